@@ -1,1 +1,23 @@
-//! placeholder
+//! Executes RV64GC instructions against RAM. Interpreter, MMU, floating point. Knows no device.
+//!
+//! Map: [`step`] is the guest's only clock; [`ram`] is guest memory (unsafe island 1); [`bus`] is the seam
+//! to the devices; [`engine`] is the seam between the machine and whatever executes instructions;
+//! [`state`] is the one list of fields that save, restore, digest and diff share.
+//!
+//! Invariant: an engine holds no guest state. Dropping it between any two calls cannot be observed.
+//! Invariant: caches (TLB, decoded code) are coherent with RAM, as if they were always empty
+//! (docs/determinism.md).
+
+pub mod bus;
+pub mod engine;
+pub mod hart;
+pub mod ram;
+pub mod state;
+pub mod step;
+
+pub use bus::{Access, Bus, BusError, Lines, Width};
+pub use engine::{Engine, Exit, Reason};
+pub use hart::Hart;
+pub use ram::Ram;
+pub use state::{Visit, Visitor};
+pub use step::Step;

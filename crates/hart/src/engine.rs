@@ -1,0 +1,57 @@
+//! `Engine`: whatever executes instructions. The seam between interpreter and translators.
+//!
+//! An engine holds caches, never guest state: dropping it, or [`Engine::forget`] at any moment, cannot be
+//! observed by the guest (docs/determinism.md). It is called once per slice.
+
+use std::sync::atomic::AtomicBool;
+
+use crate::{Bus, Ram, Step, hart::Hart};
+
+/// Why [`Engine::run`] came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The budget is used up.
+    Budget,
+    /// The hart executed WFI and nothing is pending: `hart.waiting` is set.
+    Wait,
+    /// The machine must look before the next instruction: the bus asked for attention, or the hart moved
+    /// its own timer (`stimecmp`, or anything that can change when a timer interrupt is due).
+    Attention,
+    /// The host asked for a stop through the cut flag. Never visible to the guest: it may run on exactly
+    /// here.
+    Cut,
+}
+
+/// The result of one run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// Steps executed; never more than the budget.
+    pub steps: u64,
+    /// Why it stopped.
+    pub reason: Reason,
+}
+
+/// What one run needs from the machine.
+pub struct Context<'a> {
+    /// Guest memory.
+    pub ram: &'a mut Ram,
+    /// Everything else.
+    pub bus: &'a mut dyn Bus,
+    /// Steps completed when the run starts.
+    pub now: Step,
+    /// Set by another thread to have the run end soon, at any block edge. Affects when `run` returns,
+    /// never what the guest computes.
+    pub cut: &'a AtomicBool,
+}
+
+/// Executes instructions of one hart.
+pub trait Engine {
+    /// Runs `hart` for at most `budget` steps (at least 1). Takes pending enabled interrupts first; taking
+    /// an interrupt costs no step. An instruction that traps costs its step like any other.
+    ///
+    /// For every k: `run(k)` then `run(n - k)` leaves the same state as `run(n)`.
+    fn run(&mut self, hart: &mut Hart, cx: Context<'_>, budget: u64) -> Exit;
+
+    /// Drops every cache. Unobservable.
+    fn forget(&mut self);
+}

@@ -1,0 +1,310 @@
+//! Guest RAM: one private anonymous mapping, and a byte of flags per page. Unsafe island 1.
+//!
+//! Two kinds of access. *Harts* (engines) use `load_*` / `store_*` with an offset they have translated
+//! and, for stores, with a page they know to be plain. *Everybody else* (devices at an input's step, boot,
+//! restore) uses [`Ram::read`] and [`Ram::write`], which check the range and tell the engine what its
+//! caches must forget.
+//!
+//! A page is *plain* when a store to it needs no bookkeeping: it is already counted dirty and nothing was
+//! derived from it. Engines may cache the permission to store only for plain pages, and must drop such
+//! permissions when [`Ram::generation`] changes or when they themselves set a flag on the page.
+//!
+//! # Safety argument
+//! `base..base+size` is mapped read-write from `new` until `drop` and nobody else holds a reference into
+//! it across calls: every method that hands out a slice borrows `self`. Every raw access is preceded by a
+//! range check against `size` in the same function. Offsets need no alignment: accesses are unaligned
+//! reads and writes. `Ram` is `Send` (one owner at a time) and not `Sync`.
+
+use std::io;
+
+/// Physical address of the first byte of RAM on the QEMU `virt` board.
+pub const BASE: u64 = 0x8000_0000;
+/// Bytes of a page.
+pub const PAGE: usize = 4096;
+/// Largest RAM, in bytes: 16 GiB.
+pub const SIZE_MAX: u64 = 16 << 30;
+
+/// The page was written since the last [`Ram::take_dirty`].
+pub const DIRTY: u8 = 1;
+/// An engine has derived something from the page's instructions.
+pub const CODE: u8 = 2;
+/// An engine has derived something from the page's page-table entries.
+pub const WALKED: u8 = 4;
+
+/// The range is not wholly in RAM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfRam;
+
+/// Guest memory.
+pub struct Ram {
+    base: *mut u8,
+    size: usize,
+    flags: Vec<u8>,
+    /// Pages with `DIRTY`, each once.
+    dirty: Vec<u32>,
+    /// Pages written by [`Ram::write`] while they carried `CODE` or `WALKED`.
+    stale: Vec<u32>,
+    generation: u64,
+}
+
+// SAFETY: the mapping belongs to this value alone and is not tied to a thread.
+unsafe impl Send for Ram {}
+
+impl Drop for Ram {
+    fn drop(&mut self) {
+        // SAFETY: `base` and `size` are what mmap returned and was given; no borrow outlives `self`.
+        unsafe { libc::munmap(self.base.cast(), self.size) };
+    }
+}
+
+macro_rules! access {
+    ($load:ident, $store:ident, $type:ty) => {
+        /// Little-endian load at a byte offset into RAM.
+        ///
+        /// # Panics
+        /// If the range is outside RAM: offsets come from translation, which has checked them.
+        #[inline(always)]
+        #[must_use]
+        pub fn $load(&self, offset: usize) -> $type {
+            assert!(offset <= self.size - size_of::<$type>());
+            // SAFETY: the whole value lies inside the mapping, by the assertion; size >= one page.
+            let at = unsafe { self.base.add(offset) };
+            // SAFETY: as above; unaligned reads have no alignment requirement.
+            let value = unsafe { at.cast::<$type>().read_unaligned() };
+            <$type>::from_le(value)
+        }
+
+        /// Little-endian store at a byte offset into RAM, without bookkeeping: only for plain pages, or
+        /// after the caller has done the bookkeeping itself.
+        ///
+        /// # Panics
+        /// If the range is outside RAM.
+        #[inline(always)]
+        pub fn $store(&mut self, offset: usize, value: $type) {
+            assert!(offset <= self.size - size_of::<$type>());
+            // SAFETY: the whole value lies inside the mapping, by the assertion; size >= one page.
+            let at = unsafe { self.base.add(offset) };
+            // SAFETY: as above; `&mut self` excludes any other reference into the mapping.
+            unsafe { at.cast::<$type>().write_unaligned(value.to_le()) };
+        }
+    };
+}
+
+impl Ram {
+    /// RAM of `size` bytes, all zero, allocated by the host as it is touched.
+    ///
+    /// # Errors
+    /// If `size` is not a positive multiple of 4 KiB of at most [`SIZE_MAX`], or the host has no address
+    /// space for it.
+    pub fn new(size: u64) -> io::Result<Ram> {
+        let pages = size / PAGE as u64;
+        if size == 0 || !size.is_multiple_of(PAGE as u64) || size > SIZE_MAX {
+            return Err(io::Error::from(io::ErrorKind::InvalidInput));
+        }
+        let length = usize::try_from(size).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches no other memory.
+        let base = unsafe { libc::mmap(std::ptr::null_mut(), length, protection, kind, -1, 0) };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Ram {
+            base: base.cast(),
+            size: length,
+            flags: vec![0; usize::try_from(pages).map_err(|_| io::ErrorKind::OutOfMemory)?],
+            dirty: Vec::new(),
+            stale: Vec::new(),
+            generation: 0,
+        })
+    }
+
+    /// Bytes of RAM.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Number of pages.
+    #[must_use]
+    pub fn pages(&self) -> usize {
+        self.flags.len()
+    }
+
+    /// Host address of the first byte, for generated code. Valid as long as `self` lives.
+    #[must_use]
+    pub fn base(&self) -> *mut u8 {
+        self.base
+    }
+
+    /// The offset of a physical address, if `length` bytes from it lie in RAM.
+    #[inline]
+    #[must_use]
+    pub fn offset(&self, address: u64, length: usize) -> Option<usize> {
+        let offset = usize::try_from(address.checked_sub(BASE)?).ok()?;
+        (offset <= self.size && length <= self.size - offset).then_some(offset)
+    }
+
+    access!(load_u8, store_u8, u8);
+    access!(load_u16, store_u16, u16);
+    access!(load_u32, store_u32, u32);
+    access!(load_u64, store_u64, u64);
+
+    /// Copies from RAM.
+    ///
+    /// # Errors
+    /// If the range is not wholly in RAM; nothing is copied then.
+    pub fn read(&self, address: u64, into: &mut [u8]) -> Result<(), OutOfRam> {
+        let offset = self.offset(address, into.len()).ok_or(OutOfRam)?;
+        into.copy_from_slice(&self.bytes()[offset..offset + into.len()]);
+        Ok(())
+    }
+
+    /// Copies into RAM, as a device does: pages become dirty, and engines learn which of their caches are
+    /// stale.
+    ///
+    /// # Errors
+    /// If the range is not wholly in RAM; nothing is copied then.
+    pub fn write(&mut self, address: u64, from: &[u8]) -> Result<(), OutOfRam> {
+        let offset = self.offset(address, from.len()).ok_or(OutOfRam)?;
+        if from.is_empty() {
+            return Ok(());
+        }
+        for page in offset / PAGE..=(offset + from.len() - 1) / PAGE {
+            self.mark_dirty(page);
+            if self.flags[page] & (CODE | WALKED) != 0 {
+                self.stale.push(page as u32);
+            }
+        }
+        self.bytes_mut()[offset..offset + from.len()].copy_from_slice(from);
+        Ok(())
+    }
+
+    /// The content of one page.
+    #[must_use]
+    pub fn page(&self, page: usize) -> &[u8] {
+        &self.bytes()[page * PAGE..(page + 1) * PAGE]
+    }
+
+    /// The flags of one page.
+    #[inline]
+    #[must_use]
+    pub fn flags(&self, page: usize) -> u8 {
+        self.flags[page]
+    }
+
+    /// May stores to this page go without bookkeeping?
+    #[inline]
+    #[must_use]
+    pub fn is_plain(&self, page: usize) -> bool {
+        self.flags[page] == DIRTY
+    }
+
+    /// Sets [`CODE`] or [`WALKED`]: from now on stores to the page must not be cached as plain. The engine
+    /// that calls this drops its own permissions for the page.
+    pub fn set_flag(&mut self, page: usize, flag: u8) {
+        debug_assert!(flag & DIRTY == 0);
+        self.flags[page] |= flag;
+    }
+
+    /// Clears [`CODE`] or [`WALKED`]: nothing is derived from the page any more.
+    pub fn clear_flag(&mut self, page: usize, flag: u8) {
+        debug_assert!(flag & DIRTY == 0);
+        self.flags[page] &= !flag;
+    }
+
+    /// Notes that the page is about to be written.
+    #[inline]
+    pub fn mark_dirty(&mut self, page: usize) {
+        if self.flags[page] & DIRTY == 0 {
+            self.flags[page] |= DIRTY;
+            self.dirty.push(page as u32);
+        }
+    }
+
+    /// The pages written since the last call, in the order of their first write; starts a new round.
+    pub fn take_dirty(&mut self) -> Vec<u32> {
+        for &page in &self.dirty {
+            self.flags[page as usize] &= !DIRTY;
+        }
+        self.generation += 1;
+        std::mem::take(&mut self.dirty)
+    }
+
+    /// Changes whenever plain pages stop being plain other than by the engine's own [`Ram::set_flag`].
+    #[inline]
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Has [`Ram::write`] touched pages that an engine has derived something from?
+    #[inline]
+    #[must_use]
+    pub fn has_stale(&self) -> bool {
+        !self.stale.is_empty()
+    }
+
+    /// The pages behind [`Ram::has_stale`]; the engine drops what it derived from them.
+    pub fn take_stale(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.stale)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: the mapping is `size` initialised (zero) bytes, borrowed for as long as `self`.
+        unsafe { std::slice::from_raw_parts(self.base, self.size) }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `bytes`; `&mut self` makes the borrow exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.base, self.size) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn write_reaches_read_and_marks_pages_dirty_once() {
+        let mut ram = Ram::new(4 * PAGE as u64).unwrap();
+        ram.write(BASE + 4094, &[1, 2, 3, 4]).unwrap();
+        let mut back = [0; 4];
+        ram.read(BASE + 4094, &mut back).unwrap();
+        assert_eq!(back, [1, 2, 3, 4]);
+        ram.write(BASE, &[9]).unwrap();
+        assert_eq!(ram.take_dirty(), [0, 1]);
+        assert!(ram.take_dirty().is_empty());
+    }
+
+    #[test]
+    fn ranges_outside_ram_are_refused_whole() {
+        let mut ram = Ram::new(PAGE as u64).unwrap();
+        assert_eq!(ram.write(BASE + 4095, &[1, 2]), Err(OutOfRam));
+        assert_eq!(ram.load_u8(4095), 0);
+        assert_eq!(ram.read(BASE - 1, &mut [0]), Err(OutOfRam));
+        assert_eq!(ram.write(u64::MAX, &[1]), Err(OutOfRam));
+        assert_eq!(ram.write(BASE + 4096, &[]), Ok(()));
+    }
+
+    #[test]
+    fn device_write_to_a_derived_page_is_reported_stale() {
+        let mut ram = Ram::new(2 * PAGE as u64).unwrap();
+        ram.set_flag(1, CODE);
+        ram.write(BASE + 4096, &[1]).unwrap();
+        assert!(ram.has_stale());
+        assert_eq!(ram.take_stale(), [1]);
+        assert!(!ram.has_stale());
+    }
+
+    #[test]
+    fn a_new_dirty_round_makes_no_page_plain() {
+        let mut ram = Ram::new(PAGE as u64).unwrap();
+        ram.mark_dirty(0);
+        assert!(ram.is_plain(0));
+        let before = ram.generation();
+        ram.take_dirty();
+        assert!(!ram.is_plain(0));
+        assert_ne!(ram.generation(), before);
+    }
+}
