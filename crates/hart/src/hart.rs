@@ -19,7 +19,11 @@ impl Hart {
     /// The hart `id` just after reset, about to fetch from `pc`.
     #[must_use]
     pub fn new(id: usize, pc: u64) -> Hart {
-        Hart { id, pc, ..Hart::default() }
+        Hart {
+            id,
+            pc,
+            ..Hart::default()
+        }
     }
 
     /// Is an enabled interrupt pending at `now`, so that WFI ends?
@@ -41,7 +45,12 @@ impl Hart {
 
 impl Visit for Hart {
     fn visit(&mut self, v: &mut dyn Visitor) {
-        let Self { id: _, pc, x, waiting } = self;
+        let Self {
+            id: _,
+            pc,
+            x,
+            waiting,
+        } = self;
         v.u64("pc", pc);
         for value in x {
             v.u64("x", value);
