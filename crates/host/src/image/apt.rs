@@ -12,7 +12,7 @@ use super::SUITE;
 use super::error::ImageError;
 use super::mirror::Archive;
 use super::progress::{Progress, Report, Stage, Unit};
-use super::tools::{self, APT_CONFIG, APT_GET};
+use super::tools::{self, APT_CONFIG, APT_GET, DPKG_DEB};
 
 /// The guest's architecture in Debian's words.
 const ARCHITECTURE: &str = "riscv64";
@@ -150,8 +150,16 @@ impl Apt {
             .collect())
     }
 
+    /// Takes a downloaded package apart into `directory`. No script of the package is run.
+    pub fn unpack(&self, deb: &Deb, directory: &Path) -> Result<(), ImageError> {
+        fs::create_dir_all(directory).map_err(ImageError::file("create", directory))?;
+        let mut command = tools::command(DPKG_DEB);
+        command.arg("--extract").arg(self.path(deb)).arg(directory);
+        tools::run(&mut command, "unpacking a package").map(drop)
+    }
+
     /// Where the file of a downloaded package is.
-    pub fn path(&self, deb: &Deb) -> PathBuf {
+    fn path(&self, deb: &Deb) -> PathBuf {
         self.directory.join("archives").join(&deb.file)
     }
 
@@ -211,7 +219,7 @@ fn parse_uri_line(line: &str) -> Option<Deb> {
     })
 }
 
-/// A dpkg status file in which the stand-ins are installed.
+/// A dpkg status file in which the stand-ins are installed, in a version above all others (epochs included).
 fn status(wanted: &[String]) -> String {
     let mut text = String::new();
     for package in STAND_INS
@@ -220,7 +228,7 @@ fn status(wanted: &[String]) -> String {
     {
         text += &format!(
             "Package: {package}\nStatus: install ok installed\nPriority: optional\nSection: misc\n\
-             Maintainer: Lockstep <nobody@localhost>\nArchitecture: {ARCHITECTURE}\nVersion: 9999\n\
+             Maintainer: Lockstep <nobody@localhost>\nArchitecture: {ARCHITECTURE}\nVersion: 99:9999\n\
              Description: stand-in\n\n"
         );
     }
