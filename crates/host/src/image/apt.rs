@@ -90,7 +90,10 @@ impl Apt {
         let mut command = self.command(APT_GET);
         // Without the mode, apt calls it a success when it could read nothing and still has old lists.
         command.args(["-q", "-o", "APT::Update::Error-Mode=any", "update"]);
-        tools::watch(&mut command, "reading the package lists", &log, || {})
+        tools::watch(&mut command, "reading the package lists", &log, || {})?;
+        // Of what earlier builds downloaded, only what the mirror still has can be used again.
+        let mut command = self.command(APT_GET);
+        tools::run(command.args(["-qq", "autoclean"]), "cleaning old packages").map(drop)
     }
 
     /// Fetches `packages` and all that they depend on, and returns the files in a fixed order.
