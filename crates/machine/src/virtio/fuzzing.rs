@@ -91,6 +91,7 @@ pub struct World {
     clock: Clock,
     effects: Effects,
     available: [u16; 2],
+    size: u16,
     disk_id: u64,
 }
 
@@ -121,33 +122,44 @@ impl World {
             clock: Clock::default(),
             effects: Effects::new(),
             available: [0; 2],
+            size: 16,
             disk_id: 0,
         })
     }
 
+    /// Takes over from `other` what is outside device and memory.
+    pub fn resume_from(&mut self, other: &World) {
+        self.irq = other.irq;
+        self.observed = other.observed;
+        self.effects_taken = other.effects_taken;
+        self.available = other.available;
+        self.size = other.size;
+        self.disk_id = other.disk_id;
+    }
+
     /// One operation.
     pub fn act(&mut self, bytes: &mut Bytes<'_>) {
-        match bytes.u8() & 15 {
+        match bytes.u8() & 63 {
             0 => {
                 let (offset, value) = (u64::from(bytes.u8()) & !3, bytes.number());
                 self.write(offset, value);
             }
-            1 => self.odd_access(bytes),
-            2 => self.set_up(bytes),
-            3..=6 => self.describe(bytes),
-            7..=9 => self.offer(bytes),
-            10 => self.write(0x50, u64::from(bytes.u8() & 3)),
-            11 => {
+            1..=3 => self.odd_access(bytes),
+            4..=8 => self.set_up(bytes),
+            9..=11 => self.describe(bytes),
+            12 => self.offer(bytes.u8() & 15, bytes.u8()),
+            13..=15 => self.write(0x50, u64::from(bytes.u8() & 3)),
+            16 => {
                 let (address, value) = (bytes.address(), bytes.number());
                 self.poke(address, &value.to_le_bytes());
             }
-            12 => self.write_request(bytes),
-            13 => {
+            17 => {
                 let queue = usize::from(bytes.u8() & 1);
                 let jump = bytes.number().to_le_bytes();
                 let area = ring(queue).wrapping_add(DRIVER_AREA).wrapping_add(2);
                 self.poke(area, jump.get(..2).unwrap_or_default());
             }
+            18..=40 => self.request(bytes),
             _ => self.input(bytes),
         }
         self.take_effects();
@@ -173,7 +185,14 @@ impl World {
 
     /// What a sound driver does, but for the features and sizes it picks.
     fn set_up(&mut self, bytes: &mut Bytes<'_>) {
-        let (features, size) = (bytes.number(), 1 << (bytes.u8() & 7).min(7));
+        let (features, choice) = (bytes.number(), bytes.u8());
+        // Mostly 16 to 128, at times down to 1.
+        self.size = if choice < 32 {
+            1 << (choice & 3)
+        } else {
+            16 << (choice & 3)
+        };
+        let size = u64::from(self.size);
         self.write(0x70, 0);
         self.write(0x14, 0);
         let offered = self
@@ -213,17 +232,82 @@ impl World {
     fn describe(&mut self, bytes: &mut Bytes<'_>) {
         let place = bytes.u8();
         let [address, length] = [bytes.address(), bytes.number()];
-        let [l0, l1, l2, l3, ..] = length.to_le_bytes();
-        let flags = bytes.u8() & 7;
-        let next = bytes.u8() & 15;
-        let table = ring(usize::from(place >> 7)).wrapping_add(u64::from(place & 15).wrapping_mul(16));
-        self.poke(table, &address.to_le_bytes());
-        self.poke(table.wrapping_add(8), &[l0, l1, l2, l3, flags, 0, next, 0]);
+        let (flags, next) = (bytes.u8() & 7, bytes.u8() & 15);
+        self.write_descriptor(usize::from(place >> 7), place & 15, address, length, flags, next);
     }
 
-    /// Makes a head available, and usually notifies.
-    fn offer(&mut self, bytes: &mut Bytes<'_>) {
-        let choice = bytes.u8();
+    fn write_descriptor(&mut self, queue: usize, index: u8, address: u64, length: u64, flags: u8, next: u8) {
+        let [l0, l1, l2, l3, ..] = length.to_le_bytes();
+        let at = ring(queue).wrapping_add(u64::from(index).wrapping_mul(16));
+        self.poke(at, &address.to_le_bytes());
+        self.poke(at.wrapping_add(8), &[l0, l1, l2, l3, flags, 0, next, 0]);
+    }
+
+    /// A request as a sound driver makes it, but for one in 16 with a twist.
+    fn request(&mut self, bytes: &mut Bytes<'_>) {
+        let (choice, length, twist) = (bytes.u8(), bytes.u16(), bytes.u8());
+        let [inside, _] = self.size.wrapping_sub(1).to_le_bytes();
+        let first = (choice & 15).wrapping_mul(4) & inside;
+        let data = BASE.wrapping_add(0xa000).wrapping_add(u64::from(length) & 0x1fff);
+        let (readable, writable) = (0, 2);
+        let length = u64::from(length);
+        let (queue, pieces): (usize, Vec<(u64, u64, u8)>) = match &self.slot {
+            Slot::Block(_) => {
+                let header = BASE
+                    .wrapping_add(0x9000)
+                    .wrapping_add(u64::from(choice).wrapping_mul(16));
+                let pick = bytes.u8();
+                let kind = match pick & 15 {
+                    0..=4 => 0,
+                    5..=9 => 1,
+                    10 => 4,
+                    11 => 8,
+                    12 => 11,
+                    13 => 13,
+                    _ => pick >> 4,
+                };
+                self.poke(header, &[kind, 0, 0, 0, 0, 0, 0, 0]);
+                self.poke(header.wrapping_add(8), &bytes.number().to_le_bytes());
+                let (length, flags) = match kind {
+                    0 | 8 => (length & 7 << 9, writable),
+                    11 | 13 => {
+                        self.poke(data.wrapping_add(1), &bytes.number().to_le_bytes());
+                        self.poke(data.wrapping_add(9), &[pick, 0, 0, 0, pick >> 7, 0, 0, 0]);
+                        (16, readable)
+                    }
+                    _ => (length & 7 << 9, readable),
+                };
+                let ends = [(header, 16, readable), (data, 1, writable)];
+                let [front, back] = ends;
+                (0, vec![front, (data.wrapping_add(1), length.max(1), flags), back])
+            }
+            Slot::Entropy(_) => (0, vec![(data, length & 0x3f | 1, writable)]),
+            _ if choice & 128 == 0 => {
+                let split = (data, 13, writable);
+                (
+                    0,
+                    vec![split, (data.wrapping_add(13), length & 0x1ff | 1, writable)],
+                )
+            }
+            _ => (
+                1,
+                vec![(data, length & 0x7ff | 1, readable), (data, 20, readable)],
+            ),
+        };
+        let mut index = first;
+        let last = pieces.len().saturating_sub(1);
+        for (place, (address, length, flags)) in pieces.into_iter().enumerate() {
+            let next = index.wrapping_add(1);
+            let more = u8::from(place < last);
+            let odd = if twist < 16 { twist & 7 } else { 0 };
+            self.write_descriptor(queue, index, address, length, (flags | more) ^ odd, next);
+            index = next;
+        }
+        self.offer(first, u8::from(queue > 0) << 7 | choice & 16);
+    }
+
+    /// Makes a head available (bit 7: in which queue), and notifies unless bit 4 is set.
+    fn offer(&mut self, head: u8, choice: u8) {
         let queue = usize::from(choice >> 7);
         let area = ring(queue).wrapping_add(DRIVER_AREA);
         let Some(index) = self.available.get_mut(queue) else {
@@ -232,25 +316,12 @@ impl World {
         let before = *index;
         *index = before.wrapping_add(1);
         let after = *index;
-        let size_guess = if choice & 64 == 0 { 7 } else { 127 };
-        let place = area
-            .wrapping_add(4)
-            .wrapping_add(u64::from(before & size_guess).wrapping_mul(2));
-        self.poke(place, &[choice & 15, 0]);
+        let slot = u64::from(before & self.size.wrapping_sub(1));
+        let place = area.wrapping_add(4).wrapping_add(slot.wrapping_mul(2));
+        self.poke(place, &[head, 0]);
         self.poke(area.wrapping_add(2), &after.to_le_bytes());
         if choice & 16 == 0 {
-            self.write(0x50, u64::try_from(queue).unwrap_or(0));
-        }
-    }
-
-    /// A disk request's header and range.
-    fn write_request(&mut self, bytes: &mut Bytes<'_>) {
-        let at = bytes.address();
-        let kind = bytes.u8() & 15;
-        self.poke(at, &[kind, 0, 0, 0, 0, 0, 0, 0]);
-        for offset in [8, 16, 24] {
-            let value = bytes.number();
-            self.poke(at.wrapping_add(offset), &value.to_le_bytes());
+            self.write(0x50, u64::from(choice >> 7));
         }
     }
 

@@ -87,7 +87,7 @@ impl Net {
     }
 }
 
-/// Puts one frame into receive buffers. False: there are too few.
+/// Puts one frame into receive buffers, or drops it. False: it must wait, there are too few.
 fn place(frame: &[u8], rings: &mut Rings<'_>, cx: &mut Context<'_>) -> Result<bool, Broken> {
     let mergeable = rings.accepted(feature::MRG_RXBUF);
     let queue = rings.queue(RECEIVE)?;
@@ -100,7 +100,8 @@ fn place(frame: &[u8], rings: &mut Rings<'_>, cx: &mut Context<'_>) -> Result<bo
     while room < needed {
         let Some(chain) = queue.pop(cx.ram)? else {
             queue.unpop(count);
-            return Ok(false);
+            // A frame that the whole ring is too small for never fits: it is lost, and delays no other.
+            return Ok(count == queue.size());
         };
         count = count.wrapping_add(1);
         let size = chain.writable.total();

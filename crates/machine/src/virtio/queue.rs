@@ -75,6 +75,12 @@ impl Queue {
         self.max
     }
 
+    /// Entries, as the driver chose.
+    #[must_use]
+    pub fn size(&self) -> u16 {
+        self.size
+    }
+
     /// Is it in use?
     #[must_use]
     pub fn is_ready(&self) -> bool {
