@@ -1,0 +1,9 @@
+//! The virtio devices, seen from the driver's side.
+//!
+//! `rig` is a driver-side double: it sets up queues through the registers and owns the rings. `suite` runs
+//! the same checks over every device, `hostile` plays broken guests and peers.
+
+mod mmio;
+mod queue;
+mod rig;
+mod state;
