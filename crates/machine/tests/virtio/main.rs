@@ -5,9 +5,11 @@
 
 mod blk;
 mod console;
+mod hostile;
 mod mmio;
 mod net;
 mod queue;
 mod rig;
 mod rng;
 mod state;
+mod suite;
