@@ -9,6 +9,7 @@ pub mod device;
 pub mod effect;
 pub mod input;
 pub mod irq;
+pub mod virtio;
 
 pub use clock::Clock;
 pub use config::{Boot, Config, DiskConfig, NetConfig};
