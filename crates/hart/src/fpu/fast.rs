@@ -1,30 +1,226 @@
-//! Where answers from the host's own floating-point unit will go; for now every operation takes `soft`.
+//! Answers from the host's own floating-point unit, for round to nearest even.
+//!
+//! The host rounds correctly (IEEE 754 demands it of these five operations, Rust of its targets below), so
+//! a result is right whenever its operands are finite. What remains is to know the flags without looking at
+//! the host's: each function declines (`None`: ask `soft`) unless no flag but `NX` is possible, and finds
+//! `NX` by an exact test. If `NX` is set already there is nothing to find.
+//!
+//! Nothing here may produce or consume a NaN, whose bits the host is free to choose, or call into a
+//! library (`mul_add` would, where the target has no such instruction).
+#![allow(
+    clippy::float_arithmetic,
+    reason = "the one place where host floats compute guest values"
+)]
 
 use super::Flags;
+use super::format::{
+    Format, exponent_field, exponent_field_max, fraction_field, is_negative, is_normal, magnitude,
+};
 
-/// The operations that may be answered without the exact path; `None` leaves them to it.
-pub trait Fast: Sized {
-    /// `a + b`.
-    fn fast_add(_a: Self, _b: Self, _flags: &mut Flags) -> Option<Self> {
-        None
+/// Whether `+ - * /` and `sqrt` on this target are IEEE 754 operations of their own format, always. (Not
+/// so, for one, on 32-bit x86, whose registers are wider.)
+const HOST_IS_IEEE: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
+
+/// The host's operations, on the bits of their operands.
+pub trait Host: Sized {
+    /// `a + b`, rounded to nearest even.
+    fn host_add(a: Self, b: Self) -> Self;
+    /// `a - b`, rounded to nearest even.
+    fn host_sub(a: Self, b: Self) -> Self;
+    /// `a * b`, rounded to nearest even.
+    fn host_mul(a: Self, b: Self) -> Self;
+    /// `a / b`, rounded to nearest even.
+    fn host_div(a: Self, b: Self) -> Self;
+    /// The square root of `a`, rounded to nearest even.
+    fn host_sqrt(a: Self) -> Self;
+    /// `a * b + c`, rounded once, and whether that lost anything; `None` if the host cannot tell. The
+    /// operands are finite; the result may lie outside the normal range, and is not to be used then.
+    fn host_fused_multiply_add(a: Self, b: Self, c: Self) -> Option<(Self, bool)>;
+}
+
+macro_rules! host_operations {
+    ($bits:ident, $float:ident) => {
+        #[inline]
+        fn host_add(a: $bits, b: $bits) -> $bits {
+            ($float::from_bits(a) + $float::from_bits(b)).to_bits()
+        }
+        #[inline]
+        fn host_sub(a: $bits, b: $bits) -> $bits {
+            ($float::from_bits(a) - $float::from_bits(b)).to_bits()
+        }
+        #[inline]
+        fn host_mul(a: $bits, b: $bits) -> $bits {
+            ($float::from_bits(a) * $float::from_bits(b)).to_bits()
+        }
+        #[inline]
+        fn host_div(a: $bits, b: $bits) -> $bits {
+            ($float::from_bits(a) / $float::from_bits(b)).to_bits()
+        }
+        #[inline]
+        fn host_sqrt(a: $bits) -> $bits {
+            $float::from_bits(a).sqrt().to_bits()
+        }
+    };
+}
+
+impl Host for u32 {
+    host_operations!(u32, f32);
+
+    #[inline]
+    fn host_fused_multiply_add(a: u32, b: u32, c: u32) -> Option<(u32, bool)> {
+        let [a, b, c] = [a, b, c].map(|bits| f64::from(f32::from_bits(bits)));
+        // Exact: 48 bits, and far inside the exponent range of double precision.
+        let product = (a * b).to_bits();
+        let sum = (f64::from_bits(product) + c).to_bits();
+        let lost = two_sum_error(product, c.to_bits(), sum);
+        if magnitude(lost) == 0 {
+            let result = f64::from_bits(sum) as f32;
+            return Some((result.to_bits(), f64::from(result).to_bits() != sum));
+        }
+        // Rounding the sum to odd instead (Boldo and Melquiond, "Emulation of FMA and correctly rounded
+        // sums", 2008) makes the second rounding come out as if it were the only one.
+        let outwards = is_negative(lost) == is_negative(sum);
+        let odd = if sum & 1 == 1 {
+            sum
+        } else if outwards {
+            sum + 1
+        } else {
+            sum - 1
+        };
+        Some(((f64::from_bits(odd) as f32).to_bits(), true))
     }
-    /// `a * b`.
-    fn fast_mul(_a: Self, _b: Self, _flags: &mut Flags) -> Option<Self> {
-        None
-    }
-    /// `a / b`.
-    fn fast_div(_a: Self, _b: Self, _flags: &mut Flags) -> Option<Self> {
-        None
-    }
-    /// The square root of `a`.
-    fn fast_sqrt(_a: Self, _flags: &mut Flags) -> Option<Self> {
-        None
-    }
-    /// `a * b + c`, rounded once.
-    fn fast_fused_multiply_add(_a: Self, _b: Self, _c: Self, _flags: &mut Flags) -> Option<Self> {
+}
+
+impl Host for u64 {
+    host_operations!(u64, f64);
+
+    /// There is no wider format to compute in, and the error-free transformations that would do without
+    /// take longer than `soft`.
+    #[inline]
+    fn host_fused_multiply_add(_: u64, _: u64, _: u64) -> Option<(u64, bool)> {
         None
     }
 }
 
-impl Fast for u32 {}
-impl Fast for u64 {}
+/// What `sum`, the rounded `a + b`, lost: exact for all finite operands far enough from overflow (Knuth's
+/// TwoSum; underflow cannot occur, since sums in the subnormal range are exact).
+#[inline]
+fn two_sum_error<F: Format>(a: F, b: F, sum: F) -> F {
+    let b_part = F::host_sub(sum, a);
+    let a_part = F::host_sub(sum, b_part);
+    F::host_add(F::host_sub(a, a_part), F::host_sub(b, b_part))
+}
+
+/// The significand of a normal number as a whole number.
+#[inline]
+fn significand<F: Format>(value: F) -> u64 {
+    fraction_field(value) | 1 << F::FRACTION_BITS
+}
+
+/// Whether a rounded result certainly neither overflowed nor underflowed. The smallest normal number is
+/// out: it may have been tiny before it was rounded.
+#[inline]
+fn is_inside<F: Format>(result: F) -> bool {
+    (2..exponent_field_max::<F>()).contains(&exponent_field(result))
+}
+
+#[inline]
+fn raise_if(inexact: bool, flags: &mut Flags) {
+    if inexact {
+        flags.raise(Flags::NX);
+    }
+}
+
+/// `a + b`.
+#[inline]
+pub(super) fn add<F: Format>(a: F, b: F, flags: &mut Flags) -> Option<F> {
+    // Two binades below overflow, all intermediate results of the error are finite too.
+    if !HOST_IS_IEEE || exponent_field(a).max(exponent_field(b)) > exponent_field_max::<F>() - 3 {
+        return None;
+    }
+    let sum = F::host_add(a, b);
+    if !flags.contains(Flags::NX) {
+        raise_if(magnitude(two_sum_error(a, b, sum)) != 0, flags);
+    }
+    Some(sum)
+}
+
+/// `a * b`.
+#[inline]
+pub(super) fn mul<F: Format>(a: F, b: F, flags: &mut Flags) -> Option<F> {
+    if !HOST_IS_IEEE || !is_normal(a) || !is_normal(b) {
+        return None;
+    }
+    let product = F::host_mul(a, b);
+    if !is_inside(product) {
+        return None;
+    }
+    if !flags.contains(Flags::NX) {
+        // The exact product has one bit more than twice the fraction, or two; exact means that the low
+        // ones, which the result has no room for, are zero. If rounding carried into the next exponent the
+        // mask is one bit too wide, but then some lower bit is set anyway.
+        let carried = exponent_field(product) - (exponent_field(a) + exponent_field(b) - F::BIAS);
+        let low = significand(a).wrapping_mul(significand(b));
+        raise_if(low & ((1 << (F::FRACTION_BITS as i32 + carried)) - 1) != 0, flags);
+    }
+    Some(product)
+}
+
+/// `a / b`.
+#[inline]
+pub(super) fn div<F: Format>(a: F, b: F, flags: &mut Flags) -> Option<F> {
+    if !HOST_IS_IEEE || !is_normal(a) || !is_normal(b) {
+        return None;
+    }
+    let quotient = F::host_div(a, b);
+    if !is_inside(quotient) {
+        return None;
+    }
+    if !flags.contains(Flags::NX) {
+        // Exact means that quotient times divisor is the dividend. They differ by less than the divisor,
+        // so comparing the low 64 bits of these whole numbers is enough.
+        let borrowed = exponent_field(a) - exponent_field(b) + F::BIAS - exponent_field(quotient);
+        let dividend = significand(a) << (F::FRACTION_BITS as i32 + borrowed);
+        raise_if(
+            significand(quotient).wrapping_mul(significand(b)) != dividend,
+            flags,
+        );
+    }
+    Some(quotient)
+}
+
+/// The square root of `a`.
+#[inline]
+pub(super) fn sqrt<F: Format>(a: F, flags: &mut Flags) -> Option<F> {
+    if !HOST_IS_IEEE || !is_normal(a) || is_negative(a) {
+        return None;
+    }
+    // Normal, since the exponent is halved: nothing to check.
+    let root = F::host_sqrt(a);
+    if !flags.contains(Flags::NX) {
+        // As for division: the square of the root differs from the radicand by no more than the root.
+        let odd = exponent_field(a) - F::BIAS - 2 * (exponent_field(root) - F::BIAS);
+        let radicand = significand(a) << (F::FRACTION_BITS as i32 + odd);
+        raise_if(
+            significand(root).wrapping_mul(significand(root)) != radicand,
+            flags,
+        );
+    }
+    Some(root)
+}
+
+/// `a * b + c`, rounded once.
+#[inline]
+pub(super) fn fused_multiply_add<F: Format>(a: F, b: F, c: F, flags: &mut Flags) -> Option<F> {
+    let finite = |value| exponent_field(value) < exponent_field_max::<F>();
+    if !HOST_IS_IEEE || !finite(a) || !finite(b) || !finite(c) {
+        return None;
+    }
+    let (result, inexact) = F::host_fused_multiply_add(a, b, c)?;
+    // An exact result raises nothing wherever it lies.
+    if inexact && !is_inside(result) {
+        return None;
+    }
+    raise_if(inexact, flags);
+    Some(result)
+}

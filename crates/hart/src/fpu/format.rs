@@ -5,12 +5,12 @@
 //! dropped earlier are jammed: folded into bit 0, where they still say "inexact" and break ties. Nothing
 //! outside this file may assemble a finite result by hand unless it is exact.
 
-use super::fast::Fast;
+use super::fast::Host;
 use super::{Flags, Rounding};
 
 /// An IEEE 754 binary format, implemented by the integer that holds its bits: `u32` for single precision,
 /// `u64` for double precision (F and D chapters, "Register State"). Sealed: there are no other formats.
-pub trait Format: Fast + Copy + Eq {
+pub trait Format: Host + Copy + Eq {
     /// The width of the fraction field.
     const FRACTION_BITS: u32;
     /// The exponent bias; also the exponent of the largest finite numbers.

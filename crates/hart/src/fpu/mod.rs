@@ -115,7 +115,7 @@ pub fn box32(value: u32) -> u64 {
 #[inline]
 pub fn add<F: Format>(a: F, b: F, rounding: Rounding, flags: &mut Flags) -> F {
     if rounding == Rounding::NearestEven
-        && let Some(sum) = F::fast_add(a, b, flags)
+        && let Some(sum) = fast::add(a, b, flags)
     {
         return sum;
     }
@@ -133,7 +133,7 @@ pub fn sub<F: Format>(a: F, b: F, rounding: Rounding, flags: &mut Flags) -> F {
 #[inline]
 pub fn mul<F: Format>(a: F, b: F, rounding: Rounding, flags: &mut Flags) -> F {
     if rounding == Rounding::NearestEven
-        && let Some(product) = F::fast_mul(a, b, flags)
+        && let Some(product) = fast::mul(a, b, flags)
     {
         return product;
     }
@@ -144,7 +144,7 @@ pub fn mul<F: Format>(a: F, b: F, rounding: Rounding, flags: &mut Flags) -> F {
 #[inline]
 pub fn div<F: Format>(a: F, b: F, rounding: Rounding, flags: &mut Flags) -> F {
     if rounding == Rounding::NearestEven
-        && let Some(quotient) = F::fast_div(a, b, flags)
+        && let Some(quotient) = fast::div(a, b, flags)
     {
         return quotient;
     }
@@ -156,7 +156,7 @@ pub fn div<F: Format>(a: F, b: F, rounding: Rounding, flags: &mut Flags) -> F {
 #[inline]
 pub fn sqrt<F: Format>(a: F, rounding: Rounding, flags: &mut Flags) -> F {
     if rounding == Rounding::NearestEven
-        && let Some(root) = F::fast_sqrt(a, flags)
+        && let Some(root) = fast::sqrt(a, flags)
     {
         return root;
     }
@@ -170,7 +170,7 @@ pub fn sqrt<F: Format>(a: F, rounding: Rounding, flags: &mut Flags) -> F {
 #[inline]
 pub fn fused_multiply_add<F: Format>(a: F, b: F, c: F, rounding: Rounding, flags: &mut Flags) -> F {
     if rounding == Rounding::NearestEven
-        && let Some(result) = F::fast_fused_multiply_add(a, b, c, flags)
+        && let Some(result) = fast::fused_multiply_add(a, b, c, flags)
     {
         return result;
     }

@@ -2,6 +2,7 @@
 //!
 //! `cargo test --release -p hart --test fpu` runs the same tests with many more random operands.
 
+mod fast;
 mod operands;
 mod rules;
 
