@@ -12,8 +12,9 @@ use super::format::{
 #[inline]
 fn order<F: Format>(value: F) -> i64 {
     let magnitude = magnitude(value) as i64;
-    // `!` is one less than negation, which keeps the zeros apart.
-    if is_negative(value) { !magnitude } else { magnitude }
+    // Complement is one less than negation, which keeps the zeros apart. Without a branch: signs are
+    // unpredictable.
+    magnitude ^ -i64::from(is_negative(value))
 }
 
 #[inline]
@@ -77,7 +78,8 @@ pub fn less_than<F: Format>(a: F, b: F, flags: &mut Flags) -> bool {
         flags.raise(Flags::NV);
         return false;
     }
-    order(a) < order(b) && !(is_zero(a) && is_zero(b))
+    // Not short-circuited: the operands are unpredictable, the result need not be a branch.
+    (order(a) < order(b)) & (magnitude(a) | magnitude(b) != 0)
 }
 
 /// `FLE`, a signalling comparison: `NV` for any NaN (F chapter, "Single-Precision Floating-Point Compare
@@ -88,7 +90,7 @@ pub fn less_or_equal<F: Format>(a: F, b: F, flags: &mut Flags) -> bool {
         flags.raise(Flags::NV);
         return false;
     }
-    order(a) <= order(b) || is_zero(a) && is_zero(b)
+    (order(a) <= order(b)) | (magnitude(a) | magnitude(b) == 0)
 }
 
 /// `FCLASS`: a mask with exactly one of ten bits set (F chapter, "Single-Precision Floating-Point Classify

@@ -4,6 +4,7 @@
 //! infinity (F chapter, table "Domains of float-to-integer conversions and behavior for invalid inputs").
 //! The instruction layer sign-extends 32-bit results, unsigned ones too.
 
+use super::fast::{self, raise_if};
 use super::format::{
     Format, Unpacked, infinity, is_infinite, is_nan, is_negative, is_signaling, is_zero, normalize_and_round,
     round, unpack, zero,
@@ -21,6 +22,11 @@ pub fn widen(value: u32, flags: &mut Flags) -> u64 {
 /// Instructions").
 #[inline]
 pub fn narrow(value: u64, rounding: Rounding, flags: &mut Flags) -> u32 {
+    if rounding == Rounding::NearestEven
+        && let Some(result) = fast::narrow(value, flags)
+    {
+        return result;
+    }
     change_format(value, rounding, flags)
 }
 
@@ -77,57 +83,52 @@ fn from_magnitude<F: Format>(negative: bool, magnitude: u64, rounding: Rounding,
 /// `FCVT.W.{S,D}` (F and D chapters, "Conversion and Move Instructions").
 #[inline]
 pub fn to_i32<F: Format>(value: F, rounding: Rounding, flags: &mut Flags) -> i32 {
-    to_integer(
-        value,
-        Range {
-            below: 1 << 31,
-            above: (1 << 31) - 1,
-        },
-        rounding,
-        flags,
-    ) as i32
+    if rounding == Rounding::TowardZero
+        && let Some((whole, inexact)) = fast::truncate(value)
+        && let Ok(whole) = i32::try_from(whole)
+    {
+        raise_if(inexact, flags);
+        return whole;
+    }
+    to_integer(value, Range::I32, rounding, flags) as i32
 }
 
 /// `FCVT.WU.{S,D}` (F and D chapters, "Conversion and Move Instructions").
 #[inline]
 pub fn to_u32<F: Format>(value: F, rounding: Rounding, flags: &mut Flags) -> u32 {
-    to_integer(
-        value,
-        Range {
-            below: 0,
-            above: (1 << 32) - 1,
-        },
-        rounding,
-        flags,
-    ) as u32
+    if rounding == Rounding::TowardZero
+        && let Some((whole, inexact)) = fast::truncate(value)
+        && let Ok(whole) = u32::try_from(whole)
+    {
+        raise_if(inexact, flags);
+        return whole;
+    }
+    to_integer(value, Range::U32, rounding, flags) as u32
 }
 
 /// `FCVT.L.{S,D}` (F and D chapters, "Conversion and Move Instructions").
 #[inline]
 pub fn to_i64<F: Format>(value: F, rounding: Rounding, flags: &mut Flags) -> i64 {
-    to_integer(
-        value,
-        Range {
-            below: 1 << 63,
-            above: (1 << 63) - 1,
-        },
-        rounding,
-        flags,
-    ) as i64
+    if rounding == Rounding::TowardZero
+        && let Some((whole, inexact)) = fast::truncate(value)
+    {
+        raise_if(inexact, flags);
+        return whole;
+    }
+    to_integer(value, Range::I64, rounding, flags) as i64
 }
 
 /// `FCVT.LU.{S,D}` (F and D chapters, "Conversion and Move Instructions").
 #[inline]
 pub fn to_u64<F: Format>(value: F, rounding: Rounding, flags: &mut Flags) -> u64 {
-    to_integer(
-        value,
-        Range {
-            below: 0,
-            above: u64::MAX,
-        },
-        rounding,
-        flags,
-    )
+    if rounding == Rounding::TowardZero
+        && let Some((whole, inexact)) = fast::truncate(value)
+        && let Ok(whole) = u64::try_from(whole)
+    {
+        raise_if(inexact, flags);
+        return whole;
+    }
+    to_integer(value, Range::U64, rounding, flags)
 }
 
 /// The largest magnitudes that an integer type holds on either side of zero.
@@ -138,6 +139,23 @@ struct Range {
 }
 
 impl Range {
+    const I32: Range = Range {
+        below: 1 << 31,
+        above: (1 << 31) - 1,
+    };
+    const U32: Range = Range {
+        below: 0,
+        above: (1 << 32) - 1,
+    };
+    const I64: Range = Range {
+        below: 1 << 63,
+        above: (1 << 63) - 1,
+    };
+    const U64: Range = Range {
+        below: 0,
+        above: u64::MAX,
+    };
+
     /// What is out of range saturates; two's complement, to be cut to the width of the integer.
     #[cold]
     fn saturate(self, negative: bool, flags: &mut Flags) -> u64 {

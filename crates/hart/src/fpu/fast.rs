@@ -14,7 +14,7 @@
 
 use super::Flags;
 use super::format::{
-    Format, exponent_field, exponent_field_max, fraction_field, is_negative, is_normal, magnitude,
+    Format, exponent_field, exponent_field_max, fraction_field, is_negative, is_normal, magnitude, sign_mask,
 };
 
 /// Whether `+ - * /` and `sqrt` on this target are IEEE 754 operations of their own format, always. (Not
@@ -34,8 +34,10 @@ pub trait Host: Sized {
     /// The square root of `a`, rounded to nearest even.
     fn host_sqrt(a: Self) -> Self;
     /// `a * b + c`, rounded once, and whether that lost anything; `None` if the host cannot tell. The
-    /// operands are finite; the result may lie outside the normal range, and is not to be used then.
+    /// operands are finite. An inexact result outside the normal range is not to be used.
     fn host_fused_multiply_add(a: Self, b: Self, c: Self) -> Option<(Self, bool)>;
+    /// The whole part of a number of a magnitude below 2^63, and whether there was a fraction.
+    fn host_truncate(a: Self) -> (i64, bool);
 }
 
 macro_rules! host_operations {
@@ -73,32 +75,63 @@ impl Host for u32 {
         let product = (a * b).to_bits();
         let sum = (f64::from_bits(product) + c).to_bits();
         let lost = two_sum_error(product, c.to_bits(), sum);
-        if magnitude(lost) == 0 {
-            let result = f64::from_bits(sum) as f32;
-            return Some((result.to_bits(), f64::from(result).to_bits() != sum));
-        }
-        // Rounding the sum to odd instead (Boldo and Melquiond, "Emulation of FMA and correctly rounded
-        // sums", 2008) makes the second rounding come out as if it were the only one.
-        let outwards = is_negative(lost) == is_negative(sum);
-        let odd = if sum & 1 == 1 {
-            sum
-        } else if outwards {
-            sum + 1
-        } else {
-            sum - 1
-        };
-        Some(((f64::from_bits(odd) as f32).to_bits(), true))
+        // Rounding the sum to odd instead makes the second rounding come out as if it were the only one:
+        // double precision has more than two bits more (Boldo and Melquiond, as below).
+        let result = f64::from_bits(round_to_odd(sum, lost)) as f32;
+        let inexact = (magnitude(lost) != 0) | (f64::from(result).to_bits() != sum);
+        Some((result.to_bits(), inexact))
+    }
+
+    #[inline]
+    fn host_truncate(a: u32) -> (i64, bool) {
+        let value = f32::from_bits(a);
+        let whole = value as i64;
+        (whole, whole as f32 != value)
     }
 }
 
 impl Host for u64 {
     host_operations!(u64, f64);
 
-    /// There is no wider format to compute in, and the error-free transformations that would do without
-    /// take longer than `soft`.
+    /// After Boldo and Melquiond, "Emulation of a FMA and Correctly Rounded Sums" (2008): the exact product
+    /// as a sum of two numbers, the exact sum of these and the addend as a sum of three, the lower two of
+    /// which are added with rounding to odd.
     #[inline]
-    fn host_fused_multiply_add(_: u64, _: u64, _: u64) -> Option<(u64, bool)> {
-        None
+    fn host_fused_multiply_add(a: u64, b: u64, c: u64) -> Option<(u64, bool)> {
+        let (field_a, field_b) = (exponent_field(a), exponent_field(b));
+        // Inside these limits nothing overflows, and everything is a multiple of the smallest subnormal
+        // number, so that no sum underflows either. 104 is twice the width of the fraction.
+        let unit_field = field_a + field_b - u64::BIAS - 104;
+        if !is_normal(a) || !is_normal(b) || !(1..1800).contains(&unit_field) || exponent_field(c) > 2000 {
+            return None;
+        }
+        let high = u64::host_mul(a, b);
+        // What the product lost, in units of its last bit: less than 2^53, so the low 64 bits suffice.
+        let carried = exponent_field(high) - (field_a + field_b - u64::BIAS);
+        let low_bits = significand(a).wrapping_mul(significand(b));
+        let lost = low_bits.wrapping_sub(significand(high) << (52 + carried)) as i64 as f64;
+        let unit = f64::from_bits((unit_field as u64) << 52 | high & sign_mask::<u64>());
+        let low = (lost * unit).to_bits();
+
+        let middle = u64::host_add(c, low);
+        let rest_of_middle = two_sum_error(c, low, middle);
+        let top = u64::host_add(high, middle);
+        let rest_of_top = two_sum_error(high, middle, top);
+        let rest = u64::host_add(rest_of_middle, rest_of_top);
+        let lost = two_sum_error(rest_of_middle, rest_of_top, rest);
+        let rest = round_to_odd(rest, lost);
+        let result = u64::host_add(top, rest);
+        // If the rest is not representable, the result is neither: it would be so close to `top` that their
+        // difference, the rest, were representable (Sterbenz).
+        let inexact = magnitude(lost) | magnitude(two_sum_error(top, rest, result)) != 0;
+        Some((result, inexact))
+    }
+
+    #[inline]
+    fn host_truncate(a: u64) -> (i64, bool) {
+        let value = f64::from_bits(a);
+        let whole = value as i64;
+        (whole, whole as f64 != value)
     }
 }
 
@@ -109,6 +142,17 @@ fn two_sum_error<F: Format>(a: F, b: F, sum: F) -> F {
     let b_part = F::host_sub(sum, a);
     let a_part = F::host_sub(sum, b_part);
     F::host_add(F::host_sub(a, a_part), F::host_sub(b, b_part))
+}
+
+/// The sum, rounded to nearest, rounded to odd instead: if it lost something, the one of the two
+/// neighbours of the exact sum that has its last bit set.
+#[inline]
+fn round_to_odd(sum: u64, lost: u64) -> u64 {
+    // The bits of numbers of one sign are in the order of their magnitudes; an inexact sum is not zero.
+    // Without branches, which could not be predicted.
+    let step = u64::from(magnitude(lost) != 0) & !sum & 1;
+    let inwards = (lost ^ sum) >> 63;
+    sum + step - 2 * (step & inwards)
 }
 
 /// The significand of a normal number as a whole number.
@@ -124,11 +168,11 @@ fn is_inside<F: Format>(result: F) -> bool {
     (2..exponent_field_max::<F>()).contains(&exponent_field(result))
 }
 
+/// Raises `NX` for a result that was rounded.
 #[inline]
-fn raise_if(inexact: bool, flags: &mut Flags) {
-    if inexact {
-        flags.raise(Flags::NX);
-    }
+pub(super) fn raise_if(inexact: bool, flags: &mut Flags) {
+    // Without a branch, which could not be predicted.
+    flags.raise(Flags(Flags::NX.0 * u8::from(inexact)));
 }
 
 /// `a + b`.
@@ -223,4 +267,26 @@ pub(super) fn fused_multiply_add<F: Format>(a: F, b: F, c: F, flags: &mut Flags)
     }
     raise_if(inexact, flags);
     Some(result)
+}
+
+/// The whole part of `a`, unless the exact path must see to it. `NX` is the caller's, since it may yet find
+/// the number out of range.
+#[inline]
+pub(super) fn truncate<F: Format>(a: F) -> Option<(i64, bool)> {
+    (HOST_IS_IEEE && exponent_field(a) < F::BIAS + 63).then(|| F::host_truncate(a))
+}
+
+/// `a` in single precision.
+#[inline]
+pub(super) fn narrow(a: u64, flags: &mut Flags) -> Option<u32> {
+    if !HOST_IS_IEEE || !is_normal(a) {
+        return None;
+    }
+    let wide = f64::from_bits(a);
+    let result = wide as f32;
+    if !is_inside(result.to_bits()) {
+        return None;
+    }
+    raise_if(f64::from(result) != wide, flags);
+    Some(result.to_bits())
 }

@@ -182,6 +182,7 @@ fn random_pairs<F: Oracle + LowerHex>(seed: u64) {
         let a = random.operand::<F>();
         check_pair(a, random.operand());
         check_pair(a, random.nearly_opposite(a));
+        check_pair(a, random.at_the_edge_of(a));
     }
 }
 
@@ -220,6 +221,7 @@ fn random_triples<F: Oracle + LowerHex>(seed: u64) {
         // An addend that nearly cancels the product leaves the low half of the product as the result.
         let product = soft::mul(a, b, Rounding::NearestEven, &mut Flags(0));
         check_triple(a, b, random.nearly_opposite(product));
+        check_triple(a, b, random.at_the_edge_of(product));
     }
 }
 

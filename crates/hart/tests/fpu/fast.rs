@@ -37,11 +37,14 @@ fn random_operands<F: Format + LowerHex>(seed: u64) {
     let mut random = Random(seed);
     for case in 0..CASES {
         let (a, b) = (random.operand::<F>(), random.operand::<F>());
-        let c = match case % 4 {
+        let product = soft::mul(a, b, Rounding::NearestEven, &mut Flags(0));
+        let c = match case % 6 {
             0 => random.operand(),
             1 => random.nearly_opposite(a),
-            // The addend nearly cancels the product.
-            2 => random.nearly_opposite(soft::mul(a, b, Rounding::NearestEven, &mut Flags(0))),
+            // The addend nearly cancels the product, or nearly makes a tie with it.
+            2 => random.nearly_opposite(product),
+            3 => random.at_the_edge_of(product),
+            4 => random.at_the_edge_of(a),
             // All bits random.
             _ => F::from_bits(random.bits()),
         };
@@ -94,5 +97,41 @@ fn fast_path_sees_exact_results() {
         check(product, b, a, Flags(0));
         let square = soft::mul(a, a, Rounding::NearestEven, &mut Flags(0));
         check(square, a, b, Flags(0));
+    }
+}
+
+/// Truncation to integers. (Narrowing is compared with the oracle only.)
+fn check_conversions<F: Format + LowerHex>(a: F) {
+    let mode = Rounding::TowardZero;
+    macro_rules! same {
+        ($($name:ident)+) => {$(
+            let (mut flags, mut exact_flags) = (Flags(0), Flags(0));
+            let result = fpu::$name(a, mode, &mut flags);
+            // Truncation is rounding down of positive and rounding up of negative numbers, and neither of
+            // these has a fast path.
+            let inwards = if a.bits() >> (F::FRACTION_BITS + 1 + F::BIAS.count_ones()) & 1 == 1 {
+                Rounding::Up
+            } else {
+                Rounding::Down
+            };
+            let exact = fpu::$name(a, inwards, &mut exact_flags);
+            assert!(
+                result == exact && flags == exact_flags,
+                "{} {a:x}: {result:x} {flags:?}, exactly {exact:x} {exact_flags:?}",
+                stringify!($name)
+            );
+        )+};
+    }
+    same!(to_i32 to_u32 to_i64 to_u64);
+}
+
+#[test]
+fn fast_truncation_is_exact() {
+    corners::<u32>().into_iter().for_each(check_conversions);
+    corners::<u64>().into_iter().for_each(check_conversions);
+    let mut random = Random(14);
+    for _ in 0..CASES {
+        check_conversions(random.operand::<u32>());
+        check_conversions(random.operand::<u64>());
     }
 }

@@ -136,6 +136,29 @@ impl Random {
         F::from_bits((other.bits() ^ sign).wrapping_add(self.below(5)).wrapping_sub(2))
     }
 
+    /// An operand that reaches just to the last bits of another: once or twice the precision above or below
+    /// it, so that their sum is near a tie. Few bits of its fraction are set.
+    pub fn at_the_edge_of<F: Format>(&mut self, other: F) -> F {
+        let layout = layout::<F>();
+        let precision = u64::from(layout.fraction_bits) + 1;
+        let distance = precision * (1 + self.below(2)) + self.below(5) - 2;
+        let field = other.bits() >> layout.fraction_bits & layout.exponent_max;
+        let field = if self.below(2) == 0 {
+            field.saturating_sub(distance)
+        } else {
+            field + distance
+        };
+        let bits = layout.fraction_bits;
+        let fraction = match self.below(4) {
+            0 => 0,
+            1 => 1 << self.below(u64::from(bits)),
+            2 => (1 << bits) - 1,
+            _ => 1 << self.below(u64::from(bits)) | 1,
+        };
+        let sign = self.below(2) * (layout.exponent_max + 1);
+        F::from_bits((sign + field.min(layout.exponent_max - 1)) << bits | fraction)
+    }
+
     /// An integer of random length, so that all magnitudes occur.
     pub fn integer(&mut self) -> u64 {
         let shift = self.below(64);
