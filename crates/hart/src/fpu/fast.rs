@@ -5,6 +5,9 @@
 //! the host's: each function declines (`None`: ask `soft`) unless no flag but `NX` is possible, and finds
 //! `NX` by an exact test. If `NX` is set already there is nothing to find.
 //!
+//! All of this relies on the host's control register being as Rust demands it: rounding to nearest even,
+//! subnormal numbers not flushed to zero. An engine that changes it must put it back before it returns.
+//!
 //! Nothing here may produce or consume a NaN, whose bits the host is free to choose, or call into a
 //! library (`mul_add` would, where the target has no such instruction).
 #![allow(
