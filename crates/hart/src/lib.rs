@@ -10,6 +10,7 @@
 
 pub mod bus;
 pub mod engine;
+pub mod fpu;
 pub mod hart;
 pub mod ram;
 pub mod state;
