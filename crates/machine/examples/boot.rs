@@ -66,14 +66,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let options = options()?;
     let load = |at: usize| -> Result<Arc<[u8]>, Box<dyn Error>> {
         match options.files.get(at).filter(|name| *name != "-") {
-            Some(name) => Ok(std::fs::read(name).map_err(|error| format!("{name}: {error}"))?.into()),
+            Some(name) => Ok(std::fs::read(name)
+                .map_err(|error| format!("{name}: {error}"))?
+                .into()),
             None => Ok(Arc::default()),
         }
     };
     let wall_clock_ns = if options.is_virtual {
         1_700_000_000_000_000_000
     } else {
-        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_nanos() as u64
+        SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)?
+            .as_nanos() as u64
     };
     let config = Config {
         memory: options.memory << 20,
@@ -90,8 +94,17 @@ fn main() -> Result<(), Box<dyn Error>> {
         },
     };
     let machine = Machine::new(config, Box::new(Interpreter::new()))?;
-    let mut host = Host { machine, start: Instant::now(), seen: String::new(), next_digest: options.every };
-    let why = if options.is_virtual { host.run_virtual(&options)? } else { host.run_real(&options)? };
+    let mut host = Host {
+        machine,
+        start: Instant::now(),
+        seen: String::new(),
+        next_digest: options.every,
+    };
+    let why = if options.is_virtual {
+        host.run_virtual(&options)?
+    } else {
+        host.run_real(&options)?
+    };
     host.report(&why);
     Ok(())
 }
@@ -109,7 +122,10 @@ const VIRTUAL_RATE: u32 = (1 << 32) / 10;
 impl Host {
     fn run_virtual(&mut self, options: &Options) -> Result<String, Box<dyn Error>> {
         let cut = AtomicBool::new(false);
-        self.machine.inject(Input::Clock { mtime: 0, rate: VIRTUAL_RATE });
+        self.machine.inject(Input::Clock {
+            mtime: 0,
+            rate: VIRTUAL_RATE,
+        });
         loop {
             let until = Step(options.steps.min(self.next_digest));
             match self.machine.run(until, &cut) {
@@ -126,7 +142,10 @@ impl Host {
                     self.next_digest += options.every;
                 }
                 Stop::Waiting { wake_at: Some(mtime) } => {
-                    self.machine.inject(Input::Clock { mtime, rate: VIRTUAL_RATE });
+                    self.machine.inject(Input::Clock {
+                        mtime,
+                        rate: VIRTUAL_RATE,
+                    });
                 }
                 stop => return Ok(format!("{stop:?}")),
             }
@@ -139,7 +158,8 @@ impl Host {
         let mut speed = 50_000_000.0;
         loop {
             let mtime = self.ticks();
-            let rate = (0.98 * TICKS_PER_SECOND as f64 / speed * 4_294_967_296.0).min(f64::from(u32::MAX)) as u32;
+            let rate =
+                (0.98 * TICKS_PER_SECOND as f64 / speed * 4_294_967_296.0).min(f64::from(u32::MAX)) as u32;
             self.machine.inject(Input::Clock { mtime, rate });
             if let Ok(bytes) = keys.try_recv() {
                 self.machine.inject(Input::Console { port: 0, bytes });
@@ -183,14 +203,20 @@ impl Host {
                     std::io::stdout().write_all(&bytes)?;
                     std::io::stdout().flush()?;
                     self.seen.push_str(&String::from_utf8_lossy(&bytes));
-                    if options.until.as_ref().is_some_and(|text| self.seen.contains(text)) {
+                    if options
+                        .until
+                        .as_ref()
+                        .is_some_and(|text| self.seen.contains(text))
+                    {
                         return Ok(Some(String::from("text seen")));
                     }
                     let keep = self.seen.floor_char_boundary(self.seen.len().saturating_sub(200));
                     self.seen.drain(..keep);
                 }
                 Effect::EntropyWanted { bytes } => {
-                    self.machine.inject(Input::Entropy { bytes: vec![0x42; bytes as usize] });
+                    self.machine.inject(Input::Entropy {
+                        bytes: vec![0x42; bytes as usize],
+                    });
                 }
                 Effect::Disk(request) => {
                     let data = match request.operation {
@@ -198,7 +224,12 @@ impl Host {
                         _ => Vec::new(),
                     };
                     let (disk, id, status) = (request.disk, request.id, DiskStatus::Ok);
-                    self.machine.inject(Input::DiskDone { disk, id, status, data });
+                    self.machine.inject(Input::DiskDone {
+                        disk,
+                        id,
+                        status,
+                        data,
+                    });
                 }
                 Effect::NetTransmit { .. } => {}
                 Effect::PoweredOff(state) => return Ok(Some(format!("powered off: {state:?}"))),
@@ -211,7 +242,10 @@ impl Host {
         let seconds = self.start.elapsed().as_secs_f64();
         let steps = self.machine.now().0;
         eprintln!("\n{why} at step {steps}, mtime {}", self.machine.mtime());
-        eprintln!("{seconds:.2} s, {:.1} million steps a second", steps as f64 / seconds / 1e6);
+        eprintln!(
+            "{seconds:.2} s, {:.1} million steps a second",
+            steps as f64 / seconds / 1e6
+        );
         let begin = Instant::now();
         let digest = self.machine.digest();
         eprintln!("digest {digest} in {:.1} ms", begin.elapsed().as_secs_f64() * 1e3);

@@ -7,7 +7,10 @@ use machine::{Boot, Config, boot::fdt};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let harts = std::env::args().nth(1).map_or(Ok(1), |harts| harts.parse())?;
-    let boot = Boot { command_line: String::from("console=ttyS0"), ..Boot::default() };
+    let boot = Boot {
+        command_line: String::from("console=ttyS0"),
+        ..Boot::default()
+    };
     let config = Config {
         memory: 1 << 30,
         harts,

@@ -4,15 +4,16 @@
 //! and inside a window; the device knows its widths. Unmapped addresses are access faults. There is no flash,
 //! no PCI host and no fw_cfg: their windows are unmapped.
 
-use hart::{Access, Bus, BusError, Lines, Ram, Step, Visit, Visitor, Width, state::component};
+use hart::{Access, Bus, BusError, Lines, Ram, Step, Visit, Visitor, state::component};
 
 use crate::{
-    Clock, Config, Effects, Input,
+    Clock, Config, DiskRequest, Effects, Input,
     config::VIRTIO_SLOTS,
     device::{Context, Device},
     devices::{Aclint, Plic, Rtc, Syscon, Uart},
     irq::IrqLines,
     narrow::{index, wide},
+    virtio::Slot,
 };
 
 /// syscon test device.
@@ -38,6 +39,9 @@ pub const SLOT_SIZE: u64 = 0x1000;
 
 const VIRTIO_END: u64 = VIRTIO + wide(VIRTIO_SLOTS) * SLOT_SIZE;
 
+/// The entropy device's slot.
+const ENTROPY_SLOT: usize = VIRTIO_SLOTS - 1;
+
 const MSIP: u32 = 3;
 const MTIP: u32 = 7;
 const SEIP: u32 = 9;
@@ -61,7 +65,10 @@ pub struct Board {
     pub rtc: Rtc,
     /// Power and reset.
     pub syscon: Syscon,
-    empty: EmptySlot,
+    /// virtio-mmio slots: disks from the first, then networks; entropy in the last.
+    pub slots: [Slot; VIRTIO_SLOTS],
+    /// The slot of the first network.
+    first_net: usize,
     /// After the last access: must the engine return?
     attention: bool,
 }
@@ -106,7 +113,8 @@ impl Board {
             aclint: Aclint::new(config.harts),
             rtc: Rtc::new(config.wall_clock_ns),
             syscon: Syscon::default(),
-            empty: EmptySlot,
+            slots: slots(config),
+            first_net: config.disks.len(),
             attention: false,
         }
     }
@@ -122,7 +130,8 @@ impl Board {
             aclint,
             rtc,
             syscon,
-            empty: _,
+            slots,
+            first_net: _,
             attention: _,
         } = self;
         uart.reset();
@@ -130,6 +139,9 @@ impl Board {
         aclint.reset();
         rtc.reset();
         syscon.reset();
+        for slot in slots {
+            slot.reset();
+        }
         *irq = IrqLines::default();
     }
 
@@ -141,6 +153,8 @@ impl Board {
             effects,
             uart,
             plic,
+            slots,
+            first_net,
             ..
         } = self;
         let mut cx = Context {
@@ -152,13 +166,47 @@ impl Board {
         };
         match input {
             Input::Console { port: 0, bytes } => uart.receive(&bytes, &mut cx),
-            Input::Console { .. }
-            | Input::NetFrame { .. }
-            | Input::DiskDone { .. }
-            | Input::Entropy { .. } => {}
+            Input::NetFrame { port, frame } => {
+                if let Some(Slot::Net(net)) = slots.get_mut(*first_net + usize::from(port)) {
+                    net.receive(frame, &mut cx);
+                }
+            }
+            Input::DiskDone {
+                disk,
+                id,
+                status,
+                data,
+            } => {
+                if let Some(Slot::Block(block)) = slots.get_mut(usize::from(disk)) {
+                    block.complete(id, status, &data, &mut cx);
+                }
+            }
+            Input::Entropy { bytes } => {
+                if let Some(Slot::Entropy(entropy)) = slots.get_mut(ENTROPY_SLOT) {
+                    entropy.receive(&bytes, &mut cx);
+                }
+            }
+            Input::Console { .. } => {} // The board has no virtio console.
             Input::Clock { .. } | Input::Control(_) => {} // The machine's own.
         }
         plic.sample(irq.0);
+    }
+
+    /// Disk requests that no input has answered, disk by disk in the order of submission.
+    pub fn pending_disk(&self) -> impl Iterator<Item = DiskRequest> {
+        self.slots.iter().flat_map(|slot| match slot {
+            Slot::Block(block) => block.pending().collect(),
+            _ => Vec::new(),
+        })
+    }
+
+    /// Bytes of entropy wanted and not yet delivered.
+    #[must_use]
+    pub fn pending_entropy(&self) -> Option<u32> {
+        match self.slots.get(ENTROPY_SLOT) {
+            Some(Slot::Entropy(entropy)) => entropy.wanted(),
+            _ => None,
+        }
     }
 
     /// The earliest `mtime` at which a device must be woken.
@@ -221,7 +269,8 @@ impl Board {
             aclint,
             rtc,
             syscon,
-            empty,
+            slots,
+            first_net: _,
             attention: _,
         } = self;
         let device: &mut dyn Device = match window {
@@ -230,7 +279,7 @@ impl Board {
             Window::Clint => aclint,
             Window::Plic => plic,
             Window::Uart => uart,
-            Window::Virtio(_) => empty,
+            Window::Virtio(slot) => slots.get_mut(slot).ok_or(BusError)?,
         };
         let deadline = device.deadline();
         let mut cx = Context {
@@ -298,7 +347,8 @@ impl Visit for Board {
             aclint,
             rtc,
             syscon,
-            empty: _,
+            slots,
+            first_net: _,
             attention: _,
         } = self;
         component(v, "clock", clock);
@@ -308,39 +358,36 @@ impl Visit for Board {
         component(v, "aclint", aclint);
         component(v, "rtc", rtc);
         component(v, "syscon", syscon);
+        for (name, slot) in SLOT_NAMES.into_iter().zip(slots) {
+            component(v, name, slot);
+        }
         v.skipped("effects", "leave before anything else happens");
         v.skipped("attention", "derived at each access");
     }
 }
 
-/// A virtio-mmio slot without a device: VIRTIO 4.2.2, DeviceID 0 tells the driver to pass by.
-#[derive(Clone, Copy, Debug, Default)]
-struct EmptySlot;
+const SLOT_NAMES: [&str; VIRTIO_SLOTS] = [
+    "virtio0", "virtio1", "virtio2", "virtio3", "virtio4", "virtio5", "virtio6", "virtio7",
+];
 
-impl Device for EmptySlot {
-    fn read(&mut self, offset: u64, width: Width, _: &mut Context<'_>) -> Option<u64> {
-        (width == Width::Word).then_some(match offset {
-            0 => 0x7472_6976, // "virt"
-            4 => 2,
-            _ => 0,
-        })
+/// Which device is in which slot: the same at each boot, whatever else there is.
+fn slots(config: &Config) -> [Slot; VIRTIO_SLOTS] {
+    let mut slots = <[Slot; VIRTIO_SLOTS]>::default();
+    let mut free = (0..).zip(&mut slots);
+    for (disk, port) in config.disks.iter().zip(0..) {
+        if let Some((number, slot)) = free.next() {
+            *slot = Slot::block(number, port, disk);
+        }
     }
-
-    fn write(&mut self, _: u64, width: Width, _: u64, _: &mut Context<'_>) -> bool {
-        width == Width::Word
+    for (net, port) in config.nets.iter().zip(0..) {
+        if let Some((number, slot)) = free.next() {
+            *slot = Slot::net(number, port, net);
+        }
     }
-
-    fn deadline(&self) -> Option<u64> {
-        None
+    if let Some((number, slot)) = free.last() {
+        *slot = Slot::entropy(number);
     }
-
-    fn wake(&mut self, _: &mut Context<'_>) {}
-
-    fn reset(&mut self) {}
-}
-
-impl Visit for EmptySlot {
-    fn visit(&mut self, _: &mut dyn Visitor) {}
+    slots
 }
 
 const _: () = assert!(wide(VIRTIO_SLOTS) * SLOT_SIZE == VIRTIO_END - VIRTIO);

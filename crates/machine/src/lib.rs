@@ -45,6 +45,7 @@ pub mod irq;
 pub mod machine;
 mod narrow;
 pub mod snapshot;
+pub mod virtio;
 
 pub use boot::BootError;
 pub use clock::Clock;

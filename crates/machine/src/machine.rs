@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use hart::{Engine, Hart, Ram, Reason, Step, Visit, Visitor, ram::OutOfRam, state::component};
 
 use crate::{
-    Config, Control, Digest, Effect, Input, Part, PowerState,
+    Config, Control, Digest, DiskRequest, Effect, Input, Part, PowerState,
     board::Board,
     boot::{self, BootError, Layout},
     config::HARTS_MAX,
@@ -163,6 +163,19 @@ impl Machine {
     #[must_use]
     pub fn has_effects(&self) -> bool {
         !self.board.effects.is_empty()
+    }
+
+    /// Disk requests that no input has answered, disk by disk in the order of submission: a replica that goes
+    /// live issues them again (FT 3.4-c).
+    #[must_use]
+    pub fn pending_disk(&self) -> Vec<DiskRequest> {
+        self.board.pending_disk().collect()
+    }
+
+    /// Bytes of entropy wanted and not yet delivered: asked for again at go-live.
+    #[must_use]
+    pub fn pending_entropy(&self) -> Option<u32> {
+        self.board.pending_entropy()
     }
 
     /// Steps completed.
