@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use hart::Interpreter;
+use hart::{Interpreter, InterpreterOptions};
 use machine::{
     Boot, Config, DiskOperation, DiskStatus, Effect, Input, Machine, Step, Stop, clock::TICKS_PER_SECOND,
 };
@@ -93,7 +93,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             command_line: options.append.clone(),
         },
     };
-    let machine = Machine::new(config, Box::new(Interpreter::new()))?;
+    let machine = Machine::new(config, Box::new(Interpreter::new(InterpreterOptions::default())))?;
     let mut host = Host {
         machine,
         start: Instant::now(),

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test program uses its own part")]
 
+pub mod asm;
+pub mod guest;
+
 use machine::{Clock, Effect, Effects, Ram, Step, Width, device::Context, device::Device, irq::IrqLines};
 
 /// SplitMix64.
