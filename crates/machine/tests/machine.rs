@@ -27,8 +27,14 @@ fn inputs(seed: u64) -> Vec<(Step, Input)> {
         }
         mtime = at.0 / 10 + random.below(2000);
         let input = match random.below(3) {
-            0 => Input::Console { port: 0, bytes: vec![b'x'; random.below(30) as usize] },
-            _ => Input::Clock { mtime, rate: RATE - random.below(1000) as u32 },
+            0 => Input::Console {
+                port: 0,
+                bytes: vec![b'x'; random.below(30) as usize],
+            },
+            _ => Input::Clock {
+                mtime,
+                rate: RATE - random.below(1000) as u32,
+            },
         };
         inputs.push((at, input));
     }
@@ -115,7 +121,12 @@ fn all_harts_take_turns_and_lose_no_count() {
     assert!(word(0) > 10_000);
     assert!(word(0) - word(64) <= 4);
     for hart in machine.harts() {
-        assert!(hart.steps() > STEPS.0 / 8, "hart {} had {} steps", hart.id, hart.steps());
+        assert!(
+            hart.steps() > STEPS.0 / 8,
+            "hart {} had {} steps",
+            hart.id,
+            hart.steps()
+        );
     }
 }
 
@@ -149,7 +160,10 @@ fn power_off_reset_and_failure_come_from_the_test_device() {
         host.run(&mut off, STEPS);
         assert_eq!(host.power(), Some(state));
         let now = off.now();
-        off.inject(Input::Clock { mtime: 1 << 40, rate: 1 });
+        off.inject(Input::Clock {
+            mtime: 1 << 40,
+            rate: 1,
+        });
         assert_eq!(off.run(Step::NEVER, &host.cut), Stop::Off(state));
         assert_eq!((off.now(), off.take_effect()), (now, None));
     }
@@ -203,10 +217,18 @@ fn waiting_harts_name_the_earliest_timer_and_time_stands_still() {
             stop => break stop,
         }
     };
-    let Stop::Waiting { wake_at: Some(wake_at) } = stop else { panic!("{stop:?}") };
+    let Stop::Waiting {
+        wake_at: Some(wake_at),
+    } = stop
+    else {
+        panic!("{stop:?}")
+    };
     assert_eq!(wake_at, 500);
     assert_eq!(machine.run(Step::NEVER, &host.cut), stop);
-    machine.inject(Input::Clock { mtime: wake_at, rate: 0 });
+    machine.inject(Input::Clock {
+        mtime: wake_at,
+        rate: 0,
+    });
     host.run(&mut machine, STEPS);
 }
 
@@ -216,8 +238,16 @@ fn inputs_for_nothing_change_nothing_but_are_survived() {
     let before = machine.parts();
     let ok = machine::DiskStatus::Ok;
     for port in [0, 1, 7, 8, 255] {
-        machine.inject(Input::NetFrame { port, frame: vec![1; 100] });
-        machine.inject(Input::DiskDone { disk: port, id: 5, status: ok, data: vec![1; 512] });
+        machine.inject(Input::NetFrame {
+            port,
+            frame: vec![1; 100],
+        });
+        machine.inject(Input::DiskDone {
+            disk: port,
+            id: 5,
+            status: ok,
+            data: vec![1; 512],
+        });
         if port > 0 {
             machine.inject(Input::Console { port, bytes: vec![1] });
         }
@@ -260,7 +290,11 @@ fn garbage_states_give_errors_or_machines_that_run() {
         let mut bytes = good[..good.len() - 16].to_vec();
         for _ in 0..1 + random.below(3) {
             let at = 24 + random.below(bytes.len() as u64 - 24) as usize;
-            bytes[at] = if random.below(2) == 0 { 0xff } else { random.next() as u8 };
+            bytes[at] = if random.below(2) == 0 {
+                0xff
+            } else {
+                random.next() as u8
+            };
         }
         let digest = machine::Digest::of(&bytes).0;
         bytes.extend(digest.to_le_bytes());
@@ -284,13 +318,19 @@ fn garbage_states_give_errors_or_machines_that_run() {
 fn a_difference_is_named() {
     let mut left = machine(2, counting(2));
     let mut right = machine(2, counting(2));
-    right.inject(Input::Console { port: 0, bytes: vec![b'x'] });
+    right.inject(Input::Console {
+        port: 0,
+        bytes: vec![b'x'],
+    });
     let mut page = right.read_page(17).unwrap().to_vec();
     page[0] = 1;
     right.write_page(17, &page).unwrap();
     assert!(right.write_page(1024, &page).is_err());
     assert!(right.write_page(u32::MAX, &page).is_err());
     assert!(right.read_page(u32::MAX).is_none());
-    let names: Vec<String> = diff(&mut left, &mut right, 9).into_iter().map(|d| d.path).collect();
+    let names: Vec<String> = diff(&mut left, &mut right, 9)
+        .into_iter()
+        .map(|d| d.path)
+        .collect();
     assert_eq!(names, ["uart.received", "ram[17]"]);
 }

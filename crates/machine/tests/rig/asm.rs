@@ -35,13 +35,15 @@ pub struct Asm {
 impl Asm {
     fn i(&mut self, opcode: u32, rd: u32, funct: u32, rs1: u32, imm: i32) {
         assert!((-2048..2048).contains(&imm));
-        self.words.push((imm as u32) << 20 | rs1 << 15 | funct << 12 | rd << 7 | opcode);
+        self.words
+            .push((imm as u32) << 20 | rs1 << 15 | funct << 12 | rd << 7 | opcode);
     }
 
     fn s(&mut self, funct: u32, rs2: u32, rs1: u32, imm: i32) {
         assert!((-2048..2048).contains(&imm));
         let imm = imm as u32;
-        self.words.push((imm >> 5) << 25 | rs2 << 20 | rs1 << 15 | funct << 12 | (imm & 31) << 7 | 0x23);
+        self.words
+            .push((imm >> 5) << 25 | rs2 << 20 | rs1 << 15 | funct << 12 | (imm & 31) << 7 | 0x23);
     }
 
     pub fn label(&mut self, name: &'static str) {
@@ -111,7 +113,8 @@ impl Asm {
     }
 
     pub fn sc_d(&mut self, rd: u32, rs2: u32, rs1: u32) {
-        self.words.push(3 << 27 | rs2 << 20 | rs1 << 15 | 3 << 12 | rd << 7 | 0x2f);
+        self.words
+            .push(3 << 27 | rs2 << 20 | rs1 << 15 | 3 << 12 | rd << 7 | 0x2f);
     }
 
     pub fn amoadd_d(&mut self, rd: u32, rs2: u32, rs1: u32) {
@@ -168,8 +171,15 @@ impl Asm {
             let to = by as u32;
             *word |= match *word & 0x7f {
                 0x13 => ((by + 4) as u32) << 20, // Relative to the auipc before it.
-                0x6f => (to >> 20 & 1) << 31 | (to >> 1 & 0x3ff) << 21 | (to >> 11 & 1) << 20 | (to >> 12 & 0xff) << 12,
-                _ => (to >> 12 & 1) << 31 | (to >> 5 & 0x3f) << 25 | (to >> 1 & 0xf) << 8 | (to >> 11 & 1) << 7,
+                0x6f => {
+                    (to >> 20 & 1) << 31
+                        | (to >> 1 & 0x3ff) << 21
+                        | (to >> 11 & 1) << 20
+                        | (to >> 12 & 0xff) << 12
+                }
+                _ => {
+                    (to >> 12 & 1) << 31 | (to >> 5 & 0x3f) << 25 | (to >> 1 & 0xf) << 8 | (to >> 11 & 1) << 7
+                }
             };
         }
         self.words.into_iter().flat_map(u32::to_le_bytes).collect()

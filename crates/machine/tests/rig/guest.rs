@@ -20,7 +20,10 @@ pub fn config(harts: usize, program: Vec<u8>) -> Config {
         nets: Vec::new(),
         rng_seed: [3; 32],
         wall_clock_ns: 1_700_000_000_000_000_000,
-        boot: Boot { firmware: Arc::from(program), ..Boot::default() },
+        boot: Boot {
+            firmware: Arc::from(program),
+            ..Boot::default()
+        },
     }
 }
 
@@ -155,7 +158,11 @@ pub struct Host {
 
 impl Host {
     pub fn new() -> Host {
-        Host { out: Vec::new(), cut: AtomicBool::new(false), inputs: Vec::new() }
+        Host {
+            out: Vec::new(),
+            cut: AtomicBool::new(false),
+            inputs: Vec::new(),
+        }
     }
 
     pub fn run(&mut self, machine: &mut Machine, until: Step) {
