@@ -1,2 +1,2 @@
 //! Repository tasks.
-fn main(){}
+fn main() {}

@@ -1,2 +1,2 @@
 //! The lockstep program.
-fn main(){}
+fn main() {}

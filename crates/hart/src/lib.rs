@@ -12,6 +12,7 @@ pub mod bus;
 mod csr;
 pub mod decode;
 pub mod engine;
+pub mod fpu;
 pub mod hart;
 pub mod interp;
 pub mod mmu;

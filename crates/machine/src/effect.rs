@@ -1,0 +1,107 @@
+//! `Effect`: everything the guest does to the outside. A closed list, deterministic.
+//!
+//! Invariant: a device never asks a question and gets the answer in the same call. It emits an effect; the
+//! answer comes later as an input at a step (FT 2.1-a).
+
+use std::collections::VecDeque;
+
+/// What leaves the guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// The guest wrote to a console: port 0 is the UART, 1.. are virtio consoles.
+    ConsoleWrite {
+        /// Which console.
+        port: u8,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// The guest sent an Ethernet frame (no FCS, no virtio header).
+    NetTransmit {
+        /// Which virtio-net device.
+        port: u8,
+        /// Destination address first.
+        frame: Vec<u8>,
+    },
+    /// The guest submitted a disk request; write data is already copied out (FT 3.4-b).
+    Disk(DiskRequest),
+    /// The entropy device wants bytes; answered by [`crate::Input::Entropy`].
+    EntropyWanted {
+        /// How many.
+        bytes: u32,
+    },
+    /// The machine is off; nothing runs after this.
+    PoweredOff(PowerState),
+}
+
+/// How the machine went off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PowerState {
+    /// The guest switched itself off (syscon 0x5555), or the operator did.
+    Off,
+    /// The guest reported failure with this code (syscon 0x3333).
+    Failed(u16),
+}
+
+/// One request to one disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskRequest {
+    /// Which disk.
+    pub disk: u8,
+    /// Unique per disk for the life of the guest, counting up from 0.
+    pub id: u64,
+    /// What to do.
+    pub operation: DiskOperation,
+}
+
+/// What a disk is asked to do. Ranges are validated against the capacity before they leave the device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DiskOperation {
+    /// Read `bytes` (a multiple of 512) from `sector`.
+    Read {
+        /// First sector of 512 bytes.
+        sector: u64,
+        /// Length.
+        bytes: u32,
+    },
+    /// Write `data` (a multiple of 512 bytes) at `sector`.
+    Write {
+        /// First sector.
+        sector: u64,
+        /// What to write.
+        data: Vec<u8>,
+    },
+    /// Make all earlier completed writes durable.
+    Flush,
+    /// Forget the content.
+    Discard {
+        /// First sector.
+        sector: u64,
+        /// Length in sectors.
+        sectors: u32,
+    },
+    /// Make the content zero.
+    WriteZeroes {
+        /// First sector.
+        sector: u64,
+        /// Length in sectors.
+        sectors: u32,
+        /// The space may be given back.
+        unmap: bool,
+    },
+}
+
+impl Effect {
+    /// Is it an output: visible to others than the guest, and so subject to the output rule (FT 2.2-c)?
+    /// Reads and wishes for entropy are not: they come back only through the log.
+    #[must_use]
+    pub fn is_output(&self) -> bool {
+        match self {
+            Effect::ConsoleWrite { .. } | Effect::NetTransmit { .. } | Effect::PoweredOff(_) => true,
+            Effect::Disk(request) => !matches!(request.operation, DiskOperation::Read { .. }),
+            Effect::EntropyWanted { .. } => false,
+        }
+    }
+}
+
+/// Effects that wait to be taken, in the order in which the guest caused them.
+pub type Effects = VecDeque<Effect>;

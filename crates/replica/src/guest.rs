@@ -1,0 +1,48 @@
+//! `Guest`: what the protocol needs of a machine. `Machine` implements it, and so does the simulator's toy.
+
+use std::sync::atomic::AtomicBool;
+
+use machine::{Effect, Input, PowerState, Step};
+
+/// Why [`Guest::run`] came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// The step asked for is reached.
+    Reached,
+    /// There are effects to take; the guest stands right after the instruction that caused them.
+    Effects,
+    /// Nothing to do until an input, or until `mtime` reaches this (ticks of 100 ns; `None`: only an input).
+    Waiting {
+        /// The earliest timer.
+        wake_at: Option<u64>,
+    },
+    /// The guest is off, for good.
+    Off(PowerState),
+    /// The cut flag was set. The guest stands between two instructions; it may run on as if nothing was.
+    Cut,
+}
+
+/// A digest of the whole guest: one number per component, so that a mismatch names the first that differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Digest {
+    /// (component, digest), in a fixed order.
+    pub parts: Vec<(String, u64)>,
+}
+
+/// A deterministic computer: state is a function of the configuration and of the inputs at their steps.
+pub trait Guest {
+    /// Runs until `until`, an effect, or a wait; never past `until`.
+    fn run(&mut self, until: Step, cut: &AtomicBool) -> Pause;
+    /// Changes the guest at the present step. Only the recorder and the replayer call this.
+    fn inject(&mut self, input: &Input);
+    /// The next effect, in the order in which the guest caused them.
+    fn take_effect(&mut self) -> Option<Effect>;
+    /// The present step.
+    fn now(&self) -> Step;
+    /// `mtime` at the present step, in ticks of 100 ns.
+    fn mtime(&self) -> u64;
+    /// The digest at the present step.
+    fn digest(&mut self) -> Digest;
+    /// The disk requests submitted and not completed, in order of submission (FT 3.4-c).
+    fn pending_disk(&self) -> Vec<machine::DiskRequest>;
+}
