@@ -54,15 +54,9 @@ pub struct Interpreter {
 }
 
 impl Interpreter {
-    /// An interpreter with nothing cached, for normal use.
+    /// An interpreter with nothing cached.
     #[must_use]
-    pub fn new() -> Interpreter {
-        Interpreter::with(InterpreterOptions::default())
-    }
-
-    /// An interpreter with options.
-    #[must_use]
-    pub fn with(options: InterpreterOptions) -> Interpreter {
+    pub fn new(options: InterpreterOptions) -> Interpreter {
         Interpreter { options, caches: None, forgotten: false }
     }
 
@@ -84,7 +78,7 @@ impl Interpreter {
 
 impl Default for Interpreter {
     fn default() -> Interpreter {
-        Interpreter::new()
+        Interpreter::new(InterpreterOptions::default())
     }
 }
 
