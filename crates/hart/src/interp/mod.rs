@@ -76,6 +76,12 @@ impl Interpreter {
     }
 }
 
+impl Default for Interpreter {
+    fn default() -> Interpreter {
+        Interpreter::new(InterpreterOptions::default())
+    }
+}
+
 impl Engine for Interpreter {
     fn run(&mut self, hart: &mut Hart, cx: Context<'_>, budget: u64) -> Exit {
         let caches = self.caches(cx.ram);
