@@ -117,7 +117,7 @@ struct Host {
 }
 
 /// In virtual time a step takes 10 ns.
-const VIRTUAL_RATE: u32 = (1 << 32) / 10;
+const VIRTUAL_RATE: u32 = u32::MAX / 10;
 
 impl Host {
     fn run_virtual(&mut self, options: &Options) -> Result<String, Box<dyn Error>> {
