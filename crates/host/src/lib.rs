@@ -5,6 +5,7 @@
 #![deny(unsafe_code)]
 
 pub mod arbiter;
+pub mod disk;
 pub mod entropy;
 pub mod error;
 pub mod limits;

@@ -26,6 +26,10 @@ pub const BATCH_MAX: usize = 64;
 pub const DISK_THREADS: usize = 4;
 /// A request that met a full disk, or a lock that could not be taken, is tried again after this time.
 pub const DISK_RETRY: Duration = Duration::from_secs(1);
+/// A thread that does not come back from its disk in this time is left behind at the end.
+pub const DISK_CLOSE_PATIENCE: Duration = Duration::from_secs(3);
+/// Longest read of a guest; a longer one fails. Linux asks for a megabyte or two.
+pub const DISK_REQUEST_LEN_MAX: u32 = 64 << 20;
 /// Zeros written at once where the file system cannot do it for us.
 pub const ZEROES_LEN: usize = 1 << 20;
 
