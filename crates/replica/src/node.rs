@@ -1,8 +1,45 @@
-//! `Event` and `Action`: what goes in and out of a node.
+//! `Node`: the VMM without the world. Events go in with the time, actions come out, `slice` runs the guest.
+//!
+//! `host::drive` and `sim::world` are thin loops around it: handle what came, `slice`, carry out every
+//! action of `poll`, sleep until `deadline` if `slice` is not busy. Nothing here reads a clock or a socket.
+
+use std::sync::atomic::AtomicBool;
 
 use machine::{DiskRequest, DiskStatus, Effect, Input};
 
-use crate::Time;
+use crate::{Guest, Header, Metrics, Span, Time};
+
+/// How a node runs its guest, in every role.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Steps between two digests in the log; `None`: none.
+    pub digest_every: Option<u64>,
+    /// Write a log file that begins with this header; its bytes come as [`Action::Append`].
+    pub record: Option<Header>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            digest_every: Some(crate::limits::DIGEST_EVERY_DEFAULT),
+            record: None,
+        }
+    }
+}
+
+/// How one half of a pair runs.
+#[derive(Clone, Debug)]
+pub struct PairOptions {
+    /// The epoch of this pair, granted by the arbiter at the handshake. A side that suspects the other
+    /// claims the one after it.
+    pub epoch: Epoch,
+    /// This process: a random number drawn at its start.
+    pub owner: u128,
+    /// Silence for this long is suspicion. At least 100 ms, default 500 ms; equal on both sides.
+    pub timeout: Span,
+    /// As for a guest that runs alone.
+    pub run: Options,
+}
 
 /// Number of a pairing, or of the claim that ended it; counts up per VM and is decided by the arbiter (D6).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,4 +145,71 @@ pub enum Next {
     At(Option<Time>),
     /// Never.
     Ended,
+}
+
+/// One replica: a guest, its role and its log.
+pub struct Node<G: Guest> {
+    guest: G,
+    metrics: Metrics,
+}
+
+impl<G: Guest> Node<G> {
+    /// A guest that runs alone, from the step where it stands.
+    pub fn solo(guest: G, _now: Time, _options: Options) -> Node<G> {
+        Node {
+            guest,
+            metrics: Metrics::default(),
+        }
+    }
+
+    /// The first half of a pair, after the handshake: runs the guest and sends the log.
+    pub fn primary(guest: G, _now: Time, _options: PairOptions) -> Node<G> {
+        Node {
+            guest,
+            metrics: Metrics::default(),
+        }
+    }
+
+    /// The second half of a pair, after the handshake: replays the log.
+    pub fn backup(guest: G, _now: Time, _options: PairOptions) -> Node<G> {
+        Node {
+            guest,
+            metrics: Metrics::default(),
+        }
+    }
+
+    /// Takes what the world tells. Never runs the guest.
+    pub fn handle(&mut self, _now: Time, _event: Event) {}
+
+    /// Runs the guest for a bounded while (about a millisecond). Another thread may set `cut` to have it
+    /// end soon; the caller clears it before.
+    pub fn slice(&mut self, _now: Time, _cut: &AtomicBool) -> Next {
+        Next::Ended
+    }
+
+    /// The next thing to do. Call after every `handle` and `slice` until `None`, with the time *of this
+    /// call*: an output whose time is over does not leave.
+    pub fn poll(&mut self, _now: Time) -> Option<Action> {
+        None
+    }
+
+    /// When `slice` must be called again at the latest, if no event comes before.
+    pub fn deadline(&self) -> Option<Time> {
+        None
+    }
+
+    /// What the guest's clock shows, in nanoseconds after its step 0.
+    pub fn wall(&self) -> u64 {
+        self.guest.mtime() * 100
+    }
+
+    /// The guest, to look at.
+    pub fn guest(&self) -> &G {
+        &self.guest
+    }
+
+    /// What has been counted and measured so far.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
 }
