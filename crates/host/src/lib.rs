@@ -5,10 +5,12 @@
 #![deny(unsafe_code)]
 
 pub mod arbiter;
+pub mod console;
 pub mod disk;
 pub mod entropy;
 pub mod error;
 pub mod limits;
 pub mod link;
+pub mod net;
 pub mod sys;
 pub mod wake;

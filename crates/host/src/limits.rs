@@ -35,6 +35,8 @@ pub const ZEROES_LEN: usize = 1 << 20;
 
 /// Bytes waiting for a console's reader. Past this the guest's output is dropped, as on a serial line.
 pub const CONSOLE_BACKLOG_MAX: usize = 4 << 20;
+/// A console's client that does not read for so long is sent away.
+pub const CONSOLE_PATIENCE: Duration = Duration::from_secs(5);
 /// Chunks of console input waiting for the guest. Past this the reader waits, and so does the typist.
 pub const CONSOLE_INPUT_CHUNKS: usize = 64;
 
