@@ -32,6 +32,8 @@ pub enum Suspicion {
     LinkSilence,
     /// The peer said that its execution parted from the log.
     Diverged,
+    /// The backup could not follow for too long.
+    Slow,
     /// The peer sent what no correct peer sends.
     Garbage,
 }
