@@ -14,6 +14,8 @@ pub const HEARTBEAT_LEN_MAX: usize = 1024;
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Handshakes going on at once on one listener; more callers wait in the kernel's queue.
 pub const HANDSHAKES_MAX: usize = 8;
+/// The end of a replica waits at most this long for the peer to take its last words.
+pub const LAST_WORDS_PATIENCE: Duration = Duration::from_secs(1);
 /// Between two attempts to connect.
 pub const CONNECT_RETRY: Duration = Duration::from_millis(200);
 /// One attempt to connect.
@@ -22,6 +24,8 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Messages or frames taken from one source in one turn, so that no source starves the others.
 pub const BATCH_MAX: usize = 64;
 
+/// Epochs tried at the start of a pair, one after the other, while others claim them.
+pub const CLAIMS_MAX: u32 = 100;
 /// Threads that do disk requests.
 pub const DISK_THREADS: usize = 4;
 /// A request that met a full disk, or a lock that could not be taken, is tried again after this time.
@@ -29,7 +33,8 @@ pub const DISK_RETRY: Duration = Duration::from_secs(1);
 /// A thread that does not come back from its disk in this time is left behind at the end.
 pub const DISK_CLOSE_PATIENCE: Duration = Duration::from_secs(3);
 /// Longest read of a guest; a longer one fails. Linux asks for a megabyte or two.
-pub const DISK_REQUEST_LEN_MAX: u32 = 64 << 20;
+pub const DISK_REQUEST_LEN_MAX: u32 = 16 << 20;
+const _: () = assert!(DISK_REQUEST_LEN_MAX as usize <= replica::limits::DISK_BYTES_MAX);
 /// Zeros written at once where the file system cannot do it for us.
 pub const ZEROES_LEN: usize = 1 << 20;
 
@@ -54,3 +59,4 @@ pub const ANNOUNCE_FIRST_MS: u64 = 50;
 pub const ANNOUNCE_STEP_MS: u64 = 100;
 
 const _: () = assert!(MESSAGE_LEN_MAX * 2 < LINK_BACKLOG_MAX);
+const _: () = assert!(replica::limits::MESSAGE_BYTES_MAX <= MESSAGE_LEN_MAX);
