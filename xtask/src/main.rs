@@ -1,2 +1,143 @@
-//! Repository tasks.
-fn main() {}
+//! Repository tasks. `cargo xtask ci` is everything CI runs; `cargo xtask tidy` is the house rules alone.
+//!
+//! CI runs nothing that a developer cannot run with the same command.
+
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+
+const HELP: &str = "\
+cargo xtask ci      format, lints, house rules, documentation, simulator seeds, all tests
+cargo xtask tidy    the house rules: crate arrows, determinism bans, sizes, citations
+cargo xtask fuzz N  every fuzz target for N seconds (needs cargo-fuzz)
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match arguments
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .as_slice()
+    {
+        ["ci"] => ci(),
+        ["tidy"] => tidy::check(&root()),
+        ["fuzz", seconds] => fuzz(seconds),
+        _ => {
+            eprint!("{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map(Path::to_path_buf)
+        .unwrap_or_default()
+}
+
+/// Everything, the tests last so that their summary is the last thing on the screen.
+fn ci() -> Result<()> {
+    cargo("formatting", &["fmt", "--all", "--check"])?;
+    println!("== house rules");
+    tidy::check(&root())?;
+    cargo(
+        "lints",
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--quiet",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    )?;
+    cargo(
+        "documentation",
+        &[
+            "doc",
+            "--workspace",
+            "--no-deps",
+            "--document-private-items",
+            "--quiet",
+        ],
+    )?;
+    if installed("cargo-deny") {
+        cargo(
+            "licences and sources",
+            &["deny", "--offline", "check", "licenses", "bans", "sources"],
+        )?;
+    }
+    cargo(
+        "simulator: toy guest",
+        &["run", "--release", "--quiet", "-p", "sim", "--", "toy", "1000"],
+    )?;
+    cargo(
+        "simulator: real machine",
+        &["run", "--release", "--quiet", "-p", "sim", "--", "machine", "20"],
+    )?;
+    cargo("tests", &["test", "--workspace"])
+}
+
+fn fuzz(seconds: &str) -> Result<()> {
+    let targets = root().join("fuzz/fuzz_targets");
+    let mut names: Vec<_> = std::fs::read_dir(&targets)
+        .with_context(|| format!("cannot list {}", targets.display()))?
+        .filter_map(|entry| Some(entry.ok()?.path().file_stem()?.to_str()?.to_owned()))
+        .collect();
+    names.sort();
+    for name in names {
+        println!("== fuzz {name}");
+        let status = Command::new("cargo")
+            .args([
+                "fuzz",
+                "run",
+                &name,
+                "--",
+                &format!("-max_total_time={seconds}"),
+                "-rss_limit_mb=4096",
+            ])
+            // The fuzzer's instrumentation needs an unstable compiler flag; the pinned stable compiler has it.
+            .env("RUSTC_BOOTSTRAP", "1")
+            .current_dir(root())
+            .status()
+            .context("cannot start cargo fuzz")?;
+        if !status.success() {
+            bail!("fuzz target {name} found a failure");
+        }
+    }
+    Ok(())
+}
+
+fn cargo(what: &str, arguments: &[&str]) -> Result<()> {
+    println!("== {what}: cargo {}", arguments.join(" "));
+    let status = Command::new("cargo")
+        .args(arguments)
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .current_dir(root())
+        .status()
+        .context("cannot start cargo")?;
+    if !status.success() {
+        bail!("{what} failed");
+    }
+    Ok(())
+}
+
+fn installed(program: &str) -> bool {
+    Command::new(program)
+        .arg("--version")
+        .output()
+        .is_ok_and(|output| output.status.success())
+}

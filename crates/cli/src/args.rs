@@ -1,0 +1,270 @@
+//! The command line: what every command takes. Words are those of QEMU, virsh and systemctl where they
+//! exist; `VM.toml` has the same words as the flags.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Fault-tolerant virtual machines that run anywhere.
+#[derive(Parser)]
+#[command(name = "lockstep", version, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage. Start with `lockstep demo`.")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Protect a guest, load it, kill its primary, report what the client saw
+    Demo(DemoArgs),
+    /// Run a machine, unprotected
+    Run(RunArgs),
+    /// Run a machine and write its log
+    Record(RecordArgs),
+    /// Run a machine again from its log, comparing every output and digest
+    Replay(ReplayArgs),
+    /// Run the live half of a pair
+    Primary(PairArgs),
+    /// Run the copy that takes over when the primary dies
+    Backup(PairArgs),
+    /// Connect guests to the network without root; clients' connections outlive the primary
+    Gateway(GatewayArgs),
+    /// Build a guest image from Debian's packages
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Look inside a log
+    #[command(subcommand)]
+    Log(LogCommand),
+    /// Print a shell's completion script
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// A machine: flags override the file.
+#[derive(Args, Default)]
+pub struct VmArgs {
+    /// Description of the machine, with the same words as the flags
+    #[arg(value_name = "VM.toml")]
+    pub file: Option<PathBuf>,
+    /// Name of the VM: what its epochs and locks are called by
+    #[arg(long)]
+    pub name: Option<String>,
+    /// RISC-V Linux Image to boot
+    #[arg(long, value_name = "FILE")]
+    pub kernel: Option<PathBuf>,
+    /// Initramfs for the kernel
+    #[arg(long, value_name = "FILE")]
+    pub initrd: Option<PathBuf>,
+    /// Kernel command line
+    #[arg(long, value_name = "STRING")]
+    pub append: Option<String>,
+    /// OpenSBI's fw_dynamic.bin when there is a kernel; else a flat firmware started in M-mode
+    #[arg(long, value_name = "FILE")]
+    pub firmware: Option<PathBuf>,
+    /// RAM, for example 512M or 4G
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<String>,
+    /// Number of harts (CPUs), 1 to 8
+    #[arg(long, value_name = "N")]
+    pub harts: Option<usize>,
+    /// Raw disk; may be given several times
+    #[arg(long, value_name = "FILE[,readonly]")]
+    pub disk: Vec<String>,
+    /// gateway=HOST:PORT, gateway=SOCKET, tap=NAME or none
+    #[arg(long, value_name = "NET")]
+    pub net: Option<String>,
+    /// Ethernet address of the guest
+    #[arg(long, value_name = "MAC")]
+    pub mac: Option<String>,
+    /// stdio, none, unix:SOCKET or a file for the output
+    #[arg(long, value_name = "WHERE")]
+    pub serial: Option<String>,
+    /// Drop caches at random with this seed; nothing may change (a check of determinism)
+    #[arg(long, value_name = "SEED")]
+    pub zeal: Option<u64>,
+}
+
+#[derive(Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub vm: VmArgs,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct RecordArgs {
+    #[command(flatten)]
+    pub vm: VmArgs,
+    /// Where to write the log
+    #[arg(long, short, value_name = "LOG")]
+    pub output: PathBuf,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct ReplayArgs {
+    /// The log
+    pub log: PathBuf,
+    #[command(flatten)]
+    pub vm: VmArgs,
+    /// Stop at this step
+    #[arg(long, value_name = "STEP")]
+    pub until: Option<u64>,
+    /// Run in slices of this many steps; nothing may change
+    #[arg(long, value_name = "STEPS")]
+    pub slice: Option<u64>,
+    /// Write a snapshot where the replay stops
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
+    /// Start from this snapshot instead of from the beginning
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct PairArgs {
+    #[command(flatten)]
+    pub vm: VmArgs,
+    /// Where the backup listens and the primary connects
+    #[arg(long, value_name = "HOST:PORT")]
+    pub backup: Option<String>,
+    /// File with the pair's shared key: 64 hex digits (`openssl rand -hex 32`)
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// No encryption, no authentication: for measuring only
+    #[arg(long)]
+    pub insecure: bool,
+    /// Directory that both hosts share, where a single winner is decided when one suspects the other
+    #[arg(long, value_name = "DIR")]
+    pub arbiter: Option<PathBuf>,
+    /// Silence after which the other side is suspected, in milliseconds; at least 100
+    #[arg(long, value_name = "MS")]
+    pub timeout_ms: Option<u64>,
+    /// Write events and, at the end, the figures to this file, a JSON object a line
+    #[arg(long, value_name = "FILE")]
+    pub events: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct GatewayArgs {
+    /// Where VMs connect: HOST:PORT or a socket path
+    #[arg(long, value_name = "WHERE", default_value = "127.0.0.1:7700")]
+    pub listen: String,
+    /// Forward a host port into the guest; may be given several times
+    #[arg(long, value_name = "[tcp:|udp:]HOST:PORT-[GUEST]:PORT")]
+    pub forward: Vec<String>,
+    /// The guests' subnet
+    #[arg(long, value_name = "CIDR", default_value = "10.0.2.0/24")]
+    pub subnet: String,
+    /// Resolver to forward the guests' questions to; default: the host's
+    #[arg(long, value_name = "ADDRESS")]
+    pub dns: Vec<std::net::IpAddr>,
+}
+
+#[derive(Subcommand)]
+pub enum ImageCommand {
+    /// An initramfs with Debian's kernel, busybox and Redis (or your packages); no root needed
+    Appliance {
+        /// Another Debian package to put in; may be given several times
+        #[arg(long, value_name = "NAME")]
+        package: Vec<String>,
+        /// Start this instead of Redis
+        #[arg(long, value_name = "COMMAND")]
+        run: Option<String>,
+        /// Build again even if there is one
+        #[arg(long)]
+        rebuild: bool,
+        /// Print where the files are as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// A full Debian 13 disk with systemd
+    Debian {
+        /// Another Debian package to put in; may be given several times
+        #[arg(long, value_name = "NAME")]
+        package: Vec<String>,
+        /// Size of the disk
+        #[arg(long, value_name = "SIZE", default_value = "2G")]
+        size: String,
+        /// Build again even if there is one
+        #[arg(long)]
+        rebuild: bool,
+        /// Print where the files are as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum LogCommand {
+    /// Every entry, a line each
+    Dump {
+        /// The log
+        log: PathBuf,
+    },
+    /// Counts, bytes and rates by kind of entry
+    Stat {
+        /// The log
+        log: PathBuf,
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// The first entry in which two logs differ
+    Diff {
+        /// One log
+        left: PathBuf,
+        /// Another log
+        right: PathBuf,
+    },
+}
+
+/// What the demo does to the pair.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kill {
+    /// SIGKILL the primary
+    Primary,
+    /// SIGKILL the backup
+    Backup,
+    /// SIGSTOP the primary for three timeouts, then SIGCONT
+    Stall,
+    /// Nothing
+    None,
+}
+
+#[derive(Args)]
+pub struct DemoArgs {
+    /// What to do to the pair
+    #[arg(long, value_enum, default_value = "primary")]
+    pub kill: Kill,
+    /// How long to load the guest, in seconds
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub seconds: u64,
+    /// Harts of the guest, 1 to 8
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub harts: usize,
+    /// Client connections
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub clients: usize,
+    /// Silence after which a side is suspected, in milliseconds; at least 100
+    #[arg(long, value_name = "MS", default_value_t = 500)]
+    pub timeout_ms: u64,
+    /// Print the figures as JSON
+    #[arg(long)]
+    pub json: bool,
+}

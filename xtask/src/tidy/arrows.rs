@@ -1,0 +1,67 @@
+//! Which crate may depend on which (ARCHITECTURE.md), and which one may use which outside crate.
+
+use anyhow::{Context, Result};
+
+use super::{File, Finding};
+
+/// (crate, the workspace crates it may depend on).
+const ARROWS: &[(&str, &[&str])] = &[
+    ("hart", &[]),
+    ("machine", &["hart"]),
+    ("replica", &["machine", "hart"]),
+    ("host", &["replica", "machine", "hart"]),
+    ("sim", &["replica", "machine", "hart"]),
+    ("cli", &["host", "replica", "machine", "hart"]),
+];
+
+/// Outside crates the deterministic crates may use: pure functions of their arguments, each with a decision
+/// note.
+const PURE: &[&str] = &[
+    "bitflags",
+    "crc32c",
+    "libc",
+    "lz4_flex",
+    "thiserror",
+    "vm-fdt",
+    "xxhash-rust",
+    "zerocopy",
+];
+
+/// The crates below the world.
+pub const DETERMINISTIC: &[&str] = &["hart", "machine", "replica", "sim"];
+
+pub fn check(files: &[File], findings: &mut Vec<Finding>) -> Result<()> {
+    let names: Vec<&str> = ARROWS.iter().map(|(name, _)| *name).collect();
+    for (name, allowed) in ARROWS {
+        let path = format!("crates/{name}/Cargo.toml");
+        let Some(file) = files.iter().find(|file| file.path == path) else {
+            continue;
+        };
+        let manifest: toml::Table = file
+            .text
+            .parse()
+            .with_context(|| format!("cannot parse {path}"))?;
+        let Some(dependencies) = manifest.get("dependencies").and_then(toml::Value::as_table) else {
+            continue;
+        };
+        for dependency in dependencies.keys() {
+            let dependency = dependency.as_str();
+            if names.contains(&dependency) {
+                if !allowed.contains(&dependency) {
+                    findings.push(Finding {
+                        place: path.clone(),
+                        message: format!(
+                            "{name} may not depend on {dependency}: share by moving down the arrow"
+                        ),
+                    });
+                }
+            } else if DETERMINISTIC.contains(name) && !PURE.contains(&dependency) {
+                findings.push(Finding {
+                    place: path.clone(),
+                    message: format!("{name} takes {dependency}: only pure crates with a decision note (L3)"),
+                });
+            }
+        }
+    }
+    Ok(())
+}
