@@ -13,6 +13,7 @@ pub mod disk;
 pub mod drive;
 pub mod entropy;
 pub mod error;
+pub mod image;
 pub mod limits;
 pub mod link;
 pub mod net;
