@@ -1,0 +1,3 @@
+//! The guest's network on this host: how its Ethernet frames leave the VMM and come back.
+
+pub mod stream;
