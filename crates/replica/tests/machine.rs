@@ -13,6 +13,9 @@ use replica::{
     Action, Digest, End, Event, Guest, Header, LogReader, Node, Options, Playback, Playing, Span, Time,
 };
 
+/// The operator switches it off after so many.
+const STEPS: Step = Step(200_000);
+
 /// A recorded life: its file, its end, its console.
 struct Life {
     file: Vec<u8>,
@@ -34,7 +37,9 @@ fn record(harts: u32) -> Life {
         end: (Step(0), Digest { parts: vec![] }),
         console: vec![],
     };
-    for turn in 0..400u64 {
+    let (mut turn, mut over) = (0u64, false);
+    while !over {
+        turn += 1;
         if turn % 7 == 0 {
             let input = Input::Console {
                 port: 0,
@@ -42,7 +47,7 @@ fn record(harts: u32) -> Life {
             };
             node.handle(now, Event::Input(input));
         }
-        if turn == 390 {
+        if node.guest().now() > STEPS {
             node.handle(now, Event::Input(Input::Control(Control::PowerOff)));
         }
         let begin = node.guest().now();
@@ -54,6 +59,7 @@ fn record(harts: u32) -> Life {
             match action {
                 Action::Append(bytes) => life.file.extend(bytes),
                 Action::Release(Effect::ConsoleWrite { bytes, .. }) => life.console.extend(bytes),
+                Action::Halt(_) => over = true,
                 _ => {}
             }
         }
@@ -96,7 +102,7 @@ fn a_machine_of_one_two_and_four_harts_plays_back_what_it_lived() {
     // FT 2.1-a, 2.1-b.
     for harts in [1, 2, 4] {
         let life = record(harts);
-        assert!(life.end.0 > Step(100_000), "{:?}", life.end.0);
+        assert!(life.end.0 > STEPS, "{:?}", life.end.0);
         assert!(life.console.len() > 20);
         for (slice, zeal) in [(u64::MAX, None), (977, None), (20_001, Some(5))] {
             let machine = guest::zealous(harts as usize, guest::counting(harts), zeal);
