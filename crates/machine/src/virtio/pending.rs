@@ -1,0 +1,122 @@
+//! Disk requests without completion. They are guest state: after a failover nothing else knows them.
+//!
+//! The new primary asks for them with `pending()` and issues them again (FT 3.4-c); so a write keeps its
+//! data here until it is done.
+
+use hart::{Visit, Visitor};
+
+use super::{chain::Chain, limits::REQUEST_BYTES_MAX};
+use crate::DiskOperation;
+
+/// A request between submission and completion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// [`crate::DiskRequest::id`].
+    pub id: u64,
+    /// The driver's buffer: where read data and status go, and what the used ring names.
+    pub chain: Chain,
+    /// What the disk was asked.
+    pub operation: DiskOperation,
+    /// The driver knows no flush, so this is not done before a flush of ours is (VIRTIO 5.2.6.2).
+    pub flush_follows: bool,
+}
+
+impl Pending {
+    /// Bytes of data that it moves, and so holds here or on the way.
+    #[must_use]
+    pub fn data_bytes(&self) -> u64 {
+        match &self.operation {
+            DiskOperation::Read { bytes, .. } => u64::from(*bytes),
+            DiskOperation::Write { data, .. } => u64::try_from(data.len()).unwrap_or(u64::MAX),
+            _ => 0,
+        }
+    }
+}
+
+impl Default for Pending {
+    fn default() -> Pending {
+        Pending {
+            id: 0,
+            chain: Chain::default(),
+            operation: DiskOperation::Flush,
+            flush_follows: false,
+        }
+    }
+}
+
+impl Visit for Pending {
+    fn visit(&mut self, v: &mut dyn Visitor) {
+        let Self {
+            id,
+            chain,
+            operation,
+            flush_follows,
+        } = self;
+        v.u64("id", id);
+        hart::state::component(v, "chain", chain);
+        visit_operation(v, operation);
+        v.bool("flush_follows", flush_follows);
+    }
+}
+
+fn visit_operation(v: &mut dyn Visitor, operation: &mut DiskOperation) {
+    let kind: u8 = match operation {
+        DiskOperation::Read { .. } => 0,
+        DiskOperation::Write { .. } => 1,
+        DiskOperation::Flush => 2,
+        DiskOperation::Discard { .. } => 3,
+        DiskOperation::WriteZeroes { .. } => 4,
+    };
+    let mut shall = kind;
+    v.u8("operation", &mut shall);
+    if shall != kind {
+        *operation = blank(v, shall);
+    }
+    match operation {
+        DiskOperation::Read { sector, bytes } => {
+            v.u64("sector", sector);
+            v.u32("bytes", bytes);
+        }
+        DiskOperation::Write { sector, data } => {
+            v.u64("sector", sector);
+            v.bytes("data", data, usize::try_from(REQUEST_BYTES_MAX).unwrap_or(0));
+        }
+        DiskOperation::Flush => {}
+        DiskOperation::Discard { sector, sectors } => {
+            v.u64("sector", sector);
+            v.u32("sectors", sectors);
+        }
+        DiskOperation::WriteZeroes {
+            sector,
+            sectors,
+            unmap,
+        } => {
+            v.u64("sector", sector);
+            v.u32("sectors", sectors);
+            v.bool("unmap", unmap);
+        }
+    }
+}
+
+/// An operation of this kind, for a restorer to fill.
+fn blank(v: &mut dyn Visitor, kind: u8) -> DiskOperation {
+    let (sector, sectors) = (0, 0);
+    match kind {
+        0 => DiskOperation::Read { sector, bytes: 0 },
+        1 => DiskOperation::Write {
+            sector,
+            data: Vec::new(),
+        },
+        2 => DiskOperation::Flush,
+        3 => DiskOperation::Discard { sector, sectors },
+        4 => DiskOperation::WriteZeroes {
+            sector,
+            sectors,
+            unmap: false,
+        },
+        _ => {
+            v.reject("no such disk operation");
+            DiskOperation::Flush
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! The split virtqueue, device side (VIRTIO 2.7): takes buffers from the available ring, gives them back
+//! through the used ring, and says when the driver wants an interrupt.
+//!
+//! Everything it reads is guest memory and may be anything. A rule broken by the driver is [`Broken`],
+//! which the transport answers with DEVICE_NEEDS_RESET. No loop here is longer than the ring, nothing is
+//! allocated beyond one chain, and it never panics. All fields are guest state.
+
+use hart::{Ram, Visit, Visitor};
+
+use super::chain::{Broken, Chain, Table};
+
+/// VIRTQ_AVAIL_F_NO_INTERRUPT.
+const NO_INTERRUPT: u16 = 1;
+
+/// One of the three areas of a queue (VIRTIO 2.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Area {
+    /// The descriptor table.
+    Descriptors,
+    /// The available ring, written by the driver.
+    Driver,
+    /// The used ring, written by the device.
+    Device,
+}
+
+/// One virtqueue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// Largest size offered. Part of the device's build, not of its state.
+    max: u16,
+    /// Entries, as the driver chose. Invariant: while `ready`, a power of two of at most `max`.
+    size: u16,
+    ready: bool,
+    /// Guest addresses of the areas. While `ready` they were found aligned and in RAM.
+    descriptors: u64,
+    driver: u64,
+    device: u64,
+    /// VIRTIO_F_INDIRECT_DESC was accepted.
+    indirect: bool,
+    /// VIRTIO_F_EVENT_IDX was accepted.
+    event_index: bool,
+    /// Index in the available ring of the next buffer to take; wraps at 16 bits.
+    next_available: u16,
+    /// Index in the used ring of the next buffer to give back; wraps at 16 bits.
+    next_used: u16,
+    /// `next_used` when the need of an interrupt was last decided.
+    signalled: u16,
+    /// The `avail_event` that was written last.
+    announced: u16,
+}
+
+impl Queue {
+    /// A queue after reset, of at most `max` entries.
+    #[must_use]
+    pub fn new(max: u16) -> Queue {
+        Queue {
+            max,
+            size: max,
+            ready: false,
+            descriptors: 0,
+            driver: 0,
+            device: 0,
+            indirect: false,
+            event_index: false,
+            next_available: 0,
+            next_used: 0,
+            signalled: 0,
+            announced: 0,
+        }
+    }
+
+    /// Largest size offered.
+    #[must_use]
+    pub fn max(&self) -> u16 {
+        self.max
+    }
+
+    /// Entries, as the driver chose.
+    #[must_use]
+    pub fn size(&self) -> u16 {
+        self.size
+    }
+
+    /// Is it in use?
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// Back to what it was after reset.
+    pub fn reset(&mut self) {
+        *self = Queue::new(self.max);
+    }
+
+    /// What the driver accepted.
+    pub fn set_features(&mut self, indirect: bool, event_index: bool) {
+        self.indirect = indirect;
+        self.event_index = event_index;
+    }
+
+    /// The driver's choice of size; checked by [`Queue::start`]. Ignored while ready, as VIRTIO 4.2.2.2
+    /// forbids it.
+    pub fn set_size(&mut self, size: u32) {
+        if !self.ready {
+            self.size = u16::try_from(size).unwrap_or(0);
+        }
+    }
+
+    /// Half of an area's address; checked by [`Queue::start`]. Ignored while ready.
+    pub fn set_address(&mut self, area: Area, high: bool, half: u32) {
+        if self.ready {
+            return;
+        }
+        let field = match area {
+            Area::Descriptors => &mut self.descriptors,
+            Area::Driver => &mut self.driver,
+            Area::Device => &mut self.device,
+        };
+        *field = match high {
+            true => *field & 0xffff_ffff | u64::from(half) << 32,
+            false => *field & !0xffff_ffff | u64::from(half),
+        };
+    }
+
+    /// The driver sets QueueReady: the queue starts from index 0.
+    ///
+    /// # Errors
+    /// If size, alignment (VIRTIO 2.7) or place of the rings is impossible.
+    pub fn start(&mut self, ram: &Ram) -> Result<(), Broken> {
+        if self.ready {
+            return Ok(());
+        }
+        if !self.has_sound_size() {
+            return Err(Broken("a queue size is no power of two or too large"));
+        }
+        let size = usize::from(self.size);
+        let areas = [
+            (self.descriptors, 16, size.saturating_mul(16)),
+            (self.driver, 2, size.saturating_mul(2).saturating_add(6)),
+            (self.device, 4, size.saturating_mul(8).saturating_add(6)),
+        ];
+        for (address, alignment, length) in areas {
+            if !address.is_multiple_of(alignment) || ram.offset(address, length).is_none() {
+                return Err(Broken("a ring is misaligned or not in RAM"));
+            }
+        }
+        self.ready = true;
+        self.next_available = 0;
+        self.next_used = 0;
+        self.signalled = 0;
+        self.announced = 0;
+        Ok(())
+    }
+
+    /// The driver clears QueueReady: the device touches the queue no more (VIRTIO 4.2.2.1).
+    pub fn stop(&mut self) {
+        self.ready = false;
+    }
+
+    /// Takes the next buffer that the driver made available, if there is one.
+    ///
+    /// # Errors
+    /// If ring or descriptors break a rule.
+    pub fn pop(&mut self, ram: &Ram) -> Result<Option<Chain>, Broken> {
+        if !self.ready {
+            return Ok(None);
+        }
+        let index = read_u16(ram, self.driver.wrapping_add(2))?;
+        if index == self.next_available {
+            return Ok(None);
+        }
+        // The driver has at most `size` buffers outstanding, as each needs a descriptor of its own. So this
+        // also catches an index that went back, and bounds what a device can have in flight.
+        let waiting = index.wrapping_sub(self.next_available);
+        let outstanding = self.next_available.wrapping_sub(self.next_used);
+        if waiting > self.size.saturating_sub(outstanding) {
+            return Err(Broken("the available index jumped beyond the ring"));
+        }
+        let at = u64::from(self.slot(self.next_available)).wrapping_mul(2);
+        let head = read_u16(ram, self.driver.wrapping_add(4).wrapping_add(at))?;
+        let chain = self.chain(ram, head)?;
+        self.next_available = self.next_available.wrapping_add(1);
+        Ok(Some(chain))
+    }
+
+    /// Puts the last `count` buffers back that were taken and not given back.
+    pub fn unpop(&mut self, count: u16) {
+        self.next_available = self.next_available.wrapping_sub(count);
+    }
+
+    /// Gives a buffer back, with the number of bytes written from its start (VIRTIO 2.7.8.2).
+    ///
+    /// # Errors
+    /// If the used ring is not in RAM: only after a restore from bytes that were not sound.
+    pub fn push(&mut self, ram: &mut Ram, head: u16, written: u32) -> Result<(), Broken> {
+        if !self.ready {
+            return Ok(());
+        }
+        let [h0, h1] = head.to_le_bytes();
+        let [w0, w1, w2, w3] = written.to_le_bytes();
+        let at = u64::from(self.slot(self.next_used)).wrapping_mul(8);
+        let element = self.device.wrapping_add(4).wrapping_add(at);
+        write(ram, element, &[h0, h1, 0, 0, w0, w1, w2, w3])?;
+        // VIRTIO 2.7.8.2: the element first, then the index.
+        self.next_used = self.next_used.wrapping_add(1);
+        write(ram, self.device.wrapping_add(2), &self.next_used.to_le_bytes())
+    }
+
+    /// After buffers were taken and given back: tells the driver from which one on it shall notify again
+    /// (VIRTIO 2.7.10), and says whether it wants an interrupt (VIRTIO 2.7.7).
+    ///
+    /// # Errors
+    /// If the rings are not in RAM: only after a restore from bytes that were not sound.
+    pub fn settle(&mut self, ram: &mut Ram) -> Result<bool, Broken> {
+        if !self.ready {
+            return Ok(false);
+        }
+        let size = u64::from(self.size);
+        if self.event_index && self.announced != self.next_available {
+            let avail_event = self.device.wrapping_add(4).wrapping_add(size.wrapping_mul(8));
+            write(ram, avail_event, &self.next_available.to_le_bytes())?;
+            self.announced = self.next_available;
+        }
+        let old = std::mem::replace(&mut self.signalled, self.next_used);
+        if old == self.next_used {
+            return Ok(false);
+        }
+        if !self.event_index {
+            return Ok(read_u16(ram, self.driver)? & NO_INTERRUPT == 0);
+        }
+        // VIRTIO 2.7.7.2: when the buffer at `used_event` is among those just given back.
+        let used_event = self.driver.wrapping_add(4).wrapping_add(size.wrapping_mul(2));
+        let event = read_u16(ram, used_event)?;
+        let behind = self.next_used.wrapping_sub(event).wrapping_sub(1);
+        Ok(behind < self.next_used.wrapping_sub(old))
+    }
+
+    /// Follows one chain from its head.
+    fn chain(&self, ram: &Ram, head: u16) -> Result<Chain, Broken> {
+        let mut table = Table {
+            address: self.descriptors,
+            entries: u32::from(self.size),
+            indirect: false,
+        };
+        let mut chain = Chain {
+            head,
+            ..Chain::default()
+        };
+        let mut index = head;
+        // VIRTIO 2.7.5.3.1: no chain is longer than the queue. One more for the way into an indirect table.
+        for _ in 0..=self.size {
+            let descriptor = table.read(ram, index)?;
+            if descriptor.is_indirect() {
+                if !self.indirect {
+                    return Err(Broken("INDIRECT was not accepted"));
+                }
+                table = descriptor.table(&table)?;
+                index = 0;
+                continue;
+            }
+            chain.push(descriptor.check(ram)?, descriptor.is_writable())?;
+            if chain.count() > usize::from(self.size) {
+                break;
+            }
+            match descriptor.next() {
+                Some(next) => index = next,
+                None => return Ok(chain),
+            }
+        }
+        Err(Broken("a chain is longer than its queue"))
+    }
+
+    /// The place of a free-running index in its ring.
+    fn slot(&self, index: u16) -> u16 {
+        index & self.size.wrapping_sub(1)
+    }
+
+    fn has_sound_size(&self) -> bool {
+        self.size.is_power_of_two() && self.size <= self.max
+    }
+}
+
+impl Visit for Queue {
+    fn visit(&mut self, v: &mut dyn Visitor) {
+        let Self {
+            max: _,
+            size,
+            ready,
+            descriptors,
+            driver,
+            device,
+            indirect,
+            event_index,
+            next_available,
+            next_used,
+            signalled,
+            announced,
+        } = self;
+        v.u16("size", size);
+        v.bool("ready", ready);
+        v.u64("descriptors", descriptors);
+        v.u64("driver", driver);
+        v.u64("device", device);
+        v.bool("indirect", indirect);
+        v.bool("event_index", event_index);
+        v.u16("next_available", next_available);
+        v.u16("next_used", next_used);
+        v.u16("signalled", signalled);
+        v.u16("announced", announced);
+        if self.ready && !self.has_sound_size() {
+            v.reject("a ready queue has an impossible size");
+        }
+    }
+}
+
+fn read_u16(ram: &Ram, address: u64) -> Result<u16, Broken> {
+    let mut bytes = [0; 2];
+    ram.read(address, &mut bytes)
+        .map_err(|_| Broken("a ring is not in RAM"))?;
+    Ok(u16::from_le_bytes(bytes))
+}
+
+fn write(ram: &mut Ram, address: u64, bytes: &[u8]) -> Result<(), Broken> {
+    ram.write(address, bytes)
+        .map_err(|_| Broken("a ring is not in RAM"))
+}

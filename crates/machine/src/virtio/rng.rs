@@ -1,0 +1,99 @@
+//! virtio-rng (VIRTIO 5.4): the guest asks for random bytes, one buffer at a time.
+//!
+//! Random bytes are the purest input there is: the device only says how many it wants
+//! (`Effect::EntropyWanted`) and waits for `receive`.
+
+use hart::{Visit, Visitor};
+
+use super::{
+    Broken, Function, Rings, VirtioMmio,
+    chain::Chain,
+    limits::{ENTROPY_BYTES_MAX, QUEUE_MAX},
+};
+use crate::{Effect, device::Context};
+
+/// The entropy device.
+#[derive(Clone, Debug, Default)]
+pub struct Entropy {
+    /// Bytes asked for and not yet received; 0: nothing is asked. At most [`ENTROPY_BYTES_MAX`].
+    wanted: u32,
+    /// The buffer that waits for them; empty when nothing is asked.
+    waiting: Chain,
+}
+
+impl Entropy {
+    /// Asks for the next buffer's bytes, unless it waits already.
+    fn ask(&mut self, rings: &mut Rings<'_>, cx: &mut Context<'_>) -> Result<(), Broken> {
+        if self.wanted > 0 {
+            return Ok(());
+        }
+        let Some(chain) = rings.queue(0)?.pop(cx.ram)? else {
+            return Ok(());
+        };
+        // VIRTIO 5.4.6.1: buffers are writable only.
+        let room = u32::try_from(chain.writable.total()).unwrap_or(u32::MAX);
+        if room == 0 {
+            return Err(Broken("an entropy buffer is not writable"));
+        }
+        self.wanted = room.min(ENTROPY_BYTES_MAX);
+        self.waiting = chain;
+        cx.effects.push_back(Effect::EntropyWanted { bytes: self.wanted });
+        Ok(())
+    }
+
+    /// Fills the waiting buffer.
+    fn fill(&mut self, bytes: &[u8], rings: &mut Rings<'_>, cx: &mut Context<'_>) -> Result<(), Broken> {
+        let wanted = usize::try_from(std::mem::take(&mut self.wanted)).unwrap_or(0);
+        let chain = std::mem::take(&mut self.waiting);
+        let bytes = bytes.get(..wanted).unwrap_or(bytes);
+        chain.writable.scatter(cx.ram, bytes)?;
+        let written = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        rings.queue(0)?.push(cx.ram, chain.head, written)?;
+        self.ask(rings, cx)
+    }
+}
+
+impl Function for Entropy {
+    const ID: u32 = 4;
+    const QUEUES: &'static [u16] = &[QUEUE_MAX];
+
+    fn features(&self) -> u64 {
+        0
+    }
+
+    fn config(&self, _: u64) -> u8 {
+        0
+    }
+
+    fn notify(&mut self, _: usize, rings: &mut Rings<'_>, cx: &mut Context<'_>) -> Result<(), Broken> {
+        self.ask(rings, cx)
+    }
+
+    fn reset(&mut self) {
+        *self = Entropy::default();
+    }
+}
+
+impl VirtioMmio<Entropy> {
+    /// Random bytes ([`crate::Input::Entropy`]). Ignored if none are wanted or none came; more than wanted
+    /// are cut, and fewer are passed on, as the driver must expect (VIRTIO 5.4.6.1).
+    pub fn receive(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
+        if self.function.wanted > 0 && !bytes.is_empty() {
+            self.run(cx, |entropy, rings, cx| entropy.fill(bytes, rings, cx));
+        }
+    }
+
+    /// Bytes asked for and not yet received: asked again at go-live, as the answer may be lost.
+    #[must_use]
+    pub fn wanted(&self) -> Option<u32> {
+        (self.function.wanted > 0).then_some(self.function.wanted)
+    }
+}
+
+impl Visit for Entropy {
+    fn visit(&mut self, v: &mut dyn Visitor) {
+        let Self { wanted, waiting } = self;
+        v.u32("wanted", wanted);
+        hart::state::component(v, "waiting", waiting);
+    }
+}

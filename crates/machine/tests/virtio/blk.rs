@@ -1,0 +1,480 @@
+//! The block device.
+
+use machine::{
+    DiskConfig, DiskOperation, DiskRequest, DiskStatus, Effect,
+    virtio::{Slot, blk::feature, limits},
+};
+
+use crate::rig::{BASE, CONFIG, MEMORY, PLAIN, Piece, Rig, SLOT, USED, into, out};
+
+const SECTORS: u64 = 10_000;
+const IO_ERROR: u8 = 1;
+const UNSUPPORTED: u8 = 2;
+
+pub fn make() -> Slot {
+    make_disk(false)
+}
+
+fn make_read_only() -> Slot {
+    make_disk(true)
+}
+
+fn make_disk(read_only: bool) -> Slot {
+    let config = DiskConfig {
+        sectors: SECTORS,
+        read_only,
+        serial: "disk-0123456789abcdefghij".into(),
+    };
+    Slot::block(SLOT, 5, &config)
+}
+
+pub fn complete(rig: &mut Rig, id: u64, status: DiskStatus, data: &[u8]) {
+    rig.with(|slot, cx| match slot {
+        Slot::Block(block) => block.complete(id, status, data, cx),
+        _ => unreachable!(),
+    });
+}
+
+fn pending(rig: &Rig) -> Vec<DiskRequest> {
+    match &rig.slot {
+        Slot::Block(block) => block.pending().collect(),
+        _ => unreachable!(),
+    }
+}
+
+fn header(rig: &mut Rig, kind: u32, sector: u64) -> Piece {
+    let mut bytes = kind.to_le_bytes().to_vec();
+    bytes.extend([0; 4]);
+    bytes.extend(sector.to_le_bytes());
+    out(rig.place(&bytes), 16)
+}
+
+/// Where a request's status will be: not a status until then.
+fn status(rig: &mut Rig) -> Piece {
+    into(rig.place(&[0xee]), 1)
+}
+
+/// Offers a request and notifies; returns where the status will be.
+pub fn request(rig: &mut Rig, kind: u32, sector: u64, data: &[Piece]) -> u64 {
+    let (header, status) = (header(rig, kind, sector), status(rig));
+    let pieces = [&[header], data, &[status]].concat();
+    rig.offer(0, &pieces);
+    rig.notify(0);
+    status.address
+}
+
+fn disk_requests(rig: &mut Rig) -> Vec<DiskRequest> {
+    let effects = rig.take_effects();
+    let requests = effects.into_iter().map(|effect| match effect {
+        Effect::Disk(request) => request,
+        other => panic!("{other:?}"),
+    });
+    requests.collect()
+}
+
+fn range(rig: &mut Rig, sector: u64, sectors: u32, flags: u32) -> Piece {
+    let mut bytes = sector.to_le_bytes().to_vec();
+    bytes.extend(sectors.to_le_bytes());
+    bytes.extend(flags.to_le_bytes());
+    out(rig.place(&bytes), 16)
+}
+
+/// The request was answered at once, with this status.
+fn assert_refused(rig: &mut Rig, at: u64, expected: u8, what: &str) {
+    assert_eq!(rig.peek(at, 1), [expected], "{what}");
+    assert_eq!(rig.used(0).len(), 1, "{what}");
+    assert!(rig.take_effects().is_empty(), "{what}");
+    assert!(pending(rig).is_empty(), "{what}");
+    assert!(!rig.needs_reset(), "{what}");
+}
+
+#[test]
+fn the_configuration_space_has_capacity_and_limits() {
+    let mut rig = Rig::new(make);
+    assert_eq!(rig.read(8), 2);
+    assert_eq!(rig.read(0x34), 128);
+    let words = [0, 8, 12, 20, 36, 40, 44, 48, 52, 56].map(|offset| rig.read(0x100 + offset));
+    assert_eq!(words, [10_000, 16384, 126, 512, 1 << 21, 1, 8, 1 << 21, 1, 1]);
+    let features = 1 << 1 | 1 << 2 | 1 << 6 | 1 << 9 | 1 << 13 | 1 << 14;
+    assert_eq!(rig.offered(), 1 << 32 | 3 << 28 | features);
+    assert_eq!(
+        Rig::new(make_read_only).offered() & (feature::RO | feature::DISCARD),
+        feature::RO
+    );
+}
+
+#[test]
+fn a_read_goes_into_memory_at_its_completion() {
+    let mut rig = Rig::started(make);
+    let buffer = rig.alloc(1536);
+    let at = request(&mut rig, 0, 7, &[into(buffer, 500), into(buffer + 500, 1036)]);
+    let operation = DiskOperation::Read {
+        sector: 7,
+        bytes: 1536,
+    };
+    let expected = DiskRequest {
+        disk: 5,
+        id: 0,
+        operation,
+    };
+    assert_eq!(disk_requests(&mut rig), pending(&rig));
+    assert_eq!(pending(&rig), [expected]);
+    assert_eq!((rig.used(0).len(), rig.take_interrupt()), (0, 0));
+    let data: Vec<u8> = (0..1536).map(|i| (i / 7) as u8).collect();
+    complete(&mut rig, 0, DiskStatus::Ok, &data);
+    assert_eq!(rig.peek(buffer, 1536), data);
+    assert_eq!(rig.peek(at, 1), [0]);
+    assert_eq!(rig.used(0)[0].1, 1537);
+    assert_eq!(rig.take_interrupt(), USED);
+    assert!(pending(&rig).is_empty());
+}
+
+#[test]
+fn write_data_is_copied_out_at_submission() {
+    let mut rig = Rig::started(make);
+    let buffer = rig.place(&[0xaa; 1024]);
+    let at = request(&mut rig, 1, 3, &[out(buffer, 24), out(buffer + 24, 1000)]);
+    rig.poke(buffer, &[0xbb; 1024]);
+    let operation = DiskOperation::Write {
+        sector: 3,
+        data: vec![0xaa; 1024],
+    };
+    assert_eq!(disk_requests(&mut rig)[0].operation, operation);
+    assert_eq!(pending(&rig)[0].operation, operation);
+    complete(&mut rig, 0, DiskStatus::Ok, &[]);
+    assert_eq!((rig.peek(at, 1), rig.used(0)[0].1), (vec![0], 1));
+}
+
+#[test]
+fn framing_does_not_matter() {
+    // VIRTIO 2.7.4.1: header split, status in the same piece as the data.
+    let mut rig = Rig::started(make);
+    let header = header(&mut rig, 0, 2).address;
+    let buffer = rig.place(&[0xee; 513]);
+    let pieces = [out(header, 3), out(header + 3, 13), into(buffer, 513)];
+    rig.offer_indirect(0, &pieces);
+    rig.notify(0);
+    complete(&mut rig, 0, DiskStatus::Ok, &[9; 512]);
+    assert_eq!(rig.peek(buffer, 513), [vec![9; 512], vec![0]].concat());
+    assert_eq!(rig.used(0)[0].1, 513);
+}
+
+#[test]
+fn flush_discard_and_write_zeroes_leave_the_device() {
+    let mut rig = Rig::started(make);
+    request(&mut rig, 4, 0, &[]);
+    let piece = range(&mut rig, 8, 16, 0);
+    request(&mut rig, 11, 0, &[piece]);
+    let piece = range(&mut rig, SECTORS - 1, 1, 0);
+    request(&mut rig, 13, 0, &[piece]);
+    let piece = range(&mut rig, 0, 2, 1);
+    request(&mut rig, 13, 0, &[piece]);
+    let operations: Vec<DiskOperation> = disk_requests(&mut rig)
+        .into_iter()
+        .map(|request| request.operation)
+        .collect();
+    let zeroes = |sector, sectors, unmap| DiskOperation::WriteZeroes {
+        sector,
+        sectors,
+        unmap,
+    };
+    let discard = DiskOperation::Discard {
+        sector: 8,
+        sectors: 16,
+    };
+    let last = SECTORS - 1;
+    assert_eq!(
+        operations,
+        [
+            DiskOperation::Flush,
+            discard,
+            zeroes(last, 1, false),
+            zeroes(0, 2, true)
+        ]
+    );
+    for id in 0..4 {
+        complete(&mut rig, id, DiskStatus::Ok, &[]);
+    }
+    assert_eq!(rig.used(0).iter().map(|used| used.1).collect::<Vec<_>>(), [1; 4]);
+}
+
+#[test]
+fn the_serial_is_answered_at_once() {
+    let mut rig = Rig::started(make);
+    let buffer = rig.place(&[0xff; 32]);
+    let at = request(&mut rig, 8, 0, &[into(buffer, 20)]);
+    assert_eq!(rig.peek(buffer, 21), b"disk-0123456789abcde\xff");
+    assert_eq!(rig.used(0)[0].1, 21);
+    assert_refused_is_ok(&mut rig, at);
+    // A short buffer gets the beginning.
+    request(&mut rig, 8, 0, &[into(buffer, 4)]);
+    assert_eq!(rig.used(0)[0].1, 5);
+    // A long one is filled from its start.
+    request(&mut rig, 8, 0, &[into(buffer, 32)]);
+    assert_eq!(rig.used(0)[0].1, 20);
+}
+
+fn assert_refused_is_ok(rig: &mut Rig, at: u64) {
+    assert_eq!(rig.peek(at, 1), [0]);
+    assert!(rig.take_effects().is_empty());
+}
+
+#[test]
+fn reads_and_writes_out_of_range_or_of_no_whole_sectors_fail() {
+    let mut rig = Rig::started(make);
+    let max = limits::REQUEST_BYTES_MAX;
+    let cases = [
+        (SECTORS, 512),
+        (SECTORS - 1, 1024),
+        (u64::MAX, 512),
+        (u64::MAX / 512, 512),
+        (0, 1),
+        (0, 511),
+        (0, 513),
+        (0, max + 512),
+        (0, MEMORY as u32),
+    ];
+    for (sector, length) in cases {
+        for (kind, piece) in [(0, into(BASE, length)), (1, out(BASE, length))] {
+            // Reads in place would overwrite the rings: the request must not get that far.
+            let at = request(&mut rig, kind, sector, &[piece]);
+            assert_refused(&mut rig, at, IO_ERROR, &format!("{kind} {sector} {length}"));
+        }
+    }
+    for kind in [0, 1] {
+        let at = request(&mut rig, kind, 0, &[]);
+        assert_refused(&mut rig, at, IO_ERROR, "no data");
+    }
+}
+
+#[test]
+fn a_request_of_the_largest_size_is_taken() {
+    let mut rig = Rig::started(make);
+    let buffer = rig.alloc(u64::from(limits::SEGMENT_BYTES_MAX));
+    let pieces = vec![out(buffer, limits::SEGMENT_BYTES_MAX); limits::SEGMENTS_MAX as usize];
+    request(&mut rig, 1, 0, &pieces);
+    match &disk_requests(&mut rig)[0].operation {
+        DiskOperation::Write { data, .. } => assert_eq!(data.len(), 126 << 14),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn malformed_ranges_and_unknown_requests_are_refused() {
+    let mut rig = Rig::started(make);
+    let too_many = limits::ZERO_SECTORS_MAX + 1;
+    let cases = [
+        (11, 0, 8, 1, UNSUPPORTED), // VIRTIO 5.2.6.2: no unmap flag in a discard
+        (11, 0, 8, 2, UNSUPPORTED),
+        (13, 0, 8, 2, UNSUPPORTED),
+        (11, SECTORS, 1, 0, IO_ERROR),
+        (13, SECTORS - 1, 2, 0, IO_ERROR),
+        (13, u64::MAX, 2, 0, IO_ERROR),
+        (11, 0, 0, 0, IO_ERROR),
+        (11, 0, too_many, 0, IO_ERROR),
+    ];
+    for (kind, sector, sectors, flags, expected) in cases {
+        let piece = range(&mut rig, sector, sectors, flags);
+        let at = request(&mut rig, kind, 0, &[piece]);
+        assert_refused(
+            &mut rig,
+            at,
+            expected,
+            &format!("{kind} {sector} {sectors} {flags}"),
+        );
+    }
+    let piece = range(&mut rig, 0, 1, 0);
+    let at = request(&mut rig, 11, 0, &[piece, piece]);
+    assert_refused(&mut rig, at, IO_ERROR, "two ranges");
+    let at = request(&mut rig, 11, 0, &[]);
+    assert_refused(&mut rig, at, IO_ERROR, "no range");
+    for kind in [2, 3, 5, 6, 7, 9, 10, 12, 14, 16, 99, u32::MAX] {
+        let at = request(&mut rig, kind, 0, &[]);
+        assert_refused(&mut rig, at, UNSUPPORTED, &format!("kind {kind}"));
+    }
+}
+
+#[test]
+fn features_that_were_not_accepted_are_not_served() {
+    let mut rig = Rig::started_with(make, !(feature::DISCARD | feature::WRITE_ZEROES), 128);
+    let piece = range(&mut rig, 0, 1, 0);
+    for kind in [11, 13] {
+        let at = request(&mut rig, kind, 0, &[piece]);
+        assert_refused(&mut rig, at, UNSUPPORTED, "not accepted");
+    }
+}
+
+#[test]
+fn a_read_only_disk_fails_what_writes() {
+    let mut rig = Rig::started(make_read_only);
+    let buffer = rig.alloc(512);
+    let piece = range(&mut rig, 0, 1, 0);
+    for (kind, data) in [(1, out(buffer, 512)), (11, piece), (13, piece)] {
+        let at = request(&mut rig, kind, 0, &[data]);
+        assert_refused(&mut rig, at, IO_ERROR, "read-only");
+    }
+    request(&mut rig, 0, 0, &[into(buffer, 512)]);
+    assert_eq!(pending(&rig).len(), 1);
+}
+
+#[test]
+fn for_a_driver_without_flush_a_write_is_done_when_it_is_durable() {
+    let mut rig = Rig::started_with(make, !feature::FLUSH, 128);
+    let buffer = rig.alloc(512);
+    let at = request(&mut rig, 1, 0, &[out(buffer, 512)]);
+    complete(&mut rig, 0, DiskStatus::Ok, &[]);
+    assert_eq!((rig.peek(at, 1), rig.used(0).len()), (vec![0xee], 0));
+    let requests = disk_requests(&mut rig);
+    assert_eq!(
+        (requests[1].id, &requests[1].operation),
+        (1, &DiskOperation::Flush)
+    );
+    assert_eq!(pending(&rig), [requests[1].clone()]);
+    complete(&mut rig, 1, DiskStatus::Ok, &[]);
+    assert_eq!((rig.peek(at, 1), rig.used(0).len()), (vec![0], 1));
+}
+
+#[test]
+fn a_failed_request_says_so() {
+    let mut rig = Rig::started(make);
+    let buffer = rig.place(&[0x55; 512]);
+    let read = request(&mut rig, 0, 0, &[into(buffer, 512)]);
+    let write = request(&mut rig, 1, 0, &[out(buffer, 512)]);
+    complete(&mut rig, 0, DiskStatus::Failed, &[1; 512]);
+    complete(&mut rig, 1, DiskStatus::Failed, &[]);
+    assert_eq!(
+        (rig.peek(read, 1), rig.peek(write, 1)),
+        (vec![IO_ERROR], vec![IO_ERROR])
+    );
+    assert_eq!(rig.peek(buffer, 512), [0x55; 512]);
+    let lengths: Vec<u32> = rig.used(0).iter().map(|used| used.1).collect();
+    assert_eq!(lengths, [0, 1]);
+}
+
+#[test]
+fn completions_that_fit_no_request_change_nothing_or_fail_it() {
+    let mut rig = Rig::started(make);
+    let buffer = rig.place(&[0x55; 512]);
+    let at = request(&mut rig, 0, 0, &[into(buffer, 512)]);
+    let before = rig.state();
+    for id in [1, 2, u64::MAX] {
+        complete(&mut rig, id, DiskStatus::Ok, &[0; 512]);
+    }
+    assert!(before == rig.state());
+    complete(&mut rig, 0, DiskStatus::Ok, &[0; 511]);
+    assert_eq!(
+        (rig.peek(at, 1), rig.peek(buffer, 512)),
+        (vec![IO_ERROR], vec![0x55; 512])
+    );
+    let after = rig.state();
+    complete(&mut rig, 0, DiskStatus::Ok, &[0; 512]);
+    assert!(after == rig.state());
+}
+
+#[test]
+fn a_full_ring_is_in_flight_and_completes_in_any_order() {
+    let mut rig = Rig::started(make);
+    let buffer = rig.alloc(128 * 512);
+    let mut statuses = Vec::new();
+    for i in 0..128 {
+        let (header, status) = (header(&mut rig, 0, i), status(&mut rig));
+        rig.offer_indirect(0, &[header, into(buffer + i * 512, 512), status]);
+        statuses.push(status.address);
+    }
+    rig.notify(0);
+    assert_eq!(disk_requests(&mut rig).len(), 128);
+    assert_eq!(pending(&rig).len(), 128);
+    for i in 0..128_u64 {
+        let id = i * 37 % 128;
+        complete(&mut rig, id, DiskStatus::Ok, &[id as u8; 512]);
+        assert_eq!(rig.used(0).len(), 1);
+    }
+    for i in 0..128_u64 {
+        assert_eq!(rig.peek(buffer + i * 512, 512), [i as u8; 512]);
+        assert_eq!(rig.peek(statuses[i as usize], 1), [0]);
+    }
+}
+
+#[test]
+fn more_data_than_may_be_in_flight_waits_in_the_ring() {
+    let mut rig = Rig::started(make);
+    let buffer = rig.alloc(1 << 20);
+    for _ in 0..40 {
+        let (header, status) = (header(&mut rig, 1, 0), status(&mut rig));
+        rig.offer_indirect(0, &[header, out(buffer, 1 << 20), status]);
+    }
+    rig.notify(0);
+    assert_eq!(disk_requests(&mut rig).len(), 32);
+    rig.notify(0);
+    assert!(disk_requests(&mut rig).is_empty());
+    for id in 0..40 {
+        complete(&mut rig, id, DiskStatus::Ok, &[]);
+        assert_eq!(disk_requests(&mut rig).len(), usize::from(id < 8));
+    }
+    assert_eq!(rig.used(0).len(), 40);
+    assert!(pending(&rig).is_empty());
+}
+
+#[test]
+fn the_same_head_twice_is_two_requests_and_a_third_ring_full_is_too_many() {
+    let mut rig = Rig::started_with(make, PLAIN, 4);
+    let buffer = rig.alloc(512);
+    let (header, status) = (header(&mut rig, 0, 0), status(&mut rig));
+    let head = rig.offer(0, &[header, into(buffer, 512), status]);
+    for _ in 0..3 {
+        rig.offer_head(0, head);
+    }
+    rig.notify(0);
+    assert_eq!(pending(&rig).len(), 4);
+    rig.offer_head(0, head);
+    rig.notify(0);
+    assert!(rig.needs_reset());
+    assert_eq!(rig.take_interrupt(), CONFIG);
+    // What completes now is forgotten, and touches nothing.
+    complete(&mut rig, 0, DiskStatus::Ok, &[1; 512]);
+    assert_eq!(rig.peek(buffer, 512), [0; 512]);
+    assert_eq!(pending(&rig).len(), 3);
+}
+
+#[test]
+fn requests_without_header_or_status_need_a_reset() {
+    let at = BASE + 0x100;
+    for pieces in [
+        vec![out(at, 15), into(at, 1)],
+        vec![out(at, 16)],
+        vec![into(at, 512)],
+    ] {
+        let mut rig = Rig::started(make);
+        rig.offer(0, &pieces);
+        rig.notify(0);
+        assert!(rig.needs_reset());
+        assert!(rig.take_effects().is_empty());
+    }
+}
+
+#[test]
+fn a_reset_forgets_requests_and_never_uses_an_id_again() {
+    let mut rig = Rig::started(make);
+    let buffer = rig.alloc(512);
+    request(&mut rig, 0, 0, &[into(buffer, 512)]);
+    rig.start(u64::MAX, 128);
+    assert!(pending(&rig).is_empty());
+    rig.take_effects();
+    complete(&mut rig, 0, DiskStatus::Ok, &[1; 512]);
+    assert_eq!(rig.peek(buffer, 512), [0; 512]);
+    request(&mut rig, 0, 0, &[into(buffer, 512)]);
+    assert_eq!(disk_requests(&mut rig)[0].id, 1);
+}
+
+#[test]
+fn requests_in_flight_are_reissued_after_a_restore_with_their_data() {
+    let mut rig = Rig::started(make);
+    let buffer = rig.place(&[0x77; 512]);
+    request(&mut rig, 1, 4, &[out(buffer, 512)]);
+    request(&mut rig, 0, 4, &[into(buffer, 512)]);
+    request(&mut rig, 4, 0, &[]);
+    let issued = disk_requests(&mut rig);
+    rig.poke(buffer, &[0; 512]);
+    let fork = rig.fork();
+    assert_eq!(pending(&fork), issued);
+}

@@ -1,0 +1,15 @@
+//! The virtio devices, seen from the driver's side.
+//!
+//! `rig` is a driver-side double: it sets up queues through the registers and owns the rings. `suite` runs
+//! the same checks over every device, `hostile` plays broken guests and peers.
+
+mod blk;
+mod console;
+mod hostile;
+mod mmio;
+mod net;
+mod queue;
+mod rig;
+mod rng;
+mod state;
+mod suite;

@@ -1,0 +1,220 @@
+//! The transport: registers, status, features, reset.
+
+use machine::{
+    NetConfig, Width,
+    device::Device,
+    virtio::{Slot, VERSION_1},
+};
+
+use crate::rig::{CONFIG, NEEDS_RESET, Rig, SLOT};
+
+fn net() -> Slot {
+    Slot::net(
+        SLOT,
+        0,
+        &NetConfig {
+            mac: [2, 3, 4, 5, 6, 7],
+        },
+    )
+}
+
+fn empty() -> Slot {
+    Slot::Empty
+}
+
+#[test]
+fn an_empty_slot_is_a_device_with_id_0() {
+    let mut rig = Rig::new(empty);
+    assert_eq!(rig.read(0), 0x7472_6976);
+    assert_eq!(rig.read(4), 2);
+    for offset in (8..0x200).step_by(4) {
+        rig.write(offset, u32::MAX);
+        assert_eq!(rig.read(offset), 0);
+    }
+}
+
+#[test]
+fn the_identity_registers_name_a_modern_device() {
+    let mut rig = Rig::new(net);
+    assert_eq!(rig.read(0), u32::from_le_bytes(*b"virt"));
+    assert_eq!(rig.read(4), 2);
+    assert_eq!(rig.read(8), 1);
+    assert_eq!(rig.read(0x34), 256);
+    assert_eq!(rig.read(0x70), 0);
+    assert_eq!(rig.read(0xfc), 0);
+}
+
+#[test]
+fn shared_memory_registers_read_minus_1() {
+    let mut rig = Rig::new(net);
+    rig.write(0xac, 0);
+    for offset in [0xb0, 0xb4, 0xb8, 0xbc] {
+        assert_eq!(rig.read(offset), u32::MAX);
+    }
+}
+
+#[test]
+fn features_that_are_not_offered_leave_features_ok_clear() {
+    let mut rig = Rig::new(net);
+    // A bit of word 0 that is not offered, then one of word 1; VERSION_1 is bit 0 of word 1.
+    for (word_0, word_1) in [(1, 1), (0, 3)] {
+        rig.write(0x70, 0);
+        rig.write(0x70, 3);
+        rig.write(0x24, 0);
+        rig.write(0x20, word_0);
+        rig.write(0x24, 1);
+        rig.write(0x20, word_1);
+        rig.write(0x70, 11);
+        assert_eq!(rig.read(0x70), 3);
+    }
+    // Without VERSION_1 the offered rest is not enough (VIRTIO 6.1).
+    rig.write(0x70, 0);
+    rig.write(0x70, 11);
+    assert_eq!(rig.read(0x70), 3);
+    // Nor is a feature beyond bit 63.
+    rig.write(0x24, 1);
+    rig.write(0x20, 1);
+    rig.write(0x24, 2);
+    rig.write(0x20, 1);
+    rig.write(0x70, 11);
+    assert_eq!(rig.read(0x70), 3);
+}
+
+#[test]
+fn features_stay_as_they_were_at_features_ok() {
+    let mut rig = Rig::new(net);
+    assert_ne!(rig.offered() & VERSION_1, 0);
+    rig.negotiate(0);
+    rig.write(0x24, 0);
+    rig.write(0x20, u32::MAX);
+    rig.write(0x70, 15);
+    assert_eq!(rig.read(0x70), 15);
+}
+
+#[test]
+fn driver_ok_without_features_ok_needs_a_reset() {
+    let mut rig = Rig::new(net);
+    rig.write(0x70, 7);
+    assert_eq!(rig.read(0x70), 7 | NEEDS_RESET);
+    assert_eq!(rig.take_interrupt(), CONFIG);
+    rig.write(0x70, 0);
+    assert_eq!(rig.read(0x70), 0);
+}
+
+#[test]
+fn a_broken_queue_before_driver_ok_needs_a_reset_without_interrupt() {
+    let mut rig = Rig::new(net);
+    rig.negotiate(0);
+    rig.write(0x38, 3);
+    rig.write(0x44, 1);
+    assert_eq!(rig.read(0x44), 0);
+    assert!(rig.needs_reset());
+    assert_eq!(rig.take_interrupt(), 0);
+}
+
+#[test]
+fn impossible_rings_do_not_become_ready() {
+    let cases: [(u32, u64, u64, u64); 8] = [
+        (0, 0x8000_0000, 0x8000_1000, 0x8000_2000),
+        (512, 0x8000_0000, 0x8000_1000, 0x8000_2000),
+        (1 << 16, 0x8000_0000, 0x8000_1000, 0x8000_2000),
+        (8, 0x8000_0008, 0x8000_1000, 0x8000_2000),
+        (8, 0x8000_0000, 0x8000_1001, 0x8000_2000),
+        (8, 0x8000_0000, 0x8000_1000, 0x8000_2002),
+        (8, 0x1000, 0x8000_1000, 0x8000_2000),
+        (8, 0x8000_0000, u64::MAX - 1, 0x8000_2000),
+    ];
+    for (size, descriptors, driver, device) in cases {
+        let mut rig = Rig::new(net);
+        rig.negotiate(0);
+        rig.write(0x38, size);
+        for (register, address) in [(0x80, descriptors), (0x90, driver), (0xa0, device)] {
+            rig.write(register, address as u32);
+            rig.write(register + 4, (address >> 32) as u32);
+        }
+        rig.write(0x44, 1);
+        assert_eq!(
+            (rig.read(0x44), rig.needs_reset()),
+            (0, true),
+            "{size} {descriptors:x}"
+        );
+    }
+}
+
+#[test]
+fn a_ready_queue_cannot_be_moved() {
+    let mut rig = Rig::started(net);
+    rig.write(0x30, 0);
+    rig.write(0x80, 0);
+    rig.write(0x38, 1);
+    rig.offer(0, &[crate::rig::into(crate::rig::BASE, 64)]);
+    rig.notify(0);
+    assert!(!rig.needs_reset());
+}
+
+#[test]
+fn queues_that_do_not_exist_are_ignored() {
+    let mut rig = Rig::started(net);
+    for index in [2, 3, 0xffff, u32::MAX] {
+        rig.write(0x30, index);
+        assert_eq!(rig.read(0x34), 0);
+        rig.write(0x38, 8);
+        rig.write(0x44, 1);
+        assert_eq!(rig.read(0x44), 0);
+        rig.write(0x50, index);
+    }
+    assert_eq!(rig.read(0x70), 15);
+}
+
+#[test]
+fn control_registers_answer_to_words_only() {
+    let mut rig = Rig::new(net);
+    for (offset, width) in [
+        (0, Width::Byte),
+        (0, Width::Half),
+        (0, Width::Double),
+        (0x70, Width::Byte),
+    ] {
+        assert_eq!(rig.with(|slot, cx| slot.read(offset, width, cx)), Some(0));
+        assert!(rig.with(|slot, cx| slot.write(offset, width, 1, cx)));
+    }
+    assert_eq!(rig.read(0x70), 0);
+}
+
+#[test]
+fn the_configuration_space_answers_to_every_width() {
+    let mut rig = Rig::new(net);
+    let mut read = |offset, width| rig.with(|slot, cx| slot.read(offset, width, cx)).unwrap();
+    assert_eq!(read(0x100, Width::Byte), 2);
+    assert_eq!(read(0x102, Width::Half), 0x0504);
+    assert_eq!(read(0x100, Width::Word), 0x0504_0302);
+    assert_eq!(read(0x100, Width::Double), 0x0000_0706_0504_0302);
+    assert_eq!(read(0xff8, Width::Double), 0);
+}
+
+#[test]
+fn status_bits_once_set_stay_until_reset() {
+    let mut rig = Rig::new(net);
+    rig.write(0x70, 3);
+    rig.write(0x70, 1);
+    assert_eq!(rig.read(0x70), 3);
+    rig.write(0x70, 128 | NEEDS_RESET);
+    assert_eq!(rig.read(0x70), 131);
+}
+
+#[test]
+fn stopping_a_queue_forgets_what_waited_in_it() {
+    let mut rig = Rig::started(net);
+    rig.with(|slot, cx| match slot {
+        Slot::Net(net) => {
+            net.receive(vec![1; 60], cx);
+            assert_eq!(net.held(), 1);
+        }
+        _ => unreachable!(),
+    });
+    rig.write(0x30, 0);
+    rig.write(0x44, 0);
+    assert_eq!(rig.read(0x44), 0);
+    let Slot::Net(net) = &rig.slot else { unreachable!() };
+    assert_eq!(net.held(), 0);
+}
