@@ -23,7 +23,10 @@ fn main() {
     if let Some(role) = std::env::var_os(ROLE) {
         return replica_process(&role.into_string().expect("a role"));
     }
-    let rounds = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(5000);
+    let rounds = std::env::args()
+        .nth(1)
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(5000);
     println!("{:<34} {:>9} {:>9} {:>9}", "microseconds", "p50", "p90", "p99");
     bare(rounds);
     for (spins, key) in [(false, false), (false, true), (true, false), (true, true)] {
@@ -44,7 +47,13 @@ fn print(what: &str, mut samples: Vec<f64>) {
 /// Two processes, one message each way, blocking reads: what this host's TCP can do.
 fn bare(rounds: usize) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let mut child = start("bare", Path::new("/"), &listener.local_addr().expect("a port").to_string(), false, false);
+    let mut child = start(
+        "bare",
+        Path::new("/"),
+        &listener.local_addr().expect("a port").to_string(),
+        false,
+        false,
+    );
     let (mut stream, _) = listener.accept().expect("the child");
     stream.set_nodelay(true).expect("TCP");
     let mut buffer = [0; 100];
@@ -89,7 +98,12 @@ fn pair(rounds: usize, spins: bool, key: bool, what: &str) {
         .expect("figures");
     for name in ["output_delay", "round_trip"] {
         let delays = &figures[name];
-        println!("    {name}: mean {:.1}, p50 < {}, p99 < {}", delays["mean_us"].as_f64().unwrap_or(0.0), delays["p50_us"], delays["p99_us"]);
+        println!(
+            "    {name}: mean {:.1}, p50 < {}, p99 < {}",
+            delays["mean_us"].as_f64().unwrap_or(0.0),
+            delays["p50_us"],
+            delays["p99_us"]
+        );
     }
 }
 
@@ -119,7 +133,10 @@ fn site() -> tempfile::TempDir {
 
 fn start(role: &str, dir: &Path, peer: &str, spins: bool, key: bool) -> Child {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
-    command.args([dir.as_os_str(), peer.as_ref()]).env(ROLE, role).stdout(Stdio::piped());
+    command
+        .args([dir.as_os_str(), peer.as_ref()])
+        .env(ROLE, role)
+        .stdout(Stdio::piped());
     for (name, set) in [("SPINS", spins), ("KEY", key)] {
         if set {
             command.env(name, "1");

@@ -192,18 +192,36 @@ fn a_guest_alone_answers_and_its_power_off_ends_the_run() {
 }
 
 #[test]
-fn a_recording_has_a_header_and_entries() {
+fn a_recording_is_replayed_to_its_end_and_only_with_its_own_images() {
     let site = Site::new();
     let mut replica = site.start("record", None, false);
     let mut cable = site.gateway.accept();
     assert_eq!(ask(&mut cable, b"e-hello"), Some(1));
+    assert_eq!(ask(&mut cable, b"e-again"), Some(2));
     cable.send(b"o").unwrap();
     assert_eq!(replica.says("ended"), "Some(Off(Off))");
-    let mut reader = replica::LogReader::default();
-    reader.push(&std::fs::read(site.dir.path().join("log")).unwrap());
-    assert_eq!(reader.header().unwrap().unwrap().program, host::spec::program());
-    while reader.frame().unwrap().is_some() {}
-    assert_eq!(reader.end(), replica::End::Off);
+    let (spec, log) = (vm(site.dir.path(), "replay"), site.dir.path().join("log"));
+    let mut build = |_: &machine::Config| Ok(Toy::new(false));
+    let mut frames = Vec::new();
+    let mut seen = |effect| {
+        if let machine::Effect::NetTransmit { frame, .. } = effect {
+            frames.push(frame[..7].to_vec());
+        }
+    };
+    let replayed = host::replay(&spec, &log, machine::Step::NEVER, &mut build, &mut seen).unwrap();
+    assert_eq!(replayed.end, Some(replica::End::Off));
+    assert!(replayed.outputs >= 4 && replayed.digests >= 1, "{replayed:?}");
+    assert_eq!(frames, [b"e-hello", b"e-again"]);
+
+    let mut other = |_: &machine::Config| Ok(Toy::broken());
+    let error = host::replay(&spec, &log, machine::Step::NEVER, &mut other, &mut |_| {}).unwrap_err();
+    assert!(matches!(error, host::ReplayError::Playback { .. }), "{error}");
+    std::fs::write(site.dir.path().join("firmware"), b"other").unwrap();
+    let error = host::replay(&spec, &log, machine::Step::NEVER, &mut build, &mut |_| {}).unwrap_err();
+    assert!(
+        error.to_string().contains("recorded with other images"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -313,7 +313,7 @@ impl Link {
     fn seal(&mut self) -> Result<(), LinkError> {
         match &mut self.cipher {
             Cipher::Plain if self.outgoing.is_empty() => {
-                std::mem::swap(&mut self.outgoing, &mut self.collected)
+                std::mem::swap(&mut self.outgoing, &mut self.collected);
             }
             Cipher::Plain => self.outgoing.append(&mut self.collected),
             Cipher::Noise(noise) => {
