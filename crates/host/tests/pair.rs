@@ -324,3 +324,21 @@ fn a_running_vm_is_not_started_a_second_time() {
         assert!(words.contains("is in use by VM 'toy' epoch 1 (pid "), "{words}");
     }
 }
+
+#[test]
+fn a_machine_with_a_firmware_of_four_instructions_switches_itself_off() {
+    let dir = tempfile::tempdir().unwrap();
+    // lui t0, 0x100; lui t1, 5; addi t1, t1, 0x555; sw t1, 0(t0)
+    let firmware: Vec<u8> = [0x0010_02b7_u32, 0x0000_5337, 0x5553_0313, 0x0062_a023]
+        .iter()
+        .flat_map(|word| word.to_le_bytes())
+        .collect();
+    std::fs::write(dir.path().join("firmware"), firmware).unwrap();
+    let mut spec = vm(dir.path(), "run");
+    spec.memory = 64 << 20;
+    spec.disks.clear();
+    spec.nets.clear();
+    let outcome = host::run(&spec, None, &mut host::build::machine).unwrap();
+    assert_eq!(outcome.halt, Some(replica::Halt::Off(machine::PowerState::Off)));
+    assert_eq!(outcome.figures.step, 4);
+}
