@@ -173,6 +173,10 @@ impl Backup {
         if released < self.released {
             return Err("it takes outputs back".to_owned());
         }
+        // Each has an entry, which was sent before.
+        if released > self.decoder.seq().0 {
+            return Err("it has shown outputs without entries".to_owned());
+        }
         self.released = released;
         while let Some((index, effect)) = self.kept.front()
             && *index <= released

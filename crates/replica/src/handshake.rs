@@ -301,6 +301,9 @@ impl Handshake {
         if start.timeout != timeout {
             return Err(Failure::Timeout);
         }
+        if start.epoch.0 > limits::EPOCH_MAX {
+            return Err(Failure::OutOfTurn);
+        }
         self.out.push_back(HandshakeAction::Build(start.clone()));
         self.await_stage(Stage::Build(start), None);
         Ok(())

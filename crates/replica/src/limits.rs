@@ -11,6 +11,8 @@ pub const TIMEOUT_MIN: Span = Span::from_ms(100);
 pub const TIMEOUT_DEFAULT: Span = Span::from_ms(500);
 /// Longest one: a lease must end in foreseeable time.
 pub const TIMEOUT_MAX: Span = Span::from_ms(60_000);
+/// Highest epoch of a pair: there is always one after it to claim.
+pub const EPOCH_MAX: u64 = 1 << 62;
 /// The timeout, divided by this, is the longest time between two signs of life.
 pub const KEEPALIVES_PER_TIMEOUT: u64 = 4;
 /// The timeout, divided by this, is what the lease ends before the timeout: room for clocks that differ.
@@ -24,8 +26,8 @@ pub const SLICE: Span = Span::from_us(1_000);
 pub const SLICE_STEPS_FIRST: u64 = 100_000;
 /// Fewest steps of a slice, however slow the host seems.
 pub const SLICE_STEPS_MIN: u64 = 1_000;
-/// Most steps of a slice, however fast the host seems.
-pub const SLICE_STEPS_MAX: u64 = 50_000_000;
+/// Most steps of a slice, however fast the host seems: a wrong guess must not outlast the timeout.
+pub const SLICE_STEPS_MAX: u64 = 4_000_000;
 /// The guest's clock is corrected at least this often while the guest runs.
 pub const CLOCK_EVERY: Span = Span::from_us(1_000);
 

@@ -312,6 +312,11 @@ impl<G: Guest> Node<G> {
         &self.guest
     }
 
+    /// The guest, to keep: the node ends.
+    pub fn into_guest(self) -> G {
+        self.guest
+    }
+
     /// What has been counted and measured so far.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
@@ -375,7 +380,7 @@ impl<G: Guest> Node<G> {
         self.out
             .retain(|action| !matches!(action, Action::Send(_) | Action::Heartbeat(_)));
         let claim = Claim {
-            epoch: Epoch(self.options.epoch.0 + 1),
+            epoch: Epoch(self.options.epoch.0.saturating_add(1)),
             owner: self.options.owner,
         };
         Role::Claiming(Box::new(Claiming::new(now, claim, was)))

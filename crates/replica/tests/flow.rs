@@ -132,3 +132,15 @@ fn a_stall_of_ones_own_is_not_the_peers_silence() {
     assert_eq!(world.side(PRIMARY).role(), RoleName::Primary);
     assert_eq!(world.side(BACKUP).role(), RoleName::Backup);
 }
+
+#[test]
+fn a_primary_that_claims_to_have_shown_what_it_never_logged_is_refused() {
+    let mut node = Node::backup(Toy::new(), Time(0), options(2));
+    let log = Message::Log(Log {
+        sent: Time(1),
+        released: u64::MAX,
+        frame: vec![],
+    });
+    node.handle(Time(2), Event::Peer(log.encode()));
+    assert!(matches!(node.poll(Time(2)), Some(Action::Halt(Halt::Peer(_)))));
+}

@@ -1,6 +1,7 @@
 //! The guest's network on this host: how its Ethernet frames leave the VMM and come back.
 
 pub mod announce;
+pub mod gateway;
 pub mod plug;
 pub mod port;
 pub mod stream;
