@@ -1,6 +1,6 @@
 //! Boots a kernel with the console on the terminal: the smallest host there is.
 //!
-//! `boot KERNEL INITRD FIRMWARE [--append S] [--harts N] [--memory MIB] [--virtual] [--until TEXT] [--steps N]`
+//! `boot KERNEL INITRD FIRMWARE [--append S] [--harts N] [--memory MIB] [--disk FILE] [--virtual] ...`
 //!
 //! `--virtual` lets time pass with the steps alone, so that every run is the same; `--until` ends the run when
 //! the console shows TEXT; `--steps` ends it at a step; `--every N` prints a digest every N steps; `--zeal SEED`
@@ -22,7 +22,7 @@ use std::{
 
 use hart::{Interpreter, InterpreterOptions};
 use machine::{
-    Boot, Config, DiskOperation, DiskStatus, Effect, Input, Machine, RestoreError, Step, Stop,
+    Boot, Config, DiskConfig, DiskOperation, DiskStatus, Effect, Input, Machine, RestoreError, Step, Stop,
     clock::TICKS_PER_SECOND,
 };
 
@@ -36,6 +36,8 @@ struct Options {
     steps: u64,
     every: u64,
     zeal: Option<u64>,
+    /// The disk's content. Writes stay in memory.
+    disk: Vec<u8>,
 }
 
 fn options() -> Result<Options, Box<dyn Error>> {
@@ -49,6 +51,7 @@ fn options() -> Result<Options, Box<dyn Error>> {
         steps: u64::MAX,
         every: u64::MAX,
         zeal: None,
+        disk: Vec::new(),
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -60,6 +63,7 @@ fn options() -> Result<Options, Box<dyn Error>> {
             "--until" => options.until = Some(value()?),
             "--steps" => options.steps = value()?.parse()?,
             "--every" => options.every = value()?.parse()?,
+            "--disk" => options.disk = std::fs::read(value()?)?,
             "--zeal" => options.zeal = Some(value()?.parse()?),
             "--virtual" => options.is_virtual = true,
             _ => options.files.push(word),
@@ -85,10 +89,18 @@ fn main() -> Result<(), Box<dyn Error>> {
             .duration_since(SystemTime::UNIX_EPOCH)?
             .as_nanos() as u64
     };
+    let serial = String::from("example");
+    let sectors = options.disk.len() as u64 / 512;
+    let disk = (sectors > 0).then_some(DiskConfig {
+        sectors,
+        read_only: false,
+        serial,
+    });
+    let disks = disk.into_iter().collect();
     let config = Config {
         memory: options.memory << 20,
         harts: options.harts,
-        disks: Vec::new(),
+        disks,
         nets: Vec::new(),
         rng_seed: [0x5a; 32],
         wall_clock_ns,
@@ -105,6 +117,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut host = Host {
         random,
         next_snapshot,
+        disk: options.disk.clone(),
         machine,
         start: Instant::now(),
         seen: String::new(),
@@ -130,6 +143,7 @@ struct Host {
     next_digest: u64,
     random: u64,
     next_snapshot: Step,
+    disk: Vec<u8>,
 }
 
 /// In virtual time a step takes 10 ns.
@@ -269,11 +283,8 @@ impl Host {
                     });
                 }
                 Effect::Disk(request) => {
-                    let data = match request.operation {
-                        DiskOperation::Read { bytes, .. } => vec![0; bytes as usize],
-                        _ => Vec::new(),
-                    };
                     let (disk, id, status) = (request.disk, request.id, DiskStatus::Ok);
+                    let data = self.disk(request.operation);
                     self.machine.inject(Input::DiskDone {
                         disk,
                         id,
@@ -286,6 +297,25 @@ impl Host {
             }
         }
         Ok(None)
+    }
+
+    fn disk(&mut self, operation: DiskOperation) -> Vec<u8> {
+        match operation {
+            DiskOperation::Read { sector, bytes } => {
+                let at = sector as usize * 512;
+                return self.disk[at..at + bytes as usize].to_vec();
+            }
+            DiskOperation::Write { sector, data } => {
+                let at = sector as usize * 512;
+                self.disk[at..at + data.len()].copy_from_slice(&data);
+            }
+            DiskOperation::WriteZeroes { sector, sectors, .. } => {
+                let at = sector as usize * 512;
+                self.disk[at..at + sectors as usize * 512].fill(0);
+            }
+            DiskOperation::Flush | DiskOperation::Discard { .. } => {}
+        }
+        Vec::new()
     }
 
     fn report(&mut self, why: &str) {

@@ -40,6 +40,8 @@ pub struct Playback<G: Guest> {
     guest: G,
     reader: LogReader,
     replayer: Replayer,
+    /// The guest comes from a snapshot at this step: entries up to it are in it already.
+    from: Step,
     until: Step,
     complete: bool,
     effects: Vec<Replayed>,
@@ -47,8 +49,11 @@ pub struct Playback<G: Guest> {
 
 impl<G: Guest> Playback<G> {
     /// On a guest made from the header that `reader` has read, up to `until` ([`Step::NEVER`]: to the end).
+    /// A guest that is past step 0 is one that an earlier playback of this log has left at
+    /// [`Playing::Reached`]; it goes on from there.
     pub fn new(guest: G, reader: LogReader, until: Step) -> Playback<G> {
         Playback {
+            from: guest.now(),
             guest,
             reader,
             replayer: Replayer::default(),
@@ -72,7 +77,10 @@ impl<G: Guest> Playback<G> {
         if self.replayer.is_drained() {
             match self.reader.frame()? {
                 // The window of a channel does not matter here.
-                Some(entries) => self.replayer.push(entries, 0),
+                Some(mut entries) => {
+                    entries.retain(|entry| self.from == Step(0) || entry.at > self.from);
+                    self.replayer.push(entries, 0);
+                }
                 None if !self.complete => return Ok(Playing::Hungry),
                 None => return Ok(Playing::Ended(self.reader.end())),
             }
