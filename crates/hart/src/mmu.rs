@@ -217,9 +217,15 @@ impl Mmu {
         }
     }
 
+    /// Notes that an engine executes from the page that [`Mmu::reach`] has just found, as far as the page's
+    /// end without asking again: until [`Mmu::dropped`] says that a translation is gone.
+    pub fn hold_fetch(&mut self, ram: &mut Ram, address: u64) {
+        self.register(ram, self.fetch, address);
+    }
+
     /// Remembers where the engine keeps the code of the page that [`Mmu::reach`] has just found.
     pub fn remember_fetch(&mut self, ram: &mut Ram, address: u64, place: usize) {
-        self.register(ram, self.fetch, address);
+        self.hold_fetch(ram, address);
         self.tlb.fill_fetch(self.fetch_set, address, place);
     }
 

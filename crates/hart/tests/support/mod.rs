@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test program uses its part of the board")]
 
+pub mod asm;
+
 use std::sync::atomic::AtomicBool;
 
 use hart::{
@@ -98,15 +100,9 @@ pub struct Computer {
 
 impl Computer {
     /// A hart about to execute `code` at the start of RAM.
-    pub fn new(code: &[u32]) -> Computer {
-        Computer::with(code, InterpreterOptions::default())
-    }
-
-    /// Likewise, on an engine with options.
-    pub fn with(code: &[u32], options: InterpreterOptions) -> Computer {
+    pub fn new(code: &[u8], options: InterpreterOptions) -> Computer {
         let mut ram = Ram::new(256 * PAGE as u64).unwrap();
-        let bytes: Vec<u8> = code.iter().flat_map(|word| word.to_le_bytes()).collect();
-        ram.write(BASE, &bytes).unwrap();
+        ram.write(BASE, code).unwrap();
         Computer {
             hart: Hart::new(0, BASE),
             ram,
