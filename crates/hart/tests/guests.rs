@@ -33,10 +33,8 @@ fn run(program: &asm::Program, ticks: u64, way: Way) -> (Computer, State) {
     computer.board.rom = vec![0x13, 4, 0x14, 0, 9, 4, 0x93, 4, 0x30, 0, 0x67, 0x80, 0, 0];
     while computer.now.0 < STEPS {
         let before = computer.now;
-        let until = match way {
-            Way::Plain | Way::Zeal(_) => STEPS,
-            Way::Stepped | Way::Forgetful => before.0 + 1,
-        };
+        let stepped = matches!(way, Way::Stepped | Way::Forgetful) && computer.hart.pc != program.value("done");
+        let until = if stepped { before.0 + 1 } else { STEPS };
         if let Way::Forgetful = way {
             hart::Engine::forget(&mut computer.engine);
         }

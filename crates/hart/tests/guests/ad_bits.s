@@ -1,6 +1,8 @@
 # A and D: set by the walker with menvcfg.ADUE (Svadu), a page fault without (Svade).
     .equ  V, 1
     .equ  table, 0x80012000
+    csrr  s9, menvcfg           # ADUE is set after reset.
+    csrw  menvcfg, zero
     li    s0, 0x40000000
     li    s1, 0x40001000
     li    s2, 0x40002000
@@ -67,10 +69,11 @@ three:
 four:
     sd    t1, 0(s7)
     ld    s8, 8(s10)
-    lw    s9, 0(s7)
+    lw    t6, 0(s7)
 #: trap 15 0x40002000 four 1
 #: s8 = 0x2000c0c7
-#: s9 = 0
+#: t6 = 0
+#: s9 = 0x2000000000000000
     # LR sets A, SC and AMO set D.
     li    t1, 0x2000c007
     sd    t1, 0(s10)
