@@ -26,14 +26,19 @@ enum Way {
 }
 
 fn run(program: &asm::Program, ticks: u64, way: Way) -> (Computer, State) {
-    let zeal = if let Way::Zeal(seed) = way { Some(seed) } else { None };
+    let zeal = if let Way::Zeal(seed) = way {
+        Some(seed)
+    } else {
+        None
+    };
     let mut computer = Computer::new(&program.bytes, InterpreterOptions { zeal });
     computer.board.steps_per_tick = ticks;
     // addi s0, s0, 1; c.addi s0, 2; li s1, 3; ret
     computer.board.rom = vec![0x13, 4, 0x14, 0, 9, 4, 0x93, 4, 0x30, 0, 0x67, 0x80, 0, 0];
     while computer.now.0 < STEPS {
         let before = computer.now;
-        let stepped = matches!(way, Way::Stepped | Way::Forgetful) && computer.hart.pc != program.value("done");
+        let stepped =
+            matches!(way, Way::Stepped | Way::Forgetful) && computer.hart.pc != program.value("done");
         let until = if stepped { before.0 + 1 } else { STEPS };
         if let Way::Forgetful = way {
             hart::Engine::forget(&mut computer.engine);
@@ -49,8 +54,15 @@ fn run(program: &asm::Program, ticks: u64, way: Way) -> (Computer, State) {
 /// What is wrong with a guest; empty if nothing is.
 fn check(source: &str) -> String {
     let program = asm::assemble(&format!("{RUNTIME}\n{source}"), BASE);
-    let expectations = || source.lines().filter_map(|line| line.trim().strip_prefix("#:")).map(str::trim);
-    let ticks = expectations().find_map(|line| line.strip_prefix("ticks ")?.parse().ok()).unwrap_or(0);
+    let expectations = || {
+        source
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("#:"))
+            .map(str::trim)
+    };
+    let ticks = expectations()
+        .find_map(|line| line.strip_prefix("ticks ")?.parse().ok())
+        .unwrap_or(0);
     let (computer, plain) = run(&program, ticks, Way::Plain);
     let word = |address: u64| {
         let at = (address - BASE) as usize;
@@ -65,7 +77,10 @@ fn check(source: &str) -> String {
             ["trap", cause, value, pc, mpp] => {
                 let found: Vec<u64> = (0..4).map(|at| word(entry + 8 * at)).collect();
                 entry += 32;
-                (found, [cause, value, pc, mpp].map(|text| program.value(text)).to_vec())
+                (
+                    found,
+                    [cause, value, pc, mpp].map(|text| program.value(text)).to_vec(),
+                )
             }
             [place, "=", value] => {
                 let found = match place.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
@@ -90,7 +105,13 @@ fn check(source: &str) -> String {
     if computer.hart.pc != program.value("done") {
         failures += &format!("it ends at {:x} after {}\n", computer.hart.pc, computer.now);
     }
-    for way in [Way::Stepped, Way::Forgetful, Way::Zeal(1), Way::Zeal(2), Way::Zeal(3)] {
+    for way in [
+        Way::Stepped,
+        Way::Forgetful,
+        Way::Zeal(1),
+        Way::Zeal(2),
+        Way::Zeal(3),
+    ] {
         let (_, other) = run(&program, ticks, way);
         let differences = plain.differences(&other);
         if !differences.is_empty() {
@@ -103,7 +124,10 @@ fn check(source: &str) -> String {
 #[test]
 fn every_guest_does_what_its_comments_expect_on_every_engine() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests");
-    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
     assert!(files.len() > 10);
     let mut failures = String::new();

@@ -34,10 +34,14 @@ pub fn assemble(source: &str, origin: u64) -> Program {
                 line = rest.trim();
             }
             if !line.is_empty() {
-                let mut state = Line { symbols: &mut symbols, pc: origin + bytes.len() as u64, origin, pass };
+                let mut state = Line {
+                    symbols: &mut symbols,
+                    pc: origin + bytes.len() as u64,
+                    origin,
+                    pass,
+                };
                 let coded = state.assemble(line);
-                let coded =
-                    coded.unwrap_or_else(|| panic!("line {}: cannot assemble {line:?}", number + 1));
+                let coded = coded.unwrap_or_else(|| panic!("line {}: cannot assemble {line:?}", number + 1));
                 bytes.extend(coded);
             }
         }
@@ -59,7 +63,10 @@ fn evaluate(text: &str, symbols: &BTreeMap<String, u64>) -> Option<u64> {
     if let Some(value) = number(text).or_else(|| symbols.get(text).copied()) {
         return Some(value);
     }
-    let at = text.rfind(['+', '-']).filter(|&at| at > 0).or_else(|| text.rfind('/'))?;
+    let at = text
+        .rfind(['+', '-'])
+        .filter(|&at| at > 0)
+        .or_else(|| text.rfind('/'))?;
     let left = evaluate(&text[..at], symbols)?;
     let right = evaluate(&text[at + 1..], symbols)?;
     match text.as_bytes()[at] {
@@ -133,7 +140,10 @@ fn csr(name: &str) -> Option<u32> {
         ("mhartid", 0xf14),
         ("mconfigptr", 0xf15),
     ];
-    let named = known.iter().find(|(known, _)| *known == name).map(|&(_, address)| address);
+    let named = known
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|&(_, address)| address);
     named.or_else(|| number(name).map(|value| value as u32))
 }
 
@@ -149,18 +159,27 @@ fn words(words: &[u32]) -> Vec<u8> {
 }
 
 fn i_type(opcode: u32, rd: u32, funct3: u32, rs1: u32, imm: u64) -> u32 {
-    assert!((-2048..2048).contains(&(imm as i64)), "immediate {imm:#x} does not fit");
+    assert!(
+        (-2048..2048).contains(&(imm as i64)),
+        "immediate {imm:#x} does not fit"
+    );
     (imm as u32) << 20 | rs1 << 15 | funct3 << 12 | rd << 7 | opcode
 }
 
 fn s_type(opcode: u32, funct3: u32, rs1: u32, rs2: u32, imm: u64) -> u32 {
-    assert!((-2048..2048).contains(&(imm as i64)), "immediate {imm:#x} does not fit");
+    assert!(
+        (-2048..2048).contains(&(imm as i64)),
+        "immediate {imm:#x} does not fit"
+    );
     let imm = imm as u32;
     (imm >> 5 & 127) << 25 | rs2 << 20 | rs1 << 15 | funct3 << 12 | (imm & 31) << 7 | opcode
 }
 
 fn b_type(funct3: u32, rs1: u32, rs2: u32, offset: u64) -> u32 {
-    assert!((-4096..4096).contains(&(offset as i64)), "branch to {offset:#x} does not fit");
+    assert!(
+        (-4096..4096).contains(&(offset as i64)),
+        "branch to {offset:#x} does not fit"
+    );
     let imm = offset as u32;
     (imm >> 12 & 1) << 31
         | (imm >> 5 & 63) << 25
@@ -173,7 +192,10 @@ fn b_type(funct3: u32, rs1: u32, rs2: u32, offset: u64) -> u32 {
 }
 
 fn j_type(rd: u32, offset: u64) -> u32 {
-    assert!((-(1 << 20)..1 << 20).contains(&(offset as i64)), "jump to {offset:#x} does not fit");
+    assert!(
+        (-(1 << 20)..1 << 20).contains(&(offset as i64)),
+        "jump to {offset:#x} does not fit"
+    );
     let imm = offset as u32;
     (imm >> 20 & 1) << 31
         | (imm >> 1 & 1023) << 21
@@ -222,12 +244,18 @@ impl Line<'_> {
 
     fn assemble(&mut self, line: &str) -> Option<Vec<u8>> {
         let (mnemonic, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-        let operands: Vec<&str> = rest.split(',').map(str::trim).filter(|text| !text.is_empty()).collect();
+        let operands: Vec<&str> = rest
+            .split(',')
+            .map(str::trim)
+            .filter(|text| !text.is_empty())
+            .collect();
         if mnemonic.starts_with('.') {
             return self.directive(mnemonic, &operands);
         }
         if mnemonic.starts_with("c.") {
-            return self.compressed(mnemonic, &operands).map(|half| half.to_le_bytes().to_vec());
+            return self
+                .compressed(mnemonic, &operands)
+                .map(|half| half.to_le_bytes().to_vec());
         }
         self.pseudo(mnemonic, &operands)
             .or_else(|| self.plain(mnemonic, &operands).map(|word| vec![word]))
@@ -254,7 +282,12 @@ impl Line<'_> {
             _ => return None,
         };
         let values: Option<Vec<u64>> = operands.iter().map(|text| self.value(text)).collect();
-        Some(values?.into_iter().flat_map(|value| value.to_le_bytes().into_iter().take(size)).collect())
+        Some(
+            values?
+                .into_iter()
+                .flat_map(|value| value.to_le_bytes().into_iter().take(size))
+                .collect(),
+        )
     }
 
     /// `offset(register)`, or `(register)`.
@@ -269,7 +302,8 @@ impl Line<'_> {
         let v = |at: usize| operands.get(at).and_then(|text| self.value(text));
         let to = |at: usize| v(at).map(|target| target.wrapping_sub(self.pc));
         let c = |at: usize| operands.get(at).and_then(|text| csr(text));
-        let csr_type = |funct3: u32, rd: u32, csr: u32, rs1: u32| csr << 20 | rs1 << 15 | funct3 << 12 | rd << 7 | 0x73;
+        let csr_type =
+            |funct3: u32, rd: u32, csr: u32, rs1: u32| csr << 20 | rs1 << 15 | funct3 << 12 | rd << 7 | 0x73;
         Some(vec![match name {
             "nop" => 0x13,
             "li" => return Some(load_immediate(r(0)?, v(1)?)),
@@ -283,7 +317,10 @@ impl Line<'_> {
                 let low = (offset << 52) as i64 >> 52;
                 let upper = offset.wrapping_sub(low as u64) as u32;
                 let opcode = if name == "la" { 0x13 } else { 0x67 };
-                return Some(vec![upper | base << 7 | 0x17, i_type(opcode, rd, 0, base, low as u64)]);
+                return Some(vec![
+                    upper | base << 7 | 0x17,
+                    i_type(opcode, rd, 0, base, low as u64),
+                ]);
             }
             "mv" => i_type(0x13, r(0)?, 0, r(1)?, 0),
             "not" => i_type(0x13, r(0)?, 4, r(1)?, u64::MAX),
@@ -376,7 +413,14 @@ impl Line<'_> {
         let (operation, width) = name.rsplit_once('.')?;
         let funct3 = ["w", "d"].iter().position(|&known| known == width)? as u32 + 2;
         if operation == "lr" {
-            return Some(r_type(0x2f, r(0)?, funct3, self.memory(operands.get(1)?)?.1, 0, 0x02 << 2));
+            return Some(r_type(
+                0x2f,
+                r(0)?,
+                funct3,
+                self.memory(operands.get(1)?)?.1,
+                0,
+                0x02 << 2,
+            ));
         }
         let funct5 = match operation {
             "sc" => 0x03,
@@ -391,7 +435,14 @@ impl Line<'_> {
             "amomaxu" => 0x1c,
             _ => return None,
         };
-        Some(r_type(0x2f, r(0)?, funct3, self.memory(operands.get(2)?)?.1, r(1)?, funct5 << 2))
+        Some(r_type(
+            0x2f,
+            r(0)?,
+            funct3,
+            self.memory(operands.get(2)?)?.1,
+            r(1)?,
+            funct5 << 2,
+        ))
     }
 
     fn float(&self, name: &str, operands: &[&str]) -> Option<u32> {
@@ -400,7 +451,9 @@ impl Line<'_> {
         let m = |at: usize| operands.get(at).and_then(|text| self.memory(text));
         let mode = |at: usize| {
             let modes = ["rne", "rtz", "rdn", "rup", "rmm", "", "", "dyn"];
-            operands.get(at).map_or(Some(7), |text| modes.iter().position(|known| known == text))
+            operands
+                .get(at)
+                .map_or(Some(7), |text| modes.iter().position(|known| known == text))
         };
         let mode = |at| mode(at).map(|mode| mode as u32);
         match name {
@@ -419,8 +472,18 @@ impl Line<'_> {
         let integers = ["w", "wu", "l", "lu"];
         if let Some(kinds) = name.strip_prefix("fcvt.") {
             let (to, from) = kinds.split_once('.')?;
-            let format = |text: &str| ["s", "d"].iter().position(|&known| known == text).map(|at| at as u32);
-            let integer = |text: &str| integers.iter().position(|&known| known == text).map(|at| at as u32);
+            let format = |text: &str| {
+                ["s", "d"]
+                    .iter()
+                    .position(|&known| known == text)
+                    .map(|at| at as u32)
+            };
+            let integer = |text: &str| {
+                integers
+                    .iter()
+                    .position(|&known| known == text)
+                    .map(|at| at as u32)
+            };
             return match (integer(to), format(from), format(to), integer(from)) {
                 (Some(to), Some(from), ..) => Some(r_type(0x53, r(0)?, mode(2)?, f(1)?, to, 0x60 | from)),
                 (_, _, Some(to), Some(from)) => Some(r_type(0x53, f(0)?, mode(2)?, r(1)?, from, 0x68 | to)),
@@ -429,7 +492,9 @@ impl Line<'_> {
         }
         let (operation, format) = name.rsplit_once('.')?;
         let format = ["s", "d"].iter().position(|&known| known == format)? as u32;
-        let fused = ["fmadd", "fmsub", "fnmsub", "fnmadd"].iter().position(|&known| known == operation);
+        let fused = ["fmadd", "fmsub", "fnmsub", "fnmadd"]
+            .iter()
+            .position(|&known| known == operation);
         if let Some(which) = fused {
             let opcode = 0x43 + 4 * which as u32;
             return Some(r_type(opcode, f(0)?, mode(4)?, f(1)?, f(2)?, f(3)? << 2 | format));
@@ -457,7 +522,12 @@ impl Line<'_> {
     fn compressed(&self, name: &str, operands: &[&str]) -> Option<u16> {
         let r = |at: usize| operands.get(at).and_then(|text| register(text));
         let f = |at: usize| operands.get(at).and_then(|text| float_register(text));
-        let v = |at: usize| operands.get(at).and_then(|text| self.value(text)).map(|value| value as u32);
+        let v = |at: usize| {
+            operands
+                .get(at)
+                .and_then(|text| self.value(text))
+                .map(|value| value as u32)
+        };
         let to = |at: usize| v(at).map(|target| target.wrapping_sub(self.pc as u32));
         let m = |at: usize| operands.get(at).and_then(|text| self.memory(text));
         let m = |at: usize| m(at).map(|(offset, base)| (offset as u32, base));

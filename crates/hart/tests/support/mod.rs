@@ -52,7 +52,10 @@ impl Bus for Board {
             at if at >= ROM && at + access.width.bytes() <= ROM + self.rom.len() as u64 => {
                 let from = (at - ROM) as usize;
                 let bytes = &self.rom[from..from + access.width.bytes() as usize];
-                Ok(bytes.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte)))
+                Ok(bytes
+                    .iter()
+                    .rev()
+                    .fold(0, |value, &byte| value << 8 | u64::from(byte)))
             }
             _ => Err(BusError),
         }
@@ -66,7 +69,8 @@ impl Bus for Board {
             LINES => self.lines = value,
             DMA => {
                 self.attention = true;
-                ram.write(BASE + 0x8000, &value.to_le_bytes()).map_err(|_| BusError)?;
+                ram.write(BASE + 0x8000, &value.to_le_bytes())
+                    .map_err(|_| BusError)?;
             }
             EXIT => {
                 self.attention = true;
@@ -116,7 +120,12 @@ impl Computer {
     /// One call of the engine.
     pub fn run(&mut self, budget: u64) -> Exit {
         let cut = AtomicBool::new(false);
-        let cx = Context { ram: &mut self.ram, bus: &mut self.board, now: self.now, cut: &cut };
+        let cx = Context {
+            ram: &mut self.ram,
+            bus: &mut self.board,
+            now: self.now,
+            cut: &cut,
+        };
         let exit = self.engine.run(&mut self.hart, cx, budget);
         assert!(exit.steps <= budget);
         self.now = self.now.after(exit.steps);
@@ -148,7 +157,11 @@ impl Computer {
         self.hart.visit(&mut list);
         let mut memory = vec![0; self.ram.size()];
         self.ram.read(BASE, &mut memory).unwrap();
-        State { hart: list.values, memory, board: self.board.clone() }
+        State {
+            hart: list.values,
+            memory,
+            board: self.board.clone(),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use hart::ram::BASE;
 
-use super::Computer;
+use super::{Computer, asm};
 
 /// SplitMix64.
 pub struct Random(pub u64);
@@ -28,7 +28,7 @@ impl Random {
 
 /// Where things are, as offsets into RAM.
 const HANDLER: u64 = 0x0;
-const S_HANDLER: u64 = 0x40;
+const S_HANDLER: u64 = 0x200;
 const CODE: u64 = 0x1000;
 const CODE_END: u64 = 0x4000;
 const ROOT: u64 = 0x10000;
@@ -42,16 +42,15 @@ const OTHERS: [u32; 12] = [10, 11, 12, 13, 14, 15, 5, 6, 7, 28, 29, 1];
 
 /// Fills memory and registers of a new computer.
 pub fn prepare(computer: &mut Computer, random: &mut Random) {
+    // In supervisor mode, in user mode, or bare in machine mode.
+    let mode = random.pick(&[3, 1, 1, 0]);
+    let entry = if mode == 3 { BASE + CODE } else { 0x4001_0000 };
     let mut put = |offset: u64, bytes: &[u8]| computer.ram.write(BASE + offset, bytes).unwrap();
-    // csrr t6, xepc; addi t6, t6, 4; csrw xepc, t6; xret
-    let handler = |epc: u32, ret: u32| {
-        [epc << 20 | 2 << 12 | 31 << 7 | 0x73, 0x004f_8f93, epc << 20 | 31 << 15 | 1 << 12 | 0x73, ret]
-            .map(u32::to_le_bytes)
-            .concat()
-    };
-    put(HANDLER, &handler(0x341, 0x3020_0073));
-    put(S_HANDLER, &handler(0x141, 0x1020_0073));
-    let code: Vec<u8> = (0..(CODE_END - CODE) / 4).flat_map(|_| instruction(random).to_le_bytes()).collect();
+    put(HANDLER, &handler("m", "mstatus", mode << 11, entry));
+    put(S_HANDLER, &handler("s", "sstatus", mode << 8, entry));
+    let code: Vec<u8> = (0..(CODE_END - CODE) / 4)
+        .flat_map(|_| instruction(random).to_le_bytes())
+        .collect();
     put(CODE, &code);
     // Sv39: 0x40000000 on is 4 KiB pages; 0x80000000 is the gigapage of RAM.
     let pointer = |offset: u64| ((BASE + offset) >> 2 | 1).to_le_bytes();
@@ -59,30 +58,89 @@ pub fn prepare(computer: &mut Computer, random: &mut Random) {
     put(ROOT + 16, &(BASE >> 2 | 0xcf).to_le_bytes());
     put(MIDDLE, &pointer(LEAVES));
     for page in 0..64 {
-        put(LEAVES + page * 8, &leaf(page, random).to_le_bytes());
+        put(LEAVES + page * 8, &leaf(page, mode, random).to_le_bytes());
     }
-    let machine = random.below(3) == 0;
-    let addresses = if machine {
+    // Data pages that serve as tables as well; a store to data may become a mapping.
+    for table in 0..4 {
+        put(MIDDLE + 8 + table * 8, &pointer(DATA + table * 0x1000));
+        for entry in 0..4 {
+            put(
+                DATA + table * 0x1000 + entry * 8,
+                &leaf(random.below(64), mode, random).to_le_bytes(),
+            );
+        }
+    }
+    let addresses = if mode == 3 {
         [DATA, DATA + 0xffc, CODE + 0x800, LEAVES, DATA, CODE].map(|offset| BASE + offset)
     } else {
-        [0x4000_0000, 0x4000_0ffc, 0x4001_0800, 0x4002_0000, 0x4000_4000, 0x4001_0000]
+        // Data through the pages and through the gigapage, code, tables.
+        [
+            0x4000_0000,
+            0x4000_0ffc,
+            0x4001_0800,
+            0x4002_0000 + random.below(3) * 0x1000,
+            BASE + DATA + random.below(4) * 0x1000,
+            0x4001_0000,
+        ]
     };
     for (base, address) in BASES.into_iter().zip(addresses) {
         computer.hart.x[base as usize] = address;
     }
     if random.below(2) == 0 {
-        computer.hart.x[20] = random.pick(&[0x1000_0000, 0x1000_1000, 0x1000_2000]);
+        let device = random.below(3) * 0x1000;
+        computer.hart.x[20] = device + if mode == 3 { 0x1000_0000 } else { 0x4003_2000 };
+    }
+    if random.below(2) == 0 {
+        computer.hart.x[19] = 0x4020_0000 + random.below(4) * 0x20_0000 + random.below(4) * 0x1000;
     }
     for register in OTHERS {
         computer.hart.x[register as usize] = value(random);
     }
-    start(computer, machine, random);
+    start(computer, mode, entry, random);
+}
+
+/// A trap handler: behind the instruction; after a fetch fault somewhere else; after an interrupt, without it.
+fn handler(level: &str, status: &str, previous: u64, entry: u64) -> Vec<u8> {
+    let source = format!(
+        "   csrr t6, {level}cause
+            blt  t6, zero, interrupt
+            addi t6, t6, -12
+            beqz t6, elsewhere
+            addi t6, t6, 10
+            beqz t6, elsewhere
+            addi t6, t6, 1
+            beqz t6, elsewhere
+            csrr t6, {level}epc
+            addi t6, t6, 4
+            csrw {level}epc, t6
+            j    out
+        interrupt:
+            andi t6, t6, 63
+            li   t5, 1
+            sll  t5, t5, t6
+            csrc {level}ie, t5
+            j    out
+        elsewhere:
+            csrr t6, cycle
+            li   t5, 0x2545f491
+            mul  t6, t6, t5
+            srli t6, t6, 20
+            andi t6, t6, 0x7fc
+            li   t5, {entry}
+            add  t6, t6, t5
+            csrw {level}epc, t6
+            li   t5, 0x1900
+            csrc {status}, t5
+            li   t5, {previous}
+            csrs {status}, t5
+        out:
+            {level}ret",
+    );
+    asm::assemble(&source, BASE).bytes
 }
 
 /// Sets the CSRs by a few instructions, so that everything is as a guest could have it.
-fn start(computer: &mut Computer, machine: bool, random: &mut Random) {
-    let entry = if machine { BASE + CODE } else { 0x4001_0000 };
-    let mode = if machine { 3 } else { random.below(2) };
+fn start(computer: &mut Computer, mode: u64, entry: u64, random: &mut Random) {
     let settings = [
         (0x305, BASE + HANDLER),
         (0x105, 0x8000_0000 + S_HANDLER),
@@ -91,11 +149,11 @@ fn start(computer: &mut Computer, machine: bool, random: &mut Random) {
         (0x3a0, 0x1f),
         (0x302, random.pick(&[0, 0xb3ff, random.0 & 0xb3ff])),
         (0x303, random.pick(&[0, 0x222])),
-        (0x304, random.pick(&[0, 0xaaa, random.0 & 0xaaa])),
+        (0x304, random.pick(&[0xaaa, 0xaaa, random.0 & 0xaaa])),
         (0x306, 7),
         (0x106, 7),
         (0x30a, random.0 & (5 << 61)),
-        (0x14d, random.below(2000)),
+        (0x14d, random.below(500)),
         (0x300, mode << 11 | 0x2000 | random.0 & 0xc_00aa),
         (0x341, entry),
     ];
@@ -107,33 +165,46 @@ fn start(computer: &mut Computer, machine: bool, random: &mut Random) {
         computer.hart.x[31] = value;
         computer.run(1);
     }
-    computer.ram.write(BASE + 0x500, &0x3020_0073u32.to_le_bytes()).unwrap();
+    computer
+        .ram
+        .write(BASE + 0x500, &0x3020_0073u32.to_le_bytes())
+        .unwrap();
     computer.hart.pc = BASE + 0x500;
     computer.run(1);
 }
 
-fn leaf(page: u64, random: &mut Random) -> u64 {
+fn leaf(page: u64, mode: u64, random: &mut Random) -> u64 {
+    let user = if mode == 0 { 0x10 } else { 0 };
     let (offset, flags) = match page {
         // Code, through which stores modify it.
-        16..19 => (CODE + (page - 16) * 0x1000, 0xdf),
+        16..19 => (CODE + (page - 16) * 0x1000, 0xcf | user),
         // The tables themselves.
-        32 => (LEAVES, 0xd7),
-        33 => (MIDDLE, 0xd7),
-        34 => (ROOT, 0xd7),
+        32 => (LEAVES, 0xc7 | user),
+        33 => (MIDDLE, 0xc7 | user),
+        34 => (ROOT, 0xc7 | user),
         40..48 => (CODE + random.below(3) * 0x1000, random.next() & 0xff),
-        _ => (DATA + page * 0x1000, random.pick(&[0xd7, 0xd7, 0xdf, 0x17, 0xc7, 0x57, 0xd3, 0xce])),
+        50..53 => (
+            0x1000_0000u64.wrapping_sub(BASE) + (page - 50) * 0x1000,
+            0xc7 | user,
+        ),
+        // Data: with and without A, D, rights.
+        _ => (
+            DATA + page * 0x1000,
+            random.pick(&[0xc7, 0xc7, 0x07, 0xcf, 0x47, 0xc3, 0xd7, 0xce]) ^ user,
+        ),
     };
-    (BASE + offset) >> 2 | flags
+    BASE.wrapping_add(offset) >> 2 | flags
 }
 
 fn value(random: &mut Random) -> u64 {
-    match random.below(6) {
+    match random.below(7) {
         0 => random.below(64),
         1 => u64::MAX - random.below(64),
         2 => 0x4000_0000 + random.below(0x4_0000),
         3 => BASE + random.below(0x4_0000),
         // A page-table entry.
-        4 => (BASE + DATA + random.below(16) * 0x1000) >> 2 | random.pick(&[0xd7, 0xdf, 0x17, 1, 0]),
+        4 => (BASE + DATA + random.below(16) * 0x1000) >> 2 | random.pick(&[0xd7, 0xcf, 0x17, 1, 1, 0]),
+        5 => (BASE + LEAVES) >> 2 | 1,
         _ => random.next(),
     }
 }
@@ -144,8 +215,12 @@ fn instruction(random: &mut Random) -> u32 {
     let source = random.pick(&OTHERS);
     let funct3 = random.below(8) as u32;
     let near = (random.below(32) * 8) as u32;
-    let offset = if random.below(4) == 0 { random.below(256) as u32 } else { near };
-    match random.below(24) {
+    let offset = if random.below(4) == 0 {
+        random.below(256) as u32
+    } else {
+        near & random.pick(&[0, 0x3f, 0xff])
+    };
+    match random.below(28) {
         0..4 => random.pick(&[0, 0x20, 1]) << 25 | source << 20 | base << 15 | funct3 << 12 | rd << 7 | 0x33,
         4..7 => (random.next() as u32) << 20 | source << 15 | funct3 << 12 | rd << 7 | 0x13,
         7 => (random.next() as u32) & 0xffff_f000 | rd << 7 | random.pick(&[0x17, 0x37]),
@@ -162,7 +237,7 @@ fn instruction(random: &mut Random) -> u32 {
         }
         15..17 => {
             // A branch, a little forward or back.
-            let target = random.pick(&[8, 12, 16, 40, 6, 10, -16, -6]) as u32;
+            let target = random.pick(&[8, 12, 16, 40, 6, 10, 8, 8, 12, 20, 24, 28, 8, 8, -16, -6]) as u32;
             let imm = (target >> 12 & 1) << 31 | (target >> 5 & 63) << 25;
             let imm = imm | (target >> 1 & 15) << 8 | (target >> 11 & 1) << 7;
             imm | source << 20 | base << 15 | random.pick(&[0, 1, 4, 5, 6, 7]) << 12 | 0x63
@@ -181,18 +256,34 @@ fn instruction(random: &mut Random) -> u32 {
         }
         20 => {
             let wfi = random.below(8) == 0;
-            let known = [0x0000_0073, 0x0010_0073, 0x3020_0073, 0x1020_0073, 0x1200_0073, 0x100f, 0x0ff0_000f];
+            let known = [
+                0x0000_0073,
+                0x0010_0073,
+                0x3020_0073,
+                0x1020_0073,
+                0x1200_0073,
+                0x100f,
+                0x0ff0_000f,
+            ];
             if wfi { 0x1050_0073 } else { random.pick(&known) }
         }
         21 => {
             let funct7 = random.next() as u32 & 0x7d;
-            funct7 << 25 | source << 20 | base << 15 | funct3 << 12 | rd << 7 | random.pick(&[0x53, 0x43, 0x07])
+            funct7 << 25
+                | source << 20
+                | base << 15
+                | funct3 << 12
+                | rd << 7
+                | random.pick(&[0x53, 0x43, 0x07])
         }
         22 => {
             // Two halves, most of them compressed.
             let half = |random: &mut Random| random.next() as u32 & 0xfffc | random.pick(&[0, 1, 1, 2]);
             half(random) << 16 | half(random)
         }
-        _ => random.next() as u32,
+        23 => random.next() as u32,
+        // More of what touches memory.
+        24..26 => offset << 20 | base << 15 | 3 << 12 | rd << 7 | 0x03,
+        _ => (offset >> 5) << 25 | source << 20 | base << 15 | 3 << 12 | (offset & 31) << 7 | 0x23,
     }
 }
