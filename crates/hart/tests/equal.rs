@@ -1,4 +1,11 @@
 //! However a run is cut up and whatever is forgotten on the way, the guest ends in the same state.
+//!
+//! `SEED=n SEEDS=m` tests m guests from the n-th on instead of the usual few.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "longer runs are asked for in the environment"
+)]
 
 mod support;
 

@@ -4,6 +4,8 @@
 //! TVAL EPC MPP` the next trap to machine mode; after the last one there is none. `#: ticks N` lets `mtime` be
 //! the steps divided by N. A guest ends at `done`, within [`STEPS`] steps.
 
+#![allow(clippy::disallowed_methods, reason = "the guests are files beside this one")]
+
 mod support;
 
 use std::path::Path;

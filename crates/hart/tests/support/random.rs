@@ -243,7 +243,7 @@ fn instruction(random: &mut Random) -> u32 {
             imm | source << 20 | base << 15 | random.pick(&[0, 1, 4, 5, 6, 7]) << 12 | 0x63
         }
         17 => match random.below(3) {
-            0 => 21 << 15 | (random.below(512) * 4) as u32 * (1 << 20) | rd << 7 | 0x67,
+            0 => ((random.below(512) * 4) as u32) << 20 | 21 << 15 | rd << 7 | 0x67,
             _ => (random.pick(&[8, 16, 64, 512]) as u32) << 20 | rd << 7 | 0x6f,
         },
         18..20 => {
