@@ -294,9 +294,11 @@ impl Core<'_> {
             } if !loose => {
                 let page = offset / PAGE;
                 let place = code.enter(self.arena, mmu, self.ram, page);
-                // With zeal every page change comes here.
                 if zeal.is_none() {
                     mmu.remember_fetch(self.ram, pc, place);
+                } else {
+                    // With zeal every page change comes here.
+                    mmu.hold_fetch(self.ram, pc);
                 }
                 place
             }
