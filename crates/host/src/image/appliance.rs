@@ -18,14 +18,12 @@
 //! package is named; the command may start it as `/etc/lockstep/services/redis &`.
 
 use std::fs;
-use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
-
-use flate2::read::GzDecoder;
 
 use super::SUITE;
 use super::apt::{Apt, Deb};
 use super::assemble;
+use super::boot_files::{self, FIRMWARE, FIRMWARE_PACKAGE, INITRD, KERNEL};
 use super::cache::{Cache, Key};
 use super::cpio::{Node, Tree};
 use super::error::ImageError;
@@ -53,12 +51,8 @@ pub(super) const FSYNC_CHECK: &str = include_str!("guest/fsync-check.sh");
 
 /// The package that depends on the current kernel.
 const KERNEL_PACKAGE: &str = "linux-image-riscv64";
-const BUSYBOX_PACKAGE: &str = "busybox-static";
+pub(super) const BUSYBOX_PACKAGE: &str = "busybox-static";
 const REDIS_PACKAGE: &str = "redis-server";
-pub(super) const FIRMWARE_PACKAGE: &str = "opensbi";
-
-/// Where that package has the firmware.
-const FIRMWARE_PATH: &str = "usr/lib/riscv64-linux-gnu/opensbi/generic/fw_dynamic.bin";
 
 /// Modules that every boot loads. `af_packet` is for DHCP and built into today's kernel.
 const BOOT_MODULES: [&str; 4] = ["virtio_mmio", "virtio_net", "virtio_rng", "af_packet"];
@@ -66,10 +60,7 @@ const BOOT_MODULES: [&str; 4] = ["virtio_mmio", "virtio_net", "virtio_rng", "af_
 /// Modules that a boot with a data disk loads too. ext4 asks for `crc32c` by an alias, not as a dependency.
 const DISK_MODULES: [&str; 3] = ["virtio_blk", "crc32c_generic", "ext4"];
 
-/// Names of the files of an image.
-const KERNEL: &str = "kernel";
-const INITRD: &str = "initrd";
-const FIRMWARE: &str = "fw_dynamic.bin";
+/// The list of the packages in an image.
 const MANIFEST: &str = "packages";
 
 /// What goes into an appliance.
@@ -200,9 +191,9 @@ fn build(
     let kernel = unpack(&apt, &debs, &work, report)?;
     report(Progress::begin(Stage::Initramfs));
     let tree = tree(options, scripts, &work, &kernel)?;
-    write_initrd(&tree, &output.join(INITRD))?;
-    write_kernel(&work.join("kernel"), &kernel, &output.join(KERNEL))?;
-    copy_firmware(&work.join("firmware"), &output.join(FIRMWARE))?;
+    boot_files::write_initramfs(&tree, &output.join(INITRD))?;
+    boot_files::write_kernel(&work.join("kernel/boot"), &kernel, &output.join(KERNEL))?;
+    boot_files::copy_firmware(&work.join("firmware"), &output.join(FIRMWARE))?;
     write_manifest(&debs, &output.join(MANIFEST))?;
     fs::remove_dir_all(&work).map_err(ImageError::file("remove", &work))
 }
@@ -227,19 +218,10 @@ fn unpack(apt: &Apt, debs: &[Deb], work: &Path, report: Report<'_>) -> Result<St
             }
             _ => "root",
         };
-        unpack_deb(&apt.path(deb), &work.join(place))?;
+        apt.unpack(deb, &work.join(place))?;
         done += deb.size;
     }
     kernel.ok_or_else(|| ImageError::package(KERNEL_PACKAGE, "it depends on no kernel"))
-}
-
-pub(super) fn unpack_deb(file: &Path, directory: &Path) -> Result<(), ImageError> {
-    fs::create_dir_all(directory).map_err(ImageError::file("create", directory))?;
-    tools::run(
-        tools::command(DPKG_DEB).arg("--extract").arg(file).arg(directory),
-        "unpacking a package",
-    )?;
-    Ok(())
 }
 
 /// The whole tree of the initramfs.
@@ -331,7 +313,7 @@ fn add_services(tree: &mut Tree, options: &ApplianceOptions) {
 }
 
 fn add_modules(tree: &mut Tree, unpacked: &Path, package: &str) -> Result<(), ImageError> {
-    let directory = only_entry(&unpacked.join("usr/lib/modules"), "", package)?;
+    let directory = boot_files::only_entry(&unpacked.join("usr/lib/modules"), "", package)?;
     let modules = KernelModules::scan(&directory, package)?;
     let boot = modules.in_load_order(&BOOT_MODULES)?;
     let mut disk = modules.in_load_order(&DISK_MODULES)?;
@@ -347,69 +329,6 @@ fn add_modules(tree: &mut Tree, unpacked: &Path, package: &str) -> Result<(), Im
         }
     }
     Ok(())
-}
-
-/// The only entry of `directory` whose name begins so.
-pub(super) fn only_entry(directory: &Path, prefix: &str, package: &str) -> Result<PathBuf, ImageError> {
-    let entries = fs::read_dir(directory).map_err(ImageError::file("read", directory))?;
-    let mut found = entries
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
-    match (found.next(), found.next()) {
-        (Some(entry), None) => Ok(entry.path()),
-        _ => {
-            let name = directory.file_name().unwrap_or_default().to_string_lossy();
-            Err(ImageError::package(
-                package,
-                format!("it should have exactly one {prefix}* in {name}"),
-            ))
-        }
-    }
-}
-
-/// Debian's kernel as the loader takes it: a flat Image, decompressed if the package has it compressed.
-fn write_kernel(unpacked: &Path, package: &str, output: &Path) -> Result<(), ImageError> {
-    let source = only_entry(&unpacked.join("boot"), "vmlinu", package)?;
-    let image = decompressed(fs::read(&source).map_err(ImageError::file("read", &source))?)
-        .map_err(ImageError::file("decompress", &source))?;
-    require_flat_image(&image, package)?;
-    fs::write(output, image).map_err(ImageError::file("write", output))
-}
-
-/// `data`, or what it was before gzip.
-pub(super) fn decompressed(data: Vec<u8>) -> std::io::Result<Vec<u8>> {
-    if !data.starts_with(&[0x1f, 0x8b]) {
-        return Ok(data);
-    }
-    let mut plain = Vec::new();
-    GzDecoder::new(data.as_slice()).read_to_end(&mut plain)?;
-    Ok(plain)
-}
-
-/// The header of a RISC-V Image has this mark at offset 56.
-pub(super) fn require_flat_image(image: &[u8], package: &str) -> Result<(), ImageError> {
-    if image.get(56..60) == Some(b"RSC\x05".as_slice()) {
-        Ok(())
-    } else {
-        Err(ImageError::package(
-            package,
-            "its kernel is not a flat RISC-V Image",
-        ))
-    }
-}
-
-fn write_initrd(tree: &Tree, output: &Path) -> Result<(), ImageError> {
-    let file = fs::File::create(output).map_err(ImageError::file("create", output))?;
-    let mut file = BufWriter::with_capacity(1 << 20, file);
-    tree.write_cpio(&mut file)?;
-    file.flush().map_err(ImageError::file("write", output))
-}
-
-pub(super) fn copy_firmware(unpacked: &Path, output: &Path) -> Result<(), ImageError> {
-    let source = unpacked.join(FIRMWARE_PATH);
-    fs::copy(&source, output)
-        .map(drop)
-        .map_err(ImageError::file("copy", &source))
 }
 
 fn write_manifest(debs: &[Deb], output: &Path) -> Result<(), ImageError> {
@@ -497,13 +416,5 @@ mod tests {
                 &[]
             )
         );
-    }
-
-    #[test]
-    fn kernel_must_be_a_flat_image() {
-        let mut image = vec![0; 64];
-        assert!(require_flat_image(&image, "linux-image").is_err());
-        image[56..60].copy_from_slice(b"RSC\x05");
-        require_flat_image(&image, "linux-image").unwrap();
     }
 }

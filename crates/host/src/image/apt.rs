@@ -12,7 +12,7 @@ use super::SUITE;
 use super::error::ImageError;
 use super::mirror::Archive;
 use super::progress::{Progress, Report, Stage, Unit};
-use super::tools::{self, APT_CONFIG, APT_GET};
+use super::tools::{self, APT_CONFIG, APT_GET, DPKG_DEB};
 
 /// The guest's architecture in Debian's words.
 const ARCHITECTURE: &str = "riscv64";
@@ -90,7 +90,10 @@ impl Apt {
         let mut command = self.command(APT_GET);
         // Without the mode, apt calls it a success when it could read nothing and still has old lists.
         command.args(["-q", "-o", "APT::Update::Error-Mode=any", "update"]);
-        tools::watch(&mut command, "reading the package lists", &log, || {})
+        tools::watch(&mut command, "reading the package lists", &log, || {})?;
+        // Of what earlier builds downloaded, only what the mirror still has can be used again.
+        let mut command = self.command(APT_GET);
+        tools::run(command.args(["-qq", "autoclean"]), "cleaning old packages").map(drop)
     }
 
     /// Fetches `packages` and all that they depend on, and returns the files in a fixed order.
@@ -150,8 +153,16 @@ impl Apt {
             .collect())
     }
 
+    /// Takes a downloaded package apart into `directory`. No script of the package is run.
+    pub fn unpack(&self, deb: &Deb, directory: &Path) -> Result<(), ImageError> {
+        fs::create_dir_all(directory).map_err(ImageError::file("create", directory))?;
+        let mut command = tools::command(DPKG_DEB);
+        command.arg("--extract").arg(self.path(deb)).arg(directory);
+        tools::run(&mut command, "unpacking a package").map(drop)
+    }
+
     /// Where the file of a downloaded package is.
-    pub fn path(&self, deb: &Deb) -> PathBuf {
+    fn path(&self, deb: &Deb) -> PathBuf {
         self.directory.join("archives").join(&deb.file)
     }
 
@@ -211,7 +222,7 @@ fn parse_uri_line(line: &str) -> Option<Deb> {
     })
 }
 
-/// A dpkg status file in which the stand-ins are installed.
+/// A dpkg status file in which the stand-ins are installed, in a version above all others (epochs included).
 fn status(wanted: &[String]) -> String {
     let mut text = String::new();
     for package in STAND_INS
@@ -220,7 +231,7 @@ fn status(wanted: &[String]) -> String {
     {
         text += &format!(
             "Package: {package}\nStatus: install ok installed\nPriority: optional\nSection: misc\n\
-             Maintainer: Lockstep <nobody@localhost>\nArchitecture: {ARCHITECTURE}\nVersion: 9999\n\
+             Maintainer: Lockstep <nobody@localhost>\nArchitecture: {ARCHITECTURE}\nVersion: 99:9999\n\
              Description: stand-in\n\n"
         );
     }

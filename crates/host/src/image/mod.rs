@@ -12,6 +12,7 @@
 mod appliance;
 mod apt;
 mod assemble;
+mod boot_files;
 mod cache;
 mod cpio;
 mod debian;

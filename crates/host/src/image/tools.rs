@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::Duration;
 
 use super::error::ImageError;
@@ -145,7 +147,7 @@ pub fn watch(
     let child = command
         .spawn()
         .map_err(|source| start_error(command, action, source))?;
-    let status = poll(child, &mut on_tick).map_err(|source| start_error(command, action, source))?;
+    let status = wait(child, &mut on_tick).map_err(|source| start_error(command, action, source))?;
     if status.success() {
         return Ok(());
     }
@@ -158,15 +160,23 @@ pub fn watch(
     ))
 }
 
-fn poll(mut child: Child, on_tick: &mut dyn FnMut()) -> std::io::Result<ExitStatus> {
-    // No limit of its own: apt has timeouts, and an emulated installation takes what it takes.
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status);
+/// Waits for the end of `child` and calls `on_tick` meanwhile. No limit of its own: apt has timeouts, and an emulated
+/// installation takes what it takes.
+fn wait(mut child: Child, on_tick: &mut dyn FnMut()) -> std::io::Result<ExitStatus> {
+    let (sender, ended) = mpsc::channel();
+    thread::scope(|scope| {
+        // The receiver lives until the thread has sent.
+        scope.spawn(move || drop(sender.send(child.wait())));
+        loop {
+            match ended.recv_timeout(TICK) {
+                Ok(status) => return status,
+                Err(RecvTimeoutError::Timeout) => on_tick(),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(std::io::Error::other("the waiting thread is gone"));
+                }
+            }
         }
-        on_tick();
-        std::thread::sleep(TICK);
-    }
+    })
 }
 
 fn start_error(command: &Command, action: &str, source: std::io::Error) -> ImageError {

@@ -116,6 +116,7 @@ mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
 mount -t tmpfs tmpfs /dev/shm
 mount -t tmpfs tmpfs /run
+chmod 1777 /tmp /dev/shm
 exec </dev/null >/dev/console 2>&1
 trap 'power_off "asked to"' TERM USR2
 hostname lockstep
@@ -136,7 +137,7 @@ retry 1200 service_answers || say "service '$run' does not answer"
 say "ready after $(cut -d ' ' -f 1 /proc/uptime) s"
 
 if flag shell; then
-    setsid cttyhack sh -c 'exec sh -i </dev/ttyS0 >/dev/ttyS0 2>&1' &
+    while :; do setsid cttyhack sh -i </dev/ttyS0 >/dev/ttyS0 2>&1; done &
 else
     watch_console &
 fi
