@@ -32,7 +32,7 @@ pub mod world;
 
 pub use drive::{Outcome, drive};
 pub use pair::{Progress, backup, primary};
-pub use replay::{ReplayError, Replayed, replay};
+pub use replay::{ReplayError, ReplayOptions, Replayed, replay};
 pub use run::{RunError, run};
 pub use spec::{DiskSpec, NetSpec, PairSpec, SetupError, VmSpec};
 pub use world::{LogFile, World, WorldError};

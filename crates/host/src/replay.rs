@@ -76,18 +76,36 @@ pub enum ReplayError {
     World(#[from] WorldError),
 }
 
-/// Replays `log` up to `until` ([`Step::NEVER`]: to its end) on the machine of its header with the images of
-/// `spec`; `seen` gets everything the guest shows.
+/// How a log is replayed.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplayOptions {
+    /// Where to stop; [`Step::NEVER`]: at the log's end.
+    pub until: Step,
+    /// Steps between two looks at the operator's signals. Changes nothing for the guest.
+    pub slice: u64,
+}
+
+impl Default for ReplayOptions {
+    fn default() -> ReplayOptions {
+        ReplayOptions {
+            until: Step::NEVER,
+            slice: REPLAY_SLICE_STEPS,
+        }
+    }
+}
+
+/// Replays `log` on the machine of its header with the images of `spec`; `seen` gets everything the guest
+/// shows. Returns the guest where it stopped.
 ///
 /// # Errors
 /// The log does not fit, is damaged, or the guest does something else than it says.
 pub fn replay<G: Guest>(
     spec: &VmSpec,
     log: &Path,
-    until: Step,
+    options: ReplayOptions,
     build: Build<'_, G>,
     seen: &mut dyn FnMut(Effect),
-) -> Result<Replayed, ReplayError> {
+) -> Result<(Replayed, G), ReplayError> {
     let mut signals = Signals::catch().map_err(WorldError::Poll)?;
     let mut source = Source::open(log)?;
     let mut reader = LogReader::default();
@@ -101,11 +119,11 @@ pub fn replay<G: Guest>(
     }
     let config = header.config(spec.boot()?).map_err(ReplayError::Images)?;
     let guest = build(&config).map_err(ReplayError::Build)?;
-    let mut playback = Playback::new(guest, reader, until);
+    let mut playback = Playback::new(guest, reader, options.until);
     let cut = AtomicBool::new(false);
     loop {
         let playing = playback
-            .slice(&cut, REPLAY_SLICE_STEPS)
+            .slice(&cut, options.slice.max(1))
             .map_err(|source| ReplayError::Playback {
                 path: log.into(),
                 source,
@@ -122,12 +140,13 @@ pub fn replay<G: Guest>(
         };
         let (digests, outputs) = (playback.digests(), playback.outputs());
         let at = playback.guest().now();
-        return Ok(Replayed {
+        let replayed = Replayed {
             at,
             end,
             digests,
             outputs,
-        });
+        };
+        return Ok((replayed, playback.into_guest()));
     }
 }
 

@@ -8,6 +8,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use common::toy::Toy;
 use common::{Cable, Gateway, vm};
+use host::ReplayOptions;
 use host::{PairSpec, Progress};
 use replica::Span;
 
@@ -208,16 +209,16 @@ fn a_recording_is_replayed_to_its_end_and_only_with_its_own_images() {
             frames.push(frame[..7].to_vec());
         }
     };
-    let replayed = host::replay(&spec, &log, machine::Step::NEVER, &mut build, &mut seen).unwrap();
+    let (replayed, _) = host::replay(&spec, &log, ReplayOptions::default(), &mut build, &mut seen).unwrap();
     assert_eq!(replayed.end, Some(replica::End::Off));
     assert!(replayed.outputs >= 4 && replayed.digests >= 1, "{replayed:?}");
     assert_eq!(frames, [b"e-hello", b"e-again"]);
 
     let mut other = |_: &machine::Config| Ok(Toy::broken());
-    let error = host::replay(&spec, &log, machine::Step::NEVER, &mut other, &mut |_| {}).unwrap_err();
+    let error = host::replay(&spec, &log, ReplayOptions::default(), &mut other, &mut |_| {}).unwrap_err();
     assert!(matches!(error, host::ReplayError::Playback { .. }), "{error}");
     std::fs::write(site.dir.path().join("firmware"), b"other").unwrap();
-    let error = host::replay(&spec, &log, machine::Step::NEVER, &mut build, &mut |_| {}).unwrap_err();
+    let error = host::replay(&spec, &log, ReplayOptions::default(), &mut build, &mut |_| {}).unwrap_err();
     assert!(
         error.to_string().contains("recorded with other images"),
         "{error}"
