@@ -1,60 +1,105 @@
-//! Architectural state of one hart.
+//! Architectural state of one hart: everything that survives dropping every cache.
 
-use crate::{Bus, Step, Visit, Visitor};
+use crate::{
+    Bus, Step, Visit, Visitor,
+    csr::{Csrs, pending},
+    pmp::Pmp,
+    state::{component, option_u64},
+    trap::Privilege,
+};
 
 /// One hart: registers, CSRs, privilege, reservation.
 #[derive(Default)]
+#[repr(C)]
 pub struct Hart {
-    /// Index of the hart, its `mhartid`.
-    pub id: usize,
-    /// Program counter (virtual).
-    pub pc: u64,
     /// Integer registers; `x[0]` stays 0.
     pub x: [u64; 32],
+    /// Floating-point registers; a single-precision value is NaN-boxed.
+    pub f: [u64; 32],
+    /// Program counter (virtual).
+    pub pc: u64,
+    /// Index of the hart, its `mhartid`.
+    pub id: usize,
     /// In WFI, waiting for an enabled interrupt to become pending (`mip & mie != 0`).
     pub waiting: bool,
+    /// Current privilege mode.
+    pub privilege: Privilege,
+    /// Physical address of the aligned doubleword that LR reserved.
+    pub(crate) reservation: Option<u64>,
+    /// Steps this hart has attempted since reset. `mcycle` counts them.
+    pub(crate) steps: u64,
+    /// Steps that ended in an exception. `minstret` counts the others.
+    pub(crate) exceptions: u64,
+    /// Control and status registers.
+    pub(crate) csr: Csrs,
+    /// Physical memory protection.
+    pub(crate) pmp: Pmp,
 }
 
 impl Hart {
-    /// The hart `id` just after reset, about to fetch from `pc`.
+    /// The hart `id` just after reset, about to fetch from `pc` in machine mode.
     #[must_use]
     pub fn new(id: usize, pc: u64) -> Hart {
-        Hart {
-            id,
-            pc,
-            ..Hart::default()
-        }
+        Hart { id, pc, csr: Csrs::new(), ..Hart::default() }
     }
 
-    /// Is an enabled interrupt pending at `now`, so that WFI ends?
+    /// Is an enabled interrupt pending at `now`, so that WFI ends? Global enables and delegation do not
+    /// matter (privileged manual, "Wait for Interrupt").
     #[must_use]
-    pub fn wakes(&self, _bus: &dyn Bus, _now: Step) -> bool {
-        false
+    pub fn wakes(&self, bus: &dyn Bus, now: Step) -> bool {
+        pending(self, bus, now) & self.csr.mie != 0
     }
 
     /// The `mtime` value at which this hart's own timer (`stimecmp`, Sstc) becomes pending; `None` when it
-    /// is off or cannot fire.
+    /// is off or cannot fire. It may lie in the past: then it is pending already.
     #[must_use]
     pub fn timer(&self) -> Option<u64> {
-        None
+        (self.csr.has_sstc() && self.csr.stimecmp != u64::MAX).then_some(self.csr.stimecmp)
     }
 
     /// Drops the LR/SC reservation, as another hart's turn or a device's write may have touched it.
-    pub fn drop_reservation(&mut self) {}
+    pub fn drop_reservation(&mut self) {
+        self.reservation = None;
+    }
+
+    /// Steps this hart has attempted since reset.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Writes an integer register; writes to `x0` have no effect.
+    #[inline(always)]
+    pub(crate) fn set_x(&mut self, register: usize, value: u64) {
+        self.x[register & 31] = value;
+        self.x[0] = 0;
+    }
 }
 
 impl Visit for Hart {
     fn visit(&mut self, v: &mut dyn Visitor) {
-        let Self {
-            id: _,
-            pc,
-            x,
-            waiting,
-        } = self;
-        v.u64("pc", pc);
-        for value in x {
+        let Self { x, f, pc, id: _, waiting, privilege, reservation, steps, exceptions, csr, pmp } = self;
+        for value in x.iter_mut() {
             v.u64("x", value);
         }
+        for value in f.iter_mut() {
+            v.u64("f", value);
+        }
+        v.u64("pc", pc);
         v.bool("waiting", waiting);
+        let mut mode = *privilege as u8;
+        v.u8("privilege", &mut mode);
+        match Privilege::from_bits(u64::from(mode)) {
+            Some(known) if mode <= 3 => *privilege = known,
+            _ => v.reject("a privilege mode is neither U, S nor M"),
+        }
+        option_u64(v, "reservation", reservation);
+        v.u64("steps", steps);
+        v.u64("exceptions", exceptions);
+        component(v, "csr", csr);
+        component(v, "pmp", pmp);
+        if x[0] != 0 || *pc & 1 != 0 {
+            v.reject("x0 is not zero, or the program counter is odd");
+        }
     }
 }

@@ -9,15 +9,26 @@
 //! (docs/determinism.md).
 
 pub mod bus;
+mod csr;
+pub mod decode;
 pub mod engine;
+pub mod fpu;
 pub mod hart;
+pub mod interp;
+pub mod mmu;
+pub mod op;
+pub mod pmp;
 pub mod ram;
 pub mod state;
 pub mod step;
+mod tables;
+pub mod tlb;
+pub mod trap;
 
 pub use bus::{Access, Bus, BusError, Lines, Width};
 pub use engine::{Engine, Exit, Reason};
 pub use hart::Hart;
+pub use interp::{Interpreter, InterpreterOptions};
 pub use ram::Ram;
 pub use state::{Visit, Visitor};
 pub use step::Step;

@@ -4,6 +4,10 @@
 
 use std::sync::Arc;
 
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::{Digest, narrow::wide};
+
 /// Most harts.
 pub const HARTS_MAX: usize = 8;
 /// virtio-mmio slots of the QEMU `virt` board.
@@ -57,4 +61,59 @@ pub struct Boot {
     pub initrd: Arc<[u8]>,
     /// Kernel command line.
     pub command_line: String,
+}
+
+impl Config {
+    /// A digest of all of it, images included: equal configurations make equal machines.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let Config {
+            memory,
+            harts,
+            disks,
+            nets,
+            rng_seed,
+            wall_clock_ns,
+            boot,
+        } = self;
+        let Boot {
+            firmware,
+            kernel,
+            initrd,
+            command_line,
+        } = boot;
+        let mut hasher = Xxh3::new();
+        let mut field = |bytes: &[u8]| {
+            hasher.update(&wide(bytes.len()).to_le_bytes());
+            hasher.update(bytes);
+        };
+        for number in [
+            *memory,
+            wide(*harts),
+            *wall_clock_ns,
+            wide(disks.len()),
+            wide(nets.len()),
+        ] {
+            field(&number.to_le_bytes());
+        }
+        for DiskConfig {
+            sectors,
+            read_only,
+            serial,
+        } in disks
+        {
+            field(&sectors.to_le_bytes());
+            field(&[u8::from(*read_only)]);
+            field(serial.as_bytes());
+        }
+        for NetConfig { mac } in nets {
+            field(mac);
+        }
+        field(rng_seed);
+        field(command_line.as_bytes());
+        for image in [firmware, kernel, initrd] {
+            field(image);
+        }
+        Digest(hasher.digest128())
+    }
 }

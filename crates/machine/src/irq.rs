@@ -16,9 +16,9 @@ pub enum Line {
 impl Line {
     /// The PLIC source number.
     #[must_use]
-    pub const fn source(self) -> u32 {
+    pub fn source(self) -> u32 {
         match self {
-            Line::Virtio(slot) => 1 + slot as u32,
+            Line::Virtio(slot) => 1 + u32::from(slot),
             Line::Uart => 10,
             Line::Rtc => 11,
         }

@@ -64,7 +64,7 @@ impl Backup {
             file: options.run.record.is_some(),
             decoder: Decoder::new(start),
             replayer: Replayer::default(),
-            speed: Speed::new(),
+            speed: Speed::default(),
             detector: Detector::new(cx.now, options.timeout),
             kept: VecDeque::new(),
             kept_bytes: 0,
@@ -250,8 +250,10 @@ impl Backup {
         metrics.digests = self.replayer.digests();
         metrics.buffered_bytes = self.replayer.buffered();
         metrics.lag_steps = self.replayer.horizon().map_or(0, |step| step.since(here));
-        let speed = u128::from(metrics.steps_per_second.max(1));
-        let lag = u128::from(metrics.lag_steps) * 1_000_000_000 / speed;
+        let speed = u128::from(metrics.steps_per_second);
+        let lag = (u128::from(metrics.lag_steps) * 1_000_000_000)
+            .checked_div(speed)
+            .unwrap_or(0);
         metrics.lag = Span(u64::try_from(lag).unwrap_or(u64::MAX));
         metrics.outputs_held = self.kept.len() as u64;
         metrics.held_bytes = self.kept_bytes as u64;
@@ -277,7 +279,7 @@ impl Backup {
             };
             cx.out.push_back(Action::Heartbeat(beat.encode()));
         }
-        let progress = match self.replay(cx, cut, guest, false) {
+        let progress = match self.replay(cx, cut, guest, self.ended) {
             Ok(progress) => progress,
             Err(change) => {
                 if let Change::Diverged(divergence) = &change {

@@ -176,3 +176,94 @@ impl Sender {
         self.queue_cost + self.in_flight_cost
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Span = Span::from_ms(800);
+
+    fn frame(last: u64, bytes: usize) -> Frame {
+        Frame {
+            bytes: vec![0; bytes],
+            last: Seq(last),
+            entries: 1,
+        }
+    }
+
+    fn ack(received: u64, echo: Time, buffered: u64) -> Ack {
+        Ack {
+            received: Seq(received),
+            executed: Step(0),
+            echo,
+            buffered,
+        }
+    }
+
+    #[test]
+    fn the_lease_counts_from_the_sending_of_what_was_acknowledged() {
+        let mut sender = Sender::new(Time(0), TIMEOUT);
+        assert!(
+            !sender.has_lease(Time(0)),
+            "none before the first acknowledgement"
+        );
+        let log = sender.keepalive(Time(1000), 0);
+        assert_eq!(sender.on_ack(&ack(0, log.sent, 0), Step(0)), Ok(true));
+        let end = Time(1000).after(Span::from_ms(700));
+        assert_eq!(sender.lease(), Some(end));
+        assert!(sender.has_lease(Time(end.0 - 1)) && !sender.has_lease(end));
+        // The same answer again proves nothing new, however late it comes.
+        assert_eq!(sender.on_ack(&ack(0, log.sent, 0), Step(0)), Ok(false));
+        assert_eq!(sender.lease(), Some(end));
+    }
+
+    #[test]
+    fn the_window_is_what_the_backup_has_room_for() {
+        // FT 3.2-a, 3.2-c.
+        let mut sender = Sender::new(Time(0), TIMEOUT);
+        let half = usize::try_from(limits::BUFFER_COST_MAX / 2).unwrap_or(0) - 64;
+        for last in 1..=3 {
+            sender.push(frame(last, half));
+        }
+        assert!(sender.next(Time(1), 0).is_some() && sender.next(Time(2), 0).is_some());
+        assert!(sender.next(Time(3), 0).is_none());
+        assert!(sender.is_full());
+        // Received, but not executed: no room yet.
+        assert!(
+            sender
+                .on_ack(&ack(2, Time(2), limits::BUFFER_COST_MAX), Step(0))
+                .is_ok()
+        );
+        assert!(sender.next(Time(4), 0).is_none());
+        assert!(
+            sender
+                .on_ack(&ack(2, Time(2), limits::BUFFER_COST_MAX / 2), Step(0))
+                .is_ok()
+        );
+        assert!(sender.next(Time(5), 0).is_some());
+        assert_eq!(sender.buffered(), limits::BUFFER_COST_MAX / 2);
+    }
+
+    #[test]
+    fn impossible_acknowledgements_are_refused() {
+        let mut sender = Sender::new(Time(0), TIMEOUT);
+        sender.push(frame(5, 10));
+        sender.next(Time(10), 0);
+        assert_eq!(
+            sender.on_ack(&ack(6, Time(10), 0), Step(0)),
+            Err(BadAck::Received)
+        );
+        assert_eq!(sender.on_ack(&ack(5, Time(11), 0), Step(0)), Err(BadAck::Echo));
+        let beyond = Ack {
+            executed: Step(1),
+            ..ack(5, Time(10), 0)
+        };
+        assert_eq!(sender.on_ack(&beyond, Step(0)), Err(BadAck::Executed));
+        assert_eq!(sender.on_ack(&ack(5, Time(10), 0), Step(0)), Ok(true));
+        assert_eq!(
+            sender.on_ack(&ack(4, Time(10), 0), Step(0)),
+            Err(BadAck::Received)
+        );
+        assert_eq!(sender.on_ack(&ack(5, Time(9), 0), Step(0)), Err(BadAck::Echo));
+    }
+}

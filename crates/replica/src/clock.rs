@@ -17,7 +17,7 @@ const RATE_AHEAD_PERMILLE: u64 = 900;
 const SPEED_FIRST: u64 = 1_000_000_000;
 
 /// How fast the guest runs, measured from slice to slice.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Speed {
     /// Steps a second; `None` before the first measurement.
     measured: Option<u64>,
@@ -26,15 +26,6 @@ pub struct Speed {
 }
 
 impl Speed {
-    /// Not known yet.
-    #[must_use]
-    pub fn new() -> Speed {
-        Speed {
-            measured: None,
-            open: None,
-        }
-    }
-
     /// A slice that began at `began` has run `steps` without a wait.
     pub fn ran(&mut self, began: Time, steps: u64) {
         self.open = Some((began, steps));
@@ -151,4 +142,75 @@ impl GuestClock {
 pub fn next_multiple(step: Step, every: u64) -> Step {
     let every = every.max(1);
     Step(step.0 - step.0 % every).after(every)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn us(us: u64) -> Time {
+        Time(us * 1000)
+    }
+
+    fn correction(clock: &mut GuestClock, now: Time, shown: u64, speed: &Speed) -> (u64, u32) {
+        match clock.correct(now, shown, speed) {
+            Input::Clock { mtime, rate } => (mtime, rate),
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn time_follows_the_host_and_goes_on_a_little_slower_by_itself() {
+        let mut speed = Speed::default();
+        let mut clock = GuestClock::new(us(0), 0);
+        let mut guest = machine::Clock::default();
+        let mut step = 0;
+        for slice in 0..1000u64 {
+            let now = us(slice * 1000);
+            speed.look(now);
+            let before = guest.at(Step(step));
+            let (mtime, rate) = correction(&mut clock, now, before, &speed);
+            if slice > 20 {
+                // Forward, and by less than a twentieth of the millisecond.
+                assert!(
+                    mtime >= before && mtime - before < 500,
+                    "{slice}: {before} to {mtime}"
+                );
+            }
+            guest.set(Step(step), mtime, rate);
+            // 100 million steps a second.
+            speed.ran(now, 100_000);
+            step += 100_000;
+        }
+        assert_eq!(speed.slice_steps(), 100_000);
+        assert!(guest.at(Step(step)).abs_diff(10_000_000) < 500);
+    }
+
+    #[test]
+    fn time_never_goes_back_even_if_the_guest_was_ahead() {
+        let mut clock = GuestClock::new(us(0), 0);
+        let speed = Speed {
+            measured: Some(1_000_000_000),
+            open: None,
+        };
+        let (mtime, slow) = correction(&mut clock, us(1), 5_000, &speed);
+        assert_eq!(mtime, 5_000);
+        let (_, rate) = correction(&mut clock, us(1_000), 5_000, &speed);
+        assert!(slow < rate);
+    }
+
+    #[test]
+    fn a_wake_up_is_never_too_early() {
+        let clock = GuestClock::new(Time(123), 77);
+        for mtime in [77, 78, 1000] {
+            assert!(clock.target(clock.time_of(mtime)) >= mtime);
+        }
+    }
+
+    #[test]
+    fn digests_come_at_multiples() {
+        assert_eq!(next_multiple(Step(0), 10), Step(10));
+        assert_eq!(next_multiple(Step(10), 10), Step(20));
+        assert_eq!(next_multiple(Step(11), 10), Step(20));
+    }
 }

@@ -88,3 +88,60 @@ impl Detector {
         Span(self.timeout.0 / limits::KEEPALIVES_PER_TIMEOUT)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Span = Span::from_ms(400);
+
+    fn ms(ms: u64) -> Time {
+        Time(Span::from_ms(ms).0)
+    }
+
+    /// Looks every ten milliseconds until it suspects.
+    fn until_suspicion(detector: &mut Detector, from: u64) -> (u64, Suspicion) {
+        let mut now = from;
+        loop {
+            detector.look(ms(now));
+            if let Some(why) = detector.suspects(ms(now)) {
+                return (now, why);
+            }
+            now += 10;
+        }
+    }
+
+    #[test]
+    fn silence_for_the_timeout_is_suspicion() {
+        // FT 2.3-d.
+        let mut detector = Detector::new(ms(0), TIMEOUT);
+        detector.on_message(ms(50));
+        assert_eq!(until_suspicion(&mut detector, 50), (450, Suspicion::Silence));
+    }
+
+    #[test]
+    fn heartbeats_change_only_the_name_of_it() {
+        // FT 2-g, 2.3-d.
+        let mut detector = Detector::new(ms(0), TIMEOUT);
+        detector.on_message(ms(50));
+        detector.look(ms(50));
+        detector.on_heartbeat(ms(430));
+        assert_eq!(until_suspicion(&mut detector, 60), (450, Suspicion::LinkSilence));
+    }
+
+    #[test]
+    fn a_peer_that_still_starts_gets_longer() {
+        let mut detector = Detector::new(ms(0), TIMEOUT);
+        assert_eq!(until_suspicion(&mut detector, 0).0, 1600);
+    }
+
+    #[test]
+    fn ones_own_stall_is_not_counted() {
+        let mut detector = Detector::new(ms(0), TIMEOUT);
+        detector.on_message(ms(100));
+        detector.look(ms(100));
+        detector.look(ms(5_000));
+        assert_eq!(detector.suspects(ms(5_000)), None);
+        assert_eq!(until_suspicion(&mut detector, 5_000).0, 5_400);
+    }
+}

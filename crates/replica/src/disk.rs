@@ -177,16 +177,6 @@ impl Disks {
     pub fn changes_left(&self) -> bool {
         self.slots.iter().any(|slot| slot.changes)
     }
-
-    /// All held requests may go: there is nobody left to wait for. The gate has given them to
-    /// [`Disks::release`]; what is not known there will never come.
-    #[must_use]
-    pub fn held(&self) -> usize {
-        self.slots
-            .iter()
-            .filter(|slot| matches!(slot.state, State::Held))
-            .count()
-    }
 }
 
 fn failed(disk: u8, id: u64) -> Input {
@@ -195,5 +185,119 @@ fn failed(disk: u8, id: u64) -> Input {
         id,
         status: DiskStatus::Failed,
         data: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(id: u64, sector: u64, sectors: u32) -> DiskRequest {
+        let operation = DiskOperation::Read {
+            sector,
+            bytes: sectors * 512,
+        };
+        DiskRequest {
+            disk: 0,
+            id,
+            operation,
+        }
+    }
+
+    fn write(id: u64, sector: u64, sectors: usize) -> DiskRequest {
+        let operation = DiskOperation::Write {
+            sector,
+            data: vec![0; sectors * 512],
+        };
+        DiskRequest {
+            disk: 0,
+            id,
+            operation,
+        }
+    }
+
+    fn answer(id: u64, bytes: usize) -> DiskAnswer {
+        DiskAnswer {
+            disk: 0,
+            id,
+            status: DiskStatus::Ok,
+            data: vec![0; bytes],
+        }
+    }
+
+    fn ids(disks: &mut Disks) -> Vec<u64> {
+        std::iter::from_fn(|| disks.next(true))
+            .map(|request| request.id)
+            .collect()
+    }
+
+    #[test]
+    fn only_overlapping_requests_wait_for_each_other() {
+        // FT 3.4-a.
+        let mut disks = Disks::default();
+        disks.submit(write(0, 10, 4));
+        disks.submit(read(1, 13, 2)); // overlaps 0
+        disks.submit(read(2, 14, 2)); // overlaps 1, but neither changes anything
+        disks.submit(write(3, 15, 1)); // overlaps 2
+        disks.submit(write(4, 14, 1)); // overlaps 1 and 2
+        assert_eq!(ids(&mut disks), [0, 2]);
+        disks.done(answer(2, 1024));
+        assert_eq!(ids(&mut disks), [3]);
+        disks.done(answer(0, 0));
+        assert_eq!(ids(&mut disks), [1]);
+        disks.done(answer(1, 1024));
+        assert_eq!(ids(&mut disks), [4]);
+    }
+
+    #[test]
+    fn reads_overtake_held_writes_but_not_the_same_place() {
+        // FT 3.4-a, 4.1-a.
+        let mut disks = Disks::default();
+        disks.hold(&write(0, 0, 1));
+        disks.submit(read(1, 5, 1));
+        disks.submit(read(2, 0, 1));
+        assert_eq!(ids(&mut disks), [1]);
+        disks.release(write(0, 0, 1));
+        assert_eq!(disks.next(false), None, "the lease is over");
+        assert_eq!(ids(&mut disks), [0]);
+        disks.done(answer(0, 0));
+        assert_eq!(ids(&mut disks), [2]);
+    }
+
+    #[test]
+    fn an_answer_nobody_asked_for_is_dropped_and_a_wrong_one_is_a_failure() {
+        let mut disks = Disks::default();
+        assert_eq!(disks.done(answer(0, 512)), None);
+        disks.submit(read(0, 0, 1));
+        assert_eq!(disks.done(answer(0, 512)), None, "not at the disk yet");
+        assert_eq!(ids(&mut disks), [0]);
+        assert_eq!(disks.done(answer(0, 511)), Some(failed(0, 0)));
+        assert_eq!(disks.done(answer(0, 512)), None, "answered already");
+    }
+
+    #[test]
+    fn a_read_beyond_the_limit_fails_without_a_disk() {
+        let mut disks = Disks::default();
+        disks.submit(read(0, 0, 1 << 16));
+        assert_eq!(disks.next(true), None);
+        assert_eq!(disks.take_refused(), Some(failed(0, 0)));
+    }
+
+    #[test]
+    fn a_flush_waits_for_nobody_and_other_disks_do_not_overlap() {
+        let mut disks = Disks::default();
+        disks.submit(write(0, 0, 8));
+        disks.submit(DiskRequest {
+            disk: 0,
+            id: 1,
+            operation: DiskOperation::Flush,
+        });
+        disks.submit(DiskRequest {
+            disk: 1,
+            ..write(0, 0, 8)
+        });
+        assert_eq!(ids(&mut disks), [0, 1, 0]);
+        assert!(disks.changes_left());
+        assert_eq!(disks.in_flight(), 3);
     }
 }

@@ -123,3 +123,48 @@ pub fn size(effect: &Effect) -> usize {
     };
     bytes + limits::HELD_COST
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn console(byte: u8) -> Effect {
+        Effect::ConsoleWrite {
+            port: 0,
+            bytes: vec![byte],
+        }
+    }
+
+    #[test]
+    fn outputs_leave_in_order_once_acknowledged() {
+        // FT 2.2-c.
+        let mut gate = Gate::default();
+        for seq in 1..=3 {
+            gate.hold(Time(seq), Seq(seq * 10), console(0));
+        }
+        assert!(gate.release(Time(5)).is_none());
+        gate.acknowledge(Seq(9));
+        assert!(gate.release(Time(5)).is_none());
+        gate.acknowledge(Seq(20));
+        assert_eq!(
+            gate.release(Time(5)).map(|released| released.delay),
+            Some(Span(4))
+        );
+        assert!(gate.is_ready());
+        assert!(gate.release(Time(5)).is_some());
+        assert!(gate.release(Time(5)).is_none());
+        gate.acknowledge(Seq(1));
+        assert_eq!((gate.len(), gate.is_ready()), (1, false));
+        assert!(gate.force(Time(5)).is_some());
+        assert_eq!((gate.bytes(), gate.is_empty()), (0, true));
+    }
+
+    #[test]
+    fn many_small_outputs_fill_it_too() {
+        let mut gate = Gate::default();
+        while !gate.is_full() {
+            gate.hold(Time(0), Seq(1), console(0));
+        }
+        assert!(gate.len() <= limits::HELD_BYTES_MAX / limits::HELD_COST);
+    }
+}

@@ -70,12 +70,18 @@ impl Live {
         }
     }
 
-    /// Sends requests to the disks.
-    pub fn issue(&mut self, cx: &mut Context<'_>, writes: bool) {
-        while let Some(request) = self.disks.next(writes) {
-            cx.out.push_back(Action::Disk(request));
-        }
+    /// Sends the next request to its disk, if one may go.
+    pub fn issue_one(&mut self, cx: &mut Context<'_>, writes: bool) -> bool {
+        let request = self.disks.next(writes);
         cx.metrics.disk_in_flight = self.disks.in_flight() as u64;
+        let some = request.is_some();
+        cx.out.extend(request.map(Action::Disk));
+        some
+    }
+
+    /// Sends all requests to the disks that may go.
+    pub fn issue(&mut self, cx: &mut Context<'_>) {
+        while self.issue_one(cx, true) {}
     }
 
     /// The guest is off and no write is on its way.

@@ -124,6 +124,8 @@ pub struct Metrics {
     pub speed_permille: u32,
     /// Time for which the guest stood because a buffer was full (FT 3.2-c).
     pub stalled: Span,
+    /// Does it stand now?
+    pub stalled_now: bool,
     /// Frames and console bytes dropped because the guest did not take them.
     pub inputs_dropped: u64,
     /// Disk requests at the disk now.

@@ -149,3 +149,67 @@ impl Pace {
         self.permille
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> Time {
+        Time(Span::from_ms(ms).0)
+    }
+
+    /// A second in which the backup executes what was sent `lag` milliseconds before.
+    fn second(pace: &mut Pace, from: u64, lag: u64) -> u64 {
+        for now in from..from + 1000 {
+            pace.on_sent(ms(now), Step(now * 1000));
+            pace.on_executed(ms(now), Step(now.saturating_sub(lag) * 1000), Step(now * 1000));
+        }
+        from + 1000
+    }
+
+    #[test]
+    fn lag_takes_speed_away_slowly_and_gives_it_back() {
+        // FT 3.2-d, 3.2-e.
+        let mut pace = Pace::new(ms(0));
+        let now = second(&mut pace, 0, 5);
+        assert_eq!((pace.permille(), pace.is_stopped()), (1000, false));
+        let now = second(&mut pace, now, 60);
+        let slow = pace.permille();
+        assert!((100..500).contains(&slow), "{slow}");
+        assert_eq!(pace.lag_steps(), 60_000);
+        assert!(pace.lag() >= Span::from_ms(59) && pace.lag() <= Span::from_ms(61));
+        second(&mut pace, now, 5);
+        assert!(pace.permille() > slow + 300);
+    }
+
+    #[test]
+    fn a_slow_pace_is_kept_by_resting() {
+        let mut pace = Pace::new(ms(0));
+        pace.permille = 500;
+        pace.on_slice(ms(10));
+        pace.look(ms(11));
+        assert_eq!(pace.rest(), Some(ms(12)));
+        pace.look(ms(12));
+        assert_eq!(pace.rest(), None);
+    }
+
+    #[test]
+    fn a_second_of_lag_stops_the_primary_until_it_is_gone() {
+        let mut pace = Pace::new(ms(0));
+        pace.on_sent(ms(0), Step(10));
+        pace.on_executed(ms(1001), Step(5), Step(20));
+        assert!(pace.is_stopped());
+        pace.on_executed(ms(1100), Step(10), Step(20));
+        assert!(!pace.is_stopped());
+    }
+
+    #[test]
+    fn a_backup_that_cannot_follow_the_slowest_pace_is_hopeless() {
+        let mut pace = Pace::new(ms(0));
+        let mut now = 0;
+        while !pace.is_hopeless(ms(now)) {
+            now = second(&mut pace, now, 300);
+        }
+        assert!((10_000..20_000).contains(&now), "{now}");
+    }
+}

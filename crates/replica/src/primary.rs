@@ -171,7 +171,6 @@ impl Primary {
         }
         self.flush(cx, guest);
         self.beat(cx);
-        self.live.issue(cx, self.sender.has_lease(cx.now));
         None
     }
 
@@ -186,6 +185,7 @@ impl Primary {
             }
             _ => {}
         }
+        cx.metrics.stalled_now = full;
     }
 
     /// FT 2.2-c, FT 2.2-d: the output waits, the guest does not.
@@ -268,7 +268,9 @@ impl Primary {
                 }
             }
         }
-        self.live.issue(cx, self.sender.has_lease(cx.now));
+        if self.live.issue_one(cx, self.sender.has_lease(cx.now)) {
+            return None;
+        }
         let state = self.is_over()?;
         // FT 3.3-a: the backup must not go live from a guest that was switched off.
         send(

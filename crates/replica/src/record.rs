@@ -24,6 +24,8 @@ pub struct Log {
     oldest: Option<Time>,
     /// An output waits for the log: it must go at once (FT 3.5-c).
     urgent: bool,
+    /// A console's output waits: it must go soon, even if the guest is idle.
+    soon: bool,
 }
 
 impl Log {
@@ -36,6 +38,7 @@ impl Log {
             closed: VecDeque::new(),
             oldest: None,
             urgent: false,
+            soon: false,
         }
     }
 
@@ -79,6 +82,8 @@ impl Log {
     pub fn due(&self, patience: Span) -> Option<Time> {
         let patience = if self.urgent || !self.closed.is_empty() {
             Span(0)
+        } else if self.soon {
+            patience.min(limits::FLUSH_EVERY)
         } else {
             patience
         };
@@ -99,6 +104,7 @@ impl Log {
         self.closed.extend(self.encoder.finish());
         self.oldest = None;
         self.urgent = false;
+        self.soon = false;
         let frames = std::mem::take(&mut self.closed);
         metrics.log_bytes += frames.iter().map(|frame| frame.bytes.len() as u64).sum::<u64>();
         frames
@@ -145,7 +151,7 @@ impl Recorder {
         Recorder {
             log,
             clock,
-            speed: Speed::new(),
+            speed: Speed::default(),
             inbox: VecDeque::new(),
             inbox_bytes: 0,
             activity: Activity::Runs,
@@ -332,10 +338,11 @@ impl<G: Guest> Run<'_, G> {
 
     /// Takes the effects there are and marks the outputs among them (FT 2.2-b). True if one is in a hurry.
     fn collect(&mut self, log: &mut Log) -> bool {
-        let mut hurry = false;
+        let (mut hurry, mut marked) = (false, false);
         while let Some(effect) = self.guest.take_effect() {
             let mut entry = Seq(0);
             if effect.is_output() {
+                marked = true;
                 self.metrics.outputs += 1;
                 let check = check(&effect);
                 entry = self.append(log, EntryKind::Output { check });
@@ -345,6 +352,7 @@ impl<G: Guest> Run<'_, G> {
             self.produced.push(Produced { effect, entry });
         }
         log.urgent |= hurry;
+        log.soon |= marked;
         hurry
     }
 

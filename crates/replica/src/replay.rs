@@ -108,6 +108,12 @@ impl Replayer {
         self.queue.back().map(|queued| queued.entry.at)
     }
 
+    /// The step of the next entry.
+    #[must_use]
+    pub fn next_at(&self) -> Option<Step> {
+        self.queue.front().map(|queued| queued.entry.at)
+    }
+
     /// Is nothing left to replay?
     #[must_use]
     pub fn is_drained(&self) -> bool {

@@ -62,7 +62,7 @@ impl Solo {
                 }
                 cx.metrics.outputs_held = 0;
                 cx.metrics.held_bytes = 0;
-                solo.live.issue(cx, true);
+                solo.live.issue(cx);
                 solo
             }
             Was::Backup(mut backup) => {
@@ -107,7 +107,7 @@ impl Solo {
         for request in guest.pending_disk() {
             self.live.disks.submit(request);
         }
-        self.live.issue(cx, true);
+        self.live.issue(cx);
     }
 
     /// Takes what the world tells.
@@ -118,7 +118,7 @@ impl Solo {
             // There is no peer.
             Event::Peer(_) | Event::LinkLost | Event::Heartbeat(_) | Event::Verdict(..) => {}
         }
-        self.live.issue(cx, true);
+        self.live.issue(cx);
     }
 
     /// Runs the guest for a slice.
@@ -132,7 +132,7 @@ impl Solo {
         for produced in self.live.slice(cx, cut, guest) {
             self.live.emit(cx, produced.effect);
         }
-        self.live.issue(cx, true);
+        self.live.issue(cx);
         let over = self.live.is_over();
         let due = self.live.recorder.log.due(crate::limits::FLUSH_EVERY_IDLE);
         if self.live.file && (over.is_some() || due.is_some_and(|due| due <= cx.now)) {
@@ -154,7 +154,8 @@ impl Solo {
     /// The earliest thing to do.
     pub fn deadline(&self) -> Option<Time> {
         let flush = self.live.recorder.log.due(crate::limits::FLUSH_EVERY_IDLE);
-        earliest([self.live.recorder.wake(), flush])
+        let over = self.live.is_over().map(|_| Time(0));
+        earliest([self.live.recorder.wake(), flush, over])
     }
 }
 

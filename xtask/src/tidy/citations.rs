@@ -23,7 +23,10 @@ fn requirements(list: &File, files: &[File], findings: &mut Vec<Finding>) {
         let Some(id) = cells.next().filter(|cell| cell.starts_with("FT ")) else {
             continue;
         };
-        if cells.next_back().is_some_and(|cell| cell.starts_with("not built")) {
+        if cells
+            .next_back()
+            .is_some_and(|cell| cell.starts_with("not built"))
+        {
             continue;
         }
         let (mut code, mut test) = (false, false);

@@ -1,0 +1,167 @@
+//! Decoded code: for each RAM page that is executed, one [`Op`] per halfword, decoded when first reached.
+//!
+//! Keyed by physical page, so everybody who maps a page shares its code. A slot depends on the four bytes
+//! of RAM from its place on and on nothing else; whoever changes them resets the slots. Hence there are no
+//! blocks to drop, and an instruction that overwrites its successor is followed by what it wrote.
+
+use crate::{
+    Ram,
+    decode::{decode, is_compressed},
+    mmu::{CodeWrite, Mmu},
+    op::{Code, Op},
+    ram::{CODE, PAGE},
+};
+
+/// Halfwords, hence slots, in a page.
+pub(super) const SLOTS: usize = PAGE / 2;
+/// Slots kept per page: behind the page's own come two that lead to the next page, as the last instruction
+/// may be four bytes long and straddle.
+pub(super) const STRIDE: usize = SLOTS + 2;
+/// Pages kept; 33 MB of ops.
+const PAGES_MAX: usize = 2048;
+/// Stores to a page of code before its code is dropped, so that a page that is no longer executed becomes
+/// plain; doubled each time it turns out to be wrong, up to 2^`PATIENCE_MAX` times.
+const STORES_MAX: u32 = 8;
+const PATIENCE_MAX: u8 = 12;
+
+/// Where the pages' slots start: `LOOSE` is for code that is fetched anew each time.
+pub(super) const LOOSE: usize = 0;
+
+#[derive(Clone, Copy)]
+struct Page {
+    /// Page of RAM; `None` in a free place.
+    ram: Option<u32>,
+    /// Stores since it was last entered.
+    stores: u32,
+}
+
+/// All decoded code.
+pub(super) struct CodePages {
+    pub ops: Vec<Op>,
+    pages: Vec<Page>,
+    /// Free places in `pages`.
+    free: Vec<u16>,
+    /// For each RAM page its place in `pages`, or 0.
+    index: Vec<u16>,
+    /// For each RAM page how often its code was dropped too early.
+    patience: Vec<u8>,
+}
+
+impl CodePages {
+    pub fn new(pages: usize) -> CodePages {
+        let mut ops = Vec::with_capacity((PAGES_MAX + 1) * STRIDE);
+        ops.resize(SLOTS, Op::new(Code::Loose, 0, 0, 0, 0));
+        ops.resize(STRIDE, Op::new(Code::NextPage, 0, 0, 0, 0));
+        CodePages {
+            ops,
+            pages: vec![Page { ram: None, stores: 0 }],
+            free: Vec::new(),
+            index: vec![0; pages],
+            patience: vec![0; pages],
+        }
+    }
+
+    /// Where the slots of a RAM page start; makes room for them if need be.
+    pub fn enter(&mut self, mmu: &mut Mmu, ram: &mut Ram, page: usize) -> usize {
+        let known = usize::from(self.index[page]);
+        if known != 0 {
+            self.pages[known].stores = 0;
+            return known * STRIDE;
+        }
+        if self.free.is_empty() && self.pages.len() > PAGES_MAX {
+            self.forget(mmu, ram);
+        }
+        let place = match self.free.pop() {
+            Some(place) => usize::from(place),
+            None => {
+                self.pages.push(Page { ram: None, stores: 0 });
+                self.ops.resize(self.ops.len() + STRIDE, Op::new(Code::NextPage, 0, 0, 0, 0));
+                self.pages.len() - 1
+            }
+        };
+        self.pages[place] = Page { ram: Some(page as u32), stores: 0 };
+        self.index[page] = place as u16;
+        self.ops[place * STRIDE..place * STRIDE + SLOTS].fill(Op::UNDECODED);
+        mmu.flag(ram, page, CODE);
+        place * STRIDE
+    }
+
+    /// Decodes the instruction at a slot of the page whose slots start at `base`.
+    pub fn decode(&mut self, ram: &Ram, base: usize, slot: usize) -> Op {
+        let loose = Op::new(Code::Loose, 0, 0, 0, 0);
+        let Some(Page { ram: Some(page), .. }) = self.pages.get(base / STRIDE).copied() else {
+            return loose;
+        };
+        let offset = page as usize * PAGE + slot * 2;
+        let mut bits = u32::from(ram.load_u16(offset));
+        let op = if is_compressed(bits) {
+            decode(bits)
+        } else if slot + 1 == SLOTS {
+            loose
+        } else {
+            bits |= u32::from(ram.load_u16(offset + 2)) << 16;
+            decode(bits)
+        };
+        self.ops[base + slot] = op;
+        op
+    }
+
+    /// The instruction bits at a slot, to report them in a trap; `None` for loose code.
+    pub fn bits(&self, ram: &Ram, base: usize, slot: usize) -> Option<u32> {
+        let page = self.pages.get(base / STRIDE)?.ram? as usize;
+        let offset = page * PAGE + slot * 2;
+        let low = u32::from(ram.load_u16(offset));
+        if is_compressed(low) {
+            Some(low)
+        } else {
+            (slot + 1 < SLOTS).then(|| low | u32::from(ram.load_u16(offset + 2)) << 16)
+        }
+    }
+
+    /// The hart executing at `current` has stored to a page of code. True if the page of code is gone.
+    pub fn written(&mut self, mmu: &mut Mmu, ram: &mut Ram, write: CodeWrite, current: usize) -> bool {
+        let place = usize::from(self.index[write.page]);
+        if place == 0 {
+            // Left over from an engine that is gone.
+            ram.clear_flag(write.page, CODE);
+            return false;
+        }
+        let base = place * STRIDE;
+        let first = (write.offset / 2).saturating_sub(1);
+        let last = ((write.offset + write.length - 1) / 2).min(SLOTS - 1);
+        self.ops[base + first..=base + last].fill(Op::UNDECODED);
+        let page = &mut self.pages[place];
+        page.stores += 1;
+        let patience = &mut self.patience[write.page];
+        if base == current || page.stores < STORES_MAX << *patience {
+            return false;
+        }
+        *patience = (*patience + 1).min(PATIENCE_MAX);
+        self.release(mmu, ram, write.page);
+        true
+    }
+
+    /// Drops the code of a RAM page, if there is any.
+    pub fn release(&mut self, mmu: &mut Mmu, ram: &mut Ram, page: usize) {
+        let place = std::mem::take(&mut self.index[page]);
+        if place != 0 {
+            mmu.tlb.drop_code(usize::from(place) * STRIDE);
+            self.pages[usize::from(place)].ram = None;
+            self.free.push(place);
+        }
+        ram.clear_flag(page, CODE);
+    }
+
+    /// Drops all code.
+    pub fn forget(&mut self, mmu: &mut Mmu, ram: &mut Ram) {
+        mmu.tlb.drop_fetches();
+        for page in self.pages.drain(1..) {
+            if let Some(page) = page.ram {
+                self.index[page as usize] = 0;
+                ram.clear_flag(page as usize, CODE);
+            }
+        }
+        self.free.clear();
+        self.ops.truncate(STRIDE);
+    }
+}

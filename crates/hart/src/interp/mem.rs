@@ -1,0 +1,181 @@
+//! Loads and stores that the TLB does not know: translation, device accesses, misalignment, and stores to
+//! pages that something was derived from.
+//!
+//! Misaligned accesses are done in RAM, byte-wise atomic at best (manual, "Load and Store Instructions");
+//! across pages both parts are translated before anything is written. To the bus they fault.
+
+use super::{Core, Flow, int::word};
+use crate::{
+    Width,
+    mmu::Target,
+    op::{Code, Op},
+    pmp::Intent,
+    ram::PAGE,
+    trap::{Exception, Trap},
+};
+
+/// What an access does, once it is translated.
+pub(super) fn width(size: u64) -> Width {
+    match size {
+        1 => Width::Byte,
+        2 => Width::Half,
+        4 => Width::Word,
+        _ => Width::Double,
+    }
+}
+
+impl Core<'_> {
+    /// An integer load from an address that the TLB does not know.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn load_slow(&mut self, op: Op, address: u64, base: usize) -> Flow {
+        let size = match op.code {
+            Code::Lb | Code::Lbu => 1,
+            Code::Lh | Code::Lhu => 2,
+            Code::Lw | Code::Lwu => 4,
+            _ => 8,
+        };
+        let value = match self.load_any(address, size) {
+            Ok(value) => value,
+            Err(trap) => return self.raise(trap),
+        };
+        let value = match op.code {
+            Code::Lb => value as i8 as i64 as u64,
+            Code::Lh => value as i16 as i64 as u64,
+            Code::Lw => word(value),
+            _ => value,
+        };
+        self.hart.set_x(op.rd(), value);
+        self.flow(base)
+    }
+
+    /// Loads `size` bytes, zero-extended.
+    pub(super) fn load_any(&mut self, address: u64, size: u64) -> Result<u64, Trap> {
+        let in_page = PAGE as u64 - address % PAGE as u64;
+        if size > in_page {
+            let low = self.load_part(address, in_page)?;
+            let high = self.load_part(address.wrapping_add(in_page), size - in_page)?;
+            return Ok(low | high << (8 * in_page));
+        }
+        match self.caches.mmu.reach(self.ram, address, size, Intent::Load)? {
+            Target::Ram { offset, uniform } => {
+                if uniform {
+                    self.caches.mmu.remember_load(self.ram, address, offset);
+                }
+                Ok(self.ram_load(offset, size))
+            }
+            Target::Bus(physical) => {
+                let fault = Trap::new(Exception::LoadAccessFault, address);
+                if !address.is_multiple_of(size) {
+                    return Err(fault);
+                }
+                let width = width(size);
+                let access = self.access(physical, width);
+                let value = self.bus.load(self.ram, access);
+                self.after_bus();
+                value.map(|value| value & width.mask()).map_err(|_| fault)
+            }
+        }
+    }
+
+    /// Part of a load that crosses pages.
+    fn load_part(&mut self, address: u64, size: u64) -> Result<u64, Trap> {
+        match self.caches.mmu.reach(self.ram, address, size, Intent::Load)? {
+            Target::Ram { offset, .. } => Ok((0..size as usize)
+                .rev()
+                .fold(0, |value, index| value << 8 | u64::from(self.ram.load_u8(offset + index)))),
+            Target::Bus(_) => Err(Trap::new(Exception::LoadAccessFault, address)),
+        }
+    }
+
+    fn ram_load(&self, offset: usize, size: u64) -> u64 {
+        match size {
+            1 => u64::from(self.ram.load_u8(offset)),
+            2 => u64::from(self.ram.load_u16(offset)),
+            4 => u64::from(self.ram.load_u32(offset)),
+            _ => self.ram.load_u64(offset),
+        }
+    }
+
+    /// A store to an address that the TLB does not know as plain.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn store_slow(&mut self, address: u64, size: u64, value: u64, base: usize) -> Flow {
+        match self.store_any(address, size, value) {
+            Ok(()) => self.flow(base),
+            Err(trap) => self.raise(trap),
+        }
+    }
+
+    /// Stores the low `size` bytes of `value`.
+    fn store_any(&mut self, address: u64, size: u64, value: u64) -> Result<(), Trap> {
+        let in_page = PAGE as u64 - address % PAGE as u64;
+        if size > in_page {
+            let next = address.wrapping_add(in_page);
+            let low = self.store_part(address, in_page)?;
+            let high = self.store_part(next, size - in_page)?;
+            self.caches.mmu.store_marked(self.ram, low, in_page as usize, value);
+            let rest = value >> (8 * in_page);
+            self.caches.mmu.store_marked(self.ram, high, (size - in_page) as usize, rest);
+            return Ok(());
+        }
+        match self.caches.mmu.reach(self.ram, address, size, Intent::Store)? {
+            Target::Ram { offset, uniform } => {
+                if uniform {
+                    self.caches.mmu.remember_store(self.ram, address, offset);
+                }
+                self.caches.mmu.store_marked(self.ram, offset, size as usize, value);
+                Ok(())
+            }
+            Target::Bus(physical) => {
+                let fault = Trap::new(Exception::StoreAccessFault, address);
+                if !address.is_multiple_of(size) {
+                    return Err(fault);
+                }
+                let width = width(size);
+                let access = self.access(physical, width);
+                let done = self.bus.store(self.ram, access, value & width.mask());
+                self.after_bus();
+                done.map_err(|_| fault)
+            }
+        }
+    }
+
+    /// Where part of a store that crosses pages goes.
+    fn store_part(&mut self, address: u64, size: u64) -> Result<usize, Trap> {
+        match self.caches.mmu.reach(self.ram, address, size, Intent::Store)? {
+            Target::Ram { offset, .. } => Ok(offset),
+            Target::Bus(_) => Err(Trap::new(Exception::StoreAccessFault, address)),
+        }
+    }
+
+    /// Where an atomic access to an aligned address goes: RAM only.
+    pub(super) fn reach_atomic(&mut self, address: u64, size: u64, intent: Intent) -> Result<usize, Trap> {
+        let mmu = &mut self.caches.mmu;
+        let stores = intent == Intent::Store;
+        let set = mmu.data_set;
+        let known = if stores { mmu.tlb.store(set, address, size) } else { mmu.tlb.load(set, address, size) };
+        if let Some(offset) = known {
+            return Ok(offset);
+        }
+        let (misaligned, fault) = if stores {
+            (Exception::StoreAddressMisaligned, Exception::StoreAccessFault)
+        } else {
+            (Exception::LoadAddressMisaligned, Exception::LoadAccessFault)
+        };
+        if !address.is_multiple_of(size) {
+            return Err(Trap::new(misaligned, address));
+        }
+        match mmu.reach(self.ram, address, size, intent)? {
+            Target::Ram { offset, uniform } => {
+                match (uniform, stores) {
+                    (true, true) => mmu.remember_store(self.ram, address, offset),
+                    (true, false) => mmu.remember_load(self.ram, address, offset),
+                    _ => {}
+                }
+                Ok(offset)
+            }
+            Target::Bus(_) => Err(Trap::new(fault, address)),
+        }
+    }
+}

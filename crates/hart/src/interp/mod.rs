@@ -1,0 +1,350 @@
+//! The interpreter: executes decoded ops one by one. Always there: it is the oracle for every other engine.
+//!
+//! `run` loops over *stretches*: before each it takes a due interrupt and selects the address spaces, then
+//! `execute` (in `int`) runs instructions until something happens that makes either worth looking at again.
+//! That is a function of guest state alone: a CSR write, a return from a trap, a trap, an access to the
+//! bus. The budget is checked before the interrupt, so a run always ends between an instruction and what
+//! follows it, whatever that is.
+//!
+//! One interpreter serves all harts of a machine: what it caches is keyed by address space and physical
+//! page, and a store by one hart must reach the caches that another one filled.
+
+mod atomic;
+mod code;
+mod float;
+mod int;
+mod mem;
+mod system;
+
+use std::sync::atomic::Ordering;
+
+use crate::{
+    Access, Bus, Engine, Exit, Hart, Ram, Reason, Step, Width,
+    csr::pending,
+    decode::{decode, is_compressed},
+    engine::Context,
+    mmu::{Mmu, Target},
+    op::Op,
+    pmp::Intent,
+    ram::PAGE,
+    trap::{Exception, Trap},
+};
+use code::{CodePages, LOOSE};
+
+/// Steps between two looks at the cut flag.
+const CHUNK: u64 = 2048;
+/// With zeal, one in so many page changes drops every cache.
+const ZEAL_FORGETS: u64 = 32;
+/// With zeal, one in so many page changes executes loosely, without decoded code.
+const ZEAL_LOOSE: u64 = 4;
+
+/// How to interpret.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InterpreterOptions {
+    /// Drop caches at random, with this seed; unobservable, which is what it is there to test.
+    pub zeal: Option<u64>,
+}
+
+/// The interpreter; holds caches only.
+pub struct Interpreter {
+    options: InterpreterOptions,
+    caches: Option<Box<Caches>>,
+    /// Drop everything at the next run, when RAM's flags are at hand.
+    forgotten: bool,
+}
+
+impl Interpreter {
+    /// An interpreter with nothing cached.
+    #[must_use]
+    pub fn new(options: InterpreterOptions) -> Interpreter {
+        Interpreter { options, caches: None, forgotten: false }
+    }
+
+    fn caches(&mut self, ram: &mut Ram) -> &mut Caches {
+        let usable = self.caches.as_ref().is_some_and(|caches| caches.mmu.tlb.pages() == ram.pages());
+        let forget = std::mem::take(&mut self.forgotten);
+        let options = self.options;
+        let caches = match self.caches.take() {
+            Some(caches) if usable => caches,
+            _ => Box::new(Caches::new(options, ram.pages())),
+        };
+        let caches = self.caches.insert(caches);
+        if forget {
+            caches.forget(ram);
+        }
+        caches
+    }
+}
+
+impl Default for Interpreter {
+    fn default() -> Interpreter {
+        Interpreter::new(InterpreterOptions::default())
+    }
+}
+
+impl Engine for Interpreter {
+    fn run(&mut self, hart: &mut Hart, cx: Context<'_>, budget: u64) -> Exit {
+        let caches = self.caches(cx.ram);
+        let end = cx.now.after(budget);
+        let mut core = Core {
+            steps_before: hart.steps,
+            hart,
+            ram: cx.ram,
+            bus: cx.bus,
+            caches,
+            start: cx.now,
+            now: cx.now,
+            chunk_end: cx.now,
+            attention: false,
+            check: false,
+            trap: Trap::new(Exception::IllegalInstruction, 0),
+            loose_bits: 0,
+        };
+        let reason = core.run(end, cx.cut);
+        let steps = core.now.since(cx.now);
+        core.count();
+        Exit { steps, reason }
+    }
+
+    fn forget(&mut self) {
+        self.forgotten = true;
+    }
+}
+
+/// Everything that can be dropped at any moment.
+struct Caches {
+    mmu: Mmu,
+    code: CodePages,
+    zeal: Option<Zeal>,
+}
+
+impl Caches {
+    fn new(options: InterpreterOptions, pages: usize) -> Caches {
+        Caches { mmu: Mmu::new(pages), code: CodePages::new(pages), zeal: options.zeal.map(Zeal) }
+    }
+
+    fn forget(&mut self, ram: &mut Ram) {
+        self.code.forget(&mut self.mmu, ram);
+        self.mmu.forget(ram);
+    }
+}
+
+/// A small random generator (SplitMix64) for zeal. Not guest state.
+struct Zeal(u64);
+
+impl Zeal {
+    fn one_in(&mut self, count: u64) -> bool {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ z >> 31).is_multiple_of(count)
+    }
+}
+
+/// How an instruction ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    /// Go on with the next one.
+    Next,
+    /// Go on with the next one, but translate the pc anew: translations were dropped.
+    Refetch,
+    /// Go on with the next one after a look at interrupts and address spaces.
+    Check,
+    /// Likewise, at `hart.pc`, which the instruction has set.
+    Jump,
+    /// It raised `Core::trap`.
+    Trap,
+    /// The hart waits; its pc is behind the WFI.
+    Wait,
+}
+
+/// Why a stretch ended. `hart.pc` is exact.
+enum Stretch {
+    /// The chunk is used up.
+    Chunk,
+    /// Interrupts or address spaces may have changed.
+    Check,
+    /// The instruction at `hart.pc` raised an exception.
+    Trap(Trap),
+    /// The hart waits.
+    Wait,
+}
+
+/// One run in progress.
+struct Core<'a> {
+    hart: &'a mut Hart,
+    ram: &'a mut Ram,
+    bus: &'a mut dyn Bus,
+    caches: &'a mut Caches,
+    start: Step,
+    /// Steps completed. Exact between stretches and when an instruction leaves the fast path.
+    now: Step,
+    /// Where the present chunk ends.
+    chunk_end: Step,
+    /// `hart.steps` when the run started.
+    steps_before: u64,
+    /// The machine must look before the next instruction.
+    attention: bool,
+    /// The bus was accessed: interrupts may have changed.
+    check: bool,
+    /// The exception behind [`Flow::Trap`].
+    trap: Trap,
+    /// Bits of the instruction fetched loosely last.
+    loose_bits: u32,
+}
+
+impl Core<'_> {
+    fn run(&mut self, end: Step, cut: &std::sync::atomic::AtomicBool) -> Reason {
+        self.drop_stale();
+        if self.hart.waiting && !self.hart.wakes(self.bus, self.now) {
+            return Reason::Wait;
+        }
+        loop {
+            if self.now >= end {
+                return Reason::Budget;
+            }
+            self.hart.waiting = false;
+            let pending = pending(self.hart, self.bus, self.now);
+            if let Some(code) = self.hart.interrupt_due(pending) {
+                self.hart.interrupt(code);
+            }
+            self.settle(LOOSE);
+            self.caches.mmu.select(self.hart, self.ram);
+            self.chunk_end = Step(end.0.min(self.now.0.saturating_add(self.chunk())));
+            match self.execute() {
+                Stretch::Chunk => {
+                    if self.now < end && cut.load(Ordering::Relaxed) {
+                        return Reason::Cut;
+                    }
+                }
+                Stretch::Check => {}
+                Stretch::Trap(trap) => self.hart.raise(trap),
+                Stretch::Wait => return Reason::Wait,
+            }
+            if std::mem::take(&mut self.attention) {
+                return Reason::Attention;
+            }
+        }
+    }
+
+    fn chunk(&mut self) -> u64 {
+        match &mut self.caches.zeal {
+            Some(zeal) => 1 + zeal.0 % 61,
+            None => CHUNK,
+        }
+    }
+
+    /// Makes the hart's own counters exact.
+    fn count(&mut self) {
+        self.hart.steps = self.steps_before.wrapping_add(self.now.since(self.start));
+    }
+
+    /// Drops what devices have overwritten.
+    fn drop_stale(&mut self) {
+        if self.ram.has_stale() {
+            for page in self.ram.take_stale() {
+                let Caches { mmu, code, .. } = &mut *self.caches;
+                code.release(mmu, self.ram, page as usize);
+                mmu.drop_table(self.ram, page as usize);
+            }
+        }
+    }
+
+    /// Deals with what an access to the bus may have done.
+    fn after_bus(&mut self) {
+        self.check = true;
+        self.attention |= self.bus.attention();
+        self.drop_stale();
+    }
+
+    /// Translates the pc for a fetch; returns where the page's decoded code is. Only ever called when an
+    /// instruction is about to be attempted, as it may set A in a page-table entry.
+    #[cold]
+    #[inline(never)]
+    fn find_code(&mut self, pc: u64) -> Result<usize, Trap> {
+        let mut loose = false;
+        if let Some(zeal) = &mut self.caches.zeal {
+            loose = zeal.one_in(ZEAL_LOOSE);
+            if zeal.one_in(ZEAL_FORGETS) {
+                self.caches.forget(self.ram);
+            }
+        }
+        let target = self.caches.mmu.reach(self.ram, pc, 2, Intent::Fetch)?;
+        let Caches { mmu, code, zeal } = &mut *self.caches;
+        let base = match target {
+            Target::Ram { offset, uniform: true } if !loose => {
+                let page = offset / PAGE;
+                let base = code.enter(mmu, self.ram, page);
+                // With zeal every page change comes here.
+                if zeal.is_none() {
+                    mmu.remember_fetch(self.ram, pc, base);
+                }
+                base
+            }
+            _ => LOOSE,
+        };
+        self.settle(base);
+        Ok(base)
+    }
+
+    /// Fetches and decodes the instruction at `pc` without remembering anything.
+    #[cold]
+    #[inline(never)]
+    fn fetch_loose(&mut self, pc: u64) -> Result<Op, Trap> {
+        let mut bits = self.fetch_half(pc)?;
+        if !is_compressed(bits) {
+            bits |= self.fetch_half(pc.wrapping_add(2))? << 16;
+        }
+        self.settle(LOOSE);
+        self.loose_bits = bits;
+        Ok(decode(bits))
+    }
+
+    fn fetch_half(&mut self, address: u64) -> Result<u32, Trap> {
+        match self.caches.mmu.reach(self.ram, address, 2, Intent::Fetch)? {
+            Target::Ram { offset, .. } => Ok(u32::from(self.ram.load_u16(offset))),
+            Target::Bus(physical) => {
+                let access = self.access(physical, Width::Half);
+                let value = self.bus.load(self.ram, access);
+                self.after_bus();
+                match value {
+                    Ok(value) => Ok(value as u32 & 0xffff),
+                    Err(_) => Err(Trap::new(Exception::InstructionAccessFault, address)),
+                }
+            }
+        }
+    }
+
+    /// An access by the instruction at `now`.
+    fn access(&self, address: u64, width: Width) -> Access {
+        Access { address, width, now: self.now, hart: self.hart.id }
+    }
+
+    /// After a slow path: brings decoded code up to date with what was stored. `base`: where the code being
+    /// executed is. True if the pc must be translated anew.
+    fn settle(&mut self, base: usize) -> bool {
+        let Caches { mmu, code, .. } = &mut *self.caches;
+        while let Some(write) = mmu.code_writes.pop() {
+            code.written(mmu, self.ram, write, base);
+        }
+        std::mem::take(&mut mmu.dropped)
+    }
+
+    /// How an instruction that left the fast path goes on, if it completed.
+    fn flow(&mut self, base: usize) -> Flow {
+        let refetch = self.settle(base);
+        if std::mem::take(&mut self.check) || self.attention {
+            Flow::Check
+        } else if refetch {
+            Flow::Refetch
+        } else {
+            Flow::Next
+        }
+    }
+
+    fn raise(&mut self, trap: Trap) -> Flow {
+        self.trap = trap;
+        Flow::Trap
+    }
+}

@@ -1,0 +1,96 @@
+//! CSR instructions, calls, returns, WFI, SFENCE.VMA (chapter "Zicsr"; privileged manual, "Machine-Mode
+//! Privileged Instructions" and "Supervisor Instructions").
+
+use super::{Core, Flow};
+use crate::{
+    csr::{self, After, status},
+    op::{Code, Op},
+    trap::{Exception, Privilege, Trap},
+};
+
+impl Core<'_> {
+    /// One of the six CSR instructions; `op.imm` holds its bits.
+    #[inline(never)]
+    pub(super) fn csr(&mut self, op: Op) -> Flow {
+        self.count();
+        match self.csr_access(op) {
+            None => self.raise(Trap::new(Exception::IllegalInstruction, u64::from(op.imm as u32))),
+            Some(After::Nothing) => Flow::Next,
+            Some(After::Check) => Flow::Check,
+            Some(After::Attention) => {
+                self.attention = true;
+                Flow::Check
+            }
+        }
+    }
+
+    /// `None`: illegal.
+    fn csr_access(&mut self, op: Op) -> Option<After> {
+        let bits = op.imm as u32;
+        let address = bits >> 20;
+        let immediate = bits >> 14 & 1 != 0;
+        let operand = if immediate { op.rs1() as u64 } else { self.hart.x[op.rs1()] };
+        // CSRRS and CSRRC with x0 or 0 do not write at all.
+        let kind = bits >> 12 & 3;
+        let writes = kind == 1 || op.rs1() != 0;
+        if !csr::permitted(self.hart, address, writes) {
+            return None;
+        }
+        let old = csr::read(self.hart, self.bus, self.now, address)?;
+        let after = if writes {
+            let before = csr::modified(self.hart, address, old);
+            let new = match kind {
+                1 => operand,
+                2 => before | operand,
+                _ => before & !operand,
+            };
+            csr::write(self.hart, address, new)?
+        } else {
+            After::Nothing
+        };
+        self.hart.set_x(op.rd(), old);
+        Some(after)
+    }
+
+    /// The other system instructions, and illegal ones.
+    #[inline(never)]
+    pub(super) fn system(&mut self, op: Op, pc: u64) -> Flow {
+        let privilege = self.hart.privilege;
+        let mstatus = self.hart.csr.mstatus;
+        let legal = match op.code {
+            Code::Ecall => {
+                let exception = match privilege {
+                    Privilege::User => Exception::EcallFromUser,
+                    Privilege::Supervisor => Exception::EcallFromSupervisor,
+                    Privilege::Machine => Exception::EcallFromMachine,
+                };
+                return self.raise(Trap::new(exception, 0));
+            }
+            Code::Ebreak => return self.raise(Trap::new(Exception::Breakpoint, pc)),
+            Code::Sret if self.hart.return_from_supervisor() => return Flow::Jump,
+            Code::Mret if self.hart.return_from_machine() => return Flow::Jump,
+            Code::Wfi => {
+                let timeout = privilege == Privilege::Supervisor && mstatus & status::TW != 0;
+                if privilege > Privilege::User && !timeout {
+                    if self.hart.wakes(self.bus, self.now) {
+                        return Flow::Next;
+                    }
+                    self.hart.waiting = true;
+                    return Flow::Wait;
+                }
+                false
+            }
+            // Nothing to do: translations are always up to date.
+            Code::SfenceVma => match privilege {
+                Privilege::User => false,
+                Privilege::Supervisor => mstatus & status::TVM == 0,
+                Privilege::Machine => true,
+            },
+            _ => false,
+        };
+        if legal {
+            return Flow::Next;
+        }
+        self.raise(Trap::new(Exception::IllegalInstruction, u64::from(op.imm as u32)))
+    }
+}

@@ -1,0 +1,265 @@
+//! `Op`: one decoded instruction in eight bytes, what every engine works from.
+//!
+//! `decode` makes it from instruction bits; the interpreter executes it; `disasm` shows it. An `Op` knows
+//! nothing of its address: what depends on the pc is computed when it runs, so decoded code is shared by
+//! everybody who maps the same physical page.
+
+/// What an [`Op`] does. Named after the manual's mnemonics; the first ones are the interpreter's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+#[expect(missing_docs, reason = "the names are the manual's mnemonics")]
+pub enum Code {
+    /// Not decoded yet.
+    Decode = 0,
+    /// Not an instruction: control has run off the end of a page.
+    NextPage,
+    /// Must be fetched anew each time: it straddles two pages or does not lie in plain RAM.
+    Loose,
+    /// Illegal or reserved encoding; `imm` holds the bits.
+    Illegal,
+    /// Does nothing: hints, fences, and arithmetic into `x0`.
+    Nop,
+    /// `rd = imm`: `lui`, `li`.
+    Li,
+    /// `rd = rs1`.
+    Mv,
+    Auipc,
+    Jal,
+    /// `jal x0`.
+    J,
+    Jalr,
+    /// `jalr x0`.
+    Jr,
+    Beq,
+    Bne,
+    Blt,
+    Bge,
+    Bltu,
+    Bgeu,
+    Lb,
+    Lh,
+    Lw,
+    Ld,
+    Lbu,
+    Lhu,
+    Lwu,
+    Sb,
+    Sh,
+    Sw,
+    Sd,
+    Addi,
+    Slti,
+    Sltiu,
+    Xori,
+    Ori,
+    Andi,
+    Slli,
+    Srli,
+    Srai,
+    Addiw,
+    Slliw,
+    Srliw,
+    Sraiw,
+    Add,
+    Sub,
+    Sll,
+    Slt,
+    Sltu,
+    Xor,
+    Srl,
+    Sra,
+    Or,
+    And,
+    Addw,
+    Subw,
+    Sllw,
+    Srlw,
+    Sraw,
+    Mul,
+    Mulh,
+    Mulhsu,
+    Mulhu,
+    Div,
+    Divu,
+    Rem,
+    Remu,
+    Mulw,
+    Divw,
+    Divuw,
+    Remw,
+    Remuw,
+    Flw,
+    Fld,
+    Fsw,
+    Fsd,
+    /// Every other F and D instruction; `imm` is a [`FloatForm`].
+    Float,
+    LrW,
+    LrD,
+    ScW,
+    ScD,
+    /// `amo*.w`; `imm` is the funct5 field.
+    AmoW,
+    /// `amo*.d`; `imm` is the funct5 field.
+    AmoD,
+    /// The six CSR instructions; `imm` holds the bits.
+    Csr,
+    Ecall,
+    Ebreak,
+    Sret,
+    Mret,
+    Wfi,
+    SfenceVma,
+}
+
+/// One decoded instruction.
+///
+/// `imm` is the sign-extended immediate; for branches and jumps it counts halfwords, not bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct Op {
+    /// What it does.
+    pub code: Code,
+    /// Destination register in the low five bits, length in halfwords above.
+    destination: u8,
+    /// First source register.
+    source1: u8,
+    /// Second source register.
+    source2: u8,
+    /// Immediate, or what `code` says.
+    pub imm: i32,
+}
+
+impl Op {
+    /// A slot that has not been decoded.
+    pub const UNDECODED: Op = Op::new(Code::Decode, 0, 0, 0, 0);
+
+    /// An op of unknown length; see [`Op::with_halves`].
+    #[must_use]
+    pub const fn new(code: Code, rd: u32, rs1: u32, rs2: u32, imm: i32) -> Op {
+        Op { code, destination: (rd & 31) as u8, source1: (rs1 & 31) as u8, source2: (rs2 & 31) as u8, imm }
+    }
+
+    /// The same op with its length in halfwords: 1 or 2.
+    #[must_use]
+    pub const fn with_halves(self, halves: u8) -> Op {
+        Op { destination: self.destination & 31 | halves << 5, ..self }
+    }
+
+    /// Destination register.
+    #[inline(always)]
+    #[must_use]
+    pub const fn rd(self) -> usize {
+        (self.destination & 31) as usize
+    }
+
+    /// First source register.
+    #[inline(always)]
+    #[must_use]
+    pub const fn rs1(self) -> usize {
+        (self.source1 & 31) as usize
+    }
+
+    /// Second source register.
+    #[inline(always)]
+    #[must_use]
+    pub const fn rs2(self) -> usize {
+        (self.source2 & 31) as usize
+    }
+
+    /// Length in halfwords: 1 or 2.
+    #[inline(always)]
+    #[must_use]
+    pub const fn halves(self) -> usize {
+        (self.destination >> 5) as usize
+    }
+
+    /// The immediate, sign-extended to a register's width.
+    #[inline(always)]
+    #[must_use]
+    pub const fn immediate(self) -> u64 {
+        self.imm as i64 as u64
+    }
+}
+
+/// Which floating-point instruction, without its format (manual, chapters F and D).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the manual's mnemonics")]
+pub enum FloatKind {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Sqrt,
+    Sgnj,
+    Sgnjn,
+    Sgnjx,
+    Min,
+    Max,
+    Le,
+    Lt,
+    Eq,
+    Class,
+    /// `fmv.x.w`, `fmv.x.d`.
+    MoveToInteger,
+    /// `fmv.w.x`, `fmv.d.x`.
+    MoveFromInteger,
+    ToW,
+    ToWu,
+    ToL,
+    ToLu,
+    FromW,
+    FromWu,
+    FromL,
+    FromLu,
+    /// `fcvt.s.d` (format S) or `fcvt.d.s` (format D): from the other format.
+    Convert,
+    Madd,
+    Msub,
+    Nmsub,
+    Nmadd,
+}
+
+impl FloatKind {
+    const ALL: [FloatKind; 29] = {
+        use FloatKind::*;
+        [
+            Add, Sub, Mul, Div, Sqrt, Sgnj, Sgnjn, Sgnjx, Min, Max, Le, Lt, Eq, Class, MoveToInteger,
+            MoveFromInteger, ToW, ToWu, ToL, ToLu, FromW, FromWu, FromL, FromLu, Convert, Madd, Msub, Nmsub,
+            Nmadd,
+        ]
+    };
+}
+
+/// The fields of a floating-point instruction that do not fit the registers of an [`Op`], packed in `imm`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FloatForm {
+    /// Which instruction.
+    pub kind: FloatKind,
+    /// Format D instead of S.
+    pub double: bool,
+    /// The rounding-mode field; 7 is dynamic.
+    pub rounding: u8,
+    /// Third source register.
+    pub rs3: usize,
+}
+
+impl FloatForm {
+    /// As an immediate.
+    #[must_use]
+    pub const fn pack(self) -> i32 {
+        self.kind as i32 | (self.double as i32) << 8 | (self.rounding as i32) << 9 | (self.rs3 as i32) << 12
+    }
+
+    /// Back from [`FloatForm::pack`].
+    #[inline]
+    #[must_use]
+    pub fn unpack(imm: i32) -> FloatForm {
+        FloatForm {
+            kind: FloatKind::ALL[(imm & 0xff) as usize],
+            double: imm >> 8 & 1 != 0,
+            rounding: (imm >> 9 & 7) as u8,
+            rs3: (imm >> 12 & 31) as usize,
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Which RAM pages are page tables that remembered translations went through, and what for.
+//!
+//! From it follows what a store to such a page makes stale. A table usually serves one range of virtual
+//! addresses, in one address space or (a kernel's) in all of them: then just that range is dropped. A table
+//! used in two ways is *irregular*, and a store to it drops everything.
+
+use crate::{
+    Ram,
+    ram::WALKED,
+    tlb::{Roots, Tlb},
+};
+
+/// Valid entries of one table overwritten before it is dropped whole, so that a page that is no longer a
+/// table, or is rewritten from end to end, soon becomes plain.
+const OVERWRITES_MAX: u8 = 16;
+const ENTRY_BITS: u32 = 9;
+const PAGE_BITS: u32 = 12;
+
+/// What a page-table page is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Derived {
+    /// First virtual address that it maps; 0 for a root.
+    address: u64,
+    /// Level of its entries: those of level 0 map pages of 4 KiB.
+    level: u32,
+    roots: Roots,
+}
+
+impl Derived {
+    /// The use of a table of `level` (`top`: the root) in translating `address` in space `root`.
+    #[must_use]
+    pub fn new(address: u64, level: u32, top: bool, root: u64) -> Derived {
+        let span = PAGE_BITS + ENTRY_BITS * (level + 1);
+        let address = if top { 0 } else { address >> span << span };
+        Derived { address, level, roots: Roots::One(root) }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Table {
+    page: u32,
+    overwrites: u8,
+    /// `None`: irregular.
+    derived: Option<Derived>,
+}
+
+/// The registered page-table pages.
+pub struct Tables {
+    /// For each RAM page one more than its index in `list`, or 0.
+    index: Vec<u32>,
+    list: Vec<Table>,
+}
+
+impl Tables {
+    /// None, in a RAM of so many pages.
+    #[must_use]
+    pub fn new(pages: usize) -> Tables {
+        Tables { index: vec![0; pages], list: Vec::new() }
+    }
+
+    fn position(&self, page: usize) -> Option<usize> {
+        (self.index[page] as usize).checked_sub(1)
+    }
+
+    /// Notes a use of a page; true if the page was not registered.
+    pub fn register(&mut self, page: usize, used: Derived) -> bool {
+        let Some(at) = self.position(page) else {
+            self.list.push(Table { page: page as u32, overwrites: 0, derived: Some(used) });
+            self.index[page] = self.list.len() as u32;
+            return true;
+        };
+        let table = &mut self.list[at];
+        if let Some(known) = &mut table.derived
+            && *known != used
+        {
+            if known.address == used.address && known.level == used.level {
+                known.roots = Roots::All;
+            } else {
+                table.derived = None;
+            }
+        }
+        false
+    }
+
+    /// Entry `index` of the table in `page` was valid and has changed. `child`: the page of the table that
+    /// it led to.
+    pub fn drop_entry(
+        &mut self,
+        tlb: &mut Tlb,
+        ram: &mut Ram,
+        page: usize,
+        index: usize,
+        child: Option<usize>,
+    ) {
+        let Some(at) = self.position(page) else {
+            // Left over from an engine that is gone: nothing is derived.
+            ram.clear_flag(page, WALKED);
+            return;
+        };
+        let Some(derived) = self.list[at].derived else {
+            self.drop_everything(tlb, ram);
+            return;
+        };
+        self.list[at].overwrites += 1;
+        if self.list[at].overwrites >= OVERWRITES_MAX {
+            self.drop_table(tlb, ram, page);
+            return;
+        }
+        let span = PAGE_BITS + ENTRY_BITS * derived.level;
+        let address = derived.address.wrapping_add((index as u64) << span);
+        if derived.level == 0 {
+            tlb.drop_page(derived.roots, address);
+            return;
+        }
+        drop_pages(tlb, derived.roots, address, derived.level);
+        // What went through the child is gone too, if it served no other spaces.
+        if let Some(child) = child
+            && let Some(table) = self.position(child).map(|at| self.list[at])
+            && table.derived.is_some_and(|of| {
+                of.roots == derived.roots && of.level + 1 == derived.level && of.address == address
+            })
+        {
+            self.release(ram, child);
+        }
+    }
+
+    /// Drops all that was derived from the table in `page`, and the registration.
+    pub fn drop_table(&mut self, tlb: &mut Tlb, ram: &mut Ram, page: usize) {
+        match self.position(page).map(|at| self.list[at].derived) {
+            None => ram.clear_flag(page, WALKED),
+            Some(None) => self.drop_everything(tlb, ram),
+            Some(Some(derived)) => {
+                drop_pages(tlb, derived.roots, derived.address, derived.level + 1);
+                self.release(ram, page);
+            }
+        }
+    }
+
+    fn drop_everything(&mut self, tlb: &mut Tlb, ram: &mut Ram) {
+        tlb.drop_all();
+        self.release_all(ram);
+    }
+
+    /// Unregisters a page that nothing is derived from any more.
+    fn release(&mut self, ram: &mut Ram, page: usize) {
+        if let Some(at) = self.position(page) {
+            self.index[page] = 0;
+            self.list.swap_remove(at);
+            if let Some(moved) = self.list.get(at) {
+                self.index[moved.page as usize] = at as u32 + 1;
+            }
+        }
+        ram.clear_flag(page, WALKED);
+    }
+
+    /// Unregisters all pages; nothing is derived from any of them any more.
+    pub fn release_all(&mut self, ram: &mut Ram) {
+        for table in self.list.drain(..) {
+            self.index[table.page as usize] = 0;
+            ram.clear_flag(table.page as usize, WALKED);
+        }
+    }
+}
+
+/// Drops what one entry of `level` covers: a page, 512 pages, ...
+fn drop_pages(tlb: &mut Tlb, roots: Roots, address: u64, level: u32) {
+    // From level 2 on the range is larger than the TLB, which is then cleared: its address is of no use.
+    tlb.drop_range(roots, address, 1 << (ENTRY_BITS * level.min(2)));
+}

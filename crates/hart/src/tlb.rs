@@ -1,0 +1,336 @@
+//! The software TLB: remembers translations that were made, so that most accesses need no walk.
+//!
+//! Direct-mapped tables for loads, stores and fetches, in several *sets*, one per [`Space`] seen lately, so
+//! that switching address spaces or privilege costs a comparison. An entry stands for a whole page that one
+//! decision governs, translation and protection alike.
+//!
+//! Invariant: an entry exists only while a walk would give the same answer (docs/determinism.md, D3);
+//! a store entry only while its page is plain ([`Ram::is_plain`](crate::Ram::is_plain)).
+
+use crate::{ram::PAGE, trap::Privilege};
+
+/// Entries per table and set.
+pub const ENTRIES: usize = 1024;
+/// Sets.
+pub const SETS: usize = 16;
+const TOTAL: usize = ENTRIES * SETS;
+const PAGE_BITS: u32 = 12;
+/// A tag no address has: tags are page-aligned up to the access size.
+const NO_TAG: u64 = u64::MAX;
+
+/// Everything a translation depends on besides memory: the key of a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space(u64);
+
+const ROOT_BITS: u64 = (1 << 47) - 1;
+
+impl Space {
+    /// Addresses are physical. `pmp` names the PMP rules in force.
+    #[must_use]
+    pub fn bare(privilege: Privilege, pmp: usize) -> Space {
+        Space((privilege as u64) << 47 | (pmp as u64) << 52)
+    }
+
+    /// Addresses go through the tables at page `root`.
+    #[must_use]
+    pub fn paged(root: u64, levels: u32, privilege: Privilege, pmp: usize) -> Space {
+        Space(root | u64::from(levels) << 44 | (privilege as u64) << 47 | (pmp as u64) << 52)
+    }
+
+    /// With `mstatus.SUM`, `mstatus.MXR` and `menvcfg.ADUE`.
+    #[must_use]
+    pub fn with_modes(self, sum: bool, mxr: bool, adue: bool) -> Space {
+        Space(self.0 | u64::from(sum) << 49 | u64::from(mxr) << 50 | u64::from(adue) << 51)
+    }
+
+    /// The page tables: equal for spaces that share them.
+    #[must_use]
+    pub const fn root(self) -> u64 {
+        self.0 & ROOT_BITS
+    }
+
+    /// Physical page of the root table.
+    #[must_use]
+    pub const fn root_page(self) -> u64 {
+        self.0 & ((1 << 44) - 1)
+    }
+
+    /// Levels of page tables; 0 is bare.
+    #[must_use]
+    pub const fn levels(self) -> u32 {
+        (self.0 >> 44 & 7) as u32
+    }
+
+    /// Effective privilege.
+    #[must_use]
+    pub fn privilege(self) -> Privilege {
+        Privilege::from_bits(self.0 >> 47).unwrap_or_default()
+    }
+
+    /// Supervisor may access user pages.
+    #[must_use]
+    pub const fn sum(self) -> bool {
+        self.0 >> 49 & 1 != 0
+    }
+
+    /// Loads may read executable pages.
+    #[must_use]
+    pub const fn mxr(self) -> bool {
+        self.0 >> 50 & 1 != 0
+    }
+
+    /// The walker sets A and D.
+    #[must_use]
+    pub const fn adue(self) -> bool {
+        self.0 >> 51 & 1 != 0
+    }
+
+    /// The number that names the PMP rules.
+    #[must_use]
+    pub const fn pmp(self) -> usize {
+        (self.0 >> 52) as usize
+    }
+}
+
+/// One translation. `place` is, modulo 2^64, the RAM offset of the page minus its virtual address (loads and
+/// stores) or where an engine keeps the page's code (fetches).
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+struct Entry {
+    tag: u64,
+    place: u64,
+}
+
+const EMPTY: Entry = Entry { tag: NO_TAG, place: 0 };
+
+#[derive(Clone, Copy, Debug)]
+struct Set {
+    space: Option<Space>,
+    used: u64,
+    /// [`Ram::generation`](crate::Ram::generation) that the store entries were made in.
+    generation: u64,
+}
+
+/// What store entries a physical page may have, to find them quickly.
+const NO_SLOT: u16 = 0;
+const MANY_SLOTS: u16 = u16::MAX;
+
+/// The tables of all sets.
+pub struct Tlb {
+    load: Box<[Entry; TOTAL]>,
+    store: Box<[Entry; TOTAL]>,
+    fetch: Box<[Entry; TOTAL]>,
+    sets: [Set; SETS],
+    clock: u64,
+    /// For each physical page: [`NO_SLOT`], one more than the slot of all its store entries, or
+    /// [`MANY_SLOTS`].
+    slots: Vec<u16>,
+}
+
+/// Which address spaces to drop from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Roots {
+    /// Those with this [`Space::root`].
+    One(u64),
+    /// All.
+    All,
+}
+
+impl Roots {
+    fn cover(self, space: Space) -> bool {
+        match self {
+            Roots::One(root) => space.root() == root,
+            Roots::All => true,
+        }
+    }
+}
+
+fn table() -> Box<[Entry; TOTAL]> {
+    let entries: Box<[Entry]> = vec![EMPTY; TOTAL].into_boxed_slice();
+    match entries.try_into() {
+        Ok(table) => table,
+        Err(_) => unreachable!("the vector has this length"),
+    }
+}
+
+#[inline(always)]
+const fn slot(address: u64) -> usize {
+    (address >> PAGE_BITS) as usize & (ENTRIES - 1)
+}
+
+#[inline(always)]
+const fn tag(address: u64, size: u64) -> u64 {
+    address & !(PAGE as u64 - 1) | address & (size - 1)
+}
+
+impl Tlb {
+    /// Empty tables for a RAM of so many pages.
+    #[must_use]
+    pub fn new(pages: usize) -> Tlb {
+        let set = Set { space: None, used: 0, generation: 0 };
+        Tlb {
+            load: table(),
+            store: table(),
+            fetch: table(),
+            sets: [set; SETS],
+            clock: 0,
+            slots: vec![NO_SLOT; pages],
+        }
+    }
+
+    /// Number of pages of the RAM this was made for.
+    #[must_use]
+    pub fn pages(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Finds or makes the set of `space`; returns its first entry's index.
+    pub fn select(&mut self, space: Space, generation: u64) -> usize {
+        self.clock = self.clock.wrapping_add(1);
+        let found = self.sets.iter().position(|set| set.space == Some(space));
+        let chosen = found.unwrap_or_else(|| {
+            let oldest = self.sets.iter().enumerate().min_by_key(|(_, set)| (set.space.is_some(), set.used));
+            let chosen = oldest.map_or(0, |(index, _)| index);
+            self.clear(chosen);
+            self.sets[chosen] = Set { space: Some(space), used: 0, generation };
+            chosen
+        });
+        let first = chosen * ENTRIES;
+        let set = &mut self.sets[chosen];
+        set.used = self.clock;
+        if set.generation != generation {
+            set.generation = generation;
+            self.store[first..first + ENTRIES].fill(EMPTY);
+        }
+        first
+    }
+
+    fn clear(&mut self, set: usize) {
+        let range = set * ENTRIES..(set + 1) * ENTRIES;
+        self.load[range.clone()].fill(EMPTY);
+        self.store[range.clone()].fill(EMPTY);
+        self.fetch[range].fill(EMPTY);
+    }
+
+    /// RAM offset for an aligned load of `size` bytes.
+    #[inline(always)]
+    #[must_use]
+    pub fn load(&self, first: usize, address: u64, size: u64) -> Option<usize> {
+        let entry = self.load[(first + slot(address)) & (TOTAL - 1)];
+        (entry.tag == tag(address, size)).then(|| address.wrapping_add(entry.place) as usize)
+    }
+
+    /// RAM offset for an aligned store of `size` bytes to a plain page.
+    #[inline(always)]
+    #[must_use]
+    pub fn store(&self, first: usize, address: u64, size: u64) -> Option<usize> {
+        let entry = self.store[(first + slot(address)) & (TOTAL - 1)];
+        (entry.tag == tag(address, size)).then(|| address.wrapping_add(entry.place) as usize)
+    }
+
+    /// Where the engine keeps the code of the page at `address`.
+    #[inline(always)]
+    #[must_use]
+    pub fn fetch(&self, first: usize, address: u64) -> Option<usize> {
+        let entry = self.fetch[(first + slot(address)) & (TOTAL - 1)];
+        (entry.tag == tag(address, 1)).then_some(entry.place as usize)
+    }
+
+    /// Remembers that loads from the page of `address` go to `offset`.
+    pub fn fill_load(&mut self, first: usize, address: u64, offset: usize) {
+        let place = (offset as u64).wrapping_sub(address);
+        self.load[(first + slot(address)) & (TOTAL - 1)] = Entry { tag: tag(address, 1), place };
+    }
+
+    /// Remembers that stores to the page of `address`, a plain one, go to `offset`.
+    pub fn fill_store(&mut self, first: usize, address: u64, offset: usize) {
+        let place = (offset as u64).wrapping_sub(address);
+        self.store[(first + slot(address)) & (TOTAL - 1)] = Entry { tag: tag(address, 1), place };
+        let hint = &mut self.slots[offset / PAGE];
+        let own = slot(address) as u16 + 1;
+        *hint = if *hint == NO_SLOT || *hint == own { own } else { MANY_SLOTS };
+    }
+
+    /// Remembers where the engine keeps the code of the page of `address`.
+    pub fn fill_fetch(&mut self, first: usize, address: u64, place: usize) {
+        self.fetch[(first + slot(address)) & (TOTAL - 1)] =
+            Entry { tag: tag(address, 1), place: place as u64 };
+    }
+
+    /// Drops the translations of one page.
+    pub fn drop_page(&mut self, roots: Roots, address: u64) {
+        let tag = tag(address, 1);
+        for set in 0..SETS {
+            if self.sets[set].space.is_some_and(|space| roots.cover(space)) {
+                let index = set * ENTRIES + slot(address);
+                for table in [&mut self.load, &mut self.store, &mut self.fetch] {
+                    if table[index].tag == tag {
+                        table[index] = EMPTY;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Drops the translations of `pages` pages from `address` on.
+    pub fn drop_range(&mut self, roots: Roots, address: u64, pages: usize) {
+        let bytes = (pages as u64) << PAGE_BITS;
+        for set in 0..SETS {
+            if !self.sets[set].space.is_some_and(|space| roots.cover(space)) {
+                continue;
+            }
+            if pages >= ENTRIES {
+                self.clear(set);
+                continue;
+            }
+            for page in 0..pages {
+                let index = set * ENTRIES + (slot(address) + page) % ENTRIES;
+                for table in [&mut self.load, &mut self.store, &mut self.fetch] {
+                    if table[index].tag.wrapping_sub(address) < bytes {
+                        table[index] = EMPTY;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Drops everything.
+    pub fn drop_all(&mut self) {
+        self.drop_range(Roots::All, 0, ENTRIES);
+    }
+
+    /// Drops every permission to store to a physical page, which stops being plain.
+    pub fn drop_stores(&mut self, page: usize) {
+        let of_page = |entry: &Entry| {
+            entry.tag != NO_TAG && entry.tag.wrapping_add(entry.place) as usize / PAGE == page
+        };
+        match std::mem::replace(&mut self.slots[page], NO_SLOT) {
+            NO_SLOT => {}
+            MANY_SLOTS => {
+                for entry in self.store.iter_mut().filter(|entry| of_page(entry)) {
+                    *entry = EMPTY;
+                }
+            }
+            one => {
+                for set in 0..SETS {
+                    let entry = &mut self.store[set * ENTRIES + usize::from(one) - 1];
+                    if of_page(entry) {
+                        *entry = EMPTY;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Drops every fetch translation that leads to the code kept at `place`.
+    pub fn drop_code(&mut self, place: usize) {
+        for entry in self.fetch.iter_mut().filter(|entry| entry.place == place as u64) {
+            *entry = EMPTY;
+        }
+    }
+
+    /// Drops every fetch translation.
+    pub fn drop_fetches(&mut self) {
+        self.fetch.fill(EMPTY);
+    }
+}

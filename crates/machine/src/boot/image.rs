@@ -1,0 +1,98 @@
+//! The header of a flat RISC-V kernel, `Image`.
+//!
+//! Source: Linux `Documentation/arch/riscv/boot-image-header.rst`.
+
+use super::BootError;
+
+/// Offset of the kernel from the start of RAM if its header names none.
+pub const OFFSET_DEFAULT: u64 = 0x20_0000;
+const HEADER_BYTES: usize = 64;
+
+/// What the header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Where to load, from the start of RAM.
+    pub text_offset: u64,
+    /// Bytes the kernel occupies once it runs, its zeroed data included; at least the file's size.
+    pub size: u64,
+}
+
+impl Header {
+    /// Reads and checks the header.
+    ///
+    /// # Errors
+    /// Says what the file is instead, if it can tell.
+    pub fn read(kernel: &[u8]) -> Result<Header, BootError> {
+        if kernel.starts_with(&[0x1f, 0x8b]) {
+            return Err(BootError::GzipKernel);
+        }
+        let header: &[u8; HEADER_BYTES] = kernel.first_chunk().ok_or(BootError::NotAnImage)?;
+        if header.get(4..8) == Some(b"zimg") {
+            return Err(BootError::ZbootKernel);
+        }
+        if header.get(56..60) != Some(b"RSC\x05") {
+            return Err(BootError::NotAnImage);
+        }
+        let number = |at: usize| {
+            header
+                .get(at..)
+                .and_then(<[u8]>::first_chunk)
+                .map_or(0, |b| u64::from_le_bytes(*b))
+        };
+        let text_offset = match number(8) {
+            0 => OFFSET_DEFAULT,
+            offset if offset % OFFSET_DEFAULT == 0 => offset,
+            offset => return Err(BootError::KernelOffset(offset)),
+        };
+        Ok(Header {
+            text_offset,
+            size: number(16).max(crate::narrow::wide(kernel.len())),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(text_offset: u64, size: u64) -> Vec<u8> {
+        let mut bytes = vec![0; 128];
+        bytes[8..16].copy_from_slice(&text_offset.to_le_bytes());
+        bytes[16..24].copy_from_slice(&size.to_le_bytes());
+        bytes[56..60].copy_from_slice(b"RSC\x05");
+        bytes
+    }
+
+    #[test]
+    fn a_flat_image_tells_offset_and_size() {
+        let header = Header::read(&image(0x40_0000, 0x1234)).unwrap();
+        assert_eq!(
+            header,
+            Header {
+                text_offset: 0x40_0000,
+                size: 0x1234
+            }
+        );
+        assert_eq!(
+            Header::read(&image(0, 5)).unwrap(),
+            Header {
+                text_offset: 0x20_0000,
+                size: 128
+            }
+        );
+    }
+
+    #[test]
+    fn other_files_are_named() {
+        assert_eq!(Header::read(&[0x1f, 0x8b, 8, 0]), Err(BootError::GzipKernel));
+        assert_eq!(Header::read(&[0; 200]), Err(BootError::NotAnImage));
+        assert_eq!(Header::read(b"\x7fELF"), Err(BootError::NotAnImage));
+        assert_eq!(
+            Header::read(&image(0x1000, 1)),
+            Err(BootError::KernelOffset(0x1000))
+        );
+        let mut zboot = image(0, 1);
+        zboot[..8].copy_from_slice(b"MZ\0\0zimg");
+        assert_eq!(Header::read(&zboot), Err(BootError::ZbootKernel));
+    }
+}

@@ -1,0 +1,146 @@
+//! What the reset puts into RAM and into the harts' registers, computed once from the [`Config`].
+//!
+//! ```text
+//! 0x8000_0000  firmware (OpenSBI fw_dynamic, or a flat firmware alone)
+//! 0x801f_f000  fw_dynamic_info, read by OpenSBI in its first instructions
+//! 0x8020_0000  kernel (its text_offset from the start of RAM)
+//!        ...
+//!              initrd, below the FDT, 4 KiB aligned
+//!              FDT, 2 MiB aligned, below the end of RAM and below 3 GiB, as QEMU puts it
+//! ```
+//! There is no reset ROM: all harts start at the firmware's first instruction with `a0` = hart id, `a1` = FDT
+//! and `a2` = fw_dynamic_info, which is the state in which the ROM of QEMU's `virt` leaves them.
+
+pub mod fdt;
+pub mod firmware;
+pub mod image;
+
+use std::{fmt, sync::Arc};
+
+use crate::config::{Config, HARTS_MAX, VIRTIO_SLOTS};
+
+/// Memory comes in units of this: 2 MiB.
+pub const MEMORY_UNIT: u64 = 2 << 20;
+/// Longest kernel command line: Linux's `COMMAND_LINE_SIZE` on RISC-V, without the terminating zero.
+pub const COMMAND_LINE_MAX: usize = 1023;
+
+/// What must be in RAM and in the registers at the first step.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// Physical address and content.
+    pub images: Vec<(u64, Arc<[u8]>)>,
+    /// Where every hart begins.
+    pub entry: u64,
+    /// `a1`: physical address of the FDT.
+    pub fdt: u64,
+    /// `a2`: physical address of fw_dynamic_info; 0: none.
+    pub info: u64,
+}
+
+/// The machine cannot be built from this configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BootError {
+    /// Not 1 to 8 harts.
+    Harts(usize),
+    /// Not a positive multiple of 2 MiB up to 16 GiB.
+    Memory(u64),
+    /// More disks and networks than slots.
+    Devices(usize),
+    /// The host has no room for the guest's memory.
+    HostMemory(String),
+    /// Nothing to run: a kernel without OpenSBI, or nothing at all.
+    NoFirmware,
+    /// The kernel is compressed with gzip.
+    GzipKernel,
+    /// The kernel is an EFI program that unpacks itself.
+    ZbootKernel,
+    /// The kernel is no RISC-V `Image`.
+    NotAnImage,
+    /// The kernel's load offset is not one that can be served.
+    KernelOffset(u64),
+    /// The images do not fit into the memory.
+    TooLarge {
+        /// Which one.
+        what: &'static str,
+        /// Bytes it needs.
+        needs: u64,
+        /// Bytes there are for it.
+        room: u64,
+    },
+    /// The command line is too long.
+    CommandLineLength(usize),
+    /// The command line contains a zero byte.
+    CommandLineZero,
+    /// A disk's serial number has more than 20 bytes.
+    SerialLength(String),
+    /// The device tree cannot be written.
+    Fdt(String),
+}
+
+impl fmt::Display for BootError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BootError::Harts(harts) => write!(f, "{harts} harts asked for; give 1 to {HARTS_MAX}"),
+            BootError::Memory(bytes) => {
+                write!(f, "{bytes} bytes of memory asked for; give a multiple of 2 MiB, at most 16 GiB")
+            }
+            BootError::Devices(count) => {
+                write!(f, "{count} virtio devices asked for; the board has {VIRTIO_SLOTS} slots")
+            }
+            BootError::HostMemory(why) => write!(f, "the host has no room for the guest's memory: {why}"),
+            BootError::NoFirmware => {
+                f.write_str("no firmware; give OpenSBI's fw_dynamic.bin (Debian: package opensbi)")
+            }
+            BootError::GzipKernel => f.write_str("the kernel is compressed with gzip; unpack it with gunzip first"),
+            BootError::ZbootKernel => f.write_str(
+                "the kernel is an EFI program that unpacks itself (zboot); give the flat Image (arch/riscv/boot/Image)",
+            ),
+            BootError::NotAnImage => f.write_str("the kernel is not a RISC-V Image (no \"RSC\\x05\" at byte 56)"),
+            BootError::KernelOffset(offset) => {
+                write!(f, "the kernel wants to be loaded at offset {offset:#x}; only multiples of 2 MiB work")
+            }
+            BootError::TooLarge { what, needs, room } => {
+                write!(f, "the {what} needs {needs} bytes and there is room for {room}; give the guest more memory")
+            }
+            BootError::CommandLineLength(length) => {
+                write!(f, "the kernel command line has {length} bytes; Linux takes {COMMAND_LINE_MAX}")
+            }
+            BootError::CommandLineZero => f.write_str("the kernel command line contains a zero byte"),
+            BootError::SerialLength(serial) => {
+                write!(f, "the disk serial number {serial:?} is longer than 20 bytes")
+            }
+            BootError::Fdt(why) => write!(f, "the device tree cannot be written: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for BootError {}
+
+/// Checks what no later step checks.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn validate(config: &Config) -> Result<(), BootError> {
+    let devices = config.disks.len() + config.nets.len();
+    if config.harts == 0 || config.harts > HARTS_MAX {
+        return Err(BootError::Harts(config.harts));
+    }
+    if config.memory == 0 || config.memory > hart::ram::SIZE_MAX || !config.memory.is_multiple_of(MEMORY_UNIT)
+    {
+        return Err(BootError::Memory(config.memory));
+    }
+    // One slot is the entropy device's.
+    if devices + 1 > VIRTIO_SLOTS {
+        return Err(BootError::Devices(devices + 1));
+    }
+    if let Some(disk) = config.disks.iter().find(|disk| disk.serial.len() > 20) {
+        return Err(BootError::SerialLength(disk.serial.clone()));
+    }
+    if config.boot.command_line.len() > COMMAND_LINE_MAX {
+        return Err(BootError::CommandLineLength(config.boot.command_line.len()));
+    }
+    if config.boot.command_line.contains('\0') {
+        return Err(BootError::CommandLineZero);
+    }
+    Ok(())
+}

@@ -1,0 +1,449 @@
+//! The computer: `run`, `inject`, `take_effect`, `digest`.
+//!
+//! # How the harts take turns
+//! One after the other on one thread. A turn is [`QUANTUM`] steps; it ends early only when its hart waits in
+//! WFI, and its LR/SC reservation ends with it. A waiting hart is looked at when its turn comes: if an
+//! enabled interrupt is pending it runs, else it is passed over. So an interrupt for a waiting hart is
+//! answered at the next rotation, while one for the running hart is taken at the very step at which its line
+//! rises: every run of the engine ends where a timer of that hart, or of a device, is due.
+//! A lone hart has no turns and keeps its reservations.
+//!
+//! Invariant: `run(a)` then `run(b)` equals `run(max(a, b))`, whatever stops lie between. Everything that
+//! happens at a step without an instruction (devices waking, power, the end of a turn) is settled before
+//! `run` or `inject` returns; everything that depends on what may yet be injected at that step (whose turn is
+//! next, taking an interrupt) is decided only when an instruction follows.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hart::{Engine, Hart, Ram, Reason, Step, Visit, Visitor, ram::OutOfRam, state::component};
+
+use crate::{
+    Config, Control, Digest, DiskRequest, Effect, Input, Part, PowerState,
+    board::Board,
+    boot::{self, BootError, Layout},
+    config::HARTS_MAX,
+    devices::syscon::Request,
+    digest::{self, Digester, Pages},
+    narrow::{index, wide},
+};
+
+/// Steps of a turn when there are several harts.
+pub const QUANTUM: u64 = 20_000;
+
+/// Why [`Machine::run`] came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The step asked for is reached.
+    Reached,
+    /// Effects wait to be taken.
+    Effects,
+    /// All harts wait. Only an input can change that; without one, a `Clock` at `wake_at` will.
+    Waiting {
+        /// The `mtime` of the earliest timer; `None`: no timer is set.
+        wake_at: Option<u64>,
+    },
+    /// The machine is off, for good.
+    Off(PowerState),
+    /// The host asked for a stop through the cut flag. The guest may run on exactly here.
+    Cut,
+}
+
+/// Is the machine on?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Power {
+    /// It runs.
+    On,
+    /// It will never run again.
+    Off(PowerState),
+}
+
+/// A computer.
+pub struct Machine {
+    config: Config,
+    config_digest: Digest,
+    layout: Layout,
+    engine: Box<dyn Engine>,
+    pub(crate) ram: Ram,
+    pub(crate) pages: Pages,
+    harts: Vec<Hart>,
+    board: Board,
+    now: Step,
+    /// Whose turn it is: always less than the number of harts.
+    turn: usize,
+    /// Steps left of the turn, 1 to [`QUANTUM`].
+    left: u64,
+    power: Power,
+}
+
+impl Machine {
+    /// The machine at step 0: images loaded, all harts at the firmware's entry.
+    ///
+    /// # Errors
+    /// If the configuration makes no machine, or the host has no memory for it.
+    pub fn new(config: Config, engine: Box<dyn Engine>) -> Result<Machine, BootError> {
+        let mut machine = Machine::blank(config, engine)?;
+        machine.load_images();
+        Ok(machine)
+    }
+
+    /// The machine with nothing in its RAM, to be filled by [`Machine::write_page`] and
+    /// [`Machine::restore_state`].
+    ///
+    /// # Errors
+    /// As [`Machine::new`].
+    pub fn blank(config: Config, engine: Box<dyn Engine>) -> Result<Machine, BootError> {
+        boot::validate(&config)?;
+        let layout = boot::firmware::layout(&config)?;
+        let ram = Ram::new(config.memory).map_err(|error| BootError::HostMemory(error.to_string()))?;
+        Ok(Machine {
+            engine,
+            pages: Pages::new(ram.pages()),
+            ram,
+            harts: start(&config, &layout),
+            board: Board::new(&config),
+            now: Step(0),
+            turn: 0,
+            left: QUANTUM,
+            power: Power::On,
+            config_digest: config.digest(),
+            config,
+            layout,
+        })
+    }
+
+    /// Runs until the step `until` is reached, or something else comes first.
+    ///
+    /// `cut`, set by another thread, makes it return soon; as long as it is set the guest does not move.
+    pub fn run(&mut self, until: Step, cut: &AtomicBool) -> Stop {
+        loop {
+            if !self.board.effects.is_empty() {
+                return Stop::Effects;
+            }
+            if let Power::Off(state) = self.power {
+                return Stop::Off(state);
+            }
+            if self.now >= until {
+                return Stop::Reached;
+            }
+            let Some(turn) = self.next_turn() else {
+                return Stop::Waiting {
+                    wake_at: self.wake_at(),
+                };
+            };
+            if cut.load(Ordering::Relaxed) {
+                return Stop::Cut;
+            }
+            self.slice(turn, until, cut);
+        }
+    }
+
+    /// Something happens to the guest, now. Ignored by a machine that is off, and where nothing is connected.
+    pub fn inject(&mut self, input: Input) {
+        if self.power != Power::On {
+            return;
+        }
+        for hart in &mut self.harts {
+            hart.drop_reservation(); // A device may be about to write where it lies.
+        }
+        match input {
+            Input::Clock { mtime, rate } => self.board.clock.set(self.now, mtime, rate),
+            Input::Control(Control::PowerOff) => self.switch_off(PowerState::Off),
+            Input::Control(Control::Reset) => self.reset(),
+            input => self.board.receive(&mut self.ram, self.now, input),
+        }
+        self.settle();
+    }
+
+    /// The oldest effect that nobody has taken.
+    pub fn take_effect(&mut self) -> Option<Effect> {
+        self.board.effects.pop_front()
+    }
+
+    /// Do effects wait to be taken?
+    #[must_use]
+    pub fn has_effects(&self) -> bool {
+        !self.board.effects.is_empty()
+    }
+
+    /// Disk requests that no input has answered, disk by disk in the order of submission: a replica that goes
+    /// live issues them again (FT 3.4-c).
+    #[must_use]
+    pub fn pending_disk(&self) -> Vec<DiskRequest> {
+        self.board.pending_disk().collect()
+    }
+
+    /// Bytes of entropy wanted and not yet delivered: asked for again at go-live.
+    #[must_use]
+    pub fn pending_entropy(&self) -> Option<u32> {
+        self.board.pending_entropy()
+    }
+
+    /// Steps completed.
+    #[must_use]
+    pub fn now(&self) -> Step {
+        self.now
+    }
+
+    /// The time the guest sees, in ticks of 100 ns.
+    #[must_use]
+    pub fn mtime(&self) -> u64 {
+        self.board.clock.at(self.now)
+    }
+
+    /// What the machine is made of.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// [`Config::digest`] of it.
+    #[must_use]
+    pub fn config_digest(&self) -> Digest {
+        self.config_digest
+    }
+
+    /// The harts, to look at.
+    #[must_use]
+    pub fn harts(&self) -> &[Hart] {
+        &self.harts
+    }
+
+    /// The memory, to look at.
+    #[must_use]
+    pub fn ram(&self) -> &Ram {
+        &self.ram
+    }
+
+    /// Drops everything the engine has derived. The guest cannot notice.
+    pub fn forget(&mut self) {
+        self.engine.forget();
+    }
+
+    /// A digest of the whole state. Costs what was written since the last one. Effects that wait are not in
+    /// it.
+    pub fn digest(&mut self) -> Digest {
+        digest::total(&self.parts())
+    }
+
+    /// The digest of each component, to name the one in which two machines differ.
+    pub fn parts(&mut self) -> Vec<Part> {
+        let mut digester = Digester::default();
+        self.visit(&mut digester);
+        let mut parts = digester.into_parts();
+        parts.push(Part {
+            name: "ram",
+            digest: self.pages.digest(&mut self.ram),
+        });
+        parts
+    }
+
+    /// The content of one page of RAM; `None` outside.
+    #[must_use]
+    pub fn read_page(&self, page: u32) -> Option<&[u8]> {
+        let page = index(u64::from(page));
+        (page < self.ram.pages()).then(|| self.ram.page(page))
+    }
+
+    /// Replaces the content of one page of RAM.
+    ///
+    /// # Errors
+    /// If the page is outside, or the content is not exactly a page.
+    pub fn write_page(&mut self, page: u32, bytes: &[u8]) -> Result<(), OutOfRam> {
+        if bytes.len() != hart::ram::PAGE {
+            return Err(OutOfRam);
+        }
+        self.ram
+            .write(hart::ram::BASE + u64::from(page) * wide(hart::ram::PAGE), bytes)
+    }
+
+    /// The pages that are not all zero.
+    pub fn used_pages(&mut self) -> Vec<u32> {
+        self.pages.used(&mut self.ram)
+    }
+
+    /// The pages written since the last call, each once.
+    pub fn take_dirty_pages(&mut self) -> Vec<u32> {
+        self.pages.take_round(&mut self.ram)
+    }
+
+    /// The first hart from the present turn on that can execute something.
+    fn next_turn(&self) -> Option<usize> {
+        let count = self.harts.len();
+        (0..count).map(|later| (self.turn + later) % count).find(|&id| {
+            self.harts
+                .get(id)
+                .is_some_and(|hart| !hart.waiting || hart.wakes(&self.board, self.now))
+        })
+    }
+
+    /// Lets the hart `turn` execute at least one step.
+    fn slice(&mut self, turn: usize, until: Step, cut: &AtomicBool) {
+        if turn != self.turn {
+            self.turn = turn;
+            self.left = QUANTUM;
+        }
+        let alone = self.harts.len() == 1;
+        let budget = self.budget(until);
+        let Some(hart) = self.harts.get_mut(turn) else {
+            return;
+        };
+        hart.waiting = false;
+        let context = hart::engine::Context {
+            ram: &mut self.ram,
+            bus: &mut self.board,
+            now: self.now,
+            cut,
+        };
+        let exit = self.engine.run(hart, context, budget);
+        // An engine that returns without a step may have taken an interrupt there, which is not settled.
+        assert!(
+            exit.steps >= 1 && exit.steps <= budget,
+            "an engine runs 1 to {budget} steps, not {}",
+            exit.steps
+        );
+        self.now = self.now.after(exit.steps);
+        if !alone {
+            self.left -= exit.steps;
+            if self.left == 0 || exit.reason == Reason::Wait {
+                hart.drop_reservation();
+                self.turn = (turn + 1) % self.harts.len();
+                self.left = QUANTUM;
+            }
+        }
+        self.settle();
+    }
+
+    /// Steps until something that the hart whose turn it is must not run past.
+    fn budget(&self, until: Step) -> u64 {
+        let mtime = self.mtime();
+        let own = self.harts.get(self.turn).and_then(Hart::timer);
+        let timers = [
+            own,
+            Some(self.board.aclint.timer(self.turn)),
+            self.board.deadline(),
+        ];
+        let due = timers.into_iter().flatten().filter(|&timer| timer > mtime);
+        let end = due
+            .map(|timer| self.board.clock.step_of(timer))
+            .fold(until, Step::min);
+        let budget = end.since(self.now).max(1);
+        if self.harts.len() == 1 {
+            budget
+        } else {
+            budget.min(self.left)
+        }
+    }
+
+    /// The earliest timer that lies ahead.
+    fn wake_at(&self) -> Option<u64> {
+        let mtime = self.mtime();
+        let own = self.harts.iter().filter_map(Hart::timer);
+        let aclint = (0..self.harts.len()).map(|hart| self.board.aclint.timer(hart));
+        let timers = own.chain(aclint).chain(self.board.deadline());
+        timers.filter(|&timer| timer > mtime && timer != u64::MAX).min()
+    }
+
+    /// Does what happens at this step without an instruction.
+    fn settle(&mut self) {
+        self.board.wake(&mut self.ram, self.now);
+        match self.board.syscon.take_request() {
+            Some(Request::Off(state)) => self.switch_off(state),
+            Some(Request::Reset) => self.reset(),
+            None => {}
+        }
+    }
+
+    fn switch_off(&mut self, state: PowerState) {
+        self.board.uart.flush(&mut self.board.effects);
+        self.board.effects.push_back(Effect::PoweredOff(state));
+        self.power = Power::Off(state);
+    }
+
+    /// As the reset of QEMU's `virt`: images are loaded again, the rest of RAM stays as it is, time and steps
+    /// go on.
+    fn reset(&mut self) {
+        self.board.reset();
+        self.harts = start(&self.config, &self.layout);
+        self.turn = 0;
+        self.left = QUANTUM;
+        self.load_images();
+    }
+
+    fn load_images(&mut self) {
+        for (address, bytes) in &self.layout.images {
+            let written = self.ram.write(*address, bytes);
+            debug_assert!(written.is_ok(), "the layout lies inside RAM");
+        }
+    }
+}
+
+/// The first argument register, x10.
+const A0: usize = 10;
+
+/// All harts at the firmware's first instruction, with the arguments QEMU's reset ROM would pass.
+fn start(config: &Config, layout: &Layout) -> Vec<Hart> {
+    let hart = |id| {
+        let mut hart = Hart::new(id, layout.entry);
+        let arguments = [wide(id), layout.fdt, layout.info];
+        for (register, argument) in hart.x.iter_mut().skip(A0).zip(arguments) {
+            *register = argument;
+        }
+        hart
+    };
+    (0..config.harts).map(hart).collect()
+}
+
+const HART_NAMES: [&str; HARTS_MAX] = [
+    "hart0", "hart1", "hart2", "hart3", "hart4", "hart5", "hart6", "hart7",
+];
+
+/// Everything but RAM, whose pages go their own ways.
+impl Visit for Machine {
+    fn visit(&mut self, v: &mut dyn Visitor) {
+        let Self {
+            config: _,
+            config_digest: _,
+            layout: _,
+            engine: _,
+            ram: _,
+            pages: _,
+            harts,
+            board,
+            now,
+            turn,
+            left,
+            power,
+        } = self;
+        v.enter("run");
+        v.u64("step", &mut now.0);
+        let mut number = wide(*turn);
+        v.u64("turn", &mut number);
+        *turn = index(number);
+        v.u64("left", left);
+        visit_power(v, power);
+        if *turn >= harts.len() || *left == 0 || *left > QUANTUM {
+            v.reject("a turn that cannot be");
+        }
+        v.leave();
+        for (name, hart) in HART_NAMES.into_iter().zip(harts) {
+            component(v, name, hart);
+        }
+        board.visit(v);
+    }
+}
+
+fn visit_power(v: &mut dyn Visitor, power: &mut Power) {
+    let (mut off, mut code) = match *power {
+        Power::On => (0, 0),
+        Power::Off(PowerState::Off) => (1, 0),
+        Power::Off(PowerState::Failed(code)) => (2, code),
+    };
+    v.u64("off", &mut off);
+    v.u16("off_code", &mut code);
+    match off {
+        0 => *power = Power::On,
+        1 => *power = Power::Off(PowerState::Off),
+        2 => *power = Power::Off(PowerState::Failed(code)),
+        _ => v.reject("a power state that cannot be"),
+    }
+}

@@ -1,0 +1,407 @@
+//! A machine as bytes, and back.
+//!
+//! *State* is everything but RAM: `"LSTATE"`, version, digest of the configuration, the fields of
+//! [`Visit`] in their order (numbers as 8 bytes little-endian, byte runs and lists with their length), digest
+//! of all that. A *snapshot* is `"LSSNAP"`, version, the state with its length, the pages that are not zero
+//! (number, length, content; a length of 4096 is the page itself, less is an LZ4 block), an end mark, digest
+//! of all that.
+//!
+//! Bytes are only claimed to be sound: whatever they are, restoring gives a machine that cannot misbehave or
+//! a [`RestoreError`], never a panic. The digests find accidents, not forgeries.
+
+use std::{
+    fmt,
+    io::{self, Read, Write},
+};
+
+use hart::{Engine, Visit, Visitor, ram::PAGE};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::{
+    Config, Digest, Machine,
+    boot::BootError,
+    narrow::{index, low16, wide},
+};
+
+/// Version of both formats. Goes up with every change of any component's fields.
+pub const VERSION: u16 = 1;
+const STATE_MAGIC: [u8; 6] = *b"LSTATE";
+const SNAPSHOT_MAGIC: [u8; 6] = *b"LSSNAP";
+const DIGEST_BYTES: usize = 16;
+/// Longest state: the rings of eight virtio devices with everything in flight are far below.
+const STATE_MAX: u64 = 256 << 20;
+/// The page number after the last page.
+const END: u32 = u32::MAX;
+
+/// A machine cannot be restored from these bytes.
+#[derive(Debug)]
+pub enum RestoreError {
+    /// They cannot be read, or end too early.
+    Read(io::Error),
+    /// They are something else.
+    NotASnapshot,
+    /// They were written by another version.
+    Version(u16),
+    /// They belong to a machine of another configuration.
+    OtherConfig,
+    /// They are damaged.
+    Checksum,
+    /// A field has a value that no machine can have.
+    Field {
+        /// The component.
+        component: String,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A page is outside RAM or does not decompress.
+    Page(u32),
+    /// The configuration makes no machine.
+    Boot(BootError),
+}
+
+impl fmt::Display for RestoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RestoreError::Read(error) => write!(f, "the snapshot cannot be read: {error}"),
+            RestoreError::NotASnapshot => f.write_str("this is not a Lockstep snapshot"),
+            RestoreError::Version(version) => {
+                write!(
+                    f,
+                    "the snapshot has version {version}; this program reads version {VERSION}"
+                )
+            }
+            RestoreError::OtherConfig => f.write_str(
+                "the snapshot belongs to a machine with another configuration or other boot images",
+            ),
+            RestoreError::Checksum => f.write_str("the snapshot is damaged: its checksum is wrong"),
+            RestoreError::Field { component, reason } => {
+                write!(f, "the snapshot is not of a machine: {component}: {reason}")
+            }
+            RestoreError::Page(page) => write!(f, "the snapshot is damaged: page {page}"),
+            RestoreError::Boot(error) => write!(f, "the machine cannot be built: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for RestoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            RestoreError::Read(error) => Some(error),
+            RestoreError::Boot(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<io::Error> for RestoreError {
+    fn from(error: io::Error) -> RestoreError {
+        RestoreError::Read(error)
+    }
+}
+
+impl Machine {
+    /// Everything but RAM, as bytes.
+    ///
+    /// # Panics
+    /// If effects wait: they would be lost.
+    pub fn save_state(&mut self) -> Vec<u8> {
+        assert!(!self.has_effects(), "effects are taken before the state is saved");
+        let mut saver = Saver {
+            bytes: Vec::from(STATE_MAGIC),
+        };
+        saver.bytes.extend(VERSION.to_le_bytes());
+        saver.bytes.extend(self.config_digest().0.to_le_bytes());
+        self.visit(&mut saver);
+        let digest = Digest::of(&saver.bytes);
+        saver.bytes.extend(digest.0.to_le_bytes());
+        saver.bytes
+    }
+
+    /// Replaces everything but RAM.
+    ///
+    /// # Errors
+    /// If the bytes are not a state of a machine with this configuration. The machine is then in no
+    /// particular state: drop it.
+    pub fn restore_state(&mut self, bytes: &[u8]) -> Result<(), RestoreError> {
+        let (body, digest) = bytes
+            .split_last_chunk::<DIGEST_BYTES>()
+            .ok_or(RestoreError::NotASnapshot)?;
+        let rest = body
+            .strip_prefix(&STATE_MAGIC)
+            .ok_or(RestoreError::NotASnapshot)?;
+        let (version, rest) = rest.split_first_chunk().ok_or(RestoreError::NotASnapshot)?;
+        check_version(u16::from_le_bytes(*version))?;
+        if Digest::of(body).0 != u128::from_le_bytes(*digest) {
+            return Err(RestoreError::Checksum);
+        }
+        let (config, fields) = rest.split_first_chunk().ok_or(RestoreError::NotASnapshot)?;
+        if u128::from_le_bytes(*config) != self.config_digest().0 {
+            return Err(RestoreError::OtherConfig);
+        }
+        restore_part(self, fields)?;
+        self.forget();
+        Ok(())
+    }
+
+    /// Writes the whole machine.
+    ///
+    /// # Errors
+    /// If `out` does not take it.
+    ///
+    /// # Panics
+    /// If effects wait: they would be lost.
+    pub fn save(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        let mut out = Hashing {
+            inner: out,
+            hasher: Xxh3::new(),
+        };
+        let state = self.save_state();
+        out.write_all(&SNAPSHOT_MAGIC)?;
+        out.write_all(&VERSION.to_le_bytes())?;
+        out.write_all(&wide(state.len()).to_le_bytes())?;
+        out.write_all(&state)?;
+        for page in self.used_pages() {
+            let Some(content) = self.read_page(page) else {
+                continue;
+            };
+            let packed = lz4_flex::block::compress(content);
+            let content = if packed.len() < PAGE { &packed } else { content };
+            out.write_all(&page.to_le_bytes())?;
+            out.write_all(&low16(wide(content.len())).to_le_bytes())?;
+            out.write_all(content)?;
+        }
+        out.write_all(&END.to_le_bytes())?;
+        let digest = out.hasher.digest128();
+        out.write_all(&digest.to_le_bytes())
+    }
+
+    /// Reads a whole machine. `config` must equal the one it was saved with.
+    ///
+    /// # Errors
+    /// If the bytes are not a snapshot of a machine with this configuration.
+    pub fn restore(
+        config: Config,
+        engine: Box<dyn Engine>,
+        from: &mut dyn Read,
+    ) -> Result<Machine, RestoreError> {
+        let mut machine = Machine::blank(config, engine).map_err(RestoreError::Boot)?;
+        let mut from = Hashing {
+            inner: from,
+            hasher: Xxh3::new(),
+        };
+        if from.chunk()? != SNAPSHOT_MAGIC {
+            return Err(RestoreError::NotASnapshot);
+        }
+        check_version(u16::from_le_bytes(from.chunk()?))?;
+        let length = u64::from_le_bytes(from.chunk()?);
+        if length > STATE_MAX {
+            return Err(RestoreError::Checksum);
+        }
+        let mut state = Vec::new(); // Grows as bytes come: the length is only claimed.
+        (&mut from).take(length).read_to_end(&mut state)?;
+        machine.restore_state(&state)?;
+        let mut packed = [0; PAGE];
+        let mut content = [0; PAGE];
+        loop {
+            let page = u32::from_le_bytes(from.chunk()?);
+            if page == END {
+                break;
+            }
+            let length = usize::from(u16::from_le_bytes(from.chunk()?));
+            let packed = packed.get_mut(..length).ok_or(RestoreError::Page(page))?;
+            from.read_exact(packed)?;
+            let content = if length == PAGE {
+                &*packed
+            } else {
+                match lz4_flex::block::decompress_into(packed, &mut content) {
+                    Ok(PAGE) => &content,
+                    _ => return Err(RestoreError::Page(page)),
+                }
+            };
+            machine
+                .write_page(page, content)
+                .map_err(|_| RestoreError::Page(page))?;
+        }
+        let digest = from.hasher.digest128();
+        if u128::from_le_bytes(from.chunk()?) != digest {
+            return Err(RestoreError::Checksum);
+        }
+        Ok(machine)
+    }
+}
+
+/// The fields of one component, as bytes without a frame.
+pub fn save_part(part: &mut dyn Visit) -> Vec<u8> {
+    let mut saver = Saver { bytes: Vec::new() };
+    part.visit(&mut saver);
+    saver.bytes
+}
+
+/// Replaces the fields of one component by what [`save_part`] wrote.
+///
+/// # Errors
+/// If the bytes are not such fields. The component is then in no particular state.
+pub fn restore_part(part: &mut dyn Visit, bytes: &[u8]) -> Result<(), RestoreError> {
+    let mut restorer = Restorer {
+        bytes,
+        path: Vec::new(),
+        error: None,
+    };
+    part.visit(&mut restorer);
+    restorer.finish()
+}
+
+fn check_version(version: u16) -> Result<(), RestoreError> {
+    if version == VERSION {
+        Ok(())
+    } else {
+        Err(RestoreError::Version(version))
+    }
+}
+
+/// Hashes what passes.
+struct Hashing<'a, T: ?Sized> {
+    inner: &'a mut T,
+    hasher: Xxh3,
+}
+
+impl Hashing<'_, dyn Read + '_> {
+    fn chunk<const N: usize>(&mut self) -> io::Result<[u8; N]> {
+        let mut bytes = [0; N];
+        self.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+impl Read for Hashing<'_, dyn Read + '_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(into)?;
+        self.hasher.update(into.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+}
+
+impl Write for Hashing<'_, dyn Write + '_> {
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(from)?;
+        self.hasher.update(from.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// Appends every field.
+struct Saver {
+    bytes: Vec<u8>,
+}
+
+impl Visitor for Saver {
+    fn enter(&mut self, _: &'static str) {}
+
+    fn leave(&mut self) {}
+
+    fn u64(&mut self, _: &'static str, value: &mut u64) {
+        self.bytes.extend(value.to_le_bytes());
+    }
+
+    fn bytes(&mut self, _: &'static str, value: &mut Vec<u8>, max: usize) {
+        debug_assert!(value.len() <= max);
+        self.bytes.extend(wide(value.len()).to_le_bytes());
+        self.bytes.extend_from_slice(value);
+    }
+
+    fn length(&mut self, _: &'static str, length: usize, max: usize) -> usize {
+        debug_assert!(length <= max);
+        self.bytes.extend(wide(length).to_le_bytes());
+        length
+    }
+}
+
+/// Overwrites every field, until something is wrong.
+struct Restorer<'a> {
+    bytes: &'a [u8],
+    path: Vec<&'static str>,
+    error: Option<RestoreError>,
+}
+
+impl Restorer<'_> {
+    fn number(&mut self) -> Option<u64> {
+        if self.error.is_some() {
+            return None;
+        }
+        let Some((number, rest)) = self.bytes.split_first_chunk() else {
+            self.reject("the bytes end too early");
+            return None;
+        };
+        self.bytes = rest;
+        Some(u64::from_le_bytes(*number))
+    }
+
+    fn bounded(&mut self, max: usize) -> Option<usize> {
+        let length = index(self.number()?);
+        if length > max {
+            self.reject("a length above its maximum");
+            return None;
+        }
+        Some(length)
+    }
+
+    fn finish(mut self) -> Result<(), RestoreError> {
+        if !self.bytes.is_empty() {
+            self.reject("there are bytes left over");
+        }
+        self.error.map_or(Ok(()), Err)
+    }
+}
+
+impl Visitor for Restorer<'_> {
+    fn enter(&mut self, name: &'static str) {
+        self.path.push(name);
+    }
+
+    fn leave(&mut self) {
+        self.path.pop();
+    }
+
+    fn u64(&mut self, _: &'static str, value: &mut u64) {
+        if let Some(number) = self.number() {
+            *value = number;
+        }
+    }
+
+    fn bytes(&mut self, _: &'static str, value: &mut Vec<u8>, max: usize) {
+        let Some(length) = self.bounded(max) else { return };
+        match self.bytes.split_at_checked(length) {
+            Some((bytes, rest)) => {
+                *value = Vec::from(bytes);
+                self.bytes = rest;
+            }
+            None => self.reject("the bytes end too early"),
+        }
+    }
+
+    fn length(&mut self, _: &'static str, length: usize, max: usize) -> usize {
+        // Each element takes a byte at least, so garbage cannot make us allocate more than it is long.
+        let fits = |length: &usize| *length <= self.bytes.len();
+        match self.bounded(max) {
+            Some(claimed) if fits(&claimed) => claimed,
+            Some(_) => {
+                self.reject("the bytes end too early");
+                length
+            }
+            None => length,
+        }
+    }
+
+    fn reject(&mut self, reason: &'static str) {
+        if self.error.is_none() {
+            self.error = Some(RestoreError::Field {
+                component: self.path.join("."),
+                reason,
+            });
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Small guests and the machines that run them.
+
+#![allow(dead_code, reason = "each test program uses its own part")]
+
+use std::sync::{Arc, atomic::AtomicBool};
+
+use hart::{Interpreter, InterpreterOptions};
+use machine::{Boot, Config, Effect, Input, Machine, PowerState, Step, Stop};
+
+use super::asm::*;
+
+/// mtime moves a tick every ten steps.
+pub const RATE: u32 = u32::MAX / 10;
+
+pub fn config(harts: usize, program: Vec<u8>) -> Config {
+    Config {
+        memory: 4 << 20,
+        harts,
+        disks: Vec::new(),
+        nets: Vec::new(),
+        rng_seed: [3; 32],
+        wall_clock_ns: 1_700_000_000_000_000_000,
+        boot: Boot {
+            firmware: Arc::from(program),
+            ..Boot::default()
+        },
+    }
+}
+
+pub fn machine(harts: usize, program: Vec<u8>) -> Machine {
+    zealous(harts, program, None)
+}
+
+pub fn zealous(harts: usize, program: Vec<u8>, zeal: Option<u64>) -> Machine {
+    Machine::new(config(harts, program), engine(zeal)).unwrap()
+}
+
+pub fn engine(zeal: Option<u64>) -> Box<Interpreter> {
+    Box::new(Interpreter::new(InterpreterOptions { zeal }))
+}
+
+/// Physical address of shared words, in the second MiB of RAM.
+pub const SHARED: u32 = 0x8010_0000;
+
+/// `rd = base`, for an address above 2 GiB: `lui` would sign-extend.
+fn address(asm: &mut Asm, rd: u32, base: u32) {
+    asm.li(rd, base >> 4);
+    asm.slli(rd, rd, 4);
+}
+
+/// Each hart counts in shared memory, with an AMO and with LR/SC; every 64 rounds it sets its timer, wakes
+/// its neighbour, prints a letter and waits. With two harts or more the turns end in all ways they can.
+pub fn counting(harts: u32) -> Vec<u8> {
+    let mut asm = Asm::default();
+    address(&mut asm, S0, SHARED);
+    asm.li(S1, 0x200_0000); // CLINT
+    asm.li(A1, 0x1000_0000); // UART
+    asm.addi(T0, ZERO, 0x88);
+    asm.csrw(MIE, T0);
+    asm.slli(A2, A0, 2);
+    asm.add(A2, A2, S1); // own msip
+    asm.slli(A3, A0, 3);
+    asm.add(A3, A3, S1);
+    asm.li(T0, 0x4000);
+    asm.add(A3, A3, T0); // own mtimecmp
+    asm.li(T0, 0xc000);
+    asm.add(A4, S1, T0); // mtime + 8
+    asm.addi(A5, ZERO, 0); // rounds
+    asm.label("round");
+    asm.addi(T0, ZERO, 1);
+    asm.amoadd_d(ZERO, T0, S0);
+    asm.addi(T1, S0, 64);
+    asm.label("again");
+    asm.lr_d(T0, T1);
+    asm.addi(T0, T0, 1);
+    asm.sc_d(T2, T0, T1);
+    asm.bnez(T2, "again");
+    asm.addi(A5, A5, 1);
+    asm.andi(T0, A5, 63);
+    asm.bnez(T0, "round");
+    asm.ld(T0, A4, -8);
+    asm.addi(T0, T0, 500);
+    asm.sd(T0, A3, 0);
+    if harts > 1 {
+        asm.addi(T0, A0, 1);
+        asm.andi(T0, T0, (harts - 1) as i32);
+        asm.slli(T0, T0, 2);
+        asm.add(T0, T0, S1);
+        asm.addi(T1, ZERO, 1);
+        asm.sw(T1, T0, 0);
+    }
+    asm.addi(T0, A0, i32::from(b'a'));
+    asm.sb(T0, A1, 0);
+    asm.wfi();
+    asm.sw(ZERO, A2, 0);
+    asm.j("round");
+    asm.finish()
+}
+
+/// Each hart spins and is interrupted by its timer every 100 ticks, which its handler counts and, when the
+/// count of hart 0 reaches `last`, hart 0 does what `then` says.
+pub fn interrupted(last: u32, then: impl FnOnce(&mut Asm)) -> Vec<u8> {
+    let mut asm = Asm::default();
+    address(&mut asm, S0, SHARED);
+    asm.slli(T0, A0, 7);
+    asm.add(S0, S0, T0); // own words
+    asm.li(S1, 0x200_4000);
+    asm.slli(T0, A0, 3);
+    asm.add(S1, S1, T0); // own mtimecmp
+    asm.la(T0, "handler");
+    asm.csrw(MTVEC, T0);
+    asm.addi(T0, ZERO, 0x80);
+    asm.csrw(MIE, T0);
+    asm.sd(ZERO, S1, 0);
+    asm.addi(T0, ZERO, 8);
+    asm.csrs(MSTATUS, T0);
+    asm.label("spin");
+    asm.addi(A5, A5, 1);
+    asm.sd(A5, S0, 8);
+    asm.j("spin");
+    asm.label("handler");
+    asm.ld(T0, S0, 0);
+    asm.addi(T0, T0, 1);
+    asm.sd(T0, S0, 0);
+    asm.sd(A5, S0, 16);
+    asm.csrr(T1, TIME);
+    asm.addi(T1, T1, 100);
+    asm.sd(T1, S1, 0);
+    asm.bnez(A0, "back");
+    asm.addi(T0, T0, -(last as i32));
+    asm.beqz(T0, "then");
+    asm.label("back");
+    asm.mret();
+    asm.label("then");
+    then(&mut asm);
+    asm.label("stay");
+    asm.j("stay");
+    asm.finish()
+}
+
+/// Stores a word to the test device.
+pub fn finish_with(value: u32) -> impl FnOnce(&mut Asm) {
+    move |asm| {
+        asm.li(T0, 0x10_0000);
+        asm.li(T1, value);
+        asm.sw(T1, T0, 0);
+    }
+}
+
+/// A host without surprises: the clock is injected at given steps, and jumps when all harts wait. Returns
+/// what came out, with the step at which it did.
+pub struct Host {
+    pub out: Vec<(Step, Effect)>,
+    pub cut: AtomicBool,
+    /// `(step, input)`, in order.
+    pub inputs: Vec<(Step, Input)>,
+}
+
+impl Host {
+    pub fn new() -> Host {
+        Host {
+            out: Vec::new(),
+            cut: AtomicBool::new(false),
+            inputs: Vec::new(),
+        }
+    }
+
+    pub fn run(&mut self, machine: &mut Machine, until: Step) {
+        loop {
+            let next = self.inputs.first().map_or(until, |(at, _)| (*at).min(until));
+            match machine.run(next, &self.cut) {
+                Stop::Reached if machine.now() >= until => return,
+                Stop::Reached => machine.inject(self.inputs.remove(0).1),
+                Stop::Effects => {
+                    while let Some(effect) = machine.take_effect() {
+                        self.out.push((machine.now(), effect));
+                    }
+                }
+                Stop::Waiting { wake_at } => {
+                    let mtime = wake_at.expect("a timer is set");
+                    assert!(mtime > machine.mtime());
+                    machine.inject(Input::Clock { mtime, rate: RATE });
+                }
+                Stop::Off(_) | Stop::Cut => return,
+            }
+        }
+    }
+
+    pub fn power(&self) -> Option<PowerState> {
+        self.out.iter().find_map(|(_, effect)| match effect {
+            Effect::PoweredOff(state) => Some(*state),
+            _ => None,
+        })
+    }
+}

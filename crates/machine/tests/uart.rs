@@ -1,0 +1,211 @@
+//! The 16550A as its data sheet and Linux's 8250 driver expect it.
+
+mod rig;
+
+use machine::{
+    device::Device,
+    devices::uart::{FIFO_BYTES, TYPED_MAX, Uart},
+    irq::Line,
+};
+use rig::Rig;
+
+const DATA: u64 = 0;
+const IER: u64 = 1;
+const IIR: u64 = 2;
+const FCR: u64 = 2;
+const LCR: u64 = 3;
+const MCR: u64 = 4;
+const LSR: u64 = 5;
+const MSR: u64 = 6;
+const SCR: u64 = 7;
+
+fn with_fifos(rig: &mut Rig, trigger: u8) -> Uart {
+    let mut uart = Uart::default();
+    rig.write(&mut uart, FCR, 1 | trigger << 6);
+    uart
+}
+
+#[test]
+fn typed_bytes_pass_the_fifo_in_order_and_without_loss() {
+    let mut rig = Rig::new();
+    let mut uart = with_fifos(&mut rig, 0);
+    let text: Vec<u8> = (0..200).collect();
+    uart.receive(&text, &mut rig.cx());
+    let mut back = Vec::new();
+    while rig.read(&mut uart, LSR) & 1 != 0 {
+        back.push(rig.read(&mut uart, DATA));
+    }
+    assert_eq!(back, text);
+    assert_eq!(rig.read(&mut uart, DATA), 0);
+    assert_eq!(rig.read(&mut uart, LSR), 0x60);
+}
+
+#[test]
+fn a_flood_of_typing_is_cut_off_at_the_limit() {
+    let mut rig = Rig::new();
+    let mut uart = with_fifos(&mut rig, 0);
+    for _ in 0..3 {
+        uart.receive(&vec![b'x'; TYPED_MAX], &mut rig.cx());
+    }
+    let mut count = 0;
+    while rig.read(&mut uart, LSR) & 1 != 0 {
+        rig.read(&mut uart, DATA);
+        count += 1;
+    }
+    assert_eq!(count, TYPED_MAX + FIFO_BYTES);
+}
+
+#[test]
+fn clearing_the_receiver_drops_the_fifo_only() {
+    let mut rig = Rig::new();
+    let mut uart = with_fifos(&mut rig, 0);
+    uart.receive(&[1; 20], &mut rig.cx());
+    rig.write(&mut uart, FCR, 1 | 2);
+    for _ in 0..4 {
+        assert_eq!(rig.read(&mut uart, LSR) & 1, 1);
+        rig.read(&mut uart, DATA);
+    }
+    assert_eq!(rig.read(&mut uart, LSR) & 1, 0);
+}
+
+#[test]
+fn the_receive_interrupt_names_trigger_or_timeout() {
+    let mut rig = Rig::new();
+    let mut uart = with_fifos(&mut rig, 2); // 8 bytes.
+    rig.write(&mut uart, IER, 1);
+    assert_eq!(rig.read(&mut uart, IIR), 0xc1);
+    uart.receive(&[1; 7], &mut rig.cx());
+    assert!(rig.irq.is_set(Line::Uart));
+    assert_eq!(rig.read(&mut uart, IIR), 0xcc);
+    uart.receive(&[1], &mut rig.cx());
+    assert_eq!(rig.read(&mut uart, IIR), 0xc4);
+    for _ in 0..8 {
+        assert!(rig.irq.is_set(Line::Uart));
+        rig.read(&mut uart, DATA);
+    }
+    assert!(!rig.irq.is_set(Line::Uart));
+}
+
+#[test]
+fn without_fifos_there_is_one_byte_and_no_fifo_bits() {
+    let mut rig = Rig::new();
+    let mut uart = Uart::default();
+    rig.write(&mut uart, IER, 1);
+    uart.receive(b"ab", &mut rig.cx());
+    assert_eq!(rig.read(&mut uart, IIR), 0x04);
+    assert_eq!(rig.read(&mut uart, DATA), b'a');
+    assert_eq!(rig.read(&mut uart, DATA), b'b');
+    assert_eq!(rig.read(&mut uart, IIR), 0x01);
+}
+
+#[test]
+fn the_empty_interrupt_comes_with_enabling_and_with_each_byte_and_goes_with_iir() {
+    let mut rig = Rig::new();
+    let mut uart = with_fifos(&mut rig, 0);
+    for _ in 0..2 {
+        rig.write(&mut uart, IER, 2);
+        assert!(rig.irq.is_set(Line::Uart));
+        assert_eq!(rig.read(&mut uart, IIR), 0xc2);
+        assert_eq!(rig.read(&mut uart, IIR), 0xc1);
+        assert!(!rig.irq.is_set(Line::Uart));
+        rig.write(&mut uart, IER, 0); // The 8250 driver's test: again after off and on.
+    }
+    rig.write(&mut uart, IER, 2);
+    rig.read(&mut uart, IIR);
+    rig.write(&mut uart, DATA, b'x');
+    assert!(rig.irq.is_set(Line::Uart));
+    uart.receive(b"y", &mut rig.cx());
+    rig.write(&mut uart, IER, 3);
+    assert_eq!(
+        rig.read(&mut uart, IIR) & 0xf,
+        0x4,
+        "received data is more urgent"
+    );
+    rig.read(&mut uart, DATA);
+    assert_eq!(
+        rig.read(&mut uart, IIR) & 0xf,
+        0x2,
+        "and reading it does not lose the other"
+    );
+}
+
+#[test]
+fn sent_bytes_leave_as_lines_or_after_a_millisecond() {
+    let mut rig = Rig::new();
+    let mut uart = Uart::default();
+    for byte in *b"ab\nc" {
+        rig.write(&mut uart, DATA, byte);
+    }
+    assert_eq!(rig.effects.len(), 1);
+    assert_eq!(rig.console(), b"ab\n");
+    rig.pass(&mut uart, 9_999);
+    assert!(rig.effects.is_empty());
+    rig.pass(&mut uart, 1);
+    assert_eq!(rig.console(), b"c");
+    assert_eq!(uart.deadline(), None);
+    for _ in 0..600 {
+        rig.write(&mut uart, DATA, b'.');
+    }
+    assert_eq!(rig.effects.len(), 2);
+    uart.flush(&mut rig.effects);
+    assert_eq!(rig.console().len(), 600);
+}
+
+#[test]
+fn loopback_goes_round_inside_and_overruns() {
+    let mut rig = Rig::new();
+    let mut uart = with_fifos(&mut rig, 0);
+    rig.write(&mut uart, MCR, 0x10 | 0xa);
+    assert_eq!(rig.read(&mut uart, MSR), 0x90);
+    rig.write(&mut uart, IER, 4);
+    uart.receive(b"outside", &mut rig.cx());
+    for byte in 0..17 {
+        rig.write(&mut uart, DATA, byte);
+    }
+    assert_eq!(rig.read(&mut uart, IIR) & 0xf, 0x6);
+    assert_eq!(rig.read(&mut uart, LSR), 0x63);
+    assert_eq!(rig.read(&mut uart, LSR), 0x61);
+    for byte in 0..16 {
+        assert_eq!(rig.read(&mut uart, DATA), byte);
+    }
+    assert_eq!(rig.read(&mut uart, LSR), 0x60);
+    rig.write(&mut uart, MCR, 0);
+    assert_eq!(rig.read(&mut uart, DATA), b'o');
+    assert!(rig.console().is_empty());
+    assert_eq!(rig.read(&mut uart, MSR), 0xb0);
+}
+
+#[test]
+fn the_divisor_latch_hides_data_and_interrupt_enable() {
+    let mut rig = Rig::new();
+    let mut uart = Uart::default();
+    rig.write(&mut uart, IER, 5);
+    rig.write(&mut uart, SCR, 0x5a);
+    rig.write(&mut uart, LCR, 0x83);
+    rig.write(&mut uart, DATA, 0x12);
+    rig.write(&mut uart, IER, 0x34);
+    assert_eq!(
+        (rig.read(&mut uart, DATA), rig.read(&mut uart, IER)),
+        (0x12, 0x34)
+    );
+    rig.write(&mut uart, LCR, 0x03);
+    assert_eq!(rig.read(&mut uart, IER), 5);
+    assert_eq!(rig.read(&mut uart, SCR), 0x5a);
+    assert_eq!(rig.read(&mut uart, LCR), 3);
+    assert!(rig.effects.is_empty());
+}
+
+#[test]
+fn reset_keeps_what_is_on_the_line() {
+    let mut rig = Rig::new();
+    let mut uart = with_fifos(&mut rig, 0);
+    rig.write(&mut uart, DATA, b'x');
+    uart.receive(&[7; 17], &mut rig.cx());
+    uart.reset();
+    rig.pass(&mut uart, 10_000);
+    assert_eq!(rig.console(), b"x");
+    assert_eq!(rig.read(&mut uart, IER), 0);
+    rig.write(&mut uart, FCR, 1);
+    assert_eq!(rig.read(&mut uart, DATA), 7);
+    assert_eq!(rig.read(&mut uart, LSR) & 1, 0);
+}
