@@ -4,6 +4,7 @@ use std::{collections::VecDeque, sync::atomic::AtomicBool};
 
 use machine::{DiskOperation, Effect, PowerState, Step};
 
+use crate::mutation::{self, Mutation};
 use crate::{
     Action, Epoch, Event, Guest, Next, PairOptions, Span, Suspicion, Time,
     clock::Speed,
@@ -198,6 +199,17 @@ impl Backup {
         send(cx, &Message::Ack(ack));
     }
 
+    /// What a correct backup never does: see [`Mutation::AckWhileClaiming`].
+    pub fn acknowledge_while_claiming(&mut self, cx: &mut Context<'_>, event: Event) {
+        if let Event::Peer(bytes) = event
+            && let Ok(Message::Log(log)) = Message::decode(&bytes)
+            && (log.frame.is_empty() || self.on_frame(cx, log.frame).is_ok())
+        {
+            self.echo = Some(log.sent);
+            self.acknowledge(cx, Step(0));
+        }
+    }
+
     /// Time since the primary's last sign of life.
     pub fn silence(&self, now: Time) -> Span {
         self.detector.silence(now)
@@ -220,6 +232,9 @@ impl Backup {
         self.speed.look(cx.now);
         if !draining && self.kept_bytes >= limits::KEPT_BYTES_MAX {
             return Ok(Progress::Drained);
+        }
+        if draining && mutation::is(Mutation::DrainShort) {
+            self.replayer.forget_last_output();
         }
         let begin = guest.now();
         let mut replayed = Vec::new();

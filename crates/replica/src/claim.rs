@@ -5,6 +5,7 @@
 
 use std::sync::atomic::AtomicBool;
 
+use crate::mutation::{self, Mutation};
 use crate::{
     Action, Claim, Event, Guest, Next, Span, Time, Verdict, backup::Backup, limits, live::Context,
     primary::Primary, replay::Progress, role::Change,
@@ -46,6 +47,7 @@ impl Claiming {
         // a backup shows nothing before it has won.
         let earliest = match &was {
             Was::Primary(_) => now,
+            Was::Backup(_) if mutation::is(Mutation::ClaimTooEarly) => now,
             Was::Backup(backup) => backup.claim_not_before().map_or(now, |time| time.max(now)),
         };
         let drained = matches!(was, Was::Primary(_));
@@ -69,8 +71,12 @@ impl Claiming {
         match event {
             Event::Verdict(claim, verdict) if claim == self.claim => self.on_verdict(cx.now, verdict),
             event => {
-                if let Was::Primary(primary) = &mut self.was {
-                    primary.handle_while_claiming(cx, event);
+                match &mut self.was {
+                    Was::Primary(primary) => primary.handle_while_claiming(cx, event),
+                    Was::Backup(backup) if mutation::is(Mutation::AckWhileClaiming) => {
+                        backup.acknowledge_while_claiming(cx, event);
+                    }
+                    Was::Backup(_) => {}
                 }
                 None
             }
@@ -118,6 +124,9 @@ impl Claiming {
             Question::Later(time) => time <= cx.now,
             Question::Asked(since) => cx.now.since(since) >= limits::CLAIM_ANSWER,
         };
+        if ask && mutation::is(Mutation::LiveWithoutClaim) {
+            return Some(Change::Won);
+        }
         if ask {
             self.question = Question::Asked(cx.now);
             cx.metrics.claims += 1;
