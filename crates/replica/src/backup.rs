@@ -4,7 +4,6 @@ use std::{collections::VecDeque, sync::atomic::AtomicBool};
 
 use machine::{DiskOperation, Effect, PowerState, Step};
 
-use crate::mutation::{self, Mutation};
 use crate::{
     Action, Epoch, Event, Guest, Next, PairOptions, Span, Suspicion, Time,
     clock::Speed,
@@ -199,7 +198,7 @@ impl Backup {
         send(cx, &Message::Ack(ack));
     }
 
-    /// What a correct backup never does: see [`Mutation::AckWhileClaiming`].
+    /// What a correct backup never does: see [`crate::mutation::Mutation::AckWhileClaiming`].
     pub fn acknowledge_while_claiming(&mut self, cx: &mut Context<'_>, event: Event) {
         if let Event::Peer(bytes) = event
             && let Ok(Message::Log(log)) = Message::decode(&bytes)
@@ -208,6 +207,11 @@ impl Backup {
             self.echo = Some(log.sent);
             self.acknowledge(cx, Step(0));
         }
+    }
+
+    /// What a correct backup never does: see [`crate::mutation::Mutation::DrainShort`].
+    pub fn forget_last_output(&mut self) {
+        self.replayer.forget_last_output();
     }
 
     /// Time since the primary's last sign of life.
@@ -232,9 +236,6 @@ impl Backup {
         self.speed.look(cx.now);
         if !draining && self.kept_bytes >= limits::KEPT_BYTES_MAX {
             return Ok(Progress::Drained);
-        }
-        if draining && mutation::is(Mutation::DrainShort) {
-            self.replayer.forget_last_output();
         }
         let begin = guest.now();
         let mut replayed = Vec::new();

@@ -110,6 +110,9 @@ impl Claiming {
         {
             // FT 2.3-b: through the last entry received. Before the question, not after: a replica that
             // turns out to have diverged must not take the epoch from one that is well.
+            if mutation::is(Mutation::DrainShort) {
+                backup.forget_last_output();
+            }
             match backup.replay(cx, cut, guest, true) {
                 Ok(Progress::Busy) => return None,
                 Ok(Progress::Drained | Progress::Off(_)) => self.drained = true,

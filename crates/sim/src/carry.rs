@@ -45,20 +45,35 @@ impl<G: Subject> World<G> {
                     self.processes[side.index()].in_hand = Some(action);
                     self.stall(side, span);
                 }
-                _ => self.carry_out(side, action),
+                _ => self.carry_out_and_perhaps_die(side, action),
             }
         }
         self.judge(Err(Violation::new(Check::Sanity, format!("{side} has no end of actions"))));
         false
     }
 
+    fn carry_out_and_perhaps_die(&mut self, side: Side, action: Action) {
+        let deed = matches!(action, Action::Release(_) | Action::Disk(_));
+        self.carry_out(side, action);
+        if deed {
+            let process = &mut self.processes[side.index()];
+            process.deeds += 1;
+            let number = process.deeds;
+            if let Some(Fault::Crash(_, death)) = self.triggered(side, Trigger::Deed(number)) {
+                self.crash(side, death);
+            }
+        }
+    }
+
     /// May the node do this, now?
     fn judge_action(&mut self, side: Side, action: &Action) -> Result<(), Violation> {
         let checks = &mut self.checks;
         match action {
+            Action::Send(_) if self.options.deaf => Ok(()),
             Action::Send(_) => checks.single.may_say(side),
             Action::Heartbeat(_) | Action::Append(_) => Ok(()),
-            Action::Release(Effect::EntropyWanted { .. }) => checks.single.may_show(side, "wants entropy"),
+            // Not an output: it comes back only through the log, and a side whose lease is over does no harm.
+            Action::Release(Effect::EntropyWanted { .. }) => Ok(()),
             Action::Release(_) => checks.single.may_show(side, "shows an output"),
             Action::Disk(request) => {
                 if !matches!(request.operation, DiskOperation::Read { .. }) {

@@ -91,7 +91,14 @@ impl Client {
 
     /// It asks nothing more.
     pub fn stop(&mut self) {
+        self.leaving = true;
         self.due = None;
+    }
+
+    /// Has it asked its last question?
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.leaving
     }
 
     /// Requests that were answered.

@@ -55,6 +55,9 @@ pub enum Fault {
 pub enum Trigger {
     /// Instead of, or in the middle of, its action number n, from 1.
     Action(u64),
+    /// Right after it has carried out number n of its releases and disk requests, from 1: the outside knows, and
+    /// nobody else does yet.
+    Deed(u64),
     /// Right after number n of all that went into its guest or came out, from 1; nothing that it did in the
     /// same slice becomes visible.
     Entry(u64),
@@ -116,6 +119,10 @@ pub struct Options {
     pub timed: Vec<(Time, Fault)>,
     /// Faults at doings.
     pub armed: Vec<Armed>,
+    /// They also happen in the healed world: a sweep kills at every point up to the end.
+    pub armed_for_ever: bool,
+    /// Nobody listens to what the sides say to each other; only what the outside sees counts.
+    pub deaf: bool,
 }
 
 const fn us(us: u64) -> Span {
@@ -153,6 +160,8 @@ impl Options {
             power_off: true,
             timed: Vec::new(),
             armed: Vec::new(),
+            armed_for_ever: false,
+            deaf: false,
         }
     }
 
@@ -207,7 +216,13 @@ impl Options {
 
     fn draw_faults(&mut self, random: &mut Random) {
         let end = Span(self.unsafe_for.0 - 1);
-        let at = |random: &mut Random| Time(random.below(end.0));
+        // Half of the worlds have all their faults at about the same time: one hides in the middle of another.
+        let storm = random.permille(500).then(|| random.below(end.0));
+        let width = 2 * self.timeout.0;
+        let at = move |random: &mut Random| match storm {
+            Some(begin) => Time((begin + random.below(width)).min(end.0)),
+            None => Time(random.below(end.0)),
+        };
         let long = Span(3 * self.timeout.0);
         let kinds: [(u64, u64); 9] =
             [(500, 1), (450, 4), (350, 4), (250, 3), (250, 1), (250, 2), (400, 3), (250, 2), (200, 1)];
@@ -244,16 +259,16 @@ impl Options {
 
     fn arm_or_time(&mut self, random: &mut Random, fault: Fault, at: impl Fn(&mut Random) -> Time) {
         let tied = random.permille(500);
-        let trigger = if random.permille(500) {
-            Trigger::Action(random.span(Span(1), Span(2000)).0)
-        } else {
-            Trigger::Entry(random.span(Span(1), Span(2000)).0)
+        let number = random.span(Span(1), Span(2000)).0;
+        let trigger = match random.below(3) {
+            0 => Trigger::Action(number),
+            1 => Trigger::Entry(number),
+            _ => Trigger::Deed(number / 4 + 1),
         };
         match fault {
             Fault::Crash(side, _) if tied => self.armed.push(Armed { side, trigger, fault }),
             Fault::Stall(side, _) if tied => {
-                let (Trigger::Entry(n) | Trigger::Action(n)) = trigger;
-                self.armed.push(Armed { side, trigger: Trigger::Action(n), fault });
+                self.armed.push(Armed { side, trigger: Trigger::Action(number), fault });
             }
             fault => self.timed.push((at(random), fault)),
         }

@@ -9,6 +9,8 @@
 #![forbid(unsafe_code)]
 
 pub mod arbiter;
+#[cfg(feature = "mutations")]
+pub mod broken;
 mod carry;
 pub mod checker;
 pub mod client;
@@ -19,8 +21,9 @@ pub mod random;
 pub mod run;
 pub mod storage;
 pub mod subject;
+pub mod sweep;
 pub mod toy;
-mod trace;
+pub mod trace;
 pub mod world;
 
 pub use checker::{Check, Violation};

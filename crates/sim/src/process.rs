@@ -96,6 +96,8 @@ pub struct Process<G: Subject> {
     pub in_hand: Option<Action>,
     /// Actions handed out.
     pub actions: u64,
+    /// Releases and disk requests carried out.
+    pub deeds: u64,
     /// The epoch under which it speaks to the disk.
     pub epoch: Epoch,
     /// Who it is at the arbiter.
@@ -136,6 +138,7 @@ impl<G: Subject> Process<G> {
             turn_at: None,
             in_hand: None,
             actions: 0,
+            deeds: 0,
             epoch,
             owner,
         }

@@ -495,13 +495,13 @@ impl<G: Subject> World<G> {
 
     /// The fault that is tied to this, if there is one.
     pub(crate) fn triggered(&mut self, side: Side, trigger: Trigger) -> Option<Fault> {
-        if self.healed {
+        if self.healed && !self.options.armed_for_ever {
             return None;
         }
         let hit = |armed: &Armed| {
             armed.side == side
                 && match (armed.trigger, trigger) {
-                    (Trigger::Action(n), Trigger::Action(now)) => n == now,
+                    (Trigger::Action(n), Trigger::Action(now)) | (Trigger::Deed(n), Trigger::Deed(now)) => n == now,
                     // Several entries may come to pass in one slice.
                     (Trigger::Entry(n), Trigger::Entry(now)) => n <= now,
                     _ => false,
@@ -657,7 +657,7 @@ impl<G: Subject> World<G> {
         };
         let bytes = vec![self.random.below(256) as u8; 1 + self.random.below(5) as usize];
         self.on_frame_to_guest(Input::Console { port: 0, bytes });
-        if self.client.due().is_some() {
+        if !self.client.is_leaving() {
             self.schedule(self.now.after(every), What::Typing);
         }
     }

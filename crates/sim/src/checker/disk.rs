@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use machine::{DiskOperation, DiskRequest, DiskStatus, Effect, Input};
+use machine::{DiskOperation, DiskRequest, DiskStatus, Effect, Input, Step};
 use replica::DiskAnswer;
 
 use crate::{
     checker::{Check, Violation, ensure},
     storage::{SECTOR, apply, extent},
-    subject::Tape,
+    subject::{At, Tape},
     world::Side,
 };
 
@@ -62,20 +62,23 @@ fn overlap(one: &DiskOperation, two: &DiskOperation) -> bool {
 
 /// Checks a whole life: every read gave what the requests before it made of the disk, and so does the end.
 ///
+/// A read may also show what a *later* request writes that overlaps it and was submitted before the read was
+/// answered. The guest did not ask for an order of the two; and after a failover both may be reissued though
+/// the write was done before.
+///
 /// # Errors
 /// At the first difference.
 pub fn check_history(tape: &Tape, content: &[u8]) -> Result<(), Violation> {
-    let mut answers: BTreeMap<u64, (DiskStatus, &[u8])> = BTreeMap::new();
+    let mut answers: BTreeMap<u64, Answer<'_>> = BTreeMap::new();
     for at in &tape.inputs {
         if let Input::DiskDone { id, status, data, .. } = &at.what {
-            answers.entry(*id).or_insert((*status, data));
+            answers.entry(*id).or_insert(Answer { step: at.step, status: *status, data });
         }
     }
+    let requests: Vec<(Step, &DiskRequest)> = tape.effects.iter().filter_map(submitted).collect();
     let mut model = Model { content: vec![0; content.len()], unknown: vec![false; content.len() / SECTOR] };
-    for at in &tape.effects {
-        if let Effect::Disk(request) = &at.what {
-            model.apply(request, answers.get(&request.id))?;
-        }
+    for (index, (_, request)) in requests.iter().enumerate() {
+        model.apply(request, answers.get(&request.id), &requests[index + 1..])?;
     }
     let sectors = model.content.chunks(SECTOR).zip(content.chunks(SECTOR));
     for (sector, (wanted, found)) in sectors.enumerate() {
@@ -86,6 +89,19 @@ pub fn check_history(tape: &Tape, content: &[u8]) -> Result<(), Violation> {
     Ok(())
 }
 
+struct Answer<'a> {
+    step: Step,
+    status: DiskStatus,
+    data: &'a [u8],
+}
+
+fn submitted(at: &At<Effect>) -> Option<(Step, &DiskRequest)> {
+    match &at.what {
+        Effect::Disk(request) => Some((at.step, request)),
+        _ => None,
+    }
+}
+
 /// What the disk must be, as far as it can be known.
 struct Model {
     content: Vec<u8>,
@@ -94,25 +110,45 @@ struct Model {
 }
 
 impl Model {
-    fn apply(&mut self, request: &DiskRequest, answer: Option<&(DiskStatus, &[u8])>) -> Result<(), Violation> {
+    fn apply(
+        &mut self,
+        request: &DiskRequest,
+        answer: Option<&Answer<'_>>,
+        later: &[(Step, &DiskRequest)],
+    ) -> Result<(), Violation> {
         let (first, bytes) = extent(&request.operation);
         let first = first as usize;
         let sectors = first..first + bytes.div_ceil(SECTOR);
         let reads = matches!(request.operation, DiskOperation::Read { .. });
-        let read = apply(&mut self.content, &request.operation, usize::MAX);
+        apply(&mut self.content, &request.operation, usize::MAX);
         match answer {
-            Some((DiskStatus::Ok, data)) if reads => {
-                let pairs = sectors.zip(read.chunks(SECTOR).zip(data.chunks(SECTOR)));
-                for (sector, (wanted, found)) in pairs {
-                    ensure(self.unknown[sector] || wanted == found, Check::Disk, || {
+            Some(answer) if reads && answer.status == DiskStatus::Ok => {
+                for (sector, found) in sectors.zip(answer.data.chunks(SECTOR)) {
+                    let concurrent = later.iter().take_while(|(step, _)| *step <= answer.step);
+                    ensure(self.may_be(sector, found, concurrent), Check::Disk, || {
                         format!("disk request {} read from sector {sector} what was not written last", request.id)
                     })?;
                 }
             }
             _ if reads => {}
-            Some((DiskStatus::Ok, _)) => self.unknown[sectors].fill(false),
+            Some(answer) if answer.status == DiskStatus::Ok => self.unknown[sectors].fill(false),
             _ => self.unknown[sectors].fill(true),
         }
         Ok(())
+    }
+
+    fn may_be<'a>(
+        &self,
+        sector: usize,
+        found: &[u8],
+        mut concurrent: impl Iterator<Item = &'a (Step, &'a DiskRequest)>,
+    ) -> bool {
+        let area = sector * SECTOR..(sector + 1) * SECTOR;
+        let wrote = |(_, request): &(Step, &DiskRequest)| {
+            let mut content = self.content.clone();
+            apply(&mut content, &request.operation, usize::MAX);
+            content[area.clone()] == *found
+        };
+        self.unknown[sector] || self.content[area.clone()] == *found || concurrent.any(wrote)
     }
 }
