@@ -1,4 +1,4 @@
-//! `Backup`: replays the log, a little behind, and is ready to go on where it ends.
+//! `Backup`: replays the log, a little behind, and is ready to go on where it ends (FT 2-a).
 
 use std::{collections::VecDeque, sync::atomic::AtomicBool};
 
@@ -30,7 +30,7 @@ pub struct Backup {
     replayer: Replayer,
     speed: Speed,
     detector: Detector,
-    /// Outputs that are not known to have left, in order, with their numbers. Disk requests are not among
+    /// FT 2.2-e: outputs that are not known to have left, in order, with their numbers. Disk requests are not among
     /// them: the guest itself knows which are not done.
     kept: VecDeque<(u64, Effect)>,
     kept_bytes: usize,
@@ -137,7 +137,7 @@ impl Backup {
         self.on_released(log.released)?;
         self.echo = Some(log.sent);
         self.detector.on_message(cx.now);
-        // FT 3.2-b: received, not executed. It is also a promise: see channel.rs on the lease.
+        // FT 3.2-b, 2-f: received, not executed. It is also a promise: see channel.rs on the lease.
         self.promised = Some(cx.now.after(self.timeout));
         self.acknowledge(cx, guest.now());
         Ok(())

@@ -1,4 +1,4 @@
-//! `Sender`: the primary's end of the logging channel. Window, acknowledgements, and the lease.
+//! `Sender`: the primary's end of the logging channel (FT 3.2-a). Window, acknowledgements, and the lease.
 //!
 //! The link delivers whole messages in order or breaks, so nothing is ever sent twice and only sizes are
 //! remembered. The *lease* is the primary's right to release: an acknowledgement that echoes the time at which

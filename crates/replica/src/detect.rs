@@ -1,4 +1,4 @@
-//! `Detector`: silence becomes suspicion (FT 2.3-d), and this side's own signs of life.
+//! `Detector`: silence becomes suspicion (FT 2.3-d, 2-g), and this side's own signs of life.
 //!
 //! What counts is the link: log, acknowledgements, and the empty log messages that fill the gaps. Heartbeat
 //! datagrams go another way; they only tell which kind of silence it is. Losing them alone is no failure.

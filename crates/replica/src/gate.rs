@@ -1,6 +1,6 @@
 //! `Gate`: the output rule. Outputs wait here, in order, until the backup has their entries (FT 2.2-c).
 //!
-//! The guest does not wait (FT 2.2-d). Whether an acknowledged output may still leave is the lease's matter
+//! The guest does not wait (FT 2.2-d). With a shared disk a write is an output (FT 4.1-a). Whether an acknowledged output may still leave is the lease's matter
 //! (channel.rs); both must agree.
 
 use std::collections::VecDeque;

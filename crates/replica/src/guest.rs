@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use machine::{Effect, Input, PowerState, Step};
+use machine::{Effect, Input, PowerState, Step, Stop};
 
 /// Why [`Guest::run`] came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,4 +45,48 @@ pub trait Guest {
     fn digest(&mut self) -> Digest;
     /// The disk requests submitted and not completed, in order of submission (FT 3.4-c).
     fn pending_disk(&self) -> Vec<machine::DiskRequest>;
+}
+
+impl Guest for machine::Machine {
+    fn run(&mut self, until: Step, cut: &AtomicBool) -> Pause {
+        match machine::Machine::run(self, until, cut) {
+            Stop::Reached => Pause::Reached,
+            Stop::Effects => Pause::Effects,
+            Stop::Waiting { wake_at } => Pause::Waiting { wake_at },
+            Stop::Off(state) => Pause::Off(state),
+            Stop::Cut => Pause::Cut,
+        }
+    }
+
+    fn inject(&mut self, input: &Input) {
+        machine::Machine::inject(self, input.clone());
+    }
+
+    fn take_effect(&mut self) -> Option<Effect> {
+        machine::Machine::take_effect(self)
+    }
+
+    fn now(&self) -> Step {
+        machine::Machine::now(self)
+    }
+
+    fn mtime(&self) -> u64 {
+        machine::Machine::mtime(self)
+    }
+
+    fn digest(&mut self) -> Digest {
+        // Half of each part's 128 bits is enough to notice a mistake by.
+        let fold = |value: u128| (value ^ (value >> 64)) & u128::from(u64::MAX);
+        let part = |part: machine::Part| {
+            let value = u64::try_from(fold(part.digest.0)).unwrap_or(u64::MAX);
+            (part.name.to_owned(), value)
+        };
+        Digest {
+            parts: self.parts().into_iter().map(part).collect(),
+        }
+    }
+
+    fn pending_disk(&self) -> Vec<machine::DiskRequest> {
+        machine::Machine::pending_disk(self)
+    }
 }

@@ -330,6 +330,7 @@ impl<G: Guest> Run<'_, G> {
         log.append(self.now, self.metrics, &Entry { at, kind })
     }
 
+    /// FT 2.1-d: recorded when it happens, by itself.
     fn inject(&mut self, log: &mut Log, input: Input) {
         self.guest.inject(&input);
         self.append(log, EntryKind::Input(input));

@@ -156,6 +156,7 @@ impl Replayer {
         let until = guest.now().after(steps).min(limit);
         let mut inputs = 0;
         while let Some(front) = self.queue.front() {
+            // FT 2.1-b: exactly there, not an instruction sooner or later.
             let at = front.entry.at;
             if guest.now() < at {
                 if guest.now() >= until {

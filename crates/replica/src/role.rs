@@ -91,7 +91,7 @@ impl Change {
 #[must_use]
 pub fn next(from: RoleName, cause: Cause) -> Option<RoleName> {
     match (from, cause) {
-        // FT 2.3-e: either side asks before it goes on alone.
+        // FT 2.3-e, 2-h: either side asks before it goes on alone.
         (RoleName::Primary | RoleName::Backup, Cause::Suspect) => Some(RoleName::Claiming),
         // FT 2.3-a, FT 2.3-b.
         (RoleName::Claiming, Cause::Won) => Some(RoleName::Solo),

@@ -88,7 +88,7 @@ impl Solo {
         }
     }
 
-    /// FT 2.3-c: what the dead primary may not have done is done again, in the guest's order.
+    /// FT 2.3-c, 2.2-a: what the dead primary may not have done is done again, in the guest's order.
     fn take_over<G: Guest>(&mut self, cx: &mut Context<'_>, guest: &G, backup: &mut crate::backup::Backup) {
         for effect in backup.take_kept() {
             if !mutation::is(Mutation::KeptNotShown) {

@@ -48,7 +48,7 @@ fn hello(side: Side) -> Hello {
 /// How a handshake ended on one side.
 #[derive(Debug, PartialEq)]
 enum Outcome {
-    Done(Start),
+    Done(Box<Start>),
     Failed(Failure),
     Open,
 }
@@ -72,7 +72,7 @@ fn drive(one: Hello, two: Hello, arbiter: Option<Epoch>, build: bool) -> [Outcom
                     HandshakeAction::Build(_) => {
                         sides[index].handle(now, HandshakeEvent::BuildFailed("no memory".to_owned()));
                     }
-                    HandshakeAction::Done(start) => outcomes[index] = Outcome::Done(start),
+                    HandshakeAction::Done(start) => outcomes[index] = Outcome::Done(Box::new(start)),
                     HandshakeAction::Failed(failure) => outcomes[index] = Outcome::Failed(failure),
                 }
             }
@@ -135,7 +135,8 @@ fn another_vm_is_refused_by_name() {
 
 #[test]
 fn another_machine_is_refused_with_the_first_difference() {
-    let changes: [(fn(&mut Header), &str); 8] = [
+    type Edit = fn(&mut Header);
+    let changes: [(Edit, &str); 8] = [
         (
             |h| h.memory = 1 << 30,
             "the memory size differs: 1073741824 there, 134217728 here",

@@ -6,10 +6,10 @@ pub mod toy;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::AtomicBool;
 
-use machine::{DiskOperation, DiskRequest, DiskStatus, Effect, Input};
+use machine::{DiskConfig, DiskOperation, DiskRequest, DiskStatus, Effect, Input, NetConfig, Step};
 use replica::{
-    Action, Claim, DiskAnswer, Epoch, Event, Halt, Next, Node, Options, PairOptions, RoleName, Span, Time,
-    Verdict,
+    Action, Claim, DiskAnswer, Epoch, Event, Guest, Halt, Header, ImageId, Next, Node, Options, PairOptions,
+    RoleName, Span, Time, Verdict,
 };
 pub use toy::Toy;
 
@@ -300,5 +300,40 @@ impl World {
                 }
             }
         }
+    }
+}
+
+/// Waits until both halves stand at the same step, and compares them there.
+pub fn same_state(world: &mut World) {
+    let step = |world: &World, index: usize| world.side(index).node.guest().now();
+    world.until("the same step", |world| {
+        step(world, PRIMARY) == step(world, BACKUP)
+    });
+    let digest = |world: &World, index: usize| world.side(index).node.guest().clone().digest();
+    assert_eq!(digest(world, PRIMARY), digest(world, BACKUP));
+}
+
+/// A header of no machine in particular.
+pub fn header() -> Header {
+    Header {
+        program: "toy 1".to_owned(),
+        features: 5,
+        start: Step(0),
+        memory: 64 << 20,
+        harts: 2,
+        disks: vec![DiskConfig {
+            sectors: 2048,
+            read_only: false,
+            serial: "root".to_owned(),
+        }],
+        nets: vec![NetConfig {
+            mac: [2, 0, 0, 0, 0, 9],
+        }],
+        rng_seed: [7; 32],
+        wall_clock_ns: 1_700_000_000_000_000_000,
+        command_line: "console=ttyS0".to_owned(),
+        firmware: ImageId::of(b"firmware"),
+        kernel: ImageId::of(b"kernel"),
+        initrd: ImageId::of(b""),
     }
 }
