@@ -158,7 +158,11 @@ impl Mmu {
         length: u64,
         intent: Intent,
     ) -> Result<Target, Trap> {
-        let space = if intent == Intent::Fetch { self.fetch } else { self.data };
+        let space = if intent == Intent::Fetch {
+            self.fetch
+        } else {
+            self.data
+        };
         let physical = match self.walk(ram, space, address, intent) {
             Ok(physical) => physical,
             Err(fault) => return Err(trap(fault, intent, address)),
@@ -169,7 +173,9 @@ impl Mmu {
         Ok(match ram.offset(physical, length as usize) {
             Some(offset) => {
                 let page = physical & !(PAGE as u64 - 1);
-                let uniform = self.rules(space).is_none_or(|rules| rules.uniform(page, PAGE as u64));
+                let uniform = self
+                    .rules(space)
+                    .is_none_or(|rules| rules.uniform(page, PAGE as u64));
                 Target::Ram { offset, uniform }
             }
             None => Target::Bus(physical),
@@ -188,7 +194,8 @@ impl Mmu {
         privilege: Privilege,
         intent: Intent,
     ) -> bool {
-        self.rules(space).is_none_or(|rules| rules.allow(physical, length, privilege, intent))
+        self.rules(space)
+            .is_none_or(|rules| rules.allow(physical, length, privilege, intent))
     }
 
     /// Remembers the translation that [`Mmu::reach`] has just made for a load.
@@ -260,7 +267,11 @@ impl Mmu {
 
     fn note_code_write(&mut self, ram: &Ram, offset: usize, length: usize) {
         if ram.flags(offset / PAGE) & CODE != 0 {
-            self.code_writes.push(CodeWrite { page: offset / PAGE, offset: offset % PAGE, length });
+            self.code_writes.push(CodeWrite {
+                page: offset / PAGE,
+                offset: offset % PAGE,
+                length,
+            });
         }
     }
 
@@ -405,4 +416,3 @@ fn store(ram: &mut Ram, offset: usize, length: usize, value: u64) {
         }
     }
 }
-

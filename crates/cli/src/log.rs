@@ -1,0 +1,1 @@
+//! `lockstep log`: looks inside a log.
