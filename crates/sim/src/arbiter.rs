@@ -43,7 +43,11 @@ impl Arbiter {
     /// An arbiter that has granted `epoch` to `owner`.
     #[must_use]
     pub fn new(options: ArbiterOptions, epoch: Epoch, owner: u128) -> Arbiter {
-        Arbiter { options, owners: BTreeMap::from([(epoch, owner)]), away: Time(0) }
+        Arbiter {
+            options,
+            owners: BTreeMap::from([(epoch, owner)]),
+            away: Time(0),
+        }
     }
 
     /// Draws the fate of a question that is asked now.
@@ -52,22 +56,38 @@ impl Arbiter {
         let arrives = now.after(random.span(low, high));
         if arrives < self.away && random.permille(700) {
             let answers = Some(arrives.after(random.span(Span::from_ms(1), Span::from_ms(500))));
-            return Fate { takes: None, answers, unreachable: true };
+            return Fate {
+                takes: None,
+                answers,
+                unreachable: true,
+            };
         }
         // Else it waits in a queue on the way, and may take effect long after the asker gave up.
         let takes = arrives.max(self.away);
         let lost = random.permille(self.options.lost_permille);
         if lost && random.permille(500) {
-            return Fate { takes: Some(takes), answers: None, unreachable: true };
+            return Fate {
+                takes: Some(takes),
+                answers: None,
+                unreachable: true,
+            };
         }
         let answers = takes.after(random.span(low, high));
-        Fate { takes: Some(takes), answers: Some(answers), unreachable: lost }
+        Fate {
+            takes: Some(takes),
+            answers: Some(answers),
+            unreachable: lost,
+        }
     }
 
     /// The question takes effect.
     pub fn take(&mut self, claim: Claim) -> Verdict {
         let owner = *self.owners.entry(claim.epoch).or_insert(claim.owner);
-        if owner == claim.owner { Verdict::Won } else { Verdict::Lost }
+        if owner == claim.owner {
+            Verdict::Won
+        } else {
+            Verdict::Lost
+        }
     }
 
     /// Who has an epoch.

@@ -4,12 +4,7 @@
 
 use replica::mutation::{self, Mutation};
 
-use crate::{
-    checker::Violation,
-    faults::Options,
-    run::run,
-    toy::Toy,
-};
+use crate::{checker::Violation, faults::Options, run::run, toy::Toy};
 
 /// A variant with one rule broken.
 #[derive(Clone, Copy, Debug)]
@@ -25,25 +20,63 @@ pub struct Broken {
 }
 
 const fn variant(name: &'static str, rule: &'static str, mutation: Mutation) -> Broken {
-    Broken { name, rule, mutation: Some(mutation), deaf: false }
+    Broken {
+        name,
+        rule,
+        mutation: Some(mutation),
+        deaf: false,
+    }
 }
 
 /// All variants.
 pub const VARIANTS: [Broken; 11] = [
-    variant("output released before the ack", "FT 2.2-c", Mutation::ReleaseBeforeAck),
+    variant(
+        "output released before the ack",
+        "FT 2.2-c",
+        Mutation::ReleaseBeforeAck,
+    ),
     variant("go-live without a claim", "FT 2.3-e", Mutation::LiveWithoutClaim),
     variant("claim before stopping acks", "D6", Mutation::AckWhileClaiming),
     Broken {
         deaf: true,
-        ..variant("the same, seen from outside only", "FT 2.2-a", Mutation::AckWhileClaiming)
+        ..variant(
+            "the same, seen from outside only",
+            "FT 2.2-a",
+            Mutation::AckWhileClaiming,
+        )
     },
-    variant("draining short of the last output", "FT 2.3-b", Mutation::DrainShort),
-    variant("pending disk request not reissued", "FT 3.4-c", Mutation::NoReissue),
-    variant("output released after the lease", "FT 2-h", Mutation::ReleaseWithoutLease),
-    variant("claim before the lease is over", "FT 2-h", Mutation::ClaimTooEarly),
+    variant(
+        "draining short of the last output",
+        "FT 2.3-b",
+        Mutation::DrainShort,
+    ),
+    variant(
+        "pending disk request not reissued",
+        "FT 3.4-c",
+        Mutation::NoReissue,
+    ),
+    variant(
+        "output released after the lease",
+        "FT 2-h",
+        Mutation::ReleaseWithoutLease,
+    ),
+    variant(
+        "claim before the lease is over",
+        "FT 2-h",
+        Mutation::ClaimTooEarly,
+    ),
     variant("kept outputs not shown again", "FT 2.2-a", Mutation::KeptNotShown),
-    variant("overlapping disk requests together", "FT 3.4-a", Mutation::DiskOverlap),
-    Broken { name: "disk does not refuse old epochs", rule: "D6", mutation: None, deaf: false },
+    variant(
+        "overlapping disk requests together",
+        "FT 3.4-a",
+        Mutation::DiskOverlap,
+    ),
+    Broken {
+        name: "disk does not refuse old epochs",
+        rule: "D6",
+        mutation: None,
+        deaf: false,
+    },
 ];
 
 /// How a variant was caught.
@@ -71,7 +104,10 @@ impl Broken {
         mutation::set(self.mutation);
         let caught = (0..seeds_max).find_map(|seed| {
             let violation = run::<Toy>(self.world(seed), seed, None).violation?;
-            Some(Caught { seeds: seed + 1, violation })
+            Some(Caught {
+                seeds: seed + 1,
+                violation,
+            })
         });
         mutation::set(None);
         caught

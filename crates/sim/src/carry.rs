@@ -41,14 +41,19 @@ impl<G: Subject> World<G> {
             match self.triggered(side, Trigger::Action(number)) {
                 Some(Fault::Crash(_, death)) => self.crash(side, death),
                 Some(Fault::Stall(_, span)) => {
-                    self.trace(Some(side), || format!("! stands still, in its hand {}", trace::action(&action)));
+                    self.trace(Some(side), || {
+                        format!("! stands still, in its hand {}", trace::action(&action))
+                    });
                     self.processes[side.index()].in_hand = Some(action);
                     self.stall(side, span);
                 }
                 _ => self.carry_out_and_perhaps_die(side, action),
             }
         }
-        self.judge(Err(Violation::new(Check::Sanity, format!("{side} has no end of actions"))));
+        self.judge(Err(Violation::new(
+            Check::Sanity,
+            format!("{side} has no end of actions"),
+        )));
         false
     }
 
@@ -85,9 +90,11 @@ impl<G: Subject> World<G> {
             Action::Ask(claim) => {
                 checks.single.on_ask(side);
                 let owner = self.processes[side.index()].owner;
-                ensure(claim.owner == owner && claim.epoch.0 == PAIR.0 + 1, Check::SinglePrimary, || {
-                    format!("{side} asks for {claim:?}")
-                })
+                ensure(
+                    claim.owner == owner && claim.epoch.0 == PAIR.0 + 1,
+                    Check::SinglePrimary,
+                    || format!("{side} asks for {claim:?}"),
+                )
             }
             Action::GoLive(epoch) => {
                 let owned = self.arbiter.owner(*epoch) == Some(self.processes[side.index()].owner);
@@ -101,8 +108,14 @@ impl<G: Subject> World<G> {
         match halt {
             Halt::Off(_) => {
                 let tape = self.processes[side.index()].tape.borrow();
-                let is_off = tape.effects.iter().rev().any(|at| matches!(at.what, Effect::PoweredOff(_)));
-                ensure(is_off, Check::Halt, || format!("{side} halts as off though its guest is not"))
+                let is_off = tape
+                    .effects
+                    .iter()
+                    .rev()
+                    .any(|at| matches!(at.what, Effect::PoweredOff(_)));
+                ensure(is_off, Check::Halt, || {
+                    format!("{side} halts as off though its guest is not")
+                })
             }
             Halt::Lost(epoch) => {
                 let owner = self.arbiter.owner(*epoch);
@@ -115,7 +128,10 @@ impl<G: Subject> World<G> {
                 let what = format!("{side} says it diverged at step {at} in {part}");
                 Err(Violation::new(Check::Lockstep, what))
             }
-            Halt::Peer(why) => Err(Violation::new(Check::Sanity, format!("{side} halts over its peer: {why}"))),
+            Halt::Peer(why) => Err(Violation::new(
+                Check::Sanity,
+                format!("{side} halts over its peer: {why}"),
+            )),
         }
     }
 
@@ -137,7 +153,9 @@ impl<G: Subject> World<G> {
             Action::Release(effect) => self.show(side, effect),
             Action::Disk(request) => {
                 let epoch = self.processes[side.index()].epoch;
-                let at = self.storage.issue(&mut self.random, self.now, side, epoch, request);
+                let at = self
+                    .storage
+                    .issue(&mut self.random, self.now, side, epoch, request);
                 self.storage_appointment(at);
             }
             Action::Ask(claim) => self.ask(side, claim),
@@ -156,15 +174,20 @@ impl<G: Subject> World<G> {
         if let Some(at) = fate.takes {
             self.schedule(at, What::Arbiter(side, claim, fate.answers, fate.unreachable));
         } else if let Some(at) = fate.answers {
-            self.schedule(at, What::Deliver(side, Event::Verdict(claim, Verdict::Unreachable)));
+            self.schedule(
+                at,
+                What::Deliver(side, Event::Verdict(claim, Verdict::Unreachable)),
+            );
         }
     }
 
     /// An effect becomes visible.
     fn show(&mut self, side: Side, mut effect: Effect) {
         if let Effect::EntropyWanted { bytes } = effect {
-            let bytes = (0..bytes).map(|_| self.random.next() as u8).collect();
-            let at = self.now.after(self.random.span(Span::from_us(1), Span::from_ms(1)));
+            let bytes = (0..bytes).map(|_| self.random.draw() as u8).collect();
+            let at = self
+                .now
+                .after(self.random.span(Span::from_us(1), Span::from_ms(1)));
             self.schedule(at, What::Deliver(side, Event::Input(Input::Entropy { bytes })));
             return;
         }
@@ -174,9 +197,18 @@ impl<G: Subject> World<G> {
             let tape = self.processes[side.index()].tape.borrow();
             // A power-off has no room for a stamp; it is the last output that there is.
             let number = number.unwrap_or(tape.shown.len() as u64);
-            (number, number.checked_sub(1).and_then(|index| tape.shown.get(index as usize)).copied())
+            (
+                number,
+                number
+                    .checked_sub(1)
+                    .and_then(|index| tape.shown.get(index as usize))
+                    .copied(),
+            )
         };
-        let result = self.checks.outputs.on_release(side, number, hash_of(&effect), own, is_off);
+        let result = self
+            .checks
+            .outputs
+            .on_release(side, number, hash_of(&effect), own, is_off);
         self.judge(result);
         if let Some((seq, content)) = G::reply(&effect) {
             for at in self.options.frames.arrivals(&mut self.random, self.now) {
@@ -193,14 +225,20 @@ impl<G: Subject> World<G> {
         let process = &mut self.processes[side.index()];
         process.life = Life::Halted(halt);
         process.inbox.clear();
-        let claim = Claim { epoch: replica::Epoch(PAIR.0 + 1), owner: process.owner };
+        let claim = Claim {
+            epoch: replica::Epoch(PAIR.0 + 1),
+            owner: process.owner,
+        };
         let events = [
             Event::LinkLost,
             Event::Verdict(claim, Verdict::Won),
             Event::Verdict(claim, Verdict::Unreachable),
             Event::Peer(vec![16, 1, 2, 3]),
             Event::Heartbeat(mix(1, 2).to_le_bytes().to_vec()),
-            Event::Input(Input::Console { port: 0, bytes: vec![1] }),
+            Event::Input(Input::Console {
+                port: 0,
+                bytes: vec![1],
+            }),
         ];
         let local = process.clock.shows(self.now);
         let Some(node) = &mut process.node else {
@@ -215,6 +253,8 @@ impl<G: Subject> World<G> {
             dead &= node.slice(later, &false.into()) == Next::Ended && node.poll(later).is_none();
         }
         dead &= node.guest().now() == step;
-        self.judge(ensure(dead, Check::Halt, || format!("{side} does something after it halted")));
+        self.judge(ensure(dead, Check::Halt, || {
+            format!("{side} does something after it halted")
+        }));
     }
 }

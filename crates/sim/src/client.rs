@@ -55,7 +55,11 @@ impl Client {
         self.due?;
         if !self.waiting {
             self.seq += 1;
-            self.payload = if self.leaving { PAYLOAD_OFF } else { random.next() >> 1 };
+            self.payload = if self.leaving {
+                PAYLOAD_OFF
+            } else {
+                random.draw() >> 1
+            };
             self.waiting = true;
         }
         self.sent += 1;

@@ -137,7 +137,11 @@ impl Options {
     /// A world in which nothing goes wrong, for scenarios and sweeps.
     #[must_use]
     pub fn calm(seed: u64) -> Options {
-        let datagrams = DatagramOptions { latency: (us(50), us(60)), loss_permille: 0, twice_permille: 0 };
+        let datagrams = DatagramOptions {
+            latency: (us(50), us(60)),
+            loss_permille: 0,
+            twice_permille: 0,
+        };
         Options {
             seed,
             timeout: ms(100),
@@ -145,11 +149,21 @@ impl Options {
             speed: [100, 100],
             offset: [Span(0), Span(0)],
             drift_ppm: [0, 0],
-            link: LinkOptions { latency: (us(50), us(100)), bytes_per_ms: 100_000 },
+            link: LinkOptions {
+                latency: (us(50), us(100)),
+                bytes_per_ms: 100_000,
+            },
             heartbeats: datagrams.clone(),
             frames: datagrams,
-            arbiter: ArbiterOptions { latency: (us(100), us(500)), lost_permille: 0 },
-            storage: StorageOptions { latency: (us(50), us(500)), fail_permille: 0, fenced: true },
+            arbiter: ArbiterOptions {
+                latency: (us(100), us(500)),
+                lost_permille: 0,
+            },
+            storage: StorageOptions {
+                latency: (us(50), us(500)),
+                fail_permille: 0,
+                fenced: true,
+            },
             patience: ms(200),
             think: ms(2),
             typing: None,
@@ -183,7 +197,7 @@ impl Options {
             ..Options::calm(seed)
         };
         options.link.latency = (random.span(us(10), us(300)), random.span(us(300), ms(10)));
-        options.storage.latency = (random.span(us(10), us(300)), random.span(us(300), ms(20)));
+        options.storage.latency = (random.span(us(10), us(300)), random.span(us(300), ms(400)));
         options.arbiter.latency = (random.span(us(50), us(300)), random.span(us(300), ms(100)));
         options.heartbeats.latency = (us(20), random.span(us(30), ms(50)));
         options.frames.latency = (us(20), random.span(us(30), ms(10)));
@@ -224,8 +238,17 @@ impl Options {
             None => Time(random.below(end.0)),
         };
         let long = Span(3 * self.timeout.0);
-        let kinds: [(u64, u64); 9] =
-            [(500, 1), (450, 4), (350, 4), (250, 3), (250, 1), (250, 2), (400, 3), (250, 2), (200, 1)];
+        let kinds: [(u64, u64); 9] = [
+            (500, 1),
+            (450, 4),
+            (350, 4),
+            (250, 3),
+            (250, 1),
+            (250, 2),
+            (400, 3),
+            (250, 2),
+            (350, 2),
+        ];
         for (kind, (chance, most)) in kinds.into_iter().enumerate() {
             if !random.permille(chance) {
                 continue;
@@ -248,7 +271,10 @@ impl Options {
             }
         }
         if random.permille(30) {
-            self.timed.push((at(random), Fault::Operator(random.pick(&[Control::PowerOff, Control::Reset]))));
+            self.timed.push((
+                at(random),
+                Fault::Operator(random.pick(&[Control::PowerOff, Control::Reset])),
+            ));
         }
         if random.permille(30) {
             let side = random.pick(&Side::BOTH);
@@ -268,7 +294,11 @@ impl Options {
         match fault {
             Fault::Crash(side, _) if tied => self.armed.push(Armed { side, trigger, fault }),
             Fault::Stall(side, _) if tied => {
-                self.armed.push(Armed { side, trigger: Trigger::Action(number), fault });
+                self.armed.push(Armed {
+                    side,
+                    trigger: Trigger::Action(number),
+                    fault,
+                });
             }
             fault => self.timed.push((at(random), fault)),
         }
@@ -299,19 +329,61 @@ impl fmt::Display for Fault {
 
 impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "seed {}: timeout {}, anything goes for {}", self.seed, show(self.timeout), show(self.unsafe_for))?;
-        writeln!(f, "  speed {:?} steps/us, clocks {:?} ppm, digest every {} steps", self.speed, self.drift_ppm, self.digest_every)?;
+        writeln!(
+            f,
+            "seed {}: timeout {}, anything goes for {}",
+            self.seed,
+            show(self.timeout),
+            show(self.unsafe_for)
+        )?;
+        writeln!(
+            f,
+            "  speed {:?} steps/us, clocks {:?} ppm, digest every {} steps",
+            self.speed, self.drift_ppm, self.digest_every
+        )?;
         let (low, high) = self.link.latency;
-        writeln!(f, "  link {} to {}, {} bytes/ms", show(low), show(high), self.link.bytes_per_ms)?;
+        writeln!(
+            f,
+            "  link {} to {}, {} bytes/ms",
+            show(low),
+            show(high),
+            self.link.bytes_per_ms
+        )?;
         let (low, high) = self.storage.latency;
-        writeln!(f, "  disk {} to {}, fails {}/1000", show(low), show(high), self.storage.fail_permille)?;
+        writeln!(
+            f,
+            "  disk {} to {}, fails {}/1000",
+            show(low),
+            show(high),
+            self.storage.fail_permille
+        )?;
         let (low, high) = self.arbiter.latency;
-        writeln!(f, "  arbiter {} to {}, answers lost {}/1000", show(low), show(high), self.arbiter.lost_permille)?;
+        writeln!(
+            f,
+            "  arbiter {} to {}, answers lost {}/1000",
+            show(low),
+            show(high),
+            self.arbiter.lost_permille
+        )?;
         for (name, path) in [("heartbeats", &self.heartbeats), ("frames", &self.frames)] {
             let (low, high) = path.latency;
-            writeln!(f, "  {name} {} to {}, lost {}/1000, twice {}/1000", show(low), show(high), path.loss_permille, path.twice_permille)?;
+            writeln!(
+                f,
+                "  {name} {} to {}, lost {}/1000, twice {}/1000",
+                show(low),
+                show(high),
+                path.loss_permille,
+                path.twice_permille
+            )?;
         }
-        writeln!(f, "  client waits {}, thinks {}, {} replies, then {}", show(self.patience), show(self.think), self.replies, if self.power_off { "off" } else { "quiet" })?;
+        writeln!(
+            f,
+            "  client waits {}, thinks {}, {} replies, then {}",
+            show(self.patience),
+            show(self.think),
+            self.replies,
+            if self.power_off { "off" } else { "quiet" }
+        )?;
         for (at, fault) in &self.timed {
             writeln!(f, "  at {}: {fault}", show(Span(at.0)))?;
         }

@@ -2,13 +2,14 @@
 
 use std::{io::Write, process::ExitCode, sync::atomic::AtomicU64, sync::atomic::Ordering, time::Instant};
 
+use machine::Machine;
 use sim::{Options, Outcome, Toy, Violation, run, subject::Subject, sweep};
 
 const HELP: &str = "\
-sim toy N [FIRST]       N seeds of the toy guest
-sim seed toy SEED       one seed with a line per action
-sim sweep toy [SEED]    kills either side at every entry and every action of a calm run
-sim broken              deliberately broken variants: each must be caught (needs --features mutations)
+sim toy|machine N [FIRST]       N seeds of the toy guest, or of the real machine
+sim seed toy|machine SEED       one seed with a line per action
+sim sweep toy|machine [SEED]    kills either side at every entry and every action of a calm run
+sim broken                      deliberately broken variants: each must be caught (needs --features mutations)
 ";
 
 /// The seed that is running, for the panic message: a panic ends the process.
@@ -17,17 +18,29 @@ static SEED: AtomicU64 = AtomicU64::new(0);
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         eprintln!("{panic}");
-        eprintln!("panic at seed {}; replay it with: sim seed toy SEED", SEED.load(Ordering::Relaxed));
+        eprintln!(
+            "the seed was {}; replay it with: sim seed toy|machine SEED",
+            SEED.load(Ordering::Relaxed)
+        );
     }));
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let number = |word: &str| word.replace('_', "").parse::<u64>().ok();
     let done = match words.as_slice() {
         ["toy", count] => number(count).map(|count| seeds::<Toy>("toy", count, 0)),
-        ["toy", count, first] => number(count).zip(number(first)).map(|(count, first)| seeds::<Toy>("toy", count, first)),
+        ["toy", count, first] => number(count)
+            .zip(number(first))
+            .map(|(count, first)| seeds::<Toy>("toy", count, first)),
+        ["machine", count] => number(count).map(|count| seeds::<Machine>("machine", count, 0)),
+        ["machine", count, first] => number(count)
+            .zip(number(first))
+            .map(|(count, first)| seeds::<Machine>("machine", count, first)),
         ["seed", "toy", seed] => number(seed).map(one::<Toy>),
+        ["seed", "machine", seed] => number(seed).map(one::<Machine>),
         ["sweep", "toy"] => Some(sweeps::<Toy>("toy", 0)),
         ["sweep", "toy", seed] => number(seed).map(|seed| sweeps::<Toy>("toy", seed)),
+        ["sweep", "machine"] => Some(sweeps::<Machine>("machine", 0)),
+        ["sweep", "machine", seed] => number(seed).map(|seed| sweeps::<Machine>("machine", seed)),
         ["broken"] => broken(),
         _ => None,
     };
@@ -82,7 +95,14 @@ fn seeds<G: Subject<Config = u64>>(guest: &str, count: u64, first: u64) -> bool 
         }
     }
     let seconds = began.elapsed().as_secs_f64();
-    let Totals { virtual_ms, outputs, repeated, replies, failovers, doomed } = totals;
+    let Totals {
+        virtual_ms,
+        outputs,
+        repeated,
+        replies,
+        failovers,
+        doomed,
+    } = totals;
     println!(
         "{failovers} failovers, {doomed} lost both sides, {replies} replies, {outputs} outputs ({repeated} repeated), \
          {} virtual seconds in {seconds:.1} s, {:.0} seeds/s",
@@ -100,17 +120,17 @@ fn report(options: &Options, violation: &Violation) {
 fn one<G: Subject<Config = u64>>(seed: u64) -> bool {
     SEED.store(seed, Ordering::Relaxed);
     let options = Options::draw(seed);
-    println!("{options}{}", sim::trace::LEGEND);
     let mut out = std::io::BufWriter::new(std::io::stdout());
+    let _ = writeln!(out, "{options}{}", sim::trace::LEGEND);
     let tracer = move |line: &str| {
         // Whoever reads may have seen enough.
         let _ = writeln!(out, "{line}");
     };
     let outcome = run::run::<G>(options, seed, Some(Box::new(tracer)));
     if let Some(violation) = &outcome.violation {
-        println!("VIOLATION {:?}: {}", violation.check, violation.what);
+        eprintln!("VIOLATION {:?}: {}", violation.check, violation.what);
     }
-    println!("{outcome:?}");
+    eprintln!("{outcome:#?}");
     outcome.violation.is_none()
 }
 
@@ -139,12 +159,18 @@ fn sweeps<G: Subject<Config = u64>>(guest: &str, seed: u64) -> bool {
 #[cfg(feature = "mutations")]
 fn broken() -> Option<bool> {
     let mut all = true;
-    println!("{:<38} {:<9} {:>6}  {:<14} what it saw", "variant", "rule", "seeds", "caught by");
+    println!(
+        "{:<38} {:<9} {:>6}  {:<14} what it saw",
+        "variant", "rule", "seeds", "caught by"
+    );
     for broken in sim::broken::VARIANTS {
         match broken.hunt(20_000) {
             Some(caught) => {
                 let check = format!("{:?}", caught.violation.check);
-                println!("{:<38} {:<9} {:>6}  {check:<14} {}", broken.name, broken.rule, caught.seeds, caught.violation.what);
+                println!(
+                    "{:<38} {:<9} {:>6}  {check:<14} {}",
+                    broken.name, broken.rule, caught.seeds, caught.violation.what
+                );
             }
             None => {
                 all = false;

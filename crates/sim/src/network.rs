@@ -50,7 +50,10 @@ impl Link {
     /// A link with nothing on it.
     #[must_use]
     pub fn new(options: LinkOptions) -> Link {
-        Link { options, directions: Default::default() }
+        Link {
+            options,
+            directions: Default::default(),
+        }
     }
 
     /// Sends a message to `to`. The answer is when to look for it with [`Link::arrive`]; `None`: it is lost.
@@ -102,7 +105,9 @@ impl Link {
             return None;
         }
         direction.closed = true;
-        direction.queue.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
+        direction
+            .queue
+            .truncate(usize::try_from(kept).unwrap_or(usize::MAX));
         let last = direction.queue.back().map_or(now, |(ready, _)| *ready).max(now);
         Some(direction.push(last.after(after?), Arrival::Lost))
     }

@@ -59,7 +59,8 @@ impl Drift {
     #[must_use]
     pub fn when(self, local: Time) -> Time {
         let since = i128::from(local.0.saturating_sub(self.offset));
-        let mut time = Time(u64::try_from(since * 1_000_000 / (1_000_000 + i128::from(self.ppm))).unwrap_or(0));
+        let mut time =
+            Time(u64::try_from(since * 1_000_000 / (1_000_000 + i128::from(self.ppm))).unwrap_or(0));
         while self.shows(time) < local {
             time.0 += 1;
         }
@@ -111,13 +112,19 @@ impl<G: Subject> Process<G> {
         let fuel = Rc::new(Cell::new(u64::MAX));
         let watched = Watched::new(G::boot(config), Rc::clone(&fuel));
         let tape = watched.tape();
-        let clock = Drift { offset: options.offset[index].0, ppm: options.drift_ppm[index] };
+        let clock = Drift {
+            offset: options.offset[index].0,
+            ppm: options.drift_ppm[index],
+        };
         let owner = u128::from(crate::random::mix(options.seed, index as u64)) | 1 << 100;
         let pair = PairOptions {
             epoch,
             owner,
             timeout: options.timeout,
-            run: RunOptions { digest_every: Some(options.digest_every), record: None },
+            run: RunOptions {
+                digest_every: Some(options.digest_every),
+                record: None,
+            },
         };
         let now = clock.shows(Time(0));
         let node = match side {

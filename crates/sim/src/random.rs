@@ -41,11 +41,13 @@ impl Random {
             z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
             mix(z, seed)
         };
-        Random { state: [next(), next(), next(), next() | 1] }
+        Random {
+            state: [next(), next(), next(), next() | 1],
+        }
     }
 
     /// Any number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         let [a, b, c, d] = self.state;
         let result = b.wrapping_mul(5).rotate_left(7).wrapping_mul(9);
         let t = b << 17;
@@ -57,7 +59,7 @@ impl Random {
 
     /// 0 to `end` - 1; 0 if `end` is 0.
     pub fn below(&mut self, end: u64) -> u64 {
-        let wide = u128::from(self.next()) * u128::from(end);
+        let wide = u128::from(self.draw()) * u128::from(end);
         (wide >> 64) as u64
     }
 
@@ -93,8 +95,15 @@ mod tests {
     #[test]
     fn a_seed_gives_the_same_numbers_for_ever() {
         let mut random = Random::new(1);
-        let first: Vec<u64> = (0..3).map(|_| random.next()).collect();
-        assert_eq!(first, [4_914_937_301_254_379_087, 1, 2]);
+        let first: Vec<u64> = (0..3).map(|_| random.draw()).collect();
+        assert_eq!(
+            first,
+            [
+                15_710_321_431_263_443_671,
+                12_479_315_614_167_806_405,
+                6_260_517_057_363_983_170
+            ]
+        );
     }
 
     #[test]

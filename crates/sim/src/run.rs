@@ -113,7 +113,10 @@ impl<G: Subject> World<G> {
         if !self.is_off() {
             let answered = self.client.answered();
             self.judge(ensure(answered >= goal, Check::Liveness, || {
-                format!("the client has {answered} of {goal} answers {} ms after the world was healed", RECOVERY.0 / 1_000_000)
+                format!(
+                    "the client has {answered} of {goal} answers {} ms after the world was healed",
+                    RECOVERY.0 / 1_000_000
+                )
             }));
             if self.options.power_off {
                 self.client.leave();
@@ -121,19 +124,27 @@ impl<G: Subject> World<G> {
                 self.client.stop();
             }
         }
-        if self.options.power_off || self.is_off() { self.wait_for_off() } else { self.wait_for_quiet() }
+        if self.options.power_off || self.is_off() {
+            self.wait_for_off()
+        } else {
+            self.wait_for_quiet()
+        }
     }
 
     fn wait_for_off(&mut self) -> bool {
         let limit = self.now.after(RECOVERY);
-        self.run_while(limit, |world| Side::BOTH.iter().any(|side| world.process(*side).is_alive()));
+        self.run_while(limit, |world| {
+            Side::BOTH.iter().any(|side| world.process(*side).is_alive())
+        });
         for side in Side::BOTH {
             let (alive, role) = (self.process(side).is_alive(), self.role(side));
             self.judge(ensure(!alive, Check::Liveness, || {
                 format!("{side} is still there as {role:?} though the guest is to be off")
             }));
         }
-        self.judge(ensure(self.is_off(), Check::Liveness, || "the guest did not go off".to_owned()));
+        self.judge(ensure(self.is_off(), Check::Liveness, || {
+            "the guest did not go off".to_owned()
+        }));
         true
     }
 
@@ -143,7 +154,10 @@ impl<G: Subject> World<G> {
         let quiet = self.run_while(limit, |world| {
             let process = world.process(world.survivor());
             let held = process.tape.borrow().shown.len() != world.checks.outputs.seen().len();
-            let pending = process.node.as_ref().is_some_and(|node| !node.guest().pending_disk().is_empty());
+            let pending = process
+                .node
+                .as_ref()
+                .is_some_and(|node| !node.guest().pending_disk().is_empty());
             held || pending
         });
         self.judge(ensure(quiet || self.violation.is_some(), Check::Liveness, || {
@@ -154,11 +168,14 @@ impl<G: Subject> World<G> {
 
     /// Whose life is the guest's.
     pub(crate) fn survivor(&self) -> Side {
-        self.checks.single.live().unwrap_or(match self.process(Side::A).life {
-            // The backup may learn that the guest is off without any need to go live.
-            Life::Crashed => Side::B,
-            _ => Side::A,
-        })
+        self.checks
+            .single
+            .live()
+            .unwrap_or(match self.process(Side::A).life {
+                // The backup may learn that the guest is off without any need to go live.
+                Life::Crashed => Side::B,
+                _ => Side::A,
+            })
     }
 
     fn settle_accounts(&mut self) -> Result<(), Violation> {

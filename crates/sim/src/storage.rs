@@ -92,7 +92,13 @@ impl Storage {
         {
             takes = takes.max(at);
         }
-        self.under_way.push(Request { from, epoch, request, torn: None, takes });
+        self.under_way.push(Request {
+            from,
+            epoch,
+            request,
+            torn: None,
+            takes,
+        });
         takes
     }
 
@@ -134,14 +140,21 @@ impl Storage {
         let fails = refused || random.permille(self.options.fail_permille);
         let mut data = Vec::new();
         if !fails {
-            let whole = request.torn.map_or(usize::MAX, |sectors| sectors as usize * SECTOR);
+            let whole = request
+                .torn
+                .map_or(usize::MAX, |sectors| sectors as usize * SECTOR);
             data = apply(&mut self.content, &request.request.operation, whole);
         }
         let status = if fails { DiskStatus::Failed } else { DiskStatus::Ok };
         let DiskRequest { disk, id, .. } = request.request;
         let (low, high) = self.options.latency;
         Taken {
-            answer: DiskAnswer { disk, id, status, data },
+            answer: DiskAnswer {
+                disk,
+                id,
+                status,
+                data,
+            },
             answers: now.after(random.span(low, high)),
             refused,
             request,
@@ -176,7 +189,11 @@ impl Storage {
     #[must_use]
     pub fn next(&self) -> Option<Time> {
         let raising = self.raising.map(|(_, at)| at);
-        self.under_way.iter().map(|request| request.takes).chain(raising).min()
+        self.under_way
+            .iter()
+            .map(|request| request.takes)
+            .chain(raising)
+            .min()
     }
 
     /// It is well from now on.

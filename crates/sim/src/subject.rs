@@ -27,6 +27,8 @@ pub trait Subject: Guest + Sized {
     fn request(seq: u64, payload: u64) -> Input;
     /// The reply in an output: which request, and its content.
     fn reply(effect: &Effect) -> Option<(u64, Vec<u8>)>;
+    /// Does it still know after a reset which requests it has answered?
+    const REMEMBERS: bool;
     /// Sectors of its disk 0.
     const SECTORS: u64;
 }
@@ -118,7 +120,11 @@ pub struct Watched<G> {
 impl<G: Subject> Watched<G> {
     /// Puts a guest under observation.
     pub fn new(inner: G, fuel: Rc<Cell<u64>>) -> Watched<G> {
-        Watched { inner, tape: Rc::default(), fuel }
+        Watched {
+            inner,
+            tape: Rc::default(),
+            fuel,
+        }
     }
 
     /// The guest itself.
@@ -148,14 +154,22 @@ impl<G: Subject> Guest for Watched<G> {
     fn inject(&mut self, input: &Input) {
         self.inner.inject(input);
         let (step, fingerprint) = (self.inner.now(), self.inner.fingerprint());
-        self.tape.borrow_mut().inputs.push(At { step, fingerprint, what: input.clone() });
+        self.tape.borrow_mut().inputs.push(At {
+            step,
+            fingerprint,
+            what: input.clone(),
+        });
     }
 
     fn take_effect(&mut self) -> Option<Effect> {
         let mut effect = self.inner.take_effect()?;
         let (step, fingerprint) = (self.inner.now(), self.inner.fingerprint());
         let mut tape = self.tape.borrow_mut();
-        tape.effects.push(At { step, fingerprint, what: effect.clone() });
+        tape.effects.push(At {
+            step,
+            fingerprint,
+            what: effect.clone(),
+        });
         if is_shown(&effect) {
             tape.shown.push(hash_of(&effect));
             stamp(&mut effect, tape.shown.len() as u64);

@@ -38,8 +38,16 @@ pub fn points<G: Subject>(options: &Options, config: &G::Config, stride: u64) ->
                 continue;
             }
             for death in [Death::Process, Death::Host] {
-                let armed = vec![Armed { side, trigger, fault: Fault::Crash(side, death) }];
-                worlds.push(Options { armed, armed_for_ever: true, ..options.clone() });
+                let armed = vec![Armed {
+                    side,
+                    trigger,
+                    fault: Fault::Crash(side, death),
+                }];
+                worlds.push(Options {
+                    armed,
+                    armed_for_ever: true,
+                    ..options.clone()
+                });
             }
         }
     }

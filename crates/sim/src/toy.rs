@@ -6,9 +6,7 @@
 
 use std::{collections::VecDeque, sync::atomic::AtomicBool};
 
-use machine::{
-    Clock, Control, DiskOperation, DiskRequest, DiskStatus, Effect, Input, PowerState, Step,
-};
+use machine::{Clock, Control, DiskOperation, DiskRequest, DiskStatus, Effect, Input, PowerState, Step};
 use replica::{Digest, Guest, Pause};
 
 use crate::{
@@ -67,6 +65,7 @@ pub const PAYLOAD_OFF: u64 = u64::MAX;
 
 impl Subject for Toy {
     type Config = u64;
+    const REMEMBERS: bool = true;
     const SECTORS: u64 = SECTORS;
 
     fn boot(seed: &u64) -> Toy {
@@ -89,12 +88,32 @@ impl Subject for Toy {
     }
 
     fn fingerprint(&self) -> u64 {
-        let Toy { now, clock, hash, tasks, work, timer, tick, answered, .. } = self;
+        let Toy {
+            now,
+            clock,
+            hash,
+            tasks,
+            work,
+            timer,
+            tick,
+            answered,
+            ..
+        } = self;
         let mut sum = mix(mix(*hash, now.0), clock.at(*now));
-        for value in [tasks.len() as u64, *work, timer.unwrap_or(1), *tick, *answered, self.next_id] {
+        for value in [
+            tasks.len() as u64,
+            *work,
+            timer.unwrap_or(1),
+            *tick,
+            *answered,
+            self.next_id,
+        ] {
             sum = mix(sum, value);
         }
-        mix(sum, u64::from(self.off.is_some()) + 2 * u64::from(self.entropy_wanted))
+        mix(
+            sum,
+            u64::from(self.off.is_some()) + 2 * u64::from(self.entropy_wanted),
+        )
     }
 
     fn request(seq: u64, payload: u64) -> Input {
@@ -137,7 +156,8 @@ impl Toy {
             return;
         }
         if payload == PAYLOAD_OFF.to_le_bytes() {
-            self.tasks.extend([Task::Disk, Task::Reply(seq), Task::Sync, Task::PowerOff]);
+            self.tasks
+                .extend([Task::Disk, Task::Reply(seq), Task::Sync, Task::PowerOff]);
             return;
         }
         for _ in 0..self.choose(6) {
@@ -171,7 +191,11 @@ impl Toy {
         };
         // What time it is, is part of what it does.
         self.stir(self.clock.at(self.now));
-        self.work = if self.choose(8) == 0 { self.choose(WORK_MAX) } else { self.choose(3000) };
+        self.work = if self.choose(8) == 0 {
+            self.choose(WORK_MAX)
+        } else {
+            self.choose(3000)
+        };
         match task {
             Task::Print => {
                 let text = format!("{:016x}\n", self.hash).into_bytes();
@@ -214,13 +238,30 @@ impl Toy {
         let sector = self.choose(SECTORS - sectors + 1);
         let small = sectors as u32;
         let operation = match self.choose(10) {
-            0..=2 => DiskOperation::Read { sector, bytes: small * 512 },
-            3..=6 => DiskOperation::Write { sector, data: self.pattern(sectors) },
+            0..=2 => DiskOperation::Read {
+                sector,
+                bytes: small * 512,
+            },
+            3..=6 => DiskOperation::Write {
+                sector,
+                data: self.pattern(sectors),
+            },
             7 => DiskOperation::Flush,
-            8 => DiskOperation::WriteZeroes { sector, sectors: small, unmap: self.choose(2) == 0 },
-            _ => DiskOperation::Discard { sector, sectors: small },
+            8 => DiskOperation::WriteZeroes {
+                sector,
+                sectors: small,
+                unmap: self.choose(2) == 0,
+            },
+            _ => DiskOperation::Discard {
+                sector,
+                sectors: small,
+            },
         };
-        let request = DiskRequest { disk: 0, id: self.next_id, operation };
+        let request = DiskRequest {
+            disk: 0,
+            id: self.next_id,
+            operation,
+        };
         self.next_id += 1;
         self.pending.push(request.clone());
         self.effects.push_back(Effect::Disk(request));
@@ -331,7 +372,9 @@ impl Guest for Toy {
     fn digest(&mut self) -> Digest {
         let disk = self.pending.iter().fold(0, |sum, request| mix(sum, request.id));
         let memory = self.fingerprint();
-        Digest { parts: vec![("memory".to_owned(), memory), ("disk".to_owned(), disk)] }
+        Digest {
+            parts: vec![("memory".to_owned(), memory), ("disk".to_owned(), disk)],
+        }
     }
 
     fn pending_disk(&self) -> Vec<DiskRequest> {
@@ -342,7 +385,10 @@ impl Guest for Toy {
 impl Toy {
     /// A driver that does not give up: the same again under a new number.
     fn retry(&mut self, request: DiskRequest) {
-        let request = DiskRequest { id: self.next_id, ..request };
+        let request = DiskRequest {
+            id: self.next_id,
+            ..request
+        };
         self.next_id += 1;
         self.pending.push(request.clone());
         self.effects.push_back(Effect::Disk(request));

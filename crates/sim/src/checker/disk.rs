@@ -34,17 +34,28 @@ impl Disk {
             format!("{side} sends disk request {id} that its guest did not submit like this")
         })?;
         let answered = |input: &Input| matches!(input, Input::DiskDone { id: done, .. } if *done == id);
-        ensure(!tape.inputs.iter().rev().any(|at| answered(&at.what)), Check::Disk, || {
-            format!("{side} sends disk request {id} again though its guest has had the answer")
-        })?;
+        ensure(
+            !tape.inputs.iter().rev().any(|at| answered(&at.what)),
+            Check::Disk,
+            || format!("{side} sends disk request {id} again though its guest has had the answer"),
+        )?;
         let in_flight = &mut self.in_flight[side.index()];
         for earlier in in_flight.values() {
-            ensure(!overlap(&earlier.operation, &request.operation), Check::Disk, || {
-                format!("{side} sends disk request {id} while {}, which it overlaps, is under way", earlier.id)
-            })?;
+            ensure(
+                !overlap(&earlier.operation, &request.operation),
+                Check::Disk,
+                || {
+                    format!(
+                        "{side} sends disk request {id} while {}, which it overlaps, is under way",
+                        earlier.id
+                    )
+                },
+            )?;
         }
         let twice = in_flight.insert(id, request.clone()).is_some();
-        ensure(!twice, Check::Disk, || format!("{side} sends disk request {id} twice"))
+        ensure(!twice, Check::Disk, || {
+            format!("{side} sends disk request {id} twice")
+        })
     }
 
     /// `side` hears the answer.
@@ -57,7 +68,9 @@ fn overlap(one: &DiskOperation, two: &DiskOperation) -> bool {
     let reads = |operation: &DiskOperation| matches!(operation, DiskOperation::Read { .. });
     let ((one_first, one_bytes), (two_first, two_bytes)) = (extent(one), extent(two));
     let end = |first: u64, bytes: usize| first + bytes.div_ceil(SECTOR) as u64;
-    !(reads(one) && reads(two)) && one_first < end(two_first, two_bytes) && two_first < end(one_first, one_bytes)
+    !(reads(one) && reads(two))
+        && one_first < end(two_first, two_bytes)
+        && two_first < end(one_first, one_bytes)
 }
 
 /// Checks a whole life: every read gave what the requests before it made of the disk, and so does the end.
@@ -72,11 +85,18 @@ pub fn check_history(tape: &Tape, content: &[u8]) -> Result<(), Violation> {
     let mut answers: BTreeMap<u64, Answer<'_>> = BTreeMap::new();
     for at in &tape.inputs {
         if let Input::DiskDone { id, status, data, .. } = &at.what {
-            answers.entry(*id).or_insert(Answer { step: at.step, status: *status, data });
+            answers.entry(*id).or_insert(Answer {
+                step: at.step,
+                status: *status,
+                data,
+            });
         }
     }
     let requests: Vec<(Step, &DiskRequest)> = tape.effects.iter().filter_map(submitted).collect();
-    let mut model = Model { content: vec![0; content.len()], unknown: vec![false; content.len() / SECTOR] };
+    let mut model = Model {
+        content: vec![0; content.len()],
+        unknown: vec![false; content.len() / SECTOR],
+    };
     for (index, (_, request)) in requests.iter().enumerate() {
         model.apply(request, answers.get(&request.id), &requests[index + 1..])?;
     }
@@ -126,7 +146,10 @@ impl Model {
                 for (sector, found) in sectors.zip(answer.data.chunks(SECTOR)) {
                     let concurrent = later.iter().take_while(|(step, _)| *step <= answer.step);
                     ensure(self.may_be(sector, found, concurrent), Check::Disk, || {
-                        format!("disk request {} read from sector {sector} what was not written last", request.id)
+                        format!(
+                            "disk request {} read from sector {sector} what was not written last",
+                            request.id
+                        )
                     })?;
                 }
             }

@@ -39,7 +39,10 @@ pub enum Check {
 impl Violation {
     /// A rule was broken.
     pub fn new(check: Check, what: impl Into<String>) -> Violation {
-        Violation { check, what: what.into() }
+        Violation {
+            check,
+            what: what.into(),
+        }
     }
 }
 
@@ -48,5 +51,9 @@ impl Violation {
 /// # Errors
 /// If it does not.
 pub fn ensure(holds: bool, check: Check, what: impl FnOnce() -> String) -> Result<(), Violation> {
-    if holds { Ok(()) } else { Err(Violation::new(check, what())) }
+    if holds {
+        Ok(())
+    } else {
+        Err(Violation::new(check, what()))
+    }
 }

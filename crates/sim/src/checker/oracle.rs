@@ -27,7 +27,10 @@ pub fn run<G: Subject>(
         run_to(&mut guest, at.step, &mut shown)?;
         guest.inject(&at.what);
         ensure(guest.fingerprint() == at.fingerprint, Check::Oracle, || {
-            format!("the reference run is in another state after the input at step {}", at.step)
+            format!(
+                "the reference run is in another state after the input at step {}",
+                at.step
+            )
         })?;
         collect(&mut guest, &mut shown);
     }
@@ -65,7 +68,10 @@ fn run_to<G: Subject>(guest: &mut G, step: Step, shown: &mut Vec<u64>) -> Result
             Pause::Effects => {}
             _ if guest.now() >= step => return Ok(()),
             pause => {
-                let what = format!("the reference run stops at {} with {pause:?}, before {step}", guest.now());
+                let what = format!(
+                    "the reference run stops at {} with {pause:?}, before {step}",
+                    guest.now()
+                );
                 return Err(Violation::new(Check::Oracle, what));
             }
         }

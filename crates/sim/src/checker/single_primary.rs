@@ -25,15 +25,27 @@ impl SinglePrimary {
     ///
     /// # Errors
     /// If it has no right to.
-    pub fn on_go_live(&mut self, side: Side, epoch: Epoch, pair: Epoch, owned: bool) -> Result<(), Violation> {
+    pub fn on_go_live(
+        &mut self,
+        side: Side,
+        epoch: Epoch,
+        pair: Epoch,
+        owned: bool,
+    ) -> Result<(), Violation> {
         ensure(owned, Check::SinglePrimary, || {
-            format!("{side} goes live in epoch {} that the arbiter did not give to it", epoch.0)
+            format!(
+                "{side} goes live in epoch {} that the arbiter did not give to it",
+                epoch.0
+            )
         })?;
         ensure(epoch > pair, Check::SinglePrimary, || {
             format!("{side} goes live in epoch {}, that of the pair", epoch.0)
         })?;
         if let Some((other, theirs)) = self.live {
-            let what = format!("{side} goes live in epoch {}, {other} did in {}", epoch.0, theirs.0);
+            let what = format!(
+                "{side} goes live in epoch {}, {other} did in {}",
+                epoch.0, theirs.0
+            );
             return Err(Violation::new(Check::SinglePrimary, what));
         }
         self.live = Some((side, epoch));
