@@ -8,7 +8,7 @@ use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
+use blake2::{Blake2s256, Digest};
 
 use super::error::ImageError;
 use super::progress::{Progress, Report, Stage};
@@ -149,7 +149,7 @@ fn flush(path: &Path) -> Result<(), ImageError> {
 /// What distinguishes one image from another: its kind and everything that went into it from our side.
 pub(super) struct Key {
     kind: &'static str,
-    digest: Sha256,
+    digest: Blake2s256,
 }
 
 impl Key {
@@ -157,7 +157,7 @@ impl Key {
     pub fn new(kind: &'static str, version: u32) -> Self {
         Self {
             kind,
-            digest: Sha256::new(),
+            digest: Blake2s256::new(),
         }
         .with(&version.to_le_bytes())
     }

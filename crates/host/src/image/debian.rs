@@ -202,7 +202,7 @@ fn build(
     report: Report<'_>,
 ) -> Result<(), ImageError> {
     tools::require(&[APT_GET, DPKG_DEB, TAR, MKE2FS, MMDEBSTRAP, ARCH_TEST])?;
-    let is_root = tools::is_root()?;
+    let is_root = rustix::process::geteuid().is_root();
     if !is_root {
         tools::require(&[FAKEROOT, NEWUIDMAP])?;
     }

@@ -2,7 +2,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -67,14 +66,6 @@ pub const SH: Tool = Tool {
     program: "sh",
     package: "dash",
 };
-
-/// Is this process root's?
-pub fn is_root() -> Result<bool, ImageError> {
-    // The owner of what this process owns: its own directory in /proc. Needs no system call of our own.
-    let path = Path::new("/proc/self");
-    let metadata = fs::metadata(path).map_err(ImageError::file("read", path))?;
-    Ok(metadata.uid() == 0)
-}
 
 /// Checks that all of `tools` are there, before any work is done.
 pub fn require(tools: &[Tool]) -> Result<(), ImageError> {
