@@ -1,10 +1,47 @@
-//! Floating-point loads, stores and arithmetic (chapters "F" and "D").
+//! Floating-point loads, stores and arithmetic (chapters "F" and "D"). The arithmetic itself is in `fpu`.
+//!
+//! Every instruction here is illegal while `mstatus.FS` is Off. FS becomes Dirty exactly when a
+//! floating-point register or `fcsr` may have changed: results in floating-point registers, or raised flags.
 
-use super::{Core, Flow};
-use crate::op::{Code, Op};
+use super::{Core, Flow, int::word};
+use crate::{
+    fpu::{self, Flags, Format, Rounding, box32, unbox32},
+    op::{Code, FloatForm, FloatKind, Op},
+};
 
-/// The upper half of a register that holds a single-precision value.
-const BOX: u64 = 0xffff_ffff_0000_0000;
+/// How the register file holds one format.
+trait Held: Format {
+    fn get(register: u64) -> Self;
+    fn put(self) -> u64;
+}
+
+impl Held for u32 {
+    fn get(register: u64) -> u32 {
+        unbox32(register)
+    }
+
+    fn put(self) -> u64 {
+        box32(self)
+    }
+}
+
+impl Held for u64 {
+    fn get(register: u64) -> u64 {
+        register
+    }
+
+    fn put(self) -> u64 {
+        self
+    }
+}
+
+/// What an instruction produced.
+enum Outcome {
+    /// For `f[rd]`.
+    Float(u64),
+    /// For `x[rd]`.
+    Integer(u64),
+}
 
 impl Core<'_> {
     #[inline(never)]
@@ -22,7 +59,7 @@ impl Core<'_> {
                 Err(trap) => return self.raise(trap),
             },
         };
-        self.hart.f[op.rd()] = if size == 8 { value } else { BOX | value };
+        self.hart.f[op.rd()] = if size == 8 { value } else { box32(value as u32) };
         self.hart.csr.float_dirty();
         flow
     }
@@ -43,7 +80,78 @@ impl Core<'_> {
         Flow::Next
     }
 
-    pub(super) fn float(&mut self, _op: Op, base: usize, slot: usize) -> Flow {
-        self.illegal(base, slot)
+    /// Every other floating-point instruction.
+    #[inline(never)]
+    pub(super) fn float(&mut self, op: Op, base: usize, slot: usize) -> Flow {
+        let form = FloatForm::unpack(op.imm);
+        let mode = if form.rounding == 7 { (self.hart.csr.fcsr >> 5) as u8 } else { form.rounding };
+        let (false, Some(rounding)) = (self.hart.csr.float_off(), Rounding::from_bits(mode)) else {
+            return self.illegal(base, slot);
+        };
+        let before = self.hart.csr.fcsr as u8 & 0x1f;
+        let mut flags = Flags(before);
+        let outcome = if form.double {
+            self.compute::<u64>(op, form, rounding, &mut flags)
+        } else {
+            self.compute::<u32>(op, form, rounding, &mut flags)
+        };
+        match outcome {
+            Outcome::Float(value) => {
+                self.hart.f[op.rd()] = value;
+                self.hart.csr.float_dirty();
+            }
+            Outcome::Integer(value) => self.hart.set_x(op.rd(), value),
+        }
+        if flags.0 != before {
+            self.hart.csr.fcsr |= u64::from(flags.0);
+            self.hart.csr.float_dirty();
+        }
+        Flow::Next
+    }
+
+    #[inline]
+    fn compute<F: Held>(&self, op: Op, form: FloatForm, rounding: Rounding, flags: &mut Flags) -> Outcome {
+        use FloatKind::*;
+        let register = self.hart.f[op.rs1()];
+        let integer = self.hart.x[op.rs1()];
+        let a = F::get(register);
+        let b = F::get(self.hart.f[op.rs2()]);
+        let c = F::get(self.hart.f[form.rs3]);
+        let float = |value: F| Outcome::Float(value.put());
+        match form.kind {
+            Add => float(fpu::add(a, b, rounding, flags)),
+            Sub => float(fpu::sub(a, b, rounding, flags)),
+            Mul => float(fpu::mul(a, b, rounding, flags)),
+            Div => float(fpu::div(a, b, rounding, flags)),
+            Sqrt => float(fpu::sqrt(a, rounding, flags)),
+            Madd => float(fpu::fused_multiply_add(a, b, c, rounding, flags)),
+            Msub => float(fpu::fused_multiply_subtract(a, b, c, rounding, flags)),
+            Nmsub => float(fpu::fused_negate_multiply_subtract(a, b, c, rounding, flags)),
+            Nmadd => float(fpu::fused_negate_multiply_add(a, b, c, rounding, flags)),
+            Sgnj => float(fpu::sign_inject(a, b)),
+            Sgnjn => float(fpu::sign_inject_negated(a, b)),
+            Sgnjx => float(fpu::sign_inject_xor(a, b)),
+            Min => float(fpu::minimum(a, b, flags)),
+            Max => float(fpu::maximum(a, b, flags)),
+            Le => Outcome::Integer(u64::from(fpu::less_or_equal(a, b, flags))),
+            Lt => Outcome::Integer(u64::from(fpu::less_than(a, b, flags))),
+            Eq => Outcome::Integer(u64::from(fpu::equal(a, b, flags))),
+            Class => Outcome::Integer(u64::from(fpu::classify(a))),
+            // The bits as they are in the register, boxed or not.
+            MoveToInteger if form.double => Outcome::Integer(register),
+            MoveToInteger => Outcome::Integer(word(register)),
+            MoveFromInteger if form.double => Outcome::Float(integer),
+            MoveFromInteger => Outcome::Float(box32(integer as u32)),
+            ToW => Outcome::Integer(fpu::to_i32(a, rounding, flags) as i64 as u64),
+            ToWu => Outcome::Integer(word(u64::from(fpu::to_u32(a, rounding, flags)))),
+            ToL => Outcome::Integer(fpu::to_i64(a, rounding, flags) as u64),
+            ToLu => Outcome::Integer(fpu::to_u64(a, rounding, flags)),
+            FromW => float(fpu::from_i32(integer as i32, rounding, flags)),
+            FromWu => float(fpu::from_u32(integer as u32, rounding, flags)),
+            FromL => float(fpu::from_i64(integer as i64, rounding, flags)),
+            FromLu => float(fpu::from_u64(integer, rounding, flags)),
+            Convert if form.double => Outcome::Float(fpu::widen(unbox32(register), flags)),
+            Convert => Outcome::Float(box32(fpu::narrow(register, rounding, flags))),
+        }
     }
 }

@@ -36,7 +36,7 @@ impl Core<'_> {
             let page_pc = pc & !0xfff;
             let mut slot = (pc & 0xfff) as usize >> 1;
             let address_of = |slot: usize| page_pc.wrapping_add((slot as u64).wrapping_mul(2));
-            loop {
+            'instruction: loop {
                 if left == 0 {
                     return self.leave(address_of(slot), left, Stretch::Chunk);
                 }
@@ -96,7 +96,7 @@ impl Core<'_> {
                             let target = slot.wrapping_add(op.imm as isize as usize);
                             if target < SLOTS {
                                 slot = target;
-                                continue;
+                                continue 'instruction;
                             }
                             pc = address_of(target);
                             continue 'page;
@@ -108,7 +108,7 @@ impl Core<'_> {
                         let target: u64 = $target;
                         if target & !0xfff == page_pc {
                             slot = (target & 0xfff) as usize >> 1;
-                            continue;
+                            continue 'instruction;
                         }
                         pc = target;
                         continue 'page;

@@ -54,9 +54,15 @@ pub struct Interpreter {
 }
 
 impl Interpreter {
-    /// An interpreter with nothing cached.
+    /// An interpreter with nothing cached, for normal use.
     #[must_use]
-    pub fn new(options: InterpreterOptions) -> Interpreter {
+    pub fn new() -> Interpreter {
+        Interpreter::with(InterpreterOptions::default())
+    }
+
+    /// An interpreter with options.
+    #[must_use]
+    pub fn with(options: InterpreterOptions) -> Interpreter {
         Interpreter { options, caches: None, forgotten: false }
     }
 
@@ -73,6 +79,12 @@ impl Interpreter {
             caches.forget(ram);
         }
         caches
+    }
+}
+
+impl Default for Interpreter {
+    fn default() -> Interpreter {
+        Interpreter::new()
     }
 }
 

@@ -112,7 +112,7 @@ impl Computer {
             ram,
             board: Board::default(),
             now: Step(0),
-            engine: Interpreter::new(options),
+            engine: Interpreter::with(options),
         }
     }
 
