@@ -101,9 +101,15 @@ pub(crate) struct Csrs {
 }
 
 impl Csrs {
-    /// Values after reset.
+    /// Values after reset. ADUE is set, as QEMU has it: a device tree that names Svadu without Svade says
+    /// that A and D are always updated by hardware.
     pub fn new() -> Csrs {
-        Csrs { mstatus: UXL_SXL, stimecmp: u64::MAX, ..Csrs::default() }
+        Csrs {
+            mstatus: UXL_SXL,
+            menvcfg: ADUE,
+            stimecmp: u64::MAX,
+            ..Csrs::default()
+        }
     }
 
     /// Does `stimecmp` drive STIP?
@@ -278,9 +284,11 @@ pub(crate) fn read(hart: &Hart, bus: &dyn Bus, now: Step, address: u32) -> Optio
         0x3b0..=0x3bf => hart.pmp.read_address((address & 15) as usize),
         0xb00 | 0xc00 => counter(csr.cycle, hart.steps, csr.mcountinhibit & 1 != 0),
         0xc01 => bus.time(now),
-        0xb02 | 0xc02 => {
-            counter(csr.instret, hart.steps.wrapping_sub(hart.exceptions), csr.mcountinhibit & 4 != 0)
-        }
+        0xb02 | 0xc02 => counter(
+            csr.instret,
+            hart.steps.wrapping_sub(hart.exceptions),
+            csr.mcountinhibit & 4 != 0,
+        ),
         // Performance counters and their events: there, and always zero.
         0x323..=0x33f | 0xb03..=0xb1f | 0xc03..=0xc1f => 0,
         // mvendorid, marchid, mimpid, mconfigptr: not given.
@@ -319,7 +327,11 @@ pub(crate) fn write(hart: &mut Hart, address: u32, value: u64) -> Option<After> 
         0x343 => csr.mtval = value,
         // A counter reads as written in the next instruction.
         0xb00 => {
-            let count = if csr.mcountinhibit & 1 != 0 { 0 } else { hart.steps.wrapping_add(1) };
+            let count = if csr.mcountinhibit & 1 != 0 {
+                0
+            } else {
+                hart.steps.wrapping_add(1)
+            };
             csr.cycle = value.wrapping_sub(count);
         }
         0xb02 => {
@@ -401,7 +413,11 @@ fn set_inhibit(hart: &mut Hart, value: u64) {
     let retired = steps.wrapping_sub(hart.exceptions);
     for (bit, base, count) in [(1, &mut csr.cycle, steps), (4, &mut csr.instret, retired)] {
         if changed & bit != 0 {
-            *base = if next & bit != 0 { base.wrapping_add(count) } else { base.wrapping_sub(count) };
+            *base = if next & bit != 0 {
+                base.wrapping_add(count)
+            } else {
+                base.wrapping_sub(count)
+            };
         }
     }
     csr.mcountinhibit = next;
@@ -410,7 +426,11 @@ fn set_inhibit(hart: &mut Hart, value: u64) {
 /// The bits of `old` that a read-modify-write of `address` starts from: for `mip` the software-written
 /// SEIP, without the external line (privileged manual, "Machine Interrupt Registers").
 pub(crate) fn modified(hart: &Hart, address: u32, old: u64) -> u64 {
-    if address == 0x344 { old & !interrupt::SEI | hart.csr.mip & interrupt::SEI } else { old }
+    if address == 0x344 {
+        old & !interrupt::SEI | hart.csr.mip & interrupt::SEI
+    } else {
+        old
+    }
 }
 
 /// Kind of address translation that `satp` selects.

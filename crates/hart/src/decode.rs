@@ -263,12 +263,22 @@ const fn is_double(format: u32) -> Option<bool> {
 }
 
 const fn form(kind: FloatKind, double: bool, rounding: u32, rs3: u32) -> i32 {
-    FloatForm { kind, double, rounding: rounding as u8, rs3: rs3 as usize }.pack()
+    FloatForm {
+        kind,
+        double,
+        rounding: rounding as u8,
+        rs3: rs3 as usize,
+    }
+    .pack()
 }
 
 /// Static rounding modes 5 and 6 are reserved.
 const fn rounding(funct3: u32) -> Option<u32> {
-    if funct3 == 5 || funct3 == 6 { None } else { Some(funct3) }
+    if funct3 == 5 || funct3 == 6 {
+        None
+    } else {
+        Some(funct3)
+    }
 }
 
 fn fused(bits: u32, rd: u32, rs1: u32, rs2: u32) -> Option<Op> {
@@ -278,7 +288,12 @@ fn fused(bits: u32, rd: u32, rs1: u32, rs2: u32) -> Option<Op> {
         2 => FloatKind::Nmsub,
         _ => FloatKind::Nmadd,
     };
-    let imm = form(kind, is_double(bits >> 25)?, rounding(bits >> 12 & 7)?, bits >> 27);
+    let imm = form(
+        kind,
+        is_double(bits >> 25)?,
+        rounding(bits >> 12 & 7)?,
+        bits >> 27,
+    );
     Some(Op::new(Code::Float, rd, rs1, rs2, imm))
 }
 
@@ -336,7 +351,8 @@ fn quadrant0(bits: u32, funct3: u32) -> Option<Op> {
     let double = (field(bits, 10, 3, 3) | field(bits, 5, 2, 6)) as i32;
     Some(match funct3 {
         0 => {
-            let imm = field(bits, 11, 2, 4) | field(bits, 7, 4, 6) | field(bits, 6, 1, 2) | field(bits, 5, 1, 3);
+            let imm =
+                field(bits, 11, 2, 4) | field(bits, 7, 4, 6) | field(bits, 6, 1, 2) | field(bits, 5, 1, 3);
             if imm == 0 {
                 return None;
             }

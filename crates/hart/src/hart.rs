@@ -40,7 +40,12 @@ impl Hart {
     /// The hart `id` just after reset, about to fetch from `pc` in machine mode.
     #[must_use]
     pub fn new(id: usize, pc: u64) -> Hart {
-        Hart { id, pc, csr: Csrs::new(), ..Hart::default() }
+        Hart {
+            id,
+            pc,
+            csr: Csrs::new(),
+            ..Hart::default()
+        }
     }
 
     /// Is an enabled interrupt pending at `now`, so that WFI ends? Global enables and delegation do not
@@ -78,7 +83,19 @@ impl Hart {
 
 impl Visit for Hart {
     fn visit(&mut self, v: &mut dyn Visitor) {
-        let Self { x, f, pc, id: _, waiting, privilege, reservation, steps, exceptions, csr, pmp } = self;
+        let Self {
+            x,
+            f,
+            pc,
+            id: _,
+            waiting,
+            privilege,
+            reservation,
+            steps,
+            exceptions,
+            csr,
+            pmp,
+        } = self;
         for value in x.iter_mut() {
             v.u64("x", value);
         }

@@ -1,7 +1,7 @@
 //! Address translation: Sv39 and Sv48 walks, physical memory protection, and the coherence of what was
 //! remembered of them (privileged manual, "Sv39", "Svadu"; docs/determinism.md, D3).
 //!
-//! Every page-table page that a remembered translation went through is registered in [`Tables`] and carries
+//! Every page-table page that a remembered translation went through is registered in `tables` and carries
 //! the RAM flag `WALKED`. A store to such a page comes through [`Mmu::store_marked`], which drops what was
 //! derived from a valid entry before anything can use it. So translation behaves as if nothing was ever
 //! remembered, and SFENCE.VMA has nothing to do.
@@ -158,7 +158,11 @@ impl Mmu {
         length: u64,
         intent: Intent,
     ) -> Result<Target, Trap> {
-        let space = if intent == Intent::Fetch { self.fetch } else { self.data };
+        let space = if intent == Intent::Fetch {
+            self.fetch
+        } else {
+            self.data
+        };
         let physical = match self.walk(ram, space, address, intent) {
             Ok(physical) => physical,
             Err(fault) => return Err(trap(fault, intent, address)),
@@ -169,7 +173,9 @@ impl Mmu {
         Ok(match ram.offset(physical, length as usize) {
             Some(offset) => {
                 let page = physical & !(PAGE as u64 - 1);
-                let uniform = self.rules(space).is_none_or(|rules| rules.uniform(page, PAGE as u64));
+                let uniform = self
+                    .rules(space)
+                    .is_none_or(|rules| rules.uniform(page, PAGE as u64));
                 Target::Ram { offset, uniform }
             }
             None => Target::Bus(physical),
@@ -188,7 +194,8 @@ impl Mmu {
         privilege: Privilege,
         intent: Intent,
     ) -> bool {
-        self.rules(space).is_none_or(|rules| rules.allow(physical, length, privilege, intent))
+        self.rules(space)
+            .is_none_or(|rules| rules.allow(physical, length, privilege, intent))
     }
 
     /// Remembers the translation that [`Mmu::reach`] has just made for a load.
@@ -210,9 +217,15 @@ impl Mmu {
         }
     }
 
+    /// Notes that an engine executes from the page that [`Mmu::reach`] has just found, as far as the page's
+    /// end without asking again: until [`Mmu::dropped`] says that a translation is gone.
+    pub fn hold_fetch(&mut self, ram: &mut Ram, address: u64) {
+        self.register(ram, self.fetch, address);
+    }
+
     /// Remembers where the engine keeps the code of the page that [`Mmu::reach`] has just found.
     pub fn remember_fetch(&mut self, ram: &mut Ram, address: u64, place: usize) {
-        self.register(ram, self.fetch, address);
+        self.hold_fetch(ram, address);
         self.tlb.fill_fetch(self.fetch_set, address, place);
     }
 
@@ -260,7 +273,11 @@ impl Mmu {
 
     fn note_code_write(&mut self, ram: &Ram, offset: usize, length: usize) {
         if ram.flags(offset / PAGE) & CODE != 0 {
-            self.code_writes.push(CodeWrite { page: offset / PAGE, offset: offset % PAGE, length });
+            self.code_writes.push(CodeWrite {
+                page: offset / PAGE,
+                offset: offset % PAGE,
+                length,
+            });
         }
     }
 
@@ -405,4 +422,3 @@ fn store(ram: &mut Ram, offset: usize, length: usize, value: u64) {
         }
     }
 }
-

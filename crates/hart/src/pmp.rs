@@ -52,7 +52,11 @@ impl Pmp {
             if *entry & LOCKED == 0 {
                 let byte = byte & (LOCKED | MODE | EXECUTE | WRITE | READ);
                 // R=0 W=1 is reserved: WARL, becomes no access to data.
-                *entry = if byte & (READ | WRITE) == WRITE { byte & !WRITE } else { byte };
+                *entry = if byte & (READ | WRITE) == WRITE {
+                    byte & !WRITE
+                } else {
+                    byte
+                };
             }
         }
     }
@@ -68,8 +72,8 @@ impl Pmp {
         let locked = |c: u8| c & LOCKED != 0;
         let next = self.configuration.get(entry + 1).copied().unwrap_or(0);
         let own = self.configuration.get(entry).copied().unwrap_or(LOCKED);
-        if !locked(own)
-            && !(locked(next) && next & MODE == TOR)
+        let bounds_locked = locked(next) && next & MODE == TOR;
+        if !(locked(own) || bounds_locked)
             && let Some(address) = self.address.get_mut(entry)
         {
             *address = value & ADDRESS_MASK;
@@ -93,7 +97,11 @@ impl Pmp {
                 _ => (0, 0),
             };
             if low < high {
-                rules.push(Rule { low, high, configuration });
+                rules.push(Rule {
+                    low,
+                    high,
+                    configuration,
+                });
             }
             below = address;
         }
@@ -103,7 +111,10 @@ impl Pmp {
 
 impl Visit for Pmp {
     fn visit(&mut self, v: &mut dyn Visitor) {
-        let Self { configuration, address } = self;
+        let Self {
+            configuration,
+            address,
+        } = self;
         for value in configuration {
             v.u8("configuration", value);
         }

@@ -32,7 +32,11 @@ impl Derived {
     pub fn new(address: u64, level: u32, top: bool, root: u64) -> Derived {
         let span = PAGE_BITS + ENTRY_BITS * (level + 1);
         let address = if top { 0 } else { address >> span << span };
-        Derived { address, level, roots: Roots::One(root) }
+        Derived {
+            address,
+            level,
+            roots: Roots::One(root),
+        }
     }
 }
 
@@ -55,7 +59,10 @@ impl Tables {
     /// None, in a RAM of so many pages.
     #[must_use]
     pub fn new(pages: usize) -> Tables {
-        Tables { index: vec![0; pages], list: Vec::new() }
+        Tables {
+            index: vec![0; pages],
+            list: Vec::new(),
+        }
     }
 
     fn position(&self, page: usize) -> Option<usize> {
@@ -65,7 +72,11 @@ impl Tables {
     /// Notes a use of a page; true if the page was not registered.
     pub fn register(&mut self, page: usize, used: Derived) -> bool {
         let Some(at) = self.position(page) else {
-            self.list.push(Table { page: page as u32, overwrites: 0, derived: Some(used) });
+            self.list.push(Table {
+                page: page as u32,
+                overwrites: 0,
+                derived: Some(used),
+            });
             self.index[page] = self.list.len() as u32;
             return true;
         };

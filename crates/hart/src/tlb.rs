@@ -101,7 +101,10 @@ struct Entry {
     place: u64,
 }
 
-const EMPTY: Entry = Entry { tag: NO_TAG, place: 0 };
+const EMPTY: Entry = Entry {
+    tag: NO_TAG,
+    place: 0,
+};
 
 #[derive(Clone, Copy, Debug)]
 struct Set {
@@ -167,7 +170,11 @@ impl Tlb {
     /// Empty tables for a RAM of so many pages.
     #[must_use]
     pub fn new(pages: usize) -> Tlb {
-        let set = Set { space: None, used: 0, generation: 0 };
+        let set = Set {
+            space: None,
+            used: 0,
+            generation: 0,
+        };
         Tlb {
             load: table(),
             store: table(),
@@ -189,10 +196,18 @@ impl Tlb {
         self.clock = self.clock.wrapping_add(1);
         let found = self.sets.iter().position(|set| set.space == Some(space));
         let chosen = found.unwrap_or_else(|| {
-            let oldest = self.sets.iter().enumerate().min_by_key(|(_, set)| (set.space.is_some(), set.used));
+            let oldest = self
+                .sets
+                .iter()
+                .enumerate()
+                .min_by_key(|(_, set)| (set.space.is_some(), set.used));
             let chosen = oldest.map_or(0, |(index, _)| index);
             self.clear(chosen);
-            self.sets[chosen] = Set { space: Some(space), used: 0, generation };
+            self.sets[chosen] = Set {
+                space: Some(space),
+                used: 0,
+                generation,
+            };
             chosen
         });
         let first = chosen * ENTRIES;
@@ -239,22 +254,34 @@ impl Tlb {
     /// Remembers that loads from the page of `address` go to `offset`.
     pub fn fill_load(&mut self, first: usize, address: u64, offset: usize) {
         let place = (offset as u64).wrapping_sub(address);
-        self.load[(first + slot(address)) & (TOTAL - 1)] = Entry { tag: tag(address, 1), place };
+        self.load[(first + slot(address)) & (TOTAL - 1)] = Entry {
+            tag: tag(address, 1),
+            place,
+        };
     }
 
     /// Remembers that stores to the page of `address`, a plain one, go to `offset`.
     pub fn fill_store(&mut self, first: usize, address: u64, offset: usize) {
         let place = (offset as u64).wrapping_sub(address);
-        self.store[(first + slot(address)) & (TOTAL - 1)] = Entry { tag: tag(address, 1), place };
+        self.store[(first + slot(address)) & (TOTAL - 1)] = Entry {
+            tag: tag(address, 1),
+            place,
+        };
         let hint = &mut self.slots[offset / PAGE];
         let own = slot(address) as u16 + 1;
-        *hint = if *hint == NO_SLOT || *hint == own { own } else { MANY_SLOTS };
+        *hint = if *hint == NO_SLOT || *hint == own {
+            own
+        } else {
+            MANY_SLOTS
+        };
     }
 
     /// Remembers where the engine keeps the code of the page of `address`.
     pub fn fill_fetch(&mut self, first: usize, address: u64, place: usize) {
-        self.fetch[(first + slot(address)) & (TOTAL - 1)] =
-            Entry { tag: tag(address, 1), place: place as u64 };
+        self.fetch[(first + slot(address)) & (TOTAL - 1)] = Entry {
+            tag: tag(address, 1),
+            place: place as u64,
+        };
     }
 
     /// Drops the translations of one page.

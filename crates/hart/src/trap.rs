@@ -106,7 +106,11 @@ impl Hart {
         };
         let for_machine = if machine { ready & !self.csr.mideleg } else { 0 };
         let for_supervisor = if supervisor { ready & self.csr.mideleg } else { 0 };
-        let takes = if for_machine == 0 { for_supervisor } else { for_machine };
+        let takes = if for_machine == 0 {
+            for_supervisor
+        } else {
+            for_machine
+        };
         PRIORITY.into_iter().find(|&code| takes >> code & 1 != 0)
     }
 
@@ -125,8 +129,16 @@ impl Hart {
             csr.scause = cause;
             csr.stval = value;
             let mut next = status & !(status::SPP | status::SPIE | status::SIE);
-            next |= if from == Privilege::Supervisor { status::SPP } else { 0 };
-            next |= if status & status::SIE != 0 { status::SPIE } else { 0 };
+            next |= if from == Privilege::Supervisor {
+                status::SPP
+            } else {
+                0
+            };
+            next |= if status & status::SIE != 0 {
+                status::SPIE
+            } else {
+                0
+            };
             csr.mstatus = next;
             self.privilege = Privilege::Supervisor;
             csr.stvec
@@ -136,13 +148,21 @@ impl Hart {
             csr.mtval = value;
             let mut next = status & !(status::MPP | status::MPIE | status::MIE);
             next |= (from as u64) << status::MPP_SHIFT;
-            next |= if status & status::MIE != 0 { status::MPIE } else { 0 };
+            next |= if status & status::MIE != 0 {
+                status::MPIE
+            } else {
+                0
+            };
             csr.mstatus = next;
             self.privilege = Privilege::Machine;
             csr.mtvec
         };
         let vectored = vector & 1 != 0 && cause & INTERRUPT != 0;
-        let offset = if vectored { (cause & !INTERRUPT).wrapping_mul(4) } else { 0 };
+        let offset = if vectored {
+            (cause & !INTERRUPT).wrapping_mul(4)
+        } else {
+            0
+        };
         self.pc = (vector & !3).wrapping_add(offset);
     }
 
@@ -155,7 +175,11 @@ impl Hart {
         let status = self.csr.mstatus;
         let to = Privilege::from_bits(status >> status::MPP_SHIFT).unwrap_or(Privilege::User);
         let mut next = status & !(status::MIE | status::MPP);
-        next |= if status & status::MPIE != 0 { status::MIE } else { 0 };
+        next |= if status & status::MPIE != 0 {
+            status::MIE
+        } else {
+            0
+        };
         next |= status::MPIE;
         if to < Privilege::Machine {
             next &= !status::MPRV;
@@ -174,9 +198,17 @@ impl Hart {
         if self.privilege < Privilege::Supervisor || trapped {
             return false;
         }
-        let to = if status & status::SPP != 0 { Privilege::Supervisor } else { Privilege::User };
+        let to = if status & status::SPP != 0 {
+            Privilege::Supervisor
+        } else {
+            Privilege::User
+        };
         let mut next = status & !(status::SIE | status::SPP | status::MPRV);
-        next |= if status & status::SPIE != 0 { status::SIE } else { 0 };
+        next |= if status & status::SPIE != 0 {
+            status::SIE
+        } else {
+            0
+        };
         next |= status::SPIE;
         self.csr.mstatus = next;
         self.privilege = to;

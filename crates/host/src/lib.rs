@@ -1,1 +1,38 @@
-//! placeholder
+//! The real world around a node: sockets, disks, terminals, networks, arbiters, and the loop that drives it.
+//!
+//! One guest thread owns the node and every socket (`drive`, which has the picture of all threads). Other
+//! threads only do what may block; they answer through a queue and a `Waker`.
+//!
+//! Map, from the node outwards: `drive` is the loop, `world` does what a node's actions say, `poll` waits;
+//! `link`, `disk`, `net`, `console`, `arbiter` are the five things outside; `report` tells of it.
+#![deny(unsafe_code)]
+
+pub mod arbiter;
+pub mod build;
+pub mod cables;
+pub mod console;
+pub mod disk;
+pub mod drive;
+pub mod entropy;
+pub mod error;
+pub mod image;
+pub mod limits;
+pub mod link;
+pub mod net;
+pub mod pair;
+pub mod poll;
+pub mod replay;
+pub mod report;
+pub mod run;
+pub mod signals;
+pub mod spec;
+pub mod sys;
+pub mod wake;
+pub mod world;
+
+pub use drive::{Outcome, drive};
+pub use pair::{Progress, backup, primary};
+pub use replay::{ReplayError, ReplayOptions, Replayed, replay};
+pub use run::{RunError, run};
+pub use spec::{DiskSpec, NetSpec, PairSpec, SetupError, VmSpec};
+pub use world::{LogFile, World, WorldError};

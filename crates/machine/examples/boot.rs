@@ -1,9 +1,11 @@
 //! Boots a kernel with the console on the terminal: the smallest host there is.
 //!
-//! `boot KERNEL INITRD FIRMWARE [--append S] [--harts N] [--memory MIB] [--virtual] [--until TEXT] [--steps N]`
+//! `boot KERNEL INITRD FIRMWARE [--append S] [--harts N] [--memory MIB] [--disk FILE] [--virtual] ...`
 //!
 //! `--virtual` lets time pass with the steps alone, so that every run is the same; `--until` ends the run when
-//! the console shows TEXT; `--steps` ends it at a step; `--every N` prints a digest every N steps.
+//! the console shows TEXT; `--steps` ends it at a step; `--every N` prints a digest every N steps; `--zeal SEED`
+//! cuts a virtual run into random slices, drops caches at random and replaces the machine by its snapshot every
+//! hundred million steps, which must not change a digest.
 
 #![allow(
     clippy::disallowed_types,
@@ -20,7 +22,8 @@ use std::{
 
 use hart::{Interpreter, InterpreterOptions};
 use machine::{
-    Boot, Config, DiskOperation, DiskStatus, Effect, Input, Machine, Step, Stop, clock::TICKS_PER_SECOND,
+    Boot, Config, DiskConfig, DiskOperation, DiskStatus, Effect, Input, Machine, RestoreError, Step, Stop,
+    clock::TICKS_PER_SECOND,
 };
 
 struct Options {
@@ -32,6 +35,9 @@ struct Options {
     until: Option<String>,
     steps: u64,
     every: u64,
+    zeal: Option<u64>,
+    /// The disk's content. Writes stay in memory.
+    disk: Vec<u8>,
 }
 
 fn options() -> Result<Options, Box<dyn Error>> {
@@ -44,6 +50,8 @@ fn options() -> Result<Options, Box<dyn Error>> {
         until: None,
         steps: u64::MAX,
         every: u64::MAX,
+        zeal: None,
+        disk: Vec::new(),
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -55,6 +63,8 @@ fn options() -> Result<Options, Box<dyn Error>> {
             "--until" => options.until = Some(value()?),
             "--steps" => options.steps = value()?.parse()?,
             "--every" => options.every = value()?.parse()?,
+            "--disk" => options.disk = std::fs::read(value()?)?,
+            "--zeal" => options.zeal = Some(value()?.parse()?),
             "--virtual" => options.is_virtual = true,
             _ => options.files.push(word),
         }
@@ -79,10 +89,18 @@ fn main() -> Result<(), Box<dyn Error>> {
             .duration_since(SystemTime::UNIX_EPOCH)?
             .as_nanos() as u64
     };
+    let serial = String::from("example");
+    let sectors = options.disk.len() as u64 / 512;
+    let disk = (sectors > 0).then_some(DiskConfig {
+        sectors,
+        read_only: false,
+        serial,
+    });
+    let disks = disk.into_iter().collect();
     let config = Config {
         memory: options.memory << 20,
         harts: options.harts,
-        disks: Vec::new(),
+        disks,
         nets: Vec::new(),
         rng_seed: [0x5a; 32],
         wall_clock_ns,
@@ -93,8 +111,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             command_line: options.append.clone(),
         },
     };
-    let machine = Machine::new(config, Box::new(Interpreter::new(InterpreterOptions::default())))?;
+    let machine = Machine::new(config, engine(&options))?;
+    let random = options.zeal.unwrap_or(0) * 2 + 1;
+    let next_snapshot = Step(100_000_000);
     let mut host = Host {
+        random,
+        next_snapshot,
+        disk: options.disk.clone(),
         machine,
         start: Instant::now(),
         seen: String::new(),
@@ -109,15 +132,22 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+fn engine(options: &Options) -> Box<Interpreter> {
+    Box::new(Interpreter::new(InterpreterOptions { zeal: options.zeal }))
+}
+
 struct Host {
     machine: Machine,
     start: Instant,
     seen: String,
     next_digest: u64,
+    random: u64,
+    next_snapshot: Step,
+    disk: Vec<u8>,
 }
 
 /// In virtual time a step takes 10 ns.
-const VIRTUAL_RATE: u32 = (1 << 32) / 10;
+const VIRTUAL_RATE: u32 = u32::MAX / 10;
 
 impl Host {
     fn run_virtual(&mut self, options: &Options) -> Result<String, Box<dyn Error>> {
@@ -128,12 +158,14 @@ impl Host {
         });
         loop {
             let until = Step(options.steps.min(self.next_digest));
-            match self.machine.run(until, &cut) {
+            let slice = options.zeal.map_or(until, |_| self.disturb(options).min(until));
+            match self.machine.run(slice, &cut) {
                 Stop::Effects => {
                     if let Some(why) = self.effects(options)? {
                         return Ok(why);
                     }
                 }
+                Stop::Reached if slice < until => {}
                 Stop::Reached => {
                     if self.machine.now().0 >= options.steps {
                         return Ok(String::from("step reached"));
@@ -150,6 +182,38 @@ impl Host {
                 stop => return Ok(format!("{stop:?}")),
             }
         }
+    }
+
+    /// Does what the guest must not notice; the end of the next slice.
+    fn disturb(&mut self, options: &Options) -> Step {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        let now = self.machine.now();
+        if self.random.is_multiple_of(64) {
+            self.machine.forget();
+        }
+        if now >= self.next_snapshot && !self.machine.has_effects() {
+            self.next_snapshot = now.after(100_000_000);
+            let mut bytes = Vec::new();
+            let restored = self
+                .machine
+                .save(&mut bytes)
+                .map_err(RestoreError::from)
+                .and_then(|()| {
+                    Machine::restore(
+                        self.machine.config().clone(),
+                        engine(options),
+                        &mut bytes.as_slice(),
+                    )
+                });
+            match restored {
+                Ok(machine) => self.machine = machine,
+                Err(error) => eprintln!("{error}"),
+            }
+            eprintln!("snapshot of {} MiB at {now}", bytes.len() >> 20);
+        }
+        now.after(1 + (self.random >> 8) % (1 << (self.random % 22)))
     }
 
     fn run_real(&mut self, options: &Options) -> Result<String, Box<dyn Error>> {
@@ -219,11 +283,8 @@ impl Host {
                     });
                 }
                 Effect::Disk(request) => {
-                    let data = match request.operation {
-                        DiskOperation::Read { bytes, .. } => vec![0; bytes as usize],
-                        _ => Vec::new(),
-                    };
                     let (disk, id, status) = (request.disk, request.id, DiskStatus::Ok);
+                    let data = self.disk(request.operation);
                     self.machine.inject(Input::DiskDone {
                         disk,
                         id,
@@ -236,6 +297,25 @@ impl Host {
             }
         }
         Ok(None)
+    }
+
+    fn disk(&mut self, operation: DiskOperation) -> Vec<u8> {
+        match operation {
+            DiskOperation::Read { sector, bytes } => {
+                let at = sector as usize * 512;
+                return self.disk[at..at + bytes as usize].to_vec();
+            }
+            DiskOperation::Write { sector, data } => {
+                let at = sector as usize * 512;
+                self.disk[at..at + data.len()].copy_from_slice(&data);
+            }
+            DiskOperation::WriteZeroes { sector, sectors, .. } => {
+                let at = sector as usize * 512;
+                self.disk[at..at + sectors as usize * 512].fill(0);
+            }
+            DiskOperation::Flush | DiskOperation::Discard { .. } => {}
+        }
+        Vec::new()
     }
 
     fn report(&mut self, why: &str) {

@@ -197,7 +197,8 @@ fn a_cut_stops_soon_and_moves_nothing() {
     while other.now() < STEPS {
         host.cut.store(true, Ordering::Relaxed);
         let before = other.parts();
-        host.run(&mut other, STEPS);
+        let stop = other.run(STEPS, &host.cut);
+        assert!(matches!(stop, Stop::Cut | Stop::Waiting { .. }), "{stop:?}");
         assert_eq!(other.parts(), before);
         host.cut.store(false, Ordering::Relaxed);
         let until = other.now().after(QUANTUM - 1).min(STEPS);

@@ -21,6 +21,7 @@ const PURE: &[&str] = &[
     "crc32c",
     "libc",
     "lz4_flex",
+    "sha2",
     "thiserror",
     "vm-fdt",
     "xxhash-rust",

@@ -15,20 +15,23 @@ use crate::{
 };
 
 impl Core<'_> {
-    pub(super) fn load_reserved(&mut self, op: Op, size: u64, base: usize) -> Flow {
+    pub(super) fn load_reserved(&mut self, op: Op, size: u64, place: usize) -> Flow {
         let address = self.hart.x[op.rs1()];
         let offset = match self.reach_atomic(address, size, Intent::Load) {
             Ok(offset) => offset,
             Err(trap) => return self.raise(trap),
         };
-        let value =
-            if size == 8 { self.ram.load_u64(offset) } else { word(u64::from(self.ram.load_u32(offset))) };
+        let value = if size == 8 {
+            self.ram.load_u64(offset)
+        } else {
+            word(u64::from(self.ram.load_u32(offset)))
+        };
         self.hart.set_x(op.rd(), value);
         self.hart.reservation = Some(offset as u64 & !7);
-        self.flow(base)
+        self.flow(place)
     }
 
-    pub(super) fn store_conditional(&mut self, op: Op, size: u64, base: usize) -> Flow {
+    pub(super) fn store_conditional(&mut self, op: Op, size: u64, place: usize) -> Flow {
         let address = self.hart.x[op.rs1()];
         let Some(reserved) = self.hart.reservation else {
             if !address.is_multiple_of(size) {
@@ -44,13 +47,15 @@ impl Core<'_> {
         self.hart.reservation = None;
         let succeeds = offset as u64 & !7 == reserved;
         if succeeds {
-            self.caches.mmu.store_marked(self.ram, offset, size as usize, self.hart.x[op.rs2()]);
+            self.caches
+                .mmu
+                .store_marked(self.ram, offset, size as usize, self.hart.x[op.rs2()]);
         }
         self.hart.set_x(op.rd(), u64::from(!succeeds));
-        self.flow(base)
+        self.flow(place)
     }
 
-    pub(super) fn amo(&mut self, op: Op, size: u64, base: usize) -> Flow {
+    pub(super) fn amo(&mut self, op: Op, size: u64, place: usize) -> Flow {
         let address = self.hart.x[op.rs1()];
         let operand = self.hart.x[op.rs2()];
         // Where a hart may store it may load: both page tables and PMP see to it.
@@ -58,12 +63,15 @@ impl Core<'_> {
             Ok(offset) => offset,
             Err(trap) => return self.raise(trap),
         };
-        let old =
-            if size == 8 { self.ram.load_u64(offset) } else { word(u64::from(self.ram.load_u32(offset))) };
+        let old = if size == 8 {
+            self.ram.load_u64(offset)
+        } else {
+            word(u64::from(self.ram.load_u32(offset)))
+        };
         let new = combine(op.imm, old, if size == 8 { operand } else { word(operand) });
         self.caches.mmu.store_marked(self.ram, offset, size as usize, new);
         self.hart.set_x(op.rd(), old);
-        self.flow(base)
+        self.flow(place)
     }
 }
 

@@ -4,6 +4,8 @@
 //! of RAM from its place on and on nothing else; whoever changes them resets the slots. Hence there are no
 //! blocks to drop, and an instruction that overwrites its successor is followed by what it wrote.
 
+use std::cell::{Cell, OnceCell};
+
 use crate::{
     Ram,
     decode::{decode, is_compressed},
@@ -16,7 +18,7 @@ use crate::{
 pub(super) const SLOTS: usize = PAGE / 2;
 /// Slots kept per page: behind the page's own come two that lead to the next page, as the last instruction
 /// may be four bytes long and straddle.
-pub(super) const STRIDE: usize = SLOTS + 2;
+const STRIDE: usize = SLOTS + 2;
 /// Pages kept; 33 MB of ops.
 const PAGES_MAX: usize = 2048;
 /// Stores to a page of code before its code is dropped, so that a page that is no longer executed becomes
@@ -24,8 +26,46 @@ const PAGES_MAX: usize = 2048;
 const STORES_MAX: u32 = 8;
 const PATIENCE_MAX: u8 = 12;
 
-/// Where the pages' slots start: `LOOSE` is for code that is fetched anew each time.
+/// Pages of slots that are allocated together.
+const CHUNK: usize = 16;
+
+/// The place of the slots for code that is fetched anew each time.
 pub(super) const LOOSE: usize = 0;
+
+/// The decoded code of one page.
+pub(super) type Slots = [Cell<Op>; STRIDE];
+
+/// Room for the decoded code of all pages. Shared while ops are executed and replaced, hence the cells:
+/// the dispatch loop holds on to the slots of the page it is in.
+pub(super) struct Arena {
+    chunks: [OnceCell<Box<[Slots]>>; PAGES_MAX / CHUNK + 1],
+}
+
+impl Arena {
+    pub fn new() -> Arena {
+        Arena {
+            chunks: [const { OnceCell::new() }; PAGES_MAX / CHUNK + 1],
+        }
+    }
+
+    /// The slots at a place.
+    #[inline]
+    pub fn slots(&self, place: usize) -> &Slots {
+        let chunk = self.chunks[place / CHUNK].get_or_init(|| {
+            let loose = || Cell::new(Op::new(Code::Loose, 0, 0, 0, 0));
+            let end = || Cell::new(Op::new(Code::NextPage, 0, 0, 0, 0));
+            let slots = || std::array::from_fn(|slot| if slot < SLOTS { loose() } else { end() });
+            (0..CHUNK).map(|_| slots()).collect()
+        });
+        &chunk[place % CHUNK]
+    }
+
+    fn reset(&self, place: usize, slots: std::ops::RangeInclusive<usize>) {
+        for slot in &self.slots(place)[slots] {
+            slot.set(Op::UNDECODED);
+        }
+    }
+}
 
 #[derive(Clone, Copy)]
 struct Page {
@@ -35,13 +75,12 @@ struct Page {
     stores: u32,
 }
 
-/// All decoded code.
+/// What the places in the [`Arena`] hold.
 pub(super) struct CodePages {
-    pub ops: Vec<Op>,
     pages: Vec<Page>,
     /// Free places in `pages`.
     free: Vec<u16>,
-    /// For each RAM page its place in `pages`, or 0.
+    /// For each RAM page its place, or 0.
     index: Vec<u16>,
     /// For each RAM page how often its code was dropped too early.
     patience: Vec<u8>,
@@ -49,11 +88,7 @@ pub(super) struct CodePages {
 
 impl CodePages {
     pub fn new(pages: usize) -> CodePages {
-        let mut ops = Vec::with_capacity((PAGES_MAX + 1) * STRIDE);
-        ops.resize(SLOTS, Op::new(Code::Loose, 0, 0, 0, 0));
-        ops.resize(STRIDE, Op::new(Code::NextPage, 0, 0, 0, 0));
         CodePages {
-            ops,
             pages: vec![Page { ram: None, stores: 0 }],
             free: Vec::new(),
             index: vec![0; pages],
@@ -61,12 +96,12 @@ impl CodePages {
         }
     }
 
-    /// Where the slots of a RAM page start; makes room for them if need be.
-    pub fn enter(&mut self, mmu: &mut Mmu, ram: &mut Ram, page: usize) -> usize {
+    /// The place of a RAM page's code; makes room for it if need be.
+    pub fn enter(&mut self, arena: &Arena, mmu: &mut Mmu, ram: &mut Ram, page: usize) -> usize {
         let known = usize::from(self.index[page]);
         if known != 0 {
             self.pages[known].stores = 0;
-            return known * STRIDE;
+            return known;
         }
         if self.free.is_empty() && self.pages.len() > PAGES_MAX {
             self.forget(mmu, ram);
@@ -75,21 +110,23 @@ impl CodePages {
             Some(place) => usize::from(place),
             None => {
                 self.pages.push(Page { ram: None, stores: 0 });
-                self.ops.resize(self.ops.len() + STRIDE, Op::new(Code::NextPage, 0, 0, 0, 0));
                 self.pages.len() - 1
             }
         };
-        self.pages[place] = Page { ram: Some(page as u32), stores: 0 };
+        self.pages[place] = Page {
+            ram: Some(page as u32),
+            stores: 0,
+        };
         self.index[page] = place as u16;
-        self.ops[place * STRIDE..place * STRIDE + SLOTS].fill(Op::UNDECODED);
+        arena.reset(place, 0..=SLOTS - 1);
         mmu.flag(ram, page, CODE);
-        place * STRIDE
+        place
     }
 
-    /// Decodes the instruction at a slot of the page whose slots start at `base`.
-    pub fn decode(&mut self, ram: &Ram, base: usize, slot: usize) -> Op {
+    /// Decodes the instruction at a slot of a place.
+    pub fn decode(&self, arena: &Arena, ram: &Ram, place: usize, slot: usize) -> Op {
         let loose = Op::new(Code::Loose, 0, 0, 0, 0);
-        let Some(Page { ram: Some(page), .. }) = self.pages.get(base / STRIDE).copied() else {
+        let Some(Page { ram: Some(page), .. }) = self.pages.get(place).copied() else {
             return loose;
         };
         let offset = page as usize * PAGE + slot * 2;
@@ -102,13 +139,13 @@ impl CodePages {
             bits |= u32::from(ram.load_u16(offset + 2)) << 16;
             decode(bits)
         };
-        self.ops[base + slot] = op;
+        arena.slots(place)[slot].set(op);
         op
     }
 
     /// The instruction bits at a slot, to report them in a trap; `None` for loose code.
-    pub fn bits(&self, ram: &Ram, base: usize, slot: usize) -> Option<u32> {
-        let page = self.pages.get(base / STRIDE)?.ram? as usize;
+    pub fn bits(&self, ram: &Ram, place: usize, slot: usize) -> Option<u32> {
+        let page = self.pages.get(place)?.ram? as usize;
         let offset = page * PAGE + slot * 2;
         let low = u32::from(ram.load_u16(offset));
         if is_compressed(low) {
@@ -118,34 +155,31 @@ impl CodePages {
         }
     }
 
-    /// The hart executing at `current` has stored to a page of code. True if the page of code is gone.
-    pub fn written(&mut self, mmu: &mut Mmu, ram: &mut Ram, write: CodeWrite, current: usize) -> bool {
+    /// The hart executing at `current` has stored to a page of code.
+    pub fn written(&mut self, arena: &Arena, mmu: &mut Mmu, ram: &mut Ram, write: CodeWrite, current: usize) {
         let place = usize::from(self.index[write.page]);
         if place == 0 {
             // Left over from an engine that is gone.
             ram.clear_flag(write.page, CODE);
-            return false;
+            return;
         }
-        let base = place * STRIDE;
         let first = (write.offset / 2).saturating_sub(1);
         let last = ((write.offset + write.length - 1) / 2).min(SLOTS - 1);
-        self.ops[base + first..=base + last].fill(Op::UNDECODED);
+        arena.reset(place, first..=last);
         let page = &mut self.pages[place];
         page.stores += 1;
         let patience = &mut self.patience[write.page];
-        if base == current || page.stores < STORES_MAX << *patience {
-            return false;
+        if place != current && page.stores >= STORES_MAX << *patience {
+            *patience = (*patience + 1).min(PATIENCE_MAX);
+            self.release(mmu, ram, write.page);
         }
-        *patience = (*patience + 1).min(PATIENCE_MAX);
-        self.release(mmu, ram, write.page);
-        true
     }
 
     /// Drops the code of a RAM page, if there is any.
     pub fn release(&mut self, mmu: &mut Mmu, ram: &mut Ram, page: usize) {
         let place = std::mem::take(&mut self.index[page]);
         if place != 0 {
-            mmu.tlb.drop_code(usize::from(place) * STRIDE);
+            mmu.tlb.drop_code(usize::from(place));
             self.pages[usize::from(place)].ram = None;
             self.free.push(place);
         }
@@ -162,6 +196,5 @@ impl CodePages {
             }
         }
         self.free.clear();
-        self.ops.truncate(STRIDE);
     }
 }

@@ -45,9 +45,9 @@ enum Outcome {
 
 impl Core<'_> {
     #[inline(never)]
-    pub(super) fn float_load(&mut self, op: Op, base: usize, slot: usize) -> Flow {
+    pub(super) fn float_load(&mut self, op: Op, place: usize, slot: usize) -> Flow {
         if self.hart.csr.float_off() {
-            return self.illegal(base, slot);
+            return self.illegal(place, slot);
         }
         let address = self.hart.x[op.rs1()].wrapping_add(op.immediate());
         let size = if op.code == Code::Fld { 8 } else { 4 };
@@ -55,7 +55,7 @@ impl Core<'_> {
             Some(offset) if size == 8 => (self.ram.load_u64(offset), Flow::Next),
             Some(offset) => (u64::from(self.ram.load_u32(offset)), Flow::Next),
             None => match self.load_any(address, size) {
-                Ok(value) => (value, self.flow(base)),
+                Ok(value) => (value, self.flow(place)),
                 Err(trap) => return self.raise(trap),
             },
         };
@@ -65,9 +65,9 @@ impl Core<'_> {
     }
 
     #[inline(never)]
-    pub(super) fn float_store(&mut self, op: Op, base: usize, slot: usize) -> Flow {
+    pub(super) fn float_store(&mut self, op: Op, place: usize, slot: usize) -> Flow {
         if self.hart.csr.float_off() {
-            return self.illegal(base, slot);
+            return self.illegal(place, slot);
         }
         let address = self.hart.x[op.rs1()].wrapping_add(op.immediate());
         let value = self.hart.f[op.rs2()];
@@ -75,18 +75,22 @@ impl Core<'_> {
         match self.caches.mmu.tlb.store(self.caches.mmu.data_set, address, size) {
             Some(offset) if size == 8 => self.ram.store_u64(offset, value),
             Some(offset) => self.ram.store_u32(offset, value as u32),
-            None => return self.store_slow(address, size, value, base),
+            None => return self.store_slow(address, size, value, place),
         }
         Flow::Next
     }
 
     /// Every other floating-point instruction.
     #[inline(never)]
-    pub(super) fn float(&mut self, op: Op, base: usize, slot: usize) -> Flow {
+    pub(super) fn float(&mut self, op: Op, place: usize, slot: usize) -> Flow {
         let form = FloatForm::unpack(op.imm);
-        let mode = if form.rounding == 7 { (self.hart.csr.fcsr >> 5) as u8 } else { form.rounding };
+        let mode = if form.rounding == 7 {
+            (self.hart.csr.fcsr >> 5) as u8
+        } else {
+            form.rounding
+        };
         let (false, Some(rounding)) = (self.hart.csr.float_off(), Rounding::from_bits(mode)) else {
-            return self.illegal(base, slot);
+            return self.illegal(place, slot);
         };
         let before = self.hart.csr.fcsr as u8 & 0x1f;
         let mut flags = Flags(before);

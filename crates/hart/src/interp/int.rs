@@ -24,15 +24,17 @@ impl Core<'_> {
         // Steps to the end of the chunk, not counting the instruction in hand.
         let mut left = self.chunk_end.since(self.now);
         let mut pc = self.hart.pc;
+        let arena = self.arena;
         'page: loop {
             if left == 0 {
                 return self.leave(pc, left, Stretch::Chunk);
             }
             let known = self.caches.mmu.tlb.fetch(self.caches.mmu.fetch_set, pc);
-            let base = match known.map_or_else(|| self.find_code(pc), Ok) {
-                Ok(base) => base,
+            let place = match known.map_or_else(|| self.find_code(pc), Ok) {
+                Ok(place) => place,
                 Err(trap) => return self.leave(pc, left - 1, Stretch::Trap(trap)),
             };
+            let slots = arena.slots(place);
             let page_pc = pc & !0xfff;
             let mut slot = (pc & 0xfff) as usize >> 1;
             let address_of = |slot: usize| page_pc.wrapping_add((slot as u64).wrapping_mul(2));
@@ -41,7 +43,7 @@ impl Core<'_> {
                     return self.leave(address_of(slot), left, Stretch::Chunk);
                 }
                 left -= 1;
-                let mut op = self.caches.code.ops[base + slot];
+                let mut op = slots[slot].get();
 
                 macro_rules! x {
                     ($register:ident) => {
@@ -71,12 +73,17 @@ impl Core<'_> {
                 macro_rules! load {
                     ($size:literal, $load:ident, $extended:ident) => {{
                         let address = x!(rs1).wrapping_add(op.immediate());
-                        match self.caches.mmu.tlb.load(self.caches.mmu.data_set, address, $size) {
+                        match self
+                            .caches
+                            .mmu
+                            .tlb
+                            .load(self.caches.mmu.data_set, address, $size)
+                        {
                             Some(offset) => {
                                 let value = self.ram.$load(offset) as $extended as i64 as u64;
                                 self.hart.set_x(op.rd(), value);
                             }
-                            None => slow!(self.load_slow(op, address, base)),
+                            None => slow!(self.load_slow(op, address, place)),
                         }
                     }};
                 }
@@ -84,9 +91,14 @@ impl Core<'_> {
                     ($size:literal, $store:ident, $type:ty, $bank:ident) => {{
                         let address = x!(rs1).wrapping_add(op.immediate());
                         let value = self.hart.$bank[op.rs2()];
-                        match self.caches.mmu.tlb.store(self.caches.mmu.data_set, address, $size) {
+                        match self
+                            .caches
+                            .mmu
+                            .tlb
+                            .store(self.caches.mmu.data_set, address, $size)
+                        {
                             Some(offset) => self.ram.$store(offset, value as $type),
-                            None => slow!(self.store_slow(address, $size, value, base)),
+                            None => slow!(self.store_slow(address, $size, value, place)),
                         }
                     }};
                 }
@@ -118,7 +130,7 @@ impl Core<'_> {
                 let flow = loop {
                     match op.code {
                         Code::Decode => {
-                            op = self.decode(base, slot);
+                            op = self.decode(place, slot);
                             continue;
                         }
                         Code::NextPage => {
@@ -214,15 +226,15 @@ impl Core<'_> {
                         | Code::Divuw
                         | Code::Remw
                         | Code::Remuw => result!(multiply_divide(op.code, x!(rs1), x!(rs2))),
-                        Code::Flw | Code::Fld => slow!(self.float_load(op, base, slot)),
-                        Code::Fsw | Code::Fsd => slow!(self.float_store(op, base, slot)),
-                        Code::Float => slow!(self.float(op, base, slot)),
-                        Code::LrW => slow!(self.load_reserved(op, 4, base)),
-                        Code::LrD => slow!(self.load_reserved(op, 8, base)),
-                        Code::ScW => slow!(self.store_conditional(op, 4, base)),
-                        Code::ScD => slow!(self.store_conditional(op, 8, base)),
-                        Code::AmoW => slow!(self.amo(op, 4, base)),
-                        Code::AmoD => slow!(self.amo(op, 8, base)),
+                        Code::Flw | Code::Fld => slow!(self.float_load(op, place, slot)),
+                        Code::Fsw | Code::Fsd => slow!(self.float_store(op, place, slot)),
+                        Code::Float => slow!(self.float(op, place, slot)),
+                        Code::LrW => slow!(self.load_reserved(op, 4, place)),
+                        Code::LrD => slow!(self.load_reserved(op, 8, place)),
+                        Code::ScW => slow!(self.store_conditional(op, 4, place)),
+                        Code::ScD => slow!(self.store_conditional(op, 8, place)),
+                        Code::AmoW => slow!(self.amo(op, 4, place)),
+                        Code::AmoD => slow!(self.amo(op, 8, place)),
                         Code::Csr => slow!(self.csr(op)),
                         Code::Ecall
                         | Code::Ebreak
@@ -261,14 +273,18 @@ impl Core<'_> {
 
     #[cold]
     #[inline(never)]
-    fn decode(&mut self, base: usize, slot: usize) -> Op {
-        self.caches.code.decode(self.ram, base, slot)
+    fn decode(&mut self, place: usize, slot: usize) -> Op {
+        self.caches.code.decode(self.arena, self.ram, place, slot)
     }
 
     /// The illegal-instruction exception for the instruction at `slot`.
     #[cold]
-    pub(super) fn illegal(&mut self, base: usize, slot: usize) -> Flow {
-        let bits = self.caches.code.bits(self.ram, base, slot).unwrap_or(self.loose_bits);
+    pub(super) fn illegal(&mut self, place: usize, slot: usize) -> Flow {
+        let bits = self
+            .caches
+            .code
+            .bits(self.ram, place, slot)
+            .unwrap_or(self.loose_bits);
         self.raise(Trap::new(Exception::IllegalInstruction, u64::from(bits)))
     }
 }

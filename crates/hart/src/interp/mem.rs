@@ -28,7 +28,7 @@ impl Core<'_> {
     /// An integer load from an address that the TLB does not know.
     #[cold]
     #[inline(never)]
-    pub(super) fn load_slow(&mut self, op: Op, address: u64, base: usize) -> Flow {
+    pub(super) fn load_slow(&mut self, op: Op, address: u64, place: usize) -> Flow {
         let size = match op.code {
             Code::Lb | Code::Lbu => 1,
             Code::Lh | Code::Lhu => 2,
@@ -46,7 +46,7 @@ impl Core<'_> {
             _ => value,
         };
         self.hart.set_x(op.rd(), value);
-        self.flow(base)
+        self.flow(place)
     }
 
     /// Loads `size` bytes, zero-extended.
@@ -81,9 +81,9 @@ impl Core<'_> {
     /// Part of a load that crosses pages.
     fn load_part(&mut self, address: u64, size: u64) -> Result<u64, Trap> {
         match self.caches.mmu.reach(self.ram, address, size, Intent::Load)? {
-            Target::Ram { offset, .. } => Ok((0..size as usize)
-                .rev()
-                .fold(0, |value, index| value << 8 | u64::from(self.ram.load_u8(offset + index)))),
+            Target::Ram { offset, .. } => Ok((0..size as usize).rev().fold(0, |value, index| {
+                value << 8 | u64::from(self.ram.load_u8(offset + index))
+            })),
             Target::Bus(_) => Err(Trap::new(Exception::LoadAccessFault, address)),
         }
     }
@@ -100,9 +100,9 @@ impl Core<'_> {
     /// A store to an address that the TLB does not know as plain.
     #[cold]
     #[inline(never)]
-    pub(super) fn store_slow(&mut self, address: u64, size: u64, value: u64, base: usize) -> Flow {
+    pub(super) fn store_slow(&mut self, address: u64, size: u64, value: u64, place: usize) -> Flow {
         match self.store_any(address, size, value) {
-            Ok(()) => self.flow(base),
+            Ok(()) => self.flow(place),
             Err(trap) => self.raise(trap),
         }
     }
@@ -114,9 +114,13 @@ impl Core<'_> {
             let next = address.wrapping_add(in_page);
             let low = self.store_part(address, in_page)?;
             let high = self.store_part(next, size - in_page)?;
-            self.caches.mmu.store_marked(self.ram, low, in_page as usize, value);
+            self.caches
+                .mmu
+                .store_marked(self.ram, low, in_page as usize, value);
             let rest = value >> (8 * in_page);
-            self.caches.mmu.store_marked(self.ram, high, (size - in_page) as usize, rest);
+            self.caches
+                .mmu
+                .store_marked(self.ram, high, (size - in_page) as usize, rest);
             return Ok(());
         }
         match self.caches.mmu.reach(self.ram, address, size, Intent::Store)? {
@@ -124,7 +128,9 @@ impl Core<'_> {
                 if uniform {
                     self.caches.mmu.remember_store(self.ram, address, offset);
                 }
-                self.caches.mmu.store_marked(self.ram, offset, size as usize, value);
+                self.caches
+                    .mmu
+                    .store_marked(self.ram, offset, size as usize, value);
                 Ok(())
             }
             Target::Bus(physical) => {
@@ -154,7 +160,11 @@ impl Core<'_> {
         let mmu = &mut self.caches.mmu;
         let stores = intent == Intent::Store;
         let set = mmu.data_set;
-        let known = if stores { mmu.tlb.store(set, address, size) } else { mmu.tlb.load(set, address, size) };
+        let known = if stores {
+            mmu.tlb.store(set, address, size)
+        } else {
+            mmu.tlb.load(set, address, size)
+        };
         if let Some(offset) = known {
             return Ok(offset);
         }

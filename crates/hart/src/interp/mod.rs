@@ -29,7 +29,7 @@ use crate::{
     ram::PAGE,
     trap::{Exception, Trap},
 };
-use code::{CodePages, LOOSE};
+use code::{Arena, CodePages, LOOSE};
 
 /// Steps between two looks at the cut flag.
 const CHUNK: u64 = 2048;
@@ -48,26 +48,29 @@ pub struct InterpreterOptions {
 /// The interpreter; holds caches only.
 pub struct Interpreter {
     options: InterpreterOptions,
+    arena: Box<Arena>,
     caches: Option<Box<Caches>>,
     /// Drop everything at the next run, when RAM's flags are at hand.
     forgotten: bool,
 }
 
 impl Interpreter {
-    /// An interpreter with nothing cached, for normal use.
+    /// An interpreter with nothing cached.
     #[must_use]
-    pub fn new() -> Interpreter {
-        Interpreter::with(InterpreterOptions::default())
+    pub fn new(options: InterpreterOptions) -> Interpreter {
+        Interpreter {
+            options,
+            arena: Box::new(Arena::new()),
+            caches: None,
+            forgotten: false,
+        }
     }
 
-    /// An interpreter with options.
-    #[must_use]
-    pub fn with(options: InterpreterOptions) -> Interpreter {
-        Interpreter { options, caches: None, forgotten: false }
-    }
-
-    fn caches(&mut self, ram: &mut Ram) -> &mut Caches {
-        let usable = self.caches.as_ref().is_some_and(|caches| caches.mmu.tlb.pages() == ram.pages());
+    fn caches(&mut self, ram: &mut Ram) -> (&mut Caches, &Arena) {
+        let usable = self
+            .caches
+            .as_ref()
+            .is_some_and(|caches| caches.mmu.tlb.pages() == ram.pages());
         let forget = std::mem::take(&mut self.forgotten);
         let options = self.options;
         let caches = match self.caches.take() {
@@ -78,19 +81,19 @@ impl Interpreter {
         if forget {
             caches.forget(ram);
         }
-        caches
+        (caches, &self.arena)
     }
 }
 
 impl Default for Interpreter {
     fn default() -> Interpreter {
-        Interpreter::new()
+        Interpreter::new(InterpreterOptions::default())
     }
 }
 
 impl Engine for Interpreter {
     fn run(&mut self, hart: &mut Hart, cx: Context<'_>, budget: u64) -> Exit {
-        let caches = self.caches(cx.ram);
+        let (caches, arena) = self.caches(cx.ram);
         let end = cx.now.after(budget);
         let mut core = Core {
             steps_before: hart.steps,
@@ -98,6 +101,7 @@ impl Engine for Interpreter {
             ram: cx.ram,
             bus: cx.bus,
             caches,
+            arena,
             start: cx.now,
             now: cx.now,
             chunk_end: cx.now,
@@ -126,7 +130,11 @@ struct Caches {
 
 impl Caches {
     fn new(options: InterpreterOptions, pages: usize) -> Caches {
-        Caches { mmu: Mmu::new(pages), code: CodePages::new(pages), zeal: options.zeal.map(Zeal) }
+        Caches {
+            mmu: Mmu::new(pages),
+            code: CodePages::new(pages),
+            zeal: options.zeal.map(Zeal),
+        }
     }
 
     fn forget(&mut self, ram: &mut Ram) {
@@ -183,6 +191,7 @@ struct Core<'a> {
     ram: &'a mut Ram,
     bus: &'a mut dyn Bus,
     caches: &'a mut Caches,
+    arena: &'a Arena,
     start: Step,
     /// Steps completed. Exact between stretches and when an instruction leaves the fast path.
     now: Step,
@@ -278,20 +287,25 @@ impl Core<'_> {
         }
         let target = self.caches.mmu.reach(self.ram, pc, 2, Intent::Fetch)?;
         let Caches { mmu, code, zeal } = &mut *self.caches;
-        let base = match target {
-            Target::Ram { offset, uniform: true } if !loose => {
+        let place = match target {
+            Target::Ram {
+                offset,
+                uniform: true,
+            } if !loose => {
                 let page = offset / PAGE;
-                let base = code.enter(mmu, self.ram, page);
-                // With zeal every page change comes here.
+                let place = code.enter(self.arena, mmu, self.ram, page);
                 if zeal.is_none() {
-                    mmu.remember_fetch(self.ram, pc, base);
+                    mmu.remember_fetch(self.ram, pc, place);
+                } else {
+                    // With zeal every page change comes here.
+                    mmu.hold_fetch(self.ram, pc);
                 }
-                base
+                place
             }
             _ => LOOSE,
         };
-        self.settle(base);
-        Ok(base)
+        self.settle(place);
+        Ok(place)
     }
 
     /// Fetches and decodes the instruction at `pc` without remembering anything.
@@ -324,22 +338,27 @@ impl Core<'_> {
 
     /// An access by the instruction at `now`.
     fn access(&self, address: u64, width: Width) -> Access {
-        Access { address, width, now: self.now, hart: self.hart.id }
+        Access {
+            address,
+            width,
+            now: self.now,
+            hart: self.hart.id,
+        }
     }
 
-    /// After a slow path: brings decoded code up to date with what was stored. `base`: where the code being
+    /// After a slow path: brings decoded code up to date with what was stored. `place`: where the code being
     /// executed is. True if the pc must be translated anew.
-    fn settle(&mut self, base: usize) -> bool {
+    fn settle(&mut self, place: usize) -> bool {
         let Caches { mmu, code, .. } = &mut *self.caches;
         while let Some(write) = mmu.code_writes.pop() {
-            code.written(mmu, self.ram, write, base);
+            code.written(self.arena, mmu, self.ram, write, place);
         }
         std::mem::take(&mut mmu.dropped)
     }
 
     /// How an instruction that left the fast path goes on, if it completed.
-    fn flow(&mut self, base: usize) -> Flow {
-        let refetch = self.settle(base);
+    fn flow(&mut self, place: usize) -> Flow {
+        let refetch = self.settle(place);
         if std::mem::take(&mut self.check) || self.attention {
             Flow::Check
         } else if refetch {

@@ -29,7 +29,11 @@ impl Core<'_> {
         let bits = op.imm as u32;
         let address = bits >> 20;
         let immediate = bits >> 14 & 1 != 0;
-        let operand = if immediate { op.rs1() as u64 } else { self.hart.x[op.rs1()] };
+        let operand = if immediate {
+            op.rs1() as u64
+        } else {
+            self.hart.x[op.rs1()]
+        };
         // CSRRS and CSRRC with x0 or 0 do not write at all.
         let kind = bits >> 12 & 3;
         let writes = kind == 1 || op.rs1() != 0;

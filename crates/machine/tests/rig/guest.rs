@@ -10,7 +10,7 @@ use machine::{Boot, Config, Effect, Input, Machine, PowerState, Step, Stop};
 use super::asm::*;
 
 /// mtime moves a tick every ten steps.
-pub const RATE: u32 = (1 << 32) / 10;
+pub const RATE: u32 = u32::MAX / 10;
 
 pub fn config(harts: usize, program: Vec<u8>) -> Config {
     Config {

@@ -1,0 +1,282 @@
+//! The processes of the demo: gateway, backup, primary; their directory, their console, their end.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use host::image::Appliance;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::args::{DemoArgs, Kill};
+
+/// What the appliance prints when Redis answers.
+const READY: &str = "lockstep-appliance: ready";
+/// RAM of the demo's guest.
+const MEMORY: &str = "512M";
+/// Lines of a dead process's errors to show.
+const LAST_LINES: usize = 5;
+
+/// One process. It is killed if the demo ends before it.
+pub struct Replica {
+    name: &'static str,
+    child: Child,
+    errors: PathBuf,
+    exited: Receiver<()>,
+    status: Option<ExitStatus>,
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        if self.status.is_none() {
+            // It may have just ended.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+impl Replica {
+    /// Starts this program with `arguments`; `on_line` gets each line of its standard output.
+    fn start(
+        directory: &Path,
+        name: &'static str,
+        arguments: &[String],
+        mut on_line: impl FnMut(String) + Send + 'static,
+    ) -> Result<Replica> {
+        let errors = directory.join(format!("{name}.errors"));
+        let mut child = Command::new(std::env::current_exe().context("cannot find this program's own file")?)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&errors)?)
+            .spawn()
+            .with_context(|| format!("cannot start the {name}"))?;
+        let (sender, exited) = channel::<()>();
+        let output = child.stdout.take().context("no standard output")?;
+        std::thread::spawn(move || {
+            // The channel is closed when the process has closed its output: when it has ended.
+            let _sender = sender;
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                on_line(line);
+            }
+        });
+        Ok(Replica {
+            name,
+            child,
+            errors,
+            exited,
+            status: None,
+        })
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) -> Result<()> {
+        self.signal(Signal::KILL)?;
+        self.status = Some(self.child.wait()?);
+        Ok(())
+    }
+
+    /// SIGSTOP.
+    pub fn stop(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// SIGCONT.
+    pub fn go_on(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .context("no process id")?;
+        kill_process(pid, signal).with_context(|| format!("cannot signal the {}", self.name))
+    }
+
+    /// Waits for its end; `None` if it has not ended by then.
+    pub fn wait(&mut self, patience: Duration) -> Result<Option<ExitStatus>> {
+        if self.status.is_none() {
+            match self.exited.recv_timeout(patience) {
+                Err(RecvTimeoutError::Timeout) => return Ok(None),
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => self.status = Some(self.child.wait()?),
+            }
+        }
+        Ok(self.status)
+    }
+
+    /// The last it said.
+    fn last_words(&self) -> String {
+        let text = std::fs::read_to_string(&self.errors).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(LAST_LINES)..].join("; ")
+    }
+}
+
+/// The demo's processes.
+pub struct Pair {
+    pub primary: Replica,
+    pub backup: Replica,
+    /// Where Redis is to be reached from this host.
+    pub redis: SocketAddr,
+    /// The replicas' reports.
+    pub primary_events: PathBuf,
+    pub backup_events: PathBuf,
+    killed: Kill,
+    ready: Receiver<()>,
+    // Dropped last: the gateway, then the files.
+    _gateway: Replica,
+    _directory: tempfile::TempDir,
+}
+
+impl Pair {
+    /// Starts all three.
+    pub fn start(image: &Appliance, args: &DemoArgs) -> Result<Pair> {
+        let directory = tempfile::Builder::new().prefix("lockstep-demo-").tempdir()?;
+        let path = directory.path();
+        let socket = path.join("gateway.sock");
+        let (gateway, redis) = start_gateway(path, &socket)?;
+        let port = free_port()?;
+        std::fs::create_dir(path.join("arbiter"))?;
+        std::fs::write(path.join("key"), key())?;
+        let replica = |name: &'static str, on_line: Box<dyn FnMut(String) + Send>| {
+            let events = path.join(format!("{name}.events"));
+            let arguments = arguments(name, image, args, path, &socket, port);
+            Ok::<_, anyhow::Error>((Replica::start(path, name, &arguments, on_line)?, events))
+        };
+        let (backup, backup_events) = replica("backup", Box::new(|_| {}))?;
+        let (sender, ready) = channel();
+        let (primary, primary_events) = replica(
+            "primary",
+            Box::new(move |line| {
+                if line.contains(READY) {
+                    // Nobody listens any more once the demo has seen it.
+                    let _ = sender.send(());
+                }
+            }),
+        )?;
+        Ok(Pair {
+            primary,
+            backup,
+            redis,
+            primary_events,
+            backup_events,
+            killed: args.kill,
+            ready,
+            _gateway: gateway,
+            _directory: directory,
+        })
+    }
+
+    /// Waits for Redis inside the guest.
+    pub fn wait_until_ready(&mut self, patience: Duration) -> Result<()> {
+        match self.ready.recv_timeout(patience) {
+            Ok(()) => Ok(()),
+            Err(RecvTimeoutError::Timeout) => bail!("the guest did not boot within {} s", patience.as_secs()),
+            Err(RecvTimeoutError::Disconnected) => bail!(
+                "the primary has ended: {}; the backup says: {}",
+                self.primary.last_words(),
+                self.backup.last_words()
+            ),
+        }
+    }
+
+    /// Waits for the guest's own power-off to end whoever is left. False if somebody ended otherwise.
+    pub fn wait_for_end(&mut self, patience: Duration) -> Result<bool> {
+        let deadline = Instant::now() + patience;
+        let mut good = true;
+        let left: &mut [&mut Replica] = match self.killed {
+            Kill::Primary | Kill::Stall => &mut [&mut self.backup],
+            Kill::Backup => &mut [&mut self.primary],
+            Kill::None => &mut [&mut self.primary, &mut self.backup],
+        };
+        for replica in left {
+            let status = replica.wait(deadline.saturating_duration_since(Instant::now()))?;
+            if !status.is_some_and(|status| status.success()) {
+                eprintln!(
+                    "demo: the {} ended badly ({status:?}): {}",
+                    replica.name,
+                    replica.last_words()
+                );
+                good = false;
+            }
+        }
+        Ok(good)
+    }
+}
+
+fn start_gateway(directory: &Path, socket: &Path) -> Result<(Replica, SocketAddr)> {
+    let (sender, lines) = channel();
+    let arguments = [
+        "gateway",
+        "--listen",
+        &socket.display().to_string(),
+        "--forward",
+        "127.0.0.1:0-:6379",
+    ];
+    let gateway = Replica::start(directory, "gateway", &arguments.map(str::to_owned), move |line| {
+        // Only the first line matters.
+        let _ = sender.send(line);
+    })?;
+    let Ok(line) = lines.recv() else {
+        bail!("the gateway has ended: {}", gateway.last_words())
+    };
+    let ready: serde_json::Value =
+        serde_json::from_str(&line).context("the gateway's first line is not JSON")?;
+    let redis = ready["forwards"][0]
+        .as_str()
+        .context("the gateway forwards nothing")?;
+    Ok((gateway, redis.parse()?))
+}
+
+fn arguments(
+    name: &str,
+    image: &Appliance,
+    args: &DemoArgs,
+    directory: &Path,
+    socket: &Path,
+    port: u16,
+) -> Vec<String> {
+    let text = |path: &Path| path.display().to_string();
+    [
+        (name, None),
+        ("--name", Some("demo".into())),
+        ("--kernel", Some(text(&image.kernel))),
+        ("--initrd", Some(text(&image.initrd))),
+        ("--firmware", Some(text(&image.firmware))),
+        ("--append", Some(image.append.clone())),
+        ("--memory", Some(MEMORY.into())),
+        ("--harts", Some(args.harts.to_string())),
+        ("--net", Some(format!("gateway={}", socket.display()))),
+        ("--serial", Some("stdio".into())),
+        ("--backup", Some(format!("127.0.0.1:{port}"))),
+        ("--key", Some(text(&directory.join("key")))),
+        ("--arbiter", Some(text(&directory.join("arbiter")))),
+        ("--timeout-ms", Some(args.timeout_ms.to_string())),
+        ("--events", Some(text(&directory.join(format!("{name}.events"))))),
+    ]
+    .into_iter()
+    .flat_map(|(word, value)| std::iter::once(word.to_owned()).chain(value))
+    .collect()
+}
+
+/// A port that nobody listens on at this moment.
+fn free_port() -> Result<u16> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+fn key() -> String {
+    let mut bytes = [0; 32];
+    host::entropy::fill(&mut bytes);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,54 @@
+//! `lockstep gateway`: the guests' network without root, as a process of its own.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use anyhow::{Context, Result, bail};
+use host::net::gateway::{self, Forward, GatewayConfig, GatewayReady, GuestListen, Resolvers};
+
+use crate::args::GatewayArgs;
+
+/// The port of DNS.
+const DNS_PORT: u16 = 53;
+
+/// Runs until the process is ended.
+pub fn run(args: &GatewayArgs) -> Result<()> {
+    let listen = match args.listen.parse() {
+        Ok(address) => GuestListen::Tcp(address),
+        Err(_) => GuestListen::Unix(args.listen.trim_start_matches("unix:").into()),
+    };
+    let mut config = GatewayConfig::new(listen);
+    (config.network, config.prefix_len) = subnet(&args.subnet)?;
+    config.forwards = args
+        .forward
+        .iter()
+        .map(|text| text.parse::<Forward>())
+        .collect::<Result<_, _>>()?;
+    if !args.dns.is_empty() {
+        let resolvers = args.dns.iter().map(|&address| SocketAddr::new(address, DNS_PORT));
+        config.resolvers = Resolvers::Fixed(resolvers.collect());
+    }
+    gateway::run(config, show)?;
+    Ok(())
+}
+
+/// One JSON line, so that a program that asked for port 0 learns the ports.
+fn show(ready: GatewayReady) {
+    println!(
+        "{}",
+        serde_json::json!({
+            "listen": ready.listen.to_string(),
+            "forwards": ready.forwards.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        })
+    );
+}
+
+fn subnet(text: &str) -> Result<(Ipv4Addr, u8)> {
+    let Some((network, length)) = text.split_once('/') else {
+        bail!("`{text}` is no subnet; give for example 10.0.2.0/24");
+    };
+    let wrong = || format!("`{text}` is no subnet; give for example 10.0.2.0/24");
+    Ok((
+        network.parse().with_context(wrong)?,
+        length.parse().with_context(wrong)?,
+    ))
+}

@@ -1,0 +1,144 @@
+//! `lockstep image`: builds a guest image, shows the progress, says where the files are.
+
+use std::io::{IsTerminal, Write};
+
+use anyhow::Result;
+use host::image::{
+    Appliance, ApplianceOptions, DebianImage, DebianOptions, Progress, Unit, build_appliance, build_debian,
+};
+
+use crate::args::ImageCommand;
+use crate::vm_file::parse_size;
+
+/// Runs one of the image commands.
+pub fn run(command: ImageCommand) -> Result<()> {
+    match command {
+        ImageCommand::Appliance {
+            package,
+            run,
+            rebuild,
+            json,
+        } => {
+            let options = ApplianceOptions {
+                packages: package,
+                run,
+                rebuild,
+                ..ApplianceOptions::default()
+            };
+            let Appliance {
+                kernel,
+                initrd,
+                firmware,
+                append,
+                manifest: _,
+            } = appliance(&options)?;
+            let files = [
+                ("kernel", kernel.display().to_string()),
+                ("initrd", initrd.display().to_string()),
+                ("firmware", firmware.display().to_string()),
+                ("append", append),
+            ];
+            print(&files, json);
+        }
+        ImageCommand::Debian {
+            package,
+            size,
+            rebuild,
+            json,
+        } => {
+            let options = DebianOptions {
+                packages: package,
+                disk_bytes: parse_size(&size)?,
+                rebuild,
+                ..DebianOptions::default()
+            };
+            let mut show = Shown::default();
+            let DebianImage {
+                kernel,
+                initrd,
+                firmware,
+                disk,
+                append,
+                debian_initrd: _,
+            } = build_debian(&options, &mut |progress| show.progress(progress))?;
+            show.end();
+            let files = [
+                ("kernel", kernel.display().to_string()),
+                ("initrd", initrd.display().to_string()),
+                ("firmware", firmware.display().to_string()),
+                ("disk", disk.display().to_string()),
+                ("append", append),
+            ];
+            print(&files, json);
+        }
+    }
+    Ok(())
+}
+
+/// The appliance, built now if it is missing.
+pub fn appliance(options: &ApplianceOptions) -> Result<Appliance> {
+    let mut show = Shown::default();
+    let appliance = build_appliance(options, &mut |progress| show.progress(progress))?;
+    show.end();
+    Ok(appliance)
+}
+
+/// The words of `VM.toml`, so that the lines can be pasted into one.
+fn print(files: &[(&str, String)], json: bool) {
+    if json {
+        let object: serde_json::Map<String, serde_json::Value> = files
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), value.clone().into()))
+            .collect();
+        println!("{}", serde_json::Value::Object(object));
+    } else {
+        for (key, value) in files {
+            println!("{key} = {value:?}");
+        }
+    }
+}
+
+/// Progress on standard error: one line that is rewritten on a terminal, a line per stage elsewhere.
+#[derive(Default)]
+struct Shown {
+    stage: Option<host::image::Stage>,
+}
+
+impl Shown {
+    fn progress(&mut self, progress: Progress) {
+        let is_terminal = std::io::stderr().is_terminal();
+        let is_new = self.stage.replace(progress.stage) != Some(progress.stage);
+        if is_terminal {
+            if is_new {
+                self.newline();
+            }
+            eprint!("\r\x1b[Kimage: {}{}", progress.stage, counts(&progress));
+        } else if is_new {
+            eprintln!("image: {}", progress.stage);
+        }
+        // Standard error may be closed; the build matters more than its picture.
+        let _ = std::io::stderr().flush();
+    }
+
+    fn newline(&self) {
+        eprint!("\r");
+    }
+
+    fn end(&self) {
+        if self.stage.is_some() && std::io::stderr().is_terminal() {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
+fn counts(progress: &Progress) -> String {
+    let scale = match progress.unit {
+        Unit::Packages => (1, ""),
+        Unit::Bytes => (1 << 20, " MiB"),
+    };
+    match (progress.done, progress.total) {
+        (0, 0) => String::new(),
+        (done, 0) => format!(" {}{}", done / scale.0, scale.1),
+        (done, total) => format!(" {}/{}{}", done / scale.0, total / scale.0, scale.1),
+    }
+}

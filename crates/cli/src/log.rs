@@ -1,0 +1,206 @@
+//! `lockstep log`: looks inside a log.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use machine::Input;
+use replica::{End, Entry, EntryKind, LogReader};
+
+use crate::args::LogCommand;
+
+/// Bytes read from a file at once.
+const CHUNK: usize = 1 << 20;
+
+/// Runs one of the log commands.
+pub fn run(command: &LogCommand) -> Result<ExitCode> {
+    match command {
+        LogCommand::Dump { log } => dump(log)?,
+        LogCommand::Stat { log, json } => stat(log, *json)?,
+        LogCommand::Diff { left, right } => return diff(left, right),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A log file, entry by entry.
+struct Entries {
+    path: PathBuf,
+    file: File,
+    reader: LogReader,
+    complete: bool,
+    frame: std::vec::IntoIter<Entry>,
+}
+
+impl Entries {
+    fn open(path: &Path) -> Result<Entries> {
+        let file = File::open(path).with_context(|| format!("cannot read the log {}", path.display()))?;
+        let mut entries = Entries {
+            path: path.into(),
+            file,
+            reader: LogReader::default(),
+            complete: false,
+            frame: Vec::new().into_iter(),
+        };
+        let name = entries.name();
+        while !entries.complete && entries.reader.header().with_context(|| name.clone())?.is_none() {
+            entries.feed()?;
+        }
+        Ok(entries)
+    }
+
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn feed(&mut self) -> Result<()> {
+        let mut chunk = vec![0; CHUNK];
+        let length = self
+            .file
+            .read(&mut chunk)
+            .with_context(|| format!("cannot read {}", self.path.display()))?;
+        self.complete = length == 0;
+        self.reader.push(&chunk[..length]);
+        Ok(())
+    }
+
+    fn next(&mut self) -> Result<Option<Entry>> {
+        loop {
+            if let Some(entry) = self.frame.next() {
+                return Ok(Some(entry));
+            }
+            let name = self.path.display();
+            match self.reader.frame().with_context(|| name.to_string())? {
+                Some(entries) => self.frame = entries.into_iter(),
+                None if self.complete => return Ok(None),
+                None => self.feed()?,
+            }
+        }
+    }
+}
+
+fn dump(path: &Path) -> Result<()> {
+    let mut entries = Entries::open(path)?;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    if let Some(header) = entries.reader.header()? {
+        writeln!(out, "# {header:?}")?;
+    }
+    let mut number = 0_u64;
+    while let Some(entry) = entries.next()? {
+        number += 1;
+        writeln!(out, "{number:>8} @{:<14} {}", entry.at.0, describe(&entry.kind))?;
+    }
+    writeln!(out, "# {}", ending(entries.reader.end()))?;
+    out.flush()?;
+    Ok(())
+}
+
+/// How a log ends, as a sentence.
+pub fn ending(end: End) -> String {
+    match end {
+        End::Off => "ends with the guest switched off".into(),
+        End::Open { at } => format!("ends at step {at} with the guest running"),
+        End::Cut { at, offset, bytes } => format!(
+            "was cut off at byte {offset}, in the middle of a frame ({bytes} bytes of it); it covers step {at}"
+        ),
+    }
+}
+
+fn describe(kind: &EntryKind) -> String {
+    match kind {
+        EntryKind::Input(Input::Clock { mtime, rate }) => format!("clock    mtime {mtime} rate {rate}"),
+        EntryKind::Input(Input::Console { port, bytes }) => {
+            format!("console  port {port} {:?}", String::from_utf8_lossy(bytes))
+        }
+        EntryKind::Input(Input::NetFrame { port, frame }) => {
+            format!("frame    port {port} {} bytes", frame.len())
+        }
+        EntryKind::Input(Input::DiskDone {
+            disk,
+            id,
+            status,
+            data,
+        }) => {
+            format!("disk     {disk} request {id} {status:?} {} bytes", data.len())
+        }
+        EntryKind::Input(Input::Entropy { bytes }) => format!("entropy  {} bytes", bytes.len()),
+        EntryKind::Input(Input::Control(control)) => format!("control  {control:?}"),
+        EntryKind::Output { check } => format!("output   {check:08x}"),
+        EntryKind::Progress => "progress".into(),
+        EntryKind::Digest(digest) => {
+            let parts = digest
+                .parts
+                .iter()
+                .map(|(name, value)| format!("{name}={value:016x}"));
+            format!("digest   {}", parts.collect::<Vec<_>>().join(" "))
+        }
+        EntryKind::Off(state) => format!("off      {state:?}"),
+    }
+}
+
+fn stat(path: &Path, json: bool) -> Result<()> {
+    let mut entries = Entries::open(path)?;
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    let (mut total, mut last, mut ticks) = (0_u64, 0, 0);
+    while let Some(entry) = entries.next()? {
+        total += 1;
+        last = entry.at.0;
+        if let EntryKind::Input(Input::Clock { mtime, .. }) = &entry.kind {
+            ticks = *mtime;
+        }
+        let kind = describe(&entry.kind);
+        *counts
+            .entry(kind.split_whitespace().next().unwrap_or_default().to_owned())
+            .or_default() += 1;
+    }
+    let bytes = std::fs::metadata(path)?.len();
+    let seconds = ticks as f64 / machine::clock::TICKS_PER_SECOND as f64;
+    let rate = if seconds > 0.0 {
+        bytes as f64 * 8e-6 / seconds
+    } else {
+        0.0
+    };
+    if json {
+        println!(
+            "{}",
+            serde_json::json!({
+                "bytes": bytes, "entries": total, "steps": last, "guest_seconds": seconds,
+                "mbit_s": rate, "kinds": counts, "end": ending(entries.reader.end()),
+            })
+        );
+        return Ok(());
+    }
+    println!("{bytes} bytes, {total} entries, {last} steps, {seconds:.3} s of the guest, {rate:.3} Mbit/s");
+    for (kind, count) in counts {
+        println!("{count:>10} {kind}");
+    }
+    println!("{}", ending(entries.reader.end()));
+    Ok(())
+}
+
+/// Exit code 1 and the first entries that differ; 0 and one sentence if none do.
+fn diff(left: &Path, right: &Path) -> Result<ExitCode> {
+    let (mut left, mut right) = (Entries::open(left)?, Entries::open(right)?);
+    let mut number = 0_u64;
+    loop {
+        number += 1;
+        match (left.next()?, right.next()?) {
+            (None, None) => {
+                println!("equal: {} entries", number - 1);
+                return Ok(ExitCode::SUCCESS);
+            }
+            (a, b) if a == b => {}
+            (a, b) => {
+                for (entries, entry) in [(&left, a), (&right, b)] {
+                    let text = entry.map_or("(end of log)".into(), |entry| {
+                        format!("@{} {}", entry.at.0, describe(&entry.kind))
+                    });
+                    println!("{} entry {number}: {text}", entries.name());
+                }
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! `lockstep replay`: a machine again from its log, every output and digest compared.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use host::{ReplayOptions, Replayed};
+use machine::{Effect, Machine, Step};
+
+use crate::args::ReplayArgs;
+use crate::{log, spec, vm};
+
+/// Replays a log to its end, or to `--until`.
+pub fn run(args: &ReplayArgs) -> Result<()> {
+    let spec = spec::vm(&vm::load(&args.vm)?)?;
+    let mut options = ReplayOptions::default();
+    options.until = args.until.map_or(options.until, Step);
+    options.slice = args.slice.unwrap_or(options.slice);
+    let mut seen = |effect| show(effect, args.json);
+    let (replayed, mut machine) = match &args.from {
+        Some(path) => {
+            let build = &mut host::build::snapshot(path, args.vm.zeal);
+            host::replay(&spec, &args.log, options, build, &mut seen)?
+        }
+        None => host::replay(
+            &spec,
+            &args.log,
+            options,
+            &mut host::build::machine(args.vm.zeal),
+            &mut seen,
+        )?,
+    };
+    if let Some(path) = &args.save {
+        save(&mut machine, path)?;
+    }
+    report(&replayed, &mut machine, args.json);
+    Ok(())
+}
+
+/// What the guest wrote to its console, unless the output is for a program.
+fn show(effect: Effect, json: bool) {
+    if let (Effect::ConsoleWrite { bytes, .. }, false) = (effect, json) {
+        let mut out = std::io::stdout().lock();
+        // A closed terminal does not stop a replay.
+        let _ = out.write_all(&bytes).and_then(|()| out.flush());
+    }
+}
+
+fn save(machine: &mut Machine, path: &Path) -> Result<()> {
+    let failed = || format!("cannot write the snapshot {}", path.display());
+    let mut out = std::io::BufWriter::new(File::create(path).with_context(failed)?);
+    machine.save(&mut out).with_context(failed)?;
+    out.flush().with_context(failed)
+}
+
+fn report(replayed: &Replayed, machine: &mut Machine, json: bool) {
+    let Replayed {
+        at,
+        end,
+        digests,
+        outputs,
+    } = replayed;
+    // A log that was cut off is replayed as far as it goes; that is no failure.
+    let ending = end.map_or_else(|| format!("stopped at step {at}"), log::ending);
+    if json {
+        let figures = serde_json::json!({
+            "step": at.0, "digests_compared": digests, "outputs_compared": outputs,
+            "divergences": 0, "digest": format!("{:032x}", machine.digest().0), "ending": ending,
+        });
+        println!("{figures}");
+    } else {
+        eprintln!("lockstep: replayed to step {at}: {digests} digests and {outputs} outputs equal; {ending}");
+    }
+}

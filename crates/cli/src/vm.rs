@@ -1,0 +1,92 @@
+//! `run`, `record`, `primary`, `backup`: a machine on this terminal.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use host::{Outcome, Progress};
+use machine::PowerState;
+use replica::Halt;
+
+use crate::args::{PairArgs, RecordArgs, RunArgs, VmArgs};
+use crate::spec;
+use crate::vm_file::VmFile;
+
+/// Runs a machine alone.
+pub fn run(args: &RunArgs) -> Result<ExitCode> {
+    let file = load(&args.vm)?;
+    let outcome = host::run(&spec::vm(&file)?, None, &mut host::build::machine(args.vm.zeal))?;
+    finish(&outcome, args.json)
+}
+
+/// Runs a machine alone and writes its log.
+pub fn record(args: &RecordArgs) -> Result<ExitCode> {
+    let file = load(&args.vm)?;
+    let outcome = host::run(
+        &spec::vm(&file)?,
+        Some(&args.output),
+        &mut host::build::machine(args.vm.zeal),
+    )?;
+    finish(&outcome, args.json)
+}
+
+/// Runs the live half of a pair.
+pub fn primary(args: PairArgs) -> Result<ExitCode> {
+    let file = load(&args.vm)?.with_pair_flags(&args);
+    let (vm, pair) = spec::pair(&file, args.events)?;
+    let outcome = host::primary(&vm, &pair, &mut host::build::machine(args.vm.zeal), &mut show)?;
+    finish(&outcome, args.json)
+}
+
+/// Runs the copy.
+pub fn backup(args: PairArgs) -> Result<ExitCode> {
+    let file = load(&args.vm)?.with_pair_flags(&args);
+    let (vm, pair) = spec::pair(&file, args.events)?;
+    let outcome = host::backup(&vm, &pair, &mut host::build::machine(args.vm.zeal), &mut show)?;
+    finish(&outcome, args.json)
+}
+
+/// The file and the flags over it.
+pub fn load(args: &VmArgs) -> Result<VmFile> {
+    Ok(VmFile::load(args.file.as_deref())?.with_flags(args))
+}
+
+fn show(progress: &Progress<'_>) {
+    match progress {
+        Progress::Listening(address) => eprintln!("lockstep: waiting for the primary on {address}"),
+        Progress::Calling { attempt: 1, error } => {
+            eprintln!("lockstep: the backup does not answer yet ({error}); calling");
+        }
+        Progress::Calling { .. } => {}
+        Progress::Refused(error) => eprintln!("lockstep: {}", host::error::chain(error)),
+        Progress::Paired { peer, epoch } => eprintln!("lockstep: paired with {peer}, epoch {}", epoch.0),
+    }
+}
+
+/// Says how it ended; the guest's own failure and a divergence are failures of the command.
+fn finish(outcome: &Outcome, json: bool) -> Result<ExitCode> {
+    let (code, sentence) = match &outcome.halt {
+        None | Some(Halt::Off(PowerState::Off)) => (0, None),
+        Some(Halt::Off(PowerState::Failed(code))) => (1, Some(format!("the guest failed with code {code}"))),
+        Some(Halt::Lost(epoch)) => (
+            1,
+            Some(format!(
+                "the other side has won epoch {}; this side has halted, nothing is lost",
+                epoch.0
+            )),
+        ),
+        Some(Halt::Diverged { at, part }) => (
+            1,
+            Some(format!(
+                "this side parted from the log at step {at}, first in {part}; please report it"
+            )),
+        ),
+        Some(Halt::Peer(sentence)) => (1, Some(format!("the other side broke the protocol: {sentence}"))),
+    };
+    if json {
+        println!("{}", serde_json::to_string(&outcome.figures)?);
+    }
+    if let Some(sentence) = sentence {
+        eprintln!("lockstep: {sentence}");
+    }
+    Ok(ExitCode::from(code))
+}

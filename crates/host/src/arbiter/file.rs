@@ -1,0 +1,161 @@
+//! An arbiter that is a directory on storage both hosts share: `link(2)` is the test-and-set.
+//!
+//! A claim is written to a file of its own and made durable; then it is linked to the name of the epoch,
+//! which succeeds for exactly one claimant, on local file systems and on NFS. NFS may lose the answer of a
+//! link that was made, so who gets "exists" looks whether the file there is its own.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use replica::{Claim, Epoch, Verdict};
+
+use super::{Answer, Arbiter, ArbiterError, VmName};
+
+/// First line of every claim.
+const HEADER: &str = "lockstep claim 1";
+
+/// A shared directory.
+#[derive(Debug)]
+pub struct DirectoryArbiter {
+    directory: PathBuf,
+}
+
+impl DirectoryArbiter {
+    /// Uses `directory`, after having written a file there to see that it can.
+    ///
+    /// # Errors
+    /// It does not exist or cannot be written.
+    pub fn open(directory: &Path) -> Result<DirectoryArbiter, ArbiterError> {
+        let arbiter = DirectoryArbiter {
+            directory: directory.into(),
+        };
+        let probe = arbiter.unique_path("probe");
+        let result = write_durably(&probe, b"probe\n").and_then(|()| fs::remove_file(&probe));
+        result.map_err(|source| arbiter.unusable(source))?;
+        Ok(arbiter)
+    }
+
+    fn unusable(&self, source: io::Error) -> ArbiterError {
+        ArbiterError::Directory {
+            path: self.directory.clone(),
+            source,
+        }
+    }
+
+    fn claim_path(&self, vm: &VmName, epoch: Epoch) -> PathBuf {
+        // Digits of fixed length, so that a listing is in order.
+        self.directory.join(format!("{vm}.{:020}.claim", epoch.0))
+    }
+
+    /// A name that no other process on any host uses. Begins with a dot, which no VM's name does.
+    fn unique_path(&self, purpose: &str) -> PathBuf {
+        self.directory
+            .join(format!(".{purpose}.{:032x}", crate::entropy::random_u128()))
+    }
+
+    fn try_claim(&self, vm: &VmName, claim: Claim) -> Result<Answer, ArbiterError> {
+        let path = self.claim_path(vm, claim.epoch);
+        // Who is first for an epoch that others have left behind is too late all the same.
+        if let Some(last) = self.last_claimed(vm)?
+            && last > claim.epoch
+            && self.owner_of(&path)? != Some(claim.owner)
+        {
+            return Ok(lost(format!("epoch {} of '{vm}' is claimed already", last.0)));
+        }
+        let io = |source| self.unusable(source);
+        let own = self.unique_path("claim");
+        let content = format!(
+            "{HEADER}\nvm {vm}\nepoch {}\nowner {:032x}\n",
+            claim.epoch.0, claim.owner
+        );
+        write_durably(&own, content.as_bytes()).map_err(io)?;
+        let linked = fs::hard_link(&own, &path);
+        let cleaned = fs::remove_file(&own);
+        match linked {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match self.owner_of(&path)? {
+                Some(owner) if owner == claim.owner => {}
+                Some(owner) => {
+                    return Ok(lost(format!(
+                        "epoch {} of '{vm}' went to {owner:032x}",
+                        claim.epoch.0
+                    )));
+                }
+                None => return Err(self.unusable(error)),
+            },
+            Err(error) => return Err(self.unusable(error)),
+        }
+        cleaned.map_err(io)?;
+        // Only now is the name durable, and only a durable name is won.
+        File::open(&self.directory)
+            .and_then(|directory| directory.sync_all())
+            .map_err(io)?;
+        Ok(Answer {
+            verdict: Verdict::Won,
+            reason: None,
+        })
+    }
+
+    /// Whose claim the file is; `None` if there is no file.
+    fn owner_of(&self, path: &Path) -> Result<Option<u128>, ArbiterError> {
+        let content = match fs::read_to_string(path) {
+            Ok(content) => content,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => String::new(),
+            Err(error) => return Err(self.unusable(error)),
+        };
+        let owner = content.lines().find_map(|line| line.strip_prefix("owner "));
+        match owner.and_then(|owner| u128::from_str_radix(owner, 16).ok()) {
+            Some(owner) if content.starts_with(HEADER) => Ok(Some(owner)),
+            _ => Err(ArbiterError::Damaged { path: path.into() }),
+        }
+    }
+
+    fn last_claimed(&self, vm: &VmName) -> Result<Option<Epoch>, ArbiterError> {
+        let mut last = None;
+        for entry in fs::read_dir(&self.directory).map_err(|e| self.unusable(e))? {
+            let name = entry.map_err(|e| self.unusable(e))?.file_name();
+            last = last.max(name.to_str().and_then(|name| epoch_in(name, vm)));
+        }
+        Ok(last)
+    }
+}
+
+impl Arbiter for DirectoryArbiter {
+    fn claim(&mut self, vm: &VmName, claim: Claim) -> Answer {
+        self.try_claim(vm, claim).unwrap_or_else(|error| Answer {
+            verdict: Verdict::Unreachable,
+            reason: Some(crate::error::chain(&error)),
+        })
+    }
+
+    fn last(&mut self, vm: &VmName) -> Result<Option<Epoch>, ArbiterError> {
+        self.last_claimed(vm)
+    }
+}
+
+fn lost(reason: String) -> Answer {
+    Answer {
+        verdict: Verdict::Lost,
+        reason: Some(reason),
+    }
+}
+
+/// The epoch in the name of a claim of `vm`.
+fn epoch_in(name: &str, vm: &VmName) -> Option<Epoch> {
+    let rest = name.strip_prefix(vm.as_str())?.strip_prefix('.')?;
+    let digits = rest.strip_suffix(".claim")?;
+    // A VM named "a.1" must not be seen as claims of "a".
+    (digits.len() == 20).then(|| digits.parse().ok().map(Epoch))?
+}
+
+fn write_durably(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    let result = file.write_all(content).and_then(|()| file.sync_all());
+    if result.is_err() {
+        // A full directory must not fill up further with each retry.
+        let _ = fs::remove_file(path);
+    }
+    result
+}

@@ -1,0 +1,177 @@
+//! The arbiter: an atomic test-and-set per (vm, epoch), outside both replicas (FT 2.3-e, D6).
+//!
+//! It is asked only when a pair is made and when one side suspects the other. Asking may block for long (a
+//! dead file server), so an [`Asker`] does it on its own thread and the guest thread reads the answers.
+
+pub mod file;
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use replica::{Claim, Epoch, Verdict};
+
+pub use file::DirectoryArbiter;
+
+use crate::wake::Waker;
+
+/// Longest name of a VM.
+pub const VM_NAME_LEN_MAX: usize = 64;
+
+/// What an arbiter says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Why it could not be reached, or who was first; for people.
+    pub reason: Option<String>,
+}
+
+/// A test-and-set.
+pub trait Arbiter: Send {
+    /// "I am the one for (`vm`, `claim.epoch`)." Asking again with the same owner gives the same answer.
+    fn claim(&mut self, vm: &VmName, claim: Claim) -> Answer;
+
+    /// The highest epoch that anybody has claimed.
+    ///
+    /// # Errors
+    /// It could not be reached.
+    fn last(&mut self, vm: &VmName) -> Result<Option<Epoch>, ArbiterError>;
+}
+
+/// Why an arbiter is of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum ArbiterError {
+    /// Another name is needed.
+    #[error(
+        "'{name}' is no name for a VM: use 1 to {VM_NAME_LEN_MAX} letters, digits, '-', '_' or '.', beginning with a letter or digit"
+    )]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// The directory cannot be written.
+    #[error(
+        "the arbiter directory {path} cannot be written; it must exist on storage that both hosts share, and be writable for this user"
+    )]
+    Directory {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file of another program, or a damaged one.
+    #[error("{path} is no claim of Lockstep; look at it and remove it if the VM runs nowhere")]
+    Damaged {
+        /// Which.
+        path: std::path::PathBuf,
+    },
+}
+
+/// The name of a VM, fit for a file name, a line of a lock file and a key in etcd.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct VmName(String);
+
+impl VmName {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// It is empty, too long, or holds other characters than letters, digits, `-`, `_`, `.`.
+    pub fn new(name: &str) -> Result<VmName, ArbiterError> {
+        let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        let starts_well = name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+        if starts_well && name.len() <= VM_NAME_LEN_MAX && name.bytes().all(good) {
+            Ok(VmName(name.to_owned()))
+        } else {
+            Err(ArbiterError::Name {
+                name: name.to_owned(),
+            })
+        }
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for VmName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Asks an arbiter on a thread of its own, one question at a time.
+#[derive(Debug)]
+pub struct Asker {
+    questions: Sender<Claim>,
+    answers: Receiver<(Claim, Answer)>,
+    /// Asked and not answered.
+    open: Vec<Claim>,
+}
+
+impl Asker {
+    /// Starts the thread. It ends when the asker is dropped and its last question is answered.
+    #[must_use]
+    pub fn new(mut arbiter: Box<dyn Arbiter>, vm: VmName, waker: Waker) -> Asker {
+        let (questions, to_ask) = channel::<Claim>();
+        let (answered, answers) = channel();
+        thread::spawn(move || {
+            for claim in to_ask {
+                let answer = arbiter.claim(&vm, claim);
+                if answered.send((claim, answer)).is_err() {
+                    break;
+                }
+                waker.wake();
+            }
+        });
+        Asker {
+            questions,
+            answers,
+            open: Vec::new(),
+        }
+    }
+
+    /// Asks, unless the same question is open already: a retry must not pile up behind a dead server.
+    pub fn ask(&mut self, claim: Claim) {
+        if !self.open.contains(&claim) {
+            self.open.push(claim);
+            // The thread lives as long as this end of the queue.
+            let _ = self.questions.send(claim);
+        }
+    }
+
+    /// The next answer.
+    pub fn answer(&mut self) -> Option<(Claim, Answer)> {
+        let (claim, answer) = self.answers.try_recv().ok()?;
+        self.open.retain(|open| *open != claim);
+        Some((claim, answer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_could_leave_the_directory_are_refused() {
+        for name in ["a", "web-1", "My_VM.2", "9lives"] {
+            assert_eq!(VmName::new(name).unwrap().as_str(), name);
+        }
+        for name in [
+            "",
+            ".",
+            "..",
+            "../a",
+            "a/b",
+            "a b",
+            "a\n",
+            "-a",
+            ".a",
+            "ä",
+            &"x".repeat(65),
+        ] {
+            assert!(VmName::new(name).is_err(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! A Unix socket as the guest's console: one client at a time; without one, output is lost and nothing waits.
+
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use super::{ConsoleError, Typed};
+use crate::limits::CONSOLE_PATIENCE;
+use crate::wake::Waker;
+
+/// Removes the socket's file at the end.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    client: Client,
+}
+
+/// Whoever is connected.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Client(Arc<Mutex<Option<UnixStream>>>);
+
+impl Client {
+    fn current(&self) -> MutexGuard<'_, Option<UnixStream>> {
+        // A panic aborts the process, so nobody ever sees a poisoned lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Write for Client {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Written outside the lock: a client that does not read must not keep the next one from coming.
+        let stream = self.current().as_ref().and_then(|stream| stream.try_clone().ok());
+        if let Some(mut stream) = stream
+            && stream.write_all(bytes).is_err()
+        {
+            // It is gone; its reader will see that too.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if let Some(stream) = self.client.current().as_ref() {
+            // The reader ends, and a writer that waits for the client's attention too.
+            let _ = stream.shutdown(Shutdown::Read);
+        }
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Listens on `path`. A socket file that nobody listens on any more is replaced.
+pub(super) fn listen(
+    path: &Path,
+    sender: SyncSender<Typed>,
+    waker: Waker,
+) -> Result<(SocketFile, Client), ConsoleError> {
+    let error = |source| ConsoleError::Socket {
+        path: path.into(),
+        source,
+    };
+    let listener = match UnixListener::bind(path) {
+        Err(taken) if taken.kind() == io::ErrorKind::AddrInUse && UnixStream::connect(path).is_err() => {
+            std::fs::remove_file(path)
+                .and_then(|()| UnixListener::bind(path))
+                .map_err(error)?
+        }
+        other => other.map_err(error)?,
+    };
+    let client = Client::default();
+    let file = SocketFile {
+        path: path.into(),
+        client: client.clone(),
+    };
+    let current = client.clone();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            // One who does not read for so long is sent away.
+            let _ = stream.set_write_timeout(Some(CONSOLE_PATIENCE));
+            *current.current() = stream.try_clone().ok();
+            if !read_client(&mut stream, &sender, &waker) {
+                return;
+            }
+            *current.current() = None;
+        }
+    });
+    Ok((file, client))
+}
+
+/// Until the client leaves; `false`: the console is closed.
+fn read_client(stream: &mut UnixStream, sender: &SyncSender<Typed>, waker: &Waker) -> bool {
+    let mut buffer = [0; 256];
+    while let Ok(length @ 1..) = stream.read(&mut buffer) {
+        if sender.send(Typed::Bytes(buffer[..length].to_vec())).is_err() {
+            return false;
+        }
+        waker.wake();
+    }
+    true
+}

@@ -1,0 +1,371 @@
+//! The lock of a disk: the file `DISK.lock` beside it says who writes, for which VM and epoch.
+//!
+//! Three rules. A live writer keeps others out. A dead one on this host (its `flock` is gone) is replaced. A
+//! replica that has won a later epoch of the same VM replaces an earlier one, alive or not (FT 2.3-e): the old
+//! one sees before its next write that the file is not its own any more, and does not write.
+//!
+//! Between that look and the write there is a gap, and NFS may show the old file for some seconds more. Only a
+//! disk server that refuses old epochs itself closes it; for a directory this is the best there is.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use replica::Epoch;
+
+use crate::arbiter::VmName;
+
+const HEADER: &str = "lockstep disk lock 1";
+/// Each attempt loses only against another's success.
+const ATTEMPTS_MAX: u32 = 64;
+/// No lock file is longer.
+const CONTENT_LEN_MAX: u64 = 1024;
+
+/// Who wants to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// For which VM.
+    pub vm: VmName,
+    /// In which epoch; 0 for a VM that runs without a pair.
+    pub epoch: Epoch,
+    /// Which process: [`replica::Claim::owner`].
+    pub owner: u128,
+}
+
+/// Why a disk cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// By somebody else.
+    #[error(
+        "the disk {disk} is in use by VM '{vm}' epoch {epoch} (pid {pid} on host {host}); stop it first, or if it surely runs no more remove {disk}.lock"
+    )]
+    InUse {
+        /// Which.
+        disk: String,
+        /// Whose.
+        vm: String,
+        /// Since which epoch.
+        epoch: u64,
+        /// Process.
+        pid: u32,
+        /// On which host.
+        host: String,
+    },
+    /// The epoch is over.
+    #[error(
+        "the disk {disk} belongs to epoch {theirs} of VM '{vm}' now and this process was epoch {ours}; it must not write any more"
+    )]
+    Superseded {
+        /// Which.
+        disk: String,
+        /// Whose.
+        vm: String,
+        /// Of this process.
+        ours: u64,
+        /// Of the new writer.
+        theirs: u64,
+    },
+    /// The file is not one of ours.
+    #[error("{path} is no lock of Lockstep; look at it and remove it if nothing uses the disk")]
+    Damaged {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The kernel gave an error.
+    #[error("cannot lock the disk with {path}; its directory must be writable")]
+    Io {
+        /// The lock file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A write before going live: a bug of the caller.
+    #[error("this process is not the writer of the disk {disk}")]
+    NotHeld {
+        /// Which.
+        disk: PathBuf,
+    },
+}
+
+impl LockError {
+    /// May a later attempt succeed without anybody doing anything?
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, LockError::Io { .. })
+    }
+}
+
+/// A lock that is held. Dropping it removes the file, if it is still ours.
+#[derive(Debug)]
+pub struct DiskLock {
+    disk: PathBuf,
+    path: PathBuf,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    holder: Holder,
+    /// Keeps the `flock` and the inode number.
+    _file: File,
+    id: FileId,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+/// What a lock file says.
+struct Content {
+    vm: String,
+    epoch: u64,
+    owner: u128,
+    pid: u32,
+    host: String,
+    boot: String,
+}
+
+impl DiskLock {
+    /// Becomes the writer of `disk`.
+    ///
+    /// # Errors
+    /// Somebody else is.
+    pub fn acquire(disk: &Path, holder: &Holder) -> Result<DiskLock, LockError> {
+        let mut path = disk.as_os_str().to_owned();
+        path.push(".lock");
+        let path = PathBuf::from(path);
+        let held = take(disk, &path, holder)?;
+        Ok(DiskLock {
+            disk: disk.into(),
+            path,
+            held: Mutex::new(held),
+        })
+    }
+
+    /// Stays the writer, under a later epoch.
+    ///
+    /// # Errors
+    /// Somebody else has become it.
+    pub fn renew(&self, holder: &Holder) -> Result<(), LockError> {
+        let mut held = self.held();
+        *held = take(&self.disk, &self.path, holder)?;
+        Ok(())
+    }
+
+    /// Is it still ours? If an operator or an older epoch has removed it, it is taken again.
+    ///
+    /// # Errors
+    /// A later epoch has it, or another VM.
+    pub fn confirm(&self) -> Result<(), LockError> {
+        let mut held = self.held();
+        match file_id(&self.path) {
+            Ok(Some(id)) if id == held.id => Ok(()),
+            Ok(_) => {
+                let holder = held.holder.clone();
+                *held = take(&self.disk, &self.path, &holder)?;
+                Ok(())
+            }
+            Err(source) => Err(LockError::Io {
+                path: self.path.clone(),
+                source,
+            }),
+        }
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, Held> {
+        // A panic aborts the process, so nobody ever sees a poisoned lock.
+        self.held
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Drop for DiskLock {
+    fn drop(&mut self) {
+        let ours = self.held().id;
+        if file_id(&self.path).is_ok_and(|id| id == Some(ours)) {
+            // Left behind, it is only taken over by the next.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn take(disk: &Path, path: &Path, holder: &Holder) -> Result<Held, LockError> {
+    let io = |source| LockError::Io {
+        path: path.into(),
+        source,
+    };
+    for _ in 0..ATTEMPTS_MAX {
+        let old = match File::open(path) {
+            Ok(file) => Some(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(io(error)),
+        };
+        // The old file's flock, if we got it, is kept until it is replaced: of two who find a dead writer,
+        // one goes on.
+        if let Some(old) = &old {
+            let content = read_content(old, path)?;
+            // Replaced in the meantime? Then the next attempt sees the new one.
+            let dead = old.try_lock().is_ok();
+            if file_id(path).map_err(io)? != Some(id_of(old).map_err(io)?) {
+                continue;
+            }
+            may_replace(disk, &content, holder, dead)?;
+        }
+        let own = path.with_extension(format!("lock.{:032x}", crate::entropy::random_u128()));
+        let file = write_content(&own, holder).map_err(io)?;
+        let placed = if old.is_some() {
+            fs::rename(&own, path)
+        } else {
+            fs::hard_link(&own, path).and_then(|()| fs::remove_file(&own))
+        };
+        if let Err(error) = placed {
+            let _ = fs::remove_file(&own);
+            if error.kind() == io::ErrorKind::AlreadyExists {
+                continue;
+            }
+            return Err(io(error));
+        }
+        sync_directory(path).map_err(io)?;
+        let id = id_of(&file).map_err(io)?;
+        if file_id(path).map_err(io)? == Some(id) {
+            return Ok(Held {
+                holder: holder.clone(),
+                _file: file,
+                id,
+            });
+        }
+    }
+    Err(io(io::ErrorKind::ResourceBusy.into()))
+}
+
+fn may_replace(disk: &Path, old: &Content, new: &Holder, dead: bool) -> Result<(), LockError> {
+    let same_vm = old.vm == new.vm.as_str();
+    if same_vm && old.owner == new.owner && old.epoch <= new.epoch.0 {
+        return Ok(());
+    }
+    if same_vm && old.epoch < new.epoch.0 {
+        return Ok(());
+    }
+    if same_vm && new.epoch.0 != 0 && old.epoch > new.epoch.0 {
+        return Err(LockError::Superseded {
+            disk: disk.display().to_string(),
+            vm: old.vm.clone(),
+            ours: new.epoch.0,
+            theirs: old.epoch,
+        });
+    }
+    // The name alone says "this host" after a reboot; the boot alone inside containers with other names.
+    let this_host = old.boot == boot_id() || old.host == host_name();
+    if dead && this_host {
+        return Ok(());
+    }
+    Err(LockError::InUse {
+        disk: disk.display().to_string(),
+        vm: old.vm.clone(),
+        epoch: old.epoch,
+        pid: old.pid,
+        host: old.host.clone(),
+    })
+}
+
+fn write_content(path: &Path, holder: &Holder) -> io::Result<File> {
+    let Holder { vm, epoch, owner } = holder;
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(path)?;
+    let (pid, host, boot) = (std::process::id(), host_name(), boot_id());
+    let epoch = epoch.0;
+    let text = format!(
+        "{HEADER}\nvm {vm}\nepoch {epoch}\nowner {owner:032x}\npid {pid}\nhost {host}\nboot {boot}\n"
+    );
+    let result = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    if let Err(error) = result {
+        let _ = fs::remove_file(path);
+        return Err(error);
+    }
+    if let Err(error) = file.try_lock() {
+        // Some network file systems have no locks: then a dead writer is not seen as dead, which is safe.
+        tracing::warn!("no file locks at {}: {error}", path.display());
+    }
+    Ok(file)
+}
+
+fn read_content(mut file: &File, path: &Path) -> Result<Content, LockError> {
+    let mut bytes = Vec::new();
+    (&mut file)
+        .take(CONTENT_LEN_MAX)
+        .read_to_end(&mut bytes)
+        .map_err(|source| LockError::Io {
+            path: path.into(),
+            source,
+        })?;
+    parse(&bytes).ok_or_else(|| LockError::Damaged { path: path.into() })
+}
+
+fn parse(bytes: &[u8]) -> Option<Content> {
+    let mut lines = std::str::from_utf8(bytes).ok()?.lines();
+    if lines.next()? != HEADER {
+        return None;
+    }
+    let mut field = |name: &str| {
+        lines
+            .next()?
+            .strip_prefix(name)?
+            .strip_prefix(' ')
+            .map(str::to_owned)
+    };
+    Some(Content {
+        vm: field("vm")?,
+        epoch: field("epoch")?.parse().ok()?,
+        owner: u128::from_str_radix(&field("owner")?, 16).ok()?,
+        pid: field("pid")?.parse().ok()?,
+        host: field("host")?,
+        boot: field("boot")?,
+    })
+}
+
+fn id_of(file: &File) -> io::Result<FileId> {
+    let meta = file.metadata()?;
+    Ok(FileId {
+        device: meta.dev(),
+        inode: meta.ino(),
+    })
+}
+
+fn file_id(path: &Path) -> io::Result<Option<FileId>> {
+    match fs::metadata(path) {
+        Ok(meta) => Ok(Some(FileId {
+            device: meta.dev(),
+            inode: meta.ino(),
+        })),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// The name of this host, as `hostname` prints it.
+#[must_use]
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}

@@ -1,0 +1,205 @@
+//! Disks: what a request does to a file, who may write, and the threads that wait for it.
+//!
+//! The order of overlapping requests is the protocol's business (FT 3.4-a, `replica`); whatever arrives here may
+//! run at once and end in any order, because every completion comes back through the log.
+
+pub mod file;
+pub mod lock;
+pub mod pool;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use machine::DiskConfig;
+
+pub use file::RawDisk;
+pub use lock::{DiskLock, Holder, LockError};
+pub use pool::{Completion, DiskPool};
+
+/// Bytes of a sector.
+pub const SECTOR_LEN: u64 = 512;
+
+/// Something with sectors. Offsets and lengths are bytes within the capacity. All of it may block.
+pub trait Backend: Send + Sync + std::fmt::Debug {
+    /// Capacity in bytes.
+    fn capacity(&self) -> u64;
+    /// Fills `data` from `offset`.
+    ///
+    /// # Errors
+    /// As the storage gives them.
+    fn read(&self, offset: u64, data: &mut [u8]) -> io::Result<()>;
+    /// Writes `data` at `offset`.
+    ///
+    /// # Errors
+    /// As the storage gives them.
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()>;
+    /// Makes all finished writes durable.
+    ///
+    /// # Errors
+    /// As the storage gives them.
+    fn flush(&self) -> io::Result<()>;
+    /// The content is not needed any more.
+    ///
+    /// # Errors
+    /// As the storage gives them; storage that cannot forget does nothing.
+    fn discard(&self, offset: u64, length: u64) -> io::Result<()>;
+    /// Makes the content zero; with `unmap` the space may be given back.
+    ///
+    /// # Errors
+    /// As the storage gives them.
+    fn write_zeroes(&self, offset: u64, length: u64, unmap: bool) -> io::Result<()>;
+}
+
+/// Why a disk cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    /// There is no such file, or no permission.
+    #[error(
+        "cannot open the disk {path}; make one with `truncate -s 4G {path}`, or check the path and its permissions"
+    )]
+    Open {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Not whole sectors.
+    #[error(
+        "the disk {path} has {bytes} bytes, which is no whole number of {SECTOR_LEN}-byte sectors above 0; resize it with `truncate`"
+    )]
+    Size {
+        /// Which.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The other replica's machine has a larger one.
+    #[error(
+        "the disk {path} has {has} sectors and the guest expects {expects}; give both hosts the same disk, or enlarge this one"
+    )]
+    Smaller {
+        /// Which.
+        path: PathBuf,
+        /// Its sectors.
+        has: u64,
+        /// What the primary's has.
+        expects: u64,
+    },
+    /// Somebody else writes to it.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+}
+
+/// One disk of the guest: where its sectors are, and whether this process may change them.
+#[derive(Debug)]
+pub struct Disk {
+    path: PathBuf,
+    backend: Box<dyn Backend>,
+    read_only: bool,
+    serial: String,
+    /// Held by the one who writes. A backup has none until it goes live.
+    lock: std::sync::OnceLock<DiskLock>,
+}
+
+impl Disk {
+    /// Opens a raw disk. Nothing is locked and nothing may be written yet.
+    ///
+    /// # Errors
+    /// It is not there, or not a whole number of sectors.
+    pub fn open_raw(path: &Path, read_only: bool, serial: &str) -> Result<Disk, DiskError> {
+        let open = |source| DiskError::Open {
+            path: path.into(),
+            source,
+        };
+        // One disk, one lock, by whatever links it is reached.
+        let path = path.canonicalize().map_err(open)?;
+        let backend = RawDisk::open(&path, read_only).map_err(|source| DiskError::Open {
+            path: path.clone(),
+            source,
+        })?;
+        Disk::new(path, Box::new(backend), read_only, serial)
+    }
+
+    /// From any backend; `path` names the lock and the error messages.
+    ///
+    /// # Errors
+    /// It is not a whole number of sectors.
+    pub fn new(
+        path: PathBuf,
+        backend: Box<dyn Backend>,
+        read_only: bool,
+        serial: &str,
+    ) -> Result<Disk, DiskError> {
+        let bytes = backend.capacity();
+        if bytes == 0 || !bytes.is_multiple_of(SECTOR_LEN) {
+            return Err(DiskError::Size { path, bytes });
+        }
+        Ok(Disk {
+            path,
+            backend,
+            read_only,
+            serial: serial.to_owned(),
+            lock: std::sync::OnceLock::new(),
+        })
+    }
+
+    /// The device the guest sees.
+    #[must_use]
+    pub fn config(&self) -> DiskConfig {
+        DiskConfig {
+            sectors: self.backend.capacity() / SECTOR_LEN,
+            read_only: self.read_only,
+            serial: self.serial.clone(),
+        }
+    }
+
+    /// Is it large enough for the guest the primary has built?
+    ///
+    /// # Errors
+    /// It is smaller.
+    pub fn check(&self, guest: &DiskConfig) -> Result<(), DiskError> {
+        let has = self.config().sectors;
+        if has < guest.sectors {
+            return Err(DiskError::Smaller {
+                path: self.path.clone(),
+                has,
+                expects: guest.sectors,
+            });
+        }
+        Ok(())
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Becomes its writer, or stays it under a later epoch. A read-only disk needs no writer.
+    ///
+    /// # Errors
+    /// Somebody else is, and may be.
+    pub fn lock(&self, holder: &Holder) -> Result<(), LockError> {
+        if self.read_only {
+            return Ok(());
+        }
+        if let Some(lock) = self.lock.get() {
+            return lock.renew(holder);
+        }
+        let lock = DiskLock::acquire(&self.path, holder)?;
+        // Only one thread at a time makes a disk's process its writer (`DiskPool`).
+        let _ = self.lock.set(lock);
+        Ok(())
+    }
+
+    /// May this process change the disk, still? Asked before each change: a stalled old primary wakes up
+    /// with a write in its hand (D6).
+    fn may_write(&self) -> Result<(), LockError> {
+        match self.lock.get() {
+            Some(lock) => lock.confirm(),
+            None => Err(LockError::NotHeld {
+                disk: self.path.clone(),
+            }),
+        }
+    }
+}

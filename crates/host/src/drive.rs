@@ -1,0 +1,156 @@
+//! The loop that drives a node on the guest thread.
+//!
+//! ```text
+//!   guest thread:  wait in epoll (only if the guest is idle) -> read sockets and queues -> Node::handle
+//!                  -> Node::poll, carry out every action -> Node::slice runs the guest -> poll, carry out -> ..
+//!   watcher:       while the guest runs: epoll -> cut flag                       (poll.rs)
+//!   disk x 4:      pread, pwrite, fdatasync, fallocate -> queue, waker           (disk/pool.rs)
+//!   arbiter:       link(2) in the directory -> queue, waker                      (arbiter/mod.rs)
+//!   consoles:      read terminal -> queue, waker; write terminal <- buffer       (console/)
+//!   gateway:       connect, only while the cable is out -> queue, waker          (net/plug.rs)
+//! ```
+//! An acknowledgement that arrives while the guest runs ends the slice at the next block edge; this thread reads
+//! it, lets the node release what waited, and writes it out, without handing anything to another thread
+//! (FT 3.5-c). An idle guest thread sleeps on the sockets themselves.
+
+use std::collections::VecDeque;
+
+use replica::{Event, Guest, Halt, Next, Node, Span};
+
+use crate::poll::{Poller, Token};
+use crate::report::{Figures, Happening};
+use crate::sys::clock;
+use crate::world::{Order, World, WorldError, until};
+
+/// How it ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// Why the node stopped; `None`: the operator did not wait for it.
+    pub halt: Option<Halt>,
+    /// The last figures.
+    pub figures: Figures,
+}
+
+/// Drives `node` in `world` to its end.
+///
+/// # Errors
+/// The world does not let it go on. The caller's process ends: for the peer, this side has crashed.
+pub fn drive<G: Guest>(node: Node<G>, world: World) -> Result<Outcome, WorldError> {
+    let mut poller = Poller::new(world.waker.clone())?;
+    let mut driver = Driver {
+        node,
+        world,
+        events: VecDeque::new(),
+        ready: Vec::new(),
+    };
+    driver.world.register(&poller)?;
+    let order = driver.run(&mut poller)?;
+    Ok(driver.end(order))
+}
+
+struct Driver<G: Guest> {
+    node: Node<G>,
+    world: World,
+    /// Events that actions have caused, to be handled before anything else.
+    events: VecDeque<Event>,
+    ready: Vec<Token>,
+}
+
+impl<G: Guest> Driver<G> {
+    fn run(&mut self, poller: &mut Poller) -> Result<Order, WorldError> {
+        let mut order = self.carry_out(poller)?;
+        let mut next = Next::Busy;
+        while order == Order::GoOn {
+            order = self.listen(poller, next)?;
+            if order != Order::GoOn {
+                break;
+            }
+            poller.arm()?;
+            next = self.node.slice(clock::now(), self.world.waker.cut());
+            order = self.carry_out(poller)?;
+            self.world.cables.listen_again(poller)?;
+            if next == Next::Ended && order == Order::GoOn {
+                order = Order::Quit;
+            }
+        }
+        Ok(order)
+    }
+
+    /// Waits, if the guest is idle, and takes in everything that has come.
+    fn listen(&mut self, poller: &mut Poller, next: Next) -> Result<Order, WorldError> {
+        let now = clock::now();
+        let timeout = match next {
+            Next::Busy | Next::Ended => Some(Span(0)),
+            Next::At(time) => until(now, [time, self.world.deadline()]),
+        };
+        self.ready.clear();
+        self.ready.extend(poller.wait(timeout)?);
+        for index in 0..self.ready.len() {
+            let (node, token) = (&mut self.node, self.ready[index]);
+            let order = self
+                .world
+                .on_ready(token, poller, &mut |event| node.handle(clock::now(), event))?;
+            if order != Order::GoOn {
+                return Ok(order);
+            }
+            // One source's answers leave before the next one's questions are read.
+            let order = self.carry_out(poller)?;
+            if order != Order::GoOn {
+                return Ok(order);
+            }
+        }
+        let now = clock::now();
+        self.world.on_time(now);
+        let traffic = self.world.traffic();
+        self.world
+            .reporter
+            .look_at_figures(now, self.node.metrics(), traffic);
+        Ok(Order::GoOn)
+    }
+
+    /// Carries out every action, and those that follow from their consequences.
+    fn carry_out(&mut self, poller: &Poller) -> Result<Order, WorldError> {
+        loop {
+            while let Some(action) = self.node.poll(clock::now()) {
+                let events = &mut self.events;
+                let order = self
+                    .world
+                    .carry_out(action, poller, &mut |event| events.push_back(event))?;
+                if order != Order::GoOn {
+                    return Ok(order);
+                }
+            }
+            let events = &mut self.events;
+            self.world.settle(poller, &mut |event| events.push_back(event))?;
+            self.world.reporter.look_at_role(self.node.metrics());
+            let Some(event) = self.events.pop_front() else {
+                return Ok(Order::GoOn);
+            };
+            self.node.handle(clock::now(), event);
+        }
+    }
+
+    fn end(mut self, order: Order) -> Outcome {
+        self.world.reporter.look_at_role(self.node.metrics());
+        let halt = match order {
+            Order::Halt(halt) => Some(halt),
+            Order::GoOn | Order::Quit => None,
+        };
+        if !matches!(halt, Some(Halt::Lost(_))) {
+            self.world.say_farewell();
+        }
+        let traffic = self.world.traffic();
+        let figures = self
+            .world
+            .reporter
+            .figures(clock::now(), self.node.metrics(), traffic);
+        self.world
+            .reporter
+            .happened(&Happening::Figures(Box::new(figures.clone())));
+        let why = halt
+            .as_ref()
+            .map_or_else(|| "stopped by the operator".into(), |halt| format!("{halt:?}"));
+        self.world.reporter.happened(&Happening::Halt { why });
+        Outcome { halt, figures }
+    }
+}

@@ -1,0 +1,28 @@
+//! Random numbers from the host: what the guest asked for, and names that nobody else chooses.
+
+use machine::Input;
+
+/// Most bytes given to the guest for one wish.
+const ENTROPY_LEN_MAX: u32 = 64 << 10;
+
+/// Answer to a wish for `bytes` bytes.
+#[must_use]
+pub fn answer(bytes: u32) -> Input {
+    let mut random = vec![0; bytes.min(ENTROPY_LEN_MAX) as usize];
+    fill(&mut random);
+    Input::Entropy { bytes: random }
+}
+
+/// A number that no other process draws: an owner, a name.
+#[must_use]
+pub fn random_u128() -> u128 {
+    let mut bytes = [0; 16];
+    fill(&mut bytes);
+    u128::from_le_bytes(bytes)
+}
+
+/// Fills `bytes`.
+pub fn fill(bytes: &mut [u8]) {
+    // Fails only on kernels without getrandom(2) and without /dev/urandom: nothing here can run there.
+    assert!(getrandom::fill(bytes).is_ok(), "the host gives no random numbers");
+}

@@ -1,0 +1,146 @@
+//! Why an image could not be made: one sentence each, with what to do where the user can do something.
+
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// Why an image could not be made.
+#[derive(Debug, Error)]
+pub enum ImageError {
+    /// A program of the host is not there.
+    #[error(
+        "making this image needs `{program}`, which is not on this machine: install the Debian package {package} \
+         (as root: apt-get install {package})"
+    )]
+    MissingTool {
+        /// The program that was looked for.
+        program: &'static str,
+        /// The Debian package that brings it.
+        package: &'static str,
+    },
+    /// No Debian mirror is known.
+    #[error(
+        "no Debian mirror is known: the apt configuration of this machine has no entry for Debian itself; \
+         name one in the options"
+    )]
+    NoMirror,
+    /// The keys that the packages are checked with are not there.
+    #[error(
+        "the keys of the Debian archive are not on this machine: install the Debian package \
+         debian-archive-keyring (as root: apt-get install debian-archive-keyring)"
+    )]
+    NoKeyring,
+    /// The host cannot run riscv64 programs.
+    #[error(
+        "this machine does not run riscv64 programs, which installing Debian needs: {reason}; install the Debian \
+         packages qemu-user-static and binfmt-support, or run `lockstep image debian` once as root"
+    )]
+    NoEmulation {
+        /// What was found instead.
+        reason: String,
+    },
+    /// A program of the host ended with an error.
+    #[error("{action} failed: `{program}` ended with {status}{}", tail_sentence(.tail))]
+    Tool {
+        /// What it was for.
+        action: String,
+        /// The program.
+        program: String,
+        /// Its exit status.
+        status: String,
+        /// The last lines that it printed.
+        tail: String,
+    },
+    /// A program of the host could not be started, or what it printed could not be read.
+    #[error("{action} failed: cannot run `{program}`")]
+    Start {
+        /// What it was for.
+        action: String,
+        /// The program.
+        program: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file or directory of the host could not be read or written.
+    #[error("cannot {action} {}", path.display())]
+    File {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A package does not hold what this version of Lockstep expects of it.
+    #[error("the package {package} is not as expected: {reason}")]
+    Package {
+        /// The package.
+        package: String,
+        /// What is missing or wrong.
+        reason: String,
+    },
+    /// An option cannot be used as it is.
+    #[error("{0}")]
+    Option(String),
+}
+
+impl ImageError {
+    /// For `map_err` on file operations.
+    pub(super) fn file(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::File {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    pub(super) fn package(package: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Package {
+            package: package.into(),
+            reason: reason.into(),
+        }
+    }
+}
+
+fn tail_sentence(tail: &str) -> String {
+    if tail.is_empty() {
+        " without a word".to_owned()
+    } else {
+        format!("; its last lines were:\n{tail}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_tool_names_the_package_to_install() {
+        let error = ImageError::MissingTool {
+            program: "mke2fs",
+            package: "e2fsprogs",
+        };
+        let text = error.to_string();
+        assert!(
+            text.contains("`mke2fs`") && text.contains("apt-get install e2fsprogs"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn tool_failure_shows_the_last_lines() {
+        let error = ImageError::Tool {
+            action: "downloading packages".into(),
+            program: "apt-get".into(),
+            status: "exit status: 100".into(),
+            tail: "E: Unable to locate package nosuch".into(),
+        };
+        assert_eq!(
+            error.to_string(),
+            "downloading packages failed: `apt-get` ended with exit status: 100; its last lines were:\n\
+             E: Unable to locate package nosuch"
+        );
+    }
+}

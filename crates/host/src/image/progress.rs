@@ -1,0 +1,73 @@
+//! What a build tells its caller while it runs.
+
+use std::fmt;
+
+/// Called often enough for a progress bar; must return quickly.
+pub(super) type Report<'a> = &'a mut dyn FnMut(Progress);
+
+/// How far a build is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// What is being done.
+    pub stage: Stage,
+    /// How much of it is done.
+    pub done: u64,
+    /// How much there is to do; 0 while that is not known.
+    pub total: u64,
+    /// What `done` and `total` count.
+    pub unit: Unit,
+}
+
+impl Progress {
+    /// The beginning of a stage of which nothing is known yet.
+    pub(super) fn begin(stage: Stage) -> Self {
+        Self {
+            stage,
+            done: 0,
+            total: 0,
+            unit: Unit::Packages,
+        }
+    }
+}
+
+/// What is being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Another process builds an image in the same cache.
+    Waiting,
+    /// apt reads the mirror's lists.
+    Lists,
+    /// apt fetches packages.
+    Download,
+    /// Packages are taken apart.
+    Unpack,
+    /// Debian is installed, under emulation.
+    Install,
+    /// The initramfs is put together.
+    Initramfs,
+    /// The filesystem is written.
+    Disk,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Waiting => "waiting for another build",
+            Self::Lists => "reading the package lists",
+            Self::Download => "downloading packages",
+            Self::Unpack => "unpacking packages",
+            Self::Install => "installing Debian",
+            Self::Initramfs => "writing the initramfs",
+            Self::Disk => "writing the disk",
+        })
+    }
+}
+
+/// What the numbers of a [`Progress`] count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Packages.
+    Packages,
+    /// Bytes.
+    Bytes,
+}

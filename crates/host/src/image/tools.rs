@@ -1,0 +1,254 @@
+//! The programs of the host that builds use: finding them, running them, and keeping what they said last.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use super::error::ImageError;
+
+/// How many lines of a failing program an error shows.
+const TAIL_LINES: usize = 12;
+
+/// How often a running program is looked at.
+const TICK: Duration = Duration::from_millis(100);
+
+/// A program and the Debian package that brings it.
+#[derive(Clone, Copy, Debug)]
+pub struct Tool {
+    /// Name of the program.
+    pub program: &'static str,
+    /// Name of the package.
+    pub package: &'static str,
+}
+
+pub const APT_GET: Tool = Tool {
+    program: "apt-get",
+    package: "apt",
+};
+pub const APT_CONFIG: Tool = Tool {
+    program: "apt-config",
+    package: "apt",
+};
+pub const DPKG_DEB: Tool = Tool {
+    program: "dpkg-deb",
+    package: "dpkg",
+};
+pub const MMDEBSTRAP: Tool = Tool {
+    program: "mmdebstrap",
+    package: "mmdebstrap",
+};
+pub const ARCH_TEST: Tool = Tool {
+    program: "arch-test",
+    package: "arch-test",
+};
+pub const MKE2FS: Tool = Tool {
+    program: "mke2fs",
+    package: "e2fsprogs",
+};
+pub const TAR: Tool = Tool {
+    program: "tar",
+    package: "tar",
+};
+pub const FAKEROOT: Tool = Tool {
+    program: "fakeroot",
+    package: "fakeroot",
+};
+pub const NEWUIDMAP: Tool = Tool {
+    program: "newuidmap",
+    package: "uidmap",
+};
+
+pub const SH: Tool = Tool {
+    program: "sh",
+    package: "dash",
+};
+
+/// Is this process root's?
+pub fn is_root() -> Result<bool, ImageError> {
+    // The owner of what this process owns: its own directory in /proc. Needs no system call of our own.
+    let path = Path::new("/proc/self");
+    let metadata = fs::metadata(path).map_err(ImageError::file("read", path))?;
+    Ok(metadata.uid() == 0)
+}
+
+/// Checks that all of `tools` are there, before any work is done.
+pub fn require(tools: &[Tool]) -> Result<(), ImageError> {
+    require_in(tools, &search_path())
+}
+
+fn require_in(tools: &[Tool], path: &OsStr) -> Result<(), ImageError> {
+    for &Tool { program, package } in tools {
+        if find(program, path).is_none() {
+            return Err(ImageError::MissingTool { program, package });
+        }
+    }
+    Ok(())
+}
+
+fn find(program: &str, path: &OsStr) -> Option<PathBuf> {
+    std::env::split_paths(path)
+        .map(|directory| directory.join(program))
+        .find(|file| file.is_file())
+}
+
+/// PATH, and the system directories that Debian leaves out of a user's PATH (mke2fs is there).
+fn search_path() -> OsString {
+    let mut directories: Vec<PathBuf> = std::env::var_os("PATH")
+        .map(|path| std::env::split_paths(&path).collect())
+        .unwrap_or_default();
+    for directory in ["/usr/local/sbin", "/usr/sbin", "/sbin"] {
+        if !directories.iter().any(|known| known == Path::new(directory)) {
+            directories.push(directory.into());
+        }
+    }
+    std::env::join_paths(directories).unwrap_or_else(|_| "/usr/sbin:/usr/bin:/sbin:/bin".into())
+}
+
+/// A command in the environment that builds need: English messages, no questions, no input.
+pub fn command(tool: Tool) -> Command {
+    let mut command = Command::new(tool.program);
+    command
+        .env("PATH", search_path())
+        .env("LC_ALL", "C.UTF-8")
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null());
+    command
+}
+
+/// Runs a short command and returns what it printed.
+pub fn run(command: &mut Command, action: &str) -> Result<String, ImageError> {
+    let output = command
+        .output()
+        .map_err(|source| start_error(command, action, source))?;
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(printed);
+    }
+    // apt says why on stderr, mke2fs on either; the end of both is what the user needs.
+    let complaint = format!("{printed}\n{}", String::from_utf8_lossy(&output.stderr));
+    Err(failure(command, action, output.status, &complaint))
+}
+
+/// Runs a long command with its output in the file `log`, calling `on_tick` ten times a second.
+pub fn watch(
+    command: &mut Command,
+    action: &str,
+    log: &Path,
+    mut on_tick: impl FnMut(),
+) -> Result<(), ImageError> {
+    let file = File::create(log).map_err(ImageError::file("create", log))?;
+    let copy = file.try_clone().map_err(ImageError::file("open", log))?;
+    command.stdout(file).stderr(copy);
+    let child = command
+        .spawn()
+        .map_err(|source| start_error(command, action, source))?;
+    let status = wait(child, &mut on_tick).map_err(|source| start_error(command, action, source))?;
+    if status.success() {
+        return Ok(());
+    }
+    let complaint = fs::read(log).map_err(ImageError::file("read", log))?;
+    Err(failure(
+        command,
+        action,
+        status,
+        &String::from_utf8_lossy(&complaint),
+    ))
+}
+
+/// Waits for the end of `child` and calls `on_tick` meanwhile. No limit of its own: apt has timeouts, and an emulated
+/// installation takes what it takes.
+fn wait(mut child: Child, on_tick: &mut dyn FnMut()) -> std::io::Result<ExitStatus> {
+    let (sender, ended) = mpsc::channel();
+    thread::scope(|scope| {
+        // The receiver lives until the thread has sent.
+        scope.spawn(move || drop(sender.send(child.wait())));
+        loop {
+            match ended.recv_timeout(TICK) {
+                Ok(status) => return status,
+                Err(RecvTimeoutError::Timeout) => on_tick(),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(std::io::Error::other("the waiting thread is gone"));
+                }
+            }
+        }
+    })
+}
+
+fn start_error(command: &Command, action: &str, source: std::io::Error) -> ImageError {
+    ImageError::Start {
+        action: action.to_owned(),
+        program: program(command),
+        source,
+    }
+}
+
+fn failure(command: &Command, action: &str, status: ExitStatus, output: &str) -> ImageError {
+    ImageError::Tool {
+        action: action.to_owned(),
+        program: program(command),
+        status: status.to_string(),
+        tail: tail(output),
+    }
+}
+
+fn program(command: &Command) -> String {
+    command.get_program().to_string_lossy().into_owned()
+}
+
+fn tail(output: &str) -> String {
+    let lines: Vec<&str> = output
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_tool_is_reported_with_its_package() {
+        let empty = std::env::temp_dir().join("lockstep-no-such-directory");
+        let error = require_in(&[MMDEBSTRAP], empty.as_os_str()).unwrap_err();
+        assert!(matches!(
+            error,
+            ImageError::MissingTool {
+                program: "mmdebstrap",
+                package: "mmdebstrap"
+            }
+        ));
+    }
+
+    #[test]
+    fn present_tool_is_found() {
+        require(&[SH]).unwrap();
+    }
+
+    #[test]
+    fn output_of_a_failing_command_is_in_the_error() {
+        let error = run(
+            command(SH).args(["-c", "echo out; echo err >&2; exit 3"]),
+            "trying",
+        )
+        .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "trying failed: `sh` ended with exit status: 3; its last lines were:\nout\nerr"
+        );
+    }
+
+    #[test]
+    fn tail_keeps_the_last_lines_only() {
+        let output: String = (0..100).map(|line| format!("line {line}\n\n")).collect();
+        let tail = tail(&output);
+        assert_eq!(tail.lines().count(), TAIL_LINES);
+        assert!(tail.ends_with("line 99"));
+    }
+}

@@ -1,0 +1,202 @@
+//! Heartbeats: UDP datagrams with a counter and a code, so that forged and repeated ones are ignored.
+//!
+//! They travel beside the TCP link because TCP keeps quiet about a lost packet for hundreds of milliseconds
+//! (FT 2.3-d). Nothing but "I am alive" is ever concluded from one.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::key::{KEY_LEN, MAC_LEN, Security, authenticate, derive, same};
+use crate::limits::HEARTBEAT_LEN_MAX;
+
+const MAGIC: [u8; 4] = *b"LSHB";
+const HEADER_LEN: usize = MAGIC.len() + 8;
+
+/// One end of the heartbeat channel.
+#[derive(Debug)]
+pub struct Heartbeats {
+    socket: UdpSocket,
+    send_key: [u8; KEY_LEN],
+    receive_key: [u8; KEY_LEN],
+    /// Of the last datagram sent.
+    sent: u64,
+    /// Highest counter accepted; what is not above it is a repetition.
+    seen: u64,
+    /// Datagrams ignored because their code or counter was wrong.
+    ignored: u64,
+}
+
+/// Which end of the link this is; the two directions have different keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// It connected.
+    Initiator,
+    /// It listened.
+    Responder,
+}
+
+impl Heartbeats {
+    /// Speaks with `peer` alone. `session` is the secret or random string both ends of the link agreed on.
+    pub(super) fn new(
+        socket: UdpSocket,
+        peer: SocketAddr,
+        side: Side,
+        security: &Security,
+        session: &[u8],
+    ) -> io::Result<Heartbeats> {
+        socket.connect(peer)?;
+        socket.set_nonblocking(true)?;
+        let from_initiator = derive(security, b"heartbeat from initiator", session);
+        let from_responder = derive(security, b"heartbeat from responder", session);
+        let (send_key, receive_key) = match side {
+            Side::Initiator => (from_initiator, from_responder),
+            Side::Responder => (from_responder, from_initiator),
+        };
+        Ok(Heartbeats {
+            socket,
+            send_key,
+            receive_key,
+            sent: 0,
+            seen: 0,
+            ignored: 0,
+        })
+    }
+
+    /// Sends one. A network that refuses it is as good as one that loses it.
+    pub fn send(&mut self, payload: &[u8]) {
+        assert!(
+            payload.len() <= HEARTBEAT_LEN_MAX,
+            "a heartbeat of {} bytes",
+            payload.len()
+        );
+        self.sent += 1;
+        let counter = self.sent.to_le_bytes();
+        let code = authenticate(&self.send_key, &[&counter, payload]);
+        let datagram = [&MAGIC[..], &counter, payload, &code].concat();
+        if let Err(error) = self.socket.send(&datagram) {
+            tracing::debug!("heartbeat not sent: {error}");
+        }
+    }
+
+    /// The next genuine one that has arrived.
+    pub fn receive(&mut self) -> Option<Vec<u8>> {
+        let mut buffer = [0; HEADER_LEN + HEARTBEAT_LEN_MAX + MAC_LEN + 1];
+        // Bounded: forged datagrams must not keep the guest thread here.
+        for _ in 0..crate::limits::BATCH_MAX {
+            match self.socket.recv(&mut buffer) {
+                Ok(length) => {
+                    if let Some(payload) = self.open(&buffer[..length]) {
+                        return Some(payload);
+                    }
+                    self.ignored += 1;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                // "Connection refused" answers an earlier heartbeat; the next datagram may still be good.
+                Err(error) => tracing::debug!("heartbeat not received: {error}"),
+            }
+        }
+        None
+    }
+
+    /// Datagrams ignored so far because they were forged, repeated or damaged.
+    #[must_use]
+    pub fn ignored(&self) -> u64 {
+        self.ignored
+    }
+
+    /// Where this end listens.
+    ///
+    /// # Errors
+    /// As the kernel gives them.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    fn open(&mut self, datagram: &[u8]) -> Option<Vec<u8>> {
+        let rest = datagram.strip_prefix(&MAGIC)?;
+        let (counter, rest) = rest.split_first_chunk::<8>()?;
+        let (payload, code) = rest.split_last_chunk::<MAC_LEN>()?;
+        if payload.len() > HEARTBEAT_LEN_MAX
+            || !same(code, &authenticate(&self.receive_key, &[counter, payload]))
+        {
+            return None;
+        }
+        let counter = u64::from_le_bytes(*counter);
+        if counter <= self.seen {
+            return None;
+        }
+        self.seen = counter;
+        Some(payload.to_vec())
+    }
+}
+
+impl AsFd for Heartbeats {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::key::Key;
+    use super::*;
+
+    fn pair(a: &Security, b: &Security, session_b: &[u8]) -> (Heartbeats, Heartbeats) {
+        let left = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let right = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (to_right, to_left) = (right.local_addr().unwrap(), left.local_addr().unwrap());
+        (
+            Heartbeats::new(left, to_right, Side::Initiator, a, b"session").unwrap(),
+            Heartbeats::new(right, to_left, Side::Responder, b, session_b).unwrap(),
+        )
+    }
+
+    #[test]
+    fn a_heartbeat_arrives_and_its_repetition_does_not() {
+        let security = Security::Key(Key::new([3; 32]));
+        let (mut left, mut right) = pair(&security, &security, b"session");
+        left.send(b"one");
+        assert_eq!(right.receive().unwrap(), b"one");
+        left.sent = 0;
+        left.send(b"one");
+        assert_eq!(right.receive(), None);
+        assert_eq!(right.ignored(), 1);
+        left.send(b"two");
+        right.send(b"back");
+        assert_eq!(
+            (right.receive().unwrap(), left.receive().unwrap()),
+            (b"two".to_vec(), b"back".to_vec())
+        );
+    }
+
+    #[test]
+    fn another_key_another_session_and_an_echo_are_ignored() {
+        let security = Security::Key(Key::new([3; 32]));
+        let (mut left, mut right) = pair(&security, &Security::Key(Key::new([4; 32])), b"session");
+        left.send(b"forged");
+        assert_eq!((right.receive(), right.ignored()), (None, 1));
+        let (mut left, mut right) = pair(&security, &security, b"another session");
+        left.send(b"old");
+        assert_eq!((right.receive(), right.ignored()), (None, 1));
+        let (mut left, right) = pair(&security, &security, b"session");
+        let echo = [
+            &MAGIC[..],
+            &1_u64.to_le_bytes(),
+            b"x",
+            &authenticate(&left.send_key, &[&1_u64.to_le_bytes(), b"x"]),
+        ];
+        right.socket.send(&echo.concat()).unwrap();
+        assert_eq!((left.receive(), left.ignored()), (None, 1));
+    }
+
+    #[test]
+    fn garbage_is_ignored() {
+        let security = Security::Insecure;
+        let (mut left, right) = pair(&security, &security, b"session");
+        for length in [0, 1, 4, 12, 27, 28, 200, 2000] {
+            right.socket.send(&vec![b'L'; length]).unwrap();
+        }
+        assert_eq!((left.receive(), left.ignored()), (None, 8));
+    }
+}

@@ -1,0 +1,182 @@
+//! `Key`: the secret both replicas share, and what is derived from it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use blake2::Blake2sMac;
+use blake2::digest::{FixedOutput, KeyInit, Update, consts::U16, consts::U32};
+
+/// Bytes of a key.
+pub const KEY_LEN: usize = 32;
+/// Bytes of the code that authenticates a heartbeat.
+pub const MAC_LEN: usize = 16;
+
+/// A pre-shared key. Never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key([u8; KEY_LEN]);
+
+/// How a link is protected. Both sides must say the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Security {
+    /// Authenticated and encrypted with this key.
+    Key(Key),
+    /// Neither. Only for networks where nobody else can speak.
+    Insecure,
+}
+
+/// A key file that is of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// Not readable.
+    #[error("cannot read the key file {path}; make one with `lockstep key {path}` and copy it to both hosts")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not 64 hexadecimal digits.
+    #[error(
+        "the key file {path} does not hold 64 hexadecimal digits; make a new one and copy it to both hosts"
+    )]
+    Format {
+        /// The file.
+        path: PathBuf,
+    },
+    /// No random numbers.
+    #[error("this host gives no random numbers to make a key from")]
+    Entropy(#[source] std::io::Error),
+}
+
+impl Key {
+    /// From bytes that nobody else knows.
+    #[must_use]
+    pub const fn new(bytes: [u8; KEY_LEN]) -> Key {
+        Key(bytes)
+    }
+
+    /// Draws a new one.
+    ///
+    /// # Errors
+    /// The host gives no random numbers.
+    pub fn generate() -> Result<Key, KeyError> {
+        let mut bytes = [0; KEY_LEN];
+        getrandom::fill(&mut bytes).map_err(|e| KeyError::Entropy(e.into()))?;
+        Ok(Key(bytes))
+    }
+
+    /// Reads a file of 64 hexadecimal digits; white space around them is ignored.
+    ///
+    /// # Errors
+    /// The file cannot be read or holds something else.
+    pub fn load(path: &Path) -> Result<Key, KeyError> {
+        let text = std::fs::read_to_string(path).map_err(|source| KeyError::Read {
+            path: path.into(),
+            source,
+        })?;
+        warn_if_others_read(path);
+        Key::from_hex(text.trim()).ok_or_else(|| KeyError::Format { path: path.into() })
+    }
+
+    /// From 64 hexadecimal digits.
+    #[must_use]
+    pub fn from_hex(text: &str) -> Option<Key> {
+        if text.len() != 2 * KEY_LEN || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return None;
+        }
+        let mut bytes = [0; KEY_LEN];
+        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        }
+        Some(Key(bytes))
+    }
+
+    /// The 64 digits, for a new key file.
+    #[must_use]
+    pub fn to_hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    pub(super) fn bytes(&self) -> &[u8; KEY_LEN] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(..)")
+    }
+}
+
+/// A key for one purpose in one session: `label` names the purpose, `session` is different for each link.
+#[must_use]
+pub(super) fn derive(security: &Security, label: &[u8], session: &[u8]) -> [u8; KEY_LEN] {
+    let root = match security {
+        Security::Key(key) => *key.bytes(),
+        // Keeps strays of other sessions out, and nobody who listens.
+        Security::Insecure => [0; KEY_LEN],
+    };
+    let mut mac = <Blake2sMac<U32> as KeyInit>::new((&root).into());
+    mac.update(b"lockstep 1 ");
+    mac.update(label);
+    mac.update(session);
+    mac.finalize_fixed().into()
+}
+
+/// The code of `parts`, one after the other.
+#[must_use]
+pub(super) fn authenticate(key: &[u8; KEY_LEN], parts: &[&[u8]]) -> [u8; MAC_LEN] {
+    // The key lengths are equal, so this cannot fail; a wrong type would not compile.
+    let mut mac = <Blake2sMac<U16> as KeyInit>::new(blake2::digest::Key::<Blake2sMac<U16>>::from_slice(key));
+    for part in parts {
+        mac.update(part);
+    }
+    mac.finalize_fixed().into()
+}
+
+/// Equal? Takes the same time whatever differs.
+#[must_use]
+pub(super) fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |bits, (a, b)| bits | (a ^ b)) == 0
+}
+
+fn warn_if_others_read(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    if let Ok(meta) = std::fs::metadata(path)
+        && meta.permissions().mode() & 0o077 != 0
+    {
+        tracing::warn!(
+            "the key file {} can be read by other users; run `chmod 600` on it",
+            path.display()
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_survives_its_file() {
+        let key = Key::generate().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        std::fs::write(&path, format!("  {}\n", key.to_hex())).unwrap();
+        assert!(Key::load(&path).unwrap() == key);
+        std::fs::write(&path, "0123").unwrap();
+        assert!(matches!(Key::load(&path), Err(KeyError::Format { .. })));
+        assert!(matches!(
+            Key::load(dir.path().join("none").as_path()),
+            Err(KeyError::Read { .. })
+        ));
+    }
+
+    #[test]
+    fn derived_keys_differ_by_label_and_session() {
+        let security = Security::Key(Key::new([1; 32]));
+        let a = derive(&security, b"a", b"s");
+        assert_ne!(a, derive(&security, b"b", b"s"));
+        assert_ne!(a, derive(&security, b"a", b"t"));
+        assert_ne!(a, derive(&Security::Insecure, b"a", b"s"));
+    }
+}

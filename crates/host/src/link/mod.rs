@@ -1,0 +1,404 @@
+//! The link between two replicas: messages over TCP, encrypted with a shared key, and heartbeats over UDP.
+//!
+//! The guest thread owns it and never blocks on it (FT 3.5-c): `send` collects, `flush` writes what the
+//! kernel takes, `receive` gives the next whole message if it has arrived. On the wire a message is a
+//! 4-byte little-endian length and its bytes; with a key this stream is cut into Noise records, each a
+//! 2-byte little-endian length and at most 65535 bytes.
+
+pub mod connect;
+pub mod handshake;
+pub mod heartbeat;
+pub mod key;
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+
+pub use connect::{Arrival, Attempt, Listener, connect};
+pub use heartbeat::Heartbeats;
+pub use key::{Key, KeyError, Security};
+
+use crate::limits::{LINK_BACKLOG_MAX, LINK_READ_LEN, MESSAGE_LEN_MAX};
+
+/// Longest Noise record, and what of it is not content.
+const RECORD_LEN_MAX: usize = 65_535;
+const RECORD_TAG_LEN: usize = 16;
+const LENGTH_LEN: usize = 4;
+
+/// Why there is no link, or no more.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The peer closed it.
+    #[error("{peer} closed the link")]
+    Closed {
+        /// Who.
+        peer: SocketAddr,
+    },
+    /// The kernel gave an error.
+    #[error("the link to {peer} broke")]
+    Io {
+        /// Who.
+        peer: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// Nobody answered.
+    #[error(
+        "{peer} cannot be reached; start the backup there first, and check the address and the firewall (TCP and UDP)"
+    )]
+    Unreachable {
+        /// Who.
+        peer: SocketAddr,
+        /// The last attempt's error.
+        source: io::Error,
+    },
+    /// The port is taken or not ours.
+    #[error("cannot listen on {address}; choose another address or stop the program that uses it")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The other end is another program.
+    #[error("{peer} does not speak Lockstep; check the address and port")]
+    Stranger {
+        /// Who.
+        peer: SocketAddr,
+    },
+    /// The other end is another release.
+    #[error(
+        "{peer} speaks version {theirs} of the link and this side version {ours}; install the same release on both hosts"
+    )]
+    Version {
+        /// Who.
+        peer: SocketAddr,
+        /// Of this program.
+        ours: u8,
+        /// Of the other.
+        theirs: u8,
+    },
+    /// One side has a key and the other has none.
+    #[error("{peer} {} a key and this side {}; give both sides the same key file, or both `insecure`", has(*theirs), has(!*theirs))]
+    Mode {
+        /// Who.
+        peer: SocketAddr,
+        /// The other side has a key.
+        theirs: bool,
+    },
+    /// The keys differ.
+    #[error("{peer} has another key; copy the same key file to both hosts")]
+    WrongKey {
+        /// Who.
+        peer: SocketAddr,
+    },
+    /// The peer sent what no correct peer sends.
+    #[error("{peer} sent a damaged message: {what}")]
+    Garbage {
+        /// Who.
+        peer: SocketAddr,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The peer has not read for too long.
+    #[error("{peer} does not read: {LINK_BACKLOG_MAX} bytes wait for it")]
+    Backlog {
+        /// Who.
+        peer: SocketAddr,
+    },
+    /// The operator wants to stop.
+    #[error("stopped while waiting for the peer")]
+    Stopped,
+}
+
+fn has(key: bool) -> &'static str {
+    if key { "has" } else { "has not" }
+}
+
+/// How bytes become records.
+#[derive(Debug)]
+enum Cipher {
+    Plain,
+    Noise(Box<snow::TransportState>),
+}
+
+/// A link after its handshake.
+#[derive(Debug)]
+pub struct Link {
+    stream: TcpStream,
+    peer: SocketAddr,
+    cipher: Cipher,
+    /// Messages with their lengths, not yet in records.
+    collected: Vec<u8>,
+    /// Bytes for the kernel; those before `written` are gone.
+    outgoing: Vec<u8>,
+    written: usize,
+    /// Bytes from the kernel, not yet opened.
+    arrived: Vec<u8>,
+    /// Messages with their lengths; those before `taken` are gone.
+    opened: Vec<u8>,
+    taken: usize,
+    scratch: Box<[u8]>,
+    /// The last read did not fill `scratch`: the kernel has no more, most likely, and another read would be
+    /// a system call for nothing on the way of every acknowledgement.
+    short: bool,
+    heartbeats: Heartbeats,
+    /// Bytes on the wire, sent and received.
+    wire: Traffic,
+}
+
+/// Bytes counted on the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// To the peer.
+    pub sent: u64,
+    /// From the peer.
+    pub received: u64,
+}
+
+impl Link {
+    fn new(stream: TcpStream, peer: SocketAddr, cipher: Cipher, heartbeats: Heartbeats) -> io::Result<Link> {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(None)?;
+        stream.set_write_timeout(None)?;
+        stream.set_nonblocking(true)?;
+        Ok(Link {
+            stream,
+            peer,
+            cipher,
+            collected: Vec::new(),
+            outgoing: Vec::new(),
+            written: 0,
+            arrived: Vec::new(),
+            opened: Vec::new(),
+            taken: 0,
+            scratch: vec![0; LINK_READ_LEN].into_boxed_slice(),
+            short: false,
+            heartbeats,
+            wire: Traffic::default(),
+        })
+    }
+
+    /// Who is at the other end.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The UDP side.
+    pub fn heartbeats(&mut self) -> &mut Heartbeats {
+        &mut self.heartbeats
+    }
+
+    /// The UDP side, to wait for.
+    #[must_use]
+    pub fn heartbeats_fd(&self) -> BorrowedFd<'_> {
+        self.heartbeats.as_fd()
+    }
+
+    /// Bytes on the wire so far, without heartbeats.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.wire
+    }
+
+    /// Puts a message into the queue. Nothing leaves before [`Link::flush`].
+    ///
+    /// # Errors
+    /// The peer has not read for too long.
+    pub fn send(&mut self, message: &[u8]) -> Result<(), LinkError> {
+        assert!(
+            message.len() <= MESSAGE_LEN_MAX,
+            "a message of {} bytes",
+            message.len()
+        );
+        if self.backlog() + message.len() > LINK_BACKLOG_MAX {
+            return Err(LinkError::Backlog { peer: self.peer });
+        }
+        // Below MESSAGE_LEN_MAX, so it fits.
+        self.collected
+            .extend_from_slice(&(message.len() as u32).to_le_bytes());
+        self.collected.extend_from_slice(message);
+        Ok(())
+    }
+
+    /// Writes what the kernel takes. `true`: nothing is left; `false`: call again when the link is writable.
+    ///
+    /// # Errors
+    /// The link is gone.
+    pub fn flush(&mut self) -> Result<bool, LinkError> {
+        self.seal()?;
+        while self.written < self.outgoing.len() {
+            match self.stream.write(&self.outgoing[self.written..]) {
+                Ok(0) => return Err(LinkError::Closed { peer: self.peer }),
+                Ok(length) => {
+                    self.written += length;
+                    self.wire.sent += length as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.outgoing.drain(..self.written);
+                    self.written = 0;
+                    return Ok(false);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(self.io(source)),
+            }
+        }
+        self.outgoing.clear();
+        self.written = 0;
+        Ok(true)
+    }
+
+    /// Bytes that wait for the peer.
+    #[must_use]
+    pub fn backlog(&self) -> usize {
+        self.collected.len() + self.outgoing.len() - self.written
+    }
+
+    /// The next whole message; `None` if none is there now: wait until the link is readable and call again.
+    /// Reads no further than it must.
+    ///
+    /// # Errors
+    /// The link is gone, or the peer sent garbage. Messages that arrived whole before were given out before.
+    pub fn receive(&mut self) -> Result<Option<Vec<u8>>, LinkError> {
+        loop {
+            if let Some(message) = self.next_opened()? {
+                return Ok(Some(message));
+            }
+            if std::mem::take(&mut self.short) {
+                return Ok(None);
+            }
+            match self.stream.read(&mut self.scratch) {
+                Ok(0) => return Err(LinkError::Closed { peer: self.peer }),
+                Ok(length) => {
+                    self.wire.received += length as u64;
+                    self.short = length < self.scratch.len();
+                    self.open(length)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(self.io(source)),
+            }
+        }
+    }
+
+    /// Waits until everything is written; for the last words before the end, never while the guest runs.
+    ///
+    /// # Errors
+    /// The link is gone, or the peer does not read for the given time.
+    pub fn drain(&mut self, patience: std::time::Duration) -> Result<(), LinkError> {
+        self.seal()?;
+        let result = (|| {
+            self.stream.set_nonblocking(false)?;
+            self.stream.set_write_timeout(Some(patience))?;
+            self.stream.write_all(&self.outgoing[self.written..])?;
+            self.stream.set_nonblocking(true)
+        })();
+        self.outgoing.clear();
+        self.written = 0;
+        result.map_err(|source| self.io(source))
+    }
+
+    fn io(&self, source: io::Error) -> LinkError {
+        match source.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+                LinkError::Closed { peer: self.peer }
+            }
+            _ => LinkError::Io {
+                peer: self.peer,
+                source,
+            },
+        }
+    }
+
+    fn garbage(&self, what: &'static str) -> LinkError {
+        LinkError::Garbage {
+            peer: self.peer,
+            what,
+        }
+    }
+
+    /// Moves what is collected into `outgoing`, as records if there is a key.
+    fn seal(&mut self) -> Result<(), LinkError> {
+        match &mut self.cipher {
+            Cipher::Plain if self.outgoing.is_empty() => {
+                std::mem::swap(&mut self.outgoing, &mut self.collected);
+            }
+            Cipher::Plain => self.outgoing.append(&mut self.collected),
+            Cipher::Noise(noise) => {
+                for content in self.collected.chunks(RECORD_LEN_MAX - RECORD_TAG_LEN) {
+                    if seal_record(noise, content, &mut self.outgoing).is_err() {
+                        return Err(self.garbage("the cipher has used up its numbers"));
+                    }
+                }
+            }
+        }
+        self.collected.clear();
+        Ok(())
+    }
+
+    /// Moves `length` bytes of `scratch` into `opened`.
+    fn open(&mut self, length: usize) -> Result<(), LinkError> {
+        self.opened.drain(..self.taken);
+        self.taken = 0;
+        let Cipher::Noise(noise) = &mut self.cipher else {
+            self.opened.extend_from_slice(&self.scratch[..length]);
+            return Ok(());
+        };
+        self.arrived.extend_from_slice(&self.scratch[..length]);
+        let mut rest = &self.arrived[..];
+        while let Some((header, tail)) = rest.split_first_chunk::<2>() {
+            let record_len = usize::from(u16::from_le_bytes(*header));
+            let Some((record, tail)) = tail.split_at_checked(record_len) else {
+                break;
+            };
+            let start = self.opened.len();
+            self.opened.resize(start + record_len, 0);
+            match noise.read_message(record, &mut self.opened[start..]) {
+                Ok(content_len) => self.opened.truncate(start + content_len),
+                Err(_) => return Err(self.garbage("it is not encrypted with the key of this link")),
+            }
+            rest = tail;
+        }
+        let left = rest.len();
+        self.arrived.drain(..self.arrived.len() - left);
+        Ok(())
+    }
+
+    fn next_opened(&mut self) -> Result<Option<Vec<u8>>, LinkError> {
+        let bytes = &self.opened[self.taken..];
+        let Some((header, rest)) = bytes.split_first_chunk::<LENGTH_LEN>() else {
+            return Ok(None);
+        };
+        let length = u32::from_le_bytes(*header) as usize;
+        if length > MESSAGE_LEN_MAX {
+            return Err(self.garbage("it claims to be longer than any message"));
+        }
+        let Some(message) = rest.get(..length).map(<[u8]>::to_vec) else {
+            return Ok(None);
+        };
+        self.taken += LENGTH_LEN + length;
+        Ok(Some(message))
+    }
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+/// Appends one record with its length.
+fn seal_record(
+    noise: &mut snow::TransportState,
+    content: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), snow::Error> {
+    let start = out.len() + 2;
+    out.resize(start + content.len() + RECORD_TAG_LEN, 0);
+    let length = noise.write_message(content, &mut out[start..])?;
+    out.truncate(start + length);
+    // A record is at most RECORD_LEN_MAX long, by the size of `content`.
+    out[start - 2..start].copy_from_slice(&(length as u16).to_le_bytes());
+    Ok(())
+}

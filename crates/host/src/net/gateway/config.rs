@@ -1,0 +1,332 @@
+//! What the gateway is told, what it answers when it is ready, and how it fails.
+
+use super::limits;
+use smoltcp::wire::{EthernetAddress, Ipv4Cidr};
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Everything the gateway needs to know.
+#[derive(Debug, Clone)]
+pub struct GatewayConfig {
+    /// Where VMMs connect.
+    pub listen: GuestListen,
+    /// Network address of the virtual segment. The gateway is its host 2, DNS also host 3, leases start at host 15.
+    pub network: Ipv4Addr,
+    /// Length of the network's prefix, 16 to 27.
+    pub prefix_len: u8,
+    /// Guests that always get the same address.
+    pub fixed_leases: Vec<([u8; 6], Ipv4Addr)>,
+    /// Host ports that lead to guests.
+    pub forwards: Vec<Forward>,
+    /// Resolvers for the guests' DNS questions.
+    pub resolvers: Resolvers,
+    /// Whether guests reach the host's own loopback services at the gateway's address.
+    pub host_loopback: bool,
+}
+
+impl GatewayConfig {
+    /// The usual segment, 10.0.2.0/24 as in QEMU, without port forwards.
+    pub fn new(listen: GuestListen) -> Self {
+        Self {
+            listen,
+            network: Ipv4Addr::new(10, 0, 2, 0),
+            prefix_len: 24,
+            fixed_leases: Vec::new(),
+            forwards: Vec::new(),
+            resolvers: Resolvers::Host,
+            host_loopback: true,
+        }
+    }
+
+    /// The addresses of the segment, checked.
+    pub(super) fn addresses(&self) -> Result<Addresses, GatewayError> {
+        let bad = |reason| GatewayError::Network {
+            network: self.network,
+            prefix_len: self.prefix_len,
+            reason,
+        };
+        if !(16..=27).contains(&self.prefix_len) {
+            return Err(bad("the prefix must be 16 to 27 bits long"));
+        }
+        let cidr = Ipv4Cidr::new(self.network, self.prefix_len);
+        if cidr.network().address() != self.network {
+            return Err(bad("the address has bits below the prefix"));
+        }
+        if self.network.is_loopback() || self.network.is_multicast() || self.network.octets()[0] == 0 {
+            return Err(bad("guests cannot use such addresses"));
+        }
+        let host = |number: u32| Ipv4Addr::from_bits(self.network.to_bits() + number);
+        let addresses = Addresses {
+            cidr,
+            gateway: host(2),
+            dns: host(3),
+            first_lease: host(15),
+        };
+        let targets = self.forwards.iter().filter_map(|forward| forward.guest_ip);
+        for address in self
+            .fixed_leases
+            .iter()
+            .map(|&(_, address)| address)
+            .chain(targets)
+        {
+            if !addresses.is_guest(address) {
+                return Err(GatewayError::GuestAddress {
+                    address,
+                    network: self.network,
+                    prefix_len: self.prefix_len,
+                });
+            }
+        }
+        if self.fixed_leases.len() > limits::GUESTS_MAX {
+            return Err(bad("too many fixed leases"));
+        }
+        Ok(addresses)
+    }
+}
+
+/// The addresses that follow from the network.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Addresses {
+    pub cidr: Ipv4Cidr,
+    pub gateway: Ipv4Addr,
+    pub dns: Ipv4Addr,
+    pub first_lease: Ipv4Addr,
+}
+
+impl Addresses {
+    /// Whether a guest may have this address.
+    pub fn is_guest(&self, address: Ipv4Addr) -> bool {
+        self.cidr.contains_addr(&address)
+            && !self.is_own(address)
+            && address != self.cidr.address()
+            && Some(address) != self.cidr.broadcast()
+    }
+
+    /// Whether the gateway itself answers at this address.
+    pub fn is_own(&self, address: Ipv4Addr) -> bool {
+        address == self.gateway || address == self.dns
+    }
+
+    /// The gateway's MAC: as QEMU's user network, 52:55 and the address.
+    pub fn mac(&self) -> EthernetAddress {
+        let [a, b, c, d] = self.gateway.octets();
+        EthernetAddress([0x52, 0x55, a, b, c, d])
+    }
+}
+
+/// Where VMMs connect to the gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GuestListen {
+    /// A TCP address, usually on loopback. Port 0 takes a free one.
+    Tcp(SocketAddr),
+    /// A Unix socket. A socket file that nobody serves any more is replaced.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for GuestListen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// Which resolvers answer the guests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resolvers {
+    /// Those of the host's `/etc/resolv.conf`, read again when it changes.
+    Host,
+    /// These, in this order.
+    Fixed(Vec<SocketAddr>),
+}
+
+/// Transport of a port forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// Connections.
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+/// One host port that leads to a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forward {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Address and port on the host. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The guest; `None` is the first lease.
+    pub guest_ip: Option<Ipv4Addr>,
+    /// Port of the guest.
+    pub guest_port: u16,
+}
+
+/// A port forward that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is not a port forward: write [tcp:|udp:][ADDRESS:]PORT-[GUEST]:PORT, for example 127.0.0.1:2222-:22"
+)]
+pub struct ForwardError(String);
+
+impl FromStr for Forward {
+    type Err = ForwardError;
+
+    /// Reads `[tcp:|udp:][ADDRESS:]PORT-[GUEST]:PORT`. Without an address it listens on loopback only.
+    fn from_str(text: &str) -> Result<Self, ForwardError> {
+        let bad = || ForwardError(text.to_owned());
+        let (protocol, rest) = match text.split_once(':') {
+            Some(("tcp", rest)) => (Protocol::Tcp, rest),
+            Some(("udp", rest)) => (Protocol::Udp, rest),
+            _ => (Protocol::Tcp, text),
+        };
+        let (host, guest) = rest.split_once('-').ok_or_else(bad)?;
+        let host = host.strip_prefix(':').unwrap_or(host);
+        let listen = match host.parse::<u16>() {
+            Ok(port) => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
+            Err(_) => host.parse().map_err(|_| bad())?,
+        };
+        let (guest_ip, guest_port) = guest.rsplit_once(':').unwrap_or(("", guest));
+        let guest_ip = if guest_ip.is_empty() {
+            None
+        } else {
+            Some(guest_ip.parse().map_err(|_| bad())?)
+        };
+        let guest_port = guest_port
+            .parse()
+            .ok()
+            .filter(|&port| port != 0)
+            .ok_or_else(bad)?;
+        Ok(Self {
+            protocol,
+            listen,
+            guest_ip,
+            guest_port,
+        })
+    }
+}
+
+/// What is known once the gateway listens everywhere.
+#[derive(Debug, Clone)]
+pub struct GatewayReady {
+    /// Where VMMs connect, with the port that was chosen.
+    pub listen: GuestListen,
+    /// Addresses of the forwards, in the order of the configuration, with the ports that were chosen.
+    pub forwards: Vec<SocketAddr>,
+    /// Ends the gateway.
+    pub stop: GatewayStop,
+}
+
+/// Ends a running gateway from any thread.
+#[derive(Clone)]
+pub struct GatewayStop {
+    pub(super) waker: Arc<mio::Waker>,
+    pub(super) stopped: Arc<AtomicBool>,
+}
+
+impl GatewayStop {
+    /// Makes `run` return. Connections are cut. Calling it again, or later, does nothing.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        // It can only fail if the loop is gone, which is what was asked for.
+        let _ = self.waker.wake();
+    }
+}
+
+impl fmt::Debug for GatewayStop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GatewayStop")
+            .field("stopped", &self.stopped)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the gateway could not start or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// An address is taken or not ours.
+    #[error("cannot listen on {address} ({purpose})")]
+    Listen {
+        /// What was asked for.
+        address: String,
+        /// What it was for.
+        purpose: &'static str,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The segment's network makes no sense.
+    #[error("cannot use {network}/{prefix_len} as the guests' network: {reason}")]
+    Network {
+        /// The network asked for.
+        network: Ipv4Addr,
+        /// Its prefix.
+        prefix_len: u8,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A forward or a fixed lease names an address that no guest can have.
+    #[error("{address} is not a guest address of {network}/{prefix_len}")]
+    GuestAddress {
+        /// The address asked for.
+        address: Ipv4Addr,
+        /// The network it should be in.
+        network: Ipv4Addr,
+        /// Its prefix.
+        prefix_len: u8,
+    },
+    /// The system refuses to tell about readiness.
+    #[error("cannot wait for network events")]
+    Poll(#[source] io::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forwards_are_read_in_all_their_forms() {
+        let forward = |text: &str| text.parse::<Forward>().unwrap();
+        let short = forward("2222-:22");
+        assert_eq!(short.listen, "127.0.0.1:2222".parse().unwrap());
+        assert_eq!(
+            (short.protocol, short.guest_ip, short.guest_port),
+            (Protocol::Tcp, None, 22)
+        );
+        let long = forward("udp:[::]:53-10.0.2.20:5353");
+        assert_eq!(long.listen, "[::]:53".parse().unwrap());
+        assert_eq!(long.guest_ip, Some(Ipv4Addr::new(10, 0, 2, 20)));
+        assert_eq!(forward("tcp::8080-80"), forward("8080-:80"));
+        for bad in ["", "22", "x-:22", "22-:0", "22-:99999", "22-host:22"] {
+            assert!(bad.parse::<Forward>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn networks_that_cannot_work_are_refused() {
+        let mut config = GatewayConfig::new(GuestListen::Unix("x".into()));
+        assert_eq!(config.addresses().unwrap().gateway, Ipv4Addr::new(10, 0, 2, 2));
+        config.forwards.push("22-10.0.2.2:22".parse().unwrap());
+        assert!(matches!(
+            config.addresses(),
+            Err(GatewayError::GuestAddress { .. })
+        ));
+        config.forwards.clear();
+        for (network, prefix_len) in [
+            ([10, 0, 2, 1], 24),
+            ([10, 0, 2, 0], 30),
+            ([127, 0, 0, 0], 24),
+            ([0, 0, 0, 0], 16),
+        ] {
+            config.network = network.into();
+            config.prefix_len = prefix_len;
+            assert!(matches!(config.addresses(), Err(GatewayError::Network { .. })));
+        }
+    }
+}

@@ -1,0 +1,472 @@
+//! The guest side of one TCP connection: a smoltcp stack of its own, with a clock of its own.
+//!
+//! Why a whole stack per connection: it makes finding the connection of a segment one hash look-up, polls only the connection
+//! that something happened to, and gives each its own time. That last point is what failover needs. smoltcp waits at least a
+//! second before it retransmits, doubles that up to a minute, and offers no way to cut it short. But it learns the time from its
+//! caller: moving this connection's clock forward to its next timer makes it retransmit now. `recover` does so when the
+//! guest comes back from an outage; `RETRANSMIT_MAX` does so when it stays away.
+//!
+//! A moved clock has no other effect that matters: the connection has no time-outs of its own (a guest may be away for as long as its
+//! clients wait), and smoltcp takes no round-trip sample from a retransmitted segment.
+
+use super::limits;
+use super::segment::{IPV4_LEN, Incoming, Segment};
+use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
+use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use smoltcp::socket::tcp::{RecvError, Socket, SocketBuffer, State};
+use smoltcp::time::{Duration as StackDuration, Instant as StackInstant};
+use smoltcp::wire::{HardwareAddress, IpCidr, TcpPacket, TcpSeqNumber};
+use std::hash::{BuildHasher, RandomState};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::{Duration, Instant};
+
+/// One TCP connection toward a guest.
+pub struct Endpoint {
+    interface: Interface,
+    sockets: SocketSet<'static>,
+    handle: SocketHandle,
+    guest: Ipv4Addr,
+    started: Instant,
+    /// How far this connection's clock was moved ahead.
+    ahead: StackDuration,
+    /// Bytes given to smoltcp for the guest; less the queue, those acknowledged.
+    written: u64,
+    /// What the guest had acknowledged when the retransmission was last put off.
+    progress: (u64, State),
+    /// When to retransmit if the guest acknowledges nothing more, and since when it has not.
+    outstanding: Option<Outstanding>,
+    /// The SYN|ACK waits for the host side to connect.
+    paused: bool,
+    /// The guest's first sequence number after its SYN, until a segment of ours without SYN has left: see `oversteps`.
+    first_data: Option<TcpSeqNumber>,
+    /// Segments could not be sent because the guest's VMM reads too slowly.
+    starved: bool,
+    deadline: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Outstanding {
+    since: Instant,
+    retransmit_at: Instant,
+    /// Position in `limits::RECOVERY`; past its end in ordinary times.
+    step: usize,
+}
+
+impl Endpoint {
+    /// A connection that a guest opens to `local`. Its SYN comes next; the SYN|ACK waits for `confirm`.
+    pub fn accepting(segment: &mut Segment, local: SocketAddrV4, guest: Ipv4Addr) -> Option<Self> {
+        let mut endpoint = Self::new(segment, *local.ip(), guest);
+        let socket = endpoint.socket_mut();
+        socket.pause_synack(true);
+        socket.listen((*local.ip(), local.port())).ok()?;
+        endpoint.paused = true;
+        Some(endpoint)
+    }
+
+    /// A connection to a guest; its SYN leaves with the next `transmit`.
+    pub fn connecting(segment: &mut Segment, local: SocketAddrV4, guest: SocketAddrV4) -> Option<Self> {
+        let mut endpoint = Self::new(segment, *local.ip(), *guest.ip());
+        let Self {
+            interface,
+            sockets,
+            handle,
+            ..
+        } = &mut endpoint;
+        let socket = sockets.get_mut::<Socket<'_>>(*handle);
+        socket
+            .connect(
+                interface.context(),
+                (*guest.ip(), guest.port()),
+                (*local.ip(), local.port()),
+            )
+            .ok()?;
+        Some(endpoint)
+    }
+
+    fn new(segment: &mut Segment, local: Ipv4Addr, guest: Ipv4Addr) -> Self {
+        let started = segment.now;
+        let mut config = Config::new(HardwareAddress::Ip);
+        // Unpredictable sequence numbers: `RandomState` is keyed by the system's random source.
+        config.random_seed = RandomState::new().hash_one(started);
+        let mut port = Port::new(segment, guest);
+        let mut interface = Interface::new(config, &mut port, StackInstant::ZERO);
+        interface.update_ip_addrs(|addresses| {
+            // An empty list has room for one.
+            let _ = addresses.push(IpCidr::new(local.into(), 32));
+        });
+        let buffer = || SocketBuffer::new(vec![0; limits::TCP_BUFFER_LEN]);
+        let mut socket = Socket::new(buffer(), buffer());
+        socket.set_nagle_enabled(false);
+        socket.set_ack_delay(Some(to_stack(limits::ACK_DELAY)));
+        let mut sockets = SocketSet::new(Vec::with_capacity(1));
+        let handle = sockets.add(socket);
+        Self {
+            interface,
+            sockets,
+            handle,
+            guest,
+            started,
+            ahead: StackDuration::ZERO,
+            written: 0,
+            progress: (0, State::Closed),
+            outstanding: None,
+            paused: false,
+            first_data: None,
+            starved: false,
+            deadline: None,
+        }
+    }
+
+    /// Takes in a packet of this connection. `transmit` must follow, after the data was moved on.
+    pub fn on_packet(&mut self, segment: &mut Segment, packet: &Incoming<'_>) {
+        let Ok(tcp) = TcpPacket::new_checked(packet.payload) else {
+            return;
+        };
+        if self.oversteps(&tcp) {
+            return;
+        }
+        let was_synchronized = self.is_synchronized();
+        let now = self.clock(segment.now);
+        let mut port = Port::new(segment, self.guest);
+        port.incoming = Some(packet.whole);
+        self.interface
+            .poll_ingress_single(now, &mut port, &mut self.sockets);
+        if port.left_syn {
+            self.first_data = None;
+        } else if !was_synchronized && self.is_synchronized() {
+            self.first_data = Some(tcp.seq_number() + 1);
+        }
+    }
+
+    /// Whether a segment goes beyond the window that our SYN offered.
+    ///
+    /// The window in a SYN is not scaled, but smoltcp 0.14 remembers it as if it were and takes in data far beyond its
+    /// buffer, which panics. Its own check is right from the first segment after the SYN on.
+    fn oversteps(&self, tcp: &TcpPacket<&[u8]>) -> bool {
+        self.first_data.is_some_and(|first| {
+            let end = tcp.seq_number() + tcp.payload().len();
+            end > first + usize::from(u16::MAX)
+        })
+    }
+
+    /// Sends what is due and plans the next deadline.
+    pub fn transmit(&mut self, segment: &mut Segment) {
+        self.egress(segment, false);
+        self.plan(segment.now);
+    }
+
+    /// Does what the deadline was for.
+    pub fn on_deadline(&mut self, segment: &mut Segment) {
+        if self
+            .outstanding
+            .is_some_and(|outstanding| outstanding.retransmit_at <= segment.now)
+        {
+            self.retransmit(segment);
+        }
+        self.transmit(segment);
+    }
+
+    /// Sends again, now, what the guest has not acknowledged for `age`: it has come back from an outage.
+    pub fn recover(&mut self, segment: &mut Segment, age: Duration) {
+        let now = segment.now;
+        if let Some(outstanding) = &mut self.outstanding
+            && now.saturating_duration_since(outstanding.since) >= age
+        {
+            outstanding.step = 0;
+            self.retransmit(segment);
+        }
+        self.transmit(segment);
+    }
+
+    /// The host side is connected: let the guest's SYN be answered.
+    pub fn confirm(&mut self) {
+        self.paused = false;
+        self.socket_mut().pause_synack(false);
+    }
+
+    /// Ends the connection with a reset, whatever its state.
+    pub fn reset(&mut self, segment: &mut Segment) {
+        self.confirm();
+        self.socket_mut().abort();
+        self.egress(segment, true);
+        self.plan(segment.now);
+    }
+
+    /// No more data for the guest: a FIN follows what is queued.
+    pub fn finish(&mut self) {
+        self.socket_mut().close();
+    }
+
+    /// Lets `take` consume bytes the guest sent. `Ok(None)`: the guest has finished and all was taken.
+    ///
+    /// # Errors
+    /// Those of `take`.
+    pub fn receive<E>(&mut self, take: impl FnOnce(&[u8]) -> Result<usize, E>) -> Result<Option<usize>, E> {
+        let mut failure = None;
+        let result = self.socket_mut().recv(|bytes| {
+            let taken = if bytes.is_empty() { Ok(0) } else { take(bytes) };
+            let length = *taken.as_ref().unwrap_or(&0);
+            failure = taken.err();
+            (length, length)
+        });
+        match (failure, result) {
+            (Some(error), _) => Err(error),
+            (None, Err(RecvError::Finished)) => Ok(None),
+            (None, Err(RecvError::InvalidState)) => Ok(Some(0)),
+            (None, Ok(length)) => Ok(Some(length)),
+        }
+    }
+
+    /// Lets `give` write bytes for the guest into the free part of the buffer. `None`: there is no room, or not yet or no more a
+    /// connection to send on.
+    ///
+    /// # Errors
+    /// Those of `give`.
+    pub fn send<E>(&mut self, give: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Option<Result<usize, E>> {
+        if !self.socket().can_send() {
+            return None;
+        }
+        let given = self
+            .socket_mut()
+            .send(|room| {
+                let given = give(room);
+                (*given.as_ref().unwrap_or(&0), given)
+            })
+            .ok()?;
+        self.written += *given.as_ref().unwrap_or(&0) as u64;
+        Some(given)
+    }
+
+    /// When `on_deadline` is to be called.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Whether the guest has not answered the first SYN yet.
+    pub fn is_connecting(&self) -> bool {
+        self.socket().state() == State::SynSent
+    }
+
+    /// Whether nothing can come or go any more: closed, or reset by the guest before it was open.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.socket().state(), State::Closed | State::Listen)
+    }
+
+    /// Whether both sides have finished and only late segments are waited for.
+    pub fn is_lingering(&self) -> bool {
+        self.socket().state() == State::TimeWait
+    }
+
+    /// Whether bytes of the guest wait to be taken.
+    pub fn has_received(&self) -> bool {
+        self.socket().can_recv()
+    }
+
+    /// Whether segments wait for the guest's VMM to read.
+    pub fn is_starved(&self) -> bool {
+        self.starved
+    }
+
+    fn socket(&self) -> &Socket<'static> {
+        self.sockets.get::<Socket<'_>>(self.handle)
+    }
+
+    fn socket_mut(&mut self) -> &mut Socket<'static> {
+        self.sockets.get_mut::<Socket<'_>>(self.handle)
+    }
+
+    fn clock(&self, now: Instant) -> StackInstant {
+        StackInstant::ZERO + to_stack(now.saturating_duration_since(self.started)) + self.ahead
+    }
+
+    /// Sends all that smoltcp wants to send now. Returns how many segments carried data, SYN or FIN.
+    fn egress(&mut self, segment: &mut Segment, forced: bool) -> usize {
+        let now = self.clock(segment.now);
+        let mut port = Port::new(segment, self.guest);
+        port.forced = forced;
+        while self.interface.poll_egress(now, &mut port, &mut self.sockets)
+            == smoltcp::iface::PollResult::SocketStateChanged
+        {}
+        self.starved = port.exhausted;
+        let Port { sent, left_syn, .. } = port;
+        if left_syn {
+            self.first_data = None;
+        }
+        sent
+    }
+
+    /// Moves the clock to smoltcp's next timer, so that it sends again now what was not acknowledged.
+    fn retransmit(&mut self, segment: &mut Segment) {
+        // The first timer may be that of a delayed acknowledgement; the second is then the retransmission.
+        for _ in 0..2 {
+            let now = self.clock(segment.now);
+            match self.interface.poll_at(now, &self.sockets) {
+                Some(timer) if timer > now => self.ahead += timer - now,
+                _ => {}
+            }
+            if self.egress(segment, false) > 0 || self.starved {
+                break;
+            }
+        }
+        if let Some(outstanding) = &mut self.outstanding {
+            let pause = limits::RECOVERY
+                .get(outstanding.step)
+                .copied()
+                .unwrap_or(limits::RETRANSMIT_MAX);
+            outstanding.step = outstanding.step.saturating_add(1);
+            outstanding.retransmit_at = segment.now + pause;
+        }
+    }
+
+    fn plan(&mut self, now: Instant) {
+        let progress = (
+            self.written - self.socket().send_queue() as u64,
+            self.socket().state(),
+        );
+        if !self.awaits_acknowledgement() {
+            self.outstanding = None;
+        } else if self.outstanding.is_none() || progress != self.progress {
+            let retransmit_at = now + limits::RETRANSMIT_MAX;
+            self.outstanding = Some(Outstanding {
+                since: now,
+                retransmit_at,
+                step: limits::RECOVERY.len(),
+            });
+        }
+        self.progress = progress;
+        let clock = self.clock(now);
+        let timer = match self.interface.poll_at(clock, &self.sockets) {
+            // A time that has passed means that smoltcp waits for something else: room at the VMM, or `confirm`.
+            Some(timer) if timer > clock => Some(now + Duration::from(timer - clock)),
+            _ => None,
+        };
+        let retransmit = self.outstanding.map(|outstanding| outstanding.retransmit_at);
+        self.deadline = timer.into_iter().chain(retransmit).min();
+    }
+
+    fn is_synchronized(&self) -> bool {
+        !matches!(
+            self.socket().state(),
+            State::Closed | State::Listen | State::SynSent
+        )
+    }
+
+    fn awaits_acknowledgement(&self) -> bool {
+        match self.socket().state() {
+            State::SynSent | State::FinWait1 | State::Closing | State::LastAck => true,
+            State::SynReceived => !self.paused,
+            State::Closed | State::Listen | State::TimeWait => false,
+            State::Established | State::FinWait2 | State::CloseWait => self.socket().send_queue() > 0,
+        }
+    }
+}
+
+fn to_stack(duration: Duration) -> StackDuration {
+    // 64 bits of microseconds last half a million years.
+    StackDuration::from_micros(duration.as_micros() as u64)
+}
+
+/// What smoltcp takes for its network card: the way to one guest, and at most one packet from it.
+struct Port<'a> {
+    segment: &'a mut Segment,
+    guest: Ipv4Addr,
+    incoming: Option<&'a [u8]>,
+    /// Send even if the VMM reads too slowly: a reset is not worth waiting for.
+    forced: bool,
+    exhausted: bool,
+    /// Segments with data, SYN or FIN.
+    sent: usize,
+    /// A segment without SYN was sent.
+    left_syn: bool,
+}
+
+impl<'a> Port<'a> {
+    fn new(segment: &'a mut Segment, guest: Ipv4Addr) -> Self {
+        Self {
+            segment,
+            guest,
+            incoming: None,
+            forced: false,
+            exhausted: false,
+            sent: 0,
+            left_syn: false,
+        }
+    }
+
+    fn outgoing(&mut self) -> Outgoing<'_> {
+        Outgoing {
+            segment: self.segment,
+            guest: self.guest,
+            sent: &mut self.sent,
+            left_syn: &mut self.left_syn,
+        }
+    }
+}
+
+impl Device for Port<'_> {
+    type RxToken<'b>
+        = Packet<'b>
+    where
+        Self: 'b;
+    type TxToken<'b>
+        = Outgoing<'b>
+    where
+        Self: 'b;
+
+    fn receive(&mut self, _: StackInstant) -> Option<(Packet<'_>, Outgoing<'_>)> {
+        let packet = self.incoming.take()?;
+        Some((Packet(packet), self.outgoing()))
+    }
+
+    fn transmit(&mut self, _: StackInstant) -> Option<Outgoing<'_>> {
+        if !self.forced && !self.segment.has_room(self.guest) {
+            self.exhausted = true;
+            return None;
+        }
+        Some(self.outgoing())
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ip;
+        capabilities.max_transmission_unit = limits::MTU;
+        capabilities
+    }
+}
+
+struct Packet<'a>(&'a [u8]);
+
+impl RxToken for Packet<'_> {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
+        f(self.0)
+    }
+}
+
+struct Outgoing<'a> {
+    segment: &'a mut Segment,
+    guest: Ipv4Addr,
+    sent: &'a mut usize,
+    left_syn: &'a mut bool,
+}
+
+impl TxToken for Outgoing<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, f: F) -> R {
+        let Self {
+            segment,
+            guest,
+            sent,
+            left_syn,
+        } = self;
+        segment.send_ip(guest, length, |packet| {
+            let result = f(packet);
+            if let Some(tcp) = packet
+                .get(IPV4_LEN..)
+                .and_then(|tcp| TcpPacket::new_checked(tcp).ok())
+            {
+                *sent += usize::from(tcp.segment_len() > 0);
+                *left_syn |= !tcp.syn() && !tcp.rst();
+            }
+            result
+        })
+    }
+}

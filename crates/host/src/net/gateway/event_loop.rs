@@ -1,0 +1,400 @@
+//! The one thread of the gateway: waits for readiness and time, and hands each to whom it concerns.
+//!
+//! A frame goes from the VMM's socket to the client's, or back, within one turn: it sits on the path of every request.
+//! It never sleeps but in `poll`, and never waits for one party while others have work.
+
+use super::config::{Addresses, GatewayConfig, GatewayError, GatewayReady, GatewayStop, Protocol};
+use super::dns::DnsQueries;
+use super::guests::{Guests, Observed};
+use super::icmp;
+use super::listener::GuestListener;
+use super::nat::Destinations;
+use super::peer::Received;
+use super::segment::{Incoming, Segment};
+use super::switch::{Learned, PeerId};
+use super::tcp::TcpConnections;
+use super::token::{Kind, from_token, token};
+use super::udp::UdpFlows;
+use super::{dhcp, limits};
+use mio::event::Event;
+use mio::{Events, Poll, Token};
+use smoltcp::wire::{
+    EthernetAddress, EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, UdpPacket, UdpRepr,
+};
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Events taken per turn; more come in the next.
+const EVENTS_PER_TURN: usize = 256;
+
+/// The whole gateway.
+pub struct EventLoop {
+    poll: Poll,
+    listener: GuestListener,
+    segment: Segment,
+    destinations: Destinations,
+    tcp: TcpConnections,
+    udp: UdpFlows,
+    dns: DnsQueries,
+    /// Things that were not read empty in their turn.
+    unfinished: BTreeSet<Token>,
+    /// When VMMs can be accepted again after a failure.
+    accept_again: Option<Instant>,
+    stopped: Arc<AtomicBool>,
+}
+
+impl EventLoop {
+    /// Listens everywhere the configuration says.
+    pub fn new(config: &GatewayConfig) -> Result<(Self, GatewayReady), GatewayError> {
+        let addresses = config.addresses()?;
+        raise_descriptor_limit();
+        let poll = Poll::new().map_err(GatewayError::Poll)?;
+        let registry = poll.registry();
+        let waker = mio::Waker::new(registry, token(Kind::Stop, 0)).map_err(GatewayError::Poll)?;
+        let listener = GuestListener::bind(&config.listen, registry)?;
+        let guests = Guests::new(addresses, &config.fixed_leases);
+        let mut this = Self {
+            listener,
+            segment: Segment::new(addresses, guests, Instant::now()),
+            destinations: Destinations::new(addresses, config.host_loopback, config.resolvers.clone()),
+            tcp: TcpConnections::new(),
+            udp: UdpFlows::default(),
+            dns: DnsQueries::default(),
+            unfinished: BTreeSet::new(),
+            accept_again: None,
+            stopped: Arc::new(AtomicBool::new(false)),
+            poll,
+        };
+        let ready = GatewayReady {
+            forwards: this.listen_forwards(config, addresses)?,
+            listen: this.listener.address().map_err(GatewayError::Poll)?,
+            stop: GatewayStop {
+                waker: Arc::new(waker),
+                stopped: Arc::clone(&this.stopped),
+            },
+        };
+        Ok((this, ready))
+    }
+
+    /// Serves until it is stopped.
+    pub fn run(mut self) -> Result<(), GatewayError> {
+        let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        while !self.stopped.load(Ordering::Acquire) {
+            match self.poll.poll(&mut events, self.patience()) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => result.map_err(GatewayError::Poll)?,
+            }
+            self.segment.now = Instant::now();
+            for token in std::mem::take(&mut self.unfinished) {
+                self.on_ready(token, None);
+            }
+            for event in &events {
+                self.on_ready(event.token(), Some(event));
+            }
+            self.on_time();
+            self.settle();
+        }
+        Ok(())
+    }
+
+    fn listen_forwards(
+        &mut self,
+        config: &GatewayConfig,
+        addresses: Addresses,
+    ) -> Result<Vec<std::net::SocketAddr>, GatewayError> {
+        let registry = self.poll.registry();
+        config
+            .forwards
+            .iter()
+            .map(|forward| {
+                let guest = forward.guest_ip.unwrap_or(addresses.first_lease);
+                match forward.protocol {
+                    Protocol::Tcp => self.tcp.listen(forward, guest, registry),
+                    Protocol::Udp => self.udp.listen(forward, guest, registry),
+                }
+            })
+            .collect()
+    }
+
+    /// How long `poll` may wait.
+    fn patience(&self) -> Option<Duration> {
+        if !self.unfinished.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let deadlines = [
+            self.tcp.deadline(),
+            self.udp.deadline(),
+            self.dns.deadline(),
+            self.accept_again,
+        ];
+        let next = deadlines.into_iter().flatten().min()?;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    fn on_ready(&mut self, token: Token, event: Option<&Event>) {
+        let registry = self.poll.registry();
+        let segment = &mut self.segment;
+        let (kind, id) = from_token(token);
+        let more = match kind {
+            Kind::Stop => false,
+            Kind::GuestListener => {
+                self.on_vmm();
+                false
+            }
+            Kind::Peer => {
+                if event.is_some_and(Event::is_writable) {
+                    segment.switch.on_writable(id);
+                }
+                self.on_peer(id)
+            }
+            Kind::TcpForward => {
+                self.tcp.on_forward(segment, registry, id as usize);
+                false
+            }
+            Kind::Connection => {
+                if let Some(event) = event {
+                    self.tcp.on_event(segment, id, event);
+                }
+                false
+            }
+            Kind::UdpFlow => self.udp.on_flow(segment, id),
+            Kind::UdpForward => self.udp.on_forward(segment, id as usize),
+            Kind::DnsQuery => {
+                self.dns.on_answer(segment, registry, id);
+                false
+            }
+        };
+        if more {
+            self.unfinished.insert(token);
+        }
+    }
+
+    fn on_time(&mut self) {
+        let registry = self.poll.registry();
+        self.tcp.on_deadline(&mut self.segment, registry);
+        self.udp.on_deadline(self.segment.now);
+        self.dns.on_deadline(&mut self.segment, registry);
+        if self.accept_again.is_some_and(|at| at <= self.segment.now) {
+            self.accept_again = None;
+            self.on_vmm();
+        }
+    }
+
+    /// Writes out what the turn produced. Connections that waited for a VMM to read go on as soon as it has.
+    fn settle(&mut self) {
+        self.tcp.resume_stalled(&mut self.segment, self.poll.registry());
+        while self.segment.switch.flush() && self.tcp.resume_starved(&mut self.segment) {}
+    }
+
+    fn on_vmm(&mut self) {
+        loop {
+            let (stream, name) = match self.listener.accept() {
+                Ok(accepted) => accepted,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a VMM");
+                    self.accept_again = Some(self.segment.now + limits::ACCEPT_RETRY);
+                    return;
+                }
+            };
+            match self
+                .segment
+                .switch
+                .add(stream, name.clone(), self.poll.registry())
+            {
+                Ok(Some(_)) => tracing::info!(peer = name, "VMM connected"),
+                Ok(None) => tracing::warn!(
+                    peer = name,
+                    max = limits::PEERS_MAX,
+                    "VMM refused: too many are connected"
+                ),
+                Err(error) => tracing::warn!(peer = name, %error, "cannot watch a VMM"),
+            }
+        }
+    }
+
+    /// Handles what a VMM sent. True: there may be more.
+    fn on_peer(&mut self, id: PeerId) -> bool {
+        for _ in 0..limits::READS_PER_TURN {
+            match self.segment.switch.receive(id) {
+                Ok(Received::Some) => {}
+                Ok(Received::Nothing) => return false,
+                Ok(Received::End) => {
+                    self.segment.switch.remove(id, &"it closed the connection");
+                    return false;
+                }
+                Err(error) => {
+                    self.segment.switch.remove(id, &error);
+                    return false;
+                }
+            }
+            // The frames are borrowed from the reader while the rest of the gateway works on them.
+            let Some(peer) = self.segment.switch.peer_mut(id) else {
+                return false;
+            };
+            let mut reader = std::mem::take(&mut peer.reader);
+            let end = loop {
+                match reader.pop() {
+                    Ok(Some(frame)) => self.on_frame(id, frame),
+                    Ok(None) => break None,
+                    Err(error) => break Some(error),
+                }
+            };
+            if let Some(error) = end {
+                self.segment
+                    .switch
+                    .remove(id, &format_args!("bad framing: {error}"));
+                return false;
+            }
+            if let Some(peer) = self.segment.switch.peer_mut(id) {
+                peer.reader = reader;
+            }
+        }
+        true
+    }
+
+    fn on_frame(&mut self, from: PeerId, bytes: &[u8]) {
+        let Ok(frame) = EthernetFrame::new_checked(bytes) else {
+            return;
+        };
+        let (source, destination) = (frame.src_addr(), frame.dst_addr());
+        let own = self.segment.mac();
+        if !source.is_unicast() || source == own {
+            return;
+        }
+        let learned = self.segment.switch.learn(from, source, self.segment.now);
+        if learned == Learned::Refused {
+            return;
+        }
+        if destination != own {
+            self.segment.switch.relay(from, destination, bytes);
+        }
+        if destination == own || !destination.is_unicast() {
+            match frame.ethertype() {
+                EthernetProtocol::Arp => self.on_arp(source, frame.payload()),
+                EthernetProtocol::Ipv4 => self.on_ipv4(source, frame.payload()),
+                _ => {}
+            }
+        }
+        // After the frame: what it acknowledges need not be sent again.
+        let age = match learned {
+            Learned::Moved => Duration::ZERO,
+            Learned::Returned => limits::OUTAGE_DATA_AGE,
+            Learned::Same | Learned::Refused => return,
+        };
+        let guests = self.segment.guests.addresses_of(source);
+        self.tcp.recover(&mut self.segment, &guests, age);
+    }
+
+    fn on_arp(&mut self, source: EthernetAddress, payload: &[u8]) {
+        if let Some((mac, address)) = self.segment.on_arp(payload)
+            && mac == source
+        {
+            self.observe(mac, address);
+        }
+    }
+
+    /// Notes who a packet is from. False: the sender may not use this address.
+    fn observe(&mut self, mac: EthernetAddress, address: Ipv4Addr) -> bool {
+        let observed = self.segment.guests.observe(mac, address);
+        if observed == Observed::New {
+            // Clients may be waiting for this guest.
+            self.tcp.recover(&mut self.segment, &[address], Duration::ZERO);
+        }
+        observed != Observed::Refused
+    }
+
+    fn on_ipv4(&mut self, mac: EthernetAddress, whole: &[u8]) {
+        let Ok(ip) = Ipv4Packet::new_checked(whole) else {
+            return;
+        };
+        let (from, to) = (ip.src_addr(), ip.dst_addr());
+        // Fragments from guests are not put together: TCP avoids them, and large datagrams are rare.
+        if ip.version() != 4 || !ip.verify_checksum() || ip.more_frags() || ip.frag_offset() != 0 {
+            return;
+        }
+        let whole = &whole[..usize::from(ip.total_len())];
+        let packet = Incoming {
+            mac,
+            from,
+            to,
+            whole,
+            payload: ip.payload(),
+        };
+        if ip.next_header() == IpProtocol::Udp {
+            self.on_udp(&packet);
+        } else if self.observe(mac, from) {
+            match ip.next_header() {
+                IpProtocol::Tcp => {
+                    let registry = self.poll.registry();
+                    self.tcp
+                        .on_packet(&mut self.segment, registry, &mut self.destinations, &packet);
+                }
+                IpProtocol::Icmp => icmp::on_packet(&mut self.segment, &packet),
+                _ => {}
+            }
+        }
+    }
+
+    fn on_udp(&mut self, packet: &Incoming<'_>) {
+        let Ok(udp) = UdpPacket::new_checked(packet.payload) else {
+            return;
+        };
+        let checksums = smoltcp::phy::ChecksumCapabilities::default();
+        if UdpRepr::parse(&udp, &packet.from.into(), &packet.to.into(), &checksums).is_err() {
+            return;
+        }
+        let ends = (
+            SocketAddrV4::new(packet.from, udp.src_port()),
+            SocketAddrV4::new(packet.to, udp.dst_port()),
+        );
+        let for_us = self.segment.addresses.is_own(packet.to) || packet.to.is_broadcast();
+        if udp.dst_port() == dhcp::SERVER_PORT && for_us {
+            dhcp::on_message(&mut self.segment, packet.mac, udp.payload());
+            return;
+        }
+        if !self.observe(packet.mac, packet.from) {
+            return;
+        }
+        let registry = self.poll.registry();
+        if self.destinations.is_dns(ends.1) {
+            self.dns.on_question(
+                &mut self.segment,
+                registry,
+                &mut self.destinations,
+                ends,
+                udp.payload(),
+            );
+        } else if !self.udp.on_datagram(
+            self.segment.now,
+            registry,
+            &self.destinations,
+            ends,
+            udp.payload(),
+        ) && !packet.to.is_broadcast()
+            && !packet.to.is_multicast()
+        {
+            icmp::port_unreachable(&mut self.segment, packet);
+        }
+    }
+}
+
+/// A busy gateway has thousands of sockets, and the usual soft limit is 1024.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    ) {
+        tracing::warn!(%error, "cannot raise the limit of open files; many connections may fail");
+    }
+}

@@ -1,0 +1,75 @@
+//! Every bound of the gateway in one place. Guests and clients are hostile: each of these is reached in practice.
+
+use std::time::Duration;
+
+/// VMMs connected at once. One more is refused.
+pub const PEERS_MAX: usize = 64;
+/// MAC addresses one peer may own. Frames from more are dropped.
+pub const MACS_PER_PEER_MAX: usize = 16;
+/// Guests the gateway keeps an address for. One more gets no lease and no service.
+pub const GUESTS_MAX: usize = 256;
+/// Bytes waiting for a peer above which connections stop sending to it and wait.
+pub const PEER_HIGH_WATER: usize = 512 * 1024;
+/// Bytes waiting for a peer below which they start again.
+pub const PEER_LOW_WATER: usize = 128 * 1024;
+/// Bytes waiting for a peer above which frames to it are dropped.
+pub const PEER_QUEUE_MAX: usize = 2 * 1024 * 1024;
+/// The same for flooded frames. Small, because a silent backup may not read at all.
+pub const PEER_FLOOD_MAX: usize = 64 * 1024;
+/// Reads of one peer before the others have their turn.
+pub const READS_PER_TURN: usize = 8;
+
+/// TCP connections guests have opened to the outside, and those clients have opened to guests: separate, so that
+/// neither a guest nor the outside can use up the other's share.
+pub const CONNECTIONS_PER_DIRECTION_MAX: usize = 2048;
+/// Accepted connections per forward that wait for a guest which does not answer. More wait in the listener's backlog.
+pub const WAITING_PER_FORWARD_MAX: usize = 64;
+/// Bytes buffered in each direction of a connection. The memory is touched only as far as it is used.
+pub const TCP_BUFFER_LEN: usize = 256 * 1024;
+/// How long a connection that the host side has finished with may take to close toward the guest.
+pub const ORPHAN_TIMEOUT: Duration = Duration::from_secs(60);
+/// Silence after which the kernel probes an idle host connection.
+pub const HOST_KEEPALIVE: Duration = Duration::from_secs(120);
+/// Pause before an accept that failed for want of descriptors is tried again.
+pub const ACCEPT_RETRY: Duration = Duration::from_millis(200);
+
+/// How long an acknowledgement waits for data to ride on. A guest frame is a log entry: fewer are better.
+pub const ACK_DELAY: Duration = Duration::from_millis(4);
+/// The longest pause between retransmissions to a guest, however long it has been away.
+pub const RETRANSMIT_MAX: Duration = Duration::from_secs(1);
+/// Pauses after the retransmission at once that follows a change of a MAC's owner, while the guest stays mute:
+/// its announcement may leave before its receive queue is ready.
+pub const RECOVERY: [Duration; 6] = [
+    Duration::from_millis(20),
+    Duration::from_millis(30),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+];
+/// Silence of a guest after which its next frame counts as a return from an outage.
+pub const OUTAGE: Duration = Duration::from_millis(500);
+/// Age of unacknowledged data below which a return from an outage does not send it again.
+pub const OUTAGE_DATA_AGE: Duration = Duration::from_millis(100);
+
+/// UDP flows, in both directions together. The one idle longest makes room.
+pub const UDP_FLOWS_MAX: usize = 512;
+/// Silence after which a UDP flow is forgotten.
+pub const UDP_IDLE: Duration = Duration::from_secs(60);
+/// Datagrams of one socket before the others have their turn.
+pub const DATAGRAMS_PER_TURN: usize = 64;
+/// DNS questions under way. The oldest makes room.
+pub const DNS_QUERIES_MAX: usize = 128;
+/// Longest DNS question that is forwarded.
+pub const DNS_QUERY_LEN_MAX: usize = 4096;
+/// How long one resolver may take before the next is asked.
+pub const DNS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Pause between two ARP requests for the same address.
+pub const ARP_RETRY: Duration = Duration::from_millis(200);
+/// Largest IP packet on the virtual segment: ordinary Ethernet.
+pub const MTU: usize = 1500;
+
+const _: () = assert!(PEER_LOW_WATER < PEER_HIGH_WATER && PEER_HIGH_WATER < PEER_QUEUE_MAX);
+const _: () = assert!(PEER_FLOOD_MAX <= PEER_QUEUE_MAX);
+const _: () = assert!(TCP_BUFFER_LEN >= 64 * 1024);

@@ -1,0 +1,93 @@
+//! The socket VMMs connect to, TCP or Unix.
+
+use super::config::{GatewayError, GuestListen};
+use super::limits;
+use super::peer::PeerStream;
+use super::token::{Kind, token};
+use mio::net::{TcpListener, UnixListener};
+use mio::{Interest, Registry};
+use socket2::{SockRef, TcpKeepalive};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A listening socket for VMMs.
+#[derive(Debug)]
+pub enum GuestListener {
+    Tcp(TcpListener),
+    /// The path is removed with the listener.
+    Unix(UnixListener, PathBuf),
+}
+
+impl GuestListener {
+    /// Listens and registers.
+    pub fn bind(listen: &GuestListen, registry: &Registry) -> Result<Self, GatewayError> {
+        let fail = |source| GatewayError::Listen {
+            address: listen.to_string(),
+            purpose: "for VMMs",
+            source,
+        };
+        let token = token(Kind::GuestListener, 0);
+        match listen {
+            GuestListen::Tcp(address) => {
+                let mut listener = TcpListener::bind(*address).map_err(fail)?;
+                registry
+                    .register(&mut listener, token, Interest::READABLE)
+                    .map_err(GatewayError::Poll)?;
+                Ok(Self::Tcp(listener))
+            }
+            GuestListen::Unix(path) => {
+                remove_if_dead(path);
+                let mut listener = UnixListener::bind(path).map_err(fail)?;
+                registry
+                    .register(&mut listener, token, Interest::READABLE)
+                    .map_err(GatewayError::Poll)?;
+                Ok(Self::Unix(listener, path.clone()))
+            }
+        }
+    }
+
+    /// The address VMMs connect to, with the port that was chosen.
+    pub fn address(&self) -> io::Result<GuestListen> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().map(GuestListen::Tcp),
+            Self::Unix(_, path) => Ok(GuestListen::Unix(path.clone())),
+        }
+    }
+
+    /// One VMM that wants to connect, with a name for messages.
+    pub fn accept(&self) -> io::Result<(PeerStream, String)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept()?;
+                // Failures leave a slower connection, not a wrong one.
+                let _ = stream.set_nodelay(true);
+                let keepalive = TcpKeepalive::new().with_time(limits::HOST_KEEPALIVE);
+                let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+                Ok((PeerStream::Tcp(stream), address.to_string()))
+            }
+            Self::Unix(listener, path) => {
+                let (stream, _) = listener.accept()?;
+                Ok((PeerStream::Unix(stream), path.display().to_string()))
+            }
+        }
+    }
+}
+
+impl Drop for GuestListener {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Removes a socket file whose server is gone; anything else is left for `bind` to complain about.
+fn remove_if_dead(path: &Path) {
+    let dead = std::os::unix::net::UnixStream::connect(path)
+        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    let is_socket = std::fs::metadata(path)
+        .is_ok_and(|data| std::os::unix::fs::FileTypeExt::is_socket(&data.file_type()));
+    if dead && is_socket {
+        let _ = std::fs::remove_file(path);
+    }
+}

@@ -1,0 +1,46 @@
+//! The gateway: gives guests a network without privileges, and keeps their clients' connections when a primary dies.
+//!
+//! It is a process of its own. VMMs connect to it and speak Ethernet frames (`net::stream`); it answers ARP, DHCP and DNS, opens
+//! host sockets for what guests open, and listens on host ports that lead to guests. Because TCP ends here on both sides, a
+//! client notices of a failover only that an answer took longer.
+//!
+//! ```text
+//!  VMM --frames--> peer --> switch --> event_loop --> tcp: endpoint <-> splice --> host sockets
+//!  VMM <--frames-- peer <-- switch <-- segment <----- udp, dns, dhcp, icmp
+//! ```
+//!
+//! Invariant: nothing a guest or client sends can make it panic, or use more than `limits` allows.
+
+mod config;
+mod dhcp;
+mod dns;
+mod endpoint;
+mod event_loop;
+mod guests;
+mod icmp;
+mod limits;
+mod listener;
+mod nat;
+mod peer;
+mod segment;
+mod splice;
+mod switch;
+mod tcp;
+mod token;
+mod udp;
+
+pub use config::{
+    Forward, ForwardError, GatewayConfig, GatewayError, GatewayReady, GatewayStop, GuestListen, Protocol,
+    Resolvers,
+};
+
+/// Runs a gateway on this thread until it is stopped. `ready` is called once, when everything listens.
+///
+/// # Errors
+/// The configuration makes no sense, an address cannot be listened on, or the system's polling fails.
+pub fn run(config: GatewayConfig, ready: impl FnOnce(GatewayReady)) -> Result<(), GatewayError> {
+    let (event_loop, announcement) = event_loop::EventLoop::new(&config)?;
+    tracing::info!(listen = %announcement.listen, "gateway ready");
+    ready(announcement);
+    event_loop.run()
+}

@@ -1,0 +1,244 @@
+//! The gateway's own place on the virtual segment: it wraps IP packets into frames for guests and answers ARP.
+//!
+//! Everything the gateway sends to guests passes here, once, on its way from TCP, UDP, DHCP or ICMP to the switch.
+
+use super::config::Addresses;
+use super::guests::Guests;
+use super::limits;
+use super::switch::Switch;
+use smoltcp::phy::ChecksumCapabilities;
+use smoltcp::wire::{
+    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr,
+    IpProtocol, Ipv4Packet, Ipv4Repr, UdpPacket, UdpRepr,
+};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Instant;
+
+/// Bytes of an Ethernet header.
+pub const ETHERNET_LEN: usize = 14;
+/// Bytes of an IPv4 header without options.
+pub const IPV4_LEN: usize = 20;
+const UDP_LEN: usize = 8;
+const HOP_LIMIT: u8 = 64;
+
+/// An IP packet of a guest whose header was checked.
+#[derive(Debug, Clone, Copy)]
+pub struct Incoming<'a> {
+    pub mac: EthernetAddress,
+    pub from: Ipv4Addr,
+    pub to: Ipv4Addr,
+    /// With the header, without padding.
+    pub whole: &'a [u8],
+    /// Without the header.
+    pub payload: &'a [u8],
+}
+
+/// The virtual segment as the gateway sees it.
+#[derive(Debug)]
+pub struct Segment {
+    pub switch: Switch,
+    pub guests: Guests,
+    pub addresses: Addresses,
+    mac: EthernetAddress,
+    /// Time of the event being handled.
+    pub now: Instant,
+    datagram: Vec<u8>,
+    next_ident: u16,
+}
+
+impl Segment {
+    /// A segment without VMMs.
+    pub fn new(addresses: Addresses, guests: Guests, now: Instant) -> Self {
+        let mac = addresses.mac();
+        Self {
+            switch: Switch::default(),
+            guests,
+            addresses,
+            mac,
+            now,
+            datagram: Vec::new(),
+            next_ident: 0,
+        }
+    }
+
+    /// The gateway's own MAC address.
+    pub fn mac(&self) -> EthernetAddress {
+        self.mac
+    }
+
+    /// Whether a connection may send more to this guest.
+    pub fn has_room(&mut self, guest: Ipv4Addr) -> bool {
+        self.guests
+            .mac_of(guest)
+            .is_none_or(|mac| self.switch.has_room(mac))
+    }
+
+    /// Sends an IP packet to a guest; `fill` writes it into place.
+    ///
+    /// A guest whose MAC is not known is asked for; the packet is lost, as on any Ethernet.
+    pub fn send_ip<R>(&mut self, guest: Ipv4Addr, length: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+        match self.guests.mac_of(guest) {
+            Some(mac) => self.send_ip_to(mac, length, fill),
+            None => {
+                if self.guests.may_ask(guest, self.now) {
+                    self.ask(guest);
+                }
+                fill(&mut vec![0; length])
+            }
+        }
+    }
+
+    /// Sends an IP packet to a MAC address.
+    pub fn send_ip_to<R>(
+        &mut self,
+        mac: EthernetAddress,
+        length: usize,
+        fill: impl FnOnce(&mut [u8]) -> R,
+    ) -> R {
+        let source = self.mac;
+        self.switch.send(mac, ETHERNET_LEN + length, |frame| {
+            emit_ethernet(frame, source, mac, EthernetProtocol::Ipv4);
+            fill(&mut frame[ETHERNET_LEN..])
+        })
+    }
+
+    /// Sends a datagram to a guest, in fragments if it is long.
+    pub fn send_udp(&mut self, from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) {
+        let mut datagram = std::mem::take(&mut self.datagram);
+        emit_udp(&mut datagram, from, to, payload);
+        let ident = self.next_ident;
+        self.next_ident = ident.wrapping_add(1);
+        let chunk_len = (limits::MTU - IPV4_LEN) & !7;
+        let chunks = datagram.len().div_ceil(chunk_len);
+        for (index, chunk) in datagram.chunks(chunk_len).enumerate() {
+            let header = Ipv4Repr {
+                src_addr: *from.ip(),
+                dst_addr: *to.ip(),
+                next_header: IpProtocol::Udp,
+                payload_len: chunk.len(),
+                hop_limit: HOP_LIMIT,
+            };
+            self.send_ip(*to.ip(), IPV4_LEN + chunk.len(), |packet| {
+                let mut packet = Ipv4Packet::new_unchecked(packet);
+                header.emit(&mut packet, &ChecksumCapabilities::default());
+                if chunks > 1 {
+                    packet.set_ident(ident);
+                    packet.set_dont_frag(false);
+                    packet.set_more_frags(index + 1 < chunks);
+                    // At most 64 KiB: a datagram's length has 16 bits.
+                    packet.set_frag_offset((index * chunk_len) as u16);
+                    packet.fill_checksum();
+                }
+                packet.payload_mut().copy_from_slice(chunk);
+            });
+        }
+        self.datagram = datagram;
+    }
+
+    /// Sends one unfragmented datagram to a MAC address: DHCP, whose client has no address yet.
+    pub fn send_udp_to(
+        &mut self,
+        mac: EthernetAddress,
+        from: SocketAddrV4,
+        to: SocketAddrV4,
+        payload: &[u8],
+    ) {
+        let mut datagram = std::mem::take(&mut self.datagram);
+        emit_udp(&mut datagram, from, to, payload);
+        self.send_ip_to(mac, IPV4_LEN + datagram.len(), |packet| {
+            emit_ipv4(packet, *from.ip(), *to.ip(), IpProtocol::Udp);
+            packet[IPV4_LEN..].copy_from_slice(&datagram);
+        });
+        self.datagram = datagram;
+    }
+
+    /// Answers an ARP request for one of the gateway's addresses. Returns the sender's pair, to be noted.
+    pub fn on_arp(&mut self, payload: &[u8]) -> Option<(EthernetAddress, Ipv4Addr)> {
+        let ArpRepr::EthernetIpv4 {
+            operation,
+            source_hardware_addr,
+            source_protocol_addr,
+            target_protocol_addr,
+            ..
+        } = ArpRepr::parse(&ArpPacket::new_checked(payload).ok()?).ok()?
+        else {
+            return None;
+        };
+        if operation == ArpOperation::Request && self.addresses.is_own(target_protocol_addr) {
+            self.send_arp(ArpRepr::EthernetIpv4 {
+                operation: ArpOperation::Reply,
+                source_hardware_addr: self.mac,
+                source_protocol_addr: target_protocol_addr,
+                target_hardware_addr: source_hardware_addr,
+                target_protocol_addr: source_protocol_addr,
+            });
+        }
+        Some((source_hardware_addr, source_protocol_addr))
+    }
+
+    fn ask(&mut self, guest: Ipv4Addr) {
+        self.send_arp(ArpRepr::EthernetIpv4 {
+            operation: ArpOperation::Request,
+            source_hardware_addr: self.mac,
+            source_protocol_addr: self.addresses.gateway,
+            target_hardware_addr: EthernetAddress::BROADCAST,
+            target_protocol_addr: guest,
+        });
+    }
+
+    fn send_arp(&mut self, arp: ArpRepr) {
+        let ArpRepr::EthernetIpv4 {
+            target_hardware_addr: to,
+            ..
+        } = arp
+        else {
+            return;
+        };
+        let source = self.mac;
+        self.switch.send(to, ETHERNET_LEN + arp.buffer_len(), |frame| {
+            emit_ethernet(frame, source, to, EthernetProtocol::Arp);
+            arp.emit(&mut ArpPacket::new_unchecked(&mut frame[ETHERNET_LEN..]));
+        });
+    }
+}
+
+/// Writes an IPv4 header in front of the payload that fills the rest of `packet`.
+pub fn emit_ipv4(packet: &mut [u8], from: Ipv4Addr, to: Ipv4Addr, protocol: IpProtocol) {
+    let header = Ipv4Repr {
+        src_addr: from,
+        dst_addr: to,
+        next_header: protocol,
+        payload_len: packet.len() - IPV4_LEN,
+        hop_limit: HOP_LIMIT,
+    };
+    header.emit(
+        &mut Ipv4Packet::new_unchecked(packet),
+        &ChecksumCapabilities::default(),
+    );
+}
+
+fn emit_ethernet(frame: &mut [u8], from: EthernetAddress, to: EthernetAddress, ethertype: EthernetProtocol) {
+    EthernetRepr {
+        src_addr: from,
+        dst_addr: to,
+        ethertype,
+    }
+    .emit(&mut EthernetFrame::new_unchecked(frame));
+}
+
+fn emit_udp(out: &mut Vec<u8>, from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) {
+    out.clear();
+    out.resize(UDP_LEN + payload.len(), 0);
+    UdpRepr {
+        src_port: from.port(),
+        dst_port: to.port(),
+    }
+    .emit(
+        &mut UdpPacket::new_unchecked(out.as_mut_slice()),
+        &(*from.ip()).into(),
+        &(*to.ip()).into(),
+        payload.len(),
+        |out| out.copy_from_slice(payload),
+        &ChecksumCapabilities::default(),
+    );
+}

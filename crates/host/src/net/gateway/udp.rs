@@ -1,0 +1,295 @@
+//! UDP: a host socket per flow, forgotten when it is idle.
+//!
+//! A flow a guest starts has a connected host socket, so only its destination can answer. A flow a client starts through a
+//! forward appears to the guest as a port of the gateway. Datagrams are lost when somebody is slow, as on any network.
+
+use super::config::{Forward, GatewayError};
+use super::limits;
+use super::nat::Destinations;
+use super::segment::Segment;
+use super::token::{Kind, token};
+use mio::net::UdpSocket;
+use mio::{Interest, Registry};
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
+use std::time::Instant;
+
+/// Lowest gateway port that forwarded clients appear at.
+const FIRST_PORT: u16 = 1024;
+/// A UDP datagram is never longer.
+pub const DATAGRAM_LEN_MAX: usize = 65_535;
+/// The longest payload that fits an IPv4 datagram.
+const PAYLOAD_LEN_MAX: usize = DATAGRAM_LEN_MAX - 28;
+
+/// A flow as the guest sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Ends {
+    guest: SocketAddrV4,
+    outside: SocketAddrV4,
+}
+
+#[derive(Debug)]
+enum Host {
+    /// The flow's own socket.
+    Socket(UdpSocket),
+    /// A client of this forward.
+    Client { forward: usize, address: SocketAddr },
+}
+
+#[derive(Debug)]
+struct Flow {
+    ends: Ends,
+    host: Host,
+    used: Instant,
+}
+
+#[derive(Debug)]
+struct ForwardSocket {
+    socket: UdpSocket,
+    guest: SocketAddrV4,
+    flows: HashMap<SocketAddr, u64>,
+}
+
+/// All UDP flows and forwards.
+#[derive(Debug, Default)]
+pub struct UdpFlows {
+    flows: HashMap<u64, Flow>,
+    by_ends: HashMap<Ends, u64>,
+    forwards: Vec<ForwardSocket>,
+    next_id: u64,
+    next_port: u16,
+    /// No flow expires before this; it is looked at again then.
+    expire_at: Option<Instant>,
+    buffer: Vec<u8>,
+}
+
+impl UdpFlows {
+    /// Starts to listen for a forward. Returns the address with the port that was chosen.
+    pub fn listen(
+        &mut self,
+        forward: &Forward,
+        guest: Ipv4Addr,
+        registry: &Registry,
+    ) -> Result<SocketAddr, GatewayError> {
+        let fail = |source| GatewayError::Listen {
+            address: forward.listen.to_string(),
+            purpose: "port forward",
+            source,
+        };
+        let mut socket = UdpSocket::bind(forward.listen).map_err(fail)?;
+        let id = self.forwards.len() as u64;
+        registry
+            .register(&mut socket, token(Kind::UdpForward, id), Interest::READABLE)
+            .map_err(GatewayError::Poll)?;
+        let address = socket.local_addr().map_err(fail)?;
+        let guest = SocketAddrV4::new(guest, forward.guest_port);
+        self.forwards.push(ForwardSocket {
+            socket,
+            guest,
+            flows: HashMap::new(),
+        });
+        Ok(address)
+    }
+
+    /// Handles a datagram of a guest. False: nobody is there, the guest may be told so.
+    pub fn on_datagram(
+        &mut self,
+        now: Instant,
+        registry: &Registry,
+        destinations: &Destinations,
+        (guest, outside): (SocketAddrV4, SocketAddrV4),
+        payload: &[u8],
+    ) -> bool {
+        let ends = Ends { guest, outside };
+        let id = match self.by_ends.get(&ends) {
+            Some(&id) => id,
+            None => match self.open(now, registry, destinations, ends) {
+                Some(id) => id,
+                None => return false,
+            },
+        };
+        let Some(flow) = self.flows.get_mut(&id) else {
+            return false;
+        };
+        flow.used = now;
+        let sent = match &flow.host {
+            Host::Socket(socket) => socket.send(payload),
+            Host::Client { forward, address } => self.forwards[*forward].socket.send_to(payload, *address),
+        };
+        // An earlier datagram was refused: the error comes with the next. Other failures are lost datagrams.
+        !sent.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    }
+
+    /// Handles answers on a flow's own socket. True: there may be more.
+    pub fn on_flow(&mut self, segment: &mut Segment, id: u64) -> bool {
+        let Some(flow) = self.flows.get_mut(&id) else {
+            return false;
+        };
+        let Host::Socket(socket) = &flow.host else {
+            return false;
+        };
+        self.buffer.resize(DATAGRAM_LEN_MAX, 0);
+        for _ in 0..limits::DATAGRAMS_PER_TURN {
+            match socket.recv(&mut self.buffer) {
+                Ok(length) => {
+                    flow.used = segment.now;
+                    let payload = &self.buffer[..length.min(PAYLOAD_LEN_MAX)];
+                    segment.send_udp(flow.ends.outside, flow.ends.guest, payload);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                // Refused or unreachable: the guest finds out by its own timer.
+                Err(error) => tracing::debug!(%error, "a guest's datagram came to nothing"),
+            }
+        }
+        true
+    }
+
+    /// Handles datagrams of clients of a forward. True: there may be more.
+    pub fn on_forward(&mut self, segment: &mut Segment, index: usize) -> bool {
+        self.buffer.resize(DATAGRAM_LEN_MAX, 0);
+        for _ in 0..limits::DATAGRAMS_PER_TURN {
+            let Some(forward) = self.forwards.get_mut(index) else {
+                return false;
+            };
+            let (length, client) = match forward.socket.recv_from(&mut self.buffer) {
+                Ok(received) => received,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(error) => {
+                    tracing::debug!(%error, "a client of a forward went away");
+                    continue;
+                }
+            };
+            let Some(ends) = self.client_ends(segment, index, client) else {
+                continue;
+            };
+            segment.send_udp(
+                ends.outside,
+                ends.guest,
+                &self.buffer[..length.min(PAYLOAD_LEN_MAX)],
+            );
+        }
+        true
+    }
+
+    /// When `on_deadline` has something to do.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.expire_at
+    }
+
+    /// Forgets idle flows.
+    pub fn on_deadline(&mut self, now: Instant) {
+        if self.expire_at.is_none_or(|at| at > now) {
+            return;
+        }
+        let idle: Vec<u64> = self
+            .flows
+            .iter()
+            .filter(|(_, flow)| now.saturating_duration_since(flow.used) >= limits::UDP_IDLE)
+            .map(|(&id, _)| id)
+            .collect();
+        for id in idle {
+            self.remove(id);
+        }
+        self.expire_at = self.flows.values().map(|flow| flow.used + limits::UDP_IDLE).min();
+    }
+
+    fn open(
+        &mut self,
+        now: Instant,
+        registry: &Registry,
+        destinations: &Destinations,
+        ends: Ends,
+    ) -> Option<u64> {
+        let target = destinations.of_udp(ends.outside)?;
+        let any: IpAddr = if target.is_ipv4() {
+            Ipv4Addr::UNSPECIFIED.into()
+        } else {
+            Ipv6Addr::UNSPECIFIED.into()
+        };
+        let mut socket = UdpSocket::bind(SocketAddr::new(any, 0)).ok()?;
+        socket.connect(target).ok()?;
+        self.make_room();
+        registry
+            .register(
+                &mut socket,
+                token(Kind::UdpFlow, self.next_id),
+                Interest::READABLE,
+            )
+            .ok()?;
+        Some(self.insert(now, ends, Host::Socket(socket)))
+    }
+
+    fn client_ends(&mut self, segment: &Segment, index: usize, client: SocketAddr) -> Option<Ends> {
+        let known = self.forwards[index].flows.get(&client).copied();
+        if let Some(flow) = known.and_then(|id| self.flows.get_mut(&id)) {
+            flow.used = segment.now;
+            return Some(flow.ends);
+        }
+        self.make_room();
+        let guest = self.forwards[index].guest;
+        let ends = self.free_ends(segment.addresses.gateway, guest)?;
+        let id = self.insert(
+            segment.now,
+            ends,
+            Host::Client {
+                forward: index,
+                address: client,
+            },
+        );
+        self.forwards[index].flows.insert(client, id);
+        Some(ends)
+    }
+
+    fn free_ends(&mut self, gateway: Ipv4Addr, guest: SocketAddrV4) -> Option<Ends> {
+        for _ in 0..=u16::MAX {
+            self.next_port = self
+                .next_port
+                .checked_add(1)
+                .unwrap_or(FIRST_PORT)
+                .max(FIRST_PORT);
+            let ends = Ends {
+                guest,
+                outside: SocketAddrV4::new(gateway, self.next_port),
+            };
+            if !self.by_ends.contains_key(&ends) {
+                return Some(ends);
+            }
+        }
+        None
+    }
+
+    fn insert(&mut self, now: Instant, ends: Ends, host: Host) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.flows.insert(
+            id,
+            Flow {
+                ends,
+                host,
+                used: now,
+            },
+        );
+        self.by_ends.insert(ends, id);
+        self.expire_at.get_or_insert(now + limits::UDP_IDLE);
+        id
+    }
+
+    fn make_room(&mut self) {
+        if self.flows.len() >= limits::UDP_FLOWS_MAX
+            && let Some((&id, _)) = self.flows.iter().min_by_key(|(_, flow)| flow.used)
+        {
+            self.remove(id);
+        }
+    }
+
+    fn remove(&mut self, id: u64) {
+        let Some(flow) = self.flows.remove(&id) else {
+            return;
+        };
+        self.by_ends.remove(&flow.ends);
+        if let Host::Client { forward, address } = flow.host {
+            self.forwards[forward].flows.remove(&address);
+        }
+    }
+}

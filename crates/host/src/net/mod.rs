@@ -1,0 +1,36 @@
+//! The guest's network on this host: how its Ethernet frames leave the VMM and come back.
+
+pub mod announce;
+pub mod gateway;
+pub mod plug;
+pub mod port;
+pub mod stream;
+pub mod tap;
+
+pub use announce::Announcer;
+pub use plug::{Endpoint, Plug};
+pub use port::{Port, PortSpec};
+pub use tap::Tap;
+
+/// Why the guest's network cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum NetError {
+    /// No such interface.
+    #[error(
+        "cannot open the tap interface '{name}'; make it with `ip tuntap add {name} mode tap user $USER` and `ip link set {name} up`"
+    )]
+    Tap {
+        /// Which.
+        name: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No gateway.
+    #[error("the gateway at {endpoint} does not answer; start it with `lockstep gateway`")]
+    Gateway {
+        /// Where.
+        endpoint: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}

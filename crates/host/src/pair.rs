@@ -1,0 +1,324 @@
+//! `primary` and `backup`: the two halves of a pair, from the first call to the end of the guest.
+
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+
+use machine::{Boot, Config};
+use replica::{
+    Claim, Epoch, Failure, Guest, Handshake, HandshakeAction, HandshakeEvent, Hello, Node, Options,
+    PairOptions, Side, Start, Verdict,
+};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+use crate::arbiter::{Arbiter, Asker, DirectoryArbiter};
+use crate::disk::Disk;
+use crate::drive::{Outcome, drive};
+use crate::entropy;
+use crate::limits::{CLAIMS_MAX, LAST_WORDS_PATIENCE};
+use crate::link::{Arrival, Link, LinkError, Listener, connect};
+use crate::run::{Build, RunError, lock_all};
+use crate::signals::Signals;
+use crate::spec::{PairSpec, VmSpec};
+use crate::sys::clock;
+use crate::world::{World, WorldError};
+
+/// How the pair comes about; for a progress line.
+#[derive(Debug)]
+pub enum Progress<'a> {
+    /// The backup listens here.
+    Listening(SocketAddr),
+    /// The primary calls and nobody answers.
+    Calling {
+        /// Counts from 1.
+        attempt: u32,
+        /// Why this one failed.
+        error: &'a std::io::Error,
+    },
+    /// Somebody called who is not the peer.
+    Refused(&'a LinkError),
+    /// The pair exists.
+    Paired {
+        /// With whom.
+        peer: SocketAddr,
+        /// In which epoch.
+        epoch: Epoch,
+    },
+}
+
+/// Runs a VM as the primary of a pair: calls the backup, runs the guest, and if the backup fails runs it alone.
+///
+/// # Errors
+/// No pair comes about, or the guest cannot go on.
+pub fn primary<G: Guest>(
+    spec: &VmSpec,
+    pair: &PairSpec,
+    build: Build<'_, G>,
+    progress: &mut dyn FnMut(&Progress<'_>),
+) -> Result<Outcome, RunError> {
+    let mut half = Half::open(spec, pair, Side::Primary)?;
+    let security = pair.security().map_err(crate::spec::SetupError::from)?;
+    let signals = &mut half.signals;
+    let link = connect(pair.address, &security, pair.patience, &mut |attempt| {
+        progress(&Progress::Calling {
+            attempt: attempt.number,
+            error: attempt.error,
+        });
+        signals.take() == 0
+    })?;
+    let (guest, config, formed) = half.shake_hands(link, build)?;
+    progress(&Progress::Paired {
+        peer: formed.link.peer(),
+        epoch: formed.start.epoch,
+    });
+    let options = half.options(&formed.start);
+    let world = half.world(&config, formed.link, true)?;
+    Ok(drive(Node::primary(guest, clock::now(), options), world)?)
+}
+
+/// Runs a VM as the backup of a pair: waits for the primary, replays, and if the primary fails goes live.
+///
+/// # Errors
+/// No pair comes about, or the guest cannot go on.
+pub fn backup<G: Guest>(
+    spec: &VmSpec,
+    pair: &PairSpec,
+    build: Build<'_, G>,
+    progress: &mut dyn FnMut(&Progress<'_>),
+) -> Result<Outcome, RunError> {
+    let mut half = Half::open(spec, pair, Side::Backup)?;
+    let security = pair.security().map_err(crate::spec::SetupError::from)?;
+    let listener = Listener::bind(pair.address, security)?;
+    progress(&Progress::Listening(listener.address()));
+    loop {
+        let link = listener.accept(Some(half.signals.as_fd()), &mut |Arrival::Refused(error)| {
+            progress(&Progress::Refused(error));
+        })?;
+        let peer = link.peer();
+        let (guest, config, formed) = match half.shake_hands(link, build) {
+            // The primary may have been stopped just then, or called twice: the next one is as welcome.
+            Err(RunError::Handshake {
+                failure: Failure::LinkLost | Failure::Silence,
+                ..
+            }) => {
+                progress(&Progress::Refused(&LinkError::Closed { peer }));
+                continue;
+            }
+            other => other?,
+        };
+        // From here on nobody else is expected.
+        drop(listener);
+        progress(&Progress::Paired {
+            peer,
+            epoch: formed.start.epoch,
+        });
+        let options = half.options(&formed.start);
+        let world = half.world(&config, formed.link, false)?;
+        return Ok(drive(Node::backup(guest, clock::now(), options), world)?);
+    }
+}
+
+/// What a half has before it has met the other.
+struct Half<'a> {
+    spec: &'a VmSpec,
+    pair: &'a PairSpec,
+    side: Side,
+    owner: u128,
+    signals: Signals,
+    arbiter: DirectoryArbiter,
+    boot: Boot,
+    disks: Vec<Disk>,
+    config: Config,
+}
+
+/// A pair that exists.
+struct Formed {
+    link: Link,
+    start: Start,
+}
+
+impl<'a> Half<'a> {
+    fn open(spec: &'a VmSpec, pair: &'a PairSpec, side: Side) -> Result<Half<'a>, RunError> {
+        let signals = Signals::catch().map_err(WorldError::Poll)?;
+        let arbiter = DirectoryArbiter::open(&pair.arbiter)?;
+        let boot = spec.boot()?;
+        let disks = spec.open_disks()?;
+        let owner = entropy::random_u128();
+        if side == Side::Primary {
+            // A VM that runs somewhere is not started again: neither its disks nor its next epoch, which
+            // its two halves may need soon, are taken away from it. Epoch 0 supersedes nobody.
+            lock_all(spec, &disks, Epoch(0), owner)?;
+        }
+        let config = spec.config(boot.clone(), &disks);
+        Ok(Half {
+            spec,
+            pair,
+            side,
+            owner,
+            signals,
+            arbiter,
+            boot,
+            disks,
+            config,
+        })
+    }
+
+    fn options(&self, start: &Start) -> PairOptions {
+        PairOptions {
+            epoch: start.epoch,
+            owner: self.owner,
+            timeout: start.timeout,
+            run: Options {
+                digest_every: self.spec.digest_every,
+                record: None,
+            },
+        }
+    }
+
+    fn world(self, config: &Config, link: Link, live: bool) -> Result<World, RunError> {
+        let mut world = self
+            .spec
+            .world(self.owner, config, self.disks, live, Some(self.signals))?;
+        let asker = Asker::new(
+            Box::new(self.arbiter),
+            self.spec.name.clone(),
+            world.waker.clone(),
+        );
+        world.arbiter = Some(asker);
+        world.link = Some(link);
+        Ok(world)
+    }
+
+    /// From a fresh link to a pair with a machine on this side.
+    fn shake_hands<G: Guest>(
+        &mut self,
+        mut link: Link,
+        build: Build<'_, G>,
+    ) -> Result<(G, Config, Formed), RunError> {
+        let hello = Hello {
+            vm: self.spec.name.as_str().to_owned(),
+            side: self.side,
+            owner: self.owner,
+            timeout: self.pair.timeout,
+            header: VmSpec::header(&self.config),
+        };
+        let mut handshake = Handshake::new(clock::now(), hello);
+        // The primary's machine is ready before the backup starts to wait for its log.
+        let mut built = match self.side {
+            Side::Primary => Some((build(&self.config).map_err(RunError::Build)?, self.config.clone())),
+            Side::Backup => None,
+        };
+        loop {
+            while let Some(action) = handshake.poll() {
+                let now = clock::now();
+                match action {
+                    HandshakeAction::Send(message) => {
+                        let sent = link.send(&message).and_then(|()| link.drain(LAST_WORDS_PATIENCE));
+                        if sent.is_err() {
+                            handshake.handle(now, HandshakeEvent::LinkLost);
+                        }
+                    }
+                    HandshakeAction::AskNext { owner } => {
+                        let event = self.claim_next(owner)?;
+                        handshake.handle(clock::now(), event);
+                    }
+                    HandshakeAction::Build(start) => {
+                        let event = match self.build_backup(&start, build) {
+                            Ok(guest) => {
+                                built = Some(guest);
+                                HandshakeEvent::Built
+                            }
+                            Err(why) => HandshakeEvent::BuildFailed(why),
+                        };
+                        handshake.handle(clock::now(), event);
+                    }
+                    HandshakeAction::Done(start) => {
+                        // `Done` comes after `Build` was answered with `Built`.
+                        let Some((guest, config)) = built.take() else {
+                            return Err(RunError::Build("it was not asked for".into()));
+                        };
+                        return Ok((guest, config, Formed { link, start }));
+                    }
+                    HandshakeAction::Failed(failure) => {
+                        let peer = link.peer();
+                        return Err(RunError::Handshake { peer, failure });
+                    }
+                }
+            }
+            self.next_message(&mut link, &mut handshake)?;
+        }
+    }
+
+    /// Waits for a message, the end of the handshake's patience, or the operator.
+    fn next_message(&mut self, link: &mut Link, handshake: &mut Handshake) -> Result<(), RunError> {
+        match link.receive() {
+            Ok(Some(message)) => {
+                handshake.handle(clock::now(), HandshakeEvent::Peer(message));
+                return Ok(());
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::debug!("{}", crate::error::chain(&error));
+                handshake.handle(clock::now(), HandshakeEvent::LinkLost);
+                return Ok(());
+            }
+        }
+        let timeout = handshake
+            .deadline()
+            .map(|at| clock::timespec(at.since(clock::now()).0));
+        let mut fds = [
+            PollFd::new(&*link, PollFlags::IN),
+            PollFd::new(&self.signals, PollFlags::IN),
+        ];
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(WorldError::Poll(error.into()).into()),
+        }
+        let stopped = !fds[1].revents().is_empty();
+        if stopped {
+            return Err(LinkError::Stopped.into());
+        }
+        handshake.wake(clock::now());
+        Ok(())
+    }
+
+    /// Claims the first epoch that nobody has, and the disks under it (D6).
+    fn claim_next(&mut self, owner: u128) -> Result<HandshakeEvent, RunError> {
+        let vm = &self.spec.name;
+        for _ in 0..CLAIMS_MAX {
+            let last = match self.arbiter.last(vm) {
+                Ok(last) => last.unwrap_or_default(),
+                Err(error) => {
+                    tracing::error!("{}", crate::error::chain(&error));
+                    return Ok(HandshakeEvent::ArbiterUnreachable);
+                }
+            };
+            let epoch = Epoch(last.0 + 1);
+            let answer = self.arbiter.claim(vm, Claim { epoch, owner });
+            match answer.verdict {
+                Verdict::Won => {
+                    lock_all(self.spec, &self.disks, epoch, owner)?;
+                    return Ok(HandshakeEvent::Granted(epoch));
+                }
+                // Somebody was faster: the one after it, then.
+                Verdict::Lost => {}
+                Verdict::Unreachable => {
+                    tracing::error!("{}", answer.reason.unwrap_or_default());
+                    return Ok(HandshakeEvent::ArbiterUnreachable);
+                }
+            }
+        }
+        Ok(HandshakeEvent::ArbiterUnreachable)
+    }
+
+    fn build_backup<G: Guest>(&self, start: &Start, build: Build<'_, G>) -> Result<(G, Config), String> {
+        for (disk, guest) in self.disks.iter().zip(&start.header.disks) {
+            disk.check(guest).map_err(|error| error.to_string())?;
+        }
+        let config = start
+            .header
+            .config(self.boot.clone())
+            .map_err(|error| error.to_string())?;
+        Ok((build(&config)?, config))
+    }
+}

@@ -1,0 +1,103 @@
+//! `run` and `record`: a VM that runs alone.
+
+use std::fs::OpenOptions;
+use std::path::Path;
+
+use machine::Config;
+use replica::{Epoch, Guest, Node, Options};
+
+use crate::arbiter::ArbiterError;
+use crate::disk::{Disk, Holder, LockError};
+use crate::drive::{Outcome, drive};
+use crate::entropy;
+use crate::link::LinkError;
+use crate::signals::Signals;
+use crate::spec::{SetupError, VmSpec};
+use crate::sys::clock;
+use crate::world::{LogFile, WorldError};
+
+/// Why a VM did not run, or not to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It cannot be set up.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// Its machine cannot be built.
+    #[error("the machine cannot be built: {0}")]
+    Build(String),
+    /// A disk is in use.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// No link to the peer.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The arbiter is of no use.
+    #[error(transparent)]
+    Arbiter(#[from] ArbiterError),
+    /// No pair with the peer.
+    #[error("no pair with {peer}: {failure}")]
+    Handshake {
+        /// Who.
+        peer: std::net::SocketAddr,
+        /// Why.
+        failure: replica::Failure,
+    },
+    /// It ran, but cannot go on.
+    #[error(transparent)]
+    World(#[from] WorldError),
+}
+
+/// Makes a guest of a configuration; the sentence of an error says what is wrong with it.
+pub type Build<'a, G> = &'a mut dyn FnMut(&Config) -> Result<G, String>;
+
+/// Runs a VM alone, and with `log` records it.
+///
+/// # Errors
+/// It cannot be set up, or cannot go on.
+pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> Result<Outcome, RunError> {
+    let owner = entropy::random_u128();
+    let signals = Signals::catch().map_err(WorldError::Poll)?;
+    let boot = spec.boot()?;
+    let disks = spec.open_disks()?;
+    lock_all(spec, &disks, Epoch(0), owner)?;
+    let config = spec.config(boot, &disks);
+    let guest = build(&config).map_err(RunError::Build)?;
+    let mut world = spec.world(owner, &config, disks, true, Some(signals))?;
+    let mut options = Options {
+        digest_every: spec.digest_every,
+        record: None,
+    };
+    if let Some(path) = log {
+        world.log = Some(create_log(path)?);
+        options.record = Some(VmSpec::header(&config));
+    }
+    Ok(drive(Node::solo(guest, clock::now(), options), world)?)
+}
+
+/// Becomes the writer of all disks.
+pub(crate) fn lock_all(spec: &VmSpec, disks: &[Disk], epoch: Epoch, owner: u128) -> Result<(), LockError> {
+    let holder = Holder {
+        vm: spec.name.clone(),
+        epoch,
+        owner,
+    };
+    disks.iter().try_for_each(|disk| disk.lock(&holder))
+}
+
+fn create_log(path: &Path) -> Result<LogFile, WorldError> {
+    match OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(path)
+    {
+        Ok(file) => Ok(LogFile {
+            path: path.into(),
+            file,
+        }),
+        Err(source) => Err(WorldError::Log {
+            path: path.into(),
+            source,
+        }),
+    }
+}

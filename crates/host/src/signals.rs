@@ -1,0 +1,53 @@
+//! The operator's signals: SIGINT and SIGTERM ask for an orderly end, the second one for an immediate one.
+//!
+//! SIGPIPE is ignored by the Rust runtime: a client that went away is an error of a write, not the end.
+
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+use signal_hook::SigId;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::low_level::{pipe, unregister};
+
+/// Catches the signals while it lives.
+#[derive(Debug)]
+pub struct Signals {
+    pipe: UnixStream,
+    ids: Vec<SigId>,
+}
+
+impl Signals {
+    /// Begins to catch them.
+    ///
+    /// # Errors
+    /// As the kernel gives them.
+    pub fn catch() -> io::Result<Signals> {
+        let (read, write) = UnixStream::pair()?;
+        read.set_nonblocking(true)?;
+        let mut ids = Vec::new();
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            ids.push(pipe::register(signal, write.try_clone()?)?);
+        }
+        Ok(Signals { pipe: read, ids })
+    }
+
+    /// How many have come since the last call.
+    pub fn take(&mut self) -> usize {
+        self.pipe.read(&mut [0; 64]).unwrap_or(0)
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        for id in self.ids.drain(..) {
+            unregister(id);
+        }
+    }
+}

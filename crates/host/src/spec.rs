@@ -1,0 +1,277 @@
+//! `VmSpec`: what the operator asked for, and the machine, disks and surroundings made of it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use machine::{Boot, Config, NetConfig};
+use replica::{Header, Span};
+
+use crate::arbiter::VmName;
+use crate::console::{Console, ConsoleError, ConsoleSpec};
+use crate::disk::{Disk, DiskError, DiskPool};
+use crate::link::{Key, KeyError, Security};
+use crate::net::{NetError, Port, PortSpec};
+use crate::report::{ReportError, Reporter};
+use crate::signals::Signals;
+use crate::wake::Waker;
+use crate::world::{World, WorldError};
+use crate::{entropy, sys::clock};
+
+/// Where Debian, Fedora and QEMU put OpenSBI.
+const FIRMWARE_PATHS: [&str; 4] = [
+    "/usr/lib/riscv64-linux-gnu/opensbi/generic/fw_dynamic.bin",
+    "/usr/share/opensbi/lp64/generic/firmware/fw_dynamic.bin",
+    "/usr/share/qemu/opensbi-riscv64-generic-fw_dynamic.bin",
+    "/usr/lib/opensbi/generic/fw_dynamic.bin",
+];
+
+/// A disk as asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskSpec {
+    /// A raw image or a block device.
+    pub path: PathBuf,
+    /// The guest must not write.
+    pub read_only: bool,
+    /// What the guest is told; at most 20 bytes. Empty: `lockstep-N`.
+    pub serial: String,
+}
+
+/// A network device as asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetSpec {
+    /// Its address; `None`: made from the VM's name.
+    pub mac: Option<[u8; 6]>,
+    /// Where it is plugged in.
+    pub port: PortSpec,
+}
+
+/// How the two halves of a pair find and trust each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PairSpec {
+    /// Primary: the backup's address. Backup: where to listen.
+    pub address: SocketAddr,
+    /// File with the shared key; `None`: neither encrypted nor authenticated.
+    pub key: Option<PathBuf>,
+    /// Directory that both hosts share.
+    pub arbiter: PathBuf,
+    /// Silence for this long is suspicion.
+    pub timeout: Span,
+    /// The primary calls the backup for at most this long.
+    pub patience: Span,
+}
+
+/// A VM as asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VmSpec {
+    /// Its name.
+    pub name: VmName,
+    /// Bytes of RAM.
+    pub memory: u64,
+    /// Number of harts.
+    pub harts: usize,
+    /// OpenSBI or a flat firmware; `None`: the OpenSBI of this host's distribution.
+    pub firmware: Option<PathBuf>,
+    /// A kernel.
+    pub kernel: Option<PathBuf>,
+    /// An initramfs.
+    pub initrd: Option<PathBuf>,
+    /// Kernel command line.
+    pub append: String,
+    /// Disks.
+    pub disks: Vec<DiskSpec>,
+    /// Network devices.
+    pub nets: Vec<NetSpec>,
+    /// The UART.
+    pub serial: ConsoleSpec,
+    /// Steps between two digests in the log; `None`: none.
+    pub digest_every: Option<u64>,
+    /// JSON lines about what happens go here.
+    pub events: Option<PathBuf>,
+    /// How often figures are among them.
+    pub figures_every: Option<Span>,
+}
+
+/// Why a VM cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// An image.
+    #[error("cannot read the {what} {path}; check the path")]
+    Image {
+        /// Which.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No firmware.
+    #[error("no OpenSBI on this host; install the package `opensbi`, or give `--firmware FILE`")]
+    NoFirmware,
+    /// Nothing to run.
+    #[error("nothing to boot; give `--kernel FILE` or `--firmware FILE`")]
+    NothingToBoot,
+    /// A disk.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// A network device.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// A console.
+    #[error(transparent)]
+    Console(#[from] ConsoleError),
+    /// The key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The file for events.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    /// Threads or file descriptors.
+    #[error(transparent)]
+    World(#[from] WorldError),
+}
+
+/// What makes results comparable between two programs: they must be the same.
+#[must_use]
+pub fn program() -> String {
+    format!("lockstep {}", env!("CARGO_PKG_VERSION"))
+}
+
+impl VmSpec {
+    /// Reads the images.
+    ///
+    /// # Errors
+    /// One cannot be read, or there is nothing to boot.
+    pub fn boot(&self) -> Result<Boot, SetupError> {
+        if self.kernel.is_none() && self.firmware.is_none() {
+            return Err(SetupError::NothingToBoot);
+        }
+        let firmware = match &self.firmware {
+            Some(path) => path.clone(),
+            None => FIRMWARE_PATHS
+                .iter()
+                .map(PathBuf::from)
+                .find(|path| path.exists())
+                .ok_or(SetupError::NoFirmware)?,
+        };
+        Ok(Boot {
+            firmware: read_image("firmware", Some(&firmware))?,
+            kernel: read_image("kernel", self.kernel.as_deref())?,
+            initrd: read_image("initrd", self.initrd.as_deref())?,
+            command_line: self.append.clone(),
+        })
+    }
+
+    /// The machine, with fresh seeds.
+    #[must_use]
+    pub fn config(&self, boot: Boot, disks: &[Disk]) -> Config {
+        let mut rng_seed = [0; 32];
+        entropy::fill(&mut rng_seed);
+        Config {
+            memory: self.memory,
+            harts: self.harts,
+            disks: disks.iter().map(Disk::config).collect(),
+            nets: (0..)
+                .zip(&self.nets)
+                .map(|(index, net)| NetConfig {
+                    mac: self.mac(index, net),
+                })
+                .collect(),
+            rng_seed,
+            wall_clock_ns: clock::wall_ns(),
+            boot,
+        }
+    }
+
+    /// The header that names this machine.
+    #[must_use]
+    pub fn header(config: &Config) -> Header {
+        // No property of a CPU changes results: floating point is computed with IEEE operations only.
+        Header::new(config, &program(), 0)
+    }
+
+    /// Opens the disks; nothing is locked yet.
+    ///
+    /// # Errors
+    /// One cannot be used.
+    pub fn open_disks(&self) -> Result<Vec<Disk>, SetupError> {
+        let open = |(index, disk): (usize, &DiskSpec)| {
+            let serial = if disk.serial.is_empty() {
+                format!("lockstep-{index}")
+            } else {
+                disk.serial.clone()
+            };
+            Ok(Disk::open_raw(&disk.path, disk.read_only, &serial)?)
+        };
+        self.disks.iter().enumerate().map(open).collect()
+    }
+
+    /// Everything around the machine but the peer. A replica that is live at once must find its gateway.
+    ///
+    /// # Errors
+    /// A port, console or file cannot be used.
+    pub fn world(
+        &self,
+        owner: u128,
+        config: &Config,
+        disks: Vec<Disk>,
+        live: bool,
+        signals: Option<Signals>,
+    ) -> Result<World, SetupError> {
+        let waker = Waker::new().map_err(WorldError::Poll)?;
+        let reporter = Reporter::new(self.name.as_str(), self.events.as_deref(), self.figures_every)?;
+        let pool = DiskPool::new(disks, waker.clone());
+        let mut world = World::new(self.name.clone(), owner, waker.clone(), pool, reporter);
+        world.live = live;
+        world.signals = signals;
+        for (net, device) in self.nets.iter().zip(&config.nets) {
+            let mut port = Port::open(&net.port, &waker)?;
+            if live {
+                port.check(&net.port)?;
+            }
+            world.cables.add(device.mac, port);
+        }
+        world.consoles.push(Console::open(&self.serial, &waker)?);
+        Ok(world)
+    }
+
+    /// A locally administered address that both hosts make from the same name.
+    fn mac(&self, index: u64, net: &NetSpec) -> [u8; 6] {
+        net.mac.unwrap_or_else(|| {
+            // FNV-1a: any spread will do, as long as it stays the same for ever.
+            let bytes = self.name.as_str().bytes().chain(index.to_le_bytes());
+            let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
+            let [a, b, c, d, ..] = hash.to_be_bytes();
+            [0x52, 0x54, a, b, c, d]
+        })
+    }
+}
+
+impl PairSpec {
+    /// How the link is protected.
+    ///
+    /// # Errors
+    /// The key file is of no use.
+    pub fn security(&self) -> Result<Security, KeyError> {
+        match &self.key {
+            Some(path) => Ok(Security::Key(Key::load(path)?)),
+            None => Ok(Security::Insecure),
+        }
+    }
+}
+
+fn read_image(what: &'static str, path: Option<&Path>) -> Result<Arc<[u8]>, SetupError> {
+    let Some(path) = path else {
+        return Ok(Arc::default());
+    };
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(bytes.into()),
+        Err(source) => Err(SetupError::Image {
+            what,
+            path: path.into(),
+            source,
+        }),
+    }
+}

@@ -1,0 +1,52 @@
+//! The host's clocks. `Time` comes from CLOCK_BOOTTIME, which goes on while the host sleeps.
+//!
+//! # Safety argument
+//! No unsafe code: `rustix` reads the clocks through the vDSO.
+
+use replica::Time;
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+/// Now, on a clock that never goes back and that counts suspension and SIGSTOP too: a stalled replica must
+/// see on waking that it was silent for too long (FT 2.3-d).
+#[must_use]
+pub fn now() -> Time {
+    Time(nanoseconds(clock_gettime(ClockId::Boottime)))
+}
+
+/// Wall-clock time, in nanoseconds since 1970. Only for people and for the guest's first idea of the date.
+#[must_use]
+pub fn wall_ns() -> u64 {
+    nanoseconds(clock_gettime(ClockId::Realtime))
+}
+
+/// A span for the kernel's calls.
+#[must_use]
+pub fn timespec(nanoseconds: u64) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(nanoseconds / 1_000_000_000).unwrap_or(i64::MAX),
+        // Below 10^9, so it fits.
+        tv_nsec: (nanoseconds % 1_000_000_000) as i64,
+    }
+}
+
+fn nanoseconds(t: Timespec) -> u64 {
+    // The kernel gives no negative times on these clocks.
+    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_does_not_go_back() {
+        let first = now();
+        assert!(now() >= first);
+    }
+
+    #[test]
+    fn a_timespec_splits_at_the_second() {
+        let t = timespec(3_000_000_007);
+        assert_eq!((t.tv_sec, t.tv_nsec), (3, 7));
+    }
+}

@@ -1,0 +1,4 @@
+//! What the standard library has no safe words for. The only place of this crate where `unsafe` may stand.
+
+pub mod clock;
+pub mod tun;

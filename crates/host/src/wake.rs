@@ -1,0 +1,94 @@
+//! `Waker`: how other threads call the guest thread, wherever it is.
+//!
+//! It runs the guest: then the cut flag ends the slice at the next block edge. It sleeps in `epoll`: then
+//! the eventfd wakes it. A waker says only "look"; what there is to see stands in the caller's own queue.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::event::{EventfdFlags, eventfd};
+
+/// Calls the guest thread. Clones call the same thread.
+#[derive(Clone, Debug)]
+pub struct Waker {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Ends the slice that is being run.
+    cut: AtomicBool,
+    /// Readable from `wake` to `clear`.
+    event: OwnedFd,
+    /// `event` is readable already, so that a burst of calls costs one system call.
+    pending: AtomicBool,
+}
+
+impl Waker {
+    /// A new one.
+    ///
+    /// # Errors
+    /// No file descriptor could be had.
+    pub fn new() -> io::Result<Waker> {
+        let event = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+        Ok(Waker {
+            shared: Arc::new(Shared {
+                cut: AtomicBool::new(false),
+                event,
+                pending: AtomicBool::new(false),
+            }),
+        })
+    }
+
+    /// Calls. What the guest thread shall see must be in its queue before.
+    pub fn wake(&self) {
+        self.shared.cut.store(true, Ordering::SeqCst);
+        if !self.shared.pending.swap(true, Ordering::SeqCst) {
+            // A counter of 2^64 calls is never full, and nothing else can fail.
+            let _ = rustix::io::write(&self.shared.event, &1_u64.to_ne_bytes());
+        }
+    }
+
+    /// The guest thread has come and will look into all queues after this call.
+    pub fn clear(&self) {
+        let _ = rustix::io::read(&self.shared.event, &mut [0_u8; 8]);
+        self.shared.pending.store(false, Ordering::SeqCst);
+    }
+
+    /// The flag that ends a slice.
+    #[must_use]
+    pub fn cut(&self) -> &AtomicBool {
+        &self.shared.cut
+    }
+}
+
+impl AsFd for Waker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.event.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn readable(waker: &Waker) -> bool {
+        let mut fds = [rustix::event::PollFd::new(waker, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut fds, Some(&crate::sys::clock::timespec(0))).unwrap() == 1
+    }
+
+    #[test]
+    fn a_call_is_seen_until_it_is_cleared() {
+        let waker = Waker::new().unwrap();
+        assert!(!readable(&waker));
+        waker.clone().wake();
+        waker.wake();
+        assert!(readable(&waker) && waker.cut().load(Ordering::SeqCst));
+        waker.clear();
+        assert!(!readable(&waker));
+        waker.wake();
+        assert!(readable(&waker));
+    }
+}

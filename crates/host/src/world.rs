@@ -1,0 +1,431 @@
+//! `World`: what a node's actions do to the outside, and where its events come from.
+//!
+//! Everything here belongs to the guest thread and none of it blocks. What may block has its own threads
+//! behind a queue: disks, the arbiter, consoles, connecting to a gateway.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use machine::{Control, Effect, Input};
+use replica::{Action, Event, Halt, Span, Time, Verdict};
+
+use crate::arbiter::{Asker, VmName};
+use crate::cables::Cables;
+use crate::console::{Console, Typed};
+use crate::disk::{Completion, DiskPool, Holder, LockError};
+use crate::limits::{BATCH_MAX, LAST_WORDS_PATIENCE};
+use crate::link::{Link, LinkError, Traffic};
+use crate::net::Announcer;
+use crate::poll::{Interest, Poller, Token};
+use crate::report::{Happening, Reporter};
+use crate::signals::Signals;
+use crate::sys::clock;
+use crate::wake::Waker;
+use crate::{entropy, error};
+
+const WAKER: Token = Token(0);
+const LINK: Token = Token(1);
+const HEARTBEATS: Token = Token(2);
+const SIGNALS: Token = Token(3);
+
+/// Everything around a node. Fields that a command does not need stay empty.
+#[derive(Debug)]
+pub struct World {
+    /// Which VM, for locks and claims.
+    pub vm: VmName,
+    /// This process, for locks and claims.
+    pub owner: u128,
+    /// Calls the guest thread.
+    pub waker: Waker,
+    /// To the peer.
+    pub link: Option<Link>,
+    /// The guest's disks.
+    pub disks: DiskPool,
+    /// The guest's network devices.
+    pub cables: Cables,
+    /// The guest's consoles.
+    pub consoles: Vec<Console>,
+    /// Who decides.
+    pub arbiter: Option<Asker>,
+    /// Where the log is recorded.
+    pub log: Option<LogFile>,
+    /// The operator's signals.
+    pub signals: Option<Signals>,
+    /// Who wants to know.
+    pub reporter: Reporter,
+    /// The world sees this replica: a backup before its takeover neither listens nor shows anything.
+    pub live: bool,
+    announcer: Announcer,
+    /// The link has bytes that the kernel did not take.
+    link_stuck: bool,
+    /// Messages were queued and not flushed.
+    link_dirty: bool,
+    /// Traffic of links that are gone.
+    past: Traffic,
+    /// How often the operator asked for the end.
+    stops: usize,
+}
+
+/// A log file that is being written.
+#[derive(Debug)]
+pub struct LogFile {
+    /// Where.
+    pub path: PathBuf,
+    /// It.
+    pub file: File,
+}
+
+/// What ends a replica from outside the protocol.
+#[derive(Debug, thiserror::Error)]
+pub enum WorldError {
+    /// The kernel does not let us wait.
+    #[error(
+        "this host gives no more file descriptors or threads; raise the limits (`ulimit -n`, `ulimit -u`)"
+    )]
+    Poll(#[from] io::Error),
+    /// The disks belong to somebody else.
+    #[error("the VM stops here")]
+    Fenced(#[source] LockError),
+    /// The log cannot be recorded.
+    #[error("cannot write the log {path}; free some space or choose another place, and record again")]
+    Log {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// What the loop is to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Go on.
+    GoOn,
+    /// The node has stopped.
+    Halt(Halt),
+    /// The operator does not want to wait for an orderly end.
+    Quit,
+}
+
+impl World {
+    /// A world with nothing in it but disks.
+    #[must_use]
+    pub fn new(vm: VmName, owner: u128, waker: Waker, disks: DiskPool, reporter: Reporter) -> World {
+        World {
+            vm,
+            owner,
+            waker,
+            link: None,
+            disks,
+            cables: Cables::default(),
+            consoles: Vec::new(),
+            arbiter: None,
+            log: None,
+            signals: None,
+            reporter,
+            live: true,
+            announcer: Announcer::default(),
+            link_stuck: false,
+            link_dirty: false,
+            past: Traffic::default(),
+            stops: 0,
+        }
+    }
+
+    /// Adds all sources. Call once, when the world is complete.
+    ///
+    /// # Errors
+    /// One cannot be waited for.
+    pub fn register(&mut self, poller: &Poller) -> io::Result<()> {
+        poller.add(&self.waker, WAKER, Interest::Read)?;
+        if let Some(signals) = &self.signals {
+            poller.add(signals, SIGNALS, Interest::Read)?;
+        }
+        if let Some(link) = &self.link {
+            poller.add(link, LINK, Interest::Read)?;
+            poller.add(&link.heartbeats_fd(), HEARTBEATS, Interest::Read)?;
+        }
+        if self.live {
+            self.cables.go_live(poller)?;
+        }
+        Ok(())
+    }
+
+    /// When [`World::on_time`] must be called.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        [self.announcer.deadline(), self.reporter.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// What is due by the clock.
+    pub fn on_time(&mut self, now: Time) {
+        if self.announcer.is_due(now) {
+            self.cables.announce();
+        }
+    }
+
+    /// Bytes on the wire of all links.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        let now = self.link.as_ref().map(Link::traffic).unwrap_or_default();
+        Traffic {
+            sent: self.past.sent + now.sent,
+            received: self.past.received + now.received,
+        }
+    }
+
+    /// Takes what has come from a source and hands it to `handle`.
+    ///
+    /// # Errors
+    /// The replica cannot go on.
+    pub fn on_ready(
+        &mut self,
+        token: Token,
+        poller: &Poller,
+        handle: &mut dyn FnMut(Event),
+    ) -> Result<Order, WorldError> {
+        match token {
+            LINK => self.read_link(poller, handle)?,
+            HEARTBEATS => self.read_heartbeats(handle),
+            WAKER => return self.on_wake(poller, handle),
+            SIGNALS => {
+                let count = self.signals.as_mut().map_or(0, Signals::take);
+                return Ok(self.stop(count, handle));
+            }
+            port => self.cables.read(port, poller, handle)?,
+        }
+        Ok(Order::GoOn)
+    }
+
+    fn read_link(&mut self, poller: &Poller, handle: &mut dyn FnMut(Event)) -> Result<(), WorldError> {
+        for _ in 0..BATCH_MAX {
+            let Some(link) = &mut self.link else { return Ok(()) };
+            match link.receive() {
+                Ok(Some(message)) => handle(Event::Peer(message)),
+                Ok(None) => break,
+                Err(error) => {
+                    self.lose_link(&error, handle);
+                    return Ok(());
+                }
+            }
+        }
+        if self.link_stuck {
+            self.flush_link(poller, handle)?;
+        }
+        Ok(())
+    }
+
+    fn read_heartbeats(&mut self, handle: &mut dyn FnMut(Event)) {
+        for _ in 0..BATCH_MAX {
+            let beat = self.link.as_mut().and_then(|link| link.heartbeats().receive());
+            let Some(beat) = beat else { return };
+            handle(Event::Heartbeat(beat));
+        }
+    }
+
+    fn on_wake(&mut self, poller: &Poller, handle: &mut dyn FnMut(Event)) -> Result<Order, WorldError> {
+        self.waker.clear();
+        while let Some(completion) = self.disks.completion() {
+            match completion {
+                Completion::Done(answer) => handle(Event::DiskDone(answer)),
+                Completion::Writer => self.reporter.happened(&Happening::DiskWriter),
+                Completion::Fenced(error) => return Err(WorldError::Fenced(error)),
+            }
+        }
+        while let Some((claim, answer)) = self.arbiter.as_mut().and_then(Asker::answer) {
+            self.reporter.happened(&Happening::Verdict {
+                epoch: claim.epoch.0,
+                verdict: match answer.verdict {
+                    Verdict::Won => "won",
+                    Verdict::Lost => "lost",
+                    Verdict::Unreachable => "unreachable",
+                },
+                reason: answer.reason,
+            });
+            handle(Event::Verdict(claim, answer.verdict));
+        }
+        self.cables.on_wake(poller)?;
+        let mut quits = 0;
+        for (port, console) in (0_u8..).zip(&self.consoles) {
+            while let Some(typed) = console.typed() {
+                match typed {
+                    Typed::Bytes(bytes) if self.live => handle(Event::Input(Input::Console { port, bytes })),
+                    // Whoever types at a backup types at nothing.
+                    Typed::Bytes(_) => {}
+                    Typed::Quit => quits += 1,
+                }
+            }
+        }
+        Ok(self.stop(quits, handle))
+    }
+
+    /// The operator asks for the end, `count` times: first orderly (FT 3.3-a), then at once. A backup cannot
+    /// switch the machine off and just leaves.
+    fn stop(&mut self, count: usize, handle: &mut dyn FnMut(Event)) -> Order {
+        if count == 0 {
+            return Order::GoOn;
+        }
+        self.stops += count;
+        self.reporter.happened(&Happening::Stop);
+        if self.stops > 1 || !self.live {
+            return Order::Quit;
+        }
+        handle(Event::Input(Input::Control(Control::PowerOff)));
+        Order::GoOn
+    }
+
+    fn lose_link(&mut self, error: &LinkError, handle: &mut dyn FnMut(Event)) {
+        let reason = error::chain(error);
+        self.drop_link();
+        self.reporter.happened(&Happening::LinkLost { reason });
+        handle(Event::LinkLost);
+    }
+
+    fn drop_link(&mut self) {
+        self.past = self.traffic();
+        self.link = None;
+        self.link_stuck = false;
+        self.link_dirty = false;
+    }
+
+    /// Does one action. The order in which actions take effect is the order of the calls: messages are
+    /// collected, and leave before anything that is not a message, and after everything shown before them.
+    ///
+    /// # Errors
+    /// The replica cannot go on.
+    pub fn carry_out(
+        &mut self,
+        action: Action,
+        poller: &Poller,
+        handle: &mut dyn FnMut(Event),
+    ) -> Result<Order, WorldError> {
+        if self.link_dirty && !matches!(action, Action::Send(_)) {
+            self.flush_link(poller, handle)?;
+        }
+        match action {
+            Action::Send(message) => self.send(&message, poller, handle)?,
+            Action::Heartbeat(beat) => {
+                if let Some(link) = &mut self.link {
+                    link.heartbeats().send(&beat);
+                }
+            }
+            Action::Release(effect) => self.release(effect, handle),
+            Action::Disk(request) => self.disks.submit(request),
+            Action::Append(bytes) => self.append(&bytes)?,
+            Action::Ask(claim) => {
+                self.reporter.happened(&Happening::Claim { epoch: claim.epoch.0 });
+                if let Some(arbiter) = &mut self.arbiter {
+                    arbiter.ask(claim);
+                }
+            }
+            Action::GoLive(epoch) => self.go_live(epoch, poller)?,
+            Action::Halt(halt) => {
+                self.settle(poller, handle)?;
+                return Ok(Order::Halt(halt));
+            }
+        }
+        Ok(Order::GoOn)
+    }
+
+    fn send(&mut self, message: &[u8], poller: &Poller, handle: &mut dyn FnMut(Event)) -> io::Result<()> {
+        if !self.link_dirty {
+            // What was shown before this message was written must have left before it.
+            self.cables.flush(poller)?;
+        }
+        let Some(link) = &mut self.link else { return Ok(()) };
+        match link.send(message) {
+            Ok(()) => self.link_dirty = true,
+            Err(error) => self.lose_link(&error, handle),
+        }
+        Ok(())
+    }
+
+    fn release(&mut self, effect: Effect, handle: &mut dyn FnMut(Event)) {
+        match effect {
+            Effect::ConsoleWrite { port, bytes } => {
+                if let Some(console) = self.consoles.get(usize::from(port)) {
+                    console.write(&bytes);
+                }
+            }
+            Effect::NetTransmit { port, frame } => self.cables.transmit(port, &frame),
+            Effect::EntropyWanted { bytes } => handle(Event::Input(entropy::answer(bytes))),
+            Effect::PoweredOff(_) => {}
+            Effect::Disk(request) => self.disks.submit(request),
+        }
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), WorldError> {
+        let Some(log) = &mut self.log else { return Ok(()) };
+        log.file.write_all(bytes).map_err(|source| WorldError::Log {
+            path: log.path.clone(),
+            source,
+        })
+    }
+
+    fn go_live(&mut self, epoch: replica::Epoch, poller: &Poller) -> io::Result<()> {
+        self.disks.become_writer(Holder {
+            vm: self.vm.clone(),
+            epoch,
+            owner: self.owner,
+        });
+        if !std::mem::replace(&mut self.live, true) {
+            self.cables.go_live(poller)?;
+            self.announcer.begin(clock::now());
+        }
+        // There is nothing more to say to the old peer, and nothing to hear from it.
+        self.drop_link();
+        self.reporter.happened(&Happening::GoLive { epoch: epoch.0 });
+        Ok(())
+    }
+
+    /// Hands everything to the kernel that is still in our buffers, in order. Call when `poll` gave nothing.
+    ///
+    /// # Errors
+    /// As the kernel gives them.
+    pub fn settle(&mut self, poller: &Poller, handle: &mut dyn FnMut(Event)) -> io::Result<()> {
+        if self.link_dirty {
+            self.flush_link(poller, handle)?;
+        }
+        self.cables.flush(poller)
+    }
+
+    fn flush_link(&mut self, poller: &Poller, handle: &mut dyn FnMut(Event)) -> io::Result<()> {
+        self.link_dirty = false;
+        let Some(link) = &mut self.link else { return Ok(()) };
+        let stuck = match link.flush() {
+            Ok(all) => !all,
+            Err(error) => {
+                self.lose_link(&error, handle);
+                return Ok(());
+            }
+        };
+        if stuck != std::mem::replace(&mut self.link_stuck, stuck) {
+            let interest = if stuck {
+                Interest::ReadWrite
+            } else {
+                Interest::Read
+            };
+            poller.modify(link, LINK, interest)?;
+        }
+        Ok(())
+    }
+
+    /// Says the last words to the peer, for instance that the guest is off (FT 3.3-a).
+    pub fn say_farewell(&mut self) {
+        if let Some(link) = &mut self.link
+            && let Err(error) = link.drain(LAST_WORDS_PATIENCE)
+        {
+            tracing::debug!("the peer did not hear the last words: {}", error::chain(&error));
+        }
+    }
+}
+
+/// How long to wait: not at all, until an event, or until a time.
+#[must_use]
+pub fn until(now: Time, times: [Option<Time>; 2]) -> Option<Span> {
+    times.into_iter().flatten().min().map(|time| time.since(now))
+}

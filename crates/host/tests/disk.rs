@@ -1,0 +1,494 @@
+//! Disks: what requests do, and who may write.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use host::arbiter::VmName;
+use host::disk::{Completion, Disk, DiskError, DiskLock, DiskPool, Holder, LockError};
+use host::wake::Waker;
+use machine::{DiskOperation, DiskRequest, DiskStatus};
+use replica::{DiskAnswer, Epoch};
+
+fn holder(vm: &str, epoch: u64, owner: u128) -> Holder {
+    Holder {
+        vm: VmName::new(vm).unwrap(),
+        epoch: Epoch(epoch),
+        owner,
+    }
+}
+
+fn make_disk(dir: &Path, name: &str, bytes: usize) -> std::path::PathBuf {
+    let path = dir.join(name);
+    fs::write(&path, vec![0xaa; bytes]).unwrap();
+    path
+}
+
+struct Pool {
+    pool: DiskPool,
+    waker: Waker,
+    next: u64,
+}
+
+impl Pool {
+    fn new(disks: Vec<Disk>) -> Pool {
+        let waker = Waker::new().unwrap();
+        Pool {
+            pool: DiskPool::new(disks, waker.clone()),
+            waker,
+            next: 0,
+        }
+    }
+
+    fn completion(&self) -> Completion {
+        loop {
+            if let Some(completion) = self.pool.completion() {
+                return completion;
+            }
+            let mut fds = [rustix::event::PollFd::new(
+                &self.waker,
+                rustix::event::PollFlags::IN,
+            )];
+            rustix::event::poll(&mut fds, None).unwrap();
+            self.waker.clear();
+        }
+    }
+
+    fn submit(&mut self, operation: DiskOperation) {
+        let id = self.next;
+        self.next += 1;
+        self.pool.submit(DiskRequest {
+            disk: 0,
+            id,
+            operation,
+        });
+    }
+
+    fn run(&mut self, operation: DiskOperation) -> (DiskStatus, Vec<u8>) {
+        self.submit(operation);
+        match self.completion() {
+            Completion::Done(DiskAnswer { id, status, data, .. }) => {
+                assert_eq!(id, self.next - 1);
+                (status, data)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn requests_do_what_they_say() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = make_disk(dir.path(), "disk", 64 << 10);
+    let disk = Disk::open_raw(&path, false, "serial").unwrap();
+    assert_eq!((disk.config().sectors, disk.config().read_only), (128, false));
+    disk.lock(&holder("a", 0, 1)).unwrap();
+    let mut pool = Pool::new(vec![disk]);
+    let ok = (DiskStatus::Ok, Vec::new());
+    assert_eq!(
+        pool.run(DiskOperation::Write {
+            sector: 2,
+            data: vec![7; 1024]
+        }),
+        ok
+    );
+    assert_eq!(pool.run(DiskOperation::Flush), ok);
+    let (status, data) = pool.run(DiskOperation::Read {
+        sector: 1,
+        bytes: 2048,
+    });
+    assert_eq!(status, DiskStatus::Ok);
+    assert_eq!(data, [vec![0xaa; 512], vec![7; 1024], vec![0xaa; 512]].concat());
+    for unmap in [false, true] {
+        let zero = DiskOperation::WriteZeroes {
+            sector: 2,
+            sectors: 1,
+            unmap,
+        };
+        assert_eq!(pool.run(zero), ok);
+        let (_, data) = pool.run(DiskOperation::Read {
+            sector: 1,
+            bytes: 2048,
+        });
+        assert_eq!(
+            data,
+            [vec![0xaa; 512], vec![0; 512], vec![7; 512], vec![0xaa; 512]].concat()
+        );
+        assert_eq!(
+            pool.run(DiskOperation::Write {
+                sector: 2,
+                data: vec![7; 512]
+            }),
+            ok
+        );
+    }
+    assert_eq!(
+        pool.run(DiskOperation::Discard {
+            sector: 64,
+            sectors: 64
+        }),
+        ok
+    );
+    assert_eq!(fs::metadata(&path).unwrap().len(), 64 << 10, "the size stays");
+    drop(pool);
+    assert!(!dir.path().join("disk.lock").exists());
+}
+
+#[test]
+fn requests_beyond_the_end_fail_and_change_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = make_disk(dir.path(), "disk", 4096);
+    let disk = Disk::open_raw(&path, false, "").unwrap();
+    disk.lock(&holder("a", 0, 1)).unwrap();
+    let mut pool = Pool::new(vec![disk]);
+    for operation in [
+        DiskOperation::Write {
+            sector: 7,
+            data: vec![0; 1024],
+        },
+        DiskOperation::Read {
+            sector: 8,
+            bytes: 512,
+        },
+        DiskOperation::Read {
+            sector: u64::MAX / 512,
+            bytes: 512,
+        },
+        DiskOperation::Discard {
+            sector: 0,
+            sectors: 9,
+        },
+        DiskOperation::WriteZeroes {
+            sector: u64::MAX,
+            sectors: u32::MAX,
+            unmap: true,
+        },
+    ] {
+        assert_eq!(pool.run(operation), (DiskStatus::Failed, Vec::new()));
+    }
+    assert_eq!(fs::read(&path).unwrap(), vec![0xaa; 4096]);
+}
+
+#[test]
+fn a_read_only_disk_is_read_without_a_lock_and_never_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = make_disk(dir.path(), "disk", 4096);
+    let disk = Disk::open_raw(&path, true, "").unwrap();
+    disk.lock(&holder("a", 0, 1)).unwrap();
+    assert!(!dir.path().join("disk.lock").exists());
+    let mut pool = Pool::new(vec![disk]);
+    assert_eq!(
+        pool.run(DiskOperation::Write {
+            sector: 0,
+            data: vec![0; 512]
+        })
+        .0,
+        DiskStatus::Failed
+    );
+    assert_eq!(
+        pool.run(DiskOperation::Read {
+            sector: 0,
+            bytes: 512
+        }),
+        (DiskStatus::Ok, vec![0xaa; 512])
+    );
+}
+
+#[test]
+fn unusable_disks_are_said_to_be_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let words = |path: &Path| Disk::open_raw(path, false, "").unwrap_err().to_string();
+    assert!(words(&dir.path().join("none")).contains("cannot open the disk"));
+    assert!(words(dir.path()).contains("cannot open the disk"));
+    assert!(words(&make_disk(dir.path(), "odd", 1000)).contains("has 1000 bytes, which is no whole number"));
+    assert!(words(&make_disk(dir.path(), "empty", 0)).contains("has 0 bytes"));
+    let small = Disk::open_raw(&make_disk(dir.path(), "small", 1024), false, "").unwrap();
+    let mut guest = small.config();
+    small.check(&guest).unwrap();
+    guest.sectors = 3;
+    let error = small.check(&guest).unwrap_err();
+    assert!(matches!(
+        error,
+        DiskError::Smaller {
+            has: 2,
+            expects: 3,
+            ..
+        }
+    ));
+}
+
+#[test]
+fn a_second_writer_is_refused_and_told_who_is_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = make_disk(dir.path(), "disk", 4096);
+    let first = DiskLock::acquire(&path, &holder("a", 3, 1)).unwrap();
+    for second in [
+        holder("b", 0, 2),
+        holder("b", 9, 2),
+        holder("a", 0, 2),
+        holder("a", 3, 2),
+    ] {
+        let error = DiskLock::acquire(&path, &second).unwrap_err().to_string();
+        let who = format!("is in use by VM 'a' epoch 3 (pid {} on host ", std::process::id());
+        assert!(error.contains(&who), "{error}");
+    }
+    first.confirm().unwrap();
+    drop(first);
+    DiskLock::acquire(&path, &holder("b", 0, 2)).unwrap();
+    let left: Vec<_> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["disk"], "nothing stays behind");
+}
+
+#[test]
+fn a_later_epoch_supersedes_a_live_writer_which_then_writes_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = make_disk(dir.path(), "disk", 4096);
+    let old = Disk::open_raw(&path, false, "").unwrap();
+    old.lock(&holder("a", 3, 1)).unwrap();
+    let mut old = Pool::new(vec![old]);
+    assert_eq!(
+        old.run(DiskOperation::Write {
+            sector: 0,
+            data: vec![1; 512]
+        })
+        .0,
+        DiskStatus::Ok
+    );
+
+    let mut new = Pool::new(vec![Disk::open_raw(&path, false, "").unwrap()]);
+    new.pool.become_writer(holder("a", 4, 2));
+    // Queued behind the lock, not beside it.
+    new.submit(DiskOperation::Write {
+        sector: 0,
+        data: vec![2; 512],
+    });
+    assert!(matches!(new.completion(), Completion::Writer));
+    assert!(matches!(
+        new.completion(),
+        Completion::Done(DiskAnswer {
+            status: DiskStatus::Ok,
+            ..
+        })
+    ));
+
+    old.submit(DiskOperation::Write {
+        sector: 0,
+        data: vec![3; 512],
+    });
+    match old.completion() {
+        Completion::Fenced(LockError::Superseded {
+            ours: 3, theirs: 4, ..
+        }) => {}
+        other => panic!("{other:?}"),
+    }
+    drop(old);
+    assert_eq!(fs::read(&path).unwrap()[..512], [2; 512]);
+    assert_eq!(
+        new.run(DiskOperation::Write {
+            sector: 1,
+            data: vec![4; 512]
+        })
+        .0,
+        DiskStatus::Ok
+    );
+    assert!(
+        dir.path().join("disk.lock").exists(),
+        "the old one must not remove the new one's lock"
+    );
+}
+
+#[test]
+fn an_earlier_epoch_cannot_take_it_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = make_disk(dir.path(), "disk", 4096);
+    let _new = DiskLock::acquire(&path, &holder("a", 4, 2)).unwrap();
+    let pool = Pool::new(vec![Disk::open_raw(&path, false, "").unwrap()]);
+    pool.pool.become_writer(holder("a", 3, 1));
+    assert!(matches!(
+        pool.completion(),
+        Completion::Fenced(LockError::Superseded { .. })
+    ));
+}
+
+#[test]
+fn a_write_without_a_lock_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = make_disk(dir.path(), "disk", 4096);
+    let mut pool = Pool::new(vec![Disk::open_raw(&path, false, "").unwrap()]);
+    pool.submit(DiskOperation::Write {
+        sector: 0,
+        data: vec![3; 512],
+    });
+    assert!(matches!(
+        pool.completion(),
+        Completion::Fenced(LockError::NotHeld { .. })
+    ));
+    assert_eq!(fs::read(&path).unwrap()[..512], [0xaa; 512]);
+}
+
+#[test]
+fn a_lock_that_was_removed_by_hand_is_taken_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = make_disk(dir.path(), "disk", 4096);
+    let lock = DiskLock::acquire(&path, &holder("a", 1, 1)).unwrap();
+    fs::remove_file(dir.path().join("disk.lock")).unwrap();
+    lock.confirm().unwrap();
+    assert!(dir.path().join("disk.lock").exists());
+    lock.renew(&holder("a", 2, 1)).unwrap();
+    lock.confirm().unwrap();
+}
+
+#[test]
+fn a_foreign_lock_file_is_not_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = make_disk(dir.path(), "disk", 4096);
+    fs::write(dir.path().join("disk.lock"), "something else").unwrap();
+    let error = DiskLock::acquire(&path, &holder("a", 1, 1))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("is no lock of Lockstep"), "{error}");
+}
+
+#[test]
+fn a_live_writer_on_another_host_is_not_replaced_though_its_flock_cannot_be_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = make_disk(dir.path(), "disk", 4096);
+    let text = format!(
+        "lockstep disk lock 1\nvm a\nepoch 1\nowner {:032x}\npid 77\nhost elsewhere\nboot other\n",
+        9
+    );
+    fs::write(dir.path().join("disk.lock"), text).unwrap();
+    let error = DiskLock::acquire(&path, &holder("a", 1, 1))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("(pid 77 on host elsewhere)"), "{error}");
+    DiskLock::acquire(&path, &holder("a", 2, 1)).unwrap();
+}
+
+/// Storage that is full for the first write.
+#[derive(Debug)]
+struct FullOnce(std::sync::atomic::AtomicBool);
+
+impl host::disk::Backend for FullOnce {
+    fn capacity(&self) -> u64 {
+        4096
+    }
+    fn read(&self, _: u64, _: &mut [u8]) -> std::io::Result<()> {
+        Err(std::io::Error::other("a bad sector"))
+    }
+    fn write(&self, _: u64, _: &[u8]) -> std::io::Result<()> {
+        if self.0.swap(false, std::sync::atomic::Ordering::SeqCst) {
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+    fn flush(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+    fn discard(&self, _: u64, _: u64) -> std::io::Result<()> {
+        Ok(())
+    }
+    fn write_zeroes(&self, _: u64, _: u64, _: bool) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_full_disk_makes_the_write_wait_and_a_bad_one_makes_the_request_fail() {
+    let dir = tempfile::tempdir().unwrap();
+    let backend = Box::new(FullOnce(true.into()));
+    let disk = Disk::new(dir.path().join("disk"), backend, false, "").unwrap();
+    disk.lock(&holder("a", 0, 1)).unwrap();
+    let mut pool = Pool::new(vec![disk]);
+    pool.submit(DiskOperation::Write {
+        sector: 0,
+        data: vec![1; 512],
+    });
+    assert_eq!(
+        pool.run(DiskOperation::Read {
+            sector: 0,
+            bytes: 512
+        }),
+        (DiskStatus::Failed, Vec::new())
+    );
+    match pool.completion() {
+        Completion::Done(DiskAnswer {
+            id: 0,
+            status: DiskStatus::Ok,
+            ..
+        }) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Set in a child that shall lock this disk and then stand still.
+const CHILD: &str = "LOCKSTEP_TEST_LOCK";
+
+#[test]
+fn child_that_locks() {
+    let Some(path) = std::env::var_os(CHILD) else {
+        return;
+    };
+    let _lock = DiskLock::acquire(Path::new(&path), &holder("a", 5, 1)).unwrap();
+    println!("locked");
+    // Until it is killed or its parent is gone.
+    let _ = std::io::stdin().read_line(&mut String::new());
+}
+
+fn locking_child(path: &Path) -> Child {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child_that_locks", "--nocapture"])
+        .env(CHILD, path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.map_while(Result::ok).any(|line| line.contains("locked")));
+    child
+}
+
+#[test]
+fn the_lock_of_a_killed_process_is_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = make_disk(dir.path(), "disk", 4096);
+    let mut child = locking_child(&path);
+    let error = DiskLock::acquire(&path, &holder("b", 0, 2))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains(&format!("(pid {} ", child.id())), "{error}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(dir.path().join("disk.lock").exists());
+    let lock = DiskLock::acquire(&path, &holder("b", 0, 2)).unwrap();
+    lock.confirm().unwrap();
+}
+
+#[test]
+fn of_many_who_find_a_dead_writer_one_takes_over() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..20 {
+        let path = make_disk(dir.path(), &format!("disk{round}"), 4096);
+        let mut child = locking_child(&path);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let start = std::sync::Barrier::new(4);
+        let locks: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|owner| {
+                    let (start, path) = (&start, &path);
+                    scope.spawn(move || {
+                        start.wait();
+                        DiskLock::acquire(path, &holder("b", 0, 10 + owner))
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|t| t.join().unwrap()).collect()
+        });
+        assert_eq!(locks.iter().filter(|lock| lock.is_ok()).count(), 1, "{locks:?}");
+    }
+}

@@ -1,0 +1,382 @@
+//! `Backup`: replays the log, a little behind, and is ready to go on where it ends (FT 2-a).
+
+use std::{collections::VecDeque, sync::atomic::AtomicBool};
+
+use machine::{DiskOperation, Effect, PowerState, Step};
+
+use crate::{
+    Action, Epoch, Event, Guest, Next, PairOptions, Span, Suspicion, Time,
+    clock::Speed,
+    codec::{self, Decoder},
+    detect::Detector,
+    entry::Seq,
+    gate, limits,
+    live::Context,
+    message::{Ack, Heartbeat, Log, Message},
+    primary::send,
+    replay::{Progress, Replayed, Replayer},
+    role::Change,
+    solo::earliest,
+};
+
+/// The half of a pair that waits.
+#[derive(Debug)]
+pub struct Backup {
+    epoch: Epoch,
+    owner: u128,
+    timeout: Span,
+    file: bool,
+    decoder: Decoder,
+    replayer: Replayer,
+    speed: Speed,
+    detector: Detector,
+    /// FT 2.2-e: outputs that are not known to have left, in order, with their numbers. Disk requests are not among
+    /// them: the guest itself knows which are not done.
+    kept: VecDeque<(u64, Effect)>,
+    kept_bytes: usize,
+    /// Outputs that the primary says have left.
+    released: u64,
+    /// The newest message's time, at the primary.
+    echo: Option<Time>,
+    /// Until when the primary may believe that this replica trusts it.
+    promised: Option<Time>,
+    /// What the last acknowledgement said, and when it was sent.
+    told: Option<(Ack, Time)>,
+    /// The last `Clock` entry's `mtime`, and when it came.
+    clock: Option<(Time, u64)>,
+    /// The primary says that all is over.
+    ended: bool,
+    heartbeat_due: Time,
+}
+
+impl Backup {
+    /// From the step where the guest stands.
+    pub fn new<G: Guest>(cx: &mut Context<'_>, guest: &G, options: &PairOptions) -> Backup {
+        let mut start = guest.now();
+        if let Some(header) = &options.run.record {
+            start = header.start;
+            cx.out.push_back(Action::Append(header.to_file()));
+        }
+        Backup {
+            epoch: options.epoch,
+            owner: options.owner,
+            timeout: options.timeout,
+            file: options.run.record.is_some(),
+            decoder: Decoder::new(start),
+            replayer: Replayer::default(),
+            speed: Speed::default(),
+            detector: Detector::new(cx.now, options.timeout),
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+            released: 0,
+            echo: None,
+            promised: None,
+            told: None,
+            clock: None,
+            ended: false,
+            heartbeat_due: cx.now,
+        }
+    }
+
+    /// Takes what the world tells.
+    pub fn handle<G: Guest>(&mut self, cx: &mut Context<'_>, guest: &G, event: Event) -> Option<Change> {
+        self.detector.look(cx.now);
+        match event {
+            Event::Peer(bytes) => {
+                if let Err(broken) = self.on_peer(cx, guest, &bytes) {
+                    return Some(Change::Broken(broken));
+                }
+            }
+            Event::LinkLost if self.ended => {}
+            Event::LinkLost => return Some(Change::Suspect(Suspicion::LinkLost)),
+            Event::Heartbeat(bytes) => {
+                if let Ok(beat) = Heartbeat::decode(&bytes)
+                    && beat.epoch == self.epoch
+                    && beat.owner != self.owner
+                {
+                    self.detector.on_heartbeat(cx.now);
+                }
+            }
+            // FT 2-c: inputs enter at the primary.
+            Event::Input(_) | Event::DiskDone(_) | Event::Verdict(..) => {}
+        }
+        self.suspect(cx.now)
+    }
+
+    fn suspect(&self, now: Time) -> Option<Change> {
+        if self.ended {
+            return None;
+        }
+        self.detector.suspects(now).map(Change::Suspect)
+    }
+
+    fn on_peer<G: Guest>(&mut self, cx: &mut Context<'_>, guest: &G, bytes: &[u8]) -> Result<(), String> {
+        let message = Message::decode(bytes).map_err(|why| format!("a message is damaged: {why}"))?;
+        if self.ended {
+            return Err("it goes on after the end".to_owned());
+        }
+        match message {
+            Message::Log(log) => self.on_log(cx, guest, log),
+            Message::Ended { released } => {
+                self.on_released(released)?;
+                self.ended = true;
+                self.detector.on_message(cx.now);
+                Ok(())
+            }
+            _ => Err("it sent a message that only a backup sends".to_owned()),
+        }
+    }
+
+    fn on_log<G: Guest>(&mut self, cx: &mut Context<'_>, guest: &G, log: Log) -> Result<(), String> {
+        if self.echo.is_some_and(|echo| log.sent < echo) {
+            return Err("its clock goes back".to_owned());
+        }
+        if !log.frame.is_empty() {
+            self.on_frame(cx, log.frame)?;
+        }
+        self.on_released(log.released)?;
+        self.echo = Some(log.sent);
+        self.detector.on_message(cx.now);
+        // FT 3.2-b, 2-f: received, not executed. It is also a promise: see channel.rs on the lease.
+        self.promised = Some(cx.now.after(self.timeout));
+        self.acknowledge(cx, guest.now());
+        Ok(())
+    }
+
+    fn on_frame(&mut self, cx: &mut Context<'_>, frame: Vec<u8>) -> Result<(), String> {
+        match codec::extent(&frame) {
+            Ok(codec::Extent::Bytes(bytes)) if bytes == frame.len() => {}
+            Ok(_) => return Err("a frame has another length than it says".to_owned()),
+            Err(why) => return Err(why.to_string()),
+        }
+        let mtime = self.decoder.mtime();
+        let entries = self.decoder.frame(&frame).map_err(|why| why.to_string())?;
+        let count = entries.len() as u64;
+        let cost = codec::cost(frame.len(), count);
+        if self.replayer.buffered() + cost > limits::BUFFER_COST_MAX {
+            return Err("it sends more than this side has room for".to_owned());
+        }
+        if self.decoder.mtime() != mtime {
+            self.clock = Some((cx.now, self.decoder.mtime()));
+        }
+        cx.metrics.entries += count;
+        cx.metrics.log_bytes += frame.len() as u64;
+        self.replayer.push(entries, cost);
+        if self.file {
+            cx.out.push_back(Action::Append(frame));
+        }
+        Ok(())
+    }
+
+    /// So many outputs have left: they need not be shown again.
+    fn on_released(&mut self, released: u64) -> Result<(), String> {
+        if released < self.released {
+            return Err("it takes outputs back".to_owned());
+        }
+        // Each has an entry, which was sent before.
+        if released > self.decoder.seq().0 {
+            return Err("it has shown outputs without entries".to_owned());
+        }
+        self.released = released;
+        while let Some((index, effect)) = self.kept.front()
+            && *index <= released
+        {
+            self.kept_bytes -= gate::size(effect);
+            self.kept.pop_front();
+        }
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, cx: &mut Context<'_>, executed: Step) {
+        let Some(echo) = self.echo else {
+            return;
+        };
+        let ack = Ack {
+            received: self.decoder.seq(),
+            executed,
+            echo,
+            buffered: self.replayer.buffered(),
+        };
+        self.told = Some((ack, cx.now));
+        cx.metrics.acks += 1;
+        send(cx, &Message::Ack(ack));
+    }
+
+    /// Time since the primary's last sign of life.
+    pub fn silence(&self, now: Time) -> Span {
+        self.detector.silence(now)
+    }
+
+    /// When this replica may claim at the earliest: then the primary's right to release is over for certain.
+    pub fn claim_not_before(&self) -> Option<Time> {
+        self.promised
+    }
+
+    /// Replays for a slice. Heeds no limit on what it keeps if `draining`: there will be no more of it than
+    /// is received already.
+    pub fn replay<G: Guest>(
+        &mut self,
+        cx: &mut Context<'_>,
+        cut: &AtomicBool,
+        guest: &mut G,
+        draining: bool,
+    ) -> Result<Progress, Change> {
+        self.speed.look(cx.now);
+        if !draining && self.kept_bytes >= limits::KEPT_BYTES_MAX {
+            return Ok(Progress::Drained);
+        }
+        let begin = guest.now();
+        let mut replayed = Vec::new();
+        let steps = self.speed.slice_steps();
+        let result = self.replayer.slice(guest, cut, steps, Step::NEVER, &mut replayed);
+        for replayed in replayed {
+            // FT 2-e: the outputs are dropped, or kept until the primary's have left.
+            if let Replayed::Output { index, effect } = replayed {
+                cx.metrics.outputs = index;
+                if index > self.released && !matches!(effect, Effect::Disk(_)) {
+                    self.kept_bytes += gate::size(&effect);
+                    self.kept.push_back((index, effect));
+                }
+            }
+        }
+        let progress = result.map_err(Change::Diverged)?;
+        if progress == Progress::Busy {
+            self.speed.ran(cx.now, guest.now().since(begin));
+        }
+        self.measure(cx, guest.now());
+        Ok(progress)
+    }
+
+    fn measure(&self, cx: &mut Context<'_>, here: Step) {
+        let metrics = &mut *cx.metrics;
+        metrics.step = here;
+        metrics.steps_per_second = self.speed.steps_per_second();
+        metrics.digests = self.replayer.digests();
+        metrics.buffered_bytes = self.replayer.buffered();
+        metrics.lag_steps = self.replayer.horizon().map_or(0, |step| step.since(here));
+        let speed = u128::from(metrics.steps_per_second);
+        let lag = (u128::from(metrics.lag_steps) * 1_000_000_000)
+            .checked_div(speed)
+            .unwrap_or(0);
+        metrics.lag = Span(u64::try_from(lag).unwrap_or(u64::MAX));
+        metrics.outputs_held = self.kept.len() as u64;
+        metrics.held_bytes = self.kept_bytes as u64;
+        metrics.outputs_released = self.released;
+    }
+
+    /// Replays for a slice.
+    pub fn slice<G: Guest>(
+        &mut self,
+        cx: &mut Context<'_>,
+        cut: &AtomicBool,
+        guest: &mut G,
+    ) -> Option<Change> {
+        self.detector.look(cx.now);
+        if let Some(change) = self.suspect(cx.now) {
+            return Some(change);
+        }
+        if self.heartbeat_due <= cx.now {
+            self.heartbeat_due = cx.now.after(self.detector.interval());
+            let beat = Heartbeat {
+                epoch: self.epoch,
+                owner: self.owner,
+            };
+            cx.out.push_back(Action::Heartbeat(beat.encode()));
+        }
+        let progress = match self.replay(cx, cut, guest, self.ended) {
+            Ok(progress) => progress,
+            Err(change) => {
+                if let Change::Diverged(divergence) = &change {
+                    let (at, part) = (divergence.at, divergence.part.clone());
+                    send(cx, &Message::Diverged { at, part });
+                }
+                return Some(change);
+            }
+        };
+        self.tell_progress(cx, guest.now());
+        match progress {
+            // FT 3.3-a: off, not live.
+            Progress::Off(state) if self.ended => Some(Change::Off(state)),
+            Progress::Drained if self.ended && self.replayer.is_drained() => {
+                Some(Change::Broken("it ended though the guest is not off".to_owned()))
+            }
+            _ => None,
+        }
+    }
+
+    /// An acknowledgement out of turn, when the primary stands or slows down for news that is old.
+    fn tell_progress(&mut self, cx: &mut Context<'_>, executed: Step) {
+        let Some((told, at)) = self.told else {
+            return;
+        };
+        let drained = self.replayer.is_drained() && told.executed < executed;
+        let opened = told.buffered > limits::BUFFER_COST_MAX / 2
+            && self.replayer.buffered() < limits::BUFFER_COST_MAX / 4;
+        if opened || (drained && cx.now.since(at) >= limits::PACE_EVERY) {
+            self.acknowledge(cx, executed);
+        }
+    }
+
+    /// The guest's power state, if it is off.
+    pub fn off(&self) -> Option<PowerState> {
+        self.replayer.off()
+    }
+
+    /// The guest is off, and all that it showed or wrote has left: there is nothing to go live for.
+    pub fn is_over<G: Guest>(&self, guest: &G) -> Option<PowerState> {
+        let state = self.replayer.off()?;
+        let off = |(_, effect): &(u64, Effect)| matches!(effect, Effect::PoweredOff(_));
+        let reads = |operation: &DiskOperation| matches!(operation, DiskOperation::Read { .. });
+        let pending = guest.pending_disk();
+        let nothing = self.kept.iter().all(off) && pending.iter().all(|request| reads(&request.operation));
+        nothing.then_some(state)
+    }
+
+    /// The outputs that may not have left.
+    pub fn take_kept(&mut self) -> impl Iterator<Item = Effect> + use<> {
+        self.kept_bytes = 0;
+        std::mem::take(&mut self.kept)
+            .into_iter()
+            .map(|(_, effect)| effect)
+    }
+
+    /// As [`Replayer::take_loose_ends`].
+    pub fn take_loose_ends(&mut self) -> (Vec<Effect>, Vec<u32>) {
+        self.replayer.take_loose_ends()
+    }
+
+    /// Where the log ends.
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// The last entry received.
+    pub fn received(&self) -> Seq {
+        self.decoder.seq()
+    }
+
+    /// A host time and what the guest's clock shall show then.
+    pub fn clock(&self, now: Time, shown: u64) -> (Time, u64) {
+        self.clock.unwrap_or((now, shown))
+    }
+
+    /// When to be called again.
+    pub fn next(&self, now: Time) -> Next {
+        match self.deadline() {
+            Some(time) if time <= now => Next::Busy,
+            deadline => Next::At(deadline),
+        }
+    }
+
+    /// The earliest thing to do.
+    pub fn deadline(&self) -> Option<Time> {
+        // FT 3.2-c: with an empty buffer it stands.
+        let blocked = self.replayer.is_drained() || self.kept_bytes >= limits::KEPT_BYTES_MAX;
+        let run = if blocked && !self.ended {
+            None
+        } else {
+            Some(Time(0))
+        };
+        earliest([run, Some(self.heartbeat_due), Some(self.detector.deadline())])
+    }
+}

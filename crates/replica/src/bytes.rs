@@ -1,0 +1,200 @@
+//! `Writer` and `Reader`: numbers, runs of bytes and texts, for the log and for messages.
+//!
+//! A reader takes bytes from a file or a peer: it checks every length before it allocates, and never panics.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::as_conversions
+)]
+
+/// Why bytes are not what they were claimed to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Claimed {
+    /// They end too early.
+    #[error("it ends too early")]
+    Short,
+    /// They go on after the end.
+    #[error("something follows its end")]
+    Trailing,
+    /// A number or a length is larger than it can be.
+    #[error("a number or a length is larger than it can be")]
+    TooLarge,
+    /// Nobody has given a meaning to this tag.
+    #[error("there is no kind {0}")]
+    Tag(u8),
+    /// A text is not UTF-8.
+    #[error("a text is not UTF-8")]
+    Text,
+}
+
+/// Appends values to bytes.
+#[derive(Debug, Default)]
+pub struct Writer(Vec<u8>);
+
+impl Writer {
+    /// The bytes so far.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    /// How many so far.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// None so far?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Bytes as they are.
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// A number, seven bits a byte, low ones first.
+    pub fn varint(&mut self, mut value: u64) {
+        loop {
+            let low = (value & 0x7f).to_le_bytes()[0];
+            value >>= 7;
+            if value == 0 {
+                self.0.push(low);
+                return;
+            }
+            self.0.push(low | 0x80);
+        }
+    }
+
+    /// A signed number: 0, -1, 1, -2, .. as 0, 1, 2, 3, ..
+    pub fn signed(&mut self, value: i64) {
+        let zigzag = (value << 1) ^ (value >> 63);
+        self.varint(u64::from_le_bytes(zigzag.to_le_bytes()));
+    }
+
+    /// A run of bytes with its length.
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        self.varint(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        self.raw(bytes);
+    }
+}
+
+/// Takes values from bytes.
+#[derive(Clone, Debug)]
+pub struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    /// From the start of `bytes`.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Reader<'a> {
+        Reader(bytes)
+    }
+
+    /// What is left.
+    #[must_use]
+    pub fn rest(&self) -> &'a [u8] {
+        self.0
+    }
+
+    /// Is nothing left?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Nothing may be left.
+    ///
+    /// # Errors
+    /// If something is.
+    pub fn end(&self) -> Result<(), Claimed> {
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(Claimed::Trailing)
+        }
+    }
+
+    /// `N` bytes.
+    ///
+    /// # Errors
+    /// If there are fewer.
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Claimed> {
+        let (head, rest) = self.0.split_first_chunk::<N>().ok_or(Claimed::Short)?;
+        self.0 = rest;
+        Ok(*head)
+    }
+
+    /// A number as [`Writer::varint`] writes it.
+    ///
+    /// # Errors
+    /// If it ends early, needs more than 64 bits, or is written longer than it need be.
+    pub fn varint(&mut self) -> Result<u64, Claimed> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let [byte] = self.array()?;
+            let bits = u64::from(byte & 0x7f);
+            if shift == 63 && bits > 1 {
+                return Err(Claimed::TooLarge);
+            }
+            value |= bits << shift;
+            if byte & 0x80 == 0 {
+                // One number, one form: equal logs are equal bytes.
+                return if byte == 0 && shift > 0 {
+                    Err(Claimed::TooLarge)
+                } else {
+                    Ok(value)
+                };
+            }
+        }
+        Err(Claimed::TooLarge)
+    }
+
+    /// A number of at most `max`.
+    ///
+    /// # Errors
+    /// Also if it is larger.
+    pub fn varint_at_most(&mut self, max: u64) -> Result<u64, Claimed> {
+        let value = self.varint()?;
+        if value > max {
+            Err(Claimed::TooLarge)
+        } else {
+            Ok(value)
+        }
+    }
+
+    /// A signed number.
+    ///
+    /// # Errors
+    /// As [`Reader::varint`].
+    pub fn signed(&mut self) -> Result<i64, Claimed> {
+        let zigzag = self.varint()?;
+        let magnitude = i64::from_le_bytes((zigzag >> 1).to_le_bytes());
+        Ok(if zigzag & 1 == 0 { magnitude } else { !magnitude })
+    }
+
+    /// A run of at most `max` bytes.
+    ///
+    /// # Errors
+    /// If it is longer, or ends early.
+    pub fn bytes(&mut self, max: usize) -> Result<&'a [u8], Claimed> {
+        let length = usize::try_from(self.varint()?).map_err(|_| Claimed::TooLarge)?;
+        if length > max {
+            return Err(Claimed::TooLarge);
+        }
+        let (head, rest) = self.0.split_at_checked(length).ok_or(Claimed::Short)?;
+        self.0 = rest;
+        Ok(head)
+    }
+
+    /// A text of at most `max` bytes.
+    ///
+    /// # Errors
+    /// Also if it is not UTF-8.
+    pub fn text(&mut self, max: usize) -> Result<String, Claimed> {
+        let bytes = self.bytes(max)?;
+        Ok(std::str::from_utf8(bytes).map_err(|_| Claimed::Text)?.to_owned())
+    }
+}

@@ -1,0 +1,269 @@
+//! `Sender`: the primary's end of the logging channel (FT 3.2-a). Window, acknowledgements, and the lease.
+//!
+//! The link delivers whole messages in order or breaks, so nothing is ever sent twice and only sizes are
+//! remembered. The *lease* is the primary's right to release: an acknowledgement that echoes the time at which
+//! the primary sent something proves that the backup trusted it after that time, and the backup goes live no
+//! earlier than one timeout after its last acknowledgement. So until that time plus the timeout, less a margin
+//! for clocks that differ, nobody else is live (docs/protocol.md).
+
+use std::collections::VecDeque;
+
+use machine::Step;
+
+use crate::{
+    Span, Time,
+    codec::Frame,
+    entry::Seq,
+    limits,
+    message::{Ack, Log},
+};
+
+#[derive(Debug)]
+struct InFlight {
+    last: Seq,
+    cost: u64,
+}
+
+/// The peer sent an acknowledgement that no correct backup sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadAck {
+    /// More than was sent, or less than before.
+    #[error("it acknowledges entries that were not sent")]
+    Received,
+    /// A time at which nothing was sent, or an earlier one than before.
+    #[error("it echoes a time at which nothing was sent")]
+    Echo,
+    /// More than the log covers.
+    #[error("it has executed beyond the log")]
+    Executed,
+}
+
+/// The primary's end of the channel.
+#[derive(Debug)]
+pub struct Sender {
+    timeout: Span,
+    queue: VecDeque<Frame>,
+    queue_cost: u64,
+    in_flight: VecDeque<InFlight>,
+    in_flight_cost: u64,
+    /// What the backup had in its buffer when it last said so.
+    peer_buffered: u64,
+    sent: Seq,
+    acknowledged: Seq,
+    /// When the last message was sent; the start before any.
+    last_sent: Time,
+    echo: Option<Time>,
+}
+
+impl Sender {
+    /// Nothing sent yet.
+    #[must_use]
+    pub fn new(now: Time, timeout: Span) -> Sender {
+        Sender {
+            timeout,
+            queue: VecDeque::new(),
+            queue_cost: 0,
+            in_flight: VecDeque::new(),
+            in_flight_cost: 0,
+            peer_buffered: 0,
+            sent: Seq(0),
+            acknowledged: Seq(0),
+            last_sent: now,
+            echo: None,
+        }
+    }
+
+    /// A frame to send when the window allows.
+    pub fn push(&mut self, frame: Frame) {
+        self.queue_cost += frame.cost();
+        self.queue.push_back(frame);
+    }
+
+    /// The next frame, if the backup certainly has room for it (FT 3.2-c).
+    pub fn next(&mut self, now: Time, released: u64) -> Option<Log> {
+        let cost = self.queue.front()?.cost();
+        if cost + self.in_flight_cost + self.peer_buffered > limits::BUFFER_COST_MAX {
+            return None;
+        }
+        let frame = self.queue.pop_front()?;
+        self.queue_cost -= cost;
+        self.in_flight_cost += cost;
+        self.in_flight.push_back(InFlight {
+            last: frame.last,
+            cost,
+        });
+        self.sent = frame.last;
+        Some(self.log(now, released, frame.bytes))
+    }
+
+    /// A message without a frame: a sign of life, and news of what was released.
+    pub fn keepalive(&mut self, now: Time, released: u64) -> Log {
+        self.log(now, released, Vec::new())
+    }
+
+    fn log(&mut self, now: Time, released: u64, frame: Vec<u8>) -> Log {
+        self.last_sent = self.last_sent.max(now);
+        Log {
+            sent: self.last_sent,
+            released,
+            frame,
+        }
+    }
+
+    /// When the next sign of life is due.
+    #[must_use]
+    pub fn keepalive_due(&self) -> Time {
+        self.last_sent
+            .after(Span(self.timeout.0 / limits::KEEPALIVES_PER_TIMEOUT))
+    }
+
+    /// Takes an acknowledgement. `step`: the step of the last log entry. True if it is for a newer message
+    /// than the one before.
+    ///
+    /// # Errors
+    /// If no correct backup would send it.
+    pub fn on_ack(&mut self, ack: &Ack, step: Step) -> Result<bool, BadAck> {
+        if ack.received > self.sent || ack.received < self.acknowledged {
+            return Err(BadAck::Received);
+        }
+        if ack.echo > self.last_sent || self.echo.is_some_and(|echo| ack.echo < echo) {
+            return Err(BadAck::Echo);
+        }
+        if ack.executed > step {
+            return Err(BadAck::Executed);
+        }
+        self.acknowledged = ack.received;
+        self.peer_buffered = ack.buffered.min(limits::BUFFER_COST_MAX);
+        while let Some(front) = self.in_flight.front()
+            && front.last <= ack.received
+        {
+            self.in_flight_cost -= front.cost;
+            self.in_flight.pop_front();
+        }
+        let newer = self.echo.is_none_or(|echo| echo < ack.echo);
+        self.echo = Some(ack.echo);
+        Ok(newer)
+    }
+
+    /// Until when this replica may release outputs; `None`: not at all.
+    #[must_use]
+    pub fn lease(&self) -> Option<Time> {
+        let span = self.timeout.0 - self.timeout.0 / limits::LEASE_MARGIN_PART;
+        Some(self.echo?.after(Span(span)))
+    }
+
+    /// May this replica release outputs now?
+    #[must_use]
+    pub fn has_lease(&self, now: Time) -> bool {
+        self.lease().is_some_and(|end| now < end)
+    }
+
+    /// The last entry that the backup has.
+    #[must_use]
+    pub fn acknowledged(&self) -> Seq {
+        self.acknowledged
+    }
+
+    /// Has so much log gathered for lack of window that the guest must stop?
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.queue_cost >= limits::UNSENT_COST_MAX
+    }
+
+    /// Cost of what is not acknowledged.
+    #[must_use]
+    pub fn buffered(&self) -> u64 {
+        self.queue_cost + self.in_flight_cost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Span = Span::from_ms(800);
+
+    fn frame(last: u64, bytes: usize) -> Frame {
+        Frame {
+            bytes: vec![0; bytes],
+            last: Seq(last),
+            entries: 1,
+        }
+    }
+
+    fn ack(received: u64, echo: Time, buffered: u64) -> Ack {
+        Ack {
+            received: Seq(received),
+            executed: Step(0),
+            echo,
+            buffered,
+        }
+    }
+
+    #[test]
+    fn the_lease_counts_from_the_sending_of_what_was_acknowledged() {
+        let mut sender = Sender::new(Time(0), TIMEOUT);
+        assert!(
+            !sender.has_lease(Time(0)),
+            "none before the first acknowledgement"
+        );
+        let log = sender.keepalive(Time(1000), 0);
+        assert_eq!(sender.on_ack(&ack(0, log.sent, 0), Step(0)), Ok(true));
+        let end = Time(1000).after(Span::from_ms(700));
+        assert_eq!(sender.lease(), Some(end));
+        assert!(sender.has_lease(Time(end.0 - 1)) && !sender.has_lease(end));
+        // The same answer again proves nothing new, however late it comes.
+        assert_eq!(sender.on_ack(&ack(0, log.sent, 0), Step(0)), Ok(false));
+        assert_eq!(sender.lease(), Some(end));
+    }
+
+    #[test]
+    fn the_window_is_what_the_backup_has_room_for() {
+        // FT 3.2-a, 3.2-c.
+        let mut sender = Sender::new(Time(0), TIMEOUT);
+        let half = usize::try_from(limits::BUFFER_COST_MAX / 2).unwrap_or(0) - 64;
+        for last in 1..=3 {
+            sender.push(frame(last, half));
+        }
+        assert!(sender.next(Time(1), 0).is_some() && sender.next(Time(2), 0).is_some());
+        assert!(sender.next(Time(3), 0).is_none());
+        assert!(sender.is_full());
+        // Received, but not executed: no room yet.
+        assert!(
+            sender
+                .on_ack(&ack(2, Time(2), limits::BUFFER_COST_MAX), Step(0))
+                .is_ok()
+        );
+        assert!(sender.next(Time(4), 0).is_none());
+        assert!(
+            sender
+                .on_ack(&ack(2, Time(2), limits::BUFFER_COST_MAX / 2), Step(0))
+                .is_ok()
+        );
+        assert!(sender.next(Time(5), 0).is_some());
+        assert_eq!(sender.buffered(), limits::BUFFER_COST_MAX / 2);
+    }
+
+    #[test]
+    fn impossible_acknowledgements_are_refused() {
+        let mut sender = Sender::new(Time(0), TIMEOUT);
+        sender.push(frame(5, 10));
+        sender.next(Time(10), 0);
+        assert_eq!(
+            sender.on_ack(&ack(6, Time(10), 0), Step(0)),
+            Err(BadAck::Received)
+        );
+        assert_eq!(sender.on_ack(&ack(5, Time(11), 0), Step(0)), Err(BadAck::Echo));
+        let beyond = Ack {
+            executed: Step(1),
+            ..ack(5, Time(10), 0)
+        };
+        assert_eq!(sender.on_ack(&beyond, Step(0)), Err(BadAck::Executed));
+        assert_eq!(sender.on_ack(&ack(5, Time(10), 0), Step(0)), Ok(true));
+        assert_eq!(
+            sender.on_ack(&ack(4, Time(10), 0), Step(0)),
+            Err(BadAck::Received)
+        );
+        assert_eq!(sender.on_ack(&ack(5, Time(9), 0), Step(0)), Err(BadAck::Echo));
+    }
+}

@@ -1,0 +1,147 @@
+//! `Claiming`: between suspicion and certainty. Asks the arbiter, and meanwhile shows and says nothing.
+//!
+//! The question is a test-and-set (FT 2.3-e): of the two sides of a pair at most one ever hears `Won`, and
+//! only that one goes on. A side that cannot ask waits, with the guest paused, as long as it takes.
+
+use std::sync::atomic::AtomicBool;
+
+use crate::{
+    Action, Claim, Event, Guest, Next, Span, Time, Verdict, backup::Backup, limits, live::Context,
+    primary::Primary, replay::Progress, role::Change,
+};
+
+/// What the replica was before.
+#[derive(Debug)]
+pub enum Was {
+    /// It has the guest, and outputs that it holds.
+    Primary(Box<Primary>),
+    /// It has the guest up to some step, and a log to drain.
+    Backup(Box<Backup>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    /// Not before this time.
+    Later(Time),
+    /// Asked then.
+    Asked(Time),
+}
+
+/// Between suspicion and certainty.
+#[derive(Debug)]
+pub struct Claiming {
+    /// What it was.
+    pub was: Was,
+    claim: Claim,
+    question: Question,
+    retry: Span,
+    drained: bool,
+}
+
+impl Claiming {
+    /// Suspicion has fallen on the peer.
+    #[must_use]
+    pub fn new(now: Time, claim: Claim, was: Was) -> Claiming {
+        // The primary's lease must be over before the backup can be live; a primary waits for nobody, since
+        // a backup shows nothing before it has won.
+        let earliest = match &was {
+            Was::Primary(_) => now,
+            Was::Backup(backup) => backup.claim_not_before().map_or(now, |time| time.max(now)),
+        };
+        let drained = matches!(was, Was::Primary(_));
+        Claiming {
+            was,
+            claim,
+            question: Question::Later(earliest),
+            retry: limits::CLAIM_RETRY_FIRST,
+            drained,
+        }
+    }
+
+    /// The epoch it asks for.
+    #[must_use]
+    pub fn claim(&self) -> Claim {
+        self.claim
+    }
+
+    /// Takes what the world tells.
+    pub fn handle(&mut self, cx: &mut Context<'_>, event: Event) -> Option<Change> {
+        match event {
+            Event::Verdict(claim, verdict) if claim == self.claim => self.on_verdict(cx.now, verdict),
+            event => {
+                if let Was::Primary(primary) = &mut self.was {
+                    primary.handle_while_claiming(cx, event);
+                }
+                None
+            }
+        }
+    }
+
+    fn on_verdict(&mut self, now: Time, verdict: Verdict) -> Option<Change> {
+        let Question::Asked(_) = self.question else {
+            return None;
+        };
+        match verdict {
+            Verdict::Won => Some(Change::Won),
+            Verdict::Lost => Some(Change::Lost),
+            Verdict::Unreachable => {
+                self.question = Question::Later(now.after(self.retry));
+                self.retry = Span(self.retry.0 * 2).min(limits::CLAIM_RETRY_MAX);
+                None
+            }
+        }
+    }
+
+    /// Drains the log, if there is one, then asks.
+    pub fn slice<G: Guest>(
+        &mut self,
+        cx: &mut Context<'_>,
+        cut: &AtomicBool,
+        guest: &mut G,
+    ) -> Option<Change> {
+        if let Was::Backup(backup) = &mut self.was
+            && !self.drained
+        {
+            // FT 2.3-b: through the last entry received. Before the question, not after: a replica that
+            // turns out to have diverged must not take the epoch from one that is well.
+            match backup.replay(cx, cut, guest, true) {
+                Ok(Progress::Busy) => return None,
+                Ok(Progress::Drained | Progress::Off(_)) => self.drained = true,
+                Err(change) => return Some(change),
+            }
+            // FT 3.3-a: a guest that was switched off stays off.
+            if let Some(state) = backup.is_over(guest) {
+                return Some(Change::Off(state));
+            }
+        }
+        let ask = match self.question {
+            Question::Later(time) => time <= cx.now,
+            Question::Asked(since) => cx.now.since(since) >= limits::CLAIM_ANSWER,
+        };
+        if ask {
+            self.question = Question::Asked(cx.now);
+            cx.metrics.claims += 1;
+            cx.out.push_back(Action::Ask(self.claim));
+        }
+        None
+    }
+
+    /// When to be called again.
+    pub fn next(&self, now: Time) -> Next {
+        match self.deadline() {
+            Some(time) if time <= now => Next::Busy,
+            deadline => Next::At(deadline),
+        }
+    }
+
+    /// The earliest thing to do.
+    pub fn deadline(&self) -> Option<Time> {
+        if !self.drained {
+            return Some(Time(0));
+        }
+        Some(match self.question {
+            Question::Later(time) => time,
+            Question::Asked(since) => since.after(limits::CLAIM_ANSWER),
+        })
+    }
+}

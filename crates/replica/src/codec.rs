@@ -1,0 +1,456 @@
+//! The bytes of a log: entries and frames, encoding beside decoding. The only file that knows them.
+//!
+//! File, channel and replay input are the same frames (docs/log-format.md). Whatever a decoder reads is only
+//! claimed to be a log: every length is checked before it is used, and nothing panics (E2). Steps, `mtime`
+//! and rates are written as differences to the entry before, across frames; so an [`Encoder`] and a
+//! [`Decoder`] carry a little state, and frames are decoded in order.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::as_conversions
+)]
+
+use machine::{Control, DiskStatus, Input, PowerState, Step};
+
+use crate::{
+    Digest,
+    bytes::{Claimed, Reader, Writer},
+    entry::{Entry, EntryKind, Seq},
+    limits,
+};
+
+/// Version of the log format, in file headers and in the handshake.
+pub const VERSION: u32 = 1;
+
+/// Bytes before the body of a frame: length of the body, CRC-32C of all that follows, first number.
+pub const FRAME_HEAD: usize = 4 + 4 + 8;
+
+const TAG_PROGRESS: u8 = 0;
+const TAG_OUTPUT: u8 = 1;
+const TAG_CLOCK: u8 = 2;
+const TAG_CLOCK_RATE: u8 = 3;
+const TAG_CONSOLE: u8 = 4;
+const TAG_NET_FRAME: u8 = 5;
+const TAG_DISK_OK: u8 = 6;
+const TAG_DISK_FAILED: u8 = 7;
+const TAG_ENTROPY: u8 = 8;
+const TAG_POWER_OFF: u8 = 9;
+const TAG_RESET: u8 = 10;
+const TAG_DIGEST: u8 = 11;
+const TAG_OFF: u8 = 12;
+const TAG_FAILED: u8 = 13;
+
+/// What the next entry is written relative to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Base {
+    seq: Seq,
+    step: Step,
+    mtime: u64,
+    rate: u32,
+}
+
+impl Base {
+    const fn new(start: Step) -> Base {
+        Base {
+            seq: Seq(0),
+            step: start,
+            mtime: 0,
+            rate: 0,
+        }
+    }
+}
+
+/// A finished frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Its bytes, as in a file and in a message.
+    pub bytes: Vec<u8>,
+    /// The last entry in it.
+    pub last: Seq,
+    /// How many entries.
+    pub entries: u64,
+}
+
+impl Frame {
+    /// What it costs in a buffer.
+    #[must_use]
+    pub fn cost(&self) -> u64 {
+        cost(self.bytes.len(), self.entries)
+    }
+}
+
+/// What `entries` entries in `bytes` bytes cost in a buffer.
+#[must_use]
+pub fn cost(bytes: usize, entries: u64) -> u64 {
+    u64::try_from(bytes)
+        .unwrap_or(u64::MAX)
+        .saturating_add(entries.saturating_mul(limits::ENTRY_COST))
+}
+
+/// Makes frames of entries.
+#[derive(Debug)]
+pub struct Encoder {
+    base: Base,
+    body: Writer,
+    entries: u64,
+}
+
+impl Encoder {
+    /// For a log that starts at `start`.
+    #[must_use]
+    pub fn new(start: Step) -> Encoder {
+        Encoder {
+            base: Base::new(start),
+            body: Writer::default(),
+            entries: 0,
+        }
+    }
+
+    /// Goes on where a decoder stands, so that a backup that goes live continues the same log.
+    #[must_use]
+    pub fn resume(decoder: &Decoder) -> Encoder {
+        Encoder {
+            base: decoder.base,
+            body: Writer::default(),
+            entries: 0,
+        }
+    }
+
+    /// The step of the last entry.
+    #[must_use]
+    pub fn step(&self) -> Step {
+        self.base.step
+    }
+
+    /// The number of the last entry.
+    #[must_use]
+    pub fn seq(&self) -> Seq {
+        self.base.seq
+    }
+
+    /// Bytes of the unfinished frame.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.body.len()
+    }
+
+    /// Entries of the unfinished frame.
+    #[must_use]
+    pub fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    /// Adds an entry, and gives its number. Its step must not be before the last one's.
+    pub fn push(&mut self, entry: &Entry) -> Seq {
+        assert!(entry.at >= self.base.step, "entries go forward");
+        let delta = entry.at.since(self.base.step);
+        let w = &mut self.body;
+        match &entry.kind {
+            EntryKind::Progress => head(w, TAG_PROGRESS, delta),
+            EntryKind::Output { check } => {
+                head(w, TAG_OUTPUT, delta);
+                w.raw(&check.to_le_bytes());
+            }
+            EntryKind::Input(input) => push_input(w, &mut self.base, delta, input),
+            EntryKind::Digest(digest) => {
+                head(w, TAG_DIGEST, delta);
+                w.varint(u64::try_from(digest.parts.len()).unwrap_or(u64::MAX));
+                for (name, value) in &digest.parts {
+                    w.bytes(name.as_bytes());
+                    w.raw(&value.to_le_bytes());
+                }
+            }
+            EntryKind::Off(PowerState::Off) => head(w, TAG_OFF, delta),
+            EntryKind::Off(PowerState::Failed(code)) => {
+                head(w, TAG_FAILED, delta);
+                w.varint(u64::from(*code));
+            }
+        }
+        self.base.step = entry.at;
+        self.base.seq.0 += 1;
+        self.entries += 1;
+        self.base.seq
+    }
+
+    /// Closes the frame; `None` if it has no entries.
+    pub fn finish(&mut self) -> Option<Frame> {
+        if self.entries == 0 {
+            return None;
+        }
+        let body = std::mem::take(&mut self.body).into_bytes();
+        let first = self.base.seq.0 - self.entries + 1;
+        let mut w = Writer::default();
+        w.raw(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
+        w.raw(&frame_crc(first, &body).to_le_bytes());
+        w.raw(&first.to_le_bytes());
+        w.raw(&body);
+        let entries = std::mem::take(&mut self.entries);
+        Some(Frame {
+            bytes: w.into_bytes(),
+            last: self.base.seq,
+            entries,
+        })
+    }
+}
+
+fn frame_crc(first: u64, body: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&first.to_le_bytes()), body)
+}
+
+fn head(w: &mut Writer, tag: u8, delta: u64) {
+    w.raw(&[tag]);
+    w.varint(delta);
+}
+
+fn push_input(w: &mut Writer, base: &mut Base, delta: u64, input: &Input) {
+    match input {
+        Input::Clock { mtime, rate } => {
+            let same = *rate == base.rate;
+            head(w, if same { TAG_CLOCK } else { TAG_CLOCK_RATE }, delta);
+            w.signed(i64::from_le_bytes(mtime.wrapping_sub(base.mtime).to_le_bytes()));
+            if !same {
+                w.signed(i64::from(*rate) - i64::from(base.rate));
+            }
+            base.mtime = *mtime;
+            base.rate = *rate;
+        }
+        Input::Console { port, bytes } => {
+            head(w, TAG_CONSOLE, delta);
+            w.raw(&[*port]);
+            w.bytes(bytes);
+        }
+        Input::NetFrame { port, frame } => {
+            head(w, TAG_NET_FRAME, delta);
+            w.raw(&[*port]);
+            w.bytes(frame);
+        }
+        Input::DiskDone {
+            disk,
+            id,
+            status,
+            data,
+        } => {
+            let ok = *status == DiskStatus::Ok;
+            head(w, if ok { TAG_DISK_OK } else { TAG_DISK_FAILED }, delta);
+            w.raw(&[*disk]);
+            w.varint(*id);
+            w.bytes(data);
+        }
+        Input::Entropy { bytes } => {
+            head(w, TAG_ENTROPY, delta);
+            w.bytes(bytes);
+        }
+        Input::Control(Control::PowerOff) => head(w, TAG_POWER_OFF, delta),
+        Input::Control(Control::Reset) => head(w, TAG_RESET, delta),
+    }
+}
+
+/// What is wrong with bytes that were claimed to be a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// A checksum.
+    #[error("the checksum of a frame is wrong")]
+    Checksum,
+    /// The body's length in the frame's head.
+    #[error("a frame claims {0} bytes, more than any frame has")]
+    Length(u64),
+    /// Frames are missing or come twice.
+    #[error("a frame begins with entry {found}, not {wanted}")]
+    Order {
+        /// What the frame says.
+        found: u64,
+        /// What must come next.
+        wanted: u64,
+    },
+    /// An entry.
+    #[error("entry {0}: {1}")]
+    Entry(u64, Claimed),
+}
+
+/// Where the first frame in some bytes ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// The bytes end before the frame does.
+    Short,
+    /// The frame has this many bytes.
+    Bytes(usize),
+}
+
+/// How long the frame at the start of `bytes` is.
+///
+/// # Errors
+/// If the length in its head is impossible.
+pub fn extent(bytes: &[u8]) -> Result<Extent, FrameError> {
+    let Some(length) = bytes.first_chunk::<4>() else {
+        return Ok(Extent::Short);
+    };
+    let length = u32::from_le_bytes(*length);
+    let body = usize::try_from(length).unwrap_or(usize::MAX);
+    if body == 0 || body > limits::FRAME_BYTES_MAX {
+        return Err(FrameError::Length(u64::from(length)));
+    }
+    let whole = FRAME_HEAD.saturating_add(body);
+    Ok(if bytes.len() < whole {
+        Extent::Short
+    } else {
+        Extent::Bytes(whole)
+    })
+}
+
+/// Makes entries of frames.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    base: Base,
+}
+
+impl Decoder {
+    /// For a log that starts at `start`.
+    #[must_use]
+    pub fn new(start: Step) -> Decoder {
+        Decoder {
+            base: Base::new(start),
+        }
+    }
+
+    /// The number of the last entry decoded.
+    #[must_use]
+    pub fn seq(&self) -> Seq {
+        self.base.seq
+    }
+
+    /// The step of the last entry decoded.
+    #[must_use]
+    pub fn step(&self) -> Step {
+        self.base.step
+    }
+
+    /// The last `mtime` in a `Clock` entry; 0 before any.
+    #[must_use]
+    pub fn mtime(&self) -> u64 {
+        self.base.mtime
+    }
+
+    /// Decodes one whole frame, as [`extent`] measured it.
+    ///
+    /// # Errors
+    /// Whatever is wrong with it. The decoder is of no further use then.
+    pub fn frame(&mut self, bytes: &[u8]) -> Result<Vec<Entry>, FrameError> {
+        let Extent::Bytes(whole) = extent(bytes)? else {
+            return Err(FrameError::Length(0));
+        };
+        let fail = |_| FrameError::Length(0);
+        let mut r = Reader::new(bytes.get(..whole).unwrap_or_default());
+        r.array::<4>().map_err(fail)?;
+        let crc = u32::from_le_bytes(r.array().map_err(fail)?);
+        let first = u64::from_le_bytes(r.array().map_err(fail)?);
+        if crc != frame_crc(first, r.rest()) {
+            return Err(FrameError::Checksum);
+        }
+        let wanted = self.base.seq.0.saturating_add(1);
+        if first != wanted {
+            return Err(FrameError::Order { found: first, wanted });
+        }
+        let mut entries = Vec::new();
+        while !r.is_empty() {
+            let number = self.base.seq.0.saturating_add(1);
+            let entry = self.entry(&mut r).map_err(|why| FrameError::Entry(number, why))?;
+            self.base.step = entry.at;
+            self.base.seq = Seq(number);
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
+
+    fn entry(&mut self, r: &mut Reader<'_>) -> Result<Entry, Claimed> {
+        let [tag] = r.array()?;
+        let at = Step(r.varint_at_most(limits::STEPS_PER_ENTRY_MAX)?)
+            .0
+            .checked_add(self.base.step.0)
+            .map(Step)
+            .filter(|&step| step != Step::NEVER)
+            .ok_or(Claimed::TooLarge)?;
+        let kind = match tag {
+            TAG_PROGRESS => EntryKind::Progress,
+            TAG_OUTPUT => EntryKind::Output {
+                check: u32::from_le_bytes(r.array()?),
+            },
+            TAG_CLOCK => EntryKind::Input(self.clock(r, false)?),
+            TAG_CLOCK_RATE => EntryKind::Input(self.clock(r, true)?),
+            TAG_DIGEST => EntryKind::Digest(digest(r)?),
+            TAG_OFF => EntryKind::Off(PowerState::Off),
+            TAG_FAILED => {
+                let code = r.varint_at_most(u64::from(u16::MAX))?;
+                EntryKind::Off(PowerState::Failed(u16::try_from(code).unwrap_or(u16::MAX)))
+            }
+            _ => EntryKind::Input(input(r, tag)?),
+        };
+        Ok(Entry { at, kind })
+    }
+
+    fn clock(&mut self, r: &mut Reader<'_>, with_rate: bool) -> Result<Input, Claimed> {
+        let mtime = self
+            .base
+            .mtime
+            .checked_add_signed(r.signed()?)
+            .ok_or(Claimed::TooLarge)?;
+        if mtime > limits::MTIME_MAX {
+            return Err(Claimed::TooLarge);
+        }
+        let mut rate = self.base.rate;
+        if with_rate {
+            let sum = i64::from(rate)
+                .checked_add(r.signed()?)
+                .ok_or(Claimed::TooLarge)?;
+            rate = u32::try_from(sum).map_err(|_| Claimed::TooLarge)?;
+        }
+        self.base.mtime = mtime;
+        self.base.rate = rate;
+        Ok(Input::Clock { mtime, rate })
+    }
+}
+
+fn input(r: &mut Reader<'_>, tag: u8) -> Result<Input, Claimed> {
+    let bytes = limits::INPUT_BYTES_MAX;
+    Ok(match tag {
+        TAG_CONSOLE => Input::Console {
+            port: byte(r)?,
+            bytes: r.bytes(bytes)?.to_vec(),
+        },
+        TAG_NET_FRAME => Input::NetFrame {
+            port: byte(r)?,
+            frame: r.bytes(bytes)?.to_vec(),
+        },
+        TAG_DISK_OK | TAG_DISK_FAILED => Input::DiskDone {
+            disk: byte(r)?,
+            id: r.varint()?,
+            status: if tag == TAG_DISK_OK {
+                DiskStatus::Ok
+            } else {
+                DiskStatus::Failed
+            },
+            data: r.bytes(limits::DISK_BYTES_MAX)?.to_vec(),
+        },
+        TAG_ENTROPY => Input::Entropy {
+            bytes: r.bytes(bytes)?.to_vec(),
+        },
+        TAG_POWER_OFF => Input::Control(Control::PowerOff),
+        TAG_RESET => Input::Control(Control::Reset),
+        unknown => return Err(Claimed::Tag(unknown)),
+    })
+}
+
+fn byte(r: &mut Reader<'_>) -> Result<u8, Claimed> {
+    let [byte] = r.array()?;
+    Ok(byte)
+}
+
+fn digest(r: &mut Reader<'_>) -> Result<Digest, Claimed> {
+    let count = r.varint_at_most(limits::DIGEST_PARTS_MAX)?;
+    let mut parts = Vec::new();
+    for _ in 0..count {
+        let name = r.text(limits::DIGEST_NAME_MAX)?;
+        parts.push((name, u64::from_le_bytes(r.array()?)));
+    }
+    Ok(Digest { parts })
+}

@@ -1,0 +1,303 @@
+//! `Disks`: requests between the guest and the disks. Which may be at a disk at the same time.
+//!
+//! The guest may have many requests in flight, and they may be done in any order, unless two of them overlap
+//! and one of them changes something: then the later one waits until the earlier one is done, so that the
+//! result does not depend on the disk (FT 3.4-a). Overlap in guest memory cannot matter: data is copied out
+//! at submission and in at completion (FT 3.4-b). A read needs no acknowledgement and may overtake held writes.
+
+use std::collections::VecDeque;
+
+use machine::{DiskOperation, DiskRequest, DiskStatus, Input};
+
+use crate::{DiskAnswer, limits};
+
+#[derive(Debug)]
+enum State {
+    /// The output rule holds it; the gate has the request itself.
+    Held,
+    /// It may go to the disk as soon as nothing earlier overlaps.
+    Ready(DiskRequest),
+    /// It is at the disk.
+    Issued,
+}
+
+#[derive(Debug)]
+struct Slot {
+    disk: u8,
+    id: u64,
+    /// Sectors it touches.
+    first: u64,
+    end: u64,
+    changes: bool,
+    /// Bytes that an answer carries.
+    reads: usize,
+    state: State,
+}
+
+impl Slot {
+    fn new(request: &DiskRequest, state: State) -> Slot {
+        let (first, sectors, changes, reads) = match &request.operation {
+            DiskOperation::Read { sector, bytes } => (*sector, sectors_of(u64::from(*bytes)), false, *bytes),
+            DiskOperation::Write { sector, data } => {
+                let bytes = u64::try_from(data.len()).unwrap_or(u64::MAX);
+                (*sector, sectors_of(bytes), true, 0)
+            }
+            // It concerns only writes that the guest has seen completed; it need not wait for others.
+            DiskOperation::Flush => (0, 0, true, 0),
+            DiskOperation::Discard { sector, sectors }
+            | DiskOperation::WriteZeroes { sector, sectors, .. } => (*sector, u64::from(*sectors), true, 0),
+        };
+        Slot {
+            disk: request.disk,
+            id: request.id,
+            first,
+            end: first.saturating_add(sectors),
+            changes,
+            reads: usize::try_from(reads).unwrap_or(usize::MAX),
+            state,
+        }
+    }
+
+    fn overlaps(&self, other: &Slot) -> bool {
+        self.disk == other.disk
+            && (self.changes || other.changes)
+            && self.first < other.end
+            && other.first < self.end
+    }
+}
+
+fn sectors_of(bytes: u64) -> u64 {
+    bytes.div_ceil(512)
+}
+
+/// All requests of the guest that are not done, in order of submission.
+#[derive(Debug, Default)]
+pub struct Disks {
+    slots: VecDeque<Slot>,
+    /// Answers made here, without a disk.
+    refused: VecDeque<Input>,
+    /// Something has changed since [`Disks::next`] found nothing.
+    stirred: bool,
+}
+
+impl Disks {
+    /// The guest has submitted a request that the output rule holds.
+    pub fn hold(&mut self, request: &DiskRequest) {
+        self.slots.push_back(Slot::new(request, State::Held));
+    }
+
+    /// The guest has submitted a request that may go, or (at go-live) it is submitted again.
+    pub fn submit(&mut self, request: DiskRequest) {
+        self.stirred = true;
+        let slot = Slot::new(&request, State::Held);
+        if slot.reads > limits::DISK_BYTES_MAX {
+            let DiskRequest { disk, id, .. } = request;
+            self.refused.push_back(failed(disk, id));
+            return;
+        }
+        let state = State::Ready(request);
+        self.slots.push_back(Slot { state, ..slot });
+    }
+
+    /// The gate has let a held request go.
+    pub fn release(&mut self, request: DiskRequest) {
+        let held = |slot: &&mut Slot| slot.disk == request.disk && slot.id == request.id;
+        if let Some(slot) = self.slots.iter_mut().find(held) {
+            slot.state = State::Ready(request);
+            self.stirred = true;
+        }
+    }
+
+    /// The next request for a disk. `writes`: may anything but reads go at present?
+    pub fn next(&mut self, writes: bool) -> Option<DiskRequest> {
+        if !self.stirred {
+            return None;
+        }
+        let may_go = |(index, slot): &(usize, &Slot)| {
+            matches!(slot.state, State::Ready(_))
+                && (writes || !slot.changes)
+                && !self
+                    .slots
+                    .iter()
+                    .take(*index)
+                    .any(|earlier| earlier.overlaps(slot))
+        };
+        let found = self.slots.iter().enumerate().find(may_go).map(|(index, _)| index);
+        let Some(slot) = found.and_then(|index| self.slots.get_mut(index)) else {
+            // With writes forbidden some may only wait for the lease.
+            self.stirred = !writes;
+            return None;
+        };
+        match std::mem::replace(&mut slot.state, State::Issued) {
+            State::Ready(request) => Some(request),
+            State::Held | State::Issued => None,
+        }
+    }
+
+    /// A disk has answered: what the guest gets. `None` if nobody asked.
+    pub fn done(&mut self, answer: DiskAnswer) -> Option<Input> {
+        let DiskAnswer {
+            disk,
+            id,
+            status,
+            data,
+        } = answer;
+        let issued = |slot: &Slot| slot.disk == disk && slot.id == id && matches!(slot.state, State::Issued);
+        let index = self.slots.iter().position(issued)?;
+        let slot = self.slots.remove(index)?;
+        self.stirred = true;
+        // An answer of another length than was asked for is a failure of the disk, not the guest's problem.
+        if status == DiskStatus::Ok && data.len() == slot.reads {
+            return Some(Input::DiskDone {
+                disk,
+                id,
+                status,
+                data,
+            });
+        }
+        Some(failed(disk, id))
+    }
+
+    /// An answer that needed no disk.
+    pub fn take_refused(&mut self) -> Option<Input> {
+        self.refused.pop_front()
+    }
+
+    /// Requests at a disk.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.slots
+            .iter()
+            .filter(|slot| matches!(slot.state, State::Issued))
+            .count()
+    }
+
+    /// Is anything left that changes a disk?
+    #[must_use]
+    pub fn changes_left(&self) -> bool {
+        self.slots.iter().any(|slot| slot.changes)
+    }
+}
+
+fn failed(disk: u8, id: u64) -> Input {
+    Input::DiskDone {
+        disk,
+        id,
+        status: DiskStatus::Failed,
+        data: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(id: u64, sector: u64, sectors: u32) -> DiskRequest {
+        let operation = DiskOperation::Read {
+            sector,
+            bytes: sectors * 512,
+        };
+        DiskRequest {
+            disk: 0,
+            id,
+            operation,
+        }
+    }
+
+    fn write(id: u64, sector: u64, sectors: usize) -> DiskRequest {
+        let operation = DiskOperation::Write {
+            sector,
+            data: vec![0; sectors * 512],
+        };
+        DiskRequest {
+            disk: 0,
+            id,
+            operation,
+        }
+    }
+
+    fn answer(id: u64, bytes: usize) -> DiskAnswer {
+        DiskAnswer {
+            disk: 0,
+            id,
+            status: DiskStatus::Ok,
+            data: vec![0; bytes],
+        }
+    }
+
+    fn ids(disks: &mut Disks) -> Vec<u64> {
+        std::iter::from_fn(|| disks.next(true))
+            .map(|request| request.id)
+            .collect()
+    }
+
+    #[test]
+    fn only_overlapping_requests_wait_for_each_other() {
+        // FT 3.4-a.
+        let mut disks = Disks::default();
+        disks.submit(write(0, 10, 4));
+        disks.submit(read(1, 13, 2)); // overlaps 0
+        disks.submit(read(2, 14, 2)); // overlaps 1, but neither changes anything
+        disks.submit(write(3, 15, 1)); // overlaps 2
+        disks.submit(write(4, 14, 1)); // overlaps 1 and 2
+        assert_eq!(ids(&mut disks), [0, 2]);
+        disks.done(answer(2, 1024));
+        assert_eq!(ids(&mut disks), [3]);
+        disks.done(answer(0, 0));
+        assert_eq!(ids(&mut disks), [1]);
+        disks.done(answer(1, 1024));
+        assert_eq!(ids(&mut disks), [4]);
+    }
+
+    #[test]
+    fn reads_overtake_held_writes_but_not_the_same_place() {
+        // FT 3.4-a, 4.1-a.
+        let mut disks = Disks::default();
+        disks.hold(&write(0, 0, 1));
+        disks.submit(read(1, 5, 1));
+        disks.submit(read(2, 0, 1));
+        assert_eq!(ids(&mut disks), [1]);
+        disks.release(write(0, 0, 1));
+        assert_eq!(disks.next(false), None, "the lease is over");
+        assert_eq!(ids(&mut disks), [0]);
+        disks.done(answer(0, 0));
+        assert_eq!(ids(&mut disks), [2]);
+    }
+
+    #[test]
+    fn an_answer_nobody_asked_for_is_dropped_and_a_wrong_one_is_a_failure() {
+        let mut disks = Disks::default();
+        assert_eq!(disks.done(answer(0, 512)), None);
+        disks.submit(read(0, 0, 1));
+        assert_eq!(disks.done(answer(0, 512)), None, "not at the disk yet");
+        assert_eq!(ids(&mut disks), [0]);
+        assert_eq!(disks.done(answer(0, 511)), Some(failed(0, 0)));
+        assert_eq!(disks.done(answer(0, 512)), None, "answered already");
+    }
+
+    #[test]
+    fn a_read_beyond_the_limit_fails_without_a_disk() {
+        let mut disks = Disks::default();
+        disks.submit(read(0, 0, 1 << 16));
+        assert_eq!(disks.next(true), None);
+        assert_eq!(disks.take_refused(), Some(failed(0, 0)));
+    }
+
+    #[test]
+    fn a_flush_waits_for_nobody_and_other_disks_do_not_overlap() {
+        let mut disks = Disks::default();
+        disks.submit(write(0, 0, 8));
+        disks.submit(DiskRequest {
+            disk: 0,
+            id: 1,
+            operation: DiskOperation::Flush,
+        });
+        disks.submit(DiskRequest {
+            disk: 1,
+            ..write(0, 0, 8)
+        });
+        assert_eq!(ids(&mut disks), [0, 1, 0]);
+        assert!(disks.changes_left());
+        assert_eq!(disks.in_flight(), 3);
+    }
+}

@@ -1,0 +1,75 @@
+//! `Entry`: what can be in a log. File, channel and replay share these.
+//!
+//! A log is a list of entries, each at a step, steps never falling. Together with the header it determines
+//! the whole life of the guest. Only `record.rs` makes entries; only `codec.rs` knows their bytes.
+
+use machine::{DiskOperation, DiskRequest, Effect, Input, PowerState, Step};
+
+use crate::Digest;
+
+/// Number of entries of the log up to and including one; the first entry is 1, and 0 is before any.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seq(pub u64);
+
+/// One entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The step at which it happened.
+    pub at: Step,
+    /// What happened.
+    pub kind: EntryKind,
+}
+
+/// What happened at a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// Something came in and was injected here (FT 2.1-a).
+    Input(Input),
+    /// The guest produced an output here (FT 2.2-b): replay must come at least this far before going live.
+    Output {
+        /// CRC-32C of the output, so that a replica that produces another one is found out at once.
+        check: u32,
+    },
+    /// Nothing happened up to here: replay may run on to this step.
+    Progress,
+    /// The state here.
+    Digest(Digest),
+    /// The guest is off from here on, for good; the last entry of a log (FT 3.3-a).
+    Off(PowerState),
+}
+
+/// The check of an output: CRC-32C over a tag, its numbers and its bytes.
+#[must_use]
+pub fn check(effect: &Effect) -> u32 {
+    let sum = |tag: u8, numbers: [u64; 3], bytes: &[u8]| {
+        let mut crc = crc32c::crc32c(&[tag]);
+        for number in numbers {
+            crc = crc32c::crc32c_append(crc, &number.to_le_bytes());
+        }
+        crc32c::crc32c_append(crc, bytes)
+    };
+    match effect {
+        Effect::ConsoleWrite { port, bytes } => sum(1, [u64::from(*port), 0, 0], bytes),
+        Effect::NetTransmit { port, frame } => sum(2, [u64::from(*port), 0, 0], frame),
+        Effect::PoweredOff(PowerState::Off) => sum(3, [0; 3], &[]),
+        Effect::PoweredOff(PowerState::Failed(code)) => sum(4, [u64::from(*code), 0, 0], &[]),
+        Effect::EntropyWanted { bytes } => sum(5, [u64::from(*bytes), 0, 0], &[]),
+        Effect::Disk(DiskRequest { disk, id, operation }) => {
+            let disk = u64::from(*disk);
+            let mut crc = sum(6, [disk, *id, 0], &[]);
+            let part = match operation {
+                DiskOperation::Read { sector, bytes } => sum(7, [*sector, u64::from(*bytes), 0], &[]),
+                DiskOperation::Write { sector, data } => sum(8, [*sector, 0, 0], data),
+                DiskOperation::Flush => sum(9, [0; 3], &[]),
+                DiskOperation::Discard { sector, sectors } => sum(10, [*sector, u64::from(*sectors), 0], &[]),
+                DiskOperation::WriteZeroes {
+                    sector,
+                    sectors,
+                    unmap,
+                } => sum(11, [*sector, u64::from(*sectors), u64::from(*unmap)], &[]),
+            };
+            crc = crc32c::crc32c_append(crc, &part.to_le_bytes());
+            crc
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! `Gate`: the output rule. Outputs wait here, in order, until the backup has their entries (FT 2.2-c).
+//!
+//! The guest does not wait (FT 2.2-d). With a shared disk a write is an output (FT 4.1-a). Whether an acknowledged output may still leave is the lease's matter
+//! (channel.rs); both must agree.
+
+use std::collections::VecDeque;
+
+use machine::{DiskOperation, Effect};
+
+use crate::{Span, Time, entry::Seq, limits};
+
+#[derive(Debug)]
+struct Held {
+    /// The output's entry.
+    entry: Seq,
+    since: Time,
+    bytes: usize,
+    effect: Effect,
+}
+
+/// Outputs that have not left.
+#[derive(Debug, Default)]
+pub struct Gate {
+    held: VecDeque<Held>,
+    bytes: usize,
+    acknowledged: Seq,
+}
+
+/// An output that leaves.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Released {
+    /// The output.
+    pub effect: Effect,
+    /// For how long it was held.
+    pub delay: Span,
+    /// Its size.
+    pub bytes: usize,
+}
+
+impl Gate {
+    /// Holds an output whose entry is `entry`.
+    pub fn hold(&mut self, now: Time, entry: Seq, effect: Effect) {
+        let bytes = size(&effect);
+        self.bytes += bytes;
+        self.held.push_back(Held {
+            entry,
+            since: now,
+            bytes,
+            effect,
+        });
+    }
+
+    /// The backup has received everything up to `received`.
+    pub fn acknowledge(&mut self, received: Seq) {
+        self.acknowledged = self.acknowledged.max(received);
+    }
+
+    /// The first output, if its entry is acknowledged.
+    pub fn release(&mut self, now: Time) -> Option<Released> {
+        if self.held.front()?.entry > self.acknowledged {
+            return None;
+        }
+        self.force(now)
+    }
+
+    /// The first output in any case: for a replica that has won a claim and is alone.
+    pub fn force(&mut self, now: Time) -> Option<Released> {
+        let Held {
+            since, bytes, effect, ..
+        } = self.held.pop_front()?;
+        self.bytes -= bytes;
+        Some(Released {
+            effect,
+            delay: now.since(since),
+            bytes,
+        })
+    }
+
+    /// Could something leave, as far as acknowledgements go?
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.held
+            .front()
+            .is_some_and(|held| held.entry <= self.acknowledged)
+    }
+
+    /// Is it as full as it may be? Then the guest must not produce more.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.bytes >= limits::HELD_BYTES_MAX
+    }
+
+    /// Outputs held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// None held?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Bytes held.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// What an output counts in a buffer.
+#[must_use]
+pub fn size(effect: &Effect) -> usize {
+    let bytes = match effect {
+        Effect::ConsoleWrite { bytes, .. } => bytes.len(),
+        Effect::NetTransmit { frame, .. } => frame.len(),
+        Effect::Disk(request) => match &request.operation {
+            DiskOperation::Write { data, .. } => data.len(),
+            _ => 0,
+        },
+        Effect::EntropyWanted { .. } | Effect::PoweredOff(_) => 0,
+    };
+    bytes + limits::HELD_COST
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn console(byte: u8) -> Effect {
+        Effect::ConsoleWrite {
+            port: 0,
+            bytes: vec![byte],
+        }
+    }
+
+    #[test]
+    fn outputs_leave_in_order_once_acknowledged() {
+        // FT 2.2-c.
+        let mut gate = Gate::default();
+        for seq in 1..=3 {
+            gate.hold(Time(seq), Seq(seq * 10), console(0));
+        }
+        assert!(gate.release(Time(5)).is_none());
+        gate.acknowledge(Seq(9));
+        assert!(gate.release(Time(5)).is_none());
+        gate.acknowledge(Seq(20));
+        assert_eq!(
+            gate.release(Time(5)).map(|released| released.delay),
+            Some(Span(4))
+        );
+        assert!(gate.is_ready());
+        assert!(gate.release(Time(5)).is_some());
+        assert!(gate.release(Time(5)).is_none());
+        gate.acknowledge(Seq(1));
+        assert_eq!((gate.len(), gate.is_ready()), (1, false));
+        assert!(gate.force(Time(5)).is_some());
+        assert_eq!((gate.bytes(), gate.is_empty()), (0, true));
+    }
+
+    #[test]
+    fn many_small_outputs_fill_it_too() {
+        let mut gate = Gate::default();
+        while !gate.is_full() {
+            gate.hold(Time(0), Seq(1), console(0));
+        }
+        assert!(gate.len() <= limits::HELD_BYTES_MAX / limits::HELD_COST);
+    }
+}

@@ -1,0 +1,350 @@
+//! `Handshake`: two processes become a pair. Its own machine without IO, before there is a node.
+//!
+//! ```text
+//! primary                                   backup
+//!    | Hello ---------------------------> <---------------------------- Hello |
+//!    | <---------------------------- Welcome      (or Refuse, from either side)|
+//!    | AskNext: the arbiter grants an epoch                                    |
+//!    | Start{epoch, seeds} ---------------------------------> Build the machine|
+//!    | <------------------------------ Ready                                   |
+//!  Done                                                                      Done
+//! ```
+//! Both sides check the other's greeting by themselves, so that both can say why they do not fit.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::as_conversions
+)]
+
+use std::collections::VecDeque;
+
+use crate::{
+    Epoch, Header, Span, Time,
+    bytes::Claimed,
+    header::Mismatch,
+    limits,
+    message::{Message, PROTOCOL},
+};
+
+/// Which half of a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Runs the guest and records.
+    Primary,
+    /// Replays.
+    Backup,
+}
+
+/// Who a replica is and what it would run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// Name of the VM.
+    pub vm: String,
+    /// Which half it wants to be.
+    pub side: Side,
+    /// The process: a random number drawn at its start.
+    pub owner: u128,
+    /// The failure-detection timeout it is configured with.
+    pub timeout: Span,
+    /// The machine. The backup's seeds do not count.
+    pub header: Header,
+}
+
+/// The primary's decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The epoch of the pair.
+    pub epoch: Epoch,
+    /// The timeout of both: the longer of the two.
+    pub timeout: Span,
+    /// The machine, with the seeds, and the step at which the log starts.
+    pub header: Header,
+}
+
+/// What the world tells a handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HandshakeEvent {
+    /// Bytes of one message.
+    Peer(Vec<u8>),
+    /// The link is gone.
+    LinkLost,
+    /// The arbiter's answer to [`HandshakeAction::AskNext`].
+    Granted(Epoch),
+    /// The arbiter cannot be asked now.
+    ArbiterUnreachable,
+    /// [`HandshakeAction::Build`] is done.
+    Built,
+    /// It failed, and why.
+    BuildFailed(String),
+}
+
+/// What a handshake tells the world to do, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HandshakeAction {
+    /// Send this message.
+    Send(Vec<u8>),
+    /// Claim the first epoch of the VM that nobody has, for `owner`, and answer with
+    /// [`HandshakeEvent::Granted`].
+    AskNext {
+        /// For whom.
+        owner: u128,
+    },
+    /// Build the machine of this header, and answer with [`HandshakeEvent::Built`].
+    Build(Start),
+    /// The pair is formed: make the node.
+    Done(Start),
+    /// No pair; close the link.
+    Failed(Failure),
+}
+
+/// Why there is no pair.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// Other version.
+    #[error("the other side speaks version {theirs} of the protocol, this side version {PROTOCOL}")]
+    Protocol {
+        /// The other's.
+        theirs: u64,
+    },
+    /// Other VM.
+    #[error("the other side is of the VM \"{theirs}\", this side of \"{ours}\"")]
+    Vm {
+        /// The other's.
+        theirs: String,
+        /// This one's.
+        ours: String,
+    },
+    /// Two of a kind.
+    #[error("both sides want to be the {}", match .0 { Side::Primary => "primary", Side::Backup => "backup" })]
+    SameSide(Side),
+    /// The same process, or a broken random number generator.
+    #[error("the link leads back to this very process")]
+    Myself,
+    /// Another machine.
+    #[error("the two sides are not the same machine: {0}")]
+    Machine(#[from] Mismatch),
+    /// A timeout nobody should run with.
+    #[error("the failure-detection timeout must be between {} and {} ms", limits::TIMEOUT_MIN.0 / 1_000_000, limits::TIMEOUT_MAX.0 / 1_000_000)]
+    Timeout,
+    /// The other side's reason.
+    #[error("the other side refuses: {0}")]
+    Refused(String),
+    /// Bytes that are no message.
+    #[error("the other side sent what is no message: {0}")]
+    Garbage(#[from] Claimed),
+    /// A message that does not belong there.
+    #[error("the other side sent a message out of turn")]
+    OutOfTurn,
+    /// No answer.
+    #[error("the other side does not answer")]
+    Silence,
+    /// The link broke.
+    #[error("the link broke")]
+    LinkLost,
+    /// No epoch could be had.
+    #[error("the arbiter cannot be reached, so no pair can be formed")]
+    Arbiter,
+    /// The machine could not be built here.
+    #[error("the machine cannot be built: {0}")]
+    Build(String),
+}
+
+/// What is waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The other's greeting.
+    Hello,
+    /// Primary: the backup's consent.
+    Welcome { timeout: Span },
+    /// Primary: the arbiter.
+    Epoch { timeout: Span },
+    /// Primary: the backup's machine.
+    Ready(Start),
+    /// Backup: the primary's decision.
+    Start { timeout: Span },
+    /// Backup: this side's machine.
+    Build(Start),
+    /// Nothing: done or failed.
+    Over,
+}
+
+/// One side of a handshake.
+#[derive(Debug)]
+pub struct Handshake {
+    me: Hello,
+    stage: Stage,
+    deadline: Option<Time>,
+    out: VecDeque<HandshakeAction>,
+}
+
+impl Handshake {
+    /// Begins, on a fresh link.
+    #[must_use]
+    pub fn new(now: Time, me: Hello) -> Handshake {
+        let hello = Message::Hello(me.clone()).encode();
+        let mut handshake = Handshake {
+            me,
+            stage: Stage::Hello,
+            deadline: Some(now.after(limits::HANDSHAKE_ANSWER)),
+            out: VecDeque::from([HandshakeAction::Send(hello)]),
+        };
+        if !timeout_is_sound(handshake.me.timeout) {
+            handshake.fail(Failure::Timeout);
+        }
+        handshake
+    }
+
+    /// Takes what the world tells.
+    pub fn handle(&mut self, now: Time, event: HandshakeEvent) {
+        if self.stage == Stage::Over {
+            return;
+        }
+        let result = match event {
+            HandshakeEvent::Peer(bytes) => match Message::decode(&bytes) {
+                Ok(message) => self.on_message(now, message),
+                Err(why) => Err(Failure::Garbage(why)),
+            },
+            HandshakeEvent::LinkLost => Err(Failure::LinkLost),
+            HandshakeEvent::Granted(epoch) => self.on_granted(now, epoch),
+            HandshakeEvent::ArbiterUnreachable => Err(Failure::Arbiter),
+            HandshakeEvent::Built => self.on_built(),
+            HandshakeEvent::BuildFailed(why) => Err(Failure::Build(why)),
+        };
+        if let Err(failure) = result {
+            self.fail(failure);
+        }
+    }
+
+    /// Call when [`Handshake::deadline`] has come.
+    pub fn wake(&mut self, now: Time) {
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.fail(Failure::Silence);
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll(&mut self) -> Option<HandshakeAction> {
+        self.out.pop_front()
+    }
+
+    /// When the patience with the peer ends.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        self.deadline
+    }
+
+    fn on_message(&mut self, now: Time, message: Message) -> Result<(), Failure> {
+        let stage = std::mem::replace(&mut self.stage, Stage::Over);
+        match (stage, message) {
+            (_, Message::Refuse(why)) => return Err(Failure::Refused(why)),
+            (_, Message::OtherProtocol(theirs)) => return Err(Failure::Protocol { theirs }),
+            (Stage::Hello, Message::Hello(theirs)) => self.on_hello(now, &theirs)?,
+            (Stage::Welcome { timeout }, Message::Welcome) => {
+                let owner = self.me.owner;
+                self.out.push_back(HandshakeAction::AskNext { owner });
+                self.await_stage(Stage::Epoch { timeout }, None);
+            }
+            (Stage::Start { timeout }, Message::Start(start)) => self.on_start(timeout, start)?,
+            (Stage::Ready(start), Message::Ready) => self.finish(start),
+            _ => return Err(Failure::OutOfTurn),
+        }
+        Ok(())
+    }
+
+    fn on_hello(&mut self, now: Time, theirs: &Hello) -> Result<(), Failure> {
+        let me = &self.me;
+        if theirs.owner == me.owner {
+            return Err(Failure::Myself);
+        }
+        if theirs.vm != me.vm {
+            let (theirs, ours) = (theirs.vm.clone(), me.vm.clone());
+            return Err(Failure::Vm { theirs, ours });
+        }
+        if theirs.side == me.side {
+            return Err(Failure::SameSide(me.side));
+        }
+        if !timeout_is_sound(theirs.timeout) {
+            return Err(Failure::Timeout);
+        }
+        theirs.header.same_shape(&me.header)?;
+        let timeout = theirs.timeout.max(me.timeout);
+        let answer = Some(now.after(limits::HANDSHAKE_ANSWER));
+        match me.side {
+            Side::Primary => self.await_stage(Stage::Welcome { timeout }, answer),
+            Side::Backup => {
+                self.send(&Message::Welcome);
+                self.await_stage(Stage::Start { timeout }, Some(now.after(limits::HANDSHAKE_BUILD)));
+            }
+        }
+        Ok(())
+    }
+
+    fn on_granted(&mut self, now: Time, epoch: Epoch) -> Result<(), Failure> {
+        let Stage::Epoch { timeout } = self.stage else {
+            return Err(Failure::OutOfTurn);
+        };
+        let header = self.me.header.clone();
+        let start = Start {
+            epoch,
+            timeout,
+            header,
+        };
+        self.send(&Message::Start(start.clone()));
+        self.await_stage(Stage::Ready(start), Some(now.after(limits::HANDSHAKE_BUILD)));
+        Ok(())
+    }
+
+    fn on_start(&mut self, timeout: Span, start: Start) -> Result<(), Failure> {
+        // The greeting has been checked already; the decision must be about the same machine.
+        start.header.same_shape(&self.me.header)?;
+        if start.timeout != timeout {
+            return Err(Failure::Timeout);
+        }
+        if start.epoch.0 > limits::EPOCH_MAX {
+            return Err(Failure::OutOfTurn);
+        }
+        self.out.push_back(HandshakeAction::Build(start.clone()));
+        self.await_stage(Stage::Build(start), None);
+        Ok(())
+    }
+
+    fn on_built(&mut self) -> Result<(), Failure> {
+        match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Build(start) => {
+                self.send(&Message::Ready);
+                self.finish(start);
+                Ok(())
+            }
+            _ => Err(Failure::OutOfTurn),
+        }
+    }
+
+    fn finish(&mut self, start: Start) {
+        self.out.push_back(HandshakeAction::Done(start));
+        self.await_stage(Stage::Over, None);
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        // The other side learns the reason, unless it has given it or cannot be told.
+        match &failure {
+            Failure::Refused(_) | Failure::LinkLost | Failure::Silence => {}
+            _ => self.send(&Message::Refuse(failure.to_string())),
+        }
+        self.out.push_back(HandshakeAction::Failed(failure));
+        self.await_stage(Stage::Over, None);
+    }
+
+    fn await_stage(&mut self, stage: Stage, deadline: Option<Time>) {
+        self.stage = stage;
+        self.deadline = deadline;
+    }
+
+    fn send(&mut self, message: &Message) {
+        self.out.push_back(HandshakeAction::Send(message.encode()));
+    }
+}
+
+fn timeout_is_sound(timeout: Span) -> bool {
+    limits::TIMEOUT_MIN <= timeout && timeout <= limits::TIMEOUT_MAX
+}

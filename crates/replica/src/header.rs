@@ -1,0 +1,289 @@
+//! `Header`: what a log begins with, and what a primary tells its backup before the first entry.
+//!
+//! All of the machine's initial state except the images themselves, which are named by length and SHA-256.
+//! Two parts: the *shape*, which both sides of a pair must have by themselves, and the *seeds*, which the
+//! primary chooses and the backup takes over.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::as_conversions
+)]
+
+use std::fmt;
+
+use machine::{Boot, Config, DiskConfig, NetConfig, Step};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    bytes::{Claimed, Reader, Writer},
+    codec, limits,
+};
+
+/// What a log file begins with.
+pub const MAGIC: [u8; 8] = *b"LOCKSTEP";
+
+/// Names an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ImageId {
+    /// Bytes; 0: none.
+    pub length: u64,
+    /// SHA-256 of the content.
+    pub sha256: [u8; 32],
+}
+
+impl ImageId {
+    /// The name of these bytes.
+    #[must_use]
+    pub fn of(image: &[u8]) -> ImageId {
+        ImageId {
+            length: u64::try_from(image.len()).unwrap_or(u64::MAX),
+            sha256: Sha256::digest(image).into(),
+        }
+    }
+}
+
+/// What a log begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The program that wrote it, with its version: another program may compute another guest.
+    pub program: String,
+    /// Properties of the host CPU that can change results of the guest. Equal on both sides.
+    pub features: u64,
+    /// The step at which the log starts: 0, from boot.
+    pub start: Step,
+    /// Bytes of RAM.
+    pub memory: u64,
+    /// Number of harts.
+    pub harts: u32,
+    /// virtio-blk devices.
+    pub disks: Vec<DiskConfig>,
+    /// virtio-net devices; their addresses are seeds.
+    pub nets: Vec<NetConfig>,
+    /// Seed of the guest's random numbers at boot.
+    pub rng_seed: [u8; 32],
+    /// Wall-clock time of step 0, in nanoseconds since 1970.
+    pub wall_clock_ns: u64,
+    /// Kernel command line.
+    pub command_line: String,
+    /// OpenSBI or a flat firmware.
+    pub firmware: ImageId,
+    /// The kernel.
+    pub kernel: ImageId,
+    /// The initramfs.
+    pub initrd: ImageId,
+}
+
+/// Two sides are not the same machine: the first property that differs.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} differs: {theirs} there, {ours} here")]
+pub struct Mismatch {
+    /// Which property.
+    pub what: &'static str,
+    /// Its value there (in the log, at the primary).
+    pub theirs: String,
+    /// Its value here.
+    pub ours: String,
+}
+
+impl Header {
+    /// The header of a log of `config`, from boot.
+    #[must_use]
+    pub fn new(config: &Config, program: &str, features: u64) -> Header {
+        Header {
+            program: program.to_owned(),
+            features,
+            start: Step(0),
+            memory: config.memory,
+            harts: u32::try_from(config.harts).unwrap_or(u32::MAX),
+            disks: config.disks.clone(),
+            nets: config.nets.clone(),
+            rng_seed: config.rng_seed,
+            wall_clock_ns: config.wall_clock_ns,
+            command_line: config.boot.command_line.clone(),
+            firmware: ImageId::of(&config.boot.firmware),
+            kernel: ImageId::of(&config.boot.kernel),
+            initrd: ImageId::of(&config.boot.initrd),
+        }
+    }
+
+    /// The configuration of the machine, given its images.
+    ///
+    /// # Errors
+    /// If an image is not the one named here.
+    pub fn config(&self, boot: Boot) -> Result<Config, Mismatch> {
+        differ("the firmware", self.firmware, ImageId::of(&boot.firmware))?;
+        differ("the kernel", self.kernel, ImageId::of(&boot.kernel))?;
+        differ("the initrd", self.initrd, ImageId::of(&boot.initrd))?;
+        Ok(Config {
+            memory: self.memory,
+            harts: usize::try_from(self.harts).unwrap_or(usize::MAX),
+            disks: self.disks.clone(),
+            nets: self.nets.clone(),
+            rng_seed: self.rng_seed,
+            wall_clock_ns: self.wall_clock_ns,
+            boot: Boot {
+                command_line: self.command_line.clone(),
+                ..boot
+            },
+        })
+    }
+
+    /// Is `ours` the same machine but for the seeds, computed in the same way?
+    ///
+    /// # Errors
+    /// The first property that differs.
+    pub fn same_shape(&self, ours: &Header) -> Result<(), Mismatch> {
+        // Every field, so that a new one is thought about here.
+        let Header {
+            program,
+            features,
+            start,
+            memory,
+            harts,
+            disks,
+            nets,
+            rng_seed: _,
+            wall_clock_ns: _,
+            command_line,
+            firmware,
+            kernel,
+            initrd,
+        } = self;
+        differ("the program", program, &ours.program)?;
+        differ("the host's CPU feature set", features, &ours.features)?;
+        differ("the first step", start, &ours.start)?;
+        differ("the memory size", memory, &ours.memory)?;
+        differ("the number of harts", harts, &ours.harts)?;
+        differ("the number of disks", disks.len(), ours.disks.len())?;
+        for (theirs, ours) in disks.iter().zip(&ours.disks) {
+            differ("a disk's size", theirs.sectors, ours.sectors)?;
+            differ("a disk being read-only", theirs.read_only, ours.read_only)?;
+            differ("a disk's serial", &theirs.serial, &ours.serial)?;
+        }
+        differ("the number of network devices", nets.len(), ours.nets.len())?;
+        differ("the kernel command line", command_line, &ours.command_line)?;
+        differ("the firmware", *firmware, ours.firmware)?;
+        differ("the kernel", *kernel, ours.kernel)?;
+        differ("the initrd", *initrd, ours.initrd)
+    }
+
+    /// The first bytes of a log file: magic, version, length, header, checksum.
+    #[must_use]
+    pub fn to_file(&self) -> Vec<u8> {
+        let mut body = Writer::default();
+        self.write(&mut body);
+        let body = body.into_bytes();
+        let mut w = Writer::default();
+        w.raw(&MAGIC);
+        w.raw(&codec::VERSION.to_le_bytes());
+        w.raw(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
+        w.raw(&crc32c::crc32c(&body).to_le_bytes());
+        w.raw(&body);
+        w.into_bytes()
+    }
+
+    /// Appends the header to a message.
+    pub fn write(&self, w: &mut Writer) {
+        w.bytes(self.program.as_bytes());
+        w.varint(self.features);
+        w.varint(self.start.0);
+        w.varint(self.memory);
+        w.varint(u64::from(self.harts));
+        w.varint(u64::try_from(self.disks.len()).unwrap_or(u64::MAX));
+        for disk in &self.disks {
+            w.varint(disk.sectors);
+            w.raw(&[u8::from(disk.read_only)]);
+            w.bytes(disk.serial.as_bytes());
+        }
+        w.varint(u64::try_from(self.nets.len()).unwrap_or(u64::MAX));
+        for net in &self.nets {
+            w.raw(&net.mac);
+        }
+        w.raw(&self.rng_seed);
+        w.varint(self.wall_clock_ns);
+        w.bytes(self.command_line.as_bytes());
+        for image in [&self.firmware, &self.kernel, &self.initrd] {
+            w.varint(image.length);
+            w.raw(&image.sha256);
+        }
+    }
+
+    /// Takes a header from a message.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the bytes.
+    pub fn read(r: &mut Reader<'_>) -> Result<Header, Claimed> {
+        let program = r.text(limits::TEXT_BYTES_MAX)?;
+        let features = r.varint()?;
+        let start = Step(r.varint()?);
+        let memory = r.varint()?;
+        let harts = u32::try_from(r.varint()?).map_err(|_| Claimed::TooLarge)?;
+        let mut disks = Vec::new();
+        for _ in 0..r.varint_at_most(limits::DEVICES_MAX)? {
+            disks.push(DiskConfig {
+                sectors: r.varint()?,
+                read_only: truth(r)?,
+                serial: r.text(limits::TEXT_BYTES_MAX)?,
+            });
+        }
+        let mut nets = Vec::new();
+        for _ in 0..r.varint_at_most(limits::DEVICES_MAX)? {
+            nets.push(NetConfig { mac: r.array()? });
+        }
+        Ok(Header {
+            program,
+            features,
+            start,
+            memory,
+            harts,
+            disks,
+            nets,
+            rng_seed: r.array()?,
+            wall_clock_ns: r.varint()?,
+            command_line: r.text(limits::HEADER_BYTES_MAX)?,
+            firmware: image(r)?,
+            kernel: image(r)?,
+            initrd: image(r)?,
+        })
+    }
+}
+
+fn truth(r: &mut Reader<'_>) -> Result<bool, Claimed> {
+    match r.array()? {
+        [0] => Ok(false),
+        [1] => Ok(true),
+        _ => Err(Claimed::TooLarge),
+    }
+}
+
+fn image(r: &mut Reader<'_>) -> Result<ImageId, Claimed> {
+    Ok(ImageId {
+        length: r.varint()?,
+        sha256: r.array()?,
+    })
+}
+
+impl fmt::Display for ImageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.length == 0 {
+            return f.write_str("none");
+        }
+        write!(f, "{} bytes, SHA-256 ", self.length)?;
+        for byte in self.sha256.iter().take(8) {
+            write!(f, "{byte:02x}")?;
+        }
+        f.write_str("..")
+    }
+}
+
+fn differ<T: PartialEq + fmt::Display>(what: &'static str, theirs: T, ours: T) -> Result<(), Mismatch> {
+    if theirs == ours {
+        return Ok(());
+    }
+    Err(Mismatch {
+        what,
+        theirs: theirs.to_string(),
+        ours: ours.to_string(),
+    })
+}

@@ -1,0 +1,122 @@
+//! Every bound of the crate, with what happens when it is reached. Nothing here grows without one (L1).
+
+use crate::Span;
+
+/// Steps between two digests unless the options say otherwise.
+pub const DIGEST_EVERY_DEFAULT: u64 = 20_000_000;
+
+/// Shortest failure-detection timeout; a shorter one is refused.
+pub const TIMEOUT_MIN: Span = Span::from_ms(100);
+/// Failure-detection timeout unless configured.
+pub const TIMEOUT_DEFAULT: Span = Span::from_ms(500);
+/// Longest one: a lease must end in foreseeable time.
+pub const TIMEOUT_MAX: Span = Span::from_ms(60_000);
+/// Highest epoch of a pair: there is always one after it to claim.
+pub const EPOCH_MAX: u64 = 1 << 62;
+/// The timeout, divided by this, is the longest time between two signs of life.
+pub const KEEPALIVES_PER_TIMEOUT: u64 = 4;
+/// The timeout, divided by this, is what the lease ends before the timeout: room for clocks that differ.
+pub const LEASE_MARGIN_PART: u64 = 8;
+/// Before the first message of a new peer, silence may last this many timeouts: it still starts.
+pub const START_TIMEOUTS: u64 = 4;
+
+/// Longest slice of guest execution that is aimed at.
+pub const SLICE: Span = Span::from_us(1_000);
+/// Steps of a slice before the speed is known.
+pub const SLICE_STEPS_FIRST: u64 = 100_000;
+/// Fewest steps of a slice, however slow the host seems.
+pub const SLICE_STEPS_MIN: u64 = 1_000;
+/// Most steps of a slice, however fast the host seems: a wrong guess must not outlast the timeout.
+pub const SLICE_STEPS_MAX: u64 = 4_000_000;
+/// The guest's clock is corrected at least this often while the guest runs.
+pub const CLOCK_EVERY: Span = Span::from_us(1_000);
+
+/// Log entries wait at most this long while the guest runs and no output waits for them.
+pub const FLUSH_EVERY: Span = Span::from_us(1_000);
+/// The same while the guest waits: an idle guest's few entries share a frame (idle traffic).
+pub const FLUSH_EVERY_IDLE: Span = Span::from_ms(20);
+
+/// A frame is closed when its entries reach this size.
+pub const FRAME_BYTES_CLOSE: usize = 256 << 10;
+/// Largest disk read; a longer one fails at the disk layer (VIRTIO_BLK_S_IOERR) instead of being done.
+pub const DISK_BYTES_MAX: usize = 16 << 20;
+/// Longest run of bytes of any other input; a longer one is cut or dropped before it is injected.
+pub const INPUT_BYTES_MAX: usize = 1 << 17;
+/// Largest body of a frame. A longer one is refused.
+pub const FRAME_BYTES_MAX: usize = FRAME_BYTES_CLOSE + DISK_BYTES_MAX + (64 << 10);
+/// Largest message to a peer. A longer one is refused.
+pub const MESSAGE_BYTES_MAX: usize = FRAME_BYTES_MAX + 1024;
+/// Largest header of a log. A longer one is refused.
+pub const HEADER_BYTES_MAX: usize = 64 << 10;
+/// Longest name or sentence in a message. A longer one is refused.
+pub const TEXT_BYTES_MAX: usize = 4096;
+/// Most components of a digest.
+pub const DIGEST_PARTS_MAX: u64 = 4096;
+/// Longest name of one.
+pub const DIGEST_NAME_MAX: usize = 256;
+/// Most steps from one entry to the next; an entry further away is refused. The recorder stays far below:
+/// it writes the time every millisecond.
+pub const STEPS_PER_ENTRY_MAX: u64 = 1 << 40;
+/// Latest `mtime` in a log (10 MHz): after 200 years. A later one is refused.
+pub const MTIME_MAX: u64 = 1 << 56;
+
+/// What an entry costs in a buffer beyond its bytes.
+pub const ENTRY_COST: u64 = 64;
+/// Most log the backup holds, in bytes and [`ENTRY_COST`]s. The primary sends nothing that could exceed it
+/// and, when this much waits to be sent, stops the guest (FT 3.2-c). A primary that exceeds it is refused.
+pub const BUFFER_COST_MAX: u64 = 64 << 20;
+/// Most devices of a kind in a header.
+pub const DEVICES_MAX: u64 = 64;
+/// Most log the primary keeps for lack of window, before it stops the guest.
+pub const UNSENT_COST_MAX: u64 = 16 << 20;
+/// Most bytes of outputs held; then the guest stops until an acknowledgement.
+pub const HELD_BYTES_MAX: usize = 16 << 20;
+/// What one held output counts at least.
+pub const HELD_COST: usize = 256;
+/// Most bytes of outputs that a backup keeps for re-emission; then its replay stops until it hears that some
+/// have left. A primary tells so every [`RELEASED_BYTES_TELL`] bytes.
+pub const KEPT_BYTES_MAX: usize = 64 << 20;
+/// Bytes of outputs after whose release the primary tells the backup at once.
+pub const RELEASED_BYTES_TELL: usize = 1 << 20;
+/// Most frames, console runs and the like that wait for the next slice; more are dropped and counted.
+pub const INBOX_MAX: usize = 4096;
+/// Most bytes of them.
+pub const INBOX_BYTES_MAX: usize = 8 << 20;
+/// Inputs injected in one slice; the rest waits for the next.
+pub const INJECT_PER_SLICE: usize = 256;
+
+/// Execution lag that [`crate::pace`] aims to stay below (FT 3.2-e).
+pub const LAG_TARGET: Span = Span::from_ms(50);
+/// Lag at which the primary stops until the backup has caught up to [`LAG_TARGET`].
+pub const LAG_MAX: Span = Span::from_ms(1_000);
+/// How often the pace is reconsidered.
+pub const PACE_EVERY: Span = Span::from_ms(20);
+/// Slowest pace, in thousandths.
+pub const PACE_MIN: u32 = 50;
+/// A backup that lags at the slowest pace, or keeps the guest standing, for this long is dropped (D10).
+pub const SLOW_DROP: Span = Span::from_ms(10_000);
+/// Samples of (step, time) from which lag is computed.
+pub const LAG_SAMPLES_MAX: usize = 4096;
+
+/// First wait before an unreachable arbiter is asked again.
+pub const CLAIM_RETRY_FIRST: Span = Span::from_ms(50);
+/// Longest one.
+pub const CLAIM_RETRY_MAX: Span = Span::from_ms(2_000);
+/// A question without any answer for this long is asked again; the same owner gets the same answer.
+pub const CLAIM_ANSWER: Span = Span::from_ms(5_000);
+
+/// Longest wait for the next message of a handshake.
+pub const HANDSHAKE_ANSWER: Span = Span::from_ms(10_000);
+/// Longest wait for the peer to build its machine.
+pub const HANDSHAKE_BUILD: Span = Span::from_ms(120_000);
+
+const _: () = assert!(FRAME_BYTES_MAX > FRAME_BYTES_CLOSE + DISK_BYTES_MAX);
+const _: () = assert!(FRAME_BYTES_CLOSE > 2 * INPUT_BYTES_MAX - 1);
+// A frame, whatever its entries, fits an empty buffer, or the channel would stand still for ever. The cheapest
+// entry has two bytes, and a frame is closed soon after FRAME_BYTES_CLOSE.
+const _: () =
+    assert!((FRAME_BYTES_CLOSE as u64 / 2) * ENTRY_COST + (FRAME_BYTES_MAX as u64) < BUFFER_COST_MAX);
+const _: () = assert!(KEPT_BYTES_MAX > 2 * HELD_BYTES_MAX + RELEASED_BYTES_TELL);
+const _: () = assert!(LAG_TARGET.0 < LAG_MAX.0);
+const _: () = assert!(TIMEOUT_MIN.0 <= TIMEOUT_DEFAULT.0 && TIMEOUT_DEFAULT.0 <= TIMEOUT_MAX.0);
+const _: () = assert!(LEASE_MARGIN_PART > 1 && KEEPALIVES_PER_TIMEOUT > 2);

@@ -1,0 +1,286 @@
+//! `Message`: what two replicas say to each other, and its bytes.
+//!
+//! One message is one record of the link, whole, in order and authenticated by the host's link. All the same
+//! its bytes are only claimed to be a message until they are decoded (E2, E4).
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::as_conversions
+)]
+
+use machine::Step;
+
+use crate::{
+    Epoch, Header, Span, Time,
+    bytes::{Claimed, Reader, Writer},
+    entry::Seq,
+    handshake::{Hello, Side, Start},
+    limits,
+};
+
+/// Version of the messages and of the log in them. The first tag and this number never change their place.
+pub const PROTOCOL: u64 = 1;
+
+/// What one replica says to the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Both, first: who I am and what I would run.
+    Hello(Hello),
+    /// A greeting in another version of the protocol, of which only the version can be understood.
+    OtherProtocol(u64),
+    /// Backup to primary: we fit.
+    Welcome,
+    /// Either: we do not fit; the sentence says why. The link is closed after it.
+    Refuse(String),
+    /// Primary to backup: build this machine, this is our epoch.
+    Start(Start),
+    /// Backup to primary: it is built. Log messages follow.
+    Ready,
+    /// Primary to backup: a frame of the log, or none, as a sign of life.
+    Log(Log),
+    /// Backup to primary: received (FT 3.2-b).
+    Ack(Ack),
+    /// Backup to primary: my execution parted from the log; I halt.
+    Diverged {
+        /// Where.
+        at: Step,
+        /// The first component that differs.
+        part: String,
+    },
+    /// Primary to backup: the guest is off and all its outputs have left; halt, do not go live (FT 3.3-a).
+    Ended {
+        /// As in [`Log`].
+        released: u64,
+    },
+}
+
+/// A piece of the log on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The primary's clock when it sent this. Comes back in [`Ack::echo`].
+    pub sent: Time,
+    /// How many of the guest's outputs have left, counted from its step 0, in order.
+    pub released: u64,
+    /// One frame as in a file; empty: a sign of life.
+    pub frame: Vec<u8>,
+}
+
+/// An acknowledgement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ack {
+    /// The last entry received.
+    pub received: Seq,
+    /// The step up to which the backup has executed (FT 3.2-d).
+    pub executed: Step,
+    /// [`Log::sent`] of the newest message received: proof that the backup trusted the primary after it.
+    pub echo: Time,
+    /// Cost of the entries received and not executed.
+    pub buffered: u64,
+}
+
+const TAG_HELLO: u8 = 1;
+const TAG_WELCOME: u8 = 2;
+const TAG_REFUSE: u8 = 3;
+const TAG_START: u8 = 4;
+const TAG_READY: u8 = 5;
+const TAG_LOG: u8 = 16;
+const TAG_ACK: u8 = 17;
+const TAG_DIVERGED: u8 = 18;
+const TAG_ENDED: u8 = 19;
+
+const SIDE_PRIMARY: u8 = 0;
+const SIDE_BACKUP: u8 = 1;
+
+impl Message {
+    /// Its bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::default();
+        match self {
+            Message::Hello(hello) => {
+                w.raw(&[TAG_HELLO]);
+                w.varint(PROTOCOL);
+                w.bytes(hello.vm.as_bytes());
+                w.raw(&[match hello.side {
+                    Side::Primary => SIDE_PRIMARY,
+                    Side::Backup => SIDE_BACKUP,
+                }]);
+                w.raw(&hello.owner.to_le_bytes());
+                w.varint(hello.timeout.0);
+                hello.header.write(&mut w);
+            }
+            Message::OtherProtocol(version) => {
+                w.raw(&[TAG_HELLO]);
+                w.varint(*version);
+            }
+            Message::Welcome => w.raw(&[TAG_WELCOME]),
+            Message::Refuse(why) => {
+                w.raw(&[TAG_REFUSE]);
+                text(&mut w, why);
+            }
+            Message::Start(start) => {
+                w.raw(&[TAG_START]);
+                w.varint(start.epoch.0);
+                w.varint(start.timeout.0);
+                // How the state comes: 0, from boot. A snapshot will be another number.
+                w.raw(&[0]);
+                start.header.write(&mut w);
+            }
+            Message::Ready => w.raw(&[TAG_READY]),
+            Message::Log(log) => {
+                w.raw(&[TAG_LOG]);
+                w.varint(log.sent.0);
+                w.varint(log.released);
+                w.raw(&log.frame);
+            }
+            Message::Ack(ack) => {
+                w.raw(&[TAG_ACK]);
+                w.varint(ack.received.0);
+                w.varint(ack.executed.0);
+                w.varint(ack.echo.0);
+                w.varint(ack.buffered);
+            }
+            Message::Diverged { at, part } => {
+                w.raw(&[TAG_DIVERGED]);
+                w.varint(at.0);
+                text(&mut w, part);
+            }
+            Message::Ended { released } => {
+                w.raw(&[TAG_ENDED]);
+                w.varint(*released);
+            }
+        }
+        w.into_bytes()
+    }
+
+    /// The message in these bytes.
+    ///
+    /// # Errors
+    /// Whatever is wrong with them.
+    pub fn decode(bytes: &[u8]) -> Result<Message, Claimed> {
+        if bytes.len() > limits::MESSAGE_BYTES_MAX {
+            return Err(Claimed::TooLarge);
+        }
+        let mut r = Reader::new(bytes);
+        let [tag] = r.array()?;
+        let message = match tag {
+            TAG_HELLO => {
+                let protocol = r.varint()?;
+                if protocol != PROTOCOL {
+                    return Ok(Message::OtherProtocol(protocol));
+                }
+                Message::Hello(hello(&mut r)?)
+            }
+            TAG_WELCOME => Message::Welcome,
+            TAG_REFUSE => Message::Refuse(r.text(limits::TEXT_BYTES_MAX)?),
+            TAG_START => {
+                let epoch = Epoch(r.varint()?);
+                let timeout = Span(r.varint()?);
+                match r.array()? {
+                    [0] => {}
+                    [unknown] => return Err(Claimed::Tag(unknown)),
+                }
+                let header = Header::read(&mut r)?;
+                Message::Start(Start {
+                    epoch,
+                    timeout,
+                    header,
+                })
+            }
+            TAG_READY => Message::Ready,
+            TAG_LOG => {
+                let sent = Time(r.varint()?);
+                let released = r.varint()?;
+                let frame = r.rest().to_vec();
+                return Ok(Message::Log(Log {
+                    sent,
+                    released,
+                    frame,
+                }));
+            }
+            TAG_ACK => Message::Ack(Ack {
+                received: Seq(r.varint()?),
+                executed: Step(r.varint()?),
+                echo: Time(r.varint()?),
+                buffered: r.varint()?,
+            }),
+            TAG_DIVERGED => Message::Diverged {
+                at: Step(r.varint()?),
+                part: r.text(limits::TEXT_BYTES_MAX)?,
+            },
+            TAG_ENDED => Message::Ended {
+                released: r.varint()?,
+            },
+            unknown => return Err(Claimed::Tag(unknown)),
+        };
+        r.end()?;
+        Ok(message)
+    }
+}
+
+fn hello(r: &mut Reader<'_>) -> Result<Hello, Claimed> {
+    Ok(Hello {
+        vm: r.text(limits::TEXT_BYTES_MAX)?,
+        side: side(r)?,
+        owner: u128::from_le_bytes(r.array()?),
+        timeout: Span(r.varint()?),
+        header: Header::read(r)?,
+    })
+}
+
+fn side(r: &mut Reader<'_>) -> Result<Side, Claimed> {
+    match r.array()? {
+        [SIDE_PRIMARY] => Ok(Side::Primary),
+        [SIDE_BACKUP] => Ok(Side::Backup),
+        [unknown] => Err(Claimed::Tag(unknown)),
+    }
+}
+
+/// A text that the other side will take, whatever its length.
+fn text(w: &mut Writer, text: &str) {
+    let mut end = text.len().min(limits::TEXT_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end = end.saturating_sub(1);
+    }
+    w.bytes(text.get(..end).unwrap_or_default().as_bytes());
+}
+
+/// A heartbeat datagram (FT 2.3-d). It proves nothing: it cannot keep a silent link alive, nor end a live
+/// one. It only tells a dead peer from a broken path, so it needs no authentication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// The pair.
+    pub epoch: Epoch,
+    /// The sender.
+    pub owner: u128,
+}
+
+const HEARTBEAT_MAGIC: [u8; 4] = *b"LSH1";
+
+impl Heartbeat {
+    /// Its bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::default();
+        w.raw(&HEARTBEAT_MAGIC);
+        w.raw(&self.epoch.0.to_le_bytes());
+        w.raw(&self.owner.to_le_bytes());
+        w.into_bytes()
+    }
+
+    /// The heartbeat in this datagram.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn decode(bytes: &[u8]) -> Result<Heartbeat, Claimed> {
+        let mut r = Reader::new(bytes);
+        if r.array()? != HEARTBEAT_MAGIC {
+            return Err(Claimed::Tag(0));
+        }
+        let epoch = Epoch(u64::from_le_bytes(r.array()?));
+        let owner = u128::from_le_bytes(r.array()?);
+        r.end()?;
+        Ok(Heartbeat { epoch, owner })
+    }
+}

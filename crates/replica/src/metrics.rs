@@ -1,0 +1,149 @@
+//! `Metrics`: plain numbers about a node, for whoever wants to print them. Nothing here changes behaviour.
+
+use machine::Step;
+
+use crate::{Epoch, Span, Time};
+
+/// What a replica is at present; [`crate::role`] holds the table of changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RoleName {
+    /// Alone: inputs come from the world, outputs leave at once.
+    #[default]
+    Solo,
+    /// Runs the guest, sends the log, holds outputs until they are acknowledged.
+    Primary,
+    /// Replays the log, drops outputs.
+    Backup,
+    /// Has suspected its peer and asks the arbiter. Shows nothing to the world.
+    Claiming,
+    /// Has stopped for good.
+    Halted,
+}
+
+/// Why a side stopped trusting its peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suspicion {
+    /// The link broke.
+    LinkLost,
+    /// Nothing came over the link for the timeout, nor any heartbeat.
+    Silence,
+    /// Nothing came over the link for the timeout, though heartbeats still come: the path of the link is
+    /// broken or the peer's node is stuck, its process is not dead.
+    LinkSilence,
+    /// The peer said that its execution parted from the log.
+    Diverged,
+    /// The backup could not follow for too long.
+    Slow,
+    /// The peer sent what no correct peer sends.
+    Garbage,
+}
+
+/// Samples of a length of time, in powers of two of microseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Histogram {
+    /// `buckets[n]`: samples below 2^n microseconds and not below half of that.
+    pub buckets: [u64; 32],
+    /// Number of samples.
+    pub count: u64,
+    /// Their sum.
+    pub sum: Span,
+    /// The longest.
+    pub longest: Span,
+}
+
+impl Histogram {
+    /// Adds a sample.
+    pub fn add(&mut self, sample: Span) {
+        let bits = u64::BITS - (sample.0 / 1000).leading_zeros();
+        if let Some(bucket) = self.buckets.get_mut(bits.min(31) as usize) {
+            *bucket += 1;
+        }
+        self.count += 1;
+        self.sum = Span(self.sum.0.saturating_add(sample.0));
+        self.longest = self.longest.max(sample);
+    }
+
+    /// An upper bound of the given percentile (0 to 100); nothing without samples.
+    #[must_use]
+    pub fn percentile(&self, percent: u64) -> Span {
+        let wanted = (self.count * percent.min(100)).div_ceil(100);
+        let mut seen = 0;
+        for (bits, bucket) in self.buckets.iter().enumerate() {
+            seen += bucket;
+            if seen >= wanted && seen > 0 {
+                return Span::from_us(1 << bits).min(self.longest);
+            }
+        }
+        self.longest
+    }
+}
+
+/// What a node has counted and measured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// The present role.
+    pub role: RoleName,
+    /// The epoch in which the replica lives.
+    pub epoch: Epoch,
+    /// The guest's step.
+    pub step: Step,
+    /// Measured speed, in steps a second of host time while the guest ran.
+    pub steps_per_second: u64,
+
+    /// Log entries written (recording sides) or received (backup).
+    pub entries: u64,
+    /// Bytes of log frames written or received.
+    pub log_bytes: u64,
+    /// Messages sent to the peer, of any kind, without heartbeats.
+    pub messages_sent: u64,
+    /// Bytes of them.
+    pub message_bytes_sent: u64,
+    /// Acknowledgements sent (backup) or received (primary).
+    pub acks: u64,
+
+    /// Outputs the guest has produced.
+    pub outputs: u64,
+    /// Outputs shown to the world, counted in order (a disk write counts when the output rule lets it go).
+    pub outputs_released: u64,
+    /// Outputs held now.
+    pub outputs_held: u64,
+    /// Bytes of them.
+    pub held_bytes: u64,
+    /// From production to release.
+    pub output_delay: Histogram,
+    /// From sending a frame to its acknowledgement.
+    pub round_trip: Histogram,
+
+    /// Log bytes sent and not acknowledged (primary), or received and not executed (backup).
+    pub buffered_bytes: u64,
+    /// Steps the backup's execution is behind.
+    pub lag_steps: u64,
+    /// The same in time: how long ago the primary was where the backup is.
+    pub lag: Span,
+    /// Share of its speed at which the primary may run, in thousandths (FT 3.2-e).
+    pub speed_permille: u32,
+    /// Time for which the guest stood because a buffer was full (FT 3.2-c).
+    pub stalled: Span,
+    /// Does it stand now?
+    pub stalled_now: bool,
+    /// Frames and console bytes dropped because the guest did not take them.
+    pub inputs_dropped: u64,
+    /// Disk requests at the disk now.
+    pub disk_in_flight: u64,
+
+    /// Digests recorded (recording sides) or compared (replaying sides).
+    pub digests: u64,
+
+    /// Why the peer is not trusted any more.
+    pub suspicion: Option<Suspicion>,
+    /// When it was suspected.
+    pub suspected_at: Option<Time>,
+    /// From the last sign of life to the suspicion.
+    pub detection: Span,
+    /// When this replica went live alone, by a claim.
+    pub live_at: Option<Time>,
+    /// From the suspicion to going live.
+    pub go_live: Span,
+    /// Questions to the arbiter.
+    pub claims: u64,
+}

@@ -1,0 +1,129 @@
+//! `Playback`: a log file replayed on a guest. The bytes come from whoever reads the file.
+
+use std::sync::atomic::AtomicBool;
+
+use machine::{Effect, Step};
+
+use crate::{
+    Guest,
+    logfile::{End, LogError, LogReader},
+    replay::{Divergence, Progress, Replayed, Replayer},
+};
+
+/// Why a playback cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlaybackError {
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The guest.
+    #[error(transparent)]
+    Diverged(#[from] Divergence),
+}
+
+/// How far a playback has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Playing {
+    /// There is more to run: call again.
+    Busy,
+    /// More bytes of the file are needed, or the word that there are none.
+    Hungry,
+    /// The step asked for is reached; every entry up to it is applied.
+    Reached,
+    /// The log is at its end.
+    Ended(End),
+}
+
+/// Replays a log file.
+#[derive(Debug)]
+pub struct Playback<G: Guest> {
+    guest: G,
+    reader: LogReader,
+    replayer: Replayer,
+    /// The guest comes from a snapshot at this step: entries up to it are in it already.
+    from: Step,
+    until: Step,
+    complete: bool,
+    effects: Vec<Replayed>,
+}
+
+impl<G: Guest> Playback<G> {
+    /// On a guest made from the header that `reader` has read, up to `until` ([`Step::NEVER`]: to the end).
+    /// A guest that is past step 0 is one that an earlier playback of this log has left at
+    /// [`Playing::Reached`]; it goes on from there.
+    pub fn new(guest: G, reader: LogReader, until: Step) -> Playback<G> {
+        Playback {
+            from: guest.now(),
+            guest,
+            reader,
+            replayer: Replayer::default(),
+            until,
+            complete: false,
+            effects: Vec::new(),
+        }
+    }
+
+    /// The next bytes of the file; none: it is complete.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.complete |= bytes.is_empty();
+        self.reader.push(bytes);
+    }
+
+    /// Replays at most `steps` steps.
+    ///
+    /// # Errors
+    /// If the log is damaged, or the guest does something else than it says.
+    pub fn slice(&mut self, cut: &AtomicBool, steps: u64) -> Result<Playing, PlaybackError> {
+        if self.replayer.is_drained() {
+            match self.reader.frame()? {
+                // The window of a channel does not matter here.
+                Some(mut entries) => {
+                    entries.retain(|entry| self.from == Step(0) || entry.at > self.from);
+                    self.replayer.push(entries, 0);
+                }
+                None if !self.complete => return Ok(Playing::Hungry),
+                None => return Ok(Playing::Ended(self.reader.end())),
+            }
+        }
+        let progress = self
+            .replayer
+            .slice(&mut self.guest, cut, steps, self.until, &mut self.effects)?;
+        if progress == Progress::Busy && self.guest.now() >= self.until {
+            let more = self.replayer.next_at().is_none_or(|at| at > self.until);
+            return Ok(if more { Playing::Reached } else { Playing::Busy });
+        }
+        Ok(Playing::Busy)
+    }
+
+    /// Takes what the guest has shown since the last call, outputs and others, in order.
+    pub fn take_effects(&mut self) -> impl Iterator<Item = Effect> + use<G> {
+        std::mem::take(&mut self.effects)
+            .into_iter()
+            .map(|replayed| match replayed {
+                Replayed::Output { effect, .. } | Replayed::Other(effect) => effect,
+            })
+    }
+
+    /// The guest, where it stands.
+    #[must_use]
+    pub fn into_guest(self) -> G {
+        self.guest
+    }
+
+    /// Digests compared so far.
+    #[must_use]
+    pub fn digests(&self) -> u64 {
+        self.replayer.digests()
+    }
+
+    /// Outputs compared so far.
+    #[must_use]
+    pub fn outputs(&self) -> u64 {
+        self.replayer.outputs()
+    }
+
+    /// The guest.
+    pub fn guest(&mut self) -> &mut G {
+        &mut self.guest
+    }
+}

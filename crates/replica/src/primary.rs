@@ -1,0 +1,327 @@
+//! `Primary`: runs the guest, sends its log, and lets nothing out that the backup could contradict.
+
+use std::sync::atomic::AtomicBool;
+
+use machine::{Effect, PowerState};
+
+use crate::{
+    Action, Event, Guest, Next, PairOptions, Suspicion, Time,
+    detect::Detector,
+    disk::Disks,
+    gate::Gate,
+    limits,
+    live::{Context, Live},
+    message::{Heartbeat, Message},
+    pace::Pace,
+    record::Recorder,
+    role::Change,
+    solo::earliest,
+};
+use crate::{Epoch, channel::Sender, entry::Seq};
+
+/// The half of a pair that the world sees.
+#[derive(Debug)]
+pub struct Primary {
+    epoch: Epoch,
+    owner: u128,
+    live: Live,
+    gate: Gate,
+    sender: Sender,
+    detector: Detector,
+    pace: Pace,
+    /// Outputs that have left.
+    released: u64,
+    /// Bytes of outputs that have left since the backup was told.
+    untold: usize,
+    heartbeat_due: Time,
+    /// Since when the guest stands because something is full.
+    stands: Option<Time>,
+}
+
+impl Primary {
+    /// From the step where the guest stands, with a backup at the same step.
+    pub fn new<G: Guest>(cx: &mut Context<'_>, guest: &G, options: &PairOptions) -> Primary {
+        let file = options.run.record.is_some();
+        if let Some(header) = &options.run.record {
+            cx.out.push_back(Action::Append(header.to_file()));
+        }
+        let mut primary = Primary {
+            epoch: options.epoch,
+            owner: options.owner,
+            live: Live {
+                recorder: Recorder::from_start(cx.now, guest, &options.run, true),
+                disks: Disks::default(),
+                file,
+            },
+            gate: Gate::default(),
+            sender: Sender::new(cx.now, options.timeout),
+            detector: Detector::new(cx.now, options.timeout),
+            pace: Pace::new(cx.now),
+            released: 0,
+            untold: 0,
+            heartbeat_due: cx.now,
+            stands: None,
+        };
+        // The first sign of life, so that the first acknowledgement brings the first lease.
+        primary.send_keepalive(cx);
+        primary
+    }
+
+    /// What lives on after a claim.
+    pub fn into_parts(self) -> (Live, Gate) {
+        (self.live, self.gate)
+    }
+
+    /// Queues what comes while the arbiter is asked; the guest does not run.
+    pub fn handle_while_claiming(&mut self, cx: &mut Context<'_>, event: Event) {
+        match event {
+            Event::Input(input) => self.live.recorder.accept(cx.metrics, input),
+            Event::DiskDone(answer) => self.live.on_disk_done(cx, answer),
+            Event::Peer(_) | Event::LinkLost | Event::Heartbeat(_) | Event::Verdict(..) => {}
+        }
+    }
+
+    /// Takes what the world tells.
+    pub fn handle(&mut self, cx: &mut Context<'_>, event: Event) -> Option<Change> {
+        self.detector.look(cx.now);
+        match event {
+            Event::Peer(bytes) => {
+                if let Some(change) = self.on_peer(cx, &bytes) {
+                    return Some(change);
+                }
+            }
+            Event::LinkLost => return Some(Change::Suspect(Suspicion::LinkLost)),
+            Event::Heartbeat(bytes) => {
+                if let Ok(beat) = Heartbeat::decode(&bytes)
+                    && beat.epoch == self.epoch
+                    && beat.owner != self.owner
+                {
+                    self.detector.on_heartbeat(cx.now);
+                }
+            }
+            Event::Input(input) => self.live.recorder.accept(cx.metrics, input),
+            Event::DiskDone(answer) => self.live.on_disk_done(cx, answer),
+            Event::Verdict(..) => {}
+        }
+        self.suspect(cx.now)
+    }
+
+    fn on_peer(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Option<Change> {
+        let garbage = Some(Change::Suspect(Suspicion::Garbage));
+        match Message::decode(bytes) {
+            Ok(Message::Ack(ack)) => {
+                let step = self.live.recorder.log.step();
+                let Ok(newer) = self.sender.on_ack(&ack, step) else {
+                    return garbage;
+                };
+                self.detector.on_message(cx.now);
+                self.gate.acknowledge(ack.received);
+                self.pace.on_executed(cx.now, ack.executed, step);
+                if newer {
+                    cx.metrics.round_trip.add(cx.now.since(ack.echo));
+                }
+                cx.metrics.acks += 1;
+                cx.metrics.lag = self.pace.lag();
+                cx.metrics.lag_steps = self.pace.lag_steps();
+                cx.metrics.speed_permille = self.pace.permille();
+                // Acknowledgements open the window.
+                self.send_frames(cx);
+                None
+            }
+            Ok(Message::Diverged { .. }) => Some(Change::Suspect(Suspicion::Diverged)),
+            _ => garbage,
+        }
+    }
+
+    fn suspect(&self, now: Time) -> Option<Change> {
+        if let Some(why) = self.detector.suspects(now) {
+            return Some(Change::Suspect(why));
+        }
+        let stands = self
+            .stands
+            .is_some_and(|since| now.since(since) >= limits::SLOW_DROP);
+        // A backup that cannot follow is no protection, and holds everything up (D10).
+        (stands || self.pace.is_hopeless(now)).then_some(Change::Suspect(Suspicion::Slow))
+    }
+
+    /// Time since the backup's last sign of life.
+    pub fn silence(&self, now: Time) -> crate::Span {
+        self.detector.silence(now)
+    }
+
+    /// Runs the guest for a slice, if it may run.
+    pub fn slice<G: Guest>(
+        &mut self,
+        cx: &mut Context<'_>,
+        cut: &AtomicBool,
+        guest: &mut G,
+    ) -> Option<Change> {
+        self.detector.look(cx.now);
+        if let Some(change) = self.suspect(cx.now) {
+            return Some(change);
+        }
+        self.live.recorder.look(cx.now, cx.metrics);
+        self.pace.look(cx.now);
+        self.notice_standing(cx);
+        if self.stands.is_none() && self.pace.rest().is_none() {
+            self.pace.on_slice(cx.now);
+            for produced in self.live.slice(cx, cut, guest) {
+                self.hold(cx, produced.effect, produced.entry);
+            }
+        }
+        self.flush(cx, guest);
+        self.beat(cx);
+        None
+    }
+
+    /// FT 3.2-c: a full buffer stops the guest.
+    fn notice_standing(&mut self, cx: &mut Context<'_>) {
+        let full = self.sender.is_full() || self.gate.is_full() || self.pace.is_stopped();
+        match self.stands {
+            None if full => self.stands = Some(cx.now),
+            Some(since) if !full => {
+                cx.metrics.stalled.0 += cx.now.since(since).0;
+                self.stands = None;
+            }
+            _ => {}
+        }
+        cx.metrics.stalled_now = full;
+    }
+
+    /// FT 2.2-c, FT 2.2-d: the output waits, the guest does not.
+    fn hold(&mut self, cx: &mut Context<'_>, effect: Effect, entry: Seq) {
+        if entry == Seq(0) {
+            self.live.emit(cx, effect);
+            return;
+        }
+        if let Effect::Disk(request) = &effect {
+            self.live.disks.hold(request);
+        }
+        self.gate.hold(cx.now, entry, effect);
+        self.count_held(cx);
+    }
+
+    fn count_held(&self, cx: &mut Context<'_>) {
+        cx.metrics.outputs_held = self.gate.len() as u64;
+        cx.metrics.held_bytes = self.gate.bytes() as u64;
+    }
+
+    fn flush<G: Guest>(&mut self, cx: &mut Context<'_>, guest: &G) {
+        if self.live.recorder.flush_due().is_some_and(|due| due <= cx.now) {
+            let frames = self.live.recorder.flush(cx.now, guest, cx.metrics);
+            self.pace.on_sent(cx.now, self.live.recorder.log.step());
+            for frame in frames {
+                if self.live.file {
+                    cx.out.push_back(Action::Append(frame.bytes.clone()));
+                }
+                self.sender.push(frame);
+            }
+        }
+        self.send_frames(cx);
+        if self.sender.keepalive_due() <= cx.now || self.untold >= limits::RELEASED_BYTES_TELL {
+            self.send_keepalive(cx);
+        }
+    }
+
+    fn send_frames(&mut self, cx: &mut Context<'_>) {
+        while let Some(log) = self.sender.next(cx.now, self.released) {
+            self.untold = 0;
+            send(cx, &Message::Log(log));
+        }
+        cx.metrics.buffered_bytes = self.sender.buffered();
+    }
+
+    fn send_keepalive(&mut self, cx: &mut Context<'_>) {
+        let log = self.sender.keepalive(cx.now, self.released);
+        self.untold = 0;
+        send(cx, &Message::Log(log));
+    }
+
+    fn beat(&mut self, cx: &mut Context<'_>) {
+        if self.heartbeat_due <= cx.now {
+            self.heartbeat_due = cx.now.after(self.detector.interval());
+            let beat = Heartbeat {
+                epoch: self.epoch,
+                owner: self.owner,
+            };
+            cx.out.push_back(Action::Heartbeat(beat.encode()));
+        }
+    }
+
+    /// Lets the next output go, if it is acknowledged and the lease holds at this very moment.
+    pub fn release(&mut self, cx: &mut Context<'_>) -> Option<Change> {
+        while self.sender.has_lease(cx.now) {
+            let Some(released) = self.gate.release(cx.now) else {
+                break;
+            };
+            self.released += 1;
+            self.untold += released.bytes;
+            cx.metrics.outputs_released = self.released;
+            cx.metrics.output_delay.add(released.delay);
+            self.count_held(cx);
+            match released.effect {
+                Effect::Disk(request) => self.live.disks.release(request),
+                effect => {
+                    // One at a time: the next one looks at the clock again.
+                    cx.out.push_back(Action::Release(effect));
+                    return None;
+                }
+            }
+        }
+        if self.live.issue_one(cx, self.sender.has_lease(cx.now)) {
+            return None;
+        }
+        let state = self.is_over()?;
+        // FT 3.3-a: the backup must not go live from a guest that was switched off.
+        send(
+            cx,
+            &Message::Ended {
+                released: self.released,
+            },
+        );
+        Some(Change::Off(state))
+    }
+
+    /// The guest is off, the backup knows, and everything has left.
+    fn is_over(&self) -> Option<PowerState> {
+        let state = self.live.is_over()?;
+        let known = self.sender.acknowledged() >= self.live.recorder.log.seq();
+        (known && self.gate.is_empty()).then_some(state)
+    }
+
+    /// When to be called again.
+    pub fn next(&self, now: Time) -> Next {
+        match self.deadline() {
+            Some(time) if time <= now => Next::Busy,
+            deadline => Next::At(deadline),
+        }
+    }
+
+    /// The earliest thing to do.
+    pub fn deadline(&self) -> Option<Time> {
+        let wake = if self.stands.is_some() {
+            None
+        } else {
+            self.live.recorder.wake()
+        };
+        let wake = match self.pace.rest() {
+            Some(rest) => wake.map(|wake| wake.max(rest)),
+            None => wake,
+        };
+        earliest([
+            wake,
+            self.live.recorder.flush_due(),
+            Some(self.sender.keepalive_due()),
+            Some(self.heartbeat_due),
+            Some(self.detector.deadline()),
+        ])
+    }
+}
+
+/// Queues a message to the peer.
+pub fn send(cx: &mut Context<'_>, message: &Message) {
+    let bytes = message.encode();
+    cx.metrics.messages_sent += 1;
+    cx.metrics.message_bytes_sent += bytes.len() as u64;
+    cx.out.push_back(Action::Send(bytes));
+}

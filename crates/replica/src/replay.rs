@@ -1,0 +1,318 @@
+//! `Replayer`: the log's entries become the guest's life again. Runs to an entry's step, injects, compares.
+//!
+//! A backup replays with it from the channel, and `lockstep replay` from a file. It runs the guest only as
+//! far as the log goes (FT 3.2-c) and never beyond, since anything may have happened there.
+
+use std::{collections::VecDeque, sync::atomic::AtomicBool};
+
+use machine::{Control, DiskRequest, Effect, Input, PowerState, Step};
+
+use crate::{
+    Digest, Guest, Pause,
+    entry::{Entry, EntryKind, check},
+    limits,
+};
+
+/// A replica's execution parted from the log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("execution parted from the log at step {at}, first in {part}")]
+pub struct Divergence {
+    /// The step at which it was noticed.
+    pub at: Step,
+    /// The first component that differs, or what the guest did that the log does not know.
+    pub part: String,
+}
+
+/// How far a replay has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// There is more to run.
+    Busy,
+    /// At the end of what there is of the log.
+    Drained,
+    /// The guest is off, as the log says.
+    Off(PowerState),
+}
+
+/// What the replayed guest did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replayed {
+    /// An output, the log knows it; number `index` of the guest's life, from 1.
+    Output {
+        /// Its number.
+        index: u64,
+        /// The output.
+        effect: Effect,
+    },
+    /// Any other effect.
+    Other(Effect),
+}
+
+#[derive(Debug)]
+struct Queued {
+    entry: Entry,
+    cost: u64,
+}
+
+/// Replays a log.
+#[derive(Debug, Default)]
+pub struct Replayer {
+    queue: VecDeque<Queued>,
+    /// Cost of `queue`.
+    cost: u64,
+    /// Outputs of the present step whose entries have not come up yet, with their checks.
+    produced: VecDeque<(Effect, u32)>,
+    /// Outputs matched so far.
+    outputs: u64,
+    /// Wishes for entropy that are not answered, in order.
+    entropy: VecDeque<u32>,
+    off: Option<PowerState>,
+    /// Digests compared.
+    digests: u64,
+}
+
+impl Replayer {
+    /// Adds entries, in order, that cost this much together.
+    pub fn push(&mut self, entries: Vec<Entry>, cost: u64) {
+        self.cost += cost;
+        let last = entries.len();
+        // A frame's cost is given back when its last entry is done.
+        self.queue
+            .extend(entries.into_iter().enumerate().map(|(index, entry)| Queued {
+                entry,
+                cost: if index + 1 == last { cost } else { 0 },
+            }));
+    }
+
+    /// Cost of what waits to be replayed.
+    #[must_use]
+    pub fn buffered(&self) -> u64 {
+        self.cost
+    }
+
+    /// Digests compared so far.
+    #[must_use]
+    pub fn digests(&self) -> u64 {
+        self.digests
+    }
+
+    /// Outputs of the guest so far that the log knows.
+    #[must_use]
+    pub fn outputs(&self) -> u64 {
+        self.outputs
+    }
+
+    /// The step up to which the log is known, if any of it waits.
+    #[must_use]
+    pub fn horizon(&self) -> Option<Step> {
+        self.queue.back().map(|queued| queued.entry.at)
+    }
+
+    /// The step of the next entry.
+    #[must_use]
+    pub fn next_at(&self) -> Option<Step> {
+        self.queue.front().map(|queued| queued.entry.at)
+    }
+
+    /// Is nothing left to replay?
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// The guest is off, as the log says.
+    #[must_use]
+    pub fn off(&self) -> Option<PowerState> {
+        self.off
+    }
+
+    /// What the guest has done at its last step beyond the end of the log: outputs that nobody knows of, and
+    /// wishes for entropy that are not answered. For a replica that goes live here.
+    pub fn take_loose_ends(&mut self) -> (Vec<Effect>, Vec<u32>) {
+        let outputs = self.produced.drain(..).map(|(effect, _)| effect).collect();
+        (outputs, self.entropy.drain(..).collect())
+    }
+
+    /// Replays at most `steps` steps, and not beyond `limit`. Effects go to `replayed`.
+    ///
+    /// # Errors
+    /// When the guest does something else than the log says.
+    pub fn slice<G: Guest>(
+        &mut self,
+        guest: &mut G,
+        cut: &AtomicBool,
+        steps: u64,
+        limit: Step,
+        replayed: &mut Vec<Replayed>,
+    ) -> Result<Progress, Divergence> {
+        let until = guest.now().after(steps).min(limit);
+        let mut inputs = 0;
+        while let Some(front) = self.queue.front() {
+            // FT 2.1-b: exactly there, not an instruction sooner or later.
+            let at = front.entry.at;
+            if guest.now() < at {
+                if guest.now() >= until {
+                    return Ok(Progress::Busy);
+                }
+                if self.run(guest, cut, at, until, replayed)? {
+                    return Ok(Progress::Busy);
+                }
+                continue;
+            }
+            if inputs >= limits::INJECT_PER_SLICE {
+                return Ok(Progress::Busy);
+            }
+            let Some(Queued { entry, cost }) = self.queue.pop_front() else {
+                break;
+            };
+            inputs += usize::from(matches!(entry.kind, EntryKind::Input(_)));
+            self.cost -= cost;
+            self.apply(guest, cut, entry, replayed)?;
+        }
+        Ok(self.off.map_or(Progress::Drained, Progress::Off))
+    }
+
+    /// Runs towards `at`. True when the slice is over.
+    fn run<G: Guest>(
+        &mut self,
+        guest: &mut G,
+        cut: &AtomicBool,
+        at: Step,
+        until: Step,
+        replayed: &mut Vec<Replayed>,
+    ) -> Result<bool, Divergence> {
+        // Whatever was produced at this step has its entries at this step.
+        self.nothing_unknown(guest.now())?;
+        if self.off.is_some() {
+            return Err(diverged(guest.now(), "an entry after the guest was off"));
+        }
+        let stop = at.min(until);
+        let pause = guest.run(stop, cut);
+        let here = guest.now();
+        self.collect(guest, replayed);
+        match pause {
+            Pause::Reached => Ok(false),
+            Pause::Effects => {
+                if here < at {
+                    self.nothing_unknown(here)?;
+                }
+                Ok(false)
+            }
+            Pause::Cut => Ok(true),
+            _ if here >= at => Ok(false),
+            Pause::Waiting { .. } => Err(diverged(here, "the guest waits where it ran")),
+            Pause::Off(_) => Err(diverged(here, "the guest is off where it ran")),
+        }
+    }
+
+    fn apply<G: Guest>(
+        &mut self,
+        guest: &mut G,
+        cut: &AtomicBool,
+        entry: Entry,
+        replayed: &mut Vec<Replayed>,
+    ) -> Result<(), Divergence> {
+        let here = guest.now();
+        if here > entry.at {
+            return Err(diverged(here, "the log begins earlier than the guest"));
+        }
+        if let EntryKind::Output { check: wanted } = entry.kind {
+            return self.match_output(here, wanted, replayed);
+        }
+        self.nothing_unknown(here)?;
+        if self.off.is_some() {
+            return Err(diverged(here, "an entry after the guest was off"));
+        }
+        match entry.kind {
+            EntryKind::Input(input) => {
+                match &input {
+                    Input::Entropy { .. } => drop(self.entropy.pop_front()),
+                    Input::Control(Control::Reset) => self.entropy.clear(),
+                    _ => {}
+                }
+                guest.inject(&input);
+                self.collect(guest, replayed);
+            }
+            EntryKind::Digest(wanted) => {
+                self.digests += 1;
+                compare(here, &wanted, &guest.digest())?;
+            }
+            EntryKind::Off(wanted) => {
+                if guest.run(here, cut) != Pause::Off(wanted) {
+                    return Err(diverged(here, "the power"));
+                }
+                self.off = Some(wanted);
+            }
+            EntryKind::Progress | EntryKind::Output { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn match_output(
+        &mut self,
+        here: Step,
+        wanted: u32,
+        replayed: &mut Vec<Replayed>,
+    ) -> Result<(), Divergence> {
+        match self.produced.pop_front() {
+            Some((effect, check)) if check == wanted => {
+                self.outputs += 1;
+                let index = self.outputs;
+                replayed.push(Replayed::Output { index, effect });
+                Ok(())
+            }
+            Some((effect, _)) => Err(diverged(here, name(&effect))),
+            None => Err(diverged(here, "an output that did not come")),
+        }
+    }
+
+    fn nothing_unknown(&self, here: Step) -> Result<(), Divergence> {
+        match self.produced.front() {
+            Some((effect, _)) => Err(diverged(here, name(effect))),
+            None => Ok(()),
+        }
+    }
+
+    fn collect<G: Guest>(&mut self, guest: &mut G, replayed: &mut Vec<Replayed>) {
+        while let Some(effect) = guest.take_effect() {
+            if effect.is_output() {
+                let check = check(&effect);
+                self.produced.push_back((effect, check));
+                continue;
+            }
+            if let Effect::EntropyWanted { bytes } = effect {
+                self.entropy.push_back(bytes);
+            }
+            replayed.push(Replayed::Other(effect));
+        }
+    }
+}
+
+fn diverged(at: Step, part: &str) -> Divergence {
+    Divergence {
+        at,
+        part: part.to_owned(),
+    }
+}
+
+fn name(effect: &Effect) -> &'static str {
+    match effect {
+        Effect::ConsoleWrite { .. } => "an output to a console",
+        Effect::NetTransmit { .. } => "an output to a network",
+        Effect::Disk(DiskRequest { .. }) => "an output to a disk",
+        Effect::PoweredOff(_) => "the power",
+        Effect::EntropyWanted { .. } => "a wish for entropy",
+    }
+}
+
+fn compare(at: Step, wanted: &Digest, found: &Digest) -> Result<(), Divergence> {
+    for (index, (name, value)) in wanted.parts.iter().enumerate() {
+        if found.parts.get(index) != Some(&(name.clone(), *value)) {
+            return Err(diverged(at, name));
+        }
+    }
+    match found.parts.get(wanted.parts.len()) {
+        Some((name, _)) => Err(diverged(at, name)),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,177 @@
+//! `Role`: what a replica is, and the one table of how that changes.
+//!
+//! Each role is a struct of its own with only the fields that mean something in it. `Node` asks here before
+//! every change; docs/protocol.md shows the table as this file's test writes it.
+
+use machine::PowerState;
+
+use crate::{
+    RoleName, Suspicion, backup::Backup, claim::Claiming, primary::Primary, replay::Divergence, solo::Solo,
+};
+
+/// A role with its state.
+#[derive(Debug)]
+pub enum Role {
+    /// Alone: inputs come from the world, outputs leave at once.
+    Solo(Box<Solo>),
+    /// Runs the guest, sends the log, holds outputs until they are acknowledged.
+    Primary(Box<Primary>),
+    /// Replays the log, drops outputs.
+    Backup(Box<Backup>),
+    /// Has suspected its peer and asks the arbiter. Shows nothing to the world, says nothing to the peer.
+    Claiming(Box<Claiming>),
+    /// Has stopped for good.
+    Halted,
+}
+
+impl Role {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> RoleName {
+        match self {
+            Role::Solo(_) => RoleName::Solo,
+            Role::Primary(_) => RoleName::Primary,
+            Role::Backup(_) => RoleName::Backup,
+            Role::Claiming(_) => RoleName::Claiming,
+            Role::Halted => RoleName::Halted,
+        }
+    }
+}
+
+/// Why a role changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The peer is not trusted any more.
+    Suspect(Suspicion),
+    /// The arbiter gave the epoch to this replica, and it is ready.
+    Won,
+    /// The arbiter gave it to the other one.
+    Lost,
+    /// The guest is off, and nothing of it is left to do.
+    Off(PowerState),
+    /// This replica's execution parted from the log.
+    Diverged(Divergence),
+    /// The primary broke the protocol; the sentence says how.
+    Broken(String),
+}
+
+/// [`Change`] without its details, for the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Of [`Change::Suspect`].
+    Suspect,
+    /// Of [`Change::Won`].
+    Won,
+    /// Of [`Change::Lost`].
+    Lost,
+    /// Of [`Change::Off`].
+    Off,
+    /// Of [`Change::Diverged`].
+    Diverged,
+    /// Of [`Change::Broken`].
+    Broken,
+}
+
+impl Change {
+    /// Its kind.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        match self {
+            Change::Suspect(_) => Cause::Suspect,
+            Change::Won => Cause::Won,
+            Change::Lost => Cause::Lost,
+            Change::Off(_) => Cause::Off,
+            Change::Diverged(_) => Cause::Diverged,
+            Change::Broken(_) => Cause::Broken,
+        }
+    }
+}
+
+/// Every change of role there is. What is not here cannot happen.
+#[must_use]
+pub fn next(from: RoleName, cause: Cause) -> Option<RoleName> {
+    match (from, cause) {
+        // FT 2.3-e, 2-h: either side asks before it goes on alone.
+        (RoleName::Primary | RoleName::Backup, Cause::Suspect) => Some(RoleName::Claiming),
+        // FT 2.3-a, FT 2.3-b.
+        (RoleName::Claiming, Cause::Won) => Some(RoleName::Solo),
+        (RoleName::Claiming, Cause::Lost) => Some(RoleName::Halted),
+        // FT 3.3-a: in every role.
+        (RoleName::Solo | RoleName::Primary | RoleName::Backup | RoleName::Claiming, Cause::Off) => {
+            Some(RoleName::Halted)
+        }
+        // Only who replays can part from the log or hear nonsense from a primary. A primary that hears
+        // nonsense suspects: it has the guest and must not die of its peer.
+        (RoleName::Backup | RoleName::Claiming, Cause::Diverged) => Some(RoleName::Halted),
+        (RoleName::Backup, Cause::Broken) => Some(RoleName::Halted),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROLES: [RoleName; 5] = [
+        RoleName::Solo,
+        RoleName::Primary,
+        RoleName::Backup,
+        RoleName::Claiming,
+        RoleName::Halted,
+    ];
+    const CAUSES: [Cause; 6] = [
+        Cause::Suspect,
+        Cause::Won,
+        Cause::Lost,
+        Cause::Off,
+        Cause::Diverged,
+        Cause::Broken,
+    ];
+
+    fn table() -> String {
+        let mut text = String::from("| role |");
+        for cause in CAUSES {
+            text += &format!(" {cause:?} |");
+        }
+        text += "\n|---|";
+        text += &"---|".repeat(CAUSES.len());
+        for from in ROLES {
+            text += &format!("\n| **{from:?}** |");
+            for cause in CAUSES {
+                text += &next(from, cause).map_or(" . |".to_owned(), |to| format!(" {to:?} |"));
+            }
+        }
+        text + "\n"
+    }
+
+    #[test]
+    fn the_document_shows_the_table_of_roles() {
+        let document = include_str!("../../../docs/protocol.md");
+        let table = table();
+        assert!(
+            document.contains(&table),
+            "docs/protocol.md must contain:\n{table}"
+        );
+    }
+
+    #[test]
+    fn nobody_goes_live_but_by_winning_a_claim() {
+        // FT 2.3-e, FT 2-h.
+        for from in ROLES {
+            for cause in CAUSES {
+                if next(from, cause) == Some(RoleName::Solo) {
+                    assert_eq!((from, cause), (RoleName::Claiming, Cause::Won));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_halted_replica_stays_halted() {
+        assert!(
+            CAUSES
+                .iter()
+                .all(|&cause| next(RoleName::Halted, cause).is_none())
+        );
+    }
+}

@@ -1,0 +1,165 @@
+//! `Solo`: a replica that is alone. Runs the guest, shows its effects at once, perhaps records to a file.
+//!
+//! Also what is left of a pair after a claim was won.
+
+use std::sync::atomic::AtomicBool;
+
+use crate::{
+    Action, Event, Guest, Next, Options, Time,
+    claim::{Claiming, Was},
+    clock::GuestClock,
+    codec::Encoder,
+    disk::Disks,
+    live::{Context, Live},
+    record::{Log, Recorder},
+    role::Change,
+};
+
+/// A replica that is alone.
+#[derive(Debug)]
+pub struct Solo {
+    live: Live,
+}
+
+impl Solo {
+    /// From the step where the guest stands.
+    pub fn new<G: Guest>(cx: &mut Context<'_>, guest: &G, options: &Options) -> Solo {
+        let file = options.record.is_some();
+        if let Some(header) = &options.record {
+            cx.out.push_back(Action::Append(header.to_file()));
+        }
+        Solo {
+            live: Live {
+                recorder: Recorder::from_start(cx.now, guest, options, file),
+                disks: Disks::default(),
+                file,
+            },
+        }
+    }
+
+    /// After a claim was won: shows what was held or kept back, in order, and goes on.
+    pub fn from_claim<G: Guest>(
+        cx: &mut Context<'_>,
+        guest: &G,
+        options: &Options,
+        claiming: Claiming,
+    ) -> Solo {
+        match claiming.was {
+            Was::Primary(primary) => {
+                // FT 2.3-a: no more logging, normal running.
+                let (mut live, mut gate) = primary.into_parts();
+                live.recorder.log.set_wanted(live.file);
+                let mut solo = Solo { live };
+                while let Some(released) = gate.force(cx.now) {
+                    cx.metrics.output_delay.add(released.delay);
+                    match released.effect {
+                        machine::Effect::Disk(request) => {
+                            cx.metrics.outputs_released += 1;
+                            solo.live.disks.release(request);
+                        }
+                        effect => solo.live.emit(cx, effect),
+                    }
+                }
+                cx.metrics.outputs_held = 0;
+                cx.metrics.held_bytes = 0;
+                solo.live.issue(cx);
+                solo
+            }
+            Was::Backup(mut backup) => {
+                let file = options.record.is_some();
+                let (base, mtime) = backup.clock(cx.now, guest.mtime());
+                let log = Log::new(Encoder::resume(backup.decoder()), file);
+                let clock = GuestClock::new(base, mtime);
+                let mut recorder = Recorder::new(log, clock, options.digest_every, guest.now());
+                if let Some(state) = backup.off() {
+                    recorder.set_off(state);
+                }
+                let mut solo = Solo {
+                    live: Live {
+                        recorder,
+                        disks: Disks::default(),
+                        file,
+                    },
+                };
+                solo.take_over(cx, guest, &mut backup);
+                solo
+            }
+        }
+    }
+
+    /// FT 2.3-c, 2.2-a: what the dead primary may not have done is done again, in the guest's order.
+    fn take_over<G: Guest>(&mut self, cx: &mut Context<'_>, guest: &G, backup: &mut crate::backup::Backup) {
+        for effect in backup.take_kept() {
+            self.live.emit(cx, effect);
+        }
+        let (outputs, entropy) = backup.take_loose_ends();
+        for effect in outputs {
+            // Produced at the very last step, after the end of the log: new, and so to be marked.
+            self.live.recorder.mark(cx.now, guest, cx.metrics, &effect);
+            if !matches!(effect, machine::Effect::Disk(_)) {
+                self.live.emit(cx, effect);
+            }
+        }
+        for bytes in entropy {
+            self.live.emit(cx, machine::Effect::EntropyWanted { bytes });
+        }
+        // FT 3.4-c: whether they were done is unknown, and doing them again does no harm.
+        for request in guest.pending_disk() {
+            self.live.disks.submit(request);
+        }
+        self.live.issue(cx);
+    }
+
+    /// Takes what the world tells.
+    pub fn handle(&mut self, cx: &mut Context<'_>, event: Event) {
+        match event {
+            Event::Input(input) => self.live.recorder.accept(cx.metrics, input),
+            Event::DiskDone(answer) => self.live.on_disk_done(cx, answer),
+            // There is no peer.
+            Event::Peer(_) | Event::LinkLost | Event::Heartbeat(_) | Event::Verdict(..) => {}
+        }
+        self.live.issue(cx);
+    }
+
+    /// Runs the guest for a slice.
+    pub fn slice<G: Guest>(
+        &mut self,
+        cx: &mut Context<'_>,
+        cut: &AtomicBool,
+        guest: &mut G,
+    ) -> Option<Change> {
+        self.live.recorder.look(cx.now, cx.metrics);
+        for produced in self.live.slice(cx, cut, guest) {
+            self.live.emit(cx, produced.effect);
+        }
+        self.live.issue(cx);
+        let over = self.live.is_over();
+        let due = self.live.recorder.log.due(crate::limits::FLUSH_EVERY_IDLE);
+        if self.live.file && (over.is_some() || due.is_some_and(|due| due <= cx.now)) {
+            for frame in self.live.recorder.flush(cx.now, guest, cx.metrics) {
+                cx.out.push_back(Action::Append(frame.bytes));
+            }
+        }
+        over.map(Change::Off)
+    }
+
+    /// When to be called again.
+    pub fn next(&self, now: Time) -> Next {
+        match self.deadline() {
+            Some(time) if time <= now => Next::Busy,
+            deadline => Next::At(deadline),
+        }
+    }
+
+    /// The earliest thing to do.
+    pub fn deadline(&self) -> Option<Time> {
+        let flush = self.live.recorder.log.due(crate::limits::FLUSH_EVERY_IDLE);
+        let over = self.live.is_over().map(|_| Time(0));
+        earliest([self.live.recorder.wake(), flush, over])
+    }
+}
+
+/// The earliest of some times.
+pub fn earliest<const N: usize>(times: [Option<Time>; N]) -> Option<Time> {
+    times.into_iter().flatten().min()
+}

@@ -1,0 +1,310 @@
+//! One half dies, stalls, or cannot be heard.
+
+mod common;
+
+use common::{BACKUP, PRIMARY, TIMEOUT, World};
+use machine::{Control, Effect, Input, PowerState};
+use replica::{Event, Guest, Halt, RoleName, Span, Suspicion};
+
+fn ms(ms: u64) -> Span {
+    Span::from_ms(ms)
+}
+
+#[test]
+fn the_primary_dies_and_the_backup_goes_on() {
+    // FT 2.3-b, 2.3-c, 2.2-a: drains through the last entry, wins the claim, goes live, contradicts nothing.
+    let mut world = World::pair();
+    for round in 0..20 {
+        world.frame(PRIMARY, &[b'e', round]);
+        world.run(ms(3));
+    }
+    world.kill(PRIMARY);
+    let died = world.now;
+    world.until("live", |world| world.side(BACKUP).live.is_some());
+    assert!(world.now.since(died) < ms(700));
+    let metrics = world.side(BACKUP).node.metrics();
+    assert_eq!(metrics.role, RoleName::Solo);
+    assert_eq!(metrics.suspicion, Some(Suspicion::Silence));
+    assert_eq!(world.side(BACKUP).live.unwrap().0, 8);
+    world.frame(BACKUP, &[b'e', 99]);
+    world.run(ms(50));
+    let (before, after) = (world.side(PRIMARY).frames(), world.side(BACKUP).frames());
+    // What both showed is the same, in the same order, with nothing missing between.
+    let overlap = after.iter().take_while(|frame| before.contains(frame)).count();
+    assert_eq!(before[before.len() - overlap..], after[..overlap]);
+    let numbers: Vec<u8> = before
+        .iter()
+        .chain(&after[overlap..])
+        .map(|frame| frame[1])
+        .collect();
+    assert_eq!(numbers, (0..20).chain([99]).collect::<Vec<u8>>());
+}
+
+#[test]
+fn an_output_known_to_the_backup_is_never_lost() {
+    // FT 2.2-b, 2.2-e: the primary dies after its entry was received and before the output left.
+    let mut world = World::pair();
+    world.run(ms(20));
+    world.frame(PRIMARY, b"e5");
+    world.frame(PRIMARY, b"c");
+    world.deaf[BACKUP] = true; // its acknowledgements do not arrive
+    world.run(ms(5));
+    assert!(world.side(PRIMARY).shown.is_empty());
+    world.kill(PRIMARY);
+    world.until("live", |world| world.side(BACKUP).live.is_some());
+    world.run(ms(1));
+    let shown: Vec<_> = world
+        .side(BACKUP)
+        .shown
+        .iter()
+        .map(|(_, effect)| effect)
+        .collect();
+    assert!(matches!(shown[0], Effect::NetTransmit { .. }));
+    assert!(matches!(shown[1], Effect::ConsoleWrite { .. }));
+    assert_eq!(shown.len(), 2);
+}
+
+#[test]
+fn outputs_known_to_have_left_are_not_shown_again() {
+    let mut world = World::pair();
+    for round in 0..5 {
+        world.frame(PRIMARY, &[b'e', round]);
+        world.run(ms(10));
+    }
+    world.run(ms(200));
+    world.kill(PRIMARY);
+    world.until("live", |world| world.side(BACKUP).live.is_some());
+    world.run(ms(1));
+    assert!(world.side(BACKUP).shown.is_empty());
+    assert_eq!(world.side(BACKUP).node.metrics().outputs_released, 5);
+}
+
+#[test]
+fn requests_without_an_answer_are_done_again() {
+    // FT 3.4-c.
+    let mut world = World::pair();
+    world.run(ms(20));
+    world.disk_up = false;
+    world.frame(PRIMARY, b"w\x03");
+    world.frame(PRIMARY, b"r\x05");
+    world.run(ms(20));
+    assert_eq!(world.side(PRIMARY).disk_log.len(), 2);
+    world.kill(PRIMARY);
+    world.disk_up = true;
+    world.until("live", |world| world.side(BACKUP).live.is_some());
+    world.run(ms(5));
+    let again: Vec<_> = world
+        .side(BACKUP)
+        .disk_log
+        .iter()
+        .map(|(_, request)| request.id)
+        .collect();
+    assert_eq!(again, [0, 1]);
+    assert!(world.disk.contains_key(&3));
+    assert!(
+        world.side(BACKUP).node.guest().pending_disk().is_empty(),
+        "answered"
+    );
+}
+
+#[test]
+fn a_wish_for_entropy_survives_the_primary() {
+    let mut world = World::pair();
+    world.run(ms(20));
+    world.frame(PRIMARY, b"n");
+    world.run(ms(20));
+    world.kill(PRIMARY);
+    world.until("live", |world| world.side(BACKUP).live.is_some());
+    world.run(ms(1));
+    let shown = &world.side(BACKUP).shown;
+    assert!(matches!(shown[..], [(_, Effect::EntropyWanted { bytes: 8 })]));
+}
+
+#[test]
+fn the_backup_dies_and_the_primary_goes_on_alone() {
+    // FT 2.3-a: and what was held leaves once, after the claim.
+    let mut world = World::pair();
+    world.run(ms(20));
+    world.kill(BACKUP);
+    world.frame(PRIMARY, b"e1");
+    world.frame(PRIMARY, b"w\x02");
+    world.run(ms(100));
+    assert!(world.side(PRIMARY).frames().is_empty());
+    world.until("alone", |world| world.side(PRIMARY).role() == RoleName::Solo);
+    world.run(ms(2));
+    assert_eq!(world.side(PRIMARY).frames().len(), 1);
+    assert!(world.disk.contains_key(&2));
+    let sent = world.side(PRIMARY).sent;
+    world.frame(PRIMARY, b"e2");
+    world.run(ms(100));
+    assert_eq!(world.side(PRIMARY).frames().len(), 2);
+    assert_eq!(world.side(PRIMARY).sent, sent, "no logging any more");
+}
+
+#[test]
+fn a_cut_between_two_live_halves_leaves_exactly_one() {
+    // FT 2-h, 2.3-e, FAQ: both suspect, both ask, one halts.
+    let mut world = World::pair();
+    world.run(ms(50));
+    world.deaf = [true; 2];
+    world.heartbeats = false;
+    world.run(ms(1500));
+    let live: Vec<_> = world.sides.iter().map(|side| side.live.is_some()).collect();
+    assert_eq!(live.iter().filter(|&&live| live).count(), 1);
+    let lost = world
+        .sides
+        .iter()
+        .filter(|side| matches!(side.halted, Some(Halt::Lost(_))))
+        .count();
+    assert_eq!(lost, 1);
+}
+
+#[test]
+fn a_broken_link_is_known_at_once_but_the_backup_honours_the_lease() {
+    let mut world = World::pair();
+    world.run(ms(50));
+    world.kill(PRIMARY);
+    let died = world.now;
+    world.break_link();
+    world.until("live", |world| world.side(BACKUP).live.is_some());
+    assert_eq!(
+        world.side(BACKUP).node.metrics().suspicion,
+        Some(Suspicion::LinkLost)
+    );
+    // It last acknowledged at most a keepalive interval before.
+    assert!(world.now.since(died).0 > TIMEOUT.0 * 2 / 3);
+    assert!(world.now.since(died) < ms(510));
+}
+
+#[test]
+fn an_unreachable_arbiter_pauses_and_never_splits() {
+    // FT 2.3-e: wait and retry, with the guest paused.
+    let mut world = World::pair();
+    world.run(ms(50));
+    world.arbiter_up = false;
+    world.kill(PRIMARY);
+    world.run(ms(5000));
+    assert_eq!(world.side(BACKUP).role(), RoleName::Claiming);
+    let step = world.side(BACKUP).node.guest().now();
+    let asked = world.side(BACKUP).asked.len();
+    assert!((4..20).contains(&asked), "{asked}");
+    world.run(ms(1000));
+    assert_eq!(world.side(BACKUP).node.guest().now(), step);
+    world.arbiter_up = true;
+    world.until("live", |world| world.side(BACKUP).live.is_some());
+    world.run(ms(50));
+    assert!(world.side(BACKUP).node.guest().now() > step);
+}
+
+#[test]
+fn a_primary_without_the_arbiter_holds_its_outputs() {
+    let mut world = World::pair();
+    world.run(ms(50));
+    world.arbiter_up = false;
+    world.kill(BACKUP);
+    world.frame(PRIMARY, b"e1");
+    world.run(ms(4000));
+    assert!(world.side(PRIMARY).shown.is_empty());
+    world.arbiter_up = true;
+    world.until("alone", |world| !world.side(PRIMARY).frames().is_empty());
+}
+
+#[test]
+fn a_stalled_primary_that_wakes_shows_nothing() {
+    // The lease: an acknowledgement that waited in a socket gives no right to release.
+    let mut world = World::pair();
+    world.run(ms(50));
+    world.delay = ms(1);
+    world.frame(PRIMARY, b"e1");
+    world.frame(PRIMARY, b"w\x07");
+    world.run(Span::from_us(1500));
+    world.sides[PRIMARY].stopped = true; // SIGSTOP: the acknowledgement is on its way
+    world.until("live", |world| world.side(BACKUP).live.is_some());
+    world.run(ms(100));
+    assert_eq!(world.side(BACKUP).frames().len(), 1);
+    world.sides[PRIMARY].stopped = false;
+    world.run(ms(2000));
+    assert!(world.side(PRIMARY).shown.is_empty());
+    assert!(world.side(PRIMARY).disk_log.is_empty());
+    assert!(matches!(world.side(PRIMARY).halted, Some(Halt::Lost(_))));
+}
+
+#[test]
+fn lost_heartbeats_alone_are_no_failure_and_live_ones_do_not_hide_one() {
+    // FT 2.3-d, 2-g.
+    let mut world = World::pair();
+    world.heartbeats = false;
+    world.run(ms(2000));
+    assert_eq!(world.side(BACKUP).role(), RoleName::Backup);
+    assert!(world.side(PRIMARY).heartbeats > 10);
+    world.heartbeats = true;
+    world.run(ms(300));
+    world.deaf = [true; 2];
+    world.until("suspicion", |world| {
+        world.side(BACKUP).node.metrics().suspicion.is_some()
+    });
+    assert_eq!(
+        world.side(BACKUP).node.metrics().suspicion,
+        Some(Suspicion::LinkSilence)
+    );
+}
+
+#[test]
+fn power_off_ends_the_primary_even_if_the_last_acknowledgement_is_lost() {
+    let mut world = World::pair();
+    world.run(ms(20));
+    world.deaf[BACKUP] = true;
+    world.event(PRIMARY, Event::Input(Input::Control(Control::PowerOff)));
+    world.until("both off", |world| {
+        world.sides.iter().all(|side| side.halted.is_some())
+    });
+    assert_eq!(world.side(PRIMARY).halted, Some(Halt::Off(PowerState::Off)));
+    assert_eq!(world.side(BACKUP).live, None, "FT 3.3-a");
+}
+
+#[test]
+fn the_primarys_death_does_not_lose_a_power_off_nor_the_writes_before_it() {
+    let mut world = World::pair();
+    world.run(ms(20));
+    world.deaf[BACKUP] = true;
+    world.frame(PRIMARY, b"w\x01");
+    world.frame(PRIMARY, b"o");
+    world.run(ms(10));
+    assert!(world.side(PRIMARY).disk_log.is_empty(), "held");
+    world.kill(PRIMARY);
+    world.until("off", |world| world.side(BACKUP).halted.is_some());
+    assert_eq!(world.side(BACKUP).halted, Some(Halt::Off(PowerState::Off)));
+    assert!(world.disk.contains_key(&1));
+    assert_eq!(world.side(BACKUP).asked.len(), 1, "it wrote, so it had to ask");
+}
+
+#[test]
+fn guest_time_follows_host_time_through_a_failover() {
+    let mut world = World::pair();
+    let begin = world.now;
+    world.run(ms(300));
+    world.kill(PRIMARY);
+    let mut last = 0;
+    for _ in 0..200 {
+        world.run(ms(10));
+        let wall = world.side(BACKUP).node.wall();
+        assert!(wall >= last, "time went back");
+        last = wall;
+    }
+    let real = world.now.since(begin).0;
+    assert!(real.abs_diff(last) < ms(25).0, "{last} after {real}");
+}
+
+#[test]
+fn a_side_that_has_suspected_says_nothing_more() {
+    // D6: a late message must not be acknowledged, or the lease would go on.
+    let mut world = World::pair();
+    world.run(ms(50));
+    world.arbiter_up = false;
+    world.event(BACKUP, Event::LinkLost);
+    world.run(ms(1));
+    let sent = world.side(BACKUP).sent;
+    world.run(ms(300));
+    assert!(world.side(PRIMARY).sent > sent, "the primary has not noticed yet");
+    assert_eq!(world.side(BACKUP).sent, sent);
+}

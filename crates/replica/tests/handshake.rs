@@ -1,0 +1,269 @@
+//! Two processes become a pair, or say why not.
+
+use machine::{Boot, Config, DiskConfig, NetConfig};
+use replica::{
+    Epoch, Failure, Handshake, HandshakeAction, HandshakeEvent, Header, Hello, Side, Span, Start, Time,
+    limits,
+    message::{Message, PROTOCOL},
+};
+
+fn config() -> Config {
+    Config {
+        memory: 128 << 20,
+        harts: 2,
+        disks: vec![DiskConfig {
+            sectors: 4096,
+            read_only: false,
+            serial: "root".to_owned(),
+        }],
+        nets: vec![NetConfig {
+            mac: [2, 0, 0, 0, 0, 1],
+        }],
+        rng_seed: [1; 32],
+        wall_clock_ns: 5,
+        boot: Boot {
+            kernel: b"kernel".as_slice().into(),
+            ..Boot::default()
+        },
+    }
+}
+
+fn hello(side: Side) -> Hello {
+    let mut config = config();
+    if side == Side::Backup {
+        // The seeds are the primary's business.
+        config.rng_seed = [2; 32];
+        config.wall_clock_ns = 6;
+        config.nets[0].mac = [2, 0, 0, 0, 0, 2];
+    }
+    Hello {
+        vm: "db".to_owned(),
+        side,
+        owner: if side == Side::Primary { 11 } else { 22 },
+        timeout: limits::TIMEOUT_DEFAULT,
+        header: Header::new(&config, "lockstep 0.1", 0),
+    }
+}
+
+/// How a handshake ended on one side.
+#[derive(Debug, PartialEq)]
+enum Outcome {
+    Done(Box<Start>),
+    Failed(Failure),
+    Open,
+}
+
+fn drive(one: Hello, two: Hello, arbiter: Option<Epoch>, build: bool) -> [Outcome; 2] {
+    let now = Time(0);
+    let mut sides = [Handshake::new(now, one), Handshake::new(now, two)];
+    let mut outcomes = [Outcome::Open, Outcome::Open];
+    for _ in 0..20 {
+        for index in 0..2 {
+            while let Some(action) = sides[index].poll() {
+                match action {
+                    HandshakeAction::Send(bytes) => sides[1 - index].handle(now, HandshakeEvent::Peer(bytes)),
+                    HandshakeAction::AskNext { owner } => {
+                        assert_eq!(owner, 11);
+                        let answer =
+                            arbiter.map_or(HandshakeEvent::ArbiterUnreachable, HandshakeEvent::Granted);
+                        sides[index].handle(now, answer);
+                    }
+                    HandshakeAction::Build(_) if build => sides[index].handle(now, HandshakeEvent::Built),
+                    HandshakeAction::Build(_) => {
+                        sides[index].handle(now, HandshakeEvent::BuildFailed("no memory".to_owned()));
+                    }
+                    HandshakeAction::Done(start) => outcomes[index] = Outcome::Done(Box::new(start)),
+                    HandshakeAction::Failed(failure) => outcomes[index] = Outcome::Failed(failure),
+                }
+            }
+        }
+    }
+    outcomes
+}
+
+fn refused(one: Hello, two: Hello) -> [Failure; 2] {
+    drive(one, two, Some(Epoch(1)), true).map(|outcome| match outcome {
+        Outcome::Failed(failure) => failure,
+        other => panic!("{other:?}"),
+    })
+}
+
+#[test]
+fn a_pair_is_formed_with_the_primarys_seeds_and_the_longer_timeout() {
+    // FT 3.1-b (from boot).
+    let mut backup = hello(Side::Backup);
+    backup.timeout = Span::from_ms(800);
+    let [one, two] = drive(hello(Side::Primary), backup, Some(Epoch(4)), true);
+    assert_eq!(one, two);
+    let Outcome::Done(start) = one else {
+        panic!("{one:?}")
+    };
+    assert_eq!(start.epoch, Epoch(4));
+    assert_eq!(start.timeout, Span::from_ms(800));
+    assert_eq!(start.header, hello(Side::Primary).header);
+    let built = start.header.config(config().boot).unwrap();
+    assert_eq!(built, config());
+}
+
+#[test]
+fn two_of_a_kind_refuse_each_other() {
+    let mut other = hello(Side::Primary);
+    other.owner = 33;
+    assert_eq!(
+        refused(hello(Side::Primary), other),
+        [const { Failure::SameSide(Side::Primary) }; 2]
+    );
+}
+
+#[test]
+fn a_process_does_not_pair_with_itself() {
+    let mut other = hello(Side::Backup);
+    other.owner = 11;
+    assert_eq!(refused(hello(Side::Primary), other)[0], Failure::Myself);
+}
+
+#[test]
+fn another_vm_is_refused_by_name() {
+    let mut other = hello(Side::Backup);
+    other.vm = "web".to_owned();
+    let [one, _] = refused(hello(Side::Primary), other);
+    assert_eq!(
+        one.to_string(),
+        "the other side is of the VM \"web\", this side of \"db\""
+    );
+}
+
+#[test]
+fn another_machine_is_refused_with_the_first_difference() {
+    type Edit = fn(&mut Header);
+    let changes: [(Edit, &str); 8] = [
+        (
+            |h| h.memory = 1 << 30,
+            "the memory size differs: 1073741824 there, 134217728 here",
+        ),
+        (|h| h.harts = 4, "the number of harts"),
+        (|h| h.disks.clear(), "the number of disks"),
+        (|h| h.disks[0].sectors = 1, "a disk's size"),
+        (|h| h.command_line = "quiet".to_owned(), "the kernel command line"),
+        (
+            |h| h.kernel.sha256[0] ^= 1,
+            "the kernel differs: 6 bytes, SHA-256",
+        ),
+        (|h| h.features = 1, "CPU feature set"),
+        (
+            |h| h.program = "lockstep 0.2".to_owned(),
+            "the program differs: lockstep 0.2 there, lockstep 0.1 here",
+        ),
+    ];
+    for (change, text) in changes {
+        let mut other = hello(Side::Backup);
+        change(&mut other.header);
+        let [one, two] = refused(hello(Side::Primary), other);
+        assert!(one.to_string().contains(text), "{one}");
+        assert!(matches!(two, Failure::Machine(_)), "{two}");
+    }
+}
+
+#[test]
+fn an_image_that_changed_since_is_not_used() {
+    let header = hello(Side::Primary).header;
+    let boot = Boot {
+        kernel: b"other".as_slice().into(),
+        ..Boot::default()
+    };
+    assert!(
+        header
+            .config(boot)
+            .unwrap_err()
+            .to_string()
+            .starts_with("the kernel differs")
+    );
+}
+
+#[test]
+fn without_an_arbiter_or_a_machine_there_is_no_pair() {
+    let [one, two] = drive(hello(Side::Primary), hello(Side::Backup), None, true);
+    assert_eq!(one, Outcome::Failed(Failure::Arbiter));
+    assert!(matches!(two, Outcome::Failed(Failure::Refused(why)) if why.contains("arbiter")));
+    let [one, two] = drive(hello(Side::Primary), hello(Side::Backup), Some(Epoch(1)), false);
+    assert!(matches!(one, Outcome::Failed(Failure::Refused(why)) if why.contains("no memory")));
+    assert!(matches!(two, Outcome::Failed(Failure::Build(_))));
+}
+
+#[test]
+fn an_unsound_timeout_is_refused() {
+    let mut other = hello(Side::Backup);
+    other.timeout = Span::from_ms(10);
+    let [one, two] = refused(hello(Side::Primary), other);
+    assert_eq!(two, Failure::Timeout);
+    assert_eq!(one, Failure::Timeout);
+}
+
+#[test]
+fn another_protocol_garbage_silence_and_disorder_end_it() {
+    let after = |event: HandshakeEvent| {
+        let mut side = Handshake::new(Time(0), hello(Side::Primary));
+        side.handle(Time(0), event);
+        let mut last = None;
+        while let Some(action) = side.poll() {
+            last = Some(action);
+        }
+        match last {
+            Some(HandshakeAction::Failed(failure)) => failure,
+            other => panic!("{other:?}"),
+        }
+    };
+    let peer = |message: Message| HandshakeEvent::Peer(message.encode());
+    assert_eq!(
+        after(peer(Message::OtherProtocol(PROTOCOL + 1))),
+        Failure::Protocol { theirs: PROTOCOL + 1 }
+    );
+    assert!(matches!(
+        after(HandshakeEvent::Peer(vec![0xff, 1, 2])),
+        Failure::Garbage(_)
+    ));
+    assert!(matches!(after(HandshakeEvent::Peer(vec![])), Failure::Garbage(_)));
+    assert_eq!(after(peer(Message::Ready)), Failure::OutOfTurn);
+    assert_eq!(after(HandshakeEvent::LinkLost), Failure::LinkLost);
+    assert_eq!(after(HandshakeEvent::Built), Failure::OutOfTurn);
+
+    let mut side = Handshake::new(Time(0), hello(Side::Backup));
+    let deadline = side.deadline().unwrap();
+    side.wake(Time(deadline.0 - 1));
+    assert_eq!(side.deadline(), Some(deadline));
+    side.wake(deadline);
+    side.poll();
+    assert_eq!(side.poll(), Some(HandshakeAction::Failed(Failure::Silence)));
+    assert_eq!(side.deadline(), None);
+}
+
+#[test]
+fn messages_survive_their_bytes() {
+    let start = Start {
+        epoch: Epoch(3),
+        timeout: Span(9),
+        header: hello(Side::Primary).header,
+    };
+    for message in [
+        Message::Hello(hello(Side::Backup)),
+        Message::OtherProtocol(77),
+        Message::Welcome,
+        Message::Refuse("no".to_owned()),
+        Message::Start(start),
+        Message::Ready,
+        Message::Diverged {
+            at: machine::Step(5),
+            part: "ram".to_owned(),
+        },
+        Message::Ended { released: 8 },
+    ] {
+        let bytes = message.encode();
+        assert_eq!(Message::decode(&bytes), Ok(message));
+        for length in 0..bytes.len() {
+            assert!(Message::decode(&bytes[..length]).is_err());
+        }
+        // Of another protocol only the number is understood.
+        let other = bytes == Message::OtherProtocol(77).encode();
+        assert!(other || Message::decode(&[bytes, vec![0]].concat()).is_err());
+    }
+}

@@ -1,0 +1,114 @@
+//! The real machine under the recorder: what it records plays back, in other slices and with caches that
+//! come and go.
+
+#[path = "../../machine/tests/rig/asm.rs"]
+mod asm;
+#[path = "../../machine/tests/rig/guest.rs"]
+mod guest;
+
+use std::sync::atomic::AtomicBool;
+
+use machine::{Control, Effect, Input, Machine, Step};
+use replica::{
+    Action, Digest, End, Event, Guest, Header, LogReader, Node, Options, Playback, Playing, Span, Time,
+};
+
+/// The operator switches it off after so many.
+const STEPS: Step = Step(200_000);
+
+/// A recorded life: its file, its end, its console.
+struct Life {
+    file: Vec<u8>,
+    end: (Step, Digest),
+    console: Vec<u8>,
+}
+
+fn record(harts: u32) -> Life {
+    let config = guest::config(harts as usize, guest::counting(harts));
+    let options = Options {
+        digest_every: Some(10_000),
+        record: Some(Header::new(&config, "test", 0)),
+    };
+    let machine = guest::machine(harts as usize, guest::counting(harts));
+    let mut now = Time(0);
+    let mut node = Node::solo(machine, now, options);
+    let mut life = Life {
+        file: vec![],
+        end: (Step(0), Digest { parts: vec![] }),
+        console: vec![],
+    };
+    let (mut turn, mut over) = (0u64, false);
+    while !over {
+        turn += 1;
+        if turn % 7 == 0 {
+            let input = Input::Console {
+                port: 0,
+                bytes: vec![b'x'; 1 + turn as usize % 20],
+            };
+            node.handle(now, Event::Input(input));
+        }
+        if node.guest().now() > STEPS {
+            node.handle(now, Event::Input(Input::Control(Control::PowerOff)));
+        }
+        let begin = node.guest().now();
+        node.slice(now, &AtomicBool::new(false));
+        // A hundred million steps a second, and some time for other things.
+        let ran = Guest::now(node.guest()).since(begin);
+        now = now.after(Span(ran * 10)).after(Span::from_us(turn % 11 * 10));
+        while let Some(action) = node.poll(now) {
+            match action {
+                Action::Append(bytes) => life.file.extend(bytes),
+                Action::Release(Effect::ConsoleWrite { bytes, .. }) => life.console.extend(bytes),
+                Action::Halt(_) => over = true,
+                _ => {}
+            }
+        }
+    }
+    life.end = (node.guest().now(), Guest::digest(&mut node.into_guest()));
+    life
+}
+
+fn play(machine: Machine, file: &[u8], slice: u64) -> Life {
+    let mut reader = LogReader::default();
+    reader.push(file);
+    assert!(reader.header().unwrap().is_some());
+    let mut playback = Playback::new(machine, reader, Step::NEVER);
+    playback.push(&[]);
+    let mut console = Vec::new();
+    loop {
+        let playing = playback.slice(&AtomicBool::new(false), slice).unwrap();
+        for effect in playback.take_effects() {
+            if let Effect::ConsoleWrite { bytes, .. } = effect {
+                console.extend(bytes);
+            }
+        }
+        match playing {
+            Playing::Busy => {}
+            Playing::Ended(End::Off) => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(playback.digests() > 5);
+    let end = (Guest::now(playback.guest()), Guest::digest(playback.guest()));
+    Life {
+        file: vec![],
+        end,
+        console,
+    }
+}
+
+#[test]
+fn a_machine_of_one_two_and_four_harts_plays_back_what_it_lived() {
+    // FT 2.1-a, 2.1-b.
+    for harts in [1, 2, 4] {
+        let life = record(harts);
+        assert!(life.end.0 > STEPS, "{:?}", life.end.0);
+        assert!(life.console.len() > 20);
+        for (slice, zeal) in [(u64::MAX, None), (977, None), (20_001, Some(5))] {
+            let machine = guest::zealous(harts as usize, guest::counting(harts), zeal);
+            let played = play(machine, &life.file, slice);
+            assert_eq!(played.end, life.end, "{harts} harts, slices of {slice}");
+            assert_eq!(played.console, life.console);
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! A guest that runs alone, without a log.
+
+mod common;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use common::{PRIMARY, Toy, World};
+use machine::{Effect, Input, PowerState};
+use replica::{Event, Guest, Halt, Next, Node, Options, Span, Time};
+
+#[test]
+fn outputs_leave_at_once_and_nothing_is_logged() {
+    let mut world = World::solo(Options::default());
+    world.run(Span::from_ms(5));
+    for frame in [b"e1", b"w1", b"r1", b"c1"] {
+        world.frame(PRIMARY, frame);
+    }
+    world.run(Span::from_ms(5));
+    let side = world.side(PRIMARY);
+    assert_eq!(side.shown.len(), 2);
+    assert_eq!(side.disk_log.len(), 2);
+    assert!(side.node.guest().pending_disk().is_empty());
+    assert!(side.file.is_empty() && side.sent == 0 && side.heartbeats == 0);
+    assert_eq!(side.node.metrics().outputs_released, 3);
+}
+
+#[test]
+fn power_off_ends_it_after_the_last_write() {
+    let mut world = World::solo(Options::default());
+    world.disk_up = false;
+    world.frame(PRIMARY, b"w1");
+    world.frame(PRIMARY, b"o");
+    world.run(Span::from_ms(50));
+    assert_eq!(world.side(PRIMARY).halted, None);
+    world.disk_up = true;
+    world.run(Span::from_ms(5));
+    assert_eq!(world.side(PRIMARY).halted, Some(Halt::Off(PowerState::Off)));
+    assert!(matches!(
+        world.side(PRIMARY).shown.last(),
+        Some((_, Effect::PoweredOff(_)))
+    ));
+}
+
+#[test]
+fn an_idle_guest_sleeps_until_its_timer_and_a_cut_ends_a_slice() {
+    let begin = Time(1_000);
+    let mut node = Node::solo(Toy::new(), begin, Options::default());
+    let cut = AtomicBool::new(false);
+    let next = node.slice(begin, &cut);
+    let wake = begin.after(Span::from_ms(10));
+    assert_eq!(next, Next::At(Some(wake)));
+    assert_eq!(node.deadline(), Some(wake));
+    assert!(matches!(node.slice(wake, &cut), Next::At(Some(time)) if time > wake));
+
+    node.handle(
+        wake,
+        Event::Input(Input::NetFrame {
+            port: 0,
+            frame: b"s\x0a".to_vec(),
+        }),
+    );
+    cut.store(true, Ordering::Relaxed);
+    let step = node.guest().now();
+    assert_eq!(node.slice(wake, &cut), Next::Busy);
+    assert!(node.guest().now().since(step) <= 64);
+    cut.store(false, Ordering::Relaxed);
+    assert!(matches!(node.slice(wake, &cut), Next::At(_)));
+    assert!(node.guest().now().since(step) > 10_000);
+}
+
+#[test]
+fn a_flood_is_dropped_and_counted_not_stored() {
+    let mut world = World::solo(Options::default());
+    for _ in 0..10_000 {
+        world.frame(PRIMARY, &[0; 1500]);
+    }
+    world.run(Span::from_ms(1));
+    assert!(world.side(PRIMARY).node.metrics().inputs_dropped > 4_000);
+    world.run(Span::from_ms(100));
+    assert!(world.side(PRIMARY).node.guest().now().0 > 0);
+}
