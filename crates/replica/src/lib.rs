@@ -18,6 +18,7 @@ pub mod channel;
 mod claim;
 pub mod clock;
 pub mod codec;
+mod computer;
 pub mod detect;
 pub mod disk;
 pub mod entry;

@@ -1,0 +1,55 @@
+//! The real guest: `machine::Machine` behind [`Guest`].
+
+use std::sync::atomic::AtomicBool;
+
+use machine::{DiskRequest, Effect, Input, Machine, Step, Stop};
+
+use crate::{Digest, Guest, Pause};
+
+impl Guest for Machine {
+    fn run(&mut self, until: Step, cut: &AtomicBool) -> Pause {
+        match Machine::run(self, until, cut) {
+            Stop::Reached => Pause::Reached,
+            Stop::Effects => Pause::Effects,
+            Stop::Waiting { wake_at } => Pause::Waiting { wake_at },
+            Stop::Off(state) => Pause::Off(state),
+            Stop::Cut => Pause::Cut,
+        }
+    }
+
+    fn inject(&mut self, input: &Input) {
+        Machine::inject(self, input.clone());
+    }
+
+    fn take_effect(&mut self) -> Option<Effect> {
+        Machine::take_effect(self)
+    }
+
+    fn now(&self) -> Step {
+        Machine::now(self)
+    }
+
+    fn mtime(&self) -> u64 {
+        Machine::mtime(self)
+    }
+
+    fn digest(&mut self) -> Digest {
+        let parts = self.parts();
+        // Half of each digest is enough to notice a difference, and halves the entry.
+        Digest {
+            parts: parts
+                .into_iter()
+                .map(|part| (part.name.to_owned(), low_half(part.digest.0)))
+                .collect(),
+        }
+    }
+
+    fn pending_disk(&self) -> Vec<DiskRequest> {
+        Machine::pending_disk(self)
+    }
+}
+
+fn low_half(digest: u128) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = digest.to_le_bytes();
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
