@@ -45,7 +45,8 @@ pub struct InterpreterOptions {
     pub zeal: Option<u64>,
 }
 
-/// The interpreter; holds caches only.
+/// The interpreter; holds caches only, of one [`Ram`]: before it is given another one of the same size, it
+/// must [`Engine::forget`].
 pub struct Interpreter {
     options: InterpreterOptions,
     arena: Box<Arena>,
