@@ -61,6 +61,7 @@ fn enter(a: &mut Assembler) {
         a.word(csrr(register, number));
     }
     mend_value(a, "value_mended");
+    a.word(csrw(0x343, S4));
     for register in [S2, S3, S4, S5] {
         mix(a, register);
     }
@@ -142,6 +143,7 @@ fn delegated(a: &mut Assembler) {
         a.word(csrr(register, number));
     }
     mend_value(a, "delegated_value_mended");
+    a.word(csrw(0x143, S4));
     for register in [S2, S3, S4] {
         mix(a, register);
     }

@@ -173,7 +173,7 @@ impl Builder<'_> {
             5 => self.operand(value & DELEGABLE, &[0x302], &[1, 2, 3]),
             6 => self.operand(value & self.setting.interrupt, &[0x303, 0x304, 0x344], &[1, 2, 3]),
             7 => self.operand(value & (1 | 1 << 61), &[0x30a], &[2, 3]),
-            8 => self.protection(),
+            8 if self.setting.holes => self.protection(),
             9 => self.operand(value, &[0x301], &[1, 2, 3]),
             _ => self.supervisor_csr(),
         }

@@ -99,6 +99,16 @@ fn work(options: &Options) -> Result<usize, Box<dyn Error>> {
         print!("{text}");
         return Ok(0);
     }
+    if let Ok(n) = std::env::var("PREV") {
+        let n: u64 = n.parse()?;
+        let s = options.seed;
+        let programs: Vec<Program> = (s - n..=s).map(|seed| Program::new(seed, false)).collect();
+        let im = image(&programs, std::env::var("V").is_ok());
+        let a = bare::run(&im, RAM_BYTES, how(options));
+        let b = theirs(options, &im)?;
+        for (a, b) in a.lines.iter().zip(&b) { println!("{a}\n{b} {}", a[..16] == b[..16]); }
+        return Ok(0);
+    }
     if options.golden > 0 {
         let programs: Vec<Program> = (0..options.golden)
             .map(|seed| Program::new(seed, false))
