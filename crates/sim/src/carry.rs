@@ -149,7 +149,8 @@ impl<G: Subject> World<G> {
                     self.schedule(at, What::Deliver(side.other(), Event::Heartbeat(bytes.clone())));
                 }
             }
-            Action::Heartbeat(_) | Action::Append(_) => {}
+            Action::Heartbeat(_) => {}
+            Action::Append(bytes) => self.processes[side.index()].file.extend(bytes),
             Action::Release(effect) => self.show(side, effect),
             Action::Disk(request) => {
                 let epoch = self.processes[side.index()].epoch;

@@ -103,6 +103,8 @@ pub struct Options {
     pub patience: Span,
     /// How long it thinks before the next request.
     pub think: Span,
+    /// Do both sides write a log file?
+    pub record: bool,
     /// Console bytes come this often; `None`: never.
     pub typing: Option<Span>,
     /// Inputs also reach the side that is not live, of a thousand.
@@ -166,6 +168,7 @@ impl Options {
             },
             patience: ms(200),
             think: ms(2),
+            record: true,
             typing: None,
             stray_permille: 0,
             cut_permille: 0,
@@ -193,6 +196,7 @@ impl Options {
             typing: on(random).then(|| random.span(ms(1), ms(200))),
             unsafe_for: random.span(ms(50), ms(2000)),
             replies: random.between(1, 5),
+            record: random.permille(500),
             power_off: random.permille(700),
             ..Options::calm(seed)
         };

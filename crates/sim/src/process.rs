@@ -6,7 +6,9 @@ use std::{
     rc::Rc,
 };
 
-use replica::{Action, Epoch, Event, Halt, Next, Node, Options as RunOptions, PairOptions, Span, Time};
+use replica::{
+    Action, Epoch, Event, Halt, Header, Next, Node, Options as RunOptions, PairOptions, Span, Time,
+};
 
 use crate::{
     faults::Options,
@@ -95,6 +97,8 @@ pub struct Process<G: Subject> {
     pub turn_at: Option<Time>,
     /// An action handed out and not yet carried out, because the process stood still in between.
     pub in_hand: Option<Action>,
+    /// What it appended to its log file.
+    pub file: Vec<u8>,
     /// Actions handed out.
     pub actions: u64,
     /// Releases and disk requests carried out.
@@ -123,7 +127,7 @@ impl<G: Subject> Process<G> {
             timeout: options.timeout,
             run: RunOptions {
                 digest_every: Some(options.digest_every),
-                record: None,
+                record: options.record.then(header),
             },
         };
         let now = clock.shows(Time(0));
@@ -144,6 +148,7 @@ impl<G: Subject> Process<G> {
             ticket: 0,
             turn_at: None,
             in_hand: None,
+            file: Vec::new(),
             actions: 0,
             deeds: 0,
             epoch,
@@ -169,6 +174,20 @@ impl<G: Subject> Process<G> {
         // A turn costs something even if the guest does not run: the host's own work.
         Span(2_000 + steps * 1000 / self.speed.max(1))
     }
+}
+
+/// The header of both log files. The guests take their state from the seed, whatever it says.
+fn header() -> Header {
+    let config = machine::Config {
+        memory: 2 << 20,
+        harts: 1,
+        disks: Vec::new(),
+        nets: Vec::new(),
+        rng_seed: [0; 32],
+        wall_clock_ns: 0,
+        boot: machine::Boot::default(),
+    };
+    Header::new(&config, "sim", 0)
 }
 
 #[cfg(test)]

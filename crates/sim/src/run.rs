@@ -4,7 +4,7 @@
 use replica::{Epoch, Guest, Halt, Span, Time};
 
 use crate::{
-    checker::{Check, Violation, disk, ensure, oracle},
+    checker::{Check, Violation, disk, ensure, logfile, oracle},
     faults::Options,
     process::Life,
     subject::Subject,
@@ -190,6 +190,9 @@ impl<G: Subject> World<G> {
         let is_off = matches!(process.life, Life::Halted(Halt::Off(_)));
         let shown = oracle::run::<G>(&self.config, &tape, guest.now(), guest.fingerprint())?;
         oracle::compare(&shown, seen, is_off)?;
+        if self.options.record {
+            logfile::check::<G>(&self.config, &process.file, &shown, is_off)?;
+        }
         disk::check_history(&tape, self.storage.content())
     }
 }

@@ -18,6 +18,9 @@ use crate::{
 /// Turns of one process without any time passing between them that count as spinning.
 const SPIN_MAX: u64 = 20_000;
 
+/// No slice goes on for longer without an interruption.
+const SLICE_MAX: Span = Span::from_ms(2);
+
 impl<G: Subject> World<G> {
     pub(crate) fn turn_at(&mut self, side: Side, at: Time) {
         let process = &mut self.processes[side.index()];
@@ -77,10 +80,10 @@ impl<G: Subject> World<G> {
                 _ => None,
             });
         let soon = arrival.min().map(|at| at.after(Span(self.random.below(20_000))));
-        let speed = self.process(side).speed;
-        let fuel = soon.map_or(u64::MAX, |at| {
-            1 + at.since(self.now).0.saturating_mul(speed) / 1000
-        });
+        // What is sent during the slice is not known yet, and would interrupt it too.
+        let longest = self.now.after(SLICE_MAX);
+        let until = soon.map_or(longest, |soon| soon.min(longest));
+        let fuel = 1 + until.since(self.now).0.saturating_mul(self.process(side).speed) / 1000;
         if self.random.permille(self.options.cut_permille) {
             return fuel.min(self.random.span(Span(1), Span(100_000)).0);
         }

@@ -2,6 +2,7 @@
 
 pub mod disk;
 pub mod lockstep;
+pub mod logfile;
 pub mod oracle;
 pub mod output;
 pub mod single_primary;
@@ -28,7 +29,7 @@ pub enum Check {
     Disk,
     /// A side that stopped does nothing any more.
     Halt,
-    /// A reference run with the survivor's inputs shows what the outside saw.
+    /// A reference run with the survivor's inputs shows what the outside saw, and so does its log file.
     Oracle,
     /// In a healed world the client gets its answers.
     Liveness,
