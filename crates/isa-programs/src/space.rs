@@ -206,7 +206,7 @@ impl Space {
                     entry |= R | W | D;
                 }
                 // A page of code that traps costs all the units in it: rarely.
-                if random.percent(4) {
+                if random.percent(5) {
                     entry ^= 1 << random.below(8);
                 }
                 tables.map(random, base + offset, 0, entry);

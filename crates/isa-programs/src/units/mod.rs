@@ -97,6 +97,9 @@ impl<'a> Builder<'a> {
 
     /// One unit.
     pub fn unit(&mut self, weights: &Weights) {
+        if self.code.near_page_end() && self.random.percent(50) {
+            return self.straddle();
+        }
         match self.random.weighted(&weights.0) {
             0 => self.integer(),
             1 => self.float(),
