@@ -18,7 +18,11 @@ pub fn run(args: &GatewayArgs) -> Result<()> {
     };
     let mut config = GatewayConfig::new(listen);
     (config.network, config.prefix_len) = subnet(&args.subnet)?;
-    config.forwards = args.forward.iter().map(|text| text.parse::<Forward>()).collect::<Result<_, _>>()?;
+    config.forwards = args
+        .forward
+        .iter()
+        .map(|text| text.parse::<Forward>())
+        .collect::<Result<_, _>>()?;
     if !args.dns.is_empty() {
         let resolvers = args.dns.iter().map(|&address| SocketAddr::new(address, DNS_PORT));
         config.resolvers = Resolvers::Fixed(resolvers.collect());
@@ -43,5 +47,8 @@ fn subnet(text: &str) -> Result<(Ipv4Addr, u8)> {
         bail!("`{text}` is no subnet; give for example 10.0.2.0/24");
     };
     let wrong = || format!("`{text}` is no subnet; give for example 10.0.2.0/24");
-    Ok((network.parse().with_context(wrong)?, length.parse().with_context(wrong)?))
+    Ok((
+        network.parse().with_context(wrong)?,
+        length.parse().with_context(wrong)?,
+    ))
 }

@@ -13,9 +13,25 @@ use crate::vm_file::parse_size;
 /// Runs one of the image commands.
 pub fn run(command: ImageCommand) -> Result<()> {
     match command {
-        ImageCommand::Appliance { package, run, rebuild, json } => {
-            let options = ApplianceOptions { packages: package, run, rebuild, ..ApplianceOptions::default() };
-            let Appliance { kernel, initrd, firmware, append, manifest: _ } = appliance(&options)?;
+        ImageCommand::Appliance {
+            package,
+            run,
+            rebuild,
+            json,
+        } => {
+            let options = ApplianceOptions {
+                packages: package,
+                run,
+                rebuild,
+                ..ApplianceOptions::default()
+            };
+            let Appliance {
+                kernel,
+                initrd,
+                firmware,
+                append,
+                manifest: _,
+            } = appliance(&options)?;
             let files = [
                 ("kernel", kernel.display().to_string()),
                 ("initrd", initrd.display().to_string()),
@@ -24,7 +40,12 @@ pub fn run(command: ImageCommand) -> Result<()> {
             ];
             print(&files, json);
         }
-        ImageCommand::Debian { package, size, rebuild, json } => {
+        ImageCommand::Debian {
+            package,
+            size,
+            rebuild,
+            json,
+        } => {
             let options = DebianOptions {
                 packages: package,
                 disk_bytes: parse_size(&size)?,
@@ -32,8 +53,14 @@ pub fn run(command: ImageCommand) -> Result<()> {
                 ..DebianOptions::default()
             };
             let mut show = Shown::default();
-            let DebianImage { kernel, initrd, firmware, disk, append } =
-                build_debian(&options, &mut |progress| show.progress(progress))?;
+            let DebianImage {
+                kernel,
+                initrd,
+                firmware,
+                disk,
+                append,
+                debian_initrd: _,
+            } = build_debian(&options, &mut |progress| show.progress(progress))?;
             show.end();
             let files = [
                 ("kernel", kernel.display().to_string()),
@@ -59,8 +86,10 @@ pub fn appliance(options: &ApplianceOptions) -> Result<Appliance> {
 /// The words of `VM.toml`, so that the lines can be pasted into one.
 fn print(files: &[(&str, String)], json: bool) {
     if json {
-        let object: serde_json::Map<String, serde_json::Value> =
-            files.iter().map(|(key, value)| ((*key).to_owned(), value.clone().into())).collect();
+        let object: serde_json::Map<String, serde_json::Value> = files
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), value.clone().into()))
+            .collect();
         println!("{}", serde_json::Value::Object(object));
     } else {
         for (key, value) in files {

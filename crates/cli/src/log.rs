@@ -13,7 +13,7 @@ use replica::{End, Entry, EntryKind, LogReader};
 use crate::args::LogCommand;
 
 /// Bytes read from a file at once.
-pub const CHUNK: usize = 1 << 20;
+const CHUNK: usize = 1 << 20;
 
 /// Runs one of the log commands.
 pub fn run(command: &LogCommand) -> Result<ExitCode> {
@@ -57,7 +57,10 @@ impl Entries {
 
     fn feed(&mut self) -> Result<()> {
         let mut chunk = vec![0; CHUNK];
-        let length = self.file.read(&mut chunk).with_context(|| format!("cannot read {}", self.path.display()))?;
+        let length = self
+            .file
+            .read(&mut chunk)
+            .with_context(|| format!("cannot read {}", self.path.display()))?;
         self.complete = length == 0;
         self.reader.push(&chunk[..length]);
         Ok(())
@@ -111,8 +114,15 @@ fn describe(kind: &EntryKind) -> String {
         EntryKind::Input(Input::Console { port, bytes }) => {
             format!("console  port {port} {:?}", String::from_utf8_lossy(bytes))
         }
-        EntryKind::Input(Input::NetFrame { port, frame }) => format!("frame    port {port} {} bytes", frame.len()),
-        EntryKind::Input(Input::DiskDone { disk, id, status, data }) => {
+        EntryKind::Input(Input::NetFrame { port, frame }) => {
+            format!("frame    port {port} {} bytes", frame.len())
+        }
+        EntryKind::Input(Input::DiskDone {
+            disk,
+            id,
+            status,
+            data,
+        }) => {
             format!("disk     {disk} request {id} {status:?} {} bytes", data.len())
         }
         EntryKind::Input(Input::Entropy { bytes }) => format!("entropy  {} bytes", bytes.len()),
@@ -120,7 +130,10 @@ fn describe(kind: &EntryKind) -> String {
         EntryKind::Output { check } => format!("output   {check:08x}"),
         EntryKind::Progress => "progress".into(),
         EntryKind::Digest(digest) => {
-            let parts = digest.parts.iter().map(|(name, value)| format!("{name}={value:016x}"));
+            let parts = digest
+                .parts
+                .iter()
+                .map(|(name, value)| format!("{name}={value:016x}"));
             format!("digest   {}", parts.collect::<Vec<_>>().join(" "))
         }
         EntryKind::Off(state) => format!("off      {state:?}"),
@@ -138,11 +151,17 @@ fn stat(path: &Path, json: bool) -> Result<()> {
             ticks = *mtime;
         }
         let kind = describe(&entry.kind);
-        *counts.entry(kind.split_whitespace().next().unwrap_or_default().to_owned()).or_default() += 1;
+        *counts
+            .entry(kind.split_whitespace().next().unwrap_or_default().to_owned())
+            .or_default() += 1;
     }
     let bytes = std::fs::metadata(path)?.len();
     let seconds = ticks as f64 / machine::clock::TICKS_PER_SECOND as f64;
-    let rate = if seconds > 0.0 { bytes as f64 * 8e-6 / seconds } else { 0.0 };
+    let rate = if seconds > 0.0 {
+        bytes as f64 * 8e-6 / seconds
+    } else {
+        0.0
+    };
     if json {
         println!(
             "{}",

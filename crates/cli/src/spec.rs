@@ -53,10 +53,14 @@ pub fn pair(file: &VmFile, events: Option<std::path::PathBuf>) -> Result<(VmSpec
     vm.figures_every = events.as_ref().map(|_| FIGURES_EVERY);
     vm.events = events;
     let Some(address) = &file.backup else {
-        bail!("where is the backup? give `--backup HOST:PORT`: the backup listens there, the primary connects");
+        bail!(
+            "where is the backup? give `--backup HOST:PORT`: the backup listens there, the primary connects"
+        );
     };
     let Some(arbiter) = file.arbiter.clone() else {
-        bail!("no arbiter: give `--arbiter DIR`, a directory that both hosts share; without one both could go live");
+        bail!(
+            "no arbiter: give `--arbiter DIR`, a directory that both hosts share; without one both could go live"
+        );
     };
     let key = match (&file.key, file.insecure) {
         (Some(_), true) => bail!("`key` and `insecure` exclude each other"),
@@ -70,20 +74,36 @@ pub fn pair(file: &VmFile, events: Option<std::path::PathBuf>) -> Result<(VmSpec
         bail!("timeout_ms = {timeout_ms} is too short: give at least {TIMEOUT_MS_MIN}");
     }
     let timeout = Span::from_ms(timeout_ms);
-    Ok((vm, PairSpec { address: socket_address(address)?, key, arbiter, timeout, patience: PATIENCE }))
+    Ok((
+        vm,
+        PairSpec {
+            address: socket_address(address)?,
+            key,
+            arbiter,
+            timeout,
+            patience: PATIENCE,
+        },
+    ))
 }
 
 /// `HOST:PORT`, the host by name or number.
 pub fn socket_address(text: &str) -> Result<SocketAddr> {
-    let mut addresses =
-        text.to_socket_addrs().with_context(|| format!("`{text}` is no address; give HOST:PORT"))?;
-    addresses.next().with_context(|| format!("`{text}` has no address"))
+    let mut addresses = text
+        .to_socket_addrs()
+        .with_context(|| format!("`{text}` is no address; give HOST:PORT"))?;
+    addresses
+        .next()
+        .with_context(|| format!("`{text}` has no address"))
 }
 
 fn disk(text: &str) -> Result<DiskSpec> {
     let mut parts = text.split(',');
     let path = parts.next().unwrap_or_default().into();
-    let mut disk = DiskSpec { path, read_only: false, serial: String::new() };
+    let mut disk = DiskSpec {
+        path,
+        read_only: false,
+        serial: String::new(),
+    };
     for option in parts {
         match option.split_once('=').unwrap_or((option, "")) {
             ("readonly", "") => disk.read_only = true,

@@ -3,9 +3,8 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use hart::{Interpreter, InterpreterOptions};
 use host::{Outcome, Progress};
-use machine::{Config, Machine, PowerState};
+use machine::PowerState;
 use replica::Halt;
 
 use crate::args::{PairArgs, RecordArgs, RunArgs, VmArgs};
@@ -15,14 +14,18 @@ use crate::vm_file::VmFile;
 /// Runs a machine alone.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let file = load(&args.vm)?;
-    let outcome = host::run(&spec::vm(&file)?, None, &mut build(args.vm.zeal))?;
+    let outcome = host::run(&spec::vm(&file)?, None, &mut host::build::machine(args.vm.zeal))?;
     finish(&outcome, args.json)
 }
 
 /// Runs a machine alone and writes its log.
 pub fn record(args: &RecordArgs) -> Result<ExitCode> {
     let file = load(&args.vm)?;
-    let outcome = host::run(&spec::vm(&file)?, Some(&args.output), &mut build(args.vm.zeal))?;
+    let outcome = host::run(
+        &spec::vm(&file)?,
+        Some(&args.output),
+        &mut host::build::machine(args.vm.zeal),
+    )?;
     finish(&outcome, args.json)
 }
 
@@ -30,7 +33,7 @@ pub fn record(args: &RecordArgs) -> Result<ExitCode> {
 pub fn primary(args: PairArgs) -> Result<ExitCode> {
     let file = load(&args.vm)?.with_pair_flags(&args);
     let (vm, pair) = spec::pair(&file, args.events)?;
-    let outcome = host::primary(&vm, &pair, &mut build(args.vm.zeal), &mut show)?;
+    let outcome = host::primary(&vm, &pair, &mut host::build::machine(args.vm.zeal), &mut show)?;
     finish(&outcome, args.json)
 }
 
@@ -38,21 +41,13 @@ pub fn primary(args: PairArgs) -> Result<ExitCode> {
 pub fn backup(args: PairArgs) -> Result<ExitCode> {
     let file = load(&args.vm)?.with_pair_flags(&args);
     let (vm, pair) = spec::pair(&file, args.events)?;
-    let outcome = host::backup(&vm, &pair, &mut build(args.vm.zeal), &mut show)?;
+    let outcome = host::backup(&vm, &pair, &mut host::build::machine(args.vm.zeal), &mut show)?;
     finish(&outcome, args.json)
 }
 
 /// The file and the flags over it.
 pub fn load(args: &VmArgs) -> Result<VmFile> {
     Ok(VmFile::load(args.file.as_deref())?.with_flags(args))
-}
-
-/// Makes machines; `zeal` is the seed for dropping caches at random.
-pub fn build(zeal: Option<u64>) -> impl FnMut(&Config) -> Result<Machine, String> {
-    move |config| {
-        let engine = Box::new(Interpreter::new(InterpreterOptions { zeal }));
-        Machine::new(config.clone(), engine).map_err(|error| error.to_string())
-    }
 }
 
 fn show(progress: &Progress<'_>) {
@@ -74,11 +69,17 @@ fn finish(outcome: &Outcome, json: bool) -> Result<ExitCode> {
         Some(Halt::Off(PowerState::Failed(code))) => (1, Some(format!("the guest failed with code {code}"))),
         Some(Halt::Lost(epoch)) => (
             1,
-            Some(format!("the other side has won epoch {}; this side has halted, nothing is lost", epoch.0)),
+            Some(format!(
+                "the other side has won epoch {}; this side has halted, nothing is lost",
+                epoch.0
+            )),
         ),
-        Some(Halt::Diverged { at, part }) => {
-            (1, Some(format!("this side parted from the log at step {at}, first in {part}; please report it")))
-        }
+        Some(Halt::Diverged { at, part }) => (
+            1,
+            Some(format!(
+                "this side parted from the log at step {at}, first in {part}; please report it"
+            )),
+        ),
         Some(Halt::Peer(sentence)) => (1, Some(format!("the other side broke the protocol: {sentence}"))),
     };
     if json {

@@ -32,18 +32,29 @@ pub struct VmFile {
 impl VmFile {
     /// Reads the file, if one is named. Paths in it are relative to where it lies.
     pub fn load(path: Option<&Path>) -> Result<VmFile> {
-        let Some(path) = path else { return Ok(VmFile::default()) };
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let Some(path) = path else {
+            return Ok(VmFile::default());
+        };
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut file: VmFile = match toml::from_str(&text) {
             Ok(file) => file,
             Err(error) => {
-                let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+                let line = error
+                    .span()
+                    .map_or(1, |span| 1 + text[..span.start].matches('\n').count());
                 let message = error.message().replace('\n', "; ");
                 bail!("{} line {line}: {message}", path.display());
             }
         };
         let base = path.parent().unwrap_or(Path::new("."));
-        for path in [&mut file.kernel, &mut file.initrd, &mut file.firmware, &mut file.key, &mut file.arbiter] {
+        for path in [
+            &mut file.kernel,
+            &mut file.initrd,
+            &mut file.firmware,
+            &mut file.key,
+            &mut file.arbiter,
+        ] {
             if let Some(path) = path {
                 *path = base.join(&*path);
             }
@@ -99,8 +110,12 @@ pub fn parse_size(text: &str) -> Result<u64> {
         "G" | "GiB" => 1 << 30,
         other => bail!("unknown unit `{other}` in size `{text}`; use K, M or G"),
     };
-    let number: u64 = digits.parse().with_context(|| format!("`{text}` is not a size; use for example 512M or 4G"))?;
-    number.checked_mul(unit).with_context(|| format!("size `{text}` is too large"))
+    let number: u64 = digits
+        .parse()
+        .with_context(|| format!("`{text}` is not a size; use for example 512M or 4G"))?;
+    number
+        .checked_mul(unit)
+        .with_context(|| format!("size `{text}` is too large"))
 }
 
 /// An Ethernet address such as `52:54:00:12:34:56`.
@@ -110,7 +125,10 @@ pub fn parse_mac(text: &str) -> Result<[u8; 6]> {
     let parts: [&str; 6] = parts.try_into().ok().with_context(wrong)?;
     let mut mac = [0; 6];
     for (byte, part) in mac.iter_mut().zip(parts) {
-        *byte = u8::from_str_radix(part, 16).ok().filter(|_| part.len() == 2).with_context(wrong)?;
+        *byte = u8::from_str_radix(part, 16)
+            .ok()
+            .filter(|_| part.len() == 2)
+            .with_context(wrong)?;
     }
     if mac[0] & 1 != 0 {
         bail!("`{text}` is a group address; the first byte of a guest's address must be even");
@@ -127,14 +145,22 @@ mod tests {
         assert_eq!(parse_size("512M").unwrap(), 512 << 20);
         assert_eq!(parse_size("4G").unwrap(), 4 << 30);
         assert_eq!(parse_size("4096").unwrap(), 4096);
-        assert!(parse_size("4X").unwrap_err().to_string().contains("unknown unit `X`"));
+        assert!(
+            parse_size("4X")
+                .unwrap_err()
+                .to_string()
+                .contains("unknown unit `X`")
+        );
         assert!(parse_size("G").is_err());
         assert!(parse_size("99999999999999999999G").is_err());
     }
 
     #[test]
     fn group_and_short_ethernet_addresses_are_refused() {
-        assert_eq!(parse_mac("52:54:00:12:34:56").unwrap(), [0x52, 0x54, 0, 0x12, 0x34, 0x56]);
+        assert_eq!(
+            parse_mac("52:54:00:12:34:56").unwrap(),
+            [0x52, 0x54, 0, 0x12, 0x34, 0x56]
+        );
         assert!(parse_mac("53:54:00:12:34:56").is_err());
         assert!(parse_mac("52:54:00:12:34").is_err());
         assert!(parse_mac("52:54:00:12:34:5").is_err());
@@ -147,9 +173,15 @@ mod tests {
         let path = dir.join("vm.toml");
         std::fs::write(&path, "name = \"a\"\nmemry = \"1G\"\n").unwrap();
         let message = VmFile::load(Some(&path)).unwrap_err().to_string();
-        assert!(message.contains("vm.toml line 2: unknown field `memry`"), "{message}");
+        assert!(
+            message.contains("vm.toml line 2: unknown field `memry`"),
+            "{message}"
+        );
         std::fs::write(&path, "name = \"a\"\nkernel = \"k/Image\"\n").unwrap();
-        assert_eq!(VmFile::load(Some(&path)).unwrap().kernel.unwrap(), dir.join("k/Image"));
+        assert_eq!(
+            VmFile::load(Some(&path)).unwrap().kernel.unwrap(),
+            dir.join("k/Image")
+        );
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

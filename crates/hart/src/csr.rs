@@ -101,10 +101,12 @@ pub(crate) struct Csrs {
 }
 
 impl Csrs {
-    /// Values after reset.
+    /// Values after reset. ADUE is set, as QEMU has it: a device tree that names Svadu without Svade says
+    /// that A and D are always updated by hardware.
     pub fn new() -> Csrs {
         Csrs {
             mstatus: UXL_SXL,
+            menvcfg: ADUE,
             stimecmp: u64::MAX,
             ..Csrs::default()
         }

@@ -3,18 +3,26 @@
 //! Map: [`step`] is the guest's only clock; [`ram`] is guest memory (unsafe island 1); [`bus`] is the seam
 //! to the devices; [`engine`] is the seam between the machine and whatever executes instructions;
 //! [`state`] is the one list of fields that save, restore, digest and diff share.
+//! [`hart`] with `csr`, [`trap`] and [`pmp`] is the architecture; [`decode`] makes [`op`]s of instruction
+//! bits, [`interp`] executes them; [`mmu`] walks page tables and remembers them in [`tlb`], `tables` says
+//! what a store to them makes stale. [`fpu`] computes; [`disasm`] and [`isa`] are for people and for the
+//! device tree.
 //!
 //! Invariant: an engine holds no guest state. Dropping it between any two calls cannot be observed.
 //! Invariant: caches (TLB, decoded code) are coherent with RAM, as if they were always empty
 //! (docs/determinism.md).
 
+#![deny(clippy::float_arithmetic)]
+
 pub mod bus;
 mod csr;
 pub mod decode;
+pub mod disasm;
 pub mod engine;
 pub mod fpu;
 pub mod hart;
 pub mod interp;
+pub mod isa;
 pub mod mmu;
 pub mod op;
 pub mod pmp;

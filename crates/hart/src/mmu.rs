@@ -1,7 +1,7 @@
 //! Address translation: Sv39 and Sv48 walks, physical memory protection, and the coherence of what was
 //! remembered of them (privileged manual, "Sv39", "Svadu"; docs/determinism.md, D3).
 //!
-//! Every page-table page that a remembered translation went through is registered in [`Tables`] and carries
+//! Every page-table page that a remembered translation went through is registered in `tables` and carries
 //! the RAM flag `WALKED`. A store to such a page comes through [`Mmu::store_marked`], which drops what was
 //! derived from a valid entry before anything can use it. So translation behaves as if nothing was ever
 //! remembered, and SFENCE.VMA has nothing to do.
@@ -217,9 +217,15 @@ impl Mmu {
         }
     }
 
+    /// Notes that an engine executes from the page that [`Mmu::reach`] has just found, as far as the page's
+    /// end without asking again: until [`Mmu::dropped`] says that a translation is gone.
+    pub fn hold_fetch(&mut self, ram: &mut Ram, address: u64) {
+        self.register(ram, self.fetch, address);
+    }
+
     /// Remembers where the engine keeps the code of the page that [`Mmu::reach`] has just found.
     pub fn remember_fetch(&mut self, ram: &mut Ram, address: u64, place: usize) {
-        self.register(ram, self.fetch, address);
+        self.hold_fetch(ram, address);
         self.tlb.fill_fetch(self.fetch_set, address, place);
     }
 

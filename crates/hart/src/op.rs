@@ -112,26 +112,6 @@ pub enum Code {
     SfenceVma,
 }
 
-/// A register number. An enum, so that the compiler knows that it is less than 32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-#[rustfmt::skip]
-enum Register {
-    R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10, R11, R12, R13, R14, R15,
-    R16, R17, R18, R19, R20, R21, R22, R23, R24, R25, R26, R27, R28, R29, R30, R31,
-}
-
-impl Register {
-    #[rustfmt::skip]
-    const ALL: [Register; 32] = {
-        use Register::*;
-        [
-            R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10, R11, R12, R13, R14, R15,
-            R16, R17, R18, R19, R20, R21, R22, R23, R24, R25, R26, R27, R28, R29, R30, R31,
-        ]
-    };
-}
-
 /// One decoded instruction.
 ///
 /// `imm` is the sign-extended immediate; for branches and jumps it counts halfwords, not bytes.
@@ -143,9 +123,9 @@ pub struct Op {
     /// Destination register in the low five bits, length in halfwords above.
     destination: u8,
     /// First source register.
-    source1: Register,
+    source1: u8,
     /// Second source register.
-    source2: Register,
+    source2: u8,
     /// Immediate, or what `code` says.
     pub imm: i32,
 }
@@ -157,13 +137,11 @@ impl Op {
     /// An op of unknown length; see [`Op::with_halves`].
     #[must_use]
     pub const fn new(code: Code, rd: u32, rs1: u32, rs2: u32, imm: i32) -> Op {
-        let source1 = Register::ALL[(rs1 & 31) as usize];
-        let source2 = Register::ALL[(rs2 & 31) as usize];
         Op {
             code,
             destination: (rd & 31) as u8,
-            source1,
-            source2,
+            source1: (rs1 & 31) as u8,
+            source2: (rs2 & 31) as u8,
             imm,
         }
     }
@@ -188,14 +166,14 @@ impl Op {
     #[inline(always)]
     #[must_use]
     pub const fn rs1(self) -> usize {
-        self.source1 as usize
+        (self.source1 & 31) as usize
     }
 
     /// Second source register.
     #[inline(always)]
     #[must_use]
     pub const fn rs2(self) -> usize {
-        self.source2 as usize
+        (self.source2 & 31) as usize
     }
 
     /// Length in halfwords: 1 or 2.

@@ -72,8 +72,8 @@ impl Pmp {
         let locked = |c: u8| c & LOCKED != 0;
         let next = self.configuration.get(entry + 1).copied().unwrap_or(0);
         let own = self.configuration.get(entry).copied().unwrap_or(LOCKED);
-        if !locked(own)
-            && !(locked(next) && next & MODE == TOR)
+        let bounds_locked = locked(next) && next & MODE == TOR;
+        if !(locked(own) || bounds_locked)
             && let Some(address) = self.address.get_mut(entry)
         {
             *address = value & ADDRESS_MASK;

@@ -68,7 +68,7 @@ impl<G: Guest> Driver<G> {
             poller.arm()?;
             next = self.node.slice(clock::now(), self.world.waker.cut());
             order = self.carry_out(poller)?;
-            self.world.listen_again(poller)?;
+            self.world.cables.listen_again(poller)?;
             if next == Next::Ended && order == Order::GoOn {
                 order = Order::Quit;
             }

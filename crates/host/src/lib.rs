@@ -8,6 +8,8 @@
 #![deny(unsafe_code)]
 
 pub mod arbiter;
+pub mod build;
+pub mod cables;
 pub mod console;
 pub mod disk;
 pub mod drive;
@@ -19,6 +21,7 @@ pub mod link;
 pub mod net;
 pub mod pair;
 pub mod poll;
+pub mod replay;
 pub mod report;
 pub mod run;
 pub mod signals;
@@ -29,6 +32,7 @@ pub mod world;
 
 pub use drive::{Outcome, drive};
 pub use pair::{Progress, backup, primary};
+pub use replay::{ReplayError, ReplayOptions, Replayed, replay};
 pub use run::{RunError, run};
 pub use spec::{DiskSpec, NetSpec, PairSpec, SetupError, VmSpec};
-pub use world::{Cable, LogFile, World, WorldError};
+pub use world::{LogFile, World, WorldError};

@@ -24,6 +24,10 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Messages or frames taken from one source in one turn, so that no source starves the others.
 pub const BATCH_MAX: usize = 64;
 
+/// Bytes of a log file read at once.
+pub const LOG_READ_LEN: usize = 1 << 20;
+/// Steps of a replay between two looks at the operator's signals.
+pub const REPLAY_SLICE_STEPS: u64 = 20_000_000;
 /// Epochs tried at the start of a pair, one after the other, while others claim them.
 pub const CLAIMS_MAX: u32 = 100;
 /// Threads that do disk requests.

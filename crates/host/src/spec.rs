@@ -15,7 +15,7 @@ use crate::net::{NetError, Port, PortSpec};
 use crate::report::{ReportError, Reporter};
 use crate::signals::Signals;
 use crate::wake::Waker;
-use crate::world::{Cable, World, WorldError};
+use crate::world::{World, WorldError};
 use crate::{entropy, sys::clock};
 
 /// Where Debian, Fedora and QEMU put OpenSBI.
@@ -229,7 +229,7 @@ impl VmSpec {
             if live {
                 port.check(&net.port)?;
             }
-            world.cables.push(Cable::new(device.mac, port));
+            world.cables.add(device.mac, port);
         }
         world.consoles.push(Console::open(&self.serial, &waker)?);
         Ok(world)

@@ -11,11 +11,12 @@ use machine::{Control, Effect, Input};
 use replica::{Action, Event, Halt, Span, Time, Verdict};
 
 use crate::arbiter::{Asker, VmName};
+use crate::cables::Cables;
 use crate::console::{Console, Typed};
 use crate::disk::{Completion, DiskPool, Holder, LockError};
 use crate::limits::{BATCH_MAX, LAST_WORDS_PATIENCE};
 use crate::link::{Link, LinkError, Traffic};
-use crate::net::{Announcer, Port, announce};
+use crate::net::Announcer;
 use crate::poll::{Interest, Poller, Token};
 use crate::report::{Happening, Reporter};
 use crate::signals::Signals;
@@ -27,34 +28,6 @@ const WAKER: Token = Token(0);
 const LINK: Token = Token(1);
 const HEARTBEATS: Token = Token(2);
 const SIGNALS: Token = Token(3);
-/// The first port; the others follow.
-const PORTS: u64 = 16;
-
-/// One network device of the guest.
-#[derive(Debug)]
-pub struct Cable {
-    /// Its address.
-    pub mac: [u8; 6],
-    /// Where it is plugged in.
-    pub port: Port,
-    /// Frames wait to be flushed.
-    dirty: bool,
-    /// Waited for: see `Interest`.
-    interest: Option<Interest>,
-}
-
-impl Cable {
-    /// From the guest's device to a port.
-    #[must_use]
-    pub fn new(mac: [u8; 6], port: Port) -> Cable {
-        Cable {
-            mac,
-            port,
-            dirty: false,
-            interest: None,
-        }
-    }
-}
 
 /// Everything around a node. Fields that a command does not need stay empty.
 #[derive(Debug)]
@@ -70,7 +43,7 @@ pub struct World {
     /// The guest's disks.
     pub disks: DiskPool,
     /// The guest's network devices.
-    pub cables: Vec<Cable>,
+    pub cables: Cables,
     /// The guest's consoles.
     pub consoles: Vec<Console>,
     /// Who decides.
@@ -145,7 +118,7 @@ impl World {
             waker,
             link: None,
             disks,
-            cables: Vec::new(),
+            cables: Cables::default(),
             consoles: Vec::new(),
             arbiter: None,
             log: None,
@@ -174,7 +147,7 @@ impl World {
             poller.add(&link.heartbeats_fd(), HEARTBEATS, Interest::Read)?;
         }
         if self.live {
-            self.plug_in(poller)?;
+            self.cables.go_live(poller)?;
         }
         Ok(())
     }
@@ -191,10 +164,7 @@ impl World {
     /// What is due by the clock.
     pub fn on_time(&mut self, now: Time) {
         if self.announcer.is_due(now) {
-            for cable in &mut self.cables {
-                cable.port.transmit(&announce::frame(cable.mac));
-                cable.dirty = true;
-            }
+            self.cables.announce();
         }
     }
 
@@ -226,7 +196,7 @@ impl World {
                 let count = self.signals.as_mut().map_or(0, Signals::take);
                 return Ok(self.stop(count, handle));
             }
-            Token(port) => self.read_port(port, poller, handle)?,
+            port => self.cables.read(port, poller, handle)?,
         }
         Ok(Order::GoOn)
     }
@@ -278,12 +248,7 @@ impl World {
             });
             handle(Event::Verdict(claim, answer.verdict));
         }
-        for index in 0..self.cables.len() {
-            if self.cables[index].port.on_wake() {
-                self.cables[index].interest = None;
-                self.want(index, Interest::Read, poller)?;
-            }
-        }
+        self.cables.on_wake(poller)?;
         let mut quits = 0;
         for (port, console) in (0_u8..).zip(&self.consoles) {
             while let Some(typed) = console.typed() {
@@ -311,75 +276,6 @@ impl World {
         }
         handle(Event::Input(Input::Control(Control::PowerOff)));
         Order::GoOn
-    }
-
-    fn read_port(&mut self, token: u64, poller: &Poller, handle: &mut dyn FnMut(Event)) -> io::Result<()> {
-        let Some(index) = token
-            .checked_sub(PORTS)
-            .map(|n| n as usize)
-            .filter(|&n| n < self.cables.len())
-        else {
-            return Ok(());
-        };
-        let mut count = 0;
-        for frame in self.cables[index].port.receive() {
-            count += 1;
-            // At most 64 devices (`replica::limits::DEVICES_MAX`).
-            handle(Event::Input(Input::NetFrame {
-                port: index as u8,
-                frame,
-            }));
-        }
-        if self.cables[index].port.fd().is_none() {
-            // Unplugged: the closed socket has left the poller.
-            self.cables[index].interest = None;
-            return Ok(());
-        }
-        let drained = self.cables[index].port.flush();
-        self.cables[index].dirty = false;
-        // A flood must not cut every slice: the guest gets one in peace for each full batch.
-        let interest = if count == BATCH_MAX {
-            Interest::Nothing
-        } else if drained {
-            Interest::Read
-        } else {
-            Interest::ReadWrite
-        };
-        self.want(index, interest, poller)
-    }
-
-    /// Ends the peace of floods; call after each slice.
-    ///
-    /// # Errors
-    /// As the kernel gives them.
-    pub fn listen_again(&mut self, poller: &Poller) -> io::Result<()> {
-        for index in 0..self.cables.len() {
-            if self.cables[index].interest == Some(Interest::Nothing) {
-                self.want(index, Interest::ReadWrite, poller)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn want(&mut self, index: usize, interest: Interest, poller: &Poller) -> io::Result<()> {
-        let cable = &mut self.cables[index];
-        let Some(fd) = cable.port.fd() else { return Ok(()) };
-        let token = Token(PORTS + index as u64);
-        match cable.interest {
-            None => poller.add(&fd, token, interest)?,
-            Some(now) if now != interest => poller.modify(&fd, token, interest)?,
-            Some(_) => {}
-        }
-        cable.interest = Some(interest);
-        Ok(())
-    }
-
-    fn plug_in(&mut self, poller: &Poller) -> io::Result<()> {
-        for index in 0..self.cables.len() {
-            self.cables[index].port.go_live();
-            self.want(index, Interest::Read, poller)?;
-        }
-        Ok(())
     }
 
     fn lose_link(&mut self, error: &LinkError, handle: &mut dyn FnMut(Event)) {
@@ -438,7 +334,7 @@ impl World {
     fn send(&mut self, message: &[u8], poller: &Poller, handle: &mut dyn FnMut(Event)) -> io::Result<()> {
         if !self.link_dirty {
             // What was shown before this message was written must have left before it.
-            self.flush_ports(poller)?;
+            self.cables.flush(poller)?;
         }
         let Some(link) = &mut self.link else { return Ok(()) };
         match link.send(message) {
@@ -455,12 +351,7 @@ impl World {
                     console.write(&bytes);
                 }
             }
-            Effect::NetTransmit { port, frame } => {
-                if let Some(cable) = self.cables.get_mut(usize::from(port)) {
-                    cable.port.transmit(&frame);
-                    cable.dirty = true;
-                }
-            }
+            Effect::NetTransmit { port, frame } => self.cables.transmit(port, &frame),
             Effect::EntropyWanted { bytes } => handle(Event::Input(entropy::answer(bytes))),
             Effect::PoweredOff(_) => {}
             Effect::Disk(request) => self.disks.submit(request),
@@ -482,7 +373,7 @@ impl World {
             owner: self.owner,
         });
         if !std::mem::replace(&mut self.live, true) {
-            self.plug_in(poller)?;
+            self.cables.go_live(poller)?;
             self.announcer.begin(clock::now());
         }
         // There is nothing more to say to the old peer, and nothing to hear from it.
@@ -499,7 +390,7 @@ impl World {
         if self.link_dirty {
             self.flush_link(poller, handle)?;
         }
-        self.flush_ports(poller)
+        self.cables.flush(poller)
     }
 
     fn flush_link(&mut self, poller: &Poller, handle: &mut dyn FnMut(Event)) -> io::Result<()> {
@@ -519,16 +410,6 @@ impl World {
                 Interest::Read
             };
             poller.modify(link, LINK, interest)?;
-        }
-        Ok(())
-    }
-
-    fn flush_ports(&mut self, poller: &Poller) -> io::Result<()> {
-        for index in 0..self.cables.len() {
-            let cable = &mut self.cables[index];
-            if std::mem::take(&mut cable.dirty) && !cable.port.flush() {
-                self.want(index, Interest::ReadWrite, poller)?;
-            }
         }
         Ok(())
     }

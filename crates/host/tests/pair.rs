@@ -8,6 +8,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use common::toy::Toy;
 use common::{Cable, Gateway, vm};
+use host::ReplayOptions;
 use host::{PairSpec, Progress};
 use replica::Span;
 
@@ -192,18 +193,36 @@ fn a_guest_alone_answers_and_its_power_off_ends_the_run() {
 }
 
 #[test]
-fn a_recording_has_a_header_and_entries() {
+fn a_recording_is_replayed_to_its_end_and_only_with_its_own_images() {
     let site = Site::new();
     let mut replica = site.start("record", None, false);
     let mut cable = site.gateway.accept();
     assert_eq!(ask(&mut cable, b"e-hello"), Some(1));
+    assert_eq!(ask(&mut cable, b"e-again"), Some(2));
     cable.send(b"o").unwrap();
     assert_eq!(replica.says("ended"), "Some(Off(Off))");
-    let mut reader = replica::LogReader::default();
-    reader.push(&std::fs::read(site.dir.path().join("log")).unwrap());
-    assert_eq!(reader.header().unwrap().unwrap().program, host::spec::program());
-    while reader.frame().unwrap().is_some() {}
-    assert_eq!(reader.end(), replica::End::Off);
+    let (spec, log) = (vm(site.dir.path(), "replay"), site.dir.path().join("log"));
+    let mut build = |_: &machine::Config| Ok(Toy::new(false));
+    let mut frames = Vec::new();
+    let mut seen = |effect| {
+        if let machine::Effect::NetTransmit { frame, .. } = effect {
+            frames.push(frame[..7].to_vec());
+        }
+    };
+    let (replayed, _) = host::replay(&spec, &log, ReplayOptions::default(), &mut build, &mut seen).unwrap();
+    assert_eq!(replayed.end, Some(replica::End::Off));
+    assert!(replayed.outputs >= 4 && replayed.digests >= 1, "{replayed:?}");
+    assert_eq!(frames, [b"e-hello", b"e-again"]);
+
+    let mut other = |_: &machine::Config| Ok(Toy::broken());
+    let error = host::replay(&spec, &log, ReplayOptions::default(), &mut other, &mut |_| {}).unwrap_err();
+    assert!(matches!(error, host::ReplayError::Playback { .. }), "{error}");
+    std::fs::write(site.dir.path().join("firmware"), b"other").unwrap();
+    let error = host::replay(&spec, &log, ReplayOptions::default(), &mut build, &mut |_| {}).unwrap_err();
+    assert!(
+        error.to_string().contains("recorded with other images"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -305,4 +324,22 @@ fn a_running_vm_is_not_started_a_second_time() {
         let words = second.says("failed");
         assert!(words.contains("is in use by VM 'toy' epoch 1 (pid "), "{words}");
     }
+}
+
+#[test]
+fn a_machine_with_a_firmware_of_four_instructions_switches_itself_off() {
+    let dir = tempfile::tempdir().unwrap();
+    // lui t0, 0x100; lui t1, 5; addi t1, t1, 0x555; sw t1, 0(t0)
+    let firmware: Vec<u8> = [0x0010_02b7_u32, 0x0000_5337, 0x5553_0313, 0x0062_a023]
+        .iter()
+        .flat_map(|word| word.to_le_bytes())
+        .collect();
+    std::fs::write(dir.path().join("firmware"), firmware).unwrap();
+    let mut spec = vm(dir.path(), "run");
+    spec.memory = 64 << 20;
+    spec.disks.clear();
+    spec.nets.clear();
+    let outcome = host::run(&spec, None, &mut host::build::machine).unwrap();
+    assert_eq!(outcome.halt, Some(replica::Halt::Off(machine::PowerState::Off)));
+    assert_eq!(outcome.figures.step, 4);
 }

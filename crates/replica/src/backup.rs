@@ -202,6 +202,22 @@ impl Backup {
         send(cx, &Message::Ack(ack));
     }
 
+    /// What a correct backup never does: see [`crate::mutation::Mutation::AckWhileClaiming`].
+    pub fn acknowledge_while_claiming(&mut self, cx: &mut Context<'_>, event: Event) {
+        if let Event::Peer(bytes) = event
+            && let Ok(Message::Log(log)) = Message::decode(&bytes)
+            && (log.frame.is_empty() || self.on_frame(cx, log.frame).is_ok())
+        {
+            self.echo = Some(log.sent);
+            self.acknowledge(cx, Step(0));
+        }
+    }
+
+    /// What a correct backup never does: see [`crate::mutation::Mutation::DrainShort`].
+    pub fn forget_last_output(&mut self) {
+        self.replayer.forget_last_output();
+    }
+
     /// Time since the primary's last sign of life.
     pub fn silence(&self, now: Time) -> Span {
         self.detector.silence(now)

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 
 use machine::Step;
 
+use crate::mutation::{self, Mutation};
 use crate::{
     Span, Time,
     codec::Frame,
@@ -155,7 +156,7 @@ impl Sender {
     /// May this replica release outputs now?
     #[must_use]
     pub fn has_lease(&self, now: Time) -> bool {
-        self.lease().is_some_and(|end| now < end)
+        self.lease().is_some_and(|end| now < end) || mutation::is(Mutation::ReleaseWithoutLease)
     }
 
     /// The last entry that the backup has.

@@ -5,6 +5,7 @@
 
 use std::sync::atomic::AtomicBool;
 
+use crate::mutation::{self, Mutation};
 use crate::{
     Action, Claim, Event, Guest, Next, Span, Time, Verdict, backup::Backup, limits, live::Context,
     primary::Primary, replay::Progress, role::Change,
@@ -46,6 +47,7 @@ impl Claiming {
         // a backup shows nothing before it has won.
         let earliest = match &was {
             Was::Primary(_) => now,
+            Was::Backup(_) if mutation::is(Mutation::ClaimTooEarly) => now,
             Was::Backup(backup) => backup.claim_not_before().map_or(now, |time| time.max(now)),
         };
         let drained = matches!(was, Was::Primary(_));
@@ -69,8 +71,12 @@ impl Claiming {
         match event {
             Event::Verdict(claim, verdict) if claim == self.claim => self.on_verdict(cx.now, verdict),
             event => {
-                if let Was::Primary(primary) = &mut self.was {
-                    primary.handle_while_claiming(cx, event);
+                match &mut self.was {
+                    Was::Primary(primary) => primary.handle_while_claiming(cx, event),
+                    Was::Backup(backup) if mutation::is(Mutation::AckWhileClaiming) => {
+                        backup.acknowledge_while_claiming(cx, event);
+                    }
+                    Was::Backup(_) => {}
                 }
                 None
             }
@@ -104,6 +110,9 @@ impl Claiming {
         {
             // FT 2.3-b: through the last entry received. Before the question, not after: a replica that
             // turns out to have diverged must not take the epoch from one that is well.
+            if mutation::is(Mutation::DrainShort) {
+                backup.forget_last_output();
+            }
             match backup.replay(cx, cut, guest, true) {
                 Ok(Progress::Busy) => return None,
                 Ok(Progress::Drained | Progress::Off(_)) => self.drained = true,
@@ -118,6 +127,9 @@ impl Claiming {
             Question::Later(time) => time <= cx.now,
             Question::Asked(since) => cx.now.since(since) >= limits::CLAIM_ANSWER,
         };
+        if ask && mutation::is(Mutation::LiveWithoutClaim) {
+            return Some(Change::Won);
+        }
         if ask {
             self.question = Question::Asked(cx.now);
             cx.metrics.claims += 1;

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use machine::{DiskOperation, Effect};
 
+use crate::mutation::{self, Mutation};
 use crate::{Span, Time, entry::Seq, limits};
 
 #[derive(Debug)]
@@ -57,7 +58,7 @@ impl Gate {
 
     /// The first output, if its entry is acknowledged.
     pub fn release(&mut self, now: Time) -> Option<Released> {
-        if self.held.front()?.entry > self.acknowledged {
+        if self.held.front()?.entry > self.acknowledged && !mutation::is(Mutation::ReleaseBeforeAck) {
             return None;
         }
         self.force(now)

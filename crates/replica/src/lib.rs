@@ -31,6 +31,7 @@ mod live;
 pub mod logfile;
 pub mod message;
 pub mod metrics;
+pub mod mutation;
 pub mod node;
 pub mod pace;
 pub mod playback;

@@ -104,6 +104,12 @@ impl<G: Guest> Playback<G> {
             })
     }
 
+    /// The guest, where it stands.
+    #[must_use]
+    pub fn into_guest(self) -> G {
+        self.guest
+    }
+
     /// Digests compared so far.
     #[must_use]
     pub fn digests(&self) -> u64 {

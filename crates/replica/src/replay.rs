@@ -102,6 +102,14 @@ impl Replayer {
         self.outputs
     }
 
+    /// What no correct replica does: see [`crate::mutation::Mutation::DrainShort`].
+    pub fn forget_last_output(&mut self) {
+        let output = |queued: &Queued| matches!(queued.entry.kind, EntryKind::Output { .. });
+        if let Some(index) = self.queue.iter().rposition(output) {
+            self.cost -= self.queue.drain(index..).map(|queued| queued.cost).sum::<u64>();
+        }
+    }
+
     /// The step up to which the log is known, if any of it waits.
     #[must_use]
     pub fn horizon(&self) -> Option<Step> {

@@ -4,6 +4,7 @@
 
 use std::sync::atomic::AtomicBool;
 
+use crate::mutation::{self, Mutation};
 use crate::{
     Action, Event, Guest, Next, Options, Time,
     claim::{Claiming, Was},
@@ -90,7 +91,9 @@ impl Solo {
     /// FT 2.3-c, 2.2-a: what the dead primary may not have done is done again, in the guest's order.
     fn take_over<G: Guest>(&mut self, cx: &mut Context<'_>, guest: &G, backup: &mut crate::backup::Backup) {
         for effect in backup.take_kept() {
-            self.live.emit(cx, effect);
+            if !mutation::is(Mutation::KeptNotShown) {
+                self.live.emit(cx, effect);
+            }
         }
         let (outputs, entropy) = backup.take_loose_ends();
         for effect in outputs {
@@ -105,7 +108,9 @@ impl Solo {
         }
         // FT 3.4-c: whether they were done is unknown, and doing them again does no harm.
         for request in guest.pending_disk() {
-            self.live.disks.submit(request);
+            if !mutation::is(Mutation::NoReissue) {
+                self.live.disks.submit(request);
+            }
         }
         self.live.issue(cx);
     }

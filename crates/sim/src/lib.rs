@@ -1,1 +1,37 @@
-//! placeholder
+//! The simulated world: the same `Node` that the host drives, in a world drawn from a seed.
+//!
+//! Time is virtual, everything that takes time or can go wrong is drawn, and every action of every node is
+//! watched by checkers that trust nobody. A seed and a commit replay exactly (docs/testing.md).
+//!
+//! `world` is the event heap, `turns` and `carry` how the two processes live in it, `mishap` how they die; `network`, `storage`, `arbiter` and `client` are what the
+//! nodes talk to; `faults` says what goes wrong; `toy` and `bare` are the guests, watched through `subject`; `checker` judges; `run` is
+//! a whole life: unsafe at first, then healed.
+#![forbid(unsafe_code)]
+
+pub mod arbiter;
+pub mod bare;
+#[cfg(feature = "mutations")]
+pub mod broken;
+mod carry;
+pub mod checker;
+pub mod client;
+pub mod faults;
+mod mishap;
+pub mod network;
+pub mod process;
+pub mod random;
+pub mod run;
+pub mod storage;
+pub mod subject;
+mod surroundings;
+pub mod sweep;
+pub mod toy;
+pub mod trace;
+mod turns;
+pub mod world;
+
+pub use checker::{Check, Violation};
+pub use faults::Options;
+pub use run::Outcome;
+pub use toy::Toy;
+pub use world::{Side, World};

@@ -38,10 +38,14 @@ impl Client {
     pub fn connect(address: SocketAddr, id: usize) -> Result<Client> {
         let url = format!("redis://{address}/");
         let client = redis::Client::open(url).context("cannot make a Redis client")?;
-        let mut connection = client.get_connection_with_timeout(PATIENCE).context("cannot connect to Redis")?;
+        let mut connection = client
+            .get_connection_with_timeout(PATIENCE)
+            .context("cannot connect to Redis")?;
         connection.set_read_timeout(Some(PATIENCE))?;
         connection.set_write_timeout(Some(PATIENCE))?;
-        redis::cmd("PING").query::<String>(&mut connection).context("Redis does not answer PING")?;
+        redis::cmd("PING")
+            .query::<String>(&mut connection)
+            .context("Redis does not answer PING")?;
         Ok(Client { connection, id })
     }
 
@@ -60,7 +64,10 @@ impl Client {
         while !stop.load(Ordering::Relaxed) {
             let number = seen.acks.len();
             let (key, value) = self.pair(number);
-            redis::cmd("SET").arg(&key).arg(&value).query::<()>(&mut self.connection)?;
+            redis::cmd("SET")
+                .arg(&key)
+                .arg(&value)
+                .query::<()>(&mut self.connection)?;
             seen.acks.push(start.elapsed());
             // Every eighth write is read back at once: the newest state must be there, before and after.
             if number.is_multiple_of(8) {
@@ -73,8 +80,9 @@ impl Client {
 
     fn verify(&mut self, seen: &mut Seen) -> redis::RedisResult<()> {
         for first in (0..seen.acks.len()).step_by(READ_BACK) {
-            let pairs: Vec<(String, String)> =
-                (first..seen.acks.len().min(first + READ_BACK)).map(|number| self.pair(number)).collect();
+            let pairs: Vec<(String, String)> = (first..seen.acks.len().min(first + READ_BACK))
+                .map(|number| self.pair(number))
+                .collect();
             let mut command = redis::cmd("MGET");
             for (key, _) in &pairs {
                 command.arg(key);
@@ -98,7 +106,10 @@ impl Client {
 
     fn pair(&self, number: usize) -> (String, String) {
         // The value is a function of the key that a shifted or repeated answer would not satisfy.
-        (format!("client{}:{number}", self.id), format!("{:016x}", mix((self.id as u64) << 40 | number as u64)))
+        (
+            format!("client{}:{number}", self.id),
+            format!("{:016x}", mix((self.id as u64) << 40 | number as u64)),
+        )
     }
 }
 

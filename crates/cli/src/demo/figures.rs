@@ -66,9 +66,15 @@ impl Report {
         let primary = events(&pair.primary_events)?;
         let backup = events(&pair.backup_events)?;
         figures.of_replicas(&primary, &backup, args.kill, loaded.event_boottime_ns);
-        let mut acks: Vec<Duration> = loaded.seen.iter().flat_map(|seen| seen.acks.iter().copied()).collect();
+        let mut acks: Vec<Duration> = loaded
+            .seen
+            .iter()
+            .flat_map(|seen| seen.acks.iter().copied())
+            .collect();
         acks.sort();
-        let picture = loaded.event.map_or_else(String::new, |event| draw(&acks, event, what(args.kill)));
+        let picture = loaded
+            .event
+            .map_or_else(String::new, |event| draw(&acks, event, what(args.kill)));
         Ok(Report {
             figures,
             picture,
@@ -89,19 +95,40 @@ impl Report {
         let f = &self.figures;
         let mut text = format!("\n{}\n", self.picture);
         let mut line = |name: &str, value: String| text.push_str(&format!("  {name:<28}{value}\n"));
-        line("acknowledged writes", format!("{} in {} s", f.writes_acked, self.seconds));
-        line("lost / read wrong", format!("{} / {}", f.writes_lost, f.reads_wrong));
-        line("connections opened / reset", format!("{} / {}", f.connections_opened, f.connections_reset));
+        line(
+            "acknowledged writes",
+            format!("{} in {} s", f.writes_acked, self.seconds),
+        );
+        line(
+            "lost / read wrong",
+            format!("{} / {}", f.writes_lost, f.reads_wrong),
+        );
+        line(
+            "connections opened / reset",
+            format!("{} / {}", f.connections_opened, f.connections_reset),
+        );
         if self.kill != Kill::None {
-            line("longest pause of a client", format!("{:.0} ms", f.client_pause_ms));
+            line(
+                "longest pause of a client",
+                format!("{:.0} ms", f.client_pause_ms),
+            );
             line("  of it, until suspicion", format!("{:.0} ms", f.detection_ms));
             line("  of it, until live", format!("{:.1} ms", f.go_live_ms));
         }
-        line("lag of the backup", format!("{:.1} ms (p99 {:.1} ms)", f.lag_ms_p50, f.lag_ms_p99));
+        line(
+            "lag of the backup",
+            format!("{:.1} ms (p99 {:.1} ms)", f.lag_ms_p50, f.lag_ms_p99),
+        );
         line("log on the wire", format!("{:.2} Mbit/s", f.log_mbit_s));
-        let delay = format!("{:.0} us (p99 {:.0} us)", f.output_delay_us_p50, f.output_delay_us_p99);
+        let delay = format!(
+            "{:.0} us (p99 {:.0} us)",
+            f.output_delay_us_p50, f.output_delay_us_p99
+        );
         line("delay of an output", delay);
-        line("digests compared", format!("{}, {} differ", f.digests_compared, f.divergences));
+        line(
+            "digests compared",
+            format!("{}, {} differ", f.digests_compared, f.divergences),
+        );
         text.push_str(if self.is_good() {
             "\n  Nothing was lost, and no connection was opened twice.\n"
         } else {
@@ -114,8 +141,9 @@ impl Report {
 impl Figures {
     /// The primary knows delays, lag and bandwidth; the backup what it compared; the survivor how it went live.
     fn of_replicas(&mut self, primary: &[Value], backup: &[Value], kill: Kill, event_ns: Option<u64>) {
-        let paired: Vec<&Value> =
-            of(primary, "figures").filter(|line| line["role"] == "primary").collect();
+        let paired: Vec<&Value> = of(primary, "figures")
+            .filter(|line| line["role"] == "primary")
+            .collect();
         // The boot is not what is measured: the second half of the time as a pair is the load.
         let loaded = &paired[paired.len() / 2..];
         let sorted = |key: &str| {
@@ -132,9 +160,15 @@ impl Figures {
             self.output_delay_us_p50 = last["output_delay"]["p50_us"].as_f64().unwrap_or_default();
             self.output_delay_us_p99 = last["output_delay"]["p99_us"].as_f64().unwrap_or_default();
         }
-        let compared = of(backup, "figures").filter(|line| line["role"] == "backup" || line["role"] == "solo");
-        self.digests_compared = compared.filter_map(|line| line["digests"].as_u64()).max().unwrap_or(0);
-        self.divergences = of(backup, "role").filter(|line| line["suspicion"] == "diverged").count() as u64
+        let compared =
+            of(backup, "figures").filter(|line| line["role"] == "backup" || line["role"] == "solo");
+        self.digests_compared = compared
+            .filter_map(|line| line["digests"].as_u64())
+            .max()
+            .unwrap_or(0);
+        self.divergences = of(backup, "role")
+            .filter(|line| line["suspicion"] == "diverged")
+            .count() as u64
             + of(backup, "halt")
                 .filter(|line| line["why"].as_str().is_some_and(|why| why.contains("Diverged")))
                 .count() as u64;
@@ -142,7 +176,9 @@ impl Figures {
         let Some(event_ns) = event_ns else { return };
         let after = |line: &&Value| line["time_ns"].as_u64() >= Some(event_ns);
         let time_of = |role: &str| {
-            let line = of(survivor, "role").filter(after).find(|line| line["role"] == role)?;
+            let line = of(survivor, "role")
+                .filter(after)
+                .find(|line| line["role"] == role)?;
             Some((line["time_ns"].as_u64()?.saturating_sub(event_ns)) as f64 / 1e6)
         };
         let suspected = time_of("claiming").unwrap_or_default();
@@ -158,7 +194,10 @@ fn of<'a>(lines: &'a [Value], event: &'static str) -> impl Iterator<Item = &'a V
 /// The lines of a replica's report. The last one of a killed process may be cut off.
 fn events(path: &Path) -> Result<Vec<Value>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    Ok(text
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect())
 }
 
 fn what(kill: Kill) -> &'static str {

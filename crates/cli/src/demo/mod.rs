@@ -43,7 +43,10 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
     let mut pair = Pair::start(&image, args)?;
     say("gateway, backup and primary are running; the guest boots");
     pair.wait_until_ready(BOOT_PATIENCE)?;
-    say(&format!("Redis answers; {} client(s) write for {} s", args.clients, args.seconds));
+    say(&format!(
+        "Redis answers; {} client(s) write for {} s",
+        args.clients, args.seconds
+    ));
     let loaded = load(&mut pair, args, &say)?;
     say("reading back done; the guest is switched off");
     let ended = pair.wait_for_end(END_PATIENCE)?;
@@ -53,7 +56,11 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
     } else {
         println!("{}", report.text());
     }
-    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.is_good() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// What the load was and what the clients saw.
@@ -74,8 +81,12 @@ fn load(pair: &mut Pair, args: &DemoArgs, say: &dyn Fn(&str)) -> Result<Loaded> 
     let clients = clients(pair.redis, args.clients, start, &stop)?;
     let half = Duration::from_secs(args.seconds) / 2;
     wait(half, &clients)?;
-    let mut loaded =
-        Loaded { seen: Vec::new(), event: None, event_boottime_ns: None, stalled_halted: None };
+    let mut loaded = Loaded {
+        seen: Vec::new(),
+        event: None,
+        event_boottime_ns: None,
+        stalled_halted: None,
+    };
     if args.kill != Kill::None {
         loaded.event = Some(start.elapsed());
         loaded.event_boottime_ns = Some(host::sys::clock::now().0);
@@ -92,7 +103,10 @@ fn load(pair: &mut Pair, args: &DemoArgs, say: &dyn Fn(&str)) -> Result<Loaded> 
             pair.backup.kill()?;
         }
         Kill::Stall => {
-            say(&format!("SIGSTOP to the primary (process {}), {STALL_TIMEOUTS} timeouts long", pair.primary.id()));
+            say(&format!(
+                "SIGSTOP to the primary (process {}), {STALL_TIMEOUTS} timeouts long",
+                pair.primary.id()
+            ));
             pair.primary.stop()?;
             let stall = Duration::from_millis(args.timeout_ms) * STALL_TIMEOUTS;
             wait(stall, &clients)?;

@@ -65,7 +65,13 @@ impl Replica {
                 on_line(line);
             }
         });
-        Ok(Replica { name, child, errors, exited, status: None })
+        Ok(Replica {
+            name,
+            child,
+            errors,
+            exited,
+            status: None,
+        })
     }
 
     /// Its process id.
@@ -91,7 +97,10 @@ impl Replica {
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("no process id")?;
+        let pid = i32::try_from(self.child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .context("no process id")?;
         kill_process(pid, signal).with_context(|| format!("cannot signal the {}", self.name))
     }
 
@@ -194,7 +203,11 @@ impl Pair {
         for replica in left {
             let status = replica.wait(deadline.saturating_duration_since(Instant::now()))?;
             if !status.is_some_and(|status| status.success()) {
-                eprintln!("demo: the {} ended badly ({status:?}): {}", replica.name, replica.last_words());
+                eprintln!(
+                    "demo: the {} ended badly ({status:?}): {}",
+                    replica.name,
+                    replica.last_words()
+                );
                 good = false;
             }
         }
@@ -204,14 +217,25 @@ impl Pair {
 
 fn start_gateway(directory: &Path, socket: &Path) -> Result<(Replica, SocketAddr)> {
     let (sender, lines) = channel();
-    let arguments = ["gateway", "--listen", &socket.display().to_string(), "--forward", "127.0.0.1:0-:6379"];
+    let arguments = [
+        "gateway",
+        "--listen",
+        &socket.display().to_string(),
+        "--forward",
+        "127.0.0.1:0-:6379",
+    ];
     let gateway = Replica::start(directory, "gateway", &arguments.map(str::to_owned), move |line| {
         // Only the first line matters.
         let _ = sender.send(line);
     })?;
-    let Ok(line) = lines.recv() else { bail!("the gateway has ended: {}", gateway.last_words()) };
-    let ready: serde_json::Value = serde_json::from_str(&line).context("the gateway's first line is not JSON")?;
-    let redis = ready["forwards"][0].as_str().context("the gateway forwards nothing")?;
+    let Ok(line) = lines.recv() else {
+        bail!("the gateway has ended: {}", gateway.last_words())
+    };
+    let ready: serde_json::Value =
+        serde_json::from_str(&line).context("the gateway's first line is not JSON")?;
+    let redis = ready["forwards"][0]
+        .as_str()
+        .context("the gateway forwards nothing")?;
     Ok((gateway, redis.parse()?))
 }
 

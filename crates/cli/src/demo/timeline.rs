@@ -35,7 +35,10 @@ pub fn draw(acks: &[Duration], event: Duration, label: &str) -> String {
         }
     }
     let most = bins.iter().copied().max().unwrap_or(0).max(1);
-    let mut picture = format!("  acknowledged writes per {} ms (highest bar: {most})\n", BIN.as_millis());
+    let mut picture = format!(
+        "  acknowledged writes per {} ms (highest bar: {most})\n",
+        BIN.as_millis()
+    );
     for line in (0..LINES).rev() {
         picture.push_str("  │");
         for &count in &bins {
@@ -68,7 +71,10 @@ mod tests {
 
     #[test]
     fn the_pause_is_the_longest_gap_that_ends_after_the_event() {
-        assert_eq!(pause_ms(&ms(&[0, 300, 310, 900, 905]), Duration::from_millis(312)), 590.0);
+        assert_eq!(
+            pause_ms(&ms(&[0, 300, 310, 900, 905]), Duration::from_millis(312)),
+            590.0
+        );
         assert_eq!(pause_ms(&ms(&[0, 10]), Duration::from_millis(50)), 0.0);
     }
 
@@ -76,7 +82,14 @@ mod tests {
     fn the_picture_marks_the_event() {
         let picture = draw(&ms(&[100, 101, 205, 900]), Duration::from_millis(200), "kill -9");
         assert!(picture.contains("highest bar: 2"));
-        assert!(picture.lines().last().unwrap().trim_start().starts_with("│ kill -9"));
+        assert!(
+            picture
+                .lines()
+                .last()
+                .unwrap()
+                .trim_start()
+                .starts_with("│ kill -9")
+        );
         let mark = picture.lines().find(|line| line.contains('┬')).unwrap();
         assert_eq!(mark.chars().position(|c| c == '┬'), Some(3 + BEFORE));
     }

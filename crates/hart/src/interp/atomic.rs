@@ -3,8 +3,9 @@
 //!
 //! The reservation set is the aligned doubleword, by physical address. SC succeeds if the reservation is
 //! still there; it ends it either way. An SC without any reservation does not touch memory at all and so
-//! cannot fault, but a misaligned one always does. Neither the hart's own stores nor traps end a
-//! reservation; another hart's turn and a device's input do ([`crate::Hart::drop_reservation`]).
+//! cannot fault, but a misaligned one always does. The hart's own stores do not end a reservation; traps and
+//! returns from them do ([`crate::trap`]), and so do another hart's turn and a device's input
+//! ([`crate::Hart::drop_reservation`]).
 //! To the bus all of them raise access faults: a virtio device or a UART has no atomics.
 
 use super::{Core, Flow, int::word};

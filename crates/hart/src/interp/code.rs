@@ -167,7 +167,7 @@ impl CodePages {
         let last = ((write.offset + write.length - 1) / 2).min(SLOTS - 1);
         arena.reset(place, first..=last);
         let page = &mut self.pages[place];
-        page.stores += 1;
+        page.stores = page.stores.saturating_add(1);
         let patience = &mut self.patience[write.page];
         if place != current && page.stores >= STORES_MAX << *patience {
             *patience = (*patience + 1).min(PATIENCE_MAX);

@@ -63,7 +63,7 @@ impl Core<'_> {
                 }
                 macro_rules! slow {
                     ($self:ident . $call:ident ( $($argument:expr),* )) => {{
-                        self.now = Step(self.chunk_end.0 - left - 1);
+                        self.left = left;
                         match $self.$call($($argument),*) {
                             Flow::Next => {}
                             flow => break flow,
@@ -139,18 +139,10 @@ impl Core<'_> {
                             continue 'page;
                         }
                         Code::Loose => {
-                            self.now = Step(self.chunk_end.0 - left - 1);
-                            match self.fetch_loose(address_of(slot)) {
-                                Ok(fetched) => op = fetched,
-                                Err(trap) => {
-                                    return self.leave(address_of(slot), left, Stretch::Trap(trap));
-                                }
-                            }
-                            if self.check || self.attention {
-                                // The bus was read: look around after this instruction.
-                                self.chunk_end = self.now.after(1);
-                                left = 0;
-                            }
+                            op = match self.fetch_loose(address_of(slot), &mut left) {
+                                Ok(op) => op,
+                                Err(trap) => return self.leave(address_of(slot), left, Stretch::Trap(trap)),
+                            };
                             continue;
                         }
                         Code::Nop => {}
@@ -253,14 +245,19 @@ impl Core<'_> {
                         pc = address_of(next);
                         continue 'page;
                     }
-                    Flow::Check => return self.leave(address_of(next), left, Stretch::Check),
-                    Flow::Jump => return self.leave(self.hart.pc, left, Stretch::Check),
-                    Flow::Wait => return self.leave(address_of(next), left, Stretch::Wait),
-                    Flow::Trap => {
-                        return self.leave(address_of(slot), left, Stretch::Trap(self.trap));
-                    }
+                    _ => return self.stop(flow, address_of(slot), address_of(next), left),
                 }
             }
+        }
+    }
+
+    /// Ends a stretch with the instruction at `pc`, which is followed by `next`.
+    fn stop(&mut self, flow: Flow, pc: u64, next: u64, left: u64) -> Stretch {
+        match flow {
+            Flow::Trap => self.leave(pc, left, Stretch::Trap(self.trap)),
+            Flow::Jump => self.leave(self.hart.pc, left, Stretch::Check),
+            Flow::Wait => self.leave(next, left, Stretch::Wait),
+            Flow::Next | Flow::Refetch | Flow::Check => self.leave(next, left, Stretch::Check),
         }
     }
 

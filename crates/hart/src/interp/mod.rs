@@ -45,7 +45,8 @@ pub struct InterpreterOptions {
     pub zeal: Option<u64>,
 }
 
-/// The interpreter; holds caches only.
+/// The interpreter; holds caches only, of one [`Ram`]: before it is given another one of the same size, it
+/// must [`Engine::forget`].
 pub struct Interpreter {
     options: InterpreterOptions,
     arena: Box<Arena>,
@@ -105,6 +106,7 @@ impl Engine for Interpreter {
             start: cx.now,
             now: cx.now,
             chunk_end: cx.now,
+            left: 0,
             attention: false,
             check: false,
             trap: Trap::new(Exception::IllegalInstruction, 0),
@@ -112,7 +114,7 @@ impl Engine for Interpreter {
         };
         let reason = core.run(end, cx.cut);
         let steps = core.now.since(cx.now);
-        core.count();
+        core.count(core.now);
         Exit { steps, reason }
     }
 
@@ -193,10 +195,12 @@ struct Core<'a> {
     caches: &'a mut Caches,
     arena: &'a Arena,
     start: Step,
-    /// Steps completed. Exact between stretches and when an instruction leaves the fast path.
+    /// Steps completed. Exact between stretches.
     now: Step,
     /// Where the present chunk ends.
     chunk_end: Step,
+    /// Steps from behind the instruction in hand to there. Exact when it leaves the fast path.
+    left: u64,
     /// `hart.steps` when the run started.
     steps_before: u64,
     /// The machine must look before the next instruction.
@@ -250,9 +254,14 @@ impl Core<'_> {
         }
     }
 
-    /// Makes the hart's own counters exact.
-    fn count(&mut self) {
-        self.hart.steps = self.steps_before.wrapping_add(self.now.since(self.start));
+    /// The step of the instruction in hand: how many were completed before it.
+    fn step(&self) -> Step {
+        Step(self.chunk_end.0 - self.left - 1)
+    }
+
+    /// Makes the hart's own counters exact as of step `now`.
+    fn count(&mut self, now: Step) {
+        self.hart.steps = self.steps_before.wrapping_add(now.since(self.start));
     }
 
     /// Drops what devices have overwritten.
@@ -294,9 +303,11 @@ impl Core<'_> {
             } if !loose => {
                 let page = offset / PAGE;
                 let place = code.enter(self.arena, mmu, self.ram, page);
-                // With zeal every page change comes here.
                 if zeal.is_none() {
                     mmu.remember_fetch(self.ram, pc, place);
+                } else {
+                    // With zeal every page change comes here.
+                    mmu.hold_fetch(self.ram, pc);
                 }
                 place
             }
@@ -306,16 +317,22 @@ impl Core<'_> {
         Ok(place)
     }
 
-    /// Fetches and decodes the instruction at `pc` without remembering anything.
+    /// Fetches and decodes the instruction at `pc` without remembering anything. `left` as in [`Core::left`].
     #[cold]
     #[inline(never)]
-    fn fetch_loose(&mut self, pc: u64) -> Result<Op, Trap> {
+    fn fetch_loose(&mut self, pc: u64, left: &mut u64) -> Result<Op, Trap> {
+        self.left = *left;
         let mut bits = self.fetch_half(pc)?;
         if !is_compressed(bits) {
             bits |= self.fetch_half(pc.wrapping_add(2))? << 16;
         }
         self.settle(LOOSE);
         self.loose_bits = bits;
+        if self.check || self.attention {
+            // The bus was read: look around after this instruction.
+            self.chunk_end = self.step().after(1);
+            *left = 0;
+        }
         Ok(decode(bits))
     }
 
@@ -339,7 +356,7 @@ impl Core<'_> {
         Access {
             address,
             width,
-            now: self.now,
+            now: self.step(),
             hart: self.hart.id,
         }
     }

@@ -12,7 +12,7 @@ impl Core<'_> {
     /// One of the six CSR instructions; `op.imm` holds its bits.
     #[inline(never)]
     pub(super) fn csr(&mut self, op: Op) -> Flow {
-        self.count();
+        self.count(self.step());
         match self.csr_access(op) {
             None => self.raise(Trap::new(Exception::IllegalInstruction, u64::from(op.imm as u32))),
             Some(After::Nothing) => Flow::Next,
@@ -40,7 +40,7 @@ impl Core<'_> {
         if !csr::permitted(self.hart, address, writes) {
             return None;
         }
-        let old = csr::read(self.hart, self.bus, self.now, address)?;
+        let old = csr::read(self.hart, self.bus, self.step(), address)?;
         let after = if writes {
             let before = csr::modified(self.hart, address, old);
             let new = match kind {
@@ -76,7 +76,7 @@ impl Core<'_> {
             Code::Wfi => {
                 let timeout = privilege == Privilege::Supervisor && mstatus & status::TW != 0;
                 if privilege > Privilege::User && !timeout {
-                    if self.hart.wakes(self.bus, self.now) {
+                    if self.hart.wakes(self.bus, self.step()) {
                         return Flow::Next;
                     }
                     self.hart.waiting = true;

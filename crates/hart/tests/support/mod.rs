@@ -3,6 +3,9 @@
 
 #![allow(dead_code, reason = "each test program uses its part of the board")]
 
+pub mod asm;
+pub mod random;
+
 use std::sync::atomic::AtomicBool;
 
 use hart::{
@@ -49,7 +52,10 @@ impl Bus for Board {
             at if at >= ROM && at + access.width.bytes() <= ROM + self.rom.len() as u64 => {
                 let from = (at - ROM) as usize;
                 let bytes = &self.rom[from..from + access.width.bytes() as usize];
-                Ok(bytes.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte)))
+                Ok(bytes
+                    .iter()
+                    .rev()
+                    .fold(0, |value, &byte| value << 8 | u64::from(byte)))
             }
             _ => Err(BusError),
         }
@@ -63,7 +69,8 @@ impl Bus for Board {
             LINES => self.lines = value,
             DMA => {
                 self.attention = true;
-                ram.write(BASE + 0x8000, &value.to_le_bytes()).map_err(|_| BusError)?;
+                ram.write(BASE + 0x8000, &value.to_le_bytes())
+                    .map_err(|_| BusError)?;
             }
             EXIT => {
                 self.attention = true;
@@ -98,15 +105,9 @@ pub struct Computer {
 
 impl Computer {
     /// A hart about to execute `code` at the start of RAM.
-    pub fn new(code: &[u32]) -> Computer {
-        Computer::with(code, InterpreterOptions::default())
-    }
-
-    /// Likewise, on an engine with options.
-    pub fn with(code: &[u32], options: InterpreterOptions) -> Computer {
+    pub fn new(code: &[u8], options: InterpreterOptions) -> Computer {
         let mut ram = Ram::new(256 * PAGE as u64).unwrap();
-        let bytes: Vec<u8> = code.iter().flat_map(|word| word.to_le_bytes()).collect();
-        ram.write(BASE, &bytes).unwrap();
+        ram.write(BASE, code).unwrap();
         Computer {
             hart: Hart::new(0, BASE),
             ram,
@@ -119,7 +120,12 @@ impl Computer {
     /// One call of the engine.
     pub fn run(&mut self, budget: u64) -> Exit {
         let cut = AtomicBool::new(false);
-        let cx = Context { ram: &mut self.ram, bus: &mut self.board, now: self.now, cut: &cut };
+        let cx = Context {
+            ram: &mut self.ram,
+            bus: &mut self.board,
+            now: self.now,
+            cut: &cut,
+        };
         let exit = self.engine.run(&mut self.hart, cx, budget);
         assert!(exit.steps <= budget);
         self.now = self.now.after(exit.steps);
@@ -151,7 +157,11 @@ impl Computer {
         self.hart.visit(&mut list);
         let mut memory = vec![0; self.ram.size()];
         self.ram.read(BASE, &mut memory).unwrap();
-        State { hart: list.values, memory, board: self.board.clone() }
+        State {
+            hart: list.values,
+            memory,
+            board: self.board.clone(),
+        }
     }
 }
 

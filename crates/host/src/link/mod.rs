@@ -139,6 +139,9 @@ pub struct Link {
     opened: Vec<u8>,
     taken: usize,
     scratch: Box<[u8]>,
+    /// The last read did not fill `scratch`: the kernel has no more, most likely, and another read would be
+    /// a system call for nothing on the way of every acknowledgement.
+    short: bool,
     heartbeats: Heartbeats,
     /// Bytes on the wire, sent and received.
     wire: Traffic,
@@ -170,6 +173,7 @@ impl Link {
             opened: Vec::new(),
             taken: 0,
             scratch: vec![0; LINK_READ_LEN].into_boxed_slice(),
+            short: false,
             heartbeats,
             wire: Traffic::default(),
         })
@@ -251,7 +255,8 @@ impl Link {
         self.collected.len() + self.outgoing.len() - self.written
     }
 
-    /// The next whole message; `None` if the kernel has no more bytes now. Reads no further than it must.
+    /// The next whole message; `None` if none is there now: wait until the link is readable and call again.
+    /// Reads no further than it must.
     ///
     /// # Errors
     /// The link is gone, or the peer sent garbage. Messages that arrived whole before were given out before.
@@ -260,10 +265,14 @@ impl Link {
             if let Some(message) = self.next_opened()? {
                 return Ok(Some(message));
             }
+            if std::mem::take(&mut self.short) {
+                return Ok(None);
+            }
             match self.stream.read(&mut self.scratch) {
                 Ok(0) => return Err(LinkError::Closed { peer: self.peer }),
                 Ok(length) => {
                     self.wire.received += length as u64;
+                    self.short = length < self.scratch.len();
                     self.open(length)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
@@ -313,7 +322,7 @@ impl Link {
     fn seal(&mut self) -> Result<(), LinkError> {
         match &mut self.cipher {
             Cipher::Plain if self.outgoing.is_empty() => {
-                std::mem::swap(&mut self.outgoing, &mut self.collected)
+                std::mem::swap(&mut self.outgoing, &mut self.collected);
             }
             Cipher::Plain => self.outgoing.append(&mut self.collected),
             Cipher::Noise(noise) => {

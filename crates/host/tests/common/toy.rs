@@ -36,6 +36,14 @@ impl Toy {
         }
     }
 
+    /// One that goes another way than all others.
+    pub fn broken() -> Toy {
+        Toy {
+            state: 1,
+            ..Toy::default()
+        }
+    }
+
     fn mix(&mut self, value: u64) {
         self.state = (self.state ^ value)
             .wrapping_mul(0x9e37_79b9_7f4a_7c15)

@@ -1,0 +1,404 @@
+//! Every bad input gets one clear sentence and exit code 1 (2 for wrong usage), and loses nothing.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn lockstep(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_lockstep"))
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+/// Runs and expects a failure: returns the sentence.
+fn complaint(arguments: &[&str]) -> String {
+    let output = lockstep(arguments);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let last = text.lines().last().unwrap_or_default();
+    assert_eq!(
+        text.lines().filter(|line| line.starts_with("lockstep: ")).count(),
+        1,
+        "one sentence: {text}"
+    );
+    last.strip_prefix("lockstep: ").unwrap().to_owned()
+}
+
+fn file(directory: &Path, name: &str, content: impl AsRef<[u8]>) -> String {
+    let path = directory.join(name);
+    std::fs::write(&path, content).unwrap();
+    path.display().to_string()
+}
+
+fn assert_contains(sentence: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(sentence.contains(part), "`{part}` is not in: {sentence}");
+    }
+}
+
+/// A firmware that switches the machine off at once: `li t0, 0x100000; lui t1, 5; addi t1, 0x555; sw t1, 0(t0)`.
+fn power_off(directory: &Path) -> String {
+    let words: [u32; 5] = [0x0010_02b7, 0x0000_5337, 0x5553_0313, 0x0062_a023, 0x0000_006f];
+    file(directory, "power-off.bin", words.map(u32::to_le_bytes).concat())
+}
+
+/// A key, an arbiter directory and the flags that name them.
+fn pair_flags(directory: &Path) -> Vec<String> {
+    std::fs::create_dir_all(directory.join("arbiter")).unwrap();
+    let key = file(directory, "key", "11".repeat(32));
+    let arbiter = directory.join("arbiter").display().to_string();
+    ["--key", &key, "--arbiter", &arbiter].map(str::to_owned).into()
+}
+
+fn flags<'a>(first: &[&'a str], rest: &'a [String]) -> Vec<&'a str> {
+    first
+        .iter()
+        .copied()
+        .chain(rest.iter().map(String::as_str))
+        .collect()
+}
+
+#[test]
+fn a_machine_that_switches_itself_off_ends_run_with_0() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = lockstep(&[
+        "run",
+        "--firmware",
+        &power_off(directory.path()),
+        "--serial",
+        "none",
+    ]);
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let sentence = complaint(&["run", "--kernel", "/nowhere/Image", "--firmware", "/nowhere/fw"]);
+    assert_contains(&sentence, &["/nowhere/fw", "No such file"]);
+    let sentence = complaint(&["run", "/nowhere/VM.toml"]);
+    assert_contains(&sentence, &["/nowhere/VM.toml", "No such file"]);
+    let sentence = complaint(&["replay", "/nowhere/log", "--firmware", "x"]);
+    assert_contains(&sentence, &["/nowhere/log", "No such file"]);
+}
+
+#[test]
+fn nothing_to_boot_says_what_to_give() {
+    assert_contains(&complaint(&["run"]), &["nothing to boot", "--kernel"]);
+}
+
+#[test]
+fn a_bad_vm_file_is_answered_with_line_and_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let unknown = file(
+        directory.path(),
+        "unknown.toml",
+        "name = \"a\"\n\nmemry = \"1G\"\n",
+    );
+    assert_contains(
+        &complaint(&["run", &unknown]),
+        &["unknown.toml line 3", "`memry`", "`memory`"],
+    );
+    let broken = file(directory.path(), "broken.toml", "name = \"a\"\nharts = = 2\n");
+    assert_contains(&complaint(&["run", &broken]), &["broken.toml line 2"]);
+    let wrong = file(directory.path(), "wrong.toml", "harts = \"two\"\n");
+    assert_contains(&complaint(&["run", &wrong]), &["wrong.toml line 1", "string"]);
+}
+
+#[test]
+fn values_out_of_range_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let firmware = power_off(directory.path());
+    let run =
+        |more: &[&str]| complaint(&[&["run", "--firmware", &firmware, "--serial", "none"], more].concat());
+    assert_contains(&run(&["--harts", "9"]), &["9 harts", "1 to 8"]);
+    assert_contains(&run(&["--memory", "1Q"]), &["unknown unit `Q`"]);
+    assert_contains(&run(&["--memory", "100G"]), &["16"]);
+    assert_contains(&run(&["--mac", "01:00:00:00:00:00"]), &["group address"]);
+    assert_contains(&run(&["--net", "bridge"]), &["unknown net `bridge`"]);
+    assert_contains(&run(&["--name", "a/b"]), &["a/b"]);
+}
+
+#[test]
+fn a_kernel_that_is_no_risc_v_image_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let firmware = power_off(directory.path());
+    let elf = file(
+        directory.path(),
+        "vmlinux",
+        [b"\x7fELF".as_slice(), &[0; 4096]].concat(),
+    );
+    let sentence = complaint(&[
+        "run",
+        "--firmware",
+        &firmware,
+        "--kernel",
+        &elf,
+        "--serial",
+        "none",
+    ]);
+    assert_contains(&sentence, &["Image"]);
+    let gzip = file(
+        directory.path(),
+        "vmlinuz",
+        [b"\x1f\x8b\x08".as_slice(), &[0; 4096]].concat(),
+    );
+    let sentence = complaint(&[
+        "run",
+        "--firmware",
+        &firmware,
+        "--kernel",
+        &gzip,
+        "--serial",
+        "none",
+    ]);
+    assert_contains(&sentence, &["gzip"]);
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let sentence = complaint(&["gateway", "--listen", &address]);
+    assert_contains(&sentence, &[&address, "in use"]);
+    let sentence = complaint(&[
+        "gateway",
+        "--listen",
+        "127.0.0.1:0",
+        "--forward",
+        &format!("{address}-:80"),
+    ]);
+    assert_contains(&sentence, &[&address, "in use"]);
+    let pair = pair_flags(directory.path());
+    let firmware = power_off(directory.path());
+    let first = [
+        "backup",
+        "--firmware",
+        &firmware,
+        "--serial",
+        "none",
+        "--backup",
+        &address,
+    ];
+    assert_contains(&complaint(&flags(&first, &pair)), &[&address, "in use"]);
+}
+
+#[test]
+fn an_arbiter_directory_that_cannot_be_used_is_refused_before_anything_starts() {
+    let directory = tempfile::tempdir().unwrap();
+    let firmware = power_off(directory.path());
+    let key = file(directory.path(), "key", "11".repeat(32));
+    let not_a_directory = file(directory.path(), "plain-file", "");
+    let sentence = complaint(&[
+        "backup",
+        "--firmware",
+        &firmware,
+        "--serial",
+        "none",
+        "--backup",
+        "127.0.0.1:0",
+        "--key",
+        &key,
+        "--arbiter",
+        &not_a_directory,
+    ]);
+    assert_contains(&sentence, &["plain-file"]);
+}
+
+#[test]
+fn a_missing_or_malformed_key_says_how_to_make_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let firmware = power_off(directory.path());
+    let arbiter = directory.path().display().to_string();
+    let first = [
+        "primary",
+        "--firmware",
+        &firmware,
+        "--serial",
+        "none",
+        "--backup",
+        "127.0.0.1:1",
+        "--arbiter",
+    ];
+    let with = |more: &[&str]| complaint(&[&first[..], &[arbiter.as_str()], more].concat());
+    assert_contains(&with(&[]), &["no key", "openssl rand -hex 32"]);
+    let short = file(directory.path(), "short", "1234");
+    assert_contains(&with(&["--key", &short]), &["short"]);
+    assert_contains(&with(&["--key", "/nowhere/key"]), &["/nowhere/key"]);
+    assert_contains(&with(&["--key", &short, "--insecure"]), &["exclude"]);
+}
+
+#[test]
+fn a_wrong_key_is_told_to_both_sides() {
+    let directory = tempfile::tempdir().unwrap();
+    let firmware = power_off(directory.path());
+    let ours = pair_flags(directory.path());
+    let other = file(directory.path(), "other-key", "22".repeat(32));
+    let mut backup = Command::new(env!("CARGO_BIN_EXE_lockstep"))
+        .args(flags(
+            &[
+                "backup",
+                "--firmware",
+                &firmware,
+                "--serial",
+                "none",
+                "--backup",
+                "127.0.0.1:0",
+            ],
+            &ours,
+        ))
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(backup.stderr.take().unwrap()));
+    let listening = lines.next().unwrap().unwrap();
+    let address = listening.rsplit(' ').next().unwrap().to_owned();
+    let arbiter = directory.path().join("arbiter").display().to_string();
+    let sentence = complaint(&[
+        "primary",
+        "--firmware",
+        &firmware,
+        "--serial",
+        "none",
+        "--backup",
+        &address,
+        "--key",
+        &other,
+        "--arbiter",
+        &arbiter,
+    ]);
+    assert_contains(&sentence, &["key"]);
+    let refused = lines.next().unwrap().unwrap();
+    assert_contains(&refused, &["key"]);
+    backup.kill().unwrap();
+    backup.wait().unwrap();
+}
+
+#[test]
+fn damaged_logs_are_told_apart() {
+    let directory = tempfile::tempdir().unwrap();
+    let firmware = power_off(directory.path());
+    let log = directory.path().join("log").display().to_string();
+    let record = lockstep(&["record", "--firmware", &firmware, "--serial", "none", "-o", &log]);
+    assert_eq!(
+        record.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&record.stderr)
+    );
+    let replay = |log: &str| {
+        [
+            "replay".to_owned(),
+            log.to_owned(),
+            "--firmware".into(),
+            firmware.clone(),
+        ]
+    };
+    let whole = lockstep(&replay(&log).each_ref().map(String::as_str));
+    assert_eq!(
+        whole.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&whole.stderr)
+    );
+
+    let bytes = std::fs::read(&log).unwrap();
+    let mut damaged = bytes.clone();
+    let last = damaged.len() - 3;
+    damaged[last] ^= 0x40;
+    let path = file(directory.path(), "damaged", &damaged);
+    assert_contains(
+        &complaint(&replay(&path).each_ref().map(String::as_str)),
+        &["damaged at byte"],
+    );
+
+    // A log that was cut off is replayed as far as it goes.
+    let path = file(directory.path(), "cut", &bytes[..bytes.len() - 3]);
+    let cut = lockstep(&replay(&path).each_ref().map(String::as_str));
+    assert_eq!(cut.status.code(), Some(0));
+    assert_contains(&String::from_utf8_lossy(&cut.stderr), &["was cut off at byte"]);
+
+    let path = file(
+        directory.path(),
+        "text",
+        "this is no log at all, but long enough to have a header",
+    );
+    assert_contains(
+        &complaint(&replay(&path).each_ref().map(String::as_str)),
+        &["not a Lockstep log"],
+    );
+    let path = file(directory.path(), "empty", "");
+    assert_contains(
+        &complaint(&replay(&path).each_ref().map(String::as_str)),
+        &["nothing was recorded"],
+    );
+
+    let other = file(directory.path(), "other.bin", [0x13, 0, 0, 0, 0x6f, 0, 0, 0]);
+    assert_contains(&complaint(&["replay", &log, "--firmware", &other]), &["firmware"]);
+}
+
+#[test]
+fn a_disk_that_is_missing_odd_or_in_use_is_refused_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let firmware = power_off(directory.path());
+    let run = |disk: &str| complaint(&["run", "--firmware", &firmware, "--serial", "none", "--disk", disk]);
+    assert_contains(&run("/nowhere/disk.raw"), &["/nowhere/disk.raw"]);
+    let odd = file(directory.path(), "odd.raw", [7; 1000]);
+    assert_contains(&run(&odd), &["odd.raw", "512"]);
+    assert_eq!(std::fs::read(&odd).unwrap(), [7; 1000]);
+    assert_contains(
+        &run(&format!("{odd},format=qcow2")),
+        &["qcow2", "qemu-img convert"],
+    );
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    for arguments in [
+        &["frobnicate"][..],
+        &["run", "--kernel"],
+        &["record"],
+        &["demo", "--kill", "everybody"],
+    ] {
+        assert_eq!(lockstep(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn completions_and_the_manual_page_are_printed() {
+    assert_contains(
+        &String::from_utf8(lockstep(&["completions", "bash"]).stdout).unwrap(),
+        &["lockstep"],
+    );
+    assert_contains(
+        &String::from_utf8(lockstep(&["man"]).stdout).unwrap(),
+        &[".TH", "backup"],
+    );
+}
+
+#[test]
+fn the_log_commands_read_what_record_wrote() {
+    let directory = tempfile::tempdir().unwrap();
+    let firmware = power_off(directory.path());
+    let log = |name: &str| -> PathBuf { directory.path().join(name) };
+    let (a, b) = (log("a").display().to_string(), log("b").display().to_string());
+    for path in [&a, &b] {
+        let record = lockstep(&["record", "--firmware", &firmware, "--serial", "none", "-o", path]);
+        assert_eq!(record.status.code(), Some(0));
+    }
+    assert_contains(
+        &String::from_utf8(lockstep(&["log", "dump", &a]).stdout).unwrap(),
+        &["off      Off"],
+    );
+    let stat: serde_json::Value =
+        serde_json::from_slice(&lockstep(&["log", "stat", &a, "--json"]).stdout).unwrap();
+    assert_eq!(stat["kinds"]["off"], 1);
+    let equal = lockstep(&["log", "diff", &a, &a]);
+    assert_eq!(equal.status.code(), Some(0));
+    assert_contains(&String::from_utf8(equal.stdout).unwrap(), &["equal"]);
+}

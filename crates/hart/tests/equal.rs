@@ -1,0 +1,87 @@
+//! However a run is cut up and whatever is forgotten on the way, the guest ends in the same state.
+//!
+//! `SEED=n SEEDS=m` tests m guests from the n-th on instead of the usual few.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "longer runs are asked for in the environment"
+)]
+
+mod support;
+
+use hart::{Engine, Interpreter, InterpreterOptions, Reason};
+use support::{
+    Computer, State,
+    random::{Random, prepare},
+};
+
+const STEPS: u64 = 3_000;
+
+/// Runs the guest of `seed`; `next` says how far to go at a time, and whether to forget everything before.
+fn run(seed: u64, zeal: Option<u64>, mut next: impl FnMut() -> (u64, bool)) -> (State, u64) {
+    let mut computer = Computer::new(&[], InterpreterOptions { zeal });
+    computer.board.steps_per_tick = 3;
+    prepare(&mut computer, &mut Random(seed));
+    while computer.now.0 < STEPS {
+        let (steps, forget) = next();
+        if forget {
+            // Alternately forgotten and replaced.
+            if computer.now.0 % 2 == 0 {
+                computer.engine.forget();
+            } else {
+                computer.engine = Interpreter::new(InterpreterOptions { zeal });
+            }
+        }
+        let until = STEPS.min(computer.now.0 + steps);
+        if computer.run_to(until) == Reason::Wait {
+            // WFI may end for no reason.
+            computer.hart.waiting = false;
+        }
+    }
+    let now = computer.now.0;
+    (computer.state(), now)
+}
+
+fn compare(seed: u64) -> u64 {
+    let (whole, end) = run(seed, None, || (STEPS, false));
+    let check = |(other, now): (State, u64), how: &str| {
+        assert_eq!(end, now, "seed {seed}, {how}");
+        assert_eq!(whole.differences(&other), "", "seed {seed}, {how}");
+    };
+    check(run(seed, Some(seed), || (STEPS, false)), "zeal");
+    check(run(seed, None, || (1, false)), "one by one");
+    let mut random = Random(seed ^ 0x5555);
+    check(
+        run(seed, None, || (1 + random.below(40), random.below(4) == 0)),
+        "in pieces, forgetting",
+    );
+    end
+}
+
+#[test]
+fn a_run_in_pieces_equals_a_run_in_one() {
+    let first = std::env::var("SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(0u64);
+    let count = std::env::var("SEEDS")
+        .ok()
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(150);
+    let steps: u64 = (first..first + count).map(compare).sum();
+    // Most guests must get somewhere, or this tests nothing.
+    assert!(steps > count * STEPS / 2, "{steps} steps");
+}
+
+#[test]
+fn every_cut_of_a_run_into_two_is_invisible() {
+    for seed in 1000..1003 {
+        let (whole, end) = run(seed, None, || (STEPS, false));
+        for k in (1..end).step_by(7) {
+            let mut pieces = [k, STEPS].into_iter();
+            let (other, now) = run(seed, None, || (pieces.next().unwrap_or(STEPS), false));
+            assert_eq!(end, now, "seed {seed}, {k}");
+            assert_eq!(whole.differences(&other), "", "seed {seed}, {k}");
+        }
+    }
+}

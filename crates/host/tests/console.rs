@@ -1,0 +1,97 @@
+//! Consoles: what is written arrives, and nobody who does not read holds up the guest.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
+use host::console::{Console, ConsoleSpec, Typed};
+use host::wake::Waker;
+
+fn typed(console: &Console, waker: &Waker) -> Typed {
+    loop {
+        if let Some(typed) = console.typed() {
+            return typed;
+        }
+        let mut fds = [rustix::event::PollFd::new(waker, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut fds, None).unwrap();
+        waker.clear();
+    }
+}
+
+#[test]
+fn a_file_has_every_byte_when_the_console_is_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("console");
+    let console = Console::open(&ConsoleSpec::File(path.clone()), &Waker::new().unwrap()).unwrap();
+    for n in 0..1000 {
+        console.write(format!("line {n}\n").as_bytes());
+    }
+    assert_eq!(console.typed(), None);
+    drop(console);
+    assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 1000);
+}
+
+#[test]
+fn clients_of_a_socket_come_and_go_and_each_is_heard() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("console");
+    let waker = Waker::new().unwrap();
+    let spec = ConsoleSpec::Socket(path.clone());
+    // What a killed process left behind is replaced.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let console = Console::open(&spec, &waker).unwrap();
+    console.write(b"nobody reads this");
+    for round in [b"one", b"two"] {
+        let mut client = UnixStream::connect(&path).unwrap();
+        client.write_all(round).unwrap();
+        // Its bytes show that it is the present client.
+        assert_eq!(typed(&console, &waker), Typed::Bytes(round.to_vec()));
+        console.write(b"to ");
+        console.write(round);
+        // Before it there may be what nobody has read.
+        let mut answer = Vec::new();
+        while !answer.ends_with(&[b"to ", &round[..]].concat()) {
+            let mut byte = [0];
+            client.read_exact(&mut byte).unwrap();
+            answer.extend(byte);
+        }
+    }
+    assert!(Console::open(&spec, &waker).is_err(), "the socket is in use");
+    drop(console);
+    assert!(!path.exists());
+}
+
+#[test]
+fn output_nobody_reads_is_dropped_and_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("console");
+    let waker = Waker::new().unwrap();
+    let console = Console::open(&ConsoleSpec::Socket(path.clone()), &waker).unwrap();
+    let mut client = UnixStream::connect(&path).unwrap();
+    client.write_all(b"x").unwrap();
+    typed(&console, &waker);
+    let block = vec![b'.'; 1 << 20];
+    for _ in 0..32 {
+        console.write(&block);
+    }
+    assert!(console.dropped() > 0);
+    drop(client);
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_said_to_be_so() {
+    let waker = Waker::new().unwrap();
+    let file = ConsoleSpec::File("/nonexistent/console".into());
+    assert!(
+        Console::open(&file, &waker)
+            .unwrap_err()
+            .to_string()
+            .contains("cannot write the console's output")
+    );
+    let socket = ConsoleSpec::Socket("/nonexistent/console".into());
+    assert!(
+        Console::open(&socket, &waker)
+            .unwrap_err()
+            .to_string()
+            .contains("cannot listen")
+    );
+}

@@ -1,0 +1,141 @@
+//! The guest's cables: a gateway that comes and goes, and a TAP interface where the kernel lets us have one.
+
+mod common;
+
+use std::process::Command;
+
+use common::Gateway;
+use host::net::{Endpoint, NetError, Port, PortSpec, Tap};
+use host::wake::Waker;
+use rustix::event::{PollFd, PollFlags, poll};
+
+fn wait_for(waker: &Waker) {
+    poll(&mut [PollFd::new(waker, PollFlags::IN)], None).unwrap();
+    waker.clear();
+}
+
+fn receive(port: &mut Port) -> Vec<u8> {
+    loop {
+        if let Some(frame) = port.receive().next() {
+            return frame;
+        }
+        let fd = port.fd().unwrap();
+        poll(&mut [PollFd::new(&fd, PollFlags::IN)], None).unwrap();
+    }
+}
+
+#[test]
+fn a_gateway_that_restarts_is_found_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let waker = Waker::new().unwrap();
+    let endpoint = Endpoint::parse(dir.path().join("gateway").to_str().unwrap());
+    let spec = PortSpec::Gateway(endpoint);
+    let mut port = Port::open(&spec, &waker).unwrap();
+    let error = port.check(&spec).unwrap_err();
+    assert!(
+        error.to_string().contains("start it with `lockstep gateway`"),
+        "{error}"
+    );
+    // Nobody there: frames are dropped, and a thread goes on calling.
+    port.transmit(b"lost");
+    port.go_live();
+    for round in 0..3_u8 {
+        let gateway = Gateway::new(dir.path());
+        while !port.on_wake() {
+            wait_for(&waker);
+        }
+        let mut cable = gateway.accept();
+        port.transmit(&[round; 60]);
+        assert!(port.flush());
+        assert_eq!(cable.receive().unwrap(), [round; 60]);
+        cable.send(b"answer").unwrap();
+        assert_eq!(receive(&mut port), b"answer");
+        std::fs::remove_file(dir.path().join("gateway")).unwrap();
+        drop((gateway, cable));
+        while port.fd().is_some() {
+            assert_eq!(port.receive().count(), 0);
+        }
+    }
+}
+
+#[test]
+fn a_gateway_that_does_not_read_loses_frames_and_holds_up_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let waker = Waker::new().unwrap();
+    let gateway = Gateway::new(dir.path());
+    let spec = PortSpec::Gateway(Endpoint::Unix(dir.path().join("gateway")));
+    let mut port = Port::open(&spec, &waker).unwrap();
+    port.check(&spec).unwrap();
+    let _cable = gateway.accept();
+    for _ in 0..10_000 {
+        port.transmit(&[1; 1500]);
+        port.flush();
+    }
+    let Port::Gateway(plug) = port else { panic!() };
+    assert!(plug.dropped() > 0);
+}
+
+#[test]
+fn a_tap_that_is_not_there_is_said_to_be_so() {
+    for name in ["", "a/b", "a name", "longer-than-fifteen"] {
+        let error = Tap::open(name).unwrap_err();
+        let NetError::Tap { source, .. } = &error else {
+            panic!()
+        };
+        assert_eq!(source.kind(), std::io::ErrorKind::InvalidInput);
+        assert!(
+            error.to_string().contains("make it with `ip tuntap add"),
+            "{error}"
+        );
+    }
+}
+
+/// Set in a child that is in a network namespace of its own.
+const CHILD: &str = "LOCKSTEP_TEST_TAP";
+
+#[test]
+fn frames_pass_through_a_tap() {
+    if std::env::var_os(CHILD).is_none() {
+        // Where namespaces or `ip` are not to be had there is nothing to test with.
+        let probe = Command::new("unshare")
+            .args(["-rn", "ip", "tuntap", "add", "lk0", "mode", "tap"])
+            .output();
+        if !probe.is_ok_and(|output| output.status.success()) {
+            eprintln!("no network namespace: nothing tested");
+            return;
+        }
+        let status = Command::new("unshare")
+            .args(["-rn"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "frames_pass_through_a_tap"])
+            .env(CHILD, "1")
+            .status();
+        assert!(status.unwrap().success());
+        return;
+    }
+    let ip = |line: &str| {
+        let status = Command::new("ip").args(line.split(' ')).status();
+        assert!(status.unwrap().success());
+    };
+    ip("tuntap add lk0 mode tap");
+    let mut port = Port::Tap(Tap::open("lk0").unwrap());
+    ip("link set lk0 address 02:00:00:00:00:01 up");
+    ip("addr add 10.1.1.1/24 dev lk0");
+    port.go_live();
+    // "Who has 10.1.1.1? Tell 10.1.1.2": the kernel answers.
+    let mac = [2, 0, 0, 0, 0, 2];
+    let mut request = vec![0xff; 6];
+    request.extend(mac);
+    request.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+    request.extend(mac);
+    request.extend([10, 1, 1, 2, 0, 0, 0, 0, 0, 0, 10, 1, 1, 1]);
+    port.transmit(&request);
+    loop {
+        let frame = receive(&mut port);
+        // The kernel says other things of its own accord.
+        if frame[..6] == mac && frame[12..14] == [8, 6] {
+            assert_eq!(frame[20..32], [0, 2, 2, 0, 0, 0, 0, 1, 10, 1, 1, 1]);
+            break;
+        }
+    }
+}

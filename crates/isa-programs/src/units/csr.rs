@@ -1,0 +1,221 @@
+//! CSR instructions: every number is read; what may be written is what cannot take the program out of the
+//! runtime's hands.
+
+use super::Builder;
+use crate::{
+    encode::{csr, csrw},
+    protection::{CHANGEABLE, Protection},
+    space::Mode,
+    values,
+};
+
+const STVEC: u32 = 0x105;
+const SATP: u32 = 0x180;
+const MSTATUS: u32 = 0x300;
+/// SIE, SPIE, SPP, FS, SUM, MXR.
+const SSTATUS_BITS: u64 = 1 << 1 | 1 << 5 | 1 << 8 | 3 << 13 | 1 << 18 | 1 << 19;
+/// Besides: MIE, MPIE, TVM, TW, TSR. Not MPP and MPRV, which say whose memory M-mode accesses.
+const MSTATUS_BITS: u64 = SSTATUS_BITS | 1 << 3 | 1 << 7 | 1 << 20 | 1 << 21 | 1 << 22;
+const FS: u64 = 3 << 13;
+/// Exceptions that may go to S-mode: not its own `ecall`s, by which the stub reaches M-mode, nor failed
+/// fetches, which would never leave an S-mode whose `stvec` points nowhere.
+pub const DELEGABLE: u64 = 0xb3ff & !(1 << 9) & !FETCH_FAULTS;
+/// Instruction access and page faults.
+pub const FETCH_FAULTS: u64 = 1 << 1 | 1 << 12;
+
+impl Builder<'_> {
+    pub(super) fn csr(&mut self) {
+        match (self.random.below(10), self.setting.home) {
+            (0..=3, _) => self.float_csr(),
+            (4, _) => self.any_csr(),
+            (_, Mode::User) => self.float_csr(),
+            (_, Mode::Supervisor) => self.supervisor_csr(),
+            (_, Mode::Machine) => self.machine_csr(),
+        }
+    }
+
+    /// `fflags`, `frm`, `fcsr`, in all forms.
+    fn float_csr(&mut self) {
+        let number = 1 + self.random.field(3);
+        let rd = self.destination();
+        let form = self.random.pick(&[1, 2, 3, 5, 6, 7]);
+        self.code.unit(12);
+        if form == 2 || form == 3 {
+            // With a register that is zero QEMU does not write, and FS stays as it is.
+            self.make_float_dirty();
+        }
+        // A reserved dynamic mode makes most of the rest of the program illegal: not for long.
+        let value = self.random.register();
+        let number = if number == 2 && form < 5 && self.random.percent(70) {
+            1
+        } else {
+            number
+        };
+        self.code.word(csr(form, rd, number, value));
+        if number > 1 && self.random.percent(80) {
+            let mode = self.random.field(5);
+            self.code.word(csr(5, 0, 2, mode));
+        }
+    }
+
+    /// Any number: mostly illegal. In M-mode only reads.
+    fn any_csr(&mut self) {
+        loop {
+            let number = match self.random.below(3) {
+                0 => self.random.field(4096),
+                1 => self.random.pick(&[0x100, 0x300, 0xc00, 0xb00, 0x200]) | self.random.field(0x60),
+                _ => self.random.pick(&[0x140, 0x340, 0x3a0, 0x180, 0xf10, 0x7a0]) | self.random.field(16),
+            };
+            let form = self.random.pick(&[1, 2, 3, 5, 6, 7]);
+            let mut rs1 = self.random.register();
+            let form = if self.setting.home == Mode::Machine {
+                rs1 = 0;
+                form | 2
+            } else {
+                form
+            };
+            let reads_only = form & 2 != 0 && rs1 == 0;
+            if self.csr_is_sound(number, reads_only) {
+                let rd = self.destination();
+                self.code.unit(4);
+                self.code.word(csr(form, rd, number, rs1));
+                return;
+            }
+        }
+    }
+
+    /// May a CSR be accessed with any value?
+    pub(super) fn csr_is_sound(&self, number: u32, reads_only: bool) -> bool {
+        let machine = self.setting.home == Mode::Machine;
+        match number {
+            // The float CSRs have their own units.
+            1..=3 => reads_only,
+            // They change with time, and every implementation has its own.
+            0xc00..=0xc1f => !self.setting.counters && !machine,
+            0xb00..=0xb1f | 0x320..=0x33f => !machine,
+            // The implementation's name.
+            0xf11..=0xf13 => !machine,
+            // Address space and vector: by units of their own.
+            STVEC => reads_only || self.setting.stvec,
+            SATP => reads_only,
+            // WARL fields of extensions that QEMU always has (docs/isa.md).
+            0x10a | 0x106 => reads_only,
+            // QEMU 10 does not show STIP while `stimecmp` drives it.
+            0x144 => !self.setting.timer,
+            // `stimecmp` is 0 or never, or the time would be seen.
+            0x14d => reads_only,
+            // QEMU keeps bit 0.
+            0x141 | 0x341 => reads_only,
+            _ => true,
+        }
+    }
+
+    /// Accesses one of several CSRs with a value.
+    fn operand(&mut self, value: u64, numbers: &[u32], forms: &[u32]) {
+        let number = self.random.pick(numbers);
+        let register = self.scratch();
+        let rd = self.destination();
+        let form = self.random.pick(forms);
+        self.load_constant(register, value);
+        self.code.word(csr(form, rd, number, register));
+    }
+
+    fn supervisor_csr(&mut self) {
+        self.code.unit(40);
+        let value = values::integer(self.random);
+        match self.random.below(9) {
+            0..=2 => {
+                let bits = self.random.next() & SSTATUS_BITS;
+                let forms = self.random.pick(&[(2, 0), (3, FS), (1, 0)]);
+                let keep = if forms.0 == 1 {
+                    self.random.pick(&[FS, 1 << 13, 2 << 13])
+                } else {
+                    0
+                };
+                self.operand(bits & !forms.1 | keep, &[0x100], &[forms.0]);
+            }
+            3 => self.operand(value & !1, &[0x140, 0x141, 0x142, 0x143], &[1, 2, 3]),
+            4 => self.operand(value & self.setting.interrupt, &[0x104], &[1, 2, 3]),
+            5 if !self.setting.timer => self.operand(value & self.setting.interrupt, &[0x144], &[1, 2, 3]),
+            6 if self.setting.sstc || self.setting.home != Mode::Machine => {
+                let time = if self.setting.timer {
+                    self.random.pick(&[0, u64::MAX])
+                } else {
+                    u64::MAX
+                };
+                self.operand(time, &[0x14d], &[1]);
+            }
+            // The same address space with another ASID: nothing may change.
+            7 => {
+                let asid = self.random.below(1 << 16) << 44;
+                let satp = if self.space.levels == 0 {
+                    self.space.satp & !(15 << 60)
+                } else {
+                    self.space.satp
+                };
+                self.operand(satp & !(0xffff << 44) | asid, &[SATP], &[1]);
+            }
+            // A mode that does not exist: no effect.
+            _ => {
+                let mode = self.random.pick(&[1, 5, 7, 11, 15]) << 60;
+                self.operand(self.space.satp & !(15 << 60) | mode, &[SATP], &[1]);
+            }
+        }
+    }
+
+    fn machine_csr(&mut self) {
+        self.code.unit(44);
+        let value = values::integer(self.random);
+        match self.random.below(12) {
+            0..=2 => self.machine_status(),
+            3 => self.machine_scratch(),
+            4 => self.operand(value & !1, &[0x341, 0x342, 0x343], &[1, 2, 3]),
+            5 => self.operand(value & DELEGABLE, &[0x302], &[1, 2, 3]),
+            6 => self.operand(value & self.setting.interrupt, &[0x303, 0x304, 0x344], &[1, 2, 3]),
+            7 => self.operand(value & (1 | 1 << 61), &[0x30a], &[2, 3]),
+            8 if self.setting.holes => self.protection(),
+            9 => self.operand(value, &[0x301], &[1, 2, 3]),
+            _ => self.supervisor_csr(),
+        }
+    }
+
+    fn machine_status(&mut self) {
+        let bits = self.random.next() & MSTATUS_BITS;
+        let form = self.random.pick(&[2, 3]);
+        let bits = if form == 3 { bits & !FS } else { bits };
+        self.operand(bits, &[MSTATUS], &[form]);
+        if !self.setting.physical {
+            // MPRV is set: loads and stores are S-mode's or U-mode's.
+            let register = self.scratch();
+            self.load_constant(register, 3 << 11);
+            self.code.word(csr(3, 0, MSTATUS, register));
+            // U, S, or the reserved encoding, which is not taken.
+            let mode = self.random.pick(&[0, 1 << 11, 1 << 11, 2 << 11]);
+            self.load_constant(register, mode);
+            self.code.word(csr(2, 0, MSTATUS, register));
+        }
+    }
+
+    /// `mscratch` holds the runtime's address: it is put back.
+    fn machine_scratch(&mut self) {
+        let (saved, other) = self.two_scratches();
+        let form = self.random.pick(&[2, 3, 5, 6, 7]);
+        let value = self.random.register();
+        self.code.word(csr(1, saved, 0x340, value));
+        self.code.word(csr(form, other, 0x340, value));
+        self.code.word(csr(1, other, 0x340, saved));
+    }
+
+    /// Another random PMP entry.
+    fn protection(&mut self) {
+        let protection = Protection::new(self.random);
+        let entry = self.random.below(CHANGEABLE as u64) as usize;
+        let register = self.scratch();
+        if self.random.percent(60) {
+            self.load_constant(register, protection.address[entry]);
+            self.code.word(csrw(0x3b0 + entry as u32, register));
+        } else {
+            self.operand(protection.register(0), &[0x3a0], &[1]);
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Compares our hart with QEMU's: random programs of everything in RV64GC, run by both.
+//!
+//! `isa_diff [--instructions N] [--seed S] [--qemu PROGRAM] [--zeal S]`: N instructions, then a summary.
+//! `isa_diff --only SEED [--locks]`: explains one program.
+//! `isa_diff --golden N`: prints QEMU's hashes of the N programs of tests/isa.rs.
+//!
+//! Exits with 1 after a difference, which is narrowed down to an instruction.
+
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "a comparison with another program needs files, threads and time"
+)]
+
+#[path = "../../tests/rig/bare.rs"]
+mod bare;
+mod qemu;
+mod report;
+
+use std::{error::Error, path::PathBuf, process::ExitCode, time::Instant};
+
+use isa_programs::{Program, image, layout::RAM_BYTES};
+use report::{Culprit, Pair};
+
+/// Programs of one image. Small, so that a program that hangs costs little.
+const BATCH: u64 = 250;
+/// Differences after which it is pointless to go on.
+const DIFFERENCES_MAX: usize = 5;
+
+/// What to do.
+pub struct Options {
+    instructions: u64,
+    seed: u64,
+    qemu: String,
+    zeal: Option<u64>,
+    only: Option<u64>,
+    locks: bool,
+    golden: u64,
+    directory: PathBuf,
+}
+
+fn options() -> Result<Options, Box<dyn Error>> {
+    let mut options = Options {
+        instructions: 10_000_000,
+        seed: 1,
+        qemu: String::from("qemu-system-riscv64"),
+        zeal: None,
+        only: None,
+        locks: false,
+        golden: 0,
+        directory: std::env::temp_dir(),
+    };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or_else(|| format!("{word} wants a value"));
+        match word.as_str() {
+            "--instructions" => options.instructions = number(&value()?)?,
+            "--seed" => options.seed = number(&value()?)?,
+            "--qemu" => options.qemu = value()?,
+            "--zeal" => options.zeal = Some(number(&value()?)?),
+            "--only" => options.only = Some(number(&value()?)?),
+            "--locks" => options.locks = true,
+            "--golden" => options.golden = number(&value()?)?,
+            _ => return Err(format!("{word}: unknown; see the head of examples/isa_diff/main.rs").into()),
+        }
+    }
+    Ok(options)
+}
+
+fn number(text: &str) -> Result<u64, Box<dyn Error>> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.replace('_', "").parse(),
+    };
+    parsed.map_err(|_| format!("{text} is no number").into())
+}
+
+fn main() -> ExitCode {
+    match options().and_then(|options| work(&options)) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("isa_diff: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Returns the number of programs that differ.
+fn work(options: &Options) -> Result<usize, Box<dyn Error>> {
+    if let Some(seed) = options.only {
+        let text = report::explain(
+            options,
+            Culprit {
+                seed,
+                locks: options.locks,
+            },
+        )?;
+        print!("{text}");
+        return Ok(0);
+    }
+    if let Ok(n) = std::env::var("PREV") {
+        let n: u64 = n.parse()?;
+        let s = options.seed;
+        let programs: Vec<Program> = (s - n..=s).map(|seed| Program::new(seed, false)).collect();
+        let im = image(&programs, std::env::var("V").is_ok());
+        let a = bare::run(&im, RAM_BYTES, how(options));
+        let b = theirs(options, &im)?;
+        for (a, b) in a.lines.iter().zip(&b) { println!("{a}\n{b} {}", a[..16] == b[..16]); }
+        return Ok(0);
+    }
+    if options.golden > 0 {
+        let programs: Vec<Program> = (0..options.golden)
+            .map(|seed| Program::new(seed, false))
+            .collect();
+        for line in theirs(options, &image(&programs, false))? {
+            println!("{}", line.get(..16).unwrap_or(&line));
+        }
+        return Ok(0);
+    }
+    compare(options)
+}
+
+fn compare(options: &Options) -> Result<usize, Box<dyn Error>> {
+    let start = Instant::now();
+    let (mut instructions, mut programs, mut hung) = (0u64, 0usize, 0usize);
+    let mut culprits = Vec::new();
+    let mut batch = 0;
+    while instructions < options.instructions && culprits.len() < DIFFERENCES_MAX {
+        let first = options.seed << 32 | batch * BATCH;
+        batch += 1;
+        let outcome = compare_batch(options, first)?;
+        instructions += outcome.instructions;
+        programs += outcome.programs;
+        hung += outcome.hung;
+        for &culprit in outcome.culprits.iter().take(DIFFERENCES_MAX - culprits.len()) {
+            print!("{}", report::explain(options, culprit)?);
+        }
+        culprits.extend(outcome.culprits);
+        let seconds = start.elapsed().as_secs();
+        eprint!(
+            "\r{instructions} instructions, {programs} programs, {} differ, {seconds} s ",
+            culprits.len()
+        );
+    }
+    eprintln!();
+    println!(
+        "{instructions} instructions in {programs} programs, seed {}: {} differ ({hung} without end left out)",
+        options.seed,
+        culprits.len()
+    );
+    Ok(culprits.len())
+}
+
+struct Outcome {
+    instructions: u64,
+    programs: usize,
+    hung: usize,
+    culprits: Vec<Culprit>,
+}
+
+/// Runs one image on both machines. Programs that do not end on ours are taken out first.
+fn compare_batch(options: &Options, first: u64) -> Result<Outcome, Box<dyn Error>> {
+    let program = |seed| Program::new(seed, seed == first + BATCH - 1);
+    let mut programs: Vec<Program> = (first..first + BATCH).map(program).collect();
+    let mut hung = 0;
+    let mut done = 0;
+    let mut ours: Vec<String> = Vec::new();
+    while done < programs.len() {
+        let run = bare::run(&image(&programs[done..], false), RAM_BYTES, how(options));
+        done += run.lines.len();
+        ours.extend(run.lines);
+        if !run.hung {
+            break;
+        }
+        programs.remove(done);
+        hung += 1;
+    }
+    let theirs = theirs(options, &image(&programs, false))?;
+    let mut outcome = Outcome {
+        instructions: 0,
+        programs: programs.len(),
+        hung,
+        culprits: Vec::new(),
+    };
+    for (index, program) in programs.iter().enumerate() {
+        let (a, b) = (ours.get(index), theirs.get(index));
+        let (a_hash, count) = a.and_then(|line| line.split_once(' ')).unwrap_or_default();
+        outcome.instructions += instructions(count);
+        if b.and_then(|line| line.split_once(' '))
+            .is_none_or(|(hash, _)| hash != a_hash)
+        {
+            let locks = program.seed == first + BATCH - 1;
+            outcome.culprits.push(Culprit {
+                seed: program.seed,
+                locks,
+            });
+            if b.is_none() {
+                break; // It hangs there, and the others have not run.
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+/// The count that a program's line ends with. With `mcycle` inhibited it is meaningless, and not counted.
+fn instructions(count: &str) -> u64 {
+    u64::from_str_radix(count, 16)
+        .ok()
+        .filter(|&count| count < 1 << 32)
+        .unwrap_or(0)
+}
+
+fn how(options: &Options) -> bare::How {
+    bare::How {
+        zeal: options.zeal,
+        slices: options.zeal,
+    }
+}
+
+fn theirs(options: &Options, image: &[u8]) -> Result<Vec<String>, Box<dyn Error>> {
+    let path = options
+        .directory
+        .join(format!("isa-diff-{}.bin", std::process::id()));
+    std::fs::write(&path, image)?;
+    let lines = qemu::run(&options.qemu, &path, RAM_BYTES);
+    std::fs::remove_file(&path)?;
+    lines
+}
+
+/// Runs a verbose image on both machines; the counts of instructions are cut off.
+fn both_verbose(options: &Options, image: &[u8]) -> Result<Pair, Box<dyn Error>> {
+    let cut = |lines: &mut Vec<String>| {
+        if let Some(last) = lines.last_mut() {
+            last.truncate(16);
+        }
+    };
+    let mut ours = bare::run(image, RAM_BYTES, how(options));
+    let mut theirs = theirs(options, image)?;
+    cut(&mut ours.lines);
+    cut(&mut theirs);
+    Ok(Pair { ours, theirs })
+}

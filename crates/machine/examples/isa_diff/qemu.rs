@@ -1,0 +1,62 @@
+//! Runs a flat image under QEMU's `virt` board with the same features as our hart.
+
+use std::{
+    error::Error,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+    sync::mpsc,
+    time::Duration,
+};
+
+/// A bare hart and exactly what ours has. Each of QEMU's own models brings more.
+pub const CPU: &str = "rv64i,m=true,a=true,f=true,d=true,c=true,s=true,u=true,zicsr=true,zifencei=true,\
+     zicntr=true,zihpm=true,sstc=true,svadu=true,svade=true,mmu=true,pmp=true,sv39=true,sv48=true,debug=false,\
+     pmu-mask=0xfffffff8";
+
+/// Silence after which the guest counts as hung.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Lines on the console.
+pub fn run(program: &str, image: &Path, memory: u64) -> Result<Vec<String>, Box<dyn Error>> {
+    let mut child = Command::new(program)
+        .args(["-M", "virt", "-smp", "2", "-display", "none", "-monitor", "none"])
+        .args(["-serial", "stdio", "-no-reboot", "-cpu", CPU, "-m"])
+        .arg(format!("{}M", memory >> 20))
+        .arg("-bios")
+        .arg(image)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("cannot start {program}: {error}"))?;
+    let Some(output) = child.stdout.take() else {
+        return Err("QEMU has no output".into());
+    };
+    let (sender, receiver) = mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    let mut lines = Vec::new();
+    let hung = loop {
+        match receiver.recv_timeout(PATIENCE) {
+            Ok(line) => lines.push(line),
+            Err(mpsc::RecvTimeoutError::Disconnected) => break false,
+            Err(mpsc::RecvTimeoutError::Timeout) => break true,
+        }
+    };
+    if hung {
+        child.kill()?;
+    }
+    let status = child.wait()?;
+    if reader.join().is_err() {
+        return Err("the thread that reads QEMU's output failed".into());
+    }
+    if !hung && !status.success() {
+        return Err(format!("QEMU ended with {status}").into());
+    }
+    Ok(lines)
+}

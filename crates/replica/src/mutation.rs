@@ -1,0 +1,51 @@
+//! `Mutation`: deliberate breakages of the protocol, so that the simulator can prove that it would notice them.
+//!
+//! Only with the feature `mutations`, which nothing but `sim -- broken` and its tests switches on. Without it
+//! [`is`] is a constant `false` and the compiler removes what hangs on it.
+
+/// A rule of the protocol that is not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    /// FT 2.2-c: an output is released before its entry is acknowledged.
+    ReleaseBeforeAck,
+    /// An output is released though the lease is over.
+    ReleaseWithoutLease,
+    /// FT 2.3-e: a side goes live without asking the arbiter.
+    LiveWithoutClaim,
+    /// D6: a backup goes on acknowledging while its claim is under way.
+    AckWhileClaiming,
+    /// A backup claims before the primary's lease is over.
+    ClaimTooEarly,
+    /// FT 2.3-b: a backup goes live just before the last output of the log.
+    DrainShort,
+    /// FT 2.2-a: outputs that may not have left are not shown again.
+    KeptNotShown,
+    /// FT 3.4-c: pending disk requests are not issued again.
+    NoReissue,
+    /// FT 3.4-a: overlapping disk requests go to the disk together.
+    DiskOverlap,
+}
+
+#[cfg(feature = "mutations")]
+thread_local! {
+    static PRESENT: std::cell::Cell<Option<Mutation>> = const { std::cell::Cell::new(None) };
+}
+
+/// Breaks this rule from now on, in this thread.
+#[cfg(feature = "mutations")]
+pub fn set(mutation: Option<Mutation>) {
+    PRESENT.set(mutation);
+}
+
+/// Is this rule broken?
+#[inline]
+#[must_use]
+pub fn is(mutation: Mutation) -> bool {
+    #[cfg(feature = "mutations")]
+    return PRESENT.get() == Some(mutation);
+    #[cfg(not(feature = "mutations"))]
+    {
+        let _ = mutation;
+        false
+    }
+}

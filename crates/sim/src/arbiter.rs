@@ -1,0 +1,109 @@
+//! The arbiter: a test-and-set per epoch, behind a network of its own.
+//!
+//! A question takes effect at one moment, whether or not the answer finds its way back. What the two sides
+//! believe must never contradict what is written here.
+
+use std::collections::BTreeMap;
+
+use replica::{Claim, Epoch, Span, Time, Verdict};
+
+use crate::random::Random;
+
+/// How the arbiter behaves when it is reachable.
+#[derive(Clone, Debug)]
+pub struct ArbiterOptions {
+    /// Shortest and longest way there, and back.
+    pub latency: (Span, Span),
+    /// Answers that get lost after the question took effect, of a thousand. Half of the askers hear
+    /// `Unreachable` then, half hear nothing.
+    pub lost_permille: u64,
+}
+
+/// What becomes of a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fate {
+    /// When it takes effect; `None`: never.
+    pub takes: Option<Time>,
+    /// When an answer comes; `None`: never.
+    pub answers: Option<Time>,
+    /// Is the answer that nobody could be reached?
+    pub unreachable: bool,
+}
+
+/// The arbiter.
+#[derive(Debug)]
+pub struct Arbiter {
+    options: ArbiterOptions,
+    owners: BTreeMap<Epoch, u128>,
+    /// Nothing gets through before.
+    away: Time,
+}
+
+impl Arbiter {
+    /// An arbiter that has granted `epoch` to `owner`.
+    #[must_use]
+    pub fn new(options: ArbiterOptions, epoch: Epoch, owner: u128) -> Arbiter {
+        Arbiter {
+            options,
+            owners: BTreeMap::from([(epoch, owner)]),
+            away: Time(0),
+        }
+    }
+
+    /// Draws the fate of a question that is asked now.
+    pub fn ask(&mut self, random: &mut Random, now: Time) -> Fate {
+        let (low, high) = self.options.latency;
+        let arrives = now.after(random.span(low, high));
+        if arrives < self.away && random.permille(700) {
+            let answers = Some(arrives.after(random.span(Span::from_ms(1), Span::from_ms(500))));
+            return Fate {
+                takes: None,
+                answers,
+                unreachable: true,
+            };
+        }
+        // Else it waits in a queue on the way, and may take effect long after the asker gave up.
+        let takes = arrives.max(self.away);
+        let lost = random.permille(self.options.lost_permille);
+        if lost && random.permille(500) {
+            return Fate {
+                takes: Some(takes),
+                answers: None,
+                unreachable: true,
+            };
+        }
+        let answers = takes.after(random.span(low, high));
+        Fate {
+            takes: Some(takes),
+            answers: Some(answers),
+            unreachable: lost,
+        }
+    }
+
+    /// The question takes effect.
+    pub fn take(&mut self, claim: Claim) -> Verdict {
+        let owner = *self.owners.entry(claim.epoch).or_insert(claim.owner);
+        if owner == claim.owner {
+            Verdict::Won
+        } else {
+            Verdict::Lost
+        }
+    }
+
+    /// Who has an epoch.
+    #[must_use]
+    pub fn owner(&self, epoch: Epoch) -> Option<u128> {
+        self.owners.get(&epoch).copied()
+    }
+
+    /// Nothing gets through for a while.
+    pub fn leave(&mut self, until: Time) {
+        self.away = self.away.max(until);
+    }
+
+    /// It is back, and well from now on.
+    pub fn mend(&mut self, now: Time) {
+        self.away = self.away.min(now);
+        self.options.lost_permille = 0;
+    }
+}

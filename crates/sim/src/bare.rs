@@ -1,0 +1,83 @@
+//! The real machine as a guest of the simulator: `machine::Machine` with a server on bare metal.
+//!
+//! The server (tests/guests/server.s, assembled beside it) uses the UART, the timer, the PLIC, a virtio disk and
+//! a virtio network, so a world with it checks the protocol and the machine's determinism together.
+
+use std::sync::Arc;
+
+use hart::{Interpreter, InterpreterOptions};
+use machine::{Boot, Config, DiskConfig, Effect, Input, Machine, NetConfig};
+
+use crate::{random::mix, subject::Subject, toy::PAYLOAD_OFF};
+
+/// The server's code, for the start of RAM.
+const SERVER: &[u8] = include_bytes!("../../../tests/guests/server.bin");
+/// Where the number of the request is in an answer, and behind it eight bytes of content.
+const NUMBER_AT: usize = 16;
+/// The console byte that asks the server to switch itself off.
+const OFF: u8 = 0xfe;
+
+fn config(seed: u64) -> Config {
+    Config {
+        memory: 4 << 20,
+        harts: 1,
+        disks: vec![DiskConfig {
+            sectors: Machine::SECTORS,
+            read_only: false,
+            serial: "sim".to_owned(),
+        }],
+        nets: vec![NetConfig {
+            mac: [2, 0, 0, 0, 0, 1],
+        }],
+        rng_seed: [seed as u8; 32],
+        wall_clock_ns: 1_700_000_000_000_000_000,
+        boot: Boot {
+            firmware: Arc::from(SERVER),
+            ..Boot::default()
+        },
+    }
+}
+
+impl Subject for Machine {
+    type Config = u64;
+    const REMEMBERS: bool = false;
+    const SECTORS: u64 = 8;
+
+    fn boot(seed: &u64) -> Machine {
+        // Some machines drop their caches at random: it must not be noticed. It is slow.
+        let zeal = seed.is_multiple_of(16).then_some(*seed);
+        let engine = Box::new(Interpreter::new(InterpreterOptions { zeal }));
+        match Machine::new(config(*seed), engine) {
+            Ok(machine) => machine,
+            Err(why) => panic!("the server's machine cannot be built: {why}"),
+        }
+    }
+
+    fn fingerprint(&self) -> u64 {
+        // Cheap: the registers. The log's digests cover the rest.
+        let hart = &self.harts()[0];
+        let sum = mix(mix(self.now().0, self.mtime()), hart.pc);
+        hart.x.iter().fold(sum, |sum, register| mix(sum, *register))
+    }
+
+    fn request(seq: u64, payload: u64) -> Input {
+        let byte = if payload == PAYLOAD_OFF {
+            OFF
+        } else {
+            0x80 + (seq % 100) as u8
+        };
+        Input::Console {
+            port: 0,
+            bytes: vec![byte],
+        }
+    }
+
+    fn reply(effect: &Effect) -> Option<(u64, Vec<u8>)> {
+        let Effect::NetTransmit { frame, .. } = effect else {
+            return None;
+        };
+        let number = frame.get(NUMBER_AT..NUMBER_AT + 8)?;
+        let content = frame.get(NUMBER_AT + 8..NUMBER_AT + 16)?;
+        Some((u64::from_le_bytes(number.try_into().ok()?), content.to_vec()))
+    }
+}

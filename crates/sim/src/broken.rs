@@ -1,0 +1,115 @@
+//! Deliberately broken variants: each breaks one rule of the protocol or of the world, and must be caught.
+//!
+//! A simulator that finds nothing proves something only if it finds what is there to be found.
+
+use replica::mutation::{self, Mutation};
+
+use crate::{checker::Violation, faults::Options, run::run, toy::Toy};
+
+/// A variant with one rule broken.
+#[derive(Clone, Copy, Debug)]
+pub struct Broken {
+    /// What is broken.
+    pub name: &'static str,
+    /// The rule.
+    pub rule: &'static str,
+    /// Where: in the protocol, or (`None`) in the world: the disk does not refuse old epochs.
+    pub mutation: Option<Mutation>,
+    /// Is the check off that listens to the talk between the sides, so that only what the outside sees counts?
+    pub deaf: bool,
+}
+
+const fn variant(name: &'static str, rule: &'static str, mutation: Mutation) -> Broken {
+    Broken {
+        name,
+        rule,
+        mutation: Some(mutation),
+        deaf: false,
+    }
+}
+
+/// All variants.
+pub const VARIANTS: [Broken; 11] = [
+    variant(
+        "output released before the ack",
+        "FT 2.2-c",
+        Mutation::ReleaseBeforeAck,
+    ),
+    variant("go-live without a claim", "FT 2.3-e", Mutation::LiveWithoutClaim),
+    variant("claim before stopping acks", "D6", Mutation::AckWhileClaiming),
+    Broken {
+        deaf: true,
+        ..variant(
+            "the same, seen from outside only",
+            "FT 2.2-a",
+            Mutation::AckWhileClaiming,
+        )
+    },
+    variant(
+        "draining short of the last output",
+        "FT 2.3-b",
+        Mutation::DrainShort,
+    ),
+    variant(
+        "pending disk request not reissued",
+        "FT 3.4-c",
+        Mutation::NoReissue,
+    ),
+    variant(
+        "output released after the lease",
+        "FT 2-h",
+        Mutation::ReleaseWithoutLease,
+    ),
+    variant(
+        "claim before the lease is over",
+        "FT 2-h",
+        Mutation::ClaimTooEarly,
+    ),
+    variant("kept outputs not shown again", "FT 2.2-a", Mutation::KeptNotShown),
+    variant(
+        "overlapping disk requests together",
+        "FT 3.4-a",
+        Mutation::DiskOverlap,
+    ),
+    Broken {
+        name: "disk does not refuse old epochs",
+        rule: "D6",
+        mutation: None,
+        deaf: false,
+    },
+];
+
+/// How a variant was caught.
+#[derive(Clone, Debug)]
+pub struct Caught {
+    /// Seeds until then, the last one included.
+    pub seeds: u64,
+    /// The check and what it saw.
+    pub violation: Violation,
+}
+
+impl Broken {
+    /// The world of a seed with the rule broken.
+    #[must_use]
+    pub fn world(&self, seed: u64) -> Options {
+        let mut options = Options::draw(seed);
+        options.storage.fenced = self.mutation.is_some();
+        options.deaf = self.deaf;
+        options
+    }
+
+    /// Runs seeds from 0 until one catches it.
+    #[must_use]
+    pub fn hunt(&self, seeds_max: u64) -> Option<Caught> {
+        mutation::set(self.mutation);
+        let caught = (0..seeds_max).find_map(|seed| {
+            let violation = run::<Toy>(self.world(seed), seed, None).violation?;
+            Some(Caught {
+                seeds: seed + 1,
+                violation,
+            })
+        });
+        mutation::set(None);
+        caught
+    }
+}

@@ -1,0 +1,64 @@
+//! The log file: whatever a survivor appended, replayed from its bytes alone, is its life (decisions D5).
+//!
+//! Across a failover the file goes on where the channel ended, so this joins the two codecs' states too.
+
+use std::{cell::Cell, rc::Rc, sync::atomic::AtomicBool};
+
+use machine::Step;
+use replica::{End, LogReader, Playback, Playing};
+
+use crate::{
+    checker::{Check, Violation, ensure},
+    subject::{Subject, Watched},
+};
+
+/// Steps replayed at a time: odd, so that the stops are elsewhere than in the life.
+const SLICE: u64 = 77_777;
+
+/// Replays `file` and compares its outputs with `shown`, those of the whole life. If the guest is off they are
+/// the same; else the end of the file may be missing.
+///
+/// # Errors
+/// If the file is damaged, parts from the life, or is shorter than it may be.
+pub fn check<G: Subject>(
+    config: &G::Config,
+    file: &[u8],
+    shown: &[u64],
+    is_off: bool,
+) -> Result<(), Violation> {
+    let wrong = |why: String| Violation::new(Check::Oracle, format!("the log file: {why}"));
+    let mut reader = LogReader::default();
+    reader.push(file);
+    ensure(matches!(reader.header(), Ok(Some(_))), Check::Oracle, || {
+        "the log file has no header".to_owned()
+    })?;
+    // Watched again: the log's outputs are stamped.
+    let guest = Watched::new(G::boot(config), Rc::new(Cell::new(u64::MAX)));
+    let tape = guest.tape();
+    let mut playback = Playback::new(guest, reader, Step::NEVER);
+    playback.push(&[]);
+    let cut = AtomicBool::new(false);
+    let end = loop {
+        let playing = playback
+            .slice(&cut, SLICE)
+            .map_err(|why| wrong(why.to_string()))?;
+        drop(playback.take_effects());
+        match playing {
+            Playing::Busy => {}
+            Playing::Ended(end) => break end,
+            other => return Err(wrong(format!("stops as {other:?}"))),
+        }
+    };
+    let replayed = &tape.borrow().shown;
+    ensure(shown.starts_with(replayed), Check::Oracle, || {
+        "the log file shows other outputs than the guest's life".to_owned()
+    })?;
+    let whole = end == End::Off && replayed.len() == shown.len();
+    ensure(whole || !is_off, Check::Oracle, || {
+        format!(
+            "the log file ends as {end:?} with {} of {} outputs, though the guest is off",
+            replayed.len(),
+            shown.len()
+        )
+    })
+}

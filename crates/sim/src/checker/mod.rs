@@ -1,0 +1,60 @@
+//! What may never happen, whatever goes wrong. Each check watches every action; none trusts a node's word.
+
+pub mod disk;
+pub mod lockstep;
+pub mod logfile;
+pub mod oracle;
+pub mod output;
+pub mod single_primary;
+
+/// A rule that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which check noticed.
+    pub check: Check,
+    /// What it saw.
+    pub what: String,
+}
+
+/// The checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Check {
+    /// What the outside sees is one uninterrupted run: no contradiction, no loss, no gap.
+    Output,
+    /// At most one side shows effects, and it owns the epoch at the arbiter.
+    SinglePrimary,
+    /// At equal points of the log both guests are equal.
+    Lockstep,
+    /// The disk is what the guest's requests, in their order, make of it.
+    Disk,
+    /// A side that stopped does nothing any more.
+    Halt,
+    /// A reference run with the survivor's inputs shows what the outside saw, and so does its log file.
+    Oracle,
+    /// In a healed world the client gets its answers.
+    Liveness,
+    /// No side halts for a reason that cannot be, and none spins.
+    Sanity,
+}
+
+impl Violation {
+    /// A rule was broken.
+    pub fn new(check: Check, what: impl Into<String>) -> Violation {
+        Violation {
+            check,
+            what: what.into(),
+        }
+    }
+}
+
+/// Fails with a violation unless `holds`.
+///
+/// # Errors
+/// If it does not.
+pub fn ensure(holds: bool, check: Check, what: impl FnOnce() -> String) -> Result<(), Violation> {
+    if holds {
+        Ok(())
+    } else {
+        Err(Violation::new(check, what()))
+    }
+}

@@ -1,0 +1,86 @@
+//! What the outside sees. Merges the outputs of both sides into one sequence and accepts only what one
+//! uninterrupted run could have shown (FT 2.2-a).
+//!
+//! A side that goes live may show again what its predecessor perhaps did not (FT 2.2-e); it may never skip
+//! one, never show another one under the same number, and never go back once it goes forward.
+
+use crate::{
+    checker::{Check, Violation, ensure},
+    world::Side,
+};
+
+/// The sequence seen so far.
+#[derive(Debug, Default)]
+pub struct Outputs {
+    /// Output number n is at n - 1, as a hash.
+    seen: Vec<u64>,
+    /// The number that each side shows next; `None`: it has shown nothing yet.
+    next: [Option<u64>; 2],
+    /// The number of the power-off.
+    off: Option<u64>,
+    /// Outputs that were shown more than once.
+    repeated: u64,
+}
+
+impl Outputs {
+    /// `side` shows output `number` of its guest's life. `own` is the hash of what its guest produced under
+    /// that number.
+    ///
+    /// # Errors
+    /// If one uninterrupted run cannot show this.
+    pub fn on_release(
+        &mut self,
+        side: Side,
+        number: u64,
+        hash: u64,
+        own: Option<u64>,
+        is_off: bool,
+    ) -> Result<(), Violation> {
+        let count = self.seen.len() as u64;
+        ensure(own == Some(hash), Check::Output, || {
+            format!("{side} shows output {number} with a content that its guest did not give it")
+        })?;
+        let next = self.next[side.index()];
+        ensure(next.is_none_or(|next| next == number), Check::Output, || {
+            format!("{side} shows output {number} where {} is next", next.unwrap_or(0))
+        })?;
+        self.next[side.index()] = Some(number + 1);
+        ensure(number <= count + 1, Check::Output, || {
+            format!("loss: {side} shows output {number}, but only {count} were ever seen")
+        })?;
+        ensure(self.off.is_none_or(|off| number <= off), Check::Output, || {
+            format!("{side} shows output {number} though the guest was switched off before")
+        })?;
+        if number == count + 1 {
+            self.seen.push(hash);
+        } else {
+            self.repeated += 1;
+            let before = self.seen[number as usize - 1];
+            ensure(before == hash, Check::Output, || {
+                format!("contradiction: {side} shows another output {number} than was seen before")
+            })?;
+        }
+        if is_off {
+            self.off = Some(number);
+        }
+        Ok(())
+    }
+
+    /// All outputs seen, without repetitions.
+    #[must_use]
+    pub fn seen(&self) -> &[u64] {
+        &self.seen
+    }
+
+    /// Outputs that were shown more than once.
+    #[must_use]
+    pub fn repeated(&self) -> u64 {
+        self.repeated
+    }
+
+    /// Was the guest seen to switch itself off?
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.off.is_some()
+    }
+}

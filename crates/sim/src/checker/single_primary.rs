@@ -1,0 +1,90 @@
+//! At most one side is live (FT 2-h): who may show effects, and who may not.
+//!
+//! Judged at the moment at which a node hands out an action. One that it handed out earlier, and that a stalled
+//! process carries out later, is a matter of the other checks: a late frame is a duplicate, a late write meets
+//! the disk's epoch.
+
+use replica::Epoch;
+
+use crate::{
+    checker::{Check, Violation, ensure},
+    world::Side,
+};
+
+/// Who is what, by their deeds.
+#[derive(Debug, Default)]
+pub struct SinglePrimary {
+    /// The side that went live after a claim.
+    live: Option<(Side, Epoch)>,
+    /// Sides that asked the arbiter: they have given up their part in the pair.
+    asked: [bool; 2],
+}
+
+impl SinglePrimary {
+    /// `side` goes live; `owned`: does it own `epoch` at the arbiter?
+    ///
+    /// # Errors
+    /// If it has no right to.
+    pub fn on_go_live(
+        &mut self,
+        side: Side,
+        epoch: Epoch,
+        pair: Epoch,
+        owned: bool,
+    ) -> Result<(), Violation> {
+        ensure(owned, Check::SinglePrimary, || {
+            format!(
+                "{side} goes live in epoch {} that the arbiter did not give to it",
+                epoch.0
+            )
+        })?;
+        ensure(epoch > pair, Check::SinglePrimary, || {
+            format!("{side} goes live in epoch {}, that of the pair", epoch.0)
+        })?;
+        if let Some((other, theirs)) = self.live {
+            let what = format!(
+                "{side} goes live in epoch {}, {other} did in {}",
+                epoch.0, theirs.0
+            );
+            return Err(Violation::new(Check::SinglePrimary, what));
+        }
+        self.live = Some((side, epoch));
+        Ok(())
+    }
+
+    /// `side` asks the arbiter.
+    pub fn on_ask(&mut self, side: Side) {
+        self.asked[side.index()] = true;
+    }
+
+    /// `side` hands out something that the world can see.
+    ///
+    /// # Errors
+    /// If it is not the one that may.
+    pub fn may_show(&self, side: Side, what: &str) -> Result<(), Violation> {
+        let entitled = match self.live {
+            Some((live, _)) => live == side,
+            None => side == Side::A && !self.asked[side.index()],
+        };
+        ensure(entitled, Check::SinglePrimary, || match self.live {
+            Some((live, _)) => format!("{side} {what} though {live} is live"),
+            None => format!("{side} {what} though it is not live"),
+        })
+    }
+
+    /// `side` says something to its peer.
+    ///
+    /// # Errors
+    /// If it has asked the arbiter: from then on a word of it, an acknowledgement above all, is a lie (D6).
+    pub fn may_say(&self, side: Side) -> Result<(), Violation> {
+        ensure(!self.asked[side.index()], Check::SinglePrimary, || {
+            format!("{side} speaks to its peer after it asked the arbiter")
+        })
+    }
+
+    /// The side that went live after a claim.
+    #[must_use]
+    pub fn live(&self) -> Option<Side> {
+        self.live.map(|(side, _)| side)
+    }
+}

@@ -1,0 +1,188 @@
+//! The simulator's command line: seeds, one seed with a trace, kill sweeps, broken variants.
+
+use std::{io::Write, process::ExitCode, sync::atomic::AtomicU64, sync::atomic::Ordering, time::Instant};
+
+use machine::Machine;
+use sim::{Options, Outcome, Toy, Violation, run, subject::Subject, sweep};
+
+const HELP: &str = "\
+sim toy|machine N [FIRST]       N seeds of the toy guest, or of the real machine
+sim seed toy|machine SEED       one seed with a line per action
+sim sweep toy|machine [SEED]    kills either side at every entry and every action of a calm run
+sim broken                      deliberately broken variants: each must be caught (needs --features mutations)
+";
+
+/// The seed that is running, for the panic message: a panic ends the process.
+static SEED: AtomicU64 = AtomicU64::new(0);
+
+fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| {
+        eprintln!("{panic}");
+        eprintln!(
+            "the seed was {}; replay it with: sim seed toy|machine SEED",
+            SEED.load(Ordering::Relaxed)
+        );
+    }));
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let number = |word: &str| word.replace('_', "").parse::<u64>().ok();
+    let done = match words.as_slice() {
+        ["toy", count] => number(count).map(|count| seeds::<Toy>("toy", count, 0)),
+        ["toy", count, first] => number(count)
+            .zip(number(first))
+            .map(|(count, first)| seeds::<Toy>("toy", count, first)),
+        ["machine", count] => number(count).map(|count| seeds::<Machine>("machine", count, 0)),
+        ["machine", count, first] => number(count)
+            .zip(number(first))
+            .map(|(count, first)| seeds::<Machine>("machine", count, first)),
+        ["seed", "toy", seed] => number(seed).map(one::<Toy>),
+        ["seed", "machine", seed] => number(seed).map(one::<Machine>),
+        ["sweep", "toy"] => Some(sweeps::<Toy>("toy", 0)),
+        ["sweep", "toy", seed] => number(seed).map(|seed| sweeps::<Toy>("toy", seed)),
+        ["sweep", "machine"] => Some(sweeps::<Machine>("machine", 0)),
+        ["sweep", "machine", seed] => number(seed).map(|seed| sweeps::<Machine>("machine", seed)),
+        ["broken"] => broken(),
+        _ => None,
+    };
+    match done {
+        Some(true) => ExitCode::SUCCESS,
+        Some(false) => ExitCode::FAILURE,
+        None => {
+            eprint!("{HELP}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Seeds that a world counts, over a whole run of the command.
+#[derive(Default)]
+struct Totals {
+    virtual_ms: u64,
+    outputs: u64,
+    repeated: u64,
+    replies: u64,
+    failovers: u64,
+    doomed: u64,
+}
+
+impl Totals {
+    fn add(&mut self, outcome: &Outcome) {
+        self.virtual_ms += outcome.ended.0 / 1_000_000;
+        self.outputs += outcome.outputs;
+        self.repeated += outcome.repeated;
+        self.replies += outcome.replies;
+        self.failovers += u64::from(outcome.live.is_some());
+        self.doomed += u64::from(!outcome.survived && outcome.violation.is_none());
+    }
+}
+
+fn seeds<G: Subject<Config = u64>>(guest: &str, count: u64, first: u64) -> bool {
+    let (began, mut told) = (Instant::now(), Instant::now());
+    let (mut totals, mut violations) = (Totals::default(), 0);
+    for (index, seed) in (first..first + count).enumerate() {
+        SEED.store(seed, Ordering::Relaxed);
+        let options = Options::draw(seed);
+        let outcome = run::run::<G>(options.clone(), seed, None);
+        totals.add(&outcome);
+        if let Some(violation) = &outcome.violation {
+            violations += 1;
+            report(&options, violation);
+            println!("replay: cargo run --release -p sim -- seed {guest} {seed}");
+        }
+        if told.elapsed().as_secs() >= 10 {
+            told = Instant::now();
+            println!("{} of {count} seeds, {violations} violations", index + 1);
+        }
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    let Totals {
+        virtual_ms,
+        outputs,
+        repeated,
+        replies,
+        failovers,
+        doomed,
+    } = totals;
+    println!(
+        "{failovers} failovers, {doomed} lost both sides, {replies} replies, {outputs} outputs ({repeated} repeated), \
+         {} virtual seconds in {seconds:.1} s, {:.0} seeds/s",
+        virtual_ms / 1000,
+        count as f64 / seconds
+    );
+    println!("{count} seeds, {violations} violations");
+    violations == 0
+}
+
+fn report(options: &Options, violation: &Violation) {
+    println!("\nVIOLATION {:?}: {}\n{options}", violation.check, violation.what);
+}
+
+fn one<G: Subject<Config = u64>>(seed: u64) -> bool {
+    SEED.store(seed, Ordering::Relaxed);
+    let options = Options::draw(seed);
+    let mut out = std::io::BufWriter::new(std::io::stdout());
+    let _ = writeln!(out, "{options}{}", sim::trace::LEGEND);
+    let tracer = move |line: &str| {
+        // Whoever reads may have seen enough.
+        let _ = writeln!(out, "{line}");
+    };
+    let outcome = run::run::<G>(options, seed, Some(Box::new(tracer)));
+    if let Some(violation) = &outcome.violation {
+        eprintln!("VIOLATION {:?}: {}", violation.check, violation.what);
+    }
+    eprintln!("{outcome:#?}");
+    outcome.violation.is_none()
+}
+
+fn sweeps<G: Subject<Config = u64>>(guest: &str, seed: u64) -> bool {
+    let (began, mut told, mut index) = (Instant::now(), Instant::now(), 0);
+    let swept = sweep::sweep::<G>(&Options::calm(seed), &seed, 1, |_, count| {
+        index += 1;
+        if told.elapsed().as_secs() >= 10 {
+            told = Instant::now();
+            println!("{index} of {count} points");
+        }
+    });
+    for (options, violation) in &swept.violations {
+        report(options, violation);
+    }
+    println!(
+        "{guest}: {} failovers, {} outputs repeated, {:.1} s",
+        swept.failovers,
+        swept.repeated,
+        began.elapsed().as_secs_f64()
+    );
+    println!("{} points, {} violations", swept.runs, swept.violations.len());
+    swept.violations.is_empty()
+}
+
+#[cfg(feature = "mutations")]
+fn broken() -> Option<bool> {
+    let mut all = true;
+    println!(
+        "{:<38} {:<9} {:>6}  {:<14} what it saw",
+        "variant", "rule", "seeds", "caught by"
+    );
+    for broken in sim::broken::VARIANTS {
+        match broken.hunt(20_000) {
+            Some(caught) => {
+                let check = format!("{:?}", caught.violation.check);
+                println!(
+                    "{:<38} {:<9} {:>6}  {check:<14} {}",
+                    broken.name, broken.rule, caught.seeds, caught.violation.what
+                );
+            }
+            None => {
+                all = false;
+                println!("{:<38} {:<9}  NOT CAUGHT", broken.name, broken.rule);
+            }
+        }
+    }
+    Some(all)
+}
+
+#[cfg(not(feature = "mutations"))]
+fn broken() -> Option<bool> {
+    eprintln!("sim broken: build with --features mutations");
+    None
+}

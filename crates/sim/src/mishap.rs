@@ -1,0 +1,123 @@
+//! What goes wrong, when it goes wrong; and the end of all that.
+
+use machine::{Control, Input};
+use replica::{Event, Span};
+
+use crate::{
+    faults::{Armed, Death, Fault, Trigger},
+    process::Life,
+    subject::Subject,
+    world::{Side, What, World},
+};
+
+impl<G: Subject> World<G> {
+    /// A side dies.
+    pub fn crash(&mut self, side: Side, death: Death) {
+        if !self.process(side).is_alive() {
+            return;
+        }
+        self.trace(Some(side), || "! dies".to_owned());
+        let process = &mut self.processes[side.index()];
+        process.life = Life::Crashed;
+        process.node = None;
+        process.inbox.clear();
+        process.in_hand = None;
+        self.storage.crash(&mut self.random, side);
+        let random = &mut self.random;
+        let under_way = self.link.under_way(side.other());
+        let (kept, after) = match death {
+            Death::Process if random.permille(700) => (under_way, Some(Span::from_us(100))),
+            Death::Process => (
+                random.below(under_way + 1),
+                Some(random.span(Span(1), Span::from_ms(5))),
+            ),
+            Death::Host if random.permille(800) => (random.below(under_way + 1), None),
+            Death::Host => (
+                random.below(under_way + 1),
+                Some(random.span(Span(1), self.options.timeout)),
+            ),
+        };
+        self.close_link(side.other(), kept, after);
+        self.close_link(side, 0, None);
+    }
+
+    pub(crate) fn close_link(&mut self, to: Side, kept: u64, after: Option<Span>) {
+        if let Some(at) = self.link.close(self.now, to, kept, after) {
+            self.link_appointment(to, at);
+        }
+    }
+
+    /// The fault that is tied to this, if there is one.
+    pub(crate) fn triggered(&mut self, side: Side, trigger: Trigger) -> Option<Fault> {
+        if self.healed && !self.options.armed_for_ever {
+            return None;
+        }
+        let hit = |armed: &Armed| {
+            armed.side == side
+                && match (armed.trigger, trigger) {
+                    (Trigger::Action(n), Trigger::Action(now)) | (Trigger::Deed(n), Trigger::Deed(now)) => {
+                        n == now
+                    }
+                    // Several entries may come to pass in one slice.
+                    (Trigger::Entry(n), Trigger::Entry(now)) => n <= now,
+                    _ => false,
+                }
+        };
+        let index = self.armed.iter().position(hit)?;
+        Some(self.armed.remove(index).fault)
+    }
+
+    /// Something goes wrong now.
+    pub fn strike(&mut self, fault: &Fault) {
+        self.trace(None, || format!("! {fault}"));
+        match *fault {
+            Fault::Crash(side, death) => self.crash(side, death),
+            Fault::Stall(side, span) => self.stall(side, span),
+            Fault::Cut(side, span) => self.link.cut(self.now.after(span), side),
+            Fault::CutBoth(span) => {
+                for side in Side::BOTH {
+                    self.link.cut(self.now.after(span), side);
+                }
+            }
+            Fault::Reset => {
+                for side in Side::BOTH {
+                    let kept = self.random.below(self.link.under_way(side) + 1);
+                    let after = self.random.span(Span(1), Span(2 * self.options.timeout.0));
+                    self.close_link(side, kept, Some(after));
+                }
+            }
+            Fault::HeartbeatsLost(span) => self.no_heartbeats = self.now.after(span),
+            Fault::ArbiterAway(span) => self.arbiter.leave(self.now.after(span)),
+            Fault::DiskAway(span) => self.storage.leave(self.now.after(span)),
+            Fault::Slow(side, permille) => {
+                let process = &mut self.processes[side.index()];
+                process.speed = (process.speed * permille / 1000).max(1);
+            }
+            // The client of a guest that forgets would have to begin anew.
+            Fault::Operator(Control::Reset) if !G::REMEMBERS => {}
+            Fault::Operator(control) => {
+                self.deliver(self.attached, Event::Input(Input::Control(control)));
+            }
+        }
+    }
+
+    /// Nothing goes wrong from now on. What is dead stays dead, and a broken link broken.
+    pub fn heal(&mut self) {
+        self.trace(None, || "= the world is healed".to_owned());
+        self.healed = true;
+        self.link.mend(self.now);
+        self.arbiter.mend(self.now);
+        self.storage.mend(self.now);
+        self.no_heartbeats = self.now;
+        self.options.heartbeats.loss_permille = 0;
+        self.options.frames.loss_permille = 0;
+        for side in Side::BOTH {
+            self.link_appointment(side, self.now);
+            self.processes[side.index()].speed = self.options.speed[side.index()];
+            if let Life::Stalled { until } = &mut self.processes[side.index()].life {
+                *until = self.now;
+                self.schedule(self.now, What::Resume(side));
+            }
+        }
+    }
+}

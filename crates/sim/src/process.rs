@@ -1,0 +1,208 @@
+//! A replica's process: a node, its clock, what waits for it, and whether it lives.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    rc::Rc,
+};
+
+use replica::{
+    Action, Epoch, Event, Halt, Header, Next, Node, Options as RunOptions, PairOptions, Span, Time,
+};
+
+use crate::{
+    faults::Options,
+    subject::{Subject, Tape, Watched},
+    world::Side,
+};
+
+/// Does it live?
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It runs.
+    Running,
+    /// It stands still; events queue up.
+    Stalled {
+        /// Until then.
+        until: Time,
+    },
+    /// It died.
+    Crashed,
+    /// It ended itself.
+    Halted(Halt),
+}
+
+/// What a process is in the middle of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It waits for an event or for its next turn.
+    Waits,
+    /// Its guest runs; then it looks for actions.
+    Runs,
+}
+
+/// A clock that is ahead and runs a little too fast or too slow.
+#[derive(Clone, Copy, Debug)]
+pub struct Drift {
+    offset: u64,
+    ppm: i64,
+}
+
+impl Drift {
+    /// What the clock shows at a true time.
+    #[must_use]
+    pub fn shows(self, now: Time) -> Time {
+        let drift = i128::from(now.0) * i128::from(self.ppm) / 1_000_000;
+        let local = i128::from(now.0) + i128::from(self.offset) + drift;
+        Time(u64::try_from(local).unwrap_or(0))
+    }
+
+    /// The first true time at which the clock shows `local` or more.
+    #[must_use]
+    pub fn when(self, local: Time) -> Time {
+        let since = i128::from(local.0.saturating_sub(self.offset));
+        let mut time =
+            Time(u64::try_from(since * 1_000_000 / (1_000_000 + i128::from(self.ppm))).unwrap_or(0));
+        while self.shows(time) < local {
+            time.0 += 1;
+        }
+        time
+    }
+}
+
+/// A replica's process.
+#[derive(Debug)]
+pub struct Process<G: Subject> {
+    /// Its node; it is gone with the process.
+    pub node: Option<Node<Watched<G>>>,
+    /// Does it live?
+    pub life: Life,
+    /// What it is in the middle of.
+    pub phase: Phase,
+    /// Events that it has not looked at.
+    pub inbox: VecDeque<Event>,
+    /// Its clock.
+    pub clock: Drift,
+    /// What its guest was given and did; outlives it.
+    pub tape: Rc<RefCell<Tape>>,
+    /// Steps until the host interrupts the guest.
+    pub fuel: Rc<Cell<u64>>,
+    /// Steps a microsecond.
+    pub speed: u64,
+    /// What `slice` said last.
+    pub next: Next,
+    /// The turn that counts; earlier appointments are void.
+    pub ticket: u64,
+    /// When that is.
+    pub turn_at: Option<Time>,
+    /// An action handed out and not yet carried out, because the process stood still in between.
+    pub in_hand: Option<Action>,
+    /// What it appended to its log file.
+    pub file: Vec<u8>,
+    /// Actions handed out.
+    pub actions: u64,
+    /// Releases and disk requests carried out.
+    pub deeds: u64,
+    /// The epoch under which it speaks to the disk.
+    pub epoch: Epoch,
+    /// Who it is at the arbiter.
+    pub owner: u128,
+}
+
+impl<G: Subject> Process<G> {
+    /// A process right after the handshake.
+    pub fn new(options: &Options, config: &G::Config, side: Side, epoch: Epoch) -> Process<G> {
+        let index = side.index();
+        let fuel = Rc::new(Cell::new(u64::MAX));
+        let watched = Watched::new(G::boot(config), Rc::clone(&fuel));
+        let tape = watched.tape();
+        let clock = Drift {
+            offset: options.offset[index].0,
+            ppm: options.drift_ppm[index],
+        };
+        let owner = u128::from(crate::random::mix(options.seed, index as u64)) | 1 << 100;
+        let pair = PairOptions {
+            epoch,
+            owner,
+            timeout: options.timeout,
+            run: RunOptions {
+                digest_every: Some(options.digest_every),
+                record: options.record.then(header),
+            },
+        };
+        let now = clock.shows(Time(0));
+        let node = match side {
+            Side::A => Node::primary(watched, now, pair),
+            Side::B => Node::backup(watched, now, pair),
+        };
+        Process {
+            node: Some(node),
+            life: Life::Running,
+            phase: Phase::Waits,
+            inbox: VecDeque::new(),
+            clock,
+            tape,
+            fuel,
+            speed: options.speed[index],
+            next: Next::Busy,
+            ticket: 0,
+            turn_at: None,
+            in_hand: None,
+            file: Vec::new(),
+            actions: 0,
+            deeds: 0,
+            epoch,
+            owner,
+        }
+    }
+
+    /// Does it run?
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.life == Life::Running
+    }
+
+    /// Will it run again?
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        matches!(self.life, Life::Running | Life::Stalled { .. })
+    }
+
+    /// How long so many steps take.
+    #[must_use]
+    pub fn cost(&self, steps: u64) -> Span {
+        // A turn costs something even if the guest does not run: the host's own work.
+        Span(2_000 + steps * 1000 / self.speed.max(1))
+    }
+}
+
+/// The header of both log files. The guests take their state from the seed, whatever it says.
+fn header() -> Header {
+    let config = machine::Config {
+        memory: 2 << 20,
+        harts: 1,
+        disks: Vec::new(),
+        nets: Vec::new(),
+        rng_seed: [0; 32],
+        wall_clock_ns: 0,
+        boot: machine::Boot::default(),
+    };
+    Header::new(&config, "sim", 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_reached_when_the_clock_shows_it_and_not_before() {
+        for ppm in [-10_000, 0, 777, 10_000] {
+            let clock = Drift { offset: 12_345, ppm };
+            for local in [0, 12_346, 999_999_999, 123_456_789_012] {
+                let when = clock.when(Time(local));
+                assert!(clock.shows(when) >= Time(local));
+                assert!(when == Time(0) || clock.shows(Time(when.0 - 1)) < Time(local));
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! `Random`: everything that is drawn in a simulated world comes from one of these, and so from the seed.
+//!
+//! xoshiro256**, seeded through SplitMix64. Own code, because a seed must give the same world for ever: it is
+//! written into commit messages and test names.
+
+use replica::Span;
+
+/// A stream of random numbers.
+#[derive(Clone, Debug)]
+pub struct Random {
+    state: [u64; 4],
+}
+
+/// Mixes `value` into `hash`. Not cryptographic; good enough that two different histories meet once in 2^64.
+#[must_use]
+pub const fn mix(hash: u64, value: u64) -> u64 {
+    let mut z = hash.rotate_left(23) ^ value.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Mixes bytes into `hash`.
+#[must_use]
+pub fn mix_bytes(hash: u64, bytes: &[u8]) -> u64 {
+    let mut hash = mix(hash, bytes.len() as u64);
+    for chunk in bytes.chunks(8) {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        hash = mix(hash, u64::from_le_bytes(word));
+    }
+    hash
+}
+
+impl Random {
+    /// The stream of a seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Random {
+        let mut z = seed;
+        let mut next = || {
+            z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            mix(z, seed)
+        };
+        Random {
+            state: [next(), next(), next(), next() | 1],
+        }
+    }
+
+    /// Any number.
+    pub fn draw(&mut self) -> u64 {
+        let [a, b, c, d] = self.state;
+        let result = b.wrapping_mul(5).rotate_left(7).wrapping_mul(9);
+        let t = b << 17;
+        let (c, d) = (c ^ a, d ^ b);
+        let (b, a) = (b ^ c, a ^ d);
+        self.state = [a, b, c ^ t, d.rotate_left(45)];
+        result
+    }
+
+    /// 0 to `end` - 1; 0 if `end` is 0.
+    pub fn below(&mut self, end: u64) -> u64 {
+        let wide = u128::from(self.draw()) * u128::from(end);
+        (wide >> 64) as u64
+    }
+
+    /// `low` to `high`, both included.
+    pub fn between(&mut self, low: u64, high: u64) -> u64 {
+        low + self.below(high - low + 1)
+    }
+
+    /// True in so many of a thousand cases.
+    pub fn permille(&mut self, chance: u64) -> bool {
+        self.below(1000) < chance
+    }
+
+    /// One of these.
+    pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len() as u64) as usize]
+    }
+
+    /// A length of time between two; every order of magnitude is as likely as another, so that short and long
+    /// ones both occur.
+    pub fn span(&mut self, low: Span, high: Span) -> Span {
+        let (low, high) = (low.0.max(1), high.0.max(1));
+        let (from, to) = (u64::from(low.ilog2()), u64::from(high.ilog2()));
+        let top = 1 << self.between(from, to.max(from));
+        Span((top + self.below(top)).clamp(low, high.max(low)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_gives_the_same_numbers_for_ever() {
+        let mut random = Random::new(1);
+        let first: Vec<u64> = (0..3).map(|_| random.draw()).collect();
+        assert_eq!(
+            first,
+            [
+                15_710_321_431_263_443_671,
+                12_479_315_614_167_806_405,
+                6_260_517_057_363_983_170
+            ]
+        );
+    }
+
+    #[test]
+    fn draws_stay_in_their_bounds_and_reach_them() {
+        let mut random = Random::new(7);
+        let mut seen = [0; 4];
+        for _ in 0..1000 {
+            seen[random.between(0, 3) as usize] += 1;
+            let span = random.span(Span(10), Span(1_000_000));
+            assert!((10..=1_000_000).contains(&span.0));
+        }
+        assert!(seen.iter().all(|&count| count > 150));
+    }
+}

@@ -1,0 +1,198 @@
+//! A whole life of a world: first anything may go wrong, then it is healed and must recover, then the accounts
+//! are checked.
+
+use replica::{Epoch, Guest, Halt, Span, Time};
+
+use crate::{
+    checker::{Check, Violation, disk, ensure, logfile, oracle},
+    faults::Options,
+    process::Life,
+    subject::Subject,
+    world::{PAIR, Side, Tracer, World},
+};
+
+/// A healed world has recovered after this time. The longest honest recovery is a backup that is too slow and
+/// dropped after ten seconds, and then an arbiter whose answer got lost.
+pub const RECOVERY: Span = Span::from_ms(40_000);
+/// How long a healed world that must not go on is watched.
+const AFTERMATH: Span = Span::from_ms(3_000);
+
+/// How a world ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The first rule that was broken.
+    pub violation: Option<Violation>,
+    /// When it ended.
+    pub ended: Time,
+    /// Things that came to pass.
+    pub events: u64,
+    /// Requests that were answered.
+    pub replies: u64,
+    /// Outputs seen, without repetitions.
+    pub outputs: u64,
+    /// Outputs seen more than once.
+    pub repeated: u64,
+    /// The side that went live after a claim.
+    pub live: Option<Side>,
+    /// Did the guest survive, or end by its own will?
+    pub survived: bool,
+    /// Actions of each side.
+    pub actions: [u64; 2],
+    /// Entries of each side's tape.
+    pub entries: [u64; 2],
+}
+
+/// Lives the whole life of a world.
+pub fn run<G: Subject>(options: Options, config: G::Config, tracer: Option<Tracer>) -> Outcome {
+    let mut world = World::<G>::new(options, config, tracer);
+    let survived = world.live();
+    world.outcome(survived)
+}
+
+impl<G: Subject> World<G> {
+    /// From the beginning to the end. True if the guest survived.
+    pub fn live(&mut self) -> bool {
+        self.run_until(Time(self.options.unsafe_for.0));
+        self.heal();
+        let survived = self.recover();
+        if survived && self.violation.is_none() {
+            let result = self.settle_accounts();
+            self.judge(result);
+        }
+        survived
+    }
+
+    /// How it ended.
+    #[must_use]
+    pub fn outcome(&self, survived: bool) -> Outcome {
+        let [a, b] = &self.processes;
+        Outcome {
+            violation: self.violation.clone(),
+            ended: self.now,
+            events: self.events,
+            replies: self.client.answered(),
+            outputs: self.checks.outputs.seen().len() as u64,
+            repeated: self.checks.outputs.repeated(),
+            live: self.checks.single.live(),
+            survived,
+            actions: [a.actions, b.actions],
+            entries: [a.tape.borrow().len() as u64, b.tape.borrow().len() as u64],
+        }
+    }
+
+    /// Nobody is left who could go on: both are dead, or the one that the arbiter chose is.
+    fn is_doomed(&self) -> bool {
+        let heir = self.arbiter.owner(Epoch(PAIR.0 + 1));
+        let may_go_on = |side: &Side| {
+            let process = self.process(*side);
+            process.is_alive() && heir.is_none_or(|heir| heir == process.owner)
+        };
+        !Side::BOTH.iter().any(may_go_on)
+    }
+
+    /// Is the guest off, as far as somebody knows who matters?
+    fn is_off(&self) -> bool {
+        let off = |side: &Side| matches!(self.process(*side).life, Life::Halted(Halt::Off(_)));
+        self.checks.outputs.is_off() || Side::BOTH.iter().any(off)
+    }
+
+    /// The client gets its answers and the guest ends as it is asked to. False if that cannot be demanded.
+    fn recover(&mut self) -> bool {
+        let goal = self.client.answered() + self.options.replies;
+        let limit = self.now.after(RECOVERY);
+        self.run_while(limit, |world| {
+            world.client.answered() < goal && !world.is_doomed() && !world.is_off()
+        });
+        if self.violation.is_some() {
+            return false;
+        }
+        if !self.is_off() && self.is_doomed() {
+            self.run_for(AFTERMATH);
+            return false;
+        }
+        if !self.is_off() {
+            let answered = self.client.answered();
+            self.judge(ensure(answered >= goal, Check::Liveness, || {
+                format!(
+                    "the client has {answered} of {goal} answers {} ms after the world was healed",
+                    RECOVERY.0 / 1_000_000
+                )
+            }));
+            if self.options.power_off {
+                self.client.leave();
+            } else {
+                self.client.stop();
+            }
+        }
+        if self.options.power_off || self.is_off() {
+            self.wait_for_off()
+        } else {
+            self.wait_for_quiet()
+        }
+    }
+
+    fn wait_for_off(&mut self) -> bool {
+        let limit = self.now.after(RECOVERY);
+        self.run_while(limit, |world| {
+            Side::BOTH.iter().any(|side| world.process(*side).is_alive())
+        });
+        for side in Side::BOTH {
+            let (alive, role) = (self.process(side).is_alive(), self.role(side));
+            self.judge(ensure(!alive, Check::Liveness, || {
+                format!("{side} is still there as {role:?} though the guest is to be off")
+            }));
+        }
+        self.judge(ensure(self.is_off(), Check::Liveness, || {
+            "the guest did not go off".to_owned()
+        }));
+        true
+    }
+
+    fn wait_for_quiet(&mut self) -> bool {
+        self.run_for(Span::from_ms(300));
+        let limit = self.now.after(RECOVERY);
+        let quiet = self.run_while(limit, |world| {
+            let process = world.process(world.survivor());
+            let held = process.tape.borrow().shown.len() != world.checks.outputs.seen().len();
+            let pending = process
+                .node
+                .as_ref()
+                .is_some_and(|node| !node.guest().pending_disk().is_empty());
+            held || pending
+        });
+        self.judge(ensure(quiet || self.violation.is_some(), Check::Liveness, || {
+            "an output is held, or a disk request pending, for ever".to_owned()
+        }));
+        true
+    }
+
+    /// Whose life is the guest's.
+    pub(crate) fn survivor(&self) -> Side {
+        self.checks
+            .single
+            .live()
+            .unwrap_or(match self.process(Side::A).life {
+                // The backup may learn that the guest is off without any need to go live.
+                Life::Crashed => Side::B,
+                _ => Side::A,
+            })
+    }
+
+    fn settle_accounts(&mut self) -> Result<(), Violation> {
+        let process = self.process(self.survivor());
+        let Some(node) = &process.node else {
+            return Ok(());
+        };
+        let tape = process.tape.borrow();
+        let guest = node.guest().inner();
+        let seen = self.checks.outputs.seen();
+        // That a guest is off shows in that it is gone: its last output need not be shown by anybody.
+        let is_off = matches!(process.life, Life::Halted(Halt::Off(_)));
+        let shown = oracle::run::<G>(&self.config, &tape, guest.now(), guest.fingerprint())?;
+        oracle::compare(&shown, seen, is_off)?;
+        if self.options.record {
+            logfile::check::<G>(&self.config, &process.file, &shown, is_off)?;
+        }
+        disk::check_history(&tape, self.storage.content())
+    }
+}

@@ -1,0 +1,196 @@
+//! `Watched`: a guest under observation. Between the node and the guest, and invisible to both.
+//!
+//! It writes down what the guest was given and what it did (`Tape`), numbers its outputs by appending a stamp
+//! to their bytes, and stops it after a drawn number of steps, as an interrupted host would. The tape outlives
+//! the node: the checkers compare the tapes of both sides, and the oracle replays one.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::atomic::AtomicBool,
+};
+
+use machine::{DiskRequest, Effect, Input, PowerState, Step};
+use replica::{Digest, Guest, Pause};
+
+use crate::random::{mix, mix_bytes};
+
+/// A guest that the simulator can run.
+pub trait Subject: Guest + Sized {
+    /// What it is made from. Equal on both sides.
+    type Config: Clone;
+    /// The guest at step 0.
+    fn boot(config: &Self::Config) -> Self;
+    /// A number that stands for the state, cheap enough to be taken at every input.
+    fn fingerprint(&self) -> u64;
+    /// The client's request number `seq`, as an input.
+    fn request(seq: u64, payload: u64) -> Input;
+    /// The reply in an output: which request, and its content.
+    fn reply(effect: &Effect) -> Option<(u64, Vec<u8>)>;
+    /// Does it still know after a reset which requests it has answered?
+    const REMEMBERS: bool;
+    /// Sectors of its disk 0.
+    const SECTORS: u64;
+}
+
+/// Something at a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct At<T> {
+    /// When.
+    pub step: Step,
+    /// The guest's fingerprint after it.
+    pub fingerprint: u64,
+    /// What.
+    pub what: T,
+}
+
+/// All that ever went into a guest and came out of it.
+#[derive(Clone, Debug, Default)]
+pub struct Tape {
+    /// Inputs, in order.
+    pub inputs: Vec<At<Input>>,
+    /// Effects, in order, unstamped.
+    pub effects: Vec<At<Effect>>,
+    /// Of the outputs that leave through [`replica::Action::Release`], a hash each: number n is at n - 1.
+    pub shown: Vec<u64>,
+}
+
+impl Tape {
+    /// How many things happened.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.inputs.len() + self.effects.len()
+    }
+
+    /// Has nothing happened?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Is this an output that leaves through [`replica::Action::Release`]?
+#[must_use]
+pub fn is_shown(effect: &Effect) -> bool {
+    effect.is_output() && !matches!(effect, Effect::Disk(_))
+}
+
+/// A number that stands for an output.
+#[must_use]
+pub fn hash_of(effect: &Effect) -> u64 {
+    match effect {
+        Effect::ConsoleWrite { port, bytes } => mix_bytes(u64::from(*port) + 1000, bytes),
+        Effect::NetTransmit { port, frame } => mix_bytes(u64::from(*port) + 2000, frame),
+        Effect::PoweredOff(PowerState::Off) => 1,
+        Effect::PoweredOff(PowerState::Failed(code)) => 2 + u64::from(*code),
+        Effect::Disk(request) => mix(3, request.id),
+        Effect::EntropyWanted { bytes } => mix(4, u64::from(*bytes)),
+    }
+}
+
+/// Bytes of a stamp.
+const STAMP: usize = 8;
+
+/// Writes the number of an output into its bytes. A power-off has none and needs none: it is the last one.
+fn stamp(effect: &mut Effect, number: u64) {
+    if let Effect::ConsoleWrite { bytes, .. } | Effect::NetTransmit { frame: bytes, .. } = effect {
+        bytes.extend(number.to_le_bytes());
+    }
+}
+
+/// Takes the number out of a released output again.
+pub fn unstamp(effect: &mut Effect) -> Option<u64> {
+    let (Effect::ConsoleWrite { bytes, .. } | Effect::NetTransmit { frame: bytes, .. }) = effect else {
+        return None;
+    };
+    let at = bytes.len().checked_sub(STAMP)?;
+    let number = u64::from_le_bytes(bytes.split_off(at).try_into().ok()?);
+    Some(number)
+}
+
+/// A guest under observation.
+#[derive(Debug)]
+pub struct Watched<G> {
+    inner: G,
+    tape: Rc<RefCell<Tape>>,
+    /// Steps until the host interrupts.
+    fuel: Rc<Cell<u64>>,
+}
+
+impl<G: Subject> Watched<G> {
+    /// Puts a guest under observation.
+    pub fn new(inner: G, fuel: Rc<Cell<u64>>) -> Watched<G> {
+        Watched {
+            inner,
+            tape: Rc::default(),
+            fuel,
+        }
+    }
+
+    /// The guest itself.
+    pub fn inner(&self) -> &G {
+        &self.inner
+    }
+
+    /// What is written down.
+    pub fn tape(&self) -> Rc<RefCell<Tape>> {
+        Rc::clone(&self.tape)
+    }
+}
+
+impl<G: Subject> Guest for Watched<G> {
+    fn run(&mut self, until: Step, cut: &AtomicBool) -> Pause {
+        let begin = self.inner.now();
+        let stop = until.min(begin.after(self.fuel.get()));
+        let pause = self.inner.run(stop, cut);
+        let here = self.inner.now();
+        self.fuel.set(self.fuel.get() - here.since(begin));
+        match pause {
+            Pause::Reached if here < until => Pause::Cut,
+            pause => pause,
+        }
+    }
+
+    fn inject(&mut self, input: &Input) {
+        self.inner.inject(input);
+        let (step, fingerprint) = (self.inner.now(), self.inner.fingerprint());
+        self.tape.borrow_mut().inputs.push(At {
+            step,
+            fingerprint,
+            what: input.clone(),
+        });
+    }
+
+    fn take_effect(&mut self) -> Option<Effect> {
+        let mut effect = self.inner.take_effect()?;
+        let (step, fingerprint) = (self.inner.now(), self.inner.fingerprint());
+        let mut tape = self.tape.borrow_mut();
+        tape.effects.push(At {
+            step,
+            fingerprint,
+            what: effect.clone(),
+        });
+        if is_shown(&effect) {
+            tape.shown.push(hash_of(&effect));
+            stamp(&mut effect, tape.shown.len() as u64);
+        }
+        drop(tape);
+        Some(effect)
+    }
+
+    fn now(&self) -> Step {
+        self.inner.now()
+    }
+
+    fn mtime(&self) -> u64 {
+        self.inner.mtime()
+    }
+
+    fn digest(&mut self) -> Digest {
+        self.inner.digest()
+    }
+
+    fn pending_disk(&self) -> Vec<DiskRequest> {
+        self.inner.pending_disk()
+    }
+}

@@ -1,0 +1,123 @@
+//! What lies around the two processes: link, disk, arbiter, client, keyboard, each with its next appointment.
+
+use machine::Input;
+use replica::{Claim, Event, Time, Verdict};
+
+use crate::{
+    network::Arrival,
+    subject::Subject,
+    world::{Side, What, World},
+};
+
+impl<G: Subject> World<G> {
+    pub(crate) fn link_appointment(&mut self, to: Side, at: Time) {
+        let due = &mut self.link_due[to.index()];
+        if due.is_none_or(|due| due > at) {
+            *due = Some(at);
+            self.schedule(at, What::Link(to));
+        }
+    }
+
+    pub(crate) fn on_link(&mut self, to: Side) {
+        if self.link_due[to.index()].is_none_or(|due| due > self.now) {
+            return;
+        }
+        self.link_due[to.index()] = None;
+        let (arrived, next) = self.link.arrive(self.now, to);
+        for arrival in arrived {
+            self.deliver(
+                to,
+                match arrival {
+                    Arrival::Message(bytes) => Event::Peer(bytes),
+                    Arrival::Lost => Event::LinkLost,
+                },
+            );
+        }
+        if let Some(next) = next {
+            self.link_appointment(to, next);
+        }
+    }
+
+    pub(crate) fn storage_appointment(&mut self, at: Time) {
+        if self.storage_due.is_none_or(|due| due > at) {
+            self.storage_due = Some(at);
+            self.schedule(at, What::Storage);
+        }
+    }
+
+    pub(crate) fn on_storage(&mut self) {
+        if self.storage_due.is_none_or(|due| due > self.now) {
+            return;
+        }
+        self.storage_due = None;
+        for taken in self.storage.take(&mut self.random, self.now) {
+            let (side, id) = (taken.request.from, taken.answer.id);
+            if taken.refused {
+                self.trace(None, || {
+                    format!("= the disk refuses {side}'s request {id}: its epoch is over")
+                });
+            }
+            self.schedule(taken.answers, What::Deliver(side, Event::DiskDone(taken.answer)));
+        }
+        if let Some(next) = self.storage.next() {
+            self.storage_appointment(next);
+        }
+    }
+
+    pub(crate) fn on_arbiter(&mut self, side: Side, claim: Claim, answers: Option<Time>, unreachable: bool) {
+        let verdict = self.arbiter.take(claim);
+        self.trace(None, || {
+            format!(
+                "= the arbiter hears {side} about epoch {}: {verdict:?}",
+                claim.epoch.0
+            )
+        });
+        let verdict = if unreachable {
+            Verdict::Unreachable
+        } else {
+            verdict
+        };
+        if let Some(at) = answers {
+            self.schedule(at, What::Deliver(side, Event::Verdict(claim, verdict)));
+        }
+    }
+
+    // The outside.
+
+    pub(crate) fn client_appointment(&mut self) {
+        if let Some(due) = self.client.due() {
+            self.schedule(due, What::Client);
+        }
+    }
+
+    pub(crate) fn on_client(&mut self) {
+        if self.client.due().is_none_or(|due| due > self.now) {
+            return;
+        }
+        if let Some((seq, payload)) = self.client.wake(&mut self.random, self.now) {
+            let input = G::request(seq, payload);
+            for at in self.options.frames.arrivals(&mut self.random, self.now) {
+                self.schedule(at, What::ToGuest(input.clone()));
+            }
+        }
+        self.client_appointment();
+    }
+
+    pub(crate) fn on_frame_to_guest(&mut self, input: Input) {
+        if self.random.permille(self.options.stray_permille) {
+            self.deliver(self.attached.other(), Event::Input(input.clone()));
+        }
+        self.deliver(self.attached, Event::Input(input));
+    }
+
+    pub(crate) fn on_typing(&mut self) {
+        let Some(every) = self.options.typing else {
+            return;
+        };
+        let bytes = vec![self.random.below(128) as u8; 1 + self.random.below(5) as usize];
+        self.on_frame_to_guest(Input::Console { port: 0, bytes });
+        if !self.client.is_leaving() {
+            self.schedule(self.now.after(every), What::Typing);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The kill sweep: one calm run, and then the same run again for every point at which a side can die.
+//!
+//! A point is an action (the side dies instead of carrying it out) or an entry (the side dies right after
+//! something went into its guest or came out, before anything of it is visible). Whatever the point, the
+//! client must get its answers and nothing may be lost or contradicted.
+
+use crate::{
+    checker::Violation,
+    faults::{Armed, Death, Fault, Options, Trigger},
+    run::{Outcome, run},
+    subject::Subject,
+    world::Side,
+};
+
+/// What a sweep did.
+#[derive(Clone, Debug, Default)]
+pub struct Swept {
+    /// Worlds that were run.
+    pub runs: u64,
+    /// How many of them saw a side go live after a claim.
+    pub failovers: u64,
+    /// Outputs that were seen twice, over all runs.
+    pub repeated: u64,
+    /// What went wrong, and in which world.
+    pub violations: Vec<(Options, Violation)>,
+}
+
+/// The worlds of a sweep over the calm run of `options`: every `stride`-th point of either side, each with
+/// either death.
+pub fn points<G: Subject>(options: &Options, config: &G::Config, stride: u64) -> Vec<Options> {
+    let calm: Outcome = run::<G>(options.clone(), config.clone(), None);
+    let mut worlds = Vec::new();
+    for side in Side::BOTH {
+        let actions = (1..=calm.actions[side.index()]).map(Trigger::Action);
+        let entries = (1..=calm.entries[side.index()]).map(Trigger::Entry);
+        for (index, trigger) in actions.chain(entries).enumerate() {
+            if !(index as u64).is_multiple_of(stride) {
+                continue;
+            }
+            for death in [Death::Process, Death::Host] {
+                let armed = vec![Armed {
+                    side,
+                    trigger,
+                    fault: Fault::Crash(side, death),
+                }];
+                worlds.push(Options {
+                    armed,
+                    armed_for_ever: true,
+                    ..options.clone()
+                });
+            }
+        }
+    }
+    worlds
+}
+
+/// Runs a sweep. `watch` hears of every world before it is run.
+pub fn sweep<G: Subject>(
+    options: &Options,
+    config: &G::Config,
+    stride: u64,
+    mut watch: impl FnMut(&Options, u64),
+) -> Swept {
+    let mut swept = Swept::default();
+    let worlds = points::<G>(options, config, stride);
+    let count = worlds.len() as u64;
+    for world in worlds {
+        watch(&world, count);
+        let outcome = run::<G>(world.clone(), config.clone(), None);
+        swept.runs += 1;
+        swept.failovers += u64::from(outcome.live.is_some());
+        swept.repeated += outcome.repeated;
+        if let Some(violation) = outcome.violation {
+            swept.violations.push((world, violation));
+        }
+    }
+    swept
+}

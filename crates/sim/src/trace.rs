@@ -1,0 +1,69 @@
+//! One line per action, in fixed columns: time in ms, side, role, the guest's step, what happened.
+
+use replica::{Action, Event, Halt};
+
+use machine::{Effect, Input};
+
+/// What the columns of a trace mean.
+pub const LEGEND: &str = "\
+# time ms     side  role       step        what
+#   side: A was born primary, B backup; - is the world
+#   > event taken   < action handed out   ! fault   = world";
+
+/// An action in a few words.
+pub fn action(action: &Action) -> String {
+    match action {
+        Action::Send(bytes) => format!("< send {} bytes, {}", bytes.len(), message(bytes)),
+        Action::Heartbeat(_) => "< heartbeat".to_owned(),
+        Action::Release(effect) => format!("< release {}", self::effect(effect)),
+        Action::Disk(request) => format!("< disk {} {}", request.id, operation(&request.operation)),
+        Action::Append(bytes) => format!("< append {} bytes", bytes.len()),
+        Action::Ask(claim) => format!("< ask for epoch {}", claim.epoch.0),
+        Action::GoLive(epoch) => format!("< go live in epoch {}", epoch.0),
+        Action::Halt(Halt::Off(state)) => format!("< halt, guest is off: {state:?}"),
+        Action::Halt(why) => format!("< halt: {why:?}"),
+    }
+}
+
+/// An event in a few words.
+pub fn event(event: &Event) -> String {
+    match event {
+        Event::Peer(bytes) => format!("> peer {} bytes, {}", bytes.len(), message(bytes)),
+        Event::LinkLost => "> link lost".to_owned(),
+        Event::Heartbeat(_) => "> heartbeat".to_owned(),
+        Event::Input(Input::NetFrame { frame, .. }) => format!("> frame of {} bytes", frame.len()),
+        Event::Input(input) => format!("> input {input:?}"),
+        Event::DiskDone(answer) => format!("> disk {} done: {:?}", answer.id, answer.status),
+        Event::Verdict(claim, verdict) => format!("> verdict on epoch {}: {verdict:?}", claim.epoch.0),
+    }
+}
+
+fn effect(effect: &Effect) -> String {
+    match effect {
+        Effect::ConsoleWrite { bytes, .. } => format!("{} console bytes", bytes.len()),
+        Effect::NetTransmit { frame, .. } => format!("frame of {} bytes", frame.len()),
+        other => format!("{other:?}"),
+    }
+}
+
+fn operation(operation: &machine::DiskOperation) -> String {
+    use machine::DiskOperation::{Discard, Flush, Read, Write, WriteZeroes};
+    match operation {
+        Read { sector, bytes } => format!("read {sector}+{}", bytes / 512),
+        Write { sector, data } => format!("write {sector}+{}", data.len() / 512),
+        Flush => "flush".to_owned(),
+        Discard { sector, sectors } => format!("discard {sector}+{sectors}"),
+        WriteZeroes { sector, sectors, .. } => format!("zero {sector}+{sectors}"),
+    }
+}
+
+fn message(bytes: &[u8]) -> String {
+    use replica::message::Message;
+    match Message::decode(bytes) {
+        Ok(Message::Log(log)) if log.frame.is_empty() => format!("keepalive, released {}", log.released),
+        Ok(Message::Log(log)) => format!("log, released {}", log.released),
+        Ok(Message::Ack(ack)) => format!("ack of {}, executed {}", ack.received.0, ack.executed),
+        Ok(other) => format!("{other:?}"),
+        Err(why) => format!("damaged: {why}"),
+    }
+}

@@ -1,0 +1,179 @@
+//! A process's turns, as the host's loop makes them: look at the events, run the guest, carry out.
+//!
+//! Between the start of a slice and its actions virtual time passes, in which the process may die or stand still.
+
+use std::{cmp::Reverse, sync::atomic::AtomicBool};
+
+use replica::{Event, Guest, Next, RoleName, Span, Time};
+
+use crate::{
+    checker::{Check, ensure},
+    faults::{Fault, Trigger},
+    process::{Life, Phase},
+    subject::Subject,
+    trace,
+    world::{Scheduled, Side, What, World},
+};
+
+/// Turns of one process without any time passing between them that count as spinning.
+const SPIN_MAX: u64 = 20_000;
+
+/// No slice goes on for longer without an interruption.
+const SLICE_MAX: Span = Span::from_ms(2);
+
+impl<G: Subject> World<G> {
+    pub(crate) fn turn_at(&mut self, side: Side, at: Time) {
+        let process = &mut self.processes[side.index()];
+        process.ticket += 1;
+        process.turn_at = Some(at);
+        let ticket = process.ticket;
+        self.schedule(at, What::Turn(side, ticket));
+    }
+
+    /// A process looks at its events (unless it continues behind that point) and runs its guest.
+    pub(crate) fn turn(&mut self, side: Side, look: bool) {
+        if !self.process(side).is_running() || self.spins(side) {
+            return;
+        }
+        self.processes[side.index()].turn_at = None;
+        let eager = self.random.permille(500);
+        while look && let Some(event) = self.processes[side.index()].inbox.pop_front() {
+            self.trace(Some(side), || trace::event(&event));
+            let process = &mut self.processes[side.index()];
+            let local = process.clock.shows(self.now);
+            if let Some(node) = &mut process.node {
+                node.handle(local, event);
+            }
+            if eager && !self.carry_all(side) {
+                return;
+            }
+        }
+        self.compare();
+        let fuel = self.fuel(side);
+        let process = &mut self.processes[side.index()];
+        let Some(node) = &mut process.node else {
+            return;
+        };
+        process.fuel.set(fuel);
+        let begin = node.guest().now();
+        process.next = node.slice(process.clock.shows(self.now), &AtomicBool::new(false));
+        let steps = node.guest().now().since(begin);
+        process.phase = Phase::Runs;
+        process.ticket += 1;
+        let (at, ticket) = (self.now.after(process.cost(steps)), process.ticket);
+        self.compare();
+        let entries = self.process(side).tape.borrow().len() as u64;
+        if let Some(Fault::Crash(_, death)) = self.triggered(side, Trigger::Entry(entries)) {
+            self.crash(side, death);
+            return;
+        }
+        self.schedule(at, What::Act(side, ticket));
+    }
+
+    /// Steps until the host interrupts the guest: when something is known to arrive, and at random.
+    pub(crate) fn fuel(&mut self, side: Side) -> u64 {
+        let arrival = self
+            .heap
+            .iter()
+            .filter_map(|Reverse(Scheduled { at, what, .. })| match what {
+                What::Deliver(to, _) | What::Link(to) if *to == side => Some(*at),
+                _ => None,
+            });
+        let soon = arrival.min().map(|at| at.after(Span(self.random.below(20_000))));
+        // What is sent during the slice is not known yet, and would interrupt it too.
+        let longest = self.now.after(SLICE_MAX);
+        let until = soon.map_or(longest, |soon| soon.min(longest));
+        let fuel = 1 + until.since(self.now).0.saturating_mul(self.process(side).speed) / 1000;
+        if self.random.permille(self.options.cut_permille) {
+            return fuel.min(self.random.span(Span(1), Span(100_000)).0);
+        }
+        fuel
+    }
+
+    /// Does it take turn after turn without any time passing?
+    pub(crate) fn spins(&mut self, side: Side) -> bool {
+        let (since, count) = self.turns;
+        let same = self.now.since(since) < Span::from_us(100);
+        self.turns = if same { (since, count + 1) } else { (self.now, 0) };
+        let spins = self.turns.1 > SPIN_MAX;
+        self.judge(ensure(!spins, Check::Sanity, || format!("{side} spins")));
+        spins
+    }
+
+    /// The backup's life so far is a beginning of the primary's, for as long as it replays.
+    pub(crate) fn compare(&mut self) {
+        let replays = matches!(self.role(Side::B), Some(RoleName::Backup | RoleName::Claiming));
+        if replays && self.checks.single.live() != Some(Side::B) {
+            let [a, b] = &self.processes;
+            let result = self.checks.lockstep.compare(&a.tape.borrow(), &b.tape.borrow());
+            self.judge(result);
+        }
+    }
+
+    /// A slice is over.
+    pub(crate) fn act(&mut self, side: Side) {
+        if !self.process(side).is_running() {
+            return;
+        }
+        self.processes[side.index()].phase = Phase::Waits;
+        if !self.carry_all(side) {
+            return;
+        }
+        let process = &self.processes[side.index()];
+        let busy = process.next == Next::Busy || !process.inbox.is_empty();
+        let deadline = process.node.as_ref().and_then(replica::Node::deadline);
+        if busy {
+            self.turn_at(side, self.now);
+        } else if let Some(deadline) = deadline {
+            let at = process.clock.when(deadline);
+            self.turn_at(side, at);
+        }
+    }
+
+    pub(crate) fn deliver(&mut self, side: Side, event: Event) {
+        if let Event::DiskDone(answer) = &event {
+            self.checks.disk.on_answer(side, answer);
+        }
+        if !self.process(side).is_alive() {
+            return;
+        }
+        // It wakes a little later.
+        let soon = self.now.after(Span(self.random.below(20_000)));
+        let process = &mut self.processes[side.index()];
+        process.inbox.push_back(event);
+        let sleeps = process.is_running() && process.phase == Phase::Waits;
+        if sleeps && process.turn_at.is_none_or(|at| at > soon) {
+            self.turn_at(side, soon);
+        }
+    }
+
+    /// A process stands still from here on, whatever it is in the middle of.
+    pub fn stall(&mut self, side: Side, span: Span) {
+        if self.process(side).is_alive() {
+            let until = self.now.after(span);
+            let process = &mut self.processes[side.index()];
+            // Appointments are void until it goes on.
+            process.ticket += 1;
+            process.turn_at = None;
+            process.life = Life::Stalled { until };
+            self.schedule(until, What::Resume(side));
+        }
+    }
+
+    pub(crate) fn resume(&mut self, side: Side) {
+        let process = &mut self.processes[side.index()];
+        match process.life {
+            Life::Stalled { until } if until <= self.now => process.life = Life::Running,
+            _ => return,
+        }
+        let in_the_middle = process.phase == Phase::Runs || process.in_hand.is_some();
+        self.trace(Some(side), || "! goes on".to_owned());
+        if in_the_middle {
+            self.act(side);
+        } else {
+            // It may have stopped right behind the point at which it looks at its events.
+            let look = self.random.permille(500);
+            self.turn(side, look);
+        }
+    }
+}

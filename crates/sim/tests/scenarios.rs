@@ -1,0 +1,352 @@
+//! One behaviour of a fault-tolerant pair each, by hand: what goes wrong, and what must come of it.
+
+use machine::Control;
+use replica::{Epoch, Halt, RoleName, Span, Suspicion, Time};
+use sim::{
+    Options, Side, Toy, World,
+    faults::{Armed, Death, Fault, Trigger},
+    process::Life,
+    run::RECOVERY,
+};
+
+const TIMEOUT: Span = Span::from_ms(100);
+
+/// A calm world whose client has had some answers.
+fn world() -> World<Toy> {
+    with(Options::calm(1))
+}
+
+fn with(options: Options) -> World<Toy> {
+    let mut world = World::new(options, 1, None);
+    let served = world.run_while(Time(1_000_000_000), |world| world.client().answered() < 3);
+    assert!(served);
+    assert_eq!(world.role(Side::A), Some(RoleName::Primary));
+    assert_eq!(world.role(Side::B), Some(RoleName::Backup));
+    world
+}
+
+fn ms(ms: u64) -> Span {
+    Span::from_ms(ms)
+}
+
+/// Until `side` is alone and live; how long it took.
+fn until_live(world: &mut World<Toy>, side: Side) -> Span {
+    let begin = world.now();
+    let done = world.run_while(begin.after(RECOVERY), |world| {
+        world.role(side) != Some(RoleName::Solo)
+    });
+    assert!(done, "{side} does not go live: {:?}", world.violation());
+    world.now().since(begin)
+}
+
+/// The rest of the life: the client gets its answers, the guest goes off, the oracle agrees.
+fn finish(mut world: World<Toy>) -> sim::Outcome {
+    let survived = world.live();
+    let outcome = world.outcome(survived);
+    assert_eq!(outcome.violation, None);
+    outcome
+}
+
+fn suspicion(world: &World<Toy>, side: Side) -> Option<Suspicion> {
+    world.process(side).node.as_ref()?.metrics().suspicion
+}
+
+fn halt(world: &World<Toy>, side: Side) -> Option<Halt> {
+    match &world.process(side).life {
+        Life::Halted(halt) => Some(halt.clone()),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_calm_pair_serves_and_ends_together() {
+    // FT 2-a, FT 2.2-c, FT 3.3-a: no failover, nothing shown twice, both stop with the guest.
+    let mut world = world();
+    let survived = world.live();
+    assert!(matches!(halt(&world, Side::A), Some(Halt::Off(_))));
+    assert!(matches!(halt(&world, Side::B), Some(Halt::Off(_))));
+    let outcome = world.outcome(survived);
+    assert_eq!(
+        (outcome.violation, outcome.live, outcome.repeated),
+        (None, None, 0)
+    );
+}
+
+#[test]
+fn the_backup_goes_live_within_the_timeout_of_the_primarys_death_and_a_little() {
+    // FT 2.3-b.
+    for death in [Death::Process, Death::Host] {
+        let mut world = world();
+        world.crash(Side::A, death);
+        let took = until_live(&mut world, Side::B);
+        assert!(took < Span(TIMEOUT.0 + ms(15).0), "{took:?} after {death:?}");
+        assert_eq!(finish(world).live, Some(Side::B));
+    }
+}
+
+#[test]
+fn the_primary_goes_on_alone_when_the_backup_dies() {
+    // FT 2.3-a.
+    let mut world = world();
+    world.crash(Side::B, Death::Host);
+    until_live(&mut world, Side::A);
+    assert_eq!(suspicion(&world, Side::A), Some(Suspicion::Silence));
+    let outcome = finish(world);
+    assert_eq!((outcome.live, outcome.repeated), (Some(Side::A), 0));
+}
+
+#[test]
+fn a_cut_link_leaves_exactly_one_of_two_living_sides() {
+    // FT 2-h, FT 2.3-e: the split brain that the arbiter is there for.
+    for seed in 0..20 {
+        let mut world = with(Options::calm(seed));
+        world.strike(&Fault::CutBoth(ms(10_000)));
+        world.run_for(ms(1_000));
+        let roles = Side::BOTH.map(|side| world.role(side));
+        let live = roles.iter().filter(|role| **role == Some(RoleName::Solo)).count();
+        let halted = roles
+            .iter()
+            .filter(|role| **role == Some(RoleName::Halted))
+            .count();
+        assert_eq!((live, halted), (1, 1), "seed {seed}: {roles:?}");
+        assert_eq!(world.violation(), None);
+        finish(world);
+    }
+}
+
+#[test]
+fn a_link_that_is_cut_in_one_direction_is_a_cut_link() {
+    for towards in Side::BOTH {
+        let mut world = world();
+        world.strike(&Fault::Cut(towards, ms(10_000)));
+        world.run_for(ms(1_000));
+        let live = Side::BOTH
+            .iter()
+            .filter(|side| world.role(**side) == Some(RoleName::Solo))
+            .count();
+        assert_eq!(live, 1, "towards {towards}");
+        finish(world);
+    }
+}
+
+#[test]
+fn a_short_cut_is_only_a_delay() {
+    let mut world = world();
+    world.strike(&Fault::CutBoth(ms(60)));
+    world.run_for(ms(500));
+    assert_eq!(world.role(Side::A), Some(RoleName::Primary));
+    assert_eq!(finish(world).live, None);
+}
+
+#[test]
+fn a_primary_that_is_cut_off_shows_nothing_before_it_has_claimed() {
+    // FT FAQ: no acknowledgement, no output.
+    let mut world = world();
+    world.strike(&Fault::CutBoth(ms(10_000)));
+    world.strike(&Fault::ArbiterAway(ms(10_000)));
+    world.run_for(ms(20));
+    let before = world.client().answered();
+    world.run_for(ms(2_000));
+    assert_eq!(world.client().answered(), before);
+    assert_eq!(world.role(Side::A), Some(RoleName::Claiming));
+    assert_eq!(world.role(Side::B), Some(RoleName::Claiming));
+    finish(world);
+}
+
+#[test]
+fn without_the_arbiter_the_survivor_waits_and_with_it_goes_on() {
+    // FT 2.3-e: unreachable is neither won nor lost.
+    let mut world = world();
+    world.strike(&Fault::ArbiterAway(ms(3_000)));
+    world.crash(Side::A, Death::Host);
+    world.run_for(ms(2_500));
+    assert_eq!(world.role(Side::B), Some(RoleName::Claiming));
+    until_live(&mut world, Side::B);
+    finish(world);
+}
+
+#[test]
+fn an_answer_that_is_lost_after_the_claim_took_effect_is_asked_for_again() {
+    let mut options = Options::calm(5);
+    options.arbiter.lost_permille = 900;
+    let mut world = with(options);
+    world.crash(Side::A, Death::Process);
+    world.run_for(ms(100));
+    until_live(&mut world, Side::B);
+    finish(world);
+}
+
+#[test]
+fn a_primary_that_stood_still_wakes_up_and_does_no_harm() {
+    // The lease, and the disk's epoch: the sleeper believes that nothing has happened.
+    for seed in 0..50 {
+        let mut world = with(Options::calm(seed));
+        world.stall(Side::A, ms(500));
+        until_live(&mut world, Side::B);
+        world.run_for(ms(1_000));
+        assert_eq!(world.violation(), None, "seed {seed}");
+        assert_eq!(halt(&world, Side::A), Some(Halt::Lost(Epoch(2))), "seed {seed}");
+        finish(world);
+    }
+}
+
+#[test]
+fn a_primary_that_stood_still_with_an_action_in_its_hand_carries_it_out_in_vain() {
+    // Between the look at the clock and the system call: late outputs are duplicates, late writes are refused.
+    for number in 1..250 {
+        let stall = Fault::Stall(Side::A, ms(400));
+        let armed = Armed {
+            side: Side::A,
+            trigger: Trigger::Action(number),
+            fault: stall,
+        };
+        let options = Options {
+            armed: vec![armed],
+            unsafe_for: ms(700),
+            ..Options::calm(number)
+        };
+        let outcome = sim::run::run::<Toy>(options, number, None);
+        assert_eq!(outcome.violation, None, "action {number}");
+        assert_eq!(outcome.live, Some(Side::B), "action {number}");
+    }
+}
+
+#[test]
+fn a_backup_that_stood_still_finds_that_life_went_on() {
+    let mut world = world();
+    world.stall(Side::B, ms(500));
+    until_live(&mut world, Side::A);
+    world.run_for(ms(1_000));
+    assert_eq!(halt(&world, Side::B), Some(Halt::Lost(Epoch(2))));
+    finish(world);
+}
+
+#[test]
+fn a_stall_of_both_sides_ends_in_one_survivor_or_none_too_many() {
+    for seed in 0..50 {
+        let mut world = with(Options::calm(seed));
+        world.stall(Side::A, ms(300 + seed));
+        world.stall(Side::B, ms(300 + 50 - seed));
+        world.run_for(ms(2_000));
+        assert_eq!(world.violation(), None, "seed {seed}");
+        finish(world);
+    }
+}
+
+#[test]
+fn lost_heartbeats_alone_are_no_failure() {
+    // A false alarm of the datagrams: the link still talks.
+    let mut world = world();
+    world.strike(&Fault::HeartbeatsLost(ms(5_000)));
+    world.run_for(ms(2_000));
+    assert_eq!(world.role(Side::A), Some(RoleName::Primary));
+    assert_eq!(world.role(Side::B), Some(RoleName::Backup));
+    assert_eq!(finish(world).live, None);
+}
+
+#[test]
+fn heartbeats_alone_are_no_life() {
+    let mut world = world();
+    world.strike(&Fault::CutBoth(ms(5_000)));
+    world.run_for(ms(1_000));
+    let winner = Side::BOTH
+        .into_iter()
+        .find(|side| world.role(*side) == Some(RoleName::Solo))
+        .unwrap();
+    assert_eq!(suspicion(&world, winner), Some(Suspicion::LinkSilence));
+    finish(world);
+}
+
+#[test]
+fn a_reset_link_is_noticed_at_once() {
+    for seed in 0..20 {
+        let mut world = with(Options::calm(seed));
+        world.strike(&Fault::Reset);
+        world.run_for(ms(600));
+        let live = Side::BOTH
+            .iter()
+            .filter(|side| world.role(**side) == Some(RoleName::Solo))
+            .count();
+        assert_eq!(live, 1, "seed {seed}");
+        finish(world);
+    }
+}
+
+#[test]
+fn a_disk_that_is_away_loses_nothing() {
+    // FT 3.4-c, with the failover in the middle of the outage.
+    let mut world = world();
+    world.strike(&Fault::DiskAway(ms(1_000)));
+    world.run_for(ms(50));
+    world.crash(Side::A, Death::Host);
+    until_live(&mut world, Side::B);
+    world.run_for(ms(1_500));
+    let answered = world.client().answered();
+    world.run_for(ms(500));
+    assert!(world.client().answered() > answered);
+    finish(world);
+}
+
+#[test]
+fn an_operators_power_off_stops_both_sides_and_neither_goes_live() {
+    // FT 3.3-a.
+    let mut world = world();
+    world.strike(&Fault::Operator(Control::PowerOff));
+    world.run_for(ms(100));
+    for side in Side::BOTH {
+        assert!(matches!(halt(&world, side), Some(Halt::Off(_))), "{side}");
+    }
+    assert_eq!(finish(world).live, None);
+}
+
+#[test]
+fn a_power_off_that_races_with_a_crash_happens_once_or_is_asked_for_again() {
+    let mut off = 0;
+    for us in (0..4_000).step_by(40) {
+        for death in [Death::Process, Death::Host] {
+            let mut world = with(Options::calm(9));
+            world.strike(&Fault::Operator(Control::PowerOff));
+            world.run_for(Span::from_us(us));
+            world.crash(Side::A, death);
+            world.run_for(ms(400));
+            assert_eq!(world.violation(), None, "{us} us, {death:?}");
+            off += u64::from(matches!(halt(&world, Side::B), Some(Halt::Off(_))));
+            finish(world);
+        }
+    }
+    assert!(off > 10, "the race is never won");
+}
+
+#[test]
+fn a_slow_backup_slows_the_primary_down_and_is_dropped_in_the_end() {
+    // FT 3.2-e, D10.
+    let mut options = Options::calm(2);
+    options.speed = [200, 1];
+    options.think = Span::from_us(100);
+    let mut world = World::<Toy>::new(options, 2, None);
+    until_live(&mut world, Side::A);
+    assert_eq!(suspicion(&world, Side::A), Some(Suspicion::Slow));
+    finish(world);
+}
+
+#[test]
+fn a_backup_that_is_dead_while_the_arbiter_is_away_costs_only_time() {
+    let mut world = world();
+    world.strike(&Fault::ArbiterAway(ms(1_000)));
+    world.crash(Side::B, Death::Process);
+    world.run_for(ms(900));
+    assert_eq!(world.role(Side::A), Some(RoleName::Claiming));
+    until_live(&mut world, Side::A);
+    assert_eq!(finish(world).repeated, 0);
+}
+
+#[test]
+fn both_sides_dead_is_the_end_and_nothing_worse() {
+    let mut world = world();
+    world.crash(Side::A, Death::Host);
+    world.run_for(ms(50));
+    world.crash(Side::B, Death::Host);
+    world.run_for(ms(2_000));
+    let outcome = finish(world);
+    assert!(!outcome.survived);
+}

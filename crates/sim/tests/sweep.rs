@@ -1,0 +1,25 @@
+//! Kill sweeps small enough for every `cargo test`. The whole one is `cargo run --release -p sim -- sweep toy`.
+
+use sim::{Options, Toy, sweep};
+
+#[test]
+fn either_side_may_die_at_any_point_of_a_run() {
+    let swept = sweep::sweep::<Toy>(&Options::calm(3), &3, 7, |_, _| {});
+    assert!(swept.runs > 100, "{} runs", swept.runs);
+    assert!(swept.failovers > swept.runs / 2, "{} failovers", swept.failovers);
+    let first = swept.violations.first();
+    assert!(first.is_none(), "{first:?}");
+}
+
+#[test]
+fn the_first_thousand_points_matter_as_much_as_the_last() {
+    // A run in which console bytes keep coming and every slice may be interrupted.
+    let options = Options {
+        typing: Some(replica::Span::from_ms(3)),
+        cut_permille: 500,
+        ..Options::calm(11)
+    };
+    let swept = sweep::sweep::<Toy>(&options, &11, 13, |_, _| {});
+    let first = swept.violations.first();
+    assert!(first.is_none(), "{first:?}");
+}
