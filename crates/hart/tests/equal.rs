@@ -26,7 +26,7 @@ fn run(seed: u64, zeal: Option<u64>, mut next: impl FnMut() -> (u64, bool)) -> (
         let (steps, forget) = next();
         if forget {
             // Alternately forgotten and replaced.
-            if computer.now.0 % 2 == 0 {
+            if computer.now.0.is_multiple_of(2) {
                 computer.engine.forget();
             } else {
                 computer.engine = Interpreter::new(InterpreterOptions { zeal });
