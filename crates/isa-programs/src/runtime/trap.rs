@@ -47,6 +47,8 @@ fn enter(a: &mut Assembler) {
     a.word(csrr(T1, 0x340));
     a.word(sd(T1, SP, saved::X + 8 * SP as i32));
     a.word(csrw(0x340, SP));
+    // No reservation survives a trap: what an LR before it would allow is not the same everywhere.
+    a.word(encode::r(opcode::AMO, 2, 3 << 2, ZERO, SP, ZERO));
     a.copy(S0, SP);
     a.word(ld(T1, S0, saved::ENTERED));
     a.op(0x20, 0, T0, T0, T1);
@@ -240,8 +242,6 @@ fn resume(a: &mut Assembler) {
     a.word(ld(T1, S6, record::SET as i32 * 8));
     a.op(0, 6, S5, S5, T1);
     a.word(csrw(0x300, S5));
-    // No reservation survives a trap: what an LR before it would allow is not the same everywhere.
-    a.word(encode::r(opcode::AMO, 2, 3 << 2, ZERO, SP, ZERO));
     a.word(sd(S1, S0, saved::HASH));
     a.word(csrr(T0, 0xb00));
     a.word(sd(T0, S0, saved::ENTERED));
