@@ -48,16 +48,15 @@ impl VmFile {
             }
         };
         let base = path.parent().unwrap_or(Path::new("."));
-        for path in [
+        let paths = [
             &mut file.kernel,
             &mut file.initrd,
             &mut file.firmware,
             &mut file.key,
             &mut file.arbiter,
-        ] {
-            if let Some(path) = path {
-                *path = base.join(&*path);
-            }
+        ];
+        for path in paths.into_iter().flatten() {
+            *path = base.join(&*path);
         }
         for disk in &mut file.disk {
             *disk = base.join(&*disk).to_string_lossy().into_owned();

@@ -215,10 +215,14 @@ fn a_recording_is_replayed_to_its_end_and_only_with_its_own_images() {
     assert_eq!(frames, [b"e-hello", b"e-again"]);
 
     let mut other = |_: &machine::Config| Ok(Toy::broken());
-    let error = host::replay(&spec, &log, ReplayOptions::default(), &mut other, &mut |_| {}).unwrap_err();
+    let error = host::replay(&spec, &log, ReplayOptions::default(), &mut other, &mut |_| {})
+        .err()
+        .unwrap();
     assert!(matches!(error, host::ReplayError::Playback { .. }), "{error}");
     std::fs::write(site.dir.path().join("firmware"), b"other").unwrap();
-    let error = host::replay(&spec, &log, ReplayOptions::default(), &mut build, &mut |_| {}).unwrap_err();
+    let error = host::replay(&spec, &log, ReplayOptions::default(), &mut build, &mut |_| {})
+        .err()
+        .unwrap();
     assert!(
         error.to_string().contains("recorded with other images"),
         "{error}"
@@ -339,7 +343,7 @@ fn a_machine_with_a_firmware_of_four_instructions_switches_itself_off() {
     spec.memory = 64 << 20;
     spec.disks.clear();
     spec.nets.clear();
-    let outcome = host::run(&spec, None, &mut host::build::machine).unwrap();
+    let outcome = host::run(&spec, None, &mut host::build::machine(None)).unwrap();
     assert_eq!(outcome.halt, Some(replica::Halt::Off(machine::PowerState::Off)));
     assert_eq!(outcome.figures.step, 4);
 }

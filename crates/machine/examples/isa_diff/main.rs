@@ -124,7 +124,7 @@ fn compare(options: &Options) -> Result<usize, Box<dyn Error>> {
     let mut culprits = Vec::new();
     let mut batch = 0;
     while instructions < options.instructions && culprits.len() < DIFFERENCES_MAX {
-        let first = options.seed << 32 | batch * BATCH;
+        let first = (options.seed << 32) | (batch * BATCH);
         batch += 1;
         let outcome = compare_batch(options, first)?;
         instructions += outcome.instructions;
