@@ -3,7 +3,7 @@
 //! Pure functions of the bits. Everything reserved becomes [`Code::Illegal`] with the bits in `imm`, which
 //! is what the trap reports in `mtval`. Hints and writes to `x0` without effect become [`Code::Nop`].
 
-use crate::op::{Code, FloatForm, FloatKind, Op};
+use crate::op::{Code, FloatForm, FloatKind, Op, SINK};
 
 /// Decodes one instruction. Of a compressed one (`bits & 3 != 3`) only the low 16 bits are looked at.
 #[must_use]
@@ -33,6 +33,12 @@ const fn pure(code: Code, rd: u32, rs1: u32, rs2: u32, imm: i32) -> Op {
     Op::new(code, rd, rs1, rs2, imm)
 }
 
+/// An integer load. Into `x0` it may still fault, or be seen by a device.
+const fn load(code: Code, rd: u32, rs1: u32, imm: i32) -> Op {
+    let op = Op::new(code, rd, rs1, 0, imm);
+    if rd == 0 { Op { rd: SINK, ..op } } else { op }
+}
+
 /// `addi` in all its disguises.
 const fn add_immediate(rd: u32, rs1: u32, imm: i32) -> Op {
     match (rs1, imm) {
@@ -60,7 +66,7 @@ fn full(bits: u32) -> Option<Op> {
     let imm_i = bits as i32 >> 20;
     let imm_s = (bits as i32 >> 25) << 5 | rd as i32;
     Some(match bits >> 2 & 31 {
-        0x00 => Op::new(load_code(funct3)?, rd, rs1, 0, imm_i),
+        0x00 => load(load_code(funct3)?, rd, rs1, imm_i),
         0x01 => match funct3 {
             2 => Op::new(Code::Flw, rd, rs1, 0, imm_i),
             3 => Op::new(Code::Fld, rd, rs1, 0, imm_i),

@@ -49,10 +49,11 @@ pub fn disassemble(bits: u32, pc: u64) -> String {
         Code::Float => float(op),
         Code::LrW | Code::LrD => format!("{name} {rd}, ({rs1})"),
         Code::ScW | Code::ScD => format!("{name} {rd}, {rs2}, ({rs1})"),
-        Code::AmoW => format!("{}.w {rd}, {rs2}, ({rs1})", amo(imm)),
-        Code::AmoD => format!("{}.d {rd}, {rs2}, ({rs1})", amo(imm)),
+        Code::AmoW => format!("{}.w {rd}, {rs2}, ({rs1})", amo(op.field())),
+        Code::AmoD => format!("{}.d {rd}, {rs2}, ({rs1})", amo(op.field())),
         Code::Csr => csr(op),
-        Code::SfenceVma => format!("{name} {rs1}, {rs2}"),
+        // The length has taken the place of rs2.
+        Code::SfenceVma => format!("{name} {rs1}, {}", NAMES[(bits >> 20 & 31) as usize]),
         Code::Ecall | Code::Ebreak | Code::Sret | Code::Mret | Code::Wfi => name,
         _ => format!("{name} {rd}, {rs1}, {rs2}"),
     }
@@ -97,7 +98,7 @@ fn csr(op: Op) -> String {
 
 fn float(op: Op) -> String {
     use FloatKind::*;
-    let form = FloatForm::unpack(op.imm);
+    let form = FloatForm::unpack(op.field());
     let format = if form.double { "d" } else { "s" };
     let other = if form.double { "s" } else { "d" };
     let bits = if form.double { "d" } else { "w" };

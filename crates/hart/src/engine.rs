@@ -44,7 +44,11 @@ pub struct Context<'a> {
     pub cut: &'a AtomicBool,
 }
 
-/// Executes instructions of one hart.
+/// Executes instructions of the harts of one machine, one at a time.
+///
+/// All harts of a machine run on the same engine: a store by one must reach what was derived for another.
+/// An engine may be replaced at any moment; one that has been away, while another ran on the same RAM, must
+/// [`Engine::forget`] before it runs again.
 pub trait Engine {
     /// Runs `hart` for at most `budget` steps (at least 1). Takes pending enabled interrupts first; taking
     /// an interrupt costs no step. An instruction that traps costs its step like any other.

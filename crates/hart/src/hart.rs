@@ -72,13 +72,6 @@ impl Hart {
     pub fn steps(&self) -> u64 {
         self.steps
     }
-
-    /// Writes an integer register; writes to `x0` have no effect.
-    #[inline(always)]
-    pub(crate) fn set_x(&mut self, register: usize, value: u64) {
-        self.x[register & 31] = value;
-        self.x[0] = 0;
-    }
 }
 
 impl Visit for Hart {

@@ -5,20 +5,20 @@
 //! everybody who maps the same physical page.
 
 /// What an [`Op`] does. Named after the manual's mnemonics; the first ones are the interpreter's own.
+///
+/// The first and the last have an arm of their own in the dispatch loop, which spares it a range check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 #[expect(missing_docs, reason = "the names are the manual's mnemonics")]
 pub enum Code {
-    /// Not decoded yet.
-    Decode = 0,
     /// Not an instruction: control has run off the end of a page.
-    NextPage,
+    NextPage = 0,
+    /// Not decoded yet.
+    Decode,
     /// Must be fetched anew each time: it straddles two pages or does not lie in plain RAM.
     Loose,
     /// Illegal or reserved encoding; `imm` holds the bits.
     Illegal,
-    /// Does nothing: hints, fences, and arithmetic into `x0`.
-    Nop,
     /// `rd = imm`: `lui`, `li`.
     Li,
     /// `rd = rs1`.
@@ -110,24 +110,40 @@ pub enum Code {
     Mret,
     Wfi,
     SfenceVma,
+    /// Does nothing: hints, fences, and arithmetic into `x0`.
+    Nop,
 }
 
 /// One decoded instruction.
 ///
-/// `imm` is the sign-extended immediate; for branches and jumps it counts halfwords, not bytes.
+/// Its length in halfwords is where its class leaves room, so that the dispatch loop finds it without
+/// taking a field apart: see [`Op::halves`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, align(8))]
 pub struct Op {
     /// What it does.
     pub code: Code,
-    /// Destination register in the low five bits, length in halfwords above.
-    destination: u8,
+    /// Destination register, or [`SINK`]; in a branch or store, the length.
+    pub(crate) rd: u8,
     /// First source register.
-    source1: u8,
-    /// Second source register.
-    source2: u8,
-    /// Immediate, or what `code` says.
+    pub(crate) rs1: u8,
+    /// Second source register; where there is none, the length.
+    pub(crate) rs2: u8,
+    /// Immediate, or what `code` says. Sign-extended; of branches and jumps in halfwords. Where two source
+    /// registers and a destination leave no other room, the length is in bits 31:24.
     pub imm: i32,
+}
+
+/// Destination of a load into `x0`: a register that nobody reads.
+pub const SINK: u8 = 32;
+/// Where an immediate has the length.
+const HALVES_SHIFT: u32 = 24;
+
+/// Where the length is.
+enum Room {
+    Destination,
+    Source,
+    Immediate,
 }
 
 impl Op {
@@ -139,9 +155,9 @@ impl Op {
     pub const fn new(code: Code, rd: u32, rs1: u32, rs2: u32, imm: i32) -> Op {
         Op {
             code,
-            destination: (rd & 31) as u8,
-            source1: (rs1 & 31) as u8,
-            source2: (rs2 & 31) as u8,
+            rd: (rd & 31) as u8,
+            rs1: (rs1 & 31) as u8,
+            rs2: (rs2 & 31) as u8,
             imm,
         }
     }
@@ -149,38 +165,59 @@ impl Op {
     /// The same op with its length in halfwords: 1 or 2.
     #[must_use]
     pub const fn with_halves(self, halves: u8) -> Op {
-        Op {
-            destination: self.destination & 31 | halves << 5,
-            ..self
+        match self.room() {
+            Room::Destination => Op { rd: halves, ..self },
+            Room::Source => Op { rs2: halves, ..self },
+            Room::Immediate => Op {
+                imm: self.imm & IMMEDIATE | (halves as i32) << HALVES_SHIFT,
+                ..self
+            },
+        }
+    }
+
+    const fn room(self) -> Room {
+        use Code::*;
+        match self.code {
+            Beq | Bne | Blt | Bge | Bltu | Bgeu | Sb | Sh | Sw | Sd | Fsw | Fsd => Room::Destination,
+            Add | Sub | Sll | Slt | Sltu | Xor | Srl | Sra | Or | And | Addw | Subw | Sllw | Srlw | Sraw
+            | Mul | Mulh | Mulhsu | Mulhu | Div | Divu | Rem | Remu | Mulw | Divw | Divuw | Remw | Remuw
+            | Float | LrW | LrD | ScW | ScD | AmoW | AmoD => Room::Immediate,
+            _ => Room::Source,
         }
     }
 
     /// Destination register.
-    #[inline(always)]
     #[must_use]
     pub const fn rd(self) -> usize {
-        (self.destination & 31) as usize
+        (self.rd & 31) as usize
     }
 
     /// First source register.
-    #[inline(always)]
     #[must_use]
     pub const fn rs1(self) -> usize {
-        (self.source1 & 31) as usize
+        (self.rs1 & 31) as usize
     }
 
     /// Second source register.
-    #[inline(always)]
     #[must_use]
     pub const fn rs2(self) -> usize {
-        (self.source2 & 31) as usize
+        (self.rs2 & 31) as usize
     }
 
     /// Length in halfwords: 1 or 2.
-    #[inline(always)]
     #[must_use]
     pub const fn halves(self) -> usize {
-        (self.destination >> 5) as usize
+        match self.room() {
+            Room::Destination => self.rd as usize,
+            Room::Source => self.rs2 as usize,
+            Room::Immediate => halves(self.imm),
+        }
+    }
+
+    /// The immediate without the length that may be in it.
+    #[must_use]
+    pub const fn field(self) -> i32 {
+        self.imm & IMMEDIATE
     }
 
     /// The immediate, sign-extended to a register's width.
@@ -190,6 +227,14 @@ impl Op {
         self.imm as i64 as u64
     }
 }
+
+/// The length of an op with two source registers and a destination, from its immediate.
+#[inline(always)]
+pub(crate) const fn halves(imm: i32) -> usize {
+    (imm as u32 >> HALVES_SHIFT) as usize
+}
+
+const IMMEDIATE: i32 = (1 << HALVES_SHIFT) - 1;
 
 /// Which floating-point instruction, without its format (manual, chapters F and D).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -178,3 +178,80 @@ fn drop_pages(tlb: &mut Tlb, roots: Roots, address: u64, level: u32) {
     // From level 2 on the range is larger than the TLB, which is then cleared: its address is of no use.
     tlb.drop_range(roots, address, 1 << (ENTRY_BITS * level.min(2)));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ram::PAGE,
+        tlb::{Roots, Space},
+        trap::Privilege,
+    };
+
+    /// A RAM whose pages 1 to 3 are the tables, from the root down, of 0x40000000 and 0x40001000.
+    fn three_levels() -> (Ram, Tlb, Tables, usize) {
+        let mut ram = Ram::new(16 * PAGE as u64).unwrap();
+        let mut tlb = Tlb::new(16);
+        let mut tables = Tables::new(16);
+        let space = Space::paged(1, 3, Privilege::Supervisor, 0);
+        let set = tlb.select(space, 0);
+        for address in [0x4000_0000, 0x4000_1000] {
+            for (page, level) in [(1, 2), (2, 1), (3, 0)] {
+                let used = Derived::new(address, level, level == 2, space.root());
+                if tables.register(page, used) {
+                    ram.set_flag(page, WALKED);
+                }
+            }
+            tlb.fill_load(set, address, 0);
+        }
+        (ram, tlb, tables, set)
+    }
+
+    #[test]
+    fn a_leaf_entry_drops_its_page_only() {
+        let (mut ram, mut tlb, mut tables, set) = three_levels();
+        tables.drop_entry(&mut tlb, &mut ram, 3, 1, None);
+        assert!(tlb.load(set, 0x4000_0000, 1).is_some());
+        assert!(tlb.load(set, 0x4000_1000, 1).is_none());
+        assert_eq!(ram.flags(3), WALKED);
+    }
+
+    #[test]
+    fn a_pointer_drops_what_is_below_and_releases_its_table() {
+        let (mut ram, mut tlb, mut tables, set) = three_levels();
+        tables.drop_entry(&mut tlb, &mut ram, 2, 0, Some(3));
+        assert!(tlb.load(set, 0x4000_0000, 1).is_none());
+        assert_eq!((ram.flags(1), ram.flags(2), ram.flags(3)), (WALKED, WALKED, 0));
+    }
+
+    #[test]
+    fn a_table_overwritten_often_becomes_plain() {
+        let (mut ram, mut tlb, mut tables, set) = three_levels();
+        for index in 0..usize::from(OVERWRITES_MAX) {
+            tables.drop_entry(&mut tlb, &mut ram, 3, 100 + index, None);
+        }
+        assert_eq!(ram.flags(3), 0);
+        assert!(tlb.load(set, 0x4000_0000, 1).is_none());
+    }
+
+    #[test]
+    fn an_irregular_table_drops_everything() {
+        let (mut ram, mut tlb, mut tables, _) = three_levels();
+        tables.register(3, Derived::new(0x8000_0000, 0, false, 1));
+        let other = tlb.select(Space::paged(5, 3, Privilege::User, 0), 0);
+        tlb.fill_load(other, 0, 0);
+        tables.drop_entry(&mut tlb, &mut ram, 3, 0, None);
+        assert!(tlb.load(other, 0, 1).is_none());
+        assert_eq!((ram.flags(1), ram.flags(2), ram.flags(3)), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_flag_that_a_former_engine_left_is_taken_away() {
+        let mut ram = Ram::new(PAGE as u64).unwrap();
+        ram.set_flag(0, WALKED);
+        let mut tlb = Tlb::new(1);
+        Tables::new(1).drop_entry(&mut tlb, &mut ram, 0, 0, None);
+        assert_eq!(ram.flags(0), 0);
+        tlb.drop_range(Roots::All, 0, 1);
+    }
+}

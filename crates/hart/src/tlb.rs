@@ -12,7 +12,7 @@ use crate::{ram::PAGE, trap::Privilege};
 /// Entries per table and set.
 pub const ENTRIES: usize = 1024;
 /// Sets.
-pub const SETS: usize = 16;
+pub const SETS: usize = 32;
 const TOTAL: usize = ENTRIES * SETS;
 const PAGE_BITS: u32 = 12;
 /// A tag no address has: tags are page-aligned up to the access size.
@@ -359,5 +359,78 @@ impl Tlb {
     /// Drops every fetch translation.
     pub fn drop_fetches(&mut self) {
         self.fetch.fill(EMPTY);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPACE: Space = Space(0x1234 | 3 << 44);
+
+    #[test]
+    fn a_set_survives_a_switch_away_and_back() {
+        let mut tlb = Tlb::new(16);
+        let first = tlb.select(SPACE, 0);
+        tlb.fill_load(first, 0x5000, 0x1000);
+        let other = tlb.select(Space::bare(Privilege::Machine, 0), 0);
+        assert_eq!(tlb.load(other, 0x5008, 8), None);
+        let back = tlb.select(SPACE, 0);
+        assert_eq!(tlb.load(back, 0x5008, 8), Some(0x1008));
+        assert_eq!(tlb.load(back, 0x5004, 8), None); // Misaligned.
+        for pmp in 0..SETS {
+            tlb.select(Space::bare(Privilege::User, pmp), 0);
+        }
+        let again = tlb.select(SPACE, 0);
+        assert_eq!(tlb.load(again, 0x5008, 8), None);
+    }
+
+    #[test]
+    fn a_new_round_ends_store_permissions_only() {
+        let mut tlb = Tlb::new(16);
+        let set = tlb.select(SPACE, 0);
+        tlb.fill_load(set, 0x5000, 0x1000);
+        tlb.fill_store(set, 0x5000, 0x1000);
+        assert_eq!(tlb.select(SPACE, 1), set);
+        assert!(tlb.load(set, 0x5000, 1).is_some());
+        assert!(tlb.store(set, 0x5000, 1).is_none());
+    }
+
+    #[test]
+    fn a_page_loses_its_store_permissions_at_every_address() {
+        for addresses in [[0x5000, 0x5000], [0x5000, 0x9000]] {
+            let mut tlb = Tlb::new(16);
+            let one = tlb.select(SPACE, 0);
+            let two = tlb.select(Space::bare(Privilege::User, 0), 0);
+            for (set, address) in [one, two].into_iter().zip(addresses) {
+                tlb.fill_store(set, address, 0x3000);
+                tlb.fill_store(set, address + 0x1000, 0x4000);
+            }
+            tlb.drop_stores(3);
+            for (set, address) in [one, two].into_iter().zip(addresses) {
+                assert_eq!(tlb.store(set, address, 8), None);
+                assert_eq!(tlb.store(set, address + 0x1000, 8), Some(0x4000));
+            }
+        }
+    }
+
+    #[test]
+    fn ranges_are_dropped_under_their_roots_only() {
+        let mut tlb = Tlb::new(2048);
+        let one = tlb.select(SPACE, 0);
+        let two = tlb.select(Space(0x4321 | 3 << 44), 0);
+        for set in [one, two] {
+            for address in [0x1f_f000, 0x20_0000, 0x3f_f000, 0x40_0000] {
+                tlb.fill_load(set, address, 0);
+                tlb.fill_fetch(set, address, 7);
+            }
+        }
+        tlb.drop_range(Roots::One(SPACE.root()), 0x20_0000, 512);
+        let known = |set, address| tlb.load(set, address, 1).is_some() && tlb.fetch(set, address).is_some();
+        assert!(known(one, 0x1f_f000) && known(two, 0x1f_f000));
+        assert!(!known(one, 0x20_0000) && known(two, 0x20_0000));
+        // 0x3ff000 and 0x1ff000 + 1024 pages share no slot; the ends of the range are exact.
+        assert!(!known(one, 0x3f_f000) && known(two, 0x3f_f000));
+        assert!(known(one, 0x40_0000));
     }
 }

@@ -6,7 +6,8 @@
 //! the virtual address of the part of the access that faulted (for an access or instruction that crosses
 //! into a faulting second page, the start of that page); interrupts: 0.
 //!
-//! A trap does not touch the LR/SC reservation: only SC and another hart's turn end it.
+//! A trap and a return from one end the LR/SC reservation, as in QEMU: no SC succeeds with the reservation of
+//! another context.
 
 use crate::{
     Hart,
@@ -122,6 +123,7 @@ impl Hart {
 
     fn enter(&mut self, cause: u64, value: u64, delegated: bool) {
         let from = self.privilege;
+        self.reservation = None;
         let csr = &mut self.csr;
         let status = csr.mstatus;
         let vector = if delegated && from < Privilege::Machine {
@@ -186,6 +188,7 @@ impl Hart {
         }
         self.csr.mstatus = next;
         self.privilege = to;
+        self.reservation = None;
         self.pc = self.csr.mepc & csr::PC_MASK;
         true
     }
@@ -212,6 +215,7 @@ impl Hart {
         next |= status::SPIE;
         self.csr.mstatus = next;
         self.privilege = to;
+        self.reservation = None;
         self.pc = self.csr.sepc & csr::PC_MASK;
         true
     }

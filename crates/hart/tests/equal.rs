@@ -9,7 +9,7 @@
 
 mod support;
 
-use hart::{Engine, InterpreterOptions, Reason};
+use hart::{Engine, Interpreter, InterpreterOptions, Reason};
 use support::{
     Computer, State,
     random::{Random, prepare},
@@ -25,7 +25,12 @@ fn run(seed: u64, zeal: Option<u64>, mut next: impl FnMut() -> (u64, bool)) -> (
     while computer.now.0 < STEPS {
         let (steps, forget) = next();
         if forget {
-            computer.engine.forget();
+            // Alternately forgotten and replaced.
+            if computer.now.0.is_multiple_of(2) {
+                computer.engine.forget();
+            } else {
+                computer.engine = Interpreter::new(InterpreterOptions { zeal });
+            }
         }
         let until = STEPS.min(computer.now.0 + steps);
         if computer.run_to(until) == Reason::Wait {

@@ -64,7 +64,7 @@ impl Program {
         let mut random = Random::new(seed, 1);
         let mut draft = draft(&mut random);
         let mut protection = Protection::new(&mut random);
-        draft.setting.holes = locks || protection.has_holes();
+        draft.setting.holes = locks || protection.has_holes() || !protection.data_is_writable();
         let unreadable = if locks {
             lock(&mut random, &mut protection)
         } else {

@@ -68,6 +68,11 @@ impl Protection {
         self.configuration[..FREE].iter().any(|&byte| byte & NAPOT != 0)
     }
 
+    /// May data be written, where there is no hole?
+    pub fn data_is_writable(&self) -> bool {
+        self.configuration[FREE + 2] & W != 0
+    }
+
     /// Eight configuration bytes as `pmpcfg0` or `pmpcfg2`.
     pub fn register(&self, first: usize) -> u64 {
         let bytes = &self.configuration[first..first + 8];

@@ -67,6 +67,8 @@ const NEAR_WINDOWS: u64 = 8;
 struct Tables {
     levels: u32,
     used: u64,
+    /// Entries that point to the next level.
+    pointers: Vec<u64>,
     entries: BTreeMap<u64, u64>,
 }
 
@@ -82,7 +84,8 @@ impl Tables {
                 return free.then_some(entry);
             }
             table = match self.entries.get(&entry) {
-                Some(&known) if known & (R | X) != 0 => return None,
+                // A leaf, or something that is to be a fault.
+                Some(known) if !self.pointers.contains(known) => return None,
                 Some(&known) => known >> 10 << 12,
                 None => {
                     if self.used == TABLE_PAGES {
@@ -96,7 +99,9 @@ impl Tables {
                     } else {
                         0
                     };
-                    self.entries.insert(entry, page >> 12 << 10 | V | spice);
+                    let pointer = page >> 12 << 10 | V | spice;
+                    self.entries.insert(entry, pointer);
+                    self.pointers.push(pointer);
                     page
                 }
             };
@@ -179,6 +184,7 @@ impl Space {
         let mut tables = Tables {
             levels,
             used: 1,
+            pointers: Vec::new(),
             entries: BTreeMap::new(),
         };
         space.map_code(random, &mut tables, home);
@@ -200,7 +206,7 @@ impl Space {
                     entry |= R | W | D;
                 }
                 // A page of code that traps costs all the units in it: rarely.
-                if random.percent(4) {
+                if random.percent(5) {
                     entry ^= 1 << random.below(8);
                 }
                 tables.map(random, base + offset, 0, entry);
@@ -236,7 +242,8 @@ impl Space {
         }
         self.windows.push(first + (NEAR_WINDOWS + 3) * PAGE);
         if home == Mode::Supervisor && random.percent(40) {
-            let address = first + NEAR_WINDOWS * PAGE;
+            // No access from a window may reach it by chance: it would change entries without a fence.
+            let address = first + (NEAR_WINDOWS + 6) * PAGE;
             let page = self.leaves.first().map(|&(_, at)| at & !(PAGE - 1));
             if let Some(page) = page {
                 tables.map(random, address, 0, page >> 12 << 10 | V | R | W | A | D);

@@ -8,6 +8,7 @@ use crate::{
     encode::{
         C_EBREAK, C_NOP, ECALL, branch_offset, compressed_branch_offset, compressed_jump_offset, jump_offset,
     },
+    layout::PAGE,
     runtime::LANDING,
 };
 
@@ -67,6 +68,24 @@ impl Stream {
             }
         }
         self.units.push(self.here());
+    }
+
+    /// Bytes to the end of the page, if they are fewer than one landing's: then an instruction may
+    /// [straddle](Stream::straddle) it.
+    pub fn near_page_end(&self) -> bool {
+        let left = PAGE - self.here() % PAGE;
+        (2..LANDING).contains(&left)
+    }
+
+    /// A unit of one 32-bit instruction, half of it on the next page. There is a landing in its middle: its
+    /// upper half must be `c.nop`.
+    pub fn straddle(&mut self, word: u32) {
+        debug_assert!(word >> 16 == u32::from(C_NOP), "the upper half is a landing");
+        while self.here() % PAGE != PAGE - 2 {
+            self.half(C_NOP);
+        }
+        self.units.push(self.here());
+        self.word(word);
     }
 
     /// A 32-bit instruction.

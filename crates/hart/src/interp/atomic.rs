@@ -3,8 +3,9 @@
 //!
 //! The reservation set is the aligned doubleword, by physical address. SC succeeds if the reservation is
 //! still there; it ends it either way. An SC without any reservation does not touch memory at all and so
-//! cannot fault, but a misaligned one always does. Neither the hart's own stores nor traps end a
-//! reservation; another hart's turn and a device's input do ([`crate::Hart::drop_reservation`]).
+//! cannot fault, but a misaligned one always does. The hart's own stores do not end a reservation; traps and
+//! returns from them do ([`crate::trap`]), and so do another hart's turn and a device's input
+//! ([`crate::Hart::drop_reservation`]).
 //! To the bus all of them raise access faults: a virtio device or a UART has no atomics.
 
 use super::{Core, Flow, int::word};
@@ -15,8 +16,8 @@ use crate::{
 };
 
 impl Core<'_> {
-    pub(super) fn load_reserved(&mut self, op: Op, size: u64, place: usize) -> Flow {
-        let address = self.hart.x[op.rs1()];
+    pub(super) fn load_reserved(&mut self, op: Op, size: u64) -> Flow {
+        let address = self.x[op.rs1()];
         let offset = match self.reach_atomic(address, size, Intent::Load) {
             Ok(offset) => offset,
             Err(trap) => return self.raise(trap),
@@ -26,18 +27,18 @@ impl Core<'_> {
         } else {
             word(u64::from(self.ram.load_u32(offset)))
         };
-        self.hart.set_x(op.rd(), value);
+        self.set_x(op.rd(), value);
         self.hart.reservation = Some(offset as u64 & !7);
-        self.flow(place)
+        self.flow()
     }
 
-    pub(super) fn store_conditional(&mut self, op: Op, size: u64, place: usize) -> Flow {
-        let address = self.hart.x[op.rs1()];
+    pub(super) fn store_conditional(&mut self, op: Op, size: u64) -> Flow {
+        let address = self.x[op.rs1()];
         let Some(reserved) = self.hart.reservation else {
             if !address.is_multiple_of(size) {
                 return self.raise(Trap::new(Exception::StoreAddressMisaligned, address));
             }
-            self.hart.set_x(op.rd(), 1);
+            self.set_x(op.rd(), 1);
             return Flow::Next;
         };
         let offset = match self.reach_atomic(address, size, Intent::Store) {
@@ -49,15 +50,15 @@ impl Core<'_> {
         if succeeds {
             self.caches
                 .mmu
-                .store_marked(self.ram, offset, size as usize, self.hart.x[op.rs2()]);
+                .store_marked(self.ram, offset, size as usize, self.x[op.rs2()]);
         }
-        self.hart.set_x(op.rd(), u64::from(!succeeds));
-        self.flow(place)
+        self.set_x(op.rd(), u64::from(!succeeds));
+        self.flow()
     }
 
-    pub(super) fn amo(&mut self, op: Op, size: u64, place: usize) -> Flow {
-        let address = self.hart.x[op.rs1()];
-        let operand = self.hart.x[op.rs2()];
+    pub(super) fn amo(&mut self, op: Op, size: u64) -> Flow {
+        let address = self.x[op.rs1()];
+        let operand = self.x[op.rs2()];
         // Where a hart may store it may load: both page tables and PMP see to it.
         let offset = match self.reach_atomic(address, size, Intent::Store) {
             Ok(offset) => offset,
@@ -68,10 +69,10 @@ impl Core<'_> {
         } else {
             word(u64::from(self.ram.load_u32(offset)))
         };
-        let new = combine(op.imm, old, if size == 8 { operand } else { word(operand) });
+        let new = combine(op.field(), old, if size == 8 { operand } else { word(operand) });
         self.caches.mmu.store_marked(self.ram, offset, size as usize, new);
-        self.hart.set_x(op.rd(), old);
-        self.flow(place)
+        self.set_x(op.rd(), old);
+        self.flow()
     }
 }
 

@@ -32,19 +32,70 @@ const CHUNK: usize = 16;
 /// The place of the slots for code that is fetched anew each time.
 pub(super) const LOOSE: usize = 0;
 
+/// One [`Op`] whose fields are read one by one, each only where it is needed: what the dispatch loop has in
+/// hand, it keeps in memory instead of in registers.
+#[repr(C, align(8))]
+pub(super) struct Slot {
+    pub code: Cell<Code>,
+    pub rd: Cell<u8>,
+    pub rs1: Cell<u8>,
+    pub rs2: Cell<u8>,
+    pub imm: Cell<i32>,
+}
+
+impl Slot {
+    fn new(op: Op) -> Slot {
+        Slot {
+            code: Cell::new(op.code),
+            rd: Cell::new(op.rd),
+            rs1: Cell::new(op.rs1),
+            rs2: Cell::new(op.rs2),
+            imm: Cell::new(op.imm),
+        }
+    }
+
+    /// The immediate, sign-extended to a register's width.
+    #[inline(always)]
+    pub fn immediate(&self) -> u64 {
+        self.imm.get() as i64 as u64
+    }
+
+    pub fn get(&self) -> Op {
+        let (rd, rs1, rs2) = (self.rd.get(), self.rs1.get(), self.rs2.get());
+        Op {
+            code: self.code.get(),
+            rd,
+            rs1,
+            rs2,
+            imm: self.imm.get(),
+        }
+    }
+
+    pub fn set(&self, op: Op) {
+        self.code.set(op.code);
+        self.rd.set(op.rd);
+        self.rs1.set(op.rs1);
+        self.rs2.set(op.rs2);
+        self.imm.set(op.imm);
+    }
+}
+
 /// The decoded code of one page.
-pub(super) type Slots = [Cell<Op>; STRIDE];
+pub(super) type Slots = [Slot; STRIDE];
 
 /// Room for the decoded code of all pages. Shared while ops are executed and replaced, hence the cells:
 /// the dispatch loop holds on to the slots of the page it is in.
 pub(super) struct Arena {
     chunks: [OnceCell<Box<[Slots]>>; PAGES_MAX / CHUNK + 1],
+    /// The instruction that was fetched loosely last.
+    pub loose: Slot,
 }
 
 impl Arena {
     pub fn new() -> Arena {
         Arena {
             chunks: [const { OnceCell::new() }; PAGES_MAX / CHUNK + 1],
+            loose: Slot::new(Op::UNDECODED),
         }
     }
 
@@ -52,8 +103,8 @@ impl Arena {
     #[inline]
     pub fn slots(&self, place: usize) -> &Slots {
         let chunk = self.chunks[place / CHUNK].get_or_init(|| {
-            let loose = || Cell::new(Op::new(Code::Loose, 0, 0, 0, 0));
-            let end = || Cell::new(Op::new(Code::NextPage, 0, 0, 0, 0));
+            let loose = || Slot::new(Op::new(Code::Loose, 0, 0, 0, 0));
+            let end = || Slot::new(Op::new(Code::NextPage, 0, 0, 0, 0));
             let slots = || std::array::from_fn(|slot| if slot < SLOTS { loose() } else { end() });
             (0..CHUNK).map(|_| slots()).collect()
         });
@@ -124,10 +175,10 @@ impl CodePages {
     }
 
     /// Decodes the instruction at a slot of a place.
-    pub fn decode(&self, arena: &Arena, ram: &Ram, place: usize, slot: usize) -> Op {
+    pub fn decode(&self, arena: &Arena, ram: &Ram, place: usize, slot: usize) {
         let loose = Op::new(Code::Loose, 0, 0, 0, 0);
         let Some(Page { ram: Some(page), .. }) = self.pages.get(place).copied() else {
-            return loose;
+            return;
         };
         let offset = page as usize * PAGE + slot * 2;
         let mut bits = u32::from(ram.load_u16(offset));
@@ -140,7 +191,6 @@ impl CodePages {
             decode(bits)
         };
         arena.slots(place)[slot].set(op);
-        op
     }
 
     /// The instruction bits at a slot, to report them in a trap; `None` for loose code.
@@ -167,7 +217,7 @@ impl CodePages {
         let last = ((write.offset + write.length - 1) / 2).min(SLOTS - 1);
         arena.reset(place, first..=last);
         let page = &mut self.pages[place];
-        page.stores += 1;
+        page.stores = page.stores.saturating_add(1);
         let patience = &mut self.patience[write.page];
         if place != current && page.stores >= STORES_MAX << *patience {
             *patience = (*patience + 1).min(PATIENCE_MAX);

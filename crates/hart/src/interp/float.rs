@@ -45,17 +45,17 @@ enum Outcome {
 
 impl Core<'_> {
     #[inline(never)]
-    pub(super) fn float_load(&mut self, op: Op, place: usize, slot: usize) -> Flow {
+    pub(super) fn float_load(&mut self, op: Op) -> Flow {
         if self.hart.csr.float_off() {
-            return self.illegal(place, slot);
+            return self.illegal();
         }
-        let address = self.hart.x[op.rs1()].wrapping_add(op.immediate());
+        let address = self.x[op.rs1()].wrapping_add(op.immediate());
         let size = if op.code == Code::Fld { 8 } else { 4 };
         let (value, flow) = match self.caches.mmu.tlb.load(self.caches.mmu.data_set, address, size) {
             Some(offset) if size == 8 => (self.ram.load_u64(offset), Flow::Next),
             Some(offset) => (u64::from(self.ram.load_u32(offset)), Flow::Next),
             None => match self.load_any(address, size) {
-                Ok(value) => (value, self.flow(place)),
+                Ok(value) => (value, self.flow()),
                 Err(trap) => return self.raise(trap),
             },
         };
@@ -65,32 +65,37 @@ impl Core<'_> {
     }
 
     #[inline(never)]
-    pub(super) fn float_store(&mut self, op: Op, place: usize, slot: usize) -> Flow {
+    pub(super) fn float_store(&mut self, op: Op) -> Flow {
         if self.hart.csr.float_off() {
-            return self.illegal(place, slot);
+            return self.illegal();
         }
-        let address = self.hart.x[op.rs1()].wrapping_add(op.immediate());
+        let address = self.x[op.rs1()].wrapping_add(op.immediate());
         let value = self.hart.f[op.rs2()];
         let size = if op.code == Code::Fsd { 8 } else { 4 };
         match self.caches.mmu.tlb.store(self.caches.mmu.data_set, address, size) {
             Some(offset) if size == 8 => self.ram.store_u64(offset, value),
             Some(offset) => self.ram.store_u32(offset, value as u32),
-            None => return self.store_slow(address, size, value, place),
+            None => {
+                return match self.store_any(address, size, value) {
+                    Ok(()) => self.flow(),
+                    Err(trap) => self.raise(trap),
+                };
+            }
         }
         Flow::Next
     }
 
     /// Every other floating-point instruction.
     #[inline(never)]
-    pub(super) fn float(&mut self, op: Op, place: usize, slot: usize) -> Flow {
-        let form = FloatForm::unpack(op.imm);
+    pub(super) fn float(&mut self, op: Op) -> Flow {
+        let form = FloatForm::unpack(op.field());
         let mode = if form.rounding == 7 {
             (self.hart.csr.fcsr >> 5) as u8
         } else {
             form.rounding
         };
         let (false, Some(rounding)) = (self.hart.csr.float_off(), Rounding::from_bits(mode)) else {
-            return self.illegal(place, slot);
+            return self.illegal();
         };
         let before = self.hart.csr.fcsr as u8 & 0x1f;
         let mut flags = Flags(before);
@@ -104,7 +109,7 @@ impl Core<'_> {
                 self.hart.f[op.rd()] = value;
                 self.hart.csr.float_dirty();
             }
-            Outcome::Integer(value) => self.hart.set_x(op.rd(), value),
+            Outcome::Integer(value) => self.set_x(op.rd(), value),
         }
         if flags.0 != before {
             self.hart.csr.fcsr |= u64::from(flags.0);
@@ -117,7 +122,7 @@ impl Core<'_> {
     fn compute<F: Held>(&self, op: Op, form: FloatForm, rounding: Rounding, flags: &mut Flags) -> Outcome {
         use FloatKind::*;
         let register = self.hart.f[op.rs1()];
-        let integer = self.hart.x[op.rs1()];
+        let integer = self.x[op.rs1()];
         let a = F::get(register);
         let b = F::get(self.hart.f[op.rs2()]);
         let c = F::get(self.hart.f[form.rs3]);

@@ -7,7 +7,7 @@
 use super::{Core, Flow, Stretch, code::SLOTS};
 use crate::{
     Step,
-    op::{Code, Op},
+    op::{Code, Op, halves},
     trap::{Exception, Trap},
 };
 
@@ -20,6 +20,7 @@ pub(super) const fn word(value: u64) -> u64 {
 impl Core<'_> {
     /// Runs instructions from `hart.pc` until the chunk ends or something happens; `now` and `hart.pc` are
     /// exact then.
+    #[inline(never)]
     pub(super) fn execute(&mut self) -> Stretch {
         // Steps to the end of the chunk, not counting the instruction in hand.
         let mut left = self.chunk_end.since(self.now);
@@ -37,83 +38,79 @@ impl Core<'_> {
             let slots = arena.slots(place);
             let page_pc = pc & !0xfff;
             let mut slot = (pc & 0xfff) as usize >> 1;
-            let address_of = |slot: usize| page_pc.wrapping_add((slot as u64).wrapping_mul(2));
+            self.place = place;
+            self.page_pc = page_pc;
             'instruction: loop {
-                if left == 0 {
-                    return self.leave(address_of(slot), left, Stretch::Chunk);
-                }
-                left -= 1;
-                let mut op = slots[slot].get();
+                let Some(rest) = left.checked_sub(1) else {
+                    self.slot = slot;
+                    return self.leave(self.pc(), 0, Stretch::Chunk);
+                };
+                left = rest;
+                let mut op = &slots[slot];
 
                 macro_rules! x {
                     ($register:ident) => {
-                        self.hart.x[op.$register()]
+                        self.x[op.$register.get() as usize]
                     };
                 }
-                // The result of an instruction that is not decoded at all when it writes x0.
-                macro_rules! result {
-                    ($value:expr) => {
-                        self.hart.x[op.rd()] = $value
-                    };
+                // What to write to rd, of an instruction without and with a second source register. Those
+                // that would write x0 are decoded as something else.
+                macro_rules! one {
+                    ($value:expr) => {{
+                        self.x[op.rd.get() as usize] = $value;
+                        slot += op.rs2.get() as usize;
+                        continue 'instruction;
+                    }};
                 }
-                macro_rules! result_word {
-                    ($value:expr) => {
-                        self.hart.x[op.rd()] = word($value)
-                    };
-                }
-                macro_rules! slow {
-                    ($self:ident . $call:ident ( $($argument:expr),* )) => {{
-                        self.left = left;
-                        match $self.$call($($argument),*) {
-                            Flow::Next => {}
-                            flow => break flow,
-                        }
+                macro_rules! two {
+                    ($value:expr) => {{
+                        self.x[op.rd.get() as usize] = $value;
+                        slot += halves(op.imm.get());
+                        continue 'instruction;
                     }};
                 }
                 macro_rules! load {
                     ($size:literal, $load:ident, $extended:ident) => {{
                         let address = x!(rs1).wrapping_add(op.immediate());
-                        match self
+                        let known = self
                             .caches
                             .mmu
                             .tlb
-                            .load(self.caches.mmu.data_set, address, $size)
-                        {
-                            Some(offset) => {
-                                let value = self.ram.$load(offset) as $extended as i64 as u64;
-                                self.hart.set_x(op.rd(), value);
-                            }
-                            None => slow!(self.load_slow(op, address, place)),
+                            .load(self.caches.mmu.data_set, address, $size);
+                        if let Some(offset) = known {
+                            one!(self.ram.$load(offset) as $extended as i64 as u64);
                         }
                     }};
                 }
                 macro_rules! store {
-                    ($size:literal, $store:ident, $type:ty, $bank:ident) => {{
+                    ($size:literal, $store:ident, $type:ty) => {{
                         let address = x!(rs1).wrapping_add(op.immediate());
-                        let value = self.hart.$bank[op.rs2()];
-                        match self
+                        let known = self
                             .caches
                             .mmu
                             .tlb
-                            .store(self.caches.mmu.data_set, address, $size)
-                        {
-                            Some(offset) => self.ram.$store(offset, value as $type),
-                            None => slow!(self.store_slow(address, $size, value, place)),
+                            .store(self.caches.mmu.data_set, address, $size);
+                        if let Some(offset) = known {
+                            self.ram.$store(offset, x!(rs2) as $type);
+                            slot += op.rd.get() as usize;
+                            continue 'instruction;
                         }
                     }};
                 }
                 macro_rules! branch {
-                    ($condition:expr) => {
-                        if $condition {
-                            let target = slot.wrapping_add(op.imm as isize as usize);
-                            if target < SLOTS {
-                                slot = target;
-                                continue 'instruction;
-                            }
-                            pc = address_of(target);
-                            continue 'page;
+                    ($condition:expr) => {{
+                        if !$condition {
+                            slot += op.rd.get() as usize;
+                            continue 'instruction;
                         }
-                    };
+                        let target = slot.wrapping_add(op.imm.get() as isize as usize);
+                        if target < SLOTS {
+                            slot = target;
+                            continue 'instruction;
+                        }
+                        pc = address(page_pc, target);
+                        continue 'page;
+                    }};
                 }
                 macro_rules! jump {
                     ($target:expr) => {{
@@ -127,36 +124,23 @@ impl Core<'_> {
                     }};
                 }
 
-                let flow = loop {
-                    match op.code {
-                        Code::Decode => {
-                            op = self.decode(place, slot);
-                            continue;
+                loop {
+                    match op.code.get() {
+                        Code::Nop => {
+                            slot += op.rs2.get() as usize;
+                            continue 'instruction;
                         }
-                        Code::NextPage => {
-                            left += 1;
-                            pc = address_of(slot);
-                            continue 'page;
-                        }
-                        Code::Loose => {
-                            op = match self.fetch_loose(address_of(slot), &mut left) {
-                                Ok(op) => op,
-                                Err(trap) => return self.leave(address_of(slot), left, Stretch::Trap(trap)),
-                            };
-                            continue;
-                        }
-                        Code::Nop => {}
-                        Code::Li => result!(op.immediate()),
-                        Code::Mv => result!(x!(rs1)),
-                        Code::Auipc => result!(address_of(slot).wrapping_add(op.immediate())),
+                        Code::Li => one!(op.immediate()),
+                        Code::Mv => one!(x!(rs1)),
+                        Code::Auipc => one!(address(page_pc, slot).wrapping_add(op.immediate())),
                         Code::Jal => {
-                            result!(address_of(slot + op.halves()));
+                            self.x[op.rd.get() as usize] = address(page_pc, slot + op.rs2.get() as usize);
                             branch!(true);
                         }
                         Code::J => branch!(true),
                         Code::Jalr => {
                             let target = x!(rs1).wrapping_add(op.immediate()) & !1;
-                            result!(address_of(slot + op.halves()));
+                            self.x[op.rd.get() as usize] = address(page_pc, slot + op.rs2.get() as usize);
                             jump!(target);
                         }
                         Code::Jr => jump!(x!(rs1).wrapping_add(op.immediate()) & !1),
@@ -173,40 +157,42 @@ impl Core<'_> {
                         Code::Lbu => load!(1, load_u8, u8),
                         Code::Lhu => load!(2, load_u16, u16),
                         Code::Lwu => load!(4, load_u32, u32),
-                        Code::Sb => store!(1, store_u8, u8, x),
-                        Code::Sh => store!(2, store_u16, u16, x),
-                        Code::Sw => store!(4, store_u32, u32, x),
-                        Code::Sd => store!(8, store_u64, u64, x),
-                        Code::Addi => result!(x!(rs1).wrapping_add(op.immediate())),
-                        Code::Slti => result!(u64::from((x!(rs1) as i64) < op.immediate() as i64)),
-                        Code::Sltiu => result!(u64::from(x!(rs1) < op.immediate())),
-                        Code::Xori => result!(x!(rs1) ^ op.immediate()),
-                        Code::Ori => result!(x!(rs1) | op.immediate()),
-                        Code::Andi => result!(x!(rs1) & op.immediate()),
-                        Code::Slli => result!(x!(rs1).wrapping_shl(op.imm as u32)),
-                        Code::Srli => result!(x!(rs1).wrapping_shr(op.imm as u32)),
-                        Code::Srai => result!((x!(rs1) as i64).wrapping_shr(op.imm as u32) as u64),
-                        Code::Addiw => result_word!(x!(rs1).wrapping_add(op.immediate())),
-                        Code::Slliw => result_word!(x!(rs1).wrapping_shl(op.imm as u32 & 31)),
-                        Code::Srliw => result_word!(u64::from((x!(rs1) as u32).wrapping_shr(op.imm as u32))),
-                        Code::Sraiw => result_word!((x!(rs1) as i32).wrapping_shr(op.imm as u32) as u64),
-                        Code::Add => result!(x!(rs1).wrapping_add(x!(rs2))),
-                        Code::Sub => result!(x!(rs1).wrapping_sub(x!(rs2))),
-                        Code::Sll => result!(x!(rs1).wrapping_shl(x!(rs2) as u32)),
-                        Code::Slt => result!(u64::from((x!(rs1) as i64) < x!(rs2) as i64)),
-                        Code::Sltu => result!(u64::from(x!(rs1) < x!(rs2))),
-                        Code::Xor => result!(x!(rs1) ^ x!(rs2)),
-                        Code::Srl => result!(x!(rs1).wrapping_shr(x!(rs2) as u32)),
-                        Code::Sra => result!((x!(rs1) as i64).wrapping_shr(x!(rs2) as u32) as u64),
-                        Code::Or => result!(x!(rs1) | x!(rs2)),
-                        Code::And => result!(x!(rs1) & x!(rs2)),
-                        Code::Addw => result_word!(x!(rs1).wrapping_add(x!(rs2))),
-                        Code::Subw => result_word!(x!(rs1).wrapping_sub(x!(rs2))),
-                        Code::Sllw => result_word!(u64::from((x!(rs1) as u32).wrapping_shl(x!(rs2) as u32))),
-                        Code::Srlw => result_word!(u64::from((x!(rs1) as u32).wrapping_shr(x!(rs2) as u32))),
-                        Code::Sraw => result_word!((x!(rs1) as i32).wrapping_shr(x!(rs2) as u32) as u64),
-                        Code::Mul => result!(x!(rs1).wrapping_mul(x!(rs2))),
-                        Code::Mulw => result_word!(x!(rs1).wrapping_mul(x!(rs2))),
+                        Code::Sb => store!(1, store_u8, u8),
+                        Code::Sh => store!(2, store_u16, u16),
+                        Code::Sw => store!(4, store_u32, u32),
+                        Code::Sd => store!(8, store_u64, u64),
+                        Code::Addi => one!(x!(rs1).wrapping_add(op.immediate())),
+                        Code::Slti => one!(u64::from((x!(rs1) as i64) < op.immediate() as i64)),
+                        Code::Sltiu => one!(u64::from(x!(rs1) < op.immediate())),
+                        Code::Xori => one!(x!(rs1) ^ op.immediate()),
+                        Code::Ori => one!(x!(rs1) | op.immediate()),
+                        Code::Andi => one!(x!(rs1) & op.immediate()),
+                        Code::Slli => one!(x!(rs1).wrapping_shl(op.imm.get() as u32)),
+                        Code::Srli => one!(x!(rs1).wrapping_shr(op.imm.get() as u32)),
+                        Code::Srai => one!((x!(rs1) as i64).wrapping_shr(op.imm.get() as u32) as u64),
+                        Code::Addiw => one!(word(x!(rs1).wrapping_add(op.immediate()))),
+                        Code::Slliw => one!(word(x!(rs1).wrapping_shl(op.imm.get() as u32 & 31))),
+                        Code::Srliw => one!(word(u64::from(
+                            (x!(rs1) as u32).wrapping_shr(op.imm.get() as u32)
+                        ))),
+                        Code::Sraiw => one!(word((x!(rs1) as i32).wrapping_shr(op.imm.get() as u32) as u64)),
+                        Code::Add => two!(x!(rs1).wrapping_add(x!(rs2))),
+                        Code::Sub => two!(x!(rs1).wrapping_sub(x!(rs2))),
+                        Code::Sll => two!(x!(rs1).wrapping_shl(x!(rs2) as u32)),
+                        Code::Slt => two!(u64::from((x!(rs1) as i64) < x!(rs2) as i64)),
+                        Code::Sltu => two!(u64::from(x!(rs1) < x!(rs2))),
+                        Code::Xor => two!(x!(rs1) ^ x!(rs2)),
+                        Code::Srl => two!(x!(rs1).wrapping_shr(x!(rs2) as u32)),
+                        Code::Sra => two!((x!(rs1) as i64).wrapping_shr(x!(rs2) as u32) as u64),
+                        Code::Or => two!(x!(rs1) | x!(rs2)),
+                        Code::And => two!(x!(rs1) & x!(rs2)),
+                        Code::Addw => two!(word(x!(rs1).wrapping_add(x!(rs2)))),
+                        Code::Subw => two!(word(x!(rs1).wrapping_sub(x!(rs2)))),
+                        Code::Sllw => two!(word(u64::from((x!(rs1) as u32).wrapping_shl(x!(rs2) as u32)))),
+                        Code::Srlw => two!(word(u64::from((x!(rs1) as u32).wrapping_shr(x!(rs2) as u32)))),
+                        Code::Sraw => two!(word((x!(rs1) as i32).wrapping_shr(x!(rs2) as u32) as u64)),
+                        Code::Mul => two!(x!(rs1).wrapping_mul(x!(rs2))),
+                        Code::Mulw => two!(word(x!(rs1).wrapping_mul(x!(rs2)))),
                         Code::Mulh
                         | Code::Mulhsu
                         | Code::Mulhu
@@ -217,47 +203,86 @@ impl Core<'_> {
                         | Code::Divw
                         | Code::Divuw
                         | Code::Remw
-                        | Code::Remuw => result!(multiply_divide(op.code, x!(rs1), x!(rs2))),
-                        Code::Flw | Code::Fld => slow!(self.float_load(op, place, slot)),
-                        Code::Fsw | Code::Fsd => slow!(self.float_store(op, place, slot)),
-                        Code::Float => slow!(self.float(op, place, slot)),
-                        Code::LrW => slow!(self.load_reserved(op, 4, place)),
-                        Code::LrD => slow!(self.load_reserved(op, 8, place)),
-                        Code::ScW => slow!(self.store_conditional(op, 4, place)),
-                        Code::ScD => slow!(self.store_conditional(op, 8, place)),
-                        Code::AmoW => slow!(self.amo(op, 4, place)),
-                        Code::AmoD => slow!(self.amo(op, 8, place)),
-                        Code::Csr => slow!(self.csr(op)),
-                        Code::Ecall
-                        | Code::Ebreak
-                        | Code::Sret
-                        | Code::Mret
-                        | Code::Wfi
-                        | Code::SfenceVma
-                        | Code::Illegal => slow!(self.system(op, address_of(slot))),
+                        | Code::Remuw => two!(multiply_divide(op.code.get(), x!(rs1), x!(rs2))),
+                        Code::NextPage => {
+                            self.spare();
+                            self.slot = slot;
+                            pc = self.pc();
+                            continue 'page;
+                        }
+                        Code::Loose => {
+                            self.left = left;
+                            self.slot = slot;
+                            if let Err(trap) = self.fetch_loose(self.pc()) {
+                                return self.leave(self.pc(), left, Stretch::Trap(trap));
+                            }
+                            left = self.left;
+                            op = &arena.loose;
+                            continue;
+                        }
+                        _ => {}
                     }
-                    break Flow::Next;
-                };
-                let next = slot + op.halves();
-                match flow {
-                    Flow::Next => slot = next,
+                    break;
+                }
+                self.left = left;
+                self.slot = slot;
+                let op = op.get();
+                match self.rare(op) {
+                    Flow::Next => slot += op.halves(),
+                    Flow::Again => self.spare(),
                     Flow::Refetch => {
-                        pc = address_of(next);
+                        pc = address(page_pc, slot + op.halves());
                         continue 'page;
                     }
-                    _ => return self.stop(flow, address_of(slot), address_of(next), left),
+                    flow => return self.stop(flow, op),
                 }
             }
         }
     }
 
-    /// Ends a stretch with the instruction at `pc`, which is followed by `next`.
-    fn stop(&mut self, flow: Flow, pc: u64, next: u64, left: u64) -> Stretch {
+    /// An instruction that is not worth a place in the dispatch loop, or could not be completed there.
+    #[inline(never)]
+    fn rare(&mut self, op: Op) -> Flow {
+        use Code::*;
+        match op.code {
+            Lb | Lh | Lw | Ld | Lbu | Lhu | Lwu => self.load_slow(op),
+            Sb | Sh | Sw | Sd => self.store_slow(op),
+            Flw | Fld => self.float_load(op),
+            Fsw | Fsd => self.float_store(op),
+            Float => self.float(op),
+            LrW => self.load_reserved(op, 4),
+            LrD => self.load_reserved(op, 8),
+            ScW => self.store_conditional(op, 4),
+            ScD => self.store_conditional(op, 8),
+            AmoW => self.amo(op, 4),
+            AmoD => self.amo(op, 8),
+            Csr => self.csr(op),
+            Decode => {
+                self.caches
+                    .code
+                    .decode(self.arena, self.ram, self.place, self.slot);
+                Flow::Again
+            }
+            _ => self.system(op),
+        }
+    }
+
+    /// Nothing was executed in this turn of the loop: the chunk gets shorter instead of the turn being taken
+    /// back, which would cost every turn a register.
+    fn spare(&mut self) {
+        self.chunk_end.0 -= 1;
+    }
+
+    /// Ends a stretch with the instruction in hand.
+    fn stop(&mut self, flow: Flow, op: Op) -> Stretch {
+        let next = address(self.page_pc, self.slot + op.halves());
         match flow {
-            Flow::Trap => self.leave(pc, left, Stretch::Trap(self.trap)),
-            Flow::Jump => self.leave(self.hart.pc, left, Stretch::Check),
-            Flow::Wait => self.leave(next, left, Stretch::Wait),
-            Flow::Next | Flow::Refetch | Flow::Check => self.leave(next, left, Stretch::Check),
+            Flow::Trap => self.leave(self.pc(), self.left, Stretch::Trap(self.trap)),
+            Flow::Jump => self.leave(self.hart.pc, self.left, Stretch::Check),
+            Flow::Wait => self.leave(next, self.left, Stretch::Wait),
+            Flow::Next | Flow::Again | Flow::Refetch | Flow::Check => {
+                self.leave(next, self.left, Stretch::Check)
+            }
         }
     }
 
@@ -268,22 +293,24 @@ impl Core<'_> {
         why
     }
 
-    #[cold]
-    #[inline(never)]
-    fn decode(&mut self, place: usize, slot: usize) -> Op {
-        self.caches.code.decode(self.arena, self.ram, place, slot)
+    /// The address of the instruction in hand.
+    pub(super) fn pc(&self) -> u64 {
+        address(self.page_pc, self.slot)
     }
 
-    /// The illegal-instruction exception for the instruction at `slot`.
+    /// The illegal-instruction exception for the instruction in hand.
     #[cold]
-    pub(super) fn illegal(&mut self, place: usize, slot: usize) -> Flow {
-        let bits = self
-            .caches
-            .code
-            .bits(self.ram, place, slot)
-            .unwrap_or(self.loose_bits);
+    pub(super) fn illegal(&mut self) -> Flow {
+        let bits = self.caches.code.bits(self.ram, self.place, self.slot);
+        let bits = bits.unwrap_or(self.loose_bits);
         self.raise(Trap::new(Exception::IllegalInstruction, u64::from(bits)))
     }
+}
+
+/// The address of a slot of the page at `page_pc`; one outside the page leads to another one.
+#[inline(always)]
+const fn address(page_pc: u64, slot: usize) -> u64 {
+    page_pc.wrapping_add((slot as u64).wrapping_mul(2))
 }
 
 /// High products, and division with its defined results for zero divisors and overflow (chapter "M").

@@ -28,7 +28,8 @@ impl Core<'_> {
     /// An integer load from an address that the TLB does not know.
     #[cold]
     #[inline(never)]
-    pub(super) fn load_slow(&mut self, op: Op, address: u64, place: usize) -> Flow {
+    pub(super) fn load_slow(&mut self, op: Op) -> Flow {
+        let address = self.x[op.rs1()].wrapping_add(op.immediate());
         let size = match op.code {
             Code::Lb | Code::Lbu => 1,
             Code::Lh | Code::Lhu => 2,
@@ -45,8 +46,8 @@ impl Core<'_> {
             Code::Lw => word(value),
             _ => value,
         };
-        self.hart.set_x(op.rd(), value);
-        self.flow(place)
+        self.set_x(op.rd(), value);
+        self.flow()
     }
 
     /// Loads `size` bytes, zero-extended.
@@ -97,18 +98,25 @@ impl Core<'_> {
         }
     }
 
-    /// A store to an address that the TLB does not know as plain.
+    /// An integer store to an address that the TLB does not know as plain.
     #[cold]
     #[inline(never)]
-    pub(super) fn store_slow(&mut self, address: u64, size: u64, value: u64, place: usize) -> Flow {
-        match self.store_any(address, size, value) {
-            Ok(()) => self.flow(place),
+    pub(super) fn store_slow(&mut self, op: Op) -> Flow {
+        let address = self.x[op.rs1()].wrapping_add(op.immediate());
+        let size = match op.code {
+            Code::Sb => 1,
+            Code::Sh => 2,
+            Code::Sw => 4,
+            _ => 8,
+        };
+        match self.store_any(address, size, self.x[op.rs2()]) {
+            Ok(()) => self.flow(),
             Err(trap) => self.raise(trap),
         }
     }
 
     /// Stores the low `size` bytes of `value`.
-    fn store_any(&mut self, address: u64, size: u64, value: u64) -> Result<(), Trap> {
+    pub(super) fn store_any(&mut self, address: u64, size: u64, value: u64) -> Result<(), Trap> {
         let in_page = PAGE as u64 - address % PAGE as u64;
         if size > in_page {
             let next = address.wrapping_add(in_page);

@@ -24,7 +24,6 @@ use crate::{
     decode::{decode, is_compressed},
     engine::Context,
     mmu::{Mmu, Target},
-    op::Op,
     pmp::Intent,
     ram::PAGE,
     trap::{Exception, Trap},
@@ -38,6 +37,9 @@ const ZEAL_FORGETS: u64 = 32;
 /// With zeal, one in so many page changes executes loosely, without decoded code.
 const ZEAL_LOOSE: u64 = 4;
 
+/// Any byte is the index of a register.
+const REGISTERS: usize = 256;
+
 /// How to interpret.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InterpreterOptions {
@@ -45,7 +47,8 @@ pub struct InterpreterOptions {
     pub zeal: Option<u64>,
 }
 
-/// The interpreter; holds caches only.
+/// The interpreter; holds caches only, of one [`Ram`]: before it is given another one of the same size, it
+/// must [`Engine::forget`].
 pub struct Interpreter {
     options: InterpreterOptions,
     arena: Box<Arena>,
@@ -95,7 +98,10 @@ impl Engine for Interpreter {
     fn run(&mut self, hart: &mut Hart, cx: Context<'_>, budget: u64) -> Exit {
         let (caches, arena) = self.caches(cx.ram);
         let end = cx.now.after(budget);
+        let mut x = [0; REGISTERS];
+        x[..hart.x.len()].copy_from_slice(&hart.x);
         let mut core = Core {
+            x,
             steps_before: hart.steps,
             hart,
             ram: cx.ram,
@@ -106,6 +112,9 @@ impl Engine for Interpreter {
             now: cx.now,
             chunk_end: cx.now,
             left: 0,
+            place: LOOSE,
+            page_pc: 0,
+            slot: 0,
             attention: false,
             check: false,
             trap: Trap::new(Exception::IllegalInstruction, 0),
@@ -114,6 +123,7 @@ impl Engine for Interpreter {
         let reason = core.run(end, cx.cut);
         let steps = core.now.since(cx.now);
         core.count(core.now);
+        core.hart.x.copy_from_slice(&core.x[..32]);
         Exit { steps, reason }
     }
 
@@ -162,6 +172,8 @@ impl Zeal {
 enum Flow {
     /// Go on with the next one.
     Next,
+    /// Nothing was done; try again.
+    Again,
     /// Go on with the next one, but translate the pc anew: translations were dropped.
     Refetch,
     /// Go on with the next one after a look at interrupts and address spaces.
@@ -188,6 +200,8 @@ enum Stretch {
 
 /// One run in progress.
 struct Core<'a> {
+    /// The integer registers, `hart.x` being out of date; indexed by any byte without a check.
+    x: [u64; REGISTERS],
     hart: &'a mut Hart,
     ram: &'a mut Ram,
     bus: &'a mut dyn Bus,
@@ -200,6 +214,12 @@ struct Core<'a> {
     chunk_end: Step,
     /// Steps from behind the instruction in hand to there. Exact when it leaves the fast path.
     left: u64,
+    /// Where the code of the present page is kept.
+    place: usize,
+    /// Address of the present page.
+    page_pc: u64,
+    /// Slot of the instruction in hand. Exact when it leaves the fast path.
+    slot: usize,
     /// `hart.steps` when the run started.
     steps_before: u64,
     /// The machine must look before the next instruction.
@@ -227,7 +247,7 @@ impl Core<'_> {
             if let Some(code) = self.hart.interrupt_due(pending) {
                 self.hart.interrupt(code);
             }
-            self.settle(LOOSE);
+            self.settle();
             self.caches.mmu.select(self.hart, self.ram);
             self.chunk_end = Step(end.0.min(self.now.0.saturating_add(self.chunk())));
             match self.execute() {
@@ -251,6 +271,12 @@ impl Core<'_> {
             Some(zeal) => 1 + zeal.0 % 61,
             None => CHUNK,
         }
+    }
+
+    /// Writes an integer register; writes to `x0` have no effect.
+    fn set_x(&mut self, register: usize, value: u64) {
+        self.x[register & 31] = value;
+        self.x[0] = 0;
     }
 
     /// The step of the instruction in hand: how many were completed before it.
@@ -312,27 +338,28 @@ impl Core<'_> {
             }
             _ => LOOSE,
         };
-        self.settle(place);
+        self.place = place;
+        self.settle();
         Ok(place)
     }
 
-    /// Fetches and decodes the instruction at `pc` without remembering anything. `left` as in [`Core::left`].
+    /// Fetches and decodes the instruction at `pc` into `Arena::loose`.
     #[cold]
     #[inline(never)]
-    fn fetch_loose(&mut self, pc: u64, left: &mut u64) -> Result<Op, Trap> {
-        self.left = *left;
+    fn fetch_loose(&mut self, pc: u64) -> Result<(), Trap> {
         let mut bits = self.fetch_half(pc)?;
         if !is_compressed(bits) {
             bits |= self.fetch_half(pc.wrapping_add(2))? << 16;
         }
-        self.settle(LOOSE);
+        self.settle();
         self.loose_bits = bits;
         if self.check || self.attention {
             // The bus was read: look around after this instruction.
             self.chunk_end = self.step().after(1);
-            *left = 0;
+            self.left = 0;
         }
-        Ok(decode(bits))
+        self.arena.loose.set(decode(bits));
+        Ok(())
     }
 
     fn fetch_half(&mut self, address: u64) -> Result<u32, Trap> {
@@ -360,19 +387,19 @@ impl Core<'_> {
         }
     }
 
-    /// After a slow path: brings decoded code up to date with what was stored. `place`: where the code being
-    /// executed is. True if the pc must be translated anew.
-    fn settle(&mut self, place: usize) -> bool {
+    /// After a slow path: brings decoded code up to date with what was stored. True if the pc must be
+    /// translated anew.
+    fn settle(&mut self) -> bool {
         let Caches { mmu, code, .. } = &mut *self.caches;
         while let Some(write) = mmu.code_writes.pop() {
-            code.written(self.arena, mmu, self.ram, write, place);
+            code.written(self.arena, mmu, self.ram, write, self.place);
         }
         std::mem::take(&mut mmu.dropped)
     }
 
     /// How an instruction that left the fast path goes on, if it completed.
-    fn flow(&mut self, place: usize) -> Flow {
-        let refetch = self.settle(place);
+    fn flow(&mut self) -> Flow {
+        let refetch = self.settle();
         if std::mem::take(&mut self.check) || self.attention {
             Flow::Check
         } else if refetch {

@@ -32,7 +32,7 @@ impl Core<'_> {
         let operand = if immediate {
             op.rs1() as u64
         } else {
-            self.hart.x[op.rs1()]
+            self.x[op.rs1()]
         };
         // CSRRS and CSRRC with x0 or 0 do not write at all.
         let kind = bits >> 12 & 3;
@@ -52,13 +52,13 @@ impl Core<'_> {
         } else {
             After::Nothing
         };
-        self.hart.set_x(op.rd(), old);
+        self.set_x(op.rd(), old);
         Some(after)
     }
 
     /// The other system instructions, and illegal ones.
     #[inline(never)]
-    pub(super) fn system(&mut self, op: Op, pc: u64) -> Flow {
+    pub(super) fn system(&mut self, op: Op) -> Flow {
         let privilege = self.hart.privilege;
         let mstatus = self.hart.csr.mstatus;
         let legal = match op.code {
@@ -70,7 +70,7 @@ impl Core<'_> {
                 };
                 return self.raise(Trap::new(exception, 0));
             }
-            Code::Ebreak => return self.raise(Trap::new(Exception::Breakpoint, pc)),
+            Code::Ebreak => return self.raise(Trap::new(Exception::Breakpoint, self.pc())),
             Code::Sret if self.hart.return_from_supervisor() => return Flow::Jump,
             Code::Mret if self.hart.return_from_machine() => return Flow::Jump,
             Code::Wfi => {

@@ -50,16 +50,20 @@
 #: a6 = 7
 #: a7 = 1
 #: s11 = 1
-    # An own store and a trap do not end it.
+    # An own store does not end it; a trap does.
     lr.w  zero, (t4)
-    sw    t2, 0(t4)
+    sw    t1, 0(t4)
+    sc.w  ra, t2, (t4)
+    lr.w  zero, (t4)
 one:
     ecall
-    sc.w  ra, zero, (t4)
-    ld    sp, 0(t4)
+    sc.w  gp, zero, (t4)
+    lw    sp, 0(t4)
+    mv    tp, gp
 #: trap 11 0 one 3
 #: ra = 0
-#: sp = 0
+#: tp = 1
+#: sp = 7
     # Misaligned: always a fault, also for an SC that would fail anyway.
     addi  t5, t4, 4
 two:

@@ -27,7 +27,9 @@ use super::error::ImageError;
 use super::mirror::Archive;
 use super::modules::{KernelModules, Module};
 use super::progress::{Progress, Report, Stage, Unit};
-use super::tools::{self, APT_GET, ARCH_TEST, DPKG_DEB, FAKEROOT, MKE2FS, MMDEBSTRAP, NEWUIDMAP, TAR};
+use super::tools::{
+    self, APT_GET, ARCH_TEST, DPKG_DEB, FAKEROOT, MKE2FS, MMDEBSTRAP, NEWUIDMAP, SETPRIV, TAR,
+};
 
 /// The kernel command line to boot it with: Debian's usual one without self-tests (see `APPLIANCE_APPEND`).
 pub const DEBIAN_APPEND: &str = "root=/dev/vda rw console=ttyS0 quiet cryptomgr.notests \
@@ -201,7 +203,7 @@ fn build(
     output: &Path,
     report: Report<'_>,
 ) -> Result<(), ImageError> {
-    tools::require(&[APT_GET, DPKG_DEB, TAR, MKE2FS, MMDEBSTRAP, ARCH_TEST])?;
+    tools::require(&[APT_GET, DPKG_DEB, TAR, MKE2FS, MMDEBSTRAP, ARCH_TEST, SETPRIV])?;
     let is_root = rustix::process::geteuid().is_root();
     if !is_root {
         tools::require(&[FAKEROOT, NEWUIDMAP])?;
@@ -238,7 +240,7 @@ fn install(
     report: Report<'_>,
 ) -> Result<PathBuf, ImageError> {
     let tarball = work.join("root.tar");
-    let mut command = tools::command(MMDEBSTRAP);
+    let mut command = tools::command_tied_to_us(MMDEBSTRAP);
     command.args([
         "--variant=minbase",
         "--architectures=riscv64",

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -15,6 +16,17 @@ const TAIL_LINES: usize = 12;
 
 /// How often a running program is looked at.
 const TICK: Duration = Duration::from_millis(100);
+
+/// What stands before a program to tie it, with all that it starts, to the life of the thread that starts it: the shell
+/// is signalled when that thread ends, and passes it on to its process group, which must be one of its own.
+const TIE: [&str; 6] = [
+    "--pdeathsig",
+    "TERM",
+    "sh",
+    "-c",
+    "trap 'trap \"\" TERM; kill -TERM 0; wait' TERM; \"$@\" & wait $!",
+    "sh",
+];
 
 /// A program and the Debian package that brings it.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +74,10 @@ pub const NEWUIDMAP: Tool = Tool {
     package: "uidmap",
 };
 
+pub const SETPRIV: Tool = Tool {
+    program: "setpriv",
+    package: "util-linux",
+};
 pub const SH: Tool = Tool {
     program: "sh",
     package: "dash",
@@ -108,6 +124,14 @@ pub fn command(tool: Tool) -> Command {
         .env("LC_ALL", "C.UTF-8")
         .env("DEBIAN_FRONTEND", "noninteractive")
         .stdin(Stdio::null());
+    command
+}
+
+/// Like [`command`] for a program that runs for long and has children of its own: they are told to stop when this
+/// process is killed, however that happens.
+pub fn command_tied_to_us(tool: Tool) -> Command {
+    let mut command = command(SETPRIV);
+    command.args(TIE).arg(tool.program).process_group(0);
     command
 }
 
@@ -187,8 +211,14 @@ fn failure(command: &Command, action: &str, status: ExitStatus, output: &str) ->
     }
 }
 
+/// The program that a command is about.
 fn program(command: &Command) -> String {
-    command.get_program().to_string_lossy().into_owned()
+    let tied = (command.get_program() == SETPRIV.program)
+        .then(|| command.get_args().nth(TIE.len()))
+        .flatten();
+    tied.unwrap_or(command.get_program())
+        .to_string_lossy()
+        .into_owned()
 }
 
 fn tail(output: &str) -> String {
@@ -232,6 +262,15 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "trying failed: `sh` ended with exit status: 3; its last lines were:\nout\nerr"
+        );
+    }
+
+    #[test]
+    fn error_of_a_tied_program_names_the_program() {
+        let error = run(command_tied_to_us(SH).args(["-c", "exit 3"]), "trying").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "trying failed: `sh` ended with exit status: 3 without a word"
         );
     }
 

@@ -47,6 +47,8 @@ fn enter(a: &mut Assembler) {
     a.word(csrr(T1, 0x340));
     a.word(sd(T1, SP, saved::X + 8 * SP as i32));
     a.word(csrw(0x340, SP));
+    // No reservation survives a trap: what an LR before it would allow is not the same everywhere.
+    a.word(encode::r(opcode::AMO, 2, 3 << 2, ZERO, SP, ZERO));
     a.copy(S0, SP);
     a.word(ld(T1, S0, saved::ENTERED));
     a.op(0x20, 0, T0, T0, T1);
@@ -61,6 +63,7 @@ fn enter(a: &mut Assembler) {
         a.word(csrr(register, number));
     }
     mend_value(a, "value_mended");
+    a.word(csrw(0x343, S4));
     for register in [S2, S3, S4, S5] {
         mix(a, register);
     }
@@ -142,6 +145,7 @@ fn delegated(a: &mut Assembler) {
         a.word(csrr(register, number));
     }
     mend_value(a, "delegated_value_mended");
+    a.word(csrw(0x143, S4));
     for register in [S2, S3, S4] {
         mix(a, register);
     }
@@ -238,8 +242,6 @@ fn resume(a: &mut Assembler) {
     a.word(ld(T1, S6, record::SET as i32 * 8));
     a.op(0, 6, S5, S5, T1);
     a.word(csrw(0x300, S5));
-    // No reservation survives a trap: what an LR before it would allow is not the same everywhere.
-    a.word(encode::r(opcode::AMO, 2, 3 << 2, ZERO, SP, ZERO));
     a.word(sd(S1, S0, saved::HASH));
     a.word(csrr(T0, 0xb00));
     a.word(sd(T0, S0, saved::ENTERED));

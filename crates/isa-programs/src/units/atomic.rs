@@ -39,7 +39,8 @@ impl Builder<'_> {
         let funct7 = self.random.pick(&AMOS) << 2 | self.random.field(4);
         let (rd, rs2) = (self.destination(), self.random.register());
         self.code.word(r(opcode::AMO, width, funct7, rd, base, rs2));
-        if self.random.percent(30) {
+        // Not if the first has overwritten the address.
+        if rd != base && self.random.percent(30) {
             self.code.word(r(opcode::AMO, 5 - width, funct7, rd, base, rs2));
         }
     }

@@ -157,6 +157,23 @@ impl Builder<'_> {
         self.code.word(encode::i(opcode::JALR, 0, rd, register, 0));
     }
 
+    /// An instruction on two pages, the second of which may be one that cannot be fetched. Its upper half
+    /// has to be 0x0001: no immediate, base or source register `x2` or `x3`.
+    pub(super) fn straddle(&mut self) {
+        let rd = self.destination() << 7;
+        let source = 1 << 16 | self.random.field(2) << 15;
+        let opcode = match self.random.below(6) {
+            0 => opcode::LUI,
+            1 => opcode::AUIPC,
+            2 => opcode::OP_IMM,
+            // A CSR that does not exist: illegal, with the bits of both halves in the trap value.
+            3 => opcode::SYSTEM | 1 << 12,
+            4 if !self.setting.physical => opcode::LOAD | 3 << 12,
+            _ => opcode::OP_IMM_32,
+        };
+        self.code.straddle(source | rd | opcode);
+    }
+
     fn call_environment(&mut self) {
         self.code.unit(4);
         match self.random.below(3) {

@@ -39,7 +39,7 @@ pub struct Setting {
     pub sstc: bool,
     /// `stimecmp` may be 0, so that its interrupt is pending.
     pub timer: bool,
-    /// PMP entries cut holes into the data.
+    /// PMP keeps the program from some of its data.
     pub holes: bool,
     /// The one interrupt that the program makes pending by itself, as a bit of `mip`. With several, QEMU
     /// takes the one with the lowest number first, and not that of the highest priority.
@@ -97,6 +97,9 @@ impl<'a> Builder<'a> {
 
     /// One unit.
     pub fn unit(&mut self, weights: &Weights) {
+        if self.code.near_page_end() && self.random.percent(50) {
+            return self.straddle();
+        }
         match self.random.weighted(&weights.0) {
             0 => self.integer(),
             1 => self.float(),

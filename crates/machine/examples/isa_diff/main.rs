@@ -14,13 +14,14 @@
 
 #[path = "../../tests/rig/bare.rs"]
 mod bare;
+mod both;
 mod qemu;
 mod report;
 
 use std::{error::Error, path::PathBuf, process::ExitCode, time::Instant};
 
-use isa_programs::{Program, image, layout::RAM_BYTES};
-use report::{Culprit, Pair};
+use isa_programs::Program;
+use report::Culprit;
 
 /// Programs of one image. Small, so that a program that hangs costs little.
 const BATCH: u64 = 250;
@@ -100,15 +101,21 @@ fn work(options: &Options) -> Result<usize, Box<dyn Error>> {
         return Ok(0);
     }
     if options.golden > 0 {
-        let programs: Vec<Program> = (0..options.golden)
-            .map(|seed| Program::new(seed, false))
-            .collect();
-        for line in theirs(options, &image(&programs, false))? {
-            println!("{}", line.get(..16).unwrap_or(&line));
-        }
-        return Ok(0);
+        return print_golden(options);
     }
     compare(options)
+}
+
+/// QEMU's hashes of the first programs, each behind its seed: tests/isa/golden.txt.
+fn print_golden(options: &Options) -> Result<usize, Box<dyn Error>> {
+    let programs = (0..options.golden)
+        .map(|seed| Program::new(seed, false))
+        .collect();
+    let both = both::run(options, programs)?;
+    for (program, line) in both.programs.iter().zip(&both.theirs) {
+        println!("{} {}", program.seed, line.get(..16).unwrap_or(line));
+    }
+    Ok(0)
 }
 
 fn compare(options: &Options) -> Result<usize, Box<dyn Error>> {
@@ -149,32 +156,18 @@ struct Outcome {
     culprits: Vec<Culprit>,
 }
 
-/// Runs one image on both machines. Programs that do not end on ours are taken out first.
+/// One image of consecutive seeds; the last program of an image may lock PMP entries.
 fn compare_batch(options: &Options, first: u64) -> Result<Outcome, Box<dyn Error>> {
     let program = |seed| Program::new(seed, seed == first + BATCH - 1);
-    let mut programs: Vec<Program> = (first..first + BATCH).map(program).collect();
-    let mut hung = 0;
-    let mut done = 0;
-    let mut ours: Vec<String> = Vec::new();
-    while done < programs.len() {
-        let run = bare::run(&image(&programs[done..], false), RAM_BYTES, how(options));
-        done += run.lines.len();
-        ours.extend(run.lines);
-        if !run.hung {
-            break;
-        }
-        programs.remove(done);
-        hung += 1;
-    }
-    let theirs = theirs(options, &image(&programs, false))?;
+    let both = both::run(options, (first..first + BATCH).map(program).collect())?;
     let mut outcome = Outcome {
         instructions: 0,
-        programs: programs.len(),
-        hung,
+        programs: both.programs.len(),
+        hung: both.hung,
         culprits: Vec::new(),
     };
-    for (index, program) in programs.iter().enumerate() {
-        let (a, b) = (ours.get(index), theirs.get(index));
+    for (index, program) in both.programs.iter().enumerate() {
+        let (a, b) = (both.ours.get(index), both.theirs.get(index));
         let (a_hash, count) = a.and_then(|line| line.split_once(' ')).unwrap_or_default();
         outcome.instructions += instructions(count);
         if b.and_then(|line| line.split_once(' '))
@@ -199,35 +192,4 @@ fn instructions(count: &str) -> u64 {
         .ok()
         .filter(|&count| count < 1 << 32)
         .unwrap_or(0)
-}
-
-fn how(options: &Options) -> bare::How {
-    bare::How {
-        zeal: options.zeal,
-        slices: options.zeal,
-    }
-}
-
-fn theirs(options: &Options, image: &[u8]) -> Result<Vec<String>, Box<dyn Error>> {
-    let path = options
-        .directory
-        .join(format!("isa-diff-{}.bin", std::process::id()));
-    std::fs::write(&path, image)?;
-    let lines = qemu::run(&options.qemu, &path, RAM_BYTES);
-    std::fs::remove_file(&path)?;
-    lines
-}
-
-/// Runs a verbose image on both machines; the counts of instructions are cut off.
-fn both_verbose(options: &Options, image: &[u8]) -> Result<Pair, Box<dyn Error>> {
-    let cut = |lines: &mut Vec<String>| {
-        if let Some(last) = lines.last_mut() {
-            last.truncate(16);
-        }
-    };
-    let mut ours = bare::run(image, RAM_BYTES, how(options));
-    let mut theirs = theirs(options, image)?;
-    cut(&mut ours.lines);
-    cut(&mut theirs);
-    Ok(Pair { ours, theirs })
 }

@@ -5,9 +5,12 @@
 
 use std::{error::Error, fmt::Write as _};
 
-use isa_programs::{Program, image, layout::HASHED};
+use isa_programs::{Program, layout::HASHED};
 
-use crate::{Options, bare, both_verbose};
+use crate::{
+    Options,
+    both::{self, Verbose},
+};
 
 /// A program that differs: how to make it again.
 #[derive(Clone, Copy)]
@@ -24,30 +27,16 @@ impl Culprit {
     }
 }
 
-/// What the two machines printed.
-pub struct Pair {
-    pub ours: bare::Run,
-    pub theirs: Vec<String>,
-}
-
-impl Pair {
-    fn equal(&self) -> bool {
-        self.ours.lines == self.theirs
-    }
-}
-
 /// Says which instruction of the program makes the difference, and what it is.
 pub fn explain(options: &Options, culprit: Culprit) -> Result<String, Box<dyn Error>> {
     let mut text = String::new();
     let whole = Program::new(culprit.seed, culprit.locks);
     let locks = if culprit.locks { " --locks" } else { "" };
     writeln!(text, "program --only {:#x}{locks}: {}", culprit.seed, whole.about)?;
-    let run = |units| -> Result<Pair, Box<dyn Error>> {
-        both_verbose(options, &image(&[culprit.program(units)], true))
-    };
+    let run = |units| Verbose::new(options, &[culprit.program(units)]);
     let (mut equal, mut differs) = (0, whole.units());
     if run(differs)?.equal() {
-        writeln!(text, "  alone it does not differ")?;
+        context(options, culprit, &mut text)?;
         return Ok(text);
     }
     while differs - equal > 1 {
@@ -65,7 +54,7 @@ pub fn explain(options: &Options, culprit: Culprit) -> Result<String, Box<dyn Er
     let after = run(differs)?;
     if options.only.is_some() {
         writeln!(text, "  before it, both have:")?;
-        registers(&mut text, &before.ours.lines, &before.ours.lines, false)?;
+        registers(&mut text, &before.ours, &before.ours, false)?;
         for &(at, entry) in whole.page_table() {
             writeln!(
                 text,
@@ -76,11 +65,29 @@ pub fn explain(options: &Options, culprit: Culprit) -> Result<String, Box<dyn Er
     }
     traps(&mut text, &after)?;
     writeln!(text, "  after it, ours - theirs:")?;
-    registers(&mut text, &after.ours.lines, &after.theirs, true)?;
+    registers(&mut text, &after.ours, &after.theirs, true)?;
     Ok(text)
 }
 
-pub fn disassemble(text: &mut String, mut address: u64, bytes: &[u8]) -> Result<(), Box<dyn Error>> {
+/// A program that differs only behind others: how many of them it takes. Either the runtime has left
+/// something of theirs, or QEMU is not the same at each run.
+fn context(options: &Options, culprit: Culprit, text: &mut String) -> Result<(), Box<dyn Error>> {
+    writeln!(text, "  alone it does not differ")?;
+    for before in [0, 1, 2, 4, 8, 16, 32, 64, 128, 249] {
+        let program = |seed| Program::new(seed, culprit.locks && seed == culprit.seed);
+        let programs = (culprit.seed.saturating_sub(before)..=culprit.seed).map(program);
+        let both = both::run(options, programs.collect())?;
+        let hash = |lines: &[String]| lines.last().and_then(|line| line.get(..16)).map(str::to_owned);
+        if hash(&both.ours) != hash(&both.theirs) {
+            writeln!(text, "  behind the {before} programs before it, it does")?;
+            return traps(text, &Verbose::new(options, &both.programs)?);
+        }
+    }
+    writeln!(text, "  nor behind those before it")?;
+    Ok(())
+}
+
+fn disassemble(text: &mut String, mut address: u64, bytes: &[u8]) -> Result<(), Box<dyn Error>> {
     let mut rest = bytes;
     while let Some(shorter) = rest.strip_suffix(&[1, 0]) {
         rest = shorter; // Padding before a landing.
@@ -103,9 +110,9 @@ pub fn disassemble(text: &mut String, mut address: u64, bytes: &[u8]) -> Result<
 }
 
 /// The first trap that is not the same.
-fn traps(text: &mut String, pair: &Pair) -> Result<(), Box<dyn Error>> {
+fn traps(text: &mut String, pair: &Verbose) -> Result<(), Box<dyn Error>> {
     let is_trap = |line: &&String| line.starts_with('t');
-    let ours: Vec<&String> = pair.ours.lines.iter().filter(is_trap).collect();
+    let ours: Vec<&String> = pair.ours.iter().filter(is_trap).collect();
     let theirs: Vec<&String> = pair.theirs.iter().filter(is_trap).collect();
     let same = ours.iter().zip(&theirs).take_while(|(a, b)| a == b).count();
     writeln!(

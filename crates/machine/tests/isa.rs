@@ -1,0 +1,69 @@
+//! Random programs of everything in RV64GC, against what QEMU made of them.
+//!
+//! `isa/golden.txt` holds QEMU's hash for each seed. To make it anew, after a change of the programs:
+//! `cargo run --release -p machine --example isa_diff -- --golden 220 > crates/machine/tests/isa/golden.txt`.
+//! When a hash differs here, `isa_diff --only SEED` names the instruction (docs/isa.md).
+
+#[path = "rig/bare.rs"]
+mod bare;
+
+use bare::How;
+use isa_programs::{Program, image, layout::RAM_BYTES};
+
+/// Seeds and hashes.
+fn golden() -> Vec<(u64, &'static str)> {
+    let line = |line: &'static str| {
+        let (seed, hash) = line.split_once(' ').unwrap();
+        (seed.parse().unwrap(), hash)
+    };
+    include_str!("isa/golden.txt").lines().map(line).collect()
+}
+
+/// Seeds whose programs end otherwise than under QEMU; all of them run as one image.
+fn different(golden: &[(u64, &str)], how: How) -> Vec<u64> {
+    let programs: Vec<Program> = golden
+        .iter()
+        .map(|&(seed, _)| Program::new(seed, false))
+        .collect();
+    let run = bare::run(&image(&programs, false), RAM_BYTES, how);
+    assert!(!run.hung);
+    let hash = |index: usize| run.lines.get(index).and_then(|line| line.get(..16));
+    let different =
+        |(index, &(seed, expected)): (usize, &(u64, &str))| (hash(index) != Some(expected)).then_some(seed);
+    golden.iter().enumerate().filter_map(different).collect()
+}
+
+#[test]
+fn random_programs_end_as_under_qemu() {
+    let golden = golden();
+    assert!(golden.len() >= 200);
+    assert_eq!(different(&golden, How::default()), []);
+}
+
+#[test]
+fn dropped_caches_and_slices_change_nothing() {
+    for (seed, some) in golden().chunks(10).enumerate() {
+        let seed = Some(seed as u64 + 1);
+        assert_eq!(
+            different(
+                some,
+                How {
+                    zeal: seed,
+                    slices: seed
+                }
+            ),
+            []
+        );
+    }
+}
+
+#[test]
+fn stops_after_every_few_steps_change_nothing() {
+    let how = |seed| How {
+        zeal: None,
+        slices: Some(seed),
+    };
+    for (seed, some) in golden().chunks(40).enumerate() {
+        assert_eq!(different(some, how(seed as u64)), []);
+    }
+}
