@@ -93,6 +93,8 @@ pub const LAG_MAX: Span = Span::from_ms(1_000);
 pub const PACE_EVERY: Span = Span::from_ms(20);
 /// Slowest pace, in thousandths.
 pub const PACE_MIN: u32 = 50;
+/// Pace at which a backup that once lagged at the slowest pace counts as recovered.
+pub const PACE_RECOVERED: u32 = 4 * PACE_MIN;
 /// A backup that lags at the slowest pace, or keeps the guest standing, for this long is dropped (D10).
 pub const SLOW_DROP: Span = Span::from_ms(10_000);
 /// Samples of (step, time) from which lag is computed.

@@ -24,7 +24,7 @@ pub struct Pace {
     slice: Option<Time>,
     /// The guest rests until then.
     rest: Option<Time>,
-    /// Since when the slowest pace has not been slow enough.
+    /// Since when the slowest pace has not been slow enough, without a recovery since.
     hopeless: Option<Time>,
 }
 
@@ -90,12 +90,13 @@ impl Pace {
             permille
         }
         .clamp(limits::PACE_MIN, 1000);
-        let hopeless = self.permille == limits::PACE_MIN && self.lag > limits::LAG_TARGET;
-        self.hopeless = if hopeless {
-            self.hopeless.or(Some(now))
-        } else {
-            None
-        };
+        if self.permille == limits::PACE_MIN && self.lag > limits::LAG_TARGET {
+            self.hopeless = self.hopeless.or(Some(now));
+        } else if self.permille >= limits::PACE_RECOVERED {
+            // Not before: a backup far too slow catches up for a moment whenever the primary has stood
+            // long enough for it, and the guest would crawl for ever.
+            self.hopeless = None;
+        }
     }
 
     /// A slice begins now.

@@ -168,7 +168,7 @@ fn without_the_arbiter_the_survivor_waits_and_with_it_goes_on() {
 #[test]
 fn an_answer_that_is_lost_after_the_claim_took_effect_is_asked_for_again() {
     let mut options = Options::calm(5);
-    options.arbiter.lost_permille = 900;
+    options.arbiter.lost_permille = 700;
     let mut world = with(options);
     world.crash(Side::A, Death::Process);
     world.run_for(ms(100));
@@ -318,15 +318,19 @@ fn a_power_off_that_races_with_a_crash_happens_once_or_is_asked_for_again() {
 }
 
 #[test]
-fn a_slow_backup_slows_the_primary_down_and_is_dropped_in_the_end() {
-    // FT 3.2-e, D10.
-    let mut options = Options::calm(2);
-    options.speed = [200, 1];
-    options.think = Span::from_us(100);
-    let mut world = World::<Toy>::new(options, 2, None);
-    until_live(&mut world, Side::A);
-    assert_eq!(suspicion(&world, Side::A), Some(Suspicion::Slow));
-    finish(world);
+fn a_backup_that_is_far_too_slow_is_dropped_though_it_catches_up_now_and_then() {
+    // FT 3.2-e, D10. The primary stands until the backup has caught up, runs, stands again: without a memory
+    // of that, the guest would crawl at the backup's speed for ever.
+    for seed in 2..8 {
+        let mut options = Options::calm(seed);
+        options.speed = [200, 1];
+        options.think = Span::from_us(100);
+        let mut world = World::<Toy>::new(options, seed, None);
+        let took = until_live(&mut world, Side::A);
+        assert_eq!(suspicion(&world, Side::A), Some(Suspicion::Slow), "seed {seed}");
+        assert!((ms(10_000)..ms(25_000)).contains(&took), "seed {seed}: {took:?}");
+        finish(world);
+    }
 }
 
 #[test]
