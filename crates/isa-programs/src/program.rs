@@ -117,6 +117,12 @@ impl Program {
         &self.space.pokes
     }
 
+    /// Does the runtime's count of its instructions mean anything?
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        self.csrs[index(0x320)] == 0
+    }
+
     /// Number of units it is made of.
     #[must_use]
     pub fn units(&self) -> usize {
@@ -174,6 +180,10 @@ impl Program {
     }
 }
 
+fn index(number: u32) -> usize {
+    LOADED.iter().position(|&loaded| loaded == number).unwrap_or(0)
+}
+
 fn draft(random: &mut Random) -> Draft {
     let home = random.pick(&[
         Mode::User,
@@ -214,10 +224,15 @@ fn draft(random: &mut Random) -> Draft {
         _ => random.next() & mask,
     };
     let mideleg = random.next() & 0x222;
-    let counters = random.percent(15);
+    let counters = random.percent(30);
     let menvcfg = random.next() & (1 | 1 << 61 | STCE);
     let sstc = menvcfg & STCE != 0;
     let timer = sstc && random.percent(20);
+    let mcountinhibit = if random.percent(20) {
+        random.pick(&[1, 4, 5, 5])
+    } else {
+        0
+    };
     let setting = Setting {
         sstc,
         timer,
@@ -232,6 +247,7 @@ fn draft(random: &mut Random) -> Draft {
         tvm: status & TVM != 0,
         tw: status & TW != 0,
         counters,
+        inhibited: mcountinhibit == 5,
         stvec,
         mideleg,
     };
@@ -242,7 +258,7 @@ fn draft(random: &mut Random) -> Draft {
         medeleg,
         menvcfg,
         counteren: if counters { random.next() & 7 } else { 0 },
-        mcountinhibit: if random.percent(10) { random.next() & 5 } else { 0 },
+        mcountinhibit,
         vectored: random.below(2),
     }
 }

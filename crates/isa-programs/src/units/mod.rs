@@ -31,8 +31,10 @@ pub struct Setting {
     pub tvm: bool,
     /// `mstatus.TW` at the start.
     pub tw: bool,
-    /// The counters that change with time can be read.
+    /// S- or U-mode may read counters.
     pub counters: bool,
+    /// `mcycle` and `minstret` stand still.
+    pub inhibited: bool,
     /// Failed fetches go to M-mode: the program may change `stvec`.
     pub stvec: bool,
     /// `menvcfg.STCE`.

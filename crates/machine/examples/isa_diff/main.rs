@@ -169,7 +169,9 @@ fn compare_batch(options: &Options, first: u64) -> Result<Outcome, Box<dyn Error
     for (index, program) in both.programs.iter().enumerate() {
         let (a, b) = (both.ours.get(index), both.theirs.get(index));
         let (a_hash, count) = a.and_then(|line| line.split_once(' ')).unwrap_or_default();
-        outcome.instructions += instructions(count);
+        if program.counts() {
+            outcome.instructions += u64::from_str_radix(count, 16).unwrap_or(0);
+        }
         if b.and_then(|line| line.split_once(' '))
             .is_none_or(|(hash, _)| hash != a_hash)
         {
@@ -184,12 +186,4 @@ fn compare_batch(options: &Options, first: u64) -> Result<Outcome, Box<dyn Error
         }
     }
     Ok(outcome)
-}
-
-/// The count that a program's line ends with. With `mcycle` inhibited it is meaningless, and not counted.
-fn instructions(count: &str) -> u64 {
-    u64::from_str_radix(count, 16)
-        .ok()
-        .filter(|&count| count < 1 << 32)
-        .unwrap_or(0)
 }
