@@ -70,6 +70,9 @@ impl Program {
         } else {
             0
         };
+        // M-mode may bring such entries about later.
+        draft.setting.aligned =
+            protection.has_words() || draft.setting.holes && draft.setting.home == Mode::Machine;
         let start = random.pick(&[0, 0, 0x800, 0xc00, 0xf00, 0xfc0]) + random.below(8) * 8;
         let weights = Weights::new(&mut random);
         let mut builder = Builder::new(&mut random, &draft.space, draft.setting, start);
@@ -242,6 +245,7 @@ fn draft(random: &mut Random) -> Draft {
             random.pick(&[SSI, SSI, STI, SEI])
         },
         holes: false,
+        aligned: false,
         home,
         physical,
         tvm: status & TVM != 0,

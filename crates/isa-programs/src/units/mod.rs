@@ -43,6 +43,9 @@ pub struct Setting {
     pub timer: bool,
     /// PMP keeps the program from some of its data.
     pub holes: bool,
+    /// Accesses start at multiples of four: a PMP entry may lie in the middle of others, and whether those are
+    /// one access or several is open.
+    pub aligned: bool,
     /// The one interrupt that the program makes pending by itself, as a bit of `mip`. With several, QEMU
     /// takes the one with the lowest number first, and not that of the highest priority.
     pub interrupt: u64,
