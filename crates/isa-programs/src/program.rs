@@ -70,6 +70,9 @@ impl Program {
         } else {
             0
         };
+        // M-mode may bring such entries about later.
+        draft.setting.aligned =
+            protection.has_words() || draft.setting.holes && draft.setting.home == Mode::Machine;
         let start = random.pick(&[0, 0, 0x800, 0xc00, 0xf00, 0xfc0]) + random.below(8) * 8;
         let weights = Weights::new(&mut random);
         let mut builder = Builder::new(&mut random, &draft.space, draft.setting, start);
@@ -115,6 +118,12 @@ impl Program {
     #[must_use]
     pub fn page_table(&self) -> &[(u64, u64)] {
         &self.space.pokes
+    }
+
+    /// Does the runtime's count of its instructions mean anything?
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        self.csrs[index(0x320)] == 0
     }
 
     /// Number of units it is made of.
@@ -174,6 +183,10 @@ impl Program {
     }
 }
 
+fn index(number: u32) -> usize {
+    LOADED.iter().position(|&loaded| loaded == number).unwrap_or(0)
+}
+
 fn draft(random: &mut Random) -> Draft {
     let home = random.pick(&[
         Mode::User,
@@ -188,6 +201,61 @@ fn draft(random: &mut Random) -> Draft {
         Space::paged(random, home)
     };
     let physical = home == Mode::Machine && random.percent(50);
+    let status = status(random, home, physical);
+    let stvec = random.percent(50);
+    let mask = if stvec {
+        DELEGABLE
+    } else {
+        DELEGABLE | FETCH_FAULTS
+    };
+    let medeleg = match random.below(3) {
+        0 => 0,
+        1 => mask,
+        _ => random.next() & mask,
+    };
+    let mideleg = random.next() & 0x222;
+    let counters = random.percent(30);
+    let menvcfg = random.next() & (1 | 1 << 61 | STCE);
+    let sstc = menvcfg & STCE != 0;
+    let timer = sstc && random.percent(20);
+    let mcountinhibit = if random.percent(20) {
+        random.pick(&[1, 4, 5, 5])
+    } else {
+        0
+    };
+    let setting = Setting {
+        sstc,
+        timer,
+        interrupt: if timer {
+            STI
+        } else {
+            random.pick(&[SSI, SSI, STI, SEI])
+        },
+        holes: false,
+        aligned: false,
+        home,
+        physical,
+        tvm: status & TVM != 0,
+        tw: status & TW != 0,
+        counters,
+        inhibited: mcountinhibit == 5,
+        stvec,
+        mideleg,
+    };
+    Draft {
+        setting,
+        space,
+        status,
+        medeleg,
+        menvcfg,
+        counteren: if counters { random.next() & 7 } else { 0 },
+        mcountinhibit,
+        vectored: random.below(2),
+    }
+}
+
+/// What mstatus holds when the program begins.
+fn status(random: &mut Random, home: Mode, physical: bool) -> u64 {
     let mut status = (home as u64) << MPP_SHIFT | random.next() & FREE_STATUS;
     status |= if random.percent(5) {
         0
@@ -202,49 +270,7 @@ fn draft(random: &mut Random) -> Draft {
     if home == Mode::Machine && !physical {
         status |= MPRV;
     }
-    let stvec = random.percent(50);
-    let mask = if stvec {
-        DELEGABLE
-    } else {
-        DELEGABLE | FETCH_FAULTS
-    };
-    let medeleg = match random.below(3) {
-        0 => 0,
-        1 => mask,
-        _ => random.next() & mask,
-    };
-    let mideleg = random.next() & 0x222;
-    let counters = random.percent(15);
-    let menvcfg = random.next() & (1 | 1 << 61 | STCE);
-    let sstc = menvcfg & STCE != 0;
-    let timer = sstc && random.percent(20);
-    let setting = Setting {
-        sstc,
-        timer,
-        interrupt: if timer {
-            STI
-        } else {
-            random.pick(&[SSI, SSI, STI, SEI])
-        },
-        holes: false,
-        home,
-        physical,
-        tvm: status & TVM != 0,
-        tw: status & TW != 0,
-        counters,
-        stvec,
-        mideleg,
-    };
-    Draft {
-        setting,
-        space,
-        status,
-        medeleg,
-        menvcfg,
-        counteren: if counters { random.next() & 7 } else { 0 },
-        mcountinhibit: if random.percent(10) { random.next() & 5 } else { 0 },
-        vectored: random.below(2),
-    }
+    status
 }
 
 /// Locks an entry over data; returns the pages that M-mode cannot read any more.

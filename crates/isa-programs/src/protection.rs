@@ -68,6 +68,13 @@ impl Protection {
         self.configuration[..FREE].iter().any(|&byte| byte & NAPOT != 0)
     }
 
+    /// May an entry cover four bytes, which a misaligned access can have in its middle?
+    pub fn has_words(&self) -> bool {
+        self.configuration[..FREE]
+            .iter()
+            .any(|&byte| matches!(byte & NAPOT, NA4 | TOR))
+    }
+
     /// May data be written, where there is no hole?
     pub fn data_is_writable(&self) -> bool {
         self.configuration[FREE + 2] & W != 0

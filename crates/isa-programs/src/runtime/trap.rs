@@ -47,8 +47,6 @@ fn enter(a: &mut Assembler) {
     a.word(csrr(T1, 0x340));
     a.word(sd(T1, SP, saved::X + 8 * SP as i32));
     a.word(csrw(0x340, SP));
-    // No reservation survives a trap: what an LR before it would allow is not the same everywhere.
-    a.word(encode::r(opcode::AMO, 2, 3 << 2, ZERO, SP, ZERO));
     a.copy(S0, SP);
     a.word(ld(T1, S0, saved::ENTERED));
     a.op(0x20, 0, T0, T0, T1);

@@ -32,6 +32,7 @@ impl Builder<'_> {
         match (self.random.below(10), self.setting.home) {
             (0..=3, _) => self.float_csr(),
             (4, _) => self.any_csr(),
+            (5, _) => self.counter(),
             (_, Mode::User) => self.float_csr(),
             (_, Mode::Supervisor) => self.supervisor_csr(),
             (_, Mode::Machine) => self.machine_csr(),
@@ -59,6 +60,22 @@ impl Builder<'_> {
         if number > 1 && self.random.percent(80) {
             let mode = self.random.field(5);
             self.code.word(csr(5, 0, 2, mode));
+        }
+    }
+
+    /// A counter: its value only if it stands still, else whether it may be read.
+    fn counter(&mut self) {
+        let number = self.random.pick(&[0xc00, 0xc01, 0xc02, 0xb00, 0xb02]);
+        let may_look = self.setting.inhibited && number != 0xc01;
+        let rd = if may_look { self.destination() } else { 0 };
+        let writes = may_look && self.random.percent(40);
+        self.code.unit(4);
+        if writes {
+            let (form, rs1) = (self.random.pick(&[1, 2, 3, 5, 6, 7]), self.random.register());
+            self.code.word(csr(form, rd, number, rs1));
+        } else {
+            self.code
+                .word(csr(self.random.pick(&[2, 3, 6, 7]), rd, number, 0));
         }
     }
 
@@ -102,6 +119,8 @@ impl Builder<'_> {
             // Address space and vector: by units of their own.
             STVEC => reads_only || self.setting.stvec,
             SATP => reads_only,
+            // UXL is writable in QEMU.
+            0x100 => reads_only,
             // WARL fields of extensions that QEMU always has (docs/isa-differences.md).
             0x10a | 0x106 => reads_only,
             // QEMU 10 does not show STIP while `stimecmp` drives it.

@@ -33,6 +33,7 @@ impl Builder<'_> {
             2 => self.random.below(PAGE) & !3,
             _ => self.random.below(PAGE) & !7,
         };
+        let offset = if self.setting.aligned { offset & !3 } else { offset };
         if !self.setting.physical {
             let window = self.random.pick(&self.space.windows);
             return window.wrapping_add(offset);
@@ -87,6 +88,7 @@ impl Builder<'_> {
             1 => self.random.field(256) as i32 & !7,
             _ => self.random.field(4096) as i32 - 2048,
         };
+        let imm = if self.setting.aligned { imm & !3 } else { imm };
         let base = self.base(imm);
         let word = match self.random.below(10) {
             0..=3 => {

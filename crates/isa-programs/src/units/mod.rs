@@ -31,8 +31,10 @@ pub struct Setting {
     pub tvm: bool,
     /// `mstatus.TW` at the start.
     pub tw: bool,
-    /// The counters that change with time can be read.
+    /// S- or U-mode may read counters.
     pub counters: bool,
+    /// `mcycle` and `minstret` stand still.
+    pub inhibited: bool,
     /// Failed fetches go to M-mode: the program may change `stvec`.
     pub stvec: bool,
     /// `menvcfg.STCE`.
@@ -41,6 +43,9 @@ pub struct Setting {
     pub timer: bool,
     /// PMP keeps the program from some of its data.
     pub holes: bool,
+    /// Accesses start at multiples of four: a PMP entry may lie in the middle of others, and whether those are
+    /// one access or several is open.
+    pub aligned: bool,
     /// The one interrupt that the program makes pending by itself, as a bit of `mip`. With several, QEMU
     /// takes the one with the lowest number first, and not that of the highest priority.
     pub interrupt: u64,

@@ -82,7 +82,7 @@ fn theirs(options: &Options, image: &[u8]) -> Result<Vec<String>, Box<dyn Error>
         .directory
         .join(format!("isa-diff-{}.bin", std::process::id()));
     std::fs::write(&path, image)?;
-    let lines = qemu::run(&options.qemu, &path, RAM_BYTES);
+    let lines = qemu::run(&options.qemu, &[("-bios", path.as_os_str())], RAM_BYTES);
     std::fs::remove_file(&path)?;
     lines
 }

@@ -2,6 +2,7 @@
 //!
 //! `isa_diff [--instructions N] [--seed S] [--qemu PROGRAM] [--zeal S]`: N instructions, then a summary.
 //! `isa_diff --only SEED [--locks]`: explains one program.
+//! `isa_diff --linux KERNEL INITRD FIRMWARE`: boots Linux, and compares what its programs print (guest.sh).
 //! `isa_diff --golden N`: prints QEMU's hashes of the N programs of tests/isa.rs.
 //!
 //! Exits with 1 after a difference, which is narrowed down to an instruction.
@@ -15,6 +16,7 @@
 #[path = "../../tests/rig/bare.rs"]
 mod bare;
 mod both;
+mod guest;
 mod qemu;
 mod report;
 
@@ -37,6 +39,7 @@ pub struct Options {
     only: Option<u64>,
     locks: bool,
     golden: u64,
+    guest: Option<guest::Images>,
     directory: PathBuf,
 }
 
@@ -49,6 +52,7 @@ fn options() -> Result<Options, Box<dyn Error>> {
         only: None,
         locks: false,
         golden: 0,
+        guest: None,
         directory: std::env::temp_dir(),
     };
     let mut words = std::env::args().skip(1);
@@ -61,6 +65,13 @@ fn options() -> Result<Options, Box<dyn Error>> {
             "--zeal" => options.zeal = Some(number(&value()?)?),
             "--only" => options.only = Some(number(&value()?)?),
             "--locks" => options.locks = true,
+            "--linux" => {
+                options.guest = Some(guest::Images {
+                    kernel: value()?.into(),
+                    initrd: value()?.into(),
+                    firmware: value()?.into(),
+                });
+            }
             "--golden" => options.golden = number(&value()?)?,
             _ => return Err(format!("{word}: unknown; see the head of examples/isa_diff/main.rs").into()),
         }
@@ -99,6 +110,9 @@ fn work(options: &Options) -> Result<usize, Box<dyn Error>> {
         )?;
         print!("{text}");
         return Ok(0);
+    }
+    if let Some(images) = &options.guest {
+        return guest::compare(options, images);
     }
     if options.golden > 0 {
         return print_golden(options);
@@ -169,7 +183,9 @@ fn compare_batch(options: &Options, first: u64) -> Result<Outcome, Box<dyn Error
     for (index, program) in both.programs.iter().enumerate() {
         let (a, b) = (both.ours.get(index), both.theirs.get(index));
         let (a_hash, count) = a.and_then(|line| line.split_once(' ')).unwrap_or_default();
-        outcome.instructions += instructions(count);
+        if program.counts() {
+            outcome.instructions += u64::from_str_radix(count, 16).unwrap_or(0);
+        }
         if b.and_then(|line| line.split_once(' '))
             .is_none_or(|(hash, _)| hash != a_hash)
         {
@@ -184,12 +200,4 @@ fn compare_batch(options: &Options, first: u64) -> Result<Outcome, Box<dyn Error
         }
     }
     Ok(outcome)
-}
-
-/// The count that a program's line ends with. With `mcycle` inhibited it is meaningless, and not counted.
-fn instructions(count: &str) -> u64 {
-    u64::from_str_radix(count, 16)
-        .ok()
-        .filter(|&count| count < 1 << 32)
-        .unwrap_or(0)
 }

@@ -1,9 +1,9 @@
-//! Runs a flat image under QEMU's `virt` board with the same features as our hart.
+//! Runs QEMU's `virt` board with the same features as our hart.
 
 use std::{
     error::Error,
+    ffi::OsStr,
     io::{BufRead, BufReader},
-    path::Path,
     process::{Command, Stdio},
     sync::mpsc,
     time::Duration,
@@ -17,14 +17,17 @@ pub const CPU: &str = "rv64i,m=true,a=true,f=true,d=true,c=true,s=true,u=true,zi
 /// Silence after which the guest counts as hung.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Lines on the console.
-pub fn run(program: &str, image: &Path, memory: u64) -> Result<Vec<String>, Box<dyn Error>> {
+/// Runs it with these images; returns the lines on the console.
+pub fn run(program: &str, arguments: &[(&str, &OsStr)], memory: u64) -> Result<Vec<String>, Box<dyn Error>> {
     let mut child = Command::new(program)
         .args(["-M", "virt", "-smp", "2", "-display", "none", "-monitor", "none"])
         .args(["-serial", "stdio", "-no-reboot", "-cpu", CPU, "-m"])
         .arg(format!("{}M", memory >> 20))
-        .arg("-bios")
-        .arg(image)
+        .args(
+            arguments
+                .iter()
+                .flat_map(|&(option, value)| [option.as_ref(), value]),
+        )
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
