@@ -50,14 +50,17 @@ impl Cables {
         Ok(())
     }
 
-    /// A thread has called: perhaps a gateway is there again.
+    /// A thread has called: perhaps a gateway is there again. It is told whom it talks to.
     ///
     /// # Errors
     /// A port cannot be waited for.
     pub fn on_wake(&mut self, poller: &Poller) -> io::Result<()> {
         for index in 0..self.0.len() {
-            if self.0[index].port.on_wake() {
-                self.0[index].interest = None;
+            let cable = &mut self.0[index];
+            if cable.port.on_wake() {
+                cable.interest = None;
+                cable.port.transmit(&announce::frame(cable.mac));
+                cable.dirty = true;
                 self.want(index, Interest::Read, poller)?;
             }
         }

@@ -59,6 +59,25 @@ fn a_gateway_that_restarts_is_found_again() {
 }
 
 #[test]
+fn what_a_replica_shows_as_it_goes_live_is_not_lost() {
+    // FT 2.3-c: the outputs that it holds leave before its cable is plugged in.
+    let dir = tempfile::tempdir().unwrap();
+    let waker = Waker::new().unwrap();
+    let gateway = Gateway::new(dir.path());
+    let spec = PortSpec::Gateway(Endpoint::Unix(dir.path().join("gateway")));
+    let mut port = Port::open(&spec, &waker).unwrap();
+    port.go_live();
+    port.transmit(b"held");
+    port.flush();
+    let mut cable = gateway.accept();
+    while !port.on_wake() {
+        wait_for(&waker);
+    }
+    assert!(port.flush());
+    assert_eq!(cable.receive().unwrap(), b"held");
+}
+
+#[test]
 fn a_gateway_that_does_not_read_loses_frames_and_holds_up_nobody() {
     let dir = tempfile::tempdir().unwrap();
     let waker = Waker::new().unwrap();

@@ -1,6 +1,7 @@
 //! The guest's side of a gateway: frames on a byte stream to another process, which outlives this one.
 //!
-//! When the gateway goes away the cable is out: frames are dropped and a thread tries to plug it in again.
+//! When the gateway goes away the cable is out: frames are dropped and a thread tries to plug it in again. While its first
+//! try is under way frames wait: what a replica shows as it goes live is what a client waits for.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -111,9 +112,12 @@ pub struct Plug {
     written: usize,
     /// Frames dropped because the cable was out or the gateway did not read.
     dropped: u64,
-    connected: (Sender<Connection>, Receiver<Connection>),
+    /// What the thread has to say of each try: `None` if it failed.
+    connected: (Sender<Option<Connection>>, Receiver<Option<Connection>>),
     /// A thread is trying to connect.
     trying: bool,
+    /// It has not failed yet: frames wait for it.
+    first_try: bool,
     /// Tells that thread that nobody waits any more.
     gone: Arc<AtomicBool>,
 }
@@ -132,6 +136,7 @@ impl Plug {
             dropped: 0,
             connected: channel(),
             trying: false,
+            first_try: false,
             gone: Arc::default(),
         }
     }
@@ -151,6 +156,7 @@ impl Plug {
             return;
         }
         self.trying = true;
+        self.first_try = true;
         let (endpoint, sender, waker) = (
             self.endpoint.clone(),
             self.connected.0.clone(),
@@ -159,13 +165,14 @@ impl Plug {
         let gone = Arc::clone(&self.gone);
         thread::spawn(move || {
             while !gone.load(Ordering::SeqCst) {
-                match endpoint.connect() {
-                    Ok(connection) => {
-                        let _ = sender.send(connection);
-                        waker.wake();
-                        return;
-                    }
-                    Err(error) => tracing::debug!("the gateway at {endpoint} does not answer: {error}"),
+                let connection = endpoint.connect().inspect_err(|error| {
+                    tracing::debug!("the gateway at {endpoint} does not answer: {error}")
+                });
+                let done = connection.is_ok();
+                let _ = sender.send(connection.ok());
+                waker.wake();
+                if done {
+                    return;
                 }
                 thread::sleep(GATEWAY_RETRY);
             }
@@ -174,13 +181,17 @@ impl Plug {
 
     /// Looks whether the cable has been plugged in; `true`: now, and [`Plug::fd`] is new.
     pub fn on_wake(&mut self) -> bool {
-        let Ok(connection) = self.connected.1.try_recv() else {
-            return false;
-        };
-        tracing::info!("connected to the gateway at {}", self.endpoint);
-        self.trying = false;
-        self.connection = Some(connection);
-        true
+        while let Ok(answer) = self.connected.1.try_recv() {
+            self.first_try = false;
+            if answer.is_some() {
+                tracing::info!("connected to the gateway at {}", self.endpoint);
+                self.trying = false;
+                self.connection = answer;
+                return true;
+            }
+            self.outgoing.clear();
+        }
+        false
     }
 
     /// What to wait for; `None`: the cable is out.
@@ -192,14 +203,18 @@ impl Plug {
     /// Queues a frame, or drops it, as a card does when its queue is full or its cable is out.
     pub fn transmit(&mut self, frame: &[u8]) {
         let backlog = self.outgoing.len() - self.written;
-        let fits = self.connection.is_some() && backlog + frame.len() <= GATEWAY_BACKLOG_MAX;
+        let leads_somewhere = self.connection.is_some() || self.first_try;
+        let fits = leads_somewhere && backlog + frame.len() <= GATEWAY_BACKLOG_MAX;
         if !fits || write_frame(&mut self.outgoing, frame).is_err() {
             self.dropped += 1;
         }
     }
 
-    /// Writes what the kernel takes. `true`: nothing is left.
+    /// Writes what the kernel takes. `true`: nothing is left, or it waits for [`Plug::on_wake`].
     pub fn flush(&mut self) -> bool {
+        if self.first_try {
+            return true;
+        }
         while let Some(connection) = &mut self.connection
             && self.written < self.outgoing.len()
         {
