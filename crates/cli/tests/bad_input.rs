@@ -42,10 +42,17 @@ fn power_off(directory: &Path) -> String {
     file(directory, "power-off.bin", words.map(u32::to_le_bytes).concat())
 }
 
+/// A key file, which nobody else may read.
+fn key(directory: &Path, name: &str, byte: &str) -> String {
+    let path = file(directory, name, byte.repeat(32));
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    path
+}
+
 /// A key, an arbiter directory and the flags that name them.
 fn pair_flags(directory: &Path) -> Vec<String> {
     std::fs::create_dir_all(directory.join("arbiter")).unwrap();
-    let key = file(directory, "key", "11".repeat(32));
+    let key = key(directory, "key", "11");
     let arbiter = directory.join("arbiter").display().to_string();
     ["--key", &key, "--arbiter", &arbiter].map(str::to_owned).into()
 }
@@ -238,7 +245,7 @@ fn a_wrong_key_is_told_to_both_sides() {
     let directory = tempfile::tempdir().unwrap();
     let firmware = power_off(directory.path());
     let ours = pair_flags(directory.path());
-    let other = file(directory.path(), "other-key", "22".repeat(32));
+    let other = key(directory.path(), "other-key", "22");
     let mut backup = Command::new(env!("CARGO_BIN_EXE_lockstep"))
         .args(flags(
             &[

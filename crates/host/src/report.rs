@@ -78,7 +78,7 @@ struct Line<'a> {
     happening: &'a Happening,
 }
 
-/// A distribution of lengths of time, in microseconds; percentiles are upper bounds within a factor of 2.
+/// A distribution of lengths of time, in microseconds; percentiles are at most an eighth too high.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Delays {
     /// Samples.

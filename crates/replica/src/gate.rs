@@ -14,7 +14,8 @@ use crate::{Span, Time, entry::Seq, limits};
 struct Held {
     /// The output's entry.
     entry: Seq,
-    since: Time,
+    /// `None`: the slice that produced it has just ended.
+    since: Option<Time>,
     bytes: usize,
     effect: Effect,
 }
@@ -39,16 +40,23 @@ pub struct Released {
 }
 
 impl Gate {
-    /// Holds an output whose entry is `entry`.
-    pub fn hold(&mut self, now: Time, entry: Seq, effect: Effect) {
+    /// Holds an output whose entry is `entry`. [`Gate::look`] tells since when.
+    pub fn hold(&mut self, entry: Seq, effect: Effect) {
         let bytes = size(&effect);
         self.bytes += bytes;
         self.held.push_back(Held {
             entry,
-            since: now,
+            since: None,
             bytes,
             effect,
         });
+    }
+
+    /// The time right after the guest ran: a guest stops at its outputs, so they are that old.
+    pub fn look(&mut self, now: Time) {
+        for held in self.held.iter_mut().rev().take_while(|held| held.since.is_none()) {
+            held.since = Some(now);
+        }
     }
 
     /// The backup has received everything up to `received`.
@@ -72,7 +80,7 @@ impl Gate {
         self.bytes -= bytes;
         Some(Released {
             effect,
-            delay: now.since(since),
+            delay: now.since(since.unwrap_or(now)),
             bytes,
         })
     }
@@ -141,7 +149,8 @@ mod tests {
         // FT 2.2-c.
         let mut gate = Gate::default();
         for seq in 1..=3 {
-            gate.hold(Time(seq), Seq(seq * 10), console(0));
+            gate.hold(Seq(seq * 10), console(0));
+            gate.look(Time(seq));
         }
         assert!(gate.release(Time(5)).is_none());
         gate.acknowledge(Seq(9));
@@ -164,7 +173,7 @@ mod tests {
     fn many_small_outputs_fill_it_too() {
         let mut gate = Gate::default();
         while !gate.is_full() {
-            gate.hold(Time(0), Seq(1), console(0));
+            gate.hold(Seq(1), console(0));
         }
         assert!(gate.len() <= limits::HELD_BYTES_MAX / limits::HELD_COST);
     }

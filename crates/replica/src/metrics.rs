@@ -38,11 +38,14 @@ pub enum Suspicion {
     Garbage,
 }
 
-/// Samples of a length of time, in powers of two of microseconds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Parts into which a histogram divides each power of two.
+const PARTS: u64 = 8;
+
+/// Samples of a length of time. Each power of two is divided into eight parts: a percentile is known to an eighth.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram {
-    /// `buckets[n]`: samples below 2^n microseconds and not below half of that.
-    pub buckets: [u64; 32],
+    /// The first sixteen hold one microsecond each.
+    buckets: [u64; 29 * PARTS as usize],
     /// Number of samples.
     pub count: u64,
     /// Their sum.
@@ -51,11 +54,24 @@ pub struct Histogram {
     pub longest: Span,
 }
 
+impl Default for Histogram {
+    fn default() -> Histogram {
+        Histogram {
+            buckets: [0; 29 * PARTS as usize],
+            count: 0,
+            sum: Span(0),
+            longest: Span(0),
+        }
+    }
+}
+
 impl Histogram {
     /// Adds a sample.
     pub fn add(&mut self, sample: Span) {
-        let bits = u64::BITS - (sample.0 / 1000).leading_zeros();
-        if let Some(bucket) = self.buckets.get_mut(bits.min(31) as usize) {
+        let us = sample.0 / 1000;
+        let octave = u64::from(u64::BITS - (us / PARTS).leading_zeros()).max(1) - 1;
+        let index = (octave * PARTS + (us >> octave)).min(self.buckets.len() as u64 - 1);
+        if let Some(bucket) = self.buckets.get_mut(index as usize) {
             *bucket += 1;
         }
         self.count += 1;
@@ -63,15 +79,18 @@ impl Histogram {
         self.longest = self.longest.max(sample);
     }
 
-    /// An upper bound of the given percentile (0 to 100); nothing without samples.
+    /// An upper bound of the given percentile (0 to 100), at most an eighth too high; nothing without samples.
     #[must_use]
     pub fn percentile(&self, percent: u64) -> Span {
         let wanted = (self.count * percent.min(100)).div_ceil(100);
         let mut seen = 0;
-        for (bits, bucket) in self.buckets.iter().enumerate() {
+        for (index, bucket) in (0_u64..).zip(&self.buckets) {
             seen += bucket;
             if seen >= wanted && seen > 0 {
-                return Span::from_us(1 << bits).min(self.longest);
+                // What `add` does, backwards, for the next bucket.
+                let octave = ((index + 1) / PARTS).max(1) - 1;
+                let us = (index + 1 - octave * PARTS) << octave;
+                return Span::from_us(us).min(self.longest);
             }
         }
         self.longest
@@ -146,4 +165,32 @@ pub struct Metrics {
     pub go_live: Span,
     /// Questions to the arbiter.
     pub claims: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_is_at_most_an_eighth_too_high() {
+        for us in (0..300).chain([1000, 1023, 1024, 1025, 123_456, 86_400_000_000]) {
+            let mut histogram = Histogram::default();
+            histogram.add(Span::from_us(us));
+            histogram.add(Span(u64::MAX));
+            let found = histogram.percentile(50).0 / 1000;
+            assert!(found > us || us > 1 << 31, "{us}: {found}");
+            assert!(found <= us + 1 + us / 8, "{us}: {found}");
+        }
+    }
+
+    #[test]
+    fn percentiles_divide_the_samples() {
+        let mut histogram = Histogram::default();
+        assert_eq!(histogram.percentile(99), Span(0));
+        for us in 0..1000 {
+            histogram.add(Span::from_us(us));
+        }
+        assert_eq!(histogram.percentile(50), Span::from_us(512));
+        assert_eq!(histogram.percentile(100), Span::from_us(999));
+    }
 }

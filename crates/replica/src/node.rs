@@ -276,6 +276,9 @@ impl<G: Guest> Node<G> {
     /// call*: an output whose lease is over does not leave. Carry each action out before asking for the next:
     /// what a later message says about released outputs must be true by then.
     pub fn poll(&mut self, now: Time) -> Option<Action> {
+        if let Role::Primary(primary) = &mut self.role {
+            primary.look(now);
+        }
         if let Some(action) = self.out.pop_front() {
             return Some(action);
         }

@@ -197,7 +197,7 @@ impl Primary {
         if let Effect::Disk(request) = &effect {
             self.live.disks.hold(request);
         }
-        self.gate.hold(cx.now, entry, effect);
+        self.gate.hold(entry, effect);
         self.count_held(cx);
     }
 
@@ -246,6 +246,11 @@ impl Primary {
             };
             cx.out.push_back(Action::Heartbeat(beat.encode()));
         }
+    }
+
+    /// Call at every poll: tells new outputs how old they are.
+    pub fn look(&mut self, now: Time) {
+        self.gate.look(now);
     }
 
     /// Lets the next output go, if it is acknowledged and the lease holds at this very moment.

@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""What protection costs: log bandwidth, delay of outputs, Redis' throughput, memory.
+
+bench/pair.py [SECONDS]. Needs Debian's redis-tools. A guest alone, one that records and a pair take turns.
+"""
+
+import re
+import subprocess
+import sys
+import time
+
+from common import MEMORY, ROOT, Site, build, median
+
+LOADS = {"1 client": ["-c", "1", "-n", "5000"], "8 clients": ["-c", "8", "-n", "15000"], "50 clients": ["-c", "50", "-n", "20000"]}
+
+
+def redis_benchmark(port, load):
+    """SET requests a second."""
+    output = subprocess.run(
+        ["redis-benchmark", "-p", str(port), "-t", "set", "-d", "64", "--csv", *load],
+        check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    return float(re.search(r'"SET","([0-9.]+)"', output).group(1))
+
+
+def beyond_ram(pid):
+    """Bytes of the process in memory that are not the guest's RAM."""
+    ram = int(MEMORY.rstrip("M")) << 20
+    total = own = size = 0
+    for line in open(f"/proc/{pid}/smaps"):
+        if head := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+            size = int(head[2], 16) - int(head[1], 16)
+        elif line.startswith("Rss:"):
+            rss = int(line.split()[1]) << 10
+            total += rss
+            own += 0 if size >= ram else rss
+    return own, total
+
+
+def traffic(site):
+    last = site.figures("primary")
+    return last["time_ns"] / 1e9, last["wire_sent_bytes"] + last["wire_received_bytes"]
+
+
+def megabits(site, work):
+    """Mbit/s on the link while `work` runs; it should take many seconds."""
+    time.sleep(2)  # Figures are written every second.
+    begin, before = traffic(site)
+    work()
+    time.sleep(2)
+    end, after = traffic(site)
+    return (after - before) * 8 / 1e6 / (end - begin)
+
+
+def protected(image, seconds):
+    with Site(image) as site:
+        replicas = site.pair()
+        site.wait_for_redis()
+        time.sleep(5)
+        print(f"idle: {megabits(site, lambda: time.sleep(seconds)):.3f} Mbit/s on the link, both directions")
+        rates = {}
+        for load, flags in LOADS.items():
+            used = megabits(site, lambda: rates.update({load: redis_benchmark(site.port, flags)}))
+            print(f"SET from {load}: {rates[load]:.0f}/s, {used:.2f} Mbit/s on the link")
+        last = site.figures("primary")
+        for name in ["output_delay", "round_trip"]:
+            delay = last[name]
+            print(f"{name} of {delay['count']}: p50 {delay['p50_us']:.0f} us, p99 {delay['p99_us']:.0f} us")
+        for role, replica in zip(["primary", "backup"], replicas):
+            own, total = beyond_ram(replica.pid)
+            print(f"{role}: {own / 2**20:.0f} MiB beyond the guest's RAM, {total / 2**20:.0f} MiB in all")
+        return rates
+
+
+def alone(image, start):
+    with Site(image) as site:
+        start(site)
+        site.wait_for_redis()
+        return {load: redis_benchmark(site.port, flags) for load, flags in LOADS.items()}
+
+
+def main():
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 20
+    image = build()
+    print("output delay with a toy guest against a bare TCP ping-pong:")
+    subprocess.run(["cargo", "run", "--release", "--quiet", "-p", "host", "--example", "latency"], cwd=ROOT, check=True)
+    rounds = []
+    for turn in range(3):
+        print(f"-- round {turn + 1}")
+        rounds.append({"run": alone(image, Site.run), "record": alone(image, Site.record), "pair": protected(image, seconds)})
+    print(f"{'Redis SET/s, median':<20} {'run':>8} {'record':>8} {'pair':>8} {'pair/run':>9}")
+    for load in LOADS:
+        run, record, pair = (median([rates[mode][load] for rates in rounds]) for mode in ["run", "record", "pair"])
+        print(f"{load:<20} {run:8.0f} {record:8.0f} {pair:8.0f} {pair / run:9.2f}")
+
+
+main()

@@ -1,0 +1,207 @@
+#!/usr/bin/env python3
+"""A full Debian as a pair, with PostgreSQL under load and a writer that counts on fsync, through the death of its primary.
+
+tests/e2e/debian.py [HARTS]. Needs Debian's postgresql-contrib (for pgbench), postgresql-client and e2fsprogs, and a
+release build of lockstep. From outside: real processes, pgbench on the host through the gateway, SIGKILL, fsck. What
+must hold, in order:
+
+  * pgbench ends without one failed transaction;
+  * the history table has exactly the transactions that pgbench's own log says were committed, and adds up;
+  * every file that the guest reported as written and synced reads back;
+  * the survivor's guest powers off, and the disk passes `fsck -fn`.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LOCKSTEP = ROOT / "target/release/lockstep"
+SECONDS = 30
+FILES = 2000
+
+
+class Console:
+    """A guest's console on a Unix socket."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        while True:
+            with contextlib.suppress(OSError):
+                self.socket.connect(str(path))
+                break
+            time.sleep(0.05)
+        self.text = ""
+
+    def read(self):
+        """False: the other end is gone."""
+        try:
+            piece = self.socket.recv(65536)
+        except ConnectionResetError:
+            piece = b""
+        self.text += piece.decode(errors="replace")
+        return bool(piece)
+
+    def wait_for(self, pattern):
+        while not (match := re.search(pattern, self.text)):
+            if not self.read():
+                raise SystemExit(f"the console ended before {pattern!r}:\n{self.text[-3000:]}")
+        self.text = self.text[match.end() :]
+        return match
+
+    def type(self, line):
+        self.socket.sendall(f"{line}\n".encode())
+
+
+class Guest:
+    """The pair, its gateway and its database as a client sees it."""
+
+    def __init__(self, stack, directory, harts):
+        image = json.loads(subprocess.run([LOCKSTEP, "image", "debian", "--json"], check=True, stdout=subprocess.PIPE).stdout)
+        self.disk = directory / "disk.raw"
+        subprocess.run(["cp", "--sparse=always", image["disk"], self.disk], check=True)
+        self.stack, self.directory, self.port = stack, directory, free_port()
+        key = directory / "key"
+        key.write_text(os.urandom(32).hex())
+        key.chmod(0o600)
+        (directory / "arbiter").mkdir()
+        self.start("gateway", ["--listen", directory / "gateway", "--forward", f"127.0.0.1:{self.port}-:5432"])
+        while not (directory / "gateway").exists():
+            time.sleep(0.01)
+        flags = ["--harts", harts, "--memory", "1G", "--append", image["append"], "--disk", self.disk]
+        for part in ["kernel", "initrd", "firmware"]:
+            flags += [f"--{part}", image[part]]
+        flags += ["--net", f"gateway={directory / 'gateway'}", "--backup", f"127.0.0.1:{free_port()}"]
+        flags += ["--key", key, "--arbiter", directory / "arbiter"]
+        self.halves = {
+            role: self.start(
+                role, [*flags, "--serial", f"unix:{directory / role}", "--events", directory / f"{role}.events"]
+            )
+            for role in ["backup", "primary"]
+        }
+
+    def start(self, command, flags):
+        process = subprocess.Popen([LOCKSTEP, command, *map(str, flags)], stdin=subprocess.DEVNULL)
+        self.stack.callback(process.wait)
+        self.stack.callback(process.kill)
+        return process
+
+    def client(self, program, *arguments, **options):
+        """Runs one of PostgreSQL's client programs."""
+        where = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "bench"]
+        return subprocess.run([program, *where, *arguments, "bench"], text=True, capture_output=True, **options)
+
+    def query(self, text):
+        return self.client("psql", "-At", "-c", text, check=True).stdout.strip()
+
+    def figure(self, role, name):
+        """The last value that a replica reported, and the largest."""
+        values = []
+        for line in (self.directory / f"{role}.events").read_text().splitlines():
+            with contextlib.suppress(ValueError):
+                event = json.loads(line)
+                if event["event"] == "figures":
+                    values.append(event[name])
+        return values[-1], max(values)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def check(fact, what):
+    print(f"{'ok  ' if fact else 'FAIL'} {what}", flush=True)
+    if not fact:
+        raise SystemExit(1)
+
+
+def transactions(directory):
+    """Committed transactions by pgbench's own log, and the longest that a client waited for one, in ms."""
+    lines = [line.split() for file in directory.glob("pgbench_log.*") for line in file.read_text().splitlines()]
+    return len(lines), max(int(line[2]) for line in lines) / 1000
+
+
+def load(guest, console):
+    """Runs pgbench, kills the primary in the middle; returns the lines of the writer seen before that."""
+    begin = time.monotonic()
+    pgbench = subprocess.Popen(
+        ["pgbench", "-h", "127.0.0.1", "-p", str(guest.port), "-U", "bench", "-n", "-c", "4", "-T", str(SECONDS), "-l", "bench"],
+        cwd=guest.directory, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    guest.stack.callback(pgbench.kill)
+    while time.monotonic() - begin < SECONDS / 3:
+        console.read()
+    os.kill(guest.halves["primary"].pid, signal.SIGKILL)
+    while console.read():
+        pass
+    # The end of the last line may not have come.
+    written = re.findall(r"written (\d+) ([0-9a-f]{64})\r", console.text)
+    output, errors = pgbench.communicate()
+    print(output, errors, sep="", end="")
+    check(pgbench.returncode == 0 and "error" not in errors, "pgbench ended without an error")
+    check("failed transactions: 0 " in output, "no transaction failed")
+    return written
+
+
+def main():
+    harts = sys.argv[1] if len(sys.argv) > 1 else "1"
+    with contextlib.ExitStack() as stack:
+        directory = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lockstep-e2e-")))
+        begin = time.monotonic()
+        guest = Guest(stack, directory, harts)
+        console = Console(directory / "primary")
+        console.wait_for("login: ")
+        print(f"the pair is at its login prompt after {time.monotonic() - begin:.1f} s", flush=True)
+        console.type("root")
+        console.wait_for("# ")
+        while guest.client("psql", "-c", "select 1").returncode != 0:
+            time.sleep(0.5)
+        ready = guest.client("pgbench", "-i", "-q", "-s", "1")
+        check(ready.returncode == 0, "pgbench has filled its tables")
+        console.type(f"lockstep-fsync-check write {FILES}")
+        console.wait_for("written 1 ")
+        written = load(guest, console)
+
+        committed, longest = transactions(directory)
+        history = int(guest.query("select count(*) from pgbench_history"))
+        check(history == committed > 0, f"{committed} transactions by pgbench's log, {history} in the history table")
+        sums = [
+            guest.query(f"select coalesce(sum({column}), 0) from pgbench_{table}")
+            for table, column in
+            [("history", "delta"), ("accounts", "abalance"), ("tellers", "tbalance"), ("branches", "bbalance")]
+        ]
+        check(len(set(sums)) == 1, f"history, accounts, tellers and branches add up to {sums[0]}")
+        print(f"longest transaction {longest:.0f} ms", flush=True)
+
+        console = Console(directory / "backup")
+        console.type("\x03")
+        console.type("")
+        console.wait_for("# ")
+        console.type("echo en''d; tail -n +1 /var/lib/lockstep-fsync-check/sums; lockstep-fsync-check verify; echo st''atus $?")
+        console.wait_for(r"[\r\n]end\r")
+        recorded = console.wait_for(r"(?s)^.*verified (\d+) files, 0 different")
+        sums = dict(re.findall(r"(\d+) ([0-9a-f]{64})", recorded[0]))
+        check(len(written) > 5, f"{len(written)} files were reported as synced before the kill")
+        check(all(sums.get(number) == digest for number, digest in written), "each of them reads back, and all later ones")
+        console.type("poweroff")
+        while console.read():
+            pass
+        check(guest.halves["backup"].wait() == 0, "the survivor's guest has powered off")
+        print(f"digests compared: {guest.figure('backup', 'digests')[1]}")
+        print(f"go-live: {guest.figure('backup', 'go_live_ms')[0]:.1f} ms after the suspicion")
+        fsck = subprocess.run(["/sbin/fsck.ext4", "-fn", guest.disk], text=True, capture_output=True)
+        print(fsck.stdout, end="")
+        check(fsck.returncode == 0, "fsck -fn finds nothing")
+
+
+main()
