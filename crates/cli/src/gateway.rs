@@ -33,7 +33,7 @@ pub fn run(args: &GatewayArgs) -> Result<()> {
 
 /// One JSON line, so that a program that asked for port 0 learns the ports.
 fn show(ready: GatewayReady) {
-    println!(
+    say!(
         "{}",
         serde_json::json!({
             "listen": ready.listen.to_string(),

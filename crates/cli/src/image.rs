@@ -90,10 +90,10 @@ fn print(files: &[(&str, String)], json: bool) {
             .iter()
             .map(|(key, value)| ((*key).to_owned(), value.clone().into()))
             .collect();
-        println!("{}", serde_json::Value::Object(object));
+        say!("{}", serde_json::Value::Object(object));
     } else {
         for (key, value) in files {
-            println!("{key} = {value:?}");
+            say!("{key} = {value:?}");
         }
     }
 }

@@ -163,7 +163,7 @@ fn stat(path: &Path, json: bool) -> Result<()> {
         0.0
     };
     if json {
-        println!(
+        say!(
             "{}",
             serde_json::json!({
                 "bytes": bytes, "entries": total, "steps": last, "guest_seconds": seconds,
@@ -172,11 +172,11 @@ fn stat(path: &Path, json: bool) -> Result<()> {
         );
         return Ok(());
     }
-    println!("{bytes} bytes, {total} entries, {last} steps, {seconds:.3} s of the guest, {rate:.3} Mbit/s");
+    say!("{bytes} bytes, {total} entries, {last} steps, {seconds:.3} s of the guest, {rate:.3} Mbit/s");
     for (kind, count) in counts {
-        println!("{count:>10} {kind}");
+        say!("{count:>10} {kind}");
     }
-    println!("{}", ending(entries.reader.end()));
+    say!("{}", ending(entries.reader.end()));
     Ok(())
 }
 
@@ -188,7 +188,7 @@ fn diff(left: &Path, right: &Path) -> Result<ExitCode> {
         number += 1;
         match (left.next()?, right.next()?) {
             (None, None) => {
-                println!("equal: {} entries", number - 1);
+                say!("equal: {} entries", number - 1);
                 return Ok(ExitCode::SUCCESS);
             }
             (a, b) if a == b => {}
@@ -197,7 +197,7 @@ fn diff(left: &Path, right: &Path) -> Result<ExitCode> {
                     let text = entry.map_or("(end of log)".into(), |entry| {
                         format!("@{} {}", entry.at.0, describe(&entry.kind))
                     });
-                    println!("{} entry {number}: {text}", entries.name());
+                    say!("{} entry {number}: {text}", entries.name());
                 }
                 return Ok(ExitCode::FAILURE);
             }

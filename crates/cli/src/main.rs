@@ -1,5 +1,12 @@
 //! The `lockstep` program: reads the command line, calls `host`, prints. Exit codes: 0 done, 1 failed, 2 usage.
 
+/// Prints a line to the standard output; see [`write_line`].
+macro_rules! say {
+    ($($text:tt)*) => {
+        $crate::write_line(format_args!($($text)*))
+    };
+}
+
 mod args;
 mod demo;
 mod gateway;
@@ -10,12 +17,30 @@ mod spec;
 mod vm;
 mod vm_file;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{CommandFactory, Parser};
 
 use args::{Cli, Command};
+
+/// Our reader has gone: there is nobody to tell.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// Writes a line to the standard output. Ends the program, without a word, if its reader has gone (`lockstep log dump | head`).
+fn write_line(text: std::fmt::Arguments<'_>) {
+    if let Err(error) = writeln!(std::io::stdout(), "{text}") {
+        if error.kind() != std::io::ErrorKind::BrokenPipe {
+            eprintln!("lockstep: cannot write the output: {error}");
+        }
+        std::process::exit(1);
+    }
+}
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -30,7 +55,9 @@ fn main() -> ExitCode {
     match run(cli.command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("lockstep: {error:#}");
+            if !is_broken_pipe(&error) {
+                eprintln!("lockstep: {error:#}");
+            }
             ExitCode::FAILURE
         }
     }
@@ -48,7 +75,9 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Image(command) => image::run(command)?,
         Command::Log(command) => return log::run(&command),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "lockstep", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "lockstep", &mut script);
+            std::io::stdout().write_all(&script)?;
         }
         Command::Man => clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?,
     }

@@ -68,7 +68,7 @@ fn report(replayed: &Replayed, machine: &mut Machine, json: bool) {
             "step": at.0, "digests_compared": digests, "outputs_compared": outputs,
             "divergences": 0, "digest": format!("{:032x}", machine.digest().0), "ending": ending,
         });
-        println!("{figures}");
+        say!("{figures}");
     } else {
         eprintln!("lockstep: replayed to step {at}: {digests} digests and {outputs} outputs equal; {ending}");
     }

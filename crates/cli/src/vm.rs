@@ -83,7 +83,7 @@ fn finish(outcome: &Outcome, json: bool) -> Result<ExitCode> {
         Some(Halt::Peer(sentence)) => (1, Some(format!("the other side broke the protocol: {sentence}"))),
     };
     if json {
-        println!("{}", serde_json::to_string(&outcome.figures)?);
+        say!("{}", serde_json::to_string(&outcome.figures)?);
     }
     if let Some(sentence) = sentence {
         eprintln!("lockstep: {sentence}");

@@ -52,9 +52,9 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
     let ended = pair.wait_for_end(END_PATIENCE)?;
     let report = Report::new(args, &loaded, &pair, ended)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report.figures)?);
+        say!("{}", serde_json::to_string_pretty(&report.figures)?);
     } else {
-        println!("{}", report.text());
+        say!("{}", report.text());
     }
     Ok(if report.is_good() {
         ExitCode::SUCCESS

@@ -32,10 +32,6 @@ use code::{Arena, CodePages, LOOSE};
 
 /// Steps between two looks at the cut flag.
 const CHUNK: u64 = 2048;
-/// With zeal, one in so many page changes drops every cache.
-const ZEAL_FORGETS: u64 = 32;
-/// With zeal, one in so many page changes executes loosely, without decoded code.
-const ZEAL_LOOSE: u64 = 4;
 
 /// Any byte is the index of a register.
 const REGISTERS: usize = 256;
@@ -43,7 +39,8 @@ const REGISTERS: usize = 256;
 /// How to interpret.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InterpreterOptions {
-    /// Drop caches at random, with this seed; unobservable, which is what it is there to test.
+    /// Drop caches at random, with this seed; unobservable, which is what it is there to test. The seed's three
+    /// lowest bits choose how often: 0 is forty times slower than without and finds most, 7 suits long runs.
     pub zeal: Option<u64>,
 }
 
@@ -144,7 +141,7 @@ impl Caches {
         Caches {
             mmu: Mmu::new(pages),
             code: CodePages::new(pages),
-            zeal: options.zeal.map(Zeal),
+            zeal: options.zeal.map(Zeal::new),
         }
     }
 
@@ -155,12 +152,27 @@ impl Caches {
 }
 
 /// A small random generator (SplitMix64) for zeal. Not guest state.
-struct Zeal(u64);
+struct Zeal {
+    state: u64,
+    /// One in so many page changes executes loosely, without decoded code; chunks are up to sixteen times as long.
+    loose: u64,
+    /// One in so many page changes drops every cache.
+    forgets: u64,
+}
 
 impl Zeal {
+    fn new(seed: u64) -> Zeal {
+        let rarity = 1 << (seed & 7);
+        Zeal {
+            state: seed,
+            loose: 2 * rarity,
+            forgets: 16 * rarity,
+        }
+    }
+
     fn one_in(&mut self, count: u64) -> bool {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
         z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         (z ^ z >> 31).is_multiple_of(count)
@@ -268,7 +280,7 @@ impl Core<'_> {
 
     fn chunk(&mut self) -> u64 {
         match &mut self.caches.zeal {
-            Some(zeal) => 1 + zeal.0 % 61,
+            Some(zeal) => 1 + zeal.state % (16 * zeal.loose),
             None => CHUNK,
         }
     }
@@ -314,8 +326,8 @@ impl Core<'_> {
     fn find_code(&mut self, pc: u64) -> Result<usize, Trap> {
         let mut loose = false;
         if let Some(zeal) = &mut self.caches.zeal {
-            loose = zeal.one_in(ZEAL_LOOSE);
-            if zeal.one_in(ZEAL_FORGETS) {
+            loose = zeal.one_in(zeal.loose);
+            if zeal.one_in(zeal.forgets) {
                 self.caches.forget(self.ram);
             }
         }
