@@ -240,32 +240,53 @@ fn a_missing_or_malformed_key_says_how_to_make_one() {
     assert_contains(&with(&["--key", &short, "--insecure"]), &["exclude"]);
 }
 
+/// A backup that waits for its primary.
+struct Backup {
+    process: std::process::Child,
+    lines: std::io::Lines<std::io::BufReader<std::process::ChildStderr>>,
+    address: String,
+}
+
+impl Backup {
+    fn start(flags: &[&str]) -> Backup {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_lockstep"))
+            .args(["backup", "--serial", "none", "--backup", "127.0.0.1:0"])
+            .args(flags)
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(process.stderr.take().unwrap()));
+        let listening = lines.next().unwrap().unwrap();
+        let address = listening.rsplit(' ').next().unwrap().to_owned();
+        Backup {
+            process,
+            lines,
+            address,
+        }
+    }
+
+    /// Checks what it says next, and that it still waits for the right primary.
+    fn says(mut self, parts: &[&str]) {
+        assert_contains(&self.lines.next().unwrap().unwrap(), parts);
+        assert_eq!(self.process.try_wait().unwrap(), None, "it has ended");
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Checks what it says next, and returns its exit code.
+    fn ends_saying(mut self, parts: &[&str]) -> Option<i32> {
+        assert_contains(&self.lines.next().unwrap().unwrap(), parts);
+        self.process.wait().unwrap().code()
+    }
+}
+
 #[test]
 fn a_wrong_key_is_told_to_both_sides() {
     let directory = tempfile::tempdir().unwrap();
     let firmware = power_off(directory.path());
     let ours = pair_flags(directory.path());
     let other = key(directory.path(), "other-key", "22");
-    let mut backup = Command::new(env!("CARGO_BIN_EXE_lockstep"))
-        .args(flags(
-            &[
-                "backup",
-                "--firmware",
-                &firmware,
-                "--serial",
-                "none",
-                "--backup",
-                "127.0.0.1:0",
-            ],
-            &ours,
-        ))
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(backup.stderr.take().unwrap()));
-    let listening = lines.next().unwrap().unwrap();
-    let address = listening.rsplit(' ').next().unwrap().to_owned();
-    let arbiter = directory.path().join("arbiter").display().to_string();
+    let backup = Backup::start(&flags(&["--firmware", &firmware], &ours));
     let sentence = complaint(&[
         "primary",
         "--firmware",
@@ -273,17 +294,39 @@ fn a_wrong_key_is_told_to_both_sides() {
         "--serial",
         "none",
         "--backup",
-        &address,
+        &backup.address,
         "--key",
         &other,
         "--arbiter",
-        &arbiter,
+        &ours[3],
     ]);
     assert_contains(&sentence, &["key"]);
-    let refused = lines.next().unwrap().unwrap();
-    assert_contains(&refused, &["key"]);
-    backup.kill().unwrap();
-    backup.wait().unwrap();
+    backup.says(&["key"]);
+}
+
+#[test]
+fn a_backup_with_a_smaller_disk_is_refused_on_both_sides() {
+    let directory = tempfile::tempdir().unwrap();
+    let firmware = power_off(directory.path());
+    let ours = pair_flags(directory.path());
+    let large = file(directory.path(), "large.raw", [1; 8192]);
+    let small = file(directory.path(), "small.raw", [2; 4096]);
+    let backup = Backup::start(&flags(&["--firmware", &firmware, "--disk", &small], &ours));
+    let first = [
+        "primary",
+        "--firmware",
+        &firmware,
+        "--serial",
+        "none",
+        "--disk",
+        &large,
+        "--backup",
+        &backup.address,
+    ];
+    assert_contains(&complaint(&flags(&first, &ours)), &["disk", "16", "8"]);
+    assert_eq!(backup.ends_saying(&["small.raw", "16", "8"]), Some(1));
+    assert_eq!(std::fs::read(&large).unwrap(), [1; 8192]);
+    assert_eq!(std::fs::read(&small).unwrap(), [2; 4096]);
 }
 
 #[test]
@@ -362,6 +405,38 @@ fn a_disk_that_is_missing_odd_or_in_use_is_refused_and_left_alone() {
         &run(&format!("{odd},format=qcow2")),
         &["qcow2", "qemu-img convert"],
     );
+
+    let spin = file(directory.path(), "spin.bin", 0x0000_006f_u32.to_le_bytes());
+    let disk = file(directory.path(), "disk.raw", [7; 4096]);
+    let mut owner = Command::new(env!("CARGO_BIN_EXE_lockstep"))
+        .args(["run", "--firmware", &spin, "--serial", "none", "--disk", &disk])
+        .spawn()
+        .unwrap();
+    // It writes who it is when it has the lock.
+    let lock = directory.path().join("disk.raw.lock");
+    while std::fs::read(&lock).is_ok_and(|text| text.is_empty()) || !lock.exists() {
+        assert_eq!(owner.try_wait().unwrap(), None, "it has ended");
+        std::thread::yield_now();
+    }
+    assert_contains(&run(&disk), &["disk.raw", "in use", &owner.id().to_string()]);
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    // A dead owner is no owner.
+    assert_eq!(
+        lockstep(&[
+            "run",
+            "--firmware",
+            &firmware,
+            "--serial",
+            "none",
+            "--disk",
+            &disk
+        ])
+        .status
+        .code(),
+        Some(0)
+    );
+    assert_eq!(std::fs::read(&disk).unwrap(), [7; 4096]);
 }
 
 #[test]

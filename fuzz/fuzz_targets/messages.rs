@@ -1,0 +1,142 @@
+//! Any bytes as messages of a peer, to a handshake and to either half of a pair: garbage is answered by halting or by
+//! claiming, never by a panic, a hang, or an output that the rules do not allow.
+#![no_main]
+
+use std::sync::atomic::AtomicBool;
+
+use libfuzzer_sys::fuzz_target;
+use machine::Step;
+use replica::{
+    Action, Epoch, Event, Handshake, HandshakeEvent, Header, Hello, ImageId, Node, Options, PairOptions, Seq, Side, Span,
+    Time,
+    message::{Ack, Heartbeat, Log, Message},
+};
+use sim::{Toy, subject::Subject};
+
+/// A message: raw, or nearly right, because pure noise never gets past the first check.
+fn message(kind: u8, body: &[u8], now: Time, first: u64) -> Vec<u8> {
+    let number = |at: usize| {
+        let bytes = body.get(at..at + 8).unwrap_or_default();
+        bytes.iter().fold(0, |value, &byte| value << 8 | u64::from(byte))
+    };
+    match kind & 7 {
+        0 => body.to_vec(),
+        1 | 2 => Message::Ack(Ack {
+            received: Seq(number(0) % 64),
+            executed: Step(number(8) % 100_000),
+            echo: Time(now.0.saturating_sub(number(16) % 1_000_000)),
+            buffered: number(24),
+        })
+        .encode(),
+        3 => Message::Ended { released: number(0) % 64 }.encode(),
+        _ => {
+            let crc = crc32c::crc32c_append(crc32c::crc32c(&first.to_le_bytes()), body);
+            let mut frame = Vec::new();
+            if !body.is_empty() && kind & 7 != 7 {
+                frame.extend((body.len() as u32).to_le_bytes());
+                frame.extend(crc.to_le_bytes());
+                frame.extend(first.to_le_bytes());
+                frame.extend(body);
+            }
+            Message::Log(Log { sent: now, released: u64::from(kind >> 3), frame }).encode()
+        }
+    }
+}
+
+fn hello(bytes: &[u8]) -> Option<Hello> {
+    match Message::decode(bytes).ok()? {
+        Message::Hello(hello) => Some(hello),
+        _ => None,
+    }
+}
+
+fn header() -> Header {
+    let image = ImageId { length: 1, sha256: [1; 32] };
+    Header {
+        program: "fuzz".into(),
+        features: 0,
+        start: Step(0),
+        memory: 1 << 20,
+        harts: 1,
+        disks: Vec::new(),
+        nets: Vec::new(),
+        rng_seed: [0; 32],
+        wall_clock_ns: 0,
+        command_line: String::new(),
+        firmware: image.clone(),
+        kernel: image.clone(),
+        initrd: image,
+    }
+}
+
+fn greet(side: Side, bytes: &[u8]) {
+    let me = Hello { vm: "fuzz".into(), side, owner: 1, timeout: Span::from_ms(500), header: header() };
+    let mut handshake = Handshake::new(Time(0), me);
+    for (index, piece) in bytes.split(|&byte| byte == 0xff).enumerate() {
+        let event = match piece.first() {
+            Some(1) => HandshakeEvent::Granted(Epoch(index as u64)),
+            Some(2) => HandshakeEvent::Built,
+            _ => HandshakeEvent::Peer(piece.to_vec()),
+        };
+        handshake.handle(Time(index as u64), event);
+        while handshake.poll().is_some() {}
+    }
+    // What is understood can be said again.
+    if let Some(hello) = hello(bytes) {
+        let again = Message::decode(&Message::Hello(hello.clone()).encode());
+        assert_eq!(again.ok(), Some(Message::Hello(hello)));
+    }
+}
+
+fn pair(primary: bool, bytes: &[u8]) {
+    let options = PairOptions { epoch: Epoch(1), owner: 1, timeout: Span::from_ms(500), run: Options::default() };
+    let toy = Toy::boot(&1);
+    let mut now = Time(1_000_000);
+    let mut node = if primary { Node::primary(toy, now, options) } else { Node::backup(toy, now, options) };
+    let cut = AtomicBool::new(false);
+    let mut rest = bytes;
+    let (mut first, mut acknowledged) = (1, 0);
+    while let Some((&[kind, length], more)) = rest.split_first_chunk() {
+        let (body, more) = more.split_at(usize::from(length).min(more.len()));
+        rest = more;
+        now = now.after(Span(u64::from(kind) * 50_000));
+        let event = if kind >= 250 { Event::Heartbeat(body.to_vec()) } else { Event::Peer(message(kind, body, now, first)) };
+        node.handle(now, event);
+        let _ = node.slice(now, &cut);
+        for _ in 0..10_000 {
+            match node.poll(now) {
+                // Only a claim that was won lets either of them go live, and the arbiter is silent here.
+                Some(Action::GoLive(_)) => panic!("live without a claim"),
+                Some(Action::Release(effect)) => assert!(primary, "a backup shows {effect:?}"),
+                Some(Action::Send(bytes)) => {
+                    if let Ok(Message::Ack(ack)) = Message::decode(&bytes) {
+                        assert!(ack.received.0 >= acknowledged);
+                        acknowledged = ack.received.0;
+                        first = acknowledged + 1;
+                    }
+                }
+                Some(_) => {}
+                None => break,
+            }
+        }
+        assert!(node.metrics().buffered_bytes <= replica::limits::BUFFER_COST_MAX);
+    }
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((&kind, rest)) = bytes.split_first() else {
+        return;
+    };
+    if let Ok(message) = Message::decode(rest) {
+        assert_eq!(Message::decode(&message.encode()), Ok(message));
+    }
+    if let Ok(beat) = Heartbeat::decode(rest) {
+        assert_eq!(Heartbeat::decode(&beat.encode()), Ok(beat));
+    }
+    match kind & 3 {
+        0 => greet(Side::Primary, rest),
+        1 => greet(Side::Backup, rest),
+        2 => pair(true, rest),
+        _ => pair(false, rest),
+    }
+});

@@ -1,0 +1,18 @@
+//! Any bytes as a guest's driver and as its peers: no device panics, hangs or grows without bound, and one that was
+//! saved and restored in the middle answers like one that was not.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use machine::virtio::fuzzing::{Bytes, World};
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((kind, rest)) = bytes.split_first() else {
+        return;
+    };
+    let mut world = World::new(*kind).unwrap();
+    let mut bytes = Bytes(rest);
+    while !bytes.is_empty() {
+        // Asserts by itself what must hold.
+        world.act(&mut bytes);
+    }
+});
