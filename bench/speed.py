@@ -33,7 +33,7 @@ def one_round(image):
     for name, command in machines.items():
         begin = time.monotonic()
         console = Console(command)
-        console.wait_for(rb"[#$] $")
+        console.wait_for(rb"# (\x1b\[6n)?$")
         took["boot", name] = time.monotonic() - begin
         for entry, work in WORK.items():
             took[entry, name] = console.seconds(work)
