@@ -1,7 +1,7 @@
 //! Random bare-metal RV64GC programs, to compare two implementations of the instruction set.
 //!
 //! A [`Program`] follows from a seed: initial registers, an address space, protection, a thousand
-//! instructions of everything there is. [`image`] packs many of them behind one M-mode runtime into a flat
+//! instructions of everything there is. [`mod@image`] packs many of them behind one M-mode runtime into a flat
 //! image that any board like QEMU's `virt` runs with no other firmware: it prints one hash for each program,
 //! over all traps, registers, CSRs and memory. Two machines that print the same did the same.
 //!

@@ -6,7 +6,7 @@
 //!
 //! Map: [`machine`] is the whole public surface; [`board`] is the address map; [`device`] is what a device is
 //! and [`devices`] are those of the board; [`boot`] loads firmware and kernel; [`snapshot`], [`digest`] and
-//! [`diff`] look at all state through the one field list of each component.
+//! [`mod@diff`] look at all state through the one field list of each component.
 //!
 //! Invariant: no panic is reachable from the guest, from an input or from the bytes of a snapshot.
 

@@ -4,8 +4,8 @@
 //! `slice` to run the guest for a while. `host` drives it with sockets and disks, `sim` with a seed.
 //!
 //! Map, in the order in which an input travels: [`record`] injects it and appends an [`entry`]; [`gate`]
-//! holds the outputs that follow; [`codec`] makes bytes of entries and [`channel`] sends them; [`backup`]
-//! acknowledges and [`replay`] lives them again; [`detect`] suspects, [`claim`] asks the arbiter. [`role`] has
+//! holds the outputs that follow; [`codec`] makes bytes of entries and [`channel`] sends them; `backup`
+//! acknowledges and [`replay`] lives them again; [`detect`] suspects, `claim` asks the arbiter. [`role`] has
 //! the table of what a replica can become, [`limits`] every bound. A pair begins with [`handshake`].
 //!
 //! Invariant: only `record.rs` and `replay.rs` inject. Invariant: an output of a primary leaves only through

@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("host", &["replica", "machine", "hart"]),
     ("sim", &["replica", "machine", "hart"]),
     ("cli", &["host", "replica", "machine", "hart"]),
+    ("isa-programs", &[]),
 ];
 
 /// Outside crates the deterministic crates may use: pure functions of their arguments, each with a decision

@@ -166,7 +166,7 @@ impl Plug {
         thread::spawn(move || {
             while !gone.load(Ordering::SeqCst) {
                 let connection = endpoint.connect().inspect_err(|error| {
-                    tracing::debug!("the gateway at {endpoint} does not answer: {error}")
+                    tracing::debug!("the gateway at {endpoint} does not answer: {error}");
                 });
                 let done = connection.is_ok();
                 let _ = sender.send(connection.ok());
