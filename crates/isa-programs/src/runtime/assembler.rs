@@ -36,7 +36,7 @@ impl Assembler {
         assert!(old.is_none(), "label {name} is defined twice");
     }
 
-    /// Starts a loop that [`Assembler::until`] closes.
+    /// Starts a loop that [`Assembler::while_`] closes.
     pub fn repeat(&mut self) {
         self.marks.push(self.words.len());
     }
