@@ -23,6 +23,8 @@ pub mod fpu;
 pub mod hart;
 pub mod interp;
 pub mod isa;
+#[cfg(target_arch = "x86_64")]
+mod jit;
 pub mod mmu;
 pub mod op;
 pub mod pmp;

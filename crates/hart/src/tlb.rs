@@ -130,6 +130,17 @@ pub struct Tlb {
     slots: Vec<u16>,
 }
 
+/// Host addresses of a set's entries, for generated code: 16 bytes each, tag and place.
+#[derive(Clone, Copy)]
+pub struct Tables {
+    /// For loads.
+    pub load: *const u8,
+    /// For stores.
+    pub store: *const u8,
+    /// For fetches.
+    pub fetch: *const u8,
+}
+
 /// Which address spaces to drop from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Roots {
@@ -182,6 +193,16 @@ impl Tlb {
             sets: [set; SETS],
             clock: 0,
             slots: vec![NO_SLOT; pages],
+        }
+    }
+
+    /// The entries of the set for data and of that for fetches.
+    #[must_use]
+    pub fn tables(&self, data: usize, fetch: usize) -> Tables {
+        Tables {
+            load: (&raw const self.load[data]).cast(),
+            store: (&raw const self.store[data]).cast(),
+            fetch: (&raw const self.fetch[fetch]).cast(),
         }
     }
 

@@ -18,8 +18,8 @@ use support::{
 const STEPS: u64 = 3_000;
 
 /// Runs the guest of `seed`; `next` says how far to go at a time, and whether to forget everything before.
-fn run(seed: u64, zeal: Option<u64>, mut next: impl FnMut() -> (u64, bool)) -> (State, u64) {
-    let mut computer = Computer::new(&[], InterpreterOptions { zeal });
+fn run(seed: u64, zeal: Option<u64>, translate: bool, mut next: impl FnMut() -> (u64, bool)) -> (State, u64) {
+    let mut computer = Computer::new(&[], InterpreterOptions { zeal, translate });
     computer.board.steps_per_tick = 3;
     prepare(&mut computer, &mut Random(seed));
     while computer.now.0 < STEPS {
@@ -29,7 +29,7 @@ fn run(seed: u64, zeal: Option<u64>, mut next: impl FnMut() -> (u64, bool)) -> (
             if computer.now.0.is_multiple_of(2) {
                 computer.engine.forget();
             } else {
-                computer.engine = Interpreter::new(InterpreterOptions { zeal });
+                computer.engine = Interpreter::new(InterpreterOptions { zeal, translate });
             }
         }
         let until = STEPS.min(computer.now.0 + steps);
@@ -43,17 +43,23 @@ fn run(seed: u64, zeal: Option<u64>, mut next: impl FnMut() -> (u64, bool)) -> (
 }
 
 fn compare(seed: u64) -> u64 {
-    let (whole, end) = run(seed, None, || (STEPS, false));
+    let (whole, end) = run(seed, None, false, || (STEPS, false));
     let check = |(other, now): (State, u64), how: &str| {
         assert_eq!(end, now, "seed {seed}, {how}");
         assert_eq!(whole.differences(&other), "", "seed {seed}, {how}");
     };
-    check(run(seed, Some(seed), || (STEPS, false)), "zeal");
-    check(run(seed, None, || (1, false)), "one by one");
+    check(run(seed, Some(seed), false, || (STEPS, false)), "zeal");
+    check(run(seed, None, false, || (1, false)), "one by one");
+    check(run(seed, None, true, || (STEPS, false)), "translated");
+    check(run(seed, Some(seed), true, || (STEPS, false)), "translated, zeal");
     let mut random = Random(seed ^ 0x5555);
     check(
-        run(seed, None, || (1 + random.below(40), random.below(4) == 0)),
+        run(seed, None, false, || (1 + random.below(40), random.below(4) == 0)),
         "in pieces, forgetting",
+    );
+    check(
+        run(seed, None, true, || (1 + random.below(400), random.below(8) == 0)),
+        "translated, in pieces, forgetting",
     );
     end
 }
@@ -76,10 +82,10 @@ fn a_run_in_pieces_equals_a_run_in_one() {
 #[test]
 fn every_cut_of_a_run_into_two_is_invisible() {
     for seed in 1000..1003 {
-        let (whole, end) = run(seed, None, || (STEPS, false));
+        let (whole, end) = run(seed, None, false, || (STEPS, false));
         for k in (1..end).step_by(7) {
             let mut pieces = [k, STEPS].into_iter();
-            let (other, now) = run(seed, None, || (pieces.next().unwrap_or(STEPS), false));
+            let (other, now) = run(seed, None, true, || (pieces.next().unwrap_or(STEPS), false));
             assert_eq!(end, now, "seed {seed}, {k}");
             assert_eq!(whole.differences(&other), "", "seed {seed}, {k}");
         }

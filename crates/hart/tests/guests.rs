@@ -33,7 +33,7 @@ fn run(program: &asm::Program, ticks: u64, way: Way) -> (Computer, State) {
     } else {
         None
     };
-    let mut computer = Computer::new(&program.bytes, InterpreterOptions { zeal });
+    let mut computer = Computer::new(&program.bytes, InterpreterOptions { zeal, translate: true });
     computer.board.steps_per_tick = ticks;
     // addi s0, s0, 1; c.addi s0, 2; li s1, 3; ret
     computer.board.rom = vec![0x13, 4, 0x14, 0, 9, 4, 0x93, 4, 0x30, 0, 0x67, 0x80, 0, 0];

@@ -12,7 +12,7 @@ use machine::{Config, Machine};
 /// The sentence of an error says what is wrong with the configuration.
 pub fn machine(zeal: Option<u64>) -> impl FnMut(&Config) -> Result<Machine, String> {
     move |config| {
-        let engine = Interpreter::new(InterpreterOptions { zeal });
+        let engine = Interpreter::new(InterpreterOptions { zeal, translate: true });
         Machine::new(config.clone(), Box::new(engine)).map_err(|error| crate::error::chain(&error))
     }
 }
@@ -22,7 +22,7 @@ pub fn snapshot(path: &Path, zeal: Option<u64>) -> impl FnMut(&Config) -> Result
     move |config| {
         let mut file = File::open(path)
             .map_err(|error| format!("cannot read the snapshot {}: {error}", path.display()))?;
-        let engine = Interpreter::new(InterpreterOptions { zeal });
+        let engine = Interpreter::new(InterpreterOptions { zeal, translate: true });
         Machine::restore(config.clone(), Box::new(engine), &mut file).map_err(|error| {
             format!(
                 "cannot use the snapshot {}: {}",

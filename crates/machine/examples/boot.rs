@@ -133,7 +133,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn engine(options: &Options) -> Box<Interpreter> {
-    Box::new(Interpreter::new(InterpreterOptions { zeal: options.zeal }))
+    Box::new(Interpreter::new(InterpreterOptions { zeal: options.zeal, translate: true }))
 }
 
 struct Host {

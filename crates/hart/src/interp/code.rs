@@ -8,6 +8,7 @@ use std::cell::{Cell, OnceCell};
 
 use crate::{
     Ram,
+    jit::{Found, OPS_MAX, Translations, ends, knows},
     decode::{decode, is_compressed},
     mmu::{CodeWrite, Mmu},
     op::{Code, Op},
@@ -135,11 +136,14 @@ pub(super) struct CodePages {
     index: Vec<u16>,
     /// For each RAM page how often its code was dropped too early.
     patience: Vec<u8>,
+    /// What was translated of it.
+    pub translations: Option<Translations>,
 }
 
 impl CodePages {
-    pub fn new(pages: usize) -> CodePages {
+    pub fn new(pages: usize, translate: bool) -> CodePages {
         CodePages {
+            translations: translate.then(|| Translations::new(PAGES_MAX + 1)).flatten(),
             pages: vec![Page { ram: None, stores: 0 }],
             free: Vec::new(),
             index: vec![0; pages],
@@ -216,6 +220,9 @@ impl CodePages {
         let first = (write.offset / 2).saturating_sub(1);
         let last = ((write.offset + write.length - 1) / 2).min(SLOTS - 1);
         arena.reset(place, first..=last);
+        if let Some(translations) = &mut self.translations {
+            translations.written(place, first..=last);
+        }
         let page = &mut self.pages[place];
         page.stores = page.stores.saturating_add(1);
         let patience = &mut self.patience[write.page];
@@ -232,6 +239,9 @@ impl CodePages {
             mmu.tlb.drop_code(usize::from(place));
             self.pages[usize::from(place)].ram = None;
             self.free.push(place);
+            if let Some(translations) = &mut self.translations {
+                translations.release(usize::from(place));
+            }
         }
         ram.clear_flag(page, CODE);
     }
@@ -246,5 +256,43 @@ impl CodePages {
             }
         }
         self.free.clear();
+        if let Some(translations) = &mut self.translations {
+            translations.clear();
+        }
+    }
+
+    /// What to run at a slot of a place, if it is translated or is now.
+    pub fn translated(&mut self, arena: &Arena, ram: &Ram, place: usize, slot: usize) -> Option<*const u8> {
+        match self.translations.as_mut()?.find(place, slot) {
+            Found::Code(code) => return Some(code),
+            Found::Cold => return None,
+            Found::Hot => {}
+        }
+        let mut ops = Vec::with_capacity(OPS_MAX);
+        let mut next = slot;
+        while ops.len() < OPS_MAX && next < SLOTS {
+            if arena.slots(place)[next].code.get() == Code::Decode {
+                self.decode(arena, ram, place, next);
+            }
+            let op = arena.slots(place)[next].get();
+            if !knows(op) {
+                break;
+            }
+            ops.push(op);
+            next += op.halves();
+            if ends(op) {
+                break;
+            }
+        }
+        let translations = self.translations.as_mut()?;
+        if ops.is_empty() {
+            translations.give_up(place, slot);
+            return None;
+        }
+        let code = translations.add(place, slot, &ops);
+        if code.is_none() {
+            translations.clear();
+        }
+        code
     }
 }

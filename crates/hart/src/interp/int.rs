@@ -21,11 +21,13 @@ impl Core<'_> {
     /// Runs instructions from `hart.pc` until the chunk ends or something happens; `now` and `hart.pc` are
     /// exact then.
     #[inline(never)]
-    pub(super) fn execute(&mut self) -> Stretch {
+    pub(super) fn execute<const TRANSLATE: bool>(&mut self) -> Stretch {
         // Steps to the end of the chunk, not counting the instruction in hand.
         let mut left = self.chunk_end.since(self.now);
         let mut pc = self.hart.pc;
         let arena = self.arena;
+        // After generated code has come back, one instruction at least is interpreted.
+        let mut interpret = false;
         'page: loop {
             if left == 0 {
                 return self.leave(pc, left, Stretch::Chunk);
@@ -40,6 +42,11 @@ impl Core<'_> {
             let mut slot = (pc & 0xfff) as usize >> 1;
             self.place = place;
             self.page_pc = page_pc;
+            if TRANSLATE && !std::mem::take(&mut interpret) && slot < SLOTS && self.run_translated(&mut pc, &mut left)
+            {
+                interpret = true;
+                continue 'page;
+            }
             'instruction: loop {
                 let Some(rest) = left.checked_sub(1) else {
                     self.slot = slot;
@@ -104,7 +111,7 @@ impl Core<'_> {
                             continue 'instruction;
                         }
                         let target = slot.wrapping_add(op.imm.get() as isize as usize);
-                        if target < SLOTS {
+                        if !TRANSLATE && target < SLOTS {
                             slot = target;
                             continue 'instruction;
                         }
@@ -115,7 +122,7 @@ impl Core<'_> {
                 macro_rules! jump {
                     ($target:expr) => {{
                         let target: u64 = $target;
-                        if target & !0xfff == page_pc {
+                        if !TRANSLATE && target & !0xfff == page_pc {
                             slot = (target & 0xfff) as usize >> 1;
                             continue 'instruction;
                         }
@@ -228,6 +235,10 @@ impl Core<'_> {
                 self.slot = slot;
                 let op = op.get();
                 match self.rare(op) {
+                    Flow::Next if TRANSLATE => {
+                        pc = address(page_pc, slot + op.halves());
+                        continue 'page;
+                    }
                     Flow::Next => slot += op.halves(),
                     Flow::Again => self.spare(),
                     Flow::Refetch => {
@@ -238,6 +249,22 @@ impl Core<'_> {
                 }
             }
         }
+    }
+
+    /// Runs generated code from `pc` on, where `place` is known; false if there is none.
+    #[inline]
+    fn run_translated(&mut self, pc: &mut u64, left: &mut u64) -> bool {
+        let slot = (*pc & 0xfff) as usize >> 1;
+        let caches = &mut *self.caches;
+        let Some(code) = caches.code.translated(self.arena, self.ram, self.place, slot) else {
+            return false;
+        };
+        let Some(translations) = &caches.code.translations else {
+            return false;
+        };
+        let tables = caches.mmu.tlb.tables(caches.mmu.data_set, caches.mmu.fetch_set);
+        (*left, *pc) = translations.run(&mut self.x, code, tables, self.ram, *pc, *left);
+        true
     }
 
     /// An instruction that is not worth a place in the dispatch loop, or could not be completed there.

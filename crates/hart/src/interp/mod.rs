@@ -42,6 +42,8 @@ pub struct InterpreterOptions {
     /// Drop caches at random, with this seed; unobservable, which is what it is there to test. The seed's three
     /// lowest bits choose how often: 0 is forty times slower than without and finds most, 7 suits long runs.
     pub zeal: Option<u64>,
+    /// Translate what runs often to machine code, if this host can run it; unobservable.
+    pub translate: bool,
 }
 
 /// The interpreter; holds caches only, of one [`Ram`]: before it is given another one of the same size, it
@@ -140,7 +142,7 @@ impl Caches {
     fn new(options: InterpreterOptions, pages: usize) -> Caches {
         Caches {
             mmu: Mmu::new(pages),
-            code: CodePages::new(pages),
+            code: CodePages::new(pages, options.translate),
             zeal: options.zeal.map(Zeal::new),
         }
     }
@@ -262,7 +264,12 @@ impl Core<'_> {
             self.settle();
             self.caches.mmu.select(self.hart, self.ram);
             self.chunk_end = Step(end.0.min(self.now.0.saturating_add(self.chunk())));
-            match self.execute() {
+            let stretch = if self.caches.code.translations.is_some() {
+                self.execute::<true>()
+            } else {
+                self.execute::<false>()
+            };
+            match stretch {
                 Stretch::Chunk => {
                     if self.now < end && cut.load(Ordering::Relaxed) {
                         return Reason::Cut;

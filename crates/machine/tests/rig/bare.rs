@@ -39,7 +39,7 @@ pub fn machine(image: &[u8], memory: u64, how: How) -> Machine {
             ..Boot::default()
         },
     };
-    let engine = Box::new(Interpreter::new(InterpreterOptions { zeal: how.zeal }));
+    let engine = Box::new(Interpreter::new(InterpreterOptions { zeal: how.zeal, translate: true }));
     match Machine::new(config, engine) {
         Ok(machine) => machine,
         Err(error) => panic!("no machine for this image: {error}"),

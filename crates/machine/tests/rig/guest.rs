@@ -36,7 +36,7 @@ pub fn zealous(harts: usize, program: Vec<u8>, zeal: Option<u64>) -> Machine {
 }
 
 pub fn engine(zeal: Option<u64>) -> Box<Interpreter> {
-    Box::new(Interpreter::new(InterpreterOptions { zeal }))
+    Box::new(Interpreter::new(InterpreterOptions { zeal, translate: true }))
 }
 
 /// Physical address of shared words, in the second MiB of RAM.
