@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use machine::Input;
-use replica::{End, Entry, EntryKind, LogReader};
+use replica::{End, Entry, EntryKind, Header, ImageId, LogReader};
 
 use crate::args::LogCommand;
 
@@ -85,7 +85,7 @@ fn dump(path: &Path) -> Result<()> {
     let mut entries = Entries::open(path)?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if let Some(header) = entries.reader.header()? {
-        writeln!(out, "# {header:?}")?;
+        write!(out, "{}", describe_header(header))?;
     }
     let mut number = 0_u64;
     while let Some(entry) = entries.next()? {
@@ -138,6 +138,46 @@ fn describe(kind: &EntryKind) -> String {
         }
         EntryKind::Off(state) => format!("off      {state:?}"),
     }
+}
+
+/// The machine that the log is of, in comment lines.
+fn describe_header(header: &Header) -> String {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let image = |image: ImageId| match image.length {
+        0 => "none".to_owned(),
+        length => format!("{length} bytes, sha256 {}", hex(&image.sha256)),
+    };
+    let mut text = format!(
+        "# written by {}, features {:#x}, from step {}\n# memory {} MiB, harts {}, wall clock at step 0 {} ns\n",
+        header.program,
+        header.features,
+        header.start,
+        header.memory >> 20,
+        header.harts,
+        header.wall_clock_ns
+    );
+    for disk in &header.disks {
+        let access = if disk.read_only { "read-only" } else { "writable" };
+        text += &format!(
+            "# disk of {} sectors, {access}, serial `{}`\n",
+            disk.sectors, disk.serial
+        );
+    }
+    for net in &header.nets {
+        text += &format!("# net {}\n", hex(&net.mac));
+    }
+    for (name, id) in [
+        ("firmware", header.firmware),
+        ("kernel", header.kernel),
+        ("initrd", header.initrd),
+    ] {
+        text += &format!("# {name} {}\n", image(id));
+    }
+    text + &format!(
+        "# command line `{}`\n# rng seed {}\n",
+        header.command_line,
+        hex(&header.rng_seed)
+    )
 }
 
 fn stat(path: &Path, json: bool) -> Result<()> {

@@ -324,7 +324,7 @@ fn a_backup_with_a_smaller_disk_is_refused_on_both_sides() {
         &backup.address,
     ];
     assert_contains(&complaint(&flags(&first, &ours)), &["disk", "16", "8"]);
-    assert_eq!(backup.ends_saying(&["small.raw", "16", "8"]), Some(1));
+    assert_eq!(backup.ends_saying(&["disk", "16 there, 8 here"]), Some(1));
     assert_eq!(std::fs::read(&large).unwrap(), [1; 8192]);
     assert_eq!(std::fs::read(&small).unwrap(), [2; 4096]);
 }

@@ -157,7 +157,7 @@ impl Header {
         differ("the number of harts", harts, &ours.harts)?;
         differ("the number of disks", disks.len(), ours.disks.len())?;
         for (theirs, ours) in disks.iter().zip(&ours.disks) {
-            differ("a disk's size", theirs.sectors, ours.sectors)?;
+            differ("a disk's size in sectors", theirs.sectors, ours.sectors)?;
             differ("a disk being read-only", theirs.read_only, ours.read_only)?;
             differ("a disk's serial", &theirs.serial, &ours.serial)?;
         }

@@ -49,7 +49,7 @@ impl Bus for Board {
             UART => Ok(0x5a),
             LINES => Ok(self.lines),
             DMA => Ok(access.now.0),
-            at if at >= ROM && at + access.width.bytes() <= ROM + self.rom.len() as u64 => {
+            at if at >= ROM && at - ROM + access.width.bytes() <= self.rom.len() as u64 => {
                 let from = (at - ROM) as usize;
                 let bytes = &self.rom[from..from + access.width.bytes() as usize];
                 Ok(bytes

@@ -195,5 +195,7 @@ impl Builder<'_> {
         self.load_constant(b, value);
         self.code.word(encode::sd(b, a, 0));
         self.code.word(SFENCE_VMA);
+        // No later store shall find the way there, without a fence.
+        self.code.word(encode::addi(a, 0, 0));
     }
 }

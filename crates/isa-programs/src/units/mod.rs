@@ -161,7 +161,9 @@ impl<'a> Builder<'a> {
     fn load_address(&mut self, register: u32, address: u64) {
         let pc = self.space.code_base.wrapping_add(self.code.here());
         let by = address.wrapping_sub(pc) as i64;
-        if by.unsigned_abs() >= 0x7fff_0000 {
+        // Code runs at two addresses. Relative to either it must be the same page or none: from the other one, an
+        // address outside the region could lead to a page table.
+        if (address ^ pc) >> 21 != 0 {
             self.load_constant(register, address);
             return;
         }
