@@ -120,9 +120,8 @@ const MANY_SLOTS: u16 = u16::MAX;
 
 /// The tables of all sets.
 pub struct Tlb {
-    load: Box<[Entry; TOTAL]>,
-    store: Box<[Entry; TOTAL]>,
-    fetch: Box<[Entry; TOTAL]>,
+    /// At [`LOAD`], [`STORE`] and [`FETCH`]; in one piece, so that generated code reaches all from one register.
+    tables: Box<[[Entry; TOTAL]; 3]>,
     sets: [Set; SETS],
     clock: u64,
     /// For each physical page: [`NO_SLOT`], one more than the slot of all its store entries, or
@@ -133,13 +132,17 @@ pub struct Tlb {
 /// Host addresses of a set's entries, for generated code: 16 bytes each, tag and place.
 #[derive(Clone, Copy)]
 pub struct Tables {
-    /// For loads.
-    pub load: *const u8,
-    /// For stores.
-    pub store: *const u8,
+    /// For loads; those for stores are [`STORE_DISTANCE`] behind.
+    pub data: *const u8,
     /// For fetches.
     pub fetch: *const u8,
 }
+
+const LOAD: usize = 0;
+const STORE: usize = 1;
+const FETCH: usize = 2;
+/// Bytes from an entry for loads to that for stores.
+pub const STORE_DISTANCE: usize = TOTAL * size_of::<Entry>();
 
 /// Which address spaces to drop from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,10 +162,10 @@ impl Roots {
     }
 }
 
-fn table() -> Box<[Entry; TOTAL]> {
-    let entries: Box<[Entry]> = vec![EMPTY; TOTAL].into_boxed_slice();
-    match entries.try_into() {
-        Ok(table) => table,
+fn tables() -> Box<[[Entry; TOTAL]; 3]> {
+    let tables: Box<[[Entry; TOTAL]]> = vec![[EMPTY; TOTAL]; 3].into_boxed_slice();
+    match tables.try_into() {
+        Ok(tables) => tables,
         Err(_) => unreachable!("the vector has this length"),
     }
 }
@@ -187,9 +190,7 @@ impl Tlb {
             generation: 0,
         };
         Tlb {
-            load: table(),
-            store: table(),
-            fetch: table(),
+            tables: tables(),
             sets: [set; SETS],
             clock: 0,
             slots: vec![NO_SLOT; pages],
@@ -200,9 +201,8 @@ impl Tlb {
     #[must_use]
     pub fn tables(&self, data: usize, fetch: usize) -> Tables {
         Tables {
-            load: (&raw const self.load[data]).cast(),
-            store: (&raw const self.store[data]).cast(),
-            fetch: (&raw const self.fetch[fetch]).cast(),
+            data: (&raw const self.tables[LOAD][data]).cast(),
+            fetch: (&raw const self.tables[FETCH][fetch]).cast(),
         }
     }
 
@@ -236,23 +236,23 @@ impl Tlb {
         set.used = self.clock;
         if set.generation != generation {
             set.generation = generation;
-            self.store[first..first + ENTRIES].fill(EMPTY);
+            self.tables[STORE][first..first + ENTRIES].fill(EMPTY);
         }
         first
     }
 
     fn clear(&mut self, set: usize) {
         let range = set * ENTRIES..(set + 1) * ENTRIES;
-        self.load[range.clone()].fill(EMPTY);
-        self.store[range.clone()].fill(EMPTY);
-        self.fetch[range].fill(EMPTY);
+        self.tables[LOAD][range.clone()].fill(EMPTY);
+        self.tables[STORE][range.clone()].fill(EMPTY);
+        self.tables[FETCH][range].fill(EMPTY);
     }
 
     /// RAM offset for an aligned load of `size` bytes.
     #[inline(always)]
     #[must_use]
     pub fn load(&self, first: usize, address: u64, size: u64) -> Option<usize> {
-        let entry = self.load[(first + slot(address)) & (TOTAL - 1)];
+        let entry = self.tables[LOAD][(first + slot(address)) & (TOTAL - 1)];
         (entry.tag == tag(address, size)).then(|| address.wrapping_add(entry.place) as usize)
     }
 
@@ -260,7 +260,7 @@ impl Tlb {
     #[inline(always)]
     #[must_use]
     pub fn store(&self, first: usize, address: u64, size: u64) -> Option<usize> {
-        let entry = self.store[(first + slot(address)) & (TOTAL - 1)];
+        let entry = self.tables[STORE][(first + slot(address)) & (TOTAL - 1)];
         (entry.tag == tag(address, size)).then(|| address.wrapping_add(entry.place) as usize)
     }
 
@@ -268,14 +268,14 @@ impl Tlb {
     #[inline(always)]
     #[must_use]
     pub fn fetch(&self, first: usize, address: u64) -> Option<usize> {
-        let entry = self.fetch[(first + slot(address)) & (TOTAL - 1)];
+        let entry = self.tables[FETCH][(first + slot(address)) & (TOTAL - 1)];
         (entry.tag == tag(address, 1)).then_some(entry.place as usize)
     }
 
     /// Remembers that loads from the page of `address` go to `offset`.
     pub fn fill_load(&mut self, first: usize, address: u64, offset: usize) {
         let place = (offset as u64).wrapping_sub(address);
-        self.load[(first + slot(address)) & (TOTAL - 1)] = Entry {
+        self.tables[LOAD][(first + slot(address)) & (TOTAL - 1)] = Entry {
             tag: tag(address, 1),
             place,
         };
@@ -284,7 +284,7 @@ impl Tlb {
     /// Remembers that stores to the page of `address`, a plain one, go to `offset`.
     pub fn fill_store(&mut self, first: usize, address: u64, offset: usize) {
         let place = (offset as u64).wrapping_sub(address);
-        self.store[(first + slot(address)) & (TOTAL - 1)] = Entry {
+        self.tables[STORE][(first + slot(address)) & (TOTAL - 1)] = Entry {
             tag: tag(address, 1),
             place,
         };
@@ -299,7 +299,7 @@ impl Tlb {
 
     /// Remembers where the engine keeps the code of the page of `address`.
     pub fn fill_fetch(&mut self, first: usize, address: u64, place: usize) {
-        self.fetch[(first + slot(address)) & (TOTAL - 1)] = Entry {
+        self.tables[FETCH][(first + slot(address)) & (TOTAL - 1)] = Entry {
             tag: tag(address, 1),
             place: place as u64,
         };
@@ -311,7 +311,7 @@ impl Tlb {
         for set in 0..SETS {
             if self.sets[set].space.is_some_and(|space| roots.cover(space)) {
                 let index = set * ENTRIES + slot(address);
-                for table in [&mut self.load, &mut self.store, &mut self.fetch] {
+                for table in self.tables.iter_mut() {
                     if table[index].tag == tag {
                         table[index] = EMPTY;
                     }
@@ -333,7 +333,7 @@ impl Tlb {
             }
             for page in 0..pages {
                 let index = set * ENTRIES + (slot(address) + page) % ENTRIES;
-                for table in [&mut self.load, &mut self.store, &mut self.fetch] {
+                for table in self.tables.iter_mut() {
                     if table[index].tag.wrapping_sub(address) < bytes {
                         table[index] = EMPTY;
                     }
@@ -355,13 +355,13 @@ impl Tlb {
         match std::mem::replace(&mut self.slots[page], NO_SLOT) {
             NO_SLOT => {}
             MANY_SLOTS => {
-                for entry in self.store.iter_mut().filter(|entry| of_page(entry)) {
+                for entry in self.tables[STORE].iter_mut().filter(|entry| of_page(entry)) {
                     *entry = EMPTY;
                 }
             }
             one => {
                 for set in 0..SETS {
-                    let entry = &mut self.store[set * ENTRIES + usize::from(one) - 1];
+                    let entry = &mut self.tables[STORE][set * ENTRIES + usize::from(one) - 1];
                     if of_page(entry) {
                         *entry = EMPTY;
                     }
@@ -372,14 +372,14 @@ impl Tlb {
 
     /// Drops every fetch translation that leads to the code kept at `place`.
     pub fn drop_code(&mut self, place: usize) {
-        for entry in self.fetch.iter_mut().filter(|entry| entry.place == place as u64) {
+        for entry in self.tables[FETCH].iter_mut().filter(|entry| entry.place == place as u64) {
             *entry = EMPTY;
         }
     }
 
     /// Drops every fetch translation.
     pub fn drop_fetches(&mut self) {
-        self.fetch.fill(EMPTY);
+        self.tables[FETCH].fill(EMPTY);
     }
 }
 

@@ -7,6 +7,7 @@
 use super::{Core, Flow, Stretch, code::SLOTS};
 use crate::{
     Step,
+    jit::State,
     op::{Code, Op, halves},
     trap::{Exception, Trap},
 };
@@ -263,7 +264,12 @@ impl Core<'_> {
             return false;
         };
         let tables = caches.mmu.tlb.tables(caches.mmu.data_set, caches.mmu.fetch_set);
-        (*left, *pc) = translations.run(&mut self.x, code, tables, self.ram, *pc, *left);
+        let state = State {
+            x: &mut self.x,
+            hart: self.hart,
+            ram: self.ram,
+        };
+        (*left, *pc) = translations.run(state, code, tables, *pc, *left);
         true
     }
 

@@ -99,10 +99,13 @@ pub enum Shift {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Condition {
+    Overflow = 0,
     Below = 2,
     AboveEqual = 3,
     Equal = 4,
     NotEqual = 5,
+    Above = 7,
+    Parity = 10,
     Less = 12,
     GreaterEqual = 13,
 }
@@ -206,12 +209,6 @@ impl Emitter {
         }
     }
 
-    /// `mov [to], imm`, 64 bits, sign-extended.
-    pub fn store_immediate(&mut self, to: Memory, value: i32) {
-        self.form(Size::Quad, &[0xc7], 0, Operand::Memory(to), false);
-        self.dword(value);
-    }
-
     /// `to = value`.
     pub fn load_immediate(&mut self, to: Register, value: i64) {
         if value == 0 {
@@ -270,11 +267,6 @@ impl Emitter {
         }
     }
 
-    /// `test a, a`.
-    pub fn test(&mut self, size: Size, a: Register) {
-        self.form(size, &[0x85], a, Operand::Register(a), false);
-    }
-
     /// `imul to, operand`.
     pub fn multiply(&mut self, size: Size, to: Register, operand: Operand) {
         self.form(size, &[0x0f, 0xaf], to, operand, false);
@@ -321,6 +313,19 @@ impl Emitter {
         self.byte(u8::from(size == Size::Quad) << 7 | (!count & 15) << 3 | prefix);
         self.byte(0xf7);
         self.operands(to, Operand::Register(from));
+    }
+
+    /// A scalar SSE2 instruction `prefix 0f opcode`: its first operand is vector register 0, to 7.
+    pub fn scalar(&mut self, prefix: u8, size: Size, opcode: u8, vector: u8, operand: Operand) {
+        self.byte(prefix);
+        self.form(size, &[0x0f, opcode], vector, operand, false);
+    }
+
+    /// One of the FMA3 instructions `xmm0 = xmm1 * [factor] + xmm0` in 64 bits, with its signs in the opcode. The base of
+    /// `factor` is one of the first eight registers.
+    pub fn fused(&mut self, opcode: u8, factor: Memory) {
+        self.bytes.extend([0xc4, 0xe2, 0xf1, opcode]);
+        self.operands(0, Operand::Memory(factor));
     }
 
     /// `al = condition`, then `to = al`.

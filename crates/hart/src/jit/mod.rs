@@ -9,7 +9,7 @@
 //! patched and dropping a page's translations means to overwrite its table.
 //!
 //! # Safety argument
-//! Generated code touches four things. The registers' array: `run` borrows it mutably for the call. The TLB's entries: at
+//! Generated code touches four things. The registers' arrays: `run` borrows them mutably for the call. The TLB's entries: at
 //! indices masked to the set that the caller named, inside tables that it borrows. RAM: only at offsets that a TLB entry
 //! gives for an access of the same size that lies wholly in its page, and the TLB's invariant is that such an offset is
 //! in RAM; stores only through store entries, whose pages are plain. The tables of entry points: they live as long as
@@ -19,12 +19,13 @@
 //! JUSTIFICATION: speed; see docs/performance.md.
 
 mod emit;
+mod float;
 mod memory;
 mod translate;
 
 use std::io;
 
-use crate::{Ram, op::Op, tlb::Tables};
+use crate::{Hart, Ram, op::Op, tlb::Tables};
 use memory::Memory;
 use translate::Field;
 pub use translate::{OPS_MAX, SLOTS, ends, knows};
@@ -37,7 +38,7 @@ const HOPELESS: u8 = u8::MAX;
 const DROPS_MAX: u8 = 32;
 
 /// Entry code.
-type Enter = unsafe extern "sysv64" fn(*mut u64, *const u8, *const u8, *const u8, *mut u8, u64);
+type Enter = unsafe extern "sysv64" fn(*mut u64, *const u8, *const u8, *mut u8, u64);
 
 /// What is known of a page.
 struct Page {
@@ -56,6 +57,16 @@ pub enum Found {
     Hot,
     /// Interpret.
     Cold,
+}
+
+/// The guest state that code works on.
+pub struct State<'a> {
+    /// The integer registers, and room behind them.
+    pub x: &'a mut [u64; 256],
+    /// Everything else of the hart.
+    pub hart: &'a mut Hart,
+    /// Guest memory.
+    pub ram: &'a mut Ram,
 }
 
 /// All superblocks.
@@ -185,14 +196,18 @@ impl Translations {
     /// Runs code from `pc` on, for at most `left` steps. Returns how many are left and the next pc, with everything exact
     /// in between; the registers are those of `x`.
     #[inline]
-    pub fn run(&self, x: &mut [u64; 256], code: *const u8, tables: Tables, ram: &mut Ram, pc: u64, left: u64) -> (u64, u64) {
+    pub fn run(&self, state: State<'_>, code: *const u8, tables: Tables, pc: u64, left: u64) -> (u64, u64) {
+        let State { x, hart, ram } = state;
+        x[Field::Float as usize] = hart.f.as_mut_ptr() as u64;
+        x[Field::FloatDirty as usize] = u64::from(hart.csr.is_float_dirty());
+        x[Field::FloatPlain as usize] = u64::from(hart.csr.is_float_plain());
         x[Field::Fetch as usize] = tables.fetch as u64;
         x[Field::Pages as usize] = self.tables.as_ptr() as u64;
         x[Field::Exit as usize] = self.exit as u64;
         x[Field::Left as usize] = left;
         // SAFETY: see the head of this file; the code belongs to a page that is still translated, as the caller has
         // just found it.
-        unsafe { (self.enter)(x.as_mut_ptr(), code, tables.load, tables.store, ram.base(), pc & !0xfff) };
+        unsafe { (self.enter)(x.as_mut_ptr(), code, tables.data, ram.base(), pc & !0xfff) };
         (x[Field::Left as usize], x[Field::Pc as usize])
     }
 }

@@ -3,13 +3,16 @@
 //! Only the common case is translated. Whatever else there is to do (a page that the TLB does not know, a device, a CSR,
 //! a division by zero) leaves the code in front of the instruction, with everything exact, for the interpreter to do.
 //!
-//! Registers: rbp points to the integer registers and, behind them, the [`Field`]s; rbx and r12 to the TLB's entries
-//! for loads and stores; r13 to RAM; r14 is the virtual address of the page, which is not known at translation, since
-//! code is kept by physical page; r15 is the number of steps left. Six guest registers live in host registers, the
+//! Registers: rbp points to the integer registers and, behind them, the [`Field`]s; rbx to the TLB's entries for
+//! loads and stores; r13 to RAM; r14 is the virtual address of the page, which is not known at translation, since
+//! code is kept by physical page; r15 is the number of steps left. Seven guest registers live in host registers, the
 //! others in memory. rax, rcx and rdx are scratch.
 
-use super::emit::*;
-use crate::op::{Code, Op};
+use super::{emit::*, float};
+use crate::{
+    op::{Code, Op},
+    tlb::STORE_DISTANCE,
+};
 
 /// Slots of a page, one for each halfword.
 pub const SLOTS: usize = 2048;
@@ -30,21 +33,34 @@ pub enum Field {
     Pc = 43,
     /// Host address of the code that leaves.
     Exit = 44,
+    /// Host address of the floating-point registers.
+    Float = 45,
+    /// Not 0 if `mstatus.FS` is Dirty, so that they may be used and need no notice of it.
+    FloatDirty = 46,
+    /// Not 0 if besides NX is accrued already and the rounding mode is RNE, so that a normal result changes no flag.
+    FloatPlain = 47,
 }
 
 const STATE: Register = RBP;
-const LOADS: Register = RBX;
-const STORES: Register = R12;
-const RAM: Register = R13;
+const TLB: Register = RBX;
+pub(super) const RAM: Register = R13;
 const PAGE: Register = R14;
 const LEFT: Register = R15;
 
-/// Guest registers in host registers: a0 to a5.
-const PINNED: [(u8, Register); 6] = [(10, RSI), (11, RDI), (12, R8), (13, R9), (14, R10), (15, R11)];
+/// Guest registers in host registers: sp and a0 to a5.
+const PINNED: [(u8, Register); 7] = [
+    (2, R12),
+    (10, RSI),
+    (11, RDI),
+    (12, R8),
+    (13, R9),
+    (14, R10),
+    (15, R11),
+];
 /// What the caller wants to find again.
 const SAVED: [Register; 6] = [RBX, RBP, R12, R13, R14, R15];
 
-const fn field(field: Field) -> Memory {
+pub(super) const fn field(field: Field) -> Memory {
     Memory::at(STATE, field as i32 * 8)
 }
 
@@ -62,14 +78,14 @@ fn operand(guest: u8) -> Operand {
     pinned(guest).map_or(Operand::Memory(register(guest)), Operand::Register)
 }
 
-/// The code that enters: `extern "sysv64" fn(state, code, loads, stores, ram, page)`; and behind how many bytes of it
+/// The code that enters: `extern "sysv64" fn(state, code, tlb, ram, page)`; and behind how many bytes of it
 /// the code that leaves begins, with the next pc in rax.
 pub fn stubs() -> (Vec<u8>, usize) {
     let mut e = Emitter::default();
     for register in SAVED {
         e.push(register);
     }
-    for (to, from) in [(STATE, RDI), (RAX, RSI), (LOADS, RDX), (STORES, RCX), (RAM, R8), (PAGE, R9)] {
+    for (to, from) in [(STATE, RDI), (RAX, RSI), (TLB, RDX), (RAM, RCX), (PAGE, R8)] {
         e.mov(Size::Quad, to, Operand::Register(from));
     }
     e.mov(Size::Quad, LEFT, Operand::Memory(field(Field::Left)));
@@ -103,17 +119,10 @@ pub fn knows(op: Op) -> bool {
             | Loose
             | Illegal
             | Mulhsu
-            | Flw
-            | Fld
-            | Fsw
-            | Fsd
-            | Float
             | LrW
             | LrD
             | ScW
             | ScD
-            | AmoW
-            | AmoD
             | Csr
             | Ecall
             | Ebreak
@@ -121,7 +130,11 @@ pub fn knows(op: Op) -> bool {
             | Mret
             | Wfi
             | SfenceVma
-    )
+    ) && match op.code {
+        AmoW | AmoD => matches!(op.field(), 0x00 | 0x01 | 0x04 | 0x08 | 0x0c),
+        Float => float::knows(op),
+        _ => true,
+    }
 }
 
 /// Does control never go on behind this op?
@@ -141,8 +154,8 @@ struct Side {
 }
 
 /// A superblock under construction.
-struct Block {
-    e: Emitter,
+pub(super) struct Block {
+    pub e: Emitter,
     length: usize,
     head: i64,
     start: usize,
@@ -193,7 +206,7 @@ pub fn translate(head: usize, ops: &[Op], entries: u64) -> Vec<u8> {
 }
 
 impl Block {
-    fn side(&mut self, jump: Jump, completed: usize, slot: i64, leave: bool) {
+    pub(super) fn side(&mut self, jump: Jump, completed: usize, slot: i64, leave: bool) {
         self.sides.push(Side {
             jump,
             completed,
@@ -240,19 +253,19 @@ impl Block {
     }
 
     /// The register's value, in its own host register or in `scratch`.
-    fn value(&mut self, guest: u8, scratch: Register) -> Register {
+    pub(super) fn value(&mut self, guest: u8, scratch: Register) -> Register {
         pinned(guest).unwrap_or_else(|| {
             self.e.mov(Size::Quad, scratch, Operand::Memory(register(guest)));
             scratch
         })
     }
 
-    fn target(guest: u8) -> Register {
+    pub(super) fn target(guest: u8) -> Register {
         pinned(guest).unwrap_or(RAX)
     }
 
     /// What is in `host` becomes the register's value.
-    fn define(&mut self, guest: u8, host: Register) {
+    pub(super) fn define(&mut self, guest: u8, host: Register) {
         match pinned(guest) {
             Some(to) => self.e.mov(Size::Quad, to, Operand::Register(host)),
             None => self.e.store(register(guest), host),
@@ -321,7 +334,7 @@ impl Block {
         self.e.alu(Alu::Cmp, Size::Quad, a, operand(o.rs2));
     }
 
-    fn set(&mut self, condition: Condition, o: Op) {
+    pub(super) fn set(&mut self, condition: Condition, o: Op) {
         let target = Block::target(o.rd);
         self.e.set(condition, target);
         self.define(o.rd, target);
@@ -334,14 +347,16 @@ impl Block {
     }
 
     /// Computes the address into rcx and looks it up; leaves RAM's offset in rcx.
-    fn reach(&mut self, table: Register, size: i32, index: usize, slot: usize, o: Op) {
+    pub(super) fn reach(&mut self, table: i32, size: i32, index: usize, slot: usize, o: Op) {
+        // What an AMO has in its immediate is not an offset.
+        let imm = if matches!(o.code, Code::AmoW | Code::AmoD) { 0 } else { o.imm };
         match pinned(o.rs1) {
-            Some(from) => self.e.lea(RCX, Memory::at(from, o.imm)),
+            Some(from) => self.e.lea(RCX, Memory::at(from, imm)),
             None => {
                 self.e.mov(Size::Quad, RCX, Operand::Memory(register(o.rs1)));
-                if o.imm != 0 {
+                if imm != 0 {
                     self.e
-                        .alu_immediate(Alu::Add, Size::Quad, Operand::Register(RCX), o.imm);
+                        .alu_immediate(Alu::Add, Size::Quad, Operand::Register(RCX), imm);
                 }
             }
         }
@@ -352,14 +367,14 @@ impl Block {
         e.mov(Size::Quad, RAX, Operand::Register(RCX));
         // An access across its natural border has another tag.
         e.alu_immediate(Alu::And, Size::Quad, Operand::Register(RAX), -4096 | (size - 1));
-        e.alu(Alu::Cmp, Size::Quad, RAX, Operand::Memory(Memory::indexed(table, RDX, 0, 0)));
+        e.alu(Alu::Cmp, Size::Quad, RAX, Operand::Memory(Memory::indexed(TLB, RDX, 0, table)));
         let jump = e.jump_if(Condition::NotEqual);
-        e.alu(Alu::Add, Size::Quad, RCX, Operand::Memory(Memory::indexed(table, RDX, 0, 8)));
+        e.alu(Alu::Add, Size::Quad, RCX, Operand::Memory(Memory::indexed(TLB, RDX, 0, table + 8)));
         self.side(jump, index, slot as i64, true);
     }
 
     fn load(&mut self, extend: Extend, size: i32, index: usize, slot: usize, o: Op) {
-        self.reach(LOADS, size, index, slot, o);
+        self.reach(0, size, index, slot, o);
         let target = Block::target(o.rd);
         self.e
             .load(extend, target, Operand::Memory(Memory::indexed(RAM, RCX, 0, 0)));
@@ -367,7 +382,7 @@ impl Block {
     }
 
     fn store(&mut self, size: u8, index: usize, slot: usize, o: Op) {
-        self.reach(STORES, i32::from(size), index, slot, o);
+        self.reach(STORE_DISTANCE as i32, i32::from(size), index, slot, o);
         let from = self.value(o.rs2, RAX);
         self.e.store_low(size, Memory::indexed(RAM, RCX, 0, 0), from);
     }
@@ -392,6 +407,28 @@ impl Block {
         e.divide(size, signed, RCX);
         self.side(jump, index, slot as i64, true);
         self.result(size, o.rd, if rest { RDX } else { RAX });
+    }
+
+    fn amo(&mut self, size: u8, index: usize, slot: usize, o: Op) {
+        self.reach(STORE_DISTANCE as i32, i32::from(size), index, slot, o);
+        let at = Memory::indexed(RAM, RCX, 0, 0);
+        let extend = if size == 8 { Extend::Full } else { Extend::WordSigned };
+        self.e.load(extend, RAX, Operand::Memory(at));
+        self.e.mov(Size::Quad, RDX, operand(o.rs2));
+        let op = match o.field() {
+            0x00 => Some(Alu::Add),
+            0x04 => Some(Alu::Xor),
+            0x08 => Some(Alu::Or),
+            0x0c => Some(Alu::And),
+            _ => None,
+        };
+        if let Some(op) = op {
+            self.e.alu(op, Size::Quad, RDX, Operand::Register(RAX));
+        }
+        self.e.store_low(size, at, RDX);
+        if o.rd != 0 {
+            self.define(o.rd, RAX);
+        }
     }
 
     fn link(&mut self, slot: usize, o: Op) {
@@ -505,6 +542,13 @@ impl Block {
             Divuw => self.divide(Double, false, false, index, slot, o),
             Remw => self.divide(Double, true, true, index, slot, o),
             Remuw => self.divide(Double, false, true, index, slot, o),
+            AmoW => self.amo(4, index, slot, o),
+            AmoD => self.amo(8, index, slot, o),
+            Flw => self.float_load(false, index, slot, o),
+            Fld => self.float_load(true, index, slot, o),
+            Fsw => self.float_store(false, index, slot, o),
+            Fsd => self.float_store(true, index, slot, o),
+            Float => self.float(index, slot, o),
             // What is not known does not come here.
             _ => {}
         }
