@@ -141,9 +141,9 @@ pub(super) struct CodePages {
 }
 
 impl CodePages {
-    pub fn new(pages: usize, translate: bool) -> CodePages {
+    pub fn new(pages: usize, hot: Option<u8>) -> CodePages {
         CodePages {
-            translations: translate.then(|| Translations::new(PAGES_MAX + 1)).flatten(),
+            translations: hot.and_then(|hot| Translations::new(PAGES_MAX + 1, hot)),
             pages: vec![Page { ram: None, stores: 0 }],
             free: Vec::new(),
             index: vec![0; pages],

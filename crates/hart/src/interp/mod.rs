@@ -140,9 +140,11 @@ struct Caches {
 
 impl Caches {
     fn new(options: InterpreterOptions, pages: usize) -> Caches {
+        // With zeal everything is translated at once.
+        let hot = if options.zeal.is_some() { 1 } else { crate::jit::HOT };
         Caches {
             mmu: Mmu::new(pages),
-            code: CodePages::new(pages, options.translate),
+            code: CodePages::new(pages, options.translate.then_some(hot)),
             zeal: options.zeal.map(Zeal::new),
         }
     }

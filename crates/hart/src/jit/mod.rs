@@ -31,7 +31,7 @@ use translate::Field;
 pub use translate::{OPS_MAX, SLOTS, ends, knows};
 
 /// Times a slot is come upon before a superblock is made of it.
-const HOT: u8 = 6;
+pub const HOT: u8 = 6;
 /// A slot of which no superblock can be made.
 const HOPELESS: u8 = u8::MAX;
 /// How often a page's translations may be dropped before it is not translated any more.
@@ -71,6 +71,7 @@ pub struct State<'a> {
 
 /// All superblocks.
 pub struct Translations {
+    hot: u8,
     memory: Memory,
     enter: Enter,
     exit: *const u8,
@@ -86,15 +87,16 @@ pub struct Translations {
 unsafe impl Send for Translations {}
 
 impl Translations {
-    /// None, for so many places of code pages; `None` if this host cannot run what would be generated.
-    pub fn new(places: usize) -> Option<Translations> {
+    /// None, for so many places of code pages; what is come upon `hot` times is translated. `None` if this host cannot
+    /// run what would be generated.
+    pub fn new(places: usize, hot: u8) -> Option<Translations> {
         if !std::arch::is_x86_feature_detected!("bmi2") {
             return None;
         }
-        Translations::make(places).ok()
+        Translations::make(places, hot).ok()
     }
 
-    fn make(places: usize) -> io::Result<Translations> {
+    fn make(places: usize, hot: u8) -> io::Result<Translations> {
         let mut memory = Memory::new()?;
         let (stubs, exit) = translate::stubs();
         let code = memory.add(&stubs).ok_or(io::ErrorKind::OutOfMemory)?;
@@ -104,6 +106,7 @@ impl Translations {
         let enter = unsafe { std::mem::transmute::<*const u8, Enter>(code) };
         let none = Box::new([exit; SLOTS]);
         Ok(Translations {
+            hot,
             memory,
             enter,
             exit,
@@ -135,7 +138,7 @@ impl Translations {
             return Found::Cold;
         }
         *hits += 1;
-        if *hits >= HOT { Found::Hot } else { Found::Cold }
+        if *hits >= self.hot { Found::Hot } else { Found::Cold }
     }
 
     /// No superblock can be made of what begins at a slot.
