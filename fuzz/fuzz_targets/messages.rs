@@ -13,6 +13,9 @@ use replica::{
 };
 use sim::{Toy, subject::Subject};
 
+/// Actions that one event may cause; far more than any does.
+const ACTIONS_MAX: usize = 10_000;
+
 /// A message: raw, or nearly right, because pure noise never gets past the first check.
 fn message(kind: u8, body: &[u8], now: Time, first: u64) -> Vec<u8> {
     let number = |at: usize| {
@@ -103,7 +106,8 @@ fn pair(primary: bool, bytes: &[u8]) {
         let event = if kind >= 250 { Event::Heartbeat(body.to_vec()) } else { Event::Peer(message(kind, body, now, first)) };
         node.handle(now, event);
         let _ = node.slice(now, &cut);
-        for _ in 0..10_000 {
+        for count in 0.. {
+            assert!(count < ACTIONS_MAX, "it does not come to an end");
             match node.poll(now) {
                 // Only a claim that was won lets either of them go live, and the arbiter is silent here.
                 Some(Action::GoLive(_)) => panic!("live without a claim"),

@@ -1,5 +1,4 @@
-//! Any bytes as a guest's driver and as its peers: no device panics, hangs or grows without bound, and one that was
-//! saved and restored in the middle answers like one that was not.
+//! Any bytes as a guest's driver and as its peers: no device panics, hangs or grows without bound.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

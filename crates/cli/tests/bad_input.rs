@@ -134,36 +134,13 @@ fn values_out_of_range_are_refused() {
 fn a_kernel_that_is_no_risc_v_image_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let firmware = power_off(directory.path());
-    let elf = file(
-        directory.path(),
-        "vmlinux",
-        [b"\x7fELF".as_slice(), &[0; 4096]].concat(),
-    );
-    let sentence = complaint(&[
-        "run",
-        "--firmware",
-        &firmware,
-        "--kernel",
-        &elf,
-        "--serial",
-        "none",
-    ]);
-    assert_contains(&sentence, &["Image"]);
-    let gzip = file(
-        directory.path(),
-        "vmlinuz",
-        [b"\x1f\x8b\x08".as_slice(), &[0; 4096]].concat(),
-    );
-    let sentence = complaint(&[
-        "run",
-        "--firmware",
-        &firmware,
-        "--kernel",
-        &gzip,
-        "--serial",
-        "none",
-    ]);
-    assert_contains(&sentence, &["gzip"]);
+    let boot = |name: &str, start: &[u8]| {
+        let kernel = file(directory.path(), name, [start, &[0; 4096]].concat());
+        let run = ["run", "--firmware", &firmware, "--kernel", &kernel];
+        complaint(&[&run[..], &["--serial", "none"]].concat())
+    };
+    assert_contains(&boot("vmlinux", b"\x7fELF"), &["Image"]);
+    assert_contains(&boot("vmlinuz", b"\x1f\x8b\x08"), &["gzip"]);
 }
 
 #[test]

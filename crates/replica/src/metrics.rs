@@ -40,12 +40,14 @@ pub enum Suspicion {
 
 /// Parts into which a histogram divides each power of two.
 const PARTS: u64 = 8;
+/// Up to 2^31 microseconds; what is longer counts as that.
+const BUCKETS: usize = 29 * PARTS as usize;
 
 /// Samples of a length of time. Each power of two is divided into eight parts: a percentile is known to an eighth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram {
     /// The first sixteen hold one microsecond each.
-    buckets: [u64; 29 * PARTS as usize],
+    buckets: [u64; BUCKETS],
     /// Number of samples.
     pub count: u64,
     /// Their sum.
@@ -57,7 +59,7 @@ pub struct Histogram {
 impl Default for Histogram {
     fn default() -> Histogram {
         Histogram {
-            buckets: [0; 29 * PARTS as usize],
+            buckets: [0; BUCKETS],
             count: 0,
             sum: Span(0),
             longest: Span(0),

@@ -240,15 +240,7 @@ fn tree(
     ] {
         tree.insert(directory, Node::Directory);
     }
-    // The kernel opens the console before /init has mounted the real /dev.
-    tree.insert(
-        "dev/console",
-        Node::Character {
-            mode: 0o600,
-            major: 5,
-            minor: 1,
-        },
-    );
+    tree.insert_console();
     tree.insert(
         "dev/null",
         Node::Character {

@@ -69,6 +69,18 @@ impl Tree {
         );
     }
 
+    /// Puts `/dev/console` there: the kernel opens it before `/init` has mounted the real `/dev`.
+    pub fn insert_console(&mut self) {
+        self.insert(
+            "dev/console",
+            Node::Character {
+                mode: 0o600,
+                major: 5,
+                minor: 1,
+            },
+        );
+    }
+
     /// The node at `path`.
     pub fn get(&self, path: &str) -> Option<&Node> {
         self.nodes.get(path)

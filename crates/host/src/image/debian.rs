@@ -357,14 +357,7 @@ fn initramfs(modules: Vec<Module>, busybox: Vec<u8>) -> Tree {
     for directory in ["dev", "proc", "root", "sys"] {
         tree.insert(directory, Node::Directory);
     }
-    tree.insert(
-        "dev/console",
-        Node::Character {
-            mode: 0o600,
-            major: 5,
-            minor: 1,
-        },
-    );
+    tree.insert_console();
     tree.insert_file("init", 0o755, INIT);
     tree.insert_file("bin/busybox", 0o755, busybox);
     for applet in INIT_APPLETS {
