@@ -90,13 +90,13 @@ pub struct Mmu {
 }
 
 impl Mmu {
-    /// Nothing remembered, for a RAM of so many pages.
+    /// Nothing remembered of this RAM.
     #[must_use]
-    pub fn new(pages: usize) -> Mmu {
+    pub fn new(ram: &Ram) -> Mmu {
         let space = Space::bare(Privilege::Machine, 0);
         Mmu {
-            tlb: Tlb::new(pages),
-            tables: Tables::new(pages),
+            tlb: Tlb::new(ram),
+            tables: Tables::new(ram.pages()),
             settings: Vec::new(),
             path: Path::default(),
             data: space,

@@ -7,10 +7,10 @@
 //! Invariant: an entry exists only while a walk would give the same answer (docs/determinism.md, D3);
 //! a store entry only while its page is plain ([`Ram::is_plain`](crate::Ram::is_plain)).
 
-use crate::{ram::PAGE, trap::Privilege};
+use crate::{Ram, ram::PAGE, trap::Privilege};
 
 /// Entries per table and set.
-pub const ENTRIES: usize = 1024;
+pub const ENTRIES: usize = 4096;
 /// Sets.
 pub const SETS: usize = 32;
 const TOTAL: usize = ENTRIES * SETS;
@@ -92,7 +92,7 @@ impl Space {
     }
 }
 
-/// One translation. `place` is, modulo 2^64, the RAM offset of the page minus its virtual address (loads and
+/// One translation. `place` is, modulo 2^64, the host address of the page minus its virtual address (loads and
 /// stores) or where an engine keeps the page's code (fetches).
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -112,7 +112,12 @@ struct Set {
     used: u64,
     /// [`Ram::generation`](crate::Ram::generation) that the store entries were made in.
     generation: u64,
+    /// One bit for each [`GROUP`] of slots of each table: entries may be there.
+    filled: [u64; 3],
 }
+
+/// Entries that are cleared together.
+const GROUP: usize = ENTRIES / 64;
 
 /// What store entries a physical page may have, to find them quickly.
 const NO_SLOT: u16 = 0;
@@ -121,9 +126,15 @@ const MANY_SLOTS: u16 = u16::MAX;
 /// The tables of all sets.
 pub struct Tlb {
     /// At [`LOAD`], [`STORE`] and [`FETCH`]; in one piece, so that generated code reaches all from one register.
-    tables: Box<[[Entry; TOTAL]; 3]>,
+    tables: Box<[Entry; 3 * TOTAL]>,
     sets: [Set; SETS],
+    /// Set in which a space was last found, by a few bits of it.
+    recent: [u8; 64],
     clock: u64,
+    /// Host address of RAM.
+    ram: u64,
+    /// Counts what was dropped while it was good.
+    drops: u64,
     /// For each physical page: [`NO_SLOT`], one more than the slot of all its store entries, or
     /// [`MANY_SLOTS`].
     slots: Vec<u16>,
@@ -138,9 +149,10 @@ pub struct Tables {
     pub fetch: *const u8,
 }
 
+/// Where the tables begin.
 const LOAD: usize = 0;
-const STORE: usize = 1;
-const FETCH: usize = 2;
+const STORE: usize = TOTAL;
+const FETCH: usize = 2 * TOTAL;
 /// Bytes from an entry for loads to that for stores.
 pub const STORE_DISTANCE: usize = TOTAL * size_of::<Entry>();
 
@@ -162,9 +174,8 @@ impl Roots {
     }
 }
 
-fn tables() -> Box<[[Entry; TOTAL]; 3]> {
-    let tables: Box<[[Entry; TOTAL]]> = vec![[EMPTY; TOTAL]; 3].into_boxed_slice();
-    match tables.try_into() {
+fn tables() -> Box<[Entry; 3 * TOTAL]> {
+    match vec![EMPTY; 3 * TOTAL].try_into() {
         Ok(tables) => tables,
         Err(_) => unreachable!("the vector has this length"),
     }
@@ -181,113 +192,146 @@ const fn tag(address: u64, size: u64) -> u64 {
 }
 
 impl Tlb {
-    /// Empty tables for a RAM of so many pages.
+    /// Empty tables for this RAM.
     #[must_use]
-    pub fn new(pages: usize) -> Tlb {
+    pub fn new(ram: &Ram) -> Tlb {
         let set = Set {
             space: None,
             used: 0,
             generation: 0,
+            filled: [0; 3],
         };
         Tlb {
             tables: tables(),
             sets: [set; SETS],
+            recent: [0; 64],
             clock: 0,
-            slots: vec![NO_SLOT; pages],
+            ram: ram.base() as u64,
+            drops: 0,
+            slots: vec![NO_SLOT; ram.pages()],
         }
+    }
+
+    /// Was it made for this RAM?
+    #[must_use]
+    pub fn is_of(&self, ram: &Ram) -> bool {
+        self.ram == ram.base() as u64 && self.slots.len() == ram.pages()
+    }
+
+    /// Grows when translations are dropped that were good until then.
+    #[must_use]
+    pub fn drops(&self) -> u64 {
+        self.drops
     }
 
     /// The entries of the set for data and of that for fetches.
     #[must_use]
     pub fn tables(&self, data: usize, fetch: usize) -> Tables {
         Tables {
-            data: (&raw const self.tables[LOAD][data]).cast(),
-            fetch: (&raw const self.tables[FETCH][fetch]).cast(),
+            data: (&raw const self.tables[LOAD + data]).cast(),
+            fetch: (&raw const self.tables[FETCH + fetch]).cast(),
         }
-    }
-
-    /// Number of pages of the RAM this was made for.
-    #[must_use]
-    pub fn pages(&self) -> usize {
-        self.slots.len()
     }
 
     /// Finds or makes the set of `space`; returns its first entry's index.
     pub fn select(&mut self, space: Space, generation: u64) -> usize {
         self.clock = self.clock.wrapping_add(1);
-        let found = self.sets.iter().position(|set| set.space == Some(space));
-        let chosen = found.unwrap_or_else(|| {
-            let oldest = self
-                .sets
-                .iter()
-                .enumerate()
-                .min_by_key(|(_, set)| (set.space.is_some(), set.used));
-            let chosen = oldest.map_or(0, |(index, _)| index);
-            self.clear(chosen);
-            self.sets[chosen] = Set {
-                space: Some(space),
-                used: 0,
-                generation,
-            };
-            chosen
-        });
-        let first = chosen * ENTRIES;
+        let hash = (space.0 ^ space.0 >> 47) as usize & 63;
+        let recent = usize::from(self.recent[hash]);
+        let chosen = if self.sets[recent].space == Some(space) {
+            recent
+        } else {
+            self.search(space, generation)
+        };
+        self.recent[hash] = chosen as u8;
         let set = &mut self.sets[chosen];
         set.used = self.clock;
         if set.generation != generation {
             set.generation = generation;
-            self.tables[STORE][first..first + ENTRIES].fill(EMPTY);
+            self.drops += 1;
+            self.clear_table(chosen, STORE);
         }
-        first
+        chosen * ENTRIES
+    }
+
+    #[cold]
+    fn search(&mut self, space: Space, generation: u64) -> usize {
+        if let Some(found) = self.sets.iter().position(|set| set.space == Some(space)) {
+            return found;
+        }
+        let sets = self.sets.iter().enumerate();
+        let oldest = sets.min_by_key(|(_, set)| (set.space.is_some(), set.used));
+        let chosen = oldest.map_or(0, |(index, _)| index);
+        self.clear(chosen);
+        self.sets[chosen].space = Some(space);
+        self.sets[chosen].generation = generation;
+        chosen
     }
 
     fn clear(&mut self, set: usize) {
-        let range = set * ENTRIES..(set + 1) * ENTRIES;
-        self.tables[LOAD][range.clone()].fill(EMPTY);
-        self.tables[STORE][range.clone()].fill(EMPTY);
-        self.tables[FETCH][range].fill(EMPTY);
+        self.drops += 1;
+        for table in [LOAD, STORE, FETCH] {
+            self.clear_table(set, table);
+        }
+    }
+
+    fn clear_table(&mut self, set: usize, table: usize) {
+        let mut filled = std::mem::take(&mut self.sets[set].filled[table / TOTAL]);
+        while filled != 0 {
+            let first = table + set * ENTRIES + filled.trailing_zeros() as usize * GROUP;
+            self.tables[first..first + GROUP].fill(EMPTY);
+            filled &= filled - 1;
+        }
+    }
+
+    fn fill(&mut self, table: usize, first: usize, address: u64, place: u64) {
+        let slot = slot(address);
+        self.sets[first / ENTRIES].filled[table / TOTAL] |= 1 << (slot / GROUP);
+        self.tables[table + ((first + slot) & (TOTAL - 1))] = Entry {
+            tag: tag(address, 1),
+            place,
+        };
+    }
+
+    #[inline(always)]
+    fn offset(&self, address: u64, entry: Entry) -> usize {
+        address.wrapping_add(entry.place).wrapping_sub(self.ram) as usize
     }
 
     /// RAM offset for an aligned load of `size` bytes.
     #[inline(always)]
     #[must_use]
     pub fn load(&self, first: usize, address: u64, size: u64) -> Option<usize> {
-        let entry = self.tables[LOAD][(first + slot(address)) & (TOTAL - 1)];
-        (entry.tag == tag(address, size)).then(|| address.wrapping_add(entry.place) as usize)
+        let entry = self.tables[LOAD + ((first + slot(address)) & (TOTAL - 1))];
+        (entry.tag == tag(address, size)).then(|| self.offset(address, entry))
     }
 
     /// RAM offset for an aligned store of `size` bytes to a plain page.
     #[inline(always)]
     #[must_use]
     pub fn store(&self, first: usize, address: u64, size: u64) -> Option<usize> {
-        let entry = self.tables[STORE][(first + slot(address)) & (TOTAL - 1)];
-        (entry.tag == tag(address, size)).then(|| address.wrapping_add(entry.place) as usize)
+        let entry = self.tables[STORE + ((first + slot(address)) & (TOTAL - 1))];
+        (entry.tag == tag(address, size)).then(|| self.offset(address, entry))
     }
 
     /// Where the engine keeps the code of the page at `address`.
     #[inline(always)]
     #[must_use]
     pub fn fetch(&self, first: usize, address: u64) -> Option<usize> {
-        let entry = self.tables[FETCH][(first + slot(address)) & (TOTAL - 1)];
+        let entry = self.tables[FETCH + ((first + slot(address)) & (TOTAL - 1))];
         (entry.tag == tag(address, 1)).then_some(entry.place as usize)
     }
 
     /// Remembers that loads from the page of `address` go to `offset`.
     pub fn fill_load(&mut self, first: usize, address: u64, offset: usize) {
-        let place = (offset as u64).wrapping_sub(address);
-        self.tables[LOAD][(first + slot(address)) & (TOTAL - 1)] = Entry {
-            tag: tag(address, 1),
-            place,
-        };
+        let place = self.ram.wrapping_add(offset as u64).wrapping_sub(address);
+        self.fill(LOAD, first, address, place);
     }
 
     /// Remembers that stores to the page of `address`, a plain one, go to `offset`.
     pub fn fill_store(&mut self, first: usize, address: u64, offset: usize) {
-        let place = (offset as u64).wrapping_sub(address);
-        self.tables[STORE][(first + slot(address)) & (TOTAL - 1)] = Entry {
-            tag: tag(address, 1),
-            place,
-        };
+        let place = self.ram.wrapping_add(offset as u64).wrapping_sub(address);
+        self.fill(STORE, first, address, place);
         let hint = &mut self.slots[offset / PAGE];
         let own = slot(address) as u16 + 1;
         *hint = if *hint == NO_SLOT || *hint == own {
@@ -299,19 +343,17 @@ impl Tlb {
 
     /// Remembers where the engine keeps the code of the page of `address`.
     pub fn fill_fetch(&mut self, first: usize, address: u64, place: usize) {
-        self.tables[FETCH][(first + slot(address)) & (TOTAL - 1)] = Entry {
-            tag: tag(address, 1),
-            place: place as u64,
-        };
+        self.fill(FETCH, first, address, place as u64);
     }
 
     /// Drops the translations of one page.
     pub fn drop_page(&mut self, roots: Roots, address: u64) {
         let tag = tag(address, 1);
+        self.drops += 1;
         for set in 0..SETS {
             if self.sets[set].space.is_some_and(|space| roots.cover(space)) {
                 let index = set * ENTRIES + slot(address);
-                for table in self.tables.iter_mut() {
+                for table in self.tables.chunks_exact_mut(TOTAL) {
                     if table[index].tag == tag {
                         table[index] = EMPTY;
                     }
@@ -323,6 +365,7 @@ impl Tlb {
     /// Drops the translations of `pages` pages from `address` on.
     pub fn drop_range(&mut self, roots: Roots, address: u64, pages: usize) {
         let bytes = (pages as u64) << PAGE_BITS;
+        self.drops += 1;
         for set in 0..SETS {
             if !self.sets[set].space.is_some_and(|space| roots.cover(space)) {
                 continue;
@@ -333,7 +376,7 @@ impl Tlb {
             }
             for page in 0..pages {
                 let index = set * ENTRIES + (slot(address) + page) % ENTRIES;
-                for table in self.tables.iter_mut() {
+                for table in self.tables.chunks_exact_mut(TOTAL) {
                     if table[index].tag.wrapping_sub(address) < bytes {
                         table[index] = EMPTY;
                     }
@@ -349,19 +392,22 @@ impl Tlb {
 
     /// Drops every permission to store to a physical page, which stops being plain.
     pub fn drop_stores(&mut self, page: usize) {
+        let ram = self.ram;
         let of_page = |entry: &Entry| {
-            entry.tag != NO_TAG && entry.tag.wrapping_add(entry.place) as usize / PAGE == page
+            let host = entry.tag.wrapping_add(entry.place);
+            entry.tag != NO_TAG && host.wrapping_sub(ram) as usize / PAGE == page
         };
+        self.drops += 1;
         match std::mem::replace(&mut self.slots[page], NO_SLOT) {
             NO_SLOT => {}
             MANY_SLOTS => {
-                for entry in self.tables[STORE].iter_mut().filter(|entry| of_page(entry)) {
+                for entry in self.tables[STORE..FETCH].iter_mut().filter(|entry| of_page(entry)) {
                     *entry = EMPTY;
                 }
             }
             one => {
                 for set in 0..SETS {
-                    let entry = &mut self.tables[STORE][set * ENTRIES + usize::from(one) - 1];
+                    let entry = &mut self.tables[STORE + set * ENTRIES + usize::from(one) - 1];
                     if of_page(entry) {
                         *entry = EMPTY;
                     }
@@ -372,14 +418,18 @@ impl Tlb {
 
     /// Drops every fetch translation that leads to the code kept at `place`.
     pub fn drop_code(&mut self, place: usize) {
-        for entry in self.tables[FETCH].iter_mut().filter(|entry| entry.place == place as u64) {
+        self.drops += 1;
+        for entry in self.tables[FETCH..].iter_mut().filter(|entry| entry.place == place as u64) {
             *entry = EMPTY;
         }
     }
 
     /// Drops every fetch translation.
     pub fn drop_fetches(&mut self) {
-        self.tables[FETCH].fill(EMPTY);
+        self.drops += 1;
+        for set in 0..SETS {
+            self.clear_table(set, FETCH);
+        }
     }
 }
 
@@ -389,9 +439,13 @@ mod tests {
 
     const SPACE: Space = Space(0x1234 | 3 << 44);
 
+    fn ram(pages: u64) -> Ram {
+        Ram::new(pages * PAGE as u64).expect("there is memory")
+    }
+
     #[test]
     fn a_set_survives_a_switch_away_and_back() {
-        let mut tlb = Tlb::new(16);
+        let mut tlb = Tlb::new(&ram(16));
         let first = tlb.select(SPACE, 0);
         tlb.fill_load(first, 0x5000, 0x1000);
         let other = tlb.select(Space::bare(Privilege::Machine, 0), 0);
@@ -408,7 +462,7 @@ mod tests {
 
     #[test]
     fn a_new_round_ends_store_permissions_only() {
-        let mut tlb = Tlb::new(16);
+        let mut tlb = Tlb::new(&ram(16));
         let set = tlb.select(SPACE, 0);
         tlb.fill_load(set, 0x5000, 0x1000);
         tlb.fill_store(set, 0x5000, 0x1000);
@@ -420,7 +474,7 @@ mod tests {
     #[test]
     fn a_page_loses_its_store_permissions_at_every_address() {
         for addresses in [[0x5000, 0x5000], [0x5000, 0x9000]] {
-            let mut tlb = Tlb::new(16);
+            let mut tlb = Tlb::new(&ram(16));
             let one = tlb.select(SPACE, 0);
             let two = tlb.select(Space::bare(Privilege::User, 0), 0);
             for (set, address) in [one, two].into_iter().zip(addresses) {
@@ -437,7 +491,7 @@ mod tests {
 
     #[test]
     fn ranges_are_dropped_under_their_roots_only() {
-        let mut tlb = Tlb::new(2048);
+        let mut tlb = Tlb::new(&ram(2048));
         let one = tlb.select(SPACE, 0);
         let two = tlb.select(Space(0x4321 | 3 << 44), 0);
         for set in [one, two] {

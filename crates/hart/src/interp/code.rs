@@ -8,7 +8,7 @@ use std::cell::{Cell, OnceCell};
 
 use crate::{
     Ram,
-    jit::{Found, OPS_MAX, Translations, ends, knows},
+    jit::{self, Found, OPS_MAX, Translations, ends, follows},
     decode::{decode, is_compressed},
     mmu::{CodeWrite, Mmu},
     op::{Code, Op},
@@ -262,28 +262,13 @@ impl CodePages {
     }
 
     /// What to run at a slot of a place, if it is translated or is now.
-    pub fn translated(&mut self, arena: &Arena, ram: &Ram, place: usize, slot: usize) -> Option<*const u8> {
+    pub fn translated(&mut self, arena: &Arena, ram: &Ram, place: usize, slot: usize) -> Option<jit::Code> {
         match self.translations.as_mut()?.find(place, slot) {
             Found::Code(code) => return Some(code),
             Found::Cold => return None,
             Found::Hot => {}
         }
-        let mut ops = Vec::with_capacity(OPS_MAX);
-        let mut next = slot;
-        while ops.len() < OPS_MAX && next < SLOTS {
-            if arena.slots(place)[next].code.get() == Code::Decode {
-                self.decode(arena, ram, place, next);
-            }
-            let op = arena.slots(place)[next].get();
-            if !knows(op) {
-                break;
-            }
-            ops.push(op);
-            next += op.halves();
-            if ends(op) {
-                break;
-            }
-        }
+        let ops = self.superblock(arena, ram, place, slot);
         let translations = self.translations.as_mut()?;
         if ops.is_empty() {
             translations.give_up(place, slot);
@@ -294,5 +279,26 @@ impl CodePages {
             translations.clear();
         }
         code
+    }
+
+    /// The ops from a slot on that are worth translating together, in the order of execution, with their slots.
+    fn superblock(&self, arena: &Arena, ram: &Ram, place: usize, head: usize) -> Vec<(usize, Op)> {
+        let mut ops: Vec<(usize, Op)> = Vec::with_capacity(OPS_MAX);
+        let mut slot = head;
+        while ops.len() < OPS_MAX && slot < SLOTS {
+            if arena.slots(place)[slot].code.get() == Code::Decode {
+                self.decode(arena, ram, place, slot);
+            }
+            let op = arena.slots(place)[slot].get();
+            if !follows(op) {
+                break;
+            }
+            ops.push((slot, op));
+            if ends(op) {
+                break;
+            }
+            slot += op.halves();
+        }
+        ops
     }
 }

@@ -7,7 +7,6 @@
 use super::{Core, Flow, Stretch, code::SLOTS};
 use crate::{
     Step,
-    jit::State,
     op::{Code, Op, halves},
     trap::{Exception, Trap},
 };
@@ -27,7 +26,7 @@ impl Core<'_> {
         let mut left = self.chunk_end.since(self.now);
         let mut pc = self.hart.pc;
         let arena = self.arena;
-        // After generated code has come back, one instruction at least is interpreted.
+        // If generated code has done nothing, one instruction at least is interpreted.
         let mut interpret = false;
         'page: loop {
             if left == 0 {
@@ -43,9 +42,12 @@ impl Core<'_> {
             let mut slot = (pc & 0xfff) as usize >> 1;
             self.place = place;
             self.page_pc = page_pc;
-            if TRANSLATE && !std::mem::take(&mut interpret) && slot < SLOTS && self.run_translated(&mut pc, &mut left)
-            {
-                interpret = true;
+            if TRANSLATE && !std::mem::take(&mut interpret) && let Some(ran) = self.run_translated(pc, left) {
+                if let Some(stretch) = self.stopped.take() {
+                    return stretch;
+                }
+                interpret = ran.left == left;
+                (pc, left) = (ran.pc, ran.left);
                 continue 'page;
             }
             'instruction: loop {
@@ -252,32 +254,16 @@ impl Core<'_> {
         }
     }
 
-    /// Runs generated code from `pc` on, where `place` is known; false if there is none.
-    #[inline]
-    fn run_translated(&mut self, pc: &mut u64, left: &mut u64) -> bool {
-        let slot = (*pc & 0xfff) as usize >> 1;
-        let caches = &mut *self.caches;
-        let Some(code) = caches.code.translated(self.arena, self.ram, self.place, slot) else {
-            return false;
-        };
-        let Some(translations) = &caches.code.translations else {
-            return false;
-        };
-        let tables = caches.mmu.tlb.tables(caches.mmu.data_set, caches.mmu.fetch_set);
-        let state = State {
-            x: &mut self.x,
-            hart: self.hart,
-            ram: self.ram,
-        };
-        (*left, *pc) = translations.run(state, code, tables, *pc, *left);
-        true
-    }
-
     /// An instruction that is not worth a place in the dispatch loop, or could not be completed there.
     #[inline(never)]
-    fn rare(&mut self, op: Op) -> Flow {
+    pub(super) fn rare(&mut self, op: Op) -> Flow {
         use Code::*;
         match op.code {
+            Mulhsu | Div | Divu | Rem | Remu | Divw | Divuw | Remw | Remuw => {
+                let value = multiply_divide(op.code, self.x[op.rs1()], self.x[op.rs2()]);
+                self.set_x(op.rd(), value);
+                Flow::Next
+            }
             Lb | Lh | Lw | Ld | Lbu | Lhu | Lwu => self.load_slow(op),
             Sb | Sh | Sw | Sd => self.store_slow(op),
             Flw | Fld => self.float_load(op),
@@ -307,7 +293,7 @@ impl Core<'_> {
     }
 
     /// Ends a stretch with the instruction in hand.
-    fn stop(&mut self, flow: Flow, op: Op) -> Stretch {
+    pub(super) fn stop(&mut self, flow: Flow, op: Op) -> Stretch {
         let next = address(self.page_pc, self.slot + op.halves());
         match flow {
             Flow::Trap => self.leave(self.pc(), self.left, Stretch::Trap(self.trap)),
@@ -342,7 +328,7 @@ impl Core<'_> {
 
 /// The address of a slot of the page at `page_pc`; one outside the page leads to another one.
 #[inline(always)]
-const fn address(page_pc: u64, slot: usize) -> u64 {
+pub(super) const fn address(page_pc: u64, slot: usize) -> u64 {
     page_pc.wrapping_add((slot as u64).wrapping_mul(2))
 }
 

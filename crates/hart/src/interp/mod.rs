@@ -15,6 +15,7 @@ mod float;
 mod int;
 mod mem;
 mod system;
+mod translated;
 
 use std::sync::atomic::Ordering;
 
@@ -23,6 +24,7 @@ use crate::{
     csr::pending,
     decode::{decode, is_compressed},
     engine::Context,
+    jit,
     mmu::{Mmu, Target},
     pmp::Intent,
     ram::PAGE,
@@ -31,10 +33,7 @@ use crate::{
 use code::{Arena, CodePages, LOOSE};
 
 /// Steps between two looks at the cut flag.
-const CHUNK: u64 = 2048;
-
-/// Any byte is the index of a register.
-const REGISTERS: usize = 256;
+const CHUNK: u64 = 8192;
 
 /// How to interpret.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,12 +71,12 @@ impl Interpreter {
         let usable = self
             .caches
             .as_ref()
-            .is_some_and(|caches| caches.mmu.tlb.pages() == ram.pages());
+            .is_some_and(|caches| caches.mmu.tlb.is_of(ram));
         let forget = std::mem::take(&mut self.forgotten);
         let options = self.options;
         let caches = match self.caches.take() {
             Some(caches) if usable => caches,
-            _ => Box::new(Caches::new(options, ram.pages())),
+            _ => Box::new(Caches::new(options, ram)),
         };
         let caches = self.caches.insert(caches);
         if forget {
@@ -97,7 +96,7 @@ impl Engine for Interpreter {
     fn run(&mut self, hart: &mut Hart, cx: Context<'_>, budget: u64) -> Exit {
         let (caches, arena) = self.caches(cx.ram);
         let end = cx.now.after(budget);
-        let mut x = [0; REGISTERS];
+        let mut x = [0; jit::WORDS];
         x[..hart.x.len()].copy_from_slice(&hart.x);
         let mut core = Core {
             x,
@@ -118,6 +117,7 @@ impl Engine for Interpreter {
             check: false,
             trap: Trap::new(Exception::IllegalInstruction, 0),
             loose_bits: 0,
+            stopped: None,
         };
         let reason = core.run(end, cx.cut);
         let steps = core.now.since(cx.now);
@@ -139,12 +139,12 @@ struct Caches {
 }
 
 impl Caches {
-    fn new(options: InterpreterOptions, pages: usize) -> Caches {
+    fn new(options: InterpreterOptions, ram: &Ram) -> Caches {
         // With zeal everything is translated at once.
         let hot = if options.zeal.is_some() { 1 } else { crate::jit::HOT };
         Caches {
-            mmu: Mmu::new(pages),
-            code: CodePages::new(pages, options.translate.then_some(hot)),
+            mmu: Mmu::new(ram),
+            code: CodePages::new(ram.pages(), options.translate.then_some(hot)),
             zeal: options.zeal.map(Zeal::new),
         }
     }
@@ -216,8 +216,9 @@ enum Stretch {
 
 /// One run in progress.
 struct Core<'a> {
-    /// The integer registers, `hart.x` being out of date; indexed by any byte without a check.
-    x: [u64; REGISTERS],
+    /// The integer registers, `hart.x` being out of date, and what generated code needs; indexed by any byte without a
+    /// check.
+    x: [u64; jit::WORDS],
     hart: &'a mut Hart,
     ram: &'a mut Ram,
     bus: &'a mut dyn Bus,
@@ -246,6 +247,8 @@ struct Core<'a> {
     trap: Trap,
     /// Bits of the instruction fetched loosely last.
     loose_bits: u32,
+    /// Why generated code has been left, if not just for an instruction that is not translated.
+    stopped: Option<Stretch>,
 }
 
 impl Core<'_> {

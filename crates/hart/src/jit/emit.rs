@@ -128,12 +128,23 @@ pub enum Extend {
 pub struct Jump(usize);
 
 /// Code under construction.
-#[derive(Default)]
 pub struct Emitter {
+    /// Where the first byte will be when it runs.
+    base: u64,
     pub bytes: Vec<u8>,
 }
 
 impl Emitter {
+    /// Nothing yet, to run at `base`.
+    pub fn new(base: u64) -> Emitter {
+        Emitter { base, bytes: Vec::new() }
+    }
+
+    /// Bytes so far.
+    pub fn here(&self) -> usize {
+        self.bytes.len()
+    }
+
     fn byte(&mut self, byte: u8) {
         self.bytes.push(byte);
     }
@@ -243,9 +254,28 @@ impl Emitter {
         }
     }
 
-    /// `lea to, [from]`.
-    pub fn lea(&mut self, to: Register, from: Memory) {
-        self.form(Size::Quad, &[0x8d], to, Operand::Memory(from), false);
+    /// `lea to, [from]`; the lower half of the sum only, if `size` says so.
+    pub fn lea(&mut self, size: Size, to: Register, from: Memory) {
+        self.form(size, &[0x8d], to, Operand::Memory(from), false);
+    }
+
+    /// `to = from` rotated right, 32 bits (BMI2).
+    pub fn rotate(&mut self, to: Register, from: Register, count: u8) {
+        self.bytes.push(0xc4);
+        self.byte((!to & 8) << 4 | 0x40 | (!from & 8) << 2 | 3);
+        self.bytes.extend([0x7b, 0xf0]);
+        self.operands(to, Operand::Register(from));
+        self.byte(count);
+    }
+
+    /// `test a, a`.
+    pub fn test(&mut self, a: Register) {
+        self.form(Size::Quad, &[0x85], a, Operand::Register(a), false);
+    }
+
+    /// `op [to], from`.
+    pub fn alu_memory(&mut self, op: Alu, to: Memory, from: Register) {
+        self.form(Size::Quad, &[op.digit() << 3 | 1], from, Operand::Memory(to), false);
     }
 
     /// `op to, operand`.
@@ -362,6 +392,29 @@ impl Emitter {
     fn fill(&mut self, Jump(end): Jump, to: usize) {
         let distance = (to as i64 - end as i64) as i32;
         self.bytes[end - 4..end].copy_from_slice(&distance.to_le_bytes());
+    }
+
+    /// A jump to an address.
+    pub fn jump_far(&mut self, to: u64) {
+        self.byte(0xe9);
+        self.relative(to);
+    }
+
+    /// A call of an address.
+    pub fn call(&mut self, to: u64) {
+        self.byte(0xe8);
+        self.relative(to);
+    }
+
+    /// Calls the address held there.
+    pub fn call_to(&mut self, from: Memory) {
+        self.form(Size::Double, &[0xff], 2, Operand::Memory(from), false);
+    }
+
+    /// All code is in one mapping, which is smaller than 2 GiB.
+    fn relative(&mut self, to: u64) {
+        let end = self.base.wrapping_add(self.bytes.len() as u64 + 4);
+        self.dword(to.wrapping_sub(end) as i32);
     }
 
     /// `jmp [from]`.

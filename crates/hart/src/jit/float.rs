@@ -7,20 +7,18 @@
 
 use super::{
     emit::*,
-    translate::{Block, Field, RAM, field},
+    stubs::{Field, field, held},
+    translate::{At, Block},
 };
-use crate::{
-    op::{FloatForm, FloatKind, Op},
-    tlb::STORE_DISTANCE,
-};
+use crate::op::{FloatForm, FloatKind, Op};
 
 const SINGLE_BOX: i64 = 0xffff_ffff_0000_0000_u64 as i64;
 const ROUND_TO_ZERO: u8 = 1;
 const ROUND_NEAREST_EVEN: u8 = 0;
 const ROUND_DYNAMIC: u8 = 7;
 
-/// Can this op, a [`Code::Float`](crate::op::Code::Float), be translated?
-pub fn knows(op: Op) -> bool {
+/// Can this op, a [`Code::Float`](crate::op::Code::Float), be machine code?
+pub fn native(op: Op) -> bool {
     use FloatKind::*;
     let form = FloatForm::unpack(op.field());
     let nearest = matches!(form.rounding, ROUND_NEAREST_EVEN | ROUND_DYNAMIC);
@@ -37,25 +35,32 @@ pub fn knows(op: Op) -> bool {
 }
 
 /// A floating-point register, when rcx holds the address of all of them.
-fn at(register: u8) -> Memory {
+fn place(register: u8) -> Memory {
     Memory::at(RCX, i32::from(register & 31) * 8)
 }
 
-fn held(register: u8) -> Operand {
-    Operand::Memory(at(register))
+fn source(register: u8) -> Operand {
+    Operand::Memory(place(register))
 }
 
-impl Block {
-    /// Leaves if the field is 0.
-    fn guard(&mut self, condition: Field, index: usize, slot: usize) {
+impl Block<'_> {
+    /// Makes sure that the field is not 0.
+    fn guard(&mut self, plain: bool, at: At) {
+        let [dirty, known] = &mut self.float_known;
+        if *known || (*dirty && !plain) {
+            return;
+        }
+        *dirty = true;
+        *known |= plain;
+        let condition = if plain { Field::FloatPlain } else { Field::FloatDirty };
         self.e
-            .alu_immediate(Alu::Cmp, Size::Quad, Operand::Memory(field(condition)), 0);
+            .alu_immediate(Alu::Cmp, Size::Quad, held(condition), 0);
         let jump = self.e.jump_if(Condition::Equal);
-        self.side(jump, index, slot as i64, true);
+        self.interpret_at(jump, at, false);
     }
 
     fn registers(&mut self) {
-        self.e.mov(Size::Quad, RCX, Operand::Memory(field(Field::Float)));
+        self.e.mov(Size::Quad, RCX, held(Field::Float));
     }
 
     /// Boxes the single in the low half of rax.
@@ -64,66 +69,65 @@ impl Block {
         self.e.alu(Alu::Or, Size::Quad, RAX, Operand::Register(RDX));
     }
 
-    pub(super) fn float_load(&mut self, double: bool, index: usize, slot: usize, o: Op) {
-        self.guard(Field::FloatDirty, index, slot);
-        self.reach(0, if double { 8 } else { 4 }, index, slot, o);
+    pub(super) fn float_load(&mut self, double: bool, at: At, o: Op) {
+        self.guard(false, at);
+        let reached = self.reach(at, o);
         let extend = if double { Extend::Full } else { Extend::Word };
-        self.e
-            .load(extend, RAX, Operand::Memory(Memory::indexed(RAM, RCX, 0, 0)));
+        self.e.load(extend, RAX, Operand::Memory(reached.memory));
         if !double {
             self.boxed();
         }
         self.registers();
-        self.e.store(at(o.rd), RAX);
+        self.e.store(place(o.rd), RAX);
+        self.reached(at, &reached);
     }
 
-    pub(super) fn float_store(&mut self, double: bool, index: usize, slot: usize, o: Op) {
-        self.guard(Field::FloatDirty, index, slot);
-        let size = if double { 8 } else { 4 };
-        self.reach(STORE_DISTANCE as i32, i32::from(size), index, slot, o);
-        self.e.mov(Size::Quad, RDX, Operand::Memory(field(Field::Float)));
-        let from = Memory::at(RDX, i32::from(o.rs2 & 31) * 8);
+    pub(super) fn float_store(&mut self, double: bool, at: At, o: Op) {
+        self.guard(false, at);
+        let reached = self.reach(at, o);
+        self.e.mov(Size::Quad, RAX, held(Field::Float));
+        let from = Memory::at(RAX, i32::from(o.rs2 & 31) * 8);
         self.e.mov(Size::Quad, RAX, Operand::Memory(from));
-        self.e.store_low(size, Memory::indexed(RAM, RCX, 0, 0), RAX);
+        self.e.store_low(if double { 8 } else { 4 }, reached.memory, RAX);
+        self.reached(at, &reached);
     }
 
-    pub(super) fn float(&mut self, index: usize, slot: usize, o: Op) {
+    pub(super) fn float(&mut self, at: At, o: Op) {
         use FloatKind::*;
         let form = FloatForm::unpack(o.field());
         let plain = matches!(
             form.kind,
             Add | Sub | Mul | Div | Sqrt | Madd | Msub | Nmsub | Nmadd | FromW | FromWu | FromL | ToW | ToL
         );
-        let condition = if plain { Field::FloatPlain } else { Field::FloatDirty };
-        self.guard(condition, index, slot);
+        self.guard(plain, at);
         self.registers();
         match form.kind {
-            Add | Sub => self.arithmetic(if form.kind == Add { 0x58 } else { 0x5c }, 0, index, slot, o),
-            Mul => self.arithmetic(0x59, 2, index, slot, o),
-            Div => self.arithmetic(0x5e, 2, index, slot, o),
+            Add | Sub => self.arithmetic(if form.kind == Add { 0x58 } else { 0x5c }, 0, at, o),
+            Mul => self.arithmetic(0x59, 2, at, o),
+            Div => self.arithmetic(0x5e, 2, at, o),
             Sqrt => {
-                self.e.scalar(0xf2, Size::Double, 0x51, 0, held(o.rs1));
-                self.accept(2, index, slot, o);
+                self.e.scalar(0xf2, Size::Double, 0x51, 0, source(o.rs1));
+                self.accept(2, at, o);
             }
-            Madd => self.fused(0xb9, form, index, slot, o),
-            Msub => self.fused(0xbb, form, index, slot, o),
-            Nmsub => self.fused(0xbd, form, index, slot, o),
-            Nmadd => self.fused(0xbf, form, index, slot, o),
+            Madd => self.fused(0xb9, form, at, o),
+            Msub => self.fused(0xbb, form, at, o),
+            Nmsub => self.fused(0xbd, form, at, o),
+            Nmadd => self.fused(0xbf, form, at, o),
             Sgnj | Sgnjn | Sgnjx => self.sign(form.kind, o),
-            Eq | Lt | Le => self.float_compare(form.kind, index, slot, o),
+            Eq | Lt | Le => self.float_compare(form.kind, at, o),
             MoveToInteger => {
                 let extend = if form.double { Extend::Full } else { Extend::WordSigned };
-                self.e.load(extend, RAX, held(o.rs1));
+                self.e.load(extend, RAX, source(o.rs1));
                 self.define_integer(o);
             }
             MoveFromInteger => {
                 let from = self.value(o.rs1, RAX);
                 if form.double {
-                    self.e.store(at(o.rd), from);
+                    self.e.store(place(o.rd), from);
                 } else {
                     self.e.mov(Size::Double, RAX, Operand::Register(from));
                     self.boxed();
-                    self.e.store(at(o.rd), RAX);
+                    self.e.store(place(o.rd), RAX);
                 }
             }
             FromW | FromWu | FromL => {
@@ -135,10 +139,10 @@ impl Block {
                 let size = if form.kind == FromW { Size::Double } else { Size::Quad };
                 self.e.scalar(0xf2, size, 0x2a, 0, Operand::Register(from));
                 self.e.scalar(0x66, Size::Quad, 0x7e, 0, Operand::Register(RAX));
-                self.e.store(at(o.rd), RAX);
+                self.e.store(place(o.rd), RAX);
             }
             // ToW, ToL; what is not known does not come here.
-            _ => self.to_integer(form.kind == ToL, index, slot, o),
+            _ => self.to_integer(form.kind == ToL, at, o),
         }
     }
 
@@ -149,22 +153,22 @@ impl Block {
     }
 
     /// `f[rd] = f[rs1] op f[rs2]`.
-    fn arithmetic(&mut self, opcode: u8, exponent_min: i32, index: usize, slot: usize, o: Op) {
-        self.e.scalar(0xf3, Size::Double, 0x7e, 0, held(o.rs1));
-        self.e.scalar(0xf2, Size::Double, opcode, 0, held(o.rs2));
-        self.accept(exponent_min, index, slot, o);
+    fn arithmetic(&mut self, opcode: u8, exponent_min: i32, at: At, o: Op) {
+        self.e.scalar(0xf3, Size::Double, 0x7e, 0, source(o.rs1));
+        self.e.scalar(0xf2, Size::Double, opcode, 0, source(o.rs2));
+        self.accept(exponent_min, at, o);
     }
 
-    fn fused(&mut self, opcode: u8, form: FloatForm, index: usize, slot: usize, o: Op) {
-        self.e.scalar(0xf3, Size::Double, 0x7e, 0, held(form.rs3 as u8));
-        self.e.scalar(0xf3, Size::Double, 0x7e, 1, held(o.rs1));
-        self.e.fused(opcode, at(o.rs2));
-        self.accept(2, index, slot, o);
+    fn fused(&mut self, opcode: u8, form: FloatForm, at: At, o: Op) {
+        self.e.scalar(0xf3, Size::Double, 0x7e, 0, source(form.rs3 as u8));
+        self.e.scalar(0xf3, Size::Double, 0x7e, 1, source(o.rs1));
+        self.e.fused(opcode, place(o.rs2));
+        self.accept(2, at, o);
     }
 
     /// `f[rd] = xmm0`, if its exponent is neither below `exponent_min` nor that of infinities and NaNs. Tiny sums are exact, and
     /// then need no minimum.
-    fn accept(&mut self, exponent_min: i32, index: usize, slot: usize, o: Op) {
+    fn accept(&mut self, exponent_min: i32, at: At, o: Op) {
         let e = &mut self.e;
         e.scalar(0x66, Size::Quad, 0x7e, 0, Operand::Register(RAX));
         e.mov(Size::Quad, RDX, Operand::Register(RAX));
@@ -175,15 +179,15 @@ impl Block {
         }
         e.alu_immediate(Alu::Cmp, Size::Double, Operand::Register(RDX), 0x7ff - exponent_min);
         let jump = e.jump_if(Condition::AboveEqual);
-        e.store(at(o.rd), RAX);
-        self.side(jump, index, slot as i64, true);
+        e.store(place(o.rd), RAX);
+        self.interpret_at(jump, at, true);
     }
 
     fn sign(&mut self, kind: FloatKind, o: Op) {
         let e = &mut self.e;
-        e.mov(Size::Quad, RAX, held(o.rs1));
+        e.mov(Size::Quad, RAX, source(o.rs1));
         if kind != FloatKind::Sgnj || o.rs1 != o.rs2 {
-            e.mov(Size::Quad, RDX, held(o.rs2));
+            e.mov(Size::Quad, RDX, source(o.rs2));
             match kind {
                 FloatKind::Sgnjn => e.alu_immediate(Alu::Xor, Size::Quad, Operand::Register(RDX), -1),
                 FloatKind::Sgnjx => e.alu(Alu::Xor, Size::Quad, RDX, Operand::Register(RAX)),
@@ -195,38 +199,38 @@ impl Block {
             e.shift(Shift::Right, Size::Quad, RAX, 1);
             e.alu(Alu::Or, Size::Quad, RAX, Operand::Register(RDX));
         }
-        e.store(at(o.rd), RAX);
+        e.store(place(o.rd), RAX);
     }
 
-    fn float_compare(&mut self, kind: FloatKind, index: usize, slot: usize, o: Op) {
+    fn float_compare(&mut self, kind: FloatKind, at: At, o: Op) {
         // a < b is b > a: only then does one flag say it.
         let (first, second, condition) = match kind {
             FloatKind::Eq => (o.rs1, o.rs2, Condition::Equal),
             FloatKind::Lt => (o.rs2, o.rs1, Condition::Above),
             _ => (o.rs2, o.rs1, Condition::AboveEqual),
         };
-        self.e.scalar(0xf3, Size::Double, 0x7e, 0, held(first));
-        self.e.scalar(0x66, Size::Double, 0x2e, 0, held(second));
+        self.e.scalar(0xf3, Size::Double, 0x7e, 0, source(first));
+        self.e.scalar(0x66, Size::Double, 0x2e, 0, source(second));
         let jump = self.e.jump_if(Condition::Parity);
-        self.side(jump, index, slot as i64, true);
         if o.rd != 0 {
             self.set(condition, o);
         }
+        self.interpret_at(jump, at, true);
     }
 
     /// Towards zero, if it fits.
-    fn to_integer(&mut self, long: bool, index: usize, slot: usize, o: Op) {
+    fn to_integer(&mut self, long: bool, at: At, o: Op) {
         let size = if long { Size::Quad } else { Size::Double };
         let e = &mut self.e;
-        e.scalar(0xf2, size, 0x2c, RAX, held(o.rs1));
+        e.scalar(0xf2, size, 0x2c, RAX, source(o.rs1));
         // What does not fit becomes the least number, and only that overflows here.
         e.mov(size, RDX, Operand::Register(RAX));
         e.alu_immediate(Alu::Sub, size, Operand::Register(RDX), 1);
         let jump = e.jump_if(Condition::Overflow);
-        self.side(jump, index, slot as i64, true);
         if !long {
             self.e.load(Extend::WordSigned, RAX, Operand::Register(RAX));
         }
         self.define_integer(o);
+        self.interpret_at(jump, at, true);
     }
 }

@@ -4,7 +4,7 @@
 use std::io;
 
 /// Bytes for code.
-pub const SIZE: usize = 64 << 20;
+pub const SIZE: usize = 128 << 20;
 
 /// Code that has been written, in the order in which it was; all of it goes at once.
 pub struct Memory {
@@ -46,6 +46,21 @@ impl Memory {
             executable: executable.cast_const().cast(),
             used: 0,
         })
+    }
+
+    /// Where the next code will be.
+    pub fn next(&self) -> u64 {
+        self.executable as u64 + self.used as u64
+    }
+
+    /// Overwrites four bytes of code at an address that it has.
+    pub fn patch(&mut self, at: u64, bytes: [u8; 4]) {
+        let offset = at.wrapping_sub(self.executable as u64) as usize;
+        assert!(offset <= self.used.saturating_sub(bytes.len()), "this is not code");
+        // SAFETY: inside the mapping, as has just been checked.
+        let to = unsafe { self.writable.add(offset) };
+        // SAFETY: as above; four bytes fit.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
     }
 
     /// Copies code; `None` if it does not fit.

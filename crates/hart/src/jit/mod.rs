@@ -1,34 +1,40 @@
 //! The translator: machine code for the superblocks that run often. Unsafe island 2.
 //!
-//! It holds no guest state: between two calls of [`Translations::run`] everything is in the registers' array, RAM and the
-//! TLB, exactly as the interpreter has it, and dropping any translation at any moment is unobservable. It is reached from
-//! the interpreter's loop and returns to it for whatever it does not know.
+//! It holds no guest state: between two calls of [`run`] everything is in the registers' array, RAM and the
+//! TLB, exactly as the interpreter has it, and dropping any translation at any moment is unobservable. It is entered from
+//! the interpreter's loop, and has the interpreter do every instruction that it has no code for.
 //!
 //! Each page of code has a table of entry points, one for each halfword: the code of the superblock that begins
-//! there, or the code that leaves. All jumps between superblocks go through these tables, so that nothing is ever
-//! patched and dropping a page's translations means to overwrite its table.
+//! there, or the code that leaves. Jumps from elsewhere go through these tables; jumps inside a page are patched to lead
+//! directly to their target once it is translated. A page's superblocks are all dropped together, so no jump is ever left
+//! that leads to code that is gone.
 //!
 //! # Safety argument
-//! Generated code touches four things. The registers' arrays: `run` borrows them mutably for the call. The TLB's entries: at
-//! indices masked to the set that the caller named, inside tables that it borrows. RAM: only at offsets that a TLB entry
-//! gives for an access of the same size that lies wholly in its page, and the TLB's invariant is that such an offset is
-//! in RAM; stores only through store entries, whose pages are plain. The tables of entry points: they live as long as
-//! `Translations`, as does the code they point to, which is overwritten only between two runs and then no table points
-//! to it any more. Generated code calls nothing, returns by the way it came, and keeps the stack as it found it.
+//! Generated code touches five things. The registers' array with the [`Field`]s behind it: `run` has the engine
+//! exclusively for the call. The floating-point registers, likewise. The TLB's entries: at indices masked to the set that the
+//! engine named. RAM: only at addresses that a TLB entry gives for an access that lies wholly in its page, and the TLB's
+//! invariant is that those are in RAM; stores only through store entries, whose pages are plain. The tables of entry
+//! points: they live as long as `Translations`, as does the code they point to, which is overwritten only between two
+//! runs, when no table points to it any more. What it found in the TLB it uses again only until the interpreter has
+//! dropped anything, which makes it leave. It calls the one function that `run` gives it, and keeps the stack as it found it.
 //!
 //! JUSTIFICATION: speed; see docs/performance.md.
 
+mod access;
 mod emit;
 mod float;
 mod memory;
+mod stubs;
 mod translate;
 
 use std::io;
 
-use crate::{Hart, Ram, op::Op, tlb::Tables};
+use crate::op::Op;
 use memory::Memory;
-use translate::Field;
-pub use translate::{OPS_MAX, SLOTS, ends, knows};
+pub use stubs::Field;
+use stubs::Stubs;
+use translate::{Link, Source};
+pub use translate::{OPS_MAX, SLOTS, ends, follows};
 
 /// Times a slot is come upon before a superblock is made of it.
 pub const HOT: u8 = 6;
@@ -37,8 +43,11 @@ const HOPELESS: u8 = u8::MAX;
 /// How often a page's translations may be dropped before it is not translated any more.
 const DROPS_MAX: u8 = 32;
 
-/// Entry code.
-type Enter = unsafe extern "sysv64" fn(*mut u64, *const u8, *const u8, *mut u8, u64);
+/// Registers, fields, and whatever else an index may reach.
+pub const WORDS: usize = 256;
+
+/// The shared code's first function.
+type Enter = unsafe extern "sysv64" fn(*mut u64, *const u8);
 
 /// What is known of a page.
 struct Page {
@@ -46,27 +55,80 @@ struct Page {
     hits: [u8; SLOTS],
     /// Slots that some superblock was made from.
     covered: [u64; SLOTS / 64],
+    /// Jumps that wait for their target to be translated.
+    links: Vec<Link>,
     drops: u8,
 }
 
 /// What to do at a slot.
 pub enum Found {
     /// Run this code.
-    Code(*const u8),
+    Code(Code),
     /// Make a superblock.
     Hot,
     /// Interpret.
     Cold,
 }
 
-/// The guest state that code works on.
-pub struct State<'a> {
-    /// The integer registers, and room behind them.
-    pub x: &'a mut [u64; 256],
-    /// Everything else of the hart.
-    pub hart: &'a mut Hart,
-    /// Guest memory.
-    pub ram: &'a mut Ram,
+/// The code of a superblock. Good until the translations change.
+#[derive(Clone, Copy)]
+pub struct Code {
+    at: *const u8,
+    changes: u64,
+}
+
+/// How generated code goes on when the interpreter has done an instruction for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// Not at all; [`Field::Pc`] and [`Field::Left`] are set.
+    Leave = 0,
+    /// With the next instruction.
+    Next = 1,
+    /// At [`Field::Pc`]; [`Field::Left`] is set.
+    Jump = 2,
+}
+
+/// What generated code works for.
+pub trait Engine {
+    /// The integer registers and behind them the fields, all of which are set.
+    fn words(&mut self) -> &mut [u64; WORDS];
+
+    /// All superblocks; `None`: nothing is translated.
+    fn translations(&mut self) -> Option<&mut Translations>;
+
+    /// Does the instruction at a slot of a place, with `left` steps left behind it. Only with [`Resume::Next`] may TLB
+    /// and translations have lost nothing.
+    fn interpret(&mut self, place: usize, slot: usize, left: u64) -> Resume;
+}
+
+/// What generated code calls. `at` is the slot and, from bit 16 on, how many steps behind this one are counted already.
+///
+/// # Safety
+/// `engine` is the one that `run` was called with, and nothing else uses it.
+unsafe extern "sysv64" fn interpret<E: Engine>(engine: *mut E, at: u32, place: u32) -> u32 {
+    // SAFETY: the caller's promise.
+    let engine = unsafe { &mut *engine };
+    let left = engine.words()[Field::Left as usize] + u64::from(at >> 16);
+    engine.interpret(place as usize, (at & 0xffff) as usize, left) as u32
+}
+
+/// Runs code of a superblock that has just been found. [`Field::Left`] and [`Field::Page`] and those of the TLB and of floating
+/// point are set; when it returns, [`Field::Left`] and [`Field::Pc`] say how far it came, and everything is exact.
+pub fn run<E: Engine>(engine: &mut E, code: Code) {
+    let engine: *mut E = engine;
+    // SAFETY: it was a reference a moment ago.
+    let Some(translations) = (unsafe { &mut *engine }).translations() else {
+        return;
+    };
+    assert_eq!(translations.changes, code.changes, "this code is gone");
+    let (enter, tables) = (translations.enter, translations.tables.as_ptr());
+    // SAFETY: as above; the borrow of the translations has ended.
+    let words = unsafe { &mut *engine }.words();
+    words[Field::Pages as usize] = tables as u64;
+    words[Field::Engine as usize] = engine as u64;
+    words[Field::Interpret as usize] = interpret::<E> as *const () as u64;
+    // SAFETY: see the head of this file; the code is there, by the assertion.
+    unsafe { enter(words.as_mut_ptr(), code.at) };
 }
 
 /// All superblocks.
@@ -74,8 +136,11 @@ pub struct Translations {
     hot: u8,
     memory: Memory,
     enter: Enter,
-    exit: *const u8,
-    stubs: usize,
+    stubs: Stubs,
+    /// Bytes of the shared code.
+    shared: usize,
+    /// Counts everything that makes a [`Code`] invalid, or the code that is running.
+    changes: u64,
     pages: Vec<Option<Box<Page>>>,
     /// For each place the entry points of its page; those of an unknown page all leave.
     tables: Vec<*const *const u8>,
@@ -98,40 +163,54 @@ impl Translations {
 
     fn make(places: usize, hot: u8) -> io::Result<Translations> {
         let mut memory = Memory::new()?;
-        let (stubs, exit) = translate::stubs();
-        let code = memory.add(&stubs).ok_or(io::ErrorKind::OutOfMemory)?;
-        // SAFETY: `exit` lies inside the stubs.
-        let exit = unsafe { code.add(exit) };
-        // SAFETY: the stubs begin with a function of this type.
+        let (code, stubs) = stubs::stubs(memory.next());
+        let shared = code.len();
+        let code = memory.add(&code).ok_or(io::ErrorKind::OutOfMemory)?;
+        // SAFETY: the shared code begins with a function of this type.
         let enter = unsafe { std::mem::transmute::<*const u8, Enter>(code) };
-        let none = Box::new([exit; SLOTS]);
+        let none = Box::new([stubs.exit as *const u8; SLOTS]);
         Ok(Translations {
             hot,
             memory,
             enter,
-            exit,
-            stubs: stubs.len(),
+            stubs,
+            shared,
+            changes: 0,
             pages: (0..places).map(|_| None).collect(),
             tables: vec![none.as_ptr(); places],
             _none: none,
         })
     }
 
+    fn exit(&self) -> *const u8 {
+        self.stubs.exit as *const u8
+    }
+
+    /// Counts what was dropped.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// What to do at a slot of a place.
     #[inline]
     pub fn find(&mut self, place: usize, slot: usize) -> Found {
+        let exit = self.exit();
         let page = self.pages[place].get_or_insert_with(|| {
             Box::new(Page {
-                entries: [self.exit; SLOTS],
+                entries: [exit; SLOTS],
                 hits: [0; SLOTS],
                 covered: [0; SLOTS / 64],
+                links: Vec::new(),
                 drops: 0,
             })
         });
         self.tables[place] = page.entries.as_ptr();
         let code = page.entries[slot];
-        if code != self.exit {
-            return Found::Code(code);
+        if code != exit {
+            return Found::Code(Code {
+                at: code,
+                changes: self.changes,
+            });
         }
         let hits = &mut page.hits[slot];
         if *hits == HOPELESS || page.drops >= DROPS_MAX {
@@ -148,18 +227,37 @@ impl Translations {
         }
     }
 
-    /// Makes a superblock of ops that follow one another from a slot on; all known, none but the last an end. `None`: drop
+    /// Makes a superblock of ops, each with its slot, in the order of execution; only the last may end. `None`: drop
     /// everything with [`Translations::clear`] and try again.
-    pub fn add(&mut self, place: usize, slot: usize, ops: &[Op]) -> Option<*const u8> {
+    pub fn add(&mut self, place: usize, slot: usize, ops: &[(usize, Op)]) -> Option<Code> {
         let page = self.pages[place].as_mut()?;
-        let code = translate::translate(slot, ops, page.entries.as_ptr() as u64);
+        let (code, links) = translate::translate(&Source {
+            base: self.memory.next(),
+            stubs: self.stubs,
+            place,
+            entries: &page.entries,
+            ops,
+        });
         let code = self.memory.add(&code)?;
         page.entries[slot] = code;
-        let end = slot + ops.iter().map(|op| op.halves()).sum::<usize>();
-        for covered in slot..end.min(SLOTS) {
-            page.covered[covered / 64] |= 1 << (covered % 64);
+        for &(slot, op) in ops {
+            for covered in slot..(slot + op.halves()).min(SLOTS) {
+                page.covered[covered / 64] |= 1 << (covered % 64);
+            }
         }
-        Some(code)
+        page.links.extend(links);
+        let memory = &mut self.memory;
+        page.links.retain(|link| {
+            if link.slot == slot {
+                let distance = (code as u64).wrapping_sub(link.at + 4) as u32;
+                memory.patch(link.at, distance.to_le_bytes());
+            }
+            link.slot != slot
+        });
+        Some(Code {
+            at: code,
+            changes: self.changes,
+        })
     }
 
     /// Slots of a place hold something else now.
@@ -172,10 +270,13 @@ impl Translations {
     }
 
     fn drop_page(&mut self, place: usize) {
+        let exit = self.exit();
         if let Some(page) = &mut self.pages[place] {
-            page.entries.fill(self.exit);
+            self.changes += 1;
+            page.entries.fill(exit);
             page.hits.fill(0);
             page.covered.fill(0);
+            page.links.clear();
             page.drops = page.drops.saturating_add(1);
         }
     }
@@ -193,24 +294,7 @@ impl Translations {
         for place in 0..self.pages.len() {
             self.release(place);
         }
-        self.memory.clear(self.stubs);
-    }
-
-    /// Runs code from `pc` on, for at most `left` steps. Returns how many are left and the next pc, with everything exact
-    /// in between; the registers are those of `x`.
-    #[inline]
-    pub fn run(&self, state: State<'_>, code: *const u8, tables: Tables, pc: u64, left: u64) -> (u64, u64) {
-        let State { x, hart, ram } = state;
-        x[Field::Float as usize] = hart.f.as_mut_ptr() as u64;
-        x[Field::FloatDirty as usize] = u64::from(hart.csr.is_float_dirty());
-        x[Field::FloatPlain as usize] = u64::from(hart.csr.is_float_plain());
-        x[Field::Fetch as usize] = tables.fetch as u64;
-        x[Field::Pages as usize] = self.tables.as_ptr() as u64;
-        x[Field::Exit as usize] = self.exit as u64;
-        x[Field::Left as usize] = left;
-        // SAFETY: see the head of this file; the code belongs to a page that is still translated, as the caller has
-        // just found it.
-        unsafe { (self.enter)(x.as_mut_ptr(), code, tables.data, ram.base(), pc & !0xfff) };
-        (x[Field::Left as usize], x[Field::Pc as usize])
+        self.changes += 1;
+        self.memory.clear(self.shared);
     }
 }

@@ -1,0 +1,228 @@
+//! Memory accesses of superblocks: the TLB's lookup inline, and what it finds shared by neighbours.
+//!
+//! Accesses through the same register that lie close together share one lookup, of the first byte's entry with the
+//! last byte's tag: it matches only if both are in one page. What it finds, the distance from guest to host
+//! addresses, stays in [`SHARED`] until the register is written or the interpreter has done something.
+
+use super::{
+    emit::*,
+    stubs::{SHARED, TLB, TLB_MASK, operand, pinned, register},
+    translate::{At, Block, native},
+};
+use crate::{
+    op::{Code, Op},
+    tlb::STORE_DISTANCE,
+};
+
+/// Bytes that a shared lookup may cover.
+const SPAN_MAX: i32 = 1024;
+
+/// The lookup whose result is in [`SHARED`].
+#[derive(Clone, Copy)]
+pub struct Shared {
+    /// The guest register that the addresses start from.
+    pub base: u8,
+    /// Offsets it holds for.
+    low: i32,
+    high: i32,
+    /// For stores as well.
+    stores: bool,
+}
+
+/// Bytes, and whether it stores; of an op that can share a lookup.
+fn kind(op: Op) -> Option<(i32, bool)> {
+    use Code::*;
+    Some(match op.code {
+        Lb | Lbu => (1, false),
+        Lh | Lhu => (2, false),
+        Lw | Lwu | Flw => (4, false),
+        Ld | Fld => (8, false),
+        Sb => (1, true),
+        Sh => (2, true),
+        Sw | Fsw => (4, true),
+        Sd | Fsd => (8, true),
+        _ => return None,
+    })
+}
+
+fn is_branch(op: Op) -> bool {
+    use Code::*;
+    matches!(op.code, Beq | Bne | Blt | Bge | Bltu | Bgeu)
+}
+
+/// What one lookup can be made for, from the first of these ops on; `None` if it would serve that one only.
+fn group(ops: &[(usize, Op)]) -> Option<Shared> {
+    let (_, first) = *ops.first()?;
+    let (size, stores) = kind(first)?;
+    let mut shared = Shared {
+        base: first.rs1,
+        low: first.imm,
+        high: first.imm + size,
+        stores,
+    };
+    let (mut count, mut branched) = (0, false);
+    for &(_, op) in ops {
+        if !native(op) {
+            break;
+        }
+        branched |= is_branch(op);
+        let Some((size, stores)) = kind(op).filter(|_| op.rs1 == shared.base) else {
+            if writes(op) == Some(shared.base) {
+                break;
+            }
+            continue;
+        };
+        let (low, high) = (shared.low.min(op.imm), shared.high.max(op.imm + size));
+        // A page that is only read must not be looked up for a store that may not come.
+        if high - low > SPAN_MAX || (stores && branched && !shared.stores) {
+            break;
+        }
+        shared = Shared {
+            low,
+            high,
+            stores: shared.stores | stores,
+            ..shared
+        };
+        count += 1;
+        if writes(op) == Some(shared.base) {
+            break;
+        }
+    }
+    (count > 1).then_some(shared)
+}
+
+/// The integer register that a native op may write.
+fn writes(op: Op) -> Option<u8> {
+    use Code::*;
+    match op.code {
+        Beq | Bne | Blt | Bge | Bltu | Bgeu | Sb | Sh | Sw | Sd | Fsw | Fsd | Flw | Fld | J | Jr | Nop => None,
+        // Of those that write a floating-point register this is said in vain, which does no harm.
+        _ => Some(op.rd),
+    }
+}
+
+/// What an access found out about its address.
+pub struct Reached {
+    /// Where to access.
+    pub memory: Memory,
+    /// Taken if the lookup fails.
+    miss: Option<Jump>,
+    /// It was made for others too.
+    leads: bool,
+}
+
+impl Block<'_> {
+    /// Looks the address of an access up; rcx and rdx may be part of the result.
+    pub(super) fn reach(&mut self, at: At, o: Op) -> Reached {
+        let (size, stores) = kind(o).unwrap_or_default();
+        let covers = |shared: &Shared| {
+            shared.base == o.rs1
+                && shared.low <= o.imm
+                && o.imm + size <= shared.high
+                && (shared.stores || !stores)
+        };
+        if self.shared.as_ref().is_some_and(covers) {
+            let base = self.value(o.rs1, RCX);
+            return Reached {
+                memory: Memory::indexed(SHARED, base, 0, o.imm),
+                miss: None,
+                leads: false,
+            };
+        }
+        let base = self.value(o.rs1, RCX);
+        if let Some(shared) = group(&self.ops[at.index..]) {
+            let miss = self.lookup(base, shared.low, shared.high - 1, -4096, shared.stores, SHARED);
+            self.shared = Some(shared);
+            return Reached {
+                memory: Memory::indexed(SHARED, base, 0, o.imm),
+                miss: Some(miss),
+                leads: true,
+            };
+        }
+        self.reach_alone(base, o.imm, size, stores)
+    }
+
+    fn reach_alone(&mut self, base: Register, offset: i32, size: i32, stores: bool) -> Reached {
+        // An access across its natural border has another tag.
+        let miss = self.lookup(base, offset, offset, -4096 | (size - 1), stores, RDX);
+        Reached {
+            memory: Memory::indexed(RDX, base, 0, offset),
+            miss: Some(miss),
+            leads: false,
+        }
+    }
+
+    /// Compares the tag of `base + last` with that of the entry of `base + first`, whose place goes into `found`.
+    fn lookup(&mut self, base: Register, first: i32, last: i32, mask: i32, stores: bool, found: Register) -> Jump {
+        let table = if stores { STORE_DISTANCE as i32 } else { 0 };
+        let e = &mut self.e;
+        e.lea(Size::Quad, RAX, Memory::at(base, last));
+        if first == last {
+            e.rotate(RDX, RAX, 8);
+        } else {
+            e.lea(Size::Double, RDX, Memory::at(base, first));
+            e.rotate(RDX, RDX, 8);
+        }
+        e.alu_immediate(Alu::And, Size::Double, Operand::Register(RDX), TLB_MASK);
+        e.alu_immediate(Alu::And, Size::Quad, Operand::Register(RAX), mask);
+        let entry = |offset| Operand::Memory(Memory::indexed(TLB, RDX, 0, table + offset));
+        e.alu(Alu::Cmp, Size::Quad, RAX, entry(0));
+        let miss = e.jump_if(Condition::NotEqual);
+        e.mov(Size::Quad, found, entry(8));
+        miss
+    }
+
+    /// Behind the access: where the interpreter has done it, control comes back here, or where the lookup was made for
+    /// others too, leaves.
+    pub(super) fn reached(&mut self, at: At, reached: &Reached) {
+        if let Some(miss) = reached.miss {
+            self.interpret_at(miss, at, !reached.leads);
+        }
+    }
+
+    pub(super) fn load(&mut self, extend: Extend, at: At, o: Op) {
+        let reached = self.reach(at, o);
+        let target = Block::target(o.rd);
+        self.e.load(extend, target, Operand::Memory(reached.memory));
+        self.define(o.rd, target);
+        self.reached(at, &reached);
+    }
+
+    pub(super) fn store(&mut self, size: u8, at: At, o: Op) {
+        let reached = self.reach(at, o);
+        let from = self.value(o.rs2, RAX);
+        self.e.store_low(size, reached.memory, from);
+        self.reached(at, &reached);
+    }
+
+    pub(super) fn amo(&mut self, size: u8, at: At, o: Op) {
+        let base = match pinned(o.rs1) {
+            Some(base) => base,
+            None => {
+                self.e.mov(Size::Quad, RCX, Operand::Memory(register(o.rs1)));
+                RCX
+            }
+        };
+        let reached = self.reach_alone(base, 0, i32::from(size), true);
+        self.e.lea(Size::Quad, RCX, reached.memory);
+        let memory = Memory::at(RCX, 0);
+        let extend = if size == 8 { Extend::Full } else { Extend::WordSigned };
+        self.e.load(extend, RAX, Operand::Memory(memory));
+        self.e.mov(Size::Quad, RDX, operand(o.rs2));
+        let op = match o.field() {
+            0x00 => Some(Alu::Add),
+            0x04 => Some(Alu::Xor),
+            0x08 => Some(Alu::Or),
+            0x0c => Some(Alu::And),
+            _ => None,
+        };
+        if let Some(op) = op {
+            self.e.alu(op, Size::Quad, RDX, Operand::Register(RAX));
+        }
+        self.e.store_low(size, memory, RDX);
+        if o.rd != 0 {
+            self.define(o.rd, RAX);
+        }
+        self.reached(at, &reached);
+    }
+}
