@@ -127,6 +127,13 @@ struct Page {
     stores: u32,
 }
 
+/// Does this op, at a slot, close a loop that begins at `head`?
+fn is_back(op: Op, slot: usize, head: usize) -> bool {
+    use Code::*;
+    let branch = matches!(op.code, Beq | Bne | Blt | Bge | Bltu | Bgeu);
+    branch && slot as i64 + i64::from(op.imm) == head as i64
+}
+
 /// What the places in the [`Arena`] hold.
 pub(super) struct CodePages {
     pages: Vec<Page>,
@@ -294,7 +301,7 @@ impl CodePages {
                 break;
             }
             ops.push((slot, op));
-            if ends(op) {
+            if ends(op) || is_back(op, slot, head) {
                 break;
             }
             slot += op.halves();

@@ -4,7 +4,7 @@ use super::{Core, Flow, Stretch, code::SLOTS, int::address};
 use crate::{
     csr::pending,
     jit::{self, Field, OPS_MAX, Resume, Translations},
-    op::Code,
+    op::{Code, Op},
 };
 
 /// How far generated code came.
@@ -44,6 +44,7 @@ impl Core<'_> {
     }
 
     fn show_float(&mut self) {
+        self.x[Field::FloatOn as usize] = u64::from(!self.hart.csr.float_off());
         self.x[Field::FloatDirty as usize] = u64::from(self.hart.csr.is_float_dirty());
         self.x[Field::FloatPlain as usize] = u64::from(self.hart.csr.is_float_plain());
     }
@@ -67,15 +68,14 @@ impl Core<'_> {
         Resume::Leave
     }
 
-    /// What the loop in `run` does between two stretches, for generated code that goes on at `hart.pc`. False if the loop
-    /// has to do it.
+    /// What the loop in `run` does between two stretches, for generated code that goes on. False if the loop has to do it.
     fn look(&mut self) -> bool {
         let pending = pending(self.hart, self.bus, self.now);
         if self.attention || self.hart.interrupt_due(pending).is_some() {
             return false;
         }
         self.settle();
-        self.caches.mmu.select(self.hart, self.ram);
+        self.caches.mmu.select_again(self.hart, self.ram);
         self.show_tables();
         self.show_float();
         true
@@ -117,7 +117,7 @@ impl jit::Engine for Core<'_> {
             }
             Flow::Check => {
                 let stretch = self.stop(flow, op);
-                if !self.look() {
+                if is_protection(op) || !self.look() {
                     return self.end(stretch);
                 }
             }
@@ -147,4 +147,9 @@ impl jit::Engine for Core<'_> {
             self.resume_elsewhere(next)
         }
     }
+}
+
+/// Does it write a register of the PMP, perhaps?
+fn is_protection(op: Op) -> bool {
+    op.code == Code::Csr && matches!(op.imm as u32 >> 20, 0x3a0..=0x3ef)
 }

@@ -174,7 +174,13 @@ impl Emitter {
             Operand::Register(register) => self.byte(0xc0 | reg | register & 7),
             Operand::Memory(memory) => {
                 let short = i8::try_from(memory.displacement);
-                let mode = if short.is_ok() { 0x40 } else { 0x80 };
+                // Where rbp and r13 would be the base, no displacement means something else.
+                let none = memory.displacement == 0 && memory.base & 7 != RBP;
+                let mode = match short {
+                    _ if none => 0,
+                    Ok(_) => 0x40,
+                    Err(_) => 0x80,
+                };
                 match memory.index {
                     None if memory.base & 7 != RSP => self.byte(mode | reg | memory.base & 7),
                     None => {
@@ -187,6 +193,7 @@ impl Emitter {
                     }
                 }
                 match short {
+                    _ if none => {}
                     Ok(short) => self.byte(short as u8),
                     Err(_) => self.dword(memory.displacement),
                 }
@@ -256,7 +263,11 @@ impl Emitter {
 
     /// `lea to, [from]`; the lower half of the sum only, if `size` says so.
     pub fn lea(&mut self, size: Size, to: Register, from: Memory) {
-        self.form(size, &[0x8d], to, Operand::Memory(from), false);
+        match from {
+            // Which the processor does without executing anything.
+            Memory { base, index: None, displacement: 0 } => self.mov(size, to, Operand::Register(base)),
+            _ => self.form(size, &[0x8d], to, Operand::Memory(from), false),
+        }
     }
 
     /// `to = from` rotated right, 32 bits (BMI2).
@@ -271,11 +282,6 @@ impl Emitter {
     /// `test a, a`.
     pub fn test(&mut self, a: Register) {
         self.form(Size::Quad, &[0x85], a, Operand::Register(a), false);
-    }
-
-    /// `op [to], from`.
-    pub fn alu_memory(&mut self, op: Alu, to: Memory, from: Register) {
-        self.form(Size::Quad, &[op.digit() << 3 | 1], from, Operand::Memory(to), false);
     }
 
     /// `op to, operand`.
@@ -387,6 +393,11 @@ impl Emitter {
     /// The jump leads here.
     pub fn land(&mut self, jump: Jump) {
         self.fill(jump, self.bytes.len());
+    }
+
+    /// The jump leads back to a place in this code.
+    pub fn land_back(&mut self, jump: Jump, to: usize) {
+        self.fill(jump, to);
     }
 
     fn fill(&mut self, Jump(end): Jump, to: usize) {

@@ -7,7 +7,7 @@
 
 use super::{
     emit::*,
-    stubs::{Field, field, held},
+    stubs::{Field, held},
     translate::{At, Block},
 };
 use crate::op::{FloatForm, FloatKind, Op};
@@ -16,6 +16,15 @@ const SINGLE_BOX: i64 = 0xffff_ffff_0000_0000_u64 as i64;
 const ROUND_TO_ZERO: u8 = 1;
 const ROUND_NEAREST_EVEN: u8 = 0;
 const ROUND_DYNAMIC: u8 = 7;
+
+/// What is done with the floating-point registers; each includes those before it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Use {
+    Read,
+    Write,
+    /// With results whose flags are accrued already.
+    Compute,
+}
 
 /// Can this op, a [`Code::Float`](crate::op::Code::Float), be machine code?
 pub fn native(op: Op) -> bool {
@@ -44,15 +53,17 @@ fn source(register: u8) -> Operand {
 }
 
 impl Block<'_> {
-    /// Makes sure that the field is not 0.
-    fn guard(&mut self, plain: bool, at: At) {
-        let [dirty, known] = &mut self.float_known;
-        if *known || (*dirty && !plain) {
+    /// Makes sure that so much may be done with the floating-point registers.
+    fn guard(&mut self, purpose: Use, at: At) {
+        if self.float_known.is_some_and(|known| known >= purpose) {
             return;
         }
-        *dirty = true;
-        *known |= plain;
-        let condition = if plain { Field::FloatPlain } else { Field::FloatDirty };
+        self.float_known = Some(purpose);
+        let condition = match purpose {
+            Use::Read => Field::FloatOn,
+            Use::Write => Field::FloatDirty,
+            Use::Compute => Field::FloatPlain,
+        };
         self.e
             .alu_immediate(Alu::Cmp, Size::Quad, held(condition), 0);
         let jump = self.e.jump_if(Condition::Equal);
@@ -70,7 +81,7 @@ impl Block<'_> {
     }
 
     pub(super) fn float_load(&mut self, double: bool, at: At, o: Op) {
-        self.guard(false, at);
+        self.guard(Use::Write, at);
         let reached = self.reach(at, o);
         let extend = if double { Extend::Full } else { Extend::Word };
         self.e.load(extend, RAX, Operand::Memory(reached.memory));
@@ -83,7 +94,7 @@ impl Block<'_> {
     }
 
     pub(super) fn float_store(&mut self, double: bool, at: At, o: Op) {
-        self.guard(false, at);
+        self.guard(Use::Read, at);
         let reached = self.reach(at, o);
         self.e.mov(Size::Quad, RAX, held(Field::Float));
         let from = Memory::at(RAX, i32::from(o.rs2 & 31) * 8);
@@ -95,11 +106,12 @@ impl Block<'_> {
     pub(super) fn float(&mut self, at: At, o: Op) {
         use FloatKind::*;
         let form = FloatForm::unpack(o.field());
-        let plain = matches!(
-            form.kind,
-            Add | Sub | Mul | Div | Sqrt | Madd | Msub | Nmsub | Nmadd | FromW | FromWu | FromL | ToW | ToL
-        );
-        self.guard(plain, at);
+        let purpose = match form.kind {
+            Eq | Lt | Le | MoveToInteger => Use::Read,
+            Sgnj | Sgnjn | Sgnjx | MoveFromInteger => Use::Write,
+            _ => Use::Compute,
+        };
+        self.guard(purpose, at);
         self.registers();
         match form.kind {
             Add | Sub => self.arithmetic(if form.kind == Add { 0x58 } else { 0x5c }, 0, at, o),

@@ -25,7 +25,9 @@ pub enum Field {
     Pc,
     /// Host address of the floating-point registers.
     Float,
-    /// Not 0 if `mstatus.FS` is Dirty, so that they may be used and need no notice of it.
+    /// Not 0 if `mstatus.FS` is not Off, so that they may be read.
+    FloatOn,
+    /// Not 0 if `mstatus.FS` is Dirty, so that they may be written and need no notice of it.
     FloatDirty,
     /// Not 0 if besides NX is accrued already and the rounding mode is RNE, so that a normal result changes no flag.
     FloatPlain,

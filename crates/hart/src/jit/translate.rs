@@ -9,7 +9,7 @@ use super::{
     access::Shared,
     emit::*,
     float,
-    stubs::{Field, LEFT, Stubs, field, go_far, held, operand, pinned, register},
+    stubs::{Field, LEFT, Stubs, go_far, held, operand, pinned, register},
 };
 use crate::op::{Code, Op};
 
@@ -68,6 +68,8 @@ pub struct Source<'a> {
 
 /// What happens off the straight line.
 enum Cold {
+    /// Leaves at the head: there are not steps enough.
+    Short,
     /// Goes on elsewhere.
     Go { completed: usize, slot: i64 },
     /// Has the interpreter do an op; then back to where its code ends, or else out of here.
@@ -83,8 +85,8 @@ pub struct Block<'a> {
     links: Vec<Link>,
     /// The lookup that may be shared now.
     pub(super) shared: Option<Shared>,
-    /// [`Field::FloatDirty`] and [`Field::FloatPlain`] are known to hold.
-    pub(super) float_known: [bool; 2],
+    /// What is known to be allowed with the floating-point registers.
+    pub(super) float_known: Option<float::Use>,
 }
 
 /// Translates a superblock.
@@ -96,15 +98,13 @@ pub fn translate(source: &Source<'_>) -> (Vec<u8>, Vec<Link>) {
         cold: Vec::new(),
         links: Vec::new(),
         shared: None,
-        float_known: [false; 2],
+        float_known: None,
     };
     block
         .e
         .alu_immediate(Alu::Sub, Size::Quad, Operand::Register(LEFT), source.ops.len() as i32);
-    let enough = block.e.jump_if(Condition::AboveEqual);
-    block.give_back(0);
-    block.leave(block.head());
-    block.e.land(enough);
+    let short = block.e.jump_if(Condition::Below);
+    block.cold.push((short, Cold::Short));
     for (index, &(slot, op)) in source.ops.iter().enumerate() {
         block.op(At { index, slot }, op);
     }
@@ -127,6 +127,10 @@ impl Block<'_> {
 
     fn cold(&mut self, cold: Cold) {
         match cold {
+            Cold::Short => {
+                self.give_back(0);
+                self.leave(self.head());
+            }
             Cold::Go { completed, slot } => {
                 self.give_back(completed);
                 self.go(slot);
@@ -314,11 +318,13 @@ impl Block<'_> {
     fn branch(&mut self, condition: Condition, at: At, o: Op) {
         self.compare(o);
         let jump = self.e.jump_if(condition);
-        let go = Cold::Go {
-            completed: at.index + 1,
-            slot: at.slot as i64 + i64::from(o.imm),
-        };
-        self.cold.push((jump, go));
+        let slot = at.slot as i64 + i64::from(o.imm);
+        let completed = at.index + 1;
+        if slot == self.head() && completed == self.ops.len() {
+            self.e.land_back(jump, 0);
+        } else {
+            self.cold.push((jump, Cold::Go { completed, slot }));
+        }
     }
 
     fn divide(&mut self, size: Size, signed: bool, rest: bool, at: At, o: Op) {
@@ -365,7 +371,7 @@ impl Block<'_> {
         if !native(o) {
             self.interpret(at);
             self.shared = None;
-            self.float_known = [false; 2];
+            self.float_known = None;
             return;
         }
         use Code::*;
