@@ -1,7 +1,8 @@
 //! The software TLB: remembers translations that were made, so that most accesses need no walk.
 //!
-//! Direct-mapped tables for loads, stores and fetches, in several *sets*, one per [`Space`] seen lately, so
-//! that switching address spaces or privilege costs a comparison. An entry stands for a whole page that one
+//! Tables for loads, stores and fetches, in several *sets*, one per [`Space`] seen lately, so that switching address
+//! spaces or privilege costs a comparison. A page's entry is in its own slot or, when another page has taken that, in the
+//! *second* one, which differs in one bit. An entry stands for a whole page that one
 //! decision governs, translation and protection alike.
 //!
 //! Invariant: an entry exists only while a walk would give the same answer (docs/determinism.md, D3);
@@ -13,6 +14,8 @@ use crate::{Ram, ram::PAGE, trap::Privilege};
 pub const ENTRIES: usize = 4096;
 /// Sets.
 pub const SETS: usize = 32;
+/// The bit of a slot in which a page's second one differs from its own.
+pub const SECOND: usize = ENTRIES / 2;
 const TOTAL: usize = ENTRIES * SETS;
 const PAGE_BITS: u32 = 12;
 /// A tag no address has: tags are page-aligned up to the access size.
@@ -286,11 +289,27 @@ impl Tlb {
 
     fn fill(&mut self, table: usize, first: usize, address: u64, place: u64) {
         let slot = slot(address);
-        self.sets[first / ENTRIES].filled[table / TOTAL] |= 1 << (slot / GROUP);
-        self.tables[table + ((first + slot) & (TOTAL - 1))] = Entry {
-            tag: tag(address, 1),
-            place,
-        };
+        let own = table + ((first + slot) & (TOTAL - 1));
+        let second = table + ((first + (slot ^ SECOND)) & (TOTAL - 1));
+        let filled = &mut self.sets[first / ENTRIES].filled[table / TOTAL];
+        *filled |= 1 << (slot / GROUP) | 1 << ((slot ^ SECOND) / GROUP);
+        let tag = tag(address, 1);
+        if self.tables[own].tag != NO_TAG && self.tables[own].tag != tag {
+            self.tables[second] = self.tables[own];
+        }
+        self.tables[own] = Entry { tag, place };
+    }
+
+    /// The entry for an aligned access.
+    #[inline(always)]
+    fn find(&self, table: usize, first: usize, address: u64, size: u64) -> Option<Entry> {
+        let tag = tag(address, size);
+        let entry = self.tables[table + ((first + slot(address)) & (TOTAL - 1))];
+        if entry.tag == tag {
+            return Some(entry);
+        }
+        let entry = self.tables[table + ((first + (slot(address) ^ SECOND)) & (TOTAL - 1))];
+        (entry.tag == tag).then_some(entry)
     }
 
     #[inline(always)]
@@ -302,24 +321,24 @@ impl Tlb {
     #[inline(always)]
     #[must_use]
     pub fn load(&self, first: usize, address: u64, size: u64) -> Option<usize> {
-        let entry = self.tables[LOAD + ((first + slot(address)) & (TOTAL - 1))];
-        (entry.tag == tag(address, size)).then(|| self.offset(address, entry))
+        let entry = self.find(LOAD, first, address, size)?;
+        Some(self.offset(address, entry))
     }
 
     /// RAM offset for an aligned store of `size` bytes to a plain page.
     #[inline(always)]
     #[must_use]
     pub fn store(&self, first: usize, address: u64, size: u64) -> Option<usize> {
-        let entry = self.tables[STORE + ((first + slot(address)) & (TOTAL - 1))];
-        (entry.tag == tag(address, size)).then(|| self.offset(address, entry))
+        let entry = self.find(STORE, first, address, size)?;
+        Some(self.offset(address, entry))
     }
 
     /// Where the engine keeps the code of the page at `address`.
     #[inline(always)]
     #[must_use]
     pub fn fetch(&self, first: usize, address: u64) -> Option<usize> {
-        let entry = self.tables[FETCH + ((first + slot(address)) & (TOTAL - 1))];
-        (entry.tag == tag(address, 1)).then_some(entry.place as usize)
+        let entry = self.find(FETCH, first, address, 1)?;
+        Some(entry.place as usize)
     }
 
     /// Remembers that loads from the page of `address` go to `offset`.
@@ -352,10 +371,12 @@ impl Tlb {
         self.drops += 1;
         for set in 0..SETS {
             if self.sets[set].space.is_some_and(|space| roots.cover(space)) {
-                let index = set * ENTRIES + slot(address);
-                for table in self.tables.chunks_exact_mut(TOTAL) {
-                    if table[index].tag == tag {
-                        table[index] = EMPTY;
+                for index in [slot(address), slot(address) ^ SECOND] {
+                    for table in self.tables.chunks_exact_mut(TOTAL) {
+                        let entry = &mut table[set * ENTRIES + index];
+                        if entry.tag == tag {
+                            *entry = EMPTY;
+                        }
                     }
                 }
             }
@@ -375,10 +396,13 @@ impl Tlb {
                 continue;
             }
             for page in 0..pages {
-                let index = set * ENTRIES + (slot(address) + page) % ENTRIES;
-                for table in self.tables.chunks_exact_mut(TOTAL) {
-                    if table[index].tag.wrapping_sub(address) < bytes {
-                        table[index] = EMPTY;
+                let own = (slot(address) + page) % ENTRIES;
+                for index in [own, own ^ SECOND] {
+                    for table in self.tables.chunks_exact_mut(TOTAL) {
+                        let entry = &mut table[set * ENTRIES + index];
+                        if entry.tag.wrapping_sub(address) < bytes {
+                            *entry = EMPTY;
+                        }
                     }
                 }
             }
@@ -406,10 +430,13 @@ impl Tlb {
                 }
             }
             one => {
+                let own = usize::from(one) - 1;
                 for set in 0..SETS {
-                    let entry = &mut self.tables[STORE + set * ENTRIES + usize::from(one) - 1];
-                    if of_page(entry) {
-                        *entry = EMPTY;
+                    for slot in [own, own ^ SECOND] {
+                        let entry = &mut self.tables[STORE + set * ENTRIES + slot];
+                        if of_page(entry) {
+                            *entry = EMPTY;
+                        }
                     }
                 }
             }
@@ -458,6 +485,25 @@ mod tests {
         }
         let again = tlb.select(SPACE, 0);
         assert_eq!(tlb.load(again, 0x5008, 8), None);
+    }
+
+    #[test]
+    fn two_pages_with_the_same_slot_have_room_a_third_has_not() {
+        let mut tlb = Tlb::new(&ram(16));
+        let set = tlb.select(SPACE, 0);
+        let apart = (ENTRIES as u64) << PAGE_BITS;
+        let known = |tlb: &Tlb| [0, 1, 2].map(|n| tlb.load(set, 0x5000 + n * apart, 1).is_some());
+        tlb.fill_load(set, 0x5000, 0x1000);
+        tlb.fill_load(set, 0x5000 + apart, 0x2000);
+        assert_eq!(known(&tlb), [true, true, false]);
+        assert_eq!(tlb.load(set, 0x5008, 8), Some(0x1008));
+        tlb.fill_load(set, 0x5000 + 2 * apart, 0x3000);
+        assert_eq!(known(&tlb), [false, true, true]);
+        tlb.drop_page(Roots::All, 0x5000 + apart);
+        assert_eq!(known(&tlb), [false, false, true]);
+        tlb.fill_load(set, 0x5000, 0x1000);
+        tlb.drop_range(Roots::All, 0x5000 + 2 * apart, 1);
+        assert_eq!(known(&tlb), [true, false, false]);
     }
 
     #[test]

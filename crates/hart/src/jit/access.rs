@@ -6,7 +6,7 @@
 
 use super::{
     emit::*,
-    stubs::{SHARED, TLB, TLB_MASK, operand, pinned, register},
+    stubs::{SHARED, TLB, TLB_MASK, TLB_SECOND, operand, pinned, register},
     translate::{At, Block, native},
 };
 use crate::{
@@ -101,12 +101,22 @@ fn writes(op: Op) -> Option<u8> {
     }
 }
 
+/// A lookup of an entry at rdx, with the tag in rax.
+#[derive(Clone, Copy)]
+pub struct Lookup {
+    /// Taken if it fails.
+    pub miss: Jump,
+    /// Where the code goes on when it does not.
+    hit: usize,
+    /// Of the TLB's tables.
+    table: i32,
+}
+
 /// What an access found out about its address.
 pub struct Reached {
     /// Where to access.
     pub memory: Memory,
-    /// Taken if the lookup fails.
-    miss: Option<Jump>,
+    lookup: Option<Lookup>,
     /// It was made for others too.
     leads: bool,
 }
@@ -125,17 +135,17 @@ impl Block<'_> {
             let base = self.value(o.rs1, RCX);
             return Reached {
                 memory: Memory::indexed(SHARED, base, 0, o.imm),
-                miss: None,
+                lookup: None,
                 leads: false,
             };
         }
         let base = self.value(o.rs1, RCX);
         if let Some(shared) = group(&self.ops[at.index..]) {
-            let miss = self.lookup(base, shared.low, shared.high - 1, -4096, shared.stores, SHARED);
+            let lookup = self.lookup(base, shared.low, shared.high - 1, -4096, shared.stores, SHARED);
             self.shared = Some(shared);
             return Reached {
                 memory: Memory::indexed(SHARED, base, 0, o.imm),
-                miss: Some(miss),
+                lookup: Some(lookup),
                 leads: true,
             };
         }
@@ -144,16 +154,16 @@ impl Block<'_> {
 
     fn reach_alone(&mut self, base: Register, offset: i32, size: i32, stores: bool) -> Reached {
         // An access across its natural border has another tag.
-        let miss = self.lookup(base, offset, offset, -4096 | (size - 1), stores, RDX);
+        let lookup = self.lookup(base, offset, offset, -4096 | (size - 1), stores, RDX);
         Reached {
             memory: Memory::indexed(RDX, base, 0, offset),
-            miss: Some(miss),
+            lookup: Some(lookup),
             leads: false,
         }
     }
 
     /// Compares the tag of `base + last` with that of the entry of `base + first`, whose place goes into `found`.
-    fn lookup(&mut self, base: Register, first: i32, last: i32, mask: i32, stores: bool, found: Register) -> Jump {
+    fn lookup(&mut self, base: Register, first: i32, last: i32, mask: i32, stores: bool, found: Register) -> Lookup {
         let table = if stores { STORE_DISTANCE as i32 } else { 0 };
         let e = &mut self.e;
         e.lea(Size::Quad, RAX, Memory::at(base, last));
@@ -168,15 +178,26 @@ impl Block<'_> {
         let entry = |offset| Operand::Memory(Memory::indexed(TLB, RDX, 0, table + offset));
         e.alu(Alu::Cmp, Size::Quad, RAX, entry(0));
         let miss = e.jump_if(Condition::NotEqual);
+        let hit = e.here();
         e.mov(Size::Quad, found, entry(8));
-        miss
+        Lookup { miss, hit, table }
+    }
+
+    /// Goes on with the access if the second slot has its entry.
+    pub(super) fn look_again(&mut self, lookup: &Lookup) {
+        let e = &mut self.e;
+        e.alu_immediate(Alu::Xor, Size::Double, Operand::Register(RDX), TLB_SECOND);
+        let entry = Operand::Memory(Memory::indexed(TLB, RDX, 0, lookup.table));
+        e.alu(Alu::Cmp, Size::Quad, RAX, entry);
+        let hit = e.jump_if(Condition::Equal);
+        e.land_back(hit, lookup.hit);
     }
 
     /// Behind the access: where the interpreter has done it, control comes back here, or where the lookup was made for
     /// others too, leaves.
     pub(super) fn reached(&mut self, at: At, reached: &Reached) {
-        if let Some(miss) = reached.miss {
-            self.interpret_at(miss, at, !reached.leads);
+        if let Some(lookup) = reached.lookup {
+            self.interpret_access(lookup, at, !reached.leads);
         }
     }
 

@@ -86,6 +86,8 @@ pub fn operand(guest: u8) -> Operand {
 pub struct Stubs {
     /// Leaves; the next pc is in rax.
     pub exit: u64,
+    /// Goes on at the address in rax if the TLB has its page in the second slot.
+    pub second: u64,
     /// Interprets one instruction and returns if the next one follows: ecx is the slot and, from bit 16 on, by how much
     /// fewer steps have been done than are counted; edx is the place.
     pub interpret: u64,
@@ -136,10 +138,20 @@ pub fn stubs(base: u64) -> (Vec<u8>, Stubs) {
     e.alu_immediate(Alu::Add, Size::Quad, stack, 8);
     e.mov(Size::Quad, LEFT, held(Field::Left));
     e.mov(Size::Quad, RAX, held(Field::Pc));
-    let exit = base + exit as u64;
-    go_far(&mut e, exit);
-    let interpret = base + interpret as u64;
-    (e.bytes, Stubs { exit, interpret })
+    let unknown = look_up_page(&mut e, false);
+    enter_page(&mut e);
+    e.land(unknown);
+    let second = e.here();
+    let unknown = look_up_page(&mut e, true);
+    enter_page(&mut e);
+    e.land(unknown);
+    e.jump_back(exit);
+    let stubs = Stubs {
+        exit: base + exit as u64,
+        second: base + second as u64,
+        interpret: base + interpret as u64,
+    };
+    (e.bytes, stubs)
 }
 
 /// Flags stay as they are.
@@ -157,14 +169,29 @@ fn store_registers(e: &mut Emitter) {
 }
 
 /// Goes on at the address in rax, if the TLB knows its page.
-pub fn go_far(e: &mut Emitter, exit: u64) {
+pub fn go_far(e: &mut Emitter, stubs: Stubs) {
+    let unknown = look_up_page(e, false);
+    enter_page(e);
+    e.land(unknown);
+    e.jump_far(stubs.second);
+}
+
+/// Looks the page of the address in rax up; rdx becomes the address of its entry, rcx the page.
+fn look_up_page(e: &mut Emitter, second: bool) -> Jump {
     e.rotate(RDX, RAX, 8);
     e.alu_immediate(Alu::And, Size::Double, Operand::Register(RDX), TLB_MASK);
+    if second {
+        e.alu_immediate(Alu::Xor, Size::Double, Operand::Register(RDX), TLB_SECOND);
+    }
     e.alu(Alu::Add, Size::Quad, RDX, held(Field::Fetch));
     e.mov(Size::Quad, RCX, Operand::Register(RAX));
     e.alu_immediate(Alu::And, Size::Quad, Operand::Register(RCX), -4096);
     e.alu(Alu::Cmp, Size::Quad, RCX, Operand::Memory(Memory::at(RDX, 0)));
-    let unknown = e.jump_if(Condition::NotEqual);
+    e.jump_if(Condition::NotEqual)
+}
+
+/// What follows when it is known.
+fn enter_page(e: &mut Emitter) {
     e.store(field(Field::Page), RCX);
     e.mov(Size::Quad, RDX, Operand::Memory(Memory::at(RDX, 8)));
     e.mov(Size::Quad, RCX, held(Field::Pages));
@@ -172,9 +199,9 @@ pub fn go_far(e: &mut Emitter, exit: u64) {
     e.mov(Size::Double, RDX, Operand::Register(RAX));
     e.alu_immediate(Alu::And, Size::Double, Operand::Register(RDX), 0xffe);
     e.jump_to(Operand::Memory(Memory::indexed(RCX, RDX, 2, 0)));
-    e.land(unknown);
-    e.jump_far(exit);
 }
 
 /// What of an address, shifted right by 8 bits, is the distance of its TLB entry.
 pub const TLB_MASK: i32 = (crate::tlb::ENTRIES as i32 - 1) << 4;
+/// In what the distance of the second entry differs.
+pub const TLB_SECOND: i32 = (crate::tlb::SECOND as i32) << 4;

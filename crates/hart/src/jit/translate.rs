@@ -6,7 +6,7 @@
 //! All steps of a superblock are counted when it is entered; where it is left earlier, those not done are given back.
 
 use super::{
-    access::Shared,
+    access::{Lookup, Shared},
     emit::*,
     float,
     stubs::{Field, LEFT, Stubs, go_far, held, operand, pinned, register},
@@ -74,6 +74,12 @@ enum Cold {
     Go { completed: usize, slot: i64 },
     /// Has the interpreter do an op; then back to where its code ends, or else out of here.
     Interpret { at: At, back: Option<usize> },
+    /// Looks in the TLB's second slot before that.
+    Second {
+        at: At,
+        back: Option<usize>,
+        lookup: Lookup,
+    },
 }
 
 /// A superblock under construction.
@@ -135,6 +141,10 @@ impl Block<'_> {
                 self.give_back(completed);
                 self.go(slot);
             }
+            Cold::Second { at, back, lookup } => {
+                self.look_again(&lookup);
+                self.cold(Cold::Interpret { at, back });
+            }
             Cold::Interpret { at, back: Some(back) } => {
                 self.interpret(at);
                 self.e.jump_back(back);
@@ -171,6 +181,12 @@ impl Block<'_> {
         self.cold.push((jump, Cold::Interpret { at, back }));
     }
 
+    /// Likewise, for an access that the TLB's first slot does not know.
+    pub(super) fn interpret_access(&mut self, lookup: Lookup, at: At, comes_back: bool) {
+        let back = comes_back.then_some(self.e.here());
+        self.cold.push((lookup.miss, Cold::Second { at, back, lookup }));
+    }
+
     /// rax becomes the address of a slot.
     fn address(&mut self, slot: i64) {
         self.e.mov(Size::Quad, RAX, held(Field::Page));
@@ -190,7 +206,7 @@ impl Block<'_> {
     fn go(&mut self, slot: i64) {
         if !(0..SLOTS as i64).contains(&slot) {
             self.address(slot);
-            go_far(&mut self.e, self.source.stubs.exit);
+            go_far(&mut self.e, self.source.stubs);
             return;
         }
         let code = self.source.entries[slot as usize] as u64;
@@ -403,7 +419,7 @@ impl Block<'_> {
                 }
                 self.e.mov(Quad, RAX, Operand::Register(RDX));
                 self.e.alu_immediate(Alu::And, Quad, Operand::Register(RAX), -2);
-                go_far(&mut self.e, self.source.stubs.exit);
+                go_far(&mut self.e, self.source.stubs);
             }
             Beq => self.branch(Condition::Equal, at, o),
             Bne => self.branch(Condition::NotEqual, at, o),
