@@ -8,7 +8,7 @@ use std::cell::{Cell, OnceCell};
 
 use crate::{
     Ram,
-    jit::{self, Found, OPS_MAX, Translations, ends, follows},
+    jit::{self, Found, OPS_MAX, Translations, ends, follows, is_loop},
     decode::{decode, is_compressed},
     mmu::{CodeWrite, Mmu},
     op::{Code, Op},
@@ -127,13 +127,6 @@ struct Page {
     stores: u32,
 }
 
-/// Does this op, at a slot, close a loop that begins at `head`?
-fn is_back(op: Op, slot: usize, head: usize) -> bool {
-    use Code::*;
-    let branch = matches!(op.code, Beq | Bne | Blt | Bge | Bltu | Bgeu);
-    branch && slot as i64 + i64::from(op.imm) == head as i64
-}
-
 /// What the places in the [`Arena`] hold.
 pub(super) struct CodePages {
     pages: Vec<Page>,
@@ -202,6 +195,11 @@ impl CodePages {
             decode(bits)
         };
         arena.slots(place)[slot].set(op);
+    }
+
+    /// Where in RAM the page is whose code is at a place.
+    pub fn offset(&self, place: usize) -> Option<usize> {
+        Some(self.pages.get(place)?.ram? as usize * PAGE)
     }
 
     /// The instruction bits at a slot, to report them in a trap; `None` for loose code.
@@ -301,7 +299,7 @@ impl CodePages {
                 break;
             }
             ops.push((slot, op));
-            if ends(op) || is_back(op, slot, head) {
+            if ends(op) || is_loop(&ops) {
                 break;
             }
             slot += op.halves();

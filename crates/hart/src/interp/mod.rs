@@ -387,6 +387,12 @@ impl Core<'_> {
     }
 
     fn fetch_half(&mut self, address: u64) -> Result<u32, Trap> {
+        let Caches { mmu, code, .. } = &*self.caches;
+        let place = mmu.tlb.fetch(mmu.fetch_set, address);
+        if let Some(offset) = place.and_then(|place| code.offset(place)) {
+            let offset = offset + address as usize % PAGE;
+            return Ok(u32::from(self.ram.load_u16(offset)));
+        }
         match self.caches.mmu.reach(self.ram, address, 2, Intent::Fetch)? {
             Target::Ram { offset, .. } => Ok(u32::from(self.ram.load_u16(offset))),
             Target::Bus(physical) => {

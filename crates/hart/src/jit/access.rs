@@ -1,12 +1,14 @@
 //! Memory accesses of superblocks: the TLB's lookup inline, and what it finds shared by neighbours.
 //!
-//! Accesses through the same register that lie close together share one lookup, of the first byte's entry with the
-//! last byte's tag: it matches only if both are in one page. What it finds, the distance from guest to host
-//! addresses, stays in [`SHARED`] until the register is written or the interpreter has done something.
+//! A lookup takes the first byte's entry and compares it with the last byte's tag: it matches only if both are in one page.
+//! Accesses through the same register that lie close together share one. What it finds, the distance from guest to
+//! host addresses, stays in [`SHARED`] until the register is written or the interpreter has done something.
+
+use std::ops::Range;
 
 use super::{
     emit::*,
-    stubs::{SHARED, TLB, TLB_MASK, TLB_SECOND, operand, pinned, register},
+    stubs::{SHARED, TLB, TLB_MASK, TLB_SECOND, register},
     translate::{At, Block, native},
 };
 use crate::{
@@ -45,7 +47,7 @@ fn kind(op: Op) -> Option<(i32, bool)> {
     })
 }
 
-fn is_branch(op: Op) -> bool {
+pub fn is_branch(op: Op) -> bool {
     use Code::*;
     matches!(op.code, Beq | Bne | Blt | Bge | Bltu | Bgeu)
 }
@@ -92,7 +94,7 @@ fn group(ops: &[(usize, Op)]) -> Option<Shared> {
 }
 
 /// The integer register that a native op may write.
-fn writes(op: Op) -> Option<u8> {
+pub fn writes(op: Op) -> Option<u8> {
     use Code::*;
     match op.code {
         Beq | Bne | Blt | Bge | Bltu | Bgeu | Sb | Sh | Sw | Sd | Fsw | Fsd | Flw | Fld | J | Jr | Nop => None,
@@ -141,7 +143,7 @@ impl Block<'_> {
         }
         let base = self.value(o.rs1, RCX);
         if let Some(shared) = group(&self.ops[at.index..]) {
-            let lookup = self.lookup(base, shared.low, shared.high - 1, -4096, shared.stores, SHARED);
+            let lookup = self.lookup(base, shared.low..shared.high, -4096, shared.stores, SHARED);
             self.shared = Some(shared);
             return Reached {
                 memory: Memory::indexed(SHARED, base, 0, o.imm),
@@ -149,21 +151,17 @@ impl Block<'_> {
                 leads: true,
             };
         }
-        self.reach_alone(base, o.imm, size, stores)
-    }
-
-    fn reach_alone(&mut self, base: Register, offset: i32, size: i32, stores: bool) -> Reached {
-        // An access across its natural border has another tag.
-        let lookup = self.lookup(base, offset, offset, -4096 | (size - 1), stores, RDX);
+        let lookup = self.lookup(base, o.imm..o.imm + size, -4096, stores, RDX);
         Reached {
-            memory: Memory::indexed(RDX, base, 0, offset),
+            memory: Memory::indexed(RDX, base, 0, o.imm),
             lookup: Some(lookup),
             leads: false,
         }
     }
 
-    /// Compares the tag of `base + last` with that of the entry of `base + first`, whose place goes into `found`.
-    fn lookup(&mut self, base: Register, first: i32, last: i32, mask: i32, stores: bool, found: Register) -> Lookup {
+    /// Looks up so many bytes behind `base`. `mask` is for their last one's tag; the place goes into `found`.
+    fn lookup(&mut self, base: Register, bytes: Range<i32>, mask: i32, stores: bool, found: Register) -> Lookup {
+        let (first, last) = (bytes.start, bytes.end - 1);
         let table = if stores { STORE_DISTANCE as i32 } else { 0 };
         let e = &mut self.e;
         e.lea(Size::Quad, RAX, Memory::at(base, last));
@@ -203,7 +201,7 @@ impl Block<'_> {
 
     pub(super) fn load(&mut self, extend: Extend, at: At, o: Op) {
         let reached = self.reach(at, o);
-        let target = Block::target(o.rd);
+        let target = self.target(o.rd);
         self.e.load(extend, target, Operand::Memory(reached.memory));
         self.define(o.rd, target);
         self.reached(at, &reached);
@@ -217,19 +215,21 @@ impl Block<'_> {
     }
 
     pub(super) fn amo(&mut self, size: u8, at: At, o: Op) {
-        let base = match pinned(o.rs1) {
+        let base = match self.pinned(o.rs1) {
             Some(base) => base,
             None => {
                 self.e.mov(Size::Quad, RCX, Operand::Memory(register(o.rs1)));
                 RCX
             }
         };
-        let reached = self.reach_alone(base, 0, i32::from(size), true);
-        self.e.lea(Size::Quad, RCX, reached.memory);
+        // Of the first byte alone: at a misaligned address it does not match.
+        let lookup = self.lookup(base, 0..1, -4096 | i32::from(size - 1), true, RDX);
+        self.e.lea(Size::Quad, RCX, Memory::indexed(RDX, base, 0, 0));
         let memory = Memory::at(RCX, 0);
         let extend = if size == 8 { Extend::Full } else { Extend::WordSigned };
         self.e.load(extend, RAX, Operand::Memory(memory));
-        self.e.mov(Size::Quad, RDX, operand(o.rs2));
+        let operand = self.operand(o.rs2);
+        self.e.mov(Size::Quad, RDX, operand);
         let op = match o.field() {
             0x00 => Some(Alu::Add),
             0x04 => Some(Alu::Xor),
@@ -244,6 +244,6 @@ impl Block<'_> {
         if o.rd != 0 {
             self.define(o.rd, RAX);
         }
-        self.reached(at, &reached);
+        self.interpret_access(lookup, at, true);
     }
 }

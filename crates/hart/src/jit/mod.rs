@@ -24,6 +24,7 @@ mod access;
 mod emit;
 mod float;
 mod memory;
+mod registers;
 mod stubs;
 mod translate;
 
@@ -34,7 +35,7 @@ use memory::Memory;
 pub use stubs::Field;
 use stubs::Stubs;
 use translate::{Link, Source};
-pub use translate::{OPS_MAX, SLOTS, ends, follows};
+pub use translate::{OPS_MAX, SLOTS, ends, follows, is_loop};
 
 /// Times a slot is come upon before a superblock is made of it.
 pub const HOT: u8 = 6;

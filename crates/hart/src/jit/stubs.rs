@@ -44,7 +44,7 @@ pub const SHARED: Register = R14;
 pub const LEFT: Register = R15;
 
 /// Guest registers in host registers: sp, s0 and a0 to a5.
-const PINNED: [(u8, Register); 8] = [
+pub const PINNED: [(u8, Register); 8] = [
     (2, R12),
     (8, R13),
     (10, RSI),
@@ -71,15 +71,6 @@ pub fn register(guest: u8) -> Memory {
     Memory::at(STATE, i32::from(guest) * 8)
 }
 
-pub fn pinned(guest: u8) -> Option<Register> {
-    PINNED
-        .iter()
-        .find_map(|&(register, host)| (register == guest).then_some(host))
-}
-
-pub fn operand(guest: u8) -> Operand {
-    pinned(guest).map_or(Operand::Memory(register(guest)), Operand::Register)
-}
 
 /// Where in the shared code its parts begin.
 #[derive(Clone, Copy)]

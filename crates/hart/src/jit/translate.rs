@@ -6,10 +6,11 @@
 //! All steps of a superblock are counted when it is entered; where it is left earlier, those not done are given back.
 
 use super::{
-    access::{Lookup, Shared},
+    access::{Lookup, Shared, is_branch},
     emit::*,
     float,
-    stubs::{Field, LEFT, Stubs, go_far, held, operand, pinned, register},
+    registers::{Map, map},
+    stubs::{Field, LEFT, PINNED, Stubs, go_far, held, register},
 };
 use crate::op::{Code, Op};
 
@@ -87,6 +88,9 @@ pub struct Block<'a> {
     pub(super) e: Emitter,
     source: &'a Source<'a>,
     pub(super) ops: &'a [(usize, Op)],
+    pub(super) map: Map,
+    /// Where the loop begins again, if it is one: behind what is done on the way in.
+    start: usize,
     cold: Vec<(Jump, Cold)>,
     links: Vec<Link>,
     /// The lookup that may be shared now.
@@ -101,18 +105,23 @@ pub fn translate(source: &Source<'_>) -> (Vec<u8>, Vec<Link>) {
         e: Emitter::new(source.base),
         source,
         ops: source.ops,
+        map: if is_loop(source.ops) { map(source.ops) } else { PINNED },
+        start: 0,
         cold: Vec::new(),
         links: Vec::new(),
         shared: None,
         float_known: None,
     };
+    block.swap_in();
+    block.start = block.e.here();
     block
         .e
         .alu_immediate(Alu::Sub, Size::Quad, Operand::Register(LEFT), source.ops.len() as i32);
     let short = block.e.jump_if(Condition::Below);
     block.cold.push((short, Cold::Short));
-    for (index, &(slot, op)) in source.ops.iter().enumerate() {
-        block.op(At { index, slot }, op);
+    let mut index = 0;
+    while let Some(&(slot, op)) = source.ops.get(index) {
+        index += block.pair(At { index, slot }, op);
     }
     if let Some(&(slot, op)) = source.ops.last()
         && !ends(op)
@@ -126,6 +135,14 @@ pub fn translate(source: &Source<'_>) -> (Vec<u8>, Vec<Link>) {
     (block.e.bytes, block.links)
 }
 
+/// Does the last op branch back to the first?
+pub fn is_loop(ops: &[(usize, Op)]) -> bool {
+    let (Some(&(head, _)), Some(&(slot, op))) = (ops.first(), ops.last()) else {
+        return false;
+    };
+    is_branch(op) && slot as i64 + i64::from(op.imm) == head as i64
+}
+
 impl Block<'_> {
     fn head(&self) -> i64 {
         self.ops.first().map_or(0, |&(slot, _)| slot as i64)
@@ -135,6 +152,7 @@ impl Block<'_> {
         match cold {
             Cold::Short => {
                 self.give_back(0);
+                self.swap_out();
                 self.leave(self.head());
             }
             Cold::Go { completed, slot } => {
@@ -170,9 +188,11 @@ impl Block<'_> {
     /// Has the interpreter do an op and comes back, if the next one follows.
     fn interpret(&mut self, at: At) {
         let rest = self.ops.len() - at.index - 1;
+        self.swap_out();
         self.e.load_immediate(RCX, (rest << 16 | at.slot) as i64);
         self.e.load_immediate(RDX, self.source.place as i64);
         self.e.call(self.source.stubs.interpret);
+        self.swap_in();
     }
 
     /// If the jump is taken, the interpreter does the op whose code ends here; then control comes back here or leaves.
@@ -204,15 +224,18 @@ impl Block<'_> {
 
     /// Goes on at a slot, or outside the page.
     fn go(&mut self, slot: i64) {
+        if slot == self.head() {
+            self.e.jump_back(self.start);
+            return;
+        }
+        self.swap_out();
         if !(0..SLOTS as i64).contains(&slot) {
             self.address(slot);
             go_far(&mut self.e, self.source.stubs);
             return;
         }
         let code = self.source.entries[slot as usize] as u64;
-        if slot == self.head() {
-            self.e.jump_back(0);
-        } else if code != self.source.stubs.exit {
+        if code != self.source.stubs.exit {
             self.e.jump_far(code);
         } else {
             // Later it will jump to the code; until then to the next instruction.
@@ -224,41 +247,6 @@ impl Block<'_> {
         }
     }
 
-    /// The register's value, in its own host register or in `scratch`.
-    pub(super) fn value(&mut self, guest: u8, scratch: Register) -> Register {
-        pinned(guest).unwrap_or_else(|| {
-            self.e.mov(Size::Quad, scratch, Operand::Memory(register(guest)));
-            scratch
-        })
-    }
-
-    pub(super) fn target(guest: u8) -> Register {
-        pinned(guest).unwrap_or(RAX)
-    }
-
-    /// What is in `host` becomes the register's value.
-    pub(super) fn define(&mut self, guest: u8, host: Register) {
-        self.forget(guest);
-        match pinned(guest) {
-            Some(to) => self.e.mov(Size::Quad, to, Operand::Register(host)),
-            None => self.e.store(register(guest), host),
-        }
-    }
-
-    /// The register has another value now.
-    fn forget(&mut self, guest: u8) {
-        if self.shared.is_some_and(|shared| shared.base == guest) {
-            self.shared = None;
-        }
-    }
-
-    /// Sign-extends a 32-bit result and defines it.
-    fn define_word(&mut self, guest: u8, host: Register) {
-        let to = Block::target(guest);
-        self.e.load(Extend::WordSigned, to, Operand::Register(host));
-        self.define(guest, to);
-    }
-
     fn result(&mut self, size: Size, guest: u8, host: Register) {
         match size {
             Size::Quad => self.define(guest, host),
@@ -267,41 +255,41 @@ impl Block<'_> {
     }
 
     fn binary(&mut self, op: Alu, size: Size, o: Op) {
-        let target = Block::target(o.rd);
+        let target = self.target(o.rd);
         // The second operand must not be overwritten before it is used.
-        let work = if operand(o.rs2) == Operand::Register(target) && o.rs1 != o.rs2 {
+        let work = if self.operand(o.rs2) == Operand::Register(target) && o.rs1 != o.rs2 {
             RAX
         } else {
             target
         };
-        self.e.mov(Size::Quad, work, operand(o.rs1));
-        self.e.alu(op, size, work, operand(o.rs2));
+        self.e.mov(Size::Quad, work, self.operand(o.rs1));
+        self.e.alu(op, size, work, self.operand(o.rs2));
         self.result(size, o.rd, work);
     }
 
     fn immediate(&mut self, op: Alu, size: Size, o: Op) {
-        let target = Block::target(o.rd);
+        let target = self.target(o.rd);
         if op == Alu::Add
             && size == Size::Quad
-            && let Some(from) = pinned(o.rs1)
+            && let Some(from) = self.pinned(o.rs1)
         {
             self.e.lea(Size::Quad, target, Memory::at(from, o.imm));
-        } else if pinned(o.rd).is_none() && o.rd == o.rs1 && size == Size::Quad {
+        } else if self.pinned(o.rd).is_none() && o.rd == o.rs1 && size == Size::Quad {
             let memory = Operand::Memory(register(o.rd));
             self.e.alu_immediate(op, size, memory, o.imm);
             // It is not in `target`, and need not be.
             self.forget(o.rd);
             return;
         } else {
-            self.e.mov(Size::Quad, target, operand(o.rs1));
+            self.e.mov(Size::Quad, target, self.operand(o.rs1));
             self.e.alu_immediate(op, size, Operand::Register(target), o.imm);
         }
         self.result(size, o.rd, target);
     }
 
     fn shift(&mut self, shift: Shift, size: Size, o: Op) {
-        let target = Block::target(o.rd);
-        self.e.mov(Size::Quad, target, operand(o.rs1));
+        let target = self.target(o.rd);
+        self.e.mov(Size::Quad, target, self.operand(o.rs1));
         let mask = if size == Size::Quad { 63 } else { 31 };
         self.e.shift(shift, size, target, (o.imm & mask) as u8);
         self.result(size, o.rd, target);
@@ -310,7 +298,7 @@ impl Block<'_> {
     fn shift_by(&mut self, shift: Shift, size: Size, o: Op) {
         let from = self.value(o.rs1, RAX);
         let count = self.value(o.rs2, RCX);
-        let target = Block::target(o.rd);
+        let target = self.target(o.rd);
         self.e.shift_by(shift, size, target, from, count);
         self.result(size, o.rd, target);
     }
@@ -321,12 +309,12 @@ impl Block<'_> {
             // Clears carry and overflow, as comparing with 0 does.
             self.e.test(a);
         } else {
-            self.e.alu(Alu::Cmp, Size::Quad, a, operand(o.rs2));
+            self.e.alu(Alu::Cmp, Size::Quad, a, self.operand(o.rs2));
         }
     }
 
     pub(super) fn set(&mut self, condition: Condition, o: Op) {
-        let target = Block::target(o.rd);
+        let target = self.target(o.rd);
         self.e.set(condition, target);
         self.define(o.rd, target);
     }
@@ -337,15 +325,16 @@ impl Block<'_> {
         let slot = at.slot as i64 + i64::from(o.imm);
         let completed = at.index + 1;
         if slot == self.head() && completed == self.ops.len() {
-            self.e.land_back(jump, 0);
+            self.e.land_back(jump, self.start);
         } else {
             self.cold.push((jump, Cold::Go { completed, slot }));
         }
     }
 
     fn divide(&mut self, size: Size, signed: bool, rest: bool, at: At, o: Op) {
+        let (dividend, divisor) = (self.operand(o.rs1), self.operand(o.rs2));
         let e = &mut self.e;
-        e.mov(size, RCX, operand(o.rs2));
+        e.mov(size, RCX, divisor);
         if signed {
             // Neither 0 nor -1.
             e.lea(Size::Quad, RDX, Memory::at(RCX, 1));
@@ -354,7 +343,7 @@ impl Block<'_> {
             e.alu_immediate(Alu::Cmp, size, Operand::Register(RCX), 1);
         }
         let jump = e.jump_if(Condition::Below);
-        e.mov(size, RAX, operand(o.rs1));
+        e.mov(size, RAX, dividend);
         if signed {
             e.extend_rax(size);
         } else {
@@ -367,7 +356,7 @@ impl Block<'_> {
 
     /// `rd` becomes the address of a byte of the page or beyond.
     fn define_address(&mut self, offset: i64, o: Op) {
-        let target = Block::target(o.rd);
+        let target = self.target(o.rd);
         self.e.mov(Size::Quad, target, held(Field::Page));
         if let Ok(offset) = i32::try_from(offset) {
             self.e
@@ -383,6 +372,32 @@ impl Block<'_> {
         self.define_address((at.slot + o.halves()) as i64 * 2, o);
     }
 
+    /// Translates an op, and the one behind it if together they are one instruction. Returns how many.
+    fn pair(&mut self, at: At, o: Op) -> usize {
+        let next = self.ops.get(at.index + 1).map(|&(_, op)| op);
+        let extend = match (o.code, next) {
+            (Code::Slli, Some(next)) if next.code == Code::Srli && o.imm == next.imm => match o.imm {
+                32 => Some(Extend::Word),
+                48 => Some(Extend::Half),
+                _ => None,
+            },
+            _ => None,
+        };
+        match (extend, next) {
+            (Some(extend), Some(next)) if next.rd == o.rd && next.rs1 == o.rd => {
+                let target = self.target(o.rd);
+                let from = self.operand(o.rs1);
+                self.e.load(extend, target, from);
+                self.define(o.rd, target);
+                2
+            }
+            _ => {
+                self.op(at, o);
+                1
+            }
+        }
+    }
+
     fn op(&mut self, at: At, o: Op) {
         if !native(o) {
             self.interpret(at);
@@ -394,7 +409,7 @@ impl Block<'_> {
         use Size::{Double, Quad};
         match o.code {
             Li => {
-                let target = Block::target(o.rd);
+                let target = self.target(o.rd);
                 self.e.load_immediate(target, i64::from(o.imm));
                 self.define(o.rd, target);
             }
@@ -473,13 +488,13 @@ impl Block<'_> {
             Subw => self.binary(Alu::Sub, Double, o),
             Mul | Mulw => {
                 let size = if o.code == Mul { Quad } else { Double };
-                self.e.mov(Quad, RAX, operand(o.rs1));
-                self.e.multiply(size, RAX, operand(o.rs2));
+                self.e.mov(Quad, RAX, self.operand(o.rs1));
+                self.e.multiply(size, RAX, self.operand(o.rs2));
                 self.result(size, o.rd, RAX);
             }
             Mulh | Mulhu => {
-                self.e.mov(Quad, RAX, operand(o.rs1));
-                self.e.multiply_wide(o.code == Mulh, operand(o.rs2));
+                self.e.mov(Quad, RAX, self.operand(o.rs1));
+                self.e.multiply_wide(o.code == Mulh, self.operand(o.rs2));
                 self.define(o.rd, RDX);
             }
             Div => self.divide(Quad, true, false, at, o),
