@@ -142,7 +142,7 @@ impl Block<'_> {
             };
         }
         let base = self.value(o.rs1, RCX);
-        if let Some(shared) = group(&self.ops[at.index..]) {
+        if let Some(shared) = group(&self.ops[at.index..]).filter(|_| !self.alone) {
             let lookup = self.lookup(base, shared.low..shared.high, -4096, shared.stores, SHARED);
             self.shared = Some(shared);
             return Reached {
@@ -191,11 +191,10 @@ impl Block<'_> {
         e.land_back(hit, lookup.hit);
     }
 
-    /// Behind the access: where the interpreter has done it, control comes back here, or where the lookup was made for
-    /// others too, leaves.
+    /// Behind the access.
     pub(super) fn reached(&mut self, at: At, reached: &Reached) {
         if let Some(lookup) = reached.lookup {
-            self.interpret_access(lookup, at, !reached.leads);
+            self.looked_up(lookup, at, reached.leads);
         }
     }
 
@@ -244,6 +243,6 @@ impl Block<'_> {
         if o.rd != 0 {
             self.define(o.rd, RAX);
         }
-        self.interpret_access(lookup, at, true);
+        self.looked_up(lookup, at, false);
     }
 }

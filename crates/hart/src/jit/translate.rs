@@ -5,6 +5,8 @@
 //!
 //! All steps of a superblock are counted when it is entered; where it is left earlier, those not done are given back.
 
+use std::collections::VecDeque;
+
 use super::{
     access::{Lookup, Shared, is_branch},
     emit::*,
@@ -76,11 +78,9 @@ enum Cold {
     /// Has the interpreter do an op; then back to where its code ends, or else out of here.
     Interpret { at: At, back: Option<usize> },
     /// Looks in the TLB's second slot before that.
-    Second {
-        at: At,
-        back: Option<usize>,
-        lookup: Lookup,
-    },
+    Second { at: At, back: usize, lookup: Lookup },
+    /// Looks in the TLB's second slot; then, as neighbours may be in another page, does the access alone and leaves.
+    Alone { at: At, lookup: Lookup },
 }
 
 /// A superblock under construction.
@@ -91,10 +91,12 @@ pub struct Block<'a> {
     pub(super) map: Map,
     /// Where the loop begins again, if it is one: behind what is done on the way in.
     start: usize,
-    cold: Vec<(Jump, Cold)>,
+    cold: VecDeque<(Jump, Cold)>,
     links: Vec<Link>,
     /// The lookup that may be shared now.
     pub(super) shared: Option<Shared>,
+    /// The access in hand is done without its neighbours.
+    pub(super) alone: bool,
     /// What is known to be allowed with the floating-point registers.
     pub(super) float_known: Option<float::Use>,
 }
@@ -107,9 +109,10 @@ pub fn translate(source: &Source<'_>) -> (Vec<u8>, Vec<Link>) {
         ops: source.ops,
         map: if is_loop(source.ops) { map(source.ops) } else { PINNED },
         start: 0,
-        cold: Vec::new(),
+        cold: VecDeque::new(),
         links: Vec::new(),
         shared: None,
+        alone: false,
         float_known: None,
     };
     block.swap_in();
@@ -118,7 +121,7 @@ pub fn translate(source: &Source<'_>) -> (Vec<u8>, Vec<Link>) {
         .e
         .alu_immediate(Alu::Sub, Size::Quad, Operand::Register(LEFT), source.ops.len() as i32);
     let short = block.e.jump_if(Condition::Below);
-    block.cold.push((short, Cold::Short));
+    block.cold.push_back((short, Cold::Short));
     let mut index = 0;
     while let Some(&(slot, op)) = source.ops.get(index) {
         index += block.pair(At { index, slot }, op);
@@ -128,7 +131,7 @@ pub fn translate(source: &Source<'_>) -> (Vec<u8>, Vec<Link>) {
     {
         block.go((slot + op.halves()) as i64);
     }
-    for (jump, cold) in std::mem::take(&mut block.cold) {
+    while let Some((jump, cold)) = block.cold.pop_front() {
         block.e.land(jump);
         block.cold(cold);
     }
@@ -161,7 +164,14 @@ impl Block<'_> {
             }
             Cold::Second { at, back, lookup } => {
                 self.look_again(&lookup);
-                self.cold(Cold::Interpret { at, back });
+                self.cold(Cold::Interpret { at, back: Some(back) });
+            }
+            Cold::Alone { at, lookup } => {
+                self.look_again(&lookup);
+                (self.shared, self.float_known, self.alone) = (None, None, true);
+                self.op(at, self.ops[at.index].1);
+                self.alone = false;
+                self.go_behind(at);
             }
             Cold::Interpret { at, back: Some(back) } => {
                 self.interpret(at);
@@ -169,11 +179,15 @@ impl Block<'_> {
             }
             Cold::Interpret { at, back: None } => {
                 self.interpret(at);
-                self.give_back(at.index + 1);
-                let halves = self.ops[at.index].1.halves();
-                self.go((at.slot + halves) as i64);
+                self.go_behind(at);
             }
         }
+    }
+
+    /// Out of here, behind an op.
+    fn go_behind(&mut self, at: At) {
+        self.give_back(at.index + 1);
+        self.go((at.slot + self.ops[at.index].1.halves()) as i64);
     }
 
     /// Only so many ops were completed.
@@ -198,13 +212,17 @@ impl Block<'_> {
     /// If the jump is taken, the interpreter does the op whose code ends here; then control comes back here or leaves.
     pub(super) fn interpret_at(&mut self, jump: Jump, at: At, comes_back: bool) {
         let back = comes_back.then_some(self.e.here());
-        self.cold.push((jump, Cold::Interpret { at, back }));
+        self.cold.push_back((jump, Cold::Interpret { at, back }));
     }
 
-    /// Likewise, for an access that the TLB's first slot does not know.
-    pub(super) fn interpret_access(&mut self, lookup: Lookup, at: At, comes_back: bool) {
-        let back = comes_back.then_some(self.e.here());
-        self.cold.push((lookup.miss, Cold::Second { at, back, lookup }));
+    /// What to do if a lookup fails for an op whose code ends here.
+    pub(super) fn looked_up(&mut self, lookup: Lookup, at: At, shared: bool) {
+        let back = self.e.here();
+        let cold = match shared {
+            true => Cold::Alone { at, lookup },
+            false => Cold::Second { at, back, lookup },
+        };
+        self.cold.push_back((lookup.miss, cold));
     }
 
     /// rax becomes the address of a slot.
@@ -327,7 +345,7 @@ impl Block<'_> {
         if slot == self.head() && completed == self.ops.len() {
             self.e.land_back(jump, self.start);
         } else {
-            self.cold.push((jump, Cold::Go { completed, slot }));
+            self.cold.push_back((jump, Cold::Go { completed, slot }));
         }
     }
 
