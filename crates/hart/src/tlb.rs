@@ -425,7 +425,10 @@ impl Tlb {
         match std::mem::replace(&mut self.slots[page], NO_SLOT) {
             NO_SLOT => {}
             MANY_SLOTS => {
-                for entry in self.tables[STORE..FETCH].iter_mut().filter(|entry| of_page(entry)) {
+                for entry in self.tables[STORE..FETCH]
+                    .iter_mut()
+                    .filter(|entry| of_page(entry))
+                {
                     *entry = EMPTY;
                 }
             }
@@ -446,7 +449,10 @@ impl Tlb {
     /// Drops every fetch translation that leads to the code kept at `place`.
     pub fn drop_code(&mut self, place: usize) {
         self.drops += 1;
-        for entry in self.tables[FETCH..].iter_mut().filter(|entry| entry.place == place as u64) {
+        for entry in self.tables[FETCH..]
+            .iter_mut()
+            .filter(|entry| entry.place == place as u64)
+        {
             *entry = EMPTY;
         }
     }

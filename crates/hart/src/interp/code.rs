@@ -8,8 +8,8 @@ use std::cell::{Cell, OnceCell};
 
 use crate::{
     Ram,
-    jit::{self, Found, OPS_MAX, Translations, ends, follows, is_loop},
     decode::{decode, is_compressed},
+    jit::{self, Found, OPS_MAX, Translations, ends, follows, is_loop},
     mmu::{CodeWrite, Mmu},
     op::{Code, Op},
     ram::{CODE, PAGE},

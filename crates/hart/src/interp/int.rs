@@ -42,7 +42,10 @@ impl Core<'_> {
             let mut slot = (pc & 0xfff) as usize >> 1;
             self.place = place;
             self.page_pc = page_pc;
-            if TRANSLATE && !std::mem::take(&mut interpret) && let Some(ran) = self.run_translated(pc, left) {
+            if TRANSLATE
+                && !std::mem::take(&mut interpret)
+                && let Some(ran) = self.run_translated(pc, left)
+            {
                 if let Some(stretch) = self.stopped.take() {
                     return stretch;
                 }

@@ -41,8 +41,20 @@ pub struct InterpreterOptions {
     /// Drop caches at random, with this seed; unobservable, which is what it is there to test. The seed's three
     /// lowest bits choose how often: 0 is forty times slower than without and finds most, 7 suits long runs.
     pub zeal: Option<u64>,
-    /// Translate what runs often to machine code, if this host can run it; unobservable.
-    pub translate: bool,
+    /// What to translate to machine code, if this host can run it ([`can_translate`](crate::can_translate)); unobservable.
+    pub translate: Translate,
+}
+
+/// What is translated to machine code; everything else is interpreted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Translate {
+    /// Nothing.
+    #[default]
+    Never,
+    /// What runs often.
+    Hot,
+    /// Everything, when it is first come upon: slow, and finds most in tests.
+    Always,
 }
 
 /// The interpreter; holds caches only, of one [`Ram`]: before it is given another one of the same size, it
@@ -136,16 +148,22 @@ struct Caches {
     mmu: Mmu,
     code: CodePages,
     zeal: Option<Zeal>,
+    /// [`Translate::Always`]: even what may not fit the rest of the chunk is tried.
+    translates_all: bool,
 }
 
 impl Caches {
     fn new(options: InterpreterOptions, ram: &Ram) -> Caches {
-        // With zeal everything is translated at once.
-        let hot = if options.zeal.is_some() { 1 } else { crate::jit::HOT };
+        let hot = match options.translate {
+            Translate::Never => None,
+            Translate::Hot => Some(jit::HOT),
+            Translate::Always => Some(1),
+        };
         Caches {
             mmu: Mmu::new(ram),
-            code: CodePages::new(ram.pages(), options.translate.then_some(hot)),
+            code: CodePages::new(ram.pages(), hot),
             zeal: options.zeal.map(Zeal::new),
+            translates_all: options.translate == Translate::Always,
         }
     }
 
@@ -344,7 +362,7 @@ impl Core<'_> {
             }
         }
         let target = self.caches.mmu.reach(self.ram, pc, 2, Intent::Fetch)?;
-        let Caches { mmu, code, zeal } = &mut *self.caches;
+        let Caches { mmu, code, zeal, .. } = &mut *self.caches;
         let place = match target {
             Target::Ram {
                 offset,

@@ -20,10 +20,13 @@ impl Core<'_> {
     pub(super) fn run_translated(&mut self, pc: u64, left: u64) -> Option<Ran> {
         let slot = (pc & 0xfff) as usize >> 1;
         // A superblock counts all its steps before it begins.
-        if left < OPS_MAX as u64 && self.caches.zeal.is_none() || slot >= SLOTS {
+        if left < OPS_MAX as u64 && !self.caches.translates_all || slot >= SLOTS {
             return None;
         }
-        let code = self.caches.code.translated(self.arena, self.ram, self.place, slot)?;
+        let code = self
+            .caches
+            .code
+            .translated(self.arena, self.ram, self.place, slot)?;
         self.x[Field::Page as usize] = self.page_pc;
         self.x[Field::Left as usize] = left;
         self.x[Field::Float as usize] = self.hart.f.as_mut_ptr() as u64;

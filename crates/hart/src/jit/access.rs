@@ -97,7 +97,9 @@ fn group(ops: &[(usize, Op)]) -> Option<Shared> {
 pub fn writes(op: Op) -> Option<u8> {
     use Code::*;
     match op.code {
-        Beq | Bne | Blt | Bge | Bltu | Bgeu | Sb | Sh | Sw | Sd | Fsw | Fsd | Flw | Fld | J | Jr | Nop => None,
+        Beq | Bne | Blt | Bge | Bltu | Bgeu | Sb | Sh | Sw | Sd | Fsw | Fsd | Flw | Fld | J | Jr | Nop => {
+            None
+        }
         // Of those that write a floating-point register this is said in vain, which does no harm.
         _ => Some(op.rd),
     }
@@ -160,7 +162,14 @@ impl Block<'_> {
     }
 
     /// Looks up so many bytes behind `base`. `mask` is for their last one's tag; the place goes into `found`.
-    fn lookup(&mut self, base: Register, bytes: Range<i32>, mask: i32, stores: bool, found: Register) -> Lookup {
+    fn lookup(
+        &mut self,
+        base: Register,
+        bytes: Range<i32>,
+        mask: i32,
+        stores: bool,
+        found: Register,
+    ) -> Lookup {
         let (first, last) = (bytes.start, bytes.end - 1);
         let table = if stores { STORE_DISTANCE as i32 } else { 0 };
         let e = &mut self.e;
@@ -225,7 +234,11 @@ impl Block<'_> {
         let lookup = self.lookup(base, 0..1, -4096 | i32::from(size - 1), true, RDX);
         self.e.lea(Size::Quad, RCX, Memory::indexed(RDX, base, 0, 0));
         let memory = Memory::at(RCX, 0);
-        let extend = if size == 8 { Extend::Full } else { Extend::WordSigned };
+        let extend = if size == 8 {
+            Extend::Full
+        } else {
+            Extend::WordSigned
+        };
         self.e.load(extend, RAX, Operand::Memory(memory));
         let operand = self.operand(o.rs2);
         self.e.mov(Size::Quad, RDX, operand);

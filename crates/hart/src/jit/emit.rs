@@ -137,7 +137,10 @@ pub struct Emitter {
 impl Emitter {
     /// Nothing yet, to run at `base`.
     pub fn new(base: u64) -> Emitter {
-        Emitter { base, bytes: Vec::new() }
+        Emitter {
+            base,
+            bytes: Vec::new(),
+        }
     }
 
     /// Bytes so far.
@@ -265,7 +268,11 @@ impl Emitter {
     pub fn lea(&mut self, size: Size, to: Register, from: Memory) {
         match from {
             // Which the processor does without executing anything.
-            Memory { base, index: None, displacement: 0 } => self.mov(size, to, Operand::Register(base)),
+            Memory {
+                base,
+                index: None,
+                displacement: 0,
+            } => self.mov(size, to, Operand::Register(base)),
             _ => self.form(size, &[0x8d], to, Operand::Memory(from), false),
         }
     }
@@ -315,7 +322,13 @@ impl Emitter {
 
     /// `rax, rdx = rdx:rax / by, rest`.
     pub fn divide(&mut self, size: Size, signed: bool, by: Register) {
-        self.form(size, &[0xf7], if signed { 7 } else { 6 }, Operand::Register(by), false);
+        self.form(
+            size,
+            &[0xf7],
+            if signed { 7 } else { 6 },
+            Operand::Register(by),
+            false,
+        );
     }
 
     /// Sign-extends rax into rdx.

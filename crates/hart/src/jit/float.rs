@@ -33,8 +33,7 @@ pub fn native(op: Op) -> bool {
     let nearest = matches!(form.rounding, ROUND_NEAREST_EVEN | ROUND_DYNAMIC);
     match form.kind {
         MoveToInteger | MoveFromInteger => true,
-        Add | Sub | Mul | Div | Sqrt | FromL => form.double && nearest,
-        Madd | Msub | Nmsub | Nmadd => form.double && nearest && std::arch::is_x86_feature_detected!("fma"),
+        Add | Sub | Mul | Div | Sqrt | FromL | Madd | Msub | Nmsub | Nmadd => form.double && nearest,
         // Exact, whatever the rounding mode; but a reserved one is illegal.
         FromW | FromWu => form.double && nearest,
         ToW | ToL => form.double && form.rounding == ROUND_TO_ZERO,
@@ -64,8 +63,7 @@ impl Block<'_> {
             Use::Write => Field::FloatDirty,
             Use::Compute => Field::FloatPlain,
         };
-        self.e
-            .alu_immediate(Alu::Cmp, Size::Quad, held(condition), 0);
+        self.e.alu_immediate(Alu::Cmp, Size::Quad, held(condition), 0);
         let jump = self.e.jump_if(Condition::Equal);
         self.interpret_at(jump, at, false);
     }
@@ -128,7 +126,11 @@ impl Block<'_> {
             Sgnj | Sgnjn | Sgnjx => self.sign(form.kind, o),
             Eq | Lt | Le => self.float_compare(form.kind, at, o),
             MoveToInteger => {
-                let extend = if form.double { Extend::Full } else { Extend::WordSigned };
+                let extend = if form.double {
+                    Extend::Full
+                } else {
+                    Extend::WordSigned
+                };
                 self.e.load(extend, RAX, source(o.rs1));
                 self.define_integer(o);
             }
@@ -148,13 +150,17 @@ impl Block<'_> {
                     self.e.mov(Size::Double, RAX, Operand::Register(from));
                     from = RAX;
                 }
-                let size = if form.kind == FromW { Size::Double } else { Size::Quad };
+                let size = if form.kind == FromW {
+                    Size::Double
+                } else {
+                    Size::Quad
+                };
                 self.e.scalar(0xf2, size, 0x2a, 0, Operand::Register(from));
                 self.e.scalar(0x66, Size::Quad, 0x7e, 0, Operand::Register(RAX));
                 self.e.store(place(o.rd), RAX);
             }
             // ToW, ToL; what is not known does not come here.
-            _ => self.to_integer(form.kind == ToL, at, o),
+            _ => self.integer(form.kind == ToL, at, o),
         }
     }
 
@@ -189,7 +195,12 @@ impl Block<'_> {
         if exponent_min != 0 {
             e.alu_immediate(Alu::Sub, Size::Double, Operand::Register(RDX), exponent_min);
         }
-        e.alu_immediate(Alu::Cmp, Size::Double, Operand::Register(RDX), 0x7ff - exponent_min);
+        e.alu_immediate(
+            Alu::Cmp,
+            Size::Double,
+            Operand::Register(RDX),
+            0x7ff - exponent_min,
+        );
         let jump = e.jump_if(Condition::AboveEqual);
         e.store(place(o.rd), RAX);
         self.interpret_at(jump, at, true);
@@ -231,7 +242,7 @@ impl Block<'_> {
     }
 
     /// Towards zero, if it fits.
-    fn to_integer(&mut self, long: bool, at: At, o: Op) {
+    fn integer(&mut self, long: bool, at: At, o: Op) {
         let size = if long { Size::Quad } else { Size::Double };
         let e = &mut self.e;
         e.scalar(0xf2, size, 0x2c, RAX, source(o.rs1));

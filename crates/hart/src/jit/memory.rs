@@ -56,7 +56,10 @@ impl Memory {
     /// Overwrites four bytes of code at an address that it has.
     pub fn patch(&mut self, at: u64, bytes: [u8; 4]) {
         let offset = at.wrapping_sub(self.executable as u64) as usize;
-        assert!(offset <= self.used.saturating_sub(bytes.len()), "this is not code");
+        assert!(
+            offset <= self.used.saturating_sub(bytes.len()),
+            "this is not code"
+        );
         // SAFETY: inside the mapping, as has just been checked.
         let to = unsafe { self.writable.add(offset) };
         // SAFETY: as above; four bytes fit.

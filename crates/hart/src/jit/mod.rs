@@ -44,11 +44,20 @@ const HOPELESS: u8 = u8::MAX;
 /// How often a page's translations may be dropped before it is not translated any more.
 const DROPS_MAX: u8 = 32;
 
+/// Can this host run what is generated? It takes an x86-64 processor with BMI2 and FMA, which all have had since 2015.
+#[must_use]
+pub fn can_translate() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("bmi2") && std::arch::is_x86_feature_detected!("fma");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
 /// Registers, fields, and whatever else an index may reach.
 pub const WORDS: usize = 256;
 
-/// The shared code's first function.
-type Enter = unsafe extern "sysv64" fn(*mut u64, *const u8);
+/// The shared code's first function. The C ABI is System V's on the systems this runs on.
+type Enter = unsafe extern "C" fn(*mut u64, *const u8);
 
 /// What is known of a page.
 struct Page {
@@ -106,7 +115,7 @@ pub trait Engine {
 ///
 /// # Safety
 /// `engine` is the one that `run` was called with, and nothing else uses it.
-unsafe extern "sysv64" fn interpret<E: Engine>(engine: *mut E, at: u32, place: u32) -> u32 {
+unsafe extern "C" fn interpret<E: Engine>(engine: *mut E, at: u32, place: u32) -> u32 {
     // SAFETY: the caller's promise.
     let engine = unsafe { &mut *engine };
     let left = engine.words()[Field::Left as usize] + u64::from(at >> 16);
@@ -156,7 +165,7 @@ impl Translations {
     /// None, for so many places of code pages; what is come upon `hot` times is translated. `None` if this host cannot
     /// run what would be generated.
     pub fn new(places: usize, hot: u8) -> Option<Translations> {
-        if !std::arch::is_x86_feature_detected!("bmi2") {
+        if !can_translate() {
             return None;
         }
         Translations::make(places, hot).ok()
@@ -218,7 +227,11 @@ impl Translations {
             return Found::Cold;
         }
         *hits += 1;
-        if *hits >= self.hot { Found::Hot } else { Found::Cold }
+        if *hits >= self.hot {
+            Found::Hot
+        } else {
+            Found::Cold
+        }
     }
 
     /// No superblock can be made of what begins at a slot.
@@ -264,7 +277,9 @@ impl Translations {
     /// Slots of a place hold something else now.
     pub fn written(&mut self, place: usize, slots: std::ops::RangeInclusive<usize>) {
         if let Some(page) = &self.pages[place]
-            && slots.into_iter().any(|slot| page.covered[slot / 64] >> (slot % 64) & 1 != 0)
+            && slots
+                .into_iter()
+                .any(|slot| page.covered[slot / 64] >> (slot % 64) & 1 != 0)
         {
             self.drop_page(place);
         }

@@ -71,7 +71,6 @@ pub fn register(guest: u8) -> Memory {
     Memory::at(STATE, i32::from(guest) * 8)
 }
 
-
 /// Where in the shared code its parts begin.
 #[derive(Clone, Copy)]
 pub struct Stubs {
@@ -84,7 +83,7 @@ pub struct Stubs {
     pub interpret: u64,
 }
 
-/// The shared code, to be put at `base`, where the function that enters begins: `extern "sysv64" fn(state, code)`.
+/// The shared code, to be put at `base`, where the function that enters begins: `extern "C" fn(state, code)`.
 pub fn stubs(base: u64) -> (Vec<u8>, Stubs) {
     let mut e = Emitter::new(base);
     for register in SAVED {

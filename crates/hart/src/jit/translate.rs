@@ -25,8 +25,8 @@ pub const OPS_MAX: usize = 64;
 pub fn native(op: Op) -> bool {
     use Code::*;
     match op.code {
-        NextPage | Decode | Loose | Illegal | Mulhsu | LrW | LrD | ScW | ScD | Csr | Ecall | Ebreak | Sret | Mret
-        | Wfi | SfenceVma => false,
+        NextPage | Decode | Loose | Illegal | Mulhsu | LrW | LrD | ScW | ScD | Csr | Ecall | Ebreak
+        | Sret | Mret | Wfi | SfenceVma => false,
         AmoW | AmoD => matches!(op.field(), 0x00 | 0x01 | 0x04 | 0x08 | 0x0c),
         Float => float::native(op),
         _ => true,
@@ -41,7 +41,10 @@ pub fn follows(op: Op) -> bool {
 /// Does control never go on behind this op?
 pub fn ends(op: Op) -> bool {
     use Code::*;
-    matches!(op.code, J | Jal | Jr | Jalr | Ecall | Ebreak | Sret | Mret | Illegal)
+    matches!(
+        op.code,
+        J | Jal | Jr | Jalr | Ecall | Ebreak | Sret | Mret | Illegal
+    )
 }
 
 /// Which op: its number in the superblock and its slot.
@@ -107,7 +110,11 @@ pub fn translate(source: &Source<'_>) -> (Vec<u8>, Vec<Link>) {
         e: Emitter::new(source.base),
         source,
         ops: source.ops,
-        map: if is_loop(source.ops) { map(source.ops) } else { PINNED },
+        map: if is_loop(source.ops) {
+            map(source.ops)
+        } else {
+            PINNED
+        },
         start: 0,
         cold: VecDeque::new(),
         links: Vec::new(),
@@ -117,9 +124,12 @@ pub fn translate(source: &Source<'_>) -> (Vec<u8>, Vec<Link>) {
     };
     block.swap_in();
     block.start = block.e.here();
-    block
-        .e
-        .alu_immediate(Alu::Sub, Size::Quad, Operand::Register(LEFT), source.ops.len() as i32);
+    block.e.alu_immediate(
+        Alu::Sub,
+        Size::Quad,
+        Operand::Register(LEFT),
+        source.ops.len() as i32,
+    );
     let short = block.e.jump_if(Condition::Below);
     block.cold.push_back((short, Cold::Short));
     let mut index = 0;
@@ -253,15 +263,16 @@ impl Block<'_> {
             return;
         }
         let code = self.source.entries[slot as usize] as u64;
-        if code != self.source.stubs.exit {
-            self.e.jump_far(code);
-        } else {
+        if code == self.source.stubs.exit {
             // Later it will jump to the code; until then to the next instruction.
             let jump = self.e.jump();
             self.e.land(jump);
             let at = self.source.base + self.e.here() as u64 - 4;
-            self.links.push(Link { slot: slot as usize, at });
-            self.leave(slot);
+            let slot = slot as usize;
+            self.links.push(Link { slot, at });
+            self.leave(slot as i64);
+        } else {
+            self.e.jump_far(code);
         }
     }
 
@@ -479,11 +490,25 @@ impl Block<'_> {
             Slti | Sltiu => {
                 let a = self.value(o.rs1, RAX);
                 self.e.alu_immediate(Alu::Cmp, Quad, Operand::Register(a), o.imm);
-                self.set(if o.code == Slti { Condition::Less } else { Condition::Below }, o);
+                self.set(
+                    if o.code == Slti {
+                        Condition::Less
+                    } else {
+                        Condition::Below
+                    },
+                    o,
+                );
             }
             Slt | Sltu => {
                 self.compare(o);
-                self.set(if o.code == Slt { Condition::Less } else { Condition::Below }, o);
+                self.set(
+                    if o.code == Slt {
+                        Condition::Less
+                    } else {
+                        Condition::Below
+                    },
+                    o,
+                );
             }
             Slli => self.shift(Shift::Left, Quad, o),
             Srli => self.shift(Shift::Right, Quad, o),
