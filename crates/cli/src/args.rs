@@ -121,6 +121,7 @@ impl VmArgs {
         InterpreterOptions {
             zeal: self.zeal,
             translate,
+            ..InterpreterOptions::default()
         }
     }
 }

@@ -13,8 +13,9 @@ use crate::{
     csr::{satp_levels, satp_root, status},
     pmp::{Intent, Pmp, Rules},
     ram::{CODE, DIRTY, PAGE, WALKED},
+    space::Space,
     tables::{Derived, Tables},
-    tlb::{Space, Tlb},
+    tlb::Tlb,
     trap::{Exception, Privilege, Trap},
 };
 

@@ -182,11 +182,7 @@ fn drop_pages(tlb: &mut Tlb, roots: Roots, address: u64, level: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        ram::PAGE,
-        tlb::{Roots, Space},
-        trap::Privilege,
-    };
+    use crate::{ram::PAGE, space::Space, tlb::Roots, trap::Privilege};
 
     /// A RAM whose pages 1 to 3 are the tables, from the root down, of 0x40000000 and 0x40001000.
     fn three_levels() -> (Ram, Tlb, Tables, usize) {

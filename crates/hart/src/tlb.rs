@@ -8,7 +8,7 @@
 //! Invariant: an entry exists only while a walk would give the same answer (docs/determinism.md, D3);
 //! a store entry only while its page is plain ([`Ram::is_plain`](crate::Ram::is_plain)).
 
-use crate::{Ram, ram::PAGE, trap::Privilege};
+use crate::{Ram, ram::PAGE, space::Space};
 
 /// Entries per table and set.
 pub const ENTRIES: usize = 4096;
@@ -20,80 +20,6 @@ const TOTAL: usize = ENTRIES * SETS;
 const PAGE_BITS: u32 = 12;
 /// A tag no address has: tags are page-aligned up to the access size.
 const NO_TAG: u64 = u64::MAX;
-
-/// Everything a translation depends on besides memory: the key of a set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Space(u64);
-
-const ROOT_BITS: u64 = (1 << 47) - 1;
-
-impl Space {
-    /// Addresses are physical. `pmp` names the PMP rules in force.
-    #[must_use]
-    pub fn bare(privilege: Privilege, pmp: usize) -> Space {
-        Space((privilege as u64) << 47 | (pmp as u64) << 52)
-    }
-
-    /// Addresses go through the tables at page `root`.
-    #[must_use]
-    pub fn paged(root: u64, levels: u32, privilege: Privilege, pmp: usize) -> Space {
-        Space(root | u64::from(levels) << 44 | (privilege as u64) << 47 | (pmp as u64) << 52)
-    }
-
-    /// With `mstatus.SUM`, `mstatus.MXR` and `menvcfg.ADUE`.
-    #[must_use]
-    pub fn with_modes(self, sum: bool, mxr: bool, adue: bool) -> Space {
-        Space(self.0 | u64::from(sum) << 49 | u64::from(mxr) << 50 | u64::from(adue) << 51)
-    }
-
-    /// The page tables: equal for spaces that share them.
-    #[must_use]
-    pub const fn root(self) -> u64 {
-        self.0 & ROOT_BITS
-    }
-
-    /// Physical page of the root table.
-    #[must_use]
-    pub const fn root_page(self) -> u64 {
-        self.0 & ((1 << 44) - 1)
-    }
-
-    /// Levels of page tables; 0 is bare.
-    #[must_use]
-    pub const fn levels(self) -> u32 {
-        (self.0 >> 44 & 7) as u32
-    }
-
-    /// Effective privilege.
-    #[must_use]
-    pub fn privilege(self) -> Privilege {
-        Privilege::from_bits(self.0 >> 47).unwrap_or_default()
-    }
-
-    /// Supervisor may access user pages.
-    #[must_use]
-    pub const fn sum(self) -> bool {
-        self.0 >> 49 & 1 != 0
-    }
-
-    /// Loads may read executable pages.
-    #[must_use]
-    pub const fn mxr(self) -> bool {
-        self.0 >> 50 & 1 != 0
-    }
-
-    /// The walker sets A and D.
-    #[must_use]
-    pub const fn adue(self) -> bool {
-        self.0 >> 51 & 1 != 0
-    }
-
-    /// The number that names the PMP rules.
-    #[must_use]
-    pub const fn pmp(self) -> usize {
-        (self.0 >> 52) as usize
-    }
-}
 
 /// One translation. `place` is, modulo 2^64, the host address of the page minus its virtual address (loads and
 /// stores) or where an engine keeps the page's code (fetches).
@@ -239,7 +165,7 @@ impl Tlb {
     /// Finds or makes the set of `space`; returns its first entry's index.
     pub fn select(&mut self, space: Space, generation: u64) -> usize {
         self.clock = self.clock.wrapping_add(1);
-        let hash = (space.0 ^ space.0 >> 47) as usize & 63;
+        let hash = space.hash() & 63;
         let recent = usize::from(self.recent[hash]);
         let chosen = if self.sets[recent].space == Some(space) {
             recent
@@ -469,8 +395,9 @@ impl Tlb {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trap::Privilege;
 
-    const SPACE: Space = Space(0x1234 | 3 << 44);
+    const SPACE: Space = Space::paged(0x1234, 3, Privilege::User, 0);
 
     fn ram(pages: u64) -> Ram {
         Ram::new(pages * PAGE as u64).expect("there is memory")
@@ -545,7 +472,7 @@ mod tests {
     fn ranges_are_dropped_under_their_roots_only() {
         let mut tlb = Tlb::new(&ram(2048));
         let one = tlb.select(SPACE, 0);
-        let two = tlb.select(Space(0x4321 | 3 << 44), 0);
+        let two = tlb.select(Space::paged(0x4321, 3, Privilege::User, 0), 0);
         for set in [one, two] {
             for address in [0x1f_f000, 0x20_0000, 0x3f_f000, 0x40_0000] {
                 tlb.fill_load(set, address, 0);

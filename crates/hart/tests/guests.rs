@@ -24,6 +24,8 @@ enum Way {
     Zeal(u64),
     /// With everything translated.
     ZealTranslated(u64),
+    /// Likewise, without zeal, but with little memory for it.
+    Cramped,
     /// One step at a time.
     Stepped,
     /// One step at a time, all caches dropped before each.
@@ -33,11 +35,16 @@ enum Way {
 fn run(program: &asm::Program, ticks: u64, way: Way) -> (Computer, State) {
     let (zeal, translate) = match way {
         Way::Zeal(seed) => (Some(seed), Translate::Never),
-        Way::Translated => (None, Translate::Always),
+        Way::Translated | Way::Cramped => (None, Translate::Always),
         Way::ZealTranslated(seed) => (Some(seed), Translate::Always),
         Way::Plain | Way::Stepped | Way::Forgetful => (None, Translate::Never),
     };
-    let mut computer = Computer::new(&program.bytes, InterpreterOptions { zeal, translate });
+    let options = InterpreterOptions {
+        zeal,
+        translate,
+        code_bytes: matches!(way, Way::Cramped).then_some(0),
+    };
+    let mut computer = Computer::new(&program.bytes, options);
     computer.board.steps_per_tick = ticks;
     // addi s0, s0, 1; c.addi s0, 2; li s1, 3; ret
     computer.board.rom = vec![0x13, 4, 0x14, 0, 9, 4, 0x93, 4, 0x30, 0, 0x67, 0x80, 0, 0];
@@ -120,6 +127,7 @@ fn check(source: &str) -> String {
         Way::Translated,
         Way::ZealTranslated(4),
         Way::ZealTranslated(5),
+        Way::Cramped,
     ] {
         let (_, other) = run(&program, ticks, way);
         let differences = plain.differences(&other);

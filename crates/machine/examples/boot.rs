@@ -145,6 +145,7 @@ fn engine(options: &Options) -> Box<Interpreter> {
     Box::new(Interpreter::new(InterpreterOptions {
         zeal: options.zeal,
         translate: options.translate,
+        ..InterpreterOptions::default()
     }))
 }
 

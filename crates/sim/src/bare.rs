@@ -49,6 +49,7 @@ impl Subject for Machine {
         let engine = Box::new(Interpreter::new(InterpreterOptions {
             zeal,
             translate: Translate::Hot,
+            ..InterpreterOptions::default()
         }));
         match Machine::new(config(*seed), engine) {
             Ok(machine) => machine,

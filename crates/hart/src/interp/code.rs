@@ -9,7 +9,7 @@ use std::cell::{Cell, OnceCell};
 use crate::{
     Ram,
     decode::{decode, is_compressed},
-    jit::{self, Found, OPS_MAX, Translations, ends, follows, is_loop},
+    jit::{self, CODE_MAX, Found, OPS_MAX, Translations, ends, follows, is_loop},
     mmu::{CodeWrite, Mmu},
     op::{Code, Op},
     ram::{CODE, PAGE},
@@ -141,9 +141,10 @@ pub(super) struct CodePages {
 }
 
 impl CodePages {
-    pub fn new(pages: usize, hot: Option<u8>) -> CodePages {
+    pub fn new(pages: usize, hot: Option<u8>, bytes: Option<usize>) -> CodePages {
         CodePages {
-            translations: hot.and_then(|hot| Translations::new(PAGES_MAX + 1, hot)),
+            translations: hot
+                .and_then(|hot| Translations::new(PAGES_MAX + 1, hot, bytes.unwrap_or(CODE_MAX))),
             pages: vec![Page { ram: None, stores: 0 }],
             free: Vec::new(),
             index: vec![0; pages],

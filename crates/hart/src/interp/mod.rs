@@ -43,6 +43,9 @@ pub struct InterpreterOptions {
     pub zeal: Option<u64>,
     /// What to translate to machine code, if this host can run it ([`can_translate`](crate::can_translate)); unobservable.
     pub translate: Translate,
+    /// Bytes of machine code to keep, from 64 KiB to [`CODE_MAX`](crate::CODE_MAX), which is also the default; when they are
+    /// used up, all goes.
+    pub code_bytes: Option<usize>,
 }
 
 /// What is translated to machine code; everything else is interpreted.
@@ -161,7 +164,7 @@ impl Caches {
         };
         Caches {
             mmu: Mmu::new(ram),
-            code: CodePages::new(ram.pages(), hot),
+            code: CodePages::new(ram.pages(), hot, options.code_bytes),
             zeal: options.zeal.map(Zeal::new),
             translates_all: options.translate == Translate::Always,
         }

@@ -207,7 +207,28 @@ impl Block<'_> {
         }
     }
 
-    pub(super) fn load(&mut self, extend: Extend, at: At, o: Op) {
+    /// Translates a load, a store or an AMO.
+    pub(super) fn access(&mut self, at: At, o: Op) {
+        use Code::*;
+        match o.code {
+            Lb => self.load(Extend::ByteSigned, at, o),
+            Lh => self.load(Extend::HalfSigned, at, o),
+            Lw => self.load(Extend::WordSigned, at, o),
+            Ld => self.load(Extend::Full, at, o),
+            Lbu => self.load(Extend::Byte, at, o),
+            Lhu => self.load(Extend::Half, at, o),
+            Lwu => self.load(Extend::Word, at, o),
+            Sb => self.store(1, at, o),
+            Sh => self.store(2, at, o),
+            Sw => self.store(4, at, o),
+            Sd => self.store(8, at, o),
+            AmoW => self.amo(4, at, o),
+            // AmoD; the others do not come here.
+            _ => self.amo(8, at, o),
+        }
+    }
+
+    fn load(&mut self, extend: Extend, at: At, o: Op) {
         let reached = self.reach(at, o);
         let target = self.target(o.rd);
         self.e.load(extend, target, Operand::Memory(reached.memory));
@@ -215,14 +236,14 @@ impl Block<'_> {
         self.reached(at, &reached);
     }
 
-    pub(super) fn store(&mut self, size: u8, at: At, o: Op) {
+    fn store(&mut self, size: u8, at: At, o: Op) {
         let reached = self.reach(at, o);
         let from = self.value(o.rs2, RAX);
         self.e.store_low(size, reached.memory, from);
         self.reached(at, &reached);
     }
 
-    pub(super) fn amo(&mut self, size: u8, at: At, o: Op) {
+    fn amo(&mut self, size: u8, at: At, o: Op) {
         let base = match self.pinned(o.rs1) {
             Some(base) => base,
             None => {

@@ -10,7 +10,7 @@ use super::{
     stubs::{Field, held},
     translate::{At, Block},
 };
-use crate::op::{FloatForm, FloatKind, Op};
+use crate::op::{Code, FloatForm, FloatKind, Op};
 
 const SINGLE_BOX: i64 = 0xffff_ffff_0000_0000_u64 as i64;
 const ROUND_TO_ZERO: u8 = 1;
@@ -78,7 +78,18 @@ impl Block<'_> {
         self.e.alu(Alu::Or, Size::Quad, RAX, Operand::Register(RDX));
     }
 
-    pub(super) fn float_load(&mut self, double: bool, at: At, o: Op) {
+    /// Translates a floating-point op.
+    pub(super) fn float_op(&mut self, at: At, o: Op) {
+        match o.code {
+            Code::Flw => self.float_load(false, at, o),
+            Code::Fld => self.float_load(true, at, o),
+            Code::Fsw => self.float_store(false, at, o),
+            Code::Fsd => self.float_store(true, at, o),
+            _ => self.float(at, o),
+        }
+    }
+
+    fn float_load(&mut self, double: bool, at: At, o: Op) {
         self.guard(Use::Write, at);
         let reached = self.reach(at, o);
         let extend = if double { Extend::Full } else { Extend::Word };
@@ -91,7 +102,7 @@ impl Block<'_> {
         self.reached(at, &reached);
     }
 
-    pub(super) fn float_store(&mut self, double: bool, at: At, o: Op) {
+    fn float_store(&mut self, double: bool, at: At, o: Op) {
         self.guard(Use::Read, at);
         let reached = self.reach(at, o);
         self.e.mov(Size::Quad, RAX, held(Field::Float));
@@ -101,7 +112,7 @@ impl Block<'_> {
         self.reached(at, &reached);
     }
 
-    pub(super) fn float(&mut self, at: At, o: Op) {
+    fn float(&mut self, at: At, o: Op) {
         use FloatKind::*;
         let form = FloatForm::unpack(o.field());
         let purpose = match form.kind {

@@ -3,13 +3,11 @@
 
 use std::io;
 
-/// Bytes for code.
-pub const SIZE: usize = 128 << 20;
-
 /// Code that has been written, in the order in which it was; all of it goes at once.
 pub struct Memory {
     writable: *mut u8,
     executable: *const u8,
+    size: usize,
     used: usize,
 }
 
@@ -17,11 +15,11 @@ pub struct Memory {
 unsafe impl Send for Memory {}
 
 impl Memory {
-    /// Maps it.
+    /// Maps so many bytes, which the host allocates as they are used.
     ///
     /// # Errors
     /// As the kernel gives them.
-    pub fn new() -> io::Result<Memory> {
+    pub fn new(size: usize) -> io::Result<Memory> {
         // SAFETY: the name is a C string; the call touches no memory of ours.
         let file = unsafe { libc::memfd_create(c"lockstep-code".as_ptr(), libc::MFD_CLOEXEC) };
         if file < 0 {
@@ -29,10 +27,10 @@ impl Memory {
         }
         let map = |protection| {
             // SAFETY: a fresh mapping at an address of the kernel's choice touches no other memory.
-            unsafe { libc::mmap(std::ptr::null_mut(), SIZE, protection, libc::MAP_SHARED, file, 0) }
+            unsafe { libc::mmap(std::ptr::null_mut(), size, protection, libc::MAP_SHARED, file, 0) }
         };
         // SAFETY: `file` is open.
-        let sized = unsafe { libc::ftruncate(file, SIZE as libc::off_t) };
+        let sized = unsafe { libc::ftruncate(file, size as libc::off_t) };
         let writable = map(libc::PROT_READ | libc::PROT_WRITE);
         let executable = map(libc::PROT_READ | libc::PROT_EXEC);
         let error = io::Error::last_os_error();
@@ -44,6 +42,7 @@ impl Memory {
         Ok(Memory {
             writable: writable.cast(),
             executable: executable.cast_const().cast(),
+            size,
             used: 0,
         })
     }
@@ -68,16 +67,16 @@ impl Memory {
 
     /// Copies code; `None` if it does not fit.
     pub fn add(&mut self, code: &[u8]) -> Option<*const u8> {
-        if code.len() > SIZE - self.used {
+        if code.len() > self.size - self.used {
             return None;
         }
-        // SAFETY: `used <= SIZE`, so the address is inside the mapping or at its end.
+        // SAFETY: `used <= size`, so the address is inside the mapping or at its end.
         let to = unsafe { self.writable.add(self.used) };
         // SAFETY: checked above to fit; the code is not in the mapping.
         unsafe { std::ptr::copy_nonoverlapping(code.as_ptr(), to, code.len()) };
         // SAFETY: as for `to`.
         let at = unsafe { self.executable.add(self.used) };
-        self.used = (self.used + code.len()).next_multiple_of(16).min(SIZE);
+        self.used = (self.used + code.len()).next_multiple_of(16).min(self.size);
         Some(at)
     }
 
@@ -90,8 +89,8 @@ impl Memory {
 impl Drop for Memory {
     fn drop(&mut self) {
         // SAFETY: mapped by `new` with this size; nobody executes it without a borrow of its owner.
-        unsafe { libc::munmap(self.writable.cast(), SIZE) };
+        unsafe { libc::munmap(self.writable.cast(), self.size) };
         // SAFETY: as above.
-        unsafe { libc::munmap(self.executable.cast_mut().cast(), SIZE) };
+        unsafe { libc::munmap(self.executable.cast_mut().cast(), self.size) };
     }
 }

@@ -23,6 +23,7 @@
 mod access;
 mod emit;
 mod float;
+mod integer;
 mod memory;
 mod registers;
 mod stubs;
@@ -41,6 +42,10 @@ pub use translate::{OPS_MAX, SLOTS, ends, follows, is_loop};
 pub const HOT: u8 = 6;
 /// A slot of which no superblock can be made.
 const HOPELESS: u8 = u8::MAX;
+/// Bytes of machine code that are kept at most: 128 MiB.
+pub const CODE_MAX: usize = 128 << 20;
+/// Room for any superblock beside the shared code.
+const CODE_MIN: usize = 64 << 10;
 /// How often a page's translations may be dropped before it is not translated any more.
 const DROPS_MAX: u8 = 32;
 
@@ -154,25 +159,25 @@ pub struct Translations {
     pages: Vec<Option<Box<Page>>>,
     /// For each place the entry points of its page; those of an unknown page all leave.
     tables: Vec<*const *const u8>,
-    /// What `tables` says of unknown pages; kept alive.
-    _none: Box<[*const u8; SLOTS]>,
+    /// What `tables` says of unknown pages.
+    none: Box<[*const u8; SLOTS]>,
 }
 
 // SAFETY: all pointers lead into allocations and mappings that this value owns.
 unsafe impl Send for Translations {}
 
 impl Translations {
-    /// None, for so many places of code pages; what is come upon `hot` times is translated. `None` if this host cannot
-    /// run what would be generated.
-    pub fn new(places: usize, hot: u8) -> Option<Translations> {
+    /// None, for so many places of code pages; what is come upon `hot` times is translated, into so many bytes. `None` if
+    /// this host cannot run what would be generated.
+    pub fn new(places: usize, hot: u8, bytes: usize) -> Option<Translations> {
         if !can_translate() {
             return None;
         }
-        Translations::make(places, hot).ok()
+        Translations::make(places, hot, bytes).ok()
     }
 
-    fn make(places: usize, hot: u8) -> io::Result<Translations> {
-        let mut memory = Memory::new()?;
+    fn make(places: usize, hot: u8, bytes: usize) -> io::Result<Translations> {
+        let mut memory = Memory::new(bytes.clamp(CODE_MIN, CODE_MAX))?;
         let (code, stubs) = stubs::stubs(memory.next());
         let shared = code.len();
         let code = memory.add(&code).ok_or(io::ErrorKind::OutOfMemory)?;
@@ -188,7 +193,7 @@ impl Translations {
             changes: 0,
             pages: (0..places).map(|_| None).collect(),
             tables: vec![none.as_ptr(); places],
-            _none: none,
+            none,
         })
     }
 
@@ -307,10 +312,68 @@ impl Translations {
 
     /// Drops everything.
     pub fn clear(&mut self) {
-        for place in 0..self.pages.len() {
-            self.release(place);
-        }
+        self.tables.fill(self.none.as_ptr());
+        self.pages.fill_with(|| None);
         self.changes += 1;
         self.memory.clear(self.shared);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::Code;
+
+    /// Adds superblocks of loads at the slots of some pages until there is no room; returns how many.
+    fn fill(translations: &mut Translations) -> usize {
+        let load = |slot| {
+            (
+                slot,
+                Op::new(Code::Ld, 11, 5 + slot as u32 % 2, 0, 0).with_halves(1),
+            )
+        };
+        for count in 0.. {
+            let (place, slot) = (1 + count / 1024, count % 1024);
+            let ops: Vec<_> = (slot..slot + OPS_MAX).map(load).collect();
+            assert!(matches!(translations.find(place, slot), Found::Hot));
+            if translations.add(place, slot, &ops).is_none() {
+                return count;
+            }
+            assert!(matches!(translations.find(place, slot), Found::Code(_)));
+        }
+        unreachable!("the memory is bounded");
+    }
+
+    #[test]
+    fn when_the_memory_is_used_up_everything_goes_and_all_of_it_is_there_again() {
+        let Some(mut translations) = Translations::new(64, 1, 0) else {
+            return; // This host interprets.
+        };
+        let count = fill(&mut translations);
+        let changes = translations.changes();
+        assert!(count > 2, "{count}");
+        translations.clear();
+        assert!(translations.changes() > changes);
+        assert!(matches!(translations.find(1, 0), Found::Hot));
+        assert_eq!(fill(&mut translations), count);
+    }
+
+    #[test]
+    fn a_store_to_a_page_drops_what_was_made_of_it_and_nothing_else() {
+        let Some(mut translations) = Translations::new(64, 1, 0) else {
+            return;
+        };
+        let nops = |slot| [(slot, Op::new(Code::Nop, 0, 0, 0, 0).with_halves(1))];
+        for place in [1, 2] {
+            translations.find(place, 100);
+            translations.add(place, 100, &nops(100));
+        }
+        let changes = translations.changes();
+        translations.written(1, 101..=102);
+        assert_eq!(translations.changes(), changes);
+        translations.written(1, 99..=100);
+        assert!(translations.changes() > changes);
+        assert!(matches!(translations.find(1, 100), Found::Hot));
+        assert!(matches!(translations.find(2, 100), Found::Code(_)));
     }
 }

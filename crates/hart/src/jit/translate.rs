@@ -12,7 +12,7 @@ use super::{
     emit::*,
     float,
     registers::{Map, map},
-    stubs::{Field, LEFT, PINNED, Stubs, go_far, held, register},
+    stubs::{Field, LEFT, PINNED, Stubs, go_far, held},
 };
 use crate::op::{Code, Op};
 
@@ -276,78 +276,6 @@ impl Block<'_> {
         }
     }
 
-    fn result(&mut self, size: Size, guest: u8, host: Register) {
-        match size {
-            Size::Quad => self.define(guest, host),
-            Size::Double => self.define_word(guest, host),
-        }
-    }
-
-    fn binary(&mut self, op: Alu, size: Size, o: Op) {
-        let target = self.target(o.rd);
-        // The second operand must not be overwritten before it is used.
-        let work = if self.operand(o.rs2) == Operand::Register(target) && o.rs1 != o.rs2 {
-            RAX
-        } else {
-            target
-        };
-        self.e.mov(Size::Quad, work, self.operand(o.rs1));
-        self.e.alu(op, size, work, self.operand(o.rs2));
-        self.result(size, o.rd, work);
-    }
-
-    fn immediate(&mut self, op: Alu, size: Size, o: Op) {
-        let target = self.target(o.rd);
-        if op == Alu::Add
-            && size == Size::Quad
-            && let Some(from) = self.pinned(o.rs1)
-        {
-            self.e.lea(Size::Quad, target, Memory::at(from, o.imm));
-        } else if self.pinned(o.rd).is_none() && o.rd == o.rs1 && size == Size::Quad {
-            let memory = Operand::Memory(register(o.rd));
-            self.e.alu_immediate(op, size, memory, o.imm);
-            // It is not in `target`, and need not be.
-            self.forget(o.rd);
-            return;
-        } else {
-            self.e.mov(Size::Quad, target, self.operand(o.rs1));
-            self.e.alu_immediate(op, size, Operand::Register(target), o.imm);
-        }
-        self.result(size, o.rd, target);
-    }
-
-    fn shift(&mut self, shift: Shift, size: Size, o: Op) {
-        let target = self.target(o.rd);
-        self.e.mov(Size::Quad, target, self.operand(o.rs1));
-        let mask = if size == Size::Quad { 63 } else { 31 };
-        self.e.shift(shift, size, target, (o.imm & mask) as u8);
-        self.result(size, o.rd, target);
-    }
-
-    fn shift_by(&mut self, shift: Shift, size: Size, o: Op) {
-        let from = self.value(o.rs1, RAX);
-        let count = self.value(o.rs2, RCX);
-        let target = self.target(o.rd);
-        self.e.shift_by(shift, size, target, from, count);
-        self.result(size, o.rd, target);
-    }
-
-    fn compare(&mut self, o: Op) {
-        let a = self.value(o.rs1, RAX);
-        if o.rs2 == 0 {
-            // Clears carry and overflow, as comparing with 0 does.
-            self.e.test(a);
-        } else {
-            self.e.alu(Alu::Cmp, Size::Quad, a, self.operand(o.rs2));
-        }
-    }
-
-    pub(super) fn set(&mut self, condition: Condition, o: Op) {
-        let target = self.target(o.rd);
-        self.e.set(condition, target);
-        self.define(o.rd, target);
-    }
-
     fn branch(&mut self, condition: Condition, at: At, o: Op) {
         self.compare(o);
         let jump = self.e.jump_if(condition);
@@ -358,29 +286,6 @@ impl Block<'_> {
         } else {
             self.cold.push_back((jump, Cold::Go { completed, slot }));
         }
-    }
-
-    fn divide(&mut self, size: Size, signed: bool, rest: bool, at: At, o: Op) {
-        let (dividend, divisor) = (self.operand(o.rs1), self.operand(o.rs2));
-        let e = &mut self.e;
-        e.mov(size, RCX, divisor);
-        if signed {
-            // Neither 0 nor -1.
-            e.lea(Size::Quad, RDX, Memory::at(RCX, 1));
-            e.alu_immediate(Alu::Cmp, size, Operand::Register(RDX), 2);
-        } else {
-            e.alu_immediate(Alu::Cmp, size, Operand::Register(RCX), 1);
-        }
-        let jump = e.jump_if(Condition::Below);
-        e.mov(size, RAX, dividend);
-        if signed {
-            e.extend_rax(size);
-        } else {
-            e.load_immediate(RDX, 0);
-        }
-        e.divide(size, signed, RCX);
-        self.result(size, o.rd, if rest { RDX } else { RAX });
-        self.interpret_at(jump, at, true);
     }
 
     /// `rd` becomes the address of a byte of the page or beyond.
@@ -427,28 +332,15 @@ impl Block<'_> {
         }
     }
 
-    fn op(&mut self, at: At, o: Op) {
+    pub(super) fn op(&mut self, at: At, o: Op) {
+        use Code::*;
         if !native(o) {
             self.interpret(at);
             self.shared = None;
             self.float_known = None;
             return;
         }
-        use Code::*;
-        use Size::{Double, Quad};
         match o.code {
-            Li => {
-                let target = self.target(o.rd);
-                self.e.load_immediate(target, i64::from(o.imm));
-                self.define(o.rd, target);
-            }
-            Mv => {
-                let from = self.value(o.rs1, RAX);
-                self.define(o.rd, from);
-            }
-            Auipc => {
-                self.define_address(i64::from(o.imm) + at.slot as i64 * 2, o);
-            }
             Jal => {
                 self.link(at, o);
                 self.go(at.slot as i64 + i64::from(o.imm));
@@ -457,12 +349,13 @@ impl Block<'_> {
             Jalr | Jr => {
                 let from = self.value(o.rs1, RAX);
                 // The link may overwrite the base.
-                self.e.lea(Quad, RDX, Memory::at(from, o.imm));
+                self.e.lea(Size::Quad, RDX, Memory::at(from, o.imm));
                 if o.code == Jalr {
                     self.link(at, o);
                 }
-                self.e.mov(Quad, RAX, Operand::Register(RDX));
-                self.e.alu_immediate(Alu::And, Quad, Operand::Register(RAX), -2);
+                self.e.mov(Size::Quad, RAX, Operand::Register(RDX));
+                self.e
+                    .alu_immediate(Alu::And, Size::Quad, Operand::Register(RAX), -2);
                 go_far(&mut self.e, self.source.stubs);
             }
             Beq => self.branch(Condition::Equal, at, o),
@@ -471,92 +364,10 @@ impl Block<'_> {
             Bge => self.branch(Condition::GreaterEqual, at, o),
             Bltu => self.branch(Condition::Below, at, o),
             Bgeu => self.branch(Condition::AboveEqual, at, o),
-            Lb => self.load(Extend::ByteSigned, at, o),
-            Lh => self.load(Extend::HalfSigned, at, o),
-            Lw => self.load(Extend::WordSigned, at, o),
-            Ld => self.load(Extend::Full, at, o),
-            Lbu => self.load(Extend::Byte, at, o),
-            Lhu => self.load(Extend::Half, at, o),
-            Lwu => self.load(Extend::Word, at, o),
-            Sb => self.store(1, at, o),
-            Sh => self.store(2, at, o),
-            Sw => self.store(4, at, o),
-            Sd => self.store(8, at, o),
-            Addi => self.immediate(Alu::Add, Quad, o),
-            Xori => self.immediate(Alu::Xor, Quad, o),
-            Ori => self.immediate(Alu::Or, Quad, o),
-            Andi => self.immediate(Alu::And, Quad, o),
-            Addiw => self.immediate(Alu::Add, Double, o),
-            Slti | Sltiu => {
-                let a = self.value(o.rs1, RAX);
-                self.e.alu_immediate(Alu::Cmp, Quad, Operand::Register(a), o.imm);
-                self.set(
-                    if o.code == Slti {
-                        Condition::Less
-                    } else {
-                        Condition::Below
-                    },
-                    o,
-                );
-            }
-            Slt | Sltu => {
-                self.compare(o);
-                self.set(
-                    if o.code == Slt {
-                        Condition::Less
-                    } else {
-                        Condition::Below
-                    },
-                    o,
-                );
-            }
-            Slli => self.shift(Shift::Left, Quad, o),
-            Srli => self.shift(Shift::Right, Quad, o),
-            Srai => self.shift(Shift::Arithmetic, Quad, o),
-            Slliw => self.shift(Shift::Left, Double, o),
-            Srliw => self.shift(Shift::Right, Double, o),
-            Sraiw => self.shift(Shift::Arithmetic, Double, o),
-            Sll => self.shift_by(Shift::Left, Quad, o),
-            Srl => self.shift_by(Shift::Right, Quad, o),
-            Sra => self.shift_by(Shift::Arithmetic, Quad, o),
-            Sllw => self.shift_by(Shift::Left, Double, o),
-            Srlw => self.shift_by(Shift::Right, Double, o),
-            Sraw => self.shift_by(Shift::Arithmetic, Double, o),
-            Add => self.binary(Alu::Add, Quad, o),
-            Sub => self.binary(Alu::Sub, Quad, o),
-            Xor => self.binary(Alu::Xor, Quad, o),
-            Or => self.binary(Alu::Or, Quad, o),
-            And => self.binary(Alu::And, Quad, o),
-            Addw => self.binary(Alu::Add, Double, o),
-            Subw => self.binary(Alu::Sub, Double, o),
-            Mul | Mulw => {
-                let size = if o.code == Mul { Quad } else { Double };
-                self.e.mov(Quad, RAX, self.operand(o.rs1));
-                self.e.multiply(size, RAX, self.operand(o.rs2));
-                self.result(size, o.rd, RAX);
-            }
-            Mulh | Mulhu => {
-                self.e.mov(Quad, RAX, self.operand(o.rs1));
-                self.e.multiply_wide(o.code == Mulh, self.operand(o.rs2));
-                self.define(o.rd, RDX);
-            }
-            Div => self.divide(Quad, true, false, at, o),
-            Divu => self.divide(Quad, false, false, at, o),
-            Rem => self.divide(Quad, true, true, at, o),
-            Remu => self.divide(Quad, false, true, at, o),
-            Divw => self.divide(Double, true, false, at, o),
-            Divuw => self.divide(Double, false, false, at, o),
-            Remw => self.divide(Double, true, true, at, o),
-            Remuw => self.divide(Double, false, true, at, o),
-            AmoW => self.amo(4, at, o),
-            AmoD => self.amo(8, at, o),
-            Flw => self.float_load(false, at, o),
-            Fld => self.float_load(true, at, o),
-            Fsw => self.float_store(false, at, o),
-            Fsd => self.float_store(true, at, o),
-            Float => self.float(at, o),
-            // What is not native does not come here.
-            _ => {}
+            Auipc => self.define_address(i64::from(o.imm) + at.slot as i64 * 2, o),
+            Flw | Fld | Fsw | Fsd | Float => self.float_op(at, o),
+            Lb | Lh | Lw | Ld | Lbu | Lhu | Lwu | Sb | Sh | Sw | Sd | AmoW | AmoD => self.access(at, o),
+            _ => self.compute(at, o),
         }
     }
 }

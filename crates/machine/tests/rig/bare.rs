@@ -42,6 +42,7 @@ pub fn machine(image: &[u8], memory: u64, how: How) -> Machine {
     let engine = Box::new(Interpreter::new(InterpreterOptions {
         zeal: how.zeal,
         translate: Translate::Always,
+        ..InterpreterOptions::default()
     }));
     match Machine::new(config, engine) {
         Ok(machine) => machine,

@@ -39,6 +39,7 @@ pub fn engine(zeal: Option<u64>) -> Box<Interpreter> {
     Box::new(Interpreter::new(InterpreterOptions {
         zeal,
         translate: Translate::Always,
+        ..InterpreterOptions::default()
     }))
 }
 
