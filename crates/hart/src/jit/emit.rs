@@ -137,7 +137,10 @@ pub struct Emitter {
 impl Emitter {
     /// Nothing yet, to run at `base`.
     pub fn new(base: u64) -> Emitter {
-        Emitter { base, bytes: Vec::new() }
+        Emitter {
+            base,
+            bytes: Vec::new(),
+        }
     }
 
     /// Bytes so far.
@@ -227,7 +230,7 @@ impl Emitter {
         }
     }
 
-    /// `to = value`.
+    /// `to = value`; 0 changes the flags.
     pub fn load_immediate(&mut self, to: Register, value: i64) {
         if value == 0 {
             self.alu(Alu::Xor, Size::Double, to, Operand::Register(to));
@@ -265,7 +268,11 @@ impl Emitter {
     pub fn lea(&mut self, size: Size, to: Register, from: Memory) {
         match from {
             // Which the processor does without executing anything.
-            Memory { base, index: None, displacement: 0 } => self.mov(size, to, Operand::Register(base)),
+            Memory {
+                base,
+                index: None,
+                displacement: 0,
+            } => self.mov(size, to, Operand::Register(base)),
             _ => self.form(size, &[0x8d], to, Operand::Memory(from), false),
         }
     }
@@ -315,7 +322,13 @@ impl Emitter {
 
     /// `rax, rdx = rdx:rax / by, rest`.
     pub fn divide(&mut self, size: Size, signed: bool, by: Register) {
-        self.form(size, &[0xf7], if signed { 7 } else { 6 }, Operand::Register(by), false);
+        self.form(
+            size,
+            &[0xf7],
+            if signed { 7 } else { 6 },
+            Operand::Register(by),
+            false,
+        );
     }
 
     /// Sign-extends rax into rdx.
@@ -357,8 +370,8 @@ impl Emitter {
         self.form(size, &[0x0f, opcode], vector, operand, false);
     }
 
-    /// One of the FMA3 instructions `xmm0 = xmm1 * [factor] + xmm0` in 64 bits, with its signs in the opcode. The base of
-    /// `factor` is one of the first eight registers.
+    /// One of the FMA3 instructions `xmm0 = xmm1 * [factor] + xmm0` in 64 bits, with its signs in the opcode. Base and
+    /// index of `factor` are among the first eight registers.
     pub fn fused(&mut self, opcode: u8, factor: Memory) {
         self.bytes.extend([0xc4, 0xe2, 0xf1, opcode]);
         self.operands(0, Operand::Memory(factor));
@@ -451,3 +464,6 @@ impl Emitter {
         self.byte(0xc3);
     }
 }
+
+#[cfg(test)]
+mod tests;
