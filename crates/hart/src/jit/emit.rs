@@ -230,7 +230,7 @@ impl Emitter {
         }
     }
 
-    /// `to = value`.
+    /// `to = value`; 0 changes the flags.
     pub fn load_immediate(&mut self, to: Register, value: i64) {
         if value == 0 {
             self.alu(Alu::Xor, Size::Double, to, Operand::Register(to));
@@ -370,8 +370,8 @@ impl Emitter {
         self.form(size, &[0x0f, opcode], vector, operand, false);
     }
 
-    /// One of the FMA3 instructions `xmm0 = xmm1 * [factor] + xmm0` in 64 bits, with its signs in the opcode. The base of
-    /// `factor` is one of the first eight registers.
+    /// One of the FMA3 instructions `xmm0 = xmm1 * [factor] + xmm0` in 64 bits, with its signs in the opcode. Base and
+    /// index of `factor` are among the first eight registers.
     pub fn fused(&mut self, opcode: u8, factor: Memory) {
         self.bytes.extend([0xc4, 0xe2, 0xf1, opcode]);
         self.operands(0, Operand::Memory(factor));
@@ -464,3 +464,6 @@ impl Emitter {
         self.byte(0xc3);
     }
 }
+
+#[cfg(test)]
+mod tests;
