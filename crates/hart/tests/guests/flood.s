@@ -29,4 +29,4 @@ enter:
 #: a2 = 0x80020100
 #: s0 = 0x80020100
 # 63 times the one and 64 times the other.
-#: s3 = 63*0x80020000+64*0x80020100
+#: s3 = 0x3f80fe4000
