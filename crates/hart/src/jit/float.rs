@@ -26,7 +26,7 @@ pub enum Use {
     Compute,
 }
 
-/// Can this op, a [`Code::Float`](crate::op::Code::Float), be machine code?
+/// Can this op, a [`Code::Float`], be machine code?
 pub fn native(op: Op) -> bool {
     use FloatKind::*;
     let form = FloatForm::unpack(op.field());
