@@ -14,7 +14,7 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-LOCKSTEP = ROOT / "target/release/lockstep"
+LOCKSTEP = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release/lockstep"
 MEMORY = "512M"
 
 
@@ -75,6 +75,27 @@ class Console:
     def end(self):
         self.process.kill()
         self.process.wait()
+
+
+class Pair(Console):
+    """The primary of a pair, with a shell on its standard streams, and its backup."""
+
+    def __init__(self, flags, directory):
+        key = directory / "key"
+        key.write_text(os.urandom(32).hex())
+        key.chmod(0o600)
+        (directory / "arbiter").mkdir()
+        common = ["--backup", f"127.0.0.1:{free_port()}", "--key", key, "--arbiter", directory / "arbiter", *flags]
+        self.backup = subprocess.Popen(
+            [LOCKSTEP, "backup", *common], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        self.events = directory / "events"
+        super().__init__([LOCKSTEP, "primary", *common, "--events", self.events])
+
+    def end(self):
+        self.backup.kill()
+        self.backup.wait()
+        super().end()
 
 
 class Site:

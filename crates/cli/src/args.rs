@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use host::build::{InterpreterOptions, Translate};
 
 /// Fault-tolerant virtual machines that run anywhere.
 #[derive(Parser)]
@@ -87,6 +88,42 @@ pub struct VmArgs {
     /// Drop caches at random with this seed; nothing may change (a check of determinism)
     #[arg(long, value_name = "SEED")]
     pub zeal: Option<u64>,
+    /// What executes instructions; the interpreter is slow, and both do the same
+    #[arg(long, value_name = "ENGINE", default_value = "translator")]
+    pub engine: Engine,
+}
+
+/// What executes the guest's instructions.
+#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Engine {
+    /// Translates what runs often to machine code, on hosts where it can
+    #[default]
+    Translator,
+    /// Interprets every instruction
+    Interpreter,
+}
+
+impl VmArgs {
+    /// How to execute; says so where it is slower than it could be.
+    pub fn engine(&self) -> InterpreterOptions {
+        let translate = match self.engine {
+            Engine::Interpreter => Translate::Never,
+            // What drops caches at random is there to find mistakes.
+            Engine::Translator if self.zeal.is_some() => Translate::Always,
+            Engine::Translator => Translate::Hot,
+        };
+        if translate != Translate::Never && !host::build::can_translate() {
+            eprintln!(
+                "lockstep: this processor cannot run translated code (it takes x86-64 with BMI2 and FMA); \
+                 every instruction is interpreted, which is several times slower"
+            );
+        }
+        InterpreterOptions {
+            zeal: self.zeal,
+            translate,
+            ..InterpreterOptions::default()
+        }
+    }
 }
 
 #[derive(Args)]

@@ -20,14 +20,14 @@ pub fn run(args: &ReplayArgs) -> Result<()> {
     let mut seen = |effect| show(effect, args.json);
     let (replayed, mut machine) = match &args.from {
         Some(path) => {
-            let build = &mut host::build::snapshot(path, args.vm.zeal);
+            let build = &mut host::build::snapshot(path, args.vm.engine());
             host::replay(&spec, &args.log, options, build, &mut seen)?
         }
         None => host::replay(
             &spec,
             &args.log,
             options,
-            &mut host::build::machine(args.vm.zeal),
+            &mut host::build::machine(args.vm.engine()),
             &mut seen,
         )?,
     };

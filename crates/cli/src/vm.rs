@@ -14,7 +14,11 @@ use crate::vm_file::VmFile;
 /// Runs a machine alone.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let file = load(&args.vm)?;
-    let outcome = host::run(&spec::vm(&file)?, None, &mut host::build::machine(args.vm.zeal))?;
+    let outcome = host::run(
+        &spec::vm(&file)?,
+        None,
+        &mut host::build::machine(args.vm.engine()),
+    )?;
     finish(&outcome, args.json)
 }
 
@@ -24,7 +28,7 @@ pub fn record(args: &RecordArgs) -> Result<ExitCode> {
     let outcome = host::run(
         &spec::vm(&file)?,
         Some(&args.output),
-        &mut host::build::machine(args.vm.zeal),
+        &mut host::build::machine(args.vm.engine()),
     )?;
     finish(&outcome, args.json)
 }
@@ -33,7 +37,7 @@ pub fn record(args: &RecordArgs) -> Result<ExitCode> {
 pub fn primary(args: PairArgs) -> Result<ExitCode> {
     let file = load(&args.vm)?.with_pair_flags(&args);
     let (vm, pair) = spec::pair(&file, args.events)?;
-    let outcome = host::primary(&vm, &pair, &mut host::build::machine(args.vm.zeal), &mut show)?;
+    let outcome = host::primary(&vm, &pair, &mut host::build::machine(args.vm.engine()), &mut show)?;
     finish(&outcome, args.json)
 }
 
@@ -41,7 +45,7 @@ pub fn primary(args: PairArgs) -> Result<ExitCode> {
 pub fn backup(args: PairArgs) -> Result<ExitCode> {
     let file = load(&args.vm)?.with_pair_flags(&args);
     let (vm, pair) = spec::pair(&file, args.events)?;
-    let outcome = host::backup(&vm, &pair, &mut host::build::machine(args.vm.zeal), &mut show)?;
+    let outcome = host::backup(&vm, &pair, &mut host::build::machine(args.vm.engine()), &mut show)?;
     finish(&outcome, args.json)
 }
 

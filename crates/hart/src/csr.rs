@@ -128,6 +128,16 @@ impl Csrs {
         self.mstatus & FS == 0
     }
 
+    /// Is `mstatus.FS` Dirty?
+    pub fn is_float_dirty(&self) -> bool {
+        self.mstatus & FS == FS
+    }
+
+    /// Besides: is NX accrued and the dynamic rounding mode RNE?
+    pub fn is_float_plain(&self) -> bool {
+        self.is_float_dirty() && self.fcsr & 0xe1 == 1
+    }
+
     /// Notes that floating-point state has changed.
     #[inline(always)]
     pub fn float_dirty(&mut self) {

@@ -4,7 +4,7 @@
 //! to the devices; [`engine`] is the seam between the machine and whatever executes instructions;
 //! [`state`] is the one list of fields that save, restore, digest and diff share.
 //! [`hart`] with `csr`, [`trap`] and [`pmp`] is the architecture; [`decode`] makes [`op`]s of instruction
-//! bits, [`interp`] executes them; [`mmu`] walks page tables and remembers them in [`tlb`], `tables` says
+//! bits, [`interp`] executes them, `jit` makes machine code of what runs often (unsafe island 2); [`mmu`] walks page tables and remembers them in [`tlb`], `tables` says
 //! what a store to them makes stale. [`fpu`] computes; [`disasm`] and [`isa`] are for people and for the
 //! device tree.
 //!
@@ -23,10 +23,12 @@ pub mod fpu;
 pub mod hart;
 pub mod interp;
 pub mod isa;
+mod jit;
 pub mod mmu;
 pub mod op;
 pub mod pmp;
 pub mod ram;
+pub mod space;
 pub mod state;
 pub mod step;
 mod tables;
@@ -36,7 +38,8 @@ pub mod trap;
 pub use bus::{Access, Bus, BusError, Lines, Width};
 pub use engine::{Engine, Exit, Reason};
 pub use hart::Hart;
-pub use interp::{Interpreter, InterpreterOptions};
+pub use interp::{Interpreter, InterpreterOptions, Translate};
+pub use jit::{CODE_MAX, can_translate};
 pub use ram::Ram;
 pub use state::{Visit, Visitor};
 pub use step::Step;

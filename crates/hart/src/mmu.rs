@@ -13,8 +13,9 @@ use crate::{
     csr::{satp_levels, satp_root, status},
     pmp::{Intent, Pmp, Rules},
     ram::{CODE, DIRTY, PAGE, WALKED},
+    space::Space,
     tables::{Derived, Tables},
-    tlb::{Space, Tlb},
+    tlb::Tlb,
     trap::{Exception, Privilege, Trap},
 };
 
@@ -90,13 +91,13 @@ pub struct Mmu {
 }
 
 impl Mmu {
-    /// Nothing remembered, for a RAM of so many pages.
+    /// Nothing remembered of this RAM.
     #[must_use]
-    pub fn new(pages: usize) -> Mmu {
+    pub fn new(ram: &Ram) -> Mmu {
         let space = Space::bare(Privilege::Machine, 0);
         Mmu {
-            tlb: Tlb::new(pages),
-            tables: Tables::new(pages),
+            tlb: Tlb::new(ram),
+            tables: Tables::new(ram.pages()),
             settings: Vec::new(),
             path: Path::default(),
             data: space,
@@ -112,16 +113,22 @@ impl Mmu {
     /// may have changed, and at the start of a run.
     pub fn select(&mut self, hart: &Hart, ram: &Ram) {
         let pmp = self.setting(&hart.pmp, hart.id);
-        let status = hart.csr.mstatus;
-        let effective = if status & status::MPRV != 0 {
-            Privilege::from_bits(status >> status::MPP_SHIFT).unwrap_or_default()
-        } else {
-            hart.privilege
-        };
-        self.fetch = space(hart, hart.privilege, pmp);
-        self.data = space(hart, effective, pmp);
+        (self.fetch, self.data) = spaces(hart, pmp);
         self.fetch_set = self.tlb.select(self.fetch, ram.generation());
         self.data_set = self.tlb.select(self.data, ram.generation());
+    }
+
+    /// Likewise, in the midst of a run and if the hart's PMP is as it was.
+    pub fn select_again(&mut self, hart: &Hart, ram: &Ram) {
+        let (fetch, data) = spaces(hart, self.fetch.pmp());
+        if fetch != self.fetch {
+            self.fetch = fetch;
+            self.fetch_set = self.tlb.select(fetch, ram.generation());
+        }
+        if data != self.data {
+            self.data = data;
+            self.data_set = self.tlb.select(data, ram.generation());
+        }
     }
 
     /// The number of a PMP setting.
@@ -367,6 +374,17 @@ impl Mmu {
         ram.store_u64(offset, wanted);
         Ok(())
     }
+}
+
+/// For fetches and for data.
+fn spaces(hart: &Hart, pmp: usize) -> (Space, Space) {
+    let fetch = space(hart, hart.privilege, pmp);
+    let status = hart.csr.mstatus;
+    if status & status::MPRV == 0 {
+        return (fetch, fetch);
+    }
+    let effective = Privilege::from_bits(status >> status::MPP_SHIFT).unwrap_or_default();
+    (fetch, space(hart, effective, pmp))
 }
 
 fn space(hart: &Hart, privilege: Privilege, pmp: usize) -> Space {

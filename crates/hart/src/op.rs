@@ -186,6 +186,11 @@ impl Op {
         }
     }
 
+    /// Does it have a second source register?
+    pub(crate) const fn has_rs2(self) -> bool {
+        !matches!(self.room(), Room::Source)
+    }
+
     /// Destination register.
     #[must_use]
     pub const fn rd(self) -> usize {

@@ -182,16 +182,12 @@ fn drop_pages(tlb: &mut Tlb, roots: Roots, address: u64, level: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        ram::PAGE,
-        tlb::{Roots, Space},
-        trap::Privilege,
-    };
+    use crate::{ram::PAGE, space::Space, tlb::Roots, trap::Privilege};
 
     /// A RAM whose pages 1 to 3 are the tables, from the root down, of 0x40000000 and 0x40001000.
     fn three_levels() -> (Ram, Tlb, Tables, usize) {
         let mut ram = Ram::new(16 * PAGE as u64).unwrap();
-        let mut tlb = Tlb::new(16);
+        let mut tlb = Tlb::new(&ram);
         let mut tables = Tables::new(16);
         let space = Space::paged(1, 3, Privilege::Supervisor, 0);
         let set = tlb.select(space, 0);
@@ -249,7 +245,7 @@ mod tests {
     fn a_flag_that_a_former_engine_left_is_taken_away() {
         let mut ram = Ram::new(PAGE as u64).unwrap();
         ram.set_flag(0, WALKED);
-        let mut tlb = Tlb::new(1);
+        let mut tlb = Tlb::new(&ram);
         Tables::new(1).drop_entry(&mut tlb, &mut ram, 0, 0, None);
         assert_eq!(ram.flags(0), 0);
         tlb.drop_range(Roots::All, 0, 1);

@@ -1,98 +1,27 @@
 //! The software TLB: remembers translations that were made, so that most accesses need no walk.
 //!
-//! Direct-mapped tables for loads, stores and fetches, in several *sets*, one per [`Space`] seen lately, so
-//! that switching address spaces or privilege costs a comparison. An entry stands for a whole page that one
+//! Tables for loads, stores and fetches, in several *sets*, one per [`Space`] seen lately, so that switching address
+//! spaces or privilege costs a comparison. A page's entry is in its own slot or, when another page has taken that, in the
+//! *second* one, which differs in one bit. An entry stands for a whole page that one
 //! decision governs, translation and protection alike.
 //!
 //! Invariant: an entry exists only while a walk would give the same answer (docs/determinism.md, D3);
 //! a store entry only while its page is plain ([`Ram::is_plain`](crate::Ram::is_plain)).
 
-use crate::{ram::PAGE, trap::Privilege};
+use crate::{Ram, ram::PAGE, space::Space};
 
 /// Entries per table and set.
-pub const ENTRIES: usize = 1024;
+pub const ENTRIES: usize = 4096;
 /// Sets.
 pub const SETS: usize = 32;
+/// The bit of a slot in which a page's second one differs from its own.
+pub const SECOND: usize = ENTRIES / 2;
 const TOTAL: usize = ENTRIES * SETS;
 const PAGE_BITS: u32 = 12;
 /// A tag no address has: tags are page-aligned up to the access size.
 const NO_TAG: u64 = u64::MAX;
 
-/// Everything a translation depends on besides memory: the key of a set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Space(u64);
-
-const ROOT_BITS: u64 = (1 << 47) - 1;
-
-impl Space {
-    /// Addresses are physical. `pmp` names the PMP rules in force.
-    #[must_use]
-    pub fn bare(privilege: Privilege, pmp: usize) -> Space {
-        Space((privilege as u64) << 47 | (pmp as u64) << 52)
-    }
-
-    /// Addresses go through the tables at page `root`.
-    #[must_use]
-    pub fn paged(root: u64, levels: u32, privilege: Privilege, pmp: usize) -> Space {
-        Space(root | u64::from(levels) << 44 | (privilege as u64) << 47 | (pmp as u64) << 52)
-    }
-
-    /// With `mstatus.SUM`, `mstatus.MXR` and `menvcfg.ADUE`.
-    #[must_use]
-    pub fn with_modes(self, sum: bool, mxr: bool, adue: bool) -> Space {
-        Space(self.0 | u64::from(sum) << 49 | u64::from(mxr) << 50 | u64::from(adue) << 51)
-    }
-
-    /// The page tables: equal for spaces that share them.
-    #[must_use]
-    pub const fn root(self) -> u64 {
-        self.0 & ROOT_BITS
-    }
-
-    /// Physical page of the root table.
-    #[must_use]
-    pub const fn root_page(self) -> u64 {
-        self.0 & ((1 << 44) - 1)
-    }
-
-    /// Levels of page tables; 0 is bare.
-    #[must_use]
-    pub const fn levels(self) -> u32 {
-        (self.0 >> 44 & 7) as u32
-    }
-
-    /// Effective privilege.
-    #[must_use]
-    pub fn privilege(self) -> Privilege {
-        Privilege::from_bits(self.0 >> 47).unwrap_or_default()
-    }
-
-    /// Supervisor may access user pages.
-    #[must_use]
-    pub const fn sum(self) -> bool {
-        self.0 >> 49 & 1 != 0
-    }
-
-    /// Loads may read executable pages.
-    #[must_use]
-    pub const fn mxr(self) -> bool {
-        self.0 >> 50 & 1 != 0
-    }
-
-    /// The walker sets A and D.
-    #[must_use]
-    pub const fn adue(self) -> bool {
-        self.0 >> 51 & 1 != 0
-    }
-
-    /// The number that names the PMP rules.
-    #[must_use]
-    pub const fn pmp(self) -> usize {
-        (self.0 >> 52) as usize
-    }
-}
-
-/// One translation. `place` is, modulo 2^64, the RAM offset of the page minus its virtual address (loads and
+/// One translation. `place` is, modulo 2^64, the host address of the page minus its virtual address (loads and
 /// stores) or where an engine keeps the page's code (fetches).
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -112,7 +41,12 @@ struct Set {
     used: u64,
     /// [`Ram::generation`](crate::Ram::generation) that the store entries were made in.
     generation: u64,
+    /// One bit for each [`GROUP`] of slots of each table: entries may be there.
+    filled: [u64; 3],
 }
+
+/// Entries that are cleared together.
+const GROUP: usize = ENTRIES / 64;
 
 /// What store entries a physical page may have, to find them quickly.
 const NO_SLOT: u16 = 0;
@@ -120,15 +54,36 @@ const MANY_SLOTS: u16 = u16::MAX;
 
 /// The tables of all sets.
 pub struct Tlb {
-    load: Box<[Entry; TOTAL]>,
-    store: Box<[Entry; TOTAL]>,
-    fetch: Box<[Entry; TOTAL]>,
+    /// At [`LOAD`], [`STORE`] and [`FETCH`]; in one piece, so that generated code reaches all from one register.
+    tables: Box<[Entry; 3 * TOTAL]>,
     sets: [Set; SETS],
+    /// Set in which a space was last found, by a few bits of it.
+    recent: [u8; 64],
     clock: u64,
+    /// Host address of RAM.
+    ram: u64,
+    /// Counts what was dropped while it was good.
+    drops: u64,
     /// For each physical page: [`NO_SLOT`], one more than the slot of all its store entries, or
     /// [`MANY_SLOTS`].
     slots: Vec<u16>,
 }
+
+/// Host addresses of a set's entries, for generated code: 16 bytes each, tag and place.
+#[derive(Clone, Copy)]
+pub struct Tables {
+    /// For loads; those for stores are [`STORE_DISTANCE`] behind.
+    pub data: *const u8,
+    /// For fetches.
+    pub fetch: *const u8,
+}
+
+/// Where the tables begin.
+const LOAD: usize = 0;
+const STORE: usize = TOTAL;
+const FETCH: usize = 2 * TOTAL;
+/// Bytes from an entry for loads to that for stores.
+pub const STORE_DISTANCE: usize = TOTAL * size_of::<Entry>();
 
 /// Which address spaces to drop from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,10 +103,9 @@ impl Roots {
     }
 }
 
-fn table() -> Box<[Entry; TOTAL]> {
-    let entries: Box<[Entry]> = vec![EMPTY; TOTAL].into_boxed_slice();
-    match entries.try_into() {
-        Ok(table) => table,
+fn tables() -> Box<[Entry; 3 * TOTAL]> {
+    match vec![EMPTY; 3 * TOTAL].try_into() {
+        Ok(tables) => tables,
         Err(_) => unreachable!("the vector has this length"),
     }
 }
@@ -167,106 +121,162 @@ const fn tag(address: u64, size: u64) -> u64 {
 }
 
 impl Tlb {
-    /// Empty tables for a RAM of so many pages.
+    /// Empty tables for this RAM.
     #[must_use]
-    pub fn new(pages: usize) -> Tlb {
+    pub fn new(ram: &Ram) -> Tlb {
         let set = Set {
             space: None,
             used: 0,
             generation: 0,
+            filled: [0; 3],
         };
         Tlb {
-            load: table(),
-            store: table(),
-            fetch: table(),
+            tables: tables(),
             sets: [set; SETS],
+            recent: [0; 64],
             clock: 0,
-            slots: vec![NO_SLOT; pages],
+            ram: ram.base() as u64,
+            drops: 0,
+            slots: vec![NO_SLOT; ram.pages()],
         }
     }
 
-    /// Number of pages of the RAM this was made for.
+    /// Was it made for this RAM?
     #[must_use]
-    pub fn pages(&self) -> usize {
-        self.slots.len()
+    pub fn is_of(&self, ram: &Ram) -> bool {
+        self.ram == ram.base() as u64 && self.slots.len() == ram.pages()
+    }
+
+    /// Grows when translations are dropped that were good until then.
+    #[must_use]
+    pub fn drops(&self) -> u64 {
+        self.drops
+    }
+
+    /// The entries of the set for data and of that for fetches.
+    #[must_use]
+    pub fn tables(&self, data: usize, fetch: usize) -> Tables {
+        Tables {
+            data: (&raw const self.tables[LOAD + data]).cast(),
+            fetch: (&raw const self.tables[FETCH + fetch]).cast(),
+        }
     }
 
     /// Finds or makes the set of `space`; returns its first entry's index.
     pub fn select(&mut self, space: Space, generation: u64) -> usize {
         self.clock = self.clock.wrapping_add(1);
-        let found = self.sets.iter().position(|set| set.space == Some(space));
-        let chosen = found.unwrap_or_else(|| {
-            let oldest = self
-                .sets
-                .iter()
-                .enumerate()
-                .min_by_key(|(_, set)| (set.space.is_some(), set.used));
-            let chosen = oldest.map_or(0, |(index, _)| index);
-            self.clear(chosen);
-            self.sets[chosen] = Set {
-                space: Some(space),
-                used: 0,
-                generation,
-            };
-            chosen
-        });
-        let first = chosen * ENTRIES;
+        let hash = space.hash() & 63;
+        let recent = usize::from(self.recent[hash]);
+        let chosen = if self.sets[recent].space == Some(space) {
+            recent
+        } else {
+            self.search(space, generation)
+        };
+        self.recent[hash] = chosen as u8;
         let set = &mut self.sets[chosen];
         set.used = self.clock;
         if set.generation != generation {
             set.generation = generation;
-            self.store[first..first + ENTRIES].fill(EMPTY);
+            self.drops += 1;
+            self.clear_table(chosen, STORE);
         }
-        first
+        chosen * ENTRIES
+    }
+
+    #[cold]
+    fn search(&mut self, space: Space, generation: u64) -> usize {
+        if let Some(found) = self.sets.iter().position(|set| set.space == Some(space)) {
+            return found;
+        }
+        let sets = self.sets.iter().enumerate();
+        let oldest = sets.min_by_key(|(_, set)| (set.space.is_some(), set.used));
+        let chosen = oldest.map_or(0, |(index, _)| index);
+        self.clear(chosen);
+        self.sets[chosen].space = Some(space);
+        self.sets[chosen].generation = generation;
+        chosen
     }
 
     fn clear(&mut self, set: usize) {
-        let range = set * ENTRIES..(set + 1) * ENTRIES;
-        self.load[range.clone()].fill(EMPTY);
-        self.store[range.clone()].fill(EMPTY);
-        self.fetch[range].fill(EMPTY);
+        self.drops += 1;
+        for table in [LOAD, STORE, FETCH] {
+            self.clear_table(set, table);
+        }
+    }
+
+    fn clear_table(&mut self, set: usize, table: usize) {
+        let mut filled = std::mem::take(&mut self.sets[set].filled[table / TOTAL]);
+        while filled != 0 {
+            let first = table + set * ENTRIES + filled.trailing_zeros() as usize * GROUP;
+            self.tables[first..first + GROUP].fill(EMPTY);
+            filled &= filled - 1;
+        }
+    }
+
+    fn fill(&mut self, table: usize, first: usize, address: u64, place: u64) {
+        let slot = slot(address);
+        let own = table + ((first + slot) & (TOTAL - 1));
+        let second = table + ((first + (slot ^ SECOND)) & (TOTAL - 1));
+        let filled = &mut self.sets[first / ENTRIES].filled[table / TOTAL];
+        *filled |= 1 << (slot / GROUP) | 1 << ((slot ^ SECOND) / GROUP);
+        let tag = tag(address, 1);
+        if self.tables[own].tag != NO_TAG && self.tables[own].tag != tag {
+            self.tables[second] = self.tables[own];
+        }
+        self.tables[own] = Entry { tag, place };
+    }
+
+    /// The entry for an aligned access.
+    #[inline(always)]
+    fn find(&self, table: usize, first: usize, address: u64, size: u64) -> Option<Entry> {
+        let tag = tag(address, size);
+        let entry = self.tables[table + ((first + slot(address)) & (TOTAL - 1))];
+        if entry.tag == tag {
+            return Some(entry);
+        }
+        let entry = self.tables[table + ((first + (slot(address) ^ SECOND)) & (TOTAL - 1))];
+        (entry.tag == tag).then_some(entry)
+    }
+
+    #[inline(always)]
+    fn offset(&self, address: u64, entry: Entry) -> usize {
+        address.wrapping_add(entry.place).wrapping_sub(self.ram) as usize
     }
 
     /// RAM offset for an aligned load of `size` bytes.
     #[inline(always)]
     #[must_use]
     pub fn load(&self, first: usize, address: u64, size: u64) -> Option<usize> {
-        let entry = self.load[(first + slot(address)) & (TOTAL - 1)];
-        (entry.tag == tag(address, size)).then(|| address.wrapping_add(entry.place) as usize)
+        let entry = self.find(LOAD, first, address, size)?;
+        Some(self.offset(address, entry))
     }
 
     /// RAM offset for an aligned store of `size` bytes to a plain page.
     #[inline(always)]
     #[must_use]
     pub fn store(&self, first: usize, address: u64, size: u64) -> Option<usize> {
-        let entry = self.store[(first + slot(address)) & (TOTAL - 1)];
-        (entry.tag == tag(address, size)).then(|| address.wrapping_add(entry.place) as usize)
+        let entry = self.find(STORE, first, address, size)?;
+        Some(self.offset(address, entry))
     }
 
     /// Where the engine keeps the code of the page at `address`.
     #[inline(always)]
     #[must_use]
     pub fn fetch(&self, first: usize, address: u64) -> Option<usize> {
-        let entry = self.fetch[(first + slot(address)) & (TOTAL - 1)];
-        (entry.tag == tag(address, 1)).then_some(entry.place as usize)
+        let entry = self.find(FETCH, first, address, 1)?;
+        Some(entry.place as usize)
     }
 
     /// Remembers that loads from the page of `address` go to `offset`.
     pub fn fill_load(&mut self, first: usize, address: u64, offset: usize) {
-        let place = (offset as u64).wrapping_sub(address);
-        self.load[(first + slot(address)) & (TOTAL - 1)] = Entry {
-            tag: tag(address, 1),
-            place,
-        };
+        let place = self.ram.wrapping_add(offset as u64).wrapping_sub(address);
+        self.fill(LOAD, first, address, place);
     }
 
     /// Remembers that stores to the page of `address`, a plain one, go to `offset`.
     pub fn fill_store(&mut self, first: usize, address: u64, offset: usize) {
-        let place = (offset as u64).wrapping_sub(address);
-        self.store[(first + slot(address)) & (TOTAL - 1)] = Entry {
-            tag: tag(address, 1),
-            place,
-        };
+        let place = self.ram.wrapping_add(offset as u64).wrapping_sub(address);
+        self.fill(STORE, first, address, place);
         let hint = &mut self.slots[offset / PAGE];
         let own = slot(address) as u16 + 1;
         *hint = if *hint == NO_SLOT || *hint == own {
@@ -278,21 +288,21 @@ impl Tlb {
 
     /// Remembers where the engine keeps the code of the page of `address`.
     pub fn fill_fetch(&mut self, first: usize, address: u64, place: usize) {
-        self.fetch[(first + slot(address)) & (TOTAL - 1)] = Entry {
-            tag: tag(address, 1),
-            place: place as u64,
-        };
+        self.fill(FETCH, first, address, place as u64);
     }
 
     /// Drops the translations of one page.
     pub fn drop_page(&mut self, roots: Roots, address: u64) {
         let tag = tag(address, 1);
+        self.drops += 1;
         for set in 0..SETS {
             if self.sets[set].space.is_some_and(|space| roots.cover(space)) {
-                let index = set * ENTRIES + slot(address);
-                for table in [&mut self.load, &mut self.store, &mut self.fetch] {
-                    if table[index].tag == tag {
-                        table[index] = EMPTY;
+                for index in [slot(address), slot(address) ^ SECOND] {
+                    for table in self.tables.chunks_exact_mut(TOTAL) {
+                        let entry = &mut table[set * ENTRIES + index];
+                        if entry.tag == tag {
+                            *entry = EMPTY;
+                        }
                     }
                 }
             }
@@ -302,6 +312,7 @@ impl Tlb {
     /// Drops the translations of `pages` pages from `address` on.
     pub fn drop_range(&mut self, roots: Roots, address: u64, pages: usize) {
         let bytes = (pages as u64) << PAGE_BITS;
+        self.drops += 1;
         for set in 0..SETS {
             if !self.sets[set].space.is_some_and(|space| roots.cover(space)) {
                 continue;
@@ -311,10 +322,13 @@ impl Tlb {
                 continue;
             }
             for page in 0..pages {
-                let index = set * ENTRIES + (slot(address) + page) % ENTRIES;
-                for table in [&mut self.load, &mut self.store, &mut self.fetch] {
-                    if table[index].tag.wrapping_sub(address) < bytes {
-                        table[index] = EMPTY;
+                let own = (slot(address) + page) % ENTRIES;
+                for index in [own, own ^ SECOND] {
+                    for table in self.tables.chunks_exact_mut(TOTAL) {
+                        let entry = &mut table[set * ENTRIES + index];
+                        if entry.tag.wrapping_sub(address) < bytes {
+                            *entry = EMPTY;
+                        }
                     }
                 }
             }
@@ -328,21 +342,30 @@ impl Tlb {
 
     /// Drops every permission to store to a physical page, which stops being plain.
     pub fn drop_stores(&mut self, page: usize) {
+        let ram = self.ram;
         let of_page = |entry: &Entry| {
-            entry.tag != NO_TAG && entry.tag.wrapping_add(entry.place) as usize / PAGE == page
+            let host = entry.tag.wrapping_add(entry.place);
+            entry.tag != NO_TAG && host.wrapping_sub(ram) as usize / PAGE == page
         };
+        self.drops += 1;
         match std::mem::replace(&mut self.slots[page], NO_SLOT) {
             NO_SLOT => {}
             MANY_SLOTS => {
-                for entry in self.store.iter_mut().filter(|entry| of_page(entry)) {
+                for entry in self.tables[STORE..FETCH]
+                    .iter_mut()
+                    .filter(|entry| of_page(entry))
+                {
                     *entry = EMPTY;
                 }
             }
             one => {
+                let own = usize::from(one) - 1;
                 for set in 0..SETS {
-                    let entry = &mut self.store[set * ENTRIES + usize::from(one) - 1];
-                    if of_page(entry) {
-                        *entry = EMPTY;
+                    for slot in [own, own ^ SECOND] {
+                        let entry = &mut self.tables[STORE + set * ENTRIES + slot];
+                        if of_page(entry) {
+                            *entry = EMPTY;
+                        }
                     }
                 }
             }
@@ -351,26 +374,38 @@ impl Tlb {
 
     /// Drops every fetch translation that leads to the code kept at `place`.
     pub fn drop_code(&mut self, place: usize) {
-        for entry in self.fetch.iter_mut().filter(|entry| entry.place == place as u64) {
+        self.drops += 1;
+        for entry in self.tables[FETCH..]
+            .iter_mut()
+            .filter(|entry| entry.place == place as u64)
+        {
             *entry = EMPTY;
         }
     }
 
     /// Drops every fetch translation.
     pub fn drop_fetches(&mut self) {
-        self.fetch.fill(EMPTY);
+        self.drops += 1;
+        for set in 0..SETS {
+            self.clear_table(set, FETCH);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trap::Privilege;
 
-    const SPACE: Space = Space(0x1234 | 3 << 44);
+    const SPACE: Space = Space::paged(0x1234, 3, Privilege::User, 0);
+
+    fn ram(pages: u64) -> Ram {
+        Ram::new(pages * PAGE as u64).expect("there is memory")
+    }
 
     #[test]
     fn a_set_survives_a_switch_away_and_back() {
-        let mut tlb = Tlb::new(16);
+        let mut tlb = Tlb::new(&ram(16));
         let first = tlb.select(SPACE, 0);
         tlb.fill_load(first, 0x5000, 0x1000);
         let other = tlb.select(Space::bare(Privilege::Machine, 0), 0);
@@ -386,8 +421,27 @@ mod tests {
     }
 
     #[test]
+    fn two_pages_with_the_same_slot_have_room_a_third_has_not() {
+        let mut tlb = Tlb::new(&ram(16));
+        let set = tlb.select(SPACE, 0);
+        let apart = (ENTRIES as u64) << PAGE_BITS;
+        let known = |tlb: &Tlb| [0, 1, 2].map(|n| tlb.load(set, 0x5000 + n * apart, 1).is_some());
+        tlb.fill_load(set, 0x5000, 0x1000);
+        tlb.fill_load(set, 0x5000 + apart, 0x2000);
+        assert_eq!(known(&tlb), [true, true, false]);
+        assert_eq!(tlb.load(set, 0x5008, 8), Some(0x1008));
+        tlb.fill_load(set, 0x5000 + 2 * apart, 0x3000);
+        assert_eq!(known(&tlb), [false, true, true]);
+        tlb.drop_page(Roots::All, 0x5000 + apart);
+        assert_eq!(known(&tlb), [false, false, true]);
+        tlb.fill_load(set, 0x5000, 0x1000);
+        tlb.drop_range(Roots::All, 0x5000 + 2 * apart, 1);
+        assert_eq!(known(&tlb), [true, false, false]);
+    }
+
+    #[test]
     fn a_new_round_ends_store_permissions_only() {
-        let mut tlb = Tlb::new(16);
+        let mut tlb = Tlb::new(&ram(16));
         let set = tlb.select(SPACE, 0);
         tlb.fill_load(set, 0x5000, 0x1000);
         tlb.fill_store(set, 0x5000, 0x1000);
@@ -399,7 +453,7 @@ mod tests {
     #[test]
     fn a_page_loses_its_store_permissions_at_every_address() {
         for addresses in [[0x5000, 0x5000], [0x5000, 0x9000]] {
-            let mut tlb = Tlb::new(16);
+            let mut tlb = Tlb::new(&ram(16));
             let one = tlb.select(SPACE, 0);
             let two = tlb.select(Space::bare(Privilege::User, 0), 0);
             for (set, address) in [one, two].into_iter().zip(addresses) {
@@ -416,9 +470,9 @@ mod tests {
 
     #[test]
     fn ranges_are_dropped_under_their_roots_only() {
-        let mut tlb = Tlb::new(2048);
+        let mut tlb = Tlb::new(&ram(2048));
         let one = tlb.select(SPACE, 0);
-        let two = tlb.select(Space(0x4321 | 3 << 44), 0);
+        let two = tlb.select(Space::paged(0x4321, 3, Privilege::User, 0), 0);
         for set in [one, two] {
             for address in [0x1f_f000, 0x20_0000, 0x3f_f000, 0x40_0000] {
                 tlb.fill_load(set, address, 0);

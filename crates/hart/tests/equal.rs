@@ -9,7 +9,7 @@
 
 mod support;
 
-use hart::{Engine, Interpreter, InterpreterOptions, Reason};
+use hart::{Engine, Interpreter, InterpreterOptions, Reason, Translate, Translate::*};
 use support::{
     Computer, State,
     random::{Random, prepare},
@@ -18,8 +18,8 @@ use support::{
 const STEPS: u64 = 3_000;
 
 /// Runs the guest of `seed`; `next` says how far to go at a time, and whether to forget everything before.
-fn run(seed: u64, zeal: Option<u64>, mut next: impl FnMut() -> (u64, bool)) -> (State, u64) {
-    let mut computer = Computer::new(&[], InterpreterOptions { zeal });
+fn run(seed: u64, options: InterpreterOptions, mut next: impl FnMut() -> (u64, bool)) -> (State, u64) {
+    let mut computer = Computer::new(&[], options);
     computer.board.steps_per_tick = 3;
     prepare(&mut computer, &mut Random(seed));
     while computer.now.0 < STEPS {
@@ -29,7 +29,7 @@ fn run(seed: u64, zeal: Option<u64>, mut next: impl FnMut() -> (u64, bool)) -> (
             if computer.now.0.is_multiple_of(2) {
                 computer.engine.forget();
             } else {
-                computer.engine = Interpreter::new(InterpreterOptions { zeal });
+                computer.engine = Interpreter::new(options);
             }
         }
         let until = STEPS.min(computer.now.0 + steps);
@@ -42,18 +42,51 @@ fn run(seed: u64, zeal: Option<u64>, mut next: impl FnMut() -> (u64, bool)) -> (
     (computer.state(), now)
 }
 
+fn with(zeal: Option<u64>, translate: Translate) -> InterpreterOptions {
+    InterpreterOptions {
+        zeal,
+        translate,
+        ..InterpreterOptions::default()
+    }
+}
+
 fn compare(seed: u64) -> u64 {
-    let (whole, end) = run(seed, None, || (STEPS, false));
+    let (whole, end) = run(seed, with(None, Never), || (STEPS, false));
     let check = |(other, now): (State, u64), how: &str| {
         assert_eq!(end, now, "seed {seed}, {how}");
         assert_eq!(whole.differences(&other), "", "seed {seed}, {how}");
     };
-    check(run(seed, Some(seed), || (STEPS, false)), "zeal");
-    check(run(seed, None, || (1, false)), "one by one");
+    check(run(seed, with(Some(seed), Never), || (STEPS, false)), "zeal");
+    check(run(seed, with(None, Never), || (1, false)), "one by one");
+    check(run(seed, with(None, Hot), || (STEPS, false)), "translated");
+    check(
+        run(seed, with(None, Always), || (STEPS, false)),
+        "translated at once",
+    );
+    check(
+        run(seed, with(Some(seed), Always), || (STEPS, false)),
+        "translated, zeal",
+    );
     let mut random = Random(seed ^ 0x5555);
     check(
-        run(seed, None, || (1 + random.below(40), random.below(4) == 0)),
+        run(seed, with(None, Never), || {
+            (1 + random.below(40), random.below(4) == 0)
+        }),
         "in pieces, forgetting",
+    );
+    check(
+        run(seed, with(None, Always), || {
+            (1 + random.below(400), random.below(8) == 0)
+        }),
+        "translated, in pieces, forgetting",
+    );
+    let cramped = InterpreterOptions {
+        code_bytes: Some(0),
+        ..with(None, Always)
+    };
+    check(
+        run(seed, cramped, || (STEPS, false)),
+        "translated, with little memory",
     );
     end
 }
@@ -76,10 +109,12 @@ fn a_run_in_pieces_equals_a_run_in_one() {
 #[test]
 fn every_cut_of_a_run_into_two_is_invisible() {
     for seed in 1000..1003 {
-        let (whole, end) = run(seed, None, || (STEPS, false));
+        let (whole, end) = run(seed, with(None, Never), || (STEPS, false));
         for k in (1..end).step_by(7) {
             let mut pieces = [k, STEPS].into_iter();
-            let (other, now) = run(seed, None, || (pieces.next().unwrap_or(STEPS), false));
+            let (other, now) = run(seed, with(None, Always), || {
+                (pieces.next().unwrap_or(STEPS), false)
+            });
             assert_eq!(end, now, "seed {seed}, {k}");
             assert_eq!(whole.differences(&other), "", "seed {seed}, {k}");
         }

@@ -10,7 +10,7 @@ mod support;
 
 use std::path::Path;
 
-use hart::{InterpreterOptions, Reason, ram::BASE};
+use hart::{InterpreterOptions, Reason, Translate, ram::BASE};
 use support::{Computer, State, asm};
 
 const STEPS: u64 = 6_000;
@@ -20,7 +20,12 @@ const RUNTIME: &str = include_str!("support/runtime.s");
 #[derive(Clone, Copy, Debug)]
 enum Way {
     Plain,
+    Translated,
     Zeal(u64),
+    /// With everything translated.
+    ZealTranslated(u64),
+    /// Likewise, without zeal, but with little memory for it.
+    Cramped,
     /// One step at a time.
     Stepped,
     /// One step at a time, all caches dropped before each.
@@ -28,12 +33,18 @@ enum Way {
 }
 
 fn run(program: &asm::Program, ticks: u64, way: Way) -> (Computer, State) {
-    let zeal = if let Way::Zeal(seed) = way {
-        Some(seed)
-    } else {
-        None
+    let (zeal, translate) = match way {
+        Way::Zeal(seed) => (Some(seed), Translate::Never),
+        Way::Translated | Way::Cramped => (None, Translate::Always),
+        Way::ZealTranslated(seed) => (Some(seed), Translate::Always),
+        Way::Plain | Way::Stepped | Way::Forgetful => (None, Translate::Never),
     };
-    let mut computer = Computer::new(&program.bytes, InterpreterOptions { zeal });
+    let options = InterpreterOptions {
+        zeal,
+        translate,
+        code_bytes: matches!(way, Way::Cramped).then_some(0),
+    };
+    let mut computer = Computer::new(&program.bytes, options);
     computer.board.steps_per_tick = ticks;
     // addi s0, s0, 1; c.addi s0, 2; li s1, 3; ret
     computer.board.rom = vec![0x13, 4, 0x14, 0, 9, 4, 0x93, 4, 0x30, 0, 0x67, 0x80, 0, 0];
@@ -113,6 +124,10 @@ fn check(source: &str) -> String {
         Way::Zeal(1),
         Way::Zeal(2),
         Way::Zeal(3),
+        Way::Translated,
+        Way::ZealTranslated(4),
+        Way::ZealTranslated(5),
+        Way::Cramped,
     ] {
         let (_, other) = run(&program, ticks, way);
         let differences = plain.differences(&other);

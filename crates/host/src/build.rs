@@ -3,26 +3,26 @@
 use std::fs::File;
 use std::path::Path;
 
-use hart::{Interpreter, InterpreterOptions};
+use hart::Interpreter;
+pub use hart::{InterpreterOptions, Translate, can_translate};
 use machine::{Config, Machine};
 
-/// Builds machines, for `run`, `replay`, `primary` and `backup`. `zeal` is a seed for dropping caches at
-/// random, which must change nothing.
+/// Builds machines, for `run`, `replay`, `primary` and `backup`.
 ///
 /// The sentence of an error says what is wrong with the configuration.
-pub fn machine(zeal: Option<u64>) -> impl FnMut(&Config) -> Result<Machine, String> {
+pub fn machine(engine: InterpreterOptions) -> impl FnMut(&Config) -> Result<Machine, String> {
     move |config| {
-        let engine = Interpreter::new(InterpreterOptions { zeal });
+        let engine = Interpreter::new(engine);
         Machine::new(config.clone(), Box::new(engine)).map_err(|error| crate::error::chain(&error))
     }
 }
 
 /// Builds the machine that a snapshot holds, for a replay that starts in the middle.
-pub fn snapshot(path: &Path, zeal: Option<u64>) -> impl FnMut(&Config) -> Result<Machine, String> {
+pub fn snapshot(path: &Path, engine: InterpreterOptions) -> impl FnMut(&Config) -> Result<Machine, String> {
     move |config| {
         let mut file = File::open(path)
             .map_err(|error| format!("cannot read the snapshot {}: {error}", path.display()))?;
-        let engine = Interpreter::new(InterpreterOptions { zeal });
+        let engine = Interpreter::new(engine);
         Machine::restore(config.clone(), Box::new(engine), &mut file).map_err(|error| {
             format!(
                 "cannot use the snapshot {}: {}",

@@ -343,7 +343,12 @@ fn a_machine_with_a_firmware_of_four_instructions_switches_itself_off() {
     spec.memory = 64 << 20;
     spec.disks.clear();
     spec.nets.clear();
-    let outcome = host::run(&spec, None, &mut host::build::machine(None)).unwrap();
+    let outcome = host::run(
+        &spec,
+        None,
+        &mut host::build::machine(host::build::InterpreterOptions::default()),
+    )
+    .unwrap();
     assert_eq!(outcome.halt, Some(replica::Halt::Off(machine::PowerState::Off)));
     assert_eq!(outcome.figures.step, 4);
 }

@@ -5,7 +5,7 @@
 //! `--virtual` lets time pass with the steps alone, so that every run is the same; `--until` ends the run when
 //! the console shows TEXT; `--steps` ends it at a step; `--every N` prints a digest every N steps; `--zeal SEED`
 //! cuts a virtual run into random slices, drops caches at random and replaces the machine by its snapshot every
-//! hundred million steps, which must not change a digest.
+//! hundred million steps, which must not change a digest; `--engine interpreter` translates nothing, `always` everything.
 
 #![allow(
     clippy::disallowed_types,
@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use hart::{Interpreter, InterpreterOptions};
+use hart::{Interpreter, InterpreterOptions, Translate};
 use machine::{
     Boot, Config, DiskConfig, DiskOperation, DiskStatus, Effect, Input, Machine, RestoreError, Step, Stop,
     clock::TICKS_PER_SECOND,
@@ -36,6 +36,7 @@ struct Options {
     steps: u64,
     every: u64,
     zeal: Option<u64>,
+    translate: Translate,
     /// The disk's content. Writes stay in memory.
     disk: Vec<u8>,
 }
@@ -51,6 +52,7 @@ fn options() -> Result<Options, Box<dyn Error>> {
         steps: u64::MAX,
         every: u64::MAX,
         zeal: None,
+        translate: Translate::Hot,
         disk: Vec::new(),
     };
     let mut words = std::env::args().skip(1);
@@ -65,6 +67,13 @@ fn options() -> Result<Options, Box<dyn Error>> {
             "--every" => options.every = value()?.parse()?,
             "--disk" => options.disk = std::fs::read(value()?)?,
             "--zeal" => options.zeal = Some(value()?.parse()?),
+            "--engine" => {
+                options.translate = match value()?.as_str() {
+                    "interpreter" => Translate::Never,
+                    "always" => Translate::Always,
+                    _ => Translate::Hot,
+                }
+            }
             "--virtual" => options.is_virtual = true,
             _ => options.files.push(word),
         }
@@ -133,7 +142,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn engine(options: &Options) -> Box<Interpreter> {
-    Box::new(Interpreter::new(InterpreterOptions { zeal: options.zeal }))
+    Box::new(Interpreter::new(InterpreterOptions {
+        zeal: options.zeal,
+        translate: options.translate,
+        ..InterpreterOptions::default()
+    }))
 }
 
 struct Host {

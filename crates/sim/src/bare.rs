@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use hart::{Interpreter, InterpreterOptions};
+use hart::{Interpreter, InterpreterOptions, Translate};
 use machine::{Boot, Config, DiskConfig, Effect, Input, Machine, NetConfig};
 
 use crate::{random::mix, subject::Subject, toy::PAYLOAD_OFF};
@@ -46,7 +46,11 @@ impl Subject for Machine {
     fn boot(seed: &u64) -> Machine {
         // Some machines drop their caches at random: it must not be noticed. It is slow.
         let zeal = seed.is_multiple_of(16).then_some(*seed);
-        let engine = Box::new(Interpreter::new(InterpreterOptions { zeal }));
+        let engine = Box::new(Interpreter::new(InterpreterOptions {
+            zeal,
+            translate: Translate::Hot,
+            ..InterpreterOptions::default()
+        }));
         match Machine::new(config(*seed), engine) {
             Ok(machine) => machine,
             Err(why) => panic!("the server's machine cannot be built: {why}"),

@@ -9,6 +9,7 @@ use std::cell::{Cell, OnceCell};
 use crate::{
     Ram,
     decode::{decode, is_compressed},
+    jit::{self, CODE_MAX, Found, OPS_MAX, Translations, ends, follows, is_loop},
     mmu::{CodeWrite, Mmu},
     op::{Code, Op},
     ram::{CODE, PAGE},
@@ -135,11 +136,15 @@ pub(super) struct CodePages {
     index: Vec<u16>,
     /// For each RAM page how often its code was dropped too early.
     patience: Vec<u8>,
+    /// What was translated of it.
+    pub translations: Option<Translations>,
 }
 
 impl CodePages {
-    pub fn new(pages: usize) -> CodePages {
+    pub fn new(pages: usize, hot: Option<u8>, bytes: Option<usize>) -> CodePages {
         CodePages {
+            translations: hot
+                .and_then(|hot| Translations::new(PAGES_MAX + 1, hot, bytes.unwrap_or(CODE_MAX))),
             pages: vec![Page { ram: None, stores: 0 }],
             free: Vec::new(),
             index: vec![0; pages],
@@ -193,6 +198,11 @@ impl CodePages {
         arena.slots(place)[slot].set(op);
     }
 
+    /// Where in RAM the page is whose code is at a place.
+    pub fn offset(&self, place: usize) -> Option<usize> {
+        Some(self.pages.get(place)?.ram? as usize * PAGE)
+    }
+
     /// The instruction bits at a slot, to report them in a trap; `None` for loose code.
     pub fn bits(&self, ram: &Ram, place: usize, slot: usize) -> Option<u32> {
         let page = self.pages.get(place)?.ram? as usize;
@@ -216,6 +226,9 @@ impl CodePages {
         let first = (write.offset / 2).saturating_sub(1);
         let last = ((write.offset + write.length - 1) / 2).min(SLOTS - 1);
         arena.reset(place, first..=last);
+        if let Some(translations) = &mut self.translations {
+            translations.written(place, first..=last);
+        }
         let page = &mut self.pages[place];
         page.stores = page.stores.saturating_add(1);
         let patience = &mut self.patience[write.page];
@@ -232,6 +245,9 @@ impl CodePages {
             mmu.tlb.drop_code(usize::from(place));
             self.pages[usize::from(place)].ram = None;
             self.free.push(place);
+            if let Some(translations) = &mut self.translations {
+                translations.release(usize::from(place));
+            }
         }
         ram.clear_flag(page, CODE);
     }
@@ -246,5 +262,49 @@ impl CodePages {
             }
         }
         self.free.clear();
+        if let Some(translations) = &mut self.translations {
+            translations.clear();
+        }
+    }
+
+    /// What to run at a slot of a place, if it is translated or is now.
+    pub fn translated(&mut self, arena: &Arena, ram: &Ram, place: usize, slot: usize) -> Option<jit::Code> {
+        match self.translations.as_mut()?.find(place, slot) {
+            Found::Code(code) => return Some(code),
+            Found::Cold => return None,
+            Found::Hot => {}
+        }
+        let ops = self.superblock(arena, ram, place, slot);
+        let translations = self.translations.as_mut()?;
+        if ops.is_empty() {
+            translations.give_up(place, slot);
+            return None;
+        }
+        let code = translations.add(place, slot, &ops);
+        if code.is_none() {
+            translations.clear();
+        }
+        code
+    }
+
+    /// The ops from a slot on that are worth translating together, in the order of execution, with their slots.
+    fn superblock(&self, arena: &Arena, ram: &Ram, place: usize, head: usize) -> Vec<(usize, Op)> {
+        let mut ops: Vec<(usize, Op)> = Vec::with_capacity(OPS_MAX);
+        let mut slot = head;
+        while ops.len() < OPS_MAX && slot < SLOTS {
+            if arena.slots(place)[slot].code.get() == Code::Decode {
+                self.decode(arena, ram, place, slot);
+            }
+            let op = arena.slots(place)[slot].get();
+            if !follows(op) {
+                break;
+            }
+            ops.push((slot, op));
+            if ends(op) || is_loop(&ops) {
+                break;
+            }
+            slot += op.halves();
+        }
+        ops
     }
 }

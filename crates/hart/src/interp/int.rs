@@ -21,11 +21,13 @@ impl Core<'_> {
     /// Runs instructions from `hart.pc` until the chunk ends or something happens; `now` and `hart.pc` are
     /// exact then.
     #[inline(never)]
-    pub(super) fn execute(&mut self) -> Stretch {
+    pub(super) fn execute<const TRANSLATE: bool>(&mut self) -> Stretch {
         // Steps to the end of the chunk, not counting the instruction in hand.
         let mut left = self.chunk_end.since(self.now);
         let mut pc = self.hart.pc;
         let arena = self.arena;
+        // If generated code has done nothing, one instruction at least is interpreted.
+        let mut interpret = false;
         'page: loop {
             if left == 0 {
                 return self.leave(pc, left, Stretch::Chunk);
@@ -40,6 +42,17 @@ impl Core<'_> {
             let mut slot = (pc & 0xfff) as usize >> 1;
             self.place = place;
             self.page_pc = page_pc;
+            if TRANSLATE
+                && !std::mem::take(&mut interpret)
+                && let Some(ran) = self.run_translated(pc, left)
+            {
+                if let Some(stretch) = self.stopped.take() {
+                    return stretch;
+                }
+                interpret = ran.left == left;
+                (pc, left) = (ran.pc, ran.left);
+                continue 'page;
+            }
             'instruction: loop {
                 let Some(rest) = left.checked_sub(1) else {
                     self.slot = slot;
@@ -104,7 +117,7 @@ impl Core<'_> {
                             continue 'instruction;
                         }
                         let target = slot.wrapping_add(op.imm.get() as isize as usize);
-                        if target < SLOTS {
+                        if !TRANSLATE && target < SLOTS {
                             slot = target;
                             continue 'instruction;
                         }
@@ -115,7 +128,7 @@ impl Core<'_> {
                 macro_rules! jump {
                     ($target:expr) => {{
                         let target: u64 = $target;
-                        if target & !0xfff == page_pc {
+                        if !TRANSLATE && target & !0xfff == page_pc {
                             slot = (target & 0xfff) as usize >> 1;
                             continue 'instruction;
                         }
@@ -228,6 +241,10 @@ impl Core<'_> {
                 self.slot = slot;
                 let op = op.get();
                 match self.rare(op) {
+                    Flow::Next if TRANSLATE => {
+                        pc = address(page_pc, slot + op.halves());
+                        continue 'page;
+                    }
                     Flow::Next => slot += op.halves(),
                     Flow::Again => self.spare(),
                     Flow::Refetch => {
@@ -242,9 +259,14 @@ impl Core<'_> {
 
     /// An instruction that is not worth a place in the dispatch loop, or could not be completed there.
     #[inline(never)]
-    fn rare(&mut self, op: Op) -> Flow {
+    pub(super) fn rare(&mut self, op: Op) -> Flow {
         use Code::*;
         match op.code {
+            Mulhsu | Div | Divu | Rem | Remu | Divw | Divuw | Remw | Remuw => {
+                let value = multiply_divide(op.code, self.x[op.rs1()], self.x[op.rs2()]);
+                self.set_x(op.rd(), value);
+                Flow::Next
+            }
             Lb | Lh | Lw | Ld | Lbu | Lhu | Lwu => self.load_slow(op),
             Sb | Sh | Sw | Sd => self.store_slow(op),
             Flw | Fld => self.float_load(op),
@@ -274,7 +296,7 @@ impl Core<'_> {
     }
 
     /// Ends a stretch with the instruction in hand.
-    fn stop(&mut self, flow: Flow, op: Op) -> Stretch {
+    pub(super) fn stop(&mut self, flow: Flow, op: Op) -> Stretch {
         let next = address(self.page_pc, self.slot + op.halves());
         match flow {
             Flow::Trap => self.leave(self.pc(), self.left, Stretch::Trap(self.trap)),
@@ -309,7 +331,7 @@ impl Core<'_> {
 
 /// The address of a slot of the page at `page_pc`; one outside the page leads to another one.
 #[inline(always)]
-const fn address(page_pc: u64, slot: usize) -> u64 {
+pub(super) const fn address(page_pc: u64, slot: usize) -> u64 {
     page_pc.wrapping_add((slot as u64).wrapping_mul(2))
 }
 

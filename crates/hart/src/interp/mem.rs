@@ -58,6 +58,10 @@ impl Core<'_> {
             let high = self.load_part(address.wrapping_add(in_page), size - in_page)?;
             return Ok(low | high << (8 * in_page));
         }
+        // A page that is known may be accessed at any address.
+        if let Some(offset) = self.caches.mmu.tlb.load(self.caches.mmu.data_set, address, 1) {
+            return Ok(self.ram_load(offset, size));
+        }
         match self.caches.mmu.reach(self.ram, address, size, Intent::Load)? {
             Target::Ram { offset, uniform } => {
                 if uniform {
@@ -129,6 +133,12 @@ impl Core<'_> {
             self.caches
                 .mmu
                 .store_marked(self.ram, high, (size - in_page) as usize, rest);
+            return Ok(());
+        }
+        if let Some(offset) = self.caches.mmu.tlb.store(self.caches.mmu.data_set, address, 1) {
+            self.caches
+                .mmu
+                .store_marked(self.ram, offset, size as usize, value);
             return Ok(());
         }
         match self.caches.mmu.reach(self.ram, address, size, Intent::Store)? {

@@ -15,6 +15,7 @@ mod float;
 mod int;
 mod mem;
 mod system;
+mod translated;
 
 use std::sync::atomic::Ordering;
 
@@ -23,6 +24,7 @@ use crate::{
     csr::pending,
     decode::{decode, is_compressed},
     engine::Context,
+    jit,
     mmu::{Mmu, Target},
     pmp::Intent,
     ram::PAGE,
@@ -31,10 +33,7 @@ use crate::{
 use code::{Arena, CodePages, LOOSE};
 
 /// Steps between two looks at the cut flag.
-const CHUNK: u64 = 2048;
-
-/// Any byte is the index of a register.
-const REGISTERS: usize = 256;
+const CHUNK: u64 = 8192;
 
 /// How to interpret.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,6 +41,23 @@ pub struct InterpreterOptions {
     /// Drop caches at random, with this seed; unobservable, which is what it is there to test. The seed's three
     /// lowest bits choose how often: 0 is forty times slower than without and finds most, 7 suits long runs.
     pub zeal: Option<u64>,
+    /// What to translate to machine code, if this host can run it ([`can_translate`](crate::can_translate)); unobservable.
+    pub translate: Translate,
+    /// Bytes of machine code to keep, from 64 KiB to [`CODE_MAX`](crate::CODE_MAX), which is also the default; when they are
+    /// used up, all goes.
+    pub code_bytes: Option<usize>,
+}
+
+/// What is translated to machine code; everything else is interpreted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Translate {
+    /// Nothing.
+    #[default]
+    Never,
+    /// What runs often.
+    Hot,
+    /// Everything, when it is first come upon: slow, and finds most in tests.
+    Always,
 }
 
 /// The interpreter; holds caches only, of one [`Ram`]: before it is given another one of the same size, it
@@ -70,12 +86,12 @@ impl Interpreter {
         let usable = self
             .caches
             .as_ref()
-            .is_some_and(|caches| caches.mmu.tlb.pages() == ram.pages());
+            .is_some_and(|caches| caches.mmu.tlb.is_of(ram));
         let forget = std::mem::take(&mut self.forgotten);
         let options = self.options;
         let caches = match self.caches.take() {
             Some(caches) if usable => caches,
-            _ => Box::new(Caches::new(options, ram.pages())),
+            _ => Box::new(Caches::new(options, ram)),
         };
         let caches = self.caches.insert(caches);
         if forget {
@@ -95,7 +111,7 @@ impl Engine for Interpreter {
     fn run(&mut self, hart: &mut Hart, cx: Context<'_>, budget: u64) -> Exit {
         let (caches, arena) = self.caches(cx.ram);
         let end = cx.now.after(budget);
-        let mut x = [0; REGISTERS];
+        let mut x = [0; jit::WORDS];
         x[..hart.x.len()].copy_from_slice(&hart.x);
         let mut core = Core {
             x,
@@ -116,6 +132,7 @@ impl Engine for Interpreter {
             check: false,
             trap: Trap::new(Exception::IllegalInstruction, 0),
             loose_bits: 0,
+            stopped: None,
         };
         let reason = core.run(end, cx.cut);
         let steps = core.now.since(cx.now);
@@ -134,14 +151,22 @@ struct Caches {
     mmu: Mmu,
     code: CodePages,
     zeal: Option<Zeal>,
+    /// [`Translate::Always`]: even what may not fit the rest of the chunk is tried.
+    translates_all: bool,
 }
 
 impl Caches {
-    fn new(options: InterpreterOptions, pages: usize) -> Caches {
+    fn new(options: InterpreterOptions, ram: &Ram) -> Caches {
+        let hot = match options.translate {
+            Translate::Never => None,
+            Translate::Hot => Some(jit::HOT),
+            Translate::Always => Some(1),
+        };
         Caches {
-            mmu: Mmu::new(pages),
-            code: CodePages::new(pages),
+            mmu: Mmu::new(ram),
+            code: CodePages::new(ram.pages(), hot, options.code_bytes),
             zeal: options.zeal.map(Zeal::new),
+            translates_all: options.translate == Translate::Always,
         }
     }
 
@@ -212,8 +237,9 @@ enum Stretch {
 
 /// One run in progress.
 struct Core<'a> {
-    /// The integer registers, `hart.x` being out of date; indexed by any byte without a check.
-    x: [u64; REGISTERS],
+    /// The integer registers, `hart.x` being out of date, and what generated code needs; indexed by any byte without a
+    /// check.
+    x: [u64; jit::WORDS],
     hart: &'a mut Hart,
     ram: &'a mut Ram,
     bus: &'a mut dyn Bus,
@@ -242,6 +268,8 @@ struct Core<'a> {
     trap: Trap,
     /// Bits of the instruction fetched loosely last.
     loose_bits: u32,
+    /// Why generated code has been left, if not just for an instruction that is not translated.
+    stopped: Option<Stretch>,
 }
 
 impl Core<'_> {
@@ -262,7 +290,12 @@ impl Core<'_> {
             self.settle();
             self.caches.mmu.select(self.hart, self.ram);
             self.chunk_end = Step(end.0.min(self.now.0.saturating_add(self.chunk())));
-            match self.execute() {
+            let stretch = if self.caches.code.translations.is_some() {
+                self.execute::<true>()
+            } else {
+                self.execute::<false>()
+            };
+            match stretch {
                 Stretch::Chunk => {
                     if self.now < end && cut.load(Ordering::Relaxed) {
                         return Reason::Cut;
@@ -332,7 +365,7 @@ impl Core<'_> {
             }
         }
         let target = self.caches.mmu.reach(self.ram, pc, 2, Intent::Fetch)?;
-        let Caches { mmu, code, zeal } = &mut *self.caches;
+        let Caches { mmu, code, zeal, .. } = &mut *self.caches;
         let place = match target {
             Target::Ram {
                 offset,
@@ -375,6 +408,12 @@ impl Core<'_> {
     }
 
     fn fetch_half(&mut self, address: u64) -> Result<u32, Trap> {
+        let Caches { mmu, code, .. } = &*self.caches;
+        let place = mmu.tlb.fetch(mmu.fetch_set, address);
+        if let Some(offset) = place.and_then(|place| code.offset(place)) {
+            let offset = offset + address as usize % PAGE;
+            return Ok(u32::from(self.ram.load_u16(offset)));
+        }
         match self.caches.mmu.reach(self.ram, address, 2, Intent::Fetch)? {
             Target::Ram { offset, .. } => Ok(u32::from(self.ram.load_u16(offset))),
             Target::Bus(physical) => {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::AtomicBool};
 
-use hart::{Interpreter, InterpreterOptions};
+use hart::{Interpreter, InterpreterOptions, Translate};
 use machine::{Boot, Config, Effect, Machine, Step, Stop};
 
 /// Steps without a line on the console after which the guest counts as hung.
@@ -39,7 +39,11 @@ pub fn machine(image: &[u8], memory: u64, how: How) -> Machine {
             ..Boot::default()
         },
     };
-    let engine = Box::new(Interpreter::new(InterpreterOptions { zeal: how.zeal }));
+    let engine = Box::new(Interpreter::new(InterpreterOptions {
+        zeal: how.zeal,
+        translate: Translate::Always,
+        ..InterpreterOptions::default()
+    }));
     match Machine::new(config, engine) {
         Ok(machine) => machine,
         Err(error) => panic!("no machine for this image: {error}"),

@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, atomic::AtomicBool};
 
-use hart::{Interpreter, InterpreterOptions};
+use hart::{Interpreter, InterpreterOptions, Translate};
 use machine::{Boot, Config, Effect, Input, Machine, PowerState, Step, Stop};
 
 use super::asm::*;
@@ -36,7 +36,11 @@ pub fn zealous(harts: usize, program: Vec<u8>, zeal: Option<u64>) -> Machine {
 }
 
 pub fn engine(zeal: Option<u64>) -> Box<Interpreter> {
-    Box::new(Interpreter::new(InterpreterOptions { zeal }))
+    Box::new(Interpreter::new(InterpreterOptions {
+        zeal,
+        translate: Translate::Always,
+        ..InterpreterOptions::default()
+    }))
 }
 
 /// Physical address of shared words, in the second MiB of RAM.

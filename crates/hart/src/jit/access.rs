@@ -1,0 +1,282 @@
+//! Memory accesses of superblocks: the TLB's lookup inline, and what it finds shared by neighbours.
+//!
+//! A lookup takes the first byte's entry and compares it with the last byte's tag: it matches only if both are in one page.
+//! Accesses through the same register that lie close together share one. What it finds, the distance from guest to
+//! host addresses, stays in [`SHARED`] until the register is written or the interpreter has done something.
+
+use std::ops::Range;
+
+use super::{
+    emit::*,
+    stubs::{SHARED, TLB, TLB_MASK, TLB_SECOND, register},
+    translate::{At, Block, native},
+};
+use crate::{
+    op::{Code, Op},
+    tlb::STORE_DISTANCE,
+};
+
+/// Bytes that a shared lookup may cover.
+const SPAN_MAX: i32 = 1024;
+
+/// The lookup whose result is in [`SHARED`].
+#[derive(Clone, Copy)]
+pub struct Shared {
+    /// The guest register that the addresses start from.
+    pub base: u8,
+    /// Offsets it holds for.
+    low: i32,
+    high: i32,
+    /// For stores as well.
+    stores: bool,
+}
+
+/// Bytes, and whether it stores; of an op that can share a lookup.
+fn kind(op: Op) -> Option<(i32, bool)> {
+    use Code::*;
+    Some(match op.code {
+        Lb | Lbu => (1, false),
+        Lh | Lhu => (2, false),
+        Lw | Lwu | Flw => (4, false),
+        Ld | Fld => (8, false),
+        Sb => (1, true),
+        Sh => (2, true),
+        Sw | Fsw => (4, true),
+        Sd | Fsd => (8, true),
+        _ => return None,
+    })
+}
+
+pub fn is_branch(op: Op) -> bool {
+    use Code::*;
+    matches!(op.code, Beq | Bne | Blt | Bge | Bltu | Bgeu)
+}
+
+/// What one lookup can be made for, from the first of these ops on; `None` if it would serve that one only.
+fn group(ops: &[(usize, Op)]) -> Option<Shared> {
+    let (_, first) = *ops.first()?;
+    let (size, stores) = kind(first)?;
+    let mut shared = Shared {
+        base: first.rs1,
+        low: first.imm,
+        high: first.imm + size,
+        stores,
+    };
+    let (mut count, mut branched) = (0, false);
+    for &(_, op) in ops {
+        if !native(op) {
+            break;
+        }
+        branched |= is_branch(op);
+        let Some((size, stores)) = kind(op).filter(|_| op.rs1 == shared.base) else {
+            if writes(op) == Some(shared.base) {
+                break;
+            }
+            continue;
+        };
+        let (low, high) = (shared.low.min(op.imm), shared.high.max(op.imm + size));
+        // A page that is only read must not be looked up for a store that may not come.
+        if high - low > SPAN_MAX || (stores && branched && !shared.stores) {
+            break;
+        }
+        shared = Shared {
+            low,
+            high,
+            stores: shared.stores | stores,
+            ..shared
+        };
+        count += 1;
+        if writes(op) == Some(shared.base) {
+            break;
+        }
+    }
+    (count > 1).then_some(shared)
+}
+
+/// The integer register that a native op may write.
+pub fn writes(op: Op) -> Option<u8> {
+    use Code::*;
+    match op.code {
+        Beq | Bne | Blt | Bge | Bltu | Bgeu | Sb | Sh | Sw | Sd | Fsw | Fsd | Flw | Fld | J | Jr | Nop => {
+            None
+        }
+        // Of those that write a floating-point register this is said in vain, which does no harm.
+        _ => Some(op.rd),
+    }
+}
+
+/// A lookup of an entry at rdx, with the tag in rax.
+#[derive(Clone, Copy)]
+pub struct Lookup {
+    /// Taken if it fails.
+    pub miss: Jump,
+    /// Where the code goes on when it does not.
+    hit: usize,
+    /// Of the TLB's tables.
+    table: i32,
+}
+
+/// What an access found out about its address.
+pub struct Reached {
+    /// Where to access.
+    pub memory: Memory,
+    lookup: Option<Lookup>,
+    /// It was made for others too.
+    leads: bool,
+}
+
+impl Block<'_> {
+    /// Looks the address of an access up; rcx and rdx may be part of the result.
+    pub(super) fn reach(&mut self, at: At, o: Op) -> Reached {
+        let (size, stores) = kind(o).unwrap_or_default();
+        let covers = |shared: &Shared| {
+            shared.base == o.rs1
+                && shared.low <= o.imm
+                && o.imm + size <= shared.high
+                && (shared.stores || !stores)
+        };
+        if self.shared.as_ref().is_some_and(covers) {
+            let base = self.value(o.rs1, RCX);
+            return Reached {
+                memory: Memory::indexed(SHARED, base, 0, o.imm),
+                lookup: None,
+                leads: false,
+            };
+        }
+        let base = self.value(o.rs1, RCX);
+        if let Some(shared) = group(&self.ops[at.index..]).filter(|_| !self.alone) {
+            let lookup = self.lookup(base, shared.low..shared.high, -4096, shared.stores, SHARED);
+            self.shared = Some(shared);
+            return Reached {
+                memory: Memory::indexed(SHARED, base, 0, o.imm),
+                lookup: Some(lookup),
+                leads: true,
+            };
+        }
+        let lookup = self.lookup(base, o.imm..o.imm + size, -4096, stores, RDX);
+        Reached {
+            memory: Memory::indexed(RDX, base, 0, o.imm),
+            lookup: Some(lookup),
+            leads: false,
+        }
+    }
+
+    /// Looks up so many bytes behind `base`. `mask` is for their last one's tag; the place goes into `found`.
+    fn lookup(
+        &mut self,
+        base: Register,
+        bytes: Range<i32>,
+        mask: i32,
+        stores: bool,
+        found: Register,
+    ) -> Lookup {
+        let (first, last) = (bytes.start, bytes.end - 1);
+        let table = if stores { STORE_DISTANCE as i32 } else { 0 };
+        let e = &mut self.e;
+        e.lea(Size::Quad, RAX, Memory::at(base, last));
+        if first == last {
+            e.rotate(RDX, RAX, 8);
+        } else {
+            e.lea(Size::Double, RDX, Memory::at(base, first));
+            e.rotate(RDX, RDX, 8);
+        }
+        e.alu_immediate(Alu::And, Size::Double, Operand::Register(RDX), TLB_MASK);
+        e.alu_immediate(Alu::And, Size::Quad, Operand::Register(RAX), mask);
+        let entry = |offset| Operand::Memory(Memory::indexed(TLB, RDX, 0, table + offset));
+        e.alu(Alu::Cmp, Size::Quad, RAX, entry(0));
+        let miss = e.jump_if(Condition::NotEqual);
+        let hit = e.here();
+        e.mov(Size::Quad, found, entry(8));
+        Lookup { miss, hit, table }
+    }
+
+    /// Goes on with the access if the second slot has its entry.
+    pub(super) fn look_again(&mut self, lookup: &Lookup) {
+        let e = &mut self.e;
+        e.alu_immediate(Alu::Xor, Size::Double, Operand::Register(RDX), TLB_SECOND);
+        let entry = Operand::Memory(Memory::indexed(TLB, RDX, 0, lookup.table));
+        e.alu(Alu::Cmp, Size::Quad, RAX, entry);
+        let hit = e.jump_if(Condition::Equal);
+        e.land_back(hit, lookup.hit);
+    }
+
+    /// Behind the access.
+    pub(super) fn reached(&mut self, at: At, reached: &Reached) {
+        if let Some(lookup) = reached.lookup {
+            self.looked_up(lookup, at, reached.leads);
+        }
+    }
+
+    /// Translates a load, a store or an AMO.
+    pub(super) fn access(&mut self, at: At, o: Op) {
+        use Code::*;
+        match o.code {
+            Lb => self.load(Extend::ByteSigned, at, o),
+            Lh => self.load(Extend::HalfSigned, at, o),
+            Lw => self.load(Extend::WordSigned, at, o),
+            Ld => self.load(Extend::Full, at, o),
+            Lbu => self.load(Extend::Byte, at, o),
+            Lhu => self.load(Extend::Half, at, o),
+            Lwu => self.load(Extend::Word, at, o),
+            Sb => self.store(1, at, o),
+            Sh => self.store(2, at, o),
+            Sw => self.store(4, at, o),
+            Sd => self.store(8, at, o),
+            AmoW => self.amo(4, at, o),
+            // AmoD; the others do not come here.
+            _ => self.amo(8, at, o),
+        }
+    }
+
+    fn load(&mut self, extend: Extend, at: At, o: Op) {
+        let reached = self.reach(at, o);
+        let target = self.target(o.rd);
+        self.e.load(extend, target, Operand::Memory(reached.memory));
+        self.define(o.rd, target);
+        self.reached(at, &reached);
+    }
+
+    fn store(&mut self, size: u8, at: At, o: Op) {
+        let reached = self.reach(at, o);
+        let from = self.value(o.rs2, RAX);
+        self.e.store_low(size, reached.memory, from);
+        self.reached(at, &reached);
+    }
+
+    fn amo(&mut self, size: u8, at: At, o: Op) {
+        let base = match self.pinned(o.rs1) {
+            Some(base) => base,
+            None => {
+                self.e.mov(Size::Quad, RCX, Operand::Memory(register(o.rs1)));
+                RCX
+            }
+        };
+        // Of the first byte alone: at a misaligned address it does not match.
+        let lookup = self.lookup(base, 0..1, -4096 | i32::from(size - 1), true, RDX);
+        self.e.lea(Size::Quad, RCX, Memory::indexed(RDX, base, 0, 0));
+        let memory = Memory::at(RCX, 0);
+        let extend = if size == 8 {
+            Extend::Full
+        } else {
+            Extend::WordSigned
+        };
+        self.e.load(extend, RAX, Operand::Memory(memory));
+        let operand = self.operand(o.rs2);
+        self.e.mov(Size::Quad, RDX, operand);
+        let op = match o.field() {
+            0x00 => Some(Alu::Add),
+            0x04 => Some(Alu::Xor),
+            0x08 => Some(Alu::Or),
+            0x0c => Some(Alu::And),
+            _ => None,
+        };
+        if let Some(op) = op {
+            self.e.alu(op, Size::Quad, RDX, Operand::Register(RAX));
+        }
+        self.e.store_low(size, memory, RDX);
+        if o.rd != 0 {
+            self.define(o.rd, RAX);
+        }
+        self.looked_up(lookup, at, false);
+    }
+}

@@ -1,0 +1,179 @@
+//! What leads elsewhere: conditions, jumps, calls, the stack.
+
+use super::*;
+
+const CONDITIONS: [Condition; 9] = [
+    Condition::Overflow,
+    Condition::Below,
+    Condition::AboveEqual,
+    Condition::Equal,
+    Condition::NotEqual,
+    Condition::Above,
+    Condition::Parity,
+    Condition::Less,
+    Condition::GreaterEqual,
+];
+
+/// Its jump and its `set`.
+fn condition_codes(condition: Condition) -> [Code; 2] {
+    use Code::*;
+    match condition {
+        Condition::Overflow => [Jo_rel32_64, Seto_rm8],
+        Condition::Below => [Jb_rel32_64, Setb_rm8],
+        Condition::AboveEqual => [Jae_rel32_64, Setae_rm8],
+        Condition::Equal => [Je_rel32_64, Sete_rm8],
+        Condition::NotEqual => [Jne_rel32_64, Setne_rm8],
+        Condition::Above => [Ja_rel32_64, Seta_rm8],
+        Condition::Parity => [Jp_rel32_64, Setp_rm8],
+        Condition::Less => [Jl_rel32_64, Setl_rm8],
+        Condition::GreaterEqual => [Jge_rel32_64, Setge_rm8],
+    }
+}
+
+/// Bytes between a jump and its target: none, few, and more than a short jump could lead over.
+const GAPS: [usize; 8] = [0, 1, 5, 122, 123, 127, 128, 70_000];
+
+/// Something to jump over, of one byte each.
+fn pad(emitter: &mut Emitter, instructions: usize) {
+    for _ in 0..instructions {
+        emitter.ret();
+    }
+}
+
+#[test]
+fn set_goes_by_al_to_any_register() {
+    for condition in CONDITIONS {
+        let [_, set] = condition_codes(condition);
+        for (to, seen) in registers(&DOUBLES) {
+            let mut emitter = Emitter::new(BASE);
+            emitter.set(condition, to);
+            let [first, second] = read(&emitter)[..] else {
+                panic!("not two instructions: {:x?}", emitter.bytes);
+            };
+            let al = Seen::Register(Name::AL);
+            assert_reads(&first, set, &[al]);
+            assert_reads(&second, Code::Movzx_r32_rm8, &[seen, al]);
+        }
+    }
+}
+
+/// The jump that `make` makes lands after every gap.
+fn assert_lands(code: Code, make: impl Fn(&mut Emitter) -> Jump) {
+    for before in GAPS {
+        for gap in GAPS {
+            let mut emitter = Emitter::new(BASE);
+            pad(&mut emitter, before);
+            let jump = make(&mut emitter);
+            pad(&mut emitter, gap);
+            let target = BASE + emitter.here() as u64;
+            emitter.land(jump);
+            pad(&mut emitter, 1);
+            let instructions = read(&emitter);
+            assert_reads(&instructions[before], code, &[Seen::Target(target)]);
+            assert_eq!(instructions.len(), before + 1 + gap + 1);
+        }
+    }
+}
+
+/// What `make` makes leads back over every gap to a place.
+fn assert_leads_back(code: Code, make: impl Fn(&mut Emitter, usize)) {
+    for before in GAPS {
+        for gap in GAPS {
+            let mut emitter = Emitter::new(BASE);
+            pad(&mut emitter, before);
+            let to = emitter.here();
+            pad(&mut emitter, gap);
+            make(&mut emitter, to);
+            pad(&mut emitter, 1);
+            let instructions = read(&emitter);
+            let target = Seen::Target(BASE + to as u64);
+            assert_reads(&instructions[before + gap], code, &[target]);
+            assert_eq!(instructions.len(), before + gap + 1 + 1);
+        }
+    }
+}
+
+#[test]
+fn jumps_land_where_they_are_told_to() {
+    assert_lands(Code::Jmp_rel32_64, Emitter::jump);
+    assert_leads_back(Code::Jmp_rel32_64, Emitter::jump_back);
+    assert_leads_back(Code::Jmp_rel32_64, |e, to| {
+        let jump = e.jump();
+        e.land_back(jump, to);
+    });
+    for condition in CONDITIONS {
+        let [code, _] = condition_codes(condition);
+        assert_lands(code, |e| e.jump_if(condition));
+        assert_leads_back(code, |e, to| {
+            let jump = e.jump_if(condition);
+            e.land_back(jump, to);
+        });
+    }
+}
+
+#[test]
+fn jumps_that_wait_together_land_apart() {
+    let mut emitter = Emitter::new(BASE);
+    let first = emitter.jump_if(Condition::Equal);
+    let second = emitter.jump();
+    let third = emitter.jump_if(Condition::Below);
+    emitter.land(second);
+    emitter.push(RAX);
+    emitter.land(first);
+    emitter.pop(RAX);
+    emitter.land(third);
+    emitter.ret();
+    let instructions = read(&emitter);
+    for (jump, target) in [(0, 4), (1, 3), (2, 5)] {
+        assert_eq!(
+            instructions[jump].near_branch64(),
+            instructions[target].ip(),
+            "jump {jump}"
+        );
+    }
+}
+
+#[test]
+fn far_jumps_and_calls_reach_addresses_in_either_direction() {
+    // As far as the distance from the end of the instruction goes.
+    let distances = [0, 1, -1, 5, -5, 127, -128, 0x1234_5678, i32::MAX, i32::MIN];
+    for base in [0, 0x1000, BASE, 0xffff_ffff_8000_0000] {
+        for before in GAPS {
+            for distance in distances {
+                let to = base
+                    .wrapping_add(before as u64 + 5)
+                    .wrapping_add_signed(i64::from(distance));
+                for (code, emit) in [
+                    (Code::Jmp_rel32_64, Emitter::jump_far as fn(&mut Emitter, u64)),
+                    (Code::Call_rel32_64, Emitter::call),
+                ] {
+                    let mut emitter = Emitter::new(base);
+                    pad(&mut emitter, before);
+                    emit(&mut emitter, to);
+                    let instructions = read(&emitter);
+                    assert_reads(&instructions[before], code, &[Seen::Target(to)]);
+                    assert_eq!(instructions.len(), before + 1);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn indirect_jumps_and_calls_take_an_address_from_their_operand() {
+    for (from, seen) in operands(&QUADS) {
+        assert_emits(Code::Jmp_rm64, &[seen], |e| e.jump_to(from));
+    }
+    for from in memories() {
+        assert_emits(Code::Call_rm64, &[Seen::memory(from)], |e| e.call_to(from));
+    }
+}
+
+#[test]
+fn the_stack_takes_any_register() {
+    for (register, seen) in registers(&QUADS) {
+        assert_emits(Code::Push_r64, &[seen], |e| e.push(register));
+        assert_emits(Code::Pop_r64, &[seen], |e| e.pop(register));
+    }
+    assert_emits(Code::Retnq, &[], Emitter::ret);
+}

@@ -1,0 +1,270 @@
+//! Floating point in superblocks: loads, stores, moves, and double precision where the host's own arithmetic gives
+//! RISC-V's result and no flag can change.
+//!
+//! That is so when NX is accrued already, the rounding mode is RNE, and the result is finite and not tiny: then neither
+//! NV, DZ, OF nor UF is raised, and there is no NaN to canonicalise. Everything else leaves for the interpreter, before
+//! anything has changed. A result of exponent 1 leaves too: it may have been tiny before it was rounded.
+
+use super::{
+    emit::*,
+    stubs::{Field, held},
+    translate::{At, Block},
+};
+use crate::op::{Code, FloatForm, FloatKind, Op};
+
+const SINGLE_BOX: i64 = 0xffff_ffff_0000_0000_u64 as i64;
+const ROUND_TO_ZERO: u8 = 1;
+const ROUND_NEAREST_EVEN: u8 = 0;
+const ROUND_DYNAMIC: u8 = 7;
+
+/// What is done with the floating-point registers; each includes those before it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Use {
+    Read,
+    Write,
+    /// With results whose flags are accrued already.
+    Compute,
+}
+
+/// Can this op, a [`Code::Float`], be machine code?
+pub fn native(op: Op) -> bool {
+    use FloatKind::*;
+    let form = FloatForm::unpack(op.field());
+    let nearest = matches!(form.rounding, ROUND_NEAREST_EVEN | ROUND_DYNAMIC);
+    match form.kind {
+        MoveToInteger | MoveFromInteger => true,
+        Add | Sub | Mul | Div | Sqrt | FromL | Madd | Msub | Nmsub | Nmadd => form.double && nearest,
+        // Exact, whatever the rounding mode; but a reserved one is illegal.
+        FromW | FromWu => form.double && nearest,
+        ToW | ToL => form.double && form.rounding == ROUND_TO_ZERO,
+        Sgnj | Sgnjn | Sgnjx | Eq | Lt | Le => form.double,
+        _ => false,
+    }
+}
+
+/// A floating-point register, when rcx holds the address of all of them.
+fn place(register: u8) -> Memory {
+    Memory::at(RCX, i32::from(register & 31) * 8)
+}
+
+fn source(register: u8) -> Operand {
+    Operand::Memory(place(register))
+}
+
+impl Block<'_> {
+    /// Makes sure that so much may be done with the floating-point registers.
+    fn guard(&mut self, purpose: Use, at: At) {
+        if self.float_known.is_some_and(|known| known >= purpose) {
+            return;
+        }
+        self.float_known = Some(purpose);
+        let condition = match purpose {
+            Use::Read => Field::FloatOn,
+            Use::Write => Field::FloatDirty,
+            Use::Compute => Field::FloatPlain,
+        };
+        self.e.alu_immediate(Alu::Cmp, Size::Quad, held(condition), 0);
+        let jump = self.e.jump_if(Condition::Equal);
+        self.interpret_at(jump, at, false);
+    }
+
+    fn registers(&mut self) {
+        self.e.mov(Size::Quad, RCX, held(Field::Float));
+    }
+
+    /// Boxes the single in the low half of rax.
+    fn boxed(&mut self) {
+        self.e.load_immediate(RDX, SINGLE_BOX);
+        self.e.alu(Alu::Or, Size::Quad, RAX, Operand::Register(RDX));
+    }
+
+    /// Translates a floating-point op.
+    pub(super) fn float_op(&mut self, at: At, o: Op) {
+        match o.code {
+            Code::Flw => self.float_load(false, at, o),
+            Code::Fld => self.float_load(true, at, o),
+            Code::Fsw => self.float_store(false, at, o),
+            Code::Fsd => self.float_store(true, at, o),
+            _ => self.float(at, o),
+        }
+    }
+
+    fn float_load(&mut self, double: bool, at: At, o: Op) {
+        self.guard(Use::Write, at);
+        let reached = self.reach(at, o);
+        let extend = if double { Extend::Full } else { Extend::Word };
+        self.e.load(extend, RAX, Operand::Memory(reached.memory));
+        if !double {
+            self.boxed();
+        }
+        self.registers();
+        self.e.store(place(o.rd), RAX);
+        self.reached(at, &reached);
+    }
+
+    fn float_store(&mut self, double: bool, at: At, o: Op) {
+        self.guard(Use::Read, at);
+        let reached = self.reach(at, o);
+        self.e.mov(Size::Quad, RAX, held(Field::Float));
+        let from = Memory::at(RAX, i32::from(o.rs2 & 31) * 8);
+        self.e.mov(Size::Quad, RAX, Operand::Memory(from));
+        self.e.store_low(if double { 8 } else { 4 }, reached.memory, RAX);
+        self.reached(at, &reached);
+    }
+
+    fn float(&mut self, at: At, o: Op) {
+        use FloatKind::*;
+        let form = FloatForm::unpack(o.field());
+        let purpose = match form.kind {
+            Eq | Lt | Le | MoveToInteger => Use::Read,
+            Sgnj | Sgnjn | Sgnjx | MoveFromInteger => Use::Write,
+            _ => Use::Compute,
+        };
+        self.guard(purpose, at);
+        self.registers();
+        match form.kind {
+            Add | Sub => self.arithmetic(if form.kind == Add { 0x58 } else { 0x5c }, 0, at, o),
+            Mul => self.arithmetic(0x59, 2, at, o),
+            Div => self.arithmetic(0x5e, 2, at, o),
+            Sqrt => {
+                self.e.scalar(0xf2, Size::Double, 0x51, 0, source(o.rs1));
+                self.accept(2, at, o);
+            }
+            Madd => self.fused(0xb9, form, at, o),
+            Msub => self.fused(0xbb, form, at, o),
+            Nmsub => self.fused(0xbd, form, at, o),
+            Nmadd => self.fused(0xbf, form, at, o),
+            Sgnj | Sgnjn | Sgnjx => self.sign(form.kind, o),
+            Eq | Lt | Le => self.float_compare(form.kind, at, o),
+            MoveToInteger => {
+                let extend = if form.double {
+                    Extend::Full
+                } else {
+                    Extend::WordSigned
+                };
+                self.e.load(extend, RAX, source(o.rs1));
+                self.define_integer(o);
+            }
+            MoveFromInteger => {
+                let from = self.value(o.rs1, RAX);
+                if form.double {
+                    self.e.store(place(o.rd), from);
+                } else {
+                    self.e.mov(Size::Double, RAX, Operand::Register(from));
+                    self.boxed();
+                    self.e.store(place(o.rd), RAX);
+                }
+            }
+            FromW | FromWu | FromL => {
+                let mut from = self.value(o.rs1, RAX);
+                if form.kind == FromWu {
+                    self.e.mov(Size::Double, RAX, Operand::Register(from));
+                    from = RAX;
+                }
+                let size = if form.kind == FromW {
+                    Size::Double
+                } else {
+                    Size::Quad
+                };
+                self.e.scalar(0xf2, size, 0x2a, 0, Operand::Register(from));
+                self.e.scalar(0x66, Size::Quad, 0x7e, 0, Operand::Register(RAX));
+                self.e.store(place(o.rd), RAX);
+            }
+            // ToW, ToL; what is not known does not come here.
+            _ => self.integer(form.kind == ToL, at, o),
+        }
+    }
+
+    fn define_integer(&mut self, o: Op) {
+        if o.rd != 0 {
+            self.define(o.rd, RAX);
+        }
+    }
+
+    /// `f[rd] = f[rs1] op f[rs2]`.
+    fn arithmetic(&mut self, opcode: u8, exponent_min: i32, at: At, o: Op) {
+        self.e.scalar(0xf3, Size::Double, 0x7e, 0, source(o.rs1));
+        self.e.scalar(0xf2, Size::Double, opcode, 0, source(o.rs2));
+        self.accept(exponent_min, at, o);
+    }
+
+    fn fused(&mut self, opcode: u8, form: FloatForm, at: At, o: Op) {
+        self.e.scalar(0xf3, Size::Double, 0x7e, 0, source(form.rs3 as u8));
+        self.e.scalar(0xf3, Size::Double, 0x7e, 1, source(o.rs1));
+        self.e.fused(opcode, place(o.rs2));
+        self.accept(2, at, o);
+    }
+
+    /// `f[rd] = xmm0`, if its exponent is neither below `exponent_min` nor that of infinities and NaNs. Tiny sums are exact, and
+    /// then need no minimum.
+    fn accept(&mut self, exponent_min: i32, at: At, o: Op) {
+        let e = &mut self.e;
+        e.scalar(0x66, Size::Quad, 0x7e, 0, Operand::Register(RAX));
+        e.mov(Size::Quad, RDX, Operand::Register(RAX));
+        e.shift(Shift::Left, Size::Quad, RDX, 1);
+        e.shift(Shift::Right, Size::Quad, RDX, 53);
+        if exponent_min != 0 {
+            e.alu_immediate(Alu::Sub, Size::Double, Operand::Register(RDX), exponent_min);
+        }
+        e.alu_immediate(
+            Alu::Cmp,
+            Size::Double,
+            Operand::Register(RDX),
+            0x7ff - exponent_min,
+        );
+        let jump = e.jump_if(Condition::AboveEqual);
+        e.store(place(o.rd), RAX);
+        self.interpret_at(jump, at, true);
+    }
+
+    fn sign(&mut self, kind: FloatKind, o: Op) {
+        let e = &mut self.e;
+        e.mov(Size::Quad, RAX, source(o.rs1));
+        if kind != FloatKind::Sgnj || o.rs1 != o.rs2 {
+            e.mov(Size::Quad, RDX, source(o.rs2));
+            match kind {
+                FloatKind::Sgnjn => e.alu_immediate(Alu::Xor, Size::Quad, Operand::Register(RDX), -1),
+                FloatKind::Sgnjx => e.alu(Alu::Xor, Size::Quad, RDX, Operand::Register(RAX)),
+                _ => {}
+            }
+            e.shift(Shift::Right, Size::Quad, RDX, 63);
+            e.shift(Shift::Left, Size::Quad, RDX, 63);
+            e.shift(Shift::Left, Size::Quad, RAX, 1);
+            e.shift(Shift::Right, Size::Quad, RAX, 1);
+            e.alu(Alu::Or, Size::Quad, RAX, Operand::Register(RDX));
+        }
+        e.store(place(o.rd), RAX);
+    }
+
+    fn float_compare(&mut self, kind: FloatKind, at: At, o: Op) {
+        // a < b is b > a: only then does one flag say it.
+        let (first, second, condition) = match kind {
+            FloatKind::Eq => (o.rs1, o.rs2, Condition::Equal),
+            FloatKind::Lt => (o.rs2, o.rs1, Condition::Above),
+            _ => (o.rs2, o.rs1, Condition::AboveEqual),
+        };
+        self.e.scalar(0xf3, Size::Double, 0x7e, 0, source(first));
+        self.e.scalar(0x66, Size::Double, 0x2e, 0, source(second));
+        let jump = self.e.jump_if(Condition::Parity);
+        if o.rd != 0 {
+            self.set(condition, o);
+        }
+        self.interpret_at(jump, at, true);
+    }
+
+    /// Towards zero, if it fits.
+    fn integer(&mut self, long: bool, at: At, o: Op) {
+        let size = if long { Size::Quad } else { Size::Double };
+        let e = &mut self.e;
+        e.scalar(0xf2, size, 0x2c, RAX, source(o.rs1));
+        // What does not fit becomes the least number, and only that overflows here.
+        e.mov(size, RDX, Operand::Register(RAX));
+        e.alu_immediate(Alu::Sub, size, Operand::Register(RDX), 1);
+        let jump = e.jump_if(Condition::Overflow);
+        if !long {
+            self.e.load(Extend::WordSigned, RAX, Operand::Register(RAX));
+        }
+        self.define_integer(o);
+        self.interpret_at(jump, at, true);
+    }
+}

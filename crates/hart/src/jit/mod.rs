@@ -1,0 +1,379 @@
+//! The translator: machine code for the superblocks that run often. Unsafe island 2.
+//!
+//! It holds no guest state: between two calls of [`run`] everything is in the registers' array, RAM and the
+//! TLB, exactly as the interpreter has it, and dropping any translation at any moment is unobservable. It is entered from
+//! the interpreter's loop, and has the interpreter do every instruction that it has no code for.
+//!
+//! Each page of code has a table of entry points, one for each halfword: the code of the superblock that begins
+//! there, or the code that leaves. Jumps from elsewhere go through these tables; jumps inside a page are patched to lead
+//! directly to their target once it is translated. A page's superblocks are all dropped together, so no jump is ever left
+//! that leads to code that is gone.
+//!
+//! # Safety argument
+//! Generated code touches five things. The registers' array with the [`Field`]s behind it: `run` has the engine
+//! exclusively for the call. The floating-point registers, likewise. The TLB's entries: at indices masked to the set that the
+//! engine named. RAM: only at addresses that a TLB entry gives for an access that lies wholly in its page, and the TLB's
+//! invariant is that those are in RAM; stores only through store entries, whose pages are plain. The tables of entry
+//! points: they live as long as `Translations`, as does the code they point to, which is overwritten only between two
+//! runs, when no table points to it any more. What it found in the TLB it uses again only until the interpreter has
+//! dropped anything, which makes it leave. It calls the one function that `run` gives it, and keeps the stack as it found it.
+//!
+//! JUSTIFICATION: speed; see docs/performance.md.
+
+mod access;
+mod emit;
+mod float;
+mod integer;
+mod memory;
+mod registers;
+mod stubs;
+mod translate;
+
+use std::io;
+
+use crate::op::Op;
+use memory::Memory;
+pub use stubs::Field;
+use stubs::Stubs;
+use translate::{Link, Source};
+pub use translate::{OPS_MAX, SLOTS, ends, follows, is_loop};
+
+/// Times a slot is come upon before a superblock is made of it.
+pub const HOT: u8 = 6;
+/// A slot of which no superblock can be made.
+const HOPELESS: u8 = u8::MAX;
+/// Bytes of machine code that are kept at most: 128 MiB.
+pub const CODE_MAX: usize = 128 << 20;
+/// Room for any superblock beside the shared code.
+const CODE_MIN: usize = 64 << 10;
+/// How often a page's translations may be dropped before it is not translated any more.
+const DROPS_MAX: u8 = 32;
+
+/// Can this host run what is generated? It takes an x86-64 processor with BMI2 and FMA, which all have had since 2015.
+#[must_use]
+pub fn can_translate() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("bmi2") && std::arch::is_x86_feature_detected!("fma");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
+/// Registers, fields, and whatever else an index may reach.
+pub const WORDS: usize = 256;
+
+/// The shared code's first function. The C ABI is System V's on the systems this runs on.
+type Enter = unsafe extern "C" fn(*mut u64, *const u8);
+
+/// What is known of a page.
+struct Page {
+    entries: [*const u8; SLOTS],
+    hits: [u8; SLOTS],
+    /// Slots that some superblock was made from.
+    covered: [u64; SLOTS / 64],
+    /// Jumps that wait for their target to be translated.
+    links: Vec<Link>,
+    drops: u8,
+}
+
+/// What to do at a slot.
+pub enum Found {
+    /// Run this code.
+    Code(Code),
+    /// Make a superblock.
+    Hot,
+    /// Interpret.
+    Cold,
+}
+
+/// The code of a superblock. Good until the translations change.
+#[derive(Clone, Copy)]
+pub struct Code {
+    at: *const u8,
+    changes: u64,
+}
+
+/// How generated code goes on when the interpreter has done an instruction for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// Not at all; [`Field::Pc`] and [`Field::Left`] are set.
+    Leave = 0,
+    /// With the next instruction.
+    Next = 1,
+    /// At [`Field::Pc`]; [`Field::Left`] is set.
+    Jump = 2,
+}
+
+/// What generated code works for.
+pub trait Engine {
+    /// The integer registers and behind them the fields, all of which are set.
+    fn words(&mut self) -> &mut [u64; WORDS];
+
+    /// All superblocks; `None`: nothing is translated.
+    fn translations(&mut self) -> Option<&mut Translations>;
+
+    /// Does the instruction at a slot of a place, with `left` steps left behind it. Only with [`Resume::Next`] may TLB
+    /// and translations have lost nothing.
+    fn interpret(&mut self, place: usize, slot: usize, left: u64) -> Resume;
+}
+
+/// What generated code calls. `at` is the slot and, from bit 16 on, how many steps behind this one are counted already.
+///
+/// # Safety
+/// `engine` is the one that `run` was called with, and nothing else uses it.
+unsafe extern "C" fn interpret<E: Engine>(engine: *mut E, at: u32, place: u32) -> u32 {
+    // SAFETY: the caller's promise.
+    let engine = unsafe { &mut *engine };
+    let left = engine.words()[Field::Left as usize] + u64::from(at >> 16);
+    engine.interpret(place as usize, (at & 0xffff) as usize, left) as u32
+}
+
+/// Runs code of a superblock that has just been found. [`Field::Left`] and [`Field::Page`] and those of the TLB and of floating
+/// point are set; when it returns, [`Field::Left`] and [`Field::Pc`] say how far it came, and everything is exact.
+pub fn run<E: Engine>(engine: &mut E, code: Code) {
+    let engine: *mut E = engine;
+    // SAFETY: it was a reference a moment ago.
+    let Some(translations) = (unsafe { &mut *engine }).translations() else {
+        return;
+    };
+    assert_eq!(translations.changes, code.changes, "this code is gone");
+    let (enter, tables) = (translations.enter, translations.tables.as_ptr());
+    // SAFETY: as above; the borrow of the translations has ended.
+    let words = unsafe { &mut *engine }.words();
+    words[Field::Pages as usize] = tables as u64;
+    words[Field::Engine as usize] = engine as u64;
+    words[Field::Interpret as usize] = interpret::<E> as *const () as u64;
+    // SAFETY: see the head of this file; the code is there, by the assertion.
+    unsafe { enter(words.as_mut_ptr(), code.at) };
+}
+
+/// All superblocks.
+pub struct Translations {
+    hot: u8,
+    memory: Memory,
+    enter: Enter,
+    stubs: Stubs,
+    /// Bytes of the shared code.
+    shared: usize,
+    /// Counts everything that makes a [`Code`] invalid, or the code that is running.
+    changes: u64,
+    pages: Vec<Option<Box<Page>>>,
+    /// For each place the entry points of its page; those of an unknown page all leave.
+    tables: Vec<*const *const u8>,
+    /// What `tables` says of unknown pages.
+    none: Box<[*const u8; SLOTS]>,
+}
+
+// SAFETY: all pointers lead into allocations and mappings that this value owns.
+unsafe impl Send for Translations {}
+
+impl Translations {
+    /// None, for so many places of code pages; what is come upon `hot` times is translated, into so many bytes. `None` if
+    /// this host cannot run what would be generated.
+    pub fn new(places: usize, hot: u8, bytes: usize) -> Option<Translations> {
+        if !can_translate() {
+            return None;
+        }
+        Translations::make(places, hot, bytes).ok()
+    }
+
+    fn make(places: usize, hot: u8, bytes: usize) -> io::Result<Translations> {
+        let mut memory = Memory::new(bytes.clamp(CODE_MIN, CODE_MAX))?;
+        let (code, stubs) = stubs::stubs(memory.next());
+        let shared = code.len();
+        let code = memory.add(&code).ok_or(io::ErrorKind::OutOfMemory)?;
+        // SAFETY: the shared code begins with a function of this type.
+        let enter = unsafe { std::mem::transmute::<*const u8, Enter>(code) };
+        let none = Box::new([stubs.exit as *const u8; SLOTS]);
+        Ok(Translations {
+            hot,
+            memory,
+            enter,
+            stubs,
+            shared,
+            changes: 0,
+            pages: (0..places).map(|_| None).collect(),
+            tables: vec![none.as_ptr(); places],
+            none,
+        })
+    }
+
+    fn exit(&self) -> *const u8 {
+        self.stubs.exit as *const u8
+    }
+
+    /// Counts what was dropped.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// What to do at a slot of a place.
+    #[inline]
+    pub fn find(&mut self, place: usize, slot: usize) -> Found {
+        let exit = self.exit();
+        let page = self.pages[place].get_or_insert_with(|| {
+            Box::new(Page {
+                entries: [exit; SLOTS],
+                hits: [0; SLOTS],
+                covered: [0; SLOTS / 64],
+                links: Vec::new(),
+                drops: 0,
+            })
+        });
+        self.tables[place] = page.entries.as_ptr();
+        let code = page.entries[slot];
+        if code != exit {
+            return Found::Code(Code {
+                at: code,
+                changes: self.changes,
+            });
+        }
+        let hits = &mut page.hits[slot];
+        if *hits == HOPELESS || page.drops >= DROPS_MAX {
+            return Found::Cold;
+        }
+        *hits += 1;
+        if *hits >= self.hot {
+            Found::Hot
+        } else {
+            Found::Cold
+        }
+    }
+
+    /// No superblock can be made of what begins at a slot.
+    pub fn give_up(&mut self, place: usize, slot: usize) {
+        if let Some(page) = &mut self.pages[place] {
+            page.hits[slot] = HOPELESS;
+        }
+    }
+
+    /// Makes a superblock of ops, each with its slot, in the order of execution; only the last may end. `None`: drop
+    /// everything with [`Translations::clear`] and try again.
+    pub fn add(&mut self, place: usize, slot: usize, ops: &[(usize, Op)]) -> Option<Code> {
+        let page = self.pages[place].as_mut()?;
+        let (code, links) = translate::translate(&Source {
+            base: self.memory.next(),
+            stubs: self.stubs,
+            place,
+            entries: &page.entries,
+            ops,
+        });
+        let code = self.memory.add(&code)?;
+        page.entries[slot] = code;
+        for &(slot, op) in ops {
+            for covered in slot..(slot + op.halves()).min(SLOTS) {
+                page.covered[covered / 64] |= 1 << (covered % 64);
+            }
+        }
+        page.links.extend(links);
+        let memory = &mut self.memory;
+        page.links.retain(|link| {
+            if link.slot == slot {
+                let distance = (code as u64).wrapping_sub(link.at + 4) as u32;
+                memory.patch(link.at, distance.to_le_bytes());
+            }
+            link.slot != slot
+        });
+        Some(Code {
+            at: code,
+            changes: self.changes,
+        })
+    }
+
+    /// Slots of a place hold something else now.
+    pub fn written(&mut self, place: usize, slots: std::ops::RangeInclusive<usize>) {
+        if let Some(page) = &self.pages[place]
+            && slots
+                .into_iter()
+                .any(|slot| page.covered[slot / 64] >> (slot % 64) & 1 != 0)
+        {
+            self.drop_page(place);
+        }
+    }
+
+    fn drop_page(&mut self, place: usize) {
+        let exit = self.exit();
+        if let Some(page) = &mut self.pages[place] {
+            self.changes += 1;
+            page.entries.fill(exit);
+            page.hits.fill(0);
+            page.covered.fill(0);
+            page.links.clear();
+            page.drops = page.drops.saturating_add(1);
+        }
+    }
+
+    /// A place holds another page's code from now on, or none.
+    pub fn release(&mut self, place: usize) {
+        self.drop_page(place);
+        if let Some(page) = &mut self.pages[place] {
+            page.drops = 0;
+        }
+    }
+
+    /// Drops everything.
+    pub fn clear(&mut self) {
+        self.tables.fill(self.none.as_ptr());
+        self.pages.fill_with(|| None);
+        self.changes += 1;
+        self.memory.clear(self.shared);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::Code;
+
+    /// Adds superblocks of loads at the slots of some pages until there is no room; returns how many.
+    fn fill(translations: &mut Translations) -> usize {
+        let load = |slot| {
+            (
+                slot,
+                Op::new(Code::Ld, 11, 5 + slot as u32 % 2, 0, 0).with_halves(1),
+            )
+        };
+        for count in 0.. {
+            let (place, slot) = (1 + count / 1024, count % 1024);
+            let ops: Vec<_> = (slot..slot + OPS_MAX).map(load).collect();
+            assert!(matches!(translations.find(place, slot), Found::Hot));
+            if translations.add(place, slot, &ops).is_none() {
+                return count;
+            }
+            assert!(matches!(translations.find(place, slot), Found::Code(_)));
+        }
+        unreachable!("the memory is bounded");
+    }
+
+    #[test]
+    fn when_the_memory_is_used_up_everything_goes_and_all_of_it_is_there_again() {
+        let Some(mut translations) = Translations::new(64, 1, 0) else {
+            return; // This host interprets.
+        };
+        let count = fill(&mut translations);
+        let changes = translations.changes();
+        assert!(count > 2, "{count}");
+        translations.clear();
+        assert!(translations.changes() > changes);
+        assert!(matches!(translations.find(1, 0), Found::Hot));
+        assert_eq!(fill(&mut translations), count);
+    }
+
+    #[test]
+    fn a_store_to_a_page_drops_what_was_made_of_it_and_nothing_else() {
+        let Some(mut translations) = Translations::new(64, 1, 0) else {
+            return;
+        };
+        let nops = |slot| [(slot, Op::new(Code::Nop, 0, 0, 0, 0).with_halves(1))];
+        for place in [1, 2] {
+            translations.find(place, 100);
+            translations.add(place, 100, &nops(100));
+        }
+        let changes = translations.changes();
+        translations.written(1, 101..=102);
+        assert_eq!(translations.changes(), changes);
+        translations.written(1, 99..=100);
+        assert!(translations.changes() > changes);
+        assert!(matches!(translations.find(1, 100), Found::Hot));
+        assert!(matches!(translations.find(2, 100), Found::Code(_)));
+    }
+}

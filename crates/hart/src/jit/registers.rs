@@ -1,0 +1,129 @@
+//! Which guest registers live in host registers, and how their values get there and back.
+//!
+//! Between superblocks it is always those of [`PINNED`]. Inside a superblock that is a loop, what the loop carries from one
+//! turn to the next takes the places of what it does not use: exchanged on the way in, and back on every way out.
+
+use super::{
+    access::writes,
+    emit::*,
+    stubs::{PINNED, register},
+    translate::{Block, native},
+};
+use crate::op::Op;
+
+/// Guest registers and the host registers they live in.
+pub type Map = [(u8, Register); PINNED.len()];
+
+/// The map for a loop of these ops.
+pub fn map(ops: &[(usize, Op)]) -> Map {
+    let mut map = PINNED;
+    if ops.iter().any(|&(_, op)| !native(op)) {
+        return map;
+    }
+    let mut carried = carried(ops).into_iter();
+    for entry in &mut map {
+        let used = |op: &Op| reads(*op).contains(&Some(entry.0)) || writes(*op) == Some(entry.0);
+        if !ops.iter().any(|(_, op)| used(op)) {
+            let Some(guest) = carried.next() else { break };
+            entry.0 = guest;
+        }
+    }
+    map
+}
+
+/// What is read first and written later, and lives in memory otherwise.
+fn carried(ops: &[(usize, Op)]) -> Vec<u8> {
+    let mut read = 0_u32;
+    let mut written = 0_u32;
+    for &(_, op) in ops {
+        for guest in reads(op).into_iter().flatten() {
+            read |= 1 << (guest & 31) & !written;
+        }
+        // What a load into x0 writes is no register.
+        if let Some(guest) = writes(op).filter(|&guest| guest < 32) {
+            written |= 1 << guest;
+        }
+    }
+    let pinned = |guest: u8| PINNED.iter().any(|&(register, _)| register == guest);
+    (1..32)
+        .filter(|&guest| read & written & 1 << guest != 0 && !pinned(guest))
+        .collect()
+}
+
+/// The integer registers that a native op may read.
+fn reads(op: Op) -> [Option<u8>; 2] {
+    use crate::op::Code::*;
+    match op.code {
+        Li | Auipc | Jal | J | Nop => [None, None],
+        _ => [Some(op.rs1), op.has_rs2().then_some(op.rs2)],
+    }
+}
+
+impl Block<'_> {
+    /// From [`PINNED`] to this superblock's map.
+    pub(super) fn swap_in(&mut self) {
+        self.swap(self.map, PINNED);
+    }
+
+    /// Back to [`PINNED`].
+    pub(super) fn swap_out(&mut self) {
+        self.swap(PINNED, self.map);
+    }
+
+    fn swap(&mut self, to: Map, from: Map) {
+        for ((new, host), (old, _)) in to.into_iter().zip(from) {
+            if new != old {
+                self.e.store(register(old), host);
+                self.e.mov(Size::Quad, host, Operand::Memory(register(new)));
+            }
+        }
+    }
+
+    /// The host register that a guest register lives in.
+    pub(super) fn pinned(&self, guest: u8) -> Option<Register> {
+        self.map
+            .iter()
+            .find_map(|&(register, host)| (register == guest).then_some(host))
+    }
+
+    pub(super) fn operand(&self, guest: u8) -> Operand {
+        self.pinned(guest)
+            .map_or(Operand::Memory(register(guest)), Operand::Register)
+    }
+
+    /// The register's value, in its own host register or in `scratch`.
+    pub(super) fn value(&mut self, guest: u8, scratch: Register) -> Register {
+        self.pinned(guest).unwrap_or_else(|| {
+            self.e.mov(Size::Quad, scratch, Operand::Memory(register(guest)));
+            scratch
+        })
+    }
+
+    /// Where to compute a register's new value.
+    pub(super) fn target(&self, guest: u8) -> Register {
+        self.pinned(guest).unwrap_or(RAX)
+    }
+
+    /// What is in `host` becomes the register's value.
+    pub(super) fn define(&mut self, guest: u8, host: Register) {
+        self.forget(guest);
+        match self.pinned(guest) {
+            Some(to) => self.e.mov(Size::Quad, to, Operand::Register(host)),
+            None => self.e.store(register(guest), host),
+        }
+    }
+
+    /// The register has another value now.
+    pub(super) fn forget(&mut self, guest: u8) {
+        if self.shared.is_some_and(|shared| shared.base == guest) {
+            self.shared = None;
+        }
+    }
+
+    /// Sign-extends a 32-bit result and defines it.
+    pub(super) fn define_word(&mut self, guest: u8, host: Register) {
+        let to = self.target(guest);
+        self.e.load(Extend::WordSigned, to, Operand::Register(host));
+        self.define(guest, to);
+    }
+}

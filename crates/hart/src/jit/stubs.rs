@@ -1,0 +1,197 @@
+//! Where guest state lives while generated code runs, and the code that all superblocks share: how it is entered and
+//! left, and how it has the interpreter do one instruction.
+//!
+//! Registers: rbp points to the integer registers and, behind them, the [`Field`]s; rbx to the TLB's entries for
+//! loads and stores; r15 is the number of steps left; r14 is `access`'s. Eight guest registers live in host registers,
+//! the others in memory. rax, rcx and rdx are scratch.
+
+use super::emit::*;
+
+/// What generated code shares with the engine: indices behind the registers.
+#[derive(Clone, Copy)]
+#[repr(usize)]
+pub enum Field {
+    /// Virtual address of the page, which is not known at translation, as code is kept by physical page.
+    Page = 33,
+    /// Host address of the TLB's entries for loads.
+    Data,
+    /// Host address of the TLB's entries for fetches.
+    Fetch,
+    /// Host address of the table that leads from a place to its page's entry points.
+    Pages,
+    /// Steps left.
+    Left,
+    /// Virtual address of the next instruction.
+    Pc,
+    /// Host address of the floating-point registers.
+    Float,
+    /// Not 0 if `mstatus.FS` is not Off, so that they may be read.
+    FloatOn,
+    /// Not 0 if `mstatus.FS` is Dirty, so that they may be written and need no notice of it.
+    FloatDirty,
+    /// Not 0 if besides NX is accrued already and the rounding mode is RNE, so that a normal result changes no flag.
+    FloatPlain,
+    /// First argument of the function that interprets.
+    Engine,
+    /// Host address of the function that interprets.
+    Interpret,
+}
+
+pub const STATE: Register = RBP;
+pub const TLB: Register = RBX;
+/// What to add to a guest address, where an earlier access has found it; see `access`.
+pub const SHARED: Register = R14;
+pub const LEFT: Register = R15;
+
+/// Guest registers in host registers: sp, s0 and a0 to a5.
+pub const PINNED: [(u8, Register); 8] = [
+    (2, R12),
+    (8, R13),
+    (10, RSI),
+    (11, RDI),
+    (12, R8),
+    (13, R9),
+    (14, R10),
+    (15, R11),
+];
+/// What the caller wants to find again.
+const SAVED: [Register; 6] = [RBX, RBP, R12, R13, R14, R15];
+/// Keeps the stack aligned for calls out of a superblock.
+const PADDING: i32 = 8;
+
+pub const fn field(field: Field) -> Memory {
+    Memory::at(STATE, field as i32 * 8)
+}
+
+pub const fn held(from: Field) -> Operand {
+    Operand::Memory(field(from))
+}
+
+pub fn register(guest: u8) -> Memory {
+    Memory::at(STATE, i32::from(guest) * 8)
+}
+
+/// Where in the shared code its parts begin.
+#[derive(Clone, Copy)]
+pub struct Stubs {
+    /// Leaves; the next pc is in rax.
+    pub exit: u64,
+    /// Goes on at the address in rax if the TLB has its page in the second slot.
+    pub second: u64,
+    /// Interprets one instruction and returns if the next one follows: ecx is the slot and, from bit 16 on, by how much
+    /// fewer steps have been done than are counted; edx is the place.
+    pub interpret: u64,
+}
+
+/// The shared code, to be put at `base`, where the function that enters begins: `extern "C" fn(state, code)`.
+pub fn stubs(base: u64) -> (Vec<u8>, Stubs) {
+    let mut e = Emitter::new(base);
+    for register in SAVED {
+        e.push(register);
+    }
+    let stack = Operand::Register(RSP);
+    e.alu_immediate(Alu::Sub, Size::Quad, stack, PADDING);
+    e.mov(Size::Quad, STATE, Operand::Register(RDI));
+    e.mov(Size::Quad, RAX, Operand::Register(RSI));
+    load_registers(&mut e);
+    e.mov(Size::Quad, LEFT, held(Field::Left));
+    e.jump_to(Operand::Register(RAX));
+
+    let exit = e.here();
+    e.store(field(Field::Pc), RAX);
+    e.store(field(Field::Left), LEFT);
+    store_registers(&mut e);
+    let leave = e.here();
+    e.alu_immediate(Alu::Add, Size::Quad, stack, PADDING);
+    for register in SAVED.into_iter().rev() {
+        e.pop(register);
+    }
+    e.ret();
+
+    let interpret = e.here();
+    store_registers(&mut e);
+    e.store(field(Field::Left), LEFT);
+    e.alu_immediate(Alu::Sub, Size::Quad, stack, PADDING);
+    e.mov(Size::Quad, RDI, held(Field::Engine));
+    e.mov(Size::Double, RSI, Operand::Register(RCX));
+    e.call_to(field(Field::Interpret));
+    e.alu_immediate(Alu::Add, Size::Quad, stack, PADDING);
+    e.alu_immediate(Alu::Cmp, Size::Double, Operand::Register(RAX), 1);
+    let leaves = e.jump_if(Condition::Below);
+    load_registers(&mut e);
+    let jumps = e.jump_if(Condition::Above);
+    e.ret();
+    e.land(leaves);
+    e.alu_immediate(Alu::Add, Size::Quad, stack, 8); // The return address.
+    e.jump_back(leave);
+    e.land(jumps);
+    e.alu_immediate(Alu::Add, Size::Quad, stack, 8);
+    e.mov(Size::Quad, LEFT, held(Field::Left));
+    e.mov(Size::Quad, RAX, held(Field::Pc));
+    let unknown = look_up_page(&mut e, false);
+    enter_page(&mut e);
+    e.land(unknown);
+    let second = e.here();
+    let unknown = look_up_page(&mut e, true);
+    enter_page(&mut e);
+    e.land(unknown);
+    e.jump_back(exit);
+    let stubs = Stubs {
+        exit: base + exit as u64,
+        second: base + second as u64,
+        interpret: base + interpret as u64,
+    };
+    (e.bytes, stubs)
+}
+
+/// Flags stay as they are.
+fn load_registers(e: &mut Emitter) {
+    e.mov(Size::Quad, TLB, held(Field::Data));
+    for (guest, host) in PINNED {
+        e.mov(Size::Quad, host, Operand::Memory(register(guest)));
+    }
+}
+
+fn store_registers(e: &mut Emitter) {
+    for (guest, host) in PINNED {
+        e.store(register(guest), host);
+    }
+}
+
+/// Goes on at the address in rax, if the TLB knows its page.
+pub fn go_far(e: &mut Emitter, stubs: Stubs) {
+    let unknown = look_up_page(e, false);
+    enter_page(e);
+    e.land(unknown);
+    e.jump_far(stubs.second);
+}
+
+/// Looks the page of the address in rax up; rdx becomes the address of its entry, rcx the page.
+fn look_up_page(e: &mut Emitter, second: bool) -> Jump {
+    e.rotate(RDX, RAX, 8);
+    e.alu_immediate(Alu::And, Size::Double, Operand::Register(RDX), TLB_MASK);
+    if second {
+        e.alu_immediate(Alu::Xor, Size::Double, Operand::Register(RDX), TLB_SECOND);
+    }
+    e.alu(Alu::Add, Size::Quad, RDX, held(Field::Fetch));
+    e.mov(Size::Quad, RCX, Operand::Register(RAX));
+    e.alu_immediate(Alu::And, Size::Quad, Operand::Register(RCX), -4096);
+    e.alu(Alu::Cmp, Size::Quad, RCX, Operand::Memory(Memory::at(RDX, 0)));
+    e.jump_if(Condition::NotEqual)
+}
+
+/// What follows when it is known.
+fn enter_page(e: &mut Emitter) {
+    e.store(field(Field::Page), RCX);
+    e.mov(Size::Quad, RDX, Operand::Memory(Memory::at(RDX, 8)));
+    e.mov(Size::Quad, RCX, held(Field::Pages));
+    e.mov(Size::Quad, RCX, Operand::Memory(Memory::indexed(RCX, RDX, 3, 0)));
+    e.mov(Size::Double, RDX, Operand::Register(RAX));
+    e.alu_immediate(Alu::And, Size::Double, Operand::Register(RDX), 0xffe);
+    e.jump_to(Operand::Memory(Memory::indexed(RCX, RDX, 2, 0)));
+}
+
+/// What of an address, shifted right by 8 bits, is the distance of its TLB entry.
+pub const TLB_MASK: i32 = (crate::tlb::ENTRIES as i32 - 1) << 4;
+/// In what the distance of the second entry differs.
+pub const TLB_SECOND: i32 = (crate::tlb::SECOND as i32) << 4;

@@ -1,0 +1,373 @@
+//! From decoded ops to machine code: a *superblock*, which is entered at its first op and left at many places.
+//!
+//! The common case of an op is translated; for whatever else there is to do (a page that the TLB does not know, a device,
+//! a CSR, a division by zero) the code has the interpreter do that one instruction and goes on behind it.
+//!
+//! All steps of a superblock are counted when it is entered; where it is left earlier, those not done are given back.
+
+use std::collections::VecDeque;
+
+use super::{
+    access::{Lookup, Shared, is_branch},
+    emit::*,
+    float,
+    registers::{Map, map},
+    stubs::{Field, LEFT, PINNED, Stubs, go_far, held},
+};
+use crate::op::{Code, Op};
+
+/// Slots of a page, one for each halfword.
+pub const SLOTS: usize = 2048;
+/// Ops of a superblock.
+pub const OPS_MAX: usize = 64;
+
+/// Is there machine code for this op, or does the interpreter do it?
+pub fn native(op: Op) -> bool {
+    use Code::*;
+    match op.code {
+        NextPage | Decode | Loose | Illegal | Mulhsu | LrW | LrD | ScW | ScD | Csr | Ecall | Ebreak
+        | Sret | Mret | Wfi | SfenceVma => false,
+        AmoW | AmoD => matches!(op.field(), 0x00 | 0x01 | 0x04 | 0x08 | 0x0c),
+        Float => float::native(op),
+        _ => true,
+    }
+}
+
+/// Can a superblock go on at this op? Not where there is no instruction of this page.
+pub fn follows(op: Op) -> bool {
+    !matches!(op.code, Code::NextPage | Code::Decode | Code::Loose)
+}
+
+/// Does control never go on behind this op?
+pub fn ends(op: Op) -> bool {
+    use Code::*;
+    matches!(
+        op.code,
+        J | Jal | Jr | Jalr | Ecall | Ebreak | Sret | Mret | Illegal
+    )
+}
+
+/// Which op: its number in the superblock and its slot.
+#[derive(Clone, Copy)]
+pub struct At {
+    pub index: usize,
+    pub slot: usize,
+}
+
+/// A jump of a superblock to a slot of its page that had no code yet: the address of the jump's last four bytes.
+pub struct Link {
+    pub slot: usize,
+    pub at: u64,
+}
+
+/// What a superblock is made of and for.
+pub struct Source<'a> {
+    /// Where it will be.
+    pub base: u64,
+    pub stubs: Stubs,
+    pub place: usize,
+    /// The page's entry points.
+    pub entries: &'a [*const u8; SLOTS],
+    /// Its ops, each with its slot, in the order of execution. Only the last may end.
+    pub ops: &'a [(usize, Op)],
+}
+
+/// What happens off the straight line.
+enum Cold {
+    /// Leaves at the head: there are not steps enough.
+    Short,
+    /// Goes on elsewhere.
+    Go { completed: usize, slot: i64 },
+    /// Has the interpreter do an op; then back to where its code ends, or else out of here.
+    Interpret { at: At, back: Option<usize> },
+    /// Looks in the TLB's second slot before that.
+    Second { at: At, back: usize, lookup: Lookup },
+    /// Looks in the TLB's second slot; then, as neighbours may be in another page, does the access alone and leaves.
+    Alone { at: At, lookup: Lookup },
+}
+
+/// A superblock under construction.
+pub struct Block<'a> {
+    pub(super) e: Emitter,
+    source: &'a Source<'a>,
+    pub(super) ops: &'a [(usize, Op)],
+    pub(super) map: Map,
+    /// Where the loop begins again, if it is one: behind what is done on the way in.
+    start: usize,
+    cold: VecDeque<(Jump, Cold)>,
+    links: Vec<Link>,
+    /// The lookup that may be shared now.
+    pub(super) shared: Option<Shared>,
+    /// The access in hand is done without its neighbours.
+    pub(super) alone: bool,
+    /// What is known to be allowed with the floating-point registers.
+    pub(super) float_known: Option<float::Use>,
+}
+
+/// Translates a superblock.
+pub fn translate(source: &Source<'_>) -> (Vec<u8>, Vec<Link>) {
+    let mut block = Block {
+        e: Emitter::new(source.base),
+        source,
+        ops: source.ops,
+        map: if is_loop(source.ops) {
+            map(source.ops)
+        } else {
+            PINNED
+        },
+        start: 0,
+        cold: VecDeque::new(),
+        links: Vec::new(),
+        shared: None,
+        alone: false,
+        float_known: None,
+    };
+    block.swap_in();
+    block.start = block.e.here();
+    block.e.alu_immediate(
+        Alu::Sub,
+        Size::Quad,
+        Operand::Register(LEFT),
+        source.ops.len() as i32,
+    );
+    let short = block.e.jump_if(Condition::Below);
+    block.cold.push_back((short, Cold::Short));
+    let mut index = 0;
+    while let Some(&(slot, op)) = source.ops.get(index) {
+        index += block.pair(At { index, slot }, op);
+    }
+    if let Some(&(slot, op)) = source.ops.last()
+        && !ends(op)
+    {
+        block.go((slot + op.halves()) as i64);
+    }
+    while let Some((jump, cold)) = block.cold.pop_front() {
+        block.e.land(jump);
+        block.cold(cold);
+    }
+    (block.e.bytes, block.links)
+}
+
+/// Does the last op branch back to the first?
+pub fn is_loop(ops: &[(usize, Op)]) -> bool {
+    let (Some(&(head, _)), Some(&(slot, op))) = (ops.first(), ops.last()) else {
+        return false;
+    };
+    is_branch(op) && slot as i64 + i64::from(op.imm) == head as i64
+}
+
+impl Block<'_> {
+    fn head(&self) -> i64 {
+        self.ops.first().map_or(0, |&(slot, _)| slot as i64)
+    }
+
+    fn cold(&mut self, cold: Cold) {
+        match cold {
+            Cold::Short => {
+                self.give_back(0);
+                self.swap_out();
+                self.leave(self.head());
+            }
+            Cold::Go { completed, slot } => {
+                self.give_back(completed);
+                self.go(slot);
+            }
+            Cold::Second { at, back, lookup } => {
+                self.look_again(&lookup);
+                self.cold(Cold::Interpret { at, back: Some(back) });
+            }
+            Cold::Alone { at, lookup } => {
+                self.look_again(&lookup);
+                (self.shared, self.float_known, self.alone) = (None, None, true);
+                self.op(at, self.ops[at.index].1);
+                self.alone = false;
+                self.go_behind(at);
+            }
+            Cold::Interpret { at, back: Some(back) } => {
+                self.interpret(at);
+                self.e.jump_back(back);
+            }
+            Cold::Interpret { at, back: None } => {
+                self.interpret(at);
+                self.go_behind(at);
+            }
+        }
+    }
+
+    /// Out of here, behind an op.
+    fn go_behind(&mut self, at: At) {
+        self.give_back(at.index + 1);
+        self.go((at.slot + self.ops[at.index].1.halves()) as i64);
+    }
+
+    /// Only so many ops were completed.
+    fn give_back(&mut self, completed: usize) {
+        let rest = (self.ops.len() - completed) as i32;
+        if rest != 0 {
+            self.e
+                .alu_immediate(Alu::Add, Size::Quad, Operand::Register(LEFT), rest);
+        }
+    }
+
+    /// Has the interpreter do an op and comes back, if the next one follows.
+    fn interpret(&mut self, at: At) {
+        let rest = self.ops.len() - at.index - 1;
+        self.swap_out();
+        self.e.load_immediate(RCX, (rest << 16 | at.slot) as i64);
+        self.e.load_immediate(RDX, self.source.place as i64);
+        self.e.call(self.source.stubs.interpret);
+        self.swap_in();
+    }
+
+    /// If the jump is taken, the interpreter does the op whose code ends here; then control comes back here or leaves.
+    pub(super) fn interpret_at(&mut self, jump: Jump, at: At, comes_back: bool) {
+        let back = comes_back.then_some(self.e.here());
+        self.cold.push_back((jump, Cold::Interpret { at, back }));
+    }
+
+    /// What to do if a lookup fails for an op whose code ends here.
+    pub(super) fn looked_up(&mut self, lookup: Lookup, at: At, shared: bool) {
+        let back = self.e.here();
+        let cold = match shared {
+            true => Cold::Alone { at, lookup },
+            false => Cold::Second { at, back, lookup },
+        };
+        self.cold.push_back((lookup.miss, cold));
+    }
+
+    /// rax becomes the address of a slot.
+    fn address(&mut self, slot: i64) {
+        self.e.mov(Size::Quad, RAX, held(Field::Page));
+        if slot != 0 {
+            self.e
+                .alu_immediate(Alu::Add, Size::Quad, Operand::Register(RAX), slot as i32 * 2);
+        }
+    }
+
+    /// Out of the generated code.
+    fn leave(&mut self, slot: i64) {
+        self.address(slot);
+        self.e.jump_far(self.source.stubs.exit);
+    }
+
+    /// Goes on at a slot, or outside the page.
+    fn go(&mut self, slot: i64) {
+        if slot == self.head() {
+            self.e.jump_back(self.start);
+            return;
+        }
+        self.swap_out();
+        if !(0..SLOTS as i64).contains(&slot) {
+            self.address(slot);
+            go_far(&mut self.e, self.source.stubs);
+            return;
+        }
+        let code = self.source.entries[slot as usize] as u64;
+        if code == self.source.stubs.exit {
+            // Later it will jump to the code; until then to the next instruction.
+            let jump = self.e.jump();
+            self.e.land(jump);
+            let at = self.source.base + self.e.here() as u64 - 4;
+            let slot = slot as usize;
+            self.links.push(Link { slot, at });
+            self.leave(slot as i64);
+        } else {
+            self.e.jump_far(code);
+        }
+    }
+
+    fn branch(&mut self, condition: Condition, at: At, o: Op) {
+        self.compare(o);
+        let jump = self.e.jump_if(condition);
+        let slot = at.slot as i64 + i64::from(o.imm);
+        let completed = at.index + 1;
+        if slot == self.head() && completed == self.ops.len() {
+            self.e.land_back(jump, self.start);
+        } else {
+            self.cold.push_back((jump, Cold::Go { completed, slot }));
+        }
+    }
+
+    /// `rd` becomes the address of a byte of the page or beyond.
+    fn define_address(&mut self, offset: i64, o: Op) {
+        let target = self.target(o.rd);
+        self.e.mov(Size::Quad, target, held(Field::Page));
+        if let Ok(offset) = i32::try_from(offset) {
+            self.e
+                .alu_immediate(Alu::Add, Size::Quad, Operand::Register(target), offset);
+        } else {
+            self.e.load_immediate(RCX, offset);
+            self.e.alu(Alu::Add, Size::Quad, target, Operand::Register(RCX));
+        }
+        self.define(o.rd, target);
+    }
+
+    fn link(&mut self, at: At, o: Op) {
+        self.define_address((at.slot + o.halves()) as i64 * 2, o);
+    }
+
+    /// Translates an op, and the one behind it if together they are one instruction. Returns how many.
+    fn pair(&mut self, at: At, o: Op) -> usize {
+        let next = self.ops.get(at.index + 1).map(|&(_, op)| op);
+        let extend = match (o.code, next) {
+            (Code::Slli, Some(next)) if next.code == Code::Srli && o.imm == next.imm => match o.imm {
+                32 => Some(Extend::Word),
+                48 => Some(Extend::Half),
+                _ => None,
+            },
+            _ => None,
+        };
+        match (extend, next) {
+            (Some(extend), Some(next)) if next.rd == o.rd && next.rs1 == o.rd => {
+                let target = self.target(o.rd);
+                let from = self.operand(o.rs1);
+                self.e.load(extend, target, from);
+                self.define(o.rd, target);
+                2
+            }
+            _ => {
+                self.op(at, o);
+                1
+            }
+        }
+    }
+
+    pub(super) fn op(&mut self, at: At, o: Op) {
+        use Code::*;
+        if !native(o) {
+            self.interpret(at);
+            self.shared = None;
+            self.float_known = None;
+            return;
+        }
+        match o.code {
+            Jal => {
+                self.link(at, o);
+                self.go(at.slot as i64 + i64::from(o.imm));
+            }
+            J => self.go(at.slot as i64 + i64::from(o.imm)),
+            Jalr | Jr => {
+                let from = self.value(o.rs1, RAX);
+                // The link may overwrite the base.
+                self.e.lea(Size::Quad, RDX, Memory::at(from, o.imm));
+                if o.code == Jalr {
+                    self.link(at, o);
+                }
+                self.e.mov(Size::Quad, RAX, Operand::Register(RDX));
+                self.e
+                    .alu_immediate(Alu::And, Size::Quad, Operand::Register(RAX), -2);
+                go_far(&mut self.e, self.source.stubs);
+            }
+            Beq => self.branch(Condition::Equal, at, o),
+            Bne => self.branch(Condition::NotEqual, at, o),
+            Blt => self.branch(Condition::Less, at, o),
+            Bge => self.branch(Condition::GreaterEqual, at, o),
+            Bltu => self.branch(Condition::Below, at, o),
+            Bgeu => self.branch(Condition::AboveEqual, at, o),
+            Auipc => self.define_address(i64::from(o.imm) + at.slot as i64 * 2, o),
+            Flw | Fld | Fsw | Fsd | Float => self.float_op(at, o),
+            Lb | Lh | Lw | Ld | Lbu | Lhu | Lwu | Sb | Sh | Sw | Sd | AmoW | AmoD => self.access(at, o),
+            _ => self.compute(at, o),
+        }
+    }
+}
