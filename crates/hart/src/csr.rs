@@ -7,6 +7,8 @@
 //! each as of before the reading instruction. The bits of `mip` that hardware drives are not stored: they
 //! are read from [`Bus::lines`] and, for STIP with Sstc, from [`Bus::time`].
 
+use std::mem::offset_of;
+
 use crate::{Bus, Hart, Step, Visit, Visitor, pmp, trap::Privilege};
 
 /// Bits of `mstatus` and `sstatus`.
@@ -253,6 +255,18 @@ pub(crate) fn permitted(hart: &Hart, address: u32, write: bool) -> bool {
         }
         _ => true,
     }
+}
+
+/// Where in [`Csrs`] a register of supervisor mode is that holds what is written to it, after masking, and has no effect; and
+/// the mask.
+pub(crate) fn plain(address: u32) -> Option<(usize, u64)> {
+    Some(match address {
+        0x140 => (offset_of!(Csrs, sscratch), u64::MAX),
+        0x141 => (offset_of!(Csrs, sepc), PC_MASK),
+        0x142 => (offset_of!(Csrs, scause), u64::MAX),
+        0x143 => (offset_of!(Csrs, stval), u64::MAX),
+        _ => return None,
+    })
 }
 
 /// The value of a CSR before the instruction at step `now`; `None` if there is no such CSR.

@@ -2,9 +2,10 @@
 
 use super::{Core, Flow, Stretch, code::SLOTS, int::address};
 use crate::{
-    csr::pending,
+    csr::{pending, status},
     jit::{self, Field, OPS_MAX, Resume, Translations},
     op::{Code, Op},
+    trap::Privilege,
 };
 
 /// How far generated code came.
@@ -29,6 +30,7 @@ impl Core<'_> {
             .translated(self.arena, self.ram, self.place, slot)?;
         self.x[Field::Page as usize] = self.page_pc;
         self.x[Field::Left as usize] = left;
+        self.x[Field::Csrs as usize] = &raw mut self.hart.csr as u64;
         self.x[Field::Float as usize] = self.hart.f.as_mut_ptr() as u64;
         self.show_tables();
         self.show_float();
@@ -44,6 +46,7 @@ impl Core<'_> {
         let tables = mmu.tlb.tables(mmu.data_set, mmu.fetch_set);
         self.x[Field::Data as usize] = tables.data as u64;
         self.x[Field::Fetch as usize] = tables.fetch as u64;
+        self.x[Field::Supervisor as usize] = u64::from(self.hart.privilege > Privilege::User);
     }
 
     fn show_float(&mut self) {
@@ -110,6 +113,7 @@ impl jit::Engine for Core<'_> {
         self.left = left;
         let op = self.arena.slots(place)[slot].get();
         let drops = self.drops();
+        let status = self.hart.csr.mstatus;
         let flow = self.rare(op);
         let next = address(self.page_pc, slot + op.halves());
         match flow {
@@ -118,6 +122,7 @@ impl jit::Engine for Core<'_> {
                     self.show_float();
                 }
             }
+            Flow::Check if is_status(op) && is_quiet(status, self.hart.csr.mstatus) => self.show_float(),
             Flow::Check => {
                 let stretch = self.stop(flow, op);
                 if is_protection(op) || !self.look() {
@@ -155,4 +160,15 @@ impl jit::Engine for Core<'_> {
 /// Does it write a register of the PMP, perhaps?
 fn is_protection(op: Op) -> bool {
     op.code == Code::Csr && matches!(op.imm as u32 >> 20, 0x3a0..=0x3ef)
+}
+
+/// Does it access `sstatus`?
+fn is_status(op: Op) -> bool {
+    op.code == Code::Csr && op.imm as u32 >> 20 == 0x100
+}
+
+/// Does this change of `mstatus` neither touch an address space nor let an interrupt in?
+fn is_quiet(before: u64, after: u64) -> bool {
+    let changed = before ^ after;
+    changed & (status::SUM | status::MXR) == 0 && changed & after & status::SIE == 0
 }

@@ -11,7 +11,7 @@
 //!
 //! # Safety argument
 //! Generated code touches five things. The registers' array with the [`Field`]s behind it: `run` has the engine
-//! exclusively for the call. The floating-point registers, likewise. The TLB's entries: at indices masked to the set that the
+//! exclusively for the call. The floating-point registers and the CSRs, likewise. The TLB's entries: at indices masked to the set that the
 //! engine named. RAM: only at addresses that a TLB entry gives for an access that lies wholly in its page, and the TLB's
 //! invariant is that those are in RAM; stores only through store entries, whose pages are plain. The tables of entry
 //! points: they live as long as `Translations`, as does the code they point to, which is overwritten only between two
@@ -27,6 +27,7 @@ mod integer;
 mod memory;
 mod registers;
 mod stubs;
+mod system;
 mod translate;
 
 use std::io;

@@ -31,6 +31,10 @@ pub enum Field {
     FloatDirty,
     /// Not 0 if besides NX is accrued already and the rounding mode is RNE, so that a normal result changes no flag.
     FloatPlain,
+    /// Host address of the CSRs.
+    Csrs,
+    /// Not 0 outside user mode.
+    Supervisor,
     /// First argument of the function that interprets.
     Engine,
     /// Host address of the function that interprets.

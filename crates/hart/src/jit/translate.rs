@@ -13,6 +13,7 @@ use super::{
     float,
     registers::{Map, map},
     stubs::{Field, LEFT, PINNED, Stubs, go_far, held},
+    system,
 };
 use crate::op::{Code, Op};
 
@@ -25,10 +26,11 @@ pub const OPS_MAX: usize = 64;
 pub fn native(op: Op) -> bool {
     use Code::*;
     match op.code {
-        NextPage | Decode | Loose | Illegal | Mulhsu | LrW | LrD | ScW | ScD | Csr | Ecall | Ebreak
-        | Sret | Mret | Wfi | SfenceVma => false,
+        NextPage | Decode | Loose | Illegal | Mulhsu | LrW | LrD | ScW | ScD | Ecall | Ebreak | Sret
+        | Mret | Wfi | SfenceVma => false,
         AmoW | AmoD => matches!(op.field(), 0x00 | 0x01 | 0x04 | 0x08 | 0x0c),
         Float => float::native(op),
+        Csr => system::native(op),
         _ => true,
     }
 }
@@ -367,6 +369,7 @@ impl Block<'_> {
             Auipc => self.define_address(i64::from(o.imm) + at.slot as i64 * 2, o),
             Flw | Fld | Fsw | Fsd | Float => self.float_op(at, o),
             Lb | Lh | Lw | Ld | Lbu | Lhu | Lwu | Sb | Sh | Sw | Sd | AmoW | AmoD => self.access(at, o),
+            Csr => self.csr(at, o),
             _ => self.compute(at, o),
         }
     }
