@@ -132,6 +132,8 @@ pub struct Emitter {
     /// Where the first byte will be when it runs.
     base: u64,
     pub bytes: Vec<u8>,
+    /// The ends of the jumps and calls so far, and where inside the code they lead; `None`: out of it.
+    jumps: Vec<(usize, Option<usize>)>,
 }
 
 impl Emitter {
@@ -140,6 +142,7 @@ impl Emitter {
         Emitter {
             base,
             bytes: Vec::new(),
+            jumps: Vec::new(),
         }
     }
 
@@ -414,8 +417,8 @@ impl Emitter {
     }
 
     fn fill(&mut self, Jump(end): Jump, to: usize) {
-        let distance = (to as i64 - end as i64) as i32;
-        self.bytes[end - 4..end].copy_from_slice(&distance.to_le_bytes());
+        self.jumps.push((end, Some(to)));
+        self.set_distance(end, to as i64 - end as i64);
     }
 
     /// A jump to an address.
@@ -437,8 +440,30 @@ impl Emitter {
 
     /// All code is in one mapping, which is smaller than 2 GiB.
     fn relative(&mut self, to: u64) {
-        let end = self.base.wrapping_add(self.bytes.len() as u64 + 4);
-        self.dword(to.wrapping_sub(end) as i32);
+        self.dword(0);
+        let end = self.here();
+        self.jumps.push((end, None));
+        self.set_distance(end, to.wrapping_sub(self.base.wrapping_add(end as u64)) as i64);
+    }
+
+    fn set_distance(&mut self, end: usize, distance: i64) {
+        self.bytes[end - 4..end].copy_from_slice(&(distance as i32).to_le_bytes());
+    }
+
+    /// Takes off what was emitted from `split` on, to be put at `base`: what is rarely executed lies elsewhere.
+    pub fn split_off(&mut self, split: usize, base: u64) -> Vec<u8> {
+        let moved = base.wrapping_sub(self.base.wrapping_add(split as u64)) as i64;
+        for (end, to) in std::mem::take(&mut self.jumps) {
+            let from_moved = end > split;
+            let to_moved = to.is_some_and(|to| to >= split);
+            if from_moved != to_moved {
+                let bytes = &self.bytes[end - 4..end];
+                let distance = i32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+                let more = if to_moved { moved } else { moved.wrapping_neg() };
+                self.set_distance(end, i64::from(distance).wrapping_add(more));
+            }
+        }
+        self.bytes.split_off(split)
     }
 
     /// `jmp [from]`.

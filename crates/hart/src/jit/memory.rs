@@ -3,12 +3,14 @@
 
 use std::io;
 
-/// Code that has been written, in the order in which it was; all of it goes at once.
+/// Code that has been written, in the order in which it was; all of it goes at once. What is executed often lies in the
+/// first half, close together; the rest in the second.
 pub struct Memory {
     writable: *mut u8,
     executable: *const u8,
     size: usize,
     used: usize,
+    used_cold: usize,
 }
 
 // SAFETY: both mappings belong to this value alone and are not tied to a thread.
@@ -44,6 +46,7 @@ impl Memory {
             executable: executable.cast_const().cast(),
             size,
             used: 0,
+            used_cold: size / 2,
         })
     }
 
@@ -52,37 +55,46 @@ impl Memory {
         self.executable as u64 + self.used as u64
     }
 
+    /// Where the next code that is rarely executed will be.
+    pub fn next_cold(&self) -> u64 {
+        self.executable as u64 + self.used_cold as u64
+    }
+
     /// Overwrites four bytes of code at an address that it has.
     pub fn patch(&mut self, at: u64, bytes: [u8; 4]) {
         let offset = at.wrapping_sub(self.executable as u64) as usize;
-        assert!(
-            offset <= self.used.saturating_sub(bytes.len()),
-            "this is not code"
-        );
-        // SAFETY: inside the mapping, as has just been checked.
-        let to = unsafe { self.writable.add(offset) };
-        // SAFETY: as above; four bytes fit.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+        assert!(offset <= self.size - bytes.len(), "this is not code");
+        self.write(offset, &bytes);
     }
 
-    /// Copies code; `None` if it does not fit.
-    pub fn add(&mut self, code: &[u8]) -> Option<*const u8> {
-        if code.len() > self.size - self.used {
+    /// Copies code and what of it is rarely executed to where they were said to be; `None` if they do not fit. Returns the
+    /// former's address.
+    pub fn add(&mut self, code: &[u8], cold: &[u8]) -> Option<*const u8> {
+        let (begin, begin_cold) = (self.used, self.used_cold);
+        let (end, end_cold) = (begin + code.len(), begin_cold + cold.len());
+        if end > self.size / 2 || end_cold > self.size {
             return None;
         }
-        // SAFETY: `used <= size`, so the address is inside the mapping or at its end.
-        let to = unsafe { self.writable.add(self.used) };
-        // SAFETY: checked above to fit; the code is not in the mapping.
-        unsafe { std::ptr::copy_nonoverlapping(code.as_ptr(), to, code.len()) };
-        // SAFETY: as for `to`.
-        let at = unsafe { self.executable.add(self.used) };
-        self.used = (self.used + code.len()).next_multiple_of(16).min(self.size);
-        Some(at)
+        self.write(begin, code);
+        self.write(begin_cold, cold);
+        self.used = end.next_multiple_of(16).min(self.size / 2);
+        self.used_cold = end_cold;
+        // SAFETY: `begin` is inside the mapping or at its end.
+        Some(unsafe { self.executable.add(begin) })
+    }
+
+    fn write(&mut self, offset: usize, bytes: &[u8]) {
+        assert!(offset <= self.size && bytes.len() <= self.size - offset);
+        // SAFETY: inside the mapping or at its end, as has just been checked.
+        let to = unsafe { self.writable.add(offset) };
+        // SAFETY: likewise for all of them; nobody else's bytes are in the mapping.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
     }
 
     /// Forgets all code behind the first `keep` bytes.
     pub fn clear(&mut self, keep: usize) {
         self.used = keep.next_multiple_of(16);
+        self.used_cold = self.size / 2;
     }
 }
 

@@ -144,7 +144,7 @@ pub fn run<E: Engine>(engine: &mut E, code: Code) {
     words[Field::Engine as usize] = engine as u64;
     words[Field::Interpret as usize] = interpret::<E> as *const () as u64;
     // SAFETY: see the head of this file; the code is there, by the assertion.
-    unsafe { enter(words.as_mut_ptr(), code.at) };
+    unsafe { enter(words.as_mut_ptr().wrapping_add(stubs::MIDDLE), code.at) };
 }
 
 /// All superblocks.
@@ -181,7 +181,7 @@ impl Translations {
         let mut memory = Memory::new(bytes.clamp(CODE_MIN, CODE_MAX))?;
         let (code, stubs) = stubs::stubs(memory.next());
         let shared = code.len();
-        let code = memory.add(&code).ok_or(io::ErrorKind::OutOfMemory)?;
+        let code = memory.add(&code, &[]).ok_or(io::ErrorKind::OutOfMemory)?;
         // SAFETY: the shared code begins with a function of this type.
         let enter = unsafe { std::mem::transmute::<*const u8, Enter>(code) };
         let none = Box::new([stubs.exit as *const u8; SLOTS]);
@@ -251,21 +251,22 @@ impl Translations {
     /// everything with [`Translations::clear`] and try again.
     pub fn add(&mut self, place: usize, slot: usize, ops: &[(usize, Op)]) -> Option<Code> {
         let page = self.pages[place].as_mut()?;
-        let (code, links) = translate::translate(&Source {
-            base: self.memory.next(),
+        let translated = translate::translate(&Source {
+            hot: self.memory.next(),
+            cold: self.memory.next_cold(),
             stubs: self.stubs,
             place,
             entries: &page.entries,
             ops,
         });
-        let code = self.memory.add(&code)?;
+        let code = self.memory.add(&translated.hot, &translated.cold)?;
         page.entries[slot] = code;
         for &(slot, op) in ops {
             for covered in slot..(slot + op.halves()).min(SLOTS) {
                 page.covered[covered / 64] |= 1 << (covered % 64);
             }
         }
-        page.links.extend(links);
+        page.links.extend(translated.links);
         let memory = &mut self.memory;
         page.links.retain(|link| {
             if link.slot == slot {

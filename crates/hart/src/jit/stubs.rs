@@ -1,7 +1,7 @@
 //! Where guest state lives while generated code runs, and the code that all superblocks share: how it is entered and
 //! left, and how it has the interpreter do one instruction.
 //!
-//! Registers: rbp points to the integer registers and, behind them, the [`Field`]s; rbx to the TLB's entries for
+//! Registers: rbp points into the integer registers and, behind them, the [`Field`]s; rbx to the TLB's entries for
 //! loads and stores; r15 is the number of steps left; r14 is `access`'s. Eight guest registers live in host registers,
 //! the others in memory. rax, rcx and rdx are scratch.
 
@@ -63,8 +63,11 @@ const SAVED: [Register; 6] = [RBX, RBP, R12, R13, R14, R15];
 /// Keeps the stack aligned for calls out of a superblock.
 const PADDING: i32 = 8;
 
+/// The word that rbp points to: from there, all registers are within the reach of a one-byte displacement.
+pub const MIDDLE: usize = 16;
+
 pub const fn field(field: Field) -> Memory {
-    Memory::at(STATE, field as i32 * 8)
+    Memory::at(STATE, (field as i32 - MIDDLE as i32) * 8)
 }
 
 pub const fn held(from: Field) -> Operand {
@@ -72,7 +75,7 @@ pub const fn held(from: Field) -> Operand {
 }
 
 pub fn register(guest: u8) -> Memory {
-    Memory::at(STATE, i32::from(guest) * 8)
+    Memory::at(STATE, (i32::from(guest) - MIDDLE as i32) * 8)
 }
 
 /// Where in the shared code its parts begin.

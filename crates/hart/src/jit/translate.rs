@@ -64,8 +64,9 @@ pub struct Link {
 
 /// What a superblock is made of and for.
 pub struct Source<'a> {
-    /// Where it will be.
-    pub base: u64,
+    /// Where it will be: what is executed often, and the rest.
+    pub hot: u64,
+    pub cold: u64,
     pub stubs: Stubs,
     pub place: usize,
     /// The page's entry points.
@@ -106,10 +107,17 @@ pub struct Block<'a> {
     pub(super) float_known: Option<float::Use>,
 }
 
+/// A superblock that is to be put where its [`Source`] says.
+pub struct Translated {
+    pub hot: Vec<u8>,
+    pub cold: Vec<u8>,
+    pub links: Vec<Link>,
+}
+
 /// Translates a superblock.
-pub fn translate(source: &Source<'_>) -> (Vec<u8>, Vec<Link>) {
+pub fn translate(source: &Source<'_>) -> Translated {
     let mut block = Block {
-        e: Emitter::new(source.base),
+        e: Emitter::new(source.hot),
         source,
         ops: source.ops,
         map: if is_loop(source.ops) {
@@ -143,11 +151,23 @@ pub fn translate(source: &Source<'_>) -> (Vec<u8>, Vec<Link>) {
     {
         block.go((slot + op.halves()) as i64);
     }
+    let split = block.e.here();
     while let Some((jump, cold)) = block.cold.pop_front() {
         block.e.land(jump);
         block.cold(cold);
     }
-    (block.e.bytes, block.links)
+    let cold = block.e.split_off(split, source.cold);
+    for link in &mut block.links {
+        let offset = link.at - source.hot;
+        if offset >= split as u64 {
+            link.at = source.cold + (offset - split as u64);
+        }
+    }
+    Translated {
+        hot: block.e.bytes,
+        cold,
+        links: block.links,
+    }
 }
 
 /// Does the last op branch back to the first?
@@ -269,7 +289,7 @@ impl Block<'_> {
             // Later it will jump to the code; until then to the next instruction.
             let jump = self.e.jump();
             self.e.land(jump);
-            let at = self.source.base + self.e.here() as u64 - 4;
+            let at = self.source.hot + self.e.here() as u64 - 4;
             let slot = slot as usize;
             self.links.push(Link { slot, at });
             self.leave(slot as i64);
