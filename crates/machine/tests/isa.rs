@@ -8,7 +8,11 @@
 mod bare;
 
 use bare::How;
+use hart::Translate;
 use isa_programs::{Program, image, layout::RAM_BYTES};
+
+/// QEMU's hashes are those of every engine.
+const ENGINES: [Translate; 3] = [Translate::Never, Translate::Hot, Translate::Always];
 
 /// Seeds and hashes.
 fn golden() -> Vec<(u64, &'static str)> {
@@ -37,33 +41,40 @@ fn different(golden: &[(u64, &str)], how: How) -> Vec<u64> {
 fn random_programs_end_as_under_qemu() {
     let golden = golden();
     assert!(golden.len() >= 200);
-    assert_eq!(different(&golden, How::default()), []);
+    for translate in ENGINES {
+        let how = How {
+            translate,
+            ..How::default()
+        };
+        assert_eq!(different(&golden, how), [], "{translate:?}");
+    }
 }
 
 #[test]
 fn dropped_caches_and_slices_change_nothing() {
     for (seed, some) in golden().chunks(10).enumerate() {
         let seed = Some(seed as u64 + 1);
-        assert_eq!(
-            different(
-                some,
-                How {
-                    zeal: seed,
-                    slices: seed
-                }
-            ),
-            []
-        );
+        for translate in [Translate::Never, Translate::Always] {
+            let how = How {
+                zeal: seed,
+                slices: seed,
+                translate,
+            };
+            assert_eq!(different(some, how), [], "{translate:?}");
+        }
     }
 }
 
 #[test]
 fn stops_after_every_few_steps_change_nothing() {
-    let how = |seed| How {
-        zeal: None,
-        slices: Some(seed),
-    };
     for (seed, some) in golden().chunks(40).enumerate() {
-        assert_eq!(different(some, how(seed as u64)), []);
+        for translate in ENGINES {
+            let how = How {
+                zeal: None,
+                slices: Some(seed as u64),
+                translate,
+            };
+            assert_eq!(different(some, how), [], "{translate:?}");
+        }
     }
 }

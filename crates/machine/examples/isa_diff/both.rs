@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use hart::Translate;
 use isa_programs::{Program, image, layout::RAM_BYTES};
 
 use crate::{Options, bare, qemu};
@@ -74,6 +75,7 @@ fn how(options: &Options) -> bare::How {
     bare::How {
         zeal: options.zeal,
         slices: options.zeal,
+        translate: Translate::Always,
     }
 }
 

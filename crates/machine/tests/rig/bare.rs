@@ -15,6 +15,8 @@ pub struct How {
     pub zeal: Option<u64>,
     /// Stop after random numbers of steps, drawn from this seed.
     pub slices: Option<u64>,
+    /// What to translate.
+    pub translate: Translate,
 }
 
 /// What came of it.
@@ -41,7 +43,7 @@ pub fn machine(image: &[u8], memory: u64, how: How) -> Machine {
     };
     let engine = Box::new(Interpreter::new(InterpreterOptions {
         zeal: how.zeal,
-        translate: Translate::Always,
+        translate: how.translate,
         ..InterpreterOptions::default()
     }));
     match Machine::new(config, engine) {
