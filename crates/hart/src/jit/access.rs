@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::{
     emit::*,
-    stubs::{SHARED, TLB, TLB_MASK, TLB_SECOND, register},
+    stubs::{SHARED, TLB, TLB_MASK, TLB_SECOND},
     translate::{At, Block, native},
 };
 use crate::{
@@ -135,15 +135,15 @@ impl Block<'_> {
                 && o.imm + size <= shared.high
                 && (shared.stores || !stores)
         };
-        if self.shared.as_ref().is_some_and(covers) {
-            let base = self.value(o.rs1, RCX);
+        let covered = self.shared.as_ref().is_some_and(covers);
+        let base = self.value(o.rs1, RCX);
+        if covered {
             return Reached {
                 memory: Memory::indexed(SHARED, base, 0, o.imm),
                 lookup: None,
                 leads: false,
             };
         }
-        let base = self.value(o.rs1, RCX);
         if let Some(shared) = group(&self.ops[at.index..]).filter(|_| !self.alone) {
             let lookup = self.lookup(base, shared.low..shared.high, -4096, shared.stores, SHARED);
             self.shared = Some(shared);
@@ -244,13 +244,7 @@ impl Block<'_> {
     }
 
     fn amo(&mut self, size: u8, at: At, o: Op) {
-        let base = match self.pinned(o.rs1) {
-            Some(base) => base,
-            None => {
-                self.e.mov(Size::Quad, RCX, Operand::Memory(register(o.rs1)));
-                RCX
-            }
-        };
+        let base = self.value(o.rs1, RCX);
         // Of the first byte alone: at a misaligned address it does not match.
         let lookup = self.lookup(base, 0..1, -4096 | i32::from(size - 1), true, RDX);
         self.e.lea(Size::Quad, RCX, Memory::indexed(RDX, base, 0, 0));
@@ -274,9 +268,7 @@ impl Block<'_> {
             self.e.alu(op, Size::Quad, RDX, Operand::Register(RAX));
         }
         self.e.store_low(size, memory, RDX);
-        if o.rd != 0 {
-            self.define(o.rd, RAX);
-        }
+        self.define_unless_x0(o.rd, RAX);
         self.looked_up(lookup, at, false);
     }
 }

@@ -143,7 +143,7 @@ impl Block<'_> {
                     Extend::WordSigned
                 };
                 self.e.load(extend, RAX, source(o.rs1));
-                self.define_integer(o);
+                self.define_unless_x0(o.rd, RAX);
             }
             MoveFromInteger => {
                 let from = self.value(o.rs1, RAX);
@@ -172,12 +172,6 @@ impl Block<'_> {
             }
             // ToW, ToL; what is not known does not come here.
             _ => self.integer(form.kind == ToL, at, o),
-        }
-    }
-
-    fn define_integer(&mut self, o: Op) {
-        if o.rd != 0 {
-            self.define(o.rd, RAX);
         }
     }
 
@@ -264,7 +258,7 @@ impl Block<'_> {
         if !long {
             self.e.load(Extend::WordSigned, RAX, Operand::Register(RAX));
         }
-        self.define_integer(o);
+        self.define_unless_x0(o.rd, RAX);
         self.interpret_at(jump, at, true);
     }
 }

@@ -113,6 +113,13 @@ impl Block<'_> {
         }
     }
 
+    /// Likewise, of an op that may name x0.
+    pub(super) fn define_unless_x0(&mut self, guest: u8, host: Register) {
+        if guest != 0 {
+            self.define(guest, host);
+        }
+    }
+
     /// The register has another value now.
     pub(super) fn forget(&mut self, guest: u8) {
         if self.shared.is_some_and(|shared| shared.base == guest) {

@@ -43,9 +43,7 @@ impl Block<'_> {
         if writes {
             self.e.store(memory, RDX);
         }
-        if o.rd != 0 {
-            self.define(o.rd, RAX);
-        }
+        self.define_unless_x0(o.rd, RAX);
         self.interpret_at(user, at, true);
     }
 }
