@@ -1,4 +1,4 @@
-"""What the benches share: the appliance image, machines with a shell on their console, pairs behind a gateway.
+"""What the benches share: the appliance image, machines with their console on a pipe, pairs behind a gateway.
 
 Only Python's standard library. Everything a bench starts ends with it.
 """
@@ -45,7 +45,7 @@ def qemu(image, append=""):
 
 
 class Console:
-    """A machine with a shell on its standard streams."""
+    """A machine with its console on its standard streams."""
 
     def __init__(self, command):
         self.process = subprocess.Popen(
@@ -63,29 +63,16 @@ class Console:
         self.text = self.text[match.end() :]
         return match
 
-    def seconds(self, command):
-        """Host time from the first to the last thing that `command` does in the guest."""
-        # Split, so that the echo of the line itself does not match.
-        self.process.stdin.write(f"echo st''art; {command}; echo do''ne\n".encode())
-        self.wait_for(rb"\nstart\r?\n")
-        begin = time.monotonic()
-        self.wait_for(rb"\ndone\r?\n|^done\r?\n")
-        return time.monotonic() - begin
-
     def end(self):
         self.process.kill()
         self.process.wait()
 
 
 class Pair(Console):
-    """The primary of a pair, with a shell on its standard streams, and its backup."""
+    """The primary of a pair, with its console on its standard streams, and its backup."""
 
     def __init__(self, flags, directory):
-        key = directory / "key"
-        key.write_text(os.urandom(32).hex())
-        key.chmod(0o600)
-        (directory / "arbiter").mkdir()
-        common = ["--backup", f"127.0.0.1:{free_port()}", "--key", key, "--arbiter", directory / "arbiter", *flags]
+        common = [*pair_flags(directory), *flags]
         self.backup = subprocess.Popen(
             [LOCKSTEP, "backup", *common], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -105,10 +92,6 @@ class Site:
         self.image = image
         self.stack = contextlib.ExitStack()
         self.directory = pathlib.Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="lockstep-bench-")))
-        (self.directory / "arbiter").mkdir()
-        key = self.directory / "key"
-        key.write_text(os.urandom(32).hex())
-        key.chmod(0o600)
         self.port = free_port()
         self.start(["gateway", "--listen", self.directory / "gateway", "--forward", f"127.0.0.1:{self.port}-:6379"])
         while not (self.directory / "gateway").exists():
@@ -143,8 +126,7 @@ class Site:
 
     def pair(self):
         """The guest as a pair: (primary, backup)."""
-        common = ["--backup", f"127.0.0.1:{free_port()}", "--key", self.directory / "key"]
-        common += ["--arbiter", self.directory / "arbiter", *self.machine()]
+        common = [*pair_flags(self.directory), *self.machine()]
         halves = [
             self.start([role, *common, "--events", self.directory / f"{role}.events"]) for role in ["backup", "primary"]
         ]
@@ -167,6 +149,15 @@ class Site:
                 event = json.loads(line)
                 last = event if event["event"] == "figures" else last
         return last
+
+
+def pair_flags(directory):
+    """Makes a key and an arbiter for a pair; its flags."""
+    (directory / "arbiter").mkdir()
+    key = directory / "key"
+    key.write_text(os.urandom(32).hex())
+    key.chmod(0o600)
+    return ["--backup", f"127.0.0.1:{free_port()}", "--key", key, "--arbiter", directory / "arbiter"]
 
 
 def free_port():
