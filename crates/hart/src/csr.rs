@@ -135,15 +135,20 @@ impl Csrs {
         self.mstatus & FS == FS
     }
 
-    /// Besides: is NX accrued and the dynamic rounding mode RNE?
+    /// Is NX accrued and the dynamic rounding mode RNE?
     pub fn is_float_plain(&self) -> bool {
-        self.is_float_dirty() && self.fcsr & 0xe1 == 1
+        self.fcsr & 0xe1 == 1
     }
 
     /// Notes that floating-point state has changed.
     #[inline(always)]
     pub fn float_dirty(&mut self) {
         self.mstatus |= FS;
+    }
+
+    /// The bits of `sstatus` that cannot be written, but for SD.
+    pub fn status_constants(&self) -> u64 {
+        self.mstatus & UXL
     }
 
     fn status(&self) -> u64 {
@@ -268,6 +273,16 @@ pub(crate) fn plain(address: u32) -> Option<(usize, u64)> {
         _ => return None,
     })
 }
+
+/// `sstatus` as generated code has it in `mstatus`, whose offset among the CSRs is 0: the bits that can be written, and
+/// those of them whose change the engine must know of, besides [`SIE`].
+pub(crate) const STATUS_BITS: i32 = SSTATUS_WRITE as i32;
+/// See [`STATUS_BITS`].
+pub(crate) const STATUS_GRAVE: i32 = (SUM | MXR) as i32;
+/// How far below SD lies the bit that is set by adding the lowest bit of FS to a Dirty one.
+pub(crate) const DIRTY_TO_SD: u8 = 48;
+const _: () = assert!(offset_of!(Csrs, mstatus) == 0 && SSTATUS_WRITE < 1 << 31);
+const _: () = assert!((FS + (FS & FS >> 1)) << DIRTY_TO_SD == SD);
 
 /// The value of a CSR before the instruction at step `now`; `None` if there is no such CSR.
 /// `hart.steps` must be exact.

@@ -24,7 +24,7 @@ pub struct Hart {
     pub waiting: bool,
     /// Current privilege mode.
     pub privilege: Privilege,
-    /// Physical address of the aligned doubleword that LR reserved.
+    /// Where in RAM the aligned doubleword is that LR reserved.
     pub(crate) reservation: Option<u64>,
     /// Steps this hart has attempted since reset. `mcycle` counts them.
     pub(crate) steps: u64,
@@ -104,6 +104,9 @@ impl Visit for Hart {
             _ => v.reject("a privilege mode is neither U, S nor M"),
         }
         option_u64(v, "reservation", reservation);
+        if reservation.is_some_and(|place| !place.is_multiple_of(8)) {
+            v.reject("a reservation is not of a doubleword");
+        }
         v.u64("steps", steps);
         v.u64("exceptions", exceptions);
         component(v, "csr", csr);

@@ -130,6 +130,7 @@ impl Engine for Interpreter {
             slot: 0,
             attention: false,
             check: false,
+            calm: false,
             trap: Trap::new(Exception::IllegalInstruction, 0),
             loose_bits: 0,
             stopped: None,
@@ -264,6 +265,8 @@ struct Core<'a> {
     attention: bool,
     /// The bus was accessed: interrupts may have changed.
     check: bool,
+    /// No enabled interrupt is pending, and only an instruction that is looked at can change that.
+    calm: bool,
     /// The exception behind [`Flow::Trap`].
     trap: Trap,
     /// Bits of the instruction fetched loosely last.
@@ -287,6 +290,7 @@ impl Core<'_> {
             if let Some(code) = self.hart.interrupt_due(pending) {
                 self.hart.interrupt(code);
             }
+            self.calm = pending & self.hart.csr.mie == 0;
             self.settle();
             self.caches.mmu.select(self.hart, self.ram);
             self.chunk_end = Step(end.0.min(self.now.0.saturating_add(self.chunk())));

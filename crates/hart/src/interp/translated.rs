@@ -3,7 +3,7 @@
 use super::{Core, Flow, Stretch, code::SLOTS, int::address};
 use crate::{
     csr::{pending, status},
-    jit::{self, Field, OPS_MAX, Resume, Translations},
+    jit::{self, Field, NOTHING, OPS_MAX, Resume, Translations},
     op::{Code, Op},
     trap::Privilege,
 };
@@ -32,9 +32,12 @@ impl Core<'_> {
         self.x[Field::Left as usize] = left;
         self.x[Field::Csrs as usize] = &raw mut self.hart.csr as u64;
         self.x[Field::Float as usize] = self.hart.f.as_mut_ptr() as u64;
+        self.x[Field::Ram as usize] = self.ram.base() as u64;
+        self.show_reservation();
         self.show_tables();
-        self.show_float();
+        self.show_status();
         jit::run(self, code);
+        self.take_reservation();
         Some(Ran {
             pc: self.x[Field::Pc as usize],
             left: self.x[Field::Left as usize],
@@ -49,10 +52,25 @@ impl Core<'_> {
         self.x[Field::Supervisor as usize] = u64::from(self.hart.privilege > Privilege::User);
     }
 
-    fn show_float(&mut self) {
-        self.x[Field::FloatOn as usize] = u64::from(!self.hart.csr.float_off());
-        self.x[Field::FloatDirty as usize] = u64::from(self.hart.csr.is_float_dirty());
-        self.x[Field::FloatPlain as usize] = u64::from(self.hart.csr.is_float_plain());
+    fn show_reservation(&mut self) {
+        self.x[Field::Reserved as usize] = self.hart.reservation.unwrap_or(NOTHING);
+    }
+
+    fn take_reservation(&mut self) {
+        let reserved = self.x[Field::Reserved as usize];
+        self.hart.reservation = (reserved != NOTHING).then_some(reserved);
+    }
+
+    fn show_status(&mut self) {
+        self.x[Field::Calm as usize] = u64::from(self.calm);
+        self.x[Field::StatusConstants as usize] = self.hart.csr.status_constants();
+        let csr = &self.hart.csr;
+        let dirty = u64::from(csr.is_float_dirty()) << 63;
+        let mode = if csr.is_float_plain() { u64::MAX } else { 0 };
+        self.x[Field::FloatOn as usize] = u64::from(!csr.float_off());
+        self.x[Field::FloatDirty as usize] = dirty;
+        self.x[Field::FloatMode as usize] = mode;
+        self.x[Field::FloatPlain as usize] = dirty & mode;
     }
 
     /// Changes when something is dropped that generated code may rely on.
@@ -76,14 +94,17 @@ impl Core<'_> {
 
     /// What the loop in `run` does between two stretches, for generated code that goes on. False if the loop has to do it.
     fn look(&mut self) -> bool {
-        let pending = pending(self.hart, self.bus, self.now);
-        if self.attention || self.hart.interrupt_due(pending).is_some() {
-            return false;
+        if !self.calm || self.check || self.attention {
+            let pending = pending(self.hart, self.bus, self.now);
+            if self.attention || self.hart.interrupt_due(pending).is_some() {
+                return false;
+            }
+            self.calm = pending & self.hart.csr.mie == 0;
         }
         self.settle();
         self.caches.mmu.select_again(self.hart, self.ram);
         self.show_tables();
-        self.show_float();
+        self.show_status();
         true
     }
 
@@ -107,6 +128,15 @@ impl jit::Engine for Core<'_> {
     }
 
     fn interpret(&mut self, place: usize, slot: usize, left: u64) -> Resume {
+        self.take_reservation();
+        let resume = self.interpret_one(place, slot, left);
+        self.show_reservation();
+        resume
+    }
+}
+
+impl Core<'_> {
+    fn interpret_one(&mut self, place: usize, slot: usize, left: u64) -> Resume {
         self.place = place;
         self.page_pc = self.x[Field::Page as usize];
         self.slot = slot;
@@ -119,11 +149,12 @@ impl jit::Engine for Core<'_> {
         match flow {
             Flow::Next => {
                 if matches!(op.code, Code::Float | Code::Flw | Code::Fld | Code::Csr) {
-                    self.show_float();
+                    self.show_status();
                 }
             }
-            Flow::Check if is_status(op) && is_quiet(status, self.hart.csr.mstatus) => self.show_float(),
+            Flow::Check if is_status(op) && is_quiet(status, self.hart.csr.mstatus) => self.show_status(),
             Flow::Check => {
+                self.calm = false;
                 let stretch = self.stop(flow, op);
                 if is_protection(op) || !self.look() {
                     return self.end(stretch);

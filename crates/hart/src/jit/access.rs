@@ -8,7 +8,8 @@ use std::ops::Range;
 
 use super::{
     emit::*,
-    stubs::{SHARED, TLB, TLB_MASK, TLB_SECOND},
+    float,
+    stubs::{Field, NOTHING, SHARED, TLB, TLB_MASK, TLB_SECOND, field, held},
     translate::{At, Block, native},
 };
 use crate::{
@@ -97,10 +98,10 @@ fn group(ops: &[(usize, Op)]) -> Option<Shared> {
 pub fn writes(op: Op) -> Option<u8> {
     use Code::*;
     match op.code {
+        Float => float::to_integer(op).then_some(op.rd),
         Beq | Bne | Blt | Bge | Bltu | Bgeu | Sb | Sh | Sw | Sd | Fsw | Fsd | Flw | Fld | J | Jr | Nop => {
             None
         }
-        // Of those that write a floating-point register this is said in vain, which does no harm.
         _ => Some(op.rd),
     }
 }
@@ -176,6 +177,8 @@ impl Block<'_> {
         e.lea(Size::Quad, RAX, Memory::at(base, last));
         if first == last {
             e.rotate(RDX, RAX, 8);
+        } else if first == 0 {
+            e.rotate(RDX, base, 8);
         } else {
             e.lea(Size::Double, RDX, Memory::at(base, first));
             e.rotate(RDX, RDX, 8);
@@ -207,7 +210,7 @@ impl Block<'_> {
         }
     }
 
-    /// Translates a load, a store or an AMO.
+    /// Translates a load, a store or an atomic access.
     pub(super) fn access(&mut self, at: At, o: Op) {
         use Code::*;
         match o.code {
@@ -223,8 +226,12 @@ impl Block<'_> {
             Sw => self.store(4, at, o),
             Sd => self.store(8, at, o),
             AmoW => self.amo(4, at, o),
-            // AmoD; the others do not come here.
-            _ => self.amo(8, at, o),
+            AmoD => self.amo(8, at, o),
+            LrW => self.load_reserved(4, at, o),
+            LrD => self.load_reserved(8, at, o),
+            ScW => self.store_conditional(4, at, o),
+            // ScD; the others do not come here.
+            _ => self.store_conditional(8, at, o),
         }
     }
 
@@ -243,18 +250,79 @@ impl Block<'_> {
         self.reached(at, &reached);
     }
 
-    fn amo(&mut self, size: u8, at: At, o: Op) {
+    /// rcx becomes the host address of an atomic access.
+    fn reach_atomic(&mut self, size: u8, stores: bool, o: Op) -> Lookup {
         let base = self.value(o.rs1, RCX);
         // Of the first byte alone: at a misaligned address it does not match.
-        let lookup = self.lookup(base, 0..1, -4096 | i32::from(size - 1), true, RDX);
+        let mask = -4096 | i32::from(size - 1);
+        let lookup = self.lookup(base, 0..1, mask, stores, RDX);
         self.e.lea(Size::Quad, RCX, Memory::indexed(RDX, base, 0, 0));
-        let memory = Memory::at(RCX, 0);
+        lookup
+    }
+
+    fn load_atomic(&mut self, size: u8) {
         let extend = if size == 8 {
             Extend::Full
         } else {
             Extend::WordSigned
         };
-        self.e.load(extend, RAX, Operand::Memory(memory));
+        self.e.load(extend, RAX, Operand::Memory(Memory::at(RCX, 0)));
+    }
+
+    /// `address` becomes what a reservation of it is.
+    fn reservation(&mut self, address: Register) {
+        self.e.alu(Alu::Sub, Size::Quad, address, held(Field::Ram));
+        self.e
+            .alu_immediate(Alu::And, Size::Quad, Operand::Register(address), -8);
+    }
+
+    fn load_reserved(&mut self, size: u8, at: At, o: Op) {
+        let lookup = self.reach_atomic(size, false, o);
+        self.load_atomic(size);
+        self.reservation(RCX);
+        self.e.store(field(Field::Reserved), RCX);
+        self.define_unless_x0(o.rd, RAX);
+        self.looked_up(lookup, at, false);
+    }
+
+    /// If it succeeds, or if nothing is reserved at all, as on the way out of a kernel.
+    fn store_conditional(&mut self, size: u8, at: At, o: Op) {
+        let base = self.value(o.rs1, RCX);
+        self.e
+            .alu_immediate(Alu::Cmp, Size::Quad, held(Field::Reserved), NOTHING as i32);
+        let reserved = self.e.jump_if(Condition::NotEqual);
+        self.e.test_bits(base, i32::from(size - 1));
+        let misaligned = self.e.jump_if(Condition::NotEqual);
+        self.result_of_store(1, o);
+        let fails = self.e.jump();
+        self.e.land(reserved);
+        let lookup = self.reach_atomic(size, true, o);
+        self.e.mov(Size::Quad, RAX, Operand::Register(RCX));
+        self.reservation(RAX);
+        self.e.alu(Alu::Cmp, Size::Quad, RAX, held(Field::Reserved));
+        let elsewhere = self.e.jump_if(Condition::NotEqual);
+        self.e
+            .alu_immediate(Alu::Or, Size::Quad, held(Field::Reserved), NOTHING as i32);
+        let from = self.value(o.rs2, RAX);
+        self.e.store_low(size, Memory::at(RCX, 0), from);
+        self.result_of_store(0, o);
+        self.e.land(fails);
+        self.interpret_at(misaligned, at, true);
+        self.interpret_at(elsewhere, at, true);
+        self.looked_up(lookup, at, false);
+    }
+
+    fn result_of_store(&mut self, result: i64, o: Op) {
+        if o.rd != 0 {
+            let target = self.target(o.rd);
+            self.e.load_immediate(target, result);
+            self.define(o.rd, target);
+        }
+    }
+
+    fn amo(&mut self, size: u8, at: At, o: Op) {
+        let lookup = self.reach_atomic(size, true, o);
+        self.load_atomic(size);
         let operand = self.operand(o.rs2);
         self.e.mov(Size::Quad, RDX, operand);
         let op = match o.field() {
@@ -267,7 +335,7 @@ impl Block<'_> {
         if let Some(op) = op {
             self.e.alu(op, Size::Quad, RDX, Operand::Register(RAX));
         }
-        self.e.store_low(size, memory, RDX);
+        self.e.store_low(size, Memory::at(RCX, 0), RDX);
         self.define_unless_x0(o.rd, RAX);
         self.looked_up(lookup, at, false);
     }

@@ -294,6 +294,12 @@ impl Emitter {
         self.form(Size::Quad, &[0x85], a, Operand::Register(a), false);
     }
 
+    /// `test a, bits`.
+    pub fn test_bits(&mut self, a: Register, bits: i32) {
+        self.form(Size::Double, &[0xf7], 0, Operand::Register(a), false);
+        self.dword(bits);
+    }
+
     /// `op to, operand`.
     pub fn alu(&mut self, op: Alu, size: Size, to: Register, operand: Operand) {
         self.form(size, &[op.digit() << 3 | 3], to, operand, false);

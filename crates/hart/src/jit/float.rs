@@ -42,6 +42,20 @@ pub fn native(op: Op) -> bool {
     }
 }
 
+/// Does a native op, a [`Code::Float`], read an integer register?
+pub fn from_integer(op: Op) -> bool {
+    use FloatKind::*;
+    let kind = FloatForm::unpack(op.field()).kind;
+    matches!(kind, MoveFromInteger | FromL | FromW | FromWu)
+}
+
+/// Does it write one?
+pub fn to_integer(op: Op) -> bool {
+    use FloatKind::*;
+    let kind = FloatForm::unpack(op.field()).kind;
+    matches!(kind, MoveToInteger | ToW | ToL | Eq | Lt | Le)
+}
+
 /// A floating-point register, when rcx holds the address of all of them.
 fn place(register: u8) -> Memory {
     Memory::at(RCX, i32::from(register & 31) * 8)

@@ -34,8 +34,8 @@ use std::io;
 
 use crate::op::Op;
 use memory::Memory;
-pub use stubs::Field;
 use stubs::Stubs;
+pub use stubs::{Field, NOTHING};
 use translate::{Link, Source};
 pub use translate::{OPS_MAX, SLOTS, ends, follows, is_loop};
 

@@ -1,11 +1,13 @@
 //! Which guest registers live in host registers, and how their values get there and back.
 //!
-//! Between superblocks it is always those of [`PINNED`]. Inside a superblock that is a loop, what the loop carries from one
-//! turn to the next takes the places of what it does not use: exchanged on the way in, and back on every way out.
+//! Between superblocks it is always those of [`PINNED`]. Inside a superblock that is a loop, it is those that it uses most:
+//! what is not among those of [`PINNED`] takes the places of those that are used less, exchanged on the way in, and back on
+//! every way out.
 
 use super::{
     access::writes,
     emit::*,
+    float,
     stubs::{PINNED, register},
     translate::{Block, native},
 };
@@ -16,38 +18,28 @@ pub type Map = [(u8, Register); PINNED.len()];
 
 /// The map for a loop of these ops.
 pub fn map(ops: &[(usize, Op)]) -> Map {
-    let mut map = PINNED;
     if ops.iter().any(|&(_, op)| !native(op)) {
-        return map;
+        return PINNED;
     }
-    let mut carried = carried(ops).into_iter();
-    for entry in &mut map {
-        let used = |op: &Op| reads(*op).contains(&Some(entry.0)) || writes(*op) == Some(entry.0);
-        if !ops.iter().any(|(_, op)| used(op)) {
-            let Some(guest) = carried.next() else { break };
-            entry.0 = guest;
-        }
-    }
-    map
-}
-
-/// What is read first and written later, and lives in memory otherwise.
-fn carried(ops: &[(usize, Op)]) -> Vec<u8> {
-    let mut read = 0_u32;
-    let mut written = 0_u32;
-    for &(_, op) in ops {
-        for guest in reads(op).into_iter().flatten() {
-            read |= 1 << (guest & 31) & !written;
-        }
+    let mut uses = [0; 32];
+    for guest in ops
+        .iter()
+        .flat_map(|&(_, op)| reads(op).into_iter().chain([writes(op)]))
+    {
         // What a load into x0 writes is no register.
-        if let Some(guest) = writes(op).filter(|&guest| guest < 32) {
-            written |= 1 << guest;
+        if let Some(guest @ 1..32) = guest {
+            uses[usize::from(guest)] += 1;
         }
     }
+    let mut most: Vec<u8> = (1..32).filter(|&guest| uses[usize::from(guest)] > 0).collect();
+    most.sort_by_key(|&guest| std::cmp::Reverse(uses[usize::from(guest)]));
+    most.truncate(PINNED.len());
     let pinned = |guest: u8| PINNED.iter().any(|&(register, _)| register == guest);
-    (1..32)
-        .filter(|&guest| read & written & 1 << guest != 0 && !pinned(guest))
-        .collect()
+    let mut others = most.iter().filter(|&&guest| !pinned(guest));
+    PINNED.map(|(guest, host)| match most.contains(&guest) {
+        true => (guest, host),
+        false => (others.next().copied().unwrap_or(guest), host),
+    })
 }
 
 /// The integer registers that a native op may read.
@@ -55,6 +47,8 @@ fn reads(op: Op) -> [Option<u8>; 2] {
     use crate::op::Code::*;
     match op.code {
         Li | Auipc | Jal | J | Nop => [None, None],
+        Float => [float::from_integer(op).then_some(op.rs1), None],
+        Fsw | Fsd => [Some(op.rs1), None],
         _ => [Some(op.rs1), op.has_rs2().then_some(op.rs2)],
     }
 }

@@ -27,19 +27,32 @@ pub enum Field {
     Float,
     /// Not 0 if `mstatus.FS` is not Off, so that they may be read.
     FloatOn,
-    /// Not 0 if `mstatus.FS` is Dirty, so that they may be written and need no notice of it.
+    /// SD of `sstatus`: not 0 if `mstatus.FS` is Dirty, so that they may be written and need no notice of it.
     FloatDirty,
-    /// Not 0 if besides NX is accrued already and the rounding mode is RNE, so that a normal result changes no flag.
+    /// Likewise, if besides NX is accrued already and the rounding mode is RNE, so that a normal result changes no flag.
     FloatPlain,
+    /// All ones if NX is accrued already and the rounding mode is RNE, or 0.
+    FloatMode,
     /// Host address of the CSRs.
     Csrs,
     /// Not 0 outside user mode.
     Supervisor,
+    /// The bits of `sstatus` that cannot be written, without SD.
+    StatusConstants,
+    /// Not 0 if no enabled interrupt is pending, so that none comes if `sstatus.SIE` is set.
+    Calm,
+    /// Host address of RAM.
+    Ram,
+    /// Where in RAM the doubleword is that LR reserved; [`NOTHING`]: none.
+    Reserved,
     /// First argument of the function that interprets.
     Engine,
     /// Host address of the function that interprets.
     Interpret,
 }
+
+/// No offset in RAM.
+pub const NOTHING: u64 = u64::MAX;
 
 pub const STATE: Register = RBP;
 pub const TLB: Register = RBX;

@@ -1,18 +1,34 @@
 //! CSR instructions in superblocks: those registers of supervisor mode that just hold a value, as every entry to a
-//! kernel and every return from it uses them.
+//! kernel and every return from it uses them; and `sstatus`, by which a kernel locks interrupts out and in again.
 
 use super::{
     emit::*,
-    stubs::{Field, held},
+    stubs::{Field, field, held},
     translate::{At, Block},
 };
-use crate::{csr, op::Op};
+use crate::{
+    csr::{self, DIRTY_TO_SD, STATUS_BITS, STATUS_GRAVE, status},
+    op::Op,
+};
+
+const STATUS: u32 = 0x100;
+const WRITE: i32 = 1;
+const SET: i32 = 2;
 
 /// Is there machine code for this [`Code::Csr`](crate::op::Code::Csr)?
 pub fn native(op: Op) -> bool {
-    // Setting and clearing bits is rare in these.
-    let (kind, reads_only) = (op.imm >> 12 & 3, op.rs1 == 0);
-    csr::plain(address(op)).is_some() && (kind == 1 || reads_only)
+    // Setting and clearing bits is rare in the others.
+    let simple = kind(op) == WRITE || op.rs1 == 0;
+    address(op) == STATUS || csr::plain(address(op)).is_some() && simple
+}
+
+/// Writes, sets bits, or clears them.
+fn kind(op: Op) -> i32 {
+    op.imm >> 12 & 3
+}
+
+fn is_immediate(op: Op) -> bool {
+    op.imm >> 14 & 1 != 0
 }
 
 fn address(op: Op) -> u32 {
@@ -22,14 +38,14 @@ fn address(op: Op) -> u32 {
 impl Block<'_> {
     pub(super) fn csr(&mut self, at: At, o: Op) {
         let Some((offset, mask)) = csr::plain(address(o)) else {
-            return;
+            return self.status(at, o);
         };
         self.e
             .alu_immediate(Alu::Cmp, Size::Quad, held(Field::Supervisor), 0);
         let user = self.e.jump_if(Condition::Equal);
         self.e.mov(Size::Quad, RCX, held(Field::Csrs));
         let memory = Memory::at(RCX, offset as i32);
-        let (writes, immediate) = (o.imm >> 12 & 3 == 1, o.imm >> 14 & 1 != 0);
+        let (writes, immediate) = (kind(o) == WRITE, is_immediate(o));
         if writes && immediate {
             self.e.load_immediate(RDX, i64::from(o.rs1) & mask as i64);
         } else if writes {
@@ -45,5 +61,79 @@ impl Block<'_> {
         }
         self.define_unless_x0(o.rd, RAX);
         self.interpret_at(user, at, true);
+    }
+    /// `sstatus`. The interpreter does it where an address space changes, or an interrupt may come.
+    fn status(&mut self, at: At, o: Op) {
+        let supervisor = held(Field::Supervisor);
+        self.e.alu_immediate(Alu::Cmp, Size::Quad, supervisor, 0);
+        let mut grave = vec![self.e.jump_if(Condition::Equal)];
+        self.e.mov(Size::Quad, RCX, held(Field::Csrs));
+        self.e.mov(Size::Quad, RAX, Operand::Memory(Memory::at(RCX, 0)));
+        if kind(o) == WRITE || o.rs1 != 0 {
+            self.changed_status(o);
+            self.e.test_bits(RDX, STATUS_GRAVE);
+            grave.push(self.e.jump_if(Condition::NotEqual));
+            if kind(o) <= SET {
+                self.e.test_bits(RDX, status::SIE as i32);
+                let same = self.e.jump_if(Condition::Equal);
+                self.e.alu_immediate(Alu::Cmp, Size::Quad, held(Field::Calm), 0);
+                grave.push(self.e.jump_if(Condition::Equal));
+                self.e.land(same);
+            }
+            self.e.alu(Alu::Xor, Size::Quad, RDX, Operand::Register(RAX));
+            self.e.store(Memory::at(RCX, 0), RDX);
+        }
+        if o.rd != 0 {
+            let value = Operand::Register(RAX);
+            self.e.alu_immediate(Alu::And, Size::Quad, value, STATUS_BITS);
+            for part in [Field::StatusConstants, Field::FloatDirty] {
+                self.e.alu(Alu::Or, Size::Quad, RAX, held(part));
+            }
+            self.define(o.rd, RAX);
+        }
+        if kind(o) == WRITE || o.rs1 != 0 && !is_immediate(o) {
+            self.show_float();
+        }
+        for jump in grave {
+            self.interpret_at(jump, at, true);
+        }
+        // The interpreter may have changed the address space and the floating-point unit's state.
+        self.shared = None;
+        self.float_known = None;
+    }
+
+    /// What may be done with the floating-point registers now that `mstatus` is as in rdx.
+    fn show_float(&mut self) {
+        let (fs, status) = (status::FS as i32, Operand::Register(RDX));
+        self.e.alu_immediate(Alu::And, Size::Quad, status, fs);
+        self.e.store(field(Field::FloatOn), RDX);
+        self.e.alu_immediate(Alu::Add, Size::Quad, status, fs & fs >> 1);
+        self.e.shift(Shift::Left, Size::Quad, RDX, DIRTY_TO_SD);
+        self.e.shift(Shift::Right, Size::Quad, RDX, 63);
+        self.e.shift(Shift::Left, Size::Quad, RDX, 63);
+        self.e.store(field(Field::FloatDirty), RDX);
+        self.e.alu(Alu::And, Size::Quad, RDX, held(Field::FloatMode));
+        self.e.store(field(Field::FloatPlain), RDX);
+    }
+
+    /// rdx becomes the bits that an access changes in `sstatus`, if `mstatus` is in rax.
+    fn changed_status(&mut self, o: Op) {
+        let old = Operand::Register(RAX);
+        if is_immediate(o) {
+            self.e.load_immediate(RDX, i64::from(o.rs1));
+        } else {
+            let operand = self.operand(o.rs1);
+            self.e.mov(Size::Quad, RDX, operand);
+        }
+        match kind(o) {
+            WRITE => self.e.alu(Alu::Xor, Size::Quad, RDX, old),
+            SET => {
+                self.e.alu(Alu::Or, Size::Quad, RDX, old);
+                self.e.alu(Alu::Xor, Size::Quad, RDX, old);
+            }
+            _ => self.e.alu(Alu::And, Size::Quad, RDX, old),
+        }
+        self.e
+            .alu_immediate(Alu::And, Size::Quad, Operand::Register(RDX), STATUS_BITS);
     }
 }

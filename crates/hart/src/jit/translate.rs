@@ -26,8 +26,9 @@ pub const OPS_MAX: usize = 64;
 pub fn native(op: Op) -> bool {
     use Code::*;
     match op.code {
-        NextPage | Decode | Loose | Illegal | Mulhsu | LrW | LrD | ScW | ScD | Ecall | Ebreak | Sret
-        | Mret | Wfi | SfenceVma => false,
+        NextPage | Decode | Loose | Illegal | Mulhsu | Ecall | Ebreak | Sret | Mret | Wfi | SfenceVma => {
+            false
+        }
         AmoW | AmoD => matches!(op.field(), 0x00 | 0x01 | 0x04 | 0x08 | 0x0c),
         Float => float::native(op),
         Csr => system::native(op),
@@ -388,7 +389,9 @@ impl Block<'_> {
             Bgeu => self.branch(Condition::AboveEqual, at, o),
             Auipc => self.define_address(i64::from(o.imm) + at.slot as i64 * 2, o),
             Flw | Fld | Fsw | Fsd | Float => self.float_op(at, o),
-            Lb | Lh | Lw | Ld | Lbu | Lhu | Lwu | Sb | Sh | Sw | Sd | AmoW | AmoD => self.access(at, o),
+            Lb | Lh | Lw | Ld | Lbu | Lhu | Lwu | Sb | Sh | Sw | Sd | AmoW | AmoD | LrW | LrD | ScW | ScD => {
+                self.access(at, o)
+            }
             Csr => self.csr(at, o),
             _ => self.compute(at, o),
         }

@@ -188,6 +188,18 @@ fn test_looks_at_one_register() {
     }
 }
 
+#[test]
+fn test_looks_at_some_bits_of_one_register() {
+    for (a, seen) in registers(&DOUBLES) {
+        for bits in [1, 0x80, 0xc6000, i32::MIN] {
+            let bits_seen = Seen::Immediate(u64::from(bits as u32));
+            assert_emits(Code::Test_rm32_imm32, &[seen, bits_seen], |e| {
+                e.test_bits(a, bits)
+            });
+        }
+    }
+}
+
 const SHIFTS: [Shift; 3] = [Shift::Left, Shift::Right, Shift::Arithmetic];
 
 /// Its code with an immediate count and with one in a register.
