@@ -120,6 +120,14 @@ const fn tag(address: u64, size: u64) -> u64 {
     address & !(PAGE as u64 - 1) | address & (size - 1)
 }
 
+/// The groups that entries of these pages are in, one bit each.
+fn groups(address: u64, pages: usize) -> u64 {
+    let own = (0..pages.div_ceil(GROUP) + 1)
+        .map(|group| 1_u64 << ((slot(address) / GROUP + group) % (ENTRIES / GROUP)))
+        .fold(0, |groups, group| groups | group);
+    own | own.rotate_left((SECOND / GROUP) as u32)
+}
+
 impl Tlb {
     /// Empty tables for this RAM.
     #[must_use]
@@ -313,6 +321,7 @@ impl Tlb {
     pub fn drop_range(&mut self, roots: Roots, address: u64, pages: usize) {
         let bytes = (pages as u64) << PAGE_BITS;
         self.drops += 1;
+        let groups = groups(address, pages);
         for set in 0..SETS {
             if !self.sets[set].space.is_some_and(|space| roots.cover(space)) {
                 continue;
@@ -321,17 +330,25 @@ impl Tlb {
                 self.clear(set);
                 continue;
             }
-            for page in 0..pages {
-                let own = (slot(address) + page) % ENTRIES;
-                for index in [own, own ^ SECOND] {
-                    for table in self.tables.chunks_exact_mut(TOTAL) {
-                        let entry = &mut table[set * ENTRIES + index];
-                        if entry.tag.wrapping_sub(address) < bytes {
-                            *entry = EMPTY;
-                        }
-                    }
+            for table in [LOAD, STORE, FETCH] {
+                self.drop_if(set, table, groups, |entry| {
+                    entry.tag.wrapping_sub(address) < bytes
+                });
+            }
+        }
+    }
+
+    /// Empties those entries of a set's table that are like that, as far as they are in some groups.
+    fn drop_if(&mut self, set: usize, table: usize, groups: u64, is: impl Fn(&Entry) -> bool) {
+        let mut filled = self.sets[set].filled[table / TOTAL] & groups;
+        while filled != 0 {
+            let first = table + set * ENTRIES + filled.trailing_zeros() as usize * GROUP;
+            for entry in &mut self.tables[first..first + GROUP] {
+                if is(entry) {
+                    *entry = EMPTY;
                 }
             }
+            filled &= filled - 1;
         }
     }
 
@@ -351,11 +368,8 @@ impl Tlb {
         match std::mem::replace(&mut self.slots[page], NO_SLOT) {
             NO_SLOT => {}
             MANY_SLOTS => {
-                for entry in self.tables[STORE..FETCH]
-                    .iter_mut()
-                    .filter(|entry| of_page(entry))
-                {
-                    *entry = EMPTY;
+                for set in 0..SETS {
+                    self.drop_if(set, STORE, u64::MAX, of_page);
                 }
             }
             one => {
@@ -375,11 +389,8 @@ impl Tlb {
     /// Drops every fetch translation that leads to the code kept at `place`.
     pub fn drop_code(&mut self, place: usize) {
         self.drops += 1;
-        for entry in self.tables[FETCH..]
-            .iter_mut()
-            .filter(|entry| entry.place == place as u64)
-        {
-            *entry = EMPTY;
+        for set in 0..SETS {
+            self.drop_if(set, FETCH, u64::MAX, |entry| entry.place == place as u64);
         }
     }
 
