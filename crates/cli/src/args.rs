@@ -112,11 +112,10 @@ impl VmArgs {
             Engine::Translator if self.zeal.is_some() => Translate::Always,
             Engine::Translator => Translate::Hot,
         };
-        if translate != Translate::Never && !host::build::can_translate() {
-            eprintln!(
-                "lockstep: this processor cannot run translated code (it takes x86-64 with BMI2 and FMA); \
-                 every instruction is interpreted, which is several times slower"
-            );
+        if translate != Translate::Never
+            && let Err(why) = host::build::can_translate()
+        {
+            eprintln!("lockstep: {why}; every instruction is interpreted, which is several times slower");
         }
         InterpreterOptions {
             zeal: self.zeal,
@@ -126,10 +125,29 @@ impl VmArgs {
     }
 }
 
+/// What to learn about a run.
+#[derive(Args)]
+pub struct ProfileArgs {
+    /// Tell at the end where the guest spent its steps and what the translator did; with a FILE, there
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    pub profile: Option<Option<PathBuf>>,
+    /// Steps from one sample of the profile to the next [default: 12373]
+    #[arg(long, value_name = "STEPS", requires = "profile")]
+    pub profile_every: Option<u64>,
+    /// Names for the guest's kernel: a System.map, a copy of its /proc/kallsyms, or an ELF file; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub symbols: Vec<PathBuf>,
+    /// Write /tmp/perf-PID.map, so that `perf report` names generated code
+    #[arg(long)]
+    pub perf_map: bool,
+}
+
 #[derive(Args)]
 pub struct RunArgs {
     #[command(flatten)]
     pub vm: VmArgs,
+    #[command(flatten)]
+    pub profile: ProfileArgs,
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
@@ -142,6 +160,8 @@ pub struct RecordArgs {
     /// Where to write the log
     #[arg(long, short, value_name = "LOG")]
     pub output: PathBuf,
+    #[command(flatten)]
+    pub profile: ProfileArgs,
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
@@ -165,6 +185,8 @@ pub struct ReplayArgs {
     /// Start from this snapshot instead of from the beginning
     #[arg(long, value_name = "FILE")]
     pub from: Option<PathBuf>,
+    #[command(flatten)]
+    pub profile: ProfileArgs,
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,

@@ -12,6 +12,7 @@ mod demo;
 mod gateway;
 mod image;
 mod log;
+mod profile;
 mod replay;
 mod spec;
 mod vm;

@@ -9,6 +9,7 @@ use host::{ReplayOptions, Replayed};
 use machine::{Effect, Machine, Step};
 
 use crate::args::ReplayArgs;
+use crate::profile::Watching;
 use crate::{log, spec, vm};
 
 /// Replays a log to its end, or to `--until`.
@@ -17,24 +18,26 @@ pub fn run(args: &ReplayArgs) -> Result<()> {
     let mut options = ReplayOptions::default();
     options.until = args.until.map_or(options.until, Step);
     options.slice = args.slice.unwrap_or(options.slice);
+    let watching = Watching::new(&args.profile)?;
+    let (engine, watch) = (args.vm.engine(), watching.watch()?);
     let mut seen = |effect| show(effect, args.json);
     let (replayed, mut machine) = match &args.from {
         Some(path) => {
-            let build = &mut host::build::snapshot(path, args.vm.engine());
+            let build = &mut host::build::snapshot(path, engine, watch);
             host::replay(&spec, &args.log, options, build, &mut seen)?
         }
         None => host::replay(
             &spec,
             &args.log,
             options,
-            &mut host::build::machine(args.vm.engine()),
+            &mut host::build::watched(engine, watch),
             &mut seen,
         )?,
     };
     if let Some(path) = &args.save {
         save(&mut machine, path)?;
     }
-    report(&replayed, &mut machine, args.json);
+    report(&replayed, &mut machine, args.json, watching.finish()?);
     Ok(())
 }
 
@@ -54,7 +57,7 @@ fn save(machine: &mut Machine, path: &Path) -> Result<()> {
     out.flush().with_context(failed)
 }
 
-fn report(replayed: &Replayed, machine: &mut Machine, json: bool) {
+fn report(replayed: &Replayed, machine: &mut Machine, json: bool, profile: Option<serde_json::Value>) {
     let Replayed {
         at,
         end,
@@ -64,10 +67,13 @@ fn report(replayed: &Replayed, machine: &mut Machine, json: bool) {
     // A log that was cut off is replayed as far as it goes; that is no failure.
     let ending = end.map_or_else(|| format!("stopped at step {at}"), log::ending);
     if json {
-        let figures = serde_json::json!({
+        let mut figures = serde_json::json!({
             "step": at.0, "digests_compared": digests, "outputs_compared": outputs,
             "divergences": 0, "digest": format!("{:032x}", machine.digest().0), "ending": ending,
         });
+        if let Some(profile) = profile {
+            figures["profile"] = profile;
+        }
         say!("{figures}");
     } else {
         eprintln!("lockstep: replayed to step {at}: {digests} digests and {outputs} outputs equal; {ending}");

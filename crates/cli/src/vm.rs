@@ -1,36 +1,43 @@
 //! `run`, `record`, `primary`, `backup`: a machine on this terminal.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use host::report::Figures;
 use host::{Outcome, Progress};
 use machine::PowerState;
 use replica::Halt;
+use serde::Serialize;
 
-use crate::args::{PairArgs, RecordArgs, RunArgs, VmArgs};
+use crate::args::{PairArgs, ProfileArgs, RecordArgs, RunArgs, VmArgs};
+use crate::profile::Watching;
 use crate::spec;
 use crate::vm_file::VmFile;
 
 /// Runs a machine alone.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
-    let file = load(&args.vm)?;
-    let outcome = host::run(
-        &spec::vm(&file)?,
-        None,
-        &mut host::build::machine(args.vm.engine()),
-    )?;
-    finish(&outcome, args.json)
+    alone(&args.vm, None, &args.profile, args.json)
 }
 
 /// Runs a machine alone and writes its log.
 pub fn record(args: &RecordArgs) -> Result<ExitCode> {
-    let file = load(&args.vm)?;
-    let outcome = host::run(
-        &spec::vm(&file)?,
-        Some(&args.output),
-        &mut host::build::machine(args.vm.engine()),
-    )?;
-    finish(&outcome, args.json)
+    alone(&args.vm, Some(&args.output), &args.profile, args.json)
+}
+
+fn alone(vm: &VmArgs, log: Option<&Path>, profile: &ProfileArgs, json: bool) -> Result<ExitCode> {
+    let spec = spec::vm(&load(vm)?)?;
+    let watching = Watching::new(profile)?;
+    let mut build = host::build::watched(vm.engine(), watching.watch()?);
+    let outcome = host::run(&spec, log, &mut build);
+    // Nothing writes to a map any more, and its file is complete.
+    drop(build);
+    let profile = match &outcome {
+        // What was learned until then may tell why.
+        Err(_) => watching.finish().unwrap_or_default(),
+        Ok(_) => watching.finish()?,
+    };
+    finish(&outcome?, json, profile)
 }
 
 /// Runs the live half of a pair.
@@ -38,7 +45,7 @@ pub fn primary(args: PairArgs) -> Result<ExitCode> {
     let file = load(&args.vm)?.with_pair_flags(&args);
     let (vm, pair) = spec::pair(&file, args.events)?;
     let outcome = host::primary(&vm, &pair, &mut host::build::machine(args.vm.engine()), &mut show)?;
-    finish(&outcome, args.json)
+    finish(&outcome, args.json, None)
 }
 
 /// Runs the copy.
@@ -46,7 +53,7 @@ pub fn backup(args: PairArgs) -> Result<ExitCode> {
     let file = load(&args.vm)?.with_pair_flags(&args);
     let (vm, pair) = spec::pair(&file, args.events)?;
     let outcome = host::backup(&vm, &pair, &mut host::build::machine(args.vm.engine()), &mut show)?;
-    finish(&outcome, args.json)
+    finish(&outcome, args.json, None)
 }
 
 /// The file and the flags over it.
@@ -66,8 +73,17 @@ fn show(progress: &Progress<'_>) {
     }
 }
 
+/// How it ended, for programs.
+#[derive(Serialize)]
+struct Ended<'a> {
+    #[serde(flatten)]
+    figures: &'a Figures,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<serde_json::Value>,
+}
+
 /// Says how it ended; the guest's own failure and a divergence are failures of the command.
-fn finish(outcome: &Outcome, json: bool) -> Result<ExitCode> {
+fn finish(outcome: &Outcome, json: bool, profile: Option<serde_json::Value>) -> Result<ExitCode> {
     let (code, sentence) = match &outcome.halt {
         None | Some(Halt::Off(PowerState::Off)) => (0, None),
         Some(Halt::Off(PowerState::Failed(code))) => (1, Some(format!("the guest failed with code {code}"))),
@@ -87,7 +103,11 @@ fn finish(outcome: &Outcome, json: bool) -> Result<ExitCode> {
         Some(Halt::Peer(sentence)) => (1, Some(format!("the other side broke the protocol: {sentence}"))),
     };
     if json {
-        say!("{}", serde_json::to_string(&outcome.figures)?);
+        let result = Ended {
+            figures: &outcome.figures,
+            profile,
+        };
+        say!("{}", serde_json::to_string(&result)?);
     }
     if let Some(sentence) = sentence {
         eprintln!("lockstep: {sentence}");

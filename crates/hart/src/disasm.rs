@@ -59,6 +59,63 @@ pub fn disassemble(bits: u32, pc: u64) -> String {
     }
 }
 
+/// Which instruction an op is, without its operands but with the CSR that it accesses.
+#[must_use]
+pub fn name(op: Op) -> String {
+    match op.code {
+        Code::AmoW => format!("{}.w", amo(op.field())),
+        Code::AmoD => format!("{}.d", amo(op.field())),
+        Code::Float => float(op).split(' ').take(1).collect(),
+        Code::Csr => {
+            let address = op.imm as u32 >> 20;
+            match csr_name(address) {
+                "" => format!("csr {address:#x}"),
+                name => format!("csr {name}"),
+            }
+        }
+        code => mnemonic(code),
+    }
+}
+
+/// The manual's name of a CSR; empty for one of the many that only count up.
+fn csr_name(address: u32) -> &'static str {
+    match address {
+        0x001 => "fflags",
+        0x002 => "frm",
+        0x003 => "fcsr",
+        0x100 => "sstatus",
+        0x104 => "sie",
+        0x105 => "stvec",
+        0x106 => "scounteren",
+        0x10a => "senvcfg",
+        0x140 => "sscratch",
+        0x141 => "sepc",
+        0x142 => "scause",
+        0x143 => "stval",
+        0x144 => "sip",
+        0x14d => "stimecmp",
+        0x180 => "satp",
+        0x300 => "mstatus",
+        0x301 => "misa",
+        0x302 => "medeleg",
+        0x303 => "mideleg",
+        0x304 => "mie",
+        0x305 => "mtvec",
+        0x306 => "mcounteren",
+        0x30a => "menvcfg",
+        0x340 => "mscratch",
+        0x341 => "mepc",
+        0x342 => "mcause",
+        0x343 => "mtval",
+        0x344 => "mip",
+        0xc00 => "cycle",
+        0xc01 => "time",
+        0xc02 => "instret",
+        0xf14 => "mhartid",
+        _ => "",
+    }
+}
+
 /// The manual's spelling: lower case, with dots where two words meet.
 fn mnemonic(code: Code) -> String {
     match code {

@@ -5,7 +5,7 @@
 //! [`state`] is the one list of fields that save, restore, digest and diff share.
 //! [`hart`] with `csr`, [`trap`] and [`pmp`] is the architecture; [`decode`] makes [`op`]s of instruction
 //! bits, [`interp`] executes them, `jit` makes machine code of what runs often (unsafe island 2); [`mmu`] walks page tables and remembers them in [`tlb`], `tables` says
-//! what a store to them makes stale. [`fpu`] computes; [`disasm`] and [`isa`] are for people and for the
+//! what a store to them makes stale. [`profile`] counts and samples for people; [`fpu`] computes; [`disasm`] and [`isa`] are for people and for the
 //! device tree.
 //!
 //! Invariant: an engine holds no guest state. Dropping it between any two calls cannot be observed.
@@ -27,6 +27,7 @@ mod jit;
 pub mod mmu;
 pub mod op;
 pub mod pmp;
+pub mod profile;
 pub mod ram;
 pub mod space;
 pub mod state;
@@ -39,7 +40,7 @@ pub use bus::{Access, Bus, BusError, Lines, Width};
 pub use engine::{Engine, Exit, Reason};
 pub use hart::Hart;
 pub use interp::{Interpreter, InterpreterOptions, Translate};
-pub use jit::{CODE_MAX, can_translate};
+pub use jit::{CODE_MAX, NoTranslation, can_translate};
 pub use ram::Ram;
 pub use state::{Visit, Visitor};
 pub use step::Step;

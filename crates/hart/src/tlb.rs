@@ -64,6 +64,8 @@ pub struct Tlb {
     ram: u64,
     /// Counts what was dropped while it was good.
     drops: u64,
+    /// Entries made for loads, stores and fetches.
+    fills: [u64; 3],
     /// For each physical page: [`NO_SLOT`], one more than the slot of all its store entries, or
     /// [`MANY_SLOTS`].
     slots: Vec<u16>,
@@ -145,6 +147,7 @@ impl Tlb {
             clock: 0,
             ram: ram.base() as u64,
             drops: 0,
+            fills: [0; 3],
             slots: vec![NO_SLOT; ram.pages()],
         }
     }
@@ -159,6 +162,12 @@ impl Tlb {
     #[must_use]
     pub fn drops(&self) -> u64 {
         self.drops
+    }
+
+    /// Entries made so far, for loads, stores and fetches.
+    #[must_use]
+    pub fn fills(&self) -> [u64; 3] {
+        self.fills
     }
 
     /// The entries of the set for data and of that for fetches.
@@ -222,6 +231,7 @@ impl Tlb {
     }
 
     fn fill(&mut self, table: usize, first: usize, address: u64, place: u64) {
+        self.fills[table / TOTAL] += 1;
         let slot = slot(address);
         let own = table + ((first + slot) & (TOTAL - 1));
         let second = table + ((first + (slot ^ SECOND)) & (TOTAL - 1));

@@ -2,33 +2,64 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
-use hart::Interpreter;
-pub use hart::{InterpreterOptions, Translate, can_translate};
+use hart::profile::{Profile, Sampler, Watch};
+use hart::{Engine, Interpreter};
+pub use hart::{InterpreterOptions, NoTranslation, Translate, can_translate};
 use machine::{Config, Machine};
+
+use crate::sys::clock;
 
 /// Builds machines, for `run`, `replay`, `primary` and `backup`.
 ///
 /// The sentence of an error says what is wrong with the configuration.
 pub fn machine(engine: InterpreterOptions) -> impl FnMut(&Config) -> Result<Machine, String> {
+    watched(engine, Watch::default())
+}
+
+/// Builds a machine whose engine is watched. A second one that it builds is not.
+pub fn watched(
+    engine: InterpreterOptions,
+    mut watch: Watch,
+) -> impl FnMut(&Config) -> Result<Machine, String> {
     move |config| {
-        let engine = Interpreter::new(engine);
-        Machine::new(config.clone(), Box::new(engine)).map_err(|error| crate::error::chain(&error))
+        let engine = watched_engine(engine, std::mem::take(&mut watch));
+        Machine::new(config.clone(), engine).map_err(|error| crate::error::chain(&error))
     }
 }
 
 /// Builds the machine that a snapshot holds, for a replay that starts in the middle.
-pub fn snapshot(path: &Path, engine: InterpreterOptions) -> impl FnMut(&Config) -> Result<Machine, String> {
+pub fn snapshot(
+    path: &Path,
+    engine: InterpreterOptions,
+    mut watch: Watch,
+) -> impl FnMut(&Config) -> Result<Machine, String> {
     move |config| {
         let mut file = File::open(path)
             .map_err(|error| format!("cannot read the snapshot {}: {error}", path.display()))?;
-        let engine = Interpreter::new(engine);
-        Machine::restore(config.clone(), Box::new(engine), &mut file).map_err(|error| {
+        let engine = watched_engine(engine, std::mem::take(&mut watch));
+        Machine::restore(config.clone(), engine, &mut file).map_err(|error| {
             format!(
                 "cannot use the snapshot {}: {}",
                 path.display(),
                 crate::error::chain(&error)
             )
         })
+    }
+}
+
+/// A profile with a sample `every` so many steps.
+#[must_use]
+pub fn profile(every: u64) -> Arc<Profile> {
+    Arc::new(Profile::new(every, || clock::now().0))
+}
+
+fn watched_engine(options: InterpreterOptions, watch: Watch) -> Box<dyn Engine> {
+    let profile = watch.profile.clone();
+    let engine = Interpreter::watched(options, watch);
+    match profile {
+        Some(profile) => Box::new(Sampler::new(engine, profile)),
+        None => Box::new(engine),
     }
 }

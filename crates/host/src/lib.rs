@@ -4,7 +4,7 @@
 //! threads only do what may block; they answer through a queue and a `Waker`.
 //!
 //! Map, from the node outwards: `drive` is the loop, `world` does what a node's actions say, `poll` waits;
-//! `link`, `disk`, `net`, `console`, `arbiter` are the five things outside; `report` tells of it.
+//! `link`, `disk`, `net`, `console`, `arbiter` are the five things outside; `report` tells of it. `symbols` and `perf_map` name what a guest does.
 #![deny(unsafe_code)]
 
 pub mod arbiter;
@@ -20,12 +20,14 @@ pub mod limits;
 pub mod link;
 pub mod net;
 pub mod pair;
+pub mod perf_map;
 pub mod poll;
 pub mod replay;
 pub mod report;
 pub mod run;
 pub mod signals;
 pub mod spec;
+pub mod symbols;
 pub mod sys;
 pub mod wake;
 pub mod world;

@@ -267,13 +267,15 @@ impl CodePages {
         }
     }
 
-    /// What to run at a slot of a place, if it is translated or is now.
-    pub fn translated(&mut self, arena: &Arena, ram: &Ram, place: usize, slot: usize) -> Option<jit::Code> {
-        match self.translations.as_mut()?.find(place, slot) {
-            Found::Code(code) => return Some(code),
-            Found::Cold => return None,
-            Found::Hot => {}
-        }
+    /// What to do at a slot of a place.
+    #[inline]
+    pub fn find(&mut self, place: usize, slot: usize) -> Found {
+        let translations = self.translations.as_mut();
+        translations.map_or(Found::Never, |translations| translations.find(place, slot))
+    }
+
+    /// Translates what begins at a slot of a place.
+    pub fn make(&mut self, arena: &Arena, ram: &Ram, place: usize, slot: usize) -> Option<jit::Code> {
         let ops = self.superblock(arena, ram, place, slot);
         let translations = self.translations.as_mut()?;
         if ops.is_empty() {

@@ -14,6 +14,7 @@ mod code;
 mod float;
 mod int;
 mod mem;
+mod meter;
 mod system;
 mod translated;
 
@@ -27,10 +28,12 @@ use crate::{
     jit,
     mmu::{Mmu, Target},
     pmp::Intent,
+    profile::{CodeMap, Watch},
     ram::PAGE,
     trap::{Exception, Trap},
 };
 use code::{Arena, CodePages, LOOSE};
+use meter::Meter;
 
 /// Steps between two looks at the cut flag.
 const CHUNK: u64 = 8192;
@@ -68,21 +71,29 @@ pub struct Interpreter {
     caches: Option<Box<Caches>>,
     /// Drop everything at the next run, when RAM's flags are at hand.
     forgotten: bool,
+    watch: Watch,
 }
 
 impl Interpreter {
     /// An interpreter with nothing cached.
     #[must_use]
     pub fn new(options: InterpreterOptions) -> Interpreter {
+        Interpreter::watched(options, Watch::default())
+    }
+
+    /// The same, for somebody who wants to know what it does.
+    #[must_use]
+    pub fn watched(options: InterpreterOptions, watch: Watch) -> Interpreter {
         Interpreter {
             options,
             arena: Box::new(Arena::new()),
             caches: None,
             forgotten: false,
+            watch,
         }
     }
 
-    fn caches(&mut self, ram: &mut Ram) -> (&mut Caches, &Arena) {
+    fn caches(&mut self, ram: &mut Ram) -> (&mut Caches, &Arena, &mut Watch) {
         let usable = self
             .caches
             .as_ref()
@@ -91,13 +102,19 @@ impl Interpreter {
         let options = self.options;
         let caches = match self.caches.take() {
             Some(caches) if usable => caches,
-            _ => Box::new(Caches::new(options, ram)),
+            _ => {
+                let caches = Box::new(Caches::new(options, ram));
+                if let (Some(map), Some(translations)) = (&mut self.watch.map, &caches.code.translations) {
+                    translations.show_shared(&mut **map);
+                }
+                caches
+            }
         };
         let caches = self.caches.insert(caches);
         if forget {
             caches.forget(ram);
         }
-        (caches, &self.arena)
+        (caches, &self.arena, &mut self.watch)
     }
 }
 
@@ -109,7 +126,9 @@ impl Default for Interpreter {
 
 impl Engine for Interpreter {
     fn run(&mut self, hart: &mut Hart, cx: Context<'_>, budget: u64) -> Exit {
-        let (caches, arena) = self.caches(cx.ram);
+        let (caches, arena, watch) = self.caches(cx.ram);
+        let profile = watch.profile.as_deref();
+        let meter = profile.map(|profile| Meter::begin(profile, caches, cx.now));
         let end = cx.now.after(budget);
         let mut x = [0; jit::WORDS];
         x[..hart.x.len()].copy_from_slice(&hart.x);
@@ -134,11 +153,16 @@ impl Engine for Interpreter {
             trap: Trap::new(Exception::IllegalInstruction, 0),
             loose_bits: 0,
             stopped: None,
+            meter,
+            map: watch.map.as_deref_mut(),
         };
         let reason = core.run(end, cx.cut);
         let steps = core.now.since(cx.now);
         core.count(core.now);
         core.hart.x.copy_from_slice(&core.x[..32]);
+        if let Some(meter) = core.meter.take() {
+            meter.end(core.caches);
+        }
         Exit { steps, reason }
     }
 
@@ -273,6 +297,10 @@ struct Core<'a> {
     loose_bits: u32,
     /// Why generated code has been left, if not just for an instruction that is not translated.
     stopped: Option<Stretch>,
+    /// Counts, if somebody wants to know.
+    meter: Option<Meter<'a>>,
+    /// Is told of what is translated.
+    map: Option<&'a mut (dyn CodeMap + 'static)>,
 }
 
 impl Core<'_> {
@@ -299,6 +327,9 @@ impl Core<'_> {
             } else {
                 self.execute::<false>()
             };
+            if let Some(meter) = &mut self.meter {
+                meter.interpreted(self.now);
+            }
             match stretch {
                 Stretch::Chunk => {
                     if self.now < end && cut.load(Ordering::Relaxed) {

@@ -3,8 +3,9 @@
 use super::{Core, Flow, Stretch, code::SLOTS, int::address};
 use crate::{
     csr::{pending, status},
-    jit::{self, Field, NOTHING, OPS_MAX, Resume, Translations},
+    jit::{self, Field, Found, NOTHING, OPS_MAX, Resume, Translations},
     op::{Code, Op},
+    profile::Why,
     trap::Privilege,
 };
 
@@ -20,14 +21,26 @@ impl Core<'_> {
     #[inline]
     pub(super) fn run_translated(&mut self, pc: u64, left: u64) -> Option<Ran> {
         let slot = (pc & 0xfff) as usize >> 1;
+        if self.meter.is_some() {
+            self.meter_interpreted(left);
+        }
         // A superblock counts all its steps before it begins.
         if left < OPS_MAX as u64 && !self.caches.translates_all || slot >= SLOTS {
+            self.blame(Why::Tail);
             return None;
         }
-        let code = self
-            .caches
-            .code
-            .translated(self.arena, self.ram, self.place, slot)?;
+        let code = match self.caches.code.find(self.place, slot) {
+            Found::Code(code) => code,
+            Found::Hot => self.make(pc, slot)?,
+            Found::Cold => {
+                self.blame(Why::Cold);
+                return None;
+            }
+            Found::Never => {
+                self.blame(Why::Never);
+                return None;
+            }
+        };
         self.x[Field::Page as usize] = self.page_pc;
         self.x[Field::Left as usize] = left;
         self.x[Field::Csrs as usize] = &raw mut self.hart.csr as u64;
@@ -38,6 +51,9 @@ impl Core<'_> {
         self.show_status();
         jit::run(self, code);
         self.take_reservation();
+        if self.meter.is_some() {
+            self.meter_entered(self.x[Field::Left as usize]);
+        }
         Some(Ran {
             pc: self.x[Field::Pc as usize],
             left: self.x[Field::Left as usize],
@@ -145,6 +161,11 @@ impl Core<'_> {
         let drops = self.drops();
         let status = self.hart.csr.mstatus;
         let flow = self.rare(op);
+        if let Some(meter) = &mut self.meter
+            && flow != Flow::Again
+        {
+            meter.help(op);
+        }
         let next = address(self.page_pc, slot + op.halves());
         match flow {
             Flow::Next => {

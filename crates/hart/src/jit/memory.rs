@@ -1,13 +1,12 @@
-//! Memory for generated code: one file in memory, mapped twice, so that no page is ever writable and executable at the
-//! same address (W^X).
+//! Memory for generated code, mapped twice, so that no page is ever writable and executable at the same address (W^X).
 
 use std::io;
 
 /// Code that has been written, in the order in which it was; all of it goes at once. What is executed often lies in the
 /// first half, close together; the rest in the second.
 pub struct Memory {
-    writable: *mut u8,
-    executable: *const u8,
+    writable: Mapping,
+    executable: Mapping,
     size: usize,
     used: usize,
     used_cold: usize,
@@ -20,30 +19,13 @@ impl Memory {
     /// Maps so many bytes, which the host allocates as they are used.
     ///
     /// # Errors
-    /// As the kernel gives them.
+    /// As the kernel gives them; then nothing is mapped.
     pub fn new(size: usize) -> io::Result<Memory> {
-        // SAFETY: the name is a C string; the call touches no memory of ours.
-        let file = unsafe { libc::memfd_create(c"lockstep-code".as_ptr(), libc::MFD_CLOEXEC) };
-        if file < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        let map = |protection| {
-            // SAFETY: a fresh mapping at an address of the kernel's choice touches no other memory.
-            unsafe { libc::mmap(std::ptr::null_mut(), size, protection, libc::MAP_SHARED, file, 0) }
-        };
-        // SAFETY: `file` is open.
-        let sized = unsafe { libc::ftruncate(file, size as libc::off_t) };
-        let writable = map(libc::PROT_READ | libc::PROT_WRITE);
-        let executable = map(libc::PROT_READ | libc::PROT_EXEC);
-        let error = io::Error::last_os_error();
-        // SAFETY: `file` is open, and closed only here; the mappings keep what is behind it.
-        unsafe { libc::close(file) };
-        if sized < 0 || writable == libc::MAP_FAILED || executable == libc::MAP_FAILED {
-            return Err(error);
-        }
+        let executable = Mapping::new(size)?;
+        let writable = executable.again()?;
         Ok(Memory {
-            writable: writable.cast(),
-            executable: executable.cast_const().cast(),
+            writable,
+            executable,
             size,
             used: 0,
             used_cold: size / 2,
@@ -52,17 +34,17 @@ impl Memory {
 
     /// Where the next code will be.
     pub fn next(&self) -> u64 {
-        self.executable as u64 + self.used as u64
+        self.executable.at as u64 + self.used as u64
     }
 
     /// Where the next code that is rarely executed will be.
     pub fn next_cold(&self) -> u64 {
-        self.executable as u64 + self.used_cold as u64
+        self.executable.at as u64 + self.used_cold as u64
     }
 
     /// Overwrites four bytes of code at an address that it has.
     pub fn patch(&mut self, at: u64, bytes: [u8; 4]) {
-        let offset = at.wrapping_sub(self.executable as u64) as usize;
+        let offset = at.wrapping_sub(self.executable.at as u64) as usize;
         assert!(offset <= self.size - bytes.len(), "this is not code");
         self.write(offset, &bytes);
     }
@@ -80,13 +62,13 @@ impl Memory {
         self.used = end.next_multiple_of(16).min(self.size / 2);
         self.used_cold = end_cold;
         // SAFETY: `begin` is inside the mapping or at its end.
-        Some(unsafe { self.executable.add(begin) })
+        Some(unsafe { self.executable.at.cast_const().add(begin) })
     }
 
     fn write(&mut self, offset: usize, bytes: &[u8]) {
         assert!(offset <= self.size && bytes.len() <= self.size - offset);
         // SAFETY: inside the mapping or at its end, as has just been checked.
-        let to = unsafe { self.writable.add(offset) };
+        let to = unsafe { self.writable.at.add(offset) };
         // SAFETY: likewise for all of them; nobody else's bytes are in the mapping.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
     }
@@ -98,11 +80,82 @@ impl Memory {
     }
 }
 
-impl Drop for Memory {
+/// One of the two mappings, which belongs to this value alone.
+struct Mapping {
+    at: *mut u8,
+    size: usize,
+}
+
+impl Mapping {
+    /// Fresh memory, to be executed.
+    fn new(size: usize) -> io::Result<Mapping> {
+        let protection = libc::PROT_READ | libc::PROT_EXEC;
+        // Neither private memory, which cannot be mapped a second time, nor a file: what is executed from one is said to be that
+        // file's by `perf`, and not looked up in the map of a process that generates code.
+        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: a fresh mapping at an address of the kernel's choice touches no other memory.
+        let at = unsafe { libc::mmap(std::ptr::null_mut(), size, protection, flags, -1, 0) };
+        Mapping::checked(at, size)
+    }
+
+    /// The same memory at another address, to be written. To take the right to execute away is always allowed, to add it is not
+    /// (`PR_SET_MDWE`), hence this order.
+    fn again(&self) -> io::Result<Mapping> {
+        // SAFETY: a length of 0 leaves the old mapping as it is and makes a second one, at an address of the kernel's choice.
+        let at = unsafe { libc::mremap(self.at.cast(), 0, self.size, libc::MREMAP_MAYMOVE) };
+        let mapping = Mapping::checked(at, self.size)?;
+        // SAFETY: the mapping is ours and nobody uses it yet.
+        match unsafe { libc::mprotect(at, self.size, libc::PROT_READ | libc::PROT_WRITE) } {
+            0 => Ok(mapping),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    fn checked(at: *mut libc::c_void, size: usize) -> io::Result<Mapping> {
+        match at {
+            libc::MAP_FAILED => Err(io::Error::last_os_error()),
+            at => Ok(Mapping { at: at.cast(), size }),
+        }
+    }
+}
+
+impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: mapped by `new` with this size; nobody executes it without a borrow of its owner.
-        unsafe { libc::munmap(self.writable.cast(), self.size) };
-        // SAFETY: as above.
-        unsafe { libc::munmap(self.executable.cast_mut().cast(), self.size) };
+        // SAFETY: mapped with this size; nobody executes or writes it without a borrow of its owner.
+        unsafe { libc::munmap(self.at.cast(), self.size) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_what_would_be_executed() {
+        let mut memory = Memory::new(1 << 16).unwrap();
+        let (next, next_cold) = (memory.next(), memory.next_cold());
+        let code = memory.add(&[1, 2, 3, 4, 5], &[6, 7]).unwrap();
+        memory.patch(next + 1, [12, 13, 14, 15]);
+        // SAFETY: the code was put there.
+        let hot = unsafe { std::slice::from_raw_parts(code, 5) };
+        assert_eq!((code as u64, hot), (next, &[1, 12, 13, 14, 15][..]));
+        // SAFETY: likewise.
+        let cold = unsafe { std::slice::from_raw_parts(next_cold as *const u8, 2) };
+        assert_eq!(cold, [6, 7]);
+    }
+
+    #[test]
+    fn memory_that_the_kernel_does_not_give_is_an_error_and_leaves_nothing_mapped() {
+        // More than there are addresses: the first mapping fails.
+        assert!(Memory::new(1 << 62).is_err());
+        // More than half of them: the first one succeeds, the second fails, and the first is there to be had again.
+        let size = 80 << 40;
+        let Ok(first) = Mapping::new(size) else {
+            return; // This host is more careful with addresses.
+        };
+        assert!(first.again().is_err());
+        drop(first);
+        assert!(Memory::new(size).is_err());
+        assert!(Mapping::new(size).is_ok());
     }
 }

@@ -32,7 +32,10 @@ mod translate;
 
 use std::io;
 
-use crate::op::Op;
+use crate::{
+    op::Op,
+    profile::{CodeMap, Part, Tally},
+};
 use memory::Memory;
 use stubs::Stubs;
 pub use stubs::{Field, NOTHING};
@@ -50,9 +53,45 @@ const CODE_MIN: usize = 64 << 10;
 /// How often a page's translations may be dropped before it is not translated any more.
 const DROPS_MAX: u8 = 32;
 
-/// Can this host run what is generated? It takes an x86-64 processor with BMI2 and FMA, which all have had since 2015.
-#[must_use]
-pub fn can_translate() -> bool {
+/// Why this host cannot run what would be generated.
+#[derive(Debug)]
+pub enum NoTranslation {
+    /// It takes an x86-64 processor with BMI2 and FMA, which all have had since 2015.
+    Processor,
+    /// The kernel gives no memory for it, or none that may be executed.
+    Memory(io::Error),
+}
+
+impl std::fmt::Display for NoTranslation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            NoTranslation::Processor => {
+                f.write_str("this processor cannot run translated code (it takes x86-64 with BMI2 and FMA)")
+            }
+            NoTranslation::Memory(error) => {
+                write!(f, "the kernel gives no memory for translated code ({error})")
+            }
+        }
+    }
+}
+
+impl std::error::Error for NoTranslation {}
+
+/// Can this host run what is generated? Asks the kernel for the memory that it takes, and gives it back.
+///
+/// # Errors
+/// Why it cannot; then everything is interpreted.
+pub fn can_translate() -> Result<(), NoTranslation> {
+    if !has_features() {
+        return Err(NoTranslation::Processor);
+    }
+    match Memory::new(CODE_MAX) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(NoTranslation::Memory(error)),
+    }
+}
+
+fn has_features() -> bool {
     #[cfg(target_arch = "x86_64")]
     return std::arch::is_x86_feature_detected!("bmi2") && std::arch::is_x86_feature_detected!("fma");
     #[cfg(not(target_arch = "x86_64"))]
@@ -84,6 +123,8 @@ pub enum Found {
     Hot,
     /// Interpret.
     Cold,
+    /// Interpret, this time and every other.
+    Never,
 }
 
 /// The code of a superblock. Good until the translations change.
@@ -162,6 +203,9 @@ pub struct Translations {
     tables: Vec<*const *const u8>,
     /// What `tables` says of unknown pages.
     none: Box<[*const u8; SLOTS]>,
+    tally: Tally,
+    /// The superblock made last, its two parts: host address and bytes.
+    newest: [(u64, usize); 2],
 }
 
 // SAFETY: all pointers lead into allocations and mappings that this value owns.
@@ -171,7 +215,7 @@ impl Translations {
     /// None, for so many places of code pages; what is come upon `hot` times is translated, into so many bytes. `None` if
     /// this host cannot run what would be generated.
     pub fn new(places: usize, hot: u8, bytes: usize) -> Option<Translations> {
-        if !can_translate() {
+        if !has_features() {
             return None;
         }
         Translations::make(places, hot, bytes).ok()
@@ -195,11 +239,31 @@ impl Translations {
             pages: (0..places).map(|_| None).collect(),
             tables: vec![none.as_ptr(); places],
             none,
+            tally: Tally::default(),
+            newest: [(0, 0); 2],
         })
     }
 
     fn exit(&self) -> *const u8 {
         self.stubs.exit as *const u8
+    }
+
+    /// What was made and dropped so far.
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// Where the parts of the superblock made last are: what is executed often, and what is rare.
+    pub fn newest(&self) -> [(u64, usize); 2] {
+        self.newest
+    }
+
+    /// Tells where the shared code is.
+    pub fn show_shared(&self, map: &mut dyn CodeMap) {
+        let base = self.enter as *const () as u64;
+        for (name, start, end) in self.stubs.parts(base, base + self.shared as u64) {
+            map.made(start, (end - start) as usize, Part::Shared(name));
+        }
     }
 
     /// Counts what was dropped.
@@ -230,7 +294,7 @@ impl Translations {
         }
         let hits = &mut page.hits[slot];
         if *hits == HOPELESS || page.drops >= DROPS_MAX {
-            return Found::Cold;
+            return Found::Never;
         }
         *hits += 1;
         if *hits >= self.hot {
@@ -251,9 +315,10 @@ impl Translations {
     /// everything with [`Translations::clear`] and try again.
     pub fn add(&mut self, place: usize, slot: usize, ops: &[(usize, Op)]) -> Option<Code> {
         let page = self.pages[place].as_mut()?;
+        let (hot, cold) = (self.memory.next(), self.memory.next_cold());
         let translated = translate::translate(&Source {
-            hot: self.memory.next(),
-            cold: self.memory.next_cold(),
+            hot,
+            cold,
             stubs: self.stubs,
             place,
             entries: &page.entries,
@@ -261,6 +326,11 @@ impl Translations {
         });
         let code = self.memory.add(&translated.hot, &translated.cold)?;
         page.entries[slot] = code;
+        self.newest = [(hot, translated.hot.len()), (cold, translated.cold.len())];
+        self.tally.superblocks += 1;
+        self.tally.ops += ops.len() as u64;
+        self.tally.hot_bytes += translated.hot.len() as u64;
+        self.tally.cold_bytes += translated.cold.len() as u64;
         for &(slot, op) in ops {
             for covered in slot..(slot + op.halves()).min(SLOTS) {
                 page.covered[covered / 64] |= 1 << (covered % 64);
@@ -296,6 +366,7 @@ impl Translations {
         let exit = self.exit();
         if let Some(page) = &mut self.pages[place] {
             self.changes += 1;
+            self.tally.pages_dropped += u64::from(page.covered.iter().any(|&slots| slots != 0));
             page.entries.fill(exit);
             page.hits.fill(0);
             page.covered.fill(0);
@@ -317,6 +388,7 @@ impl Translations {
         self.tables.fill(self.none.as_ptr());
         self.pages.fill_with(|| None);
         self.changes += 1;
+        self.tally.flushes += 1;
         self.memory.clear(self.shared);
     }
 }

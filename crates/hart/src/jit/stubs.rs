@@ -103,6 +103,18 @@ pub struct Stubs {
     pub interpret: u64,
 }
 
+impl Stubs {
+    /// The parts by name, with their first address and the one behind them, of shared code that lies from `base` to `end`.
+    pub fn parts(self, base: u64, end: u64) -> [(&'static str, u64, u64); 4] {
+        [
+            ("enter", base, self.exit),
+            ("exit", self.exit, self.interpret),
+            ("interpret", self.interpret, self.second),
+            ("look up again", self.second, end),
+        ]
+    }
+}
+
 /// The shared code, to be put at `base`, where the function that enters begins: `extern "C" fn(state, code)`.
 pub fn stubs(base: u64) -> (Vec<u8>, Stubs) {
     let mut e = Emitter::new(base);
