@@ -65,7 +65,11 @@ impl Core<'_> {
         let tables = mmu.tlb.tables(mmu.data_set, mmu.fetch_set);
         self.x[Field::Data as usize] = tables.data as u64;
         self.x[Field::Fetch as usize] = tables.fetch as u64;
-        self.x[Field::Supervisor as usize] = u64::from(self.hart.privilege > Privilege::User);
+        let privilege = self.hart.privilege;
+        let traps = self.hart.csr.mstatus & status::TVM != 0;
+        let fences = privilege == Privilege::Machine || privilege == Privilege::Supervisor && !traps;
+        self.x[Field::Supervisor as usize] = u64::from(privilege > Privilege::User);
+        self.x[Field::Fences as usize] = u64::from(fences);
     }
 
     fn show_reservation(&mut self) {

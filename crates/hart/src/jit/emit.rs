@@ -139,9 +139,15 @@ pub struct Emitter {
 impl Emitter {
     /// Nothing yet, to run at `base`.
     pub fn new(base: u64) -> Emitter {
+        Emitter::with_room(base, Vec::new())
+    }
+
+    /// Likewise, with the room of a vector whose contents are of no use.
+    pub fn with_room(base: u64, mut room: Vec<u8>) -> Emitter {
+        room.clear();
         Emitter {
             base,
-            bytes: Vec::new(),
+            bytes: room,
             jumps: Vec::new(),
         }
     }

@@ -42,8 +42,9 @@ pub use stubs::{Field, NOTHING};
 use translate::{Link, Source};
 pub use translate::{OPS_MAX, SLOTS, ends, follows, is_loop};
 
-/// Times a slot is come upon before a superblock is made of it.
-pub const HOT: u8 = 6;
+/// Times a slot is come upon before a superblock is made of it: to translate an instruction takes the host as long as to
+/// interpret it some fifty times.
+pub const HOT: u8 = 32;
 /// A slot of which no superblock can be made.
 const HOPELESS: u8 = u8::MAX;
 /// Bytes of machine code that are kept at most: 128 MiB.
@@ -192,6 +193,8 @@ pub fn run<E: Engine>(engine: &mut E, code: Code) {
 pub struct Translations {
     hot: u8,
     memory: Memory,
+    /// A vector that the next superblock's code may be made in.
+    room: Vec<u8>,
     enter: Enter,
     stubs: Stubs,
     /// Bytes of the shared code.
@@ -232,6 +235,7 @@ impl Translations {
         Ok(Translations {
             hot,
             memory,
+            room: Vec::new(),
             enter,
             stubs,
             shared,
@@ -316,14 +320,15 @@ impl Translations {
     pub fn add(&mut self, place: usize, slot: usize, ops: &[(usize, Op)]) -> Option<Code> {
         let page = self.pages[place].as_mut()?;
         let (hot, cold) = (self.memory.next(), self.memory.next_cold());
-        let translated = translate::translate(&Source {
+        let source = Source {
             hot,
             cold,
             stubs: self.stubs,
             place,
             entries: &page.entries,
             ops,
-        });
+        };
+        let translated = translate::translate(&source, std::mem::take(&mut self.room));
         let code = self.memory.add(&translated.hot, &translated.cold)?;
         page.entries[slot] = code;
         self.newest = [(hot, translated.hot.len()), (cold, translated.cold.len())];
@@ -337,6 +342,7 @@ impl Translations {
             }
         }
         page.links.extend(translated.links);
+        self.room = translated.hot;
         let memory = &mut self.memory;
         page.links.retain(|link| {
             if link.slot == slot {

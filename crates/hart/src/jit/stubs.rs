@@ -41,6 +41,8 @@ pub enum Field {
     StatusConstants,
     /// Not 0 if no enabled interrupt is pending, so that none comes if `sstatus.SIE` is set.
     Calm,
+    /// Not 0 where SFENCE.VMA is allowed.
+    Fences,
     /// Host address of RAM.
     Ram,
     /// Where in RAM the doubleword is that LR reserved; [`NOTHING`]: none.

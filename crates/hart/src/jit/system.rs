@@ -62,6 +62,13 @@ impl Block<'_> {
         self.define_unless_x0(o.rd, RAX);
         self.interpret_at(user, at, true);
     }
+    /// Nothing to do: translations are always up to date.
+    pub(super) fn fence(&mut self, at: At) {
+        self.e.alu_immediate(Alu::Cmp, Size::Quad, held(Field::Fences), 0);
+        let illegal = self.e.jump_if(Condition::Equal);
+        self.interpret_at(illegal, at, true);
+    }
+
     /// `sstatus`. The interpreter does it where an address space changes, or an interrupt may come.
     fn status(&mut self, at: At, o: Op) {
         let supervisor = held(Field::Supervisor);

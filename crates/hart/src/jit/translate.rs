@@ -26,9 +26,7 @@ pub const OPS_MAX: usize = 64;
 pub fn native(op: Op) -> bool {
     use Code::*;
     match op.code {
-        NextPage | Decode | Loose | Illegal | Mulhsu | Ecall | Ebreak | Sret | Mret | Wfi | SfenceVma => {
-            false
-        }
+        NextPage | Decode | Loose | Illegal | Mulhsu | Ecall | Ebreak | Sret | Mret | Wfi => false,
         AmoW | AmoD => matches!(op.field(), 0x00 | 0x01 | 0x04 | 0x08 | 0x0c),
         Float => float::native(op),
         Csr => system::native(op),
@@ -115,10 +113,10 @@ pub struct Translated {
     pub links: Vec<Link>,
 }
 
-/// Translates a superblock.
-pub fn translate(source: &Source<'_>) -> Translated {
+/// Translates a superblock. The code will be in the vector `room`, which has room from an earlier one.
+pub fn translate(source: &Source<'_>, room: Vec<u8>) -> Translated {
     let mut block = Block {
-        e: Emitter::new(source.hot),
+        e: Emitter::with_room(source.hot, room),
         source,
         ops: source.ops,
         map: if is_loop(source.ops) {
@@ -393,6 +391,7 @@ impl Block<'_> {
                 self.access(at, o)
             }
             Csr => self.csr(at, o),
+            SfenceVma => self.fence(at),
             _ => self.compute(at, o),
         }
     }
