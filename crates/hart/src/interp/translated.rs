@@ -4,7 +4,7 @@ use super::{Core, Flow, Stretch, code::SLOTS, int::address};
 use crate::{
     csr::{pending, status},
     jit::{self, Field, OPS_MAX, Resume, Translations},
-    op::{Code, Op},
+    op::{BlockKind, Code, Op},
     trap::Privilege,
 };
 
@@ -47,6 +47,9 @@ impl Core<'_> {
         self.x[Field::Data as usize] = tables.data as u64;
         self.x[Field::Fetch as usize] = tables.fetch as u64;
         self.x[Field::Supervisor as usize] = u64::from(self.hart.privilege > Privilege::User);
+        // Writing `menvcfg` or `senvcfg` changes it for other modes only, and those are entered by a look around.
+        let zeroes = self.hart.csr.permits(self.hart.privilege, BlockKind::Zero);
+        self.x[Field::Zeroes as usize] = u64::from(zeroes);
     }
 
     fn show_float(&mut self) {

@@ -97,9 +97,8 @@ fn group(ops: &[(usize, Op)]) -> Option<Shared> {
 pub fn writes(op: Op) -> Option<u8> {
     use Code::*;
     match op.code {
-        Beq | Bne | Blt | Bge | Bltu | Bgeu | Sb | Sh | Sw | Sd | Fsw | Fsd | Flw | Fld | J | Jr | Nop => {
-            None
-        }
+        Beq | Bne | Blt | Bge | Bltu | Bgeu | Sb | Sh | Sw | Sd | Fsw | Fsd | Flw | Fld | J | Jr | Cbo
+        | Nop => None,
         // Of those that write a floating-point register this is said in vain, which does no harm.
         _ => Some(op.rd),
     }
@@ -188,6 +187,12 @@ impl Block<'_> {
         let hit = e.here();
         e.mov(Size::Quad, found, entry(8));
         Lookup { miss, hit, table }
+    }
+
+    /// Looks up where the byte at `rs1` is stored: in the base, which is returned, plus rdx.
+    pub(super) fn look_up_byte(&mut self, o: Op) -> (Register, Lookup) {
+        let base = self.value(o.rs1, RCX);
+        (base, self.lookup(base, 0..1, -4096, true, RDX))
     }
 
     /// Goes on with the access if the second slot has its entry.

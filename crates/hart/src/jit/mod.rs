@@ -21,6 +21,7 @@
 //! JUSTIFICATION: speed; see docs/performance.md.
 
 mod access;
+mod bits;
 mod emit;
 mod float;
 mod integer;
@@ -50,11 +51,16 @@ const CODE_MIN: usize = 64 << 10;
 /// How often a page's translations may be dropped before it is not translated any more.
 const DROPS_MAX: u8 = 32;
 
-/// Can this host run what is generated? It takes an x86-64 processor with BMI2 and FMA, which all have had since 2015.
+/// Can this host run what is generated? It takes an x86-64 processor with BMI1, BMI2, LZCNT, POPCNT and FMA, which all have had
+/// since 2015.
 #[must_use]
 pub fn can_translate() -> bool {
     #[cfg(target_arch = "x86_64")]
-    return std::arch::is_x86_feature_detected!("bmi2") && std::arch::is_x86_feature_detected!("fma");
+    return std::arch::is_x86_feature_detected!("bmi1")
+        && std::arch::is_x86_feature_detected!("bmi2")
+        && std::arch::is_x86_feature_detected!("lzcnt")
+        && std::arch::is_x86_feature_detected!("popcnt")
+        && std::arch::is_x86_feature_detected!("fma");
     #[cfg(not(target_arch = "x86_64"))]
     return false;
 }

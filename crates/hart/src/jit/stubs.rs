@@ -35,6 +35,8 @@ pub enum Field {
     Csrs,
     /// Not 0 outside user mode.
     Supervisor,
+    /// Not 0 if `cbo.zero` may be executed in this mode.
+    Zeroes,
     /// First argument of the function that interprets.
     Engine,
     /// Host address of the function that interprets.

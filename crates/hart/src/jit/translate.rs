@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 
 use super::{
     access::{Lookup, Shared, is_branch},
+    bits,
     emit::*,
     float,
     registers::{Map, map},
@@ -27,7 +28,8 @@ pub fn native(op: Op) -> bool {
     use Code::*;
     match op.code {
         NextPage | Decode | Loose | Illegal | Mulhsu | LrW | LrD | ScW | ScD | Ecall | Ebreak | Sret
-        | Mret | Wfi | SfenceVma => false,
+        | Mret | Wfi | SfenceVma | SinvalVma | SfenceWInval | SfenceInvalIr => false,
+        Cbo => bits::native(op),
         AmoW | AmoD => matches!(op.field(), 0x00 | 0x01 | 0x04 | 0x08 | 0x0c),
         Float => float::native(op),
         Csr => system::native(op),
@@ -390,6 +392,7 @@ impl Block<'_> {
             Flw | Fld | Fsw | Fsd | Float => self.float_op(at, o),
             Lb | Lh | Lw | Ld | Lbu | Lhu | Lwu | Sb | Sh | Sw | Sd | AmoW | AmoD => self.access(at, o),
             Csr => self.csr(at, o),
+            Cbo => self.zero_block(at, o),
             _ => self.compute(at, o),
         }
     }
