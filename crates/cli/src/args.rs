@@ -114,7 +114,7 @@ impl VmArgs {
         };
         if translate != Translate::Never && !host::build::can_translate() {
             eprintln!(
-                "lockstep: this processor cannot run translated code (it takes x86-64 with BMI2 and FMA); \
+                "lockstep: this processor cannot run translated code (it takes x86-64 with BMI1, BMI2, LZCNT, POPCNT and FMA); \
                  every instruction is interpreted, which is several times slower"
             );
         }
