@@ -212,3 +212,33 @@ fn wires(count: usize, causes: [u32; 2]) -> Vec<u32> {
         .flat_map(|id| [INTC_PHANDLE + id, first, INTC_PHANDLE + id, second])
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_hart_is_described_in_both_forms_with_its_block_sizes() {
+        let config = Config {
+            memory: 64 << 20,
+            harts: 2,
+            disks: Vec::new(),
+            nets: Vec::new(),
+            rng_seed: [0; 32],
+            wall_clock_ns: 0,
+            boot: crate::Boot::default(),
+        };
+        let tree = write(&config, None).unwrap();
+        let count = |bytes: &[u8]| {
+            tree.windows(bytes.len())
+                .filter(|window| *window == bytes)
+                .count()
+        };
+        assert_eq!(count(format!("{}\0", isa::string()).as_bytes()), 2);
+        let list: Vec<String> = isa::extensions().collect();
+        assert_eq!(count(format!("{}\0", list.join("\0")).as_bytes()), 2);
+        for name in ["riscv,cbom-block-size\0", "riscv,cboz-block-size\0"] {
+            assert_eq!(count(name.as_bytes()), 1, "names are stored once: {name}");
+        }
+    }
+}
