@@ -7,9 +7,12 @@
 //! each as of before the reading instruction. The bits of `mip` that hardware drives are not stored: they
 //! are read from [`Bus::lines`] and, for STIP with Sstc, from [`Bus::time`].
 
+mod envcfg;
+
 use std::mem::offset_of;
 
 use crate::{Bus, Hart, Step, Visit, Visitor, pmp, trap::Privilege};
+use envcfg::{ADUE, STCE};
 
 /// Bits of `mstatus` and `sstatus`.
 pub mod status {
@@ -54,17 +57,13 @@ const SSTATUS_WRITE: u64 = SIE | SPIE | SPP | FS | SUM | MXR;
 const MSTATUS_WRITE: u64 = SSTATUS_WRITE | MIE | MPIE | MPP | MPRV | TVM | TW | TSR;
 /// `medeleg`: every exception but `ecall` from M (11), and those that do not exist here.
 const DELEGABLE: u64 = 0xb3ff;
-/// `menvcfg.FIOM`, `ADUE`, `STCE`.
-const FIOM: u64 = 1;
-const ADUE: u64 = 1 << 61;
-const STCE: u64 = 1 << 63;
 /// CY, TM, IR: the counters that exist.
 const COUNTERS: u64 = 7;
 const TM: u64 = 2;
 /// Return addresses are even.
 pub const PC_MASK: u64 = !1;
-/// RV64 with A, C, D, F, I, M, S, U. Read-only.
-const MISA: u64 = 2 << 62 | 1 | 1 << 2 | 1 << 3 | 1 << 5 | 1 << 8 | 1 << 12 | 1 << 18 | 1 << 20;
+/// RV64 with A, B, C, D, F, I, M, S, U. Read-only.
+const MISA: u64 = 2 << 62 | 0x14_112f;
 const SATP_PPN: u64 = (1 << 44) - 1;
 
 /// The registers that are storage; the rest is computed.
@@ -351,7 +350,7 @@ pub(crate) fn write(hart: &mut Hart, address: u32, value: u64) -> Option<After> 
         0x003 => set_float(csr, value & 0xff),
         0x105 => set_vector(&mut csr.stvec, value),
         0x106 => csr.scounteren = value & COUNTERS,
-        0x10a => csr.senvcfg = value & FIOM,
+        0x10a => csr.senvcfg = envcfg::supervisor(csr.senvcfg, value),
         0x140 => csr.sscratch = value,
         0x141 => csr.sepc = value & PC_MASK,
         0x142 => csr.scause = value,
@@ -407,7 +406,7 @@ fn write_checked(hart: &mut Hart, address: u32, value: u64) -> Option<After> {
         0x303 => csr.mideleg = value & interrupt::SUPERVISOR,
         0x304 => csr.mie = value & interrupt::ALL,
         0x30a => {
-            csr.menvcfg = value & (FIOM | ADUE | STCE);
+            csr.menvcfg = envcfg::machine(csr.menvcfg, value);
             return Some(After::Attention);
         }
         0x344 => {

@@ -1,7 +1,10 @@
-//! Instruction bits to [`Op`]: RV64GC, exactly the encodings of the manual's opcode listings.
+//! Instruction bits to [`Op`]: RV64GC and the extensions in [`isa`](crate::isa), exactly the encodings of the manual's
+//! opcode listings.
 //!
 //! Pure functions of the bits. Everything reserved becomes [`Code::Illegal`] with the bits in `imm`, which
 //! is what the trap reports in `mtval`. Hints and writes to `x0` without effect become [`Code::Nop`].
+
+mod bits;
 
 use crate::op::{Code, FloatForm, FloatKind, Op, SINK};
 
@@ -75,6 +78,7 @@ fn full(bits: u32) -> Option<Op> {
         // FENCE and FENCE.I do nothing here: memory is sequential and caches are coherent. Unused fields
         // are ignored, as the manual wants.
         0x03 if funct3 <= 1 => Op::new(Code::Nop, 0, 0, 0, 0),
+        0x03 => bits::block(bits, funct3, rd, rs1)?,
         0x04 => op_imm(bits, funct3, rd, rs1, imm_i)?,
         0x05 => pure(Code::Auipc, rd, 0, 0, (bits & 0xffff_f000) as i32),
         0x06 => op_imm_32(bits, funct3, rd, rs1, imm_i)?,
@@ -103,6 +107,7 @@ fn full(bits: u32) -> Option<Op> {
             }
         }
         0x0d => pure(Code::Li, rd, 0, 0, (bits & 0xffff_f000) as i32),
+        0x0e if bits::is_zext_h(bits) => pure(Code::ZextH, rd, rs1, 0, 0),
         0x0e => pure(op_32_code(bits >> 25, funct3)?, rd, rs1, rs2, 0),
         0x10..=0x13 => fused(bits, rd, rs1, rs2)?,
         0x14 => float(bits, funct3, rd, rs1, rs2)?,
@@ -167,7 +172,7 @@ fn op_imm(bits: u32, funct3: u32, rd: u32, rs1: u32, imm: i32) -> Option<Op> {
         (5, 0x10) => pure(Code::Srai, rd, rs1, 0, shift),
         (6, _) => pure(Code::Ori, rd, rs1, 0, imm),
         (7, _) => pure(Code::Andi, rd, rs1, 0, imm),
-        _ => return None,
+        _ => bits::op_imm(bits, funct3, rd, rs1)?,
     })
 }
 
@@ -178,7 +183,7 @@ fn op_imm_32(bits: u32, funct3: u32, rd: u32, rs1: u32, imm: i32) -> Option<Op> 
         (1, 0x00) => pure(Code::Slliw, rd, rs1, 0, shift),
         (5, 0x00) => pure(Code::Srliw, rd, rs1, 0, shift),
         (5, 0x20) => pure(Code::Sraiw, rd, rs1, 0, shift),
-        _ => return None,
+        _ => bits::op_imm_32(bits, funct3, rd, rs1)?,
     })
 }
 
@@ -202,7 +207,7 @@ const fn op_code(funct7: u32, funct3: u32) -> Option<Code> {
         (0x01, 5) => Code::Divu,
         (0x01, 6) => Code::Rem,
         (0x01, 7) => Code::Remu,
-        _ => return None,
+        _ => return bits::op_code(funct7, funct3),
     })
 }
 
@@ -218,7 +223,7 @@ const fn op_32_code(funct7: u32, funct3: u32) -> Option<Code> {
         (0x01, 5) => Code::Divuw,
         (0x01, 6) => Code::Remw,
         (0x01, 7) => Code::Remuw,
-        _ => return None,
+        _ => return bits::op_32_code(funct7, funct3),
     })
 }
 
@@ -250,7 +255,10 @@ fn system(bits: u32, funct3: u32, rd: u32, rs1: u32, rs2: u32) -> Option<Op> {
             0x1020_0073 => Code::Sret,
             0x3020_0073 => Code::Mret,
             0x1050_0073 => Code::Wfi,
+            0x1800_0073 => Code::SfenceWInval,
+            0x1810_0073 => Code::SfenceInvalIr,
             _ if bits >> 25 == 0x09 && rd == 0 => Code::SfenceVma,
+            _ if bits >> 25 == 0x0b && rd == 0 => Code::SinvalVma,
             _ => return None,
         },
         4 => return None,

@@ -5,7 +5,7 @@
 
 use crate::{
     decode::decode,
-    op::{Code, FloatForm, FloatKind, Op},
+    op::{BlockKind, Code, FloatForm, FloatKind, Op},
 };
 
 const NAMES: [&str; 32] = [
@@ -45,6 +45,21 @@ pub fn disassemble(bits: u32, pc: u64) -> String {
             format!("{name} {rd}, {rs1}, {imm}")
         }
         Code::Slli | Code::Srli | Code::Srai => format!("{name} {rd}, {rs1}, {imm}"),
+        Code::SlliUw | Code::Rori | Code::Roriw | Code::Bclri | Code::Bexti | Code::Binvi | Code::Bseti => {
+            format!("{name} {rd}, {rs1}, {imm}")
+        }
+        Code::Clz
+        | Code::Ctz
+        | Code::Cpop
+        | Code::Clzw
+        | Code::Ctzw
+        | Code::Cpopw
+        | Code::SextB
+        | Code::SextH => {
+            format!("{name} {rd}, {rs1}")
+        }
+        Code::ZextH | Code::OrcB | Code::Rev8 => format!("{name} {rd}, {rs1}"),
+        Code::Cbo => format!("cbo.{} ({rs1})", block(op.block())),
         Code::Addiw | Code::Slliw | Code::Srliw | Code::Sraiw => format!("{name} {rd}, {rs1}, {imm}"),
         Code::Float => float(op),
         Code::LrW | Code::LrD => format!("{name} {rd}, ({rs1})"),
@@ -53,8 +68,9 @@ pub fn disassemble(bits: u32, pc: u64) -> String {
         Code::AmoD => format!("{}.d {rd}, {rs2}, ({rs1})", amo(op.field())),
         Code::Csr => csr(op),
         // The length has taken the place of rs2.
-        Code::SfenceVma => format!("{name} {rs1}, {}", NAMES[(bits >> 20 & 31) as usize]),
+        Code::SfenceVma | Code::SinvalVma => format!("{name} {rs1}, {}", NAMES[(bits >> 20 & 31) as usize]),
         Code::Ecall | Code::Ebreak | Code::Sret | Code::Mret | Code::Wfi => name,
+        Code::SfenceWInval | Code::SfenceInvalIr => name,
         _ => format!("{name} {rd}, {rs1}, {rs2}"),
     }
 }
@@ -118,13 +134,22 @@ fn csr_name(address: u32) -> &'static str {
 
 /// The manual's spelling: lower case, with dots where two words meet.
 fn mnemonic(code: Code) -> String {
-    match code {
-        Code::LrW => String::from("lr.w"),
-        Code::LrD => String::from("lr.d"),
-        Code::ScW => String::from("sc.w"),
-        Code::ScD => String::from("sc.d"),
-        Code::SfenceVma => String::from("sfence.vma"),
-        _ => format!("{code:?}").to_lowercase(),
+    let mut name = String::new();
+    for letter in format!("{code:?}").chars() {
+        if letter.is_uppercase() && !name.is_empty() {
+            name.push('.');
+        }
+        name.push(letter.to_ascii_lowercase());
+    }
+    name
+}
+
+fn block(kind: BlockKind) -> &'static str {
+    match kind {
+        BlockKind::Invalidate => "inval",
+        BlockKind::Clean => "clean",
+        BlockKind::Flush => "flush",
+        BlockKind::Zero => "zero",
     }
 }
 

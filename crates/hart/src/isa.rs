@@ -4,7 +4,11 @@
 const LETTERS: &str = "imafdc";
 
 /// Multi-letter extensions, in canonical order: as `riscv,isa` and `riscv,isa-extensions` name them.
-const NAMED: [&str; 5] = ["zicntr", "zicsr", "zifencei", "sstc", "svadu"];
+/// Svadu without Svade says that the walker sets A and D bits from the start.
+const NAMED: [&str; 13] = [
+    "zicbom", "zicboz", "zicntr", "zicond", "zicsr", "zifencei", "zba", "zbb", "zbs", "sstc", "svadu",
+    "svinval", "svnapot",
+];
 
 /// The value of `riscv,isa-base`.
 pub const BASE: &str = "rv64i";
@@ -12,7 +16,10 @@ pub const BASE: &str = "rv64i";
 /// The value of `mmu-type`: the largest address space.
 pub const MMU_TYPE: &str = "riscv,sv48";
 
-/// The value of `riscv,isa`: `rv64imafdc_zicntr_...`.
+/// The values of `riscv,cbom-block-size` and `riscv,cboz-block-size`: bytes of a cache block.
+pub const BLOCK: u64 = 64;
+
+/// The value of `riscv,isa`: `rv64imafdc_zicbom_...`.
 #[must_use]
 pub fn string() -> String {
     NAMED
@@ -32,8 +39,14 @@ pub fn extensions() -> impl Iterator<Item = String> {
 mod tests {
     #[test]
     fn both_forms_name_the_same_extensions() {
-        assert_eq!(super::string(), "rv64imafdc_zicntr_zicsr_zifencei_sstc_svadu");
+        assert_eq!(
+            super::string(),
+            "rv64imafdc_zicbom_zicboz_zicntr_zicond_zicsr_zifencei_zba_zbb_zbs_sstc_svadu_svinval_svnapot"
+        );
         let list: Vec<String> = super::extensions().collect();
-        assert_eq!(list.join(" "), "i m a f d c zicntr zicsr zifencei sstc svadu");
+        assert_eq!(
+            list.join(" "),
+            "i m a f d c zicbom zicboz zicntr zicond zicsr zifencei zba zbb zbs sstc svadu svinval svnapot"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Executes RV64GC instructions against RAM. Interpreter, MMU, floating point. Knows no device.
+//! Executes RV64GC instructions, and those of the extensions in [`isa`], against RAM. Interpreter, MMU, floating
+//! point. Knows no device.
 //!
 //! Map: [`step`] is the guest's only clock; [`ram`] is guest memory (unsafe island 1); [`bus`] is the seam
 //! to the devices; [`engine`] is the seam between the machine and whatever executes instructions;

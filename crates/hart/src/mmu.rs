@@ -1,5 +1,5 @@
 //! Address translation: Sv39 and Sv48 walks, physical memory protection, and the coherence of what was
-//! remembered of them (privileged manual, "Sv39", "Svadu"; docs/determinism.md, D3).
+//! remembered of them (privileged manual, "Sv39", "Svadu", "Svnapot"; docs/determinism.md, D3).
 //!
 //! Every page-table page that a remembered translation went through is registered in `tables` and carries
 //! the RAM flag `WALKED`. A store to such a page comes through [`Mmu::store_marked`], which drops what was
@@ -29,8 +29,10 @@ const X: u64 = 1 << 3;
 const U: u64 = 1 << 4;
 const A: u64 = 1 << 6;
 const D: u64 = 1 << 7;
-/// Reserved, Svpbmt and Svnapot bits: none of them is implemented, all must be zero.
-const RESERVED: u64 = 0x3ff << 54;
+/// In a leaf: one of 16 that together map 64 KiB (Svnapot).
+const N: u64 = 1 << 63;
+/// Reserved and Svpbmt bits: they must be zero.
+const RESERVED: u64 = 0x1ff << 54;
 const PPN: u64 = (1 << 44) - 1;
 
 /// Where a translated access goes.
@@ -329,19 +331,18 @@ impl Mmu {
                 return Err(Fault::Page);
             }
             if entry & (R | X) == 0 {
-                if entry & (D | A | U) != 0 {
+                if entry & (D | A | U | N) != 0 {
                     return Err(Fault::Page);
                 }
                 table = (entry >> 10 & PPN) << 12;
                 continue;
             }
-            let span = (1u64 << (12 + 9 * level)) - 1;
-            let base = (entry >> 10 & PPN) << 12;
-            if !leaf_allows(space, entry, intent) || base & span & !0xfff != 0 {
+            let mapped = place(entry, level, address);
+            let Some(mapped) = mapped.filter(|_| leaf_allows(space, entry, intent)) else {
                 return Err(Fault::Page);
-            }
+            };
             self.use_leaf(ram, space, at, offset, entry, intent)?;
-            return Ok(base | address & span);
+            return Ok(mapped);
         }
         Err(Fault::Page)
     }
@@ -397,6 +398,17 @@ fn space(hart: &Hart, privilege: Privilege, pmp: usize) -> Space {
     let sum = privilege == Privilege::Supervisor && status & status::SUM != 0;
     let mxr = status & status::MXR != 0;
     Space::paged(satp_root(satp), levels, privilege, pmp).with_modes(sum, mxr, hart.csr.has_svadu())
+}
+
+/// Where a leaf maps `address`; `None` if it is misaligned or reserved (privileged manual, "Sv39" and "Svnapot").
+fn place(entry: u64, level: u32, address: u64) -> Option<u64> {
+    let span = (1u64 << (12 + 9 * level)) - 1;
+    let base = (entry >> 10 & PPN) << 12;
+    if entry & N == 0 {
+        return (base & span & !0xfff == 0).then_some(base | address & span);
+    }
+    // 64 KiB is the only size there is; the low bits of the page number say so.
+    (level == 0 && base & 0xffff == 0x8000).then_some(base & !0xffff | address & 0xffff)
 }
 
 fn leaf_allows(space: Space, entry: u64, intent: Intent) -> bool {

@@ -88,6 +88,50 @@ pub enum Code {
     Divuw,
     Remw,
     Remuw,
+    AddUw,
+    Sh1add,
+    Sh2add,
+    Sh3add,
+    Sh1addUw,
+    Sh2addUw,
+    Sh3addUw,
+    SlliUw,
+    Andn,
+    Orn,
+    Xnor,
+    Min,
+    Minu,
+    Max,
+    Maxu,
+    Rol,
+    Ror,
+    Rolw,
+    Rorw,
+    Rori,
+    Roriw,
+    Clz,
+    Ctz,
+    Cpop,
+    Clzw,
+    Ctzw,
+    Cpopw,
+    SextB,
+    SextH,
+    ZextH,
+    OrcB,
+    Rev8,
+    Bclr,
+    Bext,
+    Binv,
+    Bset,
+    Bclri,
+    Bexti,
+    Binvi,
+    Bseti,
+    CzeroEqz,
+    CzeroNez,
+    /// `cbo.inval`, `cbo.clean`, `cbo.flush`, `cbo.zero`; `imm` holds the bits, see [`Op::block`].
+    Cbo,
     Flw,
     Fld,
     Fsw,
@@ -110,6 +154,9 @@ pub enum Code {
     Mret,
     Wfi,
     SfenceVma,
+    SinvalVma,
+    SfenceWInval,
+    SfenceInvalIr,
     /// Does nothing: hints, fences, and arithmetic into `x0`.
     Nop,
 }
@@ -181,7 +228,9 @@ impl Op {
             Beq | Bne | Blt | Bge | Bltu | Bgeu | Sb | Sh | Sw | Sd | Fsw | Fsd => Room::Destination,
             Add | Sub | Sll | Slt | Sltu | Xor | Srl | Sra | Or | And | Addw | Subw | Sllw | Srlw | Sraw
             | Mul | Mulh | Mulhsu | Mulhu | Div | Divu | Rem | Remu | Mulw | Divw | Divuw | Remw | Remuw
-            | Float | LrW | LrD | ScW | ScD | AmoW | AmoD => Room::Immediate,
+            | AddUw | Sh1add | Sh2add | Sh3add | Sh1addUw | Sh2addUw | Sh3addUw | Andn | Orn | Xnor | Min
+            | Minu | Max | Maxu | Rol | Ror | Rolw | Rorw | Bclr | Bext | Binv | Bset | CzeroEqz
+            | CzeroNez | Float | LrW | LrD | ScW | ScD | AmoW | AmoD => Room::Immediate,
             _ => Room::Source,
         }
     }
@@ -219,6 +268,17 @@ impl Op {
         }
     }
 
+    /// What a [`Code::Cbo`] does to its block.
+    #[must_use]
+    pub const fn block(self) -> BlockKind {
+        match self.imm as u32 >> 20 {
+            0 => BlockKind::Invalidate,
+            1 => BlockKind::Clean,
+            2 => BlockKind::Flush,
+            _ => BlockKind::Zero,
+        }
+    }
+
     /// The immediate without the length that may be in it.
     #[must_use]
     pub const fn field(self) -> i32 {
@@ -231,6 +291,19 @@ impl Op {
     pub const fn immediate(self) -> u64 {
         self.imm as i64 as u64
     }
+}
+
+/// What an instruction does to a cache block (manual, chapter "CMO"): here, only zeroing does anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockKind {
+    /// `cbo.inval`: as there is no cache, a flush at most.
+    Invalidate,
+    /// `cbo.clean`.
+    Clean,
+    /// `cbo.flush`.
+    Flush,
+    /// `cbo.zero`.
+    Zero,
 }
 
 /// The length of an op with two source registers and a destination, from its immediate.

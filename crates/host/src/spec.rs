@@ -134,7 +134,7 @@ pub enum SetupError {
 /// What makes results comparable between two programs: they must be the same.
 #[must_use]
 pub fn program() -> String {
-    format!("lockstep {}", env!("CARGO_PKG_VERSION"))
+    format!("lockstep {} {}", env!("CARGO_PKG_VERSION"), hart::isa::string())
 }
 
 impl VmSpec {

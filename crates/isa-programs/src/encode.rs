@@ -68,6 +68,12 @@ pub const MRET: u32 = 0x3020_0073;
 pub const WFI: u32 = 0x1050_0073;
 /// `sfence.vma x0, x0`.
 pub const SFENCE_VMA: u32 = 0x1200_0073;
+/// `sinval.vma x0, x0`.
+pub const SINVAL_VMA: u32 = 0x1600_0073;
+/// `sfence.w.inval`.
+pub const SFENCE_W_INVAL: u32 = 0x1800_0073;
+/// `sfence.inval.ir`.
+pub const SFENCE_INVAL_IR: u32 = 0x1810_0073;
 /// `fence.i`.
 pub const FENCE_I: u32 = 0x0000_100f;
 /// `c.nop`.

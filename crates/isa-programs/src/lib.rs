@@ -1,4 +1,5 @@
-//! Random bare-metal RV64GC programs, to compare two implementations of the instruction set.
+//! Random bare-metal programs of RV64GC and the extensions in `hart::isa`, to compare two
+//! implementations of the instruction set.
 //!
 //! A [`Program`] follows from a seed: initial registers, an address space, protection, a thousand
 //! instructions of everything there is. [`mod@image`] packs many of them behind one M-mode runtime into a flat

@@ -73,6 +73,7 @@ impl Program {
         // M-mode may bring such entries about later.
         draft.setting.aligned =
             protection.has_words() || draft.setting.holes && draft.setting.home == Mode::Machine;
+        draft.setting.blocks = !draft.setting.aligned && !protection.has_parts();
         let start = random.pick(&[0, 0, 0x800, 0xc00, 0xf00, 0xfc0]) + random.below(8) * 8;
         let weights = Weights::new(&mut random);
         let mut builder = Builder::new(&mut random, &draft.space, draft.setting, start);
@@ -215,7 +216,7 @@ fn draft(random: &mut Random) -> Draft {
     };
     let mideleg = random.next() & 0x222;
     let counters = random.percent(30);
-    let menvcfg = random.next() & (1 | 1 << 61 | STCE);
+    let menvcfg = random.next() & (1 | 1 << 61 | STCE) | blocks_allowed(random);
     let sstc = menvcfg & STCE != 0;
     let timer = sstc && random.percent(20);
     let mcountinhibit = if random.percent(20) {
@@ -233,6 +234,7 @@ fn draft(random: &mut Random) -> Draft {
         },
         holes: false,
         aligned: false,
+        blocks: false,
         home,
         physical,
         tvm: status & TVM != 0,
@@ -251,6 +253,15 @@ fn draft(random: &mut Random) -> Draft {
         counteren: if counters { random.next() & 7 } else { 0 },
         mcountinhibit,
         vectored: random.below(2),
+    }
+}
+
+/// What cache-block instructions `menvcfg` or `senvcfg` allows: mostly all.
+fn blocks_allowed(random: &mut Random) -> u64 {
+    if random.percent(60) {
+        0xf0
+    } else {
+        random.pick(&[0, 0x10, 0x30]) | random.next() & 3 << 6
     }
 }
 
@@ -303,7 +314,7 @@ fn csr_value(random: &mut Random, draft: &Draft, protection: &Protection, number
         0x30a => draft.menvcfg,
         0x320 => draft.mcountinhibit,
         0x105 => draft.space.stub | draft.vectored,
-        0x10a => random.below(2),
+        0x10a => random.below(2) | blocks_allowed(random),
         0x14d if draft.setting.timer && random.percent(60) => 0,
         0x14d => u64::MAX,
         0x180 => draft.space.satp,

@@ -75,6 +75,13 @@ impl Protection {
             .any(|&byte| matches!(byte & NAPOT, NA4 | TOR))
     }
 
+    /// May an entry lie in the middle of a cache block? Those of four bytes apart.
+    pub fn has_parts(&self) -> bool {
+        let entries = self.configuration.iter().zip(&self.address).take(FREE);
+        let mut naturals = entries.filter(|(configuration, _)| *configuration & NAPOT == NAPOT);
+        naturals.any(|(_, address)| 8u64 << address.trailing_ones() < 64)
+    }
+
     /// May data be written, where there is no hole?
     pub fn data_is_writable(&self) -> bool {
         self.configuration[FREE + 2] & W != 0

@@ -21,9 +21,11 @@ pub mod pte {
     pub const G: u64 = 32;
     pub const A: u64 = 64;
     pub const D: u64 = 128;
+    /// One of 16 that map 64 KiB (Svnapot).
+    pub const N: u64 = 1 << 63;
 }
 
-use pte::{A, D, G, R, U, V, W, X};
+use pte::{A, D, G, N, R, U, V, W, X};
 
 /// Privilege modes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +52,8 @@ pub struct Space {
     pub stub: u64,
     /// Pages of addresses to load from and store to.
     pub windows: Vec<u64>,
+    /// Those of them that lead to what S- and U-mode may at least read, as PMP has it, or nowhere.
+    pub managed: Vec<u64>,
     /// Leaf entries that the program may change: virtual address, and physical address of the entry.
     pub leaves: Vec<(u64, u64)>,
     /// Where the program sees the page-table page with these leaves, if it does.
@@ -125,6 +129,10 @@ fn leaf(random: &mut Random, physical: u64, rights: u64) -> u64 {
     if random.percent(4) {
         entry |= 1 << (54 + random.below(10));
     }
+    // QEMU sets A and D first and then finds that there is no such size.
+    if entry & N != 0 && entry >> 10 & 15 != 8 {
+        entry |= A | D;
+    }
     entry
 }
 
@@ -146,6 +154,7 @@ impl Space {
         if random.percent(30) {
             windows.push(NOWHERE);
         }
+        let managed = windows.clone();
         Space {
             levels: 0,
             // PPN and ASID mean nothing.
@@ -154,6 +163,7 @@ impl Space {
             user_base: CODE,
             stub: STUB,
             windows,
+            managed,
             leaves: Vec::new(),
             tables_at: None,
             pokes: Vec::new(),
@@ -177,6 +187,7 @@ impl Space {
             user_base: if split { code_base + USER_COPY } else { code_base },
             stub: code_base + (STUB - CODE),
             windows: Vec::new(),
+            managed: Vec::new(),
             leaves: Vec::new(),
             tables_at: None,
             pokes: Vec::new(),
@@ -190,6 +201,7 @@ impl Space {
         space.map_code(random, &mut tables, home);
         space.map_near(random, &mut tables, home);
         space.map_far(random, &mut tables, home, region);
+        space.map_many(random, &mut tables, home, region);
         space.pokes = tables.entries.into_iter().collect();
         space
     }
@@ -220,16 +232,21 @@ impl Space {
         let first = self.code_base + 2 * USER_COPY;
         for page in 0..NEAR_WINDOWS {
             let address = first + page * PAGE;
+            let mut readable = true;
             for (base, user) in [(address, home == Mode::User), (address + USER_COPY, true)] {
                 let rights =
                     R | W | A | D | if user { U } else { 0 } | if random.percent(30) { X } else { 0 };
                 let to = physical(random);
+                readable &= (CODE..DATA + DATA_PAGES * PAGE).contains(&to);
                 let entry = leaf(random, to, rights);
                 if let Some(at) = tables.map(random, base, 0, entry) {
                     self.leaves.push((base, at));
                 }
             }
             self.windows.push(address);
+            if readable {
+                self.managed.push(address);
+            }
         }
         // Three pages of nothing for a window of one: an access that crosses from something to nothing may
         // have written its first part, or not, when it faults.
@@ -269,6 +286,7 @@ impl Space {
             if tables.map(random, address, level, entry).is_some() {
                 let inside = DATA - (RAM & !(span - 1)) + random.below(DATA_PAGES) * PAGE;
                 self.windows.push(address.wrapping_add(inside));
+                self.managed.push(address.wrapping_add(inside));
             }
         }
         // A pointer to the next level that has bits of a leaf.
@@ -280,7 +298,40 @@ impl Space {
             }
         }
         self.windows.push(region ^ 1 << (12 + 9 * self.levels));
+        self.managed.push(region ^ 1 << (12 + 9 * self.levels));
         self.windows.push(canonical(random.next() & !0xfff, self.levels));
+    }
+}
+
+/// Pages that sixteen entries map together.
+const MANY: u64 = 16;
+
+impl Space {
+    /// All of the data by one entry, many times (Svnapot); or by one that says so and is none.
+    fn map_many(&mut self, random: &mut Random, tables: &mut Tables, home: Mode, region: u64) {
+        if random.percent(50) {
+            return;
+        }
+        let user = if home == Mode::User { U } else { 0 };
+        let first = canonical(region.wrapping_add(0x40_0000), self.levels);
+        let to = if random.percent(15) {
+            DATA + random.below(DATA_PAGES) * PAGE
+        } else {
+            DATA
+        };
+        let entry = leaf(random, to, N | R | W | A | D | user);
+        // A superpage may lie there already.
+        let mut free = true;
+        for page in 0..MANY {
+            free &= tables.map(random, first + page * PAGE, 0, entry).is_some();
+        }
+        for _ in 0..3 {
+            let window = first + (MANY / 2 + random.below(MANY / 2)) * PAGE;
+            self.windows.push(window);
+            if free {
+                self.managed.push(window);
+            }
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Random programs of everything in RV64GC, against what QEMU made of them.
+//! Random programs of everything that our hart implements, against what QEMU made of them.
 //!
 //! `isa/golden.txt` holds QEMU's hash for each seed. To make it anew, after a change of the programs:
 //! `cargo run --release -p machine --example isa_diff -- --golden 222 > crates/machine/tests/isa/golden.txt`.

@@ -1,15 +1,68 @@
-//! The dispatch loop, with the integer instructions in it (chapters "RV32I", "RV64I", "M"), and the
+//! The dispatch loop, with the integer instructions in it (chapters "RV32I", "RV64I", "M", "B"), and the
 //! arithmetic that is more than one operator.
 //!
 //! Memory accesses that the TLB knows are done here; whatever is rarer leaves through a function of its
 //! own and comes back with a [`Flow`].
 
-use super::{Core, Flow, Stretch, code::SLOTS};
+use super::{Core, Flow, Stretch, bits::compute, code::SLOTS};
 use crate::{
     Step,
     op::{Code, Op, halves},
     trap::{Exception, Trap},
 };
+
+/// Those of M that are more than one operator.
+macro_rules! multiply_divide {
+    () => {
+        Code::Mulh
+            | Code::Mulhsu
+            | Code::Mulhu
+            | Code::Div
+            | Code::Divu
+            | Code::Rem
+            | Code::Remu
+            | Code::Divw
+            | Code::Divuw
+            | Code::Remw
+            | Code::Remuw
+    };
+}
+
+/// Bit manipulation that has no place of its own in the dispatch loop: with a second source register, and without one.
+macro_rules! rarer_of_two {
+    () => {
+        Code::Sh1addUw
+            | Code::Sh2addUw
+            | Code::Sh3addUw
+            | Code::Orn
+            | Code::Xnor
+            | Code::Maxu
+            | Code::Rol
+            | Code::Ror
+            | Code::Rolw
+            | Code::Rorw
+            | Code::Bclr
+            | Code::Bext
+            | Code::Binv
+            | Code::Bset
+    };
+}
+macro_rules! rarer_of_one {
+    () => {
+        Code::SlliUw
+            | Code::Rori
+            | Code::Roriw
+            | Code::Cpop
+            | Code::Clzw
+            | Code::Ctzw
+            | Code::Cpopw
+            | Code::SextB
+            | Code::OrcB
+            | Code::Bclri
+            | Code::Binvi
+            | Code::Bseti
+    };
+}
 
 /// Sign-extends a word.
 #[inline(always)]
@@ -206,17 +259,25 @@ impl Core<'_> {
                         Code::Sraw => two!(word((x!(rs1) as i32).wrapping_shr(x!(rs2) as u32) as u64)),
                         Code::Mul => two!(x!(rs1).wrapping_mul(x!(rs2))),
                         Code::Mulw => two!(word(x!(rs1).wrapping_mul(x!(rs2)))),
-                        Code::Mulh
-                        | Code::Mulhsu
-                        | Code::Mulhu
-                        | Code::Div
-                        | Code::Divu
-                        | Code::Rem
-                        | Code::Remu
-                        | Code::Divw
-                        | Code::Divuw
-                        | Code::Remw
-                        | Code::Remuw => two!(multiply_divide(op.code.get(), x!(rs1), x!(rs2))),
+                        multiply_divide!() => two!(multiply_divide(op.code.get(), x!(rs1), x!(rs2))),
+                        Code::Sh1add => two!(compute(Code::Sh1add, x!(rs1), x!(rs2))),
+                        Code::Sh2add => two!(compute(Code::Sh2add, x!(rs1), x!(rs2))),
+                        Code::Sh3add => two!(compute(Code::Sh3add, x!(rs1), x!(rs2))),
+                        Code::AddUw => two!(compute(Code::AddUw, x!(rs1), x!(rs2))),
+                        Code::Andn => two!(compute(Code::Andn, x!(rs1), x!(rs2))),
+                        Code::Min => two!(compute(Code::Min, x!(rs1), x!(rs2))),
+                        Code::Max => two!(compute(Code::Max, x!(rs1), x!(rs2))),
+                        Code::Minu => two!(compute(Code::Minu, x!(rs1), x!(rs2))),
+                        Code::CzeroEqz => two!(compute(Code::CzeroEqz, x!(rs1), x!(rs2))),
+                        Code::CzeroNez => two!(compute(Code::CzeroNez, x!(rs1), x!(rs2))),
+                        Code::ZextH => one!(compute(Code::ZextH, x!(rs1), op.immediate())),
+                        Code::SextH => one!(compute(Code::SextH, x!(rs1), op.immediate())),
+                        Code::Rev8 => one!(compute(Code::Rev8, x!(rs1), op.immediate())),
+                        Code::Clz => one!(compute(Code::Clz, x!(rs1), op.immediate())),
+                        Code::Ctz => one!(compute(Code::Ctz, x!(rs1), op.immediate())),
+                        Code::Bexti => one!(compute(Code::Bexti, x!(rs1), op.immediate())),
+                        rarer_of_two!() => two!(compute(op.code.get(), x!(rs1), x!(rs2))),
+                        rarer_of_one!() => one!(compute(op.code.get(), x!(rs1), op.immediate())),
                         Code::NextPage => {
                             self.spare();
                             self.slot = slot;
@@ -279,6 +340,7 @@ impl Core<'_> {
             AmoW => self.amo(op, 4),
             AmoD => self.amo(op, 8),
             Csr => self.csr(op),
+            Cbo => self.cache_block(op),
             Decode => {
                 self.caches
                     .code

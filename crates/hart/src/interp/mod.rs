@@ -10,6 +10,7 @@
 //! page, and a store by one hart must reach the caches that another one filled.
 
 mod atomic;
+mod bits;
 mod code;
 mod float;
 mod int;

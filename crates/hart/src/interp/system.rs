@@ -1,5 +1,5 @@
-//! CSR instructions, calls, returns, WFI, SFENCE.VMA (chapter "Zicsr"; privileged manual, "Machine-Mode
-//! Privileged Instructions" and "Supervisor Instructions").
+//! CSR instructions, calls, returns, WFI, SFENCE.VMA and its parts (chapter "Zicsr"; privileged manual,
+//! "Machine-Mode Privileged Instructions", "Supervisor Instructions" and "Svinval").
 
 use super::{Core, Flow};
 use crate::{
@@ -85,11 +85,13 @@ impl Core<'_> {
                 false
             }
             // Nothing to do: translations are always up to date.
-            Code::SfenceVma => match privilege {
+            Code::SfenceVma | Code::SinvalVma => match privilege {
                 Privilege::User => false,
                 Privilege::Supervisor => mstatus & status::TVM == 0,
                 Privilege::Machine => true,
             },
+            // They order what `sinval.vma` does; TVM does not concern them.
+            Code::SfenceWInval | Code::SfenceInvalIr => privilege > Privilege::User,
             _ => false,
         };
         if legal {

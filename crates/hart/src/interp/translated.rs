@@ -4,7 +4,7 @@ use super::{Core, Flow, Stretch, code::SLOTS, int::address};
 use crate::{
     csr::{pending, status},
     jit::{self, Field, Found, NOTHING, OPS_MAX, Resume, Translations},
-    op::{Code, Op},
+    op::{BlockKind, Code, Op},
     profile::Why,
     trap::Privilege,
 };
@@ -70,6 +70,9 @@ impl Core<'_> {
         let fences = privilege == Privilege::Machine || privilege == Privilege::Supervisor && !traps;
         self.x[Field::Supervisor as usize] = u64::from(privilege > Privilege::User);
         self.x[Field::Fences as usize] = u64::from(fences);
+        // Writing `menvcfg` or `senvcfg` changes it for other modes only, and those are entered by a look around.
+        let zeroes = self.hart.csr.permits(privilege, BlockKind::Zero);
+        self.x[Field::Zeroes as usize] = u64::from(zeroes);
     }
 
     fn show_reservation(&mut self) {

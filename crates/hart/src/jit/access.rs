@@ -99,9 +99,8 @@ pub fn writes(op: Op) -> Option<u8> {
     use Code::*;
     match op.code {
         Float => float::to_integer(op).then_some(op.rd),
-        Beq | Bne | Blt | Bge | Bltu | Bgeu | Sb | Sh | Sw | Sd | Fsw | Fsd | Flw | Fld | J | Jr | Nop => {
-            None
-        }
+        Beq | Bne | Blt | Bge | Bltu | Bgeu | Sb | Sh | Sw | Sd | Fsw | Fsd | Flw | Fld | J | Jr | Cbo
+        | Nop => None,
         _ => Some(op.rd),
     }
 }
@@ -191,6 +190,12 @@ impl Block<'_> {
         let hit = e.here();
         e.mov(Size::Quad, found, entry(8));
         Lookup { miss, hit, table }
+    }
+
+    /// Looks up where the byte at `rs1` is stored: in the base, which is returned, plus rdx.
+    pub(super) fn look_up_byte(&mut self, o: Op) -> (Register, Lookup) {
+        let base = self.value(o.rs1, RCX);
+        (base, self.lookup(base, 0..1, -4096, true, RDX))
     }
 
     /// Goes on with the access if the second slot has its entry.

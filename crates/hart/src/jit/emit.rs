@@ -2,6 +2,10 @@
 //!
 //! Knows nothing of RISC-V and holds no pointer: bytes, and labels inside them (Intel SDM volume 2).
 
+mod bits;
+
+pub use bits::{Bit, Count, Rotate};
+
 /// A general register by its number in the encoding.
 pub type Register = u8;
 
@@ -108,6 +112,7 @@ pub enum Condition {
     Parity = 10,
     Less = 12,
     GreaterEqual = 13,
+    Greater = 15,
 }
 
 /// How a loaded value is extended.

@@ -62,8 +62,7 @@ impl Block<'_> {
             Divuw => self.divide(Double, false, false, at, o),
             Remw => self.divide(Double, true, true, at, o),
             Remuw => self.divide(Double, false, true, at, o),
-            // Nop; the others do not come here.
-            _ => {}
+            _ => self.bits(o),
         }
     }
 
@@ -91,7 +90,7 @@ impl Block<'_> {
         self.define(o.rd, RDX);
     }
 
-    fn result(&mut self, size: Size, guest: u8, host: Register) {
+    pub(super) fn result(&mut self, size: Size, guest: u8, host: Register) {
         match size {
             Size::Quad => self.define(guest, host),
             Size::Double => self.define_word(guest, host),

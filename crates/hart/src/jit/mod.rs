@@ -21,6 +21,7 @@
 //! JUSTIFICATION: speed; see docs/performance.md.
 
 mod access;
+mod bits;
 mod emit;
 mod float;
 mod integer;
@@ -57,7 +58,7 @@ const DROPS_MAX: u8 = 32;
 /// Why this host cannot run what would be generated.
 #[derive(Debug)]
 pub enum NoTranslation {
-    /// It takes an x86-64 processor with BMI2 and FMA, which all have had since 2015.
+    /// It takes an x86-64 processor with BMI1, BMI2, LZCNT, POPCNT and FMA, which all have had since 2015.
     Processor,
     /// The kernel gives no memory for it, or none that may be executed.
     Memory(io::Error),
@@ -67,7 +68,7 @@ impl std::fmt::Display for NoTranslation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             NoTranslation::Processor => {
-                f.write_str("this processor cannot run translated code (it takes x86-64 with BMI2 and FMA)")
+                f.write_str("this processor cannot run translated code (it takes x86-64 with BMI1, BMI2, LZCNT, POPCNT and FMA)")
             }
             NoTranslation::Memory(error) => {
                 write!(f, "the kernel gives no memory for translated code ({error})")
@@ -94,7 +95,11 @@ pub fn can_translate() -> Result<(), NoTranslation> {
 
 fn has_features() -> bool {
     #[cfg(target_arch = "x86_64")]
-    return std::arch::is_x86_feature_detected!("bmi2") && std::arch::is_x86_feature_detected!("fma");
+    return std::arch::is_x86_feature_detected!("bmi1")
+        && std::arch::is_x86_feature_detected!("bmi2")
+        && std::arch::is_x86_feature_detected!("lzcnt")
+        && std::arch::is_x86_feature_detected!("popcnt")
+        && std::arch::is_x86_feature_detected!("fma");
     #[cfg(not(target_arch = "x86_64"))]
     return false;
 }

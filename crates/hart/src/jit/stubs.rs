@@ -47,6 +47,8 @@ pub enum Field {
     Ram,
     /// Where in RAM the doubleword is that LR reserved; [`NOTHING`]: none.
     Reserved,
+    /// Not 0 if `cbo.zero` may be executed in this mode.
+    Zeroes,
     /// First argument of the function that interprets.
     Engine,
     /// Host address of the function that interprets.

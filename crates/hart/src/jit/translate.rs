@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 
 use super::{
     access::{Lookup, Shared, is_branch},
+    bits,
     emit::*,
     float,
     registers::{Map, map},
@@ -26,7 +27,9 @@ pub const OPS_MAX: usize = 64;
 pub fn native(op: Op) -> bool {
     use Code::*;
     match op.code {
-        NextPage | Decode | Loose | Illegal | Mulhsu | Ecall | Ebreak | Sret | Mret | Wfi => false,
+        NextPage | Decode | Loose | Illegal | Mulhsu | Ecall | Ebreak | Sret | Mret | Wfi | SfenceWInval
+        | SfenceInvalIr => false,
+        Cbo => bits::native(op),
         AmoW | AmoD => matches!(op.field(), 0x00 | 0x01 | 0x04 | 0x08 | 0x0c),
         Float => float::native(op),
         Csr => system::native(op),
@@ -391,7 +394,8 @@ impl Block<'_> {
                 self.access(at, o)
             }
             Csr => self.csr(at, o),
-            SfenceVma => self.fence(at),
+            SfenceVma | SinvalVma => self.fence(at),
+            Cbo => self.zero_block(at, o),
             _ => self.compute(at, o),
         }
     }

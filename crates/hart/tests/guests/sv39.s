@@ -66,7 +66,7 @@ four:
     add   s2, s2, s1
     ld    a7, 0(s2)             # 8: Svpbmt is not implemented.
     add   s2, s2, s1
-    ld    a7, 0(s2)             # 9: Svnapot neither.
+    ld    a7, 0(s2)             # 9: a NAPOT range of no size.
     add   s2, s2, s1
     lb    a7, 0(s2)             # 10: a device.
     sb    a7, 0(s2)

@@ -1,7 +1,7 @@
 # What WARL fields of the CSRs take (privileged manual, chapters "Machine-Level ISA", "Supervisor-Level ISA").
     # WARL fields: write all ones, read what is there.
     li    t2, -1
-    csrr  a0, misa              # RV64 ACDFIMSU.
+    csrr  a0, misa              # RV64 ABCDFIMSU.
     csrw  misa, zero
     csrr  a1, misa
     csrr  t3, mstatus
@@ -20,8 +20,8 @@
     csrw  mie, t2
     csrr  a7, mie
     csrr  s11, sie
-#: a0 = 0x800000000014112d
-#: a1 = 0x800000000014112d
+#: a0 = 0x800000000014112f
+#: a1 = 0x800000000014112f
 #: a2 = 0x8000000a007e79aa
 #: a3 = 0xa00000000
 #: a4 = 0xa00000000
@@ -61,9 +61,9 @@
 #: ra = 0
 #: sp = 0x12345679
 #: gp = 0xfffffffffffffffe
-#: tp = 0xa000000000000001
+#: tp = 0xa0000000000000f1
 #: s0 = 7
-#: s1 = 1
+#: s1 = 0xf1
     # satp: unsupported modes are not taken at all.
     li    t0, 0x8000000000000123
     csrw  satp, t0

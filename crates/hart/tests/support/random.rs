@@ -152,7 +152,8 @@ fn start(computer: &mut Computer, mode: u64, entry: u64, random: &mut Random) {
         (0x304, random.pick(&[0xaaa, 0xaaa, random.0 & 0xaaa])),
         (0x306, 7),
         (0x106, 7),
-        (0x30a, random.0 & (5 << 61)),
+        (0x30a, random.0 & (5 << 61 | 0xf0)),
+        (0x10a, random.0 >> 8 & 0xf0),
         (0x14d, random.below(500)),
         (0x300, mode << 11 | 0x2000 | random.0 & 0xc_00aa),
         (0x341, entry),
@@ -220,7 +221,7 @@ fn instruction(random: &mut Random) -> u32 {
     } else {
         near & random.pick(&[0, 0x3f, 0xff])
     };
-    match random.below(28) {
+    match random.below(33) {
         0..4 => random.pick(&[0, 0x20, 1]) << 25 | source << 20 | base << 15 | funct3 << 12 | rd << 7 | 0x33,
         4..7 => (random.next() as u32) << 20 | source << 15 | funct3 << 12 | rd << 7 | 0x13,
         7 => (random.next() as u32) & 0xffff_f000 | rd << 7 | random.pick(&[0x17, 0x37]),
@@ -249,7 +250,7 @@ fn instruction(random: &mut Random) -> u32 {
         18..20 => {
             let csr = random.pick(&[
                 0x300, 0x100, 0x144, 0x344, 0x304, 0x104, 0x342, 0x340, 0xc00, 0xc01, 0xc02, 0xb00, 0xb02,
-                0x14d, 0x320, 0x003, 0x001, 0x303, 0x302, 0x30a, 0x3b1, 0x3a0, 0x180, 0x140,
+                0x14d, 0x320, 0x003, 0x001, 0x303, 0x302, 0x30a, 0x10a, 0x3b1, 0x3a0, 0x180, 0x140,
             ]);
             let by = random.pick(&[0, 0, source]);
             csr << 20 | by << 15 | random.pick(&[1, 2, 3, 2, 3, 6, 7]) << 12 | rd << 7 | 0x73
@@ -262,6 +263,9 @@ fn instruction(random: &mut Random) -> u32 {
                 0x3020_0073,
                 0x1020_0073,
                 0x1200_0073,
+                0x1600_0073,
+                0x1800_0073,
+                0x1810_0073,
                 0x100f,
                 0x0ff0_000f,
             ];
@@ -282,8 +286,39 @@ fn instruction(random: &mut Random) -> u32 {
             half(random) << 16 | half(random)
         }
         23 => random.next() as u32,
+        28..32 => bits(random, rd, base, source),
+        32 => {
+            let kind = random.pick(&[4, 4, 4, 0, 1, 2, 3]);
+            kind << 20 | random.pick(&[base, base, source]) << 15 | 2 << 12 | 0x0f
+        }
         // More of what touches memory.
         24..26 => offset << 20 | base << 15 | 3 << 12 | rd << 7 | 0x03,
         _ => (offset >> 5) << 25 | source << 20 | base << 15 | 3 << 12 | (offset & 31) << 7 | 0x23,
     }
+}
+
+/// Zba, Zbb, Zbs and Zicond, with their neighbours. The addresses among the operands are as good as any others.
+fn bits(random: &mut Random, rd: u32, base: u32, source: u32) -> u32 {
+    let funct3 = random.below(8) as u32;
+    let first = random.pick(&[base, source, rd]);
+    let second = random.pick(&[base, source, source, rd, 0]);
+    let registers = |funct7: u32, funct3: u32| funct7 << 25 | second << 20 | funct3 << 12;
+    let operation = match random.below(8) {
+        0 => registers(random.pick(&[0x04, 0x10, 0x30, 0x20]), funct3) | 0x3b,
+        1 => registers(0x10, random.pick(&[2, 4, 6])) | random.pick(&[0x33, 0x3b]),
+        2 => registers(random.pick(&[0x05, 0x07]), 4 | funct3) | 0x33,
+        3 => registers(random.pick(&[0x14, 0x24, 0x34, 0x30]), random.pick(&[1, 5])) | 0x33,
+        4 => registers(0x20, random.pick(&[4, 6, 7])) | 0x33,
+        5 => {
+            let high = random.pick(&[0x600, 0x601, 0x602, 0x604, 0x605, 0x600, 0x601]);
+            high << 20 | 1 << 12 | random.pick(&[0x13, 0x13, 0x1b])
+        }
+        6 => random.pick(&[0x6b80_5013, 0x2870_5013, 0x0800_403b]),
+        _ => {
+            let high = random.pick(&[0x480, 0x680, 0x280, 0x600, 0x080]);
+            let amount = random.below(64) as u32;
+            (high | amount) << 20 | random.pick(&[1, 5]) << 12 | random.pick(&[0x13, 0x13, 0x1b])
+        }
+    };
+    operation | first << 15 | rd << 7
 }

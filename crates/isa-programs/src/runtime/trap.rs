@@ -67,8 +67,8 @@ fn enter(a: &mut Assembler) {
     }
 }
 
-/// QEMU 10 does not set the trap value for an illegal `mret`, which then is that of some trap before: puts
-/// the instruction into S4. S2: cause, S3: pc.
+/// QEMU 10 does not set the trap value for an illegal `mret` or cache-block instruction, which then is that of some trap
+/// before: puts the instruction into S4. S2: cause, S3: pc.
 fn mend_value(a: &mut Assembler, done: &'static str) {
     a.word(addi(T0, S2, -2));
     a.branch(If::NotEqual, T0, ZERO, done);
@@ -90,6 +90,12 @@ fn mend_value(a: &mut Assembler, done: &'static str) {
         body.op(0, 6, T0, T0, T1);
         body.constant(T1, u64::from(encode::MRET));
         body.word(encode::r(opcode::BRANCH, If::NotEqual as u32, 0, 0, T0, T1) | encode::branch_offset(8));
+        body.copy(S4, T0);
+        // A cache-block instruction, by what all of them have in common: fifteen bits.
+        body.word(slli(T3, T0, 49));
+        body.word(srli(T3, T3, 49));
+        body.constant(T1, u64::from(opcode::MISC_MEM | 2 << 12));
+        body.word(encode::r(opcode::BRANCH, If::NotEqual as u32, 0, 0, T3, T1) | encode::branch_offset(8));
         body.copy(S4, T0);
         let words = body.words();
         a.word(skip(words.len() as i32 * 4 + 4));

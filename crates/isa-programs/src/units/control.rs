@@ -235,6 +235,9 @@ impl Builder<'_> {
     }
 
     fn fence(&mut self) {
+        if self.random.percent(30) {
+            return self.part_of_fence();
+        }
         self.code.unit(4);
         let any = self.random.next() as u32;
         let word = match self.random.below(4) {

@@ -21,6 +21,8 @@ const SOFTWARE: u64 = 1 << 1 | 1 << 5 | 1 << 9;
 const WIDTHS: u64 = 15 << 32;
 /// What a write to `mstatus` must leave alone: MPP and MPRV say whose memory M-mode accesses.
 const MSTATUS_KEPT: u64 = 3 << 11 | 1 << 17 | WIDTHS;
+/// CBCFE and CBZE in `menvcfg` and `senvcfg`.
+const BLOCKS: u64 = 3 << 6;
 /// Exceptions that may go to S-mode: not its own `ecall`s, by which the stub reaches M-mode, nor failed
 /// fetches, which would never leave an S-mode whose `stvec` points nowhere.
 pub const DELEGABLE: u64 = 0xb3ff & !(1 << 9) & !FETCH_FAULTS;
@@ -121,7 +123,7 @@ impl Builder<'_> {
             SATP => reads_only,
             // UXL is writable in QEMU.
             0x100 => reads_only,
-            // WARL fields of extensions that QEMU always has (docs/isa-differences.md).
+            // WARL fields: what QEMU takes there and we do not (docs/isa-differences.md).
             0x10a | 0x106 => reads_only,
             // QEMU 10 does not show STIP while `stimecmp` drives it.
             0x144 => !self.setting.timer,
@@ -146,7 +148,7 @@ impl Builder<'_> {
     fn supervisor_csr(&mut self) {
         self.code.unit(40);
         let value = values::integer(self.random);
-        match self.random.below(9) {
+        match self.random.below(10) {
             0..=2 => {
                 let bits = self.random.next() & !WIDTHS;
                 let forms = self.random.pick(&[(2, 0), (3, FS), (1, 0)]);
@@ -181,12 +183,21 @@ impl Builder<'_> {
                 };
                 self.operand(satp & !(0xffff << 44) | asid, &[SATP], &[1]);
             }
+            8 => {
+                let bits = value & (1 | BLOCKS) | self.random_invalidate();
+                self.operand(bits, &[0x10a], &[2, 3]);
+            }
             // A mode that does not exist: no effect.
             _ => {
                 let mode = self.random.pick(&[1, 5, 7, 11, 15]) << 60;
                 self.operand(self.space.satp & !(15 << 60) | mode, &[SATP], &[1]);
             }
         }
+    }
+
+    /// Bits of CBIE to set or clear: never so that the reserved value comes about, which QEMU takes.
+    fn random_invalidate(&mut self) -> u64 {
+        self.random.pick(&[0, 0, 0x30])
     }
 
     fn machine_csr(&mut self) {
@@ -202,7 +213,10 @@ impl Builder<'_> {
                 // The interrupts of the hypervisor extension are always there in QEMU.
                 self.operand(value & INTERRUPTS & !others, &[0x303, 0x304, 0x344], &[1, 2, 3]);
             }
-            7 => self.operand(value & (1 | 1 << 61), &[0x30a], &[2, 3]),
+            7 => {
+                let bits = value & (1 | 1 << 61 | BLOCKS) | self.random_invalidate();
+                self.operand(bits, &[0x30a], &[2, 3]);
+            }
             8 if self.setting.holes => self.protection(),
             9 => self.operand(value, &[0x301], &[1, 2, 3]),
             _ => self.supervisor_csr(),

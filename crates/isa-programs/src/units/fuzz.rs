@@ -3,14 +3,18 @@
 //! Left out is what would take the program out of the generator's hands (jumps backwards, M-mode accesses to
 //! memory and CSRs), what changes with time, and LR/SC, which `atomic` does in safe pairs.
 
-use super::{Builder, float::raises_flags_only};
+use super::{
+    Builder,
+    bits::{is_block, is_only_fence},
+    float::raises_flags_only,
+};
 use crate::{
-    encode::{EBREAK, ECALL, SFENCE_VMA, WFI, opcode},
+    encode::{EBREAK, ECALL, SFENCE_VMA, SFENCE_W_INVAL, SINVAL_VMA, WFI, opcode},
     space::Mode,
 };
 
 /// Words to change a bit or two of.
-const MODELS: [u32; 14] = [
+const MODELS: [u32; 22] = [
     0x0000_0013, // addi
     0x0000_1013, // slli
     0x4000_5013, // srai
@@ -25,6 +29,14 @@ const MODELS: [u32; 14] = [
     0x0000_0053, // fadd.s
     0xd000_0053, // fcvt.s.w
     0x0000_0043, // fmadd.s
+    0x0800_003b, // add.uw
+    0x2000_2033, // sh1add
+    0x2000_203b, // sh1add.uw
+    0x4000_7033, // andn
+    0x6000_1013, // clz
+    0x4800_5033, // bext
+    0x0e00_5033, // czero.eqz
+    0x0000_200f, // cbo.inval
 ];
 
 impl Builder<'_> {
@@ -48,8 +60,15 @@ impl Builder<'_> {
                     (self.random.pick(&MODELS) | registers) ^ flips
                 }
                 _ => {
-                    self.random.pick(&[ECALL, EBREAK, SFENCE_VMA, WFI, 0x3020_0073])
-                        ^ 1 << self.random.field(30)
+                    self.random.pick(&[
+                        ECALL,
+                        EBREAK,
+                        SFENCE_VMA,
+                        SINVAL_VMA,
+                        SFENCE_W_INVAL,
+                        WFI,
+                        0x3020_0073,
+                    ]) ^ 1 << self.random.field(30)
                         | 3
                 }
             };
@@ -69,9 +88,12 @@ impl Builder<'_> {
             opcode::LOAD | opcode::STORE | opcode::LOAD_FP | opcode::STORE_FP => !self.setting.physical,
             opcode::AMO => !self.setting.physical && !matches!(word >> 27, 2 | 3),
             opcode::OP_FP => !raises_flags_only(word),
+            opcode::MISC_MEM => !is_block(word),
             opcode::SYSTEM if word >> 12 & 7 == 0 => {
-                // Returns go where a unit of their own says, and nothing wakes a WFI.
-                !matches!(word, 0x1020_0073 | 0x3020_0073) && (word != WFI || self.setting.home == Mode::User)
+                // Returns go where a unit of their own says, and nothing wakes a WFI; what only fences QEMU lets U-mode do.
+                !matches!(word, 0x1020_0073 | 0x3020_0073)
+                    && !is_only_fence(word)
+                    && (word != WFI || self.setting.home == Mode::User)
             }
             opcode::SYSTEM => {
                 let reads_only = word >> 13 & 1 != 0 && word >> 15 & 31 == 0;

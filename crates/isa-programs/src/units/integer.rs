@@ -50,6 +50,9 @@ impl Builder<'_> {
             self.code.half(half);
             return;
         }
+        if self.random.percent(40) {
+            return self.bits();
+        }
         let rd = self.destination();
         let rs1 = self.random.register();
         let rs2 = if self.random.percent(8) {

@@ -76,6 +76,7 @@ impl Builder<'_> {
             1 if self.setting.physical => self.change_code(),
             0 if self.setting.physical || self.space.tables_at.is_some() => self.change_leaf(),
             0..=6 => self.compressed_access(),
+            7 => self.block(),
             _ => self.access(),
         }
     }

@@ -4,6 +4,7 @@
 //! there every address and every CSR write is under the generator's control ([`Setting::physical`]).
 
 mod atomic;
+mod bits;
 mod control;
 mod csr;
 mod float;
@@ -46,6 +47,8 @@ pub struct Setting {
     /// Accesses start at multiples of four: a PMP entry may lie in the middle of others, and whether those are
     /// one access or several is open.
     pub aligned: bool,
+    /// No PMP entry is smaller than a cache block, nor will be.
+    pub blocks: bool,
     /// The one interrupt that the program makes pending by itself, as a bit of `mip`. With several, QEMU
     /// takes the one with the lowest number first, and not that of the highest priority.
     pub interrupt: u64,

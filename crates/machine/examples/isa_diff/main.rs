@@ -1,4 +1,4 @@
-//! Compares our hart with QEMU's: random programs of everything in RV64GC, run by both.
+//! Compares our hart with QEMU's: random programs of everything that it implements, run by both.
 //!
 //! `isa_diff [--instructions N] [--seed S] [--qemu PROGRAM] [--zeal S]`: N instructions, then a summary.
 //! `isa_diff --only SEED [--locks]`: explains one program.

@@ -11,8 +11,9 @@ use std::{
 
 /// A bare hart and exactly what ours has. Each of QEMU's own models brings more.
 pub const CPU: &str = "rv64i,m=true,a=true,f=true,d=true,c=true,s=true,u=true,zicsr=true,zifencei=true,\
-     zicntr=true,zihpm=true,sstc=true,svadu=true,svade=true,mmu=true,pmp=true,sv39=true,sv48=true,debug=false,\
-     pmu-mask=0xfffffff8";
+     zicntr=true,zihpm=true,b=true,zba=true,zbb=true,zbs=true,zicond=true,zicbom=true,zicboz=true,\
+     cbom_blocksize=64,cboz_blocksize=64,svinval=true,svnapot=true,sstc=true,svadu=true,svade=true,mmu=true,\
+     pmp=true,sv39=true,sv48=true,debug=false,pmu-mask=0xfffffff8";
 
 /// Silence after which the guest counts as hung.
 const PATIENCE: Duration = Duration::from_secs(60);

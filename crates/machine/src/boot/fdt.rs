@@ -4,7 +4,7 @@
 //! (riscv/cpus, riscv/extensions, interrupt-controller/sifive,plic-1.0.0, timer/sifive,clint, virtio/mmio,
 //! power/reset/syscon-poweroff, rtc/google,goldfish-rtc, serial/8250).
 
-use hart::ram::BASE;
+use hart::{isa, ram::BASE};
 use vm_fdt::FdtWriter;
 
 use super::BootError;
@@ -16,11 +16,6 @@ use crate::{
     irq::Line,
     narrow::{low8, low32, wide},
 };
-
-/// Single-letter extensions of the harts, in canonical order.
-pub const LETTERS: &str = "imafdc";
-/// The other ones. Svadu without Svade says that the walker sets A and D bits from the start.
-pub const EXTENSIONS: [&str; 5] = ["zicntr", "zicsr", "zifencei", "sstc", "svadu"];
 
 const PLIC_PHANDLE: u32 = 1;
 const TEST_PHANDLE: u32 = 2;
@@ -95,17 +90,17 @@ fn cpus(fdt: &mut FdtWriter, count: usize) -> Result {
 }
 
 fn cpu(fdt: &mut FdtWriter, id: u32) -> Result {
-    let letters = LETTERS.chars().map(String::from);
-    let extensions: Vec<String> = letters.chain(EXTENSIONS.map(String::from)).collect();
     let cpu = fdt.begin_node(&format!("cpu@{id:x}"))?;
     fdt.property_string("device_type", "cpu")?;
     fdt.property_u32("reg", id)?;
     fdt.property_string("status", "okay")?;
     fdt.property_string("compatible", "riscv")?;
-    fdt.property_string("mmu-type", "riscv,sv48")?;
-    fdt.property_string("riscv,isa-base", "rv64i")?;
-    fdt.property_string("riscv,isa", &format!("rv64{LETTERS}_{}", EXTENSIONS.join("_")))?;
-    fdt.property_string_list("riscv,isa-extensions", extensions)?;
+    fdt.property_string("mmu-type", isa::MMU_TYPE)?;
+    fdt.property_string("riscv,isa-base", isa::BASE)?;
+    fdt.property_string("riscv,isa", &isa::string())?;
+    fdt.property_string_list("riscv,isa-extensions", isa::extensions().collect())?;
+    fdt.property_u32("riscv,cbom-block-size", low32(isa::BLOCK))?;
+    fdt.property_u32("riscv,cboz-block-size", low32(isa::BLOCK))?;
     fdt.property_phandle(CPU_PHANDLE + id)?;
     let intc = fdt.begin_node("interrupt-controller")?;
     fdt.property_u32("#interrupt-cells", 1)?;
@@ -216,4 +211,34 @@ fn wires(count: usize, causes: [u32; 2]) -> Vec<u32> {
     harts(count)
         .flat_map(|id| [INTC_PHANDLE + id, first, INTC_PHANDLE + id, second])
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_hart_is_described_in_both_forms_with_its_block_sizes() {
+        let config = Config {
+            memory: 64 << 20,
+            harts: 2,
+            disks: Vec::new(),
+            nets: Vec::new(),
+            rng_seed: [0; 32],
+            wall_clock_ns: 0,
+            boot: crate::Boot::default(),
+        };
+        let tree = write(&config, None).unwrap();
+        let count = |bytes: &[u8]| {
+            tree.windows(bytes.len())
+                .filter(|window| *window == bytes)
+                .count()
+        };
+        assert_eq!(count(format!("{}\0", isa::string()).as_bytes()), 2);
+        let list: Vec<String> = isa::extensions().collect();
+        assert_eq!(count(format!("{}\0", list.join("\0")).as_bytes()), 2);
+        for name in ["riscv,cbom-block-size\0", "riscv,cboz-block-size\0"] {
+            assert_eq!(count(name.as_bytes()), 1, "names are stored once: {name}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ use iced_x86::{Code, Decoder, DecoderOptions, Instruction, OpKind, Register as N
 
 use super::*;
 
+mod bits;
 mod data;
 mod flow;
 

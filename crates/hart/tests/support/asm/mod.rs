@@ -3,6 +3,7 @@
 //! The syntax is GNU's, as far as the guests need it. It panics on whatever it does not know: a test's
 //! source is written by us. Nothing is compressed unless the source says `c.`.
 
+mod bits;
 mod compressed;
 mod float;
 
@@ -263,6 +264,7 @@ impl Line<'_> {
         self.pseudo(mnemonic, &operands)
             .or_else(|| self.plain(mnemonic, &operands).map(|word| vec![word]))
             .or_else(|| self.float(mnemonic, &operands).map(|word| vec![word]))
+            .or_else(|| self.bits(mnemonic, &operands).map(|word| vec![word]))
             .map(|code| words(&code))
     }
 

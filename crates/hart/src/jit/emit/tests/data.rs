@@ -262,6 +262,7 @@ fn scalar_instructions_take_vectors_registers_and_memory() {
         (0xf2, 0x5c, Code::Subsd_xmm_xmmm64),
         (0xf2, 0x5e, Code::Divsd_xmm_xmmm64),
         (0x66, 0x2e, Code::Ucomisd_xmm_xmmm64),
+        (0x66, 0x57, Code::Xorpd_xmm_xmmm128),
     ] {
         assert_pairs(code, &VECTORS, &VECTORS, |e, to, from| {
             e.scalar(prefix, Size::Double, opcode, to, from);
@@ -278,6 +279,13 @@ fn scalar_instructions_take_vectors_registers_and_memory() {
         assert_pairs(to_integer, &names, &VECTORS, |e, to, from| {
             e.scalar(0xf2, size, 0x2c, to, from);
         });
+    }
+    for to in memories() {
+        for (from, seen) in registers(&VECTORS) {
+            assert_emits(Code::Movupd_xmmm128_xmm, &[Seen::memory(to), seen], |e| {
+                e.scalar(0x66, Size::Double, 0x11, from, Operand::Memory(to));
+            });
+        }
     }
     for (to, first) in operands(&QUADS) {
         for (from, second) in registers(&VECTORS) {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const CONDITIONS: [Condition; 9] = [
+pub(super) const CONDITIONS: [Condition; 10] = [
     Condition::Overflow,
     Condition::Below,
     Condition::AboveEqual,
@@ -12,6 +12,7 @@ const CONDITIONS: [Condition; 9] = [
     Condition::Parity,
     Condition::Less,
     Condition::GreaterEqual,
+    Condition::Greater,
 ];
 
 /// Its jump and its `set`.
@@ -27,6 +28,7 @@ fn condition_codes(condition: Condition) -> [Code; 2] {
         Condition::Parity => [Jp_rel32_64, Setp_rm8],
         Condition::Less => [Jl_rel32_64, Setl_rm8],
         Condition::GreaterEqual => [Jge_rel32_64, Setge_rm8],
+        Condition::Greater => [Jg_rel32_64, Setg_rm8],
     }
 }
 

@@ -1,0 +1,259 @@
+//! Bit manipulation (Zba, Zbb, Zbs, Zicond) and `cbo.zero` in superblocks.
+
+use super::{
+    emit::*,
+    stubs::{Field, held},
+    translate::{At, Block},
+};
+use crate::{
+    isa::BLOCK,
+    op::{BlockKind, Code, Op},
+};
+
+/// Is there machine code for this [`Code::Cbo`]? The other kinds are rare.
+pub fn native(op: Op) -> bool {
+    op.block() == BlockKind::Zero
+}
+
+/// The bytes of a vector register.
+const VECTOR: i32 = 16;
+/// `xorpd` and `movupd` to memory, behind 66 0f.
+const XOR: u8 = 0x57;
+const STORE: u8 = 0x11;
+
+impl Block<'_> {
+    /// Translates an op of these extensions that computes an integer register from others.
+    pub(super) fn bits(&mut self, o: Op) {
+        use Code::*;
+        use Size::{Double, Quad};
+        match o.code {
+            AddUw => self.shifted_add(0, true, o),
+            Sh1add => self.shifted_add(1, false, o),
+            Sh2add => self.shifted_add(2, false, o),
+            Sh3add => self.shifted_add(3, false, o),
+            Sh1addUw => self.shifted_add(1, true, o),
+            Sh2addUw => self.shifted_add(2, true, o),
+            Sh3addUw => self.shifted_add(3, true, o),
+            SlliUw => {
+                let target = self.extended(Extend::Word, o);
+                self.e.shift(Shift::Left, Quad, target, (o.imm & 63) as u8);
+                self.define(o.rd, target);
+            }
+            Andn => {
+                let mask = self.value(o.rs2, RCX);
+                let from = self.operand(o.rs1);
+                let target = self.target(o.rd);
+                self.e.and_not(target, mask, from);
+                self.define(o.rd, target);
+            }
+            Orn | Xnor => self.with_inverse(o),
+            Min => self.choose(Condition::Less, o),
+            Max => self.choose(Condition::Greater, o),
+            Minu => self.choose(Condition::Below, o),
+            Maxu => self.choose(Condition::Above, o),
+            Rol => self.rotate(Rotate::Left, Quad, o),
+            Ror => self.rotate(Rotate::Right, Quad, o),
+            Rolw => self.rotate(Rotate::Left, Double, o),
+            Rorw => self.rotate(Rotate::Right, Double, o),
+            Rori => self.rotate_immediate(Quad, 63, o),
+            Roriw => self.rotate_immediate(Double, 31, o),
+            Bclr => self.change_bit(Bit::Reset, o),
+            Binv => self.change_bit(Bit::Complement, o),
+            Bset => self.change_bit(Bit::Set, o),
+            Bclri => self.change_bit_immediate(Bit::Reset, o),
+            Binvi => self.change_bit_immediate(Bit::Complement, o),
+            Bseti => self.change_bit_immediate(Bit::Set, o),
+            Bext => {
+                let from = self.value(o.rs1, RAX);
+                let number = self.value(o.rs2, RCX);
+                let target = self.target(o.rd);
+                self.e.shift_by(Shift::Right, Quad, target, from, number);
+                self.only_bit_0(target, o);
+            }
+            Bexti => {
+                let target = self.extended(Extend::Full, o);
+                self.e.shift(Shift::Right, Quad, target, (o.imm & 63) as u8);
+                self.only_bit_0(target, o);
+            }
+            CzeroEqz => self.zero_if(Condition::Equal, o),
+            CzeroNez => self.zero_if(Condition::NotEqual, o),
+            _ => self.bits_of_one(o),
+        }
+    }
+
+    fn bits_of_one(&mut self, o: Op) {
+        use Code::*;
+        use Size::{Double, Quad};
+        match o.code {
+            Clz => self.count(Count::Leading, Quad, o),
+            Ctz => self.count(Count::Trailing, Quad, o),
+            Cpop => self.count(Count::Ones, Quad, o),
+            Clzw => self.count(Count::Leading, Double, o),
+            Ctzw => self.count(Count::Trailing, Double, o),
+            Cpopw => self.count(Count::Ones, Double, o),
+            SextB => self.extend(Extend::ByteSigned, o),
+            SextH => self.extend(Extend::HalfSigned, o),
+            ZextH => self.extend(Extend::Half, o),
+            OrcB => self.or_combine(o),
+            Rev8 => {
+                let target = self.extended(Extend::Full, o);
+                self.e.swap_bytes(target);
+                self.define(o.rd, target);
+            }
+            // Nop; the others do not come here.
+            _ => {}
+        }
+    }
+
+    /// `rs1`, extended, where the result is to be.
+    fn extended(&mut self, extend: Extend, o: Op) -> Register {
+        let target = self.target(o.rd);
+        match extend {
+            // Which is nothing, if it is there.
+            Extend::Full => self.e.mov(Size::Quad, target, self.operand(o.rs1)),
+            _ => self.e.load(extend, target, self.operand(o.rs1)),
+        }
+        target
+    }
+
+    fn extend(&mut self, extend: Extend, o: Op) {
+        let target = self.extended(extend, o);
+        self.define(o.rd, target);
+    }
+
+    /// A register that holds `rs1` and may be changed while `rs2` is still needed: where the result is to be, if it can.
+    fn first(&mut self, o: Op) -> Register {
+        let target = self.target(o.rd);
+        let work = if self.operand(o.rs2) == Operand::Register(target) && o.rs1 != o.rs2 {
+            RAX
+        } else {
+            target
+        };
+        self.e.mov(Size::Quad, work, self.operand(o.rs1));
+        work
+    }
+
+    fn shifted_add(&mut self, shift: u8, word: bool, o: Op) {
+        // `zext.w`.
+        if o.rs2 == 0 && shift == 0 {
+            self.extend(Extend::Word, o);
+            return;
+        }
+        let index = if word {
+            self.e.load(Extend::Word, RAX, self.operand(o.rs1));
+            RAX
+        } else {
+            self.value(o.rs1, RAX)
+        };
+        let base = self.value(o.rs2, RCX);
+        let target = self.target(o.rd);
+        self.e
+            .lea(Size::Quad, target, Memory::indexed(base, index, shift, 0));
+        self.define(o.rd, target);
+    }
+
+    fn with_inverse(&mut self, o: Op) {
+        self.e.mov(Size::Quad, RCX, self.operand(o.rs2));
+        self.e.not(RCX);
+        let op = if o.code == Code::Orn { Alu::Or } else { Alu::Xor };
+        self.e.alu(op, Size::Quad, RCX, self.operand(o.rs1));
+        self.define(o.rd, RCX);
+    }
+
+    /// `rs1` if it compares with `rs2` like this, else `rs2`.
+    fn choose(&mut self, condition: Condition, o: Op) {
+        let work = self.first(o);
+        let other = self.value(o.rs2, RCX);
+        self.e.alu(Alu::Cmp, Size::Quad, other, Operand::Register(work));
+        self.e.mov_if(condition, work, Operand::Register(other));
+        self.define(o.rd, work);
+    }
+
+    fn rotate(&mut self, rotate: Rotate, size: Size, o: Op) {
+        self.e.mov(Size::Quad, RCX, self.operand(o.rs2));
+        let target = self.extended(Extend::Full, o);
+        self.e.rotate_by_cl(rotate, size, target);
+        self.result(size, o.rd, target);
+    }
+
+    fn rotate_immediate(&mut self, size: Size, mask: i32, o: Op) {
+        let target = self.extended(Extend::Full, o);
+        self.e
+            .rotate_by(Rotate::Right, size, target, (o.imm & mask) as u8);
+        self.result(size, o.rd, target);
+    }
+
+    fn count(&mut self, count: Count, size: Size, o: Op) {
+        let target = self.target(o.rd);
+        self.e.count(count, size, target, self.operand(o.rs1));
+        self.define(o.rd, target);
+    }
+
+    /// As the interpreter does it: each byte's top bit, if it is not zero, times 255.
+    fn or_combine(&mut self, o: Op) {
+        const REST: i64 = (u64::MAX / 255 * 0x7f) as i64;
+        let quad = Size::Quad;
+        let e = &mut self.e;
+        e.load_immediate(RCX, REST);
+        let from = self.operand(o.rs1);
+        let e = &mut self.e;
+        e.mov(quad, RAX, from);
+        e.mov(quad, RDX, Operand::Register(RAX));
+        e.alu(Alu::And, quad, RDX, Operand::Register(RCX));
+        e.alu(Alu::Add, quad, RDX, Operand::Register(RCX));
+        e.alu(Alu::Or, quad, RDX, Operand::Register(RAX));
+        e.and_not(RDX, RCX, Operand::Register(RDX));
+        // 255 times what is shifted by 7 is twice it less that.
+        e.mov(quad, RAX, Operand::Register(RDX));
+        e.shift(Shift::Right, quad, RAX, 7);
+        e.alu(Alu::Add, quad, RDX, Operand::Register(RDX));
+        e.alu(Alu::Sub, quad, RDX, Operand::Register(RAX));
+        self.define(o.rd, RDX);
+    }
+
+    fn change_bit(&mut self, bit: Bit, o: Op) {
+        let work = self.first(o);
+        let number = self.value(o.rs2, RCX);
+        self.e.bit(bit, work, number);
+        self.define(o.rd, work);
+    }
+
+    fn change_bit_immediate(&mut self, bit: Bit, o: Op) {
+        let target = self.extended(Extend::Full, o);
+        self.e.bit_immediate(bit, target, (o.imm & 63) as u8);
+        self.define(o.rd, target);
+    }
+
+    fn only_bit_0(&mut self, target: Register, o: Op) {
+        self.e
+            .alu_immediate(Alu::And, Size::Double, Operand::Register(target), 1);
+        self.define(o.rd, target);
+    }
+
+    /// 0 if `rs2` compares with 0 like this, else `rs1`.
+    fn zero_if(&mut self, condition: Condition, o: Op) {
+        let work = self.first(o);
+        let number = self.value(o.rs2, RCX);
+        self.e.load_immediate(RDX, 0);
+        self.e.test(number);
+        self.e.mov_if(condition, work, Operand::Register(RDX));
+        self.define(o.rd, work);
+    }
+
+    /// Translates `cbo.zero`: a store of a whole block, which is in one page with any of its bytes.
+    pub(super) fn zero_block(&mut self, at: At, o: Op) {
+        self.e.alu_immediate(Alu::Cmp, Size::Quad, held(Field::Zeroes), 0);
+        let forbidden = self.e.jump_if(Condition::Equal);
+        let (base, lookup) = self.look_up_byte(o);
+        self.e.lea(Size::Quad, RCX, Memory::indexed(RDX, base, 0, 0));
+        self.e
+            .alu_immediate(Alu::And, Size::Quad, Operand::Register(RCX), -(BLOCK as i32));
+        self.e.scalar(0x66, Size::Double, XOR, 0, Operand::Register(0));
+        for part in (0..BLOCK as i32).step_by(VECTOR as usize) {
+            let to = Operand::Memory(Memory::at(RCX, part));
+            self.e.scalar(0x66, Size::Double, STORE, 0, to);
+        }
+        self.looked_up(lookup, at, false);
+        self.interpret_at(forbidden, at, true);
+    }
+}
