@@ -5,12 +5,14 @@ bench/pair.py [SECONDS]. Needs Debian's redis-tools. A guest alone, one that rec
 """
 
 import re
+import statistics
 import subprocess
 import sys
 import time
 
-from common import MEMORY, ROOT, Site, build, median
+from machines import ROOT, Site, build, image, vm_flags, wait_for_redis
 
+MEMORY, REDIS = "512M", 6379
 LOADS = {"1 client": ["-c", "1", "-n", "5000"], "8 clients": ["-c", "8", "-n", "15000"], "50 clients": ["-c", "50", "-n", "20000"]}
 
 
@@ -38,7 +40,7 @@ def beyond_ram(pid):
 
 
 def traffic(site):
-    last = site.figures("primary")
+    last = site.figures("primary")[-1]
     return last["time_ns"] / 1e9, last["wire_sent_bytes"] + last["wire_received_bytes"]
 
 
@@ -52,45 +54,47 @@ def megabits(site, work):
     return (after - before) * 8 / 1e6 / (end - begin)
 
 
-def protected(image, seconds):
-    with Site(image) as site:
-        replicas = site.pair()
-        site.wait_for_redis()
+def protected(flags, seconds):
+    with Site([REDIS]) as site:
+        replicas = site.pair(flags)
+        wait_for_redis(site.ports[REDIS])
         time.sleep(5)
         print(f"idle: {megabits(site, lambda: time.sleep(seconds)):.3f} Mbit/s on the link, both directions")
         rates = {}
-        for load, flags in LOADS.items():
-            used = megabits(site, lambda: rates.update({load: redis_benchmark(site.port, flags)}))
+        for load, options in LOADS.items():
+            used = megabits(site, lambda: rates.update({load: redis_benchmark(site.ports[REDIS], options)}))
             print(f"SET from {load}: {rates[load]:.0f}/s, {used:.2f} Mbit/s on the link")
-        last = site.figures("primary")
+        last = site.figures("primary")[-1]
         for name in ["output_delay", "round_trip"]:
             delay = last[name]
             print(f"{name} of {delay['count']}: p50 {delay['p50_us']:.0f} us, p99 {delay['p99_us']:.0f} us")
-        for role, replica in zip(["primary", "backup"], replicas):
+        for role, replica in replicas.items():
             own, total = beyond_ram(replica.pid)
             print(f"{role}: {own / 2**20:.0f} MiB beyond the guest's RAM, {total / 2**20:.0f} MiB in all")
         return rates
 
 
-def alone(image, start):
-    with Site(image) as site:
-        start(site)
-        site.wait_for_redis()
-        return {load: redis_benchmark(site.port, flags) for load, flags in LOADS.items()}
+def alone(flags, role):
+    with Site([REDIS]) as site:
+        log = ["-o", site.directory / "log"] if role == "record" else []
+        site.start(role, [*flags, "--serial", "none", *log])
+        wait_for_redis(site.ports[REDIS])
+        return {load: redis_benchmark(site.ports[REDIS], options) for load, options in LOADS.items()}
 
 
 def main():
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 20
-    image = build()
+    build()
+    flags = vm_flags(image("appliance"), MEMORY)
     print("output delay with a toy guest against a bare TCP ping-pong:")
     subprocess.run(["cargo", "run", "--release", "--quiet", "-p", "host", "--example", "latency"], cwd=ROOT, check=True)
     rounds = []
     for turn in range(3):
         print(f"-- round {turn + 1}")
-        rounds.append({"run": alone(image, Site.run), "record": alone(image, Site.record), "pair": protected(image, seconds)})
+        rounds.append({**{role: alone(flags, role) for role in ["run", "record"]}, "pair": protected(flags, seconds)})
     print(f"{'Redis SET/s, median':<20} {'run':>8} {'record':>8} {'pair':>8} {'pair/run':>9}")
     for load in LOADS:
-        run, record, pair = (median([rates[mode][load] for rates in rounds]) for mode in ["run", "record", "pair"])
+        run, record, pair = (statistics.median(rates[mode][load] for rates in rounds) for mode in ["run", "record", "pair"])
         print(f"{load:<20} {run:8.0f} {record:8.0f} {pair:8.0f} {pair / run:9.2f}")
 
 

@@ -1,4 +1,9 @@
-"""Tables and pictures of host times: medians, and ratios to the first machine, round by round."""
+"""From host seconds to figures and a table for people.
+
+Each machine is compared with the first one piece by piece: a ratio is of two times that were measured within the same minute,
+and what is shown is the median of the ratios with the quartiles. Beside it stands the ratio of the two best times of all: noise
+only ever adds, so with enough pieces the best come closest to what the work takes.
+"""
 
 import json
 import math
@@ -7,34 +12,90 @@ import pathlib
 import platform
 import subprocess
 
-from common import median
+from machines import QEMU
+
+# What protection may cost and how far the backup may fall behind.
+TARGETS = {
+    ("record", "computing"): 0.02,
+    ("record", "system"): 0.02,
+    ("record", "clients"): 0.02,
+    ("pair", "computing"): 0.05,
+    ("pair", "clients"): 0.10,
+}
+LAG_MS_MAX = 100
 
 
-def results(rounds):
-    """From [{machine: {entry: seconds}}], one for each round. Ratios above 1 mean that the first machine is faster."""
-    machines = list(rounds[0])
-    first = machines[0]
+def results(series):
+    """All figures of a series, as they are saved."""
+    first = series.machines[0]
     entries = {}
-    for entry in rounds[0][first]:
-        entries[entry] = {}
-        for name in machines:
-            ratios = [took[name][entry] / took[first][entry] for took in rounds]
-            entries[entry][name] = {
-                "seconds": median([took[name][entry] for took in rounds]),
-                "ratio": median(ratios),
-                "least": min(ratios),
-                "most": max(ratios),
-            }
-    mean = {
-        name: math.exp(sum(math.log(entry[name]["ratio"]) for entry in entries.values()) / len(entries))
-        for name in machines
+    for entry in series.entries:
+        taken = {name: [took.get(name) for took in series.pieces[entry.name]] for name in series.machines}
+        entries[entry.name] = {
+            "kind": entry.kind,
+            "machines": {name: compared(taken[name], taken[first]) for name in series.machines},
+        }
+        if series.lags[entry.name]:
+            entries[entry.name]["lag_ms_p99"] = percentile(series.lags[entry.name], 0.99)
+            entries[entry.name]["lag_samples"] = len(series.lags[entry.name])
+    return {
+        "rounds": series.rounds,
+        "repeats": series.repeats,
+        "machine": machine(),
+        "machines": series.machines,
+        "entries": entries,
+        "geometric_means": means(entries, series.machines),
+        "failures": [
+            {"entry": entry, "machine": name, "why": why} for (entry, name), why in series.failures.items()
+        ],
     }
-    return {"rounds": len(rounds), "machine": machine(), "entries": entries, "geometric_mean": mean}
+
+
+def compared(seconds, first):
+    """The figures of one machine at one entry; `None` where it has none."""
+    own = [took for took in seconds if took is not None]
+    ratios = [took / base for took, base in zip(seconds, first) if took is not None and base is not None]
+    if not own or not ratios:
+        return None
+    return {
+        "seconds": percentile(own, 0.5),
+        "best": min(own),
+        "ratio": percentile(ratios, 0.5),
+        "low_quartile": percentile(ratios, 0.25),
+        "high_quartile": percentile(ratios, 0.75),
+        "least": min(ratios),
+        "most": max(ratios),
+        "ratio_of_best": min(own) / min(took for took in first if took is not None),
+        "pieces": seconds,
+    }
+
+
+def percentile(values, part):
+    """The value below which that part of them lies; between two values, in proportion."""
+    values = sorted(values)
+    at = part * (len(values) - 1)
+    low = math.floor(at)
+    high = min(low + 1, len(values) - 1)
+    return values[low] + (values[high] - values[low]) * (at - low)
+
+
+def means(entries, machines):
+    """{kind: {machine: {"ratio": ..., "ratio_of_best": ...}}}, geometric, over the entries that a machine has figures for."""
+    kinds = {}
+    for kind in ["computing", "system", "clients", "all"]:
+        for name in machines:
+            rows = [of["machines"][name] for of in entries.values() if kind in (of["kind"], "all")]
+            rows = [row for row in rows if row]
+            if rows:
+                kinds.setdefault(kind, {})[name] = {
+                    what: math.exp(sum(math.log(row[what]) for row in rows) / len(rows)) for what in ["ratio", "ratio_of_best"]
+                }
+    return kinds
 
 
 def machine():
     """What this was measured on."""
-    qemu = subprocess.run(["qemu-system-riscv64", "--version"], check=True, capture_output=True, text=True)
+    qemu = subprocess.run([QEMU, "--version"], check=True, capture_output=True, text=True)
     model = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
     return {
         "processor": model[0] if model else platform.machine(),
@@ -46,75 +107,81 @@ def machine():
 
 def text(results):
     """The table for people."""
-    entries = results["entries"]
-    machines = list(results["geometric_mean"])
-    first, others = machines[0], machines[1:]
-    about = results["machine"]
+    first, *others = results["machines"]
+    about, has_lag = results["machine"], "pair" in results["machines"]
     lines = [
         f"{about['processor']}, {about['processors']} processors, {about['qemu']}",
-        f"Median of {results['rounds']} rounds: host seconds of {first}; times as long, with least and most, of the others.",
-        f"{'':<10} {first + ' s':>8}" + "".join(f" {name:>22}" for name in others),
+        f"{results['rounds']} rounds of {results['repeats']} pieces (boots: 1). Host seconds of {first}: median and best. The"
+        " others: times as long, median of the ratios (quartiles), and the ratio of the best.",
+        f"{'':<12} {first + ' s':>8} {'best':>8}"
+        + "".join(f" {name:>26}" for name in others)
+        + (f" {'lag p99 ms':>11}" if has_lag else ""),
     ]
-    for entry, of in entries.items():
-        line = f"{entry:<10} {of[first]['seconds']:8.3f}"
+    for entry, of in results["entries"].items():
+        own = of["machines"][first]
+        line = f"{entry:<12} " + (f"{own['seconds']:8.3f} {own['best']:8.3f}" if own else f"{'-':>8} {'-':>8}")
         for name in others:
-            line += f" {of[name]['ratio']:8.2f} ({of[name]['least']:5.2f}..{of[name]['most']:5.2f})"
+            line += f" {cell(of['machines'][name]):>26}"
+        if has_lag:
+            line += f" {of['lag_ms_p99']:11.1f}" if "lag_ms_p99" in of else f" {'-':>11}"
         lines.append(line)
-    mean = results["geometric_mean"]
-    lines.append(f"{'geometric mean':<19}" + "".join(f" {mean[name]:8.2f}" + " " * 14 for name in others))
+    lines.append("geometric means")
+    for kind, of in results["geometric_means"].items():
+        line = f"{kind:<12} {'':17}"
+        for name in others:
+            mean = of.get(name)
+            line += f" {number(mean['ratio']) + ' ' * 15 + number(mean['ratio_of_best']) if mean else '-':>26}"
+        lines.append(line)
+    lines += costs(results) + lag(results)
+    lines += [f"- {failed['machine']} at {failed['entry']}: {failed['why']}" for failed in results["failures"]]
     return "\n".join(lines)
 
 
+def number(ratio):
+    """Five characters, more digits the nearer it is to 1."""
+    return f"{ratio:5.3f}" if ratio < 9.9995 else f"{ratio:5.2f}" if ratio < 99.995 else f"{ratio:5.0f}"
+
+
+def cell(of):
+    """A ratio with its spread."""
+    if not of:
+        return "-"
+    return f"{number(of['ratio'])} ({number(of['low_quartile'])}..{number(of['high_quartile'])}) {number(of['ratio_of_best'])}"
+
+
+def costs(results):
+    """What recording and protection cost beside the machine alone, with what they are to cost at most."""
+    if results["machines"][0] != "run":
+        return []
+    lines = []
+    for name in ["record", "pair"]:
+        parts = []
+        for kind, of in results["geometric_means"].items():
+            if name in of and kind != "all":
+                target = TARGETS.get((name, kind))
+                part = f"{kind} {percent(of[name]['ratio'])}, best {percent(of[name]['ratio_of_best'])}"
+                parts.append(part + (f" (at most {percent(1 + target)})" if target else ""))
+        if parts:
+            lines.append(f"{name} beside run: {'; '.join(parts)}")
+    return lines
+
+
+def percent(ratio):
+    return f"{(ratio - 1) * 100:+.1f} %"
+
+
+def lag(results):
+    """Whether the backup kept up."""
+    lags = {entry: of["lag_ms_p99"] for entry, of in results["entries"].items() if "lag_ms_p99" in of}
+    if not lags:
+        return []
+    late = [entry for entry, ms in lags.items() if ms >= LAG_MS_MAX]
+    verdict = f"not in {', '.join(late)}" if late else "in all of them"
+    return [f"lag of the backup, p99, under {LAG_MS_MAX} ms: {verdict}; the longest is {max(lags.values()):.1f} ms"]
+
+
 def save(results, stem):
-    """Writes the figures, the table and the picture."""
+    """Writes the figures and the table."""
     stem = pathlib.Path(stem)
     stem.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
     stem.with_suffix(".txt").write_text(text(results) + "\n")
-    stem.with_suffix(".svg").write_text(picture(results))
-
-
-COLOURS = {"qemu": "#8a8a8a", "rr": "#c9b28a", "record": "#6aa2c9", "pair": "#2f6f9f"}
-HEIGHT, LEFT, WIDTH = 12, 110, 640
-
-
-def picture(results):
-    """Bars, on a logarithmic scale: how many times as long as the first machine each takes."""
-    first, *others = results["geometric_mean"]
-    rows = [*results["entries"].items()]
-    rows.append(("geo. mean", {name: {"ratio": mean} for name, mean in results["geometric_mean"].items()}))
-    most = max(max(of[name]["ratio"] for name in others) for _, of in rows)
-    low, high = math.log(0.5), math.log(max(most, 2) * 1.1)
-
-    def at(ratio):
-        return LEFT + (math.log(max(ratio, 0.5)) - low) / (high - low) * WIDTH
-
-    step = HEIGHT * len(others) + 8
-    top = 40
-    bottom = top + step * len(rows)
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{LEFT + WIDTH + 60}" height="{bottom + 30}"'
-        ' font-family="sans-serif" font-size="11">',
-        '<rect width="100%" height="100%" fill="white"/>',
-    ]
-    for index, name in enumerate(others):
-        parts.append(f'<rect x="{LEFT + 90 * index}" y="10" width="10" height="10" fill="{COLOURS.get(name, "#444")}"/>')
-        parts.append(f'<text x="{LEFT + 90 * index + 14}" y="19">{name}</text>')
-    parts.append(f'<text x="{LEFT + 90 * len(others)}" y="19">times as long as {first}</text>')
-    for ratio in (0.5, 1, 2, 4, 8, 16, 32):
-        if math.log(ratio) <= high:
-            colour = "#000" if ratio == 1 else "#ddd"
-            parts.append(f'<path d="M{at(ratio):.1f} {top - 6}V{bottom}" stroke="{colour}"/>')
-            parts.append(f'<text x="{at(ratio):.1f}" y="{bottom + 14}" text-anchor="middle">{ratio}</text>')
-    for index, (entry, of) in enumerate(rows):
-        y = top + index * step
-        parts.append(f'<text x="{LEFT - 6}" y="{y + step / 2}" text-anchor="end">{entry}</text>')
-        for number, name in enumerate(others):
-            x = sorted([at(1), at(of[name]["ratio"])])
-            line = y + number * HEIGHT
-            parts.append(
-                f'<rect x="{x[0]:.1f}" y="{line}" width="{max(x[1] - x[0], 1):.1f}" height="{HEIGHT - 2}"'
-                f' fill="{COLOURS.get(name, "#444")}"/>'
-            )
-            parts.append(f'<text x="{x[1] + 3:.1f}" y="{line + 9}" font-size="9">{of[name]["ratio"]:.2f}</text>')
-    parts.append("</svg>")
-    return "\n".join(parts) + "\n"

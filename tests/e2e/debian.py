@@ -11,112 +11,42 @@ must hold, in order:
   * the survivor's guest powers off, and the disk passes `fsck -fn`.
 """
 
-import contextlib
-import json
 import os
 import pathlib
 import re
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-LOCKSTEP = ROOT / "target/release/lockstep"
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "bench"))
+from machines import Console, Site, copy_of, image, postgres, vm_flags, wait_for_postgres  # noqa: E402
+
+POSTGRES = 5432
 SECONDS = 30
 FILES = 2000
-
-
-class Console:
-    """A guest's console on a Unix socket."""
-
-    def __init__(self, path):
-        self.socket = socket.socket(socket.AF_UNIX)
-        while True:
-            with contextlib.suppress(OSError):
-                self.socket.connect(str(path))
-                break
-            time.sleep(0.05)
-        self.text = ""
-
-    def read(self):
-        """False: the other end is gone."""
-        try:
-            piece = self.socket.recv(65536)
-        except ConnectionResetError:
-            piece = b""
-        self.text += piece.decode(errors="replace")
-        return bool(piece)
-
-    def wait_for(self, pattern):
-        while not (match := re.search(pattern, self.text)):
-            if not self.read():
-                raise SystemExit(f"the console ended before {pattern!r}:\n{self.text[-3000:]}")
-        self.text = self.text[match.end() :]
-        return match
-
-    def type(self, line):
-        self.socket.sendall(f"{line}\n".encode())
 
 
 class Guest:
     """The pair, its gateway and its database as a client sees it."""
 
-    def __init__(self, stack, directory, harts):
-        image = json.loads(subprocess.run([LOCKSTEP, "image", "debian", "--json"], check=True, stdout=subprocess.PIPE).stdout)
-        self.disk = directory / "disk.raw"
-        subprocess.run(["cp", "--sparse=always", image["disk"], self.disk], check=True)
-        self.stack, self.directory, self.port = stack, directory, free_port()
-        key = directory / "key"
-        key.write_text(os.urandom(32).hex())
-        key.chmod(0o600)
-        (directory / "arbiter").mkdir()
-        self.start("gateway", ["--listen", directory / "gateway", "--forward", f"127.0.0.1:{self.port}-:5432"])
-        while not (directory / "gateway").exists():
-            time.sleep(0.01)
-        flags = ["--harts", harts, "--memory", "1G", "--append", image["append"], "--disk", self.disk]
-        for part in ["kernel", "initrd", "firmware"]:
-            flags += [f"--{part}", image[part]]
-        flags += ["--net", f"gateway={directory / 'gateway'}", "--backup", f"127.0.0.1:{free_port()}"]
-        flags += ["--key", key, "--arbiter", directory / "arbiter"]
-        self.halves = {
-            role: self.start(
-                role, [*flags, "--serial", f"unix:{directory / role}", "--events", directory / f"{role}.events"]
-            )
-            for role in ["backup", "primary"]
-        }
-
-    def start(self, command, flags):
-        process = subprocess.Popen([LOCKSTEP, command, *map(str, flags)], stdin=subprocess.DEVNULL)
-        self.stack.callback(process.wait)
-        self.stack.callback(process.kill)
-        return process
+    def __init__(self, site, harts):
+        files = image("debian")
+        self.site, self.port = site, site.ports[POSTGRES]
+        self.disk = copy_of(files["disk"], site.directory / "disk.raw")
+        self.halves = site.pair([*vm_flags(files, "1G", disk=self.disk), "--harts", harts], serial=True)
 
     def client(self, program, *arguments, **options):
         """Runs one of PostgreSQL's client programs."""
-        where = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "bench"]
-        return subprocess.run([program, *where, *arguments, "bench"], text=True, capture_output=True, **options)
+        return postgres(self.port, program, *arguments, **options)
 
     def query(self, text):
         return self.client("psql", "-At", "-c", text, check=True).stdout.strip()
 
     def figure(self, role, name):
         """The last value that a replica reported, and the largest."""
-        values = []
-        for line in (self.directory / f"{role}.events").read_text().splitlines():
-            with contextlib.suppress(ValueError):
-                event = json.loads(line)
-                if event["event"] == "figures":
-                    values.append(event[name])
+        values = [figures[name] for figures in self.site.figures(role)]
         return values[-1], max(values)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def check(fact, what):
@@ -136,9 +66,9 @@ def load(guest, console):
     begin = time.monotonic()
     pgbench = subprocess.Popen(
         ["pgbench", "-h", "127.0.0.1", "-p", str(guest.port), "-U", "bench", "-n", "-c", "4", "-T", str(SECONDS), "-l", "bench"],
-        cwd=guest.directory, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        cwd=guest.site.directory, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    guest.stack.callback(pgbench.kill)
+    guest.site.stack.callback(pgbench.kill)
     while time.monotonic() - begin < SECONDS / 3:
         console.read()
     os.kill(guest.halves["primary"].pid, signal.SIGKILL)
@@ -155,24 +85,22 @@ def load(guest, console):
 
 def main():
     harts = sys.argv[1] if len(sys.argv) > 1 else "1"
-    with contextlib.ExitStack() as stack:
-        directory = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lockstep-e2e-")))
+    with Site([POSTGRES], prefix="lockstep-e2e-", loud=True) as site:
         begin = time.monotonic()
-        guest = Guest(stack, directory, harts)
-        console = Console(directory / "primary")
+        guest = Guest(site, harts)
+        console = Console.at(site.stack, site.directory / "primary")
         console.wait_for("login: ")
         print(f"the pair is at its login prompt after {time.monotonic() - begin:.1f} s", flush=True)
         console.type("root")
         console.wait_for("# ")
-        while guest.client("psql", "-c", "select 1").returncode != 0:
-            time.sleep(0.5)
+        wait_for_postgres(guest.port)
         ready = guest.client("pgbench", "-i", "-q", "-s", "1")
         check(ready.returncode == 0, "pgbench has filled its tables")
         console.type(f"lockstep-fsync-check write {FILES}")
         console.wait_for("written 1 ")
         written = load(guest, console)
 
-        committed, longest = transactions(directory)
+        committed, longest = transactions(site.directory)
         history = int(guest.query("select count(*) from pgbench_history"))
         check(history == committed > 0, f"{committed} transactions by pgbench's log, {history} in the history table")
         sums = [
@@ -183,7 +111,7 @@ def main():
         check(len(set(sums)) == 1, f"history, accounts, tellers and branches add up to {sums[0]}")
         print(f"longest transaction {longest:.0f} ms", flush=True)
 
-        console = Console(directory / "backup")
+        console = Console.at(site.stack, site.directory / "backup")
         console.type("\x03")
         console.type("")
         console.wait_for("# ")

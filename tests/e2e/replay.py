@@ -6,45 +6,38 @@ are compared: plain, with random cache drops and odd slices, and from a snapshot
 """
 
 import json
-import os
 import pathlib
 import subprocess
 import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-LOCKSTEP = ROOT / "target/release/lockstep"
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "bench"))
+from machines import LOCKSTEP, Console, copy_of, image, vm_flags  # noqa: E402
 
 
 def log_in_and_power_off(command):
     """Runs `command` with a person at its console; returns what it printed behind the console's end."""
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    text = b""
-    for prompt, answer in [(b"login: ", b"root\n"), (b"# ", b"poweroff\n")]:
-        while prompt not in text:
-            piece = os.read(process.stdout.fileno(), 65536)
-            if not piece:
-                raise SystemExit(f"no {prompt!r} came:\n{text.decode(errors='replace')[-3000:]}")
-            text += piece
-        text = b""
-        process.stdin.write(answer)
-        process.stdin.flush()
-    last = process.stdout.read().splitlines()[-1]
+    console = Console.of_process(process)
+    for prompt, answer in [("login: ", "root"), ("# ", "poweroff")]:
+        console.wait_for(prompt)
+        console.type(answer)
+    while console.read():
+        pass
+    last = console.text.splitlines()[-1]
     if process.wait() != 0:
         raise SystemExit("recording has failed")
     return json.loads(last)
 
 
 def main():
-    image = json.loads(subprocess.run([LOCKSTEP, "image", "debian", "--json"], check=True, stdout=subprocess.PIPE).stdout)
+    files = image("debian")
     for harts in sys.argv[1:] or ["1", "4"]:
         with tempfile.TemporaryDirectory(prefix="lockstep-e2e-") as name:
             directory = pathlib.Path(name)
-            subprocess.run(["cp", "--sparse=always", image["disk"], directory / "disk.raw"], check=True)
-            flags = ["--memory", "1G", "--harts", harts, "--append", image["append"], "--disk", directory / "disk.raw"]
-            for part in ["kernel", "initrd", "firmware"]:
-                flags += [f"--{part}", image[part]]
+            disk = copy_of(files["disk"], directory / "disk.raw")
+            flags = [*vm_flags(files, "1G", disk=disk), "--harts", harts]
             log, snapshot = directory / "log", directory / "snapshot"
             begin = time.monotonic()
             recorded = log_in_and_power_off([LOCKSTEP, "record", "--json", "-o", log, *flags, "--serial", "stdio"])

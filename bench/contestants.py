@@ -1,0 +1,132 @@
+"""The machines that `bench/run` compares: Lockstep alone, recording and as a pair; QEMU's TCG, and QEMU recording."""
+
+import contextlib
+import os
+import pathlib
+import subprocess
+import tempfile
+import time
+
+import guests
+from machines import LOCKSTEP, QEMU, Console, Failed, copy_of, events, free_port, pair_flags, start, start_gateway, vm_flags
+
+# How often a line is typed again until the guest has taken it.
+TYPE_AGAIN_SECONDS = 2
+END_SECONDS_MAX = 600
+
+
+class Contestant:
+    """One machine of one round, and what it takes the host to run it."""
+
+    def __init__(self, name, guest):
+        self.name, self.guest, self.number = name, guest, 0
+        self.stack = contextlib.ExitStack()
+        try:
+            self.directory = pathlib.Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="lockstep-bench-")))
+            self.disk = guest.disk and copy_of(guest.disk, self.directory / "disk.raw")
+            # What was copied must not be written out while somebody is measured.
+            os.sync()
+            self.begin = time.monotonic()
+            self.process = KINDS[name](self)
+            self.console = Console.of_process(self.process)
+        except BaseException:
+            self.end()
+            raise
+
+    def end(self):
+        self.stack.close()
+
+    def boot(self):
+        """Host seconds from the start of the program until the guest waits for work."""
+        if not self.console.wait_for(guests.READY, guests.BOOT_SECONDS_MAX):
+            raise Failed(f"not booted within {guests.BOOT_SECONDS_MAX} s; its last words: {self.console.text[-500:]}")
+        return time.monotonic() - self.begin
+
+    def work(self, name):
+        """Host seconds between the guest's words that a piece of work begins and that it has ended."""
+        self.number += 1
+        deadline = time.monotonic() + END_SECONDS_MAX
+        while True:
+            self.console.type(f"{name} {self.number}")
+            if self.console.wait_for(rf"bench: begin {self.number}\r?\n", TYPE_AGAIN_SECONDS):
+                break
+            if time.monotonic() > deadline:
+                raise Failed(f"the guest did not take the line in {END_SECONDS_MAX} s")
+        begin = time.monotonic()
+        end = self.console.wait_for(rf"bench: end {self.number} (\d+)\r?\n", END_SECONDS_MAX)
+        took = time.monotonic() - begin
+        if not end or end[1] != "0":
+            raise Failed(f"the guest ended with status {end[1]}" if end else f"no end within {END_SECONDS_MAX} s")
+        return took
+
+    def lags(self, begin_ns, end_ns):
+        """Milliseconds that the backup was behind, by the primary's figures of that time (CLOCK_BOOTTIME)."""
+        return [
+            event["lag_ms"]
+            for event in events(self.directory / "events")
+            if event["event"] == "figures" and event["role"] == "primary" and begin_ns <= event["time_ns"] <= end_ns
+        ]
+
+    def is_whole(self):
+        """A pair that has lost its backup is no pair any more."""
+        return not any(event["event"] == "role" and event["role"] == "solo" for event in events(self.directory / "events"))
+
+    def on_pipes(self, command):
+        """Starts the process whose standard streams are the guest's console."""
+        return start(self.stack, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def lockstep_flags(self):
+        ports = start_gateway(self.stack, self.directory, [self.guest.port])
+        self.port = ports[self.guest.port]
+        flags = vm_flags(self.guest.image, self.guest.memory, self.guest.append, self.disk)
+        return [*flags, "--net", f"gateway={self.directory / 'gateway'}", "--serial", "stdio"]
+
+
+def run(machine):
+    return machine.on_pipes([LOCKSTEP, "run", *machine.lockstep_flags()])
+
+
+def record(machine):
+    return machine.on_pipes([LOCKSTEP, "record", *machine.lockstep_flags(), "-o", machine.directory / "log"])
+
+
+def pair(machine):
+    flags = [*pair_flags(machine.directory), *machine.lockstep_flags()]
+    start(machine.stack, [LOCKSTEP, "backup", *flags])
+    return machine.on_pipes([LOCKSTEP, "primary", *flags, "--events", machine.directory / "events"])
+
+
+def qemu(machine):
+    """The same machine under QEMU's TCG."""
+    return machine.on_pipes([*qemu_command(machine), *qemu_disk(machine, [])])
+
+
+def recording_qemu(machine):
+    """The same as `qemu`, with all inputs written to a file. The network and the disk need filters for that."""
+    command = [*qemu_command(machine), "-icount", f"shift=auto,rr=record,rrfile={machine.directory / 'rr'}"]
+    command += ["-object", "filter-replay,id=replay,netdev=net"]
+    return machine.on_pipes([*command, *qemu_disk(machine, ["-drive", "driver=blkreplay,if=none,image=file,id=disk"])])
+
+
+def qemu_command(machine):
+    guest, machine.port = machine.guest, free_port()
+    return [
+        QEMU, "-M", "virt", "-cpu", "rv64,v=false,h=false,zba=false,zbb=false,zbc=false,zbs=false",
+        "-accel", "tcg,thread=single", "-m", guest.memory, "-nographic", "-monitor", "none", "-serial", "stdio",
+        "-global", "virtio-mmio.force-legacy=false", "-device", "virtio-rng-device",
+        "-kernel", guest.image["kernel"], "-initrd", guest.image["initrd"], "-bios", guest.image["firmware"],
+        "-append", f"{guest.image['append']} {guest.append}".strip(),
+        "-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{machine.port}-:{guest.port}", "-device", "virtio-net-device,netdev=net",
+    ]  # fmt: skip
+
+
+def qemu_disk(machine, recorder):
+    """Flags for the guest's disk, if it has one; `recorder` is a drive between it and the file."""
+    if not machine.disk:
+        return []
+    drive = f"file={machine.disk},format=raw,if=none,id={'file' if recorder else 'disk'}"
+    return ["-drive", drive, *recorder, "-device", "virtio-blk-device,drive=disk"]
+
+
+# In this order, so that those which differ least stand side by side.
+KINDS = {"run": run, "record": record, "pair": pair, "qemu": qemu, "rr": recording_qemu}
