@@ -13,6 +13,11 @@ from machines import LOCKSTEP, QEMU, Console, Failed, copy_of, events, free_port
 # How often a line is typed again until the guest has taken it.
 TYPE_AGAIN_SECONDS = 2
 END_SECONDS_MAX = 600
+# The extensions of Lockstep's hart (`isa.rs`): kernels use what they find.
+CPU = (
+    "rv64,v=false,h=false,zba=true,zbb=true,zbc=false,zbs=true,zfa=false,zawrs=false,zicond=true,zicbom=true,zicboz=true,"
+    "sstc=true,svadu=true,svinval=true,svnapot=true,svpbmt=false"
+)
 
 
 class Contestant:
@@ -111,7 +116,7 @@ def recording_qemu(machine):
 def qemu_command(machine):
     guest, machine.port = machine.guest, free_port()
     return [
-        QEMU, "-M", "virt", "-cpu", "rv64,v=false,h=false,zba=false,zbb=false,zbc=false,zbs=false",
+        QEMU, "-M", "virt", "-cpu", CPU,
         "-accel", "tcg,thread=single", "-m", guest.memory, "-nographic", "-monitor", "none", "-serial", "stdio",
         "-global", "virtio-mmio.force-legacy=false", "-device", "virtio-rng-device",
         "-kernel", guest.image["kernel"], "-initrd", guest.image["initrd"], "-bios", guest.image["firmware"],
