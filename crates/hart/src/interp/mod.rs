@@ -18,6 +18,7 @@ mod mem;
 mod meter;
 mod system;
 mod translated;
+mod zeal;
 
 use std::sync::atomic::Ordering;
 
@@ -35,6 +36,7 @@ use crate::{
 };
 use code::{Arena, CodePages, LOOSE};
 use meter::Meter;
+use zeal::Zeal;
 
 /// Steps between two looks at the cut flag.
 const CHUNK: u64 = 8192;
@@ -199,34 +201,6 @@ impl Caches {
     fn forget(&mut self, ram: &mut Ram) {
         self.code.forget(&mut self.mmu, ram);
         self.mmu.forget(ram);
-    }
-}
-
-/// A small random generator (SplitMix64) for zeal. Not guest state.
-struct Zeal {
-    state: u64,
-    /// One in so many page changes executes loosely, without decoded code; chunks are up to sixteen times as long.
-    loose: u64,
-    /// One in so many page changes drops every cache.
-    forgets: u64,
-}
-
-impl Zeal {
-    fn new(seed: u64) -> Zeal {
-        let rarity = 1 << (seed & 7);
-        Zeal {
-            state: seed,
-            loose: 2 * rarity,
-            forgets: 16 * rarity,
-        }
-    }
-
-    fn one_in(&mut self, count: u64) -> bool {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ z >> 31).is_multiple_of(count)
     }
 }
 

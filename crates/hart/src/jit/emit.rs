@@ -3,6 +3,7 @@
 //! Knows nothing of RISC-V and holds no pointer: bytes, and labels inside them (Intel SDM volume 2).
 
 mod bits;
+mod vector;
 
 pub use bits::{Bit, Count, Rotate};
 
@@ -382,19 +383,6 @@ impl Emitter {
         self.byte(u8::from(size == Size::Quad) << 7 | (!count & 15) << 3 | prefix);
         self.byte(0xf7);
         self.operands(to, Operand::Register(from));
-    }
-
-    /// A scalar SSE2 instruction `prefix 0f opcode`: its first operand is vector register 0, to 7.
-    pub fn scalar(&mut self, prefix: u8, size: Size, opcode: u8, vector: u8, operand: Operand) {
-        self.byte(prefix);
-        self.form(size, &[0x0f, opcode], vector, operand, false);
-    }
-
-    /// One of the FMA3 instructions `xmm0 = xmm1 * [factor] + xmm0` in 64 bits, with its signs in the opcode. Base and
-    /// index of `factor` are among the first eight registers.
-    pub fn fused(&mut self, opcode: u8, factor: Memory) {
-        self.bytes.extend([0xc4, 0xe2, 0xf1, opcode]);
-        self.operands(0, Operand::Memory(factor));
     }
 
     /// `al = condition`, then `to = al`.

@@ -62,6 +62,7 @@ impl Block<'_> {
         self.define_unless_x0(o.rd, RAX);
         self.interpret_at(user, at, true);
     }
+
     /// Nothing to do: translations are always up to date.
     pub(super) fn fence(&mut self, at: At) {
         self.e.alu_immediate(Alu::Cmp, Size::Quad, held(Field::Fences), 0);

@@ -391,7 +391,7 @@ impl Block<'_> {
             Auipc => self.define_address(i64::from(o.imm) + at.slot as i64 * 2, o),
             Flw | Fld | Fsw | Fsd | Float => self.float_op(at, o),
             Lb | Lh | Lw | Ld | Lbu | Lhu | Lwu | Sb | Sh | Sw | Sd | AmoW | AmoD | LrW | LrD | ScW | ScD => {
-                self.access(at, o)
+                self.access(at, o);
             }
             Csr => self.csr(at, o),
             SfenceVma | SinvalVma => self.fence(at),

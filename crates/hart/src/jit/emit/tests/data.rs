@@ -194,7 +194,7 @@ fn test_looks_at_some_bits_of_one_register() {
         for bits in [1, 0x80, 0xc6000, i32::MIN] {
             let bits_seen = Seen::Immediate(u64::from(bits as u32));
             assert_emits(Code::Test_rm32_imm32, &[seen, bits_seen], |e| {
-                e.test_bits(a, bits)
+                e.test_bits(a, bits);
             });
         }
     }
