@@ -99,6 +99,14 @@ impl Block<'_> {
 
     fn binary(&mut self, op: Alu, size: Size, o: Op) {
         let target = self.target(o.rd);
+        if op == Alu::Add
+            && o.rd != o.rs1
+            && let (Some(a), Some(b)) = (self.pinned(o.rs1), self.pinned(o.rs2))
+        {
+            self.e.lea(size, target, Memory::indexed(a, b, 0, 0));
+            self.result(size, o.rd, target);
+            return;
+        }
         // The second operand must not be overwritten before it is used.
         let work = if self.operand(o.rs2) == Operand::Register(target) && o.rs1 != o.rs2 {
             RAX
@@ -112,11 +120,16 @@ impl Block<'_> {
 
     fn immediate(&mut self, op: Alu, size: Size, o: Op) {
         let target = self.target(o.rd);
+        if op == Alu::Add && size == Size::Double && o.imm == 0 {
+            let from = self.operand(o.rs1);
+            self.e.load(Extend::WordSigned, target, from);
+            self.define(o.rd, target);
+            return;
+        }
         if op == Alu::Add
-            && size == Size::Quad
             && let Some(from) = self.pinned(o.rs1)
         {
-            self.e.lea(Size::Quad, target, Memory::at(from, o.imm));
+            self.e.lea(size, target, Memory::at(from, o.imm));
         } else if self.pinned(o.rd).is_none() && o.rd == o.rs1 && size == Size::Quad {
             let memory = Operand::Memory(register(o.rd));
             self.e.alu_immediate(op, size, memory, o.imm);
@@ -132,10 +145,28 @@ impl Block<'_> {
 
     fn shift(&mut self, shift: Shift, size: Size, o: Op) {
         let target = self.target(o.rd);
-        self.e.mov(Size::Quad, target, self.operand(o.rs1));
+        let from = self.operand(o.rs1);
         let mask = if size == Size::Quad { 63 } else { 31 };
-        self.e.shift(shift, size, target, (o.imm & mask) as u8);
-        self.result(size, o.rd, target);
+        let count = (o.imm & mask) as u8;
+        match (size, shift) {
+            // What is shifted in is the sign already.
+            (Size::Double, Shift::Arithmetic) => {
+                self.e.load(Extend::WordSigned, target, from);
+                self.e.shift(shift, Size::Quad, target, count);
+                self.define(o.rd, target);
+            }
+            // There is no sign.
+            (Size::Double, Shift::Right) if count != 0 => {
+                self.e.mov(Size::Double, target, from);
+                self.e.shift(shift, Size::Double, target, count);
+                self.define(o.rd, target);
+            }
+            _ => {
+                self.e.mov(Size::Quad, target, from);
+                self.e.shift(shift, size, target, count);
+                self.result(size, o.rd, target);
+            }
+        }
     }
 
     fn shift_by(&mut self, shift: Shift, size: Size, o: Op) {
