@@ -33,7 +33,8 @@ def picture(results):
     lines = rows(results)
     step = HEIGHT * len(others) + 8
     bottom = TOP + step * len(lines)
-    scale = Scale(max((of[name]["ratio"] for _, of in lines for name in others if name in of), default=1))
+    shown = [of[name] for _, of in lines for name in others if name in of]
+    scale = Scale(max((figures.get("high_quartile", figures["ratio"]) for figures in shown), default=1))
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{LEFT + WIDTH + 60}" height="{bottom + 30}"'
         ' font-family="sans-serif" font-size="11">',
