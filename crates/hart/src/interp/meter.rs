@@ -1,4 +1,4 @@
-//! `Meter`: counts for a [`Profile`](crate::profile::Profile) what a run of the interpreter does. Not there unless somebody
+//! `Meter`: counts for a [`Profile`] what a run of the interpreter does. Not there unless somebody
 //! asked, and never looked at by anything that the guest can see.
 
 use std::sync::MutexGuard;
