@@ -222,12 +222,8 @@ impl Tlb {
     }
 
     fn clear_table(&mut self, set: usize, table: usize) {
-        let mut filled = std::mem::take(&mut self.sets[set].filled[table / TOTAL]);
-        while filled != 0 {
-            let first = table + set * ENTRIES + filled.trailing_zeros() as usize * GROUP;
-            self.tables[first..first + GROUP].fill(EMPTY);
-            filled &= filled - 1;
-        }
+        self.drop_if(set, table, u64::MAX, |_| true);
+        self.sets[set].filled[table / TOTAL] = 0;
     }
 
     fn fill(&mut self, table: usize, first: usize, address: u64, place: u64) {
@@ -331,7 +327,7 @@ impl Tlb {
     pub fn drop_range(&mut self, roots: Roots, address: u64, pages: usize) {
         let bytes = (pages as u64) << PAGE_BITS;
         self.drops += 1;
-        let groups = groups(address, pages);
+        let groups = groups(address, pages.min(ENTRIES));
         for set in 0..SETS {
             if !self.sets[set].space.is_some_and(|space| roots.cover(space)) {
                 continue;

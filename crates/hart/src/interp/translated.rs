@@ -166,7 +166,6 @@ impl Core<'_> {
         self.left = left;
         let op = self.arena.slots(place)[slot].get();
         let drops = self.drops();
-        let status = self.hart.csr.mstatus;
         let flow = self.rare(op);
         if let Some(meter) = &mut self.meter
             && flow != Flow::Again
@@ -180,7 +179,6 @@ impl Core<'_> {
                     self.show_status();
                 }
             }
-            Flow::Check if is_status(op) && is_quiet(status, self.hart.csr.mstatus) => self.show_status(),
             Flow::Check => {
                 self.calm = false;
                 let stretch = self.stop(flow, op);
@@ -219,15 +217,4 @@ impl Core<'_> {
 /// Does it write a register of the PMP, perhaps?
 fn is_protection(op: Op) -> bool {
     op.code == Code::Csr && matches!(op.imm as u32 >> 20, 0x3a0..=0x3ef)
-}
-
-/// Does it access `sstatus`?
-fn is_status(op: Op) -> bool {
-    op.code == Code::Csr && op.imm as u32 >> 20 == 0x100
-}
-
-/// Does this change of `mstatus` neither touch an address space nor let an interrupt in?
-fn is_quiet(before: u64, after: u64) -> bool {
-    let changed = before ^ after;
-    changed & (status::SUM | status::MXR) == 0 && changed & after & status::SIE == 0
 }

@@ -121,18 +121,6 @@ impl Block<'_> {
         self.define(o.rd, target);
     }
 
-    /// A register that holds `rs1` and may be changed while `rs2` is still needed: where the result is to be, if it can.
-    fn first(&mut self, o: Op) -> Register {
-        let target = self.target(o.rd);
-        let work = if self.operand(o.rs2) == Operand::Register(target) && o.rs1 != o.rs2 {
-            RAX
-        } else {
-            target
-        };
-        self.e.mov(Size::Quad, work, self.operand(o.rs1));
-        work
-    }
-
     fn shifted_add(&mut self, shift: u8, word: bool, o: Op) {
         // `zext.w`.
         if o.rs2 == 0 && shift == 0 {

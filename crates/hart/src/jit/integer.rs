@@ -98,22 +98,16 @@ impl Block<'_> {
     }
 
     fn binary(&mut self, op: Alu, size: Size, o: Op) {
-        let target = self.target(o.rd);
         if op == Alu::Add
             && o.rd != o.rs1
             && let (Some(a), Some(b)) = (self.pinned(o.rs1), self.pinned(o.rs2))
         {
+            let target = self.target(o.rd);
             self.e.lea(size, target, Memory::indexed(a, b, 0, 0));
             self.result(size, o.rd, target);
             return;
         }
-        // The second operand must not be overwritten before it is used.
-        let work = if self.operand(o.rs2) == Operand::Register(target) && o.rs1 != o.rs2 {
-            RAX
-        } else {
-            target
-        };
-        self.e.mov(Size::Quad, work, self.operand(o.rs1));
+        let work = self.first(o);
         self.e.alu(op, size, work, self.operand(o.rs2));
         self.result(size, o.rd, work);
     }

@@ -98,6 +98,18 @@ impl Block<'_> {
         self.pinned(guest).unwrap_or(RAX)
     }
 
+    /// A register that holds `rs1` and may be changed while `rs2` is still needed: where the result is to be, if it can.
+    pub(super) fn first(&mut self, o: Op) -> Register {
+        let target = self.target(o.rd);
+        let work = if self.operand(o.rs2) == Operand::Register(target) && o.rs1 != o.rs2 {
+            RAX
+        } else {
+            target
+        };
+        self.e.mov(Size::Quad, work, self.operand(o.rs1));
+        work
+    }
+
     /// What is in `host` becomes the register's value.
     pub(super) fn define(&mut self, guest: u8, host: Register) {
         self.forget(guest);
