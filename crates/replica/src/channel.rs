@@ -171,6 +171,12 @@ impl Sender {
         self.queue_cost >= limits::UNSENT_COST_MAX
     }
 
+    /// Is everything that was sent acknowledged?
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
     /// Cost of what is not acknowledged.
     #[must_use]
     pub fn buffered(&self) -> u64 {

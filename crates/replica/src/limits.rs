@@ -35,6 +35,8 @@ pub const CLOCK_EVERY: Span = Span::from_us(1_000);
 pub const FLUSH_EVERY: Span = Span::from_us(1_000);
 /// The same while the guest waits: an idle guest's few entries share a frame (idle traffic).
 pub const FLUSH_EVERY_IDLE: Span = Span::from_ms(20);
+/// The entry of an output waits at most this long for company, while what was sent before is not acknowledged.
+pub const FLUSH_COMPANY: Span = Span::from_us(200);
 
 /// A frame is closed when its entries reach this size.
 pub const FRAME_BYTES_CLOSE: usize = 256 << 10;

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use machine::{Effect, PowerState};
 
 use crate::{
-    Action, Event, Guest, Next, PairOptions, Suspicion, Time,
+    Action, Event, Guest, Next, PairOptions, Span, Suspicion, Time,
     detect::Detector,
     disk::Disks,
     gate::Gate,
@@ -206,8 +206,19 @@ impl Primary {
         cx.metrics.held_bytes = self.gate.bytes() as u64;
     }
 
+    /// An output's entry goes at once (FT 3.5-c) if nothing else is on its way; otherwise the next acknowledgement is near, and
+    /// all outputs up to then share a message. A busy guest's messages are what a pair costs most.
+    fn flush_due(&self) -> Option<Time> {
+        let hurry = if self.sender.is_quiet() {
+            Span(0)
+        } else {
+            limits::FLUSH_COMPANY
+        };
+        self.live.recorder.flush_due(hurry)
+    }
+
     fn flush<G: Guest>(&mut self, cx: &mut Context<'_>, guest: &G) {
-        if self.live.recorder.flush_due().is_some_and(|due| due <= cx.now) {
+        if self.flush_due().is_some_and(|due| due <= cx.now) {
             let frames = self.live.recorder.flush(cx.now, guest, cx.metrics);
             self.pace.on_sent(cx.now, self.live.recorder.log.step());
             for frame in frames {
@@ -315,7 +326,7 @@ impl Primary {
         };
         earliest([
             wake,
-            self.live.recorder.flush_due(),
+            self.flush_due(),
             Some(self.sender.keepalive_due()),
             Some(self.heartbeat_due),
             Some(self.detector.deadline()),

@@ -77,11 +77,13 @@ impl Log {
         seq
     }
 
-    /// When the log should be flushed, if entries may wait for `patience`.
+    /// When the log should be flushed, if entries may wait for `patience`, and those of outputs in a hurry for `hurry`.
     #[must_use]
-    pub fn due(&self, patience: Span) -> Option<Time> {
-        let patience = if self.urgent || !self.closed.is_empty() {
+    pub fn due(&self, patience: Span, hurry: Span) -> Option<Time> {
+        let patience = if !self.closed.is_empty() {
             Span(0)
+        } else if self.urgent {
+            patience.min(hurry)
         } else if self.soon {
             patience.min(limits::FLUSH_EVERY)
         } else {
@@ -223,15 +225,16 @@ impl Recorder {
         }
     }
 
-    /// When the log should be flushed.
+    /// When the log should be flushed, if the entry of an output may wait for `hurry`.
     #[must_use]
-    pub fn flush_due(&self) -> Option<Time> {
+    pub fn flush_due(&self, hurry: Span) -> Option<Time> {
         let idle = !matches!(self.activity, Activity::Runs);
-        self.log.due(if idle {
+        let patience = if idle {
             limits::FLUSH_EVERY_IDLE
         } else {
             limits::FLUSH_EVERY
-        })
+        };
+        self.log.due(patience, hurry)
     }
 
     /// Finishes the frames of everything up to the guest's present step.

@@ -11,6 +11,7 @@ use crate::{
     clock::GuestClock,
     codec::Encoder,
     disk::Disks,
+    limits,
     live::{Context, Live},
     record::{Log, Recorder},
     role::Change,
@@ -139,7 +140,11 @@ impl Solo {
         }
         self.live.issue(cx);
         let over = self.live.is_over();
-        let due = self.live.recorder.log.due(crate::limits::FLUSH_EVERY_IDLE);
+        let due = self
+            .live
+            .recorder
+            .log
+            .due(limits::FLUSH_EVERY_IDLE, limits::FLUSH_EVERY);
         if self.live.file && (over.is_some() || due.is_some_and(|due| due <= cx.now)) {
             for frame in self.live.recorder.flush(cx.now, guest, cx.metrics) {
                 cx.out.push_back(Action::Append(frame.bytes));
@@ -158,7 +163,11 @@ impl Solo {
 
     /// The earliest thing to do.
     pub fn deadline(&self) -> Option<Time> {
-        let flush = self.live.recorder.log.due(crate::limits::FLUSH_EVERY_IDLE);
+        let flush = self
+            .live
+            .recorder
+            .log
+            .due(limits::FLUSH_EVERY_IDLE, limits::FLUSH_EVERY);
         let over = self.live.is_over().map(|_| Time(0));
         earliest([self.live.recorder.wake(), flush, over])
     }
