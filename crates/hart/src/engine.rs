@@ -3,7 +3,7 @@
 //! An engine holds caches, never guest state: dropping it, or [`Engine::forget`] at any moment, cannot be
 //! observed by the guest (docs/determinism.md). It is called once per slice.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::{Bus, Ram, Step, hart::Hart};
 
@@ -17,7 +17,7 @@ pub enum Reason {
     /// The machine must look before the next instruction: the bus asked for attention, or the hart moved
     /// its own timer (`stimecmp`, or anything that can change when a timer interrupt is due).
     Attention,
-    /// The host asked for a stop through the cut flag. Never visible to the guest: it may run on exactly
+    /// The host asked for a stop through [`Cut`]. Never visible to the guest: it may run on exactly
     /// here.
     Cut,
 }
@@ -31,6 +31,20 @@ pub struct Exit {
     pub reason: Reason,
 }
 
+/// Whether the host wants a run to end soon, at any block edge. Asked every few thousand steps; affects when a run
+/// returns, never what the guest computes.
+pub trait Cut {
+    /// Does it, now?
+    fn is_wanted(&self) -> bool;
+}
+
+/// Set by another thread.
+impl Cut for AtomicBool {
+    fn is_wanted(&self) -> bool {
+        self.load(Ordering::Relaxed)
+    }
+}
+
 /// What one run needs from the machine.
 pub struct Context<'a> {
     /// Guest memory.
@@ -39,9 +53,8 @@ pub struct Context<'a> {
     pub bus: &'a mut dyn Bus,
     /// Steps completed when the run starts.
     pub now: Step,
-    /// Set by another thread to have the run end soon, at any block edge. Affects when `run` returns,
-    /// never what the guest computes.
-    pub cut: &'a AtomicBool,
+    /// Whether the run shall end soon.
+    pub cut: &'a dyn Cut,
 }
 
 /// Executes instructions of the harts of one machine, one at a time.

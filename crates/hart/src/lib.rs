@@ -38,7 +38,7 @@ pub mod tlb;
 pub mod trap;
 
 pub use bus::{Access, Bus, BusError, Lines, Width};
-pub use engine::{Engine, Exit, Reason};
+pub use engine::{Cut, Engine, Exit, Reason};
 pub use hart::Hart;
 pub use interp::{Interpreter, InterpreterOptions, Translate};
 pub use jit::{CODE_MAX, NoTranslation, can_translate};

@@ -8,7 +8,6 @@
 //! This must never read a clock: whoever makes a profile brings one, for what is told to people.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{
@@ -287,7 +286,7 @@ impl<E: Engine> Engine for Sampler<E> {
             }
             let mut reason = exit.reason;
             if reason == Reason::Budget && steps < budget {
-                if !cx.cut.load(Ordering::Relaxed) {
+                if !cx.cut.is_wanted() {
                     continue;
                 }
                 reason = Reason::Cut;

@@ -3,15 +3,14 @@
 //! ```text
 //!   guest thread:  wait in epoll (only if the guest is idle) -> read sockets and queues -> Node::handle
 //!                  -> Node::poll, carry out every action -> Node::slice runs the guest -> poll, carry out -> ..
-//!   watcher:       while the guest runs: epoll -> cut flag                       (poll.rs)
 //!   disk x 4:      pread, pwrite, fdatasync, fallocate -> queue, waker           (disk/pool.rs)
 //!   arbiter:       link(2) in the directory -> queue, waker                      (arbiter/mod.rs)
 //!   consoles:      read terminal -> queue, waker; write terminal <- buffer       (console/)
 //!   gateway:       connect, only while the cable is out -> queue, waker          (net/plug.rs)
 //! ```
-//! An acknowledgement that arrives while the guest runs ends the slice at the next block edge; this thread reads
-//! it, lets the node release what waited, and writes it out, without handing anything to another thread
-//! (FT 3.5-c). An idle guest thread sleeps on the sockets themselves.
+//! While the guest runs, this thread looks at its sockets every few microseconds (poll.rs). An acknowledgement ends the slice at
+//! the next block edge; this thread reads it, lets the node release what waited, and writes it out, without handing anything to
+//! another thread (FT 3.5-c). An idle guest thread sleeps on the sockets themselves.
 
 use std::collections::VecDeque;
 
@@ -36,7 +35,7 @@ pub struct Outcome {
 /// # Errors
 /// The world does not let it go on. The caller's process ends: for the peer, this side has crashed.
 pub fn drive<G: Guest>(node: Node<G>, world: World) -> Result<Outcome, WorldError> {
-    let mut poller = Poller::new(world.waker.clone())?;
+    let mut poller = Poller::new()?;
     let mut driver = Driver {
         node,
         world,
@@ -65,8 +64,7 @@ impl<G: Guest> Driver<G> {
             if order != Order::GoOn {
                 break;
             }
-            poller.arm()?;
-            next = self.node.slice(clock::now(), self.world.waker.cut());
+            next = self.node.slice(clock::now(), &poller.look());
             order = self.carry_out(poller)?;
             self.world.cables.listen_again(poller)?;
             if next == Next::Ended && order == Order::GoOn {

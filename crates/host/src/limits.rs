@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use replica::Span;
+
 /// Longest message between replicas. A longer one from the peer ends the link.
 pub const MESSAGE_LEN_MAX: usize = 32 << 20;
 /// Bytes waiting to be written to the peer. The protocol's own window is far below; past this the link ends.
@@ -21,6 +23,8 @@ pub const CONNECT_RETRY: Duration = Duration::from_millis(200);
 /// One attempt to connect.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// A running guest's sockets are looked at so often.
+pub const LOOK_EVERY: Span = Span::from_us(20);
 /// Messages or frames taken from one source in one turn, so that no source starves the others.
 pub const BATCH_MAX: usize = 64;
 

@@ -1,7 +1,6 @@
 //! `Waker`: how other threads call the guest thread, wherever it is.
 //!
-//! It runs the guest: then the cut flag ends the slice at the next block edge. It sleeps in `epoll`: then
-//! the eventfd wakes it. A waker says only "look"; what there is to see stands in the caller's own queue.
+//! An eventfd in the guest thread's `epoll` (poll.rs). A waker says only "look"; what there is to see stands in the caller's own queue.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,8 +17,6 @@ pub struct Waker {
 
 #[derive(Debug)]
 struct Shared {
-    /// Ends the slice that is being run.
-    cut: AtomicBool,
     /// Readable from `wake` to `clear`.
     event: OwnedFd,
     /// `event` is readable already, so that a burst of calls costs one system call.
@@ -35,7 +32,6 @@ impl Waker {
         let event = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
         Ok(Waker {
             shared: Arc::new(Shared {
-                cut: AtomicBool::new(false),
                 event,
                 pending: AtomicBool::new(false),
             }),
@@ -44,7 +40,6 @@ impl Waker {
 
     /// Calls. What the guest thread shall see must be in its queue before.
     pub fn wake(&self) {
-        self.shared.cut.store(true, Ordering::SeqCst);
         if !self.shared.pending.swap(true, Ordering::SeqCst) {
             // A counter of 2^64 calls is never full, and nothing else can fail.
             let _ = rustix::io::write(&self.shared.event, &1_u64.to_ne_bytes());
@@ -55,12 +50,6 @@ impl Waker {
     pub fn clear(&self) {
         let _ = rustix::io::read(&self.shared.event, &mut [0_u8; 8]);
         self.shared.pending.store(false, Ordering::SeqCst);
-    }
-
-    /// The flag that ends a slice.
-    #[must_use]
-    pub fn cut(&self) -> &AtomicBool {
-        &self.shared.cut
     }
 }
 
@@ -85,7 +74,7 @@ mod tests {
         assert!(!readable(&waker));
         waker.clone().wake();
         waker.wake();
-        assert!(readable(&waker) && waker.cut().load(Ordering::SeqCst));
+        assert!(readable(&waker));
         waker.clear();
         assert!(!readable(&waker));
         waker.wake();

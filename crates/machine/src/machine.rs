@@ -13,9 +13,7 @@
 //! `run` or `inject` returns; everything that depends on what may yet be injected at that step (whose turn is
 //! next, taking an interrupt) is decided only when an instruction follows.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use hart::{Engine, Hart, Ram, Reason, Step, Visit, Visitor, ram::OutOfRam, state::component};
+use hart::{Cut, Engine, Hart, Ram, Reason, Step, Visit, Visitor, ram::OutOfRam, state::component};
 
 use crate::{
     Config, Control, Digest, DiskRequest, Effect, Input, Part, PowerState,
@@ -44,7 +42,7 @@ pub enum Stop {
     },
     /// The machine is off, for good.
     Off(PowerState),
-    /// The host asked for a stop through the cut flag. The guest may run on exactly here.
+    /// The host asked for a stop through [`Cut`]. The guest may run on exactly here.
     Cut,
 }
 
@@ -113,8 +111,8 @@ impl Machine {
 
     /// Runs until the step `until` is reached, or something else comes first.
     ///
-    /// `cut`, set by another thread, makes it return soon; as long as it is set the guest does not move.
-    pub fn run(&mut self, until: Step, cut: &AtomicBool) -> Stop {
+    /// If `cut` is wanted it returns soon; as long as it is the guest does not move.
+    pub fn run(&mut self, until: Step, cut: &dyn Cut) -> Stop {
         loop {
             if !self.board.effects.is_empty() {
                 return Stop::Effects;
@@ -130,7 +128,7 @@ impl Machine {
                     wake_at: self.wake_at(),
                 };
             };
-            if cut.load(Ordering::Relaxed) {
+            if cut.is_wanted() {
                 return Stop::Cut;
             }
             self.slice(turn, until, cut);
@@ -277,7 +275,7 @@ impl Machine {
     }
 
     /// Lets the hart `turn` execute at least one step.
-    fn slice(&mut self, turn: usize, until: Step, cut: &AtomicBool) {
+    fn slice(&mut self, turn: usize, until: Step, cut: &dyn Cut) {
         if turn != self.turn {
             self.turn = turn;
             self.left = QUANTUM;

@@ -1,8 +1,8 @@
 //! `Backup`: replays the log, a little behind, and is ready to go on where it ends (FT 2-a).
 
-use std::{collections::VecDeque, sync::atomic::AtomicBool};
+use std::collections::VecDeque;
 
-use machine::{DiskOperation, Effect, PowerState, Step};
+use machine::{Cut, DiskOperation, Effect, PowerState, Step};
 
 use crate::{
     Action, Epoch, Event, Guest, Next, PairOptions, Span, Suspicion, Time,
@@ -233,7 +233,7 @@ impl Backup {
     pub fn replay<G: Guest>(
         &mut self,
         cx: &mut Context<'_>,
-        cut: &AtomicBool,
+        cut: &dyn Cut,
         guest: &mut G,
         draining: bool,
     ) -> Result<Progress, Change> {
@@ -281,12 +281,7 @@ impl Backup {
     }
 
     /// Replays for a slice.
-    pub fn slice<G: Guest>(
-        &mut self,
-        cx: &mut Context<'_>,
-        cut: &AtomicBool,
-        guest: &mut G,
-    ) -> Option<Change> {
+    pub fn slice<G: Guest>(&mut self, cx: &mut Context<'_>, cut: &dyn Cut, guest: &mut G) -> Option<Change> {
         self.detector.look(cx.now);
         if let Some(change) = self.suspect(cx.now) {
             return Some(change);

@@ -3,9 +3,9 @@
 //! The question is a test-and-set (FT 2.3-e): of the two sides of a pair at most one ever hears `Won`, and
 //! only that one goes on. A side that cannot ask waits, with the guest paused, as long as it takes.
 
-use std::sync::atomic::AtomicBool;
-
 use crate::mutation::{self, Mutation};
+use machine::Cut;
+
 use crate::{
     Action, Claim, Event, Guest, Next, Span, Time, Verdict, backup::Backup, limits, live::Context,
     primary::Primary, replay::Progress, role::Change,
@@ -99,12 +99,7 @@ impl Claiming {
     }
 
     /// Drains the log, if there is one, then asks.
-    pub fn slice<G: Guest>(
-        &mut self,
-        cx: &mut Context<'_>,
-        cut: &AtomicBool,
-        guest: &mut G,
-    ) -> Option<Change> {
+    pub fn slice<G: Guest>(&mut self, cx: &mut Context<'_>, cut: &dyn Cut, guest: &mut G) -> Option<Change> {
         if let Was::Backup(backup) = &mut self.was
             && !self.drained
         {

@@ -1,13 +1,11 @@
 //! The real guest: `machine::Machine` behind [`Guest`].
 
-use std::sync::atomic::AtomicBool;
-
-use machine::{DiskRequest, Effect, Input, Machine, Step, Stop};
+use machine::{Cut, DiskRequest, Effect, Input, Machine, Step, Stop};
 
 use crate::{Digest, Guest, Pause};
 
 impl Guest for Machine {
-    fn run(&mut self, until: Step, cut: &AtomicBool) -> Pause {
+    fn run(&mut self, until: Step, cut: &dyn Cut) -> Pause {
         match Machine::run(self, until, cut) {
             Stop::Reached => Pause::Reached,
             Stop::Effects => Pause::Effects,

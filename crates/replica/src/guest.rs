@@ -1,8 +1,6 @@
 //! `Guest`: what the protocol needs of a machine. `Machine` implements it, and so does the simulator's toy.
 
-use std::sync::atomic::AtomicBool;
-
-use machine::{Effect, Input, PowerState, Step};
+use machine::{Cut, Effect, Input, PowerState, Step};
 
 /// Why [`Guest::run`] came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +16,7 @@ pub enum Pause {
     },
     /// The guest is off, for good.
     Off(PowerState),
-    /// The cut flag was set. The guest stands between two instructions; it may run on as if nothing was.
+    /// A cut was wanted. The guest stands between two instructions; it may run on as if nothing was.
     Cut,
 }
 
@@ -32,7 +30,7 @@ pub struct Digest {
 /// A deterministic computer: state is a function of the configuration and of the inputs at their steps.
 pub trait Guest {
     /// Runs until `until`, an effect, or a wait; never past `until`.
-    fn run(&mut self, until: Step, cut: &AtomicBool) -> Pause;
+    fn run(&mut self, until: Step, cut: &dyn Cut) -> Pause;
     /// Changes the guest at the present step. Only the recorder and the replayer call this.
     fn inject(&mut self, input: &Input);
     /// The next effect, in the order in which the guest caused them.

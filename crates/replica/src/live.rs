@@ -1,8 +1,8 @@
 //! `Live`: what a replica that runs a live guest has, alone or as a primary: the recorder and the disks.
 
-use std::{collections::VecDeque, sync::atomic::AtomicBool};
+use std::collections::VecDeque;
 
-use machine::{Effect, PowerState};
+use machine::{Cut, Effect, PowerState};
 
 use crate::{
     Action, DiskAnswer, Guest, Metrics, Time,
@@ -41,12 +41,7 @@ impl Live {
     }
 
     /// Runs the guest for a slice.
-    pub fn slice<G: Guest>(
-        &mut self,
-        cx: &mut Context<'_>,
-        cut: &AtomicBool,
-        guest: &mut G,
-    ) -> Vec<Produced> {
+    pub fn slice<G: Guest>(&mut self, cx: &mut Context<'_>, cut: &dyn Cut, guest: &mut G) -> Vec<Produced> {
         let mut produced = Vec::new();
         self.recorder.slice(cx.now, cut, guest, cx.metrics, &mut produced);
         produced

@@ -3,9 +3,9 @@
 //! `host::drive` and `sim::world` are thin loops around it: handle what came, `slice`, carry out every
 //! action of `poll`, sleep until `deadline` if `slice` is not busy. Nothing here reads a clock or a socket.
 
-use std::{collections::VecDeque, sync::atomic::AtomicBool};
+use std::collections::VecDeque;
 
-use machine::{DiskRequest, DiskStatus, Effect, Input};
+use machine::{Cut, DiskRequest, DiskStatus, Effect, Input};
 
 use crate::{
     Guest, Header, Metrics, Span, Suspicion, Time,
@@ -248,7 +248,7 @@ impl<G: Guest> Node<G> {
 
     /// Runs the guest for a bounded while (about a millisecond). Another thread may set `cut` to have it
     /// end soon; the caller clears it before.
-    pub fn slice(&mut self, now: Time, cut: &AtomicBool) -> Next {
+    pub fn slice(&mut self, now: Time, cut: &dyn Cut) -> Next {
         let guest = &mut self.guest;
         let mut cx = Context {
             now,

@@ -1,8 +1,6 @@
 //! `Playback`: a log file replayed on a guest. The bytes come from whoever reads the file.
 
-use std::sync::atomic::AtomicBool;
-
-use machine::{Effect, Step};
+use machine::{Cut, Effect, Step};
 
 use crate::{
     Guest,
@@ -73,7 +71,7 @@ impl<G: Guest> Playback<G> {
     ///
     /// # Errors
     /// If the log is damaged, or the guest does something else than it says.
-    pub fn slice(&mut self, cut: &AtomicBool, steps: u64) -> Result<Playing, PlaybackError> {
+    pub fn slice(&mut self, cut: &dyn Cut, steps: u64) -> Result<Playing, PlaybackError> {
         if self.replayer.is_drained() {
             match self.reader.frame()? {
                 // The window of a channel does not matter here.

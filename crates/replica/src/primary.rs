@@ -1,8 +1,6 @@
 //! `Primary`: runs the guest, sends its log, and lets nothing out that the backup could contradict.
 
-use std::sync::atomic::AtomicBool;
-
-use machine::{Effect, PowerState};
+use machine::{Cut, Effect, PowerState};
 
 use crate::{
     Action, Event, Guest, Next, PairOptions, Span, Suspicion, Time,
@@ -150,12 +148,7 @@ impl Primary {
     }
 
     /// Runs the guest for a slice, if it may run.
-    pub fn slice<G: Guest>(
-        &mut self,
-        cx: &mut Context<'_>,
-        cut: &AtomicBool,
-        guest: &mut G,
-    ) -> Option<Change> {
+    pub fn slice<G: Guest>(&mut self, cx: &mut Context<'_>, cut: &dyn Cut, guest: &mut G) -> Option<Change> {
         self.detector.look(cx.now);
         if let Some(change) = self.suspect(cx.now) {
             return Some(change);

@@ -1,9 +1,9 @@
 //! `Recorder`: runs a live guest. The only place that injects into one, and it appends to the log in the
 //! same breath, so that log and guest cannot part.
 
-use std::{collections::VecDeque, sync::atomic::AtomicBool};
+use std::collections::VecDeque;
 
-use machine::{Effect, Input, PowerState, Step};
+use machine::{Cut, Effect, Input, PowerState, Step};
 
 use crate::{
     Guest, Header, Metrics, Options, Pause, Span, Time,
@@ -266,7 +266,7 @@ impl Recorder {
     pub fn slice<G: Guest>(
         &mut self,
         now: Time,
-        cut: &AtomicBool,
+        cut: &dyn Cut,
         guest: &mut G,
         metrics: &mut Metrics,
         produced: &mut Vec<Produced>,
@@ -365,7 +365,7 @@ impl<G: Guest> Run<'_, G> {
         log: &mut Log,
         digest: &mut Option<(u64, Step)>,
         until: Step,
-        cut: &AtomicBool,
+        cut: &dyn Cut,
     ) -> Activity {
         loop {
             let stop = digest.map_or(until, |(_, next)| until.min(next));

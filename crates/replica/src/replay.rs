@@ -3,9 +3,9 @@
 //! A backup replays with it from the channel, and `lockstep replay` from a file. It runs the guest only as
 //! far as the log goes (FT 3.2-c) and never beyond, since anything may have happened there.
 
-use std::{collections::VecDeque, sync::atomic::AtomicBool};
+use std::collections::VecDeque;
 
-use machine::{Control, DiskRequest, Effect, Input, PowerState, Step};
+use machine::{Control, Cut, DiskRequest, Effect, Input, PowerState, Step};
 
 use crate::{
     Digest, Guest, Pause,
@@ -148,7 +148,7 @@ impl Replayer {
     pub fn slice<G: Guest>(
         &mut self,
         guest: &mut G,
-        cut: &AtomicBool,
+        cut: &dyn Cut,
         steps: u64,
         limit: Step,
         replayed: &mut Vec<Replayed>,
@@ -184,7 +184,7 @@ impl Replayer {
     fn run<G: Guest>(
         &mut self,
         guest: &mut G,
-        cut: &AtomicBool,
+        cut: &dyn Cut,
         at: Step,
         until: Step,
         replayed: &mut Vec<Replayed>,
@@ -216,7 +216,7 @@ impl Replayer {
     fn apply<G: Guest>(
         &mut self,
         guest: &mut G,
-        cut: &AtomicBool,
+        cut: &dyn Cut,
         entry: Entry,
         replayed: &mut Vec<Replayed>,
     ) -> Result<(), Divergence> {

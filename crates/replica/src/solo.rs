@@ -2,9 +2,9 @@
 //!
 //! Also what is left of a pair after a claim was won.
 
-use std::sync::atomic::AtomicBool;
-
 use crate::mutation::{self, Mutation};
+use machine::Cut;
+
 use crate::{
     Action, Event, Guest, Next, Options, Time,
     claim::{Claiming, Was},
@@ -128,12 +128,7 @@ impl Solo {
     }
 
     /// Runs the guest for a slice.
-    pub fn slice<G: Guest>(
-        &mut self,
-        cx: &mut Context<'_>,
-        cut: &AtomicBool,
-        guest: &mut G,
-    ) -> Option<Change> {
+    pub fn slice<G: Guest>(&mut self, cx: &mut Context<'_>, cut: &dyn Cut, guest: &mut G) -> Option<Change> {
         self.live.recorder.look(cx.now, cx.metrics);
         for produced in self.live.slice(cx, cut, guest) {
             self.live.emit(cx, produced.effect);

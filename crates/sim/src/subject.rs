@@ -7,10 +7,9 @@
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
-    sync::atomic::AtomicBool,
 };
 
-use machine::{DiskRequest, Effect, Input, PowerState, Step};
+use machine::{Cut, DiskRequest, Effect, Input, PowerState, Step};
 use replica::{Digest, Guest, Pause};
 
 use crate::random::{mix, mix_bytes};
@@ -139,7 +138,7 @@ impl<G: Subject> Watched<G> {
 }
 
 impl<G: Subject> Guest for Watched<G> {
-    fn run(&mut self, until: Step, cut: &AtomicBool) -> Pause {
+    fn run(&mut self, until: Step, cut: &dyn Cut) -> Pause {
         let begin = self.inner.now();
         let stop = until.min(begin.after(self.fuel.get()));
         let pause = self.inner.run(stop, cut);

@@ -4,9 +4,9 @@
 //! It obeys the rules of a real machine: stopping is invisible, nothing is answered synchronously, timers fire
 //! at the first step whose `mtime` has come. So a million seeds of the protocol need no processor.
 
-use std::{collections::VecDeque, sync::atomic::AtomicBool};
+use std::collections::VecDeque;
 
-use machine::{Clock, Control, DiskOperation, DiskRequest, DiskStatus, Effect, Input, PowerState, Step};
+use machine::{Clock, Control, Cut, DiskOperation, DiskRequest, DiskStatus, Effect, Input, PowerState, Step};
 use replica::{Digest, Guest, Pause};
 
 use crate::{
@@ -279,7 +279,7 @@ impl Toy {
 }
 
 impl Guest for Toy {
-    fn run(&mut self, until: Step, _cut: &AtomicBool) -> Pause {
+    fn run(&mut self, until: Step, _cut: &dyn Cut) -> Pause {
         loop {
             if !self.effects.is_empty() {
                 return Pause::Effects;

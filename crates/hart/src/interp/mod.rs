@@ -20,13 +20,11 @@ mod system;
 mod translated;
 mod zeal;
 
-use std::sync::atomic::Ordering;
-
 use crate::{
     Access, Bus, Engine, Exit, Hart, Ram, Reason, Step, Width,
     csr::pending,
     decode::{decode, is_compressed},
-    engine::Context,
+    engine::{Context, Cut},
     jit,
     mmu::{Mmu, Target},
     pmp::Intent,
@@ -38,7 +36,7 @@ use code::{Arena, CodePages, LOOSE};
 use meter::Meter;
 use zeal::Zeal;
 
-/// Steps between two looks at the cut flag.
+/// Steps between two questions whether a cut is wanted.
 const CHUNK: u64 = 8192;
 
 /// How to interpret.
@@ -279,7 +277,7 @@ struct Core<'a> {
 }
 
 impl Core<'_> {
-    fn run(&mut self, end: Step, cut: &std::sync::atomic::AtomicBool) -> Reason {
+    fn run(&mut self, end: Step, cut: &dyn Cut) -> Reason {
         self.drop_stale();
         if self.hart.waiting && !self.hart.wakes(self.bus, self.now) {
             return Reason::Wait;
@@ -307,7 +305,7 @@ impl Core<'_> {
             }
             match stretch {
                 Stretch::Chunk => {
-                    if self.now < end && cut.load(Ordering::Relaxed) {
+                    if self.now < end && cut.is_wanted() {
                         return Reason::Cut;
                     }
                 }

@@ -3,9 +3,8 @@
 //! one is seen. It also writes a line to its console for each.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use machine::{Clock, Control, DiskOperation, DiskRequest, Effect, Input, PowerState, Step};
+use machine::{Clock, Control, Cut, DiskOperation, DiskRequest, Effect, Input, PowerState, Step};
 use replica::{Digest, Guest, Pause};
 
 /// Steps it takes to answer.
@@ -93,7 +92,7 @@ impl Toy {
 }
 
 impl Guest for Toy {
-    fn run(&mut self, until: Step, cut: &AtomicBool) -> Pause {
+    fn run(&mut self, until: Step, cut: &dyn Cut) -> Pause {
         loop {
             if !self.effects.is_empty() {
                 return Pause::Effects;
@@ -107,7 +106,7 @@ impl Guest for Toy {
             if self.jobs.is_empty() && !self.spins {
                 return Pause::Waiting { wake_at: None };
             }
-            if self.now.is_multiple_of(64) && cut.load(Ordering::Relaxed) {
+            if self.now.is_multiple_of(64) && cut.is_wanted() {
                 return Pause::Cut;
             }
             self.now += 1;

@@ -4,9 +4,8 @@
 //! `n`eed entropy, `s`pin, `o`ff; the second is a sector or a number. Everything it shows contains its state.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use machine::{Clock, Control, DiskOperation, DiskRequest, Effect, Input, PowerState, Step};
+use machine::{Clock, Control, Cut, DiskOperation, DiskRequest, Effect, Input, PowerState, Step};
 use replica::{Digest, Guest, Pause};
 
 /// `mtime` between two ticks of the toy's timer: 10 ms.
@@ -134,7 +133,7 @@ impl Toy {
 }
 
 impl Guest for Toy {
-    fn run(&mut self, until: Step, cut: &AtomicBool) -> Pause {
+    fn run(&mut self, until: Step, cut: &dyn Cut) -> Pause {
         loop {
             if !self.effects.is_empty() {
                 return Pause::Effects;
@@ -158,7 +157,7 @@ impl Guest for Toy {
                     wake_at: Some(self.timer),
                 };
             }
-            if self.now.is_multiple_of(64) && cut.load(Ordering::Relaxed) {
+            if self.now.is_multiple_of(64) && cut.is_wanted() {
                 return Pause::Cut;
             }
             self.step();
