@@ -18,6 +18,7 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 
 use crate::limits::LOOK_EVERY;
+const SPIN: Span = Span::from_us(40);
 use crate::sys::clock;
 
 /// Names a source in the answers.
@@ -121,11 +122,36 @@ impl Poller {
     /// # Errors
     /// As the kernel gives them, never for a signal.
     pub fn wait(&mut self, timeout: Option<Span>) -> io::Result<impl Iterator<Item = Token>> {
-        let timeout = timeout.map(|span| clock::timespec(span.0));
         self.events.clear();
-        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+        if timeout != Some(Span(0)) {
+            let mut until = clock::now().after(SPIN);
+            if let Some(timeout) = timeout {
+                until = until.min(clock::now().after(timeout));
+            }
+            loop {
+                match epoll::wait(
+                    &self.epoll,
+                    spare_capacity(&mut self.events),
+                    Some(&clock::timespec(0)),
+                ) {
+                    Ok(_) | Err(Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                if !self.events.is_empty() {
+                    break;
+                }
+                if clock::now() >= until {
+                    break;
+                }
+                rustix::thread::sched_yield();
+            }
+        }
+        if self.events.is_empty() {
+            let timeout = timeout.map(|span| clock::timespec(span.0));
+            match epoll::wait(&self.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(self.events.drain(..).map(|event| Token(event.data.u64())))
     }

@@ -37,7 +37,7 @@ use meter::Meter;
 use zeal::Zeal;
 
 /// Steps between two questions whether a cut is wanted.
-const CHUNK: u64 = 8192;
+const CHUNK: u64 = 32_768;
 
 /// How to interpret.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
