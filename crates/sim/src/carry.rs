@@ -2,6 +2,8 @@
 //!
 //! A process may die before any of them, or stand still with one in its hand and carry it out much later.
 
+use std::sync::atomic::AtomicBool;
+
 use machine::{DiskOperation, Effect, Input};
 use replica::{Action, Claim, Event, Guest, Halt, Next, Span, Time, Verdict};
 
@@ -251,7 +253,7 @@ impl<G: Subject> World<G> {
         for (index, event) in events.into_iter().enumerate() {
             let later = Time(local.0 + index as u64 * self.options.timeout.0);
             node.handle(later, event);
-            dead &= node.slice(later, &false.into()) == Next::Ended && node.poll(later).is_none();
+            dead &= node.slice(later, &AtomicBool::new(false)) == Next::Ended && node.poll(later).is_none();
         }
         dead &= node.guest().now() == step;
         self.judge(ensure(dead, Check::Halt, || {

@@ -9,7 +9,7 @@ use std::cell::{Cell, OnceCell};
 use crate::{
     Ram,
     decode::{decode, is_compressed},
-    jit::{self, CODE_MAX, Found, OPS_MAX, Translations, ends, follows, is_loop},
+    jit::{self, CODE_MAX, Found, OPS_MAX, Translations, follows, is_loop, next_slot},
     mmu::{CodeWrite, Mmu},
     op::{Code, Op},
     ram::{CODE, PAGE},
@@ -302,10 +302,10 @@ impl CodePages {
                 break;
             }
             ops.push((slot, op));
-            if ends(op) || is_loop(&ops) {
+            let Some(next) = next_slot(slot, op).filter(|_| !is_loop(&ops)) else {
                 break;
-            }
-            slot += op.halves();
+            };
+            slot = next;
         }
         ops
     }

@@ -30,6 +30,8 @@ pub struct Shared {
     high: i32,
     /// For stores as well.
     stores: bool,
+    /// Which lookup of the superblock it was, from 1.
+    pub number: u32,
 }
 
 /// Bytes, and whether it stores; of an op that can share a lookup.
@@ -62,6 +64,7 @@ fn group(ops: &[(usize, Op)]) -> Option<Shared> {
         low: first.imm,
         high: first.imm + size,
         stores,
+        number: 0,
     };
     let (mut count, mut branched) = (0, false);
     for &(_, op) in ops {
@@ -146,7 +149,11 @@ impl Block<'_> {
         }
         if let Some(shared) = group(&self.ops[at.index..]).filter(|_| !self.alone) {
             let lookup = self.lookup(base, shared.low..shared.high, -4096, shared.stores, SHARED);
-            self.shared = Some(shared);
+            self.lookups += 1;
+            self.shared = Some(Shared {
+                number: self.lookups,
+                ..shared
+            });
             return Reached {
                 memory: Memory::indexed(SHARED, base, 0, o.imm),
                 lookup: Some(lookup),

@@ -79,9 +79,9 @@ impl Block<'_> {
     }
 
     fn multiply(&mut self, size: Size, o: Op) {
-        self.e.mov(Size::Quad, RAX, self.operand(o.rs1));
-        self.e.multiply(size, RAX, self.operand(o.rs2));
-        self.result(size, o.rd, RAX);
+        let work = self.first(o);
+        self.e.multiply(size, work, self.operand(o.rs2));
+        self.result(size, o.rd, work);
     }
 
     fn multiply_high(&mut self, signed: bool, o: Op) {

@@ -41,7 +41,7 @@ use memory::Memory;
 use stubs::Stubs;
 pub use stubs::{Field, NOTHING};
 use translate::{Link, Source};
-pub use translate::{OPS_MAX, SLOTS, ends, follows, is_loop};
+pub use translate::{OPS_MAX, SLOTS, follows, is_loop, next_slot};
 
 /// Times a slot is come upon before a superblock is made of it: to translate an instruction takes the host as long as to
 /// interpret it some fifty times.

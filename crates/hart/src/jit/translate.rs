@@ -83,6 +83,8 @@ enum Cold {
     Short,
     /// Goes on elsewhere.
     Go { completed: usize, slot: i64 },
+    /// Goes on at a later op of this superblock.
+    Skip { completed: usize, to: usize },
     /// Has the interpreter do an op; then back to where its code ends, or else out of here.
     Interpret { at: At, back: Option<usize> },
     /// Looks in the TLB's second slot before that.
@@ -101,6 +103,12 @@ pub struct Block<'a> {
     start: usize,
     cold: VecDeque<(Jump, Cold)>,
     links: Vec<Link>,
+    /// Where the code of each op begins.
+    begins: Vec<usize>,
+    /// Branches to later ops: which, and the lookup that was shared at the branch.
+    skips: Vec<(usize, Option<u32>)>,
+    /// Lookups made to be shared.
+    pub(super) lookups: u32,
     /// The lookup that may be shared now.
     pub(super) shared: Option<Shared>,
     /// The access in hand is done without its neighbours.
@@ -130,6 +138,9 @@ pub fn translate(source: &Source<'_>, room: Vec<u8>) -> Translated {
         start: 0,
         cold: VecDeque::new(),
         links: Vec::new(),
+        begins: Vec::with_capacity(source.ops.len()),
+        skips: Vec::new(),
+        lookups: 0,
         shared: None,
         alone: false,
         float_known: None,
@@ -146,7 +157,9 @@ pub fn translate(source: &Source<'_>, room: Vec<u8>) -> Translated {
     block.cold.push_back((short, Cold::Short));
     let mut index = 0;
     while let Some(&(slot, op)) = source.ops.get(index) {
-        index += block.pair(At { index, slot }, op);
+        block.join(index);
+        let count = block.pair(At { index, slot }, op);
+        index += count;
     }
     if let Some(&(slot, op)) = source.ops.last()
         && !ends(op)
@@ -177,7 +190,19 @@ pub fn is_loop(ops: &[(usize, Op)]) -> bool {
     let (Some(&(head, _)), Some(&(slot, op))) = (ops.first(), ops.last()) else {
         return false;
     };
-    is_branch(op) && slot as i64 + i64::from(op.imm) == head as i64
+    (is_branch(op) || op.code == Code::J) && slot as i64 + i64::from(op.imm) == head as i64
+}
+
+/// Where a superblock goes on behind an op that it does not end at: a jump forward in its page is followed.
+pub fn next_slot(slot: usize, op: Op) -> Option<usize> {
+    match op.code {
+        Code::J => usize::try_from(op.imm)
+            .ok()
+            .filter(|&distance| distance > 0)
+            .map(|distance| slot + distance)
+            .filter(|&target| target < SLOTS),
+        _ => (!ends(op)).then(|| slot + op.halves()),
+    }
 }
 
 impl Block<'_> {
@@ -195,6 +220,14 @@ impl Block<'_> {
             Cold::Go { completed, slot } => {
                 self.give_back(completed);
                 self.go(slot);
+            }
+            Cold::Skip { completed, to } => {
+                let rest = (to - completed) as i32;
+                if rest != 0 {
+                    self.e
+                        .alu_immediate(Alu::Add, Size::Quad, Operand::Register(LEFT), rest);
+                }
+                self.e.jump_back(self.begins[to]);
             }
             Cold::Second { at, back, lookup } => {
                 self.look_again(&lookup);
@@ -307,9 +340,31 @@ impl Block<'_> {
         let completed = at.index + 1;
         if slot == self.head() && completed == self.ops.len() {
             self.e.land_back(jump, self.start);
+        } else if let Some(to) = self.later(completed, slot) {
+            self.skips.push((to, self.shared.map(|shared| shared.number)));
+            self.cold.push_back((jump, Cold::Skip { completed, to }));
         } else {
             self.cold.push_back((jump, Cold::Go { completed, slot }));
         }
+    }
+
+    /// The op at a slot, if it is none of the first so many.
+    fn later(&self, completed: usize, slot: i64) -> Option<usize> {
+        let slot = usize::try_from(slot).ok()?;
+        let rest = self.ops.get(completed..)?;
+        let index = rest.binary_search_by_key(&slot, |&(slot, _)| slot).ok()?;
+        Some(completed + index)
+    }
+
+    /// The code of an op begins, to which earlier branches may lead: what is known now is what is known on all ways here.
+    fn join(&mut self, index: usize) {
+        for &(to, shared) in &self.skips {
+            if to == index {
+                self.float_known = None;
+                self.shared = self.shared.filter(|known| Some(known.number) == shared);
+            }
+        }
+        self.begins.resize(index + 1, self.e.here());
     }
 
     /// `rd` becomes the address of a byte of the page or beyond.
@@ -341,8 +396,9 @@ impl Block<'_> {
             },
             _ => None,
         };
+        let joins = self.skips.iter().any(|&(to, _)| to == at.index + 1);
         match (extend, next) {
-            (Some(extend), Some(next)) if next.rd == o.rd && next.rs1 == o.rd => {
+            (Some(extend), Some(next)) if next.rd == o.rd && next.rs1 == o.rd && !joins => {
                 let target = self.target(o.rd);
                 let from = self.operand(o.rs1);
                 self.e.load(extend, target, from);
@@ -369,6 +425,8 @@ impl Block<'_> {
                 self.link(at, o);
                 self.go(at.slot as i64 + i64::from(o.imm));
             }
+            // The next op, unless it is the last.
+            J if at.index + 1 < self.ops.len() => {}
             J => self.go(at.slot as i64 + i64::from(o.imm)),
             Jalr | Jr => {
                 let from = self.value(o.rs1, RAX);
