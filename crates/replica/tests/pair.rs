@@ -76,6 +76,28 @@ fn an_output_leaves_after_about_one_round_trip() {
 }
 
 #[test]
+fn outputs_behind_an_unacknowledged_message_share_the_next_one_and_wait_little() {
+    // FT 3.5-c: the first output's entry goes at once, the others in company, after 200 us at the latest.
+    let mut world = World::pair();
+    world.run(ms(20));
+    world.delay = ms(2);
+    let before = world.side(PRIMARY).node.metrics().messages_sent;
+    for round in 0..40 {
+        world.frame(PRIMARY, &[b'e', round]);
+        world.run(Span::from_us(100));
+    }
+    let sent = world.side(PRIMARY).node.metrics().messages_sent - before;
+    assert!(
+        (10..=22).contains(&sent),
+        "{sent} messages for 40 outputs in 4 ms"
+    );
+    world.run(ms(5));
+    assert_eq!(world.side(PRIMARY).frames().len(), 40);
+    let longest = world.side(PRIMARY).node.metrics().output_delay.longest;
+    assert!(longest <= Span::from_us(4_500), "{longest:?}");
+}
+
+#[test]
 fn acknowledged_means_received_not_executed() {
     // FT 3.2-b, 3.2-d: a backup that receives and does not run still lets outputs go; its lag is seen.
     let mut world = World::pair();
