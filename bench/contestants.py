@@ -1,4 +1,4 @@
-"""The machines that `bench/run` compares: Lockstep alone, recording and as a pair; QEMU's TCG, and QEMU recording."""
+"""The machines that `bench/run` compares: Lockstep alone, beside its like, recording and as a pair; QEMU's TCG, and QEMU recording."""
 
 import contextlib
 import os
@@ -25,6 +25,8 @@ class Contestant:
 
     def __init__(self, name, guest):
         self.name, self.guest, self.number = name, guest, 0
+        # Another machine that does the same work at the same time, unmeasured.
+        self.twin = None
         self.stack = contextlib.ExitStack()
         try:
             self.directory = pathlib.Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="lockstep-bench-")))
@@ -35,10 +37,10 @@ class Contestant:
             self.process = KINDS[name](self)
             self.console = Console.of_process(self.process)
         except BaseException:
-            self.end()
+            self.close()
             raise
 
-    def end(self):
+    def close(self):
         self.stack.close()
 
     def boot(self):
@@ -49,6 +51,17 @@ class Contestant:
 
     def work(self, name):
         """Host seconds between the guest's words that a piece of work begins and that it has ended."""
+        if self.twin:
+            self.twin.begin_work(name)
+        self.begin_work(name)
+        begin = time.monotonic()
+        self.end_work()
+        took = time.monotonic() - begin
+        if self.twin:
+            self.twin.end_work()
+        return took
+
+    def begin_work(self, name):
         self.number += 1
         deadline = time.monotonic() + END_SECONDS_MAX
         while True:
@@ -57,12 +70,11 @@ class Contestant:
                 break
             if time.monotonic() > deadline:
                 raise Failed(f"the guest did not take the line in {END_SECONDS_MAX} s")
-        begin = time.monotonic()
+
+    def end_work(self):
         end = self.console.wait_for(rf"bench: end {self.number} (\d+)\r?\n", END_SECONDS_MAX)
-        took = time.monotonic() - begin
         if not end or end[1] != "0":
             raise Failed(f"the guest ended with status {end[1]}" if end else f"no end within {END_SECONDS_MAX} s")
-        return took
 
     def lags(self, begin_ns, end_ns):
         """Milliseconds that the backup was behind, by the primary's figures of that time (CLOCK_BOOTTIME)."""
@@ -89,6 +101,14 @@ class Contestant:
 
 def run(machine):
     return machine.on_pipes([LOCKSTEP, "run", *machine.lockstep_flags()])
+
+
+def twin(machine):
+    """What a busy neighbour costs on this host, without any protection: as much as a pair's backup would."""
+    machine.twin = machine.stack.enter_context(contextlib.closing(Contestant("run", machine.guest)))
+    machine.twin.boot()
+    machine.begin = time.monotonic()
+    return run(machine)
 
 
 def record(machine):
@@ -134,4 +154,4 @@ def qemu_disk(machine, recorder):
 
 
 # In this order, so that those which differ least stand side by side.
-KINDS = {"run": run, "record": record, "pair": pair, "qemu": qemu, "rr": recording_qemu}
+KINDS = {"run": run, "twin": twin, "record": record, "pair": pair, "qemu": qemu, "rr": recording_qemu}

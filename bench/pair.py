@@ -4,6 +4,7 @@
 bench/pair.py [SECONDS]. Needs Debian's redis-tools. A guest alone, one that records and a pair take turns.
 """
 
+import os
 import re
 import statistics
 import subprocess
@@ -16,13 +17,28 @@ MEMORY, REDIS = "512M", 6379
 LOADS = {"1 client": ["-c", "1", "-n", "5000"], "8 clients": ["-c", "8", "-n", "15000"], "50 clients": ["-c", "50", "-n", "20000"]}
 
 
-def redis_benchmark(port, load):
-    """SET requests a second."""
+class Loaded(float):
+    """SET requests a second, and the microseconds of processor that each process took for one, by name."""
+
+    used: dict
+
+
+def redis_benchmark(port, load, processes):
+    before = {name: processor_us(process.pid) for name, process in processes.items()}
     output = subprocess.run(
         ["redis-benchmark", "-p", str(port), "-t", "set", "-d", "64", "--csv", *load],
         check=True, capture_output=True, text=True,
     ).stdout  # fmt: skip
-    return float(re.search(r'"SET","([0-9.]+)"', output).group(1))
+    loaded = Loaded(re.search(r'"SET","([0-9.]+)"', output).group(1))
+    requests = int(load[load.index("-n") + 1])
+    loaded.used = {name: (processor_us(process.pid) - before[name]) / requests for name, process in processes.items()}
+    return loaded
+
+
+def processor_us(pid):
+    """Processor time of a process so far."""
+    fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) * 1e6 / os.sysconf("SC_CLK_TCK")
 
 
 def beyond_ram(pid):
@@ -62,7 +78,7 @@ def protected(flags, seconds):
         print(f"idle: {megabits(site, lambda: time.sleep(seconds)):.3f} Mbit/s on the link, both directions")
         rates = {}
         for load, options in LOADS.items():
-            used = megabits(site, lambda: rates.update({load: redis_benchmark(site.ports[REDIS], options)}))
+            used = megabits(site, lambda: rates.update({load: redis_benchmark(site.ports[REDIS], options, replicas)}))
             print(f"SET from {load}: {rates[load]:.0f}/s, {used:.2f} Mbit/s on the link")
         last = site.figures("primary")[-1]
         for name in ["output_delay", "round_trip"]:
@@ -77,9 +93,9 @@ def protected(flags, seconds):
 def alone(flags, role):
     with Site([REDIS]) as site:
         log = ["-o", site.directory / "log"] if role == "record" else []
-        site.start(role, [*flags, "--serial", "none", *log])
+        processes = {role: site.start(role, [*flags, "--serial", "none", *log])}
         wait_for_redis(site.ports[REDIS])
-        return {load: redis_benchmark(site.ports[REDIS], options) for load, options in LOADS.items()}
+        return {load: redis_benchmark(site.ports[REDIS], options, processes) for load, options in LOADS.items()}
 
 
 def main():
@@ -96,6 +112,13 @@ def main():
     for load in LOADS:
         run, record, pair = (statistics.median(rates[mode][load] for rates in rounds) for mode in ["run", "record", "pair"])
         print(f"{load:<20} {run:8.0f} {record:8.0f} {pair:8.0f} {pair / run:9.2f}")
+    print(f"{'processor us/request':<20} {'run':>8} {'record':>8} {'primary':>8} {'backup':>9}")
+    for load in LOADS:
+        used = {}
+        for mode in ["run", "record", "pair"]:
+            for name in rounds[0][mode][load].used:
+                used[name] = statistics.median(rates[mode][load].used[name] for rates in rounds)
+        print(f"{load:<20} {used['run']:8.0f} {used['record']:8.0f} {used['primary']:8.0f} {used['backup']:9.0f}")
 
 
 main()

@@ -25,6 +25,8 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A running guest's sockets are looked at so often.
 pub const LOOK_EVERY: Span = Span::from_us(20);
+/// An idle guest thread looks at its sockets for so long before it sleeps.
+pub const AWAKE: Span = Span::from_us(40);
 /// Messages or frames taken from one source in one turn, so that no source starves the others.
 pub const BATCH_MAX: usize = 64;
 

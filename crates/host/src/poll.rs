@@ -1,10 +1,12 @@
 //! Waiting, on the guest thread: for as long as it takes while the guest is idle, and not at all while it runs.
 //!
-//! All sockets are in one `epoll`. An idle guest thread sleeps in it, so that an event costs one wake-up and no
-//! hand-over (FT 3.5-c). While the guest runs, its engine asks [`Look`] every few microseconds whether the run shall end;
-//! every [`LOOK_EVERY`] that asks the kernel, which takes a tenth of a microsecond. So an event waits that long at most, those
-//! that come together are taken together, and no other thread has to be woken for any of them: with two replicas and
-//! their clients on a few processors, that woke somebody else's guest each time.
+//! All sockets are in one `epoll`. An idle guest thread waits in it, so that an event costs one wake-up and no hand-over
+//! (FT 3.5-c); it sleeps only after [`AWAKE`], since being woken takes longer than most answers.
+//!
+//! While the guest runs, its engine asks [`Look`] every few microseconds whether the run shall end; every [`LOOK_EVERY`] that
+//! asks the kernel, which takes a tenth of a microsecond. So an event waits that long at most, those that come together are
+//! taken together, and no other thread is woken for any of them: with two replicas and their clients on a few
+//! processors, that would interrupt somebody else's guest each time.
 
 use std::cell::Cell;
 use std::io;
@@ -16,9 +18,9 @@ use replica::{Span, Time};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
+use rustix::thread::sched_yield;
 
-use crate::limits::LOOK_EVERY;
-const SPIN: Span = Span::from_us(40);
+use crate::limits::{AWAKE, LOOK_EVERY};
 use crate::sys::clock;
 
 /// Names a source in the answers.
@@ -117,43 +119,34 @@ impl Poller {
         )?)
     }
 
-    /// Waits on this thread until a source is ready or the time is over, and gives the ready ones.
+    /// Waits on this thread until a source is ready or the time is over, and gives the ready ones. Looks for a
+    /// while, letting others go first, before it sleeps.
     ///
     /// # Errors
     /// As the kernel gives them, never for a signal.
-    pub fn wait(&mut self, timeout: Option<Span>) -> io::Result<impl Iterator<Item = Token>> {
+    pub fn wait(&mut self, timeout: Option<Span>) -> io::Result<impl Iterator<Item = Token> + use<'_>> {
         self.events.clear();
-        if timeout != Some(Span(0)) {
-            let mut until = clock::now().after(SPIN);
-            if let Some(timeout) = timeout {
-                until = until.min(clock::now().after(timeout));
+        let mut now = clock::now();
+        let (awake, end) = (now.after(AWAKE), timeout.map(|timeout| now.after(timeout)));
+        loop {
+            let rest = end.map(|end| end.since(now));
+            let timeout = if now < awake { Some(Span(0)) } else { rest };
+            self.ask(timeout)?;
+            if !self.events.is_empty() || timeout == rest {
+                break;
             }
-            loop {
-                match epoll::wait(
-                    &self.epoll,
-                    spare_capacity(&mut self.events),
-                    Some(&clock::timespec(0)),
-                ) {
-                    Ok(_) | Err(Errno::INTR) => {}
-                    Err(error) => return Err(error.into()),
-                }
-                if !self.events.is_empty() {
-                    break;
-                }
-                if clock::now() >= until {
-                    break;
-                }
-                rustix::thread::sched_yield();
-            }
-        }
-        if self.events.is_empty() {
-            let timeout = timeout.map(|span| clock::timespec(span.0));
-            match epoll::wait(&self.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
+            sched_yield();
+            now = clock::now();
         }
         Ok(self.events.drain(..).map(|event| Token(event.data.u64())))
+    }
+
+    fn ask(&mut self, timeout: Option<Span>) -> io::Result<()> {
+        let timeout = timeout.map(|span| clock::timespec(span.0));
+        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// For a run that begins now, right after [`Poller::wait`].
