@@ -135,17 +135,19 @@ impl Solo {
         }
         self.live.issue(cx);
         let over = self.live.is_over();
-        let due = self
-            .live
-            .recorder
-            .log
-            .due(limits::FLUSH_EVERY_IDLE, limits::FLUSH_EVERY);
+        let due = self.flush_due();
         if self.live.file && (over.is_some() || due.is_some_and(|due| due <= cx.now)) {
             for frame in self.live.recorder.flush(cx.now, guest, cx.metrics) {
                 cx.out.push_back(Action::Append(frame.bytes));
             }
         }
         over.map(Change::Off)
+    }
+
+    /// Nothing waits for the file but whoever reads it later.
+    fn flush_due(&self) -> Option<Time> {
+        let log = &self.live.recorder.log;
+        log.due(limits::FLUSH_EVERY_IDLE, limits::FLUSH_EVERY)
     }
 
     /// When to be called again.
@@ -158,11 +160,7 @@ impl Solo {
 
     /// The earliest thing to do.
     pub fn deadline(&self) -> Option<Time> {
-        let flush = self
-            .live
-            .recorder
-            .log
-            .due(limits::FLUSH_EVERY_IDLE, limits::FLUSH_EVERY);
+        let flush = self.flush_due();
         let over = self.live.is_over().map(|_| Time(0));
         earliest([self.live.recorder.wake(), flush, over])
     }

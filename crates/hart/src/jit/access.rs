@@ -30,8 +30,8 @@ pub struct Shared {
     high: i32,
     /// For stores as well.
     stores: bool,
-    /// Which lookup of the superblock it was, from 1.
-    pub number: u32,
+    /// Where in the code it was made, which no other was.
+    pub made: usize,
 }
 
 /// Bytes, and whether it stores; of an op that can share a lookup.
@@ -64,7 +64,7 @@ fn group(ops: &[(usize, Op)]) -> Option<Shared> {
         low: first.imm,
         high: first.imm + size,
         stores,
-        number: 0,
+        made: 0,
     };
     let (mut count, mut branched) = (0, false);
     for &(_, op) in ops {
@@ -149,11 +149,8 @@ impl Block<'_> {
         }
         if let Some(shared) = group(&self.ops[at.index..]).filter(|_| !self.alone) {
             let lookup = self.lookup(base, shared.low..shared.high, -4096, shared.stores, SHARED);
-            self.lookups += 1;
-            self.shared = Some(Shared {
-                number: self.lookups,
-                ..shared
-            });
+            let made = self.e.here();
+            self.shared = Some(Shared { made, ..shared });
             return Reached {
                 memory: Memory::indexed(SHARED, base, 0, o.imm),
                 lookup: Some(lookup),

@@ -5,7 +5,7 @@
 //!
 //! All steps of a superblock are counted when it is entered; where it is left earlier, those not done are given back.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, ops::Range};
 
 use super::{
     access::{Lookup, Shared, is_branch},
@@ -105,10 +105,8 @@ pub struct Block<'a> {
     links: Vec<Link>,
     /// Where the code of each op begins.
     begins: Vec<usize>,
-    /// Branches to later ops: which, and the lookup that was shared at the branch.
-    skips: Vec<(usize, Option<u32>)>,
-    /// Lookups made to be shared.
-    pub(super) lookups: u32,
+    /// Branches to later ops: which, and where the lookup was made that was shared at the branch.
+    skips: Vec<(usize, Option<usize>)>,
     /// The lookup that may be shared now.
     pub(super) shared: Option<Shared>,
     /// The access in hand is done without its neighbours.
@@ -140,7 +138,6 @@ pub fn translate(source: &Source<'_>, room: Vec<u8>) -> Translated {
         links: Vec::new(),
         begins: Vec::with_capacity(source.ops.len()),
         skips: Vec::new(),
-        lookups: 0,
         shared: None,
         alone: false,
         float_known: None,
@@ -158,8 +155,7 @@ pub fn translate(source: &Source<'_>, room: Vec<u8>) -> Translated {
     let mut index = 0;
     while let Some(&(slot, op)) = source.ops.get(index) {
         block.join(index);
-        let count = block.pair(At { index, slot }, op);
-        index += count;
+        index += block.pair(At { index, slot }, op);
     }
     if let Some(&(slot, op)) = source.ops.last()
         && !ends(op)
@@ -193,14 +189,14 @@ pub fn is_loop(ops: &[(usize, Op)]) -> bool {
     (is_branch(op) || op.code == Code::J) && slot as i64 + i64::from(op.imm) == head as i64
 }
 
-/// Where a superblock goes on behind an op that it does not end at: a jump forward in its page is followed.
+/// Where a superblock goes on behind an op that it does not end at: a jump forward is followed, as long as that
+/// is a slot of the page.
 pub fn next_slot(slot: usize, op: Op) -> Option<usize> {
     match op.code {
         Code::J => usize::try_from(op.imm)
             .ok()
             .filter(|&distance| distance > 0)
-            .map(|distance| slot + distance)
-            .filter(|&target| target < SLOTS),
+            .map(|distance| slot + distance),
         _ => (!ends(op)).then(|| slot + op.halves()),
     }
 }
@@ -213,20 +209,16 @@ impl Block<'_> {
     fn cold(&mut self, cold: Cold) {
         match cold {
             Cold::Short => {
-                self.give_back(0);
+                self.give_back(0..self.ops.len());
                 self.swap_out();
                 self.leave(self.head());
             }
             Cold::Go { completed, slot } => {
-                self.give_back(completed);
+                self.give_back(completed..self.ops.len());
                 self.go(slot);
             }
             Cold::Skip { completed, to } => {
-                let rest = (to - completed) as i32;
-                if rest != 0 {
-                    self.e
-                        .alu_immediate(Alu::Add, Size::Quad, Operand::Register(LEFT), rest);
-                }
+                self.give_back(completed..to);
                 self.e.jump_back(self.begins[to]);
             }
             Cold::Second { at, back, lookup } => {
@@ -253,16 +245,16 @@ impl Block<'_> {
 
     /// Out of here, behind an op.
     fn go_behind(&mut self, at: At) {
-        self.give_back(at.index + 1);
+        self.give_back(at.index + 1..self.ops.len());
         self.go((at.slot + self.ops[at.index].1.halves()) as i64);
     }
 
-    /// Only so many ops were completed.
-    fn give_back(&mut self, completed: usize) {
-        let rest = (self.ops.len() - completed) as i32;
-        if rest != 0 {
+    /// These ops were counted and are not done.
+    fn give_back(&mut self, ops: Range<usize>) {
+        if !ops.is_empty() {
+            let steps = ops.len() as i32;
             self.e
-                .alu_immediate(Alu::Add, Size::Quad, Operand::Register(LEFT), rest);
+                .alu_immediate(Alu::Add, Size::Quad, Operand::Register(LEFT), steps);
         }
     }
 
@@ -341,7 +333,7 @@ impl Block<'_> {
         if slot == self.head() && completed == self.ops.len() {
             self.e.land_back(jump, self.start);
         } else if let Some(to) = self.later(completed, slot) {
-            self.skips.push((to, self.shared.map(|shared| shared.number)));
+            self.skips.push((to, self.shared.map(|shared| shared.made)));
             self.cold.push_back((jump, Cold::Skip { completed, to }));
         } else {
             self.cold.push_back((jump, Cold::Go { completed, slot }));
@@ -361,7 +353,7 @@ impl Block<'_> {
         for &(to, shared) in &self.skips {
             if to == index {
                 self.float_known = None;
-                self.shared = self.shared.filter(|known| Some(known.number) == shared);
+                self.shared = self.shared.filter(|known| Some(known.made) == shared);
             }
         }
         self.begins.resize(index + 1, self.e.here());
