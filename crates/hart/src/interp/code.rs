@@ -20,8 +20,11 @@ pub(super) const SLOTS: usize = PAGE / 2;
 /// Slots kept per page: behind the page's own come two that lead to the next page, as the last instruction
 /// may be four bytes long and straddle.
 const STRIDE: usize = SLOTS + 2;
-/// Pages kept; 33 MB of ops.
-const PAGES_MAX: usize = 2048;
+/// Pages kept: 16 MiB of the guest's code, a compiler's or a database's beside a kernel's. Their ops take 67 MB, the tables
+/// of what is translated of them 75 MB.
+const PAGES_MAX: usize = 4096;
+/// Pages that are dropped together when there are that many, those that were entered longest ago.
+const PAGES_DROPPED: usize = PAGES_MAX / 4;
 /// Stores to a page of code before its code is dropped, so that a page that is no longer executed becomes
 /// plain; doubled each time it turns out to be wrong, up to 2^`PATIENCE_MAX` times.
 const STORES_MAX: u32 = 8;
@@ -125,6 +128,8 @@ struct Page {
     ram: Option<u32>,
     /// Stores since it was last entered.
     stores: u32,
+    /// When that was.
+    entered: u64,
 }
 
 /// What the places in the [`Arena`] hold.
@@ -136,6 +141,8 @@ pub(super) struct CodePages {
     index: Vec<u16>,
     /// For each RAM page how often its code was dropped too early.
     patience: Vec<u8>,
+    /// Counts the times that a page was entered whose translation was not known.
+    clock: u64,
     /// What was translated of it.
     pub translations: Option<Translations>,
 }
@@ -145,33 +152,43 @@ impl CodePages {
         CodePages {
             translations: hot
                 .and_then(|hot| Translations::new(PAGES_MAX + 1, hot, bytes.unwrap_or(CODE_MAX))),
-            pages: vec![Page { ram: None, stores: 0 }],
+            pages: vec![Page {
+                ram: None,
+                stores: 0,
+                entered: 0,
+            }],
             free: Vec::new(),
             index: vec![0; pages],
             patience: vec![0; pages],
+            clock: 0,
         }
     }
 
     /// The place of a RAM page's code; makes room for it if need be.
     pub fn enter(&mut self, arena: &Arena, mmu: &mut Mmu, ram: &mut Ram, page: usize) -> usize {
+        self.clock += 1;
+        let entered = Page {
+            ram: Some(page as u32),
+            stores: 0,
+            entered: self.clock,
+        };
         let known = usize::from(self.index[page]);
         if known != 0 {
-            self.pages[known].stores = 0;
+            self.pages[known] = entered;
             return known;
         }
         if self.free.is_empty() && self.pages.len() > PAGES_MAX {
-            self.forget(mmu, ram);
+            self.make_room(mmu, ram);
         }
         let place = match self.free.pop() {
-            Some(place) => usize::from(place),
+            Some(place) => {
+                self.pages[usize::from(place)] = entered;
+                usize::from(place)
+            }
             None => {
-                self.pages.push(Page { ram: None, stores: 0 });
+                self.pages.push(entered);
                 self.pages.len() - 1
             }
-        };
-        self.pages[place] = Page {
-            ram: Some(page as u32),
-            stores: 0,
         };
         self.index[page] = place as u16;
         arena.reset(place, 0..=SLOTS - 1);
@@ -240,16 +257,35 @@ impl CodePages {
 
     /// Drops the code of a RAM page, if there is any.
     pub fn release(&mut self, mmu: &mut Mmu, ram: &mut Ram, page: usize) {
-        let place = std::mem::take(&mut self.index[page]);
+        let place = usize::from(self.index[page]);
         if place != 0 {
-            mmu.tlb.drop_code(usize::from(place));
-            self.pages[usize::from(place)].ram = None;
-            self.free.push(place);
-            if let Some(translations) = &mut self.translations {
-                translations.release(usize::from(place));
-            }
+            mmu.tlb.drop_code(place);
+            self.remove(ram, place);
         }
         ram.clear_flag(page, CODE);
+    }
+
+    /// A place becomes free, to which the TLB leads no more.
+    fn remove(&mut self, ram: &mut Ram, place: usize) {
+        if let Some(page) = self.pages[place].ram.take() {
+            self.index[page as usize] = 0;
+            ram.clear_flag(page as usize, CODE);
+            self.free.push(place as u16);
+            if let Some(translations) = &mut self.translations {
+                translations.release(place);
+            }
+        }
+    }
+
+    /// Drops the code of the pages that were entered longest ago. As the TLB's fetch translations are all dropped, what is in
+    /// use is entered soon again, and so is not among them the next time.
+    fn make_room(&mut self, mmu: &mut Mmu, ram: &mut Ram) {
+        mmu.tlb.drop_fetches();
+        let mut places: Vec<usize> = (1..self.pages.len()).collect();
+        places.sort_unstable_by_key(|&place| self.pages[place].entered);
+        for &place in &places[..PAGES_DROPPED] {
+            self.remove(ram, place);
+        }
     }
 
     /// Drops all code.
@@ -308,5 +344,32 @@ impl CodePages {
             slot = next;
         }
         ops
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_there_are_too_many_pages_those_entered_longest_ago_go() {
+        let count = PAGES_MAX + 1;
+        let mut ram = Ram::new((count * PAGE) as u64).expect("there is memory");
+        let (mut mmu, arena) = (Mmu::new(&ram), Arena::new());
+        let mut code = CodePages::new(count, None, None);
+        let mut enter = |page| code.enter(&arena, &mut mmu, &mut ram, page);
+        let places: Vec<usize> = (0..PAGES_MAX).map(&mut enter).collect();
+        // The first half is in use again.
+        for page in 0..PAGES_MAX / 2 {
+            assert_eq!(enter(page), places[page]);
+        }
+        enter(PAGES_MAX);
+        let kept = |page: usize| code.index[page] != 0;
+        assert!((0..PAGES_MAX / 2).all(kept));
+        let second = PAGES_MAX / 2;
+        assert!((second..second + PAGES_DROPPED).all(|page| !kept(page)));
+        assert!((second + PAGES_DROPPED..=PAGES_MAX).all(kept));
+        assert_eq!(code.offset(places[1]), Some(PAGE));
+        assert!(ram.flags(second) & CODE == 0 && ram.flags(1) & CODE != 0);
     }
 }
