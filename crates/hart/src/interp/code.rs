@@ -328,6 +328,9 @@ impl CodePages {
     /// The ops from a slot on that are worth translating together, in the order of execution, with their slots.
     fn superblock(&self, arena: &Arena, ram: &Ram, place: usize, head: usize) -> Vec<(usize, Op)> {
         let mut ops: Vec<(usize, Op)> = Vec::with_capacity(OPS_MAX);
+        let Some(translations) = &self.translations else {
+            return ops;
+        };
         let mut slot = head;
         while ops.len() < OPS_MAX && slot < SLOTS {
             if arena.slots(place)[slot].code.get() == Code::Decode {
@@ -338,7 +341,8 @@ impl CodePages {
                 break;
             }
             ops.push((slot, op));
-            let Some(next) = next_slot(slot, op).filter(|_| !is_loop(&ops)) else {
+            let taken = |target| translations.is_awaited(place, target);
+            let Some(next) = next_slot(slot, op, taken).filter(|_| !is_loop(&ops)) else {
                 break;
             };
             slot = next;

@@ -105,15 +105,42 @@ pub enum Shift {
 #[repr(u8)]
 pub enum Condition {
     Overflow = 0,
+    NoOverflow = 1,
     Below = 2,
     AboveEqual = 3,
     Equal = 4,
     NotEqual = 5,
+    BelowEqual = 6,
     Above = 7,
     Parity = 10,
+    NoParity = 11,
     Less = 12,
     GreaterEqual = 13,
+    LessEqual = 14,
     Greater = 15,
+}
+
+impl Condition {
+    /// What holds where this does not.
+    pub fn not(self) -> Condition {
+        use Condition::*;
+        match self {
+            Overflow => NoOverflow,
+            NoOverflow => Overflow,
+            Below => AboveEqual,
+            AboveEqual => Below,
+            Equal => NotEqual,
+            NotEqual => Equal,
+            BelowEqual => Above,
+            Above => BelowEqual,
+            Parity => NoParity,
+            NoParity => Parity,
+            Less => GreaterEqual,
+            GreaterEqual => Less,
+            LessEqual => Greater,
+            Greater => LessEqual,
+        }
+    }
 }
 
 /// How a loaded value is extended.
@@ -132,6 +159,10 @@ pub enum Extend {
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct Jump(usize);
+
+/// A short jump whose target is still to be told: where it ends.
+#[derive(Clone, Copy)]
+pub struct Near(usize);
 
 /// Code under construction.
 pub struct Emitter {
@@ -403,6 +434,22 @@ impl Emitter {
         self.byte(0xe9);
         self.dword(0);
         Jump(self.bytes.len())
+    }
+
+    /// A jump over at most 127 bytes, unless the condition holds; see [`Emitter::land_near`].
+    pub fn skip_unless(&mut self, condition: Condition) -> Near {
+        self.byte(0x70 | condition as u8 ^ 1);
+        self.byte(0);
+        Near(self.bytes.len())
+    }
+
+    /// The jump leads here.
+    ///
+    /// # Panics
+    /// If that is too far.
+    pub fn land_near(&mut self, Near(end): Near) {
+        let distance = i8::try_from(self.bytes.len() - end);
+        self.bytes[end - 1] = distance.expect("a short jump") as u8;
     }
 
     /// A jump back to a place in this code.

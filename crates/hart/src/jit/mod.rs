@@ -46,6 +46,8 @@ pub use translate::{OPS_MAX, SLOTS, follows, is_loop, next_slot};
 /// Times a slot is come upon before a superblock is made of it: to translate an instruction takes the host as long as to
 /// interpret it some fifty times.
 pub const HOT: u8 = 32;
+/// A way that leads to what was come upon so often is worth its place beside the straight line.
+const LIKELY: u8 = HOT / 4;
 /// A slot of which no superblock can be made.
 const HOPELESS: u8 = u8::MAX;
 /// Bytes of machine code that are kept at most: 128 MiB.
@@ -119,6 +121,13 @@ struct Page {
     /// Jumps that wait for their target to be translated.
     links: Vec<Link>,
     drops: u8,
+}
+
+impl Page {
+    /// Was a slot come upon about as often as what is translated now?
+    fn is_likely(&self, slot: i64) -> bool {
+        usize::try_from(slot).is_ok_and(|slot| slot < SLOTS && self.hits[slot] >= LIKELY)
+    }
 }
 
 /// What to do at a slot.
@@ -313,6 +322,14 @@ impl Translations {
         }
     }
 
+    /// Was what begins at a slot come upon often, and is not translated? Then what branches there does so most of the time.
+    pub fn is_awaited(&self, place: usize, slot: usize) -> bool {
+        let page = self.pages.get(place).and_then(Option::as_ref);
+        page.is_some_and(|page| {
+            slot < SLOTS && page.hits[slot] >= self.hot - self.hot / 4 && page.entries[slot] == self.exit()
+        })
+    }
+
     /// No superblock can be made of what begins at a slot.
     pub fn give_up(&mut self, place: usize, slot: usize) {
         if let Some(page) = &mut self.pages[place] {
@@ -330,7 +347,7 @@ impl Translations {
             cold,
             stubs: self.stubs,
             place,
-            entries: &page.entries,
+            page,
             ops,
         };
         let translated = translate::translate(&source, std::mem::take(&mut self.room));

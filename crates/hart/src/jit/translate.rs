@@ -8,6 +8,7 @@
 use std::{collections::VecDeque, ops::Range};
 
 use super::{
+    Page,
     access::{Lookup, Shared, is_branch},
     bits,
     emit::*,
@@ -71,8 +72,7 @@ pub struct Source<'a> {
     pub cold: u64,
     pub stubs: Stubs,
     pub place: usize,
-    /// The page's entry points.
-    pub entries: &'a [*const u8; SLOTS],
+    pub page: &'a Page,
     /// Its ops, each with its slot, in the order of execution. Only the last may end.
     pub ops: &'a [(usize, Op)],
 }
@@ -83,6 +83,8 @@ enum Cold {
     Short,
     /// Goes on elsewhere.
     Go { completed: usize, slot: i64 },
+    /// Leaves for a slot that has no code yet.
+    Leave { slot: i64 },
     /// Goes on at a later op of this superblock.
     Skip { completed: usize, to: usize },
     /// Has the interpreter do an op; then back to where its code ends, or else out of here.
@@ -189,15 +191,17 @@ pub fn is_loop(ops: &[(usize, Op)]) -> bool {
     (is_branch(op) || op.code == Code::J) && slot as i64 + i64::from(op.imm) == head as i64
 }
 
-/// Where a superblock goes on behind an op that it does not end at: a jump forward is followed, as long as that
-/// is a slot of the page.
-pub fn next_slot(slot: usize, op: Op) -> Option<usize> {
+/// Where a superblock goes on behind an op that it does not end at: a jump forward is followed, and a branch forward if it
+/// is `taken`, as long as that is a slot of the page.
+pub fn next_slot(slot: usize, op: Op, taken: impl Fn(usize) -> bool) -> Option<usize> {
+    let forward = usize::try_from(op.imm).ok().filter(|&distance| distance > 0);
+    let target = forward.map(|distance| slot + distance);
     match op.code {
-        Code::J => usize::try_from(op.imm)
-            .ok()
-            .filter(|&distance| distance > 0)
-            .map(|distance| slot + distance),
-        _ => (!ends(op)).then(|| slot + op.halves()),
+        Code::J => target,
+        _ if ends(op) => None,
+        _ => target
+            .filter(|&target| is_branch(op) && taken(target))
+            .or(Some(slot + op.halves())),
     }
 }
 
@@ -217,6 +221,7 @@ impl Block<'_> {
                 self.give_back(completed..self.ops.len());
                 self.go(slot);
             }
+            Cold::Leave { slot } => self.leave(slot),
             Cold::Skip { completed, to } => {
                 self.give_back(completed..to);
                 self.e.jump_back(self.begins[to]);
@@ -311,15 +316,14 @@ impl Block<'_> {
             go_far(&mut self.e, self.source.stubs);
             return;
         }
-        let code = self.source.entries[slot as usize] as u64;
+        let code = self.source.page.entries[slot as usize] as u64;
         if code == self.source.stubs.exit {
-            // Later it will jump to the code; until then to the next instruction.
+            // Later it will jump to the code.
             let jump = self.e.jump();
-            self.e.land(jump);
             let at = self.source.hot + self.e.here() as u64 - 4;
+            self.cold.push_back((jump, Cold::Leave { slot }));
             let slot = slot as usize;
             self.links.push(Link { slot, at });
-            self.leave(slot as i64);
         } else {
             self.e.jump_far(code);
         }
@@ -327,9 +331,21 @@ impl Block<'_> {
 
     fn branch(&mut self, condition: Condition, at: At, o: Op) {
         self.compare(o);
-        let jump = self.e.jump_if(condition);
-        let slot = at.slot as i64 + i64::from(o.imm);
+        let taken = at.slot as i64 + i64::from(o.imm);
+        let behind = (at.slot + o.halves()) as i64;
         let completed = at.index + 1;
+        // What follows may be where the branch leads to; then the way out is behind it.
+        let follows = self.ops.get(completed).is_some_and(|&(next, _)| next as i64 == taken) && taken != behind;
+        let (condition, slot) = if follows { (condition.not(), behind) } else { (condition, taken) };
+        let inside = slot == self.head() && completed == self.ops.len() || self.later(completed, slot).is_some();
+        if !inside && self.map == PINNED && self.source.page.is_likely(slot) {
+            let near = self.e.skip_unless(condition);
+            self.give_back(completed..self.ops.len());
+            self.go(slot);
+            self.e.land_near(near);
+            return;
+        }
+        let jump = self.e.jump_if(condition);
         if slot == self.head() && completed == self.ops.len() {
             self.e.land_back(jump, self.start);
         } else if let Some(to) = self.later(completed, slot) {
