@@ -90,6 +90,30 @@ macro_rules! access {
     };
 }
 
+/// Large pages spare the host most of its page faults and TLB misses; without them it works as well.
+///
+/// # Safety
+/// The range of whole pages is mapped.
+unsafe fn advise(base: *mut libc::c_void, length: usize) {
+    // SAFETY: the caller's promise; advice changes nothing of what is in there.
+    unsafe { libc::madvise(base, length, libc::MADV_HUGEPAGE) };
+}
+
+/// A table that is all zero, allocated by the host as it is touched, in large pages.
+pub(crate) fn large_table<T: Clone>(zero: T, length: usize) -> Vec<T> {
+    let mut table = vec![zero; length];
+    let range = table.as_mut_ptr_range();
+    let (begin, end) = (
+        (range.start as usize).next_multiple_of(PAGE),
+        range.end as usize / PAGE * PAGE,
+    );
+    if begin < end {
+        // SAFETY: these pages are inside the vector's allocation.
+        unsafe { advise(begin as *mut libc::c_void, end - begin) };
+    }
+    table
+}
+
 impl Ram {
     /// RAM of `size` bytes, all zero, allocated by the host as it is touched.
     ///
@@ -109,9 +133,8 @@ impl Ram {
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        // Large pages spare the host most of its page faults and TLB misses; without them it works as well.
-        // SAFETY: the mapping is ours; advice changes nothing of what is in it.
-        unsafe { libc::madvise(base, length, libc::MADV_HUGEPAGE) };
+        // SAFETY: the mapping is ours.
+        unsafe { advise(base, length) };
         Ok(Ram {
             base: base.cast(),
             size: length,

@@ -8,10 +8,14 @@
 //! Invariant: an entry exists only while a walk would give the same answer (docs/determinism.md, D3);
 //! a store entry only while its page is plain ([`Ram::is_plain`](crate::Ram::is_plain)).
 
-use crate::{Ram, ram::PAGE, space::Space};
+use crate::{
+    Ram,
+    ram::{PAGE, large_table},
+    space::Space,
+};
 
 /// Entries per table and set.
-pub const ENTRIES: usize = 4096;
+pub const ENTRIES: usize = 16384;
 /// Sets.
 pub const SETS: usize = 32;
 /// The bit of a slot in which a page's second one differs from its own.
@@ -24,7 +28,6 @@ const NO_TAG: u64 = u64::MAX;
 /// One translation. `place` is, modulo 2^64, the host address of the page minus its virtual address (loads and
 /// stores) or where an engine keeps the page's code (fetches).
 #[derive(Clone, Copy, Debug)]
-#[repr(C)]
 struct Entry {
     tag: u64,
     place: u64,
@@ -35,18 +38,35 @@ const EMPTY: Entry = Entry {
     place: 0,
 };
 
+/// An [`Entry`] in a table, tag and place: the table's memory is not touched before a set is used.
+type Words = [u64; 2];
+
+impl Entry {
+    fn of([tag, place]: Words) -> Entry {
+        Entry { tag, place }
+    }
+
+    fn words(self) -> Words {
+        [self.tag, self.place]
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Set {
     space: Option<Space>,
     used: u64,
     /// [`Ram::generation`](crate::Ram::generation) that the store entries were made in.
     generation: u64,
-    /// One bit for each [`GROUP`] of slots of each table: entries may be there.
-    filled: [u64; 3],
+    /// For each table, the groups in which entries may be.
+    filled: [Groups; 3],
 }
 
 /// Entries that are cleared together.
-const GROUP: usize = ENTRIES / 64;
+const GROUP: usize = 64;
+/// Groups of a table, one bit each.
+type Groups = [u64; ENTRIES / GROUP / 64];
+const NO_GROUPS: Groups = [0; ENTRIES / GROUP / 64];
+const ALL_GROUPS: Groups = [u64::MAX; ENTRIES / GROUP / 64];
 
 /// What store entries a physical page may have, to find them quickly.
 const NO_SLOT: u16 = 0;
@@ -55,7 +75,7 @@ const MANY_SLOTS: u16 = u16::MAX;
 /// The tables of all sets.
 pub struct Tlb {
     /// At [`LOAD`], [`STORE`] and [`FETCH`]; in one piece, so that generated code reaches all from one register.
-    tables: Box<[Entry; 3 * TOTAL]>,
+    tables: Box<[Words; 3 * TOTAL]>,
     sets: [Set; SETS],
     /// Set in which a space was last found, by a few bits of it.
     recent: [u8; 64],
@@ -85,7 +105,7 @@ const LOAD: usize = 0;
 const STORE: usize = TOTAL;
 const FETCH: usize = 2 * TOTAL;
 /// Bytes from an entry for loads to that for stores.
-pub const STORE_DISTANCE: usize = TOTAL * size_of::<Entry>();
+pub const STORE_DISTANCE: usize = TOTAL * size_of::<Words>();
 
 /// Which address spaces to drop from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,8 +125,8 @@ impl Roots {
     }
 }
 
-fn tables() -> Box<[Entry; 3 * TOTAL]> {
-    match vec![EMPTY; 3 * TOTAL].try_into() {
+fn tables() -> Box<[Words; 3 * TOTAL]> {
+    match large_table([0; 2], 3 * TOTAL).try_into() {
         Ok(tables) => tables,
         Err(_) => unreachable!("the vector has this length"),
     }
@@ -122,12 +142,20 @@ const fn tag(address: u64, size: u64) -> u64 {
     address & !(PAGE as u64 - 1) | address & (size - 1)
 }
 
-/// The groups that entries of these pages are in, one bit each.
-fn groups(address: u64, pages: usize) -> u64 {
-    let own = (0..pages.div_ceil(GROUP) + 1)
-        .map(|group| 1_u64 << ((slot(address) / GROUP + group) % (ENTRIES / GROUP)))
-        .fold(0, |groups, group| groups | group);
-    own | own.rotate_left((SECOND / GROUP) as u32)
+fn add_group(groups: &mut Groups, slot: usize) {
+    let group = slot / GROUP;
+    groups[group / 64] |= 1 << (group % 64);
+}
+
+/// The groups that entries of these pages may be in.
+fn groups(address: u64, pages: usize) -> Groups {
+    let mut groups = NO_GROUPS;
+    for group in 0..pages.div_ceil(GROUP) + 1 {
+        let slot = (slot(address) + group * GROUP) % ENTRIES;
+        add_group(&mut groups, slot);
+        add_group(&mut groups, slot ^ SECOND);
+    }
+    groups
 }
 
 impl Tlb {
@@ -138,7 +166,7 @@ impl Tlb {
             space: None,
             used: 0,
             generation: 0,
-            filled: [0; 3],
+            filled: [NO_GROUPS; 3],
         };
         Tlb {
             tables: tables(),
@@ -208,10 +236,21 @@ impl Tlb {
         let sets = self.sets.iter().enumerate();
         let oldest = sets.min_by_key(|(_, set)| (set.space.is_some(), set.used));
         let chosen = oldest.map_or(0, |(index, _)| index);
-        self.clear(chosen);
+        if self.sets[chosen].space.is_some() {
+            self.clear(chosen);
+        } else {
+            self.begin(chosen);
+        }
         self.sets[chosen].space = Some(space);
         self.sets[chosen].generation = generation;
         chosen
+    }
+
+    /// Makes the entries of a set that has had no space yet.
+    fn begin(&mut self, set: usize) {
+        for table in self.tables.chunks_exact_mut(TOTAL) {
+            table[set * ENTRIES..][..ENTRIES].fill(EMPTY.words());
+        }
     }
 
     fn clear(&mut self, set: usize) {
@@ -222,8 +261,8 @@ impl Tlb {
     }
 
     fn clear_table(&mut self, set: usize, table: usize) {
-        self.drop_if(set, table, u64::MAX, |_| true);
-        self.sets[set].filled[table / TOTAL] = 0;
+        self.drop_if(set, table, &ALL_GROUPS, |_| true);
+        self.sets[set].filled[table / TOTAL] = NO_GROUPS;
     }
 
     fn fill(&mut self, table: usize, first: usize, address: u64, place: u64) {
@@ -232,23 +271,25 @@ impl Tlb {
         let own = table + ((first + slot) & (TOTAL - 1));
         let second = table + ((first + (slot ^ SECOND)) & (TOTAL - 1));
         let filled = &mut self.sets[first / ENTRIES].filled[table / TOTAL];
-        *filled |= 1 << (slot / GROUP) | 1 << ((slot ^ SECOND) / GROUP);
+        add_group(filled, slot);
         let tag = tag(address, 1);
-        if self.tables[own].tag != NO_TAG && self.tables[own].tag != tag {
+        let [known, _] = self.tables[own];
+        if known != NO_TAG && known != tag {
             self.tables[second] = self.tables[own];
+            add_group(filled, slot ^ SECOND);
         }
-        self.tables[own] = Entry { tag, place };
+        self.tables[own] = Entry { tag, place }.words();
     }
 
     /// The entry for an aligned access.
     #[inline(always)]
     fn find(&self, table: usize, first: usize, address: u64, size: u64) -> Option<Entry> {
         let tag = tag(address, size);
-        let entry = self.tables[table + ((first + slot(address)) & (TOTAL - 1))];
+        let entry = Entry::of(self.tables[table + ((first + slot(address)) & (TOTAL - 1))]);
         if entry.tag == tag {
             return Some(entry);
         }
-        let entry = self.tables[table + ((first + (slot(address) ^ SECOND)) & (TOTAL - 1))];
+        let entry = Entry::of(self.tables[table + ((first + (slot(address) ^ SECOND)) & (TOTAL - 1))]);
         (entry.tag == tag).then_some(entry)
     }
 
@@ -314,8 +355,8 @@ impl Tlb {
                 for index in [slot(address), slot(address) ^ SECOND] {
                     for table in self.tables.chunks_exact_mut(TOTAL) {
                         let entry = &mut table[set * ENTRIES + index];
-                        if entry.tag == tag {
-                            *entry = EMPTY;
+                        if entry[0] == tag {
+                            *entry = EMPTY.words();
                         }
                     }
                 }
@@ -337,7 +378,7 @@ impl Tlb {
                 continue;
             }
             for table in [LOAD, STORE, FETCH] {
-                self.drop_if(set, table, groups, |entry| {
+                self.drop_if(set, table, &groups, |entry| {
                     entry.tag.wrapping_sub(address) < bytes
                 });
             }
@@ -345,16 +386,19 @@ impl Tlb {
     }
 
     /// Empties those entries of a set's table that are like that, as far as they are in some groups.
-    fn drop_if(&mut self, set: usize, table: usize, groups: u64, is: impl Fn(&Entry) -> bool) {
-        let mut filled = self.sets[set].filled[table / TOTAL] & groups;
-        while filled != 0 {
-            let first = table + set * ENTRIES + filled.trailing_zeros() as usize * GROUP;
-            for entry in &mut self.tables[first..first + GROUP] {
-                if is(entry) {
-                    *entry = EMPTY;
+    fn drop_if(&mut self, set: usize, table: usize, groups: &Groups, is: impl Fn(&Entry) -> bool) {
+        for (word, groups) in groups.iter().enumerate() {
+            let mut filled = self.sets[set].filled[table / TOTAL][word] & groups;
+            while filled != 0 {
+                let group = word * 64 + filled.trailing_zeros() as usize;
+                let first = table + set * ENTRIES + group * GROUP;
+                for entry in &mut self.tables[first..first + GROUP] {
+                    if is(&Entry::of(*entry)) {
+                        *entry = EMPTY.words();
+                    }
                 }
+                filled &= filled - 1;
             }
-            filled &= filled - 1;
         }
     }
 
@@ -375,7 +419,7 @@ impl Tlb {
             NO_SLOT => {}
             MANY_SLOTS => {
                 for set in 0..SETS {
-                    self.drop_if(set, STORE, u64::MAX, of_page);
+                    self.drop_if(set, STORE, &ALL_GROUPS, of_page);
                 }
             }
             one => {
@@ -383,8 +427,8 @@ impl Tlb {
                 for set in 0..SETS {
                     for slot in [own, own ^ SECOND] {
                         let entry = &mut self.tables[STORE + set * ENTRIES + slot];
-                        if of_page(entry) {
-                            *entry = EMPTY;
+                        if of_page(&Entry::of(*entry)) {
+                            *entry = EMPTY.words();
                         }
                     }
                 }
@@ -396,7 +440,7 @@ impl Tlb {
     pub fn drop_code(&mut self, place: usize) {
         self.drops += 1;
         for set in 0..SETS {
-            self.drop_if(set, FETCH, u64::MAX, |entry| entry.place == place as u64);
+            self.drop_if(set, FETCH, &ALL_GROUPS, |entry| entry.place == place as u64);
         }
     }
 

@@ -335,9 +335,18 @@ impl Block<'_> {
         let behind = (at.slot + o.halves()) as i64;
         let completed = at.index + 1;
         // What follows may be where the branch leads to; then the way out is behind it.
-        let follows = self.ops.get(completed).is_some_and(|&(next, _)| next as i64 == taken) && taken != behind;
-        let (condition, slot) = if follows { (condition.not(), behind) } else { (condition, taken) };
-        let inside = slot == self.head() && completed == self.ops.len() || self.later(completed, slot).is_some();
+        let follows = self
+            .ops
+            .get(completed)
+            .is_some_and(|&(next, _)| next as i64 == taken)
+            && taken != behind;
+        let (condition, slot) = if follows {
+            (condition.not(), behind)
+        } else {
+            (condition, taken)
+        };
+        let inside =
+            slot == self.head() && completed == self.ops.len() || self.later(completed, slot).is_some();
         if !inside && self.map == PINNED && self.source.page.is_likely(slot) {
             let near = self.e.skip_unless(condition);
             self.give_back(completed..self.ops.len());
