@@ -364,8 +364,8 @@ mod tests {
         let mut enter = |page| code.enter(&arena, &mut mmu, &mut ram, page);
         let places: Vec<usize> = (0..PAGES_MAX).map(&mut enter).collect();
         // The first half is in use again.
-        for page in 0..PAGES_MAX / 2 {
-            assert_eq!(enter(page), places[page]);
+        for (page, &place) in places.iter().enumerate().take(PAGES_MAX / 2) {
+            assert_eq!(enter(page), place);
         }
         enter(PAGES_MAX);
         let kept = |page: usize| code.index[page] != 0;

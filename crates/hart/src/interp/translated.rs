@@ -135,7 +135,12 @@ impl Core<'_> {
         if !self.look() {
             return self.end(Stretch::Check);
         }
-        self.x[Field::Pc as usize] = self.hart.pc;
+        self.resume_at(self.hart.pc)
+    }
+
+    /// Generated code looks for what to go on with.
+    fn resume_at(&mut self, pc: u64) -> Resume {
+        self.x[Field::Pc as usize] = pc;
         self.x[Field::Left as usize] = self.left;
         Resume::Jump
     }
@@ -182,8 +187,13 @@ impl Core<'_> {
             Flow::Check => {
                 self.calm = false;
                 let stretch = self.stop(flow, op);
+                let space = self.caches.mmu.fetch_set;
                 if is_protection(op) || !self.look() {
                     return self.end(stretch);
+                }
+                // In another address space, another page may follow.
+                if self.caches.mmu.fetch_set != space {
+                    return self.resume_at(next);
                 }
             }
             Flow::Trap => {

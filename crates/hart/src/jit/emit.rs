@@ -438,7 +438,7 @@ impl Emitter {
 
     /// A jump over at most 127 bytes, unless the condition holds; see [`Emitter::land_near`].
     pub fn skip_unless(&mut self, condition: Condition) -> Near {
-        self.byte(0x70 | condition as u8 ^ 1);
+        self.byte(0x70 | condition.not() as u8);
         self.byte(0);
         Near(self.bytes.len())
     }

@@ -57,14 +57,18 @@ fn mov_if_has_every_condition() {
     for condition in CONDITIONS {
         let code = match condition {
             Condition::Overflow => Code::Cmovo_r64_rm64,
+            Condition::NoOverflow => Code::Cmovno_r64_rm64,
             Condition::Below => Code::Cmovb_r64_rm64,
             Condition::AboveEqual => Code::Cmovae_r64_rm64,
             Condition::Equal => Code::Cmove_r64_rm64,
             Condition::NotEqual => Code::Cmovne_r64_rm64,
+            Condition::BelowEqual => Code::Cmovbe_r64_rm64,
             Condition::Above => Code::Cmova_r64_rm64,
             Condition::Parity => Code::Cmovp_r64_rm64,
+            Condition::NoParity => Code::Cmovnp_r64_rm64,
             Condition::Less => Code::Cmovl_r64_rm64,
             Condition::GreaterEqual => Code::Cmovge_r64_rm64,
+            Condition::LessEqual => Code::Cmovle_r64_rm64,
             Condition::Greater => Code::Cmovg_r64_rm64,
         };
         assert_pairs(code, &QUADS, &QUADS, |e, to, from| e.mov_if(condition, to, from));

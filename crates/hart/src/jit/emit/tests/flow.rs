@@ -2,33 +2,41 @@
 
 use super::*;
 
-pub(super) const CONDITIONS: [Condition; 10] = [
+pub(super) const CONDITIONS: [Condition; 14] = [
     Condition::Overflow,
+    Condition::NoOverflow,
     Condition::Below,
     Condition::AboveEqual,
     Condition::Equal,
     Condition::NotEqual,
+    Condition::BelowEqual,
     Condition::Above,
     Condition::Parity,
+    Condition::NoParity,
     Condition::Less,
     Condition::GreaterEqual,
+    Condition::LessEqual,
     Condition::Greater,
 ];
 
-/// Its jump and its `set`.
-fn condition_codes(condition: Condition) -> [Code; 2] {
+/// Its jump, its `set` and its short jump.
+fn condition_codes(condition: Condition) -> [Code; 3] {
     use Code::*;
     match condition {
-        Condition::Overflow => [Jo_rel32_64, Seto_rm8],
-        Condition::Below => [Jb_rel32_64, Setb_rm8],
-        Condition::AboveEqual => [Jae_rel32_64, Setae_rm8],
-        Condition::Equal => [Je_rel32_64, Sete_rm8],
-        Condition::NotEqual => [Jne_rel32_64, Setne_rm8],
-        Condition::Above => [Ja_rel32_64, Seta_rm8],
-        Condition::Parity => [Jp_rel32_64, Setp_rm8],
-        Condition::Less => [Jl_rel32_64, Setl_rm8],
-        Condition::GreaterEqual => [Jge_rel32_64, Setge_rm8],
-        Condition::Greater => [Jg_rel32_64, Setg_rm8],
+        Condition::Overflow => [Jo_rel32_64, Seto_rm8, Jo_rel8_64],
+        Condition::NoOverflow => [Jno_rel32_64, Setno_rm8, Jno_rel8_64],
+        Condition::Below => [Jb_rel32_64, Setb_rm8, Jb_rel8_64],
+        Condition::AboveEqual => [Jae_rel32_64, Setae_rm8, Jae_rel8_64],
+        Condition::Equal => [Je_rel32_64, Sete_rm8, Je_rel8_64],
+        Condition::NotEqual => [Jne_rel32_64, Setne_rm8, Jne_rel8_64],
+        Condition::BelowEqual => [Jbe_rel32_64, Setbe_rm8, Jbe_rel8_64],
+        Condition::Above => [Ja_rel32_64, Seta_rm8, Ja_rel8_64],
+        Condition::Parity => [Jp_rel32_64, Setp_rm8, Jp_rel8_64],
+        Condition::NoParity => [Jnp_rel32_64, Setnp_rm8, Jnp_rel8_64],
+        Condition::Less => [Jl_rel32_64, Setl_rm8, Jl_rel8_64],
+        Condition::GreaterEqual => [Jge_rel32_64, Setge_rm8, Jge_rel8_64],
+        Condition::LessEqual => [Jle_rel32_64, Setle_rm8, Jle_rel8_64],
+        Condition::Greater => [Jg_rel32_64, Setg_rm8, Jg_rel8_64],
     }
 }
 
@@ -45,7 +53,7 @@ fn pad(emitter: &mut Emitter, instructions: usize) {
 #[test]
 fn set_goes_by_al_to_any_register() {
     for condition in CONDITIONS {
-        let [_, set] = condition_codes(condition);
+        let [_, set, _] = condition_codes(condition);
         for (to, seen) in registers(&DOUBLES) {
             let mut emitter = Emitter::new(BASE);
             emitter.set(condition, to);
@@ -104,12 +112,31 @@ fn jumps_land_where_they_are_told_to() {
         e.land_back(jump, to);
     });
     for condition in CONDITIONS {
-        let [code, _] = condition_codes(condition);
+        let [code, _, _] = condition_codes(condition);
         assert_lands(code, |e| e.jump_if(condition));
         assert_leads_back(code, |e, to| {
             let jump = e.jump_if(condition);
             e.land_back(jump, to);
         });
+    }
+}
+
+#[test]
+fn a_few_bytes_are_skipped_unless_the_condition_holds() {
+    for condition in CONDITIONS {
+        let [_, _, code] = condition_codes(condition.not());
+        assert_eq!(condition.not().not(), condition);
+        for gap in [0, 1, 5, 126, 127] {
+            let mut emitter = Emitter::new(BASE);
+            let near = emitter.skip_unless(condition);
+            pad(&mut emitter, gap);
+            let target = BASE + emitter.here() as u64;
+            emitter.land_near(near);
+            pad(&mut emitter, 1);
+            let instructions = read(&emitter);
+            assert_reads(&instructions[0], code, &[Seen::Target(target)]);
+            assert_eq!(instructions.len(), 1 + gap + 1);
+        }
     }
 }
 
