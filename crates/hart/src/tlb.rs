@@ -21,12 +21,14 @@ pub const SETS: usize = 32;
 /// The bit of a slot in which a page's second one differs from its own.
 pub const SECOND: usize = ENTRIES / 2;
 const TOTAL: usize = ENTRIES * SETS;
+/// An engine's place for the code of a page is in the tables so many bits further left, where generated code wants it.
+pub const PLACE_SHIFT: u32 = 14;
 const PAGE_BITS: u32 = 12;
 /// A tag no address has: tags are page-aligned up to the access size.
 const NO_TAG: u64 = u64::MAX;
 
 /// One translation. `place` is, modulo 2^64, the host address of the page minus its virtual address (loads and
-/// stores) or where an engine keeps the page's code (fetches).
+/// stores) or where an engine keeps the page's code (fetches), times 2^[`PLACE_SHIFT`].
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     tag: u64,
@@ -319,7 +321,7 @@ impl Tlb {
     #[must_use]
     pub fn fetch(&self, first: usize, address: u64) -> Option<usize> {
         let entry = self.find(FETCH, first, address, 1)?;
-        Some(entry.place as usize)
+        Some((entry.place >> PLACE_SHIFT) as usize)
     }
 
     /// Remembers that loads from the page of `address` go to `offset`.
@@ -343,7 +345,7 @@ impl Tlb {
 
     /// Remembers where the engine keeps the code of the page of `address`.
     pub fn fill_fetch(&mut self, first: usize, address: u64, place: usize) {
-        self.fill(FETCH, first, address, place as u64);
+        self.fill(FETCH, first, address, (place as u64) << PLACE_SHIFT);
     }
 
     /// Drops the translations of one page.
@@ -439,8 +441,9 @@ impl Tlb {
     /// Drops every fetch translation that leads to the code kept at `place`.
     pub fn drop_code(&mut self, place: usize) {
         self.drops += 1;
+        let place = (place as u64) << PLACE_SHIFT;
         for set in 0..SETS {
-            self.drop_if(set, FETCH, &ALL_GROUPS, |entry| entry.place == place as u64);
+            self.drop_if(set, FETCH, &ALL_GROUPS, |entry| entry.place == place);
         }
     }
 

@@ -175,6 +175,7 @@ impl CodePages {
         let known = usize::from(self.index[page]);
         if known != 0 {
             self.pages[known] = entered;
+            self.open(known);
             return known;
         }
         if self.free.is_empty() && self.pages.len() > PAGES_MAX {
@@ -193,7 +194,14 @@ impl CodePages {
         self.index[page] = place as u16;
         arena.reset(place, 0..=SLOTS - 1);
         mmu.flag(ram, page, CODE);
+        self.open(place);
         place
+    }
+
+    fn open(&mut self, place: usize) {
+        if let Some(translations) = &mut self.translations {
+            translations.open(place);
+        }
     }
 
     /// Decodes the instruction at a slot of a place.
@@ -310,17 +318,28 @@ impl CodePages {
         translations.map_or(Found::Never, |translations| translations.find(place, slot))
     }
 
-    /// Translates what begins at a slot of a place.
-    pub fn make(&mut self, arena: &Arena, ram: &Ram, place: usize, slot: usize) -> Option<jit::Code> {
+    /// Translates what begins at a slot of the page at `pc`, whose place it is.
+    pub fn make(
+        &mut self,
+        arena: &Arena,
+        mmu: &mut Mmu,
+        ram: &Ram,
+        (pc, place): (u64, usize),
+        slot: usize,
+    ) -> Option<jit::Code> {
         let ops = self.superblock(arena, ram, place, slot);
         let translations = self.translations.as_mut()?;
         if ops.is_empty() {
             translations.give_up(place, slot);
             return None;
         }
-        let code = translations.add(place, slot, &ops);
+        let known = |distance| mmu.tlb.fetch(mmu.fetch_set, pc.wrapping_add_signed(distance));
+        let code = translations.add(place, slot, &ops, &known);
         if code.is_none() {
+            // What the TLB leads to must be open.
+            mmu.tlb.drop_fetches();
             translations.clear();
+            translations.open(place);
         }
         code
     }

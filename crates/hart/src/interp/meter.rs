@@ -127,7 +127,9 @@ impl Core<'_> {
     #[cold]
     pub(super) fn make(&mut self, pc: u64, slot: usize) -> Option<jit::Code> {
         let clock = self.meter.as_ref().map(|meter| (meter.clock, (meter.clock)()));
-        let code = self.caches.code.make(self.arena, self.ram, self.place, slot);
+        let Caches { mmu, code, .. } = &mut *self.caches;
+        let page = (self.page_pc, self.place);
+        let code = code.make(self.arena, mmu, self.ram, page, slot);
         if let (Some(meter), Some((clock, began))) = (&mut self.meter, clock) {
             meter.counts.translating_ns += clock().saturating_sub(began);
         }

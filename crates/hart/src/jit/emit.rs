@@ -473,6 +473,14 @@ impl Emitter {
         self.set_distance(end, to as i64 - end as i64);
     }
 
+    /// Where the jump in this code leads whose last four bytes are there.
+    pub fn target(&self, at: u64) -> u64 {
+        let distance = self.bytes[at as usize..]
+            .first_chunk()
+            .map_or(0, |&bytes| i32::from_le_bytes(bytes));
+        (at + 4).wrapping_add_signed(i64::from(distance))
+    }
+
     /// A jump to an address.
     pub fn jump_far(&mut self, to: u64) {
         self.byte(0xe9);

@@ -42,11 +42,12 @@ impl Memory {
         self.executable.at as u64 + self.used_cold as u64
     }
 
-    /// Overwrites four bytes of code at an address that it has.
-    pub fn patch(&mut self, at: u64, bytes: [u8; 4]) {
+    /// Lets the jump whose last four bytes are at an address of the code lead to another such address.
+    pub fn patch(&mut self, at: u64, to: u64) {
         let offset = at.wrapping_sub(self.executable.at as u64) as usize;
-        assert!(offset <= self.size - bytes.len(), "this is not code");
-        self.write(offset, &bytes);
+        assert!(offset <= self.size - 4, "this is not code");
+        let distance = to.wrapping_sub(at + 4) as u32;
+        self.write(offset, &distance.to_le_bytes());
     }
 
     /// Copies code and what of it is rarely executed to where they were said to be; `None` if they do not fit. Returns the
@@ -135,7 +136,7 @@ mod tests {
         let mut memory = Memory::new(1 << 16).unwrap();
         let (next, next_cold) = (memory.next(), memory.next_cold());
         let code = memory.add(&[1, 2, 3, 4, 5], &[6, 7]).unwrap();
-        memory.patch(next + 1, [12, 13, 14, 15]);
+        memory.patch(next + 1, next + 5 + 0x0f0e_0d0c);
         // SAFETY: the code was put there.
         let hot = unsafe { std::slice::from_raw_parts(code, 5) };
         assert_eq!((code as u64, hot), (next, &[1, 12, 13, 14, 15][..]));

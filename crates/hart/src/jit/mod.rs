@@ -36,6 +36,7 @@ use std::io;
 use crate::{
     op::Op,
     profile::{CodeMap, Part, Tally},
+    ram::large_table,
 };
 use memory::Memory;
 use stubs::Stubs;
@@ -114,12 +115,13 @@ type Enter = unsafe extern "C" fn(*mut u64, *const u8);
 
 /// What is known of a page.
 struct Page {
-    entries: [*const u8; SLOTS],
     hits: [u8; SLOTS],
     /// Slots that some superblock was made from.
     covered: [u64; SLOTS / 64],
     /// Jumps that wait for their target to be translated.
     links: Vec<Link>,
+    /// Jumps of other pages that lead to code of this one.
+    linked: Vec<Link>,
     drops: u8,
 }
 
@@ -193,10 +195,10 @@ pub fn run<E: Engine>(engine: &mut E, code: Code) {
         return;
     };
     assert_eq!(translations.changes, code.changes, "this code is gone");
-    let (enter, tables) = (translations.enter, translations.tables.as_ptr());
+    let (enter, entries) = (translations.enter, translations.entries.as_ptr());
     // SAFETY: as above; the borrow of the translations has ended.
     let words = unsafe { &mut *engine }.words();
-    words[Field::Pages as usize] = tables as u64;
+    words[Field::Entries as usize] = entries as u64;
     words[Field::Engine as usize] = engine as u64;
     words[Field::Interpret as usize] = interpret::<E> as *const () as u64;
     // SAFETY: see the head of this file; the code is there, by the assertion.
@@ -215,11 +217,10 @@ pub struct Translations {
     shared: usize,
     /// Counts everything that makes a [`Code`] invalid, or the code that is running.
     changes: u64,
+    /// What is known of places that are open.
     pages: Vec<Option<Box<Page>>>,
-    /// For each place the entry points of its page; those of an unknown page all leave.
-    tables: Vec<*const *const u8>,
-    /// What `tables` says of unknown pages.
-    none: Box<[*const u8; SLOTS]>,
+    /// The entry points of all places, of one after the other: host addresses; those of places that are not open mean nothing.
+    entries: Vec<u64>,
     tally: Tally,
     /// The superblock made last, its two parts: host address and bytes.
     newest: [(u64, usize); 2],
@@ -245,7 +246,6 @@ impl Translations {
         let code = memory.add(&code, &[]).ok_or(io::ErrorKind::OutOfMemory)?;
         // SAFETY: the shared code begins with a function of this type.
         let enter = unsafe { std::mem::transmute::<*const u8, Enter>(code) };
-        let none = Box::new([stubs.exit as *const u8; SLOTS]);
         Ok(Translations {
             hot,
             memory,
@@ -255,15 +255,10 @@ impl Translations {
             shared,
             changes: 0,
             pages: (0..places).map(|_| None).collect(),
-            tables: vec![none.as_ptr(); places],
-            none,
+            entries: large_table(0, places * SLOTS),
             tally: Tally::default(),
             newest: [(0, 0); 2],
         })
-    }
-
-    fn exit(&self) -> *const u8 {
-        self.stubs.exit as *const u8
     }
 
     /// What was made and dropped so far.
@@ -289,24 +284,36 @@ impl Translations {
         self.changes
     }
 
-    /// What to do at a slot of a place.
+    /// Prepares a place: only then may generated code be led there.
+    #[inline]
+    pub fn open(&mut self, place: usize) {
+        if self.pages[place].is_none() {
+            self.begin(place);
+        }
+    }
+
+    #[cold]
+    fn begin(&mut self, place: usize) {
+        self.entries[place * SLOTS..][..SLOTS].fill(self.stubs.exit);
+        self.pages[place] = Some(Box::new(Page {
+            hits: [0; SLOTS],
+            covered: [0; SLOTS / 64],
+            links: Vec::new(),
+            linked: Vec::new(),
+            drops: 0,
+        }));
+    }
+
+    /// What to do at a slot of a place that is open.
     #[inline]
     pub fn find(&mut self, place: usize, slot: usize) -> Found {
-        let exit = self.exit();
-        let page = self.pages[place].get_or_insert_with(|| {
-            Box::new(Page {
-                entries: [exit; SLOTS],
-                hits: [0; SLOTS],
-                covered: [0; SLOTS / 64],
-                links: Vec::new(),
-                drops: 0,
-            })
-        });
-        self.tables[place] = page.entries.as_ptr();
-        let code = page.entries[slot];
-        if code != exit {
+        let code = self.entries[place * SLOTS + slot];
+        let Some(page) = &mut self.pages[place] else {
+            return Found::Cold;
+        };
+        if code != self.stubs.exit {
             return Found::Code(Code {
-                at: code,
+                at: code as *const u8,
                 changes: self.changes,
             });
         }
@@ -326,7 +333,9 @@ impl Translations {
     pub fn is_awaited(&self, place: usize, slot: usize) -> bool {
         let page = self.pages.get(place).and_then(Option::as_ref);
         page.is_some_and(|page| {
-            slot < SLOTS && page.hits[slot] >= self.hot - self.hot / 4 && page.entries[slot] == self.exit()
+            slot < SLOTS
+                && page.hits[slot] >= self.hot - self.hot / 4
+                && self.entries[place * SLOTS + slot] == self.stubs.exit
         })
     }
 
@@ -337,10 +346,17 @@ impl Translations {
         }
     }
 
-    /// Makes a superblock of ops, each with its slot, in the order of execution; only the last may end. `None`: drop
-    /// everything with [`Translations::clear`] and try again.
-    pub fn add(&mut self, place: usize, slot: usize, ops: &[(usize, Op)]) -> Option<Code> {
-        let page = self.pages[place].as_mut()?;
+    /// Makes a superblock of ops, each with its slot, in the order of execution; only the last may end. `known` tells where the
+    /// code is kept of the page that lies so many bytes behind this one. `None`: drop everything with
+    /// [`Translations::clear`] and try again.
+    pub fn add(
+        &mut self,
+        place: usize,
+        slot: usize,
+        ops: &[(usize, Op)],
+        known: &dyn Fn(i64) -> Option<usize>,
+    ) -> Option<Code> {
+        let page = self.pages[place].as_ref()?;
         let (hot, cold) = (self.memory.next(), self.memory.next_cold());
         let source = Source {
             hot,
@@ -348,35 +364,58 @@ impl Translations {
             stubs: self.stubs,
             place,
             page,
+            entries: &self.entries[place * SLOTS..][..SLOTS],
+            known: &|distance| known(distance).filter(|&place| self.pages[place].is_some()),
             ops,
         };
         let translated = translate::translate(&source, std::mem::take(&mut self.room));
         let code = self.memory.add(&translated.hot, &translated.cold)?;
-        page.entries[slot] = code;
         self.newest = [(hot, translated.hot.len()), (cold, translated.cold.len())];
         self.tally.superblocks += 1;
         self.tally.ops += ops.len() as u64;
         self.tally.hot_bytes += translated.hot.len() as u64;
         self.tally.cold_bytes += translated.cold.len() as u64;
+        self.room = translated.hot;
+        self.entries[place * SLOTS + slot] = code as u64;
+        self.cover(place, ops);
+        self.link(place, slot);
+        for link in translated.links {
+            let (of, slot) = (link.place, link.slot);
+            if let Some(page) = &mut self.pages[of] {
+                page.links.push(link);
+                self.link(of, slot);
+            }
+        }
+        Some(Code {
+            at: code,
+            changes: self.changes,
+        })
+    }
+
+    /// A store to one of these ops drops the page's superblocks.
+    fn cover(&mut self, place: usize, ops: &[(usize, Op)]) {
+        let Some(page) = &mut self.pages[place] else {
+            return;
+        };
         for &(slot, op) in ops {
             for covered in slot..(slot + op.halves()).min(SLOTS) {
                 page.covered[covered / 64] |= 1 << (covered % 64);
             }
         }
-        page.links.extend(translated.links);
-        self.room = translated.hot;
-        let memory = &mut self.memory;
-        page.links.retain(|link| {
-            if link.slot == slot {
-                let distance = (code as u64).wrapping_sub(link.at + 4) as u32;
-                memory.patch(link.at, distance.to_le_bytes());
+    }
+
+    /// Lets the jumps that wait for the code of a slot lead there, if there is some.
+    fn link(&mut self, place: usize, slot: usize) {
+        let code = self.entries[place * SLOTS + slot];
+        let Some(page) = self.pages[place].as_mut().filter(|_| code != self.stubs.exit) else {
+            return;
+        };
+        for link in page.links.extract_if(.., |link| link.slot == slot) {
+            self.memory.patch(link.at, code);
+            if link.from != place {
+                page.linked.push(link);
             }
-            link.slot != slot
-        });
-        Some(Code {
-            at: code,
-            changes: self.changes,
-        })
+        }
     }
 
     /// Slots of a place hold something else now.
@@ -391,15 +430,20 @@ impl Translations {
     }
 
     fn drop_page(&mut self, place: usize) {
-        let exit = self.exit();
-        if let Some(page) = &mut self.pages[place] {
-            self.changes += 1;
-            self.tally.pages_dropped += u64::from(page.covered.iter().any(|&slots| slots != 0));
-            page.entries.fill(exit);
-            page.hits.fill(0);
-            page.covered.fill(0);
-            page.links.clear();
-            page.drops = page.drops.saturating_add(1);
+        let Some(page) = &mut self.pages[place] else {
+            return;
+        };
+        self.changes += 1;
+        self.tally.pages_dropped += u64::from(page.covered.iter().any(|&slots| slots != 0));
+        self.entries[place * SLOTS..][..SLOTS].fill(self.stubs.exit);
+        page.hits.fill(0);
+        page.covered.fill(0);
+        page.drops = page.drops.saturating_add(1);
+        // Jumps of this page are gone, those of others wait again.
+        page.links.retain(|link| link.from != place);
+        for link in page.linked.drain(..) {
+            self.memory.patch(link.at, link.otherwise);
+            page.links.push(link);
         }
     }
 
@@ -411,9 +455,8 @@ impl Translations {
         }
     }
 
-    /// Drops everything.
+    /// Drops everything; no place is open any more.
     pub fn clear(&mut self) {
-        self.tables.fill(self.none.as_ptr());
         self.pages.fill_with(|| None);
         self.changes += 1;
         self.tally.flushes += 1;
@@ -437,8 +480,9 @@ mod tests {
         for count in 0.. {
             let (place, slot) = (1 + count / 1024, count % 1024);
             let ops: Vec<_> = (slot..slot + OPS_MAX).map(load).collect();
+            translations.open(place);
             assert!(matches!(translations.find(place, slot), Found::Hot));
-            if translations.add(place, slot, &ops).is_none() {
+            if translations.add(place, slot, &ops, &|_| None).is_none() {
                 return count;
             }
             assert!(matches!(translations.find(place, slot), Found::Code(_)));
@@ -456,6 +500,7 @@ mod tests {
         assert!(count > 2, "{count}");
         translations.clear();
         assert!(translations.changes() > changes);
+        translations.open(1);
         assert!(matches!(translations.find(1, 0), Found::Hot));
         assert_eq!(fill(&mut translations), count);
     }
@@ -467,8 +512,8 @@ mod tests {
         };
         let nops = |slot| [(slot, Op::new(Code::Nop, 0, 0, 0, 0).with_halves(1))];
         for place in [1, 2] {
-            translations.find(place, 100);
-            translations.add(place, 100, &nops(100));
+            translations.open(place);
+            translations.add(place, 100, &nops(100), &|_| None);
         }
         let changes = translations.changes();
         translations.written(1, 101..=102);

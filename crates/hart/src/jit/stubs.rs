@@ -17,8 +17,8 @@ pub enum Field {
     Data,
     /// Host address of the TLB's entries for fetches.
     Fetch,
-    /// Host address of the table that leads from a place to its page's entry points.
-    Pages,
+    /// Host address of the entry points of all places.
+    Entries,
     /// Steps left.
     Left,
     /// Virtual address of the next instruction.
@@ -100,7 +100,9 @@ pub fn register(guest: u8) -> Memory {
 pub struct Stubs {
     /// Leaves; the next pc is in rax.
     pub exit: u64,
-    /// Goes on at the address in rax if the TLB has its page in the second slot.
+    /// Goes on at the address in rax, if the TLB knows its page.
+    pub far: u64,
+    /// Likewise, if it has it in the second slot; bit 0 of the address does not count.
     pub second: u64,
     /// Interprets one instruction and returns if the next one follows: ecx is the slot and, from bit 16 on, by how much
     /// fewer steps have been done than are counted; edx is the place.
@@ -113,8 +115,8 @@ impl Stubs {
         [
             ("enter", base, self.exit),
             ("exit", self.exit, self.interpret),
-            ("interpret", self.interpret, self.second),
-            ("look up again", self.second, end),
+            ("interpret", self.interpret, self.far),
+            ("look up", self.far, end),
         ]
     }
 }
@@ -164,16 +166,19 @@ pub fn stubs(base: u64) -> (Vec<u8>, Stubs) {
     e.alu_immediate(Alu::Add, Size::Quad, stack, 8);
     e.mov(Size::Quad, LEFT, held(Field::Left));
     e.mov(Size::Quad, RAX, held(Field::Pc));
+    let far = e.here();
     let unknown = look_up_page(&mut e, false);
     enter_page(&mut e);
     e.land(unknown);
     let second = e.here();
+    e.alu_immediate(Alu::And, Size::Quad, Operand::Register(RAX), -2);
     let unknown = look_up_page(&mut e, true);
     enter_page(&mut e);
     e.land(unknown);
     e.jump_back(exit);
     let stubs = Stubs {
         exit: base + exit as u64,
+        far: base + far as u64,
         second: base + second as u64,
         interpret: base + interpret as u64,
     };
@@ -194,7 +199,7 @@ fn store_registers(e: &mut Emitter) {
     }
 }
 
-/// Goes on at the address in rax, if the TLB knows its page.
+/// Goes on at the address in rax, whose bit 0 does not count, if the TLB knows its page.
 pub fn go_far(e: &mut Emitter, stubs: Stubs) {
     let unknown = look_up_page(e, false);
     enter_page(e);
@@ -204,27 +209,36 @@ pub fn go_far(e: &mut Emitter, stubs: Stubs) {
 
 /// Looks the page of the address in rax up; rdx becomes the address of its entry, rcx the page.
 fn look_up_page(e: &mut Emitter, second: bool) -> Jump {
-    e.rotate(RDX, RAX, 8);
-    e.alu_immediate(Alu::And, Size::Double, Operand::Register(RDX), TLB_MASK);
-    if second {
-        e.alu_immediate(Alu::Xor, Size::Double, Operand::Register(RDX), TLB_SECOND);
-    }
-    e.alu(Alu::Add, Size::Quad, RDX, held(Field::Fetch));
+    find_entry(e, second);
     e.mov(Size::Quad, RCX, Operand::Register(RAX));
     e.alu_immediate(Alu::And, Size::Quad, Operand::Register(RCX), -4096);
     e.alu(Alu::Cmp, Size::Quad, RCX, Operand::Memory(Memory::at(RDX, 0)));
     e.jump_if(Condition::NotEqual)
 }
 
+/// rdx becomes the address of the entry for fetches from the page of the address in rax.
+pub fn find_entry(e: &mut Emitter, second: bool) {
+    e.rotate(RDX, RAX, 8);
+    e.alu_immediate(Alu::And, Size::Double, Operand::Register(RDX), TLB_MASK);
+    if second {
+        e.alu_immediate(Alu::Xor, Size::Double, Operand::Register(RDX), TLB_SECOND);
+    }
+    e.alu(Alu::Add, Size::Quad, RDX, held(Field::Fetch));
+}
+
 /// What follows when it is known.
 fn enter_page(e: &mut Emitter) {
     e.store(field(Field::Page), RCX);
+    find_entries(e);
+    e.mov(Size::Double, RCX, Operand::Register(RAX));
+    e.alu_immediate(Alu::And, Size::Double, Operand::Register(RCX), 0xffe);
+    e.jump_to(Operand::Memory(Memory::indexed(RDX, RCX, 2, 0)));
+}
+
+/// rdx, the address of an entry for fetches, becomes that of the page's entry points.
+pub fn find_entries(e: &mut Emitter) {
     e.mov(Size::Quad, RDX, Operand::Memory(Memory::at(RDX, 8)));
-    e.mov(Size::Quad, RCX, held(Field::Pages));
-    e.mov(Size::Quad, RCX, Operand::Memory(Memory::indexed(RCX, RDX, 3, 0)));
-    e.mov(Size::Double, RDX, Operand::Register(RAX));
-    e.alu_immediate(Alu::And, Size::Double, Operand::Register(RDX), 0xffe);
-    e.jump_to(Operand::Memory(Memory::indexed(RCX, RDX, 2, 0)));
+    e.alu(Alu::Add, Size::Quad, RDX, held(Field::Entries));
 }
 
 /// What of an address, shifted right by 8 bits, is the distance of its TLB entry.

@@ -14,10 +14,13 @@ use super::{
     emit::*,
     float,
     registers::{Map, map},
-    stubs::{Field, LEFT, PINNED, Stubs, go_far, held},
+    stubs::{Field, LEFT, PINNED, Stubs, field, find_entries, find_entry, go_far, held},
     system,
 };
-use crate::op::{Code, Op};
+use crate::{
+    op::{Code, Op},
+    tlb::PLACE_SHIFT,
+};
 
 /// Slots of a page, one for each halfword.
 pub const SLOTS: usize = 2048;
@@ -59,10 +62,17 @@ pub struct At {
     pub slot: usize,
 }
 
-/// A jump of a superblock to a slot of its page that had no code yet: the address of the jump's last four bytes.
+/// A jump of a superblock that may lead directly to the code of a slot.
 pub struct Link {
+    /// Where the code is kept of the page that it is in.
+    pub from: usize,
+    /// And that of the page that it leads to.
+    pub place: usize,
     pub slot: usize,
+    /// The address of the jump's last four bytes.
     pub at: u64,
+    /// The address where it leads as long as there is no such code.
+    pub otherwise: u64,
 }
 
 /// What a superblock is made of and for.
@@ -73,6 +83,10 @@ pub struct Source<'a> {
     pub stubs: Stubs,
     pub place: usize,
     pub page: &'a Page,
+    /// Where the code is kept of the page that lies so many bytes behind this one, if that is known.
+    pub known: &'a dyn Fn(i64) -> Option<usize>,
+    /// The page's entry points.
+    pub entries: &'a [u64],
     /// Its ops, each with its slot, in the order of execution. Only the last may end.
     pub ops: &'a [(usize, Op)],
 }
@@ -85,6 +99,8 @@ enum Cold {
     Go { completed: usize, slot: i64 },
     /// Leaves for a slot that has no code yet.
     Leave { slot: i64 },
+    /// Goes on at this offset in the page whose address is in rax, of which nothing is known; so do other jumps.
+    Far { offset: i32, others: Vec<Jump> },
     /// Goes on at a later op of this superblock.
     Skip { completed: usize, to: usize },
     /// Has the interpreter do an op; then back to where its code ends, or else out of here.
@@ -169,11 +185,16 @@ pub fn translate(source: &Source<'_>, room: Vec<u8>) -> Translated {
         block.e.land(jump);
         block.cold(cold);
     }
+    for link in &mut block.links {
+        link.otherwise = source.hot + block.e.target(link.at - source.hot);
+    }
     let cold = block.e.split_off(split, source.cold);
     for link in &mut block.links {
-        let offset = link.at - source.hot;
-        if offset >= split as u64 {
-            link.at = source.cold + (offset - split as u64);
+        for address in [&mut link.at, &mut link.otherwise] {
+            let offset = *address - source.hot;
+            if offset >= split as u64 {
+                *address = source.cold + (offset - split as u64);
+            }
         }
     }
     Translated {
@@ -222,6 +243,14 @@ impl Block<'_> {
                 self.go(slot);
             }
             Cold::Leave { slot } => self.leave(slot),
+            Cold::Far { offset, others } => {
+                for jump in others {
+                    self.e.land(jump);
+                }
+                self.e
+                    .alu_immediate(Alu::Add, Size::Quad, Operand::Register(RAX), offset);
+                self.e.jump_far(self.source.stubs.far);
+            }
             Cold::Skip { completed, to } => {
                 self.give_back(completed..to);
                 self.e.jump_back(self.begins[to]);
@@ -312,21 +341,55 @@ impl Block<'_> {
         }
         self.swap_out();
         if !(0..SLOTS as i64).contains(&slot) {
-            self.address(slot);
-            go_far(&mut self.e, self.source.stubs);
+            self.go_out(slot);
             return;
         }
-        let code = self.source.page.entries[slot as usize] as u64;
+        let code = self.source.entries[slot as usize];
         if code == self.source.stubs.exit {
-            // Later it will jump to the code.
-            let jump = self.e.jump();
-            let at = self.source.hot + self.e.here() as u64 - 4;
+            let jump = self.jump_linked(self.source.place, slot as usize);
             self.cold.push_back((jump, Cold::Leave { slot }));
-            let slot = slot as usize;
-            self.links.push(Link { slot, at });
         } else {
             self.e.jump_far(code);
         }
+    }
+
+    /// A jump that will lead to the code of a slot of a page as long as there is some.
+    fn jump_linked(&mut self, place: usize, slot: usize) -> Jump {
+        let jump = self.e.jump();
+        self.links.push(Link {
+            from: self.source.place,
+            place,
+            slot,
+            at: self.source.hot + self.e.here() as u64 - 4,
+            otherwise: 0,
+        });
+        jump
+    }
+
+    /// Goes on at a slot outside the page: directly, if the code of that page is where it was at translation.
+    fn go_out(&mut self, slot: i64) {
+        let (page, offset) = (slot * 2 & -4096, slot as i32 * 2 & 4095);
+        let e = &mut self.e;
+        e.mov(Size::Quad, RAX, held(Field::Page));
+        e.alu_immediate(Alu::Add, Size::Quad, Operand::Register(RAX), page as i32);
+        find_entry(e, false);
+        e.alu(Alu::Cmp, Size::Quad, RAX, Operand::Memory(Memory::at(RDX, 0)));
+        let unknown = e.jump_if(Condition::NotEqual);
+        let mut others = Vec::new();
+        if let Some(place) = (self.source.known)(page) {
+            let kept = Operand::Memory(Memory::at(RDX, 8));
+            e.alu_immediate(Alu::Cmp, Size::Quad, kept, (place << PLACE_SHIFT) as i32);
+            others.push(e.jump_if(Condition::NotEqual));
+            e.store(field(Field::Page), RAX);
+            others.push(self.jump_linked(place, offset as usize / 2));
+        } else {
+            e.store(field(Field::Page), RAX);
+            // What leaves wants to know where to.
+            e.alu_immediate(Alu::Add, Size::Quad, Operand::Register(RAX), offset);
+            find_entries(e);
+            e.jump_to(Operand::Memory(Memory::at(RDX, offset * 4)));
+        }
+        self.cold.push_back((unknown, Cold::Far { offset, others }));
     }
 
     fn branch(&mut self, condition: Condition, at: At, o: Op) {
@@ -445,16 +508,19 @@ impl Block<'_> {
             // The next op, unless it is the last.
             J if at.index + 1 < self.ops.len() => {}
             J => self.go(at.slot as i64 + i64::from(o.imm)),
-            Jalr | Jr => {
+            Jr => {
+                let from = self.value(o.rs1, RAX);
+                if (from, o.imm) != (RAX, 0) {
+                    self.e.lea(Size::Quad, RAX, Memory::at(from, o.imm));
+                }
+                go_far(&mut self.e, self.source.stubs);
+            }
+            Jalr => {
                 let from = self.value(o.rs1, RAX);
                 // The link may overwrite the base.
                 self.e.lea(Size::Quad, RDX, Memory::at(from, o.imm));
-                if o.code == Jalr {
-                    self.link(at, o);
-                }
+                self.link(at, o);
                 self.e.mov(Size::Quad, RAX, Operand::Register(RDX));
-                self.e
-                    .alu_immediate(Alu::And, Size::Quad, Operand::Register(RAX), -2);
                 go_far(&mut self.e, self.source.stubs);
             }
             Beq => self.branch(Condition::Equal, at, o),
