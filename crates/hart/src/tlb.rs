@@ -61,6 +61,8 @@ struct Set {
     generation: u64,
     /// For each table, the groups in which entries may be.
     filled: [Groups; 3],
+    /// Of which there is no other, and another one when a translation for a fetch may have become wrong.
+    stamp: u64,
 }
 
 /// Entries that are cleared together.
@@ -86,6 +88,8 @@ pub struct Tlb {
     ram: u64,
     /// Counts what was dropped while it was good.
     drops: u64,
+    /// The last stamp of a set.
+    stamps: u64,
     /// Entries made for loads, stores and fetches.
     fills: [u64; 3],
     /// For each physical page: [`NO_SLOT`], one more than the slot of all its store entries, or
@@ -169,6 +173,7 @@ impl Tlb {
             used: 0,
             generation: 0,
             filled: [NO_GROUPS; 3],
+            stamp: 0,
         };
         Tlb {
             tables: tables(),
@@ -177,6 +182,7 @@ impl Tlb {
             clock: 0,
             ram: ram.base() as u64,
             drops: 0,
+            stamps: 0,
             fills: [0; 3],
             slots: vec![NO_SLOT; ram.pages()],
         }
@@ -207,6 +213,13 @@ impl Tlb {
             data: (&raw const self.tables[LOAD + data]).cast(),
             fetch: (&raw const self.tables[FETCH + fetch]).cast(),
         }
+    }
+
+    /// The number of a set and its stamp: as long as that is the same, what is executed is where it was.
+    #[must_use]
+    pub fn stamp_of(&self, first: usize) -> (usize, u64) {
+        let set = first / ENTRIES;
+        (set, self.sets[set].stamp)
     }
 
     /// Finds or makes the set of `space`; returns its first entry's index.
@@ -253,6 +266,13 @@ impl Tlb {
         for table in self.tables.chunks_exact_mut(TOTAL) {
             table[set * ENTRIES..][..ENTRIES].fill(EMPTY.words());
         }
+        self.stamp(set);
+    }
+
+    /// Fetches may not be what they were.
+    fn stamp(&mut self, set: usize) {
+        self.stamps += 1;
+        self.sets[set].stamp = self.stamps;
     }
 
     fn clear(&mut self, set: usize) {
@@ -264,6 +284,7 @@ impl Tlb {
 
     fn clear_table(&mut self, set: usize, table: usize) {
         self.drop_if(set, table, &ALL_GROUPS, |_| true);
+        self.stamp(set);
         self.sets[set].filled[table / TOTAL] = NO_GROUPS;
     }
 
@@ -354,6 +375,7 @@ impl Tlb {
         self.drops += 1;
         for set in 0..SETS {
             if self.sets[set].space.is_some_and(|space| roots.cover(space)) {
+                self.stamp(set);
                 for index in [slot(address), slot(address) ^ SECOND] {
                     for table in self.tables.chunks_exact_mut(TOTAL) {
                         let entry = &mut table[set * ENTRIES + index];
@@ -379,6 +401,7 @@ impl Tlb {
                 self.clear(set);
                 continue;
             }
+            self.stamp(set);
             for table in [LOAD, STORE, FETCH] {
                 self.drop_if(set, table, &groups, |entry| {
                     entry.tag.wrapping_sub(address) < bytes
@@ -443,6 +466,7 @@ impl Tlb {
         self.drops += 1;
         let place = (place as u64) << PLACE_SHIFT;
         for set in 0..SETS {
+            self.stamp(set);
             self.drop_if(set, FETCH, &ALL_GROUPS, |entry| entry.place == place);
         }
     }

@@ -38,6 +38,7 @@ use zeal::Zeal;
 
 /// Steps between two questions whether a cut is wanted.
 const CHUNK: u64 = 32_768;
+const _: () = assert!(CHUNK <= jit::CALLS_MAX as u64);
 
 /// How to interpret.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Between the interpreter and generated code: the one enters the other, which has it do what is not translated.
 
-use super::{Core, Flow, Stretch, code::SLOTS, int::address};
+use super::{Caches, Core, Flow, Stretch, code::SLOTS, int::address};
 use crate::{
     csr::{pending, status},
     jit::{self, Field, Found, NOTHING, OPS_MAX, Resume, Translations},
@@ -49,7 +49,9 @@ impl Core<'_> {
         self.show_reservation();
         self.show_tables();
         self.show_status();
+        self.show_frames();
         jit::run(self, code);
+        self.leave_frames();
         self.take_reservation();
         if self.meter.is_some() {
             self.meter_entered(self.x[Field::Left as usize]);
@@ -73,6 +75,22 @@ impl Core<'_> {
         // Writing `menvcfg` or `senvcfg` changes it for other modes only, and those are entered by a look around.
         let zeroes = self.hart.csr.permits(privilege, BlockKind::Zero);
         self.x[Field::Zeroes as usize] = u64::from(zeroes);
+    }
+
+    fn show_frames(&mut self) {
+        let Caches { mmu, code, .. } = &mut *self.caches;
+        if let Some(translations) = &mut code.translations {
+            let (set, stamp) = mmu.tlb.stamp_of(mmu.fetch_set);
+            self.x[Field::Frames as usize] = translations.frames.last(set, stamp);
+        }
+    }
+
+    fn leave_frames(&mut self) {
+        let Caches { mmu, code, .. } = &mut *self.caches;
+        if let Some(translations) = &mut code.translations {
+            let (set, _) = mmu.tlb.stamp_of(mmu.fetch_set);
+            translations.frames.leave(set, self.x[Field::Frames as usize]);
+        }
     }
 
     fn show_reservation(&mut self) {
@@ -125,7 +143,9 @@ impl Core<'_> {
             self.calm = pending & self.hart.csr.mie == 0;
         }
         self.settle();
+        self.leave_frames();
         self.caches.mmu.select_again(self.hart, self.ram);
+        self.show_frames();
         self.show_tables();
         self.show_status();
         true
@@ -216,7 +236,7 @@ impl Core<'_> {
                 return self.end(stretch);
             }
         }
-        if self.drops() == drops {
+        if self.drops() == drops && !jit::ends(op) {
             Resume::Next
         } else {
             self.resume_elsewhere(next)

@@ -3,9 +3,11 @@
 //! Knows nothing of RISC-V and holds no pointer: bytes, and labels inside them (Intel SDM volume 2).
 
 mod bits;
+mod jump;
 mod vector;
 
 pub use bits::{Bit, Count, Rotate};
+pub use jump::Jump;
 
 /// A general register by its number in the encoding.
 pub type Register = u8;
@@ -154,15 +156,6 @@ pub enum Extend {
     WordSigned,
     Full,
 }
-
-/// A jump whose target is filled in later.
-#[derive(Clone, Copy, Debug)]
-#[must_use]
-pub struct Jump(usize);
-
-/// A short jump whose target is still to be told: where it ends.
-#[derive(Clone, Copy)]
-pub struct Near(usize);
 
 /// Code under construction.
 pub struct Emitter {
@@ -420,133 +413,6 @@ impl Emitter {
     pub fn set(&mut self, condition: Condition, to: Register) {
         self.bytes.extend([0x0f, 0x90 | condition as u8, 0xc0]);
         self.load(Extend::Byte, to, Operand::Register(RAX));
-    }
-
-    /// A conditional jump; see [`Emitter::land`].
-    pub fn jump_if(&mut self, condition: Condition) -> Jump {
-        self.bytes.extend([0x0f, 0x80 | condition as u8]);
-        self.dword(0);
-        Jump(self.bytes.len())
-    }
-
-    /// A jump; see [`Emitter::land`].
-    pub fn jump(&mut self) -> Jump {
-        self.byte(0xe9);
-        self.dword(0);
-        Jump(self.bytes.len())
-    }
-
-    /// A jump over at most 127 bytes, unless the condition holds; see [`Emitter::land_near`].
-    pub fn skip_unless(&mut self, condition: Condition) -> Near {
-        self.byte(0x70 | condition.not() as u8);
-        self.byte(0);
-        Near(self.bytes.len())
-    }
-
-    /// The jump leads here.
-    ///
-    /// # Panics
-    /// If that is too far.
-    pub fn land_near(&mut self, Near(end): Near) {
-        let distance = i8::try_from(self.bytes.len() - end);
-        self.bytes[end - 1] = distance.expect("a short jump") as u8;
-    }
-
-    /// A jump back to a place in this code.
-    pub fn jump_back(&mut self, to: usize) {
-        let jump = self.jump();
-        self.fill(jump, to);
-    }
-
-    /// The jump leads here.
-    pub fn land(&mut self, jump: Jump) {
-        self.fill(jump, self.bytes.len());
-    }
-
-    /// The jump leads back to a place in this code.
-    pub fn land_back(&mut self, jump: Jump, to: usize) {
-        self.fill(jump, to);
-    }
-
-    fn fill(&mut self, Jump(end): Jump, to: usize) {
-        self.jumps.push((end, Some(to)));
-        self.set_distance(end, to as i64 - end as i64);
-    }
-
-    /// Where the jump in this code leads whose last four bytes are there.
-    pub fn target(&self, at: u64) -> u64 {
-        let distance = self.bytes[at as usize..]
-            .first_chunk()
-            .map_or(0, |&bytes| i32::from_le_bytes(bytes));
-        (at + 4).wrapping_add_signed(i64::from(distance))
-    }
-
-    /// A jump to an address.
-    pub fn jump_far(&mut self, to: u64) {
-        self.byte(0xe9);
-        self.relative(to);
-    }
-
-    /// A call of an address.
-    pub fn call(&mut self, to: u64) {
-        self.byte(0xe8);
-        self.relative(to);
-    }
-
-    /// Calls the address held there.
-    pub fn call_to(&mut self, from: Memory) {
-        self.form(Size::Double, &[0xff], 2, Operand::Memory(from), false);
-    }
-
-    /// All code is in one mapping, which is smaller than 2 GiB.
-    fn relative(&mut self, to: u64) {
-        self.dword(0);
-        let end = self.here();
-        self.jumps.push((end, None));
-        self.set_distance(end, to.wrapping_sub(self.base.wrapping_add(end as u64)) as i64);
-    }
-
-    fn set_distance(&mut self, end: usize, distance: i64) {
-        self.bytes[end - 4..end].copy_from_slice(&(distance as i32).to_le_bytes());
-    }
-
-    /// Takes off what was emitted from `split` on, to be put at `base`: what is rarely executed lies elsewhere.
-    pub fn split_off(&mut self, split: usize, base: u64) -> Vec<u8> {
-        let moved = base.wrapping_sub(self.base.wrapping_add(split as u64)) as i64;
-        for (end, to) in std::mem::take(&mut self.jumps) {
-            let from_moved = end > split;
-            let to_moved = to.is_some_and(|to| to >= split);
-            if from_moved != to_moved {
-                let bytes = &self.bytes[end - 4..end];
-                let distance = i32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-                let more = if to_moved { moved } else { moved.wrapping_neg() };
-                self.set_distance(end, i64::from(distance).wrapping_add(more));
-            }
-        }
-        self.bytes.split_off(split)
-    }
-
-    /// `jmp [from]`.
-    pub fn jump_to(&mut self, from: Operand) {
-        self.form(Size::Double, &[0xff], 4, from, false);
-    }
-
-    pub fn push(&mut self, register: Register) {
-        if register >= 8 {
-            self.byte(0x41);
-        }
-        self.byte(0x50 | register & 7);
-    }
-
-    pub fn pop(&mut self, register: Register) {
-        if register >= 8 {
-            self.byte(0x41);
-        }
-        self.byte(0x58 | register & 7);
-    }
-
-    pub fn ret(&mut self) {
-        self.byte(0xc3);
     }
 }
 

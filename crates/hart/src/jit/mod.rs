@@ -5,17 +5,17 @@
 //! the interpreter's loop, and has the interpreter do every instruction that it has no code for.
 //!
 //! Each page of code has a table of entry points, one for each halfword: the code of the superblock that begins
-//! there, or the code that leaves. Jumps from elsewhere go through these tables; jumps inside a page are patched to lead
-//! directly to their target once it is translated. A page's superblocks are all dropped together, so no jump is ever left
-//! that leads to code that is gone.
+//! there, or the code that leaves. Indirect jumps go through these tables; jumps to a known page are linked, which means patched to
+//! lead directly to their target once it is translated, and away from it when it is dropped. A page's superblocks are
+//! all dropped together.
 //!
 //! # Safety argument
 //! Generated code touches five things. The registers' array with the [`Field`]s behind it: `run` has the engine
 //! exclusively for the call. The floating-point registers and the CSRs, likewise. The TLB's entries: at indices masked to the set that the
 //! engine named. RAM: only at addresses that a TLB entry gives for an access that lies wholly in its page, and the TLB's
 //! invariant is that those are in RAM; stores only through store entries, whose pages are plain. The tables of entry
-//! points: they live as long as `Translations`, as does the code they point to, which is overwritten only between two
-//! runs, when no table points to it any more. What it found in the TLB it uses again only until the interpreter has
+//! points and the [`Frames`]: they live as long as `Translations`, as does the code they point to, which is overwritten only between
+//! two runs, when neither a table that the TLB leads to nor a frame points to it any more. What it found in the TLB it uses again only until the interpreter has
 //! dropped anything, which makes it leave. It calls the one function that `run` gives it, and keeps the stack as it found it.
 //!
 //! JUSTIFICATION: speed; see docs/performance.md.
@@ -24,6 +24,8 @@ mod access;
 mod bits;
 mod emit;
 mod float;
+mod flow;
+mod frames;
 mod integer;
 mod memory;
 mod registers;
@@ -38,11 +40,13 @@ use crate::{
     profile::{CodeMap, Part, Tally},
     ram::large_table,
 };
+use flow::Link;
+pub use frames::{CALLS_MAX, Frames};
 use memory::Memory;
 use stubs::Stubs;
 pub use stubs::{Field, NOTHING};
-use translate::{Link, Source};
-pub use translate::{OPS_MAX, SLOTS, follows, is_loop, next_slot};
+use translate::Source;
+pub use translate::{OPS_MAX, SLOTS, ends, follows, is_loop, next_slot};
 
 /// Times a slot is come upon before a superblock is made of it: to translate an instruction takes the host as long as to
 /// interpret it some fifty times.
@@ -156,7 +160,7 @@ pub struct Code {
 pub enum Resume {
     /// Not at all; [`Field::Pc`] and [`Field::Left`] are set.
     Leave = 0,
-    /// With the next instruction.
+    /// With the next instruction; not behind one that [`ends`].
     Next = 1,
     /// At [`Field::Pc`]; [`Field::Left`] is set.
     Jump = 2,
@@ -186,8 +190,8 @@ unsafe extern "C" fn interpret<E: Engine>(engine: *mut E, at: u32, place: u32) -
     engine.interpret(place as usize, (at & 0xffff) as usize, left) as u32
 }
 
-/// Runs code of a superblock that has just been found. [`Field::Left`] and [`Field::Page`] and those of the TLB and of floating
-/// point are set; when it returns, [`Field::Left`] and [`Field::Pc`] say how far it came, and everything is exact.
+/// Runs code of a superblock that has just been found. [`Field::Left`], at most [`CALLS_MAX`], [`Field::Page`],
+/// [`Field::Frames`], and those of the TLB and of floating point are set; when it returns, [`Field::Left`] and [`Field::Pc`] say how far it came, and everything is exact.
 pub fn run<E: Engine>(engine: &mut E, code: Code) {
     let engine: *mut E = engine;
     // SAFETY: it was a reference a moment ago.
@@ -221,6 +225,8 @@ pub struct Translations {
     pages: Vec<Option<Box<Page>>>,
     /// The entry points of all places, of one after the other: host addresses; those of places that are not open mean nothing.
     entries: Vec<u64>,
+    /// The guest's calls.
+    pub frames: Frames,
     tally: Tally,
     /// The superblock made last, its two parts: host address and bytes.
     newest: [(u64, usize); 2],
@@ -256,6 +262,7 @@ impl Translations {
             changes: 0,
             pages: (0..places).map(|_| None).collect(),
             entries: large_table(0, places * SLOTS),
+            frames: Frames::new(stubs.underflow),
             tally: Tally::default(),
             newest: [(0, 0); 2],
         })
@@ -412,7 +419,7 @@ impl Translations {
         };
         for link in page.links.extract_if(.., |link| link.slot == slot) {
             self.memory.patch(link.at, code);
-            if link.from != place {
+            if !link.inside {
                 page.linked.push(link);
             }
         }
@@ -440,7 +447,7 @@ impl Translations {
         page.covered.fill(0);
         page.drops = page.drops.saturating_add(1);
         // Jumps of this page are gone, those of others wait again.
-        page.links.retain(|link| link.from != place);
+        page.links.retain(|link| !link.inside);
         for link in page.linked.drain(..) {
             self.memory.patch(link.at, link.otherwise);
             page.links.push(link);
@@ -458,6 +465,7 @@ impl Translations {
     /// Drops everything; no place is open any more.
     pub fn clear(&mut self) {
         self.pages.fill_with(|| None);
+        self.frames.clear();
         self.changes += 1;
         self.tally.flushes += 1;
         self.memory.clear(self.shared);

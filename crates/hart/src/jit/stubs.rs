@@ -49,6 +49,12 @@ pub enum Field {
     Reserved,
     /// Not 0 if `cbo.zero` may be executed in this mode.
     Zeroes,
+    /// Where the host's stack is, while rsp points into the frames.
+    HostStack,
+    /// The last frame, while rsp does not point there.
+    Frames,
+    /// Where generated code goes on when the interpreter has done an instruction for it.
+    Return,
     /// First argument of the function that interprets.
     Engine,
     /// Host address of the function that interprets.
@@ -104,9 +110,13 @@ pub struct Stubs {
     pub far: u64,
     /// Likewise, if it has it in the second slot; bit 0 of the address does not count.
     pub second: u64,
+    /// Where the frame leads that belongs to no call, with the next pc in rax.
+    pub underflow: u64,
     /// Interprets one instruction and returns if the next one follows: ecx is the slot and, from bit 16 on, by how much
     /// fewer steps have been done than are counted; edx is the place.
     pub interpret: u64,
+    /// Likewise one behind which nothing follows: a jump leads here, no call.
+    pub depart: u64,
 }
 
 impl Stubs {
@@ -133,6 +143,8 @@ pub fn stubs(base: u64) -> (Vec<u8>, Stubs) {
     e.mov(Size::Quad, RAX, Operand::Register(RSI));
     load_registers(&mut e);
     e.mov(Size::Quad, LEFT, held(Field::Left));
+    e.store(field(Field::HostStack), RSP);
+    e.mov(Size::Quad, RSP, held(Field::Frames));
     e.jump_to(Operand::Register(RAX));
 
     let exit = e.here();
@@ -140,32 +152,15 @@ pub fn stubs(base: u64) -> (Vec<u8>, Stubs) {
     e.store(field(Field::Left), LEFT);
     store_registers(&mut e);
     let leave = e.here();
+    e.store(field(Field::Frames), RSP);
+    e.mov(Size::Quad, RSP, held(Field::HostStack));
     e.alu_immediate(Alu::Add, Size::Quad, stack, PADDING);
     for register in SAVED.into_iter().rev() {
         e.pop(register);
     }
     e.ret();
 
-    let interpret = e.here();
-    store_registers(&mut e);
-    e.store(field(Field::Left), LEFT);
-    e.alu_immediate(Alu::Sub, Size::Quad, stack, PADDING);
-    e.mov(Size::Quad, RDI, held(Field::Engine));
-    e.mov(Size::Double, RSI, Operand::Register(RCX));
-    e.call_to(field(Field::Interpret));
-    e.alu_immediate(Alu::Add, Size::Quad, stack, PADDING);
-    e.alu_immediate(Alu::Cmp, Size::Double, Operand::Register(RAX), 1);
-    let leaves = e.jump_if(Condition::Below);
-    load_registers(&mut e);
-    let jumps = e.jump_if(Condition::Above);
-    e.ret();
-    e.land(leaves);
-    e.alu_immediate(Alu::Add, Size::Quad, stack, 8); // The return address.
-    e.jump_back(leave);
-    e.land(jumps);
-    e.alu_immediate(Alu::Add, Size::Quad, stack, 8);
-    e.mov(Size::Quad, LEFT, held(Field::Left));
-    e.mov(Size::Quad, RAX, held(Field::Pc));
+    let (interpret, depart) = interpreting(&mut e, base, leave);
     let far = e.here();
     let unknown = look_up_page(&mut e, false);
     enter_page(&mut e);
@@ -176,13 +171,66 @@ pub fn stubs(base: u64) -> (Vec<u8>, Stubs) {
     enter_page(&mut e);
     e.land(unknown);
     e.jump_back(exit);
+    let underflow = e.here();
+    e.alu_immediate(Alu::Sub, Size::Quad, stack, 8);
+    e.jump_back(far);
     let stubs = Stubs {
         exit: base + exit as u64,
         far: base + far as u64,
         second: base + second as u64,
+        underflow: base + underflow as u64,
         interpret: base + interpret as u64,
+        depart: base + depart as u64,
     };
     (e.bytes, stubs)
+}
+
+/// The parts that have the interpreter do one instruction; the next part follows where it goes on with the address in rax.
+fn interpreting(e: &mut Emitter, base: u64, leave: usize) -> (usize, usize) {
+    let interpret = e.here();
+    e.pop_to(field(Field::Return));
+    let [leaves, jumps] = call_interpreter(e);
+    e.push_operand(held(Field::Return));
+    e.ret();
+    e.land(leaves);
+    e.jump_back(leave);
+    e.land(jumps);
+    // The host's processor expects a return here too.
+    let behind = e.here() as u64 + RETURN_BYTES;
+    e.load_immediate(RCX, (base + behind) as i64);
+    e.push(RCX);
+    e.ret();
+    assert_eq!(e.here() as u64, behind, "where it returns to");
+    let goes = e.jump();
+
+    let depart = e.here();
+    let [leaves, jumps] = call_interpreter(e);
+    e.land(leaves);
+    e.jump_back(leave);
+    e.land(jumps);
+    e.land(goes);
+    e.mov(Size::Quad, LEFT, held(Field::Left));
+    e.mov(Size::Quad, RAX, held(Field::Pc));
+    (interpret, depart)
+}
+
+/// Bytes of a return to behind it.
+const RETURN_BYTES: u64 = 12;
+
+/// Has the interpreter do the instruction in ecx and edx. One jump leaves, the other goes on at the pc.
+fn call_interpreter(e: &mut Emitter) -> [Jump; 2] {
+    store_registers(e);
+    e.store(field(Field::Left), LEFT);
+    e.store(field(Field::Frames), RSP);
+    e.mov(Size::Quad, RSP, held(Field::HostStack));
+    e.mov(Size::Quad, RDI, held(Field::Engine));
+    e.mov(Size::Double, RSI, Operand::Register(RCX));
+    e.call_to(field(Field::Interpret));
+    e.mov(Size::Quad, RSP, held(Field::Frames));
+    e.alu_immediate(Alu::Cmp, Size::Double, Operand::Register(RAX), 1);
+    let leaves = e.jump_if(Condition::Below);
+    load_registers(e);
+    [leaves, e.jump_if(Condition::Above)]
 }
 
 /// Flags stay as they are.
@@ -207,8 +255,17 @@ pub fn go_far(e: &mut Emitter, stubs: Stubs) {
     e.jump_far(stubs.second);
 }
 
+/// Likewise, as a call; if it is not known, the jump is taken.
+pub fn call_far(e: &mut Emitter, frame: Operand) -> Jump {
+    let unknown = look_up_page(e, false);
+    let code = find_code(e);
+    e.push_operand(frame);
+    e.call_to(code);
+    unknown
+}
+
 /// Looks the page of the address in rax up; rdx becomes the address of its entry, rcx the page.
-fn look_up_page(e: &mut Emitter, second: bool) -> Jump {
+pub fn look_up_page(e: &mut Emitter, second: bool) -> Jump {
     find_entry(e, second);
     e.mov(Size::Quad, RCX, Operand::Register(RAX));
     e.alu_immediate(Alu::And, Size::Quad, Operand::Register(RCX), -4096);
@@ -228,11 +285,17 @@ pub fn find_entry(e: &mut Emitter, second: bool) {
 
 /// What follows when it is known.
 fn enter_page(e: &mut Emitter) {
+    let code = find_code(e);
+    e.jump_to(Operand::Memory(code));
+}
+
+/// Where the code's address is.
+fn find_code(e: &mut Emitter) -> Memory {
     e.store(field(Field::Page), RCX);
     find_entries(e);
     e.mov(Size::Double, RCX, Operand::Register(RAX));
     e.alu_immediate(Alu::And, Size::Double, Operand::Register(RCX), 0xffe);
-    e.jump_to(Operand::Memory(Memory::indexed(RDX, RCX, 2, 0)));
+    Memory::indexed(RDX, RCX, 2, 0)
 }
 
 /// rdx, the address of an entry for fetches, becomes that of the page's entry points.

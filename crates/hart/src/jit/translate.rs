@@ -13,14 +13,12 @@ use super::{
     bits,
     emit::*,
     float,
+    flow::Link,
     registers::{Map, map},
-    stubs::{Field, LEFT, PINNED, Stubs, field, find_entries, find_entry, go_far, held},
+    stubs::{LEFT, PINNED, Stubs, go_far},
     system,
 };
-use crate::{
-    op::{Code, Op},
-    tlb::PLACE_SHIFT,
-};
+use crate::op::{Code, Op};
 
 /// Slots of a page, one for each halfword.
 pub const SLOTS: usize = 2048;
@@ -62,19 +60,6 @@ pub struct At {
     pub slot: usize,
 }
 
-/// A jump of a superblock that may lead directly to the code of a slot.
-pub struct Link {
-    /// Where the code is kept of the page that it is in.
-    pub from: usize,
-    /// And that of the page that it leads to.
-    pub place: usize,
-    pub slot: usize,
-    /// The address of the jump's last four bytes.
-    pub at: u64,
-    /// The address where it leads as long as there is no such code.
-    pub otherwise: u64,
-}
-
 /// What a superblock is made of and for.
 pub struct Source<'a> {
     /// Where it will be: what is executed often, and the rest.
@@ -92,13 +77,17 @@ pub struct Source<'a> {
 }
 
 /// What happens off the straight line.
-enum Cold {
+pub enum Cold {
     /// Leaves at the head: there are not steps enough.
     Short,
     /// Goes on elsewhere.
     Go { completed: usize, slot: i64 },
     /// Leaves for a slot that has no code yet.
     Leave { slot: i64 },
+    /// Goes on at the address in rax.
+    Look,
+    /// A return that no frame is for: goes on at the address in rax.
+    Return,
     /// Goes on at this offset in the page whose address is in rax, of which nothing is known; so do other jumps.
     Far { offset: i32, others: Vec<Jump> },
     /// Goes on at a later op of this superblock.
@@ -114,17 +103,17 @@ enum Cold {
 /// A superblock under construction.
 pub struct Block<'a> {
     pub(super) e: Emitter,
-    source: &'a Source<'a>,
+    pub(super) source: &'a Source<'a>,
     pub(super) ops: &'a [(usize, Op)],
     pub(super) map: Map,
     /// Where the loop begins again, if it is one: behind what is done on the way in.
-    start: usize,
-    cold: VecDeque<(Jump, Cold)>,
-    links: Vec<Link>,
+    pub(super) start: usize,
+    pub(super) cold: VecDeque<(Jump, Cold)>,
+    pub(super) links: Vec<Link>,
     /// Where the code of each op begins.
-    begins: Vec<usize>,
+    pub(super) begins: Vec<usize>,
     /// Branches to later ops: which, and where the lookup was made that was shared at the branch.
-    skips: Vec<(usize, Option<usize>)>,
+    pub(super) skips: Vec<(usize, Option<usize>)>,
     /// The lookup that may be shared now.
     pub(super) shared: Option<Shared>,
     /// The access in hand is done without its neighbours.
@@ -227,11 +216,11 @@ pub fn next_slot(slot: usize, op: Op, taken: impl Fn(usize) -> bool) -> Option<u
 }
 
 impl Block<'_> {
-    fn head(&self) -> i64 {
+    pub(super) fn head(&self) -> i64 {
         self.ops.first().map_or(0, |&(slot, _)| slot as i64)
     }
 
-    fn cold(&mut self, cold: Cold) {
+    pub(super) fn cold(&mut self, cold: Cold) {
         match cold {
             Cold::Short => {
                 self.give_back(0..self.ops.len());
@@ -243,6 +232,8 @@ impl Block<'_> {
                 self.go(slot);
             }
             Cold::Leave { slot } => self.leave(slot),
+            Cold::Look => self.e.jump_far(self.source.stubs.far),
+            Cold::Return => go_far(&mut self.e, self.source.stubs),
             Cold::Far { offset, others } => {
                 for jump in others {
                     self.e.land(jump);
@@ -284,7 +275,7 @@ impl Block<'_> {
     }
 
     /// These ops were counted and are not done.
-    fn give_back(&mut self, ops: Range<usize>) {
+    pub(super) fn give_back(&mut self, ops: Range<usize>) {
         if !ops.is_empty() {
             let steps = ops.len() as i32;
             self.e
@@ -298,6 +289,11 @@ impl Block<'_> {
         self.swap_out();
         self.e.load_immediate(RCX, (rest << 16 | at.slot) as i64);
         self.e.load_immediate(RDX, self.source.place as i64);
+        if ends(self.ops[at.index].1) {
+            // It does not come back, and the host's processor shall not expect it to.
+            self.e.jump_far(self.source.stubs.depart);
+            return;
+        }
         self.e.call(self.source.stubs.interpret);
         self.swap_in();
     }
@@ -316,153 +312,6 @@ impl Block<'_> {
             false => Cold::Second { at, back, lookup },
         };
         self.cold.push_back((lookup.miss, cold));
-    }
-
-    /// rax becomes the address of a slot.
-    fn address(&mut self, slot: i64) {
-        self.e.mov(Size::Quad, RAX, held(Field::Page));
-        if slot != 0 {
-            self.e
-                .alu_immediate(Alu::Add, Size::Quad, Operand::Register(RAX), slot as i32 * 2);
-        }
-    }
-
-    /// Out of the generated code.
-    fn leave(&mut self, slot: i64) {
-        self.address(slot);
-        self.e.jump_far(self.source.stubs.exit);
-    }
-
-    /// Goes on at a slot, or outside the page.
-    fn go(&mut self, slot: i64) {
-        if slot == self.head() {
-            self.e.jump_back(self.start);
-            return;
-        }
-        self.swap_out();
-        if !(0..SLOTS as i64).contains(&slot) {
-            self.go_out(slot);
-            return;
-        }
-        let code = self.source.entries[slot as usize];
-        if code == self.source.stubs.exit {
-            let jump = self.jump_linked(self.source.place, slot as usize);
-            self.cold.push_back((jump, Cold::Leave { slot }));
-        } else {
-            self.e.jump_far(code);
-        }
-    }
-
-    /// A jump that will lead to the code of a slot of a page as long as there is some.
-    fn jump_linked(&mut self, place: usize, slot: usize) -> Jump {
-        let jump = self.e.jump();
-        self.links.push(Link {
-            from: self.source.place,
-            place,
-            slot,
-            at: self.source.hot + self.e.here() as u64 - 4,
-            otherwise: 0,
-        });
-        jump
-    }
-
-    /// Goes on at a slot outside the page: directly, if the code of that page is where it was at translation.
-    fn go_out(&mut self, slot: i64) {
-        let (page, offset) = (slot * 2 & -4096, slot as i32 * 2 & 4095);
-        let e = &mut self.e;
-        e.mov(Size::Quad, RAX, held(Field::Page));
-        e.alu_immediate(Alu::Add, Size::Quad, Operand::Register(RAX), page as i32);
-        find_entry(e, false);
-        e.alu(Alu::Cmp, Size::Quad, RAX, Operand::Memory(Memory::at(RDX, 0)));
-        let unknown = e.jump_if(Condition::NotEqual);
-        let mut others = Vec::new();
-        if let Some(place) = (self.source.known)(page) {
-            let kept = Operand::Memory(Memory::at(RDX, 8));
-            e.alu_immediate(Alu::Cmp, Size::Quad, kept, (place << PLACE_SHIFT) as i32);
-            others.push(e.jump_if(Condition::NotEqual));
-            e.store(field(Field::Page), RAX);
-            others.push(self.jump_linked(place, offset as usize / 2));
-        } else {
-            e.store(field(Field::Page), RAX);
-            // What leaves wants to know where to.
-            e.alu_immediate(Alu::Add, Size::Quad, Operand::Register(RAX), offset);
-            find_entries(e);
-            e.jump_to(Operand::Memory(Memory::at(RDX, offset * 4)));
-        }
-        self.cold.push_back((unknown, Cold::Far { offset, others }));
-    }
-
-    fn branch(&mut self, condition: Condition, at: At, o: Op) {
-        self.compare(o);
-        let taken = at.slot as i64 + i64::from(o.imm);
-        let behind = (at.slot + o.halves()) as i64;
-        let completed = at.index + 1;
-        // What follows may be where the branch leads to; then the way out is behind it.
-        let follows = self
-            .ops
-            .get(completed)
-            .is_some_and(|&(next, _)| next as i64 == taken)
-            && taken != behind;
-        let (condition, slot) = if follows {
-            (condition.not(), behind)
-        } else {
-            (condition, taken)
-        };
-        let inside =
-            slot == self.head() && completed == self.ops.len() || self.later(completed, slot).is_some();
-        if !inside && self.map == PINNED && self.source.page.is_likely(slot) {
-            let near = self.e.skip_unless(condition);
-            self.give_back(completed..self.ops.len());
-            self.go(slot);
-            self.e.land_near(near);
-            return;
-        }
-        let jump = self.e.jump_if(condition);
-        if slot == self.head() && completed == self.ops.len() {
-            self.e.land_back(jump, self.start);
-        } else if let Some(to) = self.later(completed, slot) {
-            self.skips.push((to, self.shared.map(|shared| shared.made)));
-            self.cold.push_back((jump, Cold::Skip { completed, to }));
-        } else {
-            self.cold.push_back((jump, Cold::Go { completed, slot }));
-        }
-    }
-
-    /// The op at a slot, if it is none of the first so many.
-    fn later(&self, completed: usize, slot: i64) -> Option<usize> {
-        let slot = usize::try_from(slot).ok()?;
-        let rest = self.ops.get(completed..)?;
-        let index = rest.binary_search_by_key(&slot, |&(slot, _)| slot).ok()?;
-        Some(completed + index)
-    }
-
-    /// The code of an op begins, to which earlier branches may lead: what is known now is what is known on all ways here.
-    fn join(&mut self, index: usize) {
-        for &(to, shared) in &self.skips {
-            if to == index {
-                self.float_known = None;
-                self.shared = self.shared.filter(|known| Some(known.made) == shared);
-            }
-        }
-        self.begins.resize(index + 1, self.e.here());
-    }
-
-    /// `rd` becomes the address of a byte of the page or beyond.
-    fn define_address(&mut self, offset: i64, o: Op) {
-        let target = self.target(o.rd);
-        self.e.mov(Size::Quad, target, held(Field::Page));
-        if let Ok(offset) = i32::try_from(offset) {
-            self.e
-                .alu_immediate(Alu::Add, Size::Quad, Operand::Register(target), offset);
-        } else {
-            self.e.load_immediate(RCX, offset);
-            self.e.alu(Alu::Add, Size::Quad, target, Operand::Register(RCX));
-        }
-        self.define(o.rd, target);
-    }
-
-    fn link(&mut self, at: At, o: Op) {
-        self.define_address((at.slot + o.halves()) as i64 * 2, o);
     }
 
     /// Translates an op, and the one behind it if together they are one instruction. Returns how many.
@@ -501,28 +350,12 @@ impl Block<'_> {
             return;
         }
         match o.code {
-            Jal => {
-                self.link(at, o);
-                self.go(at.slot as i64 + i64::from(o.imm));
-            }
+            Jal => self.jump_and_link(at, o),
             // The next op, unless it is the last.
             J if at.index + 1 < self.ops.len() => {}
             J => self.go(at.slot as i64 + i64::from(o.imm)),
-            Jr => {
-                let from = self.value(o.rs1, RAX);
-                if (from, o.imm) != (RAX, 0) {
-                    self.e.lea(Size::Quad, RAX, Memory::at(from, o.imm));
-                }
-                go_far(&mut self.e, self.source.stubs);
-            }
-            Jalr => {
-                let from = self.value(o.rs1, RAX);
-                // The link may overwrite the base.
-                self.e.lea(Size::Quad, RDX, Memory::at(from, o.imm));
-                self.link(at, o);
-                self.e.mov(Size::Quad, RAX, Operand::Register(RDX));
-                go_far(&mut self.e, self.source.stubs);
-            }
+            Jr => self.jump_register(o),
+            Jalr => self.jump_and_link_register(at, o),
             Beq => self.branch(Condition::Equal, at, o),
             Bne => self.branch(Condition::NotEqual, at, o),
             Blt => self.branch(Condition::Less, at, o),

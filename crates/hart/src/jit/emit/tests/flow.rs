@@ -106,6 +106,7 @@ fn assert_leads_back(code: Code, make: impl Fn(&mut Emitter, usize)) {
 #[test]
 fn jumps_land_where_they_are_told_to() {
     assert_lands(Code::Jmp_rel32_64, Emitter::jump);
+    assert_lands(Code::Call_rel32_64, Emitter::call_later);
     assert_leads_back(Code::Jmp_rel32_64, Emitter::jump_back);
     assert_leads_back(Code::Jmp_rel32_64, |e, to| {
         let jump = e.jump();
@@ -137,6 +138,19 @@ fn a_few_bytes_are_skipped_unless_the_condition_holds() {
             assert_reads(&instructions[0], code, &[Seen::Target(target)]);
             assert_eq!(instructions.len(), 1 + gap + 1);
         }
+    }
+}
+
+#[test]
+fn the_target_of_a_jump_can_be_asked_for() {
+    for gap in GAPS {
+        let mut emitter = Emitter::new(BASE);
+        pad(&mut emitter, 3);
+        let jump = emitter.jump();
+        let at = emitter.here() as u64 - 4;
+        pad(&mut emitter, gap);
+        emitter.land(jump);
+        assert_eq!(emitter.target(at), emitter.here() as u64);
     }
 }
 
@@ -203,6 +217,13 @@ fn the_stack_takes_any_register() {
     for (register, seen) in registers(&QUADS) {
         assert_emits(Code::Push_r64, &[seen], |e| e.push(register));
         assert_emits(Code::Pop_r64, &[seen], |e| e.pop(register));
+    }
+    for memory in memories() {
+        let seen = [Seen::memory(memory)];
+        assert_emits(Code::Push_rm64, &seen, |e| {
+            e.push_operand(Operand::Memory(memory))
+        });
+        assert_emits(Code::Pop_rm64, &seen, |e| e.pop_to(memory));
     }
     assert_emits(Code::Retnq, &[], Emitter::ret);
 }
