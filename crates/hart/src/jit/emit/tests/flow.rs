@@ -221,7 +221,7 @@ fn the_stack_takes_any_register() {
     for memory in memories() {
         let seen = [Seen::memory(memory)];
         assert_emits(Code::Push_rm64, &seen, |e| {
-            e.push_operand(Operand::Memory(memory))
+            e.push_operand(Operand::Memory(memory));
         });
         assert_emits(Code::Pop_rm64, &seen, |e| e.pop_to(memory));
     }
