@@ -5,8 +5,8 @@
 
 use super::{
     emit::*,
-    stubs::{Field, PINNED, call_far, field, find_entries, find_entry, go_far, held},
-    translate::{At, Block, Cold, SLOTS},
+    stubs::{Field, PINNED, call_far, field, find_entries, find_entry, go_far, held, register},
+    translate::{At, Block, Cold, SLOTS, is_loop},
 };
 use crate::{op::Op, tlb::PLACE_SHIFT};
 
@@ -69,7 +69,7 @@ impl Block<'_> {
     /// host's processor expects it.
     fn call(&mut self, at: At, o: Op, slot: i64) {
         self.swap_out();
-        let frame = self.operand(o.rd);
+        let frame = Operand::Memory(register(o.rd));
         if (0..SLOTS as i64).contains(&slot) {
             self.e.push_operand(frame);
             let call = self.e.call_later();
@@ -174,7 +174,7 @@ impl Block<'_> {
         };
         let inside =
             slot == self.head() && completed == self.ops.len() || self.later(completed, slot).is_some();
-        if !inside && self.map == PINNED && self.source.page.is_likely(slot) {
+        if !inside && (self.map == PINNED || !is_loop(self.ops)) && self.source.page.is_likely(slot) {
             let near = self.e.skip_unless(condition);
             self.give_back(completed..self.ops.len());
             self.go(slot);
@@ -244,6 +244,7 @@ impl Block<'_> {
         if (from, o.imm) != (RAX, 0) {
             self.e.lea(Size::Quad, RAX, Memory::at(from, o.imm));
         }
+        self.swap_out();
         if is_link(o.rs1) && o.imm == 0 {
             let expected = Operand::Memory(Memory::at(RSP, 8));
             self.e.alu(Alu::Cmp, Size::Quad, RAX, expected);
@@ -261,8 +262,9 @@ impl Block<'_> {
         self.e.lea(Size::Quad, RDX, Memory::at(from, o.imm));
         self.define_link(at, o);
         self.e.mov(Size::Quad, RAX, Operand::Register(RDX));
+        self.swap_out();
         if is_link(o.rd) {
-            let frame = self.operand(o.rd);
+            let frame = Operand::Memory(register(o.rd));
             let unknown = call_far(&mut self.e, frame);
             self.cold.push_back((unknown, Cold::Look));
             self.come_back(at, o);

@@ -29,6 +29,7 @@ mod frames;
 mod integer;
 mod memory;
 mod registers;
+mod simplify;
 mod stubs;
 mod system;
 mod translate;

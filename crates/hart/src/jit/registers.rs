@@ -1,22 +1,26 @@
 //! Which guest registers live in host registers, and how their values get there and back.
 //!
-//! Between superblocks it is always those of [`PINNED`]. Inside a superblock that is a loop, it is those that it uses most:
-//! what is not among those of [`PINNED`] takes the places of those that are used less, exchanged on the way in, and back on
-//! every way out.
+//! Between superblocks it is always those of [`PINNED`]. Inside a superblock, what is not among them but used much oftener takes
+//! the places of those that are used least, exchanged on the way in, and back on every way out; in a loop, if it is used oftener at all.
 
 use super::{
     access::writes,
     emit::*,
     float,
     stubs::{PINNED, register},
-    translate::{Block, native},
+    translate::{Block, is_loop, native},
 };
 use crate::op::Op;
 
 /// Guest registers and the host registers they live in.
 pub type Map = [(u8, Register); PINNED.len()];
 
-/// The map for a loop of these ops.
+/// How much oftener a register must be used than the one whose place it takes: that costs two instructions on the way in and
+/// two on the way out, which a loop does many turns between.
+const MORE_IN_LOOP: usize = 1;
+const MORE_ELSEWHERE: usize = 6;
+
+/// The map for these ops.
 pub fn map(ops: &[(usize, Op)]) -> Map {
     if ops.iter().any(|&(_, op)| !native(op)) {
         return PINNED;
@@ -31,19 +35,36 @@ pub fn map(ops: &[(usize, Op)]) -> Map {
             uses[usize::from(guest)] += 1;
         }
     }
-    let mut most: Vec<u8> = (1..32).filter(|&guest| uses[usize::from(guest)] > 0).collect();
-    most.sort_by_key(|&guest| std::cmp::Reverse(uses[usize::from(guest)]));
-    most.truncate(PINNED.len());
-    let pinned = |guest: u8| PINNED.iter().any(|&(register, _)| register == guest);
-    let mut others = most.iter().filter(|&&guest| !pinned(guest));
-    PINNED.map(|(guest, host)| match most.contains(&guest) {
-        true => (guest, host),
-        false => (others.next().copied().unwrap_or(guest), host),
-    })
+    let more = if is_loop(ops) {
+        MORE_IN_LOOP
+    } else {
+        MORE_ELSEWHERE
+    };
+    let used = |guest: u8| uses[usize::from(guest)];
+    let mut map = PINNED;
+    let mut others: Vec<u8> = (1..32)
+        .filter(|&guest| used(guest) >= more && !is_pinned(guest))
+        .collect();
+    others.sort_by_key(|&guest| std::cmp::Reverse(used(guest)));
+    for other in others {
+        let least = map
+            .iter_mut()
+            .filter(|(guest, _)| is_pinned(*guest))
+            .min_by_key(|(guest, _)| used(*guest));
+        let Some((guest, _)) = least.filter(|(guest, _)| used(other) >= used(*guest) + more) else {
+            break;
+        };
+        *guest = other;
+    }
+    map
+}
+
+fn is_pinned(guest: u8) -> bool {
+    PINNED.iter().any(|&(register, _)| register == guest)
 }
 
 /// The integer registers that a native op may read.
-fn reads(op: Op) -> [Option<u8>; 2] {
+pub fn reads(op: Op) -> [Option<u8>; 2] {
     use crate::op::Code::*;
     match op.code {
         Li | Auipc | Jal | J | Nop => [None, None],

@@ -15,7 +15,8 @@ use super::{
     float,
     flow::Link,
     registers::{Map, map},
-    stubs::{LEFT, PINNED, Stubs, go_far},
+    simplify::simplify,
+    stubs::{LEFT, Stubs, go_far},
     system,
 };
 use crate::op::{Code, Op};
@@ -131,15 +132,12 @@ pub struct Translated {
 
 /// Translates a superblock. The code will be in the vector `room`, which has room from an earlier one.
 pub fn translate(source: &Source<'_>, room: Vec<u8>) -> Translated {
+    let ops = &simplify(source.ops);
     let mut block = Block {
         e: Emitter::with_room(source.hot, room),
         source,
-        ops: source.ops,
-        map: if is_loop(source.ops) {
-            map(source.ops)
-        } else {
-            PINNED
-        },
+        ops,
+        map: map(ops),
         start: 0,
         cold: VecDeque::new(),
         links: Vec::new(),
@@ -160,11 +158,11 @@ pub fn translate(source: &Source<'_>, room: Vec<u8>) -> Translated {
     let short = block.e.jump_if(Condition::Below);
     block.cold.push_back((short, Cold::Short));
     let mut index = 0;
-    while let Some(&(slot, op)) = source.ops.get(index) {
+    while let Some(&(slot, op)) = ops.get(index) {
         block.join(index);
         index += block.pair(At { index, slot }, op);
     }
-    if let Some(&(slot, op)) = source.ops.last()
+    if let Some(&(slot, op)) = ops.last()
         && !ends(op)
     {
         block.go((slot + op.halves()) as i64);
