@@ -7,14 +7,12 @@ use host::arbiter::VmName;
 use host::console::ConsoleSpec;
 use host::net::{Endpoint, PortSpec};
 use host::{DiskSpec, NetSpec, PairSpec, VmSpec};
-use replica::Span;
+use replica::{Span, limits::DIGEST_EVERY_DEFAULT};
 
 use crate::vm_file::{VmFile, parse_mac, parse_size};
 
 /// RAM of a machine that does not say.
 const MEMORY_DEFAULT: u64 = 512 << 20;
-/// Steps between two digests in a log.
-const DIGEST_EVERY: u64 = 20_000_000;
 /// Silence after which the other side is suspected.
 const TIMEOUT_MS_DEFAULT: u64 = 500;
 const TIMEOUT_MS_MIN: u64 = 100;
@@ -41,7 +39,7 @@ pub fn vm(file: &VmFile) -> Result<VmSpec> {
         disks: file.disk.iter().map(|text| disk(text)).collect::<Result<_>>()?,
         nets: net(file)?,
         serial: console(file.serial.as_deref().unwrap_or("stdio")),
-        digest_every: Some(DIGEST_EVERY),
+        digest_every: Some(DIGEST_EVERY_DEFAULT),
         events: None,
         figures_every: None,
     })
