@@ -4,6 +4,7 @@
 //!   guest thread:  wait in epoll (only if the guest is idle) -> read sockets and queues -> Node::handle
 //!                  -> Node::poll, carry out every action -> Node::slice runs the guest -> poll, carry out -> ..
 //!   disk x 4:      pread, pwrite, fdatasync, fallocate -> queue, waker           (disk/pool.rs)
+//!   log:           write(2) to the file of a recording                          (log_file.rs)
 //!   arbiter:       link(2) in the directory -> queue, waker                      (arbiter/mod.rs)
 //!   consoles:      read terminal -> queue, waker; write terminal <- buffer       (console/)
 //!   gateway:       connect, only while the cable is out -> queue, waker          (net/plug.rs)
@@ -44,6 +45,9 @@ pub fn drive<G: Guest>(node: Node<G>, world: World) -> Result<Outcome, WorldErro
     };
     driver.world.register(&poller)?;
     let order = driver.run(&mut poller)?;
+    if let Some(log) = &driver.world.log {
+        log.finish()?;
+    }
     Ok(driver.end(order))
 }
 

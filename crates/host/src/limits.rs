@@ -30,6 +30,8 @@ pub const AWAKE: Span = Span::from_us(40);
 /// Messages or frames taken from one source in one turn, so that no source starves the others.
 pub const BATCH_MAX: usize = 64;
 
+/// Bytes of a recording waiting to be written to its file. Past this the guest waits.
+pub const LOG_BACKLOG_MAX: usize = 64 << 20;
 /// Bytes of a log file read at once.
 pub const LOG_READ_LEN: usize = 1 << 20;
 /// Steps of a replay between two looks at the operator's signals.

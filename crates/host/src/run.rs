@@ -1,6 +1,5 @@
 //! `run` and `record`: a VM that runs alone.
 
-use std::fs::OpenOptions;
 use std::path::Path;
 
 use machine::Config;
@@ -11,10 +10,11 @@ use crate::disk::{Disk, Holder, LockError};
 use crate::drive::{Outcome, drive};
 use crate::entropy;
 use crate::link::LinkError;
+use crate::log_file::LogFile;
 use crate::signals::Signals;
 use crate::spec::{SetupError, VmSpec};
 use crate::sys::clock;
-use crate::world::{LogFile, WorldError};
+use crate::world::WorldError;
 
 /// Why a VM did not run, or not to its end.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +68,7 @@ pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> 
         record: None,
     };
     if let Some(path) = log {
-        world.log = Some(create_log(path)?);
+        world.log = Some(LogFile::create(path).map_err(WorldError::Log)?);
         options.record = Some(VmSpec::header(&config));
     }
     Ok(drive(Node::solo(guest, clock::now(), options), world)?)
@@ -82,22 +82,4 @@ pub(crate) fn lock_all(spec: &VmSpec, disks: &[Disk], epoch: Epoch, owner: u128)
         owner,
     };
     disks.iter().try_for_each(|disk| disk.lock(&holder))
-}
-
-fn create_log(path: &Path) -> Result<LogFile, WorldError> {
-    match OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(path)
-    {
-        Ok(file) => Ok(LogFile {
-            path: path.into(),
-            file,
-        }),
-        Err(source) => Err(WorldError::Log {
-            path: path.into(),
-            source,
-        }),
-    }
 }

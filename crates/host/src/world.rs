@@ -1,11 +1,9 @@
 //! `World`: what a node's actions do to the outside, and where its events come from.
 //!
 //! Everything here belongs to the guest thread and none of it blocks. What may block has its own threads
-//! behind a queue: disks, the arbiter, consoles, connecting to a gateway.
+//! behind a queue: disks, the log, the arbiter, consoles, connecting to a gateway.
 
-use std::fs::File;
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::io;
 
 use machine::{Control, Effect, Input};
 use replica::{Action, Event, Halt, Span, Time, Verdict};
@@ -16,6 +14,7 @@ use crate::console::{Console, Typed};
 use crate::disk::{Completion, DiskPool, Holder, LockError};
 use crate::limits::{BATCH_MAX, LAST_WORDS_PATIENCE};
 use crate::link::{Link, LinkError, Traffic};
+use crate::log_file::{LogError, LogFile};
 use crate::net::Announcer;
 use crate::poll::{Interest, Poller, Token};
 use crate::report::{Happening, Reporter};
@@ -67,15 +66,6 @@ pub struct World {
     stops: usize,
 }
 
-/// A log file that is being written.
-#[derive(Debug)]
-pub struct LogFile {
-    /// Where.
-    pub path: PathBuf,
-    /// It.
-    pub file: File,
-}
-
 /// What ends a replica from outside the protocol.
 #[derive(Debug, thiserror::Error)]
 pub enum WorldError {
@@ -88,13 +78,8 @@ pub enum WorldError {
     #[error("the VM stops here")]
     Fenced(#[source] LockError),
     /// The log cannot be recorded.
-    #[error("cannot write the log {path}; free some space or choose another place, and record again")]
-    Log {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Log(#[from] LogError),
 }
 
 /// What the loop is to do next.
@@ -315,7 +300,11 @@ impl World {
             }
             Action::Release(effect) => self.release(effect, handle),
             Action::Disk(request) => self.disks.submit(request),
-            Action::Append(bytes) => self.append(&bytes)?,
+            Action::Append(bytes) => {
+                if let Some(log) = &self.log {
+                    log.append(bytes)?;
+                }
+            }
             Action::Ask(claim) => {
                 self.reporter.happened(&Happening::Claim { epoch: claim.epoch.0 });
                 if let Some(arbiter) = &mut self.arbiter {
@@ -356,14 +345,6 @@ impl World {
             Effect::PoweredOff(_) => {}
             Effect::Disk(request) => self.disks.submit(request),
         }
-    }
-
-    fn append(&mut self, bytes: &[u8]) -> Result<(), WorldError> {
-        let Some(log) = &mut self.log else { return Ok(()) };
-        log.file.write_all(bytes).map_err(|source| WorldError::Log {
-            path: log.path.clone(),
-            source,
-        })
     }
 
     fn go_live(&mut self, epoch: replica::Epoch, poller: &Poller) -> io::Result<()> {

@@ -2,9 +2,9 @@
 
 use crate::Span;
 
-/// Steps between two digests unless the options say otherwise: a few a second. Each hashes what was written since the last one,
-/// and then every page's first store takes the slow path.
-pub const DIGEST_EVERY_DEFAULT: u64 = 100_000_000;
+/// Steps between two digests unless the options say otherwise: a few tens a second. Each hashes what was written since the last
+/// one, and then every page's first store takes the slow path; all that costs less than a hundredth.
+pub const DIGEST_EVERY_DEFAULT: u64 = 50_000_000;
 
 /// Shortest failure-detection timeout; a shorter one is refused.
 pub const TIMEOUT_MIN: Span = Span::from_ms(100);

@@ -1,0 +1,232 @@
+//! `LogFile`: the log of a recording, written by a thread of its own, so that the guest does not wait for the
+//! file system.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use crate::limits::LOG_BACKLOG_MAX;
+
+/// The log cannot be recorded.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the log {path}; free some space or choose another place, and record again")]
+pub struct LogError {
+    /// Which.
+    path: PathBuf,
+    /// Why.
+    source: Arc<io::Error>,
+}
+
+/// A log file that is being written.
+#[derive(Debug)]
+pub struct LogFile {
+    path: PathBuf,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    /// The queue has got something, or was closed.
+    filled: Condvar,
+    /// The queue has lost something, or writing has failed.
+    emptied: Condvar,
+}
+
+/// What waits to be written.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Vec<u8>>,
+    /// Bytes of `waiting` and of what is being written.
+    bytes: usize,
+    /// Nothing is written after this.
+    failure: Option<Arc<io::Error>>,
+    closed: bool,
+}
+
+impl LogFile {
+    /// Makes the file anew.
+    ///
+    /// # Errors
+    /// The file cannot be made, or the host gives no thread to write it.
+    pub fn create(path: &Path) -> Result<LogFile, LogError> {
+        let file = File::create(path);
+        file.and_then(|file| LogFile::new(path, Box::new(file)))
+            .map_err(|source| LogError {
+                path: path.into(),
+                source: Arc::new(source),
+            })
+    }
+
+    fn new(path: &Path, mut sink: Box<dyn Write + Send>) -> io::Result<LogFile> {
+        let shared = Arc::new(Shared::default());
+        let writer = Arc::clone(&shared);
+        let thread = thread::Builder::new()
+            .name("log".into())
+            .spawn(move || writer.write(&mut *sink))?;
+        Ok(LogFile {
+            path: path.into(),
+            shared,
+            thread: Some(thread),
+        })
+    }
+
+    /// Adds bytes, without waiting for the file unless [`LOG_BACKLOG_MAX`] is reached.
+    ///
+    /// # Errors
+    /// Writing has failed, now or before.
+    pub fn append(&self, bytes: Vec<u8>) -> Result<(), LogError> {
+        let mut queue = self.room(LOG_BACKLOG_MAX)?;
+        queue.bytes += bytes.len();
+        queue.waiting.push_back(bytes);
+        drop(queue);
+        self.shared.filled.notify_one();
+        Ok(())
+    }
+
+    /// Waits until the kernel has all that was appended.
+    ///
+    /// # Errors
+    /// Writing has failed, now or before.
+    pub fn finish(&self) -> Result<(), LogError> {
+        self.room(0).map(drop)
+    }
+
+    /// The queue, when no more than this waits to be written.
+    fn room(&self, bytes: usize) -> Result<MutexGuard<'_, Queue>, LogError> {
+        let full = |queue: &mut Queue| queue.bytes > bytes && queue.failure.is_none();
+        let queue = self
+            .shared
+            .emptied
+            .wait_while(self.shared.lock(), full)
+            .unwrap_or_else(PoisonError::into_inner);
+        match &queue.failure {
+            None => Ok(queue),
+            Some(source) => Err(LogError {
+                path: self.path.clone(),
+                source: Arc::clone(source),
+            }),
+        }
+    }
+}
+
+impl Drop for LogFile {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.filled.notify_one();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // A panic aborts the process, so nobody ever sees a poisoned lock.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what comes, to the end or to the first failure.
+    fn write(&self, sink: &mut dyn Write) {
+        loop {
+            let empty = |queue: &mut Queue| queue.waiting.is_empty() && !queue.closed;
+            let mut queue = self
+                .filled
+                .wait_while(self.lock(), empty)
+                .unwrap_or_else(PoisonError::into_inner);
+            let Some(bytes) = queue.waiting.pop_front() else {
+                return;
+            };
+            drop(queue);
+            let result = sink.write_all(&bytes);
+            let mut queue = self.lock();
+            queue.bytes -= bytes.len();
+            let over = result.is_err();
+            queue.failure = result.err().map(Arc::new);
+            drop(queue);
+            self.emptied.notify_one();
+            if over {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    /// Takes a buffer each time it is allowed to.
+    struct Gated {
+        allowed: Receiver<()>,
+        taken: Sender<Vec<u8>>,
+    }
+
+    impl Write for Gated {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let closed = |_| io::Error::from(io::ErrorKind::StorageFull);
+            self.allowed.recv().map_err(closed)?;
+            self.taken.send(bytes.to_vec()).unwrap();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn gated() -> (LogFile, Sender<()>, Receiver<Vec<u8>>) {
+        let (allow, allowed) = channel();
+        let (taken, written) = channel();
+        let log = LogFile::new(Path::new("log"), Box::new(Gated { allowed, taken })).unwrap();
+        (log, allow, written)
+    }
+
+    #[test]
+    fn what_is_appended_is_written_in_order() {
+        let (log, allow, written) = gated();
+        for byte in 0..100 {
+            log.append(vec![byte; 3]).unwrap();
+        }
+        (0..100).for_each(|_| allow.send(()).unwrap());
+        log.finish().unwrap();
+        drop(log);
+        let all: Vec<_> = written.iter().collect();
+        assert_eq!(all, (0..100).map(|byte| vec![byte; 3]).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_slow_file_holds_the_guest_up_when_too_much_waits() {
+        let (log, allow, written) = gated();
+        log.append(vec![0; LOG_BACKLOG_MAX]).unwrap();
+        log.append(vec![1; 1]).unwrap();
+        thread::scope(|scope| {
+            let blocked = scope.spawn(|| log.append(vec![2; 1]));
+            assert!(written.try_recv().is_err() && !blocked.is_finished());
+            (0..3).for_each(|_| allow.send(()).unwrap());
+            blocked.join().unwrap().unwrap();
+        });
+        log.finish().unwrap();
+        assert_eq!(written.iter().take(3).last(), Some(vec![2]));
+    }
+
+    #[test]
+    fn a_failure_is_told_whatever_is_asked_next() {
+        let (log, allow, _written) = gated();
+        log.append(vec![0]).unwrap();
+        drop(allow);
+        for error in [log.finish(), log.append(vec![1]), log.finish()] {
+            assert!(
+                error
+                    .unwrap_err()
+                    .to_string()
+                    .contains("cannot write the log log")
+            );
+        }
+    }
+}
