@@ -12,17 +12,37 @@ mod support;
 use hart::{Engine, Interpreter, InterpreterOptions, Reason, Translate, Translate::*};
 use support::{
     Computer, State,
+    loops::prepare_loops,
     random::{Random, prepare},
 };
 
-const STEPS: u64 = 3_000;
+/// Guests, and how far they go.
+#[derive(Clone, Copy)]
+struct Kind {
+    prepare: fn(&mut Computer, &mut Random),
+    steps: u64,
+}
+
+const NONSENSE: Kind = Kind {
+    prepare,
+    steps: 3_000,
+};
+const LOOPS: Kind = Kind {
+    prepare: prepare_loops,
+    steps: 12_000,
+};
 
 /// Runs the guest of `seed`; `next` says how far to go at a time, and whether to forget everything before.
-fn run(seed: u64, options: InterpreterOptions, mut next: impl FnMut() -> (u64, bool)) -> (State, u64) {
+fn run(
+    kind: Kind,
+    seed: u64,
+    options: InterpreterOptions,
+    mut next: impl FnMut() -> (u64, bool),
+) -> (State, u64) {
     let mut computer = Computer::new(&[], options);
     computer.board.steps_per_tick = 3;
-    prepare(&mut computer, &mut Random(seed));
-    while computer.now.0 < STEPS {
+    (kind.prepare)(&mut computer, &mut Random(seed));
+    while computer.now.0 < kind.steps {
         let (steps, forget) = next();
         if forget {
             // Alternately forgotten and replaced.
@@ -32,7 +52,7 @@ fn run(seed: u64, options: InterpreterOptions, mut next: impl FnMut() -> (u64, b
                 computer.engine = Interpreter::new(options);
             }
         }
-        let until = STEPS.min(computer.now.0 + steps);
+        let until = kind.steps.min(computer.now.0 + steps);
         if computer.run_to(until) == Reason::Wait {
             // WFI may end for no reason.
             computer.hart.waiting = false;
@@ -50,32 +70,36 @@ fn with(zeal: Option<u64>, translate: Translate) -> InterpreterOptions {
     }
 }
 
-fn compare(seed: u64) -> u64 {
-    let (whole, end) = run(seed, with(None, Never), || (STEPS, false));
+fn compare(kind: Kind, seed: u64) -> u64 {
+    let steps = kind.steps;
+    let (whole, end) = run(kind, seed, with(None, Never), || (steps, false));
     let check = |(other, now): (State, u64), how: &str| {
         assert_eq!(end, now, "seed {seed}, {how}");
         assert_eq!(whole.differences(&other), "", "seed {seed}, {how}");
     };
-    check(run(seed, with(Some(seed), Never), || (STEPS, false)), "zeal");
-    check(run(seed, with(None, Never), || (1, false)), "one by one");
-    check(run(seed, with(None, Hot), || (STEPS, false)), "translated");
     check(
-        run(seed, with(None, Always), || (STEPS, false)),
+        run(kind, seed, with(Some(seed), Never), || (steps, false)),
+        "zeal",
+    );
+    check(run(kind, seed, with(None, Never), || (1, false)), "one by one");
+    check(run(kind, seed, with(None, Hot), || (steps, false)), "translated");
+    check(
+        run(kind, seed, with(None, Always), || (steps, false)),
         "translated at once",
     );
     check(
-        run(seed, with(Some(seed), Always), || (STEPS, false)),
+        run(kind, seed, with(Some(seed), Always), || (steps, false)),
         "translated, zeal",
     );
     let mut random = Random(seed ^ 0x5555);
     check(
-        run(seed, with(None, Never), || {
+        run(kind, seed, with(None, Never), || {
             (1 + random.below(40), random.below(4) == 0)
         }),
         "in pieces, forgetting",
     );
     check(
-        run(seed, with(None, Always), || {
+        run(kind, seed, with(None, Always), || {
             (1 + random.below(400), random.below(8) == 0)
         }),
         "translated, in pieces, forgetting",
@@ -85,14 +109,14 @@ fn compare(seed: u64) -> u64 {
         ..with(None, Always)
     };
     check(
-        run(seed, cramped, || (STEPS, false)),
+        run(kind, seed, cramped, || (steps, false)),
         "translated, with little memory",
     );
     end
 }
 
-#[test]
-fn a_run_in_pieces_equals_a_run_in_one() {
+/// Compares the seeds that are asked for.
+fn compare_all(kind: Kind) {
     let first = std::env::var("SEED")
         .ok()
         .and_then(|seed| seed.parse().ok())
@@ -101,19 +125,29 @@ fn a_run_in_pieces_equals_a_run_in_one() {
         .ok()
         .and_then(|count| count.parse().ok())
         .unwrap_or(150);
-    let steps: u64 = (first..first + count).map(compare).sum();
+    let steps: u64 = (first..first + count).map(|seed| compare(kind, seed)).sum();
     // Most guests must get somewhere, or this tests nothing.
-    assert!(steps > count * STEPS / 2, "{steps} steps");
+    assert!(steps > count * kind.steps / 2, "{steps} steps");
+}
+
+#[test]
+fn a_run_in_pieces_equals_a_run_in_one() {
+    compare_all(NONSENSE);
+}
+
+#[test]
+fn a_run_of_loops_in_pieces_equals_a_run_in_one() {
+    compare_all(LOOPS);
 }
 
 #[test]
 fn every_cut_of_a_run_into_two_is_invisible() {
     for seed in 1000..1003 {
-        let (whole, end) = run(seed, with(None, Never), || (STEPS, false));
+        let (whole, end) = run(NONSENSE, seed, with(None, Never), || (NONSENSE.steps, false));
         for k in (1..end).step_by(7) {
-            let mut pieces = [k, STEPS].into_iter();
-            let (other, now) = run(seed, with(None, Always), || {
-                (pieces.next().unwrap_or(STEPS), false)
+            let mut pieces = [k, NONSENSE.steps].into_iter();
+            let (other, now) = run(NONSENSE, seed, with(None, Always), || {
+                (pieces.next().unwrap_or(NONSENSE.steps), false)
             });
             assert_eq!(end, now, "seed {seed}, {k}");
             assert_eq!(whole.differences(&other), "", "seed {seed}, {k}");

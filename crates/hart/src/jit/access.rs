@@ -35,7 +35,7 @@ pub struct Shared {
 }
 
 /// Bytes, and whether it stores; of an op that can share a lookup.
-fn kind(op: Op) -> Option<(i32, bool)> {
+pub fn kind(op: Op) -> Option<(i32, bool)> {
     use Code::*;
     Some(match op.code {
         Lb | Lbu => (1, false),
@@ -140,6 +140,13 @@ impl Block<'_> {
         };
         let covered = self.shared.as_ref().is_some_and(covers);
         let base = self.value(o.rs1, RCX);
+        if self.find_stream(o) {
+            return Reached {
+                memory: Memory::indexed(RDX, base, 0, o.imm),
+                lookup: None,
+                leads: false,
+            };
+        }
         if covered {
             return Reached {
                 memory: Memory::indexed(SHARED, base, 0, o.imm),
@@ -166,7 +173,7 @@ impl Block<'_> {
     }
 
     /// Looks up so many bytes behind `base`. `mask` is for their last one's tag; the place goes into `found`.
-    fn lookup(
+    pub(super) fn lookup(
         &mut self,
         base: Register,
         bytes: Range<i32>,

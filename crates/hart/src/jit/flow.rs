@@ -47,7 +47,8 @@ impl Block<'_> {
     /// Goes on at a slot, or outside the page.
     pub(super) fn go(&mut self, slot: i64) {
         if slot == self.head() {
-            self.e.jump_back(self.start);
+            let jump = self.e.jump();
+            self.repeat(jump);
             return;
         }
         self.swap_out();
@@ -59,7 +60,7 @@ impl Block<'_> {
         if code == self.source.stubs.exit {
             let jump = self.e.jump();
             self.link(jump, true, self.source.place, slot as usize);
-            self.cold.push_back((jump, Cold::Leave { slot }));
+            self.put_off(jump, Cold::Leave { slot });
         } else {
             self.e.jump_far(code);
         }
@@ -74,7 +75,7 @@ impl Block<'_> {
             self.e.push_operand(frame);
             let call = self.e.call_later();
             self.link(call, true, self.source.place, slot as usize);
-            self.cold.push_back((call, Cold::Leave { slot }));
+            self.put_off(call, Cold::Leave { slot });
         } else {
             self.go_out(slot, Some(frame));
         }
@@ -94,7 +95,7 @@ impl Block<'_> {
         e.store(field(Field::Page), RCX);
         let jump = e.jump();
         self.link(jump, false, self.source.place, slot);
-        self.cold.push_back((jump, Cold::Look));
+        self.put_off(jump, Cold::Look);
     }
 
     /// Taken if the code of the page whose entry is at rdx is not kept there.
@@ -153,7 +154,7 @@ impl Block<'_> {
                 None => e.jump_to(Operand::Memory(code)),
             }
         }
-        self.cold.push_back((unknown, Cold::Far { offset, others }));
+        self.put_off(unknown, Cold::Far { offset, others });
     }
 
     pub(super) fn branch(&mut self, condition: Condition, at: At, o: Op) {
@@ -176,19 +177,19 @@ impl Block<'_> {
             slot == self.head() && completed == self.ops.len() || self.later(completed, slot).is_some();
         if !inside && (self.map == PINNED || !is_loop(self.ops)) && self.source.page.is_likely(slot) {
             let near = self.e.skip_unless(condition);
-            self.give_back(completed..self.ops.len());
+            self.skip_turn(completed, slot);
             self.go(slot);
             self.e.land_near(near);
             return;
         }
         let jump = self.e.jump_if(condition);
         if slot == self.head() && completed == self.ops.len() {
-            self.e.land_back(jump, self.start);
+            self.repeat(jump);
         } else if let Some(to) = self.later(completed, slot) {
             self.skips.push((to, self.shared.map(|shared| shared.made)));
-            self.cold.push_back((jump, Cold::Skip { completed, to }));
+            self.put_off(jump, Cold::Skip { completed, to });
         } else {
-            self.cold.push_back((jump, Cold::Go { completed, slot }));
+            self.put_off(jump, Cold::Go { completed, slot });
         }
     }
 
@@ -208,7 +209,7 @@ impl Block<'_> {
                 self.shared = self.shared.filter(|known| Some(known.made) == shared);
             }
         }
-        self.begins.resize(index + 1, self.e.here());
+        self.begins[usize::from(self.fast)].resize(index + 1, self.e.here());
     }
 
     /// `rd` becomes the address of a byte of the page or beyond.
@@ -249,7 +250,7 @@ impl Block<'_> {
             let expected = Operand::Memory(Memory::at(RSP, 8));
             self.e.alu(Alu::Cmp, Size::Quad, RAX, expected);
             let other = self.e.jump_if(Condition::NotEqual);
-            self.cold.push_back((other, Cold::Return));
+            self.put_off(other, Cold::Return);
             self.e.ret();
         } else {
             go_far(&mut self.e, self.source.stubs);
@@ -266,7 +267,7 @@ impl Block<'_> {
         if is_link(o.rd) {
             let frame = Operand::Memory(register(o.rd));
             let unknown = call_far(&mut self.e, frame);
-            self.cold.push_back((unknown, Cold::Look));
+            self.put_off(unknown, Cold::Look);
             self.come_back(at, o);
         } else {
             go_far(&mut self.e, self.source.stubs);

@@ -30,6 +30,7 @@ mod integer;
 mod memory;
 mod registers;
 mod simplify;
+mod streams;
 mod stubs;
 mod system;
 mod translate;

@@ -59,6 +59,12 @@ pub enum Field {
     Engine,
     /// Host address of the function that interprets.
     Interpret,
+    /// Of a loop with streams: the steps left when it is time to look them up.
+    Floor,
+    /// For how many turns streams stay in their pages.
+    Turns,
+    /// Where streams are; and in the words behind it.
+    Places,
 }
 
 /// No offset in RAM.

@@ -16,7 +16,8 @@ use super::{
     flow::Link,
     registers::{Map, map},
     simplify::simplify,
-    stubs::{LEFT, Stubs, go_far},
+    streams::{Stream, streams},
+    stubs::{Field, LEFT, Stubs, go_far, held},
     system,
 };
 use crate::op::{Code, Op};
@@ -83,6 +84,8 @@ pub enum Cold {
     Short,
     /// Goes on elsewhere.
     Go { completed: usize, slot: i64 },
+    /// No turn may begin before streams are looked up.
+    Over,
     /// Leaves for a slot that has no code yet.
     Leave { slot: i64 },
     /// Goes on at the address in rax.
@@ -107,12 +110,19 @@ pub struct Block<'a> {
     pub(super) source: &'a Source<'a>,
     pub(super) ops: &'a [(usize, Op)],
     pub(super) map: Map,
-    /// Where the loop begins again, if it is one: behind what is done on the way in.
-    pub(super) start: usize,
-    pub(super) cold: VecDeque<(Jump, Cold)>,
+    /// If it is a loop, what it walks through.
+    pub(super) streams: Vec<Stream>,
+    /// The fast turns of a loop with streams are in hand.
+    pub(super) fast: bool,
+    /// Where a turn begins, of the slow ones and of the fast ones: behind what is done on the way in.
+    pub(super) starts: [usize; 2],
+    /// Where streams are looked up.
+    pub(super) prepare: Option<usize>,
+    /// What is put off, and whether it is of the fast turns.
+    cold: VecDeque<(Jump, bool, Cold)>,
     pub(super) links: Vec<Link>,
-    /// Where the code of each op begins.
-    pub(super) begins: Vec<usize>,
+    /// Where the code of each op begins, of the slow turns and of the fast ones.
+    pub(super) begins: [Vec<usize>; 2],
     /// Branches to later ops: which, and where the lookup was made that was shared at the branch.
     pub(super) skips: Vec<(usize, Option<usize>)>,
     /// The lookup that may be shared now.
@@ -138,38 +148,29 @@ pub fn translate(source: &Source<'_>, room: Vec<u8>) -> Translated {
         source,
         ops,
         map: map(ops),
-        start: 0,
+        streams: streams(ops),
+        fast: false,
+        starts: [0; 2],
+        prepare: None,
         cold: VecDeque::new(),
         links: Vec::new(),
-        begins: Vec::with_capacity(source.ops.len()),
+        begins: [const { Vec::new() }; 2],
         skips: Vec::new(),
         shared: None,
         alone: false,
         float_known: None,
     };
     block.swap_in();
-    block.start = block.e.here();
-    block.e.alu_immediate(
-        Alu::Sub,
-        Size::Quad,
-        Operand::Register(LEFT),
-        source.ops.len() as i32,
-    );
-    let short = block.e.jump_if(Condition::Below);
-    block.cold.push_back((short, Cold::Short));
-    let mut index = 0;
-    while let Some(&(slot, op)) = ops.get(index) {
-        block.join(index);
-        index += block.pair(At { index, slot }, op);
-    }
-    if let Some(&(slot, op)) = ops.last()
-        && !ends(op)
-    {
-        block.go((slot + op.halves()) as i64);
+    block.begin_streams();
+    block.straight();
+    if !block.streams.is_empty() {
+        block.fast = true;
+        block.straight();
     }
     let split = block.e.here();
-    while let Some((jump, cold)) = block.cold.pop_front() {
+    while let Some((jump, fast, cold)) = block.cold.pop_front() {
         block.e.land(jump);
+        block.fast = fast;
         block.cold(cold);
     }
     for link in &mut block.links {
@@ -214,6 +215,44 @@ pub fn next_slot(slot: usize, op: Op, taken: impl Fn(usize) -> bool) -> Option<u
 }
 
 impl Block<'_> {
+    /// All ops, one behind the other.
+    fn straight(&mut self) {
+        (self.shared, self.float_known) = (None, None);
+        self.skips.clear();
+        self.starts[usize::from(self.fast)] = self.e.here();
+        let steps = self.source.ops.len() as i32;
+        self.e
+            .alu_immediate(Alu::Sub, Size::Quad, Operand::Register(LEFT), steps);
+        if !self.fast {
+            let short = self.e.jump_if(Condition::Below);
+            self.put_off(short, Cold::Short);
+        }
+        if !self.streams.is_empty() {
+            self.e.alu(Alu::Cmp, Size::Quad, LEFT, held(Field::Floor));
+            let over = self.e.jump_if(if self.fast {
+                Condition::Less
+            } else {
+                Condition::Below
+            });
+            self.put_off(over, Cold::Over);
+        }
+        let mut index = 0;
+        while let Some(&(slot, op)) = self.ops.get(index) {
+            self.join(index);
+            index += self.pair(At { index, slot }, op);
+        }
+        if let Some(&(slot, op)) = self.ops.last()
+            && !ends(op)
+        {
+            self.go((slot + op.halves()) as i64);
+        }
+    }
+
+    /// What happens if the jump is taken.
+    pub(super) fn put_off(&mut self, jump: Jump, cold: Cold) {
+        self.cold.push_back((jump, self.fast, cold));
+    }
+
     pub(super) fn head(&self) -> i64 {
         self.ops.first().map_or(0, |&(slot, _)| slot as i64)
     }
@@ -225,8 +264,9 @@ impl Block<'_> {
                 self.swap_out();
                 self.leave(self.head());
             }
+            Cold::Over => self.over(),
             Cold::Go { completed, slot } => {
-                self.give_back(completed..self.ops.len());
+                self.skip_turn(completed, slot);
                 self.go(slot);
             }
             Cold::Leave { slot } => self.leave(slot),
@@ -242,7 +282,8 @@ impl Block<'_> {
             }
             Cold::Skip { completed, to } => {
                 self.give_back(completed..to);
-                self.e.jump_back(self.begins[to]);
+                self.lift_floor(to - completed);
+                self.e.jump_back(self.begins[usize::from(self.fast)][to]);
             }
             Cold::Second { at, back, lookup } => {
                 self.look_again(&lookup);
@@ -299,7 +340,7 @@ impl Block<'_> {
     /// If the jump is taken, the interpreter does the op whose code ends here; then control comes back here or leaves.
     pub(super) fn interpret_at(&mut self, jump: Jump, at: At, comes_back: bool) {
         let back = comes_back.then_some(self.e.here());
-        self.cold.push_back((jump, Cold::Interpret { at, back }));
+        self.put_off(jump, Cold::Interpret { at, back });
     }
 
     /// What to do if a lookup fails for an op whose code ends here.
@@ -309,7 +350,7 @@ impl Block<'_> {
             true => Cold::Alone { at, lookup },
             false => Cold::Second { at, back, lookup },
         };
-        self.cold.push_back((lookup.miss, cold));
+        self.put_off(lookup.miss, cold);
     }
 
     /// Translates an op, and the one behind it if together they are one instruction. Returns how many.

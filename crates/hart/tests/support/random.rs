@@ -29,12 +29,12 @@ impl Random {
 /// Where things are, as offsets into RAM.
 const HANDLER: u64 = 0x0;
 const S_HANDLER: u64 = 0x200;
-const CODE: u64 = 0x1000;
-const CODE_END: u64 = 0x4000;
+pub const CODE: u64 = 0x1000;
+pub const CODE_END: u64 = 0x4000;
 const ROOT: u64 = 0x10000;
 const MIDDLE: u64 = 0x11000;
-const LEAVES: u64 = 0x12000;
-const DATA: u64 = 0x20000;
+pub const LEAVES: u64 = 0x12000;
+pub const DATA: u64 = 0x20000;
 
 /// Registers that keep addresses; no arithmetic writes to them.
 const BASES: [u32; 6] = [8, 9, 18, 19, 20, 21];

@@ -1,0 +1,241 @@
+//! Loops that walk through memory: what they access is looked up once for many turns.
+//!
+//! A *stream* is all accesses of a loop through a register that grows or shrinks by a constant in each turn, or stays. A loop with streams
+//! is there twice: as any other, and *fast*, without lookups for the streams. After a few turns it looks the streams up, computes for
+//! how many turns each stays inside its page, and does so many fast ones; then again. What was looked up holds as long: whatever drops
+//! an entry of the TLB leaves the superblock.
+
+use super::{
+    access::{kind, writes},
+    emit::*,
+    stubs::{Field, LEFT, field, held},
+    translate::{Block, is_loop, native},
+};
+use crate::op::{Code, Op};
+
+/// Streams of a loop; other accesses are looked up.
+const STREAMS_MAX: usize = 4;
+/// Of longer turns, lookups are too small a part.
+const OPS_PER_STREAM: usize = 10;
+/// Longest stride: several turns must fit into a page.
+const STRIDE_MAX: i32 = 256;
+/// Bytes of one turn's accesses.
+const SPAN_MAX: i32 = 1024;
+/// Turns before streams are looked up the first time: many loops have few.
+const PATIENCE: i32 = 4;
+/// Turns before they are looked up again if that failed.
+const PATIENCE_AGAIN: i64 = 32;
+/// Fewest turns that are worth it.
+const TURNS_MIN: i32 = 4;
+/// Turns if all streams stay where they are.
+const TURNS_MAX: i64 = 4096;
+
+/// The accesses of a loop through one register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// The guest register.
+    pub base: u8,
+    /// What a turn adds to it.
+    stride: i32,
+    /// What is accessed behind the register: from here to before there.
+    low: i32,
+    high: i32,
+    stores: bool,
+    /// How many ops.
+    accesses: usize,
+}
+
+/// The streams of a loop, those with most accesses first.
+pub fn streams(ops: &[(usize, Op)]) -> Vec<Stream> {
+    // What the interpreter does for these may change the address space.
+    let simple = |op: Op| native(op) && !matches!(op.code, Code::Csr | Code::SfenceVma | Code::SinvalVma);
+    if !is_loop(ops) || !ops.iter().all(|&(_, op)| simple(op)) {
+        return Vec::new();
+    }
+    let mut streams: Vec<_> = (1..32).filter_map(|base| stream(ops, base)).collect();
+    streams.sort_by_key(|stream| std::cmp::Reverse(stream.accesses));
+    streams.truncate(STREAMS_MAX);
+    if streams.len() * OPS_PER_STREAM < ops.len() {
+        streams.clear();
+    }
+    streams
+}
+
+/// The stream through a register, if it is one. A turn may leave some of its ops out: so what is added must have one sign.
+fn stream(ops: &[(usize, Op)], base: u8) -> Option<Stream> {
+    let mut stream: Option<Stream> = None;
+    let mut stride = 0i32;
+    for &(_, op) in ops {
+        if let Some((size, stores)) = kind(op).filter(|_| op.rs1 == base) {
+            let (low, high) = (op.imm, op.imm + size);
+            let known = stream.unwrap_or(Stream {
+                base,
+                stride: 0,
+                low,
+                high,
+                stores,
+                accesses: 0,
+            });
+            stream = Some(Stream {
+                low: known.low.min(low),
+                high: known.high.max(high),
+                stores: known.stores | stores,
+                accesses: known.accesses + 1,
+                ..known
+            });
+        }
+        if writes(op) == Some(base) {
+            let adds = op.code == Code::Addi && op.rs1 == base && op.imm.signum() * stride.signum() >= 0;
+            stride = stride.checked_add(op.imm).filter(|_| adds)?;
+        }
+    }
+    let stream = Stream { stride, ..stream? };
+    (stride.abs() <= STRIDE_MAX && stream.high - stream.low <= SPAN_MAX).then_some(stream)
+}
+
+/// What holds where a stream is: the distance from guest to host addresses.
+fn place(stream: usize) -> Memory {
+    let first = field(Field::Places);
+    Memory {
+        displacement: first.displacement + stream as i32 * 8,
+        ..first
+    }
+}
+
+impl Block<'_> {
+    /// If the op is an access of a stream and that was looked up, rdx becomes where it is.
+    pub(super) fn find_stream(&mut self, o: Op) -> bool {
+        let stream = self.streams.iter().position(|stream| stream.base == o.rs1);
+        let Some(stream) = stream.filter(|_| self.fast) else {
+            return false;
+        };
+        self.e.mov(Size::Quad, RDX, Operand::Memory(place(stream)));
+        true
+    }
+
+    /// On the way in: after a few turns it is time to look streams up.
+    pub(super) fn begin_streams(&mut self) {
+        if !self.streams.is_empty() {
+            let steps = self.ops.len() as i32;
+            self.e.lea(Size::Quad, RAX, Memory::at(LEFT, -PATIENCE * steps));
+            self.e.store(field(Field::Floor), RAX);
+        }
+    }
+
+    /// The jump leads to the next turn.
+    pub(super) fn repeat(&mut self, jump: Jump) {
+        self.e.land_back(jump, self.starts[usize::from(self.fast)]);
+    }
+
+    /// The rest of the turn is not done, and a slot is gone to, perhaps the next turn.
+    pub(super) fn skip_turn(&mut self, completed: usize, slot: i64) {
+        self.give_back(completed..self.ops.len());
+        if slot == self.head() {
+            self.lift_floor(self.ops.len() - completed);
+        }
+    }
+
+    /// In a fast turn, so many steps are not done, but it counts as a whole one: its streams may have gone on.
+    pub(super) fn lift_floor(&mut self, steps: usize) {
+        if self.fast {
+            self.e
+                .alu_immediate(Alu::Add, Size::Quad, held(Field::Floor), steps as i32);
+        }
+    }
+
+    /// No turn may begin before streams are looked up.
+    pub(super) fn over(&mut self) {
+        self.give_back(0..self.ops.len());
+        match self.prepare {
+            Some(prepare) => self.e.jump_back(prepare),
+            None => self.look_streams_up(),
+        }
+    }
+
+    /// Looks all streams up, and fast turns follow; or, if one is not known or near the end of its page, slow ones.
+    fn look_streams_up(&mut self) {
+        let [slow, fast] = self.starts;
+        self.prepare = Some(self.e.here());
+        let steps = self.ops.len() as i32;
+        self.e
+            .alu_immediate(Alu::Cmp, Size::Quad, Operand::Register(LEFT), steps);
+        let short = self.e.jump_if(Condition::Below);
+        self.e.land_back(short, slow);
+        let mut failed = Vec::new();
+        let mut bounded = false;
+        for (index, stream) in self.streams.clone().into_iter().enumerate() {
+            let base = self.value(stream.base, RCX);
+            let lookup = self.lookup(base, stream.low..stream.high, -4096, stream.stores, RDX);
+            failed.push(lookup.miss);
+            self.e.store(place(index), RDX);
+            if stream.stride != 0 {
+                self.turns_in_page(base, stream);
+                self.bound_turns(bounded);
+                bounded = true;
+            }
+        }
+        if bounded {
+            self.e.mov(Size::Quad, RAX, held(Field::Turns));
+            self.e
+                .alu_immediate(Alu::Cmp, Size::Quad, Operand::Register(RAX), TURNS_MIN);
+            failed.push(self.e.jump_if(Condition::Below));
+        } else {
+            self.e.load_immediate(RAX, TURNS_MAX);
+        }
+        self.set_floor();
+        self.e.jump_back(fast);
+        for jump in failed {
+            self.e.land(jump);
+        }
+        self.e.load_immediate(RAX, PATIENCE_AGAIN);
+        self.set_floor();
+        self.e.jump_back(slow);
+    }
+
+    /// So many turns from now, in rax, or when the steps end, it is time to look streams up.
+    fn set_floor(&mut self) {
+        let steps = self.ops.len() as i64;
+        self.e.load_immediate(RCX, steps);
+        self.e.multiply(Size::Quad, RCX, Operand::Register(RAX));
+        self.e.mov(Size::Quad, RAX, Operand::Register(LEFT));
+        self.e.alu(Alu::Sub, Size::Quad, RAX, Operand::Register(RCX));
+        let enough = self.e.skip_unless(Condition::Below);
+        self.e.load_immediate(RAX, 0);
+        self.e.land_near(enough);
+        self.e.store(field(Field::Floor), RAX);
+    }
+
+    /// rax becomes for how many turns a stream stays in the page where its register points. What a turn adds is counted for the last
+    /// one too: wherever in a turn an access is, it is inside.
+    fn turns_in_page(&mut self, base: Register, stream: Stream) {
+        let e = &mut self.e;
+        if stream.stride > 0 {
+            e.lea(Size::Quad, RAX, Memory::at(base, stream.high - 1));
+            e.not(RAX);
+        } else {
+            e.lea(Size::Quad, RAX, Memory::at(base, stream.low));
+        }
+        e.alu_immediate(Alu::And, Size::Double, Operand::Register(RAX), 4095);
+        let stride = stream.stride.unsigned_abs();
+        if stride.is_power_of_two() {
+            e.shift(Shift::Right, Size::Double, RAX, stride.trailing_zeros() as u8);
+        } else {
+            // Never too many, as the factor is rounded down.
+            e.load_immediate(RDX, i64::from((1 << 20) / stride));
+            e.multiply(Size::Double, RAX, Operand::Register(RDX));
+            e.shift(Shift::Right, Size::Double, RAX, 20);
+        }
+    }
+
+    /// No more turns than rax.
+    fn bound_turns(&mut self, bounded: bool) {
+        if bounded {
+            self.e.alu(Alu::Cmp, Size::Quad, RAX, held(Field::Turns));
+            let fewer = self.e.skip_unless(Condition::Below);
+            self.e.store(field(Field::Turns), RAX);
+            self.e.land_near(fewer);
+        } else {
+            self.e.store(field(Field::Turns), RAX);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Random guests that loop: through pages that lie in another order than their addresses, some of which may not be
+//! read or written or are the code itself, with steps left out now and then.
+
+use hart::ram::BASE;
+
+use super::{
+    Computer,
+    random::{CODE, CODE_END, DATA, LEAVES, Random, prepare},
+};
+
+/// Registers that walk, a counter, and the others.
+const WALKERS: [u32; 4] = [8, 9, 10, 18];
+const COUNTER: u32 = 5;
+const OTHERS: [u32; 7] = [11, 12, 13, 6, 7, 28, 29];
+/// Strides: of bytes, of words, of rows.
+const STRIDES: [i32; 14] = [1, 1, 2, 4, 4, 8, 8, 16, 24, 48, 100, 256, 264, 0];
+
+/// Fills memory and registers of a new computer.
+pub fn prepare_loops(computer: &mut Computer, random: &mut Random) {
+    prepare(computer, random);
+    let mut put = |offset: u64, bytes: &[u8]| computer.ram.write(BASE + offset, bytes).unwrap();
+    // Data pages: every order of the physical ones.
+    let turn = 1 + 2 * random.below(24);
+    for page in (0..16).chain(19..32).chain(35..50) {
+        let flags = match random.below(12) {
+            0 => random.pick(&[0xc3, 0xd3, 0x07, 0x17, 0]),
+            _ => random.pick(&[0xc7, 0xd7]),
+        };
+        let to = if random.below(20) == 0 {
+            CODE + random.below(3) * 0x1000
+        } else {
+            DATA + (page * turn % 48) * 0x1000
+        };
+        put(LEAVES + page * 8, &((BASE + to) >> 2 | flags).to_le_bytes());
+    }
+    let mut words = Vec::new();
+    while words.len() < (CODE_END - CODE) as usize / 4 - 80 {
+        a_loop(&mut words, random);
+    }
+    // And again.
+    words.push(jump(-4 * words.len() as i32));
+    let code: Vec<u8> = words.into_iter().flat_map(u32::to_le_bytes).collect();
+    put(CODE, &code);
+}
+
+fn a_loop(words: &mut Vec<u32>, random: &mut Random) {
+    let walkers = &WALKERS[..1 + random.below(4) as usize];
+    let strides: Vec<i32> = walkers
+        .iter()
+        .map(|_| random.pick(&STRIDES) * random.pick(&[1, 1, -1]))
+        .collect();
+    for &walker in walkers {
+        let page = 0x40000 + random.below(50) as u32;
+        words.push(page << 12 | walker << 7 | 0x37);
+        words.push(add(walker, walker, random.below(4096) as i32 - 2048));
+    }
+    let turns = random.pick(&[1, 3, 7, 20, 100, 300]) + random.below(20) as i32;
+    words.push(add(COUNTER, 0, turns));
+    let head = words.len();
+    words.push(add(COUNTER, COUNTER, -1));
+    for (&walker, &stride) in walkers.iter().zip(&strides) {
+        some(words, random, head, walker);
+        let part = random.pick(&[stride, stride, stride, stride / 2, 0, 3 * stride]);
+        words.push(add(walker, walker, part));
+        some(words, random, head, walker);
+        if part != stride {
+            words.push(add(walker, walker, stride - part));
+        }
+    }
+    words.push(branch(1, COUNTER, 0, (head as i32 - words.len() as i32) * 4));
+}
+
+fn some(words: &mut Vec<u32>, random: &mut Random, head: usize, walker: u32) {
+    for _ in 0..random.below(3) {
+        something(words, random, head, walker);
+    }
+}
+
+/// An access, a computation, or a branch over what follows or to the next turn.
+fn something(words: &mut Vec<u32>, random: &mut Random, head: usize, walker: u32) {
+    let (one, other) = (random.pick(&OTHERS), random.pick(&OTHERS));
+    let width = random.pick(&[0, 1, 2, 3, 3]);
+    let offset = (random.below(16) as i32 - 4) << width;
+    let offset = if random.below(30) == 0 { offset + 1 } else { offset };
+    let word = match random.below(14) {
+        0..5 => (offset as u32) << 20 | walker << 15 | width << 12 | one << 7 | 0x03,
+        5..9 => {
+            let (high, low) = ((offset as u32 >> 5) & 127, offset as u32 & 31);
+            high << 25 | one << 20 | walker << 15 | width << 12 | low << 7 | 0x23
+        }
+        9 => add(one, other, random.below(64) as i32 - 32),
+        // Another walker's, or one that is computed.
+        10 => random.pick(&WALKERS) << 20 | walker << 15 | one << 7 | 0x33,
+        11 => random.pick(&[0, 0x20]) << 25 | other << 20 | one << 15 | one << 7 | 0x33,
+        _ => {
+            // In some turns, or as the data is.
+            let mask = random.pick(&[1, 3, 7, 3, 31]);
+            words
+                .push(mask << 20 | random.pick(&[COUNTER, COUNTER, other]) << 15 | 7 << 12 | one << 7 | 0x13);
+            let next = (head as i32 - words.len() as i32) * 4;
+            let distance = random.pick(&[8, 8, 12, 16, next, next]);
+            branch(random.pick(&[0, 1]), one, 0, distance)
+        }
+    };
+    words.push(word);
+}
+
+fn add(rd: u32, rs1: u32, value: i32) -> u32 {
+    (value as u32) << 20 | rs1 << 15 | rd << 7 | 0x13
+}
+
+fn branch(condition: u32, one: u32, other: u32, distance: i32) -> u32 {
+    let to = distance as u32;
+    let imm = (to >> 12 & 1) << 31 | (to >> 5 & 63) << 25 | (to >> 1 & 15) << 8 | (to >> 11 & 1) << 7;
+    imm | other << 20 | one << 15 | condition << 12 | 0x63
+}
+
+fn jump(distance: i32) -> u32 {
+    let to = distance as u32;
+    (to >> 20 & 1) << 31 | (to >> 1 & 0x3ff) << 21 | (to >> 11 & 1) << 20 | (to >> 12 & 0xff) << 12 | 0x6f
+}
