@@ -32,6 +32,10 @@ pub const BATCH_MAX: usize = 64;
 
 /// Bytes of a recording waiting to be written to its file. Past this the guest waits.
 pub const LOG_BACKLOG_MAX: usize = 64 << 20;
+/// A recording is written to its file when so many bytes wait, or after so long.
+pub const LOG_WRITE_LEN: usize = 256 << 10;
+/// See [`LOG_WRITE_LEN`].
+pub const LOG_WRITE_WITHIN: Duration = Duration::from_millis(10);
 /// Bytes of a log file read at once.
 pub const LOG_READ_LEN: usize = 1 << 20;
 /// Steps of a replay between two looks at the operator's signals.

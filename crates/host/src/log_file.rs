@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use crate::limits::LOG_BACKLOG_MAX;
+use crate::limits::{LOG_BACKLOG_MAX, LOG_WRITE_LEN, LOG_WRITE_WITHIN};
 
 /// The log cannot be recorded.
 #[derive(Debug, thiserror::Error)]
@@ -75,16 +75,21 @@ impl LogFile {
         })
     }
 
-    /// Adds bytes, without waiting for the file unless [`LOG_BACKLOG_MAX`] is reached.
+    /// Adds bytes, without waiting for the file unless [`LOG_BACKLOG_MAX`] is reached. They are written within [`LOG_WRITE_WITHIN`].
     ///
     /// # Errors
     /// Writing has failed, now or before.
     pub fn append(&self, bytes: Vec<u8>) -> Result<(), LogError> {
         let mut queue = self.room(LOG_BACKLOG_MAX)?;
+        let before = queue.bytes;
         queue.bytes += bytes.len();
+        // Waking a thread costs as much as writing a little.
+        let wake = queue.waiting.is_empty() || before < LOG_WRITE_LEN && queue.bytes >= LOG_WRITE_LEN;
         queue.waiting.push_back(bytes);
         drop(queue);
-        self.shared.filled.notify_one();
+        if wake {
+            self.shared.filled.notify_one();
+        }
         Ok(())
     }
 
@@ -132,27 +137,36 @@ impl Shared {
 
     /// Writes what comes, to the end or to the first failure.
     fn write(&self, sink: &mut dyn Write) {
-        loop {
-            let empty = |queue: &mut Queue| queue.waiting.is_empty() && !queue.closed;
-            let mut queue = self
-                .filled
-                .wait_while(self.lock(), empty)
-                .unwrap_or_else(PoisonError::into_inner);
-            let Some(bytes) = queue.waiting.pop_front() else {
-                return;
-            };
-            drop(queue);
-            let result = sink.write_all(&bytes);
-            let mut queue = self.lock();
-            queue.bytes -= bytes.len();
-            let over = result.is_err();
-            queue.failure = result.err().map(Arc::new);
-            drop(queue);
-            self.emptied.notify_one();
-            if over {
-                return;
+        while let Some(all) = self.take() {
+            for bytes in all {
+                let result = sink.write_all(&bytes);
+                let mut queue = self.lock();
+                queue.bytes -= bytes.len();
+                queue.failure = result.err().map(Arc::new);
+                let over = queue.failure.is_some();
+                drop(queue);
+                self.emptied.notify_one();
+                if over {
+                    return;
+                }
             }
         }
+    }
+
+    /// Waits until there is something to write, and a little for more; `None`: there will be nothing any more.
+    fn take(&self) -> Option<VecDeque<Vec<u8>>> {
+        let empty = |queue: &mut Queue| queue.waiting.is_empty() && !queue.closed;
+        let little = |queue: &mut Queue| queue.bytes < LOG_WRITE_LEN && !queue.closed;
+        let queue = self
+            .filled
+            .wait_while(self.lock(), empty)
+            .unwrap_or_else(PoisonError::into_inner);
+        let (mut queue, _) = self
+            .filled
+            .wait_timeout_while(queue, LOG_WRITE_WITHIN, little)
+            .unwrap_or_else(PoisonError::into_inner);
+        let all = std::mem::take(&mut queue.waiting);
+        (!all.is_empty()).then_some(all)
     }
 }
 
