@@ -82,11 +82,13 @@ fn something(words: &mut Vec<u32>, random: &mut Random, head: usize, walker: u32
     let width = random.pick(&[0, 1, 2, 3, 3]);
     let offset = (random.below(16) as i32 - 4) << width;
     let offset = if random.below(30) == 0 { offset + 1 } else { offset };
+    // FLW, FLD, FSW and FSD differ from the others by one bit.
+    let float = if width > 1 && random.below(4) == 0 { 4 } else { 0 };
     let word = match random.below(14) {
-        0..5 => (offset as u32) << 20 | walker << 15 | width << 12 | one << 7 | 0x03,
+        0..5 => (offset as u32) << 20 | walker << 15 | width << 12 | one << 7 | 0x03 | float,
         5..9 => {
             let (high, low) = ((offset as u32 >> 5) & 127, offset as u32 & 31);
-            high << 25 | one << 20 | walker << 15 | width << 12 | low << 7 | 0x23
+            high << 25 | one << 20 | walker << 15 | width << 12 | low << 7 | 0x23 | float
         }
         9 => add(one, other, random.below(64) as i32 - 32),
         // Another walker's, or one that is computed.
