@@ -115,7 +115,7 @@ impl VmArgs {
         if translate != Translate::Never
             && let Err(why) = host::build::can_translate()
         {
-            eprintln!("lockstep: {why}; every instruction is interpreted, which is several times slower");
+            tell!("lockstep: {why}; every instruction is interpreted, which is several times slower");
         }
         InterpreterOptions {
             zeal: self.zeal,

@@ -114,7 +114,7 @@ impl Shown {
             }
             eprint!("\r\x1b[Kimage: {}{}", progress.stage, counts(&progress));
         } else if is_new {
-            eprintln!("image: {}", progress.stage);
+            tell!("image: {}", progress.stage);
         }
         // Standard error may be closed; the build matters more than its picture.
         let _ = std::io::stderr().flush();

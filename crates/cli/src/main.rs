@@ -1,5 +1,13 @@
 //! The `lockstep` program: reads the command line, calls `host`, prints. Exit codes: 0 done, 1 failed, 2 usage.
 
+/// Writes a line to the standard error, if anyone still reads it: a VM does not end because nobody does.
+macro_rules! tell {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+
 /// Prints a line to the standard output; see [`write_line`].
 macro_rules! say {
     ($($text:tt)*) => {
@@ -37,7 +45,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 fn write_line(text: std::fmt::Arguments<'_>) {
     if let Err(error) = writeln!(std::io::stdout(), "{text}") {
         if error.kind() != std::io::ErrorKind::BrokenPipe {
-            eprintln!("lockstep: cannot write the output: {error}");
+            tell!("lockstep: cannot write the output: {error}");
         }
         std::process::exit(1);
     }
@@ -52,12 +60,13 @@ fn main() -> ExitCode {
         )
         .with_writer(std::io::stderr)
         .without_time()
+        .log_internal_errors(false)
         .init();
     match run(cli.command) {
         Ok(code) => code,
         Err(error) => {
             if !is_broken_pipe(&error) {
-                eprintln!("lockstep: {error:#}");
+                tell!("lockstep: {error:#}");
             }
             ExitCode::FAILURE
         }

@@ -56,7 +56,7 @@ impl Watching {
         if self.map {
             let map =
                 PerfMap::of_process(self.symbols.clone()).context("cannot write a map for perf in /tmp")?;
-            eprintln!(
+            tell!(
                 "lockstep: perf finds the names of generated code in {}",
                 map.path().display()
             );

@@ -76,6 +76,6 @@ fn report(replayed: &Replayed, machine: &mut Machine, json: bool, profile: Optio
         }
         say!("{figures}");
     } else {
-        eprintln!("lockstep: replayed to step {at}: {digests} digests and {outputs} outputs equal; {ending}");
+        tell!("lockstep: replayed to step {at}: {digests} digests and {outputs} outputs equal; {ending}");
     }
 }

@@ -63,13 +63,13 @@ pub fn load(args: &VmArgs) -> Result<VmFile> {
 
 fn show(progress: &Progress<'_>) {
     match progress {
-        Progress::Listening(address) => eprintln!("lockstep: waiting for the primary on {address}"),
+        Progress::Listening(address) => tell!("lockstep: waiting for the primary on {address}"),
         Progress::Calling { attempt: 1, error } => {
-            eprintln!("lockstep: the backup does not answer yet ({error}); calling");
+            tell!("lockstep: the backup does not answer yet ({error}); calling");
         }
         Progress::Calling { .. } => {}
-        Progress::Refused(error) => eprintln!("lockstep: {}", host::error::chain(error)),
-        Progress::Paired { peer, epoch } => eprintln!("lockstep: paired with {peer}, epoch {}", epoch.0),
+        Progress::Refused(error) => tell!("lockstep: {}", host::error::chain(error)),
+        Progress::Paired { peer, epoch } => tell!("lockstep: paired with {peer}, epoch {}", epoch.0),
     }
 }
 
@@ -110,7 +110,7 @@ fn finish(outcome: &Outcome, json: bool, profile: Option<serde_json::Value>) -> 
         say!("{}", serde_json::to_string(&result)?);
     }
     if let Some(sentence) = sentence {
-        eprintln!("lockstep: {sentence}");
+        tell!("lockstep: {sentence}");
     }
     Ok(ExitCode::from(code))
 }

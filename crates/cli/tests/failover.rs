@@ -52,6 +52,21 @@ fn two_harts_and_eight_clients_survive_sigkill_of_the_primary() {
 }
 
 #[test]
+fn nobody_needs_to_read_what_the_demo_says() {
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = lockstep()
+        .args(["demo", "--seconds", "2"])
+        .stderr(writer)
+        .output()
+        .unwrap();
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{report}");
+    assert!(report.contains("Nothing was lost"), "{report}");
+}
+
+#[test]
 fn a_pair_that_nobody_disturbs_ends_together() {
     // FT 3.3-a
     demo(&["--kill", "none"]);

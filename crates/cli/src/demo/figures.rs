@@ -57,7 +57,7 @@ impl Report {
             figures.reads_wrong += seen.reads_wrong;
             figures.connections_reset += u64::from(seen.reset.is_some());
             if let Some(reason) = &seen.reset {
-                eprintln!("demo: a client lost its connection: {reason}");
+                tell!("demo: a client lost its connection: {reason}");
             }
             if let Some(event) = loaded.event {
                 figures.client_pause_ms = figures.client_pause_ms.max(pause_ms(&seen.acks, event));

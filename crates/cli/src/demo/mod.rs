@@ -37,7 +37,7 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
     let image = crate::image::appliance(&host::image::ApplianceOptions::default())?;
     let say = |text: &str| {
         if !args.json {
-            eprintln!("demo: {text}");
+            tell!("demo: {text}");
         }
     };
     let mut pair = Pair::start(&image, args)?;
@@ -51,6 +51,8 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
     say("reading back done; the guest is switched off");
     let ended = pair.wait_for_end(END_PATIENCE)?;
     let report = Report::new(args, &loaded, &pair, ended)?;
+    // If nobody reads the report, that ends this process at once, and it shall leave no other behind.
+    drop(pair);
     if args.json {
         say!("{}", serde_json::to_string_pretty(&report.figures)?);
     } else {

@@ -203,7 +203,7 @@ impl Pair {
         for replica in left {
             let status = replica.wait(deadline.saturating_duration_since(Instant::now()))?;
             if !status.is_some_and(|status| status.success()) {
-                eprintln!(
+                tell!(
                     "demo: the {} ended badly ({status:?}): {}",
                     replica.name,
                     replica.last_words()
