@@ -284,8 +284,10 @@ impl Tlb {
 
     fn clear_table(&mut self, set: usize, table: usize) {
         self.drop_if(set, table, &ALL_GROUPS, |_| true);
-        self.stamp(set);
         self.sets[set].filled[table / TOTAL] = NO_GROUPS;
+        if table == FETCH {
+            self.stamp(set);
+        }
     }
 
     fn fill(&mut self, table: usize, first: usize, address: u64, place: u64) {

@@ -4,8 +4,6 @@
 //! Accesses through the same register that lie close together share one. What it finds, the distance from guest to
 //! host addresses, stays in [`SHARED`] until the register is written or the interpreter has done something.
 
-use std::ops::Range;
-
 use super::{
     emit::*,
     float,
@@ -18,36 +16,75 @@ use crate::{
 };
 
 /// Bytes that a shared lookup may cover.
-const SPAN_MAX: i32 = 1024;
+pub const SPAN_MAX: i32 = 1024;
+
+/// What accesses through one register reach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Offsets from the register: from here to before there.
+    pub low: i32,
+    pub high: i32,
+    pub stores: bool,
+}
+
+impl Extent {
+    /// That of an op that can share a lookup.
+    pub fn of(op: Op) -> Option<Extent> {
+        use Code::*;
+        let (size, stores) = match op.code {
+            Lb | Lbu => (1, false),
+            Lh | Lhu => (2, false),
+            Lw | Lwu | Flw => (4, false),
+            Ld | Fld => (8, false),
+            Sb => (1, true),
+            Sh => (2, true),
+            Sw | Fsw => (4, true),
+            Sd | Fsd => (8, true),
+            _ => return None,
+        };
+        Some(Extent {
+            low: op.imm,
+            high: op.imm + size,
+            stores,
+        })
+    }
+
+    /// That of the byte where the register points.
+    fn first_byte(stores: bool) -> Extent {
+        Extent {
+            low: 0,
+            high: 1,
+            stores,
+        }
+    }
+
+    /// Both, and what lies between.
+    pub fn and(self, other: Extent) -> Extent {
+        Extent {
+            low: self.low.min(other.low),
+            high: self.high.max(other.high),
+            stores: self.stores | other.stores,
+        }
+    }
+
+    pub fn span(self) -> i32 {
+        self.high - self.low
+    }
+
+    fn covers(self, other: Extent) -> bool {
+        self.low <= other.low && other.high <= self.high && (self.stores || !other.stores)
+    }
+}
 
 /// The lookup whose result is in [`SHARED`].
 #[derive(Clone, Copy)]
 pub struct Shared {
     /// The guest register that the addresses start from.
     pub base: u8,
-    /// Offsets it holds for.
-    low: i32,
-    high: i32,
-    /// For stores as well.
-    stores: bool,
+    /// What it holds for.
+    extent: Extent,
     /// Where in the code it was made, which no other was.
     pub made: usize,
-}
-
-/// Bytes, and whether it stores; of an op that can share a lookup.
-pub fn kind(op: Op) -> Option<(i32, bool)> {
-    use Code::*;
-    Some(match op.code {
-        Lb | Lbu => (1, false),
-        Lh | Lhu => (2, false),
-        Lw | Lwu | Flw => (4, false),
-        Ld | Fld => (8, false),
-        Sb => (1, true),
-        Sh => (2, true),
-        Sw | Fsw => (4, true),
-        Sd | Fsd => (8, true),
-        _ => return None,
-    })
 }
 
 pub fn is_branch(op: Op) -> bool {
@@ -58,43 +95,32 @@ pub fn is_branch(op: Op) -> bool {
 /// What one lookup can be made for, from the first of these ops on; `None` if it would serve that one only.
 fn group(ops: &[(usize, Op)]) -> Option<Shared> {
     let (_, first) = *ops.first()?;
-    let (size, stores) = kind(first)?;
-    let mut shared = Shared {
-        base: first.rs1,
-        low: first.imm,
-        high: first.imm + size,
-        stores,
-        made: 0,
-    };
+    let mut extent = Extent::of(first)?;
+    let base = first.rs1;
     let (mut count, mut branched) = (0, false);
     for &(_, op) in ops {
         if !native(op) {
             break;
         }
         branched |= is_branch(op);
-        let Some((size, stores)) = kind(op).filter(|_| op.rs1 == shared.base) else {
-            if writes(op) == Some(shared.base) {
+        if let Some(more) = Extent::of(op).filter(|_| op.rs1 == base) {
+            let both = extent.and(more);
+            // A page that is only read must not be looked up for a store that may not come.
+            if both.span() > SPAN_MAX || (more.stores && branched && !extent.stores) {
                 break;
             }
-            continue;
-        };
-        let (low, high) = (shared.low.min(op.imm), shared.high.max(op.imm + size));
-        // A page that is only read must not be looked up for a store that may not come.
-        if high - low > SPAN_MAX || (stores && branched && !shared.stores) {
-            break;
+            extent = both;
+            count += 1;
         }
-        shared = Shared {
-            low,
-            high,
-            stores: shared.stores | stores,
-            ..shared
-        };
-        count += 1;
-        if writes(op) == Some(shared.base) {
+        if writes(op) == Some(base) {
             break;
         }
     }
-    (count > 1).then_some(shared)
+    (count > 1).then_some(Shared {
+        base,
+        extent,
+        made: 0,
+    })
 }
 
 /// The integer register that a native op may write.
@@ -131,31 +157,24 @@ pub struct Reached {
 impl Block<'_> {
     /// Looks the address of an access up; rcx and rdx may be part of the result.
     pub(super) fn reach(&mut self, at: At, o: Op) -> Reached {
-        let (size, stores) = kind(o).unwrap_or_default();
-        let covers = |shared: &Shared| {
-            shared.base == o.rs1
-                && shared.low <= o.imm
-                && o.imm + size <= shared.high
-                && (shared.stores || !stores)
-        };
+        let extent = Extent::of(o).unwrap_or_default();
+        let covers = |shared: &Shared| shared.base == o.rs1 && shared.extent.covers(extent);
         let covered = self.shared.as_ref().is_some_and(covers);
         let base = self.value(o.rs1, RCX);
-        if self.find_stream(o) {
+        let known = if self.find_stream(o) {
+            Some(RDX)
+        } else {
+            covered.then_some(SHARED)
+        };
+        if let Some(place) = known {
             return Reached {
-                memory: Memory::indexed(RDX, base, 0, o.imm),
-                lookup: None,
-                leads: false,
-            };
-        }
-        if covered {
-            return Reached {
-                memory: Memory::indexed(SHARED, base, 0, o.imm),
+                memory: Memory::indexed(place, base, 0, o.imm),
                 lookup: None,
                 leads: false,
             };
         }
         if let Some(shared) = group(&self.ops[at.index..]).filter(|_| !self.alone) {
-            let lookup = self.lookup(base, shared.low..shared.high, -4096, shared.stores, SHARED);
+            let lookup = self.lookup(base, shared.extent, -4096, SHARED);
             let made = self.e.here();
             self.shared = Some(Shared { made, ..shared });
             return Reached {
@@ -164,7 +183,7 @@ impl Block<'_> {
                 leads: true,
             };
         }
-        let lookup = self.lookup(base, o.imm..o.imm + size, -4096, stores, RDX);
+        let lookup = self.lookup(base, extent, -4096, RDX);
         Reached {
             memory: Memory::indexed(RDX, base, 0, o.imm),
             lookup: Some(lookup),
@@ -172,17 +191,10 @@ impl Block<'_> {
         }
     }
 
-    /// Looks up so many bytes behind `base`. `mask` is for their last one's tag; the place goes into `found`.
-    pub(super) fn lookup(
-        &mut self,
-        base: Register,
-        bytes: Range<i32>,
-        mask: i32,
-        stores: bool,
-        found: Register,
-    ) -> Lookup {
-        let (first, last) = (bytes.start, bytes.end - 1);
-        let table = if stores { STORE_DISTANCE as i32 } else { 0 };
+    /// Looks up what is behind `base`. `mask` is for the last byte's tag; the place goes into `found`.
+    pub(super) fn lookup(&mut self, base: Register, extent: Extent, mask: i32, found: Register) -> Lookup {
+        let (first, last) = (extent.low, extent.high - 1);
+        let table = if extent.stores { STORE_DISTANCE as i32 } else { 0 };
         let e = &mut self.e;
         e.lea(Size::Quad, RAX, Memory::at(base, last));
         if first == last {
@@ -206,7 +218,7 @@ impl Block<'_> {
     /// Looks up where the byte at `rs1` is stored: in the base, which is returned, plus rdx.
     pub(super) fn look_up_byte(&mut self, o: Op) -> (Register, Lookup) {
         let base = self.value(o.rs1, RCX);
-        (base, self.lookup(base, 0..1, -4096, true, RDX))
+        (base, self.lookup(base, Extent::first_byte(true), -4096, RDX))
     }
 
     /// Goes on with the access if the second slot has its entry.
@@ -271,7 +283,7 @@ impl Block<'_> {
         let base = self.value(o.rs1, RCX);
         // Of the first byte alone: at a misaligned address it does not match.
         let mask = -4096 | i32::from(size - 1);
-        let lookup = self.lookup(base, 0..1, mask, stores, RDX);
+        let lookup = self.lookup(base, Extent::first_byte(stores), mask, RDX);
         self.e.lea(Size::Quad, RCX, Memory::indexed(RDX, base, 0, 0));
         lookup
     }

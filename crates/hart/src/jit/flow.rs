@@ -173,11 +173,12 @@ impl Block<'_> {
         } else {
             (condition, taken)
         };
+        debug_assert!(slot != self.head() || completed == self.ops.len());
         let inside =
             slot == self.head() && completed == self.ops.len() || self.later(completed, slot).is_some();
         if !inside && (self.map == PINNED || !is_loop(self.ops)) && self.source.page.is_likely(slot) {
             let near = self.e.skip_unless(condition);
-            self.skip_turn(completed, slot);
+            self.give_back(completed..self.ops.len());
             self.go(slot);
             self.e.land_near(near);
             return;

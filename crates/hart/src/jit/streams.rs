@@ -2,11 +2,13 @@
 //!
 //! A *stream* is all accesses of a loop through a register that grows or shrinks by a constant in each turn, or stays. A loop with streams
 //! is there twice: as any other, and *fast*, without lookups for the streams. After a few turns it looks the streams up, computes for
-//! how many turns each stays inside its page, and does so many fast ones; then again. What was looked up holds as long: whatever drops
-//! an entry of the TLB leaves the superblock.
+//! how many turns each stays inside its page, and does so many fast ones; then again. What was looked up holds as long: whatever makes
+//! a translation wrong leaves the superblock. An entry that only makes room for another stays right, and the pages that it was derived
+//! from stay marked, so that a later change is noticed.
 
 use super::{
-    access::{kind, writes},
+    WORDS,
+    access::{Extent, SPAN_MAX, writes},
     emit::*,
     stubs::{Field, LEFT, field, held},
     translate::{Block, is_loop, native},
@@ -14,13 +16,11 @@ use super::{
 use crate::op::{Code, Op};
 
 /// Streams of a loop; other accesses are looked up.
-const STREAMS_MAX: usize = 4;
-/// Of longer turns, lookups are too small a part.
-const OPS_PER_STREAM: usize = 10;
+pub const STREAMS_MAX: usize = 4;
+/// Ops of a turn for each stream at most: of longer turns, lookups are too small a part.
+pub const OPS_PER_STREAM: usize = 10;
 /// Longest stride: several turns must fit into a page.
 const STRIDE_MAX: i32 = 256;
-/// Bytes of one turn's accesses.
-const SPAN_MAX: i32 = 1024;
 /// Turns before streams are looked up the first time: many loops have few.
 const PATIENCE: i32 = 4;
 /// Turns before they are looked up again if that failed.
@@ -29,6 +29,7 @@ const PATIENCE_AGAIN: i64 = 32;
 const TURNS_MIN: i32 = 4;
 /// Turns if all streams stay where they are.
 const TURNS_MAX: i64 = 4096;
+const _: () = assert!(Field::Places as usize + STREAMS_MAX <= WORDS);
 
 /// The accesses of a loop through one register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,17 +38,14 @@ pub struct Stream {
     pub base: u8,
     /// What a turn adds to it.
     stride: i32,
-    /// What is accessed behind the register: from here to before there.
-    low: i32,
-    high: i32,
-    stores: bool,
+    extent: Extent,
     /// How many ops.
     accesses: usize,
 }
 
 /// The streams of a loop, those with most accesses first.
 pub fn streams(ops: &[(usize, Op)]) -> Vec<Stream> {
-    // What the interpreter does for these may change the address space.
+    // What the interpreter does for a CSR instruction may change the address space; loops with fences are not worth the thought.
     let simple = |op: Op| native(op) && !matches!(op.code, Code::Csr | Code::SfenceVma | Code::SinvalVma);
     if !is_loop(ops) || !ops.iter().all(|&(_, op)| simple(op)) {
         return Vec::new();
@@ -63,34 +61,25 @@ pub fn streams(ops: &[(usize, Op)]) -> Vec<Stream> {
 
 /// The stream through a register, if it is one. A turn may leave some of its ops out: so what is added must have one sign.
 fn stream(ops: &[(usize, Op)], base: u8) -> Option<Stream> {
-    let mut stream: Option<Stream> = None;
-    let mut stride = 0i32;
+    let mut extent: Option<Extent> = None;
+    let (mut stride, mut accesses) = (0i32, 0);
     for &(_, op) in ops {
-        if let Some((size, stores)) = kind(op).filter(|_| op.rs1 == base) {
-            let (low, high) = (op.imm, op.imm + size);
-            let known = stream.unwrap_or(Stream {
-                base,
-                stride: 0,
-                low,
-                high,
-                stores,
-                accesses: 0,
-            });
-            stream = Some(Stream {
-                low: known.low.min(low),
-                high: known.high.max(high),
-                stores: known.stores | stores,
-                accesses: known.accesses + 1,
-                ..known
-            });
+        if let Some(more) = Extent::of(op).filter(|_| op.rs1 == base) {
+            extent = Some(extent.map_or(more, |known| known.and(more)));
+            accesses += 1;
         }
         if writes(op) == Some(base) {
             let adds = op.code == Code::Addi && op.rs1 == base && op.imm.signum() * stride.signum() >= 0;
             stride = stride.checked_add(op.imm).filter(|_| adds)?;
         }
     }
-    let stream = Stream { stride, ..stream? };
-    (stride.abs() <= STRIDE_MAX && stream.high - stream.low <= SPAN_MAX).then_some(stream)
+    let extent = extent?;
+    (stride.abs() <= STRIDE_MAX && extent.span() <= SPAN_MAX).then_some(Stream {
+        base,
+        stride,
+        extent,
+        accesses,
+    })
 }
 
 /// What holds where a stream is: the distance from guest to host addresses.
@@ -127,14 +116,6 @@ impl Block<'_> {
         self.e.land_back(jump, self.starts[usize::from(self.fast)]);
     }
 
-    /// The rest of the turn is not done, and a slot is gone to, perhaps the next turn.
-    pub(super) fn skip_turn(&mut self, completed: usize, slot: i64) {
-        self.give_back(completed..self.ops.len());
-        if slot == self.head() {
-            self.lift_floor(self.ops.len() - completed);
-        }
-    }
-
     /// In a fast turn, so many steps are not done, but it counts as a whole one: its streams may have gone on.
     pub(super) fn lift_floor(&mut self, steps: usize) {
         if self.fast {
@@ -165,7 +146,7 @@ impl Block<'_> {
         let mut bounded = false;
         for (index, stream) in self.streams.clone().into_iter().enumerate() {
             let base = self.value(stream.base, RCX);
-            let lookup = self.lookup(base, stream.low..stream.high, -4096, stream.stores, RDX);
+            let lookup = self.lookup(base, stream.extent, -4096, RDX);
             failed.push(lookup.miss);
             self.e.store(place(index), RDX);
             if stream.stride != 0 {
@@ -210,10 +191,10 @@ impl Block<'_> {
     fn turns_in_page(&mut self, base: Register, stream: Stream) {
         let e = &mut self.e;
         if stream.stride > 0 {
-            e.lea(Size::Quad, RAX, Memory::at(base, stream.high - 1));
+            e.lea(Size::Quad, RAX, Memory::at(base, stream.extent.high - 1));
             e.not(RAX);
         } else {
-            e.lea(Size::Quad, RAX, Memory::at(base, stream.low));
+            e.lea(Size::Quad, RAX, Memory::at(base, stream.extent.low));
         }
         e.alu_immediate(Alu::And, Size::Double, Operand::Register(RAX), 4095);
         let stride = stream.stride.unsigned_abs();

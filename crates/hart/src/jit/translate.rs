@@ -74,7 +74,7 @@ pub struct Source<'a> {
     pub known: &'a dyn Fn(i64) -> Option<usize>,
     /// The page's entry points.
     pub entries: &'a [u64],
-    /// Its ops, each with its slot, in the order of execution. Only the last may end.
+    /// Its ops, each with its slot, in the order of execution. Only the last may end, or lead to the first.
     pub ops: &'a [(usize, Op)],
 }
 
@@ -266,7 +266,7 @@ impl Block<'_> {
             }
             Cold::Over => self.over(),
             Cold::Go { completed, slot } => {
-                self.skip_turn(completed, slot);
+                self.give_back(completed..self.ops.len());
                 self.go(slot);
             }
             Cold::Leave { slot } => self.leave(slot),
