@@ -59,8 +59,8 @@ const LIKELY: u8 = HOT / 4;
 const HOPELESS: u8 = u8::MAX;
 /// Bytes of machine code that are kept at most: 128 MiB.
 pub const CODE_MAX: usize = 128 << 20;
-/// Room for any superblock beside the shared code.
-const CODE_MIN: usize = 64 << 10;
+/// Room for any superblock beside the shared code, even for a loop that is there twice.
+const CODE_MIN: usize = 128 << 10;
 /// How often a page's translations may be dropped before it is not translated any more.
 const DROPS_MAX: u8 = 32;
 
@@ -513,6 +513,29 @@ mod tests {
         translations.open(1);
         assert!(matches!(translations.find(1, 0), Found::Hot));
         assert_eq!(fill(&mut translations), count);
+    }
+
+    #[test]
+    fn the_least_memory_has_room_for_a_loop_that_is_there_twice() {
+        let Some(mut translations) = Translations::new(1, 1, 0) else {
+            return;
+        };
+        // What takes most room, as far as a loop with streams may be long, and through registers that must be exchanged.
+        let length = streams::STREAMS_MAX * streams::OPS_PER_STREAM;
+        let mut ops: Vec<_> = (0..length - 5)
+            .map(|index| Op::new(Code::ScD, 16 + index as u32 % 8, 24 + index as u32 % 8, 7, 0))
+            .collect();
+        ops.extend([5, 6, 28, 29].map(|base| Op::new(Code::Ld, 9, base, 0, 0)));
+        ops.push(Op::new(Code::Bne, 0, 9, 0, 2 - 2 * length as i32));
+        let ops: Vec<_> = ops
+            .into_iter()
+            .map(|op| op.with_halves(2))
+            .enumerate()
+            .map(|(index, op)| (2 * index, op))
+            .collect();
+        assert!(is_loop(&ops) && streams::streams(&ops).len() == streams::STREAMS_MAX);
+        translations.open(0);
+        assert!(translations.add(0, 0, &ops, &|_| None).is_some());
     }
 
     #[test]
