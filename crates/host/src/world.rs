@@ -1,7 +1,8 @@
 //! `World`: what a node's actions do to the outside, and where its events come from.
 //!
 //! Everything here belongs to the guest thread and none of it blocks. What may block has its own threads
-//! behind a queue: disks, the log, the arbiter, consoles, connecting to a gateway.
+//! behind a queue: disks, the arbiter, consoles, connecting to a gateway, and the log of a recording, whose queue alone makes the
+//! guest wait when it is full.
 
 use std::io;
 
