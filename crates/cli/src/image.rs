@@ -112,7 +112,11 @@ impl Shown {
             if is_new {
                 self.newline();
             }
-            eprint!("\r\x1b[Kimage: {}{}", progress.stage, counts(&progress));
+            crate::show(format_args!(
+                "\r\x1b[Kimage: {}{}",
+                progress.stage,
+                counts(&progress)
+            ));
         } else if is_new {
             tell!("image: {}", progress.stage);
         }
@@ -121,12 +125,12 @@ impl Shown {
     }
 
     fn newline(&self) {
-        eprint!("\r");
+        crate::show(format_args!("\r"));
     }
 
     fn end(&self) {
         if self.stage.is_some() && std::io::stderr().is_terminal() {
-            eprint!("\r\x1b[K");
+            crate::show(format_args!("\r\x1b[K"));
         }
     }
 }

@@ -2,10 +2,9 @@
 
 /// Writes a line to the standard error, if anyone still reads it: a VM does not end because nobody does.
 macro_rules! tell {
-    ($($text:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), $($text)*);
-    }};
+    ($($text:tt)*) => {
+        $crate::show(format_args!("{}\n", format_args!($($text)*)))
+    };
 }
 
 /// Prints a line to the standard output; see [`write_line`].
@@ -49,6 +48,11 @@ fn write_line(text: std::fmt::Arguments<'_>) {
         }
         std::process::exit(1);
     }
+}
+
+/// Writes to the standard error, if anyone still reads it.
+fn show(text: std::fmt::Arguments<'_>) {
+    let _ = std::io::stderr().write_fmt(text);
 }
 
 fn main() -> ExitCode {
