@@ -3,12 +3,16 @@
 //! A lookup takes the first byte's entry and compares it with the last byte's tag: it matches only if both are in one page.
 //! Accesses through the same register that lie close together share one. What it finds, the distance from guest to
 //! host addresses, stays in [`SHARED`] until the register is written or the interpreter has done something.
+//!
+//! In a loop that follows a chain of pointers, each turn waits for the load of the last one and then for its lookup. The nodes are mostly
+//! equally far from their host addresses, many in one page or in one of the guest's large pages. So there a lookup only *confirms* what
+//! [`SHARED`] holds already: the host's processor foresees that it does, and begins the load at once.
 
 use super::{
     emit::*,
     float,
     stubs::{Field, NOTHING, SHARED, TLB, TLB_MASK, TLB_SECOND, field, held},
-    translate::{At, Block, native},
+    translate::{At, Block, Cold, is_loop, native},
 };
 use crate::{
     op::{Code, Op},
@@ -123,6 +127,16 @@ fn group(ops: &[(usize, Op)]) -> Option<Shared> {
     })
 }
 
+/// The registers through which a loop follows chains of pointers, one bit each.
+pub fn chains(ops: &[(usize, Op)]) -> u32 {
+    if !is_loop(ops) {
+        return 0;
+    }
+    let follows = |op: Op| op.code == Code::Ld && op.rd == op.rs1;
+    let chains = ops.iter().filter(|&&(_, op)| follows(op));
+    chains.fold(0, |chains, &(_, op)| chains | 1 << op.rd)
+}
+
 /// The integer register that a native op may write.
 pub fn writes(op: Op) -> Option<u8> {
     use Code::*;
@@ -143,6 +157,13 @@ pub struct Lookup {
     hit: usize,
     /// Of the TLB's tables.
     table: i32,
+}
+
+impl Lookup {
+    /// What the entry says of where the page is.
+    pub fn place(&self) -> Operand {
+        Operand::Memory(Memory::indexed(TLB, RDX, 0, self.table + 8))
+    }
 }
 
 /// What an access found out about its address.
@@ -173,8 +194,13 @@ impl Block<'_> {
                 leads: false,
             };
         }
+        let chain = self.chains & 1 << o.rs1 != 0 && !self.alone;
         if let Some(shared) = group(&self.ops[at.index..]).filter(|_| !self.alone) {
-            let lookup = self.lookup(base, shared.extent, -4096, SHARED);
+            let lookup = if chain {
+                self.confirm(base, shared.extent)
+            } else {
+                self.lookup(base, shared.extent, -4096, SHARED)
+            };
             let made = self.e.here();
             self.shared = Some(Shared { made, ..shared });
             return Reached {
@@ -183,16 +209,37 @@ impl Block<'_> {
                 leads: true,
             };
         }
-        let lookup = self.lookup(base, extent, -4096, RDX);
+        let (place, lookup) = if chain && self.shared.is_none() {
+            (SHARED, self.confirm(base, extent))
+        } else {
+            (RDX, self.lookup(base, extent, -4096, RDX))
+        };
         Reached {
-            memory: Memory::indexed(RDX, base, 0, o.imm),
+            memory: Memory::indexed(place, base, 0, o.imm),
             lookup: Some(lookup),
             leads: false,
         }
     }
 
+    /// Looks up what is behind `base`, in a chain of pointers: [`SHARED`] holds the place already, or else becomes it on the side.
+    fn confirm(&mut self, base: Register, extent: Extent) -> Lookup {
+        let lookup = self.find(base, extent, -4096);
+        self.e.alu(Alu::Cmp, Size::Quad, SHARED, lookup.place());
+        let elsewhere = self.e.jump_if(Condition::NotEqual);
+        let back = self.e.here();
+        self.put_off(elsewhere, Cold::Elsewhere { lookup, back });
+        lookup
+    }
+
     /// Looks up what is behind `base`. `mask` is for the last byte's tag; the place goes into `found`.
     pub(super) fn lookup(&mut self, base: Register, extent: Extent, mask: i32, found: Register) -> Lookup {
+        let lookup = self.find(base, extent, mask);
+        self.e.mov(Size::Quad, found, lookup.place());
+        lookup
+    }
+
+    /// Finds the entry of what is behind `base`.
+    fn find(&mut self, base: Register, extent: Extent, mask: i32) -> Lookup {
         let (first, last) = (extent.low, extent.high - 1);
         let table = if extent.stores { STORE_DISTANCE as i32 } else { 0 };
         let e = &mut self.e;
@@ -207,11 +254,10 @@ impl Block<'_> {
         }
         e.alu_immediate(Alu::And, Size::Double, Operand::Register(RDX), TLB_MASK);
         e.alu_immediate(Alu::And, Size::Quad, Operand::Register(RAX), mask);
-        let entry = |offset| Operand::Memory(Memory::indexed(TLB, RDX, 0, table + offset));
-        e.alu(Alu::Cmp, Size::Quad, RAX, entry(0));
+        let entry = Operand::Memory(Memory::indexed(TLB, RDX, 0, table));
+        e.alu(Alu::Cmp, Size::Quad, RAX, entry);
         let miss = e.jump_if(Condition::NotEqual);
         let hit = e.here();
-        e.mov(Size::Quad, found, entry(8));
         Lookup { miss, hit, table }
     }
 

@@ -9,7 +9,7 @@ use std::{collections::VecDeque, ops::Range};
 
 use super::{
     Page,
-    access::{Lookup, Shared, is_branch},
+    access::{Lookup, Shared, chains, is_branch},
     bits,
     emit::*,
     float,
@@ -17,7 +17,7 @@ use super::{
     registers::{Map, map},
     simplify::simplify,
     streams::{Stream, streams},
-    stubs::{Field, LEFT, Stubs, go_far, held},
+    stubs::{Field, LEFT, SHARED, Stubs, go_far, held},
     system,
 };
 use crate::op::{Code, Op};
@@ -98,6 +98,8 @@ pub enum Cold {
     Skip { completed: usize, to: usize },
     /// Has the interpreter do an op; then back to where its code ends, or else out of here.
     Interpret { at: At, back: Option<usize> },
+    /// Takes the place from the entry at rdx; then back.
+    Elsewhere { lookup: Lookup, back: usize },
     /// Looks in the TLB's second slot before that.
     Second { at: At, back: usize, lookup: Lookup },
     /// Looks in the TLB's second slot; then, as neighbours may be in another page, does the access alone and leaves.
@@ -112,6 +114,8 @@ pub struct Block<'a> {
     pub(super) map: Map,
     /// If it is a loop, what it walks through.
     pub(super) streams: Vec<Stream>,
+    /// If it is a loop, the registers through which it follows chains of pointers.
+    pub(super) chains: u32,
     /// The fast turns of a loop with streams are in hand.
     pub(super) fast: bool,
     /// Where a turn begins, of the slow ones and of the fast ones: behind what is done on the way in.
@@ -149,6 +153,7 @@ pub fn translate(source: &Source<'_>, room: Vec<u8>) -> Translated {
         ops,
         map: map(ops),
         streams: streams(ops),
+        chains: chains(ops),
         fast: false,
         starts: [0; 2],
         prepare: None,
@@ -284,6 +289,10 @@ impl Block<'_> {
                 self.give_back(completed..to);
                 self.lift_floor(to - completed);
                 self.e.jump_back(self.begins[usize::from(self.fast)][to]);
+            }
+            Cold::Elsewhere { lookup, back } => {
+                self.e.mov(Size::Quad, SHARED, lookup.place());
+                self.e.jump_back(back);
             }
             Cold::Second { at, back, lookup } => {
                 self.look_again(&lookup);

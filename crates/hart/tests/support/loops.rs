@@ -1,5 +1,5 @@
 //! Random guests that loop: through pages that lie in another order than their addresses, some of which may not be
-//! read or written or are the code itself, with steps left out now and then.
+//! read or written or are the code itself, along chains of pointers, with steps left out now and then.
 
 use hart::ram::BASE;
 
@@ -15,12 +15,17 @@ const OTHERS: [u32; 7] = [11, 12, 13, 6, 7, 28, 29];
 /// Strides: of bytes, of words, of rows.
 const STRIDES: [i32; 14] = [1, 1, 2, 4, 4, 8, 8, 16, 24, 48, 100, 256, 264, 0];
 
+/// Where walkers are sent to, and how many nodes of chains are in each page there.
+const WALKED: u64 = 0x4000_0000;
+const NODES: u64 = 32;
+
 /// Fills memory and registers of a new computer.
 pub fn prepare_loops(computer: &mut Computer, random: &mut Random) {
     prepare(computer, random);
     let mut put = |offset: u64, bytes: &[u8]| computer.ram.write(BASE + offset, bytes).unwrap();
     // Data pages: every order of the physical ones.
     let turn = 1 + 2 * random.below(24);
+    let mut nodes = Vec::new();
     for page in (0..16).chain(19..32).chain(35..50) {
         let flags = match random.below(12) {
             0 => random.pick(&[0xc3, 0xd3, 0x07, 0x17, 0]),
@@ -32,6 +37,16 @@ pub fn prepare_loops(computer: &mut Computer, random: &mut Random) {
             DATA + (page * turn % 48) * 0x1000
         };
         put(LEAVES + page * 8, &((BASE + to) >> 2 | flags).to_le_bytes());
+        nodes.push((page, to));
+    }
+    // Chains of pointers, most of which stay in their page.
+    for (page, to) in nodes.into_iter().filter(|&(_, to)| to >= DATA) {
+        for node in 0..NODES {
+            let other = random.below(50);
+            let page = random.pick(&[page, page, page, other]);
+            let next = WALKED + (page << 12) + node_offset(random.below(NODES));
+            put(to + node_offset(node), &next.to_le_bytes());
+        }
     }
     let mut words = Vec::new();
     while words.len() < (CODE_END - CODE) as usize / 4 - 80 {
@@ -43,16 +58,25 @@ pub fn prepare_loops(computer: &mut Computer, random: &mut Random) {
     put(CODE, &code);
 }
 
+fn node_offset(node: u64) -> u64 {
+    0x400 + node * 16
+}
+
 fn a_loop(words: &mut Vec<u32>, random: &mut Random) {
     let walkers = &WALKERS[..1 + random.below(4) as usize];
     let strides: Vec<i32> = walkers
         .iter()
         .map(|_| random.pick(&STRIDES) * random.pick(&[1, 1, -1]))
         .collect();
+    let chain = random.pick(&[0, 0, walkers[0]]);
     for &walker in walkers {
-        let page = 0x40000 + random.below(50) as u32;
+        let page = (WALKED >> 12) as u32 + random.below(50) as u32;
         words.push(page << 12 | walker << 7 | 0x37);
-        words.push(add(walker, walker, random.below(4096) as i32 - 2048));
+        let offset = match walker == chain {
+            true => node_offset(random.below(NODES)) as i32,
+            false => random.below(4096) as i32 - 2048,
+        };
+        words.push(add(walker, walker, offset));
     }
     let turns = random.pick(&[1, 3, 7, 20, 100, 300]) + random.below(20) as i32;
     words.push(add(COUNTER, 0, turns));
@@ -60,6 +84,11 @@ fn a_loop(words: &mut Vec<u32>, random: &mut Random) {
     words.push(add(COUNTER, COUNTER, -1));
     for (&walker, &stride) in walkers.iter().zip(&strides) {
         some(words, random, head, walker);
+        if walker == chain {
+            words.push(walker << 15 | 3 << 12 | walker << 7 | 0x03);
+            some(words, random, head, walker);
+            continue;
+        }
         let part = random.pick(&[stride, stride, stride, stride / 2, 0, 3 * stride]);
         words.push(add(walker, walker, part));
         some(words, random, head, walker);
