@@ -116,8 +116,8 @@ impl Mmu {
     pub fn select(&mut self, hart: &Hart, ram: &Ram) {
         let pmp = self.setting(&hart.pmp, hart.id);
         (self.fetch, self.data) = spaces(hart, pmp);
-        self.fetch_set = self.tlb.select(self.fetch, ram.generation());
-        self.data_set = self.tlb.select(self.data, ram.generation());
+        self.fetch_set = self.tlb.select(self.fetch, ram);
+        self.data_set = self.tlb.select(self.data, ram);
     }
 
     /// Likewise, in the midst of a run and if the hart's PMP is as it was.
@@ -125,11 +125,11 @@ impl Mmu {
         let (fetch, data) = spaces(hart, self.fetch.pmp());
         if fetch != self.fetch {
             self.fetch = fetch;
-            self.fetch_set = self.tlb.select(fetch, ram.generation());
+            self.fetch_set = self.tlb.select(fetch, ram);
         }
         if data != self.data {
             self.data = data;
-            self.data_set = self.tlb.select(data, ram.generation());
+            self.data_set = self.tlb.select(data, ram);
         }
     }
 

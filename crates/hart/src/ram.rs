@@ -24,7 +24,7 @@ pub const PAGE: usize = 4096;
 /// Largest RAM, in bytes: 16 GiB.
 pub const SIZE_MAX: u64 = 16 << 30;
 
-/// The page was written since the last [`Ram::take_dirty`].
+/// The page was written since it was last found to be clean ([`Ram::take_dirty`], [`Ram::settle`]).
 pub const DIRTY: u8 = 1;
 /// An engine has derived something from the page's instructions.
 pub const CODE: u8 = 2;
@@ -257,6 +257,22 @@ impl Ram {
         std::mem::take(&mut self.dirty)
     }
 
+    /// Shows every dirty page to `is_written`, in the order of their first write: those that are not are clean from now on. The
+    /// others stay dirty: what is written again and again needs no notice each time.
+    pub fn settle(&mut self, mut is_written: impl FnMut(u32, &[u8]) -> bool) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        let before = dirty.len();
+        dirty.retain(|&page| {
+            let written = is_written(page, self.page(page as usize));
+            if !written {
+                self.flags[page as usize] &= !DIRTY;
+            }
+            written
+        });
+        self.generation += u64::from(dirty.len() < before);
+        self.dirty = dirty;
+    }
+
     /// Changes whenever plain pages stop being plain other than by the engine's own [`Ram::set_flag`].
     #[inline]
     #[must_use]
@@ -321,6 +337,20 @@ mod tests {
         assert!(ram.has_stale());
         assert_eq!(ram.take_stale(), [1]);
         assert!(!ram.has_stale());
+    }
+
+    #[test]
+    fn what_is_not_written_any_more_stops_being_plain_and_the_rest_does_not() {
+        let mut ram = Ram::new(2 * PAGE as u64).unwrap();
+        ram.write(BASE + 4095, &[1, 2]).unwrap();
+        let before = ram.generation();
+        ram.settle(|_, _| true);
+        assert_eq!(ram.generation(), before);
+        ram.settle(|page, content| page == 1 && content[0] == 2);
+        assert_ne!(ram.generation(), before);
+        assert_eq!([ram.is_plain(0), ram.is_plain(1)], [false, true]);
+        ram.mark_dirty(0);
+        assert_eq!(ram.take_dirty(), [1, 0]);
     }
 
     #[test]

@@ -190,7 +190,7 @@ mod tests {
         let mut tlb = Tlb::new(&ram);
         let mut tables = Tables::new(16);
         let space = Space::paged(1, 3, Privilege::Supervisor, 0);
-        let set = tlb.select(space, 0);
+        let set = tlb.select(space, &ram);
         for address in [0x4000_0000, 0x4000_1000] {
             for (page, level) in [(1, 2), (2, 1), (3, 0)] {
                 let used = Derived::new(address, level, level == 2, space.root());
@@ -234,7 +234,7 @@ mod tests {
     fn an_irregular_table_drops_everything() {
         let (mut ram, mut tlb, mut tables, _) = three_levels();
         tables.register(3, Derived::new(0x8000_0000, 0, false, 1));
-        let other = tlb.select(Space::paged(5, 3, Privilege::User, 0), 0);
+        let other = tlb.select(Space::paged(5, 3, Privilege::User, 0), &ram);
         tlb.fill_load(other, 0, 0);
         tables.drop_entry(&mut tlb, &mut ram, 3, 0, None);
         assert!(tlb.load(other, 0, 1).is_none());

@@ -51,6 +51,11 @@ impl Entry {
     fn words(self) -> Words {
         [self.tag, self.place]
     }
+
+    /// The physical page that loads or stores go to, of RAM at this host address.
+    fn page(&self, ram: u64) -> usize {
+        self.tag.wrapping_add(self.place).wrapping_sub(ram) as usize / PAGE
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -222,23 +227,27 @@ impl Tlb {
         (set, self.sets[set].stamp)
     }
 
-    /// Finds or makes the set of `space`; returns its first entry's index.
-    pub fn select(&mut self, space: Space, generation: u64) -> usize {
+    /// Finds or makes the set of `space`, without permissions to store to pages that are not plain any more; returns its first
+    /// entry's index.
+    pub fn select(&mut self, space: Space, ram: &Ram) -> usize {
         self.clock = self.clock.wrapping_add(1);
         let hash = space.hash() & 63;
         let recent = usize::from(self.recent[hash]);
         let chosen = if self.sets[recent].space == Some(space) {
             recent
         } else {
-            self.search(space, generation)
+            self.search(space, ram.generation())
         };
         self.recent[hash] = chosen as u8;
         let set = &mut self.sets[chosen];
         set.used = self.clock;
-        if set.generation != generation {
-            set.generation = generation;
+        if set.generation != ram.generation() {
+            set.generation = ram.generation();
             self.drops += 1;
-            self.clear_table(chosen, STORE);
+            let base = self.ram;
+            self.drop_if(chosen, STORE, &ALL_GROUPS, |entry| {
+                entry.tag != NO_TAG && !ram.is_plain(entry.page(base))
+            });
         }
         chosen * ENTRIES
     }
@@ -437,10 +446,7 @@ impl Tlb {
     /// Drops every permission to store to a physical page, which stops being plain.
     pub fn drop_stores(&mut self, page: usize) {
         let ram = self.ram;
-        let of_page = |entry: &Entry| {
-            let host = entry.tag.wrapping_add(entry.place);
-            entry.tag != NO_TAG && host.wrapping_sub(ram) as usize / PAGE == page
-        };
+        let of_page = |entry: &Entry| entry.tag != NO_TAG && entry.page(ram) == page;
         self.drops += 1;
         match std::mem::replace(&mut self.slots[page], NO_SLOT) {
             NO_SLOT => {}
@@ -495,25 +501,27 @@ mod tests {
 
     #[test]
     fn a_set_survives_a_switch_away_and_back() {
-        let mut tlb = Tlb::new(&ram(16));
-        let first = tlb.select(SPACE, 0);
+        let ram = ram(16);
+        let mut tlb = Tlb::new(&ram);
+        let first = tlb.select(SPACE, &ram);
         tlb.fill_load(first, 0x5000, 0x1000);
-        let other = tlb.select(Space::bare(Privilege::Machine, 0), 0);
+        let other = tlb.select(Space::bare(Privilege::Machine, 0), &ram);
         assert_eq!(tlb.load(other, 0x5008, 8), None);
-        let back = tlb.select(SPACE, 0);
+        let back = tlb.select(SPACE, &ram);
         assert_eq!(tlb.load(back, 0x5008, 8), Some(0x1008));
         assert_eq!(tlb.load(back, 0x5004, 8), None); // Misaligned.
         for pmp in 0..SETS {
-            tlb.select(Space::bare(Privilege::User, pmp), 0);
+            tlb.select(Space::bare(Privilege::User, pmp), &ram);
         }
-        let again = tlb.select(SPACE, 0);
+        let again = tlb.select(SPACE, &ram);
         assert_eq!(tlb.load(again, 0x5008, 8), None);
     }
 
     #[test]
     fn two_pages_with_the_same_slot_have_room_a_third_has_not() {
-        let mut tlb = Tlb::new(&ram(16));
-        let set = tlb.select(SPACE, 0);
+        let ram = ram(16);
+        let mut tlb = Tlb::new(&ram);
+        let set = tlb.select(SPACE, &ram);
         let apart = (ENTRIES as u64) << PAGE_BITS;
         let known = |tlb: &Tlb| [0, 1, 2].map(|n| tlb.load(set, 0x5000 + n * apart, 1).is_some());
         tlb.fill_load(set, 0x5000, 0x1000);
@@ -530,22 +538,32 @@ mod tests {
     }
 
     #[test]
-    fn a_new_round_ends_store_permissions_only() {
-        let mut tlb = Tlb::new(&ram(16));
-        let set = tlb.select(SPACE, 0);
-        tlb.fill_load(set, 0x5000, 0x1000);
-        tlb.fill_store(set, 0x5000, 0x1000);
-        assert_eq!(tlb.select(SPACE, 1), set);
+    fn what_stops_being_plain_loses_its_store_permission_only() {
+        let mut ram = ram(16);
+        let mut tlb = Tlb::new(&ram);
+        let set = tlb.select(SPACE, &ram);
+        for (address, page) in [(0x5000, 1), (0x6000, 2)] {
+            ram.mark_dirty(page);
+            tlb.fill_load(set, address, page * PAGE);
+            tlb.fill_store(set, address, page * PAGE);
+        }
+        ram.settle(|page, _| page == 2);
+        assert_eq!(tlb.select(SPACE, &ram), set);
         assert!(tlb.load(set, 0x5000, 1).is_some());
-        assert!(tlb.store(set, 0x5000, 1).is_none());
+        assert_eq!(tlb.store(set, 0x5000, 1), None);
+        assert_eq!(tlb.store(set, 0x6000, 1), Some(0x2000));
+        ram.take_dirty();
+        tlb.select(SPACE, &ram);
+        assert_eq!(tlb.store(set, 0x6000, 1), None);
     }
 
     #[test]
     fn a_page_loses_its_store_permissions_at_every_address() {
+        let ram = ram(16);
         for addresses in [[0x5000, 0x5000], [0x5000, 0x9000]] {
-            let mut tlb = Tlb::new(&ram(16));
-            let one = tlb.select(SPACE, 0);
-            let two = tlb.select(Space::bare(Privilege::User, 0), 0);
+            let mut tlb = Tlb::new(&ram);
+            let one = tlb.select(SPACE, &ram);
+            let two = tlb.select(Space::bare(Privilege::User, 0), &ram);
             for (set, address) in [one, two].into_iter().zip(addresses) {
                 tlb.fill_store(set, address, 0x3000);
                 tlb.fill_store(set, address + 0x1000, 0x4000);
@@ -560,9 +578,10 @@ mod tests {
 
     #[test]
     fn ranges_are_dropped_under_their_roots_only() {
-        let mut tlb = Tlb::new(&ram(2048));
-        let one = tlb.select(SPACE, 0);
-        let two = tlb.select(Space::paged(0x4321, 3, Privilege::User, 0), 0);
+        let ram = ram(2048);
+        let mut tlb = Tlb::new(&ram);
+        let one = tlb.select(SPACE, &ram);
+        let two = tlb.select(Space::paged(0x4321, 3, Privilege::User, 0), &ram);
         for set in [one, two] {
             for address in [0x1f_f000, 0x20_0000, 0x3f_f000, 0x40_0000] {
                 tlb.fill_load(set, address, 0);
