@@ -9,7 +9,7 @@ use std::cell::{Cell, OnceCell};
 use crate::{
     Ram,
     decode::{decode, is_compressed},
-    jit::{self, CODE_MAX, Found, OPS_MAX, Translations, follows, is_loop, next_slot},
+    jit::{self, CODE_MAX, Found, OPS_MAX, Present, Translations, follows, is_loop, next_slot},
     mmu::{CodeWrite, Mmu},
     op::{Code, Op},
     ram::{CODE, PAGE},
@@ -326,6 +326,7 @@ impl CodePages {
         ram: &Ram,
         (pc, place): (u64, usize),
         slot: usize,
+        sp: u64,
     ) -> Option<jit::Code> {
         let ops = self.superblock(arena, ram, place, slot);
         let translations = self.translations.as_mut()?;
@@ -334,7 +335,7 @@ impl CodePages {
             return None;
         }
         let known = |distance| mmu.tlb.fetch(mmu.fetch_set, pc.wrapping_add_signed(distance));
-        let code = translations.add(place, slot, &ops, &known);
+        let code = translations.add(place, slot, &ops, &Present { known: &known, sp });
         if code.is_none() {
             // What the TLB leads to must be open.
             mmu.tlb.drop_fetches();

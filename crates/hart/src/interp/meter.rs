@@ -129,7 +129,7 @@ impl Core<'_> {
         let clock = self.meter.as_ref().map(|meter| (meter.clock, (meter.clock)()));
         let Caches { mmu, code, .. } = &mut *self.caches;
         let page = (self.page_pc, self.place);
-        let code = code.make(self.arena, mmu, self.ram, page, slot);
+        let code = code.make(self.arena, mmu, self.ram, page, slot, self.x[2]);
         if let (Some(meter), Some((clock, began))) = (&mut self.meter, clock) {
             meter.counts.translating_ns += clock().saturating_sub(began);
         }

@@ -19,6 +19,8 @@ use crate::{
     tlb::STORE_DISTANCE,
 };
 
+/// The stack pointer.
+const SP: u8 = 2;
 /// Bytes that a shared lookup may cover.
 pub const SPAN_MAX: i32 = 1024;
 
@@ -195,7 +197,8 @@ impl Block<'_> {
             };
         }
         let chain = self.chains & 1 << o.rs1 != 0 && !self.alone;
-        if let Some(shared) = group(&self.ops[at.index..]).filter(|_| !self.alone) {
+        let shares = |group: &Shared| !self.alone && !self.straddles(at, group);
+        if let Some(shared) = group(&self.ops[at.index..]).filter(shares) {
             let lookup = if chain {
                 self.confirm(base, shared.extent)
             } else {
@@ -219,6 +222,25 @@ impl Block<'_> {
             lookup: Some(lookup),
             leads: false,
         }
+    }
+
+    /// Does a group lie across two pages of the stack, as far as can be said now? Then it would leave each time. A superblock that
+    /// begins in such a group is made soon after it has left once.
+    fn straddles(&self, at: At, group: &Shared) -> bool {
+        if group.base != SP {
+            return false;
+        }
+        let mut sp = self.source.sp;
+        for &(_, op) in &self.ops[..at.index] {
+            if writes(op) == Some(SP) {
+                if (op.code, op.rs1) != (Code::Addi, SP) {
+                    return false;
+                }
+                sp = sp.wrapping_add_signed(i64::from(op.imm));
+            }
+        }
+        let page = |offset| sp.wrapping_add_signed(i64::from(offset)) >> 12;
+        page(group.extent.low) != page(group.extent.high - 1)
     }
 
     /// Looks up what is behind `base`, in a chain of pointers: [`SHARED`] holds the place already, or else becomes it on the side.

@@ -138,6 +138,14 @@ impl Page {
     }
 }
 
+/// What the guest is like when a superblock is made: advice, as it may be another when the superblock is entered.
+pub struct Present<'a> {
+    /// Where the code is kept of the page that lies so many bytes behind this one, if that is known.
+    pub known: &'a dyn Fn(i64) -> Option<usize>,
+    /// The stack pointer at the head.
+    pub sp: u64,
+}
+
 /// What to do at a slot.
 pub enum Found {
     /// Run this code.
@@ -355,15 +363,14 @@ impl Translations {
         }
     }
 
-    /// Makes a superblock of ops, each with its slot, in the order of execution; only the last may end. `known` tells where the
-    /// code is kept of the page that lies so many bytes behind this one. `None`: drop everything with
+    /// Makes a superblock of ops, each with its slot, in the order of execution; only the last may end. `None`: drop everything with
     /// [`Translations::clear`] and try again.
     pub fn add(
         &mut self,
         place: usize,
         slot: usize,
         ops: &[(usize, Op)],
-        known: &dyn Fn(i64) -> Option<usize>,
+        present: &Present<'_>,
     ) -> Option<Code> {
         let page = self.pages[place].as_ref()?;
         let (hot, cold) = (self.memory.next(), self.memory.next_cold());
@@ -374,7 +381,8 @@ impl Translations {
             place,
             page,
             entries: &self.entries[place * SLOTS..][..SLOTS],
-            known: &|distance| known(distance).filter(|&place| self.pages[place].is_some()),
+            known: &|distance| (present.known)(distance).filter(|&place| self.pages[place].is_some()),
+            sp: present.sp,
             ops,
         };
         let translated = translate::translate(&source, std::mem::take(&mut self.room));
@@ -479,6 +487,11 @@ mod tests {
     use super::*;
     use crate::op::Code;
 
+    const NOWHERE: Present<'_> = Present {
+        known: &|_| None,
+        sp: 0,
+    };
+
     /// Adds superblocks of loads at the slots of some pages until there is no room; returns how many.
     fn fill(translations: &mut Translations) -> usize {
         let load = |slot| {
@@ -492,7 +505,7 @@ mod tests {
             let ops: Vec<_> = (slot..slot + OPS_MAX).map(load).collect();
             translations.open(place);
             assert!(matches!(translations.find(place, slot), Found::Hot));
-            if translations.add(place, slot, &ops, &|_| None).is_none() {
+            if translations.add(place, slot, &ops, &NOWHERE).is_none() {
                 return count;
             }
             assert!(matches!(translations.find(place, slot), Found::Code(_)));
@@ -535,7 +548,26 @@ mod tests {
             .collect();
         assert!(is_loop(&ops) && streams::streams(&ops).len() == streams::STREAMS_MAX);
         translations.open(0);
-        assert!(translations.add(0, 0, &ops, &|_| None).is_some());
+        assert!(translations.add(0, 0, &ops, &NOWHERE).is_some());
+    }
+
+    #[test]
+    fn a_frame_across_two_pages_is_looked_up_access_by_access() {
+        let Some(mut translations) = Translations::new(64, 1, 0) else {
+            return;
+        };
+        let push = Op::new(Code::Addi, 2, 2, 0, -32).with_halves(1);
+        let save = |imm| Op::new(Code::Sd, 0, 2, 8, imm).with_halves(1);
+        let ops = [(0, push), (1, save(8)), (2, save(16)), (3, save(24))];
+        let mut hot_bytes = |place, sp| {
+            translations.open(place);
+            translations.add(place, 0, &ops, &Present { sp, ..NOWHERE });
+            let [(_, bytes), _] = translations.newest();
+            bytes
+        };
+        let inside = hot_bytes(1, 0x5020);
+        assert_eq!(hot_bytes(2, 0x5000), inside);
+        assert!(hot_bytes(3, 0x5008) > inside + 40, "two more lookups");
     }
 
     #[test]
@@ -546,7 +578,7 @@ mod tests {
         let nops = |slot| [(slot, Op::new(Code::Nop, 0, 0, 0, 0).with_halves(1))];
         for place in [1, 2] {
             translations.open(place);
-            translations.add(place, 100, &nops(100), &|_| None);
+            translations.add(place, 100, &nops(100), &NOWHERE);
         }
         let changes = translations.changes();
         translations.written(1, 101..=102);

@@ -72,6 +72,8 @@ pub struct Source<'a> {
     pub page: &'a Page,
     /// Where the code is kept of the page that lies so many bytes behind this one, if that is known.
     pub known: &'a dyn Fn(i64) -> Option<usize>,
+    /// The stack pointer when it is made.
+    pub sp: u64,
     /// The page's entry points.
     pub entries: &'a [u64],
     /// Its ops, each with its slot, in the order of execution. Only the last may end, or lead to the first.
