@@ -17,6 +17,7 @@ use std::collections::VecDeque;
 
 use replica::{Event, Guest, Halt, Next, Node, Span};
 
+use crate::log_file::LogFile;
 use crate::poll::{Poller, Token};
 use crate::report::{Figures, Happening};
 use crate::sys::clock;
@@ -45,10 +46,10 @@ pub fn drive<G: Guest>(node: Node<G>, world: World) -> Result<Outcome, WorldErro
     };
     driver.world.register(&poller)?;
     let order = driver.run(&mut poller)?;
-    if let Some(log) = &driver.world.log {
-        log.finish()?;
-    }
-    Ok(driver.end(order))
+    let written = driver.world.log.as_ref().map_or(Ok(()), LogFile::finish);
+    let outcome = driver.end(order);
+    written?;
+    Ok(outcome)
 }
 
 struct Driver<G: Guest> {

@@ -31,7 +31,7 @@ pub const AWAKE: Span = Span::from_us(40);
 pub const BATCH_MAX: usize = 64;
 
 /// Bytes of a recording waiting to be written to its file. Past this the guest waits.
-pub const LOG_BACKLOG_MAX: usize = 64 << 20;
+pub const LOG_BACKLOG_MAX: usize = 4 << 20;
 /// A recording is written to its file when so many bytes wait, or after so long.
 pub const LOG_WRITE_LEN: usize = 256 << 10;
 /// See [`LOG_WRITE_LEN`].

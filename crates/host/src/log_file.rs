@@ -12,12 +12,18 @@ use crate::limits::{LOG_BACKLOG_MAX, LOG_WRITE_LEN, LOG_WRITE_WITHIN};
 
 /// The log cannot be recorded.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write the log {path}; free some space or choose another place, and record again")]
-pub struct LogError {
-    /// Which.
-    path: PathBuf,
-    /// Why.
-    source: Arc<io::Error>,
+pub enum LogError {
+    /// Its file takes nothing, or nothing any more.
+    #[error("cannot write the log {path}; free some space or choose another place, and record again")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: Arc<io::Error>,
+    },
+    /// The host gives no thread to write it.
+    #[error("cannot start the thread that writes the log; end some other program, and record again")]
+    Thread(#[source] io::Error),
 }
 
 /// A log file that is being written.
@@ -54,12 +60,11 @@ impl LogFile {
     /// # Errors
     /// The file cannot be made, or the host gives no thread to write it.
     pub fn create(path: &Path) -> Result<LogFile, LogError> {
-        let file = File::create(path);
-        file.and_then(|file| LogFile::new(path, Box::new(file)))
-            .map_err(|source| LogError {
-                path: path.into(),
-                source: Arc::new(source),
-            })
+        let file = File::create(path).map_err(|source| LogError::File {
+            path: path.into(),
+            source: Arc::new(source),
+        })?;
+        LogFile::new(path, Box::new(file)).map_err(LogError::Thread)
     }
 
     fn new(path: &Path, mut sink: Box<dyn Write + Send>) -> io::Result<LogFile> {
@@ -111,7 +116,7 @@ impl LogFile {
             .unwrap_or_else(PoisonError::into_inner);
         match &queue.failure {
             None => Ok(queue),
-            Some(source) => Err(LogError {
+            Some(source) => Err(LogError::File {
                 path: self.path.clone(),
                 source: Arc::clone(source),
             }),
