@@ -77,9 +77,13 @@ type Groups = [u64; ENTRIES / GROUP / 64];
 const NO_GROUPS: Groups = [0; ENTRIES / GROUP / 64];
 const ALL_GROUPS: Groups = [u64::MAX; ENTRIES / GROUP / 64];
 
-/// What store entries a physical page may have, to find them quickly.
+/// The slots that a physical page's store entries may be in, one more than each, to find them quickly: mostly a program's and the
+/// kernel's.
+type Slots = [u16; 2];
 const NO_SLOT: u16 = 0;
-const MANY_SLOTS: u16 = u16::MAX;
+/// There are more.
+const MANY_SLOTS: Slots = [u16::MAX; 2];
+const _: () = assert!(ENTRIES < u16::MAX as usize);
 
 /// The tables of all sets.
 pub struct Tlb {
@@ -97,9 +101,8 @@ pub struct Tlb {
     stamps: u64,
     /// Entries made for loads, stores and fetches.
     fills: [u64; 3],
-    /// For each physical page: [`NO_SLOT`], one more than the slot of all its store entries, or
-    /// [`MANY_SLOTS`].
-    slots: Vec<u16>,
+    /// For each physical page.
+    slots: Vec<Slots>,
 }
 
 /// Host addresses of a set's entries, for generated code: 16 bytes each, tag and place.
@@ -158,6 +161,11 @@ fn add_group(groups: &mut Groups, slot: usize) {
     groups[group / 64] |= 1 << (group % 64);
 }
 
+fn has_group(groups: &Groups, slot: usize) -> bool {
+    let group = slot / GROUP;
+    groups[group / 64] >> (group % 64) & 1 != 0
+}
+
 /// The groups that entries of these pages may be in.
 fn groups(address: u64, pages: usize) -> Groups {
     let mut groups = NO_GROUPS;
@@ -189,7 +197,7 @@ impl Tlb {
             drops: 0,
             stamps: 0,
             fills: [0; 3],
-            slots: vec![NO_SLOT; ram.pages()],
+            slots: vec![[NO_SLOT; 2]; ram.pages()],
         }
     }
 
@@ -366,12 +374,13 @@ impl Tlb {
     pub fn fill_store(&mut self, first: usize, address: u64, offset: usize) {
         let place = self.ram.wrapping_add(offset as u64).wrapping_sub(address);
         self.fill(STORE, first, address, place);
-        let hint = &mut self.slots[offset / PAGE];
+        let slots = &mut self.slots[offset / PAGE];
         let own = slot(address) as u16 + 1;
-        *hint = if *hint == NO_SLOT || *hint == own {
-            own
-        } else {
-            MANY_SLOTS
+        *slots = match *slots {
+            [NO_SLOT, _] => [own, NO_SLOT],
+            [one, NO_SLOT] if one != own => [one, own],
+            [one, other] if one == own || other == own => return,
+            _ => MANY_SLOTS,
         };
     }
 
@@ -448,21 +457,22 @@ impl Tlb {
         let ram = self.ram;
         let of_page = |entry: &Entry| entry.tag != NO_TAG && entry.page(ram) == page;
         self.drops += 1;
-        match std::mem::replace(&mut self.slots[page], NO_SLOT) {
-            NO_SLOT => {}
-            MANY_SLOTS => {
-                for set in 0..SETS {
-                    self.drop_if(set, STORE, &ALL_GROUPS, of_page);
-                }
+        let slots = std::mem::take(&mut self.slots[page]);
+        if slots == MANY_SLOTS {
+            for set in 0..SETS {
+                self.drop_if(set, STORE, &ALL_GROUPS, of_page);
             }
-            one => {
-                let own = usize::from(one) - 1;
-                for set in 0..SETS {
-                    for slot in [own, own ^ SECOND] {
-                        let entry = &mut self.tables[STORE + set * ENTRIES + slot];
-                        if of_page(&Entry::of(*entry)) {
-                            *entry = EMPTY.words();
-                        }
+            return;
+        }
+        for own in slots.into_iter().filter(|&slot| slot != NO_SLOT) {
+            let own = usize::from(own) - 1;
+            for set in 0..SETS {
+                for slot in [own, own ^ SECOND] {
+                    let entry = &mut self.tables[STORE + set * ENTRIES + slot];
+                    // Most sets have none there, which is known without reading the table.
+                    let filled = has_group(&self.sets[set].filled[STORE / TOTAL], slot);
+                    if filled && of_page(&Entry::of(*entry)) {
+                        *entry = EMPTY.words();
                     }
                 }
             }
@@ -560,16 +570,20 @@ mod tests {
     #[test]
     fn a_page_loses_its_store_permissions_at_every_address() {
         let ram = ram(16);
-        for addresses in [[0x5000, 0x5000], [0x5000, 0x9000]] {
+        for addresses in [[0x5000; 3], [0x5000, 0x9000, 0x9000], [0x5000, 0x9000, 0xd000]] {
             let mut tlb = Tlb::new(&ram);
-            let one = tlb.select(SPACE, &ram);
-            let two = tlb.select(Space::bare(Privilege::User, 0), &ram);
-            for (set, address) in [one, two].into_iter().zip(addresses) {
+            let spaces = [
+                SPACE,
+                Space::bare(Privilege::User, 0),
+                Space::bare(Privilege::Machine, 0),
+            ];
+            let sets = spaces.map(|space| tlb.select(space, &ram));
+            for (set, address) in sets.into_iter().zip(addresses) {
                 tlb.fill_store(set, address, 0x3000);
                 tlb.fill_store(set, address + 0x1000, 0x4000);
             }
             tlb.drop_stores(3);
-            for (set, address) in [one, two].into_iter().zip(addresses) {
+            for (set, address) in sets.into_iter().zip(addresses) {
                 assert_eq!(tlb.store(set, address, 8), None);
                 assert_eq!(tlb.store(set, address + 0x1000, 8), Some(0x4000));
             }

@@ -166,6 +166,9 @@ pub struct Emitter {
     jumps: Vec<(usize, Option<usize>)>,
 }
 
+/// Jumps that most superblocks have at most.
+const JUMPS: usize = 128;
+
 impl Emitter {
     /// Nothing yet, to run at `base`.
     pub fn new(base: u64) -> Emitter {
@@ -178,7 +181,7 @@ impl Emitter {
         Emitter {
             base,
             bytes: room,
-            jumps: Vec::new(),
+            jumps: Vec::with_capacity(JUMPS),
         }
     }
 

@@ -386,22 +386,19 @@ impl Translations {
             ops,
         };
         let translated = translate::translate(&source, std::mem::take(&mut self.room));
-        let code = self.memory.add(&translated.hot, &translated.cold)?;
-        self.newest = [(hot, translated.hot.len()), (cold, translated.cold.len())];
+        let (often, rarely) = translated.bytes.split_at(translated.split);
+        let code = self.memory.add(often, rarely)?;
+        self.newest = [(hot, often.len()), (cold, rarely.len())];
         self.tally.superblocks += 1;
         self.tally.ops += ops.len() as u64;
-        self.tally.hot_bytes += translated.hot.len() as u64;
-        self.tally.cold_bytes += translated.cold.len() as u64;
-        self.room = translated.hot;
+        self.tally.hot_bytes += often.len() as u64;
+        self.tally.cold_bytes += rarely.len() as u64;
+        self.room = translated.bytes;
         self.entries[place * SLOTS + slot] = code as u64;
         self.cover(place, ops);
         self.link(place, slot);
         for link in translated.links {
-            let (of, slot) = (link.place, link.slot);
-            if let Some(page) = &mut self.pages[of] {
-                page.links.push(link);
-                self.link(of, slot);
-            }
+            self.attach(link);
         }
         Some(Code {
             at: code,
@@ -421,10 +418,26 @@ impl Translations {
         }
     }
 
-    /// Lets the jumps that wait for the code of a slot lead there, if there is some.
+    /// Lets a new jump lead to the code of its slot, or wait for it.
+    fn attach(&mut self, link: Link) {
+        let code = self.entries[link.place * SLOTS + link.slot];
+        let Some(page) = &mut self.pages[link.place] else {
+            return;
+        };
+        if code == self.stubs.exit {
+            page.links.push(link);
+            return;
+        }
+        self.memory.patch(link.at, code);
+        if !link.inside {
+            page.linked.push(link);
+        }
+    }
+
+    /// Lets the jumps that wait for the code of a slot lead there: there is some now.
     fn link(&mut self, place: usize, slot: usize) {
         let code = self.entries[place * SLOTS + slot];
-        let Some(page) = self.pages[place].as_mut().filter(|_| code != self.stubs.exit) else {
+        let Some(page) = &mut self.pages[place] else {
             return;
         };
         for link in page.links.extract_if(.., |link| link.slot == slot) {

@@ -24,6 +24,8 @@ use crate::op::{Code, Op};
 
 /// Slots of a page, one for each halfword.
 pub const SLOTS: usize = 2048;
+/// Jumps that most superblocks have at most.
+const LINKS: usize = 16;
 /// Ops of a superblock.
 pub const OPS_MAX: usize = 64;
 
@@ -141,8 +143,9 @@ pub struct Block<'a> {
 
 /// A superblock that is to be put where its [`Source`] says.
 pub struct Translated {
-    pub hot: Vec<u8>,
-    pub cold: Vec<u8>,
+    pub bytes: Vec<u8>,
+    /// Where what is rarely executed begins.
+    pub split: usize,
     pub links: Vec<Link>,
 }
 
@@ -159,9 +162,9 @@ pub fn translate(source: &Source<'_>, room: Vec<u8>) -> Translated {
         fast: false,
         starts: [0; 2],
         prepare: None,
-        cold: VecDeque::new(),
-        links: Vec::new(),
-        begins: [const { Vec::new() }; 2],
+        cold: VecDeque::with_capacity(OPS_MAX),
+        links: Vec::with_capacity(LINKS),
+        begins: [Vec::with_capacity(ops.len()), Vec::new()],
         skips: Vec::new(),
         shared: None,
         alone: false,
@@ -183,7 +186,7 @@ pub fn translate(source: &Source<'_>, room: Vec<u8>) -> Translated {
     for link in &mut block.links {
         link.otherwise = source.hot + block.e.target(link.at - source.hot);
     }
-    let cold = block.e.split_off(split, source.cold);
+    block.e.put_rest(split, source.cold);
     for link in &mut block.links {
         for address in [&mut link.at, &mut link.otherwise] {
             let offset = *address - source.hot;
@@ -193,8 +196,8 @@ pub fn translate(source: &Source<'_>, room: Vec<u8>) -> Translated {
         }
     }
     Translated {
-        hot: block.e.bytes,
-        cold,
+        bytes: block.e.bytes,
+        split,
         links: block.links,
     }
 }

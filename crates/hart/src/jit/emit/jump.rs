@@ -107,8 +107,8 @@ impl Emitter {
         self.bytes[end - 4..end].copy_from_slice(&(distance as i32).to_le_bytes());
     }
 
-    /// Takes off what was emitted from `split` on, to be put at `base`: what is rarely executed lies elsewhere.
-    pub fn split_off(&mut self, split: usize, base: u64) -> Vec<u8> {
+    /// What was emitted from `split` on will be put at `base`: what is rarely executed lies elsewhere.
+    pub fn put_rest(&mut self, split: usize, base: u64) {
         let moved = base.wrapping_sub(self.base.wrapping_add(split as u64)) as i64;
         for (end, to) in std::mem::take(&mut self.jumps) {
             let from_moved = end > split;
@@ -120,7 +120,6 @@ impl Emitter {
                 self.set_distance(end, i64::from(distance).wrapping_add(more));
             }
         }
-        self.bytes.split_off(split)
     }
 
     /// `jmp [from]`.
