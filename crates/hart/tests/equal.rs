@@ -45,11 +45,11 @@ fn run(
     while computer.now.0 < kind.steps {
         let (steps, forget) = next();
         if forget {
-            // Alternately forgotten and replaced.
-            if computer.now.0.is_multiple_of(2) {
-                computer.engine.forget();
-            } else {
-                computer.engine = Interpreter::new(options);
+            // Forgotten, replaced, or deprived of some permissions to store.
+            match computer.now.0 % 4 {
+                0 => computer.engine.forget(),
+                1 => computer.engine = Interpreter::new(options),
+                odd => computer.ram.settle(|page, _| u64::from(page) % 2 == odd % 2),
             }
         }
         let until = kind.steps.min(computer.now.0 + steps);

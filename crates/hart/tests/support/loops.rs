@@ -1,10 +1,10 @@
 //! Random guests that loop: through pages that lie in another order than their addresses, some of which may not be
-//! read or written or are the code itself, along chains of pointers, with steps left out now and then.
+//! read or written, are the code itself, page tables or devices, along chains of pointers, with steps left out now and then.
 
 use hart::ram::BASE;
 
 use super::{
-    Computer,
+    Computer, DMA, LINES, UART,
     random::{CODE, CODE_END, DATA, LEAVES, Random, prepare},
 };
 
@@ -31,21 +31,22 @@ pub fn prepare_loops(computer: &mut Computer, random: &mut Random) {
             0 => random.pick(&[0xc3, 0xd3, 0x07, 0x17, 0]),
             _ => random.pick(&[0xc7, 0xd7]),
         };
-        let to = if random.below(20) == 0 {
-            CODE + random.below(3) * 0x1000
-        } else {
-            DATA + (page * turn % 48) * 0x1000
+        let to = match random.below(40) {
+            0..2 => BASE + CODE + random.below(3) * 0x1000,
+            2 => BASE + LEAVES,
+            3 => random.pick(&[UART, LINES, DMA]),
+            _ => BASE + DATA + (page * turn % 48) * 0x1000,
         };
-        put(LEAVES + page * 8, &((BASE + to) >> 2 | flags).to_le_bytes());
+        put(LEAVES + page * 8, &(to >> 2 | flags).to_le_bytes());
         nodes.push((page, to));
     }
     // Chains of pointers, most of which stay in their page.
-    for (page, to) in nodes.into_iter().filter(|&(_, to)| to >= DATA) {
+    for (page, to) in nodes.into_iter().filter(|&(_, to)| to >= BASE + DATA) {
         for node in 0..NODES {
             let other = random.below(50);
             let page = random.pick(&[page, page, page, other]);
             let next = WALKED + (page << 12) + node_offset(random.below(NODES));
-            put(to + node_offset(node), &next.to_le_bytes());
+            put(to - BASE + node_offset(node), &next.to_le_bytes());
         }
     }
     let mut words = Vec::new();
@@ -113,7 +114,7 @@ fn something(words: &mut Vec<u32>, random: &mut Random, head: usize, walker: u32
     let offset = if random.below(30) == 0 { offset + 1 } else { offset };
     // FLW, FLD, FSW and FSD differ from the others by one bit.
     let float = if width > 1 && random.below(4) == 0 { 4 } else { 0 };
-    let word = match random.below(14) {
+    let word = match random.below(16) {
         0..5 => (offset as u32) << 20 | walker << 15 | width << 12 | one << 7 | 0x03 | float,
         5..9 => {
             let (high, low) = ((offset as u32 >> 5) & 127, offset as u32 & 31);
@@ -122,6 +123,13 @@ fn something(words: &mut Vec<u32>, random: &mut Random, head: usize, walker: u32
         9 => add(one, other, random.below(64) as i32 - 32),
         // Another walker's, or one that is computed.
         10 => random.pick(&WALKERS) << 20 | walker << 15 | one << 7 | 0x33,
+        // AMOs, LR and SC, of words and doublewords; CBO.ZERO.
+        14 => {
+            let kind = random.pick(&[0, 0, 1, 2, 3, 4, 8, 0xc, 0x10, 0x1c]);
+            let other = if kind == 2 { 0 } else { other };
+            kind << 27 | other << 20 | walker << 15 | random.pick(&[2, 3]) << 12 | one << 7 | 0x2f
+        }
+        15 => 4 << 20 | walker << 15 | 2 << 12 | 0x0f,
         11 => random.pick(&[0, 0x20]) << 25 | other << 20 | one << 15 | one << 7 | 0x33,
         _ => {
             // In some turns, or as the data is.
