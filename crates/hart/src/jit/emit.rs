@@ -286,10 +286,15 @@ impl Emitter {
             self.form(Size::Quad, &[0xc7], 0, Operand::Register(to), false);
             self.dword(short);
         } else {
-            self.byte(0x48 | to >> 3);
-            self.byte(0xb8 | to & 7);
-            self.bytes.extend(value.to_le_bytes());
+            self.load_wide(to, value);
         }
+    }
+
+    /// Likewise, in ten bytes whatever the value is; flags stay as they are.
+    pub fn load_wide(&mut self, to: Register, value: i64) {
+        self.byte(0x48 | to >> 3);
+        self.byte(0xb8 | to & 7);
+        self.bytes.extend(value.to_le_bytes());
     }
 
     /// Loads with extension.

@@ -203,7 +203,7 @@ fn interpreting(e: &mut Emitter, base: u64, leave: usize) -> (usize, usize) {
     e.land(jumps);
     // The host's processor expects a return here too.
     let behind = e.here() as u64 + RETURN_BYTES;
-    e.load_immediate(RCX, (base + behind) as i64);
+    e.load_wide(RCX, (base + behind) as i64);
     e.push(RCX);
     e.ret();
     assert_eq!(e.here() as u64, behind, "where it returns to");
@@ -314,3 +314,19 @@ pub fn find_entries(e: &mut Emitter) {
 pub const TLB_MASK: i32 = (crate::tlb::ENTRIES as i32 - 1) << 4;
 /// In what the distance of the second entry differs.
 pub const TLB_SECOND: i32 = (crate::tlb::SECOND as i32) << 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shared_code_may_lie_at_any_address() {
+        let (high, _) = stubs(0x7f00_0000_0000);
+        // Below 4 GiB and below 2 GiB an address as an operand can be shorter.
+        for base in [0xf000_0000, 0x7000_0000, 0x10000] {
+            let (low, parts) = stubs(base);
+            assert_eq!(low.len(), high.len(), "at {base:#x}");
+            assert!(parts.exit > base && parts.underflow < base + low.len() as u64);
+        }
+    }
+}
