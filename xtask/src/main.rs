@@ -2,6 +2,7 @@
 //!
 //! CI runs nothing that a developer cannot run with the same command.
 
+mod sanitize;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -10,9 +11,10 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 
 const HELP: &str = "\
-cargo xtask ci      format, lints, house rules, documentation, simulator seeds, all tests
-cargo xtask tidy    the house rules: crate arrows, determinism bans, sizes, citations
-cargo xtask fuzz N  every fuzz target for N seconds (needs cargo-fuzz)
+cargo xtask ci        format, lints, house rules, documentation, simulator seeds, all tests
+cargo xtask tidy      the house rules: crate arrows, determinism bans, sizes, citations
+cargo xtask fuzz N    every fuzz target for N seconds (needs cargo-fuzz)
+cargo xtask sanitize  tests with AddressSanitizer (needs a nightly toolchain) and Memcheck (needs valgrind)
 ";
 
 fn main() -> ExitCode {
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
         ["ci"] => ci(),
         ["tidy"] => tidy::check(&root()),
         ["fuzz", seconds] => fuzz(seconds),
+        ["sanitize"] => sanitize::sanitize(&root()),
         _ => {
             eprint!("{HELP}");
             return ExitCode::from(2);
