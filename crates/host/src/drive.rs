@@ -15,7 +15,7 @@
 
 use std::collections::VecDeque;
 
-use replica::{Event, Guest, Halt, Next, Node, Span};
+use replica::{Event, Guest, Halt, Next, Node, RoleName, Span};
 
 use crate::log_file::LogFile;
 use crate::poll::{Poller, Token};
@@ -87,7 +87,8 @@ impl<G: Guest> Driver<G> {
             Next::At(time) => until(now, [time, self.world.deadline()]),
         };
         self.ready.clear();
-        self.ready.extend(poller.wait(timeout)?);
+        let has_peer = matches!(self.node.metrics().role, RoleName::Primary | RoleName::Backup);
+        self.ready.extend(poller.wait(timeout, has_peer)?);
         for index in 0..self.ready.len() {
             let (node, token) = (&mut self.node, self.ready[index]);
             let order = self

@@ -1,7 +1,8 @@
 //! Waiting, on the guest thread: for as long as it takes while the guest is idle, and not at all while it runs.
 //!
 //! All sockets are in one `epoll`. An idle guest thread waits in it, so that an event costs one wake-up and no hand-over
-//! (FT 3.5-c); it sleeps only after [`AWAKE`], since being woken takes longer than most answers.
+//! (FT 3.5-c); it sleeps only after [`AWAKE`], since being woken takes longer than most answers. In a pair, while answers come quickly,
+//! it sleeps only after [`AWAKE_LONG`], in which the other replica and a client can do their part.
 //!
 //! While the guest runs, its engine asks [`Look`] every few microseconds whether the run shall end; every [`LOOK_EVERY`] that
 //! asks the kernel, which takes a tenth of a microsecond. So an event waits that long at most, those that come together are
@@ -20,7 +21,7 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::thread::sched_yield;
 
-use crate::limits::{AWAKE, LOOK_EVERY};
+use crate::limits::{AWAKE, AWAKE_LONG, LOOK_EVERY};
 use crate::sys::clock;
 
 /// Names a source in the answers.
@@ -55,6 +56,8 @@ const EVENTS: usize = 16;
 pub struct Poller {
     epoll: OwnedFd,
     events: Vec<Event>,
+    /// How long to look before sleeping, the next time, if there is a peer.
+    awake: Span,
 }
 
 /// What the guest's engine asks while it runs.
@@ -90,6 +93,7 @@ impl Poller {
         Ok(Poller {
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
             events: Vec::with_capacity(EVENTS),
+            awake: AWAKE,
         })
     }
 
@@ -120,14 +124,20 @@ impl Poller {
     }
 
     /// Waits on this thread until a source is ready or the time is over, and gives the ready ones. Looks for a
-    /// while, letting others go first, before it sleeps.
+    /// while, letting others go first, before it sleeps; longer where there is a peer.
     ///
     /// # Errors
     /// As the kernel gives them, never for a signal.
-    pub fn wait(&mut self, timeout: Option<Span>) -> io::Result<impl Iterator<Item = Token> + use<'_>> {
+    pub fn wait(
+        &mut self,
+        timeout: Option<Span>,
+        has_peer: bool,
+    ) -> io::Result<impl Iterator<Item = Token> + use<'_>> {
         self.events.clear();
-        let mut now = clock::now();
-        let (awake, end) = (now.after(AWAKE), timeout.map(|timeout| now.after(timeout)));
+        let begin = clock::now();
+        let mut now = begin;
+        let awake = now.after(if has_peer { self.awake } else { AWAKE });
+        let end = timeout.map(|timeout| now.after(timeout));
         loop {
             let rest = end.map(|end| end.since(now));
             let timeout = if now < awake { Some(Span(0)) } else { rest };
@@ -137,6 +147,9 @@ impl Poller {
             }
             sched_yield();
             now = clock::now();
+        }
+        if timeout != Some(Span(0)) {
+            self.awake = awake_after(clock::now().since(begin), !self.events.is_empty());
         }
         Ok(self.events.drain(..).map(|event| Token(event.data.u64())))
     }
@@ -156,6 +169,15 @@ impl Poller {
             epoll: &self.epoll,
             due: Cell::new(clock::now().after(LOOK_EVERY)),
         }
+    }
+}
+
+/// How long to look before sleeping, after a wait that took so long and ended with an event or without.
+fn awake_after(waited: Span, event: bool) -> Span {
+    if event && waited < AWAKE_LONG {
+        AWAKE_LONG
+    } else {
+        AWAKE
     }
 }
 
@@ -185,10 +207,10 @@ mod tests {
             }
             until_cut(&look);
             assert!(look.is_wanted(), "as long as nobody takes it");
-            let ready: Vec<_> = poller.wait(Some(Span(0))).unwrap().collect();
+            let ready: Vec<_> = poller.wait(Some(Span(0)), true).unwrap().collect();
             assert_eq!(ready, [Token(7)]);
             right.read_exact(&mut [0]).unwrap();
-            assert_eq!(poller.wait(Some(Span(0))).unwrap().count(), 0);
+            assert_eq!(poller.wait(Some(Span(0)), true).unwrap().count(), 0);
         }
     }
 
@@ -206,8 +228,16 @@ mod tests {
         assert!(!look.is_wanted());
         left.write_all(b"x").unwrap();
         until_cut(&look);
-        assert_eq!(poller.wait(None).unwrap().collect::<Vec<_>>(), [Token(7)]);
+        assert_eq!(poller.wait(None, true).unwrap().collect::<Vec<_>>(), [Token(7)]);
         poller.modify(&quiet, Token(8), Interest::ReadWrite).unwrap();
-        assert_eq!(poller.wait(None).unwrap().count(), 2);
+        assert_eq!(poller.wait(None, true).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn who_was_answered_quickly_looks_longer_the_next_time() {
+        let quick = Span(AWAKE_LONG.0 - 1);
+        assert_eq!(awake_after(quick, true), AWAKE_LONG);
+        assert_eq!(awake_after(quick, false), AWAKE);
+        assert_eq!(awake_after(AWAKE_LONG, true), AWAKE);
     }
 }
