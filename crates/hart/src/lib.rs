@@ -5,7 +5,7 @@
 //! to the devices; [`engine`] is the seam between the machine and whatever executes instructions;
 //! [`state`] is the one list of fields that save, restore, digest and diff share.
 //! [`hart`] with `csr`, [`trap`] and [`pmp`] is the architecture; [`decode`] makes [`op`]s of instruction
-//! bits, [`interp`] executes them, `jit` makes machine code of what runs often (unsafe island 2); [`mmu`] walks page tables and remembers them in [`tlb`], `tables` says
+//! bits, [`interp`] executes them, `jit` makes machine code of what runs often (unsafe island 2); [`mmu`] walks page tables and remembers them in [`tlb`] (and in `groups`, where in it), `tables` says
 //! what a store to them makes stale. [`profile`] counts and samples for people; [`fpu`] computes; [`disasm`] and [`isa`] are for people and for the
 //! device tree.
 //!
@@ -21,6 +21,7 @@ pub mod decode;
 pub mod disasm;
 pub mod engine;
 pub mod fpu;
+mod groups;
 pub mod hart;
 pub mod interp;
 pub mod isa;

@@ -240,6 +240,7 @@ impl Mmu {
 
     /// Sets a RAM flag on a page and drops the permissions to store there.
     pub fn flag(&mut self, ram: &mut Ram, page: usize, flag: u8) {
+        // Of a page that is not dirty, only sets of an older generation can have any, which lose them when they are selected.
         if ram.flags(page) & DIRTY != 0 {
             self.tlb.drop_stores(page);
         }

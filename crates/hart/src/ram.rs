@@ -6,8 +6,9 @@
 //! caches must forget.
 //!
 //! A page is *plain* when a store to it needs no bookkeeping: it is already counted dirty and nothing was
-//! derived from it. Engines may cache the permission to store only for plain pages, and must drop such
-//! permissions when [`Ram::generation`] changes or when they themselves set a flag on the page.
+//! derived from it. Engines may cache the permission to store only for plain pages. They must drop the permissions for pages that
+//! are not plain any more before they use any after [`Ram::generation`] has changed, and those for a page when they themselves set a
+//! flag on it.
 //!
 //! # Safety argument
 //! `base..base+size` is mapped read-write from `new` until `drop` and nobody else holds a reference into
@@ -248,7 +249,8 @@ impl Ram {
         }
     }
 
-    /// The pages written since the last call, in the order of their first write; starts a new round.
+    /// The pages written since the last call, in the order of their first write, without those that [`Ram::settle`] has found clean in
+    /// between; starts a new round.
     pub fn take_dirty(&mut self) -> Vec<u32> {
         for &page in &self.dirty {
             self.flags[page as usize] &= !DIRTY;

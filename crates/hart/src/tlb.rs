@@ -10,6 +10,7 @@
 
 use crate::{
     Ram,
+    groups::{GROUP, Groups},
     ram::{PAGE, large_table},
     space::Space,
 };
@@ -62,7 +63,7 @@ impl Entry {
 struct Set {
     space: Option<Space>,
     used: u64,
-    /// [`Ram::generation`](crate::Ram::generation) that the store entries were made in.
+    /// The [`Ram::generation`](crate::Ram::generation) as of which no store entry is for a page that is not plain.
     generation: u64,
     /// For each table, the groups in which entries may be.
     filled: [Groups; 3],
@@ -70,19 +71,12 @@ struct Set {
     stamp: u64,
 }
 
-/// Entries that are cleared together.
-const GROUP: usize = 64;
-/// Groups of a table, one bit each.
-type Groups = [u64; ENTRIES / GROUP / 64];
-const NO_GROUPS: Groups = [0; ENTRIES / GROUP / 64];
-const ALL_GROUPS: Groups = [u64::MAX; ENTRIES / GROUP / 64];
-
 /// The slots that a physical page's store entries may be in, one more than each, to find them quickly: mostly a program's and the
 /// kernel's.
-type Slots = [u16; 2];
+type Hint = [u16; 2];
 const NO_SLOT: u16 = 0;
 /// There are more.
-const MANY_SLOTS: Slots = [u16::MAX; 2];
+const MANY_SLOTS: Hint = [u16::MAX; 2];
 const _: () = assert!(ENTRIES < u16::MAX as usize);
 
 /// The tables of all sets.
@@ -102,7 +96,7 @@ pub struct Tlb {
     /// Entries made for loads, stores and fetches.
     fills: [u64; 3],
     /// For each physical page.
-    slots: Vec<Slots>,
+    hints: Vec<Hint>,
 }
 
 /// Host addresses of a set's entries, for generated code: 16 bytes each, tag and place.
@@ -147,34 +141,13 @@ fn tables() -> Box<[Words; 3 * TOTAL]> {
 }
 
 #[inline(always)]
-const fn slot(address: u64) -> usize {
+pub(crate) const fn slot(address: u64) -> usize {
     (address >> PAGE_BITS) as usize & (ENTRIES - 1)
 }
 
 #[inline(always)]
 const fn tag(address: u64, size: u64) -> u64 {
     address & !(PAGE as u64 - 1) | address & (size - 1)
-}
-
-fn add_group(groups: &mut Groups, slot: usize) {
-    let group = slot / GROUP;
-    groups[group / 64] |= 1 << (group % 64);
-}
-
-fn has_group(groups: &Groups, slot: usize) -> bool {
-    let group = slot / GROUP;
-    groups[group / 64] >> (group % 64) & 1 != 0
-}
-
-/// The groups that entries of these pages may be in.
-fn groups(address: u64, pages: usize) -> Groups {
-    let mut groups = NO_GROUPS;
-    for group in 0..pages.div_ceil(GROUP) + 1 {
-        let slot = (slot(address) + group * GROUP) % ENTRIES;
-        add_group(&mut groups, slot);
-        add_group(&mut groups, slot ^ SECOND);
-    }
-    groups
 }
 
 impl Tlb {
@@ -185,7 +158,7 @@ impl Tlb {
             space: None,
             used: 0,
             generation: 0,
-            filled: [NO_GROUPS; 3],
+            filled: [Groups::NONE; 3],
             stamp: 0,
         };
         Tlb {
@@ -197,14 +170,14 @@ impl Tlb {
             drops: 0,
             stamps: 0,
             fills: [0; 3],
-            slots: vec![[NO_SLOT; 2]; ram.pages()],
+            hints: vec![[NO_SLOT; 2]; ram.pages()],
         }
     }
 
     /// Was it made for this RAM?
     #[must_use]
     pub fn is_of(&self, ram: &Ram) -> bool {
-        self.ram == ram.base() as u64 && self.slots.len() == ram.pages()
+        self.ram == ram.base() as u64 && self.hints.len() == ram.pages()
     }
 
     /// Grows when translations are dropped that were good until then.
@@ -253,7 +226,7 @@ impl Tlb {
             set.generation = ram.generation();
             self.drops += 1;
             let base = self.ram;
-            self.drop_if(chosen, STORE, &ALL_GROUPS, |entry| {
+            self.drop_if(chosen, STORE, &Groups::ALL, |entry| {
                 entry.tag != NO_TAG && !ram.is_plain(entry.page(base))
             });
         }
@@ -300,8 +273,7 @@ impl Tlb {
     }
 
     fn clear_table(&mut self, set: usize, table: usize) {
-        self.drop_if(set, table, &ALL_GROUPS, |_| true);
-        self.sets[set].filled[table / TOTAL] = NO_GROUPS;
+        self.drop_if(set, table, &Groups::ALL, |_| true);
         if table == FETCH {
             self.stamp(set);
         }
@@ -313,12 +285,12 @@ impl Tlb {
         let own = table + ((first + slot) & (TOTAL - 1));
         let second = table + ((first + (slot ^ SECOND)) & (TOTAL - 1));
         let filled = &mut self.sets[first / ENTRIES].filled[table / TOTAL];
-        add_group(filled, slot);
+        filled.add(slot);
         let tag = tag(address, 1);
         let [known, _] = self.tables[own];
         if known != NO_TAG && known != tag {
             self.tables[second] = self.tables[own];
-            add_group(filled, slot ^ SECOND);
+            filled.add(slot ^ SECOND);
         }
         self.tables[own] = Entry { tag, place }.words();
     }
@@ -374,9 +346,9 @@ impl Tlb {
     pub fn fill_store(&mut self, first: usize, address: u64, offset: usize) {
         let place = self.ram.wrapping_add(offset as u64).wrapping_sub(address);
         self.fill(STORE, first, address, place);
-        let slots = &mut self.slots[offset / PAGE];
+        let hint = &mut self.hints[offset / PAGE];
         let own = slot(address) as u16 + 1;
-        *slots = match *slots {
+        *hint = match *hint {
             [NO_SLOT, _] => [own, NO_SLOT],
             [one, NO_SLOT] if one != own => [one, own],
             [one, other] if one == own || other == own => return,
@@ -412,7 +384,7 @@ impl Tlb {
     pub fn drop_range(&mut self, roots: Roots, address: u64, pages: usize) {
         let bytes = (pages as u64) << PAGE_BITS;
         self.drops += 1;
-        let groups = groups(address, pages.min(ENTRIES));
+        let groups = Groups::of_pages(address, pages.min(ENTRIES));
         for set in 0..SETS {
             if !self.sets[set].space.is_some_and(|space| roots.cover(space)) {
                 continue;
@@ -432,17 +404,17 @@ impl Tlb {
 
     /// Empties those entries of a set's table that are like that, as far as they are in some groups.
     fn drop_if(&mut self, set: usize, table: usize, groups: &Groups, is: impl Fn(&Entry) -> bool) {
-        for (word, groups) in groups.iter().enumerate() {
-            let mut filled = self.sets[set].filled[table / TOTAL][word] & groups;
-            while filled != 0 {
-                let group = word * 64 + filled.trailing_zeros() as usize;
-                let first = table + set * ENTRIES + group * GROUP;
-                for entry in &mut self.tables[first..first + GROUP] {
-                    if is(&Entry::of(*entry)) {
-                        *entry = EMPTY.words();
-                    }
+        for group in self.sets[set].filled[table / TOTAL].both(groups) {
+            let first = table + set * ENTRIES + group * GROUP;
+            let mut empty = true;
+            for entry in &mut self.tables[first..first + GROUP] {
+                if is(&Entry::of(*entry)) {
+                    *entry = EMPTY.words();
                 }
-                filled &= filled - 1;
+                empty &= entry[0] == NO_TAG;
+            }
+            if empty {
+                self.sets[set].filled[table / TOTAL].remove(group);
             }
         }
     }
@@ -457,20 +429,20 @@ impl Tlb {
         let ram = self.ram;
         let of_page = |entry: &Entry| entry.tag != NO_TAG && entry.page(ram) == page;
         self.drops += 1;
-        let slots = std::mem::take(&mut self.slots[page]);
-        if slots == MANY_SLOTS {
+        let hint = std::mem::take(&mut self.hints[page]);
+        if hint == MANY_SLOTS {
             for set in 0..SETS {
-                self.drop_if(set, STORE, &ALL_GROUPS, of_page);
+                self.drop_if(set, STORE, &Groups::ALL, of_page);
             }
             return;
         }
-        for own in slots.into_iter().filter(|&slot| slot != NO_SLOT) {
+        for own in hint.into_iter().filter(|&slot| slot != NO_SLOT) {
             let own = usize::from(own) - 1;
             for set in 0..SETS {
                 for slot in [own, own ^ SECOND] {
                     let entry = &mut self.tables[STORE + set * ENTRIES + slot];
                     // Most sets have none there, which is known without reading the table.
-                    let filled = has_group(&self.sets[set].filled[STORE / TOTAL], slot);
+                    let filled = self.sets[set].filled[STORE / TOTAL].has(slot);
                     if filled && of_page(&Entry::of(*entry)) {
                         *entry = EMPTY.words();
                     }
@@ -485,7 +457,7 @@ impl Tlb {
         let place = (place as u64) << PLACE_SHIFT;
         for set in 0..SETS {
             self.stamp(set);
-            self.drop_if(set, FETCH, &ALL_GROUPS, |entry| entry.place == place);
+            self.drop_if(set, FETCH, &Groups::ALL, |entry| entry.place == place);
         }
     }
 
@@ -588,6 +560,20 @@ mod tests {
                 assert_eq!(tlb.store(set, address + 0x1000, 8), Some(0x4000));
             }
         }
+    }
+
+    #[test]
+    fn a_page_whose_slot_another_has_taken_loses_its_store_permission_too() {
+        let ram = ram(16);
+        let mut tlb = Tlb::new(&ram);
+        let set = tlb.select(SPACE, &ram);
+        let apart = (ENTRIES as u64) << PAGE_BITS;
+        tlb.fill_store(set, 0x5000, 0x3000);
+        tlb.fill_store(set, 0x5000 + apart, 0x4000);
+        assert_eq!(tlb.store(set, 0x5000, 8), Some(0x3000));
+        tlb.drop_stores(3);
+        assert_eq!(tlb.store(set, 0x5000, 8), None);
+        assert_eq!(tlb.store(set, 0x5000 + apart, 8), Some(0x4000));
     }
 
     #[test]

@@ -9,7 +9,7 @@
 
 mod support;
 
-use hart::{Engine, Interpreter, InterpreterOptions, Reason, Translate, Translate::*};
+use hart::{Engine, Interpreter, InterpreterOptions, Ram, Reason, Translate, Translate::*, ram::DIRTY};
 use support::{
     Computer, State,
     loops::prepare_loops,
@@ -42,6 +42,7 @@ fn run(
     let mut computer = Computer::new(&[], options);
     computer.board.steps_per_tick = 3;
     (kind.prepare)(&mut computer, &mut Random(seed));
+    let mut known = Known::of(&computer.ram);
     while computer.now.0 < kind.steps {
         let (steps, forget) = next();
         if forget {
@@ -49,7 +50,11 @@ fn run(
             match computer.now.0 % 4 {
                 0 => computer.engine.forget(),
                 1 => computer.engine = Interpreter::new(options),
-                odd => computer.ram.settle(|page, _| u64::from(page) % 2 == odd % 2),
+                rest => {
+                    known.check(&computer.ram);
+                    computer.ram.settle(|page, _| u64::from(page) % 2 == rest % 2);
+                    known = Known::of(&computer.ram);
+                }
             }
         }
         let until = kind.steps.min(computer.now.0 + steps);
@@ -58,8 +63,26 @@ fn run(
             computer.hart.waiting = false;
         }
     }
+    known.check(&computer.ram);
     let now = computer.now.0;
     (computer.state(), now)
+}
+
+/// What was in RAM at some time.
+struct Known(Vec<Vec<u8>>);
+
+impl Known {
+    fn of(ram: &Ram) -> Known {
+        Known((0..ram.pages()).map(|page| ram.page(page).to_vec()).collect())
+    }
+
+    /// Whatever was written since then is known to have been.
+    fn check(&self, ram: &Ram) {
+        for (page, content) in self.0.iter().enumerate() {
+            let dirty = ram.flags(page) & DIRTY != 0;
+            assert!(dirty || ram.page(page) == content, "page {page}");
+        }
+    }
 }
 
 fn with(zeal: Option<u64>, translate: Translate) -> InterpreterOptions {

@@ -45,11 +45,8 @@ pub fn drive<G: Guest>(node: Node<G>, world: World) -> Result<Outcome, WorldErro
         ready: Vec::new(),
     };
     driver.world.register(&poller)?;
-    let order = driver.run(&mut poller)?;
-    let written = driver.world.log.as_ref().map_or(Ok(()), LogFile::finish);
-    let outcome = driver.end(order);
-    written?;
-    Ok(outcome)
+    let ended = driver.run(&mut poller);
+    driver.end(ended)
 }
 
 struct Driver<G: Guest> {
@@ -134,13 +131,20 @@ impl<G: Guest> Driver<G> {
         }
     }
 
-    fn end(mut self, order: Order) -> Outcome {
+    /// Reports the end, also one that the world has brought about.
+    fn end(mut self, ended: Result<Order, WorldError>) -> Result<Outcome, WorldError> {
+        let log = self.world.log.as_ref();
+        let ended = ended.and_then(|order| {
+            log.map_or(Ok(()), LogFile::finish)?;
+            Ok(order)
+        });
         self.world.reporter.look_at_role(self.node.metrics());
-        let halt = match order {
-            Order::Halt(halt) => Some(halt),
-            Order::GoOn | Order::Quit => None,
+        let (halt, why) = match &ended {
+            Ok(Order::Halt(halt)) => (Some(halt.clone()), format!("{halt:?}")),
+            Ok(Order::GoOn | Order::Quit) => (None, "stopped by the operator".into()),
+            Err(error) => (None, error.to_string()),
         };
-        if !matches!(halt, Some(Halt::Lost(_))) {
+        if ended.is_ok() && !matches!(halt, Some(Halt::Lost(_))) {
             self.world.say_farewell();
         }
         let traffic = self.world.traffic();
@@ -151,10 +155,7 @@ impl<G: Guest> Driver<G> {
         self.world
             .reporter
             .happened(&Happening::Figures(Box::new(figures.clone())));
-        let why = halt
-            .as_ref()
-            .map_or_else(|| "stopped by the operator".into(), |halt| format!("{halt:?}"));
         self.world.reporter.happened(&Happening::Halt { why });
-        Outcome { halt, figures }
+        ended.map(|_| Outcome { halt, figures })
     }
 }

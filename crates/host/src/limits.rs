@@ -27,7 +27,7 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 pub const LOOK_EVERY: Span = Span::from_us(20);
 /// An idle guest thread looks at its sockets for so long before it sleeps.
 pub const AWAKE: Span = Span::from_us(40);
-/// Likewise, if the last time something came within this.
+/// Likewise of one half of a pair, if the last time something came within this.
 pub const AWAKE_LONG: Span = Span::from_us(200);
 const _: () = assert!(AWAKE.0 < AWAKE_LONG.0);
 /// Messages or frames taken from one source in one turn, so that no source starves the others.

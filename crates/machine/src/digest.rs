@@ -1,8 +1,8 @@
 //! `Digest`: 128 bits over the whole state of the guest, to compare two replicas by.
 //!
 //! Registers and devices are hashed anew each time, field by field through [`Visitor`]. RAM is the wrapping
-//! sum of one hash per page that is not all zero, of which only the pages written since the last digest are
-//! computed again, and those that were written before it, in case they are again; a page never touched costs nothing. XXH3 is no cryptographic hash: this finds mistakes,
+//! sum of one hash per page that is not all zero. Computed again are those of pages written since the last digest, and of pages that
+//! the last one found changed, since the guest may write these without notice. Other pages cost nothing. XXH3 is no cryptographic hash: this finds mistakes,
 //! not forgeries.
 
 use std::fmt;

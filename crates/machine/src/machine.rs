@@ -217,7 +217,7 @@ impl Machine {
         self.engine.forget();
     }
 
-    /// A digest of the whole state. Costs what was written since the last one. Effects that wait are not in
+    /// A digest of the whole state. Costs what was written since the last but one. Effects that wait are not in
     /// it.
     pub fn digest(&mut self) -> Digest {
         digest::total(&self.parts())

@@ -2,8 +2,8 @@
 
 use crate::Span;
 
-/// Steps between two digests unless the options say otherwise: a few tens a second. Each hashes what was written since the last
-/// one, and then every page's first store takes the slow path; all that costs less than a hundredth.
+/// Steps between two digests unless the options say otherwise: a few tens a second. Each hashes what was written since the one
+/// before the last, which costs less than a hundredth.
 pub const DIGEST_EVERY_DEFAULT: u64 = 50_000_000;
 
 /// Shortest failure-detection timeout; a shorter one is refused.

@@ -129,14 +129,23 @@ fn group(ops: &[(usize, Op)]) -> Option<Shared> {
     })
 }
 
-/// The registers through which a loop follows chains of pointers, one bit each.
-pub fn chains(ops: &[(usize, Op)]) -> u32 {
+/// The register through which a loop follows a chain of pointers, if nothing else there wants [`SHARED`].
+pub fn chain(ops: &[(usize, Op)]) -> Option<u8> {
     if !is_loop(ops) {
-        return 0;
+        return None;
     }
     let follows = |op: Op| op.code == Code::Ld && op.rd == op.rs1;
-    let chains = ops.iter().filter(|&&(_, op)| follows(op));
-    chains.fold(0, |chains, &(_, op)| chains | 1 << op.rd)
+    let (_, first) = ops.iter().find(|&&(_, op)| follows(op))?;
+    let mut accesses = [0; 32];
+    for &(_, op) in ops.iter().filter(|&&(_, op)| op.rs1 != first.rs1) {
+        if Extent::of(op).is_some() {
+            accesses[usize::from(op.rs1)] += 1;
+        }
+        if follows(op) || accesses[usize::from(op.rs1)] > 1 {
+            return None;
+        }
+    }
+    Some(first.rs1)
 }
 
 /// The integer register that a native op may write.
@@ -196,7 +205,7 @@ impl Block<'_> {
                 leads: false,
             };
         }
-        let chain = self.chains & 1 << o.rs1 != 0 && !self.alone;
+        let chain = self.chain == Some(o.rs1) && !self.alone;
         let shares = |group: &Shared| !self.alone && !self.straddles(at, group);
         if let Some(shared) = group(&self.ops[at.index..]).filter(shares) {
             let lookup = if chain {
@@ -224,8 +233,8 @@ impl Block<'_> {
         }
     }
 
-    /// Does a group lie across two pages of the stack, as far as can be said now? Then it would leave each time. A superblock that
-    /// begins in such a group is made soon after it has left once.
+    /// Does a group lie across two pages of the stack, as far as can be said now? Then it would leave each time. The superblock that
+    /// begins behind the access at which it leaves is made when it has left a few times, so that it finds out here.
     fn straddles(&self, at: At, group: &Shared) -> bool {
         if group.base != SP {
             return false;

@@ -9,7 +9,7 @@ use std::{collections::VecDeque, ops::Range};
 
 use super::{
     Page,
-    access::{Lookup, Shared, chains, is_branch},
+    access::{Lookup, Shared, chain, is_branch},
     bits,
     emit::*,
     float,
@@ -118,8 +118,8 @@ pub struct Block<'a> {
     pub(super) map: Map,
     /// If it is a loop, what it walks through.
     pub(super) streams: Vec<Stream>,
-    /// If it is a loop, the registers through which it follows chains of pointers.
-    pub(super) chains: u32,
+    /// The register through which it follows a chain of pointers.
+    pub(super) chain: Option<u8>,
     /// The fast turns of a loop with streams are in hand.
     pub(super) fast: bool,
     /// Where a turn begins, of the slow ones and of the fast ones: behind what is done on the way in.
@@ -158,7 +158,7 @@ pub fn translate(source: &Source<'_>, room: Vec<u8>) -> Translated {
         ops,
         map: map(ops),
         streams: streams(ops),
-        chains: chains(ops),
+        chain: chain(ops),
         fast: false,
         starts: [0; 2],
         prepare: None,

@@ -69,11 +69,11 @@ fn a_loop(words: &mut Vec<u32>, random: &mut Random) {
         .iter()
         .map(|_| random.pick(&STRIDES) * random.pick(&[1, 1, -1]))
         .collect();
-    let chain = random.pick(&[0, 0, walkers[0]]);
-    for &walker in walkers {
+    let chained: Vec<bool> = walkers.iter().map(|_| random.below(5) == 0).collect();
+    for (&walker, &chained) in walkers.iter().zip(&chained) {
         let page = (WALKED >> 12) as u32 + random.below(50) as u32;
         words.push(page << 12 | walker << 7 | 0x37);
-        let offset = match walker == chain {
+        let offset = match chained {
             true => node_offset(random.below(NODES)) as i32,
             false => random.below(4096) as i32 - 2048,
         };
@@ -83,16 +83,16 @@ fn a_loop(words: &mut Vec<u32>, random: &mut Random) {
     words.push(add(COUNTER, 0, turns));
     let head = words.len();
     words.push(add(COUNTER, COUNTER, -1));
-    for (&walker, &stride) in walkers.iter().zip(&strides) {
-        some(words, random, head, walker);
-        if walker == chain {
+    for ((&walker, &stride), &chained) in walkers.iter().zip(&strides).zip(&chained) {
+        some(words, random, head, (walker, walkers));
+        if chained {
             words.push(walker << 15 | 3 << 12 | walker << 7 | 0x03);
-            some(words, random, head, walker);
+            some(words, random, head, (walker, walkers));
             continue;
         }
         let part = random.pick(&[stride, stride, stride, stride / 2, 0, 3 * stride]);
         words.push(add(walker, walker, part));
-        some(words, random, head, walker);
+        some(words, random, head, (walker, walkers));
         if part != stride {
             words.push(add(walker, walker, stride - part));
         }
@@ -100,8 +100,13 @@ fn a_loop(words: &mut Vec<u32>, random: &mut Random) {
     words.push(branch(1, COUNTER, 0, (head as i32 - words.len() as i32) * 4));
 }
 
-fn some(words: &mut Vec<u32>, random: &mut Random, head: usize, walker: u32) {
-    for _ in 0..random.below(3) {
+/// Some accesses and other things, mostly of one walker, now and then of another.
+fn some(words: &mut Vec<u32>, random: &mut Random, head: usize, (walker, walkers): (u32, &[u32])) {
+    for _ in 0..random.pick(&[0, 1, 1, 2, 2, 5]) {
+        let walker = match random.below(3) {
+            0 => random.pick(walkers),
+            _ => walker,
+        };
         something(words, random, head, walker);
     }
 }
@@ -111,7 +116,12 @@ fn something(words: &mut Vec<u32>, random: &mut Random, head: usize, walker: u32
     let (one, other) = (random.pick(&OTHERS), random.pick(&OTHERS));
     let width = random.pick(&[0, 1, 2, 3, 3]);
     let offset = (random.below(16) as i32 - 4) << width;
-    let offset = if random.below(30) == 0 { offset + 1 } else { offset };
+    // Misaligned now and then, or further away than neighbours that share a lookup.
+    let offset = match random.below(30) {
+        0 => offset + 1,
+        1..4 => offset + random.pick(&[-1200, 1200]),
+        _ => offset,
+    };
     // FLW, FLD, FSW and FSD differ from the others by one bit.
     let float = if width > 1 && random.below(4) == 0 { 4 } else { 0 };
     let word = match random.below(16) {
