@@ -138,10 +138,10 @@ fn a_boot_replays(harts: &str) {
     assert_eq!(plain["digests_compared"], recorded["digests"]);
     let due = plain["step"].as_u64().unwrap() / replica::limits::DIGEST_EVERY_DEFAULT;
     assert!(due > 0, "the boot is too short for a digest");
-    assert_eq!(
-        plain["digests_compared"],
-        due + 1,
-        "one at each multiple, one at the end"
+    let compared = plain["digests_compared"].as_u64().unwrap();
+    assert!(
+        (2..=due + 1).contains(&compared),
+        "{compared}: one at each multiple unless much was written, one at the end"
     );
     let half = (plain["step"].as_u64().unwrap() / 2).to_string();
     let zealous = replay(&["--zeal", "7", "--slice", "1234567"]);

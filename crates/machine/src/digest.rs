@@ -132,6 +132,8 @@ pub struct Pages {
     flags: Vec<u8>,
     stale: Vec<u32>,
     round: Vec<u32>,
+    /// Pages that the last digest looked at.
+    hashed: usize,
 }
 
 impl Pages {
@@ -144,11 +146,13 @@ impl Pages {
             flags: vec![0; pages],
             stale: Vec::new(),
             round: Vec::new(),
+            hashed: 0,
         }
     }
 
     /// The digest of all of RAM.
     pub fn digest(&mut self, ram: &mut Ram) -> Digest {
+        self.hashed = 0;
         ram.settle(|page, content| {
             let changed = self.update(page, content);
             if !changed {
@@ -164,6 +168,12 @@ impl Pages {
         Digest(self.sum)
     }
 
+    /// How many pages the last digest looked at.
+    #[must_use]
+    pub fn hashed(&self) -> usize {
+        self.hashed
+    }
+
     /// Computes a page's digest; returns whether it has changed.
     fn update(&mut self, page: u32, content: &[u8]) -> bool {
         let at = index(u64::from(page));
@@ -171,6 +181,7 @@ impl Pages {
             return false;
         };
         *flags &= !STALE;
+        self.hashed += 1;
         let new = page_digest(page, content);
         let old = std::mem::replace(digest, new);
         self.sum = self.sum.wrapping_sub(old).wrapping_add(new);

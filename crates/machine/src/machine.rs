@@ -223,6 +223,12 @@ impl Machine {
         digest::total(&self.parts())
     }
 
+    /// Pages that the last digest had to look at.
+    #[must_use]
+    pub fn pages_hashed(&self) -> u64 {
+        wide(self.pages.hashed())
+    }
+
     /// The digest of each component, to name the one in which two machines differ.
     pub fn parts(&mut self) -> Vec<Part> {
         let mut digester = Digester::default();

@@ -42,6 +42,10 @@ impl Guest for Machine {
         }
     }
 
+    fn pages_hashed(&self) -> u64 {
+        Machine::pages_hashed(self)
+    }
+
     fn pending_disk(&self) -> Vec<DiskRequest> {
         Machine::pending_disk(self)
     }

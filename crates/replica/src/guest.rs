@@ -41,6 +41,8 @@ pub trait Guest {
     fn mtime(&self) -> u64;
     /// The digest at the present step.
     fn digest(&mut self) -> Digest;
+    /// Pages of memory that the last digest had to hash, which is what it costs.
+    fn pages_hashed(&self) -> u64;
     /// The disk requests submitted and not completed, in order of submission (FT 3.4-c).
     fn pending_disk(&self) -> Vec<machine::DiskRequest>;
 }

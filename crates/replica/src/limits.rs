@@ -5,6 +5,10 @@ use crate::Span;
 /// Steps between two digests unless the options say otherwise: a few tens a second. Each hashes what was written since the one
 /// before the last, which costs less than a hundredth.
 pub const DIGEST_EVERY_DEFAULT: u64 = 50_000_000;
+/// Pages that a digest may hash for one such interval; for each time that it hashes so many, the next one is an interval later.
+pub const DIGEST_PAGES: u64 = 1250;
+/// So many intervals later at most.
+pub const DIGEST_PAUSE_MAX: u64 = 3;
 
 /// Shortest failure-detection timeout; a shorter one is refused.
 pub const TIMEOUT_MIN: Span = Span::from_ms(100);

@@ -4,7 +4,7 @@ mod common;
 
 use common::{BACKUP, PRIMARY, Toy, World, options, same_state};
 use machine::{Control, DiskOperation, Effect, Input, PowerState};
-use replica::{Event, Guest, Halt, RoleName, Span, Suspicion};
+use replica::{Event, Guest, Halt, RoleName, Span, Suspicion, limits::DIGEST_PAGES};
 
 fn ms(ms: u64) -> Span {
     Span::from_ms(ms)
@@ -138,6 +138,23 @@ fn power_off_stops_both_and_the_backup_does_not_go_live() {
         ));
         assert_eq!(world.side(PRIMARY).frames().len(), usize::from(by_guest));
     }
+}
+
+#[test]
+fn a_guest_that_writes_much_is_looked_at_less_often() {
+    let digests = |pages_hashed| {
+        let mut guest = Toy::new();
+        guest.pages_hashed = pages_hashed;
+        let mut world = World::pair_of(guest.clone(), guest, options(1), options(2));
+        world.frame(PRIMARY, b"s\x40");
+        world.run(ms(100));
+        world.side(PRIMARY).node.metrics().digests
+    };
+    let often = digests(DIGEST_PAGES - 1);
+    assert!(often >= 12, "{often}");
+    assert_eq!(digests(0), often);
+    assert!(digests(2 * DIGEST_PAGES).abs_diff(often / 3) <= 1);
+    assert!(digests(u64::MAX).abs_diff(often / 4) <= 1);
 }
 
 #[test]

@@ -189,6 +189,10 @@ impl<G: Subject> Guest for Watched<G> {
         self.inner.digest()
     }
 
+    fn pages_hashed(&self) -> u64 {
+        self.inner.pages_hashed()
+    }
+
     fn pending_disk(&self) -> Vec<DiskRequest> {
         self.inner.pending_disk()
     }

@@ -377,6 +377,10 @@ impl Guest for Toy {
         }
     }
 
+    fn pages_hashed(&self) -> u64 {
+        0
+    }
+
     fn pending_disk(&self) -> Vec<DiskRequest> {
         self.pending.clone()
     }

@@ -164,6 +164,10 @@ impl Guest for Toy {
         }
     }
 
+    fn pages_hashed(&self) -> u64 {
+        0
+    }
+
     fn pending_disk(&self) -> Vec<DiskRequest> {
         self.at_disk.iter().map(|(disk, _)| disk.clone()).collect()
     }

@@ -35,6 +35,8 @@ pub struct Toy {
     written: BTreeMap<u64, Vec<u8>>,
     /// Flip a bit of the state at this step: a broken replica.
     pub broken_at: Option<u64>,
+    /// What each digest is said to have cost.
+    pub pages_hashed: u64,
 }
 
 impl Toy {
@@ -214,6 +216,10 @@ impl Guest for Toy {
                 part("disk", self.next_id ^ (self.pending.len() as u64) << 32),
             ],
         }
+    }
+
+    fn pages_hashed(&self) -> u64 {
+        self.pages_hashed
     }
 
     fn pending_disk(&self) -> Vec<DiskRequest> {
