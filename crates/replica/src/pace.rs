@@ -1,13 +1,20 @@
 //! `Pace`: how fast the primary may run, from how far the backup is behind (FT 3.2-e).
 //!
-//! Failover takes as long as the backup needs to catch up, so lag must stay small. A slow loop takes a few
-//! percent of the primary's speed away while the backup lags, and gives them back while it does not.
+//! Failover takes as long as the backup needs to catch up, so lag must stay small. Where the backup is slower, the primary runs as fast
+//! as the backup was seen to follow, a little faster or slower as the lag is below or above half of [`limits::LAG_TARGET`].
 
 use std::collections::VecDeque;
 
 use machine::Step;
 
 use crate::{Span, Time, limits};
+
+/// Least and most, in thousandths, that the pace is multiplied with at a time: a backup that was held up for some ten milliseconds catches
+/// up by itself.
+const FOLLOWS_MIN: u64 = 900;
+const FOLLOWS_MAX: u64 = 1250;
+/// By how many thousandths it changes besides if the lag is off by the target.
+const LAG_GAIN: u64 = 250;
 
 /// The loop.
 #[derive(Debug)]
@@ -18,6 +25,8 @@ pub struct Pace {
     lag_steps: u64,
     permille: u32,
     reconsidered: Time,
+    /// The primary's step and the backup's when the pace was reconsidered last.
+    then: (Step, Step),
     /// The primary stands until the lag is down to the target.
     stopped: bool,
     /// The last slice: when it began, until its end is seen.
@@ -38,6 +47,7 @@ impl Pace {
             lag_steps: 0,
             permille: 1000,
             reconsidered: now,
+            then: (Step(0), Step(0)),
             stopped: false,
             slice: None,
             rest: None,
@@ -74,22 +84,32 @@ impl Pace {
         }
         if now.since(self.reconsidered) >= limits::PACE_EVERY {
             self.reconsidered = now;
-            self.reconsider(now);
+            self.reconsider(step, executed);
+            self.judge(now);
         }
     }
 
-    fn reconsider(&mut self, now: Time) {
-        let permille = self.permille;
-        self.permille = if self.lag > Span(4 * limits::LAG_TARGET.0) {
-            permille * 9 / 10
-        } else if self.lag > limits::LAG_TARGET {
-            permille * 97 / 100
-        } else if self.lag.0 < limits::LAG_TARGET.0 / 2 {
-            permille + 10
+    /// The primary stands at `step`, the backup at `executed`.
+    fn reconsider(&mut self, step: Step, executed: Step) {
+        let (ran, followed) = (step.since(self.then.0), executed.since(self.then.1));
+        self.then = (step, executed);
+        let target = limits::LAG_TARGET.0;
+        // What the backup executed of what the primary ran. With little lag, it has followed as far as it could.
+        let follows = if ran == 0 || self.lag.0 < target / 2 {
+            1000
         } else {
-            permille
-        }
-        .clamp(limits::PACE_MIN, 1000);
+            (followed.saturating_mul(1000) / ran).clamp(FOLLOWS_MIN, FOLLOWS_MAX)
+        };
+        let too_long = self.lag.0.saturating_mul(LAG_GAIN) / target;
+        let room = (1000 + LAG_GAIN / 2).saturating_sub(too_long).max(FOLLOWS_MIN);
+        let permille = u64::from(self.permille) * follows * room / 1_000_000;
+        self.permille = u32::try_from(permille)
+            .unwrap_or(1000)
+            .clamp(limits::PACE_MIN, 1000);
+    }
+
+    /// Is the backup too slow for the slowest pace?
+    fn judge(&mut self, now: Time) {
         if self.permille == limits::PACE_MIN && self.lag > limits::LAG_TARGET {
             self.hopeless = self.hopeless.or(Some(now));
         } else if self.permille >= limits::PACE_RECOVERED {
@@ -168,19 +188,52 @@ mod tests {
         from + 1000
     }
 
+    /// A primary that would run 3,000 steps in a millisecond and a backup that executes so many of them, at best.
+    struct Race {
+        pace: Pace,
+        now: u64,
+        sent: u64,
+        executed: u64,
+    }
+
+    impl Race {
+        /// Runs for so many milliseconds; returns the longest lag.
+        fn run(&mut self, milliseconds: u64, backup: u64) -> Span {
+            let mut longest = Span(0);
+            for now in self.now..self.now + milliseconds {
+                self.sent += u64::from(self.pace.permille()) * 3;
+                self.executed = self.sent.min(self.executed + backup);
+                self.pace.on_sent(ms(now), Step(self.sent));
+                self.pace
+                    .on_executed(ms(now), Step(self.executed), Step(self.sent));
+                longest = longest.max(self.pace.lag());
+            }
+            self.now += milliseconds;
+            longest
+        }
+    }
+
     #[test]
-    fn lag_takes_speed_away_slowly_and_gives_it_back() {
+    fn a_slower_backup_takes_speed_away_and_gives_it_back() {
         // FT 3.2-d, 3.2-e.
-        let mut pace = Pace::new(ms(0));
-        let now = second(&mut pace, 0, 5);
-        assert_eq!((pace.permille(), pace.is_stopped()), (1000, false));
-        let now = second(&mut pace, now, 60);
-        let slow = pace.permille();
-        assert!((100..500).contains(&slow), "{slow}");
-        assert_eq!(pace.lag_steps(), 60_000);
-        assert!(pace.lag() >= Span::from_ms(59) && pace.lag() <= Span::from_ms(61));
-        second(&mut pace, now, 5);
-        assert!(pace.permille() > slow + 300);
+        for backup in [2700, 2000, 1500] {
+            let mut race = Race {
+                pace: Pace::new(ms(0)),
+                now: 0,
+                sent: 0,
+                executed: 0,
+            };
+            assert_eq!(race.run(500, 3000), Span(0));
+            assert_eq!(race.pace.permille(), 1000);
+            let longest = race.run(3000, backup);
+            assert!(longest < Span::from_ms(100), "{backup}: {longest:?}");
+            assert!(race.pace.lag() <= limits::LAG_TARGET);
+            let pace = u64::from(race.pace.permille());
+            assert!(pace.abs_diff(backup / 3) < 20, "{backup}: {pace}");
+            assert_eq!(race.pace.lag_steps(), race.sent - race.executed);
+            race.run(500, 4000);
+            assert_eq!((race.pace.permille(), race.pace.lag()), (1000, Span(0)));
+        }
     }
 
     #[test]
