@@ -24,7 +24,7 @@ fn demo(arguments: &[&str]) -> serde_json::Value {
         assert_eq!(figures[zero], 0, "{zero} in {figures}");
     }
     assert!(figures["writes_acked"].as_u64().unwrap() > 0, "{figures}");
-    assert!(figures["digests_compared"].as_u64().unwrap() > 10, "{figures}");
+    assert!(figures["digests_compared"].as_u64().unwrap() > 0, "{figures}");
     figures
 }
 
