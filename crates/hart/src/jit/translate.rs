@@ -118,8 +118,8 @@ pub struct Block<'a> {
     pub(super) map: Map,
     /// If it is a loop, what it walks through.
     pub(super) streams: Vec<Stream>,
-    /// The register through which it follows a chain of pointers.
-    pub(super) chain: Option<u8>,
+    /// The registers through which it follows a chain of pointers, as bits.
+    pub(super) chain: u32,
     /// The fast turns of a loop with streams are in hand.
     pub(super) fast: bool,
     /// Where a turn begins, of the slow ones and of the fast ones: behind what is done on the way in.

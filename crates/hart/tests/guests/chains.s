@@ -29,6 +29,56 @@ near:
     ld    a0, 0(a0)
     bnez  s2, near
 #: s3 = 176
+    # Turned around and back again, with the node in another register than the pointer to the next one.
+    li    s2, 2
+around:
+    li    a0, 0x40004000
+    sd    zero, 0x40(a0)        # The end.
+    li    a2, 0
+reverse:
+    mv    a1, a0
+    ld    a0, 0(a1)
+    addi  s5, s5, 1
+    sd    a2, 0(a1)
+    mv    a2, a1
+    bnez  a0, reverse
+    add   s6, s6, a2
+    ld    a3, 0(a2)
+    add   s6, s6, a3
+    li    a0, 0x40004040
+    li    a3, 0x40004000
+    sd    a0, 0(a3)
+    addi  s2, s2, -1
+    bnez  s2, around
+    # Across pages, 40 times.
+    li    a0, 0x40000c00
+    li    s2, 40
+there:
+    mv    a1, a0
+    ld    a3, 8(a1)
+    ld    a2, 0(a1)
+    add   s7, s7, a3
+    addi  a0, a2, 0
+    addi  s2, s2, -1
+    sd    s2, 24(a1)
+    bnez  s2, there
+    li    a0, 0x40000c00
+    ld    s8, 24(a0)
+    li    a0, 0x40002c00
+    ld    s9, 24(a0)
+    # Two nodes a turn.
+    li    a0, 0x40000c00
+    li    s2, 41
+twice:
+    ld    a1, 0(a0)
+    ld    a0, 0(a1)
+    addi  s2, s2, -1
+    bnez  s2, twice
+#: s5 = 4
+#: s6 = 0x100010080
+#: s7 = 80
+#: s8 = 1
+#: s9 = 0
     # A node of no page.
     li    a0, 0x40004080
     li    s2, 2

@@ -12,6 +12,8 @@ use super::{
 const WALKERS: [u32; 4] = [8, 9, 10, 18];
 const COUNTER: u32 = 5;
 const OTHERS: [u32; 7] = [11, 12, 13, 6, 7, 28, 29];
+/// Holds a node of a chain while its walker goes on.
+const COPY: u32 = 14;
 /// Strides: of bytes, of words, of rows.
 const STRIDES: [i32; 14] = [1, 1, 2, 4, 4, 8, 8, 16, 24, 48, 100, 256, 264, 0];
 
@@ -86,7 +88,7 @@ fn a_loop(words: &mut Vec<u32>, random: &mut Random) {
     for ((&walker, &stride), &chained) in walkers.iter().zip(&strides).zip(&chained) {
         some(words, random, head, (walker, walkers));
         if chained {
-            words.push(walker << 15 | 3 << 12 | walker << 7 | 0x03);
+            follow(words, random, walker);
             some(words, random, head, (walker, walkers));
             continue;
         }
@@ -98,6 +100,23 @@ fn a_loop(words: &mut Vec<u32>, random: &mut Random) {
         }
     }
     words.push(branch(1, COUNTER, 0, (head as i32 - words.len() as i32) * 4));
+}
+
+/// To the next node: at once, from a copy of the pointer with something done to the node left behind, or two nodes on.
+fn follow(words: &mut Vec<u32>, random: &mut Random, walker: u32) {
+    let load = |from: u32, to: u32| from << 15 | 3 << 12 | to << 7 | 0x03;
+    match random.below(3) {
+        0 => words.push(load(walker, walker)),
+        1 => {
+            words.extend([add(COPY, walker, 0), load(COPY, walker)]);
+            // Reads what follows the pointer, or writes it.
+            words.push(random.pick(&[
+                8 << 20 | COPY << 15 | 3 << 12 | 12 << 7 | 0x03,
+                12 << 20 | COPY << 15 | 3 << 12 | 8 << 7 | 0x23,
+            ]));
+        }
+        _ => words.extend([load(walker, COPY), load(COPY, walker)]),
+    }
 }
 
 /// Some accesses and other things, mostly of one walker, now and then of another.
