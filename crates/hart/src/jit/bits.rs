@@ -223,7 +223,7 @@ impl Block<'_> {
         let work = self.first(o);
         let number = self.value(o.rs2, RCX);
         self.e.load_immediate(RDX, 0);
-        self.e.test(number);
+        self.e.test(Size::Quad, number);
         self.e.mov_if(condition, work, Operand::Register(RDX));
         self.define(o.rd, work);
     }

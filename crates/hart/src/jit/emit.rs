@@ -334,8 +334,8 @@ impl Emitter {
     }
 
     /// `test a, a`.
-    pub fn test(&mut self, a: Register) {
-        self.form(Size::Quad, &[0x85], a, Operand::Register(a), false);
+    pub fn test(&mut self, size: Size, a: Register) {
+        self.form(size, &[0x85], a, Operand::Register(a), false);
     }
 
     /// `test a, bits`.

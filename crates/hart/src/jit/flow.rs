@@ -6,7 +6,8 @@
 use super::{
     emit::*,
     stubs::{Field, PINNED, call_far, field, find_entries, find_entry, go_far, held, register},
-    translate::{At, Block, Cold, SLOTS, is_loop},
+    translate::{At, Block, Cold, SLOTS, Skip, is_loop},
+    words::Set,
 };
 use crate::{op::Op, tlb::PLACE_SHIFT};
 
@@ -47,6 +48,7 @@ impl Block<'_> {
     /// Goes on at a slot, or outside the page.
     pub(super) fn go(&mut self, slot: i64) {
         if slot == self.head() {
+            self.settle_for_head();
             let jump = self.e.jump();
             self.repeat(jump);
             return;
@@ -178,16 +180,23 @@ impl Block<'_> {
             slot == self.head() && completed == self.ops.len() || self.later(completed, slot).is_some();
         if !inside && (self.map == PINNED || !is_loop(self.ops)) && self.source.page.is_likely(slot) {
             let near = self.e.skip_unless(condition);
+            let known = (self.words, self.exposed);
             self.give_back(completed..self.ops.len());
             self.go(slot);
+            (self.words, self.exposed) = known;
             self.e.land_near(near);
             return;
         }
-        let jump = self.e.jump_if(condition);
         if slot == self.head() && completed == self.ops.len() {
+            self.settle_for_head();
+            let jump = self.e.jump_if(condition);
             self.repeat(jump);
-        } else if let Some(to) = self.later(completed, slot) {
-            self.skips.push((to, self.shared.map(|shared| shared.made)));
+            return;
+        }
+        let jump = self.e.jump_if(condition);
+        if let Some(to) = self.later(completed, slot) {
+            let (shared, words) = (self.shared.map(|shared| shared.made), self.words.known);
+            self.skips.push(Skip { to, shared, words });
             self.put_off(jump, Cold::Skip { completed, to });
         } else {
             self.put_off(jump, Cold::Go { completed, slot });
@@ -204,12 +213,15 @@ impl Block<'_> {
 
     /// The code of an op begins, to which earlier branches may lead: what is known now is what is known on all ways here.
     pub(super) fn join(&mut self, index: usize) {
-        for &(to, shared) in &self.skips {
-            if to == index {
-                self.float_known = None;
-                self.shared = self.shared.filter(|known| Some(known.made) == shared);
-            }
+        let mut words = Set::MAX;
+        for skip in self.skips.iter().filter(|skip| skip.to == index) {
+            self.float_known = None;
+            self.shared = self.shared.filter(|known| Some(known.made) == skip.shared);
+            words &= skip.words;
         }
+        // On the other ways nothing is lazy, but what is a word may be so from here on.
+        self.settle(!words);
+        self.words.known &= words;
         self.begins[usize::from(self.fast)].resize(index + 1, self.e.here());
     }
 

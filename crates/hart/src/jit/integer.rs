@@ -68,8 +68,8 @@ impl Block<'_> {
 
     fn set_immediate(&mut self, condition: Condition, o: Op) {
         let a = self.value(o.rs1, RAX);
-        self.e
-            .alu_immediate(Alu::Cmp, Size::Quad, Operand::Register(a), o.imm);
+        let size = self.size_of(o);
+        self.e.alu_immediate(Alu::Cmp, size, Operand::Register(a), o.imm);
         self.set(condition, o);
     }
 
@@ -98,6 +98,8 @@ impl Block<'_> {
     }
 
     fn binary(&mut self, op: Alu, size: Size, o: Op) {
+        // Then this is one of those for which it makes no difference.
+        let size = if self.is_lazy(o) { Size::Double } else { size };
         if op == Alu::Add
             && o.rd != o.rs1
             && let (Some(a), Some(b)) = (self.pinned(o.rs1), self.pinned(o.rs2))
@@ -113,11 +115,10 @@ impl Block<'_> {
     }
 
     fn immediate(&mut self, op: Alu, size: Size, o: Op) {
+        let size = if self.is_lazy(o) { Size::Double } else { size };
         let target = self.target(o.rd);
         if op == Alu::Add && size == Size::Double && o.imm == 0 {
-            let from = self.operand(o.rs1);
-            self.e.load(Extend::WordSigned, target, from);
-            self.define(o.rd, target);
+            self.extend_word(o);
             return;
         }
         if op == Alu::Add
@@ -135,6 +136,16 @@ impl Block<'_> {
             self.e.alu_immediate(op, size, Operand::Register(target), o.imm);
         }
         self.result(size, o.rd, target);
+    }
+
+    /// `sext.w`.
+    fn extend_word(&mut self, o: Op) {
+        let from = self.value(o.rs1, RAX);
+        if self.are_words(o) && !self.is_lazy(o) {
+            self.define(o.rd, from);
+        } else {
+            self.define_word(o.rd, from);
+        }
     }
 
     fn shift(&mut self, shift: Shift, size: Size, o: Op) {
@@ -173,11 +184,12 @@ impl Block<'_> {
 
     pub(super) fn compare(&mut self, o: Op) {
         let a = self.value(o.rs1, RAX);
+        let size = self.size_of(o);
         if o.rs2 == 0 {
             // Clears carry and overflow, as comparing with 0 does.
-            self.e.test(a);
+            self.e.test(size, a);
         } else {
-            self.e.alu(Alu::Cmp, Size::Quad, a, self.operand(o.rs2));
+            self.e.alu(Alu::Cmp, size, a, self.operand(o.rs2));
         }
     }
 

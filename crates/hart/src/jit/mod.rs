@@ -34,6 +34,7 @@ mod streams;
 mod stubs;
 mod system;
 mod translate;
+mod words;
 
 use std::io;
 

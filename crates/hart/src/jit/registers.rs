@@ -9,6 +9,7 @@ use super::{
     float,
     stubs::{PINNED, register},
     translate::{Block, is_loop, native},
+    words::{Set, bit},
 };
 use crate::op::Op;
 
@@ -80,8 +81,9 @@ impl Block<'_> {
         self.swap(self.map, PINNED);
     }
 
-    /// Back to [`PINNED`].
+    /// Back to [`PINNED`], and nothing is lazy.
     pub(super) fn swap_out(&mut self) {
+        self.settle(Set::MAX);
         self.swap(PINNED, self.map);
     }
 
@@ -152,12 +154,7 @@ impl Block<'_> {
         if self.shared.is_some_and(|shared| shared.base == guest) {
             self.shared = None;
         }
-    }
-
-    /// Sign-extends a 32-bit result and defines it.
-    pub(super) fn define_word(&mut self, guest: u8, host: Register) {
-        let to = self.target(guest);
-        self.e.load(Extend::WordSigned, to, Operand::Register(host));
-        self.define(guest, to);
+        self.words.known &= !bit(guest);
+        self.words.lazy &= !bit(guest);
     }
 }

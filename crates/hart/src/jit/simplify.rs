@@ -1,8 +1,9 @@
 //! Shorter ways to compute the same: a superblock's ops, some of them replaced, one for one, so that steps are counted as
 //! before.
 //!
-//! A rotation without Zbb is two shifts and an `or`; it becomes one rotation, and the shifts are left out if nobody can see what
-//! they computed: nothing reads it, and nothing in between leaves the superblock or is jumped to.
+//! A rotation without Zbb is two shifts and an `or`; it becomes one rotation. An extension, also one that is
+//! scaled as an index, is a shift to the left and one to the right; it becomes `zext.h`, `slli.uw` and the like. The shifts before are left out if nobody can see what they computed: nothing reads
+//! it, and nothing in between leaves the superblock or is jumped to.
 
 use std::borrow::Cow;
 
@@ -16,10 +17,11 @@ use crate::op::{Code, Op};
 pub fn simplify(ops: &[(usize, Op)]) -> Cow<'_, [(usize, Op)]> {
     let mut ops = Cow::Borrowed(ops);
     let has = |is: fn(Op) -> bool| ops.iter().any(|&(_, op)| is(op));
-    if has(|op| op.code == Code::Or) && has(is_shift) {
+    if has(is_shift) && has(|op| matches!(op.code, Code::Or | Code::Srli | Code::Srai)) {
         let joins = joins(&ops);
         for index in 0..ops.len() {
             rotate(&mut ops, &joins, index);
+            extend(&mut ops, &joins, index);
         }
     }
     ops
@@ -69,12 +71,50 @@ fn rotate(ops: &mut Cow<'_, [(usize, Op)]>, joins: &[bool], index: usize) {
     ops[index].1 = rotation.with_halves(or.halves() as u8);
     for shift in [one, other] {
         if is_unseen(ops, joins, shift) {
-            let halves = ops[shift].1.halves() as u8;
-            ops[shift].1 = Op::new(Code::Nop, 0, 0, 0, 0).with_halves(halves);
+            leave_out(ops, shift);
         }
     }
 }
 
+/// If the op at `index` is the second half of an extension, it becomes the whole of it.
+fn extend(ops: &mut Cow<'_, [(usize, Op)]>, joins: &[bool], index: usize) {
+    let (_, second) = ops[index];
+    if !matches!(second.code, Code::Srli | Code::Srai) {
+        return;
+    }
+    let Some(first) = made(ops, joins, index, second.rs1) else {
+        return;
+    };
+    let (_, left) = ops[first];
+    let (code, by) = match (left.code, left.imm, second.code, second.imm) {
+        // With no register to add, `zext.w`.
+        (Code::Slli, 32, Code::Srli, 32) => (Code::AddUw, 0),
+        (Code::Slli, 32, Code::Srli, 0..32) => (Code::SlliUw, 32 - second.imm),
+        (Code::Slli, 48, Code::Srli, 48) => (Code::ZextH, 0),
+        (Code::Slli, 48, Code::Srai, 48) => (Code::SextH, 0),
+        (Code::Slli, 56, Code::Srai, 56) => (Code::SextB, 0),
+        _ => return,
+    };
+    let from = left.rs1;
+    let kept = ops[first..index].iter().all(|&(_, op)| writes(op) != Some(from));
+    // Neighbours that both write the register they read: nobody else sees the first.
+    let alone = first + 1 == index && left.rd == from && second.rd == from;
+    if !kept && !alone {
+        return;
+    }
+    let whole = Op::new(code, second.rd.into(), from.into(), 0, by);
+    let ops = ops.to_mut();
+    ops[index].1 = whole.with_halves(second.halves() as u8);
+    if alone || is_unseen(ops, joins, first) {
+        leave_out(ops, first);
+    }
+}
+
+/// The op at `index` becomes nothing.
+fn leave_out(ops: &mut [(usize, Op)], index: usize) {
+    let halves = ops[index].1.halves() as u8;
+    ops[index].1 = Op::new(Code::Nop, 0, 0, 0, 0).with_halves(halves);
+}
 /// The shift by a constant that made the value that a register has before the op at `index`, if it is certain that it did.
 fn made(ops: &[(usize, Op)], joins: &[bool], index: usize, register: u8) -> Option<usize> {
     for at in (0..index).rev() {
@@ -142,6 +182,11 @@ fn is_quiet(op: Op) -> bool {
                 | Sraw
                 | Mul
                 | Mulw
+                | SlliUw
+                | AddUw
+                | ZextH
+                | SextH
+                | SextB
                 | Rori
                 | Roriw
         )

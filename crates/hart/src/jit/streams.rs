@@ -12,6 +12,7 @@ use super::{
     emit::*,
     stubs::{Field, LEFT, field, held},
     translate::{Block, is_loop, native},
+    words::Set,
 };
 use crate::op::{Code, Op};
 
@@ -127,6 +128,7 @@ impl Block<'_> {
     /// No turn may begin before streams are looked up.
     pub(super) fn over(&mut self) {
         self.give_back(0..self.ops.len());
+        self.settle(Set::MAX);
         match self.prepare {
             Some(prepare) => self.e.jump_back(prepare),
             None => self.look_streams_up(),

@@ -9,7 +9,7 @@ use std::{collections::VecDeque, ops::Range};
 
 use super::{
     Page,
-    access::{Lookup, Shared, chain, is_branch},
+    access::{Lookup, Shared, chain, is_branch, writes},
     bits,
     emit::*,
     float,
@@ -19,6 +19,7 @@ use super::{
     streams::{Stream, streams},
     stubs::{Field, LEFT, SHARED, Stubs, go_far, held},
     system,
+    words::{Set, Words},
 };
 use crate::op::{Code, Op};
 
@@ -126,19 +127,33 @@ pub struct Block<'a> {
     pub(super) starts: [usize; 2],
     /// Where streams are looked up.
     pub(super) prepare: Option<usize>,
-    /// What is put off, and whether it is of the fast turns.
-    cold: VecDeque<(Jump, bool, Cold)>,
+    /// What is put off, whether it is of the fast turns, and what is lazy there.
+    cold: VecDeque<(Jump, bool, Set, Cold)>,
     pub(super) links: Vec<Link>,
     /// Where the code of each op begins, of the slow turns and of the fast ones.
     pub(super) begins: [Vec<usize>; 2],
-    /// Branches to later ops: which, and where the lookup was made that was shared at the branch.
-    pub(super) skips: Vec<(usize, Option<usize>)>,
+    /// Branches to later ops.
+    pub(super) skips: Vec<Skip>,
     /// The lookup that may be shared now.
     pub(super) shared: Option<Shared>,
     /// The access in hand is done without its neighbours.
     pub(super) alone: bool,
     /// What is known to be allowed with the floating-point registers.
     pub(super) float_known: Option<float::Use>,
+    /// What is known of the integer registers now.
+    pub(super) words: Words,
+    /// What was lazy before the op in hand.
+    pub(super) exposed: Set,
+    /// What is known at the end of each turn, and so before each but the first.
+    pub(super) carried: Words,
+}
+
+/// A branch to a later op, and what is known there.
+pub struct Skip {
+    pub to: usize,
+    /// Where the lookup was made that is shared.
+    pub shared: Option<usize>,
+    pub words: Set,
 }
 
 /// A superblock that is to be put where its [`Source`] says.
@@ -169,6 +184,9 @@ pub fn translate(source: &Source<'_>, room: Vec<u8>) -> Translated {
         shared: None,
         alone: false,
         float_known: None,
+        words: Words::default(),
+        exposed: 0,
+        carried: Words::default(),
     };
     block.swap_in();
     block.begin_streams();
@@ -178,9 +196,10 @@ pub fn translate(source: &Source<'_>, room: Vec<u8>) -> Translated {
         block.straight();
     }
     let split = block.e.here();
-    while let Some((jump, fast, cold)) = block.cold.pop_front() {
+    while let Some((jump, fast, lazy, cold)) = block.cold.pop_front() {
         block.e.land(jump);
         block.fast = fast;
+        (block.words, block.exposed) = (Words::only(lazy), lazy);
         block.cold(cold);
     }
     for link in &mut block.links {
@@ -228,6 +247,9 @@ impl Block<'_> {
     /// All ops, one behind the other.
     fn straight(&mut self) {
         (self.shared, self.float_known) = (None, None);
+        // Before the first fast turn there were slow ones.
+        self.words = if self.fast { self.carried } else { Words::default() };
+        self.exposed = self.words.lazy;
         self.skips.clear();
         self.starts[usize::from(self.fast)] = self.e.here();
         let steps = self.source.ops.len() as i32;
@@ -239,17 +261,12 @@ impl Block<'_> {
         }
         if !self.streams.is_empty() {
             self.e.alu(Alu::Cmp, Size::Quad, LEFT, held(Field::Floor));
-            let over = self.e.jump_if(if self.fast {
-                Condition::Less
-            } else {
-                Condition::Below
-            });
+            let over = self.e.jump_if(Condition::Less);
             self.put_off(over, Cold::Over);
         }
-        let mut index = 0;
-        while let Some(&(slot, op)) = self.ops.get(index) {
+        for (index, &(slot, op)) in self.ops.iter().enumerate() {
             self.join(index);
-            index += self.pair(At { index, slot }, op);
+            self.op(At { index, slot }, op);
         }
         if let Some(&(slot, op)) = self.ops.last()
             && !ends(op)
@@ -260,7 +277,7 @@ impl Block<'_> {
 
     /// What happens if the jump is taken.
     pub(super) fn put_off(&mut self, jump: Jump, cold: Cold) {
-        self.cold.push_back((jump, self.fast, cold));
+        self.cold.push_back((jump, self.fast, self.exposed, cold));
     }
 
     pub(super) fn head(&self) -> i64 {
@@ -291,6 +308,7 @@ impl Block<'_> {
                 self.e.jump_far(self.source.stubs.far);
             }
             Cold::Skip { completed, to } => {
+                self.settle(Set::MAX);
                 self.give_back(completed..to);
                 self.lift_floor(to - completed);
                 self.e.jump_back(self.begins[usize::from(self.fast)][to]);
@@ -367,41 +385,22 @@ impl Block<'_> {
         self.put_off(lookup.miss, cold);
     }
 
-    /// Translates an op, and the one behind it if together they are one instruction. Returns how many.
-    fn pair(&mut self, at: At, o: Op) -> usize {
-        let next = self.ops.get(at.index + 1).map(|&(_, op)| op);
-        let extend = match (o.code, next) {
-            (Code::Slli, Some(next)) if next.code == Code::Srli && o.imm == next.imm => match o.imm {
-                32 => Some(Extend::Word),
-                48 => Some(Extend::Half),
-                _ => None,
-            },
-            _ => None,
-        };
-        let joins = self.skips.iter().any(|&(to, _)| to == at.index + 1);
-        match (extend, next) {
-            (Some(extend), Some(next)) if next.rd == o.rd && next.rs1 == o.rd && !joins => {
-                let target = self.target(o.rd);
-                let from = self.operand(o.rs1);
-                self.e.load(extend, target, from);
-                self.define(o.rd, target);
-                2
-            }
-            _ => {
-                self.op(at, o);
-                1
-            }
-        }
-    }
-
+    /// Translates an op.
     pub(super) fn op(&mut self, at: At, o: Op) {
-        use Code::*;
+        self.before(o);
         if !native(o) {
             self.interpret(at);
-            self.shared = None;
-            self.float_known = None;
+            (self.shared, self.float_known) = (None, None);
+            self.words = Words::default();
             return;
         }
+        let words = self.are_words(o);
+        self.native_op(at, o);
+        self.behind(o, writes(o), words);
+    }
+
+    fn native_op(&mut self, at: At, o: Op) {
+        use Code::*;
         match o.code {
             Jal => self.jump_and_link(at, o),
             // The next op, unless it is the last.

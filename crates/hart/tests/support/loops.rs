@@ -143,7 +143,7 @@ fn something(words: &mut Vec<u32>, random: &mut Random, head: usize, walker: u32
     };
     // FLW, FLD, FSW and FSD differ from the others by one bit.
     let float = if width > 1 && random.below(4) == 0 { 4 } else { 0 };
-    let word = match random.below(16) {
+    let word = match random.below(20) {
         0..5 => (offset as u32) << 20 | walker << 15 | width << 12 | one << 7 | 0x03 | float,
         5..9 => {
             let (high, low) = ((offset as u32 >> 5) & 127, offset as u32 & 31);
@@ -160,6 +160,7 @@ fn something(words: &mut Vec<u32>, random: &mut Random, head: usize, walker: u32
         }
         15 => 4 << 20 | walker << 15 | 2 << 12 | 0x0f,
         11 => random.pick(&[0, 0x20]) << 25 | other << 20 | one << 15 | one << 7 | 0x33,
+        16..19 => word(random),
         _ => {
             // In some turns, or as the data is.
             let mask = random.pick(&[1, 3, 7, 3, 31]);
@@ -171,6 +172,31 @@ fn something(words: &mut Vec<u32>, random: &mut Random, head: usize, walker: u32
         }
     };
     words.push(word);
+}
+
+/// Something with words, which may or may not be what the registers hold.
+fn word(random: &mut Random) -> u32 {
+    let [rd, rs1, rs2] = [random.pick(&OTHERS), random.pick(&OTHERS), random.pick(&OTHERS)];
+    let registers = rs1 << 15 | rd << 7;
+    match random.below(12) {
+        // ADDW, SUBW, MULW, SLLW.
+        0..4 => random.pick(&[0, 0x20 << 25, 1 << 25, 1 << 12]) | rs2 << 20 | registers | 0x3b,
+        // ADDIW, of 0 too; SLLIW, SRLIW, SRAIW.
+        4 | 5 => random.pick(&[0, 1, 0xfff]) << 20 | registers | 0x1b,
+        6 => {
+            random.pick(&[1 << 12, 5 << 12, 0x20 << 25 | 5 << 12])
+                | (random.below(32) as u32) << 20
+                | registers
+                | 0x1b
+        }
+        // XOR, OR, AND, SLT, SLTU; ANDI, XORI.
+        7 | 8 => random.pick(&[4, 6, 7, 2, 3]) << 12 | rs2 << 20 | registers | 0x33,
+        9 => random.pick(&[7, 4]) << 12 | random.pick(&[0xfff, 0xf, 0x7ff]) << 20 | registers | 0x13,
+        // Over the next instruction.
+        10 => branch(random.pick(&[0, 1, 4, 5, 6, 7]), rs1, random.pick(&[rs2, 0]), 8),
+        // SLLI by 32, as before a shift to the right, or SRLI.
+        _ => random.pick(&[1, 5]) << 12 | random.pick(&[32, 30, 33]) << 20 | registers | 0x13,
+    }
 }
 
 fn add(rd: u32, rs1: u32, value: i32) -> u32 {

@@ -184,7 +184,10 @@ fn rax_is_multiplied_divided_and_extended() {
 #[test]
 fn test_looks_at_one_register() {
     for (a, seen) in registers(&QUADS) {
-        assert_emits(Code::Test_rm64_r64, &[seen, seen], |e| e.test(a));
+        assert_emits(Code::Test_rm64_r64, &[seen, seen], |e| e.test(Size::Quad, a));
+    }
+    for (a, seen) in registers(&DOUBLES) {
+        assert_emits(Code::Test_rm32_r32, &[seen, seen], |e| e.test(Size::Double, a));
     }
 }
 
