@@ -114,12 +114,16 @@ impl Block<'_> {
 
     /// The jump leads to the next turn.
     pub(super) fn repeat(&mut self, jump: Jump) {
-        self.e.land_back(jump, self.starts[usize::from(self.fast)]);
+        if !self.fast && self.leads_on {
+            self.onward = Some(jump);
+        } else {
+            self.e.land_back(jump, self.starts[usize::from(self.fast)]);
+        }
     }
 
     /// In a fast turn, so many steps are not done, but it counts as a whole one: its streams may have gone on.
     pub(super) fn lift_floor(&mut self, steps: usize) {
-        if self.fast {
+        if self.fast && !self.streams.is_empty() {
             self.e
                 .alu_immediate(Alu::Add, Size::Quad, held(Field::Floor), steps as i32);
         }

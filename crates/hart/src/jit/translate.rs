@@ -121,8 +121,12 @@ pub struct Block<'a> {
     pub(super) streams: Vec<Stream>,
     /// The registers through which it follows a chain of pointers, as bits.
     pub(super) chain: u32,
-    /// The fast turns of a loop with streams are in hand.
+    /// The turns behind the first ones of a loop that is there twice are in hand.
     pub(super) fast: bool,
+    /// A loop without streams is there twice: its first turn leads on to the others,
+    pub(super) leads_on: bool,
+    /// by this jump.
+    pub(super) onward: Option<Jump>,
     /// Where a turn begins, of the slow ones and of the fast ones: behind what is done on the way in.
     pub(super) starts: [usize; 2],
     /// Where streams are looked up.
@@ -175,6 +179,8 @@ pub fn translate(source: &Source<'_>, room: Vec<u8>) -> Translated {
         streams: streams(ops),
         chain: chain(ops),
         fast: false,
+        leads_on: false,
+        onward: None,
         starts: [0; 2],
         prepare: None,
         cold: VecDeque::with_capacity(OPS_MAX),
@@ -191,7 +197,7 @@ pub fn translate(source: &Source<'_>, room: Vec<u8>) -> Translated {
     block.swap_in();
     block.begin_streams();
     block.straight();
-    if !block.streams.is_empty() {
+    if !block.streams.is_empty() || block.onward.is_some() {
         block.fast = true;
         block.straight();
     }
@@ -247,6 +253,9 @@ impl Block<'_> {
     /// All ops, one behind the other.
     fn straight(&mut self) {
         (self.shared, self.float_known) = (None, None);
+        if let Some(jump) = self.onward.take() {
+            self.e.land(jump);
+        }
         // Before the first fast turn there were slow ones.
         self.words = if self.fast { self.carried } else { Words::default() };
         self.exposed = self.words.lazy;
@@ -255,7 +264,7 @@ impl Block<'_> {
         let steps = self.source.ops.len() as i32;
         self.e
             .alu_immediate(Alu::Sub, Size::Quad, Operand::Register(LEFT), steps);
-        if !self.fast {
+        if !self.fast || self.streams.is_empty() {
             let short = self.e.jump_if(Condition::Below);
             self.put_off(short, Cold::Short);
         }

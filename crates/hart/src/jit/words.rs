@@ -14,6 +14,10 @@ use super::{
 };
 use crate::op::{Code, Op};
 
+/// Ops of a turn for each register that is lazy at its end, if a loop is to be there twice only for their sake: what takes longer gains
+/// too little for the time to translate it.
+const OPS_PER_LAZY: usize = 8;
+
 /// Guest registers, a bit for each.
 pub type Set = u32;
 
@@ -145,12 +149,16 @@ impl Block<'_> {
         self.words.known |= bit(guest);
     }
 
-    /// A jump to the head follows, where only some may be lazy.
+    /// A jump to the head follows: to that of the slow turns, where nothing is lazy, or of the fast ones.
     pub(super) fn settle_for_head(&mut self) {
         if !self.fast {
             self.carried = self.words;
+            let worth = self.words.lazy.count_ones() as usize * OPS_PER_LAZY >= self.ops.len();
+            self.leads_on = self.streams.is_empty() && self.words.lazy != 0 && worth;
         }
-        let may = if self.fast { self.carried.lazy } else { 0 };
-        self.settle(!may);
+        self.settle(match self.fast || self.leads_on {
+            true => !self.carried.lazy,
+            false => Set::MAX,
+        });
     }
 }
