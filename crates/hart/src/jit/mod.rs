@@ -542,27 +542,37 @@ mod tests {
         assert_eq!(fill(&mut translations), count);
     }
 
+    /// The superblock of a loop of these ops and the branch back.
+    fn looped(mut ops: Vec<Op>) -> Vec<(usize, Op)> {
+        ops.push(Op::new(Code::Bne, 0, 9, 0, -2 * ops.len() as i32));
+        let ops = ops.into_iter().map(|op| op.with_halves(2)).enumerate();
+        ops.map(|(index, op)| (2 * index, op)).collect()
+    }
+
     #[test]
     fn the_least_memory_has_room_for_a_loop_that_is_there_twice() {
-        let Some(mut translations) = Translations::new(1, 1, 0) else {
-            return;
-        };
-        // What takes most room, as far as a loop with streams may be long, and through registers that must be exchanged.
+        // What takes most room, through registers that must be exchanged.
+        let long = |index| Op::new(Code::ScD, 16 + index as u32 % 8, 24 + index as u32 % 8, 7, 0);
+        // As far as a loop with streams may be long.
         let length = streams::STREAMS_MAX * streams::OPS_PER_STREAM;
-        let mut ops: Vec<_> = (0..length - 5)
-            .map(|index| Op::new(Code::ScD, 16 + index as u32 % 8, 24 + index as u32 % 8, 7, 0))
-            .collect();
-        ops.extend([5, 6, 28, 29].map(|base| Op::new(Code::Ld, 9, base, 0, 0)));
-        ops.push(Op::new(Code::Bne, 0, 9, 0, 2 - 2 * length as i32));
-        let ops: Vec<_> = ops
-            .into_iter()
-            .map(|op| op.with_halves(2))
-            .enumerate()
-            .map(|(index, op)| (2 * index, op))
-            .collect();
-        assert!(is_loop(&ops) && streams::streams(&ops).len() == streams::STREAMS_MAX);
-        translations.open(0);
-        assert!(translations.add(0, 0, &ops, &NOWHERE).is_some());
+        let mut walking: Vec<_> = (0..length - 5).map(long).collect();
+        walking.extend([5, 6, 28, 29].map(|base| Op::new(Code::Ld, 9, base, 0, 0)));
+        let walking = looped(walking);
+        assert!(is_loop(&walking) && streams::streams(&walking).len() == streams::STREAMS_MAX);
+        // As long as any, with as many registers as there may be that are extended on every way out.
+        let mut adding: Vec<_> = [2, 8, 10, 11, 12, 13, 14, 15]
+            .map(|lazy| Op::new(Code::Addw, lazy, lazy, lazy, 0))
+            .to_vec();
+        adding.extend((0..OPS_MAX - 9).map(long));
+        let adding = looped(adding);
+        assert!(adding.len() == OPS_MAX);
+        for ops in [walking, adding] {
+            let Some(mut translations) = Translations::new(1, 1, 0) else {
+                return; // This host interprets.
+            };
+            translations.open(0);
+            assert!(translations.add(0, 0, &ops, &NOWHERE).is_some());
+        }
     }
 
     #[test]
