@@ -1,7 +1,7 @@
 # Sums of words whose sign extension nobody wants at once: on all ways out and where ways meet they are whole.
     li    s0, 0x80014000
     li    s1, 0x7fffffff
-    li    a5, 0x1234567890
+    li    a5, 0x12b4567890     # As a word it is negative.
     # A load that fails while a result is not extended yet.
     li    a1, 0x40000000        # Nothing is there.
     addw  a0, s1, s1
@@ -25,8 +25,10 @@ meet:
     beqz  t1, even
     addw  a3, s1, t0
 even:
+    slt   t2, a3, zero
+    add   s4, s4, t2
     add   s4, s4, a3
-    addw  a4, a3, a3            # And the other way around: not extended where the branch leaves.
+    addw  a4, a3, zero          # And the other way around: not extended where the branch leaves.
     bnez  t1, odd
     mv    a4, a5
 odd:

@@ -203,11 +203,12 @@ fn build(
     output: &Path,
     report: Report<'_>,
 ) -> Result<(), ImageError> {
-    tools::require(&[APT_GET, DPKG_DEB, TAR, MKE2FS, MMDEBSTRAP, ARCH_TEST, SETPRIV])?;
+    let mut needed = vec![APT_GET, DPKG_DEB, TAR, MKE2FS, MMDEBSTRAP, ARCH_TEST, SETPRIV];
     let is_root = rustix::process::geteuid().is_root();
     if !is_root {
-        tools::require(&[FAKEROOT, NEWUIDMAP])?;
+        needed.extend([FAKEROOT, NEWUIDMAP]);
     }
+    tools::require(&needed)?;
     emulation::require(is_root)?;
     let archive = Archive::of_this_machine(options.mirror.as_deref())?;
     let work = output.join("work");

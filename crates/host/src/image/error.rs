@@ -7,16 +7,18 @@ use thiserror::Error;
 /// Why an image could not be made.
 #[derive(Debug, Error)]
 pub enum ImageError {
-    /// A program of the host is not there.
+    /// Programs of the host are not there.
     #[error(
-        "making this image needs `{program}`, which is not on this machine: install the Debian package {package} \
-         (as root: apt-get install {package})"
+        "making this image needs `{}`, which this machine does not have: install it from Debian's packages \
+         (as root: apt-get install {})",
+        programs.join("`, `"),
+        packages.join(" ")
     )]
-    MissingTool {
-        /// The program that was looked for.
-        program: &'static str,
-        /// The Debian package that brings it.
-        package: &'static str,
+    MissingTools {
+        /// The programs that were looked for.
+        programs: Vec<&'static str>,
+        /// The Debian packages that bring them.
+        packages: Vec<&'static str>,
     },
     /// No Debian mirror is known.
     #[error(
@@ -118,13 +120,13 @@ mod tests {
 
     #[test]
     fn missing_tool_names_the_package_to_install() {
-        let error = ImageError::MissingTool {
-            program: "mke2fs",
-            package: "e2fsprogs",
+        let error = ImageError::MissingTools {
+            programs: vec!["mke2fs", "tar"],
+            packages: vec!["e2fsprogs", "tar"],
         };
         let text = error.to_string();
         assert!(
-            text.contains("`mke2fs`") && text.contains("apt-get install e2fsprogs"),
+            text.contains("`mke2fs`, `tar`") && text.contains("apt-get install e2fsprogs tar"),
             "{text}"
         );
     }

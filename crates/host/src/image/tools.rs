@@ -89,12 +89,14 @@ pub fn require(tools: &[Tool]) -> Result<(), ImageError> {
 }
 
 fn require_in(tools: &[Tool], path: &OsStr) -> Result<(), ImageError> {
-    for &Tool { program, package } in tools {
-        if find(program, path).is_none() {
-            return Err(ImageError::MissingTool { program, package });
-        }
+    let missing = || tools.iter().filter(|tool| find(tool.program, path).is_none());
+    if missing().next().is_none() {
+        return Ok(());
     }
-    Ok(())
+    Err(ImageError::MissingTools {
+        programs: missing().map(|tool| tool.program).collect(),
+        packages: missing().map(|tool| tool.package).collect(),
+    })
 }
 
 fn find(program: &str, path: &OsStr) -> Option<PathBuf> {
@@ -235,16 +237,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn missing_tool_is_reported_with_its_package() {
+    fn missing_tools_are_reported_together_with_their_packages() {
         let empty = std::env::temp_dir().join("lockstep-no-such-directory");
-        let error = require_in(&[MMDEBSTRAP], empty.as_os_str()).unwrap_err();
-        assert!(matches!(
-            error,
-            ImageError::MissingTool {
-                program: "mmdebstrap",
-                package: "mmdebstrap"
-            }
-        ));
+        let error = require_in(&[MMDEBSTRAP, MKE2FS], empty.as_os_str()).unwrap_err();
+        let ImageError::MissingTools { programs, packages } = error else {
+            panic!("{error}");
+        };
+        assert_eq!(programs, ["mmdebstrap", "mke2fs"]);
+        assert_eq!(packages, ["mmdebstrap", "e2fsprogs"]);
     }
 
     #[test]
