@@ -21,6 +21,10 @@ const RUNTIME: &str = include_str!("support/runtime.s");
 enum Way {
     Plain,
     Translated,
+    /// With what is often come upon translated, as by default.
+    Hot,
+    /// So many steps at a time, with everything translated.
+    Pieces(u64),
     Zeal(u64),
     /// With everything translated.
     ZealTranslated(u64),
@@ -35,7 +39,8 @@ enum Way {
 fn run(program: &asm::Program, ticks: u64, way: Way) -> (Computer, State) {
     let (zeal, translate) = match way {
         Way::Zeal(seed) => (Some(seed), Translate::Never),
-        Way::Translated | Way::Cramped => (None, Translate::Always),
+        Way::Translated | Way::Cramped | Way::Pieces(_) => (None, Translate::Always),
+        Way::Hot => (None, Translate::Hot),
         Way::ZealTranslated(seed) => (Some(seed), Translate::Always),
         Way::Plain | Way::Stepped | Way::Forgetful => (None, Translate::Never),
     };
@@ -50,9 +55,12 @@ fn run(program: &asm::Program, ticks: u64, way: Way) -> (Computer, State) {
     computer.board.rom = vec![0x13, 4, 0x14, 0, 9, 4, 0x93, 4, 0x30, 0, 0x67, 0x80, 0, 0];
     while computer.now.0 < STEPS {
         let before = computer.now;
-        let stepped =
-            matches!(way, Way::Stepped | Way::Forgetful) && computer.hart.pc != program.value("done");
-        let until = if stepped { before.0 + 1 } else { STEPS };
+        let piece = match way {
+            Way::Stepped | Way::Forgetful if computer.hart.pc != program.value("done") => 1,
+            Way::Pieces(steps) => steps,
+            _ => STEPS,
+        };
+        let until = STEPS.min(before.0 + piece);
         if let Way::Forgetful = way {
             hart::Engine::forget(&mut computer.engine);
         }
@@ -125,6 +133,9 @@ fn check(source: &str) -> String {
         Way::Zeal(2),
         Way::Zeal(3),
         Way::Translated,
+        Way::Hot,
+        Way::Pieces(7),
+        Way::Pieces(19),
         Way::ZealTranslated(4),
         Way::ZealTranslated(5),
         Way::Cramped,

@@ -56,14 +56,15 @@ early:
     add   s6, s6, a0
 #: s6 = 0xa0000000e
     # Through memory, with the sum carried from turn to turn; then with none at all.
-    li    t2, 3
+    li    t2, 25
 row:
     li    a0, 0x7000000003
     li    t0, 0x80014000
-    li    t1, 0x80014400
+    li    t1, 0x80014050
     sw    s1, 0x40(t0)
     sw    s1, 0x80(t0)
 words:
+    add   s7, s7, a0            # In the first turn all of it.
     lw    a1, 0(t0)
     addi  t0, t0, 4
     addw  a0, a0, a1
@@ -71,7 +72,6 @@ words:
     add   s7, s7, a0
     addi  t2, t2, -1
     bnez  t2, row
-#: s7 = 3
     # Comparisons of words and of what only looks like one.
     li    a0, -1
     li    a1, 0xffffffff
@@ -95,6 +95,54 @@ wrong:
 right:
 #: s8 = 40
 #: s9 = 0x13ffffffec
+    # What is no word, though it is nearly one; and what is one from the second turn on.
+    li    a0, 0xf000000180000000
+    li    t1, 0x7000000180000000
+    li    t0, 20
+nearly:
+    srli  a3, a0, 32
+    slt   a4, a3, zero
+    add   t5, t5, a4
+    andi  a3, t1, -16
+    slt   a4, zero, a3
+    add   t5, t5, a4
+    srai  a3, t1, 31
+    slt   a4, a3, zero
+    add   t5, t5, a4
+    srli  a3, a0, 33
+    slt   a4, a3, zero
+    add   t5, t5, a4
+    addi  t0, t0, -1
+    bnez  t0, nearly
+    li    t0, 20
+    li    a1, 1
+    li    a2, 1
+second:
+    add   t6, t6, a5
+    and   a5, a1, a2
+    addw  a1, s1, t0
+    addw  a2, s1, t0
+    addi  t0, t0, -1
+    bnez  t0, second
+    # A way out that is gone often, and on.
+    li    t0, 50
+calls:
+    call  leaves
+    addi  t0, t0, -1
+    bnez  t0, calls
+    j     called
+away:
+    add   t5, t5, a3
+    ret
+leaves:
+    andi  t1, t0, 1
+    addw  a3, s1, t0
+    beqz  t1, away
+    slli  a4, a3, 31
+    add   t6, t6, a4
+    add   t6, t6, a3
+    ret
+called:
     # Extensions made of two shifts, of whose first halves one is wanted, one is not.
     li    a0, 0xfffffff8
     li    t0, 20
@@ -115,6 +163,11 @@ scale:
     slli  a4, a0, 32
     srli  a5, a4, 32
     add   s11, s11, a4
+    slli  a0, a0, 32
+    srli  a5, a0, 31
+    add   s11, s11, a0
+    add   s11, s11, a5
+    srli  a0, a0, 32
     slli  a4, a0, 56
     srai  a4, a4, 56
     add   s11, s11, a4

@@ -5,7 +5,7 @@ use hart::ram::BASE;
 
 use super::{
     Computer, DMA, LINES, UART,
-    random::{CODE, CODE_END, DATA, LEAVES, Random, prepare},
+    random::{CODE, CODE_END, DATA, LEAVES, Random, branch, keep, prepare, word},
 };
 
 /// Registers that walk, a counter, and the others.
@@ -81,6 +81,13 @@ fn a_loop(words: &mut Vec<u32>, random: &mut Random) {
         };
         words.push(add(walker, walker, offset));
     }
+    // Words that are nearly too large, and what is larger.
+    for _ in 0..random.below(4) {
+        let register = random.pick(&OTHERS);
+        words.push(random.next() as u32 & 0xffff_f000 | register << 7 | 0x37);
+        words.push(random.pick(&[0, 0, 1, 32]) << 20 | register << 15 | 1 << 12 | register << 7 | 0x13);
+        words.push(add(register, register, random.below(4096) as i32 - 2048));
+    }
     let turns = random.pick(&[1, 3, 7, 20, 100, 300]) + random.below(20) as i32;
     words.push(add(COUNTER, 0, turns));
     let head = words.len();
@@ -127,6 +134,7 @@ fn some(words: &mut Vec<u32>, random: &mut Random, head: usize, (walker, walkers
             _ => walker,
         };
         something(words, random, head, walker);
+        words.extend((random.below(3) == 0).then(|| keep(random.pick(&OTHERS))));
     }
 }
 
@@ -160,7 +168,12 @@ fn something(words: &mut Vec<u32>, random: &mut Random, head: usize, walker: u32
         }
         15 => 4 << 20 | walker << 15 | 2 << 12 | 0x0f,
         11 => random.pick(&[0, 0x20]) << 25 | other << 20 | one << 15 | one << 7 | 0x33,
-        16..19 => word(random),
+        16..19 => {
+            let word = word(random, &OTHERS);
+            words.push(word);
+            // And what reads all of the result, if it has one.
+            random.pick(&[0, 0x20]) << 25 | other << 20 | (word >> 7 & 31) << 15 | one << 7 | 0x33
+        }
         _ => {
             // In some turns, or as the data is.
             let mask = random.pick(&[1, 3, 7, 3, 31]);
@@ -174,39 +187,8 @@ fn something(words: &mut Vec<u32>, random: &mut Random, head: usize, walker: u32
     words.push(word);
 }
 
-/// Something with words, which may or may not be what the registers hold.
-fn word(random: &mut Random) -> u32 {
-    let [rd, rs1, rs2] = [random.pick(&OTHERS), random.pick(&OTHERS), random.pick(&OTHERS)];
-    let registers = rs1 << 15 | rd << 7;
-    match random.below(12) {
-        // ADDW, SUBW, MULW, SLLW.
-        0..4 => random.pick(&[0, 0x20 << 25, 1 << 25, 1 << 12]) | rs2 << 20 | registers | 0x3b,
-        // ADDIW, of 0 too; SLLIW, SRLIW, SRAIW.
-        4 | 5 => random.pick(&[0, 1, 0xfff]) << 20 | registers | 0x1b,
-        6 => {
-            random.pick(&[1 << 12, 5 << 12, 0x20 << 25 | 5 << 12])
-                | (random.below(32) as u32) << 20
-                | registers
-                | 0x1b
-        }
-        // XOR, OR, AND, SLT, SLTU; ANDI, XORI.
-        7 | 8 => random.pick(&[4, 6, 7, 2, 3]) << 12 | rs2 << 20 | registers | 0x33,
-        9 => random.pick(&[7, 4]) << 12 | random.pick(&[0xfff, 0xf, 0x7ff]) << 20 | registers | 0x13,
-        // Over the next instruction.
-        10 => branch(random.pick(&[0, 1, 4, 5, 6, 7]), rs1, random.pick(&[rs2, 0]), 8),
-        // SLLI by 32, as before a shift to the right, or SRLI.
-        _ => random.pick(&[1, 5]) << 12 | random.pick(&[32, 30, 33]) << 20 | registers | 0x13,
-    }
-}
-
 fn add(rd: u32, rs1: u32, value: i32) -> u32 {
     (value as u32) << 20 | rs1 << 15 | rd << 7 | 0x13
-}
-
-fn branch(condition: u32, one: u32, other: u32, distance: i32) -> u32 {
-    let to = distance as u32;
-    let imm = (to >> 12 & 1) << 31 | (to >> 5 & 63) << 25 | (to >> 1 & 15) << 8 | (to >> 11 & 1) << 7;
-    imm | other << 20 | one << 15 | condition << 12 | 0x63
 }
 
 fn jump(distance: i32) -> u32 {

@@ -221,8 +221,17 @@ fn instruction(random: &mut Random) -> u32 {
     } else {
         near & random.pick(&[0, 0x3f, 0xff])
     };
-    match random.below(33) {
-        0..4 => random.pick(&[0, 0x20, 1]) << 25 | source << 20 | base << 15 | funct3 << 12 | rd << 7 | 0x33,
+    match random.below(37) {
+        33 | 34 => word(random, &OTHERS),
+        35.. => keep(source),
+        0..4 => {
+            random.pick(&[0, 0x20, 1]) << 25
+                | source << 20
+                | random.pick(&[base, source, rd]) << 15
+                | funct3 << 12
+                | rd << 7
+                | 0x33
+        }
         4..7 => (random.next() as u32) << 20 | source << 15 | funct3 << 12 | rd << 7 | 0x13,
         7 => (random.next() as u32) & 0xffff_f000 | rd << 7 | random.pick(&[0x17, 0x37]),
         8..11 => offset << 20 | base << 15 | funct3 << 12 | rd << 7 | 0x03,
@@ -321,4 +330,40 @@ fn bits(random: &mut Random, rd: u32, base: u32, source: u32) -> u32 {
         }
     };
     operation | first << 15 | rd << 7
+}
+
+/// Adds a register to one that nothing else writes, so that what was wrong once stays wrong.
+pub fn keep(register: u32) -> u32 {
+    register << 20 | 27 << 15 | 27 << 7 | 0x33
+}
+
+/// Something with words in these registers, which may or may not be what the registers hold.
+pub fn word(random: &mut Random, registers: &[u32]) -> u32 {
+    let [rd, rs1, rs2] = [0; 3].map(|_| random.pick(registers));
+    let registers = rs1 << 15 | rd << 7;
+    match random.below(12) {
+        // ADDW, SUBW, MULW, SLLW.
+        0..4 => random.pick(&[0, 0x20 << 25, 1 << 25, 1 << 12]) | rs2 << 20 | registers | 0x3b,
+        // ADDIW, of 0 too; SLLIW, SRLIW, SRAIW.
+        4 | 5 => random.pick(&[0, 1, 0xfff]) << 20 | registers | 0x1b,
+        6 => {
+            random.pick(&[1 << 12, 5 << 12, 0x20 << 25 | 5 << 12])
+                | (random.below(32) as u32) << 20
+                | registers
+                | 0x1b
+        }
+        // XOR, OR, AND, SLT, SLTU; ANDI, XORI.
+        7 | 8 => random.pick(&[4, 6, 7, 2, 3]) << 12 | rs2 << 20 | registers | 0x33,
+        9 => random.pick(&[7, 4]) << 12 | random.pick(&[0xfff, 0xf, 0x7ff]) << 20 | registers | 0x13,
+        // Over the next instruction.
+        10 => branch(random.pick(&[0, 1, 4, 5, 6, 7]), rs1, random.pick(&[rs2, 0]), 8),
+        // SLLI by 32, as before a shift to the right, or SRLI.
+        _ => random.pick(&[1, 5]) << 12 | random.pick(&[32, 31, 33]) << 20 | registers | 0x13,
+    }
+}
+
+pub fn branch(condition: u32, one: u32, other: u32, distance: i32) -> u32 {
+    let to = distance as u32;
+    let imm = (to >> 12 & 1) << 31 | (to >> 5 & 63) << 25 | (to >> 1 & 15) << 8 | (to >> 11 & 1) << 7;
+    imm | other << 20 | one << 15 | condition << 12 | 0x63
 }
