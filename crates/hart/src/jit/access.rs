@@ -129,43 +129,37 @@ fn group(ops: &[(usize, Op)]) -> Option<Shared> {
     })
 }
 
-/// The registers through which a loop follows a chain of pointers, as bits, if nothing else there wants [`SHARED`].
-pub fn chain(ops: &[(usize, Op)]) -> u32 {
+/// The register through which a loop follows a chain of pointers, if nothing else there wants [`SHARED`].
+pub fn chain(ops: &[(usize, Op)]) -> Option<u8> {
     if !is_loop(ops) {
-        return 0;
+        return None;
     }
-    let Some(chain) = (0..ops.len()).find_map(|load| chain_through(ops, load)) else {
-        return 0;
-    };
+    let load = (0..ops.len()).find(|&load| leads_to_itself(ops, load))?;
+    let chain = ops[load].1.rs1;
     let mut accesses = [0; 32];
-    for &(_, op) in ops.iter().filter(|&&(_, op)| chain & 1 << op.rs1 == 0) {
+    for &(_, op) in ops.iter().filter(|&&(_, op)| op.rs1 != chain) {
         accesses[usize::from(op.rs1)] += usize::from(Extent::of(op).is_some());
     }
-    if accesses.iter().any(|&count| count > 1) {
-        return 0;
-    }
-    chain
+    accesses.iter().all(|&count| count <= 1).then_some(chain)
 }
 
-/// The registers whose pointers the loads of a chain follow, if the address of the op at `load` comes from what it loaded in the turn before, by way
-/// of copies, constants that are added, and other loads.
-fn chain_through(ops: &[(usize, Op)], load: usize) -> Option<u32> {
-    let (mut chain, mut wanted, mut at) = (0, None, load);
-    // Backwards from there, once around and to it again.
-    for _ in 0..=ops.len() {
-        let (_, op) = ops[at];
-        if wanted.is_none() || writes(op) == wanted {
-            match op.code {
-                Code::Ld if at == load && wanted.is_some() => return Some(chain),
-                Code::Ld => chain |= 1 << op.rs1,
-                Code::Mv | Code::Addi if at != load => {}
-                _ => return None,
-            }
-            wanted = Some(op.rs1);
-        }
-        at = at.checked_sub(1).unwrap_or(ops.len() - 1);
+/// Is the op at `load` one whose address is what it loaded in the turn before, copied or with constants added?
+fn leads_to_itself(ops: &[(usize, Op)], load: usize) -> bool {
+    if ops[load].1.code != Code::Ld {
+        return false;
     }
-    None
+    let mut wanted = ops[load].1.rs1;
+    // Backwards from there, around and to it again.
+    let (before, behind) = ops.split_at(load);
+    for &(_, op) in before.iter().rev().chain(behind[1..].iter().rev()) {
+        if writes(op) == Some(wanted) {
+            if !matches!(op.code, Code::Mv | Code::Addi) {
+                return false;
+            }
+            wanted = op.rs1;
+        }
+    }
+    ops[load].1.rd == wanted
 }
 
 /// The integer register that a native op may write.
@@ -225,7 +219,7 @@ impl Block<'_> {
                 leads: false,
             };
         }
-        let chain = self.chain & 1 << o.rs1 != 0 && !self.alone;
+        let chain = self.chain == Some(o.rs1) && !self.alone;
         let shares = |group: &Shared| !self.alone && !self.straddles(at, group);
         if let Some(shared) = group(&self.ops[at.index..]).filter(shares) {
             let lookup = if chain {

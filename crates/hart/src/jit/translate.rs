@@ -119,8 +119,8 @@ pub struct Block<'a> {
     pub(super) map: Map,
     /// If it is a loop, what it walks through.
     pub(super) streams: Vec<Stream>,
-    /// The registers through which it follows a chain of pointers, as bits.
-    pub(super) chain: u32,
+    /// The register through which it follows a chain of pointers.
+    pub(super) chain: Option<u8>,
     /// The turns behind the first ones of a loop that is there twice are in hand.
     pub(super) fast: bool,
     /// A loop without streams is there twice: its first turn leads on to the others,
