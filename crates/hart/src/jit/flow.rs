@@ -48,9 +48,7 @@ impl Block<'_> {
     /// Goes on at a slot, or outside the page.
     pub(super) fn go(&mut self, slot: i64) {
         if slot == self.head() {
-            self.settle_for_head();
-            let jump = self.e.jump();
-            self.repeat(jump);
+            self.repeat(None);
             return;
         }
         self.swap_out();
@@ -188,9 +186,7 @@ impl Block<'_> {
             return;
         }
         if slot == self.head() && completed == self.ops.len() {
-            self.settle_for_head();
-            let jump = self.e.jump_if(condition);
-            self.repeat(jump);
+            self.repeat(Some(condition));
             return;
         }
         let jump = self.e.jump_if(condition);

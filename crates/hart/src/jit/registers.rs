@@ -84,6 +84,7 @@ impl Block<'_> {
     /// Back to [`PINNED`], and nothing is lazy.
     pub(super) fn swap_out(&mut self) {
         self.settle(Set::MAX);
+        self.exposed = 0;
         self.swap(PINNED, self.map);
     }
 

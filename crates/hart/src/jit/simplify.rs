@@ -1,9 +1,9 @@
 //! Shorter ways to compute the same: a superblock's ops, some of them replaced, one for one, so that steps are counted as
 //! before.
 //!
-//! A rotation without Zbb is two shifts and an `or`; it becomes one rotation. An extension, also one that is
-//! scaled as an index, is a shift to the left and one to the right; it becomes `zext.h`, `slli.uw` and the like. The shifts before are left out if nobody can see what they computed: nothing reads
-//! it, and nothing in between leaves the superblock or is jumped to.
+//! A rotation without Zbb is two shifts and an `or`; it becomes one rotation. An extension, also one that is scaled as an index, is a
+//! shift to the left and one to the right; it becomes `zext.h`, `slli.uw` and the like. The shifts before are left out if nobody can
+//! see what they computed: nothing reads it, and nothing in between leaves the superblock or is jumped to.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,9 @@ use crate::op::{Code, Op};
 pub fn simplify(ops: &[(usize, Op)]) -> Cow<'_, [(usize, Op)]> {
     let mut ops = Cow::Borrowed(ops);
     let has = |is: fn(Op) -> bool| ops.iter().any(|&(_, op)| is(op));
-    if has(is_shift) && has(|op| matches!(op.code, Code::Or | Code::Srli | Code::Srai)) {
+    let rotates = has(|op| op.code == Code::Or) && has(is_shift);
+    let extends = has(|op| op.code == Code::Slli) && has(|op| matches!(op.code, Code::Srli | Code::Srai));
+    if rotates || extends {
         let joins = joins(&ops);
         for index in 0..ops.len() {
             rotate(&mut ops, &joins, index);

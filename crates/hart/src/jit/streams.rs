@@ -112,9 +112,14 @@ impl Block<'_> {
         }
     }
 
-    /// The jump leads to the next turn.
-    pub(super) fn repeat(&mut self, jump: Jump) {
-        if !self.fast && self.leads_on {
+    /// Jumps to the next turn, on a condition if there is one.
+    pub(super) fn repeat(&mut self, condition: Option<Condition>) {
+        let leads_on = self.settle_for_head();
+        let jump = match condition {
+            Some(condition) => self.e.jump_if(condition),
+            None => self.e.jump(),
+        };
+        if leads_on {
             self.onward = Some(jump);
         } else {
             self.e.land_back(jump, self.starts[usize::from(self.fast)]);

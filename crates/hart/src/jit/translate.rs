@@ -9,7 +9,7 @@ use std::{collections::VecDeque, ops::Range};
 
 use super::{
     Page,
-    access::{Lookup, Shared, chain, is_branch, writes},
+    access::{Lookup, Shared, chain, is_branch},
     bits,
     emit::*,
     float,
@@ -123,9 +123,7 @@ pub struct Block<'a> {
     pub(super) chain: Option<u8>,
     /// The turns behind the first ones of a loop that is there twice are in hand.
     pub(super) fast: bool,
-    /// A loop without streams is there twice: its first turn leads on to the others,
-    pub(super) leads_on: bool,
-    /// by this jump.
+    /// From the first turn of a loop without streams to the others, if it is there twice.
     pub(super) onward: Option<Jump>,
     /// Where a turn begins, of the slow ones and of the fast ones: behind what is done on the way in.
     pub(super) starts: [usize; 2],
@@ -179,7 +177,6 @@ pub fn translate(source: &Source<'_>, room: Vec<u8>) -> Translated {
         streams: streams(ops),
         chain: chain(ops),
         fast: false,
-        leads_on: false,
         onward: None,
         starts: [0; 2],
         prepare: None,
@@ -270,6 +267,7 @@ impl Block<'_> {
         }
         if !self.streams.is_empty() {
             self.e.alu(Alu::Cmp, Size::Quad, LEFT, held(Field::Floor));
+            // Signed: on the way in it may be below zero, and then no turns are fast.
             let over = self.e.jump_if(Condition::Less);
             self.put_off(over, Cold::Over);
         }
@@ -396,16 +394,15 @@ impl Block<'_> {
 
     /// Translates an op.
     pub(super) fn op(&mut self, at: At, o: Op) {
-        self.before(o);
         if !native(o) {
             self.interpret(at);
             (self.shared, self.float_known) = (None, None);
             self.words = Words::default();
             return;
         }
-        let words = self.are_words(o);
+        let words = self.before(o);
         self.native_op(at, o);
-        self.behind(o, writes(o), words);
+        self.behind(o, words);
     }
 
     fn native_op(&mut self, at: At, o: Op) {

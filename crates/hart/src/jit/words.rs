@@ -7,11 +7,7 @@
 //!
 //! Of two values that are sign-extended words, comparisons say the same as of their lower halves, and so do AND, OR and XOR.
 
-use super::{
-    emit::*,
-    registers::reads,
-    translate::{Block, native},
-};
+use super::{access::writes, emit::*, registers::reads, translate::Block};
 use crate::op::{Code, Op};
 
 /// Ops of a turn for each register that is lazy at its end, if a loop is to be there twice only for their sake: what takes longer gains
@@ -86,21 +82,22 @@ fn makes_word(op: Op, words: bool) -> bool {
 }
 
 impl Block<'_> {
-    /// Before an op: what it reads all of is extended, and what is lazy still is so if the op has to be done otherwise.
-    pub(super) fn before(&mut self, o: Op) {
-        if native(o) {
-            let read = reads(o)
-                .into_iter()
-                .flatten()
-                .fold(0, |set, register| set | bit(register));
-            self.settle(read & !reads_low(o, self.words.are(o)));
-        }
+    /// Before a native op: what it reads all of is extended, and what is lazy still is so if the op has to be done otherwise. Are its
+    /// operands words?
+    pub(super) fn before(&mut self, o: Op) -> bool {
+        let words = self.words.are(o);
+        let read = reads(o)
+            .into_iter()
+            .flatten()
+            .fold(0, |set, register| set | bit(register));
+        self.settle(read & !reads_low(o, words));
         self.exposed = self.words.lazy;
+        words
     }
 
-    /// Behind a native op that `wrote` a register: were its operands words?
-    pub(super) fn behind(&mut self, o: Op, wrote: Option<u8>, words: bool) {
-        if let Some(register @ 1..32) = wrote
+    /// Behind a native op whose operands were `words`, or not.
+    pub(super) fn behind(&mut self, o: Op, words: bool) {
+        if let Some(register @ 1..32) = writes(o)
             && makes_word(o, words)
         {
             self.words.known |= bit(register);
@@ -134,7 +131,6 @@ impl Block<'_> {
             }
         }
         self.words.lazy &= !lazy;
-        self.exposed &= !lazy;
     }
 
     /// Defines a 32-bit result.
@@ -149,16 +145,19 @@ impl Block<'_> {
         self.words.known |= bit(guest);
     }
 
-    /// A jump to the head follows: to that of the slow turns, where nothing is lazy, or of the fast ones.
-    pub(super) fn settle_for_head(&mut self) {
+    /// A jump to the head follows: to that of the slow turns, where nothing is lazy, or of the fast ones. Does it lead on from a first turn
+    /// to others that are there only for what is lazy?
+    pub(super) fn settle_for_head(&mut self) -> bool {
+        let mut leads_on = false;
         if !self.fast {
             self.carried = self.words;
             let worth = self.words.lazy.count_ones() as usize * OPS_PER_LAZY >= self.ops.len();
-            self.leads_on = self.streams.is_empty() && self.words.lazy != 0 && worth;
+            leads_on = self.streams.is_empty() && self.words.lazy != 0 && worth;
         }
-        self.settle(match self.fast || self.leads_on {
+        self.settle(match self.fast || leads_on {
             true => !self.carried.lazy,
             false => Set::MAX,
         });
+        leads_on
     }
 }

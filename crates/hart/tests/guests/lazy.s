@@ -36,6 +36,8 @@ odd:
     add   s5, s5, a4
     addi  t0, t0, -1
     bnez  t0, meet
+#: s4 = 0x16c16c16cd0
+#: s5 = 0x21df0a0d10
     # What a loop adds up is more than a word before its first turn, which does not get to the sum.
     li    a0, 0x500000007
     li    t0, 30
@@ -55,14 +57,13 @@ one:
 early:
     add   s6, s6, a0
 #: s6 = 0xa0000000e
-    # Through memory, with the sum carried from turn to turn; then with none at all.
+    # Through memory, with the sum carried from turn to turn.
     li    t2, 25
 row:
     li    a0, 0x7000000003
     li    t0, 0x80014000
     li    t1, 0x80014050
     sw    s1, 0x40(t0)
-    sw    s1, 0x80(t0)
 words:
     add   s7, s7, a0            # In the first turn all of it.
     lw    a1, 0(t0)
@@ -72,6 +73,7 @@ words:
     add   s7, s7, a0
     addi  t2, t2, -1
     bnez  t2, row
+#: s7 = 0xabe000005c3
     # Comparisons of words and of what only looks like one.
     li    a0, -1
     li    a1, 0xffffffff
@@ -143,6 +145,7 @@ leaves:
     add   t6, t6, a3
     ret
 called:
+#: t5 = 0xfffffff380000285
     # Extensions made of two shifts, of whose first halves one is wanted, one is not.
     li    a0, 0xfffffff8
     li    t0, 20
@@ -173,4 +176,6 @@ scale:
     add   s11, s11, a4
     addi  t0, t0, -1
     bnez  t0, scale
+#: s10 = 0xf20000021c
+#: s11 = 0x7a000000b4
     j     done

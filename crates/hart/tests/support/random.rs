@@ -222,8 +222,6 @@ fn instruction(random: &mut Random) -> u32 {
         near & random.pick(&[0, 0x3f, 0xff])
     };
     match random.below(37) {
-        33 | 34 => word(random, &OTHERS),
-        35.. => keep(source),
         0..4 => {
             random.pick(&[0, 0x20, 1]) << 25
                 | source << 20
@@ -247,10 +245,8 @@ fn instruction(random: &mut Random) -> u32 {
         }
         15..17 => {
             // A branch, a little forward or back.
-            let target = random.pick(&[8, 12, 16, 40, 6, 10, 8, 8, 12, 20, 24, 28, 8, 8, -16, -6]) as u32;
-            let imm = (target >> 12 & 1) << 31 | (target >> 5 & 63) << 25;
-            let imm = imm | (target >> 1 & 15) << 8 | (target >> 11 & 1) << 7;
-            imm | source << 20 | base << 15 | random.pick(&[0, 1, 4, 5, 6, 7]) << 12 | 0x63
+            let target = random.pick(&[8, 12, 16, 40, 6, 10, 8, 8, 12, 20, 24, 28, 8, 8, -16, -6]);
+            branch(random.pick(&[0, 1, 4, 5, 6, 7]), base, source, target)
         }
         17 => match random.below(3) {
             0 => ((random.below(512) * 4) as u32) << 20 | 21 << 15 | rd << 7 | 0x67,
@@ -300,6 +296,8 @@ fn instruction(random: &mut Random) -> u32 {
             let kind = random.pick(&[4, 4, 4, 0, 1, 2, 3]);
             kind << 20 | random.pick(&[base, base, source]) << 15 | 2 << 12 | 0x0f
         }
+        33 | 34 => word(random, &OTHERS),
+        35.. => keep(source),
         // More of what touches memory.
         24..26 => offset << 20 | base << 15 | 3 << 12 | rd << 7 | 0x03,
         _ => (offset >> 5) << 25 | source << 20 | base << 15 | 3 << 12 | (offset & 31) << 7 | 0x23,

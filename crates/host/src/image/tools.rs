@@ -89,14 +89,12 @@ pub fn require(tools: &[Tool]) -> Result<(), ImageError> {
 }
 
 fn require_in(tools: &[Tool], path: &OsStr) -> Result<(), ImageError> {
-    let missing = || tools.iter().filter(|tool| find(tool.program, path).is_none());
-    if missing().next().is_none() {
+    let missing = tools.iter().filter(|tool| find(tool.program, path).is_none());
+    let (programs, packages): (Vec<_>, Vec<_>) = missing.map(|tool| (tool.program, tool.package)).unzip();
+    if programs.is_empty() {
         return Ok(());
     }
-    Err(ImageError::MissingTools {
-        programs: missing().map(|tool| tool.program).collect(),
-        packages: missing().map(|tool| tool.package).collect(),
-    })
+    Err(ImageError::MissingTools { programs, packages })
 }
 
 fn find(program: &str, path: &OsStr) -> Option<PathBuf> {

@@ -1,0 +1,116 @@
+//! Superblocks are made, found, and dropped.
+
+use super::*;
+use crate::op::Code;
+
+const NOWHERE: Present<'_> = Present {
+    known: &|_| None,
+    sp: 0,
+};
+
+/// Adds superblocks of loads at the slots of some pages until there is no room; returns how many.
+fn fill(translations: &mut Translations) -> usize {
+    let load = |slot| {
+        (
+            slot,
+            Op::new(Code::Ld, 11, 5 + slot as u32 % 2, 0, 0).with_halves(1),
+        )
+    };
+    for count in 0.. {
+        let (place, slot) = (1 + count / 1024, count % 1024);
+        let ops: Vec<_> = (slot..slot + OPS_MAX).map(load).collect();
+        translations.open(place);
+        assert!(matches!(translations.find(place, slot), Found::Hot));
+        if translations.add(place, slot, &ops, &NOWHERE).is_none() {
+            return count;
+        }
+        assert!(matches!(translations.find(place, slot), Found::Code(_)));
+    }
+    unreachable!("the memory is bounded");
+}
+
+#[test]
+fn when_the_memory_is_used_up_everything_goes_and_all_of_it_is_there_again() {
+    let Some(mut translations) = Translations::new(64, 1, 0) else {
+        return; // This host interprets.
+    };
+    let count = fill(&mut translations);
+    let changes = translations.changes();
+    assert!(count > 2, "{count}");
+    translations.clear();
+    assert!(translations.changes() > changes);
+    translations.open(1);
+    assert!(matches!(translations.find(1, 0), Found::Hot));
+    assert_eq!(fill(&mut translations), count);
+}
+
+/// The superblock of a loop of these ops and the branch back.
+fn looped(mut ops: Vec<Op>) -> Vec<(usize, Op)> {
+    ops.push(Op::new(Code::Bne, 0, 9, 0, -2 * ops.len() as i32));
+    let ops = ops.into_iter().map(|op| op.with_halves(2)).enumerate();
+    ops.map(|(index, op)| (2 * index, op)).collect()
+}
+
+#[test]
+fn the_least_memory_has_room_for_a_loop_that_is_there_twice() {
+    // What takes most room, through registers that must be exchanged.
+    let long = |index| Op::new(Code::ScD, 16 + index as u32 % 8, 24 + index as u32 % 8, 7, 0);
+    // As far as a loop with streams may be long.
+    let length = streams::STREAMS_MAX * streams::OPS_PER_STREAM;
+    let mut walking: Vec<_> = (0..length - 5).map(long).collect();
+    walking.extend([5, 6, 28, 29].map(|base| Op::new(Code::Ld, 9, base, 0, 0)));
+    let walking = looped(walking);
+    assert!(is_loop(&walking) && streams::streams(&walking).len() == streams::STREAMS_MAX);
+    // As long as any, with as many registers as there may be that are extended on every way out.
+    let mut adding: Vec<_> = [2, 8, 10, 11, 12, 13, 14, 15]
+        .map(|lazy| Op::new(Code::Addw, lazy, lazy, lazy, 0))
+        .to_vec();
+    adding.extend((0..OPS_MAX - 9).map(long));
+    let adding = looped(adding);
+    assert!(adding.len() == OPS_MAX);
+    for ops in [walking, adding] {
+        let Some(mut translations) = Translations::new(1, 1, 0) else {
+            return; // This host interprets.
+        };
+        translations.open(0);
+        assert!(translations.add(0, 0, &ops, &NOWHERE).is_some());
+    }
+}
+
+#[test]
+fn a_frame_across_two_pages_is_looked_up_access_by_access() {
+    let Some(mut translations) = Translations::new(64, 1, 0) else {
+        return;
+    };
+    let push = Op::new(Code::Addi, 2, 2, 0, -32).with_halves(1);
+    let save = |imm| Op::new(Code::Sd, 0, 2, 8, imm).with_halves(1);
+    let ops = [(0, push), (1, save(8)), (2, save(16)), (3, save(24))];
+    let mut hot_bytes = |place, sp| {
+        translations.open(place);
+        translations.add(place, 0, &ops, &Present { sp, ..NOWHERE });
+        let [(_, bytes), _] = translations.newest();
+        bytes
+    };
+    let inside = hot_bytes(1, 0x5020);
+    assert_eq!(hot_bytes(2, 0x5000), inside);
+    assert!(hot_bytes(3, 0x5008) > inside + 40, "two more lookups");
+}
+
+#[test]
+fn a_store_to_a_page_drops_what_was_made_of_it_and_nothing_else() {
+    let Some(mut translations) = Translations::new(64, 1, 0) else {
+        return;
+    };
+    let nops = |slot| [(slot, Op::new(Code::Nop, 0, 0, 0, 0).with_halves(1))];
+    for place in [1, 2] {
+        translations.open(place);
+        translations.add(place, 100, &nops(100), &NOWHERE);
+    }
+    let changes = translations.changes();
+    translations.written(1, 101..=102);
+    assert_eq!(translations.changes(), changes);
+    translations.written(1, 99..=100);
+    assert!(translations.changes() > changes);
+    assert!(matches!(translations.find(1, 100), Found::Hot));
+    assert!(matches!(translations.find(2, 100), Found::Code(_)));
+}
