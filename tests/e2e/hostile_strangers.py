@@ -360,6 +360,9 @@ def churn(turn):
         return figures
 
 
+GREEDY = 3000
+
+
 @SCENARIOS.add("greedy-client", "One client that opens thousands of connections and says nothing does not keep others out")
 def greedy_client(turn):
     with turn.pair() as pair:
@@ -369,11 +372,13 @@ def greedy_client(turn):
         greedy, opened = [], 0
         stranger, address = pair.host("stranger"), pair.host("gateway").address
         try:
-            for _ in range(3000):
+            failures = 0
+            while len(greedy) < GREEDY and failures < 5:
                 try:
-                    greedy.append(stranger.connect(address, REDIS, timeout=0.3))
+                    greedy.append(stranger.connect(address, REDIS, timeout=2))
+                    failures = 0
                 except OSError:
-                    break
+                    failures += 1
             opened = len(greedy)
             refused = 0
             for _ in range(5):
