@@ -238,7 +238,7 @@ def short_outages(turn):
         pair.network.cut("a", "b", ms=ms)
         time.sleep(ms / 1000 + 1.2)
         if not pair.protected():
-            ledger.stop()
+            ledger.abandon()
         stays_a_pair(pair, f"after an outage of {ms} ms")
         goes_on(ledger, f"after an outage of {ms} ms")
         time.sleep(turn.random.uniform(0, 0.3))
@@ -268,7 +268,7 @@ def watch(turn, pair, ledger, what):
     while time.monotonic() < end:
         time.sleep(0.2)
         if not pair.protected():
-            ledger.stop()
+            ledger.abandon()
             raise Failed(f"{what} it failed over after {time.monotonic() - begin:.0f} s: {pair.story()}")
     goes_on(ledger, what)
     pause = ledger.pause_around(begin)

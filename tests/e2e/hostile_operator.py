@@ -17,7 +17,9 @@ GOES_ON_S = 10
 
 def goes_on(ledger, what, writes=100, seconds=GOES_ON_S):
     """Raises `Failed` unless the client's writes go on."""
-    ensure(ledger.wait_for(writes, seconds), f"{what}, a client had no {writes} more answers within {seconds} s")
+    if not ledger.wait_for(writes, seconds):
+        ledger.abandon()
+        raise Failed(f"{what}, a client had no {writes} more answers within {seconds} s ({ledger.story()})")
 
 
 def all_there(ledger, pair):
@@ -287,8 +289,7 @@ def split(pair):
     pair.network.cut("a", "b")
     time.sleep(3)
     roles = f"{pair.primary.role()} and {pair.backup.role()}"
-    ledger.stop()
-    ledger.redis.close()
+    ledger.abandon()
     raise Failed(f"they formed a pair all the same; 3 s after their link was cut they were {roles}")
 
 

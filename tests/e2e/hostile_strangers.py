@@ -174,7 +174,7 @@ def stranger_frames(turn):
                 found.append(f"{what} kept a client waiting for {pause:.1f} s")
         ensure(pair.gateway.ended() is None, f"the gateway ended: {pair.gateway.last_words()}")
         if found:
-            ledger.stop()
+            ledger.abandon()
         ensure(not found, "; ".join(found))
         all_there(ledger, pair)
 

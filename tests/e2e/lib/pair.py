@@ -291,7 +291,10 @@ class Pair:
 
     def ledger(self, host="client", **options):
         """A client that keeps a ledger, at work."""
-        return Ledger(self.host(host), self.host("gateway").address, REDIS, **options)
+        ledger = Ledger(self.host(host), self.host("gateway").address, REDIS, **options)
+        # What is told beside what the client saw.
+        ledger.story = self.story
+        return ledger
 
     def protected(self):
         """Is the guest still live on `a` with its copy on `b`?"""
