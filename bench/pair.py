@@ -4,7 +4,6 @@
 bench/pair.py [SECONDS]. Needs Debian's redis-tools. A guest alone, one that records and a pair take turns.
 """
 
-import os
 import re
 import statistics
 import subprocess
