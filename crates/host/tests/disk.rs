@@ -89,7 +89,7 @@ fn requests_do_what_they_say() {
     assert_eq!(
         pool.run(DiskOperation::Write {
             sector: 2,
-            data: vec![7; 1024]
+            data: vec![7; 1024].into()
         }),
         ok
     );
@@ -118,7 +118,7 @@ fn requests_do_what_they_say() {
         assert_eq!(
             pool.run(DiskOperation::Write {
                 sector: 2,
-                data: vec![7; 512]
+                data: vec![7; 512].into()
             }),
             ok
         );
@@ -145,7 +145,7 @@ fn requests_beyond_the_end_fail_and_change_nothing() {
     for operation in [
         DiskOperation::Write {
             sector: 7,
-            data: vec![0; 1024],
+            data: vec![0; 1024].into(),
         },
         DiskOperation::Read {
             sector: 8,
@@ -181,7 +181,7 @@ fn a_read_only_disk_is_read_without_a_lock_and_never_written() {
     assert_eq!(
         pool.run(DiskOperation::Write {
             sector: 0,
-            data: vec![0; 512]
+            data: vec![0; 512].into()
         })
         .0,
         DiskStatus::Failed
@@ -253,7 +253,7 @@ fn a_later_epoch_supersedes_a_live_writer_which_then_writes_no_more() {
     assert_eq!(
         old.run(DiskOperation::Write {
             sector: 0,
-            data: vec![1; 512]
+            data: vec![1; 512].into()
         })
         .0,
         DiskStatus::Ok
@@ -264,7 +264,7 @@ fn a_later_epoch_supersedes_a_live_writer_which_then_writes_no_more() {
     // Queued behind the lock, not beside it.
     new.submit(DiskOperation::Write {
         sector: 0,
-        data: vec![2; 512],
+        data: vec![2; 512].into(),
     });
     assert!(matches!(new.completion(), Completion::Writer));
     assert!(matches!(
@@ -277,7 +277,7 @@ fn a_later_epoch_supersedes_a_live_writer_which_then_writes_no_more() {
 
     old.submit(DiskOperation::Write {
         sector: 0,
-        data: vec![3; 512],
+        data: vec![3; 512].into(),
     });
     match old.completion() {
         Completion::Fenced(LockError::Superseded {
@@ -290,7 +290,7 @@ fn a_later_epoch_supersedes_a_live_writer_which_then_writes_no_more() {
     assert_eq!(
         new.run(DiskOperation::Write {
             sector: 1,
-            data: vec![4; 512]
+            data: vec![4; 512].into()
         })
         .0,
         DiskStatus::Ok
@@ -321,7 +321,7 @@ fn a_write_without_a_lock_is_refused() {
     let mut pool = Pool::new(vec![Disk::open_raw(&path, false, "").unwrap()]);
     pool.submit(DiskOperation::Write {
         sector: 0,
-        data: vec![3; 512],
+        data: vec![3; 512].into(),
     });
     assert!(matches!(
         pool.completion(),
@@ -406,7 +406,7 @@ fn a_full_disk_makes_the_write_wait_and_a_bad_one_makes_the_request_fail() {
     let mut pool = Pool::new(vec![disk]);
     pool.submit(DiskOperation::Write {
         sector: 0,
-        data: vec![1; 512],
+        data: vec![1; 512].into(),
     });
     assert_eq!(
         pool.run(DiskOperation::Read {

@@ -244,7 +244,7 @@ impl Toy {
             },
             3..=6 => DiskOperation::Write {
                 sector,
-                data: self.pattern(sectors),
+                data: self.pattern(sectors).into(),
             },
             7 => DiskOperation::Flush,
             8 => DiskOperation::WriteZeroes {
