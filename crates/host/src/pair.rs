@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use crate::arbiter::{Arbiter, Asker, DirectoryArbiter};
-use crate::disk::Disk;
+use crate::disk::{Access, Disk};
 use crate::drive::{Outcome, drive};
 use crate::entropy;
 use crate::limits::{CLAIMS_MAX, LAST_WORDS_PATIENCE};
@@ -142,7 +142,7 @@ impl<'a> Half<'a> {
         let signals = Signals::catch().map_err(WorldError::Poll)?;
         let arbiter = DirectoryArbiter::open(&pair.arbiter)?;
         let boot = spec.boot()?;
-        let disks = spec.open_disks()?;
+        let disks = spec.open_disks(Access::Pair)?;
         let owner = entropy::random_u128();
         if side == Side::Primary {
             // A VM that runs somewhere is not started again: neither its disks nor its next epoch, which

@@ -51,6 +51,28 @@ pub enum Happening {
     },
     /// This process is the writer of the disks.
     DiskWriter,
+    /// A disk is ill. Told once for each thing that is wrong with it, until it is well again.
+    DiskTrouble {
+        /// Which, counted from 0.
+        disk: u8,
+        /// Where it is.
+        path: String,
+        /// What is wrong, to go on after the disk's name.
+        what: String,
+        /// The same as a sentence with what happens now and what to do.
+        sentence: String,
+        /// When the first request met it, on the clock of `time_ns`.
+        since_ns: u64,
+    },
+    /// All requests that had to wait for a disk are done.
+    DiskWell {
+        /// Which, counted from 0.
+        disk: u8,
+        /// Where it is.
+        path: String,
+        /// For how long the first one waited.
+        lasted_ms: f64,
+    },
     /// The link to the peer is gone.
     LinkLost {
         /// Why.

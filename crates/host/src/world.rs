@@ -220,6 +220,22 @@ impl World {
                 Completion::Done(answer) => handle(Event::DiskDone(answer)),
                 Completion::Writer => self.reporter.happened(&Happening::DiskWriter),
                 Completion::Fenced(error) => return Err(WorldError::Fenced(error)),
+                Completion::Trouble(trouble) => self.reporter.happened(&Happening::DiskTrouble {
+                    disk: trouble.disk,
+                    path: trouble.path.display().to_string(),
+                    what: trouble.what,
+                    sentence: trouble.sentence,
+                    since_ns: trouble.since.0,
+                }),
+                Completion::Recovered { disk, path, lasted } => {
+                    let path = path.display().to_string();
+                    let lasted_ms = lasted.0 as f64 / 1e6;
+                    self.reporter.happened(&Happening::DiskWell {
+                        disk,
+                        path,
+                        lasted_ms,
+                    });
+                }
             }
         }
         while let Some((claim, answer)) = self.arbiter.as_mut().and_then(Asker::answer) {
@@ -349,12 +365,14 @@ impl World {
     }
 
     fn go_live(&mut self, epoch: replica::Epoch, poller: &Poller) -> io::Result<()> {
-        self.disks.become_writer(Holder {
+        let takeover = !std::mem::replace(&mut self.live, true);
+        let holder = Holder {
             vm: self.vm.clone(),
             epoch,
             owner: self.owner,
-        });
-        if !std::mem::replace(&mut self.live, true) {
+        };
+        self.disks.become_writer(&holder, takeover);
+        if takeover {
             self.cables.go_live(poller)?;
             self.announcer.begin(clock::now());
         }

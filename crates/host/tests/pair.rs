@@ -25,6 +25,9 @@ fn child_that_is_a_replica() {
         return;
     };
     let role = role.into_string().unwrap();
+    // A write beyond the file size limit, which a test sets, is an error and not the end.
+    let beyond = std::sync::Arc::default();
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, beyond).unwrap();
     let dir = PathBuf::from(std::env::var_os(DIR).unwrap());
     let spins = std::env::var_os(SPINS).is_some();
     let spec = vm(&dir, &role);
@@ -291,6 +294,59 @@ fn when_the_primary_is_killed_the_backup_goes_on_where_it_was() {
             .unwrap();
         assert_eq!(live["epoch"], 2);
     }
+}
+
+/// From here on the process can write no file beyond so many bytes: a disk that is ill for it alone.
+fn limit_files(replica: &Replica, bytes: Option<u64>) {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let (current, maximum) = (bytes, None);
+    let pid = Pid::from_child(&replica.child);
+    prlimit(Some(pid), Resource::Fsize, Rlimit { current, maximum }).unwrap();
+}
+
+#[test]
+fn a_disk_that_is_ill_for_the_primary_alone_makes_the_guest_wait_and_a_failover_loses_nothing() {
+    let site = Site::new();
+    // The primary's events come as they happen.
+    let path = site.dir.path().join("primary.events");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, mode).unwrap();
+    let pipe = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(&path)
+        .unwrap();
+    let mut lines = BufReader::new(pipe).lines();
+    let mut event = |name: &str| loop {
+        let line: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        if line["event"] == name {
+            return line;
+        }
+    };
+    let (mut primary, mut backup, mut cable) = site.pair(false);
+    limit_files(&primary, Some(64 * 512));
+
+    cable.send(b"w\x50first").unwrap();
+    let trouble = event("disk-trouble");
+    assert_eq!(trouble["disk"], 0);
+    let what = trouble["what"].as_str().unwrap();
+    assert!(what.starts_with("cannot be written: File too large"), "{what}");
+    // The guest goes on as far as it does not need that sector.
+    assert_eq!(ask(&mut cable, b"e-hello"), Some(1));
+    limit_files(&primary, None);
+    assert!(cable.receive().unwrap().starts_with(b"w\x50first"));
+    assert!(event("disk-well")["lasted_ms"].as_f64().unwrap() > 0.0);
+    assert_eq!(site.disk(0x50)[..7], *b"w\x50first");
+
+    limit_files(&primary, Some(64 * 512));
+    cable.send(b"w\x51second").unwrap();
+    event("disk-trouble");
+    primary.kill();
+    let mut cable = site.gateway.accept();
+    while !cable.receive().unwrap().starts_with(b"w\x51second") {}
+    assert_eq!(site.disk(0x51)[..8], *b"w\x51second");
+    cable.send(b"o").unwrap();
+    assert_eq!(backup.says("ended"), "Some(Off(Off))");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What several tests need: a toy guest, and a gateway that is the test itself.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub mod disk;
 pub mod toy;
 
 use std::io::{Read, Write};
