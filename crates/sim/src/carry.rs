@@ -83,7 +83,11 @@ impl<G: Subject> World<G> {
             Action::Release(Effect::EntropyWanted { .. }) => Ok(()),
             Action::Release(_) => checks.single.may_show(side, "shows an output"),
             Action::Disk(request) => {
-                if !matches!(request.operation, DiskOperation::Read { .. }) {
+                // A flush makes durable what is done, whoever sends it: nobody can see it.
+                if !matches!(
+                    request.operation,
+                    DiskOperation::Read { .. } | DiskOperation::Flush
+                ) {
                     checks.single.may_show(side, "writes to the disk")?;
                 }
                 let tape = self.processes[side.index()].tape.borrow();
@@ -130,6 +134,9 @@ impl<G: Subject> World<G> {
                 let what = format!("{side} says it diverged at step {at} in {part}");
                 Err(Violation::new(Check::Lockstep, what))
             }
+            Halt::Left => ensure(self.processes[side.index()].told_to_leave, Check::Halt, || {
+                format!("{side} leaves though nobody wanted it to")
+            }),
             Halt::Peer(why) => Err(Violation::new(
                 Check::Sanity,
                 format!("{side} halts over its peer: {why}"),
@@ -146,7 +153,7 @@ impl<G: Subject> World<G> {
                     self.link_appointment(to, at);
                 }
             }
-            Action::Heartbeat(bytes) if self.no_heartbeats <= self.now => {
+            Action::Heartbeat(bytes) if self.no_heartbeats[side.other().index()] <= self.now => {
                 for at in self.options.heartbeats.arrivals(&mut self.random, self.now) {
                     self.schedule(at, What::Deliver(side.other(), Event::Heartbeat(bytes.clone())));
                 }
@@ -213,6 +220,9 @@ impl<G: Subject> World<G> {
             .outputs
             .on_release(side, number, hash_of(&effect), own, is_off);
         self.judge(result);
+        if self.ports_lost[side.index()] > self.now {
+            return;
+        }
         if let Some((seq, content)) = G::reply(&effect) {
             for at in self.options.frames.arrivals(&mut self.random, self.now) {
                 self.schedule(at, What::ToClient(seq, content.clone()));
