@@ -3,27 +3,10 @@
 mod common;
 
 use std::fs;
-use std::path::Path;
 
-use common::disk::{Pool, holder, make_disk};
+use common::disk::{O_DIRECT, O_DSYNC, Pool, holder, make_disk, open_flags};
 use host::disk::{Access, Completion, Disk};
 use machine::{DiskOperation, DiskStatus};
-
-const O_DSYNC: u32 = 0o10_000;
-const O_DIRECT: u32 = 0o40_000;
-
-/// The flags with which this process has a file open, from `/proc/self/fdinfo`.
-fn flags(path: &Path) -> Vec<u32> {
-    let path = path.canonicalize().unwrap();
-    let numbers = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap());
-    let ours = numbers.filter(|entry| fs::read_link(entry.path()).is_ok_and(|link| link == path));
-    let flags = |entry: fs::DirEntry| {
-        let info = fs::read_to_string(Path::new("/proc/self/fdinfo").join(entry.file_name())).unwrap();
-        let line = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
-        u32::from_str_radix(line.trim(), 8).unwrap()
-    };
-    ours.map(flags).collect()
-}
 
 #[test]
 fn the_disk_of_a_pair_is_open_past_the_page_cache_and_that_of_a_vm_alone_is_not() {
@@ -31,14 +14,14 @@ fn the_disk_of_a_pair_is_open_past_the_page_cache_and_that_of_a_vm_alone_is_not(
     for read_only in [false, true] {
         let path = make_disk(dir.path(), "pair", 4096);
         let _disk = Disk::open_raw(&path, Access::Pair, read_only, "").unwrap();
-        let found = flags(&path);
+        let found = open_flags("self", &path);
         assert!(
             matches!(found[..], [flags] if flags & (O_DIRECT | O_DSYNC) != 0),
             "{found:?}"
         );
         let path = make_disk(dir.path(), "solo", 4096);
         let _disk = Disk::open_raw(&path, Access::Solo, read_only, "").unwrap();
-        let found = flags(&path);
+        let found = open_flags("self", &path);
         assert!(
             matches!(found[..], [flags] if flags & (O_DIRECT | O_DSYNC) == 0),
             "{found:?}"

@@ -148,3 +148,56 @@ impl Backend for RawDisk {
         self.replace(direct::open(&self.path, self.access, self.read_only)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(bytes: usize) -> (tempfile::TempDir, RawDisk) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk");
+        std::fs::write(&path, vec![0xaa; bytes]).unwrap();
+        let disk = RawDisk::open(&path, Access::Pair, false).unwrap();
+        (dir, disk)
+    }
+
+    /// As a file system that has no direct I/O after all.
+    fn refuse_once(disk: &RawDisk) -> io::Result<()> {
+        disk.attempt(|opened| match opened.way {
+            Way::Direct { .. } => Err(Errno::INVAL.into()),
+            Way::Synchronous | Way::Buffered => Ok(()),
+        })
+    }
+
+    #[test]
+    fn a_file_system_that_refuses_direct_transfers_is_written_synchronously_from_then_on() {
+        let (dir, disk) = pair(8192);
+        let settled = disk.settles();
+        disk.write(0, &[1; 512]).unwrap();
+        refuse_once(&disk).unwrap();
+        assert_eq!(disk.opened().way, Way::Synchronous);
+        assert_eq!(
+            disk.settles(),
+            settled,
+            "what was written before is as durable as it was"
+        );
+        disk.write(512, &[2; 1024]).unwrap();
+        disk.write_zeroes(1024, 512, false).unwrap();
+        disk.flush().unwrap();
+        let mut data = vec![9; 2048];
+        disk.read(0, &mut data).unwrap();
+        let expected = [vec![1; 512], vec![2; 512], vec![0; 512], vec![0xaa; 512]].concat();
+        assert_eq!(data, expected);
+        assert_eq!(std::fs::read(dir.path().join("disk")).unwrap()[..2048], expected);
+    }
+
+    #[test]
+    fn a_disk_that_has_become_smaller_is_not_opened_again() {
+        let (dir, disk) = pair(8192);
+        std::fs::write(dir.path().join("new"), vec![0; 4096]).unwrap();
+        std::fs::rename(dir.path().join("new"), dir.path().join("disk")).unwrap();
+        let error = disk.reopen().unwrap_err().to_string();
+        assert_eq!(error, "it has 4096 bytes and had 8192 when it was opened");
+        disk.read(4096, &mut [0; 512]).unwrap();
+    }
+}

@@ -9,6 +9,25 @@ use host::wake::Waker;
 use machine::{DiskOperation, DiskRequest, DiskStatus};
 use replica::{DiskAnswer, Epoch};
 
+pub const O_DSYNC: u32 = 0o10_000;
+pub const O_DIRECT: u32 = 0o40_000;
+
+/// The flags with which a process has a file open, once for each time, from `/proc/PROCESS/fdinfo`.
+pub fn open_flags(process: &str, path: &Path) -> Vec<u32> {
+    let path = path.canonicalize().unwrap();
+    let process = Path::new("/proc").join(process);
+    let numbers = fs::read_dir(process.join("fd"))
+        .unwrap()
+        .map(|entry| entry.unwrap());
+    let ours = numbers.filter(|entry| fs::read_link(entry.path()).is_ok_and(|link| link == path));
+    let flags = |entry: fs::DirEntry| {
+        let info = fs::read_to_string(process.join("fdinfo").join(entry.file_name())).unwrap();
+        let line = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+        u32::from_str_radix(line.trim(), 8).unwrap()
+    };
+    ours.map(flags).collect()
+}
+
 pub fn holder(vm: &str, epoch: u64, owner: u128) -> Holder {
     Holder {
         vm: VmName::new(vm).unwrap(),
