@@ -25,6 +25,8 @@ struct Cable {
     dirty: bool,
     /// What the poller waits for; `None`: it does not know the port.
     interest: Option<Interest>,
+    /// The last batch was a full one: the port may have more frames in its buffers, where the kernel does not see them.
+    full: bool,
 }
 
 impl Cables {
@@ -35,6 +37,7 @@ impl Cables {
             port,
             dirty: false,
             interest: None,
+            full: false,
         });
     }
 
@@ -102,19 +105,35 @@ impl Cables {
             let port = index as u8;
             handle(Event::Input(Input::NetFrame { port, frame }));
         }
+        cable.full = count == BATCH_MAX;
         if cable.port.fd().is_none() {
             // Unplugged: the closed socket has left the poller.
             cable.interest = None;
+            cable.full = false;
             return Ok(());
         }
         cable.dirty = false;
         // A flood must not cut every slice: the guest gets one in peace for each full batch.
-        let interest = match (count == BATCH_MAX, cable.port.flush()) {
+        let interest = match (cable.full, cable.port.flush()) {
             (true, _) => Interest::Nothing,
             (false, true) => Interest::Read,
             (false, false) => Interest::ReadWrite,
         };
         self.want(index, interest, poller)
+    }
+
+    /// Ports that may have frames which the kernel does not show; read them without being called.
+    pub fn unread(&self) -> impl Iterator<Item = Token> {
+        (PORTS..)
+            .zip(&self.0)
+            .filter(|(_, cable)| cable.full)
+            .map(|(token, _)| Token(token))
+    }
+
+    /// Is there such a port?
+    #[must_use]
+    pub fn has_unread(&self) -> bool {
+        self.unread().next().is_some()
     }
 
     /// Ends the peace of floods; call after each slice.
