@@ -176,3 +176,46 @@ impl Cables {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{Endpoint, PortSpec};
+    use crate::wake::Waker;
+    use replica::Span;
+    use std::io::Write;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn frames_of_one_read_are_all_taken_though_the_gateway_reads_nothing_and_sends_nothing_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("gateway");
+        let gateway = UnixListener::bind(&path).unwrap();
+        let spec = PortSpec::Gateway(Endpoint::Unix(path));
+        let mut port = Port::open(&spec, &Waker::new().unwrap()).unwrap();
+        port.check(&spec).unwrap();
+        let (mut gateway, _) = gateway.accept().unwrap();
+        let (mut cables, mut poller) = (Cables::default(), Poller::new().unwrap());
+        cables.add([2, 0, 0, 0, 0, 1], port);
+        cables.go_live(&poller).unwrap();
+        // The gateway does not read, so the port does not become writable either.
+        while cables.0[0].port.flush() {
+            cables.transmit(0, &[0; 60_000]);
+        }
+        let count = 3 * BATCH_MAX + 5;
+        let frame = [&4_u32.to_be_bytes()[..], b"ping"].concat();
+        gateway.write_all(&frame.repeat(count)).unwrap();
+        let mut taken = 0;
+        loop {
+            let mut ready: Vec<Token> = poller.wait(Some(Span(0)), false).unwrap().collect();
+            ready.extend(cables.unread());
+            let Some(token) = ready.first() else { break };
+            let mut batch = 0;
+            cables.read(*token, &poller, &mut |_| batch += 1).unwrap();
+            assert!(batch <= BATCH_MAX);
+            taken += batch;
+            cables.listen_again(&poller).unwrap();
+        }
+        assert_eq!(taken, count);
+    }
+}

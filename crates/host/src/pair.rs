@@ -5,8 +5,8 @@ use std::os::fd::AsFd;
 
 use machine::{Boot, Config};
 use replica::{
-    Claim, Epoch, Guest, Handshake, HandshakeAction, HandshakeEvent, Hello, Node, Options,
-    PairOptions, Side, Start, Verdict,
+    Claim, Epoch, Guest, Handshake, HandshakeAction, HandshakeEvent, Hello, Node, Options, PairOptions, Side,
+    Start, Verdict,
 };
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -15,8 +15,8 @@ use crate::arbiter::{Arbiter, ArbiterError, Asker, DirectoryArbiter};
 use crate::disk::{Disk, Holder};
 use crate::drive::{Outcome, drive};
 use crate::entropy;
-use crate::limits::{CLAIMS_MAX, LAST_WORDS_PATIENCE};
 use crate::error::chain;
+use crate::limits::{CLAIMS_MAX, LAST_WORDS_PATIENCE};
 use crate::link::connect::Pauses;
 use crate::link::{Arrival, Link, LinkError, Listener, connect};
 use crate::run::{Build, RunError, lock_all};
@@ -315,7 +315,10 @@ impl<'a> Half<'a> {
     fn claim_next(&mut self, owner: u128) -> Result<HandshakeEvent, RunError> {
         let vm = &self.spec.name;
         for _ in 0..CLAIMS_MAX {
-            let last = match self.epoch.map_or_else(|| self.arbiter.last(vm), |epoch| Ok(Some(epoch))) {
+            let last = match self
+                .epoch
+                .map_or_else(|| self.arbiter.last(vm), |epoch| Ok(Some(epoch)))
+            {
                 Ok(last) => last.unwrap_or_default(),
                 Err(error) => {
                     tracing::error!("{}", chain(&error));

@@ -343,9 +343,15 @@ fn a_waiting_backup_outlives_callers_of_another_vm_and_tells_both_sides_why() {
         let other = [(NAME, Path::new("other")), (DISK, &disk)];
         let mut caller = Replica::start_with("primary", site.dir.path(), Some(&address), false, &other);
         let words = caller.says("failed");
-        assert!(words.contains("is of the VM \"toy\", this side of \"other\""), "{words}");
+        assert!(
+            words.contains("is of the VM \"toy\", this side of \"other\""),
+            "{words}"
+        );
         let words = backup.says("refused");
-        assert!(words.contains("is of the VM \"other\", this side of \"toy\""), "{words}");
+        assert!(
+            words.contains("is of the VM \"other\", this side of \"toy\""),
+            "{words}"
+        );
     }
     let mut primary = site.start("primary", Some(&address), false);
     let mut cable = site.gateway.accept();
@@ -363,7 +369,11 @@ fn a_backup_that_sees_another_arbiter_or_another_disk_is_refused_and_both_sides_
     std::fs::write(&disk, vec![0; 64 << 10]).unwrap();
     let cases = [
         (ARBITER, &arbiter, "does not know epoch 1 of 'toy'"),
-        (DISK, &disk, "is not the one that the primary has locked for epoch 2 of 'toy'"),
+        (
+            DISK,
+            &disk,
+            "is not the one that the primary has locked for epoch 2 of 'toy'",
+        ),
     ];
     for (which, path, why) in cases {
         let mut backup =
@@ -371,9 +381,15 @@ fn a_backup_that_sees_another_arbiter_or_another_disk_is_refused_and_both_sides_
         let address = backup.says("listening");
         let mut primary = site.start("primary", Some(&address), false);
         let words = primary.says("failed");
-        assert!(words.contains("the other side refuses: the ") && words.contains(why), "{words}");
+        assert!(
+            words.contains("the other side refuses: the ") && words.contains(why),
+            "{words}"
+        );
         let words = backup.says("refused");
-        assert!(words.contains(why) && words.contains("both sides must see the same"), "{words}");
+        assert!(
+            words.contains(why) && words.contains("both sides must see the same"),
+            "{words}"
+        );
         assert!(words.contains(&path.display().to_string()), "{words}");
     }
     // With the right ones they become a pair.
@@ -394,15 +410,25 @@ fn a_backup_whose_arbiter_directory_was_replaced_meanwhile_does_not_go_live() {
     std::fs::create_dir(&path).unwrap();
     primary.kill();
     let refusal = loop {
-        let events = site.events("backup");
-        if let Some(event) = events.into_iter().find(|event| event["event"] == "verdict") {
+        // The last line may not be whole yet.
+        let text = std::fs::read_to_string(site.dir.path().join("backup.events")).unwrap();
+        let mut events = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        if let Some(event) = events.find(|event| event["event"] == "verdict") {
             break event;
         }
         assert!(backup.child.try_wait().unwrap().is_none());
         std::thread::yield_now();
     };
     assert_eq!(refusal["verdict"], "unreachable");
-    assert!(refusal["reason"].as_str().unwrap().contains("does not know epoch 1"), "{refusal}");
+    assert!(
+        refusal["reason"]
+            .as_str()
+            .unwrap()
+            .contains("does not know epoch 1"),
+        "{refusal}"
+    );
     // When the mount is back it does.
     std::fs::remove_dir(&path).unwrap();
     std::fs::rename(&away, &path).unwrap();

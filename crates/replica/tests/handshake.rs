@@ -206,9 +206,21 @@ fn without_an_arbiter_or_a_machine_there_is_no_pair() {
 #[test]
 fn a_backup_builds_nothing_before_it_has_seen_the_primarys_claim_at_its_own_arbiter() {
     // FT 2.3-e: two arbiters would let both sides win.
-    let both = |proof| drive_with(hello(Side::Primary), hello(Side::Backup), Some(Epoch(4)), true, proof);
+    let both = |proof| {
+        drive_with(
+            hello(Side::Primary),
+            hello(Side::Backup),
+            Some(Epoch(4)),
+            true,
+            proof,
+        )
+    };
     let found = |epoch, owner| {
-        assert_eq!((epoch, owner), (Epoch(4), 11), "the epoch of `Start`, the owner of `Hello`");
+        assert_eq!(
+            (epoch, owner),
+            (Epoch(4), 11),
+            "the epoch of `Start`, the owner of `Hello`"
+        );
         HandshakeEvent::Proven
     };
     assert!(both(found).iter().all(|side| matches!(side, Outcome::Done(_))));

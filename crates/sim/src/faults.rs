@@ -371,7 +371,11 @@ impl fmt::Display for Options {
             show(low),
             show(high),
             self.arbiter.lost_permille,
-            if self.arbiter.apart { ", another one for B" } else { "" }
+            if self.arbiter.apart {
+                ", another one for B"
+            } else {
+                ""
+            }
         )?;
         for (name, path) in [("heartbeats", &self.heartbeats), ("frames", &self.frames)] {
             let (low, high) = path.latency;

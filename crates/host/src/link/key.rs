@@ -208,7 +208,10 @@ mod tests {
         for mode in [0o640, 0o604, 0o620, 0o602, 0o644, 0o666] {
             set_mode(&path, mode);
             let error = Key::load(&path).unwrap_err().to_string();
-            assert!(error.contains("chmod 600") && error.contains("--allow-open-key"), "{error}");
+            assert!(
+                error.contains("chmod 600") && error.contains("--allow-open-key"),
+                "{error}"
+            );
             assert!(Key::load_though_open(&path).unwrap() == key);
         }
     }

@@ -174,7 +174,11 @@ impl Listener {
             fds.push(PollFd::new(stop, PollFlags::IN));
         }
         let now = clock::now();
-        let timeout = self.callers.iter().map(|caller| caller.deadline().since(now).0).min();
+        let timeout = self
+            .callers
+            .iter()
+            .map(|caller| caller.deadline().since(now).0)
+            .min();
         match poll(&mut fds, timeout.map(clock::timespec).as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),

@@ -24,8 +24,8 @@ use replica::Span;
 use rustix::net::sockopt;
 
 use crate::limits::{
-    HANDSHAKE_TIMEOUT, LINK_BACKLOG_MAX, LINK_PROBE_AFTER, LINK_PROBE_EVERY, LINK_READ_LEN, LINK_USER_TIMEOUT,
-    MESSAGE_LEN_MAX,
+    HANDSHAKE_TIMEOUT, LINK_BACKLOG_MAX, LINK_PROBE_AFTER, LINK_PROBE_EVERY, LINK_READ_LEN,
+    LINK_USER_TIMEOUT, MESSAGE_LEN_MAX,
 };
 
 /// Longest Noise record, and what of it is not content.
