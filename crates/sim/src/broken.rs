@@ -66,6 +66,7 @@ pub const VARIANTS: [Broken; 12] = [
         "FT 2-h",
         Mutation::ClaimTooEarly,
     ),
+    variant("primary that leaves and stays", "FT 2-h", Mutation::LeaveAndStay),
     variant("kept outputs not shown again", "FT 2.2-a", Mutation::KeptNotShown),
     variant(
         "overlapping disk requests together",
