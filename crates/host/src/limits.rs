@@ -9,8 +9,9 @@ pub const MESSAGE_LEN_MAX: usize = 32 << 20;
 /// Bytes waiting to be written to the peer. The protocol's own window is far below; past this the link ends.
 pub const LINK_BACKLOG_MAX: usize = 96 << 20;
 /// The kernel breaks a link on which sent bytes stay unacknowledged, or a probe unanswered, for this long, or for two
-/// failure-detection timeouts if that is longer: who suspects whom is decided by those, not by the kernel.
-pub const LINK_USER_TIMEOUT: Span = Span::from_ms(10_000);
+/// failure-detection timeouts if that is longer: who suspects whom is decided by the replicas, not by the kernel.
+pub const LINK_USER_TIMEOUT: Span = Span::from_ms(12_000);
+const _: () = assert!(LINK_USER_TIMEOUT.0 > replica::limits::LINK_PATIENCE.0);
 /// After so long without a byte the kernel asks whether the other end of a link is still there.
 pub const LINK_PROBE_AFTER: Duration = Duration::from_secs(5);
 /// Between two such questions.

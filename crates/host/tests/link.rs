@@ -252,10 +252,10 @@ fn the_kernel_resends_without_doubling_and_asks_after_a_silent_peer() {
     for link in [&left, &right] {
         assert!(sockopt::tcp_thin_linear_timeouts(link).unwrap());
         assert!(sockopt::socket_keepalive(link).unwrap());
-        assert_eq!(sockopt::tcp_user_timeout(link).unwrap(), 10_000);
+        assert_eq!(sockopt::tcp_user_timeout(link).unwrap(), 12_000);
         // With a longer failure-detection timeout the kernel is more patient than that.
         link.outlast(Span::from_ms(500)).unwrap();
-        assert_eq!(sockopt::tcp_user_timeout(link).unwrap(), 10_000);
+        assert_eq!(sockopt::tcp_user_timeout(link).unwrap(), 12_000);
         link.outlast(Span::from_ms(60_000)).unwrap();
         assert_eq!(sockopt::tcp_user_timeout(link).unwrap(), 120_000);
     }

@@ -29,7 +29,7 @@ const fn variant(name: &'static str, rule: &'static str, mutation: Mutation) -> 
 }
 
 /// All variants.
-pub const VARIANTS: [Broken; 12] = [
+pub const VARIANTS: [Broken; 13] = [
     variant(
         "output released before the ack",
         "FT 2.2-c",
