@@ -6,8 +6,11 @@ use std::thread;
 use std::time::Duration;
 
 use replica::{Span, Time};
+use rustix::event::{PollFd, poll};
+use rustix::io::Errno;
 
-use super::handshake::call;
+use super::handshake::Handshake;
+use super::heartbeat::Side;
 use super::key::Security;
 use super::{Link, LinkError};
 use crate::limits::{CONNECT_RETRY, CONNECT_RETRY_MAX, CONNECT_TIMEOUT};
@@ -62,6 +65,30 @@ pub fn connect(
         }
     }
     Err(LinkError::Stopped)
+}
+
+/// The whole handshake of a caller; waits for it, for a limited time.
+fn call(stream: TcpStream, security: &Security) -> Result<Link, LinkError> {
+    let mut handshake = Handshake::new(stream, Side::Initiator, security)?;
+    loop {
+        if handshake.advance()? {
+            return handshake.into_link();
+        }
+        let left = handshake.deadline().since(clock::now());
+        if left.0 == 0 {
+            return Err(handshake.silence());
+        }
+        let mut fds = [PollFd::new(&handshake, handshake.wants())];
+        match poll(&mut fds, Some(&clock::timespec(left.0))) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => {
+                return Err(LinkError::Io {
+                    peer: handshake.peer(),
+                    source: error.into(),
+                });
+            }
+        }
+    }
 }
 
 /// Pauses between attempts, each longer than the one before, until patience is over.

@@ -14,7 +14,7 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use replica::Time;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::PollFlags;
 use snow::{Builder, HandshakeState, TransportState};
 
 use super::heartbeat::{Heartbeats, Side};
@@ -484,27 +484,5 @@ impl Handshake {
 impl AsFd for Handshake {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
-    }
-}
-
-/// The whole handshake of a caller; waits for it, at most [`HANDSHAKE_TIMEOUT`].
-///
-/// # Errors
-/// As [`Handshake::advance`], or the time is over.
-pub fn call(stream: TcpStream, security: &Security) -> Result<Link, LinkError> {
-    let mut handshake = Handshake::new(stream, Side::Initiator, security)?;
-    loop {
-        if handshake.advance()? {
-            return handshake.into_link();
-        }
-        let left = handshake.deadline.since(clock::now());
-        if left.0 == 0 {
-            return Err(handshake.silence());
-        }
-        let mut fds = [PollFd::new(&handshake, handshake.wants())];
-        match poll(&mut fds, Some(&clock::timespec(left.0))) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(handshake.io(error.into())),
-        }
     }
 }
