@@ -199,9 +199,12 @@ pub struct PairArgs {
     /// Where the backup listens and the primary connects
     #[arg(long, value_name = "HOST:PORT")]
     pub backup: Option<String>,
-    /// File with the pair's shared key: 64 hex digits (`openssl rand -hex 32`)
+    /// File with the pair's shared key, readable by its owner alone: 64 hex digits (`openssl rand -hex 32`)
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
+    /// Use the key though other users can read or change its file
+    #[arg(long)]
+    pub allow_open_key: bool,
     /// No encryption, no authentication: for measuring only
     #[arg(long)]
     pub insecure: bool,

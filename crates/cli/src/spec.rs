@@ -63,7 +63,7 @@ pub fn pair(file: &VmFile, events: Option<std::path::PathBuf>) -> Result<(VmSpec
     let key = match (&file.key, file.insecure) {
         (Some(_), true) => bail!("`key` and `insecure` exclude each other"),
         (None, false) => bail!(
-            "no key: make one with `openssl rand -hex 32 > vm.key`, copy it to both hosts, give `--key vm.key`"
+            "no key: make one with `(umask 077; openssl rand -hex 32 > vm.key)`, copy it to both hosts, give `--key vm.key`"
         ),
         (key, _) => key.clone(),
     };
@@ -77,6 +77,7 @@ pub fn pair(file: &VmFile, events: Option<std::path::PathBuf>) -> Result<(VmSpec
         PairSpec {
             address: socket_address(address)?,
             key,
+            allow_open_key: file.allow_open_key,
             arbiter,
             timeout,
             patience: PATIENCE,

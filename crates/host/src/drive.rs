@@ -66,7 +66,8 @@ impl<G: Guest> Driver<G> {
             if order != Order::GoOn {
                 break;
             }
-            next = self.node.slice(clock::now(), &poller.look());
+            let at_once = self.world.has_message();
+            next = self.node.slice(clock::now(), &poller.look(at_once));
             order = self.carry_out(poller)?;
             self.world.cables.listen_again(poller)?;
             if next == Next::Ended && order == Order::GoOn {
@@ -81,11 +82,13 @@ impl<G: Guest> Driver<G> {
         let now = clock::now();
         let timeout = match next {
             Next::Busy | Next::Ended => Some(Span(0)),
+            Next::At(_) if self.world.has_unread() => Some(Span(0)),
             Next::At(time) => until(now, [time, self.world.deadline()]),
         };
         self.ready.clear();
         let has_peer = matches!(self.node.metrics().role, RoleName::Primary | RoleName::Backup);
         self.ready.extend(poller.wait(timeout, has_peer)?);
+        self.world.add_unread(&mut self.ready);
         for index in 0..self.ready.len() {
             let (node, token) = (&mut self.node, self.ready[index]);
             let order = self

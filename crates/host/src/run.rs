@@ -47,6 +47,17 @@ pub enum RunError {
     World(#[from] WorldError),
 }
 
+impl RunError {
+    /// Did the talk with the peer only break off, without a reason that another attempt would meet again?
+    pub(crate) fn is_broken_off(&self) -> bool {
+        let failure = match self {
+            RunError::Handshake { failure, .. } => failure,
+            _ => return false,
+        };
+        matches!(failure, replica::Failure::LinkLost | replica::Failure::Silence)
+    }
+}
+
 /// Makes a guest of a configuration; the sentence of an error says what is wrong with it.
 pub type Build<'a, G> = &'a mut dyn FnMut(&Config) -> Result<G, String>;
 

@@ -53,6 +53,8 @@ pub struct PairSpec {
     pub address: SocketAddr,
     /// File with the shared key; `None`: neither encrypted nor authenticated.
     pub key: Option<PathBuf>,
+    /// The key is used though other users can read or change its file.
+    pub allow_open_key: bool,
     /// Directory that both hosts share.
     pub arbiter: PathBuf,
     /// Silence for this long is suspicion.
@@ -256,6 +258,7 @@ impl PairSpec {
     /// The key file is of no use.
     pub fn security(&self) -> Result<Security, KeyError> {
         match &self.key {
+            Some(path) if self.allow_open_key => Ok(Security::Key(Key::load_though_open(path)?)),
             Some(path) => Ok(Security::Key(Key::load(path)?)),
             None => Ok(Security::Insecure),
         }

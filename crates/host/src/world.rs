@@ -187,6 +187,29 @@ impl World {
         Ok(Order::GoOn)
     }
 
+    /// Is a message of the peer here that no source shows? A batch is bounded, and one read brings more messages than a
+    /// batch takes; the rest is in this process, and the kernel, which knows nothing of it, wakes nobody.
+    #[must_use]
+    pub fn has_message(&self) -> bool {
+        self.link.as_ref().is_some_and(Link::has_message)
+    }
+
+    /// Has anything come, here or at the guest's ports, that no source shows?
+    #[must_use]
+    pub fn has_unread(&self) -> bool {
+        self.has_message() || self.cables.has_unread()
+    }
+
+    /// Adds the sources that have something to take though the kernel does not say so.
+    pub fn add_unread(&self, ready: &mut Vec<Token>) {
+        let link = self.has_message().then_some(LINK);
+        for token in link.into_iter().chain(self.cables.unread()) {
+            if !ready.contains(&token) {
+                ready.push(token);
+            }
+        }
+    }
+
     fn read_link(&mut self, poller: &Poller, handle: &mut dyn FnMut(Event)) -> Result<(), WorldError> {
         for _ in 0..BATCH_MAX {
             let Some(link) = &mut self.link else { return Ok(()) };

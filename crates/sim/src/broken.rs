@@ -29,7 +29,7 @@ const fn variant(name: &'static str, rule: &'static str, mutation: Mutation) -> 
 }
 
 /// All variants.
-pub const VARIANTS: [Broken; 12] = [
+pub const VARIANTS: [Broken; 13] = [
     variant(
         "output released before the ack",
         "FT 2.2-c",
@@ -45,6 +45,7 @@ pub const VARIANTS: [Broken; 12] = [
             Mutation::AckWhileClaiming,
         )
     },
+    variant("arbiter not proven", "D6", Mutation::ArbiterNotProven),
     variant(
         "draining short of the last output",
         "FT 2.3-b",

@@ -103,7 +103,7 @@ impl<G: Subject> World<G> {
                 )
             }
             Action::GoLive(epoch) => {
-                let owned = self.arbiter.owner(*epoch) == Some(self.processes[side.index()].owner);
+                let owned = self.arbiter.owner(side, *epoch) == Some(self.processes[side.index()].owner);
                 checks.single.on_go_live(side, *epoch, PAIR, owned)
             }
             Action::Halt(halt) => self.judge_halt(side, halt),
@@ -124,7 +124,7 @@ impl<G: Subject> World<G> {
                 })
             }
             Halt::Lost(epoch) => {
-                let owner = self.arbiter.owner(*epoch);
+                let owner = self.arbiter.owner(side, *epoch);
                 let other = owner.is_some_and(|owner| owner != self.processes[side.index()].owner);
                 ensure(other, Check::Halt, || {
                     format!("{side} halts for epoch {}, which nobody else has", epoch.0)
@@ -241,6 +241,7 @@ impl<G: Subject> World<G> {
         let claim = Claim {
             epoch: replica::Epoch(PAIR.0 + 1),
             owner: process.owner,
+            after: Some(crate::process::owner(self.options.seed, Side::A)),
         };
         let events = [
             Event::LinkLost,

@@ -166,6 +166,7 @@ impl Options {
             arbiter: ArbiterOptions {
                 latency: (us(100), us(500)),
                 lost_permille: 0,
+                apart: false,
             },
             storage: StorageOptions {
                 latency: (us(50), us(500)),
@@ -235,6 +236,8 @@ impl Options {
         options.stray_permille = if on(random) { random.below(500) } else { 0 };
         options.cut_permille = if on(random) { random.below(600) } else { 0 };
         options.draw_faults(random);
+        // Drawn apart, so that all else of a seed stays what it was.
+        options.arbiter.apart = Random::new(seed ^ 0xa9a7).permille(100);
         options
     }
 
@@ -381,10 +384,15 @@ impl fmt::Display for Options {
         let (low, high) = self.arbiter.latency;
         writeln!(
             f,
-            "  arbiter {} to {}, answers lost {}/1000",
+            "  arbiter {} to {}, answers lost {}/1000{}",
             show(low),
             show(high),
-            self.arbiter.lost_permille
+            self.arbiter.lost_permille,
+            if self.arbiter.apart {
+                ", another one for B"
+            } else {
+                ""
+            }
         )?;
         for (name, path) in [("heartbeats", &self.heartbeats), ("frames", &self.frames)] {
             let (low, high) = path.latency;

@@ -82,9 +82,9 @@ impl<G: Subject> World<G> {
 
     /// Nobody is left who could go on: both are dead, or the one that the arbiter chose is.
     fn is_doomed(&self) -> bool {
-        let heir = self.arbiter.owner(Epoch(PAIR.0 + 1));
         let may_go_on = |side: &Side| {
             let process = self.process(*side);
+            let heir = self.arbiter.owner(*side, Epoch(PAIR.0 + 1));
             process.is_alive() && heir.is_none_or(|heir| heir == process.owner)
         };
         !Side::BOTH.iter().any(may_go_on)

@@ -166,6 +166,34 @@ fn without_the_arbiter_the_survivor_waits_and_with_it_goes_on() {
 }
 
 #[test]
+fn sides_that_see_different_arbiters_do_not_split() {
+    // FT 2.3-e. B's arbiter has never heard of the pair: what it grants is worth nothing.
+    for seed in 0..20 {
+        let mut options = Options::calm(seed);
+        options.arbiter.apart = true;
+        options.unsafe_for = ms(4_000);
+        let mut world = with(options);
+        world.strike(&Fault::CutBoth(ms(10_000)));
+        until_live(&mut world, Side::A);
+        world.run_for(ms(2_000));
+        assert_eq!(world.role(Side::B), Some(RoleName::Claiming), "seed {seed}");
+        // Once its path leads to the arbiter of the pair again, B hears that it has lost.
+        assert_eq!(finish(world).live, Some(Side::A), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_backup_whose_arbiter_is_another_one_waits_until_it_is_the_right_one_again() {
+    let mut options = Options::calm(6);
+    options.arbiter.apart = true;
+    let mut world = with(options);
+    world.crash(Side::A, Death::Host);
+    world.run_for(ms(2_500));
+    assert_eq!(world.role(Side::B), Some(RoleName::Claiming));
+    assert_eq!(finish(world).live, Some(Side::B));
+}
+
+#[test]
 fn an_answer_that_is_lost_after_the_claim_took_effect_is_asked_for_again() {
     let mut options = Options::calm(5);
     options.arbiter.lost_permille = 700;

@@ -1,8 +1,9 @@
 //! The processes of the demo: gateway, backup, primary; their directory, their console, their end.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use host::image::Appliance;
+use host::link::Key;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::args::{DemoArgs, Kill};
@@ -148,7 +150,7 @@ impl Pair {
         let (gateway, redis) = start_gateway(path, &socket)?;
         let port = free_port()?;
         std::fs::create_dir(path.join("arbiter"))?;
-        std::fs::write(path.join("key"), key())?;
+        write_key(&path.join("key"))?;
         let replica = |name: &'static str, on_line: Box<dyn FnMut(String) + Send>| {
             let events = path.join(format!("{name}.events"));
             let arguments = arguments(name, image, args, path, &socket, port);
@@ -275,8 +277,13 @@ fn free_port() -> Result<u16> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-fn key() -> String {
-    let mut bytes = [0; 32];
-    host::entropy::fill(&mut bytes);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// A new key that only this user can read, as replicas demand; its directory is this user's alone as well.
+fn write_key(path: &Path) -> Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(Key::generate()?.to_hex().as_bytes())?;
+    Ok(())
 }

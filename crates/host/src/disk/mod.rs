@@ -102,6 +102,22 @@ pub enum DiskError {
         /// What the primary's has.
         expects: u64,
     },
+    /// Not the disk of the other replica.
+    #[error(
+        "the disk {path} on host {host} is not the one that the primary has locked for epoch {epoch} of '{vm}': {finding}; both sides must see the same file"
+    )]
+    NotShared {
+        /// Which.
+        path: PathBuf,
+        /// On which host it is seen so.
+        host: String,
+        /// What its lock says.
+        finding: String,
+        /// Which VM.
+        vm: String,
+        /// Which epoch.
+        epoch: u64,
+    },
     /// Somebody else writes to it.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -194,6 +210,34 @@ impl Disk {
             });
         }
         Ok(())
+    }
+
+    /// Is it the very disk that `writer` has locked, on whatever host that runs? The lock's owner is a random number, so
+    /// a disk of the same name that is another one cannot pass. A read-only disk has no writer and is not asked.
+    ///
+    /// # Errors
+    /// It is another one, or its lock cannot be read.
+    pub fn check_writer(&self, writer: &Holder) -> Result<(), DiskError> {
+        if self.read_only {
+            return Ok(());
+        }
+        let finding = match lock::holder(&self.path)? {
+            Some(found) if found == *writer => return Ok(()),
+            Some(found) => format!(
+                "{}.lock names epoch {} of '{}'",
+                self.path.display(),
+                found.epoch.0,
+                found.vm
+            ),
+            None => format!("there is no {}.lock", self.path.display()),
+        };
+        Err(DiskError::NotShared {
+            path: self.path.clone(),
+            host: lock::host_name(),
+            finding,
+            vm: writer.vm.to_string(),
+            epoch: writer.epoch.0,
+        })
     }
 
     /// Where it is.
