@@ -165,6 +165,7 @@ impl<G: Subject> World<G> {
             Action::GoLive(epoch) => {
                 self.processes[side.index()].epoch = epoch;
                 self.attached = side;
+                self.storage.caches().on_go_live(side);
                 let at = self.storage.raise(&mut self.random, self.now, epoch);
                 self.storage_appointment(at);
             }
@@ -228,6 +229,8 @@ impl<G: Subject> World<G> {
         let process = &mut self.processes[side.index()];
         process.life = Life::Halted(halt);
         process.inbox.clear();
+        self.storage.caches().close(side);
+        let process = &mut self.processes[side.index()];
         let claim = Claim {
             epoch: replica::Epoch(PAIR.0 + 1),
             owner: process.owner,

@@ -10,6 +10,7 @@ sim toy|machine N [FIRST]       N seeds of the toy guest, or of the real machine
 sim seed toy|machine SEED       one seed with a line per action
 sim sweep toy|machine [SEED]    kills either side at every entry and every action of a calm run
 sim broken                      deliberately broken variants: each must be caught (needs --features mutations)
+sim broken WORD N               how many of N seeds catch the variants with this word in their name
 ";
 
 /// The seed that is running, for the panic message: a panic ends the process.
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         ["sweep", "machine"] => Some(sweeps::<Machine>("machine", 0)),
         ["sweep", "machine", seed] => number(seed).map(|seed| sweeps::<Machine>("machine", seed)),
         ["broken"] => broken(),
+        ["broken", word, count] => number(count).and_then(|count| broken_counts(word, count)),
         _ => None,
     };
     match done {
@@ -160,7 +162,7 @@ fn sweeps<G: Subject<Config = u64>>(guest: &str, seed: u64) -> bool {
 fn broken() -> Option<bool> {
     let mut all = true;
     println!(
-        "{:<38} {:<9} {:>6}  {:<14} what it saw",
+        "{:<44} {:<9} {:>6}  {:<14} what it saw",
         "variant", "rule", "seeds", "caught by"
     );
     for broken in sim::broken::VARIANTS {
@@ -168,21 +170,35 @@ fn broken() -> Option<bool> {
             Some(caught) => {
                 let check = format!("{:?}", caught.violation.check);
                 println!(
-                    "{:<38} {:<9} {:>6}  {check:<14} {}",
+                    "{:<44} {:<9} {:>6}  {check:<14} {}",
                     broken.name, broken.rule, caught.seeds, caught.violation.what
                 );
             }
             None => {
                 all = false;
-                println!("{:<38} {:<9}  NOT CAUGHT", broken.name, broken.rule);
+                println!("{:<44} {:<9}  NOT CAUGHT", broken.name, broken.rule);
             }
         }
     }
     Some(all)
 }
 
+#[cfg(feature = "mutations")]
+fn broken_counts(word: &str, count: u64) -> Option<bool> {
+    let named = |broken: &&sim::broken::Broken| broken.name.contains(word);
+    for broken in sim::broken::VARIANTS.iter().filter(named) {
+        println!("{}: of {count} seeds {:?}", broken.name, broken.count(count));
+    }
+    Some(true)
+}
+
 #[cfg(not(feature = "mutations"))]
 fn broken() -> Option<bool> {
     eprintln!("sim broken: build with --features mutations");
     None
+}
+
+#[cfg(not(feature = "mutations"))]
+fn broken_counts(_word: &str, _count: u64) -> Option<bool> {
+    broken()
 }

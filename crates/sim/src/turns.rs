@@ -108,6 +108,16 @@ impl<G: Subject> World<G> {
             let result = self.checks.lockstep.compare(&a.tape.borrow(), &b.tape.borrow());
             self.judge(result);
         }
+        self.follow();
+    }
+
+    /// What the guest has read, and what it was promised, where it lives now.
+    pub(crate) fn follow(&mut self) {
+        let side = self.checks.single.live().unwrap_or(Side::A);
+        let tape = self.processes[side.index()].tape.borrow();
+        let result = self.checks.durability.follow(side, &tape);
+        drop(tape);
+        self.judge(result);
     }
 
     /// A slice is over.
