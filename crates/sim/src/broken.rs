@@ -50,7 +50,7 @@ const fn world(name: &'static str, rule: &'static str, change: fn(&mut Options))
 }
 
 /// All variants.
-pub const VARIANTS: [Broken; 15] = [
+pub const VARIANTS: [Broken; 16] = [
     variant(
         "output released before the ack",
         "FT 2.2-c",
@@ -86,6 +86,7 @@ pub const VARIANTS: [Broken; 15] = [
         "FT 2-h",
         Mutation::ClaimTooEarly,
     ),
+    variant("primary that leaves and stays", "FT 2-h", Mutation::LeaveAndStay),
     variant("kept outputs not shown again", "FT 2.2-a", Mutation::KeptNotShown),
     variant(
         "overlapping disk requests together",
