@@ -107,7 +107,7 @@ pub const VARIANTS: [Broken; 16] = [
         options.storage.caches.access = Access::Direct;
         options.storage.caches.passes_flushes = false;
     }),
-    world("failed flush repeated without writing again", "D12", |options| {
+    world("flush repeated without writing again", "D12", |options| {
         options.storage.caches.access = Access::Direct;
         options.storage.caches.drive_forgets = true;
     }),

@@ -56,12 +56,20 @@ struct Dirty {
 }
 
 impl Dirty {
-    fn put(&self, content: &mut [u8]) {
-        content[self.at..self.at + self.data.len()].copy_from_slice(&self.data);
+    fn end(&self) -> usize {
+        self.at + self.data.len()
+    }
+
+    /// Puts what it has to say about `area`, which begins at byte `at`, there.
+    fn put(&self, at: usize, area: &mut [u8]) {
+        let (from, to) = (self.at.max(at), self.end().min(at + area.len()));
+        if from < to {
+            area[from - at..to - at].copy_from_slice(&self.data[from - self.at..to - self.at]);
+        }
     }
 
     fn overlaps(&self, other: &Dirty) -> bool {
-        self.at < other.at + other.data.len() && other.at < self.at + self.data.len()
+        self.at < other.end() && other.at < self.end()
     }
 
     fn sectors(&self) -> impl Iterator<Item = (usize, &[u8])> {
@@ -210,7 +218,7 @@ impl Caches {
     }
 
     fn read(&mut self, side: Side, at: usize, bytes: usize) -> Vec<u8> {
-        let mut data = self.on_drive()[at..at + bytes].to_vec();
+        let mut data = self.on_drive(at, bytes);
         if self.access(side) != Access::Direct {
             let pages = &mut self.hosts[side.index()].pages;
             for (sector, below) in (at / SECTOR..).zip(data.chunks_mut(SECTOR)) {
@@ -271,23 +279,23 @@ impl Caches {
 
     fn to_drive(&mut self, change: Dirty) {
         if let Some(oldest) = self.drive.write(change) {
-            oldest.put(&mut self.medium);
+            oldest.put(0, &mut self.medium);
         }
     }
 
     fn flush_drive(&mut self, until: Time) {
         for change in self.drive.flush(until) {
-            change.put(&mut self.medium);
+            change.put(0, &mut self.medium);
         }
     }
 
     /// What the drive gives to whoever reads.
-    fn on_drive(&self) -> Vec<u8> {
-        let mut content = self.medium.clone();
+    fn on_drive(&self, at: usize, bytes: usize) -> Vec<u8> {
+        let mut area = self.medium[at..at + bytes].to_vec();
         for change in &self.drive.dirty {
-            change.put(&mut content);
+            change.put(at, &mut area);
         }
-        content
+        area
     }
 
     /// A side goes live.
@@ -336,7 +344,7 @@ impl Caches {
     /// The drive loses its power, and what it has not been told to keep.
     pub fn power_cut(&mut self) {
         for change in self.drive.lose(&mut self.random) {
-            change.put(&mut self.medium);
+            change.put(0, &mut self.medium);
         }
     }
 
@@ -347,7 +355,7 @@ impl Caches {
         for side in Side::BOTH {
             closed.close(side);
         }
-        closed.on_drive()
+        closed.on_drive(0, closed.medium.len())
     }
 
     /// What is on the disk if hosts and drive lose their power now.

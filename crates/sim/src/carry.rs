@@ -4,7 +4,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use machine::{DiskOperation, Effect, Input};
+use machine::{Effect, Input};
 use replica::{Action, Claim, Event, Guest, Halt, Next, Span, Time, Verdict};
 
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
     faults::{Fault, Trigger},
     process::Life,
     random::mix,
+    storage::changes,
     subject::{Subject, hash_of, unstamp},
     trace,
     world::{PAIR, Side, What, World},
@@ -83,7 +84,7 @@ impl<G: Subject> World<G> {
             Action::Release(Effect::EntropyWanted { .. }) => Ok(()),
             Action::Release(_) => checks.single.may_show(side, "shows an output"),
             Action::Disk(request) => {
-                if !matches!(request.operation, DiskOperation::Read { .. }) {
+                if changes(&request.operation) {
                     checks.single.may_show(side, "writes to the disk")?;
                 }
                 let tape = self.processes[side.index()].tape.borrow();

@@ -162,7 +162,7 @@ fn sweeps<G: Subject<Config = u64>>(guest: &str, seed: u64) -> bool {
 fn broken() -> Option<bool> {
     let mut all = true;
     println!(
-        "{:<44} {:<9} {:>6}  {:<14} what it saw",
+        "{:<38} {:<9} {:>6}  {:<14} what it saw",
         "variant", "rule", "seeds", "caught by"
     );
     for broken in sim::broken::VARIANTS {
@@ -170,13 +170,13 @@ fn broken() -> Option<bool> {
             Some(caught) => {
                 let check = format!("{:?}", caught.violation.check);
                 println!(
-                    "{:<44} {:<9} {:>6}  {check:<14} {}",
+                    "{:<38} {:<9} {:>6}  {check:<14} {}",
                     broken.name, broken.rule, caught.seeds, caught.violation.what
                 );
             }
             None => {
                 all = false;
-                println!("{:<44} {:<9}  NOT CAUGHT", broken.name, broken.rule);
+                println!("{:<38} {:<9}  NOT CAUGHT", broken.name, broken.rule);
             }
         }
     }

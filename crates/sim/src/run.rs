@@ -113,7 +113,10 @@ impl<G: Subject> World<G> {
             return false;
         }
         if !self.is_off() && self.is_doomed() {
-            self.run_for(AFTERMATH);
+            // Of the dead nothing is to be feared.
+            if Side::BOTH.iter().any(|side| self.process(*side).is_alive()) {
+                self.run_for(AFTERMATH);
+            }
             return false;
         }
         if !self.is_off() {

@@ -176,8 +176,8 @@ impl Storage {
     }
 
     fn perform(&mut self, random: &mut Random, now: Time, request: Request) -> Taken {
-        let reads = matches!(request.request.operation, DiskOperation::Read { .. });
-        let refused = self.options.fenced && !reads && request.epoch < self.writer;
+        let refused =
+            self.options.fenced && changes(&request.request.operation) && request.epoch < self.writer;
         let fails = refused || random.permille(self.options.fail_permille);
         let (low, high) = self.options.latency;
         let answers = now.after(random.span(low, high));
@@ -288,6 +288,12 @@ pub fn apply(content: &mut [u8], operation: &DiskOperation, whole: usize) -> Vec
         DiskOperation::Discard { .. } | DiskOperation::WriteZeroes { .. } => area.fill(0),
     }
     Vec::new()
+}
+
+/// Does it change what is on the disk? A flush only makes it durable, so nobody needs to be kept from it.
+#[must_use]
+pub fn changes(operation: &DiskOperation) -> bool {
+    !matches!(operation, DiskOperation::Read { .. } | DiskOperation::Flush)
 }
 
 /// The first sector and the number of bytes that an operation touches.

@@ -62,6 +62,7 @@ impl<G: Subject> World<G> {
         process.ticket += 1;
         let (at, ticket) = (self.now.after(process.cost(steps)), process.ticket);
         self.compare();
+        self.follow();
         let entries = self.process(side).tape.borrow().len() as u64;
         if let Some(Fault::Crash(_, death)) = self.triggered(side, Trigger::Entry(entries)) {
             self.crash(side, death);
@@ -108,7 +109,6 @@ impl<G: Subject> World<G> {
             let result = self.checks.lockstep.compare(&a.tape.borrow(), &b.tape.borrow());
             self.judge(result);
         }
-        self.follow();
     }
 
     /// What the guest has read, and what it was promised, where it lives now.
