@@ -40,8 +40,8 @@ pub struct CacheOptions {
     pub reopens: bool,
     /// Does a flush reach the drive? `false`: the host says that it is done.
     pub passes_flushes: bool,
-    /// Does a flush that fails also cost the drive what it held? A host must then write it again before it
-    /// repeats the flush, which no host does yet; `true` shows what comes of that.
+    /// Does a flush that fails also cost the drive what it held? Who then only repeats the flush loses what the
+    /// guest saw completed.
     pub drive_forgets: bool,
 }
 
@@ -240,12 +240,12 @@ impl Caches {
         match access {
             Access::Buffered => {
                 if let Some(oldest) = host.written.write(change) {
-                    self.to_drive(oldest);
+                    self.hand_down(oldest);
                 }
             }
-            Access::Direct => self.to_drive(change),
+            Access::Direct => self.hand_down(change),
             Access::Synchronous => {
-                self.to_drive(change);
+                self.hand_down(change);
                 if writes {
                     self.flush_drive(Time(u64::MAX));
                 }
@@ -269,7 +269,7 @@ impl Caches {
             return false;
         }
         for change in host.written.flush(asker.sent) {
-            self.to_drive(change);
+            self.hand_down(change);
         }
         if self.options.passes_flushes {
             self.flush_drive(asker.sent);
@@ -277,7 +277,8 @@ impl Caches {
         true
     }
 
-    fn to_drive(&mut self, change: Dirty) {
+    /// The drive has it from now on.
+    fn hand_down(&mut self, change: Dirty) {
         if let Some(oldest) = self.drive.write(change) {
             oldest.put(0, &mut self.medium);
         }
@@ -315,7 +316,7 @@ impl Caches {
         let host = &mut self.hosts[side.index()];
         host.pages.clear();
         for change in host.written.flush(Time(u64::MAX)) {
-            self.to_drive(change);
+            self.hand_down(change);
         }
     }
 
@@ -325,7 +326,7 @@ impl Caches {
         host.pages.clear();
         host.is_gone = true;
         for change in host.written.lose(&mut self.random) {
-            self.to_drive(change);
+            self.hand_down(change);
         }
     }
 
