@@ -98,7 +98,7 @@ struct Ended<'a> {
 /// of the command.
 fn finish(outcome: &Outcome, json: bool, profile: Option<serde_json::Value>) -> Result<ExitCode> {
     let code = match &outcome.halt {
-        None | Some(Halt::Off(PowerState::Off)) => 0,
+        None | Some(Halt::Off(PowerState::Off) | Halt::Left) => 0,
         Some(Halt::Off(PowerState::Failed(_)) | Halt::Lost(_) | Halt::Diverged { .. } | Halt::Peer(_)) => 1,
     };
     if json {

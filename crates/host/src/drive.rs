@@ -140,9 +140,10 @@ impl<G: Guest> Driver<G> {
         });
         let role = self.world.reporter.role();
         self.world.reporter.look_at_role(self.node.metrics());
+        let peer = self.world.reporter.peer();
         let (halt, ending) = match &ended {
-            Ok(Order::Halt(halt)) => (Some(halt.clone()), Ending::of_node(Some(halt), role)),
-            Ok(Order::GoOn | Order::Quit) => (None, Ending::of_node(None, role)),
+            Ok(Order::Halt(halt)) => (Some(halt.clone()), Ending::of_node(Some(halt), role, peer)),
+            Ok(Order::GoOn | Order::Quit) => (None, Ending::of_node(None, role, peer)),
             Err(error) => (None, Ending::of_world(error)),
         };
         if ended.is_ok() && !matches!(halt, Some(Halt::Lost(_))) {

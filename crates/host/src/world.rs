@@ -281,7 +281,7 @@ impl World {
         self.reporter.happened(Happening::Stop { by, role, course });
         match course {
             Course::Explain | Course::AskBack | Course::GoOn => {}
-            Course::Leave => {}
+            Course::Leave => handle(Event::Leave),
             Course::PowerOff => handle(Event::Input(Input::Control(Control::PowerOff))),
             Course::Quit => return Order::Quit,
         }

@@ -74,9 +74,9 @@ impl Ending {
         }
     }
 
-    /// What ended a node; `None`: the operator did not wait for it. `role`: what it was until then.
+    /// What ended a node; `None`: the operator did not wait for it. `role`: what it was until then. `peer`: the other half.
     #[must_use]
-    pub fn of_node(halt: Option<&Halt>, role: RoleName) -> Ending {
+    pub fn of_node(halt: Option<&Halt>, role: RoleName, peer: &str) -> Ending {
         match halt {
             None if role == RoleName::Backup => Ending::new(
                 HaltCode::Left,
@@ -91,6 +91,7 @@ impl Ending {
                 guest_code: Some(*code),
                 ..Ending::new(HaltCode::Failed, format!("the guest failed with code {code}"))
             },
+            Some(Halt::Left) => Ending::new(HaltCode::Left, format!("the VM goes on at {peer}")),
             Some(Halt::Lost(epoch)) => Ending {
                 epoch: Some(epoch.0),
                 ..Ending::new(

@@ -133,6 +133,11 @@ impl Happening {
     pub fn sentence(&self) -> Option<String> {
         Some(match self {
             Happening::Suspected {
+                peer,
+                why: SuspicionWord::Left,
+                ..
+            } => format!("the primary {peer} leaves the VM to this side; the arbiter is asked for it"),
+            Happening::Suspected {
                 whom,
                 peer,
                 why,

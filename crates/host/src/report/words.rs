@@ -64,6 +64,8 @@ pub enum SuspicionWord {
     Slow,
     /// It sent what no correct peer sends.
     Garbage,
+    /// It leaves the VM to this side.
+    Left,
 }
 
 impl From<Suspicion> for SuspicionWord {
@@ -75,6 +77,7 @@ impl From<Suspicion> for SuspicionWord {
             Suspicion::Diverged => SuspicionWord::Diverged,
             Suspicion::Slow => SuspicionWord::Slow,
             Suspicion::Garbage => SuspicionWord::Garbage,
+            Suspicion::Left => SuspicionWord::Left,
         }
     }
 }
@@ -90,6 +93,7 @@ impl SuspicionWord {
             SuspicionWord::Diverged => "its execution parted from the log",
             SuspicionWord::Slow => "it could not follow",
             SuspicionWord::Garbage => "it sent what no correct replica sends",
+            SuspicionWord::Left => "it leaves the VM to this side",
         }
     }
 }
