@@ -8,7 +8,7 @@ import tempfile
 import time
 
 import guests
-from machines import LOCKSTEP, QEMU, Console, Failed, copy_of, events, free_port, pair_flags, start, start_gateway, vm_flags
+from machines import LOCKSTEP, QEMU, Console, Failed, copy_of, events, figures_flags, free_port, pair_flags, start, start_gateway, vm_flags
 
 # How often a line is typed again until the guest has taken it.
 TYPE_AGAIN_SECONDS = 2
@@ -118,7 +118,7 @@ def record(machine):
 def pair(machine):
     flags = [*pair_flags(machine.directory), *machine.lockstep_flags()]
     start(machine.stack, [LOCKSTEP, "backup", *flags])
-    return machine.on_pipes([LOCKSTEP, "primary", *flags, "--events", machine.directory / "events"])
+    return machine.on_pipes([LOCKSTEP, "primary", *flags, "--events", machine.directory / "events", *figures_flags()])
 
 
 def qemu(machine):

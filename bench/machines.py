@@ -5,6 +5,7 @@ What the benches and the longer tests share. Only Python's standard library. Eve
 """
 
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -150,6 +151,13 @@ class Console:
             raise Failed(f"the console is gone; its last words: {self.text[-1000:]}") from None
 
 
+@functools.cache
+def figures_flags(every_ms=100):
+    """Has a replica that writes events write figures, too. Older releases do so by themselves, and have no flag for it."""
+    text = subprocess.run([LOCKSTEP, "primary", "--help"], capture_output=True, text=True, check=True).stdout
+    return ["--figures-every", str(every_ms)] if "--figures-every" in text else []
+
+
 class Site:
     """A directory, a gateway that forwards ports to the guest, and the replicas of that guest behind it."""
 
@@ -176,7 +184,7 @@ class Site:
         halves = {}
         for role in ["backup", "primary"]:
             where = f"unix:{self.directory / role}" if serial else "none"
-            own = ["--serial", where, "--events", self.directory / f"{role}.events"]
+            own = ["--serial", where, "--events", self.directory / f"{role}.events", *figures_flags()]
             halves[role] = self.start(role, [*common, *own])
         return halves
 

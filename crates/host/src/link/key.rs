@@ -28,7 +28,9 @@ pub enum Security {
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// Not readable.
-    #[error("cannot read the key file {path}; make one with `lockstep key {path}` and copy it to both hosts")]
+    #[error(
+        "cannot read the key file {path}; make one with `openssl rand -hex 32 > {path}` and copy it to both hosts"
+    )]
     Read {
         /// The file.
         path: PathBuf,
