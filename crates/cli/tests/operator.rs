@@ -498,7 +498,7 @@ fn figures_come_when_they_are_asked_for_and_once_at_the_end() {
     }
 
     let (_backup, address) = site.backup();
-    let mut command = site.half("primary", &address);
+    let mut command = site.silent_half("primary", &address);
     command.args([
         "--serial",
         "none",
