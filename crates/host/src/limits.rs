@@ -30,7 +30,8 @@ pub const CALLERS_PER_TURN: usize = 64;
 pub const REFUSALS_TOLD_MAX: u64 = 16;
 /// See [`REFUSALS_TOLD_MAX`].
 pub const REFUSALS_WITHIN: Span = Span::from_ms(60_000);
-/// The end of a replica waits at most this long for the peer to take its last words.
+/// The end of a process waits at most this long for whoever hears its last words: the peer, a console, standard error, the file of
+/// events.
 pub const LAST_WORDS_PATIENCE: Duration = Duration::from_secs(1);
 /// Between the first two attempts to connect; each pause is twice the one before.
 pub const CONNECT_RETRY: Span = Span::from_ms(100);
@@ -84,8 +85,21 @@ pub const ZEROES_LEN: usize = 1 << 20;
 pub const CONSOLE_BACKLOG_MAX: usize = 4 << 20;
 /// A console's client that does not read for so long is sent away.
 pub const CONSOLE_PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes of a console's file, of which one older one of the same length is kept.
+pub const CONSOLE_FILE_LEN_MAX: u64 = 64 << 20;
 /// Chunks of console input waiting for the guest. Past this the reader waits, and so does the typist.
 pub const CONSOLE_INPUT_CHUNKS: usize = 64;
+
+/// Bytes of lines for people that wait for standard error. Past this, lines are dropped and counted.
+pub const STDERR_BACKLOG_MAX: usize = 256 << 10;
+/// Bytes of events that wait for their file. Past this, events are dropped and counted.
+pub const EVENTS_BACKLOG_MAX: usize = 1 << 20;
+/// Bytes of a file of events, of which one older one of the same length is kept.
+pub const EVENTS_LEN_MAX: u64 = 64 << 20;
+/// An arbiter that has said nothing for so long does not answer.
+pub const WAITING_FIRST: Span = Span::from_ms(1_000);
+/// Between two sentences that say so.
+pub const WAITING_EVERY: Span = Span::from_ms(10_000);
 
 /// Bytes waiting for the gateway. Past this frames are dropped, as by a network card.
 pub const GATEWAY_BACKLOG_MAX: usize = 4 << 20;

@@ -211,6 +211,7 @@ impl<'a> Half<'a> {
             world.waker.clone(),
         );
         world.arbiter = Some(asker);
+        world.reporter.introduce(link.peer(), &self.pair.arbiter);
         world.link = Some(link);
         Ok(world)
     }

@@ -20,6 +20,8 @@ use crate::args::{DemoArgs, Kill};
 const READY: &str = "lockstep-appliance: ready";
 /// RAM of the demo's guest.
 const MEMORY: &str = "512M";
+/// How often the replicas write figures.
+const FIGURES_EVERY_MS: &str = "100";
 /// Lines of a dead process's errors to show.
 const LAST_LINES: usize = 5;
 
@@ -266,6 +268,7 @@ fn arguments(
         ("--arbiter", Some(text(&directory.join("arbiter")))),
         ("--timeout-ms", Some(args.timeout_ms.to_string())),
         ("--events", Some(text(&directory.join(format!("{name}.events"))))),
+        ("--figures-every", Some(FIGURES_EVERY_MS.into())),
     ]
     .into_iter()
     .flat_map(|(word, value)| std::iter::once(word.to_owned()).chain(value))

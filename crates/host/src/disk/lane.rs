@@ -325,7 +325,6 @@ impl Lane {
         illness.told.push(what.clone());
         let since = illness.since;
         drop(queue);
-        tracing::warn!("{sentence}");
         self.tell(Completion::Trouble(Trouble {
             disk: self.index,
             path: self.disk.path.clone(),
@@ -346,7 +345,6 @@ impl Lane {
         drop(queue);
         let path = self.disk.path.clone();
         let lasted = clock::now().since(since);
-        tracing::warn!("the disk {} is well again", path.display());
         self.tell(Completion::Recovered {
             disk: self.index,
             path,
