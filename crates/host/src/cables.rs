@@ -3,7 +3,7 @@
 use std::io;
 
 use machine::Input;
-use replica::Event;
+use replica::{Epoch, Event, Time};
 
 use crate::limits::BATCH_MAX;
 use crate::net::{Port, announce};
@@ -14,7 +14,11 @@ const PORTS: u64 = 16;
 
 /// All network devices of the guest, in the order of their numbers.
 #[derive(Debug, Default)]
-pub struct Cables(Vec<Cable>);
+pub struct Cables {
+    cables: Vec<Cable>,
+    /// The world sees this replica: ports that are plugged in again are announced.
+    live: bool,
+}
 
 /// From one network device of the guest to a port.
 #[derive(Debug)]
@@ -30,7 +34,7 @@ struct Cable {
 impl Cables {
     /// Adds the next device.
     pub fn add(&mut self, mac: [u8; 6], port: Port) {
-        self.0.push(Cable {
+        self.cables.push(Cable {
             mac,
             port,
             dirty: false,
@@ -38,13 +42,23 @@ impl Cables {
         });
     }
 
-    /// The world sees this replica from here on.
+    /// The world does not see this replica for the time being.
+    pub fn stay_quiet(&mut self) {
+        for cable in &mut self.cables {
+            cable.port.stay_quiet();
+        }
+    }
+
+    /// The world sees this replica from here on, by virtue of `epoch`.
     ///
     /// # Errors
     /// A port cannot be waited for.
-    pub fn go_live(&mut self, poller: &Poller) -> io::Result<()> {
-        for index in 0..self.0.len() {
-            self.0[index].port.go_live();
+    pub fn go_live(&mut self, epoch: Epoch, poller: &Poller) -> io::Result<()> {
+        self.live = true;
+        for index in 0..self.cables.len() {
+            let cable = &mut self.cables[index];
+            cable.port.go_live(epoch);
+            cable.dirty = true;
             self.want(index, Interest::Read, poller)?;
         }
         Ok(())
@@ -55,11 +69,13 @@ impl Cables {
     /// # Errors
     /// A port cannot be waited for.
     pub fn on_wake(&mut self, poller: &Poller) -> io::Result<()> {
-        for index in 0..self.0.len() {
-            let cable = &mut self.0[index];
+        for index in 0..self.cables.len() {
+            let cable = &mut self.cables[index];
             if cable.port.on_wake() {
                 cable.interest = None;
-                cable.port.transmit(&announce::frame(cable.mac));
+                if self.live {
+                    cable.port.transmit(&announce::frame(cable.mac));
+                }
                 cable.dirty = true;
                 self.want(index, Interest::Read, poller)?;
             }
@@ -67,9 +83,43 @@ impl Cables {
         Ok(())
     }
 
+    /// Does what is due by the clock.
+    ///
+    /// # Errors
+    /// A port cannot be waited for.
+    pub fn on_time(&mut self, now: Time, poller: &Poller) -> io::Result<()> {
+        for index in 0..self.cables.len() {
+            let port = &mut self.cables[index].port;
+            if port.deadline().is_some_and(|at| at <= now) {
+                port.on_time(now);
+                if !port.flush() {
+                    self.want(index, Interest::ReadWrite, poller)?;
+                }
+                if self.cables[index].port.fd().is_none() {
+                    self.cables[index].interest = None;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// When [`Cables::on_time`] has something to do.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        self.cables.iter().filter_map(|cable| cable.port.deadline()).min()
+    }
+
+    /// Would the guest's frames get anywhere, as far as can be known? Only if each of its ports leads somewhere: of two replicas
+    /// the one with all cables in is the better one. A guest without a network lacks nothing.
+    pub fn lead_somewhere(&mut self, now: Time) -> bool {
+        self.cables
+            .iter_mut()
+            .all(|cable| cable.port.leads_somewhere(now))
+    }
+
     /// Queues a frame of the guest; it leaves by [`Cables::flush`] at the latest.
     pub fn transmit(&mut self, port: u8, frame: &[u8]) {
-        if let Some(cable) = self.0.get_mut(usize::from(port)) {
+        if let Some(cable) = self.cables.get_mut(usize::from(port)) {
             cable.port.transmit(frame);
             cable.dirty = true;
         }
@@ -77,7 +127,7 @@ impl Cables {
 
     /// Queues an announcement on every port (FT 2.3-c).
     pub fn announce(&mut self) {
-        for cable in &mut self.0 {
+        for cable in &mut self.cables {
             cable.port.transmit(&announce::frame(cable.mac));
             cable.dirty = true;
         }
@@ -92,7 +142,7 @@ impl Cables {
             .0
             .checked_sub(PORTS)
             .map_or(usize::MAX, |index| index as usize);
-        let Some(cable) = self.0.get_mut(index) else {
+        let Some(cable) = self.cables.get_mut(index) else {
             return Ok(());
         };
         let mut count = 0;
@@ -122,8 +172,8 @@ impl Cables {
     /// # Errors
     /// As the kernel gives them.
     pub fn listen_again(&mut self, poller: &Poller) -> io::Result<()> {
-        for index in 0..self.0.len() {
-            if self.0[index].interest == Some(Interest::Nothing) {
+        for index in 0..self.cables.len() {
+            if self.cables[index].interest == Some(Interest::Nothing) {
                 self.want(index, Interest::ReadWrite, poller)?;
             }
         }
@@ -135,8 +185,8 @@ impl Cables {
     /// # Errors
     /// As the kernel gives them for the poller, never for a port.
     pub fn flush(&mut self, poller: &Poller) -> io::Result<()> {
-        for index in 0..self.0.len() {
-            let cable = &mut self.0[index];
+        for index in 0..self.cables.len() {
+            let cable = &mut self.cables[index];
             if std::mem::take(&mut cable.dirty) && !cable.port.flush() {
                 self.want(index, Interest::ReadWrite, poller)?;
             }
@@ -145,8 +195,12 @@ impl Cables {
     }
 
     fn want(&mut self, index: usize, interest: Interest, poller: &Poller) -> io::Result<()> {
-        let cable = &mut self.0[index];
-        let Some(fd) = cable.port.fd() else { return Ok(()) };
+        let cable = &mut self.cables[index];
+        let Some(fd) = cable.port.fd() else {
+            // A closed socket has left the poller.
+            cable.interest = None;
+            return Ok(());
+        };
         let token = Token(PORTS + index as u64);
         match cable.interest {
             None => poller.add(&fd, token, interest)?,

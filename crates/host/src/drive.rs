@@ -101,7 +101,7 @@ impl<G: Guest> Driver<G> {
             }
         }
         let now = clock::now();
-        self.world.on_time(now);
+        self.world.on_time(now, poller)?;
         let traffic = self.world.traffic();
         self.world
             .reporter

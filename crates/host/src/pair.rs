@@ -72,7 +72,8 @@ pub fn primary<G: Guest>(
         epoch: formed.start.epoch,
     });
     let options = half.options(&formed.start);
-    let world = half.world(&config, formed.link, true)?;
+    let mut world = half.world(&config, formed.link, true)?;
+    world.epoch = formed.start.epoch;
     Ok(drive(Node::primary(guest, clock::now(), options), world)?)
 }
 

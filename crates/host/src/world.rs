@@ -7,7 +7,7 @@
 use std::io;
 
 use machine::{Control, Effect, Input};
-use replica::{Action, Event, Halt, Span, Time, Verdict};
+use replica::{Action, Epoch, Event, Halt, Span, Time, Verdict};
 
 use crate::arbiter::{Asker, VmName};
 use crate::cables::Cables;
@@ -56,6 +56,8 @@ pub struct World {
     pub reporter: Reporter,
     /// The world sees this replica: a backup before its takeover neither listens nor shows anything.
     pub live: bool,
+    /// By which epoch it is live from the start; 0: the VM runs alone.
+    pub epoch: Epoch,
     announcer: Announcer,
     /// The link has bytes that the kernel did not take.
     link_stuck: bool,
@@ -111,6 +113,7 @@ impl World {
             signals: None,
             reporter,
             live: true,
+            epoch: Epoch(0),
             announcer: Announcer::default(),
             link_stuck: false,
             link_dirty: false,
@@ -133,7 +136,9 @@ impl World {
             poller.add(&link.heartbeats_fd(), HEARTBEATS, Interest::Read)?;
         }
         if self.live {
-            self.cables.go_live(poller)?;
+            self.cables.go_live(self.epoch, poller)?;
+        } else {
+            self.cables.stay_quiet();
         }
         Ok(())
     }
@@ -141,17 +146,25 @@ impl World {
     /// When [`World::on_time`] must be called.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        [self.announcer.deadline(), self.reporter.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.announcer.deadline(),
+            self.cables.deadline(),
+            self.reporter.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// What is due by the clock.
-    pub fn on_time(&mut self, now: Time) {
+    ///
+    /// # Errors
+    /// A port cannot be waited for.
+    pub fn on_time(&mut self, now: Time, poller: &Poller) -> io::Result<()> {
         if self.announcer.is_due(now) {
             self.cables.announce();
         }
+        self.cables.on_time(now, poller)
     }
 
     /// Bytes on the wire of all links.
@@ -348,14 +361,14 @@ impl World {
         }
     }
 
-    fn go_live(&mut self, epoch: replica::Epoch, poller: &Poller) -> io::Result<()> {
+    fn go_live(&mut self, epoch: Epoch, poller: &Poller) -> io::Result<()> {
         self.disks.become_writer(Holder {
             vm: self.vm.clone(),
             epoch,
             owner: self.owner,
         });
         if !std::mem::replace(&mut self.live, true) {
-            self.cables.go_live(poller)?;
+            self.cables.go_live(epoch, poller)?;
             self.announcer.begin(clock::now());
         }
         // There is nothing more to say to the old peer, and nothing to hear from it.

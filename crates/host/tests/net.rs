@@ -7,11 +7,16 @@ use std::process::Command;
 use common::Gateway;
 use host::net::{Endpoint, NetError, Port, PortSpec, Tap};
 use host::wake::Waker;
+use replica::Epoch;
 use rustix::event::{PollFd, PollFlags, poll};
 
 fn wait_for(waker: &Waker) {
     poll(&mut [PollFd::new(waker, PollFlags::IN)], None).unwrap();
     waker.clear();
+}
+
+fn plain(endpoint: Endpoint) -> PortSpec {
+    PortSpec::Gateway { endpoint, key: None }
 }
 
 fn receive(port: &mut Port) -> Vec<u8> {
@@ -29,7 +34,7 @@ fn a_gateway_that_restarts_is_found_again() {
     let dir = tempfile::tempdir().unwrap();
     let waker = Waker::new().unwrap();
     let endpoint = Endpoint::parse(dir.path().join("gateway").to_str().unwrap());
-    let spec = PortSpec::Gateway(endpoint);
+    let spec = plain(endpoint);
     let mut port = Port::open(&spec, &waker).unwrap();
     let error = port.check(&spec).unwrap_err();
     assert!(
@@ -38,7 +43,7 @@ fn a_gateway_that_restarts_is_found_again() {
     );
     // Nobody there: frames are dropped, and a thread goes on calling.
     port.transmit(b"lost");
-    port.go_live();
+    port.go_live(Epoch(1));
     for round in 0..3_u8 {
         let gateway = Gateway::new(dir.path());
         while !port.on_wake() {
@@ -64,9 +69,9 @@ fn what_a_replica_shows_as_it_goes_live_is_not_lost() {
     let dir = tempfile::tempdir().unwrap();
     let waker = Waker::new().unwrap();
     let gateway = Gateway::new(dir.path());
-    let spec = PortSpec::Gateway(Endpoint::Unix(dir.path().join("gateway")));
+    let spec = plain(Endpoint::Unix(dir.path().join("gateway")));
     let mut port = Port::open(&spec, &waker).unwrap();
-    port.go_live();
+    port.go_live(Epoch(1));
     port.transmit(b"held");
     port.flush();
     let mut cable = gateway.accept();
@@ -82,7 +87,7 @@ fn a_gateway_that_does_not_read_loses_frames_and_holds_up_nobody() {
     let dir = tempfile::tempdir().unwrap();
     let waker = Waker::new().unwrap();
     let gateway = Gateway::new(dir.path());
-    let spec = PortSpec::Gateway(Endpoint::Unix(dir.path().join("gateway")));
+    let spec = plain(Endpoint::Unix(dir.path().join("gateway")));
     let mut port = Port::open(&spec, &waker).unwrap();
     port.check(&spec).unwrap();
     let _cable = gateway.accept();
@@ -140,7 +145,7 @@ fn frames_pass_through_a_tap() {
     let mut port = Port::Tap(Tap::open("lk0").unwrap());
     ip("link set lk0 address 02:00:00:00:00:01 up");
     ip("addr add 10.1.1.1/24 dev lk0");
-    port.go_live();
+    port.go_live(Epoch(1));
     // "Who has 10.1.1.1? Tell 10.1.1.2": the kernel answers.
     let mac = [2, 0, 0, 0, 0, 2];
     let mut request = vec![0xff; 6];

@@ -4,8 +4,10 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
+use replica::Time;
+
 use super::NetError;
-use crate::limits::FRAME_LEN_MAX;
+use crate::limits::{FRAME_LEN_MAX, TAP_LOOK_EVERY};
 use crate::sys::tun;
 
 /// An open TAP interface.
@@ -14,6 +16,8 @@ pub struct Tap {
     device: File,
     name: String,
     buffer: Box<[u8]>,
+    /// Whether it was up, and when that was asked.
+    up: Option<(bool, Time)>,
 }
 
 impl Tap {
@@ -30,6 +34,7 @@ impl Tap {
             device,
             name: name.to_owned(),
             buffer: vec![0; FRAME_LEN_MAX].into_boxed_slice(),
+            up: None,
         })
     }
 
@@ -37,6 +42,19 @@ impl Tap {
     pub fn transmit(&mut self, frame: &[u8]) {
         if let Err(error) = self.device.write(frame) {
             tracing::debug!("frame dropped on {}: {error}", self.name);
+        }
+    }
+
+    /// Is the interface up, with a carrier? The answer may be [`TAP_LOOK_EVERY`] old. What lies behind the interface, a bridge and its
+    /// cable, the kernel does not say; and where it says nothing at all the answer is yes.
+    pub fn leads_somewhere(&mut self, now: Time) -> bool {
+        match self.up {
+            Some((up, asked)) if now.since(asked) < TAP_LOOK_EVERY => up,
+            _ => {
+                let up = tun::is_running(&self.name).unwrap_or(true);
+                self.up = Some((up, now));
+                up
+            }
         }
     }
 
