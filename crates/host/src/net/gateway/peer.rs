@@ -99,6 +99,8 @@ pub struct Peer {
     pub macs: usize,
     /// When something last came from it; `None`: never yet.
     pub heard: Option<Instant>,
+    /// It has asked whether the gateway is there, and so will go on asking as long as it can.
+    pub asks: bool,
 }
 
 impl Peer {
@@ -111,6 +113,7 @@ impl Peer {
             awaited: false,
             macs: 0,
             heard: None,
+            asks: false,
         }
     }
 

@@ -154,6 +154,7 @@ impl Switch {
         };
         match (word, &mut peer.standing) {
             (Word::Ping, _) => {
+                peer.asks = true;
                 peer.wire.say(Word::Pong);
                 self.dirty.insert(id);
             }
@@ -329,12 +330,11 @@ impl Switch {
         self.sweep
     }
 
-    /// Disconnects peers with a key that have stopped asking whether the gateway is there: their path is cut, or they are.
+    /// Disconnects peers that have stopped asking whether the gateway is there: their path is cut, or they are.
     pub fn on_deadline(&mut self, now: Instant) {
         let Some(planned) = self.sweep.filter(|&at| at <= now) else {
             return;
         };
-        let keyed = |peer: &Peer| peer.wire.is_keyed();
         // A gateway that was not scheduled itself blames nobody for what it slept through.
         if now.saturating_duration_since(planned) >= limits::SWEEP_EVERY {
             for peer in self.peers.values_mut() {
@@ -345,14 +345,14 @@ impl Switch {
             peer.heard
                 .is_some_and(|heard| now.saturating_duration_since(heard) >= limits::PEER_GONE)
         };
-        let gone = self.peers.iter().filter(|(_, peer)| keyed(peer) && is_gone(peer));
+        let gone = self.peers.iter().filter(|(_, peer)| peer.asks && is_gone(peer));
         for id in gone.map(|(&id, _)| id).collect::<Vec<_>>() {
             self.remove(id, &"it has fallen silent");
         }
         self.sweep = self
             .peers
             .values()
-            .any(keyed)
+            .any(|peer| peer.wire.is_keyed())
             .then_some(now + limits::SWEEP_EVERY);
     }
 
