@@ -3,10 +3,10 @@
 use std::io;
 
 use machine::Input;
-use replica::{Epoch, Event, Time};
+use replica::{Epoch, Event, Span, Time};
 
-use crate::limits::BATCH_MAX;
-use crate::net::{Port, announce};
+use crate::limits::{BATCH_MAX, PORTS_LOOK_EVERY, PORTS_LOOKS_PER_TIMEOUT};
+use crate::net::{Lead, Port, announce};
 use crate::poll::{Interest, Poller, Token};
 
 /// The token of the first port; the others follow.
@@ -109,12 +109,26 @@ impl Cables {
         self.cables.iter().filter_map(|cable| cable.port.deadline()).min()
     }
 
-    /// Would the guest's frames get anywhere, as far as can be known? Only if each of its ports leads somewhere: of two replicas
-    /// the one with all cables in is the better one. A guest without a network lacks nothing.
-    pub fn lead_somewhere(&mut self, now: Time) -> bool {
+    /// Looks so often whether the ports lead somewhere that a pair with this timeout learns of a cut in time.
+    pub fn look_for(&mut self, timeout: Span) {
+        let every = Span(timeout.0 / PORTS_LOOKS_PER_TIMEOUT).min(PORTS_LOOK_EVERY);
+        for cable in &mut self.cables {
+            cable.port.look_every(every);
+        }
+    }
+
+    /// Would the guest's frames get anywhere, as far as can be known?
+    #[must_use]
+    pub fn lead(&self, now: Time) -> Lead {
         self.cables
-            .iter_mut()
-            .all(|cable| cable.port.leads_somewhere(now))
+            .iter()
+            .fold(Lead::Unknown, |lead, cable| lead.and(cable.port.lead(now)))
+    }
+
+    /// The same as a yes or no. A guest without a network lacks nothing.
+    #[must_use]
+    pub fn lead_somewhere(&self, now: Time) -> bool {
+        self.lead(now) != Lead::Nowhere
     }
 
     /// Queues a frame of the guest; it leaves by [`Cables::flush`] at the latest.

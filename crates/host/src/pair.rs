@@ -186,6 +186,7 @@ impl<'a> Half<'a> {
             world.waker.clone(),
         );
         world.arbiter = Some(asker);
+        world.cables.look_for(self.pair.timeout);
         world.link = Some(link);
         Ok(world)
     }

@@ -5,9 +5,10 @@ mod common;
 use std::process::Command;
 
 use common::Gateway;
-use host::net::{Endpoint, NetError, Port, PortSpec, Tap};
+use host::net::{Endpoint, Lead, NetError, Port, PortSpec, Tap};
 use host::wake::Waker;
-use replica::Epoch;
+use host::sys::clock;
+use replica::{Epoch, Time};
 use rustix::event::{PollFd, PollFlags, poll};
 
 fn wait_for(waker: &Waker) {
@@ -114,6 +115,20 @@ fn a_tap_that_is_not_there_is_said_to_be_so() {
     }
 }
 
+#[test]
+fn of_several_ports_one_that_leads_nowhere_counts_and_else_the_oldest_news() {
+    let (old, new) = (Lead::Somewhere(Time(1)), Lead::Somewhere(Time(2)));
+    for (one, other, both) in [
+        (Lead::Unknown, Lead::Unknown, Lead::Unknown),
+        (Lead::Unknown, new, new),
+        (new, old, old),
+        (new, Lead::Nowhere, Lead::Nowhere),
+        (Lead::Unknown, Lead::Nowhere, Lead::Nowhere),
+    ] {
+        assert_eq!((one.and(other), other.and(one)), (both, both));
+    }
+}
+
 /// Set in a child that is in a network namespace of its own.
 const CHILD: &str = "LOCKSTEP_TEST_TAP";
 
@@ -143,8 +158,13 @@ fn frames_pass_through_a_tap() {
     };
     ip("tuntap add lk0 mode tap");
     let mut port = Port::Tap(Tap::open("lk0").unwrap());
+    port.on_time(clock::now());
+    assert_eq!(port.lead(clock::now()), Lead::Nowhere, "it is down");
     ip("link set lk0 address 02:00:00:00:00:01 up");
     ip("addr add 10.1.1.1/24 dev lk0");
+    let up = port.deadline().unwrap();
+    port.on_time(up);
+    assert_eq!(port.lead(up), Lead::Somewhere(up));
     port.go_live(Epoch(1));
     // "Who has 10.1.1.1? Tell 10.1.1.2": the kernel answers.
     let mac = [2, 0, 0, 0, 0, 2];

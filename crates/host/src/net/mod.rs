@@ -13,7 +13,7 @@ pub mod wire;
 pub use announce::Announcer;
 pub use dial::Endpoint;
 pub use plug::Plug;
-pub use port::{Port, PortSpec};
+pub use port::{Lead, Port, PortSpec};
 pub use tap::Tap;
 
 /// Why the guest's network cannot be had.

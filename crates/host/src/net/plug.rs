@@ -9,7 +9,7 @@
 //!    `- a thread dials            ^-------------------------------------------'- a thread dials beside
 //!                                     an answer, or a new connection
 //! ```
-//! With a key the gateway is asked every [`GATEWAY_PING_EVERY`] whether it is there. So a cut is noticed long before TCP reports it, and a
+//! With a key the gateway is asked every [`PORTS_LOOK_EVERY`], or more often, whether it is there. So a cut is noticed long before TCP reports it, and a
 //! quiet replica, whose connection only probes, knows whether its way to the gateway is well. When it goes live it tells the
 //! gateway so on the connection that it has. Without a key there is no probe: a plain connection may be the only one that the other end takes.
 //!
@@ -27,10 +27,11 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 pub use super::dial::Endpoint;
 use super::dial::{Connection, DialError, Dialer};
+use super::port::Lead;
 use super::stream::{FrameReader, Item, Word, write_frame};
 use super::wire::{Received, Wire};
 use crate::limits::{
-    GATEWAY_BACKLOG_MAX, GATEWAY_GONE, GATEWAY_KEPT_FOR, GATEWAY_KEPT_MAX, GATEWAY_PING_EVERY,
+    GATEWAY_BACKLOG_MAX, GATEWAY_GONE, GATEWAY_KEPT_FOR, GATEWAY_KEPT_MAX, PORTS_LOOK_EVERY,
     GATEWAY_SUSPECT,
 };
 use crate::link::Security;
@@ -65,6 +66,8 @@ struct In {
     asked: Option<Time>,
     /// When to ask next, if it owes none.
     ask: Time,
+    /// When it answered last, or was connected.
+    answered: Time,
     /// Bytes of [`Plug::kept`] that were sent before the question.
     before: usize,
 }
@@ -75,6 +78,7 @@ pub struct Plug {
     endpoint: Endpoint,
     security: Security,
     waker: Waker,
+    ask_every: Span,
     cable: Option<In>,
     dialing: Option<Dialing>,
     /// By which epoch this replica shows the guest; `None`: it is quiet.
@@ -100,6 +104,7 @@ impl Plug {
             endpoint,
             security,
             waker,
+            ask_every: PORTS_LOOK_EVERY,
             cable: None,
             dialing: None,
             live: None,
@@ -180,7 +185,7 @@ impl Plug {
             return;
         }
         if cable.asked.is_none() && cable.ask <= now {
-            cable.ask = now.after(GATEWAY_PING_EVERY);
+            cable.ask = now.after(self.ask_every);
             cable.asked = Some(now);
             cable.before = self.kept.len();
             cable.wire.say(Word::Ping);
@@ -205,11 +210,20 @@ impl Plug {
         })
     }
 
-    /// Does the gateway answer? Without a key: is there a connection? A quiet replica without a key does not know, and says yes.
+    /// Asks the gateway so often whether it is there.
+    pub fn ask_every(&mut self, every: Span) {
+        self.ask_every = every;
+    }
+
+    /// Does the gateway answer? Without a key: is there a connection? A quiet replica without a key does not know.
     #[must_use]
-    pub fn leads_somewhere(&self, now: Time) -> bool {
-        let knows = self.live.is_some() || self.security != Security::Insecure;
-        !knows || self.is_answered(now)
+    pub fn lead(&self, now: Time) -> Lead {
+        match &self.cable {
+            _ if self.live.is_none() && self.security == Security::Insecure => Lead::Unknown,
+            Some(cable) if !cable.wire.is_keyed() => Lead::Somewhere(now),
+            Some(cable) if self.is_answered(now) => Lead::Somewhere(cable.answered),
+            _ => Lead::Nowhere,
+        }
     }
 
     /// What to wait for; `None`: the cable is out.
@@ -294,6 +308,7 @@ impl Plug {
         match word {
             Word::Pong => {
                 cable.asked = None;
+                cable.answered = clock::now();
                 self.kept.drain(..std::mem::take(&mut cable.before));
                 self.told = None;
                 // Whoever dials beside is no longer needed.
@@ -348,6 +363,7 @@ impl Plug {
             wire,
             asked: None,
             ask: now,
+            answered: now,
             before: 0,
         });
     }

@@ -5,7 +5,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
-use replica::{Epoch, Time};
+use replica::{Epoch, Span, Time};
 
 use super::NetError;
 use super::dial::{DialError, Endpoint};
@@ -29,6 +29,30 @@ pub enum PortSpec {
         /// File with the key that both have; `None`: frames travel in the clear.
         key: Option<PathBuf>,
     },
+}
+
+/// Whether frames of the guest would get anywhere, as far as can be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lead {
+    /// Nothing is plugged in, or nobody can tell.
+    Unknown,
+    /// They would have at this time.
+    Somewhere(Time),
+    /// They would not.
+    Nowhere,
+}
+
+impl Lead {
+    /// What two ports are worth together: nothing if one leads nowhere, since of two replicas the one with all its cables in is the better
+    /// one; else the older of what was seen.
+    #[must_use]
+    pub fn and(self, other: Lead) -> Lead {
+        match (self, other) {
+            (Lead::Nowhere, _) | (_, Lead::Nowhere) => Lead::Nowhere,
+            (Lead::Unknown, lead) | (lead, Lead::Unknown) => lead,
+            (Lead::Somewhere(one), Lead::Somewhere(other)) => Lead::Somewhere(one.min(other)),
+        }
+    }
 }
 
 /// One end of the guest's cable.
@@ -95,8 +119,10 @@ impl Port {
 
     /// Does what is due by the clock.
     pub fn on_time(&mut self, now: Time) {
-        if let Port::Gateway(plug) = self {
-            plug.on_time(now);
+        match self {
+            Port::None => {}
+            Port::Tap(tap) => tap.on_time(now),
+            Port::Gateway(plug) => plug.on_time(now),
         }
     }
 
@@ -104,18 +130,35 @@ impl Port {
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
         match self {
-            Port::None | Port::Tap(_) => None,
+            Port::None => None,
+            Port::Tap(tap) => Some(tap.deadline()),
             Port::Gateway(plug) => plug.deadline(),
         }
     }
 
-    /// Would a frame get anywhere, as far as can be known? Where nothing is plugged in nothing is amiss.
-    pub fn leads_somewhere(&mut self, now: Time) -> bool {
+    /// Looks so often whether it leads somewhere.
+    pub fn look_every(&mut self, every: Span) {
         match self {
-            Port::None => true,
-            Port::Tap(tap) => tap.leads_somewhere(now),
-            Port::Gateway(plug) => plug.leads_somewhere(now),
+            Port::None => {}
+            Port::Tap(tap) => tap.look_every(every),
+            Port::Gateway(plug) => plug.ask_every(every),
         }
+    }
+
+    /// Would a frame get anywhere, as far as can be known?
+    #[must_use]
+    pub fn lead(&self, now: Time) -> Lead {
+        match self {
+            Port::None => Lead::Unknown,
+            Port::Tap(tap) => tap.lead(),
+            Port::Gateway(plug) => plug.lead(now),
+        }
+    }
+
+    /// Would a frame get anywhere? Where it cannot be known nothing is amiss.
+    #[must_use]
+    pub fn leads_somewhere(&self, now: Time) -> bool {
+        self.lead(now) != Lead::Nowhere
     }
 
     /// What to wait for.
