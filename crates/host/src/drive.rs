@@ -101,7 +101,9 @@ impl<G: Guest> Driver<G> {
             }
         }
         let now = clock::now();
-        self.world.on_time(now, poller)?;
+        let node = &mut self.node;
+        self.world
+            .on_time(now, poller, &mut |event| node.handle(clock::now(), event))?;
         let traffic = self.world.traffic();
         self.world
             .reporter

@@ -182,6 +182,11 @@ impl Plug {
     pub fn on_time(&mut self, now: Time) {
         let Some(cable) = &mut self.cable else { return };
         if !cable.wire.is_keyed() {
+            // The kernel says when it is gone.
+            if cable.ask <= now {
+                cable.ask = now.after(self.ask_every);
+                cable.answered = now;
+            }
             return;
         }
         if cable.asked.is_none() && cable.ask <= now {
@@ -202,7 +207,7 @@ impl Plug {
     /// When [`Plug::on_time`] has something to do.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        let cable = self.cable.as_ref().filter(|cable| cable.wire.is_keyed())?;
+        let cable = self.cable.as_ref()?;
         Some(match cable.asked {
             None => cable.ask,
             Some(asked) if self.dialing.is_none() => asked.after(GATEWAY_SUSPECT),
@@ -220,7 +225,6 @@ impl Plug {
     pub fn lead(&self, now: Time) -> Lead {
         match &self.cable {
             _ if self.live.is_none() && self.security == Security::Insecure => Lead::Unknown,
-            Some(cable) if !cable.wire.is_keyed() => Lead::Somewhere(now),
             Some(cable) if self.is_answered(now) => Lead::Somewhere(cable.answered),
             _ => Lead::Nowhere,
         }
