@@ -163,12 +163,7 @@ impl World {
     ///
     /// # Errors
     /// A port cannot be waited for.
-    pub fn on_time(
-        &mut self,
-        now: Time,
-        poller: &Poller,
-        handle: &mut dyn FnMut(Event),
-    ) -> io::Result<()> {
+    pub fn on_time(&mut self, now: Time, poller: &Poller, handle: &mut dyn FnMut(Event)) -> io::Result<()> {
         if self.announcer.is_due(now) {
             self.cables.announce();
         }

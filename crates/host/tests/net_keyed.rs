@@ -150,6 +150,13 @@ fn leads(port: &mut Port) -> bool {
     port.leads_somewhere(clock::now())
 }
 
+/// Until the gateway has answered a question; that it is connected is news as well.
+fn be_answered(site: &Site, port: &mut Port) {
+    site.run_until(port, leads);
+    let first = port.lead(clock::now());
+    site.run_until(port, |port| leads(port) && port.lead(clock::now()) != first);
+}
+
 #[test]
 fn a_quiet_replica_knows_whether_its_way_to_the_gateway_is_well() {
     let site = Site::new();
@@ -158,15 +165,14 @@ fn a_quiet_replica_knows_whether_its_way_to_the_gateway_is_well() {
     let (_, mut port) = site.port(relay.address);
     assert!(!leads(&mut port), "it has not been reached yet");
     port.stay_quiet();
-    site.run_until(&mut port, leads);
-    // It is there and owns no address.
-    site.run_until(&mut port, |_| gateway.ready.gauges.peers.get() == 1);
+    be_answered(&site, &mut port);
+    assert_eq!(gateway.ready.gauges.peers.get(), 1);
     relay.cut(true);
     site.run_until(&mut port, |port| !leads(port));
     // The gateway notices too.
     site.run_until(&mut port, |_| gateway.ready.gauges.peers.get() == 0);
     relay.cut(false);
-    site.run_until(&mut port, leads);
+    be_answered(&site, &mut port);
 }
 
 #[test]
@@ -179,14 +185,14 @@ fn what_a_live_replica_sent_into_a_cut_arrives_when_the_path_is_back() {
     port.check(&spec).unwrap();
     port.go_live(Epoch(1));
     let mut other = guest::Guest::with_lease(&gateway, 2);
-    site.run_until(&mut port, leads);
+    be_answered(&site, &mut port);
     relay.cut(true);
     site.run_until(&mut port, |port| !leads(port));
     port.transmit(&announce::frame(mac(9).0));
     port.flush();
     relay.cut(false);
     // Nobody sends it again but the port.
-    site.run_until(&mut port, leads);
+    be_answered(&site, &mut port);
     while other.wire.receive()[6..12] != mac(9).0 {}
 }
 

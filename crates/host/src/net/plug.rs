@@ -31,8 +31,7 @@ use super::port::Lead;
 use super::stream::{FrameReader, Item, Word, write_frame};
 use super::wire::{Received, Wire};
 use crate::limits::{
-    GATEWAY_BACKLOG_MAX, GATEWAY_GONE, GATEWAY_KEPT_FOR, GATEWAY_KEPT_MAX, PORTS_LOOK_EVERY,
-    GATEWAY_SUSPECT,
+    GATEWAY_BACKLOG_MAX, GATEWAY_GONE, GATEWAY_KEPT_FOR, GATEWAY_KEPT_MAX, GATEWAY_SUSPECT, PORTS_LOOK_EVERY,
 };
 use crate::link::Security;
 use crate::sys::clock;

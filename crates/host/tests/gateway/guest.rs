@@ -100,7 +100,12 @@ pub struct Wire {
 impl Wire {
     /// One in the clear.
     pub fn new(gateway: &Gateway) -> Self {
-        Self::of(FrameWire::new(gateway.connect(), None))
+        Self::plain(gateway.connect())
+    }
+
+    /// One in the clear, on a connection of the caller's.
+    pub fn plain(stream: TcpStream) -> Self {
+        Self::of(FrameWire::new(stream, None))
     }
 
     /// One with a key that only probes, as a quiet replica has it. Fails as that would.
