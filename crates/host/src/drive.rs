@@ -106,7 +106,9 @@ impl<G: Guest> Driver<G> {
             }
         }
         let now = clock::now();
-        self.world.on_time(now);
+        let node = &mut self.node;
+        self.world
+            .on_time(now, poller, &mut |event| node.handle(clock::now(), event))?;
         let outside = self.world.outside();
         self.world.reporter.look(now, self.node.metrics(), outside);
         Ok(Order::GoOn)

@@ -103,8 +103,26 @@ pub const WAITING_EVERY: Span = Span::from_ms(10_000);
 
 /// Bytes waiting for the gateway. Past this frames are dropped, as by a network card.
 pub const GATEWAY_BACKLOG_MAX: usize = 4 << 20;
-/// Between two attempts to reach a gateway that went away.
-pub const GATEWAY_RETRY: Duration = Duration::from_millis(100);
+/// Between the beginnings of two attempts to reach a gateway.
+pub const GATEWAY_DIAL_EVERY: Duration = Duration::from_millis(100);
+/// Attempts that go on beside each other; one more ends the second oldest.
+pub const GATEWAY_DIALS_MAX: usize = 4;
+const _: () = assert!(GATEWAY_DIALS_MAX >= 2);
+/// Pause after a gateway has refused the key: it will not change its mind soon.
+pub const GATEWAY_REFUSED_PAUSE: Duration = Duration::from_secs(1);
+/// How often a gateway is asked whether it is there, and a tap whether it is up, at least.
+pub const PORTS_LOOK_EVERY: Span = Span::from_ms(100);
+/// In a pair with a short timeout more often: so many times within it, so that news of a cut is never older than a quarter of it.
+pub const PORTS_LOOKS_PER_TIMEOUT: u64 = 6;
+/// A gateway that owes an answer for so long leads nowhere for the time being; another connection is tried beside.
+pub const GATEWAY_SUSPECT: Span = Span::from_ms(300);
+/// A connection on which an answer is owed for so long is given up.
+pub const GATEWAY_GONE: Span = Span::from_ms(1_000);
+const _: () = assert!(PORTS_LOOK_EVERY.0 < GATEWAY_SUSPECT.0 && GATEWAY_SUSPECT.0 < GATEWAY_GONE.0);
+/// Bytes of frames kept until the gateway is known to have them.
+pub const GATEWAY_KEPT_MAX: usize = 512 << 10;
+/// A connection that comes so much later does not get them any more.
+pub const GATEWAY_KEPT_FOR: Span = Span::from_ms(2_000);
 /// A frame on a tap: 64 KiB of payload with an Ethernet header.
 pub const FRAME_LEN_MAX: usize = 65_550;
 /// How often a new primary announces its addresses, and the pauses between, as QEMU does (50, 150, 250 ms..).

@@ -93,7 +93,9 @@ pub fn primary<G: Guest>(
         epoch: formed.start.epoch,
     });
     let options = half.options(&formed);
-    let world = half.world(&config, formed.link, true)?;
+    let epoch = formed.start.epoch;
+    let mut world = half.world(&config, formed.link, true)?;
+    world.epoch = epoch;
     Ok(drive(Node::primary(guest, clock::now(), options), world)?)
 }
 
@@ -212,6 +214,7 @@ impl<'a> Half<'a> {
         );
         world.arbiter = Some(asker);
         world.reporter.introduce(link.peer(), &self.pair.arbiter);
+        world.cables.look_for(self.pair.timeout);
         world.link = Some(link);
         Ok(world)
     }
