@@ -62,6 +62,10 @@ impl VmFile {
         for disk in &mut file.disk {
             *disk = base.join(&*disk).to_string_lossy().into_owned();
         }
+        file.net = file.net.map(|net| match net.split_once(",key=") {
+            Some((gateway, key)) => format!("{gateway},key={}", base.join(key).display()),
+            None => net,
+        });
         Ok(file)
     }
 

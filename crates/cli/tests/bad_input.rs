@@ -149,9 +149,12 @@ fn a_port_in_use_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let sentence = complaint(&["gateway", "--listen", &address]);
+    assert_contains(&sentence, &["--key FILE", "--insecure"]);
+    let sentence = complaint(&["gateway", "--insecure", "--listen", &address]);
     assert_contains(&sentence, &[&address, "in use"]);
     let sentence = complaint(&[
         "gateway",
+        "--insecure",
         "--listen",
         "127.0.0.1:0",
         "--forward",

@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use crate::arbiter::{Arbiter, ArbiterError, Asker, DirectoryArbiter};
-use crate::disk::{Disk, Holder};
+use crate::disk::{Access, Disk, Holder};
 use crate::drive::{Outcome, drive};
 use crate::entropy;
 use crate::error::chain;
@@ -93,7 +93,9 @@ pub fn primary<G: Guest>(
         epoch: formed.start.epoch,
     });
     let options = half.options(&formed);
-    let world = half.world(&config, formed.link, true)?;
+    let epoch = formed.start.epoch;
+    let mut world = half.world(&config, formed.link, true)?;
+    world.epoch = epoch;
     Ok(drive(Node::primary(guest, clock::now(), options), world)?)
 }
 
@@ -166,7 +168,7 @@ impl<'a> Half<'a> {
         let signals = Signals::catch().map_err(WorldError::Poll)?;
         let arbiter = DirectoryArbiter::open(&pair.arbiter)?;
         let boot = spec.boot()?;
-        let disks = spec.open_disks()?;
+        let disks = spec.open_disks(Access::Pair)?;
         let owner = entropy::random_u128();
         if side == Side::Primary {
             // A VM that runs somewhere is not started again: neither its disks nor its next epoch, which
@@ -211,6 +213,8 @@ impl<'a> Half<'a> {
             world.waker.clone(),
         );
         world.arbiter = Some(asker);
+        world.reporter.introduce(link.peer(), &self.pair.arbiter);
+        world.cables.look_for(self.pair.timeout);
         world.link = Some(link);
         Ok(world)
     }

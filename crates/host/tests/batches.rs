@@ -42,7 +42,7 @@ fn backup() -> Link {
     thread::spawn(move || {
         let link = listener.accept(None, &mut |_| {}).unwrap();
         let (vm, waker) = (VmName::new("toy").unwrap(), Waker::new().unwrap());
-        let disks = DiskPool::new(Vec::new(), waker.clone());
+        let disks = DiskPool::new(Vec::new(), &waker).unwrap();
         let reporter = Reporter::new("toy", None, None).unwrap();
         let arbiter = Asker::new(Box::new(Nobody), vm.clone(), waker.clone());
         let mut world = World::new(vm, 2, waker, disks, reporter);

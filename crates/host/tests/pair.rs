@@ -6,11 +6,13 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use common::disk::{O_DIRECT, O_DSYNC, open_flags};
 use common::toy::Toy;
 use common::{Cable, Gateway, vm};
 use host::ReplayOptions;
 use host::arbiter::{Arbiter, DirectoryArbiter, VmName};
 use host::link::{Key, Link, Listener, Security};
+use host::report::{Course, HaltCode, Happening, Line, SuspicionWord};
 use host::{PairSpec, Progress};
 use replica::message::Message;
 use replica::{Claim, Epoch, Side, Span, Verdict};
@@ -32,6 +34,9 @@ fn child_that_is_a_replica() {
         return;
     };
     let role = role.into_string().unwrap();
+    // A write beyond the file size limit, which a test sets, is an error and not the end.
+    let beyond = std::sync::Arc::default();
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, beyond).unwrap();
     let dir = PathBuf::from(std::env::var_os(DIR).unwrap());
     let spins = std::env::var_os(SPINS).is_some();
     let mut spec = vm(&dir, &role);
@@ -170,6 +175,13 @@ impl Site {
     }
 
     fn events(&self, who: &str) -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(self.dir.path().join(format!("{who}.events"))).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    fn lines(&self, who: &str) -> Vec<Line> {
         let text = std::fs::read_to_string(self.dir.path().join(format!("{who}.events"))).unwrap();
         text.lines()
             .map(|line| serde_json::from_str(line).unwrap())
@@ -322,6 +334,80 @@ fn when_the_primary_is_killed_the_backup_goes_on_where_it_was() {
 }
 
 #[test]
+fn both_halves_of_a_pair_have_its_disk_open_past_the_page_cache_and_a_vm_alone_has_not() {
+    let site = Site::new();
+    let path = site.dir.path().join("disk");
+    let past_the_cache = |replica: &Replica| {
+        let flags = open_flags(&replica.child.id().to_string(), &path);
+        assert_eq!(flags.len(), 1, "{flags:?}");
+        flags[0] & (O_DIRECT | O_DSYNC) != 0
+    };
+    let (mut primary, mut backup, mut cable) = site.pair(false);
+    assert_eq!(ask(&mut cable, b"e-hello"), Some(1));
+    assert!(past_the_cache(&primary) && past_the_cache(&backup));
+    cable.send(b"o").unwrap();
+    assert_eq!(primary.says("ended"), "Some(Off(Off))");
+    assert_eq!(backup.says("ended"), "Some(Off(Off))");
+    let alone = site.start("run", None, false);
+    let mut cable = site.gateway.accept();
+    assert_eq!(ask(&mut cable, b"e-hello"), Some(1));
+    assert!(!past_the_cache(&alone));
+}
+
+/// From here on the process can write no file beyond so many bytes: a disk that is ill for it alone.
+fn limit_files(replica: &Replica, bytes: Option<u64>) {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let (current, maximum) = (bytes, None);
+    let pid = Pid::from_child(&replica.child);
+    prlimit(Some(pid), Resource::Fsize, Rlimit { current, maximum }).unwrap();
+}
+
+#[test]
+fn a_disk_that_is_ill_for_the_primary_alone_makes_the_guest_wait_and_a_failover_loses_nothing() {
+    let site = Site::new();
+    // The primary's events come as they happen.
+    let path = site.dir.path().join("primary.events");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, mode).unwrap();
+    let pipe = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(&path)
+        .unwrap();
+    let mut lines = BufReader::new(pipe).lines();
+    let mut event = |name: &str| loop {
+        let line: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        if line["event"] == name {
+            return line;
+        }
+    };
+    let (mut primary, mut backup, mut cable) = site.pair(false);
+    limit_files(&primary, Some(64 * 512));
+
+    cable.send(b"w\x50first").unwrap();
+    let trouble = event("disk-trouble");
+    assert_eq!(trouble["disk"], 0);
+    let what = trouble["what"].as_str().unwrap();
+    assert!(what.starts_with("cannot be written: File too large"), "{what}");
+    // The guest goes on as far as it does not need that sector.
+    assert_eq!(ask(&mut cable, b"e-hello"), Some(1));
+    limit_files(&primary, None);
+    assert!(cable.receive().unwrap().starts_with(b"w\x50first"));
+    assert!(event("disk-well")["lasted_ms"].as_f64().unwrap() > 0.0);
+    assert_eq!(site.disk(0x50)[..7], *b"w\x50first");
+
+    limit_files(&primary, Some(64 * 512));
+    cable.send(b"w\x51second").unwrap();
+    event("disk-trouble");
+    primary.kill();
+    let mut cable = site.gateway.accept();
+    while !cable.receive().unwrap().starts_with(b"w\x51second") {}
+    assert_eq!(site.disk(0x51)[..8], *b"w\x51second");
+    cable.send(b"o").unwrap();
+    assert_eq!(backup.says("ended"), "Some(Off(Off))");
+}
+
+#[test]
 fn when_the_backup_is_killed_the_primary_goes_on_alone() {
     let site = Site::new();
     let (mut primary, mut backup, mut cable) = site.pair(true);
@@ -333,6 +419,17 @@ fn when_the_backup_is_killed_the_primary_goes_on_alone() {
     cable.send(b"o").unwrap();
     assert_eq!(primary.says("ended"), "Some(Off(Off))");
     assert_eq!(site.roles("primary"), ["primary", "claiming", "solo", "halted"]);
+}
+
+fn signal(replica: &Replica, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_child(&replica.child);
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+/// What the first line of events of this name holds.
+fn event(events: &[Line], is: impl Fn(&Happening) -> bool) -> Happening {
+    let line = events.iter().find(|line| is(&line.happening));
+    line.expect("it was told").happening.clone()
 }
 
 #[test]
@@ -494,14 +591,130 @@ fn a_backup_whose_arbiter_directory_was_replaced_meanwhile_does_not_go_live() {
 }
 
 #[test]
-fn a_signal_switches_the_pair_off() {
+fn a_primary_that_is_told_to_end_leaves_the_vm_to_its_backup() {
     let site = Site::new();
     let (mut primary, mut backup, mut cable) = site.pair(false);
     assert_eq!(ask(&mut cable, b"e-hello"), Some(1));
-    let pid = rustix::process::Pid::from_child(&primary.child);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    signal(&primary, rustix::process::Signal::TERM);
+    assert_eq!(primary.says("ended"), "Some(Left)");
+    let mut cable = site.gateway.accept();
+    assert_eq!(
+        ask(&mut cable, b"e-hello"),
+        Some(2),
+        "the guest goes on where it was"
+    );
+    cable.send(b"o").unwrap();
+    assert_eq!(backup.says("ended"), "Some(Off(Off))");
+
+    let left = event(&site.lines("primary"), |it| matches!(it, Happening::Halt(_)));
+    assert!(
+        matches!(&left, Happening::Halt(end) if end.code == HaltCode::Left),
+        "{left:?}"
+    );
+    assert!(
+        left.sentence()
+            .unwrap()
+            .starts_with("the VM goes on at 127.0.0.1:")
+    );
+    let told = event(&site.lines("backup"), |it| {
+        matches!(it, Happening::Suspected { .. })
+    });
+    let expected = SuspicionWord::Left;
+    assert!(
+        matches!(told, Happening::Suspected { why, .. } if why == expected),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_backup_that_is_told_to_end_leaves_and_the_primary_says_that_it_is_alone() {
+    let site = Site::new();
+    let (mut primary, mut backup, mut cable) = site.pair(false);
+    assert_eq!(ask(&mut cable, b"e-hello"), Some(1));
+    signal(&backup, rustix::process::Signal::TERM);
+    assert_eq!(backup.says("ended"), "None");
+    for n in 2..=50 {
+        assert_eq!(ask(&mut cable, b"e-hello"), Some(n));
+    }
+    // Now there is nobody to leave the VM to: the first signal changes nothing, the second pulls the plug.
+    signal(&primary, rustix::process::Signal::TERM);
+    for n in 51..=100 {
+        assert_eq!(ask(&mut cable, b"e-hello"), Some(n));
+    }
+    signal(&primary, rustix::process::Signal::TERM);
+    assert_eq!(primary.says("ended"), "Some(Off(Off))");
+
+    let left = event(&site.lines("backup"), |it| matches!(it, Happening::Halt(_)));
+    assert!(
+        matches!(&left, Happening::Halt(end) if end.code == HaltCode::Left),
+        "{left:?}"
+    );
+    let lines = site.lines("primary");
+    let alone = event(&lines, |it| matches!(it, Happening::Alone { .. }));
+    let expected = SuspicionWord::LinkLost;
+    assert!(
+        matches!(alone, Happening::Alone { epoch: 2, why, .. } if why == expected),
+        "{alone:?}"
+    );
+    let courses: Vec<Course> = lines
+        .iter()
+        .filter_map(|line| match line.happening {
+            Happening::Stop { course, .. } => Some(course),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(courses, [Course::Explain, Course::PowerOff]);
+}
+
+#[test]
+fn a_closed_terminal_ends_neither_half() {
+    let site = Site::new();
+    let (mut primary, mut backup, mut cable) = site.pair(false);
+    for replica in [&primary, &backup] {
+        signal(replica, rustix::process::Signal::HUP);
+    }
+    for n in 1..=50 {
+        assert_eq!(ask(&mut cable, b"e-hello"), Some(n));
+    }
+    cable.send(b"o").unwrap();
     assert_eq!(primary.says("ended"), "Some(Off(Off))");
     assert_eq!(backup.says("ended"), "Some(Off(Off))");
+    assert_eq!(site.roles("primary"), ["primary", "halted"]);
+}
+
+#[test]
+fn events_that_nobody_reads_hold_up_neither_half() {
+    let site = Site::new();
+    let fifos: Vec<std::fs::File> = ["primary.events", "backup.events"]
+        .iter()
+        .map(|name| full_fifo(&site.dir.path().join(name)))
+        .collect();
+    let (mut primary, mut backup, mut cable) = site.pair(true);
+    for n in 1..=50 {
+        assert_eq!(ask(&mut cable, b"e-hello"), Some(n));
+    }
+    cable.send(b"o").unwrap();
+    assert_eq!(primary.says("ended"), "Some(Off(Off))");
+    assert_eq!(backup.says("ended"), "Some(Off(Off))");
+    drop(fifos);
+}
+
+/// A FIFO that takes not one byte more, as long as the file that is returned is open.
+fn full_fifo(path: &Path) -> std::fs::File {
+    use rustix::fs::{CWD, FileType, Mode, OFlags};
+    use std::io::Write;
+    rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let open = rustix::fs::open(
+        path,
+        OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC,
+        Mode::empty(),
+    );
+    let mut fifo = std::fs::File::from(open.unwrap());
+    // Whole pages first, then the bytes that are left.
+    for length in [4096, 1] {
+        while fifo.write(&vec![b'\n'; length]).is_ok() {}
+    }
+    fifo
 }
 
 #[test]

@@ -20,6 +20,8 @@ use crate::args::{DemoArgs, Kill};
 const READY: &str = "lockstep-appliance: ready";
 /// RAM of the demo's guest.
 const MEMORY: &str = "512M";
+/// How often the replicas write figures.
+const FIGURES_EVERY_MS: &str = "100";
 /// Lines of a dead process's errors to show.
 const LAST_LINES: usize = 5;
 
@@ -146,14 +148,13 @@ impl Pair {
     pub fn start(image: &Appliance, args: &DemoArgs) -> Result<Pair> {
         let directory = tempfile::Builder::new().prefix("lockstep-demo-").tempdir()?;
         let path = directory.path();
-        let socket = path.join("gateway.sock");
-        let (gateway, redis) = start_gateway(path, &socket)?;
+        write_key(&path.join("key"))?;
+        let (gateway, frames, redis) = start_gateway(path)?;
         let port = free_port()?;
         std::fs::create_dir(path.join("arbiter"))?;
-        write_key(&path.join("key"))?;
         let replica = |name: &'static str, on_line: Box<dyn FnMut(String) + Send>| {
             let events = path.join(format!("{name}.events"));
-            let arguments = arguments(name, image, args, path, &socket, port);
+            let arguments = arguments(name, image, args, path, &frames, port);
             Ok::<_, anyhow::Error>((Replica::start(path, name, &arguments, on_line)?, events))
         };
         let (backup, backup_events) = replica("backup", Box::new(|_| {}))?;
@@ -217,12 +218,15 @@ impl Pair {
     }
 }
 
-fn start_gateway(directory: &Path, socket: &Path) -> Result<(Replica, SocketAddr)> {
+/// The gateway, where replicas reach it, and where Redis is to be reached.
+fn start_gateway(directory: &Path) -> Result<(Replica, String, SocketAddr)> {
     let (sender, lines) = channel();
     let arguments = [
         "gateway",
         "--listen",
-        &socket.display().to_string(),
+        "127.0.0.1:0",
+        "--key",
+        &directory.join("key").display().to_string(),
         "--forward",
         "127.0.0.1:0-:6379",
     ];
@@ -238,7 +242,8 @@ fn start_gateway(directory: &Path, socket: &Path) -> Result<(Replica, SocketAddr
     let redis = ready["forwards"][0]
         .as_str()
         .context("the gateway forwards nothing")?;
-    Ok((gateway, redis.parse()?))
+    let frames = ready["listen"].as_str().context("the gateway does not listen")?;
+    Ok((gateway, frames.to_owned(), redis.parse()?))
 }
 
 fn arguments(
@@ -246,7 +251,7 @@ fn arguments(
     image: &Appliance,
     args: &DemoArgs,
     directory: &Path,
-    socket: &Path,
+    frames: &str,
     port: u16,
 ) -> Vec<String> {
     let text = |path: &Path| path.display().to_string();
@@ -259,13 +264,14 @@ fn arguments(
         ("--append", Some(image.append.clone())),
         ("--memory", Some(MEMORY.into())),
         ("--harts", Some(args.harts.to_string())),
-        ("--net", Some(format!("gateway={}", socket.display()))),
+        ("--net", Some(format!("gateway={frames}"))),
         ("--serial", Some("stdio".into())),
         ("--backup", Some(format!("127.0.0.1:{port}"))),
         ("--key", Some(text(&directory.join("key")))),
         ("--arbiter", Some(text(&directory.join("arbiter")))),
         ("--timeout-ms", Some(args.timeout_ms.to_string())),
         ("--events", Some(text(&directory.join(format!("{name}.events"))))),
+        ("--figures-every", Some(FIGURES_EVERY_MS.into())),
     ]
     .into_iter()
     .flat_map(|(word, value)| std::iter::once(word.to_owned()).chain(value))
@@ -277,7 +283,7 @@ fn free_port() -> Result<u16> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// A new key that only this user can read, as replicas demand; its directory is this user's alone as well.
+/// A new key of the demo's pair and gateway that only this user can read, as both demand.
 fn write_key(path: &Path) -> Result<()> {
     let mut file = OpenOptions::new()
         .write(true)

@@ -221,7 +221,7 @@ impl World {
         {
             let data = match request.operation {
                 DiskOperation::Write { sector, data } => {
-                    self.disk.insert(sector, data);
+                    self.disk.insert(sector, data.to_vec());
                     vec![]
                 }
                 DiskOperation::Read { sector, bytes } => {
