@@ -94,7 +94,8 @@ pub struct VmArgs {
     /// Raw disk; may be given several times
     #[arg(long, value_name = "FILE[,readonly]")]
     pub disk: Vec<String>,
-    /// gateway=HOST:PORT, gateway=SOCKET, tap=NAME or none
+    /// gateway=HOST:PORT, gateway=SOCKET, tap=NAME or none; behind a gateway ,key=FILE or ,insecure (over TCP the pair's key is
+    /// the default, over a Unix socket none)
     #[arg(long, value_name = "NET")]
     pub net: Option<String>,
     /// Ethernet address of the guest
@@ -217,9 +218,12 @@ pub struct PairArgs {
     /// Where the backup listens and the primary connects
     #[arg(long, value_name = "HOST:PORT")]
     pub backup: Option<String>,
-    /// File with the pair's shared key: 64 hex digits (`openssl rand -hex 32`)
+    /// File with the pair's shared key, readable by its owner alone: 64 hex digits (`openssl rand -hex 32`)
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
+    /// Use the key though other users can read or change its file
+    #[arg(long)]
+    pub allow_open_key: bool,
     /// No encryption, no authentication: for measuring only
     #[arg(long)]
     pub insecure: bool,
@@ -246,6 +250,19 @@ pub struct GatewayArgs {
     /// Where VMs connect: HOST:PORT or a socket path
     #[arg(long, value_name = "WHERE", default_value = "127.0.0.1:7700")]
     pub listen: String,
+    /// Take VMs that have this key: the pair's, or one of the gateway's own (64 hex digits); may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub key: Vec<PathBuf>,
+    /// Over TCP, take VMs without a key: anybody who reaches the port can then read and answer for a guest that has none
+    #[arg(long)]
+    pub insecure: bool,
+    /// Let guests reach this although it is refused by itself: the host's loopback (at the gateway's address), 169.254.0.0/16, the
+    /// gateway's own ports; may be given several times
+    #[arg(long, value_name = "ADDRESS[/PREFIX][:PORT]")]
+    pub allow: Vec<String>,
+    /// Refuse this to guests; of several rules the most specific decides; may be given several times
+    #[arg(long, value_name = "ADDRESS[/PREFIX][:PORT]")]
+    pub deny: Vec<String>,
     /// Forward a host port into the guest; may be given several times
     #[arg(long, value_name = "[tcp:|udp:]HOST:PORT-[GUEST]:PORT")]
     pub forward: Vec<String>,

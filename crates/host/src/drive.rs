@@ -3,7 +3,7 @@
 //! ```text
 //!   guest thread:  wait in epoll (only if the guest is idle) -> read sockets and queues -> Node::handle
 //!                  -> Node::poll, carry out every action -> Node::slice runs the guest -> poll, carry out -> ..
-//!   disk x 4:      pread, pwrite, fdatasync, fallocate -> queue, waker           (disk/pool.rs)
+//!   4 a disk:      pread, pwrite, fdatasync, fallocate -> queue, waker           (disk/lane.rs)
 //!   log:           write(2) to the file of a recording                          (log_file.rs)
 //!   arbiter:       link(2) in the directory -> queue, waker                      (arbiter/mod.rs)
 //!   consoles:      read terminal -> queue, waker                                (console/)
@@ -68,7 +68,8 @@ impl<G: Guest> Driver<G> {
             if order != Order::GoOn {
                 break;
             }
-            next = self.node.slice(clock::now(), &poller.look());
+            let at_once = self.world.has_message();
+            next = self.node.slice(clock::now(), &poller.look(at_once));
             order = self.carry_out(poller)?;
             self.world.cables.listen_again(poller)?;
             if next == Next::Ended && order == Order::GoOn {
@@ -83,11 +84,13 @@ impl<G: Guest> Driver<G> {
         let now = clock::now();
         let timeout = match next {
             Next::Busy | Next::Ended => Some(Span(0)),
+            Next::At(_) if self.world.has_unread() => Some(Span(0)),
             Next::At(time) => until(now, [time, self.world.deadline()]),
         };
         self.ready.clear();
         let has_peer = matches!(self.node.metrics().role, RoleName::Primary | RoleName::Backup);
         self.ready.extend(poller.wait(timeout, has_peer)?);
+        self.world.add_unread(&mut self.ready);
         for index in 0..self.ready.len() {
             let (node, token) = (&mut self.node, self.ready[index]);
             let order = self
@@ -103,7 +106,9 @@ impl<G: Guest> Driver<G> {
             }
         }
         let now = clock::now();
-        self.world.on_time(now);
+        let node = &mut self.node;
+        self.world
+            .on_time(now, poller, &mut |event| node.handle(clock::now(), event))?;
         let outside = self.world.outside();
         self.world.reporter.look(now, self.node.metrics(), outside);
         Ok(Order::GoOn)

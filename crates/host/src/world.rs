@@ -7,7 +7,7 @@
 use std::io;
 
 use machine::{Control, Effect, Input};
-use replica::{Action, Event, Halt, Span, Time};
+use replica::{Action, Epoch, Event, Halt, Span, Time};
 
 use crate::arbiter::{Asker, VmName};
 use crate::cables::Cables;
@@ -16,7 +16,7 @@ use crate::disk::{Completion, DiskPool, Holder, LockError};
 use crate::limits::{BATCH_MAX, LAST_WORDS_PATIENCE};
 use crate::link::{Link, LinkError, Traffic};
 use crate::log_file::{LogError, LogFile};
-use crate::net::Announcer;
+use crate::net::{Announcer, Lead};
 use crate::operator::Operator;
 use crate::poll::{Interest, Poller, Token};
 use crate::report::{Course, Happening, Outside, Reporter, Wish};
@@ -57,7 +57,11 @@ pub struct World {
     pub reporter: Reporter,
     /// The world sees this replica: a backup before its takeover neither listens nor shows anything.
     pub live: bool,
+    /// By which epoch it is live from the start; 0: the VM runs alone.
+    pub epoch: Epoch,
     announcer: Announcer,
+    /// Where the ports lead, as the node was told.
+    lead: Lead,
     /// The link has bytes that the kernel did not take.
     link_stuck: bool,
     /// Messages were queued and not flushed.
@@ -112,7 +116,9 @@ impl World {
             signals: None,
             reporter,
             live: true,
+            epoch: Epoch(0),
             announcer: Announcer::default(),
+            lead: Lead::Unknown,
             link_stuck: false,
             link_dirty: false,
             past: Traffic::default(),
@@ -134,7 +140,9 @@ impl World {
             poller.add(&link.heartbeats_fd(), HEARTBEATS, Interest::Read)?;
         }
         if self.live {
-            self.cables.go_live(poller)?;
+            self.cables.go_live(self.epoch, poller)?;
+        } else {
+            self.cables.stay_quiet();
         }
         Ok(())
     }
@@ -142,17 +150,35 @@ impl World {
     /// When [`World::on_time`] must be called.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        [self.announcer.deadline(), self.reporter.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.announcer.deadline(),
+            self.cables.deadline(),
+            self.reporter.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// What is due by the clock.
-    pub fn on_time(&mut self, now: Time) {
+    ///
+    /// # Errors
+    /// A port cannot be waited for.
+    pub fn on_time(&mut self, now: Time, poller: &Poller, handle: &mut dyn FnMut(Event)) -> io::Result<()> {
         if self.announcer.is_due(now) {
             self.cables.announce();
         }
+        self.cables.on_time(now, poller)?;
+        // Each time that the ports were seen to lead somewhere is news; that they do not is news once.
+        let lead = self.cables.lead(now);
+        if lead != std::mem::replace(&mut self.lead, lead) {
+            match lead {
+                Lead::Unknown => {}
+                Lead::Somewhere(_) => handle(Event::Ports(true)),
+                Lead::Nowhere => handle(Event::Ports(false)),
+            }
+        }
+        Ok(())
     }
 
     /// Bytes on the wire of all links.
@@ -201,6 +227,29 @@ impl World {
         Ok(Order::GoOn)
     }
 
+    /// Is a message of the peer here that no source shows? A batch is bounded, and one read brings more messages than a
+    /// batch takes; the rest is in this process, and the kernel, which knows nothing of it, wakes nobody.
+    #[must_use]
+    pub fn has_message(&self) -> bool {
+        self.link.as_ref().is_some_and(Link::has_message)
+    }
+
+    /// Has anything come, here or at the guest's ports, that no source shows?
+    #[must_use]
+    pub fn has_unread(&self) -> bool {
+        self.has_message() || self.cables.has_unread()
+    }
+
+    /// Adds the sources that have something to take though the kernel does not say so.
+    pub fn add_unread(&self, ready: &mut Vec<Token>) {
+        let link = self.has_message().then_some(LINK);
+        for token in link.into_iter().chain(self.cables.unread()) {
+            if !ready.contains(&token) {
+                ready.push(token);
+            }
+        }
+    }
+
     fn read_link(&mut self, poller: &Poller, handle: &mut dyn FnMut(Event)) -> Result<(), WorldError> {
         for _ in 0..BATCH_MAX {
             let Some(link) = &mut self.link else { return Ok(()) };
@@ -234,6 +283,22 @@ impl World {
                 Completion::Done(answer) => handle(Event::DiskDone(answer)),
                 Completion::Writer => self.reporter.happened(Happening::DiskWriter),
                 Completion::Fenced(error) => return Err(WorldError::Fenced(error)),
+                Completion::Trouble(trouble) => self.reporter.happened(Happening::DiskTrouble {
+                    disk: trouble.disk,
+                    path: trouble.path.display().to_string(),
+                    what: trouble.what,
+                    sentence: trouble.sentence,
+                    since_ns: trouble.since.0,
+                }),
+                Completion::Recovered { disk, path, lasted } => {
+                    let path = path.display().to_string();
+                    let lasted_ms = lasted.0 as f64 / 1e6;
+                    self.reporter.happened(Happening::DiskWell {
+                        disk,
+                        path,
+                        lasted_ms,
+                    });
+                }
             }
         }
         while let Some((claim, answer)) = self.arbiter.as_mut().and_then(Asker::answer) {
@@ -372,14 +437,16 @@ impl World {
         }
     }
 
-    fn go_live(&mut self, epoch: replica::Epoch, poller: &Poller) -> io::Result<()> {
-        self.disks.become_writer(Holder {
+    fn go_live(&mut self, epoch: Epoch, poller: &Poller) -> io::Result<()> {
+        let takeover = !std::mem::replace(&mut self.live, true);
+        let holder = Holder {
             vm: self.vm.clone(),
             epoch,
             owner: self.owner,
-        });
-        if !std::mem::replace(&mut self.live, true) {
-            self.cables.go_live(poller)?;
+        };
+        self.disks.become_writer(&holder, takeover);
+        if takeover {
+            self.cables.go_live(epoch, poller)?;
             self.announcer.begin(clock::now());
         }
         // There is nothing more to say to the old peer, and nothing to hear from it.

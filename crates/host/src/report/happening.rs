@@ -86,6 +86,28 @@ pub enum Happening {
     },
     /// This process is the writer of the disks.
     DiskWriter,
+    /// A disk is ill. Told once for each thing that is wrong with it, until it is well again.
+    DiskTrouble {
+        /// Which, counted from 0.
+        disk: u8,
+        /// Where it is.
+        path: String,
+        /// What is wrong, to go on after the disk's name.
+        what: String,
+        /// The same as a sentence with what happens now and what to do.
+        sentence: String,
+        /// When the first request met it, on the clock of `time_ns`.
+        since_ns: u64,
+    },
+    /// All requests that had to wait for a disk are done.
+    DiskWell {
+        /// Which, counted from 0.
+        disk: u8,
+        /// Where it is.
+        path: String,
+        /// For how long the first one waited.
+        lasted_ms: f64,
+    },
     /// The link to the peer is gone.
     LinkLost {
         /// Why.
@@ -184,6 +206,11 @@ impl Happening {
                 "the backup {peer} is gone ({}); the VM goes on here without a backup",
                 why.as_clause()
             ),
+            Happening::DiskTrouble { sentence, .. } => sentence.clone(),
+            Happening::DiskWell { path, lasted_ms, .. } => format!(
+                "the disk {path} is well again after {:.1} s; the guest's requests are done",
+                lasted_ms / 1e3
+            ),
             Happening::Stop { by, role, course } => stop_sentence(*by, *role, *course)?.to_owned(),
             Happening::Halt(ending) => ending.sentence.clone(),
             Happening::Role { .. }
@@ -268,6 +295,18 @@ mod tests {
                 why: SuspicionWord::LinkLost,
             },
             Happening::DiskWriter,
+            Happening::DiskTrouble {
+                disk: 0,
+                path: "/shared/shop.raw".into(),
+                what: "gives an error".into(),
+                sentence: "the disk /shared/shop.raw gives an error; the guest waits".into(),
+                since_ns: 5,
+            },
+            Happening::DiskWell {
+                disk: 0,
+                path: "/shared/shop.raw".into(),
+                lasted_ms: 2500.0,
+            },
             Happening::LinkLost {
                 reason: "10.0.0.1:40000 closed the link".into(),
             },
@@ -326,6 +365,8 @@ mod tests {
             "the arbiter /shared/arbiter does not answer; the guest stands (asked 14 times in 9 s)",
             "this side is live, epoch 2, 503 ms after the primary's last sign of life; the VM has no backup now",
             "the backup 10.0.0.2:7800 is gone (the link is closed); the VM goes on here without a backup",
+            "the disk /shared/shop.raw gives an error; the guest waits",
+            "the disk /shared/shop.raw is well again after 2.5 s; the guest's requests are done",
             "the guest cannot be asked to switch off, since its board has no power button: switch it off from inside, \
              or stop it again to pull the plug",
             "this side parted from the log",
