@@ -11,7 +11,7 @@ use common::toy::Toy;
 use common::{Cable, Gateway, vm};
 use host::ReplayOptions;
 use host::arbiter::{Arbiter, DirectoryArbiter, VmName};
-use host::link::{Key, Link, Listener, Security};
+use host::link::{Key, KeyFile, Link, Listener, Security};
 use host::report::{Course, HaltCode, Happening, Line, SuspicionWord};
 use host::{PairSpec, Progress};
 use replica::message::Message;
@@ -51,8 +51,10 @@ fn child_that_is_a_replica() {
             .unwrap_or("127.0.0.1:0".into())
             .parse()
             .unwrap(),
-        key: Some(dir.join("key")),
-        allow_open_key: false,
+        key: Some(KeyFile {
+            path: dir.join("key"),
+            though_open: false,
+        }),
         arbiter: std::env::var_os(ARBITER).map_or(dir.join("arbiter"), PathBuf::from),
         // Long, because the tests run beside others; a takeover takes this long (the lease of the primary).
         timeout: Span::from_ms(3_000),

@@ -67,6 +67,25 @@ pub enum KeyError {
     Entropy(#[source] std::io::Error),
 }
 
+/// Where a key is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyFile {
+    /// The file.
+    pub path: PathBuf,
+    /// It is used though other users may read or change it: the operator insists.
+    pub though_open: bool,
+}
+
+impl KeyFile {
+    /// As [`Key::load`], but for what the operator insists on.
+    ///
+    /// # Errors
+    /// The file cannot be read, is open to other users against the operator's will, or holds something else.
+    pub fn load(&self) -> Result<Key, KeyError> {
+        Key::read(&self.path, self.though_open)
+    }
+}
+
 impl Key {
     /// From bytes that nobody else knows.
     #[must_use]
@@ -90,14 +109,6 @@ impl Key {
     /// The file cannot be read, is open to other users, or holds something else.
     pub fn load(path: &Path) -> Result<Key, KeyError> {
         Key::read(path, false)
-    }
-
-    /// The same, though other users may read or change the file: the operator insists.
-    ///
-    /// # Errors
-    /// The file cannot be read or holds something else.
-    pub fn load_though_open(path: &Path) -> Result<Key, KeyError> {
-        Key::read(path, true)
     }
 
     fn read(path: &Path, though_open: bool) -> Result<Key, KeyError> {
@@ -212,7 +223,11 @@ mod tests {
                 error.contains("chmod 600") && error.contains("--allow-open-key"),
                 "{error}"
             );
-            assert!(Key::load_though_open(&path).unwrap() == key);
+            let insisted = KeyFile {
+                path: path.clone(),
+                though_open: true,
+            };
+            assert!(insisted.load().unwrap() == key);
         }
     }
 
