@@ -158,7 +158,7 @@ class Run:
             clients, survivor = self.as_pair(pair_stack, directory, storage)
             if survivor is None:
                 return
-            self.verify("after the takeover", clients, directory)
+            self.verify("after the takeover", clients)
             # All that was flushed is on the storage now, so a second death costs nothing either.
             survivor.kill()
             self.hosts["backup"].server.kill()
@@ -215,10 +215,13 @@ class Run:
         if not direct and not self.args.control:
             self.fault(f"the {who}'s shared disk is neither direct nor synchronous")
 
-    def verify(self, when, clients, directory):
+    def verify(self, when, clients):
         lines = Lines(self.port, patience=PATIENCE)
-        lost = missing(clients, json.loads(lines.ask("verify")))
+        found = json.loads(lines.ask("verify"))
         lines.close()
+        if not found["mounted"]:
+            self.fault(f"{when}, the disk has no file system that could be mounted")
+        lost = missing(clients, found)
         self.result[f"lost {when}"] = lost
         if any(lost.values()):
             self.fault(f"{when}, acknowledged records are missing: {lost}")
@@ -233,7 +236,7 @@ class Run:
         if not halves.wait_for_port(self.port, PATIENCE, b"churn 0\n", b"churn 0", gone=lambda: again.poll() is not None):
             self.fault(f"the VM does not start again from its disk: {(directory / 'again.errors').read_text()[-500:]}")
             return
-        self.verify("after the restart", clients, directory)
+        self.verify("after the restart", clients)
         with contextlib.suppress(OSError):
             Lines(self.port).ask("poweroff")
         again.wait(PATIENCE)

@@ -21,6 +21,9 @@ INSIDE = "LOCKSTEP_E2E_APART"
 def apart():
     """Runs this program again in its own process and mount namespaces, whose end is the end of all that it started."""
     if os.environ.get(INSIDE):
+        # Names of network namespaces are mounts too: this program's own are seen by nobody else, and end with it.
+        pathlib.Path("/run/netns").mkdir(exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "lockstep-e2e", "/run/netns"], check=True)
         return
     if os.geteuid() != 0:
         raise SystemExit("this test needs root: it mounts a file system or makes network namespaces; run it as root")
