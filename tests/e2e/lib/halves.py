@@ -21,6 +21,9 @@ INSIDE = "LOCKSTEP_E2E_APART"
 def apart():
     """Runs this program again in its own process and mount namespaces, whose end is the end of all that it started."""
     if os.environ.get(INSIDE):
+        # The first process of a namespace is told nothing that it does not ask for; so asked, it cleans up.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
         # Names of network namespaces are mounts too: this program's own are seen by nobody else, and end with it.
         pathlib.Path("/run/netns").mkdir(exist_ok=True)
         subprocess.run(["mount", "-t", "tmpfs", "lockstep-e2e", "/run/netns"], check=True)
@@ -28,10 +31,16 @@ def apart():
     if os.geteuid() != 0:
         raise SystemExit("this test needs root: it mounts a file system or makes network namespaces; run it as root")
     command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]
-    child = subprocess.Popen([*command, sys.executable, *sys.argv], env={**os.environ, INSIDE: "1"})
-    # Who interrupts this process means the one inside, whose end is then told here.
+    # In a group of its own, so that who interrupts the group does not interrupt what is being tested.
+    child = subprocess.Popen([*command, sys.executable, *sys.argv], env={**os.environ, INSIDE: "1"}, process_group=0)
+
+    def pass_on(number, _):
+        inside = pathlib.Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
+        for pid in inside:
+            os.kill(int(pid), number)
+
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: child.send_signal(number))
+        signal.signal(number, pass_on)
     raise SystemExit(child.wait())
 
 

@@ -19,7 +19,7 @@ CUT_GOAL_MS = 350
 # By chance: how often each kind is drawn.
 KINDS = {
     "cut": 4, "one-way": 3, "isolate": 3, "port-cut": 2, "delay": 2, "loss": 2, "reorder": 2, "flap": 3, "arbiter-away": 2,
-    "arbiter-and-cut": 2,
+    "arbiter-and-cut": 2, "death": 3,
 }  # fmt: skip
 
 
@@ -34,7 +34,7 @@ class Case:
     def __init__(self, seed, number):
         self.number, self.chance = number, random.Random(f"{seed} network {number}")
         self.harts = self.chance.choice([1, 4])
-        self.faults, self.complaints = [], []
+        self.faults, self.complaints, self.killed = [], [], set()
         self.counts = dict.fromkeys(["acknowledged", "lost", "wrong", "reset", "split", "silent", "stuck", "false"], 0)
 
     def result(self):
@@ -149,6 +149,15 @@ class Case:
         self.do_cut(victim=f"a-b, {'+'.join(sides)}")
         time.sleep(self.chance.uniform(0, 1.5))
 
+    def do_death(self):
+        """The primary's host dies: what was on its way, and what its kernel had not sent yet, is lost."""
+        ms = self.told("a", self.chance.randrange(0, 301))
+        self.network.isolate("a", ms=ms + 1000)
+        time.sleep(ms / 1e3)
+        self.killed.add("primary")
+        self.pair.primary.kill()
+        time.sleep(1)
+
     # What is left.
 
     def settle(self):
@@ -195,6 +204,8 @@ class Case:
 
     def check_words(self):
         for half in self.halves:
+            if half.name in self.killed:
+                continue
             if not half.said()[self.said[half.name] :].strip():
                 self.complain("silent", f"the {half.name} ({half.role()}) said nothing on standard error")
             events = half.events()
