@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A file system whose cache can be lost: one mount of it stands for one host with its page cache.
 
-lossyfs.py BACKING MOUNTPOINT STATISTICS [--sync-ms MS] [--seed N] [--no-cache]. Root only; speaks to /dev/fuse itself.
+lossyfs.py BACKING MOUNTPOINT STATISTICS [--sync-ms MS] [--seed N] [--no-cache] [--no-direct]. Root only; speaks to /dev/fuse itself.
 
 Two hosts that share storage are two mounts of one backing directory. The backing directory is the storage: what is there
 survives. What a program writes plainly stays in the mount's own cache, block by block, until it is flushed (or, at random,
@@ -118,10 +118,10 @@ class Node:
 class Server:
     """Answers the kernel's requests. A method is called by the request's number."""
 
-    def __init__(self, backing, device, statistics, sync_ms, seed, no_cache):
-        self.device, self.statistics, self.sync_seconds = device, statistics, sync_ms / 1e3
-        self.chance = random.Random(seed)
-        self.lock, self.no_cache = threading.RLock(), no_cache
+    def __init__(self, backing, device, statistics, args):
+        self.device, self.statistics, self.sync_seconds = device, statistics, args.sync_ms / 1e3
+        self.chance = random.Random(args.seed)
+        self.lock, self.no_cache, self.no_direct = threading.RLock(), args.no_cache, args.no_direct
         self.nodes = {ROOT: self.node(os.open(backing, os.O_PATH))}
         self.nodes[ROOT].lookups = 1 << 60
         self.directories = {}
@@ -222,6 +222,8 @@ class Server:
 
     def on_open(self, nodeid, body):
         flags = struct.unpack_from("<I", body)[0]
+        if self.no_direct and flags & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "no O_DIRECT here, as on some file systems")
         return self.opened(os.open(self.nodes[nodeid].path(), backing_flags(flags)))
 
     def on_create(self, nodeid, body):
@@ -383,9 +385,10 @@ def main():
     parser.add_argument("--sync-ms", type=float, default=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-cache", action="store_true", help="every write goes to the storage")
+    parser.add_argument("--no-direct", action="store_true", help="O_DIRECT is refused")
     args = parser.parse_args()
     statistics = Statistics(args.statistics, create=True)
-    server = Server(args.backing, mount(args.point), statistics, args.sync_ms, args.seed, args.no_cache)
+    server = Server(args.backing, mount(args.point), statistics, args)
     threads = [threading.Thread(target=server.serve) for _ in range(THREADS)]
     for thread in threads:
         thread.start()
