@@ -57,6 +57,21 @@ def knows(command, flag):
     return flag in subprocess.run([machines.LOCKSTEP, command, "--help"], capture_output=True, text=True).stdout
 
 
+def sentences(text):
+    """The sentences for an operator in what a process said on standard error; log lines are none."""
+    return [line for line in text.splitlines() if line.startswith("lockstep:")]
+
+
+def silences(name, said, events):
+    """What a half whose protection has ended has not told: `said` since the fault began, and all its events."""
+    missing = []
+    if not sentences(said):
+        missing.append(f"the {name} said nothing on standard error")
+    if not any(event.get("suspicion") or event.get("why") or event.get("reason") for event in events):
+        missing.append(f"no event of the {name} says why")
+    return missing
+
+
 class Half:
     """One replica: a process with its events and what it says."""
 

@@ -8,7 +8,7 @@ import random
 import time
 
 from . import namespaces
-from .halves import machines
+from .halves import machines, silences
 from .ledger import Ledger
 from .pair import REDIS, Failed, Pair
 
@@ -206,10 +206,6 @@ class Case:
         for half in self.halves:
             if half.name in self.killed:
                 continue
-            if not half.said()[self.said[half.name] :].strip():
-                self.complain("silent", f"the {half.name} ({half.role()}) said nothing on standard error")
-            events = half.events()
-            if not any(event.get("suspicion") or event.get("why") or event.get("reason") for event in events):
-                self.complain("silent", f"no event of the {half.name} ({half.role()}) says why")
-
-
+            said = half.said()[self.said[half.name] :]
+            for sentence in silences(f"{half.name} ({half.role()})", said, half.events()):
+                self.complain("silent", sentence)

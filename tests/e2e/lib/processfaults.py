@@ -281,11 +281,9 @@ class Case:
         for half in self.pair.halves.values():
             if half.killed:
                 continue
-            said = half.said()[self.said[half.role] :].strip()
-            if not said:
-                self.complain("silent", f"the {half.role} ({half.role_now()}) said nothing on standard error")
-            if not any(event.get("suspicion") or event.get("why") or event.get("reason") for event in half.events()):
-                self.complain("silent", f"no event of the {half.role} ({half.role_now()}) says why")
+            said = half.said()[self.said[half.role] :]
+            for sentence in halves.silences(f"{half.role} ({half.role_now()})", said, half.events()):
+                self.complain("silent", sentence)
         living = [half for half in self.pair.halves.values() if not half.ended()]
         if len(living) != 1:
             self.complain("stuck" if not living else "split", f"{len(living)} halves go on: {self.last_words()}")
