@@ -139,10 +139,11 @@ class Ledger:
         pauses = [(b - a, b) for a, b in zip([instant, *later], later)]
         return max(pauses)[1] - instant
 
-    def stop(self):
-        """Ends the writing; waits for the write that is under way."""
+    def abandon(self):
+        """Ends the writing without waiting for an answer; nothing can be read back."""
         self._stopping.set()
-        self._thread.join(PATIENCE_S)
+        self.redis.close()
+        self._thread.join()
 
     def verdict(self, seconds=PATIENCE_S):
         """Stops, reads everything back on the same connection, and closes it. None if all is well, or a sentence."""

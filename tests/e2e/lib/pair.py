@@ -11,10 +11,11 @@ import pathlib
 import re
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 
-from .ledger import Redis, RedisError
+from .ledger import Ledger, Redis, RedisError
 from .namespaces import Network
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -165,7 +166,9 @@ class Pair:
         self.program, self.timeout_ms = pathlib.Path(program).resolve(), timeout_ms
         self.stack, self.network = contextlib.ExitStack(), Network(HOSTS, far)
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="lockstep-hostile-"))
-        if not keep:
+        if keep:
+            print(f"files are in {self.directory}", file=sys.stderr, flush=True)
+        else:
             self.stack.callback(run_quietly, ["rm", "-rf", self.directory])
         for name in ("arbiter", "disks"):
             (self.directory / "shared" / name).mkdir(parents=True)
@@ -285,6 +288,13 @@ class Pair:
     def client(self, host="client", timeout=30):
         """A connection of a client to the guest's Redis, through the gateway."""
         return Redis(self.host(host), self.host("gateway").address, REDIS, timeout)
+
+    def ledger(self, host="client", **options):
+        """A client that keeps a ledger, at work."""
+        ledger = Ledger(self.host(host), self.host("gateway").address, REDIS, **options)
+        # What is told beside what the client saw.
+        ledger.story = self.story
+        return ledger
 
     def protected(self):
         """Is the guest still live on `a` with its copy on `b`?"""

@@ -1,6 +1,7 @@
 """Scenarios by name, run one after the other, with one line each and a summary for programs."""
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -11,7 +12,7 @@ import time
 import traceback
 from collections.abc import Callable
 
-from .pair import LOCKSTEP, Failed
+from .pair import LOCKSTEP, Failed, Pair
 
 
 @dataclasses.dataclass
@@ -48,6 +49,23 @@ class Turn:
     random: random.Random
     minutes: float
     keep: bool
+    # Ends after the last run of the scenario.
+    stack: contextlib.ExitStack
+    # What runs hand on to the next ones.
+    kept: dict
+
+    def pair(self, **options):
+        """A pair on hosts of its own, for a `with` block; not started yet."""
+        return Pair(self.program, keep=self.keep, **options)
+
+    def pair_of_all_runs(self, **options):
+        """A started pair that the next runs get too, as long as it is a pair."""
+        pair = self.kept.get("pair")
+        if pair and pair.protected():
+            return pair
+        self.stack.close()
+        pair = self.kept["pair"] = self.stack.enter_context(self.pair(**options))
+        return pair.start()
 
 
 def ensure(fact, sentence):
@@ -100,21 +118,28 @@ def play(scenario, options):
     runs = options.runs or scenario.runs
     result = {"name": scenario.name, "runs": runs, "failed": 0, "seen": [], "failures": []}
     begin = time.monotonic()
-    for number in range(1, runs + 1):
-        drawn = random.Random(f"{options.seed} {scenario.name} {number}")
-        turn = Turn(options.lockstep, number, runs, drawn, options.minutes, options.keep)
-        try:
-            seen = scenario.play(turn)
-            word, where = "ok  ", "seen"
-        except Failed as failure:
-            seen, word, where = str(failure), "FAIL", "failures"
-        except Exception as error:  # noqa: BLE001 - the other scenarios are run all the same
-            traceback.print_exc()
-            seen, word, where = f"the test itself broke: {error!r}", "FAIL", "failures"
-        result["failed"] += where == "failures"
-        if seen:
-            result[where].append(seen)
-        run = f" {number}/{runs}" if runs > 1 else ""
-        print(f"{word} {scenario.name}{run}: {seen or scenario.sentence}", file=told, flush=True)
+    stack, kept = contextlib.ExitStack(), {}
+    with stack:
+        for number in range(1, runs + 1):
+            drawn = random.Random(f"{options.seed} {scenario.name} {number}")
+            turn = Turn(options.lockstep, number, runs, drawn, options.minutes, options.keep, stack, kept)
+            play_once(scenario, turn, result, told)
     result["seconds"] = round(time.monotonic() - begin, 1)
     return result
+
+
+def play_once(scenario, turn, result, told):
+    """One run; its line, and its part of the result."""
+    try:
+        seen = scenario.play(turn)
+        word, where = "ok  ", "seen"
+    except Failed as failure:
+        seen, word, where = str(failure), "FAIL", "failures"
+    except Exception as error:  # noqa: BLE001 - the other scenarios are run all the same
+        traceback.print_exc()
+        seen, word, where = f"the test itself broke: {error!r}", "FAIL", "failures"
+    result["failed"] += where == "failures"
+    if seen:
+        result[where].append(seen)
+    run = f" {turn.number}/{turn.runs}" if turn.runs > 1 else ""
+    print(f"{word} {scenario.name}{run}: {seen or scenario.sentence}", file=told, flush=True)
