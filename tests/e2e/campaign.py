@@ -13,7 +13,7 @@ of JSON for each case is appended to the file, and cases that are there already 
     split    both halves showed something to the outside in turns, or both live on
     silent   protection ended and a half told no reason, on standard error or as an event
     stuck    the guest does not go on, or no half is left
-    false    protection ended by a pause or cut that at most 350 of the timeout's 500 ms are lost to (reported, no failure)
+    false    protection ended before any fault, or by a pause or cut of at most 350 of the 500 ms timeout (told, no failure)
 """
 
 import argparse
