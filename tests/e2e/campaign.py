@@ -28,11 +28,10 @@ import traceback
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from lib import halves, networkfaults, processfaults  # noqa: E402
+from lib.cases import COUNTED, FAILURES  # noqa: E402
 from lib.halves import machines  # noqa: E402
 
-COUNTED = ["acknowledged", "lost", "wrong", "reset", "split", "silent", "stuck", "false"]
 WIDTH = 13
-FAILURES = ["lost", "wrong", "reset", "split", "silent", "stuck"]
 
 
 def done_before(path, seed):

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """An hour of clients that come and go: the memory and descriptors of primary, backup and gateway must stay as they are.
 
-tests/e2e/churn.py [--minutes M] [--rate N] [--lockstep FILE] [--json]. Needs root and a release build of lockstep. The guest is the
-appliance's Redis. Its clients, all bounded in number:
+tests/e2e/churn.py [--minutes M] [--rate N] [--lockstep FILE] [--json]. Needs root and a release build of lockstep. The guest
+is the appliance's Redis. Its clients, all bounded in number:
 
     steady    write one key after the other on one connection each, read back each eighth write, and all at the end
     short     connect, write a little, and leave: orderly, by a reset, with half a command, or without having said anything

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What the guest flushed survives its host: the primary dies by SIGKILL, and its host's cache of the shared disk with it.
 
-tests/e2e/lossy.py [--runs N] [--seed S] [--harts N] [--sync-ms MS] [--control] [--lockstep FILE] [--json]. Needs root, /dev/fuse, Debian's
-e2fsprogs and util-linux, and a release build of lockstep.
+tests/e2e/lossy.py [--runs N] [--seed S] [--harts N] [--sync-ms MS] [--control] [--lockstep FILE] [--json]. Needs root,
+/dev/fuse, Debian's e2fsprogs and util-linux, and a release build of lockstep.
 
 The two hosts are two mounts of one directory, each with a cache of its own (lib/lossyfs.py). A guest with the disk keeps
 ledgers there and says over the network what it has flushed (guest/ledger.py): appended records, records written past the
@@ -87,7 +87,8 @@ class Client(threading.Thread):
 
     def __init__(self, port, kind):
         super().__init__(daemon=True)
-        self.lines, self.kind, self.acknowledged, self.stopping, self.error = Lines(port, patience=PATIENCE), kind, 0, False, None
+        self.lines, self.kind = Lines(port, patience=PATIENCE), kind
+        self.acknowledged, self.stopping, self.error = 0, False, None
 
     def run(self):
         try:
@@ -113,8 +114,9 @@ def missing(clients, found):
     lost = {}
     for client in clients:
         if client.kind in KINDS:
-            have = sum(min(last, client.expected() - 1) - first + 1 for first, last in found[client.kind] if first < client.expected())
-            lost[client.kind] = client.expected() - have
+            expected = client.expected()
+            have = sum(min(last + 1, expected) - first for first, last in found[client.kind] if first < expected)
+            lost[client.kind] = expected - have
     return lost
 
 
@@ -164,7 +166,10 @@ class Run:
             except (OSError, ValueError, KeyError) as error:
                 self.fault(f"{type(error).__name__}: {error}")
             if self.result["faults"] and self.args.keep:
-                shutil.copytree(directory, pathlib.Path(self.args.keep) / str(self.result["run"]), ignore=shutil.ignore_patterns("host-*", "gateway*"), dirs_exist_ok=True)  # fmt: skip
+                kept = pathlib.Path(self.args.keep) / str(self.number)
+                kept.mkdir(parents=True, exist_ok=True)
+                for file in [*directory.glob("*.events"), *directory.glob("*.errors")]:
+                    shutil.copy(file, kept)
         return self.result
 
     def go_in(self, stack, directory):
@@ -182,7 +187,8 @@ class Run:
         self.restart(stack, directory, storage, clients)
 
     def flags(self):
-        return [*machines.vm_flags(self.image, "512M", "lockstep.data=/dev/vda"), "--harts", self.args.harts, "--serial", "none"]
+        machine = machines.vm_flags(self.image, "512M", "lockstep.data=/dev/vda")
+        return [*machine, "--harts", self.args.harts, "--serial", "none"]
 
     def as_pair(self, stack, directory, storage):
         args, chance = self.args, self.chance
@@ -253,8 +259,8 @@ class Run:
         (directory / "gateway").unlink(missing_ok=True)
         self.port = machines.start_gateway(stack, directory, [PORT])[PORT]
         errors = open(directory / "again.errors", "w")
-        command = [machines.LOCKSTEP, "run", *self.flags(), "--disk", storage / "disk.raw", "--net", f"gateway={directory / 'gateway'}"]
-        again = machines.start(stack, [*command, "--name", "again"], stderr=errors)
+        around = ["--disk", storage / "disk.raw", "--net", f"gateway={directory / 'gateway'}", "--name", "again"]
+        again = machines.start(stack, [machines.LOCKSTEP, "run", *self.flags(), *around], stderr=errors)
         # The lock of the dead survivor is on the storage; on this machine its process is seen to be dead.
         if not halves.wait_for_port(self.port, PATIENCE, b"churn 0\n", b"churn 0", gone=lambda: again.poll() is not None):
             self.fault(f"the VM does not start again from its disk: {(directory / 'again.errors').read_text()[-500:]}")
@@ -276,7 +282,7 @@ def main():
     parser.add_argument("--harts", default="1")
     parser.add_argument("--sync-ms", type=float, default=5, help="how long the storage takes for a flush")
     parser.add_argument("--timeout-ms", type=int, default=1000)
-    parser.add_argument("--control", action="store_true", help="mounts without a cache: shows that the test itself loses nothing")
+    parser.add_argument("--control", action="store_true", help="mounts without a cache: the test itself loses nothing")
     parser.add_argument("--lockstep", help="the program to test; default: the release build")
     parser.add_argument("--keep", help="a directory for what the replicas of a failed run said")
     parser.add_argument("--json", action="store_true")

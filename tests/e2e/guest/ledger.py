@@ -7,8 +7,8 @@ A client sends a line, and gets a line:
                     are complete long before the flush, as those of a database that writes with O_DIRECT
     files N         file N is written under another name, flushed, renamed, and its directory flushed: only metadata tells
     churn N         makes and removes files that nobody flushes, so that completed metadata writes are about
-    verify          the guest's caches are dropped, everything is read: {"append": [[FIRST, LAST], ..], ...} as JSON, and whether
-                    the disk is mounted at all
+    verify          the guest's caches are dropped, everything is read: {"append": [[FIRST, LAST], ..], ...} as JSON,
+                    and whether the disk is mounted at all
     poweroff        the guest ends
 
 Record N of a kind is a function of both; what is read is compared with that.

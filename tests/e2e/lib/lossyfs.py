@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """A file system whose cache can be lost: one mount of it stands for one host with its page cache.
 
-lossyfs.py BACKING MOUNTPOINT STATISTICS [--sync-ms MS] [--seed N] [--no-cache] [--no-direct]. Root only; speaks to /dev/fuse itself.
+lossyfs.py BACKING MOUNTPOINT STATISTICS [--sync-ms MS] [--seed N] [--no-cache] [--no-direct]. Root only; it speaks to
+/dev/fuse itself.
 
 Two hosts that share storage are two mounts of one backing directory. The backing directory is the storage: what is there
 survives. What a program writes plainly stays in the mount's own cache, block by block, until it is flushed (or, at random,
@@ -263,8 +264,7 @@ class Server:
             self.statistics.add(f"{kind}_bytes", size)
         return struct.pack("<II", size, 0)
 
-    def on_fsync(self, nodeid, body):
-        fd = struct.unpack_from("<Q", body)[0]
+    def on_fsync(self, nodeid, _):
         node = self.nodes[nodeid]
         with self.lock:
             dirty = list(node.cache.blocks)
@@ -275,7 +275,6 @@ class Server:
             node.cache.write_back(writable, dirty)
             os.close(writable)
             self.statistics.add("syncs", 1)
-        del fd
 
     def on_fallocate(self, nodeid, body):
         fd, offset, length, mode = struct.unpack_from("<QQQI", body)
@@ -345,7 +344,9 @@ class Server:
 
     def on_statfs(self, nodeid, _):
         s = os.fstatvfs(self.nodes[nodeid].fd)
-        return struct.pack("<5Q4I24x", s.f_blocks, s.f_bfree, s.f_bavail, s.f_files, s.f_ffree, s.f_bsize, s.f_namemax, s.f_frsize, 0)
+        return struct.pack(
+            "<5Q4I24x", s.f_blocks, s.f_bfree, s.f_bavail, s.f_files, s.f_ffree, s.f_bsize, s.f_namemax, s.f_frsize, 0
+        )
 
 
 OPCODES = {

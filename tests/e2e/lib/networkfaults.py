@@ -1,13 +1,12 @@
-"""Faults of the network of a pair: a case is one pair on hosts in network namespaces, with faults until one ends its protection.
+"""Faults of the network of a pair: a case is one pair on hosts in network namespaces, with faults until one ends it.
 
 All is drawn from the seed and the case's number. The guest is the appliance's Redis; its clients, the gateway and the two
 replicas are on hosts of their own (lib/namespaces.py).
 """
 
-import random
 import time
 
-from . import namespaces
+from . import cases, namespaces
 from .halves import machines, silences
 from .ledger import Ledger
 from .pair import REDIS, Failed, Pair
@@ -29,22 +28,15 @@ def require():
     namespaces.require()
 
 
-class Case:
+class Case(cases.Case):
     """One pair on its hosts."""
 
+    kind = "network"
+
     def __init__(self, seed, number):
-        self.number, self.chance = number, random.Random(f"{seed} network {number}")
-        self.harts = self.chance.choice([1, 4])
-        self.faults, self.complaints, self.killed = [], [], set()
-        self.counts = dict.fromkeys(["acknowledged", "lost", "wrong", "reset", "split", "silent", "stuck", "false"], 0)
-
-    def result(self):
-        where = {"guest": "redis", "harts": self.harts, "phase": "load"}
-        return {"kind": "network", "case": self.number, **where, "faults": self.faults, **self.counts, "complaints": self.complaints}
-
-    def complain(self, what, sentence):
-        self.counts[what] += 1
-        self.complaints.append(f"{what}: {sentence}")
+        super().__init__(seed, number)
+        self.harts, self.killed = self.chance.choice([1, 4]), set()
+        self.where = {"guest": "redis", "harts": self.harts, "phase": "load"}
 
     def play(self, directory):
         for _ in range(ATTEMPTS):
@@ -98,7 +90,7 @@ class Case:
 
     def length(self):
         """Below what must be borne, around the timeout, or far above it."""
-        return self.chance.choice([self.chance.randrange(50, 351), self.chance.randrange(351, 800), self.chance.randrange(800, 3000)])
+        return self.chance.randrange(*self.chance.choice([(50, 351), (351, 800), (800, 3000)]))
 
     def do_cut(self, victim="a-b"):
         ms = self.told(victim, self.length())
@@ -197,10 +189,7 @@ class Case:
             if len(living) != 1:
                 self.complain("split" if living else "stuck", f"{len(living)} halves go on: {self.pair.story()}")
             self.check_words()
-        verdict = tally(self.ledgers)
-        for key in ["acknowledged", "lost", "wrong", "reset"]:
-            self.counts[key] += verdict[key]
-        self.complaints += verdict["sentences"]
+        self.count(tally(self.ledgers))
 
     def check_words(self):
         for half in self.halves:

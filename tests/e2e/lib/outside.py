@@ -162,7 +162,7 @@ class Wire(Outside):
 
 
 class Bare(Outside):
-    """The world of tests/guests/server.bin, which answers a byte on its UART with a frame: a number and a hash of its whole life.
+    """The world of tests/guests/server.bin, which answers a byte on its UART with a frame: a number and a hash of its life.
 
     The same number with another hash is another life: an acknowledged one was lost, or two go on.
     """

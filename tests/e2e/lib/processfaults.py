@@ -6,13 +6,12 @@ answers carry a hash of its whole life; and the appliance's Redis behind a real 
 
 import contextlib
 import pathlib
-import random
 import re
 import socket
 import threading
 import time
 
-from . import halves
+from . import cases, halves
 from .halves import Pair, machines
 from .ledger import Ledger
 from .outside import HALVES, Bare, Wire
@@ -130,7 +129,7 @@ class Slowed:
 def draw(chance):
     """What a case is: a guest, a phase, blinks and the last fault."""
     redis = chance.random() < 0.5
-    plan = {
+    return {
         "guest": "redis" if redis else "bare",
         "harts": chance.choice([1, 4]) if redis else 1,
         "phase": chance.choices(["load", "boot", "lag"], [6, 2, 2])[0],
@@ -139,26 +138,17 @@ def draw(chance):
         "victim": chance.choices(HALVES, [6, 4])[0],
         "stop_ms": round(TIMEOUT_MS * chance.uniform(1.2, 4)),
     }
-    return plan
 
 
-class Case:
+class Case(cases.Case):
     """One pair."""
 
+    kind = "process"
+
     def __init__(self, seed, number):
-        self.number, self.chance = number, random.Random(f"{seed} process {number}")
+        super().__init__(seed, number)
         self.plan = draw(self.chance)
-        self.faults, self.complaints = [], []
-        self.counts = dict.fromkeys(["acknowledged", "lost", "wrong", "reset", "split", "silent", "stuck", "false"], 0)
-
-    def result(self):
-        keys = ["guest", "harts", "phase"]
-        where = {key: self.plan[key] for key in keys}
-        return {"kind": "process", "case": self.number, **where, "faults": self.faults, **self.counts, "complaints": self.complaints}
-
-    def complain(self, what, sentence):
-        self.counts[what] += 1
-        self.complaints.append(f"{what}: {sentence}")
+        self.where = {key: self.plan[key] for key in ["guest", "harts", "phase"]}
 
     def play(self, directory):
         with contextlib.ExitStack() as stack:
@@ -183,8 +173,8 @@ class Case:
         return self.result()
 
     def last_words(self):
-        words = [f"{half.role} ({half.role_now()}): {half.said().strip().splitlines()[-1:]}" for half in self.pair.halves.values()]
-        return "; ".join(words)
+        halves_now = self.pair.halves.values()
+        return "; ".join(f"{half.role} ({half.role_now()}): {half.said().strip().splitlines()[-1:]}" for half in halves_now)
 
     def begin(self):
         gone = lambda: all(half.ended() for half in self.pair.halves.values())  # noqa: E731
@@ -276,10 +266,7 @@ class Case:
             self.complain("stuck", f"the clients get no answers: {self.last_words()}")
         if not self.protected():
             self.check_the_end()
-        verdict = self.guest.verdict()
-        for key in ["acknowledged", "lost", "wrong", "reset"]:
-            self.counts[key] += verdict[key]
-        self.complaints += verdict["sentences"]
+        self.count(self.guest.verdict())
         if self.guest.outside.shown.is_split():
             self.complain("split", self.guest.outside.shown.story())
 
