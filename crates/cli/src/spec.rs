@@ -2,6 +2,8 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
+use std::path::{Path, PathBuf};
+
 use anyhow::{Context, Result, bail};
 use host::arbiter::VmName;
 use host::console::ConsoleSpec;

@@ -13,6 +13,7 @@ import select
 import signal
 import struct
 import time
+import traceback
 
 # Frames on the way in one direction; more are lost, as in a switch whose queue is full.
 FRAMES_MAX = 20_000
@@ -35,6 +36,8 @@ class Relay:
                 for first, after in zip(kept, [*kept[1:], 1 << 16]):
                     os.closerange(first + 1, after)
                 carry(one, other, orders)
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(0)
         for fd in (orders, one, other):
