@@ -1,7 +1,6 @@
 //! From the words of flags and `VM.toml` to what `host` takes.
 
 use std::net::{SocketAddr, ToSocketAddrs};
-
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};

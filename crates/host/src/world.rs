@@ -283,13 +283,7 @@ impl World {
                 Completion::Done(answer) => handle(Event::DiskDone(answer)),
                 Completion::Writer => self.reporter.happened(Happening::DiskWriter),
                 Completion::Fenced(error) => return Err(WorldError::Fenced(error)),
-                Completion::Trouble(trouble) => self.reporter.happened(Happening::DiskTrouble {
-                    disk: trouble.disk,
-                    path: trouble.path.display().to_string(),
-                    what: trouble.what,
-                    sentence: trouble.sentence,
-                    since_ns: trouble.since.0,
-                }),
+                Completion::Trouble(trouble) => self.reporter.happened(trouble.into()),
                 Completion::Recovered { disk, path, lasted } => {
                     let path = path.display().to_string();
                     let lasted_ms = lasted.0 as f64 / 1e6;
