@@ -259,7 +259,11 @@ impl PairSpec {
     pub fn security(&self) -> Result<Security, KeyError> {
         match &self.key {
             Some(path) if self.allow_open_key => Ok(Security::Key(Key::load_though_open(path)?)),
-            Some(path) => Ok(Security::Key(Key::load(path)?)),
+            Some(path) => match Key::load(path) {
+                Ok(key) => Ok(Security::Key(key)),
+                Err(open @ KeyError::Open { .. }) => Err(KeyError::OpenUnlessAllowed(open.into())),
+                Err(other) => Err(other),
+            },
             None => Ok(Security::Insecure),
         }
     }
