@@ -194,12 +194,6 @@ impl Cables {
             .map(|(token, _)| Token(token))
     }
 
-    /// Is there such a port?
-    #[must_use]
-    pub fn has_unread(&self) -> bool {
-        self.unread().next().is_some()
-    }
-
     /// Ends the peace of floods; call after each slice.
     ///
     /// # Errors

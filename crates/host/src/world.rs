@@ -234,20 +234,10 @@ impl World {
         self.link.as_ref().is_some_and(Link::has_message)
     }
 
-    /// Has anything come, here or at the guest's ports, that no source shows?
-    #[must_use]
-    pub fn has_unread(&self) -> bool {
-        self.has_message() || self.cables.has_unread()
-    }
-
-    /// Adds the sources that have something to take though the kernel does not say so.
-    pub fn add_unread(&self, ready: &mut Vec<Token>) {
+    /// The sources, the guest's ports among them, that have something to take though the kernel does not say so.
+    pub fn unread(&self) -> impl Iterator<Item = Token> {
         let link = self.has_message().then_some(LINK);
-        for token in link.into_iter().chain(self.cables.unread()) {
-            if !ready.contains(&token) {
-                ready.push(token);
-            }
-        }
+        link.into_iter().chain(self.cables.unread())
     }
 
     fn read_link(&mut self, poller: &Poller, handle: &mut dyn FnMut(Event)) -> Result<(), WorldError> {

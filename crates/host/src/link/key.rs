@@ -45,15 +45,16 @@ pub enum KeyError {
         source: std::io::Error,
     },
     /// Others than its owner can read or change it.
-    #[error(
-        "other users can read or change the key file {path} (mode {mode:03o}); run `chmod 600 {path}`, or insist with `--allow-open-key`"
-    )]
+    #[error("other users can read or change the key file {path} (mode {mode:03o}); run `chmod 600 {path}`")]
     Open {
         /// The file.
         path: PathBuf,
         /// Its permissions.
         mode: u32,
     },
+    /// The same where the operator may insist on it.
+    #[error("{0}, or insist with `--allow-open-key`")]
+    OpenUnlessAllowed(Box<KeyError>),
     /// Not 64 hexadecimal digits.
     #[error(
         "the key file {path} does not hold 64 hexadecimal digits; make a new one and copy it to both hosts"
@@ -82,7 +83,10 @@ impl KeyFile {
     /// # Errors
     /// The file cannot be read, is open to other users against the operator's will, or holds something else.
     pub fn load(&self) -> Result<Key, KeyError> {
-        Key::read(&self.path, self.though_open)
+        match Key::read(&self.path, self.though_open) {
+            Err(open @ KeyError::Open { .. }) => Err(KeyError::OpenUnlessAllowed(open.into())),
+            other => other,
+        }
     }
 }
 
@@ -219,15 +223,15 @@ mod tests {
         for mode in [0o640, 0o604, 0o620, 0o602, 0o644, 0o666] {
             set_mode(&path, mode);
             let error = Key::load(&path).unwrap_err().to_string();
-            assert!(
-                error.contains("chmod 600") && error.contains("--allow-open-key"),
-                "{error}"
-            );
-            let insisted = KeyFile {
+            assert!(error.contains("chmod 600"), "{error}");
+            let mut file = KeyFile {
                 path: path.clone(),
-                though_open: true,
+                though_open: false,
             };
-            assert!(insisted.load().unwrap() == key);
+            let error = file.load().unwrap_err().to_string();
+            assert!(error.contains("--allow-open-key"), "{error}");
+            file.though_open = true;
+            assert!(file.load().unwrap() == key);
         }
     }
 
