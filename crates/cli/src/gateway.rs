@@ -27,7 +27,10 @@ pub fn run(args: &GatewayArgs) -> Result<()> {
     config.keys = args
         .key
         .iter()
-        .map(|path| Key::load(path))
+        .map(|path| match args.allow_open_key {
+            true => Key::load_though_open(path),
+            false => Key::load(path),
+        })
         .collect::<Result<_, _>>()?;
     config.insecure = args.insecure;
     config.allow = destinations(&args.allow)?;

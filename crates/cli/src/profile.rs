@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -75,7 +74,7 @@ impl Watching {
             Some(path) => std::fs::write(path, summary.to_string())
                 .with_context(|| format!("cannot write the profile {}", path.display()))?,
             // If its reader has gone, there is nobody to tell.
-            None => drop(std::io::stderr().write_all(summary.to_string().as_bytes())),
+            None => host::stderr::write_text(format_args!("{summary}")),
         }
         Ok(Some(serde_json::to_value(&summary)?))
     }

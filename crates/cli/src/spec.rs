@@ -9,6 +9,7 @@ use host::net::{Endpoint, PortSpec};
 use host::{DiskSpec, NetSpec, PairSpec, VmSpec};
 use replica::{Span, limits::DIGEST_EVERY_DEFAULT};
 
+use crate::args::PairArgs;
 use crate::vm_file::{VmFile, parse_mac, parse_size};
 
 /// RAM of a machine that does not say.
@@ -16,8 +17,8 @@ const MEMORY_DEFAULT: u64 = 512 << 20;
 /// Silence after which the other side is suspected.
 const TIMEOUT_MS_DEFAULT: u64 = 500;
 const TIMEOUT_MS_MIN: u64 = 100;
-/// How often a watched replica writes figures.
-const FIGURES_EVERY: Span = Span::from_ms(100);
+/// Figures more often than this would be most of what a replica does.
+const FIGURES_EVERY_MS_MIN: u64 = 10;
 /// How long a primary calls its backup.
 const PATIENCE: Span = Span::from_ms(60_000);
 
@@ -45,11 +46,16 @@ pub fn vm(file: &VmFile) -> Result<VmSpec> {
     })
 }
 
-/// The machine and its pair. `events`: where a watching program reads.
-pub fn pair(file: &VmFile, events: Option<std::path::PathBuf>) -> Result<(VmSpec, PairSpec)> {
+/// The machine and its pair, and what a watching program reads.
+pub fn pair(file: &VmFile, args: &PairArgs) -> Result<(VmSpec, PairSpec)> {
     let mut vm = vm(file)?;
-    vm.figures_every = events.as_ref().map(|_| FIGURES_EVERY);
-    vm.events = events;
+    vm.figures_every = match args.figures_every {
+        Some(ms) if ms < FIGURES_EVERY_MS_MIN => {
+            bail!("figures every {ms} ms: give at least {FIGURES_EVERY_MS_MIN}")
+        }
+        ms => ms.map(Span::from_ms),
+    };
+    vm.events.clone_from(&args.events);
     let Some(address) = &file.backup else {
         bail!(
             "where is the backup? give `--backup HOST:PORT`: the backup listens there, the primary connects"
@@ -63,7 +69,7 @@ pub fn pair(file: &VmFile, events: Option<std::path::PathBuf>) -> Result<(VmSpec
     let key = match (&file.key, file.insecure) {
         (Some(_), true) => bail!("`key` and `insecure` exclude each other"),
         (None, false) => bail!(
-            "no key: make one with `openssl rand -hex 32 > vm.key`, copy it to both hosts, give `--key vm.key`"
+            "no key: make one with `(umask 077; openssl rand -hex 32 > vm.key)`, copy it to both hosts, give `--key vm.key`"
         ),
         (key, _) => key.clone(),
     };
@@ -77,6 +83,7 @@ pub fn pair(file: &VmFile, events: Option<std::path::PathBuf>) -> Result<(VmSpec
         PairSpec {
             address: socket_address(address)?,
             key,
+            allow_open_key: file.allow_open_key,
             arbiter,
             timeout,
             patience: PATIENCE,
@@ -153,7 +160,11 @@ fn gateway(text: &str, file: &VmFile) -> Result<PortSpec> {
             );
         }
     }
-    Ok(PortSpec::Gateway { endpoint, key })
+    Ok(PortSpec::Gateway {
+        endpoint,
+        key,
+        allow_open_key: file.allow_open_key,
+    })
 }
 
 fn console(text: &str) -> ConsoleSpec {
@@ -175,7 +186,8 @@ mod tests {
             key: key.map(Into::into),
             ..VmFile::default()
         };
-        let Some(PortSpec::Gateway { endpoint, key }) = super::net(&file)?.pop().map(|net| net.port) else {
+        let Some(PortSpec::Gateway { endpoint, key, .. }) = super::net(&file)?.pop().map(|net| net.port)
+        else {
             bail!("no gateway")
         };
         Ok((endpoint, key.map(|path| path.display().to_string())))

@@ -29,6 +29,8 @@ struct Cable {
     dirty: bool,
     /// What the poller waits for; `None`: it does not know the port.
     interest: Option<Interest>,
+    /// The last batch was a full one: the port may have more frames in its buffers, where the kernel does not see them.
+    full: bool,
 }
 
 impl Cables {
@@ -39,6 +41,7 @@ impl Cables {
             port,
             dirty: false,
             interest: None,
+            full: false,
         });
     }
 
@@ -166,19 +169,35 @@ impl Cables {
             let port = index as u8;
             handle(Event::Input(Input::NetFrame { port, frame }));
         }
+        cable.full = count == BATCH_MAX;
         if cable.port.fd().is_none() {
             // Unplugged: the closed socket has left the poller.
             cable.interest = None;
+            cable.full = false;
             return Ok(());
         }
         cable.dirty = false;
         // A flood must not cut every slice: the guest gets one in peace for each full batch.
-        let interest = match (count == BATCH_MAX, cable.port.flush()) {
+        let interest = match (cable.full, cable.port.flush()) {
             (true, _) => Interest::Nothing,
             (false, true) => Interest::Read,
             (false, false) => Interest::ReadWrite,
         };
         self.want(index, interest, poller)
+    }
+
+    /// Ports that may have frames which the kernel does not show; read them without being called.
+    pub fn unread(&self) -> impl Iterator<Item = Token> {
+        (PORTS..)
+            .zip(&self.cables)
+            .filter(|(_, cable)| cable.full)
+            .map(|(token, _)| Token(token))
+    }
+
+    /// Is there such a port?
+    #[must_use]
+    pub fn has_unread(&self) -> bool {
+        self.unread().next().is_some()
     }
 
     /// Ends the peace of floods; call after each slice.
@@ -223,5 +242,51 @@ impl Cables {
         }
         cable.interest = Some(interest);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{Endpoint, PortSpec};
+    use crate::wake::Waker;
+    use replica::Span;
+    use std::io::Write;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn frames_of_one_read_are_all_taken_though_the_gateway_reads_nothing_and_sends_nothing_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("gateway");
+        let gateway = UnixListener::bind(&path).unwrap();
+        let spec = PortSpec::Gateway {
+            endpoint: Endpoint::Unix(path),
+            key: None,
+        };
+        let mut port = Port::open(&spec, &Waker::new().unwrap()).unwrap();
+        port.check(&spec).unwrap();
+        let (mut gateway, _) = gateway.accept().unwrap();
+        let (mut cables, mut poller) = (Cables::default(), Poller::new().unwrap());
+        cables.add([2, 0, 0, 0, 0, 1], port);
+        cables.go_live(Epoch(1), &poller).unwrap();
+        // The gateway does not read, so the port does not become writable either.
+        while cables.cables[0].port.flush() {
+            cables.transmit(0, &[0; 60_000]);
+        }
+        let count = 3 * BATCH_MAX + 5;
+        let frame = [&4_u32.to_be_bytes()[..], b"ping"].concat();
+        gateway.write_all(&frame.repeat(count)).unwrap();
+        let mut taken = 0;
+        loop {
+            let mut ready: Vec<Token> = poller.wait(Some(Span(0)), false).unwrap().collect();
+            ready.extend(cables.unread());
+            let Some(token) = ready.first() else { break };
+            let mut batch = 0;
+            cables.read(*token, &poller, &mut |_| batch += 1).unwrap();
+            assert!(batch <= BATCH_MAX);
+            taken += batch;
+            cables.listen_again(&poller).unwrap();
+        }
+        assert_eq!(taken, count);
     }
 }

@@ -9,7 +9,7 @@ use replica::{Header, Span};
 
 use crate::arbiter::VmName;
 use crate::console::{Console, ConsoleError, ConsoleSpec};
-use crate::disk::{Disk, DiskError, DiskPool};
+use crate::disk::{Access, Disk, DiskError, DiskPool};
 use crate::link::{Key, KeyError, Security};
 use crate::net::{NetError, Port, PortSpec};
 use crate::report::{ReportError, Reporter};
@@ -53,6 +53,8 @@ pub struct PairSpec {
     pub address: SocketAddr,
     /// File with the shared key; `None`: neither encrypted nor authenticated.
     pub key: Option<PathBuf>,
+    /// The key is used though other users can read or change its file.
+    pub allow_open_key: bool,
     /// Directory that both hosts share.
     pub arbiter: PathBuf,
     /// Silence for this long is suspicion.
@@ -190,18 +192,18 @@ impl VmSpec {
         Header::new(config, &program(), 0)
     }
 
-    /// Opens the disks; nothing is locked yet.
+    /// Opens the disks, for a VM alone or for one half of a pair; nothing is locked yet.
     ///
     /// # Errors
     /// One cannot be used.
-    pub fn open_disks(&self) -> Result<Vec<Disk>, SetupError> {
+    pub fn open_disks(&self, access: Access) -> Result<Vec<Disk>, SetupError> {
         let open = |(index, disk): (usize, &DiskSpec)| {
             let serial = if disk.serial.is_empty() {
                 format!("lockstep-{index}")
             } else {
                 disk.serial.clone()
             };
-            Ok(Disk::open_raw(&disk.path, disk.read_only, &serial)?)
+            Ok(Disk::open_raw(&disk.path, access, disk.read_only, &serial)?)
         };
         self.disks.iter().enumerate().map(open).collect()
     }
@@ -220,7 +222,7 @@ impl VmSpec {
     ) -> Result<World, SetupError> {
         let waker = Waker::new().map_err(WorldError::Poll)?;
         let reporter = Reporter::new(self.name.as_str(), self.events.as_deref(), self.figures_every)?;
-        let pool = DiskPool::new(disks, waker.clone());
+        let pool = DiskPool::new(disks, &waker).map_err(WorldError::Poll)?;
         let mut world = World::new(self.name.clone(), owner, waker.clone(), pool, reporter);
         world.live = live;
         world.signals = signals;
@@ -256,6 +258,7 @@ impl PairSpec {
     /// The key file is of no use.
     pub fn security(&self) -> Result<Security, KeyError> {
         match &self.key {
+            Some(path) if self.allow_open_key => Ok(Security::Key(Key::load_though_open(path)?)),
             Some(path) => Ok(Security::Key(Key::load(path)?)),
             None => Ok(Security::Insecure),
         }

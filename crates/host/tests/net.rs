@@ -17,7 +17,11 @@ fn wait_for(waker: &Waker) {
 }
 
 fn plain(endpoint: Endpoint) -> PortSpec {
-    PortSpec::Gateway { endpoint, key: None }
+    PortSpec::Gateway {
+        endpoint,
+        key: None,
+        allow_open_key: false,
+    }
 }
 
 fn receive(port: &mut Port) -> Vec<u8> {

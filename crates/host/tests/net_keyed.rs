@@ -40,6 +40,7 @@ impl Site {
         let spec = PortSpec::Gateway {
             endpoint: Endpoint::Tcp(address),
             key: Some(self.key.clone()),
+            allow_open_key: false,
         };
         let port = Port::open(&spec, &self.waker).unwrap();
         (spec, port)

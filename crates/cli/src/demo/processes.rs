@@ -20,6 +20,8 @@ use crate::args::{DemoArgs, Kill};
 const READY: &str = "lockstep-appliance: ready";
 /// RAM of the demo's guest.
 const MEMORY: &str = "512M";
+/// How often the replicas write figures.
+const FIGURES_EVERY_MS: &str = "100";
 /// Lines of a dead process's errors to show.
 const LAST_LINES: usize = 5;
 
@@ -262,13 +264,17 @@ fn arguments(
         ("--append", Some(image.append.clone())),
         ("--memory", Some(MEMORY.into())),
         ("--harts", Some(args.harts.to_string())),
-        ("--net", Some(format!("gateway={frames},key={}", text(&directory.join("key"))))),
+        (
+            "--net",
+            Some(format!("gateway={frames},key={}", text(&directory.join("key")))),
+        ),
         ("--serial", Some("stdio".into())),
         ("--backup", Some(format!("127.0.0.1:{port}"))),
         ("--key", Some(text(&directory.join("key")))),
         ("--arbiter", Some(text(&directory.join("arbiter")))),
         ("--timeout-ms", Some(args.timeout_ms.to_string())),
         ("--events", Some(text(&directory.join(format!("{name}.events"))))),
+        ("--figures-every", Some(FIGURES_EVERY_MS.into())),
     ]
     .into_iter()
     .flat_map(|(word, value)| std::iter::once(word.to_owned()).chain(value))
@@ -280,14 +286,13 @@ fn free_port() -> Result<u16> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// Makes the key of the demo's pair and gateway, which only this user can read.
+/// A new key of the demo's pair and gateway that only this user can read, as both demand.
 fn write_key(path: &Path) -> Result<()> {
-    let key = Key::generate()?.to_hex();
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(path)?;
-    file.write_all(key.as_bytes())?;
+    file.write_all(Key::generate()?.to_hex().as_bytes())?;
     Ok(())
 }

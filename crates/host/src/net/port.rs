@@ -28,6 +28,8 @@ pub enum PortSpec {
         endpoint: Endpoint,
         /// File with the key that both have; `None`: frames travel in the clear.
         key: Option<PathBuf>,
+        /// Take the key although others can read or change its file.
+        allow_open_key: bool,
     },
 }
 
@@ -75,8 +77,13 @@ impl Port {
         Ok(match spec {
             PortSpec::None => Port::None,
             PortSpec::Tap(name) => Port::Tap(Tap::open(name)?),
-            PortSpec::Gateway { endpoint, key } => {
+            PortSpec::Gateway {
+                endpoint,
+                key,
+                allow_open_key,
+            } => {
                 let security = match key {
+                    Some(path) if *allow_open_key => Security::Key(Key::load_though_open(path)?),
                     Some(path) => Security::Key(Key::load(path)?),
                     None => Security::Insecure,
                 };

@@ -1,6 +1,7 @@
 //! What several tests need: a toy guest, and a gateway that is the test itself.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub mod disk;
 pub mod toy;
 
 use std::io::{Read, Write};
@@ -36,6 +37,7 @@ pub fn vm(dir: &Path, who: &str) -> VmSpec {
             port: PortSpec::Gateway {
                 endpoint: Endpoint::Unix(dir.join("gateway")),
                 key: None,
+                allow_open_key: false,
             },
         }],
         serial: ConsoleSpec::File(dir.join(format!("{who}.console"))),

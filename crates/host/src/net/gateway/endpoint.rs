@@ -271,6 +271,10 @@ impl Endpoint {
     }
 
     /// The socket alone, closed; for the next connection.
+    #[allow(
+        irrefutable_let_patterns,
+        reason = "there are other sockets where smoltcp's features for them are on, as in tests"
+    )]
     pub fn into_socket(mut self) -> Option<Socket<'static>> {
         let smoltcp::socket::Socket::Tcp(mut socket) = self.sockets.remove(self.handle) else {
             return None;
