@@ -8,7 +8,7 @@
 //!   arbiter:       link(2) in the directory -> queue, waker                      (arbiter/mod.rs)
 //!   consoles:      read terminal -> queue, waker                                (console/)
 //!   outlets:       write(2) to consoles, standard error, events <- buffers      (outlet.rs)
-//!   gateway:       connect, only while the cable is out -> queue, waker          (net/plug.rs)
+//!   gateway:       connect, only while the cable is out or mute -> queue, waker  (net/plug.rs, dial.rs)
 //! ```
 //! While the guest runs, this thread looks at its sockets every few microseconds (poll.rs). An acknowledgement ends the slice at
 //! the next block edge; this thread reads it, lets the node release what waited, and writes it out, without handing anything to

@@ -16,7 +16,7 @@ use crate::disk::{Completion, DiskPool, Holder, LockError};
 use crate::limits::{BATCH_MAX, LAST_WORDS_PATIENCE};
 use crate::link::{Link, LinkError, Traffic};
 use crate::log_file::{LogError, LogFile};
-use crate::net::{Announcer, Lead};
+use crate::net::Announcer;
 use crate::operator::Operator;
 use crate::poll::{Interest, Poller, Token};
 use crate::report::{Course, Happening, Outside, Reporter, Wish};
@@ -60,8 +60,6 @@ pub struct World {
     /// By which epoch it is live from the start; 0: the VM runs alone.
     pub epoch: Epoch,
     announcer: Announcer,
-    /// Where the ports lead, as the node was told.
-    lead: Lead,
     /// The link has bytes that the kernel did not take.
     link_stuck: bool,
     /// Messages were queued and not flushed.
@@ -118,7 +116,6 @@ impl World {
             live: true,
             epoch: Epoch(0),
             announcer: Announcer::default(),
-            lead: Lead::Unknown,
             link_stuck: false,
             link_dirty: false,
             past: Traffic::default(),
@@ -169,14 +166,8 @@ impl World {
             self.cables.announce();
         }
         self.cables.on_time(now, poller)?;
-        // Each time that the ports were seen to lead somewhere is news; that they do not is news once.
-        let lead = self.cables.lead(now);
-        if lead != std::mem::replace(&mut self.lead, lead) {
-            match lead {
-                Lead::Unknown => {}
-                Lead::Somewhere(_) => handle(Event::Ports(true)),
-                Lead::Nowhere => handle(Event::Ports(false)),
-            }
+        if let Some(event) = self.cables.news(now) {
+            handle(event);
         }
         Ok(())
     }

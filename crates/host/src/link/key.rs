@@ -45,16 +45,15 @@ pub enum KeyError {
         source: std::io::Error,
     },
     /// Others than its owner can read or change it.
-    #[error("other users can read or change the key file {path} (mode {mode:03o}); run `chmod 600 {path}`")]
+    #[error(
+        "other users can read or change the key file {path} (mode {mode:03o}); run `chmod 600 {path}`, or insist with `--allow-open-key`"
+    )]
     Open {
         /// The file.
         path: PathBuf,
         /// Its permissions.
         mode: u32,
     },
-    /// The same where the operator may insist on it.
-    #[error("{0}, or insist with `--allow-open-key`")]
-    OpenUnlessAllowed(Box<KeyError>),
     /// Not 64 hexadecimal digits.
     #[error(
         "the key file {path} does not hold 64 hexadecimal digits; make a new one and copy it to both hosts"
@@ -83,10 +82,7 @@ impl KeyFile {
     /// # Errors
     /// The file cannot be read, is open to other users against the operator's will, or holds something else.
     pub fn load(&self) -> Result<Key, KeyError> {
-        match Key::read(&self.path, self.though_open) {
-            Err(open @ KeyError::Open { .. }) => Err(KeyError::OpenUnlessAllowed(open.into())),
-            other => other,
-        }
+        Key::read(&self.path, self.though_open)
     }
 }
 

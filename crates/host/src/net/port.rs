@@ -31,9 +31,10 @@ pub enum PortSpec {
 }
 
 /// Whether frames of the guest would get anywhere, as far as can be known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Lead {
     /// Nothing is plugged in, or nobody can tell.
+    #[default]
     Unknown,
     /// They would have at this time.
     Somewhere(Time),
