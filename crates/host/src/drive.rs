@@ -20,6 +20,7 @@ use replica::{Event, Guest, Halt, Next, Node, RoleName, Span};
 use crate::log_file::LogFile;
 use crate::poll::{Poller, Token};
 use crate::report::{Figures, Happening};
+use crate::sandbox::{self, Kind};
 use crate::sys::clock;
 use crate::world::{Order, World, WorldError, until};
 
@@ -45,6 +46,8 @@ pub fn drive<G: Guest>(node: Node<G>, world: World) -> Result<Outcome, WorldErro
         ready: Vec::new(),
     };
     driver.world.register(&poller)?;
+    // Before the guest's first step, or that of its log.
+    sandbox::narrow(Kind::Guest);
     let ended = driver.run(&mut poller);
     driver.end(ended)
 }

@@ -26,6 +26,7 @@ pub mod poll;
 pub mod replay;
 pub mod report;
 pub mod run;
+pub mod sandbox;
 pub mod signals;
 pub mod spec;
 pub mod symbols;

@@ -19,7 +19,7 @@ use crate::limits::{CLAIMS_MAX, LAST_WORDS_PATIENCE};
 use crate::link::{Arrival, Link, LinkError, Listener, connect};
 use crate::run::{Build, RunError, lock_all};
 use crate::signals::Signals;
-use crate::spec::{PairSpec, VmSpec};
+use crate::spec::{PairSpec, Ports, VmSpec};
 use crate::sys::clock;
 use crate::world::{World, WorldError};
 
@@ -58,6 +58,7 @@ pub fn primary<G: Guest>(
 ) -> Result<Outcome, RunError> {
     let mut half = Half::open(spec, pair, Side::Primary)?;
     let security = pair.security().map_err(crate::spec::SetupError::from)?;
+    let _entered = spec.enter_sandbox(Some(pair))?;
     let signals = &mut half.signals;
     let link = connect(pair.address, &security, pair.patience, &mut |attempt| {
         progress(&Progress::Calling {
@@ -89,6 +90,8 @@ pub fn backup<G: Guest>(
     let mut half = Half::open(spec, pair, Side::Backup)?;
     let security = pair.security().map_err(crate::spec::SetupError::from)?;
     let listener = Listener::bind(pair.address, security)?;
+    // Before the first stranger calls.
+    let _entered = spec.enter_sandbox(Some(pair))?;
     progress(&Progress::Listening(listener.address()));
     loop {
         let link = listener.accept(Some(half.signals.as_fd()), &mut |Arrival::Refused(error)| {
@@ -128,6 +131,7 @@ struct Half<'a> {
     arbiter: DirectoryArbiter,
     boot: Boot,
     disks: Vec<Disk>,
+    ports: Ports,
     config: Config,
 }
 
@@ -149,6 +153,7 @@ impl<'a> Half<'a> {
             // its two halves may need soon, are taken away from it. Epoch 0 supersedes nobody.
             lock_all(spec, &disks, Epoch(0), owner)?;
         }
+        let ports = spec.open_ports()?;
         let config = spec.config(boot.clone(), &disks);
         Ok(Half {
             spec,
@@ -159,6 +164,7 @@ impl<'a> Half<'a> {
             arbiter,
             boot,
             disks,
+            ports,
             config,
         })
     }
@@ -178,7 +184,7 @@ impl<'a> Half<'a> {
     fn world(self, config: &Config, link: Link, live: bool) -> Result<World, RunError> {
         let mut world = self
             .spec
-            .world(self.owner, config, self.disks, live, Some(self.signals))?;
+            .world(self.owner, config, self.disks, self.ports, live, Some(self.signals))?;
         let asker = Asker::new(
             Box::new(self.arbiter),
             self.spec.name.clone(),

@@ -11,9 +11,10 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use crate::limits::{CONSOLE_BACKLOG_MAX, CONSOLE_INPUT_CHUNKS};
+use crate::sandbox::{self, Kind};
 use crate::wake::Waker;
 
 /// What the operator asked for.
@@ -175,7 +176,7 @@ impl Output {
     fn new(mut sink: Box<dyn Write + Send>) -> Output {
         let shared = Arc::new(Pending::default());
         let pending = Arc::clone(&shared);
-        let thread = thread::spawn(move || {
+        let thread = sandbox::spawn(Kind::Console, "console output", move || {
             let mut broken = false;
             while let Some(bytes) = pending.take() {
                 let result = sink.write_all(&bytes).and_then(|()| sink.flush());

@@ -6,10 +6,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 use super::{ConsoleError, Typed};
 use crate::limits::CONSOLE_PATIENCE;
+use crate::sandbox::{self, Kind};
 use crate::wake::Waker;
 
 /// Removes the socket's file at the end.
@@ -82,7 +82,7 @@ pub(super) fn listen(
         client: client.clone(),
     };
     let current = client.clone();
-    thread::spawn(move || {
+    sandbox::spawn(Kind::Console, "console input", move || {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { return };
             // One who does not read for so long is sent away.

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use machine::{DiskOperation, DiskRequest, DiskStatus};
@@ -16,6 +16,7 @@ use replica::DiskAnswer;
 
 use super::{Disk, Holder, LockError, SECTOR_LEN};
 use crate::limits::{DISK_CLOSE_PATIENCE, DISK_REQUEST_LEN_MAX, DISK_RETRY, DISK_THREADS};
+use crate::sandbox::{self, Kind};
 use crate::wake::Waker;
 
 /// What a thread has to say.
@@ -83,9 +84,9 @@ impl DiskPool {
         });
         let (sender, completions) = channel();
         let threads = (0..count)
-            .map(|_| {
+            .map(|number| {
                 let (shared, sender) = (Arc::clone(&shared), sender.clone());
-                thread::spawn(move || shared.serve(&sender))
+                sandbox::spawn(Kind::Disk, format!("disk {number}"), move || shared.serve(&sender))
             })
             .collect();
         DiskPool {

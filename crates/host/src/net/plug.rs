@@ -15,6 +15,7 @@ use std::thread;
 
 use super::stream::{FrameReader, write_frame};
 use crate::limits::{CONNECT_TIMEOUT, GATEWAY_BACKLOG_MAX, GATEWAY_RETRY};
+use crate::sandbox::{self, Kind};
 use crate::wake::Waker;
 
 /// Where a gateway listens.
@@ -163,7 +164,7 @@ impl Plug {
             self.waker.clone(),
         );
         let gone = Arc::clone(&self.gone);
-        thread::spawn(move || {
+        sandbox::spawn(Kind::Cable, "cable", move || {
             while !gone.load(Ordering::SeqCst) {
                 let connection = endpoint.connect().inspect_err(|error| {
                     tracing::debug!("the gateway at {endpoint} does not answer: {error}");

@@ -27,6 +27,8 @@ pub struct GatewayConfig {
     pub resolvers: Resolvers,
     /// Whether guests reach the host's own loopback services at the gateway's address.
     pub host_loopback: bool,
+    /// Give up, before anybody is served, what is not needed. Only where nothing else runs in this process.
+    pub sandbox: bool,
 }
 
 impl GatewayConfig {
@@ -40,6 +42,7 @@ impl GatewayConfig {
             forwards: Vec::new(),
             resolvers: Resolvers::Host,
             host_loopback: true,
+            sandbox: false,
         }
     }
 
@@ -284,6 +287,9 @@ pub enum GatewayError {
     /// The system refuses to tell about readiness.
     #[error("cannot wait for network events")]
     Poll(#[source] io::Error),
+    /// What the sandbox would take away.
+    #[error(transparent)]
+    OutOfReach(#[from] crate::sandbox::OutOfReach),
 }
 
 #[cfg(test)]
