@@ -90,6 +90,8 @@ const ALWAYS: &[c_long] = &[
     libc::SYS_statx,
     libc::SYS_newfstatat,
     libc::SYS_ppoll,
+    // A signal comes to any thread, whose handler tells the guest thread through a socket.
+    libc::SYS_sendto,
     libc::SYS_getrandom,
     libc::SYS_uname,
     libc::SYS_sysinfo,
@@ -133,7 +135,6 @@ const NAMES: &[c_long] = &[
 /// Sockets that are there, and waiting for them.
 const STREAMS: &[c_long] = &[
     libc::SYS_recvfrom,
-    libc::SYS_sendto,
     libc::SYS_recvmsg,
     libc::SYS_sendmsg,
     libc::SYS_shutdown,
@@ -300,6 +301,8 @@ const NOT_OF_A_THREAD: u64 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWNET
     | libc::CLONE_VFORK
     | libc::CLONE_PTRACE) as u64;
+/// `rustix` asks the kernel in this way how large a page is.
+const PR_GET_AUXV: u64 = 0x4155_5856;
 /// The kind of a socket without SOCK_CLOEXEC and SOCK_NONBLOCK.
 const SOCKET_KIND: u64 = 0xf;
 
@@ -417,8 +420,10 @@ fn always(rules: &mut Rules, calls: &[c_long]) {
 /// Calls of all threads that are allowed in a part only.
 fn common(rules: &mut Rules) -> Built<()> {
     // A thread has a name; `abort` sends this process, and nobody else, a signal; limits are read, not set.
-    let name = SeccompRule::new(vec![is(0, Dword, libc::PR_SET_NAME as u64)?])?;
-    rules.entry(libc::SYS_prctl).or_default().push(name);
+    for request in [libc::PR_SET_NAME as u64, PR_GET_AUXV] {
+        let rule = SeccompRule::new(vec![is(0, Dword, request)?])?;
+        rules.entry(libc::SYS_prctl).or_default().push(rule);
+    }
     let to_itself = SeccompRule::new(vec![is(0, Dword, u64::from(std::process::id()))?])?;
     rules.insert(libc::SYS_tgkill, vec![to_itself]);
     let only_read = SeccompRule::new(vec![is(2, Qword, 0)?])?;
