@@ -1,4 +1,7 @@
-"""The machines that `bench/run` compares: Lockstep alone, beside its like, recording and as a pair; QEMU's TCG, and QEMU recording."""
+"""The machines that `bench/run` compares: Lockstep alone, beside its like, recording and as a pair; QEMU's TCG, and QEMU recording.
+
+With BEFORE in the environment also an earlier build of Lockstep in each of these parts.
+"""
 
 import contextlib
 import os
@@ -8,7 +11,7 @@ import tempfile
 import time
 
 import guests
-from machines import LOCKSTEP, QEMU, Console, Failed, copy_of, events, free_port, pair_flags, start, start_gateway, vm_flags
+from machines import BEFORE, LOCKSTEP, QEMU, Console, Failed, copy_of, events, free_port, pair_flags, start, start_gateway, vm_flags
 
 # How often a line is typed again until the guest has taken it.
 TYPE_AGAIN_SECONDS = 2
@@ -25,6 +28,7 @@ class Contestant:
 
     def __init__(self, name, guest):
         self.name, self.guest, self.number = name, guest, 0
+        self.program = BEFORE if name.startswith("before-") else LOCKSTEP
         # Another machine that does the same work at the same time, unmeasured.
         self.twin = None
         self.stack = contextlib.ExitStack()
@@ -93,14 +97,14 @@ class Contestant:
         return start(self.stack, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def lockstep_flags(self):
-        ports = start_gateway(self.stack, self.directory, [self.guest.port])
+        ports = start_gateway(self.stack, self.directory, [self.guest.port], self.program)
         self.port = ports[self.guest.port]
         flags = vm_flags(self.guest.image, self.guest.memory, self.guest.append, self.disk)
         return [*flags, "--net", f"gateway={self.directory / 'gateway'}", "--serial", "stdio"]
 
 
 def run(machine):
-    return machine.on_pipes([LOCKSTEP, "run", *machine.lockstep_flags()])
+    return machine.on_pipes([machine.program, "run", *machine.lockstep_flags()])
 
 
 def twin(machine):
@@ -112,13 +116,13 @@ def twin(machine):
 
 
 def record(machine):
-    return machine.on_pipes([LOCKSTEP, "record", *machine.lockstep_flags(), "-o", machine.directory / "log"])
+    return machine.on_pipes([machine.program, "record", *machine.lockstep_flags(), "-o", machine.directory / "log"])
 
 
 def pair(machine):
     flags = [*pair_flags(machine.directory), *machine.lockstep_flags()]
-    start(machine.stack, [LOCKSTEP, "backup", *flags])
-    return machine.on_pipes([LOCKSTEP, "primary", *flags, "--events", machine.directory / "events"])
+    start(machine.stack, [machine.program, "backup", *flags])
+    return machine.on_pipes([machine.program, "primary", *flags, "--events", machine.directory / "events"])
 
 
 def qemu(machine):
@@ -155,3 +159,5 @@ def qemu_disk(machine, recorder):
 
 # In this order, so that those which differ least stand side by side.
 KINDS = {"run": run, "twin": twin, "record": record, "pair": pair, "qemu": qemu, "rr": recording_qemu}
+if BEFORE:
+    KINDS |= {"before-run": run, "before-record": record, "before-pair": pair}

@@ -18,6 +18,9 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LOCKSTEP = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release/lockstep"
 
+# Another build of the program, to compare this one with: `BEFORE=/path/to/lockstep bench/run --machines pair,before-pair`.
+BEFORE = os.environ.get("BEFORE", "")
+
 # The one to compare with; a newer one than the machine's own, for example.
 QEMU = os.environ.get("QEMU", "qemu-system-riscv64")
 
@@ -79,11 +82,11 @@ def start(stack, command, **options):
     return process
 
 
-def start_gateway(stack, directory, guest_ports):
+def start_gateway(stack, directory, guest_ports, program=LOCKSTEP):
     """Starts a gateway at `directory`/gateway; {port of the guest: port of this host}."""
     ports = {port: free_port() for port in guest_ports}
     forwards = [word for inner, outer in ports.items() for word in ["--forward", f"127.0.0.1:{outer}-:{inner}"]]
-    start(stack, [LOCKSTEP, "gateway", "--listen", directory / "gateway", *forwards])
+    start(stack, [program, "gateway", "--listen", directory / "gateway", *forwards])
     while not (directory / "gateway").exists():
         time.sleep(0.01)
     return ports
@@ -153,11 +156,12 @@ class Console:
 class Site:
     """A directory, a gateway that forwards ports to the guest, and the replicas of that guest behind it."""
 
-    def __init__(self, guest_ports, prefix="lockstep-bench-", loud=False):
+    def __init__(self, guest_ports, prefix="lockstep-bench-", loud=False, program=LOCKSTEP):
         """`loud`: what the replicas say of themselves is shown."""
+        self.program = program
         self.stack, self.stderr = contextlib.ExitStack(), None if loud else subprocess.DEVNULL
         self.directory = pathlib.Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix)))
-        self.ports = start_gateway(self.stack, self.directory, guest_ports)
+        self.ports = start_gateway(self.stack, self.directory, guest_ports, program)
         self.net = ["--net", f"gateway={self.directory / 'gateway'}"]
 
     def __enter__(self):
@@ -168,7 +172,7 @@ class Site:
 
     def start(self, role, flags):
         """One process of lockstep, with this site's network."""
-        return start(self.stack, [LOCKSTEP, role, *flags, *self.net], stderr=self.stderr)
+        return start(self.stack, [self.program, role, *flags, *self.net], stderr=self.stderr)
 
     def pair(self, flags, serial=False):
         """The guest as a pair, {role: process}; with `serial`, its consoles are sockets called by the roles."""

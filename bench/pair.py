@@ -4,7 +4,6 @@
 bench/pair.py [SECONDS]. Needs Debian's redis-tools. A guest alone, one that records and a pair take turns.
 """
 
-import os
 import re
 import statistics
 import subprocess
@@ -12,6 +11,7 @@ import sys
 import time
 
 from machines import ROOT, Site, build, image, vm_flags, wait_for_redis
+from processor import processor_us
 
 MEMORY, REDIS = "512M", 6379
 LOADS = {"1 client": ["-c", "1", "-n", "5000"], "8 clients": ["-c", "8", "-n", "15000"], "50 clients": ["-c", "50", "-n", "20000"]}
@@ -33,12 +33,6 @@ def redis_benchmark(port, load, processes):
     requests = int(load[load.index("-n") + 1])
     loaded.used = {name: (processor_us(process.pid) - before[name]) / requests for name, process in processes.items()}
     return loaded
-
-
-def processor_us(pid):
-    """Processor time of a process so far."""
-    fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) * 1e6 / os.sysconf("SC_CLK_TCK")
 
 
 def beyond_ram(pid):

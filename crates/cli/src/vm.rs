@@ -121,6 +121,7 @@ fn finish(outcome: &Outcome, json: bool, profile: Option<serde_json::Value>) -> 
                 "this side parted from the log at step {at}, first in {part}; please report it"
             )),
         ),
+        Some(Halt::Left) => (0, Some("this side has left the VM to the other one".to_owned())),
         Some(Halt::Peer(sentence)) => (1, Some(format!("the other side broke the protocol: {sentence}"))),
     };
     if json {

@@ -169,11 +169,8 @@ pub fn suspicion_word(suspicion: Suspicion) -> &'static str {
         Suspicion::LinkSilence => "link-silence",
         Suspicion::Diverged => "diverged",
         Suspicion::Garbage => "garbage",
-        #[allow(
-            unreachable_patterns,
-            reason = "a new reason of the protocol is no reason to fail here"
-        )]
-        _ => "other",
+        Suspicion::Slow => "slow",
+        Suspicion::Left => "left",
     }
 }
 

@@ -10,9 +10,11 @@ use crate::{
     codec::{self, Decoder},
     detect::Detector,
     entry::Seq,
-    gate, limits,
+    gate,
+    lag::Lag,
+    limits,
     live::Context,
-    message::{Ack, Heartbeat, Log, Message},
+    message::{Ack, Beat, Heartbeat, Log, Message},
     primary::send,
     replay::{Progress, Replayed, Replayer},
     role::Change,
@@ -37,7 +39,10 @@ pub struct Backup {
     /// Outputs that the primary says have left.
     released: u64,
     /// The newest message's time, at the primary.
+    sent: Option<Time>,
+    /// The newest time of the primary's clock that has come, in a message or a heartbeat.
     echo: Option<Time>,
+    lag: Lag,
     /// Until when the primary may believe that this replica trusts it.
     promised: Option<Time>,
     /// What the last acknowledgement said, and when it was sent.
@@ -46,6 +51,8 @@ pub struct Backup {
     clock: Option<(Time, u64)>,
     /// The primary says that all is over.
     ended: bool,
+    /// The primary says that it has stopped and leaves the VM to this side.
+    left: bool,
     heartbeat_due: Time,
 }
 
@@ -69,11 +76,14 @@ impl Backup {
             kept: VecDeque::new(),
             kept_bytes: 0,
             released: 0,
+            sent: None,
             echo: None,
+            lag: Lag::default(),
             promised: None,
             told: None,
             clock: None,
             ended: false,
+            left: false,
             heartbeat_due: cx.now,
         }
     }
@@ -86,19 +96,23 @@ impl Backup {
                 if let Err(broken) = self.on_peer(cx, guest, &bytes) {
                     return Some(Change::Broken(broken));
                 }
+                if self.left {
+                    return Some(Change::Suspect(Suspicion::Left));
+                }
             }
             Event::LinkLost if self.ended => {}
             Event::LinkLost => return Some(Change::Suspect(Suspicion::LinkLost)),
             Event::Heartbeat(bytes) => {
-                if let Ok(beat) = Heartbeat::decode(&bytes)
-                    && beat.epoch == self.epoch
-                    && beat.owner != self.owner
+                if let Ok(heartbeat) = Heartbeat::decode(&bytes)
+                    && heartbeat.epoch == self.epoch
+                    && heartbeat.owner != self.owner
+                    && let Beat::Sent(sent) = heartbeat.beat
                 {
-                    self.detector.on_heartbeat(cx.now);
+                    self.on_beat(cx, sent);
                 }
             }
             // FT 2-c: inputs enter at the primary.
-            Event::Input(_) | Event::DiskDone(_) | Event::Verdict(..) => {}
+            Event::Input(_) | Event::DiskDone(_) | Event::Verdict(..) | Event::Ports(_) | Event::Leave => {}
         }
         self.suspect(cx.now)
     }
@@ -123,24 +137,60 @@ impl Backup {
                 self.detector.on_message(cx.now);
                 Ok(())
             }
+            Message::HandOver { released } => {
+                self.on_released(released)?;
+                // It shows nothing any more, whatever lease it had: nothing is to be waited for.
+                self.promised = None;
+                self.left = true;
+                Ok(())
+            }
             _ => Err("it sent a message that only a backup sends".to_owned()),
         }
     }
 
     fn on_log<G: Guest>(&mut self, cx: &mut Context<'_>, guest: &G, log: Log) -> Result<(), String> {
-        if self.echo.is_some_and(|echo| log.sent < echo) {
+        if self.sent.is_some_and(|sent| log.sent < sent) {
             return Err("its clock goes back".to_owned());
         }
         if !log.frame.is_empty() {
             self.on_frame(cx, log.frame)?;
         }
         self.on_released(log.released)?;
-        self.echo = Some(log.sent);
+        self.sent = Some(log.sent);
+        self.echo = self.echo.max(self.sent);
         self.detector.on_message(cx.now);
         // FT 3.2-b, 2-f: received, not executed. It is also a promise: see channel.rs on the lease.
         self.promised = Some(cx.now.after(self.timeout));
         self.acknowledge(cx, guest.now());
+        self.expect(cx.now);
         Ok(())
+    }
+
+    /// The primary's heartbeat is answered at once: the answer renews the lease, and with it goes the promise.
+    fn on_beat(&mut self, cx: &mut Context<'_>, sent: Time) {
+        if self.ended || self.left || self.echo.is_some_and(|echo| sent <= echo) {
+            return;
+        }
+        self.echo = Some(sent);
+        self.detector.on_heartbeat(cx.now);
+        self.promised = Some(cx.now.after(self.timeout));
+        self.beat(cx);
+        self.expect(cx.now);
+    }
+
+    /// The next answer will do as this side's sign of life, unless there is nothing to answer.
+    fn expect(&mut self, now: Time) {
+        self.heartbeat_due = now.after(Span(2 * self.detector.interval().0));
+    }
+
+    fn beat(&mut self, cx: &mut Context<'_>) {
+        self.heartbeat_due = cx.now.after(self.detector.interval());
+        let heartbeat = Heartbeat {
+            epoch: self.epoch,
+            owner: self.owner,
+            beat: Beat::Echo(self.echo),
+        };
+        cx.out.push_back(Action::Heartbeat(heartbeat.encode()));
     }
 
     fn on_frame(&mut self, cx: &mut Context<'_>, frame: Vec<u8>) -> Result<(), String> {
@@ -162,6 +212,7 @@ impl Backup {
         cx.metrics.entries += count;
         cx.metrics.log_bytes += frame.len() as u64;
         self.replayer.push(entries, cost);
+        self.lag.on_received(cx.now, self.decoder.step());
         if self.file {
             cx.out.push_back(Action::Append(frame));
         }
@@ -191,11 +242,13 @@ impl Backup {
         let Some(echo) = self.echo else {
             return;
         };
+        let behind = self.lag.on_executed(cx.now, executed);
         let ack = Ack {
             received: self.decoder.seq(),
             executed,
             echo,
             buffered: self.replayer.buffered(),
+            behind,
         };
         self.told = Some((ack, cx.now));
         cx.metrics.acks += 1;
@@ -208,7 +261,7 @@ impl Backup {
             && let Ok(Message::Log(log)) = Message::decode(&bytes)
             && (log.frame.is_empty() || self.on_frame(cx, log.frame).is_ok())
         {
-            self.echo = Some(log.sent);
+            self.echo = self.echo.max(Some(log.sent));
             self.acknowledge(cx, Step(0));
         }
     }
@@ -263,18 +316,15 @@ impl Backup {
         Ok(progress)
     }
 
-    fn measure(&self, cx: &mut Context<'_>, here: Step) {
+    fn measure(&mut self, cx: &mut Context<'_>, here: Step) {
+        let now = cx.now;
         let metrics = &mut *cx.metrics;
         metrics.step = here;
         metrics.steps_per_second = self.speed.steps_per_second();
         metrics.digests = self.replayer.digests();
         metrics.buffered_bytes = self.replayer.buffered();
         metrics.lag_steps = self.replayer.horizon().map_or(0, |step| step.since(here));
-        let speed = u128::from(metrics.steps_per_second);
-        let lag = (u128::from(metrics.lag_steps) * 1_000_000_000)
-            .checked_div(speed)
-            .unwrap_or(0);
-        metrics.lag = Span(u64::try_from(lag).unwrap_or(u64::MAX));
+        metrics.lag = self.lag.on_executed(now, here);
         metrics.outputs_held = self.kept.len() as u64;
         metrics.held_bytes = self.kept_bytes as u64;
         metrics.outputs_released = self.released;
@@ -287,12 +337,7 @@ impl Backup {
             return Some(change);
         }
         if self.heartbeat_due <= cx.now {
-            self.heartbeat_due = cx.now.after(self.detector.interval());
-            let beat = Heartbeat {
-                epoch: self.epoch,
-                owner: self.owner,
-            };
-            cx.out.push_back(Action::Heartbeat(beat.encode()));
+            self.beat(cx);
         }
         let progress = match self.replay(cx, cut, guest, self.ended) {
             Ok(progress) => progress,

@@ -51,9 +51,14 @@ pub struct Sender {
     peer_buffered: u64,
     sent: Seq,
     acknowledged: Seq,
-    /// When the last message was sent; the start before any.
+    /// When the last message was sent over the link; the start before any.
+    last_logged: Time,
+    /// When the last message or heartbeat was sent; the start before any.
     last_sent: Time,
+    /// The newest time that an acknowledgement or a heartbeat of the backup has echoed: the lease counts from it.
     echo: Option<Time>,
+    /// The newest time that an acknowledgement has echoed. Heartbeats overtake acknowledgements.
+    acknowledged_echo: Option<Time>,
 }
 
 impl Sender {
@@ -69,8 +74,10 @@ impl Sender {
             peer_buffered: 0,
             sent: Seq(0),
             acknowledged: Seq(0),
+            last_logged: now,
             last_sent: now,
             echo: None,
+            acknowledged_echo: None,
         }
     }
 
@@ -102,10 +109,26 @@ impl Sender {
         self.log(now, released, Vec::new())
     }
 
-    fn log(&mut self, now: Time, released: u64, frame: Vec<u8>) -> Log {
+    /// The time that a heartbeat says it was sent at.
+    pub fn beat(&mut self, now: Time) -> Time {
         self.last_sent = self.last_sent.max(now);
+        self.last_sent
+    }
+
+    /// A heartbeat of the backup has come. True if it echoes a newer time than anything before. One that no
+    /// correct backup sends is ignored, as a lost one is: nothing follows from it.
+    pub fn on_beat(&mut self, echo: Time) -> bool {
+        let newer = echo <= self.last_sent && self.echo.is_none_or(|known| known < echo);
+        if newer {
+            self.echo = Some(echo);
+        }
+        newer
+    }
+
+    fn log(&mut self, now: Time, released: u64, frame: Vec<u8>) -> Log {
+        self.last_logged = now;
         Log {
-            sent: self.last_sent,
+            sent: self.beat(now),
             released,
             frame,
         }
@@ -114,7 +137,7 @@ impl Sender {
     /// When the next sign of life is due.
     #[must_use]
     pub fn keepalive_due(&self) -> Time {
-        self.last_sent
+        self.last_logged
             .after(Span(self.timeout.0 / limits::KEEPALIVES_PER_TIMEOUT))
     }
 
@@ -127,7 +150,7 @@ impl Sender {
         if ack.received > self.sent || ack.received < self.acknowledged {
             return Err(BadAck::Received);
         }
-        if ack.echo > self.last_sent || self.echo.is_some_and(|echo| ack.echo < echo) {
+        if ack.echo > self.last_sent || self.acknowledged_echo.is_some_and(|echo| ack.echo < echo) {
             return Err(BadAck::Echo);
         }
         if ack.executed > step {
@@ -141,8 +164,9 @@ impl Sender {
             self.in_flight_cost -= front.cost;
             self.in_flight.pop_front();
         }
-        let newer = self.echo.is_none_or(|echo| echo < ack.echo);
-        self.echo = Some(ack.echo);
+        let newer = self.acknowledged_echo.is_none_or(|echo| echo < ack.echo);
+        self.acknowledged_echo = Some(ack.echo);
+        self.echo = self.echo.max(Some(ack.echo));
         Ok(newer)
     }
 
@@ -169,6 +193,12 @@ impl Sender {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.queue_cost >= limits::UNSENT_COST_MAX
+    }
+
+    /// Do frames wait for the backup to have room?
+    #[must_use]
+    pub fn is_unsent(&self) -> bool {
+        !self.queue.is_empty()
     }
 
     /// Is everything that was sent acknowledged?
@@ -204,6 +234,7 @@ mod tests {
             executed: Step(0),
             echo,
             buffered,
+            behind: Span(0),
         }
     }
 
@@ -221,6 +252,23 @@ mod tests {
         assert!(sender.has_lease(Time(end.0 - 1)) && !sender.has_lease(end));
         // The same answer again proves nothing new, however late it comes.
         assert_eq!(sender.on_ack(&ack(0, log.sent, 0), Step(0)), Ok(false));
+        assert_eq!(sender.lease(), Some(end));
+    }
+
+    #[test]
+    fn a_heartbeat_renews_the_lease_while_acknowledgements_are_stuck() {
+        // FT 2.3-d.
+        let mut sender = Sender::new(Time(0), TIMEOUT);
+        let log = sender.keepalive(Time(1000), 0);
+        let beat = sender.beat(Time(2000));
+        assert!(sender.on_beat(beat));
+        let end = Time(2000).after(Span::from_ms(700));
+        assert_eq!(sender.lease(), Some(end));
+        // The acknowledgement was sent before the heartbeat and comes after it: an old proof, no broken one.
+        assert_eq!(sender.on_ack(&ack(0, log.sent, 0), Step(0)), Ok(true));
+        assert_eq!(sender.lease(), Some(end));
+        assert!(!sender.on_beat(beat), "it proves nothing twice");
+        assert!(!sender.on_beat(Time(9999)), "nothing was sent then");
         assert_eq!(sender.lease(), Some(end));
     }
 

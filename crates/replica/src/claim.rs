@@ -35,14 +35,17 @@ pub struct Claiming {
     pub was: Was,
     claim: Claim,
     question: Question,
+    /// When it asks if its network ports turn out to lead somewhere; `None`: they are not what it waits for.
+    sooner: Option<Time>,
     retry: Span,
     drained: bool,
 }
 
 impl Claiming {
-    /// Suspicion has fallen on the peer.
+    /// Suspicion has fallen on the peer. With `patience` the question waits so much longer than it must: this
+    /// side's network ports lead nowhere, and if the other side is alive, it shall have the VM.
     #[must_use]
-    pub fn new(now: Time, claim: Claim, was: Was) -> Claiming {
+    pub fn new(now: Time, claim: Claim, was: Was, patience: Span) -> Claiming {
         // The primary's lease must be over before the backup can be live; a primary waits for nobody, since
         // a backup shows nothing before it has won.
         let earliest = match &was {
@@ -54,7 +57,8 @@ impl Claiming {
         Claiming {
             was,
             claim,
-            question: Question::Later(earliest),
+            question: Question::Later(earliest.after(patience)),
+            sooner: (patience > Span(0)).then_some(earliest),
             retry: limits::CLAIM_RETRY_FIRST,
             drained,
         }
@@ -70,6 +74,12 @@ impl Claiming {
     pub fn handle(&mut self, cx: &mut Context<'_>, event: Event) -> Option<Change> {
         match event {
             Event::Verdict(claim, verdict) if claim == self.claim => self.on_verdict(cx.now, verdict),
+            Event::Ports(true) => {
+                if let Some(sooner) = self.sooner.take() {
+                    self.question = Question::Later(sooner);
+                }
+                None
+            }
             event => {
                 match &mut self.was {
                     Was::Primary(primary) => primary.handle_while_claiming(cx, event),
@@ -127,6 +137,7 @@ impl Claiming {
         }
         if ask {
             self.question = Question::Asked(cx.now);
+            self.sooner = None;
             cx.metrics.claims += 1;
             cx.out.push_back(Action::Ask(self.claim));
         }

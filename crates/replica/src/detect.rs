@@ -1,7 +1,8 @@
 //! `Detector`: silence becomes suspicion (FT 2.3-d, 2-g), and this side's own signs of life.
 //!
-//! What counts is the link: log, acknowledgements, and the empty log messages that fill the gaps. Heartbeat
-//! datagrams go another way; they only tell which kind of silence it is. Losing them alone is no failure.
+//! Two things are signs of life: messages over the link, and heartbeats, which go beside it as datagrams. TCP
+//! keeps quiet for long after a lost packet, so heartbeats alone bridge an outage; but a link that stays silent for
+//! [`limits::LINK_PATIENCE`] is of no use, whatever the heartbeats say.
 //!
 //! Time in which this replica itself did not look is not the peer's silence: its messages may be waiting.
 
@@ -11,11 +12,12 @@ use crate::{Span, Suspicion, Time, limits};
 #[derive(Debug)]
 pub struct Detector {
     timeout: Span,
-    /// The last message, moved forward by the time in which nobody looked.
+    /// The last message or heartbeat, moved forward by the time in which nobody looked.
     heard: Time,
+    /// The last message, moved likewise.
+    linked: Time,
     /// Has any message come yet?
     met: bool,
-    heartbeat: Option<Time>,
     looked: Time,
 }
 
@@ -26,8 +28,8 @@ impl Detector {
         Detector {
             timeout,
             heard: now,
+            linked: now,
             met: false,
-            heartbeat: None,
             looked: now,
         }
     }
@@ -35,22 +37,23 @@ impl Detector {
     /// A message came over the link.
     pub fn on_message(&mut self, now: Time) {
         self.heard = self.heard.max(now);
+        self.linked = self.linked.max(now);
         self.met = true;
     }
 
     /// A heartbeat came.
     pub fn on_heartbeat(&mut self, now: Time) {
-        self.heartbeat = Some(now);
+        self.heard = self.heard.max(now);
     }
 
     /// The replica is awake. Call at every entry, before anything else.
     pub fn look(&mut self, now: Time) {
         let gap = now.since(self.looked);
         self.looked = self.looked.max(now);
-        // It looks at least once per keepalive interval when all is well; twice that is a stall of its own.
-        if gap.0 > 2 * self.interval().0 {
-            self.heard = self.heard.after(gap).min(now);
-        }
+        // It wants to be awake at least once per interval; what is longer, it was not allowed to run.
+        let stall = Span(gap.0.saturating_sub(self.interval().0));
+        self.heard = self.heard.after(stall).min(now);
+        self.linked = self.linked.after(stall).min(now);
     }
 
     /// Is it suspect by now, and how?
@@ -59,10 +62,7 @@ impl Detector {
         if now < self.deadline() {
             return None;
         }
-        let beats = self
-            .heartbeat
-            .is_some_and(|beat| now.since(beat).0 <= 2 * self.interval().0);
-        Some(if beats {
+        Some(if now < self.silent_at() {
             Suspicion::LinkSilence
         } else {
             Suspicion::Silence
@@ -72,20 +72,31 @@ impl Detector {
     /// When silence becomes suspicion.
     #[must_use]
     pub fn deadline(&self) -> Time {
+        let patience = Span(limits::START_TIMEOUTS * self.timeout.0).max(limits::LINK_PATIENCE);
+        self.silent_at().min(self.linked.after(patience))
+    }
+
+    fn silent_at(&self) -> Time {
         let timeouts = if self.met { 1 } else { limits::START_TIMEOUTS };
         self.heard.after(Span(self.timeout.0 * timeouts))
     }
 
-    /// Since the last sign of life over the link.
+    /// Since the last sign of life.
     #[must_use]
     pub fn silence(&self, now: Time) -> Span {
         now.since(self.heard)
     }
 
-    /// Longest time between two signs of life of this side.
+    /// Since the last message over the link.
+    #[must_use]
+    pub fn link_silence(&self, now: Time) -> Span {
+        now.since(self.linked)
+    }
+
+    /// Longest time between two heartbeats of a primary whose link is silent, and between two looks.
     #[must_use]
     pub fn interval(&self) -> Span {
-        Span(self.timeout.0 / limits::KEEPALIVES_PER_TIMEOUT)
+        Span(self.timeout.0 / limits::HEARTBEATS_PER_TIMEOUT)
     }
 }
 
@@ -99,13 +110,16 @@ mod tests {
         Time(Span::from_ms(ms).0)
     }
 
-    /// Looks every ten milliseconds until it suspects.
-    fn until_suspicion(detector: &mut Detector, from: u64) -> (u64, Suspicion) {
+    /// Looks every ten milliseconds until it suspects; heartbeats come as long as `beats` says so.
+    fn until_suspicion(detector: &mut Detector, from: u64, beats: impl Fn(u64) -> bool) -> (u64, Suspicion) {
         let mut now = from;
         loop {
             detector.look(ms(now));
             if let Some(why) = detector.suspects(ms(now)) {
                 return (now, why);
+            }
+            if beats(now) {
+                detector.on_heartbeat(ms(now));
             }
             now += 10;
         }
@@ -116,23 +130,43 @@ mod tests {
         // FT 2.3-d.
         let mut detector = Detector::new(ms(0), TIMEOUT);
         detector.on_message(ms(50));
-        assert_eq!(until_suspicion(&mut detector, 50), (450, Suspicion::Silence));
+        assert_eq!(
+            until_suspicion(&mut detector, 50, |_| false),
+            (450, Suspicion::Silence)
+        );
     }
 
     #[test]
-    fn heartbeats_change_only_the_name_of_it() {
-        // FT 2-g, 2.3-d.
+    fn heartbeats_bridge_an_outage_that_holds_the_link_up_for_longer() {
+        // FT 2-g, 2.3-d. Nothing comes for 350 of 400 ms, then heartbeats; TCP's next attempt is at 600 ms.
         let mut detector = Detector::new(ms(0), TIMEOUT);
         detector.on_message(ms(50));
+        for now in (50..=590).step_by(10) {
+            detector.look(ms(now));
+            assert_eq!(detector.suspects(ms(now)), None, "at {now} ms");
+            if now >= 400 {
+                detector.on_heartbeat(ms(now));
+            }
+        }
+        detector.on_message(ms(600));
+        assert_eq!(detector.suspects(ms(600)), None);
+    }
+
+    #[test]
+    fn a_link_that_stays_silent_is_suspect_though_heartbeats_come() {
+        let mut detector = Detector::new(ms(0), TIMEOUT);
         detector.look(ms(50));
-        detector.on_heartbeat(ms(430));
-        assert_eq!(until_suspicion(&mut detector, 60), (450, Suspicion::LinkSilence));
+        detector.on_message(ms(50));
+        assert_eq!(
+            until_suspicion(&mut detector, 60, |_| true),
+            (10_050, Suspicion::LinkSilence)
+        );
     }
 
     #[test]
     fn a_peer_that_still_starts_gets_longer() {
         let mut detector = Detector::new(ms(0), TIMEOUT);
-        assert_eq!(until_suspicion(&mut detector, 0).0, 1600);
+        assert_eq!(until_suspicion(&mut detector, 0, |_| false).0, 1600);
     }
 
     #[test]
@@ -142,6 +176,18 @@ mod tests {
         detector.look(ms(100));
         detector.look(ms(5_000));
         assert_eq!(detector.suspects(ms(5_000)), None);
-        assert_eq!(until_suspicion(&mut detector, 5_000).0, 5_400);
+        // 50 ms are how seldom it looks anyway.
+        assert_eq!(until_suspicion(&mut detector, 5_000, |_| false).0, 5_350);
+    }
+
+    #[test]
+    fn many_short_stalls_are_not_counted_either() {
+        // A busy host lets it run for a moment every 150 ms; the peer was last heard just before.
+        let mut detector = Detector::new(ms(0), TIMEOUT);
+        detector.on_message(ms(0));
+        for now in (0..=900).step_by(150) {
+            detector.look(ms(now));
+            assert_eq!(detector.suspects(ms(now)), None, "at {now} ms");
+        }
     }
 }

@@ -26,6 +26,7 @@ pub mod gate;
 pub mod guest;
 pub mod handshake;
 pub mod header;
+pub mod lag;
 pub mod limits;
 mod live;
 pub mod logfile;

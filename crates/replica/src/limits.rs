@@ -18,8 +18,18 @@ pub const TIMEOUT_DEFAULT: Span = Span::from_ms(500);
 pub const TIMEOUT_MAX: Span = Span::from_ms(60_000);
 /// Highest epoch of a pair: there is always one after it to claim.
 pub const EPOCH_MAX: u64 = 1 << 62;
-/// The timeout, divided by this, is the longest time between two signs of life.
+/// The timeout, divided by this, is the longest time between two messages over the link.
 pub const KEEPALIVES_PER_TIMEOUT: u64 = 4;
+/// The timeout, divided by this, is the longest time between two heartbeats. An outage of seven tenths of the
+/// timeout leaves room for one after it.
+pub const HEARTBEATS_PER_TIMEOUT: u64 = 8;
+/// A peer whose heartbeats come is suspected when the link has been silent for so long: TCP waits twice as long
+/// after each lost packet, so a path that loses one of twenty is silent for seconds now and then.
+pub const LINK_PATIENCE: Span = Span::from_ms(10_000);
+/// A side whose network ports lead nowhere asks the arbiter so many timeouts later than it could.
+pub const ISOLATED_TIMEOUTS: u64 = 2;
+/// Longest wait of a primary that leaves, for the requests that are at its disks and for room at the backup.
+pub const LEAVE_PATIENCE: Span = Span::from_ms(5_000);
 /// The timeout, divided by this, is what the lease ends before the timeout: room for clocks that differ.
 pub const LEASE_MARGIN_PART: u64 = 8;
 /// Before the first message of a new peer, silence may last this many timeouts: it still starts.

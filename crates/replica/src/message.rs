@@ -53,6 +53,11 @@ pub enum Message {
         /// As in [`Log`].
         released: u64,
     },
+    /// Primary to backup: I have stopped, have no disk request under way and show nothing more, ever; claim now.
+    HandOver {
+        /// As in [`Log`].
+        released: u64,
+    },
 }
 
 /// A piece of the log on its way.
@@ -77,6 +82,9 @@ pub struct Ack {
     pub echo: Time,
     /// Cost of the entries received and not executed.
     pub buffered: u64,
+    /// For how long the oldest entry that is not executed has been at the backup, by the backup's clock: the
+    /// lag, without the time that messages are under way.
+    pub behind: Span,
 }
 
 const TAG_HELLO: u8 = 1;
@@ -88,6 +96,7 @@ const TAG_LOG: u8 = 16;
 const TAG_ACK: u8 = 17;
 const TAG_DIVERGED: u8 = 18;
 const TAG_ENDED: u8 = 19;
+const TAG_HAND_OVER: u8 = 24;
 
 const SIDE_PRIMARY: u8 = 0;
 const SIDE_BACKUP: u8 = 1;
@@ -140,6 +149,7 @@ impl Message {
                 w.varint(ack.executed.0);
                 w.varint(ack.echo.0);
                 w.varint(ack.buffered);
+                w.varint(ack.behind.0);
             }
             Message::Diverged { at, part } => {
                 w.raw(&[TAG_DIVERGED]);
@@ -148,6 +158,10 @@ impl Message {
             }
             Message::Ended { released } => {
                 w.raw(&[TAG_ENDED]);
+                w.varint(*released);
+            }
+            Message::HandOver { released } => {
+                w.raw(&[TAG_HAND_OVER]);
                 w.varint(*released);
             }
         }
@@ -204,12 +218,16 @@ impl Message {
                 executed: Step(r.varint()?),
                 echo: Time(r.varint()?),
                 buffered: r.varint()?,
+                behind: Span(r.varint()?),
             }),
             TAG_DIVERGED => Message::Diverged {
                 at: Step(r.varint()?),
                 part: r.text(limits::TEXT_BYTES_MAX)?,
             },
             TAG_ENDED => Message::Ended {
+                released: r.varint()?,
+            },
+            TAG_HAND_OVER => Message::HandOver {
                 released: r.varint()?,
             },
             unknown => return Err(Claimed::Tag(unknown)),
@@ -246,17 +264,34 @@ fn text(w: &mut Writer, text: &str) {
     w.bytes(text.get(..end).unwrap_or_default().as_bytes());
 }
 
-/// A heartbeat datagram (FT 2.3-d). It proves nothing: it cannot keep a silent link alive, nor end a live
-/// one. It only tells a dead peer from a broken path, so it needs no authentication.
+/// A heartbeat datagram (FT 2.3-d): a sign of life that does not wait for TCP, and the lease with it.
+///
+/// The world delivers only what the peer's process sent on this link, each at most once (crates/host checks a
+/// code and a counter); some get lost and some overtake others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
     /// The pair.
     pub epoch: Epoch,
     /// The sender.
     pub owner: u128,
+    /// What the sender's own side of the pair has to say.
+    pub beat: Beat,
 }
 
-const HEARTBEAT_MAGIC: [u8; 4] = *b"LSH1";
+/// The content of a heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beat {
+    /// Of the primary: its clock when it sent this. Comes back in [`Beat::Echo`].
+    Sent(Time),
+    /// Of the backup: the newest time of the primary's clock that has reached it, in a heartbeat or in
+    /// [`Log::sent`]. Proof that the backup trusted the primary after that time, as [`Ack::echo`] is.
+    Echo(Option<Time>),
+}
+
+const HEARTBEAT_MAGIC: [u8; 4] = *b"LSH2";
+const BEAT_SENT: u8 = 0;
+const BEAT_ECHO: u8 = 1;
+const BEAT_NOTHING: u8 = 2;
 
 impl Heartbeat {
     /// Its bytes.
@@ -266,6 +301,13 @@ impl Heartbeat {
         w.raw(&HEARTBEAT_MAGIC);
         w.raw(&self.epoch.0.to_le_bytes());
         w.raw(&self.owner.to_le_bytes());
+        let (kind, time) = match self.beat {
+            Beat::Sent(sent) => (BEAT_SENT, sent),
+            Beat::Echo(Some(echo)) => (BEAT_ECHO, echo),
+            Beat::Echo(None) => (BEAT_NOTHING, Time(0)),
+        };
+        w.raw(&[kind]);
+        w.raw(&time.0.to_le_bytes());
         w.into_bytes()
     }
 
@@ -280,7 +322,15 @@ impl Heartbeat {
         }
         let epoch = Epoch(u64::from_le_bytes(r.array()?));
         let owner = u128::from_le_bytes(r.array()?);
+        let kind = r.array()?;
+        let time = Time(u64::from_le_bytes(r.array()?));
+        let beat = match kind {
+            [BEAT_SENT] => Beat::Sent(time),
+            [BEAT_ECHO] => Beat::Echo(Some(time)),
+            [BEAT_NOTHING] => Beat::Echo(None),
+            [unknown] => return Err(Claimed::Tag(unknown)),
+        };
         r.end()?;
-        Ok(Heartbeat { epoch, owner })
+        Ok(Heartbeat { epoch, owner, beat })
     }
 }

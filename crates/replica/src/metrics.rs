@@ -36,6 +36,8 @@ pub enum Suspicion {
     Slow,
     /// The peer sent what no correct peer sends.
     Garbage,
+    /// The primary said that it leaves the VM to this backup.
+    Left,
 }
 
 /// Parts into which a histogram divides each power of two.
@@ -106,6 +108,8 @@ pub struct Metrics {
     pub role: RoleName,
     /// The epoch in which the replica lives.
     pub epoch: Epoch,
+    /// This side's network ports led nowhere when it suspected the other, so it asks the arbiter later.
+    pub isolated: bool,
     /// The guest's step.
     pub step: Step,
     /// Measured speed, in steps a second of host time while the guest ran.

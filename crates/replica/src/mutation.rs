@@ -22,6 +22,8 @@ pub enum Mutation {
     KeptNotShown,
     /// FT 3.4-c: pending disk requests are not issued again.
     NoReissue,
+    /// A primary says that it leaves, and goes on.
+    LeaveAndStay,
     /// FT 3.4-a: overlapping disk requests go to the disk together.
     DiskOverlap,
 }

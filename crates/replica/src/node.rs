@@ -104,6 +104,12 @@ pub enum Event {
     DiskDone(DiskAnswer),
     /// The arbiter's answer to [`Action::Ask`].
     Verdict(Claim, Verdict),
+    /// The replica's network ports were just seen to lead somewhere (`true`), or are known to lead nowhere
+    /// (`false`: the gateway is gone, the tap has no carrier). `true` is to be said again at least every
+    /// quarter of the timeout: older news counts as `false`. A world that never says it has no ports to ask.
+    Ports(bool),
+    /// The operator wants this primary to leave the VM to its backup. In any other role it means nothing.
+    Leave,
 }
 
 /// What a node tells the world to do. Carried out in order.
@@ -144,6 +150,8 @@ pub enum Halt {
     },
     /// The peer broke the protocol; the sentence says how.
     Peer(String),
+    /// This primary has left the VM to its backup, as the operator wanted.
+    Left,
 }
 
 /// When a node wants to be called again.
@@ -165,6 +173,8 @@ pub struct Node<G: Guest> {
     out: VecDeque<Action>,
     metrics: Metrics,
     options: PairOptions,
+    /// What [`Event::Ports`] said last, and when.
+    ports: Option<(bool, Time)>,
 }
 
 impl<G: Guest> Node<G> {
@@ -223,11 +233,15 @@ impl<G: Guest> Node<G> {
             out,
             metrics,
             options,
+            ports: None,
         }
     }
 
     /// Takes what the world tells. Never runs the guest. `now`: read after the event had come.
     pub fn handle(&mut self, now: Time, event: Event) {
+        if let Event::Ports(well) = event {
+            self.ports = Some((well, now));
+        }
         let mut cx = Context {
             now,
             out: &mut self.out,
@@ -386,7 +400,22 @@ impl<G: Guest> Node<G> {
             epoch: Epoch(self.options.epoch.0.saturating_add(1)),
             owner: self.options.owner,
         };
-        Role::Claiming(Box::new(Claiming::new(now, claim, was)))
+        // Who was told to go on is expected by nobody else.
+        self.metrics.isolated = why != Suspicion::Left && self.is_isolated(now);
+        let patience = if self.metrics.isolated {
+            Span(self.options.timeout.0 * limits::ISOLATED_TIMEOUTS)
+        } else {
+            Span(0)
+        };
+        Role::Claiming(Box::new(Claiming::new(now, claim, was, patience)))
+    }
+
+    /// Do this side's network ports lead nowhere, as far as is known? What was said before most of the peer's
+    /// silence says nothing about the time since.
+    fn is_isolated(&self, now: Time) -> bool {
+        let old = Span(self.options.timeout.0 / 4 * 3);
+        self.ports
+            .is_some_and(|(well, said)| !well || now.since(said) >= old)
     }
 
     fn halt(&mut self, role: &Role, change: Change) {
@@ -394,6 +423,7 @@ impl<G: Guest> Node<G> {
             Change::Off(state) => Halt::Off(state),
             Change::Diverged(Divergence { at, part }) => Halt::Diverged { at, part },
             Change::Broken(how) => Halt::Peer(how),
+            Change::Left => Halt::Left,
             Change::Lost | Change::Won | Change::Suspect(_) => match role {
                 Role::Claiming(claiming) => Halt::Lost(claiming.claim().epoch),
                 _ => Halt::Lost(self.options.epoch),

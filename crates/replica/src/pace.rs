@@ -3,8 +3,6 @@
 //! Failover takes as long as the backup needs to catch up, so lag must stay small. Where the backup is slower, the primary runs as fast
 //! as the backup was seen to follow, a little faster or slower as the lag is below or above half of [`limits::LAG_TARGET`].
 
-use std::collections::VecDeque;
-
 use machine::Step;
 
 use crate::{Span, Time, limits};
@@ -19,8 +17,6 @@ const LAG_GAIN: u64 = 250;
 /// The loop.
 #[derive(Debug)]
 pub struct Pace {
-    /// When the primary was at which step, for steps the backup has not executed.
-    samples: VecDeque<(Step, Time)>,
     lag: Span,
     lag_steps: u64,
     permille: u32,
@@ -42,7 +38,6 @@ impl Pace {
     #[must_use]
     pub fn new(now: Time) -> Pace {
         Pace {
-            samples: VecDeque::new(),
             lag: Span(0),
             lag_steps: 0,
             permille: 1000,
@@ -55,34 +50,18 @@ impl Pace {
         }
     }
 
-    /// The primary sends a frame that covers `step`.
-    pub fn on_sent(&mut self, now: Time, step: Step) {
-        if self.samples.len() >= limits::LAG_SAMPLES_MAX {
-            // Lag is then measured from an older step: too long rather than too short.
-            self.samples.pop_back();
-        }
-        if self.samples.back().is_none_or(|&(last, _)| last < step) {
-            self.samples.push_back((step, now));
-        }
-    }
-
-    /// The backup has executed up to `executed`, the primary stands at `step` (FT 3.2-d).
-    pub fn on_executed(&mut self, now: Time, executed: Step, step: Step) {
-        while self
-            .samples
-            .front()
-            .is_some_and(|&(sample, _)| sample <= executed)
-        {
-            self.samples.pop_front();
-        }
-        self.lag = self.samples.front().map_or(Span(0), |&(_, sent)| now.since(sent));
+    /// The backup has executed up to `executed`, which it says is `lag` behind what it has; the primary stands at
+    /// `step` (FT 3.2-d). What the backup says is `round_trip` old.
+    pub fn on_executed(&mut self, now: Time, executed: Step, step: Step, lag: Span, round_trip: Span) {
+        self.lag = lag;
         self.lag_steps = step.since(executed);
         if self.lag >= limits::LAG_MAX {
             self.stopped = true;
         } else if self.lag <= limits::LAG_TARGET {
             self.stopped = false;
         }
-        if now.since(self.reconsidered) >= limits::PACE_EVERY {
+        // What a change of the pace does is seen a round trip later; before that, another one would be too much.
+        if now.since(self.reconsidered) >= limits::PACE_EVERY.max(round_trip) {
             self.reconsidered = now;
             self.reconsider(step, executed);
             self.judge(now);
@@ -173,17 +152,20 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use super::*;
+    use crate::lag::Lag;
 
     fn ms(ms: u64) -> Time {
         Time(Span::from_ms(ms).0)
     }
 
-    /// A second in which the backup executes what was sent `lag` milliseconds before.
+    /// A second in which the backup says that it is `lag` milliseconds behind.
     fn second(pace: &mut Pace, from: u64, lag: u64) -> u64 {
         for now in from..from + 1000 {
-            pace.on_sent(ms(now), Step(now * 1000));
-            pace.on_executed(ms(now), Step(now.saturating_sub(lag) * 1000), Step(now * 1000));
+            let executed = Step(now.saturating_sub(lag) * 1000);
+            pace.on_executed(ms(now), executed, Step(now * 1000), Span::from_ms(lag), Span(0));
         }
         from + 1000
     }
@@ -193,19 +175,49 @@ mod tests {
         pace: Pace,
         now: u64,
         sent: u64,
+        /// What the backup has of the log, and what it has executed of it.
+        known: u64,
         executed: u64,
+        behind: Lag,
+        /// Milliseconds that messages are under way in each direction, and those that are.
+        far: u64,
+        log: VecDeque<(u64, u64)>,
+        acks: VecDeque<(u64, u64, Span)>,
     }
 
     impl Race {
+        fn new(far: u64) -> Race {
+            Race {
+                pace: Pace::new(ms(0)),
+                now: 0,
+                sent: 0,
+                known: 0,
+                executed: 0,
+                behind: Lag::default(),
+                far,
+                log: VecDeque::new(),
+                acks: VecDeque::new(),
+            }
+        }
+
         /// Runs for so many milliseconds; returns the longest lag.
         fn run(&mut self, milliseconds: u64, backup: u64) -> Span {
             let mut longest = Span(0);
             for now in self.now..self.now + milliseconds {
                 self.sent += u64::from(self.pace.permille()) * 3;
-                self.executed = self.sent.min(self.executed + backup);
-                self.pace.on_sent(ms(now), Step(self.sent));
-                self.pace
-                    .on_executed(ms(now), Step(self.executed), Step(self.sent));
+                self.log.push_back((now + self.far, self.sent));
+                while let Some((_, step)) = self.log.pop_front_if(|(at, _)| *at <= now) {
+                    self.behind.on_received(ms(now), Step(step));
+                    self.known = step;
+                }
+                self.executed = self.known.min(self.executed + backup);
+                let lag = self.behind.on_executed(ms(now), Step(self.executed));
+                self.acks.push_back((now + self.far, self.executed, lag));
+                while let Some((_, executed, lag)) = self.acks.pop_front_if(|(at, ..)| *at <= now) {
+                    let round_trip = Span::from_ms(2 * self.far);
+                    let (executed, sent) = (Step(executed), Step(self.sent));
+                    self.pace.on_executed(ms(now), executed, sent, lag, round_trip);
+                }
                 longest = longest.max(self.pace.lag());
             }
             self.now += milliseconds;
@@ -217,12 +229,7 @@ mod tests {
     fn a_slower_backup_takes_speed_away_and_gives_it_back() {
         // FT 3.2-d, 3.2-e.
         for backup in [2700, 2000, 1500] {
-            let mut race = Race {
-                pace: Pace::new(ms(0)),
-                now: 0,
-                sent: 0,
-                executed: 0,
-            };
+            let mut race = Race::new(0);
             assert_eq!(race.run(500, 3000), Span(0));
             assert_eq!(race.pace.permille(), 1000);
             let longest = race.run(3000, backup);
@@ -233,6 +240,32 @@ mod tests {
             assert_eq!(race.pace.lag_steps(), race.sent - race.executed);
             race.run(500, 4000);
             assert_eq!((race.pace.permille(), race.pace.lag()), (1000, Span(0)));
+        }
+    }
+
+    #[test]
+    fn a_long_way_to_the_backup_is_no_lag() {
+        // FT 3.2-d. Round trips of 2, 20 and 80 ms.
+        for far in [1, 10, 40] {
+            let mut race = Race::new(far);
+            let longest = race.run(20_000, 3000);
+            assert!(longest < limits::LAG_TARGET, "{far}: {longest:?}");
+            assert_eq!(race.pace.permille(), 1000, "{far}");
+        }
+    }
+
+    #[test]
+    fn a_slower_backup_far_away_is_followed_too() {
+        for far in [10, 40] {
+            let mut race = Race::new(far);
+            race.run(10_000, 2000);
+            let (from, began) = (race.executed, race.now);
+            let longest = race.run(20_000, 2000);
+            assert!(longest < limits::LAG_MAX, "{far}: {longest:?}");
+            assert!(!race.pace.is_hopeless(ms(race.now)), "{far}");
+            // The backup is hardly ever without work.
+            let speed = (race.executed - from) / (race.now - began);
+            assert!(speed > 1800, "{far}: {speed}");
         }
     }
 
@@ -250,10 +283,9 @@ mod tests {
     #[test]
     fn a_second_of_lag_stops_the_primary_until_it_is_gone() {
         let mut pace = Pace::new(ms(0));
-        pace.on_sent(ms(0), Step(10));
-        pace.on_executed(ms(1001), Step(5), Step(20));
+        pace.on_executed(ms(1001), Step(5), Step(20), Span::from_ms(1001), Span(0));
         assert!(pace.is_stopped());
-        pace.on_executed(ms(1100), Step(10), Step(20));
+        pace.on_executed(ms(1100), Step(10), Step(20), Span::from_ms(50), Span(0));
         assert!(!pace.is_stopped());
     }
 

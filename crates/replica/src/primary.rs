@@ -9,7 +9,8 @@ use crate::{
     gate::Gate,
     limits,
     live::{Context, Live},
-    message::{Heartbeat, Message},
+    message::{Beat, Heartbeat, Message},
+    mutation::{self, Mutation},
     pace::Pace,
     record::Recorder,
     role::Change,
@@ -32,8 +33,14 @@ pub struct Primary {
     /// Bytes of outputs that have left since the backup was told.
     untold: usize,
     heartbeat_due: Time,
+    /// When the last heartbeat was sent.
+    beaten: Time,
     /// Since when the guest stands because something is full.
     stands: Option<Time>,
+    /// Since when it is about to leave the VM to the backup: the guest stands, and nothing more is shown.
+    leaving: Option<Time>,
+    /// From sending something to its acknowledgement, the last time.
+    round_trip: Span,
 }
 
 impl Primary {
@@ -58,7 +65,10 @@ impl Primary {
             released: 0,
             untold: 0,
             heartbeat_due: cx.now,
+            beaten: Time(0),
             stands: None,
+            leaving: None,
+            round_trip: Span(0),
         };
         // The first sign of life, so that the first acknowledgement brings the first lease.
         primary.send_keepalive(cx);
@@ -75,7 +85,12 @@ impl Primary {
         match event {
             Event::Input(input) => self.live.recorder.accept(cx.metrics, input),
             Event::DiskDone(answer) => self.live.on_disk_done(cx, answer),
-            Event::Peer(_) | Event::LinkLost | Event::Heartbeat(_) | Event::Verdict(..) => {}
+            Event::Peer(_)
+            | Event::LinkLost
+            | Event::Heartbeat(_)
+            | Event::Verdict(..)
+            | Event::Ports(_)
+            | Event::Leave => {}
         }
     }
 
@@ -90,16 +105,21 @@ impl Primary {
             }
             Event::LinkLost => return Some(Change::Suspect(Suspicion::LinkLost)),
             Event::Heartbeat(bytes) => {
-                if let Ok(beat) = Heartbeat::decode(&bytes)
-                    && beat.epoch == self.epoch
-                    && beat.owner != self.owner
+                if let Ok(heartbeat) = Heartbeat::decode(&bytes)
+                    && heartbeat.epoch == self.epoch
+                    && heartbeat.owner != self.owner
+                    && let Beat::Echo(echo) = heartbeat.beat
                 {
                     self.detector.on_heartbeat(cx.now);
+                    if let Some(echo) = echo {
+                        self.sender.on_beat(echo);
+                    }
                 }
             }
             Event::Input(input) => self.live.recorder.accept(cx.metrics, input),
             Event::DiskDone(answer) => self.live.on_disk_done(cx, answer),
-            Event::Verdict(..) => {}
+            Event::Leave => self.leaving = self.leaving.or(Some(cx.now)),
+            Event::Verdict(..) | Event::Ports(_) => {}
         }
         self.suspect(cx.now)
     }
@@ -114,10 +134,12 @@ impl Primary {
                 };
                 self.detector.on_message(cx.now);
                 self.gate.acknowledge(ack.received);
-                self.pace.on_executed(cx.now, ack.executed, step);
                 if newer {
-                    cx.metrics.round_trip.add(cx.now.since(ack.echo));
+                    self.round_trip = cx.now.since(ack.echo);
+                    cx.metrics.round_trip.add(self.round_trip);
                 }
+                self.pace
+                    .on_executed(cx.now, ack.executed, step, ack.behind, self.round_trip);
                 cx.metrics.acks += 1;
                 cx.metrics.lag = self.pace.lag();
                 cx.metrics.lag_steps = self.pace.lag_steps();
@@ -156,7 +178,7 @@ impl Primary {
         self.live.recorder.look(cx.now, cx.metrics);
         self.pace.look(cx.now);
         self.notice_standing(cx);
-        if self.stands.is_none() && self.pace.rest().is_none() {
+        if self.leaving.is_none() && self.stands.is_none() && self.pace.rest().is_none() {
             self.pace.on_slice(cx.now);
             for produced in self.live.slice(cx, cut, guest) {
                 self.hold(cx, produced.effect, produced.entry);
@@ -165,6 +187,24 @@ impl Primary {
         self.flush(cx, guest);
         self.beat(cx);
         None
+    }
+
+    /// Leaves the VM to the backup as soon as that has, or is about to get, all that it needs. What a disk is
+    /// doing must be over: it would be late if it landed after the backup has gone live.
+    fn leave(&mut self, cx: &mut Context<'_>, since: Time) -> Option<Change> {
+        let late = cx.now.since(since) >= limits::LEAVE_PATIENCE;
+        let settled =
+            self.live.disks.in_flight() == 0 && self.flush_due().is_none() && !self.sender.is_unsent();
+        if settled {
+            let released = self.released;
+            send(cx, &Message::HandOver { released });
+            if mutation::is(Mutation::LeaveAndStay) {
+                self.leaving = None;
+                return None;
+            }
+        }
+        // Who cannot wait any longer goes without a word: for the backup it has died.
+        (settled || late).then_some(Change::Left)
     }
 
     /// FT 3.2-c: a full buffer stops the guest.
@@ -211,9 +251,9 @@ impl Primary {
     }
 
     fn flush<G: Guest>(&mut self, cx: &mut Context<'_>, guest: &G) {
-        if self.flush_due().is_some_and(|due| due <= cx.now) {
+        let leaving = self.leaving.is_some();
+        if self.flush_due().is_some_and(|due| leaving || due <= cx.now) {
             let frames = self.live.recorder.flush(cx.now, guest, cx.metrics);
-            self.pace.on_sent(cx.now, self.live.recorder.log.step());
             for frame in frames {
                 if self.live.file {
                     cx.out.push_back(Action::Append(frame.bytes.clone()));
@@ -241,14 +281,22 @@ impl Primary {
         send(cx, &Message::Log(log));
     }
 
+    /// While acknowledgements come, a heartbeat now and then is enough: it keeps firewalls open.
     fn beat(&mut self, cx: &mut Context<'_>) {
-        if self.heartbeat_due <= cx.now {
-            self.heartbeat_due = cx.now.after(self.detector.interval());
-            let beat = Heartbeat {
+        if self.heartbeat_due > cx.now {
+            return;
+        }
+        let interval = self.detector.interval();
+        self.heartbeat_due = cx.now.after(interval);
+        let rarely = Span(interval.0 * limits::HEARTBEATS_PER_TIMEOUT);
+        if self.detector.link_silence(cx.now) >= interval || cx.now.since(self.beaten) >= rarely {
+            self.beaten = cx.now;
+            let heartbeat = Heartbeat {
                 epoch: self.epoch,
                 owner: self.owner,
+                beat: Beat::Sent(self.sender.beat(cx.now)),
             };
-            cx.out.push_back(Action::Heartbeat(beat.encode()));
+            cx.out.push_back(Action::Heartbeat(heartbeat.encode()));
         }
     }
 
@@ -259,6 +307,9 @@ impl Primary {
 
     /// Lets the next output go, if it is acknowledged and the lease holds at this very moment.
     pub fn release(&mut self, cx: &mut Context<'_>) -> Option<Change> {
+        if let Some(since) = self.leaving {
+            return self.leave(cx, since);
+        }
         while self.sender.has_lease(cx.now) {
             let Some(released) = self.gate.release(cx.now) else {
                 break;
@@ -308,7 +359,7 @@ impl Primary {
 
     /// The earliest thing to do.
     pub fn deadline(&self) -> Option<Time> {
-        let wake = if self.stands.is_some() {
+        let wake = if self.stands.is_some() || self.leaving.is_some() {
             None
         } else {
             self.live.recorder.wake()
@@ -320,6 +371,7 @@ impl Primary {
         earliest([
             wake,
             self.flush_due(),
+            self.leaving.map(|since| since.after(limits::LEAVE_PATIENCE)),
             Some(self.sender.keepalive_due()),
             Some(self.heartbeat_due),
             Some(self.detector.deadline()),

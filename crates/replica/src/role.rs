@@ -53,6 +53,8 @@ pub enum Change {
     Diverged(Divergence),
     /// The primary broke the protocol; the sentence says how.
     Broken(String),
+    /// The operator wanted the primary to leave the VM to its backup, and it has.
+    Left,
 }
 
 /// [`Change`] without its details, for the table.
@@ -70,6 +72,8 @@ pub enum Cause {
     Diverged,
     /// Of [`Change::Broken`].
     Broken,
+    /// Of [`Change::Left`].
+    Left,
 }
 
 impl Change {
@@ -83,6 +87,7 @@ impl Change {
             Change::Off(_) => Cause::Off,
             Change::Diverged(_) => Cause::Diverged,
             Change::Broken(_) => Cause::Broken,
+            Change::Left => Cause::Left,
         }
     }
 }
@@ -104,6 +109,8 @@ pub fn next(from: RoleName, cause: Cause) -> Option<RoleName> {
         // nonsense suspects: it has the guest and must not die of its peer.
         (RoleName::Backup | RoleName::Claiming, Cause::Diverged) => Some(RoleName::Halted),
         (RoleName::Backup, Cause::Broken) => Some(RoleName::Halted),
+        // It shows nothing more, and says so to the backup, which claims.
+        (RoleName::Primary, Cause::Left) => Some(RoleName::Halted),
         _ => None,
     }
 }
@@ -119,13 +126,14 @@ mod tests {
         RoleName::Claiming,
         RoleName::Halted,
     ];
-    const CAUSES: [Cause; 6] = [
+    const CAUSES: [Cause; 7] = [
         Cause::Suspect,
         Cause::Won,
         Cause::Lost,
         Cause::Off,
         Cause::Diverged,
         Cause::Broken,
+        Cause::Left,
     ];
 
     fn table() -> String {

@@ -122,7 +122,12 @@ impl Solo {
             Event::Input(input) => self.live.recorder.accept(cx.metrics, input),
             Event::DiskDone(answer) => self.live.on_disk_done(cx, answer),
             // There is no peer.
-            Event::Peer(_) | Event::LinkLost | Event::Heartbeat(_) | Event::Verdict(..) => {}
+            Event::Peer(_)
+            | Event::LinkLost
+            | Event::Heartbeat(_)
+            | Event::Verdict(..)
+            | Event::Ports(_)
+            | Event::Leave => {}
         }
         self.live.issue(cx);
     }

@@ -29,7 +29,7 @@ const fn variant(name: &'static str, rule: &'static str, mutation: Mutation) -> 
 }
 
 /// All variants.
-pub const VARIANTS: [Broken; 11] = [
+pub const VARIANTS: [Broken; 12] = [
     variant(
         "output released before the ack",
         "FT 2.2-c",
@@ -65,6 +65,7 @@ pub const VARIANTS: [Broken; 11] = [
         "FT 2-h",
         Mutation::ClaimTooEarly,
     ),
+    variant("primary that leaves and stays", "FT 2-h", Mutation::LeaveAndStay),
     variant("kept outputs not shown again", "FT 2.2-a", Mutation::KeptNotShown),
     variant(
         "overlapping disk requests together",

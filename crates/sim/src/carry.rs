@@ -130,6 +130,9 @@ impl<G: Subject> World<G> {
                 let what = format!("{side} says it diverged at step {at} in {part}");
                 Err(Violation::new(Check::Lockstep, what))
             }
+            Halt::Left => ensure(self.processes[side.index()].told_to_leave, Check::Halt, || {
+                format!("{side} leaves though nobody wanted it to")
+            }),
             Halt::Peer(why) => Err(Violation::new(
                 Check::Sanity,
                 format!("{side} halts over its peer: {why}"),
@@ -146,7 +149,7 @@ impl<G: Subject> World<G> {
                     self.link_appointment(to, at);
                 }
             }
-            Action::Heartbeat(bytes) if self.no_heartbeats <= self.now => {
+            Action::Heartbeat(bytes) if self.no_heartbeats[side.other().index()] <= self.now => {
                 for at in self.options.heartbeats.arrivals(&mut self.random, self.now) {
                     self.schedule(at, What::Deliver(side.other(), Event::Heartbeat(bytes.clone())));
                 }
@@ -213,6 +216,9 @@ impl<G: Subject> World<G> {
             .outputs
             .on_release(side, number, hash_of(&effect), own, is_off);
         self.judge(result);
+        if self.ports_lost[side.index()] > self.now {
+            return;
+        }
         if let Some((seq, content)) = G::reply(&effect) {
             for at in self.options.frames.arrivals(&mut self.random, self.now) {
                 self.schedule(at, What::ToClient(seq, content.clone()));

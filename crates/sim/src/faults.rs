@@ -32,14 +32,20 @@ pub enum Fault {
     Crash(Side, Death),
     /// A side's process stands still; events queue up.
     Stall(Side, Span),
-    /// Nothing arrives over the link at this side for a while.
+    /// Nothing arrives from the other side at this one for a while, be it over the link or beside it.
     Cut(Side, Span),
     /// At neither.
     CutBoth(Span),
+    /// Nothing arrives over the link at this side for a while; heartbeats do.
+    LinkStuck(Side, Span),
     /// The link breaks.
     Reset,
     /// All heartbeats get lost for a while.
     HeartbeatsLost(Span),
+    /// This side's network ports lead nowhere for a while: no frame passes.
+    PortsLost(Side, Span),
+    /// The operator wants this side to leave the VM to the other one.
+    Leave(Side),
     /// Nobody reaches the arbiter.
     ArbiterAway(Span),
     /// Nobody reaches the disk.
@@ -242,7 +248,7 @@ impl Options {
             None => Time(random.below(end.0)),
         };
         let long = Span(3 * self.timeout.0);
-        let kinds: [(u64, u64); 9] = [
+        let kinds: [(u64, u64); 11] = [
             (500, 1),
             (450, 4),
             (350, 4),
@@ -250,6 +256,8 @@ impl Options {
             (250, 1),
             (250, 2),
             (400, 3),
+            (250, 2),
+            (200, 2),
             (250, 2),
             (350, 2),
         ];
@@ -269,6 +277,8 @@ impl Options {
                     5 => Fault::HeartbeatsLost(span),
                     6 => Fault::ArbiterAway(Span(2 * span.0)),
                     7 => Fault::DiskAway(span),
+                    8 => Fault::LinkStuck(side, span),
+                    9 => Fault::PortsLost(side, span),
                     _ => Fault::Slow(side, random.between(20, 900)),
                 };
                 self.arm_or_time(random, fault, at);
@@ -279,6 +289,10 @@ impl Options {
                 at(random),
                 Fault::Operator(random.pick(&[Control::PowerOff, Control::Reset])),
             ));
+        }
+        if random.permille(80) {
+            self.timed
+                .push((at(random), Fault::Leave(random.pick(&Side::BOTH))));
         }
         if random.permille(30) {
             let side = random.pick(&Side::BOTH);
@@ -319,8 +333,11 @@ impl fmt::Display for Fault {
             Fault::Crash(side, Death::Process) => write!(f, "{side}'s process dies"),
             Fault::Crash(side, Death::Host) => write!(f, "{side}'s host dies"),
             Fault::Stall(side, span) => write!(f, "{side} stands still for {}", show(*span)),
-            Fault::Cut(side, span) => write!(f, "link towards {side} cut for {}", show(*span)),
-            Fault::CutBoth(span) => write!(f, "link cut for {}", show(*span)),
+            Fault::Cut(side, span) => write!(f, "path towards {side} cut for {}", show(*span)),
+            Fault::CutBoth(span) => write!(f, "path cut for {}", show(*span)),
+            Fault::LinkStuck(side, span) => write!(f, "link towards {side} stuck for {}", show(*span)),
+            Fault::PortsLost(side, span) => write!(f, "{side}'s ports lead nowhere for {}", show(*span)),
+            Fault::Leave(side) => write!(f, "operator: {side} shall leave"),
             Fault::Reset => write!(f, "link reset"),
             Fault::HeartbeatsLost(span) => write!(f, "heartbeats lost for {}", show(*span)),
             Fault::ArbiterAway(span) => write!(f, "arbiter away for {}", show(*span)),

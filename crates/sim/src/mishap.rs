@@ -10,6 +10,9 @@ use crate::{
     world::{Side, What, World},
 };
 
+/// Between two attempts of TCP to send what was not acknowledged.
+const TCP_RESENDS: Span = Span::from_ms(200);
+
 impl<G: Subject> World<G> {
     /// A side dies.
     pub fn crash(&mut self, side: Side, death: Death) {
@@ -73,12 +76,13 @@ impl<G: Subject> World<G> {
         match *fault {
             Fault::Crash(side, death) => self.crash(side, death),
             Fault::Stall(side, span) => self.stall(side, span),
-            Fault::Cut(side, span) => self.link.cut(self.now.after(span), side),
+            Fault::Cut(side, span) => self.cut(side, span),
             Fault::CutBoth(span) => {
                 for side in Side::BOTH {
-                    self.link.cut(self.now.after(span), side);
+                    self.cut(side, span);
                 }
             }
+            Fault::LinkStuck(side, span) => self.link.cut(self.now.after(span), side),
             Fault::Reset => {
                 for side in Side::BOTH {
                     let kept = self.random.below(self.link.under_way(side) + 1);
@@ -86,7 +90,12 @@ impl<G: Subject> World<G> {
                     self.close_link(side, kept, Some(after));
                 }
             }
-            Fault::HeartbeatsLost(span) => self.no_heartbeats = self.now.after(span),
+            Fault::HeartbeatsLost(span) => self.no_heartbeats = [self.now.after(span); 2],
+            Fault::PortsLost(side, span) => self.ports_lost[side.index()] = self.now.after(span),
+            Fault::Leave(side) => {
+                self.processes[side.index()].told_to_leave = true;
+                self.deliver(side, Event::Leave);
+            }
             Fault::ArbiterAway(span) => self.arbiter.leave(self.now.after(span)),
             Fault::DiskAway(span) => self.storage.leave(self.now.after(span)),
             Fault::Slow(side, permille) => {
@@ -101,6 +110,15 @@ impl<G: Subject> World<G> {
         }
     }
 
+    /// Nothing gets through to a side for a while. TCP notices only when it tries again.
+    fn cut(&mut self, side: Side, span: Span) {
+        let until = self.now.after(span);
+        let lost = &mut self.no_heartbeats[side.index()];
+        *lost = until.max(*lost);
+        let tries_again = self.random.span(Span(0), TCP_RESENDS);
+        self.link.cut(until.after(tries_again), side);
+    }
+
     /// Nothing goes wrong from now on. What is dead stays dead, and a broken link broken.
     pub fn heal(&mut self) {
         self.trace(None, || "= the world is healed".to_owned());
@@ -108,7 +126,8 @@ impl<G: Subject> World<G> {
         self.link.mend(self.now);
         self.arbiter.mend(self.now);
         self.storage.mend(self.now);
-        self.no_heartbeats = self.now;
+        self.no_heartbeats = [self.now; 2];
+        self.ports_lost = [self.now; 2];
         self.options.heartbeats.loss_permille = 0;
         self.options.frames.loss_permille = 0;
         for side in Side::BOTH {

@@ -107,6 +107,8 @@ pub struct Process<G: Subject> {
     pub epoch: Epoch,
     /// Who it is at the arbiter.
     pub owner: u128,
+    /// The operator wanted it to leave the VM to the other side.
+    pub told_to_leave: bool,
 }
 
 impl<G: Subject> Process<G> {
@@ -153,6 +155,7 @@ impl<G: Subject> Process<G> {
             deeds: 0,
             epoch,
             owner,
+            told_to_leave: false,
         }
     }
 

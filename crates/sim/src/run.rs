@@ -173,7 +173,7 @@ impl<G: Subject> World<G> {
             .live()
             .unwrap_or(match self.process(Side::A).life {
                 // The backup may learn that the guest is off without any need to go live.
-                Life::Crashed => Side::B,
+                Life::Crashed | Life::Halted(Halt::Left) => Side::B,
                 _ => Side::A,
             })
     }

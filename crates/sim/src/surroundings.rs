@@ -1,7 +1,7 @@
 //! What lies around the two processes: link, disk, arbiter, client, keyboard, each with its next appointment.
 
 use machine::Input;
-use replica::{Claim, Event, Time, Verdict};
+use replica::{Claim, Event, Span, Time, Verdict};
 
 use crate::{
     network::Arrival,
@@ -103,7 +103,25 @@ impl<G: Subject> World<G> {
         self.client_appointment();
     }
 
+    /// Tells a side about its ports, five times in a timeout. That they lead nowhere, it is told now and then, or
+    /// it only hears nothing.
+    pub(crate) fn on_ports(&mut self, side: Side) {
+        if !self.process(side).is_alive() {
+            return;
+        }
+        let every = Span(self.options.timeout.0 / 5);
+        if self.ports_lost[side.index()] <= self.now {
+            self.deliver(side, Event::Ports(true));
+        } else if self.random.permille(300) {
+            self.deliver(side, Event::Ports(false));
+        }
+        self.schedule(self.now.after(every), What::Ports(side));
+    }
+
     pub(crate) fn on_frame_to_guest(&mut self, input: Input) {
+        if self.ports_lost[self.attached.index()] > self.now && !matches!(input, Input::Console { .. }) {
+            return;
+        }
         if self.random.permille(self.options.stray_permille) {
             self.deliver(self.attached.other(), Event::Input(input.clone()));
         }

@@ -35,6 +35,8 @@ pub fn event(event: &Event) -> String {
         Event::Input(input) => format!("> input {input:?}"),
         Event::DiskDone(answer) => format!("> disk {} done: {:?}", answer.id, answer.status),
         Event::Verdict(claim, verdict) => format!("> verdict on epoch {}: {verdict:?}", claim.epoch.0),
+        Event::Ports(well) => format!("> ports lead somewhere: {well}"),
+        Event::Leave => "> leave".to_owned(),
     }
 }
 

@@ -87,6 +87,8 @@ pub(crate) enum What {
     Client,
     /// Somebody types at the console.
     Typing,
+    /// A side's host looks whether its network ports lead somewhere.
+    Ports(Side),
     /// Something goes wrong.
     Fault(Fault),
 }
@@ -148,7 +150,10 @@ pub struct World<G: Subject> {
     pub(crate) client: Client,
     /// Who has the guest's address on the network.
     pub(crate) attached: Side,
-    pub(crate) no_heartbeats: Time,
+    /// Until when heartbeats towards each side get lost.
+    pub(crate) no_heartbeats: [Time; 2],
+    /// Until when each side's network ports lead nowhere.
+    pub(crate) ports_lost: [Time; 2],
     pub(crate) armed: Vec<Armed>,
     pub(crate) healed: bool,
     pub(crate) checks: Checks,
@@ -178,7 +183,8 @@ impl<G: Subject> World<G> {
             client: Client::new(options.patience, options.think),
             processes,
             attached: Side::A,
-            no_heartbeats: Time(0),
+            no_heartbeats: [Time(0); 2],
+            ports_lost: [Time(0); 2],
             armed: options.armed.clone(),
             healed: false,
             checks: Checks::default(),
@@ -190,6 +196,7 @@ impl<G: Subject> World<G> {
         };
         for side in Side::BOTH {
             world.turn_at(side, Time(0));
+            world.schedule(Time(0), What::Ports(side));
         }
         for (at, fault) in world.options.timed.clone() {
             world.schedule(at, What::Fault(fault));
@@ -285,6 +292,7 @@ impl<G: Subject> World<G> {
             }
             What::Client => self.on_client(),
             What::Typing => self.on_typing(),
+            What::Ports(side) => self.on_ports(side),
             What::Fault(fault) if !self.healed => self.strike(&fault),
             What::Fault(_) => {}
         }

@@ -87,7 +87,7 @@ fn the_backup_goes_live_within_the_timeout_of_the_primarys_death_and_a_little() 
 #[test]
 fn the_primary_goes_on_alone_when_the_backup_dies() {
     // FT 2.3-a. Of this seed's dead host nobody says that it is gone.
-    let mut world = with(Options::calm(2));
+    let mut world = with(Options::calm(3));
     world.crash(Side::B, Death::Host);
     until_live(&mut world, Side::A);
     assert_eq!(suspicion(&world, Side::A), Some(Suspicion::Silence));
@@ -245,15 +245,78 @@ fn lost_heartbeats_alone_are_no_failure() {
 }
 
 #[test]
-fn heartbeats_alone_are_no_life() {
+fn heartbeats_bridge_a_link_that_is_slow_but_are_no_life_of_their_own() {
     let mut world = world();
-    world.strike(&Fault::CutBoth(ms(5_000)));
-    world.run_for(ms(1_000));
+    for side in Side::BOTH {
+        world.strike(&Fault::LinkStuck(side, ms(60_000)));
+    }
+    world.run_for(ms(9_000));
+    assert_eq!(world.role(Side::A), Some(RoleName::Primary));
+    world.run_for(ms(3_000));
     let winner = Side::BOTH
         .into_iter()
         .find(|side| world.role(*side) == Some(RoleName::Solo))
         .unwrap();
     assert_eq!(suspicion(&world, winner), Some(Suspicion::LinkSilence));
+    finish(world);
+}
+
+#[test]
+fn an_outage_of_seven_tenths_of_the_timeout_is_only_a_delay() {
+    for seed in 0..50 {
+        let mut options = Options::calm(seed);
+        options.timeout = ms(500);
+        let mut world = with(options);
+        world.strike(&Fault::CutBoth(ms(350)));
+        world.run_for(ms(2_000));
+        assert_eq!(world.role(Side::A), Some(RoleName::Primary), "seed {seed}");
+        assert_eq!(finish(world).live, None);
+    }
+}
+
+#[test]
+fn a_primary_that_is_told_to_leave_is_followed_at_once() {
+    for seed in 0..20 {
+        let mut world = with(Options::calm(seed));
+        world.strike(&Fault::Leave(Side::A));
+        let took = until_live(&mut world, Side::B);
+        assert!(took < ms(20), "seed {seed}: {took:?}");
+        assert_eq!(halt(&world, Side::A), Some(Halt::Left));
+        assert_eq!(suspicion(&world, Side::B), Some(Suspicion::Left));
+        assert_eq!(finish(world).live, Some(Side::B));
+    }
+}
+
+#[test]
+fn the_side_whose_ports_lead_nowhere_loses_the_vm_to_the_other() {
+    for seed in 0..40 {
+        let isolated = if seed % 2 == 0 { Side::A } else { Side::B };
+        let mut world = with(Options::calm(seed));
+        world.run_for(ms(100));
+        world.strike(&Fault::PortsLost(isolated, ms(10_000)));
+        world.strike(&Fault::CutBoth(ms(10_000)));
+        until_live(&mut world, isolated.other());
+        world.run_for(ms(1_000));
+        assert!(
+            matches!(halt(&world, isolated), Some(Halt::Lost(_))),
+            "seed {seed}"
+        );
+        finish(world);
+    }
+}
+
+#[test]
+fn two_sides_that_both_lead_nowhere_still_decide() {
+    let mut world = world();
+    for side in Side::BOTH {
+        world.strike(&Fault::PortsLost(side, ms(1_000)));
+    }
+    world.strike(&Fault::CutBoth(ms(10_000)));
+    world.run_for(ms(2_000));
+    let live = Side::BOTH
+        .iter()
+        .filter(|side| world.role(**side) == Some(RoleName::Solo));
+    assert_eq!(live.count(), 1);
     finish(world);
 }
 

@@ -87,7 +87,7 @@ pub struct World {
     pub sides: Vec<Side>,
     /// Messages from this side get lost (the link is cut, nobody notices but by silence).
     pub deaf: [bool; 2],
-    /// Acknowledgements and log are held back while this is set.
+    /// How long messages are under way. Heartbeats always take [`DELAY`].
     pub delay: Span,
     pub heartbeats: bool,
     pub arbiter: BTreeMap<u64, u128>,
@@ -268,7 +268,7 @@ impl World {
                 Action::Heartbeat(bytes) => {
                     side.heartbeats += 1;
                     if self.heartbeats {
-                        let at = now.after(self.delay);
+                        let at = now.after(DELAY);
                         self.sides[other].inbox.push_back((at, Event::Heartbeat(bytes)));
                     }
                 }

@@ -1,0 +1,73 @@
+//! `Lag`: for how long the oldest part of the log that is not executed has been at the backup (FT 3.2-d).
+//!
+//! The backup measures it with its own clock and says it in each acknowledgement. So the time that messages are
+//! under way is no lag: a pair whose hosts are far from each other runs as fast as one in a rack.
+
+use std::collections::VecDeque;
+
+use machine::Step;
+
+use crate::{Span, Time, limits};
+
+/// What has come and is not executed.
+#[derive(Debug, Default)]
+pub struct Lag {
+    /// Up to which step the log was known, and since when.
+    received: VecDeque<(Step, Time)>,
+}
+
+impl Lag {
+    /// Log has come that reaches to `step`.
+    pub fn on_received(&mut self, now: Time, step: Step) {
+        if self.received.back().is_some_and(|&(last, _)| step <= last) {
+            return;
+        }
+        if self.received.len() >= limits::LAG_SAMPLES_MAX
+            && let Some((last, _)) = self.received.back_mut()
+        {
+            // What is new counts as old as what came before it: the lag is then too long rather than too short.
+            *last = step;
+            return;
+        }
+        self.received.push_back((step, now));
+    }
+
+    /// The guest has executed up to `step`: the lag now.
+    pub fn on_executed(&mut self, now: Time, step: Step) -> Span {
+        while self.received.front().is_some_and(|&(known, _)| known <= step) {
+            self.received.pop_front();
+        }
+        self.received
+            .front()
+            .map_or(Span(0), |&(_, since)| now.since(since))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_log_that_is_not_executed_tells_the_lag() {
+        // FT 3.2-d.
+        let mut lag = Lag::default();
+        assert_eq!(lag.on_executed(Time(5), Step(0)), Span(0));
+        lag.on_received(Time(10), Step(100));
+        lag.on_received(Time(20), Step(200));
+        lag.on_received(Time(21), Step(200));
+        assert_eq!(lag.on_executed(Time(30), Step(99)), Span(20));
+        assert_eq!(lag.on_executed(Time(30), Step(100)), Span(10));
+        assert_eq!(lag.on_executed(Time(30), Step(200)), Span(0));
+    }
+
+    #[test]
+    fn more_log_than_it_can_remember_makes_it_longer_not_shorter() {
+        let mut lag = Lag::default();
+        for n in 1..=2 * limits::LAG_SAMPLES_MAX as u64 {
+            lag.on_received(Time(n), Step(n));
+        }
+        let remembered = limits::LAG_SAMPLES_MAX as u64;
+        let executed = Step(remembered + 5);
+        assert_eq!(lag.on_executed(Time(10_000), executed), Span(10_000 - remembered));
+    }
+}
