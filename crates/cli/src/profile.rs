@@ -42,9 +42,7 @@ impl Watching {
         }
         let make = |path: PathBuf| match File::create(&path) {
             Ok(file) => Ok((path, file)),
-            Err(error) => {
-                Err(error).with_context(|| format!("cannot write the profile {}", path.display()))
-            }
+            Err(error) => Err(error).with_context(|| format!("cannot write the profile {}", path.display())),
         };
         Ok(Watching {
             profile: args.profile.as_ref().map(|_| host::build::profile(every)),

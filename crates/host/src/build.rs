@@ -26,8 +26,7 @@ pub fn watched(
 ) -> impl FnMut(&Config) -> Result<Machine, String> {
     move |config| {
         let engine = watched_engine(engine, std::mem::take(&mut watch));
-        let machine =
-            Machine::new(config.clone(), engine).map_err(|error| crate::error::chain(&error))?;
+        let machine = Machine::new(config.clone(), engine).map_err(|error| crate::error::chain(&error))?;
         lock_ram(machine.ram());
         Ok(machine)
     }

@@ -182,9 +182,14 @@ impl<'a> Half<'a> {
     }
 
     fn world(self, config: &Config, link: Link, live: bool) -> Result<World, RunError> {
-        let mut world = self
-            .spec
-            .world(self.owner, config, self.disks, self.ports, live, Some(self.signals))?;
+        let mut world = self.spec.world(
+            self.owner,
+            config,
+            self.disks,
+            self.ports,
+            live,
+            Some(self.signals),
+        )?;
         let asker = Asker::new(
             Box::new(self.arbiter),
             self.spec.name.clone(),

@@ -104,7 +104,10 @@ impl Drop for PerfMap {
         if let Some(file) = &mut self.file
             && let Err(error) = file.set_len(0).and_then(|()| file.rewind())
         {
-            tracing::warn!("{} tells of memory that was used again: {error}", self.path.display());
+            tracing::warn!(
+                "{} tells of memory that was used again: {error}",
+                self.path.display()
+            );
             return;
         }
         self.write(&text);

@@ -86,7 +86,9 @@ impl DiskPool {
         let threads = (0..count)
             .map(|number| {
                 let (shared, sender) = (Arc::clone(&shared), sender.clone());
-                sandbox::spawn(Kind::Disk, format!("disk {number}"), move || shared.serve(&sender))
+                sandbox::spawn(Kind::Disk, format!("disk {number}"), move || {
+                    shared.serve(&sender)
+                })
             })
             .collect();
         DiskPool {

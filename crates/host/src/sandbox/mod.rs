@@ -64,9 +64,7 @@ pub struct OutOfReach {
 /// What keeps the rules about files in force; held as long as the process.
 #[derive(Debug)]
 #[must_use = "rules about files that nobody holds may end"]
-pub struct Entered(
-    #[allow(dead_code, reason = "it is there to be held")] Vec<OwnedFd>,
-);
+pub struct Entered(#[allow(dead_code, reason = "it is there to be held")] Vec<OwnedFd>);
 
 impl Needs {
     /// Must be possible later too; tried when the sandbox is entered.

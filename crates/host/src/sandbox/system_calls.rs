@@ -284,8 +284,17 @@ const NEVER: &[c_long] = &[
 /// What a terminal, a socket and a disk are asked with `ioctl`: modes of the terminal in both of the kernel's forms, how much there is to read,
 /// blocking or not; the size of a device and of its sectors.
 const REQUESTS: &[c_ulong] = &[
-    libc::TCGETS, libc::TCSETS, libc::TCSETSW, libc::TCSETSF, libc::TCGETS2, libc::TCSETS2, libc::TCSETSW2,
-    libc::TCSETSF2, libc::TIOCGWINSZ, libc::FIONREAD, libc::FIONBIO,
+    libc::TCGETS,
+    libc::TCSETS,
+    libc::TCSETSW,
+    libc::TCSETSF,
+    libc::TCGETS2,
+    libc::TCSETS2,
+    libc::TCSETSW2,
+    libc::TCSETSF2,
+    libc::TIOCGWINSZ,
+    libc::FIONREAD,
+    libc::FIONBIO,
 ];
 /// BLKSSZGET, BLKPBSZGET, BLKGETSIZE64.
 const DISK_REQUESTS: &[c_ulong] = &[0x1268, 0x127b, 0x8008_1272];
@@ -334,7 +343,13 @@ fn never() -> Built<BpfProgram> {
 fn of_process() -> Built<BpfProgram> {
     let mut rules = Rules::new();
     let lists = [ALWAYS, FILES, NAMES, STREAMS, START];
-    let older = [older::ALWAYS, older::FILES, older::NAMES, older::STREAMS, older::START];
+    let older = [
+        older::ALWAYS,
+        older::FILES,
+        older::NAMES,
+        older::STREAMS,
+        older::START,
+    ];
     for list in lists.into_iter().chain(older) {
         always(&mut rules, list);
     }
@@ -375,7 +390,10 @@ fn of_thread(kind: Kind, sockets: Sockets) -> Built<BpfProgram> {
     }
     if kind == Kind::Guest {
         // The engine makes the memory of its code when it is first run, and this thread starts those that plug in cables.
-        always(&mut rules, &[libc::SYS_mmap, libc::SYS_mprotect, libc::SYS_seccomp]);
+        always(
+            &mut rules,
+            &[libc::SYS_mmap, libc::SYS_mprotect, libc::SYS_seccomp],
+        );
         threads(&mut rules)?;
         sandboxing(&mut rules)?;
     } else {
@@ -434,12 +452,7 @@ fn common(rules: &mut Rules) -> Built<()> {
 /// Memory, none of which can be executed.
 fn no_new_code(rules: &mut Rules) -> Built<()> {
     let executable = libc::PROT_EXEC as u64;
-    let not_executable = SeccompRule::new(vec![SeccompCondition::new(
-        2,
-        Dword,
-        MaskedEq(executable),
-        0,
-    )?])?;
+    let not_executable = SeccompRule::new(vec![SeccompCondition::new(2, Dword, MaskedEq(executable), 0)?])?;
     for call in [libc::SYS_mmap, libc::SYS_mprotect] {
         rules.insert(call, vec![not_executable.clone()]);
     }
@@ -455,12 +468,7 @@ fn requests(rules: &mut Rules, lists: &[&[c_ulong]]) -> Built<()> {
 
 /// New threads. `clone3`, whose arguments a filter cannot see, is refused, and the C library goes back to `clone`.
 fn threads(rules: &mut Rules) -> Built<()> {
-    let thread = SeccompCondition::new(
-        0,
-        Qword,
-        MaskedEq(OF_A_THREAD | NOT_OF_A_THREAD),
-        OF_A_THREAD,
-    )?;
+    let thread = SeccompCondition::new(0, Qword, MaskedEq(OF_A_THREAD | NOT_OF_A_THREAD), OF_A_THREAD)?;
     rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![thread])?]);
     Ok(())
 }
@@ -534,7 +542,9 @@ mod tests {
     #[test]
     fn no_thread_may_do_what_ends_its_process() {
         let allowed = [ALWAYS, FILES, NAMES, STREAMS, START, older::ALWAYS, older::FILES];
-        let allowed = allowed.into_iter().chain([older::NAMES, older::STREAMS, older::START]);
+        let allowed = allowed
+            .into_iter()
+            .chain([older::NAMES, older::STREAMS, older::START]);
         for call in allowed.flatten() {
             assert!(!NEVER.contains(call) && !older::NEVER.contains(call), "{call}");
         }
