@@ -4,7 +4,7 @@
 //! threads only do what may block; they answer through a queue and a `Waker`.
 //!
 //! Map, from the node outwards: `drive` is the loop, `world` does what a node's actions say, `poll` waits;
-//! `link`, `disk`, `net`, `console`, `arbiter` are the five things outside; `report` tells of it. `symbols` and `perf_map` name what a guest does.
+//! `link`, `disk`, `net`, `console`, `arbiter` are the five things outside; `report` tells of it. `sandbox` gives up what none of them needs, and starts their threads. `symbols` and `perf_map` name what a guest does.
 #![deny(unsafe_code)]
 
 pub mod arbiter;
