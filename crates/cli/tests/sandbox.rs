@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use seccompiler::{SeccompAction, SeccompFilter, TargetArch, apply_filter};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
 
 /// A guest on bare metal with a disk and a network device; it serves until it is switched off.
 const SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/guests/server.bin");
@@ -215,7 +215,8 @@ fn a_kernel_without_landlock_or_seccomp_is_told_of_once_each_and_runs_the_vm() {
             SeccompAction::Errno(libc::ENOSYS as u32),
             TargetArch::try_from(std::env::consts::ARCH).unwrap(),
         );
-        apply_filter(&filter.unwrap().try_into().unwrap()).unwrap();
+        let program: BpfProgram = filter.unwrap().try_into().unwrap();
+        apply_filter(&program).unwrap();
         Command::new(env!("CARGO_BIN_EXE_lockstep"))
             .args([
                 "run",
