@@ -87,7 +87,7 @@ impl DiskPool {
             .map(|number| {
                 let (shared, sender) = (Arc::clone(&shared), sender.clone());
                 sandbox::spawn(Kind::Disk, format!("disk {number}"), move || {
-                    shared.serve(&sender)
+                    shared.serve(&sender);
                 })
             })
             .collect();

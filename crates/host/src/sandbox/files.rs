@@ -114,7 +114,7 @@ fn allow(
         return Ok(rules);
     };
     // The pipe or socket that /dev/stdout may stand for is in no file system, and no rule is needed or possible.
-    let nowhere = fstatfs(&file).is_ok_and(|system| NOWHERE.contains(&(system.f_type as i64)));
+    let nowhere = fstatfs(&file).is_ok_and(|system| NOWHERE.contains(&system.f_type));
     if nowhere || kind.is_socket() {
         return Ok(rules);
     }

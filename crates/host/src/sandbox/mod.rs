@@ -9,6 +9,7 @@
 //! All of it holds for a thread and those it starts, never for its elders: so nothing may start a thread before [`Needs::enter`]. Whatever this
 //! kernel cannot do is said once, in a sentence, and is no error. docs/security.md has the table of what is left.
 
+mod calls;
 pub mod files;
 mod needs;
 pub mod privileges;
