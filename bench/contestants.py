@@ -11,7 +11,7 @@ import tempfile
 import time
 
 import guests
-from machines import BEFORE, LOCKSTEP, QEMU, Console, Failed, copy_of, events, free_port, pair_flags, start, start_gateway, vm_flags
+from machines import BEFORE, LOCKSTEP, QEMU, Console, Failed, copy_of, events, figures_flags, free_port, pair_flags, start, start_gateway, vm_flags
 
 # How often a line is typed again until the guest has taken it.
 TYPE_AGAIN_SECONDS = 2
@@ -122,7 +122,7 @@ def record(machine):
 def pair(machine):
     flags = [*pair_flags(machine.directory), *machine.lockstep_flags()]
     start(machine.stack, [machine.program, "backup", *flags])
-    return machine.on_pipes([machine.program, "primary", *flags, "--events", machine.directory / "events"])
+    return machine.on_pipes([machine.program, "primary", *flags, "--events", machine.directory / "events", *figures_flags(machine.program)])
 
 
 def qemu(machine):

@@ -5,6 +5,7 @@ What the benches and the longer tests share. Only Python's standard library. Eve
 """
 
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -153,6 +154,13 @@ class Console:
             raise Failed(f"the console is gone; its last words: {self.text[-1000:]}") from None
 
 
+@functools.cache
+def figures_flags(program, every_ms=100):
+    """Has a replica that writes events write figures, too. Older releases do so by themselves, and have no flag for it."""
+    text = subprocess.run([program, "primary", "--help"], capture_output=True, text=True, check=True).stdout
+    return ["--figures-every", str(every_ms)] if "--figures-every" in text else []
+
+
 class Site:
     """A directory, a gateway that forwards ports to the guest, and the replicas of that guest behind it."""
 
@@ -180,7 +188,7 @@ class Site:
         halves = {}
         for role in ["backup", "primary"]:
             where = f"unix:{self.directory / role}" if serial else "none"
-            own = ["--serial", where, "--events", self.directory / f"{role}.events"]
+            own = ["--serial", where, "--events", self.directory / f"{role}.events", *figures_flags(self.program)]
             halves[role] = self.start(role, [*common, *own])
         return halves
 

@@ -7,6 +7,20 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use host::build::{InterpreterOptions, Translate};
 use host::sandbox::{self, User};
 
+/// What ends `run` and `record`.
+const ALONE_ENDS: &str = "\
+What ends it: the guest's own power-off; Ctrl-A x on its terminal, which pulls its plug; SIGTERM or SIGINT. SIGHUP does \
+nothing. The guest cannot be asked to switch off, as its board has no power button: the first signal says so, the second \
+pulls the plug.";
+
+/// What ends one half of a pair.
+const PAIR_ENDS: &str = "\
+What ends it: the guest's own power-off, on both sides; or SIGTERM, SIGINT or Ctrl-A x on its terminal. SIGHUP does nothing.
+  primary: leaves the VM to the backup, which goes on with it. Ctrl-A x asks whether to switch the VM off on both sides.
+  backup: leaves; the VM goes on without a backup.
+  alone after a failure of the other side: says that the guest cannot be asked to switch off, as its board has no power \
+button; a second signal, or Ctrl-A x, pulls the plug.";
+
 /// Fault-tolerant virtual machines that run anywhere.
 #[derive(Parser)]
 #[command(name = "lockstep", version, max_term_width = 100)]
@@ -21,14 +35,18 @@ pub enum Command {
     /// Protect a guest, load it, kill its primary, report what the client saw
     Demo(DemoArgs),
     /// Run a machine, unprotected
+    #[command(after_help = ALONE_ENDS)]
     Run(RunArgs),
     /// Run a machine and write its log
+    #[command(after_help = ALONE_ENDS)]
     Record(RecordArgs),
     /// Run a machine again from its log, comparing every output and digest
     Replay(ReplayArgs),
     /// Run the live half of a pair
+    #[command(after_help = PAIR_ENDS)]
     Primary(PairArgs),
     /// Run the copy that takes over when the primary dies
+    #[command(after_help = PAIR_ENDS)]
     Backup(PairArgs),
     /// Connect guests to the network without root; clients' connections outlive the primary
     Gateway(GatewayArgs),
@@ -77,13 +95,14 @@ pub struct VmArgs {
     /// Raw disk; may be given several times
     #[arg(long, value_name = "FILE[,readonly]")]
     pub disk: Vec<String>,
-    /// gateway=HOST:PORT, gateway=SOCKET, tap=NAME or none
+    /// gateway=HOST:PORT, gateway=SOCKET, tap=NAME or none; behind a gateway ,key=FILE or ,insecure (over TCP the pair's key is
+    /// the default, over a Unix socket none)
     #[arg(long, value_name = "NET")]
     pub net: Option<String>,
     /// Ethernet address of the guest
     #[arg(long, value_name = "MAC")]
     pub mac: Option<String>,
-    /// stdio, none, unix:SOCKET or a file for the output
+    /// stdio, none, unix:SOCKET or a file for the output. At 64 MiB the file becomes FILE.1, and a new one is begun
     #[arg(long, value_name = "WHERE")]
     pub serial: Option<String>,
     /// Drop caches at random with this seed; nothing may change (a check of determinism)
@@ -230,9 +249,12 @@ pub struct PairArgs {
     /// Where the backup listens and the primary connects
     #[arg(long, value_name = "HOST:PORT")]
     pub backup: Option<String>,
-    /// File with the pair's shared key: 64 hex digits (`openssl rand -hex 32`)
+    /// File with the pair's shared key, readable by its owner alone: 64 hex digits (`openssl rand -hex 32`)
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
+    /// Use the key though other users can read or change its file
+    #[arg(long)]
+    pub allow_open_key: bool,
     /// No encryption, no authentication: for measuring only
     #[arg(long)]
     pub insecure: bool,
@@ -242,9 +264,13 @@ pub struct PairArgs {
     /// Silence after which the other side is suspected, in milliseconds; at least 100
     #[arg(long, value_name = "MS")]
     pub timeout_ms: Option<u64>,
-    /// Write events and, at the end, the figures to this file, a JSON object a line
+    /// Write what happens and, at the end, the figures to this file, a JSON object a line (docs/events.md).
+    /// At 64 MiB it becomes FILE.1, and a new one is begun
     #[arg(long, value_name = "FILE")]
     pub events: Option<PathBuf>,
+    /// Write figures among the events every so many milliseconds; at least 10
+    #[arg(long, value_name = "MS", requires = "events")]
+    pub figures_every: Option<u64>,
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
@@ -255,6 +281,19 @@ pub struct GatewayArgs {
     /// Where VMs connect: HOST:PORT or a socket path
     #[arg(long, value_name = "WHERE", default_value = "127.0.0.1:7700")]
     pub listen: String,
+    /// Take VMs that have this key: the pair's, or one of the gateway's own (64 hex digits); may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub key: Vec<PathBuf>,
+    /// Over TCP, take VMs without a key: anybody who reaches the port can then read and answer for a guest that has none
+    #[arg(long)]
+    pub insecure: bool,
+    /// Let guests reach this although it is refused by itself: the host's loopback (at the gateway's address), 169.254.0.0/16, the
+    /// gateway's own ports; may be given several times
+    #[arg(long, value_name = "ADDRESS[/PREFIX][:PORT]")]
+    pub allow: Vec<String>,
+    /// Refuse this to guests; of several rules the most specific decides; may be given several times
+    #[arg(long, value_name = "ADDRESS[/PREFIX][:PORT]")]
+    pub deny: Vec<String>,
     /// Forward a host port into the guest; may be given several times
     #[arg(long, value_name = "[tcp:|udp:]HOST:PORT-[GUEST]:PORT")]
     pub forward: Vec<String>,

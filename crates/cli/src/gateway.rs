@@ -3,7 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Result, bail};
-use host::net::gateway::{self, Forward, GatewayConfig, GatewayReady, GuestListen, Resolvers};
+use host::link::Key;
+use host::net::gateway::{self, Destination, Forward, GatewayConfig, GatewayReady, GuestListen, Resolvers};
 
 use crate::args::GatewayArgs;
 
@@ -25,6 +26,14 @@ pub fn run(args: &GatewayArgs) -> Result<()> {
         .iter()
         .map(|text| text.parse::<Forward>())
         .collect::<Result<_, _>>()?;
+    config.keys = args
+        .key
+        .iter()
+        .map(|path| Key::load(path))
+        .collect::<Result<_, _>>()?;
+    config.insecure = args.insecure;
+    config.allow = destinations(&args.allow)?;
+    config.deny = destinations(&args.deny)?;
     if !args.dns.is_empty() {
         let resolvers = args.dns.iter().map(|&address| SocketAddr::new(address, DNS_PORT));
         config.resolvers = Resolvers::Fixed(resolvers.collect());
@@ -42,6 +51,10 @@ fn show(ready: GatewayReady) {
             "forwards": ready.forwards.iter().map(ToString::to_string).collect::<Vec<_>>(),
         })
     );
+}
+
+fn destinations(texts: &[String]) -> Result<Vec<Destination>> {
+    Ok(texts.iter().map(|text| text.parse()).collect::<Result<_, _>>()?)
 }
 
 fn subnet(text: &str) -> Result<(Ipv4Addr, u8)> {

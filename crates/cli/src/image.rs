@@ -1,6 +1,6 @@
 //! `lockstep image`: builds a guest image, shows the progress, says where the files are.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 
 use anyhow::Result;
 use host::image::{
@@ -112,7 +112,7 @@ impl Shown {
             if is_new {
                 self.newline();
             }
-            crate::show(format_args!(
+            host::stderr::write_text(format_args!(
                 "\r\x1b[Kimage: {}{}",
                 progress.stage,
                 counts(&progress)
@@ -120,17 +120,15 @@ impl Shown {
         } else if is_new {
             tell!("image: {}", progress.stage);
         }
-        // Standard error may be closed; the build matters more than its picture.
-        let _ = std::io::stderr().flush();
     }
 
     fn newline(&self) {
-        crate::show(format_args!("\r"));
+        host::stderr::write_text(format_args!("\r"));
     }
 
     fn end(&self) {
         if self.stage.is_some() && std::io::stderr().is_terminal() {
-            crate::show(format_args!("\r\x1b[K"));
+            host::stderr::write_text(format_args!("\r\x1b[K"));
         }
     }
 }

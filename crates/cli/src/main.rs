@@ -1,9 +1,9 @@
 //! The `lockstep` program: reads the command line, calls `host`, prints. Exit codes: 0 done, 1 failed, 2 usage.
 
-/// Writes a line to the standard error, if anyone still reads it: a VM does not end because nobody does.
+/// Writes a line to the standard error. Waits for no reader: a VM neither stands nor ends because there is none.
 macro_rules! tell {
     ($($text:tt)*) => {
-        $crate::show(format_args!("{}\n", format_args!($($text)*)))
+        host::stderr::tell(format_args!($($text)*))
     };
 }
 
@@ -24,6 +24,7 @@ mod replay;
 mod spec;
 mod vm;
 mod vm_file;
+mod warnings;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -46,27 +47,15 @@ fn write_line(text: std::fmt::Arguments<'_>) {
         if error.kind() != std::io::ErrorKind::BrokenPipe {
             tell!("lockstep: cannot write the output: {error}");
         }
+        host::stderr::finish();
         std::process::exit(1);
     }
 }
 
-/// Writes to the standard error, if anyone still reads it.
-fn show(text: std::fmt::Arguments<'_>) {
-    let _ = std::io::stderr().write_fmt(text);
-}
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    // Rare happenings of host and gateway; RUST_LOG chooses what is shown.
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()),
-        )
-        .with_writer(std::io::stderr)
-        .without_time()
-        .log_internal_errors(false)
-        .init();
-    match run(cli.command) {
+    warnings::show();
+    let code = match run(cli.command) {
         Ok(code) => code,
         Err(error) => {
             if !is_broken_pipe(&error) {
@@ -74,7 +63,9 @@ fn main() -> ExitCode {
             }
             ExitCode::FAILURE
         }
-    }
+    };
+    host::stderr::finish();
+    code
 }
 
 fn run(command: Command) -> Result<ExitCode> {

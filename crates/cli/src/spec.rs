@@ -9,6 +9,7 @@ use host::net::{Endpoint, PortSpec};
 use host::{DiskSpec, NetSpec, PairSpec, VmSpec};
 use replica::{Span, limits::DIGEST_EVERY_DEFAULT};
 
+use crate::args::PairArgs;
 use crate::vm_file::{VmFile, parse_mac, parse_size};
 
 /// RAM of a machine that does not say.
@@ -16,8 +17,8 @@ const MEMORY_DEFAULT: u64 = 512 << 20;
 /// Silence after which the other side is suspected.
 const TIMEOUT_MS_DEFAULT: u64 = 500;
 const TIMEOUT_MS_MIN: u64 = 100;
-/// How often a watched replica writes figures.
-const FIGURES_EVERY: Span = Span::from_ms(100);
+/// Figures more often than this would be most of what a replica does.
+const FIGURES_EVERY_MS_MIN: u64 = 10;
 /// How long a primary calls its backup.
 const PATIENCE: Span = Span::from_ms(60_000);
 
@@ -46,11 +47,16 @@ pub fn vm(file: &VmFile) -> Result<VmSpec> {
     })
 }
 
-/// The machine and its pair. `events`: where a watching program reads.
-pub fn pair(file: &VmFile, events: Option<std::path::PathBuf>) -> Result<(VmSpec, PairSpec)> {
+/// The machine and its pair, and what a watching program reads.
+pub fn pair(file: &VmFile, args: &PairArgs) -> Result<(VmSpec, PairSpec)> {
     let mut vm = vm(file)?;
-    vm.figures_every = events.as_ref().map(|_| FIGURES_EVERY);
-    vm.events = events;
+    vm.figures_every = match args.figures_every {
+        Some(ms) if ms < FIGURES_EVERY_MS_MIN => {
+            bail!("figures every {ms} ms: give at least {FIGURES_EVERY_MS_MIN}")
+        }
+        ms => ms.map(Span::from_ms),
+    };
+    vm.events.clone_from(&args.events);
     let Some(address) = &file.backup else {
         bail!(
             "where is the backup? give `--backup HOST:PORT`: the backup listens there, the primary connects"
@@ -64,7 +70,7 @@ pub fn pair(file: &VmFile, events: Option<std::path::PathBuf>) -> Result<(VmSpec
     let key = match (&file.key, file.insecure) {
         (Some(_), true) => bail!("`key` and `insecure` exclude each other"),
         (None, false) => bail!(
-            "no key: make one with `openssl rand -hex 32 > vm.key`, copy it to both hosts, give `--key vm.key`"
+            "no key: make one with `(umask 077; openssl rand -hex 32 > vm.key)`, copy it to both hosts, give `--key vm.key`"
         ),
         (key, _) => key.clone(),
     };
@@ -78,6 +84,7 @@ pub fn pair(file: &VmFile, events: Option<std::path::PathBuf>) -> Result<(VmSpec
         PairSpec {
             address: socket_address(address)?,
             key,
+            allow_open_key: file.allow_open_key,
             arbiter,
             timeout,
             patience: PATIENCE,
@@ -123,10 +130,38 @@ fn net(file: &VmFile) -> Result<Vec<NetSpec>> {
     let port = match text.split_once('=') {
         None if text == "none" => return Ok(Vec::new()),
         Some(("tap", name)) => PortSpec::Tap(name.to_owned()),
-        Some(("gateway", endpoint)) => PortSpec::Gateway(Endpoint::parse(endpoint)),
+        Some(("gateway", rest)) => gateway(rest, file)?,
         _ => bail!("unknown net `{text}`; use gateway=HOST:PORT, gateway=SOCKET, tap=NAME or none"),
     };
     Ok(vec![NetSpec { mac, port }])
+}
+
+/// `HOST:PORT` or a socket, and `key=FILE` or `insecure`. Over TCP the pair's key is the default.
+fn gateway(text: &str, file: &VmFile) -> Result<PortSpec> {
+    let mut parts = text.split(',');
+    let endpoint = Endpoint::parse(parts.next().unwrap_or_default());
+    let mut key = None;
+    let mut insecure = false;
+    for option in parts {
+        match option.split_once('=').unwrap_or((option, "")) {
+            ("key", path) if !path.is_empty() => key = Some(path.into()),
+            ("insecure", "") => insecure = true,
+            _ => bail!("unknown gateway option `{option}`; use key=FILE or insecure"),
+        }
+    }
+    if key.is_some() && insecure {
+        bail!("net `gateway={text}`: `key` and `insecure` exclude each other");
+    }
+    if key.is_none() && !insecure && matches!(endpoint, Endpoint::Tcp(_)) {
+        key.clone_from(&file.key);
+        if key.is_none() {
+            bail!(
+                "no key for the gateway at {endpoint}: write `gateway={endpoint},key=FILE` with the key that the gateway has, or \
+                 `gateway={endpoint},insecure` if it was started with `--insecure`"
+            );
+        }
+    }
+    Ok(PortSpec::Gateway { endpoint, key })
 }
 
 fn console(text: &str) -> ConsoleSpec {
@@ -135,5 +170,51 @@ fn console(text: &str) -> ConsoleSpec {
         _ if text == "stdio" => ConsoleSpec::Stdio,
         _ if text == "none" => ConsoleSpec::None,
         _ => ConsoleSpec::File(text.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(net: &str, key: Option<&str>) -> Result<(Endpoint, Option<String>)> {
+        let file = VmFile {
+            net: Some(net.to_owned()),
+            key: key.map(Into::into),
+            ..VmFile::default()
+        };
+        let Some(PortSpec::Gateway { endpoint, key }) = super::net(&file)?.pop().map(|net| net.port) else {
+            bail!("no gateway")
+        };
+        Ok((endpoint, key.map(|path| path.display().to_string())))
+    }
+
+    #[test]
+    fn a_gateway_over_tcp_has_the_pairs_key_unless_told_otherwise() {
+        let key = |net: &str| port(net, Some("pair.key")).unwrap().1;
+        assert_eq!(key("gateway=127.0.0.1:7700").as_deref(), Some("pair.key"));
+        assert_eq!(
+            key("gateway=127.0.0.1:7700,key=own.key").as_deref(),
+            Some("own.key")
+        );
+        assert_eq!(key("gateway=127.0.0.1:7700,insecure"), None);
+        assert_eq!(key("gateway=/run/gateway"), None);
+        assert_eq!(
+            key("gateway=/run/gateway,key=own.key").as_deref(),
+            Some("own.key")
+        );
+        assert_eq!(
+            port("gateway=/run/gateway,key=own.key", None).unwrap().0,
+            Endpoint::Unix("/run/gateway".into())
+        );
+    }
+
+    #[test]
+    fn a_gateway_over_tcp_without_a_key_must_be_asked_for() {
+        let error = port("gateway=127.0.0.1:7700", None).unwrap_err().to_string();
+        assert!(error.contains("gateway=127.0.0.1:7700,key=FILE"), "{error}");
+        for wrong in ["gateway=x,key=", "gateway=x,secure", "gateway=x,key=k,insecure"] {
+            assert!(port(wrong, None).is_err(), "{wrong}");
+        }
     }
 }

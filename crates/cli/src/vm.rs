@@ -4,8 +4,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use host::link::LinkError;
 use host::report::Figures;
-use host::{Outcome, PairSpec, Progress, VmSpec};
+use host::{Outcome, PairSpec, Progress, RunError, VmSpec};
 use machine::PowerState;
 use replica::Halt;
 use serde::Serialize;
@@ -57,24 +58,35 @@ fn alone(
 /// Runs the live half of a pair.
 pub fn primary(args: &PairArgs) -> Result<ExitCode> {
     let (vm, pair) = half(args)?;
-    let outcome = host::primary(&vm, &pair, &mut host::build::machine(args.vm.engine()), &mut show)?;
-    finish(&outcome, args.json, None)
+    let outcome = host::primary(&vm, &pair, &mut host::build::machine(args.vm.engine()), &mut show);
+    finish_half(outcome, args.json)
 }
 
 /// Runs the copy.
 pub fn backup(args: &PairArgs) -> Result<ExitCode> {
     let (vm, pair) = half(args)?;
-    let outcome = host::backup(&vm, &pair, &mut host::build::machine(args.vm.engine()), &mut show)?;
-    finish(&outcome, args.json, None)
+    let outcome = host::backup(&vm, &pair, &mut host::build::machine(args.vm.engine()), &mut show);
+    finish_half(outcome, args.json)
 }
 
 /// Begins one half of a pair.
 fn half(args: &PairArgs) -> Result<(VmSpec, PairSpec)> {
     args.sandbox.begin()?;
     let file = load(&args.vm)?.with_pair_flags(args);
-    let (mut vm, pair) = spec::pair(&file, args.events.clone())?;
+    let (mut vm, pair) = spec::pair(&file, args)?;
     vm.sandbox = !args.sandbox.no_sandbox;
     Ok((vm, pair))
+}
+
+/// As [`finish`]; one half that was told to end before it met the other has done as it was told.
+fn finish_half(outcome: Result<Outcome, RunError>, json: bool) -> Result<ExitCode> {
+    match outcome {
+        Err(RunError::Link(LinkError::Stopped)) => {
+            tell!("lockstep: stopped while waiting for the other side; no pair was made");
+            Ok(ExitCode::SUCCESS)
+        }
+        outcome => finish(&outcome?, json, None),
+    }
 }
 
 /// The file and the flags over it.
@@ -89,7 +101,8 @@ fn show(progress: &Progress<'_>) {
             tell!("lockstep: the backup does not answer yet ({error}); calling");
         }
         Progress::Calling { .. } => {}
-        Progress::Refused(error) => tell!("lockstep: {}", host::error::chain(error)),
+        Progress::Refused(error) => tell!("lockstep: {}", host::error::chain(*error)),
+        Progress::RefusedMore(count) => tell!("lockstep: {count} more callers were refused"),
         Progress::Paired { peer, epoch } => tell!("lockstep: paired with {peer}, epoch {}", epoch.0),
     }
 }
@@ -103,26 +116,12 @@ struct Ended<'a> {
     profile: Option<serde_json::Value>,
 }
 
-/// Says how it ended; the guest's own failure and a divergence are failures of the command.
+/// The result for programs; `host` has said how it ended. The guest's own failure, a lost claim and a divergence are failures
+/// of the command.
 fn finish(outcome: &Outcome, json: bool, profile: Option<serde_json::Value>) -> Result<ExitCode> {
-    let (code, sentence) = match &outcome.halt {
-        None | Some(Halt::Off(PowerState::Off)) => (0, None),
-        Some(Halt::Off(PowerState::Failed(code))) => (1, Some(format!("the guest failed with code {code}"))),
-        Some(Halt::Lost(epoch)) => (
-            1,
-            Some(format!(
-                "the other side has won epoch {}; this side has halted, nothing is lost",
-                epoch.0
-            )),
-        ),
-        Some(Halt::Diverged { at, part }) => (
-            1,
-            Some(format!(
-                "this side parted from the log at step {at}, first in {part}; please report it"
-            )),
-        ),
-        Some(Halt::Left) => (0, Some("this side has left the VM to the other one".to_owned())),
-        Some(Halt::Peer(sentence)) => (1, Some(format!("the other side broke the protocol: {sentence}"))),
+    let code = match &outcome.halt {
+        None | Some(Halt::Off(PowerState::Off) | Halt::Left) => 0,
+        Some(Halt::Off(PowerState::Failed(_)) | Halt::Lost(_) | Halt::Diverged { .. } | Halt::Peer(_)) => 1,
     };
     if json {
         let result = Ended {
@@ -130,9 +129,6 @@ fn finish(outcome: &Outcome, json: bool, profile: Option<serde_json::Value>) -> 
             profile,
         };
         say!("{}", serde_json::to_string(&result)?);
-    }
-    if let Some(sentence) = sentence {
-        tell!("lockstep: {sentence}");
     }
     Ok(ExitCode::from(code))
 }

@@ -24,6 +24,7 @@ pub struct VmFile {
     pub serial: Option<String>,
     pub backup: Option<String>,
     pub key: Option<PathBuf>,
+    pub allow_open_key: bool,
     pub insecure: bool,
     pub arbiter: Option<PathBuf>,
     pub timeout_ms: Option<u64>,
@@ -61,6 +62,10 @@ impl VmFile {
         for disk in &mut file.disk {
             *disk = base.join(&*disk).to_string_lossy().into_owned();
         }
+        file.net = file.net.map(|net| match net.split_once(",key=") {
+            Some((gateway, key)) => format!("{gateway},key={}", base.join(key).display()),
+            None => net,
+        });
         Ok(file)
     }
 
@@ -88,6 +93,7 @@ impl VmFile {
         override_with(&mut self.key, &pair.key);
         override_with(&mut self.arbiter, &pair.arbiter);
         override_with(&mut self.timeout_ms, &pair.timeout_ms);
+        self.allow_open_key |= pair.allow_open_key;
         self.insecure |= pair.insecure;
         self
     }

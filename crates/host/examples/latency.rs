@@ -160,6 +160,8 @@ fn replica_process(role: &str) {
     let pair = PairSpec {
         address: address.parse().expect("an address"),
         key: std::env::var_os("KEY").map(|_| dir.join("key")),
+        // In a directory that only this user can enter.
+        allow_open_key: true,
         arbiter: dir.join("arbiter"),
         timeout: Span::from_ms(10_000),
         patience: Span::from_ms(10_000),

@@ -3,10 +3,10 @@
 use std::io;
 
 use machine::Input;
-use replica::Event;
+use replica::{Epoch, Event, Span, Time};
 
-use crate::limits::BATCH_MAX;
-use crate::net::{Port, announce};
+use crate::limits::{BATCH_MAX, PORTS_LOOK_EVERY, PORTS_LOOKS_PER_TIMEOUT};
+use crate::net::{Lead, Port, announce};
 use crate::poll::{Interest, Poller, Token};
 
 /// The token of the first port; the others follow.
@@ -14,7 +14,11 @@ const PORTS: u64 = 16;
 
 /// All network devices of the guest, in the order of their numbers.
 #[derive(Debug, Default)]
-pub struct Cables(Vec<Cable>);
+pub struct Cables {
+    cables: Vec<Cable>,
+    /// The world sees this replica: ports that are plugged in again are announced.
+    live: bool,
+}
 
 /// From one network device of the guest to a port.
 #[derive(Debug)]
@@ -25,26 +29,39 @@ struct Cable {
     dirty: bool,
     /// What the poller waits for; `None`: it does not know the port.
     interest: Option<Interest>,
+    /// The last batch was a full one: the port may have more frames in its buffers, where the kernel does not see them.
+    full: bool,
 }
 
 impl Cables {
     /// Adds the next device.
     pub fn add(&mut self, mac: [u8; 6], port: Port) {
-        self.0.push(Cable {
+        self.cables.push(Cable {
             mac,
             port,
             dirty: false,
             interest: None,
+            full: false,
         });
     }
 
-    /// The world sees this replica from here on.
+    /// The world does not see this replica for the time being.
+    pub fn stay_quiet(&mut self) {
+        for cable in &mut self.cables {
+            cable.port.stay_quiet();
+        }
+    }
+
+    /// The world sees this replica from here on, by virtue of `epoch`.
     ///
     /// # Errors
     /// A port cannot be waited for.
-    pub fn go_live(&mut self, poller: &Poller) -> io::Result<()> {
-        for index in 0..self.0.len() {
-            self.0[index].port.go_live();
+    pub fn go_live(&mut self, epoch: Epoch, poller: &Poller) -> io::Result<()> {
+        self.live = true;
+        for index in 0..self.cables.len() {
+            let cable = &mut self.cables[index];
+            cable.port.go_live(epoch);
+            cable.dirty = true;
             self.want(index, Interest::Read, poller)?;
         }
         Ok(())
@@ -55,11 +72,13 @@ impl Cables {
     /// # Errors
     /// A port cannot be waited for.
     pub fn on_wake(&mut self, poller: &Poller) -> io::Result<()> {
-        for index in 0..self.0.len() {
-            let cable = &mut self.0[index];
+        for index in 0..self.cables.len() {
+            let cable = &mut self.cables[index];
             if cable.port.on_wake() {
                 cable.interest = None;
-                cable.port.transmit(&announce::frame(cable.mac));
+                if self.live {
+                    cable.port.transmit(&announce::frame(cable.mac));
+                }
                 cable.dirty = true;
                 self.want(index, Interest::Read, poller)?;
             }
@@ -67,9 +86,57 @@ impl Cables {
         Ok(())
     }
 
+    /// Does what is due by the clock.
+    ///
+    /// # Errors
+    /// A port cannot be waited for.
+    pub fn on_time(&mut self, now: Time, poller: &Poller) -> io::Result<()> {
+        for index in 0..self.cables.len() {
+            let port = &mut self.cables[index].port;
+            if port.deadline().is_some_and(|at| at <= now) {
+                port.on_time(now);
+                if !port.flush() {
+                    self.want(index, Interest::ReadWrite, poller)?;
+                }
+                if self.cables[index].port.fd().is_none() {
+                    self.cables[index].interest = None;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// When [`Cables::on_time`] has something to do.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        self.cables.iter().filter_map(|cable| cable.port.deadline()).min()
+    }
+
+    /// Looks so often whether the ports lead somewhere that a pair with this timeout learns of a cut in time.
+    pub fn look_for(&mut self, timeout: Span) {
+        let every = Span(timeout.0 / PORTS_LOOKS_PER_TIMEOUT).min(PORTS_LOOK_EVERY);
+        for cable in &mut self.cables {
+            cable.port.look_every(every);
+        }
+    }
+
+    /// Would the guest's frames get anywhere, as far as can be known?
+    #[must_use]
+    pub fn lead(&self, now: Time) -> Lead {
+        self.cables
+            .iter()
+            .fold(Lead::Unknown, |lead, cable| lead.and(cable.port.lead(now)))
+    }
+
+    /// The same as a yes or no. A guest without a network lacks nothing.
+    #[must_use]
+    pub fn lead_somewhere(&self, now: Time) -> bool {
+        self.lead(now) != Lead::Nowhere
+    }
+
     /// Queues a frame of the guest; it leaves by [`Cables::flush`] at the latest.
     pub fn transmit(&mut self, port: u8, frame: &[u8]) {
-        if let Some(cable) = self.0.get_mut(usize::from(port)) {
+        if let Some(cable) = self.cables.get_mut(usize::from(port)) {
             cable.port.transmit(frame);
             cable.dirty = true;
         }
@@ -77,7 +144,7 @@ impl Cables {
 
     /// Queues an announcement on every port (FT 2.3-c).
     pub fn announce(&mut self) {
-        for cable in &mut self.0 {
+        for cable in &mut self.cables {
             cable.port.transmit(&announce::frame(cable.mac));
             cable.dirty = true;
         }
@@ -92,7 +159,7 @@ impl Cables {
             .0
             .checked_sub(PORTS)
             .map_or(usize::MAX, |index| index as usize);
-        let Some(cable) = self.0.get_mut(index) else {
+        let Some(cable) = self.cables.get_mut(index) else {
             return Ok(());
         };
         let mut count = 0;
@@ -102,14 +169,16 @@ impl Cables {
             let port = index as u8;
             handle(Event::Input(Input::NetFrame { port, frame }));
         }
+        cable.full = count == BATCH_MAX;
         if cable.port.fd().is_none() {
             // Unplugged: the closed socket has left the poller.
             cable.interest = None;
+            cable.full = false;
             return Ok(());
         }
         cable.dirty = false;
         // A flood must not cut every slice: the guest gets one in peace for each full batch.
-        let interest = match (count == BATCH_MAX, cable.port.flush()) {
+        let interest = match (cable.full, cable.port.flush()) {
             (true, _) => Interest::Nothing,
             (false, true) => Interest::Read,
             (false, false) => Interest::ReadWrite,
@@ -117,13 +186,27 @@ impl Cables {
         self.want(index, interest, poller)
     }
 
+    /// Ports that may have frames which the kernel does not show; read them without being called.
+    pub fn unread(&self) -> impl Iterator<Item = Token> {
+        (PORTS..)
+            .zip(&self.cables)
+            .filter(|(_, cable)| cable.full)
+            .map(|(token, _)| Token(token))
+    }
+
+    /// Is there such a port?
+    #[must_use]
+    pub fn has_unread(&self) -> bool {
+        self.unread().next().is_some()
+    }
+
     /// Ends the peace of floods; call after each slice.
     ///
     /// # Errors
     /// As the kernel gives them.
     pub fn listen_again(&mut self, poller: &Poller) -> io::Result<()> {
-        for index in 0..self.0.len() {
-            if self.0[index].interest == Some(Interest::Nothing) {
+        for index in 0..self.cables.len() {
+            if self.cables[index].interest == Some(Interest::Nothing) {
                 self.want(index, Interest::ReadWrite, poller)?;
             }
         }
@@ -135,8 +218,8 @@ impl Cables {
     /// # Errors
     /// As the kernel gives them for the poller, never for a port.
     pub fn flush(&mut self, poller: &Poller) -> io::Result<()> {
-        for index in 0..self.0.len() {
-            let cable = &mut self.0[index];
+        for index in 0..self.cables.len() {
+            let cable = &mut self.cables[index];
             if std::mem::take(&mut cable.dirty) && !cable.port.flush() {
                 self.want(index, Interest::ReadWrite, poller)?;
             }
@@ -145,8 +228,12 @@ impl Cables {
     }
 
     fn want(&mut self, index: usize, interest: Interest, poller: &Poller) -> io::Result<()> {
-        let cable = &mut self.0[index];
-        let Some(fd) = cable.port.fd() else { return Ok(()) };
+        let cable = &mut self.cables[index];
+        let Some(fd) = cable.port.fd() else {
+            // A closed socket has left the poller.
+            cable.interest = None;
+            return Ok(());
+        };
         let token = Token(PORTS + index as u64);
         match cable.interest {
             None => poller.add(&fd, token, interest)?,
@@ -155,5 +242,51 @@ impl Cables {
         }
         cable.interest = Some(interest);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{Endpoint, PortSpec};
+    use crate::wake::Waker;
+    use replica::Span;
+    use std::io::Write;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn frames_of_one_read_are_all_taken_though_the_gateway_reads_nothing_and_sends_nothing_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("gateway");
+        let gateway = UnixListener::bind(&path).unwrap();
+        let spec = PortSpec::Gateway {
+            endpoint: Endpoint::Unix(path),
+            key: None,
+        };
+        let mut port = Port::open(&spec, &Waker::new().unwrap()).unwrap();
+        port.check(&spec).unwrap();
+        let (mut gateway, _) = gateway.accept().unwrap();
+        let (mut cables, mut poller) = (Cables::default(), Poller::new().unwrap());
+        cables.add([2, 0, 0, 0, 0, 1], port);
+        cables.go_live(Epoch(1), &poller).unwrap();
+        // The gateway does not read, so the port does not become writable either.
+        while cables.cables[0].port.flush() {
+            cables.transmit(0, &[0; 60_000]);
+        }
+        let count = 3 * BATCH_MAX + 5;
+        let frame = [&4_u32.to_be_bytes()[..], b"ping"].concat();
+        gateway.write_all(&frame.repeat(count)).unwrap();
+        let mut taken = 0;
+        loop {
+            let mut ready: Vec<Token> = poller.wait(Some(Span(0)), false).unwrap().collect();
+            ready.extend(cables.unread());
+            let Some(token) = ready.first() else { break };
+            let mut batch = 0;
+            cables.read(*token, &poller, &mut |_| batch += 1).unwrap();
+            assert!(batch <= BATCH_MAX);
+            taken += batch;
+            cables.listen_again(&poller).unwrap();
+        }
+        assert_eq!(taken, count);
     }
 }

@@ -3,10 +3,11 @@
 //! ```text
 //!   guest thread:  wait in epoll (only if the guest is idle) -> read sockets and queues -> Node::handle
 //!                  -> Node::poll, carry out every action -> Node::slice runs the guest -> poll, carry out -> ..
-//!   disk x 4:      pread, pwrite, fdatasync, fallocate -> queue, waker           (disk/pool.rs)
+//!   4 a disk:      pread, pwrite, fdatasync, fallocate -> queue, waker           (disk/lane.rs)
 //!   log:           write(2) to the file of a recording                          (log_file.rs)
 //!   arbiter:       link(2) in the directory -> queue, waker                      (arbiter/mod.rs)
-//!   consoles:      read terminal -> queue, waker; write terminal <- buffer       (console/)
+//!   consoles:      read terminal -> queue, waker                                (console/)
+//!   outlets:       write(2) to consoles, standard error, events <- buffers      (outlet.rs)
 //!   gateway:       connect, only while the cable is out -> queue, waker          (net/plug.rs)
 //! ```
 //! All of them are started with `sandbox::spawn`, which has each give up what its kind does not need.
@@ -18,9 +19,10 @@ use std::collections::VecDeque;
 
 use replica::{Event, Guest, Halt, Next, Node, RoleName, Span};
 
+use crate::console::Console;
 use crate::log_file::LogFile;
 use crate::poll::{Poller, Token};
-use crate::report::{Figures, Happening};
+use crate::report::{Ending, Figures, Happening};
 use crate::sandbox::{self, Kind};
 use crate::sys::clock;
 use crate::world::{Order, World, WorldError, until};
@@ -70,7 +72,8 @@ impl<G: Guest> Driver<G> {
             if order != Order::GoOn {
                 break;
             }
-            next = self.node.slice(clock::now(), &poller.look());
+            let at_once = self.world.has_message();
+            next = self.node.slice(clock::now(), &poller.look(at_once));
             order = self.carry_out(poller)?;
             self.world.cables.listen_again(poller)?;
             if next == Next::Ended && order == Order::GoOn {
@@ -85,11 +88,13 @@ impl<G: Guest> Driver<G> {
         let now = clock::now();
         let timeout = match next {
             Next::Busy | Next::Ended => Some(Span(0)),
+            Next::At(_) if self.world.has_unread() => Some(Span(0)),
             Next::At(time) => until(now, [time, self.world.deadline()]),
         };
         self.ready.clear();
         let has_peer = matches!(self.node.metrics().role, RoleName::Primary | RoleName::Backup);
         self.ready.extend(poller.wait(timeout, has_peer)?);
+        self.world.add_unread(&mut self.ready);
         for index in 0..self.ready.len() {
             let (node, token) = (&mut self.node, self.ready[index]);
             let order = self
@@ -105,11 +110,11 @@ impl<G: Guest> Driver<G> {
             }
         }
         let now = clock::now();
-        self.world.on_time(now);
-        let traffic = self.world.traffic();
+        let node = &mut self.node;
         self.world
-            .reporter
-            .look_at_figures(now, self.node.metrics(), traffic);
+            .on_time(now, poller, &mut |event| node.handle(clock::now(), event))?;
+        let outside = self.world.outside();
+        self.world.reporter.look(now, self.node.metrics(), outside);
         Ok(Order::GoOn)
     }
 
@@ -142,24 +147,24 @@ impl<G: Guest> Driver<G> {
             log.map_or(Ok(()), LogFile::finish)?;
             Ok(order)
         });
+        let role = self.world.reporter.role();
         self.world.reporter.look_at_role(self.node.metrics());
-        let (halt, why) = match &ended {
-            Ok(Order::Halt(halt)) => (Some(halt.clone()), format!("{halt:?}")),
-            Ok(Order::GoOn | Order::Quit) => (None, "stopped by the operator".into()),
-            Err(error) => (None, error.to_string()),
+        let peer = self.world.reporter.peer();
+        let (halt, ending) = match &ended {
+            Ok(Order::Halt(halt)) => (Some(halt.clone()), Ending::of_node(Some(halt), role, peer)),
+            Ok(Order::GoOn | Order::Quit) => (None, Ending::of_node(None, role, peer)),
+            Err(error) => (None, Ending::of_world(error)),
         };
         if ended.is_ok() && !matches!(halt, Some(Halt::Lost(_))) {
             self.world.say_farewell();
         }
-        let traffic = self.world.traffic();
-        let figures = self
-            .world
-            .reporter
-            .figures(clock::now(), self.node.metrics(), traffic);
-        self.world
-            .reporter
-            .happened(&Happening::Figures(Box::new(figures.clone())));
-        self.world.reporter.happened(&Happening::Halt { why });
+        // What the guest said last stands before what is said of its end.
+        self.world.consoles.iter().for_each(Console::finish);
+        let outside = self.world.outside();
+        let reporter = &mut self.world.reporter;
+        let figures = reporter.figures(clock::now(), self.node.metrics(), outside);
+        reporter.happened(Happening::Figures(Box::new(figures.clone())));
+        reporter.end(ending);
         ended.map(|_| Outcome { halt, figures })
     }
 }

@@ -8,18 +8,35 @@ use replica::Span;
 pub const MESSAGE_LEN_MAX: usize = 32 << 20;
 /// Bytes waiting to be written to the peer. The protocol's own window is far below; past this the link ends.
 pub const LINK_BACKLOG_MAX: usize = 96 << 20;
+/// The kernel breaks a link on which sent bytes stay unacknowledged, or a probe unanswered, for this long, or for two
+/// failure-detection timeouts if that is longer: who suspects whom is decided by the replicas, not by the kernel.
+pub const LINK_USER_TIMEOUT: Span = Span::from_ms(12_000);
+const _: () = assert!(LINK_USER_TIMEOUT.0 > replica::limits::LINK_PATIENCE.0);
+/// After so long without a byte the kernel asks whether the other end of a link is still there.
+pub const LINK_PROBE_AFTER: Duration = Duration::from_secs(5);
+/// Between two such questions.
+pub const LINK_PROBE_EVERY: Duration = Duration::from_secs(1);
 /// Bytes asked from the link in one read.
 pub const LINK_READ_LEN: usize = 256 << 10;
 /// Longest heartbeat payload.
 pub const HEARTBEAT_LEN_MAX: usize = 1024;
-/// A peer that does not finish the handshake in this time is dropped.
-pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Handshakes going on at once on one listener; more callers wait in the kernel's queue.
-pub const HANDSHAKES_MAX: usize = 8;
-/// The end of a replica waits at most this long for the peer to take its last words.
+/// A caller that has not finished the whole handshake of a link in this time is dropped, however much it says.
+pub const HANDSHAKE_TIMEOUT: Span = Span::from_ms(5_000);
+/// Handshakes going on at once on one listener. One more makes room: the oldest of the source with the most goes.
+pub const HANDSHAKES_MAX: usize = 256;
+/// Callers accepted in one turn of a listener, so that a flood of them does not keep it from those it has.
+pub const CALLERS_PER_TURN: usize = 64;
+/// Refused callers that are told of one by one within [`REFUSALS_WITHIN`]; more are counted.
+pub const REFUSALS_TOLD_MAX: u64 = 16;
+/// See [`REFUSALS_TOLD_MAX`].
+pub const REFUSALS_WITHIN: Span = Span::from_ms(60_000);
+/// The end of a process waits at most this long for whoever hears its last words: the peer, a console, standard error, the file of
+/// events.
 pub const LAST_WORDS_PATIENCE: Duration = Duration::from_secs(1);
-/// Between two attempts to connect.
-pub const CONNECT_RETRY: Duration = Duration::from_millis(200);
+/// Between the first two attempts to connect; each pause is twice the one before.
+pub const CONNECT_RETRY: Span = Span::from_ms(100);
+/// Longest pause between two attempts to connect.
+pub const CONNECT_RETRY_MAX: Span = Span::from_ms(1_000);
 /// One attempt to connect.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -49,9 +66,16 @@ pub const LOG_READ_LEN: usize = 1 << 20;
 pub const REPLAY_SLICE_STEPS: u64 = 20_000_000;
 /// Epochs tried at the start of a pair, one after the other, while others claim them.
 pub const CLAIMS_MAX: u32 = 100;
-/// Threads that do disk requests.
+/// Threads for each disk: so many of its requests are under way at once, and more wait.
 pub const DISK_THREADS: usize = 4;
-/// A request that met a full disk, or a lock that could not be taken, is tried again after this time.
+/// Different troubles of one disk that are told before it is well again; more are not.
+pub const DISK_TROUBLES_MAX: usize = 8;
+/// Bytes of the aligned memory of each disk thread of a pair. Longer transfers go in parts.
+pub const BOUNCE_LEN: usize = 2 << 20;
+/// The file of a disk that wants memory aligned more than this is not used directly.
+pub const BOUNCE_ALIGN_MAX: usize = 64 << 10;
+const _: () = assert!(BOUNCE_LEN.is_multiple_of(BOUNCE_ALIGN_MAX));
+/// A request that met trouble, or a lock that could not be taken, is tried again after this time.
 pub const DISK_RETRY: Duration = Duration::from_secs(1);
 /// A thread that does not come back from its disk in this time is left behind at the end.
 pub const DISK_CLOSE_PATIENCE: Duration = Duration::from_secs(3);
@@ -65,13 +89,44 @@ pub const ZEROES_LEN: usize = 1 << 20;
 pub const CONSOLE_BACKLOG_MAX: usize = 4 << 20;
 /// A console's client that does not read for so long is sent away.
 pub const CONSOLE_PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes of a console's file, of which one older one of the same length is kept.
+pub const CONSOLE_FILE_LEN_MAX: u64 = 64 << 20;
 /// Chunks of console input waiting for the guest. Past this the reader waits, and so does the typist.
 pub const CONSOLE_INPUT_CHUNKS: usize = 64;
 
+/// Bytes of lines for people that wait for standard error. Past this, lines are dropped and counted.
+pub const STDERR_BACKLOG_MAX: usize = 256 << 10;
+/// Bytes of events that wait for their file. Past this, events are dropped and counted.
+pub const EVENTS_BACKLOG_MAX: usize = 1 << 20;
+/// Bytes of a file of events, of which one older one of the same length is kept.
+pub const EVENTS_LEN_MAX: u64 = 64 << 20;
+/// An arbiter that has said nothing for so long does not answer.
+pub const WAITING_FIRST: Span = Span::from_ms(1_000);
+/// Between two sentences that say so.
+pub const WAITING_EVERY: Span = Span::from_ms(10_000);
+
 /// Bytes waiting for the gateway. Past this frames are dropped, as by a network card.
 pub const GATEWAY_BACKLOG_MAX: usize = 4 << 20;
-/// Between two attempts to reach a gateway that went away.
-pub const GATEWAY_RETRY: Duration = Duration::from_millis(100);
+/// Between the beginnings of two attempts to reach a gateway.
+pub const GATEWAY_DIAL_EVERY: Duration = Duration::from_millis(100);
+/// Attempts that go on beside each other; one more ends the second oldest.
+pub const GATEWAY_DIALS_MAX: usize = 4;
+const _: () = assert!(GATEWAY_DIALS_MAX >= 2);
+/// Pause after a gateway has refused the key: it will not change its mind soon.
+pub const GATEWAY_REFUSED_PAUSE: Duration = Duration::from_secs(1);
+/// How often a gateway is asked whether it is there, and a tap whether it is up, at least.
+pub const PORTS_LOOK_EVERY: Span = Span::from_ms(100);
+/// In a pair with a short timeout more often: so many times within it, so that news of a cut is never older than a quarter of it.
+pub const PORTS_LOOKS_PER_TIMEOUT: u64 = 6;
+/// A gateway that owes an answer for so long leads nowhere for the time being; another connection is tried beside.
+pub const GATEWAY_SUSPECT: Span = Span::from_ms(300);
+/// A connection on which an answer is owed for so long is given up.
+pub const GATEWAY_GONE: Span = Span::from_ms(1_000);
+const _: () = assert!(PORTS_LOOK_EVERY.0 < GATEWAY_SUSPECT.0 && GATEWAY_SUSPECT.0 < GATEWAY_GONE.0);
+/// Bytes of frames kept until the gateway is known to have them.
+pub const GATEWAY_KEPT_MAX: usize = 512 << 10;
+/// A connection that comes so much later does not get them any more.
+pub const GATEWAY_KEPT_FOR: Span = Span::from_ms(2_000);
 /// A frame on a tap: 64 KiB of payload with an Ethernet header.
 pub const FRAME_LEN_MAX: usize = 65_550;
 /// How often a new primary announces its addresses, and the pauses between, as QEMU does (50, 150, 250 ms..).

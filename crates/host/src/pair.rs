@@ -5,17 +5,19 @@ use std::os::fd::AsFd;
 
 use machine::{Boot, Config};
 use replica::{
-    Claim, Epoch, Failure, Guest, Handshake, HandshakeAction, HandshakeEvent, Hello, Node, Options,
-    PairOptions, Side, Start, Verdict,
+    Claim, Epoch, Guest, Handshake, HandshakeAction, HandshakeEvent, Hello, Node, Options, PairOptions, Side,
+    Start, Verdict,
 };
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-use crate::arbiter::{Arbiter, Asker, DirectoryArbiter};
-use crate::disk::Disk;
+use crate::arbiter::{Arbiter, ArbiterError, Asker, DirectoryArbiter};
+use crate::disk::{Access, Disk, Holder};
 use crate::drive::{Outcome, drive};
 use crate::entropy;
+use crate::error::chain;
 use crate::limits::{CLAIMS_MAX, LAST_WORDS_PATIENCE};
+use crate::link::connect::Pauses;
 use crate::link::{Arrival, Link, LinkError, Listener, connect};
 use crate::run::{Build, RunError, lock_all};
 use crate::signals::Signals;
@@ -35,8 +37,10 @@ pub enum Progress<'a> {
         /// Why this one failed.
         error: &'a std::io::Error,
     },
-    /// Somebody called who is not the peer.
-    Refused(&'a LinkError),
+    /// Somebody called who is not the peer, or is not fit to be it.
+    Refused(&'a (dyn std::error::Error + 'static)),
+    /// So many more were refused, too many to name each.
+    RefusedMore(u64),
     /// The pair exists.
     Paired {
         /// With whom.
@@ -59,21 +63,40 @@ pub fn primary<G: Guest>(
     let mut half = Half::open(spec, pair, Side::Primary)?;
     let security = pair.security().map_err(crate::spec::SetupError::from)?;
     let _entered = spec.enter_sandbox(Some(pair))?;
-    let signals = &mut half.signals;
-    let link = connect(pair.address, &security, pair.patience, &mut |attempt| {
-        progress(&Progress::Calling {
-            attempt: attempt.number,
-            error: attempt.error,
-        });
-        signals.take() == 0
-    })?;
-    let (guest, config, formed) = half.shake_hands(link, build)?;
+    let mut pauses = Pauses::new(pair.patience);
+    // Built once, and before the backup begins to wait for the log.
+    let mut built = Some((build(&half.config).map_err(RunError::Build)?, half.config.clone()));
+    let (guest, config, formed) = loop {
+        let signals = &mut half.signals;
+        let link = connect(pair.address, &security, pauses.left(), &mut |attempt| {
+            progress(&Progress::Calling {
+                attempt: attempt.number,
+                error: attempt.error,
+            });
+            signals.take() == 0
+        })?;
+        match half.shake_hands(link, &mut built, build) {
+            // The backup may have been stopped just then; another may listen there soon.
+            Err(error) if error.is_broken_off() => {
+                progress(&Progress::Calling {
+                    attempt: 1,
+                    error: &std::io::Error::other(chain(&error)),
+                });
+                if !pauses.pause() {
+                    return Err(error);
+                }
+            }
+            other => break other?,
+        }
+    };
     progress(&Progress::Paired {
         peer: formed.link.peer(),
         epoch: formed.start.epoch,
     });
-    let options = half.options(&formed.start);
-    let world = half.world(&config, formed.link, true)?;
+    let options = half.options(&formed);
+    let epoch = formed.start.epoch;
+    let mut world = half.world(&config, formed.link, true)?;
+    world.epoch = epoch;
     Ok(drive(Node::primary(guest, clock::now(), options), world)?)
 }
 
@@ -89,22 +112,21 @@ pub fn backup<G: Guest>(
 ) -> Result<Outcome, RunError> {
     let mut half = Half::open(spec, pair, Side::Backup)?;
     let security = pair.security().map_err(crate::spec::SetupError::from)?;
-    let listener = Listener::bind(pair.address, security)?;
+    let mut listener = Listener::bind(pair.address, security)?;
     // Before the first stranger calls.
     let _entered = spec.enter_sandbox(Some(pair))?;
     progress(&Progress::Listening(listener.address()));
     loop {
-        let link = listener.accept(Some(half.signals.as_fd()), &mut |Arrival::Refused(error)| {
-            progress(&Progress::Refused(error));
+        let link = listener.accept(Some(half.signals.as_fd()), &mut |arrival| match arrival {
+            Arrival::Refused(error) => progress(&Progress::Refused(*error)),
+            Arrival::Untold(count) => progress(&Progress::RefusedMore(*count)),
         })?;
         let peer = link.peer();
-        let (guest, config, formed) = match half.shake_hands(link, build) {
-            // The primary may have been stopped just then, or called twice: the next one is as welcome.
-            Err(RunError::Handshake {
-                failure: Failure::LinkLost | Failure::Silence,
-                ..
-            }) => {
-                progress(&Progress::Refused(&LinkError::Closed { peer }));
+        let (guest, config, formed) = match half.shake_hands(link, &mut None, build) {
+            // It is of another VM, or was stopped just then, or sees other disks: it has heard why, and the next one that
+            // calls is as welcome.
+            Err(error @ RunError::Handshake { .. }) => {
+                progress(&Progress::Refused(&error));
                 continue;
             }
             other => other?,
@@ -115,7 +137,7 @@ pub fn backup<G: Guest>(
             peer,
             epoch: formed.start.epoch,
         });
-        let options = half.options(&formed.start);
+        let options = half.options(&formed);
         let world = half.world(&config, formed.link, false)?;
         return Ok(drive(Node::backup(guest, clock::now(), options), world)?);
     }
@@ -127,6 +149,8 @@ struct Half<'a> {
     pair: &'a PairSpec,
     side: Side,
     owner: u128,
+    /// Primary: the epoch that it has at the arbiter, from an earlier call.
+    epoch: Option<Epoch>,
     signals: Signals,
     arbiter: DirectoryArbiter,
     boot: Boot,
@@ -139,6 +163,8 @@ struct Half<'a> {
 struct Formed {
     link: Link,
     start: Start,
+    /// Whose epoch it is.
+    primary: u128,
 }
 
 impl<'a> Half<'a> {
@@ -146,7 +172,7 @@ impl<'a> Half<'a> {
         let signals = Signals::catch().map_err(WorldError::Poll)?;
         let arbiter = DirectoryArbiter::open(&pair.arbiter)?;
         let boot = spec.boot()?;
-        let disks = spec.open_disks()?;
+        let disks = spec.open_disks(Access::Pair)?;
         let owner = entropy::random_u128();
         if side == Side::Primary {
             // A VM that runs somewhere is not started again: neither its disks nor its next epoch, which
@@ -160,6 +186,7 @@ impl<'a> Half<'a> {
             pair,
             side,
             owner,
+            epoch: None,
             signals,
             arbiter,
             boot,
@@ -169,11 +196,12 @@ impl<'a> Half<'a> {
         })
     }
 
-    fn options(&self, start: &Start) -> PairOptions {
+    fn options(&self, formed: &Formed) -> PairOptions {
         PairOptions {
-            epoch: start.epoch,
+            epoch: formed.start.epoch,
             owner: self.owner,
-            timeout: start.timeout,
+            primary: formed.primary,
+            timeout: formed.start.timeout,
             run: Options {
                 digest_every: self.spec.digest_every,
                 record: None,
@@ -196,14 +224,18 @@ impl<'a> Half<'a> {
             world.waker.clone(),
         );
         world.arbiter = Some(asker);
+        world.reporter.introduce(link.peer(), &self.pair.arbiter);
+        world.cables.look_for(self.pair.timeout);
         world.link = Some(link);
         Ok(world)
     }
 
-    /// From a fresh link to a pair with a machine on this side.
+    /// From a fresh link to a pair with a machine on this side. `built`: the primary's machine, which stays there if no
+    /// pair comes about.
     fn shake_hands<G: Guest>(
         &mut self,
         mut link: Link,
+        built: &mut Option<(G, Config)>,
         build: Build<'_, G>,
     ) -> Result<(G, Config, Formed), RunError> {
         let hello = Hello {
@@ -214,11 +246,6 @@ impl<'a> Half<'a> {
             header: VmSpec::header(&self.config),
         };
         let mut handshake = Handshake::new(clock::now(), hello);
-        // The primary's machine is ready before the backup starts to wait for its log.
-        let mut built = match self.side {
-            Side::Primary => Some((build(&self.config).map_err(RunError::Build)?, self.config.clone())),
-            Side::Backup => None,
-        };
         loop {
             while let Some(action) = handshake.poll() {
                 let now = clock::now();
@@ -233,22 +260,28 @@ impl<'a> Half<'a> {
                         let event = self.claim_next(owner)?;
                         handshake.handle(clock::now(), event);
                     }
+                    HandshakeAction::Prove { epoch, owner } => {
+                        let event = self.prove(epoch, owner);
+                        handshake.handle(clock::now(), event);
+                    }
                     HandshakeAction::Build(start) => {
                         let event = match self.build_backup(&start, build) {
                             Ok(guest) => {
-                                built = Some(guest);
+                                *built = Some(guest);
                                 HandshakeEvent::Built
                             }
                             Err(why) => HandshakeEvent::BuildFailed(why),
                         };
                         handshake.handle(clock::now(), event);
                     }
-                    HandshakeAction::Done(start) => {
+                    HandshakeAction::Done { start, primary } => {
                         // `Done` comes after `Build` was answered with `Built`.
                         let Some((guest, config)) = built.take() else {
                             return Err(RunError::Build("it was not asked for".into()));
                         };
-                        return Ok((guest, config, Formed { link, start }));
+                        link.outlast(start.timeout).map_err(WorldError::Poll)?;
+                        let formed = Formed { link, start, primary };
+                        return Ok((guest, config, formed));
                     }
                     HandshakeAction::Failed(failure) => {
                         let peer = link.peer();
@@ -269,7 +302,7 @@ impl<'a> Half<'a> {
             }
             Ok(None) => {}
             Err(error) => {
-                tracing::debug!("{}", crate::error::chain(&error));
+                tracing::debug!("{}", chain(&error));
                 handshake.handle(clock::now(), HandshakeEvent::LinkLost);
                 return Ok(());
             }
@@ -297,19 +330,31 @@ impl<'a> Half<'a> {
     fn claim_next(&mut self, owner: u128) -> Result<HandshakeEvent, RunError> {
         let vm = &self.spec.name;
         for _ in 0..CLAIMS_MAX {
-            let last = match self.arbiter.last(vm) {
+            let last = match self
+                .epoch
+                .map_or_else(|| self.arbiter.last(vm), |epoch| Ok(Some(epoch)))
+            {
                 Ok(last) => last.unwrap_or_default(),
                 Err(error) => {
-                    tracing::error!("{}", crate::error::chain(&error));
+                    tracing::error!("{}", chain(&error));
                     return Ok(HandshakeEvent::ArbiterUnreachable);
                 }
             };
             let epoch = Epoch(last.0 + 1);
-            let answer = self.arbiter.claim(vm, Claim { epoch, owner });
+            let after = self.epoch.map(|_| owner);
+            let answer = self.arbiter.claim(vm, Claim { epoch, owner, after });
             match answer.verdict {
                 Verdict::Won => {
+                    self.epoch = Some(epoch);
                     lock_all(self.spec, &self.disks, epoch, owner)?;
                     return Ok(HandshakeEvent::Granted(epoch));
+                }
+                // A backup that this process has told of its last epoch may have become live by claiming this one: then
+                // the VM runs there.
+                Verdict::Lost if self.epoch.is_some() => {
+                    let vm = vm.to_string();
+                    let epoch = epoch.0;
+                    return Err(ArbiterError::Overtaken { vm, epoch }.into());
                 }
                 // Somebody was faster: the one after it, then.
                 Verdict::Lost => {}
@@ -320,6 +365,20 @@ impl<'a> Half<'a> {
             }
         }
         Ok(HandshakeEvent::ArbiterUnreachable)
+    }
+
+    /// Are the arbiter and the disks here those on which the primary, `owner`, has claimed and locked `epoch`? Two that
+    /// only have the same path would let both sides go live.
+    fn prove(&mut self, epoch: Epoch, owner: u128) -> HandshakeEvent {
+        let vm = self.spec.name.clone();
+        if let Err(error) = self.arbiter.check(&vm, epoch, owner) {
+            return HandshakeEvent::NotShared(chain(&error));
+        }
+        let writer = Holder { vm, epoch, owner };
+        match self.disks.iter().try_for_each(|disk| disk.check_writer(&writer)) {
+            Ok(()) => HandshakeEvent::Proven,
+            Err(error) => HandshakeEvent::NotShared(chain(&error)),
+        }
     }
 
     fn build_backup<G: Guest>(&self, start: &Start, build: Build<'_, G>) -> Result<(G, Config), String> {

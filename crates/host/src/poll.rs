@@ -65,11 +65,16 @@ pub struct Look<'a> {
     epoll: &'a OwnedFd,
     /// When to ask the kernel again.
     due: Cell<Time>,
+    /// Something waits that the kernel does not know of.
+    at_once: bool,
 }
 
 impl Cut for Look<'_> {
     /// Is a source ready? The answer is up to [`LOOK_EVERY`] old.
     fn is_wanted(&self) -> bool {
+        if self.at_once {
+            return true;
+        }
         let now = clock::now();
         if now < self.due.get() {
             return false;
@@ -162,12 +167,14 @@ impl Poller {
         }
     }
 
-    /// For a run that begins now, right after [`Poller::wait`].
+    /// For a run that begins now, right after [`Poller::wait`]. `at_once`: it ends as soon as the engine asks, since something has
+    /// come already that no source shows any more.
     #[must_use]
-    pub fn look(&self) -> Look<'_> {
+    pub fn look(&self, at_once: bool) -> Look<'_> {
         Look {
             epoll: &self.epoll,
             due: Cell::new(clock::now().after(LOOK_EVERY)),
+            at_once,
         }
     }
 }
@@ -200,7 +207,8 @@ mod tests {
             if before {
                 left.write_all(b"x").unwrap();
             }
-            let look = poller.look();
+            assert!(poller.look(true).is_wanted());
+            let look = poller.look(false);
             if !before {
                 assert!(!look.is_wanted());
                 left.write_all(b"x").unwrap();
@@ -222,7 +230,7 @@ mod tests {
         poller.add(&right, Token(7), Interest::Read).unwrap();
         poller.add(&quiet, Token(8), Interest::Nothing).unwrap();
         other.write_all(b"x").unwrap();
-        let look = poller.look();
+        let look = poller.look(false);
         let until = look.due.get();
         while clock::now() <= until {}
         assert!(!look.is_wanted());

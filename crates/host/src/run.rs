@@ -6,7 +6,7 @@ use machine::Config;
 use replica::{Epoch, Guest, Node, Options};
 
 use crate::arbiter::ArbiterError;
-use crate::disk::{Disk, Holder, LockError};
+use crate::disk::{Access, Disk, Holder, LockError};
 use crate::drive::{Outcome, drive};
 use crate::entropy;
 use crate::link::LinkError;
@@ -47,6 +47,17 @@ pub enum RunError {
     World(#[from] WorldError),
 }
 
+impl RunError {
+    /// Did the talk with the peer only break off, without a reason that another attempt would meet again?
+    pub(crate) fn is_broken_off(&self) -> bool {
+        let failure = match self {
+            RunError::Handshake { failure, .. } => failure,
+            _ => return false,
+        };
+        matches!(failure, replica::Failure::LinkLost | replica::Failure::Silence)
+    }
+}
+
 /// Makes a guest of a configuration; the sentence of an error says what is wrong with it.
 pub type Build<'a, G> = &'a mut dyn FnMut(&Config) -> Result<G, String>;
 
@@ -58,7 +69,7 @@ pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> 
     let owner = entropy::random_u128();
     let signals = Signals::catch().map_err(WorldError::Poll)?;
     let boot = spec.boot()?;
-    let disks = spec.open_disks()?;
+    let disks = spec.open_disks(Access::Solo)?;
     lock_all(spec, &disks, Epoch(0), owner)?;
     let ports = spec.open_ports()?;
     let log = log

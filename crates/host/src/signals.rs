@@ -1,13 +1,16 @@
-//! The operator's signals: SIGINT and SIGTERM ask for an orderly end, the second one for an immediate one.
+//! The operator's signals: SIGINT and SIGTERM ask for the end (`operator` says what that means); SIGHUP asks for nothing.
 //!
+//! A terminal that is closed sends SIGHUP to what was started in it, and a VM is not to end of that.
 //! SIGPIPE is ignored by the Rust runtime: a client that went away is an error of a write, not the end.
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 use signal_hook::SigId;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
 use signal_hook::low_level::{pipe, unregister};
 
 /// Catches the signals while it lives.
@@ -26,9 +29,11 @@ impl Signals {
         let (read, write) = UnixStream::pair()?;
         read.set_nonblocking(true)?;
         let mut ids = Vec::new();
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
+        for signal in [SIGINT, SIGTERM] {
             ids.push(pipe::register(signal, write.try_clone()?)?);
         }
+        // A flag that nobody looks at: the signal is caught, and that is all.
+        ids.push(flag::register(SIGHUP, Arc::default())?);
         Ok(Signals { pipe: read, ids })
     }
 

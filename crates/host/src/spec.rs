@@ -9,7 +9,7 @@ use replica::{Header, Span};
 
 use crate::arbiter::VmName;
 use crate::console::{Console, ConsoleError, ConsoleSpec};
-use crate::disk::{Disk, DiskError, DiskPool};
+use crate::disk::{Access, Disk, DiskError, DiskPool};
 use crate::link::{Key, KeyError, Security};
 use crate::net::{NetError, Port, PortSpec};
 use crate::report::{ReportError, Reporter};
@@ -54,6 +54,8 @@ pub struct PairSpec {
     pub address: SocketAddr,
     /// File with the shared key; `None`: neither encrypted nor authenticated.
     pub key: Option<PathBuf>,
+    /// The key is used though other users can read or change its file.
+    pub allow_open_key: bool,
     /// Directory that both hosts share.
     pub arbiter: PathBuf,
     /// Silence for this long is suspicion.
@@ -203,18 +205,18 @@ impl VmSpec {
         Header::new(config, &program(), 0)
     }
 
-    /// Opens the disks; nothing is locked yet.
+    /// Opens the disks, for a VM alone or for one half of a pair; nothing is locked yet.
     ///
     /// # Errors
     /// One cannot be used.
-    pub fn open_disks(&self) -> Result<Vec<Disk>, SetupError> {
+    pub fn open_disks(&self, access: Access) -> Result<Vec<Disk>, SetupError> {
         let open = |(index, disk): (usize, &DiskSpec)| {
             let serial = if disk.serial.is_empty() {
                 format!("lockstep-{index}")
             } else {
                 disk.serial.clone()
             };
-            Ok(Disk::open_raw(&disk.path, disk.read_only, &serial)?)
+            Ok(Disk::open_raw(&disk.path, access, disk.read_only, &serial)?)
         };
         self.disks.iter().enumerate().map(open).collect()
     }
@@ -235,10 +237,13 @@ impl VmSpec {
     /// # Errors
     /// It will need what it would not get any more.
     pub fn enter_sandbox(&self, pair: Option<&PairSpec>) -> Result<Option<Entered>, SetupError> {
-        if !self.sandbox {
-            return Ok(None);
-        }
-        Ok(Some(Needs::of_vm(self, pair).enter()?))
+        let entered = if self.sandbox {
+            Some(Needs::of_vm(self, pair).enter()?)
+        } else {
+            None
+        };
+        crate::stderr::wait_for_nobody();
+        Ok(entered)
     }
 
     /// Everything around the machine but the peer. A replica that is live at once must find its gateway.
@@ -256,7 +261,7 @@ impl VmSpec {
     ) -> Result<World, SetupError> {
         let Ports { waker, ports } = ports;
         let reporter = Reporter::new(self.name.as_str(), self.events.as_deref(), self.figures_every)?;
-        let pool = DiskPool::new(disks, waker.clone());
+        let pool = DiskPool::new(disks, &waker).map_err(WorldError::Poll)?;
         let mut world = World::new(self.name.clone(), owner, waker.clone(), pool, reporter);
         world.live = live;
         world.signals = signals;
@@ -291,6 +296,7 @@ impl PairSpec {
     /// The key file is of no use.
     pub fn security(&self) -> Result<Security, KeyError> {
         match &self.key {
+            Some(path) if self.allow_open_key => Ok(Security::Key(Key::load_though_open(path)?)),
             Some(path) => Ok(Security::Key(Key::load(path)?)),
             None => Ok(Security::Insecure),
         }

@@ -7,7 +7,7 @@
 use std::io;
 
 use machine::{Control, Effect, Input};
-use replica::{Action, Event, Halt, Span, Time, Verdict};
+use replica::{Action, Epoch, Event, Halt, Span, Time};
 
 use crate::arbiter::{Asker, VmName};
 use crate::cables::Cables;
@@ -16,9 +16,10 @@ use crate::disk::{Completion, DiskPool, Holder, LockError};
 use crate::limits::{BATCH_MAX, LAST_WORDS_PATIENCE};
 use crate::link::{Link, LinkError, Traffic};
 use crate::log_file::{LogError, LogFile};
-use crate::net::Announcer;
+use crate::net::{Announcer, Lead};
+use crate::operator::Operator;
 use crate::poll::{Interest, Poller, Token};
-use crate::report::{Happening, Reporter};
+use crate::report::{Course, Happening, Outside, Reporter, Wish};
 use crate::signals::Signals;
 use crate::sys::clock;
 use crate::wake::Waker;
@@ -56,15 +57,19 @@ pub struct World {
     pub reporter: Reporter,
     /// The world sees this replica: a backup before its takeover neither listens nor shows anything.
     pub live: bool,
+    /// By which epoch it is live from the start; 0: the VM runs alone.
+    pub epoch: Epoch,
     announcer: Announcer,
+    /// Where the ports lead, as the node was told.
+    lead: Lead,
     /// The link has bytes that the kernel did not take.
     link_stuck: bool,
     /// Messages were queued and not flushed.
     link_dirty: bool,
     /// Traffic of links that are gone.
     past: Traffic,
-    /// How often the operator asked for the end.
-    stops: usize,
+    /// What the operator has asked for.
+    operator: Operator,
 }
 
 /// What ends a replica from outside the protocol.
@@ -111,11 +116,13 @@ impl World {
             signals: None,
             reporter,
             live: true,
+            epoch: Epoch(0),
             announcer: Announcer::default(),
+            lead: Lead::Unknown,
             link_stuck: false,
             link_dirty: false,
             past: Traffic::default(),
-            stops: 0,
+            operator: Operator::default(),
         }
     }
 
@@ -133,7 +140,9 @@ impl World {
             poller.add(&link.heartbeats_fd(), HEARTBEATS, Interest::Read)?;
         }
         if self.live {
-            self.cables.go_live(poller)?;
+            self.cables.go_live(self.epoch, poller)?;
+        } else {
+            self.cables.stay_quiet();
         }
         Ok(())
     }
@@ -141,17 +150,35 @@ impl World {
     /// When [`World::on_time`] must be called.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        [self.announcer.deadline(), self.reporter.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.announcer.deadline(),
+            self.cables.deadline(),
+            self.reporter.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// What is due by the clock.
-    pub fn on_time(&mut self, now: Time) {
+    ///
+    /// # Errors
+    /// A port cannot be waited for.
+    pub fn on_time(&mut self, now: Time, poller: &Poller, handle: &mut dyn FnMut(Event)) -> io::Result<()> {
         if self.announcer.is_due(now) {
             self.cables.announce();
         }
+        self.cables.on_time(now, poller)?;
+        // Each time that the ports were seen to lead somewhere is news; that they do not is news once.
+        let lead = self.cables.lead(now);
+        if lead != std::mem::replace(&mut self.lead, lead) {
+            match lead {
+                Lead::Unknown => {}
+                Lead::Somewhere(_) => handle(Event::Ports(true)),
+                Lead::Nowhere => handle(Event::Ports(false)),
+            }
+        }
+        Ok(())
     }
 
     /// Bytes on the wire of all links.
@@ -161,6 +188,15 @@ impl World {
         Traffic {
             sent: self.past.sent + now.sent,
             received: self.past.received + now.received,
+        }
+    }
+
+    /// What is counted here, for the figures.
+    #[must_use]
+    pub fn outside(&self) -> Outside {
+        Outside {
+            traffic: self.traffic(),
+            console_bytes_lost: self.consoles.iter().map(Console::lost).sum(),
         }
     }
 
@@ -179,12 +215,39 @@ impl World {
             HEARTBEATS => self.read_heartbeats(handle),
             WAKER => return self.on_wake(poller, handle),
             SIGNALS => {
-                let count = self.signals.as_mut().map_or(0, Signals::take);
-                return Ok(self.stop(count, handle));
+                for _ in 0..self.signals.as_mut().map_or(0, Signals::take) {
+                    let course = self.operator.wants_the_end(Wish::Signal, self.reporter.role());
+                    if self.take_course(Wish::Signal, course, handle) == Order::Quit {
+                        return Ok(Order::Quit);
+                    }
+                }
             }
             port => self.cables.read(port, poller, handle)?,
         }
         Ok(Order::GoOn)
+    }
+
+    /// Is a message of the peer here that no source shows? A batch is bounded, and one read brings more messages than a
+    /// batch takes; the rest is in this process, and the kernel, which knows nothing of it, wakes nobody.
+    #[must_use]
+    pub fn has_message(&self) -> bool {
+        self.link.as_ref().is_some_and(Link::has_message)
+    }
+
+    /// Has anything come, here or at the guest's ports, that no source shows?
+    #[must_use]
+    pub fn has_unread(&self) -> bool {
+        self.has_message() || self.cables.has_unread()
+    }
+
+    /// Adds the sources that have something to take though the kernel does not say so.
+    pub fn add_unread(&self, ready: &mut Vec<Token>) {
+        let link = self.has_message().then_some(LINK);
+        for token in link.into_iter().chain(self.cables.unread()) {
+            if !ready.contains(&token) {
+                ready.push(token);
+            }
+        }
     }
 
     fn read_link(&mut self, poller: &Poller, handle: &mut dyn FnMut(Event)) -> Result<(), WorldError> {
@@ -218,56 +281,82 @@ impl World {
         while let Some(completion) = self.disks.completion() {
             match completion {
                 Completion::Done(answer) => handle(Event::DiskDone(answer)),
-                Completion::Writer => self.reporter.happened(&Happening::DiskWriter),
+                Completion::Writer => self.reporter.happened(Happening::DiskWriter),
                 Completion::Fenced(error) => return Err(WorldError::Fenced(error)),
-            }
-        }
-        while let Some((claim, answer)) = self.arbiter.as_mut().and_then(Asker::answer) {
-            self.reporter.happened(&Happening::Verdict {
-                epoch: claim.epoch.0,
-                verdict: match answer.verdict {
-                    Verdict::Won => "won",
-                    Verdict::Lost => "lost",
-                    Verdict::Unreachable => "unreachable",
-                },
-                reason: answer.reason,
-            });
-            handle(Event::Verdict(claim, answer.verdict));
-        }
-        self.cables.on_wake(poller)?;
-        let mut quits = 0;
-        for (port, console) in (0_u8..).zip(&self.consoles) {
-            while let Some(typed) = console.typed() {
-                match typed {
-                    Typed::Bytes(bytes) if self.live => handle(Event::Input(Input::Console { port, bytes })),
-                    // Whoever types at a backup types at nothing.
-                    Typed::Bytes(_) => {}
-                    Typed::Quit => quits += 1,
+                Completion::Trouble(trouble) => self.reporter.happened(Happening::DiskTrouble {
+                    disk: trouble.disk,
+                    path: trouble.path.display().to_string(),
+                    what: trouble.what,
+                    sentence: trouble.sentence,
+                    since_ns: trouble.since.0,
+                }),
+                Completion::Recovered { disk, path, lasted } => {
+                    let path = path.display().to_string();
+                    let lasted_ms = lasted.0 as f64 / 1e6;
+                    self.reporter.happened(Happening::DiskWell {
+                        disk,
+                        path,
+                        lasted_ms,
+                    });
                 }
             }
         }
-        Ok(self.stop(quits, handle))
+        while let Some((claim, answer)) = self.arbiter.as_mut().and_then(Asker::answer) {
+            self.reporter.hears(clock::now(), claim, &answer);
+            handle(Event::Verdict(claim, answer.verdict));
+        }
+        self.cables.on_wake(poller)?;
+        for port in 0..self.consoles.len() {
+            while let Some(typed) = self.consoles[port].typed() {
+                if self.on_typed(port as u8, typed, handle) == Order::Quit {
+                    return Ok(Order::Quit);
+                }
+            }
+        }
+        Ok(Order::GoOn)
     }
 
-    /// The operator asks for the end, `count` times: first orderly (FT 3.3-a), then at once. A backup cannot
-    /// switch the machine off and just leaves.
-    fn stop(&mut self, count: usize, handle: &mut dyn FnMut(Event)) -> Order {
-        if count == 0 {
-            return Order::GoOn;
+    fn on_typed(&mut self, port: u8, typed: Typed, handle: &mut dyn FnMut(Event)) -> Order {
+        let role = self.reporter.role();
+        match typed {
+            Typed::Quit => {
+                let course = self.operator.wants_the_end(Wish::Console, role);
+                self.take_course(Wish::Console, course, handle)
+            }
+            Typed::Bytes(bytes) if self.operator.has_asked() => {
+                // What was typed along with the answer was meant for nobody.
+                let course = self
+                    .operator
+                    .answers(bytes.first().copied().unwrap_or_default(), role);
+                self.take_course(Wish::Console, course, handle)
+            }
+            Typed::Bytes(bytes) => {
+                // Whoever types at a backup types at nothing.
+                if self.live {
+                    handle(Event::Input(Input::Console { port, bytes }));
+                }
+                Order::GoOn
+            }
         }
-        self.stops += count;
-        self.reporter.happened(&Happening::Stop);
-        if self.stops > 1 || !self.live {
-            return Order::Quit;
+    }
+
+    /// Does what the operator's wish amounts to, and says so.
+    fn take_course(&mut self, by: Wish, course: Course, handle: &mut dyn FnMut(Event)) -> Order {
+        let role = self.reporter.role().into();
+        self.reporter.happened(Happening::Stop { by, role, course });
+        match course {
+            Course::Explain | Course::AskBack | Course::GoOn => {}
+            Course::Leave => handle(Event::Leave),
+            Course::PowerOff => handle(Event::Input(Input::Control(Control::PowerOff))),
+            Course::Quit => return Order::Quit,
         }
-        handle(Event::Input(Input::Control(Control::PowerOff)));
         Order::GoOn
     }
 
     fn lose_link(&mut self, error: &LinkError, handle: &mut dyn FnMut(Event)) {
         let reason = error::chain(error);
         self.drop_link();
-        self.reporter.happened(&Happening::LinkLost { reason });
+        self.reporter.lost_link(reason);
         handle(Event::LinkLost);
     }
 
@@ -307,7 +396,7 @@ impl World {
                 }
             }
             Action::Ask(claim) => {
-                self.reporter.happened(&Happening::Claim { epoch: claim.epoch.0 });
+                self.reporter.asks(clock::now(), claim);
                 if let Some(arbiter) = &mut self.arbiter {
                     arbiter.ask(claim);
                 }
@@ -348,19 +437,20 @@ impl World {
         }
     }
 
-    fn go_live(&mut self, epoch: replica::Epoch, poller: &Poller) -> io::Result<()> {
-        self.disks.become_writer(Holder {
+    fn go_live(&mut self, epoch: Epoch, poller: &Poller) -> io::Result<()> {
+        let takeover = !std::mem::replace(&mut self.live, true);
+        let holder = Holder {
             vm: self.vm.clone(),
             epoch,
             owner: self.owner,
-        });
-        if !std::mem::replace(&mut self.live, true) {
-            self.cables.go_live(poller)?;
+        };
+        self.disks.become_writer(&holder, takeover);
+        if takeover {
+            self.cables.go_live(epoch, poller)?;
             self.announcer.begin(clock::now());
         }
         // There is nothing more to say to the old peer, and nothing to hear from it.
         self.drop_link();
-        self.reporter.happened(&Happening::GoLive { epoch: epoch.0 });
         Ok(())
     }
 

@@ -16,6 +16,14 @@ fn claim(epoch: u64, owner: u128) -> Claim {
     Claim {
         epoch: Epoch(epoch),
         owner,
+        after: None,
+    }
+}
+
+fn claim_after(epoch: u64, owner: u128, after: u128) -> Claim {
+    Claim {
+        after: Some(after),
+        ..claim(epoch, owner)
     }
 }
 
@@ -127,6 +135,37 @@ fn a_directory_that_went_away_is_unreachable_and_a_damaged_claim_is_nobodys() {
     let answer = arbiter.claim(&vm(), claim(2, 1));
     assert_eq!(answer.verdict, Verdict::Unreachable);
     assert!(answer.reason.unwrap().contains("is no claim of Lockstep"));
+}
+
+#[test]
+fn a_claim_that_ends_a_pair_is_decided_only_where_the_pair_was_made() {
+    // FT 2.3-e: the same path on two hosts, two directories.
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut ours = DirectoryArbiter::open(here.path()).unwrap();
+    let mut other = DirectoryArbiter::open(there.path()).unwrap();
+    assert_eq!(ours.claim(&vm(), claim(7, 1)).verdict, Verdict::Won);
+    ours.check(&vm(), Epoch(7), 1).unwrap();
+
+    let why = other.check(&vm(), Epoch(7), 1).unwrap_err().to_string();
+    assert!(why.contains("does not know epoch 7 of 'web'"), "{why}");
+    assert!(why.contains("both sides must see the same directory"), "{why}");
+    for _ in 0..2 {
+        let answer = other.claim(&vm(), claim_after(8, 2, 1));
+        assert_eq!(answer.verdict, Verdict::Unreachable);
+        assert!(answer.reason.unwrap().contains("does not know epoch 7"));
+    }
+    assert_eq!(other.last(&vm()).unwrap(), None, "nothing was claimed there");
+
+    // A directory in which somebody else has that epoch, and the next one too, is no better.
+    assert_eq!(other.claim(&vm(), claim(7, 9)).verdict, Verdict::Won);
+    assert_eq!(other.claim(&vm(), claim(8, 9)).verdict, Verdict::Won);
+    let answer = other.claim(&vm(), claim_after(8, 2, 1));
+    assert_eq!(answer.verdict, Verdict::Unreachable);
+    assert!(answer.reason.unwrap().contains("knows another owner of epoch 7"));
+
+    assert_eq!(ours.claim(&vm(), claim_after(8, 2, 1)).verdict, Verdict::Won);
+    assert_eq!(ours.claim(&vm(), claim_after(8, 1, 1)).verdict, Verdict::Lost);
+    assert_eq!(ours.claim(&vm(), claim_after(8, 2, 1)).verdict, Verdict::Won);
 }
 
 #[test]

@@ -1,87 +1,28 @@
 //! Disks: what requests do, and who may write.
 
+mod common;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use host::arbiter::VmName;
-use host::disk::{Completion, Disk, DiskError, DiskLock, DiskPool, Holder, LockError};
-use host::wake::Waker;
-use machine::{DiskOperation, DiskRequest, DiskStatus};
-use replica::{DiskAnswer, Epoch};
-
-fn holder(vm: &str, epoch: u64, owner: u128) -> Holder {
-    Holder {
-        vm: VmName::new(vm).unwrap(),
-        epoch: Epoch(epoch),
-        owner,
-    }
-}
-
-fn make_disk(dir: &Path, name: &str, bytes: usize) -> std::path::PathBuf {
-    let path = dir.join(name);
-    fs::write(&path, vec![0xaa; bytes]).unwrap();
-    path
-}
-
-struct Pool {
-    pool: DiskPool,
-    waker: Waker,
-    next: u64,
-}
-
-impl Pool {
-    fn new(disks: Vec<Disk>) -> Pool {
-        let waker = Waker::new().unwrap();
-        Pool {
-            pool: DiskPool::new(disks, waker.clone()),
-            waker,
-            next: 0,
-        }
-    }
-
-    fn completion(&self) -> Completion {
-        loop {
-            if let Some(completion) = self.pool.completion() {
-                return completion;
-            }
-            let mut fds = [rustix::event::PollFd::new(
-                &self.waker,
-                rustix::event::PollFlags::IN,
-            )];
-            rustix::event::poll(&mut fds, None).unwrap();
-            self.waker.clear();
-        }
-    }
-
-    fn submit(&mut self, operation: DiskOperation) {
-        let id = self.next;
-        self.next += 1;
-        self.pool.submit(DiskRequest {
-            disk: 0,
-            id,
-            operation,
-        });
-    }
-
-    fn run(&mut self, operation: DiskOperation) -> (DiskStatus, Vec<u8>) {
-        self.submit(operation);
-        match self.completion() {
-            Completion::Done(DiskAnswer { id, status, data, .. }) => {
-                assert_eq!(id, self.next - 1);
-                (status, data)
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-}
+use common::disk::{Pool, holder, make_disk};
+use host::disk::{Access, Completion, Disk, DiskError, DiskLock, LockError};
+use machine::{DiskOperation, DiskStatus};
+use replica::DiskAnswer;
 
 #[test]
-fn requests_do_what_they_say() {
+fn requests_do_what_they_say_alone_and_in_a_pair() {
+    for access in [Access::Solo, Access::Pair] {
+        requests_do_what_they_say(access);
+    }
+}
+
+fn requests_do_what_they_say(access: Access) {
     let dir = tempfile::tempdir().unwrap();
     let path = make_disk(dir.path(), "disk", 64 << 10);
-    let disk = Disk::open_raw(&path, false, "serial").unwrap();
+    let disk = Disk::open_raw(&path, access, false, "serial").unwrap();
     assert_eq!((disk.config().sectors, disk.config().read_only), (128, false));
     disk.lock(&holder("a", 0, 1)).unwrap();
     let mut pool = Pool::new(vec![disk]);
@@ -89,7 +30,7 @@ fn requests_do_what_they_say() {
     assert_eq!(
         pool.run(DiskOperation::Write {
             sector: 2,
-            data: vec![7; 1024]
+            data: vec![7; 1024].into()
         }),
         ok
     );
@@ -118,7 +59,7 @@ fn requests_do_what_they_say() {
         assert_eq!(
             pool.run(DiskOperation::Write {
                 sector: 2,
-                data: vec![7; 512]
+                data: vec![7; 512].into()
             }),
             ok
         );
@@ -139,13 +80,13 @@ fn requests_do_what_they_say() {
 fn requests_beyond_the_end_fail_and_change_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = make_disk(dir.path(), "disk", 4096);
-    let disk = Disk::open_raw(&path, false, "").unwrap();
+    let disk = Disk::open_raw(&path, Access::Solo, false, "").unwrap();
     disk.lock(&holder("a", 0, 1)).unwrap();
     let mut pool = Pool::new(vec![disk]);
     for operation in [
         DiskOperation::Write {
             sector: 7,
-            data: vec![0; 1024],
+            data: vec![0; 1024].into(),
         },
         DiskOperation::Read {
             sector: 8,
@@ -174,14 +115,14 @@ fn requests_beyond_the_end_fail_and_change_nothing() {
 fn a_read_only_disk_is_read_without_a_lock_and_never_written() {
     let dir = tempfile::tempdir().unwrap();
     let path = make_disk(dir.path(), "disk", 4096);
-    let disk = Disk::open_raw(&path, true, "").unwrap();
+    let disk = Disk::open_raw(&path, Access::Solo, true, "").unwrap();
     disk.lock(&holder("a", 0, 1)).unwrap();
     assert!(!dir.path().join("disk.lock").exists());
     let mut pool = Pool::new(vec![disk]);
     assert_eq!(
         pool.run(DiskOperation::Write {
             sector: 0,
-            data: vec![0; 512]
+            data: vec![0; 512].into()
         })
         .0,
         DiskStatus::Failed
@@ -198,12 +139,16 @@ fn a_read_only_disk_is_read_without_a_lock_and_never_written() {
 #[test]
 fn unusable_disks_are_said_to_be_so() {
     let dir = tempfile::tempdir().unwrap();
-    let words = |path: &Path| Disk::open_raw(path, false, "").unwrap_err().to_string();
+    let words = |path: &Path| {
+        Disk::open_raw(path, Access::Solo, false, "")
+            .unwrap_err()
+            .to_string()
+    };
     assert!(words(&dir.path().join("none")).contains("cannot open the disk"));
     assert!(words(dir.path()).contains("cannot open the disk"));
     assert!(words(&make_disk(dir.path(), "odd", 1000)).contains("has 1000 bytes, which is no whole number"));
     assert!(words(&make_disk(dir.path(), "empty", 0)).contains("has 0 bytes"));
-    let small = Disk::open_raw(&make_disk(dir.path(), "small", 1024), false, "").unwrap();
+    let small = Disk::open_raw(&make_disk(dir.path(), "small", 1024), Access::Solo, false, "").unwrap();
     let mut guest = small.config();
     small.check(&guest).unwrap();
     guest.sectors = 3;
@@ -247,24 +192,24 @@ fn a_second_writer_is_refused_and_told_who_is_the_first() {
 fn a_later_epoch_supersedes_a_live_writer_which_then_writes_no_more() {
     let dir = tempfile::tempdir().unwrap();
     let path = make_disk(dir.path(), "disk", 4096);
-    let old = Disk::open_raw(&path, false, "").unwrap();
+    let old = Disk::open_raw(&path, Access::Solo, false, "").unwrap();
     old.lock(&holder("a", 3, 1)).unwrap();
     let mut old = Pool::new(vec![old]);
     assert_eq!(
         old.run(DiskOperation::Write {
             sector: 0,
-            data: vec![1; 512]
+            data: vec![1; 512].into()
         })
         .0,
         DiskStatus::Ok
     );
 
-    let mut new = Pool::new(vec![Disk::open_raw(&path, false, "").unwrap()]);
-    new.pool.become_writer(holder("a", 4, 2));
+    let mut new = Pool::new(vec![Disk::open_raw(&path, Access::Solo, false, "").unwrap()]);
+    new.pool.become_writer(&holder("a", 4, 2), true);
     // Queued behind the lock, not beside it.
     new.submit(DiskOperation::Write {
         sector: 0,
-        data: vec![2; 512],
+        data: vec![2; 512].into(),
     });
     assert!(matches!(new.completion(), Completion::Writer));
     assert!(matches!(
@@ -277,7 +222,7 @@ fn a_later_epoch_supersedes_a_live_writer_which_then_writes_no_more() {
 
     old.submit(DiskOperation::Write {
         sector: 0,
-        data: vec![3; 512],
+        data: vec![3; 512].into(),
     });
     match old.completion() {
         Completion::Fenced(LockError::Superseded {
@@ -290,7 +235,7 @@ fn a_later_epoch_supersedes_a_live_writer_which_then_writes_no_more() {
     assert_eq!(
         new.run(DiskOperation::Write {
             sector: 1,
-            data: vec![4; 512]
+            data: vec![4; 512].into()
         })
         .0,
         DiskStatus::Ok
@@ -306,8 +251,8 @@ fn an_earlier_epoch_cannot_take_it_back() {
     let dir = tempfile::tempdir().unwrap();
     let path = make_disk(dir.path(), "disk", 4096);
     let _new = DiskLock::acquire(&path, &holder("a", 4, 2)).unwrap();
-    let pool = Pool::new(vec![Disk::open_raw(&path, false, "").unwrap()]);
-    pool.pool.become_writer(holder("a", 3, 1));
+    let pool = Pool::new(vec![Disk::open_raw(&path, Access::Solo, false, "").unwrap()]);
+    pool.pool.become_writer(&holder("a", 3, 1), true);
     assert!(matches!(
         pool.completion(),
         Completion::Fenced(LockError::Superseded { .. })
@@ -318,10 +263,10 @@ fn an_earlier_epoch_cannot_take_it_back() {
 fn a_write_without_a_lock_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = make_disk(dir.path(), "disk", 4096);
-    let mut pool = Pool::new(vec![Disk::open_raw(&path, false, "").unwrap()]);
+    let mut pool = Pool::new(vec![Disk::open_raw(&path, Access::Solo, false, "").unwrap()]);
     pool.submit(DiskOperation::Write {
         sector: 0,
-        data: vec![3; 512],
+        data: vec![3; 512].into(),
     });
     assert!(matches!(
         pool.completion(),
@@ -367,62 +312,6 @@ fn a_live_writer_on_another_host_is_not_replaced_though_its_flock_cannot_be_seen
         .to_string();
     assert!(error.contains("(pid 77 on host elsewhere)"), "{error}");
     DiskLock::acquire(&path, &holder("a", 2, 1)).unwrap();
-}
-
-/// Storage that is full for the first write.
-#[derive(Debug)]
-struct FullOnce(std::sync::atomic::AtomicBool);
-
-impl host::disk::Backend for FullOnce {
-    fn capacity(&self) -> u64 {
-        4096
-    }
-    fn read(&self, _: u64, _: &mut [u8]) -> std::io::Result<()> {
-        Err(std::io::Error::other("a bad sector"))
-    }
-    fn write(&self, _: u64, _: &[u8]) -> std::io::Result<()> {
-        if self.0.swap(false, std::sync::atomic::Ordering::SeqCst) {
-            return Err(std::io::ErrorKind::StorageFull.into());
-        }
-        Ok(())
-    }
-    fn flush(&self) -> std::io::Result<()> {
-        Ok(())
-    }
-    fn discard(&self, _: u64, _: u64) -> std::io::Result<()> {
-        Ok(())
-    }
-    fn write_zeroes(&self, _: u64, _: u64, _: bool) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-#[test]
-fn a_full_disk_makes_the_write_wait_and_a_bad_one_makes_the_request_fail() {
-    let dir = tempfile::tempdir().unwrap();
-    let backend = Box::new(FullOnce(true.into()));
-    let disk = Disk::new(dir.path().join("disk"), backend, false, "").unwrap();
-    disk.lock(&holder("a", 0, 1)).unwrap();
-    let mut pool = Pool::new(vec![disk]);
-    pool.submit(DiskOperation::Write {
-        sector: 0,
-        data: vec![1; 512],
-    });
-    assert_eq!(
-        pool.run(DiskOperation::Read {
-            sector: 0,
-            bytes: 512
-        }),
-        (DiskStatus::Failed, Vec::new())
-    );
-    match pool.completion() {
-        Completion::Done(DiskAnswer {
-            id: 0,
-            status: DiskStatus::Ok,
-            ..
-        }) => {}
-        other => panic!("{other:?}"),
-    }
 }
 
 /// Set in a child that shall lock this disk and then stand still.

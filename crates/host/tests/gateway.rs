@@ -148,10 +148,10 @@ fn a_guest_is_refused_where_nobody_listens() {
 }
 
 #[test]
-fn the_hosts_loopback_can_be_closed_to_guests() {
+fn the_hosts_loopback_is_closed_to_guests_by_itself() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let gateway = Gateway::start(|config| config.host_loopback = false);
+    let gateway = Gateway::start(|config| config.allow.clear());
     let mut guest = Guest::with_lease(&gateway, 1);
     let client = guest.open((GATEWAY, port), 5000);
     guest.run_until(|guest| guest.tcp(client).state() == State::Closed);
@@ -284,6 +284,7 @@ fn an_address_that_is_taken_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let mut config = GatewayConfig::new(GuestListen::Tcp("127.0.0.1:0".parse().unwrap()));
+    config.insecure = true;
     config.forwards.push(format!("{address}-:22").parse().unwrap());
     let error = host::net::gateway::run(config, |_| panic!("it is not ready")).unwrap_err();
     assert!(matches!(error, GatewayError::Listen { .. }));

@@ -4,7 +4,9 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
+use std::time::Duration;
 
+use host::limits::{HANDSHAKES_MAX, REFUSALS_TOLD_MAX};
 use host::link::{Arrival, Key, Link, LinkError, Listener, Security, connect};
 use replica::Span;
 
@@ -14,13 +16,15 @@ fn key(byte: u8) -> Security {
 
 /// A listener in its own thread: its address, the link it accepts, and the words about those it refuses.
 fn listen(security: Security) -> (SocketAddr, Receiver<Link>, Receiver<String>) {
-    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), security).unwrap();
+    let mut listener = Listener::bind("127.0.0.1:0".parse().unwrap(), security).unwrap();
     let address = listener.address();
     let (links, accepted) = channel();
     let (words, refused) = channel();
     thread::spawn(move || {
-        let result = listener.accept(None, &mut |Arrival::Refused(error)| {
-            let _ = words.send(error.to_string());
+        let result = listener.accept(None, &mut |arrival| {
+            if let Arrival::Refused(error) = arrival {
+                let _ = words.send(error.to_string());
+            }
         });
         let _ = links.send(result.unwrap());
     });
@@ -155,6 +159,132 @@ fn strangers_are_refused_and_silent_ones_keep_nobody_out() {
 }
 
 #[test]
+fn silent_connections_however_many_keep_nobody_out() {
+    for security in [key(1), Security::Insecure] {
+        let (address, accepted, _refused) = listen(security.clone());
+        let silent: Vec<_> = (0..HANDSHAKES_MAX + 50)
+            .map(|_| TcpStream::connect(address).unwrap())
+            .collect();
+        let link = call(address, &security).unwrap();
+        assert_eq!(accepted.recv().unwrap().peer().ip(), link.peer().ip());
+        drop(silent);
+    }
+}
+
+#[test]
+fn a_caller_that_says_a_byte_now_and_then_is_dropped_all_the_same() {
+    let (address, accepted, refused) = listen(key(1));
+    let mut dribbler = TcpStream::connect(address).unwrap();
+    let words = loop {
+        match refused.recv_timeout(Duration::from_millis(300)) {
+            Ok(words) => break words,
+            // The magic of a greeting, and then anything: none of it is wrong before it is whole.
+            Err(_) => drop(dribbler.write(b"L").and_then(|_| dribbler.write(b"O"))),
+        }
+    };
+    assert!(words.contains("does not speak Lockstep"), "{words}");
+    let mut dribbler = TcpStream::connect(address).unwrap();
+    let greeting = *b"LOCKSTEP\x01\x01................";
+    let mut rest = greeting.iter();
+    let words = loop {
+        match refused.recv_timeout(Duration::from_millis(300)) {
+            Ok(words) => break words,
+            Err(_) => drop(dribbler.write(rest.as_slice().get(..1).unwrap_or(b"\0"))),
+        }
+        rest.next();
+    };
+    assert!(words.contains("did not introduce itself"), "{words}");
+    let _link = call(address, &key(1)).unwrap();
+    accepted.recv().unwrap();
+}
+
+#[test]
+fn a_flood_of_refused_callers_is_not_told_of_one_by_one() {
+    let (address, accepted, refused) = listen(key(1));
+    for _ in 0..100 {
+        let mut stranger = TcpStream::connect(address).unwrap();
+        stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        // Until it is refused, so that all hundred are.
+        while let Ok(1..) = std::io::Read::read(&mut stranger, &mut [0; 64]) {}
+    }
+    let _link = call(address, &key(1)).unwrap();
+    accepted.recv().unwrap();
+    // A minute later as many would be told again, and this test takes no minute; but it may.
+    assert!(refused.iter().count() as u64 <= 2 * REFUSALS_TOLD_MAX);
+}
+
+#[test]
+fn the_primary_calls_again_when_a_listener_hangs_up_or_says_nothing() {
+    let broken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = broken.local_addr().unwrap();
+    let (failed, failures) = channel();
+    let caller = thread::spawn(move || {
+        connect(address, &key(1), Span::from_ms(600_000), &mut |attempt| {
+            let _ = failed.send(attempt.error.to_string());
+            true
+        })
+    });
+    // Hangs up at once; then takes the call and says nothing.
+    drop(broken.accept().unwrap());
+    let words = failures.recv().unwrap();
+    assert!(words.contains("did not introduce itself"), "{words}");
+    let silent = broken.accept().unwrap();
+    let words = failures.recv().unwrap();
+    assert!(words.contains("said nothing for 5 s"), "{words}");
+    drop((silent, broken));
+    let mut listener = Listener::bind(address, key(1)).unwrap();
+    listener.accept(None, &mut |_| {}).unwrap();
+    caller.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_listener_that_stays_silent_is_named_when_patience_is_over() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let error = connect(address, &key(1), Span(0), &mut |_| true).unwrap_err();
+    assert!(error.to_string().contains("did not introduce itself"), "{error}");
+}
+
+#[test]
+fn the_kernel_resends_without_doubling_and_asks_after_a_silent_peer() {
+    use rustix::net::sockopt;
+    let (left, right) = pair(key(1));
+    for link in [&left, &right] {
+        assert!(sockopt::tcp_thin_linear_timeouts(link).unwrap());
+        assert!(sockopt::socket_keepalive(link).unwrap());
+        assert_eq!(sockopt::tcp_user_timeout(link).unwrap(), 12_000);
+        // With a longer failure-detection timeout the kernel is more patient than that.
+        link.outlast(Span::from_ms(500)).unwrap();
+        assert_eq!(sockopt::tcp_user_timeout(link).unwrap(), 12_000);
+        link.outlast(Span::from_ms(60_000)).unwrap();
+        assert_eq!(sockopt::tcp_user_timeout(link).unwrap(), 120_000);
+    }
+}
+
+#[test]
+fn messages_that_one_read_has_brought_are_known_to_be_there() {
+    for security in [key(1), Security::Insecure] {
+        let (mut left, mut right) = pair(security);
+        for n in 0..100_u8 {
+            left.send(&[n]).unwrap();
+        }
+        assert!(left.flush().unwrap());
+        assert_eq!(next(&mut right).unwrap(), [0]);
+        // What the kernel has is the kernel's to tell; what is here, only the link knows.
+        let mut count = 1;
+        while right.has_message() {
+            assert_eq!(right.receive().unwrap().unwrap(), [count]);
+            count += 1;
+        }
+        while count < 100 {
+            assert_eq!(next(&mut right).unwrap(), [count]);
+            count += 1;
+        }
+        assert!(!right.has_message());
+    }
+}
+
+#[test]
 fn a_replayed_greeting_of_a_true_peer_is_not_a_peer() {
     // A man in the middle copies what a true initiator sends, and later sends it again.
     let (address, accepted, _refused) = listen(key(1));
@@ -280,7 +410,7 @@ fn the_primary_calls_until_the_backup_is_there() {
         })
     });
     assert_eq!(first_failure.recv().unwrap(), 1);
-    let listener = Listener::bind(address, key(1)).unwrap();
+    let mut listener = Listener::bind(address, key(1)).unwrap();
     listener.accept(None, &mut |_| {}).unwrap();
     caller.join().unwrap().unwrap();
 }
@@ -303,7 +433,7 @@ fn calling_ends_when_patience_does_or_when_told() {
 
 #[test]
 fn waiting_for_the_primary_ends_when_told() {
-    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), key(1)).unwrap();
+    let mut listener = Listener::bind("127.0.0.1:0".parse().unwrap(), key(1)).unwrap();
     let stop = host::wake::Waker::new().unwrap();
     stop.wake();
     use std::os::fd::AsFd;

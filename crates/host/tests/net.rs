@@ -5,13 +5,19 @@ mod common;
 use std::process::Command;
 
 use common::Gateway;
-use host::net::{Endpoint, NetError, Port, PortSpec, Tap};
+use host::net::{Endpoint, Lead, NetError, Port, PortSpec, Tap};
+use host::sys::clock;
 use host::wake::Waker;
+use replica::{Epoch, Time};
 use rustix::event::{PollFd, PollFlags, poll};
 
 fn wait_for(waker: &Waker) {
     poll(&mut [PollFd::new(waker, PollFlags::IN)], None).unwrap();
     waker.clear();
+}
+
+fn plain(endpoint: Endpoint) -> PortSpec {
+    PortSpec::Gateway { endpoint, key: None }
 }
 
 fn receive(port: &mut Port) -> Vec<u8> {
@@ -29,7 +35,7 @@ fn a_gateway_that_restarts_is_found_again() {
     let dir = tempfile::tempdir().unwrap();
     let waker = Waker::new().unwrap();
     let endpoint = Endpoint::parse(dir.path().join("gateway").to_str().unwrap());
-    let spec = PortSpec::Gateway(endpoint);
+    let spec = plain(endpoint);
     let mut port = Port::open(&spec, &waker).unwrap();
     let error = port.check(&spec).unwrap_err();
     assert!(
@@ -38,7 +44,7 @@ fn a_gateway_that_restarts_is_found_again() {
     );
     // Nobody there: frames are dropped, and a thread goes on calling.
     port.transmit(b"lost");
-    port.go_live();
+    port.go_live(Epoch(1));
     for round in 0..3_u8 {
         let gateway = Gateway::new(dir.path());
         while !port.on_wake() {
@@ -64,9 +70,9 @@ fn what_a_replica_shows_as_it_goes_live_is_not_lost() {
     let dir = tempfile::tempdir().unwrap();
     let waker = Waker::new().unwrap();
     let gateway = Gateway::new(dir.path());
-    let spec = PortSpec::Gateway(Endpoint::Unix(dir.path().join("gateway")));
+    let spec = plain(Endpoint::Unix(dir.path().join("gateway")));
     let mut port = Port::open(&spec, &waker).unwrap();
-    port.go_live();
+    port.go_live(Epoch(1));
     port.transmit(b"held");
     port.flush();
     let mut cable = gateway.accept();
@@ -82,7 +88,7 @@ fn a_gateway_that_does_not_read_loses_frames_and_holds_up_nobody() {
     let dir = tempfile::tempdir().unwrap();
     let waker = Waker::new().unwrap();
     let gateway = Gateway::new(dir.path());
-    let spec = PortSpec::Gateway(Endpoint::Unix(dir.path().join("gateway")));
+    let spec = plain(Endpoint::Unix(dir.path().join("gateway")));
     let mut port = Port::open(&spec, &waker).unwrap();
     port.check(&spec).unwrap();
     let _cable = gateway.accept();
@@ -106,6 +112,20 @@ fn a_tap_that_is_not_there_is_said_to_be_so() {
             error.to_string().contains("make it with `ip tuntap add"),
             "{error}"
         );
+    }
+}
+
+#[test]
+fn of_several_ports_one_that_leads_nowhere_counts_and_else_the_oldest_news() {
+    let (old, new) = (Lead::Somewhere(Time(1)), Lead::Somewhere(Time(2)));
+    for (one, other, both) in [
+        (Lead::Unknown, Lead::Unknown, Lead::Unknown),
+        (Lead::Unknown, new, new),
+        (new, old, old),
+        (new, Lead::Nowhere, Lead::Nowhere),
+        (Lead::Unknown, Lead::Nowhere, Lead::Nowhere),
+    ] {
+        assert_eq!((one.and(other), other.and(one)), (both, both));
     }
 }
 
@@ -138,9 +158,14 @@ fn frames_pass_through_a_tap() {
     };
     ip("tuntap add lk0 mode tap");
     let mut port = Port::Tap(Tap::open("lk0").unwrap());
+    port.on_time(clock::now());
+    assert_eq!(port.lead(clock::now()), Lead::Nowhere, "it is down");
     ip("link set lk0 address 02:00:00:00:00:01 up");
     ip("addr add 10.1.1.1/24 dev lk0");
-    port.go_live();
+    let up = port.deadline().unwrap();
+    port.on_time(up);
+    assert_eq!(port.lead(up), Lead::Somewhere(up));
+    port.go_live(Epoch(1));
     // "Who has 10.1.1.1? Tell 10.1.1.2": the kernel answers.
     let mac = [2, 0, 0, 0, 0, 2];
     let mut request = vec![0xff; 6];

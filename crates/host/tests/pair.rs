@@ -6,9 +6,11 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use common::disk::{O_DIRECT, O_DSYNC, open_flags};
 use common::toy::Toy;
 use common::{Cable, Gateway, vm};
 use host::ReplayOptions;
+use host::report::{Course, HaltCode, Happening, Line, SuspicionWord};
 use host::{PairSpec, Progress};
 use replica::Span;
 
@@ -17,6 +19,10 @@ const ROLE: &str = "LOCKSTEP_TEST_ROLE";
 const DIR: &str = "LOCKSTEP_TEST_DIR";
 const PEER: &str = "LOCKSTEP_TEST_PEER";
 const SPINS: &str = "LOCKSTEP_TEST_SPINS";
+/// Of another VM than all others; with another arbiter directory, or disk, of the same name.
+const NAME: &str = "LOCKSTEP_TEST_NAME";
+const ARBITER: &str = "LOCKSTEP_TEST_ARBITER";
+const DISK: &str = "LOCKSTEP_TEST_DISK";
 
 /// The body of the children.
 #[test]
@@ -25,16 +31,26 @@ fn child_that_is_a_replica() {
         return;
     };
     let role = role.into_string().unwrap();
+    // A write beyond the file size limit, which a test sets, is an error and not the end.
+    let beyond = std::sync::Arc::default();
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, beyond).unwrap();
     let dir = PathBuf::from(std::env::var_os(DIR).unwrap());
     let spins = std::env::var_os(SPINS).is_some();
-    let spec = vm(&dir, &role);
+    let mut spec = vm(&dir, &role);
+    if let Ok(name) = std::env::var(NAME) {
+        spec.name = host::arbiter::VmName::new(&name).unwrap();
+    }
+    if let Some(disk) = std::env::var_os(DISK) {
+        spec.disks[0].path = disk.into();
+    }
     let pair = PairSpec {
         address: std::env::var(PEER)
             .unwrap_or("127.0.0.1:0".into())
             .parse()
             .unwrap(),
         key: Some(dir.join("key")),
-        arbiter: dir.join("arbiter"),
+        allow_open_key: false,
+        arbiter: std::env::var_os(ARBITER).map_or(dir.join("arbiter"), PathBuf::from),
         // Long, because the tests run beside others; a takeover takes this long (the lease of the primary).
         timeout: Span::from_ms(3_000),
         patience: Span::from_ms(60_000),
@@ -43,7 +59,8 @@ fn child_that_is_a_replica() {
     let mut progress = |progress: &Progress<'_>| match progress {
         Progress::Listening(address) => println!("\nlistening {address}"),
         Progress::Paired { epoch, .. } => println!("\npaired {}", epoch.0),
-        Progress::Calling { .. } | Progress::Refused(_) => {}
+        Progress::Refused(error) => println!("\nrefused {}", host::error::chain(*error)),
+        Progress::Calling { .. } | Progress::RefusedMore(_) => {}
     };
     let result = match role.as_str() {
         "run" => host::run(&spec, None, &mut build),
@@ -64,6 +81,16 @@ struct Replica {
 
 impl Replica {
     fn start(role: &str, dir: &Path, peer: Option<&str>, spins: bool) -> Replica {
+        Replica::start_with(role, dir, peer, spins, &[])
+    }
+
+    fn start_with(
+        role: &str,
+        dir: &Path,
+        peer: Option<&str>,
+        spins: bool,
+        other: &[(&str, &Path)],
+    ) -> Replica {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "child_that_is_a_replica", "--nocapture"]);
         command.env(ROLE, role).env(DIR, dir).stdout(Stdio::piped());
@@ -73,6 +100,7 @@ impl Replica {
         if spins {
             command.env(SPINS, "1");
         }
+        command.envs(other.iter().copied());
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
         Replica { child, lines }
@@ -118,11 +146,9 @@ impl Site {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("disk"), vec![0; 64 << 10]).unwrap();
         std::fs::create_dir(dir.path().join("arbiter")).unwrap();
-        std::fs::write(
-            dir.path().join("key"),
-            host::link::Key::generate().unwrap().to_hex(),
-        )
-        .unwrap();
+        let key = dir.path().join("key");
+        std::fs::write(&key, host::link::Key::generate().unwrap().to_hex()).unwrap();
+        std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let gateway = Gateway::new(dir.path());
         Site { dir, gateway }
     }
@@ -132,16 +158,27 @@ impl Site {
     }
 
     fn pair(&self, spins: bool) -> (Replica, Replica, Cable) {
+        self.pair_in(spins, "1")
+    }
+
+    fn pair_in(&self, spins: bool, epoch: &str) -> (Replica, Replica, Cable) {
         let mut backup = self.start("backup", None, spins);
         let address = backup.says("listening");
         let mut primary = self.start("primary", Some(&address), spins);
         let cable = self.gateway.accept();
-        assert_eq!(primary.says("paired"), "1");
-        assert_eq!(backup.says("paired"), "1");
+        assert_eq!(primary.says("paired"), epoch);
+        assert_eq!(backup.says("paired"), epoch);
         (primary, backup, cable)
     }
 
     fn events(&self, who: &str) -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(self.dir.path().join(format!("{who}.events"))).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    fn lines(&self, who: &str) -> Vec<Line> {
         let text = std::fs::read_to_string(self.dir.path().join(format!("{who}.events"))).unwrap();
         text.lines()
             .map(|line| serde_json::from_str(line).unwrap())
@@ -294,6 +331,80 @@ fn when_the_primary_is_killed_the_backup_goes_on_where_it_was() {
 }
 
 #[test]
+fn both_halves_of_a_pair_have_its_disk_open_past_the_page_cache_and_a_vm_alone_has_not() {
+    let site = Site::new();
+    let path = site.dir.path().join("disk");
+    let past_the_cache = |replica: &Replica| {
+        let flags = open_flags(&replica.child.id().to_string(), &path);
+        assert_eq!(flags.len(), 1, "{flags:?}");
+        flags[0] & (O_DIRECT | O_DSYNC) != 0
+    };
+    let (mut primary, mut backup, mut cable) = site.pair(false);
+    assert_eq!(ask(&mut cable, b"e-hello"), Some(1));
+    assert!(past_the_cache(&primary) && past_the_cache(&backup));
+    cable.send(b"o").unwrap();
+    assert_eq!(primary.says("ended"), "Some(Off(Off))");
+    assert_eq!(backup.says("ended"), "Some(Off(Off))");
+    let alone = site.start("run", None, false);
+    let mut cable = site.gateway.accept();
+    assert_eq!(ask(&mut cable, b"e-hello"), Some(1));
+    assert!(!past_the_cache(&alone));
+}
+
+/// From here on the process can write no file beyond so many bytes: a disk that is ill for it alone.
+fn limit_files(replica: &Replica, bytes: Option<u64>) {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let (current, maximum) = (bytes, None);
+    let pid = Pid::from_child(&replica.child);
+    prlimit(Some(pid), Resource::Fsize, Rlimit { current, maximum }).unwrap();
+}
+
+#[test]
+fn a_disk_that_is_ill_for_the_primary_alone_makes_the_guest_wait_and_a_failover_loses_nothing() {
+    let site = Site::new();
+    // The primary's events come as they happen.
+    let path = site.dir.path().join("primary.events");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, mode).unwrap();
+    let pipe = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(&path)
+        .unwrap();
+    let mut lines = BufReader::new(pipe).lines();
+    let mut event = |name: &str| loop {
+        let line: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        if line["event"] == name {
+            return line;
+        }
+    };
+    let (mut primary, mut backup, mut cable) = site.pair(false);
+    limit_files(&primary, Some(64 * 512));
+
+    cable.send(b"w\x50first").unwrap();
+    let trouble = event("disk-trouble");
+    assert_eq!(trouble["disk"], 0);
+    let what = trouble["what"].as_str().unwrap();
+    assert!(what.starts_with("cannot be written: File too large"), "{what}");
+    // The guest goes on as far as it does not need that sector.
+    assert_eq!(ask(&mut cable, b"e-hello"), Some(1));
+    limit_files(&primary, None);
+    assert!(cable.receive().unwrap().starts_with(b"w\x50first"));
+    assert!(event("disk-well")["lasted_ms"].as_f64().unwrap() > 0.0);
+    assert_eq!(site.disk(0x50)[..7], *b"w\x50first");
+
+    limit_files(&primary, Some(64 * 512));
+    cable.send(b"w\x51second").unwrap();
+    event("disk-trouble");
+    primary.kill();
+    let mut cable = site.gateway.accept();
+    while !cable.receive().unwrap().starts_with(b"w\x51second") {}
+    assert_eq!(site.disk(0x51)[..8], *b"w\x51second");
+    cable.send(b"o").unwrap();
+    assert_eq!(backup.says("ended"), "Some(Off(Off))");
+}
+
+#[test]
 fn when_the_backup_is_killed_the_primary_goes_on_alone() {
     let site = Site::new();
     let (mut primary, mut backup, mut cable) = site.pair(true);
@@ -307,15 +418,248 @@ fn when_the_backup_is_killed_the_primary_goes_on_alone() {
     assert_eq!(site.roles("primary"), ["primary", "claiming", "solo", "halted"]);
 }
 
+fn signal(replica: &Replica, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_child(&replica.child);
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+/// What the first line of events of this name holds.
+fn event(events: &[Line], is: impl Fn(&Happening) -> bool) -> Happening {
+    let line = events.iter().find(|line| is(&line.happening));
+    line.expect("it was told").happening.clone()
+}
+
 #[test]
-fn a_signal_switches_the_pair_off() {
+fn a_waiting_backup_outlives_callers_of_another_vm_and_tells_both_sides_why() {
+    let site = Site::new();
+    let mut backup = site.start("backup", None, false);
+    let address = backup.says("listening");
+    let disk = site.dir.path().join("other-disk");
+    std::fs::write(&disk, vec![0; 64 << 10]).unwrap();
+    for _ in 0..2 {
+        let other = [(NAME, Path::new("other")), (DISK, &disk)];
+        let mut caller = Replica::start_with("primary", site.dir.path(), Some(&address), false, &other);
+        let words = caller.says("failed");
+        assert!(
+            words.contains("is of the VM \"toy\", this side of \"other\""),
+            "{words}"
+        );
+        let words = backup.says("refused");
+        assert!(
+            words.contains("is of the VM \"other\", this side of \"toy\""),
+            "{words}"
+        );
+    }
+    let mut primary = site.start("primary", Some(&address), false);
+    let mut cable = site.gateway.accept();
+    assert_eq!(primary.says("paired"), "1");
+    assert_eq!(backup.says("paired"), "1");
+    assert_eq!(ask(&mut cable, b"e-hello"), Some(1));
+}
+
+#[test]
+fn a_backup_that_sees_another_arbiter_or_another_disk_is_refused_and_both_sides_say_so() {
+    // The same paths on two hosts, and what they lead to is not shared.
+    let site = Site::new();
+    let (arbiter, disk) = (site.dir.path().join("arbiter2"), site.dir.path().join("disk2"));
+    std::fs::create_dir(&arbiter).unwrap();
+    std::fs::write(&disk, vec![0; 64 << 10]).unwrap();
+    let cases = [
+        (ARBITER, &arbiter, "does not know epoch 1 of 'toy'"),
+        (
+            DISK,
+            &disk,
+            "is not the one that the primary has locked for epoch 2 of 'toy'",
+        ),
+    ];
+    for (which, path, why) in cases {
+        let mut backup =
+            Replica::start_with("backup", site.dir.path(), None, false, &[(which, path.as_path())]);
+        let address = backup.says("listening");
+        let mut primary = site.start("primary", Some(&address), false);
+        let words = primary.says("failed");
+        assert!(
+            words.contains("the other side refuses: the ") && words.contains(why),
+            "{words}"
+        );
+        let words = backup.says("refused");
+        assert!(
+            words.contains(why) && words.contains("both sides must see the same"),
+            "{words}"
+        );
+        assert!(words.contains(&path.display().to_string()), "{words}");
+    }
+    // With the right ones they become a pair.
+    let (mut primary, _backup, mut cable) = site.pair_in(false, "3");
+    assert_eq!(ask(&mut cable, b"e-hello"), Some(1));
+    cable.send(b"o").unwrap();
+    assert_eq!(primary.says("ended"), "Some(Off(Off))");
+}
+
+#[test]
+fn a_backup_whose_arbiter_directory_was_replaced_meanwhile_does_not_go_live() {
+    // A mount that is gone leaves an empty directory of the same name.
     let site = Site::new();
     let (mut primary, mut backup, mut cable) = site.pair(false);
     assert_eq!(ask(&mut cable, b"e-hello"), Some(1));
-    let pid = rustix::process::Pid::from_child(&primary.child);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let (path, away) = (site.dir.path().join("arbiter"), site.dir.path().join("away"));
+    std::fs::rename(&path, &away).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    primary.kill();
+    let refusal = loop {
+        // The last line may not be whole yet.
+        let text = std::fs::read_to_string(site.dir.path().join("backup.events")).unwrap();
+        let mut events = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        if let Some(event) = events.find(|event| event["event"] == "verdict") {
+            break event;
+        }
+        assert!(backup.child.try_wait().unwrap().is_none());
+        std::thread::yield_now();
+    };
+    assert_eq!(refusal["verdict"], "unreachable");
+    assert!(
+        refusal["reason"]
+            .as_str()
+            .unwrap()
+            .contains("does not know epoch 1"),
+        "{refusal}"
+    );
+    // When the mount is back it does.
+    std::fs::remove_dir(&path).unwrap();
+    std::fs::rename(&away, &path).unwrap();
+    let mut cable = site.gateway.accept();
+    cable.announcement().unwrap();
+    cable.send(b"o").unwrap();
+    assert_eq!(backup.says("ended"), "Some(Off(Off))");
+}
+
+#[test]
+fn a_primary_that_is_told_to_end_leaves_the_vm_to_its_backup() {
+    let site = Site::new();
+    let (mut primary, mut backup, mut cable) = site.pair(false);
+    assert_eq!(ask(&mut cable, b"e-hello"), Some(1));
+    signal(&primary, rustix::process::Signal::TERM);
+    assert_eq!(primary.says("ended"), "Some(Left)");
+    let mut cable = site.gateway.accept();
+    assert_eq!(
+        ask(&mut cable, b"e-hello"),
+        Some(2),
+        "the guest goes on where it was"
+    );
+    cable.send(b"o").unwrap();
+    assert_eq!(backup.says("ended"), "Some(Off(Off))");
+
+    let left = event(&site.lines("primary"), |it| matches!(it, Happening::Halt(_)));
+    assert!(
+        matches!(&left, Happening::Halt(end) if end.code == HaltCode::Left),
+        "{left:?}"
+    );
+    assert!(
+        left.sentence()
+            .unwrap()
+            .starts_with("the VM goes on at 127.0.0.1:")
+    );
+    let told = event(&site.lines("backup"), |it| {
+        matches!(it, Happening::Suspected { .. })
+    });
+    let expected = SuspicionWord::Left;
+    assert!(
+        matches!(told, Happening::Suspected { why, .. } if why == expected),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_backup_that_is_told_to_end_leaves_and_the_primary_says_that_it_is_alone() {
+    let site = Site::new();
+    let (mut primary, mut backup, mut cable) = site.pair(false);
+    assert_eq!(ask(&mut cable, b"e-hello"), Some(1));
+    signal(&backup, rustix::process::Signal::TERM);
+    assert_eq!(backup.says("ended"), "None");
+    for n in 2..=50 {
+        assert_eq!(ask(&mut cable, b"e-hello"), Some(n));
+    }
+    // Now there is nobody to leave the VM to: the first signal changes nothing, the second pulls the plug.
+    signal(&primary, rustix::process::Signal::TERM);
+    for n in 51..=100 {
+        assert_eq!(ask(&mut cable, b"e-hello"), Some(n));
+    }
+    signal(&primary, rustix::process::Signal::TERM);
+    assert_eq!(primary.says("ended"), "Some(Off(Off))");
+
+    let left = event(&site.lines("backup"), |it| matches!(it, Happening::Halt(_)));
+    assert!(
+        matches!(&left, Happening::Halt(end) if end.code == HaltCode::Left),
+        "{left:?}"
+    );
+    let lines = site.lines("primary");
+    let alone = event(&lines, |it| matches!(it, Happening::Alone { .. }));
+    let expected = SuspicionWord::LinkLost;
+    assert!(
+        matches!(alone, Happening::Alone { epoch: 2, why, .. } if why == expected),
+        "{alone:?}"
+    );
+    let courses: Vec<Course> = lines
+        .iter()
+        .filter_map(|line| match line.happening {
+            Happening::Stop { course, .. } => Some(course),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(courses, [Course::Explain, Course::PowerOff]);
+}
+
+#[test]
+fn a_closed_terminal_ends_neither_half() {
+    let site = Site::new();
+    let (mut primary, mut backup, mut cable) = site.pair(false);
+    for replica in [&primary, &backup] {
+        signal(replica, rustix::process::Signal::HUP);
+    }
+    for n in 1..=50 {
+        assert_eq!(ask(&mut cable, b"e-hello"), Some(n));
+    }
+    cable.send(b"o").unwrap();
     assert_eq!(primary.says("ended"), "Some(Off(Off))");
     assert_eq!(backup.says("ended"), "Some(Off(Off))");
+    assert_eq!(site.roles("primary"), ["primary", "halted"]);
+}
+
+#[test]
+fn events_that_nobody_reads_hold_up_neither_half() {
+    let site = Site::new();
+    let fifos: Vec<std::fs::File> = ["primary.events", "backup.events"]
+        .iter()
+        .map(|name| full_fifo(&site.dir.path().join(name)))
+        .collect();
+    let (mut primary, mut backup, mut cable) = site.pair(true);
+    for n in 1..=50 {
+        assert_eq!(ask(&mut cable, b"e-hello"), Some(n));
+    }
+    cable.send(b"o").unwrap();
+    assert_eq!(primary.says("ended"), "Some(Off(Off))");
+    assert_eq!(backup.says("ended"), "Some(Off(Off))");
+    drop(fifos);
+}
+
+/// A FIFO that takes not one byte more, as long as the file that is returned is open.
+fn full_fifo(path: &Path) -> std::fs::File {
+    use rustix::fs::{CWD, FileType, Mode, OFlags};
+    use std::io::Write;
+    rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let open = rustix::fs::open(
+        path,
+        OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC,
+        Mode::empty(),
+    );
+    let mut fifo = std::fs::File::from(open.unwrap());
+    // Whole pages first, then the bytes that are left.
+    for length in [4096, 1] {
+        while fifo.write(&vec![b'\n'; length]).is_ok() {}
+    }
+    fifo
 }
 
 #[test]

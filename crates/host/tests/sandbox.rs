@@ -13,7 +13,7 @@ use std::process::{Command, Output};
 
 use common::vm;
 use host::arbiter::{Arbiter, DirectoryArbiter, VmName};
-use host::disk::{Disk, Holder};
+use host::disk::{Access, Disk, Holder};
 use host::net::gateway::{GatewayConfig, GuestListen};
 use host::net::{Endpoint, PortSpec};
 use host::sandbox::{self, Kind, Needs};
@@ -77,10 +77,14 @@ impl Site {
 fn spec(dir: &Path) -> (VmSpec, PairSpec) {
     let mut spec = vm(&dir.join("vm"), "replica");
     // Where nobody listens, but the port may be called.
-    spec.nets[0].port = PortSpec::Gateway(Endpoint::Tcp("127.0.0.1:9".parse().unwrap()));
+    spec.nets[0].port = PortSpec::Gateway {
+        endpoint: Endpoint::Tcp("127.0.0.1:9".parse().unwrap()),
+        key: None,
+    };
     let pair = PairSpec {
         address: "127.0.0.1:19".parse().unwrap(),
         key: None,
+        allow_open_key: false,
         arbiter: dir.join("arbiter"),
         timeout: Span::from_ms(1_000),
         patience: Span::from_ms(1_000),
@@ -183,6 +187,7 @@ fn try_it(attempt: &str, dir: &Path, other: SocketAddr) -> io::Result<()> {
             let claim = Claim {
                 epoch: Epoch(1),
                 owner: 7,
+                after: None,
             };
             match arbiter.claim(&name, claim).verdict {
                 replica::Verdict::Won => Ok(()),
@@ -208,7 +213,7 @@ fn family(family: AddressFamily) -> io::Result<()> {
 
 /// A lock is taken, renewed, confirmed, and given back.
 fn takeover(vm: &Path) -> io::Result<()> {
-    let disk = Disk::open_raw(&vm.join("disk"), false, "").map_err(io::Error::other)?;
+    let disk = Disk::open_raw(&vm.join("disk"), Access::Pair, false, "").map_err(io::Error::other)?;
     for epoch in 1..3 {
         let holder = Holder {
             vm: VmName::new("toy").unwrap(),

@@ -3,7 +3,7 @@
 //! Invariant: a device never asks a question and gets the answer in the same call. It emits an effect; the
 //! answer comes later as an input at a step (FT 2.1-a).
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, fmt, ops::Deref, sync::Arc};
 
 /// What leaves the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub enum DiskOperation {
         /// First sector.
         sector: u64,
         /// What to write.
-        data: Vec<u8>,
+        data: Data,
     },
     /// Make all earlier completed writes durable.
     Flush,
@@ -90,16 +90,42 @@ pub enum DiskOperation {
     },
 }
 
-impl Effect {
-    /// Is it an output: visible to others than the guest, and so subject to the output rule (FT 2.2-c)?
-    /// Reads and wishes for entropy are not: they come back only through the log.
-    #[must_use]
-    pub fn is_output(&self) -> bool {
-        match self {
-            Effect::ConsoleWrite { .. } | Effect::NetTransmit { .. } | Effect::PoweredOff(_) => true,
-            Effect::Disk(request) => !matches!(request.operation, DiskOperation::Read { .. }),
-            Effect::EntropyWanted { .. } => false,
-        }
+/// The bytes of a write. Clones share them, so the device, the gate and the disk keep one copy between them: they are
+/// up to 2 MiB a request.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Data(Arc<[u8]>);
+
+impl Data {
+    /// `length` bytes that `fill` writes; it finds zeroes.
+    ///
+    /// # Errors
+    /// Those of `fill`.
+    pub fn filled<E>(length: usize, fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Data, E> {
+        let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, length).collect();
+        // Nobody shares it yet, so this copies nothing.
+        fill(Arc::make_mut(&mut bytes))?;
+        Ok(Data(bytes))
+    }
+}
+
+impl Deref for Data {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<Vec<u8>> for Data {
+    /// Copies once.
+    fn from(bytes: Vec<u8>) -> Data {
+        Data(bytes.into())
+    }
+}
+
+impl fmt::Debug for Data {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

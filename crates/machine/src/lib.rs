@@ -52,7 +52,7 @@ pub use clock::Clock;
 pub use config::{Boot, Config, DiskConfig, NetConfig};
 pub use diff::{Difference, diff};
 pub use digest::{Digest, Part};
-pub use effect::{DiskOperation, DiskRequest, Effect, Effects, PowerState};
+pub use effect::{Data, DiskOperation, DiskRequest, Effect, Effects, PowerState};
 pub use hart::{Cut, Ram, Step, Visit, Visitor, Width};
 pub use input::{Control, DiskStatus, Input};
 pub use machine::{Machine, Stop};

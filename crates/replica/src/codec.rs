@@ -20,8 +20,8 @@ use crate::{
     limits,
 };
 
-/// Version of the log format, in file headers and in the handshake.
-pub const VERSION: u32 = 1;
+/// Version of the log format, in file headers. Version 1 had the same bytes but marked flushes of a disk as outputs.
+pub const VERSION: u32 = 2;
 
 /// Bytes before the body of a frame: length of the body, CRC-32C of all that follows, first number.
 pub const FRAME_HEAD: usize = 4 + 4 + 8;

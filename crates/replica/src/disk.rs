@@ -3,14 +3,15 @@
 //! The guest may have many requests in flight, and they may be done in any order, unless two of them overlap
 //! and one of them changes something: then the later one waits until the earlier one is done, so that the
 //! result does not depend on the disk (FT 3.4-a). Overlap in guest memory cannot matter: data is copied out
-//! at submission and in at completion (FT 3.4-b). A read needs no acknowledgement and may overtake held writes.
+//! at submission and in at completion (FT 3.4-b). A read or a flush is no output (outputs.rs): it needs neither
+//! acknowledgement nor lease and may overtake held writes.
 
 use std::collections::VecDeque;
 
 use machine::{DiskOperation, DiskRequest, DiskStatus, Input};
 
 use crate::mutation::{self, Mutation};
-use crate::{DiskAnswer, limits};
+use crate::{DiskAnswer, limits, outputs::changes};
 
 #[derive(Debug)]
 enum State {
@@ -29,7 +30,10 @@ struct Slot {
     /// Sectors it touches.
     first: u64,
     end: u64,
+    /// It changes what others see: it needs the lease, and it must not be together with what overlaps it.
     changes: bool,
+    /// A guest that is off may leave it unfinished.
+    optional: bool,
     /// Bytes that an answer carries.
     reads: usize,
     state: State,
@@ -37,23 +41,25 @@ struct Slot {
 
 impl Slot {
     fn new(request: &DiskRequest, state: State) -> Slot {
-        let (first, sectors, changes, reads) = match &request.operation {
-            DiskOperation::Read { sector, bytes } => (*sector, sectors_of(u64::from(*bytes)), false, *bytes),
+        let (first, sectors, reads) = match &request.operation {
+            DiskOperation::Read { sector, bytes } => (*sector, sectors_of(u64::from(*bytes)), *bytes),
             DiskOperation::Write { sector, data } => {
                 let bytes = u64::try_from(data.len()).unwrap_or(u64::MAX);
-                (*sector, sectors_of(bytes), true, 0)
+                (*sector, sectors_of(bytes), 0)
             }
-            // It concerns only writes that the guest has seen completed; it need not wait for others.
-            DiskOperation::Flush => (0, 0, true, 0),
+            // It overlaps nothing: it concerns only writes that the guest has seen completed, and those have left
+            // this list.
+            DiskOperation::Flush => (0, 0, 0),
             DiskOperation::Discard { sector, sectors }
-            | DiskOperation::WriteZeroes { sector, sectors, .. } => (*sector, u64::from(*sectors), true, 0),
+            | DiskOperation::WriteZeroes { sector, sectors, .. } => (*sector, u64::from(*sectors), 0),
         };
         Slot {
             disk: request.disk,
             id: request.id,
             first,
             end: first.saturating_add(sectors),
-            changes,
+            changes: changes(&request.operation),
+            optional: matches!(request.operation, DiskOperation::Read { .. }),
             reads: usize::try_from(reads).unwrap_or(usize::MAX),
             state,
         }
@@ -110,7 +116,7 @@ impl Disks {
         }
     }
 
-    /// The next request for a disk. `writes`: may anything but reads go at present?
+    /// The next request for a disk. `writes`: may what changes a disk go at present?
     pub fn next(&mut self, writes: bool) -> Option<DiskRequest> {
         if !self.stirred {
             return None;
@@ -174,10 +180,10 @@ impl Disks {
             .count()
     }
 
-    /// Is anything left that changes a disk?
+    /// Is anything left that must be finished before the machine may be gone: a change of a disk, or a flush?
     #[must_use]
     pub fn changes_left(&self) -> bool {
-        self.slots.iter().any(|slot| slot.changes)
+        self.slots.iter().any(|slot| !slot.optional)
     }
 }
 
@@ -209,7 +215,7 @@ mod tests {
     fn write(id: u64, sector: u64, sectors: usize) -> DiskRequest {
         let operation = DiskOperation::Write {
             sector,
-            data: vec![0; sectors * 512],
+            data: vec![0; sectors * 512].into(),
         };
         DiskRequest {
             disk: 0,
@@ -283,6 +289,19 @@ mod tests {
         disks.submit(read(0, 0, 1 << 16));
         assert_eq!(disks.next(true), None);
         assert_eq!(disks.take_refused(), Some(failed(0, 0)));
+    }
+
+    #[test]
+    fn a_flush_passes_held_writes_and_needs_no_lease() {
+        let mut disks = Disks::default();
+        disks.hold(&write(0, 0, 8));
+        disks.submit(DiskRequest {
+            disk: 0,
+            id: 1,
+            operation: DiskOperation::Flush,
+        });
+        assert_eq!(disks.next(false).map(|request| request.id), Some(1));
+        assert!(disks.changes_left());
     }
 
     #[test]

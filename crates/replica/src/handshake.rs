@@ -5,7 +5,8 @@
 //!    | Hello ---------------------------> <---------------------------- Hello |
 //!    | <---------------------------- Welcome      (or Refuse, from either side)|
 //!    | AskNext: the arbiter grants an epoch                                    |
-//!    | Start{epoch, seeds} ---------------------------------> Build the machine|
+//!    | Start{epoch, seeds} ---------------> Prove that arbiter and disks are shared|
+//!    |                                                        Build the machine|
 //!    | <------------------------------ Ready                                   |
 //!  Done                                                                      Done
 //! ```
@@ -73,6 +74,10 @@ pub enum HandshakeEvent {
     Granted(Epoch),
     /// The arbiter cannot be asked now.
     ArbiterUnreachable,
+    /// [`HandshakeAction::Prove`]: both sides see the same arbiter and the same disks.
+    Proven,
+    /// They do not, or it cannot be seen; the sentence says what differs and where.
+    NotShared(String),
     /// [`HandshakeAction::Build`] is done.
     Built,
     /// It failed, and why.
@@ -90,10 +95,23 @@ pub enum HandshakeAction {
         /// For whom.
         owner: u128,
     },
+    /// Look at this side's arbiter and at the locks of its disks: `epoch` must be claimed and locked there, by `owner`,
+    /// the primary that calls. Answer with [`HandshakeEvent::Proven`] or [`HandshakeEvent::NotShared`].
+    Prove {
+        /// The epoch that the primary says it has.
+        epoch: Epoch,
+        /// Its process.
+        owner: u128,
+    },
     /// Build the machine of this header, and answer with [`HandshakeEvent::Built`].
     Build(Start),
     /// The pair is formed: make the node.
-    Done(Start),
+    Done {
+        /// What was decided.
+        start: Start,
+        /// The primary's process, which has the epoch.
+        primary: u128,
+    },
     /// No pair; close the link.
     Failed(Failure),
 }
@@ -145,6 +163,9 @@ pub enum Failure {
     /// No epoch could be had.
     #[error("the arbiter cannot be reached, so no pair can be formed")]
     Arbiter,
+    /// The sides do not share what they must.
+    #[error("{0}")]
+    NotShared(String),
     /// The machine could not be built here.
     #[error("the machine cannot be built: {0}")]
     Build(String),
@@ -163,6 +184,8 @@ enum Stage {
     Ready(Start),
     /// Backup: the primary's decision.
     Start { timeout: Span },
+    /// Backup: this side's arbiter and disks.
+    Proof(Start),
     /// Backup: this side's machine.
     Build(Start),
     /// Nothing: done or failed.
@@ -173,6 +196,8 @@ enum Stage {
 #[derive(Debug)]
 pub struct Handshake {
     me: Hello,
+    /// The other's process, once it has greeted.
+    other: u128,
     stage: Stage,
     deadline: Option<Time>,
     out: VecDeque<HandshakeAction>,
@@ -185,6 +210,7 @@ impl Handshake {
         let hello = Message::Hello(me.clone()).encode();
         let mut handshake = Handshake {
             me,
+            other: 0,
             stage: Stage::Hello,
             deadline: Some(now.after(limits::HANDSHAKE_ANSWER)),
             out: VecDeque::from([HandshakeAction::Send(hello)]),
@@ -208,6 +234,8 @@ impl Handshake {
             HandshakeEvent::LinkLost => Err(Failure::LinkLost),
             HandshakeEvent::Granted(epoch) => self.on_granted(now, epoch),
             HandshakeEvent::ArbiterUnreachable => Err(Failure::Arbiter),
+            HandshakeEvent::Proven => self.on_proven(),
+            HandshakeEvent::NotShared(why) => Err(Failure::NotShared(why)),
             HandshakeEvent::Built => self.on_built(),
             HandshakeEvent::BuildFailed(why) => Err(Failure::Build(why)),
         };
@@ -268,9 +296,10 @@ impl Handshake {
             return Err(Failure::Timeout);
         }
         theirs.header.same_shape(&me.header)?;
-        let timeout = theirs.timeout.max(me.timeout);
+        self.other = theirs.owner;
+        let timeout = theirs.timeout.max(self.me.timeout);
         let answer = Some(now.after(limits::HANDSHAKE_ANSWER));
-        match me.side {
+        match self.me.side {
             Side::Primary => self.await_stage(Stage::Welcome { timeout }, answer),
             Side::Backup => {
                 self.send(&Message::Welcome);
@@ -304,9 +333,24 @@ impl Handshake {
         if start.epoch.0 > limits::EPOCH_MAX {
             return Err(Failure::OutOfTurn);
         }
-        self.out.push_back(HandshakeAction::Build(start.clone()));
-        self.await_stage(Stage::Build(start), None);
+        // Before the machine is built, which may take long: what is not shared is refused at once.
+        self.out.push_back(HandshakeAction::Prove {
+            epoch: start.epoch,
+            owner: self.other,
+        });
+        self.await_stage(Stage::Proof(start), None);
         Ok(())
+    }
+
+    fn on_proven(&mut self) -> Result<(), Failure> {
+        match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Proof(start) => {
+                self.out.push_back(HandshakeAction::Build(start.clone()));
+                self.await_stage(Stage::Build(start), None);
+                Ok(())
+            }
+            _ => Err(Failure::OutOfTurn),
+        }
     }
 
     fn on_built(&mut self) -> Result<(), Failure> {
@@ -321,7 +365,11 @@ impl Handshake {
     }
 
     fn finish(&mut self, start: Start) {
-        self.out.push_back(HandshakeAction::Done(start));
+        let primary = match self.me.side {
+            Side::Primary => self.me.owner,
+            Side::Backup => self.other,
+        };
+        self.out.push_back(HandshakeAction::Done { start, primary });
         self.await_stage(Stage::Over, None);
     }
 

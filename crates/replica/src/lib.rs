@@ -3,8 +3,8 @@
 //! [`Node`] is the VMM without the world: events in with the time as an argument, actions out, and
 //! `slice` to run the guest for a while. `host` drives it with sockets and disks, `sim` with a seed.
 //!
-//! Map, in the order in which an input travels: [`record`] injects it and appends an [`entry`]; [`gate`]
-//! holds the outputs that follow; [`codec`] makes bytes of entries and [`channel`] sends them; `backup`
+//! Map, in the order in which an input travels: [`record`] injects it and appends an [`entry`]; [`outputs`] tells which
+//! effects are outputs, [`gate`] holds them; [`codec`] makes bytes of entries and [`channel`] sends them; `backup`
 //! acknowledges and [`replay`] lives them again; [`detect`] suspects, `claim` asks the arbiter. [`role`] has
 //! the table of what a replica can become, [`limits`] every bound. A pair begins with [`handshake`].
 //!
@@ -34,6 +34,7 @@ pub mod message;
 pub mod metrics;
 pub mod mutation;
 pub mod node;
+pub mod outputs;
 pub mod pace;
 pub mod playback;
 mod primary;

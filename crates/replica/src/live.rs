@@ -7,6 +7,7 @@ use machine::{Cut, Effect, PowerState};
 use crate::{
     Action, DiskAnswer, Guest, Metrics, Time,
     disk::Disks,
+    outputs::Outputs,
     record::{Activity, Produced, Recorder},
 };
 
@@ -49,7 +50,7 @@ impl Live {
 
     /// Gives an effect that may leave to whom it concerns.
     pub fn emit(&mut self, cx: &mut Context<'_>, effect: Effect) {
-        if effect.is_output() {
+        if Outputs.is_output(&effect) {
             cx.metrics.outputs_released += 1;
         }
         match effect {

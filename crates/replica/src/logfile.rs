@@ -26,7 +26,9 @@ pub enum LogError {
     #[error("this is not a Lockstep log")]
     Magic,
     /// It is of another version.
-    #[error("the log has format version {found}; this program reads version {wanted}")]
+    #[error(
+        "the log has format version {found} and this program reads version {wanted}; use the release that recorded it"
+    )]
     Version {
         /// In the file.
         found: u32,

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Version of the messages and of the log in them. The first tag and this number never change their place.
-pub const PROTOCOL: u64 = 1;
+pub const PROTOCOL: u64 = 2;
 
 /// What one replica says to the other.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,6 +16,8 @@ pub enum Mutation {
     AckWhileClaiming,
     /// A backup claims before the primary's lease is over.
     ClaimTooEarly,
+    /// D6: a claim does not say who has the epoch before it, so any arbiter will do.
+    ArbiterNotProven,
     /// FT 2.3-b: a backup goes live just before the last output of the log.
     DrainShort,
     /// FT 2.2-a: outputs that may not have left are not shown again.

@@ -13,6 +13,7 @@ use crate::{
     claim::{Claiming, Was},
     limits,
     live::Context,
+    mutation::{self, Mutation},
     primary::Primary,
     replay::Divergence,
     role::{self, Change, Role},
@@ -45,6 +46,8 @@ pub struct PairOptions {
     pub epoch: Epoch,
     /// This process: a random number drawn at its start.
     pub owner: u128,
+    /// The process that has `epoch` at the arbiter: the primary of this pair, on both sides.
+    pub primary: u128,
     /// Silence for this long is suspicion. At least 100 ms, default 500 ms; equal on both sides.
     pub timeout: Span,
     /// As for a guest that runs alone.
@@ -63,6 +66,9 @@ pub struct Claim {
     pub epoch: Epoch,
     /// Who asks: a random number drawn by each replica process at its start.
     pub owner: u128,
+    /// Who has the epoch before this one. An arbiter that does not know the same is not the arbiter of this pair: it must
+    /// answer [`Verdict::Unreachable`], whatever it knows of `epoch`. `None`: there is no pair yet that could be split.
+    pub after: Option<u128>,
 }
 
 /// The arbiter's answer.
@@ -72,7 +78,7 @@ pub enum Verdict {
     Won,
     /// Somebody else has it.
     Lost,
-    /// No answer could be had; nothing is known.
+    /// No answer could be had, or only that of another arbiter; nothing is known.
     Unreachable,
 }
 
@@ -183,6 +189,7 @@ impl<G: Guest> Node<G> {
         let pair = PairOptions {
             epoch: Epoch(0),
             owner: 0,
+            primary: 0,
             timeout: limits::TIMEOUT_DEFAULT,
             run: options,
         };
@@ -399,6 +406,7 @@ impl<G: Guest> Node<G> {
         let claim = Claim {
             epoch: Epoch(self.options.epoch.0.saturating_add(1)),
             owner: self.options.owner,
+            after: (!mutation::is(Mutation::ArbiterNotProven)).then_some(self.options.primary),
         };
         // Who was told to go on is expected by nobody else.
         self.metrics.isolated = why != Suspicion::Left && self.is_isolated(now);

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use machine::{Cut, Effect, Input, PowerState, Step};
+use machine::{Cut, DiskOperation, Effect, Input, PowerState, Step};
 
 use crate::{
     Guest, Header, Metrics, Options, Pause, Span, Time,
@@ -11,6 +11,7 @@ use crate::{
     codec::{Encoder, Frame},
     entry::{Entry, EntryKind, Seq, check},
     limits,
+    outputs::Outputs,
 };
 
 /// The log of a live guest, on its way into frames.
@@ -340,24 +341,27 @@ impl<G: Guest> Run<'_, G> {
         self.collect(log);
     }
 
-    /// Takes the effects there are and marks the outputs among them (FT 2.2-b). True if one is in a hurry.
+    /// Takes the effects there are and marks the outputs among them (FT 2.2-b). True if one is in a hurry to leave.
     fn collect(&mut self, log: &mut Log) -> bool {
-        let (mut hurry, mut marked) = (false, false);
+        let (mut hurry, mut marked, mut flush) = (false, false, false);
         while let Some(effect) = self.guest.take_effect() {
             let mut entry = Seq(0);
-            if effect.is_output() {
+            if Outputs.is_output(&effect) {
                 marked = true;
                 self.metrics.outputs += 1;
                 let check = check(&effect);
                 entry = self.append(log, EntryKind::Output { check });
                 // A console is slow to read and written byte by byte: its bytes share a frame.
                 hurry |= !matches!(effect, Effect::ConsoleWrite { .. });
+            } else if let Effect::Disk(request) = &effect {
+                // A database waits for it; and no entry has to leave before it.
+                flush |= request.operation == DiskOperation::Flush;
             }
             self.produced.push(Produced { effect, entry });
         }
         log.urgent |= hurry;
         log.soon |= marked;
-        hurry
+        hurry || flush
     }
 
     fn run(

@@ -11,6 +11,7 @@ use crate::{
     Digest, Guest, Pause,
     entry::{Entry, EntryKind, check},
     limits,
+    outputs::Outputs,
 };
 
 /// A replica's execution parted from the log.
@@ -283,7 +284,7 @@ impl Replayer {
 
     fn collect<G: Guest>(&mut self, guest: &mut G, replayed: &mut Vec<Replayed>) {
         while let Some(effect) = guest.take_effect() {
-            if effect.is_output() {
+            if Outputs.is_output(&effect) {
                 let check = check(&effect);
                 self.produced.push_back((effect, check));
                 continue;

@@ -53,7 +53,14 @@ enum Outcome {
     Open,
 }
 
+/// What the backup finds at its own arbiter and disks.
+type Proof = fn(Epoch, u128) -> HandshakeEvent;
+
 fn drive(one: Hello, two: Hello, arbiter: Option<Epoch>, build: bool) -> [Outcome; 2] {
+    drive_with(one, two, arbiter, build, |_, _| HandshakeEvent::Proven)
+}
+
+fn drive_with(one: Hello, two: Hello, arbiter: Option<Epoch>, build: bool, proof: Proof) -> [Outcome; 2] {
     let now = Time(0);
     let mut sides = [Handshake::new(now, one), Handshake::new(now, two)];
     let mut outcomes = [Outcome::Open, Outcome::Open];
@@ -68,11 +75,17 @@ fn drive(one: Hello, two: Hello, arbiter: Option<Epoch>, build: bool) -> [Outcom
                             arbiter.map_or(HandshakeEvent::ArbiterUnreachable, HandshakeEvent::Granted);
                         sides[index].handle(now, answer);
                     }
+                    HandshakeAction::Prove { epoch, owner } => {
+                        sides[index].handle(now, proof(epoch, owner));
+                    }
                     HandshakeAction::Build(_) if build => sides[index].handle(now, HandshakeEvent::Built),
                     HandshakeAction::Build(_) => {
                         sides[index].handle(now, HandshakeEvent::BuildFailed("no memory".to_owned()));
                     }
-                    HandshakeAction::Done(start) => outcomes[index] = Outcome::Done(Box::new(start)),
+                    HandshakeAction::Done { start, primary } => {
+                        assert_eq!(primary, 11, "both sides know whose epoch it is");
+                        outcomes[index] = Outcome::Done(Box::new(start));
+                    }
                     HandshakeAction::Failed(failure) => outcomes[index] = Outcome::Failed(failure),
                 }
             }
@@ -188,6 +201,46 @@ fn without_an_arbiter_or_a_machine_there_is_no_pair() {
     let [one, two] = drive(hello(Side::Primary), hello(Side::Backup), Some(Epoch(1)), false);
     assert!(matches!(one, Outcome::Failed(Failure::Refused(why)) if why.contains("no memory")));
     assert!(matches!(two, Outcome::Failed(Failure::Build(_))));
+}
+
+#[test]
+fn a_backup_builds_nothing_before_it_has_seen_the_primarys_claim_at_its_own_arbiter() {
+    // FT 2.3-e: two arbiters would let both sides win.
+    let both = |proof| {
+        drive_with(
+            hello(Side::Primary),
+            hello(Side::Backup),
+            Some(Epoch(4)),
+            true,
+            proof,
+        )
+    };
+    let found = |epoch, owner| {
+        assert_eq!(
+            (epoch, owner),
+            (Epoch(4), 11),
+            "the epoch of `Start`, the owner of `Hello`"
+        );
+        HandshakeEvent::Proven
+    };
+    assert!(both(found).iter().all(|side| matches!(side, Outcome::Done(_))));
+
+    let why = "the arbiter directory of the backup does not know epoch 4";
+    let [one, two] = both(|_, _| {
+        HandshakeEvent::NotShared("the arbiter directory of the backup does not know epoch 4".to_owned())
+    });
+    assert_eq!(one, Outcome::Failed(Failure::Refused(why.to_owned())));
+    assert_eq!(two, Outcome::Failed(Failure::NotShared(why.to_owned())));
+}
+
+#[test]
+fn a_machine_that_nobody_asked_to_build_and_a_proof_that_nobody_asked_for_are_out_of_turn() {
+    for event in [HandshakeEvent::Built, HandshakeEvent::Proven] {
+        let mut side = Handshake::new(Time(0), hello(Side::Backup));
+        side.handle(Time(0), event);
+        let last = std::iter::from_fn(|| side.poll()).last();
+        assert_eq!(last, Some(HandshakeAction::Failed(Failure::OutOfTurn)));
+    }
 }
 
 #[test]

@@ -98,6 +98,48 @@ fn outputs_behind_an_unacknowledged_message_share_the_next_one_and_wait_little()
 }
 
 #[test]
+fn a_flush_waits_for_no_acknowledgement_and_the_write_before_it_does() {
+    // FT 4.1-a: a flush shows nothing; it is about writes that are completed, not about one that is held.
+    let mut world = World::pair();
+    world.run(ms(20));
+    world.deaf = [true; 2];
+    world.frame(PRIMARY, b"w1");
+    world.frame(PRIMARY, b"f");
+    world.run(ms(20));
+    let operations = |world: &World, side: usize| -> Vec<DiskOperation> {
+        let issued = world.side(side).disk_log.iter();
+        issued.map(|(_, request)| request.operation.clone()).collect()
+    };
+    assert_eq!(operations(&world, PRIMARY), [DiskOperation::Flush]);
+    assert_eq!(world.side(PRIMARY).node.metrics().outputs_held, 1);
+}
+
+#[test]
+fn a_flush_without_an_answer_is_issued_again_by_the_new_primary() {
+    // FT 3.4-c.
+    let mut world = World::pair();
+    world.run(ms(20));
+    world.disk_up = false;
+    world.frame(PRIMARY, b"f");
+    world.run(ms(20));
+    let flush = world.side(PRIMARY).disk_log[0].1.clone();
+    assert_eq!(flush.operation, DiskOperation::Flush);
+    world.kill(PRIMARY);
+    world.break_link();
+    world.disk_up = true;
+    world.until("the backup is live", |world| world.side(BACKUP).live.is_some());
+    world.run(ms(5));
+    let again: Vec<_> = world
+        .side(BACKUP)
+        .disk_log
+        .iter()
+        .map(|(_, request)| request)
+        .collect();
+    assert_eq!(again, [&flush]);
+    assert!(world.side(BACKUP).node.guest().pending_disk().is_empty());
+}
+
+#[test]
 fn acknowledged_means_received_not_executed() {
     // FT 3.2-b, 3.2-d: a backup that receives and does not run still lets outputs go; its lag is seen.
     let mut world = World::pair();

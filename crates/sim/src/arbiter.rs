@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use replica::{Claim, Epoch, Span, Time, Verdict};
 
-use crate::random::Random;
+use crate::{random::Random, world::Side};
 
 /// How the arbiter behaves when it is reachable.
 #[derive(Clone, Debug)]
@@ -17,6 +17,9 @@ pub struct ArbiterOptions {
     /// Answers that get lost after the question took effect, of a thousand. Half of the askers hear
     /// `Unreachable` then, half hear nothing.
     pub lost_permille: u64,
+    /// Until the world is healed, B asks another arbiter than A, one that has never heard of the pair: the same path
+    /// leads elsewhere on its host.
+    pub apart: bool,
 }
 
 /// What becomes of a question.
@@ -34,7 +37,10 @@ pub struct Fate {
 #[derive(Debug)]
 pub struct Arbiter {
     options: ArbiterOptions,
+    /// What A finds there, and B too unless they are apart.
     owners: BTreeMap<Epoch, u128>,
+    /// What B finds while they are.
+    elsewhere: BTreeMap<Epoch, u128>,
     /// Nothing gets through before.
     away: Time,
 }
@@ -46,6 +52,7 @@ impl Arbiter {
         Arbiter {
             options,
             owners: BTreeMap::from([(epoch, owner)]),
+            elsewhere: BTreeMap::new(),
             away: Time(0),
         }
     }
@@ -80,9 +87,20 @@ impl Arbiter {
         }
     }
 
-    /// The question takes effect.
-    pub fn take(&mut self, claim: Claim) -> Verdict {
-        let owner = *self.owners.entry(claim.epoch).or_insert(claim.owner);
+    /// The question of a side takes effect. One that names another predecessor than is written here was meant for
+    /// another arbiter.
+    pub fn take(&mut self, side: Side, claim: Claim) -> Verdict {
+        let before = claim.epoch.0.checked_sub(1).map(Epoch);
+        let known = before.and_then(|before| self.owner(side, before));
+        if claim.after.is_some_and(|after| known != Some(after)) {
+            return Verdict::Unreachable;
+        }
+        let owners = if self.is_elsewhere(side) {
+            &mut self.elsewhere
+        } else {
+            &mut self.owners
+        };
+        let owner = *owners.entry(claim.epoch).or_insert(claim.owner);
         if owner == claim.owner {
             Verdict::Won
         } else {
@@ -90,10 +108,19 @@ impl Arbiter {
         }
     }
 
-    /// Who has an epoch.
+    /// Who has an epoch, as this side finds it.
     #[must_use]
-    pub fn owner(&self, epoch: Epoch) -> Option<u128> {
-        self.owners.get(&epoch).copied()
+    pub fn owner(&self, side: Side, epoch: Epoch) -> Option<u128> {
+        let owners = if self.is_elsewhere(side) {
+            &self.elsewhere
+        } else {
+            &self.owners
+        };
+        owners.get(&epoch).copied()
+    }
+
+    fn is_elsewhere(&self, side: Side) -> bool {
+        self.options.apart && side == Side::B
     }
 
     /// Nothing gets through for a while.
@@ -101,9 +128,10 @@ impl Arbiter {
         self.away = self.away.max(until);
     }
 
-    /// It is back, and well from now on.
+    /// It is back, and well from now on, and the same for both.
     pub fn mend(&mut self, now: Time) {
         self.away = self.away.min(now);
         self.options.lost_permille = 0;
+        self.options.apart = false;
     }
 }

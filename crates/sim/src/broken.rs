@@ -2,9 +2,17 @@
 //!
 //! A simulator that finds nothing proves something only if it finds what is there to be found.
 
+use std::collections::BTreeMap;
+
 use replica::mutation::{self, Mutation};
 
-use crate::{checker::Violation, faults::Options, run::run, toy::Toy};
+use crate::{
+    cache::Access,
+    checker::{Check, Violation},
+    faults::Options,
+    run::run,
+    toy::Toy,
+};
 
 /// A variant with one rule broken.
 #[derive(Clone, Copy, Debug)]
@@ -13,8 +21,10 @@ pub struct Broken {
     pub name: &'static str,
     /// The rule.
     pub rule: &'static str,
-    /// Where: in the protocol, or (`None`) in the world: the disk does not refuse old epochs.
+    /// Where: in the protocol, or (`None`) in the world.
     pub mutation: Option<Mutation>,
+    /// What is different in the world.
+    pub change: fn(&mut Options),
     /// Is the check off that listens to the talk between the sides, so that only what the outside sees counts?
     pub deaf: bool,
 }
@@ -24,12 +34,23 @@ const fn variant(name: &'static str, rule: &'static str, mutation: Mutation) -> 
         name,
         rule,
         mutation: Some(mutation),
+        change: |_| {},
+        deaf: false,
+    }
+}
+
+const fn world(name: &'static str, rule: &'static str, change: fn(&mut Options)) -> Broken {
+    Broken {
+        name,
+        rule,
+        mutation: None,
+        change,
         deaf: false,
     }
 }
 
 /// All variants.
-pub const VARIANTS: [Broken; 12] = [
+pub const VARIANTS: [Broken; 17] = [
     variant(
         "output released before the ack",
         "FT 2.2-c",
@@ -45,6 +66,7 @@ pub const VARIANTS: [Broken; 12] = [
             Mutation::AckWhileClaiming,
         )
     },
+    variant("arbiter not proven", "D6", Mutation::ArbiterNotProven),
     variant(
         "draining short of the last output",
         "FT 2.3-b",
@@ -72,12 +94,24 @@ pub const VARIANTS: [Broken; 12] = [
         "FT 3.4-a",
         Mutation::DiskOverlap,
     ),
-    Broken {
-        name: "disk does not refuse old epochs",
-        rule: "D6",
-        mutation: None,
-        deaf: false,
-    },
+    world("disk does not refuse old epochs", "D6", |options| {
+        options.storage.fenced = false;
+    }),
+    world("disk of a pair buffered by its host", "D12", |options| {
+        options.storage.caches.access = Access::Buffered;
+    }),
+    world("disk not opened again at go-live", "D12", |options| {
+        options.storage.caches.access = Access::Synchronous;
+        options.storage.caches.reopens = false;
+    }),
+    world("flush not passed on to the drive", "D12", |options| {
+        options.storage.caches.access = Access::Direct;
+        options.storage.caches.passes_flushes = false;
+    }),
+    world("flush repeated without writing again", "D12", |options| {
+        options.storage.caches.access = Access::Direct;
+        options.storage.caches.drive_forgets = true;
+    }),
 ];
 
 /// How a variant was caught.
@@ -94,7 +128,7 @@ impl Broken {
     #[must_use]
     pub fn world(&self, seed: u64) -> Options {
         let mut options = Options::draw(seed);
-        options.storage.fenced = self.mutation.is_some();
+        (self.change)(&mut options);
         options.deaf = self.deaf;
         // A log file that goes on where it cannot is a panic, not a violation.
         options.record = false;
@@ -114,5 +148,19 @@ impl Broken {
         });
         mutation::set(None);
         caught
+    }
+
+    /// Runs so many seeds from 0; how many were caught, by which check.
+    #[must_use]
+    pub fn count(&self, seeds: u64) -> BTreeMap<Check, u64> {
+        mutation::set(self.mutation);
+        let mut counts = BTreeMap::new();
+        for seed in 0..seeds {
+            if let Some(violation) = run::<Toy>(self.world(seed), seed, None).violation {
+                *counts.entry(violation.check).or_default() += 1;
+            }
+        }
+        mutation::set(None);
+        counts
     }
 }

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use machine::{DiskOperation, Effect, Input};
+use machine::{Effect, Input};
 use replica::{Action, Claim, Event, Guest, Halt, Next, Span, Time, Verdict};
 
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
     faults::{Fault, Trigger},
     process::Life,
     random::mix,
+    storage::changes,
     subject::{Subject, hash_of, unstamp},
     trace,
     world::{PAIR, Side, What, World},
@@ -83,7 +84,7 @@ impl<G: Subject> World<G> {
             Action::Release(Effect::EntropyWanted { .. }) => Ok(()),
             Action::Release(_) => checks.single.may_show(side, "shows an output"),
             Action::Disk(request) => {
-                if !matches!(request.operation, DiskOperation::Read { .. }) {
+                if changes(&request.operation) {
                     checks.single.may_show(side, "writes to the disk")?;
                 }
                 let tape = self.processes[side.index()].tape.borrow();
@@ -99,7 +100,7 @@ impl<G: Subject> World<G> {
                 )
             }
             Action::GoLive(epoch) => {
-                let owned = self.arbiter.owner(*epoch) == Some(self.processes[side.index()].owner);
+                let owned = self.arbiter.owner(side, *epoch) == Some(self.processes[side.index()].owner);
                 checks.single.on_go_live(side, *epoch, PAIR, owned)
             }
             Action::Halt(halt) => self.judge_halt(side, halt),
@@ -120,7 +121,7 @@ impl<G: Subject> World<G> {
                 })
             }
             Halt::Lost(epoch) => {
-                let owner = self.arbiter.owner(*epoch);
+                let owner = self.arbiter.owner(side, *epoch);
                 let other = owner.is_some_and(|owner| owner != self.processes[side.index()].owner);
                 ensure(other, Check::Halt, || {
                     format!("{side} halts for epoch {}, which nobody else has", epoch.0)
@@ -168,6 +169,7 @@ impl<G: Subject> World<G> {
             Action::GoLive(epoch) => {
                 self.processes[side.index()].epoch = epoch;
                 self.attached = side;
+                self.storage.caches().on_go_live(side);
                 let at = self.storage.raise(&mut self.random, self.now, epoch);
                 self.storage_appointment(at);
             }
@@ -234,9 +236,12 @@ impl<G: Subject> World<G> {
         let process = &mut self.processes[side.index()];
         process.life = Life::Halted(halt);
         process.inbox.clear();
+        self.storage.caches().close(side);
+        let process = &mut self.processes[side.index()];
         let claim = Claim {
             epoch: replica::Epoch(PAIR.0 + 1),
             owner: process.owner,
+            after: Some(crate::process::owner(self.options.seed, Side::A)),
         };
         let events = [
             Event::LinkLost,

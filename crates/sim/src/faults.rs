@@ -10,6 +10,7 @@ use replica::{Span, Time};
 
 use crate::{
     arbiter::ArbiterOptions,
+    cache::{Access, CacheOptions},
     network::{DatagramOptions, LinkOptions},
     random::Random,
     storage::StorageOptions,
@@ -21,7 +22,7 @@ use crate::{
 pub enum Death {
     /// The process: its kernel still sends what it was given and then closes the link.
     Process,
-    /// The host: silence.
+    /// The host: silence, and its page cache is lost.
     Host,
 }
 
@@ -54,6 +55,10 @@ pub enum Fault {
     Slow(Side, u64),
     /// The operator acts on the machine.
     Operator(Control),
+    /// The next flush of this side fails, and its host forgets what it could not write.
+    FlushFails(Side),
+    /// Both hosts and the drive lose their power: the end of the guest.
+    PowerCut,
 }
 
 /// When a fault happens that is tied to what a side does, not to a time.
@@ -166,11 +171,18 @@ impl Options {
             arbiter: ArbiterOptions {
                 latency: (us(100), us(500)),
                 lost_permille: 0,
+                apart: false,
             },
             storage: StorageOptions {
                 latency: (us(50), us(500)),
                 fail_permille: 0,
                 fenced: true,
+                caches: CacheOptions {
+                    access: Access::Direct,
+                    reopens: true,
+                    passes_flushes: true,
+                    drive_forgets: false,
+                },
             },
             patience: ms(200),
             think: ms(2),
@@ -235,6 +247,9 @@ impl Options {
         options.stray_permille = if on(random) { random.below(500) } else { 0 };
         options.cut_permille = if on(random) { random.below(600) } else { 0 };
         options.draw_faults(random);
+        // Drawn apart, so that all else of a seed stays what it was.
+        options.arbiter.apart = Random::new(seed ^ 0xa9a7).permille(100);
+        options.draw_cache_faults();
         options
     }
 
@@ -301,6 +316,13 @@ impl Options {
         self.timed.sort_by_key(|(at, _)| *at);
     }
 
+    fn draw_cache_faults(&mut self) {
+        self.storage.caches = StorageOptions::draw_caches(self.seed);
+        let faults = StorageOptions::draw_faults(self.seed, self.unsafe_for);
+        self.timed.extend(faults);
+        self.timed.sort_by_key(|(at, _)| *at);
+    }
+
     fn arm_or_time(&mut self, random: &mut Random, fault: Fault, at: impl Fn(&mut Random) -> Time) {
         let tied = random.permille(500);
         let number = random.span(Span(1), Span(2000)).0;
@@ -344,6 +366,8 @@ impl fmt::Display for Fault {
             Fault::DiskAway(span) => write!(f, "disk away for {}", show(*span)),
             Fault::Slow(side, permille) => write!(f, "{side} runs at {permille} thousandths"),
             Fault::Operator(control) => write!(f, "operator: {control:?}"),
+            Fault::FlushFails(side) => write!(f, "{side}'s next flush fails"),
+            Fault::PowerCut => write!(f, "power cut: hosts and drive"),
         }
     }
 }
@@ -373,18 +397,24 @@ impl fmt::Display for Options {
         let (low, high) = self.storage.latency;
         writeln!(
             f,
-            "  disk {} to {}, fails {}/1000",
+            "  disk {} to {}, fails {}/1000, {:?}",
             show(low),
             show(high),
-            self.storage.fail_permille
+            self.storage.fail_permille,
+            self.storage.caches.access
         )?;
         let (low, high) = self.arbiter.latency;
         writeln!(
             f,
-            "  arbiter {} to {}, answers lost {}/1000",
+            "  arbiter {} to {}, answers lost {}/1000{}",
             show(low),
             show(high),
-            self.arbiter.lost_permille
+            self.arbiter.lost_permille,
+            if self.arbiter.apart {
+                ", another one for B"
+            } else {
+                ""
+            }
         )?;
         for (name, path) in [("heartbeats", &self.heartbeats), ("frames", &self.frames)] {
             let (low, high) = path.latency;

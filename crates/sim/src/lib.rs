@@ -3,8 +3,8 @@
 //! Time is virtual, everything that takes time or can go wrong is drawn, and every action of every node is
 //! watched by checkers that trust nobody. A seed and a commit replay exactly (docs/testing.md).
 //!
-//! `world` is the event heap, `turns` and `carry` how the two processes live in it, `mishap` how they die; `network`, `storage`, `arbiter` and `client` are what the
-//! nodes talk to; `faults` says what goes wrong; `toy` and `bare` are the guests, watched through `subject`; `checker` judges; `run` is
+//! `world` is the event heap, `turns` and `carry` how the two processes live in it, `mishap` how they die; `network`, `storage` with its `cache`s, `arbiter` and
+//! `client` are what the nodes talk to; `faults` says what goes wrong; `toy` and `bare` are the guests, watched through `subject`; `checker` judges; `run` is
 //! a whole life: unsafe at first, then healed.
 #![forbid(unsafe_code)]
 
@@ -12,6 +12,7 @@ pub mod arbiter;
 pub mod bare;
 #[cfg(feature = "mutations")]
 pub mod broken;
+pub mod cache;
 mod carry;
 pub mod checker;
 pub mod client;

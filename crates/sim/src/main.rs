@@ -10,6 +10,7 @@ sim toy|machine N [FIRST]       N seeds of the toy guest, or of the real machine
 sim seed toy|machine SEED       one seed with a line per action
 sim sweep toy|machine [SEED]    kills either side at every entry and every action of a calm run
 sim broken                      deliberately broken variants: each must be caught (needs --features mutations)
+sim broken WORD N               how many of N seeds catch the variants with this word in their name
 ";
 
 /// The seed that is running, for the panic message: a panic ends the process.
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         ["sweep", "machine"] => Some(sweeps::<Machine>("machine", 0)),
         ["sweep", "machine", seed] => number(seed).map(|seed| sweeps::<Machine>("machine", seed)),
         ["broken"] => broken(),
+        ["broken", word, count] => number(count).and_then(|count| broken_counts(word, count)),
         _ => None,
     };
     match done {
@@ -181,8 +183,22 @@ fn broken() -> Option<bool> {
     Some(all)
 }
 
+#[cfg(feature = "mutations")]
+fn broken_counts(word: &str, count: u64) -> Option<bool> {
+    let named = |broken: &&sim::broken::Broken| broken.name.contains(word);
+    for broken in sim::broken::VARIANTS.iter().filter(named) {
+        println!("{}: of {count} seeds {:?}", broken.name, broken.count(count));
+    }
+    Some(true)
+}
+
 #[cfg(not(feature = "mutations"))]
 fn broken() -> Option<bool> {
     eprintln!("sim broken: build with --features mutations");
     None
+}
+
+#[cfg(not(feature = "mutations"))]
+fn broken_counts(_word: &str, _count: u64) -> Option<bool> {
+    broken()
 }

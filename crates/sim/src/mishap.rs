@@ -26,6 +26,10 @@ impl<G: Subject> World<G> {
         process.inbox.clear();
         process.in_hand = None;
         self.storage.crash(&mut self.random, side);
+        match death {
+            Death::Process => self.storage.caches().close(side),
+            Death::Host => self.storage.caches().host_dies(side),
+        }
         let random = &mut self.random;
         let under_way = self.link.under_way(side.other());
         let (kept, after) = match death {
@@ -106,6 +110,15 @@ impl<G: Subject> World<G> {
             Fault::Operator(Control::Reset) if !G::REMEMBERS => {}
             Fault::Operator(control) => {
                 self.deliver(self.attached, Event::Input(Input::Control(control)));
+            }
+            Fault::FlushFails(side) => self.storage.caches().fail_flush(side),
+            // A guest that is off has no more to lose than `run` takes away from it in the end.
+            Fault::PowerCut if self.is_off() => {}
+            Fault::PowerCut => {
+                for side in Side::BOTH {
+                    self.crash(side, Death::Host);
+                }
+                self.storage.power_cut();
             }
         }
     }

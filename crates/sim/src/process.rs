@@ -122,10 +122,11 @@ impl<G: Subject> Process<G> {
             offset: options.offset[index].0,
             ppm: options.drift_ppm[index],
         };
-        let owner = u128::from(crate::random::mix(options.seed, index as u64)) | 1 << 100;
+        let owner = owner(options.seed, side);
         let pair = PairOptions {
             epoch,
             owner,
+            primary: crate::process::owner(options.seed, Side::A),
             timeout: options.timeout,
             run: RunOptions {
                 digest_every: Some(options.digest_every),
@@ -177,6 +178,12 @@ impl<G: Subject> Process<G> {
         // A turn costs something even if the guest does not run: the host's own work.
         Span(2_000 + steps * 1000 / self.speed.max(1))
     }
+}
+
+/// Who the process of a side is at the arbiter.
+#[must_use]
+pub fn owner(seed: u64, side: Side) -> u128 {
+    u128::from(crate::random::mix(seed, side.index() as u64)) | 1 << 100
 }
 
 /// The header of both log files. The guests take their state from the seed, whatever it says.

@@ -55,8 +55,14 @@ impl<G: Subject> World<G> {
         self.run_until(Time(self.options.unsafe_for.0));
         self.heal();
         let survived = self.recover();
+        self.follow();
         if survived && self.violation.is_none() {
             let result = self.settle_accounts();
+            self.judge(result);
+        }
+        if self.violation.is_none() {
+            let content = self.storage.content_after_power_cut();
+            let result = self.checks.durability.check_content_after_power_cut(&content);
             self.judge(result);
         }
         survived
@@ -82,16 +88,16 @@ impl<G: Subject> World<G> {
 
     /// Nobody is left who could go on: both are dead, or the one that the arbiter chose is.
     fn is_doomed(&self) -> bool {
-        let heir = self.arbiter.owner(Epoch(PAIR.0 + 1));
         let may_go_on = |side: &Side| {
             let process = self.process(*side);
+            let heir = self.arbiter.owner(*side, Epoch(PAIR.0 + 1));
             process.is_alive() && heir.is_none_or(|heir| heir == process.owner)
         };
         !Side::BOTH.iter().any(may_go_on)
     }
 
     /// Is the guest off, as far as somebody knows who matters?
-    fn is_off(&self) -> bool {
+    pub(crate) fn is_off(&self) -> bool {
         let off = |side: &Side| matches!(self.process(*side).life, Life::Halted(Halt::Off(_)));
         self.checks.outputs.is_off() || Side::BOTH.iter().any(off)
     }
@@ -107,7 +113,10 @@ impl<G: Subject> World<G> {
             return false;
         }
         if !self.is_off() && self.is_doomed() {
-            self.run_for(AFTERMATH);
+            // Of the dead nothing is to be feared.
+            if Side::BOTH.iter().any(|side| self.process(*side).is_alive()) {
+                self.run_for(AFTERMATH);
+            }
             return false;
         }
         if !self.is_off() {
@@ -193,6 +202,8 @@ impl<G: Subject> World<G> {
         if self.options.record {
             logfile::check::<G>(&self.config, &process.file, &shown, is_off)?;
         }
-        disk::check_history(&tape, self.storage.content())
+        let content = self.storage.content();
+        self.checks.durability.check_content(&content)?;
+        disk::check_history(&tape, &content)
     }
 }

@@ -1,12 +1,17 @@
 //! The shared disk: requests that are under way for a while, take effect at one moment, and are answered later.
 //!
-//! Both sides reach it. It keeps the epoch of its writer and refuses writes of older ones (D6). Requests that
+//! Both sides reach it, through caches that can be lost (`cache.rs`). It keeps the epoch of its writer and refuses writes of older ones (D6). Requests that
 //! a side had under way when it crashed may still take effect, or not, or a few sectors of them.
 
 use machine::{DiskOperation, DiskRequest, DiskStatus};
 use replica::{DiskAnswer, Epoch, Span, Time};
 
-use crate::{random::Random, world::Side};
+use crate::{
+    cache::{Access, Asker, CacheOptions, Caches},
+    faults::Fault,
+    random::{Random, mix},
+    world::Side,
+};
 
 /// Bytes of a sector.
 pub const SECTOR: usize = 512;
@@ -20,6 +25,40 @@ pub struct StorageOptions {
     pub fail_permille: u64,
     /// Does it refuse writes of an older epoch? A real one always does; `false` shows what that is for.
     pub fenced: bool,
+    /// What the hosts do about caches.
+    pub caches: CacheOptions,
+}
+
+impl StorageOptions {
+    /// What the hosts do about caches in the world of a seed: as real hosts do, which take what they can get.
+    #[must_use]
+    pub fn draw_caches(seed: u64) -> CacheOptions {
+        let mut random = Random::new(mix(seed, 0xcac4e));
+        CacheOptions {
+            access: random.pick(&[Access::Direct, Access::Synchronous]),
+            reopens: true,
+            passes_flushes: true,
+            drive_forgets: false,
+        }
+    }
+
+    /// What happens to caches in the world of a seed, up to `end`. Drawn apart from all other faults, so that
+    /// those are the same with and without.
+    #[must_use]
+    pub fn draw_faults(seed: u64, end: Span) -> Vec<(Time, Fault)> {
+        let random = &mut Random::new(mix(seed, 0xfa115));
+        let mut faults = Vec::new();
+        if random.permille(300) {
+            for _ in 0..random.between(1, 3) {
+                let fault = Fault::FlushFails(random.pick(&Side::BOTH));
+                faults.push((Time(random.below(end.0)), fault));
+            }
+        }
+        if random.permille(40) {
+            faults.push((Time(random.below(end.0)), Fault::PowerCut));
+        }
+        faults
+    }
 }
 
 /// A request on its way.
@@ -33,6 +72,7 @@ pub struct Request {
     pub request: DiskRequest,
     /// Sectors of it that will take effect: fewer than it has when its sender crashed.
     pub torn: Option<u64>,
+    sent: Time,
     takes: Time,
 }
 
@@ -53,7 +93,7 @@ pub struct Taken {
 #[derive(Debug)]
 pub struct Storage {
     options: StorageOptions,
-    content: Vec<u8>,
+    caches: Caches,
     writer: Epoch,
     under_way: Vec<Request>,
     /// Nothing takes effect before.
@@ -63,12 +103,12 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// A disk of zeroes.
+    /// A disk of zeroes. `seed`: of what caches keep when they are lost.
     #[must_use]
-    pub fn new(options: StorageOptions, sectors: u64, writer: Epoch) -> Storage {
+    pub fn new(options: StorageOptions, sectors: u64, writer: Epoch, seed: u64) -> Storage {
         Storage {
+            caches: Caches::new(options.caches, sectors, seed),
             options,
-            content: vec![0; usize::try_from(sectors).unwrap_or(0) * SECTOR],
             writer,
             under_way: Vec::new(),
             away: Time(0),
@@ -97,6 +137,7 @@ impl Storage {
             epoch,
             request,
             torn: None,
+            sent: now,
             takes,
         });
         takes
@@ -135,30 +176,48 @@ impl Storage {
     }
 
     fn perform(&mut self, random: &mut Random, now: Time, request: Request) -> Taken {
-        let reads = matches!(request.request.operation, DiskOperation::Read { .. });
-        let refused = self.options.fenced && !reads && request.epoch < self.writer;
+        let refused =
+            self.options.fenced && changes(&request.request.operation) && request.epoch < self.writer;
         let fails = refused || random.permille(self.options.fail_permille);
-        let mut data = Vec::new();
+        let (low, high) = self.options.latency;
+        let answers = now.after(random.span(low, high));
+        let mut data = None;
         if !fails {
             let whole = request
                 .torn
                 .map_or(usize::MAX, |sectors| sectors as usize * SECTOR);
-            data = apply(&mut self.content, &request.request.operation, whole);
+            let asker = Asker {
+                side: request.from,
+                sent: request.sent,
+                answered: answers,
+            };
+            data = self.caches.perform(asker, &request.request.operation, whole);
         }
-        let status = if fails { DiskStatus::Failed } else { DiskStatus::Ok };
+        let status = data.as_ref().map_or(DiskStatus::Failed, |_| DiskStatus::Ok);
         let DiskRequest { disk, id, .. } = request.request;
-        let (low, high) = self.options.latency;
         Taken {
             answer: DiskAnswer {
                 disk,
                 id,
                 status,
-                data,
+                data: data.unwrap_or_default(),
             },
-            answers: now.after(random.span(low, high)),
+            answers,
             refused,
             request,
         }
+    }
+
+    /// The caches of the hosts and of the drive.
+    pub fn caches(&mut self) -> &mut Caches {
+        &mut self.caches
+    }
+
+    /// The drive loses its power: what is under way is lost, and what it has not been told to keep.
+    pub fn power_cut(&mut self) {
+        self.under_way.clear();
+        self.raising = None;
+        self.caches.power_cut();
     }
 
     /// A side has crashed: what it had under way is lost, or takes effect in part, or as if nothing was.
@@ -200,12 +259,19 @@ impl Storage {
     pub fn mend(&mut self, now: Time) {
         self.away = self.away.min(now);
         self.options.fail_permille = 0;
+        self.caches.mend();
     }
 
-    /// What is on it.
+    /// What is on it when both sides have closed it.
     #[must_use]
-    pub fn content(&self) -> &[u8] {
-        &self.content
+    pub fn content(&self) -> Vec<u8> {
+        self.caches.content()
+    }
+
+    /// What is on it if hosts and drive lose their power now.
+    #[must_use]
+    pub fn content_after_power_cut(&self) -> Vec<u8> {
+        self.caches.content_after_power_cut()
     }
 }
 
@@ -222,6 +288,12 @@ pub fn apply(content: &mut [u8], operation: &DiskOperation, whole: usize) -> Vec
         DiskOperation::Discard { .. } | DiskOperation::WriteZeroes { .. } => area.fill(0),
     }
     Vec::new()
+}
+
+/// Does it change what is on the disk? A flush only makes it durable, so nobody needs to be kept from it.
+#[must_use]
+pub fn changes(operation: &DiskOperation) -> bool {
+    !matches!(operation, DiskOperation::Read { .. } | DiskOperation::Flush)
 }
 
 /// The first sector and the number of bytes that an operation touches.

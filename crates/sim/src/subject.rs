@@ -10,7 +10,7 @@ use std::{
 };
 
 use machine::{Cut, DiskRequest, Effect, Input, PowerState, Step};
-use replica::{Digest, Guest, Pause};
+use replica::{Digest, Guest, Pause, outputs::Outputs};
 
 use crate::random::{mix, mix_bytes};
 
@@ -71,7 +71,7 @@ impl Tape {
 /// Is this an output that leaves through [`replica::Action::Release`]?
 #[must_use]
 pub fn is_shown(effect: &Effect) -> bool {
-    effect.is_output() && !matches!(effect, Effect::Disk(_))
+    Outputs.is_output(effect) && !matches!(effect, Effect::Disk(_))
 }
 
 /// A number that stands for an output.

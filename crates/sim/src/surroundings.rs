@@ -65,7 +65,7 @@ impl<G: Subject> World<G> {
     }
 
     pub(crate) fn on_arbiter(&mut self, side: Side, claim: Claim, answers: Option<Time>, unreachable: bool) {
-        let verdict = self.arbiter.take(claim);
+        let verdict = self.arbiter.take(side, claim);
         self.trace(None, || {
             format!(
                 "= the arbiter hears {side} about epoch {}: {verdict:?}",

@@ -28,6 +28,10 @@ const SECTORS: u64 = 12;
 enum Task {
     Print,
     Disk,
+    /// Have the disk keep what is on it.
+    Flush,
+    /// Read all of the disk.
+    ReadAll,
     /// Go on only when no disk request is pending.
     Sync,
     Entropy,
@@ -156,8 +160,8 @@ impl Toy {
             return;
         }
         if payload == PAYLOAD_OFF.to_le_bytes() {
-            self.tasks
-                .extend([Task::Disk, Task::Reply(seq), Task::Sync, Task::PowerOff]);
+            self.tasks.extend([Task::Disk, Task::Reply(seq), Task::Sync]);
+            self.tasks.extend([Task::ReadAll, Task::Sync, Task::PowerOff]);
             return;
         }
         for _ in 0..self.choose(6) {
@@ -170,6 +174,10 @@ impl Toy {
                 _ => Task::Sleep(1000 + self.choose(200_000)),
             };
             self.tasks.push_back(task);
+        }
+        if self.choose(3) == 0 {
+            // As a database commits: what it answers for is flushed first.
+            self.tasks.extend([Task::Sync, Task::Flush]);
         }
         self.tasks.extend([Task::Sync, Task::Reply(seq)]);
     }
@@ -202,7 +210,15 @@ impl Toy {
                 let bytes = text[..1 + self.choose(16) as usize].to_vec();
                 self.effects.push_back(Effect::ConsoleWrite { port: 0, bytes });
             }
-            Task::Disk => self.submit(),
+            Task::Disk => {
+                let operation = self.operation();
+                self.submit(operation);
+            }
+            Task::Flush => self.submit(DiskOperation::Flush),
+            Task::ReadAll => self.submit(DiskOperation::Read {
+                sector: 0,
+                bytes: SECTORS as u32 * 512,
+            }),
             Task::Sync => {}
             Task::Entropy => {
                 self.entropy_wanted = true;
@@ -233,18 +249,18 @@ impl Toy {
         }
     }
 
-    fn submit(&mut self) {
+    fn operation(&mut self) -> DiskOperation {
         let sectors = 1 + self.choose(3);
         let sector = self.choose(SECTORS - sectors + 1);
         let small = sectors as u32;
-        let operation = match self.choose(10) {
+        match self.choose(10) {
             0..=2 => DiskOperation::Read {
                 sector,
                 bytes: small * 512,
             },
             3..=6 => DiskOperation::Write {
                 sector,
-                data: self.pattern(sectors),
+                data: self.pattern(sectors).into(),
             },
             7 => DiskOperation::Flush,
             8 => DiskOperation::WriteZeroes {
@@ -256,7 +272,10 @@ impl Toy {
                 sector,
                 sectors: small,
             },
-        };
+        }
+    }
+
+    fn submit(&mut self, operation: DiskOperation) {
         let request = DiskRequest {
             disk: 0,
             id: self.next_id,

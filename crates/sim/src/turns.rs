@@ -62,6 +62,7 @@ impl<G: Subject> World<G> {
         process.ticket += 1;
         let (at, ticket) = (self.now.after(process.cost(steps)), process.ticket);
         self.compare();
+        self.follow();
         let entries = self.process(side).tape.borrow().len() as u64;
         if let Some(Fault::Crash(_, death)) = self.triggered(side, Trigger::Entry(entries)) {
             self.crash(side, death);
@@ -108,6 +109,15 @@ impl<G: Subject> World<G> {
             let result = self.checks.lockstep.compare(&a.tape.borrow(), &b.tape.borrow());
             self.judge(result);
         }
+    }
+
+    /// What the guest has read, and what it was promised, where it lives now.
+    pub(crate) fn follow(&mut self) {
+        let side = self.checks.single.live().unwrap_or(Side::A);
+        let tape = self.processes[side.index()].tape.borrow();
+        let result = self.checks.durability.follow(side, &tape);
+        drop(tape);
+        self.judge(result);
     }
 
     /// A slice is over.

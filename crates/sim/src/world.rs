@@ -11,7 +11,10 @@ use replica::{Claim, Epoch, Event, Guest, RoleName, Span, Time};
 
 use crate::{
     arbiter::Arbiter,
-    checker::{Violation, disk::Disk, lockstep::Lockstep, output::Outputs, single_primary::SinglePrimary},
+    checker::{
+        Violation, disk::Disk, durability::Durability, lockstep::Lockstep, output::Outputs,
+        single_primary::SinglePrimary,
+    },
     client::Client,
     faults::{Armed, Fault, Options},
     network::Link,
@@ -129,6 +132,7 @@ pub(crate) struct Checks {
     pub single: SinglePrimary,
     pub lockstep: Lockstep,
     pub disk: Disk,
+    pub durability: Durability,
 }
 
 /// A simulated world.
@@ -178,7 +182,7 @@ impl<G: Subject> World<G> {
             link: Link::new(options.link.clone()),
             link_due: [None; 2],
             storage_due: None,
-            storage: Storage::new(options.storage.clone(), G::SECTORS, PAIR),
+            storage: Storage::new(options.storage.clone(), G::SECTORS, PAIR, options.seed),
             arbiter: Arbiter::new(options.arbiter.clone(), PAIR, processes[0].owner),
             client: Client::new(options.patience, options.think),
             processes,

@@ -16,3 +16,19 @@ fn a_go_live_without_a_claim_is_seen_as_such() {
     let caught = VARIANTS[1].hunt(100).unwrap();
     assert_eq!(caught.violation.check, Check::SinglePrimary, "{caught:?}");
 }
+
+#[test]
+fn what_a_cache_loses_is_seen_as_such() {
+    let about_caches: Vec<_> = VARIANTS.iter().filter(|broken| broken.rule == "D12").collect();
+    assert_eq!(about_caches.len(), 4);
+    for broken in about_caches {
+        let counts = broken.count(300);
+        let others = counts.keys().filter(|check| **check != Check::Durability).count();
+        assert!(
+            counts.contains_key(&Check::Durability),
+            "{}: {counts:?}",
+            broken.name
+        );
+        assert_eq!(others, 0, "{}: {counts:?}", broken.name);
+    }
+}

@@ -3,7 +3,8 @@
 use machine::Control;
 use replica::{Epoch, Halt, RoleName, Span, Suspicion, Time};
 use sim::{
-    Options, Side, Toy, World,
+    Check, Options, Side, Toy, World,
+    cache::Access,
     faults::{Armed, Death, Fault, Trigger},
     process::Life,
     run::RECOVERY,
@@ -163,6 +164,34 @@ fn without_the_arbiter_the_survivor_waits_and_with_it_goes_on() {
     assert_eq!(world.role(Side::B), Some(RoleName::Claiming));
     until_live(&mut world, Side::B);
     finish(world);
+}
+
+#[test]
+fn sides_that_see_different_arbiters_do_not_split() {
+    // FT 2.3-e. B's arbiter has never heard of the pair: what it grants is worth nothing.
+    for seed in 0..20 {
+        let mut options = Options::calm(seed);
+        options.arbiter.apart = true;
+        options.unsafe_for = ms(4_000);
+        let mut world = with(options);
+        world.strike(&Fault::CutBoth(ms(10_000)));
+        until_live(&mut world, Side::A);
+        world.run_for(ms(2_000));
+        assert_eq!(world.role(Side::B), Some(RoleName::Claiming), "seed {seed}");
+        // Once its path leads to the arbiter of the pair again, B hears that it has lost.
+        assert_eq!(finish(world).live, Some(Side::A), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_backup_whose_arbiter_is_another_one_waits_until_it_is_the_right_one_again() {
+    let mut options = Options::calm(6);
+    options.arbiter.apart = true;
+    let mut world = with(options);
+    world.crash(Side::A, Death::Host);
+    world.run_for(ms(2_500));
+    assert_eq!(world.role(Side::B), Some(RoleName::Claiming));
+    assert_eq!(finish(world).live, Some(Side::B));
 }
 
 #[test]
@@ -348,6 +377,51 @@ fn a_disk_that_is_away_loses_nothing() {
     world.run_for(ms(500));
     assert!(world.client().answered() > answered);
     finish(world);
+}
+
+/// Of twenty lives in which this happens, how many lose what their guest was told is on the disk.
+fn losses(access: Access, fault: &Fault) -> usize {
+    let loses = |seed: &u64| {
+        let mut options = Options::calm(*seed);
+        options.storage.caches.access = access;
+        let mut world = with(options);
+        world.strike(fault);
+        world.live();
+        match world.violation() {
+            None => false,
+            Some(violation) => {
+                assert_eq!(violation.check, Check::Durability, "seed {seed}: {violation:?}");
+                true
+            }
+        }
+    };
+    (0..20).filter(loses).count()
+}
+
+#[test]
+fn a_host_that_dies_with_its_page_cache_takes_nothing_along_that_was_completed() {
+    // D12. A pair whose disk is buffered by the hosts loses, so there was something to be lost.
+    let fault = Fault::Crash(Side::A, Death::Host);
+    assert_eq!(losses(Access::Direct, &fault), 0);
+    assert_eq!(losses(Access::Synchronous, &fault), 0);
+    assert!(losses(Access::Buffered, &fault) > 0);
+}
+
+#[test]
+fn a_power_cut_of_everything_takes_nothing_along_that_was_flushed() {
+    // D12. Here a buffered disk is as good as another: nobody lives who could miss what was not flushed.
+    for access in [Access::Direct, Access::Synchronous, Access::Buffered] {
+        assert_eq!(losses(access, &Fault::PowerCut), 0, "{access:?}");
+    }
+}
+
+#[test]
+fn a_flush_that_fails_costs_nothing_that_is_not_in_a_page_cache() {
+    // D12.
+    let fault = Fault::FlushFails(Side::A);
+    assert_eq!(losses(Access::Direct, &fault), 0);
+    assert_eq!(losses(Access::Synchronous, &fault), 0);
+    assert!(losses(Access::Buffered, &fault) > 0);
 }
 
 #[test]

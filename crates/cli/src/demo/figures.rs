@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use host::report::{HaltCode, Happening, Line, RoleWord, SuspicionWord};
 use serde::Serialize;
-use serde_json::Value;
 
 use super::Loaded;
 use super::processes::Pair;
@@ -140,59 +140,53 @@ impl Report {
 
 impl Figures {
     /// The primary knows delays, lag and bandwidth; the backup what it compared; the survivor how it went live.
-    fn of_replicas(&mut self, primary: &[Value], backup: &[Value], kill: Kill, event_ns: Option<u64>) {
-        let paired: Vec<&Value> = of(primary, "figures")
-            .filter(|line| line["role"] == "primary")
+    fn of_replicas(&mut self, primary: &[Line], backup: &[Line], kill: Kill, event_ns: Option<u64>) {
+        let paired: Vec<&host::report::Figures> = figures(primary)
+            .filter(|figures| figures.role == RoleWord::Primary)
             .collect();
         // The boot is not what is measured: the second half of the time as a pair is the load.
         let loaded = &paired[paired.len() / 2..];
-        let sorted = |key: &str| {
-            let mut values: Vec<f64> = loaded.iter().filter_map(|line| line[key].as_f64()).collect();
-            values.sort_by(f64::total_cmp);
-            values
-        };
-        let lags = sorted("lag_ms");
+        let mut lags: Vec<f64> = loaded.iter().map(|figures| figures.lag_ms).collect();
+        lags.sort_by(f64::total_cmp);
         self.lag_ms_p50 = percentile(&lags, 50.0);
         self.lag_ms_p99 = percentile(&lags, 99.0);
-        let rates = sorted("log_mbit_s");
-        self.log_mbit_s = rates.iter().sum::<f64>() / rates.len().max(1) as f64;
+        let rates = loaded.iter().map(|figures| figures.log_mbit_s);
+        self.log_mbit_s = rates.sum::<f64>() / loaded.len().max(1) as f64;
         if let Some(last) = paired.last() {
-            self.output_delay_us_p50 = last["output_delay"]["p50_us"].as_f64().unwrap_or_default();
-            self.output_delay_us_p99 = last["output_delay"]["p99_us"].as_f64().unwrap_or_default();
+            self.output_delay_us_p50 = last.output_delay.p50_us;
+            self.output_delay_us_p99 = last.output_delay.p99_us;
         }
         let compared =
-            of(backup, "figures").filter(|line| line["role"] == "backup" || line["role"] == "solo");
-        self.digests_compared = compared
-            .filter_map(|line| line["digests"].as_u64())
-            .max()
-            .unwrap_or(0);
-        self.divergences = of(backup, "role")
-            .filter(|line| line["suspicion"] == "diverged")
-            .count() as u64
-            + of(backup, "halt")
-                .filter(|line| line["why"].as_str().is_some_and(|why| why.contains("Diverged")))
-                .count() as u64;
+            figures(backup).filter(|figures| matches!(figures.role, RoleWord::Backup | RoleWord::Solo));
+        self.digests_compared = compared.map(|figures| figures.digests).max().unwrap_or(0);
+        let diverged = |line: &&Line| match &line.happening {
+            Happening::Suspected { why, .. } => *why == SuspicionWord::Diverged,
+            Happening::Halt(ending) => ending.code == HaltCode::Diverged,
+            _ => false,
+        };
+        self.divergences = backup.iter().filter(diverged).count() as u64;
         let survivor = if kill == Kill::Backup { primary } else { backup };
         let Some(event_ns) = event_ns else { return };
-        let after = |line: &&Value| line["time_ns"].as_u64() >= Some(event_ns);
-        let time_of = |role: &str| {
-            let line = of(survivor, "role")
-                .filter(after)
-                .find(|line| line["role"] == role)?;
-            Some((line["time_ns"].as_u64()?.saturating_sub(event_ns)) as f64 / 1e6)
+        let time_of = |wanted: RoleWord| {
+            let is = |line: &&Line| matches!(line.happening, Happening::Role { role, .. } if role == wanted);
+            let line = survivor.iter().filter(|line| line.time_ns >= event_ns).find(is)?;
+            Some((line.time_ns - event_ns) as f64 / 1e6)
         };
-        let suspected = time_of("claiming").unwrap_or_default();
+        let suspected = time_of(RoleWord::Claiming).unwrap_or_default();
         self.detection_ms = suspected;
-        self.go_live_ms = time_of("solo").map_or(0.0, |live| live - suspected);
+        self.go_live_ms = time_of(RoleWord::Solo).map_or(0.0, |live| live - suspected);
     }
 }
 
-fn of<'a>(lines: &'a [Value], event: &'static str) -> impl Iterator<Item = &'a Value> {
-    lines.iter().filter(move |line| line["event"] == event)
+fn figures(lines: &[Line]) -> impl Iterator<Item = &host::report::Figures> {
+    lines.iter().filter_map(|line| match &line.happening {
+        Happening::Figures(figures) => Some(&**figures),
+        _ => None,
+    })
 }
 
 /// The lines of a replica's report. The last one of a killed process may be cut off.
-fn events(path: &Path) -> Result<Vec<Value>> {
+fn events(path: &Path) -> Result<Vec<Line>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(text
         .lines()

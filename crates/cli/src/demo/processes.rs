@@ -1,8 +1,9 @@
 //! The processes of the demo: gateway, backup, primary; their directory, their console, their end.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use host::image::Appliance;
+use host::link::Key;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::args::{DemoArgs, Kill};
@@ -18,6 +20,8 @@ use crate::args::{DemoArgs, Kill};
 const READY: &str = "lockstep-appliance: ready";
 /// RAM of the demo's guest.
 const MEMORY: &str = "512M";
+/// How often the replicas write figures.
+const FIGURES_EVERY_MS: &str = "100";
 /// Lines of a dead process's errors to show.
 const LAST_LINES: usize = 5;
 
@@ -144,14 +148,13 @@ impl Pair {
     pub fn start(image: &Appliance, args: &DemoArgs) -> Result<Pair> {
         let directory = tempfile::Builder::new().prefix("lockstep-demo-").tempdir()?;
         let path = directory.path();
-        let socket = path.join("gateway.sock");
-        let (gateway, redis) = start_gateway(path, &socket)?;
+        write_key(&path.join("key"))?;
+        let (gateway, frames, redis) = start_gateway(path)?;
         let port = free_port()?;
         std::fs::create_dir(path.join("arbiter"))?;
-        std::fs::write(path.join("key"), key())?;
         let replica = |name: &'static str, on_line: Box<dyn FnMut(String) + Send>| {
             let events = path.join(format!("{name}.events"));
-            let arguments = arguments(name, image, args, path, &socket, port);
+            let arguments = arguments(name, image, args, path, &frames, port);
             Ok::<_, anyhow::Error>((Replica::start(path, name, &arguments, on_line)?, events))
         };
         let (backup, backup_events) = replica("backup", Box::new(|_| {}))?;
@@ -215,12 +218,15 @@ impl Pair {
     }
 }
 
-fn start_gateway(directory: &Path, socket: &Path) -> Result<(Replica, SocketAddr)> {
+/// The gateway, where replicas reach it, and where Redis is to be reached.
+fn start_gateway(directory: &Path) -> Result<(Replica, String, SocketAddr)> {
     let (sender, lines) = channel();
     let arguments = [
         "gateway",
         "--listen",
-        &socket.display().to_string(),
+        "127.0.0.1:0",
+        "--key",
+        &directory.join("key").display().to_string(),
         "--forward",
         "127.0.0.1:0-:6379",
     ];
@@ -236,7 +242,8 @@ fn start_gateway(directory: &Path, socket: &Path) -> Result<(Replica, SocketAddr
     let redis = ready["forwards"][0]
         .as_str()
         .context("the gateway forwards nothing")?;
-    Ok((gateway, redis.parse()?))
+    let frames = ready["listen"].as_str().context("the gateway does not listen")?;
+    Ok((gateway, frames.to_owned(), redis.parse()?))
 }
 
 fn arguments(
@@ -244,7 +251,7 @@ fn arguments(
     image: &Appliance,
     args: &DemoArgs,
     directory: &Path,
-    socket: &Path,
+    frames: &str,
     port: u16,
 ) -> Vec<String> {
     let text = |path: &Path| path.display().to_string();
@@ -257,13 +264,14 @@ fn arguments(
         ("--append", Some(image.append.clone())),
         ("--memory", Some(MEMORY.into())),
         ("--harts", Some(args.harts.to_string())),
-        ("--net", Some(format!("gateway={}", socket.display()))),
+        ("--net", Some(format!("gateway={frames}"))),
         ("--serial", Some("stdio".into())),
         ("--backup", Some(format!("127.0.0.1:{port}"))),
         ("--key", Some(text(&directory.join("key")))),
         ("--arbiter", Some(text(&directory.join("arbiter")))),
         ("--timeout-ms", Some(args.timeout_ms.to_string())),
         ("--events", Some(text(&directory.join(format!("{name}.events"))))),
+        ("--figures-every", Some(FIGURES_EVERY_MS.into())),
     ]
     .into_iter()
     .flat_map(|(word, value)| std::iter::once(word.to_owned()).chain(value))
@@ -275,8 +283,13 @@ fn free_port() -> Result<u16> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-fn key() -> String {
-    let mut bytes = [0; 32];
-    host::entropy::fill(&mut bytes);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// A new key of the demo's pair and gateway that only this user can read, as both demand.
+fn write_key(path: &Path) -> Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(Key::generate()?.to_hex().as_bytes())?;
+    Ok(())
 }

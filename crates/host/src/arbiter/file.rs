@@ -3,6 +3,10 @@
 //! A claim is written to a file of its own and made durable; then it is linked to the name of the epoch,
 //! which succeeds for exactly one claimant, on local file systems and on NFS. NFS may lose the answer of a
 //! link that was made, so who gets "exists" looks whether the file there is its own.
+//!
+//! A path can lead to different directories on two hosts, or to an empty one where a mount is missing. So a claim that ends a
+//! pair names the owner of the epoch before, and only a directory that holds that owner's claim answers it. Claims are never
+//! changed or removed, so it does not matter how much earlier than the link they are read.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -30,10 +34,15 @@ impl DirectoryArbiter {
         let arbiter = DirectoryArbiter {
             directory: directory.into(),
         };
-        let probe = arbiter.unique_path("probe");
-        let result = write_durably(&probe, b"probe\n").and_then(|()| fs::remove_file(&probe));
-        result.map_err(|source| arbiter.unusable(source))?;
+        arbiter.touch()?;
         Ok(arbiter)
+    }
+
+    /// Changes the directory, and leaves nothing behind.
+    fn touch(&self) -> Result<(), ArbiterError> {
+        let probe = self.unique_path("probe");
+        let result = write_durably(&probe, b"probe\n").and_then(|()| fs::remove_file(&probe));
+        result.map_err(|source| self.unusable(source))
     }
 
     fn unusable(&self, source: io::Error) -> ArbiterError {
@@ -56,6 +65,9 @@ impl DirectoryArbiter {
 
     fn try_claim(&self, vm: &VmName, claim: Claim) -> Result<Answer, ArbiterError> {
         let path = self.claim_path(vm, claim.epoch);
+        if let Some(after) = claim.after {
+            self.owned_by(vm, Epoch(claim.epoch.0.saturating_sub(1)), after)?;
+        }
         // Who is first for an epoch that others have left behind is too late all the same.
         if let Some(last) = self.last_claimed(vm)?
             && last > claim.epoch
@@ -97,6 +109,29 @@ impl DirectoryArbiter {
         })
     }
 
+    /// Does this directory hold the claim of `epoch` by `owner`?
+    fn owned_by(&self, vm: &VmName, epoch: Epoch, owner: u128) -> Result<(), ArbiterError> {
+        let path = self.claim_path(vm, epoch);
+        let mut found = self.owner_of(&path)?;
+        if found.is_none() {
+            // A network file system may remember that there was no such file, but not beyond a change of the directory.
+            self.touch()?;
+            found = self.owner_of(&path)?;
+        }
+        let finding = match found {
+            Some(found) if found == owner => return Ok(()),
+            Some(_) => "knows another owner of",
+            None => "does not know",
+        };
+        Err(ArbiterError::NotShared {
+            path: self.directory.clone(),
+            host: crate::disk::lock::host_name(),
+            finding,
+            vm: vm.to_string(),
+            epoch: epoch.0,
+        })
+    }
+
     /// Whose claim the file is; `None` if there is no file.
     fn owner_of(&self, path: &Path) -> Result<Option<u128>, ArbiterError> {
         let content = match fs::read_to_string(path) {
@@ -132,6 +167,10 @@ impl Arbiter for DirectoryArbiter {
 
     fn last(&mut self, vm: &VmName) -> Result<Option<Epoch>, ArbiterError> {
         self.last_claimed(vm)
+    }
+
+    fn check(&mut self, vm: &VmName, epoch: Epoch, owner: u128) -> Result<(), ArbiterError> {
+        self.owned_by(vm, epoch, owner)
     }
 }
 

@@ -28,7 +28,8 @@ pub struct Answer {
 
 /// A test-and-set.
 pub trait Arbiter: Send {
-    /// "I am the one for (`vm`, `claim.epoch`)." Asking again with the same owner gives the same answer.
+    /// "I am the one for (`vm`, `claim.epoch`)." Asking again with the same owner gives the same answer. Unless it knows
+    /// `claim.after` as the owner of the epoch before, the answer is [`Verdict::Unreachable`]: this is another arbiter.
     fn claim(&mut self, vm: &VmName, claim: Claim) -> Answer;
 
     /// The highest epoch that anybody has claimed.
@@ -36,6 +37,12 @@ pub trait Arbiter: Send {
     /// # Errors
     /// It could not be reached.
     fn last(&mut self, vm: &VmName) -> Result<Option<Epoch>, ArbiterError>;
+
+    /// Is this the arbiter at which `owner` has claimed `epoch`?
+    ///
+    /// # Errors
+    /// It is another one, or could not be reached.
+    fn check(&mut self, vm: &VmName, epoch: Epoch, owner: u128) -> Result<(), ArbiterError>;
 }
 
 /// Why an arbiter is of no use.
@@ -58,6 +65,32 @@ pub enum ArbiterError {
         path: std::path::PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// Not the arbiter of the other side.
+    #[error(
+        "the arbiter directory {path} on host {host} {finding} epoch {epoch} of '{vm}' that the primary has claimed; both sides must see the same directory"
+    )]
+    NotShared {
+        /// Which.
+        path: std::path::PathBuf,
+        /// On which host it is seen so.
+        host: String,
+        /// "does not know", or "knows another owner of".
+        finding: &'static str,
+        /// Which VM.
+        vm: String,
+        /// Which epoch.
+        epoch: u64,
+    },
+    /// The epoch after this process's own went to somebody else.
+    #[error(
+        "epoch {epoch} of '{vm}' is taken: the backup of an earlier call has gone live, or the VM was started elsewhere; look for it before you start it again"
+    )]
+    Overtaken {
+        /// Which VM.
+        vm: String,
+        /// Which epoch.
+        epoch: u64,
     },
     /// A file of another program, or a damaged one.
     #[error("{path} is no claim of Lockstep; look at it and remove it if the VM runs nowhere")]

@@ -1,20 +1,19 @@
 //! The guest's serial line on this host: the terminal, a file, or a Unix socket.
 //!
 //! Reading and writing a terminal may block for as long as its user likes, so both are done by threads. The
-//! guest's output is buffered, and dropped past a bound, as on a serial line that nobody reads.
+//! guest's output is buffered, and dropped past a bound, as on a serial line that nobody reads. A file is bounded too, and
+//! a file or socket that is made here is its owner's alone: whoever writes to a console is as good as logged in.
 
 pub mod socket;
 pub mod terminal;
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 
-use crate::limits::{CONSOLE_BACKLOG_MAX, CONSOLE_INPUT_CHUNKS};
-use crate::sandbox::{self, Kind};
+use crate::bounded_file::{Begin, BoundedFile};
+use crate::limits::{CONSOLE_BACKLOG_MAX, CONSOLE_FILE_LEN_MAX, CONSOLE_INPUT_CHUNKS, LAST_WORDS_PATIENCE};
+use crate::outlet::{Outlet, Unit};
 use crate::wake::Waker;
 
 /// What the operator asked for.
@@ -34,7 +33,7 @@ pub enum ConsoleSpec {
 #[derive(Debug, thiserror::Error)]
 pub enum ConsoleError {
     /// The file cannot be written.
-    #[error("cannot write the console's output to {path}")]
+    #[error("cannot write the console's output to {path}; check the directory and its permissions")]
     File {
         /// Which.
         path: PathBuf,
@@ -67,7 +66,7 @@ pub enum Typed {
 #[derive(Debug)]
 pub struct Console {
     typed: Option<Receiver<Typed>>,
-    output: Option<Output>,
+    output: Option<Outlet>,
     /// Puts the terminal back.
     _terminal: Option<terminal::RawMode>,
     /// Removes the socket.
@@ -93,21 +92,23 @@ impl Console {
                 let (sender, typed) = sync_channel(CONSOLE_INPUT_CHUNKS);
                 terminal::read_stdin(sender, waker.clone(), console._terminal.is_some());
                 console.typed = Some(typed);
-                console.output = Some(Output::new(Box::new(io::stdout())));
+                console.output = Some(outlet(Box::new(io::stdout())));
             }
             ConsoleSpec::File(path) => {
-                let file = File::create(path).map_err(|source| ConsoleError::File {
-                    path: path.clone(),
-                    source,
+                let file = BoundedFile::open(path, Begin::Empty, CONSOLE_FILE_LEN_MAX).map_err(|source| {
+                    ConsoleError::File {
+                        path: path.clone(),
+                        source,
+                    }
                 })?;
-                console.output = Some(Output::new(Box::new(file)));
+                console.output = Some(outlet(Box::new(file)));
             }
             ConsoleSpec::Socket(path) => {
                 let (sender, typed): (SyncSender<Typed>, _) = sync_channel(CONSOLE_INPUT_CHUNKS);
                 let (socket, client) = socket::listen(path, sender, waker.clone())?;
                 console._socket = Some(socket);
                 console.typed = Some(typed);
-                console.output = Some(Output::new(Box::new(client)));
+                console.output = Some(outlet(Box::new(client)));
             }
         }
         Ok(console)
@@ -127,91 +128,25 @@ impl Console {
 
     /// Bytes of the guest that went nowhere because nobody read them in time.
     #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.output
-            .as_ref()
-            .map_or(0, |output| output.shared.pending().dropped)
-    }
-}
-
-/// A thread that writes, and the bytes that wait for it.
-#[derive(Debug)]
-struct Output {
-    shared: Arc<Pending>,
-    thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Debug, Default)]
-struct Pending {
-    bytes: Mutex<Bytes>,
-    more: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Bytes {
-    waiting: Vec<u8>,
-    dropped: u64,
-    closed: bool,
-}
-
-impl Pending {
-    fn pending(&self) -> MutexGuard<'_, Bytes> {
-        // A panic aborts the process, so nobody ever sees a poisoned lock.
-        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn lost(&self) -> u64 {
+        self.output.as_ref().map_or(0, Outlet::lost)
     }
 
-    /// Waits for bytes; `None`: there will be none any more.
-    fn take(&self) -> Option<Vec<u8>> {
-        let empty = |bytes: &mut Bytes| bytes.waiting.is_empty() && !bytes.closed;
-        let mut bytes = self
-            .more
-            .wait_while(self.pending(), empty)
-            .unwrap_or_else(PoisonError::into_inner);
-        let taken = std::mem::take(&mut bytes.waiting);
-        (!taken.is_empty()).then_some(taken)
-    }
-}
-
-impl Output {
-    fn new(mut sink: Box<dyn Write + Send>) -> Output {
-        let shared = Arc::new(Pending::default());
-        let pending = Arc::clone(&shared);
-        let thread = sandbox::spawn(Kind::Console, "console output", move || {
-            let mut broken = false;
-            while let Some(bytes) = pending.take() {
-                let result = sink.write_all(&bytes).and_then(|()| sink.flush());
-                if let Err(error) = result
-                    && !std::mem::replace(&mut broken, true)
-                {
-                    tracing::warn!("the console's output is lost: {error}");
-                }
-            }
-        });
-        Output {
-            shared,
-            thread: Some(thread),
+    /// Waits until the guest's last words are written, but not for ever.
+    pub fn finish(&self) {
+        if let Some(output) = &self.output {
+            // Whoever does not read them does not want them.
+            let _ = output.finish(LAST_WORDS_PATIENCE);
         }
     }
-
-    fn push(&self, bytes: &[u8]) {
-        let mut pending = self.shared.pending();
-        if pending.waiting.len() + bytes.len() > CONSOLE_BACKLOG_MAX {
-            pending.dropped += bytes.len() as u64;
-            return;
-        }
-        pending.waiting.extend_from_slice(bytes);
-        drop(pending);
-        self.shared.more.notify_one();
-    }
 }
 
-impl Drop for Output {
-    /// The guest's last words are written before the process ends.
+impl Drop for Console {
     fn drop(&mut self) {
-        self.shared.pending().closed = true;
-        self.shared.more.notify_one();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.finish();
     }
+}
+
+fn outlet(sink: Box<dyn Write + Send>) -> Outlet {
+    Outlet::new("the console's output", Unit::Bytes, CONSOLE_BACKLOG_MAX, sink)
 }

@@ -2,15 +2,22 @@
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::fs::{Mode, fchmod};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
+
 use super::{ConsoleError, Typed};
 use crate::limits::CONSOLE_PATIENCE;
 use crate::sandbox::{self, Kind};
 use crate::wake::Waker;
+
+/// Clients that wait while one is there.
+const BACKLOG: i32 = 16;
 
 /// Removes the socket's file at the end.
 #[derive(Debug)]
@@ -68,10 +75,10 @@ pub(super) fn listen(
         path: path.into(),
         source,
     };
-    let listener = match UnixListener::bind(path) {
-        Err(taken) if taken.kind() == io::ErrorKind::AddrInUse && UnixStream::connect(path).is_err() => {
+    let listener = match private_listener(path) {
+        Err(taken) if taken.kind() == io::ErrorKind::AddrInUse && is_left_behind(path) => {
             std::fs::remove_file(path)
-                .and_then(|()| UnixListener::bind(path))
+                .and_then(|()| private_listener(path))
                 .map_err(error)?
         }
         other => other.map_err(error)?,
@@ -95,6 +102,27 @@ pub(super) fn listen(
         }
     });
     Ok((file, client))
+}
+
+/// A socket that only its owner may connect to, from its first moment on.
+fn private_listener(path: &Path) -> io::Result<UnixListener> {
+    let socket = socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    // The file that `bind` makes gets the mode of the socket.
+    fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    bind(&socket, &SocketAddrUnix::new(path)?)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// A socket that nobody listens on any more, and nothing else that has this name.
+fn is_left_behind(path: &Path) -> bool {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+    is_socket && UnixStream::connect(path).is_err()
 }
 
 /// Until the client leaves; `false`: the console is closed.

@@ -11,7 +11,8 @@ use crate::sandbox::{self, Kind};
 use crate::wake::Waker;
 
 const ESCAPE: u8 = 0x01;
-const HELP: &[u8] = b"\r\nCtrl-A x  end\r\nCtrl-A h  this help\r\nCtrl-A Ctrl-A  send Ctrl-A\r\n";
+const HELP: &[u8] =
+    b"\r\nCtrl-A x  switch the VM off; end a backup\r\nCtrl-A h  this help\r\nCtrl-A Ctrl-A  send Ctrl-A\r\n";
 
 /// How the terminal was before, while it is raw.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
@@ -39,6 +40,11 @@ impl RawMode {
     }
 }
 
+/// Is the terminal raw at present?
+pub(crate) fn is_raw() -> bool {
+    BEFORE.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+}
+
 impl Drop for RawMode {
     fn drop(&mut self) {
         restore();
@@ -60,17 +66,19 @@ pub(super) fn read_stdin(sender: SyncSender<Typed>, waker: Waker, raw: bool) {
         let mut keys = Keys::default();
         let mut buffer = [0; 256];
         while let Ok(length @ 1..) = io::stdin().read(&mut buffer) {
-            let (bytes, action) = if raw {
+            let keys = if raw {
                 keys.take(&buffer[..length])
             } else {
-                (buffer[..length].to_vec(), None)
+                vec![Key::Typed(Typed::Bytes(buffer[..length].to_vec()))]
             };
-            let typed = (!bytes.is_empty()).then_some(Typed::Bytes(bytes));
-            let quit = (action == Some(Action::Quit)).then_some(Typed::Quit);
-            if action == Some(Action::Help) {
-                let _ = io::stdout().write_all(HELP);
-            }
-            for typed in typed.into_iter().chain(quit) {
+            for key in keys {
+                let typed = match key {
+                    Key::Typed(typed) => typed,
+                    Key::Help => {
+                        let _ = io::stdout().write_all(HELP);
+                        continue;
+                    }
+                };
                 if sender.send(typed).is_err() {
                     return;
                 }
@@ -80,10 +88,12 @@ pub(super) fn read_stdin(sender: SyncSender<Typed>, waker: Waker, raw: bool) {
     });
 }
 
-/// What the escape key asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Action {
-    Quit,
+/// What keys are, with the escape key taken out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Key {
+    /// For the guest thread.
+    Typed(Typed),
+    /// A question to us.
     Help,
 }
 
@@ -94,19 +104,32 @@ struct Keys {
 }
 
 impl Keys {
-    /// What of `bytes` is for the guest, and what for us (the last, if several).
-    fn take(&mut self, bytes: &[u8]) -> (Vec<u8>, Option<Action>) {
-        let mut out = Vec::with_capacity(bytes.len());
-        let mut action = None;
+    /// What `bytes` are, in the order in which they were typed.
+    fn take(&mut self, bytes: &[u8]) -> Vec<Key> {
+        let mut keys = Vec::new();
+        let mut plain = Vec::new();
         for &byte in bytes {
-            match (std::mem::take(&mut self.escaped), byte) {
-                (false, ESCAPE) => self.escaped = true,
-                (true, b'x' | b'X') => action = Some(Action::Quit),
-                (true, b'h' | b'?') => action = Some(Action::Help),
-                (_, byte) => out.push(byte),
+            let key = match (std::mem::take(&mut self.escaped), byte) {
+                (false, ESCAPE) => {
+                    self.escaped = true;
+                    continue;
+                }
+                (true, b'x' | b'X') => Key::Typed(Typed::Quit),
+                (true, b'h' | b'?') => Key::Help,
+                (_, byte) => {
+                    plain.push(byte);
+                    continue;
+                }
+            };
+            if !plain.is_empty() {
+                keys.push(Key::Typed(Typed::Bytes(std::mem::take(&mut plain))));
             }
+            keys.push(key);
         }
-        (out, action)
+        if !plain.is_empty() {
+            keys.push(Key::Typed(Typed::Bytes(plain)));
+        }
+        keys
     }
 }
 
@@ -114,14 +137,25 @@ impl Keys {
 mod tests {
     use super::*;
 
+    fn bytes(bytes: &[u8]) -> Key {
+        Key::Typed(Typed::Bytes(bytes.to_vec()))
+    }
+
     #[test]
     fn the_escape_key_is_taken_out_and_itself_when_doubled() {
         let mut keys = Keys::default();
-        assert_eq!(keys.take(b"ls\r"), (b"ls\r".to_vec(), None));
-        assert_eq!(keys.take(b"a\x01\x01b"), (b"a\x01b".to_vec(), None));
-        assert_eq!(keys.take(b"a\x01"), (b"a".to_vec(), None));
-        assert_eq!(keys.take(b"x"), (Vec::new(), Some(Action::Quit)));
-        assert_eq!(keys.take(b"\x01h"), (Vec::new(), Some(Action::Help)));
-        assert_eq!(keys.take(b"x"), (b"x".to_vec(), None));
+        assert_eq!(keys.take(b"ls\r"), [bytes(b"ls\r")]);
+        assert_eq!(keys.take(b"a\x01\x01b"), [bytes(b"a\x01b")]);
+        assert_eq!(keys.take(b"a\x01"), [bytes(b"a")]);
+        assert_eq!(keys.take(b"x"), [Key::Typed(Typed::Quit)]);
+        assert_eq!(keys.take(b"\x01h"), [Key::Help]);
+        assert_eq!(keys.take(b"x"), [bytes(b"x")]);
+    }
+
+    #[test]
+    fn what_is_typed_around_the_escape_stays_before_and_behind_it() {
+        let mut keys = Keys::default();
+        let expected = [bytes(b"ls"), Key::Typed(Typed::Quit), bytes(b"y")];
+        assert_eq!(keys.take(b"ls\x01xy"), expected);
     }
 }

@@ -1,21 +1,29 @@
 //! A raw disk: a file or a block device, sector n at byte 512 n.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, SeekFrom};
+use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
-use super::Backend;
+use super::direct::{self, Access, Opened, Way};
+use super::{Backend, guard};
 use crate::limits::ZEROES_LEN;
 
 /// A raw disk.
 #[derive(Debug)]
 pub struct RawDisk {
-    file: File,
+    path: PathBuf,
+    access: Access,
+    read_only: bool,
     capacity: u64,
+    /// Replaced when it is opened again; what is under way keeps the old one.
+    opened: RwLock<Arc<Opened>>,
+    /// Writes have gone a way that does not settle them, before the present one.
+    unsettled: AtomicBool,
 }
 
 impl RawDisk {
@@ -23,19 +31,52 @@ impl RawDisk {
     ///
     /// # Errors
     /// As the kernel gives them.
-    pub fn open(path: &Path, read_only: bool) -> io::Result<RawDisk> {
-        let mut file = OpenOptions::new().read(true).write(!read_only).open(path)?;
-        if file.metadata()?.is_dir() {
-            return Err(io::ErrorKind::IsADirectory.into());
+    pub fn open(path: &Path, access: Access, read_only: bool) -> io::Result<RawDisk> {
+        let opened = direct::open(path, access, read_only)?;
+        tracing::debug!("{} is used {:?}", path.display(), opened.way);
+        Ok(RawDisk {
+            path: path.into(),
+            access,
+            read_only,
+            capacity: opened.capacity,
+            opened: RwLock::new(Arc::new(opened)),
+            unsettled: AtomicBool::new(false),
+        })
+    }
+
+    fn opened(&self) -> Arc<Opened> {
+        // A panic aborts the process, so nobody ever sees a poisoned lock.
+        Arc::clone(&self.opened.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn replace(&self, opened: Opened) -> io::Result<()> {
+        if opened.capacity < self.capacity {
+            return Err(io::Error::other(format!(
+                "it has {} bytes and had {} when it was opened",
+                opened.capacity, self.capacity
+            )));
         }
-        // A block device has no length in its metadata, but an end.
-        let capacity = file.seek(SeekFrom::End(0))?;
-        Ok(RawDisk { file, capacity })
+        *self.opened.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(opened);
+        Ok(())
+    }
+
+    /// Does `act`; if the file system turns out to have no direct I/O for it, does it the synchronous way from then on.
+    fn attempt(&self, mut act: impl FnMut(&Opened) -> io::Result<()>) -> io::Result<()> {
+        let opened = self.opened();
+        match act(&opened) {
+            Err(error) if direct::refuses(&error) && matches!(opened.way, Way::Direct { .. }) => {
+                self.unsettled.fetch_or(!opened.settles(), Ordering::SeqCst);
+                self.replace(direct::open_synchronous(&self.path, self.read_only)?)?;
+                act(&self.opened())
+            }
+            other => other,
+        }
     }
 
     fn fallocate(&self, how: FallocateFlags, offset: u64, length: u64) -> io::Result<bool> {
+        let opened = self.opened();
         loop {
-            return match fallocate(&self.file, how | FallocateFlags::KEEP_SIZE, offset, length) {
+            return match fallocate(&opened.file, how | FallocateFlags::KEEP_SIZE, offset, length) {
                 Ok(()) => Ok(true),
                 Err(Errno::INTR) => continue,
                 Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::NODEV) => Ok(false),
@@ -51,15 +92,27 @@ impl Backend for RawDisk {
     }
 
     fn read(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(data, offset)
+        self.attempt(|opened| match opened.way {
+            Way::Direct { align, .. } => direct::read(&opened.file, align, offset, data),
+            Way::Buffered | Way::Synchronous => opened.file.read_exact_at(data, offset),
+        })
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(data, offset)
+        self.attempt(|opened| match opened.way {
+            Way::Direct { align, .. } => direct::write(&opened.file, align, offset, data),
+            Way::Buffered => opened.file.write_all_at(data, offset),
+            Way::Synchronous => {
+                let _turn = guard(&opened.turn);
+                opened.file.write_all_at(data, offset)
+            }
+        })
     }
 
     fn flush(&self) -> io::Result<()> {
-        self.file.sync_data()
+        let opened = self.opened();
+        let _turn = guard(&opened.turn);
+        opened.file.sync_data()
     }
 
     fn discard(&self, offset: u64, length: u64) -> io::Result<()> {
@@ -85,5 +138,66 @@ impl Backend for RawDisk {
             at += part;
         }
         Ok(())
+    }
+
+    fn settles(&self) -> bool {
+        self.opened().settles() && !self.unsettled.load(Ordering::SeqCst)
+    }
+
+    fn reopen(&self) -> io::Result<()> {
+        self.replace(direct::open(&self.path, self.access, self.read_only)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(bytes: usize) -> (tempfile::TempDir, RawDisk) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk");
+        std::fs::write(&path, vec![0xaa; bytes]).unwrap();
+        let disk = RawDisk::open(&path, Access::Pair, false).unwrap();
+        (dir, disk)
+    }
+
+    /// As a file system that has no direct I/O after all.
+    fn refuse_once(disk: &RawDisk) -> io::Result<()> {
+        disk.attempt(|opened| match opened.way {
+            Way::Direct { .. } => Err(Errno::INVAL.into()),
+            Way::Synchronous | Way::Buffered => Ok(()),
+        })
+    }
+
+    #[test]
+    fn a_file_system_that_refuses_direct_transfers_is_written_synchronously_from_then_on() {
+        let (dir, disk) = pair(8192);
+        let settled = disk.settles();
+        disk.write(0, &[1; 512]).unwrap();
+        refuse_once(&disk).unwrap();
+        assert_eq!(disk.opened().way, Way::Synchronous);
+        assert_eq!(
+            disk.settles(),
+            settled,
+            "what was written before is as durable as it was"
+        );
+        disk.write(512, &[2; 1024]).unwrap();
+        disk.write_zeroes(1024, 512, false).unwrap();
+        disk.flush().unwrap();
+        let mut data = vec![9; 2048];
+        disk.read(0, &mut data).unwrap();
+        let expected = [vec![1; 512], vec![2; 512], vec![0; 512], vec![0xaa; 512]].concat();
+        assert_eq!(data, expected);
+        assert_eq!(std::fs::read(dir.path().join("disk")).unwrap()[..2048], expected);
+    }
+
+    #[test]
+    fn a_disk_that_has_become_smaller_is_not_opened_again() {
+        let (dir, disk) = pair(8192);
+        std::fs::write(dir.path().join("new"), vec![0; 4096]).unwrap();
+        std::fs::rename(dir.path().join("new"), dir.path().join("disk")).unwrap();
+        let error = disk.reopen().unwrap_err().to_string();
+        assert_eq!(error, "it has 4096 bytes and had 8192 when it was opened");
+        disk.read(4096, &mut [0; 512]).unwrap();
     }
 }

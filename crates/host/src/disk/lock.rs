@@ -135,9 +135,7 @@ impl DiskLock {
     /// # Errors
     /// Somebody else is.
     pub fn acquire(disk: &Path, holder: &Holder) -> Result<DiskLock, LockError> {
-        let mut path = disk.as_os_str().to_owned();
-        path.push(".lock");
-        let path = PathBuf::from(path);
+        let path = lock_path(disk);
         let held = take(disk, &path, holder)?;
         Ok(DiskLock {
             disk: disk.into(),
@@ -192,6 +190,32 @@ impl Drop for DiskLock {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// Who the lock file beside `disk` says that the writer is, dead or alive; `None`: there is no such file.
+///
+/// # Errors
+/// It cannot be read, or is no lock.
+pub fn holder(disk: &Path) -> Result<Option<Holder>, LockError> {
+    let path = lock_path(disk);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(LockError::Io { path, source }),
+    };
+    let content = read_content(&file, &path)?;
+    let vm = VmName::new(&content.vm).map_err(|_| LockError::Damaged { path })?;
+    Ok(Some(Holder {
+        vm,
+        epoch: Epoch(content.epoch),
+        owner: content.owner,
+    }))
+}
+
+fn lock_path(disk: &Path) -> PathBuf {
+    let mut path = disk.as_os_str().to_owned();
+    path.push(".lock");
+    path.into()
 }
 
 fn take(disk: &Path, path: &Path, holder: &Holder) -> Result<Held, LockError> {

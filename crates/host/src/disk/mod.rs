@@ -2,19 +2,29 @@
 //!
 //! The order of overlapping requests is the protocol's business (FT 3.4-a, `replica`); whatever arrives here may
 //! run at once and end in any order, because every completion comes back through the log.
+//!
+//! From the outside inwards: `pool` has a `lane` of threads for each disk, `policy` decides what an error means to the
+//! guest, `lock` who may write, `file` and `direct` how bytes get to a raw file. docs/disks.md says what is promised.
 
+pub mod direct;
 pub mod file;
+mod lane;
 pub mod lock;
+mod policy;
 pub mod pool;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use machine::DiskConfig;
 
+pub use direct::Access;
 pub use file::RawDisk;
+pub use lane::{Completion, Trouble};
 pub use lock::{DiskLock, Holder, LockError};
-pub use pool::{Completion, DiskPool};
+pub use pool::DiskPool;
 
 /// Bytes of a sector.
 pub const SECTOR_LEN: u64 = 512;
@@ -48,6 +58,13 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// As the storage gives them.
     fn write_zeroes(&self, offset: u64, length: u64, unmap: bool) -> io::Result<()>;
+    /// Is every finished write durable by itself? Then nothing is lost when a flush fails, and another one may be tried.
+    fn settles(&self) -> bool;
+    /// Opens the storage anew by its name, so that nothing is read that was remembered from before.
+    ///
+    /// # Errors
+    /// As the storage gives them; the disk is as it was then.
+    fn reopen(&self) -> io::Result<()>;
 }
 
 /// Why a disk cannot be used.
@@ -85,6 +102,22 @@ pub enum DiskError {
         /// What the primary's has.
         expects: u64,
     },
+    /// Not the disk of the other replica.
+    #[error(
+        "the disk {path} on host {host} is not the one that the primary has locked for epoch {epoch} of '{vm}': {finding}; both sides must see the same file"
+    )]
+    NotShared {
+        /// Which.
+        path: PathBuf,
+        /// On which host it is seen so.
+        host: String,
+        /// What its lock says.
+        finding: String,
+        /// Which VM.
+        vm: String,
+        /// Which epoch.
+        epoch: u64,
+    },
     /// Somebody else writes to it.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -95,10 +128,16 @@ pub enum DiskError {
 pub struct Disk {
     path: PathBuf,
     backend: Box<dyn Backend>,
+    access: Access,
     read_only: bool,
     serial: String,
     /// Held by the one who writes. A backup has none until it goes live.
-    lock: std::sync::OnceLock<DiskLock>,
+    lock: OnceLock<DiskLock>,
+    /// Why a flush has failed, if what it was to make durable may be gone: no later one may succeed. Held during each
+    /// flush, because the kernel tells only one of two that run together.
+    flush_lost: Mutex<Option<String>>,
+    /// No other replica could take over.
+    alone: AtomicBool,
 }
 
 impl Disk {
@@ -106,18 +145,18 @@ impl Disk {
     ///
     /// # Errors
     /// It is not there, or not a whole number of sectors.
-    pub fn open_raw(path: &Path, read_only: bool, serial: &str) -> Result<Disk, DiskError> {
+    pub fn open_raw(path: &Path, access: Access, read_only: bool, serial: &str) -> Result<Disk, DiskError> {
         let open = |source| DiskError::Open {
             path: path.into(),
             source,
         };
         // One disk, one lock, by whatever links it is reached.
         let path = path.canonicalize().map_err(open)?;
-        let backend = RawDisk::open(&path, read_only).map_err(|source| DiskError::Open {
+        let backend = RawDisk::open(&path, access, read_only).map_err(|source| DiskError::Open {
             path: path.clone(),
             source,
         })?;
-        Disk::new(path, Box::new(backend), read_only, serial)
+        Disk::new(path, Box::new(backend), access, read_only, serial)
     }
 
     /// From any backend; `path` names the lock and the error messages.
@@ -127,6 +166,7 @@ impl Disk {
     pub fn new(
         path: PathBuf,
         backend: Box<dyn Backend>,
+        access: Access,
         read_only: bool,
         serial: &str,
     ) -> Result<Disk, DiskError> {
@@ -137,9 +177,12 @@ impl Disk {
         Ok(Disk {
             path,
             backend,
+            access,
             read_only,
             serial: serial.to_owned(),
-            lock: std::sync::OnceLock::new(),
+            lock: OnceLock::new(),
+            flush_lost: Mutex::default(),
+            alone: AtomicBool::new(access == Access::Solo),
         })
     }
 
@@ -169,6 +212,34 @@ impl Disk {
         Ok(())
     }
 
+    /// Is it the very disk that `writer` has locked, on whatever host that runs? The lock's owner is a random number, so
+    /// a disk of the same name that is another one cannot pass. A read-only disk has no writer and is not asked.
+    ///
+    /// # Errors
+    /// It is another one, or its lock cannot be read.
+    pub fn check_writer(&self, writer: &Holder) -> Result<(), DiskError> {
+        if self.read_only {
+            return Ok(());
+        }
+        let finding = match lock::holder(&self.path)? {
+            Some(found) if found == *writer => return Ok(()),
+            Some(found) => format!(
+                "{}.lock names epoch {} of '{}'",
+                self.path.display(),
+                found.epoch.0,
+                found.vm
+            ),
+            None => format!("there is no {}.lock", self.path.display()),
+        };
+        Err(DiskError::NotShared {
+            path: self.path.clone(),
+            host: lock::host_name(),
+            finding,
+            vm: writer.vm.to_string(),
+            epoch: writer.epoch.0,
+        })
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -187,7 +258,7 @@ impl Disk {
             return lock.renew(holder);
         }
         let lock = DiskLock::acquire(&self.path, holder)?;
-        // Only one thread at a time makes a disk's process its writer (`DiskPool`).
+        // Only one thread at a time makes a disk's process its writer (lane.rs).
         let _ = self.lock.set(lock);
         Ok(())
     }
@@ -202,4 +273,19 @@ impl Disk {
             }),
         }
     }
+    /// No other replica can take over from here on.
+    fn set_alone(&self) {
+        self.alone.store(true, Ordering::SeqCst);
+    }
+
+    /// Is there no other replica that could take over from this one?
+    fn is_alone(&self) -> bool {
+        self.alone.load(Ordering::SeqCst)
+    }
+}
+
+/// Locks a mutex.
+fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic aborts the process, so nobody ever sees a poisoned lock.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

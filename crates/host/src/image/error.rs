@@ -23,7 +23,7 @@ pub enum ImageError {
     /// No Debian mirror is known.
     #[error(
         "no Debian mirror is known: the apt configuration of this machine has no entry for Debian itself; \
-         name one in the options"
+         add one to /etc/apt/sources.list"
     )]
     NoMirror,
     /// The keys that the packages are checked with are not there.

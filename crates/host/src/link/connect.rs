@@ -1,21 +1,20 @@
-//! Finding the peer: the backup listens, the primary calls until it answers.
+//! Calling the peer: the primary calls until the backup answers.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::mpsc::{Sender, channel};
+use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use replica::Span;
-use rustix::event::{PollFd, PollFlags, poll};
+use replica::{Span, Time};
+use rustix::event::{PollFd, poll};
+use rustix::io::Errno;
 
+use super::handshake::Handshake;
 use super::heartbeat::Side;
 use super::key::Security;
-use super::{Link, LinkError, handshake::handshake};
-use crate::limits::{CONNECT_RETRY, CONNECT_TIMEOUT, HANDSHAKES_MAX};
+use super::{Link, LinkError};
+use crate::limits::{CONNECT_RETRY, CONNECT_RETRY_MAX, CONNECT_TIMEOUT};
 use crate::sys::clock;
-use crate::wake::Waker;
 
 /// How the search for the peer goes; for a progress line.
 #[derive(Debug)]
@@ -32,163 +31,123 @@ pub struct Attempt<'a> {
 /// says `false` the search ends.
 ///
 /// # Errors
-/// Nobody answers, or who answers is not a peer with the same key.
+/// Nobody answers, or who answers has another key, another mode or another version.
 pub fn connect(
     peer: SocketAddr,
     security: &Security,
     patience: Span,
     progress: &mut dyn FnMut(&Attempt<'_>) -> bool,
 ) -> Result<Link, LinkError> {
-    let started = clock::now();
+    let mut pauses = Pauses::new(patience);
     for number in 1.. {
-        let error = match TcpStream::connect_timeout(&peer, CONNECT_TIMEOUT) {
-            // A stranger or a wrong key does not get better by waiting.
-            Ok(stream) => return handshake(stream, Side::Initiator, security),
+        let failed = match TcpStream::connect_timeout(&peer, CONNECT_TIMEOUT) {
+            Ok(stream) => match call(stream, security) {
+                Ok(link) => return Ok(link),
+                Err(error) if error.is_final() => return Err(error),
+                // Strangers may hold all places of the listener, or the backup may just be starting.
+                Err(error) => io::Error::other(error),
+            },
             Err(error) => error,
         };
-        let waited = clock::now().since(started);
         let attempt = Attempt {
             number,
-            waited,
-            error: &error,
+            waited: pauses.waited(),
+            error: &failed,
         };
         if !progress(&attempt) {
             return Err(LinkError::Stopped);
         }
-        if waited >= patience {
-            return Err(LinkError::Unreachable { peer, source: error });
+        if !pauses.pause() {
+            return Err(match failed.downcast::<LinkError>() {
+                Ok(error) => error,
+                Err(source) => LinkError::Unreachable { peer, source },
+            });
         }
-        thread::sleep(CONNECT_RETRY.min(Duration::from_nanos(patience.0)));
     }
     Err(LinkError::Stopped)
 }
 
-/// A caller at the listener.
-#[derive(Debug)]
-pub enum Arrival<'a> {
-    /// It could not be accepted as the peer.
-    Refused(&'a LinkError),
-}
-
-/// Where a backup waits for its primary.
-#[derive(Debug)]
-pub struct Listener {
-    listener: TcpListener,
-    address: SocketAddr,
-    security: Security,
-}
-
-impl Listener {
-    /// Opens the port.
-    ///
-    /// # Errors
-    /// The address is taken or not of this host.
-    pub fn bind(address: SocketAddr, security: Security) -> Result<Listener, LinkError> {
-        let open = || {
-            let listener = TcpListener::bind(address)?;
-            listener.set_nonblocking(true)?;
-            let address = listener.local_addr()?;
-            Ok((listener, address))
-        };
-        let (listener, address) = open().map_err(|source| LinkError::Listen { address, source })?;
-        Ok(Listener {
-            listener,
-            address,
-            security,
-        })
-    }
-
-    /// Where it listens, with the port number the kernel chose if none was asked for.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Waits for a peer with the same key. Strangers are shown to `progress` and dropped; each has its own
-    /// thread, so that a silent one keeps nobody out. `stop` becoming readable ends the wait.
-    ///
-    /// # Errors
-    /// The listener broke, or `stop`.
-    pub fn accept(
-        &self,
-        stop: Option<BorrowedFd<'_>>,
-        progress: &mut dyn FnMut(&Arrival<'_>),
-    ) -> Result<Link, LinkError> {
-        let listen_error = |source| LinkError::Listen {
-            address: self.address,
-            source,
-        };
-        let waker = Waker::new().map_err(listen_error)?;
-        let (sender, results) = channel();
-        let mut going_on = 0;
-        loop {
-            self.wait(&waker, stop, going_on < HANDSHAKES_MAX)
-                .map_err(listen_error)??;
-            waker.clear();
-            while let Ok(result) = results.try_recv() {
-                going_on -= 1;
-                match result {
-                    Ok(link) => return Ok(link),
-                    Err(error) => progress(&Arrival::Refused(&error)),
-                }
-            }
-            while going_on < HANDSHAKES_MAX {
-                match self.listener.accept() {
-                    Ok((stream, _)) => {
-                        self.greet(stream, &sender, &waker);
-                        going_on += 1;
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(error) if is_callers_fault(&error) => {}
-                    Err(error) => return Err(listen_error(error)),
-                }
+/// The whole handshake of a caller; waits for it, for a limited time.
+fn call(stream: TcpStream, security: &Security) -> Result<Link, LinkError> {
+    let mut handshake = Handshake::new(stream, Side::Initiator, security)?;
+    loop {
+        if handshake.advance()? {
+            return handshake.into_link();
+        }
+        let left = handshake.deadline().since(clock::now());
+        if left.0 == 0 {
+            return Err(handshake.silence());
+        }
+        let mut fds = [PollFd::new(&handshake, handshake.wants())];
+        match poll(&mut fds, Some(&clock::timespec(left.0))) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => {
+                return Err(LinkError::Io {
+                    peer: handshake.peer(),
+                    source: error.into(),
+                });
             }
         }
     }
+}
 
-    /// Until a caller comes, a handshake ends, or `stop` (the inner error).
-    fn wait(
-        &self,
-        waker: &Waker,
-        stop: Option<BorrowedFd<'_>>,
-        more: bool,
-    ) -> io::Result<Result<(), LinkError>> {
-        let callers = if more { PollFlags::IN } else { PollFlags::empty() };
-        let mut fds = vec![
-            PollFd::new(waker, PollFlags::IN),
-            PollFd::new(&self.listener, callers),
-        ];
-        if let Some(stop) = &stop {
-            fds.push(PollFd::new(stop, PollFlags::IN));
+/// Pauses between attempts, each longer than the one before, until patience is over.
+#[derive(Debug)]
+pub(crate) struct Pauses {
+    begun: Time,
+    patience: Span,
+    next: Span,
+}
+
+impl Pauses {
+    /// Patience begins now.
+    pub(crate) fn new(patience: Span) -> Pauses {
+        Pauses {
+            begun: clock::now(),
+            patience,
+            next: CONNECT_RETRY,
         }
-        match poll(&mut fds, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let stopped = fds.get(2).is_some_and(|fd| !fd.revents().is_empty());
-        Ok(if stopped { Err(LinkError::Stopped) } else { Ok(()) })
     }
 
-    fn greet(&self, stream: TcpStream, sender: &Sender<Result<Link, LinkError>>, waker: &Waker) {
-        let (security, sender, waker) = (self.security.clone(), sender.clone(), waker.clone());
-        thread::spawn(move || {
-            // Nobody waits any more if another caller was accepted first.
-            let _ = sender.send(handshake(stream, Side::Responder, &security));
-            waker.wake();
-        });
+    /// Since the beginning.
+    pub(crate) fn waited(&self) -> Span {
+        clock::now().since(self.begun)
+    }
+
+    /// What is left of the patience.
+    pub(crate) fn left(&self) -> Span {
+        Span(self.patience.0.saturating_sub(self.waited().0))
+    }
+
+    /// Waits; `false`: patience is over.
+    pub(crate) fn pause(&mut self) -> bool {
+        let left = self.left();
+        if left.0 == 0 {
+            return false;
+        }
+        thread::sleep(Duration::from_nanos(self.next.min(left).0));
+        self.next = Span(self.next.0 * 2).min(CONNECT_RETRY_MAX);
+        true
     }
 }
 
-impl AsFd for Listener {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.listener.as_fd()
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// `accept` passes on errors of a connection that broke before it was accepted.
-fn is_callers_fault(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
-    )
+    #[test]
+    fn pauses_grow_to_a_bound_and_end_with_the_patience() {
+        let mut pauses = Pauses::new(Span::from_ms(250));
+        let mut lengths = Vec::new();
+        while lengths.len() < 100 {
+            lengths.push(pauses.next.0 / 1_000_000);
+            if !pauses.pause() {
+                break;
+            }
+        }
+        assert_eq!(lengths[..2], [100, 200]);
+        assert!(lengths.len() <= 4, "{lengths:?}");
+        assert!(lengths.iter().all(|ms| *ms <= 1_000));
+        assert_eq!(pauses.left(), Span(0));
+    }
 }

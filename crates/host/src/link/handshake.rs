@@ -6,117 +6,272 @@
 //! responder  1 byte: 0 accepted, 1 another key; Noise message 2 (e, ee), content: UDP port
 //! initiator  an empty record: proof that it is alive and no recording
 //! ```
-//! Without a key the contents travel as they are. It blocks, with a time limit, and runs before the guest.
+//! Without a key the contents travel as they are. It never blocks and never reads further than its own bytes: a listener
+//! has many of them at once, most of them with strangers, and gives each a limited time for all of it.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
 
-use snow::{Builder, HandshakeState};
+use replica::Time;
+use rustix::event::PollFlags;
+use snow::{Builder, HandshakeState, TransportState};
 
 use super::heartbeat::{Heartbeats, Side};
 use super::key::Security;
 use super::{Cipher, Link, LinkError};
 use crate::limits::HANDSHAKE_TIMEOUT;
+use crate::sys::clock;
 
 const MAGIC: [u8; 8] = *b"LOCKSTEP";
 const VERSION: u8 = 1;
 const PATTERN: &str = "Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s";
 const GREETING_LEN: usize = 26;
+/// What of a greeting must be right before the rest is worth waiting for: magic, version, mode.
+const GREETING_HEAD_LEN: usize = 10;
 const ACCEPTED: u8 = 0;
 const ANOTHER_KEY: u8 = 1;
+const PORT_LEN: usize = 2;
+const NOISE_HEADER_LEN: usize = 2;
+const PROOF_LEN: usize = NOISE_HEADER_LEN + super::RECORD_TAG_LEN;
 /// Longest Noise message of a handshake: an ephemeral key, a port, a tag.
-const HANDSHAKE_LEN_MAX: usize = 128;
+const NOISE_LEN_MAX: usize = 128;
+/// Longest part that is read at once.
+const PART_LEN_MAX: usize = 1 + NOISE_HEADER_LEN + NOISE_LEN_MAX;
 
-/// Makes a link of a fresh connection.
-///
-/// # Errors
-/// The peer is a stranger, another version, has another key or another mode, or does not answer in time.
-pub fn handshake(stream: TcpStream, side: Side, security: &Security) -> Result<Link, LinkError> {
-    let peer = stream.peer_addr().map_err(|source| LinkError::Io {
-        peer: SocketAddr::from(([0, 0, 0, 0], 0)),
-        source,
-    })?;
-    Handshake {
-        stream,
-        peer,
-        side,
-        security,
-    }
-    .run()
-}
-
-struct Handshake<'a> {
-    stream: TcpStream,
-    peer: SocketAddr,
-    side: Side,
-    security: &'a Security,
+/// What is waited for.
+#[derive(Debug)]
+enum Stage {
+    /// The other's greeting; ours is on its way.
+    Greeting { ours: [u8; GREETING_LEN] },
+    /// Without a key: the other's UDP port.
+    Port { session: Vec<u8>, socket: UdpSocket },
+    /// Responder: Noise message 1, the proof that the caller has the key.
+    First { state: Box<HandshakeState> },
+    /// Initiator: the answer to it, and Noise message 2.
+    Second {
+        state: Box<HandshakeState>,
+        socket: UdpSocket,
+    },
+    /// Responder: the proof that the caller is no recording.
+    Proof {
+        transport: Box<TransportState>,
+        session: Vec<u8>,
+        peer_port: u16,
+        socket: UdpSocket,
+    },
+    /// Nothing more: all is said.
+    Agreed(Agreement),
+    /// Nothing: it has failed.
+    Over,
 }
 
 /// What both ends know after it.
+#[derive(Debug)]
 struct Agreement {
     cipher: Cipher,
     session: Vec<u8>,
     peer_port: u16,
+    socket: UdpSocket,
 }
 
-impl Handshake<'_> {
-    fn run(mut self) -> Result<Link, LinkError> {
-        self.prepare().map_err(|source| self.io(source))?;
-        let prologue = self.greet()?;
-        let heartbeats = self.udp_socket().map_err(|source| self.io(source))?;
-        let port = heartbeats.local_addr().map_err(|source| self.io(source))?.port();
-        let agreement = match self.security {
-            Security::Insecure => self.agree_plain(port, prologue)?,
-            Security::Key(key) => {
-                let state = self.noise(key.bytes(), &prologue)?;
-                match self.side {
-                    Side::Initiator => self.initiate(state, port)?,
-                    Side::Responder => self.respond(state, port)?,
-                }
-            }
-        };
-        let mut target = self.peer;
-        target.set_port(agreement.peer_port);
-        let heartbeats = Heartbeats::new(heartbeats, target, self.side, self.security, &agreement.session)
-            .map_err(|source| self.io(source))?;
-        let peer = self.peer;
-        Link::new(self.stream, peer, agreement.cipher, heartbeats)
-            .map_err(|source| LinkError::Io { peer, source })
-    }
+/// One end of a handshake that is going on.
+#[derive(Debug)]
+pub struct Handshake {
+    stream: TcpStream,
+    peer: SocketAddr,
+    side: Side,
+    security: Security,
+    stage: Stage,
+    /// The beginning of the part that is waited for.
+    arrived: Vec<u8>,
+    /// What the kernel has not taken yet.
+    outgoing: Vec<u8>,
+    deadline: Time,
+}
 
-    fn prepare(&self) -> io::Result<()> {
-        self.stream.set_nonblocking(false)?;
-        self.stream.set_nodelay(true)?;
-        self.stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
-        self.stream.set_write_timeout(Some(HANDSHAKE_TIMEOUT))
-    }
-
-    /// The responder's heartbeats use the number of its TCP port if it is free, so that one firewall rule
-    /// does for both; the number is told to the peer in any case.
-    fn udp_socket(&self) -> io::Result<UdpSocket> {
-        let local = self.stream.local_addr()?;
-        if self.side == Side::Responder
-            && let Ok(socket) = UdpSocket::bind(local)
-        {
-            return Ok(socket);
-        }
-        UdpSocket::bind(SocketAddr::new(local.ip(), 0))
-    }
-
-    /// Exchanges greetings; gives both, the initiator's first.
-    fn greet(&mut self) -> Result<Vec<u8>, LinkError> {
-        let peer = self.peer;
+impl Handshake {
+    /// Begins on a fresh connection. All of it must be over within [`HANDSHAKE_TIMEOUT`].
+    ///
+    /// # Errors
+    /// The connection is broken already, or the host gives no random numbers.
+    pub fn new(stream: TcpStream, side: Side, security: &Security) -> Result<Handshake, LinkError> {
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        let io = |peer| move |source| LinkError::Io { peer, source };
+        let peer = stream.peer_addr().map_err(io(unknown))?;
+        stream.set_nonblocking(true).map_err(io(peer))?;
+        stream.set_nodelay(true).map_err(io(peer))?;
         let mut ours = [0; GREETING_LEN];
         ours[..8].copy_from_slice(&MAGIC);
         ours[8] = VERSION;
-        ours[9] = u8::from(matches!(self.security, Security::Key(_)));
-        getrandom::fill(&mut ours[10..]).map_err(|e| self.io(e.into()))?;
-        self.write(&ours)?;
-        let mut theirs = [0; GREETING_LEN];
-        // Before anything is known of the other end, its silence or early end makes it a stranger.
-        self.stream
-            .read_exact(&mut theirs[..10])
-            .map_err(|_| LinkError::Stranger { peer })?;
+        ours[9] = u8::from(matches!(security, Security::Key(_)));
+        getrandom::fill(&mut ours[GREETING_HEAD_LEN..]).map_err(|error| io(peer)(error.into()))?;
+        Ok(Handshake {
+            stream,
+            peer,
+            side,
+            security: security.clone(),
+            stage: Stage::Greeting { ours },
+            arrived: Vec::new(),
+            outgoing: ours.to_vec(),
+            deadline: clock::now().after(HANDSHAKE_TIMEOUT),
+        })
+    }
+
+    /// Who is at the other end.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// When the patience with the other end is over.
+    #[must_use]
+    pub fn deadline(&self) -> Time {
+        self.deadline
+    }
+
+    /// Has the other end shown that it has the key?
+    #[must_use]
+    pub fn is_authenticated(&self) -> bool {
+        matches!(self.stage, Stage::Proof { .. })
+    }
+
+    /// What [`Handshake::advance`] waits for.
+    #[must_use]
+    pub fn wants(&self) -> PollFlags {
+        if self.outgoing.is_empty() {
+            PollFlags::IN
+        } else {
+            PollFlags::IN | PollFlags::OUT
+        }
+    }
+
+    /// Goes on as far as it can without waiting; `true`: all is said, and [`Handshake::into_link`] makes the link.
+    ///
+    /// # Errors
+    /// The other end is a stranger, of another version, has another key or another mode, or hung up.
+    pub fn advance(&mut self) -> Result<bool, LinkError> {
+        loop {
+            self.write()?;
+            if matches!(self.stage, Stage::Agreed(_)) {
+                return Ok(true);
+            }
+            if !self.read()? {
+                return Ok(false);
+            }
+            let part = std::mem::take(&mut self.arrived);
+            let result = self.on_part(&part);
+            if result.is_err() {
+                // The other side's operator is told as well; if he cannot be, so be it.
+                let _ = self.write();
+            }
+            self.stage = result?;
+        }
+    }
+
+    /// Says as much as the kernel takes, and listens to nothing yet.
+    ///
+    /// # Errors
+    /// The other end has hung up.
+    pub fn greet(&mut self) -> Result<(), LinkError> {
+        self.write()
+    }
+
+    /// The error of a handshake whose time is over.
+    #[must_use]
+    pub fn silence(&self) -> LinkError {
+        LinkError::Silent { peer: self.peer }
+    }
+
+    /// The link, once all is said.
+    ///
+    /// # Errors
+    /// It is not, or the connection has broken since.
+    pub fn into_link(self) -> Result<Link, LinkError> {
+        let peer = self.peer;
+        let Stage::Agreed(agreement) = self.stage else {
+            return Err(LinkError::Silent { peer });
+        };
+        let mut target = peer;
+        target.set_port(agreement.peer_port);
+        Heartbeats::new(
+            agreement.socket,
+            target,
+            self.side,
+            &self.security,
+            &agreement.session,
+        )
+        .and_then(|heartbeats| Link::new(self.stream, peer, agreement.cipher, heartbeats, self.outgoing))
+        .map_err(|source| LinkError::Io { peer, source })
+    }
+
+    fn write(&mut self) -> Result<(), LinkError> {
+        while !self.outgoing.is_empty() {
+            match self.stream.write(&self.outgoing) {
+                Ok(0) => return Err(self.hung_up()),
+                Ok(length) => drop(self.outgoing.drain(..length)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.io(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what is there of the present part; `true`: it is whole.
+    fn read(&mut self) -> Result<bool, LinkError> {
+        let mut buffer = [0; PART_LEN_MAX];
+        loop {
+            let missing = self.part_len()?.saturating_sub(self.arrived.len());
+            if missing == 0 {
+                return Ok(true);
+            }
+            match self.stream.read(&mut buffer[..missing]) {
+                Ok(0) => return Err(self.hung_up()),
+                Ok(length) => self.arrived.extend_from_slice(&buffer[..length]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.io(error)),
+            }
+        }
+    }
+
+    /// Length of the present part, as far as its beginning tells; at most [`PART_LEN_MAX`].
+    fn part_len(&self) -> Result<usize, LinkError> {
+        match &self.stage {
+            Stage::Greeting { ours } => match self.arrived.first_chunk() {
+                None => Ok(GREETING_HEAD_LEN),
+                Some(head) => self.check_greeting(ours, head).map(|()| GREETING_LEN),
+            },
+            Stage::Port { .. } => Ok(PORT_LEN),
+            Stage::First { .. } => self.noise_len(&self.arrived),
+            Stage::Second { .. } => match self.arrived.split_first() {
+                None => Ok(1),
+                Some((&ACCEPTED, rest)) => Ok(1 + self.noise_len(rest)?),
+                Some(_) => Err(LinkError::WrongKey { peer: self.peer }),
+            },
+            Stage::Proof { .. } => Ok(PROOF_LEN),
+            Stage::Agreed(_) => Ok(0),
+            Stage::Over => Err(self.hung_up()),
+        }
+    }
+
+    fn noise_len(&self, beginning: &[u8]) -> Result<usize, LinkError> {
+        let Some(header) = beginning.first_chunk() else {
+            return Ok(NOISE_HEADER_LEN);
+        };
+        let length = usize::from(u16::from_le_bytes(*header));
+        if length > NOISE_LEN_MAX {
+            return Err(LinkError::Garbage {
+                peer: self.peer,
+                what: "its handshake is too long",
+            });
+        }
+        Ok(NOISE_HEADER_LEN + length)
+    }
+
+    fn check_greeting(&self, ours: &[u8], theirs: &[u8; GREETING_HEAD_LEN]) -> Result<(), LinkError> {
+        let peer = self.peer;
         if theirs[..8] != MAGIC {
             return Err(LinkError::Stranger { peer });
         }
@@ -133,25 +288,132 @@ impl Handshake<'_> {
                 theirs: theirs[9] != 0,
             });
         }
-        self.read(&mut theirs[10..])?;
-        Ok(match self.side {
+        Ok(())
+    }
+
+    /// The part that was waited for is whole; gives what comes next.
+    fn on_part(&mut self, part: &[u8]) -> Result<Stage, LinkError> {
+        match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Greeting { ours } => self.on_greeting(&ours, part),
+            Stage::Port { session, socket } => Ok(Stage::Agreed(Agreement {
+                cipher: Cipher::Plain,
+                session,
+                peer_port: self.port(part)?,
+                socket,
+            })),
+            Stage::First { state } => self.on_first(state, part),
+            Stage::Second { state, socket } => {
+                let noise = part.get(1..).unwrap_or_default();
+                self.on_second(state, socket, noise)
+            }
+            Stage::Proof {
+                mut transport,
+                session,
+                peer_port,
+                socket,
+            } => {
+                let record = part.get(NOISE_HEADER_LEN..).unwrap_or_default();
+                if transport.read_message(record, &mut []) != Ok(0) {
+                    return Err(LinkError::WrongKey { peer: self.peer });
+                }
+                Ok(Stage::Agreed(Agreement {
+                    cipher: Cipher::Noise(transport),
+                    session,
+                    peer_port,
+                    socket,
+                }))
+            }
+            Stage::Agreed(_) | Stage::Over => Err(self.hung_up()),
+        }
+    }
+
+    fn on_greeting(&mut self, ours: &[u8], theirs: &[u8]) -> Result<Stage, LinkError> {
+        // Both greetings, the initiator's first: what follows counts only in this one talk.
+        let prologue = match self.side {
             Side::Initiator => [ours, theirs].concat(),
             Side::Responder => [theirs, ours].concat(),
+        };
+        Ok(match (&self.security, self.side) {
+            (Security::Insecure, _) => {
+                let (socket, port) = self.udp_socket()?;
+                self.outgoing.extend_from_slice(&port.to_le_bytes());
+                Stage::Port {
+                    session: prologue,
+                    socket,
+                }
+            }
+            (Security::Key(key), Side::Responder) => Stage::First {
+                state: self.noise(key.bytes(), &prologue)?,
+            },
+            (Security::Key(key), Side::Initiator) => {
+                let mut state = self.noise(key.bytes(), &prologue)?;
+                let (socket, port) = self.udp_socket()?;
+                self.send_noise(&mut state, port)?;
+                Stage::Second { state, socket }
+            }
         })
     }
 
-    fn agree_plain(&mut self, port: u16, session: Vec<u8>) -> Result<Agreement, LinkError> {
-        self.write(&port.to_le_bytes())?;
-        let mut theirs = [0; 2];
-        self.read(&mut theirs)?;
-        Ok(Agreement {
-            cipher: Cipher::Plain,
+    /// Responder. Only who has the key gets further than this, and a socket for its heartbeats.
+    fn on_first(&mut self, mut state: Box<HandshakeState>, part: &[u8]) -> Result<Stage, LinkError> {
+        let peer_port = match self.open_noise(&mut state, part) {
+            Err(error) => {
+                self.outgoing.push(ANOTHER_KEY);
+                return Err(error);
+            }
+            Ok(port) => port,
+        };
+        let (socket, port) = self.udp_socket()?;
+        self.outgoing.push(ACCEPTED);
+        self.send_noise(&mut state, port)?;
+        let session = state.get_handshake_hash().to_vec();
+        Ok(Stage::Proof {
+            transport: self.transport(state)?,
             session,
-            peer_port: u16::from_le_bytes(theirs),
+            peer_port,
+            socket,
         })
     }
 
-    fn noise(&self, key: &[u8; 32], prologue: &[u8]) -> Result<HandshakeState, LinkError> {
+    fn on_second(
+        &mut self,
+        mut state: Box<HandshakeState>,
+        socket: UdpSocket,
+        part: &[u8],
+    ) -> Result<Stage, LinkError> {
+        let peer_port = self.open_noise(&mut state, part)?;
+        let session = state.get_handshake_hash().to_vec();
+        let mut transport = self.transport(state)?;
+        super::seal_record(&mut transport, &[], &mut self.outgoing)
+            .map_err(|error| self.io(io::Error::other(error)))?;
+        Ok(Stage::Agreed(Agreement {
+            cipher: Cipher::Noise(transport),
+            session,
+            peer_port,
+            socket,
+        }))
+    }
+
+    /// The responder's heartbeats use the number of its TCP port if it is free, so that one firewall rule
+    /// does for both; the number is told to the peer in any case.
+    fn udp_socket(&self) -> Result<(UdpSocket, u16), LinkError> {
+        let bind = || {
+            let local = self.stream.local_addr()?;
+            let own = match self.side {
+                Side::Responder => UdpSocket::bind(local).ok(),
+                Side::Initiator => None,
+            };
+            let socket = match own {
+                Some(socket) => socket,
+                None => UdpSocket::bind(SocketAddr::new(local.ip(), 0))?,
+            };
+            let port = socket.local_addr()?.port();
+            Ok((socket, port))
+        };
+        bind().map_err(|source| self.io(source))
+    }
+
+    fn noise(&self, key: &[u8; 32], prologue: &[u8]) -> Result<Box<HandshakeState>, LinkError> {
         let build = || {
             let builder = Builder::new(PATTERN.parse()?).prologue(prologue)?.psk(0, key)?;
             match self.side {
@@ -159,102 +421,68 @@ impl Handshake<'_> {
                 Side::Responder => builder.build_responder(),
             }
         };
-        build().map_err(|error: snow::Error| self.io(io::Error::other(error)))
+        build()
+            .map(Box::new)
+            .map_err(|error: snow::Error| self.io(io::Error::other(error)))
     }
 
-    fn initiate(&mut self, mut state: HandshakeState, port: u16) -> Result<Agreement, LinkError> {
-        self.write_noise(&mut state, &[], port)?;
-        let mut answer = [0];
-        self.read(&mut answer)?;
-        if answer[0] != ACCEPTED {
-            return Err(LinkError::WrongKey { peer: self.peer });
-        }
-        let peer_port = self.read_noise(&mut state)?;
-        let session = state.get_handshake_hash().to_vec();
-        let mut transport = self.transport(state)?;
-        let mut proof = Vec::new();
-        super::seal_record(&mut transport, &[], &mut proof).map_err(|e| self.io(io::Error::other(e)))?;
-        self.write(&proof)?;
-        Ok(Agreement {
-            cipher: Cipher::Noise(Box::new(transport)),
-            session,
-            peer_port,
-        })
-    }
-
-    fn respond(&mut self, mut state: HandshakeState, port: u16) -> Result<Agreement, LinkError> {
-        let peer_port = match self.read_noise(&mut state) {
-            Err(error @ LinkError::WrongKey { .. }) => {
-                // Tell the other side's operator too; if it does not hear, so be it.
-                let _ = self.stream.write_all(&[ANOTHER_KEY]);
-                return Err(error);
-            }
-            other => other?,
-        };
-        self.write_noise(&mut state, &[ACCEPTED], port)?;
-        let session = state.get_handshake_hash().to_vec();
-        let mut transport = self.transport(state)?;
-        let mut proof = [0; 2 + super::RECORD_TAG_LEN];
-        self.read(&mut proof)?;
-        if transport.read_message(&proof[2..], &mut []) != Ok(0) {
-            return Err(LinkError::WrongKey { peer: self.peer });
-        }
-        Ok(Agreement {
-            cipher: Cipher::Noise(Box::new(transport)),
-            session,
-            peer_port,
-        })
-    }
-
-    fn transport(&self, state: HandshakeState) -> Result<snow::TransportState, LinkError> {
+    fn transport(&self, state: Box<HandshakeState>) -> Result<Box<TransportState>, LinkError> {
         state
             .into_transport_mode()
+            .map(Box::new)
             .map_err(|error| self.io(io::Error::other(error)))
     }
 
-    fn write_noise(&mut self, state: &mut HandshakeState, prefix: &[u8], port: u16) -> Result<(), LinkError> {
-        let mut message = [0; HANDSHAKE_LEN_MAX];
+    fn send_noise(&mut self, state: &mut HandshakeState, port: u16) -> Result<(), LinkError> {
+        let mut message = [0; NOISE_LEN_MAX];
         let length = state
             .write_message(&port.to_le_bytes(), &mut message)
             .map_err(|error| self.io(io::Error::other(error)))?;
-        // At most HANDSHAKE_LEN_MAX.
-        let header = (length as u16).to_le_bytes();
-        self.write(&[prefix, &header, &message[..length]].concat())
+        // At most NOISE_LEN_MAX.
+        self.outgoing.extend_from_slice(&(length as u16).to_le_bytes());
+        self.outgoing.extend_from_slice(&message[..length]);
+        Ok(())
     }
 
-    fn read_noise(&mut self, state: &mut HandshakeState) -> Result<u16, LinkError> {
-        let mut header = [0; 2];
-        self.read(&mut header)?;
-        let mut message = [0; HANDSHAKE_LEN_MAX];
-        let Some(message) = message.get_mut(..usize::from(u16::from_le_bytes(header))) else {
-            return Err(LinkError::Garbage {
-                peer: self.peer,
-                what: "its handshake is too long",
-            });
-        };
-        self.read(message)?;
-        let mut port = [0; 2];
+    /// The port in a Noise message with its length.
+    fn open_noise(&self, state: &mut HandshakeState, part: &[u8]) -> Result<u16, LinkError> {
+        let message = part.get(NOISE_HEADER_LEN..).unwrap_or_default();
+        let mut port = [0; PORT_LEN];
         match state.read_message(message, &mut port) {
-            Ok(2) => Ok(u16::from_le_bytes(port)),
+            Ok(PORT_LEN) => Ok(u16::from_le_bytes(port)),
             _ => Err(LinkError::WrongKey { peer: self.peer }),
         }
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), LinkError> {
-        self.stream.write_all(bytes).map_err(|source| self.io(source))
+    fn port(&self, part: &[u8]) -> Result<u16, LinkError> {
+        let port = part.first_chunk().ok_or_else(|| self.hung_up())?;
+        Ok(u16::from_le_bytes(*port))
     }
 
-    fn read(&mut self, bytes: &mut [u8]) -> Result<(), LinkError> {
-        self.stream.read_exact(bytes).map_err(|source| self.io(source))
+    /// Before anything is known of the other end, its end is no more than silence.
+    fn hung_up(&self) -> LinkError {
+        let peer = self.peer;
+        match self.stage {
+            Stage::Greeting { .. } => LinkError::Silent { peer },
+            _ => LinkError::Closed { peer },
+        }
     }
 
     fn io(&self, source: io::Error) -> LinkError {
-        let peer = self.peer;
         match source.kind() {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
-                LinkError::Closed { peer }
+                self.hung_up()
             }
-            _ => LinkError::Io { peer, source },
+            _ => LinkError::Io {
+                peer: self.peer,
+                source,
+            },
         }
+    }
+}
+
+impl AsFd for Handshake {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 }

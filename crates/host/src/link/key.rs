@@ -1,6 +1,9 @@
 //! `Key`: the secret both replicas share, and what is derived from it.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use blake2::Blake2sMac;
@@ -8,6 +11,10 @@ use blake2::digest::{FixedOutput, KeyInit, Update, consts::U16, consts::U32};
 
 /// Bytes of a key.
 pub const KEY_LEN: usize = 32;
+/// Bits of a file's mode that let others than its owner read or change it.
+const OPEN_TO_OTHERS: u32 = 0o066;
+/// More than any key file holds.
+const FILE_LEN_MAX: u64 = 4096;
 /// Bytes of the code that authenticates a heartbeat.
 pub const MAC_LEN: usize = 16;
 
@@ -28,12 +35,24 @@ pub enum Security {
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// Not readable.
-    #[error("cannot read the key file {path}; make one with `lockstep key {path}` and copy it to both hosts")]
+    #[error(
+        "cannot read the key file {path}; make one with `(umask 077; openssl rand -hex 32 > {path})` and copy it to both hosts"
+    )]
     Read {
         /// The file.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// Others than its owner can read or change it.
+    #[error(
+        "other users can read or change the key file {path} (mode {mode:03o}); run `chmod 600 {path}`, or insist with `--allow-open-key`"
+    )]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
     },
     /// Not 64 hexadecimal digits.
     #[error(
@@ -68,14 +87,42 @@ impl Key {
     /// Reads a file of 64 hexadecimal digits; white space around them is ignored.
     ///
     /// # Errors
-    /// The file cannot be read or holds something else.
+    /// The file cannot be read, is open to other users, or holds something else.
     pub fn load(path: &Path) -> Result<Key, KeyError> {
-        let text = std::fs::read_to_string(path).map_err(|source| KeyError::Read {
+        Key::read(path, false)
+    }
+
+    /// The same, though other users may read or change the file: the operator insists.
+    ///
+    /// # Errors
+    /// The file cannot be read or holds something else.
+    pub fn load_though_open(path: &Path) -> Result<Key, KeyError> {
+        Key::read(path, true)
+    }
+
+    fn read(path: &Path, though_open: bool) -> Result<Key, KeyError> {
+        let read = || {
+            // The permissions of the very file that is read.
+            let file = File::open(path)?;
+            let mode = file.metadata()?.permissions().mode() & 0o777;
+            let mut text = Vec::new();
+            file.take(FILE_LEN_MAX).read_to_end(&mut text)?;
+            Ok((mode, text))
+        };
+        let (mode, text) = read().map_err(|source| KeyError::Read {
             path: path.into(),
             source,
         })?;
-        warn_if_others_read(path);
-        Key::from_hex(text.trim()).ok_or_else(|| KeyError::Format { path: path.into() })
+        if mode & OPEN_TO_OTHERS != 0 && !though_open {
+            return Err(KeyError::Open {
+                path: path.into(),
+                mode,
+            });
+        }
+        let key = std::str::from_utf8(&text)
+            .ok()
+            .and_then(|text| Key::from_hex(text.trim()));
+        key.ok_or_else(|| KeyError::Format { path: path.into() })
     }
 
     /// From 64 hexadecimal digits.
@@ -97,7 +144,7 @@ impl Key {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    pub(super) fn bytes(&self) -> &[u8; KEY_LEN] {
+    pub(crate) fn bytes(&self) -> &[u8; KEY_LEN] {
         &self.0
     }
 }
@@ -140,21 +187,34 @@ pub(super) fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |bits, (a, b)| bits | (a ^ b)) == 0
 }
 
-fn warn_if_others_read(path: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    if let Ok(meta) = std::fs::metadata(path)
-        && meta.permissions().mode() & 0o077 != 0
-    {
-        tracing::warn!(
-            "the key file {} can be read by other users; run `chmod 600` on it",
-            path.display()
-        );
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn set_mode(path: &Path, mode: u32) {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_or_change_is_refused_unless_the_operator_insists() {
+        let key = Key::generate().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        std::fs::write(&path, key.to_hex()).unwrap();
+        for mode in [0o600, 0o400, 0o700, 0o711] {
+            set_mode(&path, mode);
+            assert!(Key::load(&path).unwrap() == key, "{mode:o}");
+        }
+        for mode in [0o640, 0o604, 0o620, 0o602, 0o644, 0o666] {
+            set_mode(&path, mode);
+            let error = Key::load(&path).unwrap_err().to_string();
+            assert!(
+                error.contains("chmod 600") && error.contains("--allow-open-key"),
+                "{error}"
+            );
+            assert!(Key::load_though_open(&path).unwrap() == key);
+        }
+    }
 
     #[test]
     fn a_key_survives_its_file() {
@@ -162,6 +222,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
         std::fs::write(&path, format!("  {}\n", key.to_hex())).unwrap();
+        set_mode(&path, 0o600);
         assert!(Key::load(&path).unwrap() == key);
         std::fs::write(&path, "0123").unwrap();
         assert!(matches!(Key::load(&path), Err(KeyError::Format { .. })));

@@ -9,16 +9,24 @@ pub mod connect;
 pub mod handshake;
 pub mod heartbeat;
 pub mod key;
+pub mod listen;
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 
-pub use connect::{Arrival, Attempt, Listener, connect};
+pub use connect::{Attempt, connect};
 pub use heartbeat::Heartbeats;
 pub use key::{Key, KeyError, Security};
+pub use listen::{Arrival, Listener};
 
-use crate::limits::{LINK_BACKLOG_MAX, LINK_READ_LEN, MESSAGE_LEN_MAX};
+use replica::Span;
+use rustix::net::sockopt;
+
+use crate::limits::{
+    HANDSHAKE_TIMEOUT, LINK_BACKLOG_MAX, LINK_PROBE_AFTER, LINK_PROBE_EVERY, LINK_READ_LEN,
+    LINK_USER_TIMEOUT, MESSAGE_LEN_MAX,
+};
 
 /// Longest Noise record, and what of it is not content.
 const RECORD_LEN_MAX: usize = 65_535;
@@ -63,6 +71,15 @@ pub enum LinkError {
     /// The other end is another program.
     #[error("{peer} does not speak Lockstep; check the address and port")]
     Stranger {
+        /// Who.
+        peer: SocketAddr,
+    },
+    /// It was connected and said nothing, or not enough.
+    #[error(
+        "{peer} did not introduce itself: it said nothing for {} s, or hung up",
+        HANDSHAKE_TIMEOUT.0 / 1_000_000_000
+    )]
+    Silent {
         /// Who.
         peer: SocketAddr,
     },
@@ -111,6 +128,20 @@ pub enum LinkError {
     Stopped,
 }
 
+impl LinkError {
+    /// Does trying again not help until somebody has changed something?
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        matches!(
+            self,
+            LinkError::WrongKey { .. }
+                | LinkError::Mode { .. }
+                | LinkError::Version { .. }
+                | LinkError::Stopped
+        )
+    }
+}
+
 fn has(key: bool) -> &'static str {
     if key { "has" } else { "has not" }
 }
@@ -157,17 +188,26 @@ pub struct Traffic {
 }
 
 impl Link {
-    fn new(stream: TcpStream, peer: SocketAddr, cipher: Cipher, heartbeats: Heartbeats) -> io::Result<Link> {
+    /// `unsent`: bytes of the handshake that the kernel has not taken.
+    fn new(
+        stream: TcpStream,
+        peer: SocketAddr,
+        cipher: Cipher,
+        heartbeats: Heartbeats,
+        unsent: Vec<u8>,
+    ) -> io::Result<Link> {
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(None)?;
-        stream.set_write_timeout(None)?;
         stream.set_nonblocking(true)?;
+        if let Err(error) = resend_soon_and_notice_death(&stream) {
+            // A kernel that does not know one of them: the link is as good as any other connection.
+            tracing::debug!("the link to {peer} has not all options that it should: {error}");
+        }
         Ok(Link {
             stream,
             peer,
             cipher,
             collected: Vec::new(),
-            outgoing: Vec::new(),
+            outgoing: unsent,
             written: 0,
             arrived: Vec::new(),
             opened: Vec::new(),
@@ -183,6 +223,28 @@ impl Link {
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
         self.peer
+    }
+
+    /// Both sides have agreed on this failure-detection timeout: the kernel must not break the link before it.
+    ///
+    /// # Errors
+    /// As the kernel gives them.
+    pub fn outlast(&self, timeout: Span) -> io::Result<()> {
+        let patience = LINK_USER_TIMEOUT.max(Span(timeout.0.saturating_mul(2)));
+        let ms = u32::try_from(patience.0 / 1_000_000).unwrap_or(u32::MAX);
+        Ok(sockopt::set_tcp_user_timeout(&self.stream, ms)?)
+    }
+
+    /// Is a whole message here already, or the end of the link? Then the kernel has nothing to show, and whoever waits
+    /// for it waits in vain: call [`Link::receive`] first.
+    #[must_use]
+    pub fn has_message(&self) -> bool {
+        let bytes = &self.opened[self.taken..];
+        let Some((header, rest)) = bytes.split_first_chunk::<LENGTH_LEN>() else {
+            return false;
+        };
+        let length = u32::from_le_bytes(*header) as usize;
+        length > MESSAGE_LEN_MAX || rest.len() >= length
     }
 
     /// The UDP side.
@@ -386,6 +448,19 @@ impl AsFd for Link {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
+}
+
+/// What the kernel does about lost packets, and about a peer that is gone (docs/protocol.md, "The link").
+fn resend_soon_and_notice_death(stream: &TcpStream) -> io::Result<()> {
+    // Acknowledgements and signs of life are a thin stream: with a few packets under way, the pause between two attempts
+    // to resend does not double with each.
+    sockopt::set_tcp_thin_linear_timeouts(stream, true)?;
+    let ms = u32::try_from(LINK_USER_TIMEOUT.0 / 1_000_000).unwrap_or(u32::MAX);
+    sockopt::set_tcp_user_timeout(stream, ms)?;
+    // While a machine is built one side is silent for long, and its host may die in that time.
+    sockopt::set_tcp_keepidle(stream, LINK_PROBE_AFTER)?;
+    sockopt::set_tcp_keepintvl(stream, LINK_PROBE_EVERY)?;
+    Ok(sockopt::set_socket_keepalive(stream, true)?)
 }
 
 /// Appends one record with its length.

@@ -1,15 +1,19 @@
 //! The guest's network on this host: how its Ethernet frames leave the VMM and come back.
 
 pub mod announce;
+pub mod dial;
 pub mod gateway;
+pub mod keyed;
 pub mod plug;
 pub mod port;
 pub mod stream;
 pub mod tap;
+pub mod wire;
 
 pub use announce::Announcer;
-pub use plug::{Endpoint, Plug};
-pub use port::{Port, PortSpec};
+pub use dial::Endpoint;
+pub use plug::Plug;
+pub use port::{Lead, Port, PortSpec};
 pub use tap::Tap;
 
 /// Why the guest's network cannot be had.
@@ -33,4 +37,15 @@ pub enum NetError {
         /// Why.
         source: std::io::Error,
     },
+    /// A gateway, but not for this VM.
+    #[error("the gateway at {endpoint} and this VM do not go together")]
+    Refused {
+        /// Where.
+        endpoint: String,
+        /// What is wrong.
+        source: keyed::KeyedError,
+    },
+    /// The key for the gateway.
+    #[error(transparent)]
+    Key(#[from] crate::link::KeyError),
 }

@@ -1,257 +1,300 @@
 //! The guest's side of a gateway: frames on a byte stream to another process, which outlives this one.
 //!
-//! When the gateway goes away the cable is out: frames are dropped and a thread tries to plug it in again. While its first
+//! When the gateway goes away the cable is out: frames are dropped and a thread tries to plug it in again (`dial`). While its first
 //! try is under way frames wait: what a replica shows as it goes live is what a client waits for.
+//!
+//! ```text
+//!            connected                      no answer for GATEWAY_SUSPECT        none for GATEWAY_GONE
+//!   out  ------------------>  in, answers  ----------------------------->  mute  --------------------> out
+//!    `- a thread dials            ^-------------------------------------------'- a thread dials beside
+//!                                     an answer, or a new connection
+//! ```
+//! With a key the gateway is asked every [`PORTS_LOOK_EVERY`], or more often, whether it is there. So a cut is noticed long before TCP reports it, and a
+//! quiet replica, whose connection only probes, knows whether its way to the gateway is well. When it goes live it tells the
+//! gateway so on the connection that it has. Without a key there is no probe: a plain connection may be the only one that the other end takes.
+//!
+//! An answer says that everything sent before the question has arrived. What was sent since is kept, and goes out again on a new
+//! connection: the guest's own TCP would wait for its timer to send it once more. A frame that arrives twice is nothing new to a network.
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
+use std::sync::mpsc::{Receiver, channel};
 
-use super::stream::{FrameReader, write_frame};
-use crate::limits::{CONNECT_TIMEOUT, GATEWAY_BACKLOG_MAX, GATEWAY_RETRY};
+use replica::{Epoch, Span, Time};
+use rustix::event::{PollFd, PollFlags, poll};
+
+pub use super::dial::Endpoint;
+use super::dial::{Connection, DialError, Dialer};
+use super::port::Lead;
+use super::stream::{FrameReader, Item, Word, write_frame};
+use super::wire::{Received, Wire};
+use crate::limits::{
+    GATEWAY_BACKLOG_MAX, GATEWAY_GONE, GATEWAY_KEPT_FOR, GATEWAY_KEPT_MAX, GATEWAY_SUSPECT, PORTS_LOOK_EVERY,
+};
+use crate::link::Security;
 use crate::sandbox::{self, Kind};
+use crate::sys::clock;
 use crate::wake::Waker;
 
-/// Where a gateway listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Endpoint {
-    /// TCP.
-    Tcp(SocketAddr),
-    /// A Unix socket.
-    Unix(PathBuf),
-}
-
-impl Endpoint {
-    /// `HOST:PORT` with a numeric host, or else the path of a Unix socket (`unix:` in front is allowed).
-    #[must_use]
-    pub fn parse(text: &str) -> Endpoint {
-        match text.parse() {
-            Ok(address) => Endpoint::Tcp(address),
-            Err(_) => Endpoint::Unix(text.strip_prefix("unix:").unwrap_or(text).into()),
-        }
-    }
-
-    fn connect(&self) -> io::Result<Connection> {
-        let connection = match self {
-            Endpoint::Tcp(address) => {
-                let stream = TcpStream::connect_timeout(address, CONNECT_TIMEOUT)?;
-                stream.set_nodelay(true)?;
-                stream.set_nonblocking(true)?;
-                Connection::Tcp(stream)
-            }
-            Endpoint::Unix(path) => {
-                let stream = UnixStream::connect(path)?;
-                stream.set_nonblocking(true)?;
-                Connection::Unix(stream)
-            }
-        };
-        Ok(connection)
-    }
-}
-
-impl std::fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Endpoint::Tcp(address) => address.fmt(f),
-            Endpoint::Unix(path) => path.display().fmt(f),
-        }
-    }
-}
-
+/// What a thread that dials has to say.
 #[derive(Debug)]
-enum Connection {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+enum News {
+    Failed(DialError),
+    Connected(Wire<Connection>),
 }
 
-impl Read for Connection {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Connection::Tcp(stream) => stream.read(buffer),
-            Connection::Unix(stream) => stream.read(buffer),
-        }
-    }
+/// A thread that dials. It ends when this is dropped.
+#[derive(Debug)]
+struct Dialing {
+    news: Receiver<News>,
+    enough: Arc<AtomicBool>,
 }
 
-impl Write for Connection {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Connection::Tcp(stream) => stream.write(bytes),
-            Connection::Unix(stream) => stream.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+impl Drop for Dialing {
+    fn drop(&mut self) {
+        self.enough.store(true, Ordering::SeqCst);
     }
 }
 
-impl AsFd for Connection {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Connection::Tcp(stream) => stream.as_fd(),
-            Connection::Unix(stream) => stream.as_fd(),
-        }
-    }
+/// A cable that is in.
+#[derive(Debug)]
+struct In {
+    wire: Wire<Connection>,
+    /// Since when the gateway owes an answer.
+    asked: Option<Time>,
+    /// When to ask next, if it owes none.
+    ask: Time,
+    /// When it answered last, or was connected.
+    answered: Time,
+    /// Bytes of [`Plug::kept`] that were sent before the question.
+    before: usize,
 }
 
 /// A cable to a gateway, plugged in or not.
 #[derive(Debug)]
 pub struct Plug {
     endpoint: Endpoint,
+    security: Security,
     waker: Waker,
-    connection: Option<Connection>,
-    reader: FrameReader,
-    /// Frames with their lengths; those before `written` are gone.
-    outgoing: Vec<u8>,
-    written: usize,
+    ask_every: Span,
+    cable: Option<In>,
+    dialing: Option<Dialing>,
+    /// By which epoch this replica shows the guest; `None`: it is quiet.
+    live: Option<Epoch>,
+    /// The first try of a new primary is under way: frames wait for it.
+    first_try: bool,
+    /// Frames with their lengths that the next connection gets first: those that wait for the first try, and those whose
+    /// arrival no answer has confirmed.
+    kept: Vec<u8>,
+    /// Since when the cable has been out.
+    out: Option<Time>,
     /// Frames dropped because the cable was out or the gateway did not read.
     dropped: u64,
-    /// What the thread has to say of each try: `None` if it failed.
-    connected: (Sender<Option<Connection>>, Receiver<Option<Connection>>),
-    /// A thread is trying to connect.
-    trying: bool,
-    /// It has not failed yet: frames wait for it.
-    first_try: bool,
-    /// Tells that thread that nobody waits any more.
-    gone: Arc<AtomicBool>,
+    /// The last reason that was told, so that each is told once.
+    told: Option<String>,
 }
 
 impl Plug {
     /// A cable that is out.
     #[must_use]
-    pub fn new(endpoint: Endpoint, waker: Waker) -> Plug {
+    pub fn new(endpoint: Endpoint, security: Security, waker: Waker) -> Plug {
         Plug {
             endpoint,
+            security,
             waker,
-            connection: None,
-            reader: FrameReader::default(),
-            outgoing: Vec::new(),
-            written: 0,
-            dropped: 0,
-            connected: channel(),
-            trying: false,
+            ask_every: PORTS_LOOK_EVERY,
+            cable: None,
+            dialing: None,
+            live: None,
             first_try: false,
-            gone: Arc::default(),
+            kept: Vec::new(),
+            out: None,
+            dropped: 0,
+            told: None,
         }
     }
 
     /// Plugs it in at once, to see at the start that the gateway is there.
     ///
     /// # Errors
-    /// Nobody listens.
-    pub fn connect_now(&mut self) -> io::Result<()> {
-        self.connection = Some(self.endpoint.connect()?);
-        Ok(())
+    /// Nobody listens, or it is no gateway for this VM.
+    pub fn connect_now(&mut self) -> Result<(), DialError> {
+        let mut dialer = Dialer::new(self.endpoint.clone(), self.security.clone());
+        loop {
+            if let Some(wire) = dialer.step()? {
+                self.plug_in(wire);
+                return Ok(());
+            }
+        }
     }
 
-    /// Begins to plug it in; the waker calls when it is in, and then [`Plug::on_wake`] must be called.
-    pub fn connect(&mut self) {
-        if self.trying || self.connection.is_some() {
+    /// This replica is quiet: keeps a connection that only shows whether the way to the gateway is well, if there is a key.
+    pub fn probe(&mut self) {
+        if self.security != Security::Insecure {
+            self.dial();
+        }
+    }
+
+    /// This replica shows the guest from here on. Frames wait until the gateway has been reached or could not be.
+    pub fn go_live(&mut self, epoch: Epoch) {
+        self.live = Some(epoch);
+        if self.is_answered(clock::now())
+            && let Some(cable) = &mut self.cable
+        {
+            cable.wire.say(Word::Live { epoch: epoch.0 });
             return;
         }
-        self.trying = true;
+        // What a mute connection is given would be lost with it.
+        self.cable = None;
         self.first_try = true;
-        let (endpoint, sender, waker) = (
-            self.endpoint.clone(),
-            self.connected.0.clone(),
-            self.waker.clone(),
-        );
-        let gone = Arc::clone(&self.gone);
-        sandbox::spawn(Kind::Cable, "cable", move || {
-            while !gone.load(Ordering::SeqCst) {
-                let connection = endpoint.connect().inspect_err(|error| {
-                    tracing::debug!("the gateway at {endpoint} does not answer: {error}");
-                });
-                let done = connection.is_ok();
-                let _ = sender.send(connection.ok());
-                waker.wake();
-                if done {
-                    return;
-                }
-                thread::sleep(GATEWAY_RETRY);
-            }
-        });
+        self.dial();
     }
 
     /// Looks whether the cable has been plugged in; `true`: now, and [`Plug::fd`] is new.
     pub fn on_wake(&mut self) -> bool {
-        while let Ok(answer) = self.connected.1.try_recv() {
-            self.first_try = false;
-            if answer.is_some() {
-                tracing::info!("connected to the gateway at {}", self.endpoint);
-                self.trying = false;
-                self.connection = answer;
-                return true;
+        while let Some(dialing) = &self.dialing
+            && let Ok(news) = dialing.news.try_recv()
+        {
+            match news {
+                News::Failed(error) => {
+                    if std::mem::take(&mut self.first_try) {
+                        self.kept.clear();
+                    }
+                    self.tell(&error.to_string());
+                }
+                News::Connected(wire) => {
+                    self.dialing = None;
+                    // Both answer: what is on its way on the old one is not given up.
+                    if !self.is_answered(clock::now()) {
+                        tracing::info!("connected to the gateway at {}", self.endpoint);
+                        self.plug_in(wire);
+                        return true;
+                    }
+                }
             }
-            self.outgoing.clear();
         }
         false
+    }
+
+    /// Asks the gateway whether it is there, and finds out that it is not.
+    pub fn on_time(&mut self, now: Time) {
+        let Some(cable) = &mut self.cable else { return };
+        if !cable.wire.is_keyed() {
+            // The kernel says when it is gone.
+            if cable.ask <= now {
+                cable.ask = now.after(self.ask_every);
+                cable.answered = now;
+            }
+            return;
+        }
+        if cable.asked.is_none() && cable.ask <= now {
+            cable.ask = now.after(self.ask_every);
+            cable.asked = Some(now);
+            cable.before = self.kept.len();
+            cable.wire.say(Word::Ping);
+            self.flush();
+        }
+        let Some(silence) = self.silence(now) else { return };
+        if silence >= GATEWAY_GONE {
+            self.unplugged("it does not answer");
+        } else if silence >= GATEWAY_SUSPECT && self.dialing.is_none() {
+            self.dial();
+        }
+    }
+
+    /// When [`Plug::on_time`] has something to do.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        let cable = self.cable.as_ref()?;
+        Some(match cable.asked {
+            None => cable.ask,
+            Some(asked) if self.dialing.is_none() => asked.after(GATEWAY_SUSPECT),
+            Some(asked) => asked.after(GATEWAY_GONE),
+        })
+    }
+
+    /// Asks the gateway so often whether it is there.
+    pub fn ask_every(&mut self, every: Span) {
+        self.ask_every = every;
+    }
+
+    /// Does the gateway answer? Without a key: is there a connection? A quiet replica without a key does not know.
+    #[must_use]
+    pub fn lead(&self, now: Time) -> Lead {
+        match &self.cable {
+            _ if self.live.is_none() && self.security == Security::Insecure => Lead::Unknown,
+            Some(cable) if self.is_answered(now) => Lead::Somewhere(cable.answered),
+            _ => Lead::Nowhere,
+        }
     }
 
     /// What to wait for; `None`: the cable is out.
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.connection.as_ref().map(AsFd::as_fd)
+        self.cable.as_ref().map(|cable| cable.wire.stream().as_fd())
     }
 
     /// Queues a frame, or drops it, as a card does when its queue is full or its cable is out.
     pub fn transmit(&mut self, frame: &[u8]) {
-        let backlog = self.outgoing.len() - self.written;
-        let leads_somewhere = self.connection.is_some() || self.first_try;
-        let fits = leads_somewhere && backlog + frame.len() <= GATEWAY_BACKLOG_MAX;
-        if !fits || write_frame(&mut self.outgoing, frame).is_err() {
+        let queued = match &mut self.cable {
+            Some(cable) => cable
+                .wire
+                .reserve(frame.len(), GATEWAY_BACKLOG_MAX)
+                .map(|room| room.copy_from_slice(frame))
+                .is_some(),
+            None => self.first_try,
+        };
+        if !queued || !self.keep(frame) {
             self.dropped += 1;
         }
     }
 
+    /// Keeps a frame for the next connection. False: there is no room for one that waits for the first try.
+    fn keep(&mut self, frame: &[u8]) -> bool {
+        let Some(cable) = &mut self.cable else {
+            let fits = self.kept.len() + frame.len() <= GATEWAY_BACKLOG_MAX;
+            return fits && write_frame(&mut self.kept, frame).is_ok();
+        };
+        if cable.wire.is_keyed() {
+            if self.kept.len() + frame.len() > GATEWAY_KEPT_MAX {
+                // So much in so little time is a transfer, which goes on by itself.
+                self.kept.clear();
+                cable.before = 0;
+            }
+            // The wire has taken it, so its length is right.
+            let _ = write_frame(&mut self.kept, frame);
+        }
+        true
+    }
+
     /// Writes what the kernel takes. `true`: nothing is left, or it waits for [`Plug::on_wake`].
     pub fn flush(&mut self) -> bool {
-        if self.first_try {
-            return true;
-        }
-        while let Some(connection) = &mut self.connection
-            && self.written < self.outgoing.len()
-        {
-            match connection.write(&self.outgoing[self.written..]) {
-                Ok(length @ 1..) => self.written += length,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.outgoing.drain(..self.written);
-                    self.written = 0;
-                    return false;
-                }
-                Ok(_) => self.unplugged("it closed the connection"),
-                Err(error) => self.unplugged(&error.to_string()),
-            }
-        }
-        self.outgoing.clear();
-        self.written = 0;
-        true
+        let Some(cable) = &mut self.cable else { return true };
+        cable.wire.flush().unwrap_or_else(|error| {
+            self.unplugged(&error.to_string());
+            true
+        })
     }
 
     /// The next frame that has arrived.
     pub fn receive(&mut self) -> Option<Vec<u8>> {
         loop {
-            match self.reader.pop() {
-                Ok(Some(frame)) => return Some(frame.to_vec()),
-                Ok(None) => {}
-                Err(error) => {
-                    self.unplugged(&error.to_string());
-                    return None;
+            let cable = self.cable.as_mut()?;
+            let is_keyed = cable.wire.is_keyed();
+            match Wire::<Connection>::pop(&mut cable.wire.reader, is_keyed) {
+                Ok(Some(Item::Frame(frame))) if self.live.is_some() => {
+                    self.told = None;
+                    return Some(frame.to_vec());
                 }
-            }
-            match self.reader.read_from(self.connection.as_mut()?) {
-                Ok(1..) => {}
-                Ok(0) => self.unplugged("it closed the connection"),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                // What comes while this replica is quiet is for somebody else.
+                Ok(Some(Item::Frame(_))) => {}
+                Ok(Some(Item::Word(word))) => self.on_word(word),
+                Ok(None) => match cable.wire.receive() {
+                    Ok(Received::Some) => {}
+                    Ok(Received::Nothing) => return None,
+                    Err(error) => self.unplugged(&error.to_string()),
+                },
                 Err(error) => self.unplugged(&error.to_string()),
             }
         }
@@ -263,18 +306,116 @@ impl Plug {
         self.dropped
     }
 
-    fn unplugged(&mut self, why: &str) {
-        tracing::warn!("lost the gateway at {}: {why}; connecting again", self.endpoint);
-        self.connection = None;
-        self.reader = FrameReader::default();
-        self.outgoing.clear();
-        self.written = 0;
-        self.connect();
+    fn on_word(&mut self, word: Word) {
+        let Some(cable) = &mut self.cable else { return };
+        match word {
+            Word::Pong => {
+                cable.asked = None;
+                cable.answered = clock::now();
+                self.kept.drain(..std::mem::take(&mut cable.before));
+                self.told = None;
+                // Whoever dials beside is no longer needed.
+                self.dialing = None;
+            }
+            Word::Ping => cable.wire.say(Word::Pong),
+            // Gateways do not say that.
+            Word::Live { .. } => {}
+        }
     }
-}
 
-impl Drop for Plug {
-    fn drop(&mut self) {
-        self.gone.store(true, Ordering::SeqCst);
+    /// For how long the gateway has owed an answer, if for long. What has arrived and was not read yet may be the answer: a replica
+    /// that was not scheduled for a while must not blame the gateway.
+    fn silence(&self, now: Time) -> Option<Span> {
+        let cable = self.cable.as_ref()?;
+        let silence = now.since(cable.asked?);
+        let mut fds = [PollFd::new(cable.wire.stream(), PollFlags::IN)];
+        let mut is_unread = || poll(&mut fds, Some(&clock::timespec(0))).is_ok_and(|ready| ready > 0);
+        (silence >= GATEWAY_SUSPECT && !is_unread()).then_some(silence)
+    }
+
+    fn is_answered(&self, now: Time) -> bool {
+        self.cable
+            .as_ref()
+            .is_some_and(|cable| cable.asked.is_none_or(|asked| now.since(asked) < GATEWAY_SUSPECT))
+    }
+
+    fn plug_in(&mut self, mut wire: Wire<Connection>) {
+        if let Some(epoch) = self.live {
+            wire.say(Word::Live { epoch: epoch.0 });
+        }
+        let now = clock::now();
+        if self
+            .out
+            .take()
+            .is_some_and(|out| now.since(out) > GATEWAY_KEPT_FOR)
+        {
+            self.kept.clear();
+        }
+        self.first_try = false;
+        let mut kept = FrameReader::default();
+        kept.push(&self.kept);
+        while let Ok(Some(frame)) = kept.pop() {
+            if let Some(room) = wire.reserve(frame.len(), GATEWAY_BACKLOG_MAX) {
+                room.copy_from_slice(frame);
+            }
+        }
+        if !wire.is_keyed() {
+            self.kept.clear();
+        }
+        self.cable = Some(In {
+            wire,
+            asked: None,
+            ask: now,
+            answered: now,
+            before: 0,
+        });
+    }
+
+    fn dial(&mut self) {
+        if self.dialing.is_some() {
+            return;
+        }
+        let (sender, news) = channel();
+        let enough = Arc::new(AtomicBool::new(false));
+        self.dialing = Some(Dialing {
+            news,
+            enough: Arc::clone(&enough),
+        });
+        let waker = self.waker.clone();
+        let mut dialer = Dialer::new(self.endpoint.clone(), self.security.clone());
+        sandbox::spawn(Kind::Cable, "cable", move || {
+            while !enough.load(Ordering::SeqCst) {
+                let (news, done) = match dialer.step() {
+                    Ok(None) => continue,
+                    Ok(Some(wire)) => (News::Connected(wire), true),
+                    Err(error) => (News::Failed(error), false),
+                };
+                // Nobody waits any more if the plug is gone.
+                let _ = sender.send(news);
+                waker.wake();
+                if done {
+                    return;
+                }
+            }
+        });
+    }
+
+    fn unplugged(&mut self, why: &str) {
+        self.tell(why);
+        self.cable = None;
+        self.out = Some(clock::now());
+        if self.live.is_some() || self.security != Security::Insecure {
+            self.dial();
+        }
+    }
+
+    fn tell(&mut self, why: &str) {
+        if self.told.as_deref() != Some(why) {
+            tracing::warn!(
+                "no way to the gateway at {}: {why}; connecting again",
+                self.endpoint
+            );
+            self.told = Some(why.to_owned());
+        }
     }
 }

@@ -1,13 +1,18 @@
 //! `Port`: where one network device of the guest is plugged in.
 //!
-//! A backup's ports are quiet: nothing is read from them and no gateway sees them, until it goes live.
+//! A backup's ports are quiet until it goes live: no frame passes. Where there is a key the gateway is asked whether it is there.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+
+use replica::{Epoch, Span, Time};
 
 use super::NetError;
-use super::plug::{Endpoint, Plug};
+use super::dial::{DialError, Endpoint};
+use super::plug::Plug;
 use super::tap::Tap;
 use crate::limits::BATCH_MAX;
+use crate::link::{Key, Security};
 use crate::wake::Waker;
 
 /// What the operator asked for.
@@ -18,7 +23,36 @@ pub enum PortSpec {
     /// A TAP interface of this name.
     Tap(String),
     /// A gateway, or anything else that speaks QEMU's stream framing.
-    Gateway(Endpoint),
+    Gateway {
+        /// Where it listens.
+        endpoint: Endpoint,
+        /// File with the key that both have; `None`: frames travel in the clear.
+        key: Option<PathBuf>,
+    },
+}
+
+/// Whether frames of the guest would get anywhere, as far as can be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lead {
+    /// Nothing is plugged in, or nobody can tell.
+    Unknown,
+    /// They would have at this time.
+    Somewhere(Time),
+    /// They would not.
+    Nowhere,
+}
+
+impl Lead {
+    /// What two ports are worth together: nothing if one leads nowhere, since of two replicas the one with all its cables in is the better
+    /// one; else the older of what was seen.
+    #[must_use]
+    pub fn and(self, other: Lead) -> Lead {
+        match (self, other) {
+            (Lead::Nowhere, _) | (_, Lead::Nowhere) => Lead::Nowhere,
+            (Lead::Unknown, lead) | (lead, Lead::Unknown) => lead,
+            (Lead::Somewhere(one), Lead::Somewhere(other)) => Lead::Somewhere(one.min(other)),
+        }
+    }
 }
 
 /// One end of the guest's cable.
@@ -36,13 +70,17 @@ impl Port {
     /// Opens it, quiet.
     ///
     /// # Errors
-    /// There is no such interface.
+    /// There is no such interface, or the key file is of no use.
     pub fn open(spec: &PortSpec, waker: &Waker) -> Result<Port, NetError> {
         Ok(match spec {
             PortSpec::None => Port::None,
             PortSpec::Tap(name) => Port::Tap(Tap::open(name)?),
-            PortSpec::Gateway(endpoint) => {
-                Port::Gateway(Box::new(Plug::new(endpoint.clone(), waker.clone())))
+            PortSpec::Gateway { endpoint, key } => {
+                let security = match key {
+                    Some(path) => Security::Key(Key::load(path)?),
+                    None => Security::Insecure,
+                };
+                Port::Gateway(Box::new(Plug::new(endpoint.clone(), security, waker.clone())))
             }
         })
     }
@@ -50,25 +88,77 @@ impl Port {
     /// Makes sure before the guest starts that the other end is there.
     ///
     /// # Errors
-    /// The gateway does not answer.
+    /// The gateway does not answer, or is not for this VM.
     pub fn check(&mut self, spec: &PortSpec) -> Result<(), NetError> {
-        if let (Port::Gateway(plug), PortSpec::Gateway(endpoint)) = (self, spec) {
-            plug.connect_now().map_err(|source| NetError::Gateway {
-                endpoint: endpoint.to_string(),
-                source,
-            })?;
-        }
-        Ok(())
+        let (Port::Gateway(plug), PortSpec::Gateway { endpoint, .. }) = (self, spec) else {
+            return Ok(());
+        };
+        let endpoint = endpoint.to_string();
+        plug.connect_now().map_err(|error| match error {
+            DialError::Io(source) => NetError::Gateway { endpoint, source },
+            DialError::Keyed(source) => NetError::Refused { endpoint, source },
+        })
     }
 
-    /// This replica shows the guest to the world from here on.
-    pub fn go_live(&mut self) {
+    /// This replica does not show the guest, for the time being.
+    pub fn stay_quiet(&mut self) {
+        if let Port::Gateway(plug) = self {
+            plug.probe();
+        }
+    }
+
+    /// This replica shows the guest to the world from here on, by virtue of `epoch`; 0: the VM runs alone.
+    pub fn go_live(&mut self, epoch: Epoch) {
         match self {
             Port::None => {}
             // What came while nobody listened is old.
             Port::Tap(tap) => while tap.receive().is_some() {},
-            Port::Gateway(plug) => plug.connect(),
+            Port::Gateway(plug) => plug.go_live(epoch),
         }
+    }
+
+    /// Does what is due by the clock.
+    pub fn on_time(&mut self, now: Time) {
+        match self {
+            Port::None => {}
+            Port::Tap(tap) => tap.on_time(now),
+            Port::Gateway(plug) => plug.on_time(now),
+        }
+    }
+
+    /// When [`Port::on_time`] has something to do.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        match self {
+            Port::None => None,
+            Port::Tap(tap) => Some(tap.deadline()),
+            Port::Gateway(plug) => plug.deadline(),
+        }
+    }
+
+    /// Looks so often whether it leads somewhere.
+    pub fn look_every(&mut self, every: Span) {
+        match self {
+            Port::None => {}
+            Port::Tap(tap) => tap.look_every(every),
+            Port::Gateway(plug) => plug.ask_every(every),
+        }
+    }
+
+    /// Would a frame get anywhere, as far as can be known?
+    #[must_use]
+    pub fn lead(&self, now: Time) -> Lead {
+        match self {
+            Port::None => Lead::Unknown,
+            Port::Tap(tap) => tap.lead(),
+            Port::Gateway(plug) => plug.lead(now),
+        }
+    }
+
+    /// Would a frame get anywhere? Where it cannot be known nothing is amiss.
+    #[must_use]
+    pub fn leads_somewhere(&self, now: Time) -> bool {
+        self.lead(now) != Lead::Nowhere
     }
 
     /// What to wait for.

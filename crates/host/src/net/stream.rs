@@ -2,6 +2,9 @@
 //!
 //! Both ends use it: the VMM side and the gateway. It holds no socket, so it serves blocking and non-blocking callers alike.
 //! It never trusts a length: a peer that claims a longer frame than [`FRAME_LEN_MAX`] is an error, not an allocation.
+//!
+//! No frame is so long that the first byte of its length is not zero. Between two programs of Lockstep that share a key (`keyed`)
+//! that byte says what follows: a frame, or a [`Word`] about the connection. Plain framing has no words.
 
 use std::io::{self, Read};
 
@@ -20,55 +23,46 @@ pub struct FrameError {
     pub length: usize,
 }
 
-/// Collects bytes from a stream and hands out whole frames.
-///
-/// Memory is bounded as long as the caller pops until `None` between pushes: one frame and one read.
+/// What two programs that share a key say to each other between frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// Are you there? The VMM asks, so that both ends notice a cut.
+    Ping,
+    /// Yes.
+    Pong,
+    /// This connection shows its guest to the world from here on, by virtue of this epoch (0: it has none). Until it says so it is a
+    /// probe: it owns no address, and no frames pass.
+    Live {
+        /// Of two connections with the same key the one with the higher epoch has the guest's address.
+        epoch: u64,
+    },
+}
+
+const PING: u8 = 1;
+const PONG: u8 = 2;
+const LIVE: u8 = 3;
+
+/// One thing in the stream.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Item<'a> {
+    /// An Ethernet frame.
+    Frame(&'a [u8]),
+    /// Something about the connection.
+    Word(Word),
+}
+
+/// Bytes received and not yet used.
 #[derive(Debug, Default)]
-pub struct FrameReader {
-    /// Invariant: `start <= end <= bytes.len()`; `start..end` is received and not yet popped.
+pub(super) struct Inbox {
+    /// Invariant: `start <= end <= bytes.len()`; `start..end` is received and not yet used.
     bytes: Vec<u8>,
     start: usize,
     end: usize,
 }
 
-impl FrameReader {
-    /// Adds received bytes.
-    pub fn push(&mut self, bytes: &[u8]) {
-        self.make_room(bytes.len());
-        self.bytes[self.end..self.end + bytes.len()].copy_from_slice(bytes);
-        self.end += bytes.len();
-    }
-
-    /// Adds what one `read` of `source` yields and returns its length; 0 is the end of the stream.
-    ///
-    /// # Errors
-    /// Those of the source, `WouldBlock` among them.
-    pub fn read_from(&mut self, source: &mut impl Read) -> io::Result<usize> {
-        self.make_room(READ_LEN);
-        let length = source.read(&mut self.bytes[self.end..])?;
-        self.end += length;
-        Ok(length)
-    }
-
-    /// The next whole frame, or `None` if more bytes are needed.
-    ///
-    /// # Errors
-    /// A length outside the allowed range. The stream has lost its framing and must be closed.
-    pub fn pop(&mut self) -> Result<Option<&[u8]>, FrameError> {
-        let received = &self.bytes[self.start..self.end];
-        let Some((header, rest)) = received.split_first_chunk::<HEADER_LEN>() else {
-            return Ok(None);
-        };
-        let length = checked_length(u32::from_be_bytes(*header) as usize)?;
-        if rest.len() < length {
-            return Ok(None);
-        }
-        let frame = self.start + HEADER_LEN..self.start + HEADER_LEN + length;
-        self.start = frame.end;
-        Ok(Some(&self.bytes[frame]))
-    }
-
-    fn make_room(&mut self, length: usize) {
+impl Inbox {
+    /// Room for at least `length` more bytes; [`Inbox::add`] says how many came.
+    pub fn room(&mut self, length: usize) -> &mut [u8] {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
         }
@@ -76,6 +70,127 @@ impl FrameReader {
             self.bytes.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
             self.bytes.resize(self.bytes.len().max(self.end + length), 0);
+        }
+        &mut self.bytes[self.end..]
+    }
+
+    /// `length` bytes of the room have been filled.
+    pub fn add(&mut self, length: usize) {
+        self.end += length;
+        assert!(self.end <= self.bytes.len(), "more bytes than there was room for");
+    }
+
+    /// What is there.
+    pub fn waiting(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    /// Takes `length` bytes, which must be there.
+    pub fn take(&mut self, length: usize) -> &[u8] {
+        let taken = self.start..self.start + length;
+        self.start = taken.end;
+        &self.bytes[taken]
+    }
+}
+
+/// Collects bytes from a stream and hands out whole frames.
+///
+/// Memory is bounded as long as the caller pops until `None` between pushes: one frame and one read.
+#[derive(Debug, Default)]
+pub struct FrameReader {
+    inbox: Inbox,
+}
+
+impl FrameReader {
+    /// Adds received bytes.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.inbox.room(bytes.len())[..bytes.len()].copy_from_slice(bytes);
+        self.inbox.add(bytes.len());
+    }
+
+    /// Adds what one `read` of `source` yields and returns its length; 0 is the end of the stream.
+    ///
+    /// # Errors
+    /// Those of the source, `WouldBlock` among them.
+    pub fn read_from(&mut self, source: &mut impl Read) -> io::Result<usize> {
+        let length = source.read(self.inbox.room(READ_LEN))?;
+        self.inbox.add(length);
+        Ok(length)
+    }
+
+    /// Received and not yet popped.
+    #[must_use]
+    pub fn waiting(&self) -> &[u8] {
+        self.inbox.waiting()
+    }
+
+    pub(super) fn inbox(&mut self) -> &mut Inbox {
+        &mut self.inbox
+    }
+
+    /// The next whole frame, or `None` if more bytes are needed.
+    ///
+    /// # Errors
+    /// A length outside the allowed range. The stream has lost its framing and must be closed.
+    pub fn pop(&mut self) -> Result<Option<&[u8]>, FrameError> {
+        let Some(length) = self.whole()? else {
+            return Ok(None);
+        };
+        self.inbox.take(HEADER_LEN);
+        Ok(Some(self.inbox.take(length)))
+    }
+
+    /// The next whole frame or word of a connection with a key, or `None` if more bytes are needed.
+    ///
+    /// # Errors
+    /// As [`FrameReader::pop`], and for a word that there is none of.
+    pub fn pop_item(&mut self) -> Result<Option<Item<'_>>, FrameError> {
+        let Some(&kind) = self.inbox.waiting().first() else {
+            return Ok(None);
+        };
+        if kind == 0 {
+            return Ok(self.pop()?.map(Item::Frame));
+        }
+        let Some(header) = self.inbox.waiting().first_chunk::<HEADER_LEN>() else {
+            return Ok(None);
+        };
+        let length = u32::from_be_bytes(*header) as usize;
+        let [_, payload_len @ ..] = *header;
+        let word = match (kind, payload_len) {
+            (PING, [0, 0, 0]) => Word::Ping,
+            (PONG, [0, 0, 0]) => Word::Pong,
+            (LIVE, [0, 0, 8]) => {
+                let Some(epoch) = self.inbox.waiting()[HEADER_LEN..].first_chunk() else {
+                    return Ok(None);
+                };
+                Word::Live {
+                    epoch: u64::from_be_bytes(*epoch),
+                }
+            }
+            _ => return Err(FrameError { length }),
+        };
+        self.inbox.take(HEADER_LEN + usize::from(payload_len[2]));
+        Ok(Some(Item::Word(word)))
+    }
+
+    /// The length of the next frame, if it is there whole.
+    fn whole(&self) -> Result<Option<usize>, FrameError> {
+        let Some((header, rest)) = self.inbox.waiting().split_first_chunk::<HEADER_LEN>() else {
+            return Ok(None);
+        };
+        let length = checked_length(u32::from_be_bytes(*header) as usize)?;
+        Ok((rest.len() >= length).then_some(length))
+    }
+}
+
+/// Appends a word.
+pub fn write_word(out: &mut Vec<u8>, word: Word) {
+    match word {
+        Word::Ping => out.extend([PING, 0, 0, 0]),
+        Word::Pong => out.extend([PONG, 0, 0, 0]),
+        Word::Live { epoch } => {
+            out.extend([LIVE, 0, 0, 8]);
+            out.extend(epoch.to_be_bytes());
         }
     }
 }
@@ -152,6 +267,34 @@ mod tests {
         assert_eq!(reader.pop().unwrap(), Some(&b"two"[..]));
         assert_eq!(reader.pop().unwrap(), None);
         assert_eq!(reader.read_from(&mut source).unwrap(), 0);
+    }
+
+    #[test]
+    fn words_stand_between_frames_and_survive_any_split() {
+        let mut bytes = Vec::new();
+        write_word(&mut bytes, Word::Live { epoch: 1 << 40 });
+        write_frame(&mut bytes, b"frame").unwrap();
+        write_word(&mut bytes, Word::Ping);
+        write_word(&mut bytes, Word::Pong);
+        for chunk in 1..bytes.len() {
+            let mut reader = FrameReader::default();
+            let mut popped = Vec::new();
+            for piece in bytes.chunks(chunk) {
+                reader.push(piece);
+                while let Some(item) = reader.pop_item().unwrap() {
+                    popped.push(format!("{item:?}"));
+                }
+            }
+            assert_eq!(popped.len(), 4, "in pieces of {chunk}");
+            assert_eq!(popped[0], "Word(Live { epoch: 1099511627776 })");
+            assert_eq!(popped[3], "Word(Pong)");
+        }
+        for unknown in [[9, 0, 0, 0], [PING, 0, 0, 1], [LIVE, 1, 0, 8]] {
+            let mut reader = FrameReader::default();
+            reader.push(&unknown);
+            assert!(reader.pop_item().is_err());
+            assert!(reader.pop().is_err(), "plain framing has no words");
+        }
     }
 
     #[test]

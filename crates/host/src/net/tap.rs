@@ -4,8 +4,10 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::NetError;
-use crate::limits::FRAME_LEN_MAX;
+use replica::{Span, Time};
+
+use super::{Lead, NetError};
+use crate::limits::{FRAME_LEN_MAX, PORTS_LOOK_EVERY};
 use crate::sys::tun;
 
 /// An open TAP interface.
@@ -14,6 +16,10 @@ pub struct Tap {
     device: File,
     name: String,
     buffer: Box<[u8]>,
+    lead: Lead,
+    /// When to look next whether it is up, and how often.
+    look: Time,
+    look_every: Span,
 }
 
 impl Tap {
@@ -30,6 +36,9 @@ impl Tap {
             device,
             name: name.to_owned(),
             buffer: vec![0; FRAME_LEN_MAX].into_boxed_slice(),
+            lead: Lead::Unknown,
+            look: Time(0),
+            look_every: PORTS_LOOK_EVERY,
         })
     }
 
@@ -38,6 +47,35 @@ impl Tap {
         if let Err(error) = self.device.write(frame) {
             tracing::debug!("frame dropped on {}: {error}", self.name);
         }
+    }
+
+    /// Looks so often whether the interface is up.
+    pub fn look_every(&mut self, every: Span) {
+        self.look_every = every;
+    }
+
+    /// Looks whether the interface is up, with a carrier. What lies behind it, a bridge and its cable, the kernel does not say.
+    pub fn on_time(&mut self, now: Time) {
+        if self.look <= now {
+            self.look = now.after(self.look_every);
+            self.lead = match tun::is_running(&self.name) {
+                Ok(true) => Lead::Somewhere(now),
+                Ok(false) => Lead::Nowhere,
+                Err(_) => Lead::Unknown,
+            };
+        }
+    }
+
+    /// When [`Tap::on_time`] has something to do.
+    #[must_use]
+    pub fn deadline(&self) -> Time {
+        self.look
+    }
+
+    /// Does it lead somewhere, as last seen?
+    #[must_use]
+    pub fn lead(&self) -> Lead {
+        self.lead
     }
 
     /// The next frame that has arrived.

@@ -53,16 +53,14 @@ impl Needs {
     fn port(&mut self, port: &PortSpec) {
         match port {
             PortSpec::None => {}
-            PortSpec::Tap(name) => {
-                // Has it a carrier? The name leads to a directory elsewhere.
-                let link = Path::new("/sys/class/net").join(name);
-                self.files.read(link.canonicalize().unwrap_or(link));
-            }
-            PortSpec::Gateway(Endpoint::Tcp(address)) => {
-                self.files.connect_to([address.port()]);
-                self.sockets.tcp = true;
-            }
-            PortSpec::Gateway(Endpoint::Unix(_)) => self.sockets.unix = true,
+            PortSpec::Tap(_) => self.sockets.taps = true,
+            PortSpec::Gateway { endpoint, .. } => match endpoint {
+                Endpoint::Tcp(address) => {
+                    self.files.connect_to([address.port()]);
+                    self.sockets.tcp = true;
+                }
+                Endpoint::Unix(_) => self.sockets.unix = true,
+            },
         }
     }
 

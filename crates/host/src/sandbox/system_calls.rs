@@ -45,6 +45,8 @@ pub struct Sockets {
     pub tcp: bool,
     /// Unix sockets, to a gateway.
     pub unix: bool,
+    /// One for datagrams, to ask whether a tap is up.
+    pub taps: bool,
 }
 
 /// The rules of a call: any of them suffices; none: it is always allowed.
@@ -66,6 +68,8 @@ const REQUESTS: &[c_ulong] = &[
     libc::FIONREAD,
     libc::FIONBIO,
 ];
+/// SIOCGIFFLAGS: is an interface up?
+const TAP_REQUESTS: &[c_ulong] = &[0x8913];
 /// BLKSSZGET, BLKPBSZGET, BLKGETSIZE64.
 const DISK_REQUESTS: &[c_ulong] = &[0x1268, 0x127b, 0x8008_1272];
 
@@ -125,7 +129,7 @@ fn of_process() -> Built<BpfProgram> {
     }
     always(&mut rules, &[libc::SYS_mmap, libc::SYS_mprotect]);
     common(&mut rules)?;
-    requests(&mut rules, &[REQUESTS, DISK_REQUESTS])?;
+    requests(&mut rules, &[REQUESTS, DISK_REQUESTS, TAP_REQUESTS])?;
     threads(&mut rules)?;
     sandboxing(&mut rules)?;
     for family in [libc::AF_INET, libc::AF_INET6] {
@@ -156,6 +160,7 @@ fn of_thread(kind: Kind, sockets: Sockets) -> Built<BpfProgram> {
     }
     match kind {
         Kind::Disk => requests(&mut rules, &[DISK_REQUESTS])?,
+        Kind::Guest if sockets.taps => requests(&mut rules, &[REQUESTS, TAP_REQUESTS])?,
         _ => requests(&mut rules, &[REQUESTS])?,
     }
     if kind == Kind::Guest {
@@ -181,6 +186,9 @@ fn of_thread(kind: Kind, sockets: Sockets) -> Built<BpfProgram> {
             ];
             for (_, family) in families.into_iter().filter(|(wanted, _)| *wanted) {
                 socket(&mut rules, family, libc::SOCK_STREAM)?;
+            }
+            if sockets.taps && kind == Kind::Guest {
+                socket(&mut rules, libc::AF_INET, libc::SOCK_DGRAM)?;
             }
         }
         Kind::Gateway => {
@@ -302,6 +310,7 @@ mod tests {
         let sockets = Sockets {
             tcp: true,
             unix: true,
+            taps: true,
         };
         let threads = KINDS.map(|kind| of_thread(kind, sockets).unwrap());
         for program in [never().unwrap(), of_process().unwrap()].iter().chain(&threads) {

@@ -1,7 +1,7 @@
-//! Opening a TAP interface: the one `ioctl` that no crate in use wraps.
+//! Opening a TAP interface and asking whether one is up: the two `ioctl`s that no crate in use wraps.
 //!
 //! # Safety argument
-//! TUNSETIFF reads and writes exactly one `struct ifreq`, 40 bytes on 64-bit Linux, at the address given.
+//! TUNSETIFF and SIOCGIFFLAGS read and write exactly one `struct ifreq`, 40 bytes on 64-bit Linux, at the address given.
 //! `InterfaceRequest` is `repr(C)`, has that size (asserted at compile time), holds only integers so that
 //! every bit pattern the kernel leaves in it is valid, and is borrowed mutably for the call alone.
 #![allow(unsafe_code, reason = "unsafe island 3: see the safety argument")]
@@ -13,6 +13,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use rustix::ioctl::{Updater, ioctl};
 
 const TUNSETIFF: rustix::ioctl::Opcode = 0x4004_54ca;
+const SIOCGIFFLAGS: rustix::ioctl::Opcode = 0x8913;
+const IFF_UP: u16 = 0x0001;
+const IFF_RUNNING: u16 = 0x0040;
 const IFF_TAP: u16 = 0x0002;
 const IFF_NO_PI: u16 = 0x1000;
 /// IFNAMSIZ, with the final zero.
@@ -32,15 +35,7 @@ const _: () = assert!(size_of::<InterfaceRequest>() == 40);
 /// # Errors
 /// As the kernel gives them: ENOENT without the `tun` module, EPERM, EBUSY, EINVAL for a name in other use.
 pub fn open_tap(name: &str) -> io::Result<File> {
-    let mut request = InterfaceRequest {
-        name: [0; NAME_SIZE],
-        flags: IFF_TAP | IFF_NO_PI,
-        rest: [0; 22],
-    };
-    if name.is_empty() || name.len() >= NAME_SIZE || name.bytes().any(|b| b == b'/' || b <= b' ') {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    request.name[..name.len()].copy_from_slice(name.as_bytes());
+    let mut request = request(name, IFF_TAP | IFF_NO_PI)?;
     let device = OpenOptions::new()
         .read(true)
         .write(true)
@@ -51,4 +46,35 @@ pub fn open_tap(name: &str) -> io::Result<File> {
     // SAFETY: the opcode and the argument belong together, and the argument outlives the call.
     unsafe { ioctl(&device, update) }?;
     Ok(device)
+}
+
+/// Is the interface `name` up, and has it a carrier? One that is gone is not.
+///
+/// # Errors
+/// The kernel does not say.
+pub fn is_running(name: &str) -> io::Result<bool> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+    let mut request = request(name, 0)?;
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    // SAFETY: SIOCGIFFLAGS takes a pointer to one `ifreq`, which `InterfaceRequest` is (see above).
+    let update = unsafe { Updater::<SIOCGIFFLAGS, _>::new(&mut request) };
+    // SAFETY: the opcode and the argument belong together, and the argument outlives the call.
+    match unsafe { ioctl(&socket, update) } {
+        Ok(()) => Ok(request.flags & (IFF_UP | IFF_RUNNING) == IFF_UP | IFF_RUNNING),
+        Err(rustix::io::Errno::NODEV) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn request(name: &str, flags: u16) -> io::Result<InterfaceRequest> {
+    let mut request = InterfaceRequest {
+        name: [0; NAME_SIZE],
+        flags,
+        rest: [0; 22],
+    };
+    if name.is_empty() || name.len() >= NAME_SIZE || name.bytes().any(|b| b == b'/' || b <= b' ') {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    request.name[..name.len()].copy_from_slice(name.as_bytes());
+    Ok(request)
 }

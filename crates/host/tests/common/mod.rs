@@ -1,6 +1,7 @@
 //! What several tests need: a toy guest, and a gateway that is the test itself.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub mod disk;
 pub mod toy;
 
 use std::io::{Read, Write};
@@ -33,7 +34,10 @@ pub fn vm(dir: &Path, who: &str) -> VmSpec {
         }],
         nets: vec![NetSpec {
             mac: None,
-            port: PortSpec::Gateway(Endpoint::Unix(dir.join("gateway"))),
+            port: PortSpec::Gateway {
+                endpoint: Endpoint::Unix(dir.join("gateway")),
+                key: None,
+            },
         }],
         serial: ConsoleSpec::File(dir.join(format!("{who}.console"))),
         digest_every: Some(100_000),

@@ -64,7 +64,7 @@ impl Toy {
         let operation = match request.first() {
             Some(b'w') => DiskOperation::Write {
                 sector: u64::from(request[1]),
-                data: [&request[..], &vec![0; 512 - request.len()]].concat(),
+                data: [&request[..], &vec![0; 512 - request.len()]].concat().into(),
             },
             Some(b'r') => DiskOperation::Read {
                 sector: u64::from(request[1]),

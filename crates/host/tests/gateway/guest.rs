@@ -4,8 +4,11 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of the double")]
 
+use host::link::Key;
 use host::net::gateway::{self, GatewayConfig, GatewayReady, GuestListen};
-use host::net::stream::{FrameReader, write_frame};
+use host::net::keyed::{Caller, KeyedError, Progress};
+use host::net::stream::{Item, Word};
+use host::net::wire::{Wire as FrameWire, WireError};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::{dhcpv4, icmp, tcp, udp};
@@ -15,7 +18,7 @@ use smoltcp::wire::{
     Icmpv4Packet, Icmpv4Repr, IpCidr, IpProtocol, Ipv4Packet, TcpPacket,
 };
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -33,8 +36,11 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// Unless `change` says otherwise, whoever connects may take part, and guests reach the host's loopback.
     pub fn start(change: impl FnOnce(&mut GatewayConfig)) -> Self {
         let mut config = GatewayConfig::new(GuestListen::Tcp("127.0.0.1:0".parse().unwrap()));
+        config.insecure = true;
+        config.allow.push("127.0.0.1".parse().unwrap());
         change(&mut config);
         let (tell, told) = mpsc::channel();
         let thread = std::thread::spawn(move || {
@@ -85,27 +91,64 @@ impl Drop for Gateway {
 
 /// A connection to the gateway: whole frames in and out.
 pub struct Wire {
-    stream: TcpStream,
-    reader: FrameReader,
+    wire: FrameWire<TcpStream>,
     inbox: VecDeque<Vec<u8>>,
-    outbox: Vec<u8>,
     /// TCP segments the stack has taken in.
     pub segments: usize,
 }
 
 impl Wire {
+    /// One in the clear.
     pub fn new(gateway: &Gateway) -> Self {
+        Self::plain(gateway.connect())
+    }
+
+    /// One in the clear, on a connection of the caller's.
+    pub fn plain(stream: TcpStream) -> Self {
+        Self::of(FrameWire::new(stream, None))
+    }
+
+    /// One with a key that only probes, as a quiet replica has it. Fails as that would.
+    pub fn probe(gateway: &Gateway, key: &Key) -> Result<Self, KeyedError> {
+        let mut stream = gateway.connect();
+        let (mut caller, greeting) = Caller::new(key)?;
+        stream.write_all(&greeting).unwrap();
+        loop {
+            let mut bytes = [0; 128];
+            let length = stream.read(&mut bytes).map_err(|_| KeyedError::Stranger)?;
+            if length == 0 {
+                return Err(KeyedError::Stranger);
+            }
+            match caller.take(&bytes[..length])? {
+                Progress::More => {}
+                Progress::Send(bytes) => stream.write_all(&bytes).unwrap(),
+                Progress::Done(done) => return Ok(Self::of(FrameWire::new(stream, Some(done.records)))),
+            }
+        }
+    }
+
+    /// One with a key that is live in this epoch.
+    pub fn live(gateway: &Gateway, key: &Key, epoch: u64) -> Self {
+        let mut wire = Self::probe(gateway, key).unwrap();
+        wire.say(Word::Live { epoch });
+        wire
+    }
+
+    fn of(wire: FrameWire<TcpStream>) -> Self {
         Self {
-            stream: gateway.connect(),
-            reader: FrameReader::default(),
+            wire,
             inbox: VecDeque::new(),
-            outbox: Vec::new(),
             segments: 0,
         }
     }
 
+    pub fn say(&mut self, word: Word) {
+        self.wire.say(word);
+        self.flush();
+    }
+
     pub fn send(&mut self, frame: &[u8]) {
-        write_frame(&mut self.outbox, frame).unwrap();
+        queue(&mut self.wire, frame);
         self.flush();
     }
 
@@ -129,27 +172,38 @@ impl Wire {
     }
 
     fn flush(&mut self) {
-        self.stream.write_all(&self.outbox).unwrap();
-        self.outbox.clear();
+        self.wire.stream().set_write_timeout(None).unwrap();
+        assert!(self.wire.flush().unwrap(), "a blocking socket takes everything");
     }
 
     /// Waits for bytes, at most for `patience`. False: the other side has closed.
     fn wait(&mut self, patience: Option<Duration>) -> bool {
-        self.stream
+        self.wire
+            .stream()
             .set_read_timeout(patience.map(|limit| limit.max(Duration::from_millis(1))))
             .unwrap();
-        match self.reader.read_from(&mut self.stream) {
-            Ok(0) => return false,
+        match self.wire.receive() {
             Ok(_) => {}
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => return false,
+            Err(WireError::Closed) => return false,
+            Err(WireError::Io(error)) if error.kind() == ErrorKind::TimedOut => {}
+            Err(WireError::Io(error)) if error.kind() == ErrorKind::ConnectionReset => return false,
             Err(error) => panic!("{error}"),
         }
-        while let Some(frame) = self.reader.pop().unwrap() {
-            self.inbox.push_back(frame.to_vec());
+        let is_keyed = self.wire.is_keyed();
+        while let Some(item) = FrameWire::<TcpStream>::pop(&mut self.wire.reader, is_keyed).unwrap() {
+            match item {
+                Item::Frame(frame) => self.inbox.push_back(frame.to_vec()),
+                Item::Word(_) => {}
+            }
         }
         true
     }
+}
+
+fn queue(wire: &mut FrameWire<TcpStream>, frame: &[u8]) {
+    wire.reserve(frame.len(), usize::MAX)
+        .unwrap()
+        .copy_from_slice(frame);
 }
 
 /// A guest: a stack, its sockets and its wire. The wire can be replaced, which is a failover.
@@ -164,8 +218,12 @@ pub struct Guest {
 impl Guest {
     /// A guest without an address.
     pub fn new(gateway: &Gateway, number: u8) -> Self {
+        Self::on(Wire::new(gateway), number)
+    }
+
+    /// A guest without an address, on this wire.
+    pub fn on(mut wire: Wire, number: u8) -> Self {
         let mac = mac(number);
-        let mut wire = Wire::new(gateway);
         let mut config = Config::new(mac.into());
         config.random_seed = u64::from(number) * 7919;
         let interface = Interface::new(config, &mut wire, StackInstant::ZERO);
@@ -369,11 +427,11 @@ impl Device for Wire {
     fn receive(&mut self, _: StackInstant) -> Option<(Received, Sending<'_>)> {
         let frame = self.inbox.pop_front()?;
         self.segments += usize::from(tcp_segment(&frame).is_some());
-        Some((Received(frame), Sending(&mut self.outbox)))
+        Some((Received(frame), Sending(&mut self.wire)))
     }
 
     fn transmit(&mut self, _: StackInstant) -> Option<Sending<'_>> {
-        Some(Sending(&mut self.outbox))
+        Some(Sending(&mut self.wire))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -392,13 +450,13 @@ impl RxToken for Received {
     }
 }
 
-pub struct Sending<'a>(&'a mut Vec<u8>);
+pub struct Sending<'a>(&'a mut FrameWire<TcpStream>);
 
 impl TxToken for Sending<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, f: F) -> R {
         let mut frame = vec![0; length];
         let result = f(&mut frame);
-        write_frame(self.0, &frame).unwrap();
+        queue(self.0, &frame);
         result
     }
 }

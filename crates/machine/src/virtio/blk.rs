@@ -1,6 +1,6 @@
 //! virtio-blk (VIRTIO 5.2): the guest's disk requests become effects, completions come back as inputs.
 //!
-//! Write data is copied out when the guest submits; read data goes in only when the completion is injected
+//! Write data is copied out, once, when the guest submits; read data goes in only when the completion is injected
 //! (FT 3.4-b). What is malformed or out of range never leaves the device. Requests in flight are state,
 //! see [`super::pending`].
 
@@ -15,7 +15,7 @@ use super::{
     },
     pending::Pending,
 };
-use crate::{DiskConfig, DiskOperation, DiskRequest, DiskStatus, Effect, device::Context};
+use crate::{Data, DiskConfig, DiskOperation, DiskRequest, DiskStatus, Effect, device::Context};
 
 /// VIRTIO 5.2.3: feature bits.
 pub mod feature {
@@ -127,10 +127,8 @@ impl Block {
             })),
             1 => {
                 let bytes = self.data_bytes(header.sector, data_out)?;
-                let mut data = vec![0; usize::try_from(bytes).map_err(|_| Status::IoError)?];
-                chain
-                    .readable
-                    .gather(ram, HEADER_BYTES, &mut data)
+                let length = usize::try_from(bytes).map_err(|_| Status::IoError)?;
+                let data = Data::filled(length, |data| chain.readable.gather(ram, HEADER_BYTES, data))
                     .map_err(|_| Status::IoError)?;
                 Ok(Request::Disk(DiskOperation::Write {
                     sector: header.sector,

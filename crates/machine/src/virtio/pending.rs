@@ -79,7 +79,16 @@ fn visit_operation(v: &mut dyn Visitor, operation: &mut DiskOperation) {
         }
         DiskOperation::Write { sector, data } => {
             v.u64("sector", sector);
-            v.bytes("data", data, usize::try_from(REQUEST_BYTES_MAX).unwrap_or(0));
+            // Only a restorer changes the bytes; everybody else's stay shared with the disk.
+            let mut bytes = data.to_vec();
+            v.bytes(
+                "data",
+                &mut bytes,
+                usize::try_from(REQUEST_BYTES_MAX).unwrap_or(0),
+            );
+            if bytes != **data {
+                *data = bytes.into();
+            }
         }
         DiskOperation::Flush => {}
         DiskOperation::Discard { sector, sectors } => {
@@ -105,7 +114,7 @@ fn blank(v: &mut dyn Visitor, kind: u8) -> DiskOperation {
         0 => DiskOperation::Read { sector, bytes: 0 },
         1 => DiskOperation::Write {
             sector,
-            data: Vec::new(),
+            data: Vec::new().into(),
         },
         2 => DiskOperation::Flush,
         3 => DiskOperation::Discard { sector, sectors },

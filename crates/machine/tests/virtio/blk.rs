@@ -137,12 +137,25 @@ fn write_data_is_copied_out_at_submission() {
     rig.poke(buffer, &[0xbb; 1024]);
     let operation = DiskOperation::Write {
         sector: 3,
-        data: vec![0xaa; 1024],
+        data: vec![0xaa; 1024].into(),
     };
     assert_eq!(disk_requests(&mut rig)[0].operation, operation);
     assert_eq!(pending(&rig)[0].operation, operation);
     complete(&mut rig, 0, DiskStatus::Ok, &[]);
     assert_eq!((rig.peek(at, 1), rig.used(0)[0].1), (vec![0], 1));
+}
+
+#[test]
+fn write_data_exists_once_however_many_hold_the_request() {
+    let mut rig = Rig::started(make);
+    let buffer = rig.place(&[0xaa; 1024]);
+    request(&mut rig, 1, 3, &[out(buffer, 1024)]);
+    let place = |request: &DiskRequest| match &request.operation {
+        DiskOperation::Write { data, .. } => (data.as_ptr(), data.len()),
+        other => panic!("{other:?}"),
+    };
+    let submitted = disk_requests(&mut rig);
+    assert_eq!(place(&submitted[0].clone()), place(&pending(&rig)[0]));
 }
 
 #[test]

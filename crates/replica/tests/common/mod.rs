@@ -25,6 +25,7 @@ pub fn options(owner: u128) -> PairOptions {
     PairOptions {
         epoch: Epoch(7),
         owner,
+        primary: 1,
         timeout: TIMEOUT,
         run: Options {
             digest_every: Some(1000),
@@ -220,7 +221,7 @@ impl World {
         {
             let data = match request.operation {
                 DiskOperation::Write { sector, data } => {
-                    self.disk.insert(sector, data);
+                    self.disk.insert(sector, data.to_vec());
                     vec![]
                 }
                 DiskOperation::Read { sector, bytes } => {
@@ -280,6 +281,11 @@ impl World {
                 Action::Append(bytes) => side.file.extend(bytes),
                 Action::Ask(claim) => {
                     side.asked.push((now, claim));
+                    assert_eq!(
+                        claim.after,
+                        Some(1),
+                        "every claim says who has the epoch before it"
+                    );
                     let verdict = if self.arbiter_up {
                         let winner = *self.arbiter.entry(claim.epoch.0).or_insert(claim.owner);
                         if winner == claim.owner {

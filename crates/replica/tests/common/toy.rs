@@ -66,7 +66,7 @@ impl Toy {
     fn disk(&mut self, operation: DiskOperation) {
         if let DiskOperation::Write { sector, data } = &operation {
             self.writes += 1;
-            self.written.insert(*sector, data.clone());
+            self.written.insert(*sector, data.to_vec());
         }
         let request = DiskRequest {
             disk: 0,
@@ -94,7 +94,7 @@ impl Toy {
                 data[..8].copy_from_slice(&self.state.to_le_bytes());
                 self.disk(DiskOperation::Write {
                     sector: argument,
-                    data,
+                    data: data.into(),
                 });
             }
             Some(b'r') => self.disk(DiskOperation::Read {

@@ -1,6 +1,7 @@
 //! What may never happen, whatever goes wrong. Each check watches every action; none trusts a node's word.
 
 pub mod disk;
+pub mod durability;
 pub mod lockstep;
 pub mod logfile;
 pub mod oracle;
@@ -27,6 +28,8 @@ pub enum Check {
     Lockstep,
     /// The disk is what the guest's requests, in their order, make of it.
     Disk,
+    /// What was completed is what is read, and what was flushed stays, whatever dies.
+    Durability,
     /// A side that stopped does nothing any more.
     Halt,
     /// A reference run with the survivor's inputs shows what the outside saw, and so does its log file.

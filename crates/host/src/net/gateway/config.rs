@@ -1,6 +1,9 @@
 //! What the gateway is told, what it answers when it is ready, and how it fails.
 
+use super::destination::Destination;
+use super::gauges::Gauges;
 use super::limits;
+use crate::link::Key;
 use smoltcp::wire::{EthernetAddress, Ipv4Cidr};
 use std::fmt;
 use std::io;
@@ -15,6 +18,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct GatewayConfig {
     /// Where VMMs connect.
     pub listen: GuestListen,
+    /// Whoever has one of these may connect, and owns the MAC addresses of its guests.
+    pub keys: Vec<Key>,
+    /// Over TCP too, take peers without a key. Over a Unix socket, which only this user can open, they are always taken.
+    pub insecure: bool,
     /// Network address of the virtual segment. The gateway is its host 2, DNS also host 3, leases start at host 15.
     pub network: Ipv4Addr,
     /// Length of the network's prefix, 16 to 27.
@@ -25,8 +32,10 @@ pub struct GatewayConfig {
     pub forwards: Vec<Forward>,
     /// Resolvers for the guests' DNS questions.
     pub resolvers: Resolvers,
-    /// Whether guests reach the host's own loopback services at the gateway's address.
-    pub host_loopback: bool,
+    /// Destinations that guests reach although they would not by themselves. The host's loopback is at the gateway's address.
+    pub allow: Vec<Destination>,
+    /// Destinations that guests do not reach although they would by themselves.
+    pub deny: Vec<Destination>,
     /// Give up, before anybody is served, what is not needed. Only where nothing else runs in this process.
     pub sandbox: bool,
 }
@@ -36,14 +45,29 @@ impl GatewayConfig {
     pub fn new(listen: GuestListen) -> Self {
         Self {
             listen,
+            keys: Vec::new(),
+            insecure: false,
             network: Ipv4Addr::new(10, 0, 2, 0),
             prefix_len: 24,
             fixed_leases: Vec::new(),
             forwards: Vec::new(),
             resolvers: Resolvers::Host,
-            host_loopback: true,
+            allow: Vec::new(),
+            deny: Vec::new(),
             sandbox: false,
         }
+    }
+
+    /// Whether peers without a key are taken; an error if nobody would be.
+    pub(super) fn takes_plain(&self) -> Result<bool, GatewayError> {
+        let plain = self.insecure || matches!(self.listen, GuestListen::Unix(_));
+        if self.keys.is_empty() && !plain {
+            return Err(GatewayError::NoKey);
+        }
+        if self.keys.len() > limits::KEYS_MAX {
+            return Err(GatewayError::TooManyKeys);
+        }
+        Ok(plain)
     }
 
     /// The addresses of the segment, checked.
@@ -222,6 +246,8 @@ pub struct GatewayReady {
     pub listen: GuestListen,
     /// Addresses of the forwards, in the order of the configuration, with the ports that were chosen.
     pub forwards: Vec<SocketAddr>,
+    /// How much of everything is in use.
+    pub gauges: Arc<Gauges>,
     /// Ends the gateway.
     pub stop: GatewayStop,
 }
@@ -264,6 +290,14 @@ pub enum GatewayError {
         #[source]
         source: io::Error,
     },
+    /// Strangers could take part.
+    #[error(
+        "no key: give `--key FILE`, the pair's or one of its own (`openssl rand -hex 32`), or listen on a Unix socket; `--insecure` lets anybody in who can reach the port"
+    )]
+    NoKey,
+    /// More than there is room for.
+    #[error("too many keys; give at most {}", limits::KEYS_MAX)]
+    TooManyKeys,
     /// The segment's network makes no sense.
     #[error("cannot use {network}/{prefix_len} as the guests' network: {reason}")]
     Network {

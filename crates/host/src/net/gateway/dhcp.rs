@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 /// The port servers listen on.
 pub const SERVER_PORT: u16 = 67;
 const CLIENT_PORT: u16 = 68;
-/// A day: long, because an address never changes hands anyway.
+/// A day: long, because an address hardly ever changes hands.
 const LEASE_SECONDS: u32 = 24 * 60 * 60;
 /// Old clients drop shorter messages (RFC 1542 section 2.1).
 const MESSAGE_LEN_MIN: usize = 300;
@@ -35,7 +35,7 @@ fn decide(segment: &mut Segment, request: &DhcpRepr<'_>) -> Option<(DhcpMessageT
     let mac = request.client_hardware_address;
     match request.message_type {
         DhcpMessageType::Discover => {
-            let Some(address) = segment.guests.lease(mac, request.requested_ip) else {
+            let Some(address) = segment.lease(mac, request.requested_ip) else {
                 tracing::warn!(%mac, "no address left for this guest");
                 return None;
             };
@@ -49,7 +49,7 @@ fn decide(segment: &mut Segment, request: &DhcpRepr<'_>) -> Option<(DhcpMessageT
                 return None;
             }
             let wanted = request.requested_ip.unwrap_or(request.client_ip);
-            if segment.guests.lease(mac, Some(wanted)) == Some(wanted) {
+            if segment.lease(mac, Some(wanted)) == Some(wanted) {
                 tracing::info!(%mac, address = %wanted, "lease");
                 Some((DhcpMessageType::Ack, wanted))
             } else {

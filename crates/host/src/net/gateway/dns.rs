@@ -124,9 +124,7 @@ impl DnsQueries {
         question: Vec<u8>,
         mut resolvers: Vec<SocketAddr>,
     ) {
-        if self.queries.len() >= limits::DNS_QUERIES_MAX {
-            self.queries.pop_first();
-        }
+        self.make_room(*guest.ip());
         while !resolvers.is_empty() {
             let resolver = resolvers.remove(0);
             let Some(socket) = self.send(registry, resolver, &question) else {
@@ -149,6 +147,17 @@ impl DnsQueries {
         }
         tracing::debug!(%guest, "no resolver answers");
         segment.send_udp(server, guest, &failure(question));
+    }
+
+    /// Forgets the oldest question, of this guest if it has its share, else of all if there is no room.
+    fn make_room(&mut self, guest: Ipv4Addr) {
+        let of_guest = |query: &Query| *query.guest.ip() == guest;
+        let asked = self.queries.values().filter(|query| of_guest(query)).count();
+        if asked >= limits::DNS_QUERIES_PER_GUEST_MAX {
+            self.queries.extract_if(.., |_, query| of_guest(query)).next();
+        } else if self.queries.len() >= limits::DNS_QUERIES_MAX {
+            self.queries.pop_first();
+        }
     }
 
     fn send(&self, registry: &Registry, resolver: SocketAddr, question: &[u8]) -> Option<UdpSocket> {

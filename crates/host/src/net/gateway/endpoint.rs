@@ -9,6 +9,7 @@
 //! A moved clock has no other effect that matters: the connection has no time-outs of its own (a guest may be away for as long as its
 //! clients wait), and smoltcp takes no round-trip sample from a retransmitted segment.
 
+use super::late::LastWord;
 use super::limits;
 use super::segment::{IPV4_LEN, Incoming, Segment};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
@@ -39,6 +40,12 @@ pub struct Endpoint {
     paused: bool,
     /// The guest's first sequence number after its SYN, until a segment of ours without SYN has left: see `oversteps`.
     first_data: Option<TcpSeqNumber>,
+    /// What the guest acknowledged last.
+    acknowledged: Option<TcpSeqNumber>,
+    /// What follows the guest's FIN.
+    end: Option<TcpSeqNumber>,
+    /// What we acknowledged last.
+    said: Option<TcpSeqNumber>,
     /// Segments could not be sent because the guest's VMM reads too slowly.
     starved: bool,
     deadline: Option<Instant>,
@@ -54,8 +61,13 @@ struct Outstanding {
 
 impl Endpoint {
     /// A connection that a guest opens to `local`. Its SYN comes next; the SYN|ACK waits for `confirm`.
-    pub fn accepting(segment: &mut Segment, local: SocketAddrV4, guest: Ipv4Addr) -> Option<Self> {
-        let mut endpoint = Self::new(segment, *local.ip(), guest);
+    pub fn accepting(
+        segment: &mut Segment,
+        sockets: &mut Sockets,
+        local: SocketAddrV4,
+        guest: Ipv4Addr,
+    ) -> Option<Self> {
+        let mut endpoint = Self::new(segment, sockets, *local.ip(), guest);
         let socket = endpoint.socket_mut();
         socket.pause_synack(true);
         socket.listen((*local.ip(), local.port())).ok()?;
@@ -64,8 +76,13 @@ impl Endpoint {
     }
 
     /// A connection to a guest; its SYN leaves with the next `transmit`.
-    pub fn connecting(segment: &mut Segment, local: SocketAddrV4, guest: SocketAddrV4) -> Option<Self> {
-        let mut endpoint = Self::new(segment, *local.ip(), *guest.ip());
+    pub fn connecting(
+        segment: &mut Segment,
+        sockets: &mut Sockets,
+        local: SocketAddrV4,
+        guest: SocketAddrV4,
+    ) -> Option<Self> {
+        let mut endpoint = Self::new(segment, sockets, *local.ip(), *guest.ip());
         let Self {
             interface,
             sockets,
@@ -83,7 +100,7 @@ impl Endpoint {
         Some(endpoint)
     }
 
-    fn new(segment: &mut Segment, local: Ipv4Addr, guest: Ipv4Addr) -> Self {
+    fn new(segment: &mut Segment, pool: &mut Sockets, local: Ipv4Addr, guest: Ipv4Addr) -> Self {
         let started = segment.now;
         let mut config = Config::new(HardwareAddress::Ip);
         // Unpredictable sequence numbers: `RandomState` is keyed by the system's random source.
@@ -94,12 +111,8 @@ impl Endpoint {
             // An empty list has room for one.
             let _ = addresses.push(IpCidr::new(local.into(), 32));
         });
-        let buffer = || SocketBuffer::new(vec![0; limits::TCP_BUFFER_LEN]);
-        let mut socket = Socket::new(buffer(), buffer());
-        socket.set_nagle_enabled(false);
-        socket.set_ack_delay(Some(to_stack(limits::ACK_DELAY)));
         let mut sockets = SocketSet::new(Vec::with_capacity(1));
-        let handle = sockets.add(socket);
+        let handle = sockets.add(pool.take());
         Self {
             interface,
             sockets,
@@ -112,6 +125,9 @@ impl Endpoint {
             outstanding: None,
             paused: false,
             first_data: None,
+            acknowledged: None,
+            end: None,
+            said: None,
             starved: false,
             deadline: None,
         }
@@ -125,12 +141,19 @@ impl Endpoint {
         if self.oversteps(&tcp) {
             return;
         }
+        if tcp.ack() {
+            self.acknowledged = Some(tcp.ack_number());
+        }
+        if tcp.fin() {
+            self.end = Some(tcp.seq_number() + tcp.segment_len());
+        }
         let was_synchronized = self.is_synchronized();
         let now = self.clock(segment.now);
         let mut port = Port::new(segment, self.guest);
         port.incoming = Some(packet.whole);
         self.interface
             .poll_ingress_single(now, &mut port, &mut self.sockets);
+        self.said = port.said.or(self.said);
         if port.left_syn {
             self.first_data = None;
         } else if !was_synchronized && self.is_synchronized() {
@@ -252,9 +275,25 @@ impl Endpoint {
         matches!(self.socket().state(), State::Closed | State::Listen)
     }
 
-    /// Whether both sides have finished and only late segments are waited for.
-    pub fn is_lingering(&self) -> bool {
-        self.socket().state() == State::TimeWait
+    /// Whether both sides have finished and only late segments are waited for. If so, the numbers to answer them with, and whether
+    /// the guest's end was acknowledged.
+    pub fn lingers(&self) -> Option<(LastWord, bool)> {
+        if self.socket().state() != State::TimeWait {
+            return None;
+        }
+        let last = LastWord {
+            seq: self.acknowledged?,
+            ack: self.end?,
+        };
+        Some((last, self.said == self.end))
+    }
+
+    /// Whether the guest or we have yet to answer a first SYN.
+    pub fn is_half_open(&self) -> bool {
+        matches!(
+            self.socket().state(),
+            State::Listen | State::SynSent | State::SynReceived
+        )
     }
 
     /// Whether bytes of the guest wait to be taken.
@@ -288,7 +327,10 @@ impl Endpoint {
             == smoltcp::iface::PollResult::SocketStateChanged
         {}
         self.starved = port.exhausted;
-        let Port { sent, left_syn, .. } = port;
+        let Port {
+            sent, left_syn, said, ..
+        } = port;
+        self.said = said.or(self.said);
         if left_syn {
             self.first_data = None;
         }
@@ -361,6 +403,45 @@ impl Endpoint {
     }
 }
 
+/// Sockets with their buffers, to be used again: fresh memory for each connection would have to be filled with zeros, and what the
+/// allocator gets back in such pieces it keeps.
+#[derive(Default)]
+pub struct Sockets {
+    spare: Vec<Socket<'static>>,
+    in_use: usize,
+}
+
+impl Sockets {
+    /// Buffers that exist, two for each socket.
+    pub fn buffers(&self) -> usize {
+        2 * (self.in_use + self.spare.len())
+    }
+
+    /// Keeps a connection's socket, which is closed, if there is room.
+    pub fn give_back(&mut self, mut endpoint: Endpoint) {
+        self.in_use -= 1;
+        if self.spare.len() < limits::SPARE_SOCKETS_MAX
+            && let smoltcp::socket::Socket::Tcp(mut socket) = endpoint.sockets.remove(endpoint.handle)
+        {
+            // What it was is forgotten when it is opened again.
+            socket.abort();
+            self.spare.push(socket);
+        }
+    }
+
+    fn take(&mut self) -> Socket<'static> {
+        self.in_use += 1;
+        let mut socket = self.spare.pop().unwrap_or_else(|| {
+            let buffer = || SocketBuffer::new(vec![0; limits::TCP_BUFFER_LEN]);
+            Socket::new(buffer(), buffer())
+        });
+        socket.pause_synack(false);
+        socket.set_nagle_enabled(false);
+        socket.set_ack_delay(Some(to_stack(limits::ACK_DELAY)));
+        socket
+    }
+}
+
 fn to_stack(duration: Duration) -> StackDuration {
     // 64 bits of microseconds last half a million years.
     StackDuration::from_micros(duration.as_micros() as u64)
@@ -378,6 +459,8 @@ struct Port<'a> {
     sent: usize,
     /// A segment without SYN was sent.
     left_syn: bool,
+    /// The last acknowledgement that was sent.
+    said: Option<TcpSeqNumber>,
 }
 
 impl<'a> Port<'a> {
@@ -390,6 +473,7 @@ impl<'a> Port<'a> {
             exhausted: false,
             sent: 0,
             left_syn: false,
+            said: None,
         }
     }
 
@@ -399,6 +483,7 @@ impl<'a> Port<'a> {
             guest: self.guest,
             sent: &mut self.sent,
             left_syn: &mut self.left_syn,
+            said: &mut self.said,
         }
     }
 }
@@ -447,6 +532,7 @@ struct Outgoing<'a> {
     guest: Ipv4Addr,
     sent: &'a mut usize,
     left_syn: &'a mut bool,
+    said: &'a mut Option<TcpSeqNumber>,
 }
 
 impl TxToken for Outgoing<'_> {
@@ -456,6 +542,7 @@ impl TxToken for Outgoing<'_> {
             guest,
             sent,
             left_syn,
+            said,
         } = self;
         segment.send_ip(guest, length, |packet| {
             let result = f(packet);
@@ -465,6 +552,9 @@ impl TxToken for Outgoing<'_> {
             {
                 *sent += usize::from(tcp.segment_len() > 0);
                 *left_syn |= !tcp.syn() && !tcp.rst();
+                if tcp.ack() {
+                    *said = Some(tcp.ack_number());
+                }
             }
             result
         })

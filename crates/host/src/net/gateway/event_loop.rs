@@ -3,18 +3,26 @@
 //! A frame goes from the VMM's socket to the client's, or back, within one turn: it sits on the path of every request.
 //! It never sleeps but in `poll`, and never waits for one party while others have work.
 
-use super::config::{Addresses, GatewayConfig, GatewayError, GatewayReady, GatewayStop, Protocol};
+use super::super::keyed::is_greeting;
+use super::super::stream::Item;
+use super::super::wire::{Received, Wire};
+use super::config::{
+    Addresses, GatewayConfig, GatewayError, GatewayReady, GatewayStop, GuestListen, Protocol,
+};
+use super::destination::Rules;
 use super::dns::DnsQueries;
+use super::door::{Admitted, Door};
+use super::gauges::Gauges;
 use super::guests::{Guests, Observed};
 use super::icmp;
 use super::listener::GuestListener;
 use super::nat::Destinations;
-use super::peer::Received;
+use super::peer::{Peer, PeerStream, Standing};
 use super::segment::{Incoming, Segment};
 use super::switch::{Learned, PeerId};
 use super::tcp::TcpConnections;
 use super::token::{Kind, from_token, token};
-use super::udp::UdpFlows;
+use super::udp::{Fate, UdpFlows};
 use super::{dhcp, limits};
 use mio::event::Event;
 use mio::{Events, Poll, Token};
@@ -23,7 +31,7 @@ use smoltcp::wire::{
 };
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -35,6 +43,10 @@ const EVENTS_PER_TURN: usize = 256;
 pub struct EventLoop {
     poll: Poll,
     listener: GuestListener,
+    door: Door,
+    /// Peers without a key are taken.
+    takes_plain: bool,
+    next_peer: PeerId,
     segment: Segment,
     destinations: Destinations,
     tcp: TcpConnections,
@@ -44,6 +56,7 @@ pub struct EventLoop {
     unfinished: BTreeSet<Token>,
     /// When VMMs can be accepted again after a failure.
     accept_again: Option<Instant>,
+    gauges: Arc<Gauges>,
     stopped: Arc<AtomicBool>,
 }
 
@@ -51,6 +64,7 @@ impl EventLoop {
     /// Listens everywhere the configuration says.
     pub fn new(config: &GatewayConfig) -> Result<(Self, GatewayReady), GatewayError> {
         let addresses = config.addresses()?;
+        let takes_plain = config.takes_plain()?;
         raise_descriptor_limit();
         let poll = Poll::new().map_err(GatewayError::Poll)?;
         let registry = poll.registry();
@@ -59,24 +73,35 @@ impl EventLoop {
         let guests = Guests::new(addresses, &config.fixed_leases);
         let mut this = Self {
             listener,
+            door: Door::new(config.keys.clone()),
+            takes_plain,
+            next_peer: 0,
             segment: Segment::new(addresses, guests, Instant::now()),
-            destinations: Destinations::new(addresses, config.host_loopback, config.resolvers.clone()),
+            destinations: Destinations::new(addresses, Rules::default(), config.resolvers.clone()),
             tcp: TcpConnections::new(),
             udp: UdpFlows::default(),
             dns: DnsQueries::default(),
             unfinished: BTreeSet::new(),
             accept_again: None,
+            gauges: Arc::default(),
             stopped: Arc::new(AtomicBool::new(false)),
             poll,
         };
         let ready = GatewayReady {
             forwards: this.listen_forwards(config, addresses)?,
             listen: this.listener.address().map_err(GatewayError::Poll)?,
+            gauges: Arc::clone(&this.gauges),
             stop: GatewayStop {
                 waker: Arc::new(waker),
                 stopped: Arc::clone(&this.stopped),
             },
         };
+        let mut own_ports: Vec<u16> = ready.forwards.iter().map(SocketAddr::port).collect();
+        if let GuestListen::Tcp(address) = ready.listen {
+            own_ports.push(address.port());
+        }
+        let rules = Rules::new(config.allow.clone(), config.deny.clone(), own_ports);
+        this.destinations = Destinations::new(addresses, rules, config.resolvers.clone());
         Ok((this, ready))
     }
 
@@ -105,7 +130,7 @@ impl EventLoop {
         &mut self,
         config: &GatewayConfig,
         addresses: Addresses,
-    ) -> Result<Vec<std::net::SocketAddr>, GatewayError> {
+    ) -> Result<Vec<SocketAddr>, GatewayError> {
         let registry = self.poll.registry();
         config
             .forwards
@@ -113,7 +138,7 @@ impl EventLoop {
             .map(|forward| {
                 let guest = forward.guest_ip.unwrap_or(addresses.first_lease);
                 match forward.protocol {
-                    Protocol::Tcp => self.tcp.listen(forward, guest, registry),
+                    Protocol::Tcp => self.tcp.forwards.listen(forward, guest, registry),
                     Protocol::Udp => self.udp.listen(forward, guest, registry),
                 }
             })
@@ -129,6 +154,8 @@ impl EventLoop {
             self.tcp.deadline(),
             self.udp.deadline(),
             self.dns.deadline(),
+            self.door.deadline(),
+            self.segment.switch.deadline(),
             self.accept_again,
         ];
         let next = deadlines.into_iter().flatten().min()?;
@@ -148,6 +175,10 @@ impl EventLoop {
             Kind::Peer => {
                 if event.is_some_and(Event::is_writable) {
                     segment.switch.on_writable(id);
+                }
+                if self.door.has(id) {
+                    let admitted = self.door.on_ready(id, segment.now);
+                    self.admit(id, admitted);
                 }
                 self.on_peer(id)
             }
@@ -178,6 +209,8 @@ impl EventLoop {
         self.tcp.on_deadline(&mut self.segment, registry);
         self.udp.on_deadline(self.segment.now);
         self.dns.on_deadline(&mut self.segment, registry);
+        self.door.on_deadline(self.segment.now);
+        self.segment.switch.on_deadline(self.segment.now);
         if self.accept_again.is_some_and(|at| at <= self.segment.now) {
             self.accept_again = None;
             self.on_vmm();
@@ -188,11 +221,20 @@ impl EventLoop {
     fn settle(&mut self) {
         self.tcp.resume_stalled(&mut self.segment, self.poll.registry());
         while self.segment.switch.flush() && self.tcp.resume_starved(&mut self.segment) {}
+        let [connections, buffers, late] = self.tcp.counts();
+        self.gauges.connections.set(connections);
+        self.gauges.buffers.set(buffers);
+        self.gauges.late.set(late);
+        self.gauges.peers.set(self.segment.switch.len());
+        self.gauges.addresses.set(self.segment.guests.len());
+        self.gauges
+            .forbidden
+            .set(usize::try_from(self.destinations.forbidden()).unwrap_or(usize::MAX));
     }
 
     fn on_vmm(&mut self) {
         loop {
-            let (stream, name) = match self.listener.accept() {
+            let (mut stream, name, source) = match self.listener.accept() {
                 Ok(accepted) => accepted,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
@@ -202,32 +244,62 @@ impl EventLoop {
                     return;
                 }
             };
-            match self
-                .segment
-                .switch
-                .add(stream, name.clone(), self.poll.registry())
-            {
-                Ok(Some(_)) => tracing::info!(peer = name, "VMM connected"),
-                Ok(None) => tracing::warn!(
-                    peer = name,
-                    max = limits::PEERS_MAX,
-                    "VMM refused: too many are connected"
-                ),
-                Err(error) => tracing::warn!(peer = name, %error, "cannot watch a VMM"),
+            let id = self.next_peer;
+            self.next_peer += 1;
+            if let Err(error) = stream.register(self.poll.registry(), token(Kind::Peer, id)) {
+                tracing::warn!(peer = name, %error, "cannot watch a VMM");
+            } else if self.takes_plain {
+                let standing = Standing::Plain { is_new: true };
+                self.welcome(id, Peer::new(Wire::new(stream, None), standing, name));
+            } else {
+                let visitor = (stream, name, source);
+                let admitted = self.door.receive(id, visitor, &[], self.segment.now);
+                self.admit(id, admitted);
             }
+        }
+    }
+
+    /// A visitor has shown its key.
+    fn admit(&mut self, id: PeerId, admitted: Option<Admitted>) {
+        if let Some(admitted) = admitted {
+            let standing = Standing::Keyed {
+                key: admitted.key,
+                live: None,
+            };
+            let wire = Wire::new(admitted.stream, Some(admitted.records));
+            self.welcome(id, Peer::new(wire, standing, admitted.name));
+        }
+    }
+
+    fn welcome(&mut self, id: PeerId, peer: Peer) {
+        let name = peer.name.clone();
+        if self.segment.switch.add(id, peer, self.segment.now) {
+            tracing::info!(peer = name, "VMM connected");
+            // What it has sent by now brings no event of its own any more.
+            self.unfinished.insert(token(Kind::Peer, id));
+        } else {
+            tracing::warn!(peer = name, "VMM refused: too many are connected");
         }
     }
 
     /// Handles what a VMM sent. True: there may be more.
     fn on_peer(&mut self, id: PeerId) -> bool {
+        let mut returned = false;
+        let more = self.read_peer(id, &mut returned);
+        if returned {
+            // Its path was cut for a while: what was lost is sent again at once. After its frames, which may acknowledge.
+            for mac in self.segment.switch.owned_by(id) {
+                self.recover(mac, limits::OUTAGE_DATA_AGE);
+            }
+        }
+        more
+    }
+
+    fn read_peer(&mut self, id: PeerId, returned: &mut bool) -> bool {
         for _ in 0..limits::READS_PER_TURN {
-            match self.segment.switch.receive(id) {
-                Ok(Received::Some) => {}
-                Ok(Received::Nothing) => return false,
-                Ok(Received::End) => {
-                    self.segment.switch.remove(id, &"it closed the connection");
-                    return false;
-                }
+            match self.segment.switch.receive(id, self.segment.now) {
+                Ok((Received::Some, after_silence)) => *returned |= after_silence,
+                Ok((Received::Nothing, _)) => return false,
                 Err(error) => {
                     self.segment.switch.remove(id, &error);
                     return false;
@@ -237,25 +309,47 @@ impl EventLoop {
             let Some(peer) = self.segment.switch.peer_mut(id) else {
                 return false;
             };
-            let mut reader = std::mem::take(&mut peer.reader);
+            if let Standing::Plain { is_new } = &mut peer.standing
+                && std::mem::take(is_new)
+                && is_greeting(peer.wire.reader.waiting())
+            {
+                self.to_the_door(id);
+                return false;
+            }
+            let is_keyed = peer.wire.is_keyed();
+            let mut reader = std::mem::take(&mut peer.wire.reader);
             let end = loop {
-                match reader.pop() {
-                    Ok(Some(frame)) => self.on_frame(id, frame),
+                match Wire::<PeerStream>::pop(&mut reader, is_keyed) {
+                    Ok(Some(Item::Frame(frame))) => self.on_frame(id, frame),
+                    Ok(Some(Item::Word(word))) => self.segment.switch.on_word(id, word),
                     Ok(None) => break None,
                     Err(error) => break Some(error),
                 }
             };
             if let Some(error) = end {
-                self.segment
-                    .switch
-                    .remove(id, &format_args!("bad framing: {error}"));
+                self.segment.switch.remove(id, &error);
                 return false;
             }
             if let Some(peer) = self.segment.switch.peer_mut(id) {
-                peer.reader = reader;
+                peer.wire.reader = reader;
             }
         }
         true
+    }
+
+    /// A peer that was taken for one without a key has begun to show one.
+    fn to_the_door(&mut self, id: PeerId) {
+        if let Some(peer) = self.segment.switch.remove(id, &"it has a key") {
+            let said = peer.wire.reader.waiting().to_vec();
+            let visitor = (peer.wire.into_stream(), peer.name, None);
+            let admitted = self.door.receive(id, visitor, &said, self.segment.now);
+            self.admit(id, admitted);
+        }
+    }
+
+    fn recover(&mut self, mac: EthernetAddress, age: Duration) {
+        let guests = self.segment.guests.addresses_of(mac);
+        self.tcp.recover(&mut self.segment, &guests, age);
     }
 
     fn on_frame(&mut self, from: PeerId, bytes: &[u8]) {
@@ -287,8 +381,7 @@ impl EventLoop {
             Learned::Returned => limits::OUTAGE_DATA_AGE,
             Learned::Same | Learned::Refused => return,
         };
-        let guests = self.segment.guests.addresses_of(source);
-        self.tcp.recover(&mut self.segment, &guests, age);
+        self.recover(source, age);
     }
 
     fn on_arp(&mut self, source: EthernetAddress, payload: &[u8]) {
@@ -301,7 +394,7 @@ impl EventLoop {
 
     /// Notes who a packet is from. False: the sender may not use this address.
     fn observe(&mut self, mac: EthernetAddress, address: Ipv4Addr) -> bool {
-        let observed = self.segment.guests.observe(mac, address);
+        let observed = self.segment.observe(mac, address);
         if observed == Observed::New {
             // Clients may be waiting for this guest.
             self.tcp.recover(&mut self.segment, &[address], Duration::ZERO);
@@ -370,16 +463,14 @@ impl EventLoop {
                 ends,
                 udp.payload(),
             );
-        } else if !self.udp.on_datagram(
-            self.segment.now,
-            registry,
-            &self.destinations,
-            ends,
-            udp.payload(),
-        ) && !packet.to.is_broadcast()
-            && !packet.to.is_multicast()
-        {
-            icmp::port_unreachable(&mut self.segment, packet);
+            return;
+        }
+        let destinations = &mut self.destinations;
+        let fate = self
+            .udp
+            .on_datagram(self.segment.now, registry, destinations, ends, udp.payload());
+        if fate != Fate::Sent && !packet.to.is_broadcast() && !packet.to.is_multicast() {
+            icmp::unreachable(&mut self.segment, packet, fate == Fate::Forbidden);
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The guests' addresses: which MAC has which IP, by lease or by having been seen.
 //!
-//! An address that was leased belongs to its MAC for the life of the gateway, so a guest finds its address again however
-//! often it boots or fails over, and no other guest can claim it. Nothing here expires: a guest that is away comes back.
+//! An address that was leased belongs to its MAC, so a guest finds its address again however often it boots or fails over, and no other
+//! guest can claim it. Nothing expires by itself: a guest that is away comes back. But the table is bounded, and when it is full
+//! the one that has been away longest makes room. Only MACs of VMMs that are connected come here (`switch`).
 
 use super::config::Addresses;
 use super::limits;
@@ -24,8 +25,20 @@ pub enum Observed {
 #[derive(Debug)]
 struct Guest {
     mac: EthernetAddress,
-    /// A lease holds for good; an address that was only seen goes to whoever used it last.
-    leased: bool,
+    hold: Hold,
+    /// Counts up with each time that the pair was seen.
+    used: u64,
+}
+
+/// How firmly a guest has an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    /// The operator said so.
+    Fixed,
+    /// By DHCP.
+    Leased,
+    /// It was only seen: it goes to whoever used it last.
+    Seen,
 }
 
 /// All known guests.
@@ -35,6 +48,7 @@ pub struct Guests {
     by_ip: BTreeMap<Ipv4Addr, Guest>,
     leases: HashMap<EthernetAddress, Ipv4Addr>,
     arp_sent: HashMap<Ipv4Addr, Instant>,
+    next_use: u64,
 }
 
 impl Guests {
@@ -45,48 +59,73 @@ impl Guests {
             by_ip: BTreeMap::new(),
             leases: HashMap::new(),
             arp_sent: HashMap::new(),
+            next_use: 0,
         };
         for &(mac, address) in fixed {
-            guests.bind(EthernetAddress(mac), address);
+            guests.bind(EthernetAddress(mac), address, Hold::Fixed);
+            guests.leases.insert(EthernetAddress(mac), address);
         }
         guests
     }
 
-    /// The address for a guest that asks for one: the one it has, else the one it wants if free, else the lowest free one.
-    /// `None`: there is none left.
-    pub fn lease(&mut self, mac: EthernetAddress, wanted: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
+    /// The address for a guest that asks for one: the one it has, else the one it wants if free, else the lowest free one, else that of a
+    /// guest that is away: not `is_here`. `None`: there is none left.
+    pub fn lease(
+        &mut self,
+        mac: EthernetAddress,
+        wanted: Option<Ipv4Addr>,
+        is_here: &dyn Fn(EthernetAddress) -> bool,
+    ) -> Option<Ipv4Addr> {
         if let Some(&address) = self.leases.get(&mac) {
             return Some(address);
         }
-        if self.leases.len() >= limits::GUESTS_MAX {
-            return None;
-        }
         let first = self.addresses.first_lease.to_bits();
         let pool = (first..first + 2 * limits::GUESTS_MAX as u32).map(Ipv4Addr::from_bits);
-        let address = wanted
-            .into_iter()
-            .chain(pool)
-            .find(|&address| self.is_free_for(mac, address))?;
-        self.bind(mac, address);
+        let is_free = |&address: &Ipv4Addr| self.is_free_for(mac, address);
+        let free = wanted.into_iter().chain(pool).find(is_free);
+        let address = match free {
+            Some(address) if self.by_ip.contains_key(&address) || self.make_room(is_here) => address,
+            Some(_) => return None,
+            // Every address of the pool is somebody's.
+            None => self.evict(is_here)?,
+        };
+        self.bind(mac, address, Hold::Leased);
+        self.leases.insert(mac, address);
         Some(address)
     }
 
     /// Notes that a packet came from this pair.
-    pub fn observe(&mut self, mac: EthernetAddress, address: Ipv4Addr) -> Observed {
+    pub fn observe(
+        &mut self,
+        mac: EthernetAddress,
+        address: Ipv4Addr,
+        is_here: &dyn Fn(EthernetAddress) -> bool,
+    ) -> Observed {
         if !self.addresses.is_guest(address) {
             return Observed::Refused;
         }
-        let full = self.by_ip.len() >= limits::GUESTS_MAX;
         match self.by_ip.get_mut(&address) {
-            Some(guest) if guest.mac == mac => Observed::Known,
-            Some(guest) if guest.leased => Observed::Refused,
-            None if full => Observed::Refused,
-            _ => {
-                self.by_ip.insert(address, Guest { mac, leased: false });
-                self.arp_sent.remove(&address);
-                Observed::New
+            Some(guest) if guest.mac == mac => {
+                guest.used = self.next_use;
+                self.next_use += 1;
+                return Observed::Known;
+            }
+            Some(guest) if guest.hold != Hold::Seen => return Observed::Refused,
+            Some(_) => {}
+            None => {
+                self.keep_to_its_share(mac);
+                if !self.make_room(is_here) {
+                    return Observed::Refused;
+                }
             }
         }
+        self.bind(mac, address, Hold::Seen);
+        Observed::New
+    }
+
+    /// How many addresses are known.
+    pub fn len(&self) -> usize {
+        self.by_ip.len()
     }
 
     /// The MAC of an address, if known.
@@ -126,12 +165,45 @@ impl Guests {
             && self
                 .by_ip
                 .get(&address)
-                .is_none_or(|guest| guest.mac == mac && !guest.leased)
+                .is_none_or(|guest| guest.mac == mac && guest.hold == Hold::Seen)
     }
 
-    fn bind(&mut self, mac: EthernetAddress, address: Ipv4Addr) {
-        self.by_ip.insert(address, Guest { mac, leased: true });
-        self.leases.insert(mac, address);
+    /// Forgets the oldest of the addresses that a MAC uses without a lease, if it has its share.
+    fn keep_to_its_share(&mut self, mac: EthernetAddress) {
+        let seen = |guest: &Guest| guest.mac == mac && guest.hold == Hold::Seen;
+        if self.by_ip.values().filter(|guest| seen(guest)).count() >= limits::ADDRESSES_PER_MAC_MAX {
+            self.forget_oldest(&seen);
+        }
+    }
+
+    /// False: the table is full of guests that are here.
+    fn make_room(&mut self, is_here: &dyn Fn(EthernetAddress) -> bool) -> bool {
+        self.by_ip.len() < limits::GUESTS_MAX || self.evict(is_here).is_some()
+    }
+
+    /// Forgets the address that is least firmly held: one that was only seen, else a lease, of a guest that is away; else one that was
+    /// only seen.
+    fn evict(&mut self, is_here: &dyn Fn(EthernetAddress) -> bool) -> Option<Ipv4Addr> {
+        let away = |guest: &Guest| !is_here(guest.mac);
+        self.forget_oldest(&|guest| guest.hold == Hold::Seen && away(guest))
+            .or_else(|| self.forget_oldest(&|guest| guest.hold == Hold::Leased && away(guest)))
+            .or_else(|| self.forget_oldest(&|guest| guest.hold == Hold::Seen))
+    }
+
+    fn forget_oldest(&mut self, which: &dyn Fn(&Guest) -> bool) -> Option<Ipv4Addr> {
+        let candidates = self.by_ip.iter().filter(|(_, guest)| which(guest));
+        let (&address, _) = candidates.min_by_key(|(_, guest)| guest.used)?;
+        let guest = self.by_ip.remove(&address)?;
+        if self.leases.get(&guest.mac) == Some(&address) {
+            self.leases.remove(&guest.mac);
+        }
+        Some(address)
+    }
+
+    fn bind(&mut self, mac: EthernetAddress, address: Ipv4Addr, hold: Hold) {
+        let used = self.next_use;
+        self.next_use += 1;
+        self.by_ip.insert(address, Guest { mac, hold, used });
         self.arp_sent.remove(&address);
     }
 }
@@ -148,6 +220,11 @@ mod tests {
         Guests::new(addresses, fixed)
     }
 
+    /// Every guest is connected.
+    fn here(_: EthernetAddress) -> bool {
+        true
+    }
+
     fn mac(number: u16) -> EthernetAddress {
         let [high, low] = number.to_be_bytes();
         EthernetAddress([2, 0, 0, 0, high, low])
@@ -160,24 +237,24 @@ mod tests {
     #[test]
     fn leases_are_stable_and_start_at_host_15() {
         let mut guests = guests(&[(mac(9).0, ip(16))]);
-        assert_eq!(guests.lease(mac(1), None), Some(ip(15)));
-        assert_eq!(guests.lease(mac(2), None), Some(ip(17)));
-        assert_eq!(guests.lease(mac(1), Some(ip(99))), Some(ip(15)));
-        assert_eq!(guests.lease(mac(9), None), Some(ip(16)));
-        assert_eq!(guests.lease(mac(3), Some(ip(15))), Some(ip(18)));
-        assert_eq!(guests.lease(mac(4), Some(ip(40))), Some(ip(40)));
+        assert_eq!(guests.lease(mac(1), None, &here), Some(ip(15)));
+        assert_eq!(guests.lease(mac(2), None, &here), Some(ip(17)));
+        assert_eq!(guests.lease(mac(1), Some(ip(99)), &here), Some(ip(15)));
+        assert_eq!(guests.lease(mac(9), None, &here), Some(ip(16)));
+        assert_eq!(guests.lease(mac(3), Some(ip(15)), &here), Some(ip(18)));
+        assert_eq!(guests.lease(mac(4), Some(ip(40)), &here), Some(ip(40)));
     }
 
     #[test]
     fn a_leased_address_cannot_be_taken_and_a_seen_one_can() {
         let mut guests = guests(&[]);
-        guests.lease(mac(1), None);
-        assert_eq!(guests.observe(mac(2), ip(15)), Observed::Refused);
-        assert_eq!(guests.observe(mac(2), ip(20)), Observed::New);
-        assert_eq!(guests.observe(mac(2), ip(20)), Observed::Known);
-        assert_eq!(guests.observe(mac(3), ip(20)), Observed::New);
+        guests.lease(mac(1), None, &here);
+        assert_eq!(guests.observe(mac(2), ip(15), &here), Observed::Refused);
+        assert_eq!(guests.observe(mac(2), ip(20), &here), Observed::New);
+        assert_eq!(guests.observe(mac(2), ip(20), &here), Observed::Known);
+        assert_eq!(guests.observe(mac(3), ip(20), &here), Observed::New);
         for address in [ip(2), ip(3), ip(0), ip(255), Ipv4Addr::new(8, 8, 8, 8)] {
-            assert_eq!(guests.observe(mac(3), address), Observed::Refused);
+            assert_eq!(guests.observe(mac(3), address, &here), Observed::Refused);
         }
     }
 
@@ -185,8 +262,33 @@ mod tests {
     fn a_segment_without_free_addresses_gives_no_lease() {
         let mut guests = guests(&[]);
         let given = (0..1000)
-            .filter(|&number| guests.lease(mac(number), None).is_some())
+            .filter(|&number| guests.lease(mac(number), None, &here).is_some())
             .count();
         assert_eq!(given, 255 - 15);
+    }
+
+    #[test]
+    fn a_full_table_takes_the_address_of_the_guest_that_has_been_away_longest() {
+        let mut guests = guests(&[(mac(0).0, ip(15))]);
+        for number in 1..241 {
+            guests.lease(mac(number), None, &here);
+        }
+        assert_eq!(guests.lease(mac(1000), None, &here), None);
+        // The second guest was seen again, the first was not; the fixed one is nobody else's.
+        assert_eq!(guests.observe(mac(1), ip(16), &here), Observed::Known);
+        let is_here = |address| ![mac(0), mac(1), mac(2)].contains(&address);
+        assert_eq!(guests.lease(mac(1000), None, &is_here), Some(ip(17)));
+        assert_eq!(guests.lease(mac(1), None, &here), Some(ip(16)));
+        assert_eq!(guests.lease(mac(0), None, &here), Some(ip(15)));
+    }
+
+    #[test]
+    fn a_guest_that_claims_every_address_keeps_nobody_out() {
+        let mut guests = guests(&[]);
+        for host in 20..250 {
+            assert_eq!(guests.observe(mac(66), ip(host), &here), Observed::New);
+        }
+        assert_eq!(guests.len(), limits::ADDRESSES_PER_MAC_MAX);
+        assert_eq!(guests.lease(mac(1), None, &here), Some(ip(15)));
     }
 }

@@ -1,4 +1,4 @@
-//! ICMP: answers pings to the gateway and tells guests about ports where nobody listens.
+//! ICMP: answers pings to the gateway and tells guests of datagrams that nobody takes or that may not be sent.
 
 use super::limits;
 use super::segment::{IPV4_LEN, Incoming, Segment, emit_ipv4};
@@ -24,8 +24,8 @@ pub fn on_packet(segment: &mut Segment, packet: &Incoming<'_>) {
     }
 }
 
-/// Tells a guest that nobody takes its datagram.
-pub fn port_unreachable(segment: &mut Segment, packet: &Incoming<'_>) {
+/// Tells a guest that nobody takes its datagram, or that it may not be sent there.
+pub fn unreachable(segment: &mut Segment, packet: &Incoming<'_>, is_forbidden: bool) {
     let header = Ipv4Repr {
         src_addr: packet.from,
         dst_addr: packet.to,
@@ -34,7 +34,11 @@ pub fn port_unreachable(segment: &mut Segment, packet: &Incoming<'_>) {
         hop_limit: 64,
     };
     let data = &packet.payload[..packet.payload.len().min(REPEATED_LEN)];
-    let reason = Icmpv4DstUnreachable::PortUnreachable;
+    let reason = if is_forbidden {
+        Icmpv4DstUnreachable::CommProhibited
+    } else {
+        Icmpv4DstUnreachable::PortUnreachable
+    };
     send(
         segment,
         packet,

@@ -1,14 +1,20 @@
 //! The socket VMMs connect to, TCP or Unix.
 
+use super::super::dial::notice_cuts;
 use super::config::{GatewayError, GuestListen};
-use super::limits;
 use super::peer::PeerStream;
 use super::token::{Kind, token};
 use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry};
-use socket2::{SockRef, TcpKeepalive};
+use rustix::fs::Mode;
+use socket2::{Domain, SockAddr, Socket, Type};
 use std::io;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+
+/// VMMs that the kernel lets wait to be accepted.
+const BACKLOG: i32 = 128;
 
 /// A listening socket for VMMs.
 #[derive(Debug)]
@@ -37,7 +43,7 @@ impl GuestListener {
             }
             GuestListen::Unix(path) => {
                 remove_if_dead(path);
-                let mut listener = UnixListener::bind(path).map_err(fail)?;
+                let mut listener = bind_private(path).map_err(fail)?;
                 registry
                     .register(&mut listener, token, Interest::READABLE)
                     .map_err(GatewayError::Poll)?;
@@ -54,20 +60,19 @@ impl GuestListener {
         }
     }
 
-    /// One VMM that wants to connect, with a name for messages.
-    pub fn accept(&self) -> io::Result<(PeerStream, String)> {
+    /// One VMM that wants to connect, with a name for messages and where it calls from, if not from this host.
+    pub fn accept(&self) -> io::Result<(PeerStream, String, Option<IpAddr>)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept()?;
                 // Failures leave a slower connection, not a wrong one.
                 let _ = stream.set_nodelay(true);
-                let keepalive = TcpKeepalive::new().with_time(limits::HOST_KEEPALIVE);
-                let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
-                Ok((PeerStream::Tcp(stream), address.to_string()))
+                notice_cuts(&stream);
+                Ok((PeerStream::Tcp(stream), address.to_string(), Some(address.ip())))
             }
             Self::Unix(listener, path) => {
                 let (stream, _) = listener.accept()?;
-                Ok((PeerStream::Unix(stream), path.display().to_string()))
+                Ok((PeerStream::Unix(stream), path.display().to_string(), None))
             }
         }
     }
@@ -79,6 +84,17 @@ impl Drop for GuestListener {
             let _ = std::fs::remove_file(path);
         }
     }
+}
+
+/// Listens on a socket that only this user can connect to. The mode is set before the file exists: there is no moment at which
+/// others could.
+fn bind_private(path: &Path) -> io::Result<UnixListener> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(UnixListener::from_std(OwnedFd::from(socket).into()))
 }
 
 /// Removes a socket file whose server is gone; anything else is left for `bind` to complain about.

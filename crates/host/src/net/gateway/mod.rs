@@ -8,31 +8,41 @@
 //!  VMM --frames--> peer --> switch --> event_loop --> tcp: endpoint <-> splice --> host sockets
 //!  VMM <--frames-- peer <-- switch <-- segment <----- udp, dns, dhcp, icmp
 //! ```
+//! Over TCP a VMM shows at the `door` that it has the key, and all its frames are sealed (`keyed`).
 //!
 //! Invariant: nothing a guest or client sends can make it panic, or use more than `limits` allows.
 
 mod config;
+mod destination;
 mod dhcp;
 mod dns;
+mod door;
 mod endpoint;
 mod event_loop;
+mod forwards;
+mod gauges;
 mod guests;
 mod icmp;
+mod late;
 mod limits;
 mod listener;
 mod nat;
 mod peer;
 mod segment;
+mod shares;
 mod splice;
 mod switch;
 mod tcp;
 mod token;
+mod told;
 mod udp;
 
 pub use config::{
     Forward, ForwardError, GatewayConfig, GatewayError, GatewayReady, GatewayStop, GuestListen, Protocol,
     Resolvers,
 };
+pub use destination::{Destination, DestinationError};
+pub use gauges::{Gauge, Gauges};
 
 use crate::sandbox::{self, Kind, Needs};
 
@@ -46,6 +56,7 @@ pub fn run(config: GatewayConfig, ready: impl FnOnce(GatewayReady)) -> Result<()
         .sandbox
         .then(|| Needs::of_gateway(&config).enter())
         .transpose()?;
+    crate::stderr::wait_for_nobody();
     sandbox::narrow(Kind::Gateway);
     tracing::info!(listen = %announcement.listen, "gateway ready");
     ready(announcement);

@@ -1,9 +1,12 @@
 //! Where a guest's connections and datagrams really go.
 //!
-//! Guests reach any address but the segment's own: there the gateway stands for the host's loopback, and the DNS address for
-//! the host's resolvers.
+//! Guests reach any address that the rules (`destination`) allow, but for the segment's own: there the gateway stands for the host's
+//! loopback, and for DNS, at either of its addresses, for the host's resolvers, wherever those are.
 
 use super::config::{Addresses, Resolvers};
+use super::destination::Rules;
+use super::limits;
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -19,23 +22,45 @@ const RESOLVERS_MAX: usize = 3;
 #[derive(Debug)]
 pub struct Destinations {
     addresses: Addresses,
-    host_loopback: bool,
+    rules: Rules,
     source: Resolvers,
     host_resolvers: Vec<SocketAddr>,
     /// Of the file the resolvers were read from.
     modified: Option<SystemTime>,
+    /// Forbidden destinations that were told.
+    told: HashSet<SocketAddr>,
+    /// How often a guest asked for a forbidden destination.
+    forbidden: u64,
+}
+
+/// Where something a guest sends goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// To this address of the world.
+    To(SocketAddr),
+    /// There is no such address.
+    Nowhere,
+    /// Guests may not go there.
+    Forbidden,
 }
 
 impl Destinations {
     /// The rules for one segment.
-    pub fn new(addresses: Addresses, host_loopback: bool, source: Resolvers) -> Self {
+    pub fn new(addresses: Addresses, rules: Rules, source: Resolvers) -> Self {
         Self {
             addresses,
-            host_loopback,
+            rules,
             source,
             host_resolvers: Vec::new(),
             modified: None,
+            told: HashSet::new(),
+            forbidden: 0,
         }
+    }
+
+    /// How often a guest asked for a forbidden destination.
+    pub fn forbidden(&self) -> u64 {
+        self.forbidden
     }
 
     /// The resolvers to ask, in this order. The host's file is read again when it has changed.
@@ -70,36 +95,48 @@ impl Destinations {
     /// The host address for a guest's TCP connection; `None` refuses it.
     pub fn of_tcp(&mut self, to: SocketAddrV4) -> Option<SocketAddr> {
         if self.is_dns(to) {
-            self.resolvers().first().copied()
-        } else {
-            self.of_udp(to)
+            return self.resolvers().first().copied();
+        }
+        match self.of_udp(to) {
+            Way::To(target) => Some(target),
+            Way::Nowhere | Way::Forbidden => None,
         }
     }
 
-    /// The host address for a guest's datagram; `None` drops it.
-    pub fn of_udp(&self, to: SocketAddrV4) -> Option<SocketAddr> {
+    /// Where a guest's datagram goes.
+    pub fn of_udp(&mut self, to: SocketAddrV4) -> Way {
         let ip = *to.ip();
-        let allowed = if ip == self.addresses.gateway {
-            self.host_loopback
-        } else {
-            self.is_outside(ip)
-        };
-        let ip = if ip == self.addresses.gateway {
+        let target = if ip == self.addresses.gateway {
             Ipv4Addr::LOCALHOST
-        } else {
+        } else if is_somewhere(ip) && !self.addresses.cidr.contains_addr(&ip) {
             ip
+        } else {
+            return Way::Nowhere;
         };
-        (allowed && to.port() != 0).then(|| SocketAddr::new(ip.into(), to.port()))
+        let target = SocketAddrV4::new(target, to.port());
+        if to.port() == 0 {
+            Way::Nowhere
+        } else if self.rules.allow(target) {
+            Way::To(target.into())
+        } else {
+            self.forbid(target.into());
+            Way::Forbidden
+        }
     }
 
-    fn is_outside(&self, ip: Ipv4Addr) -> bool {
-        // Only the gateway's own address leads to the loopback: 127.0.0.1 from a guest would bypass `host_loopback`.
-        !(self.addresses.cidr.contains_addr(&ip)
-            || ip.is_loopback()
-            || ip.is_multicast()
-            || ip.is_broadcast()
-            || ip.octets()[0] == 0)
+    fn forbid(&mut self, target: SocketAddr) {
+        self.forbidden += 1;
+        if self.told.len() < limits::FORBIDDEN_TOLD_MAX && self.told.insert(target) {
+            tracing::warn!(
+                "a guest asked for {target}, which is refused; `--allow {target}` opens it ({} such attempts so far)",
+                self.forbidden
+            );
+        }
     }
+}
+
+fn is_somewhere(ip: Ipv4Addr) -> bool {
+    !(ip.is_multicast() || ip.is_broadcast() || ip.octets()[0] == 0)
 }
 
 fn parse(text: &str) -> Vec<SocketAddr> {
@@ -121,12 +158,14 @@ mod tests {
     use super::*;
     use crate::net::gateway::config::{GatewayConfig, GuestListen};
 
-    fn destinations(host_loopback: bool) -> Destinations {
+    fn destinations(allow: &[&str]) -> Destinations {
         let addresses = GatewayConfig::new(GuestListen::Unix("x".into()))
             .addresses()
             .unwrap();
-        let resolver = "192.0.2.53:53".parse().unwrap();
-        Destinations::new(addresses, host_loopback, Resolvers::Fixed(vec![resolver]))
+        let resolver = "127.0.0.53:53".parse().unwrap();
+        let allow = allow.iter().map(|text| text.parse().unwrap()).collect();
+        let rules = Rules::new(allow, Vec::new(), Vec::new());
+        Destinations::new(addresses, rules, Resolvers::Fixed(vec![resolver]))
     }
 
     fn target(destinations: &mut Destinations, to: &str) -> Option<String> {
@@ -137,27 +176,39 @@ mod tests {
 
     #[test]
     fn the_gateway_stands_for_the_loopback_and_dns_for_the_resolver() {
-        let mut open = destinations(true);
+        let mut open = destinations(&["127.0.0.1:80"]);
         assert_eq!(target(&mut open, "10.0.2.2:80").as_deref(), Some("127.0.0.1:80"));
-        assert_eq!(target(&mut open, "10.0.2.3:53").as_deref(), Some("192.0.2.53:53"));
-        assert_eq!(target(&mut open, "10.0.2.2:53").as_deref(), Some("192.0.2.53:53"));
         assert_eq!(target(&mut open, "8.8.8.8:443").as_deref(), Some("8.8.8.8:443"));
+        // The host's resolver may listen on its loopback, which guests reach for nothing else.
+        let mut closed = destinations(&[]);
+        assert_eq!(
+            target(&mut closed, "10.0.2.3:53").as_deref(),
+            Some("127.0.0.53:53")
+        );
+        assert_eq!(
+            target(&mut closed, "10.0.2.2:53").as_deref(),
+            Some("127.0.0.53:53")
+        );
+        assert_eq!(target(&mut closed, "127.0.0.53:53"), None);
     }
 
     #[test]
-    fn what_leads_nowhere_or_around_the_rules_is_refused() {
+    fn what_leads_nowhere_is_told_from_what_is_forbidden() {
+        let mut closed = destinations(&[]);
         for to in [
             "10.0.2.3:80",
             "10.0.2.77:80",
-            "127.0.0.1:80",
             "0.0.0.0:80",
             "224.0.0.1:80",
             "255.255.255.255:80",
+            "8.8.8.8:0",
         ] {
-            assert_eq!(target(&mut destinations(true), to), None, "{to}");
+            assert_eq!(closed.of_udp(to.parse().unwrap()), Way::Nowhere, "{to}");
         }
-        assert_eq!(target(&mut destinations(false), "10.0.2.2:80"), None);
-        assert_eq!(target(&mut destinations(true), "8.8.8.8:0"), None);
+        for to in ["10.0.2.2:80", "127.0.0.1:80", "169.254.169.254:80"] {
+            assert_eq!(closed.of_udp(to.parse().unwrap()), Way::Forbidden, "{to}");
+        }
+        assert_eq!(closed.forbidden(), 3);
     }
 
     #[test]

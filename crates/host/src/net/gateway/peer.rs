@@ -1,11 +1,12 @@
-//! One VMM's connection: frames in, frames out, and the bytes that wait because it reads slowly.
+//! One VMM that is connected: its frames in and out, what it may do, and when it was heard.
 
-use super::super::stream::{FrameReader, HEADER_LEN, reserve_frame};
-use super::limits;
+use super::super::wire::Wire;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Instant;
 
 /// A connected VMM socket of either kind.
 #[derive(Debug)]
@@ -15,6 +16,11 @@ pub enum PeerStream {
 }
 
 impl PeerStream {
+    /// Has `token` stand for its readiness from here on.
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(self.source(), token, Interest::READABLE | Interest::WRITABLE)
+    }
+
     fn source(&mut self) -> &mut dyn Source {
         match self {
             Self::Tcp(stream) => stream,
@@ -45,98 +51,74 @@ impl Write for PeerStream {
     }
 }
 
-/// What one `read` of a peer brought.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Received {
-    /// Bytes; there may be more.
-    Some,
-    /// Nothing for now.
-    Nothing,
-    /// The peer is gone.
-    End,
+impl AsFd for PeerStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+/// That a VMM with a key shows its guest. Of two with the same guest the higher one does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Live {
+    /// What the arbiter gave it.
+    pub epoch: u64,
+    /// Counts up with each that says it is live: of the same epoch the later one counts, which has connected again.
+    pub order: u64,
+}
+
+/// What a VMM may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It has no key: it may use addresses that nobody with a key has.
+    Plain {
+        /// Nothing has come from it: it may yet turn out to have a key.
+        is_new: bool,
+    },
+    /// It has this key, and may use the key's addresses when it is live.
+    Keyed {
+        /// Number of the key.
+        key: usize,
+        /// `None`: it only probes.
+        live: Option<Live>,
+    },
 }
 
 /// One connected VMM.
 #[derive(Debug)]
 pub struct Peer {
-    stream: PeerStream,
-    pub reader: FrameReader,
-    /// Frames not yet written; `written..` waits.
-    queue: Vec<u8>,
-    written: usize,
+    pub wire: Wire<PeerStream>,
+    pub standing: Standing,
     /// For messages.
     pub name: String,
     /// Whether connections wait for this queue to drain.
     pub awaited: bool,
     /// MAC addresses it owns.
     pub macs: usize,
+    /// When something last came from it; `None`: never yet.
+    pub heard: Option<Instant>,
+    /// It has asked whether the gateway is there, and so will go on asking as long as it can.
+    pub asks: bool,
 }
 
 impl Peer {
-    /// Registers the stream and starts with empty queues.
-    pub fn new(mut stream: PeerStream, name: String, registry: &Registry, token: Token) -> io::Result<Self> {
-        registry.register(stream.source(), token, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Self {
-            stream,
-            reader: FrameReader::default(),
-            queue: Vec::new(),
-            written: 0,
+    /// One from which nothing has come.
+    pub fn new(wire: Wire<PeerStream>, standing: Standing, name: String) -> Self {
+        Self {
+            wire,
+            standing,
             name,
             awaited: false,
             macs: 0,
-        })
-    }
-
-    /// Reads once into `reader`.
-    pub fn receive(&mut self) -> io::Result<Received> {
-        loop {
-            match self.reader.read_from(&mut self.stream) {
-                Ok(0) => return Ok(Received::End),
-                Ok(_) => return Ok(Received::Some),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Received::Nothing),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+            heard: None,
+            asks: false,
         }
     }
 
-    /// Bytes that wait.
-    pub fn backlog(&self) -> usize {
-        self.queue.len() - self.written
-    }
-
-    /// Room for one more frame, unless that would take the backlog over `limit`.
-    pub fn enqueue(&mut self, length: usize, limit: usize) -> Option<&mut [u8]> {
-        if self.backlog() + HEADER_LEN + length > limit {
-            return None;
-        }
-        reserve_frame(&mut self.queue, length).ok()
-    }
-
-    /// Writes what the socket takes.
-    pub fn flush(&mut self) -> io::Result<()> {
-        while self.written < self.queue.len() {
-            match self.stream.write(&self.queue[self.written..]) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(length) => self.written += length,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.tidy();
-        Ok(())
-    }
-
-    fn tidy(&mut self) {
-        if self.written == self.queue.len() {
-            self.queue.clear();
-            self.written = 0;
-            self.queue.shrink_to(limits::PEER_LOW_WATER);
-        } else if self.written > limits::PEER_HIGH_WATER {
-            // Keeps the memory within the backlog and one high-water mark, at the price of one copy of the backlog.
-            self.queue.drain(..self.written);
-            self.written = 0;
-        }
+    /// Whether frames that are for everybody are for it too.
+    pub fn takes_frames(&self) -> bool {
+        !matches!(self.standing, Standing::Keyed { live: None, .. })
     }
 }

@@ -3,7 +3,7 @@
 //! Everything the gateway sends to guests passes here, once, on its way from TCP, UDP, DHCP or ICMP to the switch.
 
 use super::config::Addresses;
-use super::guests::Guests;
+use super::guests::{Guests, Observed};
 use super::limits;
 use super::switch::Switch;
 use smoltcp::phy::ChecksumCapabilities;
@@ -64,6 +64,18 @@ impl Segment {
     /// The gateway's own MAC address.
     pub fn mac(&self) -> EthernetAddress {
         self.mac
+    }
+
+    /// The address for a guest that asks for one; see `Guests::lease`.
+    pub fn lease(&mut self, mac: EthernetAddress, wanted: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
+        let Self { switch, guests, .. } = self;
+        guests.lease(mac, wanted, &|mac| switch.is_here(mac))
+    }
+
+    /// Notes that a packet came from this pair.
+    pub fn observe(&mut self, mac: EthernetAddress, address: Ipv4Addr) -> Observed {
+        let Self { switch, guests, .. } = self;
+        guests.observe(mac, address, &|mac| switch.is_here(mac))
     }
 
     /// Whether a connection may send more to this guest.

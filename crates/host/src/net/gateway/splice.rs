@@ -3,9 +3,11 @@
 //! Bytes go straight from one side's buffer to the other. When a side is full its source is not read, so the other end
 //! feels it: the client through the host's TCP window, the guest through its own. Ends of streams and resets are passed on.
 //!
-//! It must never give up because the guest is silent: that is what failover looks like from here.
+//! It must never give up an open connection because the guest is silent: that is what failover looks like from here. One that never
+//! opened, or that one end has finished with and the other leaves lying, it gives up after a long time.
 
 use super::endpoint::Endpoint;
+use super::late::LastWord;
 use super::limits;
 use super::segment::Segment;
 use mio::event::Event;
@@ -38,21 +40,40 @@ pub struct Connection {
     host_finished: bool,
     /// The same the other way round.
     guest_finished: bool,
+    begun: Instant,
+    /// When a byte last went either way.
+    moved: Instant,
+}
+
+/// Whether a connection is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// No.
+    NotYet,
+    /// Yes; nothing is left of it.
+    Over,
+    /// Yes; but the guest may repeat its end, and is then to be answered so.
+    Lingers {
+        /// The numbers of the answer.
+        last: LastWord,
+        /// It was given already.
+        is_said: bool,
+    },
 }
 
 impl Connection {
     /// A guest's connection to the outside, whose host socket is connecting.
-    pub fn outbound(endpoint: Endpoint, stream: TcpStream) -> Self {
-        Self::new(endpoint, Host::Connecting(stream))
+    pub fn outbound(endpoint: Endpoint, stream: TcpStream, now: Instant) -> Self {
+        Self::new(endpoint, Host::Connecting(stream), now)
     }
 
     /// A client's connection to a guest.
-    pub fn inbound(endpoint: Endpoint, stream: TcpStream) -> Self {
+    pub fn inbound(endpoint: Endpoint, stream: TcpStream, now: Instant) -> Self {
         prepare(&stream);
-        Self::new(endpoint, Host::Open(stream))
+        Self::new(endpoint, Host::Open(stream), now)
     }
 
-    fn new(endpoint: Endpoint, host: Host) -> Self {
+    fn new(endpoint: Endpoint, host: Host, now: Instant) -> Self {
         Self {
             endpoint,
             host,
@@ -61,6 +82,8 @@ impl Connection {
             writable: false,
             host_finished: false,
             guest_finished: false,
+            begun: now,
+            moved: now,
         }
     }
 
@@ -79,10 +102,11 @@ impl Connection {
         }
     }
 
-    /// Moves bytes both ways, then sends what the guest side has to say. False: the connection is over.
-    pub fn pump(&mut self, segment: &mut Segment) -> bool {
+    /// Moves bytes both ways, then sends what the guest side has to say.
+    pub fn pump(&mut self, segment: &mut Segment) -> Ending {
         if let Host::Open(_) = self.host {
-            let moved = self.guest_to_host().and_then(|()| self.host_to_guest());
+            let now = segment.now;
+            let moved = self.guest_to_host(now).and_then(|()| self.host_to_guest(now));
             if let Err(error) = moved {
                 tracing::debug!(%error, "host side of a connection failed");
                 self.abort(segment);
@@ -90,28 +114,39 @@ impl Connection {
         }
         self.endpoint.transmit(segment);
         self.close_host(segment.now);
-        match self.host {
-            Host::Closed { .. } => !self.endpoint.is_closed(),
-            Host::Connecting(_) | Host::Open(_) => true,
+        let Host::Closed { .. } = self.host else {
+            return Ending::NotYet;
+        };
+        match self.endpoint.lingers() {
+            Some((last, is_said)) => Ending::Lingers { last, is_said },
+            None if self.endpoint.is_closed() => Ending::Over,
+            None => Ending::NotYet,
         }
     }
 
     /// When to look again even if nothing happens.
     pub fn deadline(&self) -> Option<Instant> {
-        let orphan = match self.host {
-            Host::Closed { since } => Some(since + limits::ORPHAN_TIMEOUT),
-            Host::Connecting(_) | Host::Open(_) => None,
-        };
-        self.endpoint.deadline().into_iter().chain(orphan).min()
+        self.endpoint.deadline().into_iter().chain(self.time_out()).min()
     }
 
-    /// Does what the deadline was for. False: the connection is over.
-    pub fn on_deadline(&mut self, segment: &mut Segment) -> bool {
-        if let Host::Closed { since } = self.host
-            && segment.now >= since + limits::ORPHAN_TIMEOUT
-        {
-            self.endpoint.reset(segment);
-            return false;
+    /// When to give it up, if it does not go on as a connection should.
+    fn time_out(&self) -> Option<Instant> {
+        match self.host {
+            Host::Closed { since } => Some(since + limits::ORPHAN_TIMEOUT),
+            Host::Connecting(_) => Some(self.begun + limits::HALF_OPEN_TIMEOUT),
+            Host::Open(_) if self.endpoint.is_half_open() => Some(self.begun + limits::HALF_OPEN_TIMEOUT),
+            Host::Open(_) if self.host_finished || self.guest_finished => {
+                Some(self.moved + limits::HALF_CLOSED_IDLE)
+            }
+            Host::Open(_) => None,
+        }
+    }
+
+    /// Does what the deadline was for.
+    pub fn on_deadline(&mut self, segment: &mut Segment) -> Ending {
+        if self.time_out().is_some_and(|at| at <= segment.now) {
+            self.abort(segment);
+            return Ending::Over;
         }
         self.endpoint.on_deadline(segment);
         self.pump(segment)
@@ -119,15 +154,10 @@ impl Connection {
 
     /// Ends both sides with a reset, except what has ended already.
     pub fn abort(&mut self, segment: &mut Segment) {
-        if !self.endpoint.is_lingering() {
+        if self.endpoint.lingers().is_none() {
             self.endpoint.reset(segment);
         }
         self.reset_host(segment.now);
-    }
-
-    /// Whether nothing is left of it but the wait for late segments.
-    pub fn is_lingering(&self) -> bool {
-        matches!(self.host, Host::Closed { .. }) && self.endpoint.is_lingering()
     }
 
     fn finish_connecting(&mut self, segment: &mut Segment) {
@@ -169,14 +199,14 @@ impl Connection {
         }
     }
 
-    fn guest_to_host(&mut self) -> io::Result<()> {
+    fn guest_to_host(&mut self, now: Instant) -> io::Result<()> {
         let Host::Open(stream) = &mut self.host else {
             return Ok(());
         };
         while self.writable && !self.guest_finished {
             match self.endpoint.receive(|bytes| stream.write(bytes)) {
                 Ok(Some(0)) => break,
-                Ok(Some(_)) => {}
+                Ok(Some(_)) => self.moved = now,
                 Ok(None) => {
                     self.guest_finished = true;
                     match stream.shutdown(std::net::Shutdown::Write) {
@@ -192,7 +222,7 @@ impl Connection {
         Ok(())
     }
 
-    fn host_to_guest(&mut self) -> io::Result<()> {
+    fn host_to_guest(&mut self, now: Instant) -> io::Result<()> {
         let Host::Open(stream) = &mut self.host else {
             return Ok(());
         };
@@ -209,7 +239,10 @@ impl Connection {
                     self.endpoint.finish();
                 }
                 // A short read emptied the socket: the next bytes bring a new event. It saves a call per request.
-                Some(Ok(length)) => self.readable = length == room_len,
+                Some(Ok(length)) => {
+                    self.readable = length == room_len;
+                    self.moved = now;
+                }
                 Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.readable = false;
                     self.ending = false;

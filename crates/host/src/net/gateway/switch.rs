@@ -1,18 +1,21 @@
 //! The virtual Ethernet switch: which VMM gets which frame.
 //!
-//! A MAC address belongs to the newest peer that sent a frame from it. That is how a backup that goes live takes over its
-//! guest's traffic: it announces itself, and from then on unicast frames go there. Until then the backup, which has the same
-//! MAC and is silent, gets flooded frames only.
+//! A MAC address that was used with a key belongs to that key for as long as the gateway runs; nobody else can use it. Among the key's
+//! connections it is with the one that is live by the highest epoch, and of the same epoch by the latest: that is how a backup that goes live
+//! takes over its guest's traffic, with the first frame that it sends, and how a stalled old primary that wakes up cannot take it back. A backup
+//! that is quiet probes: it gets no frames.
+//!
+//! Without keys a MAC address belongs to the newest peer that sent a frame from it, and a silent backup gets flooded frames only.
 //!
 //! It must never wait for a peer: a full queue drops frames, and connections look at `has_room` first.
 
+use super::super::stream::Word;
+use super::super::wire::{Received, WireError};
 use super::limits;
-use super::peer::{Peer, PeerStream, Received};
-use super::token::{Kind, token};
-use mio::Registry;
+use super::peer::{Live, Peer, Standing};
+use super::told::Told;
 use smoltcp::wire::EthernetAddress;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io;
 use std::time::Instant;
 
 /// Names a peer; never used twice.
@@ -27,7 +30,7 @@ pub enum Learned {
     Returned,
     /// The address has a new owner: a new guest, or a backup that took over.
     Moved,
-    /// The peer owns too many addresses already; its frame must be dropped.
+    /// The peer may not use this address; its frame must be dropped.
     Refused,
 }
 
@@ -37,55 +40,132 @@ struct Owner {
     heard: Instant,
 }
 
+/// Which key an address belongs to.
+#[derive(Debug)]
+struct Binding {
+    key: usize,
+    used: Instant,
+}
+
 /// All connected VMMs and who owns which MAC address.
 #[derive(Debug, Default)]
 pub struct Switch {
     peers: BTreeMap<PeerId, Peer>,
-    next_id: PeerId,
     owners: HashMap<EthernetAddress, Owner>,
+    bindings: HashMap<EthernetAddress, Binding>,
     /// Peers with frames that were queued since the last flush.
     dirty: BTreeSet<PeerId>,
     /// Where frames are built that nobody or several peers get.
     scratch: Vec<u8>,
+    next_order: u64,
+    /// When to look for peers that have fallen silent.
+    sweep: Option<Instant>,
+    /// A peer that connections waited for is gone.
+    released: bool,
+    refused: Told,
 }
 
 impl Switch {
-    /// Connects a VMM. `None`: there are too many already.
-    pub fn add(
-        &mut self,
-        stream: PeerStream,
-        name: String,
-        registry: &Registry,
-    ) -> io::Result<Option<PeerId>> {
+    /// Connects a VMM. False: there are too many of its kind already.
+    pub fn add(&mut self, id: PeerId, peer: Peer, now: Instant) -> bool {
+        let is_alike = |other: &Peer| match (peer.standing, other.standing) {
+            (Standing::Keyed { key, .. }, Standing::Keyed { key: other, .. }) => key == other,
+            (Standing::Plain { .. }, Standing::Plain { .. }) => true,
+            _ => false,
+        };
         if self.peers.len() >= limits::PEERS_MAX {
-            return Ok(None);
+            return false;
         }
-        let id = self.next_id;
-        self.next_id += 1;
-        self.peers
-            .insert(id, Peer::new(stream, name, registry, token(Kind::Peer, id))?);
-        Ok(Some(id))
+        let (max, keyed) = match peer.standing {
+            Standing::Plain { .. } => (limits::PLAIN_PEERS_MAX, false),
+            Standing::Keyed { .. } => (limits::PEERS_PER_KEY_MAX, true),
+        };
+        let alike = || self.peers.iter().filter(|(_, other)| is_alike(other));
+        if alike().count() >= max {
+            // A connection that shows no guest may be one that was cut and has come again.
+            let idle = alike().find(|(_, other)| other.macs == 0).map(|(&id, _)| id);
+            let Some(idle) = idle.filter(|_| keyed) else {
+                return false;
+            };
+            self.remove(idle, &"a newer connection needs its place");
+        }
+        if keyed {
+            self.sweep.get_or_insert(now + limits::SWEEP_EVERY);
+        }
+        self.peers.insert(id, peer);
+        // What was said at the door may have brought the first frames with it.
+        self.dirty.insert(id);
+        true
     }
 
-    /// Forgets a peer and its addresses.
-    pub fn remove(&mut self, id: PeerId, why: &dyn std::fmt::Display) {
-        if let Some(peer) = self.peers.remove(&id) {
-            tracing::info!(peer = peer.name, %why, "VMM disconnected");
-            self.owners.retain(|_, owner| owner.peer != id);
-            self.dirty.remove(&id);
-        }
+    /// Forgets a peer. Its addresses stay with its key.
+    pub fn remove(&mut self, id: PeerId, why: &dyn std::fmt::Display) -> Option<Peer> {
+        let peer = self.peers.remove(&id)?;
+        tracing::info!(peer = peer.name, %why, "VMM disconnected");
+        self.owners.retain(|_, owner| owner.peer != id);
+        self.dirty.remove(&id);
+        self.released |= peer.awaited;
+        Some(peer)
     }
 
-    /// Reads once from a peer.
-    pub fn receive(&mut self, id: PeerId) -> io::Result<Received> {
-        self.peers
-            .get_mut(&id)
-            .map_or(Ok(Received::Nothing), Peer::receive)
+    /// Reads once from a peer. True: it comes back after a silence, and connections may have lost something.
+    ///
+    /// # Errors
+    /// The peer is gone.
+    pub fn receive(&mut self, id: PeerId, now: Instant) -> Result<(Received, bool), WireError> {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return Ok((Received::Nothing, false));
+        };
+        let received = peer.wire.receive()?;
+        if received == Received::Nothing {
+            return Ok((received, false));
+        }
+        let silence = peer.heard.replace(now);
+        let returned = peer.wire.is_keyed()
+            && silence.is_some_and(|heard| now.saturating_duration_since(heard) >= limits::OUTAGE);
+        Ok((received, returned))
     }
 
     /// The peer itself, to take frames out.
     pub fn peer_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
         self.peers.get_mut(&id)
+    }
+
+    /// The addresses that a peer owns.
+    pub fn owned_by(&self, id: PeerId) -> Vec<EthernetAddress> {
+        let owned = self.owners.iter().filter(|(_, owner)| owner.peer == id);
+        owned.map(|(&mac, _)| mac).collect()
+    }
+
+    /// How many VMMs are connected.
+    pub fn len(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// Whether somebody who is connected owns this address.
+    pub fn is_here(&self, mac: EthernetAddress) -> bool {
+        self.owners.contains_key(&mac)
+    }
+
+    /// A peer with a key says something about its connection.
+    pub fn on_word(&mut self, id: PeerId, word: Word) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        match (word, &mut peer.standing) {
+            (Word::Ping, _) => {
+                peer.asks = true;
+                peer.wire.say(Word::Pong);
+                self.dirty.insert(id);
+            }
+            (Word::Live { epoch }, Standing::Keyed { live, .. }) => {
+                let order = self.next_order;
+                self.next_order += 1;
+                *live = Some(Live { epoch, order });
+                tracing::info!(peer = peer.name, epoch, "VMM is live");
+            }
+            (Word::Live { .. } | Word::Pong, _) => {}
+        }
     }
 
     /// Notes that `mac` was seen at a peer.
@@ -101,25 +181,81 @@ impl Switch {
                 Learned::Same
             };
         }
+        if !self.may_own(from, mac) {
+            if let Some(untold) = self.refused.one_more(now) {
+                let peer = self.peers.get(&from).map_or("", |peer| &peer.name);
+                tracing::warn!(%mac, peer, untold, "frames dropped: this VMM may not use this MAC address");
+            }
+            return Learned::Refused;
+        }
         let Some(peer) = self.peers.get_mut(&from) else {
             return Learned::Refused;
         };
-        if peer.macs >= limits::MACS_PER_PEER_MAX {
-            return Learned::Refused;
-        }
         peer.macs += 1;
         tracing::info!(%mac, peer = peer.name, "MAC address has a new owner");
-        if let Some(previous) = self.owners.insert(
-            mac,
-            Owner {
-                peer: from,
-                heard: now,
-            },
-        ) && let Some(peer) = self.peers.get_mut(&previous.peer)
+        let owner = Owner {
+            peer: from,
+            heard: now,
+        };
+        let key = match peer.standing {
+            Standing::Keyed { key, .. } => Some(key),
+            Standing::Plain { .. } => None,
+        };
+        if let Some(previous) = self.owners.insert(mac, owner)
+            && let Some(peer) = self.peers.get_mut(&previous.peer)
         {
             peer.macs -= 1;
         }
+        if let Some(key) = key {
+            self.bind(mac, key, now);
+        }
         Learned::Moved
+    }
+
+    /// Whether a peer may become the owner of an address.
+    fn may_own(&self, from: PeerId, mac: EthernetAddress) -> bool {
+        let Some(peer) = self.peers.get(&from) else {
+            return false;
+        };
+        if peer.macs >= limits::MACS_PER_PEER_MAX {
+            return false;
+        }
+        let bound = self.bindings.get(&mac).map(|binding| binding.key);
+        let Standing::Keyed { key, live } = peer.standing else {
+            return bound.is_none();
+        };
+        let Some(live) = live else { return false };
+        if bound.is_some_and(|bound| bound != key) {
+            return false;
+        }
+        let owner = self
+            .owners
+            .get(&mac)
+            .and_then(|owner| self.peers.get(&owner.peer));
+        match owner.map(|owner| owner.standing) {
+            Some(Standing::Keyed { live: other, .. }) => other < Some(live),
+            Some(Standing::Plain { .. }) | None => true,
+        }
+    }
+
+    fn bind(&mut self, mac: EthernetAddress, key: usize, now: Instant) {
+        self.bindings.insert(mac, Binding { key, used: now });
+        if self
+            .bindings
+            .values()
+            .filter(|binding| binding.key == key)
+            .count()
+            > limits::MACS_PER_KEY_MAX
+        {
+            // At most `PEERS_PER_KEY_MAX` times `MACS_PER_PEER_MAX` are in use, so there is one that is not.
+            let oldest = self
+                .bindings
+                .iter()
+                .filter(|(mac, binding)| binding.key == key && !self.owners.contains_key(mac))
+                .min_by_key(|(_, binding)| binding.used)
+                .map(|(&mac, _)| mac);
+            oldest.and_then(|mac| self.bindings.remove(&mac));
+        }
     }
 
     /// Passes a guest's frame on to other guests.
@@ -127,6 +263,7 @@ impl Switch {
         match self.owners.get(&to).map(|owner| owner.peer) {
             Some(owner) if owner == from => {}
             Some(owner) => self.enqueue(owner, frame, limits::PEER_QUEUE_MAX),
+            None if self.bindings.contains_key(&to) => {}
             None => self.flood(Some(from), frame),
         }
     }
@@ -135,7 +272,7 @@ impl Switch {
     pub fn send<R>(&mut self, to: EthernetAddress, length: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
         if let Some(owner) = self.owners.get(&to)
             && let Some(peer) = self.peers.get_mut(&owner.peer)
-            && let Some(frame) = peer.enqueue(length, limits::PEER_QUEUE_MAX)
+            && let Some(frame) = peer.wire.reserve(length, limits::PEER_QUEUE_MAX)
         {
             self.dirty.insert(owner.peer);
             return fill(frame);
@@ -144,8 +281,9 @@ impl Switch {
         frame.clear();
         frame.resize(length, 0);
         let result = fill(&mut frame);
-        // A full queue of a known owner is a lost frame; only a frame without an owner is flooded.
-        if !self.owners.contains_key(&to) {
+        // A full queue of a known owner is a lost frame, and one that belongs to a key is for nobody else; only a frame that
+        // nobody owns is flooded.
+        if !self.owners.contains_key(&to) && !self.bindings.contains_key(&to) {
             self.flood(None, &frame);
         }
         self.scratch = frame;
@@ -161,7 +299,7 @@ impl Switch {
         else {
             return true;
         };
-        let room = peer.backlog() < limits::PEER_HIGH_WATER;
+        let room = peer.wire.backlog() < limits::PEER_HIGH_WATER;
         peer.awaited |= !room;
         room
     }
@@ -173,28 +311,57 @@ impl Switch {
 
     /// Writes out what was queued. True: a queue that connections wait for has drained.
     pub fn flush(&mut self) -> bool {
-        let mut drained = false;
         while let Some(id) = self.dirty.pop_first() {
             let Some(peer) = self.peers.get_mut(&id) else {
                 continue;
             };
-            if let Err(error) = peer.flush() {
-                drained |= peer.awaited;
+            if let Err(error) = peer.wire.flush() {
                 self.remove(id, &error);
-            } else if peer.awaited && peer.backlog() < limits::PEER_LOW_WATER {
+            } else if peer.awaited && peer.wire.backlog() < limits::PEER_LOW_WATER {
                 peer.awaited = false;
-                drained = true;
+                self.released = true;
             }
         }
-        drained
+        std::mem::take(&mut self.released)
+    }
+
+    /// When `on_deadline` has something to do.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.sweep
+    }
+
+    /// Disconnects peers that have stopped asking whether the gateway is there: their path is cut, or they are.
+    pub fn on_deadline(&mut self, now: Instant) {
+        let Some(planned) = self.sweep.filter(|&at| at <= now) else {
+            return;
+        };
+        // A gateway that was not scheduled itself blames nobody for what it slept through.
+        if now.saturating_duration_since(planned) >= limits::SWEEP_EVERY {
+            for peer in self.peers.values_mut() {
+                peer.heard = peer.heard.map(|_| now);
+            }
+        }
+        let is_gone = |peer: &Peer| {
+            peer.heard
+                .is_some_and(|heard| now.saturating_duration_since(heard) >= limits::PEER_GONE)
+        };
+        let gone = self.peers.iter().filter(|(_, peer)| peer.asks && is_gone(peer));
+        for id in gone.map(|(&id, _)| id).collect::<Vec<_>>() {
+            self.remove(id, &"it has fallen silent");
+        }
+        self.sweep = self
+            .peers
+            .values()
+            .any(|peer| peer.wire.is_keyed())
+            .then_some(now + limits::SWEEP_EVERY);
     }
 
     fn flood(&mut self, except: Option<PeerId>, frame: &[u8]) {
         let others: Vec<PeerId> = self
             .peers
-            .keys()
-            .copied()
-            .filter(|&id| Some(id) != except)
+            .iter()
+            .filter(|&(&id, peer)| Some(id) != except && peer.takes_frames())
+            .map(|(&id, _)| id)
             .collect();
         for id in others {
             self.enqueue(id, frame, limits::PEER_FLOOD_MAX);
@@ -205,7 +372,7 @@ impl Switch {
         if let Some(room) = self
             .peers
             .get_mut(&id)
-            .and_then(|peer| peer.enqueue(frame.len(), limit))
+            .and_then(|peer| peer.wire.reserve(frame.len(), limit))
         {
             room.copy_from_slice(frame);
             self.dirty.insert(id);

@@ -1,116 +1,64 @@
 //! All TCP connections: finds the one a segment or an event belongs to, opens new ones, and keeps their deadlines.
 
-use super::config::{Forward, GatewayError};
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Sockets};
+use super::forwards::{Client, Forwards, Place};
+use super::late::{Ends, Late, refuse};
 use super::limits;
 use super::nat::Destinations;
-use super::segment::{IPV4_LEN, Incoming, Segment, emit_ipv4};
-use super::splice::Connection;
+use super::segment::{Incoming, Segment};
+use super::shares::Shares;
+use super::splice::{Connection, Ending};
 use super::token::{Kind, token};
 use mio::event::Event;
-use mio::net::{TcpListener, TcpStream};
+use mio::net::TcpStream;
 use mio::{Interest, Registry};
-use smoltcp::phy::ChecksumCapabilities;
-use smoltcp::wire::{IpProtocol, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
+use smoltcp::wire::TcpPacket;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 /// Lowest port that forwarded connections come from, as guests see them.
 const FIRST_PORT: u16 = 1024;
 
-/// A connection as the guest sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Ends {
-    guest: SocketAddrV4,
-    outside: SocketAddrV4,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    /// A client reaches a guest through a forward.
-    Inbound,
-    /// A guest reaches the outside.
-    Outbound,
-}
-
 struct Entry {
     connection: Connection,
     ends: Ends,
-    /// The forward it came through; `None`: the guest opened it.
-    forward: Option<usize>,
-    /// It counts among those of its forward that wait for the guest.
-    waiting: bool,
+    /// Among the clients of its forward; `None`: the guest opened it.
+    place: Option<Place>,
     scheduled: Option<Instant>,
-}
-
-struct ForwardListener {
-    listener: TcpListener,
-    guest: SocketAddrV4,
-    /// Connections accepted here that still wait for the guest.
-    waiting: usize,
-    /// Clients are left in the backlog because of a limit; try again when a connection ends.
-    stalled: bool,
 }
 
 /// All connections and TCP forwards.
 pub struct TcpConnections {
+    pub forwards: Forwards,
     entries: HashMap<u64, Entry>,
     by_ends: HashMap<Ends, u64>,
+    late: Late,
+    sockets: Sockets,
     deadlines: BTreeSet<(Instant, u64)>,
     starved: BTreeSet<u64>,
-    forwards: Vec<ForwardListener>,
-    inbound: usize,
+    /// Connections that guests opened.
+    by_guest: Shares<Ipv4Addr>,
     next_id: u64,
     next_port: u16,
-    /// When to try accepts again that failed for want of descriptors.
-    accept_again: Option<Instant>,
 }
 
 impl TcpConnections {
     /// No connections, no forwards.
     pub fn new() -> Self {
         Self {
+            forwards: Forwards::default(),
             entries: HashMap::new(),
             by_ends: HashMap::new(),
+            late: Late::default(),
+            sockets: Sockets::default(),
             deadlines: BTreeSet::new(),
             starved: BTreeSet::new(),
-            forwards: Vec::new(),
-            inbound: 0,
+            by_guest: Shares::default(),
             next_id: 0,
             next_port: FIRST_PORT.max(RandomState::new().hash_one(0) as u16),
-            accept_again: None,
         }
-    }
-
-    /// Starts to listen for a forward. Returns the address with the port that was chosen.
-    pub fn listen(
-        &mut self,
-        forward: &Forward,
-        guest: Ipv4Addr,
-        registry: &Registry,
-    ) -> Result<SocketAddr, GatewayError> {
-        let fail = |source| GatewayError::Listen {
-            address: forward.listen.to_string(),
-            purpose: "port forward",
-            source,
-        };
-        let mut listener = TcpListener::bind(forward.listen).map_err(fail)?;
-        let id = self.forwards.len() as u64;
-        registry
-            .register(&mut listener, token(Kind::TcpForward, id), Interest::READABLE)
-            .map_err(GatewayError::Poll)?;
-        let address = listener.local_addr().map_err(fail)?;
-        let guest = SocketAddrV4::new(guest, forward.guest_port);
-        self.forwards.push(ForwardListener {
-            listener,
-            guest,
-            waiting: 0,
-            stalled: false,
-        });
-        Ok(address)
     }
 
     /// Handles a TCP packet of a guest, IP header included.
@@ -128,19 +76,11 @@ impl TcpConnections {
             guest: SocketAddrV4::new(packet.from, tcp.src_port()),
             outside: SocketAddrV4::new(packet.to, tcp.dst_port()),
         };
+        if self.late.on_segment(segment, ends, &tcp) {
+            return;
+        }
         let opens = tcp.syn() && !tcp.ack() && !tcp.rst() && !tcp.fin();
         let mut id = self.by_ends.get(&ends).copied();
-        if let Some(old) = id
-            && opens
-            && self
-                .entries
-                .get(&old)
-                .is_some_and(|entry| entry.connection.is_lingering())
-        {
-            // The guest uses the port again before our wait for late segments is over. It knows better.
-            self.remove(segment, old);
-            id = None;
-        }
         if id.is_none() && opens {
             id = self.open(segment, registry, destinations, ends);
         }
@@ -151,7 +91,7 @@ impl TcpConnections {
                 }
                 self.pump(segment, id);
             }
-            None => refuse(segment, ends, tcp),
+            None => refuse(segment, ends, &tcp),
         }
     }
 
@@ -165,26 +105,10 @@ impl TcpConnections {
 
     /// Takes clients of a forward, as far as the limits allow.
     pub fn on_forward(&mut self, segment: &mut Segment, registry: &Registry, index: usize) {
-        loop {
-            let full = self.inbound >= limits::CONNECTIONS_PER_DIRECTION_MAX
-                && self.drop_a_lingering_one(segment, Direction::Inbound).is_none();
-            let Some(forward) = self.forwards.get_mut(index) else {
-                return;
-            };
-            forward.stalled = full || forward.waiting >= limits::WAITING_PER_FORWARD_MAX;
-            if forward.stalled {
-                return;
-            }
-            match forward.listener.accept() {
-                Ok((stream, _)) => self.accept(segment, registry, index, stream),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if is_of_the_client(&error) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a client");
-                    forward.stalled = true;
-                    self.accept_again = Some(segment.now + limits::ACCEPT_RETRY);
-                    return;
-                }
+        while let Some(client) = self.forwards.next_client(index, segment.now) {
+            let place = client.place;
+            if self.accept(segment, registry, client).is_none() {
+                self.forwards.ended(place);
             }
         }
     }
@@ -216,7 +140,8 @@ impl TcpConnections {
     /// The next time at which `on_deadline` has something to do.
     pub fn deadline(&self) -> Option<Instant> {
         let connection = self.deadlines.first().map(|&(deadline, _)| deadline);
-        connection.into_iter().chain(self.accept_again).min()
+        let others = [connection, self.forwards.deadline(), self.late.deadline()];
+        others.into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -230,25 +155,25 @@ impl TcpConnections {
                 continue;
             };
             entry.scheduled = None;
-            if entry.connection.on_deadline(segment) {
-                self.reschedule(id);
-            } else {
-                self.remove(segment, id);
-            }
+            let ending = entry.connection.on_deadline(segment);
+            self.go_on(segment, id, ending);
         }
-        if self.accept_again.is_some_and(|at| at <= segment.now) {
-            self.accept_again = None;
+        self.late.on_deadline(segment.now);
+        if self.forwards.on_deadline(segment.now) {
             self.resume_stalled(segment, registry);
         }
     }
 
     /// Takes clients that were left waiting because of a limit that may no longer hold.
     pub fn resume_stalled(&mut self, segment: &mut Segment, registry: &Registry) {
-        for index in 0..self.forwards.len() {
-            if self.accept_again.is_none() && self.forwards[index].stalled {
-                self.on_forward(segment, registry, index);
-            }
+        for index in self.forwards.stalled() {
+            self.on_forward(segment, registry, index);
         }
+    }
+
+    /// Connections whose buffers are in use, buffers there are, and connections that wait for late segments.
+    pub fn counts(&self) -> [usize; 3] {
+        [self.entries.len(), self.sockets.buffers(), self.late.len()]
     }
 
     fn open(
@@ -259,56 +184,52 @@ impl TcpConnections {
         ends: Ends,
     ) -> Option<u64> {
         let target = destinations.of_tcp(ends.outside)?;
-        if self.entries.len() - self.inbound >= limits::CONNECTIONS_PER_DIRECTION_MAX {
-            self.drop_a_lingering_one(segment, Direction::Outbound)?;
+        let outbound = self.entries.len() - self.forwards.open();
+        if outbound >= limits::CONNECTIONS_PER_DIRECTION_MAX
+            || self.by_guest.of(ends.guest.ip()) >= limits::CONNECTIONS_PER_GUEST_MAX
+        {
+            return None;
         }
         let mut stream = TcpStream::connect(target)
             .inspect_err(|error| tracing::debug!(%target, %error, "a guest's connection failed"))
             .ok()?;
-        let endpoint = Endpoint::accepting(segment, ends.outside, *ends.guest.ip())?;
-        let id = self.next_id;
-        registry
-            .register(
-                &mut stream,
-                token(Kind::Connection, id),
-                Interest::READABLE | Interest::WRITABLE,
-            )
-            .ok()?;
-        self.insert(Connection::outbound(endpoint, stream), ends, None);
+        let id = self.watch(&mut stream, registry)?;
+        let endpoint = Endpoint::accepting(segment, &mut self.sockets, ends.outside, *ends.guest.ip())?;
+        let connection = Connection::outbound(endpoint, stream, segment.now);
+        self.by_guest.add(*ends.guest.ip());
+        self.insert(id, connection, ends, None);
         Some(id)
     }
 
-    fn accept(&mut self, segment: &mut Segment, registry: &Registry, index: usize, mut stream: TcpStream) {
-        let guest = self.forwards[index].guest;
-        let Some(ends) = self.free_ends(segment, guest) else {
-            return;
-        };
-        let Some(endpoint) = Endpoint::connecting(segment, ends.outside, guest) else {
-            return;
-        };
-        let id = self.next_id;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = registry.register(&mut stream, token(Kind::Connection, id), interest) {
-            tracing::warn!(%error, "cannot watch a client");
-            return;
-        }
-        self.insert(Connection::inbound(endpoint, stream), ends, Some(index));
+    /// `None`: it cannot be served.
+    fn accept(&mut self, segment: &mut Segment, registry: &Registry, mut client: Client) -> Option<()> {
+        let ends = self.free_ends(segment, client.guest)?;
+        let id = self.watch(&mut client.stream, registry)?;
+        let endpoint = Endpoint::connecting(segment, &mut self.sockets, ends.outside, client.guest)?;
+        let connection = Connection::inbound(endpoint, client.stream, segment.now);
+        self.insert(id, connection, ends, Some(client.place));
         self.pump(segment, id);
+        Some(())
     }
 
-    fn insert(&mut self, connection: Connection, ends: Ends, forward: Option<usize>) {
+    /// A number for a connection, by which events of its host socket come.
+    fn watch(&mut self, stream: &mut TcpStream, registry: &Registry) -> Option<u64> {
         let id = self.next_id;
         self.next_id += 1;
-        if let Some(index) = forward {
-            self.inbound += 1;
-            self.forwards[index].waiting += 1;
-        }
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        registry
+            .register(stream, token(Kind::Connection, id), interest)
+            .inspect_err(|error| tracing::warn!(%error, "cannot watch a connection"))
+            .ok()?;
+        Some(id)
+    }
+
+    fn insert(&mut self, id: u64, connection: Connection, ends: Ends, place: Option<Place>) {
         self.by_ends.insert(ends, id);
         let entry = Entry {
             connection,
             ends,
-            forward,
-            waiting: forward.is_some(),
+            place,
             scheduled: None,
         };
         self.entries.insert(id, entry);
@@ -322,7 +243,7 @@ impl TcpConnections {
                 guest,
                 outside: SocketAddrV4::new(segment.addresses.gateway, port),
             };
-            if !self.by_ends.contains_key(&ends) {
+            if !self.by_ends.contains_key(&ends) && !self.late.has(&ends) {
                 return Some(ends);
             }
         }
@@ -330,13 +251,23 @@ impl TcpConnections {
     }
 
     fn pump(&mut self, segment: &mut Segment, id: u64) {
-        let Some(entry) = self.entries.get_mut(&id) else {
-            return;
-        };
-        if entry.connection.pump(segment) {
-            self.reschedule(id);
-        } else {
-            self.remove(segment, id);
+        if let Some(entry) = self.entries.get_mut(&id) {
+            let ending = entry.connection.pump(segment);
+            self.go_on(segment, id, ending);
+        }
+    }
+
+    fn go_on(&mut self, segment: &mut Segment, id: u64, ending: Ending) {
+        match ending {
+            Ending::NotYet => self.reschedule(id),
+            Ending::Over => self.remove(segment, id),
+            Ending::Lingers { last, is_said } => {
+                // Its buffers are not needed any more.
+                if let Some(ends) = self.entries.get(&id).map(|entry| entry.ends) {
+                    self.remove(segment, id);
+                    self.late.add(segment, ends, last, is_said);
+                }
+            }
         }
     }
 
@@ -344,9 +275,10 @@ impl TcpConnections {
         let Some(entry) = self.entries.get_mut(&id) else {
             return;
         };
-        if entry.waiting && !entry.connection.endpoint.is_connecting() {
-            entry.waiting = false;
-            release_waiting(&mut self.forwards, entry.forward);
+        if let Some(place) = &mut entry.place
+            && !entry.connection.endpoint.is_connecting()
+        {
+            self.forwards.answered(place);
         }
         if entry.connection.endpoint.is_starved() {
             self.starved.insert(id);
@@ -371,69 +303,10 @@ impl TcpConnections {
         if let Some(at) = entry.scheduled {
             self.deadlines.remove(&(at, id));
         }
-        if entry.waiting {
-            release_waiting(&mut self.forwards, entry.forward);
+        match entry.place {
+            Some(place) => self.forwards.ended(place),
+            None => self.by_guest.remove(entry.ends.guest.ip()),
         }
-        self.inbound -= usize::from(entry.forward.is_some());
+        self.sockets.give_back(entry.connection.endpoint);
     }
-
-    fn drop_a_lingering_one(&mut self, segment: &mut Segment, direction: Direction) -> Option<()> {
-        let (&id, _) = self.entries.iter().find(|(_, entry)| {
-            entry.forward.is_some() == (direction == Direction::Inbound) && entry.connection.is_lingering()
-        })?;
-        self.remove(segment, id);
-        Some(())
-    }
-}
-
-fn release_waiting(forwards: &mut [ForwardListener], forward: Option<usize>) {
-    if let Some(forward) = forward.and_then(|index| forwards.get_mut(index)) {
-        forward.waiting -= 1;
-    }
-}
-
-/// Errors of `accept` that are about one client, not about us.
-fn is_of_the_client(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
-    )
-}
-
-/// Answers a segment that belongs to no connection with a reset (RFC 9293 section 3.10.7.1).
-fn refuse(segment: &mut Segment, ends: Ends, tcp: TcpPacket<&[u8]>) {
-    let (from, to) = (*ends.outside.ip(), *ends.guest.ip());
-    let checksums = ChecksumCapabilities::default();
-    let Ok(offending) = TcpRepr::parse(&tcp, &to.into(), &from.into(), &checksums) else {
-        return;
-    };
-    if offending.control == TcpControl::Rst {
-        return;
-    }
-    let (seq_number, ack_number) = match offending.ack_number {
-        Some(acknowledged) => (acknowledged, None),
-        None => (
-            TcpSeqNumber(0),
-            Some(offending.seq_number + offending.segment_len()),
-        ),
-    };
-    let reset = TcpRepr {
-        src_port: offending.dst_port,
-        dst_port: offending.src_port,
-        control: TcpControl::Rst,
-        seq_number,
-        ack_number,
-        window_len: 0,
-        window_scale: None,
-        max_seg_size: None,
-        sack_permitted: false,
-        sack_ranges: [None, None, None],
-        timestamp: None,
-        payload: &[],
-    };
-    segment.send_ip(to, IPV4_LEN + reset.buffer_len(), |packet| {
-        emit_ipv4(packet, from, to, IpProtocol::Tcp);
-        let mut tcp = TcpPacket::new_unchecked(&mut packet[IPV4_LEN..]);
-        reset.emit(&mut tcp, &from.into(), &to.into(), &checksums);
-    });
 }

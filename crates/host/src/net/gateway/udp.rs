@@ -5,8 +5,9 @@
 
 use super::config::{Forward, GatewayError};
 use super::limits;
-use super::nat::Destinations;
+use super::nat::{Destinations, Way};
 use super::segment::Segment;
+use super::shares::{Shares, source_of};
 use super::token::{Kind, token};
 use mio::net::UdpSocket;
 use mio::{Interest, Registry};
@@ -37,6 +38,41 @@ enum Host {
     Client { forward: usize, address: SocketAddr },
 }
 
+/// What became of a guest's datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is on its way, or lost.
+    Sent,
+    /// Nobody is there.
+    Refused,
+    /// Guests may not go there.
+    Forbidden,
+}
+
+/// Whose share of the flows a flow is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Holder {
+    Guest(Ipv4Addr),
+    /// A client of a forward.
+    Source(IpAddr),
+}
+
+impl Holder {
+    fn share(&self) -> usize {
+        match self {
+            Self::Guest(_) => limits::UDP_FLOWS_PER_GUEST_MAX,
+            Self::Source(_) => limits::UDP_FLOWS_PER_SOURCE_MAX,
+        }
+    }
+}
+
+fn holder_of(host: &Host, ends: &Ends) -> Holder {
+    match host {
+        Host::Socket(_) => Holder::Guest(*ends.guest.ip()),
+        Host::Client { address, .. } => Holder::Source(source_of(address.ip())),
+    }
+}
+
 #[derive(Debug)]
 struct Flow {
     ends: Ends,
@@ -56,6 +92,7 @@ struct ForwardSocket {
 pub struct UdpFlows {
     flows: HashMap<u64, Flow>,
     by_ends: HashMap<Ends, u64>,
+    shares: Shares<Holder>,
     forwards: Vec<ForwardSocket>,
     next_id: u64,
     next_port: u16,
@@ -92,33 +129,40 @@ impl UdpFlows {
         Ok(address)
     }
 
-    /// Handles a datagram of a guest. False: nobody is there, the guest may be told so.
+    /// Handles a datagram of a guest.
     pub fn on_datagram(
         &mut self,
         now: Instant,
         registry: &Registry,
-        destinations: &Destinations,
+        destinations: &mut Destinations,
         (guest, outside): (SocketAddrV4, SocketAddrV4),
         payload: &[u8],
-    ) -> bool {
+    ) -> Fate {
         let ends = Ends { guest, outside };
         let id = match self.by_ends.get(&ends) {
             Some(&id) => id,
-            None => match self.open(now, registry, destinations, ends) {
-                Some(id) => id,
-                None => return false,
+            None => match destinations.of_udp(outside) {
+                Way::Forbidden => return Fate::Forbidden,
+                Way::Nowhere => return Fate::Refused,
+                Way::To(target) => match self.open(now, registry, target, ends) {
+                    Some(id) => id,
+                    None => return Fate::Refused,
+                },
             },
         };
         let Some(flow) = self.flows.get_mut(&id) else {
-            return false;
+            return Fate::Refused;
         };
         flow.used = now;
         let sent = match &flow.host {
             Host::Socket(socket) => socket.send(payload),
             Host::Client { forward, address } => self.forwards[*forward].socket.send_to(payload, *address),
         };
-        // An earlier datagram was refused: the error comes with the next. Other failures are lost datagrams.
-        !sent.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+        match sent {
+            // An earlier datagram was refused: the error comes with the next. Other failures are lost datagrams.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Fate::Refused,
+            _ => Fate::Sent,
+        }
     }
 
     /// Handles answers on a flow's own socket. True: there may be more.
@@ -194,14 +238,7 @@ impl UdpFlows {
         self.expire_at = self.flows.values().map(|flow| flow.used + limits::UDP_IDLE).min();
     }
 
-    fn open(
-        &mut self,
-        now: Instant,
-        registry: &Registry,
-        destinations: &Destinations,
-        ends: Ends,
-    ) -> Option<u64> {
-        let target = destinations.of_udp(ends.outside)?;
+    fn open(&mut self, now: Instant, registry: &Registry, target: SocketAddr, ends: Ends) -> Option<u64> {
         let any: IpAddr = if target.is_ipv4() {
             Ipv4Addr::UNSPECIFIED.into()
         } else {
@@ -209,7 +246,7 @@ impl UdpFlows {
         };
         let mut socket = UdpSocket::bind(SocketAddr::new(any, 0)).ok()?;
         socket.connect(target).ok()?;
-        self.make_room();
+        self.make_room(&Holder::Guest(*ends.guest.ip()));
         registry
             .register(
                 &mut socket,
@@ -226,7 +263,7 @@ impl UdpFlows {
             flow.used = segment.now;
             return Some(flow.ends);
         }
-        self.make_room();
+        self.make_room(&Holder::Source(source_of(client.ip())));
         let guest = self.forwards[index].guest;
         let ends = self.free_ends(segment.addresses.gateway, guest)?;
         let id = self.insert(
@@ -262,6 +299,7 @@ impl UdpFlows {
     fn insert(&mut self, now: Instant, ends: Ends, host: Host) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
+        let holder = holder_of(&host, &ends);
         self.flows.insert(
             id,
             Flow {
@@ -271,15 +309,22 @@ impl UdpFlows {
             },
         );
         self.by_ends.insert(ends, id);
+        self.shares.add(holder);
         self.expire_at.get_or_insert(now + limits::UDP_IDLE);
         id
     }
 
-    fn make_room(&mut self) {
-        if self.flows.len() >= limits::UDP_FLOWS_MAX
-            && let Some((&id, _)) = self.flows.iter().min_by_key(|(_, flow)| flow.used)
-        {
-            self.remove(id);
+    /// Ends the flow that is idle longest, of this holder if it has its share, else of all if there is no room.
+    fn make_room(&mut self, holder: &Holder) {
+        let has_share = self.shares.of(holder) >= holder.share();
+        if has_share || self.flows.len() >= limits::UDP_FLOWS_MAX {
+            let idle = self
+                .flows
+                .iter()
+                .filter(|(_, flow)| !has_share || holder_of(&flow.host, &flow.ends) == *holder)
+                .min_by_key(|(_, flow)| flow.used)
+                .map(|(&id, _)| id);
+            idle.map(|id| self.remove(id));
         }
     }
 
@@ -288,6 +333,7 @@ impl UdpFlows {
             return;
         };
         self.by_ends.remove(&flow.ends);
+        self.shares.remove(&holder_of(&flow.host, &flow.ends));
         if let Host::Client { forward, address } = flow.host {
             self.forwards[forward].flows.remove(&address);
         }

@@ -1,0 +1,361 @@
+//! `Lane`: the queue and the threads of one disk. A disk that hangs holds up no other.
+//!
+//! A request that waits for its disk to get well is kept here and tried again; people hear of it once, and once when
+//! all is well again. A lock that a later epoch has taken ends this replica (D6).
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use machine::{DiskRequest, DiskStatus};
+use replica::{DiskAnswer, Span, Time};
+
+use super::policy::{self, Ailment, Outcome};
+use super::{Disk, Holder, LockError, guard};
+use crate::limits::{DISK_RETRY, DISK_THREADS, DISK_TROUBLES_MAX};
+use crate::sandbox::{self, Kind};
+use crate::sys::clock;
+use crate::wake::Waker;
+
+/// What a thread has to say.
+#[derive(Debug)]
+pub enum Completion {
+    /// A request is finished.
+    Done(DiskAnswer),
+    /// This process is the writer of all disks.
+    Writer,
+    /// This process must not write any more: it has to end.
+    Fenced(LockError),
+    /// A disk is ill. Said once for each thing that is wrong with it.
+    Trouble(Trouble),
+    /// All requests that had to wait for a disk are done.
+    Recovered {
+        /// Which, counted from 0.
+        disk: u8,
+        /// Where it is.
+        path: PathBuf,
+        /// For how long the first one waited.
+        lasted: Span,
+    },
+}
+
+/// What is wrong with a disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Which disk, counted from 0.
+    pub disk: u8,
+    /// Where it is.
+    pub path: PathBuf,
+    /// What is wrong, to go on after the disk's name.
+    pub what: String,
+    /// The same as a sentence with what happens now and what to do.
+    pub sentence: String,
+    /// Since when.
+    pub since: Time,
+}
+
+/// What is to be done with a disk.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// What the guest wants. `waited`: it has met trouble before.
+    Request {
+        /// The request.
+        request: DiskRequest,
+        /// See above.
+        waited: bool,
+    },
+    /// What makes this process the writer.
+    BecomeWriter {
+        /// As whom.
+        holder: Holder,
+        /// Another process was the writer: what is remembered of the disk is void.
+        takeover: bool,
+        /// Disks that are not ready yet.
+        left: Arc<AtomicUsize>,
+    },
+}
+
+/// One disk with its queue.
+#[derive(Debug)]
+pub(super) struct Lane {
+    index: u8,
+    pub disk: Disk,
+    queue: Mutex<Queue>,
+    work: Condvar,
+    sender: Sender<Completion>,
+    waker: Waker,
+    /// A lock of any disk is lost: nothing more may begin at any of them.
+    fenced: Arc<AtomicBool>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    /// Requests that met trouble, and when to try again.
+    waiting: Vec<(Instant, DiskRequest)>,
+    /// A thread is taking the lock; requests queued behind must wait for it.
+    locking: bool,
+    /// Jobs in the hands of threads.
+    serving: usize,
+    /// Nothing new is begun.
+    closed: bool,
+    illness: Illness,
+}
+
+/// What people have been told about the disk's state.
+#[derive(Debug, Default)]
+struct Illness {
+    /// Requests that have met trouble and are not done.
+    requests: usize,
+    since: Time,
+    told: Vec<String>,
+}
+
+impl Lane {
+    /// A lane without threads.
+    pub fn new(
+        index: u8,
+        disk: Disk,
+        sender: Sender<Completion>,
+        waker: Waker,
+        fenced: Arc<AtomicBool>,
+    ) -> Lane {
+        Lane {
+            index,
+            disk,
+            queue: Mutex::default(),
+            work: Condvar::new(),
+            sender,
+            waker,
+            fenced,
+        }
+    }
+
+    /// Starts its threads, named after the disk.
+    ///
+    /// # Errors
+    /// The host gives no more threads.
+    pub fn start(lane: &Arc<Lane>) -> io::Result<Vec<JoinHandle<()>>> {
+        let start = |number| {
+            let name = format!("disk{}.{number}", lane.index);
+            let lane = Arc::clone(lane);
+            sandbox::try_spawn(Kind::Disk, name, move || lane.serve())
+        };
+        (1..=DISK_THREADS).map(start).collect()
+    }
+
+    /// Queues a job.
+    pub fn push(&self, job: Job) {
+        guard(&self.queue).jobs.push_back(job);
+        self.work.notify_one();
+    }
+
+    /// Begins nothing any more.
+    pub fn close(&self) {
+        let mut queue = guard(&self.queue);
+        queue.closed = true;
+        queue.jobs.clear();
+        queue.waiting.clear();
+        self.work.notify_all();
+    }
+
+    /// Waits until `deadline` for what its threads have begun. Are they free?
+    pub fn is_idle(&self, deadline: Instant) -> bool {
+        let patience = deadline.saturating_duration_since(Instant::now());
+        let (queue, _) = self
+            .work
+            .wait_timeout_while(guard(&self.queue), patience, |queue| queue.serving > 0)
+            .unwrap_or_else(PoisonError::into_inner);
+        queue.serving == 0
+    }
+
+    fn is_closed(&self, queue: &Queue) -> bool {
+        queue.closed || self.fenced.load(Ordering::SeqCst)
+    }
+
+    fn serve(&self) {
+        while let Some(job) = self.next() {
+            let was_locking = matches!(job, Job::BecomeWriter { .. });
+            match job {
+                Job::Request { request, waited } => self.serve_request(request, waited),
+                Job::BecomeWriter {
+                    holder,
+                    takeover,
+                    left,
+                } => self.become_writer(&holder, takeover, &left),
+            }
+            // After what there was to say, so that "writer" comes before what was queued behind it.
+            let mut queue = guard(&self.queue);
+            queue.serving -= 1;
+            queue.locking &= !was_locking;
+            if was_locking || self.is_closed(&queue) {
+                self.work.notify_all();
+            }
+        }
+    }
+
+    /// Waits for a job; `None`: the lane is closed.
+    fn next(&self) -> Option<Job> {
+        let mut queue = guard(&self.queue);
+        loop {
+            if self.is_closed(&queue) {
+                return None;
+            }
+            if queue.locking {
+                queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let now = Instant::now();
+            if let Some(index) = queue.waiting.iter().position(|(at, _)| *at <= now) {
+                queue.serving += 1;
+                let (_, request) = queue.waiting.swap_remove(index);
+                return Some(Job::Request {
+                    request,
+                    waited: true,
+                });
+            }
+            if let Some(job) = queue.jobs.pop_front() {
+                queue.serving += 1;
+                queue.locking = matches!(job, Job::BecomeWriter { .. });
+                return Some(job);
+            }
+            queue = match queue.waiting.iter().map(|(at, _)| *at).min() {
+                Some(at) => {
+                    self.work
+                        .wait_timeout(queue, at - now)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+                None => self.work.wait(queue).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
+    fn serve_request(&self, request: DiskRequest, waited: bool) {
+        let (status, data, ailment) = match policy::carry_out(&self.disk, &request.operation) {
+            Outcome::Answer(status, data) => (status, data, None),
+            Outcome::Failed(ailment) => (DiskStatus::Failed, Vec::new(), Some(ailment)),
+            Outcome::Wait(ailment) => {
+                self.fall_ill(ailment, !waited);
+                let at = Instant::now() + DISK_RETRY;
+                guard(&self.queue).waiting.push((at, request));
+                // Somebody must watch the clock while this thread does something else.
+                self.work.notify_one();
+                return;
+            }
+            Outcome::Stand(ailment) => return self.fall_ill(ailment, !waited),
+            Outcome::Fenced(error) => return self.fence(error),
+        };
+        let DiskRequest { disk, id, .. } = request;
+        self.tell(Completion::Done(DiskAnswer {
+            disk,
+            id,
+            status,
+            data,
+        }));
+        if waited {
+            self.get_well();
+        }
+        if let Some(ailment) = ailment {
+            // Nothing waits for the disk to get well.
+            self.fall_ill(ailment, false);
+        }
+    }
+
+    /// Takes the lock, and opens the disk anew if it had another writer, however long the storage is away.
+    fn become_writer(&self, holder: &Holder, takeover: bool, left: &AtomicUsize) {
+        self.disk.set_alone();
+        let disk = &self.disk;
+        let mut waited = false;
+        loop {
+            let ready = match disk.lock(holder) {
+                Ok(()) if takeover => disk
+                    .backend
+                    .reopen()
+                    .map_err(|error| policy::reopen_ailment(disk, &error)),
+                Ok(()) => Ok(()),
+                Err(error) if error.is_passing() => Err(policy::lock_ailment(disk, &error)),
+                Err(error) => return self.fence(error),
+            };
+            let Err(ailment) = ready else { break };
+            self.fall_ill(ailment, !std::mem::replace(&mut waited, true));
+            if self.pause() {
+                return;
+            }
+        }
+        if waited {
+            self.get_well();
+        }
+        if left.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.tell(Completion::Writer);
+        }
+    }
+
+    /// Waits for the next attempt. Is the lane closed?
+    fn pause(&self) -> bool {
+        let (queue, _) = self
+            .work
+            .wait_timeout_while(guard(&self.queue), DISK_RETRY, |queue| !self.is_closed(queue))
+            .unwrap_or_else(PoisonError::into_inner);
+        self.is_closed(&queue)
+    }
+
+    /// This replica ends; until it has, nothing may slip through.
+    fn fence(&self, error: LockError) {
+        self.fenced.store(true, Ordering::SeqCst);
+        self.tell(Completion::Fenced(error));
+    }
+
+    /// A request has met trouble; `first`: for the first time.
+    fn fall_ill(&self, ailment: Ailment, first: bool) {
+        let Ailment { what, sentence } = ailment;
+        let mut queue = guard(&self.queue);
+        let illness = &mut queue.illness;
+        if illness.requests == 0 {
+            illness.since = clock::now();
+        }
+        illness.requests += usize::from(first);
+        if illness.told.contains(&what) || illness.told.len() >= DISK_TROUBLES_MAX {
+            return;
+        }
+        illness.told.push(what.clone());
+        let since = illness.since;
+        drop(queue);
+        self.tell(Completion::Trouble(Trouble {
+            disk: self.index,
+            path: self.disk.path.clone(),
+            what,
+            sentence,
+            since,
+        }));
+    }
+
+    /// A request that had met trouble is done.
+    fn get_well(&self) {
+        let mut queue: MutexGuard<'_, Queue> = guard(&self.queue);
+        queue.illness.requests -= 1;
+        if queue.illness.requests > 0 {
+            return;
+        }
+        let since = std::mem::take(&mut queue.illness).since;
+        drop(queue);
+        let path = self.disk.path.clone();
+        let lasted = clock::now().since(since);
+        self.tell(Completion::Recovered {
+            disk: self.index,
+            path,
+            lasted,
+        });
+    }
+
+    fn tell(&self, completion: Completion) {
+        // Nobody listens any more only while the pool is being dropped.
+        let _ = self.sender.send(completion);
+        self.waker.wake();
+    }
+}

@@ -1,0 +1,196 @@
+//! What becomes of a request: which errors the guest sees, and which it waits for (docs/disks.md has the table).
+//!
+//! A disk that is away, full or ill for a while is no reason to tell a guest that its disk is broken: its file system
+//! would turn read-only for good. So the request waits and is tried again. What must never happen is a flush that
+//! succeeds though something it covers is lost: once one has failed where a cache may have dropped its content, none
+//! succeeds any more.
+
+use std::io;
+
+use machine::{DiskOperation, DiskStatus};
+use rustix::io::Errno;
+
+use super::{Access, Disk, LockError, SECTOR_LEN, guard};
+use crate::error;
+use crate::limits::DISK_REQUEST_LEN_MAX;
+
+/// What became of a request.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The guest gets this.
+    Answer(DiskStatus, Vec<u8>),
+    /// The guest gets a failure, and people hear of it.
+    Failed(Ailment),
+    /// It is to be tried again; until then the guest waits.
+    Wait(Ailment),
+    /// It is neither tried again nor answered: the guest waits for this process to be replaced.
+    Stand(Ailment),
+    /// This process must not write any more.
+    Fenced(LockError),
+}
+
+/// What a disk suffers from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ailment {
+    /// What is wrong, to go on after the disk's name.
+    pub what: String,
+    /// The same as a sentence with what happens now and what to do.
+    pub sentence: String,
+}
+
+/// Does a request. Blocks as long as the storage does.
+pub fn carry_out(disk: &Disk, operation: &DiskOperation) -> Outcome {
+    let Some((offset, length)) = range(disk, operation) else {
+        return Outcome::Answer(DiskStatus::Failed, Vec::new());
+    };
+    if matches!(operation, DiskOperation::Read { .. }) {
+        let mut data = vec![0; length as usize];
+        return match with_reopening(disk, || disk.backend.read(offset, &mut data)) {
+            Ok(()) => Outcome::Answer(DiskStatus::Ok, data),
+            Err(error) => failed(disk, "read", &error, disk.access == Access::Pair),
+        };
+    }
+    if disk.read_only {
+        // There is nothing that a flush could make durable.
+        let status = match operation {
+            DiskOperation::Flush => DiskStatus::Ok,
+            _ => DiskStatus::Failed,
+        };
+        return Outcome::Answer(status, Vec::new());
+    }
+    if let Err(error) = disk.may_write() {
+        return match error.is_passing() {
+            true => Outcome::Wait(lock_ailment(disk, &error)),
+            false => Outcome::Fenced(error),
+        };
+    }
+    let done = with_reopening(disk, || match operation {
+        DiskOperation::Write { data, .. } => disk.backend.write(offset, data),
+        DiskOperation::Discard { .. } => disk.backend.discard(offset, length),
+        DiskOperation::WriteZeroes { unmap, .. } => disk.backend.write_zeroes(offset, length, *unmap),
+        DiskOperation::Flush | DiskOperation::Read { .. } => Ok(()),
+    });
+    if let Err(error) = done {
+        return failed(disk, "written", &error, true);
+    }
+    // A hole is made by the file system, which writes it down when it likes: for a pair it must be there for the other
+    // host before the guest is told.
+    let holes = matches!(
+        operation,
+        DiskOperation::Discard { .. } | DiskOperation::WriteZeroes { .. }
+    );
+    if *operation == DiskOperation::Flush || (holes && disk.access == Access::Pair) {
+        return flush(disk);
+    }
+    Outcome::Answer(DiskStatus::Ok, Vec::new())
+}
+
+/// Makes durable what is finished, or never says so again.
+fn flush(disk: &Disk) -> Outcome {
+    let mut lost = guard(&disk.flush_lost);
+    if lost.is_none() {
+        match with_reopening(disk, || disk.backend.flush()) {
+            Ok(()) => return Outcome::Answer(DiskStatus::Ok, Vec::new()),
+            // Nothing waits in a cache that could have been dropped.
+            Err(error) if disk.backend.settles() => return failed(disk, "flushed", &error, true),
+            Err(error) => *lost = Some(error.to_string()),
+        }
+    }
+    let what = format!("cannot be flushed: {}", lost.as_deref().unwrap_or_default());
+    drop(lost);
+    let path = disk.path.display();
+    let begin = format!(
+        "the disk {path} {what}; what the guest wrote since the last flush may be lost, so it is never told that it is safe"
+    );
+    let look = "look at the storage, then start the VM again";
+    if disk.access == Access::Solo {
+        let sentence = format!("{begin}: all its flushes fail from now on; {look}");
+        return Outcome::Failed(Ailment { what, sentence });
+    }
+    let advice = takeover_advice(disk).unwrap_or_else(|| look.to_owned());
+    let sentence = format!("{begin}: the guest stands for good; {advice}");
+    Outcome::Stand(Ailment { what, sentence })
+}
+
+/// Does `act`; if a disk server has come back as another one, by its name once more.
+fn with_reopening(disk: &Disk, mut act: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    let Err(error) = act() else { return Ok(()) };
+    let gone = matches!(
+        Errno::from_io_error(&error),
+        Some(Errno::STALE | Errno::NOTCONN | Errno::NODEV | Errno::CONNABORTED)
+    );
+    // With writes that are not durable yet the old file is the only one that would tell of their loss.
+    if gone && disk.access == Access::Pair && disk.backend.settles() && disk.backend.reopen().is_ok() {
+        return act();
+    }
+    Err(error)
+}
+
+/// The outcome of an I/O error; `waits`: the guest is not to see it.
+fn failed(disk: &Disk, verb: &str, error: &io::Error, waits: bool) -> Outcome {
+    let path = disk.path.display();
+    let what = format!("cannot be {verb}: {error}");
+    if is_full(error) {
+        let sentence = format!("no space left for the disk {path}: the guest's write waits; free some space");
+        return Outcome::Wait(Ailment { what, sentence });
+    }
+    if !waits {
+        let sentence = format!("the disk {path} {what}; the guest is told that its read failed");
+        return Outcome::Failed(Ailment { what, sentence });
+    }
+    let sentence = waiting(disk, &format!("the disk {path} {what}"));
+    Outcome::Wait(Ailment { what, sentence })
+}
+
+/// What is wrong with a lock that may be well later.
+pub fn lock_ailment(disk: &Disk, error: &LockError) -> Ailment {
+    let what = error::chain(error);
+    let sentence = waiting(disk, &what);
+    Ailment { what, sentence }
+}
+
+/// What is wrong with a disk that cannot be opened anew.
+pub fn reopen_ailment(disk: &Disk, error: &io::Error) -> Ailment {
+    let what = format!("cannot be opened again: {error}");
+    let sentence = waiting(disk, &format!("the disk {} {what}", disk.path.display()));
+    Ailment { what, sentence }
+}
+
+fn waiting(disk: &Disk, what: &str) -> String {
+    let advice = takeover_advice(disk).map_or(String::new(), |advice| format!("; {advice}"));
+    format!("{what}; the guest waits, and it is tried again each second{advice}")
+}
+
+/// What an operator can do as long as there is a backup.
+fn takeover_advice(disk: &Disk) -> Option<String> {
+    let pid = std::process::id();
+    (!disk.is_alone()).then(|| {
+        format!(
+            "if the backup's way to the disk is well, kill this primary (`kill -9 {pid}`): the backup takes over and nothing is lost"
+        )
+    })
+}
+
+/// Where a request begins and how long it is, in bytes, if it is one for this disk. The device checks ranges against the
+/// capacity that the guest was told; this disk may be another one.
+fn range(disk: &Disk, operation: &DiskOperation) -> Option<(u64, u64)> {
+    let (sector, length) = match operation {
+        DiskOperation::Read { bytes, .. } if *bytes > DISK_REQUEST_LEN_MAX => return None,
+        DiskOperation::Read { sector, bytes } => (*sector, u64::from(*bytes)),
+        DiskOperation::Write { sector, data } => (*sector, data.len() as u64),
+        DiskOperation::Flush => (0, 0),
+        DiskOperation::Discard { sector, sectors } | DiskOperation::WriteZeroes { sector, sectors, .. } => {
+            (*sector, u64::from(*sectors) * SECTOR_LEN)
+        }
+    };
+    let offset = sector.checked_mul(SECTOR_LEN)?;
+    let end = offset.checked_add(length)?;
+    (end <= disk.backend.capacity()).then_some((offset, length))
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}

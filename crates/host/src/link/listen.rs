@@ -1,0 +1,276 @@
+//! Where a backup waits for its primary, among whoever else calls.
+//!
+//! All callers are served in one loop that never waits for a single one of them. A caller has little to give before it has
+//! shown that it has the key: a place among [`HANDSHAKES_MAX`], for [`HANDSHAKE_TIMEOUT`]. When all places are taken, the oldest
+//! caller of the source that has the most of them goes; who has shown the key keeps its place. So silent connections, however many,
+//! keep the genuine primary out for no longer than its own handshake takes.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use replica::Time;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+use super::handshake::Handshake;
+use super::heartbeat::Side;
+use super::key::Security;
+use super::{Link, LinkError};
+use crate::limits::{CALLERS_PER_TURN, HANDSHAKES_MAX, REFUSALS_TOLD_MAX, REFUSALS_WITHIN};
+use crate::sys::clock;
+
+#[cfg(doc)]
+use crate::limits::HANDSHAKE_TIMEOUT;
+
+/// A caller at the listener.
+#[derive(Debug)]
+pub enum Arrival<'a> {
+    /// It could not be accepted as the peer.
+    Refused(&'a LinkError),
+    /// So many more were refused, too many to name each.
+    Untold(u64),
+}
+
+/// Where a backup waits for its primary.
+#[derive(Debug)]
+pub struct Listener {
+    listener: TcpListener,
+    address: SocketAddr,
+    security: Security,
+    /// In the order of their arrival.
+    callers: Vec<Handshake>,
+    refusals: Refusals,
+}
+
+impl Listener {
+    /// Opens the port.
+    ///
+    /// # Errors
+    /// The address is taken or not of this host.
+    pub fn bind(address: SocketAddr, security: Security) -> Result<Listener, LinkError> {
+        let open = || {
+            let listener = TcpListener::bind(address)?;
+            listener.set_nonblocking(true)?;
+            let address = listener.local_addr()?;
+            Ok((listener, address))
+        };
+        let (listener, address) = open().map_err(|source| LinkError::Listen { address, source })?;
+        Ok(Listener {
+            listener,
+            address,
+            security,
+            callers: Vec::new(),
+            refusals: Refusals::default(),
+        })
+    }
+
+    /// Where it listens, with the port number the kernel chose if none was asked for.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits for a peer with the same key. Strangers are shown to `progress` and dropped. `stop` becoming readable ends
+    /// the wait.
+    ///
+    /// # Errors
+    /// The listener broke, or `stop`.
+    pub fn accept(
+        &mut self,
+        stop: Option<BorrowedFd<'_>>,
+        progress: &mut dyn FnMut(&Arrival<'_>),
+    ) -> Result<Link, LinkError> {
+        loop {
+            if let Some(link) = self.advance(progress) {
+                return Ok(link);
+            }
+            self.take_callers(progress)?;
+            self.wait(stop).map_err(|source| self.broken(source))??;
+        }
+    }
+
+    /// Goes on with every caller as far as it lets us; gives the first that turns out to be the peer.
+    fn advance(&mut self, progress: &mut dyn FnMut(&Arrival<'_>)) -> Option<Link> {
+        let mut index = 0;
+        while let Some(caller) = self.callers.get_mut(index) {
+            let result = match caller.advance() {
+                Ok(false) if clock::now() < caller.deadline() => {
+                    index += 1;
+                    continue;
+                }
+                Ok(false) => Err(caller.silence()),
+                Ok(true) => Ok(()),
+                Err(error) => Err(error),
+            };
+            let caller = self.callers.remove(index);
+            match result.and_then(|()| caller.into_link()) {
+                Ok(link) => return Some(link),
+                Err(error) => self.refusals.tell(&error, progress),
+            }
+        }
+        None
+    }
+
+    fn take_callers(&mut self, progress: &mut dyn FnMut(&Arrival<'_>)) -> Result<(), LinkError> {
+        for _ in 0..CALLERS_PER_TURN {
+            match self.listener.accept() {
+                Ok((stream, _)) => self.greet(stream, progress),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // Of the connections that this process has, those of strangers are the first it can do without.
+                Err(error) if is_shortage(&error) && !self.callers.is_empty() => self.make_room(progress),
+                Err(error) if is_callers_fault(&error) => {}
+                Err(error) => return Err(self.broken(error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn greet(&mut self, stream: TcpStream, progress: &mut dyn FnMut(&Arrival<'_>)) {
+        if self.callers.len() >= HANDSHAKES_MAX {
+            self.make_room(progress);
+        }
+        let mut caller = match Handshake::new(stream, Side::Responder, &self.security) {
+            Ok(caller) => caller,
+            Err(error) => return self.refusals.tell(&error, progress),
+        };
+        // It says its greeting, and learns at its next turn what the caller has to say.
+        match caller.greet() {
+            Ok(()) => self.callers.push(caller),
+            Err(error) => self.refusals.tell(&error, progress),
+        }
+    }
+
+    /// Lets the oldest go of the source that has the most places.
+    fn make_room(&mut self, progress: &mut dyn FnMut(&Arrival<'_>)) {
+        let mut places = BTreeMap::<[u8; 8], usize>::new();
+        for caller in &self.callers {
+            *places.entry(source(caller.peer().ip())).or_default() += 1;
+        }
+        let rank = |caller: &Handshake| {
+            let count = places.get(&source(caller.peer().ip())).copied().unwrap_or(0);
+            (!caller.is_authenticated(), count)
+        };
+        // Of equals the last one counts, so the oldest is looked at last.
+        let goes = (0..self.callers.len())
+            .rev()
+            .max_by_key(|index| self.callers.get(*index).map(rank));
+        if let Some(index) = goes {
+            let caller = self.callers.remove(index);
+            self.refusals.tell(&caller.silence(), progress);
+        }
+    }
+
+    /// Until a caller comes or says something, a handshake's time is over, or `stop` (the inner error).
+    fn wait(&self, stop: Option<BorrowedFd<'_>>) -> io::Result<Result<(), LinkError>> {
+        let mut fds = vec![PollFd::new(&self.listener, PollFlags::IN)];
+        fds.extend(
+            self.callers
+                .iter()
+                .map(|caller| PollFd::new(caller, caller.wants())),
+        );
+        if let Some(stop) = &stop {
+            fds.push(PollFd::new(stop, PollFlags::IN));
+        }
+        let now = clock::now();
+        let timeout = self
+            .callers
+            .iter()
+            .map(|caller| caller.deadline().since(now).0)
+            .min();
+        match poll(&mut fds, timeout.map(clock::timespec).as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let stopped = stop.is_some() && fds.last().is_some_and(|fd| !fd.revents().is_empty());
+        Ok(if stopped { Err(LinkError::Stopped) } else { Ok(()) })
+    }
+
+    fn broken(&self, source: io::Error) -> LinkError {
+        LinkError::Listen {
+            address: self.address,
+            source,
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+}
+
+/// Which refusals are told of one by one, so that a flood of callers is no flood of lines.
+#[derive(Debug, Default)]
+struct Refusals {
+    since: Time,
+    told: u64,
+    untold: u64,
+}
+
+impl Refusals {
+    fn tell(&mut self, error: &LinkError, progress: &mut dyn FnMut(&Arrival<'_>)) {
+        let now = clock::now();
+        if now.since(self.since) >= REFUSALS_WITHIN {
+            if self.untold > 0 {
+                progress(&Arrival::Untold(self.untold));
+            }
+            *self = Refusals {
+                since: now,
+                ..Refusals::default()
+            };
+        }
+        if self.told < REFUSALS_TOLD_MAX {
+            self.told += 1;
+            progress(&Arrival::Refused(error));
+        } else {
+            self.untold += 1;
+        }
+    }
+}
+
+/// What counts as one source: an IPv4 address, or the part of an IPv6 address that a site is given.
+fn source(address: IpAddr) -> [u8; 8] {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            let [a, b, c, d] = v4.octets();
+            [0, 0, 0, 0, a, b, c, d]
+        }
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, e, f, g, h, ..] = v6.octets();
+            [a, b, c, d, e, f, g, h]
+        }
+    }
+}
+
+/// `accept` passes on errors of a connection that broke before it was accepted (accept(2)).
+fn is_callers_fault(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(
+        errno,
+        Some(
+            Errno::CONNABORTED
+                | Errno::CONNRESET
+                | Errno::INTR
+                | Errno::PERM
+                | Errno::PROTO
+                | Errno::NOPROTOOPT
+                | Errno::OPNOTSUPP
+                | Errno::NETDOWN
+                | Errno::NETUNREACH
+                | Errno::HOSTDOWN
+                | Errno::HOSTUNREACH
+                | Errno::NONET
+        )
+    )
+}
+
+/// There are no descriptors or no memory for one more connection.
+fn is_shortage(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(
+        errno,
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+    )
+}

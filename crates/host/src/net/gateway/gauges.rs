@@ -1,0 +1,36 @@
+//! How much of its limited things a gateway uses, for whoever watches it from another thread.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// One number that goes up and down.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicUsize);
+
+impl Gauge {
+    /// The number, as it was after the gateway's last turn.
+    #[must_use]
+    pub fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set(&self, number: usize) {
+        self.0.store(number, Ordering::Relaxed);
+    }
+}
+
+/// All numbers.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    /// TCP connections that are served.
+    pub connections: Gauge,
+    /// Their buffers, in use or spare.
+    pub buffers: Gauge,
+    /// TCP connections that are closed and only answer late segments.
+    pub late: Gauge,
+    /// VMMs that are connected.
+    pub peers: Gauge,
+    /// Addresses that guests are known by.
+    pub addresses: Gauge,
+    /// Attempts of guests to reach what they may not.
+    pub forbidden: Gauge,
+}

@@ -1,0 +1,71 @@
+//! Shares: how much of something each guest, client or forward has, so that none takes all.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
+
+/// Counts by holder; who holds nothing takes no memory.
+#[derive(Debug)]
+pub struct Shares<K>(HashMap<K, usize>);
+
+impl<K> Default for Shares<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Eq + Hash> Shares<K> {
+    /// How much somebody has.
+    pub fn of(&self, holder: &K) -> usize {
+        self.0.get(holder).copied().unwrap_or(0)
+    }
+
+    /// One more for somebody.
+    pub fn add(&mut self, holder: K) {
+        *self.0.entry(holder).or_default() += 1;
+    }
+
+    /// One less. Whoever has none keeps none.
+    pub fn remove(&mut self, holder: &K) {
+        if let Some(count) = self.0.get_mut(holder) {
+            *count -= 1;
+            if *count == 0 {
+                self.0.remove(holder);
+            }
+        }
+    }
+}
+
+/// Where a client comes from, as far as shares are concerned: of IPv6 the network, since a host has all addresses of its own.
+pub fn source_of(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_count_up_and_down_and_leave_nothing_behind() {
+        let mut shares = Shares::default();
+        shares.add("a");
+        shares.add("a");
+        shares.remove(&"a");
+        shares.remove(&"b");
+        assert_eq!((shares.of(&"a"), shares.of(&"b")), (1, 0));
+        shares.remove(&"a");
+        assert!(shares.0.is_empty());
+    }
+
+    #[test]
+    fn a_host_with_many_ipv6_addresses_is_one_source() {
+        let source = |text: &str| source_of(text.parse().unwrap());
+        assert_eq!(source("2001:db8::1"), source("2001:db8::ffff:1:2:3"));
+        assert_ne!(source("2001:db8::1"), source("2001:db8:0:1::1"));
+        assert_eq!(source("::ffff:192.0.2.1"), source("192.0.2.1"));
+        assert_ne!(source("192.0.2.1"), source("192.0.2.2"));
+    }
+}

@@ -1,0 +1,46 @@
+//! Telling the operator of refusals without letting whoever is refused fill a disk: now and then a sentence, and how many were not told.
+
+use super::limits;
+use std::time::Instant;
+
+/// When one kind of refusal was told last.
+#[derive(Debug, Default)]
+pub struct Told {
+    last: Option<Instant>,
+    untold: u64,
+    /// All there ever were.
+    pub total: u64,
+}
+
+impl Told {
+    /// Counts one more. `Some`: it may be told, with so many before it that were not.
+    pub fn one_more(&mut self, now: Instant) -> Option<u64> {
+        self.total += 1;
+        let due = self
+            .last
+            .is_none_or(|last| now.saturating_duration_since(last) >= limits::TELL_EVERY);
+        if !due {
+            self.untold += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.untold))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_refusals_is_one_sentence_and_a_number() {
+        let mut told = Told::default();
+        let start = Instant::now();
+        assert_eq!(told.one_more(start), Some(0));
+        for _ in 0..1000 {
+            assert_eq!(told.one_more(start), None);
+        }
+        assert_eq!(told.one_more(start + limits::TELL_EVERY), Some(1000));
+        assert_eq!(told.total, 1002);
+    }
+}

@@ -1,0 +1,130 @@
+//! `Ending`: how a replica ended, for programs and for people.
+
+use machine::PowerState;
+use replica::{Halt, RoleName};
+use serde::{Deserialize, Serialize};
+
+use crate::error;
+use crate::world::WorldError;
+
+/// How a replica ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HaltCode {
+    /// The guest is off.
+    Off,
+    /// The guest reported a failure.
+    Failed,
+    /// The arbiter gave the epoch to the other side.
+    Lost,
+    /// This side's execution parted from the log.
+    Diverged,
+    /// The other side broke the protocol.
+    Peer,
+    /// The operator had this side leave: a primary to its backup, or a backup.
+    Left,
+    /// The operator did not wait for an orderly end.
+    Quit,
+    /// The disks belong to somebody else.
+    Fenced,
+    /// The log of a recording could not be written.
+    Log,
+    /// This host gave no more of what is needed.
+    Host,
+}
+
+impl HaltCode {
+    /// The replica could not go on, for a reason that is none of the protocol's.
+    #[must_use]
+    pub fn is_error(self) -> bool {
+        matches!(self, HaltCode::Fenced | HaltCode::Log | HaltCode::Host)
+    }
+}
+
+/// The same with its reasons.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ending {
+    /// For programs.
+    pub code: HaltCode,
+    /// For people.
+    pub sentence: String,
+    /// Of a divergence: the step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<u64>,
+    /// Of a divergence: the first component that differs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<String>,
+    /// Of a lost claim: the epoch that the other side has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
+    /// Of a failed guest: its own code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest_code: Option<u16>,
+}
+
+impl Ending {
+    fn new(code: HaltCode, sentence: impl Into<String>) -> Ending {
+        Ending {
+            code,
+            sentence: sentence.into(),
+            at: None,
+            part: None,
+            epoch: None,
+            guest_code: None,
+        }
+    }
+
+    /// What ended a node; `None`: the operator did not wait for it. `role`: what it was until then. `peer`: the other half.
+    #[must_use]
+    pub fn of_node(halt: Option<&Halt>, role: RoleName, peer: &str) -> Ending {
+        match halt {
+            None if role == RoleName::Backup => Ending::new(
+                HaltCode::Left,
+                "this backup has left; the VM has no backup any more",
+            ),
+            None => Ending::new(
+                HaltCode::Quit,
+                "this process has ended without waiting for its guest",
+            ),
+            Some(Halt::Off(PowerState::Off)) => Ending::new(HaltCode::Off, "the guest is off"),
+            Some(Halt::Off(PowerState::Failed(code))) => Ending {
+                guest_code: Some(*code),
+                ..Ending::new(HaltCode::Failed, format!("the guest failed with code {code}"))
+            },
+            Some(Halt::Left) => Ending::new(HaltCode::Left, format!("the VM goes on at {peer}")),
+            Some(Halt::Lost(epoch)) => Ending {
+                epoch: Some(epoch.0),
+                ..Ending::new(
+                    HaltCode::Lost,
+                    format!(
+                        "the other side has won epoch {}; this side has halted, nothing is lost",
+                        epoch.0
+                    ),
+                )
+            },
+            Some(Halt::Diverged { at, part }) => Ending {
+                at: Some(at.0),
+                part: Some(part.clone()),
+                ..Ending::new(
+                    HaltCode::Diverged,
+                    format!("this side parted from the log at step {at}, first in {part}; please report it"),
+                )
+            },
+            Some(Halt::Peer(how)) => Ending::new(
+                HaltCode::Peer,
+                format!("the other side broke the protocol: {how}"),
+            ),
+        }
+    }
+
+    /// What made it impossible to go on.
+    #[must_use]
+    pub fn of_world(error: &WorldError) -> Ending {
+        let code = match error {
+            WorldError::Poll(_) => HaltCode::Host,
+            WorldError::Fenced(_) => HaltCode::Fenced,
+            WorldError::Log(_) => HaltCode::Log,
+        };
+        Ending::new(code, error::chain(error))
+    }
+}

@@ -1,0 +1,376 @@
+//! `Happening`: what is told when it happens, as a line for programs and, where an operator must know, as a sentence.
+//!
+//! docs/events.md lists every event with its fields; a test keeps the two together. To add one: a variant here, an arm in
+//! `sentence`, a line there.
+
+use serde::{Deserialize, Serialize};
+
+use super::ending::Ending;
+use super::figures::Figures;
+use super::words::{Course, RoleWord, SuspicionWord, VerdictWord, Wish};
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Happening {
+    /// The replica changed its role. The first line of each process says its first role.
+    Role {
+        /// Now.
+        role: RoleWord,
+        /// Of the pair, or of the claim that was won.
+        epoch: u64,
+        /// Why the peer is not trusted any more.
+        suspicion: Option<SuspicionWord>,
+        /// From the peer's last sign of life to the suspicion.
+        detection_ms: f64,
+        /// From the suspicion to being live.
+        go_live_ms: f64,
+    },
+    /// The peer is not trusted any more. The guest's outputs stand until the arbiter has decided.
+    Suspected {
+        /// What the peer was.
+        whom: RoleWord,
+        /// Its address.
+        peer: String,
+        /// Why.
+        why: SuspicionWord,
+        /// How the link ended, if it did.
+        reason: Option<String>,
+        /// After its last sign of life.
+        after_ms: f64,
+    },
+    /// The arbiter was asked, for the first time in this epoch.
+    Claim {
+        /// For which epoch.
+        epoch: u64,
+    },
+    /// It has answered, otherwise than before.
+    Verdict {
+        /// For which epoch.
+        epoch: u64,
+        /// What.
+        verdict: VerdictWord,
+        /// More about it.
+        reason: Option<String>,
+    },
+    /// It has not answered, and the guest stands: at once, and again now and then.
+    Waiting {
+        /// For which epoch it was asked.
+        epoch: u64,
+        /// What is waited for: where the arbiter is.
+        place: String,
+        /// Times it was asked.
+        asked: u64,
+        /// Since it was asked first.
+        waited_ms: f64,
+        /// What stands in the way, if that is known.
+        reason: Option<String>,
+    },
+    /// Alone and live: outputs leave from here on.
+    GoLive {
+        /// Under this epoch.
+        epoch: u64,
+        /// What this side was before.
+        was: RoleWord,
+        /// After the peer's last sign of life.
+        after_ms: f64,
+    },
+    /// A primary goes on without its backup.
+    Alone {
+        /// Under this epoch.
+        epoch: u64,
+        /// The address of the backup that is gone.
+        peer: String,
+        /// Why it counts as gone.
+        why: SuspicionWord,
+    },
+    /// This process is the writer of the disks.
+    DiskWriter,
+    /// A disk is ill. Told once for each thing that is wrong with it, until it is well again.
+    DiskTrouble {
+        /// Which, counted from 0.
+        disk: u8,
+        /// Where it is.
+        path: String,
+        /// What is wrong, to go on after the disk's name.
+        what: String,
+        /// The same as a sentence with what happens now and what to do.
+        sentence: String,
+        /// When the first request met it, on the clock of `time_ns`.
+        since_ns: u64,
+    },
+    /// All requests that had to wait for a disk are done.
+    DiskWell {
+        /// Which, counted from 0.
+        disk: u8,
+        /// Where it is.
+        path: String,
+        /// For how long the first one waited.
+        lasted_ms: f64,
+    },
+    /// The link to the peer is gone.
+    LinkLost {
+        /// Why.
+        reason: String,
+    },
+    /// The operator asked for the end.
+    Stop {
+        /// How.
+        by: Wish,
+        /// In which role.
+        role: RoleWord,
+        /// What is done about it.
+        course: Course,
+    },
+    /// Lines before this one could not be written.
+    LinesLost {
+        /// How many.
+        lines: u64,
+    },
+    /// The replica has ended.
+    Halt(Ending),
+    /// Figures, as often as asked for and at the end.
+    Figures(Box<Figures>),
+}
+
+/// A line of the file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Line {
+    /// CLOCK_BOOTTIME, comparable between processes of one host.
+    pub time_ns: u64,
+    /// Since 1970, for people.
+    pub wall_ns: u64,
+    /// The VM's name.
+    pub vm: String,
+    /// The process.
+    pub pid: u32,
+    /// What happened.
+    #[serde(flatten)]
+    pub happening: Happening,
+}
+
+impl Happening {
+    /// What an operator must know, in a sentence without a full stop; `None`: nothing.
+    #[must_use]
+    pub fn sentence(&self) -> Option<String> {
+        Some(match self {
+            Happening::Suspected {
+                peer,
+                why: SuspicionWord::Left,
+                ..
+            } => format!("the primary {peer} leaves the VM to this side; the arbiter is asked for it"),
+            Happening::Suspected {
+                whom,
+                peer,
+                why,
+                reason,
+                after_ms,
+            } => {
+                let why = reason.as_deref().unwrap_or(why.as_clause());
+                format!(
+                    "the {} {peer} is suspected {after_ms:.0} ms after its last sign of life: {why}; \
+                     the arbiter is asked who goes on",
+                    whom.as_str()
+                )
+            }
+            Happening::Waiting {
+                place,
+                asked,
+                waited_ms,
+                reason,
+                ..
+            } => {
+                let reason = reason
+                    .as_ref()
+                    .map_or_else(String::new, |reason| format!(": {reason}"));
+                let times = if *asked == 1 {
+                    "once"
+                } else {
+                    &format!("{asked} times")
+                };
+                format!(
+                    "the arbiter {place} does not answer; the guest stands (asked {times} in {:.0} s){reason}",
+                    waited_ms / 1e3
+                )
+            }
+            Happening::Verdict { epoch, verdict, .. } => match verdict {
+                VerdictWord::Won => format!("the arbiter gives epoch {epoch} to this side"),
+                VerdictWord::Lost => format!("the arbiter has given epoch {epoch} to the other side"),
+                VerdictWord::Unreachable => return None,
+            },
+            Happening::GoLive { epoch, was, after_ms } if *was == RoleWord::Backup => format!(
+                "this side is live, epoch {epoch}, {after_ms:.0} ms after the primary's last sign of life; \
+                 the VM has no backup now"
+            ),
+            Happening::Alone { peer, why, .. } => format!(
+                "the backup {peer} is gone ({}); the VM goes on here without a backup",
+                why.as_clause()
+            ),
+            Happening::DiskTrouble { sentence, .. } => sentence.clone(),
+            Happening::DiskWell { path, lasted_ms, .. } => format!(
+                "the disk {path} is well again after {:.1} s; the guest's requests are done",
+                lasted_ms / 1e3
+            ),
+            Happening::Stop { by, role, course } => stop_sentence(*by, *role, *course)?.to_owned(),
+            Happening::Halt(ending) => ending.sentence.clone(),
+            Happening::Role { .. }
+            | Happening::Claim { .. }
+            | Happening::GoLive { .. }
+            | Happening::DiskWriter
+            | Happening::LinkLost { .. }
+            | Happening::LinesLost { .. }
+            | Happening::Figures(_) => return None,
+        })
+    }
+}
+
+/// What is said to an operator who asked for the end; `None`: the end itself says enough.
+fn stop_sentence(by: Wish, role: RoleWord, course: Course) -> Option<&'static str> {
+    Some(match (course, role) {
+        (Course::Explain, RoleWord::Claiming) => {
+            "the arbiter has not yet said whether this side goes on, and the other side may be gone; \
+             stop it again to leave at once: the VM may then run nowhere"
+        }
+        (Course::Explain, _) => {
+            "the guest cannot be asked to switch off, since its board has no power button: switch it off from inside, \
+             or stop it again to pull the plug"
+        }
+        (Course::AskBack, _) => "switch the VM off on both sides? y/n",
+        (Course::GoOn, _) => "the VM goes on",
+        (Course::Leave, _) => "leaving the VM to the backup; stop it again to end without waiting",
+        (Course::PowerOff, RoleWord::Primary) => "pulling the guest's plug, on both sides",
+        (Course::PowerOff, _) => "pulling the guest's plug",
+        // The backup's end has a sentence of its own.
+        (Course::Quit, RoleWord::Backup) => return None,
+        (Course::Quit, _) if by == Wish::Console => "ending at once",
+        (Course::Quit, _) => "ending at once, as told again",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::HaltCode;
+
+    const DOCUMENT: &str = include_str!("../../../../docs/events.md");
+
+    /// One of each, with every field.
+    fn samples() -> Vec<Happening> {
+        vec![
+            Happening::Role {
+                role: RoleWord::Solo,
+                epoch: 2,
+                suspicion: Some(SuspicionWord::Silence),
+                detection_ms: 500.5,
+                go_live_ms: 2.25,
+            },
+            Happening::Suspected {
+                whom: RoleWord::Primary,
+                peer: "10.0.0.1:40000".into(),
+                why: SuspicionWord::LinkLost,
+                reason: Some("10.0.0.1:40000 closed the link".into()),
+                after_ms: 3.0,
+            },
+            Happening::Claim { epoch: 2 },
+            Happening::Verdict {
+                epoch: 2,
+                verdict: VerdictWord::Won,
+                reason: Some("nobody was first".into()),
+            },
+            Happening::Waiting {
+                epoch: 2,
+                place: "/shared/arbiter".into(),
+                asked: 14,
+                waited_ms: 9000.0,
+                reason: None,
+            },
+            Happening::GoLive {
+                epoch: 2,
+                was: RoleWord::Backup,
+                after_ms: 502.75,
+            },
+            Happening::Alone {
+                epoch: 2,
+                peer: "10.0.0.2:7800".into(),
+                why: SuspicionWord::LinkLost,
+            },
+            Happening::DiskWriter,
+            Happening::DiskTrouble {
+                disk: 0,
+                path: "/shared/shop.raw".into(),
+                what: "gives an error".into(),
+                sentence: "the disk /shared/shop.raw gives an error; the guest waits".into(),
+                since_ns: 5,
+            },
+            Happening::DiskWell {
+                disk: 0,
+                path: "/shared/shop.raw".into(),
+                lasted_ms: 2500.0,
+            },
+            Happening::LinkLost {
+                reason: "10.0.0.1:40000 closed the link".into(),
+            },
+            Happening::Stop {
+                by: Wish::Signal,
+                role: RoleWord::Solo,
+                course: Course::Explain,
+            },
+            Happening::LinesLost { lines: 7 },
+            Happening::Halt(Ending {
+                code: HaltCode::Diverged,
+                sentence: "this side parted from the log".into(),
+                at: Some(5),
+                part: Some("hart 0".into()),
+                epoch: Some(3),
+                guest_code: Some(1),
+            }),
+            Happening::Figures(Box::default()),
+        ]
+    }
+
+    #[test]
+    fn every_event_can_be_read_back_and_is_documented_with_its_fields() {
+        for happening in samples() {
+            let line = Line {
+                time_ns: 1,
+                wall_ns: 2,
+                vm: "shop".into(),
+                pid: 3,
+                happening,
+            };
+            let text = serde_json::to_string(&line).unwrap();
+            assert_eq!(serde_json::from_str::<Line>(&text).unwrap(), line, "{text}");
+            let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).unwrap();
+            let name = object["event"].as_str().unwrap();
+            let heading = format!("\n### {name}\n");
+            let (_, section) = DOCUMENT.split_once(&heading).expect(name);
+            let section = section.split("\n### ").next().unwrap();
+            for field in object.keys() {
+                let place = match field.as_str() {
+                    "event" | "time_ns" | "wall_ns" | "vm" | "pid" => DOCUMENT,
+                    _ => section,
+                };
+                assert!(place.contains(&format!("`{field}`")), "{name} has `{field}`");
+            }
+        }
+    }
+
+    #[test]
+    fn operators_read_who_is_gone_since_when_and_what_runs_now() {
+        let sentences: Vec<String> = samples().iter().filter_map(Happening::sentence).collect();
+        let expected = [
+            "the primary 10.0.0.1:40000 is suspected 3 ms after its last sign of life: 10.0.0.1:40000 closed the link; \
+             the arbiter is asked who goes on",
+            "the arbiter gives epoch 2 to this side",
+            "the arbiter /shared/arbiter does not answer; the guest stands (asked 14 times in 9 s)",
+            "this side is live, epoch 2, 503 ms after the primary's last sign of life; the VM has no backup now",
+            "the backup 10.0.0.2:7800 is gone (the link is closed); the VM goes on here without a backup",
+            "the disk /shared/shop.raw gives an error; the guest waits",
+            "the disk /shared/shop.raw is well again after 2.5 s; the guest's requests are done",
+            "the guest cannot be asked to switch off, since its board has no power button: switch it off from inside, \
+             or stop it again to pull the plug",
+            "this side parted from the log",
+        ];
+        assert_eq!(sentences, expected);
+    }
+}

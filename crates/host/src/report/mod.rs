@@ -1,0 +1,283 @@
+//! What a replica tells: one JSON object per line for the programs that watch it, and sentences for the operator.
+//!
+//! `Reporter` turns what the drive loop sees into [`Happening`]s, each told once, when it happens. Each is written to the
+//! file of `--events`, and if an operator must know it, said on standard error. Neither is waited for.
+
+mod ending;
+mod figures;
+mod happening;
+mod waiting;
+mod words;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use replica::{Claim, Metrics, RoleName, Span, Time, Verdict};
+
+pub use ending::{Ending, HaltCode};
+pub use figures::{Delays, Figures, Outside, resident_bytes};
+pub use happening::{Happening, Line};
+pub use words::{Course, RoleWord, SuspicionWord, VerdictWord, Wish};
+
+use crate::arbiter::Answer;
+use crate::bounded_file::{Begin, BoundedFile};
+use crate::limits::{EVENTS_BACKLOG_MAX, EVENTS_LEN_MAX, LAST_WORDS_PATIENCE};
+use crate::link::Traffic;
+use crate::outlet::{Outlet, Unit};
+use crate::sys::clock;
+use figures::ms;
+use waiting::Waiting;
+
+/// Tells, and remembers what was told.
+#[derive(Debug)]
+pub struct Reporter {
+    events: Option<Outlet>,
+    vm: String,
+    every: Option<Span>,
+    started: Time,
+    /// When figures were made last, and the traffic then.
+    last: (Time, Traffic),
+    /// The role that was told last.
+    role: Option<RoleName>,
+    /// What a replica of a pair was before its suspicion, and the other half.
+    was: RoleWord,
+    peer: String,
+    /// Where the arbiter is.
+    arbiter: String,
+    /// How the link to the peer ended.
+    link_lost: Option<String>,
+    waiting: Option<Waiting>,
+}
+
+/// The file for reports cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write events to {path}; check the directory and its permissions")]
+pub struct ReportError {
+    /// Which.
+    path: PathBuf,
+    /// Why.
+    source: io::Error,
+}
+
+impl Reporter {
+    /// A reporter for `vm` that appends to `sink`, with figures `every` so often.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn new(vm: &str, sink: Option<&Path>, every: Option<Span>) -> Result<Reporter, ReportError> {
+        let open = |path: &Path| {
+            let file =
+                BoundedFile::open(path, Begin::Behind, EVENTS_LEN_MAX).map_err(|source| ReportError {
+                    path: path.into(),
+                    source,
+                })?;
+            let name = format!("the file of events {}", path.display());
+            Ok(Outlet::new(
+                &name,
+                Unit::Lines,
+                EVENTS_BACKLOG_MAX,
+                Box::new(file),
+            ))
+        };
+        let now = clock::now();
+        Ok(Reporter {
+            events: sink.map(open).transpose()?,
+            vm: vm.to_owned(),
+            every,
+            started: now,
+            last: (now, Traffic::default()),
+            role: None,
+            was: RoleWord::Solo,
+            peer: "without an address".into(),
+            arbiter: "of no pair".into(),
+            link_lost: None,
+            waiting: None,
+        })
+    }
+
+    /// Names the other half of a pair, and the arbiter between the two.
+    pub fn introduce(&mut self, peer: SocketAddr, arbiter: &Path) {
+        self.peer = peer.to_string();
+        self.arbiter = arbiter.display().to_string();
+    }
+
+    /// Tells it, to programs and to people. Does not wait for either.
+    pub fn happened(&mut self, happening: Happening) {
+        self.write(&happening);
+        if let Some(sentence) = happening.sentence() {
+            crate::stderr::tell(format_args!("lockstep: {sentence}"));
+        }
+    }
+
+    /// Tells programs only.
+    fn write(&mut self, happening: &Happening) {
+        tracing::debug!(?happening);
+        let Some(events) = &self.events else { return };
+        let line = |happening| {
+            let line = Line {
+                time_ns: clock::now().0,
+                wall_ns: clock::wall_ns(),
+                vm: self.vm.clone(),
+                pid: std::process::id(),
+                happening,
+            };
+            // Words, numbers and texts: there is nothing in it that JSON could not say.
+            let text = serde_json::to_string(&line).unwrap_or_default();
+            (text + "\n").into_bytes()
+        };
+        events.push_with_notice(&line(happening.clone()), |lines| {
+            line(Happening::LinesLost { lines })
+        });
+    }
+
+    /// The role that was told last.
+    #[must_use]
+    pub fn role(&self) -> RoleName {
+        self.role.unwrap_or_default()
+    }
+
+    /// Tells of a change of role, if there is one, and of what it means.
+    pub fn look_at_role(&mut self, metrics: &Metrics) {
+        let before = self.role.replace(metrics.role);
+        if before == Some(metrics.role) {
+            return;
+        }
+        self.happened(Happening::Role {
+            role: metrics.role.into(),
+            epoch: metrics.epoch.0,
+            suspicion: metrics.suspicion.map(SuspicionWord::from),
+            detection_ms: ms(metrics.detection),
+            go_live_ms: ms(metrics.go_live),
+        });
+        let (epoch, peer) = (metrics.epoch.0, self.peer.clone());
+        let Some(why) = metrics.suspicion.map(SuspicionWord::from) else {
+            return;
+        };
+        match (before, metrics.role) {
+            (Some(RoleName::Primary), RoleName::Claiming) => self.suspect(RoleWord::Primary, why, metrics),
+            (_, RoleName::Claiming) => self.suspect(RoleWord::Backup, why, metrics),
+            (_, RoleName::Solo) => {
+                self.waiting = None;
+                let (was, after_ms) = (self.was, ms(metrics.detection) + ms(metrics.go_live));
+                self.happened(Happening::GoLive { epoch, was, after_ms });
+                if was == RoleWord::Primary {
+                    self.happened(Happening::Alone { epoch, peer, why });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn suspect(&mut self, this_side: RoleWord, why: SuspicionWord, metrics: &Metrics) {
+        self.was = this_side;
+        let reason = self.link_lost.take();
+        self.happened(Happening::Suspected {
+            whom: match this_side {
+                RoleWord::Primary => RoleWord::Backup,
+                _ => RoleWord::Primary,
+            },
+            peer: self.peer.clone(),
+            why,
+            reason: reason.filter(|_| why == SuspicionWord::LinkLost),
+            after_ms: ms(metrics.detection),
+        });
+    }
+
+    /// Tells that the link is gone.
+    pub fn lost_link(&mut self, reason: String) {
+        self.link_lost = Some(reason.clone());
+        self.happened(Happening::LinkLost { reason });
+    }
+
+    /// The arbiter is asked; told once for an epoch.
+    pub fn asks(&mut self, now: Time, claim: Claim) {
+        let epoch = claim.epoch.0;
+        match &mut self.waiting {
+            Some(waiting) if waiting.epoch == epoch => waiting.asked += 1,
+            waiting => {
+                *waiting = Some(Waiting::new(now, epoch));
+                self.happened(Happening::Claim { epoch });
+            }
+        }
+    }
+
+    /// The arbiter has answered; told if it is another answer than before.
+    pub fn hears(&mut self, now: Time, claim: Claim, answer: &Answer) {
+        let is_news = match (&mut self.waiting, answer.verdict) {
+            (Some(waiting), Verdict::Unreachable) => waiting.on_unreachable(now, answer.reason.clone()),
+            (waiting, Verdict::Won | Verdict::Lost) => waiting.take().is_some(),
+            (None, Verdict::Unreachable) => false,
+        };
+        if is_news {
+            self.happened(Happening::Verdict {
+                epoch: claim.epoch.0,
+                verdict: answer.verdict.into(),
+                reason: answer.reason.clone(),
+            });
+        }
+        self.look_at_waiting(now);
+    }
+
+    /// When [`Reporter::look`] must be called.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        let waiting = self.waiting.as_ref().map(Waiting::deadline);
+        [self.figures_due(), waiting].into_iter().flatten().min()
+    }
+
+    fn figures_due(&self) -> Option<Time> {
+        Some(self.last.0.after(self.every?))
+    }
+
+    /// Tells what is due by the clock: figures, and that the arbiter does not answer.
+    pub fn look(&mut self, now: Time, metrics: &Metrics, outside: Outside) {
+        if self.figures_due().is_some_and(|at| at <= now) {
+            let figures = self.figures(now, metrics, outside);
+            self.happened(Happening::Figures(Box::new(figures)));
+        }
+        self.look_at_waiting(now);
+    }
+
+    fn look_at_waiting(&mut self, now: Time) {
+        let Some(waiting) = &mut self.waiting else { return };
+        let Some(waited) = waiting.say(now) else { return };
+        let happening = Happening::Waiting {
+            epoch: waiting.epoch,
+            place: self.arbiter.clone(),
+            asked: waiting.asked,
+            waited_ms: ms(waited),
+            reason: waiting.reason.clone(),
+        };
+        self.happened(happening);
+    }
+
+    /// The figures now.
+    pub fn figures(&mut self, now: Time, metrics: &Metrics, outside: Outside) -> Figures {
+        let before = std::mem::replace(&mut self.last, (now, outside.traffic));
+        Figures {
+            event_lines_lost: self.events.as_ref().map_or(0, Outlet::lost),
+            ..Figures::new(now, self.started, metrics, outside, before)
+        }
+    }
+
+    /// The name of the other half, for sentences.
+    #[must_use]
+    pub fn peer(&self) -> &str {
+        &self.peer
+    }
+
+    /// Tells the end, and waits a little until all was written.
+    pub fn end(&mut self, ending: Ending) {
+        if ending.code.is_error() {
+            // The program says it, as it says all errors: with its causes.
+            self.write(&Happening::Halt(ending));
+        } else {
+            self.happened(Happening::Halt(ending));
+        }
+        if let Some(events) = &self.events {
+            // Whoever does not read them does not want them.
+            let _ = events.finish(LAST_WORDS_PATIENCE);
+        }
+    }
+}

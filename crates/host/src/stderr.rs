@@ -1,0 +1,114 @@
+//! What this process says to people: lines on standard error, which nobody has to read.
+//!
+//! All of the program's words go through here, those of `tracing` too: a closed terminal, a full pipe or a stopped
+//! reader holds up neither a guest nor a gateway. Lines that found no room are counted, and the next one that does says so.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::console::terminal;
+use crate::limits::{LAST_WORDS_PATIENCE, STDERR_BACKLOG_MAX};
+use crate::outlet::{Outlet, Unit};
+
+/// Words go behind the outlet.
+static BEHIND: AtomicBool = AtomicBool::new(false);
+
+static OUTLET: LazyLock<Outlet> = LazyLock::new(|| {
+    Outlet::new(
+        "standard error",
+        Unit::Lines,
+        STDERR_BACKLOG_MAX,
+        Box::new(Stderr {
+            is_terminal: io::stderr().is_terminal(),
+        }),
+    )
+});
+
+/// From here on nobody waits for a reader. Call when the process has entered its sandbox, before a guest runs or anybody is served: this starts the
+/// thread that waits instead, and no thread may be older than the sandbox (`sandbox`).
+pub fn wait_for_nobody() {
+    LazyLock::force(&OUTLET);
+    BEHIND.store(true, Ordering::SeqCst);
+}
+
+fn is_behind() -> bool {
+    BEHIND.load(Ordering::SeqCst)
+}
+
+/// Says something; a line ends with a line feed. Never waits, after [`wait_for_nobody`].
+pub fn write(text: &[u8]) {
+    if !is_behind() {
+        // Nobody is left to be told that this was not read.
+        let _ = io::stderr().write_all(text);
+        return;
+    }
+    OUTLET.push_with_notice(text, |count| {
+        format!("lockstep: {count} lines are missing here: they were not read in time\n").into_bytes()
+    });
+}
+
+/// Says something that is no whole line, such as a progress that is written over.
+pub fn write_text(text: fmt::Arguments<'_>) {
+    write(text.to_string().as_bytes());
+}
+
+/// Says a line, without its line feed. Never waits.
+pub fn tell(line: fmt::Arguments<'_>) {
+    write(format!("{line}\n").as_bytes());
+}
+
+/// Waits until everything was written, but not for ever. Call before the process ends.
+pub fn finish() {
+    if is_behind() {
+        // Nobody is left to be told that it was not.
+        let _ = OUTLET.finish(LAST_WORDS_PATIENCE);
+    }
+}
+
+/// Lines that were never seen.
+#[must_use]
+pub fn lost() -> u64 {
+    if is_behind() { OUTLET.lost() } else { 0 }
+}
+
+/// Standard error for a subscriber of `tracing`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lines;
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        write(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The sink behind the outlet.
+struct Stderr {
+    is_terminal: bool,
+}
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.is_terminal && terminal::is_raw() {
+            // A raw terminal goes down at a line feed, but not back to its left edge.
+            let text: Vec<u8> = bytes
+                .split_inclusive(|&byte| byte == b'\n')
+                .flat_map(|line| [b"\r", line].concat())
+                .collect();
+            io::stderr().write_all(&text)?;
+            io::stderr().write_all(b"\r")?;
+            return Ok(bytes.len());
+        }
+        io::stderr().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}

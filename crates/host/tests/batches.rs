@@ -1,0 +1,91 @@
+//! What one read brings is taken to its end, though a batch is bounded and nothing more comes.
+
+mod common;
+
+use std::thread;
+
+use common::toy::Toy;
+use host::arbiter::{Answer, Arbiter, ArbiterError, Asker, VmName};
+use host::disk::DiskPool;
+use host::link::{Link, Listener, Security, connect};
+use host::report::Reporter;
+use host::sys::clock;
+use host::wake::Waker;
+use host::{World, drive};
+use replica::message::{Log, Message};
+use replica::{Claim, Epoch, Node, Options, PairOptions, Span, Time, Verdict};
+
+/// Gives every epoch to somebody else, so that a replica that suspects its peer ends.
+struct Nobody;
+
+impl Arbiter for Nobody {
+    fn claim(&mut self, _: &VmName, _: Claim) -> Answer {
+        Answer {
+            verdict: Verdict::Lost,
+            reason: None,
+        }
+    }
+
+    fn last(&mut self, _: &VmName) -> Result<Option<Epoch>, ArbiterError> {
+        Ok(None)
+    }
+
+    fn check(&mut self, _: &VmName, _: Epoch, _: u128) -> Result<(), ArbiterError> {
+        Ok(())
+    }
+}
+
+/// The primary's end of the link to a backup that runs in a thread of its own.
+fn backup() -> Link {
+    let mut listener = Listener::bind("127.0.0.1:0".parse().unwrap(), Security::Insecure).unwrap();
+    let address = listener.address();
+    thread::spawn(move || {
+        let link = listener.accept(None, &mut |_| {}).unwrap();
+        let (vm, waker) = (VmName::new("toy").unwrap(), Waker::new().unwrap());
+        let disks = DiskPool::new(Vec::new(), &waker).unwrap();
+        let reporter = Reporter::new("toy", None, None).unwrap();
+        let arbiter = Asker::new(Box::new(Nobody), vm.clone(), waker.clone());
+        let mut world = World::new(vm, 2, waker, disks, reporter);
+        world.live = false;
+        world.link = Some(link);
+        world.arbiter = Some(arbiter);
+        let options = PairOptions {
+            epoch: Epoch(1),
+            owner: 2,
+            primary: 1,
+            timeout: Span::from_ms(5_000),
+            run: Options::default(),
+        };
+        drive(Node::backup(Toy::new(false), clock::now(), options), world).unwrap();
+    });
+    connect(address, &Security::Insecure, Span::from_ms(600_000), &mut |_| {
+        true
+    })
+    .unwrap()
+}
+
+#[test]
+fn a_backup_acknowledges_all_of_many_messages_that_come_in_one_write() {
+    let mut primary = backup();
+    let last = Time(300);
+    for sent in 1..=last.0 {
+        let log = Log {
+            sent: Time(sent),
+            released: 0,
+            frame: Vec::new(),
+        };
+        primary.send(&Message::Log(log).encode()).unwrap();
+    }
+    assert!(primary.flush().unwrap());
+    // A backup that waits for more before it takes the rest suspects its primary, loses, and closes the link.
+    loop {
+        match primary.receive().expect("it waits for more, and gives up") {
+            Some(message) => match Message::decode(&message).unwrap() {
+                Message::Ack(ack) if ack.echo == last => break,
+                Message::Ack(_) => {}
+                other => panic!("{other:?}"),
+            },
+            None => thread::yield_now(),
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What a pair writes is past this host's page cache, and what it reads is not from there.
+
+mod common;
+
+use std::fs;
+
+use common::disk::{O_DIRECT, O_DSYNC, Pool, holder, make_disk, open_flags};
+use host::disk::{Access, Completion, Disk};
+use machine::{DiskOperation, DiskStatus};
+
+#[test]
+fn the_disk_of_a_pair_is_open_past_the_page_cache_and_that_of_a_vm_alone_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    for read_only in [false, true] {
+        let path = make_disk(dir.path(), "pair", 4096);
+        let _disk = Disk::open_raw(&path, Access::Pair, read_only, "").unwrap();
+        let found = open_flags("self", &path);
+        assert!(
+            matches!(found[..], [flags] if flags & (O_DIRECT | O_DSYNC) != 0),
+            "{found:?}"
+        );
+        let path = make_disk(dir.path(), "solo", 4096);
+        let _disk = Disk::open_raw(&path, Access::Solo, read_only, "").unwrap();
+        let found = open_flags("self", &path);
+        assert!(
+            matches!(found[..], [flags] if flags & (O_DIRECT | O_DSYNC) == 0),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn any_run_of_sectors_is_read_and_written_in_a_pair() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = make_disk(dir.path(), "disk", 8 << 20);
+    let disk = Disk::open_raw(&path, Access::Pair, false, "").unwrap();
+    disk.lock(&holder("a", 1, 1)).unwrap();
+    let mut pool = Pool::new(vec![disk]);
+    let mut expected = fs::read(&path).unwrap();
+    for (round, (sector, sectors)) in [(0, 1), (1, 1), (3, 7), (16_383, 1), (5, 4096 + 3), (9, 10_000)]
+        .into_iter()
+        .enumerate()
+    {
+        let data: Vec<u8> = (0..sectors * 512).map(|at| (at / 512 + round) as u8).collect();
+        expected[sector * 512..][..data.len()].copy_from_slice(&data);
+        let data = data.into();
+        let sector = sector as u64;
+        let done = pool.run(DiskOperation::Write { sector, data });
+        assert_eq!(done, (DiskStatus::Ok, Vec::new()));
+        let bytes = 512 * sectors as u32;
+        let (status, data) = pool.run(DiskOperation::Read { sector, bytes });
+        assert_eq!(status, DiskStatus::Ok);
+        assert!(
+            data == expected[sector as usize * 512..][..bytes as usize],
+            "round {round}"
+        );
+    }
+    assert!(fs::read(&path).unwrap() == expected);
+}
+
+#[test]
+fn a_takeover_opens_the_disk_again_before_its_first_request() {
+    // What another host has made of the path in the meantime is seen; a file that was opened before is not trusted.
+    for (read_only, takeover) in [(false, true), (true, true), (false, false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = make_disk(dir.path(), "disk", 4096);
+        let mut pool = Pool::new(vec![Disk::open_raw(&path, Access::Pair, read_only, "").unwrap()]);
+        fs::write(dir.path().join("new"), vec![0x55; 4096]).unwrap();
+        fs::rename(dir.path().join("new"), &path).unwrap();
+        pool.pool.become_writer(&holder("a", 1, 1), takeover);
+        pool.submit(DiskOperation::Read {
+            sector: 0,
+            bytes: 512,
+        });
+        assert!(matches!(pool.completion(), Completion::Writer));
+        let expected = if takeover { 0x55 } else { 0xaa };
+        match pool.completion() {
+            Completion::Done(answer) => assert_eq!(answer.data, [expected; 512]),
+            other => panic!("{other:?}"),
+        }
+    }
+}

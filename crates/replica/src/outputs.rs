@@ -1,0 +1,87 @@
+//! `Outputs`: which effects are outputs, seen by others than the guest and so subject to the output rule (FT 2.2-c).
+//!
+//! The machine does not know: whether a write to a disk is an output depends on whose disk it is. Recorder, replayer and
+//! keeper of a live guest ask here, so that all of them mean the same; a log is only readable with the answers it was
+//! written with, so another answer is another version of the log.
+
+use machine::{DiskOperation, Effect};
+
+/// Tells outputs from other effects, for one guest.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Outputs;
+
+impl Outputs {
+    /// Is it an output?
+    ///
+    /// Consoles, networks and the power are seen by people and machines outside. A wish for entropy comes back only
+    /// through the log.
+    #[must_use]
+    pub fn is_output(self, effect: &Effect) -> bool {
+        match effect {
+            Effect::ConsoleWrite { .. } | Effect::NetTransmit { .. } | Effect::PoweredOff(_) => true,
+            Effect::Disk(request) => self.is_shared(request.disk) && changes(&request.operation),
+            Effect::EntropyWanted { .. } => false,
+        }
+    }
+
+    /// Do both replicas reach this disk? Then what the guest writes is what the other replica would read (FT 4.1-a).
+    /// All disks of a pair are shared.
+    fn is_shared(self, _disk: u8) -> bool {
+        true
+    }
+}
+
+/// Does it change what a later read sees? A read comes back only through the log.
+///
+/// Neither does a flush. It makes durable what is completed already; issued early, late or twice, or by a replica that the
+/// other one has replaced, it shows nothing to anybody. It may overtake held writes: it is about those writes only whose
+/// completion the guest has seen, and what is held has not even begun (VIRTIO 5.2.6.2).
+#[must_use]
+pub fn changes(operation: &DiskOperation) -> bool {
+    match operation {
+        DiskOperation::Write { .. } | DiskOperation::Discard { .. } | DiskOperation::WriteZeroes { .. } => {
+            true
+        }
+        DiskOperation::Read { .. } | DiskOperation::Flush => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use machine::DiskRequest;
+
+    #[test]
+    fn what_changes_a_shared_disk_is_an_output_and_reads_and_flushes_are_none() {
+        // FT 4.1-a.
+        let (sector, sectors) = (0, 1);
+        let cases = [
+            (DiskOperation::Read { sector, bytes: 512 }, false),
+            (DiskOperation::Flush, false),
+            (
+                DiskOperation::Write {
+                    sector,
+                    data: vec![0; 512].into(),
+                },
+                true,
+            ),
+            (DiskOperation::Discard { sector, sectors }, true),
+            (
+                DiskOperation::WriteZeroes {
+                    sector,
+                    sectors,
+                    unmap: true,
+                },
+                true,
+            ),
+        ];
+        for (operation, output) in cases {
+            let effect = Effect::Disk(DiskRequest {
+                disk: 0,
+                id: 0,
+                operation,
+            });
+            assert_eq!(Outputs.is_output(&effect), output, "{effect:?}");
+        }
+    }
+}
