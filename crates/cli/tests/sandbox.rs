@@ -156,7 +156,7 @@ fn every_thread_of_a_running_vm_has_given_up_what_it_does_not_need() {
     let _console = wait_for(&site.path().join("console"), &mut vm);
     // Two of the process and one of the thread.
     wait_for_first_step(&mut vm, "3");
-    vm.assert_is_sandboxed(&["lockstep", "disk 0", "log", "console input", "console output"]);
+    vm.assert_is_sandboxed(&["lockstep", "disk0.1", "log", "console input", "outlet"]);
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", vm.0.id())).unwrap();
     let core = limits
         .lines()
