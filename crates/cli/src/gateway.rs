@@ -13,11 +13,13 @@ const DNS_PORT: u16 = 53;
 
 /// Runs until the process is ended.
 pub fn run(args: &GatewayArgs) -> Result<()> {
+    args.sandbox.begin()?;
     let listen = match args.listen.parse() {
         Ok(address) => GuestListen::Tcp(address),
         Err(_) => GuestListen::Unix(args.listen.trim_start_matches("unix:").into()),
     };
     let mut config = GatewayConfig::new(listen);
+    config.sandbox = !args.sandbox.no_sandbox;
     (config.network, config.prefix_len) = subnet(&args.subnet)?;
     config.forwards = args
         .forward

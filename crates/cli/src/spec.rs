@@ -45,6 +45,7 @@ pub fn vm(file: &VmFile) -> Result<VmSpec> {
         digest_every: Some(DIGEST_EVERY_DEFAULT),
         events: None,
         figures_every: None,
+        sandbox: false,
     })
 }
 

@@ -7,8 +7,9 @@
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::Duration;
+
+use crate::sandbox::{self, Kind};
 
 /// What is counted when something is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +82,7 @@ impl Outlet {
         });
         let writer = Arc::clone(&shared);
         // The thread ends when its outlet is dropped and the sink has taken, or refused, the rest.
-        thread::spawn(move || writer.write_all(&mut *sink));
+        sandbox::spawn(Kind::Console, "outlet", move || writer.write_all(&mut *sink));
         Outlet { shared }
     }
 
