@@ -297,9 +297,10 @@ class Network:
             f"add element bridge lsh lossy {{ {elements} }}"
         )
 
-    def delay(self, name, ms):
-        """Makes each packet from and to a far host take `ms` milliseconds: a round trip takes twice that."""
-        self.relays[name].delay(ms / 1000)
+    def delay(self, name, ms, jitter_ms=0):
+        """Makes each packet from and to a far host take `ms` milliseconds: a round trip takes twice that. With `jitter_ms`
+        each takes up to so much longer, and packets overtake one another."""
+        self.relays[name].delay(ms / 1000, jitter_ms / 1000)
 
     def count_calls(self, source, destination, port):
         """Begins to count the connections that `source` tries to open; a function that tells how many so far."""

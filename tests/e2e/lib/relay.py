@@ -4,9 +4,11 @@ Kernels without `netem` can delay packets no other way. It is a process of its o
 lock from nobody, and runs at a high priority where it may, so that a busy machine makes the cable little longer.
 """
 
-import collections
 import contextlib
+import heapq
+import itertools
 import os
+import random
 import select
 import signal
 import struct
@@ -41,9 +43,9 @@ class Relay:
         for fd in (orders, one, other):
             os.close(fd)
 
-    def delay(self, seconds):
-        """Each frame that comes from now on takes so long."""
-        os.write(self.orders, struct.pack("d", seconds))
+    def delay(self, seconds, jitter=0.0):
+        """Each frame that comes from now on takes so long, and up to `jitter` longer, so that frames overtake one another."""
+        os.write(self.orders, struct.pack("dd", seconds, jitter))
 
     def stop(self):
         """Ends the process; the cards go with it."""
@@ -55,8 +57,9 @@ def carry(one, other, orders):
     """Passes frames until nobody can give orders any more."""
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, -15)
-    delay = 0.0
-    queues = {one: collections.deque(), other: collections.deque()}
+    delay = jitter = 0.0
+    # Heaps of (when due, number, frame): frames that are due together stay in order.
+    queues, numbers = {one: [], other: []}, itertools.count()
     ways = [(one, other), (other, one)]
     poll = select.epoll()
     for fd in (one, other, orders):
@@ -67,21 +70,22 @@ def carry(one, other, orders):
             queue = queues[queue_of]
             while queue and queue[0][0] <= now:
                 # A card that is down or full loses the frame.
+                frame = heapq.heappop(queue)[2]
                 with contextlib.suppress(OSError):
-                    os.write(to, queue[0][1])
-                queue.popleft()
+                    os.write(to, frame)
         next_due = min((queue[0][0] for queue in queues.values() if queue), default=None)
         wait = -1 if next_due is None else max(next_due - time.monotonic(), 0)
         for fd, _ in poll.poll(wait):
             if fd == orders:
-                order = os.read(orders, 8)
+                order = os.read(orders, 16)
                 if not order:
                     return
-                (delay,) = struct.unpack("d", order)
+                delay, jitter = struct.unpack("dd", order)
                 continue
-            due, queue = time.monotonic() + delay, queues[fd]
+            now, queue = time.monotonic(), queues[fd]
             with contextlib.suppress(OSError):
                 for _ in range(64):
                     frame = os.read(fd, FRAME_LEN_MAX)
                     if len(queue) < FRAMES_MAX:
-                        queue.append((due, frame))
+                        due = now + delay + (jitter and random.uniform(0, jitter))
+                        heapq.heappush(queue, (due, next(numbers), frame))

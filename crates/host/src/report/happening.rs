@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::ending::Ending;
 use super::figures::Figures;
 use super::words::{Course, RoleWord, SuspicionWord, VerdictWord, Wish};
+use crate::disk::Trouble;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -149,6 +150,18 @@ pub struct Line {
     pub happening: Happening,
 }
 
+impl From<Trouble> for Happening {
+    fn from(trouble: Trouble) -> Happening {
+        Happening::DiskTrouble {
+            disk: trouble.disk,
+            path: trouble.path.display().to_string(),
+            what: trouble.what,
+            sentence: trouble.sentence,
+            since_ns: trouble.since.0,
+        }
+    }
+}
+
 impl Happening {
     /// What an operator must know, in a sentence without a full stop; `None`: nothing.
     #[must_use]
@@ -256,6 +269,10 @@ mod tests {
 
     /// One of each, with every field.
     fn samples() -> Vec<Happening> {
+        [of_the_pair(), of_the_process()].concat()
+    }
+
+    fn of_the_pair() -> Vec<Happening> {
         vec![
             Happening::Role {
                 role: RoleWord::Solo,
@@ -294,6 +311,13 @@ mod tests {
                 peer: "10.0.0.2:7800".into(),
                 why: SuspicionWord::LinkLost,
             },
+        ]
+    }
+
+    fn of_the_process() -> Vec<Happening> {
+        let reason = "10.0.0.1:40000 closed the link".into();
+        let link_lost = Happening::LinkLost { reason };
+        vec![
             Happening::DiskWriter,
             Happening::DiskTrouble {
                 disk: 0,
@@ -307,9 +331,7 @@ mod tests {
                 path: "/shared/shop.raw".into(),
                 lasted_ms: 2500.0,
             },
-            Happening::LinkLost {
-                reason: "10.0.0.1:40000 closed the link".into(),
-            },
+            link_lost,
             Happening::Stop {
                 by: Wish::Signal,
                 role: RoleWord::Solo,
