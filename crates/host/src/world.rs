@@ -266,13 +266,7 @@ impl World {
                 Completion::Fenced(error) => return Err(WorldError::Fenced(error)),
                 Completion::Trouble(trouble) => self.reporter.happened(trouble.into()),
                 Completion::Recovered { disk, path, lasted } => {
-                    let path = path.display().to_string();
-                    let lasted_ms = lasted.0 as f64 / 1e6;
-                    self.reporter.happened(Happening::DiskWell {
-                        disk,
-                        path,
-                        lasted_ms,
-                    });
+                    self.reporter.happened(Happening::disk_well(disk, &path, lasted));
                 }
             }
         }
@@ -300,9 +294,8 @@ impl World {
             }
             Typed::Bytes(bytes) if self.operator.has_asked() => {
                 // What was typed along with the answer was meant for nobody.
-                let course = self
-                    .operator
-                    .answers(bytes.first().copied().unwrap_or_default(), role);
+                let key = bytes.first().copied().unwrap_or_default();
+                let course = self.operator.answers(key, role);
                 self.take_course(Wish::Console, course, handle)
             }
             Typed::Bytes(bytes) => {
