@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use host::build::{InterpreterOptions, Translate};
+use host::sandbox::{self, User};
 
 /// What ends `run` and `record`.
 const ALONE_ENDS: &str = "\
@@ -112,6 +113,30 @@ pub struct VmArgs {
     pub engine: Engine,
 }
 
+/// What a process gives up.
+#[derive(Args)]
+pub struct SandboxArgs {
+    /// Become this user before anything is opened; for root. Disks, arbiter, keys and sockets must be the user's
+    #[arg(long, value_name = "NAME|UID[:GID]")]
+    pub user: Option<String>,
+    /// Keep every right that the user has: for debugging only
+    #[arg(long)]
+    pub no_sandbox: bool,
+}
+
+impl SandboxArgs {
+    /// The first thing that a process does: who it is, and what it asks of its host.
+    pub fn begin(&self) -> anyhow::Result<()> {
+        let user = self.user.as_deref().map(User::find).transpose()?;
+        // Before: root may ask for more.
+        sandbox::prepare();
+        if let Some(user) = &user {
+            sandbox::become_user(user)?;
+        }
+        Ok(())
+    }
+}
+
 /// What executes the guest's instructions.
 #[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Engine {
@@ -166,6 +191,8 @@ pub struct RunArgs {
     #[command(flatten)]
     pub vm: VmArgs,
     #[command(flatten)]
+    pub sandbox: SandboxArgs,
+    #[command(flatten)]
     pub profile: ProfileArgs,
     /// Print the result as JSON
     #[arg(long)]
@@ -176,6 +203,8 @@ pub struct RunArgs {
 pub struct RecordArgs {
     #[command(flatten)]
     pub vm: VmArgs,
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
     /// Where to write the log
     #[arg(long, short, value_name = "LOG")]
     pub output: PathBuf,
@@ -215,6 +244,8 @@ pub struct ReplayArgs {
 pub struct PairArgs {
     #[command(flatten)]
     pub vm: VmArgs,
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
     /// Where the backup listens and the primary connects
     #[arg(long, value_name = "HOST:PORT")]
     pub backup: Option<String>,
@@ -275,6 +306,8 @@ pub struct GatewayArgs {
     /// Resolver to forward the guests' questions to; default: the host's
     #[arg(long, value_name = "ADDRESS")]
     pub dns: Vec<std::net::IpAddr>,
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
 }
 
 #[derive(Subcommand)]

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Result, bail};
-use host::link::Key;
+use host::link::KeyFile;
 use host::net::gateway::{self, Destination, Forward, GatewayConfig, GatewayReady, GuestListen, Resolvers};
 
 use crate::args::GatewayArgs;
@@ -13,11 +13,13 @@ const DNS_PORT: u16 = 53;
 
 /// Runs until the process is ended.
 pub fn run(args: &GatewayArgs) -> Result<()> {
+    args.sandbox.begin()?;
     let listen = match args.listen.parse() {
         Ok(address) => GuestListen::Tcp(address),
         Err(_) => GuestListen::Unix(args.listen.trim_start_matches("unix:").into()),
     };
     let mut config = GatewayConfig::new(listen);
+    config.sandbox = !args.sandbox.no_sandbox;
     (config.network, config.prefix_len) = subnet(&args.subnet)?;
     config.forwards = args
         .forward
@@ -27,9 +29,10 @@ pub fn run(args: &GatewayArgs) -> Result<()> {
     config.keys = args
         .key
         .iter()
-        .map(|path| match args.allow_open_key {
-            true => Key::load_though_open(path),
-            false => Key::load(path),
+        .map(|path| {
+            let though_open = args.allow_open_key;
+            let path = path.clone();
+            KeyFile { path, though_open }.load()
         })
         .collect::<Result<_, _>>()?;
     config.insecure = args.insecure;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
+use std::fs::File;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -27,8 +29,8 @@ pub struct Watching {
     profile: Option<Arc<Profile>>,
     symbols: Arc<Symbols>,
     map: bool,
-    /// Where the report goes, if not to the standard error.
-    file: Option<PathBuf>,
+    /// Where the report goes, if not to the standard error. Opened at the start: at the end this process may open nothing any more.
+    file: Option<(PathBuf, File)>,
 }
 
 impl Watching {
@@ -38,11 +40,15 @@ impl Watching {
         if every == 0 {
             bail!("a sample every 0 steps: give at least 1");
         }
+        let make = |path: PathBuf| match File::create(&path) {
+            Ok(file) => Ok((path, file)),
+            Err(error) => Err(error).with_context(|| format!("cannot write the profile {}", path.display())),
+        };
         Ok(Watching {
             profile: args.profile.as_ref().map(|_| host::build::profile(every)),
             symbols: Arc::new(Symbols::load(&args.symbols)?),
             map: args.perf_map,
-            file: args.profile.clone().flatten(),
+            file: args.profile.clone().flatten().map(make).transpose()?,
         })
     }
 
@@ -71,7 +77,8 @@ impl Watching {
         };
         let summary = Summary::new(profile, &self.symbols);
         match &self.file {
-            Some(path) => std::fs::write(path, summary.to_string())
+            Some((path, file)) => (&*file)
+                .write_all(summary.to_string().as_bytes())
                 .with_context(|| format!("cannot write the profile {}", path.display()))?,
             // If its reader has gone, there is nobody to tell.
             None => host::stderr::write_text(format_args!("{summary}")),

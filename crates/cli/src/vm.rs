@@ -6,28 +6,42 @@ use std::process::ExitCode;
 use anyhow::Result;
 use host::link::LinkError;
 use host::report::Figures;
-use host::{Outcome, Progress, RunError};
+use host::{Outcome, PairSpec, Progress, RunError, VmSpec};
 use machine::PowerState;
 use replica::Halt;
 use serde::Serialize;
 
-use crate::args::{PairArgs, ProfileArgs, RecordArgs, RunArgs, VmArgs};
+use crate::args::{PairArgs, ProfileArgs, RecordArgs, RunArgs, SandboxArgs, VmArgs};
 use crate::profile::Watching;
 use crate::spec;
 use crate::vm_file::VmFile;
 
 /// Runs a machine alone.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
-    alone(&args.vm, None, &args.profile, args.json)
+    alone(&args.vm, &args.sandbox, None, &args.profile, args.json)
 }
 
 /// Runs a machine alone and writes its log.
 pub fn record(args: &RecordArgs) -> Result<ExitCode> {
-    alone(&args.vm, Some(&args.output), &args.profile, args.json)
+    alone(
+        &args.vm,
+        &args.sandbox,
+        Some(&args.output),
+        &args.profile,
+        args.json,
+    )
 }
 
-fn alone(vm: &VmArgs, log: Option<&Path>, profile: &ProfileArgs, json: bool) -> Result<ExitCode> {
-    let spec = spec::vm(&load(vm)?)?;
+fn alone(
+    vm: &VmArgs,
+    sandbox: &SandboxArgs,
+    log: Option<&Path>,
+    profile: &ProfileArgs,
+    json: bool,
+) -> Result<ExitCode> {
+    sandbox.begin()?;
+    let mut spec = spec::vm(&load(vm)?)?;
+    spec.sandbox = !sandbox.no_sandbox;
     let watching = Watching::new(profile)?;
     let mut build = host::build::watched(vm.engine(), watching.watch()?);
     let outcome = host::run(&spec, log, &mut build);
@@ -43,18 +57,25 @@ fn alone(vm: &VmArgs, log: Option<&Path>, profile: &ProfileArgs, json: bool) -> 
 
 /// Runs the live half of a pair.
 pub fn primary(args: &PairArgs) -> Result<ExitCode> {
-    let file = load(&args.vm)?.with_pair_flags(args);
-    let (vm, pair) = spec::pair(&file, args)?;
+    let (vm, pair) = half(args)?;
     let outcome = host::primary(&vm, &pair, &mut host::build::machine(args.vm.engine()), &mut show);
     finish_half(outcome, args.json)
 }
 
 /// Runs the copy.
 pub fn backup(args: &PairArgs) -> Result<ExitCode> {
-    let file = load(&args.vm)?.with_pair_flags(args);
-    let (vm, pair) = spec::pair(&file, args)?;
+    let (vm, pair) = half(args)?;
     let outcome = host::backup(&vm, &pair, &mut host::build::machine(args.vm.engine()), &mut show);
     finish_half(outcome, args.json)
+}
+
+/// Begins one half of a pair.
+fn half(args: &PairArgs) -> Result<(VmSpec, PairSpec)> {
+    args.sandbox.begin()?;
+    let file = load(&args.vm)?.with_pair_flags(args);
+    let (mut vm, pair) = spec::pair(&file, args)?;
+    vm.sandbox = !args.sandbox.no_sandbox;
+    Ok((vm, pair))
 }
 
 /// As [`finish`]; one half that was told to end before it met the other has done as it was told.

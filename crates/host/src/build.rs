@@ -9,6 +9,7 @@ use hart::{Engine, Interpreter};
 pub use hart::{InterpreterOptions, NoTranslation, Translate, can_translate};
 use machine::{Config, Machine};
 
+use crate::sandbox::privileges::lock_ram;
 use crate::sys::clock;
 
 /// Builds machines, for `run`, `replay`, `primary` and `backup`.
@@ -25,7 +26,9 @@ pub fn watched(
 ) -> impl FnMut(&Config) -> Result<Machine, String> {
     move |config| {
         let engine = watched_engine(engine, std::mem::take(&mut watch));
-        Machine::new(config.clone(), engine).map_err(|error| crate::error::chain(&error))
+        let machine = Machine::new(config.clone(), engine).map_err(|error| crate::error::chain(&error))?;
+        lock_ram(machine.ram());
+        Ok(machine)
     }
 }
 

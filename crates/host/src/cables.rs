@@ -208,12 +208,6 @@ impl Cables {
             .map(|(token, _)| Token(token))
     }
 
-    /// Is there such a port?
-    #[must_use]
-    pub fn has_unread(&self) -> bool {
-        self.unread().next().is_some()
-    }
-
     /// Ends the peace of floods; call after each slice.
     ///
     /// # Errors
@@ -276,7 +270,6 @@ mod tests {
         let spec = PortSpec::Gateway {
             endpoint: Endpoint::Unix(path),
             key: None,
-            allow_open_key: false,
         };
         let mut port = Port::open(&spec, &Waker::new().unwrap()).unwrap();
         port.check(&spec).unwrap();

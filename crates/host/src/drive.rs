@@ -10,6 +10,7 @@
 //!   outlets:       write(2) to consoles, standard error, events <- buffers      (outlet.rs)
 //!   gateway:       connect, only while the cable is out or mute -> queue, waker  (net/plug.rs, dial.rs)
 //! ```
+//! All of them are started with `sandbox::spawn`, which has each give up what its kind does not need.
 //! While the guest runs, this thread looks at its sockets every few microseconds (poll.rs). An acknowledgement ends the slice at
 //! the next block edge; this thread reads it, lets the node release what waited, and writes it out, without handing anything to
 //! another thread (FT 3.5-c). An idle guest thread sleeps on the sockets themselves.
@@ -22,6 +23,7 @@ use crate::console::Console;
 use crate::log_file::LogFile;
 use crate::poll::{Poller, Token};
 use crate::report::{Ending, Figures, Happening};
+use crate::sandbox::{self, Kind};
 use crate::sys::clock;
 use crate::world::{Order, World, WorldError, until};
 
@@ -47,6 +49,8 @@ pub fn drive<G: Guest>(node: Node<G>, world: World) -> Result<Outcome, WorldErro
         ready: Vec::new(),
     };
     driver.world.register(&poller)?;
+    // Before the guest's first step, or that of its log.
+    sandbox::narrow(Kind::Guest);
     let ended = driver.run(&mut poller);
     driver.end(ended)
 }
@@ -84,13 +88,17 @@ impl<G: Guest> Driver<G> {
         let now = clock::now();
         let timeout = match next {
             Next::Busy | Next::Ended => Some(Span(0)),
-            Next::At(_) if self.world.has_unread() => Some(Span(0)),
+            Next::At(_) if self.world.unread().next().is_some() => Some(Span(0)),
             Next::At(time) => until(now, [time, self.world.deadline()]),
         };
         self.ready.clear();
         let has_peer = matches!(self.node.metrics().role, RoleName::Primary | RoleName::Backup);
         self.ready.extend(poller.wait(timeout, has_peer)?);
-        self.world.add_unread(&mut self.ready);
+        for token in self.world.unread() {
+            if !self.ready.contains(&token) {
+                self.ready.push(token);
+            }
+        }
         for index in 0..self.ready.len() {
             let (node, token) = (&mut self.node, self.ready[index]);
             let order = self

@@ -5,7 +5,7 @@
 //!
 //! Map, from the node outwards: `drive` is the loop, `world` does what a node's actions say, `poll` waits;
 //! `link`, `disk`, `net`, `console`, `arbiter` are the five things outside; `report` tells of it,
-//! through `outlet`s, which nobody waits for; `operator` is what signals and Ctrl-A x mean. `symbols` and `perf_map` name what a guest does.
+//! through `outlet`s, which nobody waits for; `sandbox` gives up what none of them needs, and starts their threads; `operator` is what signals and Ctrl-A x mean. `symbols` and `perf_map` name what a guest does.
 #![deny(unsafe_code)]
 
 pub mod arbiter;
@@ -30,6 +30,7 @@ pub mod poll;
 pub mod replay;
 pub mod report;
 pub mod run;
+pub mod sandbox;
 pub mod signals;
 pub mod spec;
 pub mod stderr;

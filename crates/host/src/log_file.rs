@@ -6,9 +6,10 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use crate::limits::{LOG_BACKLOG_MAX, LOG_WRITE_LEN, LOG_WRITE_WITHIN};
+use crate::sandbox::{self, Kind};
 
 /// The log cannot be recorded.
 #[derive(Debug, thiserror::Error)]
@@ -54,25 +55,45 @@ struct Queue {
     closed: bool,
 }
 
+/// A log file that is there and that nobody writes yet.
+#[derive(Debug)]
+pub struct FreshLog {
+    path: PathBuf,
+    file: File,
+}
+
+impl FreshLog {
+    /// Starts the thread that writes it.
+    ///
+    /// # Errors
+    /// The host gives no thread.
+    pub fn start(self) -> Result<LogFile, LogError> {
+        LogFile::new(&self.path, Box::new(self.file)).map_err(LogError::Thread)
+    }
+}
+
 impl LogFile {
     /// Makes the file anew.
     ///
     /// # Errors
-    /// The file cannot be made, or the host gives no thread to write it.
-    pub fn create(path: &Path) -> Result<LogFile, LogError> {
-        let file = File::create(path).map_err(|source| LogError::File {
-            path: path.into(),
-            source: Arc::new(source),
-        })?;
-        LogFile::new(path, Box::new(file)).map_err(LogError::Thread)
+    /// It cannot be made.
+    pub fn make(path: &Path) -> Result<FreshLog, LogError> {
+        match File::create(path) {
+            Ok(file) => Ok(FreshLog {
+                path: path.into(),
+                file,
+            }),
+            Err(source) => Err(LogError::File {
+                path: path.into(),
+                source: Arc::new(source),
+            }),
+        }
     }
 
     fn new(path: &Path, mut sink: Box<dyn Write + Send>) -> io::Result<LogFile> {
         let shared = Arc::new(Shared::default());
         let writer = Arc::clone(&shared);
-        let thread = thread::Builder::new()
-            .name("log".into())
-            .spawn(move || writer.write(&mut *sink))?;
+        let thread = sandbox::try_spawn(Kind::Log, "log", move || writer.write(&mut *sink))?;
         Ok(LogFile {
             path: path.into(),
             shared,
@@ -224,7 +245,7 @@ mod tests {
         let (log, allow, written) = gated();
         log.append(vec![0; LOG_BACKLOG_MAX]).unwrap();
         log.append(vec![1; 1]).unwrap();
-        thread::scope(|scope| {
+        std::thread::scope(|scope| {
             scope.spawn(|| (0..3).for_each(|_| allow.send(()).unwrap()));
             log.append(vec![2; 1]).unwrap();
             assert!(

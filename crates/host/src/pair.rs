@@ -21,7 +21,7 @@ use crate::link::connect::Pauses;
 use crate::link::{Arrival, Link, LinkError, Listener, connect};
 use crate::run::{Build, RunError, lock_all};
 use crate::signals::Signals;
-use crate::spec::{PairSpec, VmSpec};
+use crate::spec::{PairSpec, Ports, VmSpec};
 use crate::sys::clock;
 use crate::world::{World, WorldError};
 
@@ -62,6 +62,7 @@ pub fn primary<G: Guest>(
 ) -> Result<Outcome, RunError> {
     let mut half = Half::open(spec, pair, Side::Primary)?;
     let security = pair.security().map_err(crate::spec::SetupError::from)?;
+    let _entered = spec.enter_sandbox(Some(pair))?;
     let mut pauses = Pauses::new(pair.patience);
     // Built once, and before the backup begins to wait for the log.
     let mut built = Some((build(&half.config).map_err(RunError::Build)?, half.config.clone()));
@@ -112,6 +113,8 @@ pub fn backup<G: Guest>(
     let mut half = Half::open(spec, pair, Side::Backup)?;
     let security = pair.security().map_err(crate::spec::SetupError::from)?;
     let mut listener = Listener::bind(pair.address, security)?;
+    // Before the first stranger calls.
+    let _entered = spec.enter_sandbox(Some(pair))?;
     progress(&Progress::Listening(listener.address()));
     loop {
         let link = listener.accept(Some(half.signals.as_fd()), &mut |arrival| match arrival {
@@ -152,6 +155,7 @@ struct Half<'a> {
     arbiter: DirectoryArbiter,
     boot: Boot,
     disks: Vec<Disk>,
+    ports: Ports,
     config: Config,
 }
 
@@ -175,6 +179,7 @@ impl<'a> Half<'a> {
             // its two halves may need soon, are taken away from it. Epoch 0 supersedes nobody.
             lock_all(spec, &disks, Epoch(0), owner)?;
         }
+        let ports = spec.open_ports()?;
         let config = spec.config(boot.clone(), &disks);
         Ok(Half {
             spec,
@@ -186,6 +191,7 @@ impl<'a> Half<'a> {
             arbiter,
             boot,
             disks,
+            ports,
             config,
         })
     }
@@ -204,9 +210,14 @@ impl<'a> Half<'a> {
     }
 
     fn world(self, config: &Config, link: Link, live: bool) -> Result<World, RunError> {
-        let mut world = self
-            .spec
-            .world(self.owner, config, self.disks, live, Some(self.signals))?;
+        let mut world = self.spec.world(
+            self.owner,
+            config,
+            self.disks,
+            self.ports,
+            live,
+            Some(self.signals),
+        )?;
         let asker = Asker::new(
             Box::new(self.arbiter),
             self.spec.name.clone(),

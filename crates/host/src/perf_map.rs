@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -100,7 +100,16 @@ impl Drop for PerfMap {
             .iter()
             .map(|(&start, (end, name))| line(start, *end, name))
             .collect();
-        self.file = fresh(&self.path).ok();
+        // The same file: to make another in /tmp is more than this process may do any more.
+        if let Some(file) = &mut self.file
+            && let Err(error) = file.set_len(0).and_then(|()| file.rewind())
+        {
+            tracing::warn!(
+                "{} tells of memory that was used again: {error}",
+                self.path.display()
+            );
+            return;
+        }
         self.write(&text);
     }
 }

@@ -71,15 +71,20 @@ pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> 
     let boot = spec.boot()?;
     let disks = spec.open_disks(Access::Solo)?;
     lock_all(spec, &disks, Epoch(0), owner)?;
+    let ports = spec.open_ports()?;
+    let log = log
+        .map(|path| LogFile::make(path).map_err(WorldError::Log))
+        .transpose()?;
+    let _entered = spec.enter_sandbox(None)?;
     let config = spec.config(boot, &disks);
     let guest = build(&config).map_err(RunError::Build)?;
-    let mut world = spec.world(owner, &config, disks, true, Some(signals))?;
+    let mut world = spec.world(owner, &config, disks, ports, true, Some(signals))?;
     let mut options = Options {
         digest_every: spec.digest_every,
         record: None,
     };
-    if let Some(path) = log {
-        world.log = Some(LogFile::create(path).map_err(WorldError::Log)?);
+    if let Some(log) = log {
+        world.log = Some(log.start().map_err(WorldError::Log)?);
         options.record = Some(VmSpec::header(&config));
     }
     Ok(drive(Node::solo(guest, clock::now(), options), world)?)

@@ -10,9 +10,10 @@ use replica::{Header, Span};
 use crate::arbiter::VmName;
 use crate::console::{Console, ConsoleError, ConsoleSpec};
 use crate::disk::{Access, Disk, DiskError, DiskPool};
-use crate::link::{Key, KeyError, Security};
+use crate::link::{KeyError, KeyFile, Security};
 use crate::net::{NetError, Port, PortSpec};
 use crate::report::{ReportError, Reporter};
+use crate::sandbox::{Entered, Needs, OutOfReach};
 use crate::signals::Signals;
 use crate::wake::Waker;
 use crate::world::{World, WorldError};
@@ -52,9 +53,7 @@ pub struct PairSpec {
     /// Primary: the backup's address. Backup: where to listen.
     pub address: SocketAddr,
     /// File with the shared key; `None`: neither encrypted nor authenticated.
-    pub key: Option<PathBuf>,
-    /// The key is used though other users can read or change its file.
-    pub allow_open_key: bool,
+    pub key: Option<KeyFile>,
     /// Directory that both hosts share.
     pub arbiter: PathBuf,
     /// Silence for this long is suspicion.
@@ -92,6 +91,15 @@ pub struct VmSpec {
     pub events: Option<PathBuf>,
     /// How often figures are among them.
     pub figures_every: Option<Span>,
+    /// Give up, before the guest's first step, what it does not need (`sandbox`). Only where nothing else runs in this process.
+    pub sandbox: bool,
+}
+
+/// What the guest's network devices are plugged into, quiet.
+#[derive(Debug)]
+pub struct Ports {
+    waker: Waker,
+    ports: Vec<Port>,
 }
 
 /// Why a VM cannot be set up.
@@ -131,6 +139,9 @@ pub enum SetupError {
     /// Threads or file descriptors.
     #[error(transparent)]
     World(#[from] WorldError),
+    /// What the sandbox would take away.
+    #[error(transparent)]
+    OutOfReach(#[from] OutOfReach),
 }
 
 /// What makes results comparable between two programs: they must be the same.
@@ -208,6 +219,31 @@ impl VmSpec {
         self.disks.iter().enumerate().map(open).collect()
     }
 
+    /// Opens the network devices' ports, which takes rights that are given up soon; starts no thread.
+    ///
+    /// # Errors
+    /// A tap cannot be used.
+    pub fn open_ports(&self) -> Result<Ports, SetupError> {
+        let waker = Waker::new().map_err(WorldError::Poll)?;
+        let open = |net: &NetSpec| Ok(Port::open(&net.port, &waker)?);
+        let ports = self.nets.iter().map(open).collect::<Result<_, SetupError>>()?;
+        Ok(Ports { waker, ports })
+    }
+
+    /// Gives up what this VM will not need, if it is to; see [`Needs::enter`]. No thread may have been started yet.
+    ///
+    /// # Errors
+    /// It will need what it would not get any more.
+    pub fn enter_sandbox(&self, pair: Option<&PairSpec>) -> Result<Option<Entered>, SetupError> {
+        let entered = if self.sandbox {
+            Some(Needs::of_vm(self, pair).enter()?)
+        } else {
+            None
+        };
+        crate::stderr::wait_for_nobody();
+        Ok(entered)
+    }
+
     /// Everything around the machine but the peer. A replica that is live at once must find its gateway.
     ///
     /// # Errors
@@ -217,17 +253,17 @@ impl VmSpec {
         owner: u128,
         config: &Config,
         disks: Vec<Disk>,
+        ports: Ports,
         live: bool,
         signals: Option<Signals>,
     ) -> Result<World, SetupError> {
-        let waker = Waker::new().map_err(WorldError::Poll)?;
+        let Ports { waker, ports } = ports;
         let reporter = Reporter::new(self.name.as_str(), self.events.as_deref(), self.figures_every)?;
         let pool = DiskPool::new(disks, &waker).map_err(WorldError::Poll)?;
         let mut world = World::new(self.name.clone(), owner, waker.clone(), pool, reporter);
         world.live = live;
         world.signals = signals;
-        for (net, device) in self.nets.iter().zip(&config.nets) {
-            let mut port = Port::open(&net.port, &waker)?;
+        for ((net, device), mut port) in self.nets.iter().zip(&config.nets).zip(ports) {
             if live {
                 port.check(&net.port)?;
             }
@@ -258,8 +294,7 @@ impl PairSpec {
     /// The key file is of no use.
     pub fn security(&self) -> Result<Security, KeyError> {
         match &self.key {
-            Some(path) if self.allow_open_key => Ok(Security::Key(Key::load_though_open(path)?)),
-            Some(path) => Ok(Security::Key(Key::load(path)?)),
+            Some(file) => Ok(Security::Key(file.load()?)),
             None => Ok(Security::Insecure),
         }
     }

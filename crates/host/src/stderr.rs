@@ -6,10 +6,14 @@
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::console::terminal;
 use crate::limits::{LAST_WORDS_PATIENCE, STDERR_BACKLOG_MAX};
 use crate::outlet::{Outlet, Unit};
+
+/// Words go behind the outlet.
+static BEHIND: AtomicBool = AtomicBool::new(false);
 
 static OUTLET: LazyLock<Outlet> = LazyLock::new(|| {
     Outlet::new(
@@ -22,8 +26,24 @@ static OUTLET: LazyLock<Outlet> = LazyLock::new(|| {
     )
 });
 
-/// Says something; a line ends with a line feed. Never waits.
+/// From here on nobody waits for a reader. Call when the process has entered its sandbox, before a guest runs or anybody is served: this starts the
+/// thread that waits instead, and no thread may be older than the sandbox (`sandbox`).
+pub fn wait_for_nobody() {
+    LazyLock::force(&OUTLET);
+    BEHIND.store(true, Ordering::SeqCst);
+}
+
+fn is_behind() -> bool {
+    BEHIND.load(Ordering::SeqCst)
+}
+
+/// Says something; a line ends with a line feed. Never waits, after [`wait_for_nobody`].
 pub fn write(text: &[u8]) {
+    if !is_behind() {
+        // Nobody is left to be told that this was not read.
+        let _ = io::stderr().write_all(text);
+        return;
+    }
     OUTLET.push_with_notice(text, |count| {
         format!("lockstep: {count} lines are missing here: they were not read in time\n").into_bytes()
     });
@@ -41,14 +61,16 @@ pub fn tell(line: fmt::Arguments<'_>) {
 
 /// Waits until everything was written, but not for ever. Call before the process ends.
 pub fn finish() {
-    // Nobody is left to be told that it was not.
-    let _ = OUTLET.finish(LAST_WORDS_PATIENCE);
+    if is_behind() {
+        // Nobody is left to be told that it was not.
+        let _ = OUTLET.finish(LAST_WORDS_PATIENCE);
+    }
 }
 
 /// Lines that were never seen.
 #[must_use]
 pub fn lost() -> u64 {
-    OUTLET.lost()
+    if is_behind() { OUTLET.lost() } else { 0 }
 }
 
 /// Standard error for a subscriber of `tracing`.

@@ -225,20 +225,10 @@ impl World {
         self.link.as_ref().is_some_and(Link::has_message)
     }
 
-    /// Has anything come, here or at the guest's ports, that no source shows?
-    #[must_use]
-    pub fn has_unread(&self) -> bool {
-        self.has_message() || self.cables.has_unread()
-    }
-
-    /// Adds the sources that have something to take though the kernel does not say so.
-    pub fn add_unread(&self, ready: &mut Vec<Token>) {
+    /// The sources, the guest's ports among them, that have something to take though the kernel does not say so.
+    pub fn unread(&self) -> impl Iterator<Item = Token> {
         let link = self.has_message().then_some(LINK);
-        for token in link.into_iter().chain(self.cables.unread()) {
-            if !ready.contains(&token) {
-                ready.push(token);
-            }
-        }
+        link.into_iter().chain(self.cables.unread())
     }
 
     fn read_link(&mut self, poller: &Poller, handle: &mut dyn FnMut(Event)) -> Result<(), WorldError> {
@@ -274,21 +264,9 @@ impl World {
                 Completion::Done(answer) => handle(Event::DiskDone(answer)),
                 Completion::Writer => self.reporter.happened(Happening::DiskWriter),
                 Completion::Fenced(error) => return Err(WorldError::Fenced(error)),
-                Completion::Trouble(trouble) => self.reporter.happened(Happening::DiskTrouble {
-                    disk: trouble.disk,
-                    path: trouble.path.display().to_string(),
-                    what: trouble.what,
-                    sentence: trouble.sentence,
-                    since_ns: trouble.since.0,
-                }),
+                Completion::Trouble(trouble) => self.reporter.happened(trouble.into()),
                 Completion::Recovered { disk, path, lasted } => {
-                    let path = path.display().to_string();
-                    let lasted_ms = lasted.0 as f64 / 1e6;
-                    self.reporter.happened(Happening::DiskWell {
-                        disk,
-                        path,
-                        lasted_ms,
-                    });
+                    self.reporter.happened(Happening::disk_well(disk, &path, lasted));
                 }
             }
         }
@@ -316,9 +294,8 @@ impl World {
             }
             Typed::Bytes(bytes) if self.operator.has_asked() => {
                 // What was typed along with the answer was meant for nobody.
-                let course = self
-                    .operator
-                    .answers(bytes.first().copied().unwrap_or_default(), role);
+                let key = bytes.first().copied().unwrap_or_default();
+                let course = self.operator.answers(key, role);
                 self.take_course(Wish::Console, course, handle)
             }
             Typed::Bytes(bytes) => {

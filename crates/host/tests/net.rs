@@ -17,11 +17,7 @@ fn wait_for(waker: &Waker) {
 }
 
 fn plain(endpoint: Endpoint) -> PortSpec {
-    PortSpec::Gateway {
-        endpoint,
-        key: None,
-        allow_open_key: false,
-    }
+    PortSpec::Gateway { endpoint, key: None }
 }
 
 fn receive(port: &mut Port) -> Vec<u8> {

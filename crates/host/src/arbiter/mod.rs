@@ -6,12 +6,12 @@
 pub mod file;
 
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
 
 use replica::{Claim, Epoch, Verdict};
 
 pub use file::DirectoryArbiter;
 
+use crate::sandbox::{self, Kind};
 use crate::wake::Waker;
 
 /// Longest name of a VM.
@@ -149,7 +149,7 @@ impl Asker {
     pub fn new(mut arbiter: Box<dyn Arbiter>, vm: VmName, waker: Waker) -> Asker {
         let (questions, to_ask) = channel::<Claim>();
         let (answered, answers) = channel();
-        thread::spawn(move || {
+        sandbox::spawn(Kind::Arbiter, "arbiter", move || {
             for claim in to_ask {
                 let answer = arbiter.claim(&vm, claim);
                 if answered.send((claim, answer)).is_err() {

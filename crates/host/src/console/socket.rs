@@ -7,13 +7,13 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 use rustix::fs::{Mode, fchmod};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
 
 use super::{ConsoleError, Typed};
 use crate::limits::CONSOLE_PATIENCE;
+use crate::sandbox::{self, Kind};
 use crate::wake::Waker;
 
 /// Clients that wait while one is there.
@@ -89,7 +89,7 @@ pub(super) fn listen(
         client: client.clone(),
     };
     let current = client.clone();
-    thread::spawn(move || {
+    sandbox::spawn(Kind::Console, "console input", move || {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { return };
             // One who does not read for so long is sent away.

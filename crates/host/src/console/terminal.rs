@@ -3,11 +3,11 @@
 use std::io::{self, IsTerminal, Read, Write};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use super::Typed;
+use crate::sandbox::{self, Kind};
 use crate::wake::Waker;
 
 const ESCAPE: u8 = 0x01;
@@ -62,7 +62,7 @@ pub fn restore() {
 
 /// Starts the thread that reads standard input, whatever it is. Ends with it.
 pub(super) fn read_stdin(sender: SyncSender<Typed>, waker: Waker, raw: bool) {
-    thread::spawn(move || {
+    sandbox::spawn(Kind::Console, "console input", move || {
         let mut keys = Keys::default();
         let mut buffer = [0; 256];
         while let Ok(length @ 1..) = io::stdin().read(&mut buffer) {

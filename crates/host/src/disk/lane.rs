@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use machine::{DiskRequest, DiskStatus};
@@ -18,6 +18,7 @@ use replica::{DiskAnswer, Span, Time};
 use super::policy::{self, Ailment, Outcome};
 use super::{Disk, Holder, LockError, guard};
 use crate::limits::{DISK_RETRY, DISK_THREADS, DISK_TROUBLES_MAX};
+use crate::sandbox::{self, Kind};
 use crate::sys::clock;
 use crate::wake::Waker;
 
@@ -143,7 +144,7 @@ impl Lane {
         let start = |number| {
             let name = format!("disk{}.{number}", lane.index);
             let lane = Arc::clone(lane);
-            thread::Builder::new().name(name).spawn(move || lane.serve())
+            sandbox::try_spawn(Kind::Disk, name, move || lane.serve())
         };
         (1..=DISK_THREADS).map(start).collect()
     }

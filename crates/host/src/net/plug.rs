@@ -20,7 +20,6 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::thread;
 
 use replica::{Epoch, Span, Time};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -34,6 +33,7 @@ use crate::limits::{
     GATEWAY_BACKLOG_MAX, GATEWAY_GONE, GATEWAY_KEPT_FOR, GATEWAY_KEPT_MAX, GATEWAY_SUSPECT, PORTS_LOOK_EVERY,
 };
 use crate::link::Security;
+use crate::sandbox::{self, Kind};
 use crate::sys::clock;
 use crate::wake::Waker;
 
@@ -383,7 +383,7 @@ impl Plug {
         });
         let waker = self.waker.clone();
         let mut dialer = Dialer::new(self.endpoint.clone(), self.security.clone());
-        thread::spawn(move || {
+        sandbox::spawn(Kind::Cable, "cable", move || {
             while !enough.load(Ordering::SeqCst) {
                 let (news, done) = match dialer.step() {
                     Ok(None) => continue,

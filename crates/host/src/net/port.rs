@@ -3,7 +3,6 @@
 //! A backup's ports are quiet until it goes live: no frame passes. Where there is a key the gateway is asked whether it is there.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
 
 use replica::{Epoch, Span, Time};
 
@@ -12,7 +11,7 @@ use super::dial::{DialError, Endpoint};
 use super::plug::Plug;
 use super::tap::Tap;
 use crate::limits::BATCH_MAX;
-use crate::link::{Key, Security};
+use crate::link::{KeyFile, Security};
 use crate::wake::Waker;
 
 /// What the operator asked for.
@@ -27,9 +26,7 @@ pub enum PortSpec {
         /// Where it listens.
         endpoint: Endpoint,
         /// File with the key that both have; `None`: frames travel in the clear.
-        key: Option<PathBuf>,
-        /// Take the key although others can read or change its file.
-        allow_open_key: bool,
+        key: Option<KeyFile>,
     },
 }
 
@@ -78,14 +75,9 @@ impl Port {
         Ok(match spec {
             PortSpec::None => Port::None,
             PortSpec::Tap(name) => Port::Tap(Tap::open(name)?),
-            PortSpec::Gateway {
-                endpoint,
-                key,
-                allow_open_key,
-            } => {
+            PortSpec::Gateway { endpoint, key } => {
                 let security = match key {
-                    Some(path) if *allow_open_key => Security::Key(Key::load_though_open(path)?),
-                    Some(path) => Security::Key(Key::load(path)?),
+                    Some(file) => Security::Key(file.load()?),
                     None => Security::Insecure,
                 };
                 Port::Gateway(Box::new(Plug::new(endpoint.clone(), security, waker.clone())))

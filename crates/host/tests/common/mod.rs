@@ -37,13 +37,13 @@ pub fn vm(dir: &Path, who: &str) -> VmSpec {
             port: PortSpec::Gateway {
                 endpoint: Endpoint::Unix(dir.join("gateway")),
                 key: None,
-                allow_open_key: false,
             },
         }],
         serial: ConsoleSpec::File(dir.join(format!("{who}.console"))),
         digest_every: Some(100_000),
         events: Some(dir.join(format!("{who}.events"))),
         figures_every: None,
+        sandbox: true,
     }
 }
 

@@ -36,6 +36,8 @@ pub struct GatewayConfig {
     pub allow: Vec<Destination>,
     /// Destinations that guests do not reach although they would by themselves.
     pub deny: Vec<Destination>,
+    /// Give up, before anybody is served, what is not needed. Only where nothing else runs in this process.
+    pub sandbox: bool,
 }
 
 impl GatewayConfig {
@@ -52,6 +54,7 @@ impl GatewayConfig {
             resolvers: Resolvers::Host,
             allow: Vec::new(),
             deny: Vec::new(),
+            sandbox: false,
         }
     }
 
@@ -318,6 +321,9 @@ pub enum GatewayError {
     /// The system refuses to tell about readiness.
     #[error("cannot wait for network events")]
     Poll(#[source] io::Error),
+    /// What the sandbox would take away.
+    #[error(transparent)]
+    OutOfReach(#[from] crate::sandbox::OutOfReach),
 }
 
 #[cfg(test)]

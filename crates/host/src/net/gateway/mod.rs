@@ -46,13 +46,23 @@ pub use config::{
 pub use destination::{Destination, DestinationError};
 pub use gauges::{Gauge, Gauges};
 
+use crate::sandbox::{self, Kind, Needs};
+
 /// Runs a gateway on this thread until it is stopped. `ready` is called once, when everything listens.
 ///
 /// # Errors
 /// The configuration makes no sense, an address cannot be listened on, or the system's polling fails.
 pub fn run(config: GatewayConfig, ready: impl FnOnce(GatewayReady)) -> Result<(), GatewayError> {
     let (event_loop, announcement) = event_loop::EventLoop::new(&config)?;
+    let entered = config
+        .sandbox
+        .then(|| Needs::of_gateway(&config).enter())
+        .transpose()?;
+    crate::stderr::wait_for_nobody();
+    sandbox::narrow(Kind::Gateway);
     tracing::info!(listen = %announcement.listen, "gateway ready");
     ready(announcement);
-    event_loop.run()
+    let result = event_loop.run();
+    drop(entered);
+    result
 }

@@ -8,6 +8,7 @@ use super::destination::Rules;
 use super::limits;
 use std::collections::HashSet;
 use std::fs;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::SystemTime;
 
@@ -71,9 +72,16 @@ impl Destinations {
             .and_then(|metadata| metadata.modified())
             .ok();
         if modified.is_none() || modified != self.modified {
-            self.host_resolvers = fs::read_to_string(RESOLV_CONF)
-                .map(|text| parse(&text))
-                .unwrap_or_default();
+            match fs::read_to_string(RESOLV_CONF) {
+                Ok(text) => self.host_resolvers = parse(&text),
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    // It was replaced, and the sandbox knows the one that was there at the start (`sandbox::Needs`).
+                    tracing::warn!(
+                        "{RESOLV_CONF} is another file now, which this gateway may not read; it asks the resolvers of before: start it again, or give `--dns ADDRESS`"
+                    );
+                }
+                Err(_) => self.host_resolvers.clear(),
+            }
             self.modified = modified;
         }
         &self.host_resolvers

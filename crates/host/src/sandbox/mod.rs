@@ -1,0 +1,168 @@
+//! What a process of ours gives up once it has started, so that a guest or a stranger that takes it over gets little.
+//!
+//! ```text
+//!   prepare, become_user      asks for memory and time, becomes --user
+//!   (files, disks, taps, ports and keys are opened)
+//!   enter                     landlock, no capabilities, the process' filters: before a stranger or a peer is listened to
+//!   spawn, narrow             each thread's own filter, before it does anything; the guest thread's before the guest's first step
+//! ```
+//! All of it holds for a thread and those it starts, never for its elders: so nothing may start a thread before [`Needs::enter`]. Whatever this
+//! kernel cannot do is said once, in a sentence, and is no error. docs/security.md has the table of what is left.
+
+mod calls;
+pub mod files;
+mod needs;
+pub mod privileges;
+mod system_calls;
+
+use std::cell::Cell;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
+
+use landlock::RulesetStatus;
+
+pub use files::Files;
+pub use privileges::{User, UserError, become_user, prepare};
+pub use system_calls::{Kind, Sockets};
+
+thread_local! {
+    /// This thread is in the sandbox, and may make these sockets.
+    static ENTERED: Cell<Option<Sockets>> = const { Cell::new(None) };
+}
+
+/// What a process still needs after its start.
+#[derive(Debug, Default)]
+pub struct Needs {
+    /// Files, directories and ports.
+    pub files: Files,
+    /// Sockets.
+    pub sockets: Sockets,
+    /// What must surely be possible later: files to be opened again, and directories to make files in.
+    rehearsed: Vec<Rehearsal>,
+}
+
+#[derive(Debug)]
+struct Rehearsal {
+    what: &'static str,
+    path: PathBuf,
+    change: bool,
+}
+
+/// What a process needs would not be there any more when it is needed most.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{what} {path} cannot be used again once the rights of root are given up, but a takeover would have to: let {user} write it and its directory, or give `--user` whom they belong to"
+)]
+pub struct OutOfReach {
+    what: &'static str,
+    path: PathBuf,
+    user: String,
+    source: io::Error,
+}
+
+/// What keeps the rules about files in force; held as long as the process.
+#[derive(Debug)]
+#[must_use = "rules about files that nobody holds may end"]
+pub struct Entered(#[allow(dead_code, reason = "it is there to be held")] Vec<OwnedFd>);
+
+impl Needs {
+    /// Must be possible later too; tried when the sandbox is entered.
+    fn surely(&mut self, what: &'static str, path: &Path, change: bool) {
+        self.rehearsed.push(Rehearsal {
+            what,
+            path: path.into(),
+            change,
+        });
+    }
+
+    /// Gives up everything else, for good: this thread, and all that it will start.
+    ///
+    /// # Errors
+    /// What will be needed cannot be had any more. The process must end.
+    pub fn enter(self) -> Result<Entered, OutOfReach> {
+        privileges::forbid_core_files();
+        let _ = rustix::thread::set_no_new_privs(true);
+        let held = match self.files.restrict() {
+            Ok((held, RulesetStatus::FullyEnforced)) => held,
+            Ok((held, RulesetStatus::PartiallyEnforced)) => {
+                tracing::info!("this kernel knows only a part of landlock (docs/security.md says which)");
+                held
+            }
+            Ok((held, RulesetStatus::NotEnforced)) => {
+                missing("landlock", "may open every file that its user may");
+                held
+            }
+            Err(error) => {
+                tracing::debug!("{}", crate::error::chain(&error));
+                missing("landlock", "may open every file that its user may");
+                Vec::new()
+            }
+        };
+        if let Err(error) = privileges::give_up_capabilities() {
+            tracing::warn!("this process cannot give up its capabilities: {error}");
+        }
+        if let Err(error) = system_calls::restrict_process() {
+            tracing::debug!("{}", crate::error::chain(&error));
+            missing("seccomp", "may ask the kernel for anything");
+        }
+        ENTERED.set(Some(self.sockets));
+        for Rehearsal { what, path, change } in self.rehearsed {
+            files::rehearse(&path, change).map_err(|source| OutOfReach {
+                what,
+                path,
+                user: privileges::who(),
+                source,
+            })?;
+        }
+        Ok(Entered(held))
+    }
+}
+
+fn missing(what: &str, so: &str) {
+    tracing::warn!(
+        "this kernel has no {what}: whoever takes this process over {so}; run it on a kernel that has it, or as a user of its own (`--user`)"
+    );
+}
+
+/// Starts a thread, which gives up what its kind does not need before it does its work. `name` is shown by `ps -L`, in 15 bytes.
+///
+/// # Errors
+/// The host gives no thread.
+pub fn try_spawn<T: Send + 'static>(
+    kind: Kind,
+    name: impl Into<String>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    let sockets = ENTERED.get();
+    thread::Builder::new().name(name.into()).spawn(move || {
+        ENTERED.set(sockets);
+        narrow(kind);
+        work()
+    })
+}
+
+/// As [`try_spawn`], where nothing can go on without the thread.
+///
+/// # Panics
+/// The host gives no thread, as with [`std::thread::spawn`].
+pub fn spawn<T: Send + 'static>(
+    kind: Kind,
+    name: impl Into<String>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    try_spawn(kind, name, work).unwrap_or_else(|error| {
+        panic!("this host gives no more threads ({error}); raise the limit (`ulimit -u`)")
+    })
+}
+
+/// Has this thread give up what its kind does not need, if its process is in the sandbox.
+pub fn narrow(kind: Kind) {
+    if let Some(sockets) = ENTERED.get()
+        && let Err(error) = system_calls::restrict_thread(kind, sockets)
+    {
+        // The process has said so already.
+        tracing::debug!("{}", crate::error::chain(&error));
+    }
+}

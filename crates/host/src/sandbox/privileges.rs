@@ -1,0 +1,273 @@
+//! What a process is by its user: whose files it may touch, which capabilities it has, how much of its host it may use, and
+//! how soon it is served.
+//!
+//! Asked for at the very start ([`prepare`], [`become_user`]), given up for good before anything of a guest or a stranger is read
+//! ([`give_up_capabilities`], [`forbid_core_files`]). Nothing here may fail a VM that ran without it, but for a user that was named.
+
+use std::ffi::CString;
+
+use nix::unistd::{self, Gid, Uid};
+use rustix::io::Errno;
+use rustix::mm::{MlockAllFlags, mlockall};
+use rustix::process::{Resource, Rlimit, getpriority_process, getrlimit, setpriority_process, setrlimit};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
+    remove_capability_from_bounding_set, set_capabilities, set_keep_capabilities,
+};
+
+use crate::limits::NICE;
+
+/// Capabilities that the kernel may know of one day; today's last one is the 40th.
+const CAPABILITIES_MAX: u32 = 63;
+/// What a process keeps when it becomes another user, until it has opened what it needs: ports below 1024 and taps.
+const OF_THE_START: CapabilitySet = CapabilitySet::NET_ADMIN.union(CapabilitySet::NET_BIND_SERVICE);
+
+/// Who a process shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    uid: Uid,
+    gid: Gid,
+    /// Whose other groups it gets too.
+    name: Option<CString>,
+}
+
+/// A process cannot become the user that was named.
+#[derive(Debug, thiserror::Error)]
+pub enum UserError {
+    /// There is none.
+    #[error("there is no user `{text}` on this host; give a name, a number, or UID:GID")]
+    Unknown {
+        /// What was given.
+        text: String,
+    },
+    /// Its group is not known.
+    #[error("user {uid} has no name on this host; give its group too, as {uid}:GID")]
+    NoGroup {
+        /// Its number.
+        uid: u32,
+    },
+    /// Only root may.
+    #[error("only root can run a VM as another user; leave `--user` out, or start it as root")]
+    NotRoot,
+    /// The kernel gave an error.
+    #[error("cannot become user {uid}, group {gid}")]
+    Kernel {
+        /// Its number.
+        uid: u32,
+        /// That of its group.
+        gid: u32,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl User {
+    /// Finds `NAME`, `UID`, `NAME:GID` or `UID:GID`. A user without its group given gets all its groups, one with a group only that.
+    ///
+    /// # Errors
+    /// There is no such user, or its group is not known.
+    pub fn find(text: &str) -> Result<User, UserError> {
+        let unknown = || UserError::Unknown {
+            text: text.to_owned(),
+        };
+        let (who, group) = match text.split_once(':') {
+            Some((who, group)) => (who, Some(group.parse::<u32>().map_err(|_| unknown())?)),
+            None => (text, None),
+        };
+        let number = who.parse::<u32>().ok();
+        let known = match number {
+            Some(uid) => unistd::User::from_uid(Uid::from_raw(uid)),
+            None => unistd::User::from_name(who),
+        };
+        match (known.ok().flatten(), number, group) {
+            (Some(user), _, None) => Ok(User {
+                uid: user.uid,
+                gid: user.gid,
+                name: CString::new(user.name).ok(),
+            }),
+            (Some(user), _, Some(gid)) => Ok(User {
+                uid: user.uid,
+                gid: Gid::from_raw(gid),
+                name: None,
+            }),
+            (None, Some(uid), Some(gid)) => Ok(User {
+                uid: Uid::from_raw(uid),
+                gid: Gid::from_raw(gid),
+                name: None,
+            }),
+            (None, Some(uid), None) => Err(UserError::NoGroup { uid }),
+            (None, None, _) => Err(unknown()),
+        }
+    }
+}
+
+/// Who this process is, for a sentence.
+#[must_use]
+pub fn who() -> String {
+    let uid = Uid::effective();
+    match unistd::User::from_uid(uid) {
+        Ok(Some(user)) => format!("'{}' (user {uid})", user.name),
+        _ => format!("user {uid}"),
+    }
+}
+
+/// Becomes `user` for good. Of root's rights only those to take ports below 1024 and to open taps stay, until
+/// [`give_up_capabilities`]. What this process opens from here on must be `user`'s to open.
+///
+/// # Errors
+/// It may not, or there are other threads of it that cannot.
+pub fn become_user(user: &User) -> Result<(), UserError> {
+    let User { uid, gid, name } = user;
+    if (Uid::effective(), Gid::effective()) == (*uid, *gid) && !uid.is_root() {
+        return Ok(());
+    }
+    let had = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.permitted);
+    if !had.contains(CapabilitySet::SETUID | CapabilitySet::SETGID) {
+        return Err(UserError::NotRoot);
+    }
+    empty_bounding_set();
+    let change = || -> std::io::Result<()> {
+        set_keep_capabilities(true)?;
+        match name {
+            Some(name) => unistd::initgroups(name, *gid)?,
+            None => unistd::setgroups(&[*gid])?,
+        }
+        unistd::setresgid(*gid, *gid, *gid)?;
+        unistd::setresuid(*uid, *uid, *uid)?;
+        let kept = had & OF_THE_START;
+        set_capabilities(
+            None,
+            CapabilitySets {
+                effective: kept,
+                permitted: kept,
+                inheritable: CapabilitySet::empty(),
+            },
+        )?;
+        Ok(set_keep_capabilities(false)?)
+    };
+    change().map_err(|source| UserError::Kernel {
+        uid: uid.as_raw(),
+        gid: gid.as_raw(),
+        source,
+    })
+}
+
+/// Gives up every capability of this thread and of those it starts, and the right to get one back.
+///
+/// # Errors
+/// As the kernel gives them.
+pub fn give_up_capabilities() -> Result<(), Errno> {
+    empty_bounding_set();
+    let _ = clear_ambient_capability_set();
+    let none = CapabilitySet::empty();
+    set_capabilities(
+        None,
+        CapabilitySets {
+            effective: none,
+            permitted: none,
+            inheritable: none,
+        },
+    )
+}
+
+/// Only root may, and who is not cannot use the set: this process never executes another program.
+fn empty_bounding_set() {
+    for number in 0..=CAPABILITIES_MAX {
+        // An error says that the kernel knows no such capability, or that we are not root.
+        let _ = remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number));
+    }
+}
+
+/// A file with the guest's memory and the pair's key is written at a crash only if the operator has asked for one, with `ulimit -c`.
+pub fn forbid_core_files() {
+    let limit = getrlimit(Resource::Core);
+    if limit.current == Some(0) {
+        let none = Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        };
+        let _ = setrlimit(Resource::Core, none);
+    }
+}
+
+/// Asks for what a replica or a gateway wants of its host, where that is allowed: to be served soon, and to stay in memory. Call before any
+/// thread is started, and before [`become_user`]: both are inherited by threads, and root may ask for more.
+pub fn prepare() {
+    ask_to_be_served_soon();
+    ask_to_stay_in_memory();
+}
+
+/// FT 2.3-d: who is late to answer is taken for dead.
+fn ask_to_be_served_soon() {
+    // One that was made nicer than this on purpose stays so.
+    if getpriority_process(None).is_ok_and(|now| now <= NICE) {
+        return;
+    }
+    match setpriority_process(None, NICE) {
+        Ok(()) => tracing::debug!("this process is served sooner than others (nice {NICE})"),
+        Err(error) => tracing::debug!(
+            "this process is served as others are ({error}); allow it nice {NICE}, for instance with LimitNICE=, to have it answer sooner on a busy host"
+        ),
+    }
+}
+
+fn ask_to_stay_in_memory() {
+    let limit = getrlimit(Resource::Memlock);
+    let raised = [None, limit.maximum].into_iter().any(|limit| {
+        let both = Rlimit {
+            current: limit,
+            maximum: limit,
+        };
+        setrlimit(Resource::Memlock, both).is_ok()
+    });
+    if !raised || getrlimit(Resource::Memlock).current.is_some() {
+        // What is mapped later would count too, and a process at its limit gets no more memory at all. The guest's RAM alone may fit
+        // (`lock_ram`).
+        tracing::debug!(
+            "memory may be paged out: the limit of locked memory is {:?} bytes; lift it, for instance with LimitMEMLOCK=infinity",
+            limit.maximum
+        );
+        return;
+    }
+    // On fault: pages stay once they are used, and none are made for that.
+    match mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT) {
+        Ok(()) => tracing::debug!("memory of this process is not paged out"),
+        Err(error) => tracing::debug!("memory may be paged out: {error}"),
+    }
+}
+
+/// Keeps the guest's RAM in memory, if the limit of locked memory has room for it.
+pub fn lock_ram(ram: &hart::Ram) {
+    if let Err(error) = crate::sys::memory::lock(ram) {
+        tracing::debug!(
+            "the guest's RAM may be paged out ({error}): {} bytes are more than the limit of locked memory allows",
+            ram.size()
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_found_by_name_and_number() {
+        let root = User::find("root").unwrap();
+        assert_eq!((root.uid.as_raw(), root.gid.as_raw()), (0, 0));
+        assert_eq!(User::find("0").unwrap(), root);
+        let both = User::find("4294967000:17").unwrap();
+        assert_eq!((both.uid.as_raw(), both.gid.as_raw()), (4_294_967_000, 17));
+        let with_group = User::find("root:17").unwrap();
+        assert_eq!((with_group.gid.as_raw(), with_group.name), (17, None));
+    }
+
+    #[test]
+    fn a_user_that_is_not_there_is_named() {
+        for text in ["no-such-user", "root:wheel", ""] {
+            let error = User::find(text).unwrap_err().to_string();
+            assert!(error.contains(&format!("`{text}`")), "{error}");
+        }
+        let error = User::find("4294967000").unwrap_err().to_string();
+        assert!(error.contains("4294967000:GID"), "{error}");
+    }
+}

@@ -1,0 +1,331 @@
+//! The system calls of each kind of thread, under seccomp.
+//!
+//! Three filters lie over one another, and the strictest answer holds. The process' first ([`restrict_process`]) ends it at what no code of ours,
+//! of the standard library's or of the C library's ever asks for in it. Its second refuses everything that none of its threads needs, with "no
+//! such call" (ENOSYS), which the C library knows how to go on from. Each thread's own ([`restrict_thread`]) refuses what this kind of thread
+//! does not need. docs/decisions/0062-sandbox.md says why some calls end the process and others are refused.
+//!
+//! A call that is missing here is not a crash but an error on its path. Tests run whole replicas under these filters.
+
+use std::collections::BTreeMap;
+
+use libc::{c_int, c_long, c_ulong};
+use seccompiler::SeccompCmpArgLen::{Dword, Qword};
+use seccompiler::SeccompCmpOp::{Eq, MaskedEq};
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+    apply_filter,
+};
+
+use super::calls::{ALWAYS, FILES, NAMES, NEVER, START, STREAMS, older};
+
+/// What a thread is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Owns the node and its sockets, and computes the guest.
+    Guest,
+    /// Does disk requests and takes the disks' locks.
+    Disk,
+    /// Writes the log of a recording.
+    Log,
+    /// Asks the arbiter.
+    Arbiter,
+    /// Reads or writes a console.
+    Console,
+    /// Plugs the guest's cable into its gateway.
+    Cable,
+    /// The one thread of a gateway.
+    Gateway,
+}
+
+/// Which sockets a process may make after its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sockets {
+    /// TCP, to a gateway.
+    pub tcp: bool,
+    /// Unix sockets, to a gateway.
+    pub unix: bool,
+    /// One for datagrams, to ask whether a tap is up.
+    pub taps: bool,
+}
+
+/// The rules of a call: any of them suffices; none: it is always allowed.
+type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
+type Built<T> = Result<T, BackendError>;
+
+/// What a terminal, a socket and a disk are asked with `ioctl`: modes of the terminal in both of the kernel's forms, how much there is to read,
+/// blocking or not; the size of a device and of its sectors.
+const REQUESTS: &[c_ulong] = &[
+    libc::TCGETS,
+    libc::TCSETS,
+    libc::TCSETSW,
+    libc::TCSETSF,
+    libc::TCGETS2,
+    libc::TCSETS2,
+    libc::TCSETSW2,
+    libc::TCSETSF2,
+    libc::TIOCGWINSZ,
+    libc::FIONREAD,
+    libc::FIONBIO,
+];
+/// SIOCGIFFLAGS: is an interface up?
+const TAP_REQUESTS: &[c_ulong] = &[0x8913];
+/// BLKSSZGET, BLKPBSZGET, BLKGETSIZE64.
+const DISK_REQUESTS: &[c_ulong] = &[0x1268, 0x127b, 0x8008_1272];
+
+/// A new thread shares all memory and is in no new namespace, and a new process does not.
+const OF_A_THREAD: u64 = (libc::CLONE_THREAD | libc::CLONE_VM) as u64;
+const NOT_OF_A_THREAD: u64 = (libc::CLONE_NEWNS
+    | libc::CLONE_NEWCGROUP
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET
+    | libc::CLONE_VFORK
+    | libc::CLONE_PTRACE) as u64;
+/// `rustix` asks the kernel in this way how large a page is.
+const PR_GET_AUXV: u64 = 0x4155_5856;
+/// The kind of a socket without SOCK_CLOEXEC and SOCK_NONBLOCK.
+const SOCKET_KIND: u64 = 0xf;
+
+/// Has this thread, and all that it starts, do only what a process of ours needs; for good. There must be no other thread yet.
+///
+/// # Errors
+/// The kernel takes no filters.
+pub(super) fn restrict_process() -> Result<(), seccompiler::Error> {
+    apply_filter(&never()?)?;
+    apply_filter(&of_process()?)
+}
+
+/// Has this thread, and all that it starts, do only what its kind needs; for good.
+///
+/// # Errors
+/// The kernel takes no filters.
+pub(super) fn restrict_thread(kind: Kind, sockets: Sockets) -> Result<(), seccompiler::Error> {
+    apply_filter(&of_thread(kind, sockets)?)
+}
+
+fn never() -> Built<BpfProgram> {
+    let mut rules = Rules::new();
+    for list in [NEVER, older::NEVER] {
+        always(&mut rules, list);
+    }
+    filter(rules, SeccompAction::Allow, SeccompAction::KillProcess)
+}
+
+fn of_process() -> Built<BpfProgram> {
+    let mut rules = Rules::new();
+    let lists = [ALWAYS, FILES, NAMES, STREAMS, START];
+    let older = [
+        older::ALWAYS,
+        older::FILES,
+        older::NAMES,
+        older::STREAMS,
+        older::START,
+    ];
+    for list in lists.into_iter().chain(older) {
+        always(&mut rules, list);
+    }
+    always(&mut rules, &[libc::SYS_mmap, libc::SYS_mprotect]);
+    common(&mut rules)?;
+    requests(&mut rules, &[REQUESTS, DISK_REQUESTS, TAP_REQUESTS])?;
+    threads(&mut rules)?;
+    sandboxing(&mut rules)?;
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        for kind in [libc::SOCK_STREAM, libc::SOCK_DGRAM] {
+            socket(&mut rules, family, kind)?;
+        }
+    }
+    socket(&mut rules, libc::AF_UNIX, libc::SOCK_STREAM)?;
+    refusing(rules)
+}
+
+fn of_thread(kind: Kind, sockets: Sockets) -> Built<BpfProgram> {
+    let mut rules = Rules::new();
+    for list in [ALWAYS, older::ALWAYS] {
+        always(&mut rules, list);
+    }
+    common(&mut rules)?;
+    let lists: &[&[c_long]] = match kind {
+        Kind::Guest | Kind::Console | Kind::Gateway => {
+            &[FILES, NAMES, STREAMS, older::FILES, older::NAMES, older::STREAMS]
+        }
+        Kind::Disk | Kind::Arbiter => &[FILES, NAMES, older::FILES, older::NAMES],
+        Kind::Log => &[FILES, older::FILES],
+        Kind::Cable => &[STREAMS, older::STREAMS],
+    };
+    for list in lists {
+        always(&mut rules, list);
+    }
+    match kind {
+        Kind::Disk => requests(&mut rules, &[DISK_REQUESTS])?,
+        Kind::Guest if sockets.taps => requests(&mut rules, &[REQUESTS, TAP_REQUESTS])?,
+        _ => requests(&mut rules, &[REQUESTS])?,
+    }
+    if kind == Kind::Guest {
+        // The engine makes the memory of its code when it is first run, and this thread starts those that plug in cables.
+        always(
+            &mut rules,
+            &[libc::SYS_mmap, libc::SYS_mprotect, libc::SYS_seccomp],
+        );
+        threads(&mut rules)?;
+        sandboxing(&mut rules)?;
+    } else {
+        no_new_code(&mut rules)?;
+    }
+    match kind {
+        Kind::Guest | Kind::Cable => {
+            if sockets.tcp || sockets.unix {
+                always(&mut rules, &[libc::SYS_connect]);
+            }
+            let families = [
+                (sockets.tcp, libc::AF_INET),
+                (sockets.tcp, libc::AF_INET6),
+                (sockets.unix, libc::AF_UNIX),
+            ];
+            for (_, family) in families.into_iter().filter(|(wanted, _)| *wanted) {
+                socket(&mut rules, family, libc::SOCK_STREAM)?;
+            }
+            if sockets.taps && kind == Kind::Guest {
+                socket(&mut rules, libc::AF_INET, libc::SOCK_DGRAM)?;
+            }
+        }
+        Kind::Gateway => {
+            always(
+                &mut rules,
+                &[libc::SYS_connect, libc::SYS_bind, libc::SYS_accept4],
+            );
+            for family in [libc::AF_INET, libc::AF_INET6] {
+                for kind in [libc::SOCK_STREAM, libc::SOCK_DGRAM] {
+                    socket(&mut rules, family, kind)?;
+                }
+            }
+        }
+        Kind::Console => always(&mut rules, &[libc::SYS_accept4]),
+        Kind::Disk | Kind::Log | Kind::Arbiter => {}
+    }
+    refusing(rules)
+}
+
+/// Lets these calls be, whatever their arguments.
+fn always(rules: &mut Rules, calls: &[c_long]) {
+    rules.extend(calls.iter().map(|&call| (call, Vec::new())));
+}
+
+/// Calls of all threads that are allowed in a part only.
+fn common(rules: &mut Rules) -> Built<()> {
+    // A thread has a name; `abort` sends this process, and nobody else, a signal; limits are read, not set.
+    for request in [libc::PR_SET_NAME as u64, PR_GET_AUXV] {
+        let rule = SeccompRule::new(vec![is(0, Dword, request)?])?;
+        rules.entry(libc::SYS_prctl).or_default().push(rule);
+    }
+    let to_itself = SeccompRule::new(vec![is(0, Dword, u64::from(std::process::id()))?])?;
+    rules.insert(libc::SYS_tgkill, vec![to_itself]);
+    let only_read = SeccompRule::new(vec![is(2, Qword, 0)?])?;
+    rules.insert(libc::SYS_prlimit64, vec![only_read]);
+    Ok(())
+}
+
+/// Memory, none of which can be executed.
+fn no_new_code(rules: &mut Rules) -> Built<()> {
+    let executable = libc::PROT_EXEC as u64;
+    let not_executable = SeccompRule::new(vec![SeccompCondition::new(2, Dword, MaskedEq(executable), 0)?])?;
+    for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+        rules.insert(call, vec![not_executable.clone()]);
+    }
+    Ok(())
+}
+
+fn requests(rules: &mut Rules, lists: &[&[c_ulong]]) -> Built<()> {
+    let allowed = lists.iter().copied().flatten();
+    let allowed = allowed.map(|&request| SeccompRule::new(vec![is(1, Dword, request)?]));
+    rules.insert(libc::SYS_ioctl, allowed.collect::<Built<_>>()?);
+    Ok(())
+}
+
+/// New threads. `clone3`, whose arguments a filter cannot see, is refused, and the C library goes back to `clone`.
+fn threads(rules: &mut Rules) -> Built<()> {
+    let thread = SeccompCondition::new(0, Qword, MaskedEq(OF_A_THREAD | NOT_OF_A_THREAD), OF_A_THREAD)?;
+    rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![thread])?]);
+    Ok(())
+}
+
+/// What a thread needs to give up more.
+fn sandboxing(rules: &mut Rules) -> Built<()> {
+    let no_new_privileges = is(0, Dword, libc::PR_SET_NO_NEW_PRIVS as u64)?;
+    rules
+        .entry(libc::SYS_prctl)
+        .or_default()
+        .push(SeccompRule::new(vec![no_new_privileges])?);
+    Ok(())
+}
+
+fn socket(rules: &mut Rules, family: c_int, kind: c_int) -> Built<()> {
+    let conditions = vec![
+        is(0, Dword, family as u64)?,
+        SeccompCondition::new(1, Dword, MaskedEq(SOCKET_KIND), kind as u64)?,
+    ];
+    rules
+        .entry(libc::SYS_socket)
+        .or_default()
+        .push(SeccompRule::new(conditions)?);
+    Ok(())
+}
+
+fn is(argument: u8, length: seccompiler::SeccompCmpArgLen, value: u64) -> Built<SeccompCondition> {
+    SeccompCondition::new(argument, length, Eq, value)
+}
+
+/// A filter that lets these calls be and refuses all others.
+fn refusing(rules: Rules) -> Built<BpfProgram> {
+    filter(
+        rules,
+        SeccompAction::Errno(libc::ENOSYS as u32),
+        SeccompAction::Allow,
+    )
+}
+
+fn filter(rules: Rules, others: SeccompAction, these: SeccompAction) -> Built<BpfProgram> {
+    let processor = TargetArch::try_from(std::env::consts::ARCH)?;
+    SeccompFilter::new(rules, others, these, processor)?.try_into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KINDS: [Kind; 7] = [
+        Kind::Guest,
+        Kind::Disk,
+        Kind::Log,
+        Kind::Arbiter,
+        Kind::Console,
+        Kind::Cable,
+        Kind::Gateway,
+    ];
+
+    #[test]
+    fn every_filter_can_be_built_and_fits_the_kernel() {
+        let sockets = Sockets {
+            tcp: true,
+            unix: true,
+            taps: true,
+        };
+        let threads = KINDS.map(|kind| of_thread(kind, sockets).unwrap());
+        for program in [never().unwrap(), of_process().unwrap()].iter().chain(&threads) {
+            assert!(program.len() <= 4096, "{}", program.len());
+        }
+    }
+
+    #[test]
+    fn no_thread_may_do_what_ends_its_process() {
+        let allowed = [ALWAYS, FILES, NAMES, STREAMS, START, older::ALWAYS, older::FILES];
+        let allowed = allowed
+            .into_iter()
+            .chain([older::NAMES, older::STREAMS, older::START]);
+        for call in allowed.flatten() {
+            assert!(!NEVER.contains(call) && !older::NEVER.contains(call), "{call}");
+        }
+    }
+}

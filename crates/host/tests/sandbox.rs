@@ -1,0 +1,371 @@
+//! What a process that has entered the sandbox can still do, and what not: each attempt in a process of its own.
+
+mod common;
+#[path = "sandbox/raw.rs"]
+mod raw;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use common::vm;
+use host::arbiter::{Arbiter, DirectoryArbiter, VmName};
+use host::disk::{Access, Disk, Holder};
+use host::net::gateway::{GatewayConfig, GuestListen};
+use host::net::{Endpoint, PortSpec};
+use host::sandbox::{self, Kind, Needs};
+use host::signals::Signals;
+use host::{PairSpec, VmSpec};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use replica::{Claim, Epoch, Span};
+
+/// Set in a child: what it is to try, and where its files are.
+const ATTEMPT: &str = "LOCKSTEP_TEST_ATTEMPT";
+const DIR: &str = "LOCKSTEP_TEST_DIR";
+
+/// What the child says after an attempt that did not end it.
+const DONE: &str = "done: ";
+const FAILED: &str = "failed: ";
+
+/// A replica's files, in a directory.
+struct Site(tempfile::TempDir);
+
+impl Site {
+    fn new() -> Site {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("vm")).unwrap();
+        std::fs::create_dir(dir.path().join("arbiter")).unwrap();
+        std::fs::write(dir.path().join("vm/disk"), [0; 4096]).unwrap();
+        std::fs::write(dir.path().join("outside"), "secret").unwrap();
+        Site(dir)
+    }
+
+    /// Has a child enter the sandbox and try.
+    fn attempt(&self, what: &str) -> Output {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child_that_tries", "--nocapture"])
+            .env(ATTEMPT, what)
+            .env(DIR, self.0.path())
+            .output()
+            .unwrap()
+    }
+
+    fn succeeds(&self, what: &str) {
+        let output = self.attempt(what);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains(&format!("{DONE}{what}")), "{what}: {output:?}");
+    }
+
+    /// It is refused, and the process goes on.
+    fn is_refused(&self, what: &str) {
+        let output = self.attempt(what);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains(&format!("{FAILED}{what}")), "{what}: {output:?}");
+        assert_eq!(output.status.code(), Some(0), "{what}: {output:?}");
+    }
+
+    /// It ends the process.
+    fn is_fatal(&self, what: &str) {
+        let output = self.attempt(what);
+        assert_eq!(output.status.signal(), Some(libc::SIGSYS), "{what}: {output:?}");
+    }
+}
+
+fn spec(dir: &Path) -> (VmSpec, PairSpec) {
+    let mut spec = vm(&dir.join("vm"), "replica");
+    // Where nobody listens, but the port may be called.
+    spec.nets[0].port = PortSpec::Gateway {
+        endpoint: Endpoint::Tcp("127.0.0.1:9".parse().unwrap()),
+        key: None,
+    };
+    let pair = PairSpec {
+        address: "127.0.0.1:19".parse().unwrap(),
+        key: None,
+        arbiter: dir.join("arbiter"),
+        timeout: Span::from_ms(1_000),
+        patience: Span::from_ms(1_000),
+    };
+    (spec, pair)
+}
+
+/// The body of the children.
+#[test]
+fn child_that_tries() {
+    let Ok(what) = std::env::var(ATTEMPT) else {
+        return;
+    };
+    let dir = PathBuf::from(std::env::var_os(DIR).unwrap());
+    let (kind, attempt) = what.split_once(' ').unwrap();
+    let mut signals = Signals::catch().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = listener.local_addr().unwrap();
+    let held = match kind {
+        "gateway" => {
+            let listen = GuestListen::Unix(dir.join("vm/socket"));
+            Needs::of_gateway(&GatewayConfig::new(listen)).enter()
+        }
+        _ => {
+            let (spec, pair) = spec(&dir);
+            Needs::of_vm(&spec, Some(&pair)).enter()
+        }
+    };
+    let _held = held.unwrap();
+    let kind = match kind {
+        "guest" => Kind::Guest,
+        "disk" => Kind::Disk,
+        "log" => Kind::Log,
+        "arbiter" => Kind::Arbiter,
+        "console" => Kind::Console,
+        "cable" => Kind::Cable,
+        _ => Kind::Gateway,
+    };
+    let attempt = attempt.to_owned();
+    let result = sandbox::spawn(kind, "attempt", move || try_it(&attempt, &dir, other))
+        .join()
+        .unwrap();
+    match result {
+        Ok(()) if what.ends_with("a signal to itself") && signals.take() != 1 => println!("\n{FAILED}{what}"),
+        Ok(()) => println!("\n{DONE}{what}"),
+        Err(error) => println!("\n{FAILED}{what}: {error}"),
+    }
+}
+
+fn try_it(attempt: &str, dir: &Path, other: SocketAddr) -> io::Result<()> {
+    let (first, rest) = attempt.split_once(' ').unwrap_or((attempt, ""));
+    let vm = dir.join("vm");
+    match (first, rest) {
+        ("call", number) => raw::call(number.parse().unwrap(), [0; 3]),
+        ("another", "program") => Err(Command::new("/bin/true").exec()),
+        ("another", "process") => Command::new("/bin/true").status().map(drop),
+        ("a", "forked process") => raw::call(libc::SYS_clone, [libc::SIGCHLD as usize, 0, 0]),
+        ("a", "new namespace") => raw::call(libc::SYS_clone, [libc::CLONE_NEWUSER as usize, 0, 0]),
+        ("a", "thread") => std::thread::Builder::new().spawn(|| {}).map(drop),
+        ("a", "signal to itself") => {
+            let this = nix::sys::pthread::pthread_self();
+            Ok(nix::sys::pthread::pthread_kill(this, nix::sys::signal::SIGTERM)?)
+        }
+        ("a", "signal to another") => raw::call(
+            libc::SYS_kill,
+            [std::os::unix::process::parent_id() as usize, 0, 0],
+        ),
+        ("executable", "memory") => host::build::can_translate().map_err(io::Error::other),
+        ("a", "raw socket") => inet(SockType::Raw),
+        ("a", "datagram socket") => inet(SockType::Datagram),
+        ("a", "stream socket") => inet(SockType::Stream),
+        ("a", "netlink socket") => family(AddressFamily::Netlink),
+        ("a", "packet socket") => family(AddressFamily::Packet),
+        ("a", "vsock socket") => family(AddressFamily::Vsock),
+        ("a", "unix socket") => UnixStream::connect(vm.join("nobody")).map(drop),
+        ("a", "call to another port") => TcpStream::connect(other).map(drop),
+        ("a", "call to the gateway") => match TcpStream::connect("127.0.0.1:9") {
+            // Nobody is there to answer, but it was asked.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+            result => result.map(drop),
+        },
+        ("a", "port of its own") => TcpListener::bind("127.0.0.1:0").map(drop),
+        ("a", "question over UDP") => {
+            let socket = UdpSocket::bind("127.0.0.1:0")?;
+            socket.connect(other)?;
+            socket.send(b"who is there?").map(drop)
+        }
+        ("reading", path) => std::fs::read(path.replace("DIR", dir.to_str().unwrap())).map(drop),
+        ("listing", path) => std::fs::read_dir(path.replace("DIR", dir.to_str().unwrap())).map(drop),
+        ("writing", path) => std::fs::write(path.replace("DIR", dir.to_str().unwrap()), "x"),
+        ("the", "disk again") => std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(vm.join("disk"))
+            .map(drop),
+        ("the", "locks of a takeover") => takeover(&vm),
+        ("the", "arbiter's answer") => {
+            let name = VmName::new("toy").unwrap();
+            let mut arbiter = DirectoryArbiter::open(&dir.join("arbiter")).map_err(io::Error::other)?;
+            let claim = Claim {
+                epoch: Epoch(1),
+                owner: 7,
+                after: None,
+            };
+            match arbiter.claim(&name, claim).verdict {
+                replica::Verdict::Won => Ok(()),
+                other => Err(io::Error::other(format!("{other:?}"))),
+            }
+        }
+        ("the", "rotation of events") => {
+            std::fs::write(vm.join("events"), "1")?;
+            std::fs::rename(vm.join("events"), vm.join("events.1"))?;
+            std::fs::write(vm.join("events"), "2")
+        }
+        _ => panic!("an attempt at {attempt}?"),
+    }
+}
+
+fn inet(kind: SockType) -> io::Result<()> {
+    Ok(socket(AddressFamily::Inet, kind, SockFlag::empty(), None).map(drop)?)
+}
+
+fn family(family: AddressFamily) -> io::Result<()> {
+    Ok(socket(family, SockType::Datagram, SockFlag::empty(), None).map(drop)?)
+}
+
+/// A lock is taken, renewed, confirmed, and given back.
+fn takeover(vm: &Path) -> io::Result<()> {
+    let disk = Disk::open_raw(&vm.join("disk"), Access::Pair, false, "").map_err(io::Error::other)?;
+    for epoch in 1..3 {
+        let holder = Holder {
+            vm: VmName::new("toy").unwrap(),
+            epoch: Epoch(epoch),
+            owner: 7,
+        };
+        disk.lock(&holder).map_err(io::Error::other)?;
+    }
+    let lock = std::fs::read_to_string(vm.join("disk.lock"))?;
+    drop(disk);
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    match (lock.contains(boot.trim()), vm.join("disk.lock").exists()) {
+        (true, false) => Ok(()),
+        wrong => Err(io::Error::other(format!("{wrong:?}: {lock}"))),
+    }
+}
+
+const THREADS: [&str; 7] = ["guest", "disk", "log", "arbiter", "console", "cable", "gateway"];
+
+#[test]
+fn what_only_an_attacker_asks_for_ends_the_process() {
+    let site = Site::new();
+    let calls = [
+        libc::SYS_execve,
+        libc::SYS_execveat,
+        libc::SYS_ptrace,
+        libc::SYS_process_vm_readv,
+        libc::SYS_process_vm_writev,
+        libc::SYS_unshare,
+        libc::SYS_setns,
+        libc::SYS_mount,
+        libc::SYS_umount2,
+        libc::SYS_pivot_root,
+        libc::SYS_chroot,
+        libc::SYS_open_by_handle_at,
+        libc::SYS_setuid,
+        libc::SYS_setgroups,
+        libc::SYS_bpf,
+        libc::SYS_perf_event_open,
+        libc::SYS_userfaultfd,
+        libc::SYS_io_uring_setup,
+        libc::SYS_add_key,
+        libc::SYS_keyctl,
+        libc::SYS_init_module,
+        libc::SYS_finit_module,
+        libc::SYS_kexec_load,
+        libc::SYS_reboot,
+        libc::SYS_personality,
+    ];
+    for (call, thread) in calls.iter().zip(THREADS.iter().cycle()) {
+        site.is_fatal(&format!("{thread} call {call}"));
+    }
+    for thread in THREADS {
+        site.is_fatal(&format!("{thread} another program"));
+    }
+}
+
+#[test]
+fn no_thread_starts_a_process_or_reaches_outside() {
+    let site = Site::new();
+    for thread in THREADS {
+        for attempt in [
+            "another process",
+            "a forked process",
+            "a new namespace",
+            "a signal to another",
+            "a raw socket",
+            "a netlink socket",
+            "a packet socket",
+            "a vsock socket",
+            "a unix socket",
+            "a port of its own",
+            "reading /etc/passwd",
+            "reading DIR/outside",
+            "listing /etc",
+            "writing DIR/outside",
+            "writing /dev/shm/lockstep-test",
+        ] {
+            // A gateway may read where its resolvers are, in /etc, and nothing else there.
+            site.is_refused(&format!("{thread} {attempt}"));
+        }
+    }
+    assert_eq!(
+        std::fs::read_to_string(site.0.path().join("outside")).unwrap(),
+        "secret"
+    );
+}
+
+#[test]
+fn only_the_guest_thread_makes_code_and_threads() {
+    let site = Site::new();
+    for thread in THREADS {
+        for attempt in ["executable memory", "a thread"] {
+            let attempt = format!("{thread} {attempt}");
+            if thread == "guest" {
+                site.succeeds(&attempt);
+            } else {
+                site.is_refused(&attempt);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_replica_calls_its_gateway_and_nobody_else() {
+    let site = Site::new();
+    for thread in ["guest", "cable"] {
+        site.succeeds(&format!("{thread} a call to the gateway"));
+        site.is_refused(&format!("{thread} a call to another port"));
+        site.is_refused(&format!("{thread} a datagram socket"));
+    }
+    for thread in ["disk", "log", "arbiter", "console"] {
+        site.is_refused(&format!("{thread} a stream socket"));
+    }
+    for attempt in ["a call to another port", "a question over UDP"] {
+        site.succeeds(&format!("gateway {attempt}"));
+    }
+}
+
+#[test]
+fn what_a_takeover_needs_is_still_there() {
+    let site = Site::new();
+    for attempt in [
+        "disk the disk again",
+        "disk the locks of a takeover",
+        "guest the locks of a takeover",
+        "arbiter the arbiter's answer",
+        "guest the rotation of events",
+        "console the rotation of events",
+        "guest reading /proc/self/statm",
+        "gateway reading /etc/resolv.conf",
+    ] {
+        site.succeeds(attempt);
+    }
+}
+
+#[test]
+fn a_signal_that_comes_to_any_thread_is_not_lost() {
+    let site = Site::new();
+    for thread in THREADS {
+        site.succeeds(&format!("{thread} a signal to itself"));
+    }
+}
+
+#[test]
+fn a_disk_that_a_takeover_could_not_use_is_refused_at_the_start() {
+    let site = Site::new();
+    let (mut spec, pair) = spec(site.0.path());
+    spec.disks[0].path = site.0.path().join("vm/nowhere");
+    let thread =
+        std::thread::spawn(move || Needs::of_vm(&spec, Some(&pair)).enter().unwrap_err().to_string());
+    let sentence = thread.join().unwrap();
+    assert!(sentence.contains("the disk"), "{sentence}");
+    assert!(sentence.contains("vm/nowhere"), "{sentence}");
+    assert!(sentence.contains("--user"), "{sentence}");
+}
