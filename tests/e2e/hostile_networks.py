@@ -184,14 +184,16 @@ def round_trips(turn):
         seen, slow = [], []
         for round_trip in ROUND_TRIPS_MS:
             # A machine is not equally fast all the time: near and far take turns.
-            speeds = {0: [], round_trip: []}
+            speeds, paces = {0: [], round_trip: []}, []
             for at in [0, round_trip] * 3:
                 pair.network.delay("b", at / 2)
                 time.sleep(1)
+                since = time.monotonic()
                 speeds[at].append(speed(pair.primary, 4))
+                paces += pair.paces(since) if at else []
                 stays_a_pair(pair, f"with {round_trip} ms of round trip")
             ratio = statistics.median(speeds[round_trip]) / statistics.median(speeds[0])
-            seen.append(f"{round_trip} ms: {ratio:.3f}")
+            seen.append(f"{round_trip} ms: {ratio:.3f} (pace {statistics.mean(paces or [0]):.0f} permille)")
             if ratio < FULL_SPEED:
                 slow.append(round_trip)
         pair.network.delay("b", ROUND_TRIPS_MS[-1] / 2)

@@ -317,6 +317,11 @@ class Pair:
             words.append(f"{half.name}: {' > '.join(tale) or 'no role'}{end}")
         return "; ".join(words)
 
+    def paces(self, since):
+        """At which share of its speed the primary let itself run, in permille, by its figures since an instant."""
+        begin = since + time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
+        return [event["speed_permille"] for event in self.primary.events("figures") if event["time_ns"] / 1e9 > begin]
+
     def live_after(self, instant):
         """How long after `instant` the backup suspected the primary, and was live, in words."""
         # Replicas tell their times on a clock that also runs while a machine sleeps.
