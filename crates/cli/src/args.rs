@@ -284,6 +284,9 @@ pub struct GatewayArgs {
     /// Take VMs that have this key: the pair's, or one of the gateway's own (64 hex digits); may be given several times
     #[arg(long, value_name = "FILE")]
     pub key: Vec<PathBuf>,
+    /// Use a key file although other users can read or change it
+    #[arg(long)]
+    pub allow_open_key: bool,
     /// Over TCP, take VMs without a key: anybody who reaches the port can then read and answer for a guest that has none
     #[arg(long)]
     pub insecure: bool,

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Result, bail};
-use host::link::Key;
+use host::link::KeyFile;
 use host::net::gateway::{self, Destination, Forward, GatewayConfig, GatewayReady, GuestListen, Resolvers};
 
 use crate::args::GatewayArgs;
@@ -29,7 +29,11 @@ pub fn run(args: &GatewayArgs) -> Result<()> {
     config.keys = args
         .key
         .iter()
-        .map(|path| Key::load(path))
+        .map(|path| {
+            let though_open = args.allow_open_key;
+            let path = path.clone();
+            KeyFile { path, though_open }.load()
+        })
         .collect::<Result<_, _>>()?;
     config.insecure = args.insecure;
     config.allow = destinations(&args.allow)?;

@@ -1,10 +1,12 @@
 //! From the words of flags and `VM.toml` to what `host` takes.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use host::arbiter::VmName;
 use host::console::ConsoleSpec;
+use host::link::KeyFile;
 use host::net::{Endpoint, PortSpec};
 use host::{DiskSpec, NetSpec, PairSpec, VmSpec};
 use replica::{Span, limits::DIGEST_EVERY_DEFAULT};
@@ -72,7 +74,7 @@ pub fn pair(file: &VmFile, args: &PairArgs) -> Result<(VmSpec, PairSpec)> {
         (None, false) => bail!(
             "no key: make one with `(umask 077; openssl rand -hex 32 > vm.key)`, copy it to both hosts, give `--key vm.key`"
         ),
-        (key, _) => key.clone(),
+        (key, _) => key.as_deref().map(|path| key_file(path, file)),
     };
     let timeout_ms = file.timeout_ms.unwrap_or(TIMEOUT_MS_DEFAULT);
     if timeout_ms < TIMEOUT_MS_MIN {
@@ -84,7 +86,6 @@ pub fn pair(file: &VmFile, args: &PairArgs) -> Result<(VmSpec, PairSpec)> {
         PairSpec {
             address: socket_address(address)?,
             key,
-            allow_open_key: file.allow_open_key,
             arbiter,
             timeout,
             patience: PATIENCE,
@@ -161,7 +162,15 @@ fn gateway(text: &str, file: &VmFile) -> Result<PortSpec> {
             );
         }
     }
+    let key = key.map(|path: PathBuf| key_file(&path, file));
     Ok(PortSpec::Gateway { endpoint, key })
+}
+
+fn key_file(path: &Path, file: &VmFile) -> KeyFile {
+    KeyFile {
+        path: path.into(),
+        though_open: file.allow_open_key,
+    }
 }
 
 fn console(text: &str) -> ConsoleSpec {
@@ -186,7 +195,7 @@ mod tests {
         let Some(PortSpec::Gateway { endpoint, key }) = super::net(&file)?.pop().map(|net| net.port) else {
             bail!("no gateway")
         };
-        Ok((endpoint, key.map(|path| path.display().to_string())))
+        Ok((endpoint, key.map(|key| key.path.display().to_string())))
     }
 
     #[test]

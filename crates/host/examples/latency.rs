@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use common::toy::Toy;
 use common::{Cable, Gateway, vm};
+use host::link::KeyFile;
 use host::{PairSpec, Progress};
 use replica::Span;
 
@@ -159,9 +160,11 @@ fn replica_process(role: &str) {
     let spec = vm(&dir, role);
     let pair = PairSpec {
         address: address.parse().expect("an address"),
-        key: std::env::var_os("KEY").map(|_| dir.join("key")),
-        // In a directory that only this user can enter.
-        allow_open_key: true,
+        key: std::env::var_os("KEY").map(|_| KeyFile {
+            path: dir.join("key"),
+            // In a directory that only this user can enter.
+            though_open: true,
+        }),
         arbiter: dir.join("arbiter"),
         timeout: Span::from_ms(10_000),
         patience: Span::from_ms(10_000),

@@ -18,6 +18,8 @@ pub struct Cables {
     cables: Vec<Cable>,
     /// The world sees this replica: ports that are plugged in again are announced.
     live: bool,
+    /// Where the ports lead, as the node was told.
+    told: Lead,
 }
 
 /// From one network device of the guest to a port.
@@ -128,6 +130,18 @@ impl Cables {
             .fold(Lead::Unknown, |lead, cable| lead.and(cable.port.lead(now)))
     }
 
+    /// What the node is to be told. Each time that the ports were seen to lead somewhere is news; that they do not is news once.
+    pub fn news(&mut self, now: Time) -> Option<Event> {
+        let lead = self.lead(now);
+        let is_new = lead != std::mem::replace(&mut self.told, lead);
+        let is_well = match lead {
+            Lead::Unknown => return None,
+            Lead::Somewhere(_) => true,
+            Lead::Nowhere => false,
+        };
+        is_new.then_some(Event::Ports(is_well))
+    }
+
     /// The same as a yes or no. A guest without a network lacks nothing.
     #[must_use]
     pub fn lead_somewhere(&self, now: Time) -> bool {
@@ -192,12 +206,6 @@ impl Cables {
             .zip(&self.cables)
             .filter(|(_, cable)| cable.full)
             .map(|(token, _)| Token(token))
-    }
-
-    /// Is there such a port?
-    #[must_use]
-    pub fn has_unread(&self) -> bool {
-        self.unread().next().is_some()
     }
 
     /// Ends the peace of floods; call after each slice.

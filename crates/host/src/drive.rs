@@ -8,7 +8,7 @@
 //!   arbiter:       link(2) in the directory -> queue, waker                      (arbiter/mod.rs)
 //!   consoles:      read terminal -> queue, waker                                (console/)
 //!   outlets:       write(2) to consoles, standard error, events <- buffers      (outlet.rs)
-//!   gateway:       connect, only while the cable is out -> queue, waker          (net/plug.rs)
+//!   gateway:       connect, only while the cable is out or mute -> queue, waker  (net/plug.rs, dial.rs)
 //! ```
 //! All of them are started with `sandbox::spawn`, which has each give up what its kind does not need.
 //! While the guest runs, this thread looks at its sockets every few microseconds (poll.rs). An acknowledgement ends the slice at
@@ -88,13 +88,17 @@ impl<G: Guest> Driver<G> {
         let now = clock::now();
         let timeout = match next {
             Next::Busy | Next::Ended => Some(Span(0)),
-            Next::At(_) if self.world.has_unread() => Some(Span(0)),
+            Next::At(_) if self.world.unread().next().is_some() => Some(Span(0)),
             Next::At(time) => until(now, [time, self.world.deadline()]),
         };
         self.ready.clear();
         let has_peer = matches!(self.node.metrics().role, RoleName::Primary | RoleName::Backup);
         self.ready.extend(poller.wait(timeout, has_peer)?);
-        self.world.add_unread(&mut self.ready);
+        for token in self.world.unread() {
+            if !self.ready.contains(&token) {
+                self.ready.push(token);
+            }
+        }
         for index in 0..self.ready.len() {
             let (node, token) = (&mut self.node, self.ready[index]);
             let order = self

@@ -3,7 +3,7 @@
 //! A pipe whose reader sleeps, a terminal that was stopped with Ctrl-S, a FIFO or a dead file server hold up whoever writes to
 //! them for as long as they like. The guest thread, on which a peer and clients wait, writes to none of them: it
 //! leaves its bytes here, and a thread of the outlet's own writes them. What finds no room, or what the sink refuses,
-//! is dropped and counted; nothing is ever tried a second time, and nothing is inserted that was not pushed.
+//! is dropped and counted, and never tried a second time.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -30,7 +30,7 @@ impl Unit {
     }
 }
 
-/// A sink behind a thread and a bounded queue. Clones of one outlet would share it; there is one owner.
+/// A sink behind a thread and a bounded queue.
 #[derive(Debug)]
 pub struct Outlet {
     shared: Arc<Shared>,

@@ -10,7 +10,7 @@ use replica::{Header, Span};
 use crate::arbiter::VmName;
 use crate::console::{Console, ConsoleError, ConsoleSpec};
 use crate::disk::{Access, Disk, DiskError, DiskPool};
-use crate::link::{Key, KeyError, Security};
+use crate::link::{KeyError, KeyFile, Security};
 use crate::net::{NetError, Port, PortSpec};
 use crate::report::{ReportError, Reporter};
 use crate::sandbox::{Entered, Needs, OutOfReach};
@@ -53,9 +53,7 @@ pub struct PairSpec {
     /// Primary: the backup's address. Backup: where to listen.
     pub address: SocketAddr,
     /// File with the shared key; `None`: neither encrypted nor authenticated.
-    pub key: Option<PathBuf>,
-    /// The key is used though other users can read or change its file.
-    pub allow_open_key: bool,
+    pub key: Option<KeyFile>,
     /// Directory that both hosts share.
     pub arbiter: PathBuf,
     /// Silence for this long is suspicion.
@@ -296,8 +294,7 @@ impl PairSpec {
     /// The key file is of no use.
     pub fn security(&self) -> Result<Security, KeyError> {
         match &self.key {
-            Some(path) if self.allow_open_key => Ok(Security::Key(Key::load_though_open(path)?)),
-            Some(path) => Ok(Security::Key(Key::load(path)?)),
+            Some(file) => Ok(Security::Key(file.load()?)),
             None => Ok(Security::Insecure),
         }
     }

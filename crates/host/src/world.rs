@@ -16,7 +16,7 @@ use crate::disk::{Completion, DiskPool, Holder, LockError};
 use crate::limits::{BATCH_MAX, LAST_WORDS_PATIENCE};
 use crate::link::{Link, LinkError, Traffic};
 use crate::log_file::{LogError, LogFile};
-use crate::net::{Announcer, Lead};
+use crate::net::Announcer;
 use crate::operator::Operator;
 use crate::poll::{Interest, Poller, Token};
 use crate::report::{Course, Happening, Outside, Reporter, Wish};
@@ -60,8 +60,6 @@ pub struct World {
     /// By which epoch it is live from the start; 0: the VM runs alone.
     pub epoch: Epoch,
     announcer: Announcer,
-    /// Where the ports lead, as the node was told.
-    lead: Lead,
     /// The link has bytes that the kernel did not take.
     link_stuck: bool,
     /// Messages were queued and not flushed.
@@ -118,7 +116,6 @@ impl World {
             live: true,
             epoch: Epoch(0),
             announcer: Announcer::default(),
-            lead: Lead::Unknown,
             link_stuck: false,
             link_dirty: false,
             past: Traffic::default(),
@@ -169,14 +166,8 @@ impl World {
             self.cables.announce();
         }
         self.cables.on_time(now, poller)?;
-        // Each time that the ports were seen to lead somewhere is news; that they do not is news once.
-        let lead = self.cables.lead(now);
-        if lead != std::mem::replace(&mut self.lead, lead) {
-            match lead {
-                Lead::Unknown => {}
-                Lead::Somewhere(_) => handle(Event::Ports(true)),
-                Lead::Nowhere => handle(Event::Ports(false)),
-            }
+        if let Some(event) = self.cables.news(now) {
+            handle(event);
         }
         Ok(())
     }
@@ -234,20 +225,10 @@ impl World {
         self.link.as_ref().is_some_and(Link::has_message)
     }
 
-    /// Has anything come, here or at the guest's ports, that no source shows?
-    #[must_use]
-    pub fn has_unread(&self) -> bool {
-        self.has_message() || self.cables.has_unread()
-    }
-
-    /// Adds the sources that have something to take though the kernel does not say so.
-    pub fn add_unread(&self, ready: &mut Vec<Token>) {
+    /// The sources, the guest's ports among them, that have something to take though the kernel does not say so.
+    pub fn unread(&self) -> impl Iterator<Item = Token> {
         let link = self.has_message().then_some(LINK);
-        for token in link.into_iter().chain(self.cables.unread()) {
-            if !ready.contains(&token) {
-                ready.push(token);
-            }
-        }
+        link.into_iter().chain(self.cables.unread())
     }
 
     fn read_link(&mut self, poller: &Poller, handle: &mut dyn FnMut(Event)) -> Result<(), WorldError> {
@@ -283,21 +264,9 @@ impl World {
                 Completion::Done(answer) => handle(Event::DiskDone(answer)),
                 Completion::Writer => self.reporter.happened(Happening::DiskWriter),
                 Completion::Fenced(error) => return Err(WorldError::Fenced(error)),
-                Completion::Trouble(trouble) => self.reporter.happened(Happening::DiskTrouble {
-                    disk: trouble.disk,
-                    path: trouble.path.display().to_string(),
-                    what: trouble.what,
-                    sentence: trouble.sentence,
-                    since_ns: trouble.since.0,
-                }),
+                Completion::Trouble(trouble) => self.reporter.happened(trouble.into()),
                 Completion::Recovered { disk, path, lasted } => {
-                    let path = path.display().to_string();
-                    let lasted_ms = lasted.0 as f64 / 1e6;
-                    self.reporter.happened(Happening::DiskWell {
-                        disk,
-                        path,
-                        lasted_ms,
-                    });
+                    self.reporter.happened(Happening::disk_well(disk, &path, lasted));
                 }
             }
         }
@@ -325,9 +294,8 @@ impl World {
             }
             Typed::Bytes(bytes) if self.operator.has_asked() => {
                 // What was typed along with the answer was meant for nobody.
-                let course = self
-                    .operator
-                    .answers(bytes.first().copied().unwrap_or_default(), role);
+                let key = bytes.first().copied().unwrap_or_default();
+                let course = self.operator.answers(key, role);
                 self.take_course(Wish::Console, course, handle)
             }
             Typed::Bytes(bytes) => {

@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 
 use guest::{Gateway, mac};
-use host::link::Key;
+use host::link::{Key, KeyFile};
 use host::net::gateway::GuestListen;
 use host::net::{Endpoint, NetError, Port, PortSpec, announce};
 use host::sys::clock;
@@ -39,7 +39,10 @@ impl Site {
     fn port(&self, address: SocketAddr) -> (PortSpec, Port) {
         let spec = PortSpec::Gateway {
             endpoint: Endpoint::Tcp(address),
-            key: Some(self.key.clone()),
+            key: Some(KeyFile {
+                path: self.key.clone(),
+                though_open: false,
+            }),
         };
         let port = Port::open(&spec, &self.waker).unwrap();
         (spec, port)

@@ -10,9 +10,12 @@ use common::disk::{O_DIRECT, O_DSYNC, open_flags};
 use common::toy::Toy;
 use common::{Cable, Gateway, vm};
 use host::ReplayOptions;
+use host::arbiter::{Arbiter, DirectoryArbiter, VmName};
+use host::link::{Key, KeyFile, Link, Listener, Security};
 use host::report::{Course, HaltCode, Happening, Line, SuspicionWord};
 use host::{PairSpec, Progress};
-use replica::Span;
+use replica::message::Message;
+use replica::{Claim, Epoch, Side, Span, Verdict};
 
 /// Set in a child: which replica it is to be, and where its files are.
 const ROLE: &str = "LOCKSTEP_TEST_ROLE";
@@ -38,7 +41,7 @@ fn child_that_is_a_replica() {
     let spins = std::env::var_os(SPINS).is_some();
     let mut spec = vm(&dir, &role);
     if let Ok(name) = std::env::var(NAME) {
-        spec.name = host::arbiter::VmName::new(&name).unwrap();
+        spec.name = VmName::new(&name).unwrap();
     }
     if let Some(disk) = std::env::var_os(DISK) {
         spec.disks[0].path = disk.into();
@@ -48,8 +51,10 @@ fn child_that_is_a_replica() {
             .unwrap_or("127.0.0.1:0".into())
             .parse()
             .unwrap(),
-        key: Some(dir.join("key")),
-        allow_open_key: false,
+        key: Some(KeyFile {
+            path: dir.join("key"),
+            though_open: false,
+        }),
         arbiter: std::env::var_os(ARBITER).map_or(dir.join("arbiter"), PathBuf::from),
         // Long, because the tests run beside others; a takeover takes this long (the lease of the primary).
         timeout: Span::from_ms(3_000),
@@ -455,6 +460,58 @@ fn a_waiting_backup_outlives_callers_of_another_vm_and_tells_both_sides_why() {
     assert_eq!(primary.says("paired"), "1");
     assert_eq!(backup.says("paired"), "1");
     assert_eq!(ask(&mut cable, b"e-hello"), Some(1));
+}
+
+fn next(link: &mut Link) -> Message {
+    loop {
+        match link.receive().unwrap() {
+            Some(message) => break Message::decode(&message).unwrap(),
+            None => std::thread::yield_now(),
+        }
+    }
+}
+
+/// A backup that is this test: says what a backup says before the primary's decision.
+fn welcome(listener: &mut Listener) -> Link {
+    let mut link = listener.accept(None, &mut |_| {}).unwrap();
+    let Message::Hello(mut hello) = next(&mut link) else {
+        panic!("no greeting")
+    };
+    (hello.side, hello.owner) = (Side::Backup, 99);
+    for message in [Message::Hello(hello), Message::Welcome] {
+        link.send(&message.encode()).unwrap();
+        assert!(link.flush().unwrap());
+    }
+    link
+}
+
+#[test]
+fn a_primary_calls_again_when_the_talk_breaks_off_unless_the_backup_has_gone_live_since() {
+    let site = Site::new();
+    let key = Key::load(&site.dir.path().join("key")).unwrap();
+    let mut listener = Listener::bind("127.0.0.1:0".parse().unwrap(), Security::Key(key)).unwrap();
+    let mut primary = site.start("primary", Some(&listener.address().to_string()), false);
+    // The link ends after the decision: the next pair has the next epoch, which this backup would claim if it suspected.
+    for epoch in 1..=2 {
+        let mut link = welcome(&mut listener);
+        let start = next(&mut link);
+        assert!(
+            matches!(&start, Message::Start(start) if start.epoch == Epoch(epoch)),
+            "{start:?}"
+        );
+    }
+    // It does so, and the VM runs there now.
+    let vm = VmName::new("toy").unwrap();
+    let mut arbiter = DirectoryArbiter::open(&site.dir.path().join("arbiter")).unwrap();
+    let claim = Claim {
+        epoch: Epoch(3),
+        owner: 99,
+        after: None,
+    };
+    assert_eq!(arbiter.claim(&vm, claim).verdict, Verdict::Won);
+    let _link = welcome(&mut listener);
+    let words = primary.says("failed");
+    assert!(words.contains("epoch 3 of 'toy' is taken"), "{words}");
 }
 
 #[test]

@@ -84,7 +84,6 @@ fn spec(dir: &Path) -> (VmSpec, PairSpec) {
     let pair = PairSpec {
         address: "127.0.0.1:19".parse().unwrap(),
         key: None,
-        allow_open_key: false,
         arbiter: dir.join("arbiter"),
         timeout: Span::from_ms(1_000),
         patience: Span::from_ms(1_000),

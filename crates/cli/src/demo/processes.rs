@@ -224,7 +224,7 @@ fn start_gateway(directory: &Path) -> Result<(Replica, String, SocketAddr)> {
     let arguments = [
         "gateway",
         "--listen",
-        "127.0.0.1:0",
+        &directory.join("gateway.sock").display().to_string(),
         "--key",
         &directory.join("key").display().to_string(),
         "--forward",
@@ -264,7 +264,10 @@ fn arguments(
         ("--append", Some(image.append.clone())),
         ("--memory", Some(MEMORY.into())),
         ("--harts", Some(args.harts.to_string())),
-        ("--net", Some(format!("gateway={frames}"))),
+        (
+            "--net",
+            Some(format!("gateway={frames},key={}", text(&directory.join("key")))),
+        ),
         ("--serial", Some("stdio".into())),
         ("--backup", Some(format!("127.0.0.1:{port}"))),
         ("--key", Some(text(&directory.join("key")))),

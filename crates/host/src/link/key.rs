@@ -67,6 +67,25 @@ pub enum KeyError {
     Entropy(#[source] std::io::Error),
 }
 
+/// Where a key is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyFile {
+    /// The file.
+    pub path: PathBuf,
+    /// It is used though other users may read or change it: the operator insists.
+    pub though_open: bool,
+}
+
+impl KeyFile {
+    /// As [`Key::load`], but for what the operator insists on.
+    ///
+    /// # Errors
+    /// The file cannot be read, is open to other users against the operator's will, or holds something else.
+    pub fn load(&self) -> Result<Key, KeyError> {
+        Key::read(&self.path, self.though_open)
+    }
+}
+
 impl Key {
     /// From bytes that nobody else knows.
     #[must_use]
@@ -90,14 +109,6 @@ impl Key {
     /// The file cannot be read, is open to other users, or holds something else.
     pub fn load(path: &Path) -> Result<Key, KeyError> {
         Key::read(path, false)
-    }
-
-    /// The same, though other users may read or change the file: the operator insists.
-    ///
-    /// # Errors
-    /// The file cannot be read or holds something else.
-    pub fn load_though_open(path: &Path) -> Result<Key, KeyError> {
-        Key::read(path, true)
     }
 
     fn read(path: &Path, though_open: bool) -> Result<Key, KeyError> {
@@ -208,11 +219,15 @@ mod tests {
         for mode in [0o640, 0o604, 0o620, 0o602, 0o644, 0o666] {
             set_mode(&path, mode);
             let error = Key::load(&path).unwrap_err().to_string();
-            assert!(
-                error.contains("chmod 600") && error.contains("--allow-open-key"),
-                "{error}"
-            );
-            assert!(Key::load_though_open(&path).unwrap() == key);
+            assert!(error.contains("chmod 600"), "{error}");
+            let mut file = KeyFile {
+                path: path.clone(),
+                though_open: false,
+            };
+            let error = file.load().unwrap_err().to_string();
+            assert!(error.contains("--allow-open-key"), "{error}");
+            file.though_open = true;
+            assert!(file.load().unwrap() == key);
         }
     }
 

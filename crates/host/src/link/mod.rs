@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 pub use connect::{Attempt, connect};
 pub use heartbeat::Heartbeats;
-pub use key::{Key, KeyError, Security};
+pub use key::{Key, KeyError, KeyFile, Security};
 pub use listen::{Arrival, Listener};
 
 use replica::Span;

@@ -3,7 +3,6 @@
 //! A backup's ports are quiet until it goes live: no frame passes. Where there is a key the gateway is asked whether it is there.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
 
 use replica::{Epoch, Span, Time};
 
@@ -12,7 +11,7 @@ use super::dial::{DialError, Endpoint};
 use super::plug::Plug;
 use super::tap::Tap;
 use crate::limits::BATCH_MAX;
-use crate::link::{Key, Security};
+use crate::link::{KeyFile, Security};
 use crate::wake::Waker;
 
 /// What the operator asked for.
@@ -27,14 +26,15 @@ pub enum PortSpec {
         /// Where it listens.
         endpoint: Endpoint,
         /// File with the key that both have; `None`: frames travel in the clear.
-        key: Option<PathBuf>,
+        key: Option<KeyFile>,
     },
 }
 
 /// Whether frames of the guest would get anywhere, as far as can be known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Lead {
     /// Nothing is plugged in, or nobody can tell.
+    #[default]
     Unknown,
     /// They would have at this time.
     Somewhere(Time),
@@ -77,7 +77,7 @@ impl Port {
             PortSpec::Tap(name) => Port::Tap(Tap::open(name)?),
             PortSpec::Gateway { endpoint, key } => {
                 let security = match key {
-                    Some(path) => Security::Key(Key::load(path)?),
+                    Some(file) => Security::Key(file.load()?),
                     None => Security::Insecure,
                 };
                 Port::Gateway(Box::new(Plug::new(endpoint.clone(), security, waker.clone())))

@@ -3,11 +3,15 @@
 //! docs/events.md lists every event with its fields; a test keeps the two together. To add one: a variant here, an arm in
 //! `sentence`, a line there.
 
+use std::path::Path;
+
+use replica::Span;
 use serde::{Deserialize, Serialize};
 
 use super::ending::Ending;
-use super::figures::Figures;
+use super::figures::{Figures, ms};
 use super::words::{Course, RoleWord, SuspicionWord, VerdictWord, Wish};
+use crate::disk::Trouble;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -149,7 +153,29 @@ pub struct Line {
     pub happening: Happening,
 }
 
+impl From<Trouble> for Happening {
+    fn from(trouble: Trouble) -> Happening {
+        Happening::DiskTrouble {
+            disk: trouble.disk,
+            path: trouble.path.display().to_string(),
+            what: trouble.what,
+            sentence: trouble.sentence,
+            since_ns: trouble.since.0,
+        }
+    }
+}
+
 impl Happening {
+    /// The trouble of a disk is over; it has lasted so long.
+    #[must_use]
+    pub fn disk_well(disk: u8, path: &Path, lasted: Span) -> Happening {
+        Happening::DiskWell {
+            disk,
+            path: path.display().to_string(),
+            lasted_ms: ms(lasted),
+        }
+    }
+
     /// What an operator must know, in a sentence without a full stop; `None`: nothing.
     #[must_use]
     pub fn sentence(&self) -> Option<String> {
@@ -256,6 +282,13 @@ mod tests {
 
     /// One of each, with every field.
     fn samples() -> Vec<Happening> {
+        let mut all = replica_samples();
+        all.extend(disk_samples());
+        all
+    }
+
+    /// Those of a replica and its operator.
+    fn replica_samples() -> Vec<Happening> {
         vec![
             Happening::Role {
                 role: RoleWord::Solo,
@@ -295,18 +328,6 @@ mod tests {
                 why: SuspicionWord::LinkLost,
             },
             Happening::DiskWriter,
-            Happening::DiskTrouble {
-                disk: 0,
-                path: "/shared/shop.raw".into(),
-                what: "gives an error".into(),
-                sentence: "the disk /shared/shop.raw gives an error; the guest waits".into(),
-                since_ns: 5,
-            },
-            Happening::DiskWell {
-                disk: 0,
-                path: "/shared/shop.raw".into(),
-                lasted_ms: 2500.0,
-            },
             Happening::LinkLost {
                 reason: "10.0.0.1:40000 closed the link".into(),
             },
@@ -325,6 +346,24 @@ mod tests {
                 guest_code: Some(1),
             }),
             Happening::Figures(Box::default()),
+        ]
+    }
+
+    /// Those of disks.
+    fn disk_samples() -> [Happening; 2] {
+        [
+            Happening::DiskTrouble {
+                disk: 0,
+                path: "/shared/shop.raw".into(),
+                what: "gives an error".into(),
+                sentence: "the disk /shared/shop.raw gives an error; the guest waits".into(),
+                since_ns: 5,
+            },
+            Happening::DiskWell {
+                disk: 0,
+                path: "/shared/shop.raw".into(),
+                lasted_ms: 2500.0,
+            },
         ]
     }
 
@@ -365,11 +404,11 @@ mod tests {
             "the arbiter /shared/arbiter does not answer; the guest stands (asked 14 times in 9 s)",
             "this side is live, epoch 2, 503 ms after the primary's last sign of life; the VM has no backup now",
             "the backup 10.0.0.2:7800 is gone (the link is closed); the VM goes on here without a backup",
-            "the disk /shared/shop.raw gives an error; the guest waits",
-            "the disk /shared/shop.raw is well again after 2.5 s; the guest's requests are done",
             "the guest cannot be asked to switch off, since its board has no power button: switch it off from inside, \
              or stop it again to pull the plug",
             "this side parted from the log",
+            "the disk /shared/shop.raw gives an error; the guest waits",
+            "the disk /shared/shop.raw is well again after 2.5 s; the guest's requests are done",
         ];
         assert_eq!(sentences, expected);
     }

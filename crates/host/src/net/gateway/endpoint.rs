@@ -9,12 +9,13 @@
 //! A moved clock has no other effect that matters: the connection has no time-outs of its own (a guest may be away for as long as its
 //! clients wait), and smoltcp takes no round-trip sample from a retransmitted segment.
 
+use super::card::Card;
 use super::late::LastWord;
 use super::limits;
-use super::segment::{IPV4_LEN, Incoming, Segment};
+use super::segment::{Incoming, Segment};
+use super::sockets::Sockets;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
-use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
-use smoltcp::socket::tcp::{RecvError, Socket, SocketBuffer, State};
+use smoltcp::socket::tcp::{RecvError, Socket, State};
 use smoltcp::time::{Duration as StackDuration, Instant as StackInstant};
 use smoltcp::wire::{HardwareAddress, IpCidr, TcpPacket, TcpSeqNumber};
 use std::hash::{BuildHasher, RandomState};
@@ -44,6 +45,8 @@ pub struct Endpoint {
     acknowledged: Option<TcpSeqNumber>,
     /// What follows the guest's FIN.
     end: Option<TcpSeqNumber>,
+    /// The guest's FIN has come, in order.
+    ended: bool,
     /// What we acknowledged last.
     said: Option<TcpSeqNumber>,
     /// Segments could not be sent because the guest's VMM reads too slowly.
@@ -105,8 +108,8 @@ impl Endpoint {
         let mut config = Config::new(HardwareAddress::Ip);
         // Unpredictable sequence numbers: `RandomState` is keyed by the system's random source.
         config.random_seed = RandomState::new().hash_one(started);
-        let mut port = Port::new(segment, guest);
-        let mut interface = Interface::new(config, &mut port, StackInstant::ZERO);
+        let mut card = Card::new(segment, guest);
+        let mut interface = Interface::new(config, &mut card, StackInstant::ZERO);
         interface.update_ip_addrs(|addresses| {
             // An empty list has room for one.
             let _ = addresses.push(IpCidr::new(local.into(), 32));
@@ -127,6 +130,7 @@ impl Endpoint {
             first_data: None,
             acknowledged: None,
             end: None,
+            ended: false,
             said: None,
             starved: false,
             deadline: None,
@@ -149,12 +153,16 @@ impl Endpoint {
         }
         let was_synchronized = self.is_synchronized();
         let now = self.clock(segment.now);
-        let mut port = Port::new(segment, self.guest);
-        port.incoming = Some(packet.whole);
+        let mut card = Card::new(segment, self.guest);
+        card.incoming = Some(packet.whole);
         self.interface
-            .poll_ingress_single(now, &mut port, &mut self.sockets);
-        self.said = port.said.or(self.said);
-        if port.left_syn {
+            .poll_ingress_single(now, &mut card, &mut self.sockets);
+        self.said = card.said.or(self.said);
+        self.ended |= matches!(
+            self.socket().state(),
+            State::CloseWait | State::LastAck | State::Closing | State::TimeWait
+        );
+        if card.left_syn {
             self.first_data = None;
         } else if !was_synchronized && self.is_synchronized() {
             self.first_data = Some(tcp.seq_number() + 1);
@@ -235,6 +243,8 @@ impl Endpoint {
         match (failure, result) {
             (Some(error), _) => Err(error),
             (None, Err(RecvError::Finished)) => Ok(None),
+            // A guest that has closed forgets the connection, and answers our next acknowledgement with a reset. It had finished.
+            (None, Err(RecvError::InvalidState)) if self.ended => Ok(None),
             (None, Err(RecvError::InvalidState)) => Ok(Some(0)),
             (None, Ok(length)) => Ok(Some(length)),
         }
@@ -258,6 +268,19 @@ impl Endpoint {
             .ok()?;
         self.written += *given.as_ref().unwrap_or(&0) as u64;
         Some(given)
+    }
+
+    /// The socket alone, closed; for the next connection.
+    #[allow(
+        irrefutable_let_patterns,
+        reason = "there are other sockets where smoltcp's features for them are on, as in tests"
+    )]
+    pub fn into_socket(mut self) -> Option<Socket<'static>> {
+        let smoltcp::socket::Socket::Tcp(mut socket) = self.sockets.remove(self.handle) else {
+            return None;
+        };
+        socket.abort();
+        Some(socket)
     }
 
     /// When `on_deadline` is to be called.
@@ -321,15 +344,15 @@ impl Endpoint {
     /// Sends all that smoltcp wants to send now. Returns how many segments carried data, SYN or FIN.
     fn egress(&mut self, segment: &mut Segment, forced: bool) -> usize {
         let now = self.clock(segment.now);
-        let mut port = Port::new(segment, self.guest);
-        port.forced = forced;
-        while self.interface.poll_egress(now, &mut port, &mut self.sockets)
+        let mut card = Card::new(segment, self.guest);
+        card.forced = forced;
+        while self.interface.poll_egress(now, &mut card, &mut self.sockets)
             == smoltcp::iface::PollResult::SocketStateChanged
         {}
-        self.starved = port.exhausted;
-        let Port {
+        self.starved = card.exhausted;
+        let Card {
             sent, left_syn, said, ..
-        } = port;
+        } = card;
         self.said = said.or(self.said);
         if left_syn {
             self.first_data = None;
@@ -403,160 +426,8 @@ impl Endpoint {
     }
 }
 
-/// Sockets with their buffers, to be used again: fresh memory for each connection would have to be filled with zeros, and what the
-/// allocator gets back in such pieces it keeps.
-#[derive(Default)]
-pub struct Sockets {
-    spare: Vec<Socket<'static>>,
-    in_use: usize,
-}
-
-impl Sockets {
-    /// Buffers that exist, two for each socket.
-    pub fn buffers(&self) -> usize {
-        2 * (self.in_use + self.spare.len())
-    }
-
-    /// Keeps a connection's socket, which is closed, if there is room.
-    pub fn give_back(&mut self, mut endpoint: Endpoint) {
-        self.in_use -= 1;
-        if self.spare.len() < limits::SPARE_SOCKETS_MAX
-            && let smoltcp::socket::Socket::Tcp(mut socket) = endpoint.sockets.remove(endpoint.handle)
-        {
-            // What it was is forgotten when it is opened again.
-            socket.abort();
-            self.spare.push(socket);
-        }
-    }
-
-    fn take(&mut self) -> Socket<'static> {
-        self.in_use += 1;
-        let mut socket = self.spare.pop().unwrap_or_else(|| {
-            let buffer = || SocketBuffer::new(vec![0; limits::TCP_BUFFER_LEN]);
-            Socket::new(buffer(), buffer())
-        });
-        socket.pause_synack(false);
-        socket.set_nagle_enabled(false);
-        socket.set_ack_delay(Some(to_stack(limits::ACK_DELAY)));
-        socket
-    }
-}
-
-fn to_stack(duration: Duration) -> StackDuration {
+/// A duration as smoltcp counts it.
+pub fn to_stack(duration: Duration) -> StackDuration {
     // 64 bits of microseconds last half a million years.
     StackDuration::from_micros(duration.as_micros() as u64)
-}
-
-/// What smoltcp takes for its network card: the way to one guest, and at most one packet from it.
-struct Port<'a> {
-    segment: &'a mut Segment,
-    guest: Ipv4Addr,
-    incoming: Option<&'a [u8]>,
-    /// Send even if the VMM reads too slowly: a reset is not worth waiting for.
-    forced: bool,
-    exhausted: bool,
-    /// Segments with data, SYN or FIN.
-    sent: usize,
-    /// A segment without SYN was sent.
-    left_syn: bool,
-    /// The last acknowledgement that was sent.
-    said: Option<TcpSeqNumber>,
-}
-
-impl<'a> Port<'a> {
-    fn new(segment: &'a mut Segment, guest: Ipv4Addr) -> Self {
-        Self {
-            segment,
-            guest,
-            incoming: None,
-            forced: false,
-            exhausted: false,
-            sent: 0,
-            left_syn: false,
-            said: None,
-        }
-    }
-
-    fn outgoing(&mut self) -> Outgoing<'_> {
-        Outgoing {
-            segment: self.segment,
-            guest: self.guest,
-            sent: &mut self.sent,
-            left_syn: &mut self.left_syn,
-            said: &mut self.said,
-        }
-    }
-}
-
-impl Device for Port<'_> {
-    type RxToken<'b>
-        = Packet<'b>
-    where
-        Self: 'b;
-    type TxToken<'b>
-        = Outgoing<'b>
-    where
-        Self: 'b;
-
-    fn receive(&mut self, _: StackInstant) -> Option<(Packet<'_>, Outgoing<'_>)> {
-        let packet = self.incoming.take()?;
-        Some((Packet(packet), self.outgoing()))
-    }
-
-    fn transmit(&mut self, _: StackInstant) -> Option<Outgoing<'_>> {
-        if !self.forced && !self.segment.has_room(self.guest) {
-            self.exhausted = true;
-            return None;
-        }
-        Some(self.outgoing())
-    }
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ip;
-        capabilities.max_transmission_unit = limits::MTU;
-        capabilities
-    }
-}
-
-struct Packet<'a>(&'a [u8]);
-
-impl RxToken for Packet<'_> {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        f(self.0)
-    }
-}
-
-struct Outgoing<'a> {
-    segment: &'a mut Segment,
-    guest: Ipv4Addr,
-    sent: &'a mut usize,
-    left_syn: &'a mut bool,
-    said: &'a mut Option<TcpSeqNumber>,
-}
-
-impl TxToken for Outgoing<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, f: F) -> R {
-        let Self {
-            segment,
-            guest,
-            sent,
-            left_syn,
-            said,
-        } = self;
-        segment.send_ip(guest, length, |packet| {
-            let result = f(packet);
-            if let Some(tcp) = packet
-                .get(IPV4_LEN..)
-                .and_then(|tcp| TcpPacket::new_checked(tcp).ok())
-            {
-                *sent += usize::from(tcp.segment_len() > 0);
-                *left_syn |= !tcp.syn() && !tcp.rst();
-                if tcp.ack() {
-                    *said = Some(tcp.ack_number());
-                }
-            }
-            result
-        })
-    }
 }

@@ -313,7 +313,7 @@ impl EventLoop {
                 && std::mem::take(is_new)
                 && is_greeting(peer.wire.reader.waiting())
             {
-                self.to_the_door(id);
+                self.show_to_the_door(id);
                 return false;
             }
             let is_keyed = peer.wire.is_keyed();
@@ -338,7 +338,7 @@ impl EventLoop {
     }
 
     /// A peer that was taken for one without a key has begun to show one.
-    fn to_the_door(&mut self, id: PeerId) {
+    fn show_to_the_door(&mut self, id: PeerId) {
         if let Some(peer) = self.segment.switch.remove(id, &"it has a key") {
             let said = peer.wire.reader.waiting().to_vec();
             let visitor = (peer.wire.into_stream(), peer.name, None);

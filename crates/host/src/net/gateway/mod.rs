@@ -12,6 +12,7 @@
 //!
 //! Invariant: nothing a guest or client sends can make it panic, or use more than `limits` allows.
 
+mod card;
 mod config;
 mod destination;
 mod dhcp;
@@ -30,6 +31,7 @@ mod nat;
 mod peer;
 mod segment;
 mod shares;
+mod sockets;
 mod splice;
 mod switch;
 mod tcp;

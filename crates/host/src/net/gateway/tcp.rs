@@ -1,12 +1,13 @@
 //! All TCP connections: finds the one a segment or an event belongs to, opens new ones, and keeps their deadlines.
 
-use super::endpoint::{Endpoint, Sockets};
+use super::endpoint::Endpoint;
 use super::forwards::{Client, Forwards, Place};
 use super::late::{Ends, Late, refuse};
 use super::limits;
 use super::nat::Destinations;
 use super::segment::{Incoming, Segment};
 use super::shares::Shares;
+use super::sockets::Sockets;
 use super::splice::{Connection, Ending};
 use super::token::{Kind, token};
 use mio::event::Event;

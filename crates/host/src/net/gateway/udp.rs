@@ -324,7 +324,9 @@ impl UdpFlows {
                 .filter(|(_, flow)| !has_share || holder_of(&flow.host, &flow.ends) == *holder)
                 .min_by_key(|(_, flow)| flow.used)
                 .map(|(&id, _)| id);
-            idle.map(|id| self.remove(id));
+            if let Some(id) = idle {
+                self.remove(id);
+            }
         }
     }
 

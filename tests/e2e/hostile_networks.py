@@ -1,0 +1,298 @@
+"""Scenarios of networks as they are: cut, slow, lossy, one-sided; and of hosts that are busy."""
+
+import signal
+import socket
+import statistics
+import time
+
+from hostile_operator import GOES_ON_S, all_there, goes_on
+from lib.ledger import Noise, encoded
+from lib.pair import Failed
+from lib.report import Scenarios, ensure
+
+SCENARIOS = Scenarios()
+# What a failover may take beyond the timeout.
+BEYOND_TIMEOUT_S = 0.05
+
+
+def stays_a_pair(pair, what):
+    """Raises `Failed` unless the guest is still live on its first host and protected."""
+    ensure(pair.protected(), f"{what}: {pair.story()}")
+
+
+def taken_over_once(pair, ledger, what, seconds=GOES_ON_S):
+    """The backup alone is live, the primary has halted for that reason, and nothing is lost."""
+    goes_on(ledger, what, seconds=seconds)
+    ensure(pair.wait_for_role(pair.backup, "solo", 5), f"{what}, the backup was to win: {pair.story()}")
+    all_there(ledger, pair)
+    lives = sum(event["role"] == "solo" for half in (pair.primary, pair.backup) for event in half.events("role"))
+    ensure(lives == 1, f"{what}, {lives} sides went live: {pair.story()}")
+
+
+def in_time(pair, ledger, noise, begin, what):
+    """The client was served again within the timeout and a little; how long it took, in words."""
+    back = ledger.back_after(begin)
+    late = noise.worst(begin, begin + back)
+    limit = pair.timeout_ms / 1000 + BEYOND_TIMEOUT_S + late
+    words = f"{back * 1000:.0f} ms (this machine was {late * 1000:.0f} ms late)"
+    ensure(back <= limit, f"{what}, the client was served again only after {words}")
+    return words
+
+
+@SCENARIOS.add("isolated-primary", "When the primary's host loses its network but not the arbiter, the backup wins", runs=20)
+def isolated_primary(turn):
+    with turn.pair() as pair:
+        pair.start()
+        ledger = pair.ledger()
+        goes_on(ledger, "at the start")
+        begin = time.monotonic()
+        pair.network.isolate("a")
+        taken_over_once(pair, ledger, "after the primary's host lost its network")
+        # What it hears when it is back must not wake it up.
+        pair.network.join("a")
+        time.sleep(0.5)
+        ensure(pair.primary.role() in ("halted", "claiming"), f"the loser did not stop: {pair.story()}")
+        return f"the client was served again after {ledger.back_after(begin) * 1000:.0f} ms"
+
+
+@SCENARIOS.add("unplugged-primary", "The same when its cable is pulled, so that its card loses the carrier", runs=5)
+def unplugged_primary(turn):
+    with turn.pair() as pair:
+        pair.start()
+        ledger = pair.ledger()
+        goes_on(ledger, "at the start")
+        begin = time.monotonic()
+        pair.host("a").unplug()
+        taken_over_once(pair, ledger, "after the cable of the primary's host was pulled")
+        return f"the client was served again after {ledger.back_after(begin) * 1000:.0f} ms"
+
+
+@SCENARIOS.add("isolated-backup", "When the backup's host loses its network but not the arbiter, the primary goes on", runs=5)
+def isolated_backup(turn):
+    with turn.pair() as pair:
+        pair.start()
+        ledger = pair.ledger()
+        goes_on(ledger, "at the start")
+        begin = time.monotonic()
+        pair.network.isolate("b")
+        goes_on(ledger, "after the backup's host lost its network")
+        pause = ledger.back_after(begin)
+        ensure(pair.wait_for_role(pair.primary, "solo", 5), f"the primary was to win: {pair.story()}")
+        all_there(ledger, pair)
+        return f"the client was served again after {pause * 1000:.0f} ms"
+
+
+@SCENARIOS.add("cut-gateway", "A cut between the primary and its gateway is noticed and said, and clients go on after it")
+def cut_gateway(turn):
+    with turn.pair() as pair:
+        pair.start()
+        ledger = pair.ledger()
+        goes_on(ledger, "at the start")
+        said = len(pair.primary.said())
+        pair.network.cut("a", "gateway")
+        begin = time.monotonic()
+        noticed = pair.primary.wait_for_word("gateway", 20, after=said)
+        after = time.monotonic() - begin
+        pair.network.heal("a", "gateway")
+        goes_on(ledger, "after the cut between primary and gateway was healed", seconds=15)
+        all_there(ledger, pair)
+        lives = [half for half in (pair.primary, pair.backup) if half.role() in ("primary", "solo")]
+        ensure(len(lives) == 1, f"{len(lives)} sides are live: {pair.story()}")
+        ensure(noticed, f"20 s after the cut nobody had said a word of the gateway; the primary: {pair.primary.last_words()}")
+        return f"said after {after:.1f} s: {pair.primary.said()[said:].splitlines()[0]}; {pair.story()}"
+
+
+@SCENARIOS.add("gateway-outage", "After 2 s in which nobody reached the gateway, clients are served again within the timeout", runs=5)
+def gateway_outage(turn):
+    with turn.pair() as pair:
+        pair.start()
+        ledger, noise = pair.ledger(), Noise()
+        goes_on(ledger, "at the start")
+        for half in ("a", "b"):
+            pair.network.cut(half, "gateway", ms=2000)
+        healed = time.monotonic() + 2
+        time.sleep(2)
+        goes_on(ledger, "after an outage of the gateway's network")
+        words = in_time(pair, ledger, noise, healed, "after an outage of the gateway's network")
+        all_there(ledger, pair)
+        return f"{words}; {pair.story()}"
+
+
+def speak(clients, seconds):
+    """Each client says a command every 10 ms for so long, to which there is no answer; how many were said."""
+    command = encoded(["SET", "spoken", "x"])
+    end, said = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        for client in clients:
+            client.socket.sendall(command)
+            said += 1
+            time.sleep(0.01 / len(clients))
+    return said
+
+
+# A heartbeat every second: what stands still must not be saved by the next one.
+SLOW_TIMEOUT_MS = 4000
+
+
+@SCENARIOS.add("many-messages", "A side that was held up, and finds hundreds of messages in one read, has them all at once", runs=5)
+def many_messages(turn):
+    with turn.pair(timeout_ms=SLOW_TIMEOUT_MS) as pair:
+        pair.start()
+        noise, clients = Noise(), [pair.client() for _ in range(40)]
+        for client in clients:
+            # What leaves the guest is then acknowledgements of TCP, after which nothing more comes in: another
+            # message would make the reader look again.
+            client.send("CLIENT", "REPLY", "OFF")
+        asker, worst, said = pair.client(), 0.0, 0
+        for number in range(6):
+            half = (pair.backup, pair.primary)[number % 2]
+            time.sleep(1)
+            half.signal(signal.SIGSTOP)
+            try:
+                said += speak(clients, 0.3)
+                asker.send("PING")
+            finally:
+                half.signal(signal.SIGCONT)
+            begin = time.monotonic()
+            ensure(asker.answer() == "PONG", "Redis gave a wrong answer")
+            pause = time.monotonic() - begin
+            stays_a_pair(pair, f"after the {half.name} was held up for 300 ms, an answer took {pause:.1f} s")
+            limit = 0.5 + noise.worst(begin, begin + pause)
+            ensure(pause < limit, f"after the {half.name} was held up for 300 ms among inputs, an answer took {pause:.2f} s")
+            worst = max(worst, pause)
+        ledger = pair.ledger()
+        goes_on(ledger, "after it")
+        all_there(ledger, pair)
+        return f"{said} inputs in 6 turns, then an answer within {worst * 1000:.0f} ms"
+
+
+def speed(half, seconds):
+    """Steps a second of the guest, by the figures of the next `seconds`."""
+    begin = next_figures(half)
+    time.sleep(seconds)
+    end = next_figures(half)
+    return (end["step"] - begin["step"]) / (end["time_ns"] - begin["time_ns"]) * 1e9
+
+
+def next_figures(half):
+    """Figures that are newer than those it has told so far."""
+    since = half.figures()
+    deadline = time.monotonic() + 10
+    while (now := half.figures()) == since:
+        if time.monotonic() > deadline or half.ended() is not None:
+            raise Failed(f"the {half.name} tells no figures any more: {half.last_words()}")
+        time.sleep(0.05)
+    return now
+
+
+def compute(pair):
+    """Makes the guest busy, by its console."""
+    with socket.socket(socket.AF_UNIX) as console:
+        console.connect(str(pair.directory / "console"))
+        console.sendall(b"\nwhile :; do :; done &\n")
+        time.sleep(2)
+
+
+ROUND_TRIPS_MS = [1, 20, 80]
+FULL_SPEED = 0.95
+
+
+@SCENARIOS.add("round-trips", "A guest that computes does so at full speed with 1, 20 and 80 ms between the hosts, and its backup "
+               "is not dropped")  # fmt: skip
+def round_trips(turn):
+    with turn.pair(far=["b"], append="lockstep.shell") as pair:
+        pair.flags["primary"]["--serial"] = f"unix:{pair.directory / 'console'}"
+        pair.start()
+        ledger = pair.ledger(every_s=0.05)
+        goes_on(ledger, "at the start", writes=20)
+        compute(pair)
+        seen, slow = [], []
+        for round_trip in ROUND_TRIPS_MS:
+            # A machine is not equally fast all the time: near and far take turns.
+            speeds = {0: [], round_trip: []}
+            for at in [0, round_trip] * 3:
+                pair.network.delay("b", at / 2)
+                time.sleep(1)
+                speeds[at].append(speed(pair.primary, 4))
+                stays_a_pair(pair, f"with {round_trip} ms of round trip")
+            ratio = statistics.median(speeds[round_trip]) / statistics.median(speeds[0])
+            seen.append(f"{round_trip} ms: {ratio:.3f}")
+            if ratio < FULL_SPEED:
+                slow.append(round_trip)
+        pair.network.delay("b", ROUND_TRIPS_MS[-1] / 2)
+        end = time.monotonic() + min(60, turn.minutes * 60)
+        while time.monotonic() < end:
+            stays_a_pair(pair, f"after a while with {ROUND_TRIPS_MS[-1]} ms of round trip")
+            time.sleep(0.5)
+        all_there(ledger, pair)
+        words = "speed by round trip: " + ", ".join(seen)
+        ensure(not slow, words)
+        return words
+
+
+@SCENARIOS.add("short-outages", "Outages of the pair's link of 250, 300 and 350 ms fail nothing over at the default timeout", runs=20)
+def short_outages(turn):
+    pair = turn.pair_of_all_runs()
+    ledger = pair.ledger()
+    goes_on(ledger, "at the start")
+    for ms in (250, 300, 350):
+        pair.network.cut("a", "b", ms=ms)
+        time.sleep(ms / 1000 + 1.2)
+        if not pair.protected():
+            ledger.abandon()
+        stays_a_pair(pair, f"after an outage of {ms} ms")
+        goes_on(ledger, f"after an outage of {ms} ms")
+        time.sleep(turn.random.uniform(0, 0.3))
+    all_there(ledger, pair)
+
+
+@SCENARIOS.add("long-outage", "An outage of 2 s of the primary's host is one failover, and the client is served within the timeout",
+               runs=20)  # fmt: skip
+def long_outage(turn):
+    with turn.pair() as pair:
+        pair.start()
+        ledger, noise = pair.ledger(), Noise()
+        goes_on(ledger, "at the start")
+        time.sleep(turn.random.uniform(0, 0.3))
+        begin = time.monotonic()
+        pair.network.isolate("a", ms=2000)
+        goes_on(ledger, "during the outage of the primary's host")
+        time.sleep(max(0.0, begin + 3 - time.monotonic()))
+        taken_over_once(pair, ledger, "after an outage of 2 s of the primary's host")
+        return in_time(pair, ledger, noise, begin, "from the beginning of an outage of 2 s of the primary's host")
+
+
+def watch(turn, pair, ledger, what):
+    """The pair stays one for so many minutes, and its client is served."""
+    begin = time.monotonic()
+    end = begin + turn.minutes * 60
+    while time.monotonic() < end:
+        time.sleep(0.2)
+        if not pair.protected():
+            ledger.abandon()
+            raise Failed(f"{what} it failed over after {time.monotonic() - begin:.0f} s: {pair.story()}")
+    goes_on(ledger, what)
+    pause = ledger.pause_around(begin)
+    all_there(ledger, pair)
+    return f"{turn.minutes:g} minutes, the client's longest wait {pause * 1000:.0f} ms"
+
+
+@SCENARIOS.add("loss", "With 5 % of the packets between the hosts lost, nothing fails over in ten minutes (see --minutes)")
+def loss(turn):
+    with turn.pair() as pair:
+        pair.start()
+        ledger = pair.ledger()
+        goes_on(ledger, "at the start")
+        pair.network.lose("a", "b", permille=50)
+        return watch(turn, pair, ledger, "with 5 % of the packets lost")
+
+
+@SCENARIOS.add("busy-host", "With four processes that spin on this machine, nothing fails over in ten minutes (see --minutes)")
+def busy_host(turn):
+    with turn.pair() as pair:
+        pair.start()
+        ledger = pair.ledger()
+        goes_on(ledger, "at the start")
+        for _ in range(4):
+            pair.host("client").start(["sh", "-c", "while :; do :; done"])
+        return watch(turn, pair, ledger, "with four spinning processes")
