@@ -68,7 +68,18 @@ fn main() -> ExitCode {
     code
 }
 
+/// Those that enter a sandbox open the standard error then.
+fn enters_a_sandbox(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Run(_) | Command::Record(_) | Command::Primary(_) | Command::Backup(_) | Command::Gateway(_)
+    )
+}
+
 fn run(command: Command) -> Result<ExitCode> {
+    if !enters_a_sandbox(&command) {
+        host::stderr::open();
+    }
     match command {
         Command::Demo(args) => return demo::run(&args),
         Command::Run(args) => return vm::run(&args),

@@ -169,7 +169,7 @@ fn every_thread_of_a_running_vm_has_given_up_what_it_does_not_need() {
 #[test]
 fn a_gateway_and_a_waiting_backup_have_given_up_what_they_do_not_need() {
     let site = site();
-    let mut gateway = Process::start(&["gateway", "--listen", "127.0.0.1:0"]);
+    let mut gateway = Process::start(&["gateway", "--insecure", "--listen", "127.0.0.1:0"]);
     let mut ready = String::new();
     BufReader::new(gateway.0.stdout.as_mut().unwrap())
         .read_line(&mut ready)

@@ -240,7 +240,7 @@ impl VmSpec {
         } else {
             None
         };
-        crate::stderr::wait_for_nobody();
+        crate::stderr::open();
         Ok(entered)
     }
 

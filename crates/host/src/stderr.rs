@@ -5,15 +5,14 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use crate::console::terminal;
 use crate::limits::{LAST_WORDS_PATIENCE, STDERR_BACKLOG_MAX};
 use crate::outlet::{Outlet, Unit};
 
-/// Words go behind the outlet.
-static BEHIND: AtomicBool = AtomicBool::new(false);
+/// What was said before the outlet was opened; `None` from then on.
+static EARLY: Mutex<Option<Vec<u8>>> = Mutex::new(Some(Vec::new()));
 
 static OUTLET: LazyLock<Outlet> = LazyLock::new(|| {
     Outlet::new(
@@ -26,22 +25,23 @@ static OUTLET: LazyLock<Outlet> = LazyLock::new(|| {
     )
 });
 
-/// From here on nobody waits for a reader. Call when the process has entered its sandbox, before a guest runs or anybody is served: this starts the
-/// thread that waits instead, and no thread may be older than the sandbox (`sandbox`).
-pub fn wait_for_nobody() {
+/// Says what was said so far, and from here on at once. This starts the thread that waits for the reader, and no thread may be older than the
+/// sandbox of its process: call when that has been entered.
+pub fn open() {
+    let early = EARLY.lock().unwrap_or_else(PoisonError::into_inner).take();
+    // By this thread: not every kind may start another.
     LazyLock::force(&OUTLET);
-    BEHIND.store(true, Ordering::SeqCst);
+    if let Some(early) = early {
+        OUTLET.push(&early);
+    }
 }
 
-fn is_behind() -> bool {
-    BEHIND.load(Ordering::SeqCst)
-}
-
-/// Says something; a line ends with a line feed. Never waits, after [`wait_for_nobody`].
+/// Says something; a line ends with a line feed. Never waits.
 pub fn write(text: &[u8]) {
-    if !is_behind() {
-        // Nobody is left to be told that this was not read.
-        let _ = io::stderr().write_all(text);
+    if let Some(early) = &mut *EARLY.lock().unwrap_or_else(PoisonError::into_inner) {
+        // What has no room is what has none later either: a start says a few lines.
+        let room = STDERR_BACKLOG_MAX - early.len();
+        early.extend_from_slice(&text[..text.len().min(room)]);
         return;
     }
     OUTLET.push_with_notice(text, |count| {
@@ -61,16 +61,15 @@ pub fn tell(line: fmt::Arguments<'_>) {
 
 /// Waits until everything was written, but not for ever. Call before the process ends.
 pub fn finish() {
-    if is_behind() {
-        // Nobody is left to be told that it was not.
-        let _ = OUTLET.finish(LAST_WORDS_PATIENCE);
-    }
+    open();
+    // Nobody is left to be told that it was not.
+    let _ = OUTLET.finish(LAST_WORDS_PATIENCE);
 }
 
 /// Lines that were never seen.
 #[must_use]
 pub fn lost() -> u64 {
-    if is_behind() { OUTLET.lost() } else { 0 }
+    OUTLET.lost()
 }
 
 /// Standard error for a subscriber of `tracing`.

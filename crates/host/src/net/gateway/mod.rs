@@ -58,7 +58,7 @@ pub fn run(config: GatewayConfig, ready: impl FnOnce(GatewayReady)) -> Result<()
         .sandbox
         .then(|| Needs::of_gateway(&config).enter())
         .transpose()?;
-    crate::stderr::wait_for_nobody();
+    crate::stderr::open();
     sandbox::narrow(Kind::Gateway);
     tracing::info!(listen = %announcement.listen, "gateway ready");
     ready(announcement);
