@@ -184,16 +184,18 @@ def round_trips(turn):
         seen, slow = [], []
         for round_trip in ROUND_TRIPS_MS:
             # A machine is not equally fast all the time: near and far take turns.
-            speeds, paces = {0: [], round_trip: []}, []
+            speeds, paces = {0: [], round_trip: []}, {0: [], round_trip: []}
             for at in [0, round_trip] * 3:
                 pair.network.delay("b", at / 2)
                 time.sleep(1)
                 since = time.monotonic()
                 speeds[at].append(speed(pair.primary, 4))
-                paces += pair.paces(since) if at else []
+                paces[at] += pair.paces(since)
                 stays_a_pair(pair, f"with {round_trip} ms of round trip")
             ratio = statistics.median(speeds[round_trip]) / statistics.median(speeds[0])
-            seen.append(f"{round_trip} ms: {ratio:.3f} (pace {statistics.mean(paces or [0]):.0f} permille)")
+            # The pace tells what the primary makes of it: below its near value, distance counts as lag.
+            near, far = (statistics.mean(paces[at]) for at in (0, round_trip))
+            seen.append(f"{round_trip} ms: {ratio:.3f} (pace {far:.0f} permille, near {near:.0f})")
             if ratio < FULL_SPEED:
                 slow.append(round_trip)
         pair.network.delay("b", ROUND_TRIPS_MS[-1] / 2)
