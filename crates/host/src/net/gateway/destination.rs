@@ -94,11 +94,26 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// The operator's rules; `own_ports` are the gateway's.
-    pub fn new(allow: Vec<Destination>, deny: Vec<Destination>, own_ports: Vec<u16>) -> Self {
+    /// The operator's rules; `own_ports` are the gateway's, and `gateway` is its address for guests, at which they see the loopback:
+    /// a rule for it is one for 127.0.0.1.
+    pub fn new(allow: &[Destination], deny: &[Destination], own_ports: Vec<u16>, gateway: Ipv4Addr) -> Self {
+        let as_seen_from_here = |rules: &[Destination]| {
+            let seen = rules.iter().map(|rule| match rule {
+                Destination {
+                    network,
+                    prefix_len: 32,
+                    port,
+                } if *network == gateway => Destination {
+                    port: *port,
+                    ..Destination::of(Ipv4Addr::LOCALHOST, 32)
+                },
+                other => *other,
+            });
+            seen.collect()
+        };
         Self {
-            allow,
-            deny,
+            allow: as_seen_from_here(allow),
+            deny: as_seen_from_here(deny),
             own_ports,
         }
     }
@@ -131,8 +146,9 @@ mod tests {
     use super::*;
 
     fn rules(allow: &[&str], deny: &[&str]) -> Rules {
-        let read = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
-        Rules::new(read(allow), read(deny), vec![7700])
+        let read =
+            |texts: &[&str]| -> Vec<Destination> { texts.iter().map(|text| text.parse().unwrap()).collect() };
+        Rules::new(&read(allow), &read(deny), vec![7700], Ipv4Addr::new(10, 0, 2, 2))
     }
 
     fn verdicts(rules: &Rules, to: &[&str]) -> Vec<bool> {
@@ -169,6 +185,15 @@ mod tests {
         assert_eq!(
             verdicts(&rules(&["10.0.0.0/8"], &["10.0.0.0/8"]), &["10.0.0.1:1"]),
             [false]
+        );
+    }
+
+    #[test]
+    fn the_loopback_may_be_named_as_guests_see_it() {
+        let open = rules(&["10.0.2.2:5432"], &["10.0.2.2:25"]);
+        assert_eq!(
+            verdicts(&open, &["127.0.0.1:5432", "127.0.0.1:25", "127.0.0.1:22"]),
+            [true, false, false]
         );
     }
 

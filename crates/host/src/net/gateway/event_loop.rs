@@ -100,7 +100,7 @@ impl EventLoop {
         if let GuestListen::Tcp(address) = ready.listen {
             own_ports.push(address.port());
         }
-        let rules = Rules::new(config.allow.clone(), config.deny.clone(), own_ports);
+        let rules = Rules::new(&config.allow, &config.deny, own_ports, addresses.gateway);
         this.destinations = Destinations::new(addresses, rules, config.resolvers.clone());
         Ok((this, ready))
     }

@@ -163,8 +163,8 @@ mod tests {
             .addresses()
             .unwrap();
         let resolver = "127.0.0.53:53".parse().unwrap();
-        let allow = allow.iter().map(|text| text.parse().unwrap()).collect();
-        let rules = Rules::new(allow, Vec::new(), Vec::new());
+        let allow: Vec<_> = allow.iter().map(|text| text.parse().unwrap()).collect();
+        let rules = Rules::new(&allow, &[], Vec::new(), addresses.gateway);
         Destinations::new(addresses, rules, Resolvers::Fixed(vec![resolver]))
     }
 
