@@ -119,7 +119,10 @@ fn wait_for(socket: &Path, process: &mut Process) -> UnixStream {
 }
 
 /// Waits until all threads have their own filters: the first gets its right before the guest's first step, the others when they begin.
-fn wait_for_first_step(process: &mut Process, filters: &str) {
+fn wait_for_first_step(process: &mut Process) {
+    // Two of the process and one of the thread.
+    let filters = here("Seccomp_filters").parse::<u32>().unwrap() + 3;
+    let filters = filters.to_string();
     loop {
         let threads = process.threads();
         if threads
