@@ -9,7 +9,7 @@ import time
 from hostile_operator import all_there, goes_on
 from lib.ledger import Redis, RedisError
 from lib.namespaces import meanwhile
-from lib.pair import BACKUP_PORT, GATEWAY_PORT, MAC, REDIS
+from lib.pair import BACKUP_PORT, GATEWAY_PORT, MAC, REDIS, Failed, Process, help_of, known
 from lib.report import Scenarios, ensure
 
 SCENARIOS = Scenarios()
@@ -179,6 +179,28 @@ def stranger_frames(turn):
         all_there(ledger, pair)
 
 
+@SCENARIOS.add("neighbour-mac", "Another VM of the gateway, with a key of its own, cannot take the guest's MAC")
+def neighbour_mac(turn):
+    with turn.pair() as pair:
+        other = pair.make_key("other")
+        pair.flags["gateway"]["--key"] = [pair.key, other]
+        pair.start()
+        ledger = pair.ledger()
+        goes_on(ledger, "at the start")
+        where = pair.machine["--net"] + (f",key={other}" if ",key=" in help_of(pair.program, "run") else "")
+        # An ordinary guest, which asks for an address and answers for it, with the same address of its card.
+        flags = known(pair.program, "run", pair.machine | {"--net": where})
+        begin = time.monotonic()
+        neighbour = Process(pair.host("stranger"), "neighbour", [pair.program, "run", *flags], pair.directory)
+        time.sleep(15)
+        if ledger.pause_around(begin) > 1:
+            ledger.abandon()
+            raise Failed(f"a neighbour with the guest's MAC kept a client waiting for {ledger.pause_around(begin):.1f} s")
+        ensure(neighbour.ended() is None, f"the neighbour ended: {neighbour.last_words()}")
+        all_there(ledger, pair)
+        return f"the client's longest wait {ledger.pause_around(begin, begin + 15) * 1000:.0f} ms"
+
+
 def reaches(guest, host, address, port, bound_to=None):
     """Does a connection that the guest opens to `address` reach a service on `host`?"""
     service = host.listen(port, bound_to)
@@ -200,13 +222,13 @@ def reaches(guest, host, address, port, bound_to=None):
     return bool(arrived)
 
 
-@SCENARIOS.add("guest-reaches-out", "A guest reaches other hosts, but not its gateway's loopback, link-local addresses, the "
-               "pair's own hosts, nor the gateway's own port, unless it was allowed by name")  # fmt: skip
+@SCENARIOS.add("guest-reaches-out", "A guest reaches other hosts, but not its gateway's loopback, link-local addresses, the gateway's "
+               "own port unless it is allowed by name, nor the pair's hosts if those are denied")  # fmt: skip
 def guest_reaches_out(turn):
     with turn.pair() as pair:
         gateway, a, b = pair.host("gateway"), pair.host("a"), pair.host("b")
         gateway.run(["ip", "address", "add", "169.254.169.254/32", "dev", "lo"])
-        pair.flags["gateway"]["--allow"] = "10.0.2.2:7002"
+        pair.flags["gateway"] |= {"--allow": "10.0.2.2:7002", "--deny": [a.address, b.address]}
         pair.start()
         guest = pair.client()
         guest.ask("SET", "something", "precious")

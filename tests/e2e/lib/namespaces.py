@@ -169,6 +169,8 @@ class Network:
     def __init__(self, names, far=()):
         self.names, self.far = list(names), set(far)
         self.hosts, self.relays, self.processes = {}, {}, []
+        # What is cut: its end, or None.
+        self.cuts = {}
         self.stack = contextlib.ExitStack()
         self.switch = f"{PREFIX}{os.getpid()}-switch"
 
@@ -246,19 +248,12 @@ class Network:
         return [f"{there} . {back}", *([f"{back} . {there}"] if both_ways else [])]
 
     def cut(self, one, other, ms=None, both_ways=True):
-        """Drops what `one` sends to `other` (and back), for `ms` milliseconds or until `heal`."""
-        end = f" timeout {ms}ms" if ms is not None else ""
-        elements = ", ".join(pair + end for pair in self._pairs(one, other, both_ways))
-        # An element that is still there would keep its old end.
-        self.heal(one, other)
-        self.rules(f"add element bridge lsh cuts {{ {elements} }}")
+        """Drops what `one` sends to `other` (and back), for `ms` milliseconds or until `heal`; when that was in force."""
+        return self._drop(self._pairs(one, other, both_ways), ms)
 
     def isolate(self, name, ms=None):
-        """Drops all that this host sends or gets, for `ms` milliseconds or until `join`. Its card keeps its carrier."""
-        end = f" timeout {ms}ms" if ms is not None else ""
-        pairs = [pair for other in self.names if other != name for pair in self._pairs(name, other, True)]
-        self.join(name)
-        self.rules(f"add element bridge lsh cuts {{ {', '.join(pair + end for pair in pairs)} }}")
+        """The same for all that this host sends or gets, until `join`. Its card keeps its carrier."""
+        return self._drop([pair for other in self.names if other != name for pair in self._pairs(name, other, True)], ms)
 
     def join(self, name):
         """Ends `isolate` and each `cut` of this host."""
@@ -268,14 +263,27 @@ class Network:
 
     def heal(self, one, other):
         """Ends a cut between two hosts."""
-        for pair in self._pairs(one, other, True):
-            # It may not be there, or just have ended by itself.
-            with contextlib.suppress(RuntimeError):
+        pairs = [pair for pair in self._pairs(one, other, True) if pair in self.cuts]
+        for pair in pairs:
+            end = self.cuts.pop(pair)
+            # One with an end may just have ended by itself.
+            with contextlib.suppress(*([RuntimeError] if end else [])):
                 self.rules(f"delete element bridge lsh cuts {{ {pair} }}")
+
+    def _drop(self, pairs, ms):
+        now = time.monotonic()
+        # An element that is still there would keep its old end.
+        old = [f"delete element bridge lsh cuts {{ {pair} }}" for pair in pairs if self.cuts.get(pair, now) is None]
+        end = f" timeout {ms}ms" if ms is not None else ""
+        self.rules("\n".join([*old, f"add element bridge lsh cuts {{ {', '.join(pair + end for pair in pairs)} }}"]))
+        begin = time.monotonic()
+        self.cuts |= dict.fromkeys(pairs, None if ms is None else begin + ms / 1000)
+        return begin
 
     def heal_all(self):
         """Ends all cuts and losses and plugs in all cables."""
         self.rules("flush set bridge lsh cuts; flush set bridge lsh lossy")
+        self.cuts.clear()
         for host in self.hosts.values():
             host.plug()
 

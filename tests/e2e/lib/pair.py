@@ -317,6 +317,18 @@ class Pair:
             words.append(f"{half.name}: {' > '.join(tale) or 'no role'}{end}")
         return "; ".join(words)
 
+    def paces(self, since):
+        """At which share of its speed the primary let itself run, in permille, by its figures since an instant."""
+        begin = since + time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
+        return [event["speed_permille"] for event in self.primary.events("figures") if event["time_ns"] / 1e9 > begin]
+
+    def live_after(self, instant):
+        """How long after `instant` the backup suspected the primary, and was live, in words."""
+        # Replicas tell their times on a clock that also runs while a machine sleeps.
+        begin = instant + time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
+        times = {event["role"]: (event["time_ns"] / 1e9 - begin) * 1000 for event in self.backup.events("role")}
+        return " and ".join(f"{times[role]:.0f} ms ({role})" for role in ("claiming", "solo") if role in times) or "never"
+
     def wait_for_role(self, half, role, seconds):
         """Waits until that half has told this role. False: not within that time."""
         deadline = time.monotonic() + seconds
