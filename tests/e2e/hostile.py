@@ -26,7 +26,11 @@ def main():
     # A crowd of clients is a crowd of sockets.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return play_all(SCENARIOS, options)
+    try:
+        return play_all(SCENARIOS, options)
+    except KeyboardInterrupt:
+        # Everything that was started has been ended on the way here.
+        return 130
 
 
 sys.exit(main())
