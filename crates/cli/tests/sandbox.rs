@@ -11,6 +11,20 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_fi
 /// A guest on bare metal with a disk and a network device; it serves until it is switched off.
 const SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/guests/server.bin");
 
+/// The fields of a `status` of /proc.
+fn fields(status: &Path) -> BTreeMap<String, String> {
+    let text = std::fs::read_to_string(status).unwrap();
+    text.lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+        .collect()
+}
+
+/// What this test's own process has, perhaps in a container.
+fn here(field: &str) -> String {
+    fields(Path::new("/proc/thread-self/status"))[field].clone()
+}
+
 /// A process that is killed when the test is over.
 struct Process(Child);
 
@@ -48,12 +62,7 @@ impl Process {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.0.id())).unwrap();
         tasks
             .map(|task| {
-                let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
-                let fields: BTreeMap<_, _> = status
-                    .lines()
-                    .filter_map(|line| line.split_once(':'))
-                    .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
-                    .collect();
+                let fields = fields(&task.unwrap().path().join("status"));
                 (fields["Name"].clone(), fields)
             })
             .collect()
@@ -109,12 +118,17 @@ fn wait_for(socket: &Path, process: &mut Process) -> UnixStream {
     }
 }
 
-/// Waits until the first thread has its own filter, which it gets right before the guest's first step.
-fn wait_for_first_step(process: &mut Process, filters: &str) {
+/// Waits until all threads have their own filters: the first gets its right before the guest's first step, the others when they begin.
+fn wait_for_first_step(process: &mut Process) {
+    // Two of the process and one of the thread.
+    let filters = here("Seccomp_filters").parse::<u32>().unwrap() + 3;
+    let filters = filters.to_string();
     loop {
         let threads = process.threads();
-        let first = threads.iter().find(|(_, fields)| fields["Pid"] == fields["Tgid"]);
-        if first.is_some_and(|(_, fields)| fields["Seccomp_filters"] == filters) {
+        if threads
+            .iter()
+            .all(|(_, fields)| fields["Seccomp_filters"] == filters)
+        {
             return;
         }
         assert_eq!(process.0.try_wait().unwrap(), None, "it has ended");
@@ -154,8 +168,7 @@ fn every_thread_of_a_running_vm_has_given_up_what_it_does_not_need() {
     let log = text(&site.path().join("log"));
     let mut vm = Process::start(&with(&["record", "-o", &log], &machine));
     let _console = wait_for(&site.path().join("console"), &mut vm);
-    // Two of the process and one of the thread.
-    wait_for_first_step(&mut vm, "3");
+    wait_for_first_step(&mut vm);
     vm.assert_is_sandboxed(&["lockstep", "disk0.1", "log", "console input", "outlet"]);
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", vm.0.id())).unwrap();
     let core = limits
@@ -191,11 +204,9 @@ fn no_sandbox_keeps_everything() {
     let mut vm = Process::start(&with(&["run", "--no-sandbox"], &machine));
     let _console = wait_for(&site.path().join("console"), &mut vm);
     for (name, fields) in vm.threads() {
-        assert_eq!(
-            (fields["Seccomp"].as_str(), fields["NoNewPrivs"].as_str()),
-            ("0", "0"),
-            "{name}"
-        );
+        for field in ["Seccomp", "NoNewPrivs", "CapEff", "CapBnd"] {
+            assert_eq!(fields[field], here(field), "{field} of thread '{name}'");
+        }
     }
 }
 

@@ -87,7 +87,7 @@ impl Files {
             .handle_access(network)?
             .scope(Scope::from_all(TRIED))?
             .create()?;
-        // The kernel makes the files of /proc anew when they were not used for a while, and the rules would not be those of the new
+        // The kernel makes the files of /proc and /sys anew when they were not used for a while, and the rules would not be those of the new
         // ones. A disk's storage on the other hand is not to be held by anything but the disk.
         let mut held = Vec::new();
         for (path, access) in &self.paths {
@@ -124,7 +124,7 @@ fn allow(
         access & AccessFs::from_file(TRIED)
     };
     let rules = rules.add_rule(PathBeneath::new(file.as_fd(), access));
-    if path.starts_with("/proc") {
+    if path.starts_with("/proc") || path.starts_with("/sys") {
         held.push(file.into());
     }
     rules

@@ -16,9 +16,8 @@ impl Needs {
     /// Of a VM; with `pair` of one half of a pair.
     #[must_use]
     pub fn of_vm(spec: &VmSpec, pair: Option<&PairSpec>) -> Needs {
-        let mut needs = Needs::default();
-        // Its own memory in use, and which boot of this host it is (of the locks).
-        needs.files.read("/proc/self");
+        let mut needs = Needs::of_anybody();
+        // Which boot of this host it is (of the locks).
         needs.files.read("/proc/sys/kernel/random/boot_id");
         for disk in &spec.disks {
             let path = disk.path.canonicalize().unwrap_or_else(|_| disk.path.clone());
@@ -50,6 +49,14 @@ impl Needs {
         needs
     }
 
+    /// Its own memory in use, and how many processors there are, by which the C library's allocator shares memory among threads.
+    fn of_anybody() -> Needs {
+        let mut needs = Needs::default();
+        needs.files.read("/proc/self");
+        needs.files.read("/sys/devices/system/cpu/online");
+        needs
+    }
+
     fn port(&mut self, port: &PortSpec) {
         match port {
             PortSpec::None => {}
@@ -67,8 +74,7 @@ impl Needs {
     /// Of a gateway.
     #[must_use]
     pub fn of_gateway(config: &GatewayConfig) -> Needs {
-        let mut needs = Needs::default();
-        needs.files.read("/proc/self");
+        let mut needs = Needs::of_anybody();
         if let GuestListen::Unix(path) = &config.listen {
             needs.files.socket(path);
         }
