@@ -10,7 +10,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::RwLock;
 
 use rustix::fs::{Advice, AtFlags, NFS_SUPER_MAGIC, OFlags, StatxFlags, fadvise, fstatfs, statx};
 use rustix::io::Errno;
@@ -54,9 +54,10 @@ pub struct Opened {
     pub capacity: u64,
     /// Which one it is.
     pub identity: Identity,
-    /// The kernel tells an error of writing back to one caller only, whoever asks first on this open file. With
-    /// [`Way::Synchronous`] writes and flushes take turns, so that it is told to whom it belongs.
-    pub turn: Mutex<()>,
+    /// The kernel tells an error of writing back to one caller only, whoever asks first on this open file, and a write
+    /// that ends when it is durable asks. So that it is told to whom it belongs, flushes and holes have their turn alone,
+    /// and so have writes with [`Way::Synchronous`]; direct writes share theirs.
+    pub turn: RwLock<()>,
 }
 
 /// What tells a file from all others of this host.
@@ -187,7 +188,7 @@ fn opened(path: &Path, read_only: bool, flags: OFlags, way: Way) -> io::Result<O
         way,
         capacity,
         identity,
-        turn: Mutex::default(),
+        turn: RwLock::default(),
     })
 }
 

@@ -4,13 +4,13 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
+use super::Backend;
 use super::direct::{self, Access, Opened, Way};
-use super::{Backend, guard};
 use crate::limits::ZEROES_LEN;
 
 /// A raw disk.
@@ -82,17 +82,35 @@ impl RawDisk {
         }
     }
 
+    /// `false`: this file system cannot do it. Where writes end when they are durable the hole does too, before another
+    /// write could be told of its failure.
     fn fallocate(&self, how: FallocateFlags, offset: u64, length: u64) -> io::Result<bool> {
         let opened = self.opened();
+        let _turn = turn_alone(&opened);
         loop {
-            return match fallocate(&opened.file, how | FallocateFlags::KEEP_SIZE, offset, length) {
-                Ok(()) => Ok(true),
-                Err(Errno::INTR) => continue,
-                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::NODEV) => Ok(false),
-                Err(error) => Err(error.into()),
-            };
+            match fallocate(&opened.file, how | FallocateFlags::KEEP_SIZE, offset, length) {
+                Ok(()) => break,
+                Err(Errno::INTR) => {}
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::NODEV) => return Ok(false),
+                Err(error) => return Err(error.into()),
+            }
         }
+        if opened.settles() {
+            opened.file.sync_data()?;
+        }
+        Ok(true)
     }
+}
+
+/// Keeps all others from asking the kernel for errors.
+fn turn_alone(opened: &Opened) -> RwLockWriteGuard<'_, ()> {
+    // A panic aborts the process, so nobody ever sees a poisoned lock.
+    opened.turn.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Keeps out those who want their turn alone.
+fn shared_turn(opened: &Opened) -> RwLockReadGuard<'_, ()> {
+    opened.turn.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Backend for RawDisk {
@@ -109,10 +127,13 @@ impl Backend for RawDisk {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.attempt(|opened| match opened.way {
-            Way::Direct { align, .. } => direct::write(&opened.file, align, offset, data),
+            Way::Direct { align, .. } => {
+                let _turn = shared_turn(opened);
+                direct::write(&opened.file, align, offset, data)
+            }
             Way::Buffered => opened.file.write_all_at(data, offset),
             Way::Synchronous => {
-                let _turn = guard(&opened.turn);
+                let _turn = turn_alone(opened);
                 opened.file.write_all_at(data, offset)
             }
         })
@@ -120,7 +141,7 @@ impl Backend for RawDisk {
 
     fn flush(&self) -> io::Result<()> {
         let opened = self.opened();
-        let _turn = guard(&opened.turn);
+        let _turn = turn_alone(&opened);
         opened.file.sync_data()
     }
 
