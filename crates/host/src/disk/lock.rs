@@ -247,6 +247,18 @@ pub fn holder(disk: &Path) -> Result<Option<Holder>, LockError> {
     }
 }
 
+/// Changes the directory of `disk`, and leaves nothing behind.
+///
+/// # Errors
+/// It cannot be written.
+pub fn touch_directory(disk: &Path) -> Result<(), LockError> {
+    let path = lock_path(disk);
+    let probe = path.with_extension(format!("lock.{:032x}", crate::entropy::random_u128()));
+    File::create_new(&probe)
+        .and_then(|_| fs::remove_file(&probe))
+        .map_err(|source| LockError::Io { path, source })
+}
+
 fn lock_path(disk: &Path) -> PathBuf {
     let mut path = disk.as_os_str().to_owned();
     path.push(".lock");

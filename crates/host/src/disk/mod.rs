@@ -225,7 +225,13 @@ impl Disk {
         if self.read_only {
             return Ok(());
         }
-        let finding = match lock::holder(&self.path)? {
+        let mut found = lock::holder(&self.path)?;
+        if found.as_ref() != Some(writer) {
+            // A network file system may remember what was there before, but not beyond a change of the directory.
+            lock::touch_directory(&self.path)?;
+            found = lock::holder(&self.path)?;
+        }
+        let finding = match found {
             Some(found) if found == *writer => {
                 *guard(&self.proven) = Some(found);
                 return Ok(());
