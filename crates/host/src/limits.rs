@@ -8,9 +8,12 @@ use replica::Span;
 pub const MESSAGE_LEN_MAX: usize = 32 << 20;
 /// Bytes waiting to be written to the peer. The protocol's own window is far below; past this the link ends.
 pub const LINK_BACKLOG_MAX: usize = 96 << 20;
-/// The kernel breaks a link on which sent bytes stay unacknowledged, or a probe unanswered, for this long, or for two
-/// failure-detection timeouts if that is longer: who suspects whom is decided by the replicas, not by the kernel.
+/// The kernel breaks a link on which sent bytes stay unacknowledged, or a probe unanswered, for this long, or for
+/// [`LINK_USER_TIMEOUTS`] if that is longer: who suspects whom is decided by the replicas, not by the kernel.
 pub const LINK_USER_TIMEOUT: Span = Span::from_ms(12_000);
+/// In failure-detection timeouts.
+pub const LINK_USER_TIMEOUTS: u64 = 5;
+const _: () = assert!(LINK_USER_TIMEOUTS > replica::limits::START_TIMEOUTS);
 const _: () = assert!(LINK_USER_TIMEOUT.0 > replica::limits::LINK_PATIENCE.0);
 /// After so long without a byte the kernel asks whether the other end of a link is still there.
 pub const LINK_PROBE_AFTER: Duration = Duration::from_secs(5);
@@ -26,6 +29,8 @@ pub const HANDSHAKE_TIMEOUT: Span = Span::from_ms(5_000);
 pub const HANDSHAKES_MAX: usize = 256;
 /// Callers accepted in one turn of a listener, so that a flood of them does not keep it from those it has.
 pub const CALLERS_PER_TURN: usize = 64;
+/// A listener that cannot take a caller, because the host has no descriptor or memory for it, tries again after this.
+pub const SHORTAGE_PAUSE: Span = Span::from_ms(250);
 /// Refused callers that are told of one by one within [`REFUSALS_WITHIN`]; more are counted.
 pub const REFUSALS_TOLD_MAX: u64 = 16;
 /// See [`REFUSALS_TOLD_MAX`].

@@ -288,6 +288,44 @@ fn a_lock_that_was_removed_by_hand_is_taken_again() {
 }
 
 #[test]
+fn a_primary_started_again_does_not_take_the_disk_from_the_backup_that_has_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = make_disk(dir.path(), "disk", 4096);
+    // Started again before the timeout, it finds the lock of a dead process of its own host.
+    let again = DiskLock::acquire(&path, &holder("a", 0, 3)).unwrap();
+    let live = DiskLock::acquire(&path, &holder("a", 6, 2)).unwrap();
+    // Whatever epoch it claims now, it is not the one that follows from what it had.
+    let error = again.renew(&holder("a", 7, 3)).unwrap_err();
+    assert!(matches!(error, LockError::InUse { epoch: 6, .. }), "{error}");
+    live.confirm().unwrap();
+    assert_eq!(disk_holder(&path), "epoch 6");
+}
+
+fn disk_holder(path: &Path) -> String {
+    let text = fs::read_to_string(path.with_extension("lock")).unwrap();
+    text.lines()
+        .find(|line| line.starts_with("epoch"))
+        .unwrap()
+        .to_owned()
+}
+
+#[test]
+fn the_lock_shows_that_it_is_where_it_was_until_it_was_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = make_disk(dir.path(), "disk", 4096);
+    std::mem::forget(DiskLock::acquire(&path, &holder("a", 3, 1)).unwrap());
+    let lock = DiskLock::acquire(&path, &holder("a", 4, 2)).unwrap();
+    assert_eq!(lock.replaced(), Some(&holder("a", 3, 1)));
+    lock.renew(&holder("a", 5, 2)).unwrap();
+    assert!(lock.is_in_place());
+    fs::remove_file(dir.path().join("disk.lock")).unwrap();
+    assert!(!lock.is_in_place());
+    // It is taken again, but perhaps not where it was.
+    lock.confirm().unwrap();
+    assert!(!lock.is_in_place());
+}
+
+#[test]
 fn a_foreign_lock_file_is_not_touched() {
     let dir = tempfile::tempdir().unwrap();
     let path = make_disk(dir.path(), "disk", 4096);

@@ -3,6 +3,7 @@
 mod common;
 
 use std::fs;
+use std::path::Path;
 
 use common::disk::{O_DIRECT, O_DSYNC, Pool, holder, make_disk, open_flags};
 use host::disk::{Access, Completion, Disk};
@@ -58,25 +59,69 @@ fn any_run_of_sectors_is_read_and_written_in_a_pair() {
     assert!(fs::read(&path).unwrap() == expected);
 }
 
+fn first_byte(pool: &mut Pool) -> u8 {
+    let (status, data) = pool.run(DiskOperation::Read {
+        sector: 0,
+        bytes: 512,
+    });
+    assert_eq!(status, DiskStatus::Ok);
+    data[0]
+}
+
+fn waiting_backup(path: &Path, read_only: bool) -> Pool {
+    Pool::new(vec![Disk::open_raw(path, Access::Pair, read_only, "").unwrap()])
+}
+
 #[test]
-fn a_takeover_opens_the_disk_again_before_its_first_request() {
-    // What another host has made of the path in the meantime is seen; a file that was opened before is not trusted.
-    for (read_only, takeover) in [(false, true), (true, true), (false, false)] {
+fn a_takeover_waits_while_the_path_leads_to_another_file_than_at_the_start() {
+    // As under a mount that is gone: a copy of the same size.
+    let dir = tempfile::tempdir().unwrap();
+    let mount = dir.path().join("mount");
+    let away = dir.path().join("away");
+    for name in [&mount, &away] {
+        fs::create_dir(name).unwrap();
+    }
+    let path = make_disk(&mount, "disk", 4096);
+    let mut pool = waiting_backup(&path, false);
+    fs::rename(&path, away.join("disk")).unwrap();
+    fs::write(&path, vec![0x55; 4096]).unwrap();
+    pool.pool.become_writer(&holder("a", 2, 1), true);
+    let sentence = match pool.completion() {
+        Completion::Trouble(trouble) => trouble.sentence,
+        other => panic!("{other:?}"),
+    };
+    let told = "it is another one than when this side started; mount the right one again";
+    assert!(sentence.contains(told), "{sentence}");
+
+    fs::rename(away.join("disk"), &path).unwrap();
+    assert!(matches!(pool.completion(), Completion::Recovered { .. }));
+    assert!(matches!(pool.completion(), Completion::Writer));
+    assert_eq!(first_byte(&mut pool), 0xaa);
+}
+
+#[test]
+fn only_a_takeover_opens_the_disk_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = make_disk(dir.path(), "disk", 4096);
+    let mut pool = waiting_backup(&path, false);
+    fs::remove_file(&path).unwrap();
+    pool.pool.become_writer(&holder("a", 2, 1), false);
+    assert!(matches!(pool.completion(), Completion::Writer));
+    assert_eq!(first_byte(&mut pool), 0xaa);
+}
+
+#[test]
+fn a_read_only_disk_that_cannot_be_opened_again_stays_as_it_was_at_the_start() {
+    for replaced in [false, true] {
         let dir = tempfile::tempdir().unwrap();
         let path = make_disk(dir.path(), "disk", 4096);
-        let mut pool = Pool::new(vec![Disk::open_raw(&path, Access::Pair, read_only, "").unwrap()]);
-        fs::write(dir.path().join("new"), vec![0x55; 4096]).unwrap();
-        fs::rename(dir.path().join("new"), &path).unwrap();
-        pool.pool.become_writer(&holder("a", 1, 1), takeover);
-        pool.submit(DiskOperation::Read {
-            sector: 0,
-            bytes: 512,
-        });
-        assert!(matches!(pool.completion(), Completion::Writer));
-        let expected = if takeover { 0x55 } else { 0xaa };
-        match pool.completion() {
-            Completion::Done(answer) => assert_eq!(answer.data, [expected; 512]),
-            other => panic!("{other:?}"),
+        let mut pool = waiting_backup(&path, true);
+        fs::remove_file(&path).unwrap();
+        if replaced {
+            fs::write(&path, vec![0x55; 4096]).unwrap();
         }
+        pool.pool.become_writer(&holder("a", 2, 1), true);
+        assert!(matches!(pool.completion(), Completion::Writer));
+        assert_eq!(first_byte(&mut pool), 0xaa);
     }
 }

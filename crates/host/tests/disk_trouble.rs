@@ -86,7 +86,7 @@ impl Backend for Scripted {
     fn settles(&self) -> bool {
         self.0.0.lock().unwrap().settles
     }
-    fn reopen(&self) -> io::Result<()> {
+    fn reopen(&self, _: bool) -> io::Result<()> {
         Ok(())
     }
 }

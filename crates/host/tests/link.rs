@@ -257,7 +257,10 @@ fn the_kernel_resends_without_doubling_and_asks_after_a_silent_peer() {
         link.outlast(Span::from_ms(500)).unwrap();
         assert_eq!(sockopt::tcp_user_timeout(link).unwrap(), 12_000);
         link.outlast(Span::from_ms(60_000)).unwrap();
-        assert_eq!(sockopt::tcp_user_timeout(link).unwrap(), 120_000);
+        assert_eq!(sockopt::tcp_user_timeout(link).unwrap(), 300_000);
+        // A replica waits for four of its timeouts at most.
+        link.outlast(Span::from_ms(3_000)).unwrap();
+        assert_eq!(sockopt::tcp_user_timeout(link).unwrap(), 15_000);
     }
 }
 

@@ -8,9 +8,9 @@
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::RwLock;
 
 use rustix::fs::{Advice, AtFlags, NFS_SUPER_MAGIC, OFlags, StatxFlags, fadvise, fstatfs, statx};
 use rustix::io::Errno;
@@ -52,9 +52,23 @@ pub struct Opened {
     pub way: Way,
     /// Where it ends, in bytes.
     pub capacity: u64,
-    /// The kernel tells an error of writing back to one caller only, whoever asks first on this open file. With
-    /// [`Way::Synchronous`] writes and flushes take turns, so that it is told to whom it belongs.
-    pub turn: Mutex<()>,
+    /// Which one it is.
+    pub identity: Identity,
+    /// The kernel tells an error of writing back to one caller only, whoever asks first on this open file, and a write
+    /// that ends when it is durable asks. So that it is told to whom it belongs, flushes and holes have their turn alone,
+    /// and so have writes with [`Way::Synchronous`]; direct writes share theirs.
+    pub turn: RwLock<()>,
+}
+
+/// What tells a file from all others of this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The file system. A network file system may have another number after it was mounted again.
+    pub device: u64,
+    /// The file in it.
+    pub inode: u64,
+    /// What a device node leads to; 0 for a file.
+    pub node: u64,
 }
 
 impl Opened {
@@ -158,16 +172,23 @@ fn opened(path: &Path, read_only: bool, flags: OFlags, way: Way) -> io::Result<O
         .write(!read_only)
         .custom_flags(flags.bits() as i32)
         .open(path)?;
-    if file.metadata()?.is_dir() {
+    let meta = file.metadata()?;
+    if meta.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
     }
+    let identity = Identity {
+        device: meta.dev(),
+        inode: meta.ino(),
+        node: meta.rdev(),
+    };
     // A block device has no length in its metadata, but an end.
     let capacity = file.seek(SeekFrom::End(0))?;
     Ok(Opened {
         file,
         way,
         capacity,
-        turn: Mutex::default(),
+        identity,
+        turn: RwLock::default(),
     })
 }
 

@@ -4,13 +4,13 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
+use super::Backend;
 use super::direct::{self, Access, Opened, Way};
-use super::{Backend, guard};
 use crate::limits::ZEROES_LEN;
 
 /// A raw disk.
@@ -49,7 +49,16 @@ impl RawDisk {
         Arc::clone(&self.opened.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn replace(&self, opened: Opened) -> io::Result<()> {
+    /// Uses `opened` from now on, if it is the same file. `placed`: the lock beside it shows that it is in the right
+    /// directory, though that may be mounted anew and its file system have another number.
+    fn replace(&self, opened: Opened, placed: bool) -> io::Result<()> {
+        let (now, before) = (opened.identity, self.opened().identity);
+        let moved = now.device != before.device && !placed;
+        if moved || (now.inode, now.node) != (before.inode, before.node) {
+            return Err(io::Error::other(
+                "it is another one than when this side started; mount the right one again",
+            ));
+        }
         if opened.capacity < self.capacity {
             return Err(io::Error::other(format!(
                 "it has {} bytes and had {} when it was opened",
@@ -66,24 +75,42 @@ impl RawDisk {
         match act(&opened) {
             Err(error) if direct::refuses(&error) && matches!(opened.way, Way::Direct { .. }) => {
                 self.unsettled.fetch_or(!opened.settles(), Ordering::SeqCst);
-                self.replace(direct::open_synchronous(&self.path, self.read_only)?)?;
+                self.replace(direct::open_synchronous(&self.path, self.read_only)?, false)?;
                 act(&self.opened())
             }
             other => other,
         }
     }
 
+    /// `false`: this file system cannot do it. Where writes end when they are durable the hole does too, before another
+    /// write could be told of its failure.
     fn fallocate(&self, how: FallocateFlags, offset: u64, length: u64) -> io::Result<bool> {
         let opened = self.opened();
+        let _turn = turn_alone(&opened);
         loop {
-            return match fallocate(&opened.file, how | FallocateFlags::KEEP_SIZE, offset, length) {
-                Ok(()) => Ok(true),
-                Err(Errno::INTR) => continue,
-                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::NODEV) => Ok(false),
-                Err(error) => Err(error.into()),
-            };
+            match fallocate(&opened.file, how | FallocateFlags::KEEP_SIZE, offset, length) {
+                Ok(()) => break,
+                Err(Errno::INTR) => {}
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::NODEV) => return Ok(false),
+                Err(error) => return Err(error.into()),
+            }
         }
+        if opened.settles() {
+            opened.file.sync_data()?;
+        }
+        Ok(true)
     }
+}
+
+/// Keeps all others from asking the kernel for errors.
+fn turn_alone(opened: &Opened) -> RwLockWriteGuard<'_, ()> {
+    // A panic aborts the process, so nobody ever sees a poisoned lock.
+    opened.turn.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Keeps out those who want their turn alone.
+fn shared_turn(opened: &Opened) -> RwLockReadGuard<'_, ()> {
+    opened.turn.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Backend for RawDisk {
@@ -100,10 +127,13 @@ impl Backend for RawDisk {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.attempt(|opened| match opened.way {
-            Way::Direct { align, .. } => direct::write(&opened.file, align, offset, data),
+            Way::Direct { align, .. } => {
+                let _turn = shared_turn(opened);
+                direct::write(&opened.file, align, offset, data)
+            }
             Way::Buffered => opened.file.write_all_at(data, offset),
             Way::Synchronous => {
-                let _turn = guard(&opened.turn);
+                let _turn = turn_alone(opened);
                 opened.file.write_all_at(data, offset)
             }
         })
@@ -111,7 +141,7 @@ impl Backend for RawDisk {
 
     fn flush(&self) -> io::Result<()> {
         let opened = self.opened();
-        let _turn = guard(&opened.turn);
+        let _turn = turn_alone(&opened);
         opened.file.sync_data()
     }
 
@@ -144,8 +174,9 @@ impl Backend for RawDisk {
         self.opened().settles() && !self.unsettled.load(Ordering::SeqCst)
     }
 
-    fn reopen(&self) -> io::Result<()> {
-        self.replace(direct::open(&self.path, self.access, self.read_only)?)
+    fn reopen(&self, placed: bool) -> io::Result<()> {
+        let opened = direct::open(&self.path, self.access, self.read_only)?;
+        self.replace(opened, placed)
     }
 }
 
@@ -194,10 +225,28 @@ mod tests {
     #[test]
     fn a_disk_that_has_become_smaller_is_not_opened_again() {
         let (dir, disk) = pair(8192);
-        std::fs::write(dir.path().join("new"), vec![0; 4096]).unwrap();
-        std::fs::rename(dir.path().join("new"), dir.path().join("disk")).unwrap();
-        let error = disk.reopen().unwrap_err().to_string();
+        let path = dir.path().join("disk");
+        let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+        file.set_len(4096).unwrap();
+        let error = disk.reopen(false).unwrap_err().to_string();
         assert_eq!(error, "it has 4096 bytes and had 8192 when it was opened");
-        disk.read(4096, &mut [0; 512]).unwrap();
+        file.set_len(8192).unwrap();
+        disk.reopen(false).unwrap();
+    }
+
+    #[test]
+    fn only_a_file_with_the_right_lock_beside_it_may_be_on_a_file_system_mounted_anew() {
+        let (dir, disk) = pair(8192);
+        let remounted = || {
+            let mut opened = direct::open(&dir.path().join("disk"), Access::Pair, false).unwrap();
+            opened.identity.device += 1;
+            opened
+        };
+        let error = disk.replace(remounted(), false).unwrap_err().to_string();
+        assert!(error.starts_with("it is another one"), "{error}");
+        disk.replace(remounted(), true).unwrap();
+        let mut copy = remounted();
+        copy.identity.inode += 1;
+        disk.replace(copy, true).unwrap_err();
     }
 }

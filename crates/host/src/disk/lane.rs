@@ -275,7 +275,6 @@ impl Lane {
         loop {
             let ready = match disk.lock(holder) {
                 Ok(()) if takeover => disk
-                    .backend
                     .reopen()
                     .map_err(|error| policy::reopen_ailment(disk, &error)),
                 Ok(()) => Ok(()),

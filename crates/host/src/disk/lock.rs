@@ -102,6 +102,8 @@ impl LockError {
 pub struct DiskLock {
     disk: PathBuf,
     path: PathBuf,
+    /// Whose lock was found when this one was taken first.
+    replaced: Option<Holder>,
     held: Mutex<Held>,
 }
 
@@ -111,6 +113,10 @@ struct Held {
     /// Keeps the `flock` and the inode number.
     _file: File,
     id: FileId,
+    /// Whose lock it was put in the place of.
+    replaced: Option<Holder>,
+    /// Each of our locks was put in the place of the one before, so all of them are in one directory.
+    unbroken: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +135,17 @@ struct Content {
     boot: String,
 }
 
+impl Content {
+    /// `None`: no VM has such a name.
+    fn holder(&self) -> Option<Holder> {
+        Some(Holder {
+            vm: VmName::new(&self.vm).ok()?,
+            epoch: Epoch(self.epoch),
+            owner: self.owner,
+        })
+    }
+}
+
 impl DiskLock {
     /// Becomes the writer of `disk`.
     ///
@@ -136,22 +153,43 @@ impl DiskLock {
     /// Somebody else is.
     pub fn acquire(disk: &Path, holder: &Holder) -> Result<DiskLock, LockError> {
         let path = lock_path(disk);
-        let held = take(disk, &path, holder)?;
+        let held = take(disk, &path, holder, holder)?;
         Ok(DiskLock {
             disk: disk.into(),
             path,
+            replaced: held.replaced.clone(),
             held: Mutex::new(held),
         })
     }
 
-    /// Stays the writer, under a later epoch.
+    /// Stays the writer, under a later epoch. That epoch replaces nobody: who has become the writer meanwhile runs the
+    /// VM.
     ///
     /// # Errors
     /// Somebody else has become it.
     pub fn renew(&self, holder: &Holder) -> Result<(), LockError> {
-        let mut held = self.held();
-        *held = take(&self.disk, &self.path, holder)?;
+        self.retake(&mut self.held(), holder)
+    }
+
+    /// Takes it again with the rights that it gives already.
+    fn retake(&self, held: &mut Held, holder: &Holder) -> Result<(), LockError> {
+        let mut new = take(&self.disk, &self.path, &held.holder, holder)?;
+        new.unbroken = held.unbroken && new.replaced.as_ref() == Some(&held.holder);
+        *held = new;
         Ok(())
+    }
+
+    /// Whose lock was found when it was taken first; `None`: there was none.
+    #[must_use]
+    pub fn replaced(&self) -> Option<&Holder> {
+        self.replaced.as_ref()
+    }
+
+    /// Is it beside the disk now, in the directory in which it was taken first? Never so again once it was missing.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        let held = self.held();
+        held.unbroken && holder(&self.disk).is_ok_and(|found| found.as_ref() == Some(&held.holder))
     }
 
     /// Is it still ours? If an operator or an older epoch has removed it, it is taken again.
@@ -164,8 +202,7 @@ impl DiskLock {
             Ok(Some(id)) if id == held.id => Ok(()),
             Ok(_) => {
                 let holder = held.holder.clone();
-                *held = take(&self.disk, &self.path, &holder)?;
-                Ok(())
+                self.retake(&mut held, &holder)
             }
             Err(source) => Err(LockError::Io {
                 path: self.path.clone(),
@@ -204,12 +241,22 @@ pub fn holder(disk: &Path) -> Result<Option<Holder>, LockError> {
         Err(source) => return Err(LockError::Io { path, source }),
     };
     let content = read_content(&file, &path)?;
-    let vm = VmName::new(&content.vm).map_err(|_| LockError::Damaged { path })?;
-    Ok(Some(Holder {
-        vm,
-        epoch: Epoch(content.epoch),
-        owner: content.owner,
-    }))
+    match content.holder() {
+        Some(holder) => Ok(Some(holder)),
+        None => Err(LockError::Damaged { path }),
+    }
+}
+
+/// Changes the directory of `disk`, and leaves nothing behind.
+///
+/// # Errors
+/// It cannot be written.
+pub fn touch_directory(disk: &Path) -> Result<(), LockError> {
+    let path = lock_path(disk);
+    let probe = path.with_extension(format!("lock.{:032x}", crate::entropy::random_u128()));
+    File::create_new(&probe)
+        .and_then(|_| fs::remove_file(&probe))
+        .map_err(|source| LockError::Io { path, source })
 }
 
 fn lock_path(disk: &Path) -> PathBuf {
@@ -218,7 +265,8 @@ fn lock_path(disk: &Path) -> PathBuf {
     path.into()
 }
 
-fn take(disk: &Path, path: &Path, holder: &Holder) -> Result<Held, LockError> {
+/// Puts the lock of `holder` there. `rights`: as whom it may replace another's.
+fn take(disk: &Path, path: &Path, rights: &Holder, holder: &Holder) -> Result<Held, LockError> {
     let io = |source| LockError::Io {
         path: path.into(),
         source,
@@ -231,6 +279,7 @@ fn take(disk: &Path, path: &Path, holder: &Holder) -> Result<Held, LockError> {
         };
         // The old file's flock, if we got it, is kept until it is replaced: of two who find a dead writer,
         // one goes on.
+        let mut replaced = None;
         if let Some(old) = &old {
             let content = read_content(old, path)?;
             // Replaced in the meantime? Then the next attempt sees the new one.
@@ -238,7 +287,8 @@ fn take(disk: &Path, path: &Path, holder: &Holder) -> Result<Held, LockError> {
             if file_id(path).map_err(io)? != Some(id_of(old).map_err(io)?) {
                 continue;
             }
-            may_replace(disk, &content, holder, dead)?;
+            may_replace(disk, &content, rights, dead)?;
+            replaced = content.holder();
         }
         let own = path.with_extension(format!("lock.{:032x}", crate::entropy::random_u128()));
         let file = write_content(&own, holder).map_err(io)?;
@@ -261,6 +311,8 @@ fn take(disk: &Path, path: &Path, holder: &Holder) -> Result<Held, LockError> {
                 holder: holder.clone(),
                 _file: file,
                 id,
+                replaced,
+                unbroken: true,
             });
         }
     }

@@ -60,11 +60,12 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     fn write_zeroes(&self, offset: u64, length: u64, unmap: bool) -> io::Result<()>;
     /// Is every finished write durable by itself? Then nothing is lost when a flush fails, and another one may be tried.
     fn settles(&self) -> bool;
-    /// Opens the storage anew by its name, so that nothing is read that was remembered from before.
+    /// Opens the storage anew by its name, so that nothing is read that was remembered from before. `placed`: its lock
+    /// shows that the name leads to where it did before, so that a file system may have been mounted anew.
     ///
     /// # Errors
-    /// As the storage gives them; the disk is as it was then.
-    fn reopen(&self) -> io::Result<()>;
+    /// As the storage gives them, or the name leads to another one; the disk is as it was then.
+    fn reopen(&self, placed: bool) -> io::Result<()>;
 }
 
 /// Why a disk cannot be used.
@@ -133,6 +134,8 @@ pub struct Disk {
     serial: String,
     /// Held by the one who writes. A backup has none until it goes live.
     lock: OnceLock<DiskLock>,
+    /// Who had locked it when this side was shown that both have the same one; nobody in a primary from the start.
+    proven: Mutex<Option<Holder>>,
     /// Why a flush has failed, if what it was to make durable may be gone: no later one may succeed. Held during each
     /// flush, because the kernel tells only one of two that run together.
     flush_lost: Mutex<Option<String>>,
@@ -181,6 +184,7 @@ impl Disk {
             read_only,
             serial: serial.to_owned(),
             lock: OnceLock::new(),
+            proven: Mutex::default(),
             flush_lost: Mutex::default(),
             alone: AtomicBool::new(access == Access::Solo),
         })
@@ -221,8 +225,17 @@ impl Disk {
         if self.read_only {
             return Ok(());
         }
-        let finding = match lock::holder(&self.path)? {
-            Some(found) if found == *writer => return Ok(()),
+        let mut found = lock::holder(&self.path)?;
+        if found.as_ref() != Some(writer) {
+            // A network file system may remember what was there before, but not beyond a change of the directory.
+            lock::touch_directory(&self.path)?;
+            found = lock::holder(&self.path)?;
+        }
+        let finding = match found {
+            Some(found) if found == *writer => {
+                *guard(&self.proven) = Some(found);
+                return Ok(());
+            }
             Some(found) => format!(
                 "{}.lock names epoch {} of '{}'",
                 self.path.display(),
@@ -273,6 +286,30 @@ impl Disk {
             }),
         }
     }
+
+    /// Opens the file anew, so that nothing is read that this host remembers. It must be the same one still: under a
+    /// mount that is gone there may be an older copy.
+    fn reopen(&self) -> io::Result<()> {
+        match self.backend.reopen(self.is_placed()) {
+            // Nobody writes to it, so nothing that is remembered of it can be old. The name may lead elsewhere by now, or
+            // to what this process may not open.
+            Err(error) if self.read_only => {
+                tracing::debug!("{} stays open as it is: {error}", self.path.display());
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Does the lock show that the path leads to where both sides have the same disk? It was put in the place of the one
+    /// that this side was shown, or is the first one of a primary.
+    fn is_placed(&self) -> bool {
+        let proven = guard(&self.proven);
+        self.lock.get().is_some_and(|lock| {
+            lock.is_in_place() && (proven.is_none() || lock.replaced() == proven.as_ref())
+        })
+    }
+
     /// No other replica can take over from here on.
     fn set_alone(&self) {
         self.alone.store(true, Ordering::SeqCst);

@@ -120,7 +120,7 @@ fn with_reopening(disk: &Disk, mut act: impl FnMut() -> io::Result<()>) -> io::R
         Some(Errno::STALE | Errno::NOTCONN | Errno::NODEV | Errno::CONNABORTED)
     );
     // With writes that are not durable yet the old file is the only one that would tell of their loss.
-    if gone && disk.access == Access::Pair && disk.backend.settles() && disk.backend.reopen().is_ok() {
+    if gone && disk.access == Access::Pair && disk.backend.settles() && disk.reopen().is_ok() {
         return act();
     }
     Err(error)

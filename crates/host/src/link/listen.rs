@@ -18,7 +18,7 @@ use super::handshake::Handshake;
 use super::heartbeat::Side;
 use super::key::Security;
 use super::{Link, LinkError};
-use crate::limits::{CALLERS_PER_TURN, HANDSHAKES_MAX, REFUSALS_TOLD_MAX, REFUSALS_WITHIN};
+use crate::limits::{CALLERS_PER_TURN, HANDSHAKES_MAX, REFUSALS_TOLD_MAX, REFUSALS_WITHIN, SHORTAGE_PAUSE};
 use crate::sys::clock;
 
 #[cfg(doc)]
@@ -42,6 +42,8 @@ pub struct Listener {
     /// In the order of their arrival.
     callers: Vec<Handshake>,
     refusals: Refusals,
+    /// There is nothing to take a caller with before this time.
+    short_until: Option<Time>,
 }
 
 impl Listener {
@@ -63,6 +65,7 @@ impl Listener {
             security,
             callers: Vec::new(),
             refusals: Refusals::default(),
+            short_until: None,
         })
     }
 
@@ -114,12 +117,22 @@ impl Listener {
     }
 
     fn take_callers(&mut self, progress: &mut dyn FnMut(&Arrival<'_>)) -> Result<(), LinkError> {
+        if self.short_until.is_some_and(|until| clock::now() < until) {
+            return Ok(());
+        }
+        self.short_until = None;
         for _ in 0..CALLERS_PER_TURN {
             match self.listener.accept() {
                 Ok((stream, _)) => self.greet(stream, progress),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // Of the connections that this process has, those of strangers are the first it can do without.
                 Err(error) if is_shortage(&error) && !self.callers.is_empty() => self.make_room(progress),
+                // It is the whole host that has none left, or the rest of this process. The caller waits in the kernel.
+                Err(error) if is_shortage(&error) => {
+                    tracing::warn!(%error, "cannot take a caller at {} yet", self.address);
+                    self.short_until = Some(clock::now().after(SHORTAGE_PAUSE));
+                    break;
+                }
                 Err(error) if is_callers_fault(&error) => {}
                 Err(error) => return Err(self.broken(error)),
             }
@@ -164,7 +177,11 @@ impl Listener {
 
     /// Until a caller comes or says something, a handshake's time is over, or `stop` (the inner error).
     fn wait(&self, stop: Option<BorrowedFd<'_>>) -> io::Result<Result<(), LinkError>> {
-        let mut fds = vec![PollFd::new(&self.listener, PollFlags::IN)];
+        let calls = match self.short_until {
+            Some(_) => PollFlags::empty(),
+            None => PollFlags::IN,
+        };
+        let mut fds = vec![PollFd::new(&self.listener, calls)];
         fds.extend(
             self.callers
                 .iter()
@@ -177,7 +194,9 @@ impl Listener {
         let timeout = self
             .callers
             .iter()
-            .map(|caller| caller.deadline().since(now).0)
+            .map(Handshake::deadline)
+            .chain(self.short_until)
+            .map(|time| time.since(now).0)
             .min();
         match poll(&mut fds, timeout.map(clock::timespec).as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -273,4 +292,53 @@ fn is_shortage(error: &io::Error) -> bool {
         errno,
         Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::AsRawFd;
+    use std::process::Command;
+
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    use super::*;
+
+    /// Set in a child whose limit of open files may be changed.
+    const CHILD: &str = "LOCKSTEP_TEST_SHORTAGE";
+
+    #[test]
+    fn a_host_without_descriptors_keeps_a_caller_waiting_and_does_not_end_the_listener() {
+        if std::env::var_os(CHILD).is_some() {
+            return take_a_caller_without_descriptors();
+        }
+        let name = "link::listen::tests::a_host_without_descriptors_keeps_a_caller_waiting_and_does_not_end_the_listener";
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name])
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        let words = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success() && words.contains("1 passed"), "{words}");
+    }
+
+    fn take_a_caller_without_descriptors() {
+        let mut listener = Listener::bind("127.0.0.1:0".parse().unwrap(), Security::Insecure).unwrap();
+        let _caller = TcpStream::connect(listener.address()).unwrap();
+        let before = getrlimit(Resource::Nofile);
+        let lowest_free = File::open("/dev/null").unwrap().as_raw_fd();
+        let none = Rlimit {
+            current: u64::try_from(lowest_free).ok(),
+            ..before
+        };
+        setrlimit(Resource::Nofile, none).unwrap();
+        let taken = listener.take_callers(&mut |_| {});
+        setrlimit(Resource::Nofile, before).unwrap();
+        taken.unwrap();
+        assert!(listener.callers.is_empty());
+        while listener.callers.is_empty() {
+            listener.wait(None).unwrap().unwrap();
+            listener.take_callers(&mut |_| {}).unwrap();
+        }
+    }
 }

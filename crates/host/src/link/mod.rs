@@ -25,7 +25,7 @@ use rustix::net::sockopt;
 
 use crate::limits::{
     HANDSHAKE_TIMEOUT, LINK_BACKLOG_MAX, LINK_PROBE_AFTER, LINK_PROBE_EVERY, LINK_READ_LEN,
-    LINK_USER_TIMEOUT, MESSAGE_LEN_MAX,
+    LINK_USER_TIMEOUT, LINK_USER_TIMEOUTS, MESSAGE_LEN_MAX,
 };
 
 /// Longest Noise record, and what of it is not content.
@@ -230,7 +230,7 @@ impl Link {
     /// # Errors
     /// As the kernel gives them.
     pub fn outlast(&self, timeout: Span) -> io::Result<()> {
-        let patience = LINK_USER_TIMEOUT.max(Span(timeout.0.saturating_mul(2)));
+        let patience = LINK_USER_TIMEOUT.max(Span(timeout.0.saturating_mul(LINK_USER_TIMEOUTS)));
         let ms = u32::try_from(patience.0 / 1_000_000).unwrap_or(u32::MAX);
         Ok(sockopt::set_tcp_user_timeout(&self.stream, ms)?)
     }
