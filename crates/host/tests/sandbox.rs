@@ -6,7 +6,7 @@ mod raw;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -21,6 +21,7 @@ use host::signals::Signals;
 use host::{PairSpec, VmSpec};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use replica::{Claim, Epoch, Span};
+use socket2::{Domain, Protocol, Socket, Type};
 
 /// Set in a child: what it is to try, and where its files are.
 const ATTEMPT: &str = "LOCKSTEP_TEST_ATTEMPT";
@@ -30,8 +31,11 @@ const DIR: &str = "LOCKSTEP_TEST_DIR";
 const DONE: &str = "done: ";
 const FAILED: &str = "failed: ";
 
-/// A replica's files, in a directory.
-struct Site(tempfile::TempDir);
+/// A replica's files, in a directory, and a service of somebody else that listens there.
+struct Site(
+    tempfile::TempDir,
+    #[allow(dead_code, reason = "it listens")] UnixListener,
+);
 
 impl Site {
     fn new() -> Site {
@@ -40,7 +44,8 @@ impl Site {
         std::fs::create_dir(dir.path().join("arbiter")).unwrap();
         std::fs::write(dir.path().join("vm/disk"), [0; 4096]).unwrap();
         std::fs::write(dir.path().join("outside"), "secret").unwrap();
-        Site(dir)
+        let somebody = UnixListener::bind(dir.path().join("vm/somebody")).unwrap();
+        Site(dir, somebody)
     }
 
     /// Has a child enter the sandbox and try.
@@ -59,11 +64,18 @@ impl Site {
         assert!(said.contains(&format!("{DONE}{what}")), "{what}: {output:?}");
     }
 
-    /// It is refused, and the process goes on.
+    /// The sandbox refuses it, not something else that would fail without one too, and the process goes on.
     fn is_refused(&self, what: &str) {
         let output = self.attempt(what);
         let said = String::from_utf8_lossy(&output.stdout);
-        assert!(said.contains(&format!("{FAILED}{what}")), "{what}: {output:?}");
+        let refusal = said
+            .lines()
+            .find(|line| line.starts_with(&format!("{FAILED}{what}: ")));
+        let by_sandbox = [libc::ENOSYS, libc::EACCES].map(|number| format!("(os error {number})"));
+        assert!(
+            refusal.is_some_and(|line| by_sandbox.iter().any(|number| line.contains(number))),
+            "{what}: {output:?}"
+        );
         assert_eq!(output.status.code(), Some(0), "{what}: {output:?}");
     }
 
@@ -129,7 +141,7 @@ fn child_that_tries() {
     match result {
         Ok(()) if what.ends_with("a signal to itself") && signals.take() != 1 => println!("\n{FAILED}{what}"),
         Ok(()) => println!("\n{DONE}{what}"),
-        Err(error) => println!("\n{FAILED}{what}: {error}"),
+        Err(error) => println!("\n{FAILED}{what}: {}", host::error::chain(&error)),
     }
 }
 
@@ -158,8 +170,16 @@ fn try_it(attempt: &str, dir: &Path, other: SocketAddr) -> io::Result<()> {
         ("a", "netlink socket") => family(AddressFamily::Netlink),
         ("a", "packet socket") => family(AddressFamily::Packet),
         ("a", "vsock socket") => family(AddressFamily::Vsock),
-        ("a", "unix socket") => UnixStream::connect(vm.join("nobody")).map(drop),
+        ("a", "unix socket") => UnixStream::connect(vm.join("somebody")).map(drop),
         ("a", "call to another port") => TcpStream::connect(other).map(drop),
+        ("a", "call to another port over MPTCP") => {
+            let socket = Socket::new(
+                Domain::IPV4,
+                Type::STREAM,
+                Some(Protocol::from(libc::IPPROTO_MPTCP)),
+            )?;
+            socket.connect(&other.into())
+        }
         ("a", "call to the gateway") => match TcpStream::connect("127.0.0.1:9") {
             // Nobody is there to answer, but it was asked.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
@@ -322,6 +342,7 @@ fn a_replica_calls_its_gateway_and_nobody_else() {
     for thread in ["guest", "cable"] {
         site.succeeds(&format!("{thread} a call to the gateway"));
         site.is_refused(&format!("{thread} a call to another port"));
+        site.is_refused(&format!("{thread} a call to another port over MPTCP"));
         site.is_refused(&format!("{thread} a datagram socket"));
     }
     for thread in ["disk", "log", "arbiter", "console"] {

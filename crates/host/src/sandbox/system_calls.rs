@@ -261,15 +261,25 @@ fn sandboxing(rules: &mut Rules) -> Built<()> {
     Ok(())
 }
 
+/// A socket of this family and kind with the kernel's first choice of a protocol, and with that protocol by its name. Landlock sees the ports of
+/// TCP, and not those of MPTCP, which calls plain TCP's too.
 fn socket(rules: &mut Rules, family: c_int, kind: c_int) -> Built<()> {
-    let conditions = vec![
-        is(0, Dword, family as u64)?,
-        SeccompCondition::new(1, Dword, MaskedEq(SOCKET_KIND), kind as u64)?,
-    ];
-    rules
-        .entry(libc::SYS_socket)
-        .or_default()
-        .push(SeccompRule::new(conditions)?);
+    let by_name = match (family, kind) {
+        (libc::AF_UNIX, _) => None,
+        (_, libc::SOCK_STREAM) => Some(libc::IPPROTO_TCP),
+        _ => Some(libc::IPPROTO_UDP),
+    };
+    for protocol in [0].into_iter().chain(by_name) {
+        let conditions = vec![
+            is(0, Dword, family as u64)?,
+            SeccompCondition::new(1, Dword, MaskedEq(SOCKET_KIND), kind as u64)?,
+            is(2, Dword, protocol as u64)?,
+        ];
+        rules
+            .entry(libc::SYS_socket)
+            .or_default()
+            .push(SeccompRule::new(conditions)?);
+    }
     Ok(())
 }
 
