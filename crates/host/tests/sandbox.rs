@@ -23,6 +23,29 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use replica::{Claim, Epoch, Span};
 use socket2::{Domain, Protocol, Socket, Type};
 
+/// Sockets that are made before the sandbox is entered.
+struct Made {
+    /// Somebody who listens, on TCP.
+    other: SocketAddr,
+    /// For datagrams; connected to nobody.
+    loose: UdpSocket,
+    /// For datagrams; connected.
+    heartbeats: UdpSocket,
+}
+
+impl Made {
+    fn new(other: SocketAddr) -> io::Result<Made> {
+        let loose = UdpSocket::bind("127.0.0.1:0")?;
+        let heartbeats = UdpSocket::bind("127.0.0.1:0")?;
+        heartbeats.connect(loose.local_addr()?)?;
+        Ok(Made {
+            other,
+            loose,
+            heartbeats,
+        })
+    }
+}
+
 /// Set in a child: what it is to try, and where its files are.
 const ATTEMPT: &str = "LOCKSTEP_TEST_ATTEMPT";
 const DIR: &str = "LOCKSTEP_TEST_DIR";
@@ -113,7 +136,7 @@ fn child_that_tries() {
     let (kind, attempt) = what.split_once(' ').unwrap();
     let mut signals = Signals::catch().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let other = listener.local_addr().unwrap();
+    let made = Made::new(listener.local_addr().unwrap()).unwrap();
     let held = match kind {
         "gateway" => {
             let listen = GuestListen::Unix(dir.join("vm/socket"));
@@ -135,7 +158,7 @@ fn child_that_tries() {
         _ => Kind::Gateway,
     };
     let attempt = attempt.to_owned();
-    let result = sandbox::spawn(kind, "attempt", move || try_it(&attempt, &dir, other))
+    let result = sandbox::spawn(kind, "attempt", move || try_it(&attempt, &dir, &made))
         .join()
         .unwrap();
     match result {
@@ -145,7 +168,8 @@ fn child_that_tries() {
     }
 }
 
-fn try_it(attempt: &str, dir: &Path, other: SocketAddr) -> io::Result<()> {
+fn try_it(attempt: &str, dir: &Path, made: &Made) -> io::Result<()> {
+    let other = made.other;
     let (first, rest) = attempt.split_once(' ').unwrap_or((attempt, ""));
     let vm = dir.join("vm");
     match (first, rest) {
@@ -180,6 +204,16 @@ fn try_it(attempt: &str, dir: &Path, other: SocketAddr) -> io::Result<()> {
             )?;
             socket.connect(&other.into())
         }
+        ("a", "call to another port by its first data") => {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+            let sent = socket.send_to_with_flags(b"x", &other.into(), libc::MSG_FASTOPEN);
+            sent.map(drop)
+        }
+        ("a", "datagram to a stranger") => {
+            let stranger = made.heartbeats.local_addr()?;
+            made.loose.send_to(b"x", stranger).map(drop)
+        }
+        ("a", "datagram to its peer") => made.heartbeats.send(b"x").map(drop),
         ("a", "call to the gateway") => match TcpStream::connect("127.0.0.1:9") {
             // Nobody is there to answer, but it was asked.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
@@ -343,13 +377,29 @@ fn a_replica_calls_its_gateway_and_nobody_else() {
         site.succeeds(&format!("{thread} a call to the gateway"));
         site.is_refused(&format!("{thread} a call to another port"));
         site.is_refused(&format!("{thread} a call to another port over MPTCP"));
+        site.is_refused(&format!("{thread} a call to another port by its first data"));
         site.is_refused(&format!("{thread} a datagram socket"));
     }
     for thread in ["disk", "log", "arbiter", "console"] {
         site.is_refused(&format!("{thread} a stream socket"));
     }
-    for attempt in ["a call to another port", "a question over UDP"] {
+    for attempt in [
+        "a call to another port",
+        "a question over UDP",
+        "a datagram to a stranger",
+    ] {
         site.succeeds(&format!("gateway {attempt}"));
+    }
+}
+
+#[test]
+fn a_replica_sends_to_whom_it_is_connected_and_to_nobody_else() {
+    let site = Site::new();
+    for thread in ["guest", "disk", "log", "arbiter", "console", "cable"] {
+        site.succeeds(&format!("{thread} a datagram to its peer"));
+        site.is_refused(&format!("{thread} a datagram to a stranger"));
+        // A message's address is where no filter can look.
+        site.is_refused(&format!("{thread} call {}", libc::SYS_sendmsg));
     }
 }
 

@@ -103,7 +103,7 @@ impl Needs {
         if let Err(error) = privileges::give_up_capabilities() {
             tracing::warn!("this process cannot give up its capabilities: {error}");
         }
-        if let Err(error) = system_calls::restrict_process() {
+        if let Err(error) = system_calls::restrict_process(self.sockets) {
             tracing::debug!("{}", crate::error::chain(&error));
             missing("seccomp", "may ask the kernel for anything");
         }

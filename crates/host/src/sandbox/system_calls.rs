@@ -47,6 +47,8 @@ pub struct Sockets {
     pub unix: bool,
     /// One for datagrams, to ask whether a tap is up.
     pub taps: bool,
+    /// TCP and datagrams to anybody, as a gateway does.
+    pub anybody: bool,
 }
 
 /// The rules of a call: any of them suffices; none: it is always allowed.
@@ -93,9 +95,9 @@ const SOCKET_KIND: u64 = 0xf;
 ///
 /// # Errors
 /// The kernel takes no filters.
-pub(super) fn restrict_process() -> Result<(), seccompiler::Error> {
+pub(super) fn restrict_process(sockets: Sockets) -> Result<(), seccompiler::Error> {
     apply_filter(&never()?)?;
-    apply_filter(&of_process()?)
+    apply_filter(&of_process(sockets)?)
 }
 
 /// Has this thread, and all that it starts, do only what its kind needs; for good.
@@ -114,7 +116,7 @@ fn never() -> Built<BpfProgram> {
     filter(rules, SeccompAction::Allow, SeccompAction::KillProcess)
 }
 
-fn of_process() -> Built<BpfProgram> {
+fn of_process(sockets: Sockets) -> Built<BpfProgram> {
     let mut rules = Rules::new();
     let lists = [ALWAYS, FILES, NAMES, STREAMS, START];
     let older = [
@@ -129,6 +131,7 @@ fn of_process() -> Built<BpfProgram> {
     }
     always(&mut rules, &[libc::SYS_mmap, libc::SYS_mprotect]);
     common(&mut rules)?;
+    sends(&mut rules, sockets.anybody)?;
     requests(&mut rules, &[REQUESTS, DISK_REQUESTS, TAP_REQUESTS])?;
     threads(&mut rules)?;
     sandboxing(&mut rules)?;
@@ -147,6 +150,7 @@ fn of_thread(kind: Kind, sockets: Sockets) -> Built<BpfProgram> {
         always(&mut rules, list);
     }
     common(&mut rules)?;
+    sends(&mut rules, kind == Kind::Gateway)?;
     let lists: &[&[c_long]] = match kind {
         Kind::Guest | Kind::Console | Kind::Gateway => {
             &[FILES, NAMES, STREAMS, older::FILES, older::NAMES, older::STREAMS]
@@ -224,6 +228,19 @@ fn common(rules: &mut Rules) -> Built<()> {
     rules.insert(libc::SYS_tgkill, vec![to_itself]);
     let only_read = SeccompRule::new(vec![is(2, Qword, 0)?])?;
     rules.insert(libc::SYS_prlimit64, vec![only_read]);
+    Ok(())
+}
+
+/// Sending on a socket. Signals need it on every thread: one comes to any of them, and its handler tells the guest thread through a socket.
+/// With an address it would reach anybody: a datagram by itself, and TCP by MSG_FASTOPEN, which calls without asking landlock.
+fn sends(rules: &mut Rules, to_anybody: bool) -> Built<()> {
+    let to_whom_it_is_connected = SeccompRule::new(vec![is(4, Qword, 0)?])?;
+    let allowed = if to_anybody {
+        Vec::new()
+    } else {
+        vec![to_whom_it_is_connected]
+    };
+    rules.insert(libc::SYS_sendto, allowed);
     Ok(())
 }
 
@@ -321,9 +338,13 @@ mod tests {
             tcp: true,
             unix: true,
             taps: true,
+            anybody: false,
         };
         let threads = KINDS.map(|kind| of_thread(kind, sockets).unwrap());
-        for program in [never().unwrap(), of_process().unwrap()].iter().chain(&threads) {
+        for program in [never().unwrap(), of_process(sockets).unwrap()]
+            .iter()
+            .chain(&threads)
+        {
             assert!(program.len() <= 4096, "{}", program.len());
         }
     }
