@@ -50,6 +50,9 @@ impl Made {
 const ATTEMPT: &str = "LOCKSTEP_TEST_ATTEMPT";
 const DIR: &str = "LOCKSTEP_TEST_DIR";
 
+/// `fcntl`'s command for the signal of a file.
+const F_SETSIG: usize = 10;
+
 /// What the child says after an attempt that did not end it.
 const DONE: &str = "done: ";
 const FAILED: &str = "failed: ";
@@ -186,6 +189,15 @@ fn try_it(attempt: &str, dir: &Path, made: &Made) -> io::Result<()> {
         ("a", "signal to another") => raw::call(
             libc::SYS_kill,
             [std::os::unix::process::parent_id() as usize, 0, 0],
+        ),
+        // On a file that is not there: if it is allowed, that is what the kernel complains of.
+        ("setting", "the owner of a file's signals") => {
+            raw::call(libc::SYS_fcntl, [usize::MAX, libc::F_SETOWN as usize, 0])
+        }
+        ("setting", "the signal of a file") => raw::call(libc::SYS_fcntl, [usize::MAX, F_SETSIG, 0]),
+        ("having", "a file send signals") => raw::call(
+            libc::SYS_fcntl,
+            [usize::MAX, libc::F_SETFL as usize, libc::O_ASYNC as usize],
         ),
         ("executable", "memory") => host::build::can_translate().map_err(io::Error::other),
         ("a", "raw socket") => inet(SockType::Raw),
@@ -333,6 +345,9 @@ fn no_thread_starts_a_process_or_reaches_outside() {
             "a forked process",
             "a new namespace",
             "a signal to another",
+            "setting the owner of a file's signals",
+            "setting the signal of a file",
+            "having a file send signals",
             "a raw socket",
             "a netlink socket",
             "a packet socket",

@@ -2,7 +2,7 @@
 
 use libc::c_long;
 
-/// All threads: the standard library, the C library and the allocator ask for these at any time. `sendto` has rules of its own.
+/// All threads: the standard library, the C library and the allocator ask for these at any time. `fcntl` and `sendto` have rules of their own.
 pub const ALWAYS: &[c_long] = &[
     // Memory. `mmap` and `mprotect` have rules of their own.
     libc::SYS_brk,
@@ -38,7 +38,6 @@ pub const ALWAYS: &[c_long] = &[
     libc::SYS_writev,
     libc::SYS_close,
     libc::SYS_lseek,
-    libc::SYS_fcntl,
     libc::SYS_fstat,
     libc::SYS_statx,
     libc::SYS_newfstatat,

@@ -75,6 +75,15 @@ const TAP_REQUESTS: &[c_ulong] = &[0x8913];
 /// BLKSSZGET, BLKPBSZGET, BLKGETSIZE64.
 const DISK_REQUESTS: &[c_ulong] = &[0x1268, 0x127b, 0x8008_1272];
 
+/// What files and sockets are asked with `fcntl`: copies, what becomes of them in another program, and how they are used.
+const OF_A_FILE: &[c_int] = &[
+    libc::F_DUPFD,
+    libc::F_DUPFD_CLOEXEC,
+    libc::F_GETFD,
+    libc::F_SETFD,
+    libc::F_GETFL,
+];
+
 /// A new thread shares all memory and is in no new namespace, and a new process does not.
 const OF_A_THREAD: u64 = (libc::CLONE_THREAD | libc::CLONE_VM) as u64;
 const NOT_OF_A_THREAD: u64 = (libc::CLONE_NEWNS
@@ -228,6 +237,16 @@ fn common(rules: &mut Rules) -> Built<()> {
     rules.insert(libc::SYS_tgkill, vec![to_itself]);
     let only_read = SeccompRule::new(vec![is(2, Qword, 0)?])?;
     rules.insert(libc::SYS_prlimit64, vec![only_read]);
+    // Not what would have the kernel send signals to others when a file is ready.
+    let no_signals = SeccompCondition::new(2, Qword, MaskedEq(libc::O_ASYNC as u64), 0)?;
+    let mut commands = vec![SeccompRule::new(vec![
+        is(1, Dword, libc::F_SETFL as u64)?,
+        no_signals,
+    ])?];
+    for &command in OF_A_FILE {
+        commands.push(SeccompRule::new(vec![is(1, Dword, command as u64)?])?);
+    }
+    rules.insert(libc::SYS_fcntl, commands);
     Ok(())
 }
 
