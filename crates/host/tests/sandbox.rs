@@ -448,10 +448,15 @@ fn a_disk_that_a_takeover_could_not_use_is_refused_at_the_start() {
     let site = Site::new();
     let (mut spec, pair) = spec(site.0.path());
     spec.disks[0].path = site.0.path().join("vm/nowhere");
-    let thread =
-        std::thread::spawn(move || Needs::of_vm(&spec, Some(&pair)).enter().unwrap_err().to_string());
+    let thread = std::thread::spawn(move || {
+        host::error::chain(&Needs::of_vm(&spec, Some(&pair)).enter().unwrap_err())
+    });
     let sentence = thread.join().unwrap();
     assert!(sentence.contains("the disk"), "{sentence}");
-    assert!(sentence.contains("vm/nowhere"), "{sentence}");
+    assert!(
+        sentence.contains("vm/nowhere cannot be used from inside the sandbox"),
+        "{sentence}"
+    );
+    assert!(sentence.contains("No such file"), "{sentence}");
     assert!(sentence.contains("--user"), "{sentence}");
 }
