@@ -94,6 +94,8 @@ pub const ZEROES_LEN: usize = 1 << 20;
 pub const CONSOLE_BACKLOG_MAX: usize = 4 << 20;
 /// A console's client that does not read for so long is sent away.
 pub const CONSOLE_PATIENCE: Duration = Duration::from_secs(5);
+/// A console that could not take a client tries again after this time.
+pub const CONSOLE_RETRY: Duration = Duration::from_millis(100);
 /// Bytes of a console's file, of which one older one of the same length is kept.
 pub const CONSOLE_FILE_LEN_MAX: u64 = 64 << 20;
 /// Chunks of console input waiting for the guest. Past this the reader waits, and so does the typist.

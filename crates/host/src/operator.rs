@@ -60,10 +60,15 @@ impl Operator {
         self.question
     }
 
-    /// The answer: the first key after [`Course::AskBack`].
+    /// The answer: the first key after [`Course::AskBack`]. In the meantime the role may be another one.
     pub fn answers(&mut self, key: u8, role: RoleName) -> Course {
         self.question = false;
         match (key, role) {
+            // It is not known any more whether the VM goes on here, and it is told how to end without knowing.
+            (_, RoleName::Claiming) => {
+                self.asked = Some((role, 1));
+                Course::Explain
+            }
             // The backup may be gone since: then the question was another one.
             (b'y' | b'Y', RoleName::Primary | RoleName::Solo) => {
                 self.plug_pulled = true;
@@ -104,6 +109,19 @@ mod tests {
         let warns = [Course::Explain, Course::Quit, Course::Quit];
         assert_eq!(courses(Wish::Signal, RoleName::Claiming), warns);
         assert_eq!(courses(Wish::Console, RoleName::Claiming), warns);
+    }
+
+    #[test]
+    fn nobody_is_told_that_a_vm_goes_on_while_the_arbiter_decides_that() {
+        for key in [b'y', b'n'] {
+            let mut operator = Operator::default();
+            operator.wants_the_end(Wish::Console, RoleName::Primary);
+            assert_eq!(operator.answers(key, RoleName::Claiming), Course::Explain);
+            assert_eq!(
+                operator.wants_the_end(Wish::Console, RoleName::Claiming),
+                Course::Quit
+            );
+        }
     }
 
     #[test]

@@ -2,9 +2,15 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 
 use host::console::{Console, ConsoleSpec, Typed};
 use host::wake::Waker;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+/// Set in a child that may not open more files for a while, which would disturb the other tests.
+const STARVED: &str = "LOCKSTEP_TEST_STARVED";
 
 fn typed(console: &Console, waker: &Waker) -> Typed {
     loop {
@@ -94,4 +100,43 @@ fn a_place_that_cannot_be_written_is_said_to_be_so() {
             .to_string()
             .contains("cannot listen")
     );
+}
+
+#[test]
+fn a_console_that_could_not_take_a_client_takes_one_later() {
+    if std::env::var_os(STARVED).is_none() {
+        let this = "a_console_that_could_not_take_a_client_takes_one_later";
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        let output = child
+            .args(["--exact", this, "--nocapture"])
+            .env(STARVED, "")
+            .output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("console");
+    let address = SockAddr::unix(&path).unwrap();
+    let waker = Waker::new().unwrap();
+    let console = Console::open(&ConsoleSpec::Socket(path), &waker).unwrap();
+    let limit = getrlimit(Resource::Nofile);
+    let starved = Rlimit {
+        current: Some(0),
+        ..limit
+    };
+    // Often, because nothing tells when the console has failed; it does right after its client was let go.
+    let mut client = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    client.connect(&address).unwrap();
+    for round in 0..10 {
+        client.write_all(&[round]).unwrap();
+        assert_eq!(typed(&console, &waker), Typed::Bytes(vec![round]));
+        let next = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        setrlimit(Resource::Nofile, starved).unwrap();
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+        next.connect(&address).unwrap();
+        setrlimit(Resource::Nofile, limit).unwrap();
+        client = next;
+    }
 }

@@ -6,7 +6,7 @@ mod raw;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -21,17 +21,47 @@ use host::signals::Signals;
 use host::{PairSpec, VmSpec};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use replica::{Claim, Epoch, Span};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Sockets that are made before the sandbox is entered.
+struct Made {
+    /// Somebody who listens, on TCP.
+    other: SocketAddr,
+    /// For datagrams; connected to nobody.
+    loose: UdpSocket,
+    /// For datagrams; connected.
+    heartbeats: UdpSocket,
+}
+
+impl Made {
+    fn new(other: SocketAddr) -> io::Result<Made> {
+        let loose = UdpSocket::bind("127.0.0.1:0")?;
+        let heartbeats = UdpSocket::bind("127.0.0.1:0")?;
+        heartbeats.connect(loose.local_addr()?)?;
+        Ok(Made {
+            other,
+            loose,
+            heartbeats,
+        })
+    }
+}
 
 /// Set in a child: what it is to try, and where its files are.
 const ATTEMPT: &str = "LOCKSTEP_TEST_ATTEMPT";
 const DIR: &str = "LOCKSTEP_TEST_DIR";
 
+/// `fcntl`'s command for the signal of a file.
+const F_SETSIG: usize = 10;
+
 /// What the child says after an attempt that did not end it.
 const DONE: &str = "done: ";
 const FAILED: &str = "failed: ";
 
-/// A replica's files, in a directory.
-struct Site(tempfile::TempDir);
+/// A replica's files, in a directory, and a service of somebody else that listens there.
+struct Site(
+    tempfile::TempDir,
+    #[allow(dead_code, reason = "it listens")] UnixListener,
+);
 
 impl Site {
     fn new() -> Site {
@@ -40,7 +70,8 @@ impl Site {
         std::fs::create_dir(dir.path().join("arbiter")).unwrap();
         std::fs::write(dir.path().join("vm/disk"), [0; 4096]).unwrap();
         std::fs::write(dir.path().join("outside"), "secret").unwrap();
-        Site(dir)
+        let somebody = UnixListener::bind(dir.path().join("vm/somebody")).unwrap();
+        Site(dir, somebody)
     }
 
     /// Has a child enter the sandbox and try.
@@ -59,11 +90,18 @@ impl Site {
         assert!(said.contains(&format!("{DONE}{what}")), "{what}: {output:?}");
     }
 
-    /// It is refused, and the process goes on.
+    /// The sandbox refuses it, not something else that would fail without one too, and the process goes on.
     fn is_refused(&self, what: &str) {
         let output = self.attempt(what);
         let said = String::from_utf8_lossy(&output.stdout);
-        assert!(said.contains(&format!("{FAILED}{what}")), "{what}: {output:?}");
+        let refusal = said
+            .lines()
+            .find(|line| line.starts_with(&format!("{FAILED}{what}: ")));
+        let by_sandbox = [libc::ENOSYS, libc::EACCES].map(|number| format!("(os error {number})"));
+        assert!(
+            refusal.is_some_and(|line| by_sandbox.iter().any(|number| line.contains(number))),
+            "{what}: {output:?}"
+        );
         assert_eq!(output.status.code(), Some(0), "{what}: {output:?}");
     }
 
@@ -101,7 +139,7 @@ fn child_that_tries() {
     let (kind, attempt) = what.split_once(' ').unwrap();
     let mut signals = Signals::catch().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let other = listener.local_addr().unwrap();
+    let made = Made::new(listener.local_addr().unwrap()).unwrap();
     let held = match kind {
         "gateway" => {
             let listen = GuestListen::Unix(dir.join("vm/socket"));
@@ -123,17 +161,18 @@ fn child_that_tries() {
         _ => Kind::Gateway,
     };
     let attempt = attempt.to_owned();
-    let result = sandbox::spawn(kind, "attempt", move || try_it(&attempt, &dir, other))
+    let result = sandbox::spawn(kind, "attempt", move || try_it(&attempt, &dir, &made))
         .join()
         .unwrap();
     match result {
         Ok(()) if what.ends_with("a signal to itself") && signals.take() != 1 => println!("\n{FAILED}{what}"),
         Ok(()) => println!("\n{DONE}{what}"),
-        Err(error) => println!("\n{FAILED}{what}: {error}"),
+        Err(error) => println!("\n{FAILED}{what}: {}", host::error::chain(&error)),
     }
 }
 
-fn try_it(attempt: &str, dir: &Path, other: SocketAddr) -> io::Result<()> {
+fn try_it(attempt: &str, dir: &Path, made: &Made) -> io::Result<()> {
+    let other = made.other;
     let (first, rest) = attempt.split_once(' ').unwrap_or((attempt, ""));
     let vm = dir.join("vm");
     match (first, rest) {
@@ -151,6 +190,15 @@ fn try_it(attempt: &str, dir: &Path, other: SocketAddr) -> io::Result<()> {
             libc::SYS_kill,
             [std::os::unix::process::parent_id() as usize, 0, 0],
         ),
+        // On a file that is not there: if it is allowed, that is what the kernel complains of.
+        ("setting", "the owner of a file's signals") => {
+            raw::call(libc::SYS_fcntl, [usize::MAX, libc::F_SETOWN as usize, 0])
+        }
+        ("setting", "the signal of a file") => raw::call(libc::SYS_fcntl, [usize::MAX, F_SETSIG, 0]),
+        ("having", "a file send signals") => raw::call(
+            libc::SYS_fcntl,
+            [usize::MAX, libc::F_SETFL as usize, libc::O_ASYNC as usize],
+        ),
         ("executable", "memory") => host::build::can_translate().map_err(io::Error::other),
         ("a", "raw socket") => inet(SockType::Raw),
         ("a", "datagram socket") => inet(SockType::Datagram),
@@ -158,8 +206,26 @@ fn try_it(attempt: &str, dir: &Path, other: SocketAddr) -> io::Result<()> {
         ("a", "netlink socket") => family(AddressFamily::Netlink),
         ("a", "packet socket") => family(AddressFamily::Packet),
         ("a", "vsock socket") => family(AddressFamily::Vsock),
-        ("a", "unix socket") => UnixStream::connect(vm.join("nobody")).map(drop),
+        ("a", "unix socket") => UnixStream::connect(vm.join("somebody")).map(drop),
         ("a", "call to another port") => TcpStream::connect(other).map(drop),
+        ("a", "call to another port over MPTCP") => {
+            let socket = Socket::new(
+                Domain::IPV4,
+                Type::STREAM,
+                Some(Protocol::from(libc::IPPROTO_MPTCP)),
+            )?;
+            socket.connect(&other.into())
+        }
+        ("a", "call to another port by its first data") => {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+            let sent = socket.send_to_with_flags(b"x", &other.into(), libc::MSG_FASTOPEN);
+            sent.map(drop)
+        }
+        ("a", "datagram to a stranger") => {
+            let stranger = made.heartbeats.local_addr()?;
+            made.loose.send_to(b"x", stranger).map(drop)
+        }
+        ("a", "datagram to its peer") => made.heartbeats.send(b"x").map(drop),
         ("a", "call to the gateway") => match TcpStream::connect("127.0.0.1:9") {
             // Nobody is there to answer, but it was asked.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
@@ -279,6 +345,9 @@ fn no_thread_starts_a_process_or_reaches_outside() {
             "a forked process",
             "a new namespace",
             "a signal to another",
+            "setting the owner of a file's signals",
+            "setting the signal of a file",
+            "having a file send signals",
             "a raw socket",
             "a netlink socket",
             "a packet socket",
@@ -322,13 +391,30 @@ fn a_replica_calls_its_gateway_and_nobody_else() {
     for thread in ["guest", "cable"] {
         site.succeeds(&format!("{thread} a call to the gateway"));
         site.is_refused(&format!("{thread} a call to another port"));
+        site.is_refused(&format!("{thread} a call to another port over MPTCP"));
+        site.is_refused(&format!("{thread} a call to another port by its first data"));
         site.is_refused(&format!("{thread} a datagram socket"));
     }
     for thread in ["disk", "log", "arbiter", "console"] {
         site.is_refused(&format!("{thread} a stream socket"));
     }
-    for attempt in ["a call to another port", "a question over UDP"] {
+    for attempt in [
+        "a call to another port",
+        "a question over UDP",
+        "a datagram to a stranger",
+    ] {
         site.succeeds(&format!("gateway {attempt}"));
+    }
+}
+
+#[test]
+fn a_replica_sends_to_whom_it_is_connected_and_to_nobody_else() {
+    let site = Site::new();
+    for thread in ["guest", "disk", "log", "arbiter", "console", "cable"] {
+        site.succeeds(&format!("{thread} a datagram to its peer"));
+        site.is_refused(&format!("{thread} a datagram to a stranger"));
+        // A message's address is where no filter can look.
+        site.is_refused(&format!("{thread} call {}", libc::SYS_sendmsg));
     }
 }
 
@@ -362,10 +448,15 @@ fn a_disk_that_a_takeover_could_not_use_is_refused_at_the_start() {
     let site = Site::new();
     let (mut spec, pair) = spec(site.0.path());
     spec.disks[0].path = site.0.path().join("vm/nowhere");
-    let thread =
-        std::thread::spawn(move || Needs::of_vm(&spec, Some(&pair)).enter().unwrap_err().to_string());
+    let thread = std::thread::spawn(move || {
+        host::error::chain(&Needs::of_vm(&spec, Some(&pair)).enter().unwrap_err())
+    });
     let sentence = thread.join().unwrap();
     assert!(sentence.contains("the disk"), "{sentence}");
-    assert!(sentence.contains("vm/nowhere"), "{sentence}");
+    assert!(
+        sentence.contains("vm/nowhere cannot be used from inside the sandbox"),
+        "{sentence}"
+    );
+    assert!(sentence.contains("No such file"), "{sentence}");
     assert!(sentence.contains("--user"), "{sentence}");
 }

@@ -12,7 +12,7 @@ use rustix::fs::{Mode, fchmod};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
 
 use super::{ConsoleError, Typed};
-use crate::limits::CONSOLE_PATIENCE;
+use crate::limits::{CONSOLE_PATIENCE, CONSOLE_RETRY};
 use crate::sandbox::{self, Kind};
 use crate::wake::Waker;
 
@@ -90,8 +90,20 @@ pub(super) fn listen(
     };
     let current = client.clone();
     sandbox::spawn(Kind::Console, "console input", move || {
+        let mut told = false;
         for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { return };
+            let mut stream = match stream {
+                Ok(stream) => stream,
+                Err(error) => {
+                    // This host, or this process, has no more files at present. It is no reason to be deaf for ever.
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!("the console takes no client at present, and tries again: {error}");
+                    }
+                    std::thread::sleep(CONSOLE_RETRY);
+                    continue;
+                }
+            };
+            told = false;
             // One who does not read for so long is sent away.
             let _ = stream.set_write_timeout(Some(CONSOLE_PATIENCE));
             *current.current() = stream.try_clone().ok();

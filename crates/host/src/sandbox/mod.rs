@@ -50,14 +50,16 @@ struct Rehearsal {
     change: bool,
 }
 
-/// What a process needs would not be there any more when it is needed most.
+/// What a process will need again cannot be had inside the sandbox.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{what} {path} cannot be used again once the rights of root are given up, but a takeover would have to: let {user} write it and its directory, or give `--user` whom they belong to"
+    "{what} {path} cannot be used from inside the sandbox; {user}, or whom `--user` names, must be able to {do_what}",
+    do_what = if *.change { "write it and make files in its directory" } else { "read it" }
 )]
 pub struct OutOfReach {
     what: &'static str,
     path: PathBuf,
+    change: bool,
     user: String,
     source: io::Error,
 }
@@ -103,7 +105,7 @@ impl Needs {
         if let Err(error) = privileges::give_up_capabilities() {
             tracing::warn!("this process cannot give up its capabilities: {error}");
         }
-        if let Err(error) = system_calls::restrict_process() {
+        if let Err(error) = system_calls::restrict_process(self.sockets) {
             tracing::debug!("{}", crate::error::chain(&error));
             missing("seccomp", "may ask the kernel for anything");
         }
@@ -112,6 +114,7 @@ impl Needs {
             files::rehearse(&path, change).map_err(|source| OutOfReach {
                 what,
                 path,
+                change,
                 user: privileges::who(),
                 source,
             })?;

@@ -75,6 +75,7 @@ impl Needs {
     #[must_use]
     pub fn of_gateway(config: &GatewayConfig) -> Needs {
         let mut needs = Needs::of_anybody();
+        needs.sockets.anybody = true;
         if let GuestListen::Unix(path) = &config.listen {
             needs.files.socket(path);
         }

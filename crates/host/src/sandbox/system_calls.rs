@@ -47,6 +47,8 @@ pub struct Sockets {
     pub unix: bool,
     /// One for datagrams, to ask whether a tap is up.
     pub taps: bool,
+    /// TCP and datagrams to anybody, as a gateway does.
+    pub anybody: bool,
 }
 
 /// The rules of a call: any of them suffices; none: it is always allowed.
@@ -73,6 +75,15 @@ const TAP_REQUESTS: &[c_ulong] = &[0x8913];
 /// BLKSSZGET, BLKPBSZGET, BLKGETSIZE64.
 const DISK_REQUESTS: &[c_ulong] = &[0x1268, 0x127b, 0x8008_1272];
 
+/// What files and sockets are asked with `fcntl`: copies, what becomes of them in another program, and how they are used.
+const OF_A_FILE: &[c_int] = &[
+    libc::F_DUPFD,
+    libc::F_DUPFD_CLOEXEC,
+    libc::F_GETFD,
+    libc::F_SETFD,
+    libc::F_GETFL,
+];
+
 /// A new thread shares all memory and is in no new namespace, and a new process does not.
 const OF_A_THREAD: u64 = (libc::CLONE_THREAD | libc::CLONE_VM) as u64;
 const NOT_OF_A_THREAD: u64 = (libc::CLONE_NEWNS
@@ -93,9 +104,9 @@ const SOCKET_KIND: u64 = 0xf;
 ///
 /// # Errors
 /// The kernel takes no filters.
-pub(super) fn restrict_process() -> Result<(), seccompiler::Error> {
+pub(super) fn restrict_process(sockets: Sockets) -> Result<(), seccompiler::Error> {
     apply_filter(&never()?)?;
-    apply_filter(&of_process()?)
+    apply_filter(&of_process(sockets)?)
 }
 
 /// Has this thread, and all that it starts, do only what its kind needs; for good.
@@ -114,7 +125,7 @@ fn never() -> Built<BpfProgram> {
     filter(rules, SeccompAction::Allow, SeccompAction::KillProcess)
 }
 
-fn of_process() -> Built<BpfProgram> {
+fn of_process(sockets: Sockets) -> Built<BpfProgram> {
     let mut rules = Rules::new();
     let lists = [ALWAYS, FILES, NAMES, STREAMS, START];
     let older = [
@@ -129,6 +140,7 @@ fn of_process() -> Built<BpfProgram> {
     }
     always(&mut rules, &[libc::SYS_mmap, libc::SYS_mprotect]);
     common(&mut rules)?;
+    sends(&mut rules, sockets.anybody)?;
     requests(&mut rules, &[REQUESTS, DISK_REQUESTS, TAP_REQUESTS])?;
     threads(&mut rules)?;
     sandboxing(&mut rules)?;
@@ -147,6 +159,7 @@ fn of_thread(kind: Kind, sockets: Sockets) -> Built<BpfProgram> {
         always(&mut rules, list);
     }
     common(&mut rules)?;
+    sends(&mut rules, kind == Kind::Gateway)?;
     let lists: &[&[c_long]] = match kind {
         Kind::Guest | Kind::Console | Kind::Gateway => {
             &[FILES, NAMES, STREAMS, older::FILES, older::NAMES, older::STREAMS]
@@ -224,6 +237,29 @@ fn common(rules: &mut Rules) -> Built<()> {
     rules.insert(libc::SYS_tgkill, vec![to_itself]);
     let only_read = SeccompRule::new(vec![is(2, Qword, 0)?])?;
     rules.insert(libc::SYS_prlimit64, vec![only_read]);
+    // Not what would have the kernel send signals to others when a file is ready.
+    let no_signals = SeccompCondition::new(2, Qword, MaskedEq(libc::O_ASYNC as u64), 0)?;
+    let mut commands = vec![SeccompRule::new(vec![
+        is(1, Dword, libc::F_SETFL as u64)?,
+        no_signals,
+    ])?];
+    for &command in OF_A_FILE {
+        commands.push(SeccompRule::new(vec![is(1, Dword, command as u64)?])?);
+    }
+    rules.insert(libc::SYS_fcntl, commands);
+    Ok(())
+}
+
+/// Sending on a socket. Signals need it on every thread: one comes to any of them, and its handler tells the guest thread through a socket.
+/// With an address it would reach anybody: a datagram by itself, and TCP by MSG_FASTOPEN, which calls without asking landlock.
+fn sends(rules: &mut Rules, to_anybody: bool) -> Built<()> {
+    let to_whom_it_is_connected = SeccompRule::new(vec![is(4, Qword, 0)?])?;
+    let allowed = if to_anybody {
+        Vec::new()
+    } else {
+        vec![to_whom_it_is_connected]
+    };
+    rules.insert(libc::SYS_sendto, allowed);
     Ok(())
 }
 
@@ -261,15 +297,25 @@ fn sandboxing(rules: &mut Rules) -> Built<()> {
     Ok(())
 }
 
+/// A socket of this family and kind with the kernel's first choice of a protocol, and with that protocol by its name. Landlock sees the ports of
+/// TCP, and not those of MPTCP, which calls plain TCP's too.
 fn socket(rules: &mut Rules, family: c_int, kind: c_int) -> Built<()> {
-    let conditions = vec![
-        is(0, Dword, family as u64)?,
-        SeccompCondition::new(1, Dword, MaskedEq(SOCKET_KIND), kind as u64)?,
-    ];
-    rules
-        .entry(libc::SYS_socket)
-        .or_default()
-        .push(SeccompRule::new(conditions)?);
+    let by_name = match (family, kind) {
+        (libc::AF_UNIX, _) => None,
+        (_, libc::SOCK_STREAM) => Some(libc::IPPROTO_TCP),
+        _ => Some(libc::IPPROTO_UDP),
+    };
+    for protocol in [0].into_iter().chain(by_name) {
+        let conditions = vec![
+            is(0, Dword, family as u64)?,
+            SeccompCondition::new(1, Dword, MaskedEq(SOCKET_KIND), kind as u64)?,
+            is(2, Dword, protocol as u64)?,
+        ];
+        rules
+            .entry(libc::SYS_socket)
+            .or_default()
+            .push(SeccompRule::new(conditions)?);
+    }
     Ok(())
 }
 
@@ -311,9 +357,13 @@ mod tests {
             tcp: true,
             unix: true,
             taps: true,
+            anybody: false,
         };
         let threads = KINDS.map(|kind| of_thread(kind, sockets).unwrap());
-        for program in [never().unwrap(), of_process().unwrap()].iter().chain(&threads) {
+        for program in [never().unwrap(), of_process(sockets).unwrap()]
+            .iter()
+            .chain(&threads)
+        {
             assert!(program.len() <= 4096, "{}", program.len());
         }
     }
