@@ -15,6 +15,7 @@ use crate::{
     limits,
     live::Context,
     message::{Ack, Beat, Heartbeat, Log, Message},
+    mutation::{self, Mutation},
     primary::send,
     replay::{Progress, Replayed, Replayer},
     role::Change,
@@ -173,7 +174,9 @@ impl Backup {
         }
         self.echo = Some(sent);
         self.detector.on_heartbeat(cx.now);
-        self.promised = Some(cx.now.after(self.timeout));
+        if !mutation::is(Mutation::BeatWithoutPromise) {
+            self.promised = Some(cx.now.after(self.timeout));
+        }
         self.beat(cx);
         self.expect(cx.now);
     }

@@ -23,6 +23,7 @@ use crate::{
 struct InFlight {
     last: Seq,
     cost: u64,
+    sent: Time,
 }
 
 /// The peer sent an acknowledgement that no correct backup sends.
@@ -37,6 +38,15 @@ pub enum BadAck {
     /// More than the log covers.
     #[error("it has executed beyond the log")]
     Executed,
+}
+
+/// What an acknowledgement tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// It is for a newer message than the one before.
+    pub newer: bool,
+    /// When the newest frame was sent that it acknowledges for the first time.
+    pub frame: Option<Time>,
 }
 
 /// The primary's end of the channel.
@@ -99,6 +109,7 @@ impl Sender {
         self.in_flight.push_back(InFlight {
             last: frame.last,
             cost,
+            sent: now,
         });
         self.sent = frame.last;
         Some(self.log(now, released, frame.bytes))
@@ -141,12 +152,11 @@ impl Sender {
             .after(Span(self.timeout.0 / limits::KEEPALIVES_PER_TIMEOUT))
     }
 
-    /// Takes an acknowledgement. `step`: the step of the last log entry. True if it is for a newer message
-    /// than the one before.
+    /// Takes an acknowledgement. `step`: the step of the last log entry.
     ///
     /// # Errors
     /// If no correct backup would send it.
-    pub fn on_ack(&mut self, ack: &Ack, step: Step) -> Result<bool, BadAck> {
+    pub fn on_ack(&mut self, ack: &Ack, step: Step) -> Result<Acknowledged, BadAck> {
         if ack.received > self.sent || ack.received < self.acknowledged {
             return Err(BadAck::Received);
         }
@@ -158,16 +168,24 @@ impl Sender {
         }
         self.acknowledged = ack.received;
         self.peer_buffered = ack.buffered.min(limits::BUFFER_COST_MAX);
+        let mut frame = None;
         while let Some(front) = self.in_flight.front()
             && front.last <= ack.received
         {
             self.in_flight_cost -= front.cost;
+            frame = Some(front.sent);
             self.in_flight.pop_front();
         }
         let newer = self.acknowledged_echo.is_none_or(|echo| echo < ack.echo);
         self.acknowledged_echo = Some(ack.echo);
         self.echo = self.echo.max(Some(ack.echo));
-        Ok(newer)
+        Ok(Acknowledged { newer, frame })
+    }
+
+    /// Has the backup answered something that was sent at this time or later? Then it was alive after it.
+    #[must_use]
+    pub fn is_answered_since(&self, time: Time) -> bool {
+        self.echo.is_some_and(|echo| echo >= time)
     }
 
     /// Until when this replica may release outputs; `None`: not at all.
@@ -238,6 +256,10 @@ mod tests {
         }
     }
 
+    fn newer(sender: &mut Sender, ack: &Ack) -> bool {
+        sender.on_ack(ack, Step(0)).is_ok_and(|told| told.newer)
+    }
+
     #[test]
     fn the_lease_counts_from_the_sending_of_what_was_acknowledged() {
         let mut sender = Sender::new(Time(0), TIMEOUT);
@@ -246,12 +268,12 @@ mod tests {
             "none before the first acknowledgement"
         );
         let log = sender.keepalive(Time(1000), 0);
-        assert_eq!(sender.on_ack(&ack(0, log.sent, 0), Step(0)), Ok(true));
+        assert!(newer(&mut sender, &ack(0, log.sent, 0)));
         let end = Time(1000).after(Span::from_ms(700));
         assert_eq!(sender.lease(), Some(end));
         assert!(sender.has_lease(Time(end.0 - 1)) && !sender.has_lease(end));
         // The same answer again proves nothing new, however late it comes.
-        assert_eq!(sender.on_ack(&ack(0, log.sent, 0), Step(0)), Ok(false));
+        assert!(!newer(&mut sender, &ack(0, log.sent, 0)));
         assert_eq!(sender.lease(), Some(end));
     }
 
@@ -265,7 +287,7 @@ mod tests {
         let end = Time(2000).after(Span::from_ms(700));
         assert_eq!(sender.lease(), Some(end));
         // The acknowledgement was sent before the heartbeat and comes after it: an old proof, no broken one.
-        assert_eq!(sender.on_ack(&ack(0, log.sent, 0), Step(0)), Ok(true));
+        assert!(newer(&mut sender, &ack(0, log.sent, 0)));
         assert_eq!(sender.lease(), Some(end));
         assert!(!sender.on_beat(beat), "it proves nothing twice");
         assert!(!sender.on_beat(Time(9999)), "nothing was sent then");
@@ -314,7 +336,9 @@ mod tests {
             ..ack(5, Time(10), 0)
         };
         assert_eq!(sender.on_ack(&beyond, Step(0)), Err(BadAck::Executed));
-        assert_eq!(sender.on_ack(&ack(5, Time(10), 0), Step(0)), Ok(true));
+        let told = sender.on_ack(&ack(5, Time(10), 0), Step(0));
+        let frame = Some(Time(10));
+        assert_eq!(told, Ok(Acknowledged { newer: true, frame }));
         assert_eq!(
             sender.on_ack(&ack(4, Time(10), 0), Step(0)),
             Err(BadAck::Received)

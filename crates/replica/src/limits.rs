@@ -26,8 +26,11 @@ pub const HEARTBEATS_PER_TIMEOUT: u64 = 8;
 /// A peer whose heartbeats come is suspected when the link has been silent for so long: TCP waits twice as long
 /// after each lost packet, so a path that loses one of twenty is silent for seconds now and then.
 pub const LINK_PATIENCE: Span = Span::from_ms(10_000);
-/// A side whose network ports lead nowhere asks the arbiter so many timeouts later than it could.
+/// A side whose network ports lead nowhere, or whose operator wants it to leave, asks the arbiter so many timeouts later than
+/// it could.
 pub const ISOLATED_TIMEOUTS: u64 = 2;
+/// Heartbeats whose round trips are remembered: the least of them is what the path takes.
+pub const BEATS_REMEMBERED: usize = 8;
 /// Longest wait of a primary that leaves, for the requests that are at its disks and for room at the backup.
 pub const LEAVE_PATIENCE: Span = Span::from_ms(5_000);
 /// The timeout, divided by this, is what the lease ends before the timeout: room for clocks that differ.

@@ -24,6 +24,8 @@ pub enum Mutation {
     KeptNotShown,
     /// FT 3.4-c: pending disk requests are not issued again.
     NoReissue,
+    /// A backup's answer to a heartbeat renews the lease, and it does not wait for the end of that.
+    BeatWithoutPromise,
     /// A primary says that it leaves, and goes on.
     LeaveAndStay,
     /// FT 3.4-a: overlapping disk requests go to the disk together.

@@ -410,7 +410,9 @@ impl<G: Guest> Node<G> {
         };
         // Who was told to go on is expected by nobody else.
         self.metrics.isolated = why != Suspicion::Left && self.is_isolated(now);
-        let patience = if self.metrics.isolated {
+        // Who wanted to leave still does, if the other is there.
+        let leaving = matches!(&was, Was::Primary(primary) if primary.is_leaving());
+        let patience = if self.metrics.isolated || leaving {
             Span(self.options.timeout.0 * limits::ISOLATED_TIMEOUTS)
         } else {
             Span(0)

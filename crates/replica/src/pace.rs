@@ -5,7 +5,7 @@
 
 use machine::Step;
 
-use crate::{Span, Time, limits};
+use crate::{Span, Time, limits, message::Ack};
 
 /// Least and most, in thousandths, that the pace is multiplied with at a time: a backup that was held up for some ten milliseconds catches
 /// up by itself.
@@ -19,6 +19,8 @@ const LAG_GAIN: u64 = 250;
 pub struct Pace {
     lag: Span,
     lag_steps: u64,
+    /// How long log waited for other log to get through the link, the last time that was known.
+    queued: Span,
     permille: u32,
     reconsidered: Time,
     /// The primary's step and the backup's when the pace was reconsidered last.
@@ -40,6 +42,7 @@ impl Pace {
         Pace {
             lag: Span(0),
             lag_steps: 0,
+            queued: Span(0),
             permille: 1000,
             reconsidered: now,
             then: (Step(0), Step(0)),
@@ -50,10 +53,12 @@ impl Pace {
         }
     }
 
-    /// The backup has executed up to `executed`, which it says is `lag` behind what it has; the primary stands at
-    /// `step` (FT 3.2-d). What the backup says is `round_trip` old.
-    pub fn on_executed(&mut self, now: Time, executed: Step, step: Step, lag: Span, round_trip: Span) {
-        self.lag = lag;
+    /// The backup says how far it is, while the primary stands at `step` (FT 3.2-d). Log waits for `queued` before it
+    /// gets through the link, if that is known anew; what the backup says is `round_trip` old.
+    pub fn on_executed(&mut self, now: Time, step: Step, ack: &Ack, queued: Option<Span>, round_trip: Span) {
+        let executed = ack.executed;
+        self.lag = ack.behind;
+        self.queued = queued.unwrap_or(self.queued);
         self.lag_steps = step.since(executed);
         if self.lag >= limits::LAG_MAX {
             self.stopped = true;
@@ -74,12 +79,14 @@ impl Pace {
         self.then = (step, executed);
         let target = limits::LAG_TARGET.0;
         // What the backup executed of what the primary ran. With little lag, it has followed as far as it could.
-        let follows = if ran == 0 || self.lag.0 < target / 2 {
+        // A link that is too slow for the log is as bad as a backup that is: outputs wait behind what is queued.
+        let lag = self.lag.max(self.queued);
+        let follows = if ran == 0 || lag.0 < target / 2 {
             1000
         } else {
             (followed.saturating_mul(1000) / ran).clamp(FOLLOWS_MIN, FOLLOWS_MAX)
         };
-        let too_long = self.lag.0.saturating_mul(LAG_GAIN) / target;
+        let too_long = lag.0.saturating_mul(LAG_GAIN) / target;
         let room = (1000 + LAG_GAIN / 2).saturating_sub(too_long).max(FOLLOWS_MIN);
         let permille = u64::from(self.permille) * follows * room / 1_000_000;
         self.permille = u32::try_from(permille)
@@ -155,17 +162,28 @@ mod tests {
     use std::collections::VecDeque;
 
     use super::*;
-    use crate::lag::Lag;
+    use crate::{entry::Seq, lag::Lag};
 
     fn ms(ms: u64) -> Time {
         Time(Span::from_ms(ms).0)
     }
 
+    fn ack(executed: u64, behind: Span) -> Ack {
+        Ack {
+            received: Seq(0),
+            executed: Step(executed),
+            echo: Time(0),
+            buffered: 0,
+            behind,
+        }
+    }
+
     /// A second in which the backup says that it is `lag` milliseconds behind.
     fn second(pace: &mut Pace, from: u64, lag: u64) -> u64 {
         for now in from..from + 1000 {
-            let executed = Step(now.saturating_sub(lag) * 1000);
-            pace.on_executed(ms(now), executed, Step(now * 1000), Span::from_ms(lag), Span(0));
+            let executed = now.saturating_sub(lag) * 1000;
+            let ack = ack(executed, Span::from_ms(lag));
+            pace.on_executed(ms(now), Step(now * 1000), &ack, None, Span(0));
         }
         from + 1000
     }
@@ -179,10 +197,15 @@ mod tests {
         known: u64,
         executed: u64,
         behind: Lag,
-        /// Milliseconds that messages are under way in each direction, and those that are.
+        /// Milliseconds that messages are under way in each direction.
         far: u64,
+        /// Steps of log that get through the link in a millisecond, at best, and those that have.
+        link: u64,
+        passed: u64,
+        /// Log that is queued or under way: when it was sent, when it has arrived if that is known, and its last step.
         log: VecDeque<(u64, u64)>,
-        acks: VecDeque<(u64, u64, Span)>,
+        arriving: VecDeque<(u64, u64, u64)>,
+        acks: VecDeque<(u64, u64, Span, Option<u64>)>,
     }
 
     impl Race {
@@ -195,7 +218,10 @@ mod tests {
                 executed: 0,
                 behind: Lag::default(),
                 far,
+                link: u64::MAX,
+                passed: 0,
                 log: VecDeque::new(),
+                arriving: VecDeque::new(),
                 acks: VecDeque::new(),
             }
         }
@@ -205,18 +231,26 @@ mod tests {
             let mut longest = Span(0);
             for now in self.now..self.now + milliseconds {
                 self.sent += u64::from(self.pace.permille()) * 3;
-                self.log.push_back((now + self.far, self.sent));
-                while let Some((_, step)) = self.log.pop_front_if(|(at, _)| *at <= now) {
+                self.log.push_back((now, self.sent));
+                self.passed = self.sent.min(self.passed.saturating_add(self.link));
+                while let Some((sent, step)) = self.log.pop_front_if(|(_, step)| *step <= self.passed) {
+                    self.arriving.push_back((now + self.far, sent, step));
+                }
+                let mut newest = None;
+                while let Some((_, sent, step)) = self.arriving.pop_front_if(|(at, ..)| *at <= now) {
                     self.behind.on_received(ms(now), Step(step));
                     self.known = step;
+                    newest = Some(sent);
                 }
                 self.executed = self.known.min(self.executed + backup);
                 let lag = self.behind.on_executed(ms(now), Step(self.executed));
-                self.acks.push_back((now + self.far, self.executed, lag));
-                while let Some((_, executed, lag)) = self.acks.pop_front_if(|(at, ..)| *at <= now) {
-                    let round_trip = Span::from_ms(2 * self.far);
-                    let (executed, sent) = (Step(executed), Step(self.sent));
-                    self.pace.on_executed(ms(now), executed, sent, lag, round_trip);
+                self.acks.push_back((now + self.far, self.executed, lag, newest));
+                while let Some((_, executed, lag, newest)) = self.acks.pop_front_if(|(at, ..)| *at <= now) {
+                    let bare = 2 * self.far;
+                    let queued = newest.map(|sent| Span::from_ms(now - sent - bare));
+                    let (ack, sent) = (ack(executed, lag), Step(self.sent));
+                    self.pace
+                        .on_executed(ms(now), sent, &ack, queued, Span::from_ms(bare));
                 }
                 longest = longest.max(self.pace.lag());
             }
@@ -270,6 +304,25 @@ mod tests {
     }
 
     #[test]
+    fn a_link_that_is_too_slow_for_the_log_slows_the_primary_instead_of_filling_up() {
+        // FT 3.2-e. What is queued in the link holds outputs up as a slow backup does.
+        for far in [1, 10] {
+            let mut race = Race::new(far);
+            race.run(500, 3000);
+            race.link = 1500;
+            race.run(3_000, 3000);
+            for _ in 0..100 {
+                race.run(20, 3000);
+                let queued = (race.sent - race.passed) / race.link;
+                assert!(queued < 150, "{far}: {queued} ms of log are queued");
+            }
+            assert!(!race.pace.is_hopeless(ms(race.now)));
+            let pace = race.pace.permille();
+            assert!((400..600).contains(&pace), "{far}: {pace}");
+        }
+    }
+
+    #[test]
     fn a_slow_pace_is_kept_by_resting() {
         let mut pace = Pace::new(ms(0));
         pace.permille = 500;
@@ -283,9 +336,9 @@ mod tests {
     #[test]
     fn a_second_of_lag_stops_the_primary_until_it_is_gone() {
         let mut pace = Pace::new(ms(0));
-        pace.on_executed(ms(1001), Step(5), Step(20), Span::from_ms(1001), Span(0));
+        pace.on_executed(ms(1001), Step(20), &ack(5, Span::from_ms(1001)), None, Span(0));
         assert!(pace.is_stopped());
-        pace.on_executed(ms(1100), Step(10), Step(20), Span::from_ms(50), Span(0));
+        pace.on_executed(ms(1100), Step(20), &ack(10, Span::from_ms(50)), None, Span(0));
         assert!(!pace.is_stopped());
     }
 

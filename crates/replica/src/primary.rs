@@ -1,5 +1,7 @@
 //! `Primary`: runs the guest, sends its log, and lets nothing out that the backup could contradict.
 
+use std::collections::VecDeque;
+
 use machine::{Cut, Effect, PowerState};
 
 use crate::{
@@ -41,6 +43,8 @@ pub struct Primary {
     leaving: Option<Time>,
     /// From sending something to its acknowledgement, the last time.
     round_trip: Span,
+    /// The same of the last few heartbeats, which wait behind nothing.
+    beats: VecDeque<Span>,
 }
 
 impl Primary {
@@ -69,6 +73,7 @@ impl Primary {
             stands: None,
             leaving: None,
             round_trip: Span(0),
+            beats: VecDeque::new(),
         };
         // The first sign of life, so that the first acknowledgement brings the first lease.
         primary.send_keepalive(cx);
@@ -111,14 +116,19 @@ impl Primary {
                     && let Beat::Echo(echo) = heartbeat.beat
                 {
                     self.detector.on_heartbeat(cx.now);
-                    if let Some(echo) = echo {
-                        self.sender.on_beat(echo);
+                    if echo.is_some_and(|echo| self.sender.on_beat(echo)) {
+                        self.note_beat(cx.now.since(echo.unwrap_or(cx.now)));
                     }
                 }
             }
             Event::Input(input) => self.live.recorder.accept(cx.metrics, input),
             Event::DiskDone(answer) => self.live.on_disk_done(cx, answer),
-            Event::Leave => self.leaving = self.leaving.or(Some(cx.now)),
+            Event::Leave if self.leaving.is_none() => {
+                self.leaving = Some(cx.now);
+                // Is there still anybody to leave the VM to?
+                self.send_keepalive(cx);
+            }
+            Event::Leave => {}
             Event::Verdict(..) | Event::Ports(_) => {}
         }
         self.suspect(cx.now)
@@ -129,17 +139,17 @@ impl Primary {
         match Message::decode(bytes) {
             Ok(Message::Ack(ack)) => {
                 let step = self.live.recorder.log.step();
-                let Ok(newer) = self.sender.on_ack(&ack, step) else {
+                let Ok(told) = self.sender.on_ack(&ack, step) else {
                     return garbage;
                 };
                 self.detector.on_message(cx.now);
                 self.gate.acknowledge(ack.received);
-                if newer {
+                if told.newer {
                     self.round_trip = cx.now.since(ack.echo);
                     cx.metrics.round_trip.add(self.round_trip);
                 }
-                self.pace
-                    .on_executed(cx.now, ack.executed, step, ack.behind, self.round_trip);
+                let queued = told.frame.map(|sent| self.queued(cx.now.since(sent)));
+                self.pace.on_executed(cx.now, step, &ack, queued, self.round_trip);
                 cx.metrics.acks += 1;
                 cx.metrics.lag = self.pace.lag();
                 cx.metrics.lag_steps = self.pace.lag_steps();
@@ -151,6 +161,23 @@ impl Primary {
             Ok(Message::Diverged { .. }) => Some(Change::Suspect(Suspicion::Diverged)),
             _ => garbage,
         }
+    }
+
+    fn note_beat(&mut self, round_trip: Span) {
+        self.beats.truncate(limits::BEATS_REMEMBERED - 1);
+        self.beats.push_front(round_trip);
+    }
+
+    /// How long a frame that took so long to be acknowledged has waited for others to get through the link:
+    /// what it took longer than a heartbeat. Unknown without heartbeats, and then nothing.
+    fn queued(&self, took: Span) -> Span {
+        let bare = self.beats.iter().min().copied().unwrap_or(took);
+        Span(took.0.saturating_sub(bare.0))
+    }
+
+    /// Is it about to leave the VM to the backup?
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.is_some()
     }
 
     fn suspect(&self, now: Time) -> Option<Change> {
@@ -189,12 +216,12 @@ impl Primary {
         None
     }
 
-    /// Leaves the VM to the backup as soon as that has, or is about to get, all that it needs. What a disk is
-    /// doing must be over: it would be late if it landed after the backup has gone live.
+    /// Leaves the VM to the backup as soon as that has all that it needs, and has shown that it is there. What a disk
+    /// is doing must be over: it would be late if it landed after the backup has gone live.
     fn leave(&mut self, cx: &mut Context<'_>, since: Time) -> Option<Change> {
         let late = cx.now.since(since) >= limits::LEAVE_PATIENCE;
-        let settled =
-            self.live.disks.in_flight() == 0 && self.flush_due().is_none() && !self.sender.is_unsent();
+        let told = self.flush_due().is_none() && !self.sender.is_unsent() && self.sender.is_quiet();
+        let settled = told && self.live.disks.in_flight() == 0 && self.sender.is_answered_since(since);
         if settled {
             let released = self.released;
             send(cx, &Message::HandOver { released });

@@ -328,6 +328,34 @@ fn a_primary_does_not_leave_before_its_disks_are_done() {
 }
 
 #[test]
+fn a_primary_whose_link_breaks_while_it_leaves_lets_the_backup_have_the_vm() {
+    let mut world = World::pair();
+    world.run(ms(50));
+    world.disk_up = false;
+    world.frame(PRIMARY, b"w\x01");
+    world.until("the write", |world| !world.side(PRIMARY).disk_log.is_empty());
+    world.event(PRIMARY, Event::Leave);
+    world.run(ms(10));
+    world.heartbeats = false;
+    world.break_link();
+    world.until("live", |world| world.side(BACKUP).role() == RoleName::Solo);
+    world.until("halted", |world| world.side(PRIMARY).halted.is_some());
+    assert!(matches!(world.side(PRIMARY).halted, Some(Halt::Lost(_))));
+}
+
+#[test]
+fn a_primary_does_not_leave_the_vm_to_nobody() {
+    let mut world = World::pair();
+    world.run(ms(50));
+    world.heartbeats = false;
+    world.kill(BACKUP);
+    world.event(PRIMARY, Event::Leave);
+    world.until("alone", |world| world.side(PRIMARY).role() == RoleName::Solo);
+    world.frame(PRIMARY, b"ex");
+    world.until("an answer", |world| !world.side(PRIMARY).frames().is_empty());
+}
+
+#[test]
 fn the_side_whose_ports_lead_nowhere_lets_the_other_have_the_vm() {
     for isolated in [PRIMARY, BACKUP] {
         let mut world = World::pair();
@@ -336,7 +364,12 @@ fn the_side_whose_ports_lead_nowhere_lets_the_other_have_the_vm() {
             world.event(1 - isolated, Event::Ports(true));
         }
         world.event(isolated, Event::Ports(false));
-        world.deaf = [true; 2];
+        // Cut so that the one which is isolated asks first if nothing keeps it: the primary, who waits for no lease; or
+        // the backup, because the primary hears it for longer.
+        world.deaf[PRIMARY] = true;
+        if isolated == PRIMARY {
+            world.deaf[BACKUP] = true;
+        }
         world.heartbeats = false;
         let mut winner = None;
         while winner.is_none() {

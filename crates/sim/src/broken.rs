@@ -50,7 +50,7 @@ const fn world(name: &'static str, rule: &'static str, change: fn(&mut Options))
 }
 
 /// All variants.
-pub const VARIANTS: [Broken; 17] = [
+pub const VARIANTS: [Broken; 18] = [
     variant(
         "output released before the ack",
         "FT 2.2-c",
@@ -86,6 +86,11 @@ pub const VARIANTS: [Broken; 17] = [
         "claim before the lease is over",
         "FT 2-h",
         Mutation::ClaimTooEarly,
+    ),
+    variant(
+        "heartbeat answered without a promise",
+        "FT 2-h",
+        Mutation::BeatWithoutPromise,
     ),
     variant("primary that leaves and stays", "FT 2-h", Mutation::LeaveAndStay),
     variant("kept outputs not shown again", "FT 2.2-a", Mutation::KeptNotShown),

@@ -5,7 +5,8 @@
 use std::sync::atomic::AtomicBool;
 
 use machine::{Effect, Input};
-use replica::{Action, Claim, Event, Guest, Halt, Next, Span, Time, Verdict};
+use replica::limits::LEASE_MARGIN_PART;
+use replica::{Action, Claim, Event, Guest, Halt, Next, Span, Suspicion, Time, Verdict};
 
 use crate::{
     checker::{Check, Violation, ensure},
@@ -77,9 +78,12 @@ impl<G: Subject> World<G> {
     fn judge_action(&mut self, side: Side, action: &Action) -> Result<(), Violation> {
         let checks = &mut self.checks;
         match action {
-            Action::Send(_) if self.options.deaf => Ok(()),
-            Action::Send(_) => checks.single.may_say(side),
-            Action::Heartbeat(_) | Action::Append(_) => Ok(()),
+            Action::Send(_) | Action::Heartbeat(_) if self.options.deaf => Ok(()),
+            Action::Send(_) | Action::Heartbeat(_) => {
+                checks.single.on_say(side, action);
+                checks.single.may_say(side)
+            }
+            Action::Append(_) => Ok(()),
             // Not an output: it comes back only through the log, and a side whose lease is over does no harm.
             Action::Release(Effect::EntropyWanted { .. }) => Ok(()),
             Action::Release(_) => checks.single.may_show(side, "shows an output"),
@@ -91,6 +95,14 @@ impl<G: Subject> World<G> {
                 checks.disk.on_issue(side, request, &tape)
             }
             Action::Ask(claim) => {
+                let told = self.role_suspects_left(side);
+                let lease = Span(self.options.timeout.0 - self.options.timeout.0 / LEASE_MARGIN_PART);
+                let primary = self.processes[Side::A.index()].clock;
+                let checks = &mut self.checks;
+                if side == Side::B && !self.options.deaf && !told {
+                    let over = |echo: Time| primary.when(echo.after(lease));
+                    checks.single.may_ask(self.now, over)?;
+                }
                 checks.single.on_ask(side);
                 let owner = self.processes[side.index()].owner;
                 ensure(
@@ -105,6 +117,12 @@ impl<G: Subject> World<G> {
             }
             Action::Halt(halt) => self.judge_halt(side, halt),
         }
+    }
+
+    /// Does it claim because the other side has left?
+    fn role_suspects_left(&self, side: Side) -> bool {
+        let node = self.processes[side.index()].node.as_ref();
+        node.is_some_and(|node| node.metrics().suspicion == Some(Suspicion::Left))
     }
 
     fn judge_halt(&self, side: Side, halt: &Halt) -> Result<(), Violation> {

@@ -4,7 +4,10 @@
 //! process carries out later, is a matter of the other checks: a late frame is a duplicate, a late write meets
 //! the disk's epoch.
 
-use replica::Epoch;
+use replica::{
+    Action, Epoch, Time,
+    message::{Beat, Heartbeat, Message},
+};
 
 use crate::{
     checker::{Check, Violation, ensure},
@@ -18,6 +21,8 @@ pub struct SinglePrimary {
     live: Option<(Side, Epoch)>,
     /// Sides that asked the arbiter: they have given up their part in the pair.
     asked: [bool; 2],
+    /// The newest time of the primary's clock that the backup has echoed: the primary's lease counts from it.
+    echoed: Option<Time>,
 }
 
 impl SinglePrimary {
@@ -55,6 +60,38 @@ impl SinglePrimary {
     /// `side` asks the arbiter.
     pub fn on_ask(&mut self, side: Side) {
         self.asked[side.index()] = true;
+    }
+
+    /// `side` says this to its peer: with an acknowledgement or an answer to a heartbeat the backup renews the lease.
+    pub fn on_say(&mut self, side: Side, action: &Action) {
+        let echo = match action {
+            Action::Send(bytes) => match Message::decode(bytes) {
+                Ok(Message::Ack(ack)) => Some(ack.echo),
+                _ => None,
+            },
+            Action::Heartbeat(bytes) => match Heartbeat::decode(bytes).map(|heartbeat| heartbeat.beat) {
+                Ok(Beat::Echo(echo)) => echo,
+                _ => None,
+            },
+            _ => None,
+        };
+        if side == Side::B {
+            self.echoed = self.echoed.max(echo);
+        }
+    }
+
+    /// The backup asks the arbiter; `over`: when a lease that counts from a time of the primary's clock is over.
+    ///
+    /// # Errors
+    /// If the primary may still show something.
+    pub fn may_ask(&self, now: Time, over: impl FnOnce(Time) -> Time) -> Result<(), Violation> {
+        let lease = self.echoed.map(over);
+        ensure(lease.is_none_or(|over| over <= now), Check::SinglePrimary, || {
+            format!(
+                "B asks {} us before the primary's lease is over",
+                lease.map_or(0, |over| over.since(now).0 / 1000)
+            )
+        })
     }
 
     /// `side` hands out something that the world can see.
