@@ -6,7 +6,6 @@ mod guest;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use guest::{Gateway, mac};
 use host::limits::{GATEWAY_KEPT_FOR, ITEMS_MAX};
@@ -174,7 +173,8 @@ fn a_quiet_replica_knows_whether_its_way_to_the_gateway_is_well() {
     assert!(!leads(&mut port), "it has not been reached yet");
     port.stay_quiet();
     be_answered(&site, &mut port);
-    assert_eq!(gateway.ready.gauges.peers.get(), 1);
+    // The gateway counts after it has answered.
+    site.run_until(&mut port, |_| gateway.ready.gauges.peers.get() == 1);
     relay.cut(true);
     site.run_until(&mut port, |port| !leads(port));
     // The gateway notices too.
@@ -257,8 +257,13 @@ fn what_is_shown_at_a_takeover_waits_for_a_gateway_that_was_away_for_long() {
     let mut other = guest::Guest::with_lease(&gateway, 2);
     relay.cut(true);
     site.run_until(&mut port, |port| port.fd().is_none());
-    // Frames of that time would be too old to send by now.
-    std::thread::sleep(Duration::from_nanos(GATEWAY_KEPT_FOR.0 + 1_000_000));
+    // Until frames of that time would be too old to send, as the answers to another port show.
+    let too_old = clock::now().after(GATEWAY_KEPT_FOR);
+    let (_, mut uncut) = site.port(address(&gateway));
+    uncut.stay_quiet();
+    while clock::now() <= too_old {
+        be_answered(&site, &mut uncut);
+    }
     port.go_live(Epoch(1));
     port.transmit(&announce::frame(mac(9).0));
     relay.cut(false);
