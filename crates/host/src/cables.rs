@@ -31,7 +31,7 @@ struct Cable {
     dirty: bool,
     /// What the poller waits for; `None`: it does not know the port.
     interest: Option<Interest>,
-    /// The last batch was a full one: the port may have more frames in its buffers, where the kernel does not see them.
+    /// The last batch was a full one, or cut short: the port may have more in its buffers, where the kernel does not see it.
     full: bool,
 }
 
@@ -183,7 +183,7 @@ impl Cables {
             let port = index as u8;
             handle(Event::Input(Input::NetFrame { port, frame }));
         }
-        cable.full = count == BATCH_MAX;
+        cable.full = count == BATCH_MAX || cable.port.is_unread();
         if cable.port.fd().is_none() {
             // Unplugged: the closed socket has left the poller.
             cable.interest = None;

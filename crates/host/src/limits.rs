@@ -112,6 +112,13 @@ pub const WAITING_FIRST: Span = Span::from_ms(1_000);
 /// Between two sentences that say so.
 pub const WAITING_EVERY: Span = Span::from_ms(10_000);
 
+/// Frames and words taken from a gateway's connection in one go, most of which may not be for the guest.
+pub const ITEMS_MAX: usize = 256;
+const _: () = assert!(BATCH_MAX <= ITEMS_MAX);
+/// Old frames thrown away when a tap goes live: the kernel queues fewer unless it is told otherwise.
+pub const TAP_STALE_MAX: usize = 1024;
+/// Pause after the host had no thread for a connection to the gateway.
+pub const GATEWAY_THREAD_PAUSE: Span = Span::from_ms(100);
 /// Bytes waiting for the gateway. Past this frames are dropped, as by a network card.
 pub const GATEWAY_BACKLOG_MAX: usize = 4 << 20;
 /// Between the beginnings of two attempts to reach a gateway.

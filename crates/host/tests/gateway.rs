@@ -190,6 +190,27 @@ fn each_half_of_a_connection_closes_by_itself() {
 }
 
 #[test]
+fn a_slow_client_gets_the_whole_answer_of_a_guest_that_resets_after_its_end() {
+    let gateway = Gateway::with_forward("tcp", ":7");
+    let mut guest = Guest::with_lease(&gateway, 1);
+    let server = guest.listen(7);
+    let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    // So little room that the answer waits in the gateway's kernel.
+    client.set_recv_buffer_size(2048).unwrap();
+    client.connect(&gateway.forward().into()).unwrap();
+    guest.run_until(|guest| guest.tcp(server).may_send());
+    let answer = pattern(12_000);
+    guest.tcp(server).send_slice(&answer).unwrap();
+    guest.tcp(server).close();
+    guest.run_until(|guest| guest.tcp(server).state() == State::FinWait2);
+    guest.tcp(server).abort();
+    guest.ping(GATEWAY);
+    let mut got = Vec::new();
+    TcpStream::from(client).read_to_end(&mut got).unwrap();
+    assert_eq!(got, answer);
+}
+
+#[test]
 fn a_guest_that_refuses_resets_the_client() {
     let gateway = Gateway::with_forward("tcp", ":7");
     let mut guest = Guest::with_lease(&gateway, 1);

@@ -4,6 +4,7 @@
 mod guest;
 
 use guest::{FIRST_LEASE, GATEWAY, GATEWAY_MAC, Gateway, Guest, Wire, arp, mac, tcp_segment};
+use host::net::stream::write_frame;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::{
@@ -387,4 +388,30 @@ fn a_guest_that_stops_reading_stops_its_client_and_nobody_else() {
         guest.tcp(server).state() == State::CloseWait
     });
     assert_eq!(received, sent);
+}
+
+#[test]
+fn small_frames_of_which_a_turn_takes_only_a_part_all_arrive() {
+    let gateway = Gateway::start(|_| {});
+    let mut reader = Guest::with_lease(&gateway, 1);
+    let mut frame = [mac(1).0, mac(2).0].concat();
+    // An EtherType of nobody's, and a number.
+    frame.extend([0x88, 0xb5, 0, 0]);
+    let mut bytes = Vec::new();
+    let count: u16 = 3000;
+    for number in 0..count {
+        frame[14..].copy_from_slice(&number.to_be_bytes());
+        write_frame(&mut bytes, &frame).unwrap();
+    }
+    let mut stream = gateway.connect();
+    stream.write_all(&bytes).unwrap();
+    for number in 0..count {
+        let frame = loop {
+            let frame = reader.wire.receive();
+            if frame[12..14] == [0x88, 0xb5] {
+                break frame;
+            }
+        };
+        assert_eq!(frame[14..16], number.to_be_bytes());
+    }
 }

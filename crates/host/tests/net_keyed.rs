@@ -8,8 +8,12 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 
 use guest::{Gateway, mac};
+use host::limits::{GATEWAY_KEPT_FOR, ITEMS_MAX};
 use host::link::{Key, KeyFile};
 use host::net::gateway::GuestListen;
+use host::net::keyed::{Callee, Progress};
+use host::net::stream::Word;
+use host::net::wire::Wire;
 use host::net::{Endpoint, NetError, Port, PortSpec, announce};
 use host::sys::clock;
 use host::wake::Waker;
@@ -169,7 +173,8 @@ fn a_quiet_replica_knows_whether_its_way_to_the_gateway_is_well() {
     assert!(!leads(&mut port), "it has not been reached yet");
     port.stay_quiet();
     be_answered(&site, &mut port);
-    assert_eq!(gateway.ready.gauges.peers.get(), 1);
+    // The gateway counts after it has answered.
+    site.run_until(&mut port, |_| gateway.ready.gauges.peers.get() == 1);
     relay.cut(true);
     site.run_until(&mut port, |port| !leads(port));
     // The gateway notices too.
@@ -239,4 +244,74 @@ fn a_gateway_with_another_key_and_a_port_without_one_are_told_apart_at_the_start
 fn a_guest_without_a_network_lacks_nothing() {
     assert!(Port::None.leads_somewhere(Time(0)));
     assert!(host::cables::Cables::default().lead_somewhere(Time(0)));
+}
+
+#[test]
+fn what_is_shown_at_a_takeover_waits_for_a_gateway_that_was_away_for_long() {
+    let site = Site::new();
+    let gateway = Gateway::start(|config| config.keys = vec![Key::new(KEY)]);
+    let relay = Relay::new(address(&gateway));
+    let (_, mut port) = site.port(relay.address);
+    port.stay_quiet();
+    be_answered(&site, &mut port);
+    let mut other = guest::Guest::with_lease(&gateway, 2);
+    relay.cut(true);
+    site.run_until(&mut port, |port| port.fd().is_none());
+    // Until frames of that time would be too old to send, as the answers to another port show.
+    let too_old = clock::now().after(GATEWAY_KEPT_FOR);
+    let (_, mut uncut) = site.port(address(&gateway));
+    uncut.stay_quiet();
+    while clock::now() <= too_old {
+        be_answered(&site, &mut uncut);
+    }
+    port.go_live(Epoch(1));
+    port.transmit(&announce::frame(mac(9).0));
+    relay.cut(false);
+    be_answered(&site, &mut port);
+    while other.wire.receive()[6..12] != mac(9).0 {}
+}
+
+/// Takes one connection as a gateway with the key does.
+fn take_one(listener: &TcpListener) -> Wire<TcpStream> {
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut callee = Callee::default();
+    loop {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        match callee.take(&byte, &[Key::new(KEY)]).unwrap() {
+            Progress::More => {}
+            Progress::Send(bytes) => stream.write_all(&bytes).unwrap(),
+            Progress::Done(done) => {
+                stream.write_all(&done.send).unwrap();
+                return Wire::new(stream, Some(done.records));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_gateway_that_says_one_word_after_the_other_does_not_hold_up_the_guest() {
+    let site = Site::new();
+    let listener = TcpListener::bind(ANY).unwrap();
+    let (_, mut port) = site.port(listener.local_addr().unwrap());
+    let gateway = std::thread::spawn(move || {
+        let mut wire = take_one(&listener);
+        for _ in 0..3 * ITEMS_MAX {
+            wire.say(Word::Pong);
+        }
+        assert!(wire.flush().unwrap());
+        wire
+    });
+    port.stay_quiet();
+    // It stops reading before it has heard the end.
+    site.run_until(&mut port, |port| port.fd().is_some());
+    site.run_until(&mut port, |port| port.is_unread() || port.fd().is_none());
+    assert!(
+        port.is_unread(),
+        "it read to the end, and then the gateway was mute"
+    );
+    while port.is_unread() {
+        assert_eq!(port.receive().count(), 0);
+    }
+    drop(gateway.join().unwrap());
 }

@@ -250,7 +250,10 @@ impl Callee {
     pub fn last_words(error: KeyedError) -> Vec<u8> {
         match error {
             KeyedError::AnotherKey => vec![ANOTHER_KEY],
-            KeyedError::PeerHasNoKey => greeting(true).map(Vec::from).unwrap_or_default(),
+            // The greeting says this side's version.
+            KeyedError::PeerHasNoKey | KeyedError::Version { .. } => {
+                greeting(true).map(Vec::from).unwrap_or_default()
+            }
             KeyedError::PeerWantsKey => greeting(false).map(Vec::from).unwrap_or_default(),
             _ => Vec::new(),
         }
@@ -372,7 +375,7 @@ fn framed(noise: &mut HandshakeState, prefix: &[u8]) -> Result<Vec<u8>, KeyedErr
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::net::stream::write_frame;
 
@@ -410,6 +413,11 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// One end of a connection whose other end does not matter.
+    pub(in crate::net) fn records() -> Records {
+        meet(&key(1), &[key(1)]).unwrap().1.records
     }
 
     #[test]
@@ -453,6 +461,16 @@ mod tests {
             Callee::default().take(b"GET / HTTP/1.1", &[key(1)]).unwrap_err(),
             KeyedError::Stranger
         );
+        // Another release hears this one's version, as this one hears the other's.
+        let (mut caller, mut greeting) = Caller::new(&key(1)).unwrap();
+        let theirs = VERSION + 1;
+        greeting[8] = theirs;
+        let error = Callee::default().take(&greeting, &[key(1)]).unwrap_err();
+        assert_eq!(error, KeyedError::Version { theirs });
+        let mut words = Callee::last_words(error);
+        assert_eq!(words.get(8), Some(&VERSION));
+        words[8] = theirs;
+        assert_eq!(caller.take(&words).unwrap_err(), error);
     }
 
     #[test]

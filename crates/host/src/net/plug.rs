@@ -30,7 +30,8 @@ use super::port::Lead;
 use super::stream::{FrameReader, Item, Word, write_frame};
 use super::wire::{Received, Wire};
 use crate::limits::{
-    GATEWAY_BACKLOG_MAX, GATEWAY_GONE, GATEWAY_KEPT_FOR, GATEWAY_KEPT_MAX, GATEWAY_SUSPECT, PORTS_LOOK_EVERY,
+    GATEWAY_BACKLOG_MAX, GATEWAY_GONE, GATEWAY_KEPT_FOR, GATEWAY_KEPT_MAX, GATEWAY_SUSPECT,
+    GATEWAY_THREAD_PAUSE, PORTS_LOOK_EVERY,
 };
 use crate::link::Security;
 use crate::sandbox::{self, Kind};
@@ -93,6 +94,10 @@ pub struct Plug {
     dropped: u64,
     /// The last reason that was told, so that each is told once.
     told: Option<String>,
+    /// Reading stopped before the connection was empty.
+    unread: bool,
+    /// The host had no thread to dial: when to try again.
+    dial_again: Option<Time>,
 }
 
 impl Plug {
@@ -112,6 +117,8 @@ impl Plug {
             out: None,
             dropped: 0,
             told: None,
+            unread: false,
+            dial_again: None,
         }
     }
 
@@ -147,6 +154,10 @@ impl Plug {
         }
         // What a mute connection is given would be lost with it.
         self.cable = None;
+        // How long a probe's cable was out, and that its tries failed, says nothing about the frames from here on.
+        self.out = None;
+        self.kept.clear();
+        self.dialing = None;
         self.first_try = true;
         self.dial();
     }
@@ -179,6 +190,9 @@ impl Plug {
 
     /// Asks the gateway whether it is there, and finds out that it is not.
     pub fn on_time(&mut self, now: Time) {
+        if self.dial_again.is_some_and(|at| at <= now) {
+            self.dial();
+        }
         let Some(cable) = &mut self.cable else { return };
         if !cable.wire.is_keyed() {
             // The kernel says when it is gone.
@@ -198,7 +212,7 @@ impl Plug {
         let Some(silence) = self.silence(now) else { return };
         if silence >= GATEWAY_GONE {
             self.unplugged("it does not answer");
-        } else if silence >= GATEWAY_SUSPECT && self.dialing.is_none() {
+        } else if silence >= GATEWAY_SUSPECT && self.dial_again.is_none() {
             self.dial();
         }
     }
@@ -206,12 +220,14 @@ impl Plug {
     /// When [`Plug::on_time`] has something to do.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        let cable = self.cable.as_ref()?;
-        Some(match cable.asked {
+        let of_cable = self.cable.as_ref().map(|cable| match cable.asked {
             None => cable.ask,
-            Some(asked) if self.dialing.is_none() => asked.after(GATEWAY_SUSPECT),
+            Some(asked) if self.dialing.is_none() && self.dial_again.is_none() => {
+                asked.after(GATEWAY_SUSPECT)
+            }
             Some(asked) => asked.after(GATEWAY_GONE),
-        })
+        });
+        of_cable.into_iter().chain(self.dial_again).min()
     }
 
     /// Asks the gateway so often whether it is there.
@@ -277,14 +293,22 @@ impl Plug {
         })
     }
 
-    /// The next frame that has arrived.
-    pub fn receive(&mut self) -> Option<Vec<u8>> {
+    /// The next frame that has arrived. Takes at most `patience` things out of the connection, and counts it down: a gateway that says one
+    /// word after the other, or sends frames to a quiet replica, must not hold up the guest. [`Plug::is_unread`] tells whether it was over.
+    pub fn receive(&mut self, patience: &mut usize) -> Option<Vec<u8>> {
+        self.unread = false;
         loop {
             let cable = self.cable.as_mut()?;
+            let Some(left) = patience.checked_sub(1) else {
+                self.unread = true;
+                return None;
+            };
+            *patience = left;
             let is_keyed = cable.wire.is_keyed();
             match Wire::<Connection>::pop(&mut cable.wire.reader, is_keyed) {
                 Ok(Some(Item::Frame(frame))) if self.live.is_some() => {
                     self.told = None;
+                    self.unread = true;
                     return Some(frame.to_vec());
                 }
                 // What comes while this replica is quiet is for somebody else.
@@ -298,6 +322,12 @@ impl Plug {
                 Err(error) => self.unplugged(&error.to_string()),
             }
         }
+    }
+
+    /// Did the last [`Plug::receive`] leave something that the kernel may not show?
+    #[must_use]
+    pub fn is_unread(&self) -> bool {
+        self.unread
     }
 
     /// Frames of the guest that went nowhere.
@@ -316,8 +346,9 @@ impl Plug {
                 self.told = None;
                 // Whoever dials beside is no longer needed.
                 self.dialing = None;
+                self.dial_again = None;
             }
-            Word::Ping => cable.wire.say(Word::Pong),
+            Word::Ping => cable.wire.answer(GATEWAY_BACKLOG_MAX),
             // Gateways do not say that.
             Word::Live { .. } => {}
         }
@@ -372,18 +403,19 @@ impl Plug {
     }
 
     fn dial(&mut self) {
+        self.dial_again = None;
         if self.dialing.is_some() {
             return;
         }
         let (sender, news) = channel();
         let enough = Arc::new(AtomicBool::new(false));
-        self.dialing = Some(Dialing {
+        let dialing = Dialing {
             news,
             enough: Arc::clone(&enough),
-        });
+        };
         let waker = self.waker.clone();
         let mut dialer = Dialer::new(self.endpoint.clone(), self.security.clone());
-        sandbox::spawn(Kind::Cable, "cable", move || {
+        let thread = sandbox::try_spawn(Kind::Cable, "cable", move || {
             while !enough.load(Ordering::SeqCst) {
                 let (news, done) = match dialer.step() {
                     Ok(None) => continue,
@@ -398,6 +430,16 @@ impl Plug {
                 }
             }
         });
+        match thread {
+            Ok(_) => self.dialing = Some(dialing),
+            Err(error) => {
+                // The guest runs on without its cable.
+                self.dial_again = Some(clock::now().after(GATEWAY_THREAD_PAUSE));
+                self.tell(&format!(
+                    "this host gives no more threads ({error}); raise the limit (`ulimit -u`)"
+                ));
+            }
+        }
     }
 
     fn unplugged(&mut self, why: &str) {

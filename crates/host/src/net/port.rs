@@ -10,7 +10,7 @@ use super::NetError;
 use super::dial::{DialError, Endpoint};
 use super::plug::Plug;
 use super::tap::Tap;
-use crate::limits::BATCH_MAX;
+use crate::limits::{BATCH_MAX, ITEMS_MAX, TAP_STALE_MAX};
 use crate::link::{KeyFile, Security};
 use crate::wake::Waker;
 
@@ -111,8 +111,10 @@ impl Port {
     pub fn go_live(&mut self, epoch: Epoch) {
         match self {
             Port::None => {}
-            // What came while nobody listened is old.
-            Port::Tap(tap) => while tap.receive().is_some() {},
+            // What came while nobody listened is old. Under a flood it never ends.
+            Port::Tap(tap) => {
+                let _ = std::iter::from_fn(|| tap.receive()).take(TAP_STALE_MAX).count();
+            }
             Port::Gateway(plug) => plug.go_live(epoch),
         }
     }
@@ -179,6 +181,15 @@ impl Port {
         }
     }
 
+    /// Did [`Port::receive`] leave something that the kernel may not show?
+    #[must_use]
+    pub fn is_unread(&self) -> bool {
+        match self {
+            Port::None | Port::Tap(_) => false,
+            Port::Gateway(plug) => plug.is_unread(),
+        }
+    }
+
     /// Sends a frame or drops it. Nothing is sure to leave before [`Port::flush`].
     pub fn transmit(&mut self, frame: &[u8]) {
         match self {
@@ -196,12 +207,13 @@ impl Port {
         }
     }
 
-    /// Frames that have arrived, at most [`BATCH_MAX`].
+    /// Frames that have arrived, at most [`BATCH_MAX`], of at most [`ITEMS_MAX`] things that a gateway sent.
     pub fn receive(&mut self) -> impl Iterator<Item = Vec<u8>> {
+        let mut patience = ITEMS_MAX;
         std::iter::from_fn(move || match self {
             Port::None => None,
             Port::Tap(tap) => tap.receive(),
-            Port::Gateway(plug) => plug.receive(),
+            Port::Gateway(plug) => plug.receive(&mut patience),
         })
         .take(BATCH_MAX)
     }

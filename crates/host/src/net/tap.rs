@@ -58,11 +58,7 @@ impl Tap {
     pub fn on_time(&mut self, now: Time) {
         if self.look <= now {
             self.look = now.after(self.look_every);
-            self.lead = match tun::is_running(&self.name) {
-                Ok(true) => Lead::Somewhere(now),
-                Ok(false) => Lead::Nowhere,
-                Err(_) => Lead::Unknown,
-            };
+            self.lead = looked(self.lead, tun::is_running(&self.name), now);
         }
     }
 
@@ -95,8 +91,37 @@ impl Tap {
     }
 }
 
+/// What a look says after `before`. A kernel that cannot be asked any more does not make a port that was well a bad one: to a node
+/// that hears nothing of its ports for a while they lead nowhere.
+fn looked(before: Lead, seen: io::Result<bool>, now: Time) -> Lead {
+    match (seen, before) {
+        (Ok(true), _) => Lead::Somewhere(now),
+        (Ok(false), _) => Lead::Nowhere,
+        (Err(_), Lead::Somewhere(_)) => Lead::Somewhere(now),
+        (Err(_), before) => before,
+    }
+}
+
 impl AsFd for Tap {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.device.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tap_that_was_well_stays_so_while_the_kernel_does_not_answer() {
+        let refused = || Err(io::ErrorKind::PermissionDenied.into());
+        let (then, now) = (Time(1), Time(2));
+        assert_eq!(
+            looked(Lead::Somewhere(then), refused(), now),
+            Lead::Somewhere(now)
+        );
+        assert_eq!(looked(Lead::Nowhere, refused(), now), Lead::Nowhere);
+        assert_eq!(looked(Lead::Unknown, refused(), now), Lead::Unknown);
+        assert_eq!(looked(Lead::Somewhere(then), Ok(false), now), Lead::Nowhere);
     }
 }

@@ -103,7 +103,14 @@ impl<S> Wire<S> {
         reserve_frame(&mut self.queue, length).ok()
     }
 
-    /// Queues a word. In the clear there are none: it does nothing.
+    /// Answers a [`Word::Ping`], unless the backlog is over `limit`: whoever asks and never reads gets no more answers.
+    pub fn answer(&mut self, limit: usize) {
+        if self.backlog() < limit {
+            self.say(Word::Pong);
+        }
+    }
+
+    /// Queues a word. In the clear there are none: it does nothing. Its caller bounds how many: see [`Wire::answer`].
     pub fn say(&mut self, word: Word) {
         if self.is_keyed() {
             write_word(&mut self.queue, word);

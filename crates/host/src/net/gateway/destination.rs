@@ -5,6 +5,7 @@
 //! addresses (where clouds keep their credentials), and the gateway's own ports on every address of this host.
 
 use std::fmt;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::str::FromStr;
 
@@ -138,12 +139,20 @@ impl Rules {
 
 /// Whether this host has the address: one can listen there. Asked each time, because addresses come and go.
 fn is_of_this_host(address: Ipv4Addr) -> bool {
-    UdpSocket::bind(SocketAddrV4::new(address, 0)).is_ok()
+    !is_elsewhere(&UdpSocket::bind(SocketAddrV4::new(address, 0)))
+}
+
+/// Whether the kernel says that the address is not this host's. That it has no descriptor or no port left for the question does not say so.
+fn is_elsewhere(bound: &io::Result<UdpSocket>) -> bool {
+    bound
+        .as_ref()
+        .is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::io::Errno;
 
     fn rules(allow: &[&str], deny: &[&str]) -> Rules {
         let read =
@@ -208,6 +217,17 @@ mod tests {
             verdicts(&rules(&["127.0.0.1:7700"], &[]), &["127.0.0.1:7700"]),
             [true]
         );
+    }
+
+    #[test]
+    fn a_host_that_cannot_tell_whose_an_address_is_does_not_open_its_own_ports() {
+        assert!(is_elsewhere(&Err(io::ErrorKind::AddrNotAvailable.into())));
+        let exhausted = [Errno::MFILE, Errno::NOBUFS, Errno::ADDRINUSE];
+        for errno in exhausted {
+            assert!(!is_elsewhere(&Err(errno.into())), "{errno}");
+        }
+        assert!(!is_of_this_host(Ipv4Addr::new(192, 0, 2, 1)));
+        assert!(is_of_this_host(Ipv4Addr::LOCALHOST));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use super::super::keyed::is_greeting;
 use super::super::stream::Item;
-use super::super::wire::{Received, Wire};
+use super::super::wire::{Received, Wire, WireError};
 use super::config::{
     Addresses, GatewayConfig, GatewayError, GatewayReady, GatewayStop, GuestListen, Protocol,
 };
@@ -54,7 +54,7 @@ pub struct EventLoop {
     dns: DnsQueries,
     /// Things that were not read empty in their turn.
     unfinished: BTreeSet<Token>,
-    /// When VMMs can be accepted again after a failure.
+    /// When to go on accepting VMMs after a failure, or after a turn's share of them.
     accept_again: Option<Instant>,
     gauges: Arc<Gauges>,
     stopped: Arc<AtomicBool>,
@@ -65,7 +65,7 @@ impl EventLoop {
     pub fn new(config: &GatewayConfig) -> Result<(Self, GatewayReady), GatewayError> {
         let addresses = config.addresses()?;
         let takes_plain = config.takes_plain()?;
-        raise_descriptor_limit();
+        limits::raise_descriptor_limit();
         let poll = Poll::new().map_err(GatewayError::Poll)?;
         let registry = poll.registry();
         let waker = mio::Waker::new(registry, token(Kind::Stop, 0)).map_err(GatewayError::Poll)?;
@@ -233,7 +233,7 @@ impl EventLoop {
     }
 
     fn on_vmm(&mut self) {
-        loop {
+        for _ in 0..limits::ACCEPTS_PER_TURN {
             let (mut stream, name, source) = match self.listener.accept() {
                 Ok(accepted) => accepted,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -257,6 +257,8 @@ impl EventLoop {
                 self.admit(id, admitted);
             }
         }
+        // The others come in the next turn.
+        self.accept_again = Some(self.segment.now);
     }
 
     /// A visitor has shown its key.
@@ -296,7 +298,17 @@ impl EventLoop {
     }
 
     fn read_peer(&mut self, id: PeerId, returned: &mut bool) -> bool {
+        let mut items = limits::ITEMS_PER_TURN;
         for _ in 0..limits::READS_PER_TURN {
+            // What the last turn left goes first.
+            match self.take_items(id, &mut items) {
+                Ok(true) => {}
+                Ok(false) => return true,
+                Err(error) => {
+                    self.segment.switch.remove(id, &error);
+                    return false;
+                }
+            }
             match self.segment.switch.receive(id, self.segment.now) {
                 Ok((Received::Some, after_silence)) => *returned |= after_silence,
                 Ok((Received::Nothing, _)) => return false,
@@ -305,7 +317,6 @@ impl EventLoop {
                     return false;
                 }
             }
-            // The frames are borrowed from the reader while the rest of the gateway works on them.
             let Some(peer) = self.segment.switch.peer_mut(id) else {
                 return false;
             };
@@ -316,25 +327,33 @@ impl EventLoop {
                 self.show_to_the_door(id);
                 return false;
             }
-            let is_keyed = peer.wire.is_keyed();
-            let mut reader = std::mem::take(&mut peer.wire.reader);
-            let end = loop {
-                match Wire::<PeerStream>::pop(&mut reader, is_keyed) {
-                    Ok(Some(Item::Frame(frame))) => self.on_frame(id, frame),
-                    Ok(Some(Item::Word(word))) => self.segment.switch.on_word(id, word),
-                    Ok(None) => break None,
-                    Err(error) => break Some(error),
-                }
-            };
-            if let Some(error) = end {
-                self.segment.switch.remove(id, &error);
-                return false;
-            }
-            if let Some(peer) = self.segment.switch.peer_mut(id) {
-                peer.wire.reader = reader;
-            }
         }
         true
+    }
+
+    /// Handles what has been read of a peer, at most `items` frames and words, and counts them down. True: nothing is left.
+    fn take_items(&mut self, id: PeerId, items: &mut usize) -> Result<bool, WireError> {
+        let Some(peer) = self.segment.switch.peer_mut(id) else {
+            return Ok(true);
+        };
+        let is_keyed = peer.wire.is_keyed();
+        // The frames are borrowed from the reader while the rest of the gateway works on them.
+        let mut reader = std::mem::take(&mut peer.wire.reader);
+        let is_empty = loop {
+            let Some(left) = items.checked_sub(1) else {
+                break false;
+            };
+            match Wire::<PeerStream>::pop(&mut reader, is_keyed)? {
+                Some(Item::Frame(frame)) => self.on_frame(id, frame),
+                Some(Item::Word(word)) => self.segment.switch.on_word(id, word),
+                None => break true,
+            }
+            *items = left;
+        };
+        if let Some(peer) = self.segment.switch.peer_mut(id) {
+            peer.wire.reader = reader;
+        }
+        Ok(is_empty)
     }
 
     /// A peer that was taken for one without a key has begun to show one.
@@ -472,20 +491,5 @@ impl EventLoop {
         if fate != Fate::Sent && !packet.to.is_broadcast() && !packet.to.is_multicast() {
             icmp::unreachable(&mut self.segment, packet, fate == Fate::Forbidden);
         }
-    }
-}
-
-/// A busy gateway has thousands of sockets, and the usual soft limit is 1024.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    ) {
-        tracing::warn!(%error, "cannot raise the limit of open files; many connections may fail");
     }
 }

@@ -23,7 +23,7 @@ struct Listening {
     open: usize,
     /// Of them those that still wait for the guest.
     waiting: usize,
-    /// Clients are left in the backlog because of a limit; try again when a connection ends.
+    /// Clients are left in the backlog because of a limit, or for the next turn; try again when a connection ends.
     stalled: bool,
 }
 
@@ -52,7 +52,7 @@ pub struct Forwards {
     by_source: Shares<IpAddr>,
     waiting_by_source: Shares<IpAddr>,
     refused: Told,
-    /// When to try accepts again that failed for want of descriptors.
+    /// When to go on accepting after a failure for want of descriptors, or after a turn's share of clients.
     accept_again: Option<Instant>,
 }
 
@@ -85,8 +85,9 @@ impl Forwards {
         Ok(address)
     }
 
-    /// The next client of a forward, as far as the limits allow. It has its place from here on.
-    pub fn next_client(&mut self, index: usize, now: Instant) -> Option<Client> {
+    /// The next client of a forward, as far as the limits allow. It has its place from here on. Accepts at most `patience` and
+    /// counts it down, those among them that are reset; the others come in the next turn.
+    pub fn next_client(&mut self, index: usize, patience: &mut usize, now: Instant) -> Option<Client> {
         loop {
             let full = self.open >= limits::CONNECTIONS_PER_DIRECTION_MAX;
             let forward = self.forwards.get_mut(index)?;
@@ -96,6 +97,12 @@ impl Forwards {
             if forward.stalled {
                 return None;
             }
+            let Some(left) = patience.checked_sub(1) else {
+                forward.stalled = true;
+                self.accept_again.get_or_insert(now);
+                return None;
+            };
+            *patience = left;
             match forward.listener.accept() {
                 Ok((stream, client)) => {
                     if let Some(client) = self.take(index, stream, client, now) {

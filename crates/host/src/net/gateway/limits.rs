@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// VMMs connected at once. One more is refused.
+/// VMMs connected at once. One more with a key takes the place of one with its key that shows no guest, or is refused.
 pub const PEERS_MAX: usize = 256;
 /// Of them those with the same key. One more takes the place of one that shows no guest, or is refused.
 pub const PEERS_PER_KEY_MAX: usize = 64;
@@ -41,6 +41,10 @@ pub const PEER_QUEUE_MAX: usize = 2 * 1024 * 1024;
 pub const PEER_FLOOD_MAX: usize = 64 * 1024;
 /// Reads of one peer before the others have their turn.
 pub const READS_PER_TURN: usize = 8;
+/// Frames and words of one peer before the others have their turn: a small frame may cost as much work as a large one.
+pub const ITEMS_PER_TURN: usize = 256;
+/// Connections accepted at one listener before the others have their turn.
+pub const ACCEPTS_PER_TURN: usize = 64;
 
 /// TCP connections guests have opened to the outside, and those clients have opened to guests: separate, so that
 /// neither a guest nor the outside can use up the other's share.
@@ -124,3 +128,18 @@ pub const MTU: usize = 1500;
 const _: () = assert!(PEER_LOW_WATER < PEER_HIGH_WATER && PEER_HIGH_WATER < PEER_QUEUE_MAX);
 const _: () = assert!(PEER_FLOOD_MAX <= PEER_QUEUE_MAX);
 const _: () = assert!(TCP_BUFFER_LEN >= 64 * 1024);
+
+/// Allows this process as many descriptors as it may have: a busy gateway has thousands of sockets, and the usual soft limit is 1024.
+pub fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    ) {
+        tracing::warn!(%error, "cannot raise the limit of open files; many connections may fail");
+    }
+}

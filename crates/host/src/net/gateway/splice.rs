@@ -272,7 +272,10 @@ impl Connection {
         if matches!(self.host, Host::Closed { .. }) {
             return;
         }
-        if let Host::Open(stream) = &self.host {
+        // What the guest sent was acknowledged to it to the last byte: the kernel goes on delivering it to a slow client.
+        if let Host::Open(stream) = &self.host
+            && !self.guest_finished
+        {
             // Closing a socket that does not linger sends a reset instead of a FIN.
             let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }

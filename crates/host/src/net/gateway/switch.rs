@@ -73,15 +73,12 @@ impl Switch {
             (Standing::Plain { .. }, Standing::Plain { .. }) => true,
             _ => false,
         };
-        if self.peers.len() >= limits::PEERS_MAX {
-            return false;
-        }
         let (max, keyed) = match peer.standing {
             Standing::Plain { .. } => (limits::PLAIN_PEERS_MAX, false),
             Standing::Keyed { .. } => (limits::PEERS_PER_KEY_MAX, true),
         };
         let alike = || self.peers.iter().filter(|(_, other)| is_alike(other));
-        if alike().count() >= max {
+        if alike().count() >= max || self.peers.len() >= limits::PEERS_MAX {
             // A connection that shows no guest may be one that was cut and has come again.
             let idle = alike().find(|(_, other)| other.macs == 0).map(|(&id, _)| id);
             let Some(idle) = idle.filter(|_| keyed) else {
@@ -155,7 +152,7 @@ impl Switch {
         match (word, &mut peer.standing) {
             (Word::Ping, _) => {
                 peer.asks = true;
-                peer.wire.say(Word::Pong);
+                peer.wire.answer(limits::PEER_QUEUE_MAX);
                 self.dirty.insert(id);
             }
             (Word::Live { epoch }, Standing::Keyed { live, .. }) => {
@@ -377,5 +374,54 @@ impl Switch {
             room.copy_from_slice(frame);
             self.dirty.insert(id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::keyed::tests::records;
+    use super::super::super::wire::Wire;
+    use super::super::peer::PeerStream;
+    use super::*;
+    use mio::net::UnixStream;
+
+    /// A peer with this key that only probes, and the other end of its connection.
+    fn probe(key: usize) -> (Peer, UnixStream) {
+        let (near, far) = UnixStream::pair().unwrap();
+        let wire = Wire::new(PeerStream::Unix(near), Some(records()));
+        let standing = Standing::Keyed { key, live: None };
+        (Peer::new(wire, standing, format!("key {key}")), far)
+    }
+
+    #[test]
+    fn a_peer_that_asks_without_end_and_never_reads_costs_no_more_than_its_queue() {
+        let mut switch = Switch::default();
+        let (peer, _far) = probe(0);
+        assert!(switch.add(1, peer, Instant::now()));
+        for _ in 0..limits::PEER_QUEUE_MAX {
+            switch.on_word(1, Word::Ping);
+        }
+        let backlog = switch.peer_mut(1).unwrap().wire.backlog();
+        assert!(backlog <= limits::PEER_QUEUE_MAX + 4, "{backlog} bytes wait");
+    }
+
+    #[test]
+    fn a_key_finds_a_place_among_its_idle_connections_when_all_are_taken() {
+        let mut switch = Switch::default();
+        let mut far_ends = Vec::new();
+        let mut add = |switch: &mut Switch, id: usize, key: usize| {
+            let (peer, far) = probe(key);
+            far_ends.push(far);
+            switch.add(id as PeerId, peer, Instant::now())
+        };
+        for id in 0..limits::PEERS_MAX {
+            assert!(add(&mut switch, id, id / limits::PEERS_PER_KEY_MAX));
+        }
+        assert!(
+            add(&mut switch, 1000, 0),
+            "a connection of its own key makes room"
+        );
+        assert!(!add(&mut switch, 1001, 99), "nobody else's does");
+        assert_eq!(switch.len(), limits::PEERS_MAX);
     }
 }

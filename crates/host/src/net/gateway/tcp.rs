@@ -106,7 +106,8 @@ impl TcpConnections {
 
     /// Takes clients of a forward, as far as the limits allow.
     pub fn on_forward(&mut self, segment: &mut Segment, registry: &Registry, index: usize) {
-        while let Some(client) = self.forwards.next_client(index, segment.now) {
+        let mut patience = limits::ACCEPTS_PER_TURN;
+        while let Some(client) = self.forwards.next_client(index, &mut patience, segment.now) {
             let place = client.place;
             if self.accept(segment, registry, client).is_none() {
                 self.forwards.ended(place);
