@@ -30,7 +30,7 @@ pub const LINK_PATIENCE: Span = Span::from_ms(10_000);
 /// it could.
 pub const ISOLATED_TIMEOUTS: u64 = 2;
 /// Heartbeats whose round trips are remembered: the least of them is what the path takes.
-pub const BEATS_REMEMBERED: usize = 8;
+pub const BEATS_REMEMBERED: usize = 3;
 /// Longest wait of a primary that leaves, for the requests that are at its disks and for room at the backup.
 pub const LEAVE_PATIENCE: Span = Span::from_ms(5_000);
 /// The timeout, divided by this, is what the lease ends before the timeout: room for clocks that differ.

@@ -169,10 +169,11 @@ impl Primary {
     }
 
     /// How long a frame that took so long to be acknowledged has waited for others to get through the link:
-    /// what it took longer than a heartbeat. Unknown without heartbeats, and then nothing.
+    /// what it took longer than two heartbeats, since TCP may keep a frame for one round trip by itself when its window
+    /// is small. Unknown without heartbeats, and then nothing.
     fn queued(&self, took: Span) -> Span {
         let bare = self.beats.iter().min().copied().unwrap_or(took);
-        Span(took.0.saturating_sub(bare.0))
+        Span(took.0.saturating_sub(2 * bare.0))
     }
 
     /// Is it about to leave the VM to the backup?
