@@ -29,6 +29,8 @@ pub const LINK_PATIENCE: Span = Span::from_ms(10_000);
 /// A side whose network ports lead nowhere, or whose operator wants it to leave, asks the arbiter so many timeouts later than
 /// it could.
 pub const ISOLATED_TIMEOUTS: u64 = 2;
+/// Log that waits for so long to get through the link slows the primary down.
+pub const QUEUED_MIN: Span = Span::from_ms(200);
 /// Heartbeats whose round trips are remembered: the least of them is what the path takes.
 pub const BEATS_REMEMBERED: usize = 3;
 /// Longest wait of a primary that leaves, for the requests that are at its disks and for room at the backup.

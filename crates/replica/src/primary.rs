@@ -173,7 +173,12 @@ impl Primary {
     /// is small. Unknown without heartbeats, and then nothing.
     fn queued(&self, took: Span) -> Span {
         let bare = self.beats.iter().min().copied().unwrap_or(took);
-        Span(took.0.saturating_sub(2 * bare.0))
+        let queued = Span(took.0.saturating_sub(2 * bare.0));
+        // Less than that is TCP's own, on a long path with a small window or after a lost packet.
+        if queued < limits::QUEUED_MIN {
+            return Span(0);
+        }
+        queued
     }
 
     /// Is it about to leave the VM to the backup?
