@@ -104,11 +104,7 @@ impl Backup {
             Event::LinkLost if self.ended => {}
             Event::LinkLost => return Some(Change::Suspect(Suspicion::LinkLost)),
             Event::Heartbeat(bytes) => {
-                if let Ok(heartbeat) = Heartbeat::decode(&bytes)
-                    && heartbeat.epoch == self.epoch
-                    && heartbeat.owner != self.owner
-                    && let Beat::Sent(sent) = heartbeat.beat
-                {
+                if let Some(Beat::Sent(sent)) = Heartbeat::of_peer(&bytes, self.epoch, self.owner) {
                     self.on_beat(cx, sent);
                 }
             }

@@ -311,6 +311,13 @@ impl Heartbeat {
         w.into_bytes()
     }
 
+    /// What the other half of the pair `epoch` says in this datagram, if `owner` is this half; `None` for anything else.
+    #[must_use]
+    pub fn of_peer(bytes: &[u8], epoch: Epoch, owner: u128) -> Option<Beat> {
+        let heartbeat = Heartbeat::decode(bytes).ok()?;
+        (heartbeat.epoch == epoch && heartbeat.owner != owner).then_some(heartbeat.beat)
+    }
+
     /// The heartbeat in this datagram.
     ///
     /// # Errors

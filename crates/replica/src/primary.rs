@@ -110,14 +110,12 @@ impl Primary {
             }
             Event::LinkLost => return Some(Change::Suspect(Suspicion::LinkLost)),
             Event::Heartbeat(bytes) => {
-                if let Ok(heartbeat) = Heartbeat::decode(&bytes)
-                    && heartbeat.epoch == self.epoch
-                    && heartbeat.owner != self.owner
-                    && let Beat::Echo(echo) = heartbeat.beat
-                {
+                if let Some(Beat::Echo(echo)) = Heartbeat::of_peer(&bytes, self.epoch, self.owner) {
                     self.detector.on_heartbeat(cx.now);
-                    if echo.is_some_and(|echo| self.sender.on_beat(echo)) {
-                        self.note_beat(cx.now.since(echo.unwrap_or(cx.now)));
+                    if let Some(echo) = echo
+                        && self.sender.on_beat(echo)
+                    {
+                        self.note_beat(cx.now.since(echo));
                     }
                 }
             }

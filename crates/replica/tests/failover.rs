@@ -310,14 +310,20 @@ fn a_primary_that_leaves_hands_the_vm_over_without_waiting_for_the_lease() {
     world.until("an answer", |world| !world.side(BACKUP).frames().is_empty());
 }
 
-#[test]
-fn a_primary_does_not_leave_before_its_disks_are_done() {
+/// A pair whose primary is told to leave while a write is at its disk, which does not answer.
+fn leaving_with_a_write_at_the_disk() -> World {
     let mut world = World::pair();
     world.run(ms(50));
     world.disk_up = false;
     world.frame(PRIMARY, b"w\x01");
     world.until("the write", |world| !world.side(PRIMARY).disk_log.is_empty());
     world.event(PRIMARY, Event::Leave);
+    world
+}
+
+#[test]
+fn a_primary_does_not_leave_before_its_disks_are_done() {
+    let mut world = leaving_with_a_write_at_the_disk();
     world.run(ms(1_000));
     assert_eq!(world.side(PRIMARY).halted, None, "the write could land later");
     world.disk_up = true;
@@ -329,12 +335,7 @@ fn a_primary_does_not_leave_before_its_disks_are_done() {
 
 #[test]
 fn a_primary_whose_link_breaks_while_it_leaves_lets_the_backup_have_the_vm() {
-    let mut world = World::pair();
-    world.run(ms(50));
-    world.disk_up = false;
-    world.frame(PRIMARY, b"w\x01");
-    world.until("the write", |world| !world.side(PRIMARY).disk_log.is_empty());
-    world.event(PRIMARY, Event::Leave);
+    let mut world = leaving_with_a_write_at_the_disk();
     world.run(ms(10));
     world.heartbeats = false;
     world.break_link();
