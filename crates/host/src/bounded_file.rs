@@ -17,7 +17,7 @@ const MODE: u32 = 0o600;
 pub enum Begin {
     /// It stays, and this goes behind it.
     Behind,
-    /// It goes.
+    /// What the file holds is removed first.
     Empty,
 }
 

@@ -146,7 +146,7 @@ struct Host {
 /// Who asks, and when.
 #[derive(Clone, Copy, Debug)]
 pub struct Asker {
-    /// Whose host.
+    /// The side whose host did the request.
     pub side: Side,
     /// When the request was sent.
     pub sent: Time,

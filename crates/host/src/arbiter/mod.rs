@@ -61,7 +61,7 @@ pub enum ArbiterError {
         "the arbiter directory {path} cannot be written; it must exist on storage that both hosts share, and be writable for this user"
     )]
     Directory {
-        /// Which.
+        /// Path of the arbiter's directory.
         path: std::path::PathBuf,
         /// Why.
         source: std::io::Error,
@@ -71,15 +71,15 @@ pub enum ArbiterError {
         "the arbiter directory {path} on host {host} {finding} epoch {epoch} of '{vm}' that the primary has claimed; both sides must see the same directory"
     )]
     NotShared {
-        /// Which.
+        /// Path of the arbiter's directory, as this side sees it.
         path: std::path::PathBuf,
         /// On which host it is seen so.
         host: String,
         /// "does not know", or "knows another owner of".
         finding: &'static str,
-        /// Which VM.
+        /// Name of the VM whose claim was looked for.
         vm: String,
-        /// Which epoch.
+        /// Epoch of the pair, which the primary has claimed.
         epoch: u64,
     },
     /// The epoch after this process's own went to somebody else.
@@ -87,15 +87,15 @@ pub enum ArbiterError {
         "epoch {epoch} of '{vm}' is taken: the backup of an earlier call has gone live, or the VM was started elsewhere; look for it before you start it again"
     )]
     Overtaken {
-        /// Which VM.
+        /// Name of the VM whose epoch it is.
         vm: String,
-        /// Which epoch.
+        /// Epoch that went to somebody else.
         epoch: u64,
     },
     /// A file of another program, or a damaged one.
     #[error("{path} is no claim of Lockstep; look at it and remove it if the VM runs nowhere")]
     Damaged {
-        /// Which.
+        /// Path of the claim's file.
         path: std::path::PathBuf,
     },
 }

@@ -46,13 +46,13 @@ pub enum Way {
 /// A file with the way in which it was opened.
 #[derive(Debug)]
 pub struct Opened {
-    /// The file.
+    /// The open file, or block device, with the disk's sectors.
     pub file: File,
     /// How it is used.
     pub way: Way,
     /// Where it ends, in bytes.
     pub capacity: u64,
-    /// Which one it is.
+    /// What tells this file from another one of the same path.
     pub identity: Identity,
     /// The kernel tells an error of writing back to one caller only, whoever asks first on this open file, and a write
     /// that ends when it is durable asks. So that it is told to whom it belongs, flushes and holes have their turn alone,
@@ -65,7 +65,7 @@ pub struct Opened {
 pub struct Identity {
     /// The file system. A network file system may have another number after it was mounted again.
     pub device: u64,
-    /// The file in it.
+    /// Number of the file in its file system.
     pub inode: u64,
     /// What a device node leads to; 0 for a file.
     pub node: u64,

@@ -37,7 +37,7 @@ pub enum Completion {
     Recovered {
         /// Which, counted from 0.
         disk: u8,
-        /// Where it is.
+        /// Path of the disk that is well again.
         path: PathBuf,
         /// For how long the first one waited.
         lasted: Span,
@@ -49,13 +49,13 @@ pub enum Completion {
 pub struct Trouble {
     /// Which disk, counted from 0.
     pub disk: u8,
-    /// Where it is.
+    /// Path of the disk.
     pub path: PathBuf,
     /// What is wrong, to go on after the disk's name.
     pub what: String,
     /// The same as a sentence with what happens now and what to do.
     pub sentence: String,
-    /// Since when.
+    /// When the first request met the trouble.
     pub since: Time,
 }
 

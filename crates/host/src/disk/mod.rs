@@ -114,9 +114,9 @@ pub enum DiskError {
         host: String,
         /// What its lock says.
         finding: String,
-        /// Which VM.
+        /// Name of the VM that the pair is of.
         vm: String,
-        /// Which epoch.
+        /// Epoch in which the primary should have locked the disk.
         epoch: u64,
     },
     /// Somebody else writes to it.

@@ -39,7 +39,7 @@ pub enum KeyError {
         "cannot read the key file {path}; make one with `(umask 077; openssl rand -hex 32 > {path})` and copy it to both hosts"
     )]
     Read {
-        /// The file.
+        /// Path of the key file.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
@@ -49,7 +49,7 @@ pub enum KeyError {
         "other users can read or change the key file {path} (mode {mode:03o}); run `chmod 600 {path}`, or insist with `--allow-open-key`"
     )]
     Open {
-        /// The file.
+        /// Path of the key file.
         path: PathBuf,
         /// Its permissions.
         mode: u32,
@@ -59,7 +59,7 @@ pub enum KeyError {
         "the key file {path} does not hold 64 hexadecimal digits; make a new one and copy it to both hosts"
     )]
     Format {
-        /// The file.
+        /// Path of the key file.
         path: PathBuf,
     },
     /// No random numbers.
@@ -70,7 +70,7 @@ pub enum KeyError {
 /// Where a key is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyFile {
-    /// The file.
+    /// Path of a file with 64 hexadecimal digits.
     pub path: PathBuf,
     /// It is used though other users may read or change it: the operator insists.
     pub though_open: bool,

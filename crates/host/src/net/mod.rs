@@ -32,7 +32,7 @@ pub enum NetError {
     /// No gateway.
     #[error("the gateway at {endpoint} does not answer; start it with `lockstep gateway`")]
     Gateway {
-        /// Where.
+        /// Address or socket of the gateway.
         endpoint: String,
         /// Why.
         source: std::io::Error,
@@ -40,9 +40,9 @@ pub enum NetError {
     /// A gateway, but not for this VM.
     #[error("the gateway at {endpoint} and this VM do not go together")]
     Refused {
-        /// Where.
+        /// Address or socket of the gateway.
         endpoint: String,
-        /// What is wrong.
+        /// Why the handshake failed.
         source: keyed::KeyedError,
     },
     /// The key for the gateway.

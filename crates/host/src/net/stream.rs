@@ -80,7 +80,7 @@ impl Inbox {
         assert!(self.end <= self.bytes.len(), "more bytes than there was room for");
     }
 
-    /// What is there.
+    /// Bytes that have been received and not yet taken out as frames.
     pub fn waiting(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
     }

@@ -36,7 +36,7 @@ pub enum Happening {
         whom: RoleWord,
         /// Its address.
         peer: String,
-        /// Why.
+        /// Kind of trouble that ended the trust in the peer.
         why: SuspicionWord,
         /// How the link ended, if it did.
         reason: Option<String>,
@@ -52,7 +52,7 @@ pub enum Happening {
     Verdict {
         /// For which epoch.
         epoch: u64,
-        /// What.
+        /// The arbiter's answer.
         verdict: VerdictWord,
         /// More about it.
         reason: Option<String>,
@@ -94,7 +94,7 @@ pub enum Happening {
     DiskTrouble {
         /// Which, counted from 0.
         disk: u8,
-        /// Where it is.
+        /// Path of the disk.
         path: String,
         /// What is wrong, to go on after the disk's name.
         what: String,
@@ -107,14 +107,14 @@ pub enum Happening {
     DiskWell {
         /// Which, counted from 0.
         disk: u8,
-        /// Where it is.
+        /// Path of the disk.
         path: String,
         /// For how long the first one waited.
         lasted_ms: f64,
     },
     /// The link to the peer is gone.
     LinkLost {
-        /// Why.
+        /// How the link ended, as a sentence.
         reason: String,
     },
     /// The operator asked for the end.
@@ -128,7 +128,7 @@ pub enum Happening {
     },
     /// Lines before this one could not be written.
     LinesLost {
-        /// How many.
+        /// Number of lines that were lost since the last line that was written.
         lines: u64,
     },
     /// The replica has ended.

@@ -54,7 +54,7 @@ pub struct Reporter {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write events to {path}; check the directory and its permissions")]
 pub struct ReportError {
-    /// Which.
+    /// Path of the file for events.
     path: PathBuf,
     /// Why.
     source: io::Error,

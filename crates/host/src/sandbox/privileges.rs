@@ -37,7 +37,7 @@ pub enum UserError {
     /// There is none.
     #[error("there is no user `{text}` on this host; give a name, a number, or UID:GID")]
     Unknown {
-        /// What was given.
+        /// The text that was given for the user.
         text: String,
     },
     /// Its group is not known.
