@@ -138,6 +138,32 @@ fn a_backup_takes_over_on_the_connection_with_which_it_probed() {
 }
 
 #[test]
+fn what_a_primary_showed_before_it_left_reaches_the_client() {
+    let gateway = with_keys(&[1]);
+    let mut backup = Wire::probe(&gateway, &key(1)).unwrap();
+    let mut guest = keyed_guest(&gateway, &key(1), 1);
+    let server = guest.listen(7);
+    let mut client = TcpStream::connect(gateway.forward()).unwrap();
+    guest.run_until(|guest| guest.tcp(server).may_send());
+    // The reply stands behind more frames than the gateway handles in a turn; in the next one it hears of the backup.
+    guest
+        .wire
+        .send_many(&arp(mac(1), FIRST_LEASE, [10, 0, 2, 77].into()), 4000);
+    guest.tcp(server).send_slice(b"reply").unwrap();
+    guest.poll();
+    backup.say(Word::Live { epoch: 2 });
+    let primary = guest.move_to(backup);
+    // The gateway answers the backup only after all that the primary had sent; the guest's timer for sending the reply once more
+    // is far away.
+    guest.ping(GATEWAY);
+    client.set_nonblocking(true).unwrap();
+    let mut reply = [0; 5];
+    client.read_exact(&mut reply).unwrap();
+    assert_eq!(&reply, b"reply");
+    drop(primary);
+}
+
+#[test]
 fn a_primary_that_connects_again_goes_on_at_once() {
     let gateway = with_keys(&[1]);
     let mut guest = keyed_guest(&gateway, &key(1), 1);

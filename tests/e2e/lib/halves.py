@@ -67,7 +67,8 @@ def silences(name, said, events):
     missing = []
     if not sentences(said):
         missing.append(f"the {name} said nothing on standard error")
-    if not any(event.get("suspicion") or event.get("why") or event.get("reason") for event in events):
+    # A suspicion, a refusal, or, for one that was stopped while the other went live, the end itself.
+    if not any(event.get("suspicion") or event.get("why") or event.get("reason") or event.get("sentence") for event in events):
         missing.append(f"no event of the {name} says why")
     return missing
 

@@ -148,7 +148,14 @@ impl Wire {
     }
 
     pub fn send(&mut self, frame: &[u8]) {
-        queue(&mut self.wire, frame);
+        self.send_many(frame, 1);
+    }
+
+    /// Sends a frame so many times over, all at once.
+    pub fn send_many(&mut self, frame: &[u8], times: usize) {
+        for _ in 0..times {
+            queue(&mut self.wire, frame);
+        }
         self.flush();
     }
 
@@ -361,7 +368,8 @@ impl Guest {
         self.sockets.remove(handle);
     }
 
-    fn poll(&mut self) {
+    /// Lets the stack take what has come, and send what it has to send.
+    pub fn poll(&mut self) {
         let now = self.now();
         self.interface.poll(now, &mut self.wire, &mut self.sockets);
         self.wire.flush();

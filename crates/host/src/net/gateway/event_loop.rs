@@ -3,9 +3,9 @@
 //! A frame goes from the VMM's socket to the client's, or back, within one turn: it sits on the path of every request.
 //! It never sleeps but in `poll`, and never waits for one party while others have work.
 
-use super::super::keyed::is_greeting;
-use super::super::stream::Item;
-use super::super::wire::{Received, Wire, WireError};
+mod peers;
+
+use super::super::wire::Wire;
 use super::config::{
     Addresses, GatewayConfig, GatewayError, GatewayReady, GatewayStop, GuestListen, Protocol,
 };
@@ -17,7 +17,7 @@ use super::guests::{Guests, Observed};
 use super::icmp;
 use super::listener::GuestListener;
 use super::nat::Destinations;
-use super::peer::{Peer, PeerStream, Standing};
+use super::peer::{Peer, Standing};
 use super::segment::{Incoming, Segment};
 use super::switch::{Learned, PeerId};
 use super::tcp::TcpConnections;
@@ -270,99 +270,6 @@ impl EventLoop {
             };
             let wire = Wire::new(admitted.stream, Some(admitted.records));
             self.welcome(id, Peer::new(wire, standing, admitted.name));
-        }
-    }
-
-    fn welcome(&mut self, id: PeerId, peer: Peer) {
-        let name = peer.name.clone();
-        if self.segment.switch.add(id, peer, self.segment.now) {
-            tracing::info!(peer = name, "VMM connected");
-            // What it has sent by now brings no event of its own any more.
-            self.unfinished.insert(token(Kind::Peer, id));
-        } else {
-            tracing::warn!(peer = name, "VMM refused: too many are connected");
-        }
-    }
-
-    /// Handles what a VMM sent. True: there may be more.
-    fn on_peer(&mut self, id: PeerId) -> bool {
-        let mut returned = false;
-        let more = self.read_peer(id, &mut returned);
-        if returned {
-            // Its path was cut for a while: what was lost is sent again at once. After its frames, which may acknowledge.
-            for mac in self.segment.switch.owned_by(id) {
-                self.recover(mac, limits::OUTAGE_DATA_AGE);
-            }
-        }
-        more
-    }
-
-    fn read_peer(&mut self, id: PeerId, returned: &mut bool) -> bool {
-        let mut items = limits::ITEMS_PER_TURN;
-        for _ in 0..limits::READS_PER_TURN {
-            // What the last turn left goes first.
-            match self.take_items(id, &mut items) {
-                Ok(true) => {}
-                Ok(false) => return true,
-                Err(error) => {
-                    self.segment.switch.remove(id, &error);
-                    return false;
-                }
-            }
-            match self.segment.switch.receive(id, self.segment.now) {
-                Ok((Received::Some, after_silence)) => *returned |= after_silence,
-                Ok((Received::Nothing, _)) => return false,
-                Err(error) => {
-                    self.segment.switch.remove(id, &error);
-                    return false;
-                }
-            }
-            let Some(peer) = self.segment.switch.peer_mut(id) else {
-                return false;
-            };
-            if let Standing::Plain { is_new } = &mut peer.standing
-                && std::mem::take(is_new)
-                && is_greeting(peer.wire.reader.waiting())
-            {
-                self.show_to_the_door(id);
-                return false;
-            }
-        }
-        true
-    }
-
-    /// Handles what has been read of a peer, at most `items` frames and words, and counts them down. True: nothing is left.
-    fn take_items(&mut self, id: PeerId, items: &mut usize) -> Result<bool, WireError> {
-        let Some(peer) = self.segment.switch.peer_mut(id) else {
-            return Ok(true);
-        };
-        let is_keyed = peer.wire.is_keyed();
-        // The frames are borrowed from the reader while the rest of the gateway works on them.
-        let mut reader = std::mem::take(&mut peer.wire.reader);
-        let is_empty = loop {
-            let Some(left) = items.checked_sub(1) else {
-                break false;
-            };
-            match Wire::<PeerStream>::pop(&mut reader, is_keyed)? {
-                Some(Item::Frame(frame)) => self.on_frame(id, frame),
-                Some(Item::Word(word)) => self.segment.switch.on_word(id, word),
-                None => break true,
-            }
-            *items = left;
-        };
-        if let Some(peer) = self.segment.switch.peer_mut(id) {
-            peer.wire.reader = reader;
-        }
-        Ok(is_empty)
-    }
-
-    /// A peer that was taken for one without a key has begun to show one.
-    fn show_to_the_door(&mut self, id: PeerId) {
-        if let Some(peer) = self.segment.switch.remove(id, &"it has a key") {
-            let said = peer.wire.reader.waiting().to_vec();
-            let visitor = (peer.wire.into_stream(), peer.name, None);
-            let admitted = self.door.receive(id, visitor, &said, self.segment.now);
-            self.admit(id, admitted);
         }
     }
 

@@ -43,6 +43,9 @@ pub const PEER_FLOOD_MAX: usize = 64 * 1024;
 pub const READS_PER_TURN: usize = 8;
 /// Frames and words of one peer before the others have their turn: a small frame may cost as much work as a large one.
 pub const ITEMS_PER_TURN: usize = 256;
+/// Turns that the owner of an address has for what it sent before another connection may take the address over. Enough for
+/// more than a socket holds of ordinary frames; an owner that never stops sending keeps a takeover up no longer than this.
+pub const TURNS_BEFORE_TAKEOVER: usize = 64;
 /// Connections accepted at one listener before the others have their turn.
 pub const ACCEPTS_PER_TURN: usize = 64;
 

@@ -86,6 +86,17 @@ pub enum Standing {
     },
 }
 
+impl Standing {
+    /// Whether both may use the same addresses: they have the same key, or neither has one.
+    pub fn is_alike(self, other: Standing) -> bool {
+        match (self, other) {
+            (Standing::Keyed { key, .. }, Standing::Keyed { key: other, .. }) => key == other,
+            (Standing::Plain { .. }, Standing::Plain { .. }) => true,
+            _ => false,
+        }
+    }
+}
+
 /// One connected VMM.
 #[derive(Debug)]
 pub struct Peer {

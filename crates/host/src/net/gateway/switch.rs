@@ -68,16 +68,14 @@ pub struct Switch {
 impl Switch {
     /// Connects a VMM. False: there are too many of its kind already.
     pub fn add(&mut self, id: PeerId, peer: Peer, now: Instant) -> bool {
-        let is_alike = |other: &Peer| match (peer.standing, other.standing) {
-            (Standing::Keyed { key, .. }, Standing::Keyed { key: other, .. }) => key == other,
-            (Standing::Plain { .. }, Standing::Plain { .. }) => true,
-            _ => false,
-        };
         let (max, keyed) = match peer.standing {
             Standing::Plain { .. } => (limits::PLAIN_PEERS_MAX, false),
             Standing::Keyed { .. } => (limits::PEERS_PER_KEY_MAX, true),
         };
-        let alike = || self.peers.iter().filter(|(_, other)| is_alike(other));
+        let alike = || {
+            let peers = self.peers.iter();
+            peers.filter(|(_, other)| peer.standing.is_alike(other.standing))
+        };
         if alike().count() >= max || self.peers.len() >= limits::PEERS_MAX {
             // A connection that shows no guest may be one that was cut and has come again.
             let idle = alike().find(|(_, other)| other.macs == 0).map(|(&id, _)| id);
@@ -132,6 +130,18 @@ impl Switch {
     pub fn owned_by(&self, id: PeerId) -> Vec<EthernetAddress> {
         let owned = self.owners.iter().filter(|(_, owner)| owner.peer == id);
         owned.map(|(&mac, _)| mac).collect()
+    }
+
+    /// The peers from which one that owns no address may take one over: those with the same rights that own some.
+    pub fn owners_before(&self, id: PeerId) -> Vec<PeerId> {
+        let Some(peer) = self.peers.get(&id).filter(|peer| peer.macs == 0) else {
+            return Vec::new();
+        };
+        let owners = self
+            .peers
+            .iter()
+            .filter(|(_, other)| other.macs > 0 && peer.standing.is_alike(other.standing));
+        owners.map(|(&id, _)| id).collect()
     }
 
     /// How many VMMs are connected.
