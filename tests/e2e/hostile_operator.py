@@ -126,7 +126,7 @@ def sigterm_primary(turn):
         noise, begin = Noise(), time.monotonic()
         pair.primary.signal(signal.SIGTERM)
         goes_on(ledger, "after SIGTERM to the primary")
-        pause = ledger.back_after(begin) * 1000
+        pause = ledger.pause_around(begin) * 1000
         late = noise.worst(begin, begin + pause / 1000) * 1000
         status = pair.primary.ended(GOES_ON_S)
         ensure(status == 0, f"the primary ended with {status}: {pair.primary.last_words()}")
@@ -148,7 +148,7 @@ def sigterm_backup(turn):
         begin = time.monotonic()
         pair.backup.signal(signal.SIGTERM)
         goes_on(ledger, "after SIGTERM to the backup")
-        pause = ledger.back_after(begin) * 1000
+        pause = ledger.pause_around(begin) * 1000
         ensure(pair.backup.ended(GOES_ON_S) == 0, f"the backup did not end well: {pair.backup.last_words()}")
         ensure(pair.wait_for_role(pair.primary, "solo", GOES_ON_S), f"the primary is not alone: {pair.story()}")
         all_there(ledger, pair)

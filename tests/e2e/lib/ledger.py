@@ -132,7 +132,10 @@ class Ledger:
         return max(later - earlier for earlier, later in zip(times, times[1:]))
 
     def back_after(self, instant):
-        """Seconds from `instant` to the end of the longest pause that has begun by then; None: not over yet."""
+        """Seconds from `instant` to the end of the longest pause after it; None: not over yet.
+
+        For what makes a pause that is longer than all others; how long the client waited at all is `pause_around`.
+        """
         later = [at for at in self.acknowledged if at > instant]
         if not later:
             return None
