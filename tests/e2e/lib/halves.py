@@ -67,8 +67,9 @@ def silences(name, said, events):
     missing = []
     if not sentences(said):
         missing.append(f"the {name} said nothing on standard error")
-    # A suspicion, a refusal, or, for one that was stopped while the other went live, the end itself.
-    if not any(event.get("suspicion") or event.get("why") or event.get("reason") or event.get("sentence") for event in events):
+    # Its end is a reason, too, for a half that was stopped while the other went live; another event's sentence is none.
+    ends = any(event.get("event") == "halt" and event.get("sentence") for event in events)
+    if not ends and not any(event.get("suspicion") or event.get("why") or event.get("reason") for event in events):
         missing.append(f"no event of the {name} says why")
     return missing
 
