@@ -8,6 +8,7 @@ use host::link::Key;
 use host::net::gateway::{GatewayConfig, GatewayError, GuestListen};
 use host::net::keyed::{Callee, KeyedError, is_greeting};
 use host::net::stream::Word;
+use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::{EthernetAddress, EthernetFrame};
 use std::io::{Read, Write};
@@ -32,6 +33,14 @@ fn keyed_guest(gateway: &Gateway, key: &Key, number: u8) -> Guest {
     let mut guest = Guest::on(Wire::live(gateway, key, 1), number);
     guest.lease();
     guest
+}
+
+/// The guest's server, and a client of the gateway's forward that is connected to it.
+fn connected(gateway: &Gateway, guest: &mut Guest) -> (SocketHandle, TcpStream) {
+    let server = guest.listen(7);
+    let client = TcpStream::connect(gateway.forward()).unwrap();
+    guest.run_until(|guest| guest.tcp(server).may_send());
+    (server, client)
 }
 
 /// Whom the next frame that is not for everybody is for.
@@ -67,9 +76,7 @@ fn over_tcp_there_is_no_gateway_without_a_key_unless_asked_for() {
 fn a_stranger_is_refused_and_takes_no_guests_traffic() {
     let gateway = with_keys(&[1]);
     let mut guest = keyed_guest(&gateway, &key(1), 1);
-    let server = guest.listen(7);
-    let mut client = TcpStream::connect(gateway.forward()).unwrap();
-    guest.run_until(|guest| guest.tcp(server).may_send());
+    let (server, mut client) = connected(&gateway, &mut guest);
     // The same frame with which a backup takes over, from somebody without the key and from somebody with another.
     let heard = speak_plainly(gateway.connect());
     assert!(is_greeting(&heard), "it is told that a key is wanted");
@@ -116,9 +123,7 @@ fn a_backup_takes_over_on_the_connection_with_which_it_probed() {
     let gateway = with_keys(&[1]);
     let mut backup = Wire::probe(&gateway, &key(1)).unwrap();
     let mut guest = keyed_guest(&gateway, &key(1), 1);
-    let server = guest.listen(7);
-    let mut client = TcpStream::connect(gateway.forward()).unwrap();
-    guest.run_until(|guest| guest.tcp(server).may_send());
+    let (server, mut client) = connected(&gateway, &mut guest);
     client.write_all(b"request").unwrap();
     while tcp_segment(&guest.wire.receive()).is_none_or(|(_, tcp)| tcp.payload() != b"request") {}
     // A probe owns nothing, whatever it sends, and gets nothing, not even broadcasts.
@@ -142,9 +147,7 @@ fn what_a_primary_showed_before_it_left_reaches_the_client() {
     let gateway = with_keys(&[1]);
     let mut backup = Wire::probe(&gateway, &key(1)).unwrap();
     let mut guest = keyed_guest(&gateway, &key(1), 1);
-    let server = guest.listen(7);
-    let mut client = TcpStream::connect(gateway.forward()).unwrap();
-    guest.run_until(|guest| guest.tcp(server).may_send());
+    let (server, mut client) = connected(&gateway, &mut guest);
     // The reply stands behind more frames than the gateway handles in a turn; in the next one it hears of the backup.
     guest
         .wire
@@ -167,9 +170,7 @@ fn what_a_primary_showed_before_it_left_reaches_the_client() {
 fn a_primary_that_connects_again_goes_on_at_once() {
     let gateway = with_keys(&[1]);
     let mut guest = keyed_guest(&gateway, &key(1), 1);
-    let server = guest.listen(7);
-    let mut client = TcpStream::connect(gateway.forward()).unwrap();
-    guest.run_until(|guest| guest.tcp(server).may_send());
+    let (server, mut client) = connected(&gateway, &mut guest);
     client.write_all(b"request").unwrap();
     while tcp_segment(&guest.wire.receive()).is_none_or(|(_, tcp)| tcp.payload() != b"request") {}
     // The old connection hangs in a cut network; the new one is of the same epoch.
