@@ -1,7 +1,7 @@
 //! Frames and words of VMMs that are connected, in fair turns, and in which order those of two VMMs with one guest count.
 
 use super::super::super::keyed::is_greeting;
-use super::super::super::stream::Item;
+use super::super::super::stream::{Item, Word};
 use super::super::super::wire::{Received, Wire, WireError};
 use super::super::limits;
 use super::super::peer::{Peer, PeerStream, Standing};
@@ -37,7 +37,6 @@ impl EventLoop {
     fn read_peer(&mut self, id: PeerId, returned: &mut bool) -> bool {
         let mut items = limits::ITEMS_PER_TURN;
         for _ in 0..limits::READS_PER_TURN {
-            self.hear_owners_out(id);
             // What the last turn left goes first.
             match self.take_items(id, &mut items) {
                 Ok(true) => {}
@@ -69,8 +68,8 @@ impl EventLoop {
         true
     }
 
-    /// Before a peer that owns no address is listened to, which may take one over: what the owners of such addresses have sent
-    /// by now. A primary that leaves its VM to the backup has shown it, so the backup does not show it again.
+    /// Before a peer that owns no address may take one over: handles what the owners of such addresses have sent by now. A
+    /// primary that leaves its VM to the backup has shown it, so the backup does not show it again.
     fn hear_owners_out(&mut self, id: PeerId) {
         for owner in self.segment.switch.owners_before(id) {
             let mut turns = limits::TURNS_BEFORE_TAKEOVER;
@@ -95,10 +94,20 @@ impl EventLoop {
             let Some(left) = items.checked_sub(1) else {
                 break false;
             };
-            match Wire::<PeerStream>::pop(&mut reader, is_keyed)? {
-                Some(Item::Frame(frame)) => self.on_frame(id, frame),
-                Some(Item::Word(word)) => self.segment.switch.on_word(id, word),
-                None => break true,
+            let Some(item) = Wire::<PeerStream>::pop(&mut reader, is_keyed)? else {
+                break true;
+            };
+            // With a key a peer may own an address from this word on, without one from any frame on.
+            let may_take_over = match item {
+                Item::Word(word) => matches!(word, Word::Live { .. }),
+                Item::Frame(_) => !is_keyed,
+            };
+            if may_take_over {
+                self.hear_owners_out(id);
+            }
+            match item {
+                Item::Frame(frame) => self.on_frame(id, frame),
+                Item::Word(word) => self.segment.switch.on_word(id, word),
             }
             *items = left;
         };
