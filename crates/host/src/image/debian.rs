@@ -208,6 +208,7 @@ fn build(
     if !is_root {
         needed.extend([FAKEROOT, NEWUIDMAP]);
     }
+    needed.extend(emulation::needed());
     tools::require(&needed)?;
     emulation::require(is_root)?;
     let archive = Archive::of_this_machine(options.mirror.as_deref())?;

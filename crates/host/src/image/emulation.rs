@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::error::ImageError;
+use super::tools::Tool;
 
 /// Where the kernel shows what is registered.
 const REGISTERED: &str = "/proc/sys/fs/binfmt_misc/qemu-riscv64";
@@ -18,9 +19,21 @@ const REGISTER: &str = "/proc/sys/fs/binfmt_misc/register";
 /// What Debian's emulator packages bring: the line to register.
 const CONFIGURATION: &str = "/usr/lib/binfmt.d/qemu-riscv64.conf";
 
+/// Debian's emulator.
+const EMULATOR: Tool = Tool {
+    program: "qemu-riscv64-static",
+    package: "qemu-user-static",
+};
+
+/// What has to be installed before [`require`] can succeed, to be named together with other missing programs.
+pub fn needed() -> Option<Tool> {
+    let is_here = is_enabled(&state()) || Path::new(CONFIGURATION).exists();
+    (!is_here).then_some(EMULATOR)
+}
+
 /// Makes sure that riscv64 programs run, or says why not.
 pub fn require(is_root: bool) -> Result<(), ImageError> {
-    if is_enabled(&fs::read_to_string(REGISTERED).unwrap_or_default()) {
+    if is_enabled(&state()) {
         return Ok(());
     }
     let missing = |reason: String| ImageError::NoEmulation { reason };
@@ -33,6 +46,11 @@ pub fn require(is_root: bool) -> Result<(), ImageError> {
         ));
     }
     register().map_err(|error| missing(format!("the emulator could not be registered ({error})")))
+}
+
+/// What the kernel says of the emulator; nothing, if it has none.
+fn state() -> String {
+    fs::read_to_string(REGISTERED).unwrap_or_default()
 }
 
 /// The emulator is used only with the flag F: opened when registered, so that it is found from inside a chroot.
