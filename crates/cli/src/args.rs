@@ -125,11 +125,17 @@ pub struct SandboxArgs {
 }
 
 impl SandboxArgs {
+    /// The first thing that one half of a pair does: as [`SandboxArgs::begin`], and it asks to be served soon.
+    pub fn begin_half(&self) -> anyhow::Result<()> {
+        sandbox::ask_to_be_served_soon();
+        self.begin()
+    }
+
     /// The first thing that a process does: who it is, and what it asks of its host.
     pub fn begin(&self) -> anyhow::Result<()> {
         let user = self.user.as_deref().map(User::find).transpose()?;
         // Before: root may ask for more.
-        sandbox::prepare();
+        sandbox::ask_to_stay_in_memory();
         if let Some(user) = &user {
             sandbox::become_user(user)?;
         }

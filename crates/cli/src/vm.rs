@@ -71,7 +71,7 @@ pub fn backup(args: &PairArgs) -> Result<ExitCode> {
 
 /// Begins one half of a pair.
 fn half(args: &PairArgs) -> Result<(VmSpec, PairSpec)> {
-    args.sandbox.begin()?;
+    args.sandbox.begin_half()?;
     let file = load(&args.vm)?.with_pair_flags(args);
     let (mut vm, pair) = spec::pair(&file, args)?;
     vm.sandbox = !args.sandbox.no_sandbox;

@@ -55,7 +55,7 @@ const _: () = assert!(AWAKE.0 < AWAKE_LONG.0);
 /// Messages or frames taken from one source in one turn, so that no source starves the others.
 pub const BATCH_MAX: usize = 64;
 
-/// How nice to others a replica or a gateway is, where it is allowed to be this little: with four others that compute on two processors, it is then
+/// How nice to others one half of a pair is, where it is allowed to be this little: with four others that compute on two processors, it is then
 /// late by 11 ms in one of a hundred wake-ups instead of 25, and leaves them a tenth of a processor that it computes on.
 pub const NICE: i32 = -10;
 

@@ -1,7 +1,7 @@
 //! What a process of ours gives up once it has started, so that a guest or a stranger that takes it over gets little.
 //!
 //! ```text
-//!   prepare, become_user      asks for memory and time, becomes --user
+//!   ask_to_.., become_user     asks for memory and, a replica, for time; becomes --user
 //!   (files, disks, taps, ports and keys are opened)
 //!   enter                     landlock, no capabilities, the process' filters: before a stranger or a peer is listened to
 //!   spawn, narrow             each thread's own filter, before it does anything; the guest thread's before the guest's first step
@@ -24,7 +24,7 @@ use std::thread::{self, JoinHandle};
 use landlock::RulesetStatus;
 
 pub use files::Files;
-pub use privileges::{User, UserError, become_user, prepare};
+pub use privileges::{User, UserError, ask_to_be_served_soon, ask_to_stay_in_memory, become_user};
 pub use system_calls::{Kind, Sockets};
 
 thread_local! {

@@ -190,15 +190,9 @@ pub fn forbid_core_files() {
     }
 }
 
-/// Asks for what a replica or a gateway wants of its host, where that is allowed: to be served soon, and to stay in memory. Call before any
-/// thread is started, and before [`become_user`]: both are inherited by threads, and root may ask for more.
-pub fn prepare() {
-    ask_to_be_served_soon();
-    ask_to_stay_in_memory();
-}
-
-/// FT 2.3-d: who is late to answer is taken for dead.
-fn ask_to_be_served_soon() {
+/// Asks the host to serve this process sooner than others, where that is allowed: a replica that is late to answer is taken for dead
+/// (FT 2.3-d). Call before any thread is started, which inherits it, and before [`become_user`]: root may ask for more.
+pub fn ask_to_be_served_soon() {
     // One that was made nicer than this on purpose stays so.
     if getpriority_process(None).is_ok_and(|now| now <= NICE) {
         return;
@@ -211,7 +205,8 @@ fn ask_to_be_served_soon() {
     }
 }
 
-fn ask_to_stay_in_memory() {
+/// Asks the host never to page this process out, where that is allowed. Call before [`become_user`]: root may ask for more.
+pub fn ask_to_stay_in_memory() {
     let limit = getrlimit(Resource::Memlock);
     let raised = [None, limit.maximum].into_iter().any(|limit| {
         let both = Rlimit {
