@@ -11,6 +11,9 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_fi
 /// A guest on bare metal with a disk and a network device; it serves until it is switched off.
 const SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/guests/server.bin");
 
+/// The right to be less nice to others (`capabilities(7)`).
+const CAP_SYS_NICE: u64 = 1 << 23;
+
 /// The fields of a `status` of /proc.
 fn fields(status: &Path) -> BTreeMap<String, String> {
     let text = std::fs::read_to_string(status).unwrap();
@@ -66,6 +69,11 @@ impl Process {
                 (fields["Name"].clone(), fields)
             })
             .collect()
+    }
+
+    /// How nice its first thread is to others (`getpriority(2)`): a smaller number is served sooner.
+    fn nice(&self) -> i32 {
+        rustix::process::getpriority_process(Some(rustix::process::Pid::from_child(&self.0))).unwrap()
     }
 
     /// Every thread has given up everything.
@@ -195,6 +203,10 @@ fn a_gateway_and_a_waiting_backup_have_given_up_what_they_do_not_need() {
     let said = backup.says();
     assert!(said.contains("waiting for the primary"), "{said}");
     backup.assert_is_sandboxed(&["lockstep"]);
+    let ours = rustix::process::getpriority_process(None).unwrap();
+    assert_eq!(gateway.nice(), ours, "a gateway asks for no time");
+    let may_ask = u64::from_str_radix(&here("CapEff"), 16).unwrap() & CAP_SYS_NICE != 0;
+    assert_eq!(backup.nice(), if may_ask { ours.min(-10) } else { ours });
 }
 
 #[test]
