@@ -1,7 +1,7 @@
 //! What a process is by its user: whose files it may touch, which capabilities it has, how much of its host it may use, and
 //! how soon it is served.
 //!
-//! Asked for at the very start ([`prepare`], [`become_user`]), given up for good before anything of a guest or a stranger is read
+//! Asked for at the very start ([`ask_to_be_served_soon`], [`ask_to_stay_in_memory`], [`become_user`]), given up for good before anything of a guest or a stranger is read
 //! ([`give_up_capabilities`], [`forbid_core_files`]). Nothing here may fail a VM that ran without it, but for a user that was named.
 
 use std::ffi::CString;
