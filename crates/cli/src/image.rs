@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use anyhow::Result;
-use host::image::{
+use image::{
     Appliance, ApplianceOptions, DebianImage, DebianOptions, Progress, Unit, build_appliance, build_debian,
 };
 
@@ -101,7 +101,7 @@ fn print(files: &[(&str, String)], json: bool) {
 /// Progress on standard error: one line that is rewritten on a terminal, a line per stage elsewhere.
 #[derive(Default)]
 struct Shown {
-    stage: Option<host::image::Stage>,
+    stage: Option<image::Stage>,
 }
 
 impl Shown {

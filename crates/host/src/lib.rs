@@ -17,7 +17,6 @@ pub mod disk;
 pub mod drive;
 pub mod entropy;
 pub mod error;
-pub mod image;
 pub mod limits;
 pub mod link;
 pub mod log_file;

@@ -11,7 +11,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("replica", &["machine", "hart"]),
     ("host", &["replica", "machine", "hart"]),
     ("sim", &["replica", "machine", "hart"]),
-    ("cli", &["host", "replica", "machine", "hart"]),
+    ("image", &[]),
+    ("cli", &["host", "image", "replica", "machine", "hart"]),
     ("isa-programs", &[]),
 ];
 

@@ -34,7 +34,7 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
     if args.seconds < 2 || args.clients == 0 {
         bail!("give at least 2 seconds and 1 client");
     }
-    let image = crate::image::appliance(&host::image::ApplianceOptions::default())?;
+    let image = crate::image::appliance(&::image::ApplianceOptions::default())?;
     let say = |text: &str| {
         if !args.json {
             tell!("demo: {text}");

@@ -6,8 +6,9 @@
 //! half-made: a build that is killed leaves a temporary directory that the next one removes.
 //!
 //! Every package is fetched by apt from the mirror that the machine's own apt configuration names (or the one in
-//! the options) and checked against the Debian archive's signatures. This module must never switch that check off,
+//! the options) and checked against the Debian archive's signatures. This crate must never switch that check off,
 //! never install anything on the host and never know a mirror's name of its own.
+#![forbid(unsafe_code)]
 
 mod appliance;
 mod apt;
