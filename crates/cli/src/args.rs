@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use host::build::{InterpreterOptions, Translate};
-use host::sandbox::{self, User};
+use os::sandbox::{self, User};
 
 /// What ends `run` and `record`.
 const ALONE_ENDS: &str = "\

@@ -112,7 +112,7 @@ impl Shown {
             if is_new {
                 self.newline();
             }
-            host::stderr::write_text(format_args!(
+            os::stderr::write_text(format_args!(
                 "\r\x1b[Kimage: {}{}",
                 progress.stage,
                 counts(&progress)
@@ -123,12 +123,12 @@ impl Shown {
     }
 
     fn newline(&self) {
-        host::stderr::write_text(format_args!("\r"));
+        os::stderr::write_text(format_args!("\r"));
     }
 
     fn end(&self) {
         if self.stage.is_some() && std::io::stderr().is_terminal() {
-            host::stderr::write_text(format_args!("\r\x1b[K"));
+            os::stderr::write_text(format_args!("\r\x1b[K"));
         }
     }
 }

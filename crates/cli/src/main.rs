@@ -3,7 +3,7 @@
 /// Writes a line to the standard error. Waits for no reader: a VM neither stands nor ends because there is none.
 macro_rules! tell {
     ($($text:tt)*) => {
-        host::stderr::tell(format_args!($($text)*))
+        os::stderr::tell(format_args!($($text)*))
     };
 }
 
@@ -47,7 +47,7 @@ fn write_line(text: std::fmt::Arguments<'_>) {
         if error.kind() != std::io::ErrorKind::BrokenPipe {
             tell!("lockstep: cannot write the output: {error}");
         }
-        host::stderr::finish();
+        os::stderr::finish();
         std::process::exit(1);
     }
 }
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     };
-    host::stderr::finish();
+    os::stderr::finish();
     code
 }
 
@@ -78,7 +78,7 @@ fn enters_a_sandbox(command: &Command) -> bool {
 
 fn run(command: Command) -> Result<ExitCode> {
     if !enters_a_sandbox(&command) {
-        host::stderr::open();
+        os::stderr::open();
     }
     match command {
         Command::Demo(args) => return demo::run(&args),

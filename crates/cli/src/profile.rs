@@ -81,7 +81,7 @@ impl Watching {
                 .write_all(summary.to_string().as_bytes())
                 .with_context(|| format!("cannot write the profile {}", path.display()))?,
             // If its reader has gone, there is nobody to tell.
-            None => host::stderr::write_text(format_args!("{summary}")),
+            None => os::stderr::write_text(format_args!("{summary}")),
         }
         Ok(Some(serde_json::to_value(&summary)?))
     }

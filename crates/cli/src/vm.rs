@@ -101,7 +101,7 @@ fn show(progress: &Progress<'_>) {
             tell!("lockstep: the backup does not answer yet ({error}); calling");
         }
         Progress::Calling { .. } => {}
-        Progress::Refused(error) => tell!("lockstep: {}", host::error::chain(*error)),
+        Progress::Refused(error) => tell!("lockstep: {}", os::error::chain(*error)),
         Progress::RefusedMore(count) => tell!("lockstep: {count} more callers were refused"),
         Progress::Paired { peer, epoch } => tell!("lockstep: paired with {peer}, epoch {}", epoch.0),
     }

@@ -13,7 +13,7 @@ use tracing_subscriber::registry::LookupSpan;
 /// From here on warnings are shown on standard error.
 pub fn show() {
     let subscriber = tracing_subscriber::fmt()
-        .with_writer(host::stderr::Lines::default)
+        .with_writer(os::stderr::Lines::default)
         .without_time()
         .log_internal_errors(false);
     match EnvFilter::try_from_default_env() {

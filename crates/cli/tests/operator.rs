@@ -563,6 +563,6 @@ fn a_warning_is_a_sentence_and_names_its_module_only_to_those_who_look_for_a_fau
             filter.is_none(),
             "{line}"
         );
-        assert_eq!(line.contains("host::outlet"), filter.is_some(), "{line}");
+        assert_eq!(line.contains("os::outlet"), filter.is_some(), "{line}");
     }
 }

@@ -182,6 +182,6 @@ fn replica_process(role: &str) {
         _ => host::backup(&spec, &pair, &mut build, &mut progress),
     };
     if let Err(error) = result {
-        eprintln!("{role}: {}", host::error::chain(&error));
+        eprintln!("{role}: {}", os::error::chain(&error));
     }
 }

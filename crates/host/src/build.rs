@@ -9,8 +9,8 @@ use hart::{Engine, Interpreter};
 pub use hart::{InterpreterOptions, NoTranslation, Translate, can_translate};
 use machine::{Config, Machine};
 
-use crate::sandbox::privileges::lock_ram;
-use crate::sys::clock;
+use os::sandbox::privileges::lock_ram;
+use os::sys::clock;
 
 /// Builds machines, for `run`, `replay`, `primary` and `backup`.
 ///
@@ -26,7 +26,7 @@ pub fn watched(
 ) -> impl FnMut(&Config) -> Result<Machine, String> {
     move |config| {
         let engine = watched_engine(engine, std::mem::take(&mut watch));
-        let machine = Machine::new(config.clone(), engine).map_err(|error| crate::error::chain(&error))?;
+        let machine = Machine::new(config.clone(), engine).map_err(|error| os::error::chain(&error))?;
         lock_ram(machine.ram());
         Ok(machine)
     }
@@ -46,7 +46,7 @@ pub fn snapshot(
             format!(
                 "cannot use the snapshot {}: {}",
                 path.display(),
-                crate::error::chain(&error)
+                os::error::chain(&error)
             )
         })
     }

@@ -7,7 +7,7 @@ use replica::{Epoch, Event, Span, Time};
 
 use crate::limits::{BATCH_MAX, PORTS_LOOK_EVERY, PORTS_LOOKS_PER_TIMEOUT};
 use crate::net::{Lead, Port, announce};
-use crate::poll::{Interest, Poller, Token};
+use os::poll::{Interest, Poller, Token};
 
 /// The token of the first port; the others follow.
 const PORTS: u64 = 16;
@@ -257,7 +257,7 @@ impl Cables {
 mod tests {
     use super::*;
     use crate::net::{Endpoint, PortSpec};
-    use crate::wake::Waker;
+    use os::wake::Waker;
     use replica::Span;
     use std::io::Write;
     use std::os::unix::net::UnixListener;

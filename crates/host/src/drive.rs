@@ -21,11 +21,11 @@ use replica::{Event, Guest, Halt, Next, Node, RoleName, Span};
 
 use crate::console::Console;
 use crate::log_file::LogFile;
-use crate::poll::{Poller, Token};
 use crate::report::{Ending, Figures, Happening};
-use crate::sandbox::{self, Kind};
-use crate::sys::clock;
 use crate::world::{Order, World, WorldError, until};
+use os::poll::{Poller, Token};
+use os::sandbox::{self, Kind};
+use os::sys::clock;
 
 /// How it ended.
 #[derive(Clone, Debug, PartialEq)]

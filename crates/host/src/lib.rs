@@ -3,39 +3,30 @@
 //! One guest thread owns the node and every socket (`drive`, which has the picture of all threads). Other
 //! threads only do what may block; they answer through a queue and a `Waker`.
 //!
-//! Map, from the node outwards: `drive` is the loop, `world` does what a node's actions say, `poll` waits;
-//! `link`, `disk`, `net`, `console`, `arbiter` are the five things outside; `report` tells of it,
-//! through `outlet`s, which nobody waits for; `sandbox` gives up what none of them needs, and starts their threads; `operator` is what signals and Ctrl-A x mean. `symbols` and `perf_map` name what a guest does.
-#![deny(unsafe_code)]
+//! Map, from the node outwards: `drive` is the loop, `world` does what a node's actions say; `link`, `disk`, `net`, `console`,
+//! `arbiter` are the five things outside; `report` tells of it; `needs` is what the sandbox leaves to a VM; `operator` is what
+//! signals and Ctrl-A x mean. `symbols` and `perf_map` name what a guest does.
+#![forbid(unsafe_code)]
 
 pub mod arbiter;
-pub mod bounded_file;
 pub mod build;
 pub mod cables;
 pub mod console;
 pub mod disk;
 pub mod drive;
-pub mod entropy;
-pub mod error;
 pub mod limits;
 pub mod link;
 pub mod log_file;
+pub mod needs;
 pub mod net;
 pub mod operator;
-pub mod outlet;
 pub mod pair;
 pub mod perf_map;
-pub mod poll;
 pub mod replay;
 pub mod report;
 pub mod run;
-pub mod sandbox;
-pub mod signals;
 pub mod spec;
-pub mod stderr;
 pub mod symbols;
-pub mod sys;
-pub mod wake;
 pub mod world;
 
 pub use drive::{Outcome, drive};

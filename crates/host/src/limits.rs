@@ -35,9 +35,6 @@ pub const SHORTAGE_PAUSE: Span = Span::from_ms(250);
 pub const REFUSALS_TOLD_MAX: u64 = 16;
 /// See [`REFUSALS_TOLD_MAX`].
 pub const REFUSALS_WITHIN: Span = Span::from_ms(60_000);
-/// The end of a process waits at most this long for whoever hears its last words: the peer, a console, standard error, the file of
-/// events.
-pub const LAST_WORDS_PATIENCE: Duration = Duration::from_secs(1);
 /// Between the first two attempts to connect; each pause is twice the one before.
 pub const CONNECT_RETRY: Span = Span::from_ms(100);
 /// Longest pause between two attempts to connect.
@@ -45,19 +42,8 @@ pub const CONNECT_RETRY_MAX: Span = Span::from_ms(1_000);
 /// One attempt to connect.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A running guest's sockets are looked at so often.
-pub const LOOK_EVERY: Span = Span::from_us(20);
-/// An idle guest thread looks at its sockets for so long before it sleeps.
-pub const AWAKE: Span = Span::from_us(40);
-/// Likewise of one half of a pair, if the last time something came within this.
-pub const AWAKE_LONG: Span = Span::from_us(200);
-const _: () = assert!(AWAKE.0 < AWAKE_LONG.0);
 /// Messages or frames taken from one source in one turn, so that no source starves the others.
 pub const BATCH_MAX: usize = 64;
-
-/// How nice to others one half of a pair is, where it is allowed to be this little: with four others that compute on two processors, it is then
-/// late by 11 ms in one of a hundred wake-ups instead of 25, and leaves them a tenth of a processor that it computes on.
-pub const NICE: i32 = -10;
 
 /// Bytes of a recording waiting to be written to its file. Past this the guest waits.
 pub const LOG_BACKLOG_MAX: usize = 4 << 20;
@@ -101,8 +87,6 @@ pub const CONSOLE_FILE_LEN_MAX: u64 = 64 << 20;
 /// Chunks of console input waiting for the guest. Past this the reader waits, and so does the typist.
 pub const CONSOLE_INPUT_CHUNKS: usize = 64;
 
-/// Bytes of lines for people that wait for standard error. Past this, lines are dropped and counted.
-pub const STDERR_BACKLOG_MAX: usize = 256 << 10;
 /// Bytes of events that wait for their file. Past this, events are dropped and counted.
 pub const EVENTS_BACKLOG_MAX: usize = 1 << 20;
 /// Bytes of a file of events, of which one older one of the same length is kept.

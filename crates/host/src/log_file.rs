@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::limits::{LOG_BACKLOG_MAX, LOG_WRITE_LEN, LOG_WRITE_WITHIN};
-use crate::sandbox::{self, Kind};
+use os::sandbox::{self, Kind};
 
 /// The log cannot be recorded.
 #[derive(Debug, thiserror::Error)]

@@ -14,16 +14,17 @@ use rustix::io::Errno;
 use crate::arbiter::{Arbiter, ArbiterError, Asker, DirectoryArbiter};
 use crate::disk::{Access, Disk, Holder};
 use crate::drive::{Outcome, drive};
-use crate::entropy;
-use crate::error::chain;
-use crate::limits::{CLAIMS_MAX, LAST_WORDS_PATIENCE};
+use crate::limits::CLAIMS_MAX;
 use crate::link::connect::Pauses;
 use crate::link::{Arrival, Link, LinkError, Listener, connect};
 use crate::run::{Build, RunError, lock_all};
-use crate::signals::Signals;
 use crate::spec::{PairSpec, Ports, VmSpec};
-use crate::sys::clock;
 use crate::world::{World, WorldError};
+use os::entropy;
+use os::error::chain;
+use os::limits::LAST_WORDS_PATIENCE;
+use os::signals::Signals;
+use os::sys::clock;
 
 /// How the pair comes about; for a progress line.
 #[derive(Debug)]

@@ -12,9 +12,9 @@ use replica::{End, Guest, Header, LogError, LogReader};
 
 use crate::limits::{LOG_READ_LEN, REPLAY_SLICE_STEPS};
 use crate::run::Build;
-use crate::signals::Signals;
 use crate::spec::{SetupError, VmSpec, program};
 use crate::world::WorldError;
+use os::signals::Signals;
 
 /// How a replay ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

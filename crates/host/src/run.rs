@@ -8,13 +8,13 @@ use replica::{Epoch, Guest, Node, Options};
 use crate::arbiter::ArbiterError;
 use crate::disk::{Access, Disk, Holder, LockError};
 use crate::drive::{Outcome, drive};
-use crate::entropy;
 use crate::link::LinkError;
 use crate::log_file::LogFile;
-use crate::signals::Signals;
 use crate::spec::{SetupError, VmSpec};
-use crate::sys::clock;
 use crate::world::WorldError;
+use os::entropy;
+use os::signals::Signals;
+use os::sys::clock;
 
 /// Why a VM did not run, or not to its end.
 #[derive(Debug, thiserror::Error)]

@@ -13,11 +13,11 @@ use crate::disk::{Access, Disk, DiskError, DiskPool};
 use crate::link::{KeyError, KeyFile, Security};
 use crate::net::{NetError, Port, PortSpec};
 use crate::report::{ReportError, Reporter};
-use crate::sandbox::{Entered, Needs, OutOfReach};
-use crate::signals::Signals;
-use crate::wake::Waker;
 use crate::world::{World, WorldError};
-use crate::{entropy, sys::clock};
+use os::sandbox::{Entered, OutOfReach};
+use os::signals::Signals;
+use os::wake::Waker;
+use os::{entropy, sys::clock};
 
 /// Where Debian, Fedora and QEMU put OpenSBI.
 const FIRMWARE_PATHS: [&str; 4] = [
@@ -230,17 +230,17 @@ impl VmSpec {
         Ok(Ports { waker, ports })
     }
 
-    /// Gives up what this VM will not need, if it is to; see [`Needs::enter`]. No thread may have been started yet.
+    /// Gives up what this VM will not need, if it is to; see [`os::sandbox::Needs::enter`]. No thread may have been started yet.
     ///
     /// # Errors
     /// It will need what it would not get any more.
     pub fn enter_sandbox(&self, pair: Option<&PairSpec>) -> Result<Option<Entered>, SetupError> {
         let entered = if self.sandbox {
-            Some(Needs::of_vm(self, pair).enter()?)
+            Some(self.needs(pair).enter()?)
         } else {
             None
         };
-        crate::stderr::open();
+        os::stderr::open();
         Ok(entered)
     }
 

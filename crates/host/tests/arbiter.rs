@@ -5,7 +5,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 
 use host::arbiter::{Arbiter, Asker, DirectoryArbiter, VmName};
-use host::wake::Waker;
+use os::wake::Waker;
 use replica::{Claim, Epoch, Verdict};
 
 fn vm() -> VmName {

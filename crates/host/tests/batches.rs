@@ -9,9 +9,9 @@ use host::arbiter::{Answer, Arbiter, ArbiterError, Asker, VmName};
 use host::disk::DiskPool;
 use host::link::{Link, Listener, Security, connect};
 use host::report::Reporter;
-use host::sys::clock;
-use host::wake::Waker;
 use host::{World, drive};
+use os::sys::clock;
+use os::wake::Waker;
 use replica::message::{Log, Message};
 use replica::{Claim, Epoch, Node, Options, PairOptions, Span, Time, Verdict};
 

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 
 use host::console::{Console, ConsoleSpec, Typed};
-use host::wake::Waker;
+use os::wake::Waker;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, SockAddr, Socket, Type};
 

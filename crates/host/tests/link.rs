@@ -437,7 +437,7 @@ fn calling_ends_when_patience_does_or_when_told() {
 #[test]
 fn waiting_for_the_primary_ends_when_told() {
     let mut listener = Listener::bind("127.0.0.1:0".parse().unwrap(), key(1)).unwrap();
-    let stop = host::wake::Waker::new().unwrap();
+    let stop = os::wake::Waker::new().unwrap();
     stop.wake();
     use std::os::fd::AsFd;
     let error = listener.accept(Some(stop.as_fd()), &mut |_| {}).unwrap_err();

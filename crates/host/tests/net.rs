@@ -6,8 +6,8 @@ use std::process::Command;
 
 use common::Gateway;
 use host::net::{Endpoint, Lead, NetError, Port, PortSpec, Tap};
-use host::sys::clock;
-use host::wake::Waker;
+use os::sys::clock;
+use os::wake::Waker;
 use replica::{Epoch, Time};
 use rustix::event::{PollFd, PollFlags, poll};
 

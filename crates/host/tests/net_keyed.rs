@@ -15,8 +15,8 @@ use host::net::keyed::{Callee, Progress};
 use host::net::stream::Word;
 use host::net::wire::Wire;
 use host::net::{Endpoint, NetError, Port, PortSpec, announce};
-use host::sys::clock;
-use host::wake::Waker;
+use os::sys::clock;
+use os::wake::Waker;
 use replica::{Epoch, Time};
 use rustix::event::{PollFd, PollFlags, poll};
 
@@ -229,11 +229,11 @@ fn a_gateway_with_another_key_and_a_port_without_one_are_told_apart_at_the_start
     let (spec, mut port) = site.port(address(&gateway));
     let error = port.check(&spec).unwrap_err();
     assert!(matches!(error, NetError::Refused { .. }));
-    let sentence = host::error::chain(&error);
+    let sentence = os::error::chain(&error);
     assert!(sentence.contains("it has another key"), "{sentence}");
     let nobody = TcpListener::bind(ANY).unwrap().local_addr().unwrap();
     let (spec, mut port) = site.port(nobody);
-    let sentence = host::error::chain(&port.check(&spec).unwrap_err());
+    let sentence = os::error::chain(&port.check(&spec).unwrap_err());
     assert!(
         sentence.contains("start it with `lockstep gateway`"),
         "{sentence}"

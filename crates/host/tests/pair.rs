@@ -64,7 +64,7 @@ fn child_that_is_a_replica() {
     let mut progress = |progress: &Progress<'_>| match progress {
         Progress::Listening(address) => println!("\nlistening {address}"),
         Progress::Paired { epoch, .. } => println!("\npaired {}", epoch.0),
-        Progress::Refused(error) => println!("\nrefused {}", host::error::chain(*error)),
+        Progress::Refused(error) => println!("\nrefused {}", os::error::chain(*error)),
         Progress::Calling { .. } | Progress::RefusedMore(_) => {}
     };
     let result = match role.as_str() {
@@ -75,7 +75,7 @@ fn child_that_is_a_replica() {
     };
     match result {
         Ok(outcome) => println!("\nended {:?}", outcome.halt),
-        Err(error) => println!("\nfailed {}", host::error::chain(&error)),
+        Err(error) => println!("\nfailed {}", os::error::chain(&error)),
     }
 }
 

@@ -16,10 +16,10 @@ use host::arbiter::{Arbiter, DirectoryArbiter, VmName};
 use host::disk::{Access, Disk, Holder};
 use host::net::gateway::{GatewayConfig, GuestListen};
 use host::net::{Endpoint, PortSpec};
-use host::sandbox::{self, Kind, Needs};
-use host::signals::Signals;
 use host::{PairSpec, VmSpec};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use os::sandbox::{self, Kind};
+use os::signals::Signals;
 use replica::{Claim, Epoch, Span};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -143,11 +143,11 @@ fn child_that_tries() {
     let held = match kind {
         "gateway" => {
             let listen = GuestListen::Unix(dir.join("vm/socket"));
-            Needs::of_gateway(&GatewayConfig::new(listen)).enter()
+            GatewayConfig::new(listen).needs().enter()
         }
         _ => {
             let (spec, pair) = spec(&dir);
-            Needs::of_vm(&spec, Some(&pair)).enter()
+            spec.needs(Some(&pair)).enter()
         }
     };
     let _held = held.unwrap();
@@ -167,7 +167,7 @@ fn child_that_tries() {
     match result {
         Ok(()) if what.ends_with("a signal to itself") && signals.take() != 1 => println!("\n{FAILED}{what}"),
         Ok(()) => println!("\n{DONE}{what}"),
-        Err(error) => println!("\n{FAILED}{what}: {}", host::error::chain(&error)),
+        Err(error) => println!("\n{FAILED}{what}: {}", os::error::chain(&error)),
     }
 }
 
@@ -448,9 +448,7 @@ fn a_disk_that_a_takeover_could_not_use_is_refused_at_the_start() {
     let site = Site::new();
     let (mut spec, pair) = spec(site.0.path());
     spec.disks[0].path = site.0.path().join("vm/nowhere");
-    let thread = std::thread::spawn(move || {
-        host::error::chain(&Needs::of_vm(&spec, Some(&pair)).enter().unwrap_err())
-    });
+    let thread = std::thread::spawn(move || os::error::chain(&spec.needs(Some(&pair)).enter().unwrap_err()));
     let sentence = thread.join().unwrap();
     assert!(sentence.contains("the disk"), "{sentence}");
     assert!(

@@ -9,10 +9,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("hart", &[]),
     ("machine", &["hart"]),
     ("replica", &["machine", "hart"]),
-    ("host", &["replica", "machine", "hart"]),
+    ("os", &["replica", "machine", "hart"]),
+    ("host", &["os", "replica", "machine", "hart"]),
     ("sim", &["replica", "machine", "hart"]),
     ("image", &[]),
-    ("cli", &["host", "image", "replica", "machine", "hart"]),
+    ("cli", &["host", "image", "os", "replica", "machine", "hart"]),
     ("isa-programs", &[]),
 ];
 

@@ -91,7 +91,7 @@ fn load(pair: &mut Pair, args: &DemoArgs, say: &dyn Fn(&str)) -> Result<Loaded> 
     };
     if args.kill != Kill::None {
         loaded.event = Some(start.elapsed());
-        loaded.event_boottime_ns = Some(host::sys::clock::now().0);
+        loaded.event_boottime_ns = Some(os::sys::clock::now().0);
     }
     let mut rest = half;
     match args.kill {

@@ -60,7 +60,7 @@ impl DirectoryArbiter {
     /// A name that no other process on any host uses. Begins with a dot, which no VM's name does.
     fn unique_path(&self, purpose: &str) -> PathBuf {
         self.directory
-            .join(format!(".{purpose}.{:032x}", crate::entropy::random_u128()))
+            .join(format!(".{purpose}.{:032x}", os::entropy::random_u128()))
     }
 
     fn try_claim(&self, vm: &VmName, claim: Claim) -> Result<Answer, ArbiterError> {
@@ -161,7 +161,7 @@ impl Arbiter for DirectoryArbiter {
     fn claim(&mut self, vm: &VmName, claim: Claim) -> Answer {
         self.try_claim(vm, claim).unwrap_or_else(|error| Answer {
             verdict: Verdict::Unreachable,
-            reason: Some(crate::error::chain(&error)),
+            reason: Some(os::error::chain(&error)),
         })
     }
 

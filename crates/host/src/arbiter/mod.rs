@@ -11,8 +11,8 @@ use replica::{Claim, Epoch, Verdict};
 
 pub use file::DirectoryArbiter;
 
-use crate::sandbox::{self, Kind};
-use crate::wake::Waker;
+use os::sandbox::{self, Kind};
+use os::wake::Waker;
 
 /// Longest name of a VM.
 pub const VM_NAME_LEN_MAX: usize = 64;

@@ -11,10 +11,12 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use crate::bounded_file::{Begin, BoundedFile};
-use crate::limits::{CONSOLE_BACKLOG_MAX, CONSOLE_FILE_LEN_MAX, CONSOLE_INPUT_CHUNKS, LAST_WORDS_PATIENCE};
-use crate::outlet::{Outlet, Unit};
-use crate::wake::Waker;
+use crate::limits::{CONSOLE_BACKLOG_MAX, CONSOLE_FILE_LEN_MAX, CONSOLE_INPUT_CHUNKS};
+use os::bounded_file::{Begin, BoundedFile};
+use os::limits::LAST_WORDS_PATIENCE;
+use os::outlet::{Outlet, Unit};
+use os::terminal::RawMode;
+use os::wake::Waker;
 
 /// What the operator asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +70,7 @@ pub struct Console {
     typed: Option<Receiver<Typed>>,
     output: Option<Outlet>,
     /// Puts the terminal back.
-    _terminal: Option<terminal::RawMode>,
+    _terminal: Option<RawMode>,
     /// Removes the socket.
     _socket: Option<socket::SocketFile>,
 }
@@ -88,7 +90,7 @@ impl Console {
         match spec {
             ConsoleSpec::None => {}
             ConsoleSpec::Stdio => {
-                console._terminal = terminal::RawMode::enter().map_err(ConsoleError::Terminal)?;
+                console._terminal = RawMode::enter().map_err(ConsoleError::Terminal)?;
                 let (sender, typed) = sync_channel(CONSOLE_INPUT_CHUNKS);
                 terminal::read_stdin(sender, waker.clone(), console._terminal.is_some());
                 console.typed = Some(typed);

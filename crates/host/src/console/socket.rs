@@ -13,8 +13,8 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, 
 
 use super::{ConsoleError, Typed};
 use crate::limits::{CONSOLE_PATIENCE, CONSOLE_RETRY};
-use crate::sandbox::{self, Kind};
-use crate::wake::Waker;
+use os::sandbox::{self, Kind};
+use os::wake::Waker;
 
 /// Clients that wait while one is there.
 const BACKLOG: i32 = 16;

@@ -1,64 +1,15 @@
-//! Standard input and output as the guest's console: raw mode, and the escape key Ctrl-A, as in QEMU.
+//! Standard input as the guest's console, with the escape key Ctrl-A, as in QEMU.
 
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, Read, Write};
 use std::sync::mpsc::SyncSender;
-use std::sync::{Mutex, PoisonError};
-
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use super::Typed;
-use crate::sandbox::{self, Kind};
-use crate::wake::Waker;
+use os::sandbox::{self, Kind};
+use os::wake::Waker;
 
 const ESCAPE: u8 = 0x01;
 const HELP: &[u8] =
     b"\r\nCtrl-A x  switch the VM off; end a backup\r\nCtrl-A h  this help\r\nCtrl-A Ctrl-A  send Ctrl-A\r\n";
-
-/// How the terminal was before, while it is raw.
-static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
-
-/// The terminal is raw while this lives.
-#[derive(Debug)]
-pub struct RawMode(());
-
-impl RawMode {
-    /// Makes the terminal raw; `None`: standard input is none.
-    ///
-    /// # Errors
-    /// As the kernel gives them.
-    pub fn enter() -> io::Result<Option<RawMode>> {
-        let stdin = io::stdin();
-        if !stdin.is_terminal() {
-            return Ok(None);
-        }
-        let before = tcgetattr(&stdin)?;
-        let mut raw = before.clone();
-        raw.make_raw();
-        *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
-        tcsetattr(&stdin, OptionalActions::Now, &raw)?;
-        Ok(Some(RawMode(())))
-    }
-}
-
-/// Is the terminal raw at present?
-pub(crate) fn is_raw() -> bool {
-    BEFORE.lock().unwrap_or_else(PoisonError::into_inner).is_some()
-}
-
-impl Drop for RawMode {
-    fn drop(&mut self) {
-        restore();
-    }
-}
-
-/// Puts the terminal back as it was. For ends of the process that run no destructors.
-pub fn restore() {
-    let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(before) = before {
-        // Nothing can be done if the terminal is gone.
-        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &before);
-    }
-}
 
 /// Starts the thread that reads standard input, whatever it is. Ends with it.
 pub(super) fn read_stdin(sender: SyncSender<Typed>, waker: Waker, raw: bool) {

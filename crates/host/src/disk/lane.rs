@@ -18,9 +18,9 @@ use replica::{DiskAnswer, Span, Time};
 use super::policy::{self, Ailment, Outcome};
 use super::{Disk, Holder, LockError, guard};
 use crate::limits::{DISK_RETRY, DISK_THREADS, DISK_TROUBLES_MAX};
-use crate::sandbox::{self, Kind};
-use crate::sys::clock;
-use crate::wake::Waker;
+use os::sandbox::{self, Kind};
+use os::sys::clock;
+use os::wake::Waker;
 
 /// What a thread has to say.
 #[derive(Debug)]

@@ -253,7 +253,7 @@ pub fn holder(disk: &Path) -> Result<Option<Holder>, LockError> {
 /// It cannot be written.
 pub fn touch_directory(disk: &Path) -> Result<(), LockError> {
     let path = lock_path(disk);
-    let probe = path.with_extension(format!("lock.{:032x}", crate::entropy::random_u128()));
+    let probe = path.with_extension(format!("lock.{:032x}", os::entropy::random_u128()));
     File::create_new(&probe)
         .and_then(|_| fs::remove_file(&probe))
         .map_err(|source| LockError::Io { path, source })
@@ -290,7 +290,7 @@ fn take(disk: &Path, path: &Path, rights: &Holder, holder: &Holder) -> Result<He
             may_replace(disk, &content, rights, dead)?;
             replaced = content.holder();
         }
-        let own = path.with_extension(format!("lock.{:032x}", crate::entropy::random_u128()));
+        let own = path.with_extension(format!("lock.{:032x}", os::entropy::random_u128()));
         let file = write_content(&own, holder).map_err(io)?;
         let placed = if old.is_some() {
             fs::rename(&own, path)

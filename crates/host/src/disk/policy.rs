@@ -11,8 +11,8 @@ use machine::{DiskOperation, DiskStatus};
 use rustix::io::Errno;
 
 use super::{Access, Disk, LockError, SECTOR_LEN, guard};
-use crate::error;
 use crate::limits::DISK_REQUEST_LEN_MAX;
+use os::error;
 
 /// What became of a request.
 #[derive(Debug)]

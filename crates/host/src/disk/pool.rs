@@ -12,7 +12,7 @@ use machine::DiskRequest;
 use super::lane::{Completion, Job, Lane};
 use super::{Disk, Holder};
 use crate::limits::DISK_CLOSE_PATIENCE;
-use crate::wake::Waker;
+use os::wake::Waker;
 
 /// The disks and their threads.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use super::heartbeat::Side;
 use super::key::Security;
 use super::{Link, LinkError};
 use crate::limits::{CONNECT_RETRY, CONNECT_RETRY_MAX, CONNECT_TIMEOUT};
-use crate::sys::clock;
+use os::sys::clock;
 
 /// How the search for the peer goes; for a progress line.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ use super::heartbeat::{Heartbeats, Side};
 use super::key::Security;
 use super::{Cipher, Link, LinkError};
 use crate::limits::HANDSHAKE_TIMEOUT;
-use crate::sys::clock;
+use os::sys::clock;
 
 const MAGIC: [u8; 8] = *b"LOCKSTEP";
 const VERSION: u8 = 1;

@@ -19,7 +19,7 @@ use super::heartbeat::Side;
 use super::key::Security;
 use super::{Link, LinkError};
 use crate::limits::{CALLERS_PER_TURN, HANDSHAKES_MAX, REFUSALS_TOLD_MAX, REFUSALS_WITHIN, SHORTAGE_PAUSE};
-use crate::sys::clock;
+use os::sys::clock;
 
 #[cfg(doc)]
 use crate::limits::HANDSHAKE_TIMEOUT;

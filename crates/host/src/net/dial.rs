@@ -20,7 +20,7 @@ use super::keyed::{Caller, KeyedError, Progress};
 use super::wire::Wire;
 use crate::limits::{CONNECT_TIMEOUT, GATEWAY_DIAL_EVERY, GATEWAY_DIALS_MAX, GATEWAY_REFUSED_PAUSE};
 use crate::link::Security;
-use crate::sys::clock;
+use os::sys::clock;
 
 /// Where a gateway listens.
 #[derive(Clone, Debug, PartialEq, Eq)]

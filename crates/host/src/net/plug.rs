@@ -34,9 +34,9 @@ use crate::limits::{
     GATEWAY_THREAD_PAUSE, PORTS_LOOK_EVERY,
 };
 use crate::link::Security;
-use crate::sandbox::{self, Kind};
-use crate::sys::clock;
-use crate::wake::Waker;
+use os::sandbox::{self, Kind};
+use os::sys::clock;
+use os::wake::Waker;
 
 /// What a thread that dials has to say.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use super::plug::Plug;
 use super::tap::Tap;
 use crate::limits::{BATCH_MAX, ITEMS_MAX, TAP_STALE_MAX};
 use crate::link::{KeyFile, Security};
-use crate::wake::Waker;
+use os::wake::Waker;
 
 /// What the operator asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

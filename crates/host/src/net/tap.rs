@@ -8,7 +8,7 @@ use replica::{Span, Time};
 
 use super::{Lead, NetError};
 use crate::limits::{FRAME_LEN_MAX, PORTS_LOOK_EVERY};
-use crate::sys::tun;
+use os::sys::tun;
 
 /// An open TAP interface.
 #[derive(Debug)]

@@ -4,8 +4,8 @@ use machine::PowerState;
 use replica::{Halt, RoleName};
 use serde::{Deserialize, Serialize};
 
-use crate::error;
 use crate::world::WorldError;
+use os::error;
 
 /// How a replica ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -139,7 +139,7 @@ impl Figures {
             resident_bytes: resident_bytes(),
             console_bytes_lost,
             event_lines_lost: 0,
-            stderr_lines_lost: crate::stderr::lost(),
+            stderr_lines_lost: os::stderr::lost(),
         }
     }
 }

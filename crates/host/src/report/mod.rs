@@ -21,12 +21,13 @@ pub use happening::{Happening, Line};
 pub use words::{Course, RoleWord, SuspicionWord, VerdictWord, Wish};
 
 use crate::arbiter::Answer;
-use crate::bounded_file::{Begin, BoundedFile};
-use crate::limits::{EVENTS_BACKLOG_MAX, EVENTS_LEN_MAX, LAST_WORDS_PATIENCE};
+use crate::limits::{EVENTS_BACKLOG_MAX, EVENTS_LEN_MAX};
 use crate::link::Traffic;
-use crate::outlet::{Outlet, Unit};
-use crate::sys::clock;
 use figures::ms;
+use os::bounded_file::{Begin, BoundedFile};
+use os::limits::LAST_WORDS_PATIENCE;
+use os::outlet::{Outlet, Unit};
+use os::sys::clock;
 use waiting::Waiting;
 
 /// Tells, and remembers what was told.
@@ -106,7 +107,7 @@ impl Reporter {
     pub fn happened(&mut self, happening: Happening) {
         self.write(&happening);
         if let Some(sentence) = happening.sentence() {
-            crate::stderr::tell(format_args!("lockstep: {sentence}"));
+            os::stderr::tell(format_args!("lockstep: {sentence}"));
         }
     }
 

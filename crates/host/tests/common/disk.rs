@@ -5,8 +5,8 @@ use std::path::Path;
 
 use host::arbiter::VmName;
 use host::disk::{Completion, Disk, DiskPool, Holder};
-use host::wake::Waker;
 use machine::{DiskOperation, DiskRequest, DiskStatus};
+use os::wake::Waker;
 use replica::{DiskAnswer, Epoch};
 
 pub const O_DSYNC: u32 = 0o10_000;

@@ -3,12 +3,15 @@
 use super::destination::Destination;
 use super::gauges::Gauges;
 use super::limits;
+use super::nat::RESOLV_CONF;
 use crate::link::Key;
+use os::sandbox::Needs;
+use os::sandbox::files::directory_of;
 use smoltcp::wire::{EthernetAddress, Ipv4Cidr};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -113,6 +116,27 @@ impl GatewayConfig {
             return Err(bad("too many fixed leases"));
         }
         Ok(addresses)
+    }
+
+    /// What a gateway needs after its start; the sandbox takes away the rest.
+    #[must_use]
+    pub fn needs(&self) -> Needs {
+        let mut needs = Needs::of_any_process();
+        needs.sockets.anybody = true;
+        if let GuestListen::Unix(path) = &self.listen {
+            needs.files.socket(path);
+        }
+        if self.resolvers == Resolvers::Host {
+            needs.files.read(RESOLV_CONF);
+            // What replaces the file is another one. Where the name leads to a directory of its own, that is allowed; /etc is not.
+            let target = Path::new(RESOLV_CONF).canonicalize();
+            if let Some(directory) = target.ok().map(|path| directory_of(&path))
+                && directory != Path::new("/etc")
+            {
+                needs.files.read(directory);
+            }
+        }
+        needs
     }
 }
 
@@ -323,7 +347,7 @@ pub enum GatewayError {
     Poll(#[source] io::Error),
     /// What the sandbox would take away.
     #[error(transparent)]
-    OutOfReach(#[from] crate::sandbox::OutOfReach),
+    OutOfReach(#[from] os::sandbox::OutOfReach),
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ pub use config::{
 pub use destination::{Destination, DestinationError};
 pub use gauges::{Gauge, Gauges};
 
-use crate::sandbox::{self, Kind, Needs};
+use os::sandbox::{self, Kind};
 
 /// Runs a gateway on this thread until it is stopped. `ready` is called once, when everything listens.
 ///
@@ -54,11 +54,8 @@ use crate::sandbox::{self, Kind, Needs};
 /// The configuration makes no sense, an address cannot be listened on, or the system's polling fails.
 pub fn run(config: GatewayConfig, ready: impl FnOnce(GatewayReady)) -> Result<(), GatewayError> {
     let (event_loop, announcement) = event_loop::EventLoop::new(&config)?;
-    let entered = config
-        .sandbox
-        .then(|| Needs::of_gateway(&config).enter())
-        .transpose()?;
-    crate::stderr::open();
+    let entered = config.sandbox.then(|| config.needs().enter()).transpose()?;
+    os::stderr::open();
     sandbox::narrow(Kind::Gateway);
     tracing::info!(listen = %announcement.listen, "gateway ready");
     ready(announcement);

@@ -14,7 +14,7 @@ use std::time::SystemTime;
 
 /// Port of DNS, over UDP and TCP.
 pub const DNS_PORT: u16 = 53;
-const RESOLV_CONF: &str = "/etc/resolv.conf";
+pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// As many as the C library asks.
 const RESOLVERS_MAX: usize = 3;
 

@@ -131,7 +131,7 @@ fn allow(
 }
 
 /// Where the directory entry of `path` is.
-pub(super) fn directory_of(path: &Path) -> PathBuf {
+pub fn directory_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent.into(),
         _ => ".".into(),

@@ -11,7 +11,6 @@
 
 mod calls;
 pub mod files;
-mod needs;
 pub mod privileges;
 mod system_calls;
 
@@ -70,8 +69,18 @@ pub struct OutOfReach {
 pub struct Entered(#[allow(dead_code, reason = "it is there to be held")] Vec<OwnedFd>);
 
 impl Needs {
+    /// What any process needs: to see its own memory in use, and how many processors there are, by which the C library's allocator
+    /// shares memory among threads.
+    #[must_use]
+    pub fn of_any_process() -> Needs {
+        let mut needs = Needs::default();
+        needs.files.read("/proc/self");
+        needs.files.read("/sys/devices/system/cpu/online");
+        needs
+    }
+
     /// Must be possible later too; tried when the sandbox is entered.
-    fn surely(&mut self, what: &'static str, path: &Path, change: bool) {
+    pub fn surely(&mut self, what: &'static str, path: &Path, change: bool) {
         self.rehearsed.push(Rehearsal {
             what,
             path: path.into(),

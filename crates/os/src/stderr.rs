@@ -7,9 +7,9 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use crate::console::terminal;
 use crate::limits::{LAST_WORDS_PATIENCE, STDERR_BACKLOG_MAX};
 use crate::outlet::{Outlet, Unit};
+use crate::terminal;
 
 /// What was said before the outlet was opened; `None` from then on.
 static EARLY: Mutex<Option<Vec<u8>>> = Mutex::new(Some(Vec::new()));

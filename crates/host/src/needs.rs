@@ -1,0 +1,60 @@
+//! What a VM and its pair need after their start, read from what the operator asked for; the sandbox takes away the rest.
+
+use os::sandbox::Needs;
+use os::sandbox::files::directory_of;
+
+use crate::console::ConsoleSpec;
+use crate::net::{Endpoint, PortSpec};
+use crate::spec::{PairSpec, VmSpec};
+
+impl VmSpec {
+    /// What this VM needs; with `pair`, what one half of that pair needs.
+    #[must_use]
+    pub fn needs(&self, pair: Option<&PairSpec>) -> Needs {
+        let mut needs = Needs::of_any_process();
+        // Which boot of this host it is (of the locks).
+        needs.files.read("/proc/sys/kernel/random/boot_id");
+        for disk in &self.disks {
+            let path = disk.path.canonicalize().unwrap_or_else(|_| disk.path.clone());
+            if disk.read_only {
+                needs.files.read(&path);
+            } else {
+                needs.files.write(&path);
+                needs.files.replace(directory_of(&path));
+            }
+            needs.surely("the disk", &path, !disk.read_only);
+        }
+        if let Some(path) = &self.events {
+            needs.files.replace_like(path);
+        }
+        match &self.serial {
+            ConsoleSpec::None | ConsoleSpec::Stdio => {}
+            ConsoleSpec::File(path) => needs.files.replace_like(path),
+            ConsoleSpec::Socket(path) => needs.files.socket(path),
+        }
+        needs.files.connect_to([]);
+        for net in &self.nets {
+            port(&mut needs, &net.port);
+        }
+        if let Some(pair) = pair {
+            needs.files.connect_to([pair.address.port()]);
+            needs.files.replace(&pair.arbiter);
+            needs.surely("the arbiter directory", &pair.arbiter, true);
+        }
+        needs
+    }
+}
+
+fn port(needs: &mut Needs, port: &PortSpec) {
+    match port {
+        PortSpec::None => {}
+        PortSpec::Tap(_) => needs.sockets.taps = true,
+        PortSpec::Gateway { endpoint, .. } => match endpoint {
+            Endpoint::Tcp(address) => {
+                needs.files.connect_to([address.port()]);
+                needs.sockets.tcp = true;
+            }
+            Endpoint::Unix(_) => needs.sockets.unix = true,
+        },
+    }
+}
