@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Result, bail};
-use host::link::KeyFile;
 use host::net::gateway::{self, Destination, Forward, GatewayConfig, GatewayReady, GuestListen, Resolvers};
+use link::KeyFile;
 
 use crate::args::GatewayArgs;
 

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use host::arbiter::VmName;
 use host::console::ConsoleSpec;
-use host::link::KeyFile;
 use host::net::{Endpoint, PortSpec};
 use host::{DiskSpec, NetSpec, PairSpec, VmSpec};
+use link::KeyFile;
 use replica::{Span, limits::DIGEST_EVERY_DEFAULT};
 
 use crate::args::PairArgs;

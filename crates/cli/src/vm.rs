@@ -4,9 +4,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use host::link::LinkError;
 use host::report::Figures;
 use host::{Outcome, PairSpec, Progress, RunError, VmSpec};
+use link::LinkError;
 use machine::PowerState;
 use replica::Halt;
 use serde::Serialize;

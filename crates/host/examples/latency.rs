@@ -14,8 +14,8 @@ use std::time::Instant;
 
 use common::toy::Toy;
 use common::{Cable, Gateway, vm};
-use host::link::KeyFile;
 use host::{PairSpec, Progress};
+use link::KeyFile;
 use replica::Span;
 
 const ROLE: &str = "LOCKSTEP_LATENCY_ROLE";
@@ -128,7 +128,7 @@ fn site() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a directory");
     std::fs::write(dir.path().join("disk"), vec![0; 64 << 10]).expect("a disk");
     std::fs::create_dir(dir.path().join("arbiter")).expect("a directory");
-    std::fs::write(dir.path().join("key"), host::link::Key::new([7; 32]).to_hex()).expect("a key");
+    std::fs::write(dir.path().join("key"), link::Key::new([7; 32]).to_hex()).expect("a key");
     dir
 }
 

@@ -5,8 +5,9 @@ use std::io;
 use machine::Input;
 use replica::{Epoch, Event, Span, Time};
 
-use crate::limits::{BATCH_MAX, PORTS_LOOK_EVERY, PORTS_LOOKS_PER_TIMEOUT};
+use crate::limits::{PORTS_LOOK_EVERY, PORTS_LOOKS_PER_TIMEOUT};
 use crate::net::{Lead, Port, announce};
+use os::limits::BATCH_MAX;
 use os::poll::{Interest, Poller, Token};
 
 /// The token of the first port; the others follow.

@@ -4,10 +4,10 @@
 mod guest;
 
 use guest::{FIRST_LEASE, GATEWAY, Gateway, Guest, Wire, arp, mac, tcp_segment};
-use host::link::Key;
 use host::net::gateway::{GatewayConfig, GatewayError, GuestListen};
 use host::net::keyed::{Callee, KeyedError, is_greeting};
 use host::net::stream::Word;
+use link::Key;
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::{EthernetAddress, EthernetFrame};

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 
 use guest::{Gateway, mac};
 use host::limits::{GATEWAY_KEPT_FOR, ITEMS_MAX};
-use host::link::{Key, KeyFile};
 use host::net::gateway::GuestListen;
 use host::net::keyed::{Callee, Progress};
 use host::net::stream::Word;
 use host::net::wire::Wire;
 use host::net::{Endpoint, NetError, Port, PortSpec, announce};
+use link::{Key, KeyFile};
 use os::sys::clock;
 use os::wake::Waker;
 use replica::{Epoch, Time};

@@ -11,9 +11,9 @@ use common::toy::Toy;
 use common::{Cable, Gateway, vm};
 use host::ReplayOptions;
 use host::arbiter::{Arbiter, DirectoryArbiter, VmName};
-use host::link::{Key, KeyFile, Link, Listener, Security};
 use host::report::{Course, HaltCode, Happening, Line, SuspicionWord};
 use host::{PairSpec, Progress};
+use link::{Key, KeyFile, Link, Listener, Security};
 use replica::message::Message;
 use replica::{Claim, Epoch, Side, Span, Verdict};
 
@@ -152,7 +152,7 @@ impl Site {
         std::fs::write(dir.path().join("disk"), vec![0; 64 << 10]).unwrap();
         std::fs::create_dir(dir.path().join("arbiter")).unwrap();
         let key = dir.path().join("key");
-        std::fs::write(&key, host::link::Key::generate().unwrap().to_hex()).unwrap();
+        std::fs::write(&key, link::Key::generate().unwrap().to_hex()).unwrap();
         std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let gateway = Gateway::new(dir.path());
         Site { dir, gateway }

@@ -11,6 +11,8 @@ pub const AWAKE: Span = Span::from_us(40);
 /// Likewise of one half of a pair, if the last time something came within this.
 pub const AWAKE_LONG: Span = Span::from_us(200);
 const _: () = assert!(AWAKE.0 < AWAKE_LONG.0);
+/// Messages or frames taken from one source in one turn, so that no source starves the others.
+pub const BATCH_MAX: usize = 64;
 
 /// How nice to others one half of a pair is, where it is allowed to be this little: with four others that compute on two processors, it is then
 /// late by 11 ms in one of a hundred wake-ups instead of 25, and leaves them a tenth of a processor that it computes on.

@@ -10,10 +10,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("machine", &["hart"]),
     ("replica", &["machine", "hart"]),
     ("os", &["replica", "machine", "hart"]),
-    ("host", &["os", "replica", "machine", "hart"]),
+    ("link", &["os", "replica"]),
+    ("host", &["link", "os", "replica", "machine", "hart"]),
     ("sim", &["replica", "machine", "hart"]),
     ("image", &[]),
-    ("cli", &["host", "image", "os", "replica", "machine", "hart"]),
+    (
+        "cli",
+        &["host", "image", "link", "os", "replica", "machine", "hart"],
+    ),
     ("isa-programs", &[]),
 ];
 

@@ -10,8 +10,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use host::link::Key;
 use image::Appliance;
+use link::Key;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::args::{DemoArgs, Kill};

@@ -18,8 +18,9 @@ use socket2::{Domain, Socket, Type};
 
 use super::keyed::{Caller, KeyedError, Progress};
 use super::wire::Wire;
-use crate::limits::{CONNECT_TIMEOUT, GATEWAY_DIAL_EVERY, GATEWAY_DIALS_MAX, GATEWAY_REFUSED_PAUSE};
-use crate::link::Security;
+use crate::limits::{GATEWAY_DIAL_EVERY, GATEWAY_DIALS_MAX, GATEWAY_REFUSED_PAUSE};
+use link::Security;
+use link::limits::CONNECT_TIMEOUT;
 use os::sys::clock;
 
 /// Where a gateway listens.

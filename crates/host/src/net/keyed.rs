@@ -17,7 +17,7 @@
 use snow::{Builder, HandshakeState, TransportState};
 
 use super::stream::{FrameReader, Inbox};
-use crate::link::Key;
+use link::Key;
 
 const MAGIC: [u8; 8] = *b"LOCKGATE";
 const VERSION: u8 = 1;

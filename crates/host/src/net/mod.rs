@@ -47,5 +47,5 @@ pub enum NetError {
     },
     /// The key for the gateway.
     #[error(transparent)]
-    Key(#[from] crate::link::KeyError),
+    Key(#[from] link::KeyError),
 }

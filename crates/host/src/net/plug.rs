@@ -33,7 +33,7 @@ use crate::limits::{
     GATEWAY_BACKLOG_MAX, GATEWAY_GONE, GATEWAY_KEPT_FOR, GATEWAY_KEPT_MAX, GATEWAY_SUSPECT,
     GATEWAY_THREAD_PAUSE, PORTS_LOOK_EVERY,
 };
-use crate::link::Security;
+use link::Security;
 use os::sandbox::{self, Kind};
 use os::sys::clock;
 use os::wake::Waker;

@@ -10,8 +10,9 @@ use super::NetError;
 use super::dial::{DialError, Endpoint};
 use super::plug::Plug;
 use super::tap::Tap;
-use crate::limits::{BATCH_MAX, ITEMS_MAX, TAP_STALE_MAX};
-use crate::link::{KeyFile, Security};
+use crate::limits::{ITEMS_MAX, TAP_STALE_MAX};
+use link::{KeyFile, Security};
+use os::limits::BATCH_MAX;
 use os::wake::Waker;
 
 /// What the operator asked for.

@@ -4,7 +4,7 @@ use replica::{Metrics, Span, Time};
 use serde::{Deserialize, Serialize};
 
 use super::words::{RoleWord, SuspicionWord};
-use crate::link::Traffic;
+use link::Traffic;
 
 /// A distribution of lengths of time, in microseconds; percentiles are at most an eighth too high.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -22,8 +22,8 @@ pub use words::{Course, RoleWord, SuspicionWord, VerdictWord, Wish};
 
 use crate::arbiter::Answer;
 use crate::limits::{EVENTS_BACKLOG_MAX, EVENTS_LEN_MAX};
-use crate::link::Traffic;
 use figures::ms;
+use link::Traffic;
 use os::bounded_file::{Begin, BoundedFile};
 use os::limits::LAST_WORDS_PATIENCE;
 use os::outlet::{Outlet, Unit};

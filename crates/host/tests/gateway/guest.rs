@@ -4,11 +4,11 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of the double")]
 
-use host::link::Key;
 use host::net::gateway::{self, GatewayConfig, GatewayReady, GuestListen};
 use host::net::keyed::{Caller, KeyedError, Progress};
 use host::net::stream::{Item, Word};
 use host::net::wire::{Wire as FrameWire, WireError};
+use link::Key;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::{dhcpv4, icmp, tcp, udp};

@@ -4,7 +4,7 @@ use super::destination::Destination;
 use super::gauges::Gauges;
 use super::limits;
 use super::nat::RESOLV_CONF;
-use crate::link::Key;
+use link::Key;
 use os::sandbox::Needs;
 use os::sandbox::files::directory_of;
 use smoltcp::wire::{EthernetAddress, Ipv4Cidr};

@@ -8,7 +8,7 @@ use super::limits;
 use super::peer::PeerStream;
 use super::switch::PeerId;
 use super::told::Told;
-use crate::link::Key;
+use link::Key;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read, Write};
 use std::net::IpAddr;

@@ -312,7 +312,8 @@ mod tests {
         if std::env::var_os(CHILD).is_some() {
             return take_a_caller_without_descriptors();
         }
-        let name = "link::listen::tests::a_host_without_descriptors_keeps_a_caller_waiting_and_does_not_end_the_listener";
+        let name =
+            "listen::tests::a_host_without_descriptors_keeps_a_caller_waiting_and_does_not_end_the_listener";
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", name])
             .env(CHILD, "1")

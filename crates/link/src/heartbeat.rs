@@ -84,7 +84,7 @@ impl Heartbeats {
     pub fn receive(&mut self) -> Option<Vec<u8>> {
         let mut buffer = [0; HEADER_LEN + HEARTBEAT_LEN_MAX + MAC_LEN + 1];
         // Bounded: forged datagrams must not keep the guest thread here.
-        for _ in 0..crate::limits::BATCH_MAX {
+        for _ in 0..os::limits::BATCH_MAX {
             match self.socket.recv(&mut buffer) {
                 Ok(length) => {
                     if let Some(payload) = self.open(&buffer[..length]) {

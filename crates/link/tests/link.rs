@@ -6,8 +6,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-use host::limits::{HANDSHAKES_MAX, REFUSALS_TOLD_MAX};
-use host::link::{Arrival, Key, Link, LinkError, Listener, Security, connect};
+use link::limits::{HANDSHAKES_MAX, REFUSALS_TOLD_MAX};
+use link::{Arrival, Key, Link, LinkError, Listener, Security, connect};
 use replica::Span;
 
 fn key(byte: u8) -> Security {

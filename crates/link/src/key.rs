@@ -155,7 +155,8 @@ impl Key {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    pub(crate) fn bytes(&self) -> &[u8; KEY_LEN] {
+    /// The secret itself. For ciphers only: never shown, never sent.
+    pub fn bytes(&self) -> &[u8; KEY_LEN] {
         &self.0
     }
 }

@@ -4,11 +4,15 @@
 //! kernel takes, `receive` gives the next whole message if it has arrived. On the wire a message is a
 //! 4-byte little-endian length and its bytes; with a key this stream is cut into Noise records, each a
 //! 2-byte little-endian length and at most 65535 bytes.
+//!
+//! What the messages say is `replica`'s business. Nothing here decides who is primary, and no byte of a peer without the key is believed.
+#![forbid(unsafe_code)]
 
 pub mod connect;
 pub mod handshake;
 pub mod heartbeat;
 pub mod key;
+pub mod limits;
 pub mod listen;
 
 use std::io::{self, Read, Write};

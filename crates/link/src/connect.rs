@@ -93,7 +93,7 @@ fn call(stream: TcpStream, security: &Security) -> Result<Link, LinkError> {
 
 /// Pauses between attempts, each longer than the one before, until patience is over.
 #[derive(Debug)]
-pub(crate) struct Pauses {
+pub struct Pauses {
     begun: Time,
     patience: Span,
     next: Span,
@@ -101,7 +101,7 @@ pub(crate) struct Pauses {
 
 impl Pauses {
     /// Patience begins now.
-    pub(crate) fn new(patience: Span) -> Pauses {
+    pub fn new(patience: Span) -> Pauses {
         Pauses {
             begun: clock::now(),
             patience,
@@ -110,17 +110,17 @@ impl Pauses {
     }
 
     /// Since the beginning.
-    pub(crate) fn waited(&self) -> Span {
+    pub fn waited(&self) -> Span {
         clock::now().since(self.begun)
     }
 
     /// What is left of the patience.
-    pub(crate) fn left(&self) -> Span {
+    pub fn left(&self) -> Span {
         Span(self.patience.0.saturating_sub(self.waited().0))
     }
 
     /// Waits; `false`: patience is over.
-    pub(crate) fn pause(&mut self) -> bool {
+    pub fn pause(&mut self) -> bool {
         let left = self.left();
         if left.0 == 0 {
             return false;
