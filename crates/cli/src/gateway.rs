@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Result, bail};
-use host::net::gateway::{self, Destination, Forward, GatewayConfig, GatewayReady, GuestListen, Resolvers};
+use gateway::{self, Destination, Forward, GatewayConfig, GatewayReady, GuestListen, Resolvers};
 use link::KeyFile;
 
 use crate::args::GatewayArgs;

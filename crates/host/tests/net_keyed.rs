@@ -1,18 +1,18 @@
 //! The guest's cable to a gateway with a key: probing, going live, cuts that nobody reports, and reconnecting.
 
-#[path = "gateway/guest.rs"]
+#[path = "../../gateway/tests/support/guest.rs"]
 mod guest;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 
+use gateway::GuestListen;
+use gateway::keyed::{Callee, Progress};
+use gateway::stream::Word;
+use gateway::wire::Wire;
 use guest::{Gateway, mac};
 use host::limits::{GATEWAY_KEPT_FOR, ITEMS_MAX};
-use host::net::gateway::GuestListen;
-use host::net::keyed::{Callee, Progress};
-use host::net::stream::Word;
-use host::net::wire::Wire;
 use host::net::{Endpoint, NetError, Port, PortSpec, announce};
 use link::{Key, KeyFile};
 use os::sys::clock;

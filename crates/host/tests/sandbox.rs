@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use common::vm;
+use gateway::{GatewayConfig, GuestListen};
 use host::arbiter::{Arbiter, DirectoryArbiter, VmName};
 use host::disk::{Access, Disk, Holder};
-use host::net::gateway::{GatewayConfig, GuestListen};
 use host::net::{Endpoint, PortSpec};
 use host::{PairSpec, VmSpec};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};

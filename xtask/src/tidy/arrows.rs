@@ -11,12 +11,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("replica", &["machine", "hart"]),
     ("os", &["replica", "machine", "hart"]),
     ("link", &["os", "replica"]),
-    ("host", &["link", "os", "replica", "machine", "hart"]),
+    ("gateway", &["link", "os"]),
+    ("host", &["gateway", "link", "os", "replica", "machine", "hart"]),
     ("sim", &["replica", "machine", "hart"]),
     ("image", &[]),
     (
         "cli",
-        &["host", "image", "link", "os", "replica", "machine", "hart"],
+        &[
+            "gateway", "host", "image", "link", "os", "replica", "machine", "hart",
+        ],
     ),
     ("isa-programs", &[]),
 ];

@@ -16,9 +16,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use socket2::{Domain, Socket, Type};
 
-use super::keyed::{Caller, KeyedError, Progress};
-use super::wire::Wire;
 use crate::limits::{GATEWAY_DIAL_EVERY, GATEWAY_DIALS_MAX, GATEWAY_REFUSED_PAUSE};
+use gateway::keyed::{Caller, KeyedError, Progress};
+use gateway::wire::{Wire, notice_cuts};
 use link::Security;
 use link::limits::CONNECT_TIMEOUT;
 use os::sys::clock;
@@ -290,17 +290,4 @@ impl Dialer {
             }
         }
     }
-}
-
-/// Has the kernel notice within about two seconds that the path of a connection without a key is cut. With a key both ends ask each
-/// other, which is faster. Does nothing to a Unix socket.
-pub fn notice_cuts(stream: &impl AsFd) {
-    use rustix::net::sockopt;
-    let second = Duration::from_secs(1);
-    // Failures leave a connection whose end is noticed later.
-    let _ = sockopt::set_tcp_keepidle(stream, second);
-    let _ = sockopt::set_tcp_keepintvl(stream, second);
-    let _ = sockopt::set_tcp_keepcnt(stream, 1);
-    let _ = sockopt::set_tcp_user_timeout(stream, 1_000);
-    let _ = sockopt::set_socket_keepalive(stream, true);
 }

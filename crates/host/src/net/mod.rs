@@ -2,13 +2,9 @@
 
 pub mod announce;
 pub mod dial;
-pub mod gateway;
-pub mod keyed;
 pub mod plug;
 pub mod port;
-pub mod stream;
 pub mod tap;
-pub mod wire;
 
 pub use announce::Announcer;
 pub use dial::Endpoint;
@@ -43,7 +39,7 @@ pub enum NetError {
         /// Address or socket of the gateway.
         endpoint: String,
         /// Why the handshake failed.
-        source: keyed::KeyedError,
+        source: gateway::keyed::KeyedError,
     },
     /// The key for the gateway.
     #[error(transparent)]

@@ -27,12 +27,12 @@ use rustix::event::{PollFd, PollFlags, poll};
 pub use super::dial::Endpoint;
 use super::dial::{Connection, DialError, Dialer};
 use super::port::Lead;
-use super::stream::{FrameReader, Item, Word, write_frame};
-use super::wire::{Received, Wire};
 use crate::limits::{
     GATEWAY_BACKLOG_MAX, GATEWAY_GONE, GATEWAY_KEPT_FOR, GATEWAY_KEPT_MAX, GATEWAY_SUSPECT,
     GATEWAY_THREAD_PAUSE, PORTS_LOOK_EVERY,
 };
+use gateway::stream::{FrameReader, Item, Word, write_frame};
+use gateway::wire::{Received, Wire};
 use link::Security;
 use os::sandbox::{self, Kind};
 use os::sys::clock;

@@ -3,11 +3,11 @@
 //! A visitor costs a socket and a few bytes. There are few places, each for a short time; when all are taken the oldest visitor of the
 //! address that has most of them goes, so that a crowd pushes out itself first. Nobody here can send a frame.
 
-use super::super::keyed::{Callee, KeyedError, Progress, Records};
 use super::limits;
 use super::peer::PeerStream;
 use super::switch::PeerId;
 use super::told::Told;
+use crate::keyed::{Callee, KeyedError, Progress, Records};
 use link::Key;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read, Write};

@@ -156,7 +156,7 @@ fn parse(text: &str) -> Vec<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::gateway::config::{GatewayConfig, GuestListen};
+    use crate::config::{GatewayConfig, GuestListen};
 
     fn destinations(allow: &[&str]) -> Destinations {
         let addresses = GatewayConfig::new(GuestListen::Unix("x".into()))

@@ -1,9 +1,9 @@
 //! The socket VMMs connect to, TCP or Unix.
 
-use super::super::dial::notice_cuts;
 use super::config::{GatewayError, GuestListen};
 use super::peer::PeerStream;
 use super::token::{Kind, token};
+use crate::wire::notice_cuts;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry};
 use rustix::fs::Mode;

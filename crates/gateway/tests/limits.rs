@@ -1,10 +1,10 @@
 //! What a guest may reach, and how much of the gateway it, a client or an address may use.
 
-#[path = "gateway/guest.rs"]
+#[path = "support/guest.rs"]
 mod guest;
 
+use gateway::Resolvers;
 use guest::{DNS, GATEWAY, Gateway, Guest, Wire, arp, mac};
-use host::net::gateway::Resolvers;
 use smoltcp::socket::icmp;
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::Icmpv4Packet;

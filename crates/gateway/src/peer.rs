@@ -1,6 +1,6 @@
 //! One VMM that is connected: its frames in and out, what it may do, and when it was heard.
 
-use super::super::wire::Wire;
+use crate::wire::Wire;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};

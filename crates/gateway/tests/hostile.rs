@@ -1,10 +1,10 @@
 //! Guests, VMMs and clients that break the rules: the gateway must stay up, stay bounded, and go on serving the others.
 
-#[path = "gateway/guest.rs"]
+#[path = "support/guest.rs"]
 mod guest;
 
+use gateway::stream::write_frame;
 use guest::{FIRST_LEASE, GATEWAY, GATEWAY_MAC, Gateway, Guest, Wire, arp, mac, tcp_segment};
-use host::net::stream::write_frame;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::{

@@ -9,11 +9,11 @@
 //!
 //! It must never wait for a peer: a full queue drops frames, and connections look at `has_room` first.
 
-use super::super::stream::Word;
-use super::super::wire::{Received, WireError};
 use super::limits;
 use super::peer::{Live, Peer, Standing};
 use super::told::Told;
+use crate::stream::Word;
+use crate::wire::{Received, WireError};
 use smoltcp::wire::EthernetAddress;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
@@ -389,10 +389,10 @@ impl Switch {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::keyed::tests::records;
-    use super::super::super::wire::Wire;
-    use super::super::peer::PeerStream;
     use super::*;
+    use crate::keyed::tests::records;
+    use crate::peer::PeerStream;
+    use crate::wire::Wire;
     use mio::net::UnixStream;
 
     /// A peer with this key that only probes, and the other end of its connection.

@@ -1,6 +1,6 @@
 //! The gateway: gives guests a network without privileges, and keeps their clients' connections when a primary dies.
 //!
-//! It is a process of its own. VMMs connect to it and speak Ethernet frames (`net::stream`); it answers ARP, DHCP and DNS, opens
+//! It is a process of its own. VMMs connect to it and speak Ethernet frames (`stream`, `wire`); it answers ARP, DHCP and DNS, opens
 //! host sockets for what guests open, and listens on host ports that lead to guests. Because TCP ends here on both sides, a
 //! client notices of a failover only that an answer took longer.
 //!
@@ -11,6 +11,7 @@
 //! Over TCP a VMM shows at the `door` that it has the key, and all its frames are sealed (`keyed`).
 //!
 //! Invariant: nothing a guest or client sends can make it panic, or use more than `limits` allows.
+#![forbid(unsafe_code)]
 
 mod card;
 mod config;
@@ -24,6 +25,7 @@ mod forwards;
 mod gauges;
 mod guests;
 mod icmp;
+pub mod keyed;
 mod late;
 mod limits;
 mod listener;
@@ -33,11 +35,13 @@ mod segment;
 mod shares;
 mod sockets;
 mod splice;
+pub mod stream;
 mod switch;
 mod tcp;
 mod token;
 mod told;
 mod udp;
+pub mod wire;
 
 pub use config::{
     Forward, ForwardError, GatewayConfig, GatewayError, GatewayReady, GatewayStop, GuestListen, Protocol,

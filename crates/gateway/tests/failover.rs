@@ -3,7 +3,7 @@
 //! "Promptly" is tested by order, not by time: what was lost must be on the new wire before the answer to the first thing the guest
 //! asks there.
 
-#[path = "gateway/guest.rs"]
+#[path = "support/guest.rs"]
 mod guest;
 
 use guest::{GATEWAY, Gateway, Guest, Wire, arp, mac, pattern, tcp_segment};

@@ -211,7 +211,7 @@ impl Guests {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::gateway::config::{GatewayConfig, GuestListen};
+    use crate::config::{GatewayConfig, GuestListen};
 
     fn guests(fixed: &[([u8; 6], Ipv4Addr)]) -> Guests {
         let addresses = GatewayConfig::new(GuestListen::Unix("x".into()))

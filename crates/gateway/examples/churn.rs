@@ -1,10 +1,10 @@
 //! What a gateway's memory does while clients' connections come and go.
 //!
-//! `cargo run --release -p host --example churn [CONNECTIONS [PROGRAM ARGUMENTS..]]`. Clients on several threads connect through a forward to a guest,
+//! `cargo run --release -p gateway --example churn [CONNECTIONS [PROGRAM ARGUMENTS..]]`. Clients on several threads connect through a forward to a guest,
 //! which is a TCP stack of this process, exchange a few kilobytes and close. The gateway is a process of its own: this program again, or the one
 //! given, for instance `lockstep gateway --insecure --listen 127.0.0.1:0 --forward 127.0.0.1:0-:7`.
 
-#[path = "../tests/gateway/guest.rs"]
+#[path = "../tests/support/guest.rs"]
 mod guest;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,8 +13,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use gateway::{self, GatewayConfig, GuestListen};
 use guest::{Guest, Wire};
-use host::net::gateway::{self, GatewayConfig, GuestListen};
 use smoltcp::socket::tcp::State;
 
 const ROLE: &str = "LOCKSTEP_CHURN_ROLE";

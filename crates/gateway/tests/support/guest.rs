@@ -4,10 +4,10 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of the double")]
 
-use host::net::gateway::{self, GatewayConfig, GatewayReady, GuestListen};
-use host::net::keyed::{Caller, KeyedError, Progress};
-use host::net::stream::{Item, Word};
-use host::net::wire::{Wire as FrameWire, WireError};
+use gateway::keyed::{Caller, KeyedError, Progress};
+use gateway::stream::{Item, Word};
+use gateway::wire::{Wire as FrameWire, WireError};
+use gateway::{self, GatewayConfig, GatewayReady, GuestListen};
 use link::Key;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};

@@ -5,7 +5,6 @@
 
 mod peers;
 
-use super::super::wire::Wire;
 use super::config::{
     Addresses, GatewayConfig, GatewayError, GatewayReady, GatewayStop, GuestListen, Protocol,
 };
@@ -24,6 +23,7 @@ use super::tcp::TcpConnections;
 use super::token::{Kind, from_token, token};
 use super::udp::{Fate, UdpFlows};
 use super::{dhcp, limits};
+use crate::wire::Wire;
 use mio::event::Event;
 use mio::{Events, Poll, Token};
 use smoltcp::wire::{

@@ -377,7 +377,7 @@ fn framed(noise: &mut HandshakeState, prefix: &[u8]) -> Result<Vec<u8>, KeyedErr
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::net::stream::write_frame;
+    use crate::stream::write_frame;
 
     fn key(number: u8) -> Key {
         Key::new([number; 32])
@@ -416,7 +416,7 @@ pub(super) mod tests {
     }
 
     /// One end of a connection whose other end does not matter.
-    pub(in crate::net) fn records() -> Records {
+    pub(crate) fn records() -> Records {
         meet(&key(1), &[key(1)]).unwrap().1.records
     }
 

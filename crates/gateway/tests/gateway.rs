@@ -1,10 +1,10 @@
 //! The gateway as guests and clients see it: addresses, names, connections both ways.
 
-#[path = "gateway/guest.rs"]
+#[path = "support/guest.rs"]
 mod guest;
 
+use gateway::{GatewayConfig, GatewayError, GuestListen, Resolvers};
 use guest::{DNS, FIRST_LEASE, GATEWAY, Gateway, Guest, Wire, arp, mac, pattern};
-use host::net::gateway::{GatewayConfig, GatewayError, GuestListen, Resolvers};
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::EthernetFrame;
@@ -307,7 +307,7 @@ fn an_address_that_is_taken_is_named() {
     let mut config = GatewayConfig::new(GuestListen::Tcp("127.0.0.1:0".parse().unwrap()));
     config.insecure = true;
     config.forwards.push(format!("{address}-:22").parse().unwrap());
-    let error = host::net::gateway::run(config, |_| panic!("it is not ready")).unwrap_err();
+    let error = gateway::run(config, |_| panic!("it is not ready")).unwrap_err();
     assert!(matches!(error, GatewayError::Listen { .. }));
     assert_eq!(
         error.to_string(),
@@ -322,7 +322,7 @@ fn a_unix_socket_serves_as_well_and_a_dead_one_is_replaced() {
     let gateway = Gateway::start(|config| config.listen = GuestListen::Unix(path.clone()));
     let mut stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
     let mut bytes = Vec::new();
-    host::net::stream::write_frame(&mut bytes, &arp(mac(1), FIRST_LEASE, GATEWAY)).unwrap();
+    gateway::stream::write_frame(&mut bytes, &arp(mac(1), FIRST_LEASE, GATEWAY)).unwrap();
     stream.write_all(&bytes).unwrap();
     let mut length = [0; 4];
     stream.read_exact(&mut length).unwrap();

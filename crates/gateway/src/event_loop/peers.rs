@@ -1,13 +1,13 @@
 //! Frames and words of VMMs that are connected, in fair turns, and in which order those of two VMMs with one guest count.
 
-use super::super::super::keyed::is_greeting;
-use super::super::super::stream::{Item, Word};
-use super::super::super::wire::{Received, Wire, WireError};
 use super::super::limits;
 use super::super::peer::{Peer, PeerStream, Standing};
 use super::super::switch::PeerId;
 use super::super::token::{Kind, token};
 use super::EventLoop;
+use crate::keyed::is_greeting;
+use crate::stream::{Item, Word};
+use crate::wire::{Received, Wire, WireError};
 
 impl EventLoop {
     pub(super) fn welcome(&mut self, id: PeerId, peer: Peer) {
