@@ -4,11 +4,11 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use host::arbiter::VmName;
 use host::console::ConsoleSpec;
 use host::net::{Endpoint, PortSpec};
 use host::{DiskSpec, NetSpec, PairSpec, VmSpec};
 use link::KeyFile;
+use replica::VmName;
 use replica::{Span, limits::DIGEST_EVERY_DEFAULT};
 
 use crate::args::PairArgs;

@@ -12,7 +12,6 @@ pub mod arbiter;
 pub mod build;
 pub mod cables;
 pub mod console;
-pub mod disk;
 pub mod drive;
 pub mod limits;
 pub mod log_file;

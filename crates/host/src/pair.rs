@@ -12,12 +12,12 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use crate::arbiter::{Arbiter, ArbiterError, Asker, DirectoryArbiter};
-use crate::disk::{Access, Disk, Holder};
 use crate::drive::{Outcome, drive};
 use crate::limits::CLAIMS_MAX;
 use crate::run::{Build, RunError, lock_all};
 use crate::spec::{PairSpec, Ports, VmSpec};
 use crate::world::{World, WorldError};
+use disk::{Access, Disk, Holder};
 use link::connect::Pauses;
 use link::{Arrival, Link, LinkError, Listener, connect};
 use os::entropy;

@@ -6,11 +6,11 @@ use machine::Config;
 use replica::{Epoch, Guest, Node, Options};
 
 use crate::arbiter::ArbiterError;
-use crate::disk::{Access, Disk, Holder, LockError};
 use crate::drive::{Outcome, drive};
 use crate::log_file::LogFile;
 use crate::spec::{SetupError, VmSpec};
 use crate::world::WorldError;
+use disk::{Access, Disk, Holder, LockError};
 use link::LinkError;
 use os::entropy;
 use os::signals::Signals;

@@ -7,17 +7,17 @@ use std::sync::Arc;
 use machine::{Boot, Config, NetConfig};
 use replica::{Header, Span};
 
-use crate::arbiter::VmName;
 use crate::console::{Console, ConsoleError, ConsoleSpec};
-use crate::disk::{Access, Disk, DiskError, DiskPool};
 use crate::net::{NetError, Port, PortSpec};
 use crate::report::{ReportError, Reporter};
 use crate::world::{World, WorldError};
+use disk::{Access, Disk, DiskError, DiskPool};
 use link::{KeyError, KeyFile, Security};
 use os::sandbox::{Entered, OutOfReach};
 use os::signals::Signals;
 use os::wake::Waker;
 use os::{entropy, sys::clock};
+use replica::VmName;
 
 /// Where Debian, Fedora and QEMU put OpenSBI.
 const FIRMWARE_PATHS: [&str; 4] = [

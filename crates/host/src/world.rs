@@ -9,14 +9,14 @@ use std::io;
 use machine::{Control, Effect, Input};
 use replica::{Action, Epoch, Event, Halt, Span, Time};
 
-use crate::arbiter::{Asker, VmName};
+use crate::arbiter::Asker;
 use crate::cables::Cables;
 use crate::console::{Console, Typed};
-use crate::disk::{Completion, DiskPool, Holder, LockError};
 use crate::log_file::{LogError, LogFile};
 use crate::net::Announcer;
 use crate::operator::Operator;
 use crate::report::{Course, Happening, Outside, Reporter, Wish};
+use disk::{Completion, DiskPool, Holder, LockError};
 use link::{Link, LinkError, Traffic};
 use os::limits::BATCH_MAX;
 use os::limits::LAST_WORDS_PATIENCE;
@@ -25,6 +25,7 @@ use os::signals::Signals;
 use os::sys::clock;
 use os::wake::Waker;
 use os::{entropy, error};
+use replica::VmName;
 
 const WAKER: Token = Token(0);
 const LINK: Token = Token(1);

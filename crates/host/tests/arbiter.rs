@@ -4,8 +4,9 @@ use std::fs;
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use host::arbiter::{Arbiter, Asker, DirectoryArbiter, VmName};
+use host::arbiter::{Arbiter, Asker, DirectoryArbiter};
 use os::wake::Waker;
+use replica::VmName;
 use replica::{Claim, Epoch, Verdict};
 
 fn vm() -> VmName {

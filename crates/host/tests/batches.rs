@@ -5,13 +5,14 @@ mod common;
 use std::thread;
 
 use common::toy::Toy;
-use host::arbiter::{Answer, Arbiter, ArbiterError, Asker, VmName};
-use host::disk::DiskPool;
+use disk::DiskPool;
+use host::arbiter::{Answer, Arbiter, ArbiterError, Asker};
 use host::report::Reporter;
 use host::{World, drive};
 use link::{Link, Listener, Security, connect};
 use os::sys::clock;
 use os::wake::Waker;
+use replica::VmName;
 use replica::message::{Log, Message};
 use replica::{Claim, Epoch, Node, Options, PairOptions, Span, Time, Verdict};
 

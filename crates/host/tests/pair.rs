@@ -1,19 +1,22 @@
 //! Whole replicas in processes of their own, seen from outside: the test is the gateway they are plugged into.
 
 mod common;
+#[path = "../../disk/tests/support/mod.rs"]
+mod disks;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use common::disk::{O_DIRECT, O_DSYNC, open_flags};
 use common::toy::Toy;
 use common::{Cable, Gateway, vm};
+use disks::{O_DIRECT, O_DSYNC, open_flags};
 use host::ReplayOptions;
-use host::arbiter::{Arbiter, DirectoryArbiter, VmName};
+use host::arbiter::{Arbiter, DirectoryArbiter};
 use host::report::{Course, HaltCode, Happening, Line, SuspicionWord};
 use host::{PairSpec, Progress};
 use link::{Key, KeyFile, Link, Listener, Security};
+use replica::VmName;
 use replica::message::Message;
 use replica::{Claim, Epoch, Side, Span, Verdict};
 

@@ -12,14 +12,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use common::vm;
+use disk::{Access, Disk, Holder};
 use gateway::{GatewayConfig, GuestListen};
-use host::arbiter::{Arbiter, DirectoryArbiter, VmName};
-use host::disk::{Access, Disk, Holder};
+use host::arbiter::{Arbiter, DirectoryArbiter};
 use host::net::{Endpoint, PortSpec};
 use host::{PairSpec, VmSpec};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use os::sandbox::{self, Kind};
 use os::signals::Signals;
+use replica::VmName;
 use replica::{Claim, Epoch, Span};
 use socket2::{Domain, Protocol, Socket, Type};
 

@@ -43,6 +43,7 @@ pub mod replay;
 pub mod role;
 mod solo;
 pub mod time;
+mod vm_name;
 
 pub use entry::{Entry, EntryKind, Seq};
 pub use guest::{Digest, Guest, Pause};
@@ -54,3 +55,4 @@ pub use node::{Action, Claim, DiskAnswer, Epoch, Event, Halt, Next, Node, Option
 pub use playback::{Playback, PlaybackError, Playing};
 pub use replay::Divergence;
 pub use time::{Span, Time};
+pub use vm_name::{BadName, VM_NAME_LEN_MAX, VmName};

@@ -11,8 +11,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("replica", &["machine", "hart"]),
     ("os", &["replica", "machine", "hart"]),
     ("link", &["os", "replica"]),
+    ("disk", &["os", "replica", "machine"]),
     ("gateway", &["link", "os"]),
-    ("host", &["gateway", "link", "os", "replica", "machine", "hart"]),
+    (
+        "host",
+        &["disk", "gateway", "link", "os", "replica", "machine", "hart"],
+    ),
     ("sim", &["replica", "machine", "hart"]),
     ("image", &[]),
     (

@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 
 use replica::{Claim, Epoch, Verdict};
 
-use super::{Answer, Arbiter, ArbiterError, VmName};
+use super::{Answer, Arbiter, ArbiterError};
+use replica::VmName;
 
 /// First line of every claim.
 const HEADER: &str = "lockstep claim 1";
@@ -125,7 +126,7 @@ impl DirectoryArbiter {
         };
         Err(ArbiterError::NotShared {
             path: self.directory.clone(),
-            host: crate::disk::lock::host_name(),
+            host: os::identity::host_name(),
             finding,
             vm: vm.to_string(),
             epoch: epoch.0,

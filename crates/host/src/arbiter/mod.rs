@@ -7,15 +7,12 @@ pub mod file;
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use replica::{Claim, Epoch, Verdict};
+use replica::{Claim, Epoch, Verdict, VmName};
 
 pub use file::DirectoryArbiter;
 
 use os::sandbox::{self, Kind};
 use os::wake::Waker;
-
-/// Longest name of a VM.
-pub const VM_NAME_LEN_MAX: usize = 64;
 
 /// What an arbiter says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,14 +45,6 @@ pub trait Arbiter: Send {
 /// Why an arbiter is of no use.
 #[derive(Debug, thiserror::Error)]
 pub enum ArbiterError {
-    /// Another name is needed.
-    #[error(
-        "'{name}' is no name for a VM: use 1 to {VM_NAME_LEN_MAX} letters, digits, '-', '_' or '.', beginning with a letter or digit"
-    )]
-    Name {
-        /// The name.
-        name: String,
-    },
     /// The directory cannot be written.
     #[error(
         "the arbiter directory {path} cannot be written; it must exist on storage that both hosts share, and be writable for this user"
@@ -98,40 +87,6 @@ pub enum ArbiterError {
         /// Path of the claim's file.
         path: std::path::PathBuf,
     },
-}
-
-/// The name of a VM, fit for a file name, a line of a lock file and a key in etcd.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct VmName(String);
-
-impl VmName {
-    /// Checks a name.
-    ///
-    /// # Errors
-    /// It is empty, too long, or holds other characters than letters, digits, `-`, `_`, `.`.
-    pub fn new(name: &str) -> Result<VmName, ArbiterError> {
-        let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-        let starts_well = name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
-        if starts_well && name.len() <= VM_NAME_LEN_MAX && name.bytes().all(good) {
-            Ok(VmName(name.to_owned()))
-        } else {
-            Err(ArbiterError::Name {
-                name: name.to_owned(),
-            })
-        }
-    }
-
-    /// The name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Display for VmName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
 }
 
 /// Asks an arbiter on a thread of its own, one question at a time.
@@ -179,32 +134,5 @@ impl Asker {
         let (claim, answer) = self.answers.try_recv().ok()?;
         self.open.retain(|open| *open != claim);
         Some((claim, answer))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_that_could_leave_the_directory_are_refused() {
-        for name in ["a", "web-1", "My_VM.2", "9lives"] {
-            assert_eq!(VmName::new(name).unwrap().as_str(), name);
-        }
-        for name in [
-            "",
-            ".",
-            "..",
-            "../a",
-            "a/b",
-            "a b",
-            "a\n",
-            "-a",
-            ".a",
-            "ä",
-            &"x".repeat(65),
-        ] {
-            assert!(VmName::new(name).is_err(), "{name}");
-        }
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::ending::Ending;
 use super::figures::{Figures, ms};
 use super::words::{Course, RoleWord, SuspicionWord, VerdictWord, Wish};
-use crate::disk::Trouble;
+use disk::Trouble;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,17 +1,16 @@
 //! What several tests need: a toy guest, and a gateway that is the test itself.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
-pub mod disk;
 pub mod toy;
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-use host::arbiter::VmName;
 use host::console::ConsoleSpec;
 use host::net::{Endpoint, PortSpec};
 use host::{DiskSpec, NetSpec, VmSpec};
+use replica::VmName;
 
 /// A VM for the toy: one disk, one network device, all files in `dir`. `who` names this replica's own files.
 pub fn vm(dir: &Path, who: &str) -> VmSpec {

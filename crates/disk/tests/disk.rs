@@ -1,16 +1,16 @@
 //! Disks: what requests do, and who may write.
 
-mod common;
+mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use common::disk::{Pool, holder, make_disk};
-use host::disk::{Access, Completion, Disk, DiskError, DiskLock, LockError};
+use disk::{Access, Completion, Disk, DiskError, DiskLock, LockError};
 use machine::{DiskOperation, DiskStatus};
 use replica::DiskAnswer;
+use support::{Pool, holder, make_disk};
 
 #[test]
 fn requests_do_what_they_say_alone_and_in_a_pair() {

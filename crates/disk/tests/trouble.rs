@@ -1,15 +1,15 @@
 //! Disks that are ill: what the guest sees of it, what people are told, and that no flush lies.
 
-mod common;
+mod support;
 
 use std::fs;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex};
 
-use common::disk::{Pool, holder, make_disk};
-use host::disk::{Access, Backend, Completion, Disk, Trouble};
+use disk::{Access, Backend, Completion, Disk, Trouble};
 use machine::{DiskOperation, DiskStatus};
 use replica::DiskAnswer;
+use support::{Pool, holder, make_disk};
 
 /// What a disk of the test does.
 #[derive(Debug, Default)]

@@ -1,13 +1,13 @@
 //! What a pair writes is past this host's page cache, and what it reads is not from there.
 
-mod common;
+mod support;
 
 use std::fs;
 use std::path::Path;
 
-use common::disk::{O_DIRECT, O_DSYNC, Pool, holder, make_disk, open_flags};
-use host::disk::{Access, Completion, Disk};
+use disk::{Access, Completion, Disk};
 use machine::{DiskOperation, DiskStatus};
+use support::{O_DIRECT, O_DSYNC, Pool, holder, make_disk, open_flags};
 
 #[test]
 fn the_disk_of_a_pair_is_open_past_the_page_cache_and_that_of_a_vm_alone_is_not() {

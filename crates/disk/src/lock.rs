@@ -15,7 +15,8 @@ use std::sync::Mutex;
 
 use replica::Epoch;
 
-use crate::arbiter::VmName;
+use os::identity::{boot_id, host_name};
+use replica::VmName;
 
 const HEADER: &str = "lockstep disk lock 1";
 /// Each attempt loses only against another's success.
@@ -431,17 +432,4 @@ fn sync_directory(path: &Path) -> io::Result<()> {
         Some(directory) => File::open(directory)?.sync_all(),
         None => Ok(()),
     }
-}
-
-/// The name of this host, as `hostname` prints it.
-#[must_use]
-pub fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-fn boot_id() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
 }

@@ -5,10 +5,12 @@
 //!
 //! From the outside inwards: `pool` has a `lane` of threads for each disk, `policy` decides what an error means to the
 //! guest, `lock` who may write, `file` and `direct` how bytes get to a raw file. docs/disks.md says what is promised.
+#![forbid(unsafe_code)]
 
 pub mod direct;
 pub mod file;
 mod lane;
+pub mod limits;
 pub mod lock;
 mod policy;
 pub mod pool;
@@ -246,7 +248,7 @@ impl Disk {
         };
         Err(DiskError::NotShared {
             path: self.path.clone(),
-            host: lock::host_name(),
+            host: os::identity::host_name(),
             finding,
             vm: writer.vm.to_string(),
             epoch: writer.epoch.0,

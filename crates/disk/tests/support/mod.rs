@@ -1,12 +1,13 @@
 //! A pool of disks that a test drives by hand.
+#![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::fs;
 use std::path::Path;
 
-use host::arbiter::VmName;
-use host::disk::{Completion, Disk, DiskPool, Holder};
+use disk::{Completion, Disk, DiskPool, Holder};
 use machine::{DiskOperation, DiskRequest, DiskStatus};
 use os::wake::Waker;
+use replica::VmName;
 use replica::{DiskAnswer, Epoch};
 
 pub const O_DSYNC: u32 = 0o10_000;

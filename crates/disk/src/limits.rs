@@ -1,0 +1,22 @@
+//! Every bound of the crate, with what happens when it is reached (L1).
+
+use std::time::Duration;
+
+/// Threads for each disk: so many of its requests are under way at once, and more wait.
+pub const DISK_THREADS: usize = 4;
+/// Different troubles of one disk that are told before it is well again; more are not.
+pub const DISK_TROUBLES_MAX: usize = 8;
+/// Bytes of the aligned memory of each disk thread of a pair. Longer transfers go in parts.
+pub const BOUNCE_LEN: usize = 2 << 20;
+/// The file of a disk that wants memory aligned more than this is not used directly.
+pub const BOUNCE_ALIGN_MAX: usize = 64 << 10;
+const _: () = assert!(BOUNCE_LEN.is_multiple_of(BOUNCE_ALIGN_MAX));
+/// A request that met trouble, or a lock that could not be taken, is tried again after this time.
+pub const DISK_RETRY: Duration = Duration::from_secs(1);
+/// A thread that does not come back from its disk in this time is left behind at the end.
+pub const DISK_CLOSE_PATIENCE: Duration = Duration::from_secs(3);
+/// Longest read of a guest; a longer one fails. Linux asks for a megabyte or two.
+pub const DISK_REQUEST_LEN_MAX: u32 = 16 << 20;
+const _: () = assert!(DISK_REQUEST_LEN_MAX as usize <= replica::limits::DISK_BYTES_MAX);
+/// Zeros written at once where the file system cannot do it for us.
+pub const ZEROES_LEN: usize = 1 << 20;
