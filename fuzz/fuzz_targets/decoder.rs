@@ -18,7 +18,7 @@ const CODE_LEN_MAX: usize = 0x3000;
 const STEPS: u64 = 500;
 
 fn run(seed: u64, code: &[u8], zeal: Option<u64>) -> State {
-    let mut computer = Computer::new(&[], InterpreterOptions { zeal });
+    let mut computer = Computer::new(&[], InterpreterOptions { zeal, ..InterpreterOptions::default() });
     computer.board.steps_per_tick = 3;
     prepare(&mut computer, &mut Random(seed));
     computer.ram.write(BASE + CODE, code).unwrap();

@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use machine::Step;
 use replica::{
     Entry, LogError, LogReader,
-    codec::{Decoder, Encoder, FRAME_HEAD},
+    log::codec::{Decoder, Encoder, FRAME_HEAD},
 };
 
 /// All entries, and how it ended.

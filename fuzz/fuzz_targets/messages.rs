@@ -9,7 +9,7 @@ use machine::Step;
 use replica::{
     Action, Epoch, Event, Handshake, HandshakeEvent, Header, Hello, ImageId, Node, Options, PairOptions, Seq, Side, Span,
     Time,
-    message::{Ack, Heartbeat, Log, Message},
+    peer::message::{Ack, Heartbeat, Log, Message},
 };
 use sim::{Toy, subject::Subject};
 
@@ -29,9 +29,11 @@ fn message(kind: u8, body: &[u8], now: Time, first: u64) -> Vec<u8> {
             executed: Step(number(8) % 100_000),
             echo: Time(now.0.saturating_sub(number(16) % 1_000_000)),
             buffered: number(24),
+            behind: Span(number(32) % 1_000_000),
         })
         .encode(),
         3 => Message::Ended { released: number(0) % 64 }.encode(),
+        4 => Message::HandOver { released: number(0) % 64 }.encode(),
         _ => {
             let crc = crc32c::crc32c_append(crc32c::crc32c(&first.to_le_bytes()), body);
             let mut frame = Vec::new();
@@ -92,7 +94,7 @@ fn greet(side: Side, bytes: &[u8]) {
 }
 
 fn pair(primary: bool, bytes: &[u8]) {
-    let options = PairOptions { epoch: Epoch(1), owner: 1, timeout: Span::from_ms(500), run: Options::default() };
+    let options = PairOptions { epoch: Epoch(1), owner: 1, primary: 1, timeout: Span::from_ms(500), run: Options::default() };
     let toy = Toy::boot(&1);
     let mut now = Time(1_000_000);
     let mut node = if primary { Node::primary(toy, now, options) } else { Node::backup(toy, now, options) };

@@ -67,6 +67,11 @@ fn ci() -> Result<()> {
             "warnings",
         ],
     )?;
+    // They are no members of the workspace, and would go stale without anybody noticing.
+    cargo(
+        "fuzz targets compile",
+        &["check", "--quiet", "--manifest-path", "fuzz/Cargo.toml"],
+    )?;
     cargo(
         "documentation",
         &[

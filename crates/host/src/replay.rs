@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use machine::{Effect, Step};
-use replica::header::Mismatch;
-use replica::playback::{Playback, PlaybackError, Playing};
+use replica::guest::playback::{Playback, PlaybackError, Playing};
+use replica::log::header::Mismatch;
 use replica::{End, Guest, Header, LogError, LogReader};
 
 use crate::limits::{LOG_READ_LEN, REPLAY_SLICE_STEPS};

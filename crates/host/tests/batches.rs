@@ -13,7 +13,7 @@ use link::{Link, Listener, Security, connect};
 use os::sys::clock;
 use os::wake::Waker;
 use replica::VmName;
-use replica::message::{Log, Message};
+use replica::peer::message::{Log, Message};
 use replica::{Claim, Epoch, Node, Options, PairOptions, Span, Time, Verdict};
 
 /// Gives every epoch to somebody else, so that a replica that suspects its peer ends.

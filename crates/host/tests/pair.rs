@@ -17,7 +17,7 @@ use host::report::{Course, HaltCode, Happening, Line, SuspicionWord};
 use host::{PairSpec, Progress};
 use link::{Key, KeyFile, Link, Listener, Security};
 use replica::VmName;
-use replica::message::Message;
+use replica::peer::message::Message;
 use replica::{Claim, Epoch, Side, Span, Verdict};
 
 /// Set in a child: which replica it is to be, and where its files are.

@@ -1,6 +1,6 @@
 //! Every bound of the crate, with what happens when it is reached. Nothing here grows without one (L1).
 
-use crate::Span;
+use crate::time::Span;
 
 /// Steps between two digests unless the options say otherwise: a few tens a second. Each hashes what was written since the one
 /// before the last, which costs less than a hundredth.
@@ -107,7 +107,7 @@ pub const INBOX_BYTES_MAX: usize = 8 << 20;
 /// Inputs injected in one slice; the rest waits for the next.
 pub const INJECT_PER_SLICE: usize = 256;
 
-/// Execution lag that [`crate::pace`] aims to stay below (FT 3.2-e).
+/// Execution lag that [`crate::peer::pace`] aims to stay below (FT 3.2-e).
 pub const LAG_TARGET: Span = Span::from_ms(50);
 /// Lag at which the primary stops until the backup has caught up to [`LAG_TARGET`].
 pub const LAG_MAX: Span = Span::from_ms(1_000);

@@ -2,43 +2,8 @@
 
 use machine::Step;
 
-use crate::{Epoch, Span, Time};
-
-/// What a replica is at present; [`crate::role`] holds the table of changes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RoleName {
-    /// Alone: inputs come from the world, outputs leave at once.
-    #[default]
-    Solo,
-    /// Runs the guest, sends the log, holds outputs until they are acknowledged.
-    Primary,
-    /// Replays the log, drops outputs.
-    Backup,
-    /// Has suspected its peer and asks the arbiter. Shows nothing to the world.
-    Claiming,
-    /// Has stopped for good.
-    Halted,
-}
-
-/// Why a side stopped trusting its peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Suspicion {
-    /// The link broke.
-    LinkLost,
-    /// Nothing came over the link for the timeout, nor any heartbeat.
-    Silence,
-    /// Nothing came over the link for the timeout, though heartbeats still come: the path of the link is
-    /// broken or the peer's node is stuck, its process is not dead.
-    LinkSilence,
-    /// The peer said that its execution parted from the log.
-    Diverged,
-    /// The backup could not follow for too long.
-    Slow,
-    /// The peer sent what no correct peer sends.
-    Garbage,
-    /// The primary said that it leaves the VM to this backup.
-    Left,
-}
+use crate::event::{Epoch, RoleName, Suspicion};
+use crate::time::{Span, Time};
 
 /// Parts into which a histogram divides each power of two.
 const PARTS: u64 = 8;

@@ -5,171 +5,23 @@
 
 use std::collections::VecDeque;
 
-use machine::{Cut, DiskRequest, DiskStatus, Effect, Input};
+use machine::Cut;
 
-use crate::{
-    Guest, Header, Metrics, Span, Suspicion, Time,
-    backup::Backup,
-    claim::{Claiming, Was},
-    limits,
-    live::Context,
-    mutation::{self, Mutation},
-    primary::Primary,
-    replay::Divergence,
-    role::{self, Change, Role},
-    solo::Solo,
-};
-
-/// How a node runs its guest, in every role.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Steps between two digests in the log; `None`: none.
-    pub digest_every: Option<u64>,
-    /// Write a log file that begins with this header; its bytes come as [`Action::Append`].
-    pub record: Option<Header>,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options {
-            digest_every: Some(crate::limits::DIGEST_EVERY_DEFAULT),
-            record: None,
-        }
-    }
-}
-
-/// How one half of a pair runs.
-#[derive(Clone, Debug)]
-pub struct PairOptions {
-    /// The epoch of this pair, granted by the arbiter at the handshake. A side that suspects the other
-    /// claims the one after it.
-    pub epoch: Epoch,
-    /// This process: a random number drawn at its start.
-    pub owner: u128,
-    /// The process that has `epoch` at the arbiter: the primary of this pair, on both sides.
-    pub primary: u128,
-    /// Silence for this long is suspicion. At least 100 ms, default 500 ms; equal on both sides.
-    pub timeout: Span,
-    /// As for a guest that runs alone.
-    pub run: Options,
-}
-
-/// Number of a pairing, or of the claim that ended it; counts up per VM and is decided by the arbiter (D6).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Epoch(pub u64);
-
-/// A test-and-set at the arbiter: "I, `owner`, am the one for (vm, `epoch`)" (FT 2.3-e). Asking again with
-/// the same owner gives the same answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Claim {
-    /// Which epoch.
-    pub epoch: Epoch,
-    /// Who asks: a random number drawn by each replica process at its start.
-    pub owner: u128,
-    /// Who has the epoch before this one. An arbiter that does not know the same is not the arbiter of this pair: it must
-    /// answer [`Verdict::Unreachable`], whatever it knows of `epoch`. `None`: there is no pair yet that could be split.
-    pub after: Option<u128>,
-}
-
-/// The arbiter's answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Nobody was first; the epoch is ours.
-    Won,
-    /// Somebody else has it.
-    Lost,
-    /// No answer could be had, or only that of another arbiter; nothing is known.
-    Unreachable,
-}
-
-/// A finished disk request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DiskAnswer {
-    /// Which disk.
-    pub disk: u8,
-    /// Which request.
-    pub id: u64,
-    /// How it went.
-    pub status: DiskStatus,
-    /// What was read.
-    pub data: Vec<u8>,
-}
-
-/// What the world tells a node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// Bytes of one message from the peer, whole and in order, decrypted.
-    Peer(Vec<u8>),
-    /// The link to the peer is gone; nothing more will arrive on it.
-    LinkLost,
-    /// A heartbeat datagram from the peer (unauthenticated until decoded by the node).
-    Heartbeat(Vec<u8>),
-    /// Something for the guest: console bytes, a frame, entropy, the operator.
-    Input(Input),
-    /// A disk request is finished.
-    DiskDone(DiskAnswer),
-    /// The arbiter's answer to [`Action::Ask`].
-    Verdict(Claim, Verdict),
-    /// The replica's network ports were just seen to lead somewhere (`true`), or are known to lead nowhere
-    /// (`false`: the gateway is gone, the tap has no carrier). `true` is to be said again at least every
-    /// quarter of the timeout: older news counts as `false`. A world that never says it has no ports to ask.
-    Ports(bool),
-    /// The operator wants this primary to leave the VM to its backup. In any other role it means nothing.
-    Leave,
-}
-
-/// What a node tells the world to do. Carried out in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Send this message to the peer, over the link, now.
-    Send(Vec<u8>),
-    /// Send this heartbeat datagram to the peer.
-    Heartbeat(Vec<u8>),
-    /// Show this effect to the outside. Never a disk request.
-    Release(Effect),
-    /// Do this disk request and answer with [`Event::DiskDone`].
-    Disk(DiskRequest),
-    /// Append these bytes to the log file.
-    Append(Vec<u8>),
-    /// Ask the arbiter; answer with [`Event::Verdict`].
-    Ask(Claim),
-    /// This replica is alone and live from here on: become the writer of the disks under this epoch, then
-    /// announce the guest's addresses (FT 2.3-c). Disk requests follow.
-    GoLive(Epoch),
-    /// Stop for good: run nothing, release nothing, send nothing. The process ends.
-    Halt(Halt),
-}
-
-/// Why a replica stopped.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Halt {
-    /// The guest is off.
-    Off(machine::PowerState),
-    /// The arbiter gave the epoch to the other side (FT 2.3-e).
-    Lost(Epoch),
-    /// This replica's execution parted from the log: at this step, first in this component.
-    Diverged {
-        /// Where.
-        at: machine::Step,
-        /// What.
-        part: String,
-    },
-    /// The peer broke the protocol; the sentence says how.
-    Peer(String),
-    /// This primary has left the VM to its backup, as the operator wanted.
-    Left,
-}
-
-/// When a node wants to be called again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// At once: the guest has more to run.
-    Busy,
-    /// When an event comes, or at this time.
-    At(Option<Time>),
-    /// Never.
-    Ended,
-}
+use crate::event::{Action, Claim, Epoch, Event, Halt, Next, Suspicion};
+use crate::guest::Guest;
+use crate::guest::replay::Divergence;
+use crate::metrics::Metrics;
+use crate::mutation::Mutation;
+use crate::options::{Options, PairOptions};
+use crate::roles::backup::Backup;
+use crate::roles::claiming::{Claiming, Was};
+use crate::roles::context::Context;
+use crate::roles::primary::Primary;
+use crate::roles::solo::Solo;
+use crate::roles::table::Change;
+use crate::roles::{Role, table};
+use crate::time::{Span, Time};
+use crate::{limits, mutation};
 
 /// One replica: a guest, its role and its log.
 #[derive(Debug)]
@@ -352,7 +204,7 @@ impl<G: Guest> Node<G> {
             return;
         };
         let from = self.role.name();
-        let to = role::next(from, change.cause());
+        let to = table::next(from, change.cause());
         assert!(to.is_some(), "{from:?} has no way to go for {change:?}");
         let role = std::mem::replace(&mut self.role, Role::Halted);
         self.role = self.changed(now, role, change);

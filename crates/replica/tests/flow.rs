@@ -5,10 +5,9 @@ mod common;
 use common::{BACKUP, PRIMARY, Toy, World, options, same_state};
 use machine::{Input, Step};
 use replica::{
-    Action, Entry, EntryKind, Event, Guest, Halt, Node, RoleName, Span, Suspicion, Time,
-    codec::Encoder,
-    limits,
-    message::{Log, Message},
+    Action, Entry, EntryKind, Event, Guest, Halt, Node, RoleName, Span, Suspicion, Time, limits,
+    log::codec::Encoder,
+    peer::message::{Log, Message},
 };
 
 fn ms(ms: u64) -> Span {

@@ -4,7 +4,7 @@ use machine::{Boot, Config, DiskConfig, NetConfig};
 use replica::{
     Epoch, Failure, Handshake, HandshakeAction, HandshakeEvent, Header, Hello, Side, Span, Start, Time,
     limits,
-    message::{Message, PROTOCOL},
+    peer::message::{Message, PROTOCOL},
 };
 
 fn config() -> Config {

@@ -7,7 +7,7 @@ use machine::{Control, DiskStatus, Input, PowerState, Step};
 use proptest::prelude::*;
 use replica::{
     Digest, Entry, EntryKind, LogError, LogReader, Seq,
-    codec::{self, Decoder, Encoder, Extent, FrameError},
+    log::codec::{self, Decoder, Encoder, Extent, FrameError},
 };
 
 fn entry(at: u64, kind: EntryKind) -> Entry {
@@ -225,8 +225,8 @@ proptest! {
     #[test]
     fn no_bytes_make_a_decoder_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), flip in any::<(usize, u8)>()) {
         let _ = Decoder::new(Step(0)).frame(&bytes);
-        let _ = replica::message::Message::decode(&bytes);
-        let _ = replica::message::Heartbeat::decode(&bytes);
+        let _ = replica::peer::message::Message::decode(&bytes);
+        let _ = replica::peer::message::Heartbeat::decode(&bytes);
         let mut reader = LogReader::default();
         reader.push(&bytes);
         let _ = reader.frame();

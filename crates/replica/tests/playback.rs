@@ -8,7 +8,7 @@ use common::{BACKUP, PRIMARY, Toy, World, header, options};
 use machine::{Control, Input, Step};
 use replica::{
     Divergence, End, Event, Guest, LogError, LogReader, Options, Playback, PlaybackError, Playing, Span,
-    codec,
+    log::codec,
 };
 
 /// A recorded life that ends with the power off, or open.

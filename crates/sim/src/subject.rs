@@ -10,7 +10,7 @@ use std::{
 };
 
 use machine::{Cut, DiskRequest, Effect, Input, PowerState, Step};
-use replica::{Digest, Guest, Pause, outputs::Outputs};
+use replica::{Digest, Guest, Pause, guest::outputs::Outputs};
 
 use crate::random::{mix, mix_bytes};
 

@@ -60,7 +60,7 @@ fn operation(operation: &machine::DiskOperation) -> String {
 }
 
 fn message(bytes: &[u8]) -> String {
-    use replica::message::Message;
+    use replica::peer::message::Message;
     match Message::decode(bytes) {
         Ok(Message::Log(log)) if log.frame.is_empty() => format!("keepalive, released {}", log.released),
         Ok(Message::Log(log)) => format!("log, released {}", log.released),

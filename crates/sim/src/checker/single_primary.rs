@@ -6,7 +6,7 @@
 
 use replica::{
     Action, Epoch, Time,
-    message::{Beat, Heartbeat, Message},
+    peer::message::{Beat, Heartbeat, Message},
 };
 
 use crate::{

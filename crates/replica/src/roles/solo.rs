@@ -2,20 +2,23 @@
 //!
 //! Also what is left of a pair after a claim was won.
 
-use crate::mutation::{self, Mutation};
+use crate::mutation;
+use crate::mutation::Mutation;
+use crate::roles::context::{Context, earliest};
 use machine::Cut;
 
-use crate::{
-    Action, Event, Guest, Next, Options, Time,
-    claim::{Claiming, Was},
-    clock::GuestClock,
-    codec::Encoder,
-    disk::Disks,
-    limits,
-    live::{Context, Live},
-    record::{Log, Recorder},
-    role::Change,
-};
+use crate::event::{Action, Event, Next};
+use crate::guest::Guest;
+use crate::guest::clock::GuestClock;
+use crate::guest::disks::Disks;
+use crate::guest::record::{Log, Recorder};
+use crate::limits;
+use crate::log::codec::Encoder;
+use crate::options::Options;
+use crate::roles::claiming::{Claiming, Was};
+use crate::roles::live::Live;
+use crate::roles::table::Change;
+use crate::time::Time;
 
 /// A replica that is alone.
 #[derive(Debug)]
@@ -90,7 +93,12 @@ impl Solo {
     }
 
     /// FT 2.3-c, 2.2-a: what the dead primary may not have done is done again, in the guest's order.
-    fn take_over<G: Guest>(&mut self, cx: &mut Context<'_>, guest: &G, backup: &mut crate::backup::Backup) {
+    fn take_over<G: Guest>(
+        &mut self,
+        cx: &mut Context<'_>,
+        guest: &G,
+        backup: &mut crate::roles::backup::Backup,
+    ) {
         for effect in backup.take_kept() {
             if !mutation::is(Mutation::KeptNotShown) {
                 self.live.emit(cx, effect);
@@ -169,9 +177,4 @@ impl Solo {
         let over = self.live.is_over().map(|_| Time(0));
         earliest([self.live.recorder.wake(), flush, over])
     }
-}
-
-/// The earliest of some times.
-pub fn earliest<const N: usize>(times: [Option<Time>; N]) -> Option<Time> {
-    times.into_iter().flatten().min()
 }

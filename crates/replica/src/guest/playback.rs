@@ -2,11 +2,9 @@
 
 use machine::{Cut, Effect, Step};
 
-use crate::{
-    Guest,
-    logfile::{End, LogError, LogReader},
-    replay::{Divergence, Progress, Replayed, Replayer},
-};
+use crate::guest::Guest;
+use crate::guest::replay::{Divergence, Progress, Replayed, Replayer};
+use crate::log::logfile::{End, LogError, LogReader};
 
 /// Why a playback cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -10,14 +10,13 @@ use std::collections::VecDeque;
 
 use machine::Step;
 
-use crate::mutation::{self, Mutation};
-use crate::{
-    Span, Time,
-    codec::Frame,
-    entry::Seq,
-    limits,
-    message::{Ack, Log},
-};
+use crate::limits;
+use crate::log::codec::Frame;
+use crate::log::entry::Seq;
+use crate::mutation;
+use crate::mutation::Mutation;
+use crate::peer::message::{Ack, Log};
+use crate::time::{Span, Time};
 
 #[derive(Debug)]
 struct InFlight {

@@ -5,14 +5,16 @@ use std::collections::VecDeque;
 
 use machine::{Cut, DiskOperation, Effect, Input, PowerState, Step};
 
-use crate::{
-    Guest, Header, Metrics, Options, Pause, Span, Time,
-    clock::{GuestClock, Speed, next_multiple},
-    codec::{Encoder, Frame},
-    entry::{Entry, EntryKind, Seq, check},
-    limits,
-    outputs::Outputs,
-};
+use crate::guest::clock::{GuestClock, Speed, next_multiple};
+use crate::guest::outputs::Outputs;
+use crate::guest::{Guest, Pause};
+use crate::limits;
+use crate::log::codec::{Encoder, Frame};
+use crate::log::entry::{Entry, EntryKind, Seq, check};
+use crate::log::header::Header;
+use crate::metrics::Metrics;
+use crate::options::Options;
+use crate::time::{Span, Time};
 
 /// The log of a live guest, on its way into frames.
 #[derive(Debug)]

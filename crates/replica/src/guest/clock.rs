@@ -5,7 +5,8 @@
 
 use machine::{Input, Step};
 
-use crate::{Span, Time, limits};
+use crate::limits;
+use crate::time::{Span, Time};
 
 /// Ticks of `mtime` in a nanosecond, inverted.
 const TICK_NS: u64 = 1_000_000_000 / machine::clock::TICKS_PER_SECOND;

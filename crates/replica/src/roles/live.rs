@@ -1,25 +1,13 @@
 //! `Live`: what a replica that runs a live guest has, alone or as a primary: the recorder and the disks.
 
-use std::collections::VecDeque;
-
 use machine::{Cut, Effect, PowerState};
 
-use crate::{
-    Action, DiskAnswer, Guest, Metrics, Time,
-    disk::Disks,
-    outputs::Outputs,
-    record::{Activity, Produced, Recorder},
-};
-
-/// What every handler of a role is given.
-pub struct Context<'a> {
-    /// The time of the call.
-    pub now: Time,
-    /// What the world shall do, in order.
-    pub out: &'a mut VecDeque<Action>,
-    /// Counters.
-    pub metrics: &'a mut Metrics,
-}
+use crate::event::{Action, DiskAnswer};
+use crate::guest::Guest;
+use crate::guest::disks::Disks;
+use crate::guest::outputs::Outputs;
+use crate::guest::record::{Activity, Produced, Recorder};
+use crate::roles::context::Context;
 
 /// A live guest's keeper.
 #[derive(Debug)]

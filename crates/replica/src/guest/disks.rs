@@ -10,8 +10,11 @@ use std::collections::VecDeque;
 
 use machine::{DiskOperation, DiskRequest, DiskStatus, Input};
 
-use crate::mutation::{self, Mutation};
-use crate::{DiskAnswer, limits, outputs::changes};
+use crate::event::DiskAnswer;
+use crate::guest::outputs::changes;
+use crate::limits;
+use crate::mutation;
+use crate::mutation::Mutation;
 
 #[derive(Debug)]
 enum State {

@@ -5,7 +5,12 @@
 
 use machine::{DiskOperation, DiskRequest, Effect, Input, PowerState, Step};
 
-use crate::Digest;
+/// A digest of the whole guest: one number per component, so that a mismatch names the first that differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Digest {
+    /// (component, digest), in a fixed order.
+    pub parts: Vec<(String, u64)>,
+}
 
 /// Number of entries of the log up to and including one; the first entry is 1, and 0 is before any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,42 +1,11 @@
-//! `Role`: what a replica is, and the one table of how that changes.
+//! The one table of how a replica's role changes, and why it does.
 //!
-//! Each role is a struct of its own with only the fields that mean something in it. `Node` asks here before
-//! every change; docs/protocol.md shows the table as this file's test writes it.
+//! `Node` asks here before every change; docs/protocol.md shows the table as this file's test writes it.
 
 use machine::PowerState;
 
-use crate::{
-    RoleName, Suspicion, backup::Backup, claim::Claiming, primary::Primary, replay::Divergence, solo::Solo,
-};
-
-/// A role with its state.
-#[derive(Debug)]
-pub enum Role {
-    /// Alone: inputs come from the world, outputs leave at once.
-    Solo(Box<Solo>),
-    /// Runs the guest, sends the log, holds outputs until they are acknowledged.
-    Primary(Box<Primary>),
-    /// Replays the log, drops outputs.
-    Backup(Box<Backup>),
-    /// Has suspected its peer and asks the arbiter. Shows nothing to the world, says nothing to the peer.
-    Claiming(Box<Claiming>),
-    /// Has stopped for good.
-    Halted,
-}
-
-impl Role {
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> RoleName {
-        match self {
-            Role::Solo(_) => RoleName::Solo,
-            Role::Primary(_) => RoleName::Primary,
-            Role::Backup(_) => RoleName::Backup,
-            Role::Claiming(_) => RoleName::Claiming,
-            Role::Halted => RoleName::Halted,
-        }
-    }
-}
+use crate::event::{RoleName, Suspicion};
+use crate::guest::replay::Divergence;
 
 /// Why a role changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,7 +123,7 @@ mod tests {
 
     #[test]
     fn the_document_shows_the_table_of_roles() {
-        let document = include_str!("../../../docs/protocol.md");
+        let document = include_str!("../../../../docs/protocol.md");
         let table = table();
         assert!(
             document.contains(&table),

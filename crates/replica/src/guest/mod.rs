@@ -1,5 +1,18 @@
-//! `Guest`: what the protocol needs of a machine. `Machine` implements it, and so does the simulator's toy.
+//! `Guest`: what the protocol needs of a machine, and how a guest lives by its log.
+//!
+//! `Machine` implements the trait (`computer`), and so does the simulator's toy. `record` injects what comes from the world and appends
+//! it to the log, `replay` injects what stands in a log and `playback` a whole file of it; nobody else may inject. `clock` is the
+//! guest's time of day, `outputs` tells which effects others can see, `disks` the order of requests.
 
+pub mod clock;
+mod computer;
+pub mod disks;
+pub mod outputs;
+pub mod playback;
+pub mod record;
+pub mod replay;
+
+use crate::log::entry::Digest;
 use machine::{Cut, Effect, Input, PowerState, Step};
 
 /// Why [`Guest::run`] came back.
@@ -18,13 +31,6 @@ pub enum Pause {
     Off(PowerState),
     /// A cut was wanted. The guest stands between two instructions; it may run on as if nothing was.
     Cut,
-}
-
-/// A digest of the whole guest: one number per component, so that a mismatch names the first that differs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Digest {
-    /// (component, digest), in a fixed order.
-    pub parts: Vec<(String, u64)>,
 }
 
 /// A deterministic computer: state is a function of the configuration and of the inputs at their steps.

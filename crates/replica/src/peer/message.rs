@@ -11,13 +11,47 @@
 
 use machine::Step;
 
-use crate::{
-    Epoch, Header, Span, Time,
-    bytes::{Claimed, Reader, Writer},
-    entry::Seq,
-    handshake::{Hello, Side, Start},
-    limits,
-};
+use crate::event::Epoch;
+use crate::limits;
+use crate::log::bytes::{Claimed, Reader, Writer};
+use crate::log::entry::Seq;
+use crate::log::header::Header;
+use crate::time::{Span, Time};
+
+/// Which half of a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Runs the guest and records.
+    Primary,
+    /// Replays.
+    Backup,
+}
+
+/// Who a replica is and what it would run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// Name of the VM.
+    pub vm: String,
+    /// Which half it wants to be.
+    pub side: Side,
+    /// The process: a random number drawn at its start.
+    pub owner: u128,
+    /// The failure-detection timeout it is configured with.
+    pub timeout: Span,
+    /// The machine. The backup's seeds do not count.
+    pub header: Header,
+}
+
+/// The primary's decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The epoch of the pair.
+    pub epoch: Epoch,
+    /// The timeout of both: the longer of the two.
+    pub timeout: Span,
+    /// The machine, with the seeds, and the step at which the log starts.
+    pub header: Header,
+}
 
 /// Version of the messages and of the log in them. The first tag and this number never change their place.
 pub const PROTOCOL: u64 = 2;

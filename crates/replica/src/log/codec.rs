@@ -13,12 +13,9 @@
 
 use machine::{Control, DiskStatus, Input, PowerState, Step};
 
-use crate::{
-    Digest,
-    bytes::{Claimed, Reader, Writer},
-    entry::{Entry, EntryKind, Seq},
-    limits,
-};
+use crate::limits;
+use crate::log::bytes::{Claimed, Reader, Writer};
+use crate::log::entry::{Digest, Entry, EntryKind, Seq};
 
 /// Version of the log format, in file headers. Version 1 had the same bytes but marked flushes of a disk as outputs.
 pub const VERSION: u32 = 2;

@@ -20,48 +20,12 @@
 
 use std::collections::VecDeque;
 
-use crate::{
-    Epoch, Header, Span, Time,
-    bytes::Claimed,
-    header::Mismatch,
-    limits,
-    message::{Message, PROTOCOL},
-};
-
-/// Which half of a pair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// Runs the guest and records.
-    Primary,
-    /// Replays.
-    Backup,
-}
-
-/// Who a replica is and what it would run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hello {
-    /// Name of the VM.
-    pub vm: String,
-    /// Which half it wants to be.
-    pub side: Side,
-    /// The process: a random number drawn at its start.
-    pub owner: u128,
-    /// The failure-detection timeout it is configured with.
-    pub timeout: Span,
-    /// The machine. The backup's seeds do not count.
-    pub header: Header,
-}
-
-/// The primary's decision.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Start {
-    /// The epoch of the pair.
-    pub epoch: Epoch,
-    /// The timeout of both: the longer of the two.
-    pub timeout: Span,
-    /// The machine, with the seeds, and the step at which the log starts.
-    pub header: Header,
-}
+use crate::event::Epoch;
+use crate::limits;
+use crate::log::bytes::Claimed;
+use crate::log::header::Mismatch;
+use crate::peer::message::{Hello, Message, PROTOCOL, Side, Start};
+use crate::time::{Span, Time};
 
 /// What the world tells a handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 
 use machine::Step;
 
-use crate::{Span, Time, limits};
+use crate::limits;
+use crate::time::{Span, Time};
 
 /// What has come and is not executed.
 #[derive(Debug, Default)]

@@ -7,12 +7,10 @@ use std::collections::VecDeque;
 
 use machine::{Control, Cut, DiskRequest, Effect, Input, PowerState, Step};
 
-use crate::{
-    Digest, Guest, Pause,
-    entry::{Entry, EntryKind, check},
-    limits,
-    outputs::Outputs,
-};
+use crate::guest::outputs::Outputs;
+use crate::guest::{Guest, Pause};
+use crate::limits;
+use crate::log::entry::{Digest, Entry, EntryKind, check};
 
 /// A replica's execution parted from the log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -11,13 +11,12 @@
 
 use machine::Step;
 
-use crate::{
-    bytes::{Claimed, Reader},
-    codec::{self, Decoder, Extent, FrameError},
-    entry::{Entry, EntryKind},
-    header::{Header, MAGIC},
-    limits,
-};
+use crate::limits;
+use crate::log::bytes::{Claimed, Reader};
+use crate::log::codec;
+use crate::log::codec::{Decoder, Extent, FrameError};
+use crate::log::entry::{Entry, EntryKind};
+use crate::log::header::{Header, MAGIC};
 
 /// What is wrong with a log file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -5,7 +5,9 @@
 
 use machine::Step;
 
-use crate::{Span, Time, limits, message::Ack};
+use crate::limits;
+use crate::peer::message::Ack;
+use crate::time::{Span, Time};
 
 /// Least and most, in thousandths, that the pace is multiplied with at a time: a backup that was held up for some ten milliseconds catches
 /// up by itself.
@@ -162,7 +164,8 @@ mod tests {
     use std::collections::VecDeque;
 
     use super::*;
-    use crate::{entry::Seq, lag::Lag};
+    use crate::log::entry::Seq;
+    use crate::peer::lag::Lag;
 
     fn ms(ms: u64) -> Time {
         Time(Span::from_ms(ms).0)

@@ -2,7 +2,8 @@
 
 use machine::{Cut, DiskRequest, Effect, Input, Machine, Step, Stop};
 
-use crate::{Digest, Guest, Pause};
+use crate::guest::{Guest, Pause};
+use crate::log::entry::Digest;
 
 impl Guest for Machine {
     fn run(&mut self, until: Step, cut: &dyn Cut) -> Pause {

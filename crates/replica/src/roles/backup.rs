@@ -4,23 +4,22 @@ use std::collections::VecDeque;
 
 use machine::{Cut, DiskOperation, Effect, PowerState, Step};
 
-use crate::{
-    Action, Epoch, Event, Guest, Next, PairOptions, Span, Suspicion, Time,
-    clock::Speed,
-    codec::{self, Decoder},
-    detect::Detector,
-    entry::Seq,
-    gate,
-    lag::Lag,
-    limits,
-    live::Context,
-    message::{Ack, Beat, Heartbeat, Log, Message},
-    mutation::{self, Mutation},
-    primary::send,
-    replay::{Progress, Replayed, Replayer},
-    role::Change,
-    solo::earliest,
-};
+use crate::event::{Action, Epoch, Event, Next, Suspicion};
+use crate::guest::Guest;
+use crate::guest::clock::Speed;
+use crate::guest::replay::{Progress, Replayed, Replayer};
+use crate::log::codec;
+use crate::log::codec::Decoder;
+use crate::mutation::Mutation;
+use crate::options::PairOptions;
+use crate::peer::detect::Detector;
+use crate::peer::lag::Lag;
+use crate::peer::message::{Ack, Beat, Heartbeat, Log, Message};
+use crate::roles::context::{Context, earliest, send};
+use crate::roles::gate;
+use crate::roles::table::Change;
+use crate::time::{Span, Time};
+use crate::{limits, mutation};
 
 /// The half of a pair that waits.
 #[derive(Debug)]
@@ -403,11 +402,6 @@ impl Backup {
     /// Where the log ends.
     pub fn decoder(&self) -> &Decoder {
         &self.decoder
-    }
-
-    /// The last entry received.
-    pub fn received(&self) -> Seq {
-        self.decoder.seq()
     }
 
     /// A host time and what the guest's clock shall show then.

@@ -15,10 +15,9 @@ use std::fmt;
 use machine::{Boot, Config, DiskConfig, NetConfig, Step};
 use sha2::{Digest as _, Sha256};
 
-use crate::{
-    bytes::{Claimed, Reader, Writer},
-    codec, limits,
-};
+use crate::limits;
+use crate::log::bytes::{Claimed, Reader, Writer};
+use crate::log::codec;
 
 /// What a log file begins with.
 pub const MAGIC: [u8; 8] = *b"LOCKSTEP";

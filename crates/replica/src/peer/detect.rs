@@ -6,7 +6,9 @@
 //!
 //! Time in which this replica itself did not look is not the peer's silence: its messages may be waiting.
 
-use crate::{Span, Suspicion, Time, limits};
+use crate::event::Suspicion;
+use crate::limits;
+use crate::time::{Span, Time};
 
 /// Watches one peer.
 #[derive(Debug)]

@@ -3,13 +3,19 @@
 //! The question is a test-and-set (FT 2.3-e): of the two sides of a pair at most one ever hears `Won`, and
 //! only that one goes on. A side that cannot ask waits, with the guest paused, as long as it takes.
 
-use crate::mutation::{self, Mutation};
+use crate::mutation;
+use crate::mutation::Mutation;
+use crate::roles::context::Context;
 use machine::Cut;
 
-use crate::{
-    Action, Claim, Event, Guest, Next, Span, Time, Verdict, backup::Backup, limits, live::Context,
-    primary::Primary, replay::Progress, role::Change,
-};
+use crate::event::{Action, Claim, Event, Next, Verdict};
+use crate::guest::Guest;
+use crate::guest::replay::Progress;
+use crate::limits;
+use crate::roles::backup::Backup;
+use crate::roles::primary::Primary;
+use crate::roles::table::Change;
+use crate::time::{Span, Time};
 
 /// What the replica was before.
 #[derive(Debug)]

@@ -4,21 +4,24 @@ use std::collections::VecDeque;
 
 use machine::{Cut, Effect, PowerState};
 
-use crate::{
-    Action, Event, Guest, Next, PairOptions, Span, Suspicion, Time,
-    detect::Detector,
-    disk::Disks,
-    gate::Gate,
-    limits,
-    live::{Context, Live},
-    message::{Beat, Heartbeat, Message},
-    mutation::{self, Mutation},
-    pace::Pace,
-    record::Recorder,
-    role::Change,
-    solo::earliest,
-};
-use crate::{Epoch, channel::Sender, entry::Seq};
+use crate::event::Epoch;
+use crate::event::{Action, Event, Next, Suspicion};
+use crate::guest::Guest;
+use crate::guest::disks::Disks;
+use crate::guest::record::Recorder;
+use crate::log::entry::Seq;
+use crate::mutation::Mutation;
+use crate::options::PairOptions;
+use crate::peer::channel::Sender;
+use crate::peer::detect::Detector;
+use crate::peer::message::{Beat, Heartbeat, Message};
+use crate::peer::pace::Pace;
+use crate::roles::context::{Context, earliest, send};
+use crate::roles::gate::Gate;
+use crate::roles::live::Live;
+use crate::roles::table::Change;
+use crate::time::{Span, Time};
+use crate::{limits, mutation};
 
 /// The half of a pair that the world sees.
 #[derive(Debug)]
@@ -196,7 +199,7 @@ impl Primary {
     }
 
     /// Time since the backup's last sign of life.
-    pub fn silence(&self, now: Time) -> crate::Span {
+    pub fn silence(&self, now: Time) -> crate::time::Span {
         self.detector.silence(now)
     }
 
@@ -408,12 +411,4 @@ impl Primary {
             Some(self.detector.deadline()),
         ])
     }
-}
-
-/// Queues a message to the peer.
-pub fn send(cx: &mut Context<'_>, message: &Message) {
-    let bytes = message.encode();
-    cx.metrics.messages_sent += 1;
-    cx.metrics.message_bytes_sent += bytes.len() as u64;
-    cx.out.push_back(Action::Send(bytes));
 }

@@ -1,0 +1,40 @@
+//! How a node runs its guest, and how one half of a pair runs.
+
+use crate::event::Epoch;
+use crate::limits;
+use crate::log::header::Header;
+use crate::time::Span;
+
+/// How a node runs its guest, in every role.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Steps between two digests in the log; `None`: none.
+    pub digest_every: Option<u64>,
+    /// Write a log file that begins with this header; its bytes come as [`Action::Append`].
+    pub record: Option<Header>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            digest_every: Some(limits::DIGEST_EVERY_DEFAULT),
+            record: None,
+        }
+    }
+}
+
+/// How one half of a pair runs.
+#[derive(Clone, Debug)]
+pub struct PairOptions {
+    /// The epoch of this pair, granted by the arbiter at the handshake. A side that suspects the other
+    /// claims the one after it.
+    pub epoch: Epoch,
+    /// This process: a random number drawn at its start.
+    pub owner: u128,
+    /// The process that has `epoch` at the arbiter: the primary of this pair, on both sides.
+    pub primary: u128,
+    /// Silence for this long is suspicion. At least 100 ms, default 500 ms; equal on both sides.
+    pub timeout: Span,
+    /// As for a guest that runs alone.
+    pub run: Options,
+}

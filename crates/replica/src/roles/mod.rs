@@ -1,0 +1,50 @@
+//! `Role`: what a replica is. Each role is a struct of its own with only the fields that mean something in it.
+//!
+//! From below: `context` is what every handler is given, `table` says how a role changes, `gate` holds outputs, `live` keeps a guest that
+//! runs live. `primary` and `backup` are the halves of a pair, `claiming` what either becomes when it suspects the other, `solo` what
+//! is left of a pair in the end.
+
+pub mod backup;
+pub mod claiming;
+pub mod context;
+pub mod gate;
+pub mod live;
+pub mod primary;
+pub mod solo;
+pub mod table;
+
+use backup::Backup;
+use claiming::Claiming;
+use primary::Primary;
+use solo::Solo;
+
+use crate::event::RoleName;
+
+/// A role with its state.
+#[derive(Debug)]
+pub enum Role {
+    /// Alone: inputs come from the world, outputs leave at once.
+    Solo(Box<Solo>),
+    /// Runs the guest, sends the log, holds outputs until they are acknowledged.
+    Primary(Box<Primary>),
+    /// Replays the log, drops outputs.
+    Backup(Box<Backup>),
+    /// Has suspected its peer and asks the arbiter. Shows nothing to the world, says nothing to the peer.
+    Claiming(Box<Claiming>),
+    /// Has stopped for good.
+    Halted,
+}
+
+impl Role {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> RoleName {
+        match self {
+            Role::Solo(_) => RoleName::Solo,
+            Role::Primary(_) => RoleName::Primary,
+            Role::Backup(_) => RoleName::Backup,
+            Role::Claiming(_) => RoleName::Claiming,
+            Role::Halted => RoleName::Halted,
+        }
+    }
+}
