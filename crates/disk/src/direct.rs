@@ -15,7 +15,7 @@ use std::sync::RwLock;
 use rustix::fs::{Advice, AtFlags, NFS_SUPER_MAGIC, OFlags, StatxFlags, fadvise, fstatfs, statx};
 use rustix::io::Errno;
 
-use super::SECTOR_LEN;
+use super::backend::SECTOR_LEN;
 use crate::limits::{BOUNCE_ALIGN_MAX, BOUNCE_LEN};
 
 /// Who else uses a disk.

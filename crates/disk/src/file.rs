@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
-use super::Backend;
+use super::backend::Backend;
 use super::direct::{self, Access, Opened, Way};
 use crate::limits::ZEROES_LEN;
 

@@ -3,7 +3,6 @@
 use super::destination::Destination;
 use super::gauges::Gauges;
 use super::limits;
-use super::nat::RESOLV_CONF;
 use link::Key;
 use os::sandbox::Needs;
 use os::sandbox::files::directory_of;
@@ -15,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// Everything the gateway needs to know.
 #[derive(Debug, Clone)]

@@ -13,7 +13,7 @@ use super::card::Card;
 use super::late::LastWord;
 use super::limits;
 use super::segment::{Incoming, Segment};
-use super::sockets::Sockets;
+use super::sockets::{Sockets, to_stack};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{RecvError, Socket, State};
 use smoltcp::time::{Duration as StackDuration, Instant as StackInstant};
@@ -424,10 +424,4 @@ impl Endpoint {
             State::Established | State::FinWait2 | State::CloseWait => self.socket().send_queue() > 0,
         }
     }
-}
-
-/// A duration as smoltcp counts it.
-pub fn to_stack(duration: Duration) -> StackDuration {
-    // 64 bits of microseconds last half a million years.
-    StackDuration::from_micros(duration.as_micros() as u64)
 }

@@ -3,7 +3,7 @@
 //! Guests reach any address that the rules (`destination`) allow, but for the segment's own: there the gateway stands for the host's
 //! loopback, and for DNS, at either of its addresses, for the host's resolvers, wherever those are.
 
-use super::config::{Addresses, Resolvers};
+use super::config::{Addresses, RESOLV_CONF, Resolvers};
 use super::destination::Rules;
 use super::limits;
 use std::collections::HashSet;
@@ -14,7 +14,6 @@ use std::time::SystemTime;
 
 /// Port of DNS, over UDP and TCP.
 pub const DNS_PORT: u16 = 53;
-pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// As many as the C library asks.
 const RESOLVERS_MAX: usize = 3;
 

@@ -309,6 +309,6 @@ impl TcpConnections {
             Some(place) => self.forwards.ended(place),
             None => self.by_guest.remove(entry.ends.guest.ip()),
         }
-        self.sockets.give_back(entry.connection.endpoint);
+        self.sockets.give_back(entry.connection.endpoint.into_socket());
     }
 }

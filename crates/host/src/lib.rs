@@ -26,10 +26,12 @@ pub mod run;
 pub mod spec;
 pub mod symbols;
 pub mod world;
+pub mod world_error;
 
 pub use drive::{Outcome, drive};
 pub use pair::{Progress, backup, primary};
 pub use replay::{ReplayError, ReplayOptions, Replayed, replay};
 pub use run::{RunError, run};
 pub use spec::{DiskSpec, NetSpec, PairSpec, SetupError, VmSpec};
-pub use world::{World, WorldError};
+pub use world::World;
+pub use world_error::WorldError;

@@ -13,7 +13,7 @@ use replica::{End, Guest, Header, LogError, LogReader};
 use crate::limits::{LOG_READ_LEN, REPLAY_SLICE_STEPS};
 use crate::run::Build;
 use crate::spec::{SetupError, VmSpec, program};
-use crate::world::WorldError;
+use crate::world_error::WorldError;
 use os::signals::Signals;
 
 /// How a replay ended.

@@ -9,7 +9,7 @@ use crate::arbiter::ArbiterError;
 use crate::drive::{Outcome, drive};
 use crate::log_file::LogFile;
 use crate::spec::{SetupError, VmSpec};
-use crate::world::WorldError;
+use crate::world_error::WorldError;
 use disk::{Access, Disk, Holder, LockError};
 use link::LinkError;
 use os::entropy;

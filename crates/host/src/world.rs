@@ -12,11 +12,12 @@ use replica::{Action, Epoch, Event, Halt, Span, Time};
 use crate::arbiter::Asker;
 use crate::cables::Cables;
 use crate::console::{Console, Typed};
-use crate::log_file::{LogError, LogFile};
+use crate::log_file::LogFile;
 use crate::net::Announcer;
 use crate::operator::Operator;
 use crate::report::{Course, Happening, Outside, Reporter, Wish};
-use disk::{Completion, DiskPool, Holder, LockError};
+use crate::world_error::WorldError;
+use disk::{Completion, DiskPool, Holder};
 use link::{Link, LinkError, Traffic};
 use os::limits::BATCH_MAX;
 use os::limits::LAST_WORDS_PATIENCE;
@@ -70,22 +71,6 @@ pub struct World {
     past: Traffic,
     /// What the operator has asked for.
     operator: Operator,
-}
-
-/// What ends a replica from outside the protocol.
-#[derive(Debug, thiserror::Error)]
-pub enum WorldError {
-    /// The kernel does not let us wait.
-    #[error(
-        "this host gives no more file descriptors or threads; raise the limits (`ulimit -n`, `ulimit -u`)"
-    )]
-    Poll(#[from] io::Error),
-    /// The disks belong to somebody else.
-    #[error("the VM stops here")]
-    Fenced(#[source] LockError),
-    /// The log cannot be recorded.
-    #[error(transparent)]
-    Log(#[from] LogError),
 }
 
 /// What the loop is to do next.

@@ -2,6 +2,7 @@
 
 mod arrows;
 mod citations;
+mod layers;
 mod source;
 
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ pub fn check(root: &Path) -> Result<()> {
     let files = files(root)?;
     let mut findings = Vec::new();
     arrows::check(&files, &mut findings)?;
+    layers::check(&files, &mut findings);
     source::check(&files, &mut findings);
     citations::check(root, &files, &mut findings);
     for Finding { place, message } in &findings {

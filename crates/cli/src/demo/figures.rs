@@ -7,10 +7,21 @@ use anyhow::{Context, Result};
 use host::report::{HaltCode, Happening, Line, RoleWord, SuspicionWord};
 use serde::Serialize;
 
-use super::Loaded;
+use super::client::Seen;
 use super::processes::Pair;
 use super::timeline::{draw, pause_ms, percentile};
 use crate::args::{DemoArgs, Kill};
+
+/// What the load was and what the clients saw.
+pub struct Loaded {
+    pub seen: Vec<Seen>,
+    /// When the signal was sent, since the start of the load.
+    pub event: Option<Duration>,
+    /// The same on CLOCK_BOOTTIME, to compare with the replicas' reports.
+    pub event_boottime_ns: Option<u64>,
+    /// The old primary of `--kill stall` halted by itself.
+    pub stalled_halted: Option<bool>,
+}
 
 /// What `--json` prints.
 #[derive(Debug, Default, Serialize)]

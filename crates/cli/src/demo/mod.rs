@@ -19,7 +19,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::args::{DemoArgs, Kill};
 use client::{Client, Seen};
-use figures::Report;
+use figures::{Loaded, Report};
 use processes::{Pair, Replica};
 
 /// Silent timeouts for which `--kill stall` stops the primary.
@@ -63,17 +63,6 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
-}
-
-/// What the load was and what the clients saw.
-pub struct Loaded {
-    pub seen: Vec<Seen>,
-    /// When the signal was sent, since the start of the load.
-    pub event: Option<Duration>,
-    /// The same on CLOCK_BOOTTIME, to compare with the replicas' reports.
-    pub event_boottime_ns: Option<u64>,
-    /// The old primary of `--kill stall` halted by itself.
-    pub stalled_halted: Option<bool>,
 }
 
 /// Runs the clients, disturbs the pair half-way, waits for the clients to verify.

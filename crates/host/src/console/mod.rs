@@ -6,6 +6,7 @@
 
 pub mod socket;
 pub mod terminal;
+mod typed;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -18,6 +19,8 @@ use os::outlet::{Outlet, Unit};
 use os::terminal::RawMode;
 use os::wake::Waker;
 
+pub use typed::{ConsoleError, Typed};
+
 /// What the operator asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConsoleSpec {
@@ -29,39 +32,6 @@ pub enum ConsoleSpec {
     File(PathBuf),
     /// A Unix socket at this path, for one client at a time.
     Socket(PathBuf),
-}
-
-/// Why there is no console.
-#[derive(Debug, thiserror::Error)]
-pub enum ConsoleError {
-    /// The file cannot be written.
-    #[error("cannot write the console's output to {path}; check the directory and its permissions")]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The socket cannot be made.
-    #[error("cannot listen for the console's clients on {path}; remove it if no other VM uses it")]
-    Socket {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The terminal does not do as told.
-    #[error("cannot set up the terminal for the console; use `--serial FILE`")]
-    Terminal(#[source] io::Error),
-}
-
-/// What comes from a console.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Typed {
-    /// Bytes for the guest.
-    Bytes(Vec<u8>),
-    /// The user typed the escape for "end".
-    Quit,
 }
 
 /// A console in use.

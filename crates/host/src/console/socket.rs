@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{Mode, fchmod};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
 
-use super::{ConsoleError, Typed};
+use super::typed::{ConsoleError, Typed};
 use crate::limits::{CONSOLE_PATIENCE, CONSOLE_RETRY};
 use os::sandbox::{self, Kind};
 use os::wake::Waker;

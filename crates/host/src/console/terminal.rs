@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::sync::mpsc::SyncSender;
 
-use super::Typed;
+use super::typed::Typed;
 use os::sandbox::{self, Kind};
 use os::wake::Waker;
 

@@ -2,14 +2,16 @@
 
 pub mod announce;
 pub mod dial;
+pub mod lead;
 pub mod plug;
 pub mod port;
 pub mod tap;
 
 pub use announce::Announcer;
 pub use dial::Endpoint;
+pub use lead::Lead;
 pub use plug::Plug;
-pub use port::{Lead, Port, PortSpec};
+pub use port::{Port, PortSpec};
 pub use tap::Tap;
 
 /// Why the guest's network cannot be had.

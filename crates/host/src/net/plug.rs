@@ -26,7 +26,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 pub use super::dial::Endpoint;
 use super::dial::{Connection, DialError, Dialer};
-use super::port::Lead;
+use super::lead::Lead;
 use crate::limits::{
     GATEWAY_BACKLOG_MAX, GATEWAY_GONE, GATEWAY_KEPT_FOR, GATEWAY_KEPT_MAX, GATEWAY_SUSPECT,
     GATEWAY_THREAD_PAUSE, PORTS_LOOK_EVERY,

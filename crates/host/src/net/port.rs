@@ -8,6 +8,7 @@ use replica::{Epoch, Span, Time};
 
 use super::NetError;
 use super::dial::{DialError, Endpoint};
+use super::lead::Lead;
 use super::plug::Plug;
 use super::tap::Tap;
 use crate::limits::{ITEMS_MAX, TAP_STALE_MAX};
@@ -29,18 +30,6 @@ pub enum PortSpec {
         /// File with the key that both have; `None`: frames travel in the clear.
         key: Option<KeyFile>,
     },
-}
-
-/// Whether frames of the guest would get anywhere, as far as can be known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Lead {
-    /// Nothing is plugged in, or nobody can tell.
-    #[default]
-    Unknown,
-    /// They would have at this time.
-    Somewhere(Time),
-    /// They would not.
-    Nowhere,
 }
 
 impl Lead {

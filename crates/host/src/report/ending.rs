@@ -4,7 +4,7 @@ use machine::PowerState;
 use replica::{Halt, RoleName};
 use serde::{Deserialize, Serialize};
 
-use crate::world::WorldError;
+use crate::world_error::WorldError;
 use os::error;
 
 /// How a replica ended.

@@ -158,7 +158,10 @@ mod tests {
         assert!(gate.release(Time(5)).is_some());
         assert!(gate.release(Time(5)).is_none());
         gate.acknowledge(Seq(1));
-        assert!(gate.release(Time(5)).is_none(), "what is acknowledged stays so, and no more");
+        assert!(
+            gate.release(Time(5)).is_none(),
+            "what is acknowledged stays so, and no more"
+        );
         assert_eq!(gate.len(), 1);
         assert!(gate.force(Time(5)).is_some());
         assert_eq!((gate.bytes(), gate.is_empty()), (0, true));

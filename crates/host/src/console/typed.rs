@@ -1,0 +1,37 @@
+//! What comes from a console, of whatever kind, and why there may be none.
+
+use std::io;
+use std::path::PathBuf;
+
+/// What comes from a console.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Typed {
+    /// Bytes for the guest.
+    Bytes(Vec<u8>),
+    /// The user typed the escape for "end".
+    Quit,
+}
+
+/// Why there is no console.
+#[derive(Debug, thiserror::Error)]
+pub enum ConsoleError {
+    /// The file cannot be written.
+    #[error("cannot write the console's output to {path}; check the directory and its permissions")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The socket cannot be made.
+    #[error("cannot listen for the console's clients on {path}; remove it if no other VM uses it")]
+    Socket {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The terminal does not do as told.
+    #[error("cannot set up the terminal for the console; use `--serial FILE`")]
+    Terminal(#[source] io::Error),
+}

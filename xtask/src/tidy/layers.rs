@@ -1,0 +1,274 @@
+//! Which file of a crate uses which: no circles (docs/style.md N5).
+//!
+//! A file uses another if its code, tests apart, names something of it by a path. A name that a table of contents (`lib.rs`, `mod.rs`)
+//! passes on with `pub use` counts as a use of the file where it comes from, so that a circle cannot hide behind one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use syn::visit::Visit;
+
+use super::{File, Finding};
+
+/// Crates whose files still form circles: (crate, files in circles). The numbers may only go down.
+const CIRCLES: &[(&str, usize)] = &[("hart", 30), ("isa-programs", 5), ("machine", 6), ("sim", 11)];
+
+/// The module that a file is, and what it names.
+#[derive(Default)]
+struct Module {
+    path: String,
+    /// Paths in its code, from the root of the crate.
+    names: Vec<Vec<String>>,
+    /// Paths in its code that begin with a name of its own, of a module below it, or of another crate.
+    bare: Vec<Vec<String>>,
+    /// What it passes on: the name, and the path behind it.
+    passes_on: BTreeMap<String, Vec<String>>,
+}
+
+type Modules = BTreeMap<Vec<String>, Module>;
+
+pub fn check(files: &[File], findings: &mut Vec<Finding>) {
+    let crates: BTreeSet<&str> = files
+        .iter()
+        .filter_map(|file| file.path.strip_prefix("crates/")?.split('/').next())
+        .collect();
+    for name in crates {
+        let modules = modules(files, name);
+        let arrows = arrows(&modules);
+        let circles = circles(&arrows);
+        let known = CIRCLES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map_or(0, |&(_, count)| count);
+        let count: usize = circles.iter().map(BTreeSet::len).sum();
+        if count == known {
+            continue;
+        }
+        for circle in &circles {
+            let mut message = format!("{count} files in circles, {known} are known; these use each other:");
+            for from in circle {
+                let used = arrows[*from].intersection(circle);
+                let used: Vec<&str> = used.map(|module| modules[*module].path.as_str()).collect();
+                message += &format!("\n    {} -> {}", modules[*from].path, used.join(", "));
+            }
+            findings.push(Finding {
+                place: format!("crates/{name}"),
+                message,
+            });
+        }
+        if circles.is_empty() {
+            findings.push(Finding {
+                place: format!("crates/{name}"),
+                message: format!(
+                    "no circles any more, {known} files were known: lower the number in layers.rs"
+                ),
+            });
+        }
+    }
+}
+
+/// All files under a crate's `src`, by module.
+fn modules(files: &[File], name: &str) -> Modules {
+    let prefix = format!("crates/{name}/src/");
+    let mut modules = Modules::new();
+    for file in files {
+        let Some(inside) = file
+            .path
+            .strip_prefix(&prefix)
+            .and_then(|path| path.strip_suffix(".rs"))
+        else {
+            continue;
+        };
+        let mut module: Vec<String> = inside.split('/').map(str::to_owned).collect();
+        if module
+            .last()
+            .is_some_and(|last| matches!(last.as_str(), "lib" | "main" | "mod"))
+        {
+            module.pop();
+        }
+        let Ok(parsed) = syn::parse_file(&file.text) else {
+            continue;
+        };
+        let mut reader = Reader {
+            module: module.clone(),
+            found: Module::default(),
+        };
+        reader.visit_file(&parsed);
+        reader.found.path.clone_from(&file.path);
+        modules.insert(module, reader.found);
+    }
+    modules
+}
+
+/// Collects paths; leaves out what is only compiled for tests.
+struct Reader {
+    module: Vec<String>,
+    found: Module,
+}
+
+impl Reader {
+    fn name(&mut self, segments: Vec<String>) {
+        match absolute(&self.module, &segments) {
+            Some(path) => self.found.names.push(path),
+            None => self.found.bare.push(segments),
+        }
+    }
+
+    fn tree(&mut self, before: &[String], tree: &syn::UseTree, passes_on: bool) {
+        let with = |ident: &syn::Ident| [before, &[ident.to_string()]].concat();
+        match tree {
+            syn::UseTree::Path(path) => self.tree(&with(&path.ident), &path.tree, passes_on),
+            syn::UseTree::Group(group) => {
+                for tree in &group.items {
+                    self.tree(before, tree, passes_on);
+                }
+            }
+            syn::UseTree::Glob(_) => self.name(before.to_vec()),
+            syn::UseTree::Name(syn::UseName { ident }) => self.leaf(before, ident, ident, passes_on),
+            syn::UseTree::Rename(rename) => self.leaf(before, &rename.ident, &rename.rename, passes_on),
+        }
+    }
+
+    fn leaf(&mut self, before: &[String], ident: &syn::Ident, name: &syn::Ident, passes_on: bool) {
+        let mut path = before.to_vec();
+        if ident != "self" {
+            path.push(ident.to_string());
+        }
+        if passes_on {
+            let relative = matches!(path.first().map(String::as_str), Some("crate" | "self" | "super"));
+            let path = if relative {
+                path
+            } else {
+                [vec!["self".to_owned()], path].concat()
+            };
+            if let Some(path) = absolute(&self.module, &path) {
+                self.found.passes_on.insert(name.to_string(), path);
+            }
+        } else {
+            self.name(path);
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Reader {
+    fn visit_item(&mut self, item: &'ast syn::Item) {
+        let attributes = match item {
+            syn::Item::Mod(item) => &item.attrs,
+            syn::Item::Fn(item) => &item.attrs,
+            syn::Item::Impl(item) => &item.attrs,
+            syn::Item::Use(item) => &item.attrs,
+            _ => return syn::visit::visit_item(self, item),
+        };
+        let for_tests = attributes.iter().any(|attribute| {
+            attribute.path().is_ident("cfg")
+                && attribute
+                    .parse_args::<syn::Ident>()
+                    .is_ok_and(|condition| condition == "test")
+        });
+        if !for_tests {
+            syn::visit::visit_item(self, item);
+        }
+    }
+
+    /// `pub(super)` uses nothing.
+    fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
+
+    fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
+        let passes_on = !matches!(item.vis, syn::Visibility::Inherited);
+        self.tree(&[], &item.tree, passes_on);
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        self.name(
+            path.segments
+                .iter()
+                .map(|segment| segment.ident.to_string())
+                .collect(),
+        );
+        syn::visit::visit_path(self, path);
+    }
+}
+
+/// A path from the root of the crate; `None`: it does not begin with `crate`, `self` or `super`.
+fn absolute(module: &[String], path: &[String]) -> Option<Vec<String>> {
+    let (first, mut rest) = path.split_first()?;
+    let mut base = match first.as_str() {
+        "crate" => Vec::new(),
+        "self" => module.to_vec(),
+        "super" => module.split_last()?.1.to_vec(),
+        _ => return None,
+    };
+    while let Some((next, more)) = rest.split_first()
+        && next == "super"
+    {
+        base.pop();
+        rest = more;
+    }
+    base.extend_from_slice(rest);
+    Some(base)
+}
+
+/// Which module uses which others.
+fn arrows(modules: &Modules) -> BTreeMap<&Vec<String>, BTreeSet<&Vec<String>>> {
+    modules
+        .iter()
+        .map(|(module, found)| {
+            let bare = found.bare.iter().filter_map(|path| {
+                let (first, rest) = path.split_first()?;
+                let below = [module.as_slice(), std::slice::from_ref(first)].concat();
+                let behind = found.passes_on.get(first).cloned();
+                let begin = behind.or_else(|| modules.contains_key(&below).then_some(below))?;
+                Some([begin.as_slice(), rest].concat())
+            });
+            let names = found.names.iter().cloned().chain(bare);
+            let used = names.filter_map(|name| home(modules, &name, 0));
+            (module, used.filter(|used| *used != module).collect())
+        })
+        .collect()
+}
+
+/// The module in which what a path names is written.
+fn home<'a>(modules: &'a Modules, path: &[String], depth: usize) -> Option<&'a Vec<String>> {
+    let known = (0..=path.len())
+        .rev()
+        .find(|&length| modules.contains_key(&path[..length]))?;
+    let (module, found) = modules.get_key_value(&path[..known])?;
+    match path.get(known).and_then(|name| found.passes_on.get(name)) {
+        Some(behind) if depth < 8 => home(modules, &[behind, &path[known + 1..]].concat(), depth + 1),
+        // Its modules alone are no use of a table of contents.
+        _ if known == path.len() && known == 0 => None,
+        _ => Some(module),
+    }
+}
+
+/// The groups of modules that reach each other.
+fn circles<'a>(
+    arrows: &BTreeMap<&'a Vec<String>, BTreeSet<&'a Vec<String>>>,
+) -> Vec<BTreeSet<&'a Vec<String>>> {
+    let reach: BTreeMap<_, _> = arrows
+        .keys()
+        .map(|&from| (from, reachable(arrows, from)))
+        .collect();
+    let mut circles: Vec<BTreeSet<&Vec<String>>> = Vec::new();
+    for &module in arrows.keys() {
+        if circles.iter().any(|circle| circle.contains(module)) || !reach[module].contains(module) {
+            continue;
+        }
+        let both = reach[module].iter().copied();
+        circles.push(both.filter(|other| reach[*other].contains(module)).collect());
+    }
+    circles
+}
+
+fn reachable<'a>(
+    arrows: &BTreeMap<&'a Vec<String>, BTreeSet<&'a Vec<String>>>,
+    from: &'a Vec<String>,
+) -> BTreeSet<&'a Vec<String>> {
+    let mut seen = BTreeSet::new();
+    let mut open: Vec<_> = arrows[from].iter().copied().collect();
+    while let Some(next) = open.pop() {
+        if seen.insert(next) {
+            open.extend(arrows[next].iter().copied());
+        }
+    }
+    seen
+}
