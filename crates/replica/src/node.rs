@@ -1,7 +1,6 @@
-//! `Node`: the VMM without the world. Events go in with the time, actions come out, `slice` runs the guest.
+//! `Node`: the VMM without the world. It holds one role at a time, and a change of role happens nowhere else.
 //!
-//! `host::drive` and `sim::world` are thin loops around it: handle what came, `slice`, carry out every
-//! action of `poll`, sleep until `deadline` if `slice` is not busy. Nothing here reads a clock or a socket.
+//! Nothing here reads a clock or a socket; what each role does stands in `roles`.
 
 use std::collections::VecDeque;
 
@@ -24,6 +23,20 @@ use crate::time::{Span, Time};
 use crate::{limits, mutation};
 
 /// One replica: a guest, its role and its log.
+///
+/// A world (`host::drive`, `sim::world`) owns a node and calls it in this order, always from one thread, with a time that never goes
+/// back:
+///
+/// 1. [`handle`](Node::handle) once for each [`Event`] that has come. It never runs the guest and never waits.
+/// 2. [`poll`](Node::poll) until it gives `None`, and carry out each [`Action`] before asking for the next one. This is due after
+///    every `handle` and every `slice`. An event that an action causes is handled before the node is asked for more work.
+/// 3. [`slice`](Node::slice), which runs the guest for about a millisecond. Before it the world clears the cut, which whoever brings
+///    an event may set to have the slice end soon.
+/// 4. If `slice` answers [`Next::Busy`]: again from 1. If [`Next::At`]: sleep until an event comes, or until the time that it gives.
+///    If [`Next::Ended`]: the node has said [`Action::Halt`] and does nothing any more.
+///
+/// A process that stops calling for longer than the failure-detection timeout is taken for dead by its peer; the node notices by the
+/// time of its next call that it was away, and neither blames the peer for the silence nor releases an output whose lease is over.
 #[derive(Debug)]
 pub struct Node<G: Guest> {
     guest: G,

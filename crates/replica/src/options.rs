@@ -10,7 +10,7 @@ use crate::time::Span;
 pub struct Options {
     /// Steps between two digests in the log; `None`: none.
     pub digest_every: Option<u64>,
-    /// Write a log file that begins with this header; its bytes come as [`Action::Append`].
+    /// Write a log file that begins with this header; its bytes come as [`crate::Action::Append`].
     pub record: Option<Header>,
 }
 
