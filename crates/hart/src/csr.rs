@@ -11,7 +11,7 @@ mod envcfg;
 
 use std::mem::offset_of;
 
-use crate::{Bus, Hart, Step, Visit, Visitor, pmp, trap::Privilege};
+use crate::{Bus, Hart, Step, Visit, Visitor, op::BlockKind, pmp, trap::Privilege};
 use envcfg::{ADUE, STCE};
 
 /// Bits of `mstatus` and `sstatus`.
@@ -121,6 +121,11 @@ impl Csrs {
     /// Does the page-table walker set A and D (Svadu)? Else it raises page faults (Svade).
     pub fn has_svadu(&self) -> bool {
         self.menvcfg & ADUE != 0
+    }
+
+    /// May cache-block instructions of a kind be executed in this mode?
+    pub fn permits(&self, privilege: Privilege, kind: BlockKind) -> bool {
+        envcfg::permits(self.menvcfg, self.senvcfg, privilege, kind)
     }
 
     /// Are the floating-point registers off?

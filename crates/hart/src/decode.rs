@@ -6,6 +6,8 @@
 
 mod bits;
 
+use bits::pure;
+
 use crate::op::{Code, FloatForm, FloatKind, Op, SINK};
 
 /// Decodes one instruction. Of a compressed one (`bits & 3 != 3`) only the low 16 bits are looked at.
@@ -28,12 +30,6 @@ pub const fn is_compressed(bits: u32) -> bool {
 
 const fn illegal(bits: u32) -> Op {
     Op::new(Code::Illegal, 0, 0, 0, bits as i32)
-}
-
-/// An op whose only effect is its result: without one it does nothing.
-const fn pure(code: Code, rd: u32, rs1: u32, rs2: u32, imm: i32) -> Op {
-    let code = if rd & 31 == 0 { Code::Nop } else { code };
-    Op::new(code, rd, rs1, rs2, imm)
 }
 
 /// An integer load. Into `x0` it may still fault, or be seen by a device.

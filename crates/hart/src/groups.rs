@@ -1,6 +1,18 @@
-//! `Groups`: in which parts of a TLB's table entries may be, so that nobody reads a whole table to drop a few.
+//! Where in a TLB's table an entry may be, and `Groups`: in which parts of a table entries are, so that nobody reads a whole table
+//! to drop a few.
 
-use crate::tlb::{ENTRIES, SECOND, slot};
+use crate::ram::PAGE_BITS;
+
+/// Entries per table and set.
+pub const ENTRIES: usize = 16384;
+/// The bit of a slot in which a page's second one differs from its own.
+pub const SECOND: usize = ENTRIES / 2;
+
+/// The first slot of an address; the second one is that with [`SECOND`] turned over.
+#[inline(always)]
+pub(crate) const fn slot(address: u64) -> usize {
+    (address >> PAGE_BITS) as usize & (ENTRIES - 1)
+}
 
 /// Entries of a group, which lie side by side.
 pub const GROUP: usize = 64;

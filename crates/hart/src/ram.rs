@@ -20,8 +20,10 @@ use std::io;
 
 /// Physical address of the first byte of RAM on the QEMU `virt` board.
 pub const BASE: u64 = 0x8000_0000;
+/// Bits of an address inside a page.
+pub const PAGE_BITS: u32 = 12;
 /// Bytes of a page.
-pub const PAGE: usize = 4096;
+pub const PAGE: usize = 1 << PAGE_BITS;
 /// Largest RAM, in bytes: 16 GiB.
 pub const SIZE_MAX: u64 = 16 << 30;
 

@@ -6,7 +6,7 @@
 
 use crate::{
     Ram,
-    ram::WALKED,
+    ram::{PAGE_BITS, WALKED},
     tlb::{Roots, Tlb},
 };
 
@@ -14,7 +14,6 @@ use crate::{
 /// table, or is rewritten from end to end, soon becomes plain.
 const OVERWRITES_MAX: u8 = 16;
 const ENTRY_BITS: u32 = 9;
-const PAGE_BITS: u32 = 12;
 
 /// What a page-table page is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,21 +10,16 @@
 
 use crate::{
     Ram,
-    groups::{GROUP, Groups},
-    ram::{PAGE, large_table},
+    groups::{ENTRIES, GROUP, Groups, SECOND, slot},
+    ram::{PAGE, PAGE_BITS, large_table},
     space::Space,
 };
 
-/// Entries per table and set.
-pub const ENTRIES: usize = 16384;
 /// Sets.
 pub const SETS: usize = 32;
-/// The bit of a slot in which a page's second one differs from its own.
-pub const SECOND: usize = ENTRIES / 2;
 const TOTAL: usize = ENTRIES * SETS;
 /// An engine's place for the code of a page is in the tables so many bits further left, where generated code wants it.
 pub const PLACE_SHIFT: u32 = 14;
-const PAGE_BITS: u32 = 12;
 /// A tag no address has: tags are page-aligned up to the access size.
 const NO_TAG: u64 = u64::MAX;
 
@@ -138,11 +133,6 @@ fn tables() -> Box<[Words; 3 * TOTAL]> {
         Ok(tables) => tables,
         Err(_) => unreachable!("the vector has this length"),
     }
-}
-
-#[inline(always)]
-pub(crate) const fn slot(address: u64) -> usize {
-    (address >> PAGE_BITS) as usize & (ENTRIES - 1)
 }
 
 #[inline(always)]

@@ -10,7 +10,7 @@ use syn::visit::Visit;
 use super::{File, Finding};
 
 /// Crates whose files still form circles: (crate, files in circles). The numbers may only go down.
-const CIRCLES: &[(&str, usize)] = &[("hart", 30), ("isa-programs", 5), ("machine", 6), ("sim", 11)];
+const CIRCLES: &[(&str, usize)] = &[("hart", 24), ("sim", 11)];
 
 /// The module that a file is, and what it names.
 #[derive(Default)]
@@ -215,8 +215,10 @@ fn arrows(modules: &Modules) -> BTreeMap<&Vec<String>, BTreeSet<&Vec<String>>> {
             let bare = found.bare.iter().filter_map(|path| {
                 let (first, rest) = path.split_first()?;
                 let below = [module.as_slice(), std::slice::from_ref(first)].concat();
+                // Alone it is a variable of that name.
+                let is_module = modules.contains_key(&below) && !rest.is_empty();
                 let behind = found.passes_on.get(first).cloned();
-                let begin = behind.or_else(|| modules.contains_key(&below).then_some(below))?;
+                let begin = behind.or_else(|| is_module.then_some(below))?;
                 Some([begin.as_slice(), rest].concat())
             });
             let names = found.names.iter().cloned().chain(bare);

@@ -1,7 +1,6 @@
 //! `menvcfg` and `senvcfg`: what less privileged modes may do (privileged manual, "Machine Environment Configuration
 //! Register"; unprivileged manual, "CMO", "Control and Status Register State").
 
-use super::Csrs;
 use crate::{op::BlockKind, trap::Privilege};
 
 const FIOM: u64 = 1;
@@ -28,15 +27,13 @@ pub(super) fn machine(old: u64, value: u64) -> u64 {
     supervisor(old, value) | value & (ADUE | STCE)
 }
 
-impl Csrs {
-    /// May cache-block instructions of a kind be executed in this mode?
-    pub fn permits(&self, privilege: Privilege, kind: BlockKind) -> bool {
-        let field = match kind {
-            BlockKind::Invalidate => CBIE,
-            BlockKind::Clean | BlockKind::Flush => CBCFE,
-            BlockKind::Zero => CBZE,
-        };
-        (privilege == Privilege::Machine || self.menvcfg & field != 0)
-            && (privilege > Privilege::User || self.senvcfg & field != 0)
-    }
+/// May cache-block instructions of a kind be executed in this mode, by these two registers?
+pub(super) fn permits(menvcfg: u64, senvcfg: u64, privilege: Privilege, kind: BlockKind) -> bool {
+    let field = match kind {
+        BlockKind::Invalidate => CBIE,
+        BlockKind::Clean | BlockKind::Flush => CBCFE,
+        BlockKind::Zero => CBZE,
+    };
+    (privilege == Privilege::Machine || menvcfg & field != 0)
+        && (privilege > Privilege::User || senvcfg & field != 0)
 }

@@ -1,8 +1,13 @@
 //! The encodings of Zba, Zbb, Zbs, Zicond, Zicbom and Zicboz, in their RV64 forms (unprivileged manual, chapters "B",
 //! "Zicond" and "CMO").
 
-use super::pure;
 use crate::op::{Code, Op};
+
+/// An op whose only effect is its result: without one it does nothing.
+pub const fn pure(code: Code, rd: u32, rs1: u32, rs2: u32, imm: i32) -> Op {
+    let code = if rd & 31 == 0 { Code::Nop } else { code };
+    Op::new(code, rd, rs1, rs2, imm)
+}
 
 /// OP with registers.
 pub(super) const fn op_code(funct7: u32, funct3: u32) -> Option<Code> {

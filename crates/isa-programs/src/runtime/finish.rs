@@ -2,8 +2,8 @@
 
 use super::{
     assembler::{Assembler, If},
+    hash::mix,
     load::FS,
-    mix,
 };
 use crate::{
     encode::{self, addi, csr, csrr, csrw, ld, opcode, register::*, srli},

@@ -6,6 +6,7 @@
 
 mod assembler;
 mod finish;
+mod hash;
 mod load;
 mod trap;
 
@@ -13,10 +14,7 @@ pub use trap::LANDING;
 
 use assembler::Assembler;
 
-use crate::{encode::register::*, layout::SAVED};
-
-/// Multiplier of the running hash; any odd number with bits all over.
-const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+use crate::layout::SAVED;
 
 /// The runtime's code; runs at [`crate::layout::RAM`].
 #[must_use]
@@ -33,12 +31,4 @@ pub fn code() -> Vec<u8> {
         "the runtime has grown into its variables"
     );
     code
-}
-
-/// Mixes a register into the hash in S1, whose multiplier is in S11. Clobbers T0.
-fn mix(a: &mut Assembler, register: u32) {
-    a.op(0, 4, S1, S1, register);
-    a.op(1, 0, S1, S1, S11);
-    a.word(crate::encode::srli(T0, S1, 32));
-    a.op(0, 4, S1, S1, T0);
 }

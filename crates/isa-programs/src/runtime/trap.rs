@@ -8,8 +8,8 @@
 use super::{
     assembler::{Assembler, If},
     finish::{print_line, print_value},
+    hash::mix,
     load::FS,
-    mix,
 };
 use crate::{
     encode::{self, addi, csr, csrr, csrw, ld, opcode, register::*, sd, slli, srli},
@@ -56,7 +56,7 @@ fn enter(a: &mut Assembler) {
     a.word(addi(T0, T0, -(OVERHEAD as i32)));
     a.word(sd(T0, S0, saved::COUNT));
     a.word(ld(S1, S0, saved::HASH));
-    a.constant(S11, super::MULTIPLIER);
+    a.constant(S11, super::hash::MULTIPLIER);
     for (register, number) in [(S2, 0x342), (S3, 0x341), (S4, 0x343), (S5, 0x300)] {
         a.word(csrr(register, number));
     }

@@ -1,0 +1,110 @@
+//! `Slot`: one place for a virtio device on the board, and which device is in it.
+//!
+//! Device IDs and what a configuration puts where are decided here and on the board; no device knows its place.
+
+use hart::{Visit, Visitor, Width};
+
+use super::{
+    blk::Block,
+    console::Console,
+    mmio::{self, VirtioMmio},
+    net::Net,
+    rng::Entropy,
+};
+use crate::{
+    DiskConfig, NetConfig,
+    device::{Context, Device},
+};
+
+/// One virtio-mmio slot of the board.
+#[derive(Default)]
+pub enum Slot {
+    /// Nothing: device ID 0 (VIRTIO 4.2.2).
+    #[default]
+    Empty,
+    /// virtio-blk.
+    Block(VirtioMmio<Block>),
+    /// virtio-net.
+    Net(VirtioMmio<Net>),
+    /// virtio-console.
+    Console(VirtioMmio<Console>),
+    /// virtio-rng.
+    Entropy(VirtioMmio<Entropy>),
+}
+
+impl Slot {
+    /// Slot `slot` of the board with disk `disk` of the configuration.
+    #[must_use]
+    pub fn block(slot: u8, disk: u8, config: &DiskConfig) -> Slot {
+        Slot::Block(VirtioMmio::new(slot, Block::new(disk, config)))
+    }
+
+    /// Slot `slot` of the board with network device `port`.
+    #[must_use]
+    pub fn net(slot: u8, port: u8, config: &NetConfig) -> Slot {
+        Slot::Net(VirtioMmio::new(slot, Net::new(port, config)))
+    }
+
+    /// Slot `slot` of the board with console `port`, at least 1.
+    #[must_use]
+    pub fn console(slot: u8, port: u8) -> Slot {
+        Slot::Console(VirtioMmio::new(slot, Console::new(port)))
+    }
+
+    /// Slot `slot` of the board with the entropy device.
+    #[must_use]
+    pub fn entropy(slot: u8) -> Slot {
+        Slot::Entropy(VirtioMmio::new(slot, Entropy::default()))
+    }
+}
+
+impl Device for Slot {
+    fn read(&mut self, offset: u64, width: Width, cx: &mut Context<'_>) -> Option<u64> {
+        match self {
+            Slot::Empty => Some(mmio::empty(offset, width)),
+            Slot::Block(device) => device.read(offset, width, cx),
+            Slot::Net(device) => device.read(offset, width, cx),
+            Slot::Console(device) => device.read(offset, width, cx),
+            Slot::Entropy(device) => device.read(offset, width, cx),
+        }
+    }
+
+    fn write(&mut self, offset: u64, width: Width, value: u64, cx: &mut Context<'_>) -> bool {
+        match self {
+            Slot::Empty => true,
+            Slot::Block(device) => device.write(offset, width, value, cx),
+            Slot::Net(device) => device.write(offset, width, value, cx),
+            Slot::Console(device) => device.write(offset, width, value, cx),
+            Slot::Entropy(device) => device.write(offset, width, value, cx),
+        }
+    }
+
+    fn deadline(&self) -> Option<u64> {
+        None
+    }
+
+    fn wake(&mut self, _: &mut Context<'_>) {}
+
+    fn reset(&mut self) {
+        match self {
+            Slot::Empty => {}
+            Slot::Block(device) => device.reset(),
+            Slot::Net(device) => device.reset(),
+            Slot::Console(device) => device.reset(),
+            Slot::Entropy(device) => device.reset(),
+        }
+    }
+}
+
+impl Visit for Slot {
+    /// What is in a slot comes from the configuration; only the device's state is visited.
+    fn visit(&mut self, v: &mut dyn Visitor) {
+        match self {
+            Slot::Empty => {}
+            Slot::Block(device) => device.visit(v),
+            Slot::Net(device) => device.visit(v),
+            Slot::Console(device) => device.visit(v),
+            Slot::Entropy(device) => device.visit(v),
+        }
+    }
+}
