@@ -227,6 +227,17 @@ pub struct Forward {
 )]
 pub struct ForwardError(String);
 
+impl Forward {
+    /// That this forward cannot be listened on, and why.
+    pub(crate) fn cannot_listen(&self, source: io::Error) -> GatewayError {
+        GatewayError::Listen {
+            address: self.listen.to_string(),
+            purpose: "port forward",
+            source,
+        }
+    }
+}
+
 impl FromStr for Forward {
     type Err = ForwardError;
 

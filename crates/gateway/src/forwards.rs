@@ -64,11 +64,7 @@ impl Forwards {
         guest: Ipv4Addr,
         registry: &Registry,
     ) -> Result<SocketAddr, GatewayError> {
-        let fail = |source| GatewayError::Listen {
-            address: forward.listen.to_string(),
-            purpose: "port forward",
-            source,
-        };
+        let fail = |source| forward.cannot_listen(source);
         let mut listener = TcpListener::bind(forward.listen).map_err(fail)?;
         let id = self.forwards.len() as u64;
         registry

@@ -109,11 +109,7 @@ impl UdpFlows {
         guest: Ipv4Addr,
         registry: &Registry,
     ) -> Result<SocketAddr, GatewayError> {
-        let fail = |source| GatewayError::Listen {
-            address: forward.listen.to_string(),
-            purpose: "port forward",
-            source,
-        };
+        let fail = |source| forward.cannot_listen(source);
         let mut socket = UdpSocket::bind(forward.listen).map_err(fail)?;
         let id = self.forwards.len() as u64;
         registry

@@ -3,8 +3,8 @@
 //! One guest thread owns the node and every socket (`drive`, which has the picture of all threads). Other
 //! threads only do what may block; they answer through a queue and a `Waker`.
 //!
-//! Map, from the node outwards: `drive` is the loop, `world` does what a node's actions say; the crate `link`, `disk`, `net`, `console` and
-//! `arbiter` are the five things outside; `report` tells of it; `needs` is what the sandbox leaves to a VM; `operator` is what
+//! Map, from the node outwards: `drive` is the loop, `world` does what a node's actions say; the crates `link` and `disk` and the
+//! modules `net`, `console` and `arbiter` are the five things outside; `report` tells of it; `needs` is what the sandbox leaves to a VM; `operator` is what
 //! signals and Ctrl-A x mean. `symbols` and `perf_map` name what a guest does.
 #![forbid(unsafe_code)]
 

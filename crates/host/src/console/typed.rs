@@ -18,17 +18,17 @@ pub enum ConsoleError {
     /// The file cannot be written.
     #[error("cannot write the console's output to {path}; check the directory and its permissions")]
     File {
-        /// Which.
+        /// The file that was to take the output.
         path: PathBuf,
-        /// Why.
+        /// The kernel's reason.
         source: io::Error,
     },
     /// The socket cannot be made.
     #[error("cannot listen for the console's clients on {path}; remove it if no other VM uses it")]
     Socket {
-        /// Which.
+        /// The path of the socket.
         path: PathBuf,
-        /// Why.
+        /// The kernel's reason.
         source: io::Error,
     },
     /// The terminal does not do as told.
