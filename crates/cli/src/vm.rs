@@ -4,11 +4,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use host::report::Figures;
 use host::{Outcome, PairSpec, Progress, RunError, VmSpec};
 use link::LinkError;
 use machine::PowerState;
 use replica::Halt;
+use report::Figures;
 use serde::Serialize;
 
 use crate::args::{PairArgs, ProfileArgs, RecordArgs, RunArgs, SandboxArgs, VmArgs};

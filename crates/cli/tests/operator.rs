@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use host::report::{Course, HaltCode, Happening, Line, RoleWord, SuspicionWord};
+use report::{Course, HaltCode, Happening, Line, RoleWord, SuspicionWord};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
 

@@ -21,12 +21,12 @@ use replica::{Event, Guest, Halt, Next, Node, RoleName, Span};
 
 use crate::console::Console;
 use crate::log_file::LogFile;
-use crate::report::{Ending, Figures, Happening};
 use crate::world::{Order, World, until};
 use crate::world_error::WorldError;
 use os::poll::{Poller, Token};
 use os::sandbox::{self, Kind};
 use os::sys::clock;
+use report::{Ending, Figures, Happening};
 
 /// How it ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -158,7 +158,7 @@ impl<G: Guest> Driver<G> {
         let (halt, ending) = match &ended {
             Ok(Order::Halt(halt)) => (Some(halt.clone()), Ending::of_node(Some(halt), role, peer)),
             Ok(Order::GoOn | Order::Quit) => (None, Ending::of_node(None, role, peer)),
-            Err(error) => (None, Ending::of_world(error)),
+            Err(error) => (None, Ending::of_error(error.code(), error)),
         };
         if ended.is_ok() && !matches!(halt, Some(Halt::Lost(_))) {
             self.world.say_farewell();

@@ -3,12 +3,11 @@
 //! One guest thread owns the node and every socket (`drive`, which has the picture of all threads). Other
 //! threads only do what may block; they answer through a queue and a `Waker`.
 //!
-//! Map, from the node outwards: `drive` is the loop, `world` does what a node's actions say; the crates `link` and `disk` and the
-//! modules `net`, `console` and `arbiter` are the five things outside; `report` tells of it; `needs` is what the sandbox leaves to a VM; `operator` is what
-//! signals and Ctrl-A x mean. `symbols` and `perf_map` name what a guest does.
+//! Map, from the node outwards: `drive` is the loop, `world` does what a node's actions say. The five things outside are the
+//! crates `link`, `disk` and `arbiter` and the modules `net` and `console`. The crate `report` tells of what happens. `needs` is
+//! what the sandbox leaves to a VM, and `operator` is what signals and Ctrl-A x mean.
 #![forbid(unsafe_code)]
 
-pub mod arbiter;
 pub mod build;
 pub mod cables;
 pub mod console;
@@ -19,12 +18,9 @@ pub mod needs;
 pub mod net;
 pub mod operator;
 pub mod pair;
-pub mod perf_map;
 pub mod replay;
-pub mod report;
 pub mod run;
 pub mod spec;
-pub mod symbols;
 pub mod world;
 pub mod world_error;
 

@@ -28,15 +28,6 @@ pub const CONSOLE_FILE_LEN_MAX: u64 = 64 << 20;
 /// Chunks of console input waiting for the guest. Past this the reader waits, and so does the typist.
 pub const CONSOLE_INPUT_CHUNKS: usize = 64;
 
-/// Bytes of events that wait for their file. Past this, events are dropped and counted.
-pub const EVENTS_BACKLOG_MAX: usize = 1 << 20;
-/// Bytes of a file of events, of which one older one of the same length is kept.
-pub const EVENTS_LEN_MAX: u64 = 64 << 20;
-/// An arbiter that has said nothing for so long does not answer.
-pub const WAITING_FIRST: Span = Span::from_ms(1_000);
-/// Between two sentences that say so.
-pub const WAITING_EVERY: Span = Span::from_ms(10_000);
-
 /// Frames and words taken from a gateway's connection in one go, most of which may not be for the guest.
 pub const ITEMS_MAX: usize = 256;
 const _: () = assert!(os::limits::BATCH_MAX <= ITEMS_MAX);

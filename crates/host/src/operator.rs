@@ -8,7 +8,7 @@
 
 use replica::RoleName;
 
-use crate::report::{Course, Wish};
+use report::{Course, Wish};
 
 /// What the operator has asked for so far.
 #[derive(Debug, Default)]

@@ -11,13 +11,13 @@ use replica::{
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-use crate::arbiter::{Arbiter, ArbiterError, Asker, DirectoryArbiter};
 use crate::drive::{Outcome, drive};
 use crate::limits::CLAIMS_MAX;
 use crate::run::{Build, RunError, lock_all};
 use crate::spec::{PairSpec, Ports, VmSpec};
 use crate::world::World;
 use crate::world_error::WorldError;
+use arbiter::{Arbiter, ArbiterError, Asker, DirectoryArbiter};
 use disk::{Access, Disk, Holder};
 use link::connect::Pauses;
 use link::{Arrival, Link, LinkError, Listener, connect};

@@ -5,11 +5,11 @@ use std::path::Path;
 use machine::Config;
 use replica::{Epoch, Guest, Node, Options};
 
-use crate::arbiter::ArbiterError;
 use crate::drive::{Outcome, drive};
 use crate::log_file::LogFile;
 use crate::spec::{SetupError, VmSpec};
 use crate::world_error::WorldError;
+use arbiter::ArbiterError;
 use disk::{Access, Disk, Holder, LockError};
 use link::LinkError;
 use os::entropy;

@@ -9,7 +9,6 @@ use replica::{Header, Span};
 
 use crate::console::{Console, ConsoleError, ConsoleSpec};
 use crate::net::{NetError, Port, PortSpec};
-use crate::report::{ReportError, Reporter};
 use crate::world::World;
 use crate::world_error::WorldError;
 use disk::{Access, Disk, DiskError, DiskPool};
@@ -19,6 +18,7 @@ use os::signals::Signals;
 use os::wake::Waker;
 use os::{entropy, sys::clock};
 use replica::VmName;
+use report::{ReportError, Reporter};
 
 /// Where Debian, Fedora and QEMU put OpenSBI.
 const FIRMWARE_PATHS: [&str; 4] = [

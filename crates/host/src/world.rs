@@ -9,14 +9,13 @@ use std::io;
 use machine::{Control, Effect, Input};
 use replica::{Action, Epoch, Event, Halt, Span, Time};
 
-use crate::arbiter::Asker;
 use crate::cables::Cables;
 use crate::console::{Console, Typed};
 use crate::log_file::LogFile;
 use crate::net::Announcer;
 use crate::operator::Operator;
-use crate::report::{Course, Happening, Outside, Reporter, Wish};
 use crate::world_error::WorldError;
+use arbiter::Asker;
 use disk::{Completion, DiskPool, Holder};
 use link::{Link, LinkError, Traffic};
 use os::limits::BATCH_MAX;
@@ -27,6 +26,7 @@ use os::sys::clock;
 use os::wake::Waker;
 use os::{entropy, error};
 use replica::VmName;
+use report::{Course, Happening, Outside, Reporter, Wish};
 
 const WAKER: Token = Token(0);
 const LINK: Token = Token(1);

@@ -4,6 +4,7 @@ use std::io;
 
 use crate::log_file::LogError;
 use disk::LockError;
+use report::HaltCode;
 
 /// What ends a replica from outside the protocol.
 #[derive(Debug, thiserror::Error)]
@@ -19,4 +20,16 @@ pub enum WorldError {
     /// The log cannot be recorded.
     #[error(transparent)]
     Log(#[from] LogError),
+}
+
+impl WorldError {
+    /// The word for it in the event that tells the end.
+    #[must_use]
+    pub fn code(&self) -> HaltCode {
+        match self {
+            WorldError::Poll(_) => HaltCode::Host,
+            WorldError::Fenced(_) => HaltCode::Fenced,
+            WorldError::Log(_) => HaltCode::Log,
+        }
+    }
 }

@@ -4,10 +4,9 @@ mod common;
 
 use std::thread;
 
+use arbiter::{Answer, Arbiter, ArbiterError, Asker};
 use common::toy::Toy;
 use disk::DiskPool;
-use host::arbiter::{Answer, Arbiter, ArbiterError, Asker};
-use host::report::Reporter;
 use host::{World, drive};
 use link::{Link, Listener, Security, connect};
 use os::sys::clock;
@@ -15,6 +14,7 @@ use os::wake::Waker;
 use replica::VmName;
 use replica::peer::message::{Log, Message};
 use replica::{Claim, Epoch, Node, Options, PairOptions, Span, Time, Verdict};
+use report::Reporter;
 
 /// Gives every epoch to somebody else, so that a replica that suspects its peer ends.
 struct Nobody;

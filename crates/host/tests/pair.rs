@@ -8,17 +8,17 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use arbiter::{Arbiter, DirectoryArbiter};
 use common::toy::Toy;
 use common::{Cable, Gateway, vm};
 use disks::{O_DIRECT, O_DSYNC, open_flags};
 use host::ReplayOptions;
-use host::arbiter::{Arbiter, DirectoryArbiter};
-use host::report::{Course, HaltCode, Happening, Line, SuspicionWord};
 use host::{PairSpec, Progress};
 use link::{Key, KeyFile, Link, Listener, Security};
 use replica::VmName;
 use replica::peer::message::Message;
 use replica::{Claim, Epoch, Side, Span, Verdict};
+use report::{Course, HaltCode, Happening, Line, SuspicionWord};
 
 /// Set in a child: which replica it is to be, and where its files are.
 const ROLE: &str = "LOCKSTEP_TEST_ROLE";

@@ -11,10 +11,10 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use arbiter::{Arbiter, DirectoryArbiter};
 use common::vm;
 use disk::{Access, Disk, Holder};
 use gateway::{GatewayConfig, GuestListen};
-use host::arbiter::{Arbiter, DirectoryArbiter};
 use host::net::{Endpoint, PortSpec};
 use host::{PairSpec, VmSpec};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};

@@ -11,18 +11,22 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("replica", &["machine", "hart"]),
     ("os", &["replica", "machine", "hart"]),
     ("link", &["os", "replica"]),
+    ("arbiter", &["os", "replica"]),
     ("disk", &["os", "replica", "machine"]),
     ("gateway", &["link", "os"]),
+    ("report", &["arbiter", "disk", "link", "os", "replica", "machine"]),
     (
         "host",
-        &["disk", "gateway", "link", "os", "replica", "machine", "hart"],
+        &[
+            "arbiter", "disk", "gateway", "link", "os", "report", "replica", "machine", "hart",
+        ],
     ),
     ("sim", &["replica", "machine", "hart"]),
     ("image", &[]),
     (
         "cli",
         &[
-            "gateway", "host", "image", "link", "os", "replica", "machine", "hart",
+            "gateway", "host", "image", "link", "os", "report", "replica", "machine", "hart",
         ],
     ),
     ("isa-programs", &[]),

@@ -1,6 +1,7 @@
 //! The house rules of docs/style.md, checked. Every rule prints where it is broken and what to do instead.
 
 mod arrows;
+mod budgets;
 mod citations;
 mod layers;
 mod source;
@@ -30,6 +31,7 @@ pub fn check(root: &Path) -> Result<()> {
     let files = files(root)?;
     let mut findings = Vec::new();
     arrows::check(&files, &mut findings)?;
+    budgets::check(&files, &mut findings);
     layers::check(&files, &mut findings);
     source::check(&files, &mut findings);
     citations::check(root, &files, &mut findings);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use host::report::{HaltCode, Happening, Line, RoleWord, SuspicionWord};
+use report::{HaltCode, Happening, Line, RoleWord, SuspicionWord};
 use serde::Serialize;
 
 use super::client::Seen;
@@ -152,7 +152,7 @@ impl Report {
 impl Figures {
     /// The primary knows delays, lag and bandwidth; the backup what it compared; the survivor how it went live.
     fn of_replicas(&mut self, primary: &[Line], backup: &[Line], kill: Kill, event_ns: Option<u64>) {
-        let paired: Vec<&host::report::Figures> = figures(primary)
+        let paired: Vec<&report::Figures> = figures(primary)
             .filter(|figures| figures.role == RoleWord::Primary)
             .collect();
         // The boot is not what is measured: the second half of the time as a pair is the load.
@@ -189,7 +189,7 @@ impl Figures {
     }
 }
 
-fn figures(lines: &[Line]) -> impl Iterator<Item = &host::report::Figures> {
+fn figures(lines: &[Line]) -> impl Iterator<Item = &report::Figures> {
     lines.iter().filter_map(|line| match &line.happening {
         Happening::Figures(figures) => Some(&**figures),
         _ => None,

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use host::arbiter::{Arbiter, Asker, DirectoryArbiter};
+use arbiter::{Arbiter, Asker, DirectoryArbiter};
 use os::wake::Waker;
 use replica::VmName;
 use replica::{Claim, Epoch, Verdict};

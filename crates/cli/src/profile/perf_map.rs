@@ -13,7 +13,7 @@ use std::sync::Arc;
 use hart::profile::{CodeMap, Part, Place};
 use hart::trap::Privilege;
 
-use crate::symbols::Symbols;
+use super::symbols::Symbols;
 
 /// The file, and what is in it.
 pub struct PerfMap {

@@ -1,15 +1,17 @@
-//! The arbiter: an atomic test-and-set per (vm, epoch), outside both replicas (FT 2.3-e, D6).
+//! The arbiter: an atomic test-and-set per VM and epoch, outside both replicas, that decides who may go live (FT 2.3-e).
 //!
-//! It is asked only when a pair is made and when one side suspects the other. Asking may block for long (a
-//! dead file server), so an [`Asker`] does it on its own thread and the guest thread reads the answers.
+//! It is asked only when a pair is made and when one side suspects the other. Asking may block for long (a dead file server), so
+//! an [`Asker`] asks on a thread of its own and the guest thread reads the answers. What a verdict means is `replica`'s business:
+//! nothing here knows a role, and no answer is ever guessed, since two winners of one epoch would be two live copies of one VM.
+#![forbid(unsafe_code)]
 
-pub mod file;
+mod directory;
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use replica::{Claim, Epoch, Verdict, VmName};
 
-pub use file::DirectoryArbiter;
+pub use directory::DirectoryArbiter;
 
 use os::sandbox::{self, Kind};
 use os::wake::Waker;

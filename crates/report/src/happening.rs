@@ -276,9 +276,9 @@ fn stop_sentence(by: Wish, role: RoleWord, course: Course) -> Option<&'static st
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::HaltCode;
+    use crate::HaltCode;
 
-    const DOCUMENT: &str = include_str!("../../../../docs/events.md");
+    const DOCUMENT: &str = include_str!("../../../docs/events.md");
 
     /// One of each, with every field.
     fn samples() -> Vec<Happening> {

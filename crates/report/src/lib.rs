@@ -1,11 +1,16 @@
 //! What a replica tells: one JSON object per line for the programs that watch it, and sentences for the operator.
 //!
 //! `Reporter` turns what the drive loop sees into [`Happening`]s, each told once, when it happens. Each is written to the
-//! file of `--events`, and if an operator must know it, said on standard error. Neither is waited for.
+//! file of `--events`, and if an operator must know it, said on standard error. Neither is waited for. The words are types, so
+//! that another program of Lockstep reads a line back as the [`Line`] that was written (docs/events.md).
+//!
+//! Nothing here decides what happens; a replica runs on the same whether it is listened to or not.
+#![forbid(unsafe_code)]
 
 mod ending;
 mod figures;
 mod happening;
+pub mod limits;
 mod waiting;
 mod words;
 
@@ -20,8 +25,8 @@ pub use figures::{Delays, Figures, Outside, resident_bytes};
 pub use happening::{Happening, Line};
 pub use words::{Course, RoleWord, SuspicionWord, VerdictWord, Wish};
 
-use crate::arbiter::Answer;
 use crate::limits::{EVENTS_BACKLOG_MAX, EVENTS_LEN_MAX};
+use arbiter::Answer;
 use figures::ms;
 use link::Traffic;
 use os::bounded_file::{Begin, BoundedFile};

@@ -1,5 +1,8 @@
 //! `--profile` and `--perf-map`: who watches a run, and what is told of it at the end.
 
+mod perf_map;
+mod symbols;
+
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::fs::File;
@@ -7,11 +10,11 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use self::perf_map::{PerfMap, mode_letter, name};
+use self::symbols::Symbols;
 use anyhow::{Context, Result, bail};
 use hart::profile::{Counts, Place, Profile, Samples, Watch, Why};
 use hart::trap::Privilege;
-use host::perf_map::{PerfMap, mode_letter, name};
-use host::symbols::Symbols;
 use serde::Serialize;
 
 use crate::args::ProfileArgs;

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use replica::{Claim, Epoch, Verdict};
 
-use super::{Answer, Arbiter, ArbiterError};
+use crate::{Answer, Arbiter, ArbiterError};
 use replica::VmName;
 
 /// First line of every claim.

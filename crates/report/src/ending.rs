@@ -4,7 +4,6 @@ use machine::PowerState;
 use replica::{Halt, RoleName};
 use serde::{Deserialize, Serialize};
 
-use crate::world_error::WorldError;
 use os::error;
 
 /// How a replica ended.
@@ -117,14 +116,9 @@ impl Ending {
         }
     }
 
-    /// What made it impossible to go on.
+    /// The end by an error that is none of the protocol's: `error` with its causes is the sentence.
     #[must_use]
-    pub fn of_world(error: &WorldError) -> Ending {
-        let code = match error {
-            WorldError::Poll(_) => HaltCode::Host,
-            WorldError::Fenced(_) => HaltCode::Fenced,
-            WorldError::Log(_) => HaltCode::Log,
-        };
+    pub fn of_error(code: HaltCode, error: &dyn std::error::Error) -> Ending {
         Ending::new(code, error::chain(error))
     }
 }
