@@ -6,8 +6,8 @@
 
 use std::io;
 
-use machine::{Control, Effect, Input};
-use replica::{Action, Epoch, Event, Halt, Span, Time};
+use machine::{Control, Input};
+use replica::{Action, Epoch, Event, Halt, Shown, Span, Time};
 
 use crate::cables::Cables;
 use crate::console::{Console, Typed};
@@ -343,7 +343,8 @@ impl World {
                     link.heartbeats().send(&beat);
                 }
             }
-            Action::Release(effect) => self.release(effect, handle),
+            Action::Release(shown) => self.show(shown),
+            Action::Entropy { bytes } => handle(Event::Input(entropy::answer(bytes))),
             Action::Disk(request) => self.disks.submit(request),
             Action::Append(bytes) => {
                 if let Some(log) = &self.log {
@@ -378,17 +379,16 @@ impl World {
         Ok(())
     }
 
-    fn release(&mut self, effect: Effect, handle: &mut dyn FnMut(Event)) {
-        match effect {
-            Effect::ConsoleWrite { port, bytes } => {
+    fn show(&mut self, shown: Shown) {
+        match shown {
+            Shown::Console { port, bytes } => {
                 if let Some(console) = self.consoles.get(usize::from(port)) {
                     console.write(&bytes);
                 }
             }
-            Effect::NetTransmit { port, frame } => self.cables.transmit(port, &frame),
-            Effect::EntropyWanted { bytes } => handle(Event::Input(entropy::answer(bytes))),
-            Effect::PoweredOff(_) => {}
-            Effect::Disk(request) => self.disks.submit(request),
+            Shown::Network { port, frame } => self.cables.transmit(port, &frame),
+            // The end of the process tells it.
+            Shown::Power(_) => {}
         }
     }
 

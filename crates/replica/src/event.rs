@@ -2,7 +2,7 @@
 //!
 //! The vocabulary of [`crate::Node`]. Nothing here decides anything.
 
-use machine::{DiskRequest, DiskStatus, Effect, Input};
+use machine::{DiskRequest, DiskStatus, Input, PowerState};
 
 use crate::time::Time;
 
@@ -70,6 +70,39 @@ pub enum Event {
     Leave,
 }
 
+/// What the guest shows to people and machines outside: every output but a change of a disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Bytes written to a console: port 0 is the UART.
+    Console {
+        /// Which console.
+        port: u8,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// An Ethernet frame sent to a network (no FCS, no virtio header).
+    Network {
+        /// Which virtio-net device.
+        port: u8,
+        /// The frame, destination address first.
+        frame: Vec<u8>,
+    },
+    /// The machine is off; it shows nothing after this.
+    Power(PowerState),
+}
+
+impl Shown {
+    /// Bytes that it shows.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Shown::Console { bytes, .. } => bytes.len(),
+            Shown::Network { frame, .. } => frame.len(),
+            Shown::Power(_) => 0,
+        }
+    }
+}
+
 /// What a node tells the world to do. Carried out in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -77,8 +110,13 @@ pub enum Action {
     Send(Vec<u8>),
     /// Send this heartbeat datagram to the peer.
     Heartbeat(Vec<u8>),
-    /// Show this effect to the outside. Never a disk request.
-    Release(Effect),
+    /// Show this to the outside. A change of a disk, the other kind of output, is an [`Action::Disk`].
+    Release(Shown),
+    /// Draw so many random bytes and bring them as [`Input::Entropy`].
+    Entropy {
+        /// How many bytes the guest wants.
+        bytes: u32,
+    },
     /// Do this disk request and answer with [`Event::DiskDone`].
     Disk(DiskRequest),
     /// Append these bytes to the log file.
@@ -96,7 +134,7 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Halt {
     /// The guest is off.
-    Off(machine::PowerState),
+    Off(PowerState),
     /// The arbiter gave the epoch to the other side (FT 2.3-e).
     Lost(Epoch),
     /// This replica's execution parted from the log: at this step, first in this component.

@@ -24,7 +24,7 @@ mod roles;
 pub mod time;
 mod vm_name;
 
-pub use event::{Action, Claim, DiskAnswer, Epoch, Event, Halt, Next, RoleName, Suspicion, Verdict};
+pub use event::{Action, Claim, DiskAnswer, Epoch, Event, Halt, Next, RoleName, Shown, Suspicion, Verdict};
 pub use guest::playback::{Playback, PlaybackError, Playing};
 pub use guest::replay::Divergence;
 pub use guest::{Guest, Pause};

@@ -58,7 +58,7 @@ fn record(harts: u32) -> Life {
         while let Some(action) = node.poll(now) {
             match action {
                 Action::Append(bytes) => life.file.extend(bytes),
-                Action::Release(Effect::ConsoleWrite { bytes, .. }) => life.console.extend(bytes),
+                Action::Release(replica::Shown::Console { bytes, .. }) => life.console.extend(bytes),
                 Action::Halt(_) => over = true,
                 _ => {}
             }

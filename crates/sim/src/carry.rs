@@ -62,7 +62,10 @@ impl<G: Subject> World<G> {
     }
 
     fn carry_out_and_perhaps_die(&mut self, side: Side, action: Action) {
-        let deed = matches!(action, Action::Release(_) | Action::Disk(_));
+        let deed = matches!(
+            action,
+            Action::Release(_) | Action::Entropy { .. } | Action::Disk(_)
+        );
         self.carry_out(side, action);
         if deed {
             let process = &mut self.processes[side.index()];
@@ -85,7 +88,7 @@ impl<G: Subject> World<G> {
             }
             Action::Append(_) => Ok(()),
             // Not an output: it comes back only through the log, and a side whose lease is over does no harm.
-            Action::Release(Effect::EntropyWanted { .. }) => Ok(()),
+            Action::Entropy { .. } => Ok(()),
             Action::Release(_) => checks.single.may_show(side, "shows an output"),
             Action::Disk(request) => {
                 if changes(&request.operation) {
@@ -175,7 +178,8 @@ impl<G: Subject> World<G> {
             }
             Action::Heartbeat(_) => {}
             Action::Append(bytes) => self.processes[side.index()].file.extend(bytes),
-            Action::Release(effect) => self.show(side, effect),
+            Action::Release(shown) => self.show(side, shown.into()),
+            Action::Entropy { bytes } => self.bring_entropy(side, bytes),
             Action::Disk(request) => {
                 let epoch = self.processes[side.index()].epoch;
                 let at = self
@@ -207,16 +211,16 @@ impl<G: Subject> World<G> {
         }
     }
 
-    /// An effect becomes visible.
+    fn bring_entropy(&mut self, side: Side, bytes: u32) {
+        let bytes = (0..bytes).map(|_| self.random.draw() as u8).collect();
+        let at = self
+            .now
+            .after(self.random.span(Span::from_us(1), Span::from_ms(1)));
+        self.schedule(at, What::Deliver(side, Event::Input(Input::Entropy { bytes })));
+    }
+
+    /// An output becomes visible.
     fn show(&mut self, side: Side, mut effect: Effect) {
-        if let Effect::EntropyWanted { bytes } = effect {
-            let bytes = (0..bytes).map(|_| self.random.draw() as u8).collect();
-            let at = self
-                .now
-                .after(self.random.span(Span::from_us(1), Span::from_ms(1)));
-            self.schedule(at, What::Deliver(side, Event::Input(Input::Entropy { bytes })));
-            return;
-        }
         let number = unstamp(&mut effect);
         let is_off = matches!(effect, Effect::PoweredOff(_));
         let (number, own) = {

@@ -1,8 +1,8 @@
 //! One line per action, in fixed columns: time in ms, side, role, the guest's step, what happened.
 
-use replica::{Action, Event, Halt};
+use replica::{Action, Event, Halt, Shown};
 
-use machine::{Effect, Input};
+use machine::Input;
 
 /// What the columns of a trace mean.
 pub const LEGEND: &str = "\
@@ -15,7 +15,8 @@ pub fn action(action: &Action) -> String {
     match action {
         Action::Send(bytes) => format!("< send {} bytes, {}", bytes.len(), message(bytes)),
         Action::Heartbeat(_) => "< heartbeat".to_owned(),
-        Action::Release(effect) => format!("< release {}", self::effect(effect)),
+        Action::Release(shown) => format!("< release {}", self::shown(shown)),
+        Action::Entropy { bytes } => format!("< release EntropyWanted {{ bytes: {bytes} }}"),
         Action::Disk(request) => format!("< disk {} {}", request.id, operation(&request.operation)),
         Action::Append(bytes) => format!("< append {} bytes", bytes.len()),
         Action::Ask(claim) => format!("< ask for epoch {}", claim.epoch.0),
@@ -40,11 +41,11 @@ pub fn event(event: &Event) -> String {
     }
 }
 
-fn effect(effect: &Effect) -> String {
-    match effect {
-        Effect::ConsoleWrite { bytes, .. } => format!("{} console bytes", bytes.len()),
-        Effect::NetTransmit { frame, .. } => format!("frame of {} bytes", frame.len()),
-        other => format!("{other:?}"),
+fn shown(shown: &Shown) -> String {
+    match shown {
+        Shown::Console { bytes, .. } => format!("{} console bytes", bytes.len()),
+        Shown::Network { frame, .. } => format!("frame of {} bytes", frame.len()),
+        Shown::Power(state) => format!("PoweredOff({state:?})"),
     }
 }
 

@@ -4,7 +4,8 @@
 //! and one of them changes something: then the later one waits until the earlier one is done, so that the
 //! result does not depend on the disk (FT 3.4-a). Overlap in guest memory cannot matter: data is copied out
 //! at submission and in at completion (FT 3.4-b). A read or a flush is no output (outputs.rs): it needs neither
-//! acknowledgement nor lease and may overtake held writes.
+//! acknowledgement nor lease and may overtake held writes. A change of a disk waits here too while the output rule holds
+//! it: the gate has only its [`RequestId`] and says when it may go.
 
 use std::collections::VecDeque;
 
@@ -16,10 +17,19 @@ use crate::limits;
 use crate::mutation;
 use crate::mutation::Mutation;
 
+/// Names a request for the life of the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId {
+    /// Which disk.
+    pub disk: u8,
+    /// Which of the requests to that disk.
+    pub id: u64,
+}
+
 #[derive(Debug)]
 enum State {
-    /// The output rule holds it; the gate has the request itself.
-    Held,
+    /// The output rule holds it until [`Disks::release`].
+    Held(DiskRequest),
     /// It may go to the disk as soon as nothing earlier overlaps.
     Ready(DiskRequest),
     /// It is at the disk.
@@ -28,10 +38,10 @@ enum State {
 
 #[derive(Debug)]
 struct Slot {
-    disk: u8,
-    id: u64,
-    /// Sectors it touches.
+    request: RequestId,
+    /// The first sector that it touches.
     first: u64,
+    /// The sector behind the last one that it touches.
     end: u64,
     /// It changes what others see: it needs the lease, and it must not be together with what overlaps it.
     changes: bool,
@@ -43,7 +53,7 @@ struct Slot {
 }
 
 impl Slot {
-    fn new(request: &DiskRequest, state: State) -> Slot {
+    fn new(request: DiskRequest, state: fn(DiskRequest) -> State) -> Slot {
         let (first, sectors, reads) = match &request.operation {
             DiskOperation::Read { sector, bytes } => (*sector, sectors_of(u64::from(*bytes)), *bytes),
             DiskOperation::Write { sector, data } => {
@@ -57,20 +67,22 @@ impl Slot {
             | DiskOperation::WriteZeroes { sector, sectors, .. } => (*sector, u64::from(*sectors), 0),
         };
         Slot {
-            disk: request.disk,
-            id: request.id,
+            request: RequestId {
+                disk: request.disk,
+                id: request.id,
+            },
             first,
             end: first.saturating_add(sectors),
             changes: changes(&request.operation),
             optional: matches!(request.operation, DiskOperation::Read { .. }),
             reads: usize::try_from(reads).unwrap_or(usize::MAX),
-            state,
+            state: state(request),
         }
     }
 
     fn overlaps(&self, other: &Slot) -> bool {
         !mutation::is(Mutation::DiskOverlap)
-            && self.disk == other.disk
+            && self.request.disk == other.request.disk
             && (self.changes || other.changes)
             && self.first < other.end
             && other.first < self.end
@@ -92,31 +104,35 @@ pub struct Disks {
 }
 
 impl Disks {
-    /// The guest has submitted a request that the output rule holds.
-    pub fn hold(&mut self, request: &DiskRequest) {
-        self.slots.push_back(Slot::new(request, State::Held));
+    /// The guest has submitted a request that the output rule holds; the answer is what to release it by.
+    pub fn hold(&mut self, request: DiskRequest) -> RequestId {
+        let slot = Slot::new(request, State::Held);
+        let id = slot.request;
+        self.slots.push_back(slot);
+        id
     }
 
     /// The guest has submitted a request that may go, or (at go-live) it is submitted again.
     pub fn submit(&mut self, request: DiskRequest) {
         self.stirred = true;
-        let slot = Slot::new(&request, State::Held);
+        let slot = Slot::new(request, State::Ready);
         if slot.reads > limits::DISK_BYTES_MAX {
-            let DiskRequest { disk, id, .. } = request;
-            self.refused.push_back(failed(disk, id));
+            self.refused.push_back(failed(slot.request));
             return;
         }
-        let state = State::Ready(request);
-        self.slots.push_back(Slot { state, ..slot });
+        self.slots.push_back(slot);
     }
 
     /// The gate has let a held request go.
-    pub fn release(&mut self, request: DiskRequest) {
-        let held = |slot: &&mut Slot| slot.disk == request.disk && slot.id == request.id;
-        if let Some(slot) = self.slots.iter_mut().find(held) {
-            slot.state = State::Ready(request);
-            self.stirred = true;
-        }
+    pub fn release(&mut self, id: RequestId) {
+        let Some(slot) = self.slots.iter_mut().find(|slot| slot.request == id) else {
+            return;
+        };
+        slot.state = match std::mem::replace(&mut slot.state, State::Issued) {
+            State::Held(request) => State::Ready(request),
+            state => state,
+        };
+        self.stirred = true;
     }
 
     /// The next request for a disk. `writes`: may what changes a disk go at present?
@@ -141,7 +157,7 @@ impl Disks {
         };
         match std::mem::replace(&mut slot.state, State::Issued) {
             State::Ready(request) => Some(request),
-            State::Held | State::Issued => None,
+            State::Held(_) | State::Issued => None,
         }
     }
 
@@ -153,7 +169,8 @@ impl Disks {
             status,
             data,
         } = answer;
-        let issued = |slot: &Slot| slot.disk == disk && slot.id == id && matches!(slot.state, State::Issued);
+        let request = RequestId { disk, id };
+        let issued = |slot: &Slot| slot.request == request && matches!(slot.state, State::Issued);
         let index = self.slots.iter().position(issued)?;
         let slot = self.slots.remove(index)?;
         self.stirred = true;
@@ -166,7 +183,7 @@ impl Disks {
                 data,
             });
         }
-        Some(failed(disk, id))
+        Some(failed(request))
     }
 
     /// An answer that needed no disk.
@@ -190,7 +207,7 @@ impl Disks {
     }
 }
 
-fn failed(disk: u8, id: u64) -> Input {
+fn failed(RequestId { disk, id }: RequestId) -> Input {
     Input::DiskDone {
         disk,
         id,
@@ -264,11 +281,11 @@ mod tests {
     fn reads_overtake_held_writes_but_not_the_same_place() {
         // FT 3.4-a, 4.1-a.
         let mut disks = Disks::default();
-        disks.hold(&write(0, 0, 1));
+        let held = disks.hold(write(0, 0, 1));
         disks.submit(read(1, 5, 1));
         disks.submit(read(2, 0, 1));
         assert_eq!(ids(&mut disks), [1]);
-        disks.release(write(0, 0, 1));
+        disks.release(held);
         assert_eq!(disks.next(false), None, "the lease is over");
         assert_eq!(ids(&mut disks), [0]);
         disks.done(answer(0, 0));
@@ -282,7 +299,10 @@ mod tests {
         disks.submit(read(0, 0, 1));
         assert_eq!(disks.done(answer(0, 512)), None, "not at the disk yet");
         assert_eq!(ids(&mut disks), [0]);
-        assert_eq!(disks.done(answer(0, 511)), Some(failed(0, 0)));
+        assert_eq!(
+            disks.done(answer(0, 511)),
+            Some(failed(RequestId { disk: 0, id: 0 }))
+        );
         assert_eq!(disks.done(answer(0, 512)), None, "answered already");
     }
 
@@ -291,13 +311,13 @@ mod tests {
         let mut disks = Disks::default();
         disks.submit(read(0, 0, 1 << 16));
         assert_eq!(disks.next(true), None);
-        assert_eq!(disks.take_refused(), Some(failed(0, 0)));
+        assert_eq!(disks.take_refused(), Some(failed(RequestId { disk: 0, id: 0 })));
     }
 
     #[test]
     fn a_flush_passes_held_writes_and_needs_no_lease() {
         let mut disks = Disks::default();
-        disks.hold(&write(0, 0, 8));
+        disks.hold(write(0, 0, 8));
         disks.submit(DiskRequest {
             disk: 0,
             id: 1,

@@ -4,7 +4,9 @@
 //! keeper of a live guest ask here, so that all of them mean the same; a log is only readable with the answers it was
 //! written with, so another answer is another version of the log.
 
-use machine::{DiskOperation, Effect};
+use machine::{DiskOperation, DiskRequest, Effect};
+
+use crate::event::Shown;
 
 /// Tells outputs from other effects, for one guest.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,15 +21,72 @@ impl Outputs {
     pub fn is_output(self, effect: &Effect) -> bool {
         match effect {
             Effect::ConsoleWrite { .. } | Effect::NetTransmit { .. } | Effect::PoweredOff(_) => true,
-            Effect::Disk(request) => self.is_shared(request.disk) && changes(&request.operation),
+            Effect::Disk(request) => self.is_change(request),
             Effect::EntropyWanted { .. } => false,
         }
+    }
+
+    /// Does a request change a disk that others see (FT 4.1-a)?
+    #[must_use]
+    pub fn is_change(self, request: &DiskRequest) -> bool {
+        self.is_shared(request.disk) && changes(&request.operation)
     }
 
     /// Do both replicas reach this disk? Then what the guest writes is what the other replica would read (FT 4.1-a).
     /// All disks of a pair are shared.
     fn is_shared(self, _disk: u8) -> bool {
         true
+    }
+}
+
+/// An effect by who carries it out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outward {
+    /// The world shows it.
+    Shown(Shown),
+    /// A disk does it.
+    Disk(DiskRequest),
+    /// The host draws so many random bytes.
+    Entropy {
+        /// How many.
+        bytes: u32,
+    },
+}
+
+impl Outward {
+    /// Bytes that the guest has given out with it.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Outward::Shown(shown) => shown.bytes(),
+            Outward::Disk(DiskRequest {
+                operation: DiskOperation::Write { data, .. },
+                ..
+            }) => data.len(),
+            Outward::Disk(_) | Outward::Entropy { .. } => 0,
+        }
+    }
+}
+
+impl From<Effect> for Outward {
+    fn from(effect: Effect) -> Outward {
+        match effect {
+            Effect::ConsoleWrite { port, bytes } => Outward::Shown(Shown::Console { port, bytes }),
+            Effect::NetTransmit { port, frame } => Outward::Shown(Shown::Network { port, frame }),
+            Effect::PoweredOff(state) => Outward::Shown(Shown::Power(state)),
+            Effect::Disk(request) => Outward::Disk(request),
+            Effect::EntropyWanted { bytes } => Outward::Entropy { bytes },
+        }
+    }
+}
+
+impl From<Shown> for Effect {
+    fn from(shown: Shown) -> Effect {
+        match shown {
+            Shown::Console { port, bytes } => Effect::ConsoleWrite { port, bytes },
+            Shown::Network { port, frame } => Effect::NetTransmit { port, frame },
+            Shown::Power(state) => Effect::PoweredOff(state),
+        }
     }
 }
 
@@ -49,7 +108,6 @@ pub fn changes(operation: &DiskOperation) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use machine::DiskRequest;
 
     #[test]
     fn what_changes_a_shared_disk_is_an_output_and_reads_and_flushes_are_none() {

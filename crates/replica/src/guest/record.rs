@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use machine::{Cut, DiskOperation, Effect, Input, PowerState, Step};
 
 use crate::guest::clock::{GuestClock, Speed, next_multiple};
-use crate::guest::outputs::Outputs;
+use crate::guest::outputs::{Outputs, Outward};
 use crate::guest::{Guest, Pause};
 use crate::limits;
 use crate::log::codec::{Encoder, Frame};
@@ -119,9 +119,9 @@ impl Log {
 /// An effect of the guest, and the entry that marks it if it is an output.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Produced {
-    /// The effect.
-    pub effect: Effect,
-    /// Its entry; 0 if there is none.
+    /// The effect, by who carries it out.
+    pub outward: Outward,
+    /// The entry that marks it; 0 if it is no output or no log is kept.
     pub entry: Seq,
 }
 
@@ -359,7 +359,10 @@ impl<G: Guest> Run<'_, G> {
                 // A database waits for it; and no entry has to leave before it.
                 flush |= request.operation == DiskOperation::Flush;
             }
-            self.produced.push(Produced { effect, entry });
+            self.produced.push(Produced {
+                outward: effect.into(),
+                entry,
+            });
         }
         log.urgent |= hurry;
         log.soon |= marked;

@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 
-use machine::{Cut, DiskOperation, Effect, PowerState, Step};
+use machine::{Cut, DiskOperation, PowerState, Step};
 
-use crate::event::{Action, Epoch, Event, Next, Suspicion};
+use crate::event::{Action, Epoch, Event, Next, Shown, Suspicion};
 use crate::guest::Guest;
 use crate::guest::clock::Speed;
+use crate::guest::outputs::Outward;
 use crate::guest::replay::{Progress, Replayed, Replayer};
 use crate::log::codec;
 use crate::log::codec::Decoder;
@@ -34,7 +35,7 @@ pub struct Backup {
     detector: Detector,
     /// FT 2.2-e: outputs that are not known to have left, in order, with their numbers. Disk requests are not among
     /// them: the guest itself knows which are not done.
-    kept: VecDeque<(u64, Effect)>,
+    kept: VecDeque<(u64, Shown)>,
     kept_bytes: usize,
     /// Outputs that the primary says have left.
     released: u64,
@@ -227,10 +228,10 @@ impl Backup {
             return Err("it has shown outputs without entries".to_owned());
         }
         self.released = released;
-        while let Some((index, effect)) = self.kept.front()
+        while let Some((index, shown)) = self.kept.front()
             && *index <= released
         {
-            self.kept_bytes -= gate::size(effect);
+            self.kept_bytes -= gate::cost(shown.bytes());
             self.kept.pop_front();
         }
         Ok(())
@@ -300,9 +301,11 @@ impl Backup {
             // FT 2-e: the outputs are dropped, or kept until the primary's have left.
             if let Replayed::Output { index, effect } = replayed {
                 cx.metrics.outputs = index;
-                if index > self.released && !matches!(effect, Effect::Disk(_)) {
-                    self.kept_bytes += gate::size(&effect);
-                    self.kept.push_back((index, effect));
+                if index > self.released
+                    && let Outward::Shown(shown) = Outward::from(effect)
+                {
+                    self.kept_bytes += gate::cost(shown.bytes());
+                    self.kept.push_back((index, shown));
                 }
             }
         }
@@ -379,7 +382,7 @@ impl Backup {
     /// The guest is off, and all that it showed or wrote has left: there is nothing to go live for.
     pub fn is_over<G: Guest>(&self, guest: &G) -> Option<PowerState> {
         let state = self.replayer.off()?;
-        let off = |(_, effect): &(u64, Effect)| matches!(effect, Effect::PoweredOff(_));
+        let off = |(_, shown): &(u64, Shown)| matches!(shown, Shown::Power(_));
         let reads = |operation: &DiskOperation| matches!(operation, DiskOperation::Read { .. });
         let pending = guest.pending_disk();
         let nothing = self.kept.iter().all(off) && pending.iter().all(|request| reads(&request.operation));
@@ -387,15 +390,13 @@ impl Backup {
     }
 
     /// The outputs that may not have left.
-    pub fn take_kept(&mut self) -> impl Iterator<Item = Effect> + use<> {
+    pub fn take_kept(&mut self) -> impl Iterator<Item = Shown> + use<> {
         self.kept_bytes = 0;
-        std::mem::take(&mut self.kept)
-            .into_iter()
-            .map(|(_, effect)| effect)
+        std::mem::take(&mut self.kept).into_iter().map(|(_, shown)| shown)
     }
 
     /// As [`Replayer::take_loose_ends`].
-    pub fn take_loose_ends(&mut self) -> (Vec<Effect>, Vec<u32>) {
+    pub fn take_loose_ends(&mut self) -> (Vec<machine::Effect>, Vec<u32>) {
         self.replayer.take_loose_ends()
     }
 

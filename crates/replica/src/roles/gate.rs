@@ -1,17 +1,27 @@
 //! `Gate`: the output rule. Outputs wait here, in order, until the backup has their entries (FT 2.2-c).
 //!
-//! The guest does not wait (FT 2.2-d). With a shared disk a write is an output (FT 4.1-a). Whether an acknowledged output may still leave is the lease's matter
+//! The guest does not wait (FT 2.2-d). With a shared disk a write is an output (FT 4.1-a): it waits with the other requests in
+//! `Disks`, and the gate holds its place in the order. Whether an acknowledged output may still leave is the lease's matter
 //! (channel.rs); both must agree.
 
 use std::collections::VecDeque;
 
-use machine::{DiskOperation, Effect};
-
+use crate::event::Shown;
+use crate::guest::disks::RequestId;
 use crate::limits;
 use crate::log::entry::Seq;
 use crate::mutation;
 use crate::mutation::Mutation;
 use crate::time::{Span, Time};
+
+/// An output as the gate knows it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    /// The world shows it.
+    Shown(Shown),
+    /// The change of a disk that waits in `Disks` under this name.
+    Change(RequestId),
+}
 
 #[derive(Debug)]
 struct Held {
@@ -20,7 +30,7 @@ struct Held {
     /// `None`: the slice that produced it has just ended.
     since: Option<Time>,
     bytes: usize,
-    effect: Effect,
+    output: Output,
 }
 
 /// Outputs that have not left.
@@ -34,24 +44,24 @@ pub struct Gate {
 /// An output that leaves.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Released {
-    /// The output.
-    pub effect: Effect,
+    /// What leaves.
+    pub output: Output,
     /// For how long it was held.
     pub delay: Span,
-    /// Its size.
+    /// What it counted in the gate's buffer, see [`cost`].
     pub bytes: usize,
 }
 
 impl Gate {
-    /// Holds an output whose entry is `entry`. [`Gate::look`] tells since when.
-    pub fn hold(&mut self, entry: Seq, effect: Effect) {
-        let bytes = size(&effect);
+    /// Holds an output of `bytes` bytes whose entry is `entry`. [`Gate::look`] tells since when.
+    pub fn hold(&mut self, entry: Seq, output: Output, bytes: usize) {
+        let bytes = cost(bytes);
         self.bytes += bytes;
         self.held.push_back(Held {
             entry,
             since: None,
             bytes,
-            effect,
+            output,
         });
     }
 
@@ -78,11 +88,11 @@ impl Gate {
     /// The first output in any case: for a replica that has won a claim and is alone.
     pub fn force(&mut self, now: Time) -> Option<Released> {
         let Held {
-            since, bytes, effect, ..
+            since, bytes, output, ..
         } = self.held.pop_front()?;
         self.bytes -= bytes;
         Some(Released {
-            effect,
+            output,
             delay: now.since(since.unwrap_or(now)),
             bytes,
         })
@@ -113,18 +123,9 @@ impl Gate {
     }
 }
 
-/// What an output counts in a buffer.
+/// What an output of so many bytes counts in a buffer.
 #[must_use]
-pub fn size(effect: &Effect) -> usize {
-    let bytes = match effect {
-        Effect::ConsoleWrite { bytes, .. } => bytes.len(),
-        Effect::NetTransmit { frame, .. } => frame.len(),
-        Effect::Disk(request) => match &request.operation {
-            DiskOperation::Write { data, .. } => data.len(),
-            _ => 0,
-        },
-        Effect::EntropyWanted { .. } | Effect::PoweredOff(_) => 0,
-    };
+pub fn cost(bytes: usize) -> usize {
     bytes + limits::HELD_COST
 }
 
@@ -132,11 +133,9 @@ pub fn size(effect: &Effect) -> usize {
 mod tests {
     use super::*;
 
-    fn console(byte: u8) -> Effect {
-        Effect::ConsoleWrite {
-            port: 0,
-            bytes: vec![byte],
-        }
+    fn hold(gate: &mut Gate, seq: u64) {
+        let bytes = vec![0];
+        gate.hold(Seq(seq), Output::Shown(Shown::Console { port: 0, bytes }), 1);
     }
 
     #[test]
@@ -144,7 +143,7 @@ mod tests {
         // FT 2.2-c.
         let mut gate = Gate::default();
         for seq in 1..=3 {
-            gate.hold(Seq(seq * 10), console(0));
+            hold(&mut gate, seq * 10);
             gate.look(Time(seq));
         }
         assert!(gate.release(Time(5)).is_none());
@@ -171,7 +170,7 @@ mod tests {
     fn many_small_outputs_fill_it_too() {
         let mut gate = Gate::default();
         while !gate.is_full() {
-            gate.hold(Seq(1), console(0));
+            hold(&mut gate, 1);
         }
         assert!(gate.len() <= limits::HELD_BYTES_MAX / limits::HELD_COST);
     }

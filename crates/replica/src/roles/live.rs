@@ -1,11 +1,11 @@
 //! `Live`: what a replica that runs a live guest has, alone or as a primary: the recorder and the disks.
 
-use machine::{Cut, Effect, PowerState};
+use machine::{Cut, PowerState};
 
 use crate::event::{Action, DiskAnswer};
 use crate::guest::Guest;
 use crate::guest::disks::Disks;
-use crate::guest::outputs::Outputs;
+use crate::guest::outputs::{Outputs, Outward};
 use crate::guest::record::{Activity, Produced, Recorder};
 use crate::roles::context::Context;
 
@@ -36,14 +36,18 @@ impl Live {
         produced
     }
 
-    /// Gives an effect that may leave to whom it concerns.
-    pub fn emit(&mut self, cx: &mut Context<'_>, effect: Effect) {
-        if Outputs.is_output(&effect) {
-            cx.metrics.outputs_released += 1;
-        }
-        match effect {
-            Effect::Disk(request) => self.disks.submit(request),
-            effect => cx.out.push_back(Action::Release(effect)),
+    /// Gives what may leave to whom it concerns.
+    pub fn emit(&mut self, cx: &mut Context<'_>, outward: Outward) {
+        match outward {
+            Outward::Shown(shown) => {
+                cx.metrics.outputs_released += 1;
+                cx.out.push_back(Action::Release(shown));
+            }
+            Outward::Disk(request) => {
+                cx.metrics.outputs_released += u64::from(Outputs.is_change(&request));
+                self.disks.submit(request);
+            }
+            Outward::Entropy { bytes } => cx.out.push_back(Action::Entropy { bytes }),
         }
         self.take_refused(cx);
     }

@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 
-use machine::{Cut, Effect, PowerState};
+use machine::{Cut, PowerState};
 
 use crate::event::Epoch;
 use crate::event::{Action, Event, Next, Suspicion};
 use crate::guest::Guest;
 use crate::guest::disks::Disks;
-use crate::guest::record::Recorder;
+use crate::guest::outputs::Outward;
+use crate::guest::record::{Produced, Recorder};
 use crate::log::entry::Seq;
 use crate::mutation::Mutation;
 use crate::options::PairOptions;
@@ -17,7 +18,7 @@ use crate::peer::detect::Detector;
 use crate::peer::message::{Beat, Heartbeat, Message};
 use crate::peer::pace::Pace;
 use crate::roles::context::{Context, earliest, send};
-use crate::roles::gate::Gate;
+use crate::roles::gate::{Gate, Output};
 use crate::roles::live::Live;
 use crate::roles::table::Change;
 use crate::time::{Span, Time};
@@ -215,7 +216,7 @@ impl Primary {
         if self.leaving.is_none() && self.stands.is_none() && self.pace.rest().is_none() {
             self.pace.on_slice(cx.now);
             for produced in self.live.slice(cx, cut, guest) {
-                self.hold(cx, produced.effect, produced.entry);
+                self.hold(cx, produced);
             }
         }
         self.flush(cx, guest);
@@ -256,15 +257,16 @@ impl Primary {
     }
 
     /// FT 2.2-c, FT 2.2-d: the output waits, the guest does not.
-    fn hold(&mut self, cx: &mut Context<'_>, effect: Effect, entry: Seq) {
-        if entry == Seq(0) {
-            self.live.emit(cx, effect);
-            return;
-        }
-        if let Effect::Disk(request) = &effect {
-            self.live.disks.hold(request);
-        }
-        self.gate.hold(entry, effect);
+    fn hold(&mut self, cx: &mut Context<'_>, produced: Produced) {
+        let Produced { outward, entry } = produced;
+        let is_output = entry != Seq(0);
+        let bytes = outward.bytes();
+        let output = match outward {
+            Outward::Shown(shown) if is_output => Output::Shown(shown),
+            Outward::Disk(request) if is_output => Output::Change(self.live.disks.hold(request)),
+            outward => return self.live.emit(cx, outward),
+        };
+        self.gate.hold(entry, output, bytes);
         self.count_held(cx);
     }
 
@@ -353,11 +355,11 @@ impl Primary {
             cx.metrics.outputs_released = self.released;
             cx.metrics.output_delay.add(released.delay);
             self.count_held(cx);
-            match released.effect {
-                Effect::Disk(request) => self.live.disks.release(request),
-                effect => {
+            match released.output {
+                Output::Change(id) => self.live.disks.release(id),
+                Output::Shown(shown) => {
                     // One at a time: the next one looks at the clock again.
-                    cx.out.push_back(Action::Release(effect));
+                    cx.out.push_back(Action::Release(shown));
                     return None;
                 }
             }

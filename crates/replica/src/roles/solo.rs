@@ -11,11 +11,13 @@ use crate::event::{Action, Event, Next};
 use crate::guest::Guest;
 use crate::guest::clock::GuestClock;
 use crate::guest::disks::Disks;
+use crate::guest::outputs::Outward;
 use crate::guest::record::{Log, Recorder};
 use crate::limits;
 use crate::log::codec::Encoder;
 use crate::options::Options;
 use crate::roles::claiming::{Claiming, Was};
+use crate::roles::gate::Output;
 use crate::roles::live::Live;
 use crate::roles::table::Change;
 use crate::time::Time;
@@ -57,12 +59,12 @@ impl Solo {
                 let mut solo = Solo { live };
                 while let Some(released) = gate.force(cx.now) {
                     cx.metrics.output_delay.add(released.delay);
-                    match released.effect {
-                        machine::Effect::Disk(request) => {
+                    match released.output {
+                        Output::Change(id) => {
                             cx.metrics.outputs_released += 1;
-                            solo.live.disks.release(request);
+                            solo.live.disks.release(id);
                         }
-                        effect => solo.live.emit(cx, effect),
+                        Output::Shown(shown) => solo.live.emit(cx, Outward::Shown(shown)),
                     }
                 }
                 cx.metrics.outputs_held = 0;
@@ -99,21 +101,21 @@ impl Solo {
         guest: &G,
         backup: &mut crate::roles::backup::Backup,
     ) {
-        for effect in backup.take_kept() {
+        for shown in backup.take_kept() {
             if !mutation::is(Mutation::KeptNotShown) {
-                self.live.emit(cx, effect);
+                self.live.emit(cx, Outward::Shown(shown));
             }
         }
         let (outputs, entropy) = backup.take_loose_ends();
         for effect in outputs {
             // Produced at the very last step, after the end of the log: new, and so to be marked.
             self.live.recorder.mark(cx.now, guest, cx.metrics, &effect);
-            if !matches!(effect, machine::Effect::Disk(_)) {
-                self.live.emit(cx, effect);
+            if let shown @ Outward::Shown(_) = Outward::from(effect) {
+                self.live.emit(cx, shown);
             }
         }
         for bytes in entropy {
-            self.live.emit(cx, machine::Effect::EntropyWanted { bytes });
+            self.live.emit(cx, Outward::Entropy { bytes });
         }
         // FT 3.4-c: whether they were done is unknown, and doing them again does no harm.
         for request in guest.pending_disk() {
@@ -144,7 +146,7 @@ impl Solo {
     pub fn slice<G: Guest>(&mut self, cx: &mut Context<'_>, cut: &dyn Cut, guest: &mut G) -> Option<Change> {
         self.live.recorder.look(cx.now, cx.metrics);
         for produced in self.live.slice(cx, cut, guest) {
-            self.live.emit(cx, produced.effect);
+            self.live.emit(cx, produced.outward);
         }
         self.live.issue(cx);
         let over = self.live.is_over();

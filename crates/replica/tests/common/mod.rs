@@ -273,7 +273,8 @@ impl World {
                         self.sides[other].inbox.push_back((at, Event::Heartbeat(bytes)));
                     }
                 }
-                Action::Release(effect) => side.shown.push((now, effect)),
+                Action::Release(shown) => side.shown.push((now, shown.into())),
+                Action::Entropy { bytes } => side.shown.push((now, Effect::EntropyWanted { bytes })),
                 Action::Disk(request) => {
                     side.disk_log.push((now, request.clone()));
                     self.waiting_disk.push_back((now.after(DISK), index, request));
