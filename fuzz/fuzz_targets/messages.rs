@@ -31,9 +31,10 @@ fn message(kind: u8, body: &[u8], now: Time, first: u64) -> Vec<u8> {
             buffered: number(24),
             behind: Span(number(32) % 1_000_000),
         })
-        .encode(),
-        3 => Message::Ended { released: number(0) % 64 }.encode(),
-        4 => Message::HandOver { released: number(0) % 64 }.encode(),
+        .encode()
+        .to_vec(),
+        3 => Message::Ended { released: number(0) % 64 }.encode().to_vec(),
+        4 => Message::HandOver { released: number(0) % 64 }.encode().to_vec(),
         _ => {
             let crc = crc32c::crc32c_append(crc32c::crc32c(&first.to_le_bytes()), body);
             let mut frame = Vec::new();
@@ -43,7 +44,7 @@ fn message(kind: u8, body: &[u8], now: Time, first: u64) -> Vec<u8> {
                 frame.extend(first.to_le_bytes());
                 frame.extend(body);
             }
-            Message::Log(Log { sent: now, released: u64::from(kind >> 3), frame }).encode()
+            Message::Log(Log { sent: now, released: u64::from(kind >> 3), frame: frame.into() }).encode().to_vec()
         }
     }
 }
@@ -134,7 +135,7 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     if let Ok(message) = Message::decode(rest) {
-        assert_eq!(Message::decode(&message.encode()), Ok(message));
+        assert_eq!(Message::decode(&message.clone().encode()), Ok(message));
     }
     if let Ok(beat) = Heartbeat::decode(rest) {
         assert_eq!(Heartbeat::decode(&beat.encode()), Ok(beat));

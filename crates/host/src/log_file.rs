@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use replica::Parcel;
+
 use crate::limits::{LOG_BACKLOG_MAX, LOG_WRITE_LEN, LOG_WRITE_WITHIN};
 use os::sandbox::{self, Kind};
 
@@ -47,7 +49,7 @@ struct Shared {
 /// What waits to be written.
 #[derive(Debug, Default)]
 struct Queue {
-    waiting: VecDeque<Vec<u8>>,
+    waiting: VecDeque<Parcel>,
     /// Bytes of `waiting` and of what is being written.
     bytes: usize,
     /// Nothing is written after this.
@@ -105,7 +107,8 @@ impl LogFile {
     ///
     /// # Errors
     /// Writing has failed, now or before.
-    pub fn append(&self, bytes: Vec<u8>) -> Result<(), LogError> {
+    pub fn append(&self, bytes: impl Into<Parcel>) -> Result<(), LogError> {
+        let bytes = bytes.into();
         let mut queue = self.room(LOG_BACKLOG_MAX)?;
         let before = queue.bytes;
         queue.bytes += bytes.len();
@@ -180,7 +183,7 @@ impl Shared {
     }
 
     /// Waits until there is something to write, and a little for more; `None`: there will be nothing any more.
-    fn take(&self) -> Option<VecDeque<Vec<u8>>> {
+    fn take(&self) -> Option<VecDeque<Parcel>> {
         let empty = |queue: &mut Queue| queue.waiting.is_empty() && !queue.closed;
         let little = |queue: &mut Queue| queue.bytes < LOG_WRITE_LEN && !queue.closed;
         let queue = self

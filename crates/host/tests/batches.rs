@@ -73,7 +73,7 @@ fn a_backup_acknowledges_all_of_many_messages_that_come_in_one_write() {
         let log = Log {
             sent: Time(sent),
             released: 0,
-            frame: Vec::new(),
+            frame: Vec::new().into(),
         };
         primary.send(&Message::Log(log).encode()).unwrap();
     }

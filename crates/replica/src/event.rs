@@ -4,6 +4,7 @@
 
 use machine::{DiskRequest, DiskStatus, Input, PowerState};
 
+use crate::log::parcel::Parcel;
 use crate::time::Time;
 
 /// Number of a pairing, or of the claim that ended it; counts up per VM and is decided by the arbiter (D6).
@@ -107,9 +108,9 @@ impl Shown {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Send this message to the peer, over the link, now.
-    Send(Vec<u8>),
+    Send(Parcel),
     /// Send this heartbeat datagram to the peer.
-    Heartbeat(Vec<u8>),
+    Heartbeat(Parcel),
     /// Show this to the outside. A change of a disk, the other kind of output, is an [`Action::Disk`].
     Release(Shown),
     /// Draw so many random bytes and bring them as [`Input::Entropy`].
@@ -120,7 +121,7 @@ pub enum Action {
     /// Do this disk request and answer with [`Event::DiskDone`].
     Disk(DiskRequest),
     /// Append these bytes to the log file.
-    Append(Vec<u8>),
+    Append(Parcel),
     /// Ask the arbiter; answer with [`Event::Verdict`].
     Ask(Claim),
     /// This replica is alone and live from here on: become the writer of the disks under this epoch, then

@@ -31,6 +31,7 @@ pub use guest::{Guest, Pause};
 pub use log::entry::{Digest, Entry, EntryKind, Seq};
 pub use log::header::{Header, ImageId};
 pub use log::logfile::{End, LogError, LogReader};
+pub use log::parcel::Parcel;
 pub use metrics::{Histogram, Metrics};
 pub use node::Node;
 pub use options::{Options, PairOptions};

@@ -40,6 +40,9 @@ pub const LEASE_MARGIN_PART: u64 = 8;
 /// Before the first message of a new peer, silence may last this many timeouts: it still starts.
 pub const START_TIMEOUTS: u64 = 4;
 
+/// Most bytes before the frame in a message that carries one: a tag and two numbers.
+pub const LOG_HEAD_BYTES_MAX: usize = 1 + 10 + 10;
+
 /// Longest slice of guest execution that is aimed at.
 pub const SLICE: Span = Span::from_us(1_000);
 /// Steps of a slice before the speed is known.

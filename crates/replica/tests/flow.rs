@@ -81,7 +81,7 @@ fn a_primary_that_ignores_the_window_is_refused() {
             released: 0,
             frame,
         });
-        node.handle(Time(2), Event::Peer(log.encode()));
+        node.handle(Time(2), Event::Peer(log.encode().to_vec()));
         while let Some(action) = node.poll(Time(2)) {
             if let Action::Halt(halt) = action {
                 halted = Some(halt);
@@ -138,8 +138,8 @@ fn a_primary_that_claims_to_have_shown_what_it_never_logged_is_refused() {
     let log = Message::Log(Log {
         sent: Time(1),
         released: u64::MAX,
-        frame: vec![],
+        frame: replica::Parcel::default(),
     });
-    node.handle(Time(2), Event::Peer(log.encode()));
+    node.handle(Time(2), Event::Peer(log.encode().to_vec()));
     assert!(matches!(node.poll(Time(2)), Some(Action::Halt(Halt::Peer(_)))));
 }

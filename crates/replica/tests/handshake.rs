@@ -68,7 +68,9 @@ fn drive_with(one: Hello, two: Hello, arbiter: Option<Epoch>, build: bool, proof
         for index in 0..2 {
             while let Some(action) = sides[index].poll() {
                 match action {
-                    HandshakeAction::Send(bytes) => sides[1 - index].handle(now, HandshakeEvent::Peer(bytes)),
+                    HandshakeAction::Send(bytes) => {
+                        sides[1 - index].handle(now, HandshakeEvent::Peer(bytes.to_vec()));
+                    }
                     HandshakeAction::AskNext { owner } => {
                         assert_eq!(owner, 11);
                         let answer =
@@ -266,7 +268,7 @@ fn another_protocol_garbage_silence_and_disorder_end_it() {
             other => panic!("{other:?}"),
         }
     };
-    let peer = |message: Message| HandshakeEvent::Peer(message.encode());
+    let peer = |message: Message| HandshakeEvent::Peer(message.encode().to_vec());
     assert_eq!(
         after(peer(Message::OtherProtocol(PROTOCOL + 1))),
         Failure::Protocol { theirs: PROTOCOL + 1 }
@@ -310,13 +312,13 @@ fn messages_survive_their_bytes() {
         },
         Message::Ended { released: 8 },
     ] {
-        let bytes = message.encode();
+        let bytes = message.clone().encode();
         assert_eq!(Message::decode(&bytes), Ok(message));
         for length in 0..bytes.len() {
             assert!(Message::decode(&bytes[..length]).is_err());
         }
         // Of another protocol only the number is understood.
         let other = bytes == Message::OtherProtocol(77).encode();
-        assert!(other || Message::decode(&[bytes, vec![0]].concat()).is_err());
+        assert!(other || Message::decode(&[&bytes[..], &[0]].concat()).is_err());
     }
 }

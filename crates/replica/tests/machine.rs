@@ -57,7 +57,7 @@ fn record(harts: u32) -> Life {
         now = now.after(Span(ran * 10)).after(Span::from_us(turn % 11 * 10));
         while let Some(action) = node.poll(now) {
             match action {
-                Action::Append(bytes) => life.file.extend(bytes),
+                Action::Append(bytes) => life.file.extend_from_slice(&bytes),
                 Action::Release(replica::Shown::Console { bytes, .. }) => life.console.extend(bytes),
                 Action::Halt(_) => over = true,
                 _ => {}

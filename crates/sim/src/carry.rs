@@ -167,17 +167,17 @@ impl<G: Subject> World<G> {
         match action {
             Action::Send(bytes) => {
                 let to = side.other();
-                if let Some(at) = self.link.send(&mut self.random, self.now, to, bytes) {
+                if let Some(at) = self.link.send(&mut self.random, self.now, to, bytes.to_vec()) {
                     self.link_appointment(to, at);
                 }
             }
             Action::Heartbeat(bytes) if self.no_heartbeats[side.other().index()] <= self.now => {
                 for at in self.options.heartbeats.arrivals(&mut self.random, self.now) {
-                    self.schedule(at, What::Deliver(side.other(), Event::Heartbeat(bytes.clone())));
+                    self.schedule(at, What::Deliver(side.other(), Event::Heartbeat(bytes.to_vec())));
                 }
             }
             Action::Heartbeat(_) => {}
-            Action::Append(bytes) => self.processes[side.index()].file.extend(bytes),
+            Action::Append(bytes) => self.processes[side.index()].file.extend_from_slice(&bytes),
             Action::Release(shown) => self.show(side, shown.into()),
             Action::Entropy { bytes } => self.bring_entropy(side, bytes),
             Action::Disk(request) => {

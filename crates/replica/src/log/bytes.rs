@@ -8,6 +8,8 @@
     clippy::as_conversions
 )]
 
+use crate::log::parcel::Parcel;
+
 /// Why bytes are not what they were claimed to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Claimed {
@@ -30,12 +32,18 @@ pub enum Claimed {
 
 /// Appends values to bytes.
 #[derive(Debug, Default)]
-pub struct Writer(Vec<u8>);
+pub struct Writer(Parcel);
 
 impl Writer {
+    /// Leaves `room` bytes of room before what it writes.
+    #[must_use]
+    pub fn with_room(room: usize) -> Writer {
+        Writer(Parcel::with_room(room))
+    }
+
     /// The bytes so far.
     #[must_use]
-    pub fn into_bytes(self) -> Vec<u8> {
+    pub fn into_parcel(self) -> Parcel {
         self.0
     }
 
@@ -53,7 +61,7 @@ impl Writer {
 
     /// Bytes as they are.
     pub fn raw(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
+        self.0.extend(bytes);
     }
 
     /// A number, seven bits a byte, low ones first.

@@ -16,6 +16,7 @@ use machine::{Control, DiskStatus, Input, PowerState, Step};
 use crate::limits;
 use crate::log::bytes::{Claimed, Reader, Writer};
 use crate::log::entry::{Digest, Entry, EntryKind, Seq};
+use crate::log::parcel::Parcel;
 
 /// Version of the log format, in file headers. Version 1 had the same bytes but marked flushes of a disk as outputs.
 pub const VERSION: u32 = 2;
@@ -58,11 +59,14 @@ impl Base {
     }
 }
 
+/// Room before the entries of a frame: for its head, and for that of the message that carries it.
+const FRAME_ROOM: usize = FRAME_HEAD + limits::LOG_HEAD_BYTES_MAX;
+
 /// A finished frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     /// Its bytes, as in a file and in a message.
-    pub bytes: Vec<u8>,
+    pub bytes: Parcel,
     /// The last entry in it.
     pub last: Seq,
     /// How many entries.
@@ -99,7 +103,7 @@ impl Encoder {
     pub fn new(start: Step) -> Encoder {
         Encoder {
             base: Base::new(start),
-            body: Writer::default(),
+            body: Writer::with_room(FRAME_ROOM),
             entries: 0,
         }
     }
@@ -109,7 +113,7 @@ impl Encoder {
     pub fn resume(decoder: &Decoder) -> Encoder {
         Encoder {
             base: decoder.base,
-            body: Writer::default(),
+            body: Writer::with_room(FRAME_ROOM),
             entries: 0,
         }
     }
@@ -175,16 +179,17 @@ impl Encoder {
         if self.entries == 0 {
             return None;
         }
-        let body = std::mem::take(&mut self.body).into_bytes();
+        let body = std::mem::replace(&mut self.body, Writer::with_room(FRAME_ROOM));
+        let mut bytes = body.into_parcel();
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let first = self.base.seq.0 - self.entries + 1;
-        let mut w = Writer::default();
-        w.raw(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
-        w.raw(&frame_crc(first, &body).to_le_bytes());
-        w.raw(&first.to_le_bytes());
-        w.raw(&body);
+        let crc = frame_crc(first, &bytes);
+        bytes.prepend(&first.to_le_bytes());
+        bytes.prepend(&crc.to_le_bytes());
+        bytes.prepend(&length.to_le_bytes());
         let entries = std::mem::take(&mut self.entries);
         Some(Frame {
-            bytes: w.into_bytes(),
+            bytes,
             last: self.base.seq,
             entries,
         })

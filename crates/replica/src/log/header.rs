@@ -18,6 +18,7 @@ use sha2::{Digest as _, Sha256};
 use crate::limits;
 use crate::log::bytes::{Claimed, Reader, Writer};
 use crate::log::codec;
+use crate::log::parcel::Parcel;
 
 /// What a log file begins with.
 pub const MAGIC: [u8; 8] = *b"LOCKSTEP";
@@ -169,17 +170,17 @@ impl Header {
 
     /// The first bytes of a log file: magic, version, length, header, checksum.
     #[must_use]
-    pub fn to_file(&self) -> Vec<u8> {
+    pub fn to_file(&self) -> Parcel {
         let mut body = Writer::default();
         self.write(&mut body);
-        let body = body.into_bytes();
+        let body = body.into_parcel();
         let mut w = Writer::default();
         w.raw(&MAGIC);
         w.raw(&codec::VERSION.to_le_bytes());
         w.raw(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
         w.raw(&crc32c::crc32c(&body).to_le_bytes());
         w.raw(&body);
-        w.into_bytes()
+        w.into_parcel()
     }
 
     /// Appends the header to a message.

@@ -13,6 +13,7 @@ use machine::Step;
 use crate::limits;
 use crate::log::codec::Frame;
 use crate::log::entry::Seq;
+use crate::log::parcel::Parcel;
 use crate::mutation;
 use crate::mutation::Mutation;
 use crate::peer::message::{Ack, Log};
@@ -116,7 +117,7 @@ impl Sender {
 
     /// A message without a frame: a sign of life, and news of what was released.
     pub fn keepalive(&mut self, now: Time, released: u64) -> Log {
-        self.log(now, released, Vec::new())
+        self.log(now, released, Parcel::default())
     }
 
     /// The time that a heartbeat says it was sent at.
@@ -135,7 +136,7 @@ impl Sender {
         newer
     }
 
-    fn log(&mut self, now: Time, released: u64, frame: Vec<u8>) -> Log {
+    fn log(&mut self, now: Time, released: u64, frame: Parcel) -> Log {
         self.last_logged = now;
         Log {
             sent: self.beat(now),
@@ -239,7 +240,7 @@ mod tests {
 
     fn frame(last: u64, bytes: usize) -> Frame {
         Frame {
-            bytes: vec![0; bytes],
+            bytes: vec![0; bytes].into(),
             last: Seq(last),
             entries: 1,
         }

@@ -24,6 +24,7 @@ use crate::event::Epoch;
 use crate::limits;
 use crate::log::bytes::Claimed;
 use crate::log::header::Mismatch;
+use crate::log::parcel::Parcel;
 use crate::peer::message::{Hello, Message, PROTOCOL, Side, Start};
 use crate::time::{Span, Time};
 
@@ -52,7 +53,7 @@ pub enum HandshakeEvent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HandshakeAction {
     /// Send this message.
-    Send(Vec<u8>),
+    Send(Parcel),
     /// Claim the first epoch of the VM that nobody has, for `owner`, and answer with
     /// [`HandshakeEvent::Granted`].
     AskNext {
@@ -266,7 +267,7 @@ impl Handshake {
         match self.me.side {
             Side::Primary => self.await_stage(Stage::Welcome { timeout }, answer),
             Side::Backup => {
-                self.send(&Message::Welcome);
+                self.send(Message::Welcome);
                 self.await_stage(Stage::Start { timeout }, Some(now.after(limits::HANDSHAKE_BUILD)));
             }
         }
@@ -283,7 +284,7 @@ impl Handshake {
             timeout,
             header,
         };
-        self.send(&Message::Start(start.clone()));
+        self.send(Message::Start(start.clone()));
         self.await_stage(Stage::Ready(start), Some(now.after(limits::HANDSHAKE_BUILD)));
         Ok(())
     }
@@ -320,7 +321,7 @@ impl Handshake {
     fn on_built(&mut self) -> Result<(), Failure> {
         match std::mem::replace(&mut self.stage, Stage::Over) {
             Stage::Build(start) => {
-                self.send(&Message::Ready);
+                self.send(Message::Ready);
                 self.finish(start);
                 Ok(())
             }
@@ -341,7 +342,7 @@ impl Handshake {
         // The other side learns the reason, unless it has given it or cannot be told.
         match &failure {
             Failure::Refused(_) | Failure::LinkLost | Failure::Silence => {}
-            _ => self.send(&Message::Refuse(failure.to_string())),
+            _ => self.send(Message::Refuse(failure.to_string())),
         }
         self.out.push_back(HandshakeAction::Failed(failure));
         self.await_stage(Stage::Over, None);
@@ -352,7 +353,7 @@ impl Handshake {
         self.deadline = deadline;
     }
 
-    fn send(&mut self, message: &Message) {
+    fn send(&mut self, message: Message) {
         self.out.push_back(HandshakeAction::Send(message.encode()));
     }
 }

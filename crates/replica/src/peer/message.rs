@@ -16,6 +16,7 @@ use crate::limits;
 use crate::log::bytes::{Claimed, Reader, Writer};
 use crate::log::entry::Seq;
 use crate::log::header::Header;
+use crate::log::parcel::Parcel;
 use crate::time::{Span, Time};
 
 /// Which half of a pair.
@@ -102,7 +103,7 @@ pub struct Log {
     /// How many of the guest's outputs have left, counted from its step 0, in order.
     pub released: u64,
     /// One frame as in a file; empty: a sign of life.
-    pub frame: Vec<u8>,
+    pub frame: Parcel,
 }
 
 /// An acknowledgement.
@@ -136,9 +137,9 @@ const SIDE_PRIMARY: u8 = 0;
 const SIDE_BACKUP: u8 = 1;
 
 impl Message {
-    /// Its bytes.
+    /// Its bytes. Those of a frame stay where they are, and the head is put before them.
     #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
+    pub fn encode(self) -> Parcel {
         let mut w = Writer::default();
         match self {
             Message::Hello(hello) => {
@@ -155,12 +156,12 @@ impl Message {
             }
             Message::OtherProtocol(version) => {
                 w.raw(&[TAG_HELLO]);
-                w.varint(*version);
+                w.varint(version);
             }
             Message::Welcome => w.raw(&[TAG_WELCOME]),
             Message::Refuse(why) => {
                 w.raw(&[TAG_REFUSE]);
-                text(&mut w, why);
+                text(&mut w, &why);
             }
             Message::Start(start) => {
                 w.raw(&[TAG_START]);
@@ -175,7 +176,9 @@ impl Message {
                 w.raw(&[TAG_LOG]);
                 w.varint(log.sent.0);
                 w.varint(log.released);
-                w.raw(&log.frame);
+                let mut parcel = log.frame;
+                parcel.prepend(&w.into_parcel());
+                return parcel;
             }
             Message::Ack(ack) => {
                 w.raw(&[TAG_ACK]);
@@ -188,18 +191,18 @@ impl Message {
             Message::Diverged { at, part } => {
                 w.raw(&[TAG_DIVERGED]);
                 w.varint(at.0);
-                text(&mut w, part);
+                text(&mut w, &part);
             }
             Message::Ended { released } => {
                 w.raw(&[TAG_ENDED]);
-                w.varint(*released);
+                w.varint(released);
             }
             Message::HandOver { released } => {
                 w.raw(&[TAG_HAND_OVER]);
-                w.varint(*released);
+                w.varint(released);
             }
         }
-        w.into_bytes()
+        w.into_parcel()
     }
 
     /// The message in these bytes.
@@ -240,7 +243,7 @@ impl Message {
             TAG_LOG => {
                 let sent = Time(r.varint()?);
                 let released = r.varint()?;
-                let frame = r.rest().to_vec();
+                let frame = Parcel::from(r.rest().to_vec());
                 return Ok(Message::Log(Log {
                     sent,
                     released,
@@ -330,7 +333,7 @@ const BEAT_NOTHING: u8 = 2;
 impl Heartbeat {
     /// Its bytes.
     #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
+    pub fn encode(&self) -> Parcel {
         let mut w = Writer::default();
         w.raw(&HEARTBEAT_MAGIC);
         w.raw(&self.epoch.0.to_le_bytes());
@@ -342,7 +345,7 @@ impl Heartbeat {
         };
         w.raw(&[kind]);
         w.raw(&time.0.to_le_bytes());
-        w.into_bytes()
+        w.into_parcel()
     }
 
     /// What the other half of the pair `epoch` says in this datagram, if `owner` is this half; `None` for anything else.

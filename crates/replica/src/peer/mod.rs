@@ -9,3 +9,4 @@ pub mod handshake;
 pub mod lag;
 pub mod message;
 pub mod pace;
+pub mod pulse;

@@ -4,18 +4,20 @@ use std::collections::VecDeque;
 
 use machine::{Cut, DiskOperation, PowerState, Step};
 
-use crate::event::{Action, Epoch, Event, Next, Shown, Suspicion};
+use crate::event::{Action, Event, Next, Shown, Suspicion};
 use crate::guest::Guest;
 use crate::guest::clock::Speed;
 use crate::guest::outputs::Outward;
 use crate::guest::replay::{Progress, Replayed, Replayer};
 use crate::log::codec;
 use crate::log::codec::Decoder;
+use crate::log::parcel::Parcel;
 use crate::mutation::Mutation;
 use crate::options::PairOptions;
 use crate::peer::detect::Detector;
 use crate::peer::lag::Lag;
-use crate::peer::message::{Ack, Beat, Heartbeat, Log, Message};
+use crate::peer::message::{Ack, Beat, Log, Message};
+use crate::peer::pulse::Pulse;
 use crate::roles::context::{Context, earliest, send};
 use crate::roles::gate;
 use crate::roles::table::Change;
@@ -25,8 +27,6 @@ use crate::{limits, mutation};
 /// The half of a pair that waits.
 #[derive(Debug)]
 pub struct Backup {
-    epoch: Epoch,
-    owner: u128,
     timeout: Span,
     file: bool,
     decoder: Decoder,
@@ -54,7 +54,7 @@ pub struct Backup {
     ended: bool,
     /// The primary says that it has stopped and leaves the VM to this side.
     left: bool,
-    heartbeat_due: Time,
+    pulse: Pulse,
 }
 
 impl Backup {
@@ -65,15 +65,15 @@ impl Backup {
             start = header.start;
             cx.out.push_back(Action::Append(header.to_file()));
         }
+        let detector = Detector::new(cx.now, options.timeout);
         Backup {
-            epoch: options.epoch,
-            owner: options.owner,
+            pulse: Pulse::new(cx.now, options.epoch, options.owner, detector.interval()),
             timeout: options.timeout,
             file: options.run.record.is_some(),
             decoder: Decoder::new(start),
             replayer: Replayer::default(),
             speed: Speed::default(),
-            detector: Detector::new(cx.now, options.timeout),
+            detector,
             kept: VecDeque::new(),
             kept_bytes: 0,
             released: 0,
@@ -85,7 +85,6 @@ impl Backup {
             clock: None,
             ended: false,
             left: false,
-            heartbeat_due: cx.now,
         }
     }
 
@@ -104,7 +103,7 @@ impl Backup {
             Event::LinkLost if self.ended => {}
             Event::LinkLost => return Some(Change::Suspect(Suspicion::LinkLost)),
             Event::Heartbeat(bytes) => {
-                if let Some(Beat::Sent(sent)) = Heartbeat::of_peer(&bytes, self.epoch, self.owner) {
+                if let Some(Beat::Sent(sent)) = self.pulse.hear(&bytes) {
                     self.on_beat(cx, sent);
                 }
             }
@@ -179,20 +178,14 @@ impl Backup {
 
     /// The next answer will do as this side's sign of life, unless there is nothing to answer.
     fn expect(&mut self, now: Time) {
-        self.heartbeat_due = now.after(Span(2 * self.detector.interval().0));
+        self.pulse.skip(now, 2);
     }
 
     fn beat(&mut self, cx: &mut Context<'_>) {
-        self.heartbeat_due = cx.now.after(self.detector.interval());
-        let heartbeat = Heartbeat {
-            epoch: self.epoch,
-            owner: self.owner,
-            beat: Beat::Echo(self.echo),
-        };
-        cx.out.push_back(Action::Heartbeat(heartbeat.encode()));
+        cx.out.push_back(self.pulse.send(cx.now, Beat::Echo(self.echo)));
     }
 
-    fn on_frame(&mut self, cx: &mut Context<'_>, frame: Vec<u8>) -> Result<(), String> {
+    fn on_frame(&mut self, cx: &mut Context<'_>, frame: Parcel) -> Result<(), String> {
         match codec::extent(&frame) {
             Ok(codec::Extent::Bytes(bytes)) if bytes == frame.len() => {}
             Ok(_) => return Err("a frame has another length than it says".to_owned()),
@@ -251,7 +244,7 @@ impl Backup {
         };
         self.told = Some((ack, cx.now));
         cx.metrics.acks += 1;
-        send(cx, &Message::Ack(ack));
+        send(cx, Message::Ack(ack));
     }
 
     /// What a correct backup never does: see [`crate::mutation::Mutation::AckWhileClaiming`].
@@ -337,7 +330,7 @@ impl Backup {
         if let Some(change) = self.suspect(cx.now) {
             return Some(change);
         }
-        if self.heartbeat_due <= cx.now {
+        if self.pulse.due() <= cx.now {
             self.beat(cx);
         }
         let progress = match self.replay(cx, cut, guest, self.ended) {
@@ -345,7 +338,7 @@ impl Backup {
             Err(change) => {
                 if let Change::Diverged(divergence) = &change {
                     let (at, part) = (divergence.at, divergence.part.clone());
-                    send(cx, &Message::Diverged { at, part });
+                    send(cx, Message::Diverged { at, part });
                 }
                 return Some(change);
             }
@@ -427,6 +420,6 @@ impl Backup {
         } else {
             Some(Time(0))
         };
-        earliest([run, Some(self.heartbeat_due), Some(self.detector.deadline())])
+        earliest([run, Some(self.pulse.due()), Some(self.detector.deadline())])
     }
 }

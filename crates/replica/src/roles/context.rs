@@ -18,7 +18,7 @@ pub struct Context<'a> {
 }
 
 /// Queues a message to the peer.
-pub fn send(cx: &mut Context<'_>, message: &Message) {
+pub fn send(cx: &mut Context<'_>, message: Message) {
     let bytes = message.encode();
     cx.metrics.messages_sent += 1;
     cx.metrics.message_bytes_sent += bytes.len() as u64;

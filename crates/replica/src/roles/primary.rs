@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 
 use machine::{Cut, PowerState};
 
-use crate::event::Epoch;
 use crate::event::{Action, Event, Next, Suspicion};
 use crate::guest::Guest;
 use crate::guest::disks::Disks;
@@ -15,8 +14,9 @@ use crate::mutation::Mutation;
 use crate::options::PairOptions;
 use crate::peer::channel::Sender;
 use crate::peer::detect::Detector;
-use crate::peer::message::{Beat, Heartbeat, Message};
+use crate::peer::message::{Beat, Message};
 use crate::peer::pace::Pace;
+use crate::peer::pulse::Pulse;
 use crate::roles::context::{Context, earliest, send};
 use crate::roles::gate::{Gate, Output};
 use crate::roles::live::Live;
@@ -27,8 +27,6 @@ use crate::{limits, mutation};
 /// The half of a pair that the world sees.
 #[derive(Debug)]
 pub struct Primary {
-    epoch: Epoch,
-    owner: u128,
     live: Live,
     gate: Gate,
     sender: Sender,
@@ -38,9 +36,7 @@ pub struct Primary {
     released: u64,
     /// Bytes of outputs that have left since the backup was told.
     untold: usize,
-    heartbeat_due: Time,
-    /// When the last heartbeat was sent.
-    beaten: Time,
+    pulse: Pulse,
     /// Since when the guest stands because something is full.
     stands: Option<Time>,
     /// Since when it is about to leave the VM to the backup: the guest stands, and nothing more is shown.
@@ -58,9 +54,8 @@ impl Primary {
         if let Some(header) = &options.run.record {
             cx.out.push_back(Action::Append(header.to_file()));
         }
+        let detector = Detector::new(cx.now, options.timeout);
         let mut primary = Primary {
-            epoch: options.epoch,
-            owner: options.owner,
             live: Live {
                 recorder: Recorder::from_start(cx.now, guest, &options.run, true),
                 disks: Disks::default(),
@@ -68,12 +63,11 @@ impl Primary {
             },
             gate: Gate::default(),
             sender: Sender::new(cx.now, options.timeout),
-            detector: Detector::new(cx.now, options.timeout),
+            pulse: Pulse::new(cx.now, options.epoch, options.owner, detector.interval()),
+            detector,
             pace: Pace::new(cx.now),
             released: 0,
             untold: 0,
-            heartbeat_due: cx.now,
-            beaten: Time(0),
             stands: None,
             leaving: None,
             round_trip: Span(0),
@@ -114,7 +108,7 @@ impl Primary {
             }
             Event::LinkLost => return Some(Change::Suspect(Suspicion::LinkLost)),
             Event::Heartbeat(bytes) => {
-                if let Some(Beat::Echo(echo)) = Heartbeat::of_peer(&bytes, self.epoch, self.owner) {
+                if let Some(Beat::Echo(echo)) = self.pulse.hear(&bytes) {
                     self.detector.on_heartbeat(cx.now);
                     if let Some(echo) = echo
                         && self.sender.on_beat(echo)
@@ -232,7 +226,7 @@ impl Primary {
         let settled = told && self.live.disks.in_flight() == 0 && self.sender.is_answered_since(since);
         if settled {
             let released = self.released;
-            send(cx, &Message::HandOver { released });
+            send(cx, Message::HandOver { released });
             if mutation::is(Mutation::LeaveAndStay) {
                 self.leaving = None;
                 return None;
@@ -306,7 +300,7 @@ impl Primary {
     fn send_frames(&mut self, cx: &mut Context<'_>) {
         while let Some(log) = self.sender.next(cx.now, self.released) {
             self.untold = 0;
-            send(cx, &Message::Log(log));
+            send(cx, Message::Log(log));
         }
         cx.metrics.buffered_bytes = self.sender.buffered();
     }
@@ -314,25 +308,21 @@ impl Primary {
     fn send_keepalive(&mut self, cx: &mut Context<'_>) {
         let log = self.sender.keepalive(cx.now, self.released);
         self.untold = 0;
-        send(cx, &Message::Log(log));
+        send(cx, Message::Log(log));
     }
 
     /// While acknowledgements come, a heartbeat now and then is enough: it keeps firewalls open.
     fn beat(&mut self, cx: &mut Context<'_>) {
-        if self.heartbeat_due > cx.now {
+        if self.pulse.due() > cx.now {
             return;
         }
         let interval = self.detector.interval();
-        self.heartbeat_due = cx.now.after(interval);
         let rarely = Span(interval.0 * limits::HEARTBEATS_PER_TIMEOUT);
-        if self.detector.link_silence(cx.now) >= interval || cx.now.since(self.beaten) >= rarely {
-            self.beaten = cx.now;
-            let heartbeat = Heartbeat {
-                epoch: self.epoch,
-                owner: self.owner,
-                beat: Beat::Sent(self.sender.beat(cx.now)),
-            };
-            cx.out.push_back(Action::Heartbeat(heartbeat.encode()));
+        if self.detector.link_silence(cx.now) >= interval || self.pulse.silence(cx.now) >= rarely {
+            let sent = self.sender.beat(cx.now);
+            cx.out.push_back(self.pulse.send(cx.now, Beat::Sent(sent)));
+        } else {
+            self.pulse.skip(cx.now, 1);
         }
     }
 
@@ -371,7 +361,7 @@ impl Primary {
         // FT 3.3-a: the backup must not go live from a guest that was switched off.
         send(
             cx,
-            &Message::Ended {
+            Message::Ended {
                 released: self.released,
             },
         );
@@ -409,7 +399,7 @@ impl Primary {
             self.flush_due(),
             self.leaving.map(|since| since.after(limits::LEAVE_PATIENCE)),
             Some(self.sender.keepalive_due()),
-            Some(self.heartbeat_due),
+            Some(self.pulse.due()),
             Some(self.detector.deadline()),
         ])
     }

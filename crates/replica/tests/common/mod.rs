@@ -263,14 +263,18 @@ impl World {
                     side.sent_bytes += bytes.len() as u64;
                     if !self.deaf[index] {
                         let at = now.after(self.delay);
-                        self.sides[other].inbox.push_back((at, Event::Peer(bytes)));
+                        self.sides[other]
+                            .inbox
+                            .push_back((at, Event::Peer(bytes.to_vec())));
                     }
                 }
                 Action::Heartbeat(bytes) => {
                     side.heartbeats += 1;
                     if self.heartbeats {
                         let at = now.after(DELAY);
-                        self.sides[other].inbox.push_back((at, Event::Heartbeat(bytes)));
+                        self.sides[other]
+                            .inbox
+                            .push_back((at, Event::Heartbeat(bytes.to_vec())));
                     }
                 }
                 Action::Release(shown) => side.shown.push((now, shown.into())),
@@ -279,7 +283,7 @@ impl World {
                     side.disk_log.push((now, request.clone()));
                     self.waiting_disk.push_back((now.after(DISK), index, request));
                 }
-                Action::Append(bytes) => side.file.extend(bytes),
+                Action::Append(bytes) => side.file.extend_from_slice(&bytes),
                 Action::Ask(claim) => {
                     side.asked.push((now, claim));
                     assert_eq!(
