@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use host::{Outcome, PairSpec, Progress, RunError, VmSpec};
+use host::{Outcome, PairSpec, Pairing, RunError, VmSpec};
 use link::LinkError;
 use machine::PowerState;
 use replica::Halt;
@@ -94,16 +94,16 @@ pub fn load(args: &VmArgs) -> Result<VmFile> {
     Ok(VmFile::load(args.file.as_deref())?.with_flags(args))
 }
 
-fn show(progress: &Progress<'_>) {
-    match progress {
-        Progress::Listening(address) => tell!("lockstep: waiting for the primary on {address}"),
-        Progress::Calling { attempt: 1, error } => {
+fn show(pairing: &Pairing<'_>) {
+    match pairing {
+        Pairing::Listening(address) => tell!("lockstep: waiting for the primary on {address}"),
+        Pairing::Calling { attempt: 1, error } => {
             tell!("lockstep: the backup does not answer yet ({error}); calling");
         }
-        Progress::Calling { .. } => {}
-        Progress::Refused(error) => tell!("lockstep: {}", os::error::chain(*error)),
-        Progress::RefusedMore(count) => tell!("lockstep: {count} more callers were refused"),
-        Progress::Paired { peer, epoch } => tell!("lockstep: paired with {peer}, epoch {}", epoch.0),
+        Pairing::Calling { .. } => {}
+        Pairing::Refused(error) => tell!("lockstep: {}", os::error::chain(*error)),
+        Pairing::RefusedMore(count) => tell!("lockstep: {count} more callers were refused"),
+        Pairing::Paired { peer, epoch } => tell!("lockstep: paired with {peer}, epoch {}", epoch.0),
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use common::toy::Toy;
 use common::{Cable, Gateway, vm};
-use host::{PairSpec, Progress};
+use host::{PairSpec, Pairing};
 use link::KeyFile;
 use replica::Span;
 
@@ -171,8 +171,8 @@ fn replica_process(role: &str) {
     };
     let spins = std::env::var_os("SPINS").is_some();
     let mut build = |_: &machine::Config| Ok(Toy::new(spins));
-    let mut progress = |progress: &Progress<'_>| {
-        if let Progress::Listening(address) = progress {
+    let mut progress = |progress: &Pairing<'_>| {
+        if let Pairing::Listening(address) = progress {
             println!("{address}");
         }
     };

@@ -25,7 +25,7 @@ pub mod world;
 pub mod world_error;
 
 pub use drive::{Outcome, drive};
-pub use pair::{Progress, backup, primary};
+pub use pair::{Pairing, backup, primary};
 pub use replay::{ReplayError, ReplayOptions, Replayed, replay};
 pub use run::{RunError, run};
 pub use spec::{DiskSpec, NetSpec, PairSpec, SetupError, VmSpec};

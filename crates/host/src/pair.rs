@@ -27,9 +27,9 @@ use os::limits::LAST_WORDS_PATIENCE;
 use os::signals::Signals;
 use os::sys::clock;
 
-/// How the pair comes about; for a progress line.
+/// How the pair comes about; for a tell line.
 #[derive(Debug)]
-pub enum Progress<'a> {
+pub enum Pairing<'a> {
     /// The backup listens here.
     Listening(SocketAddr),
     /// The primary calls and nobody answers.
@@ -60,7 +60,7 @@ pub fn primary<G: Guest>(
     spec: &VmSpec,
     pair: &PairSpec,
     build: Build<'_, G>,
-    progress: &mut dyn FnMut(&Progress<'_>),
+    tell: &mut dyn FnMut(&Pairing<'_>),
 ) -> Result<Outcome, RunError> {
     let mut half = Half::open(spec, pair, Side::Primary)?;
     let security = pair.security().map_err(crate::spec::SetupError::from)?;
@@ -71,7 +71,7 @@ pub fn primary<G: Guest>(
     let (guest, config, formed) = loop {
         let signals = &mut half.signals;
         let link = connect(pair.address, &security, pauses.left(), &mut |attempt| {
-            progress(&Progress::Calling {
+            tell(&Pairing::Calling {
                 attempt: attempt.number,
                 error: attempt.error,
             });
@@ -80,7 +80,7 @@ pub fn primary<G: Guest>(
         match half.shake_hands(link, &mut built, build) {
             // The backup may have been stopped just then; another may listen there soon.
             Err(error) if error.is_broken_off() => {
-                progress(&Progress::Calling {
+                tell(&Pairing::Calling {
                     attempt: 1,
                     error: &std::io::Error::other(chain(&error)),
                 });
@@ -91,7 +91,7 @@ pub fn primary<G: Guest>(
             other => break other?,
         }
     };
-    progress(&Progress::Paired {
+    tell(&Pairing::Paired {
         peer: formed.link.peer(),
         epoch: formed.start.epoch,
     });
@@ -110,32 +110,32 @@ pub fn backup<G: Guest>(
     spec: &VmSpec,
     pair: &PairSpec,
     build: Build<'_, G>,
-    progress: &mut dyn FnMut(&Progress<'_>),
+    tell: &mut dyn FnMut(&Pairing<'_>),
 ) -> Result<Outcome, RunError> {
     let mut half = Half::open(spec, pair, Side::Backup)?;
     let security = pair.security().map_err(crate::spec::SetupError::from)?;
     let mut listener = Listener::bind(pair.address, security)?;
     // Before the first stranger calls.
     let _entered = spec.enter_sandbox(Some(pair))?;
-    progress(&Progress::Listening(listener.address()));
+    tell(&Pairing::Listening(listener.address()));
     loop {
         let link = listener.accept(Some(half.signals.as_fd()), &mut |arrival| match arrival {
-            Arrival::Refused(error) => progress(&Progress::Refused(*error)),
-            Arrival::Untold(count) => progress(&Progress::RefusedMore(*count)),
+            Arrival::Refused(error) => tell(&Pairing::Refused(*error)),
+            Arrival::Untold(count) => tell(&Pairing::RefusedMore(*count)),
         })?;
         let peer = link.peer();
         let (guest, config, formed) = match half.shake_hands(link, &mut None, build) {
             // It is of another VM, or was stopped just then, or sees other disks: it has heard why, and the next one that
             // calls is as welcome.
             Err(error @ RunError::Handshake { .. }) => {
-                progress(&Progress::Refused(&error));
+                tell(&Pairing::Refused(&error));
                 continue;
             }
             other => other?,
         };
         // From here on nobody else is expected.
         drop(listener);
-        progress(&Progress::Paired {
+        tell(&Pairing::Paired {
             peer,
             epoch: formed.start.epoch,
         });

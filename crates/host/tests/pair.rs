@@ -13,7 +13,7 @@ use common::toy::Toy;
 use common::{Cable, Gateway, vm};
 use disks::{O_DIRECT, O_DSYNC, open_flags};
 use host::ReplayOptions;
-use host::{PairSpec, Progress};
+use host::{PairSpec, Pairing};
 use link::{Key, KeyFile, Link, Listener, Security};
 use replica::VmName;
 use replica::peer::message::Message;
@@ -64,11 +64,11 @@ fn child_that_is_a_replica() {
         patience: Span::from_ms(60_000),
     };
     let mut build = |_: &machine::Config| Ok(Toy::new(spins));
-    let mut progress = |progress: &Progress<'_>| match progress {
-        Progress::Listening(address) => println!("\nlistening {address}"),
-        Progress::Paired { epoch, .. } => println!("\npaired {}", epoch.0),
-        Progress::Refused(error) => println!("\nrefused {}", os::error::chain(*error)),
-        Progress::Calling { .. } | Progress::RefusedMore(_) => {}
+    let mut progress = |progress: &Pairing<'_>| match progress {
+        Pairing::Listening(address) => println!("\nlistening {address}"),
+        Pairing::Paired { epoch, .. } => println!("\npaired {}", epoch.0),
+        Pairing::Refused(error) => println!("\nrefused {}", os::error::chain(*error)),
+        Pairing::Calling { .. } | Pairing::RefusedMore(_) => {}
     };
     let result = match role.as_str() {
         "run" => host::run(&spec, None, &mut build),

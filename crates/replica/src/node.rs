@@ -13,8 +13,8 @@ use crate::metrics::Metrics;
 use crate::mutation::Mutation;
 use crate::options::{Options, PairOptions};
 use crate::roles::backup::Backup;
+use crate::roles::call::Call;
 use crate::roles::claiming::{Claiming, Was};
-use crate::roles::context::Context;
 use crate::roles::primary::Primary;
 use crate::roles::solo::Solo;
 use crate::roles::table::Change;
@@ -58,22 +58,22 @@ impl<G: Guest> Node<G> {
             timeout: limits::TIMEOUT_DEFAULT,
             run: options,
         };
-        Node::new(guest, now, pair, |cx, guest, options| {
-            Role::Solo(Box::new(Solo::new(cx, guest, &options.run)))
+        Node::new(guest, now, pair, |call, guest, options| {
+            Role::Solo(Box::new(Solo::new(call, guest, &options.run)))
         })
     }
 
     /// The first half of a pair, after the handshake: runs the guest and sends the log.
     pub fn primary(guest: G, now: Time, options: PairOptions) -> Node<G> {
-        Node::new(guest, now, options, |cx, guest, options| {
-            Role::Primary(Box::new(Primary::new(cx, guest, options)))
+        Node::new(guest, now, options, |call, guest, options| {
+            Role::Primary(Box::new(Primary::new(call, guest, options)))
         })
     }
 
     /// The second half of a pair, after the handshake: replays the log.
     pub fn backup(guest: G, now: Time, options: PairOptions) -> Node<G> {
-        Node::new(guest, now, options, |cx, guest, options| {
-            Role::Backup(Box::new(Backup::new(cx, guest, options)))
+        Node::new(guest, now, options, |call, guest, options| {
+            Role::Backup(Box::new(Backup::new(call, guest, options)))
         })
     }
 
@@ -81,7 +81,7 @@ impl<G: Guest> Node<G> {
         guest: G,
         now: Time,
         mut options: PairOptions,
-        role: impl FnOnce(&mut Context<'_>, &G, &PairOptions) -> Role,
+        role: impl FnOnce(&mut Call<'_>, &G, &PairOptions) -> Role,
     ) -> Node<G> {
         // The handshake has agreed on it; a caller without one gets the nearest that is sound.
         options.timeout = options.timeout.clamp(limits::TIMEOUT_MIN, limits::TIMEOUT_MAX);
@@ -92,12 +92,12 @@ impl<G: Guest> Node<G> {
             speed_permille: 1000,
             ..Metrics::default()
         };
-        let mut cx = Context {
+        let mut call = Call {
             now,
             out: &mut out,
             metrics: &mut metrics,
         };
-        let role = role(&mut cx, &guest, &options);
+        let role = role(&mut call, &guest, &options);
         metrics.role = role.name();
         Node {
             guest,
@@ -114,19 +114,19 @@ impl<G: Guest> Node<G> {
         if let Event::Ports(well) = event {
             self.ports = Some((well, now));
         }
-        let mut cx = Context {
+        let mut call = Call {
             now,
             out: &mut self.out,
             metrics: &mut self.metrics,
         };
         let change = match &mut self.role {
             Role::Solo(solo) => {
-                solo.handle(&mut cx, event);
+                solo.handle(&mut call, event);
                 None
             }
-            Role::Primary(primary) => primary.handle(&mut cx, event),
-            Role::Backup(backup) => backup.handle(&mut cx, &self.guest, event),
-            Role::Claiming(claiming) => claiming.handle(&mut cx, event),
+            Role::Primary(primary) => primary.handle(&mut call, event),
+            Role::Backup(backup) => backup.handle(&mut call, &self.guest, event),
+            Role::Claiming(claiming) => claiming.handle(&mut call, event),
             Role::Halted => None,
         };
         self.change(now, change);
@@ -136,16 +136,16 @@ impl<G: Guest> Node<G> {
     /// end soon; the caller clears it before.
     pub fn slice(&mut self, now: Time, cut: &dyn Cut) -> Next {
         let guest = &mut self.guest;
-        let mut cx = Context {
+        let mut call = Call {
             now,
             out: &mut self.out,
             metrics: &mut self.metrics,
         };
         let change = match &mut self.role {
-            Role::Solo(solo) => solo.slice(&mut cx, cut, guest),
-            Role::Primary(primary) => primary.slice(&mut cx, cut, guest),
-            Role::Backup(backup) => backup.slice(&mut cx, cut, guest),
-            Role::Claiming(claiming) => claiming.slice(&mut cx, cut, guest),
+            Role::Solo(solo) => solo.slice(&mut call, cut, guest),
+            Role::Primary(primary) => primary.slice(&mut call, cut, guest),
+            Role::Backup(backup) => backup.slice(&mut call, cut, guest),
+            Role::Claiming(claiming) => claiming.slice(&mut call, cut, guest),
             Role::Halted => None,
         };
         self.change(now, change);
@@ -169,12 +169,12 @@ impl<G: Guest> Node<G> {
             return Some(action);
         }
         if let Role::Primary(primary) = &mut self.role {
-            let mut cx = Context {
+            let mut call = Call {
                 now,
                 out: &mut self.out,
                 metrics: &mut self.metrics,
             };
-            let change = primary.release(&mut cx);
+            let change = primary.release(&mut call);
             self.change(now, change);
         }
         self.out.pop_front()
@@ -241,13 +241,13 @@ impl<G: Guest> Node<G> {
                 self.metrics.live_at = Some(now);
                 self.metrics.go_live = now.since(self.metrics.suspected_at.unwrap_or(now));
                 self.out.push_back(Action::GoLive(epoch));
-                let mut cx = Context {
+                let mut call = Call {
                     now,
                     out: &mut self.out,
                     metrics: &mut self.metrics,
                 };
                 Role::Solo(Box::new(Solo::from_claim(
-                    &mut cx,
+                    &mut call,
                     &self.guest,
                     &self.options.run,
                     *claiming,

@@ -3,7 +3,7 @@
 use machine::{Cut, Effect, Step};
 
 use crate::guest::Guest;
-use crate::guest::replay::{Divergence, Progress, Replayed, Replayer};
+use crate::guest::replay::{Divergence, Headway, Replayed, Replayer};
 use crate::log::logfile::{End, LogError, LogReader};
 
 /// Why a playback cannot go on.
@@ -84,7 +84,7 @@ impl<G: Guest> Playback<G> {
         let progress = self
             .replayer
             .slice(&mut self.guest, cut, steps, self.until, &mut self.effects)?;
-        if progress == Progress::Busy && self.guest.now() >= self.until {
+        if progress == Headway::Busy && self.guest.now() >= self.until {
             let more = self.replayer.next_at().is_none_or(|at| at > self.until);
             return Ok(if more { Playing::Reached } else { Playing::Busy });
         }

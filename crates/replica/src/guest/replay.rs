@@ -24,7 +24,7 @@ pub struct Divergence {
 
 /// How far a replay has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum Headway {
     /// There is more to run.
     Busy,
     /// At the end of what there is of the log.
@@ -151,7 +151,7 @@ impl Replayer {
         steps: u64,
         limit: Step,
         replayed: &mut Vec<Replayed>,
-    ) -> Result<Progress, Divergence> {
+    ) -> Result<Headway, Divergence> {
         let until = guest.now().after(steps).min(limit);
         let mut inputs = 0;
         while let Some(front) = self.queue.front() {
@@ -159,15 +159,15 @@ impl Replayer {
             let at = front.entry.at;
             if guest.now() < at {
                 if guest.now() >= until {
-                    return Ok(Progress::Busy);
+                    return Ok(Headway::Busy);
                 }
                 if self.run(guest, cut, at, until, replayed)? {
-                    return Ok(Progress::Busy);
+                    return Ok(Headway::Busy);
                 }
                 continue;
             }
             if inputs >= limits::INJECT_PER_SLICE {
-                return Ok(Progress::Busy);
+                return Ok(Headway::Busy);
             }
             let Some(Queued { entry, cost }) = self.queue.pop_front() else {
                 break;
@@ -176,7 +176,7 @@ impl Replayer {
             self.cost -= cost;
             self.apply(guest, cut, entry, replayed)?;
         }
-        Ok(self.off.map_or(Progress::Drained, Progress::Off))
+        Ok(self.off.map_or(Headway::Drained, Headway::Off))
     }
 
     /// Runs towards `at`. True when the slice is over.

@@ -12,7 +12,7 @@ use crate::log::parcel::Parcel;
 
 /// Why bytes are not what they were claimed to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Claimed {
+pub enum Malformed {
     /// They end too early.
     #[error("it ends too early")]
     Short,
@@ -117,11 +117,11 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If something is.
-    pub fn end(&self) -> Result<(), Claimed> {
+    pub fn end(&self) -> Result<(), Malformed> {
         if self.0.is_empty() {
             Ok(())
         } else {
-            Err(Claimed::Trailing)
+            Err(Malformed::Trailing)
         }
     }
 
@@ -129,8 +129,8 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If there are fewer.
-    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Claimed> {
-        let (head, rest) = self.0.split_first_chunk::<N>().ok_or(Claimed::Short)?;
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let (head, rest) = self.0.split_first_chunk::<N>().ok_or(Malformed::Short)?;
         self.0 = rest;
         Ok(*head)
     }
@@ -139,35 +139,35 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If it ends early, needs more than 64 bits, or is written longer than it need be.
-    pub fn varint(&mut self) -> Result<u64, Claimed> {
+    pub fn varint(&mut self) -> Result<u64, Malformed> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let [byte] = self.array()?;
             let bits = u64::from(byte & 0x7f);
             if shift == 63 && bits > 1 {
-                return Err(Claimed::TooLarge);
+                return Err(Malformed::TooLarge);
             }
             value |= bits << shift;
             if byte & 0x80 == 0 {
                 // One number, one form: equal logs are equal bytes.
                 return if byte == 0 && shift > 0 {
-                    Err(Claimed::TooLarge)
+                    Err(Malformed::TooLarge)
                 } else {
                     Ok(value)
                 };
             }
         }
-        Err(Claimed::TooLarge)
+        Err(Malformed::TooLarge)
     }
 
     /// A number of at most `max`.
     ///
     /// # Errors
     /// Also if it is larger.
-    pub fn varint_at_most(&mut self, max: u64) -> Result<u64, Claimed> {
+    pub fn varint_at_most(&mut self, max: u64) -> Result<u64, Malformed> {
         let value = self.varint()?;
         if value > max {
-            Err(Claimed::TooLarge)
+            Err(Malformed::TooLarge)
         } else {
             Ok(value)
         }
@@ -177,7 +177,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// As [`Reader::varint`].
-    pub fn signed(&mut self) -> Result<i64, Claimed> {
+    pub fn signed(&mut self) -> Result<i64, Malformed> {
         let zigzag = self.varint()?;
         let magnitude = i64::from_le_bytes((zigzag >> 1).to_le_bytes());
         Ok(if zigzag & 1 == 0 { magnitude } else { !magnitude })
@@ -187,12 +187,12 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If it is longer, or ends early.
-    pub fn bytes(&mut self, max: usize) -> Result<&'a [u8], Claimed> {
-        let length = usize::try_from(self.varint()?).map_err(|_| Claimed::TooLarge)?;
+    pub fn bytes(&mut self, max: usize) -> Result<&'a [u8], Malformed> {
+        let length = usize::try_from(self.varint()?).map_err(|_| Malformed::TooLarge)?;
         if length > max {
-            return Err(Claimed::TooLarge);
+            return Err(Malformed::TooLarge);
         }
-        let (head, rest) = self.0.split_at_checked(length).ok_or(Claimed::Short)?;
+        let (head, rest) = self.0.split_at_checked(length).ok_or(Malformed::Short)?;
         self.0 = rest;
         Ok(head)
     }
@@ -201,8 +201,10 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// Also if it is not UTF-8.
-    pub fn text(&mut self, max: usize) -> Result<String, Claimed> {
+    pub fn text(&mut self, max: usize) -> Result<String, Malformed> {
         let bytes = self.bytes(max)?;
-        Ok(std::str::from_utf8(bytes).map_err(|_| Claimed::Text)?.to_owned())
+        Ok(std::str::from_utf8(bytes)
+            .map_err(|_| Malformed::Text)?
+            .to_owned())
     }
 }

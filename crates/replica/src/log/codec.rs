@@ -14,7 +14,7 @@
 use machine::{Control, DiskStatus, Input, PowerState, Step};
 
 use crate::limits;
-use crate::log::bytes::{Claimed, Reader, Writer};
+use crate::log::bytes::{Malformed, Reader, Writer};
 use crate::log::entry::{Digest, Entry, EntryKind, Seq};
 use crate::log::parcel::Parcel;
 
@@ -267,7 +267,7 @@ pub enum FrameError {
     },
     /// An entry.
     #[error("entry {0}: {1}")]
-    Entry(u64, Claimed),
+    Entry(u64, Malformed),
 }
 
 /// Where the first frame in some bytes ends.
@@ -364,14 +364,14 @@ impl Decoder {
         Ok(entries)
     }
 
-    fn entry(&mut self, r: &mut Reader<'_>) -> Result<Entry, Claimed> {
+    fn entry(&mut self, r: &mut Reader<'_>) -> Result<Entry, Malformed> {
         let [tag] = r.array()?;
         let at = Step(r.varint_at_most(limits::STEPS_PER_ENTRY_MAX)?)
             .0
             .checked_add(self.base.step.0)
             .map(Step)
             .filter(|&step| step != Step::NEVER)
-            .ok_or(Claimed::TooLarge)?;
+            .ok_or(Malformed::TooLarge)?;
         let kind = match tag {
             TAG_PROGRESS => EntryKind::Progress,
             TAG_OUTPUT => EntryKind::Output {
@@ -390,21 +390,21 @@ impl Decoder {
         Ok(Entry { at, kind })
     }
 
-    fn clock(&mut self, r: &mut Reader<'_>, with_rate: bool) -> Result<Input, Claimed> {
+    fn clock(&mut self, r: &mut Reader<'_>, with_rate: bool) -> Result<Input, Malformed> {
         let mtime = self
             .base
             .mtime
             .checked_add_signed(r.signed()?)
-            .ok_or(Claimed::TooLarge)?;
+            .ok_or(Malformed::TooLarge)?;
         if mtime > limits::MTIME_MAX {
-            return Err(Claimed::TooLarge);
+            return Err(Malformed::TooLarge);
         }
         let mut rate = self.base.rate;
         if with_rate {
             let sum = i64::from(rate)
                 .checked_add(r.signed()?)
-                .ok_or(Claimed::TooLarge)?;
-            rate = u32::try_from(sum).map_err(|_| Claimed::TooLarge)?;
+                .ok_or(Malformed::TooLarge)?;
+            rate = u32::try_from(sum).map_err(|_| Malformed::TooLarge)?;
         }
         self.base.mtime = mtime;
         self.base.rate = rate;
@@ -412,7 +412,7 @@ impl Decoder {
     }
 }
 
-fn input(r: &mut Reader<'_>, tag: u8) -> Result<Input, Claimed> {
+fn input(r: &mut Reader<'_>, tag: u8) -> Result<Input, Malformed> {
     let bytes = limits::INPUT_BYTES_MAX;
     Ok(match tag {
         TAG_CONSOLE => Input::Console {
@@ -438,16 +438,16 @@ fn input(r: &mut Reader<'_>, tag: u8) -> Result<Input, Claimed> {
         },
         TAG_POWER_OFF => Input::Control(Control::PowerOff),
         TAG_RESET => Input::Control(Control::Reset),
-        unknown => return Err(Claimed::Tag(unknown)),
+        unknown => return Err(Malformed::Tag(unknown)),
     })
 }
 
-fn byte(r: &mut Reader<'_>) -> Result<u8, Claimed> {
+fn byte(r: &mut Reader<'_>) -> Result<u8, Malformed> {
     let [byte] = r.array()?;
     Ok(byte)
 }
 
-fn digest(r: &mut Reader<'_>) -> Result<Digest, Claimed> {
+fn digest(r: &mut Reader<'_>) -> Result<Digest, Malformed> {
     let count = r.varint_at_most(limits::DIGEST_PARTS_MAX)?;
     let mut parts = Vec::new();
     for _ in 0..count {

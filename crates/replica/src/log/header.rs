@@ -16,7 +16,7 @@ use machine::{Boot, Config, DiskConfig, NetConfig, Step};
 use sha2::{Digest as _, Sha256};
 
 use crate::limits;
-use crate::log::bytes::{Claimed, Reader, Writer};
+use crate::log::bytes::{Malformed, Reader, Writer};
 use crate::log::codec;
 use crate::log::parcel::Parcel;
 
@@ -213,12 +213,12 @@ impl Header {
     ///
     /// # Errors
     /// Whatever is wrong with the bytes.
-    pub fn read(r: &mut Reader<'_>) -> Result<Header, Claimed> {
+    pub fn read(r: &mut Reader<'_>) -> Result<Header, Malformed> {
         let program = r.text(limits::TEXT_BYTES_MAX)?;
         let features = r.varint()?;
         let start = Step(r.varint()?);
         let memory = r.varint()?;
-        let harts = u32::try_from(r.varint()?).map_err(|_| Claimed::TooLarge)?;
+        let harts = u32::try_from(r.varint()?).map_err(|_| Malformed::TooLarge)?;
         let mut disks = Vec::new();
         for _ in 0..r.varint_at_most(limits::DEVICES_MAX)? {
             disks.push(DiskConfig {
@@ -249,15 +249,15 @@ impl Header {
     }
 }
 
-fn truth(r: &mut Reader<'_>) -> Result<bool, Claimed> {
+fn truth(r: &mut Reader<'_>) -> Result<bool, Malformed> {
     match r.array()? {
         [0] => Ok(false),
         [1] => Ok(true),
-        _ => Err(Claimed::TooLarge),
+        _ => Err(Malformed::TooLarge),
     }
 }
 
-fn image(r: &mut Reader<'_>) -> Result<ImageId, Claimed> {
+fn image(r: &mut Reader<'_>) -> Result<ImageId, Malformed> {
     Ok(ImageId {
         length: r.varint()?,
         sha256: r.array()?,

@@ -12,7 +12,7 @@
 use machine::Step;
 
 use crate::limits;
-use crate::log::bytes::{Claimed, Reader};
+use crate::log::bytes::{Malformed, Reader};
 use crate::log::codec;
 use crate::log::codec::{Decoder, Extent, FrameError};
 use crate::log::entry::{Entry, EntryKind};
@@ -36,7 +36,7 @@ pub enum LogError {
     },
     /// The header is damaged.
     #[error("the log's header is damaged: {0}")]
-    Header(Claimed),
+    Header(Malformed),
     /// The header's checksum is wrong.
     #[error("the log's header is damaged: its checksum is wrong")]
     HeaderChecksum,
@@ -131,7 +131,7 @@ impl LogReader {
         }
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         if length > limits::HEADER_BYTES_MAX {
-            return Err(LogError::Header(Claimed::TooLarge));
+            return Err(LogError::Header(Malformed::TooLarge));
         }
         let Some(body) = r.rest().get(..length) else {
             return Ok(None);

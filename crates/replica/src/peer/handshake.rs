@@ -22,7 +22,7 @@ use std::collections::VecDeque;
 
 use crate::event::Epoch;
 use crate::limits;
-use crate::log::bytes::Claimed;
+use crate::log::bytes::Malformed;
 use crate::log::header::Mismatch;
 use crate::log::parcel::Parcel;
 use crate::peer::message::{Hello, Message, PROTOCOL, Side, Start};
@@ -115,7 +115,7 @@ pub enum Failure {
     Refused(String),
     /// Bytes that are no message.
     #[error("the other side sent what is no message: {0}")]
-    Garbage(#[from] Claimed),
+    Garbage(#[from] Malformed),
     /// A message that does not belong there.
     #[error("the other side sent a message out of turn")]
     OutOfTurn,

@@ -13,7 +13,7 @@ use machine::Step;
 
 use crate::event::Epoch;
 use crate::limits;
-use crate::log::bytes::{Claimed, Reader, Writer};
+use crate::log::bytes::{Malformed, Reader, Writer};
 use crate::log::entry::Seq;
 use crate::log::header::Header;
 use crate::log::parcel::Parcel;
@@ -209,9 +209,9 @@ impl Message {
     ///
     /// # Errors
     /// Whatever is wrong with them.
-    pub fn decode(bytes: &[u8]) -> Result<Message, Claimed> {
+    pub fn decode(bytes: &[u8]) -> Result<Message, Malformed> {
         if bytes.len() > limits::MESSAGE_BYTES_MAX {
-            return Err(Claimed::TooLarge);
+            return Err(Malformed::TooLarge);
         }
         let mut r = Reader::new(bytes);
         let [tag] = r.array()?;
@@ -230,7 +230,7 @@ impl Message {
                 let timeout = Span(r.varint()?);
                 match r.array()? {
                     [0] => {}
-                    [unknown] => return Err(Claimed::Tag(unknown)),
+                    [unknown] => return Err(Malformed::Tag(unknown)),
                 }
                 let header = Header::read(&mut r)?;
                 Message::Start(Start {
@@ -267,14 +267,14 @@ impl Message {
             TAG_HAND_OVER => Message::HandOver {
                 released: r.varint()?,
             },
-            unknown => return Err(Claimed::Tag(unknown)),
+            unknown => return Err(Malformed::Tag(unknown)),
         };
         r.end()?;
         Ok(message)
     }
 }
 
-fn hello(r: &mut Reader<'_>) -> Result<Hello, Claimed> {
+fn hello(r: &mut Reader<'_>) -> Result<Hello, Malformed> {
     Ok(Hello {
         vm: r.text(limits::TEXT_BYTES_MAX)?,
         side: side(r)?,
@@ -284,11 +284,11 @@ fn hello(r: &mut Reader<'_>) -> Result<Hello, Claimed> {
     })
 }
 
-fn side(r: &mut Reader<'_>) -> Result<Side, Claimed> {
+fn side(r: &mut Reader<'_>) -> Result<Side, Malformed> {
     match r.array()? {
         [SIDE_PRIMARY] => Ok(Side::Primary),
         [SIDE_BACKUP] => Ok(Side::Backup),
-        [unknown] => Err(Claimed::Tag(unknown)),
+        [unknown] => Err(Malformed::Tag(unknown)),
     }
 }
 
@@ -359,10 +359,10 @@ impl Heartbeat {
     ///
     /// # Errors
     /// If there is none.
-    pub fn decode(bytes: &[u8]) -> Result<Heartbeat, Claimed> {
+    pub fn decode(bytes: &[u8]) -> Result<Heartbeat, Malformed> {
         let mut r = Reader::new(bytes);
         if r.array()? != HEARTBEAT_MAGIC {
-            return Err(Claimed::Tag(0));
+            return Err(Malformed::Tag(0));
         }
         let epoch = Epoch(u64::from_le_bytes(r.array()?));
         let owner = u128::from_le_bytes(r.array()?);
@@ -372,7 +372,7 @@ impl Heartbeat {
             [BEAT_SENT] => Beat::Sent(time),
             [BEAT_ECHO] => Beat::Echo(Some(time)),
             [BEAT_NOTHING] => Beat::Echo(None),
-            [unknown] => return Err(Claimed::Tag(unknown)),
+            [unknown] => return Err(Malformed::Tag(unknown)),
         };
         r.end()?;
         Ok(Heartbeat { epoch, owner, beat })

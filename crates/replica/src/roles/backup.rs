@@ -8,7 +8,7 @@ use crate::event::{Action, Event, Next, Shown, Suspicion};
 use crate::guest::Guest;
 use crate::guest::clock::Speed;
 use crate::guest::outputs::Outward;
-use crate::guest::replay::{Progress, Replayed, Replayer};
+use crate::guest::replay::{Headway, Replayed, Replayer};
 use crate::log::codec;
 use crate::log::codec::Decoder;
 use crate::log::parcel::Parcel;
@@ -18,7 +18,7 @@ use crate::peer::detect::Detector;
 use crate::peer::lag::Lag;
 use crate::peer::message::{Ack, Beat, Log, Message};
 use crate::peer::pulse::Pulse;
-use crate::roles::context::{Context, earliest, send};
+use crate::roles::call::{Call, earliest, send};
 use crate::roles::gate;
 use crate::roles::table::Change;
 use crate::time::{Span, Time};
@@ -59,15 +59,15 @@ pub struct Backup {
 
 impl Backup {
     /// From the step where the guest stands.
-    pub fn new<G: Guest>(cx: &mut Context<'_>, guest: &G, options: &PairOptions) -> Backup {
+    pub fn new<G: Guest>(call: &mut Call<'_>, guest: &G, options: &PairOptions) -> Backup {
         let mut start = guest.now();
         if let Some(header) = &options.run.record {
             start = header.start;
-            cx.out.push_back(Action::Append(header.to_file()));
+            call.out.push_back(Action::Append(header.to_file()));
         }
-        let detector = Detector::new(cx.now, options.timeout);
+        let detector = Detector::new(call.now, options.timeout);
         Backup {
-            pulse: Pulse::new(cx.now, options.epoch, options.owner, detector.interval()),
+            pulse: Pulse::new(call.now, options.epoch, options.owner, detector.interval()),
             timeout: options.timeout,
             file: options.run.record.is_some(),
             decoder: Decoder::new(start),
@@ -89,11 +89,11 @@ impl Backup {
     }
 
     /// Takes what the world tells.
-    pub fn handle<G: Guest>(&mut self, cx: &mut Context<'_>, guest: &G, event: Event) -> Option<Change> {
-        self.detector.look(cx.now);
+    pub fn handle<G: Guest>(&mut self, call: &mut Call<'_>, guest: &G, event: Event) -> Option<Change> {
+        self.detector.look(call.now);
         match event {
             Event::Peer(bytes) => {
-                if let Err(broken) = self.on_peer(cx, guest, &bytes) {
+                if let Err(broken) = self.on_peer(call, guest, &bytes) {
                     return Some(Change::Broken(broken));
                 }
                 if self.left {
@@ -104,13 +104,13 @@ impl Backup {
             Event::LinkLost => return Some(Change::Suspect(Suspicion::LinkLost)),
             Event::Heartbeat(bytes) => {
                 if let Some(Beat::Sent(sent)) = self.pulse.hear(&bytes) {
-                    self.on_beat(cx, sent);
+                    self.on_beat(call, sent);
                 }
             }
             // FT 2-c: inputs enter at the primary.
             Event::Input(_) | Event::DiskDone(_) | Event::Verdict(..) | Event::Ports(_) | Event::Leave => {}
         }
-        self.suspect(cx.now)
+        self.suspect(call.now)
     }
 
     fn suspect(&self, now: Time) -> Option<Change> {
@@ -120,17 +120,17 @@ impl Backup {
         self.detector.suspects(now).map(Change::Suspect)
     }
 
-    fn on_peer<G: Guest>(&mut self, cx: &mut Context<'_>, guest: &G, bytes: &[u8]) -> Result<(), String> {
+    fn on_peer<G: Guest>(&mut self, call: &mut Call<'_>, guest: &G, bytes: &[u8]) -> Result<(), String> {
         let message = Message::decode(bytes).map_err(|why| format!("a message is damaged: {why}"))?;
         if self.ended {
             return Err("it goes on after the end".to_owned());
         }
         match message {
-            Message::Log(log) => self.on_log(cx, guest, log),
+            Message::Log(log) => self.on_log(call, guest, log),
             Message::Ended { released } => {
                 self.on_released(released)?;
                 self.ended = true;
-                self.detector.on_message(cx.now);
+                self.detector.on_message(call.now);
                 Ok(())
             }
             Message::HandOver { released } => {
@@ -144,36 +144,36 @@ impl Backup {
         }
     }
 
-    fn on_log<G: Guest>(&mut self, cx: &mut Context<'_>, guest: &G, log: Log) -> Result<(), String> {
+    fn on_log<G: Guest>(&mut self, call: &mut Call<'_>, guest: &G, log: Log) -> Result<(), String> {
         if self.sent.is_some_and(|sent| log.sent < sent) {
             return Err("its clock goes back".to_owned());
         }
         if !log.frame.is_empty() {
-            self.on_frame(cx, log.frame)?;
+            self.on_frame(call, log.frame)?;
         }
         self.on_released(log.released)?;
         self.sent = Some(log.sent);
         self.echo = self.echo.max(self.sent);
-        self.detector.on_message(cx.now);
+        self.detector.on_message(call.now);
         // FT 3.2-b, 2-f: received, not executed. It is also a promise: see channel.rs on the lease.
-        self.promised = Some(cx.now.after(self.timeout));
-        self.acknowledge(cx, guest.now());
-        self.expect(cx.now);
+        self.promised = Some(call.now.after(self.timeout));
+        self.acknowledge(call, guest.now());
+        self.expect(call.now);
         Ok(())
     }
 
     /// The primary's heartbeat is answered at once: the answer renews the lease, and with it goes the promise.
-    fn on_beat(&mut self, cx: &mut Context<'_>, sent: Time) {
+    fn on_beat(&mut self, call: &mut Call<'_>, sent: Time) {
         if self.ended || self.left || self.echo.is_some_and(|echo| sent <= echo) {
             return;
         }
         self.echo = Some(sent);
-        self.detector.on_heartbeat(cx.now);
+        self.detector.on_heartbeat(call.now);
         if !mutation::is(Mutation::BeatWithoutPromise) {
-            self.promised = Some(cx.now.after(self.timeout));
+            self.promised = Some(call.now.after(self.timeout));
         }
-        self.beat(cx);
-        self.expect(cx.now);
+        self.beat(call);
+        self.expect(call.now);
     }
 
     /// The next answer will do as this side's sign of life, unless there is nothing to answer.
@@ -181,11 +181,12 @@ impl Backup {
         self.pulse.skip(now, 2);
     }
 
-    fn beat(&mut self, cx: &mut Context<'_>) {
-        cx.out.push_back(self.pulse.send(cx.now, Beat::Echo(self.echo)));
+    fn beat(&mut self, call: &mut Call<'_>) {
+        call.out
+            .push_back(self.pulse.send(call.now, Beat::Echo(self.echo)));
     }
 
-    fn on_frame(&mut self, cx: &mut Context<'_>, frame: Parcel) -> Result<(), String> {
+    fn on_frame(&mut self, call: &mut Call<'_>, frame: Parcel) -> Result<(), String> {
         match codec::extent(&frame) {
             Ok(codec::Extent::Bytes(bytes)) if bytes == frame.len() => {}
             Ok(_) => return Err("a frame has another length than it says".to_owned()),
@@ -199,14 +200,14 @@ impl Backup {
             return Err("it sends more than this side has room for".to_owned());
         }
         if self.decoder.mtime() != mtime {
-            self.clock = Some((cx.now, self.decoder.mtime()));
+            self.clock = Some((call.now, self.decoder.mtime()));
         }
-        cx.metrics.entries += count;
-        cx.metrics.log_bytes += frame.len() as u64;
+        call.metrics.entries += count;
+        call.metrics.log_bytes += frame.len() as u64;
         self.replayer.push(entries, cost);
-        self.lag.on_received(cx.now, self.decoder.step());
+        self.lag.on_received(call.now, self.decoder.step());
         if self.file {
-            cx.out.push_back(Action::Append(frame));
+            call.out.push_back(Action::Append(frame));
         }
         Ok(())
     }
@@ -230,11 +231,11 @@ impl Backup {
         Ok(())
     }
 
-    fn acknowledge(&mut self, cx: &mut Context<'_>, executed: Step) {
+    fn acknowledge(&mut self, call: &mut Call<'_>, executed: Step) {
         let Some(echo) = self.echo else {
             return;
         };
-        let behind = self.lag.on_executed(cx.now, executed);
+        let behind = self.lag.on_executed(call.now, executed);
         let ack = Ack {
             received: self.decoder.seq(),
             executed,
@@ -242,19 +243,19 @@ impl Backup {
             buffered: self.replayer.buffered(),
             behind,
         };
-        self.told = Some((ack, cx.now));
-        cx.metrics.acks += 1;
-        send(cx, Message::Ack(ack));
+        self.told = Some((ack, call.now));
+        call.metrics.acks += 1;
+        send(call, Message::Ack(ack));
     }
 
     /// What a correct backup never does: see [`crate::mutation::Mutation::AckWhileClaiming`].
-    pub fn acknowledge_while_claiming(&mut self, cx: &mut Context<'_>, event: Event) {
+    pub fn acknowledge_while_claiming(&mut self, call: &mut Call<'_>, event: Event) {
         if let Event::Peer(bytes) = event
             && let Ok(Message::Log(log)) = Message::decode(&bytes)
-            && (log.frame.is_empty() || self.on_frame(cx, log.frame).is_ok())
+            && (log.frame.is_empty() || self.on_frame(call, log.frame).is_ok())
         {
             self.echo = self.echo.max(Some(log.sent));
-            self.acknowledge(cx, Step(0));
+            self.acknowledge(call, Step(0));
         }
     }
 
@@ -277,14 +278,14 @@ impl Backup {
     /// is received already.
     pub fn replay<G: Guest>(
         &mut self,
-        cx: &mut Context<'_>,
+        call: &mut Call<'_>,
         cut: &dyn Cut,
         guest: &mut G,
         draining: bool,
-    ) -> Result<Progress, Change> {
-        self.speed.look(cx.now);
+    ) -> Result<Headway, Change> {
+        self.speed.look(call.now);
         if !draining && self.kept_bytes >= limits::KEPT_BYTES_MAX {
-            return Ok(Progress::Drained);
+            return Ok(Headway::Drained);
         }
         let begin = guest.now();
         let mut replayed = Vec::new();
@@ -293,7 +294,7 @@ impl Backup {
         for replayed in replayed {
             // FT 2-e: the outputs are dropped, or kept until the primary's have left.
             if let Replayed::Output { index, effect } = replayed {
-                cx.metrics.outputs = index;
+                call.metrics.outputs = index;
                 if index > self.released
                     && let Outward::Shown(shown) = Outward::from(effect)
                 {
@@ -303,16 +304,16 @@ impl Backup {
             }
         }
         let progress = result.map_err(Change::Diverged)?;
-        if progress == Progress::Busy {
-            self.speed.ran(cx.now, guest.now().since(begin));
+        if progress == Headway::Busy {
+            self.speed.ran(call.now, guest.now().since(begin));
         }
-        self.measure(cx, guest.now());
+        self.measure(call, guest.now());
         Ok(progress)
     }
 
-    fn measure(&mut self, cx: &mut Context<'_>, here: Step) {
-        let now = cx.now;
-        let metrics = &mut *cx.metrics;
+    fn measure(&mut self, call: &mut Call<'_>, here: Step) {
+        let now = call.now;
+        let metrics = &mut *call.metrics;
         metrics.step = here;
         metrics.steps_per_second = self.speed.steps_per_second();
         metrics.digests = self.replayer.digests();
@@ -325,29 +326,29 @@ impl Backup {
     }
 
     /// Replays for a slice.
-    pub fn slice<G: Guest>(&mut self, cx: &mut Context<'_>, cut: &dyn Cut, guest: &mut G) -> Option<Change> {
-        self.detector.look(cx.now);
-        if let Some(change) = self.suspect(cx.now) {
+    pub fn slice<G: Guest>(&mut self, call: &mut Call<'_>, cut: &dyn Cut, guest: &mut G) -> Option<Change> {
+        self.detector.look(call.now);
+        if let Some(change) = self.suspect(call.now) {
             return Some(change);
         }
-        if self.pulse.due() <= cx.now {
-            self.beat(cx);
+        if self.pulse.due() <= call.now {
+            self.beat(call);
         }
-        let progress = match self.replay(cx, cut, guest, self.ended) {
+        let progress = match self.replay(call, cut, guest, self.ended) {
             Ok(progress) => progress,
             Err(change) => {
                 if let Change::Diverged(divergence) = &change {
                     let (at, part) = (divergence.at, divergence.part.clone());
-                    send(cx, Message::Diverged { at, part });
+                    send(call, Message::Diverged { at, part });
                 }
                 return Some(change);
             }
         };
-        self.tell_progress(cx, guest.now());
+        self.tell_progress(call, guest.now());
         match progress {
             // FT 3.3-a: off, not live.
-            Progress::Off(state) if self.ended => Some(Change::Off(state)),
-            Progress::Drained if self.ended && self.replayer.is_drained() => {
+            Headway::Off(state) if self.ended => Some(Change::Off(state)),
+            Headway::Drained if self.ended && self.replayer.is_drained() => {
                 Some(Change::Broken("it ended though the guest is not off".to_owned()))
             }
             _ => None,
@@ -355,15 +356,15 @@ impl Backup {
     }
 
     /// An acknowledgement out of turn, when the primary stands or slows down for news that is old.
-    fn tell_progress(&mut self, cx: &mut Context<'_>, executed: Step) {
+    fn tell_progress(&mut self, call: &mut Call<'_>, executed: Step) {
         let Some((told, at)) = self.told else {
             return;
         };
         let drained = self.replayer.is_drained() && told.executed < executed;
         let opened = told.buffered > limits::BUFFER_COST_MAX / 2
             && self.replayer.buffered() < limits::BUFFER_COST_MAX / 4;
-        if opened || (drained && cx.now.since(at) >= limits::PACE_EVERY) {
-            self.acknowledge(cx, executed);
+        if opened || (drained && call.now.since(at) >= limits::PACE_EVERY) {
+            self.acknowledge(call, executed);
         }
     }
 

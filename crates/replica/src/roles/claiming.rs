@@ -5,12 +5,12 @@
 
 use crate::mutation;
 use crate::mutation::Mutation;
-use crate::roles::context::Context;
+use crate::roles::call::Call;
 use machine::Cut;
 
 use crate::event::{Action, Claim, Event, Next, Verdict};
 use crate::guest::Guest;
-use crate::guest::replay::Progress;
+use crate::guest::replay::Headway;
 use crate::limits;
 use crate::roles::backup::Backup;
 use crate::roles::primary::Primary;
@@ -77,9 +77,9 @@ impl Claiming {
     }
 
     /// Takes what the world tells.
-    pub fn handle(&mut self, cx: &mut Context<'_>, event: Event) -> Option<Change> {
+    pub fn handle(&mut self, call: &mut Call<'_>, event: Event) -> Option<Change> {
         match event {
-            Event::Verdict(claim, verdict) if claim == self.claim => self.on_verdict(cx.now, verdict),
+            Event::Verdict(claim, verdict) if claim == self.claim => self.on_verdict(call.now, verdict),
             Event::Ports(true) => {
                 if let Some(sooner) = self.sooner.take() {
                     self.question = Question::Later(sooner);
@@ -88,9 +88,9 @@ impl Claiming {
             }
             event => {
                 match &mut self.was {
-                    Was::Primary(primary) => primary.handle_while_claiming(cx, event),
+                    Was::Primary(primary) => primary.handle_while_claiming(call, event),
                     Was::Backup(backup) if mutation::is(Mutation::AckWhileClaiming) => {
-                        backup.acknowledge_while_claiming(cx, event);
+                        backup.acknowledge_while_claiming(call, event);
                     }
                     Was::Backup(_) => {}
                 }
@@ -115,7 +115,7 @@ impl Claiming {
     }
 
     /// Drains the log, if there is one, then asks.
-    pub fn slice<G: Guest>(&mut self, cx: &mut Context<'_>, cut: &dyn Cut, guest: &mut G) -> Option<Change> {
+    pub fn slice<G: Guest>(&mut self, call: &mut Call<'_>, cut: &dyn Cut, guest: &mut G) -> Option<Change> {
         if let Was::Backup(backup) = &mut self.was
             && !self.drained
         {
@@ -124,9 +124,9 @@ impl Claiming {
             if mutation::is(Mutation::DrainShort) {
                 backup.forget_last_output();
             }
-            match backup.replay(cx, cut, guest, true) {
-                Ok(Progress::Busy) => return None,
-                Ok(Progress::Drained | Progress::Off(_)) => self.drained = true,
+            match backup.replay(call, cut, guest, true) {
+                Ok(Headway::Busy) => return None,
+                Ok(Headway::Drained | Headway::Off(_)) => self.drained = true,
                 Err(change) => return Some(change),
             }
             // FT 3.3-a: a guest that was switched off stays off.
@@ -135,17 +135,17 @@ impl Claiming {
             }
         }
         let ask = match self.question {
-            Question::Later(time) => time <= cx.now,
-            Question::Asked(since) => cx.now.since(since) >= limits::CLAIM_ANSWER,
+            Question::Later(time) => time <= call.now,
+            Question::Asked(since) => call.now.since(since) >= limits::CLAIM_ANSWER,
         };
         if ask && mutation::is(Mutation::LiveWithoutClaim) {
             return Some(Change::Won);
         }
         if ask {
-            self.question = Question::Asked(cx.now);
+            self.question = Question::Asked(call.now);
             self.sooner = None;
-            cx.metrics.claims += 1;
-            cx.out.push_back(Action::Ask(self.claim));
+            call.metrics.claims += 1;
+            call.out.push_back(Action::Ask(self.claim));
         }
         None
     }

@@ -1,12 +1,12 @@
 //! `Role`: what a replica is. Each role is a struct of its own with only the fields that mean something in it.
 //!
-//! From below: `context` is what every handler is given, `table` says how a role changes, `gate` holds outputs, `live` keeps a guest that
+//! From below: `call` is what every handler is given, `table` says how a role changes, `gate` holds outputs, `live` keeps a guest that
 //! runs live. `primary` and `backup` are the halves of a pair, `claiming` what either becomes when it suspects the other, `solo` what
 //! is left of a pair in the end.
 
 pub mod backup;
+pub mod call;
 pub mod claiming;
-pub mod context;
 pub mod gate;
 pub mod live;
 pub mod primary;

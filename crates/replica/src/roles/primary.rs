@@ -17,7 +17,7 @@ use crate::peer::detect::Detector;
 use crate::peer::message::{Beat, Message};
 use crate::peer::pace::Pace;
 use crate::peer::pulse::Pulse;
-use crate::roles::context::{Context, earliest, send};
+use crate::roles::call::{Call, earliest, send};
 use crate::roles::gate::{Gate, Output};
 use crate::roles::live::Live;
 use crate::roles::table::Change;
@@ -49,23 +49,23 @@ pub struct Primary {
 
 impl Primary {
     /// From the step where the guest stands, with a backup at the same step.
-    pub fn new<G: Guest>(cx: &mut Context<'_>, guest: &G, options: &PairOptions) -> Primary {
+    pub fn new<G: Guest>(call: &mut Call<'_>, guest: &G, options: &PairOptions) -> Primary {
         let file = options.run.record.is_some();
         if let Some(header) = &options.run.record {
-            cx.out.push_back(Action::Append(header.to_file()));
+            call.out.push_back(Action::Append(header.to_file()));
         }
-        let detector = Detector::new(cx.now, options.timeout);
+        let detector = Detector::new(call.now, options.timeout);
         let mut primary = Primary {
             live: Live {
-                recorder: Recorder::from_start(cx.now, guest, &options.run, true),
+                recorder: Recorder::from_start(call.now, guest, &options.run, true),
                 disks: Disks::default(),
                 file,
             },
             gate: Gate::default(),
-            sender: Sender::new(cx.now, options.timeout),
-            pulse: Pulse::new(cx.now, options.epoch, options.owner, detector.interval()),
+            sender: Sender::new(call.now, options.timeout),
+            pulse: Pulse::new(call.now, options.epoch, options.owner, detector.interval()),
             detector,
-            pace: Pace::new(cx.now),
+            pace: Pace::new(call.now),
             released: 0,
             untold: 0,
             stands: None,
@@ -74,7 +74,7 @@ impl Primary {
             beats: VecDeque::new(),
         };
         // The first sign of life, so that the first acknowledgement brings the first lease.
-        primary.send_keepalive(cx);
+        primary.send_keepalive(call);
         primary
     }
 
@@ -84,10 +84,10 @@ impl Primary {
     }
 
     /// Queues what comes while the arbiter is asked; the guest does not run.
-    pub fn handle_while_claiming(&mut self, cx: &mut Context<'_>, event: Event) {
+    pub fn handle_while_claiming(&mut self, call: &mut Call<'_>, event: Event) {
         match event {
-            Event::Input(input) => self.live.recorder.accept(cx.metrics, input),
-            Event::DiskDone(answer) => self.live.on_disk_done(cx, answer),
+            Event::Input(input) => self.live.recorder.accept(call.metrics, input),
+            Event::DiskDone(answer) => self.live.on_disk_done(call, answer),
             Event::Peer(_)
             | Event::LinkLost
             | Event::Heartbeat(_)
@@ -98,39 +98,39 @@ impl Primary {
     }
 
     /// Takes what the world tells.
-    pub fn handle(&mut self, cx: &mut Context<'_>, event: Event) -> Option<Change> {
-        self.detector.look(cx.now);
+    pub fn handle(&mut self, call: &mut Call<'_>, event: Event) -> Option<Change> {
+        self.detector.look(call.now);
         match event {
             Event::Peer(bytes) => {
-                if let Some(change) = self.on_peer(cx, &bytes) {
+                if let Some(change) = self.on_peer(call, &bytes) {
                     return Some(change);
                 }
             }
             Event::LinkLost => return Some(Change::Suspect(Suspicion::LinkLost)),
             Event::Heartbeat(bytes) => {
                 if let Some(Beat::Echo(echo)) = self.pulse.hear(&bytes) {
-                    self.detector.on_heartbeat(cx.now);
+                    self.detector.on_heartbeat(call.now);
                     if let Some(echo) = echo
                         && self.sender.on_beat(echo)
                     {
-                        self.note_beat(cx.now.since(echo));
+                        self.note_beat(call.now.since(echo));
                     }
                 }
             }
-            Event::Input(input) => self.live.recorder.accept(cx.metrics, input),
-            Event::DiskDone(answer) => self.live.on_disk_done(cx, answer),
+            Event::Input(input) => self.live.recorder.accept(call.metrics, input),
+            Event::DiskDone(answer) => self.live.on_disk_done(call, answer),
             Event::Leave if self.leaving.is_none() => {
-                self.leaving = Some(cx.now);
+                self.leaving = Some(call.now);
                 // Is there still anybody to leave the VM to?
-                self.send_keepalive(cx);
+                self.send_keepalive(call);
             }
             Event::Leave => {}
             Event::Verdict(..) | Event::Ports(_) => {}
         }
-        self.suspect(cx.now)
+        self.suspect(call.now)
     }
 
-    fn on_peer(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Option<Change> {
+    fn on_peer(&mut self, call: &mut Call<'_>, bytes: &[u8]) -> Option<Change> {
         let garbage = Some(Change::Suspect(Suspicion::Garbage));
         match Message::decode(bytes) {
             Ok(Message::Ack(ack)) => {
@@ -138,20 +138,21 @@ impl Primary {
                 let Ok(told) = self.sender.on_ack(&ack, step) else {
                     return garbage;
                 };
-                self.detector.on_message(cx.now);
+                self.detector.on_message(call.now);
                 self.gate.acknowledge(ack.received);
                 if told.newer {
-                    self.round_trip = cx.now.since(ack.echo);
-                    cx.metrics.round_trip.add(self.round_trip);
+                    self.round_trip = call.now.since(ack.echo);
+                    call.metrics.round_trip.add(self.round_trip);
                 }
-                let queued = told.frame.map(|sent| self.queued(cx.now.since(sent)));
-                self.pace.on_executed(cx.now, step, &ack, queued, self.round_trip);
-                cx.metrics.acks += 1;
-                cx.metrics.lag = self.pace.lag();
-                cx.metrics.lag_steps = self.pace.lag_steps();
-                cx.metrics.speed_permille = self.pace.permille();
+                let queued = told.frame.map(|sent| self.queued(call.now.since(sent)));
+                self.pace
+                    .on_executed(call.now, step, &ack, queued, self.round_trip);
+                call.metrics.acks += 1;
+                call.metrics.lag = self.pace.lag();
+                call.metrics.lag_steps = self.pace.lag_steps();
+                call.metrics.speed_permille = self.pace.permille();
                 // Acknowledgements open the window.
-                self.send_frames(cx);
+                self.send_frames(call);
                 None
             }
             Ok(Message::Diverged { .. }) => Some(Change::Suspect(Suspicion::Diverged)),
@@ -199,34 +200,34 @@ impl Primary {
     }
 
     /// Runs the guest for a slice, if it may run.
-    pub fn slice<G: Guest>(&mut self, cx: &mut Context<'_>, cut: &dyn Cut, guest: &mut G) -> Option<Change> {
-        self.detector.look(cx.now);
-        if let Some(change) = self.suspect(cx.now) {
+    pub fn slice<G: Guest>(&mut self, call: &mut Call<'_>, cut: &dyn Cut, guest: &mut G) -> Option<Change> {
+        self.detector.look(call.now);
+        if let Some(change) = self.suspect(call.now) {
             return Some(change);
         }
-        self.live.recorder.look(cx.now, cx.metrics);
-        self.pace.look(cx.now);
-        self.notice_standing(cx);
+        self.live.recorder.look(call.now, call.metrics);
+        self.pace.look(call.now);
+        self.notice_standing(call);
         if self.leaving.is_none() && self.stands.is_none() && self.pace.rest().is_none() {
-            self.pace.on_slice(cx.now);
-            for produced in self.live.slice(cx, cut, guest) {
-                self.hold(cx, produced);
+            self.pace.on_slice(call.now);
+            for produced in self.live.slice(call, cut, guest) {
+                self.hold(call, produced);
             }
         }
-        self.flush(cx, guest);
-        self.beat(cx);
+        self.flush(call, guest);
+        self.beat(call);
         None
     }
 
     /// Leaves the VM to the backup as soon as that has all that it needs, and has shown that it is there. What a disk
     /// is doing must be over: it would be late if it landed after the backup has gone live.
-    fn leave(&mut self, cx: &mut Context<'_>, since: Time) -> Option<Change> {
-        let late = cx.now.since(since) >= limits::LEAVE_PATIENCE;
+    fn leave(&mut self, call: &mut Call<'_>, since: Time) -> Option<Change> {
+        let late = call.now.since(since) >= limits::LEAVE_PATIENCE;
         let told = self.flush_due().is_none() && !self.sender.is_unsent() && self.sender.is_quiet();
         let settled = told && self.live.disks.in_flight() == 0 && self.sender.is_answered_since(since);
         if settled {
             let released = self.released;
-            send(cx, Message::HandOver { released });
+            send(call, Message::HandOver { released });
             if mutation::is(Mutation::LeaveAndStay) {
                 self.leaving = None;
                 return None;
@@ -237,36 +238,36 @@ impl Primary {
     }
 
     /// FT 3.2-c: a full buffer stops the guest.
-    fn notice_standing(&mut self, cx: &mut Context<'_>) {
+    fn notice_standing(&mut self, call: &mut Call<'_>) {
         let full = self.sender.is_full() || self.gate.is_full() || self.pace.is_stopped();
         match self.stands {
-            None if full => self.stands = Some(cx.now),
+            None if full => self.stands = Some(call.now),
             Some(since) if !full => {
-                cx.metrics.stalled.0 += cx.now.since(since).0;
+                call.metrics.stalled.0 += call.now.since(since).0;
                 self.stands = None;
             }
             _ => {}
         }
-        cx.metrics.stalled_now = full;
+        call.metrics.stalled_now = full;
     }
 
     /// FT 2.2-c, FT 2.2-d: the output waits, the guest does not.
-    fn hold(&mut self, cx: &mut Context<'_>, produced: Produced) {
+    fn hold(&mut self, call: &mut Call<'_>, produced: Produced) {
         let Produced { outward, entry } = produced;
         let is_output = entry != Seq(0);
         let bytes = outward.bytes();
         let output = match outward {
             Outward::Shown(shown) if is_output => Output::Shown(shown),
             Outward::Disk(request) if is_output => Output::Change(self.live.disks.hold(request)),
-            outward => return self.live.emit(cx, outward),
+            outward => return self.live.emit(call, outward),
         };
         self.gate.hold(entry, output, bytes);
-        self.count_held(cx);
+        self.count_held(call);
     }
 
-    fn count_held(&self, cx: &mut Context<'_>) {
-        cx.metrics.outputs_held = self.gate.len() as u64;
-        cx.metrics.held_bytes = self.gate.bytes() as u64;
+    fn count_held(&self, call: &mut Call<'_>) {
+        call.metrics.outputs_held = self.gate.len() as u64;
+        call.metrics.held_bytes = self.gate.bytes() as u64;
     }
 
     /// An output's entry goes at once (FT 3.5-c) if nothing else is on its way; otherwise the next acknowledgement is near, and
@@ -280,49 +281,49 @@ impl Primary {
         self.live.recorder.flush_due(hurry)
     }
 
-    fn flush<G: Guest>(&mut self, cx: &mut Context<'_>, guest: &G) {
+    fn flush<G: Guest>(&mut self, call: &mut Call<'_>, guest: &G) {
         let leaving = self.leaving.is_some();
-        if self.flush_due().is_some_and(|due| leaving || due <= cx.now) {
-            let frames = self.live.recorder.flush(cx.now, guest, cx.metrics);
+        if self.flush_due().is_some_and(|due| leaving || due <= call.now) {
+            let frames = self.live.recorder.flush(call.now, guest, call.metrics);
             for frame in frames {
                 if self.live.file {
-                    cx.out.push_back(Action::Append(frame.bytes.clone()));
+                    call.out.push_back(Action::Append(frame.bytes.clone()));
                 }
                 self.sender.push(frame);
             }
         }
-        self.send_frames(cx);
-        if self.sender.keepalive_due() <= cx.now || self.untold >= limits::RELEASED_BYTES_TELL {
-            self.send_keepalive(cx);
+        self.send_frames(call);
+        if self.sender.keepalive_due() <= call.now || self.untold >= limits::RELEASED_BYTES_TELL {
+            self.send_keepalive(call);
         }
     }
 
-    fn send_frames(&mut self, cx: &mut Context<'_>) {
-        while let Some(log) = self.sender.next(cx.now, self.released) {
+    fn send_frames(&mut self, call: &mut Call<'_>) {
+        while let Some(log) = self.sender.next(call.now, self.released) {
             self.untold = 0;
-            send(cx, Message::Log(log));
+            send(call, Message::Log(log));
         }
-        cx.metrics.buffered_bytes = self.sender.buffered();
+        call.metrics.buffered_bytes = self.sender.buffered();
     }
 
-    fn send_keepalive(&mut self, cx: &mut Context<'_>) {
-        let log = self.sender.keepalive(cx.now, self.released);
+    fn send_keepalive(&mut self, call: &mut Call<'_>) {
+        let log = self.sender.keepalive(call.now, self.released);
         self.untold = 0;
-        send(cx, Message::Log(log));
+        send(call, Message::Log(log));
     }
 
     /// While acknowledgements come, a heartbeat now and then is enough: it keeps firewalls open.
-    fn beat(&mut self, cx: &mut Context<'_>) {
-        if self.pulse.due() > cx.now {
+    fn beat(&mut self, call: &mut Call<'_>) {
+        if self.pulse.due() > call.now {
             return;
         }
         let interval = self.detector.interval();
         let rarely = Span(interval.0 * limits::HEARTBEATS_PER_TIMEOUT);
-        if self.detector.link_silence(cx.now) >= interval || self.pulse.silence(cx.now) >= rarely {
-            let sent = self.sender.beat(cx.now);
-            cx.out.push_back(self.pulse.send(cx.now, Beat::Sent(sent)));
+        if self.detector.link_silence(call.now) >= interval || self.pulse.silence(call.now) >= rarely {
+            let sent = self.sender.beat(call.now);
+            call.out.push_back(self.pulse.send(call.now, Beat::Sent(sent)));
         } else {
-            self.pulse.skip(cx.now, 1);
+            self.pulse.skip(call.now, 1);
         }
     }
 
@@ -332,35 +333,35 @@ impl Primary {
     }
 
     /// Lets the next output go, if it is acknowledged and the lease holds at this very moment.
-    pub fn release(&mut self, cx: &mut Context<'_>) -> Option<Change> {
+    pub fn release(&mut self, call: &mut Call<'_>) -> Option<Change> {
         if let Some(since) = self.leaving {
-            return self.leave(cx, since);
+            return self.leave(call, since);
         }
-        while self.sender.has_lease(cx.now) {
-            let Some(released) = self.gate.release(cx.now) else {
+        while self.sender.has_lease(call.now) {
+            let Some(released) = self.gate.release(call.now) else {
                 break;
             };
             self.released += 1;
             self.untold += released.bytes;
-            cx.metrics.outputs_released = self.released;
-            cx.metrics.output_delay.add(released.delay);
-            self.count_held(cx);
+            call.metrics.outputs_released = self.released;
+            call.metrics.output_delay.add(released.delay);
+            self.count_held(call);
             match released.output {
                 Output::Change(id) => self.live.disks.release(id),
                 Output::Shown(shown) => {
                     // One at a time: the next one looks at the clock again.
-                    cx.out.push_back(Action::Release(shown));
+                    call.out.push_back(Action::Release(shown));
                     return None;
                 }
             }
         }
-        if self.live.issue_one(cx, self.sender.has_lease(cx.now)) {
+        if self.live.issue_one(call, self.sender.has_lease(call.now)) {
             return None;
         }
         let state = self.is_over()?;
         // FT 3.3-a: the backup must not go live from a guest that was switched off.
         send(
-            cx,
+            call,
             Message::Ended {
                 released: self.released,
             },

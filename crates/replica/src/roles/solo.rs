@@ -4,7 +4,7 @@
 
 use crate::mutation;
 use crate::mutation::Mutation;
-use crate::roles::context::{Context, earliest};
+use crate::roles::call::{Call, earliest};
 use machine::Cut;
 
 use crate::event::{Action, Event, Next};
@@ -30,14 +30,14 @@ pub struct Solo {
 
 impl Solo {
     /// From the step where the guest stands.
-    pub fn new<G: Guest>(cx: &mut Context<'_>, guest: &G, options: &Options) -> Solo {
+    pub fn new<G: Guest>(call: &mut Call<'_>, guest: &G, options: &Options) -> Solo {
         let file = options.record.is_some();
         if let Some(header) = &options.record {
-            cx.out.push_back(Action::Append(header.to_file()));
+            call.out.push_back(Action::Append(header.to_file()));
         }
         Solo {
             live: Live {
-                recorder: Recorder::from_start(cx.now, guest, options, file),
+                recorder: Recorder::from_start(call.now, guest, options, file),
                 disks: Disks::default(),
                 file,
             },
@@ -46,7 +46,7 @@ impl Solo {
 
     /// After a claim was won: shows what was held or kept back, in order, and goes on.
     pub fn from_claim<G: Guest>(
-        cx: &mut Context<'_>,
+        call: &mut Call<'_>,
         guest: &G,
         options: &Options,
         claiming: Claiming,
@@ -57,24 +57,24 @@ impl Solo {
                 let (mut live, mut gate) = primary.into_parts();
                 live.recorder.log.set_wanted(live.file);
                 let mut solo = Solo { live };
-                while let Some(released) = gate.force(cx.now) {
-                    cx.metrics.output_delay.add(released.delay);
+                while let Some(released) = gate.force(call.now) {
+                    call.metrics.output_delay.add(released.delay);
                     match released.output {
                         Output::Change(id) => {
-                            cx.metrics.outputs_released += 1;
+                            call.metrics.outputs_released += 1;
                             solo.live.disks.release(id);
                         }
-                        Output::Shown(shown) => solo.live.emit(cx, Outward::Shown(shown)),
+                        Output::Shown(shown) => solo.live.emit(call, Outward::Shown(shown)),
                     }
                 }
-                cx.metrics.outputs_held = 0;
-                cx.metrics.held_bytes = 0;
-                solo.live.issue(cx);
+                call.metrics.outputs_held = 0;
+                call.metrics.held_bytes = 0;
+                solo.live.issue(call);
                 solo
             }
             Was::Backup(mut backup) => {
                 let file = options.record.is_some();
-                let (base, mtime) = backup.clock(cx.now, guest.mtime());
+                let (base, mtime) = backup.clock(call.now, guest.mtime());
                 let log = Log::new(Encoder::resume(backup.decoder()), file);
                 let clock = GuestClock::new(base, mtime);
                 let mut recorder = Recorder::new(log, clock, options.digest_every, guest.now());
@@ -88,7 +88,7 @@ impl Solo {
                         file,
                     },
                 };
-                solo.take_over(cx, guest, &mut backup);
+                solo.take_over(call, guest, &mut backup);
                 solo
             }
         }
@@ -97,25 +97,25 @@ impl Solo {
     /// FT 2.3-c, 2.2-a: what the dead primary may not have done is done again, in the guest's order.
     fn take_over<G: Guest>(
         &mut self,
-        cx: &mut Context<'_>,
+        call: &mut Call<'_>,
         guest: &G,
         backup: &mut crate::roles::backup::Backup,
     ) {
         for shown in backup.take_kept() {
             if !mutation::is(Mutation::KeptNotShown) {
-                self.live.emit(cx, Outward::Shown(shown));
+                self.live.emit(call, Outward::Shown(shown));
             }
         }
         let (outputs, entropy) = backup.take_loose_ends();
         for effect in outputs {
             // Produced at the very last step, after the end of the log: new, and so to be marked.
-            self.live.recorder.mark(cx.now, guest, cx.metrics, &effect);
+            self.live.recorder.mark(call.now, guest, call.metrics, &effect);
             if let shown @ Outward::Shown(_) = Outward::from(effect) {
-                self.live.emit(cx, shown);
+                self.live.emit(call, shown);
             }
         }
         for bytes in entropy {
-            self.live.emit(cx, Outward::Entropy { bytes });
+            self.live.emit(call, Outward::Entropy { bytes });
         }
         // FT 3.4-c: whether they were done is unknown, and doing them again does no harm.
         for request in guest.pending_disk() {
@@ -123,14 +123,14 @@ impl Solo {
                 self.live.disks.submit(request);
             }
         }
-        self.live.issue(cx);
+        self.live.issue(call);
     }
 
     /// Takes what the world tells.
-    pub fn handle(&mut self, cx: &mut Context<'_>, event: Event) {
+    pub fn handle(&mut self, call: &mut Call<'_>, event: Event) {
         match event {
-            Event::Input(input) => self.live.recorder.accept(cx.metrics, input),
-            Event::DiskDone(answer) => self.live.on_disk_done(cx, answer),
+            Event::Input(input) => self.live.recorder.accept(call.metrics, input),
+            Event::DiskDone(answer) => self.live.on_disk_done(call, answer),
             // There is no peer.
             Event::Peer(_)
             | Event::LinkLost
@@ -139,21 +139,21 @@ impl Solo {
             | Event::Ports(_)
             | Event::Leave => {}
         }
-        self.live.issue(cx);
+        self.live.issue(call);
     }
 
     /// Runs the guest for a slice.
-    pub fn slice<G: Guest>(&mut self, cx: &mut Context<'_>, cut: &dyn Cut, guest: &mut G) -> Option<Change> {
-        self.live.recorder.look(cx.now, cx.metrics);
-        for produced in self.live.slice(cx, cut, guest) {
-            self.live.emit(cx, produced.outward);
+    pub fn slice<G: Guest>(&mut self, call: &mut Call<'_>, cut: &dyn Cut, guest: &mut G) -> Option<Change> {
+        self.live.recorder.look(call.now, call.metrics);
+        for produced in self.live.slice(call, cut, guest) {
+            self.live.emit(call, produced.outward);
         }
-        self.live.issue(cx);
+        self.live.issue(call);
         let over = self.live.is_over();
         let due = self.flush_due();
-        if self.live.file && (over.is_some() || due.is_some_and(|due| due <= cx.now)) {
-            for frame in self.live.recorder.flush(cx.now, guest, cx.metrics) {
-                cx.out.push_back(Action::Append(frame.bytes));
+        if self.live.file && (over.is_some() || due.is_some_and(|due| due <= call.now)) {
+            for frame in self.live.recorder.flush(call.now, guest, call.metrics) {
+                call.out.push_back(Action::Append(frame.bytes));
             }
         }
         over.map(Change::Off)

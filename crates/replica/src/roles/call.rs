@@ -1,0 +1,33 @@
+//! `Call`: one call of the node, as the handlers of the roles see it, and what all of them do with it.
+//!
+//! A handler has no clock and no way to the world: the time of the call, the queue of actions and the figures are arguments.
+
+use std::collections::VecDeque;
+
+use crate::event::Action;
+use crate::metrics::Metrics;
+use crate::peer::message::Message;
+use crate::time::Time;
+
+/// One call of the node: its time, and where actions and figures go.
+pub struct Call<'a> {
+    /// The time of the call.
+    pub now: Time,
+    /// What the world shall do, in order.
+    pub out: &'a mut VecDeque<Action>,
+    /// What is counted and measured, for people.
+    pub metrics: &'a mut Metrics,
+}
+
+/// Queues a message to the peer.
+pub fn send(call: &mut Call<'_>, message: Message) {
+    let bytes = message.encode();
+    call.metrics.messages_sent += 1;
+    call.metrics.message_bytes_sent += bytes.len() as u64;
+    call.out.push_back(Action::Send(bytes));
+}
+
+/// The earliest of these times; `None` if there is none.
+pub fn earliest<const N: usize>(times: [Option<Time>; N]) -> Option<Time> {
+    times.into_iter().flatten().min()
+}
