@@ -1,4 +1,4 @@
-//! Which file of a crate uses which: no circles (docs/style.md N5).
+//! Which file of a crate uses which: no circles, and no arrow upwards where an order is given (docs/style.md N5).
 //!
 //! A file uses another if its code, tests apart, names something of it by a path. A name that a table of contents (`lib.rs`, `mod.rs`)
 //! passes on with `pub use` counts as a use of the file where it comes from, so that a circle cannot hide behind one.
@@ -11,6 +11,52 @@ use super::{File, Finding};
 
 /// Crates whose files still form circles: (crate, files in circles). The numbers may only go down.
 const CIRCLES: &[(&str, usize)] = &[("hart", 24), ("sim", 11)];
+
+/// The order of all files below a folder of a crate's `src`, from below: (folder, files). A file uses only files that stand before
+/// it. A table of contents that is not listed is above all.
+const ORDERS: &[(&str, &[&str])] = &[(
+    "replica/src/",
+    &[
+        "time",
+        "limits",
+        "mutation",
+        "vm_name",
+        "log/parcel",
+        "log/bytes",
+        "log/entry",
+        "log/codec",
+        "log/header",
+        "log/logfile",
+        "event",
+        "metrics",
+        "options",
+        "guest/outputs",
+        "guest/disks",
+        "guest/clock",
+        "guest/mod",
+        "guest/computer",
+        "guest/replay",
+        "guest/playback",
+        "guest/record",
+        "peer/message",
+        "peer/handshake",
+        "peer/channel",
+        "peer/detect",
+        "peer/pulse",
+        "peer/lag",
+        "peer/pace",
+        "roles/call",
+        "roles/table",
+        "roles/gate",
+        "roles/live",
+        "roles/primary",
+        "roles/backup",
+        "roles/claiming",
+        "roles/solo",
+        "roles/mod",
+        "node",
+    ],
+)];
 
 /// The module that a file is, and what it names.
 #[derive(Default)]
@@ -34,6 +80,14 @@ pub fn check(files: &[File], findings: &mut Vec<Finding>) {
     for name in crates {
         let modules = modules(files, name);
         let arrows = arrows(&modules);
+        for (folder, order) in ORDERS {
+            if folder
+                .strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with('/'))
+            {
+                check_order(folder, order, &modules, &arrows, findings);
+            }
+        }
         let circles = circles(&arrows);
         let known = CIRCLES
             .iter()
@@ -62,6 +116,44 @@ pub fn check(files: &[File], findings: &mut Vec<Finding>) {
                     "no circles any more, {known} files were known: lower the number in layers.rs"
                 ),
             });
+        }
+    }
+}
+
+/// Every file below `folder` stands in `order`, and uses only files below `folder` that stand before it.
+fn check_order(
+    folder: &str,
+    order: &[&str],
+    modules: &Modules,
+    arrows: &BTreeMap<&Vec<String>, BTreeSet<&Vec<String>>>,
+    findings: &mut Vec<Finding>,
+) {
+    let file = |module: &Vec<String>| {
+        let path = modules[module].path.strip_prefix("crates/")?;
+        Some(path.strip_prefix(folder)?.strip_suffix(".rs")?.to_owned())
+    };
+    let place = |file: &str| order.iter().position(|known| *known == file);
+    let is_contents = |file: &str| file == "lib" || file.ends_with("mod");
+    for (from, used) in arrows {
+        let Some(from) = file(from) else { continue };
+        let mut finding = |message| {
+            findings.push(Finding {
+                place: format!("crates/{folder}{from}.rs"),
+                message,
+            });
+        };
+        let Some(height) = place(&from) else {
+            if !is_contents(&from) {
+                finding("has no place in the order of its folder: give it one in layers.rs".to_owned());
+            }
+            continue;
+        };
+        for used in used.iter().filter_map(|used| file(used)) {
+            if place(&used).is_none_or(|place| place >= height) {
+                finding(format!(
+                    "uses {used}, which stands above it: share by moving down"
+                ));
+            }
         }
     }
 }
