@@ -4,9 +4,10 @@
 //! which succeeds for exactly one claimant, on local file systems and on NFS. NFS may lose the answer of a
 //! link that was made, so who gets "exists" looks whether the file there is its own.
 //!
-//! A path can lead to different directories on two hosts, or to an empty one where a mount is missing. So a claim that ends a
-//! pair names the owner of the epoch before, and only a directory that holds that owner's claim answers it. Claims are never
-//! changed or removed, so it does not matter how much earlier than the link they are read.
+//! A path can lead to different directories on two hosts, or to an empty one where a mount is missing. So a
+//! claim that ends a pair names the owner of the epoch before, and only a directory that holds that owner's
+//! claim answers it. Claims are never changed or removed, so it does not matter how much earlier than the
+//! link they are read.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -115,7 +116,8 @@ impl DirectoryArbiter {
         let path = self.claim_path(vm, epoch);
         let mut found = self.owner_of(&path)?;
         if found.is_none() {
-            // A network file system may remember that there was no such file, but not beyond a change of the directory.
+            // A network file system may remember that there was no such file, but not beyond a change of the
+            // directory.
             self.touch()?;
             found = self.owner_of(&path)?;
         }

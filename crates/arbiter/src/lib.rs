@@ -1,8 +1,10 @@
-//! The arbiter: an atomic test-and-set per VM and epoch, outside both replicas, that decides who may go live (FT 2.3-e).
+//! The arbiter: an atomic test-and-set per VM and epoch, outside both replicas, that decides who may go live
+//! (FT 2.3-e).
 //!
-//! It is asked only when a pair is made and when one side suspects the other. Asking may block for long (a dead file server), so
-//! an [`Asker`] asks on a thread of its own and the guest thread reads the answers. What a verdict means is `replica`'s business:
-//! nothing here knows a role, and no answer is ever guessed, since two winners of one epoch would be two live copies of one VM.
+//! It is asked only when a pair is made and when one side suspects the other. Asking may block for long (a
+//! dead file server), so an [`Asker`] asks on a thread of its own and the guest thread reads the answers.
+//! What a verdict means is `replica`'s business: nothing here knows a role, and no answer is ever guessed,
+//! since two winners of one epoch would be two live copies of one VM.
 #![forbid(unsafe_code)]
 
 mod directory;
@@ -19,16 +21,17 @@ use os::wake::Waker;
 /// What an arbiter says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// The verdict.
+    /// Whether the claim is won, lost, or not known to be either.
     pub verdict: Verdict,
     /// Why it could not be reached, or who was first; for people.
     pub reason: Option<String>,
 }
 
-/// A test-and-set.
+/// Decides claims: an atomic test-and-set that outlives both replicas.
 pub trait Arbiter: Send {
-    /// "I am the one for (`vm`, `claim.epoch`)." Asking again with the same owner gives the same answer. Unless it knows
-    /// `claim.after` as the owner of the epoch before, the answer is [`Verdict::Unreachable`]: this is another arbiter.
+    /// "I am the one for (`vm`, `claim.epoch`)." Asking again with the same owner gives the same answer.
+    /// Unless it knows `claim.after` as the owner of the epoch before, the answer is
+    /// [`Verdict::Unreachable`]: this is another arbiter.
     fn claim(&mut self, vm: &VmName, claim: Claim) -> Answer;
 
     /// The highest epoch that anybody has claimed.
@@ -54,7 +57,7 @@ pub enum ArbiterError {
     Directory {
         /// Path of the arbiter's directory.
         path: std::path::PathBuf,
-        /// Why.
+        /// What the operating system said of the directory.
         source: std::io::Error,
     },
     /// Not the arbiter of the other side.

@@ -1,7 +1,7 @@
 //! How long a guest's answer takes: alone, and as one of a pair on this host, against a bare TCP ping-pong.
 //!
-//! `cargo run --release -p host --example latency [ROUNDS]`. The difference between a pair and a guest alone is
-//! what the output rule costs: the log out, the acknowledgement back, the release.
+//! `cargo run --release -p host --example latency [ROUNDS]`. The difference between a pair and a guest alone
+//! is what the output rule costs: the log out, the acknowledgement back, the release.
 
 #[path = "../tests/common/mod.rs"]
 mod common;

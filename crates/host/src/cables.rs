@@ -32,7 +32,8 @@ struct Cable {
     dirty: bool,
     /// What the poller waits for; `None`: it does not know the port.
     interest: Option<Interest>,
-    /// The last batch was a full one, or cut short: the port may have more in its buffers, where the kernel does not see it.
+    /// The last batch was a full one, or cut short: the port may have more in its buffers, where the kernel
+    /// does not see it.
     full: bool,
 }
 
@@ -131,7 +132,8 @@ impl Cables {
             .fold(Lead::Unknown, |lead, cable| lead.and(cable.port.lead(now)))
     }
 
-    /// What the node is to be told. Each time that the ports were seen to lead somewhere is news; that they do not is news once.
+    /// What the node is to be told. Each time that the ports were seen to lead somewhere is news; that they
+    /// do not is news once.
     pub fn news(&mut self, now: Time) -> Option<Event> {
         let lead = self.lead(now);
         let is_new = lead != std::mem::replace(&mut self.told, lead);

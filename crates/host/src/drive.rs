@@ -10,10 +10,11 @@
 //!   outlets:       write(2) to consoles, standard error, events <- buffers      (outlet.rs)
 //!   gateway:       connect, only while the cable is out or mute -> queue, waker  (net/plug.rs, dial.rs)
 //! ```
-//! All of them are started with `sandbox::spawn`, which has each give up what its kind does not need.
-//! While the guest runs, this thread looks at its sockets every few microseconds (poll.rs). An acknowledgement ends the slice at
-//! the next block edge; this thread reads it, lets the node release what waited, and writes it out, without handing anything to
-//! another thread (FT 3.5-c). An idle guest thread sleeps on the sockets themselves.
+//! All of them are started with `sandbox::spawn`, which has each give up what its kind does not need. While
+//! the guest runs, this thread looks at its sockets every few microseconds (poll.rs). An acknowledgement ends
+//! the slice at the next block edge; this thread reads it, lets the node release what waited, and writes it
+//! out, without handing anything to another thread (FT 3.5-c). An idle guest thread sleeps on the sockets
+//! themselves.
 
 use std::collections::VecDeque;
 

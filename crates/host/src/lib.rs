@@ -3,9 +3,10 @@
 //! One guest thread owns the node and every socket (`drive`, which has the picture of all threads). Other
 //! threads only do what may block; they answer through a queue and a `Waker`.
 //!
-//! Map, from the node outwards: `drive` is the loop, `world` does what a node's actions say. The five things outside are the
-//! crates `link`, `disk` and `arbiter` and the modules `net` and `console`. The crate `report` tells of what happens. `needs` is
-//! what the sandbox leaves to a VM, and `operator` is what signals and Ctrl-A x mean.
+//! Map, from the node outwards: `drive` is the loop, `world` does what a node's actions say. The five things
+//! outside are the crates `link`, `disk` and `arbiter` and the modules `net` and `console`. The crate
+//! `report` tells of what happens. `needs` is what the sandbox leaves to a VM, and `operator` is what signals
+//! and Ctrl-A x mean.
 #![forbid(unsafe_code)]
 
 pub mod build;

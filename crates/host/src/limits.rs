@@ -46,9 +46,11 @@ const _: () = assert!(GATEWAY_DIALS_MAX >= 2);
 pub const GATEWAY_REFUSED_PAUSE: Duration = Duration::from_secs(1);
 /// How often a gateway is asked whether it is there, and a tap whether it is up, at least.
 pub const PORTS_LOOK_EVERY: Span = Span::from_ms(100);
-/// In a pair with a short timeout more often: so many times within it, so that news of a cut is never older than a quarter of it.
+/// In a pair with a short timeout more often: so many times within it, so that news of a cut is never older
+/// than a quarter of it.
 pub const PORTS_LOOKS_PER_TIMEOUT: u64 = 6;
-/// A gateway that owes an answer for so long leads nowhere for the time being; another connection is tried beside.
+/// A gateway that owes an answer for so long leads nowhere for the time being; another connection is tried
+/// beside.
 pub const GATEWAY_SUSPECT: Span = Span::from_ms(300);
 /// A connection on which an answer is owed for so long is given up.
 pub const GATEWAY_GONE: Span = Span::from_ms(1_000);

@@ -19,9 +19,9 @@ pub enum LogError {
     /// Its file takes nothing, or nothing any more.
     #[error("cannot write the log {path}; free some space or choose another place, and record again")]
     File {
-        /// Which.
+        /// Path of the log.
         path: PathBuf,
-        /// Why.
+        /// What the operating system said of the file.
         source: Arc<io::Error>,
     },
     /// The host gives no thread to write it.
@@ -103,7 +103,8 @@ impl LogFile {
         })
     }
 
-    /// Adds bytes, without waiting for the file unless [`LOG_BACKLOG_MAX`] is reached. They are written within [`LOG_WRITE_WITHIN`].
+    /// Adds bytes, without waiting for the file unless [`LOG_BACKLOG_MAX`] is reached. They are written
+    /// within [`LOG_WRITE_WITHIN`].
     ///
     /// # Errors
     /// Writing has failed, now or before.
@@ -182,7 +183,8 @@ impl Shared {
         }
     }
 
-    /// Waits until there is something to write, and a little for more; `None`: there will be nothing any more.
+    /// Waits until there is something to write, and a little for more; `None`: there will be nothing any
+    /// more.
     fn take(&self) -> Option<VecDeque<Parcel>> {
         let empty = |queue: &mut Queue| queue.waiting.is_empty() && !queue.closed;
         let little = |queue: &mut Queue| queue.bytes < LOG_WRITE_LEN && !queue.closed;

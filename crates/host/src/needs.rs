@@ -1,4 +1,5 @@
-//! What a VM and its pair need after their start, read from what the operator asked for; the sandbox takes away the rest.
+//! What a VM and its pair need after their start, read from what the operator asked for; the sandbox takes
+//! away the rest.
 
 use os::sandbox::Needs;
 use os::sandbox::files::directory_of;

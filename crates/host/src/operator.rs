@@ -1,10 +1,11 @@
 //! What an operator's wish for the end means: by a signal, or by Ctrl-A x on the console.
 //!
-//! A protected VM does not end because one of its hosts is shut down. So SIGTERM has a primary leave the VM to its backup, and a
-//! backup leave; only a question that was answered with yes, or the guest itself, switches a VM off on both sides. A guest
-//! alone cannot be asked to switch off, as its board has no power button (docs/decisions/0060-what-signals-mean.md): the first
-//! signal says so, the second pulls the plug. Whoever asks once more gets the end of this process, whatever that costs.
-//! SIGHUP means nothing to a VM: the terminal in which it was started is gone, and it lives on.
+//! A protected VM does not end because one of its hosts is shut down. So SIGTERM has a primary leave the VM
+//! to its backup, and a backup leave; only a question that was answered with yes, or the guest itself,
+//! switches a VM off on both sides. A guest alone cannot be asked to switch off, as its board has no power
+//! button (docs/decisions/0060-what-signals-mean.md): the first signal says so, the second pulls the plug.
+//! Whoever asks once more gets the end of this process, whatever that costs. SIGHUP means nothing to a VM:
+//! the terminal in which it was started is gone, and it lives on.
 
 use replica::RoleName;
 
@@ -64,7 +65,8 @@ impl Operator {
     pub fn answers(&mut self, key: u8, role: RoleName) -> Course {
         self.question = false;
         match (key, role) {
-            // It is not known any more whether the VM goes on here, and it is told how to end without knowing.
+            // It is not known any more whether the VM goes on here, and it is told how to end without
+            // knowing.
             (_, RoleName::Claiming) => {
                 self.asked = Some((role, 1));
                 Course::Explain

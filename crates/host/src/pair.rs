@@ -45,14 +45,15 @@ pub enum Pairing<'a> {
     RefusedMore(u64),
     /// The pair exists.
     Paired {
-        /// With whom.
+        /// Address of the other half.
         peer: SocketAddr,
         /// In which epoch.
         epoch: Epoch,
     },
 }
 
-/// Runs a VM as the primary of a pair: calls the backup, runs the guest, and if the backup fails runs it alone.
+/// Runs a VM as the primary of a pair: calls the backup, runs the guest, and if the backup fails runs it
+/// alone.
 ///
 /// # Errors
 /// No pair comes about, or the guest cannot go on.
@@ -125,8 +126,8 @@ pub fn backup<G: Guest>(
         })?;
         let peer = link.peer();
         let (guest, config, formed) = match half.shake_hands(link, &mut None, build) {
-            // It is of another VM, or was stopped just then, or sees other disks: it has heard why, and the next one that
-            // calls is as welcome.
+            // It is of another VM, or was stopped just then, or sees other disks: it has heard why, and the
+            // next one that calls is as welcome.
             Err(error @ RunError::Handshake { .. }) => {
                 tell(&Pairing::Refused(&error));
                 continue;
@@ -232,8 +233,8 @@ impl<'a> Half<'a> {
         Ok(world)
     }
 
-    /// From a fresh link to a pair with a machine on this side. `built`: the primary's machine, which stays there if no
-    /// pair comes about.
+    /// From a fresh link to a pair with a machine on this side. `built`: the primary's machine, which stays
+    /// there if no pair comes about.
     fn shake_hands<G: Guest>(
         &mut self,
         mut link: Link,
@@ -351,8 +352,8 @@ impl<'a> Half<'a> {
                     lock_all(self.spec, &self.disks, epoch, owner)?;
                     return Ok(HandshakeEvent::Granted(epoch));
                 }
-                // A backup that this process has told of its last epoch may have become live by claiming this one: then
-                // the VM runs there.
+                // A backup that this process has told of its last epoch may have become live by claiming this
+                // one: then the VM runs there.
                 Verdict::Lost if self.epoch.is_some() => {
                     let vm = vm.to_string();
                     let epoch = epoch.0;
@@ -369,8 +370,8 @@ impl<'a> Half<'a> {
         Ok(HandshakeEvent::ArbiterUnreachable)
     }
 
-    /// Are the arbiter and the disks here those on which the primary, `owner`, has claimed and locked `epoch`? Two that
-    /// only have the same path would let both sides go live.
+    /// Are the arbiter and the disks here those on which the primary, `owner`, has claimed and locked
+    /// `epoch`? Two that only have the same path would let both sides go live.
     fn prove(&mut self, epoch: Epoch, owner: u128) -> HandshakeEvent {
         let vm = self.spec.name.clone();
         if let Err(error) = self.arbiter.check(&vm, epoch, owner) {

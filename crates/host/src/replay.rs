@@ -32,26 +32,26 @@ pub struct Replayed {
 /// Why a log cannot be replayed, or not to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    /// The file.
+    /// The file cannot be read.
     #[error("cannot read the log {path}")]
     Read {
-        /// Which.
+        /// Path of the log.
         path: PathBuf,
-        /// Why.
+        /// What the operating system said of the file.
         source: std::io::Error,
     },
-    /// Its content.
+    /// The file is damaged, or of another version.
     #[error("cannot use the log {path}")]
     Log {
-        /// Which.
+        /// Path of the log.
         path: PathBuf,
-        /// Why.
+        /// What is wrong with its bytes.
         source: LogError,
     },
-    /// No header.
+    /// The file ends before its header does.
     #[error("the log {path} ends within its header; nothing was recorded")]
     Empty {
-        /// Which.
+        /// Path of the log.
         path: PathBuf,
     },
     /// Other images than those recorded.
@@ -60,9 +60,9 @@ pub enum ReplayError {
     /// The guest went another way, or the log is damaged.
     #[error("the replay of {path} stopped")]
     Playback {
-        /// Which.
+        /// Path of the log.
         path: PathBuf,
-        /// Why.
+        /// Where the guest parted from the log, or what is wrong with the log.
         source: PlaybackError,
     },
     /// The VM cannot be set up.

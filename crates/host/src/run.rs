@@ -37,9 +37,9 @@ pub enum RunError {
     /// No pair with the peer.
     #[error("no pair with {peer}: {failure}")]
     Handshake {
-        /// Who.
+        /// Address of the other half.
         peer: std::net::SocketAddr,
-        /// Why.
+        /// What the handshake failed of.
         failure: replica::Failure,
     },
     /// It ran, but cannot go on.

@@ -66,7 +66,7 @@ pub struct PairSpec {
 /// A VM as asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VmSpec {
-    /// Its name.
+    /// Name of the VM, by which arbiter and locks know it.
     pub name: VmName,
     /// Bytes of RAM.
     pub memory: u64,
@@ -74,17 +74,17 @@ pub struct VmSpec {
     pub harts: usize,
     /// OpenSBI or a flat firmware; `None`: the OpenSBI of this host's distribution.
     pub firmware: Option<PathBuf>,
-    /// A kernel.
+    /// Linux Image to boot; `None`: the firmware is all that runs.
     pub kernel: Option<PathBuf>,
-    /// An initramfs.
+    /// Initramfs for the kernel.
     pub initrd: Option<PathBuf>,
     /// Kernel command line.
     pub append: String,
-    /// Disks.
+    /// Disks of the guest, in the order of their numbers.
     pub disks: Vec<DiskSpec>,
-    /// Network devices.
+    /// Network devices of the guest, in the order of their numbers.
     pub nets: Vec<NetSpec>,
-    /// The UART.
+    /// Where the UART leads.
     pub serial: ConsoleSpec,
     /// Steps between two digests in the log; `None`: none.
     pub digest_every: Option<u64>,
@@ -92,7 +92,8 @@ pub struct VmSpec {
     pub events: Option<PathBuf>,
     /// How often figures are among them.
     pub figures_every: Option<Span>,
-    /// Give up, before the guest's first step, what it does not need (`sandbox`). Only where nothing else runs in this process.
+    /// Give up, before the guest's first step, what it does not need (`sandbox`). Only where nothing else
+    /// runs in this process.
     pub sandbox: bool,
 }
 
@@ -106,32 +107,32 @@ pub struct Ports {
 /// Why a VM cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// An image.
+    /// An image cannot be read.
     #[error("cannot read the {what} {path}; check the path")]
     Image {
-        /// Which.
+        /// Which image: "kernel", "initramfs" or "firmware".
         what: &'static str,
-        /// Where.
+        /// Path that was given for the image.
         path: PathBuf,
-        /// Why.
+        /// What the operating system said of the file.
         source: std::io::Error,
     },
-    /// No firmware.
+    /// This host has no OpenSBI, and no firmware was given.
     #[error("no OpenSBI on this host; install the package `opensbi`, or give `--firmware FILE`")]
     NoFirmware,
     /// Nothing to run.
     #[error("nothing to boot; give `--kernel FILE` or `--firmware FILE`")]
     NothingToBoot,
-    /// A disk.
+    /// A disk is of no use.
     #[error(transparent)]
     Disk(#[from] DiskError),
     /// A network device.
     #[error(transparent)]
     Net(#[from] NetError),
-    /// A console.
+    /// A console cannot be opened.
     #[error(transparent)]
     Console(#[from] ConsoleError),
-    /// The key.
+    /// The key of the pair cannot be read.
     #[error(transparent)]
     Key(#[from] KeyError),
     /// The file for events.
@@ -231,7 +232,8 @@ impl VmSpec {
         Ok(Ports { waker, ports })
     }
 
-    /// Gives up what this VM will not need, if it is to; see [`os::sandbox::Needs::enter`]. No thread may have been started yet.
+    /// Gives up what this VM will not need, if it is to; see [`os::sandbox::Needs::enter`]. No thread may
+    /// have been started yet.
     ///
     /// # Errors
     /// It will need what it would not get any more.

@@ -1,8 +1,8 @@
 //! `World`: what a node's actions do to the outside, and where its events come from.
 //!
 //! Everything here belongs to the guest thread and none of it blocks. What may block has its own threads
-//! behind a queue: disks, the arbiter, consoles, connecting to a gateway, and the log of a recording, whose queue alone makes the
-//! guest wait when it is full.
+//! behind a queue: disks, the arbiter, consoles, connecting to a gateway, and the log of a recording, whose
+//! queue alone makes the guest wait when it is full.
 
 use std::io;
 
@@ -50,7 +50,7 @@ pub struct World {
     pub cables: Cables,
     /// The guest's consoles.
     pub consoles: Vec<Console>,
-    /// Who decides.
+    /// Decides who of a pair may go live; `None`: this VM runs alone.
     pub arbiter: Option<Asker>,
     /// Where the log is recorded.
     pub log: Option<LogFile>,
@@ -76,7 +76,7 @@ pub struct World {
 /// What the loop is to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Go on.
+    /// The loop goes on.
     GoOn,
     /// The node has stopped.
     Halt(Halt),
@@ -205,14 +205,16 @@ impl World {
         Ok(Order::GoOn)
     }
 
-    /// Is a message of the peer here that no source shows? A batch is bounded, and one read brings more messages than a
-    /// batch takes; the rest is in this process, and the kernel, which knows nothing of it, wakes nobody.
+    /// Is a message of the peer here that no source shows? A batch is bounded, and one read brings more
+    /// messages than a batch takes; the rest is in this process, and the kernel, which knows nothing of it,
+    /// wakes nobody.
     #[must_use]
     pub fn has_message(&self) -> bool {
         self.link.as_ref().is_some_and(Link::has_message)
     }
 
-    /// The sources, the guest's ports among them, that have something to take though the kernel does not say so.
+    /// The sources, the guest's ports among them, that have something to take though the kernel does not say
+    /// so.
     pub fn unread(&self) -> impl Iterator<Item = Token> {
         let link = self.has_message().then_some(LINK);
         link.into_iter().chain(self.cables.unread())

@@ -15,12 +15,13 @@ pub struct Epoch(pub u64);
 /// the same owner gives the same answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// Which epoch.
+    /// The epoch that is claimed.
     pub epoch: Epoch,
     /// Who asks: a random number drawn by each replica process at its start.
     pub owner: u128,
-    /// Who has the epoch before this one. An arbiter that does not know the same is not the arbiter of this pair: it must
-    /// answer [`Verdict::Unreachable`], whatever it knows of `epoch`. `None`: there is no pair yet that could be split.
+    /// Who has the epoch before this one. An arbiter that does not know the same is not the arbiter of this
+    /// pair: it must answer [`Verdict::Unreachable`], whatever it knows of `epoch`. `None`: there is no pair
+    /// yet that could be split.
     pub after: Option<u128>,
 }
 
@@ -38,9 +39,9 @@ pub enum Verdict {
 /// A finished disk request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskAnswer {
-    /// Which disk.
+    /// Number of the disk.
     pub disk: u8,
-    /// Which request.
+    /// Number of the request, as the guest's device gave it.
     pub id: u64,
     /// How it went.
     pub status: DiskStatus,
@@ -76,9 +77,9 @@ pub enum Event {
 pub enum Shown {
     /// Bytes written to a console: port 0 is the UART.
     Console {
-        /// Which console.
+        /// Number of the console.
         port: u8,
-        /// The bytes.
+        /// What was written.
         bytes: Vec<u8>,
     },
     /// An Ethernet frame sent to a network (no FCS, no virtio header).
@@ -140,9 +141,9 @@ pub enum Halt {
     Lost(Epoch),
     /// This replica's execution parted from the log: at this step, first in this component.
     Diverged {
-        /// Where.
+        /// Step at which it was noticed.
         at: machine::Step,
-        /// What.
+        /// The first component that differs.
         part: String,
     },
     /// The peer broke the protocol; the sentence says how.
@@ -158,7 +159,7 @@ pub enum Next {
     Busy,
     /// When an event comes, or at this time.
     At(Option<Time>),
-    /// Never.
+    /// Never: the node has ended.
     Ended,
 }
 

@@ -3,13 +3,14 @@
 //! [`Node`] is the VMM without the world: events in with the time as an argument, actions out, and
 //! `slice` to run the guest for a while. `host` drives it with sockets and disks, `sim` with a seed.
 //!
-//! Map, from below: [`time`] and [`limits`] are words that all use; [`log`] makes bytes of entries; [`event`] has what a node and
-//! its world say to each other; [`guest`] runs a guest by its log, as the one that writes it or as one that reads it; [`peer`] is
-//! the other replica; `roles` are what a replica can be; [`node`] holds one of them. A pair begins with [`Handshake`]. A file uses
-//! what stands below it, and nothing above; `cargo xtask tidy` has the order of all files.
+//! Map, from below: [`time`] and [`limits`] are words that all use; [`log`] makes bytes of entries; [`event`]
+//! has what a node and its world say to each other; [`guest`] runs a guest by its log, as the one that writes
+//! it or as one that reads it; [`peer`] is the other replica; `roles` are what a replica can be; [`node`]
+//! holds one of them. A pair begins with [`Handshake`]. A file uses what stands below it, and nothing above;
+//! `cargo xtask tidy` has the order of all files.
 //!
-//! Invariant: only `guest/record.rs` and `guest/replay.rs` inject. Invariant: an output of a primary leaves only through
-//! `Primary::release`. Invariant: a replica becomes live only by winning a claim.
+//! Invariant: only `guest/record.rs` and `guest/replay.rs` inject. Invariant: an output of a primary leaves
+//! only through `Primary::release`. Invariant: a replica becomes live only by winning a claim.
 #![forbid(unsafe_code)]
 
 pub mod event;

@@ -2,10 +2,11 @@
 
 use crate::time::Span;
 
-/// Steps between two digests unless the options say otherwise: a few tens a second. Each hashes what was written since the one
-/// before the last, which costs less than a hundredth.
+/// Steps between two digests unless the options say otherwise: a few tens a second. Each hashes what was
+/// written since the one before the last, which costs less than a hundredth.
 pub const DIGEST_EVERY_DEFAULT: u64 = 50_000_000;
-/// Pages that a digest may hash for one such interval; for each time that it hashes so many, the next one is an interval later.
+/// Pages that a digest may hash for one such interval; for each time that it hashes so many, the next one is
+/// an interval later.
 pub const DIGEST_PAGES: u64 = 1250;
 /// So many intervals later at most.
 pub const DIGEST_PAUSE_MAX: u64 = 3;
@@ -23,11 +24,11 @@ pub const KEEPALIVES_PER_TIMEOUT: u64 = 4;
 /// The timeout, divided by this, is the longest time between two heartbeats. An outage of seven tenths of the
 /// timeout leaves room for one after it.
 pub const HEARTBEATS_PER_TIMEOUT: u64 = 8;
-/// A peer whose heartbeats come is suspected when the link has been silent for so long: TCP waits twice as long
-/// after each lost packet, so a path that loses one of twenty is silent for seconds now and then.
+/// A peer whose heartbeats come is suspected when the link has been silent for so long: TCP waits twice as
+/// long after each lost packet, so a path that loses one of twenty is silent for seconds now and then.
 pub const LINK_PATIENCE: Span = Span::from_ms(10_000);
-/// A side whose network ports lead nowhere, or whose operator wants it to leave, asks the arbiter so many timeouts later than
-/// it could.
+/// A side whose network ports lead nowhere, or whose operator wants it to leave, asks the arbiter so many
+/// timeouts later than it could.
 pub const ISOLATED_TIMEOUTS: u64 = 2;
 /// Log that waits for so long to get through the link slows the primary down.
 pub const QUEUED_MIN: Span = Span::from_ms(200);
@@ -58,7 +59,8 @@ pub const CLOCK_EVERY: Span = Span::from_us(1_000);
 pub const FLUSH_EVERY: Span = Span::from_us(1_000);
 /// The same while the guest waits: an idle guest's few entries share a frame (idle traffic).
 pub const FLUSH_EVERY_IDLE: Span = Span::from_ms(20);
-/// The entry of an output waits at most this long for company, while what was sent before is not acknowledged.
+/// The entry of an output waits at most this long for company, while what was sent before is not
+/// acknowledged.
 pub const FLUSH_COMPANY: Span = Span::from_us(200);
 
 /// A frame is closed when its entries reach this size.
@@ -127,7 +129,7 @@ pub const LAG_SAMPLES_MAX: usize = 4096;
 
 /// First wait before an unreachable arbiter is asked again.
 pub const CLAIM_RETRY_FIRST: Span = Span::from_ms(50);
-/// Longest one.
+/// Longest wait before an unreachable arbiter is asked again; each wait is twice the one before.
 pub const CLAIM_RETRY_MAX: Span = Span::from_ms(2_000);
 /// A question without any answer for this long is asked again; the same owner gets the same answer.
 pub const CLAIM_ANSWER: Span = Span::from_ms(5_000);
@@ -139,8 +141,8 @@ pub const HANDSHAKE_BUILD: Span = Span::from_ms(120_000);
 
 const _: () = assert!(FRAME_BYTES_MAX > FRAME_BYTES_CLOSE + DISK_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_CLOSE > 2 * INPUT_BYTES_MAX - 1);
-// A frame, whatever its entries, fits an empty buffer, or the channel would stand still for ever. The cheapest
-// entry has two bytes, and a frame is closed soon after FRAME_BYTES_CLOSE.
+// A frame, whatever its entries, fits an empty buffer, or the channel would stand still for ever. The
+// cheapest entry has two bytes, and a frame is closed soon after FRAME_BYTES_CLOSE.
 const _: () =
     assert!((FRAME_BYTES_CLOSE as u64 / 2) * ENTRY_COST + (FRAME_BYTES_MAX as u64) < BUFFER_COST_MAX);
 const _: () = assert!(KEPT_BYTES_MAX > 2 * HELD_BYTES_MAX + RELEASED_BYTES_TELL);

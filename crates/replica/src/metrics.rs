@@ -10,16 +10,17 @@ const PARTS: u64 = 8;
 /// Up to 2^31 microseconds; what is longer counts as that.
 const BUCKETS: usize = 29 * PARTS as usize;
 
-/// Samples of a length of time. Each power of two is divided into eight parts: a percentile is known to an eighth.
+/// Samples of a length of time. Each power of two is divided into eight parts: a percentile is known to an
+/// eighth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram {
     /// The first sixteen hold one microsecond each.
     buckets: [u64; BUCKETS],
     /// Number of samples.
     pub count: u64,
-    /// Their sum.
+    /// The sum of all samples.
     pub sum: Span,
-    /// The longest.
+    /// The longest sample.
     pub longest: Span,
 }
 
@@ -48,7 +49,8 @@ impl Histogram {
         self.longest = self.longest.max(sample);
     }
 
-    /// An upper bound of the given percentile (0 to 100), at most an eighth too high; nothing without samples.
+    /// An upper bound of the given percentile (0 to 100), at most an eighth too high; nothing without
+    /// samples.
     #[must_use]
     pub fn percentile(&self, percent: u64) -> Span {
         let wanted = (self.count * percent.min(100)).div_ceil(100);

@@ -1,4 +1,5 @@
-//! `Mutation`: deliberate breakages of the protocol, so that the simulator can prove that it would notice them.
+//! `Mutation`: deliberate breakages of the protocol, so that the simulator can prove that it would notice
+//! them.
 //!
 //! Only with the feature `mutations`, which nothing but `sim -- broken` and its tests switches on. Without it
 //! [`is`] is a constant `false` and the compiler removes what hangs on it.

@@ -24,19 +24,23 @@ use crate::{limits, mutation};
 
 /// One replica: a guest, its role and its log.
 ///
-/// A world (`host::drive`, `sim::world`) owns a node and calls it in this order, always from one thread, with a time that never goes
-/// back:
+/// A world (`host::drive`, `sim::world`) owns a node and calls it in this order, always from one thread, with
+/// a time that never goes back:
 ///
-/// 1. [`handle`](Node::handle) once for each [`Event`] that has come. It never runs the guest and never waits.
-/// 2. [`poll`](Node::poll) until it gives `None`, and carry out each [`Action`] before asking for the next one. This is due after
-///    every `handle` and every `slice`. An event that an action causes is handled before the node is asked for more work.
-/// 3. [`slice`](Node::slice), which runs the guest for about a millisecond. Before it the world clears the cut, which whoever brings
-///    an event may set to have the slice end soon.
-/// 4. If `slice` answers [`Next::Busy`]: again from 1. If [`Next::At`]: sleep until an event comes, or until the time that it gives.
-///    If [`Next::Ended`]: the node has said [`Action::Halt`] and does nothing any more.
+/// 1. [`handle`](Node::handle) once for each [`Event`] that has come. It never runs the guest and never
+///    waits.
+/// 2. [`poll`](Node::poll) until it gives `None`, and carry out each [`Action`] before asking for the next
+///    one. This is due after every `handle` and every `slice`. An event that an action causes is handled
+///    before the node is asked for more work.
+/// 3. [`slice`](Node::slice), which runs the guest for about a millisecond. Before it the world clears the
+///    cut, which whoever brings an event may set to have the slice end soon.
+/// 4. If `slice` answers [`Next::Busy`]: again from 1. If [`Next::At`]: sleep until an event comes, or until
+///    the time that it gives. If [`Next::Ended`]: the node has said [`Action::Halt`] and does nothing any
+///    more.
 ///
-/// A process that stops calling for longer than the failure-detection timeout is taken for dead by its peer; the node notices by the
-/// time of its next call that it was away, and neither blames the peer for the silence nor releases an output whose lease is over.
+/// A process that stops calling for longer than the failure-detection timeout is taken for dead by its peer;
+/// the node notices by the time of its next call that it was away, and neither blames the peer for the
+/// silence nor releases an output whose lease is over.
 #[derive(Debug)]
 pub struct Node<G: Guest> {
     guest: G,

@@ -12,13 +12,13 @@ pub struct Time(pub u64);
 pub struct Span(pub u64);
 
 impl Span {
-    /// From milliseconds.
+    /// A span of so many milliseconds.
     #[must_use]
     pub const fn from_ms(ms: u64) -> Span {
         Span(ms * 1_000_000)
     }
 
-    /// From microseconds.
+    /// A span of so many microseconds.
     #[must_use]
     pub const fn from_us(us: u64) -> Span {
         Span(us * 1_000)

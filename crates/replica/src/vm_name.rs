@@ -1,4 +1,5 @@
-//! The name that a VM has everywhere: in claims, in the lock files of its disks and in the greetings of its replicas.
+//! The name that a VM has everywhere: in claims, in the lock files of its disks and in the greetings of its
+//! replicas.
 //!
 //! Whoever has a [`VmName`] may use it as a part of a path: it holds nothing that would lead elsewhere.
 
@@ -38,7 +39,7 @@ impl VmName {
         }
     }
 
-    /// The name.
+    /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

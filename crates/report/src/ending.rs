@@ -43,9 +43,9 @@ impl HaltCode {
 /// The same with its reasons.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ending {
-    /// For programs.
+    /// The kind of ending, for programs.
     pub code: HaltCode,
-    /// For people.
+    /// The ending as a sentence, for people.
     pub sentence: String,
     /// Of a divergence: the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -73,7 +73,8 @@ impl Ending {
         }
     }
 
-    /// What ended a node; `None`: the operator did not wait for it. `role`: what it was until then. `peer`: the other half.
+    /// What ended a node; `None`: the operator did not wait for it. `role`: what it was until then. `peer`:
+    /// the other half.
     #[must_use]
     pub fn of_node(halt: Option<&Halt>, role: RoleName, peer: &str) -> Ending {
         match halt {

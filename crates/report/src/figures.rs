@@ -9,15 +9,15 @@ use link::Traffic;
 /// A distribution of lengths of time, in microseconds; percentiles are at most an eighth too high.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Delays {
-    /// Samples.
+    /// Number of samples.
     pub count: u64,
-    /// Mean.
+    /// Mean of all samples, in microseconds.
     pub mean_us: f64,
     /// Half are below.
     pub p50_us: f64,
     /// 99 of 100 are below.
     pub p99_us: f64,
-    /// The longest.
+    /// The longest sample, in microseconds.
     pub longest_us: f64,
 }
 

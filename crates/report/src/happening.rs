@@ -1,7 +1,8 @@
-//! `Happening`: what is told when it happens, as a line for programs and, where an operator must know, as a sentence.
+//! `Happening`: what is told when it happens, as a line for programs and, where an operator must know, as a
+//! sentence.
 //!
-//! docs/events.md lists every event with its fields; a test keeps the two together. To add one: a variant here, an arm in
-//! `sentence`, a line there.
+//! docs/events.md lists every event with its fields; a test keeps the two together. To add one: a variant
+//! here, an arm in `sentence`, a line there.
 
 use std::path::Path;
 
@@ -19,7 +20,7 @@ use disk::Trouble;
 pub enum Happening {
     /// The replica changed its role. The first line of each process says its first role.
     Role {
-        /// Now.
+        /// The role that it has from now on.
         role: RoleWord,
         /// Of the pair, or of the claim that was won.
         epoch: u64,
@@ -34,7 +35,7 @@ pub enum Happening {
     Suspected {
         /// What the peer was.
         whom: RoleWord,
-        /// Its address.
+        /// Address of the peer.
         peer: String,
         /// Kind of trouble that ended the trust in the peer.
         why: SuspicionWord,
@@ -119,7 +120,7 @@ pub enum Happening {
     },
     /// The operator asked for the end.
     Stop {
-        /// How.
+        /// By which way the operator asked.
         by: Wish,
         /// In which role.
         role: RoleWord,
@@ -146,9 +147,9 @@ pub struct Line {
     pub wall_ns: u64,
     /// The VM's name.
     pub vm: String,
-    /// The process.
+    /// Number of the process that writes the line.
     pub pid: u32,
-    /// What happened.
+    /// What has happened.
     #[serde(flatten)]
     pub happening: Happening,
 }

@@ -1,8 +1,10 @@
-//! What a replica tells: one JSON object per line for the programs that watch it, and sentences for the operator.
+//! What a replica tells: one JSON object per line for the programs that watch it, and sentences for the
+//! operator.
 //!
-//! `Reporter` turns what the drive loop sees into [`Happening`]s, each told once, when it happens. Each is written to the
-//! file of `--events`, and if an operator must know it, said on standard error. Neither is waited for. The words are types, so
-//! that another program of Lockstep reads a line back as the [`Line`] that was written (docs/events.md).
+//! `Reporter` turns what the drive loop sees into [`Happening`]s, each told once, when it happens. Each is
+//! written to the file of `--events`, and if an operator must know it, said on standard error. Neither is
+//! waited for. The words are types, so that another program of Lockstep reads a line back as the [`Line`]
+//! that was written (docs/events.md).
 //!
 //! Nothing here decides what happens; a replica runs on the same whether it is listened to or not.
 #![forbid(unsafe_code)]
@@ -62,7 +64,7 @@ pub struct Reporter {
 pub struct ReportError {
     /// Path of the file for events.
     path: PathBuf,
-    /// Why.
+    /// What the operating system said of the file.
     source: io::Error,
 }
 

@@ -1,4 +1,5 @@
-//! The words of the stable format: how roles, suspicions, verdicts and wishes are called in events and figures.
+//! The words of the stable format: how roles, suspicions, verdicts and wishes are called in events and
+//! figures.
 //!
 //! The core's types are not serialised themselves (L3): a name there may change, a word here may not.
 
@@ -14,7 +15,7 @@ pub enum RoleWord {
     Solo,
     /// Live, with a backup.
     Primary,
-    /// The copy.
+    /// Replays the log of a primary, and waits.
     Backup,
     /// Has suspected its peer and asks the arbiter.
     Claiming,
@@ -35,7 +36,7 @@ impl From<RoleName> for RoleWord {
 }
 
 impl RoleWord {
-    /// For sentences.
+    /// The word as it stands in sentences.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

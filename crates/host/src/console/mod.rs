@@ -1,8 +1,9 @@
 //! The guest's serial line on this host: the terminal, a file, or a Unix socket.
 //!
 //! Reading and writing a terminal may block for as long as its user likes, so both are done by threads. The
-//! guest's output is buffered, and dropped past a bound, as on a serial line that nobody reads. A file is bounded too, and
-//! a file or socket that is made here is its owner's alone: whoever writes to a console is as good as logged in.
+//! guest's output is buffered, and dropped past a bound, as on a serial line that nobody reads. A file is
+//! bounded too, and a file or socket that is made here is its owner's alone: whoever writes to a console is
+//! as good as logged in.
 
 pub mod socket;
 pub mod terminal;
@@ -24,7 +25,7 @@ pub use typed::{ConsoleError, Typed};
 /// What the operator asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConsoleSpec {
-    /// Nowhere.
+    /// Output is dropped, and nothing is ever typed.
     None,
     /// Standard input and output.
     Stdio,

@@ -95,7 +95,8 @@ pub(super) fn listen(
             let mut stream = match stream {
                 Ok(stream) => stream,
                 Err(error) => {
-                    // This host, or this process, has no more files at present. It is no reason to be deaf for ever.
+                    // This host, or this process, has no more files at present. It is no reason to be deaf
+                    // for ever.
                     if !std::mem::replace(&mut told, true) {
                         tracing::warn!("the console takes no client at present, and tries again: {error}");
                     }

@@ -1,7 +1,7 @@
 //! Telling the network where the guest is now (FT 2.3-c): a broadcast that bridges learn its address from.
 //!
-//! The guest's IP addresses are its own business and not known here, so the frame is a reverse-ARP request, as
-//! QEMU sends after a migration. It is repeated, because any of them may be lost.
+//! The guest's IP addresses are its own business and not known here, so the frame is a reverse-ARP request,
+//! as QEMU sends after a migration. It is repeated, because any of them may be lost.
 
 use replica::{Span, Time};
 
@@ -40,7 +40,7 @@ impl Announcer {
     }
 }
 
-/// The frame.
+/// The reverse-ARP request that tells bridges where `mac` is.
 #[must_use]
 pub fn frame(mac: [u8; 6]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(FRAME_LEN_MIN);

@@ -1,8 +1,9 @@
 //! Reaching a gateway: several attempts beside each other, the first that is through wins.
 //!
-//! A SYN that is lost in an outage is sent again by the kernel only after a second, and then after two more. So a new attempt begins every
-//! [`GATEWAY_DIAL_EVERY`]; of those that nobody has answered the oldest are given up, but for the very first, which has time
-//! enough for any path. With a key the handshake is part of an attempt.
+//! A SYN that is lost in an outage is sent again by the kernel only after a second, and then after two more.
+//! So a new attempt begins every [`GATEWAY_DIAL_EVERY`]; of those that nobody has answered the oldest are
+//! given up, but for the very first, which has time enough for any path. With a key the handshake is part of
+//! an attempt.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -26,7 +27,7 @@ use os::sys::clock;
 /// Where a gateway listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    /// TCP.
+    /// An address and a TCP port.
     Tcp(SocketAddr),
     /// A Unix socket.
     Unix(PathBuf),
@@ -79,7 +80,7 @@ impl fmt::Display for Endpoint {
 /// A socket of either kind.
 #[derive(Debug)]
 pub enum Connection {
-    /// TCP.
+    /// A TCP connection.
     Tcp(TcpStream),
     /// A Unix socket.
     Unix(UnixStream),
@@ -136,7 +137,7 @@ impl AsFd for Connection {
 /// Why an attempt came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
-    /// Nobody answers.
+    /// Nobody answers at the endpoint, or the connection broke.
     #[error(transparent)]
     Io(#[from] io::Error),
     /// It is no gateway for this VM.
@@ -179,8 +180,8 @@ impl Dialer {
         }
     }
 
-    /// Waits for at most [`GATEWAY_DIAL_EVERY`] for something to come of the attempts; `None`: nothing yet. Call again after an
-    /// error too.
+    /// Waits for at most [`GATEWAY_DIAL_EVERY`] for something to come of the attempts; `None`: nothing yet.
+    /// Call again after an error too.
     ///
     /// # Errors
     /// One has failed. The others go on.

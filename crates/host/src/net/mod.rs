@@ -22,17 +22,17 @@ pub enum NetError {
         "cannot open the tap interface '{name}'; make it with `ip tuntap add {name} mode tap user $USER` and `ip link set {name} up`"
     )]
     Tap {
-        /// Which.
+        /// Name of the interface.
         name: String,
-        /// Why.
+        /// What the operating system said of it.
         source: std::io::Error,
     },
-    /// No gateway.
+    /// No gateway answers.
     #[error("the gateway at {endpoint} does not answer; start it with `lockstep gateway`")]
     Gateway {
         /// Address or socket of the gateway.
         endpoint: String,
-        /// Why.
+        /// What the operating system said of the connection.
         source: std::io::Error,
     },
     /// A gateway, but not for this VM.

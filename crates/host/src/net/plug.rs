@@ -1,7 +1,8 @@
 //! The guest's side of a gateway: frames on a byte stream to another process, which outlives this one.
 //!
-//! When the gateway goes away the cable is out: frames are dropped and a thread tries to plug it in again (`dial`). While its first
-//! try is under way frames wait: what a replica shows as it goes live is what a client waits for.
+//! When the gateway goes away the cable is out: frames are dropped and a thread tries to plug it in again
+//! (`dial`). While its first try is under way frames wait: what a replica shows as it goes live is what a
+//! client waits for.
 //!
 //! ```text
 //!            connected                      no answer for GATEWAY_SUSPECT        none for GATEWAY_GONE
@@ -9,12 +10,14 @@
 //!    `- a thread dials            ^-------------------------------------------'- a thread dials beside
 //!                                     an answer, or a new connection
 //! ```
-//! With a key the gateway is asked every [`PORTS_LOOK_EVERY`], or more often, whether it is there. So a cut is noticed long before TCP reports it, and a
-//! quiet replica, whose connection only probes, knows whether its way to the gateway is well. When it goes live it tells the
-//! gateway so on the connection that it has. Without a key there is no probe: a plain connection may be the only one that the other end takes.
+//! With a key the gateway is asked every [`PORTS_LOOK_EVERY`], or more often, whether it is there. So a cut
+//! is noticed long before TCP reports it, and a quiet replica, whose connection only probes, knows whether
+//! its way to the gateway is well. When it goes live it tells the gateway so on the connection that it has.
+//! Without a key there is no probe: a plain connection may be the only one that the other end takes.
 //!
-//! An answer says that everything sent before the question has arrived. What was sent since is kept, and goes out again on a new
-//! connection: the guest's own TCP would wait for its timer to send it once more. A frame that arrives twice is nothing new to a network.
+//! An answer says that everything sent before the question has arrived. What was sent since is kept, and goes
+//! out again on a new connection: the guest's own TCP would wait for its timer to send it once more. A frame
+//! that arrives twice is nothing new to a network.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -85,8 +88,8 @@ pub struct Plug {
     live: Option<Epoch>,
     /// The first try of a new primary is under way: frames wait for it.
     first_try: bool,
-    /// Frames with their lengths that the next connection gets first: those that wait for the first try, and those whose
-    /// arrival no answer has confirmed.
+    /// Frames with their lengths that the next connection gets first: those that wait for the first try, and
+    /// those whose arrival no answer has confirmed.
     kept: Vec<u8>,
     /// Since when the cable has been out.
     out: Option<Time>,
@@ -136,14 +139,16 @@ impl Plug {
         }
     }
 
-    /// This replica is quiet: keeps a connection that only shows whether the way to the gateway is well, if there is a key.
+    /// This replica is quiet: keeps a connection that only shows whether the way to the gateway is well, if
+    /// there is a key.
     pub fn probe(&mut self) {
         if self.security != Security::Insecure {
             self.dial();
         }
     }
 
-    /// This replica shows the guest from here on. Frames wait until the gateway has been reached or could not be.
+    /// This replica shows the guest from here on. Frames wait until the gateway has been reached or could not
+    /// be.
     pub fn go_live(&mut self, epoch: Epoch) {
         self.live = Some(epoch);
         if self.is_answered(clock::now())
@@ -154,7 +159,8 @@ impl Plug {
         }
         // What a mute connection is given would be lost with it.
         self.cable = None;
-        // How long a probe's cable was out, and that its tries failed, says nothing about the frames from here on.
+        // How long a probe's cable was out, and that its tries failed, says nothing about the frames from
+        // here on.
         self.out = None;
         self.kept.clear();
         self.dialing = None;
@@ -235,7 +241,8 @@ impl Plug {
         self.ask_every = every;
     }
 
-    /// Does the gateway answer? Without a key: is there a connection? A quiet replica without a key does not know.
+    /// Does the gateway answer? Without a key: is there a connection? A quiet replica without a key does not
+    /// know.
     #[must_use]
     pub fn lead(&self, now: Time) -> Lead {
         match &self.cable {
@@ -293,8 +300,9 @@ impl Plug {
         })
     }
 
-    /// The next frame that has arrived. Takes at most `patience` things out of the connection, and counts it down: a gateway that says one
-    /// word after the other, or sends frames to a quiet replica, must not hold up the guest. [`Plug::is_unread`] tells whether it was over.
+    /// The next frame that has arrived. Takes at most `patience` things out of the connection, and counts it
+    /// down: a gateway that says one word after the other, or sends frames to a quiet replica, must not hold
+    /// up the guest. [`Plug::is_unread`] tells whether it was over.
     pub fn receive(&mut self, patience: &mut usize) -> Option<Vec<u8>> {
         self.unread = false;
         loop {
@@ -354,8 +362,8 @@ impl Plug {
         }
     }
 
-    /// For how long the gateway has owed an answer, if for long. What has arrived and was not read yet may be the answer: a replica
-    /// that was not scheduled for a while must not blame the gateway.
+    /// For how long the gateway has owed an answer, if for long. What has arrived and was not read yet may be
+    /// the answer: a replica that was not scheduled for a while must not blame the gateway.
     fn silence(&self, now: Time) -> Option<Span> {
         let cable = self.cable.as_ref()?;
         let silence = now.since(cable.asked?);

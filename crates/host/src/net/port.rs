@@ -1,6 +1,7 @@
 //! `Port`: where one network device of the guest is plugged in.
 //!
-//! A backup's ports are quiet until it goes live: no frame passes. Where there is a key the gateway is asked whether it is there.
+//! A backup's ports are quiet until it goes live: no frame passes. Where there is a key the gateway is asked
+//! whether it is there.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -33,8 +34,8 @@ pub enum PortSpec {
 }
 
 impl Lead {
-    /// What two ports are worth together: nothing if one leads nowhere, since of two replicas the one with all its cables in is the better
-    /// one; else the older of what was seen.
+    /// What two ports are worth together: nothing if one leads nowhere, since of two replicas the one with
+    /// all its cables in is the better one; else the older of what was seen.
     #[must_use]
     pub fn and(self, other: Lead) -> Lead {
         match (self, other) {
@@ -48,11 +49,11 @@ impl Lead {
 /// One end of the guest's cable.
 #[derive(Debug)]
 pub enum Port {
-    /// No cable.
+    /// No cable: frames of the guest are dropped, and none comes.
     None,
     /// A TAP interface.
     Tap(Tap),
-    /// A gateway.
+    /// The connection to a gateway.
     Gateway(Box<Plug>),
 }
 

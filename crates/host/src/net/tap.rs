@@ -55,7 +55,8 @@ impl Tap {
         self.look_every = every;
     }
 
-    /// Looks whether the interface is up, with a carrier. What lies behind it, a bridge and its cable, the kernel does not say.
+    /// Looks whether the interface is up, with a carrier. What lies behind it, a bridge and its cable, the
+    /// kernel does not say.
     pub fn on_time(&mut self, now: Time) {
         if self.look <= now {
             self.look = now.after(self.look_every);
@@ -92,8 +93,8 @@ impl Tap {
     }
 }
 
-/// What a look says after `before`. A kernel that cannot be asked any more does not make a port that was well a bad one: to a node
-/// that hears nothing of its ports for a while they lead nowhere.
+/// What a look says after `before`. A kernel that cannot be asked any more does not make a port that was well
+/// a bad one: to a node that hears nothing of its ports for a while they lead nowhere.
 fn looked(before: Lead, seen: io::Result<bool>, now: Time) -> Lead {
     match (seen, before) {
         (Ok(true), _) => Lead::Somewhere(now),

@@ -3,9 +3,9 @@
 //! The guest may have many requests in flight, and they may be done in any order, unless two of them overlap
 //! and one of them changes something: then the later one waits until the earlier one is done, so that the
 //! result does not depend on the disk (FT 3.4-a). Overlap in guest memory cannot matter: data is copied out
-//! at submission and in at completion (FT 3.4-b). A read or a flush is no output (outputs.rs): it needs neither
-//! acknowledgement nor lease and may overtake held writes. A change of a disk waits here too while the output rule holds
-//! it: the gate has only its [`RequestId`] and says when it may go.
+//! at submission and in at completion (FT 3.4-b). A read or a flush is no output (outputs.rs): it needs
+//! neither acknowledgement nor lease and may overtake held writes. A change of a disk waits here too while
+//! the output rule holds it: the gate has only its [`RequestId`] and says when it may go.
 
 use std::collections::VecDeque;
 
@@ -20,7 +20,7 @@ use crate::mutation::Mutation;
 /// Names a request for the life of the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestId {
-    /// Which disk.
+    /// Number of the disk.
     pub disk: u8,
     /// Which of the requests to that disk.
     pub id: u64,
@@ -60,8 +60,8 @@ impl Slot {
                 let bytes = u64::try_from(data.len()).unwrap_or(u64::MAX);
                 (*sector, sectors_of(bytes), 0)
             }
-            // It overlaps nothing: it concerns only writes that the guest has seen completed, and those have left
-            // this list.
+            // It overlaps nothing: it concerns only writes that the guest has seen completed, and those have
+            // left this list.
             DiskOperation::Flush => (0, 0, 0),
             DiskOperation::Discard { sector, sectors }
             | DiskOperation::WriteZeroes { sector, sectors, .. } => (*sector, u64::from(*sectors), 0),

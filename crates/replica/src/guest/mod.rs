@@ -1,8 +1,9 @@
 //! `Guest`: what the protocol needs of a machine, and how a guest lives by its log.
 //!
-//! `Machine` implements the trait (`computer`), and so does the simulator's toy. `record` injects what comes from the world and appends
-//! it to the log, `replay` injects what stands in a log and `playback` a whole file of it; nobody else may inject. `clock` is the
-//! guest's time of day, `outputs` tells which effects others can see, `disks` the order of requests.
+//! `Machine` implements the trait (`computer`), and so does the simulator's toy. `record` injects what comes
+//! from the world and appends it to the log, `replay` injects what stands in a log and `playback` a whole
+//! file of it; nobody else may inject. `clock` is the guest's time of day, `outputs` tells which effects
+//! others can see, `disks` the order of requests.
 
 pub mod clock;
 mod computer;

@@ -1,8 +1,9 @@
-//! `Outputs`: which effects are outputs, seen by others than the guest and so subject to the output rule (FT 2.2-c).
+//! `Outputs`: which effects are outputs, seen by others than the guest and so subject to the output rule (FT
+//! 2.2-c).
 //!
-//! The machine does not know: whether a write to a disk is an output depends on whose disk it is. Recorder, replayer and
-//! keeper of a live guest ask here, so that all of them mean the same; a log is only readable with the answers it was
-//! written with, so another answer is another version of the log.
+//! The machine does not know: whether a write to a disk is an output depends on whose disk it is. Recorder,
+//! replayer and keeper of a live guest ask here, so that all of them mean the same; a log is only readable
+//! with the answers it was written with, so another answer is another version of the log.
 
 use machine::{DiskOperation, DiskRequest, Effect};
 
@@ -15,8 +16,8 @@ pub struct Outputs;
 impl Outputs {
     /// Is it an output?
     ///
-    /// Consoles, networks and the power are seen by people and machines outside. A wish for entropy comes back only
-    /// through the log.
+    /// Consoles, networks and the power are seen by people and machines outside. A wish for entropy comes
+    /// back only through the log.
     #[must_use]
     pub fn is_output(self, effect: &Effect) -> bool {
         match effect {
@@ -32,8 +33,8 @@ impl Outputs {
         self.is_shared(request.disk) && changes(&request.operation)
     }
 
-    /// Do both replicas reach this disk? Then what the guest writes is what the other replica would read (FT 4.1-a).
-    /// All disks of a pair are shared.
+    /// Do both replicas reach this disk? Then what the guest writes is what the other replica would read (FT
+    /// 4.1-a). All disks of a pair are shared.
     fn is_shared(self, _disk: u8) -> bool {
         true
     }
@@ -48,7 +49,7 @@ pub enum Outward {
     Disk(DiskRequest),
     /// The host draws so many random bytes.
     Entropy {
-        /// How many.
+        /// How many bytes the guest wants.
         bytes: u32,
     },
 }
@@ -92,9 +93,10 @@ impl From<Shown> for Effect {
 
 /// Does it change what a later read sees? A read comes back only through the log.
 ///
-/// Neither does a flush. It makes durable what is completed already; issued early, late or twice, or by a replica that the
-/// other one has replaced, it shows nothing to anybody. It may overtake held writes: it is about those writes only whose
-/// completion the guest has seen, and what is held has not even begun (VIRTIO 5.2.6.2).
+/// Neither does a flush. It makes durable what is completed already; issued early, late or twice, or by a
+/// replica that the other one has replaced, it shows nothing to anybody. It may overtake held writes: it is
+/// about those writes only whose completion the guest has seen, and what is held has not even begun (VIRTIO
+/// 5.2.6.2).
 #[must_use]
 pub fn changes(operation: &DiskOperation) -> bool {
     match operation {

@@ -9,10 +9,10 @@ use crate::log::logfile::{End, LogError, LogReader};
 /// Why a playback cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlaybackError {
-    /// The log.
+    /// The log is damaged, or goes on after its end.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// The guest.
+    /// The guest does something else than the log says.
     #[error(transparent)]
     Diverged(#[from] Divergence),
 }
@@ -118,7 +118,7 @@ impl<G: Guest> Playback<G> {
         self.replayer.outputs()
     }
 
-    /// The guest.
+    /// The guest where it stands, to look at.
     pub fn guest(&mut self) -> &mut G {
         &mut self.guest
     }

@@ -80,7 +80,8 @@ impl Log {
         seq
     }
 
-    /// When the log should be flushed, if entries may wait for `patience`, and those of outputs in a hurry for `hurry`.
+    /// When the log should be flushed, if entries may wait for `patience`, and those of outputs in a hurry
+    /// for `hurry`.
     #[must_use]
     pub fn due(&self, patience: Span, hurry: Span) -> Option<Time> {
         let patience = if !self.closed.is_empty() {
@@ -139,7 +140,7 @@ pub enum Activity {
 /// Runs a live guest.
 #[derive(Debug)]
 pub struct Recorder {
-    /// Its log.
+    /// The log of all that is injected and shown.
     pub log: Log,
     clock: GuestClock,
     speed: Speed,
@@ -343,7 +344,8 @@ impl<G: Guest> Run<'_, G> {
         self.collect(log);
     }
 
-    /// Takes the effects there are and marks the outputs among them (FT 2.2-b). True if one is in a hurry to leave.
+    /// Takes the effects there are and marks the outputs among them (FT 2.2-b). True if one is in a hurry to
+    /// leave.
     fn collect(&mut self, log: &mut Log) -> bool {
         let (mut hurry, mut marked, mut flush) = (false, false, false);
         while let Some(effect) = self.guest.take_effect() {

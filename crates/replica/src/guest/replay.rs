@@ -38,9 +38,9 @@ pub enum Headway {
 pub enum Replayed {
     /// An output, the log knows it; number `index` of the guest's life, from 1.
     Output {
-        /// Its number.
+        /// Counts the outputs of the guest's life, from 1.
         index: u64,
-        /// The output.
+        /// What the guest gave out.
         effect: Effect,
     },
     /// Any other effect.
@@ -66,7 +66,7 @@ pub struct Replayer {
     /// Wishes for entropy that are not answered, in order.
     entropy: VecDeque<u32>,
     off: Option<PowerState>,
-    /// Digests compared.
+    /// Digests that were compared with those of the log.
     digests: u64,
 }
 

@@ -125,7 +125,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// `N` bytes.
+    /// The next `N` bytes, as they are.
     ///
     /// # Errors
     /// If there are fewer.

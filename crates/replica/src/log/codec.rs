@@ -18,7 +18,8 @@ use crate::log::bytes::{Malformed, Reader, Writer};
 use crate::log::entry::{Digest, Entry, EntryKind, Seq};
 use crate::log::parcel::Parcel;
 
-/// Version of the log format, in file headers. Version 1 had the same bytes but marked flushes of a disk as outputs.
+/// Version of the log format, in file headers. Version 1 had the same bytes but marked flushes of a disk as
+/// outputs.
 pub const VERSION: u32 = 2;
 
 /// Bytes before the body of a frame: length of the body, CRC-32C of all that follows, first number.
@@ -251,7 +252,7 @@ fn push_input(w: &mut Writer, base: &mut Base, delta: u64, input: &Input) {
 /// What is wrong with bytes that were claimed to be a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// A checksum.
+    /// The checksum in a frame's head is not that of its body.
     #[error("the checksum of a frame is wrong")]
     Checksum,
     /// The body's length in the frame's head.
@@ -265,7 +266,7 @@ pub enum FrameError {
         /// What must come next.
         wanted: u64,
     },
-    /// An entry.
+    /// An entry, numbered, is malformed.
     #[error("entry {0}: {1}")]
     Entry(u64, Malformed),
 }

@@ -16,12 +16,12 @@ pub struct Digest {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Seq(pub u64);
 
-/// One entry.
+/// One item of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The step at which it happened.
     pub at: Step,
-    /// What happened.
+    /// What happened at that step.
     pub kind: EntryKind,
 }
 

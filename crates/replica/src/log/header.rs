@@ -56,7 +56,7 @@ pub struct Header {
     pub memory: u64,
     /// Number of harts.
     pub harts: u32,
-    /// virtio-blk devices.
+    /// The virtio-blk devices, in the order of their numbers.
     pub disks: Vec<DiskConfig>,
     /// virtio-net devices; their addresses are seeds.
     pub nets: Vec<NetConfig>,
@@ -68,9 +68,9 @@ pub struct Header {
     pub command_line: String,
     /// OpenSBI or a flat firmware.
     pub firmware: ImageId,
-    /// The kernel.
+    /// The kernel image.
     pub kernel: ImageId,
-    /// The initramfs.
+    /// The initramfs image.
     pub initrd: ImageId,
 }
 
@@ -78,7 +78,7 @@ pub struct Header {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} differs: {theirs} there, {ours} here")]
 pub struct Mismatch {
-    /// Which property.
+    /// The property that differs, with its article, for a sentence.
     pub what: &'static str,
     /// Its value there (in the log, at the primary).
     pub theirs: String,

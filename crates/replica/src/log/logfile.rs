@@ -31,7 +31,7 @@ pub enum LogError {
     Version {
         /// In the file.
         found: u32,
-        /// Here.
+        /// The version that this program reads and writes.
         wanted: u32,
     },
     /// The header is damaged.
@@ -51,7 +51,7 @@ pub enum LogError {
     /// Something follows the entry that says the guest is off.
     #[error("the log goes on at byte {offset} though the guest was switched off before")]
     AfterOff {
-        /// Where.
+        /// Byte of the file at which the log goes on.
         offset: u64,
     },
 }
@@ -66,7 +66,8 @@ pub enum End {
         /// The last step that it covers.
         at: Step,
     },
-    /// In the middle of a frame, or of the header: the recording program or its host died, or the disk was full.
+    /// In the middle of a frame, or of the header: the recording program or its host died, or the disk was
+    /// full.
     Cut {
         /// The last step that it covers.
         at: Step,

@@ -1,7 +1,8 @@
 //! `Parcel`: bytes with room in front of them, so that a head is put before them without copying them.
 //!
-//! The log is encoded straight into the parcel that goes to the link or into the file: the frame's head and then the
-//! message's are written before the entries when these are complete. The kernel's network buffers do the same (`skb_push`).
+//! The log is encoded straight into the parcel that goes to the link or into the file: the frame's head and
+//! then the message's are written before the entries when these are complete. The kernel's network buffers do
+//! the same (`skb_push`).
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,

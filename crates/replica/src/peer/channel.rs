@@ -1,10 +1,10 @@
 //! `Sender`: the primary's end of the logging channel (FT 3.2-a). Window, acknowledgements, and the lease.
 //!
 //! The link delivers whole messages in order or breaks, so nothing is ever sent twice and only sizes are
-//! remembered. The *lease* is the primary's right to release: an acknowledgement that echoes the time at which
-//! the primary sent something proves that the backup trusted it after that time, and the backup goes live no
-//! earlier than one timeout after its last acknowledgement. So until that time plus the timeout, less a margin
-//! for clocks that differ, nobody else is live (docs/protocol.md).
+//! remembered. The *lease* is the primary's right to release: an acknowledgement that echoes the time at
+//! which the primary sent something proves that the backup trusted it after that time, and the backup goes
+//! live no earlier than one timeout after its last acknowledgement. So until that time plus the timeout, less
+//! a margin for clocks that differ, nobody else is live (docs/protocol.md).
 
 use std::collections::VecDeque;
 
@@ -65,7 +65,8 @@ pub struct Sender {
     last_logged: Time,
     /// When the last message or heartbeat was sent; the start before any.
     last_sent: Time,
-    /// The newest time that an acknowledgement or a heartbeat of the backup has echoed: the lease counts from it.
+    /// The newest time that an acknowledgement or a heartbeat of the backup has echoed: the lease counts from
+    /// it.
     echo: Option<Time>,
     /// The newest time that an acknowledgement has echoed. Heartbeats overtake acknowledgements.
     acknowledged_echo: Option<Time>,

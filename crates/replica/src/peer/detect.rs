@@ -1,8 +1,8 @@
 //! `Detector`: silence becomes suspicion (FT 2.3-d, 2-g), and this side's own signs of life.
 //!
 //! Two things are signs of life: messages over the link, and heartbeats, which go beside it as datagrams. TCP
-//! keeps quiet for long after a lost packet, so heartbeats alone bridge an outage; but a link that stays silent for
-//! [`limits::LINK_PATIENCE`] is of no use, whatever the heartbeats say.
+//! keeps quiet for long after a lost packet, so heartbeats alone bridge an outage; but a link that stays
+//! silent for [`limits::LINK_PATIENCE`] is of no use, whatever the heartbeats say.
 //!
 //! Time in which this replica itself did not look is not the peer's silence: its messages may be waiting.
 

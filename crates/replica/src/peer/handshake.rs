@@ -57,15 +57,16 @@ pub enum HandshakeAction {
     /// Claim the first epoch of the VM that nobody has, for `owner`, and answer with
     /// [`HandshakeEvent::Granted`].
     AskNext {
-        /// For whom.
+        /// The process that claims, which is the primary of the pair.
         owner: u128,
     },
-    /// Look at this side's arbiter and at the locks of its disks: `epoch` must be claimed and locked there, by `owner`,
-    /// the primary that calls. Answer with [`HandshakeEvent::Proven`] or [`HandshakeEvent::NotShared`].
+    /// Look at this side's arbiter and at the locks of its disks: `epoch` must be claimed and locked there,
+    /// by `owner`, the primary that calls. Answer with [`HandshakeEvent::Proven`] or
+    /// [`HandshakeEvent::NotShared`].
     Prove {
         /// The epoch that the primary says it has.
         epoch: Epoch,
-        /// Its process.
+        /// The primary's process, which must be the one that has claimed and locked.
         owner: u128,
     },
     /// Build the machine of this header, and answer with [`HandshakeEvent::Built`].
@@ -84,18 +85,18 @@ pub enum HandshakeAction {
 /// Why there is no pair.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// Other version.
+    /// The other side speaks another version of the protocol.
     #[error("the other side speaks version {theirs} of the protocol, this side version {PROTOCOL}")]
     Protocol {
-        /// The other's.
+        /// Version of the other side.
         theirs: u64,
     },
-    /// Other VM.
+    /// The other side is of another VM.
     #[error("the other side is of the VM \"{theirs}\", this side of \"{ours}\"")]
     Vm {
-        /// The other's.
+        /// Name of the other side's VM.
         theirs: String,
-        /// This one's.
+        /// Name of this side's VM.
         ours: String,
     },
     /// Two of a kind.
@@ -104,7 +105,7 @@ pub enum Failure {
     /// The same process, or a broken random number generator.
     #[error("the link leads back to this very process")]
     Myself,
-    /// Another machine.
+    /// The two sides are configured as different machines.
     #[error("the two sides are not the same machine: {0}")]
     Machine(#[from] Mismatch),
     /// A timeout nobody should run with.
@@ -119,7 +120,7 @@ pub enum Failure {
     /// A message that does not belong there.
     #[error("the other side sent a message out of turn")]
     OutOfTurn,
-    /// No answer.
+    /// The other side does not answer in time.
     #[error("the other side does not answer")]
     Silence,
     /// The link broke.

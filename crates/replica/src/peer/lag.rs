@@ -1,7 +1,7 @@
 //! `Lag`: for how long the oldest part of the log that is not executed has been at the backup (FT 3.2-d).
 //!
-//! The backup measures it with its own clock and says it in each acknowledgement. So the time that messages are
-//! under way is no lag: a pair whose hosts are far from each other runs as fast as one in a rack.
+//! The backup measures it with its own clock and says it in each acknowledgement. So the time that messages
+//! are under way is no lag: a pair whose hosts are far from each other runs as fast as one in a rack.
 
 use std::collections::VecDeque;
 
@@ -26,7 +26,8 @@ impl Lag {
         if self.received.len() >= limits::LAG_SAMPLES_MAX
             && let Some((last, _)) = self.received.back_mut()
         {
-            // What is new counts as old as what came before it: the lag is then too long rather than too short.
+            // What is new counts as old as what came before it: the lag is then too long rather than too
+            // short.
             *last = step;
             return;
         }

@@ -24,7 +24,7 @@ use crate::time::{Span, Time};
 pub enum Side {
     /// Runs the guest and records.
     Primary,
-    /// Replays.
+    /// Replays the log and waits.
     Backup,
 }
 
@@ -78,7 +78,7 @@ pub enum Message {
     Ack(Ack),
     /// Backup to primary: my execution parted from the log; I halt.
     Diverged {
-        /// Where.
+        /// Step at which the difference was noticed.
         at: Step,
         /// The first component that differs.
         part: String,
@@ -88,7 +88,8 @@ pub enum Message {
         /// As in [`Log`].
         released: u64,
     },
-    /// Primary to backup: I have stopped, have no disk request under way and show nothing more, ever; claim now.
+    /// Primary to backup: I have stopped, have no disk request under way and show nothing more, ever; claim
+    /// now.
     HandOver {
         /// As in [`Log`].
         released: u64,
@@ -106,7 +107,7 @@ pub struct Log {
     pub frame: Parcel,
 }
 
-/// An acknowledgement.
+/// What the backup says when log has come: received, executed, and which time it echoes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ack {
     /// The last entry received.
@@ -307,9 +308,9 @@ fn text(w: &mut Writer, text: &str) {
 /// code and a counter); some get lost and some overtake others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
-    /// The pair.
+    /// The pair that the heartbeat is of.
     pub epoch: Epoch,
-    /// The sender.
+    /// The process that sent it.
     pub owner: u128,
     /// What the sender's own side of the pair has to say.
     pub beat: Beat,
@@ -331,7 +332,7 @@ const BEAT_ECHO: u8 = 1;
 const BEAT_NOTHING: u8 = 2;
 
 impl Heartbeat {
-    /// Its bytes.
+    /// The bytes of the datagram.
     #[must_use]
     pub fn encode(&self) -> Parcel {
         let mut w = Writer::default();
@@ -348,7 +349,8 @@ impl Heartbeat {
         w.into_parcel()
     }
 
-    /// What the other half of the pair `epoch` says in this datagram, if `owner` is this half; `None` for anything else.
+    /// What the other half of the pair `epoch` says in this datagram, if `owner` is this half; `None` for
+    /// anything else.
     #[must_use]
     pub fn of_peer(bytes: &[u8], epoch: Epoch, owner: u128) -> Option<Beat> {
         let heartbeat = Heartbeat::decode(bytes).ok()?;

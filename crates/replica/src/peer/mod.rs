@@ -1,7 +1,9 @@
-//! The other replica: what is said to it, how a pair begins, and what is concluded from what it says and from its silence.
+//! The other replica: what is said to it, how a pair begins, and what is concluded from what it says and from
+//! its silence.
 //!
-//! From below: `message` has the words, `handshake` forms a pair, `channel` sends the log and its acknowledgements, `detect`
-//! suspects, `pulse` sends heartbeats, `lag` and `pace` keep the primary within reach of its backup. Knows no guest.
+//! From below: `message` has the words, `handshake` forms a pair, `channel` sends the log and its
+//! acknowledgements, `detect` suspects, `pulse` sends heartbeats, `lag` and `pace` keep the primary within
+//! reach of its backup. Knows no guest.
 
 pub mod channel;
 pub mod detect;

@@ -1,7 +1,8 @@
 //! `Pace`: how fast the primary may run, from how far the backup is behind (FT 3.2-e).
 //!
-//! Failover takes as long as the backup needs to catch up, so lag must stay small. Where the backup is slower, the primary runs as fast
-//! as the backup was seen to follow, a little faster or slower as the lag is below or above half of [`limits::LAG_TARGET`].
+//! Failover takes as long as the backup needs to catch up, so lag must stay small. Where the backup is
+//! slower, the primary runs as fast as the backup was seen to follow, a little faster or slower as the lag is
+//! below or above half of [`limits::LAG_TARGET`].
 
 use machine::Step;
 
@@ -9,14 +10,14 @@ use crate::limits;
 use crate::peer::message::Ack;
 use crate::time::{Span, Time};
 
-/// Least and most, in thousandths, that the pace is multiplied with at a time: a backup that was held up for some ten milliseconds catches
-/// up by itself.
+/// Least and most, in thousandths, that the pace is multiplied with at a time: a backup that was held up for
+/// some ten milliseconds catches up by itself.
 const FOLLOWS_MIN: u64 = 900;
 const FOLLOWS_MAX: u64 = 1250;
 /// By how many thousandths it changes besides if the lag is off by the target.
 const LAG_GAIN: u64 = 250;
 
-/// The loop.
+/// The control loop: what it has measured, and how much of the time the guest may run.
 #[derive(Debug)]
 pub struct Pace {
     lag: Span,
@@ -55,8 +56,8 @@ impl Pace {
         }
     }
 
-    /// The backup says how far it is, while the primary stands at `step` (FT 3.2-d). Log waits for `queued` before it
-    /// gets through the link, if that is known anew; what the backup says is `round_trip` old.
+    /// The backup says how far it is, while the primary stands at `step` (FT 3.2-d). Log waits for `queued`
+    /// before it gets through the link, if that is known anew; what the backup says is `round_trip` old.
     pub fn on_executed(&mut self, now: Time, step: Step, ack: &Ack, queued: Option<Span>, round_trip: Span) {
         let executed = ack.executed;
         self.lag = ack.behind;
@@ -67,7 +68,8 @@ impl Pace {
         } else if self.lag <= limits::LAG_TARGET {
             self.stopped = false;
         }
-        // What a change of the pace does is seen a round trip later; before that, another one would be too much.
+        // What a change of the pace does is seen a round trip later; before that, another one would be too
+        // much.
         if now.since(self.reconsidered) >= limits::PACE_EVERY.max(round_trip) {
             self.reconsidered = now;
             self.reconsider(step, executed);
@@ -80,8 +82,9 @@ impl Pace {
         let (ran, followed) = (step.since(self.then.0), executed.since(self.then.1));
         self.then = (step, executed);
         let target = limits::LAG_TARGET.0;
-        // What the backup executed of what the primary ran. With little lag, it has followed as far as it could.
-        // A link that is too slow for the log is as bad as a backup that is: outputs wait behind what is queued.
+        // What the backup executed of what the primary ran. With little lag, it has followed as far as it
+        // could. A link that is too slow for the log is as bad as a backup that is: outputs wait behind what
+        // is queued.
         let lag = self.lag.max(self.queued);
         let follows = if ran == 0 || lag.0 < target / 2 {
             1000
@@ -191,7 +194,8 @@ mod tests {
         from + 1000
     }
 
-    /// A primary that would run 3,000 steps in a millisecond and a backup that executes so many of them, at best.
+    /// A primary that would run 3,000 steps in a millisecond and a backup that executes so many of them, at
+    /// best.
     struct Race {
         pace: Pace,
         now: u64,
@@ -205,7 +209,8 @@ mod tests {
         /// Steps of log that get through the link in a millisecond, at best, and those that have.
         link: u64,
         passed: u64,
-        /// Log that is queued or under way: when it was sent, when it has arrived if that is known, and its last step.
+        /// Log that is queued or under way: when it was sent, when it has arrived if that is known, and its
+        /// last step.
         log: VecDeque<(u64, u64)>,
         arriving: VecDeque<(u64, u64, u64)>,
         acks: VecDeque<(u64, u64, Span, Option<u64>)>,

@@ -1,7 +1,7 @@
 //! `Pulse`: the heartbeats that one side of a pair sends (FT 2.3-d), and when the next one is due.
 //!
-//! A role decides what a heartbeat says and whether one is needed; here stands who it is from, and the time. It never
-//! decides that the peer is dead: that is [`Detector`](crate::peer::detect::Detector)'s.
+//! A role decides what a heartbeat says and whether one is needed; here stands who it is from, and the time.
+//! It never decides that the peer is dead: that is [`Detector`](crate::peer::detect::Detector)'s.
 
 use crate::event::{Action, Epoch};
 use crate::peer::message::{Beat, Heartbeat};
@@ -20,7 +20,8 @@ pub struct Pulse {
 }
 
 impl Pulse {
-    /// The heartbeats of the process `owner` in the pair `epoch`, the first one at once and then `interval` apart.
+    /// The heartbeats of the process `owner` in the pair `epoch`, the first one at once and then `interval`
+    /// apart.
     #[must_use]
     pub fn new(now: Time, epoch: Epoch, owner: u128, interval: Span) -> Pulse {
         Pulse {

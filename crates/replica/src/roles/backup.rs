@@ -33,8 +33,8 @@ pub struct Backup {
     replayer: Replayer,
     speed: Speed,
     detector: Detector,
-    /// FT 2.2-e: outputs that are not known to have left, in order, with their numbers. Disk requests are not among
-    /// them: the guest itself knows which are not done.
+    /// FT 2.2-e: outputs that are not known to have left, in order, with their numbers. Disk requests are not
+    /// among them: the guest itself knows which are not done.
     kept: VecDeque<(u64, Shown)>,
     kept_bytes: usize,
     /// Outputs that the primary says have left.
@@ -162,7 +162,8 @@ impl Backup {
         Ok(())
     }
 
-    /// The primary's heartbeat is answered at once: the answer renews the lease, and with it goes the promise.
+    /// The primary's heartbeat is answered at once: the answer renews the lease, and with it goes the
+    /// promise.
     fn on_beat(&mut self, call: &mut Call<'_>, sent: Time) {
         if self.ended || self.left || self.echo.is_some_and(|echo| sent <= echo) {
             return;
@@ -389,7 +390,7 @@ impl Backup {
         std::mem::take(&mut self.kept).into_iter().map(|(_, shown)| shown)
     }
 
-    /// As [`Replayer::take_loose_ends`].
+    /// What the guest did at its last step that no entry knows, see [`Replayer::take_loose_ends`].
     pub fn take_loose_ends(&mut self) -> (Vec<machine::Effect>, Vec<u32>) {
         self.replayer.take_loose_ends()
     }

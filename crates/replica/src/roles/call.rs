@@ -1,6 +1,7 @@
 //! `Call`: one call of the node, as the handlers of the roles see it, and what all of them do with it.
 //!
-//! A handler has no clock and no way to the world: the time of the call, the queue of actions and the figures are arguments.
+//! A handler has no clock and no way to the world: the time of the call, the queue of actions and the figures
+//! are arguments.
 
 use std::collections::VecDeque;
 

@@ -30,7 +30,7 @@ pub enum Was {
 enum Question {
     /// Not before this time.
     Later(Time),
-    /// Asked then.
+    /// It was asked at this time, and there is no answer yet.
     Asked(Time),
 }
 

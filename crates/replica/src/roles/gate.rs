@@ -1,8 +1,8 @@
 //! `Gate`: the output rule. Outputs wait here, in order, until the backup has their entries (FT 2.2-c).
 //!
-//! The guest does not wait (FT 2.2-d). With a shared disk a write is an output (FT 4.1-a): it waits with the other requests in
-//! `Disks`, and the gate holds its place in the order. Whether an acknowledged output may still leave is the lease's matter
-//! (channel.rs); both must agree.
+//! The guest does not wait (FT 2.2-d). With a shared disk a write is an output (FT 4.1-a): it waits with the
+//! other requests in `Disks`, and the gate holds its place in the order. Whether an acknowledged output may
+//! still leave is the lease's matter (channel.rs); both must agree.
 
 use std::collections::VecDeque;
 
@@ -44,7 +44,7 @@ pub struct Gate {
 /// An output that leaves.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Released {
-    /// What leaves.
+    /// The output that leaves.
     pub output: Output,
     /// For how long it was held.
     pub delay: Span,
@@ -104,7 +104,7 @@ impl Gate {
         self.bytes >= limits::HELD_BYTES_MAX
     }
 
-    /// Outputs held.
+    /// How many outputs are held.
     #[must_use]
     pub fn len(&self) -> usize {
         self.held.len()
@@ -116,7 +116,7 @@ impl Gate {
         self.held.is_empty()
     }
 
-    /// Bytes held.
+    /// What the held outputs count in the buffer, in bytes, see [`cost`].
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes

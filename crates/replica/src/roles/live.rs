@@ -12,9 +12,9 @@ use crate::roles::call::Call;
 /// A live guest's keeper.
 #[derive(Debug)]
 pub struct Live {
-    /// Runs it.
+    /// Runs the guest and writes its log.
     pub recorder: Recorder,
-    /// Its requests.
+    /// The guest's disk requests that are not done.
     pub disks: Disks,
     /// Is the log written to a file?
     pub file: bool,

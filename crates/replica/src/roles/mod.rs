@@ -1,8 +1,9 @@
-//! `Role`: what a replica is. Each role is a struct of its own with only the fields that mean something in it.
+//! `Role`: what a replica is. Each role is a struct of its own with only the fields that mean something in
+//! it.
 //!
-//! From below: `call` is what every handler is given, `table` says how a role changes, `gate` holds outputs, `live` keeps a guest that
-//! runs live. `primary` and `backup` are the halves of a pair, `claiming` what either becomes when it suspects the other, `solo` what
-//! is left of a pair in the end.
+//! From below: `call` is what every handler is given, `table` says how a role changes, `gate` holds outputs,
+//! `live` keeps a guest that runs live. `primary` and `backup` are the halves of a pair, `claiming` what
+//! either becomes when it suspects the other, `solo` what is left of a pair in the end.
 
 pub mod backup;
 pub mod call;
@@ -36,7 +37,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// Its name.
+    /// The role without its content.
     #[must_use]
     pub fn name(&self) -> RoleName {
         match self {

@@ -166,8 +166,8 @@ impl Primary {
     }
 
     /// How long a frame that took so long to be acknowledged has waited for others to get through the link:
-    /// what it took longer than two heartbeats, since TCP may keep a frame for one round trip by itself when its window
-    /// is small. Unknown without heartbeats, and then nothing.
+    /// what it took longer than two heartbeats, since TCP may keep a frame for one round trip by itself when
+    /// its window is small. Unknown without heartbeats, and then nothing.
     fn queued(&self, took: Span) -> Span {
         let bare = self.beats.iter().min().copied().unwrap_or(took);
         let queued = Span(took.0.saturating_sub(2 * bare.0));
@@ -219,8 +219,8 @@ impl Primary {
         None
     }
 
-    /// Leaves the VM to the backup as soon as that has all that it needs, and has shown that it is there. What a disk
-    /// is doing must be over: it would be late if it landed after the backup has gone live.
+    /// Leaves the VM to the backup as soon as that has all that it needs, and has shown that it is there.
+    /// What a disk is doing must be over: it would be late if it landed after the backup has gone live.
     fn leave(&mut self, call: &mut Call<'_>, since: Time) -> Option<Change> {
         let late = call.now.since(since) >= limits::LEAVE_PATIENCE;
         let told = self.flush_due().is_none() && !self.sender.is_unsent() && self.sender.is_quiet();
@@ -270,8 +270,9 @@ impl Primary {
         call.metrics.held_bytes = self.gate.bytes() as u64;
     }
 
-    /// An output's entry goes at once (FT 3.5-c) if nothing else is on its way; otherwise the next acknowledgement is near, and
-    /// all outputs up to then share a message. A busy guest's messages are what a pair costs most.
+    /// An output's entry goes at once (FT 3.5-c) if nothing else is on its way; otherwise the next
+    /// acknowledgement is near, and all outputs up to then share a message. A busy guest's messages are what
+    /// a pair costs most.
     fn flush_due(&self) -> Option<Time> {
         let hurry = if self.sender.is_quiet() {
             Span(0)

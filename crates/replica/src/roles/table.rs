@@ -29,24 +29,24 @@ pub enum Change {
 /// [`Change`] without its details, for the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// Of [`Change::Suspect`].
+    /// The peer is suspected: [`Change::Suspect`].
     Suspect,
-    /// Of [`Change::Won`].
+    /// The claim was won: [`Change::Won`].
     Won,
-    /// Of [`Change::Lost`].
+    /// The claim was lost: [`Change::Lost`].
     Lost,
-    /// Of [`Change::Off`].
+    /// The guest is off: [`Change::Off`].
     Off,
-    /// Of [`Change::Diverged`].
+    /// The guest parted from the log: [`Change::Diverged`].
     Diverged,
-    /// Of [`Change::Broken`].
+    /// The primary broke the protocol: [`Change::Broken`].
     Broken,
-    /// Of [`Change::Left`].
+    /// This primary has left: [`Change::Left`].
     Left,
 }
 
 impl Change {
-    /// Its kind.
+    /// The change without its details.
     #[must_use]
     pub fn cause(&self) -> Cause {
         match self {
