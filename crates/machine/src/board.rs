@@ -186,7 +186,7 @@ impl Board {
                     entropy.receive(&bytes, &mut cx);
                 }
             }
-            Input::Console { .. } => {} // The board has no virtio console.
+            Input::Console { .. } => {} // The UART is the only console.
             Input::Clock { .. } | Input::Control(_) => {} // The machine's own.
         }
         plic.sample(irq.0);

@@ -8,11 +8,11 @@ use std::{collections::VecDeque, fmt, ops::Deref, sync::Arc};
 /// What leaves the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// The guest wrote to a console: port 0 is the UART, 1.. are virtio consoles.
+    /// The guest wrote to a console. The board has one, the UART.
     ConsoleWrite {
-        /// Which console.
+        /// Which console: 0 is the UART.
         port: u8,
-        /// The bytes.
+        /// The bytes that the guest wrote, oldest first.
         bytes: Vec<u8>,
     },
     /// The guest sent an Ethernet frame (no FCS, no virtio header).

@@ -13,11 +13,11 @@ pub enum Input {
         /// Ticks per 2^32 steps from here on.
         rate: u32,
     },
-    /// Bytes typed at a console: port 0 is the UART, 1.. are virtio consoles.
+    /// Bytes typed at a console. The board has one, the UART; what is for another port is dropped.
     Console {
-        /// Which console.
+        /// Which console: 0 is the UART.
         port: u8,
-        /// The bytes.
+        /// The bytes that were typed, oldest first.
         bytes: Vec<u8>,
     },
     /// An Ethernet frame (no FCS, no virtio header) for the virtio-net device `port`.

@@ -96,7 +96,7 @@ pub struct World {
 }
 
 impl World {
-    /// A world with device `kind` modulo 5.
+    /// A world with device `kind` modulo 4: network, block, entropy, none. A block device of 128 or more is read-only.
     ///
     /// # Errors
     /// If the host has no memory.
@@ -106,12 +106,11 @@ impl World {
             read_only: kind >= 128,
             serial: "fuzz".into(),
         };
-        let slot = match kind.checked_rem(5) {
+        let slot = match kind.checked_rem(4) {
             Some(0) => Slot::net(0, 0, &NetConfig { mac: [2; 6] }),
-            Some(1) => Slot::console(0, 1),
+            Some(1) => Slot::block(0, 0, &disk),
             Some(2) => Slot::entropy(0),
-            Some(3) => Slot::Empty,
-            _ => Slot::block(0, 0, &disk),
+            _ => Slot::Empty,
         };
         Ok(World {
             slot,
@@ -347,7 +346,6 @@ impl World {
                 device.complete(id, status, &vec![choice; length], cx);
             }
             Slot::Net(device) => device.receive(vec![choice; length], cx),
-            Slot::Console(device) => device.receive(&vec![choice; length], cx),
             Slot::Entropy(device) => device.receive(&vec![choice; length], cx),
         });
     }

@@ -26,11 +26,6 @@ pub const FRAME_BYTES_MIN: usize = 14;
 /// Frames held while the guest has no buffers. Reached: the newest is dropped.
 pub const FRAMES_HELD_MAX: usize = 256;
 
-/// Bytes that one buffer of a console can send. Exceeded: the rest of that buffer is dropped.
-pub const CONSOLE_WRITE_MAX: usize = 64 << 10;
-/// Typed bytes held while the guest has no buffers. Exceeded: the newest are dropped.
-pub const CONSOLE_HELD_MAX: usize = 64 << 10;
-
 /// Bytes wanted by one request for entropy. A larger buffer is filled up to here.
 pub const ENTROPY_BYTES_MAX: u32 = 1024;
 

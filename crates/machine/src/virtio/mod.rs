@@ -1,4 +1,4 @@
-//! virtio devices behind virtio-mmio: block, network, console, entropy (VIRTIO 1.2).
+//! virtio devices behind virtio-mmio: block, network, entropy (VIRTIO 1.2).
 //!
 //! [`mmio`] is the transport, once; [`queue`] and [`chain`] turn guest memory into checked buffers; one
 //! file per device function implements [`Function`], and a [`Slot`] of the board holds one of them. A store to QueueNotify makes the function take every
@@ -20,7 +20,6 @@
 
 pub mod blk;
 pub mod chain;
-pub mod console;
 pub mod function;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -34,7 +33,6 @@ pub mod slot;
 
 pub use blk::Block;
 pub use chain::Broken;
-pub use console::Console;
 pub use function::{EVENT_IDX, Function, INDIRECT_DESC, Rings, VERSION_1};
 pub use mmio::VirtioMmio;
 pub use net::Net;

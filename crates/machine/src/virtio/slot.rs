@@ -6,7 +6,6 @@ use hart::{Visit, Visitor, Width};
 
 use super::{
     blk::Block,
-    console::Console,
     mmio::{self, VirtioMmio},
     net::Net,
     rng::Entropy,
@@ -26,8 +25,6 @@ pub enum Slot {
     Block(VirtioMmio<Block>),
     /// virtio-net.
     Net(VirtioMmio<Net>),
-    /// virtio-console.
-    Console(VirtioMmio<Console>),
     /// virtio-rng.
     Entropy(VirtioMmio<Entropy>),
 }
@@ -45,12 +42,6 @@ impl Slot {
         Slot::Net(VirtioMmio::new(slot, Net::new(port, config)))
     }
 
-    /// Slot `slot` of the board with console `port`, at least 1.
-    #[must_use]
-    pub fn console(slot: u8, port: u8) -> Slot {
-        Slot::Console(VirtioMmio::new(slot, Console::new(port)))
-    }
-
     /// Slot `slot` of the board with the entropy device.
     #[must_use]
     pub fn entropy(slot: u8) -> Slot {
@@ -64,7 +55,6 @@ impl Device for Slot {
             Slot::Empty => Some(mmio::empty(offset, width)),
             Slot::Block(device) => device.read(offset, width, cx),
             Slot::Net(device) => device.read(offset, width, cx),
-            Slot::Console(device) => device.read(offset, width, cx),
             Slot::Entropy(device) => device.read(offset, width, cx),
         }
     }
@@ -74,7 +64,6 @@ impl Device for Slot {
             Slot::Empty => true,
             Slot::Block(device) => device.write(offset, width, value, cx),
             Slot::Net(device) => device.write(offset, width, value, cx),
-            Slot::Console(device) => device.write(offset, width, value, cx),
             Slot::Entropy(device) => device.write(offset, width, value, cx),
         }
     }
@@ -90,7 +79,6 @@ impl Device for Slot {
             Slot::Empty => {}
             Slot::Block(device) => device.reset(),
             Slot::Net(device) => device.reset(),
-            Slot::Console(device) => device.reset(),
             Slot::Entropy(device) => device.reset(),
         }
     }
@@ -103,7 +91,6 @@ impl Visit for Slot {
             Slot::Empty => {}
             Slot::Block(device) => device.visit(v),
             Slot::Net(device) => device.visit(v),
-            Slot::Console(device) => device.visit(v),
             Slot::Entropy(device) => device.visit(v),
         }
     }

@@ -4,7 +4,6 @@
 //! the same checks over every device, `hostile` plays broken guests and peers.
 
 mod blk;
-mod console;
 mod hostile;
 mod mmio;
 mod net;

@@ -1,17 +1,57 @@
-//! The split ring, through the console: it has the simplest buffers.
+//! The split ring, through a device with the simplest buffers there can be: it sends what it is given.
 
 use machine::{
-    Effect,
-    virtio::{EVENT_IDX, INDIRECT_DESC, Slot},
+    Effect, Visit, Visitor,
+    device::Context,
+    virtio::{Broken, EVENT_IDX, Function, INDIRECT_DESC, Rings, VirtioMmio},
 };
 
-use crate::rig::{BASE, CONFIG, MEMORY, PLAIN, Rig, SLOT, USED, into, out};
+use crate::rig::{BASE, CONFIG, MEMORY, PLAIN, SLOT, USED, into, out};
 use crate::state;
 
 const TRANSMIT: usize = 1;
 
-fn console() -> Slot {
-    Slot::console(SLOT, 1)
+/// Every buffer of queue 1 leaves at once as an effect, byte for byte. Queue 0 is never looked at.
+struct Speaker;
+
+impl Function for Speaker {
+    const ID: u32 = 3;
+    const QUEUES: &'static [u16] = &[256, 256];
+
+    fn features(&self) -> u64 {
+        0
+    }
+
+    fn config(&self, _: u64) -> u8 {
+        0
+    }
+
+    fn notify(&mut self, queue: usize, rings: &mut Rings<'_>, cx: &mut Context<'_>) -> Result<(), Broken> {
+        if queue != TRANSMIT {
+            return Ok(());
+        }
+        while let Some(chain) = rings.queue(TRANSMIT)?.pop(cx.ram)? {
+            let mut bytes = vec![0; chain.readable.total() as usize];
+            chain.readable.gather(cx.ram, 0, &mut bytes)?;
+            if !bytes.is_empty() {
+                cx.effects.push_back(Effect::ConsoleWrite { port: 1, bytes });
+            }
+            rings.queue(TRANSMIT)?.push(cx.ram, chain.head, 0)?;
+        }
+        Ok(())
+    }
+
+    fn reset(&mut self) {}
+}
+
+impl Visit for Speaker {
+    fn visit(&mut self, _: &mut dyn Visitor) {}
+}
+
+type Rig = crate::rig::Rig<VirtioMmio<Speaker>>;
+
+fn speaker() -> VirtioMmio<Speaker> {
+    VirtioMmio::new(SLOT, Speaker)
 }
 
 fn written(rig: &mut Rig) -> Vec<u8> {
@@ -49,7 +89,7 @@ fn assert_broken(rig: &mut Rig) {
 
 #[test]
 fn one_notify_takes_every_buffer() {
-    let mut rig = Rig::started_with(console, PLAIN, 8);
+    let mut rig = Rig::started_with(speaker, PLAIN, 8);
     let heads = [
         send(&mut rig, b"one "),
         send(&mut rig, b"two "),
@@ -63,7 +103,7 @@ fn one_notify_takes_every_buffer() {
 
 #[test]
 fn buffers_of_several_pieces_are_one_run_of_bytes() {
-    let mut rig = Rig::started(console);
+    let mut rig = Rig::started(speaker);
     let text = rig.place(b"abcdef");
     let pieces = [out(text, 1), out(text + 1, 3), out(text + 4, 2)];
     rig.offer(TRANSMIT, &pieces);
@@ -74,7 +114,7 @@ fn buffers_of_several_pieces_are_one_run_of_bytes() {
 
 #[test]
 fn what_was_offered_before_driver_ok_is_taken_at_driver_ok() {
-    let mut rig = Rig::started_with(console, PLAIN, 8);
+    let mut rig = Rig::started_with(speaker, PLAIN, 8);
     let (queue, memory) = (rig.queues[1].clone(), rig.place(b"early"));
     rig.negotiate(PLAIN);
     rig.describe(queue.descriptors, 0, (memory, 5, 0, 0));
@@ -98,7 +138,7 @@ fn what_was_offered_before_driver_ok_is_taken_at_driver_ok() {
 #[test]
 fn indices_wrap_at_16_bits() {
     for features in [PLAIN, u64::MAX] {
-        let mut rig = Rig::started_with(console, features, 4);
+        let mut rig = Rig::started_with(speaker, features, 4);
         let address = rig.place(b"x");
         for round in 0..70_000_u32 {
             rig.set_used_event(TRANSMIT, round as u16);
@@ -116,7 +156,7 @@ fn indices_wrap_at_16_bits() {
 
 #[test]
 fn no_interrupt_flag_is_obeyed() {
-    let mut rig = Rig::started_with(console, PLAIN, 8);
+    let mut rig = Rig::started_with(speaker, PLAIN, 8);
     let flags = rig.queues[TRANSMIT].driver;
     rig.poke(flags, &[1, 0]);
     send(&mut rig, b"x");
@@ -130,7 +170,7 @@ fn no_interrupt_flag_is_obeyed() {
 
 #[test]
 fn used_event_chooses_the_buffer_that_interrupts() {
-    let mut rig = Rig::started_with(console, u64::MAX, 16);
+    let mut rig = Rig::started_with(speaker, u64::MAX, 16);
     // The flag has no meaning with event index (VIRTIO 2.7.7.2).
     let flags = rig.queues[TRANSMIT].driver;
     rig.poke(flags, &[1, 0]);
@@ -153,7 +193,7 @@ fn used_event_chooses_the_buffer_that_interrupts() {
 
 #[test]
 fn a_full_ring_of_indirect_chains_is_taken() {
-    let mut rig = Rig::started(console);
+    let mut rig = Rig::started(speaker);
     let size = rig.queues[TRANSMIT].size;
     let byte = rig.place(b"y");
     for _ in 0..size {
@@ -165,7 +205,7 @@ fn a_full_ring_of_indirect_chains_is_taken() {
 
 #[test]
 fn the_most_work_that_one_notify_can_ask_for_is_done_and_ends() {
-    let mut rig = Rig::started(console);
+    let mut rig = Rig::started(speaker);
     let ring = rig.queues[TRANSMIT].clone();
     let (byte, table) = (rig.place(b"w"), rig.alloc(256 * 16));
     for index in 0..256 {
@@ -181,7 +221,7 @@ fn the_most_work_that_one_notify_can_ask_for_is_done_and_ends() {
 
 #[test]
 fn a_chain_as_long_as_the_ring_is_taken_and_a_longer_one_is_not() {
-    let mut rig = Rig::started_with(console, u64::MAX, 8);
+    let mut rig = Rig::started_with(speaker, u64::MAX, 8);
     let byte = rig.place(b"z");
     rig.offer_indirect(TRANSMIT, &[out(byte, 1); 8]);
     rig.notify(TRANSMIT);
@@ -193,7 +233,7 @@ fn a_chain_as_long_as_the_ring_is_taken_and_a_longer_one_is_not() {
 
 #[test]
 fn a_chain_may_end_in_an_indirect_table() {
-    let mut rig = Rig::started_with(console, u64::MAX, 8);
+    let mut rig = Rig::started_with(speaker, u64::MAX, 8);
     let text = rig.place(b"direct indirect");
     let table = rig.alloc(32);
     rig.describe(table, 0, (text + 6, 4, 1, 1));
@@ -290,7 +330,7 @@ fn broken_descriptors_need_a_reset() {
     ];
     for (name, direct, indirect) in cases {
         println!("{name}");
-        let mut rig = Rig::started_with(console, u64::MAX, 8);
+        let mut rig = Rig::started_with(speaker, u64::MAX, 8);
         let descriptors = rig.queues[TRANSMIT].descriptors;
         for index in 0..2 {
             rig.describe(descriptors, index, direct[usize::from(index)]);
@@ -304,7 +344,7 @@ fn broken_descriptors_need_a_reset() {
 
 #[test]
 fn an_indirect_table_that_was_not_accepted_needs_a_reset() {
-    let mut rig = Rig::started_with(console, !INDIRECT_DESC, 8);
+    let mut rig = Rig::started_with(speaker, !INDIRECT_DESC, 8);
     let byte = rig.place(b"x");
     rig.offer_indirect(TRANSMIT, &[out(byte, 1)]);
     rig.notify(TRANSMIT);
@@ -314,7 +354,7 @@ fn an_indirect_table_that_was_not_accepted_needs_a_reset() {
 #[test]
 fn a_head_beyond_the_ring_needs_a_reset() {
     for head in [8, 9, u16::MAX] {
-        let mut rig = Rig::started_with(console, PLAIN, 8);
+        let mut rig = Rig::started_with(speaker, PLAIN, 8);
         rig.offer_head(TRANSMIT, head);
         rig.notify(TRANSMIT);
         assert_broken(&mut rig);
@@ -324,7 +364,7 @@ fn a_head_beyond_the_ring_needs_a_reset() {
 #[test]
 fn an_index_that_jumps_or_goes_back_needs_a_reset() {
     for index in [9_u16, 100, 0x8000, u16::MAX] {
-        let mut rig = Rig::started_with(console, PLAIN, 8);
+        let mut rig = Rig::started_with(speaker, PLAIN, 8);
         let at = rig.queues[TRANSMIT].driver + 2;
         rig.poke(at, &index.to_le_bytes());
         rig.notify(TRANSMIT);
@@ -334,7 +374,7 @@ fn an_index_that_jumps_or_goes_back_needs_a_reset() {
 
 #[test]
 fn what_was_sent_before_the_broken_buffer_is_given_back() {
-    let mut rig = Rig::started_with(console, PLAIN, 8);
+    let mut rig = Rig::started_with(speaker, PLAIN, 8);
     let head = send(&mut rig, b"good");
     rig.offer_head(TRANSMIT, 99);
     rig.notify(TRANSMIT);
@@ -345,7 +385,7 @@ fn what_was_sent_before_the_broken_buffer_is_given_back() {
 
 #[test]
 fn a_writable_transmit_buffer_sends_nothing() {
-    let mut rig = Rig::started_with(console, PLAIN, 8);
+    let mut rig = Rig::started_with(speaker, PLAIN, 8);
     let head = rig.offer(TRANSMIT, &[into(BASE, 8)]);
     rig.notify(TRANSMIT);
     assert!(rig.take_effects().is_empty());
@@ -354,11 +394,11 @@ fn a_writable_transmit_buffer_sends_nothing() {
 
 #[test]
 fn a_restored_queue_of_impossible_size_is_rejected() {
-    let mut rig = Rig::started_with(console, PLAIN, 8);
+    let mut rig = Rig::started_with(speaker, PLAIN, 8);
     for size in [0, 3, 512, 65535] {
         let mut fields = state::save(&mut rig.slot);
         state::forge(&mut fields, "size", size);
-        let mut other = console();
+        let mut other = speaker();
         assert!(state::restore(&mut other, fields).is_err(), "{size}");
     }
 }

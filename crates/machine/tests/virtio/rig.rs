@@ -57,9 +57,9 @@ pub struct DriverQueue {
     chains: BTreeMap<u16, Vec<u16>>,
 }
 
-pub struct Rig {
-    pub slot: Slot,
-    make: fn() -> Slot,
+pub struct Rig<D = Slot> {
+    pub slot: D,
+    make: fn() -> D,
     pub ram: Ram,
     pub irq: IrqLines,
     clock: Clock,
@@ -68,9 +68,9 @@ pub struct Rig {
     next: u64,
 }
 
-impl Rig {
+impl<D: Device> Rig<D> {
     /// A device just after reset.
-    pub fn new(make: fn() -> Slot) -> Rig {
+    pub fn new(make: fn() -> D) -> Rig<D> {
         Rig {
             slot: make(),
             make,
@@ -84,12 +84,12 @@ impl Rig {
     }
 
     /// A device with a driver that accepted everything, and queues of the largest size.
-    pub fn started(make: fn() -> Slot) -> Rig {
+    pub fn started(make: fn() -> D) -> Rig<D> {
         Rig::started_with(make, u64::MAX, u16::MAX)
     }
 
     /// A device with a driver that accepted `features` of those offered, and queues of at most `size`.
-    pub fn started_with(make: fn() -> Slot, features: u64, size: u16) -> Rig {
+    pub fn started_with(make: fn() -> D, features: u64, size: u16) -> Rig<D> {
         let mut rig = Rig::new(make);
         rig.start(features, size);
         rig
@@ -193,7 +193,7 @@ impl Rig {
         u16::from_le_bytes(self.peek(address, 2).try_into().unwrap())
     }
 
-    pub fn with<T>(&mut self, act: impl FnOnce(&mut Slot, &mut Context<'_>) -> T) -> T {
+    pub fn with<T>(&mut self, act: impl FnOnce(&mut D, &mut Context<'_>) -> T) -> T {
         let mut cx = Context {
             now: Step(1),
             clock: &self.clock,
@@ -328,7 +328,7 @@ impl Rig {
     }
 
     /// A second machine with the same state, by save and restore.
-    pub fn fork(&mut self) -> Rig {
+    pub fn fork(&mut self) -> Rig<D> {
         let mut fork = Rig::new(self.make);
         state::restore(&mut fork.slot, state::save(&mut self.slot)).unwrap();
         let memory = self.peek(BASE, MEMORY as usize);

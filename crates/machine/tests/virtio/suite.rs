@@ -3,7 +3,7 @@
 use machine::{DiskStatus, Width, device::Device, virtio::Slot};
 
 use crate::{
-    blk, console, net,
+    blk, net,
     rig::{Rig, into, out},
     rng,
     state::{self, Field},
@@ -51,26 +51,6 @@ const NET: Subject = Subject {
         rig.offer_indirect(0, &[into(room, 300), into(room + 300, 200)]);
         rig.offer(0, &[into(room + 500, 500)]);
         rig.notify(0);
-    },
-};
-
-const CONSOLE: Subject = Subject {
-    make: console::make,
-    begin: |rig| {
-        console::type_bytes(rig, b"typed too early");
-        let room = rig.alloc(16);
-        rig.offer(0, &[into(room, 4)]);
-        rig.notify(0);
-        let text = rig.place(b"text");
-        rig.offer(1, &[out(text, 4)]);
-        rig.notify(1);
-        rig.offer(1, &[out(text, 2)]);
-    },
-    finish: |rig| {
-        rig.notify(1);
-        let room = rig.alloc(16);
-        rig.offer(0, &[into(room, 16)]);
-        console::type_bytes(rig, b"more");
     },
 };
 
@@ -226,5 +206,4 @@ macro_rules! suite {
 
 suite!(block, BLOCK);
 suite!(network, NET);
-suite!(serial, CONSOLE);
 suite!(entropy, ENTROPY);
