@@ -1,79 +1,76 @@
-//! The QEMU `virt` board: which device answers at which address, and which lines reach which hart.
+//! The QEMU `virt` board: which device answers at which address, and which interrupt lines go to which hart.
 //!
-//! Everything outside RAM that the harts can see, as their [`Bus`]. The bus checks that an access is aligned
-//! and inside a window; the device knows its widths. Unmapped addresses are access faults. There is no flash,
-//! no PCI host and no fw_cfg: their windows are unmapped.
+//! The board is the [`Bus`] of the harts: everything outside RAM that they can see. It stands between the
+//! [`Machine`](crate::Machine), which hands it inputs and takes its effects, and the devices. The board checks
+//! that an access is aligned and inside a window; the device knows its widths. An access to an address where
+//! nothing answers faults. There is no flash, no PCI host and no fw_cfg: QEMU's windows for them are unmapped.
+//!
+//! The board never decides when something happens: the machine calls it at a step.
+//!
+//! Source: QEMU `docs/system/riscv/virt.rst` and the memory map in `hw/riscv/virt.c`.
 
 use hart::{Access, Bus, BusError, Lines, Ram, Step, Visit, Visitor, state::component};
 
 use crate::{
-    Clock, Config, DiskRequest, Effects, Input,
+    Config, DiskRequest, Input,
     config::VIRTIO_SLOTS,
-    device::{Context, Device},
+    device::{Device, Reach, Shared},
     devices::{Aclint, Plic, Rtc, Syscon, Uart},
-    irq::IrqLines,
+    irq::{IrqLines, hart_line},
     narrow::{index, wide},
     virtio::Slot,
 };
 
-/// syscon test device.
+/// Where the window of the syscon test device begins.
 pub const TEST: u64 = 0x10_0000;
-/// goldfish-rtc.
+/// Where the window of the goldfish real-time clock begins.
 pub const RTC: u64 = 0x10_1000;
-/// CLINT.
+/// Where the window of the CLINT begins.
 pub const CLINT: u64 = 0x200_0000;
 /// Bytes of the CLINT's window.
 pub const CLINT_SIZE: u64 = 0x1_0000;
-/// PLIC.
+/// Where the window of the PLIC begins.
 pub const PLIC: u64 = 0xc00_0000;
 /// Bytes of the PLIC's window.
 pub const PLIC_SIZE: u64 = 0x60_0000;
-/// ns16550a.
+/// Where the window of the 16550A UART begins.
 pub const UART: u64 = 0x1000_0000;
 /// Bytes of the UART's window.
 pub const UART_SIZE: u64 = 0x100;
-/// First virtio-mmio slot.
+/// Where the window of the first virtio-mmio slot begins. The others follow without a gap.
 pub const VIRTIO: u64 = 0x1000_1000;
-/// Bytes of one virtio-mmio slot, and of the test device's and the clock's windows.
+/// Bytes of one virtio-mmio slot's window, and of the test device's and the real-time clock's.
 pub const SLOT_SIZE: u64 = 0x1000;
 
+/// The first address after the last virtio-mmio slot.
 const VIRTIO_END: u64 = VIRTIO + wide(VIRTIO_SLOTS) * SLOT_SIZE;
 
-/// The entropy device's slot.
+/// The slot of the entropy device, which every board has.
 const ENTROPY_SLOT: usize = VIRTIO_SLOTS - 1;
 
-const MSIP: u32 = 3;
-const MTIP: u32 = 7;
-const SEIP: u32 = 9;
-const MEIP: u32 = 11;
-
-/// The devices, and what they share.
+/// The devices of the board, and what they share.
 pub struct Board {
-    /// The time the guest sees.
-    pub clock: Clock,
-    /// Interrupt lines into the PLIC.
-    pub irq: IrqLines,
-    /// What waits to leave the guest. Not part of its state: it is taken before anything else happens.
-    pub effects: Effects,
-    /// Console port 0.
+    /// Time, interrupt lines and effects: what every device reaches.
+    pub shared: Shared,
+    /// The serial line: console port 0.
     pub uart: Uart,
-    /// Interrupt controller.
+    /// The interrupt controller, which turns the devices' lines into external interrupts of the harts.
     pub plic: Plic,
-    /// Timers and software interrupts.
+    /// The timers and the software interrupts of the harts.
     pub aclint: Aclint,
-    /// Wall clock.
+    /// The clock on the wall.
     pub rtc: Rtc,
-    /// Power and reset.
+    /// The register by which the guest switches the machine off or resets it.
     pub syscon: Syscon,
-    /// virtio-mmio slots: disks from the first, then networks; entropy in the last.
-    pub slots: [Slot; VIRTIO_SLOTS],
-    /// The slot of the first network.
+    /// The virtio-mmio slots: disks from the first on, then network devices; entropy in the last.
+    slots: [Slot; VIRTIO_SLOTS],
+    /// The slot of the first network device, which is behind the last disk.
     first_net: usize,
-    /// After the last access: must the engine return?
+    /// Whether the last access changed something for which the engine must return to the machine.
     attention: bool,
 }
 
-/// Which device answers.
+/// Which device answers at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Window {
     Test,
@@ -81,10 +78,11 @@ enum Window {
     Clint,
     Plic,
     Uart,
+    /// The virtio-mmio slot of this number.
     Virtio(usize),
 }
 
-/// The address map: the window and the offset into it.
+/// The address map: the window in which an address lies and the offset into it; `None`: nothing answers.
 fn window(address: u64) -> Option<(Window, u64)> {
     Some(match address {
         TEST..RTC => (Window::Test, address - TEST),
@@ -101,13 +99,11 @@ fn window(address: u64) -> Option<(Window, u64)> {
 }
 
 impl Board {
-    /// The board of this machine, after reset.
+    /// The board of a machine with this configuration, as it is after power-on.
     #[must_use]
     pub fn new(config: &Config) -> Board {
         Board {
-            clock: Clock::default(),
-            irq: IrqLines::default(),
-            effects: Effects::new(),
+            shared: Shared::default(),
             uart: Uart::default(),
             plic: Plic::new(config.harts),
             aclint: Aclint::new(config.harts),
@@ -119,12 +115,11 @@ impl Board {
         }
     }
 
-    /// The reset button of every device. The clock runs on.
+    /// Presses the reset button of every device. The clock of the guest runs on, and effects are not lost.
     pub fn reset(&mut self) {
+        // By name, so that a new device is not forgotten here.
         let Board {
-            clock: _,
-            irq,
-            effects: _,
+            shared,
             uart,
             plic,
             aclint,
@@ -142,33 +137,17 @@ impl Board {
         for slot in slots {
             slot.reset();
         }
-        *irq = IrqLines::default();
+        shared.irq = IrqLines::default();
     }
 
-    /// Something arrives from outside. What is for no device that exists is dropped.
+    /// Something arrives from outside. What is for a device that does not exist is dropped.
     pub fn receive(&mut self, ram: &mut Ram, now: Step, input: Input) {
-        let Board {
-            clock,
-            irq,
-            effects,
-            uart,
-            plic,
-            slots,
-            first_net,
-            ..
-        } = self;
-        let mut cx = Context {
-            now,
-            clock,
-            ram,
-            irq,
-            effects,
-        };
+        let mut reach = self.shared.reach(ram, now);
         match input {
-            Input::Console { port: 0, bytes } => uart.receive(&bytes, &mut cx),
+            Input::Console { port: 0, bytes } => self.uart.receive(&bytes, &mut reach),
             Input::NetFrame { port, frame } => {
-                if let Some(Slot::Net(net)) = slots.get_mut(*first_net + usize::from(port)) {
-                    net.receive(frame, &mut cx);
+                if let Some(Slot::Net(net)) = self.slots.get_mut(self.first_net + usize::from(port)) {
+                    net.receive(frame, &mut reach);
                 }
             }
             Input::DiskDone {
@@ -177,22 +156,22 @@ impl Board {
                 status,
                 data,
             } => {
-                if let Some(Slot::Block(block)) = slots.get_mut(usize::from(disk)) {
-                    block.complete(id, status, &data, &mut cx);
+                if let Some(Slot::Block(block)) = self.slots.get_mut(usize::from(disk)) {
+                    block.complete(id, status, &data, &mut reach);
                 }
             }
             Input::Entropy { bytes } => {
-                if let Some(Slot::Entropy(entropy)) = slots.get_mut(ENTROPY_SLOT) {
-                    entropy.receive(&bytes, &mut cx);
+                if let Some(Slot::Entropy(entropy)) = self.slots.get_mut(ENTROPY_SLOT) {
+                    entropy.receive(&bytes, &mut reach);
                 }
             }
             Input::Console { .. } => {} // The UART is the only console.
-            Input::Clock { .. } | Input::Control(_) => {} // The machine's own.
+            Input::Clock { .. } | Input::Control(_) => {} // These act on the machine, not on a device.
         }
-        plic.sample(irq.0);
+        self.plic.sample(self.shared.irq.0);
     }
 
-    /// Disk requests that no input has answered, disk by disk in the order of submission.
+    /// The disk requests that no input has answered, disk by disk in the order of submission.
     pub fn pending_disk(&self) -> impl Iterator<Item = DiskRequest> {
         self.slots.iter().flat_map(|slot| match slot {
             Slot::Block(block) => block.pending().collect(),
@@ -200,7 +179,7 @@ impl Board {
         })
     }
 
-    /// Bytes of entropy wanted and not yet delivered.
+    /// How many bytes of entropy the guest wants and has not got; `None`: it wants none.
     #[must_use]
     pub fn pending_entropy(&self) -> Option<u32> {
         match self.slots.get(ENTROPY_SLOT) {
@@ -209,7 +188,7 @@ impl Board {
         }
     }
 
-    /// The earliest `mtime` at which a device must be woken.
+    /// The earliest `mtime` at which a device must be woken; `None`: none waits for a time.
     #[must_use]
     pub fn deadline(&self) -> Option<u64> {
         [self.uart.deadline(), self.rtc.deadline()]
@@ -220,82 +199,48 @@ impl Board {
 
     /// Wakes every device whose deadline has come.
     pub fn wake(&mut self, ram: &mut Ram, now: Step) {
-        let time = self.clock.at(now);
+        let time = self.shared.clock.at(now);
         if self.deadline().is_none_or(|deadline| deadline > time) {
             return;
         }
-        let Board {
-            clock,
-            irq,
-            effects,
-            uart,
-            plic,
-            rtc,
-            ..
-        } = self;
-        let mut cx = Context {
-            now,
-            clock,
-            ram,
-            irq,
-            effects,
-        };
-        let all: [&mut dyn Device; 2] = [uart, rtc];
+        let mut reach = self.shared.reach(ram, now);
+        let all: [&mut dyn Device; 2] = [&mut self.uart, &mut self.rtc];
         for device in all {
             if device.deadline().is_some_and(|deadline| deadline <= time) {
-                device.wake(&mut cx);
+                device.wake(&mut reach);
             }
         }
-        plic.sample(irq.0);
+        self.plic.sample(self.shared.irq.0);
     }
 
+    /// A load or a store of a hart: finds the device, lets it `act`, and notes whether that needs attention.
     fn access<T>(
         &mut self,
         ram: &mut Ram,
         access: Access,
-        act: impl FnOnce(&mut dyn Device, u64, &mut Context<'_>) -> Option<T>,
+        act: impl FnOnce(&mut dyn Device, u64, &mut Reach<'_>) -> Option<T>,
     ) -> Result<T, BusError> {
         let (window, offset) = window(access.address).ok_or(BusError)?;
         if !access.address.is_multiple_of(access.width.bytes()) {
             return Err(BusError);
         }
         let timer = self.aclint.timer(access.hart);
-        let Board {
-            clock,
-            irq,
-            effects,
-            uart,
-            plic,
-            aclint,
-            rtc,
-            syscon,
-            slots,
-            first_net: _,
-            attention: _,
-        } = self;
         let device: &mut dyn Device = match window {
-            Window::Test => syscon,
-            Window::Rtc => rtc,
-            Window::Clint => aclint,
-            Window::Plic => plic,
-            Window::Uart => uart,
-            Window::Virtio(slot) => slots.get_mut(slot).ok_or(BusError)?,
+            Window::Test => &mut self.syscon,
+            Window::Rtc => &mut self.rtc,
+            Window::Clint => &mut self.aclint,
+            Window::Plic => &mut self.plic,
+            Window::Uart => &mut self.uart,
+            Window::Virtio(slot) => self.slots.get_mut(slot).ok_or(BusError)?,
         };
         let deadline = device.deadline();
-        let mut cx = Context {
-            now: access.now,
-            clock,
-            ram,
-            irq,
-            effects,
-        };
-        let result = act(device, offset, &mut cx);
+        let result = act(device, offset, &mut self.shared.reach(ram, access.now));
         let moved = device.deadline() != deadline;
-        plic.sample(irq.0);
-        // A change of another hart's lines needs no attention: they are looked at when it runs.
+        self.plic.sample(self.shared.irq.0);
+        // A change of another hart's lines needs no attention: they are looked at when that hart runs.
         self.attention = moved
             || self.aclint.timer(access.hart) != timer
-            || !self.effects.is_empty()
+            || !self.shared.effects.is_empty()
             || self.syscon.is_asking();
         result.ok_or(BusError)
     }
@@ -303,31 +248,31 @@ impl Board {
 
 impl Bus for Board {
     fn load(&mut self, ram: &mut Ram, access: Access) -> Result<u64, BusError> {
-        let value = self.access(ram, access, |device, offset, cx| {
-            device.read(offset, access.width, cx)
+        let value = self.access(ram, access, |device, offset, reach| {
+            device.read(offset, access.width, reach)
         })?;
         Ok(value & access.width.mask())
     }
 
     fn store(&mut self, ram: &mut Ram, access: Access, value: u64) -> Result<(), BusError> {
         let value = value & access.width.mask();
-        self.access(ram, access, |device, offset, cx| {
-            device.write(offset, access.width, value, cx).then_some(())
+        self.access(ram, access, |device, offset, reach| {
+            device.write(offset, access.width, value, reach).then_some(())
         })
     }
 
     fn time(&self, now: Step) -> u64 {
-        self.clock.at(now)
+        self.shared.clock.at(now)
     }
 
     fn lines(&self, hart: usize, now: Step) -> Lines {
         let (machine, supervisor) = self.plic.lines(hart);
-        let timer = self.aclint.timer(hart) <= self.clock.at(now);
+        let timer = self.aclint.timer(hart) <= self.time(now);
         Lines(
-            u64::from(self.aclint.software(hart)) << MSIP
-                | u64::from(timer) << MTIP
-                | u64::from(supervisor) << SEIP
-                | u64::from(machine) << MEIP,
+            u64::from(self.aclint.software(hart)) << hart_line::MACHINE_SOFTWARE
+                | u64::from(timer) << hart_line::MACHINE_TIMER
+                | u64::from(supervisor) << hart_line::SUPERVISOR_EXTERNAL
+                | u64::from(machine) << hart_line::MACHINE_EXTERNAL,
         )
     }
 
@@ -339,9 +284,12 @@ impl Bus for Board {
 impl Visit for Board {
     fn visit(&mut self, v: &mut dyn Visitor) {
         let Self {
-            clock,
-            irq,
-            effects: _,
+            shared:
+                Shared {
+                    clock,
+                    irq,
+                    effects: _,
+                },
             uart,
             plic,
             aclint,
@@ -366,11 +314,13 @@ impl Visit for Board {
     }
 }
 
+/// How digests and differences name the slots.
 const SLOT_NAMES: [&str; VIRTIO_SLOTS] = [
     "virtio0", "virtio1", "virtio2", "virtio3", "virtio4", "virtio5", "virtio6", "virtio7",
 ];
 
-/// Which device is in which slot: the same at each boot, whatever else there is.
+/// Which device is in which slot: disks from the first on, then network devices, and entropy in the last slot, so
+/// that a guest finds a device in the same place at each boot.
 fn slots(config: &Config) -> [Slot; VIRTIO_SLOTS] {
     let mut slots = <[Slot; VIRTIO_SLOTS]>::default();
     let mut free = (0..).zip(&mut slots);

@@ -1,20 +1,36 @@
-//! Interrupt lines from devices to the PLIC: levels, one bit per source.
+//! Interrupt lines: those from devices to the PLIC, and the numbers of those from the board to a hart.
+//!
+//! A device drives its [`Line`] by level; the PLIC samples all levels after each access and each input. Lines are
+//! guest state: nothing here is derived from the devices again after a restore.
 
 use hart::{Visit, Visitor};
 
-/// A PLIC source of the QEMU `virt` board.
+/// The interrupts that the board raises in a hart, by their bit in `mip` (RISC-V privileged manual, "Machine
+/// Interrupt Registers"). The device tree names them by the same numbers.
+pub mod hart_line {
+    /// MSIP: the CLINT's software interrupt.
+    pub const MACHINE_SOFTWARE: u32 = 3;
+    /// MTIP: the CLINT's timer.
+    pub const MACHINE_TIMER: u32 = 7;
+    /// SEIP: the PLIC's context of the hart's S-mode.
+    pub const SUPERVISOR_EXTERNAL: u32 = 9;
+    /// MEIP: the PLIC's context of the hart's M-mode.
+    pub const MACHINE_EXTERNAL: u32 = 11;
+}
+
+/// The line of one device, which is a source of the PLIC on QEMU's `virt` board.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Line {
-    /// virtio-mmio slot 0 to 7: sources 1 to 8.
+    /// The line of virtio-mmio slot 0 to 7: source 1 to 8.
     Virtio(u8),
-    /// ns16550a: source 10.
+    /// The line of the UART: source 10.
     Uart,
-    /// goldfish-rtc: source 11.
+    /// The line of the real-time clock: source 11.
     Rtc,
 }
 
 impl Line {
-    /// The PLIC source number.
+    /// The number of the source at the PLIC.
     #[must_use]
     pub fn source(self) -> u32 {
         match self {
@@ -25,12 +41,12 @@ impl Line {
     }
 }
 
-/// Levels of all lines; bit n is source n.
+/// The levels of all lines: bit n is the level of source n.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IrqLines(pub u64);
 
 impl IrqLines {
-    /// Drives one line.
+    /// Drives one line high (`true`) or low.
     pub fn set(&mut self, line: Line, level: bool) {
         let bit = 1 << line.source();
         if level {

@@ -114,7 +114,7 @@ impl Machine {
     /// If `cut` is wanted it returns soon; as long as it is the guest does not move.
     pub fn run(&mut self, until: Step, cut: &dyn Cut) -> Stop {
         loop {
-            if !self.board.effects.is_empty() {
+            if !self.board.shared.effects.is_empty() {
                 return Stop::Effects;
             }
             if let Power::Off(state) = self.power {
@@ -144,7 +144,7 @@ impl Machine {
             hart.drop_reservation(); // A device may be about to write where it lies.
         }
         match input {
-            Input::Clock { mtime, rate } => self.board.clock.set(self.now, mtime, rate),
+            Input::Clock { mtime, rate } => self.board.shared.clock.set(self.now, mtime, rate),
             Input::Control(Control::PowerOff) => self.switch_off(PowerState::Off),
             Input::Control(Control::Reset) => self.reset(),
             input => self.board.receive(&mut self.ram, self.now, input),
@@ -154,13 +154,13 @@ impl Machine {
 
     /// The oldest effect that nobody has taken.
     pub fn take_effect(&mut self) -> Option<Effect> {
-        self.board.effects.pop_front()
+        self.board.shared.effects.pop_front()
     }
 
     /// Do effects wait to be taken?
     #[must_use]
     pub fn has_effects(&self) -> bool {
-        !self.board.effects.is_empty()
+        !self.board.shared.effects.is_empty()
     }
 
     /// Disk requests that no input has answered, disk by disk in the order of submission: a replica that goes
@@ -185,7 +185,7 @@ impl Machine {
     /// The time the guest sees, in ticks of 100 ns.
     #[must_use]
     pub fn mtime(&self) -> u64 {
-        self.board.clock.at(self.now)
+        self.board.shared.clock.at(self.now)
     }
 
     /// What the machine is made of.
@@ -328,7 +328,7 @@ impl Machine {
         ];
         let due = timers.into_iter().flatten().filter(|&timer| timer > mtime);
         let end = due
-            .map(|timer| self.board.clock.step_of(timer))
+            .map(|timer| self.board.shared.clock.step_of(timer))
             .fold(until, Step::min);
         let budget = end.since(self.now).max(1);
         if self.harts.len() == 1 {
@@ -358,8 +358,8 @@ impl Machine {
     }
 
     fn switch_off(&mut self, state: PowerState) {
-        self.board.uart.flush(&mut self.board.effects);
-        self.board.effects.push_back(Effect::PoweredOff(state));
+        self.board.uart.flush(&mut self.board.shared.effects);
+        self.board.shared.effects.push_back(Effect::PoweredOff(state));
         self.power = Power::Off(state);
     }
 

@@ -112,8 +112,8 @@ fn contexts_of_absent_harts_do_nothing() {
     plic.sample(2);
     assert_eq!(plic.lines(1), (false, false));
     assert_eq!(plic.lines(1000), (false, false));
-    assert!(plic.read(0x1000, Width::Double, &mut rig.cx()).is_none());
-    assert!(!plic.write(4, Width::Byte, 1, &mut rig.cx()));
+    assert!(plic.read(0x1000, Width::Double, &mut rig.reach()).is_none());
+    assert!(!plic.write(4, Width::Byte, 1, &mut rig.reach()));
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn clint_registers_come_in_halves_and_whole() {
     let mut rig = Rig::new();
     let mut clint = Aclint::new(2);
     assert_eq!(clint.timer(1), u64::MAX);
-    assert!(clint.write(0x4008, Width::Double, 0x1111_2222_3333_4444, &mut rig.cx()));
+    assert!(clint.write(0x4008, Width::Double, 0x1111_2222_3333_4444, &mut rig.reach()));
     rig.write_word(&mut clint, 0x400c, 0xaaaa_bbbb);
     assert_eq!(clint.timer(1), 0xaaaa_bbbb_3333_4444);
     assert_eq!(rig.read_word(&mut clint, 0x4008), 0x3333_4444);
@@ -130,7 +130,7 @@ fn clint_registers_come_in_halves_and_whole() {
     assert!(clint.software(1) && !clint.software(0));
     rig.write_word(&mut clint, 8, 1);
     assert_eq!(rig.read_word(&mut clint, 8), 0, "no such hart");
-    assert!(clint.read(0, Width::Byte, &mut rig.cx()).is_none());
+    assert!(clint.read(0, Width::Byte, &mut rig.reach()).is_none());
 }
 
 #[test]
@@ -139,9 +139,9 @@ fn clint_shows_the_time_and_ignores_stores_to_it() {
     let mut clint = Aclint::new(1);
     rig.clock.set(Step(0), 0x1_2345_6789, 1 << 31);
     rig.now = Step(2);
-    assert!(clint.write(0xbff8, Width::Double, 5, &mut rig.cx()));
+    assert!(clint.write(0xbff8, Width::Double, 5, &mut rig.reach()));
     assert_eq!(
-        clint.read(0xbff8, Width::Double, &mut rig.cx()),
+        clint.read(0xbff8, Width::Double, &mut rig.reach()),
         Some(0x1_2345_678a)
     );
     assert_eq!(rig.read_word(&mut clint, 0xbffc), 1);

@@ -28,11 +28,11 @@ fn poke(device: &mut dyn Device, rig: &mut Rig, random: &mut Random, size: u64) 
     rig.now = rig.now.after(random.below(30_000));
     rig.wake(device);
     if random.below(2) == 0 {
-        let value = device.read(offset, width, &mut rig.cx());
+        let value = device.read(offset, width, &mut rig.reach());
         value.map(|value| value & width.mask())
     } else {
         device
-            .write(offset, width, value & width.mask(), &mut rig.cx())
+            .write(offset, width, value & width.mask(), &mut rig.reach())
             .then_some(0)
     }
 }

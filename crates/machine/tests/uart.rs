@@ -30,7 +30,7 @@ fn typed_bytes_pass_the_fifo_in_order_and_without_loss() {
     let mut rig = Rig::new();
     let mut uart = with_fifos(&mut rig, 0);
     let text: Vec<u8> = (0..200).collect();
-    uart.receive(&text, &mut rig.cx());
+    uart.receive(&text, &mut rig.reach());
     let mut back = Vec::new();
     while rig.read(&mut uart, LSR) & 1 != 0 {
         back.push(rig.read(&mut uart, DATA));
@@ -45,7 +45,7 @@ fn a_flood_of_typing_is_cut_off_at_the_limit() {
     let mut rig = Rig::new();
     let mut uart = with_fifos(&mut rig, 0);
     for _ in 0..3 {
-        uart.receive(&vec![b'x'; TYPED_MAX], &mut rig.cx());
+        uart.receive(&vec![b'x'; TYPED_MAX], &mut rig.reach());
     }
     let mut count = 0;
     while rig.read(&mut uart, LSR) & 1 != 0 {
@@ -59,7 +59,7 @@ fn a_flood_of_typing_is_cut_off_at_the_limit() {
 fn clearing_the_receiver_drops_the_fifo_only() {
     let mut rig = Rig::new();
     let mut uart = with_fifos(&mut rig, 0);
-    uart.receive(&[1; 20], &mut rig.cx());
+    uart.receive(&[1; 20], &mut rig.reach());
     rig.write(&mut uart, FCR, 1 | 2);
     for _ in 0..4 {
         assert_eq!(rig.read(&mut uart, LSR) & 1, 1);
@@ -74,10 +74,10 @@ fn the_receive_interrupt_names_trigger_or_timeout() {
     let mut uart = with_fifos(&mut rig, 2); // 8 bytes.
     rig.write(&mut uart, IER, 1);
     assert_eq!(rig.read(&mut uart, IIR), 0xc1);
-    uart.receive(&[1; 7], &mut rig.cx());
+    uart.receive(&[1; 7], &mut rig.reach());
     assert!(rig.irq.is_set(Line::Uart));
     assert_eq!(rig.read(&mut uart, IIR), 0xcc);
-    uart.receive(&[1], &mut rig.cx());
+    uart.receive(&[1], &mut rig.reach());
     assert_eq!(rig.read(&mut uart, IIR), 0xc4);
     for _ in 0..8 {
         assert!(rig.irq.is_set(Line::Uart));
@@ -91,7 +91,7 @@ fn without_fifos_there_is_one_byte_and_no_fifo_bits() {
     let mut rig = Rig::new();
     let mut uart = Uart::default();
     rig.write(&mut uart, IER, 1);
-    uart.receive(b"ab", &mut rig.cx());
+    uart.receive(b"ab", &mut rig.reach());
     assert_eq!(rig.read(&mut uart, IIR), 0x04);
     assert_eq!(rig.read(&mut uart, DATA), b'a');
     assert_eq!(rig.read(&mut uart, DATA), b'b');
@@ -114,7 +114,7 @@ fn the_empty_interrupt_comes_with_enabling_and_with_each_byte_and_goes_with_iir(
     rig.read(&mut uart, IIR);
     rig.write(&mut uart, DATA, b'x');
     assert!(rig.irq.is_set(Line::Uart));
-    uart.receive(b"y", &mut rig.cx());
+    uart.receive(b"y", &mut rig.reach());
     rig.write(&mut uart, IER, 3);
     assert_eq!(
         rig.read(&mut uart, IIR) & 0xf,
@@ -158,7 +158,7 @@ fn loopback_goes_round_inside_and_overruns() {
     rig.write(&mut uart, MCR, 0x10 | 0xa);
     assert_eq!(rig.read(&mut uart, MSR), 0x90);
     rig.write(&mut uart, IER, 4);
-    uart.receive(b"outside", &mut rig.cx());
+    uart.receive(b"outside", &mut rig.reach());
     for byte in 0..17 {
         rig.write(&mut uart, DATA, byte);
     }
@@ -200,7 +200,7 @@ fn reset_keeps_what_is_on_the_line() {
     let mut rig = Rig::new();
     let mut uart = with_fifos(&mut rig, 0);
     rig.write(&mut uart, DATA, b'x');
-    uart.receive(&[7; 17], &mut rig.cx());
+    uart.receive(&[7; 17], &mut rig.reach());
     uart.reset();
     rig.pass(&mut uart, 10_000);
     assert_eq!(rig.console(), b"x");

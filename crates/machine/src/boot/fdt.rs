@@ -13,7 +13,7 @@ use crate::{
     clock::TICKS_PER_SECOND,
     config::VIRTIO_SLOTS,
     devices::{plic, syscon},
-    irq::Line,
+    irq::{Line, hart_line},
     narrow::{low8, low32, wide},
 };
 
@@ -156,7 +156,10 @@ fn soc(fdt: &mut FdtWriter, count: usize) -> Result {
         board::CLINT_SIZE,
         &["sifive,clint0", "riscv,clint0"],
     )?;
-    fdt.property_array_u32("interrupts-extended", &wires(count, [3, 7]))?;
+    fdt.property_array_u32(
+        "interrupts-extended",
+        &wires(count, [hart_line::MACHINE_SOFTWARE, hart_line::MACHINE_TIMER]),
+    )?;
     fdt.end_node(clint)?;
 
     let plic = device(
@@ -170,7 +173,13 @@ fn soc(fdt: &mut FdtWriter, count: usize) -> Result {
     fdt.property_u32("#interrupt-cells", 1)?;
     fdt.property_null("interrupt-controller")?;
     fdt.property_u32("riscv,ndev", low32(plic::SOURCES))?;
-    fdt.property_array_u32("interrupts-extended", &wires(count, [11, 9]))?;
+    fdt.property_array_u32(
+        "interrupts-extended",
+        &wires(
+            count,
+            [hart_line::MACHINE_EXTERNAL, hart_line::SUPERVISOR_EXTERNAL],
+        ),
+    )?;
     fdt.property_phandle(PLIC_PHANDLE)?;
     fdt.end_node(plic)?;
 

@@ -11,7 +11,7 @@ use hart::{Visit, Visitor, Width};
 
 use crate::{
     config::HARTS_MAX,
-    device::{Context, Device},
+    device::{Device, Reach},
     narrow::{index, low32, with_half},
 };
 
@@ -71,7 +71,7 @@ fn part(value: u64, offset: u64, width: Width) -> u64 {
 }
 
 impl Device for Aclint {
-    fn read(&mut self, offset: u64, width: Width, cx: &mut Context<'_>) -> Option<u64> {
+    fn read(&mut self, offset: u64, width: Width, reach: &mut Reach<'_>) -> Option<u64> {
         match (offset, width) {
             (_, Width::Byte | Width::Half) => None,
             (0..MTIMECMP, Width::Word) => Some(self.msip_mut(offset).map_or(0, |msip| u64::from(*msip))),
@@ -80,12 +80,12 @@ impl Device for Aclint {
                 self.mtimecmp_mut(offset)
                     .map_or(0, |timer| part(*timer, offset, width)),
             ),
-            (MTIME.., _) if offset < MTIME + 8 => Some(part(cx.clock.at(cx.now), offset, width)),
+            (MTIME.., _) if offset < MTIME + 8 => Some(part(reach.clock.at(reach.now), offset, width)),
             _ => Some(0),
         }
     }
 
-    fn write(&mut self, offset: u64, width: Width, value: u64, _: &mut Context<'_>) -> bool {
+    fn write(&mut self, offset: u64, width: Width, value: u64, _: &mut Reach<'_>) -> bool {
         match (offset, width) {
             (_, Width::Byte | Width::Half) | (0..MTIMECMP, Width::Double) => return false,
             (0..MTIMECMP, Width::Word) => {
@@ -111,7 +111,7 @@ impl Device for Aclint {
         None // Timer interrupts are lines computed from the time; nothing happens in here when they rise.
     }
 
-    fn wake(&mut self, _: &mut Context<'_>) {}
+    fn wake(&mut self, _: &mut Reach<'_>) {}
 
     fn reset(&mut self) {
         *self = Aclint::new(self.harts);

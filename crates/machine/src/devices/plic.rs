@@ -11,7 +11,7 @@ use hart::{Visit, Visitor, Width};
 
 use crate::{
     config::HARTS_MAX,
-    device::{Context, Device},
+    device::{Device, Reach},
     narrow::{index, low8, low32},
 };
 
@@ -161,7 +161,7 @@ impl Plic {
 }
 
 impl Device for Plic {
-    fn read(&mut self, offset: u64, width: Width, _: &mut Context<'_>) -> Option<u64> {
+    fn read(&mut self, offset: u64, width: Width, _: &mut Reach<'_>) -> Option<u64> {
         if width != Width::Word {
             return None;
         }
@@ -179,7 +179,7 @@ impl Device for Plic {
         })
     }
 
-    fn write(&mut self, offset: u64, width: Width, value: u64, cx: &mut Context<'_>) -> bool {
+    fn write(&mut self, offset: u64, width: Width, value: u64, reach: &mut Reach<'_>) -> bool {
         if width != Width::Word {
             return false;
         }
@@ -199,7 +199,7 @@ impl Device for Plic {
                     target.threshold = low8(value & PRIORITY_MAX);
                 }
             }
-            Register::Claim(context) => self.complete(context, value, cx.irq.0),
+            Register::Claim(context) => self.complete(context, value, reach.irq.0),
             Register::Pending(_) | Register::Reserved => {}
         }
         true
@@ -209,7 +209,7 @@ impl Device for Plic {
         None
     }
 
-    fn wake(&mut self, _: &mut Context<'_>) {}
+    fn wake(&mut self, _: &mut Reach<'_>) {}
 
     fn reset(&mut self) {
         *self = Plic::new(self.contexts / 2);

@@ -9,7 +9,7 @@
 use hart::{Visit, Visitor, Width};
 
 use crate::{
-    device::{Context, Device},
+    device::{Device, Reach},
     irq::Line,
     narrow::{low32, with_half},
 };
@@ -42,32 +42,34 @@ impl Rtc {
         }
     }
 
-    fn time(&self, cx: &Context<'_>) -> u64 {
-        self.base.wrapping_add(cx.clock.at(cx.now).wrapping_mul(TICK_NS))
+    fn time(&self, reach: &Reach<'_>) -> u64 {
+        self.base
+            .wrapping_add(reach.clock.at(reach.now).wrapping_mul(TICK_NS))
     }
 
     /// An armed alarm that is due fires.
-    fn check(&mut self, cx: &mut Context<'_>) {
+    fn check(&mut self, reach: &mut Reach<'_>) {
         if self
             .deadline()
-            .is_some_and(|deadline| deadline <= cx.clock.at(cx.now))
+            .is_some_and(|deadline| deadline <= reach.clock.at(reach.now))
         {
             self.alarm_armed = false;
             self.interrupt_pending = true;
         }
-        cx.irq
+        reach
+            .irq
             .set(Line::Rtc, self.interrupt_pending && self.interrupt_enabled);
     }
 }
 
 impl Device for Rtc {
-    fn read(&mut self, offset: u64, width: Width, cx: &mut Context<'_>) -> Option<u64> {
+    fn read(&mut self, offset: u64, width: Width, reach: &mut Reach<'_>) -> Option<u64> {
         if width != Width::Word {
             return None;
         }
         Some(match offset {
             0x00 => {
-                let time = self.time(cx);
+                let time = self.time(reach);
                 self.time_high = low32(time >> 32);
                 u64::from(low32(time))
             }
@@ -80,14 +82,14 @@ impl Device for Rtc {
         })
     }
 
-    fn write(&mut self, offset: u64, width: Width, value: u64, cx: &mut Context<'_>) -> bool {
+    fn write(&mut self, offset: u64, width: Width, value: u64, reach: &mut Reach<'_>) -> bool {
         if width != Width::Word {
             return false;
         }
         match offset {
             0x00 => {
                 let time = u64::from(self.set_high) << 32 | u64::from(low32(value));
-                self.base = self.base.wrapping_add(time.wrapping_sub(self.time(cx)));
+                self.base = self.base.wrapping_add(time.wrapping_sub(self.time(reach)));
             }
             0x04 => self.set_high = low32(value),
             0x08 => {
@@ -100,7 +102,7 @@ impl Device for Rtc {
             0x1c => self.interrupt_pending = false,
             _ => {}
         }
-        self.check(cx);
+        self.check(reach);
         true
     }
 
@@ -110,8 +112,8 @@ impl Device for Rtc {
         self.alarm_armed.then_some(after.div_ceil(TICK_NS))
     }
 
-    fn wake(&mut self, cx: &mut Context<'_>) {
-        self.check(cx);
+    fn wake(&mut self, reach: &mut Reach<'_>) {
+        self.check(reach);
     }
 
     /// The clock runs on a battery: the time survives.

@@ -8,7 +8,7 @@ use hart::{Visit, Visitor, Width};
 
 use crate::{
     PowerState,
-    device::{Context, Device},
+    device::{Device, Reach},
     narrow::low16,
 };
 
@@ -49,11 +49,11 @@ impl Syscon {
 }
 
 impl Device for Syscon {
-    fn read(&mut self, _: u64, width: Width, _: &mut Context<'_>) -> Option<u64> {
+    fn read(&mut self, _: u64, width: Width, _: &mut Reach<'_>) -> Option<u64> {
         matches!(width, Width::Half | Width::Word).then_some(0)
     }
 
-    fn write(&mut self, offset: u64, width: Width, value: u64, _: &mut Context<'_>) -> bool {
+    fn write(&mut self, offset: u64, width: Width, value: u64, _: &mut Reach<'_>) -> bool {
         if !matches!(width, Width::Half | Width::Word) {
             return false;
         }
@@ -72,7 +72,7 @@ impl Device for Syscon {
         None
     }
 
-    fn wake(&mut self, _: &mut Context<'_>) {}
+    fn wake(&mut self, _: &mut Reach<'_>) {}
 
     fn reset(&mut self) {
         *self = Syscon::default();

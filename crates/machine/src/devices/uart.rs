@@ -14,7 +14,7 @@ use hart::{Visit, Visitor, Width};
 
 use crate::{
     Effect, Effects,
-    device::{Context, Device},
+    device::{Device, Reach},
     irq::Line,
     narrow::{low8, wide},
 };
@@ -105,11 +105,11 @@ pub struct Uart {
 
 impl Uart {
     /// Bytes typed at the console.
-    pub fn receive(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
+    pub fn receive(&mut self, bytes: &[u8], reach: &mut Reach<'_>) {
         let room = TYPED_MAX.saturating_sub(self.typed.len());
         self.typed.extend(bytes.iter().take(room));
         self.refill();
-        self.drive(cx);
+        self.drive(reach);
     }
 
     /// What the guest has sent leaves now.
@@ -121,7 +121,7 @@ impl Uart {
         }
     }
 
-    fn send(&mut self, byte: u8, cx: &mut Context<'_>) {
+    fn send(&mut self, byte: u8, reach: &mut Reach<'_>) {
         if self.modem_control & MCR_LOOP != 0 {
             if self.received.len() < self.capacity() {
                 self.received.push_back(byte);
@@ -131,9 +131,9 @@ impl Uart {
         } else {
             self.sent.push(byte);
             if byte == b'\n' || self.sent.len() >= SENT_MAX {
-                self.flush(cx.effects);
+                self.flush(reach.effects);
             } else if self.send_at.is_none() {
-                self.send_at = Some(cx.clock.at(cx.now).saturating_add(SEND_DELAY));
+                self.send_at = Some(reach.clock.at(reach.now).saturating_add(SEND_DELAY));
             }
         }
         self.empty_pending = true; // It was sent in no time, and the holding register is empty again.
@@ -234,14 +234,14 @@ impl Uart {
         self.interrupt_enable = value & 0xf;
     }
 
-    fn drive(&self, cx: &mut Context<'_>) {
-        cx.irq.set(Line::Uart, self.cause() != Cause::None);
+    fn drive(&self, reach: &mut Reach<'_>) {
+        reach.irq.set(Line::Uart, self.cause() != Cause::None);
     }
 }
 
 impl Device for Uart {
     // Any width is one access to the register at its lowest address: the other byte lanes are not wired.
-    fn read(&mut self, offset: u64, _: Width, cx: &mut Context<'_>) -> Option<u64> {
+    fn read(&mut self, offset: u64, _: Width, reach: &mut Reach<'_>) -> Option<u64> {
         let divisor = self.line_control & LCR_DIVISOR != 0;
         let [divisor_low, divisor_high] = self.divisor;
         let value = match offset {
@@ -257,17 +257,17 @@ impl Device for Uart {
             7 => self.scratch,
             _ => 0,
         };
-        self.drive(cx);
+        self.drive(reach);
         Some(u64::from(value))
     }
 
-    fn write(&mut self, offset: u64, _: Width, value: u64, cx: &mut Context<'_>) -> bool {
+    fn write(&mut self, offset: u64, _: Width, value: u64, reach: &mut Reach<'_>) -> bool {
         let value = low8(value);
         let divisor = self.line_control & LCR_DIVISOR != 0;
         let [divisor_low, divisor_high] = &mut self.divisor;
         match offset {
             0 if divisor => *divisor_low = value,
-            0 => self.send(value, cx),
+            0 => self.send(value, reach),
             1 if divisor => *divisor_high = value,
             1 => self.enable_interrupts(value),
             2 => self.control_fifos(value),
@@ -279,7 +279,7 @@ impl Device for Uart {
             7 => self.scratch = value,
             _ => {} // LSR and MSR are read-only in normal use.
         }
-        self.drive(cx);
+        self.drive(reach);
         true
     }
 
@@ -287,8 +287,8 @@ impl Device for Uart {
         self.send_at
     }
 
-    fn wake(&mut self, cx: &mut Context<'_>) {
-        self.flush(cx.effects);
+    fn wake(&mut self, reach: &mut Reach<'_>) {
+        self.flush(reach.effects);
     }
 
     /// What is typed and what is sent belongs to the line, not to the chip, and survives.

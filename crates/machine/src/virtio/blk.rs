@@ -15,7 +15,7 @@ use super::{
     },
     pending::Pending,
 };
-use crate::{Data, DiskConfig, DiskOperation, DiskRequest, DiskStatus, Effect, device::Context};
+use crate::{Data, DiskConfig, DiskOperation, DiskRequest, DiskStatus, Effect, device::Reach};
 
 /// VIRTIO 5.2.3: feature bits.
 pub mod feature {
@@ -189,7 +189,7 @@ impl Block {
     }
 
     /// Remembers a request and sends it out.
-    fn begin(&mut self, chain: Chain, operation: DiskOperation, flush_follows: bool, cx: &mut Context<'_>) {
+    fn begin(&mut self, chain: Chain, operation: DiskOperation, flush_follows: bool, reach: &mut Reach<'_>) {
         let id = self.next_id;
         self.next_id = id.wrapping_add(1);
         self.pending.push(Pending {
@@ -199,13 +199,14 @@ impl Block {
             flush_follows,
         });
         let disk = self.disk;
-        cx.effects
+        reach
+            .effects
             .push_back(Effect::Disk(DiskRequest { disk, id, operation }));
     }
 
     /// One buffer from the ring: begun, or answered at once.
-    fn submit(&mut self, chain: Chain, rings: &mut Rings<'_>, cx: &mut Context<'_>) -> Result<(), Broken> {
-        match self.parse(&chain, rings, cx.ram) {
+    fn submit(&mut self, chain: Chain, rings: &mut Rings<'_>, reach: &mut Reach<'_>) -> Result<(), Broken> {
+        match self.parse(&chain, rings, reach.ram) {
             Ok(Request::Disk(operation)) => {
                 // VIRTIO 5.2.6.2: for a driver without flush, what is completed is durable.
                 let writes = matches!(
@@ -213,16 +214,16 @@ impl Block {
                     DiskOperation::Write { .. } | DiskOperation::WriteZeroes { .. }
                 );
                 let flush_follows = writes && !rings.accepted(feature::FLUSH);
-                self.begin(chain, operation, flush_follows, cx);
+                self.begin(chain, operation, flush_follows, reach);
                 Ok(())
             }
             Ok(Request::Id) => {
                 let room = chain.writable.total().saturating_sub(1);
                 let length = usize::try_from(room).unwrap_or(usize::MAX);
                 let serial: Vec<u8> = self.serial.iter().copied().take(length).collect();
-                answer(&chain, Status::Ok, &serial, rings, cx)
+                answer(&chain, Status::Ok, &serial, rings, reach)
             }
-            Err(status) => answer(&chain, status, &[], rings, cx),
+            Err(status) => answer(&chain, status, &[], rings, reach),
         }
     }
 
@@ -233,22 +234,22 @@ impl Block {
         status: DiskStatus,
         data: &[u8],
         rings: &mut Rings<'_>,
-        cx: &mut Context<'_>,
+        reach: &mut Reach<'_>,
     ) -> Result<(), Broken> {
         match (status, &done.operation) {
-            (DiskStatus::Failed, _) => answer(&done.chain, Status::IoError, &[], rings, cx),
+            (DiskStatus::Failed, _) => answer(&done.chain, Status::IoError, &[], rings, reach),
             (DiskStatus::Ok, DiskOperation::Read { bytes, .. }) => {
                 // A peer's bytes: of the wrong length, they are no answer to this read.
                 match usize::try_from(*bytes) == Ok(data.len()) {
-                    true => answer(&done.chain, Status::Ok, data, rings, cx),
-                    false => answer(&done.chain, Status::IoError, &[], rings, cx),
+                    true => answer(&done.chain, Status::Ok, data, rings, reach),
+                    false => answer(&done.chain, Status::IoError, &[], rings, reach),
                 }
             }
             (DiskStatus::Ok, _) if done.flush_follows => {
-                self.begin(done.chain, DiskOperation::Flush, false, cx);
+                self.begin(done.chain, DiskOperation::Flush, false, reach);
                 Ok(())
             }
-            (DiskStatus::Ok, _) => answer(&done.chain, Status::Ok, &[], rings, cx),
+            (DiskStatus::Ok, _) => answer(&done.chain, Status::Ok, &[], rings, reach),
         }
     }
 }
@@ -286,17 +287,17 @@ impl Function for Block {
         }
     }
 
-    fn notify(&mut self, _: usize, rings: &mut Rings<'_>, cx: &mut Context<'_>) -> Result<(), Broken> {
+    fn notify(&mut self, _: usize, rings: &mut Rings<'_>, reach: &mut Reach<'_>) -> Result<(), Broken> {
         let mut bytes = self.in_flight_bytes();
         while self.pending.len() < REQUESTS_MAX && bytes < IN_FLIGHT_BYTES_MAX {
-            let Some(chain) = rings.queue(0)?.pop(cx.ram)? else {
+            let Some(chain) = rings.queue(0)?.pop(reach.ram)? else {
                 break;
             };
             if chain.readable.total() < HEADER_BYTES || chain.writable.count() == 0 {
                 return Err(Broken("a disk request has no header or no room for a status"));
             }
             let before = self.pending.len();
-            self.submit(chain, rings, cx)?;
+            self.submit(chain, rings, reach)?;
             let begun = self.pending.get(before).map_or(0, Pending::data_bytes);
             bytes = bytes.saturating_add(begun);
         }
@@ -320,14 +321,14 @@ impl VirtioMmio<Block> {
     /// A request is finished ([`crate::Input::DiskDone`]): copies what was read, answers the driver, and
     /// takes on what waited for room. An id that is not in flight is ignored: the guest has reset the
     /// device since, or a peer lies.
-    pub fn complete(&mut self, id: u64, status: DiskStatus, data: &[u8], cx: &mut Context<'_>) {
+    pub fn complete(&mut self, id: u64, status: DiskStatus, data: &[u8], reach: &mut Reach<'_>) {
         let found = self.function.pending.iter().position(|p| p.id == id);
         let Some(done) = found.map(|at| self.function.pending.remove(at)) else {
             return;
         };
-        self.run(cx, |block, rings, cx| {
-            block.finish(done, status, data, rings, cx)?;
-            block.notify(0, rings, cx)
+        self.run(reach, |block, rings, reach| {
+            block.finish(done, status, data, rings, reach)?;
+            block.notify(0, rings, reach)
         });
     }
 
@@ -364,11 +365,12 @@ fn answer(
     status: Status,
     data: &[u8],
     rings: &mut Rings<'_>,
-    cx: &mut Context<'_>,
+    reach: &mut Reach<'_>,
 ) -> Result<(), Broken> {
-    chain.writable.scatter(cx.ram, data)?;
+    chain.writable.scatter(reach.ram, data)?;
     let last = chain.writable.last_byte().ok_or(Broken("no room for a status"))?;
-    cx.ram
+    reach
+        .ram
         .write(last, &[status.code()])
         .map_err(|_| Broken("a buffer is not in RAM"))?;
     // VIRTIO 2.7.8.2: only what is written from the start on counts.
@@ -377,7 +379,7 @@ fn answer(
         true => filled.saturating_add(1),
         false => filled,
     };
-    rings.queue(0)?.push(cx.ram, chain.head, written)
+    rings.queue(0)?.push(reach.ram, chain.head, written)
 }
 
 fn read_header(chain: &Chain, ram: &Ram) -> Result<Claimed<Header>, Status> {

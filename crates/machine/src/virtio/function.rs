@@ -3,7 +3,7 @@
 use hart::Visit;
 
 use super::{chain::Broken, queue::Queue};
-use crate::device::Context;
+use crate::device::Reach;
 
 /// VIRTIO_F_INDIRECT_DESC.
 pub const INDIRECT_DESC: u64 = 1 << 28;
@@ -32,7 +32,7 @@ pub trait Function: Visit {
     ///
     /// # Errors
     /// If the driver broke a rule: the transport sets DEVICE_NEEDS_RESET.
-    fn notify(&mut self, queue: usize, rings: &mut Rings<'_>, cx: &mut Context<'_>) -> Result<(), Broken>;
+    fn notify(&mut self, queue: usize, rings: &mut Rings<'_>, reach: &mut Reach<'_>) -> Result<(), Broken>;
 
     /// The driver reset the device or stopped a queue: everything taken from the queues is forgotten.
     fn reset(&mut self);

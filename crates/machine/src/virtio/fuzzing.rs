@@ -9,7 +9,7 @@ use hart::{Ram, Width, ram::BASE};
 use super::Slot;
 use crate::{
     Clock, DiskConfig, DiskStatus, Effect, Effects, NetConfig, Step,
-    device::{Context, Device},
+    device::{Device, Reach},
     irq::IrqLines,
 };
 
@@ -175,9 +175,9 @@ impl World {
         };
         let offset = u64::from(bytes.u16()) & 0xfff & !width.bytes().wrapping_sub(1);
         let value = bytes.number();
-        let seen = self.with(|slot, cx| match choice & 4 {
-            0 => slot.read(offset, width, cx),
-            _ => slot.write(offset, width, value, cx).then_some(0),
+        let seen = self.with(|slot, reach| match choice & 4 {
+            0 => slot.read(offset, width, reach),
+            _ => slot.write(offset, width, value, reach).then_some(0),
         });
         self.observe(seen.unwrap_or(1));
     }
@@ -195,7 +195,7 @@ impl World {
         self.write(0x70, 0);
         self.write(0x14, 0);
         let offered = self
-            .with(|slot, cx| slot.read(0x10, Width::Word, cx))
+            .with(|slot, reach| slot.read(0x10, Width::Word, reach))
             .unwrap_or(0);
         // Small choices would switch off what is most worth testing.
         let accepted = if features < 16 {
@@ -328,7 +328,7 @@ impl World {
         let choice = bytes.u8();
         let length = usize::try_from(bytes.number() & 0x3fff).unwrap_or(0);
         let id = self.disk_id.wrapping_sub(u64::from(choice & 7));
-        self.with(|slot, cx| match slot {
+        self.with(|slot, reach| match slot {
             Slot::Empty => {}
             Slot::Block(device) => {
                 let asked = device.pending().find(|request| request.id == id);
@@ -343,16 +343,16 @@ impl World {
                 } else {
                     DiskStatus::Failed
                 };
-                device.complete(id, status, &vec![choice; length], cx);
+                device.complete(id, status, &vec![choice; length], reach);
             }
-            Slot::Net(device) => device.receive(vec![choice; length], cx),
-            Slot::Entropy(device) => device.receive(&vec![choice; length], cx),
+            Slot::Net(device) => device.receive(vec![choice; length], reach),
+            Slot::Entropy(device) => device.receive(&vec![choice; length], reach),
         });
     }
 
     /// A 32-bit store to a register.
     fn write(&mut self, offset: u64, value: u64) {
-        self.with(|slot, cx| slot.write(offset, Width::Word, value, cx));
+        self.with(|slot, reach| slot.write(offset, Width::Word, value, reach));
     }
 
     fn poke(&mut self, address: u64, bytes: &[u8]) {
@@ -360,15 +360,15 @@ impl World {
         let _ = self.ram.write(address, bytes);
     }
 
-    fn with<T>(&mut self, act: impl FnOnce(&mut Slot, &mut Context<'_>) -> T) -> T {
-        let mut cx = Context {
+    fn with<T>(&mut self, act: impl FnOnce(&mut Slot, &mut Reach<'_>) -> T) -> T {
+        let mut reach = Reach {
             now: Step(0),
             clock: &self.clock,
             ram: &mut self.ram,
             irq: &mut self.irq,
             effects: &mut self.effects,
         };
-        act(&mut self.slot, &mut cx)
+        act(&mut self.slot, &mut reach)
     }
 
     fn take_effects(&mut self) {

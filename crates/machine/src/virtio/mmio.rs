@@ -9,7 +9,7 @@ use hart::{Visit, Visitor, Width};
 
 use super::{Broken, EVENT_IDX, Function, INDIRECT_DESC, Queue, Rings, VERSION_1, queue::Area};
 use crate::{
-    device::{Context, Device},
+    device::{Device, Reach},
     irq::Line,
 };
 
@@ -151,8 +151,8 @@ impl<F: Function> VirtioMmio<F> {
     /// Lets the function act on its queues, if the device is live; then settles interrupts.
     pub(super) fn run(
         &mut self,
-        cx: &mut Context<'_>,
-        act: impl FnOnce(&mut F, &mut Rings<'_>, &mut Context<'_>) -> Result<(), Broken>,
+        reach: &mut Reach<'_>,
+        act: impl FnOnce(&mut F, &mut Rings<'_>, &mut Reach<'_>) -> Result<(), Broken>,
     ) {
         if !self.is_live() {
             return;
@@ -161,10 +161,10 @@ impl<F: Function> VirtioMmio<F> {
             queues: &mut self.queues,
             features: self.driver_features,
         };
-        let outcome = act(&mut self.function, &mut rings, cx);
+        let outcome = act(&mut self.function, &mut rings, reach);
         let mut settled = Ok(());
         for queue in &mut self.queues {
-            match queue.settle(cx.ram) {
+            match queue.settle(reach.ram) {
                 Ok(true) => self.interrupt |= interrupt::USED,
                 Ok(false) => {}
                 Err(broken) => settled = Err(broken),
@@ -173,7 +173,7 @@ impl<F: Function> VirtioMmio<F> {
         if outcome.and(settled).is_err() {
             self.give_up();
         }
-        self.drive_line(cx);
+        self.drive_line(reach);
     }
 
     /// VIRTIO 2.1.2: a rule is broken; says so, with a configuration change notification once the driver
@@ -185,8 +185,8 @@ impl<F: Function> VirtioMmio<F> {
         }
     }
 
-    fn drive_line(&self, cx: &mut Context<'_>) {
-        cx.irq.set(Line::Virtio(self.slot), self.interrupt != 0);
+    fn drive_line(&self, reach: &mut Reach<'_>) {
+        reach.irq.set(Line::Virtio(self.slot), self.interrupt != 0);
     }
 
     fn offered(&self) -> u64 {
@@ -215,7 +215,7 @@ impl<F: Function> VirtioMmio<F> {
         }
     }
 
-    fn write_register(&mut self, register: Register, value: u32, cx: &mut Context<'_>) {
+    fn write_register(&mut self, register: Register, value: u32, reach: &mut Reach<'_>) {
         match register {
             Register::DeviceFeaturesSelect => self.device_features_select = value,
             Register::DriverFeatures => self.accept_features(value),
@@ -226,14 +226,14 @@ impl<F: Function> VirtioMmio<F> {
                     queue.set_size(value);
                 }
             }
-            Register::QueueReady => self.set_queue_ready(value, cx),
-            Register::QueueNotify => self.notify(value, cx),
+            Register::QueueReady => self.set_queue_ready(value, reach),
+            Register::QueueNotify => self.notify(value, reach),
             Register::InterruptAcknowledge => {
                 let [acknowledged, ..] = value.to_le_bytes();
                 self.interrupt &= !acknowledged;
-                self.drive_line(cx);
+                self.drive_line(reach);
             }
-            Register::Status => self.set_status(value, cx),
+            Register::Status => self.set_status(value, reach),
             Register::QueueAddress(area, high) => {
                 if let Some(queue) = self.selected() {
                     queue.set_address(area, high, value);
@@ -259,7 +259,7 @@ impl<F: Function> VirtioMmio<F> {
         }
     }
 
-    fn set_queue_ready(&mut self, value: u32, cx: &mut Context<'_>) {
+    fn set_queue_ready(&mut self, value: u32, reach: &mut Reach<'_>) {
         let Some(queue) = self.selected() else {
             return;
         };
@@ -271,29 +271,31 @@ impl<F: Function> VirtioMmio<F> {
             }
             (0, false) => {}
             _ => {
-                if queue.start(cx.ram).is_err() {
+                if queue.start(reach.ram).is_err() {
                     self.give_up();
-                    self.drive_line(cx);
+                    self.drive_line(reach);
                 }
             }
         }
     }
 
-    fn notify(&mut self, value: u32, cx: &mut Context<'_>) {
+    fn notify(&mut self, value: u32, reach: &mut Reach<'_>) {
         let Ok(index) = usize::try_from(value) else {
             return;
         };
         if index < self.queues.len() {
-            self.run(cx, |function, rings, cx| function.notify(index, rings, cx));
+            self.run(reach, |function, rings, reach| {
+                function.notify(index, rings, reach)
+            });
         }
     }
 
-    fn set_status(&mut self, value: u32, cx: &mut Context<'_>) {
+    fn set_status(&mut self, value: u32, reach: &mut Reach<'_>) {
         let [written, ..] = value.to_le_bytes();
         if written == 0 {
             // VIRTIO 4.2.2.1: reset clears the interrupts too.
             self.clear();
-            self.drive_line(cx);
+            self.drive_line(reach);
             return;
         }
         // VIRTIO 2.1.1: the driver clears no bit but by a reset, and NEEDS_RESET is the device's own.
@@ -313,20 +315,22 @@ impl<F: Function> VirtioMmio<F> {
         }
         self.status = new;
         if added & status::DRIVER_OK != 0 {
-            self.start(cx);
+            self.start(reach);
         }
     }
 
     /// DRIVER_OK: what the driver made available before (and perhaps notified too early) is looked at.
-    fn start(&mut self, cx: &mut Context<'_>) {
+    fn start(&mut self, reach: &mut Reach<'_>) {
         if self.status & status::FEATURES_OK == 0 {
             // VIRTIO 3.1.1: the driver may not go on without FEATURES_OK.
             self.give_up();
-            self.drive_line(cx);
+            self.drive_line(reach);
             return;
         }
         for index in 0..self.queues.len() {
-            self.run(cx, |function, rings, cx| function.notify(index, rings, cx));
+            self.run(reach, |function, rings, reach| {
+                function.notify(index, rings, reach)
+            });
         }
     }
 
@@ -352,7 +356,7 @@ impl<F: Function> VirtioMmio<F> {
 
 impl<F: Function> Device for VirtioMmio<F> {
     /// Control registers answer to 32-bit accesses (VIRTIO 4.2.2.2), the configuration space to any.
-    fn read(&mut self, offset: u64, width: Width, _: &mut Context<'_>) -> Option<u64> {
+    fn read(&mut self, offset: u64, width: Width, _: &mut Reach<'_>) -> Option<u64> {
         if let Some(config) = offset.checked_sub(CONFIG) {
             let mut bytes = [0; 8];
             let places = bytes.iter_mut().zip(config..config.saturating_add(width.bytes()));
@@ -368,9 +372,9 @@ impl<F: Function> Device for VirtioMmio<F> {
     }
 
     /// No configuration space has a field for the driver to write.
-    fn write(&mut self, offset: u64, width: Width, value: u64, cx: &mut Context<'_>) -> bool {
+    fn write(&mut self, offset: u64, width: Width, value: u64, reach: &mut Reach<'_>) -> bool {
         if offset < CONFIG && width == Width::Word {
-            self.write_register(Register::decode(offset), half(value, 0), cx);
+            self.write_register(Register::decode(offset), half(value, 0), reach);
         }
         true
     }
@@ -379,7 +383,7 @@ impl<F: Function> Device for VirtioMmio<F> {
         None
     }
 
-    fn wake(&mut self, _: &mut Context<'_>) {}
+    fn wake(&mut self, _: &mut Reach<'_>) {}
 
     /// The board clears the interrupt lines itself.
     fn reset(&mut self) {

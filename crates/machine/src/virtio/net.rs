@@ -11,7 +11,7 @@ use super::{
     chain::{Chain, Spans},
     limits::{FRAME_BYTES_MAX, FRAME_BYTES_MIN, FRAMES_HELD_MAX, QUEUE_MAX},
 };
-use crate::{Effect, NetConfig, device::Context};
+use crate::{Effect, NetConfig, device::Reach};
 
 /// VIRTIO 5.1.3: feature bits.
 pub mod feature {
@@ -52,10 +52,10 @@ impl Net {
     }
 
     /// Hands held frames to the guest as long as it has buffers.
-    fn deliver(&mut self, rings: &mut Rings<'_>, cx: &mut Context<'_>) -> Result<(), Broken> {
+    fn deliver(&mut self, rings: &mut Rings<'_>, reach: &mut Reach<'_>) -> Result<(), Broken> {
         let mut done: usize = 0;
         for frame in &self.held {
-            if !place(&frame.0, rings, cx)? {
+            if !place(&frame.0, rings, reach)? {
                 break;
             }
             done = done.saturating_add(1);
@@ -65,8 +65,8 @@ impl Net {
     }
 
     /// Sends every frame in the transmit queue.
-    fn transmit(&mut self, rings: &mut Rings<'_>, cx: &mut Context<'_>) -> Result<(), Broken> {
-        while let Some(chain) = rings.queue(TRANSMIT)?.pop(cx.ram)? {
+    fn transmit(&mut self, rings: &mut Rings<'_>, reach: &mut Reach<'_>) -> Result<(), Broken> {
+        while let Some(chain) = rings.queue(TRANSMIT)?.pop(reach.ram)? {
             let total = chain.readable.total();
             let Some(bytes) = total.checked_sub(HEADER_BYTES) else {
                 return Err(Broken("a frame to transmit has no header"));
@@ -75,20 +75,20 @@ impl Net {
             let length = usize::try_from(bytes).unwrap_or(usize::MAX);
             if (FRAME_BYTES_MIN..=FRAME_BYTES_MAX).contains(&length) {
                 let mut frame = vec![0; length];
-                chain.readable.gather(cx.ram, HEADER_BYTES, &mut frame)?;
-                cx.effects.push_back(Effect::NetTransmit {
+                chain.readable.gather(reach.ram, HEADER_BYTES, &mut frame)?;
+                reach.effects.push_back(Effect::NetTransmit {
                     port: self.port,
                     frame,
                 });
             }
-            rings.queue(TRANSMIT)?.push(cx.ram, chain.head, 0)?;
+            rings.queue(TRANSMIT)?.push(reach.ram, chain.head, 0)?;
         }
         Ok(())
     }
 }
 
 /// Puts one frame into receive buffers, or drops it. False: it must wait, there are too few.
-fn place(frame: &[u8], rings: &mut Rings<'_>, cx: &mut Context<'_>) -> Result<bool, Broken> {
+fn place(frame: &[u8], rings: &mut Rings<'_>, reach: &mut Reach<'_>) -> Result<bool, Broken> {
     let mergeable = rings.accepted(feature::MRG_RXBUF);
     let queue = rings.queue(RECEIVE)?;
     let length = u64::try_from(frame.len()).unwrap_or(u64::MAX);
@@ -98,7 +98,7 @@ fn place(frame: &[u8], rings: &mut Rings<'_>, cx: &mut Context<'_>) -> Result<bo
     let mut count: u16 = 0;
     let mut room: u64 = 0;
     while room < needed {
-        let Some(chain) = queue.pop(cx.ram)? else {
+        let Some(chain) = queue.pop(reach.ram)? else {
             queue.unpop(count);
             // A frame that the whole ring is too small for never fits: it is lost, and delays no other.
             return Ok(count == queue.size());
@@ -123,18 +123,18 @@ fn place(frame: &[u8], rings: &mut Rings<'_>, cx: &mut Context<'_>) -> Result<bo
     bytes.extend_from_slice(frame);
     let mut rest = bytes.as_slice();
     for chain in chains {
-        let written = fill(&chain.writable, rest, cx)?;
+        let written = fill(&chain.writable, rest, reach)?;
         rest = rest.get(written..).unwrap_or_default();
-        queue.push(cx.ram, chain.head, u32::try_from(written).unwrap_or(u32::MAX))?;
+        queue.push(reach.ram, chain.head, u32::try_from(written).unwrap_or(u32::MAX))?;
     }
     Ok(true)
 }
 
 /// Writes as much of `bytes` as fits; returns how much.
-fn fill(spans: &Spans, bytes: &[u8], cx: &mut Context<'_>) -> Result<usize, Broken> {
+fn fill(spans: &Spans, bytes: &[u8], reach: &mut Reach<'_>) -> Result<usize, Broken> {
     let room = usize::try_from(spans.total()).unwrap_or(usize::MAX);
     let piece = bytes.get(..room).unwrap_or(bytes);
-    spans.scatter(cx.ram, piece)?;
+    spans.scatter(reach.ram, piece)?;
     Ok(piece.len())
 }
 
@@ -152,10 +152,10 @@ impl Function for Net {
         self.mac.get(index).copied().unwrap_or(0)
     }
 
-    fn notify(&mut self, queue: usize, rings: &mut Rings<'_>, cx: &mut Context<'_>) -> Result<(), Broken> {
+    fn notify(&mut self, queue: usize, rings: &mut Rings<'_>, reach: &mut Reach<'_>) -> Result<(), Broken> {
         match queue {
-            RECEIVE => self.deliver(rings, cx),
-            _ => self.transmit(rings, cx),
+            RECEIVE => self.deliver(rings, reach),
+            _ => self.transmit(rings, reach),
         }
     }
 
@@ -167,13 +167,13 @@ impl Function for Net {
 impl VirtioMmio<Net> {
     /// A frame from outside ([`crate::Input::NetFrame`]). Dropped if the driver does not run, the frame is
     /// none, or too many are held already.
-    pub fn receive(&mut self, frame: Vec<u8>, cx: &mut Context<'_>) {
+    pub fn receive(&mut self, frame: Vec<u8>, reach: &mut Reach<'_>) {
         let sound = (FRAME_BYTES_MIN..=FRAME_BYTES_MAX).contains(&frame.len());
         if !sound || !self.is_live() || self.function.held.len() >= FRAMES_HELD_MAX {
             return;
         }
         self.function.held.push(Frame(frame));
-        self.run(cx, Net::deliver);
+        self.run(reach, Net::deliver);
     }
 
     /// Frames that wait for buffers.

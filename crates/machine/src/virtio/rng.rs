@@ -10,7 +10,7 @@ use super::{
     chain::Chain,
     limits::{ENTROPY_BYTES_MAX, QUEUE_MAX},
 };
-use crate::{Effect, device::Context};
+use crate::{Effect, device::Reach};
 
 /// The entropy device.
 #[derive(Clone, Debug, Default)]
@@ -23,11 +23,11 @@ pub struct Entropy {
 
 impl Entropy {
     /// Asks for the next buffer's bytes, unless it waits already.
-    fn ask(&mut self, rings: &mut Rings<'_>, cx: &mut Context<'_>) -> Result<(), Broken> {
+    fn ask(&mut self, rings: &mut Rings<'_>, reach: &mut Reach<'_>) -> Result<(), Broken> {
         if self.wanted > 0 {
             return Ok(());
         }
-        let Some(chain) = rings.queue(0)?.pop(cx.ram)? else {
+        let Some(chain) = rings.queue(0)?.pop(reach.ram)? else {
             return Ok(());
         };
         // VIRTIO 5.4.6.1: buffers are writable only.
@@ -37,19 +37,21 @@ impl Entropy {
         }
         self.wanted = room.min(ENTROPY_BYTES_MAX);
         self.waiting = chain;
-        cx.effects.push_back(Effect::EntropyWanted { bytes: self.wanted });
+        reach
+            .effects
+            .push_back(Effect::EntropyWanted { bytes: self.wanted });
         Ok(())
     }
 
     /// Fills the waiting buffer.
-    fn fill(&mut self, bytes: &[u8], rings: &mut Rings<'_>, cx: &mut Context<'_>) -> Result<(), Broken> {
+    fn fill(&mut self, bytes: &[u8], rings: &mut Rings<'_>, reach: &mut Reach<'_>) -> Result<(), Broken> {
         let wanted = usize::try_from(std::mem::take(&mut self.wanted)).unwrap_or(0);
         let chain = std::mem::take(&mut self.waiting);
         let bytes = bytes.get(..wanted).unwrap_or(bytes);
-        chain.writable.scatter(cx.ram, bytes)?;
+        chain.writable.scatter(reach.ram, bytes)?;
         let written = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        rings.queue(0)?.push(cx.ram, chain.head, written)?;
-        self.ask(rings, cx)
+        rings.queue(0)?.push(reach.ram, chain.head, written)?;
+        self.ask(rings, reach)
     }
 }
 
@@ -65,8 +67,8 @@ impl Function for Entropy {
         0
     }
 
-    fn notify(&mut self, _: usize, rings: &mut Rings<'_>, cx: &mut Context<'_>) -> Result<(), Broken> {
-        self.ask(rings, cx)
+    fn notify(&mut self, _: usize, rings: &mut Rings<'_>, reach: &mut Reach<'_>) -> Result<(), Broken> {
+        self.ask(rings, reach)
     }
 
     fn reset(&mut self) {
@@ -77,9 +79,9 @@ impl Function for Entropy {
 impl VirtioMmio<Entropy> {
     /// Random bytes ([`crate::Input::Entropy`]). Ignored if none are wanted or none came; more than wanted
     /// are cut, and fewer are passed on, as the driver must expect (VIRTIO 5.4.6.1).
-    pub fn receive(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
+    pub fn receive(&mut self, bytes: &[u8], reach: &mut Reach<'_>) {
         if self.function.wanted > 0 && !bytes.is_empty() {
-            self.run(cx, |entropy, rings, cx| entropy.fill(bytes, rings, cx));
+            self.run(reach, |entropy, rings, reach| entropy.fill(bytes, rings, reach));
         }
     }
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     DiskConfig, NetConfig,
-    device::{Context, Device},
+    device::{Device, Reach},
 };
 
 /// One virtio-mmio slot of the board.
@@ -50,21 +50,21 @@ impl Slot {
 }
 
 impl Device for Slot {
-    fn read(&mut self, offset: u64, width: Width, cx: &mut Context<'_>) -> Option<u64> {
+    fn read(&mut self, offset: u64, width: Width, reach: &mut Reach<'_>) -> Option<u64> {
         match self {
             Slot::Empty => Some(mmio::empty(offset, width)),
-            Slot::Block(device) => device.read(offset, width, cx),
-            Slot::Net(device) => device.read(offset, width, cx),
-            Slot::Entropy(device) => device.read(offset, width, cx),
+            Slot::Block(device) => device.read(offset, width, reach),
+            Slot::Net(device) => device.read(offset, width, reach),
+            Slot::Entropy(device) => device.read(offset, width, reach),
         }
     }
 
-    fn write(&mut self, offset: u64, width: Width, value: u64, cx: &mut Context<'_>) -> bool {
+    fn write(&mut self, offset: u64, width: Width, value: u64, reach: &mut Reach<'_>) -> bool {
         match self {
             Slot::Empty => true,
-            Slot::Block(device) => device.write(offset, width, value, cx),
-            Slot::Net(device) => device.write(offset, width, value, cx),
-            Slot::Entropy(device) => device.write(offset, width, value, cx),
+            Slot::Block(device) => device.write(offset, width, value, reach),
+            Slot::Net(device) => device.write(offset, width, value, reach),
+            Slot::Entropy(device) => device.write(offset, width, value, reach),
         }
     }
 
@@ -72,7 +72,7 @@ impl Device for Slot {
         None
     }
 
-    fn wake(&mut self, _: &mut Context<'_>) {}
+    fn wake(&mut self, _: &mut Reach<'_>) {}
 
     fn reset(&mut self) {
         match self {

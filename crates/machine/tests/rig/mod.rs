@@ -5,7 +5,7 @@
 pub mod asm;
 pub mod guest;
 
-use machine::{Clock, Effect, Effects, Ram, Step, Width, device::Context, device::Device, irq::IrqLines};
+use machine::{Clock, Effect, Effects, Ram, Step, Width, device::Device, device::Reach, irq::IrqLines};
 
 /// SplitMix64.
 pub struct Random(pub u64);
@@ -49,8 +49,8 @@ impl Rig {
         }
     }
 
-    pub fn cx(&mut self) -> Context<'_> {
-        Context {
+    pub fn reach(&mut self) -> Reach<'_> {
+        Reach {
             now: self.now,
             clock: &self.clock,
             ram: &mut self.ram,
@@ -60,26 +60,26 @@ impl Rig {
     }
 
     pub fn read(&mut self, device: &mut dyn Device, offset: u64) -> u8 {
-        device.read(offset, Width::Byte, &mut self.cx()).unwrap() as u8
+        device.read(offset, Width::Byte, &mut self.reach()).unwrap() as u8
     }
 
     pub fn write(&mut self, device: &mut dyn Device, offset: u64, value: u8) {
-        assert!(device.write(offset, Width::Byte, u64::from(value), &mut self.cx()));
+        assert!(device.write(offset, Width::Byte, u64::from(value), &mut self.reach()));
     }
 
     pub fn read_word(&mut self, device: &mut dyn Device, offset: u64) -> u32 {
-        device.read(offset, Width::Word, &mut self.cx()).unwrap() as u32
+        device.read(offset, Width::Word, &mut self.reach()).unwrap() as u32
     }
 
     pub fn write_word(&mut self, device: &mut dyn Device, offset: u64, value: u32) {
-        assert!(device.write(offset, Width::Word, u64::from(value), &mut self.cx()));
+        assert!(device.write(offset, Width::Word, u64::from(value), &mut self.reach()));
     }
 
     /// Wakes the device if it is due, as the board does.
     pub fn wake(&mut self, device: &mut dyn Device) {
         let time = self.clock.at(self.now);
         if device.deadline().is_some_and(|deadline| deadline <= time) {
-            device.wake(&mut self.cx());
+            device.wake(&mut self.reach());
         }
     }
 

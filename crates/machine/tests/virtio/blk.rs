@@ -29,8 +29,8 @@ fn make_disk(read_only: bool) -> Slot {
 }
 
 pub fn complete(rig: &mut Rig, id: u64, status: DiskStatus, data: &[u8]) {
-    rig.with(|slot, cx| match slot {
-        Slot::Block(block) => block.complete(id, status, data, cx),
+    rig.with(|slot, reach| match slot {
+        Slot::Block(block) => block.complete(id, status, data, reach),
         _ => unreachable!(),
     });
 }

@@ -175,8 +175,8 @@ fn control_registers_answer_to_words_only() {
         (0, Width::Double),
         (0x70, Width::Byte),
     ] {
-        assert_eq!(rig.with(|slot, cx| slot.read(offset, width, cx)), Some(0));
-        assert!(rig.with(|slot, cx| slot.write(offset, width, 1, cx)));
+        assert_eq!(rig.with(|slot, reach| slot.read(offset, width, reach)), Some(0));
+        assert!(rig.with(|slot, reach| slot.write(offset, width, 1, reach)));
     }
     assert_eq!(rig.read(0x70), 0);
 }
@@ -184,7 +184,7 @@ fn control_registers_answer_to_words_only() {
 #[test]
 fn the_configuration_space_answers_to_every_width() {
     let mut rig = Rig::new(net);
-    let mut read = |offset, width| rig.with(|slot, cx| slot.read(offset, width, cx)).unwrap();
+    let mut read = |offset, width| rig.with(|slot, reach| slot.read(offset, width, reach)).unwrap();
     assert_eq!(read(0x100, Width::Byte), 2);
     assert_eq!(read(0x102, Width::Half), 0x0504);
     assert_eq!(read(0x100, Width::Word), 0x0504_0302);
@@ -205,9 +205,9 @@ fn status_bits_once_set_stay_until_reset() {
 #[test]
 fn stopping_a_queue_forgets_what_waited_in_it() {
     let mut rig = Rig::started(net);
-    rig.with(|slot, cx| match slot {
+    rig.with(|slot, reach| match slot {
         Slot::Net(net) => {
-            net.receive(vec![1; 60], cx);
+            net.receive(vec![1; 60], reach);
             assert_eq!(net.held(), 1);
         }
         _ => unreachable!(),

@@ -18,8 +18,8 @@ pub fn make() -> Slot {
 }
 
 pub fn arrive(rig: &mut Rig, frame: Vec<u8>) {
-    rig.with(|slot, cx| match slot {
-        Slot::Net(net) => net.receive(frame, cx),
+    rig.with(|slot, reach| match slot {
+        Slot::Net(net) => net.receive(frame, reach),
         _ => unreachable!(),
     });
 }

@@ -2,7 +2,7 @@
 
 use machine::{
     Effect, Visit, Visitor,
-    device::Context,
+    device::Reach,
     virtio::{Broken, EVENT_IDX, Function, INDIRECT_DESC, Rings, VirtioMmio},
 };
 
@@ -26,17 +26,17 @@ impl Function for Speaker {
         0
     }
 
-    fn notify(&mut self, queue: usize, rings: &mut Rings<'_>, cx: &mut Context<'_>) -> Result<(), Broken> {
+    fn notify(&mut self, queue: usize, rings: &mut Rings<'_>, reach: &mut Reach<'_>) -> Result<(), Broken> {
         if queue != TRANSMIT {
             return Ok(());
         }
-        while let Some(chain) = rings.queue(TRANSMIT)?.pop(cx.ram)? {
+        while let Some(chain) = rings.queue(TRANSMIT)?.pop(reach.ram)? {
             let mut bytes = vec![0; chain.readable.total() as usize];
-            chain.readable.gather(cx.ram, 0, &mut bytes)?;
+            chain.readable.gather(reach.ram, 0, &mut bytes)?;
             if !bytes.is_empty() {
-                cx.effects.push_back(Effect::ConsoleWrite { port: 1, bytes });
+                reach.effects.push_back(Effect::ConsoleWrite { port: 1, bytes });
             }
-            rings.queue(TRANSMIT)?.push(cx.ram, chain.head, 0)?;
+            rings.queue(TRANSMIT)?.push(reach.ram, chain.head, 0)?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use machine::{
     Clock, Effect, Effects, Ram, Step, Width,
-    device::{Context, Device},
+    device::{Device, Reach},
     irq::{IrqLines, Line},
     virtio::{EVENT_IDX, INDIRECT_DESC, Slot, VERSION_1},
 };
@@ -193,23 +193,24 @@ impl<D: Device> Rig<D> {
         u16::from_le_bytes(self.peek(address, 2).try_into().unwrap())
     }
 
-    pub fn with<T>(&mut self, act: impl FnOnce(&mut D, &mut Context<'_>) -> T) -> T {
-        let mut cx = Context {
+    pub fn with<T>(&mut self, act: impl FnOnce(&mut D, &mut Reach<'_>) -> T) -> T {
+        let mut reach = Reach {
             now: Step(1),
             clock: &self.clock,
             ram: &mut self.ram,
             irq: &mut self.irq,
             effects: &mut self.effects,
         };
-        act(&mut self.slot, &mut cx)
+        act(&mut self.slot, &mut reach)
     }
 
     pub fn read(&mut self, offset: u64) -> u32 {
-        self.with(|slot, cx| slot.read(offset, Width::Word, cx)).unwrap() as u32
+        self.with(|slot, reach| slot.read(offset, Width::Word, reach))
+            .unwrap() as u32
     }
 
     pub fn write(&mut self, offset: u64, value: u32) {
-        assert!(self.with(|slot, cx| slot.write(offset, Width::Word, u64::from(value), cx)));
+        assert!(self.with(|slot, reach| slot.write(offset, Width::Word, u64::from(value), reach)));
     }
 
     /// Writes one raw descriptor.

@@ -12,8 +12,8 @@ pub fn make() -> Slot {
 }
 
 pub fn give(rig: &mut Rig, bytes: &[u8]) {
-    rig.with(|slot, cx| match slot {
-        Slot::Entropy(entropy) => entropy.receive(bytes, cx),
+    rig.with(|slot, reach| match slot {
+        Slot::Entropy(entropy) => entropy.receive(bytes, reach),
         _ => unreachable!(),
     });
 }

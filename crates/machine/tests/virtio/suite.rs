@@ -138,12 +138,12 @@ fn any_width_is_answered_anywhere(subject: &Subject) {
             if !offset.is_multiple_of(width.bytes()) {
                 continue;
             }
-            let value = rig.with(|slot, cx| slot.read(offset, width, cx)).unwrap();
+            let value = rig.with(|slot, reach| slot.read(offset, width, reach)).unwrap();
             assert_eq!(value & !width.mask(), 0);
             if offset >= 0x100 {
                 let bytes = (0..width.bytes()).map(|i| {
                     let byte = rig
-                        .with(|slot, cx| slot.read(offset + i, Width::Byte, cx))
+                        .with(|slot, reach| slot.read(offset + i, Width::Byte, reach))
                         .unwrap();
                     byte << (8 * i)
                 });
@@ -154,7 +154,7 @@ fn any_width_is_answered_anywhere(subject: &Subject) {
             // Stores that have no effect: other widths, and everything in the configuration space.
             if offset >= 0x100 || width != Width::Word {
                 let before = state::save(&mut rig.slot);
-                assert!(rig.with(|slot, cx| slot.write(offset, width, u64::MAX, cx)));
+                assert!(rig.with(|slot, reach| slot.write(offset, width, u64::MAX, reach)));
                 assert_eq!(before, state::save(&mut rig.slot));
             }
         }
