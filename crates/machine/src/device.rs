@@ -7,7 +7,8 @@
 //! A device never holds a file descriptor, a lock, a thread, a channel or a closure, and it never waits for an
 //! answer: it emits an effect, and the answer comes as an input at a later step.
 
-use hart::{Ram, Step, Visit, Width};
+use bitflags::Flags;
+use hart::{Ram, Step, Visit, Visitor, Width};
 
 use crate::{Clock, Effects, irq::IrqLines};
 
@@ -71,4 +72,11 @@ pub trait Device: Visit {
     /// The board's reset button was pressed: the device goes back to its state after power-on, but for what its
     /// own documentation says survives.
     fn reset(&mut self);
+}
+
+/// Visits a register of flags. Bits without a name are kept: a register may hold what a guest wrote there.
+pub fn visit_flags<F: Flags<Bits = u8>>(v: &mut dyn Visitor, name: &'static str, flags: &mut F) {
+    let mut bits = flags.bits();
+    v.u8(name, &mut bits);
+    *flags = F::from_bits_retain(bits);
 }

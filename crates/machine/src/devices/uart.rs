@@ -1,10 +1,11 @@
-//! 16550A UART: eight byte registers between the guest's driver and console port 0.
+//! The 16550A UART: eight byte registers between the guest's driver and console port 0.
 //!
 //! What the guest sends leaves as [`Effect::ConsoleWrite`], gathered for at most a millisecond of guest time
 //! (a line end or a full buffer sends at once), so that a line of text is one output and not forty. What is
 //! typed comes in through [`Uart::receive`] and waits without loss behind the 16-byte FIFO.
-//! It never asks the host anything: LSR says only what the guest was given. There are no line errors, no
-//! break, and the divisor changes nothing: a byte takes no time.
+//!
+//! The UART never asks the host anything: LSR says only what the guest was given. The line has no errors but an
+//! overrun in loopback, and no breaks, and the divisor changes nothing: a byte takes no time.
 //!
 //! Source: the PC16550D data sheet (National Semiconductor, 1995), section 8, "Registers".
 
@@ -14,102 +15,60 @@ use hart::{Visit, Visitor, Width};
 
 use crate::{
     Effect, Effects,
-    device::{Device, Reach},
+    device::{Device, Reach, visit_flags},
     irq::Line,
     narrow::{low8, wide},
 };
 
+mod registers;
+
+use registers::{
+    Cause, FifoControl, IIR_FIFOS_ENABLED, InterruptEnable, LineControl, LineStatus, ModemControl,
+    ModemStatus, ReadRegister, WriteRegister,
+};
+
 /// Bytes of the receiver FIFO.
 pub const FIFO_BYTES: usize = 16;
-/// Most bytes that wait behind the FIFO; more are dropped, as from a terminal that types too fast.
+/// Most bytes that wait behind the FIFO. Beyond it the newest are dropped, as when one types too fast.
 pub const TYPED_MAX: usize = 64 << 10;
 /// Most bytes in one effect.
 pub const SENT_MAX: usize = 256;
-/// Ticks of `mtime` after which gathered bytes leave.
-const SEND_DELAY: u64 = 10_000;
-
-/// IER: data received.
-const IER_RECEIVED: u8 = 1;
-/// IER: transmitter empty.
-const IER_EMPTY: u8 = 1 << 1;
-/// IER: line status.
-const IER_LINE: u8 = 1 << 2;
-/// FCR: FIFOs on.
-const FCR_ENABLE: u8 = 1;
-/// FCR: clear the receiver FIFO.
-const FCR_CLEAR_RECEIVER: u8 = 1 << 1;
-/// FCR: the receiver's trigger level.
-const FCR_TRIGGER: u8 = 3 << 6;
-/// LCR: the divisor latch is at offsets 0 and 1.
-const LCR_DIVISOR: u8 = 1 << 7;
-/// MCR: loopback.
-const MCR_LOOP: u8 = 1 << 4;
-/// LSR: data ready.
-const LSR_READY: u8 = 1;
-/// LSR: overrun.
-const LSR_OVERRUN: u8 = 1 << 1;
-/// LSR: holding register and shifter empty, which they always are.
-const LSR_EMPTY: u8 = 3 << 5;
-/// MSR with a terminal attached: CTS, DSR, DCD.
-const MSR_CONNECTED: u8 = 0xb0;
-
-/// IIR, in falling order of priority.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cause {
-    /// Receiver line status: an overrun.
-    Line,
-    /// The FIFO has reached its trigger level.
-    Received,
-    /// The FIFO holds less. The chip waits four characters' time; here no character takes time.
-    Timeout,
-    /// The transmitter became empty.
-    Empty,
-    /// Nothing.
-    None,
-}
-
-impl Cause {
-    const fn code(self) -> u8 {
-        match self {
-            Cause::Line => 0x6,
-            Cause::Received => 0x4,
-            Cause::Timeout => 0xc,
-            Cause::Empty => 0x2,
-            Cause::None => 0x1,
-        }
-    }
-}
+/// How long gathered bytes wait for more, in ticks of `mtime`: a millisecond.
+const SEND_DELAY_TICKS: u64 = 10_000;
 
 /// The UART.
 #[derive(Clone, Debug, Default)]
 pub struct Uart {
-    interrupt_enable: u8,
-    /// FCR's enable and trigger bits; the others act once.
-    fifo_control: u8,
-    line_control: u8,
-    modem_control: u8,
+    interrupt_enable: InterruptEnable,
+    /// FCR's enable and trigger bits; its other bits act once and are not kept.
+    fifo_control: FifoControl,
+    line_control: LineControl,
+    modem_control: ModemControl,
+    /// SCR, which nothing but the driver uses.
     scratch: u8,
+    /// DLL and DLM, which change nothing.
     divisor: [u8; 2],
+    /// A byte was lost because the receiver was full, and the guest has not read so from LSR.
     overrun: bool,
-    /// The transmitter became empty and nobody has read so from IIR.
+    /// The transmitter became empty, and the guest has not read so from IIR.
     empty_pending: bool,
     /// The receiver FIFO: at most [`FIFO_BYTES`], or 1 with the FIFOs off.
     received: VecDeque<u8>,
-    /// Typed, and not yet in the FIFO: at most [`TYPED_MAX`].
+    /// Typed bytes that are not yet in the FIFO: at most [`TYPED_MAX`].
     typed: VecDeque<u8>,
-    /// Sent by the guest, and not yet an effect: less than [`SENT_MAX`].
+    /// Bytes that the guest has sent and that are not yet an effect: less than [`SENT_MAX`].
     sent: Vec<u8>,
-    /// The `mtime` at which `sent` leaves; `None` exactly when it is empty.
+    /// The `mtime` at which `sent` leaves; `None` exactly when `sent` is empty.
     send_at: Option<u64>,
 }
 
 impl Uart {
-    /// Bytes typed at the console.
+    /// Bytes typed at the console ([`crate::Input::Console`]).
     pub fn receive(&mut self, bytes: &[u8], reach: &mut Reach<'_>) {
         let room = TYPED_MAX.saturating_sub(self.typed.len());
         self.typed.extend(bytes.iter().take(room));
         self.refill();
-        self.drive(reach);
+        self.drive_line(reach);
     }
 
     /// What the guest has sent leaves now.
@@ -121,9 +80,10 @@ impl Uart {
         }
     }
 
+    /// A store to THR.
     fn send(&mut self, byte: u8, reach: &mut Reach<'_>) {
-        if self.modem_control & MCR_LOOP != 0 {
-            if self.received.len() < self.capacity() {
+        if self.is_looped_back() {
+            if self.received.len() < self.receiver_bytes() {
                 self.received.push_back(byte);
             } else {
                 self.overrun = true;
@@ -133,12 +93,13 @@ impl Uart {
             if byte == b'\n' || self.sent.len() >= SENT_MAX {
                 self.flush(reach.effects);
             } else if self.send_at.is_none() {
-                self.send_at = Some(reach.clock.at(reach.now).saturating_add(SEND_DELAY));
+                self.send_at = Some(reach.clock.at(reach.now).saturating_add(SEND_DELAY_TICKS));
             }
         }
         self.empty_pending = true; // It was sent in no time, and the holding register is empty again.
     }
 
+    /// A load from RBR.
     fn take(&mut self) -> u8 {
         let byte = self.received.pop_front().unwrap_or(0);
         self.refill();
@@ -147,94 +108,99 @@ impl Uart {
 
     /// Moves typed bytes into the FIFO. In loopback the line is cut off from the receiver.
     fn refill(&mut self) {
-        while self.modem_control & MCR_LOOP == 0 && self.received.len() < self.capacity() {
+        while !self.is_looped_back() && self.received.len() < self.receiver_bytes() {
             let Some(byte) = self.typed.pop_front() else { break };
             self.received.push_back(byte);
         }
     }
 
-    fn capacity(&self) -> usize {
-        if self.fifo_control & FCR_ENABLE != 0 {
-            FIFO_BYTES
-        } else {
-            1
-        }
+    /// Are offsets 0 and 1 the divisor?
+    fn is_divisor_mapped(&self) -> bool {
+        self.line_control.contains(LineControl::DLAB)
     }
 
-    fn trigger(&self) -> usize {
-        match (self.fifo_control & FCR_ENABLE != 0, self.fifo_control >> 6) {
-            (false, _) | (true, 0) => 1,
-            (true, 1) => 4,
-            (true, 2) => 8,
-            (true, _) => 14,
-        }
+    fn is_looped_back(&self) -> bool {
+        self.modem_control.contains(ModemControl::LOOP)
     }
 
+    fn has_fifos(&self) -> bool {
+        self.fifo_control.contains(FifoControl::FIFO_ENABLE)
+    }
+
+    /// How many bytes the receiver holds.
+    fn receiver_bytes(&self) -> usize {
+        if self.has_fifos() { FIFO_BYTES } else { 1 }
+    }
+
+    /// The most urgent interrupt that is enabled and pending.
     fn cause(&self) -> Cause {
-        let enabled = |bit| self.interrupt_enable & bit != 0;
-        if enabled(IER_LINE) && self.overrun {
-            Cause::Line
-        } else if enabled(IER_RECEIVED) && self.received.len() >= self.trigger() {
-            Cause::Received
-        } else if enabled(IER_RECEIVED) && !self.received.is_empty() {
+        let enabled = |interrupt| self.interrupt_enable.contains(interrupt);
+        if enabled(InterruptEnable::ELSI) && self.overrun {
+            Cause::LineStatus
+        } else if enabled(InterruptEnable::ERBFI) && self.received.len() >= self.fifo_control.trigger_bytes()
+        {
+            Cause::ReceivedData
+        } else if enabled(InterruptEnable::ERBFI) && !self.received.is_empty() {
             Cause::Timeout
-        } else if enabled(IER_EMPTY) && self.empty_pending {
-            Cause::Empty
+        } else if enabled(InterruptEnable::ETBEI) && self.empty_pending {
+            Cause::TransmitterEmpty
         } else {
             Cause::None
         }
     }
 
+    /// A load from IIR, which takes back the interrupt of an empty transmitter if that is what it tells.
     fn identify(&mut self) -> u8 {
         let cause = self.cause();
-        if cause == Cause::Empty {
+        if cause == Cause::TransmitterEmpty {
             self.empty_pending = false;
         }
-        let fifos = if self.fifo_control & FCR_ENABLE != 0 {
-            0xc0
-        } else {
-            0
-        };
+        let fifos = if self.has_fifos() { IIR_FIFOS_ENABLED } else { 0 };
         cause.code() | fifos
     }
 
-    fn line_status(&mut self) -> u8 {
-        let overrun = std::mem::take(&mut self.overrun);
-        LSR_EMPTY
-            | if self.received.is_empty() { 0 } else { LSR_READY }
-            | if overrun { LSR_OVERRUN } else { 0 }
+    /// A load from LSR, which takes back the overrun. The transmitter is always empty.
+    fn line_status(&mut self) -> LineStatus {
+        let mut status = LineStatus::THRE | LineStatus::TEMT;
+        status.set(LineStatus::DR, !self.received.is_empty());
+        status.set(LineStatus::OE, std::mem::take(&mut self.overrun));
+        status
     }
 
-    fn modem_status(&self) -> u8 {
-        if self.modem_control & MCR_LOOP == 0 {
-            return MSR_CONNECTED;
+    /// A load from MSR: a terminal is always there and always ready.
+    fn modem_status(&self) -> ModemStatus {
+        if self.is_looped_back() {
+            self.modem_control.looped_back()
+        } else {
+            ModemStatus::CTS | ModemStatus::DSR | ModemStatus::DCD
         }
-        let out = self.modem_control; // DTR, RTS, OUT1, OUT2 come back as DSR, CTS, RI, DCD.
-        (out & 1) << 5 | (out & 2) << 3 | (out & 4) << 4 | (out & 8) << 4
     }
 
-    fn control_fifos(&mut self, value: u8) {
-        let toggled = (value ^ self.fifo_control) & FCR_ENABLE != 0;
-        if toggled || value & FCR_CLEAR_RECEIVER != 0 {
+    /// A store to FCR.
+    fn control_fifos(&mut self, control: FifoControl) {
+        let enable = control.contains(FifoControl::FIFO_ENABLE);
+        if enable != self.has_fifos() || control.contains(FifoControl::RCVR_FIFO_RESET) {
             self.received.clear();
         }
-        self.fifo_control = if value & FCR_ENABLE != 0 {
-            value & (FCR_ENABLE | FCR_TRIGGER)
+        self.fifo_control = if enable {
+            control.intersection(FifoControl::FIFO_ENABLE | FifoControl::RCVR_TRIGGER)
         } else {
-            0
+            FifoControl::empty()
         };
         self.refill();
     }
 
-    fn enable_interrupts(&mut self, value: u8) {
+    /// A store to IER.
+    fn enable_interrupts(&mut self, enable: InterruptEnable) {
         // Switching the interrupt on with the transmitter empty raises it: drivers probe for this.
-        if value & IER_EMPTY != 0 && self.interrupt_enable & IER_EMPTY == 0 {
+        let newly = enable.difference(self.interrupt_enable);
+        if newly.contains(InterruptEnable::ETBEI) {
             self.empty_pending = true;
         }
-        self.interrupt_enable = value & 0xf;
+        self.interrupt_enable = enable;
     }
 
-    fn drive(&self, reach: &mut Reach<'_>) {
+    fn drive_line(&self, reach: &mut Reach<'_>) {
         reach.irq.set(Line::Uart, self.cause() != Cause::None);
     }
 }
@@ -242,44 +208,45 @@ impl Uart {
 impl Device for Uart {
     // Any width is one access to the register at its lowest address: the other byte lanes are not wired.
     fn read(&mut self, offset: u64, _: Width, reach: &mut Reach<'_>) -> Option<u64> {
-        let divisor = self.line_control & LCR_DIVISOR != 0;
         let [divisor_low, divisor_high] = self.divisor;
-        let value = match offset {
-            0 if divisor => divisor_low,
-            0 => self.take(),
-            1 if divisor => divisor_high,
-            1 => self.interrupt_enable,
-            2 => self.identify(),
-            3 => self.line_control,
-            4 => self.modem_control,
-            5 => self.line_status(),
-            6 => self.modem_status(),
-            7 => self.scratch,
-            _ => 0,
+        let value = match ReadRegister::at(offset, self.is_divisor_mapped()) {
+            Some(ReadRegister::ReceiverBuffer) => self.take(),
+            Some(ReadRegister::DivisorLow) => divisor_low,
+            Some(ReadRegister::DivisorHigh) => divisor_high,
+            Some(ReadRegister::InterruptEnable) => self.interrupt_enable.bits(),
+            Some(ReadRegister::InterruptIdentification) => self.identify(),
+            Some(ReadRegister::LineControl) => self.line_control.bits(),
+            Some(ReadRegister::ModemControl) => self.modem_control.bits(),
+            Some(ReadRegister::LineStatus) => self.line_status().bits(),
+            Some(ReadRegister::ModemStatus) => self.modem_status().bits(),
+            Some(ReadRegister::Scratch) => self.scratch,
+            None => 0,
         };
-        self.drive(reach);
+        self.drive_line(reach);
         Some(u64::from(value))
     }
 
     fn write(&mut self, offset: u64, _: Width, value: u64, reach: &mut Reach<'_>) -> bool {
         let value = low8(value);
-        let divisor = self.line_control & LCR_DIVISOR != 0;
+        let register = WriteRegister::at(offset, self.is_divisor_mapped());
         let [divisor_low, divisor_high] = &mut self.divisor;
-        match offset {
-            0 if divisor => *divisor_low = value,
-            0 => self.send(value, reach),
-            1 if divisor => *divisor_high = value,
-            1 => self.enable_interrupts(value),
-            2 => self.control_fifos(value),
-            3 => self.line_control = value,
-            4 => {
-                self.modem_control = value & 0x1f;
+        match register {
+            Some(WriteRegister::TransmitterHolding) => self.send(value, reach),
+            Some(WriteRegister::DivisorLow) => *divisor_low = value,
+            Some(WriteRegister::DivisorHigh) => *divisor_high = value,
+            Some(WriteRegister::InterruptEnable) => {
+                self.enable_interrupts(InterruptEnable::from_bits_truncate(value));
+            }
+            Some(WriteRegister::FifoControl) => self.control_fifos(FifoControl::from_bits_truncate(value)),
+            Some(WriteRegister::LineControl) => self.line_control = LineControl::from_bits_retain(value),
+            Some(WriteRegister::ModemControl) => {
+                self.modem_control = ModemControl::from_bits_truncate(value);
                 self.refill();
             }
-            7 => self.scratch = value,
-            _ => {} // LSR and MSR are read-only in normal use.
+            Some(WriteRegister::Scratch) => self.scratch = value,
+            None => {}
         }
-        self.drive(reach);
+        self.drive_line(reach);
         true
     }
 
@@ -318,17 +285,17 @@ impl Visit for Uart {
             sent,
             send_at,
         } = self;
-        v.u8("interrupt_enable", interrupt_enable);
-        v.u8("fifo_control", fifo_control);
-        v.u8("line_control", line_control);
-        v.u8("modem_control", modem_control);
+        visit_flags(v, "interrupt_enable", interrupt_enable);
+        visit_flags(v, "fifo_control", fifo_control);
+        visit_flags(v, "line_control", line_control);
+        visit_flags(v, "modem_control", modem_control);
         v.u8("scratch", scratch);
         v.u8("divisor_low", divisor_low);
         v.u8("divisor_high", divisor_high);
         v.bool("overrun", overrun);
         v.bool("empty_pending", empty_pending);
-        queue(v, "received", received, FIFO_BYTES);
-        queue(v, "typed", typed, TYPED_MAX);
+        visit_queue(v, "received", received, FIFO_BYTES);
+        visit_queue(v, "typed", typed, TYPED_MAX);
         v.bytes("sent", sent, SENT_MAX);
         hart::state::option_u64(v, "send_at", send_at);
         if send_at.is_some() == sent.is_empty() {
@@ -337,7 +304,8 @@ impl Visit for Uart {
     }
 }
 
-fn queue(v: &mut dyn Visitor, name: &'static str, queue: &mut VecDeque<u8>, max: usize) {
+/// Visits a queue of at most `max` bytes as one run of bytes.
+fn visit_queue(v: &mut dyn Visitor, name: &'static str, queue: &mut VecDeque<u8>, max: usize) {
     let mut bytes = Vec::from(std::mem::take(queue));
     v.bytes(name, &mut bytes, max);
     debug_assert!(wide(bytes.len()) <= wide(max));
