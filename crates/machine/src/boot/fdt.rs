@@ -40,7 +40,7 @@ fn tree(config: &Config, initrd: Option<(u64, u64)>) -> Result<Vec<u8>> {
     fdt.property_u32("#size-cells", 2)?;
     fdt.property_string("compatible", "riscv-virtio")?;
     fdt.property_string("model", "riscv-virtio,qemu")?;
-    power(&mut fdt, "poweroff", "syscon-poweroff", syscon::OFF)?;
+    power(&mut fdt, "poweroff", "syscon-poweroff", syscon::PASS)?;
     power(&mut fdt, "reboot", "syscon-reboot", syscon::RESET)?;
     let memory = fdt.begin_node("memory@80000000")?;
     fdt.property_string("device_type", "memory")?;
@@ -60,7 +60,7 @@ fn power(fdt: &mut FdtWriter, name: &str, compatible: &str, value: u32) -> Resul
     let node = fdt.begin_node(name)?;
     fdt.property_string("compatible", compatible)?;
     fdt.property_u32("regmap", TEST_PHANDLE)?;
-    fdt.property_u32("offset", 0)?;
+    fdt.property_u32("offset", low32(syscon::FINISHER))?;
     fdt.property_u32("value", value)?;
     fdt.end_node(node)
 }

@@ -1,8 +1,9 @@
-//! Software and timer interrupts: `msip` and `mtimecmp` of each hart, and `mtime`, in the SiFive CLINT layout.
+//! Software and timer interrupts: `msip` and `mtimecmp` of each hart, and `mtime`, in the layout of SiFive's CLINT.
 //!
-//! `mtime` is the machine's [`Clock`](crate::Clock) and is read-only: the host paces it and both replicas
-//! compute it from the log, so stores to it are ignored. (Only M-mode firmware can reach it, and OpenSBI does
-//! not write it.)
+//! The board turns what is here into the interrupt lines of each hart, and the machine ends a run where a timer is
+//! due. `mtime` is the machine's [`Clock`](crate::Clock): the host paces it and both replicas compute it from the
+//! log, so a guest never writes it, and stores to it are ignored. (Only M-mode firmware can reach it, and OpenSBI
+//! does not write it.)
 //!
 //! Sources: RISC-V ACLINT Specification 1.0-rc4, section 5 (MTIMER and MSWI at the CLINT's offsets); SiFive
 //! FU540-C000 manual, chapter 9.
@@ -15,15 +16,59 @@ use crate::{
     narrow::{index, low32, with_half},
 };
 
+/// Offset of the `msip` registers, 4 bytes for each hart.
+const MSIP: u64 = 0;
+/// Bytes of one `msip` register.
+const MSIP_BYTES: u64 = 4;
+/// Offset of the `mtimecmp` registers, 8 bytes for each hart; those of `msip` end here.
 const MTIMECMP: u64 = 0x4000;
-const MTIMECMP_END: u64 = MTIMECMP + 4095 * 8;
-const MTIME: u64 = 0xbff8;
+/// Bytes of one `mtimecmp` register.
+const MTIMECMP_BYTES: u64 = 8;
+/// The ACLINT specification has room for this many timers.
+const TIMERS_MAX: u64 = 4095;
+/// The first offset after the `mtimecmp` registers, where `mtime` is.
+const MTIME: u64 = MTIMECMP + TIMERS_MAX * MTIMECMP_BYTES;
+
+/// Which register an offset means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Register {
+    /// The software interrupt of this hart, which need not exist.
+    Msip(usize),
+    /// The timer of this hart, which need not exist, or one half of it.
+    Mtimecmp(usize),
+    /// The time, or one half of it.
+    Mtime,
+    /// Nothing: reads as zero, ignores stores.
+    Reserved,
+}
+
+impl Register {
+    fn at(offset: u64) -> Register {
+        match offset {
+            MSIP..MTIMECMP => Register::Msip(index((offset - MSIP) / MSIP_BYTES)),
+            MTIMECMP..MTIME => Register::Mtimecmp(index((offset - MTIMECMP) / MTIMECMP_BYTES)),
+            MTIME.. if offset < MTIME + 8 => Register::Mtime,
+            _ => Register::Reserved,
+        }
+    }
+
+    /// Does the register answer to an access of this width? The 64-bit ones also answer by halves.
+    fn has(self, width: Width) -> bool {
+        match self {
+            Register::Msip(_) => width == Width::Word,
+            _ => matches!(width, Width::Word | Width::Double),
+        }
+    }
+}
 
 /// The CLINT.
 #[derive(Clone, Debug)]
 pub struct Aclint {
+    /// How many harts the board has; registers of others read as zero.
     harts: usize,
+    /// For each hart: is its software interrupt pending?
     msip: [bool; HARTS_MAX],
+    /// For each hart: the `mtime` from which on its timer interrupt is pending.
     mtimecmp: [u64; HARTS_MAX],
 }
 
@@ -50,14 +95,12 @@ impl Aclint {
         self.mtimecmp.get(hart).copied().unwrap_or(u64::MAX)
     }
 
-    fn msip_mut(&mut self, offset: u64) -> Option<&mut bool> {
-        self.msip.get_mut(..self.harts)?.get_mut(index(offset / 4))
+    fn msip_mut(&mut self, hart: usize) -> Option<&mut bool> {
+        self.msip.get_mut(..self.harts)?.get_mut(hart)
     }
 
-    fn mtimecmp_mut(&mut self, offset: u64) -> Option<&mut u64> {
-        self.mtimecmp
-            .get_mut(..self.harts)?
-            .get_mut(index((offset - MTIMECMP) / 8))
+    fn mtimecmp_mut(&mut self, hart: usize) -> Option<&mut u64> {
+        self.mtimecmp.get_mut(..self.harts)?.get_mut(hart)
     }
 }
 
@@ -72,29 +115,33 @@ fn part(value: u64, offset: u64, width: Width) -> u64 {
 
 impl Device for Aclint {
     fn read(&mut self, offset: u64, width: Width, reach: &mut Reach<'_>) -> Option<u64> {
-        match (offset, width) {
-            (_, Width::Byte | Width::Half) => None,
-            (0..MTIMECMP, Width::Word) => Some(self.msip_mut(offset).map_or(0, |msip| u64::from(*msip))),
-            (0..MTIMECMP, Width::Double) => None,
-            (MTIMECMP..MTIMECMP_END, _) => Some(
-                self.mtimecmp_mut(offset)
-                    .map_or(0, |timer| part(*timer, offset, width)),
-            ),
-            (MTIME.., _) if offset < MTIME + 8 => Some(part(reach.clock.at(reach.now), offset, width)),
-            _ => Some(0),
+        let register = Register::at(offset);
+        if !register.has(width) {
+            return None;
         }
+        Some(match register {
+            Register::Msip(hart) => self.msip_mut(hart).map_or(0, |msip| u64::from(*msip)),
+            Register::Mtimecmp(hart) => self
+                .mtimecmp_mut(hart)
+                .map_or(0, |timer| part(*timer, offset, width)),
+            Register::Mtime => part(reach.clock.at(reach.now), offset, width),
+            Register::Reserved => 0,
+        })
     }
 
     fn write(&mut self, offset: u64, width: Width, value: u64, _: &mut Reach<'_>) -> bool {
-        match (offset, width) {
-            (_, Width::Byte | Width::Half) | (0..MTIMECMP, Width::Double) => return false,
-            (0..MTIMECMP, Width::Word) => {
-                if let Some(msip) = self.msip_mut(offset) {
+        let register = Register::at(offset);
+        if !register.has(width) {
+            return false;
+        }
+        match register {
+            Register::Msip(hart) => {
+                if let Some(msip) = self.msip_mut(hart) {
                     *msip = value & 1 != 0;
                 }
             }
-            (MTIMECMP..MTIMECMP_END, _) => {
-                if let Some(timer) = self.mtimecmp_mut(offset) {
+            Register::Mtimecmp(hart) => {
+                if let Some(timer) = self.mtimecmp_mut(hart) {
                     *timer = match (width, offset % 8) {
                         (Width::Double, _) => value,
                         (_, 4) => with_half(*timer, 32, value),
@@ -102,13 +149,13 @@ impl Device for Aclint {
                     };
                 }
             }
-            _ => {} // mtime, and holes.
+            Register::Mtime | Register::Reserved => {}
         }
         true
     }
 
     fn deadline(&self) -> Option<u64> {
-        None // Timer interrupts are lines computed from the time; nothing happens in here when they rise.
+        None // The timers' lines are computed from the time; nothing happens in here when one rises.
     }
 
     fn wake(&mut self, _: &mut Reach<'_>) {}

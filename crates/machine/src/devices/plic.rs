@@ -1,8 +1,11 @@
-//! Platform-level interrupt controller: 63 sources, two contexts (M and S) per hart, priorities 0 to 7.
+//! The platform-level interrupt controller: 63 sources, two contexts (M and S) per hart, priorities 0 to 7.
+//!
+//! The PLIC stands between the devices' lines and the external interrupts of the harts. The board has it sample
+//! the lines after each access and each input, and asks it for the lines of a hart when that hart runs.
 //!
 //! Gateways are level-triggered: a high line becomes one pending request, which stays pending until a
 //! context claims it, even if the line drops; the gateway then forwards nothing until some context completes
-//! it, and if the line is high then, it is pending again.
+//! the request, and if the line is high then, the source is pending again. The PLIC never drives a device's line.
 //!
 //! Sources: RISC-V Platform-Level Interrupt Controller Specification 1.0.0; register layout of the SiFive
 //! FU540-C000 manual, chapter 10, at the addresses of QEMU's `virt` board.
@@ -12,54 +15,101 @@ use hart::{Visit, Visitor, Width};
 use crate::{
     config::HARTS_MAX,
     device::{Device, Reach},
-    narrow::{index, low8, low32},
+    narrow::{index, low8, low32, with_half},
 };
 
-/// Highest source number; `riscv,ndev` in the FDT.
+/// The highest source number; `riscv,ndev` in the device tree.
 pub const SOURCES: u64 = 63;
-/// Contexts: M and S of each hart, in this order.
+/// Contexts of the largest board: M and S of each hart, in this order.
 const CONTEXTS_MAX: usize = 2 * HARTS_MAX;
-/// Bits of sources that exist: source 0 means "none".
+/// Bits of the sources that exist: source 0 means "none".
 const SOURCE_MASK: u64 = !1;
+/// The highest priority that a source or a threshold can have.
 const PRIORITY_MAX: u64 = 7;
 
+/// Offset of the priorities, 4 bytes for each source.
+const PRIORITY: u64 = 0;
+/// Offset of the pending bits, 32 sources to a word; the priorities end here.
 const PENDING: u64 = 0x1000;
+/// Offset of the second word of the pending bits.
+const PENDING_HIGH: u64 = PENDING + 4;
+/// Offset of the enable bits, 32 sources to a word, context by context.
 const ENABLE: u64 = 0x2000;
+/// Bytes from one context's enable bits to the next one's.
 const ENABLE_STRIDE: u64 = 0x80;
+/// Offset of the contexts' registers; the enable bits end here.
 const CONTEXT: u64 = 0x20_0000;
+/// Bytes from one context's registers to the next one's.
 const CONTEXT_STRIDE: u64 = 0x1000;
 
-/// One context: a hart in one mode.
+/// What is kept for one context, that is, for a hart in one mode.
 #[derive(Clone, Copy, Debug, Default)]
 struct Target {
-    /// Bit n: source n may interrupt here.
+    /// Bit n: source n may interrupt this context.
     enabled: u64,
+    /// Only sources of a higher priority interrupt this context.
     threshold: u8,
 }
 
 /// The PLIC.
 #[derive(Clone, Debug)]
 pub struct Plic {
+    /// How many contexts the board has; registers of others read as zero.
     contexts: usize,
-    /// By source; 0 never interrupts.
+    /// The priority of each source; a source of priority 0 never interrupts.
     priority: [u8; 64],
     /// Bit n: source n has a request that nobody has claimed.
     pending: u64,
     /// Bit n: source n is claimed and its gateway closed.
     claimed: u64,
+    /// What each context wants to hear of.
     targets: [Target; CONTEXTS_MAX],
 }
 
-/// A register.
+/// Which register an offset means.
 enum Register {
+    /// The priority of this source.
     Priority(usize),
-    /// Bits of 32 sources, from the source given by the shift.
+    /// The pending bits of 32 sources, from the source of this number on.
     Pending(u32),
+    /// The enable bits of this context, which need not exist, for 32 sources from the source of this number on.
     Enable(usize, u32),
+    /// The threshold of this context, which need not exist.
     Threshold(usize),
+    /// Claim (load) and completion (store) by this context, which need not exist.
     Claim(usize),
-    /// Reads as zero, ignores stores.
+    /// Nothing: reads as zero, ignores stores.
     Reserved,
+}
+
+impl Register {
+    fn at(offset: u64) -> Register {
+        match offset {
+            PRIORITY..PENDING => match (offset - PRIORITY) / 4 {
+                source @ 1..=SOURCES => Register::Priority(index(source)),
+                _ => Register::Reserved,
+            },
+            PENDING => Register::Pending(0),
+            PENDING_HIGH => Register::Pending(32),
+            ENABLE..CONTEXT => {
+                let context = index((offset - ENABLE) / ENABLE_STRIDE);
+                match (offset - ENABLE) % ENABLE_STRIDE {
+                    0 => Register::Enable(context, 0),
+                    4 => Register::Enable(context, 32),
+                    _ => Register::Reserved,
+                }
+            }
+            CONTEXT.. => {
+                let context = index((offset - CONTEXT) / CONTEXT_STRIDE);
+                match (offset - CONTEXT) % CONTEXT_STRIDE {
+                    0 => Register::Threshold(context),
+                    4 => Register::Claim(context),
+                    _ => Register::Reserved,
+                }
+            }
+            _ => Register::Reserved,
+        }
+    }
 }
 
 impl Plic {
@@ -104,6 +154,7 @@ impl Plic {
         best.map(|(source, _)| source)
     }
 
+    /// Hands the most urgent source to a context and closes its gateway; 0: there is none.
     fn claim(&mut self, context: usize) -> u64 {
         let Some(source) = self.best(context) else {
             return 0;
@@ -130,34 +181,6 @@ impl Plic {
     fn target_mut(&mut self, context: usize) -> Option<&mut Target> {
         self.targets.get_mut(..self.contexts)?.get_mut(context)
     }
-
-    fn register(offset: u64) -> Register {
-        match offset {
-            0..PENDING => match offset / 4 {
-                source @ 1..=SOURCES => Register::Priority(index(source)),
-                _ => Register::Reserved,
-            },
-            PENDING => Register::Pending(0),
-            0x1004 => Register::Pending(32),
-            ENABLE..CONTEXT => {
-                let context = index((offset - ENABLE) / ENABLE_STRIDE);
-                match (offset - ENABLE) % ENABLE_STRIDE {
-                    0 => Register::Enable(context, 0),
-                    4 => Register::Enable(context, 32),
-                    _ => Register::Reserved,
-                }
-            }
-            CONTEXT.. => {
-                let context = index((offset - CONTEXT) / CONTEXT_STRIDE);
-                match (offset - CONTEXT) % CONTEXT_STRIDE {
-                    0 => Register::Threshold(context),
-                    4 => Register::Claim(context),
-                    _ => Register::Reserved,
-                }
-            }
-            _ => Register::Reserved,
-        }
-    }
 }
 
 impl Device for Plic {
@@ -165,7 +188,7 @@ impl Device for Plic {
         if width != Width::Word {
             return None;
         }
-        Some(match Plic::register(offset) {
+        Some(match Register::at(offset) {
             Register::Priority(source) => self.priority.get(source).copied().map_or(0, u64::from),
             Register::Pending(shift) => u64::from(low32(self.pending >> shift)),
             Register::Enable(context, shift) => self
@@ -183,7 +206,7 @@ impl Device for Plic {
         if width != Width::Word {
             return false;
         }
-        match Plic::register(offset) {
+        match Register::at(offset) {
             Register::Priority(source) => {
                 if let Some(priority) = self.priority.get_mut(source) {
                     *priority = low8(value & PRIORITY_MAX);
@@ -191,7 +214,7 @@ impl Device for Plic {
             }
             Register::Enable(context, shift) => {
                 if let Some(target) = self.target_mut(context) {
-                    target.enabled = crate::narrow::with_half(target.enabled, shift, value) & SOURCE_MASK;
+                    target.enabled = with_half(target.enabled, shift, value) & SOURCE_MASK;
                 }
             }
             Register::Threshold(context) => {

@@ -1,10 +1,11 @@
-//! Goldfish real-time clock: nanoseconds since 1970, and one alarm.
+//! The goldfish real-time clock: nanoseconds since 1970, and one alarm.
 //!
 //! The time is `base + 100 * mtime`, where `base` starts as [`Config::wall_clock_ns`](crate::Config) and moves
-//! only when the guest sets the clock. So reading it needs no log entry.
+//! only when the guest sets the clock. So reading the clock needs no log entry, and the device never asks the
+//! host for the time.
 //!
-//! Source: "Goldfish virtual hardware" of the Android emulator documentation, section "Goldfish timer"
-//! (registers), and what the Linux driver `rtc-goldfish` expects of them.
+//! Source: "Goldfish virtual hardware" of the Android emulator's documentation, section "Goldfish timer", for
+//! the registers; the Linux driver `rtc-goldfish` for what a guest expects of them.
 
 use hart::{Visit, Visitor, Width};
 
@@ -14,21 +15,45 @@ use crate::{
     narrow::{low32, with_half},
 };
 
-/// Nanoseconds in a tick of `mtime`.
+/// The registers by the names of the goldfish documentation, each of 32 bits.
+mod register {
+    /// Reads the low half of the time, and latches the high half; a store sets the time.
+    pub const TIME_LOW: u64 = 0x00;
+    /// Reads the high half of the time that was latched; a store keeps the high half for a store to `TIME_LOW`.
+    pub const TIME_HIGH: u64 = 0x04;
+    /// The low half of the alarm's time; a store arms the alarm.
+    pub const ALARM_LOW: u64 = 0x08;
+    /// The high half of the alarm's time.
+    pub const ALARM_HIGH: u64 = 0x0c;
+    /// Bit 0: the alarm may interrupt.
+    pub const IRQ_ENABLED: u64 = 0x10;
+    /// A store disarms the alarm.
+    pub const CLEAR_ALARM: u64 = 0x14;
+    /// Reads 1 while the alarm is armed.
+    pub const ALARM_STATUS: u64 = 0x18;
+    /// A store takes the interrupt back.
+    pub const CLEAR_INTERRUPT: u64 = 0x1c;
+}
+
+/// Nanoseconds of one tick of `mtime`.
 const TICK_NS: u64 = 100;
 
 /// The real-time clock.
 #[derive(Clone, Debug, Default)]
 pub struct Rtc {
-    /// The time at `mtime` 0, in nanoseconds. Wraps like the register it stands for.
+    /// The time at `mtime` 0, in nanoseconds since 1970. It wraps like the register that it stands for.
     base: u64,
-    /// Upper half of the time, latched by the last read of the lower.
+    /// The high half of the time, latched by the last load from `TIME_LOW`.
     time_high: u32,
-    /// Upper half of the time to be set by the next store to the lower.
+    /// The high half of the time that the next store to `TIME_LOW` sets.
     set_high: u32,
+    /// When the alarm goes off, in nanoseconds since 1970.
     alarm: u64,
+    /// The alarm is set and has not gone off.
     alarm_armed: bool,
+    /// The guest wants an interrupt when the alarm goes off.
     interrupt_enabled: bool,
+    /// The alarm has gone off and the guest has not cleared its interrupt.
     interrupt_pending: bool,
 }
 
@@ -42,12 +67,13 @@ impl Rtc {
         }
     }
 
+    /// The time now, in nanoseconds since 1970.
     fn time(&self, reach: &Reach<'_>) -> u64 {
         self.base
             .wrapping_add(reach.clock.at(reach.now).wrapping_mul(TICK_NS))
     }
 
-    /// An armed alarm that is due fires.
+    /// Lets an armed alarm that is due go off, and drives the interrupt line.
     fn check(&mut self, reach: &mut Reach<'_>) {
         if self
             .deadline()
@@ -68,16 +94,16 @@ impl Device for Rtc {
             return None;
         }
         Some(match offset {
-            0x00 => {
+            register::TIME_LOW => {
                 let time = self.time(reach);
                 self.time_high = low32(time >> 32);
                 u64::from(low32(time))
             }
-            0x04 => u64::from(self.time_high),
-            0x08 => u64::from(low32(self.alarm)),
-            0x0c => self.alarm >> 32,
-            0x10 => u64::from(self.interrupt_enabled),
-            0x18 => u64::from(self.alarm_armed),
+            register::TIME_HIGH => u64::from(self.time_high),
+            register::ALARM_LOW => u64::from(low32(self.alarm)),
+            register::ALARM_HIGH => self.alarm >> 32,
+            register::IRQ_ENABLED => u64::from(self.interrupt_enabled),
+            register::ALARM_STATUS => u64::from(self.alarm_armed),
             _ => 0,
         })
     }
@@ -87,19 +113,19 @@ impl Device for Rtc {
             return false;
         }
         match offset {
-            0x00 => {
+            register::TIME_LOW => {
                 let time = u64::from(self.set_high) << 32 | u64::from(low32(value));
                 self.base = self.base.wrapping_add(time.wrapping_sub(self.time(reach)));
             }
-            0x04 => self.set_high = low32(value),
-            0x08 => {
+            register::TIME_HIGH => self.set_high = low32(value),
+            register::ALARM_LOW => {
                 self.alarm = with_half(self.alarm, 0, value);
                 self.alarm_armed = true;
             }
-            0x0c => self.alarm = with_half(self.alarm, 32, value),
-            0x10 => self.interrupt_enabled = value & 1 != 0,
-            0x14 => self.alarm_armed = false,
-            0x1c => self.interrupt_pending = false,
+            register::ALARM_HIGH => self.alarm = with_half(self.alarm, 32, value),
+            register::IRQ_ENABLED => self.interrupt_enabled = value & 1 != 0,
+            register::CLEAR_ALARM => self.alarm_armed = false,
+            register::CLEAR_INTERRUPT => self.interrupt_pending = false,
             _ => {}
         }
         self.check(reach);
@@ -116,7 +142,7 @@ impl Device for Rtc {
         self.check(reach);
     }
 
-    /// The clock runs on a battery: the time survives.
+    /// The clock has a battery: the time survives a reset, the alarm does not.
     fn reset(&mut self) {
         *self = Rtc::new(self.base);
     }

@@ -1,8 +1,10 @@
-//! The test device, one register to switch the machine off or reset it.
+//! The test device: one register by which the guest switches the machine off or resets it.
 //!
-//! The FDT points `syscon-poweroff` and `syscon-reboot` at it; OpenSBI's SRST and Linux use those.
+//! The device tree points `syscon-poweroff` and `syscon-reboot` at the register; OpenSBI's SRST and Linux use those.
+//! A store leaves a [`Request`], which the machine takes before the next instruction; the device itself never
+//! touches the machine's power.
 //!
-//! Source: SiFive's test finisher: low half 0x5555 pass, 0x3333 fail with a code in the high half, 0x7777 reset.
+//! Source: QEMU `hw/misc/sifive_test.c`, after SiFive's test finisher.
 
 use hart::{Visit, Visitor, Width};
 
@@ -12,26 +14,28 @@ use crate::{
     narrow::low16,
 };
 
-/// Value that switches off.
-pub const OFF: u32 = 0x5555;
-/// Value that switches off as failed, with a code above it.
+/// Where the register is in the device's window.
+pub const FINISHER: u64 = 0;
+/// `FINISHER_PASS` in the low half of the register switches the machine off.
+pub const PASS: u32 = 0x5555;
+/// `FINISHER_FAIL` in the low half switches the machine off as failed, with a code in the high half.
 pub const FAIL: u32 = 0x3333;
-/// Value that resets.
+/// `FINISHER_RESET` in the low half resets the machine.
 pub const RESET: u32 = 0x7777;
 
 /// What the guest wants of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Off, for good.
+    /// The machine goes off, for good.
     Off(PowerState),
-    /// The reset button.
+    /// The machine starts again, as if its reset button were pressed.
     Reset,
 }
 
 /// The test device.
 #[derive(Clone, Debug, Default)]
 pub struct Syscon {
-    /// Set by a store, taken by the machine before the next instruction.
+    /// What the last store asked for. The machine takes it before the next instruction.
     request: Option<Request>,
 }
 
@@ -42,7 +46,7 @@ impl Syscon {
         self.request.is_some()
     }
 
-    /// What the guest has asked for.
+    /// What the guest has asked for, once.
     pub fn take_request(&mut self) -> Option<Request> {
         self.request.take()
     }
@@ -57,12 +61,12 @@ impl Device for Syscon {
         if !matches!(width, Width::Half | Width::Word) {
             return false;
         }
-        if offset == 0 {
+        if offset == FINISHER {
             match u32::from(low16(value)) {
-                OFF => self.request = Some(Request::Off(PowerState::Off)),
+                PASS => self.request = Some(Request::Off(PowerState::Off)),
                 FAIL => self.request = Some(Request::Off(PowerState::Failed(low16(value >> 16)))),
                 RESET => self.request = Some(Request::Reset),
-                _ => {} // As the device: nothing.
+                _ => {} // Other values do nothing, as with QEMU's device.
             }
         }
         true
