@@ -1,100 +1,100 @@
 //! virtio-blk (VIRTIO 5.2): the guest's disk requests become effects, completions come back as inputs.
 //!
-//! Write data is copied out, once, when the guest submits; read data goes in only when the completion is injected
-//! (FT 3.4-b). What is malformed or out of range never leaves the device. Requests in flight are state,
-//! see [`super::pending`].
+//! A notify takes requests from the ring, checks each, and emits [`Effect::Disk`] or answers at once. Write data is
+//! copied out, once, when the guest submits; read data goes in only when the completion is injected (FT 3.4-b).
+//! Requests in flight are guest state, see [`Pending`]. A request that is malformed or out of range never
+//! leaves the device.
 
+use bitflags::bitflags;
 use hart::{Ram, Visit, Visitor};
 
 use super::{
     Broken, Function, Rings, VirtioMmio,
-    chain::{Chain, Claimed},
+    chain::{Chain, Untrusted},
     limits::{
         BLOCK_QUEUE_MAX, IN_FLIGHT_BYTES_MAX, REQUEST_BYTES_MAX, REQUESTS_MAX, SEGMENT_BYTES_MAX,
         SEGMENTS_MAX, ZERO_SECTORS_MAX,
     },
-    pending::Pending,
 };
 use crate::{Data, DiskConfig, DiskOperation, DiskRequest, DiskStatus, Effect, device::Reach};
 
-/// VIRTIO 5.2.3: feature bits.
-pub mod feature {
-    /// `size_max` counts.
-    pub const SIZE_MAX: u64 = 1 << 1;
-    /// `seg_max` counts.
-    pub const SEG_MAX: u64 = 1 << 2;
-    /// The disk is read-only.
-    pub const RO: u64 = 1 << 5;
-    /// `blk_size` counts.
-    pub const BLK_SIZE: u64 = 1 << 6;
-    /// Flush requests.
-    pub const FLUSH: u64 = 1 << 9;
-    /// Discard requests.
-    pub const DISCARD: u64 = 1 << 13;
-    /// Write-zeroes requests.
-    pub const WRITE_ZEROES: u64 = 1 << 14;
-}
+mod pending;
+mod request;
 
-/// Bytes of a sector; also the block size.
-const SECTOR: u64 = 512;
-/// Bytes of the answer to VIRTIO_BLK_T_GET_ID.
-const ID_BYTES: usize = 20;
-/// Bytes of a request's header, and of a range.
-const HEADER_BYTES: u64 = 16;
+use pending::Pending;
+use request::{HEADER_BYTES, Header, RANGE_BYTES, Range, RangeFlags, RequestType, Status};
 
-/// VIRTIO 5.2.6: the request's status byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Status {
-    Ok,
-    IoError,
-    Unsupported,
-}
-
-impl Status {
-    const fn code(self) -> u8 {
-        match self {
-            Status::Ok => 0,
-            Status::IoError => 1,
-            Status::Unsupported => 2,
-        }
+bitflags! {
+    /// VIRTIO 5.2.3: `VIRTIO_BLK_F_*`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct BlockFeatures: u64 {
+        /// The largest segment is in `size_max`.
+        const SIZE_MAX = 1 << 1;
+        /// The most segments of a request are in `seg_max`.
+        const SEG_MAX = 1 << 2;
+        /// The disk is read-only.
+        const RO = 1 << 5;
+        /// The block size is in `blk_size`.
+        const BLK_SIZE = 1 << 6;
+        /// The device answers flush requests.
+        const FLUSH = 1 << 9;
+        /// The device answers discard requests.
+        const DISCARD = 1 << 13;
+        /// The device answers write-zeroes requests.
+        const WRITE_ZEROES = 1 << 14;
     }
 }
 
-/// What a request turns out to be.
+/// VIRTIO 5.2.4: offsets in `struct virtio_blk_config`.
+mod config {
+    pub const CAPACITY: u64 = 0;
+    pub const SIZE_MAX: u64 = 8;
+    pub const SEG_MAX: u64 = 12;
+    pub const BLK_SIZE: u64 = 20;
+    pub const MAX_DISCARD_SECTORS: u64 = 36;
+    pub const MAX_DISCARD_SEG: u64 = 40;
+    pub const DISCARD_SECTOR_ALIGNMENT: u64 = 44;
+    pub const MAX_WRITE_ZEROES_SECTORS: u64 = 48;
+    pub const MAX_WRITE_ZEROES_SEG: u64 = 52;
+    pub const WRITE_ZEROES_MAY_UNMAP: u64 = 56;
+}
+
+/// Bytes of a sector, which is also the block size that the driver is told.
+const SECTOR_BYTES: u32 = 512;
+/// Discards had best be aligned to this many sectors, which are 4 KiB.
+const DISCARD_ALIGNMENT_SECTORS: u32 = 8;
+/// Bytes of the answer to VIRTIO_BLK_T_GET_ID.
+const ID_BYTES: usize = 20;
+
+/// What a request turns out to ask for.
 enum Request {
+    /// Something that only the disk can do.
     Disk(DiskOperation),
+    /// The serial number, which the device knows by itself.
     Id,
-}
-
-/// What a request begins with (VIRTIO 5.2.6).
-struct Header {
-    kind: u32,
-    sector: u64,
-}
-
-/// What follows the header of discard and write-zeroes (VIRTIO 5.2.6).
-struct Range {
-    sector: u64,
-    sectors: u32,
-    flags: u32,
 }
 
 /// The block device.
 #[derive(Clone, Debug)]
 pub struct Block {
-    /// Which disk of the configuration; with capacity, access and serial part of the machine's build.
+    /// The index of the disk in the configuration. This and the next three fields are part of the machine's build,
+    /// not of its state.
     disk: u8,
+    /// The capacity.
     sectors: u64,
+    /// Whether requests that would write fail.
     read_only: bool,
+    /// The answer to VIRTIO_BLK_T_GET_ID, filled up with zeroes.
     serial: [u8; ID_BYTES],
-    /// Counts requests for the life of the guest; no reset sets it back, so no completion can be mistaken.
+    /// The id of the next request. It counts for the life of the guest; no reset sets it back, so no completion can
+    /// be taken for that of another request.
     next_id: u64,
-    /// In the order of submission; at most [`REQUESTS_MAX`].
+    /// The requests in flight, in the order of submission; at most [`REQUESTS_MAX`].
     pending: Vec<Pending>,
 }
 
 impl Block {
-    /// Disk `disk` of the configuration.
+    /// The disk of this index in the configuration, after power-on.
     #[must_use]
     pub fn new(disk: u8, config: &DiskConfig) -> Block {
         let mut serial = [0; ID_BYTES];
@@ -111,84 +111,91 @@ impl Block {
         }
     }
 
-    /// Decides what a request asks. Err: the status to answer at once.
+    /// Decides what a request asks for.
+    ///
+    /// # Errors
+    /// The status with which to answer the request at once.
     fn parse(&self, chain: &Chain, rings: &Rings<'_>, ram: &Ram) -> Result<Request, Status> {
-        let Claimed(header) = read_header(chain, ram)?;
-        let data_in = chain.writable.total().saturating_sub(1);
-        let data_out = chain.readable.total().saturating_sub(HEADER_BYTES);
+        let Untrusted(Header { number, sector }) = Header::read(chain, ram)?;
+        let request = RequestType::from_number(number).ok_or(Status::Unsupported)?;
         // VIRTIO 5.2.6.2: a read-only disk fails what would write, and writes nothing.
-        if self.read_only && matches!(header.kind, 1 | 11 | 13) {
+        if self.read_only && request.writes() {
             return Err(Status::IoError);
         }
-        match header.kind {
-            0 => Ok(Request::Disk(DiskOperation::Read {
-                sector: header.sector,
-                bytes: self.data_bytes(header.sector, data_in)?,
-            })),
-            1 => {
-                let bytes = self.data_bytes(header.sector, data_out)?;
+        let operation = match request {
+            RequestType::In => {
+                let room = chain.writable.total().saturating_sub(1);
+                let bytes = self.data_bytes(sector, room)?;
+                DiskOperation::Read { sector, bytes }
+            }
+            RequestType::Out => {
+                let data_bytes = chain.readable.total().saturating_sub(HEADER_BYTES);
+                let bytes = self.data_bytes(sector, data_bytes)?;
                 let length = usize::try_from(bytes).map_err(|_| Status::IoError)?;
                 let data = Data::filled(length, |data| chain.readable.gather(ram, HEADER_BYTES, data))
                     .map_err(|_| Status::IoError)?;
-                Ok(Request::Disk(DiskOperation::Write {
-                    sector: header.sector,
-                    data,
-                }))
+                DiskOperation::Write { sector, data }
             }
-            4 => Ok(Request::Disk(DiskOperation::Flush)),
-            8 => Ok(Request::Id),
-            11 if rings.accepted(feature::DISCARD) => {
+            RequestType::Flush => DiskOperation::Flush,
+            RequestType::GetId => return Ok(Request::Id),
+            RequestType::Discard if rings.has_accepted(BlockFeatures::DISCARD) => {
                 // VIRTIO 5.2.6.2: no flag is known for discard, not even unmap.
-                let Range { sector, sectors, .. } = self.range(chain, ram, 0)?;
-                Ok(Request::Disk(DiskOperation::Discard { sector, sectors }))
+                let Range { sector, sectors, .. } = self.range(chain, ram, RangeFlags::empty())?;
+                DiskOperation::Discard { sector, sectors }
             }
-            13 if rings.accepted(feature::WRITE_ZEROES) => {
+            RequestType::WriteZeroes if rings.has_accepted(BlockFeatures::WRITE_ZEROES) => {
                 let Range {
                     sector,
                     sectors,
                     flags,
-                } = self.range(chain, ram, 1)?;
-                Ok(Request::Disk(DiskOperation::WriteZeroes {
+                } = self.range(chain, ram, RangeFlags::UNMAP)?;
+                DiskOperation::WriteZeroes {
                     sector,
                     sectors,
-                    unmap: flags & 1 != 0,
-                }))
+                    unmap: flags.contains(RangeFlags::UNMAP),
+                }
             }
-            _ => Err(Status::Unsupported),
-        }
+            RequestType::Discard | RequestType::WriteZeroes => return Err(Status::Unsupported),
+        };
+        Ok(Request::Disk(operation))
     }
 
-    /// The length of a read or write, if it is one and the disk has the sectors.
+    /// The length of a read or write, if it is one that the device takes and the disk has the sectors.
     fn data_bytes(&self, sector: u64, bytes: u64) -> Result<u32, Status> {
         let length = u32::try_from(bytes).map_err(|_| Status::IoError)?;
-        let sound = length > 0 && length <= REQUEST_BYTES_MAX && bytes.is_multiple_of(SECTOR);
-        match sound && self.contains(sector, bytes.checked_div(SECTOR).unwrap_or(0)) {
-            true => Ok(length),
-            false => Err(Status::IoError),
+        let sound = length > 0 && length <= REQUEST_BYTES_MAX && length.is_multiple_of(SECTOR_BYTES);
+        let sectors = length.checked_div(SECTOR_BYTES).unwrap_or(0);
+        if sound && self.contains(sector, sectors) {
+            Ok(length)
+        } else {
+            Err(Status::IoError)
         }
     }
 
     /// The one range of a discard or write-zeroes request, with no flags but `known`.
-    fn range(&self, chain: &Chain, ram: &Ram, known: u32) -> Result<Range, Status> {
-        if chain.readable.total() != HEADER_BYTES.saturating_mul(2) {
+    fn range(&self, chain: &Chain, ram: &Ram, known: RangeFlags) -> Result<Range, Status> {
+        if chain.readable.total() != HEADER_BYTES.saturating_add(RANGE_BYTES) {
             return Err(Status::IoError); // max_discard_seg and max_write_zeroes_seg are 1.
         }
-        let Claimed(range) = read_range(chain, ram)?;
-        if range.flags & !known != 0 {
+        let Untrusted(range) = Range::read(chain, ram)?;
+        if !known.contains(range.flags) {
             return Err(Status::Unsupported);
         }
         let sound = range.sectors > 0 && range.sectors <= ZERO_SECTORS_MAX;
-        match sound && self.contains(range.sector, u64::from(range.sectors)) {
-            true => Ok(range),
-            false => Err(Status::IoError),
+        if sound && self.contains(range.sector, range.sectors) {
+            Ok(range)
+        } else {
+            Err(Status::IoError)
         }
     }
 
-    fn contains(&self, sector: u64, sectors: u64) -> bool {
-        sector.checked_add(sectors).is_some_and(|end| end <= self.sectors)
+    /// Does the disk have these sectors?
+    fn contains(&self, sector: u64, sectors: u32) -> bool {
+        let end = sector.checked_add(u64::from(sectors));
+        end.is_some_and(|end| end <= self.sectors)
     }
 
-    /// Remembers a request and sends it out.
+    /// Remembers a request as pending and sends it out.
     fn begin(&mut self, chain: Chain, operation: DiskOperation, flush_follows: bool, reach: &mut Reach<'_>) {
         let id = self.next_id;
         self.next_id = id.wrapping_add(1);
@@ -204,7 +211,7 @@ impl Block {
             .push_back(Effect::Disk(DiskRequest { disk, id, operation }));
     }
 
-    /// One buffer from the ring: begun, or answered at once.
+    /// Begins the request in a buffer from the ring, or answers it at once.
     fn submit(&mut self, chain: Chain, rings: &mut Rings<'_>, reach: &mut Reach<'_>) -> Result<(), Broken> {
         match self.parse(&chain, rings, reach.ram) {
             Ok(Request::Disk(operation)) => {
@@ -213,7 +220,7 @@ impl Block {
                     operation,
                     DiskOperation::Write { .. } | DiskOperation::WriteZeroes { .. }
                 );
-                let flush_follows = writes && !rings.accepted(feature::FLUSH);
+                let flush_follows = writes && !rings.has_accepted(BlockFeatures::FLUSH);
                 self.begin(chain, operation, flush_follows, reach);
                 Ok(())
             }
@@ -227,7 +234,7 @@ impl Block {
         }
     }
 
-    /// A request has come back from the disk.
+    /// A request has come back from the disk: answers it, or begins the flush that must follow it.
     fn finish(
         &mut self,
         done: Pending,
@@ -239,10 +246,11 @@ impl Block {
         match (status, &done.operation) {
             (DiskStatus::Failed, _) => answer(&done.chain, Status::IoError, &[], rings, reach),
             (DiskStatus::Ok, DiskOperation::Read { bytes, .. }) => {
-                // A peer's bytes: of the wrong length, they are no answer to this read.
-                match usize::try_from(*bytes) == Ok(data.len()) {
-                    true => answer(&done.chain, Status::Ok, data, rings, reach),
-                    false => answer(&done.chain, Status::IoError, &[], rings, reach),
+                // The data may be a peer's: of the wrong length, it is no answer to this read.
+                if usize::try_from(*bytes) == Ok(data.len()) {
+                    answer(&done.chain, Status::Ok, data, rings, reach)
+                } else {
+                    answer(&done.chain, Status::IoError, &[], rings, reach)
                 }
             }
             (DiskStatus::Ok, _) if done.flush_follows => {
@@ -252,6 +260,13 @@ impl Block {
             (DiskStatus::Ok, _) => answer(&done.chain, Status::Ok, &[], rings, reach),
         }
     }
+
+    /// Bytes of data of all requests in flight.
+    fn in_flight_bytes(&self) -> u64 {
+        self.pending
+            .iter()
+            .fold(0, |sum, pending| sum.saturating_add(pending.data_bytes()))
+    }
 }
 
 impl Function for Block {
@@ -259,32 +274,37 @@ impl Function for Block {
     const QUEUES: &'static [u16] = &[BLOCK_QUEUE_MAX];
 
     fn features(&self) -> u64 {
-        use feature::{BLK_SIZE, DISCARD, FLUSH, RO, SEG_MAX, SIZE_MAX, WRITE_ZEROES};
-        let always = SIZE_MAX | SEG_MAX | BLK_SIZE | FLUSH;
-        match self.read_only {
-            true => always | RO,
-            false => always | DISCARD | WRITE_ZEROES,
-        }
+        let always =
+            BlockFeatures::SIZE_MAX | BlockFeatures::SEG_MAX | BlockFeatures::BLK_SIZE | BlockFeatures::FLUSH;
+        let features = if self.read_only {
+            always | BlockFeatures::RO
+        } else {
+            always | BlockFeatures::DISCARD | BlockFeatures::WRITE_ZEROES
+        };
+        features.bits()
     }
 
-    /// VIRTIO 5.2.4.
     fn config(&self, offset: u64) -> u8 {
-        let byte32 = |value: u32, at: u64| byte(&value.to_le_bytes(), offset, at);
-        match offset {
-            0..8 => byte(&self.sectors.to_le_bytes(), offset, 0),
-            8..12 => byte32(SEGMENT_BYTES_MAX, 8),
-            12..16 => byte32(SEGMENTS_MAX, 12),
-            20..24 => byte32(512, 20),
-            // max_discard_sectors, max_discard_seg, discard_sector_alignment.
-            36..40 => byte32(ZERO_SECTORS_MAX, 36),
-            40..44 => byte32(1, 40),
-            44..48 => byte32(8, 44),
-            // max_write_zeroes_sectors, max_write_zeroes_seg, write_zeroes_may_unmap.
-            48..52 => byte32(ZERO_SECTORS_MAX, 48),
-            52..56 => byte32(1, 52),
-            56 => 1,
-            _ => 0,
-        }
+        let fields: [(u64, &[u8]); 10] = [
+            (config::CAPACITY, &self.sectors.to_le_bytes()),
+            (config::SIZE_MAX, &SEGMENT_BYTES_MAX.to_le_bytes()),
+            (config::SEG_MAX, &SEGMENTS_MAX.to_le_bytes()),
+            (config::BLK_SIZE, &SECTOR_BYTES.to_le_bytes()),
+            (config::MAX_DISCARD_SECTORS, &ZERO_SECTORS_MAX.to_le_bytes()),
+            (config::MAX_DISCARD_SEG, &1_u32.to_le_bytes()),
+            (
+                config::DISCARD_SECTOR_ALIGNMENT,
+                &DISCARD_ALIGNMENT_SECTORS.to_le_bytes(),
+            ),
+            (config::MAX_WRITE_ZEROES_SECTORS, &ZERO_SECTORS_MAX.to_le_bytes()),
+            (config::MAX_WRITE_ZEROES_SEG, &1_u32.to_le_bytes()),
+            (config::WRITE_ZEROES_MAY_UNMAP, &[1]),
+        ];
+        let byte = |(start, field): (u64, &[u8])| {
+            let index = usize::try_from(offset.checked_sub(start)?).ok()?;
+            field.get(index).copied()
+        };
+        fields.into_iter().find_map(byte).unwrap_or(0)
     }
 
     fn notify(&mut self, _: usize, rings: &mut Rings<'_>, reach: &mut Reach<'_>) -> Result<(), Broken> {
@@ -309,17 +329,9 @@ impl Function for Block {
     }
 }
 
-impl Block {
-    fn in_flight_bytes(&self) -> u64 {
-        self.pending
-            .iter()
-            .fold(0, |sum, pending| sum.saturating_add(pending.data_bytes()))
-    }
-}
-
 impl VirtioMmio<Block> {
     /// A request is finished ([`crate::Input::DiskDone`]): copies what was read, answers the driver, and
-    /// takes on what waited for room. An id that is not in flight is ignored: the guest has reset the
+    /// takes on requests that waited for room. An id that is not in flight is ignored: the guest has reset the
     /// device since, or a peer lies.
     pub fn complete(&mut self, id: u64, status: DiskStatus, data: &[u8], reach: &mut Reach<'_>) {
         let found = self.function.pending.iter().position(|p| p.id == id);
@@ -332,7 +344,8 @@ impl VirtioMmio<Block> {
         });
     }
 
-    /// The requests without completion, in the order of submission: issued again at go-live (FT 3.4-c).
+    /// The requests without completion, in the order of submission. A replica that goes live issues them again (FT
+    /// 3.4-c).
     pub fn pending(&self) -> impl Iterator<Item = DiskRequest> {
         let disk = self.function.disk;
         self.function.pending.iter().map(move |pending| DiskRequest {
@@ -358,8 +371,8 @@ impl Visit for Block {
     }
 }
 
-/// Writes data and status, and gives the buffer back. The status is the last byte, wherever the driver
-/// put it (VIRTIO 2.7.4.1).
+/// Writes data and status, and gives the buffer back. The status is the last byte of the buffer, wherever the driver
+/// put that (VIRTIO 2.7.4.1).
 fn answer(
     chain: &Chain,
     status: Status,
@@ -371,48 +384,11 @@ fn answer(
     let last = chain.writable.last_byte().ok_or(Broken("no room for a status"))?;
     reach
         .ram
-        .write(last, &[status.code()])
+        .write(last, &[status.number()])
         .map_err(|_| Broken("a buffer is not in RAM"))?;
-    // VIRTIO 2.7.8.2: only what is written from the start on counts.
+    // VIRTIO 2.7.8.2: only what is written from the start on counts, and so the status only if no gap is before it.
     let filled = u32::try_from(data.len()).unwrap_or(u32::MAX);
-    let written = match u64::from(filled) == chain.writable.total().saturating_sub(1) {
-        true => filled.saturating_add(1),
-        false => filled,
-    };
+    let has_gap = u64::from(filled) != chain.writable.total().saturating_sub(1);
+    let written = if has_gap { filled } else { filled.saturating_add(1) };
     rings.queue(0)?.push(reach.ram, chain.head, written)
-}
-
-fn read_header(chain: &Chain, ram: &Ram) -> Result<Claimed<Header>, Status> {
-    let mut bytes = [0; 16];
-    chain
-        .readable
-        .gather(ram, 0, &mut bytes)
-        .map_err(|_| Status::IoError)?;
-    let [k0, k1, k2, k3, _, _, _, _, s0, s1, s2, s3, s4, s5, s6, s7] = bytes;
-    Ok(Claimed(Header {
-        kind: u32::from_le_bytes([k0, k1, k2, k3]),
-        sector: u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]),
-    }))
-}
-
-fn read_range(chain: &Chain, ram: &Ram) -> Result<Claimed<Range>, Status> {
-    let mut bytes = [0; 16];
-    chain
-        .readable
-        .gather(ram, HEADER_BYTES, &mut bytes)
-        .map_err(|_| Status::IoError)?;
-    let [s0, s1, s2, s3, s4, s5, s6, s7, n0, n1, n2, n3, f0, f1, f2, f3] = bytes;
-    Ok(Claimed(Range {
-        sector: u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]),
-        sectors: u32::from_le_bytes([n0, n1, n2, n3]),
-        flags: u32::from_le_bytes([f0, f1, f2, f3]),
-    }))
-}
-
-/// The byte at `offset` of a field that begins at `at`.
-fn byte(field: &[u8], offset: u64, at: u64) -> u8 {
-    let index = offset
-        .checked_sub(at)
-        .and_then(|index| usize::try_from(index).ok());
-    index.and_then(|index| field.get(index)).copied().unwrap_or(0)
 }

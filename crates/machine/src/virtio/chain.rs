@@ -1,47 +1,65 @@
-//! Buffers that the driver hands over: descriptors as claimed by the guest, and spans as checked.
+//! Buffers that the driver hands over: descriptors as the guest wrote them, and spans as checked.
 //!
-//! Between the guest's memory and a device stand two types. [`Claimed`] is what the guest wrote: it can be
-//! anything. [`Span`] is made only from a claim that was checked: not empty and wholly in RAM. Devices see
+//! Between the guest's memory and a device stand two types. [`Untrusted`] is what the guest wrote: it can be
+//! anything. [`Span`] is made only from a descriptor that was checked: not empty and wholly in RAM. Devices see
 //! spans as one run of bytes, whatever the driver's framing (VIRTIO 2.7.4.1).
+//!
+//! Nothing here panics or believes the guest: a broken rule is [`Broken`], and each copy checks its addresses.
 
+use std::ops::Range;
+
+use bitflags::bitflags;
 use hart::{Ram, Visit, Visitor};
 
-use super::limits::QUEUE_MAX;
+use super::{fields::Fields, limits::QUEUE_MAX};
 
-/// The driver broke a rule of the specification: the device needs a reset (VIRTIO 2.1.2).
+/// The driver broke a rule of the specification, and the device needs a reset (VIRTIO 2.1.2). Says which rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Broken(pub &'static str);
 
-/// A value that the guest wrote and nobody has checked yet.
+/// A value that the guest wrote and that nobody has checked yet.
+///
+/// The type has no method that hands the value out: what a device may do with it is either a method that
+/// checks, or stands where the wrapper is taken off by name (`let Untrusted(header) = ..`).
 #[derive(Clone, Copy, Debug)]
-pub struct Claimed<T>(pub(super) T);
+pub struct Untrusted<T>(pub(super) T);
 
-/// VIRTIO 2.7.5: one entry of a descriptor table.
+/// One entry of a descriptor table (VIRTIO 2.7.5, `struct virtq_desc`).
 #[derive(Clone, Copy, Debug)]
 pub struct Descriptor {
+    /// Guest address of the buffer.
     address: u64,
+    /// Bytes of the buffer.
     length: u32,
-    flags: u16,
+    flags: DescriptorFlags,
+    /// Index of the descriptor with which the chain goes on, if `flags` say that it does.
     next: u16,
 }
 
 /// Bytes of a descriptor.
 pub const DESCRIPTOR_BYTES: u32 = 16;
-/// VIRTQ_DESC_F_NEXT.
-const NEXT: u16 = 1;
-/// VIRTQ_DESC_F_WRITE.
-const WRITE: u16 = 2;
-/// VIRTQ_DESC_F_INDIRECT.
-const INDIRECT: u16 = 4;
+
+bitflags! {
+    /// VIRTIO 2.7.5: `VIRTQ_DESC_F_*`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    struct DescriptorFlags: u16 {
+        /// The chain goes on with the descriptor `next`.
+        const NEXT = 1 << 0;
+        /// The buffer is for the device to write; otherwise it is for the device to read.
+        const WRITE = 1 << 1;
+        /// The buffer holds a table of descriptors.
+        const INDIRECT = 1 << 2;
+    }
+}
 
 /// A descriptor table: the ring's own, or an indirect one.
 #[derive(Clone, Copy, Debug)]
 pub struct Table {
-    /// Guest address of the first entry; not checked, as every read is.
+    /// Guest address of the first entry. Not checked here: each read of an entry is.
     pub address: u64,
-    /// Entries.
+    /// How many entries the table has.
     pub entries: u32,
-    /// Is it an indirect one?
+    /// Whether the table is an indirect one, to which a descriptor of another table referred.
     pub indirect: bool,
 }
 
@@ -50,7 +68,7 @@ impl Table {
     ///
     /// # Errors
     /// If the index is not in the table, or the entry not in RAM.
-    pub fn read(&self, ram: &Ram, index: u16) -> Result<Claimed<Descriptor>, Broken> {
+    pub fn read(&self, ram: &Ram, index: u16) -> Result<Untrusted<Descriptor>, Broken> {
         if u32::from(index) >= self.entries {
             return Err(Broken("a descriptor index is beyond its table"));
         }
@@ -58,39 +76,40 @@ impl Table {
         let mut bytes = [0; 16];
         ram.read(self.address.wrapping_add(at), &mut bytes)
             .map_err(|_| Broken("a descriptor table is not in RAM"))?;
-        let [a0, a1, a2, a3, a4, a5, a6, a7, l0, l1, l2, l3, f0, f1, n0, n1] = bytes;
-        Ok(Claimed(Descriptor {
-            address: u64::from_le_bytes([a0, a1, a2, a3, a4, a5, a6, a7]),
-            length: u32::from_le_bytes([l0, l1, l2, l3]),
-            flags: u16::from_le_bytes([f0, f1]),
-            next: u16::from_le_bytes([n0, n1]),
+        let mut fields = Fields(&bytes);
+        Ok(Untrusted(Descriptor {
+            address: fields.u64(),
+            length: fields.u32(),
+            flags: DescriptorFlags::from_bits_retain(fields.u16()),
+            next: fields.u16(),
         }))
     }
 }
 
-impl Claimed<Descriptor> {
-    /// Does it refer to an indirect table?
+impl Untrusted<Descriptor> {
+    /// Does the descriptor refer to an indirect table?
     #[must_use]
     pub fn is_indirect(&self) -> bool {
-        self.0.flags & INDIRECT != 0
+        self.0.flags.contains(DescriptorFlags::INDIRECT)
     }
 
     /// Is the buffer for the device to write?
     #[must_use]
     pub fn is_writable(&self) -> bool {
-        self.0.flags & WRITE != 0
+        self.0.flags.contains(DescriptorFlags::WRITE)
     }
 
-    /// Where the chain goes on.
+    /// Index of the descriptor with which the chain goes on; `None`: the chain ends here.
     #[must_use]
     pub fn next(&self) -> Option<u16> {
-        (self.0.flags & NEXT != 0).then_some(self.0.next)
+        let goes_on = self.0.flags.contains(DescriptorFlags::NEXT);
+        goes_on.then_some(self.0.next)
     }
 
-    /// The buffer, if the guest has one there.
+    /// The buffer, if the guest has memory there.
     ///
     /// # Errors
-    /// If it is empty or not wholly in RAM.
+    /// If the buffer is empty or not wholly in RAM.
     pub fn check(&self, ram: &Ram) -> Result<Span, Broken> {
         let Descriptor { address, length, .. } = self.0;
         if length == 0 {
@@ -103,11 +122,11 @@ impl Claimed<Descriptor> {
         Ok(Span { address, length })
     }
 
-    /// The indirect table that it refers to from `within`.
+    /// The indirect table to which this descriptor of the table `within` refers.
     ///
     /// # Errors
-    /// VIRTIO 2.7.5.3.1: if it is in an indirect table itself, or also has a next descriptor, or its length
-    /// is not a whole number of entries. The write flag does not matter (VIRTIO 2.7.5.3.2).
+    /// VIRTIO 2.7.5.3.1: if the descriptor is in an indirect table itself, or also has a next descriptor, or its
+    /// length is not a whole number of entries. The write flag does not matter (VIRTIO 2.7.5.3.2).
     pub fn table(&self, within: &Table) -> Result<Table, Broken> {
         let Descriptor { address, length, .. } = self.0;
         if within.indirect {
@@ -127,10 +146,13 @@ impl Claimed<Descriptor> {
     }
 }
 
-/// A piece of guest memory that was found in RAM, not empty.
+/// A piece of guest memory that was checked: not empty and wholly in RAM. A restored span was not checked again,
+/// so each copy still says whether it reached RAM.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
+    /// Guest address of the first byte.
     address: u64,
+    /// Bytes of the span, at least 1.
     length: u32,
 }
 
@@ -142,23 +164,23 @@ impl Visit for Span {
     }
 }
 
-/// Spans in the driver's order: one run of bytes.
+/// Spans in the driver's order, which a device sees as one run of bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Spans(Vec<Span>);
 
 impl Spans {
-    /// Number of spans.
+    /// How many spans there are.
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// Adds one at the end.
+    /// Adds a span at the end.
     pub fn push(&mut self, span: Span) {
         self.0.push(span);
     }
 
-    /// Bytes of all spans.
+    /// Bytes of all spans together.
     #[must_use]
     pub fn total(&self) -> u64 {
         // At most QUEUE_MAX spans of less than 4 GiB: cannot saturate.
@@ -179,21 +201,14 @@ impl Spans {
     /// # Errors
     /// If the run ends before `into` is full.
     pub fn gather(&self, ram: &Ram, skip: u64, into: &mut [u8]) -> Result<(), Broken> {
-        let mut rest = into;
-        for (address, length) in self.pieces(skip) {
-            let count = length.min(rest.len());
-            let (piece, later) = std::mem::take(&mut rest).split_at_mut(count);
-            ram.read(address, piece)
+        let length = into.len();
+        let mut filled = 0;
+        for (address, piece) in self.pieces(skip, length) {
+            filled = piece.end;
+            ram.read(address, into.get_mut(piece).unwrap_or_default())
                 .map_err(|_| Broken("a buffer is not in RAM"))?;
-            rest = later;
-            if rest.is_empty() {
-                break;
-            }
         }
-        match rest.is_empty() {
-            true => Ok(()),
-            false => Err(Broken("a buffer is too short")),
-        }
+        all_copied(filled == length)
     }
 
     /// Copies to the guest, starting at the first byte of the run.
@@ -201,32 +216,43 @@ impl Spans {
     /// # Errors
     /// If the run ends before all of `from` is written.
     pub fn scatter(&self, ram: &mut Ram, from: &[u8]) -> Result<(), Broken> {
-        let mut rest = from;
-        for (address, length) in self.pieces(0) {
-            let (piece, later) = rest.split_at(length.min(rest.len()));
-            ram.write(address, piece)
+        let mut written = 0;
+        for (address, piece) in self.pieces(0, from.len()) {
+            written = piece.end;
+            ram.write(address, from.get(piece).unwrap_or_default())
                 .map_err(|_| Broken("a buffer is not in RAM"))?;
-            rest = later;
-            if rest.is_empty() {
-                break;
-            }
         }
-        match rest.is_empty() {
-            true => Ok(()),
-            false => Err(Broken("a buffer is too short")),
-        }
+        all_copied(written == from.len())
     }
 
-    /// Address and length of what is left of each span after `skip` bytes.
-    fn pieces(&self, skip: u64) -> impl Iterator<Item = (u64, usize)> {
-        let mut skip = skip;
-        self.0.iter().filter_map(move |span| {
+    /// Where the `length` bytes after the first `skip` of the run lie: guest addresses, and which of the bytes
+    /// are there. If the run is shorter than that, so are the pieces.
+    fn pieces(&self, skip: u64, length: usize) -> impl Iterator<Item = (u64, Range<usize>)> {
+        let (mut skip, mut done, mut is_complete) = (skip, 0_usize, false);
+        let rests = self.0.iter().filter_map(move |span| {
             let length = u64::from(span.length);
             let skipped = skip.min(length);
             skip = skip.saturating_sub(skipped);
-            let left = usize::try_from(length.saturating_sub(skipped)).ok()?;
-            (left > 0).then_some((span.address.wrapping_add(skipped), left))
+            let rest = usize::try_from(length.saturating_sub(skipped)).ok()?;
+            (rest > 0).then_some((span.address.wrapping_add(skipped), rest))
+        });
+        rests.map_while(move |(address, rest)| {
+            if is_complete {
+                return None;
+            }
+            let piece = done..done.saturating_add(rest).min(length);
+            done = piece.end;
+            is_complete = done == length;
+            Some((address, piece))
         })
+    }
+}
+
+fn all_copied(all: bool) -> Result<(), Broken> {
+    if all {
+        Ok(())
+    } else {
+        Err(Broken("a buffer is too short"))
     }
 }
 
@@ -240,25 +266,25 @@ impl Visit for Spans {
 /// One buffer of a queue: what the device reads, then what it writes (VIRTIO 2.7.4.2).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chain {
-    /// Index of the first descriptor: the buffer's name in the used ring.
+    /// Index of the first descriptor, by which the used ring names the buffer.
     pub head: u16,
-    /// For the device to read.
+    /// What the device is to read.
     pub readable: Spans,
-    /// For the device to write.
+    /// What the device is to write.
     pub writable: Spans,
 }
 
 impl Chain {
-    /// Descriptors in it.
+    /// How many descriptors with a buffer the chain has.
     #[must_use]
     pub fn count(&self) -> usize {
         self.readable.count().saturating_add(self.writable.count())
     }
 
-    /// Adds a checked span.
+    /// Adds a checked span at the end.
     ///
     /// # Errors
-    /// VIRTIO 2.7.4.2: if a readable one follows a writable one.
+    /// VIRTIO 2.7.4.2: if a readable span follows a writable one.
     pub fn push(&mut self, span: Span, writable: bool) -> Result<(), Broken> {
         match (writable, self.writable.count()) {
             (true, _) => self.writable.push(span),

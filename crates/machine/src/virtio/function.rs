@@ -1,34 +1,32 @@
-//! `Function`: what makes the transport a certain device. The transport (`mmio`) calls it; it never calls the transport.
+//! `Function`: what makes the transport a certain device: disk, network, entropy.
+//!
+//! The transport ([`mmio`](super::mmio)) owns registers, features and queues. It calls the function when the driver
+//! has made buffers available or resets the device, and lends it the queues for the call. A function never calls
+//! the transport, and it keeps only its own state.
 
+use bitflags::Flags;
 use hart::Visit;
 
 use super::{chain::Broken, queue::Queue};
 use crate::device::Reach;
 
-/// VIRTIO_F_INDIRECT_DESC.
-pub const INDIRECT_DESC: u64 = 1 << 28;
-/// VIRTIO_F_EVENT_IDX.
-pub const EVENT_IDX: u64 = 1 << 29;
-/// VIRTIO_F_VERSION_1.
-pub const VERSION_1: u64 = 1 << 32;
-
 /// What makes a transport a device: its queues, features and configuration space.
 ///
 /// A function holds only its own state; queues and features belong to the transport and are lent.
 pub trait Function: Visit {
-    /// VIRTIO 5: the device ID.
+    /// The device ID (VIRTIO 5).
     const ID: u32;
     /// The largest size of each queue.
     const QUEUES: &'static [u16];
 
-    /// Features offered beside those of the transport.
+    /// The bits of the features that the device offers beside [`TransportFeatures`](super::TransportFeatures).
     fn features(&self) -> u64;
 
-    /// One byte of the configuration space; 0 where there is none. It never changes, so neither does
-    /// ConfigGeneration.
+    /// One byte of the configuration space; 0 where there is none. The configuration space never changes, so
+    /// neither does ConfigGeneration.
     fn config(&self, offset: u64) -> u8;
 
-    /// The driver has made buffers available in `queue`.
+    /// The driver has made buffers available in the queue of this index.
     ///
     /// # Errors
     /// If the driver broke a rule: the transport sets DEVICE_NEEDS_RESET.
@@ -38,14 +36,16 @@ pub trait Function: Visit {
     fn reset(&mut self);
 }
 
-/// What the transport lends a function.
+/// What the transport lends a function for one call.
 pub struct Rings<'a> {
+    /// As many queues as [`Function::QUEUES`] has sizes.
     pub(super) queues: &'a mut [Queue],
+    /// The bits of the features that the driver has accepted.
     pub(super) features: u64,
 }
 
 impl Rings<'_> {
-    /// One queue.
+    /// The queue of this index.
     ///
     /// # Errors
     /// Never for an index below the length of [`Function::QUEUES`].
@@ -53,9 +53,9 @@ impl Rings<'_> {
         self.queues.get_mut(index).ok_or(Broken("no such queue"))
     }
 
-    /// Did the driver accept the feature?
+    /// Did the driver accept this feature?
     #[must_use]
-    pub fn accepted(&self, feature: u64) -> bool {
-        self.features & feature != 0
+    pub fn has_accepted(&self, feature: impl Flags<Bits = u64>) -> bool {
+        self.features & feature.bits() != 0
     }
 }

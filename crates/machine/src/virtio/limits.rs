@@ -1,8 +1,10 @@
 //! Every named maximum of the virtio devices, and what happens when the guest or a peer reaches it.
+//!
+//! The devices use these limits and no others, so what a guest can make a machine hold is the sum of what is here.
 
-/// Largest ring of the block device: "128-deep".
+/// The largest ring of the block device. A driver that asks for more breaks a rule (DEVICE_NEEDS_RESET).
 pub const BLOCK_QUEUE_MAX: u16 = 128;
-/// Largest ring of every other device.
+/// The largest ring of every other device. A driver that asks for more breaks a rule (DEVICE_NEEDS_RESET).
 pub const QUEUE_MAX: u16 = 256;
 
 /// Disk requests in flight. Reached: the rest stays in the ring until one completes.

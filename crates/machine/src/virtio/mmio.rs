@@ -1,46 +1,63 @@
-//! The virtio-mmio transport, version 2 (VIRTIO 4.2): registers between the guest's driver and a
-//! [`Function`]. Owns status, features, queues and interrupt bits, once for all devices.
+//! The virtio-mmio transport, version 2 (VIRTIO 4.2): registers between the guest's driver and a [`Function`].
 //!
-//! The driver's rule-breaking ends in DEVICE_NEEDS_RESET, never in an error of ours: from then on the
-//! device touches neither guest memory nor the outside until it is reset. Accesses that the specification
-//! forbids without saying what follows are ignored and read as 0, as QEMU does.
+//! The transport owns status, features, queues and interrupt bits, once for all devices. The board calls it as a
+//! [`Device`]; it calls the function when there is work, and settles the interrupt afterwards.
+//!
+//! A driver that breaks a rule meets DEVICE_NEEDS_RESET, never an error of ours: from then on the device touches
+//! neither guest memory nor the outside until it is reset. Accesses that the specification forbids without saying
+//! what follows are ignored and read as 0, as QEMU does.
 
+use bitflags::bitflags;
 use hart::{Visit, Visitor, Width};
 
-use super::{Broken, EVENT_IDX, Function, INDIRECT_DESC, Queue, Rings, VERSION_1, queue::Area};
+use super::{
+    Broken, Function, Queue, Rings, TransportFeatures,
+    queue::{Area, Half},
+};
 use crate::{
-    device::{Device, Reach},
+    device::{Device, Reach, visit_flags},
     irq::Line,
+    narrow::{low8, low32, with_half},
 };
 
-/// "virt".
+/// MagicValue: "virt".
 const MAGIC: u32 = 0x7472_6976;
-/// Not a legacy device.
+/// Version: not a legacy device.
 const VERSION: u32 = 2;
-/// "LOCK": who made the device.
+/// VendorID, which says who made the device: "LOCK".
 const VENDOR: u32 = 0x4b43_4f4c;
-/// Where the configuration space begins.
+/// Offset of the device's configuration space.
 const CONFIG: u64 = 0x100;
 
-/// VIRTIO 2.1: device status bits that the device itself looks at.
-pub mod status {
-    /// The driver is set up.
-    pub const DRIVER_OK: u8 = 4;
-    /// Features are agreed.
-    pub const FEATURES_OK: u8 = 8;
-    /// The device has given up until a reset.
-    pub const NEEDS_RESET: u8 = 64;
+bitflags! {
+    /// VIRTIO 2.1: the device status field.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct DeviceStatus: u8 {
+        /// The driver has noticed the device.
+        const ACKNOWLEDGE = 1 << 0;
+        /// The driver knows how to drive the device.
+        const DRIVER = 1 << 1;
+        /// The driver is set up: the device may use its queues.
+        const DRIVER_OK = 1 << 2;
+        /// Driver and device have agreed on the features.
+        const FEATURES_OK = 1 << 3;
+        /// The device has given up until a reset.
+        const DEVICE_NEEDS_RESET = 1 << 6;
+        /// The driver has given up.
+        const FAILED = 1 << 7;
+    }
+
+    /// VIRTIO 4.2.2: InterruptStatus.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct InterruptStatus: u8 {
+        /// Used buffer notification: a buffer was given back.
+        const USED_BUFFER = 1 << 0;
+        /// Configuration change notification: the configuration space or the status has changed.
+        const CONFIGURATION_CHANGE = 1 << 1;
+    }
 }
 
-/// VIRTIO 4.2.2: InterruptStatus bits.
-pub mod interrupt {
-    /// A buffer was used.
-    pub const USED: u8 = 1;
-    /// Configuration or status changed.
-    pub const CONFIG: u8 = 2;
-}
-
-/// VIRTIO 4.2.2: the control registers.
+/// The control registers by their names in VIRTIO 4.2.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Register {
     Magic,
@@ -59,16 +76,16 @@ enum Register {
     InterruptStatus,
     InterruptAcknowledge,
     Status,
-    /// An area's address; true: its high half.
-    QueueAddress(Area, bool),
-    /// Length and base of the selected shared memory region.
+    /// QueueDescLow to QueueDeviceHigh: one half of the address of one area.
+    QueueAddress(Area, Half),
+    /// SHMLen and SHMBase: length and place of the selected shared memory region.
     SharedMemory,
-    /// Also SHMSel, QueueReset and ConfigGeneration: written to no effect, read as 0.
+    /// Nothing, or SHMSel, QueueReset or ConfigGeneration: written to no effect, read as 0.
     Other,
 }
 
 impl Register {
-    fn decode(offset: u64) -> Register {
+    fn at(offset: u64) -> Register {
         match offset {
             0x00 => Register::Magic,
             0x04 => Register::Version,
@@ -86,22 +103,22 @@ impl Register {
             0x60 => Register::InterruptStatus,
             0x64 => Register::InterruptAcknowledge,
             0x70 => Register::Status,
-            0x80 => Register::QueueAddress(Area::Descriptors, false),
-            0x84 => Register::QueueAddress(Area::Descriptors, true),
-            0x90 => Register::QueueAddress(Area::Driver, false),
-            0x94 => Register::QueueAddress(Area::Driver, true),
-            0xa0 => Register::QueueAddress(Area::Device, false),
-            0xa4 => Register::QueueAddress(Area::Device, true),
+            0x80 => Register::QueueAddress(Area::Descriptors, Half::Low),
+            0x84 => Register::QueueAddress(Area::Descriptors, Half::High),
+            0x90 => Register::QueueAddress(Area::Driver, Half::Low),
+            0x94 => Register::QueueAddress(Area::Driver, Half::High),
+            0xa0 => Register::QueueAddress(Area::Device, Half::Low),
+            0xa4 => Register::QueueAddress(Area::Device, Half::High),
             0xb0 | 0xb4 | 0xb8 | 0xbc => Register::SharedMemory,
             _ => Register::Other,
         }
     }
 }
 
-/// A load from a slot without device: VIRTIO 4.2.2, device ID 0.
+/// A load from a slot without a device, which has device ID 0 (VIRTIO 4.2.2).
 #[must_use]
 pub fn empty(offset: u64, width: Width) -> u64 {
-    match (Register::decode(offset), width) {
+    match (Register::at(offset), width) {
         (Register::Magic, Width::Word) => u64::from(MAGIC),
         (Register::Version, Width::Word) => u64::from(VERSION),
         _ => 0,
@@ -110,18 +127,23 @@ pub fn empty(offset: u64, width: Width) -> u64 {
 
 /// One virtio device behind its registers.
 pub struct VirtioMmio<F> {
-    /// Which slot of the board. Part of the machine's build, not of its state.
+    /// The number of the device's slot on the board. Part of the machine's build, not of its state.
     slot: u8,
+    /// What the device is behind its registers.
     pub(super) function: F,
-    /// VIRTIO 2.1. Bits are only ever added until a reset.
-    status: u8,
-    interrupt: u8,
+    /// How far the driver has got. Bits are only ever added until a reset.
+    status: DeviceStatus,
+    /// Why the interrupt line is high; it is low when this is empty.
+    interrupt: InterruptStatus,
+    /// Which 32 of the offered features DeviceFeatures shows.
     device_features_select: u32,
+    /// Which 32 of the accepted features DriverFeatures writes.
     driver_features_select: u32,
-    /// What the driver wrote. Invariant: a subset of what is offered once FEATURES_OK is set.
+    /// The features that the driver wrote. Invariant: a subset of what is offered once FEATURES_OK is set.
     driver_features: u64,
+    /// Which queue the queue registers mean; there need not be one.
     queue_select: u32,
-    /// As many as [`Function::QUEUES`].
+    /// As many queues as [`Function::QUEUES`] has sizes.
     queues: Vec<Queue>,
 }
 
@@ -132,8 +154,8 @@ impl<F: Function> VirtioMmio<F> {
         VirtioMmio {
             slot,
             function,
-            status: 0,
-            interrupt: 0,
+            status: DeviceStatus::empty(),
+            interrupt: InterruptStatus::empty(),
             device_features_select: 0,
             driver_features_select: 0,
             driver_features: 0,
@@ -142,10 +164,11 @@ impl<F: Function> VirtioMmio<F> {
         }
     }
 
-    /// Does the driver run it? Before, and after a broken rule, it may not touch the queues.
+    /// Does the driver run the device? Before that, and after a broken rule, the device may not touch the queues.
     #[must_use]
     pub fn is_live(&self) -> bool {
-        self.status & (status::DRIVER_OK | status::NEEDS_RESET) == status::DRIVER_OK
+        self.status.contains(DeviceStatus::DRIVER_OK)
+            && !self.status.contains(DeviceStatus::DEVICE_NEEDS_RESET)
     }
 
     /// Lets the function act on its queues, if the device is live; then settles interrupts.
@@ -165,7 +188,7 @@ impl<F: Function> VirtioMmio<F> {
         let mut settled = Ok(());
         for queue in &mut self.queues {
             match queue.settle(reach.ram) {
-                Ok(true) => self.interrupt |= interrupt::USED,
+                Ok(true) => self.interrupt.insert(InterruptStatus::USED_BUFFER),
                 Ok(false) => {}
                 Err(broken) => settled = Err(broken),
             }
@@ -176,23 +199,25 @@ impl<F: Function> VirtioMmio<F> {
         self.drive_line(reach);
     }
 
-    /// VIRTIO 2.1.2: a rule is broken; says so, with a configuration change notification once the driver
-    /// is set up.
+    /// A rule is broken: says so, with a configuration change notification once the driver is set up (VIRTIO
+    /// 2.1.2).
     fn give_up(&mut self) {
-        self.status |= status::NEEDS_RESET;
-        if self.status & status::DRIVER_OK != 0 {
-            self.interrupt |= interrupt::CONFIG;
+        self.status.insert(DeviceStatus::DEVICE_NEEDS_RESET);
+        if self.status.contains(DeviceStatus::DRIVER_OK) {
+            self.interrupt.insert(InterruptStatus::CONFIGURATION_CHANGE);
         }
     }
 
     fn drive_line(&self, reach: &mut Reach<'_>) {
-        reach.irq.set(Line::Virtio(self.slot), self.interrupt != 0);
+        reach.irq.set(Line::Virtio(self.slot), !self.interrupt.is_empty());
     }
 
+    /// The bits of all features that the device offers.
     fn offered(&self) -> u64 {
-        self.function.features() | VERSION_1 | INDIRECT_DESC | EVENT_IDX
+        self.function.features() | TransportFeatures::all().bits()
     }
 
+    /// The queue that QueueSel means, if there is one.
     fn selected(&mut self) -> Option<&mut Queue> {
         let index = usize::try_from(self.queue_select).ok()?;
         self.queues.get_mut(index)
@@ -204,11 +229,15 @@ impl<F: Function> VirtioMmio<F> {
             Register::Version => VERSION,
             Register::DeviceId => F::ID,
             Register::VendorId => VENDOR,
-            Register::DeviceFeatures => half(self.offered(), self.device_features_select),
+            Register::DeviceFeatures => match self.device_features_select {
+                0 => low32(self.offered()),
+                1 => low32(self.offered() >> 32),
+                _ => 0,
+            },
             Register::QueueSizeMax => self.selected().map_or(0, |queue| u32::from(queue.max())),
             Register::QueueReady => self.selected().map_or(0, |queue| u32::from(queue.is_ready())),
-            Register::InterruptStatus => u32::from(self.interrupt),
-            Register::Status => u32::from(self.status),
+            Register::InterruptStatus => u32::from(self.interrupt.bits()),
+            Register::Status => u32::from(self.status.bits()),
             // VIRTIO 4.2.2.1: length -1 for a region that does not exist; its base does not matter.
             Register::SharedMemory => u32::MAX,
             _ => 0,
@@ -229,36 +258,36 @@ impl<F: Function> VirtioMmio<F> {
             Register::QueueReady => self.set_queue_ready(value, reach),
             Register::QueueNotify => self.notify(value, reach),
             Register::InterruptAcknowledge => {
-                let [acknowledged, ..] = value.to_le_bytes();
-                self.interrupt &= !acknowledged;
+                let acknowledged = InterruptStatus::from_bits_retain(low8(u64::from(value)));
+                self.interrupt.remove(acknowledged);
                 self.drive_line(reach);
             }
             Register::Status => self.set_status(value, reach),
-            Register::QueueAddress(area, high) => {
+            Register::QueueAddress(area, half) => {
                 if let Some(queue) = self.selected() {
-                    queue.set_address(area, high, value);
+                    queue.set_address(area, half, value);
                 }
             }
             _ => {}
         }
     }
 
-    /// VIRTIO 2.2.1: the driver's choice; ignored once FEATURES_OK is set.
+    /// A store to DriverFeatures: what the driver chose (VIRTIO 2.2.1). Ignored once FEATURES_OK is set.
     fn accept_features(&mut self, value: u32) {
-        if self.status & status::FEATURES_OK != 0 {
+        if self.status.contains(DeviceStatus::FEATURES_OK) {
             return;
         }
-        let value = u64::from(value);
         let features = self.driver_features;
         match self.driver_features_select {
-            0 => self.driver_features = features & !0xffff_ffff | value,
-            1 => self.driver_features = features & 0xffff_ffff | value << 32,
+            0 => self.driver_features = with_half(features, 0, u64::from(value)),
+            1 => self.driver_features = with_half(features, 32, u64::from(value)),
             // No feature above bit 63 is offered, so accepting one fails at FEATURES_OK.
             _ if value != 0 => self.driver_features = u64::MAX,
             _ => {}
         }
     }
 
+    /// A store to QueueReady.
     fn set_queue_ready(&mut self, value: u32, reach: &mut Reach<'_>) {
         let Some(queue) = self.selected() else {
             return;
@@ -279,6 +308,7 @@ impl<F: Function> VirtioMmio<F> {
         }
     }
 
+    /// A store to QueueNotify: the index of a queue, which need not exist.
     fn notify(&mut self, value: u32, reach: &mut Reach<'_>) {
         let Ok(index) = usize::try_from(value) else {
             return;
@@ -290,38 +320,39 @@ impl<F: Function> VirtioMmio<F> {
         }
     }
 
+    /// A store to Status.
     fn set_status(&mut self, value: u32, reach: &mut Reach<'_>) {
-        let [written, ..] = value.to_le_bytes();
-        if written == 0 {
+        let written = DeviceStatus::from_bits_retain(low8(u64::from(value)));
+        if written.is_empty() {
             // VIRTIO 4.2.2.1: reset clears the interrupts too.
             self.clear();
             self.drive_line(reach);
             return;
         }
         // VIRTIO 2.1.1: the driver clears no bit but by a reset, and NEEDS_RESET is the device's own.
-        let mut new = self.status | written & !status::NEEDS_RESET;
-        let added = new & !self.status;
-        if added & status::FEATURES_OK != 0 {
+        let added = written
+            .difference(DeviceStatus::DEVICE_NEEDS_RESET)
+            .difference(self.status);
+        self.status.insert(added);
+        if added.contains(DeviceStatus::FEATURES_OK) {
             if self.are_features_sound() {
-                let indirect = self.driver_features & INDIRECT_DESC != 0;
-                let event_index = self.driver_features & EVENT_IDX != 0;
+                let features = TransportFeatures::from_bits_retain(self.driver_features);
                 for queue in &mut self.queues {
-                    queue.set_features(indirect, event_index);
+                    queue.set_features(features);
                 }
             } else {
                 // VIRTIO 2.2.2: refused by leaving the bit clear.
-                new &= !status::FEATURES_OK;
+                self.status.remove(DeviceStatus::FEATURES_OK);
             }
         }
-        self.status = new;
-        if added & status::DRIVER_OK != 0 {
+        if added.contains(DeviceStatus::DRIVER_OK) {
             self.start(reach);
         }
     }
 
-    /// DRIVER_OK: what the driver made available before (and perhaps notified too early) is looked at.
+    /// The driver has set DRIVER_OK: looks at what it made available before, and perhaps notified too early.
     fn start(&mut self, reach: &mut Reach<'_>) {
-        if self.status & status::FEATURES_OK == 0 {
+        if !self.status.contains(DeviceStatus::FEATURES_OK) {
             // VIRTIO 3.1.1: the driver may not go on without FEATURES_OK.
             self.give_up();
             self.drive_line(reach);
@@ -334,16 +365,17 @@ impl<F: Function> VirtioMmio<F> {
         }
     }
 
-    /// VIRTIO 6.1: a subset of what is offered, with VIRTIO_F_VERSION_1.
+    /// Did the driver accept a subset of what is offered, with VIRTIO_F_VERSION_1 (VIRTIO 6.1)?
     fn are_features_sound(&self) -> bool {
-        self.driver_features & !self.offered() == 0 && self.driver_features & VERSION_1 != 0
+        let accepted = TransportFeatures::from_bits_retain(self.driver_features);
+        self.driver_features & !self.offered() == 0 && accepted.contains(TransportFeatures::VERSION_1)
     }
 
-    /// VIRTIO 2.4: back to the state after reset.
+    /// Back to the state after power-on (VIRTIO 2.4).
     fn clear(&mut self) {
         self.function.reset();
-        self.status = 0;
-        self.interrupt = 0;
+        self.status = DeviceStatus::empty();
+        self.interrupt = InterruptStatus::empty();
         self.device_features_select = 0;
         self.driver_features_select = 0;
         self.driver_features = 0;
@@ -366,7 +398,7 @@ impl<F: Function> Device for VirtioMmio<F> {
             return Some(u64::from_le_bytes(bytes));
         }
         match width {
-            Width::Word => Some(u64::from(self.read_register(Register::decode(offset)))),
+            Width::Word => Some(u64::from(self.read_register(Register::at(offset)))),
             _ => Some(0),
         }
     }
@@ -374,7 +406,7 @@ impl<F: Function> Device for VirtioMmio<F> {
     /// No configuration space has a field for the driver to write.
     fn write(&mut self, offset: u64, width: Width, value: u64, reach: &mut Reach<'_>) -> bool {
         if offset < CONFIG && width == Width::Word {
-            self.write_register(Register::decode(offset), half(value, 0), reach);
+            self.write_register(Register::at(offset), low32(value), reach);
         }
         true
     }
@@ -404,8 +436,8 @@ impl<F: Function> Visit for VirtioMmio<F> {
             queue_select,
             queues,
         } = self;
-        v.u8("status", status);
-        v.u8("interrupt", interrupt);
+        visit_flags(v, "status", status);
+        visit_flags(v, "interrupt", interrupt);
         v.u32("device_features_select", device_features_select);
         v.u32("driver_features_select", driver_features_select);
         v.u64("driver_features", driver_features);
@@ -414,15 +446,5 @@ impl<F: Function> Visit for VirtioMmio<F> {
             hart::state::component(v, "queue", queue);
         }
         hart::state::component(v, "function", function);
-    }
-}
-
-/// The 32 bits `word` of a 64-bit value: 0 low, 1 high, others none.
-fn half(value: u64, word: u32) -> u32 {
-    let [b0, b1, b2, b3, b4, b5, b6, b7] = value.to_le_bytes();
-    match word {
-        0 => u32::from_le_bytes([b0, b1, b2, b3]),
-        1 => u32::from_le_bytes([b4, b5, b6, b7]),
-        _ => 0,
     }
 }

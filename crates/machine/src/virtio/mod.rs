@@ -1,13 +1,13 @@
 //! virtio devices behind virtio-mmio: block, network, entropy (VIRTIO 1.2).
 //!
 //! [`mmio`] is the transport, once; [`queue`] and [`chain`] turn guest memory into checked buffers; one
-//! file per device function implements [`Function`], and a [`Slot`] of the board holds one of them. A store to QueueNotify makes the function take every
-//! buffer that is there and emit effects; answers come in later through the named methods of
-//! [`VirtioMmio`] (`complete`, `receive`), at an input's step. Both happen on the guest's thread, and
-//! guest memory is touched at no other time (FT 3.4-b).
+//! file per device function implements [`Function`], and a [`Slot`] of the board holds one device. A store to
+//! QueueNotify makes the function take every buffer that is there and emit effects; answers come in later through
+//! the named methods of [`VirtioMmio`] (`complete`, `receive`), at an input's step. Both happen on the guest's
+//! thread, and guest memory is touched at no other time (FT 3.4-b).
 //!
 //! Nothing here may panic, loop without bound or allocate without bound, whatever the guest or a peer
-//! sends: the backup would replay it (conventions E2).
+//! sends: the backup would replay it (docs/style.md E2).
 #![forbid(unsafe_code)]
 #![deny(
     clippy::unwrap_used,
@@ -20,20 +20,22 @@
 
 pub mod blk;
 pub mod chain;
+pub mod features;
+mod fields;
 pub mod function;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod limits;
 pub mod mmio;
 pub mod net;
-pub mod pending;
 pub mod queue;
 pub mod rng;
 pub mod slot;
 
 pub use blk::Block;
 pub use chain::Broken;
-pub use function::{EVENT_IDX, Function, INDIRECT_DESC, Rings, VERSION_1};
+pub use features::TransportFeatures;
+pub use function::{Function, Rings};
 pub use mmio::VirtioMmio;
 pub use net::Net;
 pub use queue::Queue;

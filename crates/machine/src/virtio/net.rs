@@ -1,9 +1,13 @@
 //! virtio-net (VIRTIO 5.1): one receive and one transmit queue, mergeable receive buffers, no offloads.
 //!
-//! A transmitted frame leaves as `Effect::NetTransmit`. A frame from outside comes in through `receive` at
-//! its input's step; while the guest has no buffers it is held as state, up to a limit, and beyond that it
-//! is dropped as a real card does.
+//! An Ethernet frame that the guest transmits leaves as [`Effect::NetTransmit`]. One from outside comes in through
+//! `receive` at its input's step; while the guest has no buffers the frame is held as guest state, up to a limit, and
+//! beyond that it is dropped as a real card does. The device never looks into a frame.
+//!
+//! "Frame" is Ethernet's word here, as in the effect and the input; VIRTIO says "packet". It has nothing to do with
+//! the frames of the log.
 
+use bitflags::bitflags;
 use hart::{Visit, Visitor};
 
 use super::{
@@ -13,35 +17,42 @@ use super::{
 };
 use crate::{Effect, NetConfig, device::Reach};
 
-/// VIRTIO 5.1.3: feature bits.
-pub mod feature {
-    /// The configuration space has the address.
-    pub const MAC: u64 = 1 << 5;
-    /// A frame may span several buffers.
-    pub const MRG_RXBUF: u64 = 1 << 15;
+bitflags! {
+    /// VIRTIO 5.1.3: `VIRTIO_NET_F_*`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct NetFeatures: u64 {
+        /// The device's Ethernet address is in the configuration space.
+        const MAC = 1 << 5;
+        /// The device may spread a frame over several receive buffers.
+        const MRG_RXBUF = 1 << 15;
+    }
 }
 
+/// VIRTIO 5.1.2: the index of the queue of buffers to receive into.
 const RECEIVE: usize = 0;
+/// VIRTIO 5.1.2: the index of the queue of frames to transmit.
 const TRANSMIT: usize = 1;
-/// VIRTIO 5.1.6: bytes of the header before each frame.
+/// VIRTIO 5.1.6: bytes of `struct virtio_net_hdr`, which is before each frame.
 const HEADER_BYTES: u64 = 12;
 
 /// The network device.
 #[derive(Clone, Debug)]
 pub struct Net {
-    /// Which network device; with the address part of the machine's build.
+    /// The index of the network device in the configuration. Part of the machine's build, not of its state, as is
+    /// `mac`.
     port: u8,
+    /// The Ethernet address that the driver is told.
     mac: [u8; 6],
     /// Frames for which the guest had no buffers yet, oldest first; at most [`FRAMES_HELD_MAX`].
-    held: Vec<Frame>,
+    held: Vec<EthernetFrame>,
 }
 
-/// A frame of [`FRAME_BYTES_MIN`] to [`FRAME_BYTES_MAX`] bytes.
+/// An Ethernet frame of [`FRAME_BYTES_MIN`] to [`FRAME_BYTES_MAX`] bytes, without FCS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Frame(Vec<u8>);
+struct EthernetFrame(Vec<u8>);
 
 impl Net {
-    /// Network device `port`.
+    /// The network device of this index in the configuration, after power-on.
     #[must_use]
     pub fn new(port: u8, config: &NetConfig) -> Net {
         Net {
@@ -87,9 +98,9 @@ impl Net {
     }
 }
 
-/// Puts one frame into receive buffers, or drops it. False: it must wait, there are too few.
+/// Puts one frame into receive buffers, or drops it. False: the frame must wait, as there are too few buffers.
 fn place(frame: &[u8], rings: &mut Rings<'_>, reach: &mut Reach<'_>) -> Result<bool, Broken> {
-    let mergeable = rings.accepted(feature::MRG_RXBUF);
+    let mergeable = rings.has_accepted(NetFeatures::MRG_RXBUF);
     let queue = rings.queue(RECEIVE)?;
     let length = u64::try_from(frame.len()).unwrap_or(u64::MAX);
     let needed = length.saturating_add(HEADER_BYTES);
@@ -116,10 +127,7 @@ fn place(frame: &[u8], rings: &mut Rings<'_>, reach: &mut Reach<'_>) -> Result<b
         room = room.saturating_add(size);
         chains.push(chain);
     }
-    // VIRTIO 5.1.6.4: the header says over how many buffers the frame goes on; 1 if not mergeable.
-    let [low, high] = count.to_le_bytes();
-    let mut bytes = vec![0; 10];
-    bytes.extend_from_slice(&[low, high]);
+    let mut bytes = Vec::from(receive_header(count));
     bytes.extend_from_slice(frame);
     let mut rest = bytes.as_slice();
     for chain in chains {
@@ -128,6 +136,14 @@ fn place(frame: &[u8], rings: &mut Rings<'_>, reach: &mut Reach<'_>) -> Result<b
         queue.push(reach.ram, chain.head, u32::try_from(written).unwrap_or(u32::MAX))?;
     }
     Ok(true)
+}
+
+/// VIRTIO 5.1.6, `struct virtio_net_hdr`: no flags, no offload (`VIRTIO_NET_HDR_GSO_NONE`), and in `num_buffers` over
+/// how many buffers the frame goes, which is 1 if buffers are not merged (VIRTIO 5.1.6.4).
+fn receive_header(buffers: u16) -> [u8; 12] {
+    let [low, high] = buffers.to_le_bytes();
+    // flags, gso_type, hdr_len, gso_size, csum_start and csum_offset are all zero.
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, low, high]
 }
 
 /// Writes as much of `bytes` as fits; returns how much.
@@ -143,10 +159,10 @@ impl Function for Net {
     const QUEUES: &'static [u16] = &[QUEUE_MAX, QUEUE_MAX];
 
     fn features(&self) -> u64 {
-        feature::MAC | feature::MRG_RXBUF
+        NetFeatures::all().bits()
     }
 
-    /// VIRTIO 5.1.4.
+    /// VIRTIO 5.1.4: the address is first, and no other field has its feature offered.
     fn config(&self, offset: u64) -> u8 {
         let index = usize::try_from(offset).unwrap_or(usize::MAX);
         self.mac.get(index).copied().unwrap_or(0)
@@ -165,18 +181,18 @@ impl Function for Net {
 }
 
 impl VirtioMmio<Net> {
-    /// A frame from outside ([`crate::Input::NetFrame`]). Dropped if the driver does not run, the frame is
-    /// none, or too many are held already.
+    /// A frame from outside ([`crate::Input::NetFrame`]). It is dropped if the driver does not run the device, if
+    /// it is too short or too long for a frame, or if too many are held already.
     pub fn receive(&mut self, frame: Vec<u8>, reach: &mut Reach<'_>) {
         let sound = (FRAME_BYTES_MIN..=FRAME_BYTES_MAX).contains(&frame.len());
         if !sound || !self.is_live() || self.function.held.len() >= FRAMES_HELD_MAX {
             return;
         }
-        self.function.held.push(Frame(frame));
+        self.function.held.push(EthernetFrame(frame));
         self.run(reach, Net::deliver);
     }
 
-    /// Frames that wait for buffers.
+    /// How many frames wait for buffers.
     #[must_use]
     pub fn held(&self) -> usize {
         self.function.held.len()
@@ -194,7 +210,7 @@ impl Visit for Net {
     }
 }
 
-impl Visit for Frame {
+impl Visit for EthernetFrame {
     fn visit(&mut self, v: &mut dyn Visitor) {
         let Self(bytes) = self;
         v.bytes("frame", bytes, FRAME_BYTES_MAX);

@@ -1,16 +1,39 @@
 //! The split virtqueue, device side (VIRTIO 2.7): takes buffers from the available ring, gives them back
 //! through the used ring, and says when the driver wants an interrupt.
 //!
-//! Everything it reads is guest memory and may be anything. A rule broken by the driver is [`Broken`],
-//! which the transport answers with DEVICE_NEEDS_RESET. No loop here is longer than the ring, nothing is
-//! allocated beyond one chain, and it never panics. All fields are guest state.
+//! The transport sets a queue up as the driver's registers say; a device function takes buffers and gives them
+//! back. Everything that a queue reads is guest memory and may be anything. A rule broken by the driver is
+//! [`Broken`], which the transport answers with DEVICE_NEEDS_RESET. No loop here is longer than the ring, nothing
+//! is allocated beyond one chain, and nothing panics. All fields are guest state.
 
+use bitflags::bitflags;
 use hart::{Ram, Visit, Visitor};
 
-use super::chain::{Broken, Chain, Table};
+use super::{
+    chain::{Broken, Chain, DESCRIPTOR_BYTES, Table},
+    features::TransportFeatures,
+};
+use crate::narrow::{index, with_half};
 
-/// VIRTQ_AVAIL_F_NO_INTERRUPT.
-const NO_INTERRUPT: u16 = 1;
+bitflags! {
+    /// VIRTIO 2.7.6: the flags of the available ring, `VIRTQ_AVAIL_F_*`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    struct AvailableFlags: u16 {
+        /// The driver wants no interrupt. Means nothing once VIRTIO_F_EVENT_IDX was accepted.
+        const NO_INTERRUPT = 1 << 0;
+    }
+}
+
+/// Offset of the index in the available ring and in the used ring; the flags are before it.
+const INDEX: u64 = 2;
+/// Offset of the entries in the available ring and in the used ring; the event index is behind them.
+const ENTRIES: u64 = 4;
+/// Bytes of a ring beside its entries: flags, index and event index.
+const RING_BYTES: u64 = 6;
+/// Bytes of an entry of the available ring: the head of a chain.
+const AVAILABLE_BYTES: u64 = 2;
+/// Bytes of an entry of the used ring: the head of a chain and how much was written.
+const USED_BYTES: u64 = 8;
 
 /// One of the three areas of a queue (VIRTIO 2.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,17 +46,30 @@ pub enum Area {
     Device,
 }
 
+/// One half of an area's address, as the registers have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// Bits 0 to 31.
+    Low,
+    /// Bits 32 to 63.
+    High,
+}
+
 /// One virtqueue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Queue {
-    /// Largest size offered. Part of the device's build, not of its state.
+    /// The largest size that is offered. Part of the device's build, not of its state.
     max: u16,
-    /// Entries, as the driver chose. Invariant: while `ready`, a power of two of at most `max`.
+    /// How many entries each area has, as the driver chose. Invariant: while `ready`, a power of two of at most
+    /// `max`.
     size: u16,
+    /// The driver has set the queue up, and the device may use it.
     ready: bool,
-    /// Guest addresses of the areas. While `ready` they were found aligned and in RAM.
+    /// Guest address of the descriptor table. While `ready` it was found aligned and in RAM, as those of the rings.
     descriptors: u64,
+    /// Guest address of the available ring.
     driver: u64,
+    /// Guest address of the used ring.
     device: u64,
     /// VIRTIO_F_INDIRECT_DESC was accepted.
     indirect: bool,
@@ -69,19 +105,19 @@ impl Queue {
         }
     }
 
-    /// Largest size offered.
+    /// The largest size that is offered.
     #[must_use]
     pub fn max(&self) -> u16 {
         self.max
     }
 
-    /// Entries, as the driver chose.
+    /// How many entries the queue has, as the driver chose.
     #[must_use]
     pub fn size(&self) -> u16 {
         self.size
     }
 
-    /// Is it in use?
+    /// Has the driver set the queue up?
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.ready
@@ -92,10 +128,10 @@ impl Queue {
         *self = Queue::new(self.max);
     }
 
-    /// What the driver accepted.
-    pub fn set_features(&mut self, indirect: bool, event_index: bool) {
-        self.indirect = indirect;
-        self.event_index = event_index;
+    /// The driver has accepted these features, of which two concern the queue.
+    pub fn set_features(&mut self, features: TransportFeatures) {
+        self.indirect = features.contains(TransportFeatures::INDIRECT_DESC);
+        self.event_index = features.contains(TransportFeatures::EVENT_IDX);
     }
 
     /// The driver's choice of size; checked by [`Queue::start`]. Ignored while ready, as VIRTIO 4.2.2.2
@@ -106,8 +142,8 @@ impl Queue {
         }
     }
 
-    /// Half of an area's address; checked by [`Queue::start`]. Ignored while ready.
-    pub fn set_address(&mut self, area: Area, high: bool, half: u32) {
+    /// The driver's choice of one half of an area's address; checked by [`Queue::start`]. Ignored while ready.
+    pub fn set_address(&mut self, area: Area, half: Half, value: u32) {
         if self.ready {
             return;
         }
@@ -116,10 +152,11 @@ impl Queue {
             Area::Driver => &mut self.driver,
             Area::Device => &mut self.device,
         };
-        *field = match high {
-            true => *field & 0xffff_ffff | u64::from(half) << 32,
-            false => *field & !0xffff_ffff | u64::from(half),
+        let shift = match half {
+            Half::Low => 0,
+            Half::High => 32,
         };
+        *field = with_half(*field, shift, u64::from(value));
     }
 
     /// The driver sets QueueReady: the queue starts from index 0.
@@ -133,14 +170,16 @@ impl Queue {
         if !self.has_sound_size() {
             return Err(Broken("a queue size is no power of two or too large"));
         }
-        let size = usize::from(self.size);
+        // Address, alignment, bytes of an entry, and bytes beside the entries.
         let areas = [
-            (self.descriptors, 16, size.saturating_mul(16)),
-            (self.driver, 2, size.saturating_mul(2).saturating_add(6)),
-            (self.device, 4, size.saturating_mul(8).saturating_add(6)),
+            (self.descriptors, 16, u64::from(DESCRIPTOR_BYTES), 0),
+            (self.driver, 2, AVAILABLE_BYTES, RING_BYTES),
+            (self.device, 4, USED_BYTES, RING_BYTES),
         ];
-        for (address, alignment, length) in areas {
-            if !address.is_multiple_of(alignment) || ram.offset(address, length).is_none() {
+        for (address, alignment, bytes, rest) in areas {
+            let length = u64::from(self.size).saturating_mul(bytes).saturating_add(rest);
+            let is_in_ram = ram.offset(address, index(length)).is_some();
+            if !address.is_multiple_of(alignment) || !is_in_ram {
                 return Err(Broken("a ring is misaligned or not in RAM"));
             }
         }
@@ -165,25 +204,26 @@ impl Queue {
         if !self.ready {
             return Ok(None);
         }
-        let index = read_u16(ram, self.driver.wrapping_add(2))?;
-        if index == self.next_available {
+        let available = read_u16(ram, self.driver.wrapping_add(INDEX))?;
+        if available == self.next_available {
             return Ok(None);
         }
         // The driver has at most `size` buffers outstanding, as each needs a descriptor of its own. So this
         // also catches an index that went back, and bounds what a device can have in flight.
-        let waiting = index.wrapping_sub(self.next_available);
+        let waiting = available.wrapping_sub(self.next_available);
         let outstanding = self.next_available.wrapping_sub(self.next_used);
         if waiting > self.size.saturating_sub(outstanding) {
             return Err(Broken("the available index jumped beyond the ring"));
         }
-        let at = u64::from(self.slot(self.next_available)).wrapping_mul(2);
-        let head = read_u16(ram, self.driver.wrapping_add(4).wrapping_add(at))?;
+        let place = entry(self.driver, AVAILABLE_BYTES, self.slot(self.next_available));
+        let head = read_u16(ram, place)?;
         let chain = self.chain(ram, head)?;
         self.next_available = self.next_available.wrapping_add(1);
         Ok(Some(chain))
     }
 
-    /// Puts the last `count` buffers back that were taken and not given back.
+    /// Puts the last `count` buffers that were taken back into the available ring. They must not have been given
+    /// back.
     pub fn unpop(&mut self, count: u16) {
         self.next_available = self.next_available.wrapping_sub(count);
     }
@@ -198,16 +238,19 @@ impl Queue {
         }
         let [h0, h1] = head.to_le_bytes();
         let [w0, w1, w2, w3] = written.to_le_bytes();
-        let at = u64::from(self.slot(self.next_used)).wrapping_mul(8);
-        let element = self.device.wrapping_add(4).wrapping_add(at);
-        write(ram, element, &[h0, h1, 0, 0, w0, w1, w2, w3])?;
+        let place = entry(self.device, USED_BYTES, self.slot(self.next_used));
+        write(ram, place, &[h0, h1, 0, 0, w0, w1, w2, w3])?;
         // VIRTIO 2.7.8.2: the element first, then the index.
         self.next_used = self.next_used.wrapping_add(1);
-        write(ram, self.device.wrapping_add(2), &self.next_used.to_le_bytes())
+        write(
+            ram,
+            self.device.wrapping_add(INDEX),
+            &self.next_used.to_le_bytes(),
+        )
     }
 
-    /// After buffers were taken and given back: tells the driver from which one on it shall notify again
-    /// (VIRTIO 2.7.10), and says whether it wants an interrupt (VIRTIO 2.7.7).
+    /// Called after buffers were taken and given back: tells the driver from which buffer on it shall notify again
+    /// (VIRTIO 2.7.10), and says whether the driver wants an interrupt (VIRTIO 2.7.7).
     ///
     /// # Errors
     /// If the rings are not in RAM: only after a restore from bytes that were not sound.
@@ -215,9 +258,8 @@ impl Queue {
         if !self.ready {
             return Ok(false);
         }
-        let size = u64::from(self.size);
         if self.event_index && self.announced != self.next_available {
-            let avail_event = self.device.wrapping_add(4).wrapping_add(size.wrapping_mul(8));
+            let avail_event = entry(self.device, USED_BYTES, self.size);
             write(ram, avail_event, &self.next_available.to_le_bytes())?;
             self.announced = self.next_available;
         }
@@ -226,11 +268,11 @@ impl Queue {
             return Ok(false);
         }
         if !self.event_index {
-            return Ok(read_u16(ram, self.driver)? & NO_INTERRUPT == 0);
+            let flags = AvailableFlags::from_bits_retain(read_u16(ram, self.driver)?);
+            return Ok(!flags.contains(AvailableFlags::NO_INTERRUPT));
         }
         // VIRTIO 2.7.7.2: when the buffer at `used_event` is among those just given back.
-        let used_event = self.driver.wrapping_add(4).wrapping_add(size.wrapping_mul(2));
-        let event = read_u16(ram, used_event)?;
+        let event = read_u16(ram, entry(self.driver, AVAILABLE_BYTES, self.size))?;
         let behind = self.next_used.wrapping_sub(event).wrapping_sub(1);
         Ok(behind < self.next_used.wrapping_sub(old))
     }
@@ -311,6 +353,13 @@ impl Visit for Queue {
             v.reject("a ready queue has an impossible size");
         }
     }
+}
+
+/// Guest address of the entry at `place` of a ring; that of the event index is where an entry behind the last
+/// would be.
+fn entry(ring: u64, bytes: u64, place: u16) -> u64 {
+    let before = u64::from(place).wrapping_mul(bytes);
+    ring.wrapping_add(ENTRIES).wrapping_add(before)
 }
 
 fn read_u16(ram: &Ram, address: u64) -> Result<u16, Broken> {

@@ -1,7 +1,7 @@
 //! virtio-rng (VIRTIO 5.4): the guest asks for random bytes, one buffer at a time.
 //!
-//! Random bytes are the purest input there is: the device only says how many it wants
-//! (`Effect::EntropyWanted`) and waits for `receive`.
+//! The device says how many bytes it wants ([`Effect::EntropyWanted`]), and the bytes come as an input through
+//! `receive`. It never makes a random byte itself: two replicas would make different ones.
 
 use hart::{Visit, Visitor};
 
@@ -15,14 +15,14 @@ use crate::{Effect, device::Reach};
 /// The entropy device.
 #[derive(Clone, Debug, Default)]
 pub struct Entropy {
-    /// Bytes asked for and not yet received; 0: nothing is asked. At most [`ENTROPY_BYTES_MAX`].
+    /// How many bytes were asked for and not yet received; 0: none. At most [`ENTROPY_BYTES_MAX`].
     wanted: u32,
-    /// The buffer that waits for them; empty when nothing is asked.
+    /// The buffer that waits for the wanted bytes; empty when none are wanted.
     waiting: Chain,
 }
 
 impl Entropy {
-    /// Asks for the next buffer's bytes, unless it waits already.
+    /// Asks for the bytes of the next buffer, unless a buffer waits already.
     fn ask(&mut self, rings: &mut Rings<'_>, reach: &mut Reach<'_>) -> Result<(), Broken> {
         if self.wanted > 0 {
             return Ok(());
@@ -43,7 +43,7 @@ impl Entropy {
         Ok(())
     }
 
-    /// Fills the waiting buffer.
+    /// Fills the waiting buffer, as far as the bytes go, and asks for the next one's.
     fn fill(&mut self, bytes: &[u8], rings: &mut Rings<'_>, reach: &mut Reach<'_>) -> Result<(), Broken> {
         let wanted = usize::try_from(std::mem::take(&mut self.wanted)).unwrap_or(0);
         let chain = std::mem::take(&mut self.waiting);
@@ -77,15 +77,16 @@ impl Function for Entropy {
 }
 
 impl VirtioMmio<Entropy> {
-    /// Random bytes ([`crate::Input::Entropy`]). Ignored if none are wanted or none came; more than wanted
-    /// are cut, and fewer are passed on, as the driver must expect (VIRTIO 5.4.6.1).
+    /// Random bytes have come ([`crate::Input::Entropy`]). They are ignored if none are wanted or none came; more
+    /// than wanted are cut, and fewer are passed on, as the driver must expect (VIRTIO 5.4.6.1).
     pub fn receive(&mut self, bytes: &[u8], reach: &mut Reach<'_>) {
         if self.function.wanted > 0 && !bytes.is_empty() {
             self.run(reach, |entropy, rings, reach| entropy.fill(bytes, rings, reach));
         }
     }
 
-    /// Bytes asked for and not yet received: asked again at go-live, as the answer may be lost.
+    /// How many bytes were asked for and not yet received; `None`: none. A replica that goes live asks for them
+    /// again, as the answer may be lost.
     #[must_use]
     pub fn wanted(&self) -> Option<u32> {
         (self.function.wanted > 0).then_some(self.function.wanted)

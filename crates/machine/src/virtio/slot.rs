@@ -1,6 +1,7 @@
 //! `Slot`: one place for a virtio device on the board, and which device is in it.
 //!
-//! Device IDs and what a configuration puts where are decided here and on the board; no device knows its place.
+//! The board holds eight slots and calls each as a [`Device`]. What a configuration puts where is decided by the
+//! board; a device is told its slot only to drive the slot's interrupt line.
 
 use hart::{Visit, Visitor, Width};
 
@@ -18,14 +19,14 @@ use crate::{
 /// One virtio-mmio slot of the board.
 #[derive(Default)]
 pub enum Slot {
-    /// Nothing: device ID 0 (VIRTIO 4.2.2).
+    /// No device: the slot shows device ID 0 (VIRTIO 4.2.2).
     #[default]
     Empty,
-    /// virtio-blk.
+    /// A disk: virtio-blk.
     Block(VirtioMmio<Block>),
-    /// virtio-net.
+    /// A network device: virtio-net.
     Net(VirtioMmio<Net>),
-    /// virtio-rng.
+    /// The entropy device: virtio-rng.
     Entropy(VirtioMmio<Entropy>),
 }
 

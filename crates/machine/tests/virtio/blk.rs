@@ -2,10 +2,18 @@
 
 use machine::{
     DiskConfig, DiskOperation, DiskRequest, DiskStatus, Effect,
-    virtio::{Slot, blk::feature, limits},
+    virtio::{Slot, limits},
 };
 
 use crate::rig::{BASE, CONFIG, MEMORY, PLAIN, Piece, Rig, SLOT, USED, into, out};
+
+/// Feature bits as the specification numbers them (VIRTIO 5.2.3).
+mod feature {
+    pub const RO: u64 = 1 << 5;
+    pub const FLUSH: u64 = 1 << 9;
+    pub const DISCARD: u64 = 1 << 13;
+    pub const WRITE_ZEROES: u64 = 1 << 14;
+}
 
 const SECTORS: u64 = 10_000;
 const IO_ERROR: u8 = 1;

@@ -1,12 +1,8 @@
 //! The transport: registers, status, features, reset.
 
-use machine::{
-    NetConfig, Width,
-    device::Device,
-    virtio::{Slot, VERSION_1},
-};
+use machine::{NetConfig, Width, device::Device, virtio::Slot};
 
-use crate::rig::{CONFIG, NEEDS_RESET, Rig, SLOT};
+use crate::rig::{CONFIG, NEEDS_RESET, Rig, SLOT, VERSION_1};
 
 fn net() -> Slot {
     Slot::net(

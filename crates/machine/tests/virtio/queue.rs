@@ -3,10 +3,10 @@
 use machine::{
     Effect, Visit, Visitor,
     device::Reach,
-    virtio::{Broken, EVENT_IDX, Function, INDIRECT_DESC, Rings, VirtioMmio},
+    virtio::{Broken, Function, Rings, VirtioMmio},
 };
 
-use crate::rig::{BASE, CONFIG, MEMORY, PLAIN, SLOT, USED, into, out};
+use crate::rig::{BASE, CONFIG, EVENT_IDX, INDIRECT_DESC, MEMORY, PLAIN, SLOT, USED, into, out};
 use crate::state;
 
 const TRANSMIT: usize = 1;

@@ -6,10 +6,15 @@ use machine::{
     Clock, Effect, Effects, Ram, Step, Width,
     device::{Device, Reach},
     irq::{IrqLines, Line},
-    virtio::{EVENT_IDX, INDIRECT_DESC, Slot, VERSION_1},
+    virtio::Slot,
 };
 
 use crate::state::{self, Field};
+
+/// Feature bits as the specification numbers them (VIRTIO 6): the driver's side takes no word of the device's.
+pub const INDIRECT_DESC: u64 = 1 << 28;
+pub const EVENT_IDX: u64 = 1 << 29;
+pub const VERSION_1: u64 = 1 << 32;
 
 pub const BASE: u64 = hart::ram::BASE;
 pub const MEMORY: u64 = 8 << 20;

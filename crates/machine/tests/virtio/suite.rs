@@ -4,7 +4,7 @@ use machine::{DiskStatus, Width, device::Device, virtio::Slot};
 
 use crate::{
     blk, net,
-    rig::{Rig, into, out},
+    rig::{EVENT_IDX, Rig, into, out},
     rng,
     state::{self, Field},
 };
@@ -71,7 +71,7 @@ const ENTROPY: Subject = Subject {
 fn variants(subject: &Subject) -> [Rig; 3] {
     [
         Rig::started(subject.make),
-        Rig::started_with(subject.make, !machine::virtio::EVENT_IDX, 16),
+        Rig::started_with(subject.make, !EVENT_IDX, 16),
         Rig::started_with(subject.make, u64::MAX, 16),
     ]
 }

@@ -1,12 +1,15 @@
 //! Disk requests without completion. They are guest state: after a failover nothing else knows them.
 //!
-//! The new primary asks for them with `pending()` and issues them again (FT 3.4-c); so a write keeps its
-//! data here until it is done.
+//! [`Block`](super::Block) keeps a [`Pending`] from the submission of a request until its completion. A replica that
+//! goes live issues all of them again (FT 3.4-c), so a write keeps its data here until it is done. Nothing here is
+//! ever dropped but by a completion or a reset of the device.
 
 use hart::{Visit, Visitor};
 
-use super::{chain::Chain, limits::REQUEST_BYTES_MAX};
-use crate::DiskOperation;
+use crate::{
+    DiskOperation,
+    virtio::{chain::Chain, limits::REQUEST_BYTES_MAX},
+};
 
 /// A request between submission and completion.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,15 +18,14 @@ pub struct Pending {
     pub id: u64,
     /// The driver's buffer: where read data and status go, and what the used ring names.
     pub chain: Chain,
-    /// What the disk was asked.
+    /// What the disk was asked to do.
     pub operation: DiskOperation,
-    /// The driver knows no flush, so this is not done before a flush of ours is (VIRTIO 5.2.6.2).
+    /// The driver knows no flush, so the request is not done before a flush of ours is (VIRTIO 5.2.6.2).
     pub flush_follows: bool,
 }
 
 impl Pending {
-    /// Bytes of data that it moves, and so holds here or on the way.
-    #[must_use]
+    /// Bytes of data that the request moves, which are held here or on the way.
     pub fn data_bytes(&self) -> u64 {
         match &self.operation {
             DiskOperation::Read { bytes, .. } => u64::from(*bytes),

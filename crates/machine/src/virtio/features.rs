@@ -1,0 +1,19 @@
+//! `TransportFeatures`: the features that every device here offers and whose work transport and queues do.
+//!
+//! The features of a single device stand with it ([`blk`](super::blk), [`net`](super::net)); the bits of both together
+//! are what the driver is offered. The features are named here and obeyed in the transport and in the queue.
+
+use bitflags::bitflags;
+
+bitflags! {
+    /// The features of transport and queues that every device here offers (VIRTIO 6): `VIRTIO_F_*`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct TransportFeatures: u64 {
+        /// Descriptors may refer to tables of descriptors.
+        const INDIRECT_DESC = 1 << 28;
+        /// Driver and device say from which buffer on they want to be notified.
+        const EVENT_IDX = 1 << 29;
+        /// The driver keeps to version 1 of the specification, and not to what was before it.
+        const VERSION_1 = 1 << 32;
+    }
+}
