@@ -1,8 +1,11 @@
 //! Any bytes as a guest's driver and as its peers: no device panics, hangs or grows without bound.
 #![no_main]
 
+#[path = "../../crates/machine/tests/virtio/world.rs"]
+mod world;
+
 use libfuzzer_sys::fuzz_target;
-use machine::virtio::fuzzing::{Bytes, World};
+use world::{Bytes, World};
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((kind, rest)) = bytes.split_first() else {

@@ -3,7 +3,7 @@
 
 use std::io::Write;
 
-use machine::{Boot, Config, boot::fdt};
+use machine::{Boot, Config, parts::fdt};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let harts = std::env::args().nth(1).map_or(Ok(1), |harts| harts.parse())?;

@@ -10,7 +10,7 @@
 use bitflags::Flags;
 use hart::{Ram, Step, Visit, Visitor, Width};
 
-use crate::{Clock, Effects, irq::IrqLines};
+use crate::{Clock, effect::Effects, irq::IrqLines};
 
 /// What the devices of one board have in common.
 #[derive(Default)]

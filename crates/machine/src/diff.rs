@@ -4,7 +4,11 @@ use std::{collections::BTreeMap, fmt};
 
 use hart::{Visit, Visitor};
 
-use crate::{Digest, Machine, narrow::wide};
+use crate::{
+    Digest, Machine,
+    digest::page_digest,
+    narrow::{low32, wide},
+};
 
 /// The value of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,11 +73,10 @@ pub fn fields(of: &mut dyn Visit) -> Vec<Field> {
 /// Where two machines differ: fields in visiting order, then at most `pages_max` pages of RAM.
 pub fn diff(left: &mut Machine, right: &mut Machine, pages_max: usize) -> Vec<Difference> {
     let mut differences = diff_fields(fields(left), fields(right));
-    left.digest();
-    right.digest();
-    let count = left.ram.pages().max(right.ram.pages());
-    let pages = (0..count).filter_map(|page| {
-        let (left, right) = (left.pages.of_page(page), right.pages.of_page(page));
+    let count = left.ram().pages().max(right.ram().pages());
+    let pages = (0..low32(wide(count))).filter_map(|page| {
+        let digest = |of: &Machine| of.read_page(page).map_or(0, |content| page_digest(page, content));
+        let (left, right) = (digest(left), digest(right));
         (left != right).then(|| Difference {
             path: format!("ram[{page}]"),
             left: Value::Page(Digest(left)),

@@ -213,12 +213,6 @@ impl Pages {
         used.map(|(page, _)| low32(wide(page))).collect()
     }
 
-    /// The digest of one page as of the last [`Pages::digest`].
-    #[must_use]
-    pub fn of_page(&self, page: usize) -> u128 {
-        self.digests.get(page).copied().unwrap_or(0)
-    }
-
     fn flags_of(&self, page: u32) -> u8 {
         self.flags.get(index(u64::from(page))).copied().unwrap_or(0)
     }
@@ -240,7 +234,9 @@ impl Pages {
     }
 }
 
-fn page_digest(page: u32, bytes: &[u8]) -> u128 {
+/// What a page of this number and content adds to the digest of RAM: 0 if it is all zero.
+#[must_use]
+pub fn page_digest(page: u32, bytes: &[u8]) -> u128 {
     const ZEROES: [u8; PAGE] = [0; PAGE];
     if bytes == ZEROES {
         0

@@ -55,12 +55,6 @@ impl IrqLines {
             self.0 &= !bit;
         }
     }
-
-    /// Is the line high?
-    #[must_use]
-    pub fn is_set(&self, line: Line) -> bool {
-        self.0 >> line.source() & 1 != 0
-    }
 }
 
 impl Visit for IrqLines {

@@ -1,12 +1,12 @@
 //! The computer: harts, bus, devices, boot, snapshot. Inputs in, effects out. Knows no log and no host.
 //!
-//! The guest is a function: the state at step *n* depends only on the [`config::Config`] and on the inputs
-//! injected at steps *<= n*. Nothing here reads a clock, a file or a random number.
-
+//! The guest is a function: the state at step *n* depends only on the [`Config`] and on the inputs injected at steps
+//! *<= n*. Nothing here reads a clock, a file or a random number.
 //!
-//! Map: [`machine`] is the whole public surface; [`board`] is the address map; [`device`] is what a device is
-//! and [`devices`] are those of the board; [`boot`] loads firmware and kernel; [`snapshot`], [`digest`] and
-//! [`mod@diff`] look at all state through the one field list of each component.
+//! Map: [`Machine`] is the surface, and what goes through it ([`Config`], [`Input`], [`Effect`], [`Digest`]) stands
+//! beside it; `board` is the address map; `device` is what a device is and `devices` and `virtio` are those
+//! of the board; `boot` loads firmware and kernel; `snapshot`, `digest` and `diff` look at all state
+//! through the one field list of each component.
 //!
 //! Invariant: no panic is reachable from the guest, from an input or from the bytes of a snapshot.
 
@@ -31,29 +31,50 @@
     )
 )]
 
-pub mod board;
-pub mod boot;
+mod board;
+mod boot;
 pub mod clock;
 pub mod config;
-pub mod device;
-pub mod devices;
-pub mod diff;
-pub mod digest;
-pub mod effect;
-pub mod input;
-pub mod irq;
-pub mod machine;
+mod device;
+mod devices;
+#[cfg(feature = "parts")]
+mod diff;
+mod digest;
+mod effect;
+mod input;
+mod irq;
+mod machine;
 mod narrow;
-pub mod snapshot;
-pub mod virtio;
+mod snapshot;
+mod virtio;
 
 pub use boot::BootError;
 pub use clock::Clock;
 pub use config::{Boot, Config, DiskConfig, NetConfig};
-pub use diff::{Difference, diff};
 pub use digest::{Digest, Part};
-pub use effect::{Data, DiskOperation, DiskRequest, Effect, Effects, PowerState};
-pub use hart::{Cut, Ram, Step, Visit, Visitor, Width};
+pub use effect::{Data, DiskOperation, DiskRequest, Effect, PowerState};
+pub use hart::{Cut, Step};
 pub use input::{Control, DiskStatus, Input};
 pub use machine::{Machine, Stop};
 pub use snapshot::RestoreError;
+
+/// The machine's parts one by one, for the tests of a single device, for the fuzzer and for this crate's examples.
+/// No program needs them: a machine is used through [`Machine`].
+#[cfg(feature = "parts")]
+pub mod parts {
+    pub use crate::{
+        boot::fdt,
+        device::{Device, Reach},
+        devices::{
+            Aclint, Plic, Rtc, Syscon, Uart,
+            syscon::PowerRequest,
+            uart::{FIFO_BYTES, TYPED_MAX},
+        },
+        diff::{Difference, diff},
+        effect::Effects,
+        irq::{IrqLines, Line},
+        machine::QUANTUM,
+        snapshot::{restore_part, save_part},
+        virtio::{Broken, Function, Rings, Slot, VirtioMmio, limits},
+    };
+}

@@ -20,7 +20,7 @@ use crate::{
     board::Board,
     boot::{self, BootError, Layout},
     config::HARTS_MAX,
-    devices::syscon::Request,
+    devices::syscon::PowerRequest,
     digest::{self, Digester, Pages},
     narrow::{index, wide},
 };
@@ -61,8 +61,8 @@ pub struct Machine {
     config_digest: Digest,
     layout: Layout,
     engine: Box<dyn Engine>,
-    pub(crate) ram: Ram,
-    pub(crate) pages: Pages,
+    ram: Ram,
+    pages: Pages,
     harts: Vec<Hart>,
     board: Board,
     now: Step,
@@ -351,8 +351,8 @@ impl Machine {
     fn settle(&mut self) {
         self.board.wake(&mut self.ram, self.now);
         match self.board.syscon.take_request() {
-            Some(Request::Off(state)) => self.switch_off(state),
-            Some(Request::Reset) => self.reset(),
+            Some(PowerRequest::Off(state)) => self.switch_off(state),
+            Some(PowerRequest::Reset) => self.reset(),
             None => {}
         }
     }

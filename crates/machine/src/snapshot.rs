@@ -106,15 +106,13 @@ impl Machine {
     /// If effects wait: they would be lost.
     pub fn save_state(&mut self) -> Vec<u8> {
         assert!(!self.has_effects(), "effects are taken before the state is saved");
-        let mut saver = Saver {
-            bytes: Vec::from(STATE_MAGIC),
-        };
-        saver.bytes.extend(VERSION.to_le_bytes());
-        saver.bytes.extend(self.config_digest().0.to_le_bytes());
-        self.visit(&mut saver);
-        let digest = Digest::of(&saver.bytes);
-        saver.bytes.extend(digest.0.to_le_bytes());
-        saver.bytes
+        let mut bytes = Vec::from(STATE_MAGIC);
+        bytes.extend(VERSION.to_le_bytes());
+        bytes.extend(self.config_digest().0.to_le_bytes());
+        bytes.extend(save_part(self));
+        let digest = Digest::of(&bytes);
+        bytes.extend(digest.0.to_le_bytes());
+        bytes
     }
 
     /// Replaces everything but RAM.

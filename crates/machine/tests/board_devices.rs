@@ -2,11 +2,10 @@
 
 mod rig;
 
+use hart::Width;
 use machine::{
-    PowerState, Step, Width,
-    device::Device,
-    devices::{Aclint, Plic, Rtc, Syscon, syscon::Request},
-    irq::Line,
+    PowerState, Step,
+    parts::{Aclint, Device, Line, Plic, PowerRequest, Rtc, Syscon},
 };
 use rig::Rig;
 
@@ -182,16 +181,16 @@ fn rtc_alarm_fires_once_at_its_time() {
     assert_eq!(rig.read_word(&mut rtc, 0x18), 1);
     assert_eq!(rtc.deadline(), Some(10));
     rig.pass(&mut rtc, 9);
-    assert!(!rig.irq.is_set(Line::Rtc));
+    assert!(!rig.is_high(Line::Rtc));
     rig.pass(&mut rtc, 1);
-    assert!(rig.irq.is_set(Line::Rtc));
+    assert!(rig.is_high(Line::Rtc));
     assert_eq!((rig.read_word(&mut rtc, 0x18), rtc.deadline()), (0, None));
     rig.write_word(&mut rtc, 0x1c, 1);
-    assert!(!rig.irq.is_set(Line::Rtc));
+    assert!(!rig.is_high(Line::Rtc));
     rig.write_word(&mut rtc, 0x08, 5); // Long past.
-    assert!(rig.irq.is_set(Line::Rtc));
+    assert!(rig.is_high(Line::Rtc));
     rig.write_word(&mut rtc, 0x10, 0);
-    assert!(!rig.irq.is_set(Line::Rtc));
+    assert!(!rig.is_high(Line::Rtc));
 }
 
 #[test]
@@ -202,8 +201,8 @@ fn the_test_device_asks_for_power_and_reset() {
         rig.write_word(&mut test, 0, value);
         test.take_request()
     };
-    assert_eq!(ask(0x5555), Some(Request::Off(PowerState::Off)));
-    assert_eq!(ask(0x002a_3333), Some(Request::Off(PowerState::Failed(42))));
-    assert_eq!(ask(0x7777), Some(Request::Reset));
+    assert_eq!(ask(0x5555), Some(PowerRequest::Off(PowerState::Off)));
+    assert_eq!(ask(0x002a_3333), Some(PowerRequest::Off(PowerState::Failed(42))));
+    assert_eq!(ask(0x7777), Some(PowerRequest::Reset));
     assert_eq!(ask(0x1234), None);
 }

@@ -2,11 +2,7 @@
 
 mod rig;
 
-use machine::{
-    device::Device,
-    devices::{Aclint, Plic, Rtc, Syscon, Uart},
-    snapshot::{restore_part, save_part},
-};
+use machine::parts::{Aclint, Device, Plic, Rtc, Syscon, Uart, restore_part, save_part};
 use rig::{Random, Rig};
 
 const ACCESSES: usize = 4000;

@@ -6,7 +6,8 @@ mod rig;
 use std::sync::atomic::Ordering;
 
 use machine::{
-    Control, Effect, Input, Machine, PowerState, RestoreError, Step, Stop, diff, machine::QUANTUM,
+    Control, Effect, Input, Machine, PowerState, RestoreError, Step, Stop,
+    parts::{QUANTUM, diff},
 };
 use rig::{
     Random,

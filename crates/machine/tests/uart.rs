@@ -2,11 +2,7 @@
 
 mod rig;
 
-use machine::{
-    device::Device,
-    devices::uart::{FIFO_BYTES, TYPED_MAX, Uart},
-    irq::Line,
-};
+use machine::parts::{Device, FIFO_BYTES, Line, TYPED_MAX, Uart};
 use rig::Rig;
 
 const DATA: u64 = 0;
@@ -75,15 +71,15 @@ fn the_receive_interrupt_names_trigger_or_timeout() {
     rig.write(&mut uart, IER, 1);
     assert_eq!(rig.read(&mut uart, IIR), 0xc1);
     uart.receive(&[1; 7], &mut rig.reach());
-    assert!(rig.irq.is_set(Line::Uart));
+    assert!(rig.is_high(Line::Uart));
     assert_eq!(rig.read(&mut uart, IIR), 0xcc);
     uart.receive(&[1], &mut rig.reach());
     assert_eq!(rig.read(&mut uart, IIR), 0xc4);
     for _ in 0..8 {
-        assert!(rig.irq.is_set(Line::Uart));
+        assert!(rig.is_high(Line::Uart));
         rig.read(&mut uart, DATA);
     }
-    assert!(!rig.irq.is_set(Line::Uart));
+    assert!(!rig.is_high(Line::Uart));
 }
 
 #[test]
@@ -104,16 +100,16 @@ fn the_empty_interrupt_comes_with_enabling_and_with_each_byte_and_goes_with_iir(
     let mut uart = with_fifos(&mut rig, 0);
     for _ in 0..2 {
         rig.write(&mut uart, IER, 2);
-        assert!(rig.irq.is_set(Line::Uart));
+        assert!(rig.is_high(Line::Uart));
         assert_eq!(rig.read(&mut uart, IIR), 0xc2);
         assert_eq!(rig.read(&mut uart, IIR), 0xc1);
-        assert!(!rig.irq.is_set(Line::Uart));
+        assert!(!rig.is_high(Line::Uart));
         rig.write(&mut uart, IER, 0); // The 8250 driver's test: again after off and on.
     }
     rig.write(&mut uart, IER, 2);
     rig.read(&mut uart, IIR);
     rig.write(&mut uart, DATA, b'x');
-    assert!(rig.irq.is_set(Line::Uart));
+    assert!(rig.is_high(Line::Uart));
     uart.receive(b"y", &mut rig.reach());
     rig.write(&mut uart, IER, 3);
     assert_eq!(

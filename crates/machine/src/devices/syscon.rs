@@ -1,7 +1,7 @@
 //! The test device: one register by which the guest switches the machine off or resets it.
 //!
 //! The device tree points `syscon-poweroff` and `syscon-reboot` at the register; OpenSBI's SRST and Linux use those.
-//! A store leaves a [`Request`], which the machine takes before the next instruction; the device itself never
+//! A store leaves a [`PowerRequest`], which the machine takes before the next instruction; the device itself never
 //! touches the machine's power.
 //!
 //! Source: QEMU `hw/misc/sifive_test.c`, after SiFive's test finisher.
@@ -25,7 +25,7 @@ pub const RESET: u32 = 0x7777;
 
 /// What the guest wants of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Request {
+pub enum PowerRequest {
     /// The machine goes off, for good.
     Off(PowerState),
     /// The machine starts again, as if its reset button were pressed.
@@ -36,7 +36,7 @@ pub enum Request {
 #[derive(Clone, Debug, Default)]
 pub struct Syscon {
     /// What the last store asked for. The machine takes it before the next instruction.
-    request: Option<Request>,
+    request: Option<PowerRequest>,
 }
 
 impl Syscon {
@@ -47,7 +47,7 @@ impl Syscon {
     }
 
     /// What the guest has asked for, once.
-    pub fn take_request(&mut self) -> Option<Request> {
+    pub fn take_request(&mut self) -> Option<PowerRequest> {
         self.request.take()
     }
 }
@@ -63,9 +63,9 @@ impl Device for Syscon {
         }
         if offset == FINISHER {
             match u32::from(low16(value)) {
-                PASS => self.request = Some(Request::Off(PowerState::Off)),
-                FAIL => self.request = Some(Request::Off(PowerState::Failed(low16(value >> 16)))),
-                RESET => self.request = Some(Request::Reset),
+                PASS => self.request = Some(PowerRequest::Off(PowerState::Off)),
+                FAIL => self.request = Some(PowerRequest::Off(PowerState::Failed(low16(value >> 16)))),
+                RESET => self.request = Some(PowerRequest::Reset),
                 _ => {} // Other values do nothing, as with QEMU's device.
             }
         }

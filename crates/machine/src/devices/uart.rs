@@ -14,8 +14,9 @@ use std::collections::VecDeque;
 use hart::{Visit, Visitor, Width};
 
 use crate::{
-    Effect, Effects,
+    Effect,
     device::{Device, Reach, visit_flags},
+    effect::Effects,
     irq::Line,
     narrow::{low8, wide},
 };

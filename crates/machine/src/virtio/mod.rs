@@ -23,8 +23,6 @@ pub mod chain;
 pub mod features;
 mod fields;
 pub mod function;
-#[doc(hidden)]
-pub mod fuzzing;
 pub mod limits;
 pub mod mmio;
 pub mod net;
@@ -32,12 +30,9 @@ pub mod queue;
 pub mod rng;
 pub mod slot;
 
-pub use blk::Block;
 pub use chain::Broken;
 pub use features::TransportFeatures;
 pub use function::{Function, Rings};
 pub use mmio::VirtioMmio;
-pub use net::Net;
 pub use queue::Queue;
-pub use rng::Entropy;
 pub use slot::Slot;

@@ -191,12 +191,6 @@ impl VirtioMmio<Net> {
         self.function.held.push(EthernetFrame(frame));
         self.run(reach, Net::deliver);
     }
-
-    /// How many frames wait for buffers.
-    #[must_use]
-    pub fn held(&self) -> usize {
-        self.function.held.len()
-    }
 }
 
 impl Visit for Net {

@@ -5,7 +5,11 @@
 pub mod asm;
 pub mod guest;
 
-use machine::{Clock, Effect, Effects, Ram, Step, Width, device::Device, device::Reach, irq::IrqLines};
+use hart::{Ram, Width};
+use machine::{
+    Clock, Effect, Step,
+    parts::{Device, Effects, IrqLines, Line, Reach},
+};
 
 /// SplitMix64.
 pub struct Random(pub u64);
@@ -86,6 +90,11 @@ impl Rig {
     pub fn pass(&mut self, device: &mut dyn Device, ticks: u64) {
         self.now = self.now.after(2 * ticks);
         self.wake(device);
+    }
+
+    /// Does the device drive this line high?
+    pub fn is_high(&self, line: Line) -> bool {
+        self.irq.0 >> line.source() & 1 != 0
     }
 
     pub fn console(&mut self) -> Vec<u8> {

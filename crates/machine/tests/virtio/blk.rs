@@ -2,7 +2,7 @@
 
 use machine::{
     DiskConfig, DiskOperation, DiskRequest, DiskStatus, Effect,
-    virtio::{Slot, limits},
+    parts::{Slot, limits},
 };
 
 use crate::rig::{BASE, CONFIG, MEMORY, PLAIN, Piece, Rig, SLOT, USED, into, out};

@@ -1,6 +1,6 @@
 //! Broken guests and lying peers: whatever they do, nothing panics, hangs or grows, and it replays.
 
-use machine::virtio::fuzzing::{Bytes, MEMORY, World, play};
+use crate::world::{Bytes, MEMORY, World, play};
 
 use crate::state::{self, Field};
 

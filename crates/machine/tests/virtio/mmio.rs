@@ -1,7 +1,12 @@
 //! The transport: registers, status, features, reset.
 
-use machine::{NetConfig, Width, device::Device, virtio::Slot};
+use hart::Width;
+use machine::{
+    NetConfig,
+    parts::{Device, Slot},
+};
 
+use crate::net::held;
 use crate::rig::{CONFIG, NEEDS_RESET, Rig, SLOT, VERSION_1};
 
 fn net() -> Slot {
@@ -202,15 +207,12 @@ fn status_bits_once_set_stay_until_reset() {
 fn stopping_a_queue_forgets_what_waited_in_it() {
     let mut rig = Rig::started(net);
     rig.with(|slot, reach| match slot {
-        Slot::Net(net) => {
-            net.receive(vec![1; 60], reach);
-            assert_eq!(net.held(), 1);
-        }
+        Slot::Net(net) => net.receive(vec![1; 60], reach),
         _ => unreachable!(),
     });
+    assert_eq!(held(&mut rig), 1);
     rig.write(0x30, 0);
     rig.write(0x44, 0);
     assert_eq!(rig.read(0x44), 0);
-    let Slot::Net(net) = &rig.slot else { unreachable!() };
-    assert_eq!(net.held(), 0);
+    assert_eq!(held(&mut rig), 0);
 }

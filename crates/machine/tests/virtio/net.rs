@@ -2,10 +2,11 @@
 
 use machine::{
     Effect, NetConfig,
-    virtio::{Slot, limits},
+    parts::{Slot, limits},
 };
 
 use crate::rig::{BASE, MEMORY, Rig, SLOT, USED, into, out};
+use crate::state;
 
 /// VIRTIO 5.1.3: the device may spread a frame over several buffers.
 const MRG_RXBUF: u64 = 1 << 15;
@@ -27,11 +28,9 @@ pub fn arrive(rig: &mut Rig, frame: Vec<u8>) {
     });
 }
 
-fn held(rig: &Rig) -> usize {
-    match &rig.slot {
-        Slot::Net(net) => net.held(),
-        _ => unreachable!(),
-    }
+/// How many frames the device holds for want of buffers.
+pub fn held(rig: &mut Rig) -> usize {
+    state::count(&mut rig.slot, "frame")
 }
 
 pub fn frame(length: usize) -> Vec<u8> {
@@ -146,14 +145,14 @@ fn a_frame_waits_until_there_are_buffers_enough() {
     rig.offer(0, &[into(buffer, 1024)]);
     arrive(&mut rig, frame(1500));
     arrive(&mut rig, frame(20));
-    assert_eq!((held(&rig), rig.used(0).len()), (2, 0));
+    assert_eq!((held(&mut rig), rig.used(0).len()), (2, 0));
     rig.offer(0, &[into(buffer + 1024, 1024)]);
     rig.notify(0);
-    assert_eq!((held(&rig), rig.used(0).len()), (1, 2));
+    assert_eq!((held(&mut rig), rig.used(0).len()), (1, 2));
     assert_eq!(rig.peek(buffer + 12, 1500), frame(1500));
     let last = rig.offer(0, &[into(buffer, 32)]);
     rig.notify(0);
-    assert_eq!((held(&rig), rig.used(0)), (0, vec![(last, 32)]));
+    assert_eq!((held(&mut rig), rig.used(0)), (0, vec![(last, 32)]));
 }
 
 #[test]
@@ -162,10 +161,10 @@ fn frames_beyond_the_limit_are_dropped() {
     for number in 0..limits::FRAMES_HELD_MAX + 10 {
         arrive(&mut rig, vec![number as u8; 14 + number]);
     }
-    assert_eq!(held(&rig), limits::FRAMES_HELD_MAX);
+    assert_eq!(held(&mut rig), limits::FRAMES_HELD_MAX);
     arrive(&mut rig, frame(13));
     arrive(&mut rig, frame(limits::FRAME_BYTES_MAX + 1));
-    assert_eq!(held(&rig), limits::FRAMES_HELD_MAX);
+    assert_eq!(held(&mut rig), limits::FRAMES_HELD_MAX);
     // The oldest come first.
     let buffer = rig.alloc(64);
     rig.offer(0, &[into(buffer, 26)]);
@@ -177,7 +176,7 @@ fn frames_beyond_the_limit_are_dropped() {
 fn frames_before_the_driver_runs_are_dropped() {
     let mut rig = Rig::new(make);
     arrive(&mut rig, frame(60));
-    assert_eq!(held(&rig), 0);
+    assert_eq!(held(&mut rig), 0);
 }
 
 #[test]
@@ -186,7 +185,7 @@ fn without_merging_a_frame_too_long_is_lost_and_the_buffer_kept() {
     let buffer = rig.alloc(128);
     let head = rig.offer(0, &[into(buffer, 100)]);
     arrive(&mut rig, frame(89));
-    assert_eq!((held(&rig), rig.used(0).len()), (0, 0));
+    assert_eq!((held(&mut rig), rig.used(0).len()), (0, 0));
     arrive(&mut rig, frame(88));
     assert_eq!(rig.used(0), [(head, 100)]);
 }
@@ -203,7 +202,7 @@ fn a_frame_that_the_whole_ring_is_too_small_for_is_lost() {
     }
     assert_eq!(rig.used(0).len(), 4);
     assert_eq!(rig.peek(buffer + 12, 388), frame(388));
-    assert_eq!(held(&rig), 0);
+    assert_eq!(held(&mut rig), 0);
 }
 
 #[test]

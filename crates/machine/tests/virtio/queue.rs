@@ -1,9 +1,9 @@
 //! The split ring, through a device with the simplest buffers there can be: it sends what it is given.
 
+use hart::{Visit, Visitor};
 use machine::{
-    Effect, Visit, Visitor,
-    device::Reach,
-    virtio::{Broken, Function, Rings, VirtioMmio},
+    Effect,
+    parts::{Broken, Function, Reach, Rings, VirtioMmio},
 };
 
 use crate::rig::{BASE, CONFIG, EVENT_IDX, INDIRECT_DESC, MEMORY, PLAIN, SLOT, USED, into, out};

@@ -2,7 +2,7 @@
 
 use machine::{
     Effect,
-    virtio::{Slot, limits},
+    parts::{Slot, limits},
 };
 
 use crate::rig::{Rig, SLOT, USED, into, out};

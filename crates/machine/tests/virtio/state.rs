@@ -1,6 +1,6 @@
 //! A saver and a restorer, as small as they can be: the state as a list of named fields.
 
-use machine::{Visit, Visitor};
+use hart::{Visit, Visitor};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Field {
@@ -65,6 +65,12 @@ pub fn save(part: &mut dyn Visit) -> Vec<Field> {
     let mut saver = Saver::default();
     part.visit(&mut saver);
     saver.0
+}
+
+/// How many runs of bytes of that name the state has.
+pub fn count(part: &mut dyn Visit, wanted: &str) -> usize {
+    let is_wanted = |field: &&Field| matches!(field, Field::Bytes(name, _) if *name == wanted);
+    save(part).iter().filter(is_wanted).count()
 }
 
 /// Puts a saved state into an equally built part.

@@ -1,6 +1,10 @@
 //! The same checks over every device: save and restore mid-request, reset, odd widths, replay.
 
-use machine::{DiskStatus, Width, device::Device, virtio::Slot};
+use hart::Width;
+use machine::{
+    DiskStatus,
+    parts::{Device, Slot},
+};
 
 use crate::{
     blk, net,

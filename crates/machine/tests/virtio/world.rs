@@ -1,16 +1,16 @@
-//! For fuzzers and hostile tests: one device, and bytes that play both the guest and the peers.
+//! A world around one virtio device, in which bytes play both the guest and the peers: for the fuzzer (`fuzz`, target
+//! `rings`, which includes this file) and for the tests in `hostile`.
 //!
 //! [`World::act`] turns a few bytes into one access, one change of guest memory or one input. Many of the
 //! operations are nearly right (a sound set-up, descriptors that point into RAM), because pure noise never
 //! gets past the first check. [`World::act`] asserts what must hold whatever happens: everything is bounded.
 
-use hart::{Ram, Width, ram::BASE};
+#![allow(dead_code, reason = "the fuzzer uses less of it than the tests do")]
 
-use super::Slot;
-use crate::{
-    Clock, DiskConfig, DiskStatus, Effect, Effects, NetConfig, Step,
-    device::{Device, Reach},
-    irq::IrqLines,
+use hart::{Ram, Width, ram::BASE};
+use machine::{
+    Clock, DiskConfig, DiskOperation, DiskStatus, Effect, NetConfig, Step,
+    parts::{Device, Effects, IrqLines, Reach, Slot},
 };
 
 /// Bytes of guest memory.
@@ -333,7 +333,7 @@ impl World {
             Slot::Block(device) => {
                 let asked = device.pending().find(|request| request.id == id);
                 let length = match asked.map(|request| request.operation) {
-                    Some(crate::DiskOperation::Read { bytes, .. }) if choice & 8 == 0 => {
+                    Some(DiskOperation::Read { bytes, .. }) if choice & 8 == 0 => {
                         usize::try_from(bytes).unwrap_or(0)
                     }
                     _ => length,
@@ -385,7 +385,7 @@ impl World {
                 Effect::Disk(request) => {
                     self.disk_id = request.id;
                     self.observe(request.id);
-                    if let crate::DiskOperation::Write { data, .. } = request.operation {
+                    if let DiskOperation::Write { data, .. } = request.operation {
                         self.observe_bytes(&data);
                     }
                 }
