@@ -2,10 +2,11 @@
 //!
 //! `boot KERNEL INITRD FIRMWARE [--append S] [--harts N] [--memory MIB] [--disk FILE] [--virtual] ...`
 //!
-//! `--virtual` lets time pass with the steps alone, so that every run is the same; `--until` ends the run when
-//! the console shows TEXT; `--steps` ends it at a step; `--every N` prints a digest every N steps; `--zeal SEED`
-//! cuts a virtual run into random slices, drops caches at random and replaces the machine by its snapshot every
-//! hundred million steps, which must not change a digest; `--engine interpreter` translates nothing, `always` everything.
+//! `--virtual` lets time pass with the steps alone, so that every run is the same; `--until` ends the run
+//! when the console shows TEXT; `--steps` ends it at a step; `--every N` prints a digest every N steps;
+//! `--zeal SEED` cuts a virtual run into random slices, drops caches at random and replaces the machine by
+//! its snapshot every hundred million steps, which must not change a digest; `--engine interpreter`
+//! translates nothing, `always` everything.
 
 #![allow(
     clippy::disallowed_types,

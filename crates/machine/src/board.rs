@@ -1,9 +1,10 @@
 //! The QEMU `virt` board: which device answers at which address, and which interrupt lines go to which hart.
 //!
 //! The board is the [`Bus`] of the harts: everything outside RAM that they can see. It stands between the
-//! [`Machine`](crate::Machine), which hands it inputs and takes its effects, and the devices. The board checks
-//! that an access is aligned and inside a window; the device knows its widths. An access to an address where
-//! nothing answers faults. There is no flash, no PCI host and no fw_cfg: QEMU's windows for them are unmapped.
+//! [`Machine`](crate::Machine), which hands it inputs and takes its effects, and the devices. The board
+//! checks that an access is aligned and inside a window; the device knows its widths. An access to an address
+//! where nothing answers faults. There is no flash, no PCI host and no fw_cfg: QEMU's windows for them are
+//! unmapped.
 //!
 //! The board never decides when something happens: the machine calls it at a step.
 //!
@@ -319,8 +320,8 @@ const SLOT_NAMES: [&str; VIRTIO_SLOTS] = [
     "virtio0", "virtio1", "virtio2", "virtio3", "virtio4", "virtio5", "virtio6", "virtio7",
 ];
 
-/// Which device is in which slot: disks from the first on, then network devices, and entropy in the last slot, so
-/// that a guest finds a device in the same place at each boot.
+/// Which device is in which slot: disks from the first on, then network devices, and entropy in the last
+/// slot, so that a guest finds a device in the same place at each boot.
 fn slots(config: &Config) -> [Slot; VIRTIO_SLOTS] {
     let mut slots = <[Slot; VIRTIO_SLOTS]>::default();
     let mut free = (0..).zip(&mut slots);

@@ -1,19 +1,22 @@
 //! `mtime`: a function of the last `Clock` input and of the steps since.
 //!
 //! `mtime(step) = mtime0 + ((step - step0) * rate >> 32)`, in ticks of 100 ns (10 MHz, as QEMU's `virt`).
-//! Between two `Clock` inputs the guest reads the time, and timers fire, without any log entry.
+//! Between two `Clock` inputs the guest reads the time, and timers fire, without any log entry. The clock
+//! never looks at the host's time: whoever paces the guest does, and injects what comes of it.
 
 use hart::{Step, Visit, Visitor};
 
 /// Ticks of `mtime` in a second.
 pub const TICKS_PER_SECOND: u64 = 10_000_000;
 
-/// The clock the guest sees.
+/// The clock that the guest sees.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Clock {
+    /// What `mtime` was at `step`, in ticks.
     mtime: u64,
+    /// The step of the last `Clock` input.
     step: Step,
-    /// Ticks per 2^32 steps.
+    /// How `mtime` goes on from there, in ticks per 2^32 steps.
     rate: u32,
 }
 

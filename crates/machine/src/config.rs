@@ -1,6 +1,7 @@
-//! What a machine is made of: the part of its initial state that is not zero.
+//! `Config`: what a machine is made of, which is the part of its initial state that is not zero.
 //!
-//! Both replicas must be built from equal configurations; the handshake and the log header carry it.
+//! Both replicas must be built from equal configurations; the log's header carries the configuration, and the
+//! handshake compares. Nothing outside a configuration may decide how a machine begins.
 
 use std::sync::Arc;
 
@@ -8,27 +9,27 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::{Digest, narrow::wide};
 
-/// Most harts.
+/// The most harts that a machine can have.
 pub const HARTS_MAX: usize = 8;
-/// virtio-mmio slots of the QEMU `virt` board.
+/// How many virtio-mmio slots the QEMU `virt` board has.
 pub const VIRTIO_SLOTS: usize = 8;
 
-/// A machine before its first step.
+/// A machine before its first step. [`Machine::new`](crate::Machine::new) refuses what no machine can be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Bytes of RAM, a multiple of 2 MiB, at most 16 GiB.
     pub memory: u64,
-    /// 1 to 8.
+    /// How many harts: 1 to 8.
     pub harts: usize,
-    /// virtio-blk devices.
+    /// The virtio-blk devices, in the order of their slots.
     pub disks: Vec<DiskConfig>,
-    /// virtio-net devices.
+    /// The virtio-net devices, in the order of their slots, which follow those of the disks.
     pub nets: Vec<NetConfig>,
-    /// What the FDT hands the guest as `rng-seed`. Chosen by the primary, equal on both sides.
+    /// What the device tree hands the guest as `rng-seed`. The primary chooses it; both sides have the same.
     pub rng_seed: [u8; 32],
     /// Wall-clock time of step 0, in nanoseconds since 1970: what goldfish-rtc counts from.
     pub wall_clock_ns: u64,
-    /// What is loaded into RAM at reset.
+    /// What a reset loads into RAM.
     pub boot: Boot,
 }
 
@@ -37,16 +38,16 @@ pub struct Config {
 pub struct DiskConfig {
     /// Capacity in sectors of 512 bytes.
     pub sectors: u64,
-    /// VIRTIO_BLK_F_RO.
+    /// Whether the guest may only read (VIRTIO_BLK_F_RO).
     pub read_only: bool,
-    /// Answer to VIRTIO_BLK_T_GET_ID, at most 20 bytes.
+    /// The serial number that answers VIRTIO_BLK_T_GET_ID: at most 20 bytes.
     pub serial: String,
 }
 
 /// One virtio-net device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetConfig {
-    /// Ethernet address.
+    /// The device's Ethernet address.
     pub mac: [u8; 6],
 }
 
@@ -55,16 +56,16 @@ pub struct NetConfig {
 pub struct Boot {
     /// OpenSBI `fw_dynamic.bin`, or with no kernel a flat firmware: loaded at the start of RAM.
     pub firmware: Arc<[u8]>,
-    /// A flat RISC-V `Image`; empty: none.
+    /// The kernel, a flat RISC-V `Image`; empty: there is none.
     pub kernel: Arc<[u8]>,
-    /// An initramfs; empty: none.
+    /// The initramfs; empty: there is none.
     pub initrd: Arc<[u8]>,
-    /// Kernel command line.
+    /// The kernel's command line.
     pub command_line: String,
 }
 
 impl Config {
-    /// A digest of all of it, images included: equal configurations make equal machines.
+    /// A digest of the whole configuration, images included: equal digests make equal machines.
     #[must_use]
     pub fn digest(&self) -> Digest {
         let Config {

@@ -1,11 +1,11 @@
 //! `Device`: registers behind the bus. A device is a plain struct; everything it may touch is an argument.
 //!
-//! The board calls a device for each load and store of a hart in the device's window, and when the time that the
-//! device asked for has come. What comes from outside reaches a device by a named method of its own
+//! The board calls a device for each load and store of a hart in the device's window, and when the time that
+//! the device asked for has come. What comes from outside reaches a device by a named method of its own
 //! (`uart.receive(..)`, `disk.complete(..)`), at the step of an input.
 //!
-//! A device never holds a file descriptor, a lock, a thread, a channel or a closure, and it never waits for an
-//! answer: it emits an effect, and the answer comes as an input at a later step.
+//! A device never holds a file descriptor, a lock, a thread, a channel or a closure, and it never waits for
+//! an answer: it emits an effect, and the answer comes as an input at a later step.
 
 use bitflags::Flags;
 use hart::{Ram, Step, Visit, Visitor, Width};
@@ -19,7 +19,8 @@ pub struct Shared {
     pub clock: Clock,
     /// The interrupt lines from the devices to the PLIC.
     pub irq: IrqLines,
-    /// What waits to leave the guest. Not part of the guest's state: it is taken before anything else happens.
+    /// What waits to leave the guest. Not part of the guest's state: it is taken before anything else
+    /// happens.
     pub effects: Effects,
 }
 
@@ -37,8 +38,8 @@ impl Shared {
     }
 }
 
-/// Everything that a device can reach during one call. What is not in here does not exist for a device, so its
-/// state depends on nothing but the guest's accesses and the inputs.
+/// Everything that a device can reach during one call. What is not in here does not exist for a device, so
+/// its state depends on nothing but the guest's accesses and the inputs.
 pub struct Reach<'a> {
     /// The step at which the call happens.
     pub now: Step,
@@ -69,8 +70,8 @@ pub trait Device: Visit {
     /// The board calls this at the first step whose `mtime` is not before [`Device::deadline`].
     fn wake(&mut self, reach: &mut Reach<'_>);
 
-    /// The board's reset button was pressed: the device goes back to its state after power-on, but for what its
-    /// own documentation says survives.
+    /// The board's reset button was pressed: the device goes back to its state after power-on, but for what
+    /// its own documentation says survives.
     fn reset(&mut self);
 }
 

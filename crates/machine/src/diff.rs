@@ -1,4 +1,8 @@
-//! Naming the fields in which two machines differ.
+//! Names the fields in which two machines differ, for a test or a person who wants to know more than that
+//! they do.
+//!
+//! Fields come through the same list of each component as digests and snapshots ([`Visit`]), so what a digest
+//! sees has a name here. Nothing here changes a machine.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -10,14 +14,14 @@ use crate::{
     narrow::{low32, wide},
 };
 
-/// The value of a field.
+/// The value of a field, as far as it matters for a comparison.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// A number.
+    /// A number of any width.
     Number(u64),
-    /// Bytes.
+    /// A run of bytes.
     Bytes(Vec<u8>),
-    /// The digest of a page.
+    /// A page of RAM, by its digest.
     Page(Digest),
     /// The other machine has no such field.
     Absent,
@@ -39,18 +43,18 @@ impl fmt::Display for Value {
 pub struct Field {
     /// Components from the outside in, then the name; the second of several equal names has `[1]`.
     pub path: String,
-    /// The value.
+    /// What the field holds.
     pub value: Value,
 }
 
 /// A field in which two machines differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// As [`Field::path`]; `ram[5]` is page 5.
+    /// The field, as in [`Field::path`]; `ram[5]` is page 5 of RAM.
     pub path: String,
-    /// In the one machine.
+    /// What the one machine has there.
     pub left: Value,
-    /// In the other.
+    /// What the other machine has there.
     pub right: Value,
 }
 
@@ -60,7 +64,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Every field of a component or machine, in visiting order. RAM is not in it.
+/// Every field of a component or machine, in visiting order. RAM is not among them.
 pub fn fields(of: &mut dyn Visit) -> Vec<Field> {
     let mut lister = Lister {
         path: vec![Level::default()],
@@ -106,16 +110,19 @@ fn diff_fields(left: Vec<Field>, right: Vec<Field>) -> Vec<Difference> {
     differences
 }
 
-/// One component on the way down.
+/// One of the components in which the visit is.
 #[derive(Default)]
 struct Level {
+    /// The path of the component, which its fields' paths begin with.
     path: String,
     /// How often each name has come in this component.
     seen: BTreeMap<&'static str, usize>,
 }
 
+/// Writes every field down.
 struct Lister {
-    /// The outermost level has an empty path and is never left.
+    /// The components in which the visit is, from the outside in. The first level has an empty path and is
+    /// never left.
     path: Vec<Level>,
     fields: Vec<Field>,
 }

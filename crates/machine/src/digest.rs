@@ -1,12 +1,16 @@
 //! `Digest`: 128 bits over the whole state of the guest, to compare two replicas by.
 //!
-//! Registers and devices are hashed anew each time, field by field through [`Visitor`]. RAM is the wrapping
-//! sum of one hash per page that is not all zero. Computed again are those of pages written since the last digest, and of pages that
-//! the last one found changed, since the guest may write these without notice. Other pages cost nothing. XXH3 is no cryptographic hash: this finds mistakes,
-//! not forgeries.
+//! The machine is hashed when the log wants a digest entry, and a backup compares. Registers and devices are
+//! hashed anew each time, field by field through [`Visitor`]. RAM is the wrapping sum of one hash for each
+//! page that is not all zero; hashed again are only the pages written since the last digest, and those that
+//! the last one found changed, since the guest may write these without notice. Other pages cost nothing.
+//!
+//! A digest never changes what the guest can see. XXH3 is no cryptographic hash: digests find mistakes, not
+//! forgeries.
 
 use std::fmt;
 
+use bitflags::bitflags;
 use hart::{Ram, Visitor, ram::PAGE};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128, xxh3_128_with_seed};
 
@@ -39,13 +43,13 @@ impl Digest {
 /// The digest of one component: `hart0`, `plic`, `virtio2`, `ram`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// Which.
+    /// The name of the component.
     pub name: &'static str,
-    /// Its digest.
+    /// The digest of the component.
     pub digest: Digest,
 }
 
-/// All parts, and from them the whole.
+/// The digest of a whole from the digests of all its parts, in their order.
 #[must_use]
 pub fn total(parts: &[Part]) -> Digest {
     let mut hasher = Xxh3::new();
@@ -58,14 +62,16 @@ pub fn total(parts: &[Part]) -> Digest {
 /// Visits a machine and hashes each outermost component by itself.
 #[derive(Default)]
 pub struct Digester {
+    /// The components that have been visited.
     parts: Vec<Part>,
-    /// The outermost component that is being visited.
+    /// The outermost component that is being visited, and the hash of its fields so far.
     current: Option<(&'static str, Box<Xxh3>)>,
+    /// How many components deep the visit is.
     depth: usize,
 }
 
 impl Digester {
-    /// What has been visited.
+    /// The digests of all components that have been visited.
     #[must_use]
     pub fn into_parts(self) -> Vec<Part> {
         debug_assert!(self.depth == 0 && self.current.is_none());
@@ -114,36 +120,47 @@ impl Visitor for Digester {
     }
 }
 
-/// The page's digest is out of date.
-const STALE: u8 = 1;
-/// The page was written since the last [`Pages::take_round`].
-const ROUND: u8 = 2;
+bitflags! {
+    /// Who has yet to hear of the last change of a page.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    struct PageFlags: u8 {
+        /// The page was written and its digest is not computed again yet.
+        const STALE = 1 << 0;
+        /// The page was written since the last [`Pages::take_round`].
+        const ROUND = 1 << 1;
+    }
+}
 
 /// What is known about each page of RAM: its digest, and who has yet to hear of its last change.
 ///
-/// The one reader of RAM's dirty pages, which only one can be.
+/// RAM's list of dirty pages can have only one reader, and this is it.
 ///
-/// A page that has changed since the last digest stays dirty, so that the guest goes on writing it without notice; the next
-/// digest looks at it in any case. So a digest costs the guest nothing where it always writes.
+/// A page that has changed since the last digest stays dirty, so that the guest goes on writing it without
+/// notice; the next digest looks at it in any case. So a digest costs the guest nothing where it always
+/// writes.
 pub struct Pages {
-    /// 0 for a page of zeroes.
+    /// For each page what it adds to the digest of RAM ([`page_digest`]).
     digests: Vec<u128>,
+    /// The wrapping sum of `digests`.
     sum: u128,
-    flags: Vec<u8>,
+    /// For each page who has yet to hear of its last change.
+    flags: Vec<PageFlags>,
+    /// The pages with [`PageFlags::STALE`], and perhaps some that have it no more.
     stale: Vec<u32>,
+    /// The pages with [`PageFlags::ROUND`].
     round: Vec<u32>,
-    /// Pages that the last digest looked at.
+    /// How many pages the last digest looked at.
     hashed: usize,
 }
 
 impl Pages {
-    /// For a RAM of so many pages, all zero.
+    /// What is known about a RAM of so many pages, all zero.
     #[must_use]
     pub fn new(pages: usize) -> Pages {
         Pages {
             digests: vec![0; pages],
             sum: 0,
-            flags: vec![0; pages],
+            flags: vec![PageFlags::empty(); pages],
             stale: Vec::new(),
             round: Vec::new(),
             hashed: 0,
@@ -156,12 +173,12 @@ impl Pages {
         ram.settle(|page, content| {
             let changed = self.update(page, content);
             if !changed {
-                self.note(page, ROUND);
+                self.note(page, PageFlags::ROUND);
             }
             changed
         });
         for page in std::mem::take(&mut self.stale) {
-            if self.flags_of(page) & STALE != 0 {
+            if self.flags_of(page).contains(PageFlags::STALE) {
                 self.update(page, ram.page(index(u64::from(page))));
             }
         }
@@ -180,7 +197,7 @@ impl Pages {
         let (Some(flags), Some(digest)) = (self.flags.get_mut(at), self.digests.get_mut(at)) else {
             return false;
         };
-        *flags &= !STALE;
+        flags.remove(PageFlags::STALE);
         self.hashed += 1;
         let new = page_digest(page, content);
         let old = std::mem::replace(digest, new);
@@ -191,12 +208,12 @@ impl Pages {
     /// The pages written since the last call, each once.
     pub fn take_round(&mut self, ram: &mut Ram) -> Vec<u32> {
         for page in ram.take_dirty() {
-            self.note(page, STALE);
-            self.note(page, ROUND);
+            self.note(page, PageFlags::STALE);
+            self.note(page, PageFlags::ROUND);
         }
         for &page in &self.round {
             if let Some(flags) = self.flags.get_mut(index(u64::from(page))) {
-                *flags &= !ROUND;
+                flags.remove(PageFlags::ROUND);
             }
         }
         std::mem::take(&mut self.round)
@@ -213,18 +230,19 @@ impl Pages {
         used.map(|(page, _)| low32(wide(page))).collect()
     }
 
-    fn flags_of(&self, page: u32) -> u8 {
-        self.flags.get(index(u64::from(page))).copied().unwrap_or(0)
+    fn flags_of(&self, page: u32) -> PageFlags {
+        let flags = self.flags.get(index(u64::from(page)));
+        flags.copied().unwrap_or(PageFlags::empty())
     }
 
-    /// Sets a flag of a page and, if it was not set, adds it to the list of those that have it.
-    fn note(&mut self, page: u32, flag: u8) {
+    /// Sets a flag of a page and, if the flag was not set, adds the page to the list of those that have it.
+    fn note(&mut self, page: u32, flag: PageFlags) {
         let Some(flags) = self.flags.get_mut(index(u64::from(page))) else {
             return;
         };
-        if *flags & flag == 0 {
-            *flags |= flag;
-            let list = if flag == STALE {
+        if !flags.contains(flag) {
+            flags.insert(flag);
+            let list = if flag == PageFlags::STALE {
                 &mut self.stale
             } else {
                 &mut self.round

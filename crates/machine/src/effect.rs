@@ -1,5 +1,9 @@
 //! `Effect`: everything the guest does to the outside. A closed list, deterministic.
 //!
+//! Devices emit effects; the machine stops for them ([`Stop::Effects`](crate::Stop)), and whoever runs the
+//! machine takes them ([`Machine::take_effect`](crate::Machine::take_effect)) and decides what becomes of
+//! each.
+//!
 //! Invariant: a device never asks a question and gets the answer in the same call. It emits an effect; the
 //! answer comes later as an input at a step (FT 2.1-a).
 
@@ -17,16 +21,16 @@ pub enum Effect {
     },
     /// The guest sent an Ethernet frame (no FCS, no virtio header).
     NetTransmit {
-        /// Which virtio-net device.
+        /// The index of the network device in the configuration.
         port: u8,
-        /// Destination address first.
+        /// The bytes of the frame, from the destination address on.
         frame: Vec<u8>,
     },
     /// The guest submitted a disk request; write data is already copied out (FT 3.4-b).
     Disk(DiskRequest),
     /// The entropy device wants bytes; answered by [`crate::Input::Entropy`].
     EntropyWanted {
-        /// How many.
+        /// How many bytes it wants.
         bytes: u32,
     },
     /// The machine is off; nothing runs after this.
@@ -45,11 +49,11 @@ pub enum PowerState {
 /// One request to one disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskRequest {
-    /// Which disk.
+    /// The index of the disk in the configuration.
     pub disk: u8,
-    /// Unique per disk for the life of the guest, counting up from 0.
+    /// The number of the request, which is unique for its disk for the life of the guest: 0, 1, 2 and so on.
     pub id: u64,
-    /// What to do.
+    /// What the disk is asked to do.
     pub operation: DiskOperation,
 }
 
@@ -58,51 +62,51 @@ pub struct DiskRequest {
 pub enum DiskOperation {
     /// Read `bytes` (a multiple of 512) from `sector`.
     Read {
-        /// First sector of 512 bytes.
+        /// The first sector of 512 bytes.
         sector: u64,
-        /// Length.
+        /// How many bytes to read.
         bytes: u32,
     },
     /// Write `data` (a multiple of 512 bytes) at `sector`.
     Write {
-        /// First sector.
+        /// The first sector.
         sector: u64,
-        /// What to write.
+        /// The bytes to write.
         data: Data,
     },
     /// Make all earlier completed writes durable.
     Flush,
-    /// Forget the content.
+    /// Forget what is in a range of sectors.
     Discard {
-        /// First sector.
+        /// The first sector.
         sector: u64,
-        /// Length in sectors.
+        /// How many sectors.
         sectors: u32,
     },
-    /// Make the content zero.
+    /// Make a range of sectors zero.
     WriteZeroes {
-        /// First sector.
+        /// The first sector.
         sector: u64,
-        /// Length in sectors.
+        /// How many sectors.
         sectors: u32,
-        /// The space may be given back.
+        /// Whether the disk may give the space back instead of writing zeroes.
         unmap: bool,
     },
 }
 
-/// The bytes of a write. Clones share them, so the device, the gate and the disk keep one copy between them: they are
-/// up to 2 MiB a request.
+/// The bytes of a write. Clones share them, so the device, the gate and the disk keep one copy between them:
+/// there are up to 2 MiB of them in a request.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Data(Arc<[u8]>);
 
 impl Data {
-    /// `length` bytes that `fill` writes; it finds zeroes.
+    /// `length` bytes that `fill` writes, into zeroes.
     ///
     /// # Errors
-    /// Those of `fill`.
+    /// What `fill` returns.
     pub fn filled<E>(length: usize, fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Data, E> {
         let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, length).collect();
-        // Nobody shares it yet, so this copies nothing.
+        // Nobody shares the bytes yet, so this copies nothing.
         fill(Arc::make_mut(&mut bytes))?;
         Ok(Data(bytes))
     }
@@ -117,7 +121,7 @@ impl Deref for Data {
 }
 
 impl From<Vec<u8>> for Data {
-    /// Copies once.
+    /// Copies the bytes once.
     fn from(bytes: Vec<u8>) -> Data {
         Data(bytes.into())
     }

@@ -1,7 +1,8 @@
 //! `Input`: everything non-deterministic that can happen to the guest. A closed list.
 //!
-//! An input is injected between two steps, is written to the log with that step, and is the only way by
-//! which anything outside can change the guest (FT 2.1-a).
+//! A recorder injects an input between two steps ([`Machine::inject`](crate::Machine::inject)) and writes it
+//! to the log with that step; a replayer injects it again at the same step. There is no other way by which
+//! anything outside can change the guest (FT 2.1-a).
 
 /// What enters the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,7 +11,7 @@ pub enum Input {
     Clock {
         /// New `mtime`; ignored if the guest has already seen a later one.
         mtime: u64,
-        /// Ticks per 2^32 steps from here on.
+        /// How `mtime` goes on from here, in ticks per 2^32 steps.
         rate: u32,
     },
     /// Bytes typed at a console. The board has one, the UART; what is for another port is dropped.
@@ -22,25 +23,25 @@ pub enum Input {
     },
     /// An Ethernet frame (no FCS, no virtio header) for the virtio-net device `port`.
     NetFrame {
-        /// Which device.
+        /// The index of the device in the configuration.
         port: u8,
-        /// Destination address first.
+        /// The bytes of the frame, from the destination address on.
         frame: Vec<u8>,
     },
     /// A disk request is finished.
     DiskDone {
-        /// Which disk.
+        /// The index of the disk in the configuration.
         disk: u8,
-        /// [`crate::DiskRequest::id`].
+        /// The request that is finished ([`crate::DiskRequest::id`]).
         id: u64,
-        /// How it went.
+        /// How the request went.
         status: DiskStatus,
-        /// What was read; empty for other operations.
+        /// The bytes that were read; empty for other operations.
         data: Vec<u8>,
     },
-    /// Answer to [`crate::Effect::EntropyWanted`].
+    /// Random bytes: the answer to [`crate::Effect::EntropyWanted`].
     Entropy {
-        /// At most the number of bytes wanted.
+        /// The bytes, at most as many as were wanted.
         bytes: Vec<u8>,
     },
     /// The operator acts on the machine (FT 3.3-a).
@@ -50,13 +51,13 @@ pub enum Input {
 /// How a disk request went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskStatus {
-    /// Done.
+    /// The request is done.
     Ok,
-    /// The host could not do it: VIRTIO_BLK_S_IOERR.
+    /// The host could not do the request: the guest reads VIRTIO_BLK_S_IOERR.
     Failed,
 }
 
-/// Acts of the operator.
+/// What the operator does to the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
     /// Switch the machine off now, without asking the guest.

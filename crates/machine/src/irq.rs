@@ -1,7 +1,7 @@
 //! Interrupt lines: those from devices to the PLIC, and the numbers of those from the board to a hart.
 //!
-//! A device drives its [`Line`] by level; the PLIC samples all levels after each access and each input. Lines are
-//! guest state: nothing here is derived from the devices again after a restore.
+//! A device drives its [`Line`] by level; the PLIC samples all levels after each access and each input. Lines
+//! are guest state: nothing here is derived from the devices again after a restore.
 
 use hart::{Visit, Visitor};
 

@@ -1,11 +1,11 @@
 //! The computer: harts, bus, devices, boot, snapshot. Inputs in, effects out. Knows no log and no host.
 //!
-//! The guest is a function: the state at step *n* depends only on the [`Config`] and on the inputs injected at steps
-//! *<= n*. Nothing here reads a clock, a file or a random number.
+//! The guest is a function: the state at step *n* depends only on the [`Config`] and on the inputs injected
+//! at steps *<= n*. Nothing here reads a clock, a file or a random number.
 //!
-//! Map: [`Machine`] is the surface, and what goes through it ([`Config`], [`Input`], [`Effect`], [`Digest`]) stands
-//! beside it; `board` is the address map; `device` is what a device is and `devices` and `virtio` are those
-//! of the board; `boot` loads firmware and kernel; `snapshot`, `digest` and `diff` look at all state
+//! Map: [`Machine`] is the surface, and what goes through it ([`Config`], [`Input`], [`Effect`], [`Digest`])
+//! stands beside it; `board` is the address map; `device` is what a device is and `devices` and `virtio` are
+//! those of the board; `boot` loads firmware and kernel; `snapshot`, `digest` and `diff` look at all state
 //! through the one field list of each component.
 //!
 //! Invariant: no panic is reachable from the guest, from an input or from the bytes of a snapshot.
@@ -58,8 +58,8 @@ pub use input::{Control, DiskStatus, Input};
 pub use machine::{Machine, Stop};
 pub use snapshot::RestoreError;
 
-/// The machine's parts one by one, for the tests of a single device, for the fuzzer and for this crate's examples.
-/// No program needs them: a machine is used through [`Machine`].
+/// The machine's parts one by one, for the tests of a single device, for the fuzzer and for this crate's
+/// examples. No program needs them: a machine is used through [`Machine`].
 #[cfg(feature = "parts")]
 pub mod parts {
     pub use crate::{

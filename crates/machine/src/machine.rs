@@ -1,12 +1,16 @@
-//! The computer: `run`, `inject`, `take_effect`, `digest`.
+//! `Machine`, the computer: `run`, `inject`, `take_effect`, `digest`.
+//!
+//! This is what a replica drives: it runs the harts on an [`Engine`] up to a step, hands inputs to the board,
+//! and keeps effects until they are taken. The machine never decides when an input comes and never lets an
+//! effect out by itself, and the guest cannot make it fail: there is no error once it is built.
 //!
 //! # How the harts take turns
-//! One after the other on one thread. A turn is [`QUANTUM`] steps; it ends early only when its hart waits in
-//! WFI, and its LR/SC reservation ends with it. A waiting hart is looked at when its turn comes: if an
-//! enabled interrupt is pending it runs, else it is passed over. So an interrupt for a waiting hart is
-//! answered at the next rotation, while one for the running hart is taken at the very step at which its line
-//! rises: every run of the engine ends where a timer of that hart, or of a device, is due.
-//! A lone hart has no turns and keeps its reservations.
+//! The harts run one after the other on one thread. A turn is [`QUANTUM`] steps; it ends early only when its
+//! hart waits in WFI, and its LR/SC reservation ends with it. A waiting hart is looked at when its turn
+//! comes: if an enabled interrupt is pending it runs, else it is passed over. So an interrupt for a waiting
+//! hart is answered at the next rotation, while one for the running hart is taken at the very step at which
+//! its line rises: every run of the engine ends where a timer of that hart, or of a device, is due. A lone
+//! hart has no turns and keeps its reservations.
 //!
 //! Invariant: `run(a)` then `run(b)` equals `run(max(a, b))`, whatever stops lie between. Everything that
 //! happens at a step without an instruction (devices waking, power, the end of a turn) is settled before
@@ -25,50 +29,58 @@ use crate::{
     narrow::{index, wide},
 };
 
-/// Steps of a turn when there are several harts.
+/// How many steps a turn has when there are several harts.
 pub const QUANTUM: u64 = 20_000;
 
 /// Why [`Machine::run`] came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// The step asked for is reached.
+    /// The step that was asked for is reached.
     Reached,
-    /// Effects wait to be taken.
+    /// Effects wait to be taken ([`Machine::take_effect`]). The guest does not move before they are.
     Effects,
-    /// All harts wait. Only an input can change that; without one, a `Clock` at `wake_at` will.
+    /// All harts wait in WFI. Only an input can change that; if no other comes, a `Clock` at `wake_at` will.
     Waiting {
-        /// The `mtime` of the earliest timer; `None`: no timer is set.
+        /// The `mtime` of the earliest timer that lies ahead; `None`: no timer is set.
         wake_at: Option<u64>,
     },
-    /// The machine is off, for good.
+    /// The machine is off, for good, and how it went off.
     Off(PowerState),
     /// The host asked for a stop through [`Cut`]. The guest may run on exactly here.
     Cut,
 }
 
-/// Is the machine on?
+/// Whether the machine is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Power {
-    /// It runs.
+    /// The machine runs.
     On,
-    /// It will never run again.
+    /// The machine went off so and will never run again.
     Off(PowerState),
 }
 
 /// A computer.
 pub struct Machine {
+    /// What the machine is made of. This and the next two fields never change.
     config: Config,
+    /// The digest of `config`, which costs a walk over the images.
     config_digest: Digest,
+    /// What a reset puts into RAM and registers.
     layout: Layout,
+    /// What executes. It holds no guest state.
     engine: Box<dyn Engine>,
     ram: Ram,
+    /// What is known about the pages of `ram`: digests, and who has to hear of a change.
     pages: Pages,
+    /// At least one hart, and as many as `config` says.
     harts: Vec<Hart>,
+    /// Everything outside RAM that the harts can see.
     board: Board,
+    /// The steps that are completed.
     now: Step,
-    /// Whose turn it is: always less than the number of harts.
+    /// The index of the hart whose turn it is: always less than the number of harts.
     turn: usize,
-    /// Steps left of the turn, 1 to [`QUANTUM`].
+    /// How many steps of the turn are left: 1 to [`QUANTUM`].
     left: u64,
     power: Power,
 }
@@ -77,7 +89,7 @@ impl Machine {
     /// The machine at step 0: images loaded, all harts at the firmware's entry.
     ///
     /// # Errors
-    /// If the configuration makes no machine, or the host has no memory for it.
+    /// If the configuration makes no machine, or the host has no memory for the guest's.
     pub fn new(config: Config, engine: Box<dyn Engine>) -> Result<Machine, BootError> {
         let mut machine = Machine::blank(config, engine)?;
         machine.load_images();
@@ -111,7 +123,7 @@ impl Machine {
 
     /// Runs until the step `until` is reached, or something else comes first.
     ///
-    /// If `cut` is wanted it returns soon; as long as it is the guest does not move.
+    /// If `cut` is wanted, the run ends soon; as long as `cut` is wanted, the guest does not move.
     pub fn run(&mut self, until: Step, cut: &dyn Cut) -> Stop {
         loop {
             if !self.board.shared.effects.is_empty() {
@@ -135,13 +147,14 @@ impl Machine {
         }
     }
 
-    /// Something happens to the guest, now. Ignored by a machine that is off, and where nothing is connected.
+    /// Something happens to the guest, now. A machine that is off ignores it, and so does a board that has no
+    /// such device.
     pub fn inject(&mut self, input: Input) {
         if self.power != Power::On {
             return;
         }
         for hart in &mut self.harts {
-            hart.drop_reservation(); // A device may be about to write where it lies.
+            hart.drop_reservation(); // A device may be about to write to the reserved bytes.
         }
         match input {
             Input::Clock { mtime, rate } => self.board.shared.clock.set(self.now, mtime, rate),
@@ -152,7 +165,7 @@ impl Machine {
         self.settle();
     }
 
-    /// The oldest effect that nobody has taken.
+    /// Takes the oldest effect that nobody has taken.
     pub fn take_effect(&mut self) -> Option<Effect> {
         self.board.shared.effects.pop_front()
     }
@@ -170,19 +183,20 @@ impl Machine {
         self.board.pending_disk().collect()
     }
 
-    /// Bytes of entropy wanted and not yet delivered: asked for again at go-live.
+    /// How many bytes of entropy the guest wants and has not got; `None`: it wants none. A replica that goes
+    /// live asks for them again.
     #[must_use]
     pub fn pending_entropy(&self) -> Option<u32> {
         self.board.pending_entropy()
     }
 
-    /// Steps completed.
+    /// The steps that are completed.
     #[must_use]
     pub fn now(&self) -> Step {
         self.now
     }
 
-    /// The time the guest sees, in ticks of 100 ns.
+    /// The time that the guest sees, in ticks of 100 ns.
     #[must_use]
     pub fn mtime(&self) -> u64 {
         self.board.shared.clock.at(self.now)
@@ -194,7 +208,7 @@ impl Machine {
         &self.config
     }
 
-    /// [`Config::digest`] of it.
+    /// The digest of what the machine is made of ([`Config::digest`]).
     #[must_use]
     pub fn config_digest(&self) -> Digest {
         self.config_digest
@@ -212,18 +226,18 @@ impl Machine {
         &self.ram
     }
 
-    /// Drops everything the engine has derived. The guest cannot notice.
+    /// Drops everything that the engine has derived from guest state. The guest cannot notice.
     pub fn forget(&mut self) {
         self.engine.forget();
     }
 
-    /// A digest of the whole state. Costs what was written since the last but one. Effects that wait are not in
-    /// it.
+    /// A digest of the whole state, but for effects that wait. It costs as much as was written since the last
+    /// digest but one.
     pub fn digest(&mut self) -> Digest {
         digest::total(&self.parts())
     }
 
-    /// Pages that the last digest had to look at.
+    /// How many pages the last digest had to look at.
     #[must_use]
     pub fn pages_hashed(&self) -> u64 {
         wide(self.pages.hashed())
@@ -241,17 +255,17 @@ impl Machine {
         parts
     }
 
-    /// The content of one page of RAM; `None` outside.
+    /// The content of the page of RAM with this number; `None`: RAM has no such page.
     #[must_use]
     pub fn read_page(&self, page: u32) -> Option<&[u8]> {
         let page = index(u64::from(page));
         (page < self.ram.pages()).then(|| self.ram.page(page))
     }
 
-    /// Replaces the content of one page of RAM.
+    /// Replaces the content of the page of RAM with this number.
     ///
     /// # Errors
-    /// If the page is outside, or the content is not exactly a page.
+    /// If RAM has no such page, or the content is not exactly a page.
     pub fn write_page(&mut self, page: u32, bytes: &[u8]) -> Result<(), OutOfRam> {
         if bytes.len() != hart::ram::PAGE {
             return Err(OutOfRam);
@@ -260,12 +274,12 @@ impl Machine {
             .write(hart::ram::BASE + u64::from(page) * wide(hart::ram::PAGE), bytes)
     }
 
-    /// The pages that are not all zero.
+    /// The numbers of the pages that are not all zero.
     pub fn used_pages(&mut self) -> Vec<u32> {
         self.pages.used(&mut self.ram)
     }
 
-    /// The pages written since the last call, each once.
+    /// The numbers of the pages written since the last call, each once.
     pub fn take_dirty_pages(&mut self) -> Vec<u32> {
         self.pages.take_round(&mut self.ram)
     }
@@ -280,7 +294,7 @@ impl Machine {
         })
     }
 
-    /// Lets the hart `turn` execute at least one step.
+    /// Lets the hart of index `turn` execute at least one step.
     fn slice(&mut self, turn: usize, until: Step, cut: &dyn Cut) {
         if turn != self.turn {
             self.turn = turn;
@@ -317,7 +331,8 @@ impl Machine {
         self.settle();
     }
 
-    /// Steps until something that the hart whose turn it is must not run past.
+    /// How many steps the hart whose turn it is may run: up to `until`, its own timers, those of devices, and
+    /// the end of its turn.
     fn budget(&self, until: Step) -> u64 {
         let mtime = self.mtime();
         let own = self.harts.get(self.turn).and_then(Hart::timer);
@@ -347,7 +362,8 @@ impl Machine {
         timers.filter(|&timer| timer > mtime && timer != u64::MAX).min()
     }
 
-    /// Does what happens at this step without an instruction.
+    /// Does what happens at this step without an instruction: devices wake, the guest's request for power is
+    /// met.
     fn settle(&mut self) {
         self.board.wake(&mut self.ram, self.now);
         match self.board.syscon.take_request() {
@@ -363,8 +379,8 @@ impl Machine {
         self.power = Power::Off(state);
     }
 
-    /// As the reset of QEMU's `virt`: images are loaded again, the rest of RAM stays as it is, time and steps
-    /// go on.
+    /// Resets the machine as QEMU's `virt` is reset: images are loaded again, the rest of RAM stays as it is,
+    /// time and steps go on.
     fn reset(&mut self) {
         self.board.reset();
         self.harts = start(&self.config, &self.layout);
@@ -384,7 +400,7 @@ impl Machine {
 /// The first argument register, x10.
 const A0: usize = 10;
 
-/// All harts at the firmware's first instruction, with the arguments QEMU's reset ROM would pass.
+/// All harts at the firmware's first instruction, with the arguments that QEMU's reset ROM would pass.
 fn start(config: &Config, layout: &Layout) -> Vec<Hart> {
     let hart = |id| {
         let mut hart = Hart::new(id, layout.entry);
@@ -397,11 +413,12 @@ fn start(config: &Config, layout: &Layout) -> Vec<Hart> {
     (0..config.harts).map(hart).collect()
 }
 
+/// How digests and differences name the harts.
 const HART_NAMES: [&str; HARTS_MAX] = [
     "hart0", "hart1", "hart2", "hart3", "hart4", "hart5", "hart6", "hart7",
 ];
 
-/// Everything but RAM, whose pages go their own ways.
+/// Visits everything but RAM, whose pages have a digest and a form in snapshots of their own.
 impl Visit for Machine {
     fn visit(&mut self, v: &mut dyn Visitor) {
         let Self {

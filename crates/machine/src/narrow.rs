@@ -1,6 +1,8 @@
 //! Cutting numbers down to size: the only place of the crate with `as`.
 //!
-//! Registers are as wide as they are; a store of more drops the upper bits, as hardware does.
+//! Devices use these functions where a register is narrower than what is stored to it: the upper bits are
+//! dropped, as hardware drops them. No length or index of a guest may go through the functions that drop
+//! bits.
 
 #![allow(
     clippy::as_conversions,
@@ -31,7 +33,7 @@ pub const fn wide(value: usize) -> u64 {
     value as u64
 }
 
-/// A number as an index; one that no index reaches on a host with a narrower `usize`.
+/// A number as an index; on a host with a narrower `usize`, what does not fit is an index that nothing has.
 #[must_use]
 pub const fn index(value: u64) -> usize {
     if value > usize::MAX as u64 {

@@ -1,4 +1,6 @@
-//! A machine as bytes, and back.
+//! A machine as bytes, and back: [`Machine::save`], [`Machine::restore`] and the two for everything but RAM.
+//!
+//! A recording's replay may start from a snapshot, and the fields are those that digests see ([`Visit`]).
 //!
 //! *State* is everything but RAM: `"LSTATE"`, version, digest of the configuration, the fields of
 //! [`Visit`] in their order (numbers as 8 bytes little-endian, byte runs and lists with their length), digest
@@ -6,8 +8,8 @@
 //! (number, length, content; a length of 4096 is the page itself, less is an LZ4 block), an end mark, digest
 //! of all that.
 //!
-//! Bytes are only claimed to be sound: whatever they are, restoring gives a machine that cannot misbehave or
-//! a [`RestoreError`], never a panic. The digests find accidents, not forgeries.
+//! Nothing believes the bytes: whatever they are, restoring gives a machine that cannot misbehave or a
+//! [`RestoreError`], never a panic. The digests find accidents, not forgeries.
 
 use std::{
     fmt,
@@ -23,12 +25,15 @@ use crate::{
     narrow::{index, low16, wide},
 };
 
-/// Version of both formats. Goes up with every change of any component's fields.
-pub const VERSION: u16 = 1;
+/// The version of both formats. It goes up with every change of any component's fields.
+const VERSION: u16 = 1;
+/// What a state begins with.
 const STATE_MAGIC: [u8; 6] = *b"LSTATE";
+/// What a snapshot begins with.
 const SNAPSHOT_MAGIC: [u8; 6] = *b"LSSNAP";
+/// Bytes of a digest at the end of either.
 const DIGEST_BYTES: usize = 16;
-/// Longest state: the rings of eight virtio devices with everything in flight are far below.
+/// Bytes of the longest state. Eight virtio devices with everything in flight are far below that.
 const STATE_MAX: u64 = 256 << 20;
 /// The page number after the last page.
 const END: u32 = u32::MAX;
@@ -36,24 +41,24 @@ const END: u32 = u32::MAX;
 /// A machine cannot be restored from these bytes.
 #[derive(Debug)]
 pub enum RestoreError {
-    /// They cannot be read, or end too early.
+    /// The bytes cannot be read, or end too early.
     Read(io::Error),
-    /// They are something else.
+    /// The bytes do not begin as a snapshot or a state does.
     NotASnapshot,
-    /// They were written by another version.
+    /// The bytes were written in this version of the format, which is not ours.
     Version(u16),
-    /// They belong to a machine of another configuration.
+    /// The bytes belong to a machine with another configuration.
     OtherConfig,
-    /// They are damaged.
+    /// The bytes are damaged: their digest does not agree.
     Checksum,
     /// A field has a value that no machine can have.
     Field {
-        /// The component.
+        /// The path of the component, like `virtio2.queue`.
         component: String,
-        /// What is wrong.
+        /// What is wrong with the field.
         reason: &'static str,
     },
-    /// A page is outside RAM or does not decompress.
+    /// The page of this number is outside RAM or does not decompress.
     Page(u32),
     /// The configuration makes no machine.
     Boot(BootError),
@@ -195,7 +200,7 @@ impl Machine {
         if length > STATE_MAX {
             return Err(RestoreError::Checksum);
         }
-        let mut state = Vec::new(); // Grows as bytes come: the length is only claimed.
+        let mut state = Vec::new(); // Grows as bytes come: the length may be a lie.
         (&mut from).take(length).read_to_end(&mut state)?;
         machine.restore_state(&state)?;
         let mut packed = [0; PAGE];
@@ -257,9 +262,10 @@ fn check_version(version: u16) -> Result<(), RestoreError> {
     }
 }
 
-/// Hashes what passes.
+/// A reader or writer that hashes what passes.
 struct Hashing<'a, T: ?Sized> {
     inner: &'a mut T,
+    /// The hash of all bytes that have passed.
     hasher: Xxh3,
 }
 
@@ -291,7 +297,7 @@ impl Write for Hashing<'_, dyn Write + '_> {
     }
 }
 
-/// Appends every field.
+/// Appends every field it visits.
 struct Saver {
     bytes: Vec<u8>,
 }
@@ -318,14 +324,18 @@ impl Visitor for Saver {
     }
 }
 
-/// Overwrites every field, until something is wrong.
+/// Overwrites every field it visits, until something is wrong.
 struct Restorer<'a> {
+    /// The bytes that are not yet restored.
     bytes: &'a [u8],
+    /// The components in which the visit is, from the outside in.
     path: Vec<&'static str>,
+    /// The first thing that was wrong. From then on no field is overwritten.
     error: Option<RestoreError>,
 }
 
 impl Restorer<'_> {
+    /// The next number; `None` if something is wrong.
     fn number(&mut self) -> Option<u64> {
         if self.error.is_some() {
             return None;
@@ -338,6 +348,7 @@ impl Restorer<'_> {
         Some(u64::from_le_bytes(*number))
     }
 
+    /// The next number if it is at most `max`; `None` if something is wrong.
     fn bounded(&mut self, max: usize) -> Option<usize> {
         let length = index(self.number()?);
         if length > max {
@@ -382,10 +393,10 @@ impl Visitor for Restorer<'_> {
     }
 
     fn length(&mut self, _: &'static str, length: usize, max: usize) -> usize {
-        // Each element takes a byte at least, so garbage cannot make us allocate more than it is long.
+        // Each element takes a byte at least, so garbage cannot make a list longer than it is itself.
         let fits = |length: &usize| *length <= self.bytes.len();
         match self.bounded(max) {
-            Some(claimed) if fits(&claimed) => claimed,
+            Some(length) if fits(&length) => length,
             Some(_) => {
                 self.reject("the bytes end too early");
                 length

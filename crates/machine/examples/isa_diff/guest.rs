@@ -1,8 +1,8 @@
 //! A guest's own programs on both machines: Linux boots, runs a script of programs that compute, and prints
 //! what they say. The lines between the marks must be the same.
 //!
-//! The random programs say more about instructions; this says that compilers' code, libraries and a kernel see
-//! the same computer.
+//! The random programs say more about instructions; this says that compilers' code, libraries and a kernel
+//! see the same computer.
 
 use std::{error::Error, path::PathBuf, sync::atomic::AtomicBool};
 

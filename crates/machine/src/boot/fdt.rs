@@ -1,4 +1,8 @@
-//! The flattened device tree: the board as firmware and kernel are told of it, in the words QEMU's `virt` uses.
+//! The flattened device tree: the board as firmware and kernel are told of it, in the words that QEMU's
+//! `virt` uses.
+//!
+//! [`firmware`](super::firmware) has it written when a machine is built. All numbers come from where the
+//! board and its devices have theirs; none is written here a second time.
 //!
 //! Sources: Devicetree Specification 0.4; the bindings under Linux `Documentation/devicetree/bindings`
 //! (riscv/cpus, riscv/extensions, interrupt-controller/sifive,plic-1.0.0, timer/sifive,clint, virtio/mmio,
@@ -17,15 +21,20 @@ use crate::{
     narrow::{low8, low32, wide},
 };
 
+/// Phandles, by which nodes refer to each other: one for the PLIC.
 const PLIC_PHANDLE: u32 = 1;
+/// The phandle of the test device.
 const TEST_PHANDLE: u32 = 2;
+/// The phandle of the first hart; the others' follow.
 const CPU_PHANDLE: u32 = 0x10;
+/// The phandle of the first hart's interrupt controller; the others' follow.
 const INTC_PHANDLE: u32 = 0x20;
+/// The clock from which the UART's divisor would make a baud rate, if a byte took time.
 const UART_CLOCK_HZ: u32 = 3_686_400;
 
 type Result<T = ()> = std::result::Result<T, vm_fdt::Error>;
 
-/// The tree for this machine; `initrd` is its physical start and end.
+/// Writes the tree for this machine. `initrd`: the physical addresses where the initrd begins and ends.
 ///
 /// # Errors
 /// If a string of the configuration cannot stand in a tree.
@@ -214,7 +223,7 @@ fn interrupt(fdt: &mut FdtWriter, line: Line) -> Result {
     fdt.property_u32("interrupts", line.source())
 }
 
-/// The two interrupts that a controller drives in each hart.
+/// Says which two interrupts (bits of `mip`) a controller drives in each hart.
 fn wires(count: usize, causes: [u32; 2]) -> Vec<u32> {
     let [first, second] = causes;
     harts(count)

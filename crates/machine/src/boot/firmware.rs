@@ -1,4 +1,7 @@
-//! Where firmware, kernel, initrd and FDT lie in RAM, and what the firmware is told.
+//! Where firmware, kernel, initrd and device tree lie in RAM, and what the firmware is told.
+//!
+//! Used once, when a machine is built, after [`validate`](super::validate) and before the first step. Nothing
+//! here changes an image: they are placed as they were given.
 //!
 //! With a kernel the firmware must be OpenSBI's `fw_dynamic`, which reads `fw_dynamic_info` at `a2` and
 //! enters the kernel in S-mode. Without one, any flat firmware (a `fw_payload`, U-Boot for M-mode, a test
@@ -15,17 +18,21 @@ use crate::{Config, narrow::wide};
 
 /// `FW_DYNAMIC_INFO_MAGIC_VALUE`, "OSBI".
 const INFO_MAGIC: u64 = 0x4942_534f;
+/// The version of `struct fw_dynamic_info` that is written here.
 const INFO_VERSION: u64 = 2;
+/// `FW_DYNAMIC_INFO_NEXT_MODE_S`: OpenSBI enters the kernel in S-mode.
 const NEXT_MODE_SUPERVISOR: u64 = 1;
-/// Offset of fw_dynamic_info: the last page before the lowest kernel.
+/// Bytes to which the initrd is aligned.
+const INITRD_ALIGNMENT: u64 = 0x1000;
+/// Offset of fw_dynamic_info from the start of RAM: the last page before the lowest kernel.
 const INFO_OFFSET: u64 = MEMORY_UNIT - 0x1000;
-/// The FDT lies below this, as Linux and firmware with 32-bit habits like it.
+/// The device tree lies below this physical address, for the sake of firmware with 32-bit habits.
 const FDT_END_MAX: u64 = 3 << 30;
 
 /// Finds a place for everything.
 ///
 /// # Errors
-/// What is missing, malformed or too large.
+/// Says what is missing, malformed or too large.
 pub fn layout(config: &Config) -> Result<Layout, BootError> {
     let boot = &config.boot;
     if boot.firmware.is_empty() {
@@ -48,7 +55,7 @@ pub fn layout(config: &Config) -> Result<Layout, BootError> {
     let initrd_size = wide(boot.initrd.len());
     let initrd_at = fdt_at
         .checked_sub(initrd_size)
-        .map(|at| at - at % 0x1000)
+        .map(|at| at - at % INITRD_ALIGNMENT)
         .filter(|&at| at >= BASE)
         .ok_or_else(|| too_large("initrd", initrd_size, fdt_at - BASE))?;
     let firmware_room = if kernel.is_some() {
@@ -84,7 +91,7 @@ pub fn layout(config: &Config) -> Result<Layout, BootError> {
     })
 }
 
-/// `struct fw_dynamic_info`: hart 0 boots, no options.
+/// `struct fw_dynamic_info`: the kernel at the physical address `next` comes next, hart 0 boots, no options.
 fn dynamic_info(next: u64) -> Arc<[u8]> {
     [INFO_MAGIC, INFO_VERSION, next, NEXT_MODE_SUPERVISOR, 0, 0]
         .into_iter()

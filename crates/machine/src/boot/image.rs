@@ -1,4 +1,7 @@
-//! The header of a flat RISC-V kernel, `Image`.
+//! The header of a flat RISC-V kernel, `Image`: where the kernel wants to lie and how much room it needs.
+//!
+//! [`firmware`](super::firmware) reads it when it places the kernel. The file is the operator's, so a wrong
+//! one is named; nothing of it is executed or unpacked here.
 //!
 //! Source: Linux `Documentation/arch/riscv/boot-image-header.rst`.
 
@@ -6,14 +9,15 @@ use super::BootError;
 
 /// Offset of the kernel from the start of RAM if its header names none.
 pub const OFFSET_DEFAULT: u64 = 0x20_0000;
+/// Bytes of the header.
 const HEADER_BYTES: usize = 64;
 
 /// What the header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Where to load, from the start of RAM.
+    /// Where to load the kernel, in bytes from the start of RAM.
     pub text_offset: u64,
-    /// Bytes the kernel occupies once it runs, its zeroed data included; at least the file's size.
+    /// How many bytes the kernel occupies once it runs, its zeroed data included; at least the file's size.
     pub size: u64,
 }
 
@@ -21,7 +25,7 @@ impl Header {
     /// Reads and checks the header.
     ///
     /// # Errors
-    /// Says what the file is instead, if it can tell.
+    /// If the file is no such kernel: says what it is instead, where that can be told.
     pub fn read(kernel: &[u8]) -> Result<Header, BootError> {
         if kernel.starts_with(&[0x1f, 0x8b]) {
             return Err(BootError::GzipKernel);

@@ -10,6 +10,9 @@
 //! ```
 //! There is no reset ROM: all harts start at the firmware's first instruction with `a0` = hart id, `a1` = FDT
 //! and `a2` = fw_dynamic_info, which is the state in which the ROM of QEMU's `virt` leaves them.
+//!
+//! [`Machine`](crate::Machine) asks for the [`Layout`] once and applies it at each reset. Nothing here looks
+//! at a running machine.
 
 pub mod fdt;
 pub mod firmware;
@@ -19,36 +22,37 @@ use std::{fmt, sync::Arc};
 
 use crate::config::{Config, HARTS_MAX, VIRTIO_SLOTS};
 
-/// Memory comes in units of this: 2 MiB.
+/// Bytes of the unit in which a machine has memory: 2 MiB.
 pub const MEMORY_UNIT: u64 = 2 << 20;
-/// Longest kernel command line: Linux's `COMMAND_LINE_SIZE` on RISC-V, without the terminating zero.
+/// Bytes of the longest kernel command line: Linux's `COMMAND_LINE_SIZE` on RISC-V, without the terminating
+/// zero.
 pub const COMMAND_LINE_MAX: usize = 1023;
 
 /// What must be in RAM and in the registers at the first step.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    /// Physical address and content.
+    /// Each image: the physical address where it goes, and its content.
     pub images: Vec<(u64, Arc<[u8]>)>,
-    /// Where every hart begins.
+    /// The physical address of every hart's first instruction.
     pub entry: u64,
-    /// `a1`: physical address of the FDT.
+    /// The physical address of the device tree, for `a1`.
     pub fdt: u64,
-    /// `a2`: physical address of fw_dynamic_info; 0: none.
+    /// The physical address of fw_dynamic_info, for `a2`; 0: there is none.
     pub info: u64,
 }
 
 /// The machine cannot be built from this configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BootError {
-    /// Not 1 to 8 harts.
+    /// So many harts were asked for, which is not 1 to 8.
     Harts(usize),
-    /// Not a positive multiple of 2 MiB up to 16 GiB.
+    /// So many bytes of memory were asked for, which is not a positive multiple of 2 MiB up to 16 GiB.
     Memory(u64),
-    /// More disks and networks than slots.
+    /// So many virtio devices are needed, which is more than the board has slots.
     Devices(usize),
-    /// The host has no room for the guest's memory.
+    /// The host has no room for the guest's memory, and what it says.
     HostMemory(String),
-    /// Nothing to run: a kernel without OpenSBI, or nothing at all.
+    /// There is no firmware: a kernel alone, or nothing at all.
     NoFirmware,
     /// The kernel is compressed with gzip.
     GzipKernel,
@@ -56,24 +60,24 @@ pub enum BootError {
     ZbootKernel,
     /// The kernel is no RISC-V `Image`.
     NotAnImage,
-    /// The kernel's load offset is not one that can be served.
+    /// The kernel wants to be loaded at this offset, at which no kernel can be.
     KernelOffset(u64),
     /// The images do not fit into the memory.
     TooLarge {
-        /// Which one.
+        /// The image that has no room.
         what: &'static str,
-        /// Bytes it needs.
+        /// How many bytes the image needs.
         needs: u64,
-        /// Bytes there are for it.
+        /// How many bytes there are for it.
         room: u64,
     },
-    /// The command line is too long.
+    /// The command line has so many bytes, which is more than Linux takes.
     CommandLineLength(usize),
     /// The command line contains a zero byte.
     CommandLineZero,
-    /// A disk's serial number has more than 20 bytes.
+    /// This serial number of a disk has more than 20 bytes.
     SerialLength(String),
-    /// The device tree cannot be written.
+    /// The device tree cannot be written, and why.
     Fdt(String),
 }
 
@@ -82,28 +86,44 @@ impl fmt::Display for BootError {
         match self {
             BootError::Harts(harts) => write!(f, "{harts} harts asked for; give 1 to {HARTS_MAX}"),
             BootError::Memory(bytes) => {
-                write!(f, "{bytes} bytes of memory asked for; give a multiple of 2 MiB, at most 16 GiB")
+                write!(
+                    f,
+                    "{bytes} bytes of memory asked for; give a multiple of 2 MiB, at most 16 GiB"
+                )
             }
             BootError::Devices(count) => {
-                write!(f, "{count} virtio devices asked for; the board has {VIRTIO_SLOTS} slots")
+                write!(
+                    f,
+                    "{count} virtio devices asked for; the board has {VIRTIO_SLOTS} slots"
+                )
             }
             BootError::HostMemory(why) => write!(f, "the host has no room for the guest's memory: {why}"),
             BootError::NoFirmware => {
                 f.write_str("no firmware; give OpenSBI's fw_dynamic.bin (Debian: package opensbi)")
             }
-            BootError::GzipKernel => f.write_str("the kernel is compressed with gzip; unpack it with gunzip first"),
+            BootError::GzipKernel => {
+                f.write_str("the kernel is compressed with gzip; unpack it with gunzip first")
+            }
             BootError::ZbootKernel => f.write_str(
-                "the kernel is an EFI program that unpacks itself (zboot); give the flat Image (arch/riscv/boot/Image)",
+                "the kernel is an EFI program that unpacks itself (zboot); \
+                 give the flat Image (arch/riscv/boot/Image)",
             ),
-            BootError::NotAnImage => f.write_str("the kernel is not a RISC-V Image (no \"RSC\\x05\" at byte 56)"),
-            BootError::KernelOffset(offset) => {
-                write!(f, "the kernel wants to be loaded at offset {offset:#x}; only multiples of 2 MiB work")
+            BootError::NotAnImage => {
+                f.write_str("the kernel is not a RISC-V Image (no \"RSC\\x05\" at byte 56)")
             }
-            BootError::TooLarge { what, needs, room } => {
-                write!(f, "the {what} needs {needs} bytes and there is room for {room}; give the guest more memory")
-            }
+            BootError::KernelOffset(offset) => write!(
+                f,
+                "the kernel wants to be loaded at offset {offset:#x}; only multiples of 2 MiB work"
+            ),
+            BootError::TooLarge { what, needs, room } => write!(
+                f,
+                "the {what} needs {needs} bytes and there is room for {room}; give the guest more memory"
+            ),
             BootError::CommandLineLength(length) => {
-                write!(f, "the kernel command line has {length} bytes; Linux takes {COMMAND_LINE_MAX}")
+                write!(
+                    f,
+                    "the kernel command line has {length} bytes; Linux takes {COMMAND_LINE_MAX}"
+                )
             }
             BootError::CommandLineZero => f.write_str("the kernel command line contains a zero byte"),
             BootError::SerialLength(serial) => {
@@ -116,10 +136,10 @@ impl fmt::Display for BootError {
 
 impl std::error::Error for BootError {}
 
-/// Checks what no later step checks.
+/// Checks what no later step of building a machine checks.
 ///
 /// # Errors
-/// The first thing that is wrong.
+/// The first thing that is wrong with the configuration.
 pub fn validate(config: &Config) -> Result<(), BootError> {
     let devices = config.disks.len() + config.nets.len();
     if config.harts == 0 || config.harts > HARTS_MAX {

@@ -1,9 +1,10 @@
-//! Software and timer interrupts: `msip` and `mtimecmp` of each hart, and `mtime`, in the layout of SiFive's CLINT.
+//! Software and timer interrupts: `msip` and `mtimecmp` of each hart, and `mtime`, in the layout of SiFive's
+//! CLINT.
 //!
-//! The board turns what is here into the interrupt lines of each hart, and the machine ends a run where a timer is
-//! due. `mtime` is the machine's [`Clock`](crate::Clock): the host paces it and both replicas compute it from the
-//! log, so a guest never writes it, and stores to it are ignored. (Only M-mode firmware can reach it, and OpenSBI
-//! does not write it.)
+//! The board turns what is here into the interrupt lines of each hart, and the machine ends a run where a
+//! timer is due. `mtime` is the machine's [`Clock`](crate::Clock): the host paces it and both replicas
+//! compute it from the log, so a guest never writes it, and stores to it are ignored. (Only M-mode firmware
+//! can reach it, and OpenSBI does not write it.)
 //!
 //! Sources: RISC-V ACLINT Specification 1.0-rc4, section 5 (MTIMER and MSWI at the CLINT's offsets); SiFive
 //! FU540-C000 manual, chapter 9.

@@ -1,7 +1,7 @@
 //! The devices of the QEMU `virt` board that are not virtio: one plain struct in each file.
 //!
-//! The [`Board`](crate::board) owns one of each and calls it as a [`Device`](crate::device::Device). No device
-//! here knows another, nor holds anything of the host.
+//! The [`Board`](crate::board) owns one of each and calls it as a [`Device`](crate::device::Device). No
+//! device here knows another, nor holds anything of the host.
 
 pub mod aclint;
 pub mod plic;

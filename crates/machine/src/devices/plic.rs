@@ -1,11 +1,12 @@
 //! The platform-level interrupt controller: 63 sources, two contexts (M and S) per hart, priorities 0 to 7.
 //!
-//! The PLIC stands between the devices' lines and the external interrupts of the harts. The board has it sample
-//! the lines after each access and each input, and asks it for the lines of a hart when that hart runs.
+//! The PLIC stands between the devices' lines and the external interrupts of the harts. The board has it
+//! sample the lines after each access and each input, and asks it for the lines of a hart when that hart
+//! runs.
 //!
-//! Gateways are level-triggered: a high line becomes one pending request, which stays pending until a
-//! context claims it, even if the line drops; the gateway then forwards nothing until some context completes
-//! the request, and if the line is high then, the source is pending again. The PLIC never drives a device's line.
+//! Gateways are level-triggered: a high line becomes one pending request, which stays pending until a context
+//! claims it, even if the line drops; the gateway then forwards nothing until some context completes the
+//! request, and if the line is high then, the source is pending again. The PLIC never drives a device's line.
 //!
 //! Sources: RISC-V Platform-Level Interrupt Controller Specification 1.0.0; register layout of the SiFive
 //! FU540-C000 manual, chapter 10, at the addresses of QEMU's `virt` board.
@@ -72,7 +73,8 @@ enum Register {
     Priority(usize),
     /// The pending bits of 32 sources, from the source of this number on.
     Pending(u32),
-    /// The enable bits of this context, which need not exist, for 32 sources from the source of this number on.
+    /// The enable bits of this context, which need not exist, for 32 sources from the source of this number
+    /// on.
     Enable(usize, u32),
     /// The threshold of this context, which need not exist.
     Threshold(usize),

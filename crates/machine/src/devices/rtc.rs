@@ -1,8 +1,8 @@
 //! The goldfish real-time clock: nanoseconds since 1970, and one alarm.
 //!
-//! The time is `base + 100 * mtime`, where `base` starts as [`Config::wall_clock_ns`](crate::Config) and moves
-//! only when the guest sets the clock. So reading the clock needs no log entry, and the device never asks the
-//! host for the time.
+//! The time is `base + 100 * mtime`, where `base` starts as [`Config::wall_clock_ns`](crate::Config) and
+//! moves only when the guest sets the clock. So reading the clock needs no log entry, and the device never
+//! asks the host for the time.
 //!
 //! Source: "Goldfish virtual hardware" of the Android emulator's documentation, section "Goldfish timer", for
 //! the registers; the Linux driver `rtc-goldfish` for what a guest expects of them.
@@ -19,7 +19,8 @@ use crate::{
 mod register {
     /// Reads the low half of the time, and latches the high half; a store sets the time.
     pub const TIME_LOW: u64 = 0x00;
-    /// Reads the high half of the time that was latched; a store keeps the high half for a store to `TIME_LOW`.
+    /// Reads the high half of the time that was latched; a store keeps the high half for a store to
+    /// `TIME_LOW`.
     pub const TIME_HIGH: u64 = 0x04;
     /// The low half of the alarm's time; a store arms the alarm.
     pub const ALARM_LOW: u64 = 0x08;

@@ -1,8 +1,8 @@
 //! The test device: one register by which the guest switches the machine off or resets it.
 //!
-//! The device tree points `syscon-poweroff` and `syscon-reboot` at the register; OpenSBI's SRST and Linux use those.
-//! A store leaves a [`PowerRequest`], which the machine takes before the next instruction; the device itself never
-//! touches the machine's power.
+//! The device tree points `syscon-poweroff` and `syscon-reboot` at the register; OpenSBI's SRST and Linux use
+//! those. A store leaves a [`PowerRequest`], which the machine takes before the next instruction; the device
+//! itself never touches the machine's power.
 //!
 //! Source: QEMU `hw/misc/sifive_test.c`, after SiFive's test finisher.
 

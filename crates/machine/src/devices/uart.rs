@@ -4,8 +4,8 @@
 //! (a line end or a full buffer sends at once), so that a line of text is one output and not forty. What is
 //! typed comes in through [`Uart::receive`] and waits without loss behind the 16-byte FIFO.
 //!
-//! The UART never asks the host anything: LSR says only what the guest was given. The line has no errors but an
-//! overrun in loopback, and no breaks, and the divisor changes nothing: a byte takes no time.
+//! The UART never asks the host anything: LSR says only what the guest was given. The line has no errors but
+//! an overrun in loopback, and no breaks, and the divisor changes nothing: a byte takes no time.
 //!
 //! Source: the PC16550D data sheet (National Semiconductor, 1995), section 8, "Registers".
 

@@ -1,9 +1,9 @@
 //! virtio-blk (VIRTIO 5.2): the guest's disk requests become effects, completions come back as inputs.
 //!
-//! A notify takes requests from the ring, checks each, and emits [`Effect::Disk`] or answers at once. Write data is
-//! copied out, once, when the guest submits; read data goes in only when the completion is injected (FT 3.4-b).
-//! Requests in flight are guest state, see [`Pending`]. A request that is malformed or out of range never
-//! leaves the device.
+//! A notify takes requests from the ring, checks each, and emits [`Effect::Disk`] or answers at once. Write
+//! data is copied out, once, when the guest submits; read data goes in only when the completion is injected
+//! (FT 3.4-b). Requests in flight are guest state, see [`Pending`]. A request that is malformed or out of
+//! range never leaves the device.
 
 use bitflags::bitflags;
 use hart::{Ram, Visit, Visitor};
@@ -77,8 +77,8 @@ enum Request {
 /// The block device.
 #[derive(Clone, Debug)]
 pub struct Block {
-    /// The index of the disk in the configuration. This and the next three fields are part of the machine's build,
-    /// not of its state.
+    /// The index of the disk in the configuration. This and the next three fields are part of the machine's
+    /// build, not of its state.
     disk: u8,
     /// The capacity.
     sectors: u64,
@@ -86,8 +86,8 @@ pub struct Block {
     read_only: bool,
     /// The answer to VIRTIO_BLK_T_GET_ID, filled up with zeroes.
     serial: [u8; ID_BYTES],
-    /// The id of the next request. It counts for the life of the guest; no reset sets it back, so no completion can
-    /// be taken for that of another request.
+    /// The id of the next request. It counts for the life of the guest; no reset sets it back, so no
+    /// completion can be taken for that of another request.
     next_id: u64,
     /// The requests in flight, in the order of submission; at most [`REQUESTS_MAX`].
     pending: Vec<Pending>,
@@ -331,8 +331,8 @@ impl Function for Block {
 
 impl VirtioMmio<Block> {
     /// A request is finished ([`crate::Input::DiskDone`]): copies what was read, answers the driver, and
-    /// takes on requests that waited for room. An id that is not in flight is ignored: the guest has reset the
-    /// device since, or a peer lies.
+    /// takes on requests that waited for room. An id that is not in flight is ignored: the guest has reset
+    /// the device since, or a peer lies.
     pub fn complete(&mut self, id: u64, status: DiskStatus, data: &[u8], reach: &mut Reach<'_>) {
         let found = self.function.pending.iter().position(|p| p.id == id);
         let Some(done) = found.map(|at| self.function.pending.remove(at)) else {
@@ -344,8 +344,8 @@ impl VirtioMmio<Block> {
         });
     }
 
-    /// The requests without completion, in the order of submission. A replica that goes live issues them again (FT
-    /// 3.4-c).
+    /// The requests without completion, in the order of submission. A replica that goes live issues them
+    /// again (FT 3.4-c).
     pub fn pending(&self) -> impl Iterator<Item = DiskRequest> {
         let disk = self.function.disk;
         self.function.pending.iter().map(move |pending| DiskRequest {
@@ -371,8 +371,8 @@ impl Visit for Block {
     }
 }
 
-/// Writes data and status, and gives the buffer back. The status is the last byte of the buffer, wherever the driver
-/// put that (VIRTIO 2.7.4.1).
+/// Writes data and status, and gives the buffer back. The status is the last byte of the buffer, wherever the
+/// driver put that (VIRTIO 2.7.4.1).
 fn answer(
     chain: &Chain,
     status: Status,
@@ -386,7 +386,8 @@ fn answer(
         .ram
         .write(last, &[status.number()])
         .map_err(|_| Broken("a buffer is not in RAM"))?;
-    // VIRTIO 2.7.8.2: only what is written from the start on counts, and so the status only if no gap is before it.
+    // VIRTIO 2.7.8.2: only what is written from the start on counts, and so the status only if no gap is
+    // before it.
     let filled = u32::try_from(data.len()).unwrap_or(u32::MAX);
     let has_gap = u64::from(filled) != chain.writable.total().saturating_sub(1);
     let written = if has_gap { filled } else { filled.saturating_add(1) };

@@ -1,10 +1,11 @@
 //! Buffers that the driver hands over: descriptors as the guest wrote them, and spans as checked.
 //!
 //! Between the guest's memory and a device stand two types. [`Untrusted`] is what the guest wrote: it can be
-//! anything. [`Span`] is made only from a descriptor that was checked: not empty and wholly in RAM. Devices see
-//! spans as one run of bytes, whatever the driver's framing (VIRTIO 2.7.4.1).
+//! anything. [`Span`] is made only from a descriptor that was checked: not empty and wholly in RAM. Devices
+//! see spans as one run of bytes, whatever the driver's framing (VIRTIO 2.7.4.1).
 //!
-//! Nothing here panics or believes the guest: a broken rule is [`Broken`], and each copy checks its addresses.
+//! Nothing here panics or believes the guest: a broken rule is [`Broken`], and each copy checks its
+//! addresses.
 
 use std::ops::Range;
 
@@ -13,7 +14,8 @@ use hart::{Ram, Visit, Visitor};
 
 use super::{fields::Fields, limits::QUEUE_MAX};
 
-/// The driver broke a rule of the specification, and the device needs a reset (VIRTIO 2.1.2). Says which rule.
+/// The driver broke a rule of the specification, and the device needs a reset (VIRTIO 2.1.2). Says which
+/// rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Broken(pub &'static str);
 
@@ -125,8 +127,8 @@ impl Untrusted<Descriptor> {
     /// The indirect table to which this descriptor of the table `within` refers.
     ///
     /// # Errors
-    /// VIRTIO 2.7.5.3.1: if the descriptor is in an indirect table itself, or also has a next descriptor, or its
-    /// length is not a whole number of entries. The write flag does not matter (VIRTIO 2.7.5.3.2).
+    /// VIRTIO 2.7.5.3.1: if the descriptor is in an indirect table itself, or also has a next descriptor, or
+    /// its length is not a whole number of entries. The write flag does not matter (VIRTIO 2.7.5.3.2).
     pub fn table(&self, within: &Table) -> Result<Table, Broken> {
         let Descriptor { address, length, .. } = self.0;
         if within.indirect {
@@ -146,8 +148,8 @@ impl Untrusted<Descriptor> {
     }
 }
 
-/// A piece of guest memory that was checked: not empty and wholly in RAM. A restored span was not checked again,
-/// so each copy still says whether it reached RAM.
+/// A piece of guest memory that was checked: not empty and wholly in RAM. A restored span was not checked
+/// again, so each copy still says whether it reached RAM.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
     /// Guest address of the first byte.
@@ -225,8 +227,8 @@ impl Spans {
         all_copied(written == from.len())
     }
 
-    /// Where the `length` bytes after the first `skip` of the run lie: guest addresses, and which of the bytes
-    /// are there. If the run is shorter than that, so are the pieces.
+    /// Where the `length` bytes after the first `skip` of the run lie: guest addresses, and which of the
+    /// bytes are there. If the run is shorter than that, so are the pieces.
     fn pieces(&self, skip: u64, length: usize) -> impl Iterator<Item = (u64, Range<usize>)> {
         let (mut skip, mut done, mut is_complete) = (skip, 0_usize, false);
         let rests = self.0.iter().filter_map(move |span| {

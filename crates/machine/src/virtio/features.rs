@@ -1,7 +1,8 @@
 //! `TransportFeatures`: the features that every device here offers and whose work transport and queues do.
 //!
-//! The features of a single device stand with it ([`blk`](super::blk), [`net`](super::net)); the bits of both together
-//! are what the driver is offered. The features are named here and obeyed in the transport and in the queue.
+//! The features of a single device stand with it ([`blk`](super::blk), [`net`](super::net)); the bits of both
+//! together are what the driver is offered. The features are named here and obeyed in the transport and in
+//! the queue.
 
 use bitflags::bitflags;
 

@@ -1,7 +1,9 @@
-//! `Fields`: the numbers of a structure that the driver wrote, one after the other, little-endian (VIRTIO 1.4).
+//! `Fields`: the numbers of a structure that the driver wrote, one after the other, little-endian
+//! (VIRTIO 1.4).
 //!
-//! A device copies a structure out of guest memory first and reads its numbers from the copy, so that the guest
-//! cannot change one between two looks. Nothing here fails: a structure that is too short reads as zero.
+//! A device copies a structure out of guest memory first and reads its numbers from the copy, so that the
+//! guest cannot change one between two looks. Nothing here fails: a structure that is too short reads as
+//! zero.
 
 /// What is left of a structure.
 pub struct Fields<'a>(pub &'a [u8]);

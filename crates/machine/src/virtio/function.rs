@@ -1,8 +1,8 @@
 //! `Function`: what makes the transport a certain device: disk, network, entropy.
 //!
-//! The transport ([`mmio`](super::mmio)) owns registers, features and queues. It calls the function when the driver
-//! has made buffers available or resets the device, and lends it the queues for the call. A function never calls
-//! the transport, and it keeps only its own state.
+//! The transport ([`mmio`](super::mmio)) owns registers, features and queues. It calls the function when the
+//! driver has made buffers available or resets the device, and lends it the queues for the call. A function
+//! never calls the transport, and it keeps only its own state.
 
 use bitflags::Flags;
 use hart::Visit;
@@ -19,7 +19,8 @@ pub trait Function: Visit {
     /// The largest size of each queue.
     const QUEUES: &'static [u16];
 
-    /// The bits of the features that the device offers beside [`TransportFeatures`](super::TransportFeatures).
+    /// The bits of the features that the device offers beside
+    /// [`TransportFeatures`](super::TransportFeatures).
     fn features(&self) -> u64;
 
     /// One byte of the configuration space; 0 where there is none. The configuration space never changes, so

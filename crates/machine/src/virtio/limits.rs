@@ -1,6 +1,7 @@
 //! Every named maximum of the virtio devices, and what happens when the guest or a peer reaches it.
 //!
-//! The devices use these limits and no others, so what a guest can make a machine hold is the sum of what is here.
+//! The devices use these limits and no others, so what a guest can make a machine hold is the sum of what is
+//! here.
 
 /// The largest ring of the block device. A driver that asks for more breaks a rule (DEVICE_NEEDS_RESET).
 pub const BLOCK_QUEUE_MAX: u16 = 128;

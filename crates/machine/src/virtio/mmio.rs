@@ -1,11 +1,12 @@
-//! The virtio-mmio transport, version 2 (VIRTIO 4.2): registers between the guest's driver and a [`Function`].
+//! The virtio-mmio transport, version 2 (VIRTIO 4.2): registers between the guest's driver and a
+//! [`Function`].
 //!
-//! The transport owns status, features, queues and interrupt bits, once for all devices. The board calls it as a
-//! [`Device`]; it calls the function when there is work, and settles the interrupt afterwards.
+//! The transport owns status, features, queues and interrupt bits, once for all devices. The board calls it
+//! as a [`Device`]; it calls the function when there is work, and settles the interrupt afterwards.
 //!
-//! A driver that breaks a rule meets DEVICE_NEEDS_RESET, never an error of ours: from then on the device touches
-//! neither guest memory nor the outside until it is reset. Accesses that the specification forbids without saying
-//! what follows are ignored and read as 0, as QEMU does.
+//! A driver that breaks a rule meets DEVICE_NEEDS_RESET, never an error of ours: from then on the device
+//! touches neither guest memory nor the outside until it is reset. Accesses that the specification forbids
+//! without saying what follows are ignored and read as 0, as QEMU does.
 
 use bitflags::bitflags;
 use hart::{Visit, Visitor, Width};
@@ -164,7 +165,8 @@ impl<F: Function> VirtioMmio<F> {
         }
     }
 
-    /// Does the driver run the device? Before that, and after a broken rule, the device may not touch the queues.
+    /// Does the driver run the device? Before that, and after a broken rule, the device may not touch the
+    /// queues.
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.status.contains(DeviceStatus::DRIVER_OK)
@@ -199,8 +201,8 @@ impl<F: Function> VirtioMmio<F> {
         self.drive_line(reach);
     }
 
-    /// A rule is broken: says so, with a configuration change notification once the driver is set up (VIRTIO
-    /// 2.1.2).
+    /// A rule is broken: says so, with a configuration change notification once the driver is set up
+    /// (VIRTIO 2.1.2).
     fn give_up(&mut self) {
         self.status.insert(DeviceStatus::DEVICE_NEEDS_RESET);
         if self.status.contains(DeviceStatus::DRIVER_OK) {

@@ -1,11 +1,11 @@
 //! virtio-net (VIRTIO 5.1): one receive and one transmit queue, mergeable receive buffers, no offloads.
 //!
-//! An Ethernet frame that the guest transmits leaves as [`Effect::NetTransmit`]. One from outside comes in through
-//! `receive` at its input's step; while the guest has no buffers the frame is held as guest state, up to a limit, and
-//! beyond that it is dropped as a real card does. The device never looks into a frame.
+//! An Ethernet frame that the guest transmits leaves as [`Effect::NetTransmit`]. One from outside comes in
+//! through `receive` at its input's step; while the guest has no buffers the frame is held as guest state, up
+//! to a limit, and beyond that it is dropped as a real card does. The device never looks into a frame.
 //!
-//! "Frame" is Ethernet's word here, as in the effect and the input; VIRTIO says "packet". It has nothing to do with
-//! the frames of the log.
+//! "Frame" is Ethernet's word here, as in the effect and the input; VIRTIO says "packet". It has nothing to
+//! do with the frames of the log.
 
 use bitflags::bitflags;
 use hart::{Visit, Visitor};
@@ -38,8 +38,8 @@ const HEADER_BYTES: u64 = 12;
 /// The network device.
 #[derive(Clone, Debug)]
 pub struct Net {
-    /// The index of the network device in the configuration. Part of the machine's build, not of its state, as is
-    /// `mac`.
+    /// The index of the network device in the configuration. Part of the machine's build, not of its state,
+    /// as is `mac`.
     port: u8,
     /// The Ethernet address that the driver is told.
     mac: [u8; 6],
@@ -98,7 +98,8 @@ impl Net {
     }
 }
 
-/// Puts one frame into receive buffers, or drops it. False: the frame must wait, as there are too few buffers.
+/// Puts one frame into receive buffers, or drops it. False: the frame must wait, as there are too few
+/// buffers.
 fn place(frame: &[u8], rings: &mut Rings<'_>, reach: &mut Reach<'_>) -> Result<bool, Broken> {
     let mergeable = rings.has_accepted(NetFeatures::MRG_RXBUF);
     let queue = rings.queue(RECEIVE)?;
@@ -138,8 +139,8 @@ fn place(frame: &[u8], rings: &mut Rings<'_>, reach: &mut Reach<'_>) -> Result<b
     Ok(true)
 }
 
-/// VIRTIO 5.1.6, `struct virtio_net_hdr`: no flags, no offload (`VIRTIO_NET_HDR_GSO_NONE`), and in `num_buffers` over
-/// how many buffers the frame goes, which is 1 if buffers are not merged (VIRTIO 5.1.6.4).
+/// VIRTIO 5.1.6, `struct virtio_net_hdr`: no flags, no offload (`VIRTIO_NET_HDR_GSO_NONE`), and in
+/// `num_buffers` over how many buffers the frame goes, which is 1 if buffers are not merged (VIRTIO 5.1.6.4).
 fn receive_header(buffers: u16) -> [u8; 12] {
     let [low, high] = buffers.to_le_bytes();
     // flags, gso_type, hdr_len, gso_size, csum_start and csum_offset are all zero.
@@ -181,8 +182,8 @@ impl Function for Net {
 }
 
 impl VirtioMmio<Net> {
-    /// A frame from outside ([`crate::Input::NetFrame`]). It is dropped if the driver does not run the device, if
-    /// it is too short or too long for a frame, or if too many are held already.
+    /// A frame from outside ([`crate::Input::NetFrame`]). It is dropped if the driver does not run the
+    /// device, if it is too short or too long for a frame, or if too many are held already.
     pub fn receive(&mut self, frame: Vec<u8>, reach: &mut Reach<'_>) {
         let sound = (FRAME_BYTES_MIN..=FRAME_BYTES_MAX).contains(&frame.len());
         if !sound || !self.is_live() || self.function.held.len() >= FRAMES_HELD_MAX {

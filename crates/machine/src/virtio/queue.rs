@@ -1,10 +1,10 @@
 //! The split virtqueue, device side (VIRTIO 2.7): takes buffers from the available ring, gives them back
 //! through the used ring, and says when the driver wants an interrupt.
 //!
-//! The transport sets a queue up as the driver's registers say; a device function takes buffers and gives them
-//! back. Everything that a queue reads is guest memory and may be anything. A rule broken by the driver is
-//! [`Broken`], which the transport answers with DEVICE_NEEDS_RESET. No loop here is longer than the ring, nothing
-//! is allocated beyond one chain, and nothing panics. All fields are guest state.
+//! The transport sets a queue up as the driver's registers say; a device function takes buffers and gives
+//! them back. Everything that a queue reads is guest memory and may be anything. A rule broken by the driver
+//! is [`Broken`], which the transport answers with DEVICE_NEEDS_RESET. No loop here is longer than the ring,
+//! nothing is allocated beyond one chain, and nothing panics. All fields are guest state.
 
 use bitflags::bitflags;
 use hart::{Ram, Visit, Visitor};
@@ -60,12 +60,13 @@ pub enum Half {
 pub struct Queue {
     /// The largest size that is offered. Part of the device's build, not of its state.
     max: u16,
-    /// How many entries each area has, as the driver chose. Invariant: while `ready`, a power of two of at most
-    /// `max`.
+    /// How many entries each area has, as the driver chose. Invariant: while `ready`, a power of two of at
+    /// most `max`.
     size: u16,
     /// The driver has set the queue up, and the device may use it.
     ready: bool,
-    /// Guest address of the descriptor table. While `ready` it was found aligned and in RAM, as those of the rings.
+    /// Guest address of the descriptor table. While `ready` it was found aligned and in RAM, as those of the
+    /// rings.
     descriptors: u64,
     /// Guest address of the available ring.
     driver: u64,
@@ -142,7 +143,8 @@ impl Queue {
         }
     }
 
-    /// The driver's choice of one half of an area's address; checked by [`Queue::start`]. Ignored while ready.
+    /// The driver's choice of one half of an area's address; checked by [`Queue::start`]. Ignored while
+    /// ready.
     pub fn set_address(&mut self, area: Area, half: Half, value: u32) {
         if self.ready {
             return;
@@ -222,8 +224,8 @@ impl Queue {
         Ok(Some(chain))
     }
 
-    /// Puts the last `count` buffers that were taken back into the available ring. They must not have been given
-    /// back.
+    /// Puts the last `count` buffers that were taken back into the available ring. They must not have been
+    /// given back.
     pub fn unpop(&mut self, count: u16) {
         self.next_available = self.next_available.wrapping_sub(count);
     }
@@ -249,8 +251,8 @@ impl Queue {
         )
     }
 
-    /// Called after buffers were taken and given back: tells the driver from which buffer on it shall notify again
-    /// (VIRTIO 2.7.10), and says whether the driver wants an interrupt (VIRTIO 2.7.7).
+    /// Called after buffers were taken and given back: tells the driver from which buffer on it shall notify
+    /// again (VIRTIO 2.7.10), and says whether the driver wants an interrupt (VIRTIO 2.7.7).
     ///
     /// # Errors
     /// If the rings are not in RAM: only after a restore from bytes that were not sound.

@@ -1,7 +1,7 @@
 //! virtio-rng (VIRTIO 5.4): the guest asks for random bytes, one buffer at a time.
 //!
-//! The device says how many bytes it wants ([`Effect::EntropyWanted`]), and the bytes come as an input through
-//! `receive`. It never makes a random byte itself: two replicas would make different ones.
+//! The device says how many bytes it wants ([`Effect::EntropyWanted`]), and the bytes come as an input
+//! through `receive`. It never makes a random byte itself: two replicas would make different ones.
 
 use hart::{Visit, Visitor};
 
@@ -77,16 +77,16 @@ impl Function for Entropy {
 }
 
 impl VirtioMmio<Entropy> {
-    /// Random bytes have come ([`crate::Input::Entropy`]). They are ignored if none are wanted or none came; more
-    /// than wanted are cut, and fewer are passed on, as the driver must expect (VIRTIO 5.4.6.1).
+    /// Random bytes have come ([`crate::Input::Entropy`]). They are ignored if none are wanted or none came;
+    /// more than wanted are cut, and fewer are passed on, as the driver must expect (VIRTIO 5.4.6.1).
     pub fn receive(&mut self, bytes: &[u8], reach: &mut Reach<'_>) {
         if self.function.wanted > 0 && !bytes.is_empty() {
             self.run(reach, |entropy, rings, reach| entropy.fill(bytes, rings, reach));
         }
     }
 
-    /// How many bytes were asked for and not yet received; `None`: none. A replica that goes live asks for them
-    /// again, as the answer may be lost.
+    /// How many bytes were asked for and not yet received; `None`: none. A replica that goes live asks for
+    /// them again, as the answer may be lost.
     #[must_use]
     pub fn wanted(&self) -> Option<u32> {
         (self.function.wanted > 0).then_some(self.function.wanted)

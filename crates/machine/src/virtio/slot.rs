@@ -1,7 +1,7 @@
 //! `Slot`: one place for a virtio device on the board, and which device is in it.
 //!
-//! The board holds eight slots and calls each as a [`Device`]. What a configuration puts where is decided by the
-//! board; a device is told its slot only to drive the slot's interrupt line.
+//! The board holds eight slots and calls each as a [`Device`]. What a configuration puts where is decided by
+//! the board; a device is told its slot only to drive the slot's interrupt line.
 
 use hart::{Visit, Visitor, Width};
 

@@ -10,7 +10,8 @@ use machine::{
 
 use crate::state::{self, Field};
 
-/// Feature bits as the specification numbers them (VIRTIO 6): the driver's side takes no word of the device's.
+/// Feature bits as the specification numbers them (VIRTIO 6): the driver's side takes no word of the
+/// device's.
 pub const INDIRECT_DESC: u64 = 1 << 28;
 pub const EVENT_IDX: u64 = 1 << 29;
 pub const VERSION_1: u64 = 1 << 32;

@@ -1,5 +1,5 @@
-//! A world around one virtio device, in which bytes play both the guest and the peers: for the fuzzer (`fuzz`, target
-//! `rings`, which includes this file) and for the tests in `hostile`.
+//! A world around one virtio device, in which bytes play both the guest and the peers: for the fuzzer
+//! (`fuzz`, target `rings`, which includes this file) and for the tests in `hostile`.
 //!
 //! [`World::act`] turns a few bytes into one access, one change of guest memory or one input. Many of the
 //! operations are nearly right (a sound set-up, descriptors that point into RAM), because pure noise never
@@ -96,7 +96,8 @@ pub struct World {
 }
 
 impl World {
-    /// A world with device `kind` modulo 4: network, block, entropy, none. A block device of 128 or more is read-only.
+    /// A world with device `kind` modulo 4: network, block, entropy, none. A block device of 128 or more is
+    /// read-only.
     ///
     /// # Errors
     /// If the host has no memory.

@@ -1,7 +1,9 @@
-//! The registers of the 16550A by the data sheet's names: which one an access means, and what their bits mean.
+//! The registers of the 16550A by the data sheet's names: which one an access means, and what their bits
+//! mean.
 //!
 //! [`Uart`](super::Uart) decides what the registers do; this file decides nothing. A register that is kept as
-//! guest state keeps every bit that the chip keeps, named or not, so that a restored register reads as it did.
+//! guest state keeps every bit that the chip keeps, named or not, so that a restored register reads as it
+//! did.
 //!
 //! Source: the PC16550D data sheet (National Semiconductor, 1995), section 8, "Registers", and its table II,
 //! "Summary of Registers".
@@ -215,8 +217,8 @@ pub enum Cause {
     LineStatus,
     /// Received data available: the receiver FIFO has reached its trigger level.
     ReceivedData,
-    /// Character timeout: the receiver FIFO holds less than its trigger level. The chip waits for the time of four
-    /// characters before it says so; a character takes no time here.
+    /// Character timeout: the receiver FIFO holds less than its trigger level. The chip waits for the time of
+    /// four characters before it says so; a character takes no time here.
     Timeout,
     /// Transmitter holding register empty.
     TransmitterEmpty,

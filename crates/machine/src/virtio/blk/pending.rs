@@ -1,8 +1,8 @@
 //! Disk requests without completion. They are guest state: after a failover nothing else knows them.
 //!
-//! [`Block`](super::Block) keeps a [`Pending`] from the submission of a request until its completion. A replica that
-//! goes live issues all of them again (FT 3.4-c), so a write keeps its data here until it is done. Nothing here is
-//! ever dropped but by a completion or a reset of the device.
+//! [`Block`](super::Block) keeps a [`Pending`] from the submission of a request until its completion. A
+//! replica that goes live issues all of them again (FT 3.4-c), so a write keeps its data here until it is
+//! done. Nothing here is ever dropped but by a completion or a reset of the device.
 
 use hart::{Visit, Visitor};
 

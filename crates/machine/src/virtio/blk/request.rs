@@ -1,7 +1,7 @@
 //! A disk request in the driver's words: its type, header, range and status, by the names of VIRTIO 5.2.6.
 //!
-//! [`Block`](super::Block) decides what becomes of a request; this file only reads and names what the driver wrote, and
-//! checks none of it.
+//! [`Block`](super::Block) decides what becomes of a request; this file only reads and names what the driver
+//! wrote, and checks none of it.
 
 use bitflags::bitflags;
 use hart::Ram;
