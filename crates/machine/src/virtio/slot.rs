@@ -48,39 +48,42 @@ impl Slot {
     pub fn entropy(slot: u8) -> Slot {
         Slot::Entropy(VirtioMmio::new(slot, Entropy::default()))
     }
+
+    /// The device in the slot, behind its registers.
+    fn device(&mut self) -> Option<&mut dyn Device> {
+        match self {
+            Slot::Empty => None,
+            Slot::Block(device) => Some(device),
+            Slot::Net(device) => Some(device),
+            Slot::Entropy(device) => Some(device),
+        }
+    }
 }
 
 impl Device for Slot {
     fn read(&mut self, offset: u64, width: Width, reach: &mut Reach<'_>) -> Option<u64> {
-        match self {
-            Slot::Empty => Some(mmio::empty(offset, width)),
-            Slot::Block(device) => device.read(offset, width, reach),
-            Slot::Net(device) => device.read(offset, width, reach),
-            Slot::Entropy(device) => device.read(offset, width, reach),
+        match self.device() {
+            Some(device) => device.read(offset, width, reach),
+            None => Some(mmio::empty(offset, width)),
         }
     }
 
     fn write(&mut self, offset: u64, width: Width, value: u64, reach: &mut Reach<'_>) -> bool {
-        match self {
-            Slot::Empty => true,
-            Slot::Block(device) => device.write(offset, width, value, reach),
-            Slot::Net(device) => device.write(offset, width, value, reach),
-            Slot::Entropy(device) => device.write(offset, width, value, reach),
+        match self.device() {
+            Some(device) => device.write(offset, width, value, reach),
+            None => true,
         }
     }
 
     fn deadline(&self) -> Option<u64> {
-        None
+        None // No virtio device waits for a time.
     }
 
     fn wake(&mut self, _: &mut Reach<'_>) {}
 
     fn reset(&mut self) {
-        match self {
-            Slot::Empty => {}
-            Slot::Block(device) => device.reset(),
-            Slot::Net(device) => device.reset(),
-            Slot::Entropy(device) => device.reset(),
+        if let Some(device) = self.device() {
+            device.reset();
         }
     }
 }
@@ -88,11 +91,8 @@ impl Device for Slot {
 impl Visit for Slot {
     /// What is in a slot comes from the configuration; only the device's state is visited.
     fn visit(&mut self, v: &mut dyn Visitor) {
-        match self {
-            Slot::Empty => {}
-            Slot::Block(device) => device.visit(v),
-            Slot::Net(device) => device.visit(v),
-            Slot::Entropy(device) => device.visit(v),
+        if let Some(device) = self.device() {
+            device.visit(v);
         }
     }
 }
