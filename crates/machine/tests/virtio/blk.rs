@@ -6,6 +6,7 @@ use machine::{
 };
 
 use crate::rig::{BASE, CONFIG, MEMORY, PLAIN, Piece, Rig, SLOT, USED, into, out};
+use crate::world::{kind, register};
 
 /// Feature bits as the specification numbers them (VIRTIO 5.2.3).
 mod feature {
@@ -99,9 +100,9 @@ fn assert_refused(rig: &mut Rig, at: u64, expected: u8, what: &str) {
 #[test]
 fn the_configuration_space_has_capacity_and_limits() {
     let mut rig = Rig::new(make);
-    assert_eq!(rig.read(8), 2);
-    assert_eq!(rig.read(0x34), 128);
-    let words = [0, 8, 12, 20, 36, 40, 44, 48, 52, 56].map(|offset| rig.read(0x100 + offset));
+    assert_eq!(rig.read(register::DEVICE_ID), 2);
+    assert_eq!(rig.read(register::QUEUE_SIZE_MAX), 128);
+    let words = [0, 8, 12, 20, 36, 40, 44, 48, 52, 56].map(|offset| rig.read(register::CONFIG + offset));
     assert_eq!(words, [10_000, 16384, 126, 512, 1 << 21, 1, 8, 1 << 21, 1, 1]);
     let features = 1 << 1 | 1 << 2 | 1 << 6 | 1 << 9 | 1 << 13 | 1 << 14;
     assert_eq!(rig.offered(), 1 << 32 | 3 << 28 | features);
@@ -115,7 +116,12 @@ fn the_configuration_space_has_capacity_and_limits() {
 fn a_read_goes_into_memory_at_its_completion() {
     let mut rig = Rig::started(make);
     let buffer = rig.alloc(1536);
-    let at = request(&mut rig, 0, 7, &[into(buffer, 500), into(buffer + 500, 1036)]);
+    let at = request(
+        &mut rig,
+        kind::IN,
+        7,
+        &[into(buffer, 500), into(buffer + 500, 1036)],
+    );
     let operation = DiskOperation::Read {
         sector: 7,
         bytes: 1536,
@@ -141,7 +147,7 @@ fn a_read_goes_into_memory_at_its_completion() {
 fn write_data_is_copied_out_at_submission() {
     let mut rig = Rig::started(make);
     let buffer = rig.place(&[0xaa; 1024]);
-    let at = request(&mut rig, 1, 3, &[out(buffer, 24), out(buffer + 24, 1000)]);
+    let at = request(&mut rig, kind::OUT, 3, &[out(buffer, 24), out(buffer + 24, 1000)]);
     rig.poke(buffer, &[0xbb; 1024]);
     let operation = DiskOperation::Write {
         sector: 3,
@@ -157,7 +163,7 @@ fn write_data_is_copied_out_at_submission() {
 fn write_data_exists_once_however_many_hold_the_request() {
     let mut rig = Rig::started(make);
     let buffer = rig.place(&[0xaa; 1024]);
-    request(&mut rig, 1, 3, &[out(buffer, 1024)]);
+    request(&mut rig, kind::OUT, 3, &[out(buffer, 1024)]);
     let place = |request: &DiskRequest| match &request.operation {
         DiskOperation::Write { data, .. } => (data.as_ptr(), data.len()),
         other => panic!("{other:?}"),
@@ -183,13 +189,13 @@ fn framing_does_not_matter() {
 #[test]
 fn flush_discard_and_write_zeroes_leave_the_device() {
     let mut rig = Rig::started(make);
-    request(&mut rig, 4, 0, &[]);
+    request(&mut rig, kind::FLUSH, 0, &[]);
     let piece = range(&mut rig, 8, 16, 0);
-    request(&mut rig, 11, 0, &[piece]);
+    request(&mut rig, kind::DISCARD, 0, &[piece]);
     let piece = range(&mut rig, SECTORS - 1, 1, 0);
-    request(&mut rig, 13, 0, &[piece]);
+    request(&mut rig, kind::WRITE_ZEROES, 0, &[piece]);
     let piece = range(&mut rig, 0, 2, 1);
-    request(&mut rig, 13, 0, &[piece]);
+    request(&mut rig, kind::WRITE_ZEROES, 0, &[piece]);
     let operations: Vec<DiskOperation> = disk_requests(&mut rig)
         .into_iter()
         .map(|request| request.operation)
@@ -223,15 +229,15 @@ fn flush_discard_and_write_zeroes_leave_the_device() {
 fn the_serial_is_answered_at_once() {
     let mut rig = Rig::started(make);
     let buffer = rig.place(&[0xff; 32]);
-    let at = request(&mut rig, 8, 0, &[into(buffer, 20)]);
+    let at = request(&mut rig, kind::GET_ID, 0, &[into(buffer, 20)]);
     assert_eq!(rig.peek(buffer, 21), b"disk-0123456789abcde\xff");
     assert_eq!(rig.used(0)[0].1, 21);
     assert_refused_is_ok(&mut rig, at);
     // A short buffer gets the beginning.
-    request(&mut rig, 8, 0, &[into(buffer, 4)]);
+    request(&mut rig, kind::GET_ID, 0, &[into(buffer, 4)]);
     assert_eq!(rig.used(0)[0].1, 5);
     // A long one is filled from its start.
-    request(&mut rig, 8, 0, &[into(buffer, 32)]);
+    request(&mut rig, kind::GET_ID, 0, &[into(buffer, 32)]);
     assert_eq!(rig.used(0)[0].1, 20);
 }
 
@@ -256,13 +262,13 @@ fn reads_and_writes_out_of_range_or_of_no_whole_sectors_fail() {
         (0, MEMORY as u32),
     ];
     for (sector, length) in cases {
-        for (kind, piece) in [(0, into(BASE, length)), (1, out(BASE, length))] {
+        for (kind, piece) in [(kind::IN, into(BASE, length)), (kind::OUT, out(BASE, length))] {
             // Reads in place would overwrite the rings: the request must not get that far.
             let at = request(&mut rig, kind, sector, &[piece]);
             assert_refused(&mut rig, at, IO_ERROR, &format!("{kind} {sector} {length}"));
         }
     }
-    for kind in [0, 1] {
+    for kind in [kind::IN, kind::OUT] {
         let at = request(&mut rig, kind, 0, &[]);
         assert_refused(&mut rig, at, IO_ERROR, "no data");
     }
@@ -273,7 +279,7 @@ fn a_request_of_the_largest_size_is_taken() {
     let mut rig = Rig::started(make);
     let buffer = rig.alloc(u64::from(limits::SEGMENT_BYTES_MAX));
     let pieces = vec![out(buffer, limits::SEGMENT_BYTES_MAX); limits::SEGMENTS_MAX as usize];
-    request(&mut rig, 1, 0, &pieces);
+    request(&mut rig, kind::OUT, 0, &pieces);
     match &disk_requests(&mut rig)[0].operation {
         DiskOperation::Write { data, .. } => assert_eq!(data.len(), 126 << 14),
         other => panic!("{other:?}"),
@@ -285,14 +291,14 @@ fn malformed_ranges_and_unknown_requests_are_refused() {
     let mut rig = Rig::started(make);
     let too_many = limits::ZERO_SECTORS_MAX + 1;
     let cases = [
-        (11, 0, 8, 1, UNSUPPORTED), // VIRTIO 5.2.6.2: no unmap flag in a discard
-        (11, 0, 8, 2, UNSUPPORTED),
-        (13, 0, 8, 2, UNSUPPORTED),
-        (11, SECTORS, 1, 0, IO_ERROR),
-        (13, SECTORS - 1, 2, 0, IO_ERROR),
-        (13, u64::MAX, 2, 0, IO_ERROR),
-        (11, 0, 0, 0, IO_ERROR),
-        (11, 0, too_many, 0, IO_ERROR),
+        (kind::DISCARD, 0, 8, 1, UNSUPPORTED), // VIRTIO 5.2.6.2: no unmap flag in a discard
+        (kind::DISCARD, 0, 8, 2, UNSUPPORTED),
+        (kind::WRITE_ZEROES, 0, 8, 2, UNSUPPORTED),
+        (kind::DISCARD, SECTORS, 1, 0, IO_ERROR),
+        (kind::WRITE_ZEROES, SECTORS - 1, 2, 0, IO_ERROR),
+        (kind::WRITE_ZEROES, u64::MAX, 2, 0, IO_ERROR),
+        (kind::DISCARD, 0, 0, 0, IO_ERROR),
+        (kind::DISCARD, 0, too_many, 0, IO_ERROR),
     ];
     for (kind, sector, sectors, flags, expected) in cases {
         let piece = range(&mut rig, sector, sectors, flags);
@@ -305,9 +311,9 @@ fn malformed_ranges_and_unknown_requests_are_refused() {
         );
     }
     let piece = range(&mut rig, 0, 1, 0);
-    let at = request(&mut rig, 11, 0, &[piece, piece]);
+    let at = request(&mut rig, kind::DISCARD, 0, &[piece, piece]);
     assert_refused(&mut rig, at, IO_ERROR, "two ranges");
-    let at = request(&mut rig, 11, 0, &[]);
+    let at = request(&mut rig, kind::DISCARD, 0, &[]);
     assert_refused(&mut rig, at, IO_ERROR, "no range");
     for kind in [2, 3, 5, 6, 7, 9, 10, 12, 14, 16, 99, u32::MAX] {
         let at = request(&mut rig, kind, 0, &[]);
@@ -319,7 +325,7 @@ fn malformed_ranges_and_unknown_requests_are_refused() {
 fn features_that_were_not_accepted_are_not_served() {
     let mut rig = Rig::started_with(make, !(feature::DISCARD | feature::WRITE_ZEROES), 128);
     let piece = range(&mut rig, 0, 1, 0);
-    for kind in [11, 13] {
+    for kind in [kind::DISCARD, kind::WRITE_ZEROES] {
         let at = request(&mut rig, kind, 0, &[piece]);
         assert_refused(&mut rig, at, UNSUPPORTED, "not accepted");
     }
@@ -330,11 +336,15 @@ fn a_read_only_disk_fails_what_writes() {
     let mut rig = Rig::started(make_read_only);
     let buffer = rig.alloc(512);
     let piece = range(&mut rig, 0, 1, 0);
-    for (kind, data) in [(1, out(buffer, 512)), (11, piece), (13, piece)] {
+    for (kind, data) in [
+        (kind::OUT, out(buffer, 512)),
+        (kind::DISCARD, piece),
+        (kind::WRITE_ZEROES, piece),
+    ] {
         let at = request(&mut rig, kind, 0, &[data]);
         assert_refused(&mut rig, at, IO_ERROR, "read-only");
     }
-    request(&mut rig, 0, 0, &[into(buffer, 512)]);
+    request(&mut rig, kind::IN, 0, &[into(buffer, 512)]);
     assert_eq!(pending(&rig).len(), 1);
 }
 
@@ -342,7 +352,7 @@ fn a_read_only_disk_fails_what_writes() {
 fn for_a_driver_without_flush_a_write_is_done_when_it_is_durable() {
     let mut rig = Rig::started_with(make, !feature::FLUSH, 128);
     let buffer = rig.alloc(512);
-    let at = request(&mut rig, 1, 0, &[out(buffer, 512)]);
+    let at = request(&mut rig, kind::OUT, 0, &[out(buffer, 512)]);
     complete(&mut rig, 0, DiskStatus::Ok, &[]);
     assert_eq!((rig.peek(at, 1), rig.used(0).len()), (vec![0xee], 0));
     let requests = disk_requests(&mut rig);
@@ -359,8 +369,8 @@ fn for_a_driver_without_flush_a_write_is_done_when_it_is_durable() {
 fn a_failed_request_says_so() {
     let mut rig = Rig::started(make);
     let buffer = rig.place(&[0x55; 512]);
-    let read = request(&mut rig, 0, 0, &[into(buffer, 512)]);
-    let write = request(&mut rig, 1, 0, &[out(buffer, 512)]);
+    let read = request(&mut rig, kind::IN, 0, &[into(buffer, 512)]);
+    let write = request(&mut rig, kind::OUT, 0, &[out(buffer, 512)]);
     complete(&mut rig, 0, DiskStatus::Failed, &[1; 512]);
     complete(&mut rig, 1, DiskStatus::Failed, &[]);
     assert_eq!(
@@ -376,7 +386,7 @@ fn a_failed_request_says_so() {
 fn completions_that_fit_no_request_change_nothing_or_fail_it() {
     let mut rig = Rig::started(make);
     let buffer = rig.place(&[0x55; 512]);
-    let at = request(&mut rig, 0, 0, &[into(buffer, 512)]);
+    let at = request(&mut rig, kind::IN, 0, &[into(buffer, 512)]);
     let before = rig.state();
     for id in [1, 2, u64::MAX] {
         complete(&mut rig, id, DiskStatus::Ok, &[0; 512]);
@@ -477,13 +487,13 @@ fn requests_without_header_or_status_need_a_reset() {
 fn a_reset_forgets_requests_and_never_uses_an_id_again() {
     let mut rig = Rig::started(make);
     let buffer = rig.alloc(512);
-    request(&mut rig, 0, 0, &[into(buffer, 512)]);
+    request(&mut rig, kind::IN, 0, &[into(buffer, 512)]);
     rig.start(u64::MAX, 128);
     assert!(pending(&rig).is_empty());
     rig.take_effects();
     complete(&mut rig, 0, DiskStatus::Ok, &[1; 512]);
     assert_eq!(rig.peek(buffer, 512), [0; 512]);
-    request(&mut rig, 0, 0, &[into(buffer, 512)]);
+    request(&mut rig, kind::IN, 0, &[into(buffer, 512)]);
     assert_eq!(disk_requests(&mut rig)[0].id, 1);
 }
 
@@ -491,9 +501,9 @@ fn a_reset_forgets_requests_and_never_uses_an_id_again() {
 fn requests_in_flight_are_reissued_after_a_restore_with_their_data() {
     let mut rig = Rig::started(make);
     let buffer = rig.place(&[0x77; 512]);
-    request(&mut rig, 1, 4, &[out(buffer, 512)]);
-    request(&mut rig, 0, 4, &[into(buffer, 512)]);
-    request(&mut rig, 4, 0, &[]);
+    request(&mut rig, kind::OUT, 4, &[out(buffer, 512)]);
+    request(&mut rig, kind::IN, 4, &[into(buffer, 512)]);
+    request(&mut rig, kind::FLUSH, 0, &[]);
     let issued = disk_requests(&mut rig);
     rig.poke(buffer, &[0; 512]);
     let fork = rig.fork();

@@ -8,6 +8,7 @@ use machine::{
 
 use crate::net::held;
 use crate::rig::{CONFIG, NEEDS_RESET, Rig, SLOT, VERSION_1};
+use crate::world::{register, status};
 
 fn net() -> Slot {
     Slot::net(
@@ -39,9 +40,9 @@ fn the_identity_registers_name_a_modern_device() {
     let mut rig = Rig::new(net);
     assert_eq!(rig.read(0), u32::from_le_bytes(*b"virt"));
     assert_eq!(rig.read(4), 2);
-    assert_eq!(rig.read(8), 1);
-    assert_eq!(rig.read(0x34), 256);
-    assert_eq!(rig.read(0x70), 0);
+    assert_eq!(rig.read(register::DEVICE_ID), 1);
+    assert_eq!(rig.read(register::QUEUE_SIZE_MAX), 256);
+    assert_eq!(rig.read(register::STATUS), status::RESET);
     assert_eq!(rig.read(0xfc), 0);
 }
 
@@ -59,26 +60,26 @@ fn features_that_are_not_offered_leave_features_ok_clear() {
     let mut rig = Rig::new(net);
     // A bit of word 0 that is not offered, then one of word 1; VERSION_1 is bit 0 of word 1.
     for (word_0, word_1) in [(1, 1), (0, 3)] {
-        rig.write(0x70, 0);
-        rig.write(0x70, 3);
-        rig.write(0x24, 0);
-        rig.write(0x20, word_0);
-        rig.write(0x24, 1);
-        rig.write(0x20, word_1);
-        rig.write(0x70, 11);
-        assert_eq!(rig.read(0x70), 3);
+        rig.write(register::STATUS, status::RESET);
+        rig.write(register::STATUS, status::DRIVER);
+        rig.write(register::DRIVER_FEATURES_SELECT, 0);
+        rig.write(register::DRIVER_FEATURES, word_0);
+        rig.write(register::DRIVER_FEATURES_SELECT, 1);
+        rig.write(register::DRIVER_FEATURES, word_1);
+        rig.write(register::STATUS, status::FEATURES_OK);
+        assert_eq!(rig.read(register::STATUS), status::DRIVER);
     }
     // Without VERSION_1 the offered rest is not enough (VIRTIO 6.1).
-    rig.write(0x70, 0);
-    rig.write(0x70, 11);
-    assert_eq!(rig.read(0x70), 3);
+    rig.write(register::STATUS, status::RESET);
+    rig.write(register::STATUS, status::FEATURES_OK);
+    assert_eq!(rig.read(register::STATUS), status::DRIVER);
     // Nor is a feature beyond bit 63.
-    rig.write(0x24, 1);
-    rig.write(0x20, 1);
-    rig.write(0x24, 2);
-    rig.write(0x20, 1);
-    rig.write(0x70, 11);
-    assert_eq!(rig.read(0x70), 3);
+    rig.write(register::DRIVER_FEATURES_SELECT, 1);
+    rig.write(register::DRIVER_FEATURES, 1);
+    rig.write(register::DRIVER_FEATURES_SELECT, 2);
+    rig.write(register::DRIVER_FEATURES, 1);
+    rig.write(register::STATUS, status::FEATURES_OK);
+    assert_eq!(rig.read(register::STATUS), status::DRIVER);
 }
 
 #[test]
@@ -86,29 +87,29 @@ fn features_stay_as_they_were_at_features_ok() {
     let mut rig = Rig::new(net);
     assert_ne!(rig.offered() & VERSION_1, 0);
     rig.negotiate(0);
-    rig.write(0x24, 0);
-    rig.write(0x20, u32::MAX);
-    rig.write(0x70, 15);
-    assert_eq!(rig.read(0x70), 15);
+    rig.write(register::DRIVER_FEATURES_SELECT, 0);
+    rig.write(register::DRIVER_FEATURES, u32::MAX);
+    rig.write(register::STATUS, status::DRIVER_OK);
+    assert_eq!(rig.read(register::STATUS), status::DRIVER_OK);
 }
 
 #[test]
 fn driver_ok_without_features_ok_needs_a_reset() {
     let mut rig = Rig::new(net);
-    rig.write(0x70, 7);
-    assert_eq!(rig.read(0x70), 7 | NEEDS_RESET);
+    rig.write(register::STATUS, 7);
+    assert_eq!(rig.read(register::STATUS), 7 | NEEDS_RESET);
     assert_eq!(rig.take_interrupt(), CONFIG);
-    rig.write(0x70, 0);
-    assert_eq!(rig.read(0x70), 0);
+    rig.write(register::STATUS, status::RESET);
+    assert_eq!(rig.read(register::STATUS), status::RESET);
 }
 
 #[test]
 fn a_broken_queue_before_driver_ok_needs_a_reset_without_interrupt() {
     let mut rig = Rig::new(net);
     rig.negotiate(0);
-    rig.write(0x38, 3);
-    rig.write(0x44, 1);
-    assert_eq!(rig.read(0x44), 0);
+    rig.write(register::QUEUE_SIZE, 3);
+    rig.write(register::QUEUE_READY, 1);
+    assert_eq!(rig.read(register::QUEUE_READY), 0);
     assert!(rig.needs_reset());
     assert_eq!(rig.take_interrupt(), 0);
 }
@@ -128,14 +129,18 @@ fn impossible_rings_do_not_become_ready() {
     for (size, descriptors, driver, device) in cases {
         let mut rig = Rig::new(net);
         rig.negotiate(0);
-        rig.write(0x38, size);
-        for (register, address) in [(0x80, descriptors), (0x90, driver), (0xa0, device)] {
+        rig.write(register::QUEUE_SIZE, size);
+        for (register, address) in [
+            (register::QUEUE_DESCRIPTORS_LOW, descriptors),
+            (register::QUEUE_DRIVER_LOW, driver),
+            (register::QUEUE_DEVICE_LOW, device),
+        ] {
             rig.write(register, address as u32);
             rig.write(register + 4, (address >> 32) as u32);
         }
-        rig.write(0x44, 1);
+        rig.write(register::QUEUE_READY, 1);
         assert_eq!(
-            (rig.read(0x44), rig.needs_reset()),
+            (rig.read(register::QUEUE_READY), rig.needs_reset()),
             (0, true),
             "{size} {descriptors:x}"
         );
@@ -145,9 +150,9 @@ fn impossible_rings_do_not_become_ready() {
 #[test]
 fn a_ready_queue_cannot_be_moved() {
     let mut rig = Rig::started(net);
-    rig.write(0x30, 0);
-    rig.write(0x80, 0);
-    rig.write(0x38, 1);
+    rig.write(register::QUEUE_SELECT, 0);
+    rig.write(register::QUEUE_DESCRIPTORS_LOW, 0);
+    rig.write(register::QUEUE_SIZE, 1);
     rig.offer(0, &[crate::rig::into(crate::rig::BASE, 64)]);
     rig.notify(0);
     assert!(!rig.needs_reset());
@@ -157,14 +162,14 @@ fn a_ready_queue_cannot_be_moved() {
 fn queues_that_do_not_exist_are_ignored() {
     let mut rig = Rig::started(net);
     for index in [2, 3, 0xffff, u32::MAX] {
-        rig.write(0x30, index);
-        assert_eq!(rig.read(0x34), 0);
-        rig.write(0x38, 8);
-        rig.write(0x44, 1);
-        assert_eq!(rig.read(0x44), 0);
-        rig.write(0x50, index);
+        rig.write(register::QUEUE_SELECT, index);
+        assert_eq!(rig.read(register::QUEUE_SIZE_MAX), 0);
+        rig.write(register::QUEUE_SIZE, 8);
+        rig.write(register::QUEUE_READY, 1);
+        assert_eq!(rig.read(register::QUEUE_READY), 0);
+        rig.write(register::QUEUE_NOTIFY, index);
     }
-    assert_eq!(rig.read(0x70), 15);
+    assert_eq!(rig.read(register::STATUS), status::DRIVER_OK);
 }
 
 #[test]
@@ -174,33 +179,33 @@ fn control_registers_answer_to_words_only() {
         (0, Width::Byte),
         (0, Width::Half),
         (0, Width::Double),
-        (0x70, Width::Byte),
+        (register::STATUS, Width::Byte),
     ] {
         assert_eq!(rig.with(|slot, reach| slot.read(offset, width, reach)), Some(0));
         assert!(rig.with(|slot, reach| slot.write(offset, width, 1, reach)));
     }
-    assert_eq!(rig.read(0x70), 0);
+    assert_eq!(rig.read(register::STATUS), status::RESET);
 }
 
 #[test]
 fn the_configuration_space_answers_to_every_width() {
     let mut rig = Rig::new(net);
     let mut read = |offset, width| rig.with(|slot, reach| slot.read(offset, width, reach)).unwrap();
-    assert_eq!(read(0x100, Width::Byte), 2);
+    assert_eq!(read(register::CONFIG, Width::Byte), 2);
     assert_eq!(read(0x102, Width::Half), 0x0504);
-    assert_eq!(read(0x100, Width::Word), 0x0504_0302);
-    assert_eq!(read(0x100, Width::Double), 0x0000_0706_0504_0302);
+    assert_eq!(read(register::CONFIG, Width::Word), 0x0504_0302);
+    assert_eq!(read(register::CONFIG, Width::Double), 0x0000_0706_0504_0302);
     assert_eq!(read(0xff8, Width::Double), 0);
 }
 
 #[test]
 fn status_bits_once_set_stay_until_reset() {
     let mut rig = Rig::new(net);
-    rig.write(0x70, 3);
-    rig.write(0x70, 1);
-    assert_eq!(rig.read(0x70), 3);
-    rig.write(0x70, 128 | NEEDS_RESET);
-    assert_eq!(rig.read(0x70), 131);
+    rig.write(register::STATUS, status::DRIVER);
+    rig.write(register::STATUS, status::ACKNOWLEDGE);
+    assert_eq!(rig.read(register::STATUS), status::DRIVER);
+    rig.write(register::STATUS, 128 | NEEDS_RESET);
+    assert_eq!(rig.read(register::STATUS), 131);
 }
 
 #[test]
@@ -211,8 +216,8 @@ fn stopping_a_queue_forgets_what_waited_in_it() {
         _ => unreachable!(),
     });
     assert_eq!(held(&mut rig), 1);
-    rig.write(0x30, 0);
-    rig.write(0x44, 0);
-    assert_eq!(rig.read(0x44), 0);
+    rig.write(register::QUEUE_SELECT, 0);
+    rig.write(register::QUEUE_READY, 0);
+    assert_eq!(rig.read(register::QUEUE_READY), 0);
     assert_eq!(held(&mut rig), 0);
 }

@@ -7,6 +7,7 @@ use machine::{
 
 use crate::rig::{BASE, MEMORY, Rig, SLOT, USED, into, out};
 use crate::state;
+use crate::world::register;
 
 /// VIRTIO 5.1.3: the device may spread a frame over several buffers.
 const MRG_RXBUF: u64 = 1 << 15;
@@ -40,9 +41,9 @@ pub fn frame(length: usize) -> Vec<u8> {
 #[test]
 fn it_offers_its_address() {
     let mut rig = Rig::new(make);
-    assert_eq!(rig.read(8), 1);
+    assert_eq!(rig.read(register::DEVICE_ID), 1);
     assert_eq!(rig.offered(), 1 << 32 | 3 << 28 | 1 << 5 | 1 << 15);
-    assert_eq!(rig.read(0x100), 2);
+    assert_eq!(rig.read(register::CONFIG), 2);
     assert_eq!(rig.read(0x104), 0x0900);
 }
 

@@ -8,6 +8,7 @@ use machine::{
 
 use crate::rig::{BASE, CONFIG, EVENT_IDX, INDIRECT_DESC, MEMORY, PLAIN, SLOT, USED, into, out};
 use crate::state;
+use crate::world::{register, status};
 
 const TRANSMIT: usize = 1;
 
@@ -119,19 +120,19 @@ fn what_was_offered_before_driver_ok_is_taken_at_driver_ok() {
     rig.negotiate(PLAIN);
     rig.describe(queue.descriptors, 0, (memory, 5, 0, 0));
     rig.offer_head(TRANSMIT, 0);
-    rig.write(0x30, 1);
-    rig.write(0x38, 8);
+    rig.write(register::QUEUE_SELECT, 1);
+    rig.write(register::QUEUE_SIZE, 8);
     for (register, address) in [
-        (0x80, queue.descriptors),
-        (0x90, queue.driver),
-        (0xa0, queue.device),
+        (register::QUEUE_DESCRIPTORS_LOW, queue.descriptors),
+        (register::QUEUE_DRIVER_LOW, queue.driver),
+        (register::QUEUE_DEVICE_LOW, queue.device),
     ] {
         rig.write(register, address as u32);
     }
-    rig.write(0x44, 1);
+    rig.write(register::QUEUE_READY, 1);
     rig.notify(TRANSMIT);
     assert!(rig.take_effects().is_empty());
-    rig.write(0x70, 15);
+    rig.write(register::STATUS, status::DRIVER_OK);
     assert_eq!(written(&mut rig), b"early");
 }
 

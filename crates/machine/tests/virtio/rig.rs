@@ -9,6 +9,7 @@ use machine::{
 };
 
 use crate::state::{self, Field};
+use crate::world::{register, status};
 
 /// Feature bits as the specification numbers them (VIRTIO 6): the driver's side takes no word of the
 /// device's.
@@ -105,35 +106,35 @@ impl<D: Device> Rig<D> {
         self.negotiate(features);
         self.queues.clear();
         for index in 0.. {
-            self.write(0x30, index);
-            let max = self.read(0x34) as u16;
+            self.write(register::QUEUE_SELECT, index);
+            let max = self.read(register::QUEUE_SIZE_MAX) as u16;
             if max == 0 {
                 break;
             }
             self.start_queue(size.min(max));
         }
-        self.write(0x70, 15);
-        assert_eq!(self.read(0x70), 15);
+        self.write(register::STATUS, status::DRIVER_OK);
+        assert_eq!(self.read(register::STATUS), status::DRIVER_OK);
     }
 
     pub fn negotiate(&mut self, features: u64) {
-        self.write(0x70, 0);
-        self.write(0x70, 1);
-        self.write(0x70, 3);
+        self.write(register::STATUS, status::RESET);
+        self.write(register::STATUS, status::ACKNOWLEDGE);
+        self.write(register::STATUS, status::DRIVER);
         let accepted = self.offered() & features | VERSION_1;
-        self.write(0x24, 0);
-        self.write(0x20, accepted as u32);
-        self.write(0x24, 1);
-        self.write(0x20, (accepted >> 32) as u32);
-        self.write(0x70, 11);
-        assert_eq!(self.read(0x70), 11);
+        self.write(register::DRIVER_FEATURES_SELECT, 0);
+        self.write(register::DRIVER_FEATURES, accepted as u32);
+        self.write(register::DRIVER_FEATURES_SELECT, 1);
+        self.write(register::DRIVER_FEATURES, (accepted >> 32) as u32);
+        self.write(register::STATUS, status::FEATURES_OK);
+        assert_eq!(self.read(register::STATUS), status::FEATURES_OK);
     }
 
     pub fn offered(&mut self) -> u64 {
-        self.write(0x14, 0);
-        let low = self.read(0x10);
-        self.write(0x14, 1);
-        u64::from(low) | u64::from(self.read(0x10)) << 32
+        self.write(register::DEVICE_FEATURES_SELECT, 0);
+        let low = self.read(register::DEVICE_FEATURES);
+        self.write(register::DEVICE_FEATURES_SELECT, 1);
+        u64::from(low) | u64::from(self.read(register::DEVICE_FEATURES)) << 32
     }
 
     fn start_queue(&mut self, size: u16) {
@@ -148,18 +149,18 @@ impl<D: Device> Rig<D> {
             free: (0..size).rev().collect(),
             chains: BTreeMap::new(),
         };
-        self.write(0x38, u32::from(size));
+        self.write(register::QUEUE_SIZE, u32::from(size));
         let areas = [
-            (0x80, queue.descriptors),
-            (0x90, queue.driver),
-            (0xa0, queue.device),
+            (register::QUEUE_DESCRIPTORS_LOW, queue.descriptors),
+            (register::QUEUE_DRIVER_LOW, queue.driver),
+            (register::QUEUE_DEVICE_LOW, queue.device),
         ];
         for (register, address) in areas {
             self.write(register, address as u32);
             self.write(register + 4, (address >> 32) as u32);
         }
-        self.write(0x44, 1);
-        assert_eq!(self.read(0x44), 1);
+        self.write(register::QUEUE_READY, 1);
+        assert_eq!(self.read(register::QUEUE_READY), 1);
         self.queues.push(queue);
     }
 
@@ -274,7 +275,7 @@ impl<D: Device> Rig<D> {
     }
 
     pub fn notify(&mut self, queue: usize) {
-        self.write(0x50, queue as u32);
+        self.write(register::QUEUE_NOTIFY, queue as u32);
     }
 
     /// Buffers given back since the last call: head and length.
@@ -310,11 +311,11 @@ impl<D: Device> Rig<D> {
 
     /// Reads and acknowledges the interrupt, and checks the line before and after.
     pub fn take_interrupt(&mut self) -> u32 {
-        let cause = self.read(0x60);
+        let cause = self.read(register::INTERRUPT_STATUS);
         assert_eq!(self.is_high(Line::Virtio(SLOT)), cause != 0);
-        self.write(0x64, cause);
+        self.write(register::INTERRUPT_ACKNOWLEDGE, cause);
         assert!(!self.is_high(Line::Virtio(SLOT)));
-        assert_eq!(self.read(0x60), 0);
+        assert_eq!(self.read(register::INTERRUPT_STATUS), 0);
         cause
     }
 
@@ -327,7 +328,7 @@ impl<D: Device> Rig<D> {
     }
 
     pub fn needs_reset(&mut self) -> bool {
-        self.read(0x70) & NEEDS_RESET != 0
+        self.read(register::STATUS) & NEEDS_RESET != 0
     }
 
     /// Everything the guest can ever see of it, and what is on its way out.

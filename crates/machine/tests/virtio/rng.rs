@@ -6,6 +6,7 @@ use machine::{
 };
 
 use crate::rig::{Rig, SLOT, USED, into, out};
+use crate::world::{register, status};
 
 pub fn make() -> Slot {
     Slot::entropy(SLOT)
@@ -28,7 +29,7 @@ fn wanted(rig: &Rig) -> Option<u32> {
 #[test]
 fn buffers_are_asked_for_and_filled_one_at_a_time() {
     let mut rig = Rig::started(make);
-    assert_eq!(rig.read(8), 4);
+    assert_eq!(rig.read(register::DEVICE_ID), 4);
     let buffer = rig.alloc(32);
     let first = rig.offer(0, &[into(buffer, 4), into(buffer + 4, 4)]);
     let second = rig.offer(0, &[into(buffer + 8, 8)]);
@@ -83,7 +84,7 @@ fn bytes_that_come_after_a_reset_are_ignored() {
     let buffer = rig.alloc(8);
     rig.offer(0, &[into(buffer, 8)]);
     rig.notify(0);
-    rig.write(0x70, 0);
+    rig.write(register::STATUS, status::RESET);
     give(&mut rig, &[7; 8]);
     assert_eq!(rig.peek(buffer, 8), [0; 8]);
     assert_eq!(wanted(&rig), None);

@@ -24,18 +24,19 @@ const BLOCK: Subject = Subject {
     make: blk::make,
     begin: |rig| {
         let data = rig.place(&[0x42; 1024]);
-        blk::request(rig, 1, 9, &[out(data, 1000), out(data, 24)]);
+        blk::request(rig, kind::OUT, 9, &[out(data, 1000), out(data, 24)]);
         let room = rig.alloc(2048);
-        blk::request(rig, 0, 1, &[into(room, 1024), into(room + 1024, 1024)]);
-        blk::request(rig, 4, 0, &[]);
+        blk::request(rig, kind::IN, 1, &[into(room, 1024), into(room + 1024, 1024)]);
+        blk::request(rig, kind::FLUSH, 0, &[]);
         blk::complete(rig, 0, DiskStatus::Ok, &[]);
     },
     finish: |rig| {
         blk::complete(rig, 2, DiskStatus::Ok, &[]);
         blk::complete(rig, 1, DiskStatus::Ok, &[0x24; 2048]);
-        blk::request(rig, 4, 0, &[]);
+        blk::request(rig, kind::FLUSH, 0, &[]);
     },
 };
+use crate::world::{kind, register, status};
 
 const NET: Subject = Subject {
     make: net::make,
@@ -120,7 +121,7 @@ fn a_reset_leaves_nothing_behind(subject: &Subject) {
         let fresh = without_ids(&mut (subject.make)());
         (subject.begin)(&mut rig);
         let mut button = rig.fork();
-        rig.write(0x70, 0);
+        rig.write(register::STATUS, status::RESET);
         assert_eq!(rig.irq.0, 0);
         assert_eq!(without_ids(&mut rig.slot), fresh);
         button.slot.reset();
@@ -168,10 +169,10 @@ fn any_width_is_answered_anywhere(subject: &Subject) {
 fn nothing_happens_without_a_driver(subject: &Subject) {
     let mut rig = Rig::new(subject.make);
     for queue in 0..4 {
-        rig.write(0x50, queue);
+        rig.write(register::QUEUE_NOTIFY, queue);
     }
     assert!(rig.take_effects().is_empty());
-    assert_eq!(rig.read(0x60), 0);
+    assert_eq!(rig.read(register::INTERRUPT_STATUS), 0);
     assert_eq!(rig.slot.deadline(), None);
 }
 

@@ -13,6 +13,46 @@ use machine::{
     parts::{Device, Effects, IrqLines, Reach, Slot},
 };
 
+/// Offsets of the transport's registers, as the specification gives them to a driver (VIRTIO 4.2.2).
+pub mod register {
+    pub const DEVICE_ID: u64 = 0x08;
+    pub const DEVICE_FEATURES: u64 = 0x10;
+    pub const DEVICE_FEATURES_SELECT: u64 = 0x14;
+    pub const DRIVER_FEATURES: u64 = 0x20;
+    pub const DRIVER_FEATURES_SELECT: u64 = 0x24;
+    pub const QUEUE_SELECT: u64 = 0x30;
+    pub const QUEUE_SIZE_MAX: u64 = 0x34;
+    pub const QUEUE_SIZE: u64 = 0x38;
+    pub const QUEUE_READY: u64 = 0x44;
+    pub const QUEUE_NOTIFY: u64 = 0x50;
+    pub const INTERRUPT_STATUS: u64 = 0x60;
+    pub const INTERRUPT_ACKNOWLEDGE: u64 = 0x64;
+    pub const STATUS: u64 = 0x70;
+    pub const QUEUE_DESCRIPTORS_LOW: u64 = 0x80;
+    pub const QUEUE_DRIVER_LOW: u64 = 0x90;
+    pub const QUEUE_DEVICE_LOW: u64 = 0xa0;
+    pub const CONFIG: u64 = 0x100;
+}
+
+/// What a driver writes to `STATUS` on its way (VIRTIO 2.1, 3.1.1); each holds the bits before it.
+pub mod status {
+    pub const RESET: u32 = 0;
+    pub const ACKNOWLEDGE: u32 = 1;
+    pub const DRIVER: u32 = 3;
+    pub const FEATURES_OK: u32 = 11;
+    pub const DRIVER_OK: u32 = 15;
+}
+
+/// Types of disk requests, as the specification numbers them (VIRTIO 5.2.6).
+pub mod kind {
+    pub const IN: u32 = 0;
+    pub const OUT: u32 = 1;
+    pub const FLUSH: u32 = 4;
+    pub const GET_ID: u32 = 8;
+    pub const DISCARD: u32 = 11;
+    pub const WRITE_ZEROES: u32 = 13;
+}
+
 /// Bytes of guest memory.
 pub const MEMORY: u64 = 64 << 10;
 /// Where the areas of queue n begin: `RINGS + n * RINGS_STEP`.
@@ -22,6 +62,13 @@ const DRIVER_AREA: u64 = 0x2000;
 const DEVICE_AREA: u64 = 0x3000;
 /// Effects that one access or input may cause: one for each place of the ring.
 const EFFECTS_MAX: usize = 257;
+
+/// One piece of a request: guest address, length, and [`READABLE`] or [`WRITABLE`].
+type Piece = (u64, u64, u8);
+/// Flags of a descriptor whose buffer the device reads.
+const READABLE: u8 = 0;
+/// Flags of a descriptor whose buffer the device writes (VIRTQ_DESC_F_WRITE).
+const WRITABLE: u8 = 2;
 
 /// Bytes read as numbers; zero when they run out.
 pub struct Bytes<'a>(pub &'a [u8]);
@@ -148,7 +195,7 @@ impl World {
             4..=8 => self.set_up(bytes),
             9..=11 => self.describe(bytes),
             12 => self.offer(bytes.u8() & 15, bytes.u8()),
-            13..=15 => self.write(0x50, u64::from(bytes.u8() & 3)),
+            13..=15 => self.write(register::QUEUE_NOTIFY, u64::from(bytes.u8() & 3)),
             16 => {
                 let (address, value) = (bytes.address(), bytes.number());
                 self.poke(address, &value.to_le_bytes());
@@ -193,10 +240,10 @@ impl World {
             16 << (choice & 3)
         };
         let size = u64::from(self.size);
-        self.write(0x70, 0);
-        self.write(0x14, 0);
+        self.write(register::STATUS, u64::from(status::RESET));
+        self.write(register::DEVICE_FEATURES_SELECT, 0);
         let offered = self
-            .with(|slot, reach| slot.read(0x10, Width::Word, reach))
+            .with(|slot, reach| slot.read(register::DEVICE_FEATURES, Width::Word, reach))
             .unwrap_or(0);
         // Small choices would switch off what is most worth testing.
         let accepted = if features < 16 {
@@ -204,7 +251,13 @@ impl World {
         } else {
             offered & features
         };
-        for (register, value) in [(0x24, 0), (0x20, accepted), (0x24, 1), (0x20, 1), (0x70, 11)] {
+        for (register, value) in [
+            (register::DRIVER_FEATURES_SELECT, 0),
+            (register::DRIVER_FEATURES, accepted),
+            (register::DRIVER_FEATURES_SELECT, 1),
+            (register::DRIVER_FEATURES, 1),
+            (register::STATUS, u64::from(status::FEATURES_OK)),
+        ] {
             self.write(register, value);
         }
         for queue in 0..2_usize {
@@ -214,18 +267,18 @@ impl World {
             let [driver, device] = [area.wrapping_add(DRIVER_AREA), area.wrapping_add(DEVICE_AREA)];
             let select = u64::try_from(queue).unwrap_or(0);
             for (register, value) in [
-                (0x30, select),
-                (0x38, size),
-                (0x80, area),
-                (0x90, driver),
-                (0xa0, device),
+                (register::QUEUE_SELECT, select),
+                (register::QUEUE_SIZE, size),
+                (register::QUEUE_DESCRIPTORS_LOW, area),
+                (register::QUEUE_DRIVER_LOW, driver),
+                (register::QUEUE_DEVICE_LOW, device),
             ] {
                 self.write(register, value);
             }
-            self.write(0x44, 1);
+            self.write(register::QUEUE_READY, 1);
         }
         self.available = [0; 2];
-        self.write(0x70, 15);
+        self.write(register::STATUS, u64::from(status::DRIVER_OK));
     }
 
     /// One descriptor.
@@ -249,49 +302,17 @@ impl World {
         let [inside, _] = self.size.wrapping_sub(1).to_le_bytes();
         let first = (choice & 15).wrapping_mul(4) & inside;
         let data = BASE.wrapping_add(0xa000).wrapping_add(u64::from(length) & 0x1fff);
-        let (readable, writable) = (0, 2);
         let length = u64::from(length);
-        let (queue, pieces): (usize, Vec<(u64, u64, u8)>) = match &self.slot {
-            Slot::Block(_) => {
-                let header = BASE
-                    .wrapping_add(0x9000)
-                    .wrapping_add(u64::from(choice).wrapping_mul(16));
-                let pick = bytes.u8();
-                let kind = match pick & 15 {
-                    0..=4 => 0,
-                    5..=9 => 1,
-                    10 => 4,
-                    11 => 8,
-                    12 => 11,
-                    13 => 13,
-                    _ => pick >> 4,
-                };
-                self.poke(header, &[kind, 0, 0, 0, 0, 0, 0, 0]);
-                self.poke(header.wrapping_add(8), &bytes.number().to_le_bytes());
-                let (length, flags) = match kind {
-                    0 | 8 => (length & 7 << 9, writable),
-                    11 | 13 => {
-                        self.poke(data.wrapping_add(1), &bytes.number().to_le_bytes());
-                        self.poke(data.wrapping_add(9), &[pick, 0, 0, 0, pick >> 7, 0, 0, 0]);
-                        (16, readable)
-                    }
-                    _ => (length & 7 << 9, readable),
-                };
-                let ends = [(header, 16, readable), (data, 1, writable)];
-                let [front, back] = ends;
-                (0, vec![front, (data.wrapping_add(1), length.max(1), flags), back])
-            }
-            Slot::Entropy(_) => (0, vec![(data, length & 0x3f | 1, writable)]),
+        let (queue, pieces): (usize, Vec<Piece>) = match &self.slot {
+            Slot::Block(_) => (0, Vec::from(self.disk_request(bytes, choice, data, length))),
+            Slot::Entropy(_) => (0, vec![(data, length & 0x3f | 1, WRITABLE)]),
             _ if choice & 128 == 0 => {
-                let split = (data, 13, writable);
-                (
-                    0,
-                    vec![split, (data.wrapping_add(13), length & 0x1ff | 1, writable)],
-                )
+                let rest = (data.wrapping_add(13), length & 0x1ff | 1, WRITABLE);
+                (0, vec![(data, 13, WRITABLE), rest])
             }
             _ => (
                 1,
-                vec![(data, length & 0x7ff | 1, readable), (data, 20, readable)],
+                vec![(data, length & 0x7ff | 1, READABLE), (data, 20, READABLE)],
             ),
         };
         let mut index = first;
@@ -304,6 +325,40 @@ impl World {
             index = next;
         }
         self.offer(first, u8::from(queue > 0) << 7 | choice & 16);
+    }
+
+    /// Header, data and status of a disk request, with what they must hold already in memory.
+    fn disk_request(&mut self, bytes: &mut Bytes<'_>, choice: u8, data: u64, length: u64) -> [Piece; 3] {
+        let header = BASE
+            .wrapping_add(0x9000)
+            .wrapping_add(u64::from(choice).wrapping_mul(16));
+        let pick = bytes.u8();
+        let kind = match pick & 15 {
+            0..=4 => kind::IN,
+            5..=9 => kind::OUT,
+            10 => kind::FLUSH,
+            11 => kind::GET_ID,
+            12 => kind::DISCARD,
+            13 => kind::WRITE_ZEROES,
+            _ => u32::from(pick >> 4),
+        };
+        self.poke(header, &u64::from(kind).to_le_bytes());
+        self.poke(header.wrapping_add(8), &bytes.number().to_le_bytes());
+        let body = data.wrapping_add(1);
+        let (length, flags) = match kind {
+            kind::IN | kind::GET_ID => (length & 7 << 9, WRITABLE),
+            kind::DISCARD | kind::WRITE_ZEROES => {
+                self.poke(body, &bytes.number().to_le_bytes());
+                self.poke(body.wrapping_add(8), &[pick, 0, 0, 0, pick >> 7, 0, 0, 0]);
+                (16, READABLE)
+            }
+            _ => (length & 7 << 9, READABLE),
+        };
+        [
+            (header, 16, READABLE),
+            (body, length.max(1), flags),
+            (data, 1, WRITABLE),
+        ]
     }
 
     /// Makes a head available (bit 7: in which queue), and notifies unless bit 4 is set.
@@ -321,7 +376,7 @@ impl World {
         self.poke(place, &[head, 0]);
         self.poke(area.wrapping_add(2), &after.to_le_bytes());
         if choice & 16 == 0 {
-            self.write(0x50, u64::from(choice >> 7));
+            self.write(register::QUEUE_NOTIFY, u64::from(choice >> 7));
         }
     }
 
