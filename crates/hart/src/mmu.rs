@@ -1,48 +1,40 @@
 //! Address translation: Sv39 and Sv48 walks, physical memory protection, and the coherence of what was
 //! remembered of them (privileged manual, "Sv39", "Svadu", "Svnapot"; docs/determinism.md, D3).
 //!
-//! Every page-table page that a remembered translation went through is registered in `tables` and carries
-//! the RAM flag `WALKED`. A store to such a page comes through [`Mmu::store_marked`], which drops what was
-//! derived from a valid entry before anything can use it. So translation behaves as if nothing was ever
-//! remembered, and SFENCE.VMA has nothing to do.
+//! The interpreter asks here for every access: first what is remembered ([`Mmu::known_load`] and so on),
+//! then, if that is nothing, for a walk ([`Mmu::reach`]), whose result it has remembered.
 //!
-//! The MMU is shared by all harts and by all engines; it holds no guest state.
+//! Every page-table page that a remembered translation went through is registered in `page_tables` and
+//! carries the RAM flag `WALKED`. A store to such a page comes through [`Mmu::store_marked`], which drops
+//! what was derived from a valid entry before anything can use it. So translation behaves as if nothing was
+//! ever remembered, and SFENCE.VMA has nothing to do.
+//!
+//! All harts of a machine share one MMU. It holds no guest state, and nothing that it has remembered or
+//! forgotten may ever be seen.
 
 use crate::{
     Hart, Ram,
-    csr::{satp_levels, satp_root, status},
+    page_tables::{Derived, PageTables},
     pmp::{Intent, Pmp, Rules},
-    ram::{CODE, DIRTY, PAGE, WALKED},
-    space::Space,
-    tables::{Derived, Tables},
-    tlb::Tlb,
+    pte::{INDEX_BITS, Pte},
+    ram::{self, CODE, DIRTY, PAGE, PAGE_BITS, WALKED},
+    space::{Space, Spaces},
+    tlb::{Place, Set, Stamp, TableAddresses, Tlb},
     trap::{Exception, Privilege, Trap},
 };
 
-/// Distinct PMP settings that are told apart before everything is dropped.
+/// How many different PMP settings are told apart. When there is one more, everything is forgotten.
 const PMP_SETTINGS_MAX: usize = 64;
-
-const V: u64 = 1;
-const R: u64 = 1 << 1;
-const W: u64 = 1 << 2;
-const X: u64 = 1 << 3;
-const U: u64 = 1 << 4;
-const A: u64 = 1 << 6;
-const D: u64 = 1 << 7;
-/// In a leaf: one of 16 that together map 64 KiB (Svnapot).
-const N: u64 = 1 << 63;
-/// Reserved and Svpbmt bits: they must be zero.
-const RESERVED: u64 = 0x1ff << 54;
-const PPN: u64 = (1 << 44) - 1;
 
 /// Where a translated access goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// To RAM at this offset. `uniform`: the whole page may be treated alike.
+    /// To RAM.
     Ram {
-        /// Offset into RAM.
+        /// The offset into RAM of the first byte.
         offset: usize,
-        /// One decision governs the whole page.
+        /// Whether one decision governs the whole page, so that the translation may be remembered for the
+        /// page.
         uniform: bool,
     },
     /// To the bus, at this physical address.
@@ -52,60 +44,72 @@ pub enum Target {
 /// A store to a page whose code an engine has decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodeWrite {
-    /// Page of RAM.
+    /// The number of the page in RAM.
     pub page: usize,
-    /// First byte in the page.
+    /// The offset in the page of the first byte that was stored.
     pub offset: usize,
-    /// Bytes.
+    /// How many bytes were stored.
     pub length: usize,
 }
 
+/// Why a walk fails.
 #[derive(Clone, Copy)]
 enum Fault {
+    /// The page tables do not allow the access.
     Page,
+    /// PMP does not allow it, or there is no RAM where a page table should be.
     Access,
 }
 
-/// The page-table pages of the last walk, from the root down: RAM page and level.
+/// The page-table pages that the last walk went through, from the root down.
 #[derive(Clone, Copy, Default)]
 struct Path {
+    /// For each, the number of the page in RAM and the level of the table. Only the first `length` count.
     pages: [(usize, u32); 4],
+    /// How many there are.
     length: usize,
 }
 
-/// Translation state shared by all harts.
+/// The translation of addresses for all harts.
 pub struct Mmu {
-    /// Remembered translations.
-    pub tlb: Tlb,
-    tables: Tables,
+    /// The translations that are remembered. Invariant: every page-table page that one of them went through
+    /// is in `page_tables`.
+    tlb: Tlb,
+    /// The page-table pages that remembered translations went through, all of which carry `WALKED`.
+    page_tables: PageTables,
+    /// The PMP settings that were met, with the rules that follow from them. The number of a setting, which a
+    /// [`Space`] holds, is its index here.
     settings: Vec<(Pmp, Rules)>,
+    /// Where the last walk went.
     path: Path,
-    data: Space,
-    fetch: Space,
-    /// First TLB entry of the set for loads and stores.
-    pub data_set: usize,
-    /// First TLB entry of the set for fetches.
-    pub fetch_set: usize,
+    /// The spaces of the hart that runs.
+    spaces: Spaces,
+    /// The set of the TLB that belongs to the space for data.
+    data_set: Set,
+    /// The set of the TLB that belongs to the space for fetches.
+    fetch_set: Set,
     /// Stores to pages with `CODE` that the engine has not yet dealt with.
     pub code_writes: Vec<CodeWrite>,
-    /// A translation was dropped: the one of the pc may be among them.
+    /// Whether a translation was dropped since the engine last looked: that of the pc may be among them.
     pub dropped: bool,
 }
 
 impl Mmu {
-    /// Nothing remembered of this RAM.
+    /// An MMU for this RAM that remembers nothing.
     #[must_use]
     pub fn new(ram: &Ram) -> Mmu {
         let space = Space::bare(Privilege::Machine, 0);
         Mmu {
             tlb: Tlb::new(ram),
-            tables: Tables::new(ram.pages()),
+            page_tables: PageTables::new(ram.pages()),
             settings: Vec::new(),
             path: Path::default(),
-            data: space,
-            fetch: space,
-            data_set: 0,
-            fetch_set: 0,
+            spaces: Spaces {
+                fetch: space,
+                data: space,
+            },
+            data_set: Set::FIRST,
+            fetch_set: Set::FIRST,
             code_writes: Vec::new(),
             dropped: false,
         }
@@ -115,25 +119,24 @@ impl Mmu {
     /// may have changed, and at the start of a run.
     pub fn select(&mut self, hart: &Hart, ram: &Ram) {
         let pmp = self.setting(&hart.pmp, hart.id);
-        (self.fetch, self.data) = spaces(hart, pmp);
-        self.fetch_set = self.tlb.select(self.fetch, ram);
-        self.data_set = self.tlb.select(self.data, ram);
+        self.spaces = Spaces::of(hart, pmp);
+        self.fetch_set = self.tlb.select(self.spaces.fetch, ram);
+        self.data_set = self.tlb.select(self.spaces.data, ram);
     }
 
-    /// Likewise, in the midst of a run and if the hart's PMP is as it was.
+    /// Does what [`Mmu::select`] does, in the midst of a run and if the hart's PMP is as it was.
     pub fn select_again(&mut self, hart: &Hart, ram: &Ram) {
-        let (fetch, data) = spaces(hart, self.fetch.pmp());
-        if fetch != self.fetch {
-            self.fetch = fetch;
-            self.fetch_set = self.tlb.select(fetch, ram);
+        let before = self.spaces;
+        self.spaces = Spaces::of(hart, before.fetch.pmp());
+        if self.spaces.fetch != before.fetch {
+            self.fetch_set = self.tlb.select(self.spaces.fetch, ram);
         }
-        if data != self.data {
-            self.data = data;
-            self.data_set = self.tlb.select(data, ram);
+        if self.spaces.data != before.data {
+            self.data_set = self.tlb.select(self.spaces.data, ram);
         }
     }
 
-    /// The number of a PMP setting.
+    /// The number of a PMP setting; `likely` is a number that it probably has.
     fn setting(&mut self, pmp: &Pmp, likely: usize) -> usize {
         if self.settings.get(likely).is_some_and(|(known, _)| known == pmp) {
             return likely;
@@ -152,7 +155,7 @@ impl Mmu {
     /// Forgets everything; `ram`'s flags are cleaned up.
     pub fn forget(&mut self, ram: &mut Ram) {
         self.tlb.drop_all();
-        self.tables.release_all(ram);
+        self.page_tables.release_all(ram);
         self.dropped = true;
     }
 
@@ -168,9 +171,9 @@ impl Mmu {
         intent: Intent,
     ) -> Result<Target, Trap> {
         let space = if intent == Intent::Fetch {
-            self.fetch
+            self.spaces.fetch
         } else {
-            self.data
+            self.spaces.data
         };
         let physical = match self.walk(ram, space, address, intent) {
             Ok(physical) => physical,
@@ -191,6 +194,68 @@ impl Mmu {
         })
     }
 
+    /// The offset into RAM of an aligned load of `size` bytes, if its page is remembered.
+    #[inline(always)]
+    #[must_use]
+    pub fn known_load(&self, address: u64, size: u64) -> Option<usize> {
+        self.tlb.load(self.data_set, address, size)
+    }
+
+    /// The offset into RAM of an aligned store of `size` bytes, if its page is remembered, and plain.
+    #[inline(always)]
+    #[must_use]
+    pub fn known_store(&self, address: u64, size: u64) -> Option<usize> {
+        self.tlb.store(self.data_set, address, size)
+    }
+
+    /// The place of the code of the page that `address` lies in, if it is remembered.
+    #[inline(always)]
+    #[must_use]
+    pub fn known_fetch(&self, address: u64) -> Option<Place> {
+        self.tlb.fetch(self.fetch_set, address)
+    }
+
+    /// The set of the TLB in which fetches are looked up, and its stamp.
+    #[must_use]
+    pub fn fetches(&self) -> (Set, Stamp) {
+        (self.fetch_set, self.tlb.stamp(self.fetch_set))
+    }
+
+    /// Where generated code finds the entries of the TLB's sets in which loads and stores, and fetches, are
+    /// looked up.
+    #[must_use]
+    pub fn table_addresses(&self) -> TableAddresses {
+        self.tlb.addresses(self.data_set, self.fetch_set)
+    }
+
+    /// Drops every remembered fetch that leads to the code kept at a place.
+    pub fn drop_code(&mut self, place: Place) {
+        self.tlb.drop_code(place);
+    }
+
+    /// Drops every remembered fetch.
+    pub fn drop_fetches(&mut self) {
+        self.tlb.drop_fetches();
+    }
+
+    /// Is it for this RAM?
+    #[must_use]
+    pub fn is_of(&self, ram: &Ram) -> bool {
+        self.tlb.is_of(ram)
+    }
+
+    /// A number that grows whenever a translation is dropped that was good until then.
+    #[must_use]
+    pub fn drops(&self) -> u64 {
+        self.tlb.drops()
+    }
+
+    /// How many translations were remembered so far for loads, for stores and for fetches.
+    #[must_use]
+    pub fn fills(&self) -> [u64; 3] {
+        self.tlb.fills()
+    }
+
     fn rules(&self, space: Space) -> Option<&Rules> {
         self.settings.get(space.pmp()).map(|(_, rules)| rules)
     }
@@ -209,7 +274,7 @@ impl Mmu {
 
     /// Remembers the translation that [`Mmu::reach`] has just made for a load.
     pub fn remember_load(&mut self, ram: &mut Ram, address: u64, offset: usize) {
-        self.register(ram, self.data, address);
+        self.register(ram, self.spaces.data, address);
         self.tlb.fill_load(self.data_set, address, offset);
     }
 
@@ -218,7 +283,7 @@ impl Mmu {
         if ram.flags(offset / PAGE) & (CODE | WALKED) != 0 {
             return;
         }
-        self.register(ram, self.data, address);
+        self.register(ram, self.spaces.data, address);
         ram.mark_dirty(offset / PAGE);
         // Registering may have flagged this very page: page tables that map themselves.
         if ram.is_plain(offset / PAGE) {
@@ -229,18 +294,19 @@ impl Mmu {
     /// Notes that an engine executes from the page that [`Mmu::reach`] has just found, as far as the page's
     /// end without asking again: until [`Mmu::dropped`] says that a translation is gone.
     pub fn hold_fetch(&mut self, ram: &mut Ram, address: u64) {
-        self.register(ram, self.fetch, address);
+        self.register(ram, self.spaces.fetch, address);
     }
 
     /// Remembers where the engine keeps the code of the page that [`Mmu::reach`] has just found.
-    pub fn remember_fetch(&mut self, ram: &mut Ram, address: u64, place: usize) {
+    pub fn remember_fetch(&mut self, ram: &mut Ram, address: u64, place: Place) {
         self.hold_fetch(ram, address);
         self.tlb.fill_fetch(self.fetch_set, address, place);
     }
 
     /// Sets a RAM flag on a page and drops the permissions to store there.
     pub fn flag(&mut self, ram: &mut Ram, page: usize, flag: u8) {
-        // Of a page that is not dirty, only sets of an older generation can have any, which lose them when they are selected.
+        // Of a page that is not dirty, only sets of an older generation can have any, which lose them when
+        // they are selected.
         if ram.flags(page) & DIRTY != 0 {
             self.tlb.drop_stores(page);
         }
@@ -253,7 +319,7 @@ impl Mmu {
         for &(page, level) in path.pages.iter().take(path.length) {
             let top = level + 1 == space.levels();
             let derived = Derived::new(address, level, top, space.root());
-            if self.tables.register(page, derived) {
+            if self.page_tables.register(page, derived) {
                 self.flag(ram, page, WALKED);
             }
         }
@@ -266,17 +332,16 @@ impl Mmu {
         ram.mark_dirty(page);
         self.note_code_write(ram, offset, length);
         if ram.flags(page) & WALKED == 0 {
-            store(ram, offset, length, value);
+            ram.store(offset, length, value);
             return;
         }
         let first = offset & !7;
         let last = (offset + length - 1) & !7;
         let before = [ram.load_u64(first), ram.load_u64(last)];
-        store(ram, offset, length, value);
+        ram.store(offset, length, value);
         for (word, old) in [first, last].into_iter().zip(before) {
-            // Nothing is ever derived from an entry that is not valid.
-            if old & V != 0 && old != ram.load_u64(word) {
-                self.drop_derived(ram, page, word % PAGE / 8, old);
+            if Pte(old).is_valid() && old != ram.load_u64(word) {
+                self.drop_derived(ram, page, word % PAGE / 8, Pte(old));
             }
         }
     }
@@ -291,140 +356,91 @@ impl Mmu {
         }
     }
 
-    fn drop_derived(&mut self, ram: &mut Ram, page: usize, index: usize, old: u64) {
+    fn drop_derived(&mut self, ram: &mut Ram, page: usize, index: usize, old: Pte) {
         self.dropped = true;
-        let child = (old & (R | W | X) == 0).then(|| ram.offset((old >> 10 & PPN) << 12, PAGE));
+        let child = old.is_pointer().then(|| ram.offset(old.address(), PAGE));
         let child = child.flatten().map(|offset| offset / PAGE);
-        self.tables.drop_entry(&mut self.tlb, ram, page, index, child);
+        self.page_tables
+            .drop_entry(&mut self.tlb, ram, page, index, child);
     }
 
     /// Somebody else has written to the page: drops all that was derived from its page-table entries.
     pub fn drop_table(&mut self, ram: &mut Ram, page: usize) {
         if ram.flags(page) & WALKED != 0 {
             self.dropped = true;
-            self.tables.drop_table(&mut self.tlb, ram, page);
+            self.page_tables.drop_table(&mut self.tlb, ram, page);
         }
     }
 
-    /// Walks the page tables (privileged manual, "Virtual Address Translation Process"). Leaves the pages
-    /// it went through in `self.path`.
+    /// Walks the page tables (privileged manual, "Virtual Address Translation Process"). Leaves the pages it
+    /// went through in `self.path`.
     fn walk(&mut self, ram: &mut Ram, space: Space, address: u64, intent: Intent) -> Result<u64, Fault> {
         self.path.length = 0;
         let levels = space.levels();
         if levels == 0 {
             return Ok(address);
         }
-        let unused = 64 - 12 - 9 * levels;
+        // All bits of an address that choose nothing must equal the highest one that chooses something.
+        let unused = 64 - PAGE_BITS - INDEX_BITS * levels;
         if ((address << unused) as i64 >> unused) as u64 != address {
             return Err(Fault::Page);
         }
-        let mut table = space.root_page() << 12;
+        let mut table = space.root_page() << PAGE_BITS;
         for level in (0..levels).rev() {
-            let at = table + (address >> (12 + 9 * level) & 511) * 8;
+            let index = address >> (PAGE_BITS + INDEX_BITS * level) & ((1 << INDEX_BITS) - 1);
+            let at = table + index * 8;
             if !self.allowed(space, at, 8, Privilege::Supervisor, Intent::Load) {
                 return Err(Fault::Access);
             }
             let offset = ram.offset(at, 8).ok_or(Fault::Access)?;
-            let entry = ram.load_u64(offset);
+            let entry = Pte(ram.load_u64(offset));
             self.path.pages[self.path.length] = (offset / PAGE, level);
             self.path.length += 1;
-            if entry & V == 0 || entry & (R | W) == W || entry & RESERVED != 0 {
+            if !entry.is_sound() {
                 return Err(Fault::Page);
             }
-            if entry & (R | X) == 0 {
-                if entry & (D | A | U | N) != 0 {
-                    return Err(Fault::Page);
-                }
-                table = (entry >> 10 & PPN) << 12;
+            if entry.is_pointer() {
+                table = entry.address();
                 continue;
             }
-            let mapped = place(entry, level, address);
-            let Some(mapped) = mapped.filter(|_| leaf_allows(space, entry, intent)) else {
-                return Err(Fault::Page);
-            };
-            self.use_leaf(ram, space, at, offset, entry, intent)?;
+            let mapped = entry.map(level, address);
+            let mapped = mapped.filter(|_| entry.allows(space, intent));
+            let mapped = mapped.ok_or(Fault::Page)?;
+            self.use_leaf(ram, space, offset, entry, intent)?;
             return Ok(mapped);
         }
         Err(Fault::Page)
     }
 
-    /// Sets A, and D for a store, or faults where that is software's task (Svade).
+    /// Sets A, and D for a store, in the leaf at an offset into RAM, or faults where that is software's task
+    /// (Svade).
     ///
-    /// Nothing remembered depends on the change: translations made while A or D was clear were not
-    /// remembered for the accesses that need them.
+    /// Nothing remembered depends on the change: translations made while A or D was clear were not remembered
+    /// for the accesses that need them.
     fn use_leaf(
         &mut self,
         ram: &mut Ram,
         space: Space,
-        at: u64,
         offset: usize,
-        entry: u64,
+        leaf: Pte,
         intent: Intent,
     ) -> Result<(), Fault> {
-        let wanted = entry | A | if intent == Intent::Store { D } else { 0 };
-        if wanted == entry {
+        let used = leaf.used(intent);
+        if used == leaf {
             return Ok(());
         }
         if !space.adue() {
             return Err(Fault::Page);
         }
+        let at = ram::BASE + offset as u64;
         if !self.allowed(space, at, 8, Privilege::Supervisor, Intent::Store) {
             return Err(Fault::Access);
         }
         ram.mark_dirty(offset / PAGE);
         self.note_code_write(ram, offset, 8);
-        ram.store_u64(offset, wanted);
+        ram.store_u64(offset, used.0);
         Ok(())
     }
-}
-
-/// For fetches and for data.
-fn spaces(hart: &Hart, pmp: usize) -> (Space, Space) {
-    let fetch = space(hart, hart.privilege, pmp);
-    let status = hart.csr.mstatus;
-    if status & status::MPRV == 0 {
-        return (fetch, fetch);
-    }
-    let effective = Privilege::from_bits(status >> status::MPP_SHIFT).unwrap_or_default();
-    (fetch, space(hart, effective, pmp))
-}
-
-fn space(hart: &Hart, privilege: Privilege, pmp: usize) -> Space {
-    let satp = hart.csr.satp;
-    let levels = satp_levels(satp);
-    if privilege == Privilege::Machine || levels == 0 {
-        return Space::bare(privilege, pmp);
-    }
-    let status = hart.csr.mstatus;
-    let sum = privilege == Privilege::Supervisor && status & status::SUM != 0;
-    let mxr = status & status::MXR != 0;
-    Space::paged(satp_root(satp), levels, privilege, pmp).with_modes(sum, mxr, hart.csr.has_svadu())
-}
-
-/// Where a leaf maps `address`; `None` if it is misaligned or reserved (privileged manual, "Sv39" and "Svnapot").
-fn place(entry: u64, level: u32, address: u64) -> Option<u64> {
-    let span = (1u64 << (12 + 9 * level)) - 1;
-    let base = (entry >> 10 & PPN) << 12;
-    if entry & N == 0 {
-        return (base & span & !0xfff == 0).then_some(base | address & span);
-    }
-    // 64 KiB is the only size there is; the low bits of the page number say so.
-    (level == 0 && base & 0xffff == 0x8000).then_some(base & !0xffff | address & 0xffff)
-}
-
-fn leaf_allows(space: Space, entry: u64, intent: Intent) -> bool {
-    let user_page = entry & U != 0;
-    let privileged = match space.privilege() {
-        Privilege::User => user_page,
-        _ => !user_page || (space.sum() && intent != Intent::Fetch),
-    };
-    let right = match intent {
-        Intent::Load if space.mxr() => R | X,
-        Intent::Load => R,
-        Intent::Store => W,
-        Intent::Fetch => X,
-    };
-    privileged && entry & right != 0
 }
 
 fn trap(fault: Fault, intent: Intent, address: u64) -> Trap {
@@ -437,19 +453,4 @@ fn trap(fault: Fault, intent: Intent, address: u64) -> Trap {
         (Fault::Access, Intent::Fetch) => Exception::InstructionAccessFault,
     };
     Trap::new(exception, address)
-}
-
-/// Stores the low `length` bytes of `value`.
-fn store(ram: &mut Ram, offset: usize, length: usize, value: u64) {
-    match length {
-        8 => ram.store_u64(offset, value),
-        4 => ram.store_u32(offset, value as u32),
-        2 => ram.store_u16(offset, value as u16),
-        1 => ram.store_u8(offset, value as u8),
-        _ => {
-            for (index, byte) in value.to_le_bytes().into_iter().take(length).enumerate() {
-                ram.store_u8(offset + index, byte);
-            }
-        }
-    }
 }

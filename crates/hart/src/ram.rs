@@ -6,9 +6,9 @@
 //! caches must forget.
 //!
 //! A page is *plain* when a store to it needs no bookkeeping: it is already counted dirty and nothing was
-//! derived from it. Engines may cache the permission to store only for plain pages. They must drop the permissions for pages that
-//! are not plain any more before they use any after [`Ram::generation`] has changed, and those for a page when they themselves set a
-//! flag on it.
+//! derived from it. Engines may cache the permission to store only for plain pages. They must drop the
+//! permissions for pages that are not plain any more before they use any after [`Ram::generation`] has
+//! changed, and those for a page when they themselves set a flag on it.
 //!
 //! # Safety argument
 //! `base..base+size` is mapped read-write from `new` until `drop` and nobody else holds a reference into
@@ -179,6 +179,41 @@ impl Ram {
     access!(load_u32, store_u32, u32);
     access!(load_u64, store_u64, u64);
 
+    /// Little-endian load of `length` bytes, 1 to 8, zero-extended.
+    ///
+    /// # Panics
+    /// If the range is outside RAM.
+    #[must_use]
+    pub fn load(&self, offset: usize, length: usize) -> u64 {
+        match length {
+            8 => self.load_u64(offset),
+            4 => u64::from(self.load_u32(offset)),
+            2 => u64::from(self.load_u16(offset)),
+            1 => u64::from(self.load_u8(offset)),
+            _ => (offset..offset + length)
+                .rev()
+                .fold(0, |value, at| value << 8 | u64::from(self.load_u8(at))),
+        }
+    }
+
+    /// Little-endian store of the low `length` bytes, 1 to 8, of `value`, without bookkeeping as above.
+    ///
+    /// # Panics
+    /// If the range is outside RAM.
+    pub fn store(&mut self, offset: usize, length: usize, value: u64) {
+        match length {
+            8 => self.store_u64(offset, value),
+            4 => self.store_u32(offset, value as u32),
+            2 => self.store_u16(offset, value as u16),
+            1 => self.store_u8(offset, value as u8),
+            _ => {
+                for (at, byte) in (offset..offset + length).zip(value.to_le_bytes()) {
+                    self.store_u8(at, byte);
+                }
+            }
+        }
+    }
+
     /// Copies from RAM.
     ///
     /// # Errors
@@ -251,8 +286,8 @@ impl Ram {
         }
     }
 
-    /// The pages written since the last call, in the order of their first write, without those that [`Ram::settle`] has found clean in
-    /// between; starts a new round.
+    /// The pages written since the last call, in the order of their first write, without those that
+    /// [`Ram::settle`] has found clean in between; starts a new round.
     pub fn take_dirty(&mut self) -> Vec<u32> {
         for &page in &self.dirty {
             self.flags[page as usize] &= !DIRTY;
@@ -261,8 +296,8 @@ impl Ram {
         std::mem::take(&mut self.dirty)
     }
 
-    /// Shows every dirty page to `is_written`, in the order of their first write: those that are not are clean from now on. The
-    /// others stay dirty: what is written again and again needs no notice each time.
+    /// Shows every dirty page to `is_written`, in the order of their first write: those that are not are
+    /// clean from now on. The others stay dirty: what is written again and again needs no notice each time.
     pub fn settle(&mut self, mut is_written: impl FnMut(u32, &[u8]) -> bool) {
         let mut dirty = std::mem::take(&mut self.dirty);
         let before = dirty.len();

@@ -1,14 +1,61 @@
-//! Address spaces as the TLB tells them apart.
+//! Address spaces, as the MMU and the TLB tell them apart: everything that a translation depends on besides
+//! memory.
+//!
+//! A [`Space`] is made of the registers of a hart and the number of its PMP rules. Two equal spaces translate
+//! alike, so that translations are remembered by space and shared between harts.
 
-use crate::trap::Privilege;
+use crate::{Hart, csr, csr::status, trap::Privilege};
 
-/// Everything a translation depends on besides memory: the key of a set.
+/// One address space, in 64 bits, so that two are compared quickly.
+///
+/// From bit 0 on: the page number of the root page table (44 bits), the levels of page tables (3), the
+/// effective privilege (2), SUM, MXR, ADUE (1 each), the number of the PMP rules (12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space(u64);
 
+/// The bits of a [`Space`] that name its page tables: their root and levels.
 const ROOT_BITS: u64 = (1 << 47) - 1;
 
+/// The two spaces that a hart is in. They differ while `mstatus.MPRV` is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spaces {
+    /// In which it fetches instructions.
+    pub fetch: Space,
+    /// In which it loads and stores.
+    pub data: Space,
+}
+
+impl Spaces {
+    /// The spaces that a hart is in; `pmp` is the number of its PMP rules (privileged manual, "Memory
+    /// Privilege in mstatus Register").
+    #[must_use]
+    pub fn of(hart: &Hart, pmp: usize) -> Spaces {
+        let fetch = Space::of(hart, hart.privilege, pmp);
+        let status = hart.csr.mstatus;
+        if status & status::MPRV == 0 {
+            return Spaces { fetch, data: fetch };
+        }
+        let effective = Privilege::from_bits(status >> status::MPP_SHIFT).unwrap_or_default();
+        let data = Space::of(hart, effective, pmp);
+        Spaces { fetch, data }
+    }
+}
+
 impl Space {
+    /// The space of a hart's accesses, were they made with this privilege.
+    fn of(hart: &Hart, privilege: Privilege, pmp: usize) -> Space {
+        let satp = hart.csr.satp;
+        let levels = csr::satp_levels(satp);
+        if privilege == Privilege::Machine || levels == 0 {
+            return Space::bare(privilege, pmp);
+        }
+        let status = hart.csr.mstatus;
+        let sum = privilege == Privilege::Supervisor && status & status::SUM != 0;
+        let mxr = status & status::MXR != 0;
+        let root = csr::satp_root(satp);
+        Space::paged(root, levels, privilege, pmp).with_modes(sum, mxr, hart.csr.has_svadu())
+    }
+
     /// Addresses are physical. `pmp` names the PMP rules in force.
     #[must_use]
     pub fn bare(privilege: Privilege, pmp: usize) -> Space {

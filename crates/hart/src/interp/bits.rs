@@ -135,7 +135,7 @@ impl Core<'_> {
     /// Main memory only: a device has no blocks.
     fn zero_block(&mut self, address: u64) -> Result<(), Exception> {
         let mmu = &mut self.caches.mmu;
-        let offset = match mmu.tlb.store(mmu.data_set, address, 1) {
+        let offset = match mmu.known_store(address, 1) {
             Some(offset) => offset,
             None => {
                 let reached = mmu.reach(self.ram, address, BLOCK, Intent::Store);
@@ -158,7 +158,7 @@ impl Core<'_> {
     /// load is not asked.
     fn manage_block(&mut self, address: u64) -> Result<(), Exception> {
         let mmu = &mut self.caches.mmu;
-        if mmu.tlb.load(mmu.data_set, address, 1).is_some() {
+        if mmu.known_load(address, 1).is_some() {
             return Ok(());
         }
         match mmu.reach(self.ram, address, BLOCK, Intent::Load) {

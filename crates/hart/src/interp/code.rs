@@ -1,8 +1,14 @@
-//! Decoded code: for each RAM page that is executed, one [`Op`] per halfword, decoded when first reached.
+//! Decoded code: for each page of RAM that is executed, one [`Op`] per halfword, decoded when it is first
+//! reached.
 //!
-//! Keyed by physical page, so everybody who maps a page shares its code. A slot depends on the four bytes
-//! of RAM from its place on and on nothing else; whoever changes them resets the slots. Hence there are no
-//! blocks to drop, and an instruction that overwrites its successor is followed by what it wrote.
+//! The dispatch loop (`int`) executes these ops. They are kept by physical page, so that everybody who maps a
+//! page shares its code; each page has a [`Place`] in the [`Arena`], which the TLB's entries for fetches lead
+//! to.
+//!
+//! A slot, which holds the op of one halfword, depends on the four bytes of RAM from that halfword on and on
+//! nothing else. Whoever changes these bytes must have the slots reset ([`CodePages::written`]). So no block
+//! of ops has to be dropped as a whole, and an instruction that overwrites the next one is followed by what
+//! it wrote.
 
 use std::cell::{Cell, OnceCell};
 
@@ -13,6 +19,7 @@ use crate::{
     mmu::{CodeWrite, Mmu},
     op::{Code, Op},
     ram::{CODE, PAGE},
+    tlb::Place,
 };
 
 /// Halfwords, hence slots, in a page.
@@ -20,21 +27,22 @@ pub(super) const SLOTS: usize = PAGE / 2;
 /// Slots kept per page: behind the page's own come two that lead to the next page, as the last instruction
 /// may be four bytes long and straddle.
 const STRIDE: usize = SLOTS + 2;
-/// Pages kept: 16 MiB of the guest's code, a compiler's or a database's beside a kernel's. Their ops take 67 MB, the tables
-/// of what is translated of them 75 MB.
+/// How many pages are kept: 16 MiB of the guest's code, which is a compiler's or a database's beside a
+/// kernel's. Their ops take 67 MB, and the tables of what is translated of them 75 MB.
 const PAGES_MAX: usize = 4096;
-/// Pages that are dropped together when there are that many, those that were entered longest ago.
+/// How many pages are dropped together when there are [`PAGES_MAX`]: those that were entered longest ago.
 const PAGES_DROPPED: usize = PAGES_MAX / 4;
-/// Stores to a page of code before its code is dropped, so that a page that is no longer executed becomes
-/// plain; doubled each time it turns out to be wrong, up to 2^`PATIENCE_MAX` times.
+/// How many stores to a page of code there may be before the page's code is dropped, so that a page that is
+/// no longer executed becomes plain. Each time the page is executed again after that, the number doubles.
 const STORES_MAX: u32 = 8;
+/// How often the number of stores is doubled at most.
 const PATIENCE_MAX: u8 = 12;
 
-/// Pages of slots that are allocated together.
+/// How many pages of slots are allocated together.
 const CHUNK: usize = 16;
 
-/// The place of the slots for code that is fetched anew each time.
-pub(super) const LOOSE: usize = 0;
+/// The place of the slots for code that is not kept, but fetched anew each time.
+pub(super) const LOOSE: Place = Place(0);
 
 /// One [`Op`] whose fields are read one by one, each only where it is needed: what the dispatch loop has in
 /// hand, it keeps in memory instead of in registers.
@@ -105,7 +113,8 @@ impl Arena {
 
     /// The slots at a place.
     #[inline]
-    pub fn slots(&self, place: usize) -> &Slots {
+    pub fn slots(&self, place: Place) -> &Slots {
+        let Place(place) = place;
         let chunk = self.chunks[place / CHUNK].get_or_init(|| {
             let loose = || Slot::new(Op::new(Code::Loose, 0, 0, 0, 0));
             let end = || Slot::new(Op::new(Code::NextPage, 0, 0, 0, 0));
@@ -115,35 +124,38 @@ impl Arena {
         &chunk[place % CHUNK]
     }
 
-    fn reset(&self, place: usize, slots: std::ops::RangeInclusive<usize>) {
+    fn reset(&self, place: Place, slots: std::ops::RangeInclusive<usize>) {
         for slot in &self.slots(place)[slots] {
             slot.set(Op::UNDECODED);
         }
     }
 }
 
+/// The page whose code is kept at a place.
 #[derive(Clone, Copy)]
 struct Page {
-    /// Page of RAM; `None` in a free place.
+    /// The number of the page in RAM; `None`: the place is free.
     ram: Option<u32>,
-    /// Stores since it was last entered.
+    /// How many stores to the page there were since it was last entered.
     stores: u32,
-    /// When that was.
+    /// [`CodePages::clock`] when the page was last entered.
     entered: u64,
 }
 
-/// What the places in the [`Arena`] hold.
+/// Which pages' code the places in the [`Arena`] hold.
 pub(super) struct CodePages {
+    /// By the number of the place. That of [`LOOSE`] stays free.
     pages: Vec<Page>,
-    /// Free places in `pages`.
-    free: Vec<u16>,
-    /// For each RAM page its place, or 0.
+    /// The free places in `pages`, but for [`LOOSE`].
+    free: Vec<Place>,
+    /// For each page of RAM the number of its place; 0, which is [`LOOSE`]: it has none. Two bytes suffice,
+    /// as there are [`PAGES_MAX`] places.
     index: Vec<u16>,
-    /// For each RAM page how often its code was dropped too early.
+    /// For each page of RAM how often its code was dropped too early.
     patience: Vec<u8>,
-    /// Counts the times that a page was entered whose translation was not known.
+    /// How often a page was entered whose translation the TLB did not know.
     clock: u64,
-    /// What was translated of it.
+    /// What was translated of the decoded code; `None`: nothing is translated.
     pub translations: Option<Translations>,
 }
 
@@ -164,17 +176,22 @@ impl CodePages {
         }
     }
 
-    /// The place of a RAM page's code; makes room for it if need be.
-    pub fn enter(&mut self, arena: &Arena, mmu: &mut Mmu, ram: &mut Ram, page: usize) -> usize {
+    /// The place of the code of a page of RAM, if there is any.
+    fn place(&self, page: usize) -> Option<Place> {
+        let place = Place(usize::from(self.index[page]));
+        (place != LOOSE).then_some(place)
+    }
+
+    /// The place of the code of a page of RAM, which is about to be executed; makes room for it if need be.
+    pub fn enter(&mut self, arena: &Arena, mmu: &mut Mmu, ram: &mut Ram, page: usize) -> Place {
         self.clock += 1;
         let entered = Page {
             ram: Some(page as u32),
             stores: 0,
             entered: self.clock,
         };
-        let known = usize::from(self.index[page]);
-        if known != 0 {
-            self.pages[known] = entered;
+        if let Some(known) = self.place(page) {
+            self.pages[known.0] = entered;
             self.open(known);
             return known;
         }
@@ -183,31 +200,31 @@ impl CodePages {
         }
         let place = match self.free.pop() {
             Some(place) => {
-                self.pages[usize::from(place)] = entered;
-                usize::from(place)
+                self.pages[place.0] = entered;
+                place
             }
             None => {
                 self.pages.push(entered);
-                self.pages.len() - 1
+                Place(self.pages.len() - 1)
             }
         };
-        self.index[page] = place as u16;
+        self.index[page] = place.0 as u16;
         arena.reset(place, 0..=SLOTS - 1);
         mmu.flag(ram, page, CODE);
         self.open(place);
         place
     }
 
-    fn open(&mut self, place: usize) {
+    fn open(&mut self, place: Place) {
         if let Some(translations) = &mut self.translations {
-            translations.open(place);
+            translations.open(place.0);
         }
     }
 
     /// Decodes the instruction at a slot of a place.
-    pub fn decode(&self, arena: &Arena, ram: &Ram, place: usize, slot: usize) {
+    pub fn decode(&self, arena: &Arena, ram: &Ram, place: Place, slot: usize) {
         let loose = Op::new(Code::Loose, 0, 0, 0, 0);
-        let Some(Page { ram: Some(page), .. }) = self.pages.get(place).copied() else {
+        let Some(Page { ram: Some(page), .. }) = self.pages.get(place.0).copied() else {
             return;
         };
         let offset = page as usize * PAGE + slot * 2;
@@ -224,13 +241,13 @@ impl CodePages {
     }
 
     /// Where in RAM the page is whose code is at a place.
-    pub fn offset(&self, place: usize) -> Option<usize> {
-        Some(self.pages.get(place)?.ram? as usize * PAGE)
+    pub fn offset(&self, place: Place) -> Option<usize> {
+        Some(self.pages.get(place.0)?.ram? as usize * PAGE)
     }
 
     /// The instruction bits at a slot, to report them in a trap; `None` for loose code.
-    pub fn bits(&self, ram: &Ram, place: usize, slot: usize) -> Option<u32> {
-        let page = self.pages.get(place)?.ram? as usize;
+    pub fn bits(&self, ram: &Ram, place: Place, slot: usize) -> Option<u32> {
+        let page = self.pages.get(place.0)?.ram? as usize;
         let offset = page * PAGE + slot * 2;
         let low = u32::from(ram.load_u16(offset));
         if is_compressed(low) {
@@ -240,21 +257,20 @@ impl CodePages {
         }
     }
 
-    /// The hart executing at `current` has stored to a page of code.
-    pub fn written(&mut self, arena: &Arena, mmu: &mut Mmu, ram: &mut Ram, write: CodeWrite, current: usize) {
-        let place = usize::from(self.index[write.page]);
-        if place == 0 {
-            // Left over from an engine that is gone.
+    /// The hart, which executes code kept at `current`, has stored to a page of code.
+    pub fn written(&mut self, arena: &Arena, mmu: &mut Mmu, ram: &mut Ram, write: CodeWrite, current: Place) {
+        let Some(place) = self.place(write.page) else {
+            // The flag was left over from an engine that is gone.
             ram.clear_flag(write.page, CODE);
             return;
-        }
+        };
         let first = (write.offset / 2).saturating_sub(1);
         let last = ((write.offset + write.length - 1) / 2).min(SLOTS - 1);
         arena.reset(place, first..=last);
         if let Some(translations) = &mut self.translations {
-            translations.written(place, first..=last);
+            translations.written(place.0, first..=last);
         }
-        let page = &mut self.pages[place];
+        let page = &mut self.pages[place.0];
         page.stores = page.stores.saturating_add(1);
         let patience = &mut self.patience[write.page];
         if place != current && page.stores >= STORES_MAX << *patience {
@@ -265,32 +281,32 @@ impl CodePages {
 
     /// Drops the code of a RAM page, if there is any.
     pub fn release(&mut self, mmu: &mut Mmu, ram: &mut Ram, page: usize) {
-        let place = usize::from(self.index[page]);
-        if place != 0 {
-            mmu.tlb.drop_code(place);
+        if let Some(place) = self.place(page) {
+            mmu.drop_code(place);
             self.remove(ram, place);
         }
         ram.clear_flag(page, CODE);
     }
 
-    /// A place becomes free, to which the TLB leads no more.
-    fn remove(&mut self, ram: &mut Ram, place: usize) {
-        if let Some(page) = self.pages[place].ram.take() {
+    /// Frees a place, to which no entry of the TLB leads any more.
+    fn remove(&mut self, ram: &mut Ram, place: Place) {
+        if let Some(page) = self.pages[place.0].ram.take() {
             self.index[page as usize] = 0;
             ram.clear_flag(page as usize, CODE);
-            self.free.push(place as u16);
+            self.free.push(place);
             if let Some(translations) = &mut self.translations {
-                translations.release(place);
+                translations.release(place.0);
             }
         }
     }
 
-    /// Drops the code of the pages that were entered longest ago. As the TLB's fetch translations are all dropped, what is in
-    /// use is entered soon again, and so is not among them the next time.
+    /// Drops the code of the pages that were entered longest ago. All of the TLB's entries for fetches are
+    /// dropped, so that a page that is in use is entered again soon and is not among the oldest the next
+    /// time.
     fn make_room(&mut self, mmu: &mut Mmu, ram: &mut Ram) {
-        mmu.tlb.drop_fetches();
-        let mut places: Vec<usize> = (1..self.pages.len()).collect();
-        places.sort_unstable_by_key(|&place| self.pages[place].entered);
+        mmu.drop_fetches();
+        let mut places: Vec<Place> = (1..self.pages.len()).map(Place).collect();
+        places.sort_unstable_by_key(|place| self.pages[place.0].entered);
         for &place in &places[..PAGES_DROPPED] {
             self.remove(ram, place);
         }
@@ -298,7 +314,7 @@ impl CodePages {
 
     /// Drops all code.
     pub fn forget(&mut self, mmu: &mut Mmu, ram: &mut Ram) {
-        mmu.tlb.drop_fetches();
+        mmu.drop_fetches();
         for page in self.pages.drain(1..) {
             if let Some(page) = page.ram {
                 self.index[page as usize] = 0;
@@ -311,42 +327,44 @@ impl CodePages {
         }
     }
 
-    /// What to do at a slot of a place.
+    /// What the translator knows of the code at a slot of a place.
     #[inline]
-    pub fn find(&mut self, place: usize, slot: usize) -> Found {
+    pub fn find(&mut self, place: Place, slot: usize) -> Found {
         let translations = self.translations.as_mut();
-        translations.map_or(Found::Never, |translations| translations.find(place, slot))
+        translations.map_or(Found::Never, |translations| translations.find(place.0, slot))
     }
 
-    /// Translates what begins at a slot of the page at `pc`, whose place it is.
+    /// Makes machine code of what begins at `pc`, at a slot of a place. `sp` is the guest's stack pointer.
+    /// `None`: no code can be made of it.
     pub fn make(
         &mut self,
         arena: &Arena,
         mmu: &mut Mmu,
         ram: &Ram,
-        (pc, place): (u64, usize),
+        (pc, place): (u64, Place),
         slot: usize,
         sp: u64,
     ) -> Option<jit::Code> {
         let ops = self.superblock(arena, ram, place, slot);
         let translations = self.translations.as_mut()?;
         if ops.is_empty() {
-            translations.give_up(place, slot);
+            translations.give_up(place.0, slot);
             return None;
         }
-        let known = |distance| mmu.tlb.fetch(mmu.fetch_set, pc.wrapping_add_signed(distance));
-        let code = translations.add(place, slot, &ops, &Present { known: &known, sp });
+        let known = |distance| Some(mmu.known_fetch(pc.wrapping_add_signed(distance))?.0);
+        let code = translations.add(place.0, slot, &ops, &Present { known: &known, sp });
         if code.is_none() {
-            // What the TLB leads to must be open.
-            mmu.tlb.drop_fetches();
+            // There was no room. Only places that are open may be in the TLB, and after `clear` none is.
+            mmu.drop_fetches();
             translations.clear();
-            translations.open(place);
+            translations.open(place.0);
         }
         code
     }
 
-    /// The ops from a slot on that are worth translating together, in the order of execution, with their slots.
-    fn superblock(&self, arena: &Arena, ram: &Ram, place: usize, head: usize) -> Vec<(usize, Op)> {
+    /// The ops from a slot on that are worth translating together, in the order of execution, with their
+    /// slots.
+    fn superblock(&self, arena: &Arena, ram: &Ram, place: Place, head: usize) -> Vec<(usize, Op)> {
         let mut ops: Vec<(usize, Op)> = Vec::with_capacity(OPS_MAX);
         let Some(translations) = &self.translations else {
             return ops;
@@ -361,7 +379,7 @@ impl CodePages {
                 break;
             }
             ops.push((slot, op));
-            let taken = |target| translations.is_awaited(place, target);
+            let taken = |target| translations.is_awaited(place.0, target);
             let Some(next) = next_slot(slot, op, taken).filter(|_| !is_loop(&ops)) else {
                 break;
             };
@@ -382,7 +400,7 @@ mod tests {
         let (mut mmu, arena) = (Mmu::new(&ram), Arena::new());
         let mut code = CodePages::new(count, None, None);
         let mut enter = |page| code.enter(&arena, &mut mmu, &mut ram, page);
-        let places: Vec<usize> = (0..PAGES_MAX).map(&mut enter).collect();
+        let places: Vec<Place> = (0..PAGES_MAX).map(&mut enter).collect();
         // The first half is in use again.
         for (page, &place) in places.iter().enumerate().take(PAGES_MAX / 2) {
             assert_eq!(enter(page), place);

@@ -51,7 +51,7 @@ impl Core<'_> {
         }
         let address = self.x[op.rs1()].wrapping_add(op.immediate());
         let size = if op.code == Code::Fld { 8 } else { 4 };
-        let (value, flow) = match self.caches.mmu.tlb.load(self.caches.mmu.data_set, address, size) {
+        let (value, flow) = match self.caches.mmu.known_load(address, size) {
             Some(offset) if size == 8 => (self.ram.load_u64(offset), Flow::Next),
             Some(offset) => (u64::from(self.ram.load_u32(offset)), Flow::Next),
             None => match self.load_any(address, size) {
@@ -72,7 +72,7 @@ impl Core<'_> {
         let address = self.x[op.rs1()].wrapping_add(op.immediate());
         let value = self.hart.f[op.rs2()];
         let size = if op.code == Code::Fsd { 8 } else { 4 };
-        match self.caches.mmu.tlb.store(self.caches.mmu.data_set, address, size) {
+        match self.caches.mmu.known_store(address, size) {
             Some(offset) if size == 8 => self.ram.store_u64(offset, value),
             Some(offset) => self.ram.store_u32(offset, value as u32),
             None => {

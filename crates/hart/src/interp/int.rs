@@ -85,7 +85,7 @@ impl Core<'_> {
             if left == 0 {
                 return self.leave(pc, left, Stretch::Chunk);
             }
-            let known = self.caches.mmu.tlb.fetch(self.caches.mmu.fetch_set, pc);
+            let known = self.caches.mmu.known_fetch(pc);
             let place = match known.map_or_else(|| self.find_code(pc), Ok) {
                 Ok(place) => place,
                 Err(trap) => return self.leave(pc, left - 1, Stretch::Trap(trap)),
@@ -138,12 +138,7 @@ impl Core<'_> {
                 macro_rules! load {
                     ($size:literal, $load:ident, $extended:ident) => {{
                         let address = x!(rs1).wrapping_add(op.immediate());
-                        let known = self
-                            .caches
-                            .mmu
-                            .tlb
-                            .load(self.caches.mmu.data_set, address, $size);
-                        if let Some(offset) = known {
+                        if let Some(offset) = self.caches.mmu.known_load(address, $size) {
                             one!(self.ram.$load(offset) as $extended as i64 as u64);
                         }
                     }};
@@ -151,12 +146,7 @@ impl Core<'_> {
                 macro_rules! store {
                     ($size:literal, $store:ident, $type:ty) => {{
                         let address = x!(rs1).wrapping_add(op.immediate());
-                        let known = self
-                            .caches
-                            .mmu
-                            .tlb
-                            .store(self.caches.mmu.data_set, address, $size);
-                        if let Some(offset) = known {
+                        if let Some(offset) = self.caches.mmu.known_store(address, $size) {
                             self.ram.$store(offset, x!(rs2) as $type);
                             slot += op.rd.get() as usize;
                             continue 'instruction;

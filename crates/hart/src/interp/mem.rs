@@ -59,15 +59,15 @@ impl Core<'_> {
             return Ok(low | high << (8 * in_page));
         }
         // A page that is known may be accessed at any address.
-        if let Some(offset) = self.caches.mmu.tlb.load(self.caches.mmu.data_set, address, 1) {
-            return Ok(self.ram_load(offset, size));
+        if let Some(offset) = self.caches.mmu.known_load(address, 1) {
+            return Ok(self.ram.load(offset, size as usize));
         }
         match self.caches.mmu.reach(self.ram, address, size, Intent::Load)? {
             Target::Ram { offset, uniform } => {
                 if uniform {
                     self.caches.mmu.remember_load(self.ram, address, offset);
                 }
-                Ok(self.ram_load(offset, size))
+                Ok(self.ram.load(offset, size as usize))
             }
             Target::Bus(physical) => {
                 let fault = Trap::new(Exception::LoadAccessFault, address);
@@ -86,19 +86,8 @@ impl Core<'_> {
     /// Part of a load that crosses pages.
     fn load_part(&mut self, address: u64, size: u64) -> Result<u64, Trap> {
         match self.caches.mmu.reach(self.ram, address, size, Intent::Load)? {
-            Target::Ram { offset, .. } => Ok((0..size as usize).rev().fold(0, |value, index| {
-                value << 8 | u64::from(self.ram.load_u8(offset + index))
-            })),
+            Target::Ram { offset, .. } => Ok(self.ram.load(offset, size as usize)),
             Target::Bus(_) => Err(Trap::new(Exception::LoadAccessFault, address)),
-        }
-    }
-
-    fn ram_load(&self, offset: usize, size: u64) -> u64 {
-        match size {
-            1 => u64::from(self.ram.load_u8(offset)),
-            2 => u64::from(self.ram.load_u16(offset)),
-            4 => u64::from(self.ram.load_u32(offset)),
-            _ => self.ram.load_u64(offset),
         }
     }
 
@@ -135,7 +124,7 @@ impl Core<'_> {
                 .store_marked(self.ram, high, (size - in_page) as usize, rest);
             return Ok(());
         }
-        if let Some(offset) = self.caches.mmu.tlb.store(self.caches.mmu.data_set, address, 1) {
+        if let Some(offset) = self.caches.mmu.known_store(address, 1) {
             self.caches
                 .mmu
                 .store_marked(self.ram, offset, size as usize, value);
@@ -177,11 +166,10 @@ impl Core<'_> {
     pub(super) fn reach_atomic(&mut self, address: u64, size: u64, intent: Intent) -> Result<usize, Trap> {
         let mmu = &mut self.caches.mmu;
         let stores = intent == Intent::Store;
-        let set = mmu.data_set;
         let known = if stores {
-            mmu.tlb.store(set, address, size)
+            mmu.known_store(address, size)
         } else {
-            mmu.tlb.load(set, address, size)
+            mmu.known_load(address, size)
         };
         if let Some(offset) = known {
             return Ok(offset);

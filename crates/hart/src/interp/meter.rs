@@ -23,8 +23,8 @@ impl Totals {
         let translations = caches.code.translations.as_ref();
         Totals {
             tally: translations.map_or_else(Tally::default, |translations| translations.tally()),
-            fills: caches.mmu.tlb.fills(),
-            drops: caches.mmu.tlb.drops(),
+            fills: caches.mmu.fills(),
+            drops: caches.mmu.drops(),
         }
     }
 }

@@ -30,6 +30,7 @@ use crate::{
     pmp::Intent,
     profile::{CodeMap, Watch},
     ram::PAGE,
+    tlb::Place,
     trap::{Exception, Trap},
 };
 use code::{Arena, CodePages, LOOSE};
@@ -96,10 +97,7 @@ impl Interpreter {
     }
 
     fn caches(&mut self, ram: &mut Ram) -> (&mut Caches, &Arena, &mut Watch) {
-        let usable = self
-            .caches
-            .as_ref()
-            .is_some_and(|caches| caches.mmu.tlb.is_of(ram));
+        let usable = self.caches.as_ref().is_some_and(|caches| caches.mmu.is_of(ram));
         let forget = std::mem::take(&mut self.forgotten);
         let options = self.options;
         let caches = match self.caches.take() {
@@ -252,7 +250,7 @@ struct Core<'a> {
     /// Steps from behind the instruction in hand to there. Exact when it leaves the fast path.
     left: u64,
     /// Where the code of the present page is kept.
-    place: usize,
+    place: Place,
     /// Address of the present page.
     page_pc: u64,
     /// Slot of the instruction in hand. Exact when it leaves the fast path.
@@ -365,7 +363,7 @@ impl Core<'_> {
     /// instruction is about to be attempted, as it may set A in a page-table entry.
     #[cold]
     #[inline(never)]
-    fn find_code(&mut self, pc: u64) -> Result<usize, Trap> {
+    fn find_code(&mut self, pc: u64) -> Result<Place, Trap> {
         let mut loose = false;
         if let Some(zeal) = &mut self.caches.zeal {
             loose = zeal.one_in(zeal.loose);
@@ -418,7 +416,7 @@ impl Core<'_> {
 
     fn fetch_half(&mut self, address: u64) -> Result<u32, Trap> {
         let Caches { mmu, code, .. } = &*self.caches;
-        let place = mmu.tlb.fetch(mmu.fetch_set, address);
+        let place = mmu.known_fetch(address);
         if let Some(offset) = place.and_then(|place| code.offset(place)) {
             let offset = offset + address as usize % PAGE;
             return Ok(u32::from(self.ram.load_u16(offset)));

@@ -6,6 +6,7 @@ use crate::{
     jit::{self, Field, Found, NOTHING, OPS_MAX, Resume, Translations},
     op::{BlockKind, Code, Op},
     profile::Why,
+    tlb::Place,
     trap::Privilege,
 };
 
@@ -64,7 +65,7 @@ impl Core<'_> {
 
     fn show_tables(&mut self) {
         let mmu = &self.caches.mmu;
-        let tables = mmu.tlb.tables(mmu.data_set, mmu.fetch_set);
+        let tables = mmu.table_addresses();
         self.x[Field::Data as usize] = tables.data as u64;
         self.x[Field::Fetch as usize] = tables.fetch as u64;
         let privilege = self.hart.privilege;
@@ -80,16 +81,18 @@ impl Core<'_> {
     fn show_frames(&mut self) {
         let Caches { mmu, code, .. } = &mut *self.caches;
         if let Some(translations) = &mut code.translations {
-            let (set, stamp) = mmu.tlb.stamp_of(mmu.fetch_set);
-            self.x[Field::Frames as usize] = translations.frames.last(set, stamp);
+            let (set, stamp) = mmu.fetches();
+            self.x[Field::Frames as usize] = translations.frames.last(set.number(), stamp.number());
         }
     }
 
     fn leave_frames(&mut self) {
         let Caches { mmu, code, .. } = &mut *self.caches;
         if let Some(translations) = &mut code.translations {
-            let (set, _) = mmu.tlb.stamp_of(mmu.fetch_set);
-            translations.frames.leave(set, self.x[Field::Frames as usize]);
+            let (set, _) = mmu.fetches();
+            translations
+                .frames
+                .leave(set.number(), self.x[Field::Frames as usize]);
         }
     }
 
@@ -117,7 +120,7 @@ impl Core<'_> {
     /// Changes when something is dropped that generated code may rely on.
     fn drops(&self) -> u64 {
         let code = &self.caches.code;
-        self.caches.mmu.tlb.drops() + code.translations.as_ref().map_or(0, Translations::changes)
+        self.caches.mmu.drops() + code.translations.as_ref().map_or(0, Translations::changes)
     }
 
     /// Generated code is left, at `pc`.
@@ -185,11 +188,11 @@ impl jit::Engine for Core<'_> {
 
 impl Core<'_> {
     fn interpret_one(&mut self, place: usize, slot: usize, left: u64) -> Resume {
-        self.place = place;
+        self.place = Place(place);
         self.page_pc = self.x[Field::Page as usize];
         self.slot = slot;
         self.left = left;
-        let op = self.arena.slots(place)[slot].get();
+        let op = self.arena.slots(self.place)[slot].get();
         let drops = self.drops();
         let flow = self.rare(op);
         if let Some(meter) = &mut self.meter
@@ -207,12 +210,12 @@ impl Core<'_> {
             Flow::Check => {
                 self.calm = false;
                 let stretch = self.stop(flow, op);
-                let space = self.caches.mmu.fetch_set;
+                let (set, _) = self.caches.mmu.fetches();
                 if is_protection(op) || !self.look() {
                     return self.end(stretch);
                 }
                 // In another address space, another page may follow.
-                if self.caches.mmu.fetch_set != space {
+                if self.caches.mmu.fetches().0 != set {
                     return self.resume_at(next);
                 }
             }

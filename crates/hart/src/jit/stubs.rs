@@ -311,9 +311,9 @@ pub fn find_entries(e: &mut Emitter) {
 }
 
 /// What of an address, shifted right by 8 bits, is the distance of its TLB entry.
-pub const TLB_MASK: i32 = (crate::groups::ENTRIES as i32 - 1) << 4;
+pub const TLB_MASK: i32 = (crate::tlb::SLOTS as i32 - 1) << 4;
 /// In what the distance of the second entry differs.
-pub const TLB_SECOND: i32 = (crate::groups::SECOND as i32) << 4;
+pub const TLB_SECOND: i32 = (crate::tlb::SECOND as i32) << 4;
 
 #[cfg(test)]
 mod tests {

@@ -1,35 +1,41 @@
-//! Which RAM pages are page tables that remembered translations went through, and what for.
+//! Which pages of RAM are page tables that remembered translations went through, and what each is used for.
 //!
-//! From it follows what a store to such a page makes stale. A table usually serves one range of virtual
-//! addresses, in one address space or (a kernel's) in all of them: then just that range is dropped. A table
-//! used in two ways is *irregular*, and a store to it drops everything.
+//! The MMU registers here the tables of each walk whose result it remembers. From that follows what a store
+//! to such a page makes wrong. A table usually serves one range of virtual addresses, in one address space or
+//! (a kernel's) in all of them: then just what the TLB knows of that range is dropped. A table that is used
+//! in two ways is *irregular*, and a store to it drops everything.
+//!
+//! Invariant: a page is registered here exactly if it carries `WALKED` because of this MMU. It must not be
+//! released while anything that went through it is remembered.
 
 use crate::{
     Ram,
+    pte::INDEX_BITS,
     ram::{PAGE_BITS, WALKED},
     tlb::{Roots, Tlb},
 };
 
-/// Valid entries of one table overwritten before it is dropped whole, so that a page that is no longer a
-/// table, or is rewritten from end to end, soon becomes plain.
+/// How many valid entries of one table are overwritten before all of it is dropped, so that a page that is no
+/// longer a table, or is rewritten from end to end, soon becomes plain.
 const OVERWRITES_MAX: u8 = 16;
-const ENTRY_BITS: u32 = 9;
 
-/// What a page-table page is used for.
+/// What a page-table page is used for: which translations are derived from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Derived {
-    /// First virtual address that it maps; 0 for a root.
+    /// The first virtual address that the table maps; 0 for a root.
     address: u64,
-    /// Level of its entries: those of level 0 map pages of 4 KiB.
+    /// The level of the table's entries: those of level 0 map pages of 4 KiB.
     level: u32,
+    /// The root page tables of the spaces in which it is used.
     roots: Roots,
 }
 
 impl Derived {
-    /// The use of a table of `level` (`top`: the root) in translating `address` in space `root`.
+    /// The use of a table of `level` in translating `address` in the spaces with this root; `top`: the table
+    /// is the root itself.
     #[must_use]
     pub fn new(address: u64, level: u32, top: bool, root: u64) -> Derived {
-        let span = PAGE_BITS + ENTRY_BITS * (level + 1);
+        let span = PAGE_BITS + INDEX_BITS * (level + 1);
         let address = if top { 0 } else { address >> span << span };
         Derived {
             address,
@@ -39,39 +45,44 @@ impl Derived {
     }
 }
 
+/// A page-table page that is registered.
 #[derive(Clone, Copy, Debug)]
-struct Table {
+struct PageTable {
+    /// The number of the page in RAM.
     page: u32,
+    /// How many of its valid entries were overwritten. Below [`OVERWRITES_MAX`].
     overwrites: u8,
-    /// `None`: irregular.
+    /// What it is used for; `None`: it is used in two ways, and so irregular.
     derived: Option<Derived>,
 }
 
-/// The registered page-table pages.
-pub struct Tables {
-    /// For each RAM page one more than its index in `list`, or 0.
+/// The page-table pages that are registered.
+pub struct PageTables {
+    /// For each page of RAM one more than its index in `list`, or 0 if it is not registered.
     index: Vec<u32>,
-    list: Vec<Table>,
+    /// The registered pages, in no order.
+    list: Vec<PageTable>,
 }
 
-impl Tables {
-    /// None, in a RAM of so many pages.
+impl PageTables {
+    /// No registered page, in a RAM of so many pages.
     #[must_use]
-    pub fn new(pages: usize) -> Tables {
-        Tables {
+    pub fn new(pages: usize) -> PageTables {
+        PageTables {
             index: vec![0; pages],
             list: Vec::new(),
         }
     }
 
+    /// Where in `list` a page of RAM is.
     fn position(&self, page: usize) -> Option<usize> {
         (self.index[page] as usize).checked_sub(1)
     }
 
-    /// Notes a use of a page; true if the page was not registered.
+    /// Notes that a page is used for something; true if the page was not registered before.
     pub fn register(&mut self, page: usize, used: Derived) -> bool {
         let Some(at) = self.position(page) else {
-            self.list.push(Table {
+            self.list.push(PageTable {
                 page: page as u32,
                 overwrites: 0,
                 derived: Some(used),
@@ -92,8 +103,8 @@ impl Tables {
         false
     }
 
-    /// Entry `index` of the table in `page` was valid and has changed. `child`: the page of the table that
-    /// it led to.
+    /// Drops what was derived from an entry, by its index, of the table in `page`: the entry was valid and
+    /// has changed. `child` is the page of the table that it led to, if it did.
     pub fn drop_entry(
         &mut self,
         tlb: &mut Tlb,
@@ -103,7 +114,7 @@ impl Tables {
         child: Option<usize>,
     ) {
         let Some(at) = self.position(page) else {
-            // Left over from an engine that is gone: nothing is derived.
+            // The flag was left over from an engine that is gone: nothing is derived from the page.
             ram.clear_flag(page, WALKED);
             return;
         };
@@ -116,14 +127,15 @@ impl Tables {
             self.drop_table(tlb, ram, page);
             return;
         }
-        let span = PAGE_BITS + ENTRY_BITS * derived.level;
+        let span = PAGE_BITS + INDEX_BITS * derived.level;
         let address = derived.address.wrapping_add((index as u64) << span);
         if derived.level == 0 {
             tlb.drop_page(derived.roots, address);
             return;
         }
         drop_pages(tlb, derived.roots, address, derived.level);
-        // What went through the child is gone too, if it served no other spaces.
+        // What went through the child is dropped too, and so is all of the child if it served no other
+        // spaces.
         if let Some(child) = child
             && let Some(table) = self.position(child).map(|at| self.list[at])
             && table.derived.is_some_and(|of| {
@@ -134,7 +146,7 @@ impl Tables {
         }
     }
 
-    /// Drops all that was derived from the table in `page`, and the registration.
+    /// Drops all that was derived from the table in `page`, and unregisters the page.
     pub fn drop_table(&mut self, tlb: &mut Tlb, ram: &mut Ram, page: usize) {
         match self.position(page).map(|at| self.list[at].derived) {
             None => ram.clear_flag(page, WALKED),
@@ -172,22 +184,27 @@ impl Tables {
     }
 }
 
-/// Drops what one entry of `level` covers: a page, 512 pages, ...
+/// Drops from the TLB what one entry of `level` covers: a page, 512 pages, ...
 fn drop_pages(tlb: &mut Tlb, roots: Roots, address: u64, level: u32) {
-    // From level 2 on the range is larger than the TLB, which is then cleared: its address is of no use.
-    tlb.drop_range(roots, address, 1 << (ENTRY_BITS * level.min(2)));
+    // From level 2 on the range has more pages than a set of the TLB has slots, so that the sets are cleared.
+    tlb.drop_range(roots, address, 1 << (INDEX_BITS * level.min(2)));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ram::PAGE, space::Space, tlb::Roots, trap::Privilege};
+    use crate::{
+        ram::PAGE,
+        space::Space,
+        tlb::{Roots, Set},
+        trap::Privilege,
+    };
 
     /// A RAM whose pages 1 to 3 are the tables, from the root down, of 0x40000000 and 0x40001000.
-    fn three_levels() -> (Ram, Tlb, Tables, usize) {
+    fn three_levels() -> (Ram, Tlb, PageTables, Set) {
         let mut ram = Ram::new(16 * PAGE as u64).unwrap();
         let mut tlb = Tlb::new(&ram);
-        let mut tables = Tables::new(16);
+        let mut tables = PageTables::new(16);
         let space = Space::paged(1, 3, Privilege::Supervisor, 0);
         let set = tlb.select(space, &ram);
         for address in [0x4000_0000, 0x4000_1000] {
@@ -245,7 +262,7 @@ mod tests {
         let mut ram = Ram::new(PAGE as u64).unwrap();
         ram.set_flag(0, WALKED);
         let mut tlb = Tlb::new(&ram);
-        Tables::new(1).drop_entry(&mut tlb, &mut ram, 0, 0, None);
+        PageTables::new(1).drop_entry(&mut tlb, &mut ram, 0, 0, None);
         assert_eq!(ram.flags(0), 0);
         tlb.drop_range(Roots::All, 0, 1);
     }
