@@ -3,10 +3,10 @@
 //! The encodings order like sign-magnitude integers, so all of it is integer work. Sign injection moves
 //! NaNs unchanged; minimum and maximum must return the canonical one.
 
-use super::Flags;
 use super::format::{
     Format, exponent_field, is_nan, is_negative, is_normal, is_signaling, is_zero, magnitude, with_sign,
 };
+use super::status::Flags;
 
 /// Maps the encodings to integers that compare as the numbers do, -0 just below +0.
 #[inline]

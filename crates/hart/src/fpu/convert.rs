@@ -9,7 +9,7 @@ use super::format::{
     Format, Unpacked, infinity, is_infinite, is_nan, is_negative, is_signaling, is_zero, normalize_and_round,
     round, unpack, zero,
 };
-use super::{Flags, Rounding};
+use super::status::{Flags, Rounding};
 
 /// `FCVT.D.S`: single to double precision, always exact (D chapter, "Double-Precision Floating-Point
 /// Conversion and Move Instructions").

@@ -1,141 +1,74 @@
 //! Answers from the host's own floating-point unit, for round to nearest even.
 //!
-//! The host rounds correctly (IEEE 754 demands it of these five operations, Rust of its targets below), so
-//! a result is right whenever its operands are finite. What remains is to know the flags without looking at
-//! the host's: each function declines (`None`: ask `soft`) unless no flag but `NX` is possible, and finds
-//! `NX` by an exact test. If `NX` is set already there is nothing to find.
+//! The host rounds correctly (IEEE 754 demands it of these five operations, Rust of the targets named in
+//! `host`), so a result is right whenever its operands are finite. What remains is to know the flags without
+//! looking at the host's: each function declines (`None`: ask `soft`) unless no flag but `NX` is possible,
+//! and finds `NX` by an exact test. If `NX` is set already there is nothing to find.
 //!
-//! All of this relies on the host's control register being as Rust demands it: rounding to nearest even,
-//! subnormal numbers not flushed to zero. An engine that changes it must put it back before it returns.
-//!
-//! Nothing here may produce or consume a NaN, whose bits the host is free to choose, or call into a
-//! library (`mul_add` would, where the target has no such instruction).
+//! Nothing here may produce or consume a NaN, whose bits the host is free to choose. What else the host's
+//! operations rely on, `host` says.
 #![allow(
     clippy::float_arithmetic,
-    reason = "the one place where host floats compute guest values"
+    reason = "host floats compute guest values only here and in `host`"
 )]
 
-use super::Flags;
 use super::format::{
     Format, exponent_field, exponent_field_max, fraction_field, is_negative, is_normal, magnitude, sign_mask,
 };
+use super::host::{HOST_IS_IEEE, Host};
+use super::status::Flags;
 
-/// Whether `+ - * /` and `sqrt` on this target are IEEE 754 operations of their own format, always. (Not
-/// so, for one, on 32-bit x86, whose registers are wider.)
-const HOST_IS_IEEE: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
-
-/// The host's operations, on the bits of their operands.
-pub trait Host: Sized {
-    /// `a + b`, rounded to nearest even.
-    fn host_add(a: Self, b: Self) -> Self;
-    /// `a - b`, rounded to nearest even.
-    fn host_sub(a: Self, b: Self) -> Self;
-    /// `a * b`, rounded to nearest even.
-    fn host_mul(a: Self, b: Self) -> Self;
-    /// `a / b`, rounded to nearest even.
-    fn host_div(a: Self, b: Self) -> Self;
-    /// The square root of `a`, rounded to nearest even.
-    fn host_sqrt(a: Self) -> Self;
-    /// `a * b + c`, rounded once, and whether that lost anything; `None` if the host cannot tell. The
-    /// operands are finite. An inexact result outside the normal range is not to be used.
-    fn host_fused_multiply_add(a: Self, b: Self, c: Self) -> Option<(Self, bool)>;
-    /// The whole part of a number of a magnitude below 2^63, and whether there was a fraction.
-    fn host_truncate(a: Self) -> (i64, bool);
+/// `a * b + c` of single precision, rounded once, and whether that lost anything. The operands are finite. An
+/// inexact result outside the normal range is not to be used.
+#[inline]
+fn fused_single(a: u32, b: u32, c: u32) -> (u32, bool) {
+    let [a, b, c] = [a, b, c].map(|bits| f64::from(f32::from_bits(bits)));
+    // Exact: 48 bits, and far inside the exponent range of double precision.
+    let product = (a * b).to_bits();
+    let sum = (f64::from_bits(product) + c).to_bits();
+    let lost = two_sum_error(product, c.to_bits(), sum);
+    // Rounding the sum to odd instead makes the second rounding come out as if it were the only one:
+    // double precision has more than two bits more (Boldo and Melquiond, as below).
+    let result = f64::from_bits(round_to_odd(sum, lost)) as f32;
+    let inexact = (magnitude(lost) != 0) | (f64::from(result).to_bits() != sum);
+    (result.to_bits(), inexact)
 }
 
-macro_rules! host_operations {
-    ($bits:ident, $float:ident) => {
-        #[inline]
-        fn host_add(a: $bits, b: $bits) -> $bits {
-            ($float::from_bits(a) + $float::from_bits(b)).to_bits()
-        }
-        #[inline]
-        fn host_sub(a: $bits, b: $bits) -> $bits {
-            ($float::from_bits(a) - $float::from_bits(b)).to_bits()
-        }
-        #[inline]
-        fn host_mul(a: $bits, b: $bits) -> $bits {
-            ($float::from_bits(a) * $float::from_bits(b)).to_bits()
-        }
-        #[inline]
-        fn host_div(a: $bits, b: $bits) -> $bits {
-            ($float::from_bits(a) / $float::from_bits(b)).to_bits()
-        }
-        #[inline]
-        fn host_sqrt(a: $bits) -> $bits {
-            $float::from_bits(a).sqrt().to_bits()
-        }
-    };
-}
-
-impl Host for u32 {
-    host_operations!(u32, f32);
-
-    #[inline]
-    fn host_fused_multiply_add(a: u32, b: u32, c: u32) -> Option<(u32, bool)> {
-        let [a, b, c] = [a, b, c].map(|bits| f64::from(f32::from_bits(bits)));
-        // Exact: 48 bits, and far inside the exponent range of double precision.
-        let product = (a * b).to_bits();
-        let sum = (f64::from_bits(product) + c).to_bits();
-        let lost = two_sum_error(product, c.to_bits(), sum);
-        // Rounding the sum to odd instead makes the second rounding come out as if it were the only one:
-        // double precision has more than two bits more (Boldo and Melquiond, as below).
-        let result = f64::from_bits(round_to_odd(sum, lost)) as f32;
-        let inexact = (magnitude(lost) != 0) | (f64::from(result).to_bits() != sum);
-        Some((result.to_bits(), inexact))
+/// `a * b + c` of double precision, as [`fused_single`]; `None`: the host cannot tell whether it lost
+/// anything.
+///
+/// After Boldo and Melquiond, "Emulation of a FMA and Correctly Rounded Sums" (2008): the exact product
+/// as a sum of two numbers, the exact sum of these and the addend as a sum of three, the lower two of
+/// which are added with rounding to odd.
+#[inline]
+fn fused_double(a: u64, b: u64, c: u64) -> Option<(u64, bool)> {
+    let (field_a, field_b) = (exponent_field(a), exponent_field(b));
+    // Inside these limits nothing overflows, and everything is a multiple of the smallest subnormal
+    // number, so that no sum underflows either. 104 is twice the width of the fraction.
+    let unit_field = field_a + field_b - u64::BIAS - 104;
+    if !is_normal(a) || !is_normal(b) || !(1..1800).contains(&unit_field) || exponent_field(c) > 2000 {
+        return None;
     }
+    let high = u64::host_mul(a, b);
+    // What the product lost, in units of its last bit: less than 2^53, so the low 64 bits suffice.
+    let carried = exponent_field(high) - (field_a + field_b - u64::BIAS);
+    let low_bits = significand(a).wrapping_mul(significand(b));
+    let lost = low_bits.wrapping_sub(significand(high) << (52 + carried)) as i64 as f64;
+    let unit = f64::from_bits((unit_field as u64) << 52 | high & sign_mask::<u64>());
+    let low = (lost * unit).to_bits();
 
-    #[inline]
-    fn host_truncate(a: u32) -> (i64, bool) {
-        let value = f32::from_bits(a);
-        let whole = value as i64;
-        (whole, whole as f32 != value)
-    }
-}
-
-impl Host for u64 {
-    host_operations!(u64, f64);
-
-    /// After Boldo and Melquiond, "Emulation of a FMA and Correctly Rounded Sums" (2008): the exact product
-    /// as a sum of two numbers, the exact sum of these and the addend as a sum of three, the lower two of
-    /// which are added with rounding to odd.
-    #[inline]
-    fn host_fused_multiply_add(a: u64, b: u64, c: u64) -> Option<(u64, bool)> {
-        let (field_a, field_b) = (exponent_field(a), exponent_field(b));
-        // Inside these limits nothing overflows, and everything is a multiple of the smallest subnormal
-        // number, so that no sum underflows either. 104 is twice the width of the fraction.
-        let unit_field = field_a + field_b - u64::BIAS - 104;
-        if !is_normal(a) || !is_normal(b) || !(1..1800).contains(&unit_field) || exponent_field(c) > 2000 {
-            return None;
-        }
-        let high = u64::host_mul(a, b);
-        // What the product lost, in units of its last bit: less than 2^53, so the low 64 bits suffice.
-        let carried = exponent_field(high) - (field_a + field_b - u64::BIAS);
-        let low_bits = significand(a).wrapping_mul(significand(b));
-        let lost = low_bits.wrapping_sub(significand(high) << (52 + carried)) as i64 as f64;
-        let unit = f64::from_bits((unit_field as u64) << 52 | high & sign_mask::<u64>());
-        let low = (lost * unit).to_bits();
-
-        let middle = u64::host_add(c, low);
-        let rest_of_middle = two_sum_error(c, low, middle);
-        let top = u64::host_add(high, middle);
-        let rest_of_top = two_sum_error(high, middle, top);
-        let rest = u64::host_add(rest_of_middle, rest_of_top);
-        let lost = two_sum_error(rest_of_middle, rest_of_top, rest);
-        let rest = round_to_odd(rest, lost);
-        let result = u64::host_add(top, rest);
-        // If the rest is not representable, the result is neither: it would be so close to `top` that their
-        // difference, the rest, were representable (Sterbenz).
-        let inexact = magnitude(lost) | magnitude(two_sum_error(top, rest, result)) != 0;
-        Some((result, inexact))
-    }
-
-    #[inline]
-    fn host_truncate(a: u64) -> (i64, bool) {
-        let value = f64::from_bits(a);
-        let whole = value as i64;
-        (whole, whole as f64 != value)
-    }
+    let middle = u64::host_add(c, low);
+    let rest_of_middle = two_sum_error(c, low, middle);
+    let top = u64::host_add(high, middle);
+    let rest_of_top = two_sum_error(high, middle, top);
+    let rest = u64::host_add(rest_of_middle, rest_of_top);
+    let lost = two_sum_error(rest_of_middle, rest_of_top, rest);
+    let rest = round_to_odd(rest, lost);
+    let result = u64::host_add(top, rest);
+    // If the rest is not representable, the result is neither: it would be so close to `top` that their
+    // difference, the rest, were representable (Sterbenz).
+    let inexact = magnitude(lost) | magnitude(two_sum_error(top, rest, result)) != 0;
+    Some((result, inexact))
 }
 
 /// What `sum`, the rounded `a + b`, lost: exact for all finite operands far enough from overflow (Knuth's
@@ -263,7 +196,14 @@ pub(super) fn fused_multiply_add<F: Format>(a: F, b: F, c: F, flags: &mut Flags)
     if !HOST_IS_IEEE || !finite(a) || !finite(b) || !finite(c) {
         return None;
     }
-    let (result, inexact) = F::host_fused_multiply_add(a, b, c)?;
+    let [a, b, c] = [a, b, c].map(F::bits);
+    let (bits, inexact) = if F::FRACTION_BITS == u32::FRACTION_BITS {
+        let (bits, inexact) = fused_single(a as u32, b as u32, c as u32);
+        (u64::from(bits), inexact)
+    } else {
+        fused_double(a, b, c)?
+    };
+    let result = F::from_bits(bits);
     // An exact result raises nothing wherever it lies.
     if inexact && !is_inside(result) {
         return None;

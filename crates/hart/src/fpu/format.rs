@@ -5,8 +5,8 @@
 //! dropped earlier are jammed: folded into bit 0, where they still say "inexact" and break ties. Nothing
 //! outside this file may assemble a finite result by hand unless it is exact.
 
-use super::fast::Host;
-use super::{Flags, Rounding};
+use super::host::Host;
+use super::status::{Flags, Rounding};
 
 /// An IEEE 754 binary format, implemented by the integer that holds its bits: `u32` for single precision,
 /// `u64` for double precision (F and D chapters, "Register State"). Sealed: there are no other formats.
@@ -52,6 +52,26 @@ impl Format for u64 {
     fn from_bits(bits: u64) -> u64 {
         bits
     }
+}
+
+/// The single-precision value of a 64-bit register: its low half if properly boxed, else the canonical NaN
+/// (D chapter, "NaN Boxing of Narrower Values").
+#[inline]
+#[must_use]
+pub fn unbox32(register: u64) -> u32 {
+    if register >> 32 == 0xffff_ffff {
+        register as u32
+    } else {
+        u32::CANONICAL_NAN
+    }
+}
+
+/// A single-precision value as a 64-bit register holds it: the upper half all ones (D chapter, "NaN Boxing
+/// of Narrower Values").
+#[inline]
+#[must_use]
+pub fn box32(value: u32) -> u64 {
+    0xffff_ffff_0000_0000 | u64::from(value)
 }
 
 /// The exponent field of infinities and NaNs.

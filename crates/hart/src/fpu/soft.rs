@@ -9,7 +9,7 @@ use super::format::{
     is_nan, is_negative, is_normal, is_signaling, is_zero, magnitude, normalize_and_round, round_wide,
     shift_right_jam, shift_right_jam_wide, unpack, zero,
 };
-use super::{Flags, Rounding};
+use super::status::{Flags, Rounding};
 
 /// `a + b` (F chapter, `FADD`).
 pub fn add<F: Format>(a: F, b: F, rounding: Rounding, flags: &mut Flags) -> F {
