@@ -1,5 +1,5 @@
-//! Instruction bits to [`Op`]: RV64GC and the extensions in [`isa`](crate::isa), exactly the encodings of the manual's
-//! opcode listings.
+//! Instruction bits to [`Op`]: RV64GC and the extensions in [`isa`](crate::isa), exactly the encodings of the
+//! manual's opcode listings.
 //!
 //! Pure functions of the bits. Everything reserved becomes [`Code::Illegal`] with the bits in `imm`, which
 //! is what the trap reports in `mtval`. Hints and writes to `x0` without effect become [`Code::Nop`].

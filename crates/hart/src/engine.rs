@@ -31,8 +31,8 @@ pub struct Exit {
     pub reason: Reason,
 }
 
-/// Whether the host wants a run to end soon, at any block edge. Asked every few thousand steps; affects when a run
-/// returns, never what the guest computes.
+/// Whether the host wants a run to end soon, at any block edge. Asked every few thousand steps; affects when
+/// a run returns, never what the guest computes.
 pub trait Cut {
     /// Does it, now?
     fn is_wanted(&self) -> bool;

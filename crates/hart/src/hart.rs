@@ -2,10 +2,10 @@
 
 use crate::{
     Bus, Step, Visit, Visitor,
-    csr::{Csrs, pending},
+    csr::{Csrs, interrupt},
     pmp::Pmp,
+    privilege::Privilege,
     state::{component, option_u64},
-    trap::Privilege,
 };
 
 /// One hart: registers, CSRs, privilege, reservation.
@@ -52,7 +52,19 @@ impl Hart {
     /// matter (privileged manual, "Wait for Interrupt").
     #[must_use]
     pub fn wakes(&self, bus: &dyn Bus, now: Step) -> bool {
-        pending(self, bus, now) & self.csr.mie != 0
+        self.pending(bus, now) & self.csr.mie != 0
+    }
+
+    /// The value of `mip` at `now`. The bits that hardware drives are not stored: the board's are asked of
+    /// [`Bus::lines`], and STIP with Sstc follows from [`Bus::time`].
+    pub(crate) fn pending(&self, bus: &dyn Bus, now: Step) -> u64 {
+        let lines = bus.lines(self.id, now).0 & interrupt::LINES;
+        let software = self.csr.mip;
+        if !self.csr.has_sstc() {
+            return software | lines;
+        }
+        let due = bus.time(now) >= self.csr.stimecmp;
+        software & !interrupt::STI | lines | if due { interrupt::STI } else { 0 }
     }
 
     /// The `mtime` value at which this hart's own timer (`stimecmp`, Sstc) becomes pending; `None` when it

@@ -16,11 +16,12 @@ use crate::{
     Hart, Ram,
     page_tables::{Derived, PageTables},
     pmp::{Intent, Pmp, Rules},
+    privilege::Privilege,
     pte::{INDEX_BITS, Pte},
     ram::{self, CODE, DIRTY, PAGE, PAGE_BITS, WALKED},
     space::{Space, Spaces},
-    tlb::{Place, Set, Stamp, TableAddresses, Tlb},
-    trap::{Exception, Privilege, Trap},
+    tlb::{CodePlace, Set, Stamp, TableAddresses, Tlb},
+    trap::{Exception, Trap},
 };
 
 /// How many different PMP settings are told apart. When there is one more, everything is forgotten.
@@ -211,7 +212,7 @@ impl Mmu {
     /// The place of the code of the page that `address` lies in, if it is remembered.
     #[inline(always)]
     #[must_use]
-    pub fn known_fetch(&self, address: u64) -> Option<Place> {
+    pub fn known_fetch(&self, address: u64) -> Option<CodePlace> {
         self.tlb.fetch(self.fetch_set, address)
     }
 
@@ -229,7 +230,7 @@ impl Mmu {
     }
 
     /// Drops every remembered fetch that leads to the code kept at a place.
-    pub fn drop_code(&mut self, place: Place) {
+    pub fn drop_code(&mut self, place: CodePlace) {
         self.tlb.drop_code(place);
     }
 
@@ -298,7 +299,7 @@ impl Mmu {
     }
 
     /// Remembers where the engine keeps the code of the page that [`Mmu::reach`] has just found.
-    pub fn remember_fetch(&mut self, ram: &mut Ram, address: u64, place: Place) {
+    pub fn remember_fetch(&mut self, ram: &mut Ram, address: u64, place: CodePlace) {
         self.hold_fetch(ram, address);
         self.tlb.fill_fetch(self.fetch_set, address, place);
     }

@@ -194,10 +194,10 @@ fn drop_pages(tlb: &mut Tlb, roots: Roots, address: u64, level: u32) {
 mod tests {
     use super::*;
     use crate::{
+        privilege::Privilege,
         ram::PAGE,
         space::Space,
         tlb::{Roots, Set},
-        trap::Privilege,
     };
 
     /// A RAM whose pages 1 to 3 are the tables, from the root down, of 0x40000000 and 0x40001000.

@@ -4,7 +4,7 @@
 //! [`Pmp`] is the architectural part and belongs to a hart. [`Rules`] is what the MMU works with: the
 //! entries as address ranges, so that a whole page can be judged at once.
 
-use crate::{Visit, Visitor, trap::Privilege};
+use crate::{Visit, Visitor, privilege::Privilege};
 
 /// Number of entries.
 pub const ENTRIES: usize = 16;

@@ -1,9 +1,10 @@
 //! `Profile`: where a guest spends its steps, and what its engine has to do for it.
 //!
-//! Two things that are switched on together. *Samples* say where the guest is every so many steps; a [`Sampler`] around an
-//! engine takes them. *Counts* say what the interpreter and the translator did; the interpreter keeps them. Neither is guest
-//! state: the guest, and everything that is derived from it, is the same with and without. As samples are taken at steps and not at
-//! times, two runs of the same log give the same samples.
+//! Two things that are switched on together. *Samples* say where the guest is every so many steps; a
+//! [`Sampler`] around an engine takes them. *Counts* say what the interpreter and the translator did; the
+//! interpreter keeps them. Neither is guest state: the guest, and everything that is derived from it, is the
+//! same with and without. As samples are taken at steps and not at times, two runs of the same log give the
+//! same samples.
 //!
 //! This must never read a clock: whoever makes a profile brings one, for what is told to people.
 
@@ -11,11 +12,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{
-    Engine, Exit, Hart, Reason, csr,
+    Engine, Exit, Hart, Reason,
     disasm::name,
     engine::Context,
     op::{Code, Op},
-    trap::Privilege,
+    privilege::Privilege,
 };
 
 /// Places that are told apart; samples of further ones are counted as [`Samples::elsewhere`].
@@ -36,11 +37,10 @@ impl Place {
     /// Where this hart is, were it at `pc`.
     #[must_use]
     pub fn of(hart: &Hart, pc: u64) -> Place {
-        let satp = hart.csr.satp;
-        let named = hart.privilege == Privilege::User && csr::satp_levels(satp) != 0;
+        let named = hart.privilege == Privilege::User && hart.csr.satp_levels() != 0;
         Place {
             privilege: hart.privilege,
-            root: if named { csr::satp_root(satp) } else { 0 },
+            root: if named { hart.csr.satp_root() } else { 0 },
             pc,
         }
     }
@@ -147,7 +147,8 @@ impl Tally {
     }
 }
 
-// One number for each kind of op that is worth telling apart: each code, CSR, floating-point and atomic instruction.
+// One number for each kind of op that is worth telling apart: each code, CSR, floating-point and atomic
+// instruction.
 const CSRS: usize = 256;
 const FLOATS: usize = CSRS + 4096;
 const ATOMICS: usize = FLOATS + 512;
@@ -251,8 +252,8 @@ impl Profile {
     }
 }
 
-/// An engine that stops at the steps at which a sample is due. Stopping is invisible (docs/determinism.md), and the step is exact, so
-/// samples are fair: they do not favour places where a run likes to end.
+/// An engine that stops at the steps at which a sample is due. Stopping is invisible (docs/determinism.md),
+/// and the step is exact, so samples are fair: they do not favour places where a run likes to end.
 pub struct Sampler<E> {
     engine: E,
     profile: Arc<Profile>,

@@ -5,9 +5,9 @@
 
 use crate::{
     pmp::Intent,
+    privilege::Privilege,
     ram::{PAGE, PAGE_BITS},
     space::Space,
-    trap::Privilege,
 };
 
 /// How many bits of an address choose an entry of one table: a table has 512 entries.

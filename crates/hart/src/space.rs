@@ -4,7 +4,7 @@
 //! A [`Space`] is made of the registers of a hart and the number of its PMP rules. Two equal spaces translate
 //! alike, so that translations are remembered by space and shared between harts.
 
-use crate::{Hart, csr, csr::status, trap::Privilege};
+use crate::{Hart, csr::status, privilege::Privilege};
 
 /// One address space, in 64 bits, so that two are compared quickly.
 ///
@@ -44,15 +44,14 @@ impl Spaces {
 impl Space {
     /// The space of a hart's accesses, were they made with this privilege.
     fn of(hart: &Hart, privilege: Privilege, pmp: usize) -> Space {
-        let satp = hart.csr.satp;
-        let levels = csr::satp_levels(satp);
+        let levels = hart.csr.satp_levels();
         if privilege == Privilege::Machine || levels == 0 {
             return Space::bare(privilege, pmp);
         }
         let status = hart.csr.mstatus;
         let sum = privilege == Privilege::Supervisor && status & status::SUM != 0;
         let mxr = status & status::MXR != 0;
-        let root = csr::satp_root(satp);
+        let root = hart.csr.satp_root();
         Space::paged(root, levels, privilege, pmp).with_modes(sum, mxr, hart.csr.has_svadu())
     }
 

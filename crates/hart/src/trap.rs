@@ -12,33 +12,8 @@
 use crate::{
     Hart,
     csr::{self, status},
+    privilege::Privilege,
 };
-
-/// Privilege modes, with the manual's encoding.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Privilege {
-    /// User mode.
-    User = 0,
-    /// Supervisor mode.
-    Supervisor = 1,
-    /// Machine mode.
-    #[default]
-    Machine = 3,
-}
-
-impl Privilege {
-    /// From the two-bit encoding; 2 is reserved.
-    #[must_use]
-    pub const fn from_bits(bits: u64) -> Option<Privilege> {
-        match bits & 3 {
-            0 => Some(Privilege::User),
-            1 => Some(Privilege::Supervisor),
-            3 => Some(Privilege::Machine),
-            _ => None,
-        }
-    }
-}
 
 /// Synchronous exceptions, with the manual's codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use self::perf_map::{PerfMap, mode_letter, name};
 use self::symbols::Symbols;
 use anyhow::{Context, Result, bail};
+use hart::Privilege;
 use hart::profile::{Counts, Place, Profile, Samples, Watch, Why};
-use hart::trap::Privilege;
 use serde::Serialize;
 
 use crate::args::ProfileArgs;

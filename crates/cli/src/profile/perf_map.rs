@@ -10,8 +10,8 @@ use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use hart::Privilege;
 use hart::profile::{CodeMap, Part, Place};
-use hart::trap::Privilege;
 
 use super::symbols::Symbols;
 

@@ -1,7 +1,7 @@
-//! `menvcfg` and `senvcfg`: what less privileged modes may do (privileged manual, "Machine Environment Configuration
-//! Register"; unprivileged manual, "CMO", "Control and Status Register State").
+//! `menvcfg` and `senvcfg`: what less privileged modes may do (privileged manual, "Machine Environment
+//! Configuration Register"; unprivileged manual, "CMO", "Control and Status Register State").
 
-use crate::{op::BlockKind, trap::Privilege};
+use crate::{op::BlockKind, privilege::Privilege};
 
 const FIOM: u64 = 1;
 /// 0: no `cbo.inval`; 1: it flushes; 3: it invalidates, which is the same here; 2 is reserved.

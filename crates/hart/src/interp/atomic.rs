@@ -8,7 +8,7 @@
 //! ([`crate::Hart::drop_reservation`]).
 //! To the bus all of them raise access faults: a virtio device or a UART has no atomics.
 
-use super::{Core, Flow, int::word};
+use super::{Core, Flow, arithmetic::word};
 use crate::{
     op::Op,
     pmp::Intent,

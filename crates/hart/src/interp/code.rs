@@ -2,8 +2,8 @@
 //! reached.
 //!
 //! The dispatch loop (`int`) executes these ops. They are kept by physical page, so that everybody who maps a
-//! page shares its code; each page has a [`Place`] in the [`Arena`], which the TLB's entries for fetches lead
-//! to.
+//! page shares its code; each page has a [`CodePlace`] in the [`Arena`], which the TLB's entries for fetches
+//! lead to.
 //!
 //! A slot, which holds the op of one halfword, depends on the four bytes of RAM from that halfword on and on
 //! nothing else. Whoever changes these bytes must have the slots reset ([`CodePages::written`]). So no block
@@ -19,7 +19,7 @@ use crate::{
     mmu::{CodeWrite, Mmu},
     op::{Code, Op},
     ram::{CODE, PAGE},
-    tlb::Place,
+    tlb::CodePlace,
 };
 
 /// Halfwords, hence slots, in a page.
@@ -42,7 +42,7 @@ const PATIENCE_MAX: u8 = 12;
 const CHUNK: usize = 16;
 
 /// The place of the slots for code that is not kept, but fetched anew each time.
-pub(super) const LOOSE: Place = Place(0);
+pub(super) const LOOSE: CodePlace = CodePlace(0);
 
 /// One [`Op`] whose fields are read one by one, each only where it is needed: what the dispatch loop has in
 /// hand, it keeps in memory instead of in registers.
@@ -113,8 +113,8 @@ impl Arena {
 
     /// The slots at a place.
     #[inline]
-    pub fn slots(&self, place: Place) -> &Slots {
-        let Place(place) = place;
+    pub fn slots(&self, place: CodePlace) -> &Slots {
+        let CodePlace(place) = place;
         let chunk = self.chunks[place / CHUNK].get_or_init(|| {
             let loose = || Slot::new(Op::new(Code::Loose, 0, 0, 0, 0));
             let end = || Slot::new(Op::new(Code::NextPage, 0, 0, 0, 0));
@@ -124,7 +124,7 @@ impl Arena {
         &chunk[place % CHUNK]
     }
 
-    fn reset(&self, place: Place, slots: std::ops::RangeInclusive<usize>) {
+    fn reset(&self, place: CodePlace, slots: std::ops::RangeInclusive<usize>) {
         for slot in &self.slots(place)[slots] {
             slot.set(Op::UNDECODED);
         }
@@ -147,7 +147,7 @@ pub(super) struct CodePages {
     /// By the number of the place. That of [`LOOSE`] stays free.
     pages: Vec<Page>,
     /// The free places in `pages`, but for [`LOOSE`].
-    free: Vec<Place>,
+    free: Vec<CodePlace>,
     /// For each page of RAM the number of its place; 0, which is [`LOOSE`]: it has none. Two bytes suffice,
     /// as there are [`PAGES_MAX`] places.
     index: Vec<u16>,
@@ -177,13 +177,13 @@ impl CodePages {
     }
 
     /// The place of the code of a page of RAM, if there is any.
-    fn place(&self, page: usize) -> Option<Place> {
-        let place = Place(usize::from(self.index[page]));
+    fn place(&self, page: usize) -> Option<CodePlace> {
+        let place = CodePlace(usize::from(self.index[page]));
         (place != LOOSE).then_some(place)
     }
 
     /// The place of the code of a page of RAM, which is about to be executed; makes room for it if need be.
-    pub fn enter(&mut self, arena: &Arena, mmu: &mut Mmu, ram: &mut Ram, page: usize) -> Place {
+    pub fn enter(&mut self, arena: &Arena, mmu: &mut Mmu, ram: &mut Ram, page: usize) -> CodePlace {
         self.clock += 1;
         let entered = Page {
             ram: Some(page as u32),
@@ -205,7 +205,7 @@ impl CodePages {
             }
             None => {
                 self.pages.push(entered);
-                Place(self.pages.len() - 1)
+                CodePlace(self.pages.len() - 1)
             }
         };
         self.index[page] = place.0 as u16;
@@ -215,14 +215,14 @@ impl CodePages {
         place
     }
 
-    fn open(&mut self, place: Place) {
+    fn open(&mut self, place: CodePlace) {
         if let Some(translations) = &mut self.translations {
             translations.open(place.0);
         }
     }
 
     /// Decodes the instruction at a slot of a place.
-    pub fn decode(&self, arena: &Arena, ram: &Ram, place: Place, slot: usize) {
+    pub fn decode(&self, arena: &Arena, ram: &Ram, place: CodePlace, slot: usize) {
         let loose = Op::new(Code::Loose, 0, 0, 0, 0);
         let Some(Page { ram: Some(page), .. }) = self.pages.get(place.0).copied() else {
             return;
@@ -241,12 +241,12 @@ impl CodePages {
     }
 
     /// Where in RAM the page is whose code is at a place.
-    pub fn offset(&self, place: Place) -> Option<usize> {
+    pub fn offset(&self, place: CodePlace) -> Option<usize> {
         Some(self.pages.get(place.0)?.ram? as usize * PAGE)
     }
 
     /// The instruction bits at a slot, to report them in a trap; `None` for loose code.
-    pub fn bits(&self, ram: &Ram, place: Place, slot: usize) -> Option<u32> {
+    pub fn bits(&self, ram: &Ram, place: CodePlace, slot: usize) -> Option<u32> {
         let page = self.pages.get(place.0)?.ram? as usize;
         let offset = page * PAGE + slot * 2;
         let low = u32::from(ram.load_u16(offset));
@@ -258,7 +258,14 @@ impl CodePages {
     }
 
     /// The hart, which executes code kept at `current`, has stored to a page of code.
-    pub fn written(&mut self, arena: &Arena, mmu: &mut Mmu, ram: &mut Ram, write: CodeWrite, current: Place) {
+    pub fn written(
+        &mut self,
+        arena: &Arena,
+        mmu: &mut Mmu,
+        ram: &mut Ram,
+        write: CodeWrite,
+        current: CodePlace,
+    ) {
         let Some(place) = self.place(write.page) else {
             // The flag was left over from an engine that is gone.
             ram.clear_flag(write.page, CODE);
@@ -289,7 +296,7 @@ impl CodePages {
     }
 
     /// Frees a place, to which no entry of the TLB leads any more.
-    fn remove(&mut self, ram: &mut Ram, place: Place) {
+    fn remove(&mut self, ram: &mut Ram, place: CodePlace) {
         if let Some(page) = self.pages[place.0].ram.take() {
             self.index[page as usize] = 0;
             ram.clear_flag(page as usize, CODE);
@@ -305,7 +312,7 @@ impl CodePages {
     /// time.
     fn make_room(&mut self, mmu: &mut Mmu, ram: &mut Ram) {
         mmu.drop_fetches();
-        let mut places: Vec<Place> = (1..self.pages.len()).map(Place).collect();
+        let mut places: Vec<CodePlace> = (1..self.pages.len()).map(CodePlace).collect();
         places.sort_unstable_by_key(|place| self.pages[place.0].entered);
         for &place in &places[..PAGES_DROPPED] {
             self.remove(ram, place);
@@ -329,7 +336,7 @@ impl CodePages {
 
     /// What the translator knows of the code at a slot of a place.
     #[inline]
-    pub fn find(&mut self, place: Place, slot: usize) -> Found {
+    pub fn find(&mut self, place: CodePlace, slot: usize) -> Found {
         let translations = self.translations.as_mut();
         translations.map_or(Found::Never, |translations| translations.find(place.0, slot))
     }
@@ -341,7 +348,7 @@ impl CodePages {
         arena: &Arena,
         mmu: &mut Mmu,
         ram: &Ram,
-        (pc, place): (u64, Place),
+        (pc, place): (u64, CodePlace),
         slot: usize,
         sp: u64,
     ) -> Option<jit::Code> {
@@ -364,7 +371,7 @@ impl CodePages {
 
     /// The ops from a slot on that are worth translating together, in the order of execution, with their
     /// slots.
-    fn superblock(&self, arena: &Arena, ram: &Ram, place: Place, head: usize) -> Vec<(usize, Op)> {
+    fn superblock(&self, arena: &Arena, ram: &Ram, place: CodePlace, head: usize) -> Vec<(usize, Op)> {
         let mut ops: Vec<(usize, Op)> = Vec::with_capacity(OPS_MAX);
         let Some(translations) = &self.translations else {
             return ops;
@@ -400,7 +407,7 @@ mod tests {
         let (mut mmu, arena) = (Mmu::new(&ram), Arena::new());
         let mut code = CodePages::new(count, None, None);
         let mut enter = |page| code.enter(&arena, &mut mmu, &mut ram, page);
-        let places: Vec<Place> = (0..PAGES_MAX).map(&mut enter).collect();
+        let places: Vec<CodePlace> = (0..PAGES_MAX).map(&mut enter).collect();
         // The first half is in use again.
         for (page, &place) in places.iter().enumerate().take(PAGES_MAX / 2) {
             assert_eq!(enter(page), place);

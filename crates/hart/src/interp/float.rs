@@ -3,7 +3,7 @@
 //! Every instruction here is illegal while `mstatus.FS` is Off. FS becomes Dirty exactly when a
 //! floating-point register or `fcsr` may have changed: results in floating-point registers, or raised flags.
 
-use super::{Core, Flow, int::word};
+use super::{Core, Flow, arithmetic::word};
 use crate::{
     fpu::{self, Flags, Format, Rounding, box32, unbox32},
     op::{Code, FloatForm, FloatKind, Op},

@@ -1,17 +1,24 @@
-//! The dispatch loop, with the integer instructions in it (chapters "RV32I", "RV64I", "M", "B"), and the
-//! arithmetic that is more than one operator.
+//! The dispatch loop, with the integer instructions in it (chapters "RV32I", "RV64I", "M", "B").
 //!
-//! Memory accesses that the TLB knows are done here; whatever is rarer leaves through a function of its
-//! own and comes back with a [`Flow`].
+//! The loop fetches one decoded op after the other and does it, until the chunk of steps is used up or
+//! something happens that needs a look at interrupts and address spaces. Arithmetic that is more than one
+//! operator is in `arithmetic`. Memory accesses that the TLB knows are done here; whatever is rarer leaves
+//! the loop through a function of its own and comes back with a [`Flow`].
+//!
+//! Nothing may be put into the loop without measuring: it is what the interpreter's speed depends on.
 
-use super::{Core, Flow, Stretch, bits::compute, code::SLOTS};
+use super::{
+    Core, Flow, Stretch,
+    arithmetic::{compute, multiply_divide, word},
+    code::SLOTS,
+};
 use crate::{
     Step,
     op::{Code, Op, halves},
     trap::{Exception, Trap},
 };
 
-/// Those of M that are more than one operator.
+/// The instructions of M that are more than one operator.
 macro_rules! multiply_divide {
     () => {
         Code::Mulh
@@ -28,7 +35,7 @@ macro_rules! multiply_divide {
     };
 }
 
-/// Bit manipulation that has no place of its own in the dispatch loop: with a second source register, and without one.
+/// Bit manipulation with a second source register that has no arm of its own in the dispatch loop.
 macro_rules! rarer_of_two {
     () => {
         Code::Sh1addUw
@@ -47,6 +54,7 @@ macro_rules! rarer_of_two {
             | Code::Bset
     };
 }
+/// Bit manipulation without a second source register that has no arm of its own in the dispatch loop.
 macro_rules! rarer_of_one {
     () => {
         Code::SlliUw
@@ -62,12 +70,6 @@ macro_rules! rarer_of_one {
             | Code::Binvi
             | Code::Bseti
     };
-}
-
-/// Sign-extends a word.
-#[inline(always)]
-pub(super) const fn word(value: u64) -> u64 {
-    value as i32 as i64 as u64
 }
 
 impl Core<'_> {
@@ -385,28 +387,4 @@ impl Core<'_> {
 #[inline(always)]
 pub(super) const fn address(page_pc: u64, slot: usize) -> u64 {
     page_pc.wrapping_add((slot as u64).wrapping_mul(2))
-}
-
-/// High products, and division with its defined results for zero divisors and overflow (chapter "M").
-#[inline(always)]
-fn multiply_divide(code: Code, a: u64, b: u64) -> u64 {
-    let (sa, sb) = (a as i64, b as i64);
-    let (wa, wb) = (a as i32, b as i32);
-    match code {
-        Code::Mulh => ((i128::from(sa) * i128::from(sb)) >> 64) as u64,
-        Code::Mulhsu => ((i128::from(sa) * i128::from(b)) >> 64) as u64,
-        Code::Mulhu => ((u128::from(a) * u128::from(b)) >> 64) as u64,
-        Code::Div if b == 0 => u64::MAX,
-        Code::Div => sa.wrapping_div(sb) as u64,
-        Code::Divu => a.checked_div(b).unwrap_or(u64::MAX),
-        Code::Rem if b == 0 => a,
-        Code::Rem => sa.wrapping_rem(sb) as u64,
-        Code::Remu => a.checked_rem(b).unwrap_or(a),
-        Code::Divw if wb == 0 => u64::MAX,
-        Code::Divw => wa.wrapping_div(wb) as i64 as u64,
-        Code::Divuw => word(u64::from((a as u32).checked_div(b as u32).unwrap_or(u32::MAX))),
-        Code::Remw if wb == 0 => word(a),
-        Code::Remw => wa.wrapping_rem(wb) as i64 as u64,
-        _ => word(u64::from((a as u32).checked_rem(b as u32).unwrap_or(a as u32))),
-    }
 }

@@ -4,7 +4,7 @@
 //! Misaligned accesses are done in RAM, byte-wise atomic at best (manual, "Load and Store Instructions");
 //! across pages both parts are translated before anything is written. To the bus they fault.
 
-use super::{Core, Flow, int::word};
+use super::{Core, Flow, arithmetic::word};
 use crate::{
     Width,
     mmu::Target,

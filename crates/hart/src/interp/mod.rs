@@ -9,8 +9,9 @@
 //! One interpreter serves all harts of a machine: what it caches is keyed by address space and physical
 //! page, and a store by one hart must reach the caches that another one filled.
 
+mod arithmetic;
 mod atomic;
-mod bits;
+mod blocks;
 mod code;
 mod float;
 mod int;
@@ -22,7 +23,6 @@ mod zeal;
 
 use crate::{
     Access, Bus, Engine, Exit, Hart, Ram, Reason, Step, Width,
-    csr::pending,
     decode::{decode, is_compressed},
     engine::{Context, Cut},
     jit,
@@ -30,7 +30,7 @@ use crate::{
     pmp::Intent,
     profile::{CodeMap, Watch},
     ram::PAGE,
-    tlb::Place,
+    tlb::CodePlace,
     trap::{Exception, Trap},
 };
 use code::{Arena, CodePages, LOOSE};
@@ -44,13 +44,15 @@ const _: () = assert!(CHUNK <= jit::CALLS_MAX as u64);
 /// How to interpret.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InterpreterOptions {
-    /// Drop caches at random, with this seed; unobservable, which is what it is there to test. The seed's three
-    /// lowest bits choose how often: 0 is forty times slower than without and finds most, 7 suits long runs.
+    /// Drop caches at random, with this seed; unobservable, which is what it is there to test. The seed's
+    /// three lowest bits choose how often: 0 is forty times slower than without and finds most, 7 suits long
+    /// runs.
     pub zeal: Option<u64>,
-    /// What to translate to machine code, if this host can run it ([`can_translate`](crate::can_translate)); unobservable.
+    /// What to translate to machine code, if this host can run it ([`can_translate`](crate::can_translate));
+    /// unobservable.
     pub translate: Translate,
-    /// Bytes of machine code to keep, from 64 KiB to [`CODE_MAX`](crate::CODE_MAX), which is also the default; when they are
-    /// used up, all goes.
+    /// Bytes of machine code to keep, from 64 KiB to [`CODE_MAX`](crate::CODE_MAX), which is also the
+    /// default; when they are used up, all goes.
     pub code_bytes: Option<usize>,
 }
 
@@ -128,7 +130,7 @@ impl Engine for Interpreter {
     fn run(&mut self, hart: &mut Hart, cx: Context<'_>, budget: u64) -> Exit {
         let (caches, arena, watch) = self.caches(cx.ram);
         let profile = watch.profile.as_deref();
-        let meter = profile.map(|profile| Meter::begin(profile, caches, cx.now));
+        let meter = profile.map(|profile| Meter::begin(profile, &caches.mmu, &caches.code, cx.now));
         let end = cx.now.after(budget);
         let mut x = [0; jit::WORDS];
         x[..hart.x.len()].copy_from_slice(&hart.x);
@@ -161,7 +163,7 @@ impl Engine for Interpreter {
         core.count(core.now);
         core.hart.x.copy_from_slice(&core.x[..32]);
         if let Some(meter) = core.meter.take() {
-            meter.end(core.caches);
+            meter.end(&core.caches.mmu, &core.caches.code);
         }
         Exit { steps, reason }
     }
@@ -234,8 +236,8 @@ enum Stretch {
 
 /// One run in progress.
 struct Core<'a> {
-    /// The integer registers, `hart.x` being out of date, and what generated code needs; indexed by any byte without a
-    /// check.
+    /// The integer registers, `hart.x` being out of date, and what generated code needs; indexed by any byte
+    /// without a check.
     x: [u64; jit::WORDS],
     hart: &'a mut Hart,
     ram: &'a mut Ram,
@@ -250,7 +252,7 @@ struct Core<'a> {
     /// Steps from behind the instruction in hand to there. Exact when it leaves the fast path.
     left: u64,
     /// Where the code of the present page is kept.
-    place: Place,
+    place: CodePlace,
     /// Address of the present page.
     page_pc: u64,
     /// Slot of the instruction in hand. Exact when it leaves the fast path.
@@ -286,7 +288,7 @@ impl Core<'_> {
                 return Reason::Budget;
             }
             self.hart.waiting = false;
-            let pending = pending(self.hart, self.bus, self.now);
+            let pending = self.hart.pending(self.bus, self.now);
             if let Some(code) = self.hart.interrupt_due(pending) {
                 self.hart.interrupt(code);
             }
@@ -363,7 +365,7 @@ impl Core<'_> {
     /// instruction is about to be attempted, as it may set A in a page-table entry.
     #[cold]
     #[inline(never)]
-    fn find_code(&mut self, pc: u64) -> Result<Place, Trap> {
+    fn find_code(&mut self, pc: u64) -> Result<CodePlace, Trap> {
         let mut loose = false;
         if let Some(zeal) = &mut self.caches.zeal {
             loose = zeal.one_in(zeal.loose);

@@ -5,7 +5,8 @@ use super::{Core, Flow};
 use crate::{
     csr::{self, After, status},
     op::{Code, Op},
-    trap::{Exception, Privilege, Trap},
+    privilege::Privilege,
+    trap::{Exception, Trap},
 };
 
 impl Core<'_> {

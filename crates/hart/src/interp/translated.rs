@@ -1,24 +1,33 @@
-//! Between the interpreter and generated code: the one enters the other, which has it do what is not translated.
+//! Between the interpreter and generated code: the dispatch loop enters generated code here, and generated
+//! code has the interpreter do here what is not translated.
+//!
+//! While generated code runs, the registers' array `Core::x` is shared: behind the registers lie the *fields*
+//! ([`Field`]), which tell it what it needs to know of the hart, the TLB and RAM. Each `show_...` writes some
+//! of them. Whatever is done here must leave the fields as true as it found them, or leave generated code.
 
-use super::{Caches, Core, Flow, Stretch, code::SLOTS, int::address};
+use super::{Caches, Core, Flow, Stretch, code::SLOTS, int::address, meter::Meter};
 use crate::{
-    csr::{pending, status},
+    Step,
+    csr::status,
     jit::{self, Field, Found, NOTHING, OPS_MAX, Resume, Translations},
     op::{BlockKind, Code, Op},
-    profile::Why,
-    tlb::Place,
-    trap::Privilege,
+    privilege::Privilege,
+    profile::{Part, Place, Why},
+    tlb::CodePlace,
 };
 
 /// How far generated code came.
 pub(super) struct Ran {
+    /// The address of the next instruction.
     pub pc: u64,
+    /// How many steps of the chunk are left.
     pub left: u64,
 }
 
 impl Core<'_> {
-    /// Runs generated code from `pc` on, whose place is known; `None` if there is none. `self.stopped` may say that the stretch
-    /// has ended.
+    /// Runs generated code from `pc` on, whose page is the present one (`self.place`), with `left` steps
+    /// left. `None`: there is no code, and the instruction is to be interpreted. Afterwards `self.stopped`
+    /// may say that the stretch has ended.
     #[inline]
     pub(super) fn run_translated(&mut self, pc: u64, left: u64) -> Option<Ran> {
         let slot = (pc & 0xfff) as usize >> 1;
@@ -63,6 +72,62 @@ impl Core<'_> {
         })
     }
 
+    /// Tells the meter that the dispatch loop is where `left` steps are left: those since the last time were
+    /// interpreted.
+    #[cold]
+    fn meter_interpreted(&mut self, left: u64) {
+        let to = Step(self.chunk_end.0 - left);
+        if let Some(meter) = &mut self.meter {
+            meter.interpreted(to);
+        }
+    }
+
+    /// Tells the meter that generated code was left, where `left` steps are left unless the stretch has
+    /// ended.
+    #[cold]
+    fn meter_entered(&mut self, left: u64) {
+        let to = match self.stopped {
+            Some(_) => self.now,
+            None => Step(self.chunk_end.0 - left),
+        };
+        if let Some(meter) = &mut self.meter {
+            meter.entered(to);
+        }
+    }
+
+    /// Tells the meter why what follows is interpreted.
+    #[cold]
+    fn blame(&mut self, why: Why) {
+        if let Some(meter) = &mut self.meter {
+            meter.blame(why);
+        }
+    }
+
+    /// Makes a superblock of what begins at a slot of the present page, whose address is `pc`, and tells
+    /// whoever watches.
+    #[cold]
+    fn make(&mut self, pc: u64, slot: usize) -> Option<jit::Code> {
+        let began = self.meter.as_ref().map(Meter::clock);
+        let Caches { mmu, code, .. } = &mut *self.caches;
+        let page = (self.page_pc, self.place);
+        let code = code.make(self.arena, mmu, self.ram, page, slot, self.x[2]);
+        if let (Some(meter), Some(began)) = (&mut self.meter, began) {
+            meter.translated(began);
+        }
+        if let (Some(_), Some(map)) = (code, &mut self.map)
+            && let Some(translations) = &self.caches.code.translations
+        {
+            let place = Place::of(self.hart, pc);
+            let [(hot, hot_size), (cold, cold_size)] = translations.newest();
+            map.made(hot, hot_size, Part::Hot(place));
+            if cold_size > 0 {
+                map.made(cold, cold_size, Part::Cold(place));
+            }
+        }
+        code
+    }
+
+    /// Shows what depends on the hart's address spaces and privilege.
     fn show_tables(&mut self) {
         let mmu = &self.caches.mmu;
         let tables = mmu.table_addresses();
@@ -73,11 +138,13 @@ impl Core<'_> {
         let fences = privilege == Privilege::Machine || privilege == Privilege::Supervisor && !traps;
         self.x[Field::Supervisor as usize] = u64::from(privilege > Privilege::User);
         self.x[Field::Fences as usize] = u64::from(fences);
-        // Writing `menvcfg` or `senvcfg` changes it for other modes only, and those are entered by a look around.
+        // Writing `menvcfg` or `senvcfg` changes what less privileged modes may do, and the hart enters these
+        // only by way of `look`.
         let zeroes = self.hart.csr.permits(privilege, BlockKind::Zero);
         self.x[Field::Zeroes as usize] = u64::from(zeroes);
     }
 
+    /// Shows the last frame of the present set: the guest's calls that its returns come back to.
     fn show_frames(&mut self) {
         let Caches { mmu, code, .. } = &mut *self.caches;
         if let Some(translations) = &mut code.translations {
@@ -86,6 +153,7 @@ impl Core<'_> {
         }
     }
 
+    /// Keeps the last frame of the present set, which is about to be left.
     fn leave_frames(&mut self) {
         let Caches { mmu, code, .. } = &mut *self.caches;
         if let Some(translations) = &mut code.translations {
@@ -96,15 +164,18 @@ impl Core<'_> {
         }
     }
 
+    /// Shows the reservation, which is in a field while generated code runs.
     fn show_reservation(&mut self) {
         self.x[Field::Reserved as usize] = self.hart.reservation.unwrap_or(NOTHING);
     }
 
+    /// Takes the reservation back into the hart.
     fn take_reservation(&mut self) {
         let reserved = self.x[Field::Reserved as usize];
         self.hart.reservation = (reserved != NOTHING).then_some(reserved);
     }
 
+    /// Shows what generated code may do with `sstatus` and floating point.
     fn show_status(&mut self) {
         self.x[Field::Calm as usize] = u64::from(self.calm);
         self.x[Field::StatusConstants as usize] = self.hart.csr.status_constants();
@@ -117,29 +188,30 @@ impl Core<'_> {
         self.x[Field::FloatPlain as usize] = dirty & mode;
     }
 
-    /// Changes when something is dropped that generated code may rely on.
+    /// A number that grows when something is dropped that generated code may rely on.
     fn drops(&self) -> u64 {
         let code = &self.caches.code;
         self.caches.mmu.drops() + code.translations.as_ref().map_or(0, Translations::changes)
     }
 
-    /// Generated code is left, at `pc`.
+    /// Has generated code leave, at `pc`.
     fn resume_elsewhere(&mut self, pc: u64) -> Resume {
         self.x[Field::Pc as usize] = pc;
         self.x[Field::Left as usize] = self.left;
         Resume::Leave
     }
 
-    /// The stretch ends, and generated code is left.
+    /// Has generated code leave because the stretch ends.
     fn end(&mut self, stretch: Stretch) -> Resume {
         self.stopped = Some(stretch);
         Resume::Leave
     }
 
-    /// What the loop in `run` does between two stretches, for generated code that goes on. False if the loop has to do it.
+    /// Does what the loop in `run` does between two stretches, for generated code that goes on. False: the
+    /// loop has to do it, as an interrupt is due or the machine must look.
     fn look(&mut self) -> bool {
         if !self.calm || self.check || self.attention {
-            let pending = pending(self.hart, self.bus, self.now);
+            let pending = self.hart.pending(self.bus, self.now);
             if self.attention || self.hart.interrupt_due(pending).is_some() {
                 return false;
             }
@@ -154,6 +226,8 @@ impl Core<'_> {
         true
     }
 
+    /// Has generated code go on at `hart.pc`, after a trap or a return from one, if the loop in `run` has
+    /// nothing to do.
     fn jump(&mut self) -> Resume {
         if !self.look() {
             return self.end(Stretch::Check);
@@ -161,7 +235,7 @@ impl Core<'_> {
         self.resume_at(self.hart.pc)
     }
 
-    /// Generated code looks for what to go on with.
+    /// Has generated code look up what to go on with at `pc`.
     fn resume_at(&mut self, pc: u64) -> Resume {
         self.x[Field::Pc as usize] = pc;
         self.x[Field::Left as usize] = self.left;
@@ -187,8 +261,10 @@ impl jit::Engine for Core<'_> {
 }
 
 impl Core<'_> {
+    /// Does the instruction at a slot of a place, with `left` steps left behind it, and says how generated
+    /// code goes on.
     fn interpret_one(&mut self, place: usize, slot: usize, left: u64) -> Resume {
-        self.place = Place(place);
+        self.place = CodePlace(place);
         self.page_pc = self.x[Field::Page as usize];
         self.slot = slot;
         self.left = left;
@@ -229,7 +305,7 @@ impl Core<'_> {
                 return self.jump();
             }
             Flow::Refetch => return self.resume_elsewhere(next),
-            // Not decoded any more: an instruction that is done by nobody.
+            // The slot had to be decoded again: nothing was done, so the step is given back.
             Flow::Again => {
                 self.left += 1;
                 return self.resume_elsewhere(address(self.page_pc, slot));
@@ -247,7 +323,7 @@ impl Core<'_> {
     }
 }
 
-/// Does it write a register of the PMP, perhaps?
+/// May the op write a register of the PMP?
 fn is_protection(op: Op) -> bool {
     op.code == Code::Csr && matches!(op.imm as u32 >> 20, 0x3a0..=0x3ef)
 }

@@ -3,7 +3,8 @@
 /// A small random generator (SplitMix64) for zeal. Not guest state.
 pub(super) struct Zeal {
     pub state: u64,
-    /// One in so many page changes executes loosely, without decoded code; chunks are up to sixteen times as long.
+    /// One in so many page changes executes loosely, without decoded code; chunks are up to sixteen times as
+    /// long.
     pub loose: u64,
     /// One in so many page changes drops every cache.
     pub forgets: u64,

@@ -67,7 +67,7 @@ use crate::{
     space::Space,
 };
 use entries::{Answer, Entries, Entry};
-pub use entries::{PLACE_SHIFT, Place, STORE_DISTANCE, TableAddresses};
+pub use entries::{CodePlace, PLACE_SHIFT, STORE_DISTANCE, TableAddresses};
 use hints::{Hint, Hints};
 use index::{Groups, Slot, TABLES, Table};
 pub use index::{SECOND, SETS, SLOTS, Set};
@@ -180,7 +180,7 @@ impl Tlb {
     /// The place of the code of the page that `address` lies in, if the page is known.
     #[inline(always)]
     #[must_use]
-    pub fn fetch(&self, set: Set, address: u64) -> Option<Place> {
+    pub fn fetch(&self, set: Set, address: u64) -> Option<CodePlace> {
         let answer = self.entries.find(Table::Fetch, set, address, 1)?;
         Some(answer.place())
     }
@@ -203,7 +203,7 @@ impl Tlb {
     }
 
     /// Remembers at which place the code is kept of the page that `address` lies in.
-    pub fn fill_fetch(&mut self, set: Set, address: u64, place: Place) {
+    pub fn fill_fetch(&mut self, set: Set, address: u64, place: CodePlace) {
         self.fill(Table::Fetch, set, address, Answer::code(place));
     }
 
@@ -276,7 +276,7 @@ impl Tlb {
     }
 
     /// Drops all entries for fetches that lead to the code kept at a place.
-    pub fn drop_code(&mut self, place: Place) {
+    pub fn drop_code(&mut self, place: CodePlace) {
         self.drops += 1;
         for set in Set::all() {
             self.sets.renew_stamp(set);
@@ -313,7 +313,7 @@ fn page(entry: Entry, ram: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trap::Privilege;
+    use crate::privilege::Privilege;
 
     const SPACE: Space = Space::paged(0x1234, 3, Privilege::User, 0);
 
@@ -425,7 +425,7 @@ mod tests {
         for set in [one, two] {
             for address in [0x1f_f000, 0x20_0000, 0x3f_f000, 0x40_0000] {
                 tlb.fill_load(set, address, 0);
-                tlb.fill_fetch(set, address, Place(7));
+                tlb.fill_fetch(set, address, CodePlace(7));
             }
         }
         tlb.drop_range(Roots::One(SPACE.root()), 0x20_0000, 512);
