@@ -46,7 +46,7 @@ impl Cut for AtomicBool {
 }
 
 /// What one run needs from the machine.
-pub struct Context<'a> {
+pub struct Environment<'a> {
     /// Guest memory.
     pub ram: &'a mut Ram,
     /// Everything else.
@@ -67,7 +67,7 @@ pub trait Engine {
     /// an interrupt costs no step. An instruction that traps costs its step like any other.
     ///
     /// For every k: `run(k)` then `run(n - k)` leaves the same state as `run(n)`.
-    fn run(&mut self, hart: &mut Hart, cx: Context<'_>, budget: u64) -> Exit;
+    fn run(&mut self, hart: &mut Hart, environment: Environment<'_>, budget: u64) -> Exit;
 
     /// Drops every cache. Unobservable.
     fn forget(&mut self);

@@ -1,46 +1,58 @@
-//! Executes RV64GC instructions, and those of the extensions in [`isa`], against RAM. Interpreter, MMU,
-//! floating point. Knows no device.
+//! Executes RV64GC instructions, and those of the extensions in [`isa`], against RAM. Knows no device.
 //!
-//! Map: [`step`] is the guest's only clock; [`ram`] is guest memory (unsafe island 1); [`bus`] is the seam to
-//! the devices; [`engine`] is the seam between the machine and whatever executes instructions; [`state`] is
-//! the one list of fields that save, restore, digest and diff share. [`hart`] with `csr`, [`trap`] and
-//! [`pmp`] is the architecture; [`decode`] makes [`op`]s of instruction bits, [`interp`] executes them, `jit`
-//! makes machine code of what runs often (unsafe island 2); [`mmu`] walks page tables and remembers them in
-//! [`tlb`] (and in `groups`, where in it), `tables` says what a store to them makes stale. [`profile`] counts
-//! and samples for people; [`fpu`] computes; [`disasm`] and [`isa`] are for people and for the device tree.
+//! The machine calls [`Engine::run`] with a [`Hart`] and the [`Environment`] that it runs in, and gets back
+//! after so many steps. What happens in between, file by file, from below:
+//!
+//! - `step` is the guest's only clock. `state` is the one list of fields that save, restore, digest and diff
+//!   share. `ram` is guest memory (unsafe island 1). `bus` is the seam to the devices, `engine` the seam
+//!   between the machine and whatever executes instructions.
+//! - `hart` is the state of one hart, with `privilege`, `csr` and `pmp`; `trap` is what an exception or
+//!   interrupt does to it.
+//! - `decode` makes an `op` of an instruction's bits. `fpu` computes what floating-point instructions do.
+//! - `mmu` translates addresses: `space` says what a translation depends on, `pte` what an entry of a page
+//!   table means, `tlb` remembers translations, `page_tables` knows what a store to a page table makes wrong
+//!   of them.
+//! - `interp` executes ops and is the definition of what they do. `jit` makes machine code of what runs often
+//!   (unsafe island 2, docs/translator.md).
+//! - `profile` counts and samples for people (docs/profiling.md), `disasm` shows them instructions, `isa`
+//!   names what is implemented for the device tree.
+//!
+//! What is public beside the engine and its words is for tools and for the comparison with other
+//! implementations: `decode`, `op` and `disasm` for the fuzzer and for the programs that QEMU runs too, `fpu`
+//! for Berkeley SoftFloat.
 //!
 //! Invariant: an engine holds no guest state. Dropping it between any two calls cannot be observed.
-//! Invariant: caches (TLB, decoded code) are coherent with RAM, as if they were always empty
+//! Invariant: caches (TLB, decoded code, machine code) are coherent with RAM, as if they were always empty
 //! (docs/determinism.md).
 
 #![deny(clippy::float_arithmetic)]
 
-pub mod bus;
+mod bus;
 mod csr;
 pub mod decode;
 pub mod disasm;
-pub mod engine;
+mod engine;
 pub mod fpu;
-pub mod hart;
-pub mod interp;
+mod hart;
+mod interp;
 pub mod isa;
 mod jit;
-pub mod mmu;
+mod mmu;
 pub mod op;
 mod page_tables;
-pub mod pmp;
+mod pmp;
 mod privilege;
 pub mod profile;
 mod pte;
 pub mod ram;
-pub mod space;
+mod space;
 pub mod state;
-pub mod step;
-pub mod tlb;
-pub mod trap;
+mod step;
+mod tlb;
+mod trap;
 
 pub use bus::{Access, Bus, BusError, Lines, Width};
-pub use engine::{Cut, Engine, Exit, Reason};
+pub use engine::{Cut, Engine, Environment, Exit, Reason};
 pub use hart::Hart;
 pub use interp::{Interpreter, InterpreterOptions, Translate};
 pub use jit::{CODE_MAX, NoTranslation, can_translate};

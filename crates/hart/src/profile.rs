@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::{
     Engine, Exit, Hart, Reason,
     disasm::name,
-    engine::Context,
+    engine::Environment,
     op::{Code, Op},
     privilege::Privilege,
 };
@@ -268,26 +268,26 @@ impl<E: Engine> Sampler<E> {
 }
 
 impl<E: Engine> Engine for Sampler<E> {
-    fn run(&mut self, hart: &mut Hart, cx: Context<'_>, budget: u64) -> Exit {
+    fn run(&mut self, hart: &mut Hart, environment: Environment<'_>, budget: u64) -> Exit {
         let every = self.profile.every;
         let mut steps = 0;
         loop {
-            let now = cx.now.after(steps);
+            let now = environment.now.after(steps);
             let due = every - now.0 % every;
-            let context = Context {
-                ram: &mut *cx.ram,
-                bus: &mut *cx.bus,
+            let part = Environment {
+                ram: &mut *environment.ram,
+                bus: &mut *environment.bus,
                 now,
-                cut: cx.cut,
+                cut: environment.cut,
             };
-            let exit = self.engine.run(hart, context, due.min(budget - steps));
+            let exit = self.engine.run(hart, part, due.min(budget - steps));
             steps += exit.steps;
             if exit.steps == due {
                 self.profile.samples().add(Place::of(hart, hart.pc));
             }
             let mut reason = exit.reason;
             if reason == Reason::Budget && steps < budget {
-                if !cx.cut.is_wanted() {
+                if !environment.cut.is_wanted() {
                     continue;
                 }
                 reason = Reason::Cut;

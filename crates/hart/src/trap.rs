@@ -18,7 +18,6 @@ use crate::{
 /// Synchronous exceptions, with the manual's codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-#[expect(missing_docs, reason = "the names are the manual's")]
 pub enum Exception {
     InstructionAccessFault = 1,
     IllegalInstruction = 2,

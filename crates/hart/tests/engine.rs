@@ -5,7 +5,7 @@ mod support;
 use std::sync::atomic::AtomicBool;
 
 use hart::{
-    Bus, Engine, Exit, Hart, Interpreter, InterpreterOptions, Reason, Step, Visit, Visitor, engine::Context,
+    Bus, Engine, Environment, Exit, Hart, Interpreter, InterpreterOptions, Reason, Step, Visit, Visitor,
     ram::BASE,
 };
 use support::{
@@ -89,13 +89,15 @@ fn the_cut_flag_ends_a_run_soon_and_changes_nothing() {
     let mut computer = computer("a: addi a0, a0, 1\n j a");
     let mut steps = 0;
     while steps < 1_000_000 {
-        let cx = Context {
+        let environment = Environment {
             ram: &mut computer.ram,
             bus: &mut computer.board,
             now: Step(steps),
             cut: &cut,
         };
-        let exit = computer.engine.run(&mut computer.hart, cx, 1_000_000 - steps);
+        let exit = computer
+            .engine
+            .run(&mut computer.hart, environment, 1_000_000 - steps);
         assert!(exit.steps > 0);
         assert!(exit.steps < 40_000);
         assert_eq!(
@@ -224,13 +226,13 @@ fn two_harts_share_an_engine_and_see_each_others_stores() {
     let mut other = Hart::new(1, BASE + 0x1000);
     let cut = AtomicBool::new(false);
     let turn = |computer: &mut Computer, hart: &mut Hart, steps| {
-        let cx = Context {
+        let environment = Environment {
             ram: &mut computer.ram,
             bus: &mut computer.board,
             now: Step(0),
             cut: &cut,
         };
-        computer.engine.run(hart, cx, steps);
+        computer.engine.run(hart, environment, steps);
     };
     turn(&mut computer, &mut other, 4);
     assert_eq!(other.x[10], 7);

@@ -5,8 +5,7 @@ mod support;
 use std::sync::{Arc, Mutex, atomic::AtomicBool};
 
 use hart::{
-    Engine, Interpreter, InterpreterOptions, Step, Translate,
-    engine::Context,
+    Engine, Environment, Interpreter, InterpreterOptions, Step, Translate,
     profile::{CodeMap, Part, Place, Profile, Sampler, Watch},
 };
 use support::{
@@ -41,13 +40,13 @@ fn run(computer: &mut Computer, engine: &mut dyn Engine, slice: u64) {
             let step = due.saturating_mul(computer.board.steps_per_tick);
             end = if step > computer.now.0 { end.min(step) } else { end };
         }
-        let cx = Context {
+        let environment = Environment {
             ram: &mut computer.ram,
             bus: &mut computer.board,
             now: computer.now,
             cut: &cut,
         };
-        let exit = engine.run(&mut computer.hart, cx, end - computer.now.0);
+        let exit = engine.run(&mut computer.hart, environment, end - computer.now.0);
         computer.now = computer.now.after(exit.steps);
         if computer.board.exit.is_some() {
             return;
@@ -114,13 +113,13 @@ fn a_sample_is_where_the_hart_stands_at_that_step() {
     while computer.now.0 < STEPS && computer.board.exit.is_none() {
         let one = Step(computer.now.0 + 1);
         let cut = AtomicBool::new(false);
-        let cx = Context {
+        let environment = Environment {
             ram: &mut computer.ram,
             bus: &mut computer.board,
             now: computer.now,
             cut: &cut,
         };
-        engine.run(&mut computer.hart, cx, 1);
+        engine.run(&mut computer.hart, environment, 1);
         computer.hart.waiting = false;
         computer.now = one;
         if one.0.is_multiple_of(EVERY) {

@@ -306,13 +306,13 @@ impl Machine {
             return;
         };
         hart.waiting = false;
-        let context = hart::engine::Context {
+        let environment = hart::Environment {
             ram: &mut self.ram,
             bus: &mut self.board,
             now: self.now,
             cut,
         };
-        let exit = self.engine.run(hart, context, budget);
+        let exit = self.engine.run(hart, environment, budget);
         // An engine that returns without a step may have taken an interrupt there, which is not settled.
         assert!(
             exit.steps >= 1 && exit.steps <= budget,

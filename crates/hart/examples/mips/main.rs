@@ -13,7 +13,7 @@
 use std::{error::Error, sync::atomic::AtomicBool};
 
 use hart::{
-    Access, Bus, BusError, Engine, Hart, Interpreter, InterpreterOptions, Lines, Ram, Step, engine::Context,
+    Access, Bus, BusError, Engine, Environment, Hart, Interpreter, InterpreterOptions, Lines, Ram, Step,
     ram::BASE,
 };
 
@@ -64,13 +64,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let start = processor_time()?;
     let mut now = Step(0);
     while now.0 < million * 1_000_000 {
-        let cx = Context {
+        let environment = Environment {
             ram: &mut ram,
             bus: &mut Nothing,
             now,
             cut: &cut,
         };
-        now = now.after(engine.run(&mut hart, cx, 100_000).steps);
+        now = now.after(engine.run(&mut hart, environment, 100_000).steps);
     }
     let seconds = (processor_time()? - start) as f64 / 1e9;
     println!(

@@ -24,7 +24,7 @@ mod zeal;
 use crate::{
     Access, Bus, Engine, Exit, Hart, Ram, Reason, Step, Width,
     decode::{decode, is_compressed},
-    engine::{Context, Cut},
+    engine::{Cut, Environment},
     jit,
     mmu::{Mmu, Target},
     pmp::Intent,
@@ -127,24 +127,24 @@ impl Default for Interpreter {
 }
 
 impl Engine for Interpreter {
-    fn run(&mut self, hart: &mut Hart, cx: Context<'_>, budget: u64) -> Exit {
-        let (caches, arena, watch) = self.caches(cx.ram);
+    fn run(&mut self, hart: &mut Hart, environment: Environment<'_>, budget: u64) -> Exit {
+        let (caches, arena, watch) = self.caches(environment.ram);
         let profile = watch.profile.as_deref();
-        let meter = profile.map(|profile| Meter::begin(profile, &caches.mmu, &caches.code, cx.now));
-        let end = cx.now.after(budget);
+        let meter = profile.map(|profile| Meter::begin(profile, &caches.mmu, &caches.code, environment.now));
+        let end = environment.now.after(budget);
         let mut x = [0; jit::WORDS];
         x[..hart.x.len()].copy_from_slice(&hart.x);
         let mut core = Core {
             x,
             steps_before: hart.steps,
             hart,
-            ram: cx.ram,
-            bus: cx.bus,
+            ram: environment.ram,
+            bus: environment.bus,
             caches,
             arena,
-            start: cx.now,
-            now: cx.now,
-            chunk_end: cx.now,
+            start: environment.now,
+            now: environment.now,
+            chunk_end: environment.now,
             left: 0,
             place: LOOSE,
             page_pc: 0,
@@ -158,8 +158,8 @@ impl Engine for Interpreter {
             meter,
             map: watch.map.as_deref_mut(),
         };
-        let reason = core.run(end, cx.cut);
-        let steps = core.now.since(cx.now);
+        let reason = core.run(end, environment.cut);
+        let steps = core.now.since(environment.now);
         core.count(core.now);
         core.hart.x.copy_from_slice(&core.x[..32]);
         if let Some(meter) = core.meter.take() {

@@ -10,9 +10,8 @@ pub mod random;
 use std::sync::atomic::AtomicBool;
 
 use hart::{
-    Access, Bus, BusError, Engine, Exit, Hart, Interpreter, InterpreterOptions, Lines, Ram, Reason, Step,
-    Visit, Visitor,
-    engine::Context,
+    Access, Bus, BusError, Engine, Environment, Exit, Hart, Interpreter, InterpreterOptions, Lines, Ram,
+    Reason, Step, Visit, Visitor,
     ram::{BASE, PAGE},
 };
 
@@ -121,13 +120,13 @@ impl Computer {
     /// One call of the engine.
     pub fn run(&mut self, budget: u64) -> Exit {
         let cut = AtomicBool::new(false);
-        let cx = Context {
+        let environment = Environment {
             ram: &mut self.ram,
             bus: &mut self.board,
             now: self.now,
             cut: &cut,
         };
-        let exit = self.engine.run(&mut self.hart, cx, budget);
+        let exit = self.engine.run(&mut self.hart, environment, budget);
         assert!(exit.steps <= budget);
         self.now = self.now.after(exit.steps);
         exit
