@@ -273,14 +273,41 @@ impl Mmu {
             .is_none_or(|rules| rules.allow(physical, length, privilege, intent))
     }
 
+    /// Translates a load or store as [`Mmu::reach`] does, and remembers the translation if it may be
+    /// remembered.
+    ///
+    /// # Errors
+    /// The page or access fault to raise.
+    pub fn reach_and_remember(
+        &mut self,
+        ram: &mut Ram,
+        address: u64,
+        length: u64,
+        intent: Intent,
+    ) -> Result<Target, Trap> {
+        let target = self.reach(ram, address, length, intent)?;
+        if let Target::Ram {
+            offset,
+            uniform: true,
+        } = target
+        {
+            if intent == Intent::Store {
+                self.remember_store(ram, address, offset);
+            } else {
+                self.remember_load(ram, address, offset);
+            }
+        }
+        Ok(target)
+    }
+
     /// Remembers the translation that [`Mmu::reach`] has just made for a load.
-    pub fn remember_load(&mut self, ram: &mut Ram, address: u64, offset: usize) {
+    fn remember_load(&mut self, ram: &mut Ram, address: u64, offset: usize) {
         self.register(ram, self.spaces.data, address);
         self.tlb.fill_load(self.data_set, address, offset);
     }
 
     /// Remembers the translation that [`Mmu::reach`] has just made for a store, if the page is plain.
-    pub fn remember_store(&mut self, ram: &mut Ram, address: u64, offset: usize) {
+    fn remember_store(&mut self, ram: &mut Ram, address: u64, offset: usize) {
         if ram.flags(offset / PAGE) & (CODE | WALKED) != 0 {
             return;
         }
@@ -293,7 +320,7 @@ impl Mmu {
     }
 
     /// Notes that an engine executes from the page that [`Mmu::reach`] has just found, as far as the page's
-    /// end without asking again: until [`Mmu::dropped`] says that a translation is gone.
+    /// end without asking again, until [`Mmu::dropped`] says that a translation is gone.
     pub fn hold_fetch(&mut self, ram: &mut Ram, address: u64) {
         self.register(ram, self.spaces.fetch, address);
     }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl Core<'_> {
-    /// One of the cache-block instructions.
+    /// Does one of the cache-block instructions.
     #[inline(never)]
     pub(super) fn cache_block(&mut self, op: Op) -> Flow {
         if !self.hart.csr.permits(self.hart.privilege, op.block()) {
@@ -27,24 +27,21 @@ impl Core<'_> {
         };
         match done {
             Ok(()) => self.flow(),
-            // Whatever byte it was, the trap reports what is in rs1.
+            // Whichever byte of the block faulted, the trap reports the address in rs1.
             Err(exception) => self.raise(Trap::new(exception, address)),
         }
     }
 
-    /// Main memory only: a device has no blocks.
+    /// Zeroes the block at an aligned address, in RAM: a device has no blocks.
     fn zero_block(&mut self, address: u64) -> Result<(), Exception> {
         let mmu = &mut self.caches.mmu;
         let offset = match mmu.known_store(address, 1) {
             Some(offset) => offset,
             None => {
-                let reached = mmu.reach(self.ram, address, BLOCK, Intent::Store);
-                let Target::Ram { offset, uniform } = reached.map_err(|trap| trap.exception)? else {
+                let reached = mmu.reach_and_remember(self.ram, address, BLOCK, Intent::Store);
+                let Target::Ram { offset, .. } = reached.map_err(|trap| trap.exception)? else {
                     return Err(Exception::StoreAccessFault);
                 };
-                if uniform {
-                    mmu.remember_store(self.ram, address, offset);
-                }
                 offset
             }
         };

@@ -1,8 +1,12 @@
 //! Loads and stores that the TLB does not know: translation, device accesses, misalignment, and stores to
 //! pages that something was derived from.
 //!
+//! The dispatch loop, the floating-point and the atomic instructions come here with what they could not do at
+//! once.
+//!
 //! Misaligned accesses are done in RAM, byte-wise atomic at best (manual, "Load and Store Instructions");
-//! across pages both parts are translated before anything is written. To the bus they fault.
+//! those that cross pages have both parts translated before anything is written. To the bus misaligned
+//! accesses fault.
 
 use super::{Core, Flow, arithmetic::word};
 use crate::{
@@ -14,8 +18,8 @@ use crate::{
     trap::{Exception, Trap},
 };
 
-/// What an access does, once it is translated.
-pub(super) fn width(size: u64) -> Width {
+/// The width of an access of so many bytes: 1, 2, 4 or 8.
+fn width(size: u64) -> Width {
     match size {
         1 => Width::Byte,
         2 => Width::Half,
@@ -25,7 +29,7 @@ pub(super) fn width(size: u64) -> Width {
 }
 
 impl Core<'_> {
-    /// An integer load from an address that the TLB does not know.
+    /// Does an integer load from an address that the TLB does not know.
     #[cold]
     #[inline(never)]
     pub(super) fn load_slow(&mut self, op: Op) -> Flow {
@@ -58,17 +62,13 @@ impl Core<'_> {
             let high = self.load_part(address.wrapping_add(in_page), size - in_page)?;
             return Ok(low | high << (8 * in_page));
         }
-        // A page that is known may be accessed at any address.
+        // The TLB has refused a misaligned access, but inside a page that it knows every access may be done.
         if let Some(offset) = self.caches.mmu.known_load(address, 1) {
             return Ok(self.ram.load(offset, size as usize));
         }
-        match self.caches.mmu.reach(self.ram, address, size, Intent::Load)? {
-            Target::Ram { offset, uniform } => {
-                if uniform {
-                    self.caches.mmu.remember_load(self.ram, address, offset);
-                }
-                Ok(self.ram.load(offset, size as usize))
-            }
+        let mmu = &mut self.caches.mmu;
+        match mmu.reach_and_remember(self.ram, address, size, Intent::Load)? {
+            Target::Ram { offset, .. } => Ok(self.ram.load(offset, size as usize)),
             Target::Bus(physical) => {
                 let fault = Trap::new(Exception::LoadAccessFault, address);
                 if !address.is_multiple_of(size) {
@@ -83,7 +83,7 @@ impl Core<'_> {
         }
     }
 
-    /// Part of a load that crosses pages.
+    /// Loads the part of a load across pages that lies in one of the pages: `size` bytes.
     fn load_part(&mut self, address: u64, size: u64) -> Result<u64, Trap> {
         match self.caches.mmu.reach(self.ram, address, size, Intent::Load)? {
             Target::Ram { offset, .. } => Ok(self.ram.load(offset, size as usize)),
@@ -91,7 +91,7 @@ impl Core<'_> {
         }
     }
 
-    /// An integer store to an address that the TLB does not know as plain.
+    /// Does an integer store to an address whose page the TLB does not know as plain.
     #[cold]
     #[inline(never)]
     pub(super) fn store_slow(&mut self, op: Op) -> Flow {
@@ -130,14 +130,10 @@ impl Core<'_> {
                 .store_marked(self.ram, offset, size as usize, value);
             return Ok(());
         }
-        match self.caches.mmu.reach(self.ram, address, size, Intent::Store)? {
-            Target::Ram { offset, uniform } => {
-                if uniform {
-                    self.caches.mmu.remember_store(self.ram, address, offset);
-                }
-                self.caches
-                    .mmu
-                    .store_marked(self.ram, offset, size as usize, value);
+        let mmu = &mut self.caches.mmu;
+        match mmu.reach_and_remember(self.ram, address, size, Intent::Store)? {
+            Target::Ram { offset, .. } => {
+                mmu.store_marked(self.ram, offset, size as usize, value);
                 Ok(())
             }
             Target::Bus(physical) => {
@@ -154,7 +150,7 @@ impl Core<'_> {
         }
     }
 
-    /// Where part of a store that crosses pages goes.
+    /// Where the part of a store across pages goes that lies in one of the pages, as an offset into RAM.
     fn store_part(&mut self, address: u64, size: u64) -> Result<usize, Trap> {
         match self.caches.mmu.reach(self.ram, address, size, Intent::Store)? {
             Target::Ram { offset, .. } => Ok(offset),
@@ -162,7 +158,7 @@ impl Core<'_> {
         }
     }
 
-    /// Where an atomic access to an aligned address goes: RAM only.
+    /// Where an atomic access goes, as an offset into RAM. It must be aligned, and devices have no atomics.
     pub(super) fn reach_atomic(&mut self, address: u64, size: u64, intent: Intent) -> Result<usize, Trap> {
         let mmu = &mut self.caches.mmu;
         let stores = intent == Intent::Store;
@@ -182,15 +178,8 @@ impl Core<'_> {
         if !address.is_multiple_of(size) {
             return Err(Trap::new(misaligned, address));
         }
-        match mmu.reach(self.ram, address, size, intent)? {
-            Target::Ram { offset, uniform } => {
-                match (uniform, stores) {
-                    (true, true) => mmu.remember_store(self.ram, address, offset),
-                    (true, false) => mmu.remember_load(self.ram, address, offset),
-                    _ => {}
-                }
-                Ok(offset)
-            }
+        match mmu.reach_and_remember(self.ram, address, size, intent)? {
+            Target::Ram { offset, .. } => Ok(offset),
             Target::Bus(_) => Err(Trap::new(fault, address)),
         }
     }
