@@ -1,13 +1,20 @@
-//! Exceptions and interrupts: what is raised, who takes it, and the way back.
+//! Exceptions and interrupts: what is raised, which mode takes it, and the way back (privileged manual,
+//! "Machine-Level ISA", "Supervisor-Level ISA").
 //!
-//! What `xtval` holds (privileged manual, "Machine Trap Value Register"; where it leaves a choice we do
-//! as QEMU's `virt` machine, which is the reference we are compared with):
-//! illegal instruction: its bits, zero-extended; `ebreak`: its pc; `ecall`: 0; faults and misalignment:
-//! the virtual address of the part of the access that faulted (for an access or instruction that crosses
-//! into a faulting second page, the start of that page); interrupts: 0.
+//! Engines call this between two instructions. Everything here changes registers of the hart alone; that its
+//! address spaces may have changed is the engine's to remember.
+//!
+//! What `mtval` or `stval` holds afterwards (privileged manual, "Machine Trap Value Register"; where it
+//! leaves a choice we do as QEMU's `virt` machine, which is the reference we are compared with):
+//!
+//! - of an illegal instruction: its bits, zero-extended;
+//! - of `ebreak`: its pc;
+//! - of `ecall` and of an interrupt: 0;
+//! - of a fault or a misaligned access: the virtual address of the part of the access that faulted, which is
+//!   the start of the second page if an access or instruction crosses into that page and faults there.
 //!
 //! A trap and a return from one end the LR/SC reservation, as in QEMU: no SC succeeds with the reservation of
-//! another context.
+//! other code.
 
 use crate::{
     Hart,
@@ -15,7 +22,7 @@ use crate::{
     privilege::Privilege,
 };
 
-/// Synchronous exceptions, with the manual's codes.
+/// The synchronous exceptions that exist here, with the manual's names and codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exception {
@@ -34,7 +41,7 @@ pub enum Exception {
     StorePageFault = 15,
 }
 
-/// An exception about to be taken.
+/// An exception that an instruction has raised, before it is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trap {
     /// What happened.
@@ -53,7 +60,7 @@ impl Trap {
 
 /// The interrupt bit of `xcause`.
 const INTERRUPT: u64 = 1 << 63;
-/// Interrupts in falling priority: MEI, MSI, MTI, SEI, SSI, STI.
+/// The codes of the interrupts in falling priority: MEI, MSI, MTI, SEI, SSI, STI.
 const PRIORITY: [u64; 6] = [11, 3, 7, 9, 1, 5];
 
 impl Hart {
@@ -95,41 +102,26 @@ impl Hart {
         self.enter(INTERRUPT | code, 0, delegated);
     }
 
+    /// Goes to the handler of the mode that takes the trap (privileged manual, "Machine Status Registers").
     fn enter(&mut self, cause: u64, value: u64, delegated: bool) {
         let from = self.privilege;
         self.reservation = None;
         let csr = &mut self.csr;
-        let status = csr.mstatus;
         let vector = if delegated && from < Privilege::Machine {
             csr.sepc = self.pc;
             csr.scause = cause;
             csr.stval = value;
-            let mut next = status & !(status::SPP | status::SPIE | status::SIE);
-            next |= if from == Privilege::Supervisor {
-                status::SPP
-            } else {
-                0
-            };
-            next |= if status & status::SIE != 0 {
-                status::SPIE
-            } else {
-                0
-            };
-            csr.mstatus = next;
+            let by_supervisor = from == Privilege::Supervisor;
+            csr.mstatus = disabled(csr.mstatus & !status::SPP, status::SIE, status::SPIE);
+            csr.mstatus |= if by_supervisor { status::SPP } else { 0 };
             self.privilege = Privilege::Supervisor;
             csr.stvec
         } else {
             csr.mepc = self.pc;
             csr.mcause = cause;
             csr.mtval = value;
-            let mut next = status & !(status::MPP | status::MPIE | status::MIE);
-            next |= (from as u64) << status::MPP_SHIFT;
-            next |= if status & status::MIE != 0 {
-                status::MPIE
-            } else {
-                0
-            };
-            csr.mstatus = next;
+            csr.mstatus = disabled(csr.mstatus & !status::MPP, status::MIE, status::MPIE);
+            csr.mstatus |= (from as u64) << status::MPP_SHIFT;
             self.privilege = Privilege::Machine;
             csr.mtvec
         };
@@ -142,7 +134,7 @@ impl Hart {
         self.pc = (vector & !3).wrapping_add(offset);
     }
 
-    /// `mret`; false if it is illegal here.
+    /// Does `mret`; false if it is illegal here, and nothing was done.
     #[must_use]
     pub fn return_from_machine(&mut self) -> bool {
         if self.privilege != Privilege::Machine {
@@ -150,24 +142,15 @@ impl Hart {
         }
         let status = self.csr.mstatus;
         let to = Privilege::from_bits(status >> status::MPP_SHIFT).unwrap_or(Privilege::User);
-        let mut next = status & !(status::MIE | status::MPP);
-        next |= if status & status::MPIE != 0 {
-            status::MIE
-        } else {
-            0
-        };
-        next |= status::MPIE;
+        let mut next = enabled_again(status & !status::MPP, status::MIE, status::MPIE);
         if to < Privilege::Machine {
             next &= !status::MPRV;
         }
-        self.csr.mstatus = next;
-        self.privilege = to;
-        self.reservation = None;
-        self.pc = self.csr.mepc & csr::PC_MASK;
+        self.go_back(next, to, self.csr.mepc);
         true
     }
 
-    /// `sret`; false if it is illegal here.
+    /// Does `sret`; false if it is illegal here, and nothing was done.
     #[must_use]
     pub fn return_from_supervisor(&mut self) -> bool {
         let status = self.csr.mstatus;
@@ -180,17 +163,29 @@ impl Hart {
         } else {
             Privilege::User
         };
-        let mut next = status & !(status::SIE | status::SPP | status::MPRV);
-        next |= if status & status::SPIE != 0 {
-            status::SIE
-        } else {
-            0
-        };
-        next |= status::SPIE;
-        self.csr.mstatus = next;
-        self.privilege = to;
-        self.reservation = None;
-        self.pc = self.csr.sepc & csr::PC_MASK;
+        let left = status & !(status::SPP | status::MPRV);
+        let next = enabled_again(left, status::SIE, status::SPIE);
+        self.go_back(next, to, self.csr.sepc);
         true
     }
+
+    fn go_back(&mut self, status: u64, to: Privilege, pc: u64) {
+        self.csr.mstatus = status;
+        self.privilege = to;
+        self.reservation = None;
+        self.pc = pc & csr::PC_MASK;
+    }
+}
+
+/// The status with interrupts disabled: the bit that enables them moves to the one that keeps it during a
+/// trap.
+const fn disabled(status: u64, enable: u64, kept: u64) -> u64 {
+    let next = status & !(enable | kept);
+    if status & enable != 0 { next | kept } else { next }
+}
+
+/// The status after a trap: the bit that enables interrupts is what was kept of it, and what is kept is set.
+const fn enabled_again(status: u64, enable: u64, kept: u64) -> u64 {
+    let next = status & !enable | kept;
+    if status & kept != 0 { next | enable } else { next }
 }
