@@ -19,7 +19,7 @@ pub enum Width {
 }
 
 impl Width {
-    /// 1, 2, 4 or 8.
+    /// The number of bytes: 1, 2, 4 or 8.
     #[must_use]
     pub const fn bytes(self) -> u64 {
         match self {
@@ -47,11 +47,11 @@ impl Width {
 pub struct Access {
     /// Physical address.
     pub address: u64,
-    /// Width.
+    /// How wide the access is.
     pub width: Width,
     /// The step of the instruction: the number of steps completed before it.
     pub now: Step,
-    /// Which hart asks.
+    /// The number of the hart that makes the access.
     pub hart: usize,
 }
 
@@ -66,25 +66,25 @@ pub struct Lines(pub u64);
 
 /// Everything outside RAM, as the harts see it.
 pub trait Bus {
-    /// A load. The value is zero-extended to 64 bits.
+    /// Does a load. The value is zero-extended to 64 bits.
     ///
     /// # Errors
     /// [`BusError`] becomes a load (or fetch) access fault.
     fn load(&mut self, ram: &mut Ram, access: Access) -> Result<u64, BusError>;
 
-    /// A store of the low bits of `value`.
+    /// Does a store of the low bits of `value`.
     ///
     /// # Errors
     /// [`BusError`] becomes a store/AMO access fault.
     fn store(&mut self, ram: &mut Ram, access: Access, value: u64) -> Result<(), BusError>;
 
-    /// `mtime` at step `now`: a function of the last `Clock` input and of the steps since.
+    /// The value of `mtime` at step `now`: a function of the last `Clock` input and of the steps since.
     fn time(&self, now: Step) -> u64;
 
     /// The interrupt lines into `hart` at step `now`.
     fn lines(&self, hart: usize, now: Step) -> Lines;
 
-    /// After a load or store: must the engine return with [`crate::Reason::Attention`] before the next
+    /// Asked after a load or store: must the engine return with [`crate::Reason::Attention`] before the next
     /// instruction? True when a device has an effect for the outside, changed another hart's lines, or
     /// moved a timer. The engine re-reads its own [`Bus::lines`] after every access anyway.
     fn attention(&self) -> bool;

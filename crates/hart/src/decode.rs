@@ -1,8 +1,9 @@
 //! Instruction bits to [`Op`]: RV64GC and the extensions in [`isa`](crate::isa), exactly the encodings of the
 //! manual's opcode listings.
 //!
-//! Pure functions of the bits. Everything reserved becomes [`Code::Illegal`] with the bits in `imm`, which
-//! is what the trap reports in `mtval`. Hints and writes to `x0` without effect become [`Code::Nop`].
+//! Pure functions of the bits: nothing here may depend on what a hart's registers say. Everything reserved
+//! becomes [`Code::Illegal`] with the bits in `imm`, which is what the trap reports in `mtval`. Hints and
+//! writes to `x0` without effect become [`Code::Nop`].
 
 mod bits;
 
@@ -38,7 +39,7 @@ const fn load(code: Code, rd: u32, rs1: u32, imm: i32) -> Op {
     if rd == 0 { Op { rd: SINK, ..op } } else { op }
 }
 
-/// `addi` in all its disguises.
+/// `addi`, or what it is if it has no source register or no immediate.
 const fn add_immediate(rd: u32, rs1: u32, imm: i32) -> Op {
     match (rs1, imm) {
         (0, _) => pure(Code::Li, rd, 0, 0, imm),

@@ -1,13 +1,15 @@
-//! Instructions as text, for logs and for looking at a guest. Never on the way of execution.
+//! Instructions as text, for logs and for looking at a guest. Nothing that executes instructions may use it,
+//! but for the names in a profile.
 //!
-//! Works from the decoded [`Op`], so it shows what will be done: a compressed instruction appears as what it
-//! stands for, and a hint as `nop`.
+//! The text is made of the decoded [`Op`], so it shows what will be done: a compressed instruction appears as
+//! what it stands for, and a hint as `nop`.
 
 use crate::{
     decode::decode,
     op::{BlockKind, Code, FloatForm, FloatKind, Op},
 };
 
+/// The manual's names of the integer registers, as the calling convention has them.
 const NAMES: [&str; 32] = [
     "zero", "ra", "sp", "gp", "tp", "t0", "t1", "t2", "s0", "s1", "a0", "a1", "a2", "a3", "a4", "a5", "a6",
     "a7", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "t3", "t4", "t5", "t6",
@@ -67,7 +69,7 @@ pub fn disassemble(bits: u32, pc: u64) -> String {
         Code::AmoW => format!("{}.w {rd}, {rs2}, ({rs1})", amo(op.field())),
         Code::AmoD => format!("{}.d {rd}, {rs2}, ({rs1})", amo(op.field())),
         Code::Csr => csr(op),
-        // The length has taken the place of rs2.
+        // In the op, the length has taken the field of rs2.
         Code::SfenceVma | Code::SinvalVma => format!("{name} {rs1}, {}", NAMES[(bits >> 20 & 31) as usize]),
         Code::Ecall | Code::Ebreak | Code::Sret | Code::Mret | Code::Wfi => name,
         Code::SfenceWInval | Code::SfenceInvalIr => name,
@@ -93,7 +95,7 @@ pub fn name(op: Op) -> String {
     }
 }
 
-/// The manual's name of a CSR; empty for one of the many that only count up.
+/// The manual's name of a CSR; empty for one that is rarely seen, such as the performance counters.
 fn csr_name(address: u32) -> &'static str {
     match address {
         0x001 => "fflags",

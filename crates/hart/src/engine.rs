@@ -1,4 +1,4 @@
-//! `Engine`: whatever executes instructions. The seam between interpreter and translators.
+//! `Engine`: whatever executes instructions. The seam between the machine and the interpreter.
 //!
 //! An engine holds caches, never guest state: dropping it, or [`Engine::forget`] at any moment, cannot be
 //! observed by the guest (docs/determinism.md). It is called once per slice.
@@ -25,35 +25,35 @@ pub enum Reason {
 /// The result of one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exit {
-    /// Steps executed; never more than the budget.
+    /// How many steps were executed; never more than the budget.
     pub steps: u64,
-    /// Why it stopped.
+    /// Why the run ended.
     pub reason: Reason,
 }
 
-/// Whether the host wants a run to end soon, at any block edge. Asked every few thousand steps; affects when
-/// a run returns, never what the guest computes.
+/// Says whether the host wants a run to end soon, at any block edge. Asked every few thousand steps; affects
+/// when a run returns, never what the guest computes.
 pub trait Cut {
-    /// Does it, now?
+    /// Does the host want the run to end now?
     fn is_wanted(&self) -> bool;
 }
 
-/// Set by another thread.
+/// A flag that another thread sets.
 impl Cut for AtomicBool {
     fn is_wanted(&self) -> bool {
         self.load(Ordering::Relaxed)
     }
 }
 
-/// What one run needs from the machine.
+/// What a hart runs in: everything outside it that a run needs.
 pub struct Environment<'a> {
     /// Guest memory.
     pub ram: &'a mut Ram,
-    /// Everything else.
+    /// Everything else that has a physical address.
     pub bus: &'a mut dyn Bus,
-    /// Steps completed when the run starts.
+    /// The step at which the run starts: how many were completed before it.
     pub now: Step,
-    /// Whether the run shall end soon.
+    /// Asked now and then whether the run shall end soon.
     pub cut: &'a dyn Cut,
 }
 
@@ -69,6 +69,6 @@ pub trait Engine {
     /// For every k: `run(k)` then `run(n - k)` leaves the same state as `run(n)`.
     fn run(&mut self, hart: &mut Hart, environment: Environment<'_>, budget: u64) -> Exit;
 
-    /// Drops every cache. Unobservable.
+    /// Drops every cache, which the guest cannot observe.
     fn forget(&mut self);
 }

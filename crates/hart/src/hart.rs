@@ -1,4 +1,7 @@
-//! Architectural state of one hart: everything that survives dropping every cache.
+//! `Hart`: the state of one hart, which is everything that survives dropping every cache.
+//!
+//! An engine runs it, traps (`trap`) and CSR instructions (`csr/access.rs`) change it, and [`Visit`] saves
+//! and restores it. It knows neither caches nor devices.
 
 use crate::{
     Bus, Step, Visit, Visitor,
@@ -20,11 +23,11 @@ pub struct Hart {
     pub pc: u64,
     /// Index of the hart, its `mhartid`.
     pub id: usize,
-    /// In WFI, waiting for an enabled interrupt to become pending (`mip & mie != 0`).
+    /// Whether it is in WFI, waiting for an enabled interrupt to become pending (`mip & mie != 0`).
     pub waiting: bool,
     /// Current privilege mode.
     pub privilege: Privilege,
-    /// Where in RAM the aligned doubleword is that LR reserved.
+    /// The offset into RAM of the aligned doubleword that LR has reserved.
     pub(crate) reservation: Option<u64>,
     /// Steps this hart has attempted since reset. `mcycle` counts them.
     pub(crate) steps: u64,

@@ -1,9 +1,12 @@
 //! What a hart implements, in the words of the device tree's `cpu` bindings.
+//!
+//! The machine makes the device tree of it, and it is part of the name by which two replicas compare their
+//! programs. It is the same on every host: nothing here may depend on what the host's processor has.
 
-/// Single-letter extensions behind the base, in canonical order.
+/// The single-letter extensions, which stand behind the base, in canonical order.
 const LETTERS: &str = "imafdc";
 
-/// Multi-letter extensions, in canonical order: as `riscv,isa` and `riscv,isa-extensions` name them.
+/// The multi-letter extensions, in canonical order, as `riscv,isa` and `riscv,isa-extensions` name them.
 /// Svadu without Svade says that the walker sets A and D bits from the start.
 const NAMED: [&str; 13] = [
     "zicbom", "zicboz", "zicntr", "zicond", "zicsr", "zifencei", "zba", "zbb", "zbs", "sstc", "svadu",

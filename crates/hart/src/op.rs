@@ -1,23 +1,25 @@
-//! `Op`: one decoded instruction in eight bytes, what every engine works from.
+//! `Op`: one decoded instruction in eight bytes, which both the interpreter and the translator work from.
 //!
-//! `decode` makes it from instruction bits; the interpreter executes it; `disasm` shows it. An `Op` knows
-//! nothing of its address: what depends on the pc is computed when it runs, so decoded code is shared by
-//! everybody who maps the same physical page.
+//! `decode` makes it from instruction bits; the interpreter executes it, `jit` translates it, `disasm` shows
+//! it. An `Op` must not depend on its address: what depends on the pc is computed when it runs, so that
+//! decoded code is shared by everybody who maps the same physical page.
 
-/// What an [`Op`] does. Named after the manual's mnemonics; the first ones are the interpreter's own.
+/// What an [`Op`] does. The names are the manual's mnemonics, but for the first four, which are no
+/// instructions.
 ///
-/// The first and the last have an arm of their own in the dispatch loop, which spares it a range check.
+/// The dispatch loop has arms for the first code and for the last, so that the compiler needs no check of the
+/// range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 #[expect(missing_docs, reason = "the names are the manual's mnemonics")]
 pub enum Code {
-    /// Not an instruction: control has run off the end of a page.
+    /// No instruction: execution has run off the end of a page.
     NextPage = 0,
-    /// Not decoded yet.
+    /// The instruction is not decoded yet.
     Decode,
-    /// Must be fetched anew each time: it straddles two pages or does not lie in plain RAM.
+    /// The instruction must be fetched anew each time: it straddles two pages or does not lie in RAM.
     Loose,
-    /// Illegal or reserved encoding; `imm` holds the bits.
+    /// The encoding is illegal or reserved; `imm` holds the bits.
     Illegal,
     /// `rd = imm`: `lui`, `li`.
     Li,
@@ -163,38 +165,41 @@ pub enum Code {
 
 /// One decoded instruction.
 ///
-/// Its length in halfwords is where its class leaves room, so that the dispatch loop finds it without
-/// taking a field apart: see [`Op::halves`].
+/// Its length in halfwords is kept in a field that instructions of its kind do not need, so that the dispatch
+/// loop finds it without taking a field apart ([`Op::halves`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, align(8))]
 pub struct Op {
-    /// What it does.
+    /// What the instruction does.
     pub code: Code,
-    /// Destination register, or [`SINK`]; in a branch or store, the length.
+    /// The number of the destination register, or [`SINK`]; in a branch or store, the length.
     pub(crate) rd: u8,
-    /// First source register.
+    /// The number of the first source register.
     pub(crate) rs1: u8,
-    /// Second source register; where there is none, the length.
+    /// The number of the second source register; where there is none, the length.
     pub(crate) rs2: u8,
-    /// Immediate, or what `code` says. Sign-extended; of branches and jumps in halfwords. Where two source
-    /// registers and a destination leave no other room, the length is in bits 31:24.
+    /// The immediate, sign-extended, or what `code` says; of branches and jumps the distance in halfwords.
+    /// Where two source registers and a destination leave no other room, the length is in bits 31:24.
     pub imm: i32,
 }
 
-/// Destination of a load into `x0`: a register that nobody reads.
+/// The destination register of a load into `x0`: one behind the registers, which nobody reads.
 pub const SINK: u8 = 32;
-/// Where an immediate has the length.
+/// The lowest bit of the length in an immediate.
 const HALVES_SHIFT: u32 = 24;
 
-/// Where the length is.
+/// Which field of an [`Op`] has its length.
 enum Room {
+    /// `rd`, as there is no destination register.
     Destination,
+    /// `rs2`, as there is no second source register.
     Source,
+    /// The top bits of `imm`, as all registers are used.
     Immediate,
 }
 
 impl Op {
-    /// A slot that has not been decoded.
+    /// The op of an instruction that has not been decoded.
     pub const UNDECODED: Op = Op::new(Code::Decode, 0, 0, 0, 0);
 
     /// An op of unknown length; see [`Op::with_halves`].
@@ -235,30 +240,30 @@ impl Op {
         }
     }
 
-    /// Does it have a second source register?
+    /// May the op have a second source register?
     pub(crate) const fn has_rs2(self) -> bool {
         !matches!(self.room(), Room::Source)
     }
 
-    /// Destination register.
+    /// The number of the destination register.
     #[must_use]
     pub const fn rd(self) -> usize {
         (self.rd & 31) as usize
     }
 
-    /// First source register.
+    /// The number of the first source register.
     #[must_use]
     pub const fn rs1(self) -> usize {
         (self.rs1 & 31) as usize
     }
 
-    /// Second source register.
+    /// The number of the second source register.
     #[must_use]
     pub const fn rs2(self) -> usize {
         (self.rs2 & 31) as usize
     }
 
-    /// Length in halfwords: 1 or 2.
+    /// The length in halfwords: 1 or 2.
     #[must_use]
     pub const fn halves(self) -> usize {
         match self.room() {
@@ -279,7 +284,7 @@ impl Op {
         }
     }
 
-    /// The immediate without the length that may be in it.
+    /// The low 24 bits of the immediate, above which the length may be.
     #[must_use]
     pub const fn field(self) -> i32 {
         self.imm & IMMEDIATE
@@ -312,6 +317,7 @@ pub(crate) const fn halves(imm: i32) -> usize {
     (imm as u32 >> HALVES_SHIFT) as usize
 }
 
+/// The bits of an immediate below the length.
 const IMMEDIATE: i32 = (1 << HALVES_SHIFT) - 1;
 
 /// Which floating-point instruction, without its format (manual, chapters F and D).
@@ -353,6 +359,7 @@ pub enum FloatKind {
 }
 
 impl FloatKind {
+    /// All kinds, in the order of their numbers.
     const ALL: [FloatKind; 29] = {
         use FloatKind::*;
         [
@@ -392,24 +399,24 @@ impl FloatKind {
 /// The fields of a floating-point instruction that do not fit the registers of an [`Op`], packed in `imm`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FloatForm {
-    /// Which instruction.
+    /// Which instruction it is.
     pub kind: FloatKind,
-    /// Format D instead of S.
+    /// Whether the format is D, not S.
     pub double: bool,
-    /// The rounding-mode field; 7 is dynamic.
+    /// The rounding-mode field; 7 means the mode in `fcsr`.
     pub rounding: u8,
-    /// Third source register.
+    /// The number of the third source register.
     pub rs3: usize,
 }
 
 impl FloatForm {
-    /// As an immediate.
+    /// The fields as an immediate.
     #[must_use]
     pub const fn pack(self) -> i32 {
         self.kind as i32 | (self.double as i32) << 8 | (self.rounding as i32) << 9 | (self.rs3 as i32) << 12
     }
 
-    /// Back from [`FloatForm::pack`].
+    /// The fields that [`FloatForm::pack`] has made an immediate of.
     #[inline]
     #[must_use]
     pub fn unpack(imm: i32) -> FloatForm {

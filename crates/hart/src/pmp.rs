@@ -1,23 +1,26 @@
 //! Physical memory protection: sixteen entries, granularity four bytes (privileged manual, "Physical
 //! Memory Protection").
 //!
-//! [`Pmp`] is the architectural part and belongs to a hart. [`Rules`] is what the MMU works with: the
-//! entries as address ranges, so that a whole page can be judged at once.
+//! [`Pmp`] is the registers and belongs to a hart. [`Rules`] is what the MMU works with: the entries as
+//! address ranges, so that a whole page can be judged at once. Rules are made of the registers whenever these
+//! have changed, and are never changed themselves.
 
 use crate::{Visit, Visitor, privilege::Privilege};
 
-/// Number of entries.
+/// How many entries there are.
 pub const ENTRIES: usize = 16;
 
+// Bits of an entry's configuration byte.
 const READ: u8 = 1;
 const WRITE: u8 = 2;
 const EXECUTE: u8 = 4;
 const LOCKED: u8 = 0x80;
+/// The field that says how an entry's address is to be read: TOR, NA4, NAPOT, or off.
 const MODE: u8 = 0x18;
 const TOR: u8 = 0x08;
 const NA4: u8 = 0x10;
 const NAPOT: u8 = 0x18;
-/// Physical addresses have 56 bits, `pmpaddr` leaves out the lowest two.
+/// The bits that `pmpaddr` holds: physical addresses have 56 bits, of which it leaves out the lowest two.
 const ADDRESS_MASK: u64 = (1 << 54) - 1;
 
 /// What an access wants to do.
@@ -34,12 +37,14 @@ pub enum Intent {
 /// The PMP registers of one hart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pmp {
+    /// The configuration byte of each entry.
     configuration: [u8; ENTRIES],
+    /// `pmpaddr` of each entry: an address shifted right by two. Invariant: within [`ADDRESS_MASK`].
     address: [u64; ENTRIES],
 }
 
 impl Pmp {
-    /// `pmpcfg0` (`first` = 0) or `pmpcfg2` (`first` = 8).
+    /// The value of `pmpcfg0` (`first` = 0) or of `pmpcfg2` (`first` = 8).
     #[must_use]
     pub fn read_configuration(&self, first: usize) -> u64 {
         let bytes = self.configuration.iter().skip(first).take(8);
@@ -51,7 +56,8 @@ impl Pmp {
         for (entry, byte) in self.configuration.iter_mut().skip(first).zip(value.to_le_bytes()) {
             if *entry & LOCKED == 0 {
                 let byte = byte & (LOCKED | MODE | EXECUTE | WRITE | READ);
-                // R=0 W=1 is reserved: WARL, becomes no access to data.
+                // W without R is reserved. The field is WARL, so it may become what we like: no access to
+                // data.
                 *entry = if byte & (READ | WRITE) == WRITE {
                     byte & !WRITE
                 } else {
@@ -61,7 +67,7 @@ impl Pmp {
         }
     }
 
-    /// `pmpaddr<entry>`.
+    /// The value of `pmpaddr<entry>`.
     #[must_use]
     pub fn read_address(&self, entry: usize) -> u64 {
         self.address.get(entry).copied().unwrap_or(0)
@@ -125,10 +131,14 @@ impl Visit for Pmp {
     }
 }
 
+/// An entry that is on.
 #[derive(Clone, Copy, Debug)]
 struct Rule {
+    /// The first physical address that the entry matches.
     low: u64,
+    /// The first physical address behind those that it matches, greater than `low`.
     high: u64,
+    /// The configuration byte of the entry.
     configuration: u8,
 }
 

@@ -1,12 +1,12 @@
 //! `Profile`: where a guest spends its steps, and what its engine has to do for it.
 //!
-//! Two things that are switched on together. *Samples* say where the guest is every so many steps; a
-//! [`Sampler`] around an engine takes them. *Counts* say what the interpreter and the translator did; the
-//! interpreter keeps them. Neither is guest state: the guest, and everything that is derived from it, is the
-//! same with and without. As samples are taken at steps and not at times, two runs of the same log give the
-//! same samples.
+//! A profile has two parts, which are switched on together (docs/profiling.md). *Samples* say where the guest
+//! is every so many steps; a [`Sampler`] around an engine takes them. *Counts* say what the interpreter and
+//! the translator did; the interpreter keeps them. Neither is guest state: the guest, and everything that is
+//! derived from it, is the same with and without a profile. As samples are taken at steps and not at times,
+//! two runs of the same log give the same samples.
 //!
-//! This must never read a clock: whoever makes a profile brings one, for what is told to people.
+//! Nothing here may read a clock: whoever makes a profile brings one, for what is told to people.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,17 +19,17 @@ use crate::{
     privilege::Privilege,
 };
 
-/// Places that are told apart; samples of further ones are counted as [`Samples::elsewhere`].
+/// How many places are told apart. Samples of further ones are counted as [`Samples::elsewhere`].
 pub const PLACES_MAX: usize = 1 << 20;
 
-/// Where a hart is.
+/// Where a hart is: in which mode, in which address space, at which address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    /// Its mode.
+    /// The privilege mode.
     pub privilege: Privilege,
     /// In user mode with translation: the page of the root page table, which names the address space; else 0.
     pub root: u64,
-    /// Virtual address of the next instruction.
+    /// The virtual address of the next instruction.
     pub pc: u64,
 }
 
@@ -46,17 +46,17 @@ impl Place {
     }
 }
 
-/// Where the guest was.
+/// Where the guest was when samples were taken.
 #[derive(Debug, Default)]
 pub struct Samples {
-    /// How often it was where.
+    /// How often the guest was at each place.
     pub places: BTreeMap<Place, u64>,
-    /// How often it was anywhere else, when there were [`PLACES_MAX`] places already.
+    /// How often the guest was anywhere else, when there were [`PLACES_MAX`] places already.
     pub elsewhere: u64,
 }
 
 impl Samples {
-    /// All samples.
+    /// How many samples were taken.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.elsewhere + self.places.values().sum::<u64>()
@@ -76,67 +76,70 @@ impl Samples {
 /// Why a step was interpreted and not translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// Nothing is translated.
+    /// Nothing is translated at all.
     Off,
-    /// It was not come upon often enough.
+    /// The instruction was not reached often enough.
     Cold,
-    /// Its page is written too often, or there is nothing to translate.
+    /// The instruction's page is written too often, or no superblock can begin with the instruction.
     Never,
-    /// The run was about to end: a superblock counts all its steps before it begins.
+    /// The run or the chunk was about to end: a superblock counts all its steps before it begins.
     Tail,
 }
 
-/// Number of [`Why`]s.
+/// How many [`Why`]s there are.
 pub const WHYS: usize = 4;
 
-/// How often the interpreter did a kind of op, and one of them.
+/// How often the interpreter did ops of one kind for generated code.
 #[derive(Clone, Copy, Debug)]
 struct Helped {
+    /// One of the ops, which names the kind.
     op: Op,
+    /// How many there were.
     count: u64,
 }
 
 /// What the engine did.
 #[derive(Debug)]
 pub struct Counts {
-    /// Steps in generated code and in what it called.
+    /// How many steps were done in generated code and in what it called.
     pub entered_steps: u64,
-    /// Times that generated code was entered.
+    /// How often generated code was entered.
     pub entries: u64,
-    /// Steps that were interpreted outside of it, by [`Why`].
+    /// How many steps were interpreted outside of generated code, by [`Why`].
     pub interpreted: [u64; WHYS],
     /// What was translated and dropped.
     pub tally: Tally,
-    /// TLB entries made for loads, stores and fetches.
+    /// How many entries of the TLB were made for loads, for stores and for fetches.
     pub fills: [u64; 3],
-    /// Times that entries of the TLB were dropped while they were good.
+    /// How often entries of the TLB were dropped that were good until then.
     pub drops: u64,
-    /// Nanoseconds that the translator took.
+    /// How many nanoseconds the translator took.
     pub translating_ns: u64,
-    /// Nanoseconds that the engine ran, translator included.
+    /// How many nanoseconds the engine ran, translator included.
     pub running_ns: u64,
+    /// What the interpreter did for generated code, by the [`kind`] of op.
     helped: Vec<Helped>,
 }
 
 /// What the translator made and dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Superblocks made.
+    /// How many superblocks were made.
     pub superblocks: u64,
-    /// Instructions in them.
+    /// How many instructions are in them.
     pub ops: u64,
-    /// Bytes of what is executed often.
+    /// How many bytes of their code are executed often.
     pub hot_bytes: u64,
-    /// Bytes of what is rare.
+    /// How many bytes of their code are executed rarely.
     pub cold_bytes: u64,
-    /// Times that everything was dropped.
+    /// How often everything was dropped.
     pub flushes: u64,
-    /// Pages whose code was dropped because it was written to, or to make room.
+    /// How often a page's code was dropped because it was written to, or to make room.
     pub pages_dropped: u64,
 }
 
 impl Tally {
-    /// All that was done since `before`, added to this.
+    /// Adds what was done from `before` to `now`.
     pub(crate) fn add(&mut self, now: Tally, before: Tally) {
         self.superblocks += now.superblocks - before.superblocks;
         self.ops += now.ops - before.ops;
@@ -147,17 +150,18 @@ impl Tally {
     }
 }
 
-// One number for each kind of op that is worth telling apart: each code, CSR, floating-point and atomic
-// instruction.
+// Each kind of op that is worth telling apart has a number: first each code, then from these numbers on each
+// CSR, each floating-point and each atomic instruction.
 const CSRS: usize = 256;
 const FLOATS: usize = CSRS + 4096;
 const ATOMICS: usize = FLOATS + 512;
 const KINDS: usize = ATOMICS + 64;
 
+/// The number of an op's kind.
 fn kind(op: Op) -> usize {
     match op.code {
         Code::Csr => CSRS + (op.imm as u32 >> 20) as usize,
-        // The kind, and which format.
+        // The kind of a floating-point instruction and its format are in the low nine bits.
         Code::Float => FLOATS + (op.imm & 0x1ff) as usize,
         Code::AmoW => ATOMICS + (op.field() & 31) as usize,
         Code::AmoD => ATOMICS + 32 + (op.field() & 31) as usize,
@@ -184,7 +188,7 @@ impl Counts {
         }
     }
 
-    /// The interpreter did an op for generated code.
+    /// Counts an op that the interpreter did for generated code.
     #[inline]
     pub(crate) fn help(&mut self, op: Op) {
         let helped = &mut self.helped[kind(op)];
@@ -201,30 +205,33 @@ impl Counts {
         list
     }
 
-    /// How many that were.
+    /// How many instructions the interpreter did for generated code.
     #[must_use]
     pub fn helped_total(&self) -> u64 {
         self.helped.iter().map(|helped| helped.count).sum()
     }
 
-    /// All steps.
+    /// How many steps were done in all.
     #[must_use]
     pub fn steps(&self) -> u64 {
         self.entered_steps + self.interpreted.iter().sum::<u64>()
     }
 }
 
-/// What is learned. Shared between the engine and whoever wants to know.
+/// What is learned of a guest and its engine. It is shared between the engine and whoever wants to know.
 #[derive(Debug)]
 pub struct Profile {
+    /// How many steps there are from one sample to the next. At least 1.
     every: u64,
+    /// The host's clock, in nanoseconds.
     pub(crate) clock: fn() -> u64,
     counts: Mutex<Counts>,
     samples: Mutex<Samples>,
 }
 
 impl Profile {
-    /// An empty one, with a sample `every` so many steps (at least 1). `clock` tells nanoseconds, for people.
+    /// An empty profile, with a sample `every` so many steps (at least 1). `clock` tells nanoseconds, for
+    /// people.
     #[must_use]
     pub fn new(every: u64, clock: fn() -> u64) -> Profile {
         Profile {
@@ -235,7 +242,7 @@ impl Profile {
         }
     }
 
-    /// Steps from one sample to the next.
+    /// How many steps there are from one sample to the next.
     #[must_use]
     pub fn every(&self) -> u64 {
         self.every
@@ -260,7 +267,7 @@ pub struct Sampler<E> {
 }
 
 impl<E: Engine> Sampler<E> {
-    /// Around `engine`.
+    /// A sampler around `engine`.
     #[must_use]
     pub fn new(engine: E, profile: Arc<Profile>) -> Sampler<E> {
         Sampler { engine, profile }
@@ -274,13 +281,13 @@ impl<E: Engine> Engine for Sampler<E> {
         loop {
             let now = environment.now.after(steps);
             let due = every - now.0 % every;
-            let part = Environment {
+            let until_sample = Environment {
                 ram: &mut *environment.ram,
                 bus: &mut *environment.bus,
                 now,
                 cut: environment.cut,
             };
-            let exit = self.engine.run(hart, part, due.min(budget - steps));
+            let exit = self.engine.run(hart, until_sample, due.min(budget - steps));
             steps += exit.steps;
             if exit.steps == due {
                 self.profile.samples().add(Place::of(hart, hart.pc));
@@ -304,11 +311,11 @@ impl<E: Engine> Engine for Sampler<E> {
 /// What a piece of generated code is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// Used by all superblocks.
+    /// Code that all superblocks use, by its name.
     Shared(&'static str),
-    /// Of a superblock that begins there: what is executed often.
+    /// The code that is executed often of a superblock that begins at the place.
     Hot(Place),
-    /// Of a superblock that begins there: what is rare.
+    /// The code that is executed rarely of a superblock that begins at the place.
     Cold(Place),
 }
 
@@ -318,11 +325,11 @@ pub trait CodeMap: Send {
     fn made(&mut self, start: u64, size: usize, part: Part);
 }
 
-/// Who watches an engine.
+/// Who wants to know what an engine does.
 #[derive(Default)]
 pub struct Watch {
-    /// Is counted for.
+    /// Where counts go.
     pub profile: Option<Arc<Profile>>,
-    /// Is told of generated code.
+    /// Who is told where generated code lies.
     pub map: Option<Box<dyn CodeMap>>,
 }

@@ -20,9 +20,9 @@ use std::io;
 
 /// Physical address of the first byte of RAM on the QEMU `virt` board.
 pub const BASE: u64 = 0x8000_0000;
-/// Bits of an address inside a page.
+/// How many bits of an address choose a byte in a page.
 pub const PAGE_BITS: u32 = 12;
-/// Bytes of a page.
+/// How many bytes a page has.
 pub const PAGE: usize = 1 << PAGE_BITS;
 /// Largest RAM, in bytes: 16 GiB.
 pub const SIZE_MAX: u64 = 16 << 30;
@@ -40,13 +40,18 @@ pub struct OutOfRam;
 
 /// Guest memory.
 pub struct Ram {
+    /// The host address of the first byte.
     base: *mut u8,
+    /// How many bytes there are: at least one page, and whole pages.
     size: usize,
+    /// For each page its flags: [`DIRTY`], [`CODE`] and [`WALKED`].
     flags: Vec<u8>,
-    /// Pages with `DIRTY`, each once.
+    /// The pages with `DIRTY`, each once, in the order of their first write.
     dirty: Vec<u32>,
-    /// Pages written by [`Ram::write`] while they carried `CODE` or `WALKED`.
+    /// The pages that were written by [`Ram::write`] while they carried `CODE` or `WALKED`, perhaps several
+    /// times.
     stale: Vec<u32>,
+    /// See [`Ram::generation`].
     generation: u64,
 }
 
@@ -93,7 +98,8 @@ macro_rules! access {
     };
 }
 
-/// Large pages spare the host most of its page faults and TLB misses; without them it works as well.
+/// Asks the host for large pages, which spare it most of its page faults and TLB misses. Without them
+/// everything works as well.
 ///
 /// # Safety
 /// The range of whole pages is mapped.
@@ -148,13 +154,13 @@ impl Ram {
         })
     }
 
-    /// Bytes of RAM.
+    /// How many bytes of RAM there are.
     #[must_use]
     pub fn size(&self) -> usize {
         self.size
     }
 
-    /// Number of pages.
+    /// How many pages of RAM there are.
     #[must_use]
     pub fn pages(&self) -> usize {
         self.flags.len()
@@ -312,7 +318,8 @@ impl Ram {
         self.dirty = dirty;
     }
 
-    /// Changes whenever plain pages stop being plain other than by the engine's own [`Ram::set_flag`].
+    /// A number that changes whenever plain pages stop being plain other than by the engine's own
+    /// [`Ram::set_flag`].
     #[inline]
     #[must_use]
     pub fn generation(&self) -> u64 {
@@ -326,7 +333,7 @@ impl Ram {
         !self.stale.is_empty()
     }
 
-    /// The pages behind [`Ram::has_stale`]; the engine drops what it derived from them.
+    /// The pages that [`Ram::has_stale`] speaks of; the engine drops what it derived from them.
     pub fn take_stale(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.stale)
     }

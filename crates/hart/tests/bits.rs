@@ -1,5 +1,5 @@
-//! Zba, Zbb, Zbs and Zicond: every instruction with every kind of register and with the corners of its operands, on every
-//! engine, against definitions that go bit by bit.
+//! Zba, Zbb, Zbs and Zicond: every instruction with every kind of register and with the corners of its
+//! operands, on every engine, against definitions that go bit by bit.
 
 mod support;
 
@@ -103,7 +103,8 @@ const AMOUNT: [(&str, u64, Meaning); 7] = [
     ("bseti", 64, |a, b| number(|at| has(a, at) || at == b)),
 ];
 
-/// Destination and sources: registers that the translator keeps in the host's, and others; the same one twice; `x0`.
+/// Destination and sources: registers that the translator keeps in the host's, and others; the same one
+/// twice; `x0`.
 const PLACES: [[usize; 3]; 17] = [
     [10, 11, 12],
     [10, 10, 12],

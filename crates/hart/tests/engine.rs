@@ -75,7 +75,8 @@ fn a_waiting_hart_goes_on_only_when_an_enabled_interrupt_is_pending() {
 #[test]
 fn an_interrupt_is_taken_when_a_run_starts_and_costs_no_step() {
     let mut computer = computer(
-        "csrsi mstatus, 8\n li a0, 0x80\n csrw mie, a0\n la a1, to\n csrw mtvec, a1\n a: j a\n to: li a2, 1\n b: j b",
+        "csrsi mstatus, 8\n li a0, 0x80\n csrw mie, a0\n la a1, to\n csrw mtvec, a1\n \
+         a: j a\n to: li a2, 1\n b: j b",
     );
     computer.run(10);
     computer.board.lines = 0x80;

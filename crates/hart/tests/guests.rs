@@ -1,8 +1,8 @@
 //! Runs every guest in `guests/` on every engine and checks what its comments expect.
 //!
-//! `#: a0 = VALUE` is a register at the end, `#: [ADDRESS] = VALUE` a doubleword of memory, and `#: trap CAUSE
-//! TVAL EPC MPP` the next trap to machine mode; after the last one there is none. `#: ticks N` lets `mtime` be
-//! the steps divided by N. A guest ends at `done`, within [`STEPS`] steps.
+//! `#: a0 = VALUE` is a register at the end, `#: [ADDRESS] = VALUE` a doubleword of memory, and `#: trap
+//! CAUSE TVAL EPC MPP` the next trap to machine mode; after the last one there is none. `#: ticks N` lets
+//! `mtime` be the steps divided by N. A guest ends at `done`, within [`STEPS`] steps.
 
 #![allow(clippy::disallowed_methods, reason = "the guests are files beside this one")]
 

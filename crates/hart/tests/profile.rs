@@ -1,4 +1,5 @@
-//! Watching an engine changes nothing, samples are taken at exact steps, counts add up, and generated code is mapped once.
+//! Watching an engine changes nothing, samples are taken at exact steps, counts add up, and generated code is
+//! mapped once.
 
 mod support;
 

@@ -1,6 +1,6 @@
 // The guest of `examples/mips`: six small integer loops of different kinds, forever. Rebuild with
-// riscv64-linux-gnu-gcc -O2 -march=rv64gc -mabi=lp64 -mcmodel=medany -ffreestanding -fno-pic -fno-pie -fno-builtin -nostdlib
-//   -static -no-pie -Wl,--build-id=none,-Ttext=0x80000000 -Wl,--no-relax kernel.c -o kernel.elf
+// riscv64-linux-gnu-gcc -O2 -march=rv64gc -mabi=lp64 -mcmodel=medany -ffreestanding -fno-pic -fno-pie
+//   -fno-builtin -nostdlib -static -no-pie -Wl,--build-id=none,-Ttext=0x80000000 -Wl,--no-relax kernel.c -o kernel.elf
 // riscv64-linux-gnu-objcopy -O binary -j .text -j .rodata kernel.elf kernel.bin
 typedef unsigned char u8;
 typedef unsigned long u64;

@@ -3,16 +3,24 @@
 
 use crate::{op::BlockKind, privilege::Privilege};
 
+/// Fences of device accesses order memory accesses too. All of ours do, so the bit only holds what is
+/// written.
 const FIOM: u64 = 1;
-/// 0: no `cbo.inval`; 1: it flushes; 3: it invalidates, which is the same here; 2 is reserved.
+/// What `cbo.inval` does. 0: it is illegal; 1: it flushes; 3: it invalidates, which is the same here; 2 is
+/// reserved.
 const CBIE: u64 = 3 << 4;
+/// The reserved value of [`CBIE`].
 const CBIE_RESERVED: u64 = 2 << 4;
+/// `cbo.clean` and `cbo.flush` are legal.
 const CBCFE: u64 = 1 << 6;
+/// `cbo.zero` is legal.
 const CBZE: u64 = 1 << 7;
+/// The page-table walker sets A and D (Svadu).
 pub(super) const ADUE: u64 = 1 << 61;
+/// `stimecmp` exists for supervisor mode and drives STIP (Sstc).
 pub(super) const STCE: u64 = 1 << 63;
 
-/// What `senvcfg` holds after a write: CBIE keeps its value if the new one is reserved.
+/// What `senvcfg` holds after a write of `value` over `old`: CBIE keeps its value if the new one is reserved.
 pub(super) fn supervisor(old: u64, value: u64) -> u64 {
     let taken = if value & CBIE == CBIE_RESERVED {
         value & !CBIE | old & CBIE
@@ -22,7 +30,7 @@ pub(super) fn supervisor(old: u64, value: u64) -> u64 {
     taken & (FIOM | CBIE | CBCFE | CBZE)
 }
 
-/// Likewise `menvcfg`.
+/// What `menvcfg` holds after a write of `value` over `old`: as `senvcfg`, and the bits that only it has.
 pub(super) fn machine(old: u64, value: u64) -> u64 {
     supervisor(old, value) | value & (ADUE | STCE)
 }

@@ -1,15 +1,15 @@
-//! The encodings of Zba, Zbb, Zbs, Zicond, Zicbom and Zicboz, in their RV64 forms (unprivileged manual, chapters "B",
-//! "Zicond" and "CMO").
+//! The encodings of Zba, Zbb, Zbs, Zicond, Zicbom and Zicboz, in their RV64 forms (unprivileged manual,
+//! chapters "B", "Zicond" and "CMO").
 
 use crate::op::{Code, Op};
 
-/// An op whose only effect is its result: without one it does nothing.
+/// An op whose only effect is its result: with `x0` as its destination it does nothing.
 pub const fn pure(code: Code, rd: u32, rs1: u32, rs2: u32, imm: i32) -> Op {
     let code = if rd & 31 == 0 { Code::Nop } else { code };
     Op::new(code, rd, rs1, rs2, imm)
 }
 
-/// OP with registers.
+/// The codes of OP instructions, which have two source registers.
 pub(super) const fn op_code(funct7: u32, funct3: u32) -> Option<Code> {
     Some(match (funct7, funct3) {
         (0x10, 2) => Code::Sh1add,
@@ -34,7 +34,7 @@ pub(super) const fn op_code(funct7: u32, funct3: u32) -> Option<Code> {
     })
 }
 
-/// OP-32 with registers.
+/// The codes of OP-32 instructions, which have two source registers.
 pub(super) const fn op_32_code(funct7: u32, funct3: u32) -> Option<Code> {
     Some(match (funct7, funct3) {
         (0x04, 0) => Code::AddUw,
@@ -47,12 +47,13 @@ pub(super) const fn op_32_code(funct7: u32, funct3: u32) -> Option<Code> {
     })
 }
 
-/// OP-32: `zext.h` has a register's field that must be zero; with another one it would be `packw` of Zbkb.
+/// Is an OP-32 instruction `zext.h`? Its field for the second source register must be zero; otherwise it
+/// would be `packw` of Zbkb, which we do not have.
 pub(super) const fn is_zext_h(bits: u32) -> bool {
     bits >> 20 == 0x080 && bits >> 12 & 7 == 4
 }
 
-/// OP-IMM: what has its amount in the low six bits of the immediate, and what has one operand.
+/// OP-IMM instructions that have one operand, or an amount in the low six bits of the immediate.
 pub(super) fn op_imm(bits: u32, funct3: u32, rd: u32, rs1: u32) -> Option<Op> {
     let code = match (funct3, bits >> 20) {
         (1, 0x600) => Code::Clz,
@@ -79,7 +80,7 @@ fn op_imm_shift(bits: u32, funct3: u32, rd: u32, rs1: u32) -> Option<Op> {
     Some(pure(code, rd, rs1, 0, (bits >> 20 & 63) as i32))
 }
 
-/// OP-IMM-32. The amount of `slli.uw` has six bits, that of `roriw` five.
+/// OP-IMM-32 instructions. The amount of `slli.uw` has six bits, that of `roriw` five.
 pub(super) fn op_imm_32(bits: u32, funct3: u32, rd: u32, rs1: u32) -> Option<Op> {
     Some(match (funct3, bits >> 20) {
         (1, 0x600) => pure(Code::Clzw, rd, rs1, 0, 0),
@@ -91,7 +92,7 @@ pub(super) fn op_imm_32(bits: u32, funct3: u32, rd: u32, rs1: u32) -> Option<Op>
     })
 }
 
-/// MISC-MEM: the cache-block instructions. Others with this `funct3` are reserved.
+/// The cache-block instructions, which are among MISC-MEM. Others with this `funct3` are reserved.
 pub(super) fn block(bits: u32, funct3: u32, rd: u32, rs1: u32) -> Option<Op> {
     let known = funct3 == 2 && rd == 0 && matches!(bits >> 20, 0 | 1 | 2 | 4);
     known.then_some(Op::new(Code::Cbo, 0, rs1, 0, bits as i32))

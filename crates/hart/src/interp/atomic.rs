@@ -1,11 +1,12 @@
-//! LR, SC and the atomic memory operations (chapter "A"). Harts take turns on one thread, so each is a
-//! plain load and store.
+//! LR, SC and the atomic memory operations (manual, chapter "A"). Harts take turns on one thread, so each of
+//! them is a plain load and store.
 //!
-//! The reservation set is the aligned doubleword, by physical address. SC succeeds if the reservation is
-//! still there; it ends it either way. An SC without any reservation does not touch memory at all and so
+//! What LR reserves is the aligned doubleword, by physical address. SC succeeds if that is still reserved,
+//! and ends the reservation in either case. An SC without any reservation does not touch memory at all and so
 //! cannot fault, but a misaligned one always does. The hart's own stores do not end a reservation; traps and
 //! returns from them do ([`crate::trap`]), and so do another hart's turn and a device's input
 //! ([`crate::Hart::drop_reservation`]).
+//!
 //! To the bus all of them raise access faults: a virtio device or a UART has no atomics.
 
 use super::{Core, Flow, arithmetic::word};
@@ -16,6 +17,7 @@ use crate::{
 };
 
 impl Core<'_> {
+    /// Does LR, of `size` bytes: 4 or 8.
     pub(super) fn load_reserved(&mut self, op: Op, size: u64) -> Flow {
         let address = self.x[op.rs1()];
         let offset = match self.reach_atomic(address, size, Intent::Load) {
@@ -32,6 +34,7 @@ impl Core<'_> {
         self.flow()
     }
 
+    /// Does SC, of `size` bytes: 4 or 8.
     pub(super) fn store_conditional(&mut self, op: Op, size: u64) -> Flow {
         let address = self.x[op.rs1()];
         let Some(reserved) = self.hart.reservation else {
@@ -56,6 +59,7 @@ impl Core<'_> {
         self.flow()
     }
 
+    /// Does an AMO, of `size` bytes: 4 or 8.
     pub(super) fn amo(&mut self, op: Op, size: u64) -> Flow {
         let address = self.x[op.rs1()];
         let operand = self.x[op.rs2()];
@@ -76,7 +80,7 @@ impl Core<'_> {
     }
 }
 
-/// What an AMO writes. Words come sign-extended, which keeps both orders of comparison.
+/// What an AMO writes, by its funct5 field. Words come sign-extended, which keeps both orders of comparison.
 fn combine(funct5: i32, old: u64, operand: u64) -> u64 {
     match funct5 {
         0x00 => old.wrapping_add(operand),

@@ -22,10 +22,10 @@ use crate::{
     tlb::CodePlace,
 };
 
-/// Halfwords, hence slots, in a page.
+/// How many halfwords, and so slots, a page has.
 pub(super) const SLOTS: usize = PAGE / 2;
-/// Slots kept per page: behind the page's own come two that lead to the next page, as the last instruction
-/// may be four bytes long and straddle.
+/// How many slots are kept for a page: behind the page's own come two that lead to the next page, as the last
+/// instruction may be four bytes long and straddle the two.
 const STRIDE: usize = SLOTS + 2;
 /// How many pages are kept: 16 MiB of the guest's code, which is a compiler's or a database's beside a
 /// kernel's. Their ops take 67 MB, and the tables of what is translated of them 75 MB.
@@ -44,18 +44,25 @@ const CHUNK: usize = 16;
 /// The place of the slots for code that is not kept, but fetched anew each time.
 pub(super) const LOOSE: CodePlace = CodePlace(0);
 
-/// One [`Op`] whose fields are read one by one, each only where it is needed: what the dispatch loop has in
-/// hand, it keeps in memory instead of in registers.
+/// One [`Op`] in memory, of the halfword that it begins at. The dispatch loop reads its fields one by one,
+/// each only where it is needed, so that the host's registers stay free for the rest. The fields are those of
+/// [`Op`].
 #[repr(C, align(8))]
 pub(super) struct Slot {
+    /// What the instruction does.
     pub code: Cell<Code>,
+    /// The number of the destination register, or the length.
     pub rd: Cell<u8>,
+    /// The number of the first source register.
     pub rs1: Cell<u8>,
+    /// The number of the second source register, or the length.
     pub rs2: Cell<u8>,
+    /// The immediate, perhaps with the length.
     pub imm: Cell<i32>,
 }
 
 impl Slot {
+    /// A slot with this op.
     fn new(op: Op) -> Slot {
         Slot {
             code: Cell::new(op.code),
@@ -72,6 +79,7 @@ impl Slot {
         self.imm.get() as i64 as u64
     }
 
+    /// The op.
     pub fn get(&self) -> Op {
         let (rd, rs1, rs2) = (self.rd.get(), self.rs1.get(), self.rs2.get());
         Op {
@@ -83,6 +91,7 @@ impl Slot {
         }
     }
 
+    /// Replaces the op.
     pub fn set(&self, op: Op) {
         self.code.set(op.code);
         self.rd.set(op.rd);
@@ -95,15 +104,18 @@ impl Slot {
 /// The decoded code of one page.
 pub(super) type Slots = [Slot; STRIDE];
 
-/// Room for the decoded code of all pages. Shared while ops are executed and replaced, hence the cells:
-/// the dispatch loop holds on to the slots of the page it is in.
+/// Room for the decoded code of all pages. Its slots are cells because the dispatch loop holds on to those of
+/// the page that it executes while others of the same page are decoded or reset.
 pub(super) struct Arena {
+    /// The slots of all places, [`CHUNK`] places together, which are allocated when one of them is first
+    /// used.
     chunks: [OnceCell<Box<[Slots]>>; PAGES_MAX / CHUNK + 1],
-    /// The instruction that was fetched loosely last.
+    /// The op of the instruction that was fetched loosely last.
     pub loose: Slot,
 }
 
 impl Arena {
+    /// Room in which nothing is allocated.
     pub fn new() -> Arena {
         Arena {
             chunks: [const { OnceCell::new() }; PAGES_MAX / CHUNK + 1],
@@ -124,6 +136,7 @@ impl Arena {
         &chunk[place % CHUNK]
     }
 
+    /// Has slots of a place decoded anew when they are next reached.
     fn reset(&self, place: CodePlace, slots: std::ops::RangeInclusive<usize>) {
         for slot in &self.slots(place)[slots] {
             slot.set(Op::UNDECODED);
@@ -160,6 +173,8 @@ pub(super) struct CodePages {
 }
 
 impl CodePages {
+    /// No code, for a RAM of so many pages. What is reached `hot` times is translated (`None`: nothing is),
+    /// into so many bytes of machine code.
     pub fn new(pages: usize, hot: Option<u8>, bytes: Option<usize>) -> CodePages {
         CodePages {
             translations: hot
@@ -215,6 +230,7 @@ impl CodePages {
         place
     }
 
+    /// Lets generated code be led to a place.
     fn open(&mut self, place: CodePlace) {
         if let Some(translations) = &mut self.translations {
             translations.open(place.0);

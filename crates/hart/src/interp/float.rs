@@ -1,4 +1,5 @@
-//! Floating-point loads, stores and arithmetic (chapters "F" and "D"). The arithmetic itself is in `fpu`.
+//! Floating-point loads, stores and arithmetic (manual, chapters "F" and "D"). Here registers are read and
+//! written; the arithmetic itself is in `fpu`.
 //!
 //! Every instruction here is illegal while `mstatus.FS` is Off. FS becomes Dirty exactly when a
 //! floating-point register or `fcsr` may have changed: results in floating-point registers, or raised flags.
@@ -9,9 +10,11 @@ use crate::{
     op::{Code, FloatForm, FloatKind, Op},
 };
 
-/// How the register file holds one format.
+/// How a floating-point register holds a number of one format.
 trait Held: Format {
+    /// The number in a register.
     fn get(register: u64) -> Self;
+    /// The register that holds a number.
     fn put(self) -> u64;
 }
 
@@ -35,15 +38,16 @@ impl Held for u64 {
     }
 }
 
-/// What an instruction produced.
+/// What an instruction has computed, and for which register.
 enum Outcome {
-    /// For `f[rd]`.
+    /// The value of the floating-point register `rd`.
     Float(u64),
-    /// For `x[rd]`.
+    /// The value of the integer register `rd`.
     Integer(u64),
 }
 
 impl Core<'_> {
+    /// Does `flw` or `fld`.
     #[inline(never)]
     pub(super) fn float_load(&mut self, op: Op) -> Flow {
         if self.hart.csr.float_off() {
@@ -64,6 +68,7 @@ impl Core<'_> {
         flow
     }
 
+    /// Does `fsw` or `fsd`.
     #[inline(never)]
     pub(super) fn float_store(&mut self, op: Op) -> Flow {
         if self.hart.csr.float_off() {
@@ -85,7 +90,7 @@ impl Core<'_> {
         Flow::Next
     }
 
-    /// Every other floating-point instruction.
+    /// Does every other floating-point instruction.
     #[inline(never)]
     pub(super) fn float(&mut self, op: Op) -> Flow {
         let form = FloatForm::unpack(op.field());

@@ -73,8 +73,9 @@ macro_rules! rarer_of_one {
 }
 
 impl Core<'_> {
-    /// Runs instructions from `hart.pc` until the chunk ends or something happens; `now` and `hart.pc` are
-    /// exact then.
+    /// Executes instructions from `hart.pc` on until the chunk ends or something happens that ends the
+    /// stretch. `now` and `hart.pc` are exact then. `TRANSLATE`: generated code is entered where there is
+    /// some.
     #[inline(never)]
     pub(super) fn execute<const TRANSLATE: bool>(&mut self) -> Stretch {
         // Steps to the end of the chunk, not counting the instruction in hand.
@@ -121,8 +122,9 @@ impl Core<'_> {
                         self.x[op.$register.get() as usize]
                     };
                 }
-                // What to write to rd, of an instruction without and with a second source register. Those
-                // that would write x0 are decoded as something else.
+                // These write the destination register and go on, for an instruction without and with a
+                // second source register, whose length is in different fields. An instruction that would
+                // write x0 was decoded as something else.
                 macro_rules! one {
                     ($value:expr) => {{
                         self.x[op.rd.get() as usize] = $value;
@@ -310,7 +312,7 @@ impl Core<'_> {
         }
     }
 
-    /// An instruction that is not worth a place in the dispatch loop, or could not be completed there.
+    /// Does an instruction that is not worth an arm in the dispatch loop, or could not be completed there.
     #[inline(never)]
     pub(super) fn rare(&mut self, op: Op) -> Flow {
         use Code::*;
@@ -343,8 +345,8 @@ impl Core<'_> {
         }
     }
 
-    /// Nothing was executed in this turn of the loop: the chunk gets shorter instead of the turn being taken
-    /// back, which would cost every turn a register.
+    /// Makes up for a turn of the dispatch loop in which nothing was executed: the chunk gets one step
+    /// shorter. To take the turn back instead would cost every other turn a register.
     fn spare(&mut self) {
         self.chunk_end.0 -= 1;
     }
@@ -362,6 +364,7 @@ impl Core<'_> {
         }
     }
 
+    /// Ends a stretch at `pc`, with `left` steps of the chunk left.
     #[inline(always)]
     fn leave(&mut self, pc: u64, left: u64, why: Stretch) -> Stretch {
         self.hart.pc = pc;
@@ -374,7 +377,7 @@ impl Core<'_> {
         address(self.page_pc, self.slot)
     }
 
-    /// The illegal-instruction exception for the instruction in hand.
+    /// Raises the illegal-instruction exception for the instruction in hand.
     #[cold]
     pub(super) fn illegal(&mut self) -> Flow {
         let bits = self.caches.code.bits(self.ram, self.place, self.slot);
@@ -383,7 +386,8 @@ impl Core<'_> {
     }
 }
 
-/// The address of a slot of the page at `page_pc`; one outside the page leads to another one.
+/// The address of a slot of the page at `page_pc`. The number may lie outside the page: the address is that
+/// of a slot in another page then.
 #[inline(always)]
 pub(super) const fn address(page_pc: u64, slot: usize) -> u64 {
     page_pc.wrapping_add((slot as u64).wrapping_mul(2))

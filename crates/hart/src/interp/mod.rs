@@ -1,13 +1,19 @@
-//! The interpreter: executes decoded ops one by one. Always there: it is the oracle for every other engine.
+//! The interpreter: executes decoded ops one by one. It defines what every instruction does, and generated
+//! code must do the same.
 //!
-//! `run` loops over *stretches*: before each it takes a due interrupt and selects the address spaces, then
-//! `execute` (in `int`) runs instructions until something happens that makes either worth looking at again.
-//! That is a function of guest state alone: a CSR write, a return from a trap, a trap, an access to the
-//! bus. The budget is checked before the interrupt, so a run always ends between an instruction and what
-//! follows it, whatever that is.
+//! `run` loops over *stretches*. Before each it takes an interrupt that is due and selects the address
+//! spaces; then `execute` (in `int`) executes instructions until something happens after which interrupts or
+//! address spaces must be looked at again: a CSR write, a trap, a return from one, an access to the bus. That
+//! is a function of guest state alone. A stretch also ends with the *chunk*, a number of steps after which
+//! the host is asked whether it wants a cut; that must change nothing. The budget is checked before the
+//! interrupt is taken, so a run always ends between an instruction and what follows it, whatever that is.
 //!
-//! One interpreter serves all harts of a machine: what it caches is keyed by address space and physical
-//! page, and a store by one hart must reach the caches that another one filled.
+//! The files below: `int` is the dispatch loop; `mem`, `atomic`, `float`, `blocks` and `system` do what is
+//! rarer; `arithmetic` computes; `code` keeps decoded code; `translated` enters generated code and works for
+//! it; `meter` counts for a profile; `zeal` disturbs for tests.
+//!
+//! One interpreter serves all harts of a machine: what it caches is found by address space and physical page,
+//! and a store by one hart must reach the caches that another one filled.
 
 mod arithmetic;
 mod atomic;
@@ -37,22 +43,22 @@ use code::{Arena, CodePages, LOOSE};
 use meter::Meter;
 use zeal::Zeal;
 
-/// Steps between two questions whether a cut is wanted.
+/// How many steps a chunk has: the host is asked after each whether it wants a cut.
 const CHUNK: u64 = 32_768;
 const _: () = assert!(CHUNK <= jit::CALLS_MAX as u64);
 
-/// How to interpret.
+/// How an interpreter works.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InterpreterOptions {
-    /// Drop caches at random, with this seed; unobservable, which is what it is there to test. The seed's
-    /// three lowest bits choose how often: 0 is forty times slower than without and finds most, 7 suits long
-    /// runs.
+    /// The seed with which caches are dropped at random; the guest cannot observe it, which is what it is
+    /// there to test. The seed's three lowest bits choose how often: 0 is forty times slower than without and
+    /// finds most, 7 suits long runs.
     pub zeal: Option<u64>,
-    /// What to translate to machine code, if this host can run it ([`can_translate`](crate::can_translate));
-    /// unobservable.
+    /// What to translate to machine code, if this host can run it ([`can_translate`](crate::can_translate)).
+    /// The guest cannot observe it.
     pub translate: Translate,
-    /// Bytes of machine code to keep, from 64 KiB to [`CODE_MAX`](crate::CODE_MAX), which is also the
-    /// default; when they are used up, all goes.
+    /// How many bytes of machine code to keep, from 64 KiB to [`CODE_MAX`](crate::CODE_MAX), which is also
+    /// the default. When they are used up, all code is dropped.
     pub code_bytes: Option<usize>,
 }
 
@@ -64,7 +70,7 @@ pub enum Translate {
     Never,
     /// What runs often.
     Hot,
-    /// Everything, when it is first come upon: slow, and finds most in tests.
+    /// Everything, when it is first reached: slow, and finds most in tests.
     Always,
 }
 
@@ -72,10 +78,14 @@ pub enum Translate {
 /// must [`Engine::forget`].
 pub struct Interpreter {
     options: InterpreterOptions,
+    /// The decoded ops. They are apart from the other caches, as the dispatch loop holds on to them while it
+    /// changes those.
     arena: Box<Arena>,
+    /// The other caches; `None` before the first run, which says for which RAM they are.
     caches: Option<Box<Caches>>,
-    /// Drop everything at the next run, when RAM's flags are at hand.
+    /// Whether to drop everything at the next run, when RAM is at hand, whose flags must be cleared.
     forgotten: bool,
+    /// Who wants to know what is done.
     watch: Watch,
 }
 
@@ -86,7 +96,7 @@ impl Interpreter {
         Interpreter::watched(options, Watch::default())
     }
 
-    /// The same, for somebody who wants to know what it does.
+    /// An interpreter with nothing cached, for somebody who wants to know what it does.
     #[must_use]
     pub fn watched(options: InterpreterOptions, watch: Watch) -> Interpreter {
         Interpreter {
@@ -98,6 +108,7 @@ impl Interpreter {
         }
     }
 
+    /// The caches, which are made for this RAM if they are not yet, and emptied if they were forgotten.
     fn caches(&mut self, ram: &mut Ram) -> (&mut Caches, &Arena, &mut Watch) {
         let usable = self.caches.as_ref().is_some_and(|caches| caches.mmu.is_of(ram));
         let forget = std::mem::take(&mut self.forgotten);
@@ -173,12 +184,15 @@ impl Engine for Interpreter {
     }
 }
 
-/// Everything that can be dropped at any moment.
+/// Everything that can be dropped at any moment, but for the decoded ops themselves.
 struct Caches {
+    /// The translations of addresses.
     mmu: Mmu,
+    /// Which pages' code is decoded, and what is translated of it.
     code: CodePages,
+    /// What disturbs the run, in tests.
     zeal: Option<Zeal>,
-    /// [`Translate::Always`]: even what may not fit the rest of the chunk is tried.
+    /// [`Translate::Always`] was asked for: generated code is entered even if the chunk may end inside it.
     translates_all: bool,
 }
 
@@ -206,23 +220,25 @@ impl Caches {
 /// How an instruction ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flow {
-    /// Go on with the next one.
+    /// Execution goes on with the next instruction.
     Next,
-    /// Nothing was done; try again.
+    /// Nothing was done, as the instruction was not decoded: it is tried again.
     Again,
-    /// Go on with the next one, but translate the pc anew: translations were dropped.
+    /// Execution goes on with the next instruction, whose address must be translated anew: translations were
+    /// dropped.
     Refetch,
-    /// Go on with the next one after a look at interrupts and address spaces.
+    /// Execution goes on with the next instruction after a look at interrupts and address spaces.
     Check,
-    /// Likewise, at `hart.pc`, which the instruction has set.
+    /// Execution goes on at `hart.pc`, which the instruction has set, after a look at interrupts and address
+    /// spaces.
     Jump,
-    /// It raised `Core::trap`.
+    /// The instruction raised the exception in `Core::trap`.
     Trap,
-    /// The hart waits; its pc is behind the WFI.
+    /// The hart waits from the next instruction on, which is behind the WFI.
     Wait,
 }
 
-/// Why a stretch ended. `hart.pc` is exact.
+/// Why a stretch ended. `hart.pc` is exact then.
 enum Stretch {
     /// The chunk is used up.
     Chunk,
@@ -230,54 +246,58 @@ enum Stretch {
     Check,
     /// The instruction at `hart.pc` raised an exception.
     Trap(Trap),
-    /// The hart waits.
+    /// The hart waits for an interrupt.
     Wait,
 }
 
 /// One run in progress.
 struct Core<'a> {
-    /// The integer registers, `hart.x` being out of date, and what generated code needs; indexed by any byte
-    /// without a check.
+    /// The integer registers, while `hart.x` is out of date, and behind them what generated code needs. There
+    /// are so many words that any byte is an index, which needs no check.
     x: [u64; jit::WORDS],
     hart: &'a mut Hart,
     ram: &'a mut Ram,
     bus: &'a mut dyn Bus,
     caches: &'a mut Caches,
     arena: &'a Arena,
+    /// The step at which the run started.
     start: Step,
-    /// Steps completed. Exact between stretches.
+    /// How many steps are completed. Exact between stretches.
     now: Step,
-    /// Where the present chunk ends.
+    /// The step at which the present chunk ends.
     chunk_end: Step,
-    /// Steps from behind the instruction in hand to there. Exact when it leaves the fast path.
+    /// How many steps there are from behind the instruction in hand to the end of the chunk. Exact when the
+    /// instruction leaves the fast path.
     left: u64,
-    /// Where the code of the present page is kept.
+    /// The place of the code of the present page.
     place: CodePlace,
-    /// Address of the present page.
+    /// The virtual address of the present page.
     page_pc: u64,
-    /// Slot of the instruction in hand. Exact when it leaves the fast path.
+    /// The slot of the instruction in hand. Exact when the instruction leaves the fast path.
     slot: usize,
     /// `hart.steps` when the run started.
     steps_before: u64,
-    /// The machine must look before the next instruction.
+    /// Whether the machine must look before the next instruction.
     attention: bool,
-    /// The bus was accessed: interrupts may have changed.
+    /// Whether the bus was accessed, so that interrupts may have changed.
     check: bool,
-    /// No enabled interrupt is pending, and only an instruction that is looked at can change that.
+    /// Whether no enabled interrupt is pending, and only an instruction that ends the stretch can change
+    /// that.
     calm: bool,
     /// The exception behind [`Flow::Trap`].
     trap: Trap,
-    /// Bits of the instruction fetched loosely last.
+    /// The bits of the instruction that was fetched loosely last.
     loose_bits: u32,
-    /// Why generated code has been left, if not just for an instruction that is not translated.
+    /// Why the stretch has ended, if it has ended while generated code ran.
     stopped: Option<Stretch>,
     /// Counts, if somebody wants to know.
     meter: Option<Meter<'a>>,
-    /// Is told of what is translated.
+    /// Is told of what is translated, if somebody wants to know.
     map: Option<&'a mut (dyn CodeMap + 'static)>,
 }
 
 impl Core<'_> {
+    /// Runs to step `end`, unless something ends the run before.
     fn run(&mut self, end: Step, cut: &dyn Cut) -> Reason {
         self.drop_stale();
         if self.hart.waiting && !self.hart.wakes(self.bus, self.now) {
@@ -320,6 +340,7 @@ impl Core<'_> {
         }
     }
 
+    /// How many steps the next chunk has at most.
     fn chunk(&mut self) -> u64 {
         match &mut self.caches.zeal {
             Some(zeal) => 1 + zeal.state % (16 * zeal.loose),
@@ -343,7 +364,7 @@ impl Core<'_> {
         self.hart.steps = self.steps_before.wrapping_add(now.since(self.start));
     }
 
-    /// Drops what devices have overwritten.
+    /// Drops what was derived from pages that devices have overwritten.
     fn drop_stale(&mut self) {
         if self.ram.has_stale() {
             for page in self.ram.take_stale() {
@@ -361,7 +382,7 @@ impl Core<'_> {
         self.drop_stale();
     }
 
-    /// Translates the pc for a fetch; returns where the page's decoded code is. Only ever called when an
+    /// Translates the pc for a fetch; returns the place of the page's code. It must only be called when an
     /// instruction is about to be attempted, as it may set A in a page-table entry.
     #[cold]
     #[inline(never)]
@@ -385,7 +406,7 @@ impl Core<'_> {
                 if zeal.is_none() {
                     mmu.remember_fetch(self.ram, pc, place);
                 } else {
-                    // With zeal every page change comes here.
+                    // With zeal the TLB learns no fetches, so that every change of page comes here.
                     mmu.hold_fetch(self.ram, pc);
                 }
                 place
@@ -408,7 +429,8 @@ impl Core<'_> {
         self.settle();
         self.loose_bits = bits;
         if self.check || self.attention {
-            // The bus was read: look around after this instruction.
+            // The bus was read, so that the chunk must end, and interrupts be looked at, behind this
+            // instruction.
             self.chunk_end = self.step().after(1);
             self.left = 0;
         }
@@ -416,6 +438,7 @@ impl Core<'_> {
         Ok(())
     }
 
+    /// Fetches 16 bits of an instruction.
     fn fetch_half(&mut self, address: u64) -> Result<u32, Trap> {
         let Caches { mmu, code, .. } = &*self.caches;
         let place = mmu.known_fetch(address);
@@ -437,7 +460,7 @@ impl Core<'_> {
         }
     }
 
-    /// An access by the instruction at `now`.
+    /// An access to the bus by the instruction in hand.
     fn access(&self, address: u64, width: Width) -> Access {
         Access {
             address,
@@ -447,8 +470,8 @@ impl Core<'_> {
         }
     }
 
-    /// After a slow path: brings decoded code up to date with what was stored. True if the pc must be
-    /// translated anew.
+    /// Brings decoded code up to date with what was stored on a slow path. True if the pc must be translated
+    /// anew.
     fn settle(&mut self) -> bool {
         let Caches { mmu, code, .. } = &mut *self.caches;
         while let Some(write) = mmu.code_writes.pop() {
@@ -469,6 +492,7 @@ impl Core<'_> {
         }
     }
 
+    /// Has the instruction in hand raise an exception.
     fn raise(&mut self, trap: Trap) -> Flow {
         self.trap = trap;
         Flow::Trap

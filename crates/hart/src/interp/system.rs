@@ -1,5 +1,8 @@
-//! CSR instructions, calls, returns, WFI, SFENCE.VMA and its parts (chapter "Zicsr"; privileged manual,
-//! "Machine-Mode Privileged Instructions", "Supervisor Instructions" and "Svinval").
+//! CSR instructions, calls, returns, WFI, SFENCE.VMA and its parts (manual, chapter "Zicsr"; privileged
+//! manual, "Machine-Mode Privileged Instructions", "Supervisor Instructions" and "Svinval").
+//!
+//! Here it is decided whether the hart may execute them in its mode. What a CSR takes of a value is in `csr`,
+//! what a trap or a return from one does in `trap`.
 
 use super::{Core, Flow};
 use crate::{
@@ -10,7 +13,7 @@ use crate::{
 };
 
 impl Core<'_> {
-    /// One of the six CSR instructions; `op.imm` holds its bits.
+    /// Does one of the six CSR instructions; `op.imm` holds its bits.
     #[inline(never)]
     pub(super) fn csr(&mut self, op: Op) -> Flow {
         self.count(self.step());
@@ -25,7 +28,7 @@ impl Core<'_> {
         }
     }
 
-    /// `None`: illegal.
+    /// Reads and writes the CSR; `None`: the instruction is illegal, and nothing was done.
     fn csr_access(&mut self, op: Op) -> Option<After> {
         let bits = op.imm as u32;
         let address = bits >> 20;
@@ -57,7 +60,7 @@ impl Core<'_> {
         Some(after)
     }
 
-    /// The other system instructions, and illegal ones.
+    /// Does the other system instructions, and raises the exception of illegal ones.
     #[inline(never)]
     pub(super) fn system(&mut self, op: Op) -> Flow {
         let privilege = self.hart.privilege;
@@ -85,13 +88,13 @@ impl Core<'_> {
                 }
                 false
             }
-            // Nothing to do: translations are always up to date.
+            // A fence has nothing to do, as translations are always up to date.
             Code::SfenceVma | Code::SinvalVma => match privilege {
                 Privilege::User => false,
                 Privilege::Supervisor => mstatus & status::TVM == 0,
                 Privilege::Machine => true,
             },
-            // They order what `sinval.vma` does; TVM does not concern them.
+            // These order what `sinval.vma` does. TVM does not concern them.
             Code::SfenceWInval | Code::SfenceInvalIr => privilege > Privilege::User,
             _ => false,
         };

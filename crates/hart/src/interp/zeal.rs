@@ -1,16 +1,21 @@
 //! Zeal: caches that forget at random and chunks of random lengths, for tests of what must not show.
+//!
+//! The interpreter asks it at each change of page and at the start of each chunk. What it answers may never
+//! change what the guest computes; the tests compare digests with and without.
 
 /// A small random generator (SplitMix64) for zeal. Not guest state.
 pub(super) struct Zeal {
+    /// The state of the generator.
     pub state: u64,
-    /// One in so many page changes executes loosely, without decoded code; chunks are up to sixteen times as
-    /// long.
+    /// At one in so many changes of page, code is executed loosely: it is fetched and decoded anew for each
+    /// instruction. A chunk has up to sixteen times so many steps.
     pub loose: u64,
-    /// One in so many page changes drops every cache.
+    /// At one in so many changes of page, every cache is dropped.
     pub forgets: u64,
 }
 
 impl Zeal {
+    /// Zeal that draws from this seed, whose three lowest bits say how rarely something is done.
     pub fn new(seed: u64) -> Zeal {
         let rarity = 1 << (seed & 7);
         Zeal {
@@ -20,6 +25,7 @@ impl Zeal {
         }
     }
 
+    /// True once in `count` times, at random.
     pub fn one_in(&mut self, count: u64) -> bool {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.state;

@@ -18,15 +18,16 @@ pub const PLACE_SHIFT: u32 = 14;
 pub const STORE_DISTANCE: usize = TABLE * size_of::<Words>();
 
 /// The number of a piece of memory in which the code of one page of RAM is kept, decoded and translated.
-/// Whoever decodes gives these numbers out; the TLB only keeps them. CodePlace 0 is for code that is not kept.
+/// Whoever decodes gives these numbers out; the TLB only keeps them. CodePlace 0 is for code that is not
+/// kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodePlace(pub usize);
 
 /// What an entry says of its page: the second word of the entry.
 ///
 /// In the tables for loads and for stores it is a distance: what to add to a virtual address in the page,
-/// modulo 2^64, to get the host address of the byte in RAM. In the table for fetches it is the [`CodePlace`] of
-/// the page's code, shifted left by [`PLACE_SHIFT`].
+/// modulo 2^64, to get the host address of the byte in RAM. In the table for fetches it is the [`CodePlace`]
+/// of the page's code, shifted left by [`PLACE_SHIFT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer(u64);
 

@@ -1,8 +1,9 @@
-//! The software TLB: remembers translations that were made, so that most accesses need no walk of page tables.
+//! The software TLB: remembers translations that were made, so that most accesses need no walk of page
+//! tables.
 //!
-//! The MMU (`mmu`) owns it, fills it after a walk, and drops what a store to a page table has made wrong; which
-//! entries that are, `page_tables` says. The interpreter looks into it through the MMU at each load, store and
-//! change of page, generated code (`jit`) by host address and by itself.
+//! The MMU (`mmu`) owns it, fills it after a walk, and drops what a store to a page table has made wrong;
+//! which entries that are, `page_tables` says. The interpreter looks into it through the MMU at each load,
+//! store and change of page, generated code (`jit`) by host address and by itself.
 //!
 //! # The words
 //!

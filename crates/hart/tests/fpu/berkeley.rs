@@ -75,7 +75,9 @@ macro_rules! computations {
     ($float:ident: $($name:ident($($operand:ident),+) = $function:ident;)+) => {$(
         fn $name($($operand: Self,)+ rounding: Rounding, flags: &mut Flags) -> Self {
             // SAFETY: a pure function of its arguments and the thread-local mode.
-            let result = observe(rounding, flags, || unsafe { softfloat::$function($($float { v: $operand }),+) });
+            let result = observe(rounding, flags, || unsafe {
+                softfloat::$function($($float { v: $operand }),+)
+            });
             canonical(u64::from(result.v))
         }
     )+};
@@ -86,7 +88,9 @@ macro_rules! comparisons {
     ($float:ident: $($name:ident = $function:ident;)+) => {$(
         fn $name(a: Self, b: Self, flags: &mut Flags) -> bool {
             // SAFETY: a pure function of its arguments.
-            observe(Rounding::NearestEven, flags, || unsafe { softfloat::$function($float { v: a }, $float { v: b }) })
+            observe(Rounding::NearestEven, flags, || unsafe {
+                softfloat::$function($float { v: a }, $float { v: b })
+            })
         }
     )+};
 }

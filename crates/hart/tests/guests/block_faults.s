@@ -1,5 +1,5 @@
-# What cache-block instructions check, and what `cbo.zero` makes stale: it is a store of 64 bytes (chapter "CMO";
-# privileged manual, "Sv39", "Physical Memory Protection").
+# What cache-block instructions check, and what `cbo.zero` makes stale: it is a store of 64 bytes (chapter
+# "CMO"; privileged manual, "Sv39", "Physical Memory Protection").
     .equ  V, 1
     .equ  data, 0x80030000
     .equ  va, 0x40000000

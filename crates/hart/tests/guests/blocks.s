@@ -1,4 +1,5 @@
-# Cache-block instructions (chapter "CMO"): what they do, where they may, and what allows them in S- and U-mode.
+# Cache-block instructions (chapter "CMO"): what they do, where they may, and what allows them in S- and
+# U-mode.
     .equ  V, 1
     li    s0, 0x80030040
     li    t0, -1

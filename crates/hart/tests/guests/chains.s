@@ -1,5 +1,5 @@
-# A loop that follows a chain of pointers from page to page, whose pages lie in another order in memory; what is near a node
-# is read before and after what is far from it, in the next page.
+# A loop that follows a chain of pointers from page to page, whose pages lie in another order in memory; what
+# is near a node is read before and after what is far from it, in the next page.
     .equ  V, 1
     li    a0, 0x8000000000080010
     call  enter_s

@@ -1,5 +1,6 @@
 # Loads and stores: widths, extension, misalignment, page crossing (chapter "RV32I", "Load and Store
-# Instructions"). Misaligned accesses to RAM work; across pages both parts are checked before either is written.
+# Instructions"). Misaligned accesses to RAM work; across pages both parts are checked before either is
+# written.
     la    t0, data
     lb    s0, 7(t0)
     lbu   s1, 7(t0)

@@ -1,5 +1,5 @@
-# Two shifts and an `or` that are a rotation, and some that are not quite one; what the shifts computed is seen
-# afterwards, or not.
+# Two shifts and an `or` that are a rotation, and some that are not quite one; what the shifts computed is
+# seen afterwards, or not.
     li    a0, 0xffffffff92345678
     li    a1, 0x8123456789abcdef
     la    a2, place

@@ -1,5 +1,5 @@
-# Svnapot: 64 KiB by sixteen equal entries; everything else with the bit is reserved (privileged manual, "Svnapot"). And
-# Svinval ("Svinval").
+# Svnapot: 64 KiB by sixteen equal entries; everything else with the bit is reserved (privileged manual,
+# "Svnapot"). And Svinval ("Svinval").
     .equ  V, 1
     .equ  N, 0x8000000000000000
     .equ  va, 0x40000000
@@ -27,7 +27,8 @@ fill:
 #: a3 = 0x80038000
 #: a4 = 0x8003f000
 #: [0x8003f010] = va+0xf008
-    # The entry of a page alone says where it is: the others need not agree, and a store to it is seen at once.
+    # The entry of a page alone says where it is: the others need not agree, and a store to it is seen at
+    # once.
     li    s10, 0x80012000
     li    t0, 0x2000c0c7
     sd    t0, 8(s10)

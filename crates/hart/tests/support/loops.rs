@@ -1,5 +1,6 @@
-//! Random guests that loop: through pages that lie in another order than their addresses, some of which may not be
-//! read or written, are the code itself, page tables or devices, along chains of pointers, with steps left out now and then.
+//! Random guests that loop: through pages that lie in another order than their addresses, some of which may
+//! not be read or written, are the code itself, page tables or devices, along chains of pointers, with steps
+//! left out now and then.
 
 use hart::ram::BASE;
 
@@ -109,7 +110,8 @@ fn a_loop(words: &mut Vec<u32>, random: &mut Random) {
     words.push(branch(1, COUNTER, 0, (head as i32 - words.len() as i32) * 4));
 }
 
-/// To the next node: at once, from a copy of the pointer with something done to the node left behind, or two nodes on.
+/// To the next node: at once, from a copy of the pointer with something done to the node left behind, or two
+/// nodes on.
 fn follow(words: &mut Vec<u32>, random: &mut Random, walker: u32) {
     let load = |from: u32, to: u32| from << 15 | 3 << 12 | to << 7 | 0x03;
     match random.below(3) {

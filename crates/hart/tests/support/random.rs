@@ -99,7 +99,8 @@ pub fn prepare(computer: &mut Computer, random: &mut Random) {
     start(computer, mode, entry, random);
 }
 
-/// A trap handler: behind the instruction; after a fetch fault somewhere else; after an interrupt, without it.
+/// A trap handler: behind the instruction; after a fetch fault somewhere else; after an interrupt, without
+/// it.
 fn handler(level: &str, status: &str, previous: u64, entry: u64) -> Vec<u8> {
     let source = format!(
         "   csrr t6, {level}cause
@@ -304,7 +305,8 @@ fn instruction(random: &mut Random) -> u32 {
     }
 }
 
-/// Zba, Zbb, Zbs and Zicond, with their neighbours. The addresses among the operands are as good as any others.
+/// Zba, Zbb, Zbs and Zicond, with their neighbours. The addresses among the operands are as good as any
+/// others.
 fn bits(random: &mut Random, rd: u32, base: u32, source: u32) -> u32 {
     let funct3 = random.below(8) as u32;
     let first = random.pick(&[base, source, rd]);

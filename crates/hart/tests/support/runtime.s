@@ -1,8 +1,8 @@
 # What every guest starts with: a machine-mode trap handler that writes down each trap and goes on.
 #
-# It goes on behind the instruction (of four bytes, or as long as the illegal bits in mtval say); after a fetch
-# fault at `ra`; after an interrupt, having disabled it, at the same place; after an `ecall` with a7 = 1 in
-# machine mode. It changes no register. Each entry is mcause, mtval, mepc, mstatus.MPP.
+# It goes on behind the instruction (of four bytes, or as long as the illegal bits in mtval say); after a
+# fetch fault at `ra`; after an interrupt, having disabled it, at the same place; after an `ecall` with a7 = 1
+# in machine mode. It changes no register. Each entry is mcause, mtval, mepc, mstatus.MPP.
     j     start
     .org  0x10
 handler:
