@@ -31,8 +31,8 @@ pub struct Exit {
     pub reason: Reason,
 }
 
-/// Says whether the host wants a run to end soon, at any block edge. Asked every few thousand steps; affects
-/// when a run returns, never what the guest computes.
+/// Says whether the host wants a run to end soon, at any block edge. Asked every few ten thousand steps;
+/// affects when a run returns, never what the guest computes.
 pub trait Cut {
     /// Does the host want the run to end now?
     fn is_wanted(&self) -> bool;

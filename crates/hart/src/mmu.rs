@@ -1,5 +1,6 @@
 //! Address translation: Sv39 and Sv48 walks, physical memory protection, and the coherence of what was
-//! remembered of them (privileged manual, "Sv39", "Svadu", "Svnapot"; docs/determinism.md, D3).
+//! remembered of them (privileged manual, "Sv39", "Svadu", "Svnapot"; docs/determinism.md, "Coherent
+//! caches").
 //!
 //! The interpreter asks here for every access: first what is remembered ([`Mmu::known_load`] and so on),
 //! then, if that is nothing, for a walk ([`Mmu::reach`]), whose result it has remembered.

@@ -19,20 +19,23 @@ const RUNTIME: &str = include_str!("support/runtime.s");
 /// How a guest is executed.
 #[derive(Clone, Copy, Debug)]
 enum Way {
+    /// Everything is interpreted.
     Plain,
+    /// Everything is translated.
     Translated,
-    /// With what is often come upon translated, as by default.
+    /// What runs often is translated, as by default.
     Hot,
-    /// So many steps at a time, with everything translated.
+    /// Everything is translated, and so many steps are run at a time.
     Pieces(u64),
+    /// Everything is interpreted, with zeal of this seed.
     Zeal(u64),
-    /// With everything translated.
+    /// Everything is translated, with zeal of this seed.
     ZealTranslated(u64),
-    /// Likewise, without zeal, but with little memory for it.
+    /// Everything is translated, with little memory for the code.
     Cramped,
-    /// One step at a time.
+    /// Everything is interpreted, one step at a time.
     Stepped,
-    /// One step at a time, all caches dropped before each.
+    /// Everything is interpreted, one step at a time, with all caches dropped before each.
     Forgetful,
 }
 

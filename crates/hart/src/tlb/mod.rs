@@ -53,9 +53,9 @@
 //! all spaces or of those with the same page tables; those for stores to a page of RAM; or those for fetches
 //! of a page whose code is not kept any more.
 //!
-//! Invariant: an entry exists only while a walk would give the same answer (docs/determinism.md, D3), and an
-//! entry for stores only while its page of RAM is plain ([`Ram::is_plain`]) as of the set's generation. So
-//! forgetting any entry at any time changes nothing but speed. Nothing here is guest state.
+//! Invariant: an entry exists only while a walk would give the same answer (docs/determinism.md, "Coherent
+//! caches"), and an entry for stores only while its page of RAM is plain ([`Ram::is_plain`]) as of the set's
+//! generation. So forgetting any entry at any time changes nothing but speed. Nothing here is guest state.
 
 mod entries;
 mod hints;

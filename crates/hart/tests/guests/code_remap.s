@@ -1,5 +1,5 @@
 # The page being executed is remapped, made inaccessible, or its entry used in two ways; the very next fetch
-# sees it (docs/determinism.md, D3).
+# sees it (docs/determinism.md, "Coherent caches").
     .equ  V, 1
     li    s10, 0x80012000
     li    a0, 0x8000000000080010

@@ -1,5 +1,5 @@
 # Page tables rewritten without any fence: translation is as if nothing was ever cached
-# (docs/determinism.md, D3). The manual allows it; the point is that every engine agrees.
+# (docs/determinism.md, "Coherent caches"). The manual allows it; the point is that every engine agrees.
     .equ  V, 1
     li    s0, 0x40000000
     li    s10, 0x80012000

@@ -1,5 +1,5 @@
 # Jumps and calls between pages, direct ones and falling off a page's end, while the code of the page that
-# they lead to is overwritten and dropped (docs/determinism.md, D3).
+# they lead to is overwritten and dropped (docs/determinism.md, "Coherent caches").
     li    s2, 100
     li    s3, 50
     la    t1, there

@@ -1,5 +1,5 @@
 # Pages that were written as data before they became page tables or code, tables that a device writes, and
-# tables used at more than one level (docs/determinism.md, D3).
+# tables used at more than one level (docs/determinism.md, "Coherent caches").
     .equ  V, 1
     li    s0, 0x40000000
     li    s10, 0x80012000

@@ -1,5 +1,6 @@
 # A return leads to where its register says, whatever was called in between: the caller's page is another one
-# now, its code has been overwritten, calls are left out, or never returned from (docs/determinism.md, D3).
+# now, its code has been overwritten, calls are left out, or never returned from (docs/determinism.md,
+# "Coherent caches").
     .equ  V, 1
     li    s10, 0x80012008
     li    sp, 0x80028000

@@ -1,5 +1,5 @@
 # A write to satp that makes another page the one being executed: the very next fetch sees it, the first time
-# and when both address spaces are well known (docs/determinism.md, D3).
+# and when both address spaces are well known (docs/determinism.md, "Coherent caches").
     .equ  V, 1
     .equ  one, 0x8000000000080010
     .equ  two, 0x8000000000080013

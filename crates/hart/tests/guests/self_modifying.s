@@ -1,4 +1,5 @@
-# Self-modifying code: a store is seen by the very next instruction, fence.i or not (docs/determinism.md, D3).
+# Self-modifying code: a store is seen by the very next instruction, fence.i or not (docs/determinism.md,
+# "Coherent caches").
     la    t0, one
     li    t1, 0x00200413        # li s0, 2
     sw    t1, 0(t0)

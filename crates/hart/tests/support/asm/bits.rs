@@ -1,4 +1,4 @@
-//! Zba, Zbb, Zbs, Zicond, Zicbom, Zicboz and Svinval.
+//! The part of the test assembler for Zba, Zbb, Zbs, Zicond, Zicbom, Zicboz and Svinval.
 
 use super::{Line, i_type, r_type, register};
 

@@ -1,4 +1,5 @@
-//! C: every compressed instruction by its own name, in the order of the manual's tables.
+//! The part of the test assembler for C: every compressed instruction by its own name, in the order of the
+//! manual's tables.
 
 use super::{Line, float_register, register};
 

@@ -1,4 +1,4 @@
-//! F and D.
+//! The part of the test assembler for the floating-point instructions, of F and D.
 
 use super::{Line, float_register, i_type, r_type, register, s_type};
 
