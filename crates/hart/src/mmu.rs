@@ -21,7 +21,7 @@ use crate::{
     pte::{INDEX_BITS, Pte},
     ram::{self, CODE, DIRTY, PAGE, PAGE_BITS, WALKED},
     space::{Space, Spaces},
-    tlb::{CodePlace, Set, Stamp, TableAddresses, Tlb},
+    tlb::{CodePlace, Set, Stamp, Tlb},
     trap::{Exception, Trap},
 };
 
@@ -223,11 +223,16 @@ impl Mmu {
         (self.fetch_set, self.tlb.stamp(self.fetch_set))
     }
 
-    /// Where generated code finds the entries of the TLB's sets in which loads and stores, and fetches, are
-    /// looked up.
+    /// Where generated code finds what is remembered for loads and stores ([`Tlb::data_address`]).
     #[must_use]
-    pub fn table_addresses(&self) -> TableAddresses {
-        self.tlb.addresses(self.data_set, self.fetch_set)
+    pub fn data_address(&self) -> *const u8 {
+        self.tlb.data_address(self.data_set)
+    }
+
+    /// Where generated code finds what is remembered for fetches ([`Tlb::fetch_address`]).
+    #[must_use]
+    pub fn fetch_address(&self) -> *const u8 {
+        self.tlb.fetch_address(self.fetch_set)
     }
 
     /// Drops every remembered fetch that leads to the code kept at a place.

@@ -24,17 +24,16 @@ fn raise_if_signaling<F: Format>(a: F, b: F, flags: &mut Flags) {
     }
 }
 
-/// `FMIN`: the minimumNumber of IEEE 754-2019; -0 is less than +0, and a NaN loses against a number
-/// (F chapter, "Single-Precision Floating-Point Computational Instructions").
+/// The one of two operands that is a number; if both are, `b` if it wins, else `a`.
 #[inline]
-pub fn minimum<F: Format>(a: F, b: F, flags: &mut Flags) -> F {
+fn pick<F: Format>(a: F, b: F, b_wins: bool, flags: &mut Flags) -> F {
     raise_if_signaling(a, b, flags);
     match (is_nan(a), is_nan(b)) {
         (true, true) => F::CANONICAL_NAN,
         (true, false) => b,
         (false, true) => a,
         (false, false) => {
-            if order(b) < order(a) {
+            if b_wins {
                 b
             } else {
                 a
@@ -43,23 +42,18 @@ pub fn minimum<F: Format>(a: F, b: F, flags: &mut Flags) -> F {
     }
 }
 
+/// `FMIN`: the minimumNumber of IEEE 754-2019; -0 is less than +0, and a NaN loses against a number
+/// (F chapter, "Single-Precision Floating-Point Computational Instructions").
+#[inline]
+pub fn minimum<F: Format>(a: F, b: F, flags: &mut Flags) -> F {
+    pick(a, b, order(b) < order(a), flags)
+}
+
 /// `FMAX`: the maximumNumber of IEEE 754-2019, as `minimum` (F chapter, "Single-Precision Floating-Point
 /// Computational Instructions").
 #[inline]
 pub fn maximum<F: Format>(a: F, b: F, flags: &mut Flags) -> F {
-    raise_if_signaling(a, b, flags);
-    match (is_nan(a), is_nan(b)) {
-        (true, true) => F::CANONICAL_NAN,
-        (true, false) => b,
-        (false, true) => a,
-        (false, false) => {
-            if order(a) < order(b) {
-                b
-            } else {
-                a
-            }
-        }
-    }
+    pick(a, b, order(a) < order(b), flags)
 }
 
 /// `FEQ`, the quiet comparison: `NV` only for signalling NaNs (F chapter, "Single-Precision Floating-Point

@@ -130,9 +130,8 @@ impl Core<'_> {
     /// Shows what depends on the hart's address spaces and privilege.
     fn show_tables(&mut self) {
         let mmu = &self.caches.mmu;
-        let tables = mmu.table_addresses();
-        self.x[Field::Data as usize] = tables.data as u64;
-        self.x[Field::Fetch as usize] = tables.fetch as u64;
+        self.x[Field::Data as usize] = mmu.data_address() as u64;
+        self.x[Field::Fetch as usize] = mmu.fetch_address() as u64;
         let privilege = self.hart.privilege;
         let traps = self.hart.csr.mstatus & status::TVM != 0;
         let fences = privilege == Privilege::Machine || privilege == Privilege::Supervisor && !traps;

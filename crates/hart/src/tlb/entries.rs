@@ -99,15 +99,6 @@ const fn page_of(address: u64) -> u64 {
     address & !(PAGE as u64 - 1)
 }
 
-/// Host addresses of the first entries of sets, for generated code.
-#[derive(Clone, Copy)]
-pub struct TableAddresses {
-    /// The first entry for loads of the set for data; those for stores lie [`STORE_DISTANCE`] bytes behind.
-    pub data: *const u8,
-    /// The first entry for fetches of the set for fetches.
-    pub fetch: *const u8,
-}
-
 /// All entries.
 pub struct Entries {
     /// The words of the entry at each [`index`]. They lie in one piece, so that generated code reaches the
@@ -140,13 +131,9 @@ impl Entries {
         }
     }
 
-    /// Where generated code finds the entries of these sets.
-    pub fn addresses(&self, data: Set, fetch: Set) -> TableAddresses {
-        let first = |table, set| &raw const self.words[index(table, set, Slot::of(0))];
-        TableAddresses {
-            data: first(Table::Load, data).cast(),
-            fetch: first(Table::Fetch, fetch).cast(),
-        }
+    /// The host address of a set's first entry in a table. The others follow it, 16 bytes each.
+    pub fn address(&self, table: Table, set: Set) -> *const u8 {
+        (&raw const self.words[index(table, set, Slot::of(0))]).cast()
     }
 
     /// The answer for an access of `size` bytes, a power of two, at `address`; `None` if the page is not

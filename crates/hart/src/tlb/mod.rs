@@ -68,7 +68,7 @@ use crate::{
     space::Space,
 };
 use entries::{Answer, Entries, Entry};
-pub use entries::{CodePlace, PLACE_SHIFT, STORE_DISTANCE, TableAddresses};
+pub use entries::{CodePlace, PLACE_SHIFT, STORE_DISTANCE};
 use hints::{Hint, Hints};
 use index::{Groups, Slot, TABLES, Table};
 pub use index::{SECOND, SETS, SLOTS, Set};
@@ -77,8 +77,12 @@ pub use sets::{Roots, Stamp};
 
 /// The software TLB of a machine, for all of its harts.
 pub struct Tlb {
+    /// The entries of all sets.
     entries: Entries,
+    /// Which space each set belongs to.
     sets: Sets,
+    /// For each page of RAM, where its entries for stores may stand. Invariant: an entry for stores to a page
+    /// stands in a slot that the page's hint names, or in the other one of that page's two.
     hints: Hints,
     /// The host address of RAM's first byte.
     ram: u64,
@@ -121,10 +125,17 @@ impl Tlb {
         self.fills
     }
 
-    /// Where generated code finds the entries of the set for data and of the set for fetches.
+    /// Where generated code finds a set's entries for loads: the host address of the first of them. That of
+    /// the entries for stores is [`STORE_DISTANCE`] greater.
     #[must_use]
-    pub fn addresses(&self, data: Set, fetch: Set) -> TableAddresses {
-        self.entries.addresses(data, fetch)
+    pub fn data_address(&self, set: Set) -> *const u8 {
+        self.entries.address(Table::Load, set)
+    }
+
+    /// Where generated code finds a set's entries for fetches: the host address of the first of them.
+    #[must_use]
+    pub fn fetch_address(&self, set: Set) -> *const u8 {
+        self.entries.address(Table::Fetch, set)
     }
 
     /// The set's stamp. As long as it stays the same, code that was reached through the set is where it was.
@@ -134,7 +145,8 @@ impl Tlb {
     }
 
     /// Finds or makes the set of `space`, and drops from it the entries for stores to pages that are not
-    /// plain any more.
+    /// plain any more. Afterwards the set may be looked up and filled. It stays the space's until at least
+    /// [`SETS`] - 1 other spaces have been selected.
     pub fn select(&mut self, space: Space, ram: &Ram) -> Set {
         let set = match self.sets.find(space) {
             Some(set) => set,
@@ -149,6 +161,7 @@ impl Tlb {
         set
     }
 
+    /// Gives an empty set to a space that has none.
     #[cold]
     fn give_set(&mut self, space: Space, generation: u64) -> Set {
         let set = self.sets.oldest();
@@ -197,7 +210,7 @@ impl Tlb {
         self.fill(Table::Load, set, address, self.distance(address, offset));
     }
 
-    /// Likewise for stores. The page of RAM is plain.
+    /// Remembers the same for stores. The page of RAM is plain.
     pub fn fill_store(&mut self, set: Set, address: u64, offset: usize) {
         self.fill(Table::Store, set, address, self.distance(address, offset));
         self.hints.note(offset / PAGE, Slot::of(address));

@@ -5,10 +5,10 @@
 use super::index::{SETS, Set};
 use crate::space::Space;
 
-/// A number that a set has until one of its entries for fetches may have been dropped because it was wrong.
-/// The set then gets another one. No two sets have the same, and none comes back: so who finds the stamp that
-/// he has seen before knows that code which was reached through the set is still where it was. A set that has
-/// never belonged to a space has a stamp of 0 or one that nobody has seen.
+/// A number that a set has until one of its entries for fetches may have become wrong and was dropped; then
+/// the set gets another one. (An entry that only had to make room for another was not wrong.) No stamp is
+/// given out twice, so whoever finds the same stamp again knows that code which was reached through the set
+/// is still where it was. Stamp 0 belongs to sets that have never had a space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp(u64);
 
