@@ -1,20 +1,23 @@
-//! Forms for bit manipulation: BMI1, LZCNT, POPCNT, and what every x86-64 has (Intel SDM volume 2).
+//! The forms for bit manipulation: those of BMI1, LZCNT and POPCNT, and those that every x86-64 processor
+//! has.
+//!
+//! Like all of the emitter, these functions know the encoding only (Intel SDM volume 2).
 
-use super::{Condition, Emitter, Operand, Register, Size};
+use super::{emitter::Emitter, operand::*};
 
-/// Counts bits: the opcode behind `f3 0f`.
+/// What to count, by the opcode behind the bytes f3 0f.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Count {
-    /// `popcnt`.
+    /// `popcnt`: the bits that are 1.
     Ones = 0xb8,
-    /// `tzcnt`; of 0 the size.
+    /// `tzcnt`: the zeros below the lowest 1; of the value 0, the number of bits.
     Trailing = 0xbc,
-    /// `lzcnt`; of 0 the size.
+    /// `lzcnt`: the zeros above the highest 1; of the value 0, the number of bits.
     Leading = 0xbd,
 }
 
-/// Changes one bit: `/digit` of the immediate form.
+/// How to change one bit, by the digit that extends the opcode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Bit {
@@ -26,7 +29,7 @@ pub enum Bit {
     Complement = 7,
 }
 
-/// Rotates: `/digit`.
+/// Where to rotate, by the digit that extends the opcode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Rotate {
@@ -37,13 +40,14 @@ pub enum Rotate {
 }
 
 impl Emitter {
-    /// `to` = number of bits of `from`.
+    /// `to` = what was counted in `from`.
     pub fn count(&mut self, count: Count, size: Size, to: Register, from: Operand) {
         self.byte(0xf3);
         self.form(size, &[0x0f, count as u8], to, from, false);
     }
 
-    /// `to = operand & !mask` (BMI1). Base and index of a memory operand are among the first eight registers.
+    /// `andn`: `to = operand & !mask` (BMI1). Base and index of a memory operand must be among the first
+    /// eight registers.
     pub fn and_not(&mut self, to: Register, mask: Register, operand: Operand) {
         let b = match operand {
             Operand::Register(register) => (!register & 8) << 2,
@@ -61,7 +65,7 @@ impl Emitter {
         self.form(Size::Quad, &[0xf7], 2, Operand::Register(to), false);
     }
 
-    /// Reverses the eight bytes of `to`.
+    /// `bswap`: reverses the eight bytes of `to`.
     pub fn swap_bytes(&mut self, to: Register) {
         self.byte(0x48 | to >> 3);
         self.bytes.extend([0x0f, 0xc8 | to & 7]);

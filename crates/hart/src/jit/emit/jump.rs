@@ -1,66 +1,72 @@
-//! What leads elsewhere: jumps, calls, the stack.
+//! The forms that lead elsewhere: jumps, calls and returns; and those that use the stack.
+//!
+//! A jump is emitted first and *lands* later, when the place that it leads to is known. What is rarely
+//! executed is emitted behind the rest and put elsewhere at the end ([`Emitter::put_rest`]), which corrects
+//! every distance between the two parts.
 
-use super::*;
+use super::{emitter::Emitter, operand::*};
 
-/// A jump whose target is filled in later.
+/// A jump or call that has been emitted: the place in the code where it ends. The last four bytes before that
+/// place are the distance to its target, which is filled in later.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct Jump(pub usize);
 
-/// A short jump whose target is still to be told: where it ends.
+/// A short jump that has been emitted and still has to land: the place in the code where it ends.
 #[derive(Clone, Copy)]
 pub struct Near(usize);
 
 impl Emitter {
-    /// A conditional jump; see [`Emitter::land`].
+    /// A jump that is taken if the condition holds; it still has to land.
     pub fn jump_if(&mut self, condition: Condition) -> Jump {
         self.bytes.extend([0x0f, 0x80 | condition as u8]);
         self.dword(0);
         Jump(self.bytes.len())
     }
 
-    /// A jump; see [`Emitter::land`].
+    /// A jump that is always taken; it still has to land.
     pub fn jump(&mut self) -> Jump {
         self.byte(0xe9);
         self.dword(0);
         Jump(self.bytes.len())
     }
 
-    /// A jump over at most 127 bytes, unless the condition holds; see [`Emitter::land_near`].
+    /// A short jump that is taken unless the condition holds; it has to land, with [`Emitter::land_near`], at
+    /// most 127 bytes further.
     pub fn skip_unless(&mut self, condition: Condition) -> Near {
         self.byte(0x70 | condition.not() as u8);
         self.byte(0);
         Near(self.bytes.len())
     }
 
-    /// The jump leads here.
+    /// Lets a short jump lead here.
     ///
     /// # Panics
-    /// If that is too far.
+    /// If here is more than 127 bytes behind the jump.
     pub fn land_near(&mut self, Near(end): Near) {
         let distance = i8::try_from(self.bytes.len() - end);
         self.bytes[end - 1] = distance.expect("a short jump") as u8;
     }
 
-    /// A call; see [`Emitter::land`].
+    /// A call; it still has to land.
     pub fn call_later(&mut self) -> Jump {
         self.byte(0xe8);
         self.dword(0);
         Jump(self.bytes.len())
     }
 
-    /// A jump back to a place in this code.
+    /// A jump to an earlier place in this code.
     pub fn jump_back(&mut self, to: usize) {
         let jump = self.jump();
         self.fill(jump, to);
     }
 
-    /// The jump leads here.
+    /// Lets a jump lead here.
     pub fn land(&mut self, jump: Jump) {
         self.fill(jump, self.bytes.len());
     }
 
-    /// The jump leads back to a place in this code.
+    /// Lets a jump lead to an earlier place in this code.
     pub fn land_back(&mut self, jump: Jump, to: usize) {
         self.fill(jump, to);
     }
@@ -70,7 +76,7 @@ impl Emitter {
         self.set_distance(end, to as i64 - end as i64);
     }
 
-    /// Where the jump in this code leads whose last four bytes are there.
+    /// Where in this code the jump leads whose last four bytes are at the place `at`.
     pub fn target(&self, at: u64) -> u64 {
         let distance = self.bytes[at as usize..]
             .first_chunk()
@@ -78,24 +84,25 @@ impl Emitter {
         (at + 4).wrapping_add_signed(i64::from(distance))
     }
 
-    /// A jump to an address.
+    /// A jump to an address outside this code.
     pub fn jump_far(&mut self, to: u64) {
         self.byte(0xe9);
         self.relative(to);
     }
 
-    /// A call of an address.
+    /// A call of an address outside this code.
     pub fn call(&mut self, to: u64) {
         self.byte(0xe8);
         self.relative(to);
     }
 
-    /// Calls the address held there.
+    /// Calls the address that is held in memory.
     pub fn call_to(&mut self, from: Memory) {
         self.form(Size::Double, &[0xff], 2, Operand::Memory(from), false);
     }
 
-    /// All code is in one mapping, which is smaller than 2 GiB.
+    /// Writes the distance to an address: four bytes are enough, as all code is in one mapping of less than 2
+    /// GiB.
     fn relative(&mut self, to: u64) {
         self.dword(0);
         let end = self.here();
@@ -107,7 +114,8 @@ impl Emitter {
         self.bytes[end - 4..end].copy_from_slice(&(distance as i32).to_le_bytes());
     }
 
-    /// What was emitted from `split` on will be put at `base`: what is rarely executed lies elsewhere.
+    /// Says that the code from the place `split` on will be executed at `base`, and corrects all distances
+    /// between the two parts.
     pub fn put_rest(&mut self, split: usize, base: u64) {
         let moved = base.wrapping_sub(self.base.wrapping_add(split as u64)) as i64;
         for (end, to) in std::mem::take(&mut self.jumps) {
@@ -122,11 +130,12 @@ impl Emitter {
         }
     }
 
-    /// `jmp [from]`.
+    /// Jumps to the address that is in a register or in memory.
     pub fn jump_to(&mut self, from: Operand) {
         self.form(Size::Double, &[0xff], 4, from, false);
     }
 
+    /// Pushes a register.
     pub fn push(&mut self, register: Register) {
         if register >= 8 {
             self.byte(0x41);
@@ -134,10 +143,12 @@ impl Emitter {
         self.byte(0x50 | register & 7);
     }
 
+    /// Pushes a register or 64 bits of memory.
     pub fn push_operand(&mut self, from: Operand) {
         self.form(Size::Double, &[0xff], 6, from, false);
     }
 
+    /// Pops a register.
     pub fn pop(&mut self, register: Register) {
         if register >= 8 {
             self.byte(0x41);
@@ -145,10 +156,12 @@ impl Emitter {
         self.byte(0x58 | register & 7);
     }
 
+    /// Pops 64 bits to memory.
     pub fn pop_to(&mut self, to: Memory) {
         self.form(Size::Double, &[0x8f], 0, Operand::Memory(to), false);
     }
 
+    /// Returns.
     pub fn ret(&mut self) {
         self.byte(0xc3);
     }

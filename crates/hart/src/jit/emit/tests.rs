@@ -1,7 +1,8 @@
-//! Every form with every register and address, read back by a disassembler: it must be what was asked for.
+//! Checks every form of the emitter with every register and address: a disassembler must read back what was
+//! asked for.
 //!
-//! What is expected comes from tables of names and of iced-x86's codes, which fix operation and sizes; no
-//! bit of the encoding is computed here.
+//! What is expected comes from tables of names and of iced-x86's codes, which fix operation and sizes; no bit
+//! of the encoding is computed here.
 
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, OpKind, Register as Name};
 
@@ -42,7 +43,8 @@ const VECTORS: [Name; 8] = {
     [XMM0, XMM1, XMM2, XMM3, XMM4, XMM5, XMM6, XMM7]
 };
 
-/// Where the displacement's encoding changes, and its ends.
+/// Displacements on both sides of every value at which their encoding changes, and the least and the
+/// greatest.
 const DISPLACEMENTS: [i32; 9] = [0, 1, -1, 127, -128, 128, -129, i32::MAX, i32::MIN];
 
 const SIZES: [(Size, [Name; 16]); 2] = [(Size::Quad, QUADS), (Size::Double, DOUBLES)];
@@ -57,7 +59,7 @@ enum Seen {
         scale: u32,
         displacement: i64,
     },
-    /// Extended as the instruction does it, to the operand's size.
+    /// An immediate operand, extended to the operand's size as the instruction does it.
     Immediate(u64),
     Target(u64),
 }
@@ -78,7 +80,7 @@ impl Seen {
         }
     }
 
-    /// What must be seen of `memory`.
+    /// The operand that the disassembler must read where `memory` was asked for.
     fn memory(memory: Memory) -> Seen {
         let (index, scale) = match memory.index {
             None => (Name::None, 1),
@@ -109,7 +111,7 @@ fn assert_reads(instruction: &Instruction, code: Code, operands: &[Seen]) {
     );
 }
 
-/// What `emit` emits is this one instruction, to the last byte.
+/// Checks that `emit` emits one instruction, the expected one, and no byte more.
 #[track_caller]
 fn assert_emits(code: Code, operands: &[Seen], emit: impl FnOnce(&mut Emitter)) {
     let mut emitter = Emitter::new(BASE);
@@ -127,7 +129,7 @@ fn assert_emits_nothing(emit: impl FnOnce(&mut Emitter)) {
     assert_eq!(emitter.bytes, []);
 }
 
-/// All instructions so far.
+/// Disassembles all code so far.
 fn read(emitter: &Emitter) -> Vec<Instruction> {
     Decoder::with_ip(64, &emitter.bytes, emitter.base, DecoderOptions::NONE)
         .into_iter()
@@ -139,7 +141,8 @@ fn registers(names: &[Name]) -> impl Iterator<Item = (Register, Seen)> {
     (0..).zip(names.iter().map(|&name| Seen::Register(name)))
 }
 
-/// Every base with every index, shift and displacement, and without index: rsp is none.
+/// Every base with every displacement: without an index, and with every index and shift. rsp cannot be an
+/// index.
 fn memories() -> impl Iterator<Item = Memory> {
     let indices = || (0..16).filter(|&index| index != RSP);
     let shifted = move || indices().flat_map(|index| (0..4).map(move |shift| (index, shift)));
@@ -152,13 +155,13 @@ fn memories() -> impl Iterator<Item = Memory> {
     })
 }
 
-/// Every register and every memory.
+/// Every register and every place in memory, as operands.
 fn operands(names: &[Name]) -> impl Iterator<Item = (Operand, Seen)> {
     let registers = registers(names).map(|(register, seen)| (Operand::Register(register), seen));
     registers.chain(memories().map(|memory| (Operand::Memory(memory), Seen::memory(memory))))
 }
 
-/// A form `op register, operand` with every one of both.
+/// Checks a form `op register, operand` with every register and every operand.
 #[track_caller]
 fn assert_pairs(
     code: Code,
@@ -173,7 +176,7 @@ fn assert_pairs(
     }
 }
 
-/// A form `op [to], register` with every one of both.
+/// Checks a form `op [to], register` with every register and every place in memory.
 #[track_caller]
 fn assert_stores(code: Code, names: &[Name], emit: impl Fn(&mut Emitter, Memory, Register)) {
     for to in memories() {

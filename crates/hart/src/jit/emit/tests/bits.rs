@@ -1,8 +1,8 @@
-//! Forms for bit manipulation.
+//! Checks the forms for bit manipulation.
 
 use super::{flow::CONDITIONS, *};
 
-/// Its code with 64 and with 32 bits.
+/// The codes of a count with 64 and with 32 bits.
 fn count_codes(count: Count) -> [Code; 2] {
     use Code::*;
     match count {
@@ -18,7 +18,8 @@ fn counts_take_registers_and_memory() {
         for ((size, names), code) in SIZES.into_iter().zip(count_codes(count)) {
             for (operand, second) in operands(&names) {
                 for (to, first) in registers(&names) {
-                    // f3 belongs to the instruction; the disassembler counts it as a prefix no more.
+                    // The byte f3 belongs to the instruction: the disassembler does not report it as a
+                    // prefix.
                     assert_emits(code, &[first, second], |e| e.count(count, size, to, operand));
                 }
             }

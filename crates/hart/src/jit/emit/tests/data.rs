@@ -1,4 +1,5 @@
-//! What moves and computes: two-operand forms, immediates, shifts, scalars.
+//! Checks the forms that move and compute: with two operands, with immediates, shifts, and scalar floating
+//! point.
 
 use super::*;
 
@@ -99,7 +100,7 @@ fn lea_with_nothing_to_add_is_mov() {
 
 const ALU: [Alu; 6] = [Alu::Add, Alu::Or, Alu::And, Alu::Sub, Alu::Xor, Alu::Cmp];
 
-/// Its code with two operands, with a byte and with a double word.
+/// The codes of an operation with two operands, with an immediate byte and with an immediate double word.
 fn alu_codes(op: Alu, size: Size) -> [Code; 3] {
     use Code::*;
     match (op, size) {
@@ -140,7 +141,7 @@ fn arithmetic_takes_immediates_in_a_byte_if_they_fit() {
         for op in ALU {
             let [_, byte, double_word] = alu_codes(op, size);
             for (to, seen) in operands(&names) {
-                // All values where addresses are few, the telling ones where they are many.
+                // Registers are few and take all values; addresses are many and take the telling ones.
                 let values = match to {
                     Operand::Register(_) => values.as_slice(),
                     Operand::Memory(_) => &DISPLACEMENTS,
@@ -205,7 +206,7 @@ fn test_looks_at_some_bits_of_one_register() {
 
 const SHIFTS: [Shift; 3] = [Shift::Left, Shift::Right, Shift::Arithmetic];
 
-/// Its code with an immediate count and with one in a register.
+/// The codes of a shift with an immediate count and with a count in a register.
 fn shift_codes(shift: Shift, size: Size) -> [Code; 2] {
     use Code::*;
     match (shift, size) {

@@ -1,4 +1,4 @@
-//! What leads elsewhere: conditions, jumps, calls, the stack.
+//! Checks the forms that lead elsewhere: conditions, jumps, calls, the stack.
 
 use super::*;
 
@@ -19,7 +19,7 @@ pub(super) const CONDITIONS: [Condition; 14] = [
     Condition::Greater,
 ];
 
-/// Its jump, its `set` and its short jump.
+/// The codes of a condition's jump, of its `set` and of its short jump.
 fn condition_codes(condition: Condition) -> [Code; 3] {
     use Code::*;
     match condition {
@@ -43,7 +43,7 @@ fn condition_codes(condition: Condition) -> [Code; 3] {
 /// Bytes between a jump and its target: none, few, and more than a short jump could lead over.
 const GAPS: [usize; 8] = [0, 1, 5, 122, 123, 127, 128, 70_000];
 
-/// Something to jump over, of one byte each.
+/// Emits one-byte instructions to jump over.
 fn pad(emitter: &mut Emitter, instructions: usize) {
     for _ in 0..instructions {
         emitter.ret();
@@ -67,7 +67,7 @@ fn set_goes_by_al_to_any_register() {
     }
 }
 
-/// The jump that `make` makes lands after every gap.
+/// Checks that the jump that `make` emits lands behind every gap.
 fn assert_lands(code: Code, make: impl Fn(&mut Emitter) -> Jump) {
     for before in GAPS {
         for gap in GAPS {
@@ -85,7 +85,7 @@ fn assert_lands(code: Code, make: impl Fn(&mut Emitter) -> Jump) {
     }
 }
 
-/// What `make` makes leads back over every gap to a place.
+/// Checks that the jump that `make` emits leads back over every gap to a place.
 fn assert_leads_back(code: Code, make: impl Fn(&mut Emitter, usize)) {
     for before in GAPS {
         for gap in GAPS {
@@ -178,7 +178,7 @@ fn jumps_that_wait_together_land_apart() {
 
 #[test]
 fn far_jumps_and_calls_reach_addresses_in_either_direction() {
-    // As far as the distance from the end of the instruction goes.
+    // The farthest targets that a distance from the end of the instruction can reach.
     let distances = [0, 1, -1, 5, -5, 127, -128, 0x1234_5678, i32::MAX, i32::MIN];
     for base in [0, 0x1000, BASE, 0xffff_ffff_8000_0000] {
         for before in GAPS {

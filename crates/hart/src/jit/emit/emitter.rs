@@ -1,181 +1,31 @@
-//! Emits x86-64 machine code: one function per form that the translator uses, each checked against a disassembler.
+//! The [`Emitter`]: bytes of machine code under construction, and the forms that move and compute.
 //!
-//! Knows nothing of RISC-V and holds no pointer: bytes, and labels inside them (Intel SDM volume 2).
+//! All forms go through `form`, which writes prefix, opcode and operands. The emitter checks no more than the
+//! encoding needs: which registers hold what is its user's business.
 
-mod bits;
-mod jump;
-mod vector;
+use super::operand::*;
 
-pub use bits::{Bit, Count, Rotate};
-pub use jump::Jump;
-
-/// A general register by its number in the encoding.
-pub type Register = u8;
-
-pub const RAX: Register = 0;
-pub const RCX: Register = 1;
-pub const RDX: Register = 2;
-pub const RBX: Register = 3;
-pub const RSP: Register = 4;
-pub const RBP: Register = 5;
-pub const RSI: Register = 6;
-pub const RDI: Register = 7;
-pub const R8: Register = 8;
-pub const R9: Register = 9;
-pub const R10: Register = 10;
-pub const R11: Register = 11;
-pub const R12: Register = 12;
-pub const R13: Register = 13;
-pub const R14: Register = 14;
-pub const R15: Register = 15;
-
-/// `[base + index + displacement]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Memory {
-    pub base: Register,
-    pub index: Option<(Register, u8)>,
-    pub displacement: i32,
-}
-
-impl Memory {
-    pub const fn at(base: Register, displacement: i32) -> Memory {
-        Memory {
-            base,
-            index: None,
-            displacement,
-        }
-    }
-
-    /// With `index << shift`.
-    pub const fn indexed(base: Register, index: Register, shift: u8, displacement: i32) -> Memory {
-        Memory {
-            base,
-            index: Some((index, shift)),
-            displacement,
-        }
-    }
-}
-
-/// The second operand of most instructions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operand {
-    Register(Register),
-    Memory(Memory),
-}
-
-/// 64 or 32 bits; 32-bit results clear the upper half.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Size {
-    Quad,
-    Double,
-}
-
-/// Two-operand arithmetic: `r, r/m` opcode and `/digit` of the immediate form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Alu {
-    Add,
-    Or,
-    And,
-    Sub,
-    Xor,
-    Cmp,
-}
-
-impl Alu {
-    const fn digit(self) -> u8 {
-        match self {
-            Alu::Add => 0,
-            Alu::Or => 1,
-            Alu::And => 4,
-            Alu::Sub => 5,
-            Alu::Xor => 6,
-            Alu::Cmp => 7,
-        }
-    }
-}
-
-/// Shifts: `/digit` of the immediate form and prefix of the BMI2 form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shift {
-    Left,
-    Right,
-    Arithmetic,
-}
-
-/// Condition codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Condition {
-    Overflow = 0,
-    NoOverflow = 1,
-    Below = 2,
-    AboveEqual = 3,
-    Equal = 4,
-    NotEqual = 5,
-    BelowEqual = 6,
-    Above = 7,
-    Parity = 10,
-    NoParity = 11,
-    Less = 12,
-    GreaterEqual = 13,
-    LessEqual = 14,
-    Greater = 15,
-}
-
-impl Condition {
-    /// What holds where this does not.
-    pub fn not(self) -> Condition {
-        use Condition::*;
-        match self {
-            Overflow => NoOverflow,
-            NoOverflow => Overflow,
-            Below => AboveEqual,
-            AboveEqual => Below,
-            Equal => NotEqual,
-            NotEqual => Equal,
-            BelowEqual => Above,
-            Above => BelowEqual,
-            Parity => NoParity,
-            NoParity => Parity,
-            Less => GreaterEqual,
-            GreaterEqual => Less,
-            LessEqual => Greater,
-            Greater => LessEqual,
-        }
-    }
-}
-
-/// How a loaded value is extended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extend {
-    Byte,
-    ByteSigned,
-    Half,
-    HalfSigned,
-    Word,
-    WordSigned,
-    Full,
-}
-
-/// Code under construction.
+/// Machine code under construction.
 pub struct Emitter {
-    /// Where the first byte will be when it runs.
-    base: u64,
+    /// The address at which the first byte will be executed.
+    pub(super) base: u64,
+    /// The code so far.
     pub bytes: Vec<u8>,
-    /// The ends of the jumps and calls so far, and where inside the code they lead; `None`: out of it.
-    jumps: Vec<(usize, Option<usize>)>,
+    /// The jumps and calls whose distance is known: where each ends, and where in the code it leads. `None`
+    /// stands for a target outside this code.
+    pub(super) jumps: Vec<(usize, Option<usize>)>,
 }
 
-/// Jumps that most superblocks have at most.
+/// Most code has no more jumps than this; the vector of jumps begins with so much room.
 const JUMPS: usize = 128;
 
 impl Emitter {
-    /// Nothing yet, to run at `base`.
+    /// Begins code that will be executed at `base`.
     pub fn new(base: u64) -> Emitter {
         Emitter::with_room(base, Vec::new())
     }
 
-    /// Likewise, with the room of a vector whose contents are of no use.
+    /// Begins code that will be executed at `base`, in the memory of `room`, whose contents are thrown away.
     pub fn with_room(base: u64, mut room: Vec<u8>) -> Emitter {
         room.clear();
         Emitter {
@@ -185,21 +35,23 @@ impl Emitter {
         }
     }
 
-    /// Bytes so far.
+    /// The number of bytes so far: the place of the next instruction.
     pub fn here(&self) -> usize {
         self.bytes.len()
     }
 
-    fn byte(&mut self, byte: u8) {
+    pub(super) fn byte(&mut self, byte: u8) {
         self.bytes.push(byte);
     }
 
-    fn dword(&mut self, value: i32) {
+    pub(super) fn dword(&mut self, value: i32) {
         self.bytes.extend(value.to_le_bytes());
     }
 
-    /// REX prefix, opcode and the operands behind it. `force` for byte registers above 3.
-    fn form(&mut self, size: Size, opcode: &[u8], reg: u8, operand: Operand, force: bool) {
+    /// Writes one instruction: REX prefix, opcode and operands. `reg` is the register operand or the digit
+    /// that extends the opcode. `force` writes a REX prefix in any case, without which byte registers above 3
+    /// have another meaning.
+    pub(super) fn form(&mut self, size: Size, opcode: &[u8], reg: u8, operand: Operand, force: bool) {
         let w = u8::from(size == Size::Quad) << 3;
         let (x, b) = match operand {
             Operand::Register(register) => (0, register >> 3),
@@ -213,13 +65,15 @@ impl Emitter {
         self.operands(reg, operand);
     }
 
-    fn operands(&mut self, reg: u8, operand: Operand) {
+    /// Writes the ModRM byte and what belongs to it: the SIB byte and the shortest displacement that is
+    /// possible.
+    pub(super) fn operands(&mut self, reg: u8, operand: Operand) {
         let reg = (reg & 7) << 3;
         match operand {
             Operand::Register(register) => self.byte(0xc0 | reg | register & 7),
             Operand::Memory(memory) => {
                 let short = i8::try_from(memory.displacement);
-                // Where rbp and r13 would be the base, no displacement means something else.
+                // With rbp or r13 as the base, the encoding of no displacement means another address.
                 let none = memory.displacement == 0 && memory.base & 7 != RBP;
                 let mode = match short {
                     _ if none => 0,
@@ -246,7 +100,7 @@ impl Emitter {
         }
     }
 
-    /// `mov to, from`.
+    /// `mov to, from`; of a 64-bit register to itself nothing, as that would change nothing.
     pub fn mov(&mut self, size: Size, to: Register, from: Operand) {
         if from != Operand::Register(to) || size == Size::Double {
             self.form(size, &[0x8b], to, from, false);
@@ -258,7 +112,7 @@ impl Emitter {
         self.form(Size::Quad, &[0x89], from, Operand::Memory(to), false);
     }
 
-    /// `mov [to], from`, the low 1, 2, 4 or 8 bytes.
+    /// `mov [to], from`: stores the low 1, 2, 4 or 8 bytes of a register.
     pub fn store_low(&mut self, bytes: u8, to: Memory, from: Register) {
         let to = Operand::Memory(to);
         match bytes {
@@ -272,7 +126,7 @@ impl Emitter {
         }
     }
 
-    /// `to = value`; 0 changes the flags.
+    /// `to = value`, in the shortest form. For the value 0 that form changes the flags.
     pub fn load_immediate(&mut self, to: Register, value: i64) {
         if value == 0 {
             self.alu(Alu::Xor, Size::Double, to, Operand::Register(to));
@@ -290,14 +144,14 @@ impl Emitter {
         }
     }
 
-    /// Likewise, in ten bytes whatever the value is; flags stay as they are.
+    /// `to = value`, in ten bytes whatever the value is. The flags stay as they are.
     pub fn load_wide(&mut self, to: Register, value: i64) {
         self.byte(0x48 | to >> 3);
         self.byte(0xb8 | to & 7);
         self.bytes.extend(value.to_le_bytes());
     }
 
-    /// Loads with extension.
+    /// Loads a value, extended to 64 bits.
     pub fn load(&mut self, extend: Extend, to: Register, from: Operand) {
         let force = matches!(from, Operand::Register(register) if register > 3);
         match extend {
@@ -311,10 +165,10 @@ impl Emitter {
         }
     }
 
-    /// `lea to, [from]`; the lower half of the sum only, if `size` says so.
+    /// `lea to, [from]`: the address itself, or its lower half if `size` says so.
     pub fn lea(&mut self, size: Size, to: Register, from: Memory) {
         match from {
-            // Which the processor does without executing anything.
+            // A plain copy is a `mov`, which the processor does by renaming a register.
             Memory {
                 base,
                 index: None,
@@ -349,7 +203,7 @@ impl Emitter {
         self.form(size, &[op.digit() << 3 | 3], to, operand, false);
     }
 
-    /// `op to, imm`.
+    /// `op to, value`, in the shortest form.
     pub fn alu_immediate(&mut self, op: Alu, size: Size, to: Operand, value: i32) {
         match i8::try_from(value) {
             Ok(short) => {
@@ -384,7 +238,7 @@ impl Emitter {
         );
     }
 
-    /// Sign-extends rax into rdx.
+    /// `cqo` or `cdq`: fills rdx with the sign of rax, as a signed division wants it.
     pub fn extend_rax(&mut self, size: Size) {
         if size == Size::Quad {
             self.byte(0x48);
@@ -417,12 +271,9 @@ impl Emitter {
         self.operands(to, Operand::Register(from));
     }
 
-    /// `al = condition`, then `to = al`.
+    /// `to` = 1 if the condition holds, else 0. rax is overwritten.
     pub fn set(&mut self, condition: Condition, to: Register) {
         self.bytes.extend([0x0f, 0x90 | condition as u8, 0xc0]);
         self.load(Extend::Byte, to, Operand::Register(RAX));
     }
 }
-
-#[cfg(test)]
-mod tests;
