@@ -10,167 +10,22 @@
 
 use super::{
     emit::*,
-    float,
+    plan::{Extent, Group},
     stubs::{Field, NOTHING, SHARED, TLB, TLB_MASK, TLB_SECOND, field, held},
-    translate::{At, Block, Cold, is_loop, native},
+    translate::{At, Block, Cold},
 };
 use crate::{
     op::{Code, Op},
     tlb::STORE_DISTANCE,
 };
 
-/// The stack pointer.
-const SP: u8 = 2;
-/// Bytes that a shared lookup may cover.
-pub const SPAN_MAX: i32 = 1024;
-
-/// What accesses through one register reach.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Extent {
-    /// Offsets from the register: from here to before there.
-    pub low: i32,
-    pub high: i32,
-    pub stores: bool,
-}
-
-impl Extent {
-    /// That of an op that can share a lookup.
-    pub fn of(op: Op) -> Option<Extent> {
-        use Code::*;
-        let (size, stores) = match op.code {
-            Lb | Lbu => (1, false),
-            Lh | Lhu => (2, false),
-            Lw | Lwu | Flw => (4, false),
-            Ld | Fld => (8, false),
-            Sb => (1, true),
-            Sh => (2, true),
-            Sw | Fsw => (4, true),
-            Sd | Fsd => (8, true),
-            _ => return None,
-        };
-        Some(Extent {
-            low: op.imm,
-            high: op.imm + size,
-            stores,
-        })
-    }
-
-    /// That of the byte where the register points.
-    fn first_byte(stores: bool) -> Extent {
-        Extent {
-            low: 0,
-            high: 1,
-            stores,
-        }
-    }
-
-    /// Both, and what lies between.
-    pub fn and(self, other: Extent) -> Extent {
-        Extent {
-            low: self.low.min(other.low),
-            high: self.high.max(other.high),
-            stores: self.stores | other.stores,
-        }
-    }
-
-    pub fn span(self) -> i32 {
-        self.high - self.low
-    }
-
-    fn covers(self, other: Extent) -> bool {
-        self.low <= other.low && other.high <= self.high && (self.stores || !other.stores)
-    }
-}
-
 /// The lookup whose result is in [`SHARED`].
 #[derive(Clone, Copy)]
 pub struct Shared {
-    /// The guest register that the addresses start from.
-    pub base: u8,
     /// What it holds for.
-    extent: Extent,
+    pub group: Group,
     /// Where in the code it was made, which no other was.
     pub made: usize,
-}
-
-pub fn is_branch(op: Op) -> bool {
-    use Code::*;
-    matches!(op.code, Beq | Bne | Blt | Bge | Bltu | Bgeu)
-}
-
-/// What one lookup can be made for, from the first of these ops on; `None` if it would serve that one only.
-fn group(ops: &[(usize, Op)]) -> Option<Shared> {
-    let (_, first) = *ops.first()?;
-    let mut extent = Extent::of(first)?;
-    let base = first.rs1;
-    let (mut count, mut branched) = (0, false);
-    for &(_, op) in ops {
-        if !native(op) {
-            break;
-        }
-        branched |= is_branch(op);
-        if let Some(more) = Extent::of(op).filter(|_| op.rs1 == base) {
-            let both = extent.and(more);
-            // A page that is only read must not be looked up for a store that may not come.
-            if both.span() > SPAN_MAX || (more.stores && branched && !extent.stores) {
-                break;
-            }
-            extent = both;
-            count += 1;
-        }
-        if writes(op) == Some(base) {
-            break;
-        }
-    }
-    (count > 1).then_some(Shared {
-        base,
-        extent,
-        made: 0,
-    })
-}
-
-/// The register through which a loop follows a chain of pointers, if nothing else there wants [`SHARED`].
-pub fn chain(ops: &[(usize, Op)]) -> Option<u8> {
-    if !is_loop(ops) {
-        return None;
-    }
-    let load = (0..ops.len()).find(|&load| leads_to_itself(ops, load))?;
-    let chain = ops[load].1.rs1;
-    let mut accesses = [0; 32];
-    for &(_, op) in ops.iter().filter(|&&(_, op)| op.rs1 != chain) {
-        accesses[usize::from(op.rs1)] += usize::from(Extent::of(op).is_some());
-    }
-    accesses.iter().all(|&count| count <= 1).then_some(chain)
-}
-
-/// Is the op at `load` one whose address is what it loaded in the turn before, copied or with constants added?
-fn leads_to_itself(ops: &[(usize, Op)], load: usize) -> bool {
-    if ops[load].1.code != Code::Ld {
-        return false;
-    }
-    let mut wanted = ops[load].1.rs1;
-    // Backwards from there, around and to it again.
-    let (before, behind) = ops.split_at(load);
-    for &(_, op) in before.iter().rev().chain(behind[1..].iter().rev()) {
-        if writes(op) == Some(wanted) {
-            if !matches!(op.code, Code::Mv | Code::Addi) {
-                return false;
-            }
-            wanted = op.rs1;
-        }
-    }
-    ops[load].1.rd == wanted
-}
-
-/// The integer register that a native op may write.
-pub fn writes(op: Op) -> Option<u8> {
-    use Code::*;
-    match op.code {
-        Float => float::to_integer(op).then_some(op.rd),
-        Beq | Bne | Blt | Bge | Bltu | Bgeu | Sb | Sh | Sw | Sd | Fsw | Fsd | Flw | Fld | J | Jr | Cbo
-        | Nop => None,
-        _ => Some(op.rd),
-    }
 }
 
 /// A lookup of an entry at rdx, with the tag in rax.
@@ -203,8 +58,8 @@ pub struct Reached {
 impl Block<'_> {
     /// Looks the address of an access up; rcx and rdx may be part of the result.
     pub(super) fn reach(&mut self, at: At, o: Op) -> Reached {
-        let extent = Extent::of(o).unwrap_or_default();
-        let covers = |shared: &Shared| shared.base == o.rs1 && shared.extent.covers(extent);
+        let extent = Extent::of(o).expect("an access that can share a lookup");
+        let covers = |shared: &Shared| shared.group.base == o.rs1 && shared.group.extent.covers(extent);
         let covered = self.shared.as_ref().is_some_and(covers);
         let base = self.value(o.rs1, RCX);
         let known = if self.find_stream(o) {
@@ -219,16 +74,16 @@ impl Block<'_> {
                 leads: false,
             };
         }
-        let chain = self.chain == Some(o.rs1) && !self.alone;
-        let shares = |group: &Shared| !self.alone && !self.straddles(at, group);
-        if let Some(shared) = group(&self.ops[at.index..]).filter(shares) {
+        let chain = self.plan.follows_chain(o.rs1) && !self.alone;
+        let group = (!self.alone).then(|| self.plan.group(at.index)).flatten();
+        if let Some(group) = group {
             let lookup = if chain {
-                self.confirm(base, shared.extent)
+                self.confirm(base, group.extent)
             } else {
-                self.lookup(base, shared.extent, -4096, SHARED)
+                self.lookup(base, group.extent, -4096, SHARED)
             };
             let made = self.e.here();
-            self.shared = Some(Shared { made, ..shared });
+            self.shared = Some(Shared { group, made });
             return Reached {
                 memory: Memory::indexed(SHARED, base, 0, o.imm),
                 lookup: Some(lookup),
@@ -245,25 +100,6 @@ impl Block<'_> {
             lookup: Some(lookup),
             leads: false,
         }
-    }
-
-    /// Does a group lie across two pages of the stack, as far as can be said now? Then it would leave each time. The superblock that
-    /// begins behind the access at which it leaves is made when it has left a few times, so that it finds out here.
-    fn straddles(&self, at: At, group: &Shared) -> bool {
-        if group.base != SP {
-            return false;
-        }
-        let mut sp = self.source.sp;
-        for &(_, op) in &self.ops[..at.index] {
-            if writes(op) == Some(SP) {
-                if (op.code, op.rs1) != (Code::Addi, SP) {
-                    return false;
-                }
-                sp = sp.wrapping_add_signed(i64::from(op.imm));
-            }
-        }
-        let page = |offset| sp.wrapping_add_signed(i64::from(offset)) >> 12;
-        page(group.extent.low) != page(group.extent.high - 1)
     }
 
     /// Looks up what is behind `base`, in a chain of pointers: [`SHARED`] holds the place already, or else becomes it on the side.

@@ -7,13 +7,8 @@ use super::{
 };
 use crate::{
     isa::BLOCK,
-    op::{BlockKind, Code, Op},
+    op::{Code, Op},
 };
-
-/// Is there machine code for this [`Code::Cbo`]? The other kinds are rare.
-pub fn native(op: Op) -> bool {
-    op.block() == BlockKind::Zero
-}
 
 /// The bytes of a vector register.
 const VECTOR: i32 = 16;

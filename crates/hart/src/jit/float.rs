@@ -13,10 +13,6 @@ use super::{
 use crate::op::{Code, FloatForm, FloatKind, Op};
 
 const SINGLE_BOX: i64 = 0xffff_ffff_0000_0000_u64 as i64;
-const ROUND_TO_ZERO: u8 = 1;
-const ROUND_NEAREST_EVEN: u8 = 0;
-const ROUND_DYNAMIC: u8 = 7;
-
 /// What is done with the floating-point registers; each includes those before it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Use {
@@ -24,36 +20,6 @@ pub enum Use {
     Write,
     /// With results whose flags are accrued already.
     Compute,
-}
-
-/// Can this op, a [`Code::Float`], be machine code?
-pub fn native(op: Op) -> bool {
-    use FloatKind::*;
-    let form = FloatForm::unpack(op.field());
-    let nearest = matches!(form.rounding, ROUND_NEAREST_EVEN | ROUND_DYNAMIC);
-    match form.kind {
-        MoveToInteger | MoveFromInteger => true,
-        Add | Sub | Mul | Div | Sqrt | FromL | Madd | Msub | Nmsub | Nmadd => form.double && nearest,
-        // Exact, whatever the rounding mode; but a reserved one is illegal.
-        FromW | FromWu => form.double && nearest,
-        ToW | ToL => form.double && form.rounding == ROUND_TO_ZERO,
-        Sgnj | Sgnjn | Sgnjx | Eq | Lt | Le => form.double,
-        _ => false,
-    }
-}
-
-/// Does a native op, a [`Code::Float`], read an integer register?
-pub fn from_integer(op: Op) -> bool {
-    use FloatKind::*;
-    let kind = FloatForm::unpack(op.field()).kind;
-    matches!(kind, MoveFromInteger | FromL | FromW | FromWu)
-}
-
-/// Does it write one?
-pub fn to_integer(op: Op) -> bool {
-    use FloatKind::*;
-    let kind = FloatForm::unpack(op.field()).kind;
-    matches!(kind, MoveToInteger | ToW | ToL | Eq | Lt | Le)
 }
 
 /// A floating-point register, when rcx holds the address of all of them.

@@ -5,9 +5,9 @@
 
 use super::{
     emit::*,
-    stubs::{Field, PINNED, call_far, field, find_entries, find_entry, go_far, held, register},
-    translate::{At, Block, Cold, SLOTS, Skip, is_loop},
-    words::Set,
+    plan::{Course, PINNED, SLOTS, Set},
+    stubs::{Field, call_far, field, find_entries, find_entry, go_far, held, register},
+    translate::{At, Block, Cold, Skip},
 };
 use crate::{op::Op, tlb::PLACE_SHIFT};
 
@@ -47,7 +47,7 @@ impl Block<'_> {
 
     /// Goes on at a slot, or outside the page.
     pub(super) fn go(&mut self, slot: i64) {
-        if slot == self.head() {
+        if slot == self.plan.head() {
             self.repeat(None);
             return;
         }
@@ -164,6 +164,7 @@ impl Block<'_> {
         let completed = at.index + 1;
         // What follows may be where the branch leads to; then the way out is behind it.
         let follows = self
+            .plan
             .ops
             .get(completed)
             .is_some_and(|&(next, _)| next as i64 == taken)
@@ -173,38 +174,33 @@ impl Block<'_> {
         } else {
             (condition, taken)
         };
-        debug_assert!(slot != self.head() || completed == self.ops.len());
-        let inside =
-            slot == self.head() && completed == self.ops.len() || self.later(completed, slot).is_some();
-        if !inside && (self.map == PINNED || !is_loop(self.ops)) && self.source.page.is_likely(slot) {
+        debug_assert!(slot != self.plan.head() || completed == self.plan.ops.len());
+        let inside = slot == self.plan.head() && completed == self.plan.ops.len()
+            || self.plan.op_at(completed, slot).is_some();
+        if !inside
+            && (self.plan.seats == PINNED || self.plan.course == Course::Onward)
+            && self.source.page.is_likely(slot)
+        {
             let near = self.e.skip_unless(condition);
             let known = (self.words, self.exposed);
-            self.give_back(completed..self.ops.len());
+            self.give_back(completed..self.plan.ops.len());
             self.go(slot);
             (self.words, self.exposed) = known;
             self.e.land_near(near);
             return;
         }
-        if slot == self.head() && completed == self.ops.len() {
+        if slot == self.plan.head() && completed == self.plan.ops.len() {
             self.repeat(Some(condition));
             return;
         }
         let jump = self.e.jump_if(condition);
-        if let Some(to) = self.later(completed, slot) {
+        if let Some(to) = self.plan.op_at(completed, slot) {
             let (shared, words) = (self.shared.map(|shared| shared.made), self.words.known);
             self.skips.push(Skip { to, shared, words });
             self.put_off(jump, Cold::Skip { completed, to });
         } else {
             self.put_off(jump, Cold::Go { completed, slot });
         }
-    }
-
-    /// The op at a slot, if it is none of the first so many.
-    fn later(&self, completed: usize, slot: i64) -> Option<usize> {
-        let slot = usize::try_from(slot).ok()?;
-        let rest = self.ops.get(completed..)?;
-        let index = rest.binary_search_by_key(&slot, |&(slot, _)| slot).ok()?;
-        Some(completed + index)
     }
 
     /// The code of an op begins, to which earlier branches may lead: what is known now is what is known on all ways here.

@@ -28,8 +28,8 @@ mod flow;
 mod frames;
 mod integer;
 mod memory;
+mod plan;
 mod registers;
-mod simplify;
 mod streams;
 mod stubs;
 mod system;
@@ -46,10 +46,10 @@ use crate::{
 use flow::Link;
 pub use frames::{CALLS_MAX, Frames};
 use memory::Memory;
+pub use plan::{OPS_MAX, SLOTS, ends, follows, is_loop, next_slot};
 use stubs::Stubs;
 pub use stubs::{Field, NOTHING};
 use translate::Source;
-pub use translate::{OPS_MAX, SLOTS, ends, follows, is_loop, next_slot};
 
 /// Times a slot is come upon before a superblock is made of it: fewer cost code that is hardly used, more the interpreter's time;
 /// from 16 to 64 the difference is small.

@@ -4,92 +4,28 @@
 //! the places of those that are used least, exchanged on the way in, and back on every way out; in a loop, if it is used oftener at all.
 
 use super::{
-    access::writes,
     emit::*,
-    float,
-    stubs::{PINNED, register},
-    translate::{Block, is_loop, native},
-    words::{Set, bit},
+    plan::{PINNED, Seats, Set},
+    stubs::{HOSTS, register},
+    translate::Block,
 };
 use crate::op::Op;
-
-/// Guest registers and the host registers they live in.
-pub type Map = [(u8, Register); PINNED.len()];
-
-/// How much oftener a register must be used than the one whose place it takes: that costs two instructions on the way in and
-/// two on the way out, which a loop does many turns between.
-const MORE_IN_LOOP: usize = 1;
-const MORE_ELSEWHERE: usize = 6;
-
-/// The map for these ops.
-pub fn map(ops: &[(usize, Op)]) -> Map {
-    if ops.iter().any(|&(_, op)| !native(op)) {
-        return PINNED;
-    }
-    let mut uses = [0; 32];
-    for guest in ops
-        .iter()
-        .flat_map(|&(_, op)| reads(op).into_iter().chain([writes(op)]))
-    {
-        // What a load into x0 writes is no register.
-        if let Some(guest @ 1..32) = guest {
-            uses[usize::from(guest)] += 1;
-        }
-    }
-    let more = if is_loop(ops) {
-        MORE_IN_LOOP
-    } else {
-        MORE_ELSEWHERE
-    };
-    let used = |guest: u8| uses[usize::from(guest)];
-    let mut map = PINNED;
-    let mut others: Vec<u8> = (1..32)
-        .filter(|&guest| used(guest) >= more && !is_pinned(guest))
-        .collect();
-    others.sort_by_key(|&guest| std::cmp::Reverse(used(guest)));
-    for other in others {
-        let least = map
-            .iter_mut()
-            .filter(|(guest, _)| is_pinned(*guest))
-            .min_by_key(|(guest, _)| used(*guest));
-        let Some((guest, _)) = least.filter(|(guest, _)| used(other) >= used(*guest) + more) else {
-            break;
-        };
-        *guest = other;
-    }
-    map
-}
-
-fn is_pinned(guest: u8) -> bool {
-    PINNED.iter().any(|&(register, _)| register == guest)
-}
-
-/// The integer registers that a native op may read.
-pub fn reads(op: Op) -> [Option<u8>; 2] {
-    use crate::op::Code::*;
-    match op.code {
-        Li | Auipc | Jal | J | Nop => [None, None],
-        Float => [float::from_integer(op).then_some(op.rs1), None],
-        Fsw | Fsd => [Some(op.rs1), None],
-        _ => [Some(op.rs1), op.has_rs2().then_some(op.rs2)],
-    }
-}
 
 impl Block<'_> {
     /// From [`PINNED`] to this superblock's map.
     pub(super) fn swap_in(&mut self) {
-        self.swap(self.map, PINNED);
+        self.swap(self.plan.seats, PINNED);
     }
 
     /// Back to [`PINNED`], and nothing is lazy.
     pub(super) fn swap_out(&mut self) {
         self.settle(Set::MAX);
         self.exposed = 0;
-        self.swap(PINNED, self.map);
+        self.swap(PINNED, self.plan.seats);
     }
 
-    fn swap(&mut self, to: Map, from: Map) {
-        for ((new, host), (old, _)) in to.into_iter().zip(from) {
+    fn swap(&mut self, to: Seats, from: Seats) {
+        for (host, (new, old)) in HOSTS.into_iter().zip(to.into_iter().zip(from)) {
             if new != old {
                 self.e.store(register(old), host);
                 self.e.mov(Size::Quad, host, Operand::Memory(register(new)));
@@ -99,9 +35,8 @@ impl Block<'_> {
 
     /// The host register that a guest register lives in.
     pub(super) fn pinned(&self, guest: u8) -> Option<Register> {
-        self.map
-            .iter()
-            .find_map(|&(register, host)| (register == guest).then_some(host))
+        let seat = self.plan.seats.iter().position(|&seated| seated == guest);
+        seat.map(|seat| HOSTS[seat])
     }
 
     pub(super) fn operand(&self, guest: u8) -> Operand {
@@ -152,10 +87,9 @@ impl Block<'_> {
 
     /// The register has another value now.
     pub(super) fn forget(&mut self, guest: u8) {
-        if self.shared.is_some_and(|shared| shared.base == guest) {
+        if self.shared.is_some_and(|shared| shared.group.base == guest) {
             self.shared = None;
         }
-        self.words.known &= !bit(guest);
-        self.words.lazy &= !bit(guest);
+        self.words.forget(guest);
     }
 }

@@ -8,20 +8,13 @@
 
 use super::{
     WORDS,
-    access::{Extent, SPAN_MAX, writes},
     emit::*,
+    plan::{STREAMS_MAX, Set, Stream},
     stubs::{Field, LEFT, field, held},
-    translate::{Block, is_loop, native},
-    words::Set,
+    translate::Block,
 };
-use crate::op::{Code, Op};
+use crate::op::Op;
 
-/// Streams of a loop; other accesses are looked up.
-pub const STREAMS_MAX: usize = 4;
-/// Ops of a turn for each stream at most: of longer turns, lookups are too small a part.
-pub const OPS_PER_STREAM: usize = 10;
-/// Longest stride: several turns must fit into a page.
-const STRIDE_MAX: i32 = 256;
 /// Turns before streams are looked up the first time: many loops have few.
 const PATIENCE: i32 = 4;
 /// Turns before they are looked up again if that failed.
@@ -31,57 +24,6 @@ const TURNS_MIN: i32 = 4;
 /// Turns if all streams stay where they are.
 const TURNS_MAX: i64 = 4096;
 const _: () = assert!(Field::Places as usize + STREAMS_MAX <= WORDS);
-
-/// The accesses of a loop through one register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stream {
-    /// The guest register.
-    pub base: u8,
-    /// What a turn adds to it.
-    stride: i32,
-    extent: Extent,
-    /// How many ops.
-    accesses: usize,
-}
-
-/// The streams of a loop, those with most accesses first.
-pub fn streams(ops: &[(usize, Op)]) -> Vec<Stream> {
-    // What the interpreter does for a CSR instruction may change the address space; loops with fences are not worth the thought.
-    let simple = |op: Op| native(op) && !matches!(op.code, Code::Csr | Code::SfenceVma | Code::SinvalVma);
-    if !is_loop(ops) || !ops.iter().all(|&(_, op)| simple(op)) {
-        return Vec::new();
-    }
-    let mut streams: Vec<_> = (1..32).filter_map(|base| stream(ops, base)).collect();
-    streams.sort_by_key(|stream| std::cmp::Reverse(stream.accesses));
-    streams.truncate(STREAMS_MAX);
-    if streams.len() * OPS_PER_STREAM < ops.len() {
-        streams.clear();
-    }
-    streams
-}
-
-/// The stream through a register, if it is one. A turn may leave some of its ops out: so what is added must have one sign.
-fn stream(ops: &[(usize, Op)], base: u8) -> Option<Stream> {
-    let mut extent: Option<Extent> = None;
-    let (mut stride, mut accesses) = (0i32, 0);
-    for &(_, op) in ops {
-        if let Some(more) = Extent::of(op).filter(|_| op.rs1 == base) {
-            extent = Some(extent.map_or(more, |known| known.and(more)));
-            accesses += 1;
-        }
-        if writes(op) == Some(base) {
-            let adds = op.code == Code::Addi && op.rs1 == base && op.imm.signum() * stride.signum() >= 0;
-            stride = stride.checked_add(op.imm).filter(|_| adds)?;
-        }
-    }
-    let extent = extent?;
-    (stride.abs() <= STRIDE_MAX && extent.span() <= SPAN_MAX).then_some(Stream {
-        base,
-        stride,
-        extent,
-        accesses,
-    })
-}
 
 /// What holds where a stream is: the distance from guest to host addresses.
 fn place(stream: usize) -> Memory {
@@ -95,7 +37,7 @@ fn place(stream: usize) -> Memory {
 impl Block<'_> {
     /// If the op is an access of a stream and that was looked up, rdx becomes where it is.
     pub(super) fn find_stream(&mut self, o: Op) -> bool {
-        let stream = self.streams.iter().position(|stream| stream.base == o.rs1);
+        let stream = self.plan.streams().iter().position(|stream| stream.base == o.rs1);
         let Some(stream) = stream.filter(|_| self.fast) else {
             return false;
         };
@@ -105,8 +47,8 @@ impl Block<'_> {
 
     /// On the way in: after a few turns it is time to look streams up.
     pub(super) fn begin_streams(&mut self) {
-        if !self.streams.is_empty() {
-            let steps = self.ops.len() as i32;
+        if !self.plan.streams().is_empty() {
+            let steps = self.plan.ops.len() as i32;
             self.e.lea(Size::Quad, RAX, Memory::at(LEFT, -PATIENCE * steps));
             self.e.store(field(Field::Floor), RAX);
         }
@@ -128,7 +70,7 @@ impl Block<'_> {
 
     /// In a fast turn, so many steps are not done, but it counts as a whole one: its streams may have gone on.
     pub(super) fn lift_floor(&mut self, steps: usize) {
-        if self.fast && !self.streams.is_empty() {
+        if self.fast && !self.plan.streams().is_empty() {
             self.e
                 .alu_immediate(Alu::Add, Size::Quad, held(Field::Floor), steps as i32);
         }
@@ -136,7 +78,7 @@ impl Block<'_> {
 
     /// No turn may begin before streams are looked up.
     pub(super) fn over(&mut self) {
-        self.give_back(0..self.ops.len());
+        self.give_back(0..self.plan.ops.len());
         self.settle(Set::MAX);
         match self.prepare {
             Some(prepare) => self.e.jump_back(prepare),
@@ -148,14 +90,14 @@ impl Block<'_> {
     fn look_streams_up(&mut self) {
         let [slow, fast] = self.starts;
         self.prepare = Some(self.e.here());
-        let steps = self.ops.len() as i32;
+        let steps = self.plan.ops.len() as i32;
         self.e
             .alu_immediate(Alu::Cmp, Size::Quad, Operand::Register(LEFT), steps);
         let short = self.e.jump_if(Condition::Below);
         self.e.land_back(short, slow);
         let mut failed = Vec::new();
         let mut bounded = false;
-        for (index, stream) in self.streams.clone().into_iter().enumerate() {
+        for (index, stream) in self.plan.streams().iter().copied().enumerate() {
             let base = self.value(stream.base, RCX);
             let lookup = self.lookup(base, stream.extent, -4096, RDX);
             failed.push(lookup.miss);
@@ -186,7 +128,7 @@ impl Block<'_> {
 
     /// So many turns from now, in rax, or when the steps end, it is time to look streams up.
     fn set_floor(&mut self) {
-        let steps = self.ops.len() as i64;
+        let steps = self.plan.ops.len() as i64;
         self.e.load_immediate(RCX, steps);
         self.e.multiply(Size::Quad, RCX, Operand::Register(RAX));
         self.e.mov(Size::Quad, RAX, Operand::Register(LEFT));

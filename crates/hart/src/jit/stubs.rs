@@ -5,7 +5,10 @@
 //! loads and stores; r15 is the number of steps left; r14 is `access`'s. Eight guest registers live in host registers,
 //! the others in memory. rax, rcx and rdx are scratch.
 
-use super::emit::*;
+use super::{
+    emit::*,
+    plan::{PINNED, SEATS},
+};
 
 /// What generated code shares with the engine: indices behind the registers.
 #[derive(Clone, Copy)]
@@ -76,17 +79,8 @@ pub const TLB: Register = RBX;
 pub const SHARED: Register = R14;
 pub const LEFT: Register = R15;
 
-/// Guest registers in host registers: sp, s0 and a0 to a5.
-pub const PINNED: [(u8, Register); 8] = [
-    (2, R12),
-    (8, R13),
-    (10, RSI),
-    (11, RDI),
-    (12, R8),
-    (13, R9),
-    (14, R10),
-    (15, R11),
-];
+/// The host registers in which guest registers have their seats.
+pub const HOSTS: [Register; SEATS] = [R12, R13, RSI, RDI, R8, R9, R10, R11];
 /// What the caller wants to find again.
 const SAVED: [Register; 6] = [RBX, RBP, R12, R13, R14, R15];
 /// Keeps the stack aligned for calls out of a superblock.
@@ -242,13 +236,13 @@ fn call_interpreter(e: &mut Emitter) -> [Jump; 2] {
 /// Flags stay as they are.
 fn load_registers(e: &mut Emitter) {
     e.mov(Size::Quad, TLB, held(Field::Data));
-    for (guest, host) in PINNED {
+    for (guest, host) in PINNED.into_iter().zip(HOSTS) {
         e.mov(Size::Quad, host, Operand::Memory(register(guest)));
     }
 }
 
 fn store_registers(e: &mut Emitter) {
-    for (guest, host) in PINNED {
+    for (guest, host) in PINNED.into_iter().zip(HOSTS) {
         e.store(register(guest), host);
     }
 }

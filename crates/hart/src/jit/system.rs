@@ -3,6 +3,7 @@
 
 use super::{
     emit::*,
+    plan::csr::{Change, address, change, is_immediate, may_write},
     stubs::{Field, field, held},
     translate::{At, Block},
 };
@@ -10,30 +11,6 @@ use crate::{
     csr::{self, DIRTY_TO_SD, STATUS_BITS, STATUS_GRAVE, status},
     op::Op,
 };
-
-const STATUS: u32 = 0x100;
-const WRITE: i32 = 1;
-const SET: i32 = 2;
-
-/// Is there machine code for this [`Code::Csr`](crate::op::Code::Csr)?
-pub fn native(op: Op) -> bool {
-    // Setting and clearing bits is rare in the others.
-    let simple = kind(op) == WRITE || op.rs1 == 0;
-    address(op) == STATUS || csr::plain(address(op)).is_some() && simple
-}
-
-/// Writes, sets bits, or clears them.
-fn kind(op: Op) -> i32 {
-    op.imm >> 12 & 3
-}
-
-fn is_immediate(op: Op) -> bool {
-    op.imm >> 14 & 1 != 0
-}
-
-fn address(op: Op) -> u32 {
-    op.imm as u32 >> 20
-}
 
 impl Block<'_> {
     pub(super) fn csr(&mut self, at: At, o: Op) {
@@ -45,7 +22,7 @@ impl Block<'_> {
         let user = self.e.jump_if(Condition::Equal);
         self.e.mov(Size::Quad, RCX, held(Field::Csrs));
         let memory = Memory::at(RCX, offset as i32);
-        let (writes, immediate) = (kind(o) == WRITE, is_immediate(o));
+        let (writes, immediate) = (change(o) == Change::Write, is_immediate(o));
         if writes && immediate {
             self.e.load_immediate(RDX, i64::from(o.rs1) & mask as i64);
         } else if writes {
@@ -77,11 +54,11 @@ impl Block<'_> {
         let mut grave = vec![self.e.jump_if(Condition::Equal)];
         self.e.mov(Size::Quad, RCX, held(Field::Csrs));
         self.e.mov(Size::Quad, RAX, Operand::Memory(Memory::at(RCX, 0)));
-        if kind(o) == WRITE || o.rs1 != 0 {
+        if may_write(o) {
             self.changed_status(o);
             self.e.test_bits(RDX, STATUS_GRAVE);
             grave.push(self.e.jump_if(Condition::NotEqual));
-            if kind(o) <= SET {
+            if change(o) != Change::Clear {
                 self.e.test_bits(RDX, status::SIE as i32);
                 let same = self.e.jump_if(Condition::Equal);
                 self.e.alu_immediate(Alu::Cmp, Size::Quad, held(Field::Calm), 0);
@@ -99,7 +76,7 @@ impl Block<'_> {
             }
             self.define(o.rd, RAX);
         }
-        if kind(o) == WRITE || o.rs1 != 0 && !is_immediate(o) {
+        if change(o) == Change::Write || o.rs1 != 0 && !is_immediate(o) {
             self.show_float();
         }
         for jump in grave {
@@ -133,13 +110,13 @@ impl Block<'_> {
             let operand = self.operand(o.rs1);
             self.e.mov(Size::Quad, RDX, operand);
         }
-        match kind(o) {
-            WRITE => self.e.alu(Alu::Xor, Size::Quad, RDX, old),
-            SET => {
+        match change(o) {
+            Change::Write => self.e.alu(Alu::Xor, Size::Quad, RDX, old),
+            Change::Set => {
                 self.e.alu(Alu::Or, Size::Quad, RDX, old);
                 self.e.alu(Alu::Xor, Size::Quad, RDX, old);
             }
-            _ => self.e.alu(Alu::And, Size::Quad, RDX, old),
+            Change::Clear => self.e.alu(Alu::And, Size::Quad, RDX, old),
         }
         self.e
             .alu_immediate(Alu::And, Size::Quad, Operand::Register(RDX), STATUS_BITS);

@@ -56,11 +56,11 @@ fn the_least_memory_has_room_for_a_loop_that_is_there_twice() {
     // What takes most room, through registers that must be exchanged.
     let long = |index| Op::new(Code::ScD, 16 + index as u32 % 8, 24 + index as u32 % 8, 7, 0);
     // As far as a loop with streams may be long.
-    let length = streams::STREAMS_MAX * streams::OPS_PER_STREAM;
+    let length = plan::STREAMS_MAX * plan::OPS_PER_STREAM;
     let mut walking: Vec<_> = (0..length - 5).map(long).collect();
     walking.extend([5, 6, 28, 29].map(|base| Op::new(Code::Ld, 9, base, 0, 0)));
     let walking = looped(walking);
-    assert!(is_loop(&walking) && streams::streams(&walking).len() == streams::STREAMS_MAX);
+    assert!(is_loop(&walking) && plan::Plan::new(&walking, 0).streams().len() == plan::STREAMS_MAX);
     // As long as any, with as many registers as there may be that are extended on every way out.
     let mut adding: Vec<_> = [2, 8, 10, 11, 12, 13, 14, 15]
         .map(|lazy| Op::new(Code::Addw, lazy, lazy, lazy, 0))

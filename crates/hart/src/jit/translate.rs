@@ -9,54 +9,17 @@ use std::{collections::VecDeque, ops::Range};
 
 use super::{
     Page,
-    access::{Lookup, Shared, chain, is_branch},
-    bits,
+    access::{Lookup, Shared},
     emit::*,
     float,
     flow::Link,
-    registers::{Map, map},
-    simplify::simplify,
-    streams::{Stream, streams},
+    plan::{OPS_MAX, Plan, Set, Words, ends, native},
     stubs::{Field, LEFT, SHARED, Stubs, go_far, held},
-    system,
-    words::{Set, Words},
 };
 use crate::op::{Code, Op};
 
-/// Slots of a page, one for each halfword.
-pub const SLOTS: usize = 2048;
 /// Jumps that most superblocks have at most.
 const LINKS: usize = 16;
-/// Ops of a superblock.
-pub const OPS_MAX: usize = 64;
-
-/// Is there machine code for this op, or does the interpreter do it?
-pub fn native(op: Op) -> bool {
-    use Code::*;
-    match op.code {
-        NextPage | Decode | Loose | Illegal | Mulhsu | Ecall | Ebreak | Sret | Mret | Wfi | SfenceWInval
-        | SfenceInvalIr => false,
-        Cbo => bits::native(op),
-        AmoW | AmoD => matches!(op.field(), 0x00 | 0x01 | 0x04 | 0x08 | 0x0c),
-        Float => float::native(op),
-        Csr => system::native(op),
-        _ => true,
-    }
-}
-
-/// Can a superblock go on at this op? Not where there is no instruction of this page.
-pub fn follows(op: Op) -> bool {
-    !matches!(op.code, Code::NextPage | Code::Decode | Code::Loose)
-}
-
-/// Does control never go on behind this op?
-pub fn ends(op: Op) -> bool {
-    use Code::*;
-    matches!(
-        op.code,
-        J | Jal | Jr | Jalr | Ecall | Ebreak | Sret | Mret | Illegal
-    )
-}
 
 /// Which op: its number in the superblock and its slot.
 #[derive(Clone, Copy)]
@@ -115,12 +78,7 @@ pub enum Cold {
 pub struct Block<'a> {
     pub(super) e: Emitter,
     pub(super) source: &'a Source<'a>,
-    pub(super) ops: &'a [(usize, Op)],
-    pub(super) map: Map,
-    /// If it is a loop, what it walks through.
-    pub(super) streams: Vec<Stream>,
-    /// The register through which it follows a chain of pointers.
-    pub(super) chain: Option<u8>,
+    pub(super) plan: &'a Plan<'a>,
     /// The turns behind the first ones of a loop that is there twice are in hand.
     pub(super) fast: bool,
     /// From the first turn of a loop without streams to the others, if it is there twice.
@@ -168,21 +126,18 @@ pub struct Translated {
 
 /// Translates a superblock. The code will be in the vector `room`, which has room from an earlier one.
 pub fn translate(source: &Source<'_>, room: Vec<u8>) -> Translated {
-    let ops = &simplify(source.ops);
+    let plan = &Plan::new(source.ops, source.sp);
     let mut block = Block {
         e: Emitter::with_room(source.hot, room),
         source,
-        ops,
-        map: map(ops),
-        streams: streams(ops),
-        chain: chain(ops),
+        plan,
         fast: false,
         onward: None,
         starts: [0; 2],
         prepare: None,
         cold: VecDeque::with_capacity(OPS_MAX),
         links: Vec::with_capacity(LINKS),
-        begins: [Vec::with_capacity(ops.len()), Vec::new()],
+        begins: [Vec::with_capacity(plan.ops.len()), Vec::new()],
         skips: Vec::new(),
         shared: None,
         alone: false,
@@ -194,7 +149,7 @@ pub fn translate(source: &Source<'_>, room: Vec<u8>) -> Translated {
     block.swap_in();
     block.begin_streams();
     block.straight();
-    if !block.streams.is_empty() || block.onward.is_some() {
+    if !block.plan.streams().is_empty() || block.onward.is_some() {
         block.fast = true;
         block.straight();
     }
@@ -224,28 +179,6 @@ pub fn translate(source: &Source<'_>, room: Vec<u8>) -> Translated {
     }
 }
 
-/// Does the last op branch back to the first?
-pub fn is_loop(ops: &[(usize, Op)]) -> bool {
-    let (Some(&(head, _)), Some(&(slot, op))) = (ops.first(), ops.last()) else {
-        return false;
-    };
-    (is_branch(op) || op.code == Code::J) && slot as i64 + i64::from(op.imm) == head as i64
-}
-
-/// Where a superblock goes on behind an op that it does not end at: a jump forward is followed, and a branch forward if it
-/// is `taken`, as long as that is a slot of the page.
-pub fn next_slot(slot: usize, op: Op, taken: impl Fn(usize) -> bool) -> Option<usize> {
-    let forward = usize::try_from(op.imm).ok().filter(|&distance| distance > 0);
-    let target = forward.map(|distance| slot + distance);
-    match op.code {
-        Code::J => target,
-        _ if ends(op) => None,
-        _ => target
-            .filter(|&target| is_branch(op) && taken(target))
-            .or(Some(slot + op.halves())),
-    }
-}
-
 impl Block<'_> {
     /// All ops, one behind the other.
     fn straight(&mut self) {
@@ -261,24 +194,22 @@ impl Block<'_> {
         let steps = self.source.ops.len() as i32;
         self.e
             .alu_immediate(Alu::Sub, Size::Quad, Operand::Register(LEFT), steps);
-        if !self.fast || self.streams.is_empty() {
+        if !self.fast || self.plan.streams().is_empty() {
             let short = self.e.jump_if(Condition::Below);
             self.put_off(short, Cold::Short);
         }
-        if !self.streams.is_empty() {
+        if !self.plan.streams().is_empty() {
             self.e.alu(Alu::Cmp, Size::Quad, LEFT, held(Field::Floor));
             // Signed: on the way in it may be below zero, and then no turns are fast.
             let over = self.e.jump_if(Condition::Less);
             self.put_off(over, Cold::Over);
         }
-        for (index, &(slot, op)) in self.ops.iter().enumerate() {
+        for (index, &(slot, op)) in self.plan.ops.iter().enumerate() {
             self.join(index);
             self.op(At { index, slot }, op);
         }
-        if let Some(&(slot, op)) = self.ops.last()
-            && !ends(op)
-        {
-            self.go((slot + op.halves()) as i64);
+        if let Some(slot) = self.plan.behind() {
+            self.go(slot);
         }
     }
 
@@ -287,20 +218,16 @@ impl Block<'_> {
         self.cold.push_back((jump, self.fast, self.exposed, cold));
     }
 
-    pub(super) fn head(&self) -> i64 {
-        self.ops.first().map_or(0, |&(slot, _)| slot as i64)
-    }
-
     pub(super) fn cold(&mut self, cold: Cold) {
         match cold {
             Cold::Short => {
-                self.give_back(0..self.ops.len());
+                self.give_back(0..self.plan.ops.len());
                 self.swap_out();
-                self.leave(self.head());
+                self.leave(self.plan.head());
             }
             Cold::Over => self.over(),
             Cold::Go { completed, slot } => {
-                self.give_back(completed..self.ops.len());
+                self.give_back(completed..self.plan.ops.len());
                 self.go(slot);
             }
             Cold::Leave { slot } => self.leave(slot),
@@ -331,7 +258,7 @@ impl Block<'_> {
             Cold::Alone { at, lookup } => {
                 self.look_again(&lookup);
                 (self.shared, self.float_known, self.alone) = (None, None, true);
-                self.op(at, self.ops[at.index].1);
+                self.op(at, self.plan.ops[at.index].1);
                 self.alone = false;
                 self.go_behind(at);
             }
@@ -348,8 +275,8 @@ impl Block<'_> {
 
     /// Out of here, behind an op.
     fn go_behind(&mut self, at: At) {
-        self.give_back(at.index + 1..self.ops.len());
-        self.go((at.slot + self.ops[at.index].1.halves()) as i64);
+        self.give_back(at.index + 1..self.plan.ops.len());
+        self.go((at.slot + self.plan.ops[at.index].1.halves()) as i64);
     }
 
     /// These ops were counted and are not done.
@@ -363,11 +290,11 @@ impl Block<'_> {
 
     /// Has the interpreter do an op and comes back, if the next one follows.
     fn interpret(&mut self, at: At) {
-        let rest = self.ops.len() - at.index - 1;
+        let rest = self.plan.ops.len() - at.index - 1;
         self.swap_out();
         self.e.load_immediate(RCX, (rest << 16 | at.slot) as i64);
         self.e.load_immediate(RDX, self.source.place as i64);
-        if ends(self.ops[at.index].1) {
+        if ends(self.plan.ops[at.index].1) {
             // It does not come back, and the host's processor shall not expect it to.
             self.e.jump_far(self.source.stubs.depart);
             return;
@@ -410,7 +337,7 @@ impl Block<'_> {
         match o.code {
             Jal => self.jump_and_link(at, o),
             // The next op, unless it is the last.
-            J if at.index + 1 < self.ops.len() => {}
+            J if at.index + 1 < self.plan.ops.len() => {}
             J => self.go(at.slot as i64 + i64::from(o.imm)),
             Jr => self.jump_register(o),
             Jalr => self.jump_and_link_register(at, o),

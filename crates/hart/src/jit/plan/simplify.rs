@@ -1,19 +1,20 @@
-//! Shorter ways to compute the same: a superblock's ops, some of them replaced, one for one, so that steps are counted as
-//! before.
+//! Shorter ways to compute the same: some ops of a superblock are replaced, one for one, so that steps are
+//! counted as before.
 //!
-//! A rotation without Zbb is two shifts and an `or`; it becomes one rotation. An extension, also one that is scaled as an index, is a
-//! shift to the left and one to the right; it becomes `zext.h`, `slli.uw` and the like. The shifts before are left out if nobody can
-//! see what they computed: nothing reads it, and nothing in between leaves the superblock or is jumped to.
+//! A rotation without Zbb is two shifts and an `or`, which becomes one rotation. An extension, also one that
+//! scales an index, is a shift to the left and one to the right, the second of which becomes `zext.h`,
+//! `slli.uw` and the like. The shifts before are left out if nobody can see what they computed: if nothing
+//! reads it, and nothing in between leaves the superblock or is jumped to.
 
 use std::borrow::Cow;
 
 use super::{
-    access::{is_branch, writes},
-    registers::reads,
+    course::op_at,
+    instruction::{is_branch, reads, writes},
 };
 use crate::op::{Code, Op};
 
-/// The ops to translate instead of these.
+/// The ops to translate instead of these: as many, with the same lengths.
 pub fn simplify(ops: &[(usize, Op)]) -> Cow<'_, [(usize, Op)]> {
     let mut ops = Cow::Borrowed(ops);
     let has = |is: fn(Op) -> bool| ops.iter().any(|&(_, op)| is(op));
@@ -29,19 +30,18 @@ pub fn simplify(ops: &[(usize, Op)]) -> Cow<'_, [(usize, Op)]> {
     ops
 }
 
-/// The ops that branches of the superblock may lead to.
+/// For each op, whether a branch of the superblock may lead to it.
 fn joins(ops: &[(usize, Op)]) -> Vec<bool> {
     let mut joins = vec![false; ops.len()];
     for &(slot, op) in ops.iter().filter(|&&(_, op)| is_branch(op)) {
-        let target = slot as i64 + i64::from(op.imm);
-        if let Ok(index) = ops.binary_search_by_key(&target, |&(slot, _)| slot as i64) {
+        if let Some(index) = op_at(ops, 0, slot as i64 + i64::from(op.imm)) {
             joins[index] = true;
         }
     }
     joins
 }
 
-/// If the op at `index` completes a rotation, it becomes one.
+/// If the op at `index` is the `or` that completes a rotation, it becomes the rotation.
 fn rotate(ops: &mut Cow<'_, [(usize, Op)]>, joins: &[bool], index: usize) {
     let (_, or) = ops[index];
     if or.code != Code::Or || or.rs1 == or.rs2 {
@@ -78,7 +78,7 @@ fn rotate(ops: &mut Cow<'_, [(usize, Op)]>, joins: &[bool], index: usize) {
     }
 }
 
-/// If the op at `index` is the second half of an extension, it becomes the whole of it.
+/// If the op at `index` is the second shift of an extension, it becomes the extension.
 fn extend(ops: &mut Cow<'_, [(usize, Op)]>, joins: &[bool], index: usize) {
     let (_, second) = ops[index];
     if !matches!(second.code, Code::Srli | Code::Srai) {
@@ -89,7 +89,7 @@ fn extend(ops: &mut Cow<'_, [(usize, Op)]>, joins: &[bool], index: usize) {
     };
     let (_, left) = ops[first];
     let (code, by) = match (left.code, left.imm, second.code, second.imm) {
-        // With no register to add, `zext.w`.
+        // `add.uw` with x0, which is `zext.w`.
         (Code::Slli, 32, Code::Srli, 32) => (Code::AddUw, 0),
         (Code::Slli, 32, Code::Srli, 0..32) => (Code::SlliUw, 32 - second.imm),
         (Code::Slli, 48, Code::Srli, 48) => (Code::ZextH, 0),
@@ -99,7 +99,8 @@ fn extend(ops: &mut Cow<'_, [(usize, Op)]>, joins: &[bool], index: usize) {
     };
     let from = left.rs1;
     let kept = ops[first..index].iter().all(|&(_, op)| writes(op) != Some(from));
-    // Neighbours that both write the register they read: nobody else sees the first.
+    // The two shifts are neighbours and write the register that they read: nobody else sees what the first
+    // computes.
     let alone = first + 1 == index && left.rd == from && second.rd == from;
     if !kept && !alone {
         return;
@@ -112,12 +113,14 @@ fn extend(ops: &mut Cow<'_, [(usize, Op)]>, joins: &[bool], index: usize) {
     }
 }
 
-/// The op at `index` becomes nothing.
+/// The op at `index` becomes one that does nothing.
 fn leave_out(ops: &mut [(usize, Op)], index: usize) {
     let halves = ops[index].1.halves() as u8;
     ops[index].1 = Op::new(Code::Nop, 0, 0, 0, 0).with_halves(halves);
 }
-/// The shift by a constant that made the value that a register has before the op at `index`, if it is certain that it did.
+
+/// The shift by a constant that computed the value of a register before the op at `index`, as a number in the
+/// superblock; `None` if it may have been something else.
 fn made(ops: &[(usize, Op)], joins: &[bool], index: usize, register: u8) -> Option<usize> {
     for at in (0..index).rev() {
         let (_, op) = ops[at];
@@ -131,7 +134,7 @@ fn made(ops: &[(usize, Op)], joins: &[bool], index: usize, register: u8) -> Opti
     None
 }
 
-/// Does nobody see what the op at `index` computes?
+/// Is the result of the op at `index` overwritten before anything can read it?
 fn is_unseen(ops: &[(usize, Op)], joins: &[bool], index: usize) -> bool {
     let register = writes(ops[index].1);
     for at in index + 1..ops.len() {
@@ -146,11 +149,12 @@ fn is_unseen(ops: &[(usize, Op)], joins: &[bool], index: usize) -> bool {
     false
 }
 
+/// Is this op a shift by a constant?
 fn is_shift(op: Op) -> bool {
     matches!(op.code, Code::Slliw | Code::Srliw | Code::Slli | Code::Srli)
 }
 
-/// Does it only compute an integer register, so that control goes on behind it for certain?
+/// Does an op only compute an integer register, so that control goes on behind it for certain?
 fn is_quiet(op: Op) -> bool {
     use Code::*;
     is_shift(op)
@@ -192,4 +196,59 @@ fn is_quiet(op: Op) -> bool {
                 | Rori
                 | Roriw
         )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What becomes of these ops, by their codes.
+    fn simplified(ops: &[Op]) -> Vec<Code> {
+        let ops = ops.iter().map(|op| op.with_halves(2)).enumerate();
+        let ops: Vec<_> = ops.map(|(index, op)| (2 * index, op)).collect();
+        simplify(&ops).iter().map(|&(_, op)| op.code).collect()
+    }
+
+    fn shift(code: Code, to: u32, from: u32, count: i32) -> Op {
+        Op::new(code, to, from, 0, count)
+    }
+
+    const OR: Op = Op::new(Code::Or, 10, 10, 12, 0);
+
+    #[test]
+    fn two_shifts_and_an_or_become_a_rotation_and_what_nobody_sees_is_left_out() {
+        let left = shift(Code::Slli, 12, 11, 8);
+        let right = shift(Code::Srli, 10, 11, 56);
+        // The `or` overwrites one of the shifts' results; the other one may be read later.
+        assert_eq!(
+            simplified(&[left, right, OR]),
+            [Code::Slli, Code::Nop, Code::Rori]
+        );
+        let overwritten = Op::new(Code::Li, 12, 0, 0, 1);
+        assert_eq!(
+            simplified(&[left, right, OR, overwritten]),
+            [Code::Nop, Code::Nop, Code::Rori, Code::Li]
+        );
+    }
+
+    #[test]
+    fn shifts_that_do_not_add_up_to_the_width_are_no_rotation() {
+        let ops = [shift(Code::Slli, 12, 11, 8), shift(Code::Srli, 10, 11, 55), OR];
+        assert_eq!(simplified(&ops), ops.map(|op| op.code));
+    }
+
+    #[test]
+    fn a_shift_to_the_left_and_one_to_the_right_become_an_extension() {
+        let ops = [shift(Code::Slli, 10, 10, 48), shift(Code::Srai, 10, 10, 48)];
+        assert_eq!(simplified(&ops), [Code::Nop, Code::SextH]);
+        let ops = [shift(Code::Slli, 10, 10, 32), shift(Code::Srli, 10, 10, 29)];
+        assert_eq!(simplified(&ops), [Code::Nop, Code::SlliUw]);
+    }
+
+    #[test]
+    fn what_a_branch_may_jump_into_stays_as_it_is() {
+        let skip = Op::new(Code::Beq, 0, 13, 14, 4);
+        let ops = [skip, shift(Code::Slli, 10, 10, 48), shift(Code::Srai, 10, 10, 48)];
+        assert_eq!(simplified(&ops), ops.map(|op| op.code));
+    }
 }
