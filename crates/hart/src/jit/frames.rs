@@ -1,13 +1,14 @@
-//! The stacks that rsp points to in generated code, so that returns of the guest are returns of the host's, whose processor
-//! foresees them.
+//! The stacks that rsp points to in generated code, so that returns of the guest are returns of the host's,
+//! whose processor foresees them.
 //!
-//! A call pushes its return address and calls the host's code, so that a *frame* is the guest's return address and the host address
-//! behind the call. A return that finds its address in the last frame is a return of the host's; any other leaves the frames alone
-//! and looks its address up. Frames that nobody returns to do no harm.
+//! A call pushes its return address and calls the host's code, so that a *frame* is the guest's return
+//! address and the host address behind the call. A return that finds its address in the last frame is a
+//! return of the host's; any other leaves the frames alone and looks its address up. Frames that nobody
+//! returns to do no harm.
 //!
-//! Each set of the TLB has a stack, so that a frame is only found by the address space that made it; it is emptied when a
-//! translation for fetches may have become wrong, so that a page whose code is returned to is where it was. What code it
-//! has now is another matter: the jump behind the call is linked.
+//! Each set of the TLB has a stack, so that a frame is only found by the address space that made it; it is
+//! emptied when a translation for fetches may have become wrong, so that a page whose code is returned to is
+//! where it was. What code it has now is another matter: the jump behind the call is linked.
 
 use crate::tlb::SETS;
 

@@ -1,14 +1,25 @@
-//! Memory for generated code, mapped twice, so that no page is ever writable and executable at the same address (W^X).
+//! Memory for generated code. It is mapped twice, so that no page is ever writable and executable at the same
+//! address (W^X).
+//!
+//! Code is only added, behind what was added before, until all of it goes at once. Hot code lies in the first
+//! half of the memory, close together, and cold code in the second.
 
 use std::io;
 
-/// Code that has been written, in the order in which it was; all of it goes at once. What is executed often lies in the
-/// first half, close together; the rest in the second.
+/// Bytes of machine code that are kept at most: 128 MiB.
+pub const CODE_MAX: usize = 128 << 20;
+
+/// Memory that holds code.
 pub struct Memory {
+    /// The mapping through which code is written.
     writable: Mapping,
+    /// The mapping at which it is executed; all addresses are those of this one.
     executable: Mapping,
+    /// Bytes of each mapping.
     size: usize,
+    /// Where the next hot code will be, as an offset; at most half the size.
     used: usize,
+    /// Where the next cold code will be, as an offset; at least half the size.
     used_cold: usize,
 }
 
@@ -32,12 +43,12 @@ impl Memory {
         })
     }
 
-    /// Where the next code will be.
+    /// The address where the next hot code will be.
     pub fn next(&self) -> u64 {
         self.executable.at as u64 + self.used as u64
     }
 
-    /// Where the next code that is rarely executed will be.
+    /// The address where the next cold code will be.
     pub fn next_cold(&self) -> u64 {
         self.executable.at as u64 + self.used_cold as u64
     }
@@ -50,8 +61,8 @@ impl Memory {
         self.write(offset, &distance.to_le_bytes());
     }
 
-    /// Copies code and what of it is rarely executed to where they were said to be; `None` if they do not fit. Returns the
-    /// former's address.
+    /// Copies hot code and cold code to where [`Memory::next`] and [`Memory::next_cold`] said. Returns the
+    /// address of the hot code; `None` if they do not fit.
     pub fn add(&mut self, code: &[u8], cold: &[u8]) -> Option<*const u8> {
         let (begin, begin_cold) = (self.used, self.used_cold);
         let (end, end_cold) = (begin + code.len(), begin_cold + cold.len());
@@ -74,7 +85,7 @@ impl Memory {
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
     }
 
-    /// Forgets all code behind the first `keep` bytes.
+    /// Forgets all code but the first `keep` bytes of hot code.
     pub fn clear(&mut self, keep: usize) {
         self.used = keep.next_multiple_of(16);
         self.used_cold = self.size / 2;
@@ -91,18 +102,19 @@ impl Mapping {
     /// Fresh memory, to be executed.
     fn new(size: usize) -> io::Result<Mapping> {
         let protection = libc::PROT_READ | libc::PROT_EXEC;
-        // Neither private memory, which cannot be mapped a second time, nor a file: what is executed from one is said to be that
-        // file's by `perf`, and not looked up in the map of a process that generates code.
+        // Neither private memory, which cannot be mapped a second time, nor a file: what is executed from one
+        // is said to be that file's by `perf`, and not looked up in the map of a process that generates code.
         let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         // SAFETY: a fresh mapping at an address of the kernel's choice touches no other memory.
         let at = unsafe { libc::mmap(std::ptr::null_mut(), size, protection, flags, -1, 0) };
         Mapping::checked(at, size)
     }
 
-    /// The same memory at another address, to be written. To take the right to execute away is always allowed, to add it is not
-    /// (`PR_SET_MDWE`), hence this order.
+    /// The same memory at another address, to be written. To take the right to execute away is always
+    /// allowed, to add it is not (`PR_SET_MDWE`), hence this order.
     fn again(&self) -> io::Result<Mapping> {
-        // SAFETY: a length of 0 leaves the old mapping as it is and makes a second one, at an address of the kernel's choice.
+        // SAFETY: a length of 0 leaves the old mapping as it is and makes a second one, at an address of the
+        // kernel's choice.
         let at = unsafe { libc::mremap(self.at.cast(), 0, self.size, libc::MREMAP_MAYMOVE) };
         let mapping = Mapping::checked(at, self.size)?;
         // SAFETY: the mapping is ours and nobody uses it yet.
@@ -149,7 +161,8 @@ mod tests {
     fn memory_that_the_kernel_does_not_give_is_an_error_and_leaves_nothing_mapped() {
         // More than there are addresses: the first mapping fails.
         assert!(Memory::new(1 << 62).is_err());
-        // More than half of them: the first one succeeds, the second fails, and the first is there to be had again.
+        // More than half of them: the first one succeeds, the second fails, and the first is there to be had
+        // again.
         let size = 80 << 40;
         let Ok(first) = Mapping::new(size) else {
             return; // This host is more careful with addresses.

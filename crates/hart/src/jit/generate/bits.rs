@@ -1,23 +1,13 @@
-//! Bit manipulation (Zba, Zbb, Zbs, Zicond) and `cbo.zero` in superblocks.
+//! The code of bit manipulation (Zba, Zbb, Zbs, Zicond).
 
-use super::{
-    emit::*,
-    stubs::{Field, held},
-    translate::{At, Block},
-};
+use super::block::Block;
 use crate::{
-    isa::BLOCK,
+    jit::emit::*,
     op::{Code, Op},
 };
 
-/// The bytes of a vector register.
-const VECTOR: i32 = 16;
-/// `xorpd` and `movupd` to memory, behind 66 0f.
-const XOR: u8 = 0x57;
-const STORE: u8 = 0x11;
-
 impl Block<'_> {
-    /// Translates an op of these extensions that computes an integer register from others.
+    /// Translates an op of these extensions; all of them compute an integer register from others.
     pub(super) fn bits(&mut self, o: Op) {
         use Code::*;
         use Size::{Double, Quad};
@@ -76,6 +66,7 @@ impl Block<'_> {
         }
     }
 
+    /// Translates an op with one operand.
     fn bits_of_one(&mut self, o: Op) {
         use Code::*;
         use Size::{Double, Quad};
@@ -95,16 +86,16 @@ impl Block<'_> {
                 self.e.swap_bytes(target);
                 self.define(o.rd, target);
             }
-            // Nop; the others do not come here.
+            // Nop; every other op is translated elsewhere.
             _ => {}
         }
     }
 
-    /// `rs1`, extended, where the result is to be.
+    /// The target of `rd` holds `rs1`, extended.
     fn extended(&mut self, extend: Extend, o: Op) -> Register {
         let target = self.target(o.rd);
         match extend {
-            // Which is nothing, if it is there.
+            // This is no instruction if `rs1` is there already.
             Extend::Full => self.e.mov(Size::Quad, target, self.operand(o.rs1)),
             _ => self.e.load(extend, target, self.operand(o.rs1)),
         }
@@ -117,7 +108,7 @@ impl Block<'_> {
     }
 
     fn shifted_add(&mut self, shift: u8, word: bool, o: Op) {
-        // `zext.w`.
+        // `add.uw` with x0 is `zext.w`.
         if o.rs2 == 0 && shift == 0 {
             self.extend(Extend::Word, o);
             return;
@@ -143,7 +134,7 @@ impl Block<'_> {
         self.define(o.rd, RCX);
     }
 
-    /// `rs1` if it compares with `rs2` like this, else `rs2`.
+    /// `rd` becomes `rs1` if that compares with `rs2` as the condition says, else `rs2`.
     fn choose(&mut self, condition: Condition, o: Op) {
         let work = self.first(o);
         let other = self.value(o.rs2, RCX);
@@ -172,7 +163,8 @@ impl Block<'_> {
         self.define(o.rd, target);
     }
 
-    /// As the interpreter does it: each byte's top bit, if it is not zero, times 255.
+    /// `orc.b`, as the interpreter does it: finds the bytes that are not zero, a 1 in the top bit of each,
+    /// and fills those bytes.
     fn or_combine(&mut self, o: Op) {
         const REST: i64 = (u64::MAX / 255 * 0x7f) as i64;
         let quad = Size::Quad;
@@ -186,7 +178,7 @@ impl Block<'_> {
         e.alu(Alu::Add, quad, RDX, Operand::Register(RCX));
         e.alu(Alu::Or, quad, RDX, Operand::Register(RAX));
         e.and_not(RDX, RCX, Operand::Register(RDX));
-        // 255 times what is shifted by 7 is twice it less that.
+        // With x the ones in the top bits, 255 * (x >> 7) is 2 * x - (x >> 7).
         e.mov(quad, RAX, Operand::Register(RDX));
         e.shift(Shift::Right, quad, RAX, 7);
         e.alu(Alu::Add, quad, RDX, Operand::Register(RDX));
@@ -207,13 +199,14 @@ impl Block<'_> {
         self.define(o.rd, target);
     }
 
+    /// `rd` becomes bit 0 of `target`.
     fn only_bit_0(&mut self, target: Register, o: Op) {
         self.e
             .alu_immediate(Alu::And, Size::Double, Operand::Register(target), 1);
         self.define(o.rd, target);
     }
 
-    /// 0 if `rs2` compares with 0 like this, else `rs1`.
+    /// `rd` becomes 0 if `rs2` compares with 0 as the condition says, else `rs1`.
     fn zero_if(&mut self, condition: Condition, o: Op) {
         let work = self.first(o);
         let number = self.value(o.rs2, RCX);
@@ -221,22 +214,5 @@ impl Block<'_> {
         self.e.test(Size::Quad, number);
         self.e.mov_if(condition, work, Operand::Register(RDX));
         self.define(o.rd, work);
-    }
-
-    /// Translates `cbo.zero`: a store of a whole block, which is in one page with any of its bytes.
-    pub(super) fn zero_block(&mut self, at: At, o: Op) {
-        self.e.alu_immediate(Alu::Cmp, Size::Quad, held(Field::Zeroes), 0);
-        let forbidden = self.e.jump_if(Condition::Equal);
-        let (base, lookup) = self.look_up_byte(o);
-        self.e.lea(Size::Quad, RCX, Memory::indexed(RDX, base, 0, 0));
-        self.e
-            .alu_immediate(Alu::And, Size::Quad, Operand::Register(RCX), -(BLOCK as i32));
-        self.e.scalar(0x66, Size::Double, XOR, 0, Operand::Register(0));
-        for part in (0..BLOCK as i32).step_by(VECTOR as usize) {
-            let to = Operand::Memory(Memory::at(RCX, part));
-            self.e.scalar(0x66, Size::Double, STORE, 0, to);
-        }
-        self.looked_up(lookup, at, false);
-        self.interpret_at(forbidden, at, true);
     }
 }

@@ -1,30 +1,27 @@
-//! Where control goes from a superblock: to another slot of its page, to another page, into a call, back from one.
+//! Where control goes from a superblock: to another slot of its page, to another page, into a call, back from
+//! one.
 //!
-//! Jumps are *linked*: they lead directly to the code of a slot once there is some, and again to the general way when that is
-//! dropped. A jump to another page asks the TLB whether that is where it was at translation.
+//! Jumps are *linked*: they lead directly to the code of a slot as long as there is some, and else to the
+//! general way. A jump to another page asks the TLB whether the code of that page is kept where it was when
+//! the superblock was made.
+
+use std::ops::Range;
 
 use super::{
-    emit::*,
-    plan::{Course, PINNED, SLOTS, Set},
-    stubs::{Field, call_far, field, find_entries, find_entry, go_far, held, register},
-    translate::{At, Block, Cold, Skip},
+    block::{Block, Link},
+    cold::{At, Cold},
+    host::{LEFT, field, held, register},
+    pages::{find_entries, find_entry},
+    stubs::{call_far, go_far},
 };
-use crate::{op::Op, tlb::PLACE_SHIFT};
+use crate::{
+    jit::{emit::*, plan::SLOTS, workspace::Field},
+    op::Op,
+    tlb::PLACE_SHIFT,
+};
 
-/// A jump of a superblock that may lead directly to the code of a slot.
-pub struct Link {
-    /// Is it gone, at the latest, when the code of that page is dropped?
-    pub inside: bool,
-    /// Where the code of the page is kept that it leads to.
-    pub place: usize,
-    pub slot: usize,
-    /// The address of the jump's last four bytes.
-    pub at: u64,
-    /// The address where it leads as long as there is no such code.
-    pub otherwise: u64,
-}
-
-/// Does a call keep the return address in this register? (Unprivileged manual, "Unconditional Jumps".)
+/// Is a jump that writes its return address to this register a call? (Unprivileged manual, "Unconditional
+/// Jumps".)
 fn is_link(register: u8) -> bool {
     matches!(register, 1 | 5)
 }
@@ -39,18 +36,23 @@ impl Block<'_> {
         }
     }
 
-    /// Out of the generated code.
+    /// These ops were counted when the turn began and are not done.
+    pub(super) fn give_back(&mut self, ops: Range<usize>) {
+        if !ops.is_empty() {
+            let steps = ops.len() as i32;
+            self.e
+                .alu_immediate(Alu::Add, Size::Quad, Operand::Register(LEFT), steps);
+        }
+    }
+
+    /// Leaves generated code; the next instruction is at a slot.
     pub(super) fn leave(&mut self, slot: i64) {
         self.address(slot);
         self.e.jump_far(self.source.stubs.exit);
     }
 
-    /// Goes on at a slot, or outside the page.
+    /// Leaves the superblock and goes on at a slot, which may be outside the page.
     pub(super) fn go(&mut self, slot: i64) {
-        if slot == self.plan.head() {
-            self.repeat(None);
-            return;
-        }
         self.swap_out();
         if !(0..SLOTS as i64).contains(&slot) {
             self.go_out(slot, None);
@@ -66,8 +68,8 @@ impl Block<'_> {
         }
     }
 
-    /// Calls what begins at a slot, which may be outside the page: a return to behind this op leads to behind it in the code, where the
-    /// host's processor expects it.
+    /// Calls what begins at a slot, which may be outside the page. The return address of the guest's call
+    /// leads to the code behind this op, where the host's processor expects the return.
     fn call(&mut self, at: At, o: Op, slot: i64) {
         self.swap_out();
         let frame = Operand::Memory(register(o.rd));
@@ -82,7 +84,8 @@ impl Block<'_> {
         self.come_back(at, o);
     }
 
-    /// A call comes back, with its address in rax and in the frame: the page is where it was, but its code may be gone.
+    /// A call comes back, with the return address in rax and in the last frame. The page is where it was, but
+    /// its code may be gone.
     fn come_back(&mut self, at: At, o: Op) {
         let slot = at.slot + o.halves();
         let e = &mut self.e;
@@ -98,7 +101,7 @@ impl Block<'_> {
         self.put_off(jump, Cold::Look);
     }
 
-    /// Taken if the code of the page whose entry is at rdx is not kept there.
+    /// The jump is taken if the code of the page whose entry rdx points to is not kept in this place.
     fn kept_elsewhere(&mut self, place: usize) -> Jump {
         let kept = Operand::Memory(Memory::at(RDX, 8));
         self.e
@@ -106,7 +109,8 @@ impl Block<'_> {
         self.e.jump_if(Condition::NotEqual)
     }
 
-    /// The jump, which has just been emitted, will lead to the code of a slot of a page as long as there is some.
+    /// The jump, which is the last instruction so far, will lead to the code of a slot as long as there is
+    /// some.
     fn link(&mut self, Jump(end): Jump, inside: bool, place: usize, slot: usize) {
         self.links.push(Link {
             inside,
@@ -117,8 +121,8 @@ impl Block<'_> {
         });
     }
 
-    /// Goes on at a slot outside the page: directly, if the code of that page is where it was at translation. With a `frame`
-    /// it is a call.
+    /// Goes on at a slot outside the page: directly, if the code of that page is kept where it was when the
+    /// superblock was made. With a `frame`, the place of the return address, it is a call.
     fn go_out(&mut self, slot: i64, frame: Option<Operand>) {
         let (page, offset) = ((slot * 2) & -4096, (slot as i32 * 2) & 4095);
         let e = &mut self.e;
@@ -144,7 +148,7 @@ impl Block<'_> {
             self.link(jump, false, place, offset as usize / 2);
             others.push(jump);
         } else {
-            // What leaves wants to know where to.
+            // If there is no code, control leaves with the address in rax.
             let e = &mut self.e;
             e.alu_immediate(Alu::Add, Size::Quad, Operand::Register(RAX), offset);
             find_entries(e);
@@ -157,67 +161,7 @@ impl Block<'_> {
         self.put_off(unknown, Cold::Far { offset, others });
     }
 
-    pub(super) fn branch(&mut self, condition: Condition, at: At, o: Op) {
-        self.compare(o);
-        let taken = at.slot as i64 + i64::from(o.imm);
-        let behind = (at.slot + o.halves()) as i64;
-        let completed = at.index + 1;
-        // What follows may be where the branch leads to; then the way out is behind it.
-        let follows = self
-            .plan
-            .ops
-            .get(completed)
-            .is_some_and(|&(next, _)| next as i64 == taken)
-            && taken != behind;
-        let (condition, slot) = if follows {
-            (condition.not(), behind)
-        } else {
-            (condition, taken)
-        };
-        debug_assert!(slot != self.plan.head() || completed == self.plan.ops.len());
-        let inside = slot == self.plan.head() && completed == self.plan.ops.len()
-            || self.plan.op_at(completed, slot).is_some();
-        if !inside
-            && (self.plan.seats == PINNED || self.plan.course == Course::Onward)
-            && self.source.page.is_likely(slot)
-        {
-            let near = self.e.skip_unless(condition);
-            let known = (self.words, self.exposed);
-            self.give_back(completed..self.plan.ops.len());
-            self.go(slot);
-            (self.words, self.exposed) = known;
-            self.e.land_near(near);
-            return;
-        }
-        if slot == self.plan.head() && completed == self.plan.ops.len() {
-            self.repeat(Some(condition));
-            return;
-        }
-        let jump = self.e.jump_if(condition);
-        if let Some(to) = self.plan.op_at(completed, slot) {
-            let (shared, words) = (self.shared.map(|shared| shared.made), self.words.known);
-            self.skips.push(Skip { to, shared, words });
-            self.put_off(jump, Cold::Skip { completed, to });
-        } else {
-            self.put_off(jump, Cold::Go { completed, slot });
-        }
-    }
-
-    /// The code of an op begins, to which earlier branches may lead: what is known now is what is known on all ways here.
-    pub(super) fn join(&mut self, index: usize) {
-        let mut words = Set::MAX;
-        for skip in self.skips.iter().filter(|skip| skip.to == index) {
-            self.float_known = None;
-            self.shared = self.shared.filter(|known| Some(known.made) == skip.shared);
-            words &= skip.words;
-        }
-        // On the other ways nothing is lazy, but what is a word may be so from here on.
-        self.settle(!words);
-        self.words.known &= words;
-        self.begins[usize::from(self.fast)].resize(index + 1, self.e.here());
-    }
-
-    /// `rd` becomes the address of a byte of the page or beyond.
+    /// `rd` becomes the address of the byte with this offset in the page, which may lie beyond it.
     pub(super) fn define_address(&mut self, offset: i64, o: Op) {
         let target = self.target(o.rd);
         self.e.mov(Size::Quad, target, held(Field::Page));
@@ -231,10 +175,12 @@ impl Block<'_> {
         self.define(o.rd, target);
     }
 
+    /// `rd` becomes the return address.
     fn define_link(&mut self, at: At, o: Op) {
         self.define_address((at.slot + o.halves()) as i64 * 2, o);
     }
 
+    /// Translates JAL.
     pub(super) fn jump_and_link(&mut self, at: At, o: Op) {
         self.define_link(at, o);
         let slot = at.slot as i64 + i64::from(o.imm);
@@ -245,6 +191,7 @@ impl Block<'_> {
         }
     }
 
+    /// Translates JALR with x0: a return or another indirect jump.
     pub(super) fn jump_register(&mut self, o: Op) {
         let from = self.value(o.rs1, RAX);
         if (from, o.imm) != (RAX, 0) {
@@ -262,9 +209,10 @@ impl Block<'_> {
         }
     }
 
+    /// Translates JALR with another register: an indirect call, mostly.
     pub(super) fn jump_and_link_register(&mut self, at: At, o: Op) {
         let from = self.value(o.rs1, RAX);
-        // The link may overwrite the base.
+        // The return address may overwrite the base register.
         self.e.lea(Size::Quad, RDX, Memory::at(from, o.imm));
         self.define_link(at, o);
         self.e.mov(Size::Quad, RAX, Operand::Register(RDX));

@@ -1,18 +1,23 @@
-//! CSR instructions in superblocks: those registers of supervisor mode that just hold a value, as every entry to a
-//! kernel and every return from it uses them; and `sstatus`, by which a kernel locks interrupts out and in again.
+//! The code of CSR instructions and fences, as far as they are translated (`plan::csr`).
 
 use super::{
-    emit::*,
-    plan::csr::{Change, address, change, is_immediate, may_write},
-    stubs::{Field, field, held},
-    translate::{At, Block},
+    block::Block,
+    cold::At,
+    host::{field, held},
 };
 use crate::{
     csr::{self, DIRTY_TO_SD, STATUS_BITS, STATUS_GRAVE, status},
+    jit::{
+        emit::*,
+        plan::csr::{Change, address, change, is_immediate, may_write},
+        workspace::Field,
+    },
     op::Op,
 };
 
 impl Block<'_> {
+    /// Translates a CSR instruction. Where the mode may not access the register, the interpreter raises the
+    /// exception.
     pub(super) fn csr(&mut self, at: At, o: Op) {
         let Some((offset, mask)) = csr::plain(address(o)) else {
             return self.status(at, o);
@@ -37,17 +42,19 @@ impl Block<'_> {
             self.e.store(memory, RDX);
         }
         self.define_unless_x0(o.rd, RAX);
-        self.interpret_at(user, at, true);
+        self.interpret_at(user, at);
     }
 
-    /// Nothing to do: translations are always up to date.
+    /// Translates a fence of address translation: where it is allowed it does nothing, as translations are
+    /// always up to date.
     pub(super) fn fence(&mut self, at: At) {
         self.e.alu_immediate(Alu::Cmp, Size::Quad, held(Field::Fences), 0);
         let illegal = self.e.jump_if(Condition::Equal);
-        self.interpret_at(illegal, at, true);
+        self.interpret_at(illegal, at);
     }
 
-    /// `sstatus`. The interpreter does it where an address space changes, or an interrupt may come.
+    /// Translates an access to `sstatus`. The interpreter does it where the address space changes or an
+    /// interrupt may come.
     fn status(&mut self, at: At, o: Op) {
         let supervisor = held(Field::Supervisor);
         self.e.alu_immediate(Alu::Cmp, Size::Quad, supervisor, 0);
@@ -80,14 +87,15 @@ impl Block<'_> {
             self.show_float();
         }
         for jump in grave {
-            self.interpret_at(jump, at, true);
+            self.interpret_at(jump, at);
         }
-        // The interpreter may have changed the address space and the floating-point unit's state.
-        self.shared = None;
-        self.float_known = None;
+        // If the interpreter has done it, address space and floating-point unit may be in another state.
+        self.known.shared = None;
+        self.known.float = None;
     }
 
-    /// What may be done with the floating-point registers now that `mstatus` is as in rdx.
+    /// The fields that say what may be done with the floating-point registers become those for the `mstatus`
+    /// in rdx.
     fn show_float(&mut self) {
         let (fs, status) = (status::FS as i32, Operand::Register(RDX));
         self.e.alu_immediate(Alu::And, Size::Quad, status, fs);
@@ -101,7 +109,7 @@ impl Block<'_> {
         self.e.store(field(Field::FloatPlain), RDX);
     }
 
-    /// rdx becomes the bits that an access changes in `sstatus`, if `mstatus` is in rax.
+    /// rdx becomes the bits of `sstatus` that an access changes, if rax is `mstatus`.
     fn changed_status(&mut self, o: Op) {
         let old = Operand::Register(RAX);
         if is_immediate(o) {

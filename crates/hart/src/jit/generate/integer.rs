@@ -1,11 +1,10 @@
-//! Integer arithmetic in superblocks.
+//! The code of integer arithmetic.
 
-use super::{
-    emit::*,
-    stubs::register,
-    translate::{At, Block},
+use super::{block::Block, cold::At, host::register};
+use crate::{
+    jit::emit::*,
+    op::{Code, Op},
 };
-use crate::op::{Code, Op};
 
 impl Block<'_> {
     /// Translates an op that computes an integer register from others.
@@ -90,15 +89,8 @@ impl Block<'_> {
         self.define(o.rd, RDX);
     }
 
-    pub(super) fn result(&mut self, size: Size, guest: u8, host: Register) {
-        match size {
-            Size::Quad => self.define(guest, host),
-            Size::Double => self.define_word(guest, host),
-        }
-    }
-
     fn binary(&mut self, op: Alu, size: Size, o: Op) {
-        // Then this is one of those for which it makes no difference.
+        // An op that reads a lazy operand as it is, is one for which the upper halves make no difference.
         let size = if self.is_lazy(o) { Size::Double } else { size };
         if op == Alu::Add
             && o.rd != o.rs1
@@ -128,7 +120,7 @@ impl Block<'_> {
         } else if self.pinned(o.rd).is_none() && o.rd == o.rs1 && size == Size::Quad {
             let memory = Operand::Memory(register(o.rd));
             self.e.alu_immediate(op, size, memory, o.imm);
-            // It is not in `target`, and need not be.
+            // The result is in memory already.
             self.forget(o.rd);
             return;
         } else {
@@ -138,10 +130,10 @@ impl Block<'_> {
         self.result(size, o.rd, target);
     }
 
-    /// `sext.w`.
+    /// `sext.w`: `rd` becomes the lower half of `rs1`, sign-extended.
     fn extend_word(&mut self, o: Op) {
         let from = self.value(o.rs1, RAX);
-        if self.are_words(o) && !self.is_lazy(o) {
+        if self.known.words.are(o) && !self.is_lazy(o) {
             self.define(o.rd, from);
         } else {
             self.define_word(o.rd, from);
@@ -154,13 +146,13 @@ impl Block<'_> {
         let mask = if size == Size::Quad { 63 } else { 31 };
         let count = (o.imm & mask) as u8;
         match (size, shift) {
-            // What is shifted in is the sign already.
+            // Extended first, so that the sign is shifted in and the result is extended.
             (Size::Double, Shift::Arithmetic) => {
                 self.e.load(Extend::WordSigned, target, from);
                 self.e.shift(shift, Size::Quad, target, count);
                 self.define(o.rd, target);
             }
-            // There is no sign.
+            // The result has no sign, so it is extended.
             (Size::Double, Shift::Right) if count != 0 => {
                 self.e.mov(Size::Double, target, from);
                 self.e.shift(shift, Size::Double, target, count);
@@ -182,29 +174,32 @@ impl Block<'_> {
         self.result(size, o.rd, target);
     }
 
+    /// The flags become those of `rs1` compared with `rs2`.
     pub(super) fn compare(&mut self, o: Op) {
         let a = self.value(o.rs1, RAX);
         let size = self.size_of(o);
         if o.rs2 == 0 {
-            // Clears carry and overflow, as comparing with 0 does.
+            // `test` clears carry and overflow, as comparing with 0 does.
             self.e.test(size, a);
         } else {
             self.e.alu(Alu::Cmp, size, a, self.operand(o.rs2));
         }
     }
 
+    /// `rd` becomes 1 if the condition holds, else 0.
     pub(super) fn set(&mut self, condition: Condition, o: Op) {
         let target = self.target(o.rd);
         self.e.set(condition, target);
         self.define(o.rd, target);
     }
 
+    /// Translates a division or, with `rest`, a remainder.
     fn divide(&mut self, size: Size, signed: bool, rest: bool, at: At, o: Op) {
         let (dividend, divisor) = (self.operand(o.rs1), self.operand(o.rs2));
         let e = &mut self.e;
         e.mov(size, RCX, divisor);
         if signed {
-            // Neither 0 nor -1.
+            // The host divides neither by 0 nor, as that may overflow, by -1.
             e.lea(Size::Quad, RDX, Memory::at(RCX, 1));
             e.alu_immediate(Alu::Cmp, size, Operand::Register(RDX), 2);
         } else {
@@ -219,6 +214,6 @@ impl Block<'_> {
         }
         e.divide(size, signed, RCX);
         self.result(size, o.rd, if rest { RDX } else { RAX });
-        self.interpret_at(jump, at, true);
+        self.interpret_at(jump, at);
     }
 }

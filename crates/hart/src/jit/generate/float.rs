@@ -1,43 +1,38 @@
-//! Floating point in superblocks: loads, stores, moves, and double precision where the host's own arithmetic gives
-//! RISC-V's result and no flag can change.
+//! The code of floating-point instructions: loads, stores, moves, and double precision where the host's own
+//! arithmetic gives RISC-V's result and no flag can change.
 //!
-//! That is so when NX is accrued already, the rounding mode is RNE, and the result is finite and not tiny: then neither
-//! NV, DZ, OF nor UF is raised, and there is no NaN to canonicalise. Everything else leaves for the interpreter, before
-//! anything has changed. A result of exponent 1 leaves too: it may have been tiny before it was rounded.
+//! That is so when NX is accrued already, the rounding mode is RNE, and the result is finite and not tiny:
+//! then neither NV, DZ, OF nor UF is raised, and there is no NaN to canonicalise. Everything else leaves for
+//! the interpreter, before anything has changed. A result of exponent 1 leaves too: it may have been tiny
+//! before it was rounded.
 
-use super::{
-    emit::*,
-    stubs::{Field, held},
-    translate::{At, Block},
+use super::{block::Block, cold::At, cold::Cold, host::held, known::Use};
+use crate::{
+    jit::{emit::*, workspace::Field},
+    op::{Code, FloatForm, FloatKind, Op},
 };
-use crate::op::{Code, FloatForm, FloatKind, Op};
 
+/// The upper half of a register that holds a single (unprivileged manual, "NaN Boxing").
 const SINGLE_BOX: i64 = 0xffff_ffff_0000_0000_u64 as i64;
-/// What is done with the floating-point registers; each includes those before it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Use {
-    Read,
-    Write,
-    /// With results whose flags are accrued already.
-    Compute,
-}
 
-/// A floating-point register, when rcx holds the address of all of them.
+/// The place of a floating-point register, when rcx holds the address of all of them.
 fn place(register: u8) -> Memory {
     Memory::at(RCX, i32::from(register & 31) * 8)
 }
 
+/// The value of a floating-point register, when rcx holds the address of all of them.
 fn source(register: u8) -> Operand {
     Operand::Memory(place(register))
 }
 
 impl Block<'_> {
-    /// Makes sure that so much may be done with the floating-point registers.
+    /// Makes sure that the floating-point registers may be used like this. If not, the interpreter does the
+    /// op and the superblock is left: what it has found out may hold no more.
     fn guard(&mut self, purpose: Use, at: At) {
-        if self.float_known.is_some_and(|known| known >= purpose) {
+        if self.known.float.is_some_and(|known| known >= purpose) {
             return;
         }
-        self.float_known = Some(purpose);
+        self.known.float = Some(purpose);
         let condition = match purpose {
             Use::Read => Field::FloatOn,
             Use::Write => Field::FloatDirty,
@@ -45,14 +40,15 @@ impl Block<'_> {
         };
         self.e.alu_immediate(Alu::Cmp, Size::Quad, held(condition), 0);
         let jump = self.e.jump_if(Condition::Equal);
-        self.interpret_at(jump, at, false);
+        self.put_off(jump, Cold::InterpretAndLeave { at });
     }
 
+    /// rcx becomes the address of the floating-point registers.
     fn registers(&mut self) {
         self.e.mov(Size::Quad, RCX, held(Field::Float));
     }
 
-    /// Boxes the single in the low half of rax.
+    /// Boxes the single in the lower half of rax.
     fn boxed(&mut self) {
         self.e.load_immediate(RDX, SINGLE_BOX);
         self.e.alu(Alu::Or, Size::Quad, RAX, Operand::Register(RDX));
@@ -150,7 +146,7 @@ impl Block<'_> {
                 self.e.scalar(0x66, Size::Quad, 0x7e, 0, Operand::Register(RAX));
                 self.e.store(place(o.rd), RAX);
             }
-            // ToW, ToL; what is not known does not come here.
+            // ToW, ToL; no other kind is native.
             _ => self.integer(form.kind == ToL, at, o),
         }
     }
@@ -169,8 +165,8 @@ impl Block<'_> {
         self.accept(2, at, o);
     }
 
-    /// `f[rd] = xmm0`, if its exponent is neither below `exponent_min` nor that of infinities and NaNs. Tiny sums are exact, and
-    /// then need no minimum.
+    /// `f[rd] = xmm0`, if its exponent is neither below `exponent_min` nor that of infinities and NaNs. Sums
+    /// need no minimum, as tiny ones are exact.
     fn accept(&mut self, exponent_min: i32, at: At, o: Op) {
         let e = &mut self.e;
         e.scalar(0x66, Size::Quad, 0x7e, 0, Operand::Register(RAX));
@@ -188,7 +184,7 @@ impl Block<'_> {
         );
         let jump = e.jump_if(Condition::AboveEqual);
         e.store(place(o.rd), RAX);
-        self.interpret_at(jump, at, true);
+        self.interpret_at(jump, at);
     }
 
     fn sign(&mut self, kind: FloatKind, o: Op) {
@@ -211,7 +207,7 @@ impl Block<'_> {
     }
 
     fn float_compare(&mut self, kind: FloatKind, at: At, o: Op) {
-        // a < b is b > a: only then does one flag say it.
+        // a < b is compared as b > a, which one condition says.
         let (first, second, condition) = match kind {
             FloatKind::Eq => (o.rs1, o.rs2, Condition::Equal),
             FloatKind::Lt => (o.rs2, o.rs1, Condition::Above),
@@ -223,15 +219,15 @@ impl Block<'_> {
         if o.rd != 0 {
             self.set(condition, o);
         }
-        self.interpret_at(jump, at, true);
+        self.interpret_at(jump, at);
     }
 
-    /// Towards zero, if it fits.
+    /// `rd` becomes `f[rs1]`, rounded towards zero, if that fits.
     fn integer(&mut self, long: bool, at: At, o: Op) {
         let size = if long { Size::Quad } else { Size::Double };
         let e = &mut self.e;
         e.scalar(0xf2, size, 0x2c, RAX, source(o.rs1));
-        // What does not fit becomes the least number, and only that overflows here.
+        // What does not fit becomes the least number, and to subtract 1 overflows from that only.
         e.mov(size, RDX, Operand::Register(RAX));
         e.alu_immediate(Alu::Sub, size, Operand::Register(RDX), 1);
         let jump = e.jump_if(Condition::Overflow);
@@ -239,6 +235,6 @@ impl Block<'_> {
             self.e.load(Extend::WordSigned, RAX, Operand::Register(RAX));
         }
         self.define_unless_x0(o.rd, RAX);
-        self.interpret_at(jump, at, true);
+        self.interpret_at(jump, at);
     }
 }

@@ -1,6 +1,9 @@
 //! Superblocks are made, found, and dropped.
 
-use super::*;
+use super::{
+    super::plan::{self, OPS_MAX, is_loop},
+    *,
+};
 use crate::op::Code;
 
 const NOWHERE: Present<'_> = Present {

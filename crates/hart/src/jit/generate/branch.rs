@@ -1,0 +1,99 @@
+//! Branches inside a superblock, and the places where their ways join again.
+
+use super::{
+    block::{Block, Skip},
+    cold::{At, Cold},
+};
+use crate::{
+    jit::{
+        emit::Condition,
+        plan::{Course, PINNED, Set},
+    },
+    op::{Code, Op},
+};
+
+/// The condition on which a branch is taken, of its two operands; `None` for any other op.
+pub(super) fn condition(op: Op) -> Option<Condition> {
+    Some(match op.code {
+        Code::Beq => Condition::Equal,
+        Code::Bne => Condition::NotEqual,
+        Code::Blt => Condition::Less,
+        Code::Bge => Condition::GreaterEqual,
+        Code::Bltu => Condition::Below,
+        Code::Bgeu => Condition::AboveEqual,
+        _ => return None,
+    })
+}
+
+impl Block<'_> {
+    /// Translates a branch that does not lead to the head. It leads to a later op of the superblock or out of
+    /// it.
+    pub(super) fn branch(&mut self, condition: Condition, at: At, o: Op) {
+        self.compare(o);
+        let taken = at.slot as i64 + i64::from(o.imm);
+        let behind = (at.slot + o.halves()) as i64;
+        let completed = at.index + 1;
+        // If the superblock goes on where the branch leads to, the way out is the one behind the branch.
+        let next = self.plan.ops.get(completed);
+        let follows = next.is_some_and(|&(next, _)| next as i64 == taken) && taken != behind;
+        let (condition, slot) = if follows {
+            (condition.not(), behind)
+        } else {
+            (condition, taken)
+        };
+        debug_assert!(slot != self.plan.head(), "only the last op leads to the first");
+        let later = self.plan.op_at(completed, slot);
+        if later.is_none() && self.is_beside(slot) {
+            self.go_beside(condition, completed, slot);
+            return;
+        }
+        let jump = self.e.jump_if(condition);
+        if let Some(to) = later {
+            let (shared, words) = (
+                self.known.shared.map(|shared| shared.made),
+                self.known.words.known,
+            );
+            self.pass_mut().skips.push(Skip { to, shared, words });
+            self.put_off(jump, Cold::Skip { completed, to });
+        } else {
+            self.put_off(jump, Cold::Go { completed, slot });
+        }
+    }
+
+    /// Is the way out to a slot worth its place beside the straight line? It is if it is likely to be taken,
+    /// unless it has to exchange registers in a loop.
+    fn is_beside(&self, slot: i64) -> bool {
+        let exchanges = self.plan.seats != PINNED && self.plan.course != Course::Onward;
+        !exchanges && (self.source.is_likely)(slot)
+    }
+
+    /// Goes on at a slot outside the superblock on a condition, with the way out beside the straight line.
+    fn go_beside(&mut self, condition: Condition, completed: usize, slot: i64) {
+        let near = self.e.skip_unless(condition);
+        let (known, exposed) = (self.known, self.exposed);
+        self.give_back(completed..self.plan.ops.len());
+        self.go(slot);
+        (self.known, self.exposed) = (known, exposed);
+        self.e.land_near(near);
+    }
+
+    /// The code of an op begins, to which earlier branches may lead: certain is only what is certain on all
+    /// ways here.
+    pub(super) fn join(&mut self, index: usize) {
+        let mut words = Set::MAX;
+        for skip in self.passes[self.current]
+            .skips
+            .iter()
+            .filter(|skip| skip.to == index)
+        {
+            self.known.float = None;
+            self.known.shared = self.known.shared.filter(|known| Some(known.made) == skip.shared);
+            words &= skip.words;
+        }
+        // On the other ways nothing is lazy, but what is a word on all of them may be lazy from here on.
+        self.settle(!words);
+        self.known.words.known &= words;
+        let here = self.e.here();
+        self.pass_mut().begins.push(here);
+    }
+}

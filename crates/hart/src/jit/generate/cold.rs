@@ -1,0 +1,85 @@
+//! What happens off the straight line: the pieces of a superblock's cold code, which are put off until the
+//! hot code is there.
+
+use super::host::TLB;
+use crate::jit::{
+    emit::{Jump, Memory, Operand, RDX},
+    plan::Set,
+};
+
+/// The op for which code is being made.
+#[derive(Clone, Copy)]
+pub struct At {
+    /// Its number in the superblock.
+    pub index: usize,
+    /// Its slot.
+    pub slot: usize,
+    /// May a lookup for this op serve other accesses too? Not where the op is done alone because such a
+    /// lookup has failed.
+    pub shares: bool,
+}
+
+/// A lookup in the TLB that has just been made: rdx is the distance of the entry that was asked, rax the tag
+/// that it should have.
+#[derive(Clone, Copy)]
+pub struct Lookup {
+    /// The jump that is taken if the entry has another tag.
+    pub miss: Jump,
+    /// The place in the code that follows when it has that tag.
+    pub hit: usize,
+    /// The distance of the table from the one for loads.
+    pub table: i32,
+}
+
+impl Lookup {
+    /// What to add to a guest address in the page to get its host address, as the entry says.
+    pub fn place(&self) -> Operand {
+        Operand::Memory(Memory::indexed(TLB, RDX, 0, self.table + 8))
+    }
+}
+
+/// A piece of cold code. Wherever a piece leaves the superblock, it gives back the steps that are not done.
+pub enum Cold {
+    /// Leaves at the first op: there are not steps enough for all ops.
+    Short,
+    /// Goes on at a slot that is not in the superblock, behind so many ops.
+    Go { completed: usize, slot: i64 },
+    /// Looks the streams up: no fast turn may begin before.
+    Over,
+    /// Leaves for a slot that has no code yet.
+    Leave { slot: i64 },
+    /// Goes on at the address in rax.
+    Look,
+    /// A return that the last frame is not for: goes on at the address in rax.
+    Return,
+    /// Goes on at an offset in the page whose address is in rax; `others` are further jumps that lead to this
+    /// piece.
+    Far { offset: i32, others: Vec<Jump> },
+    /// Goes on at a later op of the superblock, the one with the number `to`, behind so many ops.
+    Skip { completed: usize, to: usize },
+    /// Has the interpreter do an op and goes on in the hot code at `back`.
+    Interpret { at: At, back: usize },
+    /// Has the interpreter do an op and leaves the superblock behind it.
+    InterpretAndLeave { at: At },
+    /// Takes the distance from guest to host addresses from the entry that a lookup has found, and goes on at
+    /// `back`.
+    Elsewhere { lookup: Lookup, back: usize },
+    /// Asks the second entry that a page may have, and if that fails has the interpreter do the op; goes on
+    /// at `back`.
+    Second { at: At, back: usize, lookup: Lookup },
+    /// Asks the second entry, for a lookup that serves several accesses. If that fails they may lie in two
+    /// pages: does the first of them alone and leaves the superblock.
+    Alone { at: At, lookup: Lookup },
+}
+
+/// A piece of cold code that is still to be made.
+pub struct PutOff {
+    /// The jump that leads there.
+    pub jump: Jump,
+    /// The pass, by its number, in which the jump is.
+    pub pass: usize,
+    /// The registers that are lazy when the jump is taken.
+    pub lazy: Set,
+    /// What happens there.
+    pub cold: Cold,
+}
