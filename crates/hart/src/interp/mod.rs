@@ -143,10 +143,8 @@ impl Engine for Interpreter {
         let profile = watch.profile.as_deref();
         let meter = profile.map(|profile| Meter::begin(profile, &caches.mmu, &caches.code, environment.now));
         let end = environment.now.after(budget);
-        let mut x = [0; jit::WORDS];
-        x[..hart.x.len()].copy_from_slice(&hart.x);
         let mut core = Core {
-            x,
+            x: jit::Workspace::new(&hart.x),
             steps_before: hart.steps,
             hart,
             ram: environment.ram,
@@ -172,7 +170,7 @@ impl Engine for Interpreter {
         let reason = core.run(end, environment.cut);
         let steps = core.now.since(environment.now);
         core.count(core.now);
-        core.hart.x.copy_from_slice(&core.x[..32]);
+        core.hart.x.copy_from_slice(&core.x.registers[..32]);
         if let Some(meter) = core.meter.take() {
             meter.end(&core.caches.mmu, &core.caches.code);
         }
@@ -252,9 +250,9 @@ enum Stretch {
 
 /// One run in progress.
 struct Core<'a> {
-    /// The integer registers, while `hart.x` is out of date, and behind them what generated code needs. There
-    /// are so many words that any byte is an index, which needs no check.
-    x: [u64; jit::WORDS],
+    /// The integer registers, while `hart.x` is out of date, and what generated code needs. Any byte is an
+    /// index, which needs no check.
+    x: jit::Workspace,
     hart: &'a mut Hart,
     ram: &'a mut Ram,
     bus: &'a mut dyn Bus,

@@ -1,15 +1,15 @@
 //! Between the interpreter and generated code: the dispatch loop enters generated code here, and generated
 //! code has the interpreter do here what is not translated.
 //!
-//! While generated code runs, the registers' array `Core::x` is shared: behind the registers lie the *fields*
-//! ([`Field`]), which tell it what it needs to know of the hart, the TLB and RAM. Each `show_...` writes some
+//! While generated code runs, the registers' array `Core::x` is shared: behind the registers lie the fields
+//! of [`jit::Workspace`], which tell it what it needs to know of the hart, the TLB and RAM. Each `show_...` writes some
 //! of them. Whatever is done here must leave the fields as true as it found them, or leave generated code.
 
 use super::{Caches, Core, Flow, Stretch, code::SLOTS, int::address, meter::Meter};
 use crate::{
     Step,
     csr::status,
-    jit::{self, Field, Found, NOTHING, OPS_MAX, Resume, Translations},
+    jit::{self, Found, NOTHING, OPS_MAX, Resume, Translations},
     op::{BlockKind, Code, Op},
     privilege::Privilege,
     profile::{Part, Place, Why},
@@ -51,11 +51,11 @@ impl Core<'_> {
                 return None;
             }
         };
-        self.x[Field::Page as usize] = self.page_pc;
-        self.x[Field::Left as usize] = left;
-        self.x[Field::Csrs as usize] = &raw mut self.hart.csr as u64;
-        self.x[Field::Float as usize] = self.hart.f.as_mut_ptr() as u64;
-        self.x[Field::Ram as usize] = self.ram.base() as u64;
+        self.x.page = self.page_pc;
+        self.x.left = left;
+        self.x.csrs = &raw mut self.hart.csr as u64;
+        self.x.float = self.hart.f.as_mut_ptr() as u64;
+        self.x.ram = self.ram.base() as u64;
         self.show_reservation();
         self.show_tables();
         self.show_status();
@@ -64,11 +64,11 @@ impl Core<'_> {
         self.leave_frames();
         self.take_reservation();
         if self.meter.is_some() {
-            self.meter_entered(self.x[Field::Left as usize]);
+            self.meter_entered(self.x.left);
         }
         Some(Ran {
-            pc: self.x[Field::Pc as usize],
-            left: self.x[Field::Left as usize],
+            pc: self.x.pc,
+            left: self.x.left,
         })
     }
 
@@ -130,17 +130,17 @@ impl Core<'_> {
     /// Shows what depends on the hart's address spaces and privilege.
     fn show_tables(&mut self) {
         let mmu = &self.caches.mmu;
-        self.x[Field::Data as usize] = mmu.data_address() as u64;
-        self.x[Field::Fetch as usize] = mmu.fetch_address() as u64;
+        self.x.data = mmu.data_address() as u64;
+        self.x.fetch = mmu.fetch_address() as u64;
         let privilege = self.hart.privilege;
         let traps = self.hart.csr.mstatus & status::TVM != 0;
         let fences = privilege == Privilege::Machine || privilege == Privilege::Supervisor && !traps;
-        self.x[Field::Supervisor as usize] = u64::from(privilege > Privilege::User);
-        self.x[Field::Fences as usize] = u64::from(fences);
+        self.x.supervisor = u64::from(privilege > Privilege::User);
+        self.x.fences = u64::from(fences);
         // Writing `menvcfg` or `senvcfg` changes what less privileged modes may do, and the hart enters these
         // only by way of `look`.
         let zeroes = self.hart.csr.permits(privilege, BlockKind::Zero);
-        self.x[Field::Zeroes as usize] = u64::from(zeroes);
+        self.x.zeroes = u64::from(zeroes);
     }
 
     /// Shows the last frame of the present set: the guest's calls that its returns come back to.
@@ -148,7 +148,7 @@ impl Core<'_> {
         let Caches { mmu, code, .. } = &mut *self.caches;
         if let Some(translations) = &mut code.translations {
             let (set, stamp) = mmu.fetches();
-            self.x[Field::Frames as usize] = translations.frames.last(set.number(), stamp.number());
+            self.x.frames = translations.frames.last(set.number(), stamp.number());
         }
     }
 
@@ -157,34 +157,32 @@ impl Core<'_> {
         let Caches { mmu, code, .. } = &mut *self.caches;
         if let Some(translations) = &mut code.translations {
             let (set, _) = mmu.fetches();
-            translations
-                .frames
-                .leave(set.number(), self.x[Field::Frames as usize]);
+            translations.frames.leave(set.number(), self.x.frames);
         }
     }
 
     /// Shows the reservation, which is in a field while generated code runs.
     fn show_reservation(&mut self) {
-        self.x[Field::Reserved as usize] = self.hart.reservation.unwrap_or(NOTHING);
+        self.x.reserved = self.hart.reservation.unwrap_or(NOTHING);
     }
 
     /// Takes the reservation back into the hart.
     fn take_reservation(&mut self) {
-        let reserved = self.x[Field::Reserved as usize];
+        let reserved = self.x.reserved;
         self.hart.reservation = (reserved != NOTHING).then_some(reserved);
     }
 
     /// Shows what generated code may do with `sstatus` and floating point.
     fn show_status(&mut self) {
-        self.x[Field::Calm as usize] = u64::from(self.calm);
-        self.x[Field::StatusConstants as usize] = self.hart.csr.status_constants();
+        self.x.calm = u64::from(self.calm);
+        self.x.status_constants = self.hart.csr.status_constants();
         let csr = &self.hart.csr;
         let dirty = u64::from(csr.is_float_dirty()) << 63;
         let mode = if csr.is_float_plain() { u64::MAX } else { 0 };
-        self.x[Field::FloatOn as usize] = u64::from(!csr.float_off());
-        self.x[Field::FloatDirty as usize] = dirty;
-        self.x[Field::FloatMode as usize] = mode;
-        self.x[Field::FloatPlain as usize] = dirty & mode;
+        self.x.float_on = u64::from(!csr.float_off());
+        self.x.float_dirty = dirty;
+        self.x.float_mode = mode;
+        self.x.float_plain = dirty & mode;
     }
 
     /// A number that grows when something is dropped that generated code may rely on.
@@ -195,8 +193,8 @@ impl Core<'_> {
 
     /// Has generated code leave, at `pc`.
     fn resume_elsewhere(&mut self, pc: u64) -> Resume {
-        self.x[Field::Pc as usize] = pc;
-        self.x[Field::Left as usize] = self.left;
+        self.x.pc = pc;
+        self.x.left = self.left;
         Resume::Leave
     }
 
@@ -236,14 +234,14 @@ impl Core<'_> {
 
     /// Has generated code look up what to go on with at `pc`.
     fn resume_at(&mut self, pc: u64) -> Resume {
-        self.x[Field::Pc as usize] = pc;
-        self.x[Field::Left as usize] = self.left;
+        self.x.pc = pc;
+        self.x.left = self.left;
         Resume::Jump
     }
 }
 
 impl jit::Engine for Core<'_> {
-    fn words(&mut self) -> &mut [u64; jit::WORDS] {
+    fn workspace(&mut self) -> &mut jit::Workspace {
         &mut self.x
     }
 
@@ -264,7 +262,7 @@ impl Core<'_> {
     /// code goes on.
     fn interpret_one(&mut self, place: usize, slot: usize, left: u64) -> Resume {
         self.place = CodePlace(place);
-        self.page_pc = self.x[Field::Page as usize];
+        self.page_pc = self.x.page;
         self.slot = slot;
         self.left = left;
         let op = self.arena.slots(self.place)[slot].get();

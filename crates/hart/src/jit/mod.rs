@@ -46,4 +46,4 @@ pub use plan::{OPS_MAX, ends, follows, is_loop, next_slot};
 pub use run::{Engine, Resume, run};
 pub use support::{NoTranslation, can_translate};
 pub use translations::{Code, Found, HOT, Present, Translations};
-pub use workspace::{Field, NOTHING, WORDS};
+pub use workspace::{NOTHING, Workspace};

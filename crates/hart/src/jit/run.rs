@@ -2,26 +2,26 @@
 
 use super::{
     translations::{Code, Translations},
-    workspace::{Field, MIDDLE, WORDS},
+    workspace::{MIDDLE, Workspace},
 };
 
 /// How generated code goes on when the interpreter has done an instruction for it, as the number that the
 /// code is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resume {
-    /// It does not go on; [`Field::Pc`] and [`Field::Left`] are set.
+    /// It does not go on; [`Workspace::pc`] and [`Workspace::left`] are set.
     Leave = 0,
     /// It goes on with the next instruction. Not behind an instruction that [`ends`](super::ends) a
     /// superblock.
     Next = 1,
-    /// It goes on at [`Field::Pc`]; [`Field::Left`] is set.
+    /// It goes on at [`Workspace::pc`]; [`Workspace::left`] is set.
     Jump = 2,
 }
 
 /// The engine that generated code works for.
 pub trait Engine {
-    /// The integer registers and behind them the fields, all of which are set.
-    fn words(&mut self) -> &mut [u64; WORDS];
+    /// The workspace, with the integer registers; all fields are set that the engine sets.
+    fn workspace(&mut self) -> &mut Workspace;
 
     /// The directory of all superblocks; `None`: nothing is translated.
     fn translations(&mut self) -> Option<&mut Translations>;
@@ -35,18 +35,18 @@ pub trait Engine {
 /// 16 on, how many steps behind this instruction are counted already.
 ///
 /// # Safety
-/// `engine` must be the one that [`run`] was called with, and nothing else may use it.
+/// `engine` must be the one that [`run()`] was called with, and nothing else may use it.
 unsafe extern "C" fn interpret<E: Engine>(engine: *mut E, at: u32, place: u32) -> u32 {
     // SAFETY: the caller's promise.
     let engine = unsafe { &mut *engine };
-    let left = engine.words()[Field::Left as usize] + u64::from(at >> 16);
+    let left = engine.workspace().left + u64::from(at >> 16);
     engine.interpret(place as usize, (at & 0xffff) as usize, left) as u32
 }
 
-/// Runs the code of a superblock that has just been found. The engine has set [`Field::Left`], to at most
-/// [`CALLS_MAX`](super::CALLS_MAX), [`Field::Page`], [`Field::Frames`], and the fields of the TLB, the CSRs
-/// and floating point. When the call returns, [`Field::Left`] and [`Field::Pc`] say how far the guest came,
-/// and all of its state is exact.
+/// Runs the code of a superblock that has just been found. The engine has set [`Workspace::left`], to at most
+/// [`CALLS_MAX`](super::CALLS_MAX), [`Workspace::page`], [`Workspace::frames`], and the fields of the TLB,
+/// the CSRs and floating point. When the call returns, [`Workspace::left`] and [`Workspace::pc`] say how far
+/// the guest came, and all of its state is exact.
 pub fn run<E: Engine>(engine: &mut E, code: Code) {
     let engine: *mut E = engine;
     // SAFETY: it was a reference a moment ago.
@@ -55,10 +55,11 @@ pub fn run<E: Engine>(engine: &mut E, code: Code) {
     };
     let (enter, entries) = (translations.enter(code), translations.entry_points());
     // SAFETY: as above; the borrow of the translations has ended.
-    let words = unsafe { &mut *engine }.words();
-    words[Field::Entries as usize] = entries as u64;
-    words[Field::Engine as usize] = engine as u64;
-    words[Field::Interpret as usize] = interpret::<E> as *const () as u64;
+    let workspace = unsafe { &mut *engine }.workspace();
+    workspace.entries = entries as u64;
+    workspace.engine = engine as u64;
+    workspace.interpret = interpret::<E> as *const () as u64;
+    let middle = (&raw mut *workspace).cast::<u8>().wrapping_add(MIDDLE);
     // SAFETY: see the head of `mod.rs`; `Translations::enter` has asserted that the code is there.
-    unsafe { enter(words.as_mut_ptr().wrapping_add(MIDDLE), code.address()) };
+    unsafe { enter(middle, code.address()) };
 }

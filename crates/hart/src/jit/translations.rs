@@ -37,7 +37,7 @@ const DROPS_MAX: u8 = 32;
 
 /// The first function of the shared code, which enters generated code: it takes the middle of the workspace
 /// and the address of a superblock's code. The C ABI is System V's on the systems that this runs on.
-pub(super) type Enter = unsafe extern "C" fn(*mut u64, *const u8);
+pub(super) type Enter = unsafe extern "C" fn(*mut u8, *const u8);
 
 /// What is known of a page of guest code.
 struct Page {

@@ -1,71 +1,148 @@
-//! The fields that generated code shares with the engine.
+//! The workspace: the memory that generated code and its engine share.
+//!
+//! It holds the integer registers and, before them, the fields by which the two tell each other what they
+//! need to know. An engine sets the fields before it enters generated code and whenever it has done an
+//! instruction for it. Generated code reaches everything from one host register, which points to the
+//! [`MIDDLE`]; it takes the distances from this type. The layout is no format: nothing outlives a run.
 
-/// Registers, fields, and whatever else an index may reach.
-pub const WORDS: usize = 256;
+use std::{
+    mem::offset_of,
+    ops::{Index, IndexMut},
+};
 
-/// The word that rbp points to: from there, all registers are within the reach of a one-byte displacement.
-pub const MIDDLE: usize = 16;
+use super::plan::STREAMS_MAX;
 
-/// What generated code shares with the engine: indices behind the registers.
-#[derive(Clone, Copy)]
-#[repr(usize)]
-pub enum Field {
-    /// Virtual address of the page, which is not known at translation, as code is kept by physical page.
-    Page = 33,
-    /// Host address of the TLB's entries for loads.
-    Data,
-    /// Host address of the TLB's entries for fetches.
-    Fetch,
-    /// Host address of the entry points of all places.
-    Entries,
-    /// Steps left.
-    Left,
-    /// Virtual address of the next instruction.
-    Pc,
-    /// Host address of the floating-point registers.
-    Float,
-    /// Not 0 if `mstatus.FS` is not Off, so that they may be read.
-    FloatOn,
-    /// SD of `sstatus`: not 0 if `mstatus.FS` is Dirty, so that they may be written and need no notice of it.
-    FloatDirty,
-    /// Likewise, if besides NX is accrued already and the rounding mode is RNE, so that a normal result
-    /// changes no flag.
-    FloatPlain,
-    /// All ones if NX is accrued already and the rounding mode is RNE, or 0.
-    FloatMode,
-    /// Host address of the CSRs.
-    Csrs,
+/// No offset in RAM: the value of [`Workspace::reserved`] if there is no reservation.
+pub const NOTHING: u64 = u64::MAX;
+
+/// The register that the host register points to, so that all of x0 to x31 are within reach of a displacement
+/// of one byte.
+const MIDDLE_REGISTER: usize = 16;
+
+/// Where the host register points to, in bytes from the beginning of the workspace.
+pub const MIDDLE: usize = offset_of!(Workspace, registers) + MIDDLE_REGISTER * size_of::<u64>();
+
+/// The registers that an index of one byte may name: the guest's, [`SINK`](crate::op::SINK), and others that
+/// nobody uses. So an engine needs no check of the indices in an op.
+const REGISTERS: usize = 256;
+const _: () = assert!((crate::op::SINK as usize) < REGISTERS);
+
+/// What generated code and its engine share. "Address" means one of the guest, "host address" one of the
+/// host.
+#[repr(C)]
+pub struct Workspace {
+    /// The address of the present page. It is not known when code is made, as code is kept by physical page.
+    pub page: u64,
+    /// The host address of the TLB's entries for loads.
+    pub data: u64,
+    /// The host address of the TLB's entries for fetches.
+    pub fetch: u64,
+    /// The host address of the entry points of all places.
+    pub entries: u64,
+    /// The number of steps left. While generated code runs, it is in a host register.
+    pub left: u64,
+    /// The address of the next instruction, when generated code is left or is told where to go on.
+    pub pc: u64,
+    /// The host address of the floating-point registers.
+    pub float: u64,
+    /// Not 0 if `mstatus.FS` is not Off, so that the floating-point registers may be read.
+    pub float_on: u64,
+    /// The bit SD of `sstatus`: not 0 if `mstatus.FS` is Dirty, so that the floating-point registers may be
+    /// written without notice.
+    pub float_dirty: u64,
+    /// Not 0 if the floating-point registers may be written, NX is accrued already and the rounding mode is
+    /// RNE, so that a normal result changes no flag: `float_dirty & float_mode`.
+    pub float_plain: u64,
+    /// All ones if NX is accrued already and the rounding mode is RNE, else 0.
+    pub float_mode: u64,
+    /// The host address of the CSRs.
+    pub csrs: u64,
     /// Not 0 outside user mode.
-    Supervisor,
+    pub supervisor: u64,
     /// The bits of `sstatus` that cannot be written, without SD.
-    StatusConstants,
+    pub status_constants: u64,
     /// Not 0 if no enabled interrupt is pending, so that none comes if `sstatus.SIE` is set.
-    Calm,
-    /// Not 0 where SFENCE.VMA is allowed.
-    Fences,
-    /// Host address of RAM.
-    Ram,
-    /// Where in RAM the doubleword is that LR reserved; [`NOTHING`]: none.
-    Reserved,
-    /// Not 0 if `cbo.zero` may be executed in this mode.
-    Zeroes,
-    /// Where the host's stack is, while rsp points into the frames.
-    HostStack,
-    /// The last frame, while rsp does not point there.
-    Frames,
-    /// Where generated code goes on when the interpreter has done an instruction for it.
-    Return,
-    /// First argument of the function that interprets.
-    Engine,
-    /// Host address of the function that interprets.
-    Interpret,
-    /// Of a loop with streams: the steps left when it is time to look them up.
-    Floor,
-    /// For how many turns streams stay in their pages.
-    Turns,
-    /// Where streams are; and in the words behind it.
-    Places,
+    pub calm: u64,
+    /// Not 0 if SFENCE.VMA is allowed in the present mode.
+    pub fences: u64,
+    /// The host address of RAM.
+    pub ram: u64,
+    /// The offset in RAM of the doubleword that LR reserved, or [`NOTHING`].
+    pub reserved: u64,
+    /// Not 0 if `cbo.zero` is allowed in the present mode.
+    pub zeroes: u64,
+    /// The host's stack pointer, while rsp points into the frames.
+    pub host_stack: u64,
+    /// The host address of the last frame, while rsp does not hold it.
+    pub frames: u64,
+    /// The host address where generated code goes on when the interpreter has done an instruction for it.
+    pub return_to: u64,
+    /// The first argument of the function that interprets: the engine.
+    pub engine: u64,
+    /// The host address of the function that interprets.
+    pub interpret: u64,
+    /// Of a loop with streams: the number of steps left at which it is time to look the streams up. It may be
+    /// negative.
+    pub floor: u64,
+    /// Of a loop with streams, while they are looked up: for how many turns all of them stay in their pages.
+    pub turns: u64,
+    /// Of a loop with streams: for each what to add to its addresses to get host addresses.
+    pub distances: [u64; STREAMS_MAX],
+    /// The integer registers x0 to x31 and behind them registers that no instruction reads. x0 is 0.
+    pub registers: [u64; REGISTERS],
 }
 
-/// No offset in RAM.
-pub const NOTHING: u64 = u64::MAX;
+impl Workspace {
+    /// A workspace with the integer registers x0 to x31, whose fields are still to be set.
+    pub fn new(guest: &[u64; 32]) -> Workspace {
+        let mut registers = [0; REGISTERS];
+        registers[..guest.len()].copy_from_slice(guest);
+        Workspace {
+            page: 0,
+            data: 0,
+            fetch: 0,
+            entries: 0,
+            left: 0,
+            pc: 0,
+            float: 0,
+            float_on: 0,
+            float_dirty: 0,
+            float_plain: 0,
+            float_mode: 0,
+            csrs: 0,
+            supervisor: 0,
+            status_constants: 0,
+            calm: 0,
+            fences: 0,
+            ram: 0,
+            reserved: NOTHING,
+            zeroes: 0,
+            host_stack: 0,
+            frames: 0,
+            return_to: 0,
+            engine: 0,
+            interpret: 0,
+            floor: 0,
+            turns: 0,
+            distances: [0; STREAMS_MAX],
+            registers,
+        }
+    }
+}
+
+/// The integer registers by number.
+impl Index<usize> for Workspace {
+    type Output = u64;
+
+    #[inline]
+    fn index(&self, register: usize) -> &u64 {
+        &self.registers[register]
+    }
+}
+
+impl IndexMut<usize> for Workspace {
+    #[inline]
+    fn index_mut(&mut self, register: usize) -> &mut u64 {
+        &mut self.registers[register]
+    }
+}

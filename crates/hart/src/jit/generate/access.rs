@@ -11,11 +11,7 @@ use super::{
 };
 use crate::{
     isa::BLOCK,
-    jit::{
-        emit::*,
-        plan::Extent,
-        workspace::{Field, NOTHING},
-    },
+    jit::{emit::*, plan::Extent, workspace::NOTHING},
     op::{Code, Op},
 };
 
@@ -89,7 +85,7 @@ impl Block<'_> {
 
     /// `address`, a host address, becomes its doubleword's offset in RAM, which is what a reservation holds.
     fn reservation(&mut self, address: Register) {
-        self.e.alu(Alu::Sub, Size::Quad, address, held(Field::Ram));
+        self.e.alu(Alu::Sub, Size::Quad, address, held!(ram));
         self.e
             .alu_immediate(Alu::And, Size::Quad, Operand::Register(address), -8);
     }
@@ -98,7 +94,7 @@ impl Block<'_> {
         let lookup = self.reach_atomic(size, false, o);
         self.load_atomic(size);
         self.reservation(RCX);
-        self.e.store(field(Field::Reserved), RCX);
+        self.e.store(field!(reserved), RCX);
         self.define_unless_x0(o.rd, RAX);
         self.looked_up(lookup, at, Serves::One);
     }
@@ -108,7 +104,7 @@ impl Block<'_> {
     fn store_conditional(&mut self, size: u8, at: At, o: Op) {
         let base = self.value(o.rs1, RCX);
         self.e
-            .alu_immediate(Alu::Cmp, Size::Quad, held(Field::Reserved), NOTHING as i32);
+            .alu_immediate(Alu::Cmp, Size::Quad, held!(reserved), NOTHING as i32);
         let reserved = self.e.jump_if(Condition::NotEqual);
         self.e.test_bits(base, i32::from(size - 1));
         let misaligned = self.e.jump_if(Condition::NotEqual);
@@ -118,10 +114,10 @@ impl Block<'_> {
         let lookup = self.reach_atomic(size, true, o);
         self.e.mov(Size::Quad, RAX, Operand::Register(RCX));
         self.reservation(RAX);
-        self.e.alu(Alu::Cmp, Size::Quad, RAX, held(Field::Reserved));
+        self.e.alu(Alu::Cmp, Size::Quad, RAX, held!(reserved));
         let elsewhere = self.e.jump_if(Condition::NotEqual);
         self.e
-            .alu_immediate(Alu::Or, Size::Quad, held(Field::Reserved), NOTHING as i32);
+            .alu_immediate(Alu::Or, Size::Quad, held!(reserved), NOTHING as i32);
         let from = self.value(o.rs2, RAX);
         self.e.store_low(size, Memory::at(RCX, 0), from);
         self.result_of_store(0, o);
@@ -162,7 +158,7 @@ impl Block<'_> {
 
     /// Translates `cbo.zero`: stores zeros to a whole block, all of which is in one page.
     pub(super) fn zero_block(&mut self, at: At, o: Op) {
-        self.e.alu_immediate(Alu::Cmp, Size::Quad, held(Field::Zeroes), 0);
+        self.e.alu_immediate(Alu::Cmp, Size::Quad, held!(zeroes), 0);
         let forbidden = self.e.jump_if(Condition::Equal);
         let base = self.value(o.rs1, RCX);
         let lookup = self.look_up(base, Extent::first_byte(true), PAGE_BITS, RDX);

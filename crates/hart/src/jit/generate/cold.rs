@@ -32,8 +32,8 @@ pub struct Lookup {
 }
 
 impl Lookup {
-    /// What to add to a guest address in the page to get its host address, as the entry says.
-    pub fn place(&self) -> Operand {
+    /// The distance of the page, as the entry says: what to add to its guest addresses to get host addresses.
+    pub fn distance(&self) -> Operand {
         Operand::Memory(Memory::indexed(TLB, RDX, 0, self.table + 8))
     }
 }

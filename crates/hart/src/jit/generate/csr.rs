@@ -10,7 +10,6 @@ use crate::{
     jit::{
         emit::*,
         plan::csr::{Change, address, change, is_immediate, may_write},
-        workspace::Field,
     },
     op::Op,
 };
@@ -22,10 +21,9 @@ impl Block<'_> {
         let Some((offset, mask)) = csr::plain(address(o)) else {
             return self.status(at, o);
         };
-        self.e
-            .alu_immediate(Alu::Cmp, Size::Quad, held(Field::Supervisor), 0);
+        self.e.alu_immediate(Alu::Cmp, Size::Quad, held!(supervisor), 0);
         let user = self.e.jump_if(Condition::Equal);
-        self.e.mov(Size::Quad, RCX, held(Field::Csrs));
+        self.e.mov(Size::Quad, RCX, held!(csrs));
         let memory = Memory::at(RCX, offset as i32);
         let (writes, immediate) = (change(o) == Change::Write, is_immediate(o));
         if writes && immediate {
@@ -48,7 +46,7 @@ impl Block<'_> {
     /// Translates a fence of address translation: where it is allowed it does nothing, as translations are
     /// always up to date.
     pub(super) fn fence(&mut self, at: At) {
-        self.e.alu_immediate(Alu::Cmp, Size::Quad, held(Field::Fences), 0);
+        self.e.alu_immediate(Alu::Cmp, Size::Quad, held!(fences), 0);
         let illegal = self.e.jump_if(Condition::Equal);
         self.interpret_at(illegal, at);
     }
@@ -56,10 +54,10 @@ impl Block<'_> {
     /// Translates an access to `sstatus`. The interpreter does it where the address space changes or an
     /// interrupt may come.
     fn status(&mut self, at: At, o: Op) {
-        let supervisor = held(Field::Supervisor);
+        let supervisor = held!(supervisor);
         self.e.alu_immediate(Alu::Cmp, Size::Quad, supervisor, 0);
         let mut grave = vec![self.e.jump_if(Condition::Equal)];
-        self.e.mov(Size::Quad, RCX, held(Field::Csrs));
+        self.e.mov(Size::Quad, RCX, held!(csrs));
         self.e.mov(Size::Quad, RAX, Operand::Memory(Memory::at(RCX, 0)));
         if may_write(o) {
             self.changed_status(o);
@@ -68,7 +66,7 @@ impl Block<'_> {
             if change(o) != Change::Clear {
                 self.e.test_bits(RDX, status::SIE as i32);
                 let same = self.e.jump_if(Condition::Equal);
-                self.e.alu_immediate(Alu::Cmp, Size::Quad, held(Field::Calm), 0);
+                self.e.alu_immediate(Alu::Cmp, Size::Quad, held!(calm), 0);
                 grave.push(self.e.jump_if(Condition::Equal));
                 self.e.land(same);
             }
@@ -78,8 +76,8 @@ impl Block<'_> {
         if o.rd != 0 {
             let value = Operand::Register(RAX);
             self.e.alu_immediate(Alu::And, Size::Quad, value, STATUS_BITS);
-            for part in [Field::StatusConstants, Field::FloatDirty] {
-                self.e.alu(Alu::Or, Size::Quad, RAX, held(part));
+            for part in [held!(status_constants), held!(float_dirty)] {
+                self.e.alu(Alu::Or, Size::Quad, RAX, part);
             }
             self.define(o.rd, RAX);
         }
@@ -99,14 +97,14 @@ impl Block<'_> {
     fn show_float(&mut self) {
         let (fs, status) = (status::FS as i32, Operand::Register(RDX));
         self.e.alu_immediate(Alu::And, Size::Quad, status, fs);
-        self.e.store(field(Field::FloatOn), RDX);
+        self.e.store(field!(float_on), RDX);
         self.e.alu_immediate(Alu::Add, Size::Quad, status, fs & fs >> 1);
         self.e.shift(Shift::Left, Size::Quad, RDX, DIRTY_TO_SD);
         self.e.shift(Shift::Right, Size::Quad, RDX, 63);
         self.e.shift(Shift::Left, Size::Quad, RDX, 63);
-        self.e.store(field(Field::FloatDirty), RDX);
-        self.e.alu(Alu::And, Size::Quad, RDX, held(Field::FloatMode));
-        self.e.store(field(Field::FloatPlain), RDX);
+        self.e.store(field!(float_dirty), RDX);
+        self.e.alu(Alu::And, Size::Quad, RDX, held!(float_mode));
+        self.e.store(field!(float_plain), RDX);
     }
 
     /// rdx becomes the bits of `sstatus` that an access changes, if rax is `mstatus`.

@@ -8,7 +8,7 @@
 
 use super::{block::Block, cold::At, cold::Cold, host::held, known::Use};
 use crate::{
-    jit::{emit::*, workspace::Field},
+    jit::emit::*,
     op::{Code, FloatForm, FloatKind, Op},
 };
 
@@ -34,18 +34,18 @@ impl Block<'_> {
         }
         self.known.float = Some(purpose);
         let condition = match purpose {
-            Use::Read => Field::FloatOn,
-            Use::Write => Field::FloatDirty,
-            Use::Compute => Field::FloatPlain,
+            Use::Read => held!(float_on),
+            Use::Write => held!(float_dirty),
+            Use::Compute => held!(float_plain),
         };
-        self.e.alu_immediate(Alu::Cmp, Size::Quad, held(condition), 0);
+        self.e.alu_immediate(Alu::Cmp, Size::Quad, condition, 0);
         let jump = self.e.jump_if(Condition::Equal);
         self.put_off(jump, Cold::InterpretAndLeave { at });
     }
 
     /// rcx becomes the address of the floating-point registers.
     fn registers(&mut self) {
-        self.e.mov(Size::Quad, RCX, held(Field::Float));
+        self.e.mov(Size::Quad, RCX, held!(float));
     }
 
     /// Boxes the single in the lower half of rax.
@@ -81,7 +81,7 @@ impl Block<'_> {
     fn float_store(&mut self, double: bool, at: At, o: Op) {
         self.guard(Use::Read, at);
         let reached = self.reach(at, o);
-        self.e.mov(Size::Quad, RAX, held(Field::Float));
+        self.e.mov(Size::Quad, RAX, held!(float));
         let from = Memory::at(RAX, i32::from(o.rs2 & 31) * 8);
         self.e.mov(Size::Quad, RAX, Operand::Memory(from));
         self.e.store_low(if double { 8 } else { 4 }, reached.memory, RAX);

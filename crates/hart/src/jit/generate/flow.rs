@@ -15,7 +15,7 @@ use super::{
     stubs::{call_far, go_far},
 };
 use crate::{
-    jit::{emit::*, plan::SLOTS, workspace::Field},
+    jit::{emit::*, plan::SLOTS},
     op::Op,
     tlb::PLACE_SHIFT,
 };
@@ -29,7 +29,7 @@ fn is_link(register: u8) -> bool {
 impl Block<'_> {
     /// rax becomes the address of a slot.
     fn address(&mut self, slot: i64) {
-        self.e.mov(Size::Quad, RAX, held(Field::Page));
+        self.e.mov(Size::Quad, RAX, held!(page));
         if slot != 0 {
             self.e
                 .alu_immediate(Alu::Add, Size::Quad, Operand::Register(RAX), slot as i32 * 2);
@@ -95,7 +95,7 @@ impl Block<'_> {
             return;
         }
         e.lea(Size::Quad, RCX, Memory::at(RAX, slot as i32 * -2));
-        e.store(field(Field::Page), RCX);
+        e.store(field!(page), RCX);
         let jump = e.jump();
         self.link(jump, false, self.source.place, slot);
         self.put_off(jump, Cold::Look);
@@ -126,7 +126,7 @@ impl Block<'_> {
     fn go_out(&mut self, slot: i64, frame: Option<Operand>) {
         let (page, offset) = ((slot * 2) & -4096, (slot as i32 * 2) & 4095);
         let e = &mut self.e;
-        e.mov(Size::Quad, RAX, held(Field::Page));
+        e.mov(Size::Quad, RAX, held!(page));
         e.alu_immediate(Alu::Add, Size::Quad, Operand::Register(RAX), page as i32);
         find_entry(e, false);
         e.alu(Alu::Cmp, Size::Quad, RAX, Operand::Memory(Memory::at(RDX, 0)));
@@ -136,7 +136,7 @@ impl Block<'_> {
         if let Some(place) = place {
             others.push(self.kept_elsewhere(place));
         }
-        self.e.store(field(Field::Page), RAX);
+        self.e.store(field!(page), RAX);
         if let Some(frame) = frame {
             self.e.push_operand(frame);
         }
@@ -164,7 +164,7 @@ impl Block<'_> {
     /// `rd` becomes the address of the byte with this offset in the page, which may lie beyond it.
     pub(super) fn define_address(&mut self, offset: i64, o: Op) {
         let target = self.target(o.rd);
-        self.e.mov(Size::Quad, target, held(Field::Page));
+        self.e.mov(Size::Quad, target, held!(page));
         if let Ok(offset) = i32::try_from(offset) {
             self.e
                 .alu_immediate(Alu::Add, Size::Quad, Operand::Register(target), offset);

@@ -5,10 +5,12 @@
 //! which live in the workspace. rax, rcx and rdx are scratch; rsp points to the last of the frames
 //! (`Frames`).
 
+use std::mem::offset_of;
+
 use crate::jit::{
     emit::*,
     plan::SEATS,
-    workspace::{Field, MIDDLE},
+    workspace::{MIDDLE, Workspace},
 };
 
 /// Holds the address of the workspace's middle.
@@ -22,20 +24,38 @@ pub const LEFT: Register = R15;
 /// The host registers in which guest registers have their seats.
 pub const HOSTS: [Register; SEATS] = [R12, R13, RSI, RDI, R8, R9, R10, R11];
 
-/// The place of a field of the workspace.
-pub const fn field(field: Field) -> Memory {
-    Memory::at(STATE, (field as i32 - MIDDLE as i32) * 8)
+/// What is so many bytes from the beginning of the workspace.
+pub const fn in_workspace(offset: usize) -> Memory {
+    Memory::at(STATE, offset as i32 - MIDDLE as i32)
 }
 
-/// The value of a field of the workspace.
-pub const fn held(from: Field) -> Operand {
-    Operand::Memory(field(from))
+/// The place of a field of the workspace, by its name.
+macro_rules! field {
+    ($name:ident) => {
+        $crate::jit::generate::host::in_workspace(std::mem::offset_of!(
+            $crate::jit::workspace::Workspace,
+            $name
+        ))
+    };
 }
+
+/// The value of a field of the workspace, by its name, as an operand.
+macro_rules! held {
+    ($name:ident) => {
+        $crate::jit::emit::Operand::Memory($crate::jit::generate::host::field!($name))
+    };
+}
+
+pub(super) use {field, held};
 
 /// The place of a guest register that lives in memory.
-pub fn register(guest: u8) -> Memory {
-    Memory::at(STATE, (i32::from(guest) - MIDDLE as i32) * 8)
+pub const fn register(guest: u8) -> Memory {
+    in_workspace(offset_of!(Workspace, registers) + guest as usize * size_of::<u64>())
 }
+
+// Instructions with a guest register in memory are short: its displacement is one byte.
+const _: () = assert!(register(0).displacement >= i8::MIN as i32);
+const _: () = assert!(register(31).displacement <= i8::MAX as i32);
 
 /// The bits of an address, shifted right by 8, that are the distance of its entry from the beginning of a
 /// table of the TLB.

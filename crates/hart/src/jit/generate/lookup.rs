@@ -20,8 +20,7 @@ use super::{
 use crate::{
     jit::{
         emit::*,
-        plan::{Extent, Group, STREAMS_MAX},
-        workspace::{Field, WORDS},
+        plan::{Extent, Group},
     },
     op::Op,
     tlb::STORE_DISTANCE,
@@ -47,11 +46,9 @@ pub(super) struct Reached {
     lookup: Option<(Lookup, Serves)>,
 }
 
-const _: () = assert!(Field::Places as usize + STREAMS_MAX <= WORDS);
-
 /// The place that holds a stream's distance: what to add to its guest addresses to get host addresses.
-pub(super) fn distance(stream: usize) -> Memory {
-    let first = field(Field::Places);
+pub(super) fn stream_distance(stream: usize) -> Memory {
+    let first = field!(distances);
     Memory {
         displacement: first.displacement + stream as i32 * 8,
         ..first
@@ -63,21 +60,21 @@ impl Block<'_> {
     pub(super) fn reach(&mut self, at: At, o: Op) -> Reached {
         let extent = Extent::of(o).expect("an access that can share a lookup");
         let base = self.value(o.rs1, RCX);
-        let (place, lookup) = match self.known_place(o, extent) {
-            Some(place) => (place, None),
+        let (distance, lookup) = match self.known_distance(o, extent) {
+            Some(distance) => (distance, None),
             None => {
-                let (place, lookup, serves) = self.look_up_place(at, o, base, extent);
-                (place, Some((lookup, serves)))
+                let (distance, lookup, serves) = self.look_up_access(at, o, base, extent);
+                (distance, Some((lookup, serves)))
             }
         };
         Reached {
-            memory: Memory::indexed(place, base, 0, o.imm),
+            memory: Memory::indexed(distance, base, 0, o.imm),
             lookup,
         }
     }
 
     /// The register that holds the distance for an access whose page is known.
-    fn known_place(&mut self, o: Op, extent: Extent) -> Option<Register> {
+    fn known_distance(&mut self, o: Op, extent: Extent) -> Option<Register> {
         if self.find_stream(o) {
             return Some(RDX);
         }
@@ -92,13 +89,20 @@ impl Block<'_> {
         let Some(stream) = stream.filter(|_| self.pass().fast) else {
             return false;
         };
-        self.e.mov(Size::Quad, RDX, Operand::Memory(distance(stream)));
+        self.e
+            .mov(Size::Quad, RDX, Operand::Memory(stream_distance(stream)));
         true
     }
 
     /// Makes the lookup for an access, if possible one that serves others too. Returns the register that
     /// holds the distance.
-    fn look_up_place(&mut self, at: At, o: Op, base: Register, extent: Extent) -> (Register, Lookup, Serves) {
+    fn look_up_access(
+        &mut self,
+        at: At,
+        o: Op,
+        base: Register,
+        extent: Extent,
+    ) -> (Register, Lookup, Serves) {
         let chain = at.shares && self.plan.follows_chain(o.rs1);
         let group = if at.shares {
             self.plan.group(at.index)
@@ -130,7 +134,7 @@ impl Block<'_> {
     /// or else becomes it in the cold code.
     fn confirm(&mut self, base: Register, extent: Extent) -> Lookup {
         let lookup = self.find(base, extent, PAGE_BITS);
-        self.e.alu(Alu::Cmp, Size::Quad, SHARED, lookup.place());
+        self.e.alu(Alu::Cmp, Size::Quad, SHARED, lookup.distance());
         let elsewhere = self.e.jump_if(Condition::NotEqual);
         let back = self.e.here();
         self.put_off(elsewhere, Cold::Elsewhere { lookup, back });
@@ -141,7 +145,7 @@ impl Block<'_> {
     /// the last byte's address under `mask`.
     pub(super) fn look_up(&mut self, base: Register, extent: Extent, mask: i32, found: Register) -> Lookup {
         let lookup = self.find(base, extent, mask);
-        self.e.mov(Size::Quad, found, lookup.place());
+        self.e.mov(Size::Quad, found, lookup.distance());
         lookup
     }
 

@@ -2,7 +2,7 @@
 //! entry points.
 
 use super::host::{TLB_MASK, TLB_SECOND, field, held};
-use crate::jit::{emit::*, workspace::Field};
+use crate::jit::emit::*;
 
 /// Looks up the page of the address in rax. rdx becomes the address of its entry in the TLB and rcx the
 /// page's address; the jump is taken if the TLB does not know the page. `second` asks the second of the two
@@ -22,7 +22,7 @@ pub fn find_entry(e: &mut Emitter, second: bool) {
     if second {
         e.alu_immediate(Alu::Xor, Size::Double, Operand::Register(RDX), TLB_SECOND);
     }
-    e.alu(Alu::Add, Size::Quad, RDX, held(Field::Fetch));
+    e.alu(Alu::Add, Size::Quad, RDX, held!(fetch));
 }
 
 /// Goes on at the address in rax, whose page [`look_up_page`] has found.
@@ -34,7 +34,7 @@ pub fn enter_page(e: &mut Emitter) {
 /// The place of the entry point for the address in rax, whose page [`look_up_page`] has found. The page
 /// becomes the present one.
 pub fn find_code(e: &mut Emitter) -> Memory {
-    e.store(field(Field::Page), RCX);
+    e.store(field!(page), RCX);
     find_entries(e);
     e.mov(Size::Double, RCX, Operand::Register(RAX));
     e.alu_immediate(Alu::And, Size::Double, Operand::Register(RCX), 0xffe);
@@ -44,5 +44,5 @@ pub fn find_code(e: &mut Emitter) -> Memory {
 /// rdx, the address of an entry for fetches, becomes the address of the page's table of entry points.
 pub fn find_entries(e: &mut Emitter) {
     e.mov(Size::Quad, RDX, Operand::Memory(Memory::at(RDX, 8)));
-    e.alu(Alu::Add, Size::Quad, RDX, held(Field::Entries));
+    e.alu(Alu::Add, Size::Quad, RDX, held!(entries));
 }

@@ -10,9 +10,9 @@
 use super::{
     block::Block,
     host::{LEFT, field, held},
-    lookup::{PAGE_BITS, distance},
+    lookup::{PAGE_BITS, stream_distance},
 };
-use crate::jit::{emit::*, plan::Stream, workspace::Field};
+use crate::jit::{emit::*, plan::Stream};
 
 /// Turns before streams are looked up the first time: many loops do no more.
 const PATIENCE: i32 = 4;
@@ -29,7 +29,7 @@ impl Block<'_> {
         if !self.plan.streams().is_empty() {
             let steps = self.plan.ops.len() as i32;
             self.e.lea(Size::Quad, RAX, Memory::at(LEFT, -PATIENCE * steps));
-            self.e.store(field(Field::Floor), RAX);
+            self.e.store(field!(floor), RAX);
         }
     }
 
@@ -38,7 +38,7 @@ impl Block<'_> {
     pub(super) fn lift_floor(&mut self, steps: usize) {
         if self.pass().fast {
             self.e
-                .alu_immediate(Alu::Add, Size::Quad, held(Field::Floor), steps as i32);
+                .alu_immediate(Alu::Add, Size::Quad, held!(floor), steps as i32);
         }
     }
 
@@ -57,7 +57,7 @@ impl Block<'_> {
             let base = self.value(stream.base, RCX);
             let lookup = self.look_up(base, stream.extent, PAGE_BITS, RDX);
             failed.push(lookup.miss);
-            self.e.store(distance(index), RDX);
+            self.e.store(stream_distance(index), RDX);
             if stream.stride != 0 {
                 self.turns_in_page(base, stream);
                 self.bound_turns(bounded);
@@ -65,7 +65,7 @@ impl Block<'_> {
             }
         }
         if bounded {
-            self.e.mov(Size::Quad, RAX, held(Field::Turns));
+            self.e.mov(Size::Quad, RAX, held!(turns));
             self.e
                 .alu_immediate(Alu::Cmp, Size::Quad, Operand::Register(RAX), TURNS_MIN);
             failed.push(self.e.jump_if(Condition::Below));
@@ -92,7 +92,7 @@ impl Block<'_> {
         let enough = self.e.skip_unless(Condition::Below);
         self.e.load_immediate(RAX, 0);
         self.e.land_near(enough);
-        self.e.store(field(Field::Floor), RAX);
+        self.e.store(field!(floor), RAX);
     }
 
     /// rax becomes the number of turns for which a stream stays in the page to which its register points.
@@ -121,12 +121,12 @@ impl Block<'_> {
     /// There will be no more turns than rax says; `bounded` if another stream has said so before.
     fn bound_turns(&mut self, bounded: bool) {
         if bounded {
-            self.e.alu(Alu::Cmp, Size::Quad, RAX, held(Field::Turns));
+            self.e.alu(Alu::Cmp, Size::Quad, RAX, held!(turns));
             let fewer = self.e.skip_unless(Condition::Below);
-            self.e.store(field(Field::Turns), RAX);
+            self.e.store(field!(turns), RAX);
             self.e.land_near(fewer);
         } else {
-            self.e.store(field(Field::Turns), RAX);
+            self.e.store(field!(turns), RAX);
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{
     host::{HOSTS, LEFT, STATE, TLB, field, held, register},
     pages::{enter_page, find_code, look_up_page},
 };
-use crate::jit::{emit::*, plan::PINNED, workspace::Field};
+use crate::jit::{emit::*, plan::PINNED};
 
 /// The registers that a function must leave as it found them (System V ABI).
 const SAVED: [Register; 6] = [RBX, RBP, R12, R13, R14, R15];
@@ -60,18 +60,18 @@ pub fn stubs(base: u64) -> (Vec<u8>, Stubs) {
     e.mov(Size::Quad, STATE, Operand::Register(RDI));
     e.mov(Size::Quad, RAX, Operand::Register(RSI));
     load_registers(&mut e);
-    e.mov(Size::Quad, LEFT, held(Field::Left));
-    e.store(field(Field::HostStack), RSP);
-    e.mov(Size::Quad, RSP, held(Field::Frames));
+    e.mov(Size::Quad, LEFT, held!(left));
+    e.store(field!(host_stack), RSP);
+    e.mov(Size::Quad, RSP, held!(frames));
     e.jump_to(Operand::Register(RAX));
 
     let exit = e.here();
-    e.store(field(Field::Pc), RAX);
-    e.store(field(Field::Left), LEFT);
+    e.store(field!(pc), RAX);
+    e.store(field!(left), LEFT);
     store_registers(&mut e);
     let leave = e.here();
-    e.store(field(Field::Frames), RSP);
-    e.mov(Size::Quad, RSP, held(Field::HostStack));
+    e.store(field!(frames), RSP);
+    e.mov(Size::Quad, RSP, held!(host_stack));
     e.alu_immediate(Alu::Add, Size::Quad, stack, PADDING);
     for register in SAVED.into_iter().rev() {
         e.pop(register);
@@ -108,9 +108,9 @@ pub fn stubs(base: u64) -> (Vec<u8>, Stubs) {
 /// rax must follow.
 fn interpreting(e: &mut Emitter, base: u64, leave: usize) -> (usize, usize) {
     let interpret = e.here();
-    e.pop_to(field(Field::Return));
+    e.pop_to(field!(return_to));
     let [leaves, jumps] = call_interpreter(e);
-    e.push_operand(held(Field::Return));
+    e.push_operand(held!(return_to));
     e.ret();
     e.land(leaves);
     e.jump_back(leave);
@@ -129,8 +129,8 @@ fn interpreting(e: &mut Emitter, base: u64, leave: usize) -> (usize, usize) {
     e.jump_back(leave);
     e.land(jumps);
     e.land(goes);
-    e.mov(Size::Quad, LEFT, held(Field::Left));
-    e.mov(Size::Quad, RAX, held(Field::Pc));
+    e.mov(Size::Quad, LEFT, held!(left));
+    e.mov(Size::Quad, RAX, held!(pc));
     (interpret, depart)
 }
 
@@ -141,13 +141,13 @@ const RETURN_BYTES: u64 = 12;
 /// jump is taken if control leaves generated code, the second if it goes on at another address.
 fn call_interpreter(e: &mut Emitter) -> [Jump; 2] {
     store_registers(e);
-    e.store(field(Field::Left), LEFT);
-    e.store(field(Field::Frames), RSP);
-    e.mov(Size::Quad, RSP, held(Field::HostStack));
-    e.mov(Size::Quad, RDI, held(Field::Engine));
+    e.store(field!(left), LEFT);
+    e.store(field!(frames), RSP);
+    e.mov(Size::Quad, RSP, held!(host_stack));
+    e.mov(Size::Quad, RDI, held!(engine));
     e.mov(Size::Double, RSI, Operand::Register(RCX));
-    e.call_to(field(Field::Interpret));
-    e.mov(Size::Quad, RSP, held(Field::Frames));
+    e.call_to(field!(interpret));
+    e.mov(Size::Quad, RSP, held!(frames));
     e.alu_immediate(Alu::Cmp, Size::Double, Operand::Register(RAX), 1);
     let leaves = e.jump_if(Condition::Below);
     load_registers(e);
@@ -156,7 +156,7 @@ fn call_interpreter(e: &mut Emitter) -> [Jump; 2] {
 
 /// Loads everything that lives in host registers. The flags stay as they are.
 fn load_registers(e: &mut Emitter) {
-    e.mov(Size::Quad, TLB, held(Field::Data));
+    e.mov(Size::Quad, TLB, held!(data));
     for (guest, host) in PINNED.into_iter().zip(HOSTS) {
         e.mov(Size::Quad, host, Operand::Memory(register(guest)));
     }

@@ -15,7 +15,6 @@ use crate::{
     jit::{
         emit::*,
         plan::{Course, Plan, Set, Words, ends, native},
-        workspace::Field,
     },
     op::{Code, Op},
 };
@@ -107,7 +106,7 @@ impl Block<'_> {
                     self.go_behind(at);
                 }
                 Cold::Elsewhere { lookup, back } => {
-                    self.e.mov(Size::Quad, SHARED, lookup.place());
+                    self.e.mov(Size::Quad, SHARED, lookup.distance());
                     self.e.jump_back(back);
                 }
                 Cold::Second { at, back, lookup } => {
@@ -183,7 +182,7 @@ impl Block<'_> {
             self.put_off(short, Cold::Short);
         }
         if !self.plan.streams().is_empty() {
-            self.e.alu(Alu::Cmp, Size::Quad, LEFT, held(Field::Floor));
+            self.e.alu(Alu::Cmp, Size::Quad, LEFT, held!(floor));
             // Signed, as the floor may be below zero when the superblock is entered; then there are no fast
             // turns.
             let over = self.e.jump_if(Condition::Less);
