@@ -319,8 +319,8 @@ impl Translations {
 
     /// Lets a new jump lead to the code of its slot if there is some, or else wait for it.
     fn attach(&mut self, link: Link) {
-        let code = self.entries[link.place * SLOTS + link.slot];
-        let Some(page) = &mut self.pages[link.place] else {
+        let code = self.entries[link.target.place * SLOTS + link.target.slot];
+        let Some(page) = &mut self.pages[link.target.place] else {
             return;
         };
         if code == self.stubs.exit {
@@ -328,7 +328,7 @@ impl Translations {
             return;
         }
         self.memory.patch(link.at, code);
-        if !link.inside {
+        if !link.target.inside {
             page.linked.push(link);
         }
     }
@@ -339,9 +339,9 @@ impl Translations {
         let Some(page) = &mut self.pages[place] else {
             return;
         };
-        for link in page.links.extract_if(.., |link| link.slot == slot) {
+        for link in page.links.extract_if(.., |link| link.target.slot == slot) {
             self.memory.patch(link.at, code);
-            if !link.inside {
+            if !link.target.inside {
                 page.linked.push(link);
             }
         }
@@ -371,7 +371,7 @@ impl Translations {
         page.covered.fill(0);
         page.drops = page.drops.saturating_add(1);
         // The jumps of this page are gone, and those of other pages wait again.
-        page.links.retain(|link| !link.inside);
+        page.links.retain(|link| !link.target.inside);
         for link in page.linked.drain(..) {
             self.memory.patch(link.at, link.otherwise);
             page.links.push(link);

@@ -10,7 +10,14 @@ use super::{emitter::Emitter, operand::*};
 /// place are the distance to its target, which is filled in later.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
-pub struct Jump(pub usize);
+pub struct Jump(usize);
+
+impl Jump {
+    /// The place in the code of the last four bytes, which are the distance to the target.
+    pub fn distance(self) -> usize {
+        self.0 - 4
+    }
+}
 
 /// A short jump that has been emitted and still has to land: the place in the code where it ends.
 #[derive(Clone, Copy)]
@@ -76,12 +83,12 @@ impl Emitter {
         self.set_distance(end, to as i64 - end as i64);
     }
 
-    /// Where in this code the jump leads whose last four bytes are at the place `at`.
-    pub fn target(&self, at: u64) -> u64 {
-        let distance = self.bytes[at as usize..]
-            .first_chunk()
-            .map_or(0, |&bytes| i32::from_le_bytes(bytes));
-        (at + 4).wrapping_add_signed(i64::from(distance))
+    /// The place in this code where a jump leads that has landed.
+    pub fn target(&self, jump: Jump) -> usize {
+        let Jump(end) = jump;
+        let bytes = self.bytes[jump.distance()..end].first_chunk();
+        let distance = bytes.map_or(0, |&bytes| i32::from_le_bytes(bytes));
+        end.wrapping_add_signed(distance as isize)
     }
 
     /// A jump to an address outside this code.

@@ -45,16 +45,23 @@ pub struct Source<'a> {
 
 /// A jump of a superblock that leads directly to the code of a slot as long as there is some.
 pub struct Link {
-    /// Is the jump gone, at the latest, when the code of the page is dropped that it leads to?
+    /// Which slot that is.
+    pub target: Target,
+    /// The address of the jump's last four bytes.
+    pub at: u64,
+    /// The address where the jump leads as long as the slot has no code.
+    pub otherwise: u64,
+}
+
+/// The slot that a jump may lead to.
+#[derive(Clone, Copy)]
+pub struct Target {
+    /// Is the jump gone, at the latest, when the code of the slot's page is dropped?
     pub inside: bool,
     /// The place where the code of that page is kept.
     pub place: usize,
     /// The slot in that page.
     pub slot: usize,
-    /// The address of the jump's last four bytes.
-    pub at: u64,
-    /// The address where the jump leads as long as the slot has no code.
-    pub otherwise: u64,
 }
 
 /// One copy of the ops in the code. Most superblocks have one pass; a loop that walks through memory or
@@ -102,8 +109,8 @@ pub(super) struct Block<'a> {
     pub exposed: Set,
     /// The cold code that is still to be made, in the order in which it will be.
     pub put_off: VecDeque<PutOff>,
-    /// The jumps that may be linked so far, with [`Link::at`] as if the cold code followed the hot code.
-    pub links: Vec<Link>,
+    /// The jumps so far that will be [`Link`]s, each with the slot that it may lead to.
+    pub links: Vec<(Jump, Target)>,
 }
 
 impl<'a> Block<'a> {

@@ -15,8 +15,8 @@ use crate::{
 };
 
 impl Block<'_> {
-    /// Translates a CSR instruction. Where the mode may not access the register, the interpreter raises the
-    /// exception.
+    /// Translates an access to a register that just holds a value, or to `sstatus`. Where the mode may not
+    /// access the register, the interpreter raises the exception.
     pub(super) fn csr(&mut self, at: At, o: Op) {
         let Some((offset, mask)) = csr::plain(address(o)) else {
             return self.status(at, o);

@@ -6,7 +6,12 @@
 //! the interpreter, before anything has changed. A result of exponent 1 leaves too: it may have been tiny
 //! before it was rounded.
 
-use super::{block::Block, cold::At, cold::Cold, host::held, known::Use};
+use super::{
+    block::Block,
+    cold::{At, Cold},
+    host::held,
+    known::Use,
+};
 use crate::{
     jit::emit::*,
     op::{Code, FloatForm, FloatKind, Op},
@@ -14,6 +19,27 @@ use crate::{
 
 /// The upper half of a register that holds a single (unprivileged manual, "NaN Boxing").
 const SINGLE_BOX: i64 = 0xffff_ffff_0000_0000_u64 as i64;
+
+/// The prefix of scalar instructions in double precision, and their opcodes.
+const DOUBLE: u8 = 0xf2;
+const SQUARE_ROOT: u8 = 0x51;
+const ADD: u8 = 0x58;
+const MULTIPLY: u8 = 0x59;
+const SUBTRACT: u8 = 0x5c;
+const DIVIDE: u8 = 0x5e;
+/// `cvtsi2sd`: from an integer.
+const FROM_INTEGER: u8 = 0x2a;
+/// `cvttsd2si`: to an integer, rounded towards zero.
+const TO_INTEGER: u8 = 0x2c;
+/// `ucomisd`, behind the prefix 66.
+const COMPARE: u8 = 0x2e;
+/// `movq`: to a vector register behind the prefix f3, from one to a general register behind 66.
+const MOVE: u8 = 0x7e;
+/// The forms of FMA3 that compute `xmm0 = ±(xmm1 * factor) ± xmm0`.
+const FUSED_ADD: u8 = 0xb9;
+const FUSED_SUBTRACT: u8 = 0xbb;
+const FUSED_NEGATIVE_ADD: u8 = 0xbd;
+const FUSED_NEGATIVE_SUBTRACT: u8 = 0xbf;
 
 /// The place of a floating-point register, when rcx holds the address of all of them.
 fn place(register: u8) -> Memory {
@@ -52,6 +78,16 @@ impl Block<'_> {
     fn boxed(&mut self) {
         self.e.load_immediate(RDX, SINGLE_BOX);
         self.e.alu(Alu::Or, Size::Quad, RAX, Operand::Register(RDX));
+    }
+
+    /// A vector register becomes `f[from]`.
+    fn fetch(&mut self, vector: u8, from: u8) {
+        self.e.scalar(0xf3, Size::Double, MOVE, vector, source(from));
+    }
+
+    /// rax becomes xmm0.
+    fn take_result(&mut self) {
+        self.e.scalar(0x66, Size::Quad, MOVE, 0, Operand::Register(RAX));
     }
 
     /// Translates a floating-point op.
@@ -99,17 +135,17 @@ impl Block<'_> {
         self.guard(purpose, at);
         self.registers();
         match form.kind {
-            Add | Sub => self.arithmetic(if form.kind == Add { 0x58 } else { 0x5c }, 0, at, o),
-            Mul => self.arithmetic(0x59, 2, at, o),
-            Div => self.arithmetic(0x5e, 2, at, o),
+            Add | Sub => self.arithmetic(if form.kind == Add { ADD } else { SUBTRACT }, 0, at, o),
+            Mul => self.arithmetic(MULTIPLY, 2, at, o),
+            Div => self.arithmetic(DIVIDE, 2, at, o),
             Sqrt => {
-                self.e.scalar(0xf2, Size::Double, 0x51, 0, source(o.rs1));
+                self.e.scalar(DOUBLE, Size::Double, SQUARE_ROOT, 0, source(o.rs1));
                 self.accept(2, at, o);
             }
-            Madd => self.fused(0xb9, form, at, o),
-            Msub => self.fused(0xbb, form, at, o),
-            Nmsub => self.fused(0xbd, form, at, o),
-            Nmadd => self.fused(0xbf, form, at, o),
+            Madd => self.fused(FUSED_ADD, form, at, o),
+            Msub => self.fused(FUSED_SUBTRACT, form, at, o),
+            Nmsub => self.fused(FUSED_NEGATIVE_ADD, form, at, o),
+            Nmadd => self.fused(FUSED_NEGATIVE_SUBTRACT, form, at, o),
             Sgnj | Sgnjn | Sgnjx => self.sign(form.kind, o),
             Eq | Lt | Le => self.float_compare(form.kind, at, o),
             MoveToInteger => {
@@ -142,8 +178,9 @@ impl Block<'_> {
                 } else {
                     Size::Quad
                 };
-                self.e.scalar(0xf2, size, 0x2a, 0, Operand::Register(from));
-                self.e.scalar(0x66, Size::Quad, 0x7e, 0, Operand::Register(RAX));
+                self.e
+                    .scalar(DOUBLE, size, FROM_INTEGER, 0, Operand::Register(from));
+                self.take_result();
                 self.e.store(place(o.rd), RAX);
             }
             // ToW, ToL; no other kind is native.
@@ -153,14 +190,15 @@ impl Block<'_> {
 
     /// `f[rd] = f[rs1] op f[rs2]`.
     fn arithmetic(&mut self, opcode: u8, exponent_min: i32, at: At, o: Op) {
-        self.e.scalar(0xf3, Size::Double, 0x7e, 0, source(o.rs1));
-        self.e.scalar(0xf2, Size::Double, opcode, 0, source(o.rs2));
+        self.fetch(0, o.rs1);
+        self.e.scalar(DOUBLE, Size::Double, opcode, 0, source(o.rs2));
         self.accept(exponent_min, at, o);
     }
 
+    /// `f[rd] = ±(f[rs1] * f[rs2]) ± f[rs3]`.
     fn fused(&mut self, opcode: u8, form: FloatForm, at: At, o: Op) {
-        self.e.scalar(0xf3, Size::Double, 0x7e, 0, source(form.rs3 as u8));
-        self.e.scalar(0xf3, Size::Double, 0x7e, 1, source(o.rs1));
+        self.fetch(0, form.rs3 as u8);
+        self.fetch(1, o.rs1);
         self.e.fused(opcode, place(o.rs2));
         self.accept(2, at, o);
     }
@@ -168,8 +206,8 @@ impl Block<'_> {
     /// `f[rd] = xmm0`, if its exponent is neither below `exponent_min` nor that of infinities and NaNs. Sums
     /// need no minimum, as tiny ones are exact.
     fn accept(&mut self, exponent_min: i32, at: At, o: Op) {
+        self.take_result();
         let e = &mut self.e;
-        e.scalar(0x66, Size::Quad, 0x7e, 0, Operand::Register(RAX));
         e.mov(Size::Quad, RDX, Operand::Register(RAX));
         e.shift(Shift::Left, Size::Quad, RDX, 1);
         e.shift(Shift::Right, Size::Quad, RDX, 53);
@@ -187,6 +225,7 @@ impl Block<'_> {
         self.interpret_at(jump, at);
     }
 
+    /// `fsgnj` and its like: `f[rd]` becomes `f[rs1]` with a sign that `f[rs2]` gives.
     fn sign(&mut self, kind: FloatKind, o: Op) {
         let e = &mut self.e;
         e.mov(Size::Quad, RAX, source(o.rs1));
@@ -206,6 +245,7 @@ impl Block<'_> {
         e.store(place(o.rd), RAX);
     }
 
+    /// `feq`, `flt`, `fle`. With a NaN, flags may change.
     fn float_compare(&mut self, kind: FloatKind, at: At, o: Op) {
         // a < b is compared as b > a, which one condition says.
         let (first, second, condition) = match kind {
@@ -213,8 +253,8 @@ impl Block<'_> {
             FloatKind::Lt => (o.rs2, o.rs1, Condition::Above),
             _ => (o.rs2, o.rs1, Condition::AboveEqual),
         };
-        self.e.scalar(0xf3, Size::Double, 0x7e, 0, source(first));
-        self.e.scalar(0x66, Size::Double, 0x2e, 0, source(second));
+        self.fetch(0, first);
+        self.e.scalar(0x66, Size::Double, COMPARE, 0, source(second));
         let jump = self.e.jump_if(Condition::Parity);
         if o.rd != 0 {
             self.set(condition, o);
@@ -226,7 +266,7 @@ impl Block<'_> {
     fn integer(&mut self, long: bool, at: At, o: Op) {
         let size = if long { Size::Quad } else { Size::Double };
         let e = &mut self.e;
-        e.scalar(0xf2, size, 0x2c, RAX, source(o.rs1));
+        e.scalar(DOUBLE, size, TO_INTEGER, RAX, source(o.rs1));
         // What does not fit becomes the least number, and to subtract 1 overflows from that only.
         e.mov(size, RDX, Operand::Register(RAX));
         e.alu_immediate(Alu::Sub, size, Operand::Register(RDX), 1);

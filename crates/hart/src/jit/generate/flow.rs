@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use super::{
-    block::{Block, Link},
+    block::{Block, Target},
     cold::{At, Cold},
     host::{LEFT, field, held, register},
     pages::{find_entries, find_entry},
@@ -109,16 +109,10 @@ impl Block<'_> {
         self.e.jump_if(Condition::NotEqual)
     }
 
-    /// The jump, which is the last instruction so far, will lead to the code of a slot as long as there is
-    /// some.
-    fn link(&mut self, Jump(end): Jump, inside: bool, place: usize, slot: usize) {
-        self.links.push(Link {
-            inside,
-            place,
-            slot,
-            at: self.source.hot + end as u64 - 4,
-            otherwise: 0,
-        });
+    /// The jump will lead to the code of a slot as long as there is some.
+    fn link(&mut self, jump: Jump, inside: bool, place: usize, slot: usize) {
+        let target = Target { inside, place, slot };
+        self.links.push((jump, target));
     }
 
     /// Goes on at a slot outside the page: directly, if the code of that page is kept where it was when the

@@ -122,23 +122,19 @@ impl Block<'_> {
     /// until it is linked.
     fn finish(self, split: usize) -> Translated {
         let Block {
-            mut e,
-            source,
-            mut links,
-            ..
+            mut e, source, links, ..
         } = self;
-        for link in &mut links {
-            link.otherwise = source.hot + e.target(link.at - source.hot);
-        }
+        let address = |place: usize| match place.checked_sub(split) {
+            Some(behind) => source.cold + behind as u64,
+            None => source.hot + place as u64,
+        };
+        let links = links.into_iter().map(|(jump, target)| Link {
+            target,
+            at: address(jump.distance()),
+            otherwise: address(e.target(jump)),
+        });
+        let links = links.collect();
         e.put_rest(split, source.cold);
-        for link in &mut links {
-            for address in [&mut link.at, &mut link.otherwise] {
-                let offset = *address - source.hot;
-                if offset >= split as u64 {
-                    *address = source.cold + (offset - split as u64);
-                }
-            }
-        }
         Translated {
             bytes: e.bytes,
             split,

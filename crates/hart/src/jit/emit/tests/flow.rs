@@ -147,10 +147,10 @@ fn the_target_of_a_jump_can_be_asked_for() {
         let mut emitter = Emitter::new(BASE);
         pad(&mut emitter, 3);
         let jump = emitter.jump();
-        let at = emitter.here() as u64 - 4;
+        assert_eq!(jump.distance(), emitter.here() - 4);
         pad(&mut emitter, gap);
         emitter.land(jump);
-        assert_eq!(emitter.target(at), emitter.here() as u64);
+        assert_eq!(emitter.target(jump), emitter.here());
     }
 }
 
