@@ -1,17 +1,17 @@
 //! How large a crate may be: a crate over its budget is designed again, the budget is not raised.
 //!
-//! A file's lines count up to its tests.
+//! A file's lines count up to its tests, without comments and blank lines: nobody shall save words to keep a budget.
 
 use super::{File, Finding};
 
-/// (crate, lines of its `src` without tests).
+/// (crate, lines of code in its `src`).
 const BUDGETS: &[(&str, usize)] = &[
     ("hart", 14_000),
     ("machine", 7_000),
     ("replica", 7_000),
     ("arbiter", 1_000),
     ("disk", 4_000),
-    ("gateway", 6_000),
+    ("gateway", 5_000),
     ("host", 5_000),
     ("image", 4_000),
     ("link", 4_000),
@@ -28,14 +28,22 @@ pub fn check(files: &[File], findings: &mut Vec<Finding>) {
             .iter()
             .filter(|file| file.path.starts_with(&prefix) && file.path.ends_with(".rs"))
             .map(|file| {
-                let tests = |line: &&str| line.trim_start().starts_with("#[cfg(test)]");
-                file.text.lines().take_while(|line| !tests(line)).count()
+                let product = file
+                    .text
+                    .lines()
+                    .map(str::trim_start)
+                    .take_while(|line| !line.starts_with("#[cfg(test)]"));
+                product
+                    .filter(|line| !line.is_empty() && !line.starts_with("//"))
+                    .count()
             })
             .sum();
         if lines > budget {
             findings.push(Finding {
                 place: format!("crates/{name}"),
-                message: format!("{lines} lines without tests, {budget} are its budget: design it again"),
+                message: format!(
+                    "{lines} lines of code without tests, {budget} are its budget: design it again"
+                ),
             });
         }
     }
