@@ -1,15 +1,27 @@
 #!/usr/bin/env python3
 """What a committed transaction costs a pair: rate and processor time, beside an earlier build of the program.
 
-BEFORE=/path/to/lockstep bench/commit.py [ROUNDS]. Needs Debian's postgresql-contrib (pgbench) and postgresql-client. The full Debian
-as a pair, of both programs in turn; pgbench's simple update from one client and from eight. Each transaction is a commit, and so an
-fsync of the guest: with one client, the rate is that of fsyncs.
+BEFORE=/path/to/lockstep bench/commit.py [ROUNDS]. Needs Debian's postgresql-contrib (pgbench) and
+postgresql-client. Runs the full Debian as a pair, of both programs in turn, and measures pgbench's simple
+update from one client and from eight. Each transaction is a commit, and so an fsync of the guest: with one
+client, the rate of transactions is the rate of fsyncs.
 """
 
 import statistics
 import sys
 
-from machines import BEFORE, LOCKSTEP, Failed, Site, build, copy_of, image, postgres, vm_flags, wait_for_postgres
+from machines import (
+    BEFORE,
+    LOCKSTEP,
+    Failed,
+    Site,
+    build,
+    copy_of,
+    image,
+    postgres,
+    vm_flags,
+    wait_for_postgres,
+)
 from processor import processor_us
 
 POSTGRES = 5432
@@ -56,9 +68,15 @@ def main():
         for program in list(results)[:: -1 if turn % 2 else 1]:
             results[program].append(measured(program, files))
             print(f"round {turn + 1}, {program}: {results[program][-1]}", file=sys.stderr, flush=True)
-    print(f"{'clients':<8} {'tps before':>11} {'tps now':>9} {'ratio':>6} {'us before':>10} {'us now':>8} {'ratio':>6}")
+    print(
+        f"{'clients':<8} {'tps before':>11} {'tps now':>9} {'ratio':>6}"
+        f" {'us before':>10} {'us now':>8} {'ratio':>6}"
+    )
     for clients in LOADS:
-        tps, cost = ([statistics.median(round[clients][part] for round in results[program]) for program in results] for part in [0, 1])
+        tps, cost = (
+            [statistics.median(round[clients][part] for round in results[program]) for program in results]
+            for part in [0, 1]
+        )
         print(
             f"{clients:<8} {tps[0]:11.0f} {tps[1]:9.0f} {tps[1] / tps[0]:6.2f}"
             f" {cost[0]:10.0f} {cost[1]:8.0f} {cost[1] / cost[0]:6.2f}"

@@ -1,6 +1,7 @@
-"""The machines that `bench/run` compares: Lockstep alone, beside its like, recording and as a pair; QEMU's TCG, and QEMU recording.
+"""The machines that `bench/run` compares.
 
-With BEFORE in the environment also an earlier build of Lockstep in each of these parts.
+Lockstep alone, beside another Lockstep, recording, and as a pair; QEMU's TCG, and QEMU recording. With BEFORE
+in the environment an earlier build of Lockstep takes part too: alone, recording, and as a pair.
 """
 
 import contextlib
@@ -11,15 +12,29 @@ import tempfile
 import time
 
 import guests
-from machines import BEFORE, LOCKSTEP, QEMU, Console, Failed, copy_of, events, figures_flags, free_port, pair_flags, start, start_gateway, vm_flags
+from machines import (
+    BEFORE,
+    LOCKSTEP,
+    QEMU,
+    Console,
+    Failed,
+    copy_of,
+    events,
+    figures_flags,
+    free_port,
+    pair_flags,
+    start,
+    start_gateway,
+    vm_flags,
+)
 
 # How often a line is typed again until the guest has taken it.
 TYPE_AGAIN_SECONDS = 2
 END_SECONDS_MAX = 600
 # The extensions of Lockstep's hart (`isa.rs`): kernels use what they find.
 CPU = (
-    "rv64,v=false,h=false,zba=true,zbb=true,zbc=false,zbs=true,zfa=false,zawrs=false,zicond=true,zicbom=true,zicboz=true,"
-    "sstc=true,svadu=true,svinval=true,svnapot=true,svpbmt=false"
+    "rv64,v=false,h=false,zba=true,zbb=true,zbc=false,zbs=true,zfa=false,zawrs=false,zicond=true,"
+    "zicbom=true,zicboz=true,sstc=true,svadu=true,svinval=true,svnapot=true,svpbmt=false"
 )
 
 
@@ -33,7 +48,9 @@ class Contestant:
         self.twin = None
         self.stack = contextlib.ExitStack()
         try:
-            self.directory = pathlib.Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="lockstep-bench-")))
+            self.directory = pathlib.Path(
+                self.stack.enter_context(tempfile.TemporaryDirectory(prefix="lockstep-bench-"))
+            )
             self.disk = guest.disk and copy_of(guest.disk, self.directory / "disk.raw")
             # What was copied must not be written out while somebody is measured.
             os.sync()
@@ -50,7 +67,9 @@ class Contestant:
     def boot(self):
         """Host seconds from the start of the program until the guest waits for work."""
         if not self.console.wait_for(guests.READY, guests.BOOT_SECONDS_MAX):
-            raise Failed(f"not booted within {guests.BOOT_SECONDS_MAX} s; its last words: {self.console.text[-500:]}")
+            raise Failed(
+                f"not booted within {guests.BOOT_SECONDS_MAX} s; its last words: {self.console.text[-500:]}"
+            )
         return time.monotonic() - self.begin
 
     def work(self, name):
@@ -78,19 +97,26 @@ class Contestant:
     def end_work(self):
         end = self.console.wait_for(rf"bench: end {self.number} (\d+)\r?\n", END_SECONDS_MAX)
         if not end or end[1] != "0":
-            raise Failed(f"the guest ended with status {end[1]}" if end else f"no end within {END_SECONDS_MAX} s")
+            raise Failed(
+                f"the guest ended with status {end[1]}" if end else f"no end within {END_SECONDS_MAX} s"
+            )
 
     def lags(self, begin_ns, end_ns):
         """Milliseconds that the backup was behind, by the primary's figures of that time (CLOCK_BOOTTIME)."""
         return [
             event["lag_ms"]
             for event in events(self.directory / "events")
-            if event["event"] == "figures" and event["role"] == "primary" and begin_ns <= event["time_ns"] <= end_ns
+            if event["event"] == "figures"
+            and event["role"] == "primary"
+            and begin_ns <= event["time_ns"] <= end_ns
         ]
 
     def is_whole(self):
-        """A pair that has lost its backup is no pair any more."""
-        return not any(event["event"] == "role" and event["role"] == "solo" for event in events(self.directory / "events"))
+        """Whether the pair still has its backup."""
+        return not any(
+            event["event"] == "role" and event["role"] == "solo"
+            for event in events(self.directory / "events")
+        )
 
     def on_pipes(self, command):
         """Starts the process whose standard streams are the guest's console."""
@@ -116,13 +142,24 @@ def twin(machine):
 
 
 def record(machine):
-    return machine.on_pipes([machine.program, "record", *machine.lockstep_flags(), "-o", machine.directory / "log"])
+    return machine.on_pipes(
+        [machine.program, "record", *machine.lockstep_flags(), "-o", machine.directory / "log"]
+    )
 
 
 def pair(machine):
     flags = [*pair_flags(machine.directory), *machine.lockstep_flags()]
     start(machine.stack, [machine.program, "backup", *flags])
-    return machine.on_pipes([machine.program, "primary", *flags, "--events", machine.directory / "events", *figures_flags(machine.program)])
+    return machine.on_pipes(
+        [
+            machine.program,
+            "primary",
+            *flags,
+            "--events",
+            machine.directory / "events",
+            *figures_flags(machine.program),
+        ]
+    )
 
 
 def qemu(machine):
@@ -131,21 +168,25 @@ def qemu(machine):
 
 
 def recording_qemu(machine):
-    """The same as `qemu`, with all inputs written to a file. The network and the disk need filters for that."""
+    """The same as `qemu`, with all inputs written to a file, for which network and disk need filters."""
     command = [*qemu_command(machine), "-icount", f"shift=auto,rr=record,rrfile={machine.directory / 'rr'}"]
     command += ["-object", "filter-replay,id=replay,netdev=net"]
-    return machine.on_pipes([*command, *qemu_disk(machine, ["-drive", "driver=blkreplay,if=none,image=file,id=disk"])])
+    return machine.on_pipes(
+        [*command, *qemu_disk(machine, ["-drive", "driver=blkreplay,if=none,image=file,id=disk"])]
+    )
 
 
 def qemu_command(machine):
     guest, machine.port = machine.guest, free_port()
     return [
         QEMU, "-M", "virt", "-cpu", CPU,
-        "-accel", "tcg,thread=single", "-m", guest.memory, "-nographic", "-monitor", "none", "-serial", "stdio",
+        "-accel", "tcg,thread=single", "-m", guest.memory,
+        "-nographic", "-monitor", "none", "-serial", "stdio",
         "-global", "virtio-mmio.force-legacy=false", "-device", "virtio-rng-device",
         "-kernel", guest.image["kernel"], "-initrd", guest.image["initrd"], "-bios", guest.image["firmware"],
         "-append", f"{guest.image['append']} {guest.append}".strip(),
-        "-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{machine.port}-:{guest.port}", "-device", "virtio-net-device,netdev=net",
+        "-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{machine.port}-:{guest.port}",
+        "-device", "virtio-net-device,netdev=net",
     ]  # fmt: skip
 
 
@@ -157,7 +198,7 @@ def qemu_disk(machine, recorder):
     return ["-drive", drive, *recorder, "-device", "virtio-blk-device,drive=disk"]
 
 
-# In this order, so that those which differ least stand side by side.
+# The machines stand in this order so that those which differ least are measured side by side.
 KINDS = {"run": run, "twin": twin, "record": record, "pair": pair, "qemu": qemu, "rr": recording_qemu}
 if BEFORE:
     KINDS |= {"before-run": run, "before-record": record, "before-pair": pair}

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import guests
 from machines import Failed, postgres, wait_for_postgres, wait_for_redis
 
-# Eight connections: with one, a pair's figure is its round trip; with fifty, QEMU's user-mode network hangs now and then.
+# Eight connections: with one, a pair's figure is its round trip; with fifty, QEMU's user-mode network hangs
+# now and then.
 CLIENTS_REDIS, CLIENTS_POSTGRES = 8, 4
 CLIENT_SECONDS_MAX = 300
 
@@ -18,22 +19,22 @@ class Entry:
     """A line of the table."""
 
     name: str
-    # "computing", "system" or "clients": what the means are taken over.
+    # "computing", "system" or "clients": the table has a mean over each kind.
     kind: str
     guest: Callable
-    # Takes a machine, returns host seconds.
+    # A function of a machine that does the work once and returns the host seconds.
     measure: Callable
-    # Takes a machine, before the first round of its entries; not measured.
+    # A function of a machine that is called before each piece and is not measured.
     prepare: Callable = lambda _: None
 
 
 def work(name, kind, guest=guests.appliance):
-    """Done by the guest alone."""
+    """An entry that the guest does alone."""
     return Entry(name, kind, guest, lambda machine: machine.work(name))
 
 
 def redis(name, test, requests):
-    """Requests of redis-benchmark on this host: the seconds that they take at the rate that it reports."""
+    """Requests of redis-benchmark on this host: the seconds they take at the rate it reports."""
 
     def benchmark(machine, count):
         output = client(
@@ -48,7 +49,7 @@ def redis(name, test, requests):
     def prepare(machine):
         machine.work("redis")
         wait_for_redis(machine.port)
-        # One of each, so that a connection has been there and GET finds something.
+        # One request of each kind, so that a connection has been there and GET finds something.
         client(["redis-benchmark", "-p", str(machine.port), "-t", "set,get", "-d", "64", "--csv", "-n", "8"])
 
     return Entry(name, "clients", guests.appliance, lambda machine: benchmark(machine, requests), prepare)
@@ -70,7 +71,7 @@ def pgbench(name, flags, transactions):
 
     def prepare(machine):
         wait_for_postgres(machine.port)
-        # What is touched for the first time comes from the disk.
+        # Rows that are touched for the first time come from the disk.
         benchmark(machine, 4 * CLIENTS_POSTGRES)
 
     return Entry(name, "clients", guests.debian, lambda machine: benchmark(machine, transactions), prepare)
@@ -87,7 +88,20 @@ def client(command):
     return done.stdout
 
 
-COMPUTING = ["core", "sieve", "sort", "chase", "stream", "hash", "compress", "bodies", "sha256", "gzip", "awk", "shell"]
+COMPUTING = [
+    "core",
+    "sieve",
+    "sort",
+    "chase",
+    "stream",
+    "hash",
+    "compress",
+    "bodies",
+    "sha256",
+    "gzip",
+    "awk",
+    "shell",
+]
 SYSTEM = ["calls", "forks", "execs", "pingpong"]
 
 ENTRIES = {

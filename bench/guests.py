@@ -56,14 +56,33 @@ def appliance(directory):
     scripts = directory / "etc/lockstep/scripts"
     scripts.mkdir(parents=True)
     (directory / "bench").mkdir()
-    command = ["riscv64-linux-gnu-gcc", "-O2", "-static", "-o", directory / "bench/work", GUEST / "work.c", "-lm"]
+    command = [
+        "riscv64-linux-gnu-gcc",
+        "-O2",
+        "-static",
+        "-o",
+        directory / "bench/work",
+        GUEST / "work.c",
+        "-lm",
+    ]
     subprocess.run(command, check=True)
     gate = scripts / "gate"
     gate.write_text((GUEST / "gate.sh").read_text())
     gate.chmod(0o755)
-    names = ["etc", "etc/lockstep", "etc/lockstep/scripts", "etc/lockstep/scripts/gate", "bench", "bench/work"]
+    names = [
+        "etc",
+        "etc/lockstep",
+        "etc/lockstep/scripts",
+        "etc/lockstep/scripts/gate",
+        "bench",
+        "bench/work",
+    ]
     archive = subprocess.run(
-        ["cpio", "-o", "-H", "newc", "--quiet"], input="\n".join(names).encode(), cwd=directory, check=True, capture_output=True
+        ["cpio", "-o", "-H", "newc", "--quiet"],
+        input="\n".join(names).encode(),
+        cwd=directory,
+        check=True,
+        capture_output=True,
     )
     initrd = directory / "initrd"
     initrd.write_bytes(pathlib.Path(files["initrd"]).read_bytes() + archive.stdout)
@@ -71,10 +90,18 @@ def appliance(directory):
 
 
 def debian(directory):
-    """A whole Debian with gcc, and pgbench's tables in its database. Its disk is made once and kept beside the build."""
+    """A whole Debian with gcc, and pgbench's tables in its database.
+
+    Its disk is made once and kept beside the build.
+    """
     del directory
     files = image("debian", "gcc", "libc6-dev")
-    parts = [UNIT, POSTGRES_SETTINGS, files["disk"], *((GUEST / name).read_text() for name in ["gate.sh", "work.c"])]
+    parts = [
+        UNIT,
+        POSTGRES_SETTINGS,
+        files["disk"],
+        *((GUEST / name).read_text() for name in ["gate.sh", "work.c"]),
+    ]
     version = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     disk = LOCKSTEP.parent / f"bench-debian-{version}.raw"
     guest = Guest(files, "1G", "systemd.show_status=0", POSTGRES, disk)
@@ -94,7 +121,11 @@ def install_gate(disk):
     """Puts the gate and what it needs on an ext4 disk that nobody has mounted."""
     with tempfile.TemporaryDirectory(prefix="lockstep-bench-") as name:
         directory = pathlib.Path(name)
-        for file, text in [("unit", UNIT), ("settings", POSTGRES_SETTINGS), ("gate", (GUEST / "gate.sh").read_text())]:
+        for file, text in [
+            ("unit", UNIT),
+            ("settings", POSTGRES_SETTINGS),
+            ("gate", (GUEST / "gate.sh").read_text()),
+        ]:
             (directory / file).write_text(text)
             (directory / file).chmod(0o755 if file == "gate" else 0o644)
         units = "/etc/systemd/system"
@@ -129,7 +160,11 @@ def fill_database(guest):
     with contextlib.ExitStack() as stack:
         directory = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lockstep-bench-")))
         ports = start_gateway(stack, directory, [guest.port])
-        flags = [*vm_flags(guest.image, guest.memory, guest.append, guest.disk), "--net", f"gateway={directory / 'gateway'}"]
+        flags = [
+            *vm_flags(guest.image, guest.memory, guest.append, guest.disk),
+            "--net",
+            f"gateway={directory / 'gateway'}",
+        ]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         process = start(stack, [LOCKSTEP, "run", *flags, "--serial", "stdio"], **pipes)
         console = Console.of_process(process)

@@ -1,7 +1,7 @@
 """Starting machines from outside: images, ports, keys, consoles, gateways and the replicas behind them.
 
-What the benches and the longer tests share. Only Python's standard library. Everything that is started ends with the
-`with` block, or the ExitStack, that it was started in.
+This file is what the benches and the longer tests share, and uses only Python's standard library. Every
+process ends with the `with` block, or the ExitStack, in which it was started.
 """
 
 import contextlib
@@ -19,15 +19,16 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LOCKSTEP = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release/lockstep"
 
-# Another build of the program, to compare this one with: `BEFORE=/path/to/lockstep bench/run --machines pair,before-pair`.
+# Another build of the program, to compare this one with:
+# `BEFORE=/path/to/lockstep bench/run --machines pair,before-pair`.
 BEFORE = os.environ.get("BEFORE", "")
 
-# The one to compare with; a newer one than the machine's own, for example.
+# The QEMU to compare with: the machine's own unless the environment names another, newer one.
 QEMU = os.environ.get("QEMU", "qemu-system-riscv64")
 
 
 class Failed(SystemExit):
-    """A machine did not do what was asked of it; the text says what, and ends a program that does not catch it."""
+    """A machine did not do what was asked of it; the text says what. Uncaught, it ends the program."""
 
 
 def build():
@@ -53,7 +54,7 @@ def vm_flags(image, memory, append="", disk=None):
 
 
 def pair_flags(directory):
-    """Makes a key and an arbiter for a pair; its flags."""
+    """Makes a key and an arbiter for a pair, and returns the pair's flags."""
     (directory / "arbiter").mkdir()
     key = directory / "key"
     key.write_text(os.urandom(32).hex())
@@ -75,7 +76,7 @@ def copy_of(disk, to):
 
 
 def start(stack, command, **options):
-    """Starts a program that is killed when `stack` is left. Its streams are closed unless options say otherwise."""
+    """Starts a program that is killed when `stack` is left. Its streams are closed unless options differ."""
     streams = dict.fromkeys(["stdin", "stdout", "stderr"], subprocess.DEVNULL)
     process = subprocess.Popen([*map(str, command)], **{**streams, **options})
     stack.callback(process.wait)
@@ -86,7 +87,9 @@ def start(stack, command, **options):
 def start_gateway(stack, directory, guest_ports, program=LOCKSTEP):
     """Starts a gateway at `directory`/gateway; {port of the guest: port of this host}."""
     ports = {port: free_port() for port in guest_ports}
-    forwards = [word for inner, outer in ports.items() for word in ["--forward", f"127.0.0.1:{outer}-:{inner}"]]
+    forwards = [
+        word for inner, outer in ports.items() for word in ["--forward", f"127.0.0.1:{outer}-:{inner}"]
+    ]
     start(stack, [program, "gateway", "--listen", directory / "gateway", *forwards])
     while not (directory / "gateway").exists():
         time.sleep(0.01)
@@ -135,7 +138,10 @@ class Console:
         return bool(piece)
 
     def wait_for(self, pattern, seconds=None):
-        """Reads until the pattern is there and returns the match; what came before it is forgotten. None: too late."""
+        """Reads until the pattern is there and returns the match, or None if it came too late.
+
+        The text before the match is forgotten.
+        """
         deadline = None if seconds is None else time.monotonic() + seconds
         while not (match := re.search(pattern, self.text)):
             left = None if deadline is None else deadline - time.monotonic()
@@ -147,7 +153,7 @@ class Console:
         return match
 
     def type(self, line):
-        """What is typed before anybody reads it waits there."""
+        """Types a line at the guest; the line waits on the console until the guest reads it."""
         try:
             os.write(self.writing, f"{line}\n".encode())
         except BrokenPipeError:
@@ -156,7 +162,10 @@ class Console:
 
 @functools.cache
 def figures_flags(program, every_ms=100):
-    """Has a replica that writes events write figures, too. Older releases do so by themselves, and have no flag for it."""
+    """The flags with which a replica that writes events writes figures, too.
+
+    Older releases write figures by themselves and have no flag for them.
+    """
     text = subprocess.run([program, "primary", "--help"], capture_output=True, text=True, check=True).stdout
     return ["--figures-every", str(every_ms)] if "--figures-every" in text else []
 
@@ -183,12 +192,18 @@ class Site:
         return start(self.stack, [self.program, role, *flags, *self.net], stderr=self.stderr)
 
     def pair(self, flags, serial=False):
-        """The guest as a pair, {role: process}; with `serial`, its consoles are sockets called by the roles."""
+        """The guest as a pair, {role: process}; with `serial`, its consoles are sockets named by role."""
         common = [*pair_flags(self.directory), *flags]
         halves = {}
         for role in ["backup", "primary"]:
             where = f"unix:{self.directory / role}" if serial else "none"
-            own = ["--serial", where, "--events", self.directory / f"{role}.events", *figures_flags(self.program)]
+            own = [
+                "--serial",
+                where,
+                "--events",
+                self.directory / f"{role}.events",
+                *figures_flags(self.program),
+            ]
             halves[role] = self.start(role, [*common, *own])
         return halves
 

@@ -14,7 +14,11 @@ from machines import ROOT, Site, build, image, vm_flags, wait_for_redis
 from processor import processor_us
 
 MEMORY, REDIS = "512M", 6379
-LOADS = {"1 client": ["-c", "1", "-n", "5000"], "8 clients": ["-c", "8", "-n", "15000"], "50 clients": ["-c", "50", "-n", "20000"]}
+LOADS = {
+    "1 client": ["-c", "1", "-n", "5000"],
+    "8 clients": ["-c", "8", "-n", "15000"],
+    "50 clients": ["-c", "50", "-n", "20000"],
+}
 
 
 class Loaded(float):
@@ -31,7 +35,9 @@ def redis_benchmark(port, load, processes):
     ).stdout  # fmt: skip
     loaded = Loaded(re.search(r'"SET","([0-9.]+)"', output).group(1))
     requests = int(load[load.index("-n") + 1])
-    loaded.used = {name: (processor_us(process.pid) - before[name]) / requests for name, process in processes.items()}
+    loaded.used = {
+        name: (processor_us(process.pid) - before[name]) / requests for name, process in processes.items()
+    }
     return loaded
 
 
@@ -72,7 +78,9 @@ def protected(flags, seconds):
         print(f"idle: {megabits(site, lambda: time.sleep(seconds)):.3f} Mbit/s on the link, both directions")
         rates = {}
         for load, options in LOADS.items():
-            used = megabits(site, lambda: rates.update({load: redis_benchmark(site.ports[REDIS], options, replicas)}))
+            used = megabits(
+                site, lambda: rates.update({load: redis_benchmark(site.ports[REDIS], options, replicas)})
+            )
             print(f"SET from {load}: {rates[load]:.0f}/s, {used:.2f} Mbit/s on the link")
         last = site.figures("primary")[-1]
         for name in ["output_delay", "round_trip"]:
@@ -89,7 +97,9 @@ def alone(flags, role):
         log = ["-o", site.directory / "log"] if role == "record" else []
         processes = {role: site.start(role, [*flags, "--serial", "none", *log])}
         wait_for_redis(site.ports[REDIS])
-        return {load: redis_benchmark(site.ports[REDIS], options, processes) for load, options in LOADS.items()}
+        return {
+            load: redis_benchmark(site.ports[REDIS], options, processes) for load, options in LOADS.items()
+        }
 
 
 def main():
@@ -97,14 +107,20 @@ def main():
     build()
     flags = vm_flags(image("appliance"), MEMORY)
     print("output delay with a toy guest against a bare TCP ping-pong:")
-    subprocess.run(["cargo", "run", "--release", "--quiet", "-p", "host", "--example", "latency"], cwd=ROOT, check=True)
+    subprocess.run(
+        ["cargo", "run", "--release", "--quiet", "-p", "host", "--example", "latency"], cwd=ROOT, check=True
+    )
     rounds = []
     for turn in range(3):
         print(f"-- round {turn + 1}")
-        rounds.append({**{role: alone(flags, role) for role in ["run", "record"]}, "pair": protected(flags, seconds)})
+        rounds.append(
+            {**{role: alone(flags, role) for role in ["run", "record"]}, "pair": protected(flags, seconds)}
+        )
     print(f"{'Redis SET/s, median':<20} {'run':>8} {'record':>8} {'pair':>8} {'pair/run':>9}")
     for load in LOADS:
-        run, record, pair = (statistics.median(rates[mode][load] for rates in rounds) for mode in ["run", "record", "pair"])
+        run, record, pair = (
+            statistics.median(rates[mode][load] for rates in rounds) for mode in ["run", "record", "pair"]
+        )
         print(f"{load:<20} {run:8.0f} {record:8.0f} {pair:8.0f} {pair / run:9.2f}")
     print(f"{'processor us/request':<20} {'run':>8} {'record':>8} {'primary':>8} {'backup':>9}")
     for load in LOADS:
@@ -112,7 +128,10 @@ def main():
         for mode in ["run", "record", "pair"]:
             for name in rounds[0][mode][load].used:
                 used[name] = statistics.median(rates[mode][load].used[name] for rates in rounds)
-        print(f"{load:<20} {used['run']:8.0f} {used['record']:8.0f} {used['primary']:8.0f} {used['backup']:9.0f}")
+        print(
+            f"{load:<20} {used['run']:8.0f} {used['record']:8.0f}"
+            f" {used['primary']:8.0f} {used['backup']:9.0f}"
+        )
 
 
 main()

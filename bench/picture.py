@@ -1,4 +1,7 @@
-"""The table as a picture: bars on a logarithmic scale, how many times as long as the first machine each takes."""
+"""The table as a picture.
+
+Bars on a logarithmic scale show how many times as long as the first machine each of the others takes.
+"""
 
 import math
 import pathlib
@@ -41,9 +44,14 @@ def picture(results):
         '<rect width="100%" height="100%" fill="white"/>',
     ]
     for index, name in enumerate(others):
-        parts.append(f'<rect x="{LEFT + 90 * index}" y="10" width="10" height="10" fill="{COLOURS.get(name, "#444")}"/>')
+        parts.append(
+            f'<rect x="{LEFT + 90 * index}" y="10" width="10" height="10"'
+            f' fill="{COLOURS.get(name, "#444")}"/>'
+        )
         parts.append(f'<text x="{LEFT + 90 * index + 14}" y="19">{name}</text>')
-    parts.append(f'<text x="{LEFT + 90 * len(others)}" y="19">times as long as {first}; whiskers: quartiles</text>')
+    parts.append(
+        f'<text x="{LEFT + 90 * len(others)}" y="19">times as long as {first}; whiskers: quartiles</text>'
+    )
     for ratio in scale.marks():
         colour = "#000" if ratio == 1 else "#ddd"
         parts.append(f'<path d="M{scale.at(ratio):.1f} {TOP - 6}V{bottom}" stroke="{colour}"/>')
@@ -62,7 +70,10 @@ def bar(scale, figures, y, colour):
     """A bar from 1 to the ratio, with a whisker over the quartiles and the number behind both."""
     ratio = figures["ratio"]
     left, right = sorted([scale.at(1), scale.at(ratio)])
-    parts = [f'<rect x="{left:.1f}" y="{y}" width="{max(right - left, 1):.1f}" height="{HEIGHT - 2}" fill="{colour}"/>']
+    parts = [
+        f'<rect x="{left:.1f}" y="{y}" width="{max(right - left, 1):.1f}" height="{HEIGHT - 2}"'
+        f' fill="{colour}"/>'
+    ]
     if "low_quartile" in figures:
         low, high = scale.at(figures["low_quartile"]), scale.at(figures["high_quartile"])
         parts.append(f'<path d="M{low:.1f} {y + 5}H{high:.1f}" stroke="#000"/>')

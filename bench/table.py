@@ -1,8 +1,9 @@
 """From host seconds to figures and a table for people.
 
-Each machine is compared with the first one piece by piece: a ratio is of two times that were measured within the same minute,
-and what is shown is the median of the ratios with the quartiles. Beside it stands the ratio of the two best times of all: noise
-only ever adds, so with enough pieces the best come closest to what the work takes.
+Each machine is compared with the first one piece by piece: a ratio is of two times that were measured within
+the same minute, and the table shows the median of the ratios with the quartiles. Beside them stands the ratio
+of the two best times of all: noise only ever adds, so with enough pieces the best times come closest to what
+the work takes.
 """
 
 import json
@@ -71,7 +72,7 @@ def compared(seconds, first):
 
 
 def percentile(values, part):
-    """The value below which that part of them lies; between two values, in proportion."""
+    """The value below which that part of all values lies; between two values, in proportion."""
     values = sorted(values)
     at = part * (len(values) - 1)
     low = math.floor(at)
@@ -80,7 +81,10 @@ def percentile(values, part):
 
 
 def means(entries, machines):
-    """{kind: {machine: {"ratio": ..., "ratio_of_best": ...}}}, geometric, over the entries that a machine has figures for."""
+    """Geometric means over the entries that a machine has figures for.
+
+    {kind: {machine: {"ratio": ..., "ratio_of_best": ...}}}
+    """
     kinds = {}
     for kind in ["computing", "system", "clients", "all"]:
         for name in machines:
@@ -88,13 +92,14 @@ def means(entries, machines):
             rows = [row for row in rows if row]
             if rows:
                 kinds.setdefault(kind, {})[name] = {
-                    what: math.exp(sum(math.log(row[what]) for row in rows) / len(rows)) for what in ["ratio", "ratio_of_best"]
+                    what: math.exp(sum(math.log(row[what]) for row in rows) / len(rows))
+                    for what in ["ratio", "ratio_of_best"]
                 }
     return kinds
 
 
 def machine():
-    """What this was measured on."""
+    """The processor, kernel and QEMU with which the series was measured."""
     qemu = subprocess.run([QEMU, "--version"], check=True, capture_output=True, text=True)
     model = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
     return {
@@ -111,15 +116,18 @@ def text(results):
     about, has_lag = results["machine"], "pair" in results["machines"]
     lines = [
         f"{about['processor']}, {about['processors']} processors, {about['qemu']}",
-        f"{results['rounds']} rounds of {results['repeats']} pieces (boots: 1). Host seconds of {first}: median and best. The"
-        " others: times as long, median of the ratios (quartiles), and the ratio of the best.",
+        f"{results['rounds']} rounds of {results['repeats']} pieces (boots: 1)."
+        f" Host seconds of {first}: median and best. The others: times as long,"
+        " median of the ratios (quartiles), and the ratio of the best.",
         f"{'':<12} {first + ' s':>8} {'best':>8}"
         + "".join(f" {name:>26}" for name in others)
         + (f" {'lag p99 ms':>11}" if has_lag else ""),
     ]
     for entry, of in results["entries"].items():
         own = of["machines"][first]
-        line = f"{entry:<12} " + (f"{own['seconds']:8.3f} {own['best']:8.3f}" if own else f"{'-':>8} {'-':>8}")
+        line = f"{entry:<12} " + (
+            f"{own['seconds']:8.3f} {own['best']:8.3f}" if own else f"{'-':>8} {'-':>8}"
+        )
         for name in others:
             line += f" {cell(of['machines'][name]):>26}"
         if has_lag:
@@ -130,10 +138,14 @@ def text(results):
         line = f"{kind:<12} {'':17}"
         for name in others:
             mean = of.get(name)
-            line += f" {number(mean['ratio']) + ' ' * 15 + number(mean['ratio_of_best']) if mean else '-':>26}"
+            line += (
+                f" {number(mean['ratio']) + ' ' * 15 + number(mean['ratio_of_best']) if mean else '-':>26}"
+            )
         lines.append(line)
     lines += costs(results) + lag(results)
-    lines += [f"- {failed['machine']} at {failed['entry']}: {failed['why']}" for failed in results["failures"]]
+    lines += [
+        f"- {failed['machine']} at {failed['entry']}: {failed['why']}" for failed in results["failures"]
+    ]
     return "\n".join(lines)
 
 
@@ -146,7 +158,8 @@ def cell(of):
     """A ratio with its spread."""
     if not of:
         return "-"
-    return f"{number(of['ratio'])} ({number(of['low_quartile'])}..{number(of['high_quartile'])}) {number(of['ratio_of_best'])}"
+    spread = f"({number(of['low_quartile'])}..{number(of['high_quartile'])})"
+    return f"{number(of['ratio'])} {spread} {number(of['ratio_of_best'])}"
 
 
 def costs(results):
@@ -171,13 +184,16 @@ def percent(ratio):
 
 
 def lag(results):
-    """Whether the backup kept up."""
+    """The line that says whether the backup kept up; none without a pair."""
     lags = {entry: of["lag_ms_p99"] for entry, of in results["entries"].items() if "lag_ms_p99" in of}
     if not lags:
         return []
     late = [entry for entry, ms in lags.items() if ms >= LAG_MS_MAX]
     verdict = f"not in {', '.join(late)}" if late else "in all of them"
-    return [f"lag of the backup, p99, under {LAG_MS_MAX} ms: {verdict}; the longest is {max(lags.values()):.1f} ms"]
+    return [
+        f"lag of the backup, p99, under {LAG_MS_MAX} ms: {verdict};"
+        f" the longest is {max(lags.values()):.1f} ms"
+    ]
 
 
 def save(results, stem):
