@@ -9,17 +9,19 @@ use os::sandbox::{self, User};
 
 /// What ends `run` and `record`.
 const ALONE_ENDS: &str = "\
-What ends it: the guest's own power-off; Ctrl-A x on its terminal, which pulls its plug; SIGTERM or SIGINT. SIGHUP does \
-nothing. The guest cannot be asked to switch off, as its board has no power button: the first signal says so, the second \
-pulls the plug.";
+What ends it: the guest's own power-off; Ctrl-A x on its terminal, which pulls its plug; SIGTERM or SIGINT. \
+SIGHUP does nothing. The guest cannot be asked to switch off, as its board has no power button: the first \
+signal says so, the second pulls the plug.";
 
 /// What ends one half of a pair.
 const PAIR_ENDS: &str = "\
-What ends it: the guest's own power-off, on both sides; or SIGTERM, SIGINT or Ctrl-A x on its terminal. SIGHUP does nothing.
-  primary: leaves the VM to the backup, which goes on with it. Ctrl-A x asks whether to switch the VM off on both sides.
+What ends it: the guest's own power-off, on both sides; or SIGTERM, SIGINT or Ctrl-A x on its terminal. \
+SIGHUP does nothing.
+  primary: leaves the VM to the backup, which goes on with it. Ctrl-A x asks whether to switch the VM off on \
+both sides.
   backup: leaves; the VM goes on without a backup.
-  alone after a failure of the other side: says that the guest cannot be asked to switch off, as its board has no power \
-button; a second signal, or Ctrl-A x, pulls the plug.";
+  alone after a failure of the other side: says that the guest cannot be asked to switch off, as its board \
+has no power button; a second signal, or Ctrl-A x, pulls the plug.";
 
 /// Fault-tolerant virtual machines that run anywhere.
 #[derive(Parser)]
@@ -95,14 +97,15 @@ pub struct VmArgs {
     /// Raw disk; may be given several times
     #[arg(long, value_name = "FILE[,readonly]")]
     pub disk: Vec<String>,
-    /// gateway=HOST:PORT, gateway=SOCKET, tap=NAME or none; behind a gateway ,key=FILE or ,insecure (over TCP the pair's key is
-    /// the default, over a Unix socket none)
+    /// gateway=HOST:PORT, gateway=SOCKET, tap=NAME or none; behind a gateway ,key=FILE or ,insecure (over TCP
+    /// the pair's key is the default, over a Unix socket none)
     #[arg(long, value_name = "NET")]
     pub net: Option<String>,
     /// Ethernet address of the guest
     #[arg(long, value_name = "MAC")]
     pub mac: Option<String>,
-    /// stdio, none, unix:SOCKET or a file for the output. At 64 MiB the file becomes FILE.1, and a new one is begun
+    /// stdio, none, unix:SOCKET or a file for the output. At 64 MiB the file becomes FILE.1, and a new one is
+    /// begun
     #[arg(long, value_name = "WHERE")]
     pub serial: Option<String>,
     /// Drop caches at random with this seed; nothing may change (a check of determinism)
@@ -116,7 +119,8 @@ pub struct VmArgs {
 /// What a process gives up.
 #[derive(Args)]
 pub struct SandboxArgs {
-    /// Become this user before anything is opened; for root. Disks, arbiter, keys and sockets must be the user's
+    /// Become this user before anything is opened; for root. Disks, arbiter, keys and sockets must be the
+    /// user's
     #[arg(long, value_name = "NAME|UID[:GID]")]
     pub user: Option<String>,
     /// Keep every right that the user has: for debugging only
@@ -125,7 +129,8 @@ pub struct SandboxArgs {
 }
 
 impl SandboxArgs {
-    /// The first thing that one half of a pair does: as [`SandboxArgs::begin`], and it asks to be served soon.
+    /// The first thing that one half of a pair does: as [`SandboxArgs::begin`], and it asks to be served
+    /// soon.
     pub fn begin_half(&self) -> anyhow::Result<()> {
         sandbox::ask_to_be_served_soon();
         self.begin()
@@ -184,7 +189,8 @@ pub struct ProfileArgs {
     /// Steps from one sample of the profile to the next [default: 12373]
     #[arg(long, value_name = "STEPS", requires = "profile")]
     pub profile_every: Option<u64>,
-    /// Names for the guest's kernel: a System.map, a copy of its /proc/kallsyms, or an ELF file; may be given several times
+    /// Names for the guest's kernel: a System.map, a copy of its /proc/kallsyms, or an ELF file; may be given
+    /// several times
     #[arg(long, value_name = "FILE")]
     pub symbols: Vec<PathBuf>,
     /// Write /tmp/perf-PID.map, so that `perf report` names generated code
@@ -287,17 +293,19 @@ pub struct GatewayArgs {
     /// Where VMs connect: HOST:PORT or a socket path
     #[arg(long, value_name = "WHERE", default_value = "127.0.0.1:7700")]
     pub listen: String,
-    /// Take VMs that have this key: the pair's, or one of the gateway's own (64 hex digits); may be given several times
+    /// Take VMs that have this key: the pair's, or one of the gateway's own (64 hex digits); may be given
+    /// several times
     #[arg(long, value_name = "FILE")]
     pub key: Vec<PathBuf>,
     /// Use a key file although other users can read or change it
     #[arg(long)]
     pub allow_open_key: bool,
-    /// Over TCP, take VMs without a key: anybody who reaches the port can then read and answer for a guest that has none
+    /// Over TCP, take VMs without a key: anybody who reaches the port can then read and answer for a guest
+    /// that has none
     #[arg(long)]
     pub insecure: bool,
-    /// Let guests reach this although it is refused by itself: the host's loopback (at the gateway's address), 169.254.0.0/16, the
-    /// gateway's own ports; may be given several times
+    /// Let guests reach this although it is refused by itself: the host's loopback (at the gateway's
+    /// address), 169.254.0.0/16, the gateway's own ports; may be given several times
     #[arg(long, value_name = "ADDRESS[/PREFIX][:PORT]")]
     pub allow: Vec<String>,
     /// Refuse this to guests; of several rules the most specific decides; may be given several times

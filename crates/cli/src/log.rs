@@ -103,7 +103,8 @@ pub fn ending(end: End) -> String {
         End::Off => "ends with the guest switched off".into(),
         End::Open { at } => format!("ends at step {at} with the guest running"),
         End::Cut { at, offset, bytes } => format!(
-            "was cut off at byte {offset}, in the middle of a frame ({bytes} bytes of it); it covers step {at}"
+            "was cut off at byte {offset}, in the middle of a frame ({bytes} bytes of it); \
+             it covers step {at}"
         ),
     }
 }
@@ -148,7 +149,8 @@ fn describe_header(header: &Header) -> String {
         length => format!("{length} bytes, sha256 {}", hex(&image.sha256)),
     };
     let mut text = format!(
-        "# written by {}, features {:#x}, from step {}\n# memory {} MiB, harts {}, wall clock at step 0 {} ns\n",
+        "# written by {}, features {:#x}, from step {}\n\
+         # memory {} MiB, harts {}, wall clock at step 0 {} ns\n",
         header.program,
         header.features,
         header.start,

@@ -1,6 +1,8 @@
-//! The `lockstep` program: reads the command line, calls `host`, prints. Exit codes: 0 done, 1 failed, 2 usage.
+//! The `lockstep` program: reads the command line, calls `host`, prints. Exit codes: 0 done, 1 failed, 2
+//! usage.
 
-/// Writes a line to the standard error. Waits for no reader: a VM neither stands nor ends because there is none.
+/// Writes a line to the standard error. Waits for no reader: a VM neither stands nor ends because there is
+/// none.
 macro_rules! tell {
     ($($text:tt)*) => {
         os::stderr::tell(format_args!($($text)*))
@@ -41,7 +43,8 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-/// Writes a line to the standard output. Ends the program, without a word, if its reader has gone (`lockstep log dump | head`).
+/// Writes a line to the standard output. Ends the program, without a word, if its reader has gone
+/// (`lockstep log dump | head`).
 fn write_line(text: std::fmt::Arguments<'_>) {
     if let Err(error) = writeln!(std::io::stdout(), "{text}") {
         if error.kind() != std::io::ErrorKind::BrokenPipe {

@@ -66,13 +66,15 @@ pub fn pair(file: &VmFile, args: &PairArgs) -> Result<(VmSpec, PairSpec)> {
     };
     let Some(arbiter) = file.arbiter.clone() else {
         bail!(
-            "no arbiter: give `--arbiter DIR`, a directory that both hosts share; without one both could go live"
+            "no arbiter: give `--arbiter DIR`, a directory that both hosts share; without one both could go \
+             live"
         );
     };
     let key = match (&file.key, file.insecure) {
         (Some(_), true) => bail!("`key` and `insecure` exclude each other"),
         (None, false) => bail!(
-            "no key: make one with `(umask 077; openssl rand -hex 32 > vm.key)`, copy it to both hosts, give `--key vm.key`"
+            "no key: make one with `(umask 077; openssl rand -hex 32 > vm.key)`, copy it to both hosts, \
+             give `--key vm.key`"
         ),
         (key, _) => key.as_deref().map(|path| key_file(path, file)),
     };
@@ -157,8 +159,8 @@ fn gateway(text: &str, file: &VmFile) -> Result<PortSpec> {
         key.clone_from(&file.key);
         if key.is_none() {
             bail!(
-                "no key for the gateway at {endpoint}: write `gateway={endpoint},key=FILE` with the key that the gateway has, or \
-                 `gateway={endpoint},insecure` if it was started with `--insecure`"
+                "no key for the gateway at {endpoint}: write `gateway={endpoint},key=FILE` with the key \
+                 that the gateway has, or `gateway={endpoint},insecure` if it was started with `--insecure`"
             );
         }
     }

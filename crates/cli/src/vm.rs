@@ -116,8 +116,8 @@ struct Ended<'a> {
     profile: Option<serde_json::Value>,
 }
 
-/// The result for programs; `host` has said how it ended. The guest's own failure, a lost claim and a divergence are failures
-/// of the command.
+/// The result for programs; `host` has said how it ended. The guest's own failure, a lost claim and a
+/// divergence are failures of the command.
 fn finish(outcome: &Outcome, json: bool, profile: Option<serde_json::Value>) -> Result<ExitCode> {
     let code = match &outcome.halt {
         None | Some(Halt::Off(PowerState::Off) | Halt::Left) => 0,

@@ -1,6 +1,7 @@
 //! Rare happenings of host and gateway, as they tell them to `tracing`: sentences for the operator.
 //!
-//! With RUST_LOG set they are for whoever looks for a fault: with their modules, and down to the level that it names.
+//! With RUST_LOG set they are for whoever looks for a fault: with their modules, and down to the level that
+//! it names.
 
 use std::fmt;
 

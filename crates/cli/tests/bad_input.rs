@@ -33,7 +33,8 @@ fn assert_contains(sentence: &str, parts: &[&str]) {
     }
 }
 
-/// A firmware that switches the machine off at once: `li t0, 0x100000; lui t1, 5; addi t1, 0x555; sw t1, 0(t0)`.
+/// A firmware that switches the machine off at once:
+/// `li t0, 0x100000; lui t1, 5; addi t1, 0x555; sw t1, 0(t0)`.
 fn power_off(directory: &Path) -> String {
     let words: [u32; 5] = [0x0010_02b7, 0x0000_5337, 0x5553_0313, 0x0062_a023, 0x0000_006f];
     file(directory, "power-off.bin", words.map(u32::to_le_bytes).concat())

@@ -1,4 +1,5 @@
-//! What an operator does and reads, with real processes: signals, keys, closed and full pipes, sentences and events.
+//! What an operator does and reads, with real processes: signals, keys, closed and full pipes, sentences and
+//! events.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};

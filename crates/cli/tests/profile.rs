@@ -1,4 +1,5 @@
-//! `--profile` and `--perf-map`: what they tell, that the guest does not notice, and what is said if they cannot be had.
+//! `--profile` and `--perf-map`: what they tell, that the guest does not notice, and what is said if they
+//! cannot be had.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

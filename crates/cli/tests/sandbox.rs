@@ -1,4 +1,5 @@
-//! The sandbox from outside: what the kernel says of the threads of real processes, and what these say where it is not whole.
+//! The sandbox from outside: what the kernel says of the threads of real processes, and what these say where
+//! it is not whole.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -126,7 +127,8 @@ fn wait_for(socket: &Path, process: &mut Process) -> UnixStream {
     }
 }
 
-/// Waits until all threads have their own filters: the first gets its right before the guest's first step, the others when they begin.
+/// Waits until all threads have their own filters: the first gets its right before the guest's first step,
+/// the others when they begin.
 fn wait_for_first_step(process: &mut Process) {
     // Two of the process and one of the thread.
     let filters = here("Seccomp_filters").parse::<u32>().unwrap() + 3;

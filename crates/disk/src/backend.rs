@@ -34,10 +34,12 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// As the storage gives them.
     fn write_zeroes(&self, offset: u64, length: u64, unmap: bool) -> io::Result<()>;
-    /// Is every finished write durable by itself? Then nothing is lost when a flush fails, and another one may be tried.
+    /// Is every finished write durable by itself? Then nothing is lost when a flush fails, and another one
+    /// may be tried.
     fn settles(&self) -> bool;
-    /// Opens the storage anew by its name, so that nothing is read that was remembered from before. `placed`: its lock
-    /// shows that the name leads to where it did before, so that a file system may have been mounted anew.
+    /// Opens the storage anew by its name, so that nothing is read that was remembered from before. `placed`:
+    /// its lock shows that the name leads to where it did before, so that a file system may have been mounted
+    /// anew.
     ///
     /// # Errors
     /// As the storage gives them, or the name leads to another one; the disk is as it was then.

@@ -1,9 +1,9 @@
 //! How the file of a pair's disk is opened: past the page cache of this host, which dies with it.
 //!
-//! A write that the guest has seen completed must outlive its host, or the flush that follows on the other host would
-//! lie (docs/disks.md). So a pair reads and writes with `O_DIRECT`, from one aligned buffer per thread, or with
-//! `O_DSYNC` where the file system has no direct I/O for single sectors. Some file systems may keep a direct write in a
-//! cache of their own; with those it is both.
+//! A write that the guest has seen completed must outlive its host, or the flush that follows on the other
+//! host would lie (docs/disks.md). So a pair reads and writes with `O_DIRECT`, from one aligned buffer per
+//! thread, or with `O_DSYNC` where the file system has no direct I/O for single sectors. Some file systems
+//! may keep a direct write in a cache of their own; with those it is both.
 
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
@@ -54,9 +54,9 @@ pub struct Opened {
     pub capacity: u64,
     /// What tells this file from another one of the same path.
     pub identity: Identity,
-    /// The kernel tells an error of writing back to one caller only, whoever asks first on this open file, and a write
-    /// that ends when it is durable asks. So that it is told to whom it belongs, flushes and holes have their turn alone,
-    /// and so have writes with [`Way::Synchronous`]; direct writes share theirs.
+    /// The kernel tells an error of writing back to one caller only, whoever asks first on this open file,
+    /// and a write that ends when it is durable asks. So that it is told to whom it belongs, flushes and
+    /// holes have their turn alone, and so have writes with [`Way::Synchronous`]; direct writes share theirs.
     pub turn: RwLock<()>,
 }
 
@@ -83,8 +83,8 @@ impl Opened {
     }
 }
 
-/// File systems of one host: what a dead host has in its own disks nobody else reads, so direct is enough, as for a
-/// block device. From `linux/magic.h`: ext2 to ext4, XFS, Btrfs.
+/// File systems of one host: what a dead host has in its own disks nobody else reads, so direct is enough, as
+/// for a block device. From `linux/magic.h`: ext2 to ext4, XFS, Btrfs.
 const LOCAL: [u64; 3] = [0xef53, 0x5846_5342, 0x9123_683e];
 /// Alignment where the kernel does not tell: what every device is content with.
 const ALIGN_UNKNOWN: usize = 4096;
@@ -105,8 +105,8 @@ pub fn open(path: &Path, access: Access, read_only: bool) -> io::Result<Opened> 
     open_synchronous(path, read_only)
 }
 
-/// Opens it for writes that end when they are durable, and forgets what the page cache has of it: a life of this host
-/// before the other one wrote may have left it there.
+/// Opens it for writes that end when they are durable, and forgets what the page cache has of it: a life of
+/// this host before the other one wrote may have left it there.
 ///
 /// # Errors
 /// As the kernel gives them.

@@ -49,8 +49,8 @@ impl RawDisk {
         Arc::clone(&self.opened.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Uses `opened` from now on, if it is the same file. `placed`: the lock beside it shows that it is in the right
-    /// directory, though that may be mounted anew and its file system have another number.
+    /// Uses `opened` from now on, if it is the same file. `placed`: the lock beside it shows that it is in
+    /// the right directory, though that may be mounted anew and its file system have another number.
     fn replace(&self, opened: Opened, placed: bool) -> io::Result<()> {
         let (now, before) = (opened.identity, self.opened().identity);
         let moved = now.device != before.device && !placed;
@@ -69,7 +69,8 @@ impl RawDisk {
         Ok(())
     }
 
-    /// Does `act`; if the file system turns out to have no direct I/O for it, does it the synchronous way from then on.
+    /// Does `act`; if the file system turns out to have no direct I/O for it, does it the synchronous way
+    /// from then on.
     fn attempt(&self, mut act: impl FnMut(&Opened) -> io::Result<()>) -> io::Result<()> {
         let opened = self.opened();
         match act(&opened) {
@@ -82,8 +83,8 @@ impl RawDisk {
         }
     }
 
-    /// `false`: this file system cannot do it. Where writes end when they are durable the hole does too, before another
-    /// write could be told of its failure.
+    /// `false`: this file system cannot do it. Where writes end when they are durable the hole does too,
+    /// before another write could be told of its failure.
     fn fallocate(&self, how: FallocateFlags, offset: u64, length: u64) -> io::Result<bool> {
         let opened = self.opened();
         let _turn = turn_alone(&opened);

@@ -1,7 +1,7 @@
 //! `Lane`: the queue and the threads of one disk. A disk that hangs holds up no other.
 //!
-//! A request that waits for its disk to get well is kept here and tried again; people hear of it once, and once when
-//! all is well again. A lock that a later epoch has taken ends this replica (D6).
+//! A request that waits for its disk to get well is kept here and tried again; people hear of it once, and
+//! once when all is well again. A lock that a later epoch has taken ends this replica (D6).
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,11 +1,11 @@
 //! Disks: what a request does to a file, who may write, and the threads that wait for it.
 //!
-//! The order of overlapping requests is the protocol's business (FT 3.4-a, `replica`); whatever arrives here may
-//! run at once and end in any order, because every completion comes back through the log.
+//! The order of overlapping requests is the protocol's business (FT 3.4-a, `replica`); whatever arrives here
+//! may run at once and end in any order, because every completion comes back through the log.
 //!
-//! From the outside inwards: `pool` has a `lane` of threads for each disk, `policy` decides what an error means to the
-//! guest, `lock` who may write, `backend` is something with sectors, `file` and
-//! `direct` a raw file as such. docs/disks.md says what is promised.
+//! From the outside inwards: `pool` has a `lane` of threads for each disk, `policy` decides what an error
+//! means to the guest, `lock` who may write, `backend` is something with sectors, `file` and `direct` a raw
+//! file as such. docs/disks.md says what is promised.
 #![forbid(unsafe_code)]
 
 pub mod backend;
@@ -36,7 +36,8 @@ pub use pool::DiskPool;
 pub enum DiskError {
     /// There is no such file, or no permission.
     #[error(
-        "cannot open the disk {path}; make one with `truncate -s 4G {path}`, or check the path and its permissions"
+        "cannot open the disk {path}; make one with `truncate -s 4G {path}`, or check the path and its \
+         permissions"
     )]
     Open {
         /// Which.
@@ -46,7 +47,8 @@ pub enum DiskError {
     },
     /// Not whole sectors.
     #[error(
-        "the disk {path} has {bytes} bytes, which is no whole number of {SECTOR_LEN}-byte sectors above 0; resize it with `truncate`"
+        "the disk {path} has {bytes} bytes, which is no whole number of {SECTOR_LEN}-byte sectors above 0; \
+         resize it with `truncate`"
     )]
     Size {
         /// Which.
@@ -56,7 +58,8 @@ pub enum DiskError {
     },
     /// The other replica's machine has a larger one.
     #[error(
-        "the disk {path} has {has} sectors and the guest expects {expects}; give both hosts the same disk, or enlarge this one"
+        "the disk {path} has {has} sectors and the guest expects {expects}; give both hosts the same disk, \
+         or enlarge this one"
     )]
     Smaller {
         /// Which.
@@ -68,7 +71,8 @@ pub enum DiskError {
     },
     /// Not the disk of the other replica.
     #[error(
-        "the disk {path} on host {host} is not the one that the primary has locked for epoch {epoch} of '{vm}': {finding}; both sides must see the same file"
+        "the disk {path} on host {host} is not the one that the primary has locked for epoch {epoch} of \
+         '{vm}': {finding}; both sides must see the same file"
     )]
     NotShared {
         /// Which.
@@ -97,10 +101,11 @@ pub struct Disk {
     serial: String,
     /// Held by the one who writes. A backup has none until it goes live.
     lock: OnceLock<DiskLock>,
-    /// Who had locked it when this side was shown that both have the same one; nobody in a primary from the start.
+    /// Who had locked it when this side was shown that both have the same one; nobody in a primary from the
+    /// start.
     proven: Mutex<Option<Holder>>,
-    /// Why a flush has failed, if what it was to make durable may be gone: no later one may succeed. Held during each
-    /// flush, because the kernel tells only one of two that run together.
+    /// Why a flush has failed, if what it was to make durable may be gone: no later one may succeed. Held
+    /// during each flush, because the kernel tells only one of two that run together.
     flush_lost: Mutex<Option<String>>,
     /// No other replica could take over.
     alone: AtomicBool,
@@ -179,8 +184,9 @@ impl Disk {
         Ok(())
     }
 
-    /// Is it the very disk that `writer` has locked, on whatever host that runs? The lock's owner is a random number, so
-    /// a disk of the same name that is another one cannot pass. A read-only disk has no writer and is not asked.
+    /// Is it the very disk that `writer` has locked, on whatever host that runs? The lock's owner is a random
+    /// number, so a disk of the same name that is another one cannot pass. A read-only disk has no writer and
+    /// is not asked.
     ///
     /// # Errors
     /// It is another one, or its lock cannot be read.
@@ -190,7 +196,8 @@ impl Disk {
         }
         let mut found = lock::holder(&self.path)?;
         if found.as_ref() != Some(writer) {
-            // A network file system may remember what was there before, but not beyond a change of the directory.
+            // A network file system may remember what was there before, but not beyond a change of the
+            // directory.
             lock::touch_directory(&self.path)?;
             found = lock::holder(&self.path)?;
         }
@@ -250,12 +257,12 @@ impl Disk {
         }
     }
 
-    /// Opens the file anew, so that nothing is read that this host remembers. It must be the same one still: under a
-    /// mount that is gone there may be an older copy.
+    /// Opens the file anew, so that nothing is read that this host remembers. It must be the same one still:
+    /// under a mount that is gone there may be an older copy.
     fn reopen(&self) -> io::Result<()> {
         match self.backend.reopen(self.is_placed()) {
-            // Nobody writes to it, so nothing that is remembered of it can be old. The name may lead elsewhere by now, or
-            // to what this process may not open.
+            // Nobody writes to it, so nothing that is remembered of it can be old. The name may lead
+            // elsewhere by now, or to what this process may not open.
             Err(error) if self.read_only => {
                 tracing::debug!("{} stays open as it is: {error}", self.path.display());
                 Ok(())
@@ -264,8 +271,8 @@ impl Disk {
         }
     }
 
-    /// Does the lock show that the path leads to where both sides have the same disk? It was put in the place of the one
-    /// that this side was shown, or is the first one of a primary.
+    /// Does the lock show that the path leads to where both sides have the same disk? It was put in the place
+    /// of the one that this side was shown, or is the first one of a primary.
     fn is_placed(&self) -> bool {
         let proven = guard(&self.proven);
         self.lock.get().is_some_and(|lock| {

@@ -1,11 +1,11 @@
 //! The lock of a disk: the file `DISK.lock` beside it says who writes, for which VM and epoch.
 //!
 //! Three rules. A live writer keeps others out. A dead one on this host (its `flock` is gone) is replaced. A
-//! replica that has won a later epoch of the same VM replaces an earlier one, alive or not (FT 2.3-e): the old
-//! one sees before its next write that the file is not its own any more, and does not write.
+//! replica that has won a later epoch of the same VM replaces an earlier one, alive or not (FT 2.3-e): the
+//! old one sees before its next write that the file is not its own any more, and does not write.
 //!
-//! Between that look and the write there is a gap, and NFS may show the old file for some seconds more. Only a
-//! disk server that refuses old epochs itself closes it; for a directory this is the best there is.
+//! Between that look and the write there is a gap, and NFS may show the old file for some seconds more. Only
+//! a disk server that refuses old epochs itself closes it; for a directory this is the best there is.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -40,7 +40,8 @@ pub struct Holder {
 pub enum LockError {
     /// By somebody else.
     #[error(
-        "the disk {disk} is in use by VM '{vm}' epoch {epoch} (pid {pid} on host {host}); stop it first, or if it surely runs no more remove {disk}.lock"
+        "the disk {disk} is in use by VM '{vm}' epoch {epoch} (pid {pid} on host {host}); stop it first, or \
+         if it surely runs no more remove {disk}.lock"
     )]
     InUse {
         /// Which.
@@ -56,7 +57,8 @@ pub enum LockError {
     },
     /// The epoch is over.
     #[error(
-        "the disk {disk} belongs to epoch {theirs} of VM '{vm}' now and this process was epoch {ours}; it must not write any more"
+        "the disk {disk} belongs to epoch {theirs} of VM '{vm}' now and this process was epoch {ours}; it \
+         must not write any more"
     )]
     Superseded {
         /// Which.
@@ -163,8 +165,8 @@ impl DiskLock {
         })
     }
 
-    /// Stays the writer, under a later epoch. That epoch replaces nobody: who has become the writer meanwhile runs the
-    /// VM.
+    /// Stays the writer, under a later epoch. That epoch replaces nobody: who has become the writer meanwhile
+    /// runs the VM.
     ///
     /// # Errors
     /// Somebody else has become it.
@@ -186,7 +188,8 @@ impl DiskLock {
         self.replaced.as_ref()
     }
 
-    /// Is it beside the disk now, in the directory in which it was taken first? Never so again once it was missing.
+    /// Is it beside the disk now, in the directory in which it was taken first? Never so again once it was
+    /// missing.
     #[must_use]
     pub fn is_in_place(&self) -> bool {
         let held = self.held();

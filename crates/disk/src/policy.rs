@@ -1,9 +1,10 @@
-//! What becomes of a request: which errors the guest sees, and which it waits for (docs/disks.md has the table).
+//! What becomes of a request: which errors the guest sees, and which it waits for (docs/disks.md has the
+//! table).
 //!
-//! A disk that is away, full or ill for a while is no reason to tell a guest that its disk is broken: its file system
-//! would turn read-only for good. So the request waits and is tried again. What must never happen is a flush that
-//! succeeds though something it covers is lost: once one has failed where a cache may have dropped its content, none
-//! succeeds any more.
+//! A disk that is away, full or ill for a while is no reason to tell a guest that its disk is broken: its
+//! file system would turn read-only for good. So the request waits and is tried again. What must never happen
+//! is a flush that succeeds though something it covers is lost: once one has failed where a cache may have
+//! dropped its content, none succeeds any more.
 
 use std::io;
 
@@ -73,8 +74,8 @@ pub fn carry_out(disk: &Disk, operation: &DiskOperation) -> Outcome {
     if let Err(error) = done {
         return failed(disk, "written", &error, true);
     }
-    // A hole is made by the file system, which writes it down when it likes: for a pair it must be there for the other
-    // host before the guest is told.
+    // A hole is made by the file system, which writes it down when it likes: for a pair it must be there for
+    // the other host before the guest is told.
     let holes = matches!(
         operation,
         DiskOperation::Discard { .. } | DiskOperation::WriteZeroes { .. }
@@ -100,7 +101,8 @@ fn flush(disk: &Disk) -> Outcome {
     drop(lost);
     let path = disk.path.display();
     let begin = format!(
-        "the disk {path} {what}; what the guest wrote since the last flush may be lost, so it is never told that it is safe"
+        "the disk {path} {what}; what the guest wrote since the last flush may be lost, so it is never told \
+         that it is safe"
     );
     let look = "look at the storage, then start the VM again";
     if disk.access == Access::Solo {
@@ -166,13 +168,14 @@ fn takeover_advice(disk: &Disk) -> Option<String> {
     let pid = std::process::id();
     (!disk.is_alone()).then(|| {
         format!(
-            "if the backup's way to the disk is well, kill this primary (`kill -9 {pid}`): the backup takes over and nothing is lost"
+            "if the backup's way to the disk is well, kill this primary (`kill -9 {pid}`): the backup takes \
+             over and nothing is lost"
         )
     })
 }
 
-/// Where a request begins and how long it is, in bytes, if it is one for this disk. The device checks ranges against the
-/// capacity that the guest was told; this disk may be another one.
+/// Where a request begins and how long it is, in bytes, if it is one for this disk. The device checks ranges
+/// against the capacity that the guest was told; this disk may be another one.
 fn range(disk: &Disk, operation: &DiskOperation) -> Option<(u64, u64)> {
     let (sector, length) = match operation {
         DiskOperation::Read { bytes, .. } if *bytes > DISK_REQUEST_LEN_MAX => return None,

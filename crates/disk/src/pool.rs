@@ -1,4 +1,5 @@
-//! `DiskPool`: all disks of a guest, so that the guest thread never waits for one. A lane of threads for each.
+//! `DiskPool`: all disks of a guest, so that the guest thread never waits for one. A lane of threads for
+//! each.
 
 use std::io;
 use std::sync::Arc;
@@ -55,10 +56,10 @@ impl DiskPool {
         }
     }
 
-    /// Becomes the writer of each disk before anything submitted to it after this call (FT 2.3-e). With `takeover`
-    /// another process was: each disk is opened anew, so that nothing is read that this host remembers from before.
-    /// Answered by [`Completion::Writer`] when it is so for all. Storage that cannot be reached is tried until it can, and
-    /// keeps no other disk waiting.
+    /// Becomes the writer of each disk before anything submitted to it after this call (FT 2.3-e). With
+    /// `takeover` another process was: each disk is opened anew, so that nothing is read that this host
+    /// remembers from before. Answered by [`Completion::Writer`] when it is so for all. Storage that cannot
+    /// be reached is tried until it can, and keeps no other disk waiting.
     pub fn become_writer(&self, holder: &Holder, takeover: bool) {
         let left = Arc::new(AtomicUsize::new(self.lanes.len()));
         for (lane, _) in &self.lanes {

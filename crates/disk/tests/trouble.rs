@@ -166,7 +166,8 @@ fn in_a_pair_a_request_that_fails_waits_until_the_disk_is_well_and_people_are_to
         let Trouble { sentence, what, .. } = trouble(&pool);
         assert!(what.starts_with("cannot be "), "{what}");
         let advice = format!(
-            "the guest waits, and it is tried again each second; if the backup's way to the disk is well, kill this primary (`kill -9 {}`): the backup takes over and nothing is lost",
+            "the guest waits, and it is tried again each second; if the backup's way to the disk is well, \
+             kill this primary (`kill -9 {}`): the backup takes over and nothing is lost",
             std::process::id()
         );
         assert!(sentence.ends_with(&advice), "{sentence}");

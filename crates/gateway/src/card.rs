@@ -1,4 +1,5 @@
-//! What smoltcp takes for the network card of one TCP connection, and what is learnt from the segments that leave.
+//! What smoltcp takes for the network card of one TCP connection, and what is learnt from the segments that
+//! leave.
 
 use super::limits;
 use super::segment::{IPV4_LEN, Segment};

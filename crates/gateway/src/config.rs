@@ -24,9 +24,11 @@ pub struct GatewayConfig {
     pub listen: GuestListen,
     /// Whoever has one of these may connect, and owns the MAC addresses of its guests.
     pub keys: Vec<Key>,
-    /// Over TCP too, take peers without a key. Over a Unix socket, which only this user can open, they are always taken.
+    /// Over TCP too, take peers without a key. Over a Unix socket, which only this user can open, they are
+    /// always taken.
     pub insecure: bool,
-    /// Network address of the virtual segment. The gateway is its host 2, DNS also host 3, leases start at host 15.
+    /// Network address of the virtual segment. The gateway is its host 2, DNS also host 3, leases start at
+    /// host 15.
     pub network: Ipv4Addr,
     /// Length of the network's prefix, 16 to 27.
     pub prefix_len: u8,
@@ -36,7 +38,8 @@ pub struct GatewayConfig {
     pub forwards: Vec<Forward>,
     /// Resolvers for the guests' DNS questions.
     pub resolvers: Resolvers,
-    /// Destinations that guests reach although they would not by themselves. The host's loopback is at the gateway's address.
+    /// Destinations that guests reach although they would not by themselves. The host's loopback is at the
+    /// gateway's address.
     pub allow: Vec<Destination>,
     /// Destinations that guests do not reach although they would by themselves.
     pub deny: Vec<Destination>,
@@ -129,7 +132,8 @@ impl GatewayConfig {
         }
         if self.resolvers == Resolvers::Host {
             needs.files.read(RESOLV_CONF);
-            // What replaces the file is another one. Where the name leads to a directory of its own, that is allowed; /etc is not.
+            // What replaces the file is another one. Where the name leads to a directory of its own, that is
+            // allowed; /etc is not.
             let target = Path::new(RESOLV_CONF).canonicalize();
             if let Some(directory) = target.ok().map(|path| directory_of(&path))
                 && directory != Path::new("/etc")
@@ -223,7 +227,8 @@ pub struct Forward {
 /// A port forward that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is not a port forward: write [tcp:|udp:][ADDRESS:]PORT-[GUEST]:PORT, for example 127.0.0.1:2222-:22"
+    "{0:?} is not a port forward: write [tcp:|udp:][ADDRESS:]PORT-[GUEST]:PORT, for example \
+     127.0.0.1:2222-:22"
 )]
 pub struct ForwardError(String);
 
@@ -328,7 +333,8 @@ pub enum GatewayError {
     },
     /// Strangers could take part.
     #[error(
-        "no key: give `--key FILE`, the pair's or one of its own (`openssl rand -hex 32`), or listen on a Unix socket; `--insecure` lets anybody in who can reach the port"
+        "no key: give `--key FILE`, the pair's or one of its own (`openssl rand -hex 32`), or listen on a \
+         Unix socket; `--insecure` lets anybody in who can reach the port"
     )]
     NoKey,
     /// More than there is room for.

@@ -1,8 +1,9 @@
 //! Which destinations guests may reach: the operator's rules, and what is refused without any.
 //!
-//! The most specific rule that covers a destination decides: of two the one with the longer prefix, then the one that names a port. Of
-//! equal ones `--deny` goes before `--allow`, and both before what is refused by itself: the host's loopback, link-local
-//! addresses (where clouds keep their credentials), and the gateway's own ports on every address of this host.
+//! The most specific rule that covers a destination decides: of two the one with the longer prefix, then the
+//! one that names a port. Of equal ones `--deny` goes before `--allow`, and both before what is refused by
+//! itself: the host's loopback, link-local addresses (where clouds keep their credentials), and the gateway's
+//! own ports on every address of this host.
 
 use std::fmt;
 use std::io;
@@ -95,8 +96,8 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// The operator's rules; `own_ports` are the gateway's, and `gateway` is its address for guests, at which they see the loopback:
-    /// a rule for it is one for 127.0.0.1.
+    /// The operator's rules; `own_ports` are the gateway's, and `gateway` is its address for guests, at which
+    /// they see the loopback: a rule for it is one for 127.0.0.1.
     pub fn new(allow: &[Destination], deny: &[Destination], own_ports: Vec<u16>, gateway: Ipv4Addr) -> Self {
         let as_seen_from_here = |rules: &[Destination]| {
             let seen = rules.iter().map(|rule| match rule {
@@ -142,7 +143,8 @@ fn is_of_this_host(address: Ipv4Addr) -> bool {
     !is_elsewhere(&UdpSocket::bind(SocketAddrV4::new(address, 0)))
 }
 
-/// Whether the kernel says that the address is not this host's. That it has no descriptor or no port left for the question does not say so.
+/// Whether the kernel says that the address is not this host's. That it has no descriptor or no port left for
+/// the question does not say so.
 fn is_elsewhere(bound: &io::Result<UdpSocket>) -> bool {
     bound
         .as_ref()

@@ -94,7 +94,8 @@ fn answer(segment: &mut Segment, request: &DhcpRepr<'_>, message_type: DhcpMessa
     {
         return;
     }
-    // A client without an address cannot answer ARP: the frame goes straight to its MAC, or to all if it asks so.
+    // A client without an address cannot answer ARP: the frame goes straight to its MAC, or to all if it asks
+    // so.
     let renewing = request.client_ip != Ipv4Addr::UNSPECIFIED && granted;
     let to_ip = if renewing {
         request.client_ip

@@ -1,7 +1,7 @@
 //! DNS questions of guests, forwarded to the host's resolvers one by one until one answers.
 //!
-//! Each question has a socket of its own with a port of the kernel's choice, so a stranger cannot guess where to send a false
-//! answer. If no resolver answers, the guest gets SERVFAIL at once rather than silence.
+//! Each question has a socket of its own with a port of the kernel's choice, so a stranger cannot guess where
+//! to send a false answer. If no resolver answers, the guest gets SERVFAIL at once rather than silence.
 
 use super::limits;
 use super::nat::Destinations;

@@ -1,7 +1,8 @@
 //! Where VMMs come in: tells those with a key from strangers, without waiting for anybody.
 //!
-//! A visitor costs a socket and a few bytes. There are few places, each for a short time; when all are taken the oldest visitor of the
-//! address that has most of them goes, so that a crowd pushes out itself first. Nobody here can send a frame.
+//! A visitor costs a socket and a few bytes. There are few places, each for a short time; when all are taken
+//! the oldest visitor of the address that has most of them goes, so that a crowd pushes out itself first.
+//! Nobody here can send a frame.
 
 use super::limits;
 use super::peer::PeerStream;

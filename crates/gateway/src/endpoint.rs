@@ -1,13 +1,15 @@
 //! The guest side of one TCP connection: a smoltcp stack of its own, with a clock of its own.
 //!
-//! Why a whole stack per connection: it makes finding the connection of a segment one hash look-up, polls only the connection
-//! that something happened to, and gives each its own time. That last point is what failover needs. smoltcp waits at least a
-//! second before it retransmits, doubles that up to a minute, and offers no way to cut it short. But it learns the time from its
-//! caller: moving this connection's clock forward to its next timer makes it retransmit now. `recover` does so when the
-//! guest comes back from an outage; `RETRANSMIT_MAX` does so when it stays away.
+//! Why a whole stack per connection: it makes finding the connection of a segment one hash look-up, polls
+//! only the connection that something happened to, and gives each its own time. That last point is what
+//! failover needs. smoltcp waits at least a second before it retransmits, doubles that up to a minute, and
+//! offers no way to cut it short. But it learns the time from its caller: moving this connection's clock
+//! forward to its next timer makes it retransmit now. `recover` does so when the guest comes back from an
+//! outage; `RETRANSMIT_MAX` does so when it stays away.
 //!
-//! A moved clock has no other effect that matters: the connection has no time-outs of its own (a guest may be away for as long as its
-//! clients wait), and smoltcp takes no round-trip sample from a retransmitted segment.
+//! A moved clock has no other effect that matters: the connection has no time-outs of its own (a guest may be
+//! away for as long as its clients wait), and smoltcp takes no round-trip sample from a retransmitted
+//! segment.
 
 use super::card::Card;
 use super::late::LastWord;
@@ -39,7 +41,8 @@ pub struct Endpoint {
     outstanding: Option<Outstanding>,
     /// The SYN|ACK waits for the host side to connect.
     paused: bool,
-    /// The guest's first sequence number after its SYN, until a segment of ours without SYN has left: see `oversteps`.
+    /// The guest's first sequence number after its SYN, until a segment of ours without SYN has left: see
+    /// `oversteps`.
     first_data: Option<TcpSeqNumber>,
     /// What the guest acknowledged last.
     acknowledged: Option<TcpSeqNumber>,
@@ -171,8 +174,8 @@ impl Endpoint {
 
     /// Whether a segment goes beyond the window that our SYN offered.
     ///
-    /// The window in a SYN is not scaled, but smoltcp 0.14 remembers it as if it were and takes in data far beyond its
-    /// buffer, which panics. Its own check is right from the first segment after the SYN on.
+    /// The window in a SYN is not scaled, but smoltcp 0.14 remembers it as if it were and takes in data far
+    /// beyond its buffer, which panics. Its own check is right from the first segment after the SYN on.
     fn oversteps(&self, tcp: &TcpPacket<&[u8]>) -> bool {
         self.first_data.is_some_and(|first| {
             let end = tcp.seq_number() + tcp.payload().len();
@@ -243,15 +246,16 @@ impl Endpoint {
         match (failure, result) {
             (Some(error), _) => Err(error),
             (None, Err(RecvError::Finished)) => Ok(None),
-            // A guest that has closed forgets the connection, and answers our next acknowledgement with a reset. It had finished.
+            // A guest that has closed forgets the connection, and answers our next acknowledgement with a
+            // reset. It had finished.
             (None, Err(RecvError::InvalidState)) if self.ended => Ok(None),
             (None, Err(RecvError::InvalidState)) => Ok(Some(0)),
             (None, Ok(length)) => Ok(Some(length)),
         }
     }
 
-    /// Lets `give` write bytes for the guest into the free part of the buffer. `None`: there is no room, or not yet or no more a
-    /// connection to send on.
+    /// Lets `give` write bytes for the guest into the free part of the buffer. `None`: there is no room, or
+    /// not yet or no more a connection to send on.
     ///
     /// # Errors
     /// Those of `give`.
@@ -298,8 +302,8 @@ impl Endpoint {
         matches!(self.socket().state(), State::Closed | State::Listen)
     }
 
-    /// Whether both sides have finished and only late segments are waited for. If so, the numbers to answer them with, and whether
-    /// the guest's end was acknowledged.
+    /// Whether both sides have finished and only late segments are waited for. If so, the numbers to answer
+    /// them with, and whether the guest's end was acknowledged.
     pub fn lingers(&self) -> Option<(LastWord, bool)> {
         if self.socket().state() != State::TimeWait {
             return None;
@@ -401,7 +405,8 @@ impl Endpoint {
         self.progress = progress;
         let clock = self.clock(now);
         let timer = match self.interface.poll_at(clock, &self.sockets) {
-            // A time that has passed means that smoltcp waits for something else: room at the VMM, or `confirm`.
+            // A time that has passed means that smoltcp waits for something else: room at the VMM, or
+            // `confirm`.
             Some(timer) if timer > clock => Some(now + Duration::from(timer - clock)),
             _ => None,
         };

@@ -1,7 +1,7 @@
 //! The one thread of the gateway: waits for readiness and time, and hands each to whom it concerns.
 //!
-//! A frame goes from the VMM's socket to the client's, or back, within one turn: it sits on the path of every request.
-//! It never sleeps but in `poll`, and never waits for one party while others have work.
+//! A frame goes from the VMM's socket to the client's, or back, within one turn: it sits on the path of every
+//! request. It never sleeps but in `poll`, and never waits for one party while others have work.
 
 mod peers;
 

@@ -1,7 +1,8 @@
 //! TCP forwards: which of the clients that knock at a host port are taken, and when.
 //!
-//! A limit that concerns all clients of a forward leaves them in the kernel's queue until there is room. One that concerns a single source
-//! resets that source's client at once, since it would stand in the others' way.
+//! A limit that concerns all clients of a forward leaves them in the kernel's queue until there is room. One
+//! that concerns a single source resets that source's client at once, since it would stand in the others'
+//! way.
 
 use super::config::{Forward, GatewayError};
 use super::limits;
@@ -23,7 +24,8 @@ struct Listening {
     open: usize,
     /// Of them those that still wait for the guest.
     waiting: usize,
-    /// Clients are left in the backlog because of a limit, or for the next turn; try again when a connection ends.
+    /// Clients are left in the backlog because of a limit, or for the next turn; try again when a connection
+    /// ends.
     stalled: bool,
 }
 
@@ -81,8 +83,8 @@ impl Forwards {
         Ok(address)
     }
 
-    /// The next client of a forward, as far as the limits allow. It has its place from here on. Accepts at most `patience` and
-    /// counts it down, those among them that are reset; the others come in the next turn.
+    /// The next client of a forward, as far as the limits allow. It has its place from here on. Accepts at
+    /// most `patience` and counts it down, those among them that are reset; the others come in the next turn.
     pub fn next_client(&mut self, index: usize, patience: &mut usize, now: Instant) -> Option<Client> {
         loop {
             let full = self.open >= limits::CONNECTIONS_PER_DIRECTION_MAX;

@@ -1,8 +1,9 @@
 //! The guests' addresses: which MAC has which IP, by lease or by having been seen.
 //!
-//! An address that was leased belongs to its MAC, so a guest finds its address again however often it boots or fails over, and no other
-//! guest can claim it. Nothing expires by itself: a guest that is away comes back. But the table is bounded, and when it is full
-//! the one that has been away longest makes room. Only MACs of VMMs that are connected come here (`switch`).
+//! An address that was leased belongs to its MAC, so a guest finds its address again however often it boots
+//! or fails over, and no other guest can claim it. Nothing expires by itself: a guest that is away comes
+//! back. But the table is bounded, and when it is full the one that has been away longest makes room. Only
+//! MACs of VMMs that are connected come here (`switch`).
 
 use super::config::Addresses;
 use super::limits;
@@ -68,8 +69,8 @@ impl Guests {
         guests
     }
 
-    /// The address for a guest that asks for one: the one it has, else the one it wants if free, else the lowest free one, else that of a
-    /// guest that is away: not `is_here`. `None`: there is none left.
+    /// The address for a guest that asks for one: the one it has, else the one it wants if free, else the
+    /// lowest free one, else that of a guest that is away: not `is_here`. `None`: there is none left.
     pub fn lease(
         &mut self,
         mac: EthernetAddress,
@@ -181,8 +182,8 @@ impl Guests {
         self.by_ip.len() < limits::GUESTS_MAX || self.evict(is_here).is_some()
     }
 
-    /// Forgets the address that is least firmly held: one that was only seen, else a lease, of a guest that is away; else one that was
-    /// only seen.
+    /// Forgets the address that is least firmly held: one that was only seen, else a lease, of a guest that
+    /// is away; else one that was only seen.
     fn evict(&mut self, is_here: &dyn Fn(EthernetAddress) -> bool) -> Option<Ipv4Addr> {
         let away = |guest: &Guest| !is_here(guest.mac);
         self.forget_oldest(&|guest| guest.hold == Hold::Seen && away(guest))

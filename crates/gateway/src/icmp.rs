@@ -1,4 +1,5 @@
-//! ICMP: answers pings to the gateway and tells guests of datagrams that nobody takes or that may not be sent.
+//! ICMP: answers pings to the gateway and tells guests of datagrams that nobody takes or that may not be
+//! sent.
 
 use super::limits;
 use super::segment::{IPV4_LEN, Incoming, Segment, emit_ipv4};

@@ -7,12 +7,13 @@
 //! gateway  1 byte: 0 accepted, 1 another key; Noise message 2 (e, ee)
 //! both     records: a 2-byte length and at most 65535 bytes; their contents are the stream of `stream`
 //! ```
-//! Lengths are little-endian. Both greetings are part of what the messages authenticate, so that a recording of message 1 is of no use:
-//! who sent a good one has the key. The gateway tries each of its keys, which costs no Diffie-Hellman, and knows the VMM by the one that fits.
+//! Lengths are little-endian. Both greetings are part of what the messages authenticate, so that a recording
+//! of message 1 is of no use: who sent a good one has the key. The gateway tries each of its keys, which
+//! costs no Diffie-Hellman, and knows the VMM by the one that fits.
 //!
-//! A greeting's first byte is never the first of a plain frame's length, and an end without keys answers a greeting with its own: each
-//! side can tell its operator what is wrong with the other. It holds no socket and never blocks. Bytes of the other end are
-//! nothing but claims until a record was opened.
+//! A greeting's first byte is never the first of a plain frame's length, and an end without keys answers a
+//! greeting with its own: each side can tell its operator what is wrong with the other. It holds no socket
+//! and never blocks. Bytes of the other end are nothing but claims until a record was opened.
 
 use snow::{Builder, HandshakeState, TransportState};
 
@@ -44,7 +45,8 @@ pub enum KeyedError {
     Stranger,
     /// Another release.
     #[error(
-        "it speaks version {theirs} of the framing and this side version {VERSION}; install the same release on both hosts"
+        "it speaks version {theirs} of the framing and this side version {VERSION}; install the same \
+         release on both hosts"
     )]
     Version {
         /// The other's.
@@ -52,22 +54,26 @@ pub enum KeyedError {
     },
     /// A VMM met a gateway without keys.
     #[error(
-        "it runs without a key; start it with `--key FILE`, or write `insecure` behind the VM's `gateway=HOST:PORT`"
+        "it runs without a key; start it with `--key FILE`, or write `insecure` behind the VM's \
+         `gateway=HOST:PORT`"
     )]
     GatewayHasNoKey,
     /// A VMM without a key met a gateway that wants one.
     #[error(
-        "it wants a key; write `key=FILE` behind the VM's `gateway=..`, or start the gateway with `--insecure`"
+        "it wants a key; write `key=FILE` behind the VM's `gateway=..`, or start the gateway with \
+         `--insecure`"
     )]
     GatewayWantsKey,
     /// A gateway met a VMM without a key.
     #[error(
-        "it sends plain frames, and this gateway takes only peers with a key; give the VM the key, or start the gateway with `--insecure`"
+        "it sends plain frames, and this gateway takes only peers with a key; give the VM the key, or start \
+         the gateway with `--insecure`"
     )]
     PeerHasNoKey,
     /// A gateway without keys met a VMM with one.
     #[error(
-        "it has a key and this gateway has none; start the gateway with `--key FILE`, or write `insecure` behind the VM's `gateway=HOST:PORT`"
+        "it has a key and this gateway has none; start the gateway with `--key FILE`, or write `insecure` \
+         behind the VM's `gateway=HOST:PORT`"
     )]
     PeerWantsKey,
     /// The keys differ.
@@ -354,7 +360,8 @@ fn has_key(greeting: &[u8; GREETING_LEN]) -> bool {
     greeting[9] != 0
 }
 
-/// The Noise message that these bytes are, if they are there whole. Nobody may send anything after it before it was answered.
+/// The Noise message that these bytes are, if they are there whole. Nobody may send anything after it before
+/// it was answered.
 fn message(bytes: &[u8]) -> Result<Option<&[u8]>, KeyedError> {
     let Some((header, message)) = bytes.split_first_chunk::<LENGTH_LEN>() else {
         return Ok(None);

@@ -1,8 +1,9 @@
-//! What is left of a TCP connection that both sides have closed: late segments are answered from a few bytes, not from its buffers.
+//! What is left of a TCP connection that both sides have closed: late segments are answered from a few bytes,
+//! not from its buffers.
 //!
-//! RFC 9293 has the side that closed first wait (TIME-WAIT), so that a last acknowledgement that was lost can be sent again. The wait is
-//! shorter than on the Internet, since the way to a guest is short, and there are limits: under churn the oldest waits no more.
-//! Segments that belong to nobody are answered from here too.
+//! RFC 9293 has the side that closed first wait (TIME-WAIT), so that a last acknowledgement that was lost can
+//! be sent again. The wait is shorter than on the Internet, since the way to a guest is short, and there are
+//! limits: under churn the oldest waits no more. Segments that belong to nobody are answered from here too.
 
 use super::limits;
 use super::segment::{IPV4_LEN, Segment, emit_ipv4};

@@ -1,8 +1,9 @@
-//! The gateway: gives guests a network without privileges, and keeps their clients' connections when a primary dies.
+//! The gateway: gives guests a network without privileges, and keeps their clients' connections when a
+//! primary dies.
 //!
-//! It is a process of its own. VMMs connect to it and speak Ethernet frames (`stream`, `wire`); it answers ARP, DHCP and DNS, opens
-//! host sockets for what guests open, and listens on host ports that lead to guests. Because TCP ends here on both sides, a
-//! client notices of a failover only that an answer took longer.
+//! It is a process of its own. VMMs connect to it and speak Ethernet frames (`stream`, `wire`); it answers
+//! ARP, DHCP and DNS, opens host sockets for what guests open, and listens on host ports that lead to guests.
+//! Because TCP ends here on both sides, a client notices of a failover only that an answer took longer.
 //!
 //! ```text
 //!  VMM --frames--> peer --> switch --> event_loop --> tcp: endpoint <-> splice --> host sockets

@@ -1,8 +1,10 @@
-//! Every bound of the gateway in one place. Guests and clients are hostile: each of these is reached in practice.
+//! Every bound of the gateway in one place. Guests and clients are hostile: each of these is reached in
+//! practice.
 
 use std::time::Duration;
 
-/// VMMs connected at once. One more with a key takes the place of one with its key that shows no guest, or is refused.
+/// VMMs connected at once. One more with a key takes the place of one with its key that shows no guest, or is
+/// refused.
 pub const PEERS_MAX: usize = 256;
 /// Of them those with the same key. One more takes the place of one that shows no guest, or is refused.
 pub const PEERS_PER_KEY_MAX: usize = 64;
@@ -14,7 +16,8 @@ pub const KEYS_MAX: usize = 64;
 pub const VISITORS_MAX: usize = 32;
 /// Time for a whole handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Silence after which a peer with a key, which asks ten times a second whether the gateway is there, is disconnected.
+/// Silence after which a peer with a key, which asks ten times a second whether the gateway is there, is
+/// disconnected.
 pub const PEER_GONE: Duration = Duration::from_millis(1_000);
 /// How often that is looked for.
 pub const SWEEP_EVERY: Duration = Duration::from_millis(250);
@@ -41,16 +44,18 @@ pub const PEER_QUEUE_MAX: usize = 2 * 1024 * 1024;
 pub const PEER_FLOOD_MAX: usize = 64 * 1024;
 /// Reads of one peer before the others have their turn.
 pub const READS_PER_TURN: usize = 8;
-/// Frames and words of one peer before the others have their turn: a small frame may cost as much work as a large one.
+/// Frames and words of one peer before the others have their turn: a small frame may cost as much work as a
+/// large one.
 pub const ITEMS_PER_TURN: usize = 256;
-/// Turns that the owner of an address has for what it sent before another connection may take the address over. Enough for
-/// more than a socket holds of ordinary frames; an owner that never stops sending keeps a takeover up no longer than this.
+/// Turns that the owner of an address has for what it sent before another connection may take the address
+/// over. Enough for more than a socket holds of ordinary frames; an owner that never stops sending keeps a
+/// takeover up no longer than this.
 pub const TURNS_BEFORE_TAKEOVER: usize = 64;
 /// Connections accepted at one listener before the others have their turn.
 pub const ACCEPTS_PER_TURN: usize = 64;
 
-/// TCP connections guests have opened to the outside, and those clients have opened to guests: separate, so that
-/// neither a guest nor the outside can use up the other's share.
+/// TCP connections guests have opened to the outside, and those clients have opened to guests: separate, so
+/// that neither a guest nor the outside can use up the other's share.
 pub const CONNECTIONS_PER_DIRECTION_MAX: usize = 2048;
 /// Of them those of one forward, so that the clients of one guest leave room for those of another.
 pub const CONNECTIONS_PER_FORWARD_MAX: usize = 1536;
@@ -58,7 +63,8 @@ pub const CONNECTIONS_PER_FORWARD_MAX: usize = 1536;
 pub const CONNECTIONS_PER_SOURCE_MAX: usize = 512;
 /// Of those to the outside, the ones of one guest. One more is refused.
 pub const CONNECTIONS_PER_GUEST_MAX: usize = 1024;
-/// Accepted connections per forward that wait for a guest which does not answer. More wait in the listener's backlog.
+/// Accepted connections per forward that wait for a guest which does not answer. More wait in the listener's
+/// backlog.
 pub const WAITING_PER_FORWARD_MAX: usize = 256;
 /// Of them those of one client's address. One more is reset: in the backlog it would keep the others out.
 pub const WAITING_PER_SOURCE_MAX: usize = 128;
@@ -89,8 +95,8 @@ pub const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 pub const ACK_DELAY: Duration = Duration::from_millis(4);
 /// The longest pause between retransmissions to a guest, however long it has been away.
 pub const RETRANSMIT_MAX: Duration = Duration::from_secs(1);
-/// Pauses after the retransmission at once that follows a change of a MAC's owner, while the guest stays mute:
-/// its announcement may leave before its receive queue is ready.
+/// Pauses after the retransmission at once that follows a change of a MAC's owner, while the guest stays
+/// mute: its announcement may leave before its receive queue is ready.
 pub const RECOVERY: [Duration; 6] = [
     Duration::from_millis(20),
     Duration::from_millis(30),
@@ -108,7 +114,8 @@ pub const OUTAGE_DATA_AGE: Duration = Duration::from_millis(100);
 pub const UDP_FLOWS_MAX: usize = 512;
 /// Of them those that one guest has begun. Its own that is idle longest makes room.
 pub const UDP_FLOWS_PER_GUEST_MAX: usize = 128;
-/// Of them those of one client's address, likewise. Addresses of datagrams can be forged, so it is only a first hurdle.
+/// Of them those of one client's address, likewise. Addresses of datagrams can be forged, so it is only a
+/// first hurdle.
 pub const UDP_FLOWS_PER_SOURCE_MAX: usize = 64;
 /// Silence after which a UDP flow is forgotten.
 pub const UDP_IDLE: Duration = Duration::from_secs(60);
@@ -132,7 +139,8 @@ const _: () = assert!(PEER_LOW_WATER < PEER_HIGH_WATER && PEER_HIGH_WATER < PEER
 const _: () = assert!(PEER_FLOOD_MAX <= PEER_QUEUE_MAX);
 const _: () = assert!(TCP_BUFFER_LEN >= 64 * 1024);
 
-/// Allows this process as many descriptors as it may have: a busy gateway has thousands of sockets, and the usual soft limit is 1024.
+/// Allows this process as many descriptors as it may have: a busy gateway has thousands of sockets, and the
+/// usual soft limit is 1024.
 pub fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);

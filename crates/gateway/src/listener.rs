@@ -60,7 +60,8 @@ impl GuestListener {
         }
     }
 
-    /// One VMM that wants to connect, with a name for messages and where it calls from, if not from this host.
+    /// One VMM that wants to connect, with a name for messages and where it calls from, if not from this
+    /// host.
     pub fn accept(&self) -> io::Result<(PeerStream, String, Option<IpAddr>)> {
         match self {
             Self::Tcp(listener) => {
@@ -86,8 +87,8 @@ impl Drop for GuestListener {
     }
 }
 
-/// Listens on a socket that only this user can connect to. The mode is set before the file exists: there is no moment at which
-/// others could.
+/// Listens on a socket that only this user can connect to. The mode is set before the file exists: there is
+/// no moment at which others could.
 fn bind_private(path: &Path) -> io::Result<UnixListener> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;

@@ -1,7 +1,8 @@
 //! Where a guest's connections and datagrams really go.
 //!
-//! Guests reach any address that the rules (`destination`) allow, but for the segment's own: there the gateway stands for the host's
-//! loopback, and for DNS, at either of its addresses, for the host's resolvers, wherever those are.
+//! Guests reach any address that the rules (`destination`) allow, but for the segment's own: there the
+//! gateway stands for the host's loopback, and for DNS, at either of its addresses, for the host's resolvers,
+//! wherever those are.
 
 use super::config::{Addresses, RESOLV_CONF, Resolvers};
 use super::destination::Rules;
@@ -74,9 +75,11 @@ impl Destinations {
             match fs::read_to_string(RESOLV_CONF) {
                 Ok(text) => self.host_resolvers = parse(&text),
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    // It was replaced, and the sandbox knows the one that was there at the start (`sandbox::Needs`).
+                    // It was replaced, and the sandbox knows the one that was there at the start
+                    // (`sandbox::Needs`).
                     tracing::warn!(
-                        "{RESOLV_CONF} is another file now, which this gateway may not read; it asks the resolvers of before: start it again, or give `--dns ADDRESS`"
+                        "{RESOLV_CONF} is another file now, which this gateway may not read; it asks the \
+                         resolvers of before: start it again, or give `--dns ADDRESS`"
                     );
                 }
                 Err(_) => self.host_resolvers.clear(),
@@ -127,7 +130,8 @@ impl Destinations {
         self.forbidden += 1;
         if self.told.len() < limits::FORBIDDEN_TOLD_MAX && self.told.insert(target) {
             tracing::warn!(
-                "a guest asked for {target}, which is refused; `--allow {target}` opens it ({} such attempts so far)",
+                "a guest asked for {target}, which is refused; `--allow {target}` opens it ({} such \
+                 attempts so far)",
                 self.forbidden
             );
         }
@@ -212,7 +216,8 @@ mod tests {
 
     #[test]
     fn resolv_conf_is_read_as_the_c_library_does() {
-        let text = "# c\nsearch x\nnameserver 192.0.2.1\nnameserver ::1\nnameserver bad\nnameserver\t192.0.2.3 x\nnameserver 192.0.2.4";
+        let text = "# c\nsearch x\nnameserver 192.0.2.1\nnameserver ::1\nnameserver bad\n\
+            nameserver\t192.0.2.3 x\nnameserver 192.0.2.4";
         let resolvers: Vec<String> = parse(text).iter().map(ToString::to_string).collect();
         assert_eq!(resolvers, ["192.0.2.1:53", "[::1]:53", "192.0.2.3:53"]);
     }

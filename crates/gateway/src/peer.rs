@@ -65,7 +65,8 @@ impl AsFd for PeerStream {
 pub struct Live {
     /// What the arbiter gave it.
     pub epoch: u64,
-    /// Counts up with each that says it is live: of the same epoch the later one counts, which has connected again.
+    /// Counts up with each that says it is live: of the same epoch the later one counts, which has connected
+    /// again.
     pub order: u64,
 }
 

@@ -1,6 +1,8 @@
-//! The gateway's own place on the virtual segment: it wraps IP packets into frames for guests and answers ARP.
+//! The gateway's own place on the virtual segment: it wraps IP packets into frames for guests and answers
+//! ARP.
 //!
-//! Everything the gateway sends to guests passes here, once, on its way from TCP, UDP, DHCP or ICMP to the switch.
+//! Everything the gateway sends to guests passes here, once, on its way from TCP, UDP, DHCP or ICMP to the
+//! switch.
 
 use super::config::Addresses;
 use super::guests::{Guests, Observed};

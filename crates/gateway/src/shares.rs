@@ -36,7 +36,8 @@ impl<K: Eq + Hash> Shares<K> {
     }
 }
 
-/// Where a client comes from, as far as shares are concerned: of IPv6 the network, since a host has all addresses of its own.
+/// Where a client comes from, as far as shares are concerned: of IPv6 the network, since a host has all
+/// addresses of its own.
 pub fn source_of(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),

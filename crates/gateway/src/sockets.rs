@@ -5,8 +5,8 @@ use smoltcp::socket::tcp::{Socket, SocketBuffer};
 use smoltcp::time::Duration as StackDuration;
 use std::time::Duration;
 
-/// Sockets with their buffers, to be used again: fresh memory for each connection would have to be filled with zeros, and what the
-/// allocator gets back in such pieces it keeps.
+/// Sockets with their buffers, to be used again: fresh memory for each connection would have to be filled
+/// with zeros, and what the allocator gets back in such pieces it keeps.
 #[derive(Default)]
 pub struct Sockets {
     spare: Vec<Socket<'static>>,

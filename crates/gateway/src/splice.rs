@@ -1,10 +1,13 @@
-//! One TCP connection from end to end: the guest side (`Endpoint`), the host socket, and the bytes between them.
+//! One TCP connection from end to end: the guest side (`Endpoint`), the host socket, and the bytes between
+//! them.
 //!
-//! Bytes go straight from one side's buffer to the other. When a side is full its source is not read, so the other end
-//! feels it: the client through the host's TCP window, the guest through its own. Ends of streams and resets are passed on.
+//! Bytes go straight from one side's buffer to the other. When a side is full its source is not read, so the
+//! other end feels it: the client through the host's TCP window, the guest through its own. Ends of streams
+//! and resets are passed on.
 //!
-//! It must never give up an open connection because the guest is silent: that is what failover looks like from here. One that never
-//! opened, or that one end has finished with and the other leaves lying, it gives up after a long time.
+//! It must never give up an open connection because the guest is silent: that is what failover looks like
+//! from here. One that never opened, or that one end has finished with and the other leaves lying, it gives
+//! up after a long time.
 
 use super::endpoint::Endpoint;
 use super::late::LastWord;
@@ -187,8 +190,8 @@ impl Connection {
         }
     }
 
-    /// Whether the client of a connection that still waits for its guest has gone without a word. One that has sent
-    /// something and closed its half may be waiting for an answer.
+    /// Whether the client of a connection that still waits for its guest has gone without a word. One that
+    /// has sent something and closed its half may be waiting for an answer.
     fn has_given_up(&self) -> bool {
         let Host::Open(stream) = &self.host else {
             return false;
@@ -238,7 +241,8 @@ impl Connection {
                     self.host_finished = true;
                     self.endpoint.finish();
                 }
-                // A short read emptied the socket: the next bytes bring a new event. It saves a call per request.
+                // A short read emptied the socket: the next bytes bring a new event. It saves a call per
+                // request.
                 Some(Ok(length)) => {
                     self.readable = length == room_len;
                     self.moved = now;
@@ -272,7 +276,8 @@ impl Connection {
         if matches!(self.host, Host::Closed { .. }) {
             return;
         }
-        // What the guest sent was acknowledged to it to the last byte: the kernel goes on delivering it to a slow client.
+        // What the guest sent was acknowledged to it to the last byte: the kernel goes on delivering it to a
+        // slow client.
         if let Host::Open(stream) = &self.host
             && !self.guest_finished
         {

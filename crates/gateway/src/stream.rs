@@ -1,10 +1,13 @@
-//! Ethernet frames on a byte stream, as QEMU's `-netdev stream` writes them: a 4-byte big-endian length, then the frame.
+//! Ethernet frames on a byte stream, as QEMU's `-netdev stream` writes them: a 4-byte big-endian length, then
+//! the frame.
 //!
-//! Both ends use it: the VMM side and the gateway. It holds no socket, so it serves blocking and non-blocking callers alike.
-//! It never trusts a length: a peer that claims a longer frame than [`FRAME_LEN_MAX`] is an error, not an allocation.
+//! Both ends use it: the VMM side and the gateway. It holds no socket, so it serves blocking and non-blocking
+//! callers alike. It never trusts a length: a peer that claims a longer frame than [`FRAME_LEN_MAX`] is an
+//! error, not an allocation.
 //!
-//! No frame is so long that the first byte of its length is not zero. Between two programs of Lockstep that share a key (`keyed`)
-//! that byte says what follows: a frame, or a [`Word`] about the connection. Plain framing has no words.
+//! No frame is so long that the first byte of its length is not zero. Between two programs of Lockstep that
+//! share a key (`keyed`) that byte says what follows: a frame, or a [`Word`] about the connection. Plain
+//! framing has no words.
 
 use std::io::{self, Read};
 
@@ -30,8 +33,8 @@ pub enum Word {
     Ping,
     /// Yes.
     Pong,
-    /// This connection shows its guest to the world from here on, by virtue of this epoch (0: it has none). Until it says so it is a
-    /// probe: it owns no address, and no frames pass.
+    /// This connection shows its guest to the world from here on, by virtue of this epoch (0: it has none).
+    /// Until it says so it is a probe: it owns no address, and no frames pass.
     Live {
         /// Of two connections with the same key the one with the higher epoch has the guest's address.
         epoch: u64,

@@ -1,11 +1,13 @@
 //! The virtual Ethernet switch: which VMM gets which frame.
 //!
-//! A MAC address that was used with a key belongs to that key for as long as the gateway runs; nobody else can use it. Among the key's
-//! connections it is with the one that is live by the highest epoch, and of the same epoch by the latest: that is how a backup that goes live
-//! takes over its guest's traffic, with the first frame that it sends, and how a stalled old primary that wakes up cannot take it back. A backup
-//! that is quiet probes: it gets no frames.
+//! A MAC address that was used with a key belongs to that key for as long as the gateway runs; nobody else
+//! can use it. Among the key's connections it is with the one that is live by the highest epoch, and of the
+//! same epoch by the latest: that is how a backup that goes live takes over its guest's traffic, with the
+//! first frame that it sends, and how a stalled old primary that wakes up cannot take it back. A backup that
+//! is quiet probes: it gets no frames.
 //!
-//! Without keys a MAC address belongs to the newest peer that sent a frame from it, and a silent backup gets flooded frames only.
+//! Without keys a MAC address belongs to the newest peer that sent a frame from it, and a silent backup gets
+//! flooded frames only.
 //!
 //! It must never wait for a peer: a full queue drops frames, and connections look at `has_room` first.
 
@@ -132,7 +134,8 @@ impl Switch {
         owned.map(|(&mac, _)| mac).collect()
     }
 
-    /// The peers from which one that owns no address may take one over: those with the same rights that own some.
+    /// The peers from which one that owns no address may take one over: those with the same rights that own
+    /// some.
     pub fn owners_before(&self, id: PeerId) -> Vec<PeerId> {
         let Some(peer) = self.peers.get(&id).filter(|peer| peer.macs == 0) else {
             return Vec::new();
@@ -288,8 +291,8 @@ impl Switch {
         frame.clear();
         frame.resize(length, 0);
         let result = fill(&mut frame);
-        // A full queue of a known owner is a lost frame, and one that belongs to a key is for nobody else; only a frame that
-        // nobody owns is flooded.
+        // A full queue of a known owner is a lost frame, and one that belongs to a key is for nobody else;
+        // only a frame that nobody owns is flooded.
         if !self.owners.contains_key(&to) && !self.bindings.contains_key(&to) {
             self.flood(None, &frame);
         }
@@ -337,7 +340,8 @@ impl Switch {
         self.sweep
     }
 
-    /// Disconnects peers that have stopped asking whether the gateway is there: their path is cut, or they are.
+    /// Disconnects peers that have stopped asking whether the gateway is there: their path is cut, or they
+    /// are.
     pub fn on_deadline(&mut self, now: Instant) {
         let Some(planned) = self.sweep.filter(|&at| at <= now) else {
             return;

@@ -1,4 +1,5 @@
-//! All TCP connections: finds the one a segment or an event belongs to, opens new ones, and keeps their deadlines.
+//! All TCP connections: finds the one a segment or an event belongs to, opens new ones, and keeps their
+//! deadlines.
 
 use super::endpoint::Endpoint;
 use super::forwards::{Client, Forwards, Place};

@@ -1,4 +1,5 @@
-//! Telling the operator of refusals without letting whoever is refused fill a disk: now and then a sentence, and how many were not told.
+//! Telling the operator of refusals without letting whoever is refused fill a disk: now and then a sentence,
+//! and how many were not told.
 
 use super::limits;
 use std::time::Instant;

@@ -1,7 +1,8 @@
 //! UDP: a host socket per flow, forgotten when it is idle.
 //!
-//! A flow a guest starts has a connected host socket, so only its destination can answer. A flow a client starts through a
-//! forward appears to the guest as a port of the gateway. Datagrams are lost when somebody is slow, as on any network.
+//! A flow a guest starts has a connected host socket, so only its destination can answer. A flow a client
+//! starts through a forward appears to the guest as a port of the gateway. Datagrams are lost when somebody
+//! is slow, as on any network.
 
 use super::config::{Forward, GatewayError};
 use super::limits;
@@ -155,7 +156,8 @@ impl UdpFlows {
             Host::Client { forward, address } => self.forwards[*forward].socket.send_to(payload, *address),
         };
         match sent {
-            // An earlier datagram was refused: the error comes with the next. Other failures are lost datagrams.
+            // An earlier datagram was refused: the error comes with the next. Other failures are lost
+            // datagrams.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Fate::Refused,
             _ => Fate::Sent,
         }
@@ -310,7 +312,8 @@ impl UdpFlows {
         id
     }
 
-    /// Ends the flow that is idle longest, of this holder if it has its share, else of all if there is no room.
+    /// Ends the flow that is idle longest, of this holder if it has its share, else of all if there is no
+    /// room.
     fn make_room(&mut self, holder: &Holder) {
         let has_share = self.shares.of(holder) >= holder.share();
         if has_share || self.flows.len() >= limits::UDP_FLOWS_MAX {

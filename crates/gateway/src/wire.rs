@@ -1,6 +1,8 @@
-//! `Wire`: one connection that carries frames, at either end: what waits to be written, what has arrived, in the clear or sealed.
+//! `Wire`: one connection that carries frames, at either end: what waits to be written, what has arrived, in
+//! the clear or sealed.
 //!
-//! It never blocks and never decides who may connect; `keyed` has done that before, if there is a key. Its owner bounds what waits.
+//! It never blocks and never decides who may connect; `keyed` has done that before, if there is a key. Its
+//! owner bounds what waits.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -105,14 +107,16 @@ impl<S> Wire<S> {
         reserve_frame(&mut self.queue, length).ok()
     }
 
-    /// Answers a [`Word::Ping`], unless the backlog is over `limit`: whoever asks and never reads gets no more answers.
+    /// Answers a [`Word::Ping`], unless the backlog is over `limit`: whoever asks and never reads gets no
+    /// more answers.
     pub fn answer(&mut self, limit: usize) {
         if self.backlog() < limit {
             self.say(Word::Pong);
         }
     }
 
-    /// Queues a word. In the clear there are none: it does nothing. Its caller bounds how many: see [`Wire::answer`].
+    /// Queues a word. In the clear there are none: it does nothing. Its caller bounds how many: see
+    /// [`Wire::answer`].
     pub fn say(&mut self, word: Word) {
         if self.is_keyed() {
             write_word(&mut self.queue, word);
@@ -216,8 +220,8 @@ fn write_some(stream: &mut impl Write, bytes: &[u8], written: &mut usize) -> Res
     Ok(true)
 }
 
-/// Has the kernel notice within about two seconds that the path of a connection without a key is cut. With a key both ends ask each
-/// other, which is faster. Does nothing to a Unix socket.
+/// Has the kernel notice within about two seconds that the path of a connection without a key is cut. With a
+/// key both ends ask each other, which is faster. Does nothing to a Unix socket.
 pub fn notice_cuts(stream: &impl AsFd) {
     use rustix::net::sockopt;
     let second = Duration::from_secs(1);

@@ -1,21 +1,23 @@
-//! The appliance: Debian's kernel and an initramfs with busybox and one service, made without root in seconds.
+//! The appliance: Debian's kernel and an initramfs with busybox and one service, made without root in
+//! seconds.
 //!
-//! Nothing of the guest runs while it is made: apt downloads, `dpkg-deb` unpacks, and the tree is written as a cpio
-//! archive. Process 1 is our own shell script (`guest/init.sh`), which obeys these kernel parameters:
+//! Nothing of the guest runs while it is made: apt downloads, `dpkg-deb` unpacks, and the tree is written as
+//! a cpio archive. Process 1 is our own shell script (`guest/init.sh`), which obeys these kernel parameters:
 //!
 //! | parameter | meaning |
 //! |---|---|
-//! | `lockstep.run=NAME` | the service to start: `redis`, `command` (the one given as `run`), `none`, or `poweroff`: boot fully, then power off |
+//! | `lockstep.run=NAME` | what to start: `redis`, `command` (given as `run`), `none`, or `poweroff`, after the boot |
 //! | `lockstep.script=NAME` | no service: run that script of the image when booted, then power off |
 //! | `lockstep.data=/dev/vda` | mount that ext4 disk on /data; Redis then keeps its append-only file there |
 //! | `lockstep.shell` | a shell on ttyS0 |
 //!
-//! On the console it prints `lockstep-appliance: ready after S s` when the service answers (and the network has an
-//! address), and `lockstep-appliance: poweroff (WHY)` before it powers the machine off. It does so when the service
-//! ends (so Redis' `SHUTDOWN` is a remote power-off), and when the line `poweroff` is typed on ttyS0.
+//! On the console it prints `lockstep-appliance: ready after S s` when the service answers (and the network
+//! has an address), and `lockstep-appliance: poweroff (WHY)` before it powers the machine off. It does so
+//! when the service ends (so Redis' `SHUTDOWN` is a remote power-off), and when the line `poweroff` is typed
+//! on ttyS0.
 //!
-//! `guest/fsync-check.sh` is in the image as `lockstep-fsync-check`. With `--run`, Redis is left out unless its
-//! package is named; the command may start it as `/etc/lockstep/services/redis &`.
+//! `guest/fsync-check.sh` is in the image as `lockstep-fsync-check`. With `--run`, Redis is left out unless
+//! its package is named; the command may start it as `/etc/lockstep/services/redis &`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,10 +36,10 @@ use super::tools::{self, APT_GET, DPKG_DEB};
 
 /// The kernel command line that boots an appliance with the fewest instructions.
 ///
-/// Measured from reset to a Redis that answers: 1.95 billion instructions with `quiet` alone, 0.45 billion with all of
-/// it. `cryptomgr.notests` skips the self-tests of ciphers (0.83 billion). The three initcalls measure the
-/// processor's jitter as an entropy source (0.17; there is virtio-rng), load the key for signed modules (0.03) and
-/// prepare the names of constants for tracing (0.07).
+/// Measured from reset to a Redis that answers: 1.95 billion instructions with `quiet` alone, 0.45 billion
+/// with all of it. `cryptomgr.notests` skips the self-tests of ciphers (0.83 billion). The three initcalls
+/// measure the processor's jitter as an entropy source (0.17; there is virtio-rng), load the key for signed
+/// modules (0.03) and prepare the names of constants for tracing (0.07).
 pub const APPLIANCE_APPEND: &str = "console=ttyS0 quiet cryptomgr.notests \
      initcall_blacklist=jent_mod_init,load_system_certificate_list,trace_eval_init";
 
@@ -198,7 +200,8 @@ fn build(
     fs::remove_dir_all(&work).map_err(ImageError::file("remove", &work))
 }
 
-/// Unpacks the kernel, the firmware and the rest into directories of their own, and returns the kernel's package.
+/// Unpacks the kernel, the firmware and the rest into directories of their own, and returns the kernel's
+/// package.
 fn unpack(apt: &Apt, debs: &[Deb], work: &Path, report: Report<'_>) -> Result<String, ImageError> {
     let total = debs.iter().map(|deb| deb.size).sum();
     let (mut done, mut kernel) = (0, None);

@@ -1,8 +1,8 @@
 //! Fetching packages of another architecture with apt, as any user, beside the machine's own package state.
 //!
-//! apt gets directories of its own under the cache; the machine's lists, packages and status are neither read nor
-//! written. Signatures are always checked: this file must never write `trusted=yes`, `AllowUnauthenticated` or
-//! their like, and switches them off where the machine's configuration has them on.
+//! apt gets directories of its own under the cache; the machine's lists, packages and status are neither read
+//! nor written. Signatures are always checked: this file must never write `trusted=yes`,
+//! `AllowUnauthenticated` or their like, and switches them off where the machine's configuration has them on.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,8 +17,8 @@ use super::tools::{self, APT_CONFIG, APT_GET, DPKG_DEB};
 /// The guest's architecture in Debian's words.
 const ARCHITECTURE: &str = "riscv64";
 
-/// Packages that apt is told are installed already. They are needed only by maintainer scripts, which are not run,
-/// or replaced by busybox and by our own `/init`; without them a server has half its usual dependencies.
+/// Packages that apt is told are installed already. They are needed only by maintainer scripts, which are not
+/// run, or replaced by busybox and by our own `/init`; without them a server has half its usual dependencies.
 const STAND_INS: [&str; 24] = [
     "adduser",
     "base-files",
@@ -238,8 +238,8 @@ fn status(wanted: &[String]) -> String {
     text
 }
 
-/// The configuration is read after the machine's own, which may hold the proxy that a site needs; everything else
-/// that could matter is set back to what it should be.
+/// The configuration is read after the machine's own, which may hold the proxy that a site needs; everything
+/// else that could matter is set back to what it should be.
 fn configuration(directory: &Path) -> Result<String, ImageError> {
     let directory = directory
         .to_str()

@@ -1,8 +1,8 @@
 //! From unpacked packages to the file tree of an appliance: what goes in, and which libraries it needs.
 //!
-//! All files of the packages go in except documentation and what only maintainer scripts, systemd or a compiler
-//! would read. Shared libraries in the system's library directory go in only when a program or another library names
-//! them, which keeps a Redis appliance at a third of what its packages unpack to.
+//! All files of the packages go in except documentation and what only maintainer scripts, systemd or a
+//! compiler would read. Shared libraries in the system's library directory go in only when a program or
+//! another library names them, which keeps a Redis appliance at a third of what its packages unpack to.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -126,7 +126,8 @@ fn library_name(path: &str) -> Option<&str> {
 /// The paths of the libraries that anything in the tree needs, links on the way included.
 fn needed_libraries(tree: &Tree) -> BTreeSet<String> {
     let mut needed = BTreeSet::new();
-    // Names still to be looked up: what programs and plug-ins need, then what those libraries need, and so on.
+    // Names still to be looked up: what programs and plug-ins need, then what those libraries need, and so
+    // on.
     let mut names: Vec<String> = LIBRARIES_OPENED_LATER.map(str::to_owned).to_vec();
     names.extend(
         tree.iter()

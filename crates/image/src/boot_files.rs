@@ -1,7 +1,7 @@
 //! The files that a machine is started from, taken out of Debian's packages: firmware, kernel, initramfs.
 //!
-//! All are stored as the loader takes them and as the guest has least to do with them: a flat Image and an initramfs
-//! that is not compressed.
+//! All are stored as the loader takes them and as the guest has least to do with them: a flat Image and an
+//! initramfs that is not compressed.
 
 use std::fs;
 use std::io::{BufWriter, Read, Write};
@@ -90,8 +90,8 @@ pub fn only_entry(directory: &Path, prefix: &str, package: &str) -> Result<PathB
     }
 }
 
-/// An initramfs is any number of cpio archives, each plain or compressed, with zeros between them. initramfs-tools
-/// writes the files that are compressed already in a plain one and the rest, here, with gzip.
+/// An initramfs is any number of cpio archives, each plain or compressed, with zeros between them.
+/// initramfs-tools writes the files that are compressed already in a plain one and the rest, here, with gzip.
 fn plain_initramfs(mut data: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut plain = Vec::new();
     loop {

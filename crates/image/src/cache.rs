@@ -1,8 +1,8 @@
 //! Finished images on disk: `~/.cache/lockstep/<kind>-<key>/`, one directory each, complete or absent.
 //!
-//! A build happens in a directory of another name, is flushed to the disk and then renamed, so a directory with the
-//! final name is never half-made, whenever the power or the process goes. One build at a time holds the lock; what
-//! an earlier one left behind is removed under the same lock.
+//! A build happens in a directory of another name, is flushed to the disk and then renamed, so a directory
+//! with the final name is never half-made, whenever the power or the process goes. One build at a time holds
+//! the lock; what an earlier one left behind is removed under the same lock.
 
 use std::fmt;
 use std::fs::{self, File, TryLockError};
@@ -59,8 +59,8 @@ impl Cache {
         directory.is_dir().then_some(directory)
     }
 
-    /// The finished image of that key: the one that is there unless `rebuild`, else what `build` makes in the empty
-    /// directory that it is given.
+    /// The finished image of that key: the one that is there unless `rebuild`, else what `build` makes in the
+    /// empty directory that it is given.
     pub(super) fn find_or_build(
         &self,
         key: &Key,
@@ -96,7 +96,8 @@ impl Cache {
         let directory = self.root.join(key.to_string());
         let replaced = self.root.join(format!("{REPLACED}{key}"));
         if directory.exists() {
-            // A directory cannot be renamed over another. Killed between the two renames, the image is absent.
+            // A directory cannot be renamed over another. Killed between the two renames, the image is
+            // absent.
             fs::rename(&directory, &replaced).map_err(ImageError::file("replace", &directory))?;
         }
         fs::rename(unfinished, &directory).map_err(ImageError::file("create", &directory))?;

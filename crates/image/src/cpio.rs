@@ -1,9 +1,10 @@
-//! A file tree and its form as an initramfs: a cpio archive, "new ASCII" format, that depends on nothing but the
-//! tree's content.
+//! A file tree and its form as an initramfs: a cpio archive, "new ASCII" format, that depends on nothing but
+//! the tree's content.
 //!
-//! Written without root and without device nodes on the host: owners are 0, times are 0, entries are sorted. The
-//! archive is not compressed: measured with Debian's kernel, unpacking 27 MB costs the guest 54 million instructions
-//! plain, 360 million as lz4, 500 million as gzip and 1.4 billion as zstd, and the host reads a file either way.
+//! Written without root and without device nodes on the host: owners are 0, times are 0, entries are sorted.
+//! The archive is not compressed: measured with Debian's kernel, unpacking 27 MB costs the guest 54 million
+//! instructions plain, 360 million as lz4, 500 million as gzip and 1.4 billion as zstd, and the host reads a
+//! file either way.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
@@ -107,8 +108,8 @@ impl Tree {
             .map_err(ImageError::file("write", std::path::Path::new("the initramfs")))
     }
 
-    /// For each file that has equals: the number of the inode that they share, how many they are, and which of them
-    /// comes last.
+    /// For each file that has equals: the number of the inode that they share, how many they are, and which
+    /// of them comes last.
     fn shared(&self) -> HashMap<(&[u8], u32), Shared<'_>> {
         let mut shared: HashMap<(&[u8], u32), Shared<'_>> = HashMap::new();
         for (number, (path, node)) in (1..).zip(self.iter()) {

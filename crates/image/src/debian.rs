@@ -1,17 +1,20 @@
-//! A whole Debian: a raw ext4 disk with systemd and PostgreSQL, and Debian's kernel beside it for direct boot.
+//! A whole Debian: a raw ext4 disk with systemd and PostgreSQL, and Debian's kernel beside it for direct
+//! boot.
 //!
-//! `mmdebstrap` installs the packages with their maintainer scripts, under QEMU's user-mode emulation, which takes
-//! minutes; `mke2fs -d` makes the disk. As root it needs nothing more; other users need `fakeroot` and `uidmap`.
+//! `mmdebstrap` installs the packages with their maintainer scripts, under QEMU's user-mode emulation, which
+//! takes minutes; `mke2fs -d` makes the disk. As root it needs nothing more; other users need `fakeroot` and
+//! `uidmap`.
 //!
-//! What the guest is, beyond Debian's defaults (`guest/debian-*.sh`): root logs in on the console (ttyS0) without a
-//! password, and nothing else offers a login; systemd-networkd asks for an address on every Ethernet card; PostgreSQL
-//! listens on all addresses and trusts 10.0.2.0/24, where the gateway's forwards come from, with a database `bench`
-//! of the role `bench`; timers and mounts that would only cost time are masked; documentation, translations and
-//! drivers for hardware that the machine does not have are not unpacked; `lockstep-fsync-check` is there.
+//! What the guest is, beyond Debian's defaults (`guest/debian-*.sh`): root logs in on the console (ttyS0)
+//! without a password, and nothing else offers a login; systemd-networkd asks for an address on every
+//! Ethernet card; PostgreSQL listens on all addresses and trusts 10.0.2.0/24, where the gateway's forwards
+//! come from, with a database `bench` of the role `bench`; timers and mounts that would only cost time are
+//! masked; documentation, translations and drivers for hardware that the machine does not have are not
+//! unpacked; `lockstep-fsync-check` is there.
 //!
-//! The disk in the cache is the original: machines need a copy or an overlay of it. It has no boot loader. Beside it
-//! are its kernel, the initramfs that Debian made for it, and a smaller one of ours that is the default, because it
-//! takes 0.2 billion instructions where Debian's takes three.
+//! The disk in the cache is the original: machines need a copy or an overlay of it. It has no boot loader.
+//! Beside it are its kernel, the initramfs that Debian made for it, and a smaller one of ours that is the
+//! default, because it takes 0.2 billion instructions where Debian's takes three.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -56,7 +59,8 @@ const INIT_APPLETS: [&str; 7] = [
     "usleep",
 ];
 
-/// The modules that it loads: what the disk needs, and the other devices, whose drivers udev would load more slowly.
+/// The modules that it loads: what the disk needs, and the other devices, whose drivers udev would load more
+/// slowly.
 const INIT_MODULES: [&str; 6] = [
     "virtio_mmio",
     "virtio_blk",
@@ -91,8 +95,8 @@ const LEFT_OUT_FILES: [&str; 6] = [
     "/usr/share/man/*",
 ];
 
-/// Directories of drivers that are not unpacked: hardware that the machine does not have. They are most of a kernel
-/// package and of the time that its installation takes under emulation.
+/// Directories of drivers that are not unpacked: hardware that the machine does not have. They are most of a
+/// kernel package and of the time that its installation takes under emulation.
 #[rustfmt::skip]
 const LEFT_OUT_DRIVERS: [&str; 38] = [
     "drivers/accessibility", "drivers/ata", "drivers/atm", "drivers/bluetooth", "drivers/gpu", "drivers/hid",
@@ -100,8 +104,8 @@ const LEFT_OUT_DRIVERS: [&str; 38] = [
     "drivers/media", "drivers/mmc", "drivers/mtd", "drivers/net/can", "drivers/net/ethernet",
     "drivers/net/hamradio", "drivers/net/ieee802154", "drivers/net/phy", "drivers/net/usb",
     "drivers/net/wireless", "drivers/nvme", "drivers/pinctrl", "drivers/scsi/*", "drivers/spi",
-    "drivers/staging", "drivers/usb", "drivers/video", "drivers/w1", "net/6lowpan", "net/bluetooth", "net/can",
-    "net/ieee802154", "net/mac80211", "net/nfc", "net/wireless", "sound",
+    "drivers/staging", "drivers/usb", "drivers/video", "drivers/w1", "net/6lowpan", "net/bluetooth",
+    "net/can", "net/ieee802154", "net/mac80211", "net/nfc", "net/wireless", "sound",
 ];
 
 /// The smallest disk: what is installed and some room for a database.
@@ -269,7 +273,8 @@ fn install(
     command.arg(format!("--customize-hook={}", customize_hook()));
     command.arg(SUITE).arg(&tarball).arg(archive.source_line(SUITE));
 
-    // Postponed: the kernel's installation and a trigger would each make the initramfs; AFTER_PACKAGES makes it once.
+    // Postponed: the kernel's installation and a trigger would each make the initramfs; AFTER_PACKAGES makes
+    // it once.
     command.env("INITRD", "No");
 
     let log = work.join("install.log");
@@ -294,7 +299,9 @@ fn customize_hook() -> String {
         "the script may not contain the end of its here-document"
     );
     format!(
-        "{AFTER_PACKAGES}\ncat >\"$root/usr/local/bin/lockstep-fsync-check\" <<'{MARK}'\n{FSYNC_CHECK}{MARK}\n\
+        "{AFTER_PACKAGES}\n\
+         cat >\"$root/usr/local/bin/lockstep-fsync-check\" <<'{MARK}'\n\
+         {FSYNC_CHECK}{MARK}\n\
          chmod 755 \"$root/usr/local/bin/lockstep-fsync-check\"\n"
     )
 }

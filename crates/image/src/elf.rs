@@ -4,8 +4,8 @@ use object::elf::{DT_NEEDED, PT_INTERP};
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
 use object::{Endianness, Object, ObjectSection};
 
-/// The file names of the libraries that an ELF file needs, its program interpreter included. Nothing for a file that
-/// is no ELF file, or a damaged one: such a file needs nothing that could be found.
+/// The file names of the libraries that an ELF file needs, its program interpreter included. Nothing for a
+/// file that is no ELF file, or a damaged one: such a file needs nothing that could be found.
 pub fn needed_libraries(data: &[u8]) -> Vec<String> {
     if !data.starts_with(b"\x7fELF") {
         return Vec::new();

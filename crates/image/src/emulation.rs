@@ -1,7 +1,8 @@
-//! Whether this machine runs riscv64 programs: the kernel's binfmt_misc with QEMU's user-mode emulation behind it.
+//! Whether this machine runs riscv64 programs: the kernel's binfmt_misc with QEMU's user-mode emulation
+//! behind it.
 //!
-//! Debian's packages register the emulator at boot, through systemd. In a container or on a machine without systemd
-//! that has not happened; root can do it here, which lasts until the next boot and installs nothing.
+//! Debian's packages register the emulator at boot, through systemd. In a container or on a machine without
+//! systemd that has not happened; root can do it here, which lasts until the next boot and installs nothing.
 
 use std::fs;
 use std::path::Path;
@@ -53,7 +54,8 @@ fn state() -> String {
     fs::read_to_string(REGISTERED).unwrap_or_default()
 }
 
-/// The emulator is used only with the flag F: opened when registered, so that it is found from inside a chroot.
+/// The emulator is used only with the flag F: opened when registered, so that it is found from inside a
+/// chroot.
 fn is_enabled(state: &str) -> bool {
     let mut lines = state.lines();
     lines.next() == Some("enabled")

@@ -34,8 +34,8 @@ pub enum ImageError {
     NoKeyring,
     /// The host cannot run riscv64 programs.
     #[error(
-        "this machine does not run riscv64 programs, which installing Debian needs: {reason}; install the Debian \
-         packages qemu-user-static and binfmt-support, or run `lockstep image debian` once as root"
+        "this machine does not run riscv64 programs, which installing Debian needs: {reason}; install \
+         the Debian packages qemu-user-static and binfmt-support, or run `lockstep image debian` once as root"
     )]
     NoEmulation {
         /// What was found instead.

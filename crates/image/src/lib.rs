@@ -1,13 +1,14 @@
-//! Guest images made from Debian's packages: `lockstep image appliance`, `lockstep image debian`, `lockstep demo`.
+//! Guest images made from Debian's packages: `lockstep image appliance`, `lockstep image debian`,
+//! `lockstep demo`.
 //!
 //! Two products. [`build_appliance`] makes a kernel and an initramfs with busybox and one service in seconds,
-//! without root and without running any guest code. [`build_debian`] makes a whole Debian disk with systemd and
-//! PostgreSQL in minutes, under emulation. Both come out of a [`cache`](Cache) and are complete or absent, never
-//! half-made: a build that is killed leaves a temporary directory that the next one removes.
+//! without root and without running any guest code. [`build_debian`] makes a whole Debian disk with systemd
+//! and PostgreSQL in minutes, under emulation. Both come out of a [`cache`](Cache) and are complete or
+//! absent, never half-made: a build that is killed leaves a temporary directory that the next one removes.
 //!
-//! Every package is fetched by apt from the mirror that the machine's own apt configuration names (or the one in
-//! the options) and checked against the Debian archive's signatures. This crate must never switch that check off,
-//! never install anything on the host and never know a mirror's name of its own.
+//! Every package is fetched by apt from the mirror that the machine's own apt configuration names (or the one
+//! in the options) and checked against the Debian archive's signatures. This crate must never switch that
+//! check off, never install anything on the host and never know a mirror's name of its own.
 #![forbid(unsafe_code)]
 
 mod appliance;

@@ -178,8 +178,10 @@ mod tests {
         let text = "# deb http://commented.example/debian trixie main\n\
                     deb-src http://source.example/debian trixie main\n\
                     deb cdrom:[Debian]/ trixie main\n\
-                    deb [arch=amd64 signed-by=/etc/apt/keyrings/vendor.asc] https://vendor.example/debian trixie main\n\
-                    deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://proxy.example/d trixie main\n";
+                    deb [arch=amd64 signed-by=/etc/apt/keyrings/vendor.asc] \
+                    https://vendor.example/debian trixie main\n\
+                    deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] \
+                    http://proxy.example/d trixie main\n";
         let entries = text.lines().filter_map(one_line_entry).collect();
         assert_eq!(first(entries).as_deref(), Some("http://proxy.example/d"));
     }

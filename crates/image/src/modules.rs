@@ -1,9 +1,9 @@
 //! The kernel modules of an appliance: which ones, in which order, and in the form that loads fastest.
 //!
-//! The kernel package has no `modules.dep` (depmod writes it on installation), so dependencies are read from the
-//! modules themselves. Each module is stored decompressed and without its signature: checking one costs the guest
-//! about 40 million instructions, and the package it came from was checked by apt. The kernel notes "module
-//! verification failed" once and goes on.
+//! The kernel package has no `modules.dep` (depmod writes it on installation), so dependencies are read from
+//! the modules themselves. Each module is stored decompressed and without its signature: checking one costs
+//! the guest about 40 million instructions, and the package it came from was checked by apt. The kernel notes
+//! "module verification failed" once and goes on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -58,8 +58,8 @@ impl KernelModules {
         })
     }
 
-    /// The modules `wanted` and all that they depend on, each after what it depends on. What is built into the
-    /// kernel is left out.
+    /// The modules `wanted` and all that they depend on, each after what it depends on. What is built into
+    /// the kernel is left out.
     pub fn in_load_order(&self, wanted: &[&str]) -> Result<Vec<Module>, ImageError> {
         let mut order = Vec::new();
         let mut seen = BTreeSet::new();

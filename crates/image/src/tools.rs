@@ -17,8 +17,9 @@ const TAIL_LINES: usize = 12;
 /// How often a running program is looked at.
 const TICK: Duration = Duration::from_millis(100);
 
-/// What stands before a program to tie it, with all that it starts, to the life of the thread that starts it: the shell
-/// is signalled when that thread ends, and passes it on to its process group, which must be one of its own.
+/// What stands before a program to tie it, with all that it starts, to the life of the thread that starts it:
+/// the shell is signalled when that thread ends, and passes it on to its process group, which must be one of
+/// its own.
 const TIE: [&str; 6] = [
     "--pdeathsig",
     "TERM",
@@ -127,8 +128,8 @@ pub fn command(tool: Tool) -> Command {
     command
 }
 
-/// Like [`command`] for a program that runs for long and has children of its own: they are told to stop when this
-/// process is killed, however that happens.
+/// Like [`command`] for a program that runs for long and has children of its own: they are told to stop when
+/// this process is killed, however that happens.
 pub fn command_tied_to_us(tool: Tool) -> Command {
     let mut command = command(SETPRIV);
     command.args(TIE).arg(tool.program).process_group(0);
@@ -175,8 +176,8 @@ pub fn watch(
     ))
 }
 
-/// Waits for the end of `child` and calls `on_tick` meanwhile. No limit of its own: apt has timeouts, and an emulated
-/// installation takes what it takes.
+/// Waits for the end of `child` and calls `on_tick` meanwhile. No limit of its own: apt has timeouts, and an
+/// emulated installation takes what it takes.
 fn wait(mut child: Child, on_tick: &mut dyn FnMut()) -> std::io::Result<ExitStatus> {
     let (sender, ended) = mpsc::channel();
     thread::scope(|scope| {

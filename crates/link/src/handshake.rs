@@ -6,8 +6,9 @@
 //! responder  1 byte: 0 accepted, 1 another key; Noise message 2 (e, ee), content: UDP port
 //! initiator  an empty record: proof that it is alive and no recording
 //! ```
-//! Without a key the contents travel as they are. It never blocks and never reads further than its own bytes: a listener
-//! has many of them at once, most of them with strangers, and gives each a limited time for all of it.
+//! Without a key the contents travel as they are. It never blocks and never reads further than its own bytes:
+//! a listener has many of them at once, most of them with strangers, and gives each a limited time for all of
+//! it.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -146,7 +147,8 @@ impl Handshake {
         }
     }
 
-    /// Goes on as far as it can without waiting; `true`: all is said, and [`Handshake::into_link`] makes the link.
+    /// Goes on as far as it can without waiting; `true`: all is said, and [`Handshake::into_link`] makes the
+    /// link.
     ///
     /// # Errors
     /// The other end is a stranger, of another version, has another key or another mode, or hung up.

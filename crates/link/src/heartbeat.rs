@@ -1,8 +1,8 @@
 //! Heartbeats: UDP datagrams with a counter and a code, so that forged and repeated ones are ignored.
 //!
 //! They travel beside the TCP link because TCP keeps quiet about a lost packet for hundreds of milliseconds
-//! (FT 2.3-d). They vouch for their sender and carry the times from which the lease is reckoned (docs/protocol.md); what is in
-//! them is the node's business.
+//! (FT 2.3-d). They vouch for their sender and carry the times from which the lease is reckoned
+//! (docs/protocol.md); what is in them is the node's business.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};

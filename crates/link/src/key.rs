@@ -36,7 +36,8 @@ pub enum Security {
 pub enum KeyError {
     /// Not readable.
     #[error(
-        "cannot read the key file {path}; make one with `(umask 077; openssl rand -hex 32 > {path})` and copy it to both hosts"
+        "cannot read the key file {path}; make one with `(umask 077; openssl rand -hex 32 > {path})` and \
+         copy it to both hosts"
     )]
     Read {
         /// Path of the key file.
@@ -46,7 +47,8 @@ pub enum KeyError {
     },
     /// Others than its owner can read or change it.
     #[error(
-        "other users can read or change the key file {path} (mode {mode:03o}); run `chmod 600 {path}`, or insist with `--allow-open-key`"
+        "other users can read or change the key file {path} (mode {mode:03o}); run `chmod 600 {path}`, or \
+         insist with `--allow-open-key`"
     )]
     Open {
         /// Path of the key file.

@@ -5,7 +5,8 @@
 //! 4-byte little-endian length and its bytes; with a key this stream is cut into Noise records, each a
 //! 2-byte little-endian length and at most 65535 bytes.
 //!
-//! What the messages say is `replica`'s business. Nothing here decides who is primary, and no byte of a peer without the key is believed.
+//! What the messages say is `replica`'s business. Nothing here decides who is primary, and no byte of a peer
+//! without the key is believed.
 #![forbid(unsafe_code)]
 
 pub mod connect;
@@ -56,7 +57,8 @@ pub enum LinkError {
     },
     /// Nobody answered.
     #[error(
-        "{peer} cannot be reached; start the backup there first, and check the address and the firewall (TCP and UDP)"
+        "{peer} cannot be reached; start the backup there first, and check the address and the firewall \
+         (TCP and UDP)"
     )]
     Unreachable {
         /// Who.
@@ -89,7 +91,8 @@ pub enum LinkError {
     },
     /// The other end is another release.
     #[error(
-        "{peer} speaks version {theirs} of the link and this side version {ours}; install the same release on both hosts"
+        "{peer} speaks version {theirs} of the link and this side version {ours}; install the same release \
+         on both hosts"
     )]
     Version {
         /// Who.
@@ -100,7 +103,11 @@ pub enum LinkError {
         theirs: u8,
     },
     /// One side has a key and the other has none.
-    #[error("{peer} {} a key and this side {}; give both sides the same key file, or both `insecure`", has(*theirs), has(!*theirs))]
+    #[error(
+        "{peer} {} a key and this side {}; give both sides the same key file, or both `insecure`",
+        has(*theirs),
+        has(!*theirs)
+    )]
     Mode {
         /// Who.
         peer: SocketAddr,
@@ -229,7 +236,8 @@ impl Link {
         self.peer
     }
 
-    /// Both sides have agreed on this failure-detection timeout: the kernel must not break the link before it.
+    /// Both sides have agreed on this failure-detection timeout: the kernel must not break the link before
+    /// it.
     ///
     /// # Errors
     /// As the kernel gives them.
@@ -239,8 +247,8 @@ impl Link {
         Ok(sockopt::set_tcp_user_timeout(&self.stream, ms)?)
     }
 
-    /// Is a whole message here already, or the end of the link? Then the kernel has nothing to show, and whoever waits
-    /// for it waits in vain: call [`Link::receive`] first.
+    /// Is a whole message here already, or the end of the link? Then the kernel has nothing to show, and
+    /// whoever waits for it waits in vain: call [`Link::receive`] first.
     #[must_use]
     pub fn has_message(&self) -> bool {
         let bytes = &self.opened[self.taken..];
@@ -456,8 +464,8 @@ impl AsFd for Link {
 
 /// What the kernel does about lost packets, and about a peer that is gone (docs/protocol.md, "The link").
 fn resend_soon_and_notice_death(stream: &TcpStream) -> io::Result<()> {
-    // Acknowledgements and signs of life are a thin stream: with a few packets under way, the pause between two attempts
-    // to resend does not double with each.
+    // Acknowledgements and signs of life are a thin stream: with a few packets under way, the pause between
+    // two attempts to resend does not double with each.
     sockopt::set_tcp_thin_linear_timeouts(stream, true)?;
     let ms = u32::try_from(LINK_USER_TIMEOUT.0 / 1_000_000).unwrap_or(u32::MAX);
     sockopt::set_tcp_user_timeout(stream, ms)?;

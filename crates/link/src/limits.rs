@@ -8,8 +8,9 @@ use replica::Span;
 pub const MESSAGE_LEN_MAX: usize = 32 << 20;
 /// Bytes waiting to be written to the peer. The protocol's own window is far below; past this the link ends.
 pub const LINK_BACKLOG_MAX: usize = 96 << 20;
-/// The kernel breaks a link on which sent bytes stay unacknowledged, or a probe unanswered, for this long, or for
-/// [`LINK_USER_TIMEOUTS`] if that is longer: who suspects whom is decided by the replicas, not by the kernel.
+/// The kernel breaks a link on which sent bytes stay unacknowledged, or a probe unanswered, for this long, or
+/// for [`LINK_USER_TIMEOUTS`] if that is longer: who suspects whom is decided by the replicas, not by the
+/// kernel.
 pub const LINK_USER_TIMEOUT: Span = Span::from_ms(12_000);
 /// In failure-detection timeouts.
 pub const LINK_USER_TIMEOUTS: u64 = 5;
@@ -23,13 +24,16 @@ pub const LINK_PROBE_EVERY: Duration = Duration::from_secs(1);
 pub const LINK_READ_LEN: usize = 256 << 10;
 /// Longest heartbeat payload.
 pub const HEARTBEAT_LEN_MAX: usize = 1024;
-/// A caller that has not finished the whole handshake of a link in this time is dropped, however much it says.
+/// A caller that has not finished the whole handshake of a link in this time is dropped, however much it
+/// says.
 pub const HANDSHAKE_TIMEOUT: Span = Span::from_ms(5_000);
-/// Handshakes going on at once on one listener. One more makes room: the oldest of the source with the most goes.
+/// Handshakes going on at once on one listener. One more makes room: the oldest of the source with the most
+/// goes.
 pub const HANDSHAKES_MAX: usize = 256;
 /// Callers accepted in one turn of a listener, so that a flood of them does not keep it from those it has.
 pub const CALLERS_PER_TURN: usize = 64;
-/// A listener that cannot take a caller, because the host has no descriptor or memory for it, tries again after this.
+/// A listener that cannot take a caller, because the host has no descriptor or memory for it, tries again
+/// after this.
 pub const SHORTAGE_PAUSE: Span = Span::from_ms(250);
 /// Refused callers that are told of one by one within [`REFUSALS_WITHIN`]; more are counted.
 pub const REFUSALS_TOLD_MAX: u64 = 16;

@@ -1,9 +1,10 @@
 //! Where a backup waits for its primary, among whoever else calls.
 //!
-//! All callers are served in one loop that never waits for a single one of them. A caller has little to give before it has
-//! shown that it has the key: a place among [`HANDSHAKES_MAX`], for [`HANDSHAKE_TIMEOUT`]. When all places are taken, the oldest
-//! caller of the source that has the most of them goes; who has shown the key keeps its place. So silent connections, however many,
-//! keep the genuine primary out for no longer than its own handshake takes.
+//! All callers are served in one loop that never waits for a single one of them. A caller has little to give
+//! before it has shown that it has the key: a place among [`HANDSHAKES_MAX`], for [`HANDSHAKE_TIMEOUT`]. When
+//! all places are taken, the oldest caller of the source that has the most of them goes; who has shown the
+//! key keeps its place. So silent connections, however many, keep the genuine primary out for no longer than
+//! its own handshake takes.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -75,8 +76,8 @@ impl Listener {
         self.address
     }
 
-    /// Waits for a peer with the same key. Strangers are shown to `progress` and dropped. `stop` becoming readable ends
-    /// the wait.
+    /// Waits for a peer with the same key. Strangers are shown to `progress` and dropped. `stop` becoming
+    /// readable ends the wait.
     ///
     /// # Errors
     /// The listener broke, or `stop`.
@@ -125,9 +126,11 @@ impl Listener {
             match self.listener.accept() {
                 Ok((stream, _)) => self.greet(stream, progress),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // Of the connections that this process has, those of strangers are the first it can do without.
+                // Of the connections that this process has, those of strangers are the first it can do
+                // without.
                 Err(error) if is_shortage(&error) && !self.callers.is_empty() => self.make_room(progress),
-                // It is the whole host that has none left, or the rest of this process. The caller waits in the kernel.
+                // It is the whole host that has none left, or the rest of this process. The caller waits in
+                // the kernel.
                 Err(error) if is_shortage(&error) => {
                     tracing::warn!(%error, "cannot take a caller at {} yet", self.address);
                     self.short_until = Some(clock::now().after(SHORTAGE_PAUSE));

@@ -1,7 +1,8 @@
 //! `BoundedFile`: a file of lines or bytes that grows to a bound and then begins anew.
 //!
-//! At the bound `FILE` becomes `FILE.1`, which replaces the one before, so that the newest are always there and both together
-//! take at most twice the bound. Only an ordinary file is turned over; a FIFO or a terminal is written as it is.
+//! At the bound `FILE` becomes `FILE.1`, which replaces the one before, so that the newest are always there
+//! and both together take at most twice the bound. Only an ordinary file is turned over; a FIFO or a terminal
+//! is written as it is.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -9,7 +10,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Whom a file that is made here may be read by: its owner. A guest's console and names of hosts are nobody else's business.
+/// Whom a file that is made here may be read by: its owner. A guest's console and names of hosts are nobody
+/// else's business.
 const MODE: u32 = 0o600;
 
 /// What becomes of what the file holds already.

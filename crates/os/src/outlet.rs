@@ -1,9 +1,9 @@
 //! `Outlet`: a writer that nobody waits for.
 //!
-//! A pipe whose reader sleeps, a terminal that was stopped with Ctrl-S, a FIFO or a dead file server hold up whoever writes to
-//! them for as long as they like. The guest thread, on which a peer and clients wait, writes to none of them: it
-//! leaves its bytes here, and a thread of the outlet's own writes them. What finds no room, or what the sink refuses,
-//! is dropped and counted, and never tried a second time.
+//! A pipe whose reader sleeps, a terminal that was stopped with Ctrl-S, a FIFO or a dead file server hold up
+//! whoever writes to them for as long as they like. The guest thread, on which a peer and clients wait,
+//! writes to none of them: it leaves its bytes here, and a thread of the outlet's own writes them. What finds
+//! no room, or what the sink refuses, is dropped and counted, and never tried a second time.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -68,8 +68,8 @@ impl Queue {
 }
 
 impl Outlet {
-    /// An outlet to `sink` in which at most `bytes_max` bytes wait, and as many are being written. `name` says in
-    /// messages what it is: "the console's output".
+    /// An outlet to `sink` in which at most `bytes_max` bytes wait, and as many are being written. `name`
+    /// says in messages what it is: "the console's output".
     #[must_use]
     pub fn new(name: &str, unit: Unit, bytes_max: usize, mut sink: Box<dyn Write + Send>) -> Outlet {
         let shared = Arc::new(Shared {
@@ -91,8 +91,8 @@ impl Outlet {
         self.put(self.shared.lock(), &[], bytes);
     }
 
-    /// As [`Outlet::push`]. If something was lost since the last notice, and these bytes are not, `notice` of the
-    /// number lost goes before them.
+    /// As [`Outlet::push`]. If something was lost since the last notice, and these bytes are not, `notice` of
+    /// the number lost goes before them.
     pub fn push_with_notice(&self, bytes: &[u8], notice: impl FnOnce(u64) -> Vec<u8>) {
         let mut queue = self.shared.lock();
         let untold = std::mem::take(&mut queue.untold);

@@ -1,13 +1,15 @@
-//! Waiting, on the guest thread: for as long as it takes while the guest is idle, and not at all while it runs.
+//! Waiting, on the guest thread: for as long as it takes while the guest is idle, and not at all while it
+//! runs.
 //!
-//! All sockets are in one `epoll`. An idle guest thread waits in it, so that an event costs one wake-up and no hand-over
-//! (FT 3.5-c); it sleeps only after [`AWAKE`], since being woken takes longer than most answers. In a pair, while answers come quickly,
-//! it sleeps only after [`AWAKE_LONG`], in which the other replica and a client can do their part.
+//! All sockets are in one `epoll`. An idle guest thread waits in it, so that an event costs one wake-up and
+//! no hand-over (FT 3.5-c); it sleeps only after [`AWAKE`], since being woken takes longer than most answers.
+//! In a pair, while answers come quickly, it sleeps only after [`AWAKE_LONG`], in which the other replica and
+//! a client can do their part.
 //!
-//! While the guest runs, its engine asks [`Look`] every few microseconds whether the run shall end; every [`LOOK_EVERY`] that
-//! asks the kernel, which takes a tenth of a microsecond. So an event waits that long at most, those that come together are
-//! taken together, and no other thread is woken for any of them: with two replicas and their clients on a few
-//! processors, that would interrupt somebody else's guest each time.
+//! While the guest runs, its engine asks [`Look`] every few microseconds whether the run shall end; every
+//! [`LOOK_EVERY`] that asks the kernel, which takes a tenth of a microsecond. So an event waits that long at
+//! most, those that come together are taken together, and no other thread is woken for any of them: with two
+//! replicas and their clients on a few processors, that would interrupt somebody else's guest each time.
 
 use std::cell::Cell;
 use std::io;
@@ -128,8 +130,8 @@ impl Poller {
         )?)
     }
 
-    /// Waits on this thread until a source is ready or the time is over, and gives the ready ones. Looks for a
-    /// while, letting others go first, before it sleeps; longer where there is a peer.
+    /// Waits on this thread until a source is ready or the time is over, and gives the ready ones. Looks for
+    /// a while, letting others go first, before it sleeps; longer where there is a peer.
     ///
     /// # Errors
     /// As the kernel gives them, never for a signal.
@@ -167,8 +169,8 @@ impl Poller {
         }
     }
 
-    /// For a run that begins now, right after [`Poller::wait`]. `at_once`: it ends as soon as the engine asks, since something has
-    /// come already that no source shows any more.
+    /// For a run that begins now, right after [`Poller::wait`]. `at_once`: it ends as soon as the engine
+    /// asks, since something has come already that no source shows any more.
     #[must_use]
     pub fn look(&self, at_once: bool) -> Look<'_> {
         Look {

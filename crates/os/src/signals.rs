@@ -1,4 +1,5 @@
-//! The operator's signals: SIGINT and SIGTERM ask for the end (`operator` says what that means); SIGHUP asks for nothing.
+//! The operator's signals: SIGINT and SIGTERM ask for the end (`operator` says what that means); SIGHUP asks
+//! for nothing.
 //!
 //! A terminal that is closed sends SIGHUP to what was started in it, and a VM is not to end of that.
 //! SIGPIPE is ignored by the Rust runtime: a client that went away is an error of a write, not the end.

@@ -1,7 +1,8 @@
 //! What this process says to people: lines on standard error, which nobody has to read.
 //!
-//! All of the program's words go through here, those of `tracing` too: a closed terminal, a full pipe or a stopped
-//! reader holds up neither a guest nor a gateway. Lines that found no room are counted, and the next one that does says so.
+//! All of the program's words go through here, those of `tracing` too: a closed terminal, a full pipe or a
+//! stopped reader holds up neither a guest nor a gateway. Lines that found no room are counted, and the next
+//! one that does says so.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -25,8 +26,8 @@ static OUTLET: LazyLock<Outlet> = LazyLock::new(|| {
     )
 });
 
-/// Says what was said so far, and from here on at once. This starts the thread that waits for the reader, and no thread may be older than the
-/// sandbox of its process: call when that has been entered.
+/// Says what was said so far, and from here on at once. This starts the thread that waits for the reader, and
+/// no thread may be older than the sandbox of its process: call when that has been entered.
 pub fn open() {
     let early = EARLY.lock().unwrap_or_else(PoisonError::into_inner).take();
     // By this thread: not every kind may start another.

@@ -1,7 +1,7 @@
 //! The terminal that this process was started from: raw mode, and the way back.
 //!
-//! Whoever enters raw mode holds a [`RawMode`]; an end of the process that runs no destructors calls [`restore`]. Only `stderr`
-//! asks whether the terminal is raw, because lines need a carriage return then.
+//! Whoever enters raw mode holds a [`RawMode`]; an end of the process that runs no destructors calls
+//! [`restore`]. Only `stderr` asks whether the terminal is raw, because lines need a carriage return then.
 
 use std::io::{self, IsTerminal};
 use std::sync::{Mutex, PoisonError};

@@ -1,6 +1,7 @@
 //! `Waker`: how other threads call the guest thread, wherever it is.
 //!
-//! An eventfd in the guest thread's `epoll` (poll.rs). A waker says only "look"; what there is to see stands in the caller's own queue.
+//! An eventfd in the guest thread's `epoll` (poll.rs). A waker says only "look"; what there is to see stands
+//! in the caller's own queue.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

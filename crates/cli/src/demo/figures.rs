@@ -150,7 +150,8 @@ impl Report {
 }
 
 impl Figures {
-    /// The primary knows delays, lag and bandwidth; the backup what it compared; the survivor how it went live.
+    /// The primary knows delays, lag and bandwidth; the backup what it compared; the survivor how it went
+    /// live.
     fn of_replicas(&mut self, primary: &[Line], backup: &[Line], kill: Kill, event_ns: Option<u64>) {
         let paired: Vec<&report::Figures> = figures(primary)
             .filter(|figures| figures.role == RoleWord::Primary)

@@ -218,8 +218,8 @@ impl Pair {
     }
 }
 
-/// The gateway, where replicas reach it, and where Redis is to be reached. The socket and its directory belong to this user alone,
-/// so that frames need no key.
+/// The gateway, where replicas reach it, and where Redis is to be reached. The socket and its directory
+/// belong to this user alone, so that frames need no key.
 fn start_gateway(directory: &Path) -> Result<(Replica, String, SocketAddr)> {
     let (sender, lines) = channel();
     let arguments = [

@@ -19,8 +19,8 @@ use serde::Serialize;
 
 use crate::args::ProfileArgs;
 
-/// Steps between two samples if nothing is said: a prime, and no neighbour of a multiple of a hart's turn (20,000) or a chunk
-/// of the interpreter's (8,192), so that samples do not keep step with anything.
+/// Steps between two samples if nothing is said: a prime, and no neighbour of a multiple of a hart's turn
+/// (20,000) or a chunk of the interpreter's (8,192), so that samples do not keep step with anything.
 const EVERY_DEFAULT: u64 = 12_373;
 /// Lines of a table for people, and for programs.
 const TOP_SHOWN: usize = 20;
@@ -32,7 +32,8 @@ pub struct Watching {
     profile: Option<Arc<Profile>>,
     symbols: Arc<Symbols>,
     map: bool,
-    /// Where the report goes, if not to the standard error. Opened at the start: at the end this process may open nothing any more.
+    /// Where the report goes, if not to the standard error. Opened at the start: at the end this process may
+    /// open nothing any more.
     file: Option<(PathBuf, File)>,
 }
 

@@ -1,4 +1,5 @@
-//! Frames and words of VMMs that are connected, in fair turns, and in which order those of two VMMs with one guest count.
+//! Frames and words of VMMs that are connected, in fair turns, and in which order those of two VMMs with one
+//! guest count.
 
 use super::super::limits;
 use super::super::peer::{Peer, PeerStream, Standing};
@@ -26,7 +27,8 @@ impl EventLoop {
         let mut returned = false;
         let more = self.read_peer(id, &mut returned);
         if returned {
-            // Its path was cut for a while: what was lost is sent again at once. After its frames, which may acknowledge.
+            // Its path was cut for a while: what was lost is sent again at once. After its frames, which may
+            // acknowledge.
             for mac in self.segment.switch.owned_by(id) {
                 self.recover(mac, limits::OUTAGE_DATA_AGE);
             }
@@ -68,8 +70,9 @@ impl EventLoop {
         true
     }
 
-    /// Before a peer that owns no address may take one over: handles what the owners of such addresses have sent by now. A
-    /// primary that leaves its VM to the backup has shown it, so the backup does not show it again.
+    /// Before a peer that owns no address may take one over: handles what the owners of such addresses have
+    /// sent by now. A primary that leaves its VM to the backup has shown it, so the backup does not show it
+    /// again.
     fn hear_owners_out(&mut self, id: PeerId) {
         for owner in self.segment.switch.owners_before(id) {
             let mut turns = limits::TURNS_BEFORE_TAKEOVER;
@@ -82,7 +85,8 @@ impl EventLoop {
         }
     }
 
-    /// Handles what has been read of a peer, at most `items` frames and words, and counts them down. True: nothing is left.
+    /// Handles what has been read of a peer, at most `items` frames and words, and counts them down. True:
+    /// nothing is left.
     fn take_items(&mut self, id: PeerId, items: &mut usize) -> Result<bool, WireError> {
         let Some(peer) = self.segment.switch.peer_mut(id) else {
             return Ok(true);

@@ -27,8 +27,8 @@ rm -f "$root/etc/resolv.conf"
 echo 'nameserver 10.0.2.3' >"$root/etc/resolv.conf"
 chroot "$root" systemctl enable systemd-networkd.service
 
-# Work that is useless here and expensive for an interpreter: every unit costs tens of millions of instructions.
-# All of it can be unmasked.
+# Work that is useless here and expensive for an interpreter: every unit costs tens of millions of
+# instructions. All of it can be unmasked.
 chroot "$root" systemctl mask \
     apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service \
     fstrim.timer systemd-networkd-wait-online.service getty@tty1.service getty-static.service \
@@ -42,12 +42,14 @@ chroot "$root" systemctl mask \
     systemd-sysext.socket systemd-hostnamed.socket
 chroot "$root" systemctl set-default multi-user.target
 
-# udev looks at every device of the machine at boot, several hundred; these kinds are what a server's rules name.
+# udev looks at every device of the machine at boot, several hundred; these kinds are what a server's rules
+# name.
 mkdir -p "$root/etc/systemd/system/systemd-udev-trigger.service.d"
-cat >"$root/etc/systemd/system/systemd-udev-trigger.service.d/lockstep.conf" <<'EOF'
+cat >"$root/etc/systemd/system/systemd-udev-trigger.service.d/lockstep.conf" <<EOF
 [Service]
 ExecStart=
-ExecStart=udevadm trigger --type=devices --action=add --subsystem-match=block --subsystem-match=net --subsystem-match=tty --subsystem-match=rtc --subsystem-match=misc
+ExecStart=udevadm trigger --type=devices --action=add --subsystem-match=block --subsystem-match=net \
+--subsystem-match=tty --subsystem-match=rtc --subsystem-match=misc
 EOF
 
 mkdir -p "$root/etc/systemd/journald.conf.d"
@@ -69,7 +71,8 @@ Type=notify
 User=postgres
 PIDFile=
 ExecStart=
-ExecStart=/usr/lib/postgresql/$version/bin/postgres -D /var/lib/postgresql/$version/main -c config_file=/etc/postgresql/$version/main/postgresql.conf
+ExecStart=/usr/lib/postgresql/$version/bin/postgres -D /var/lib/postgresql/$version/main \
+-c config_file=/etc/postgresql/$version/main/postgresql.conf
 ExecReload=
 ExecReload=/bin/kill -HUP \$MAINPID
 ExecStop=

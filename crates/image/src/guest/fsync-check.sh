@@ -1,6 +1,6 @@
 #!/bin/sh
-# lockstep-fsync-check write N [DIRECTORY]   writes N files, each on the disk before its line is printed
-# lockstep-fsync-check verify [DIRECTORY]    reads back everything that was recorded, status 1 on any difference
+# lockstep-fsync-check write N [DIRECTORY] writes N files, each on the disk before its line is printed
+# lockstep-fsync-check verify [DIRECTORY] reads back everything that was recorded, status 1 on any difference
 #
 # The test of what a database relies on: whoever saw the line "written I SUM" may count on file I, whatever
 # happened to the machine's host since. Only POSIX sh and what busybox and coreutils share.

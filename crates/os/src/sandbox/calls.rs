@@ -2,14 +2,16 @@
 
 use libc::c_long;
 
-/// All threads: the standard library, the C library and the allocator ask for these at any time. `fcntl` and `sendto` have rules of their own.
+/// All threads: the standard library, the C library and the allocator ask for these at any time. `fcntl` and
+/// `sendto` have rules of their own.
 pub const ALWAYS: &[c_long] = &[
     // Memory. `mmap` and `mprotect` have rules of their own.
     libc::SYS_brk,
     libc::SYS_munmap,
     libc::SYS_mremap,
     libc::SYS_madvise,
-    // Threads: locks, signals, names, ends. After SIGSTOP and SIGCONT the kernel itself has some calls begin again with `restart_syscall`.
+    // Threads: locks, signals, names, ends. After SIGSTOP and SIGCONT the kernel itself has some calls begin
+    // again with `restart_syscall`.
     libc::SYS_futex,
     libc::SYS_rseq,
     libc::SYS_set_robust_list,
@@ -82,7 +84,8 @@ pub const NAMES: &[c_long] = &[
     libc::SYS_umask,
 ];
 
-/// Sockets that are there, and waiting for them. Not `sendmsg`, in whose message an address can be that no filter sees.
+/// Sockets that are there, and waiting for them. Not `sendmsg`, in whose message an address can be that no
+/// filter sees.
 pub const STREAMS: &[c_long] = &[
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
@@ -96,7 +99,8 @@ pub const STREAMS: &[c_long] = &[
     libc::SYS_epoll_pwait2,
 ];
 
-/// What only the start of a process needs: listening, waking, catching signals, and sandboxing itself and its threads.
+/// What only the start of a process needs: listening, waking, catching signals, and sandboxing itself and its
+/// threads.
 pub const START: &[c_long] = &[
     libc::SYS_listen,
     libc::SYS_bind,

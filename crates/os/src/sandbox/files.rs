@@ -1,7 +1,8 @@
 //! The files of a process under landlock: those that were named, and nothing else.
 //!
-//! Landlock knows files and whole directories, not names in a directory. Where the name of a file comes only later (a lock beside its disk,
-//! a claim, what rotation makes) the directory is allowed, with everything below it that the process' user may touch.
+//! Landlock knows files and whole directories, not names in a directory. Where the name of a file comes only
+//! later (a lock beside its disk, a claim, what rotation makes) the directory is allowed, with everything
+//! below it that the process' user may touch.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -15,8 +16,9 @@ use landlock::{
 };
 use rustix::fs::{Mode, OFlags, fstatfs, open};
 
-/// What this was tried with: files are told apart since 1, names moved since 2, cut short since 3, TCP ports since 4, devices told what to do since
-/// 5, other processes signalled and abstract sockets called since 6. Of an older kernel we take what it has.
+/// What this was tried with: files are told apart since 1, names moved since 2, cut short since 3, TCP ports
+/// since 4, devices told what to do since 5, other processes signalled and abstract sockets called since 6.
+/// Of an older kernel we take what it has.
 const TRIED: ABI = ABI::V6;
 
 /// Read a file or list a directory.
@@ -56,7 +58,8 @@ impl Files {
         self.paths.push((directory.into(), REPLACE));
     }
 
-    /// This file is written, and its like in the same directory, unless it is a device or a pipe, whose likes are others' business.
+    /// This file is written, and its like in the same directory, unless it is a device or a pipe, whose likes
+    /// are others' business.
     pub fn replace_like(&mut self, path: &Path) {
         let path = path.canonicalize().unwrap_or_else(|_| path.into());
         match path.metadata() {
@@ -75,8 +78,8 @@ impl Files {
         self.ports.get_or_insert_default().extend(ports);
     }
 
-    /// Has this thread, and those it starts, open nothing else from here on. Returns what keeps the rules in force, to be held as long as the
-    /// process, and how much of them this kernel knows.
+    /// Has this thread, and those it starts, open nothing else from here on. Returns what keeps the rules in
+    /// force, to be held as long as the process, and how much of them this kernel knows.
     pub(super) fn restrict(&self) -> Result<(Vec<OwnedFd>, RulesetStatus), RulesetError> {
         let mut network = BitFlags::from(AccessNet::BindTcp);
         if self.ports.is_some() {
@@ -87,8 +90,9 @@ impl Files {
             .handle_access(network)?
             .scope(Scope::from_all(TRIED))?
             .create()?;
-        // The kernel makes the files of /proc and /sys anew when they were not used for a while, and the rules would not be those of the new
-        // ones. A disk's storage on the other hand is not to be held by anything but the disk.
+        // The kernel makes the files of /proc and /sys anew when they were not used for a while, and the
+        // rules would not be those of the new ones. A disk's storage on the other hand is not to be held by
+        // anything but the disk.
         let mut held = Vec::new();
         for (path, access) in &self.paths {
             rules = allow(rules, path, *access, &mut held)?;
@@ -113,7 +117,8 @@ fn allow(
     let Ok(kind) = file.metadata().map(|data| data.file_type()) else {
         return Ok(rules);
     };
-    // The pipe or socket that /dev/stdout may stand for is in no file system, and no rule is needed or possible.
+    // The pipe or socket that /dev/stdout may stand for is in no file system, and no rule is needed or
+    // possible.
     let nowhere = fstatfs(&file).is_ok_and(|system| NOWHERE.contains(&system.f_type));
     if nowhere || kind.is_socket() {
         return Ok(rules);
@@ -138,7 +143,8 @@ pub fn directory_of(path: &Path) -> PathBuf {
     }
 }
 
-/// Does what must still work when it is needed most: opens a file of this process again, or makes one beside it and removes it.
+/// Does what must still work when it is needed most: opens a file of this process again, or makes one beside
+/// it and removes it.
 pub(super) fn rehearse(path: &Path, change: bool) -> io::Result<()> {
     if !path.is_dir() {
         OpenOptions::new().read(true).write(change).open(path)?;

@@ -1,13 +1,17 @@
-//! What a process of ours gives up once it has started, so that a guest or a stranger that takes it over gets little.
+//! What a process of ours gives up once it has started, so that a guest or a stranger that takes it over gets
+//! little.
 //!
 //! ```text
-//!   ask_to_.., become_user     asks for memory and, a replica, for time; becomes --user
+//!   ask_to_.., become_user    asks for memory and, in a replica, for time; becomes --user
 //!   (files, disks, taps, ports and keys are opened)
-//!   enter                     landlock, no capabilities, the process' filters: before a stranger or a peer is listened to
-//!   spawn, narrow             each thread's own filter, before it does anything; the guest thread's before the guest's first step
+//!   enter                     landlock, no capabilities, the process' filters: before the process listens
+//!                             to a stranger or a peer
+//!   spawn, narrow             each thread's own filter, before the thread does anything; the guest thread's
+//!                             before the guest's first step
 //! ```
-//! All of it holds for a thread and those it starts, never for its elders: so nothing may start a thread before [`Needs::enter`]. Whatever this
-//! kernel cannot do is said once, in a sentence, and is no error. docs/security.md has the table of what is left.
+//! All of it holds for a thread and those it starts, never for its elders: so nothing may start a thread
+//! before [`Needs::enter`]. Whatever this kernel cannot do is said once, in a sentence, and is no error.
+//! docs/security.md has the table of what is left.
 
 mod calls;
 pub mod files;
@@ -52,7 +56,8 @@ struct Rehearsal {
 /// What a process will need again cannot be had inside the sandbox.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{what} {path} cannot be used from inside the sandbox; {user}, or whom `--user` names, must be able to {do_what}",
+    "{what} {path} cannot be used from inside the sandbox; {user}, or whom `--user` names, must be able to \
+     {do_what}",
     do_what = if *.change { "write it and make files in its directory" } else { "read it" }
 )]
 pub struct OutOfReach {
@@ -69,8 +74,8 @@ pub struct OutOfReach {
 pub struct Entered(#[allow(dead_code, reason = "it is there to be held")] Vec<OwnedFd>);
 
 impl Needs {
-    /// What any process needs: to see its own memory in use, and how many processors there are, by which the C library's allocator
-    /// shares memory among threads.
+    /// What any process needs: to see its own memory in use, and how many processors there are, by which the
+    /// C library's allocator shares memory among threads.
     #[must_use]
     pub fn of_any_process() -> Needs {
         let mut needs = Needs::default();
@@ -134,11 +139,13 @@ impl Needs {
 
 fn missing(what: &str, so: &str) {
     tracing::warn!(
-        "this kernel has no {what}: whoever takes this process over {so}; run it on a kernel that has it, or as a user of its own (`--user`)"
+        "this kernel has no {what}: whoever takes this process over {so}; run it on a kernel that has it, \
+         or as a user of its own (`--user`)"
     );
 }
 
-/// Starts a thread, which gives up what its kind does not need before it does its work. `name` is shown by `ps -L`, in 15 bytes.
+/// Starts a thread, which gives up what its kind does not need before it does its work. `name` is shown by
+/// `ps -L`, in 15 bytes.
 ///
 /// # Errors
 /// The host gives no thread.

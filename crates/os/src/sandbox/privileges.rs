@@ -1,8 +1,9 @@
-//! What a process is by its user: whose files it may touch, which capabilities it has, how much of its host it may use, and
-//! how soon it is served.
+//! What a process is by its user: whose files it may touch, which capabilities it has, how much of its host
+//! it may use, and how soon it is served.
 //!
-//! Asked for at the very start ([`ask_to_be_served_soon`], [`ask_to_stay_in_memory`], [`become_user`]), given up for good before anything of a guest or a stranger is read
-//! ([`give_up_capabilities`], [`forbid_core_files`]). Nothing here may fail a VM that ran without it, but for a user that was named.
+//! Asked for at the very start ([`ask_to_be_served_soon`], [`ask_to_stay_in_memory`], [`become_user`]), given
+//! up for good before anything of a guest or a stranger is read ([`give_up_capabilities`],
+//! [`forbid_core_files`]). Nothing here may fail a VM that ran without it, but for a user that was named.
 
 use std::ffi::CString;
 
@@ -19,7 +20,8 @@ use crate::limits::NICE;
 
 /// Capabilities that the kernel may know of one day; today's last one is the 40th.
 const CAPABILITIES_MAX: u32 = 63;
-/// What a process keeps when it becomes another user, until it has opened what it needs: ports below 1024 and taps.
+/// What a process keeps when it becomes another user, until it has opened what it needs: ports below 1024 and
+/// taps.
 const OF_THE_START: CapabilitySet = CapabilitySet::NET_ADMIN.union(CapabilitySet::NET_BIND_SERVICE);
 
 /// Who a process shall be.
@@ -62,7 +64,8 @@ pub enum UserError {
 }
 
 impl User {
-    /// Finds `NAME`, `UID`, `NAME:GID` or `UID:GID`. A user without its group given gets all its groups, one with a group only that.
+    /// Finds `NAME`, `UID`, `NAME:GID` or `UID:GID`. A user without its group given gets all its groups, one
+    /// with a group only that.
     ///
     /// # Errors
     /// There is no such user, or its group is not known.
@@ -178,7 +181,8 @@ fn empty_bounding_set() {
     }
 }
 
-/// A file with the guest's memory and the pair's key is written at a crash only if the operator has asked for one, with `ulimit -c`.
+/// A file with the guest's memory and the pair's key is written at a crash only if the operator has asked for
+/// one, with `ulimit -c`.
 pub fn forbid_core_files() {
     let limit = getrlimit(Resource::Core);
     if limit.current == Some(0) {
@@ -190,8 +194,9 @@ pub fn forbid_core_files() {
     }
 }
 
-/// Asks the host to serve this process sooner than others, where that is allowed: a replica that is late to answer is taken for dead
-/// (FT 2.3-d). Call before any thread is started, which inherits it, and before [`become_user`]: root may ask for more.
+/// Asks the host to serve this process sooner than others, where that is allowed: a replica that is late to
+/// answer is taken for dead (FT 2.3-d). Call before any thread is started, which inherits it, and before
+/// [`become_user`]: root may ask for more.
 pub fn ask_to_be_served_soon() {
     // One that was made nicer than this on purpose stays so.
     if getpriority_process(None).is_ok_and(|now| now <= NICE) {
@@ -200,12 +205,14 @@ pub fn ask_to_be_served_soon() {
     match setpriority_process(None, NICE) {
         Ok(()) => tracing::debug!("this process is served sooner than others (nice {NICE})"),
         Err(error) => tracing::debug!(
-            "this process is served as others are ({error}); allow it nice {NICE}, for instance with LimitNICE=, to have it answer sooner on a busy host"
+            "this process is served as others are ({error}); allow it nice {NICE}, for instance with \
+             LimitNICE=, to have it answer sooner on a busy host"
         ),
     }
 }
 
-/// Asks the host never to page this process out, where that is allowed. Call before [`become_user`]: root may ask for more.
+/// Asks the host never to page this process out, where that is allowed. Call before [`become_user`]: root may
+/// ask for more.
 pub fn ask_to_stay_in_memory() {
     let limit = getrlimit(Resource::Memlock);
     let raised = [None, limit.maximum].into_iter().any(|limit| {
@@ -216,10 +223,11 @@ pub fn ask_to_stay_in_memory() {
         setrlimit(Resource::Memlock, both).is_ok()
     });
     if !raised || getrlimit(Resource::Memlock).current.is_some() {
-        // What is mapped later would count too, and a process at its limit gets no more memory at all. The guest's RAM alone may fit
-        // (`lock_ram`).
+        // What is mapped later would count too, and a process at its limit gets no more memory at all. The
+        // guest's RAM alone may fit (`lock_ram`).
         tracing::debug!(
-            "memory may be paged out: the limit of locked memory is {:?} bytes; lift it, for instance with LimitMEMLOCK=infinity",
+            "memory may be paged out: the limit of locked memory is {:?} bytes; lift it, for instance with \
+             LimitMEMLOCK=infinity",
             limit.maximum
         );
         return;
@@ -235,7 +243,8 @@ pub fn ask_to_stay_in_memory() {
 pub fn lock_ram(ram: &hart::Ram) {
     if let Err(error) = crate::sys::memory::lock(ram) {
         tracing::debug!(
-            "the guest's RAM may be paged out ({error}): {} bytes are more than the limit of locked memory allows",
+            "the guest's RAM may be paged out ({error}): {} bytes are more than the limit of locked memory \
+             allows",
             ram.size()
         );
     }

@@ -1,11 +1,14 @@
 //! The system calls of each kind of thread, under seccomp.
 //!
-//! Three filters lie over one another, and the strictest answer holds. The process' first ([`restrict_process`]) ends it at what no code of ours,
-//! of the standard library's or of the C library's ever asks for in it. Its second refuses everything that none of its threads needs, with "no
-//! such call" (ENOSYS), which the C library knows how to go on from. Each thread's own ([`restrict_thread`]) refuses what this kind of thread
-//! does not need. docs/decisions/0062-sandbox.md says why some calls end the process and others are refused.
+//! Three filters lie over one another, and the strictest answer holds. The process' first
+//! ([`restrict_process`]) ends it at what no code of ours, of the standard library's or of the C library's
+//! ever asks for in it. Its second refuses everything that none of its threads needs, with "no such call"
+//! (ENOSYS), which the C library knows how to go on from. Each thread's own ([`restrict_thread`]) refuses
+//! what this kind of thread does not need. docs/decisions/0062-sandbox.md says why some calls end the process
+//! and others are refused.
 //!
-//! A call that is missing here is not a crash but an error on its path. Tests run whole replicas under these filters.
+//! A call that is missing here is not a crash but an error on its path. Tests run whole replicas under these
+//! filters.
 
 use std::collections::BTreeMap;
 
@@ -55,8 +58,8 @@ pub struct Sockets {
 type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
 type Built<T> = Result<T, BackendError>;
 
-/// What a terminal, a socket and a disk are asked with `ioctl`: modes of the terminal in both of the kernel's forms, how much there is to read,
-/// blocking or not; the size of a device and of its sectors.
+/// What a terminal, a socket and a disk are asked with `ioctl`: modes of the terminal in both of the kernel's
+/// forms, how much there is to read, blocking or not; the size of a device and of its sectors.
 const REQUESTS: &[c_ulong] = &[
     libc::TCGETS,
     libc::TCSETS,
@@ -75,7 +78,8 @@ const TAP_REQUESTS: &[c_ulong] = &[0x8913];
 /// BLKSSZGET, BLKPBSZGET, BLKGETSIZE64.
 const DISK_REQUESTS: &[c_ulong] = &[0x1268, 0x127b, 0x8008_1272];
 
-/// What files and sockets are asked with `fcntl`: copies, what becomes of them in another program, and how they are used.
+/// What files and sockets are asked with `fcntl`: copies, what becomes of them in another program, and how
+/// they are used.
 const OF_A_FILE: &[c_int] = &[
     libc::F_DUPFD,
     libc::F_DUPFD_CLOEXEC,
@@ -100,7 +104,8 @@ const PR_GET_AUXV: u64 = 0x4155_5856;
 /// The kind of a socket without SOCK_CLOEXEC and SOCK_NONBLOCK.
 const SOCKET_KIND: u64 = 0xf;
 
-/// Has this thread, and all that it starts, do only what a process of ours needs; for good. There must be no other thread yet.
+/// Has this thread, and all that it starts, do only what a process of ours needs; for good. There must be no
+/// other thread yet.
 ///
 /// # Errors
 /// The kernel takes no filters.
@@ -177,7 +182,8 @@ fn of_thread(kind: Kind, sockets: Sockets) -> Built<BpfProgram> {
         _ => requests(&mut rules, &[REQUESTS])?,
     }
     if kind == Kind::Guest {
-        // The engine makes the memory of its code when it is first run, and this thread starts those that plug in cables.
+        // The engine makes the memory of its code when it is first run, and this thread starts those that
+        // plug in cables.
         always(
             &mut rules,
             &[libc::SYS_mmap, libc::SYS_mprotect, libc::SYS_seccomp],
@@ -250,8 +256,9 @@ fn common(rules: &mut Rules) -> Built<()> {
     Ok(())
 }
 
-/// Sending on a socket. Signals need it on every thread: one comes to any of them, and its handler tells the guest thread through a socket.
-/// With an address it would reach anybody: a datagram by itself, and TCP by MSG_FASTOPEN, which calls without asking landlock.
+/// Sending on a socket. Signals need it on every thread: one comes to any of them, and its handler tells the
+/// guest thread through a socket. With an address it would reach anybody: a datagram by itself, and TCP by
+/// MSG_FASTOPEN, which calls without asking landlock.
 fn sends(rules: &mut Rules, to_anybody: bool) -> Built<()> {
     let to_whom_it_is_connected = SeccompRule::new(vec![is(4, Qword, 0)?])?;
     let allowed = if to_anybody {
@@ -280,7 +287,8 @@ fn requests(rules: &mut Rules, lists: &[&[c_ulong]]) -> Built<()> {
     Ok(())
 }
 
-/// New threads. `clone3`, whose arguments a filter cannot see, is refused, and the C library goes back to `clone`.
+/// New threads. `clone3`, whose arguments a filter cannot see, is refused, and the C library goes back to
+/// `clone`.
 fn threads(rules: &mut Rules) -> Built<()> {
     let thread = SeccompCondition::new(0, Qword, MaskedEq(OF_A_THREAD | NOT_OF_A_THREAD), OF_A_THREAD)?;
     rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![thread])?]);
@@ -297,8 +305,8 @@ fn sandboxing(rules: &mut Rules) -> Built<()> {
     Ok(())
 }
 
-/// A socket of this family and kind with the kernel's first choice of a protocol, and with that protocol by its name. Landlock sees the ports of
-/// TCP, and not those of MPTCP, which calls plain TCP's too.
+/// A socket of this family and kind with the kernel's first choice of a protocol, and with that protocol by
+/// its name. Landlock sees the ports of TCP, and not those of MPTCP, which calls plain TCP's too.
 fn socket(rules: &mut Rules, family: c_int, kind: c_int) -> Built<()> {
     let by_name = match (family, kind) {
         (libc::AF_UNIX, _) => None,

@@ -1,9 +1,10 @@
 //! Opening a TAP interface and asking whether one is up: the two `ioctl`s that no crate in use wraps.
 //!
 //! # Safety argument
-//! TUNSETIFF and SIOCGIFFLAGS read and write exactly one `struct ifreq`, 40 bytes on 64-bit Linux, at the address given.
-//! `InterfaceRequest` is `repr(C)`, has that size (asserted at compile time), holds only integers so that
-//! every bit pattern the kernel leaves in it is valid, and is borrowed mutably for the call alone.
+//! TUNSETIFF and SIOCGIFFLAGS read and write exactly one `struct ifreq`, 40 bytes on 64-bit Linux, at the
+//! address given. `InterfaceRequest` is `repr(C)`, has that size (asserted at compile time), holds only
+//! integers so that every bit pattern the kernel leaves in it is valid, and is borrowed mutably for the call
+//! alone.
 #![allow(unsafe_code, reason = "unsafe island 3: see the safety argument")]
 
 use std::fs::{File, OpenOptions};
