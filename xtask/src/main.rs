@@ -67,7 +67,8 @@ fn ci() -> Result<()> {
             "warnings",
         ],
     )?;
-    // They are no members of the workspace, and would go stale without anybody noticing. The fuzzer is written in C++.
+    // They are no members of the workspace, and would go stale without anybody noticing. The fuzzer is
+    // written in C++.
     if installed("c++") {
         cargo(
             "fuzz targets compile",
@@ -119,7 +120,8 @@ fn fuzz(seconds: &str) -> Result<()> {
                 &format!("-max_total_time={seconds}"),
                 "-rss_limit_mb=4096",
             ])
-            // The fuzzer's instrumentation needs an unstable compiler flag; the pinned stable compiler has it.
+            // The fuzzer's instrumentation needs an unstable compiler flag; the pinned stable compiler has
+            // it.
             .env("RUSTC_BOOTSTRAP", "1")
             .current_dir(root())
             .status()

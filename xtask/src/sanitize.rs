@@ -1,5 +1,5 @@
-//! Runs tests under what sees wrong accesses to memory: AddressSanitizer sees those of compiled code, Valgrind's Memcheck
-//! those of generated code too. docs/testing.md says what neither sees.
+//! Runs tests under what sees wrong accesses to memory: AddressSanitizer sees those of compiled code,
+//! Valgrind's Memcheck those of generated code too. docs/testing.md says what neither sees.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,9 +8,11 @@ use anyhow::{Context, Result, bail};
 
 /// The crates with unsafe code, and those that run the translator on whole machines.
 const CRATES: &[&str] = &["hart", "host", "machine", "replica"];
-/// Both tools know others as well, the translator does not. Named to cargo, it keeps build scripts uninstrumented.
+/// Both tools know others as well, the translator does not. Named to cargo, it keeps build scripts
+/// uninstrumented.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
-/// Relative to a crate's directory, where cargo starts its tests, because `LD_PRELOAD` takes no path with a space.
+/// Relative to a crate's directory, where cargo starts its tests, because `LD_PRELOAD` takes no path with a
+/// space.
 const PRELOAD: &str = "../../target/sanitize/twice.so";
 /// Random guests of each kind for Memcheck, which takes about two seconds for one.
 const GUESTS: &str = "20";
@@ -20,7 +22,8 @@ pub fn sanitize(root: &Path) -> Result<()> {
     memcheck(root)
 }
 
-/// All tests of the crates, with leaks and use of stack frames that are gone, which the sanitizer looks for by default.
+/// All tests of the crates, with leaks and use of stack frames that are gone, which the sanitizer looks for
+/// by default.
 fn address(root: &Path) -> Result<()> {
     let nightly = Command::new("cargo").args(["+nightly", "--version"]).output();
     if !nightly.is_ok_and(|output| output.status.success()) {

@@ -1,7 +1,8 @@
 //! Which file of a crate uses which: no circles, and no arrow upwards where an order is given (docs/style.md N5).
 //!
-//! A file uses another if its code, tests apart, names something of it by a path. A name that a table of contents (`lib.rs`, `mod.rs`)
-//! passes on with `pub use` counts as a use of the file where it comes from, so that a circle cannot hide behind one.
+//! A file uses another if its code, tests apart, names something of it by a path. A name that a table of
+//! contents (`lib.rs`, `mod.rs`) passes on with `pub use` counts as a use of the file where it comes from, so
+//! that a circle cannot hide behind one.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -5,6 +5,8 @@ mod budgets;
 mod citations;
 mod layers;
 mod source;
+mod width;
+mod words;
 
 use std::path::{Path, PathBuf};
 
@@ -34,6 +36,8 @@ pub fn check(root: &Path) -> Result<()> {
     budgets::check(&files, &mut findings);
     layers::check(&files, &mut findings);
     source::check(&files, &mut findings);
+    width::check(&files, &mut findings);
+    words::check(&files, &mut findings);
     citations::check(root, &files, &mut findings);
     for Finding { place, message } in &findings {
         println!("{place}: {message}");
