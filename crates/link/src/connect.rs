@@ -1,4 +1,7 @@
 //! Calling the peer: the primary calls until the backup answers.
+//!
+//! The host's pair calls [`connect`] once for each life of its link. Nothing here decides what a silent
+//! backup means: when patience is over, the error is handed up.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -9,29 +12,29 @@ use replica::{Span, Time};
 use rustix::event::{PollFd, poll};
 use rustix::io::Errno;
 
-use super::handshake::Handshake;
-use super::heartbeat::Side;
+use super::heartbeat::Party;
 use super::key::Security;
+use super::noise::NoiseHandshake;
 use super::{Link, LinkError};
 use crate::limits::{CONNECT_RETRY, CONNECT_RETRY_MAX, CONNECT_TIMEOUT};
 use os::sys::clock;
 
-/// How the search for the peer goes; for a progress line.
+/// One failed attempt to reach the peer, for a progress line.
 #[derive(Debug)]
 pub struct Attempt<'a> {
-    /// Counts from 1.
+    /// Number of the attempt, from 1.
     pub number: u32,
-    /// Since the first.
+    /// Time since the first attempt.
     pub waited: Span,
-    /// Why this one failed.
+    /// Why this attempt failed.
     pub error: &'a io::Error,
 }
 
-/// Calls `peer` until it answers or `patience` is over. `progress` is told of each failed attempt; when it
-/// says `false` the search ends.
+/// Calls `peer` until it answers or `patience` is over. `progress` is told of each failed attempt; the search
+/// ends when it says `false`.
 ///
 /// # Errors
-/// Nobody answers, or who answers has another key, another mode or another version.
+/// Nobody answers, or the one that answers has another key, another mode or another version.
 pub fn connect(
     peer: SocketAddr,
     security: &Security,
@@ -67,9 +70,9 @@ pub fn connect(
     Err(LinkError::Stopped)
 }
 
-/// The whole handshake of a caller; waits for it, for a limited time.
+/// The whole handshake of a caller. Blocks until it is done, for a limited time.
 fn call(stream: TcpStream, security: &Security) -> Result<Link, LinkError> {
-    let mut handshake = Handshake::new(stream, Side::Initiator, security)?;
+    let mut handshake = NoiseHandshake::new(stream, Party::Initiator, security)?;
     loop {
         if handshake.advance()? {
             return handshake.into_link();
@@ -100,7 +103,7 @@ pub struct Pauses {
 }
 
 impl Pauses {
-    /// Patience begins now.
+    /// A sequence of pauses; patience begins now.
     pub fn new(patience: Span) -> Pauses {
         Pauses {
             begun: clock::now(),
@@ -109,7 +112,7 @@ impl Pauses {
         }
     }
 
-    /// Since the beginning.
+    /// Time since patience began.
     pub fn waited(&self) -> Span {
         clock::now().since(self.begun)
     }
@@ -119,7 +122,7 @@ impl Pauses {
         Span(self.patience.0.saturating_sub(self.waited().0))
     }
 
-    /// Waits; `false`: patience is over.
+    /// Sleeps for the next pause; `false`: patience is over.
     pub fn pause(&mut self) -> bool {
         let left = self.left();
         if left.0 == 0 {

@@ -1,8 +1,8 @@
 //! Heartbeats: UDP datagrams with a counter and a code, so that forged and repeated ones are ignored.
 //!
-//! They travel beside the TCP link because TCP keeps quiet about a lost packet for hundreds of milliseconds
-//! (FT 2.3-d). They vouch for their sender and carry the times from which the lease is reckoned
-//! (docs/protocol.md); what is in them is the node's business.
+//! Heartbeats travel beside the TCP link because TCP keeps quiet about a lost packet for hundreds of
+//! milliseconds (FT 2.3-d). They vouch for their sender and carry the times from which the lease is reckoned
+//! (docs/protocol.md); what those times mean is the node's business.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -20,29 +20,30 @@ pub struct Heartbeats {
     socket: UdpSocket,
     send_key: [u8; KEY_LEN],
     receive_key: [u8; KEY_LEN],
-    /// Of the last datagram sent.
+    /// Counter of the last datagram sent.
     sent: u64,
-    /// Highest counter accepted; what is not above it is a repetition.
+    /// Highest counter accepted; a datagram whose counter is not above it is a repetition.
     seen: u64,
     /// Datagrams ignored because their code or counter was wrong.
     ignored: u64,
 }
 
-/// Which end of the link this is; the two directions have different keys.
+/// Which party of the Noise handshake this end was; the two directions have different keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// It connected.
+pub enum Party {
+    /// The party that connected.
     Initiator,
-    /// It listened.
+    /// The party that listened.
     Responder,
 }
 
 impl Heartbeats {
-    /// Speaks with `peer` alone. `session` is the secret or random string both ends of the link agreed on.
+    /// Speaks with `peer` alone. `session` is the secret or random string that both ends of the link agreed
+    /// on.
     pub(super) fn new(
         socket: UdpSocket,
         peer: SocketAddr,
-        side: Side,
+        party: Party,
         security: &Security,
         session: &[u8],
     ) -> io::Result<Heartbeats> {
@@ -50,9 +51,9 @@ impl Heartbeats {
         socket.set_nonblocking(true)?;
         let from_initiator = derive(security, b"heartbeat from initiator", session);
         let from_responder = derive(security, b"heartbeat from responder", session);
-        let (send_key, receive_key) = match side {
-            Side::Initiator => (from_initiator, from_responder),
-            Side::Responder => (from_responder, from_initiator),
+        let (send_key, receive_key) = match party {
+            Party::Initiator => (from_initiator, from_responder),
+            Party::Responder => (from_responder, from_initiator),
         };
         Ok(Heartbeats {
             socket,
@@ -64,7 +65,7 @@ impl Heartbeats {
         })
     }
 
-    /// Sends one. A network that refuses it is as good as one that loses it.
+    /// Sends one heartbeat. A network that refuses it is as good as one that loses it.
     pub fn send(&mut self, payload: &[u8]) {
         assert!(
             payload.len() <= HEARTBEAT_LEN_MAX,
@@ -80,10 +81,10 @@ impl Heartbeats {
         }
     }
 
-    /// The next genuine one that has arrived.
+    /// The next genuine heartbeat that has arrived, if any.
     pub fn receive(&mut self) -> Option<Vec<u8>> {
         let mut buffer = [0; HEADER_LEN + HEARTBEAT_LEN_MAX + MAC_LEN + 1];
-        // Bounded: forged datagrams must not keep the guest thread here.
+        // The loop is bounded: forged datagrams must not keep the guest thread here.
         for _ in 0..os::limits::BATCH_MAX {
             match self.socket.recv(&mut buffer) {
                 Ok(length) => {
@@ -106,7 +107,7 @@ impl Heartbeats {
         self.ignored
     }
 
-    /// Where this end listens.
+    /// Address and port on which this end listens.
     ///
     /// # Errors
     /// As the kernel gives them.
@@ -148,8 +149,8 @@ mod tests {
         let right = UdpSocket::bind("127.0.0.1:0").unwrap();
         let (to_right, to_left) = (right.local_addr().unwrap(), left.local_addr().unwrap());
         (
-            Heartbeats::new(left, to_right, Side::Initiator, a, b"session").unwrap(),
-            Heartbeats::new(right, to_left, Side::Responder, b, session_b).unwrap(),
+            Heartbeats::new(left, to_right, Party::Initiator, a, b"session").unwrap(),
+            Heartbeats::new(right, to_left, Party::Responder, b, session_b).unwrap(),
         )
     }
 

@@ -1,4 +1,7 @@
-//! `Key`: the secret both replicas share, and what is derived from it.
+//! `Key`: the secret that both replicas share, and what is derived from it.
+//!
+//! The link and the gateway's connections take their keys from here. The secret is never printed; a derived
+//! key serves one purpose in one session.
 
 use std::fmt;
 use std::fs::File;
@@ -11,30 +14,30 @@ use blake2::digest::{FixedOutput, KeyInit, Update, consts::U16, consts::U32};
 
 /// Bytes of a key.
 pub const KEY_LEN: usize = 32;
-/// Bits of a file's mode that let others than its owner read or change it.
+/// Bits of a file's mode that let others than the file's owner read or change it.
 const OPEN_TO_OTHERS: u32 = 0o066;
-/// More than any key file holds.
+/// Bytes that are read of a key file at most: more than any key file holds.
 const FILE_LEN_MAX: u64 = 4096;
 /// Bytes of the code that authenticates a heartbeat.
 pub const MAC_LEN: usize = 16;
 
-/// A pre-shared key. Never printed.
+/// A pre-shared key. The key is never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key([u8; KEY_LEN]);
 
-/// How a link is protected. Both sides must say the same.
+/// How a link is protected. Both sides must have the same protection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Security {
     /// Authenticated and encrypted with this key.
     Key(Key),
-    /// Neither. Only for networks where nobody else can speak.
+    /// Neither authenticated nor encrypted. Only for networks where nobody else can speak.
     Insecure,
 }
 
 /// A key file that is of no use.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// Not readable.
+    /// The file cannot be read.
     #[error(
         "cannot read the key file {path}; make one with `(umask 077; openssl rand -hex 32 > {path})` and \
          copy it to both hosts"
@@ -42,10 +45,10 @@ pub enum KeyError {
     Read {
         /// Path of the key file.
         path: PathBuf,
-        /// Why.
+        /// Error that the operating system gave.
         source: std::io::Error,
     },
-    /// Others than its owner can read or change it.
+    /// Others than the file's owner can read or change it.
     #[error(
         "other users can read or change the key file {path} (mode {mode:03o}); run `chmod 600 {path}`, or \
          insist with `--allow-open-key`"
@@ -53,10 +56,10 @@ pub enum KeyError {
     Open {
         /// Path of the key file.
         path: PathBuf,
-        /// Its permissions.
+        /// Permissions of the file.
         mode: u32,
     },
-    /// Not 64 hexadecimal digits.
+    /// The file does not hold 64 hexadecimal digits.
     #[error(
         "the key file {path} does not hold 64 hexadecimal digits; make a new one and copy it to both hosts"
     )]
@@ -64,22 +67,22 @@ pub enum KeyError {
         /// Path of the key file.
         path: PathBuf,
     },
-    /// No random numbers.
+    /// The operating system gives no random numbers.
     #[error("this host gives no random numbers to make a key from")]
     Entropy(#[source] std::io::Error),
 }
 
-/// Where a key is.
+/// Which file the key is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyFile {
     /// Path of a file with 64 hexadecimal digits.
     pub path: PathBuf,
-    /// It is used though other users may read or change it: the operator insists.
+    /// Whether the key is used though other users may read or change the file: the operator insists.
     pub though_open: bool,
 }
 
 impl KeyFile {
-    /// As [`Key::load`], but for what the operator insists on.
+    /// As [`Key::load`], except where the operator insists on using a file that is open to others.
     ///
     /// # Errors
     /// The file cannot be read, is open to other users against the operator's will, or holds something else.
@@ -89,13 +92,13 @@ impl KeyFile {
 }
 
 impl Key {
-    /// From bytes that nobody else knows.
+    /// A key of bytes that nobody else knows.
     #[must_use]
     pub const fn new(bytes: [u8; KEY_LEN]) -> Key {
         Key(bytes)
     }
 
-    /// Draws a new one.
+    /// Draws a new key.
     ///
     /// # Errors
     /// The host gives no random numbers.
@@ -115,7 +118,7 @@ impl Key {
 
     fn read(path: &Path, though_open: bool) -> Result<Key, KeyError> {
         let read = || {
-            // The permissions of the very file that is read.
+            // The permissions are those of the very file that is read, not of what its name leads to later.
             let file = File::open(path)?;
             let mode = file.metadata()?.permissions().mode() & 0o777;
             let mut text = Vec::new();
@@ -138,7 +141,7 @@ impl Key {
         key.ok_or_else(|| KeyError::Format { path: path.into() })
     }
 
-    /// From 64 hexadecimal digits.
+    /// A key from 64 hexadecimal digits.
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Key> {
         if text.len() != 2 * KEY_LEN || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
@@ -151,7 +154,7 @@ impl Key {
         Some(Key(bytes))
     }
 
-    /// The 64 digits, for a new key file.
+    /// The key's 64 hexadecimal digits, for a new key file.
     #[must_use]
     pub fn to_hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -174,7 +177,7 @@ impl fmt::Debug for Key {
 pub(super) fn derive(security: &Security, label: &[u8], session: &[u8]) -> [u8; KEY_LEN] {
     let root = match security {
         Security::Key(key) => *key.bytes(),
-        // Keeps strays of other sessions out, and nobody who listens.
+        // A constant keeps datagrams of other sessions out, and keeps out nobody who listens.
         Security::Insecure => [0; KEY_LEN],
     };
     let mut mac = <Blake2sMac<U32> as KeyInit>::new((&root).into());
@@ -184,7 +187,7 @@ pub(super) fn derive(security: &Security, label: &[u8], session: &[u8]) -> [u8; 
     mac.finalize_fixed().into()
 }
 
-/// The code of `parts`, one after the other.
+/// The authentication code of `parts`, one after the other.
 #[must_use]
 pub(super) fn authenticate(key: &[u8; KEY_LEN], parts: &[&[u8]]) -> [u8; MAC_LEN] {
     // The key lengths are equal, so this cannot fail; a wrong type would not compile.
@@ -195,7 +198,7 @@ pub(super) fn authenticate(key: &[u8; KEY_LEN], parts: &[&[u8]]) -> [u8; MAC_LEN
     mac.finalize_fixed().into()
 }
 
-/// Equal? Takes the same time whatever differs.
+/// Whether two codes are equal; takes the same time whatever differs.
 #[must_use]
 pub(super) fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |bits, (a, b)| bits | (a ^ b)) == 0

@@ -1,20 +1,23 @@
 //! The link between two replicas: messages over TCP, encrypted with a shared key, and heartbeats over UDP.
 //!
-//! The guest thread owns it and never blocks on it (FT 3.5-c): `send` collects, `flush` writes what the
-//! kernel takes, `receive` gives the next whole message if it has arrived. On the wire a message is a
-//! 4-byte little-endian length and its bytes; with a key this stream is cut into Noise records, each a
-//! 2-byte little-endian length and at most 65535 bytes.
+//! The guest thread owns the link and never blocks on it (FT 3.5-c): `send` collects, `flush` writes what the
+//! kernel takes, `receive` gives the next whole message if it has arrived. On the wire a message is a 4-byte
+//! little-endian length and its bytes; with a key this stream is cut into Noise records, each a 2-byte
+//! little-endian length and at most 65535 bytes.
 //!
 //! What the messages say is `replica`'s business. Nothing here decides who is primary, and no byte of a peer
 //! without the key is believed.
+//!
+//! `noise` is the handshake, `listen` and `connect` are the two ways to a link, `heartbeat` is what travels
+//! beside it, and `key` is the secret.
 #![forbid(unsafe_code)]
 
 pub mod connect;
-pub mod handshake;
 pub mod heartbeat;
 pub mod key;
 pub mod limits;
 pub mod listen;
+pub mod noise;
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -33,60 +36,60 @@ use crate::limits::{
     LINK_USER_TIMEOUT, LINK_USER_TIMEOUTS, MESSAGE_LEN_MAX,
 };
 
-/// Longest Noise record, and what of it is not content.
+/// Longest Noise record in bytes; `RECORD_TAG_LEN` of them are not content.
 const RECORD_LEN_MAX: usize = 65_535;
 const RECORD_TAG_LEN: usize = 16;
 const LENGTH_LEN: usize = 4;
 
-/// Why there is no link, or no more.
+/// Why there is no link, or no longer one.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// The peer closed it.
+    /// The peer closed the link.
     #[error("{peer} closed the link")]
     Closed {
-        /// Who.
+        /// Address of the peer.
         peer: SocketAddr,
     },
-    /// The kernel gave an error.
+    /// The kernel gave an error on the link.
     #[error("the link to {peer} broke")]
     Io {
-        /// Who.
+        /// Address of the peer.
         peer: SocketAddr,
-        /// Why.
+        /// Error that the operating system gave.
         source: io::Error,
     },
-    /// Nobody answered.
+    /// Nobody answered at the peer's address.
     #[error(
         "{peer} cannot be reached; start the backup there first, and check the address and the firewall \
          (TCP and UDP)"
     )]
     Unreachable {
-        /// Who.
+        /// Address of the peer.
         peer: SocketAddr,
         /// The last attempt's error.
         source: io::Error,
     },
-    /// The port is taken or not ours.
+    /// The port to listen on is taken or may not be used.
     #[error("cannot listen on {address}; choose another address or stop the program that uses it")]
     Listen {
-        /// Where.
+        /// Address that was to be listened on.
         address: SocketAddr,
-        /// Why.
+        /// Error that the operating system gave.
         source: io::Error,
     },
     /// The other end is another program.
     #[error("{peer} does not speak Lockstep; check the address and port")]
     Stranger {
-        /// Who.
+        /// Address of the other end.
         peer: SocketAddr,
     },
-    /// It was connected and said nothing, or not enough.
+    /// The other end was connected and said nothing, or not enough.
     #[error(
         "{peer} did not introduce itself: it said nothing for {} s, or hung up",
         HANDSHAKE_TIMEOUT.0 / 1_000_000_000
     )]
     Silent {
-        /// Who.
+        /// Address of the other end.
         peer: SocketAddr,
     },
     /// The other end is another release.
@@ -95,11 +98,11 @@ pub enum LinkError {
          on both hosts"
     )]
     Version {
-        /// Who.
+        /// Address of the peer.
         peer: SocketAddr,
-        /// Of this program.
+        /// Version that this program speaks.
         ours: u8,
-        /// Of the other.
+        /// Version that the peer speaks.
         theirs: u8,
     },
     /// One side has a key and the other has none.
@@ -109,21 +112,21 @@ pub enum LinkError {
         has(!*theirs)
     )]
     Mode {
-        /// Who.
+        /// Address of the peer.
         peer: SocketAddr,
-        /// The other side has a key.
+        /// Whether the peer is the side that has a key.
         theirs: bool,
     },
     /// The keys differ.
     #[error("{peer} has another key; copy the same key file to both hosts")]
     WrongKey {
-        /// Who.
+        /// Address of the peer.
         peer: SocketAddr,
     },
     /// The peer sent what no correct peer sends.
     #[error("{peer} sent a damaged message: {what}")]
     Garbage {
-        /// Who.
+        /// Address of the peer.
         peer: SocketAddr,
         /// What is wrong.
         what: &'static str,
@@ -131,7 +134,7 @@ pub enum LinkError {
     /// The peer has not read for too long.
     #[error("{peer} does not read: {LINK_BACKLOG_MAX} bytes wait for it")]
     Backlog {
-        /// Who.
+        /// Address of the peer.
         peer: SocketAddr,
     },
     /// The operator wants to stop.
@@ -140,7 +143,7 @@ pub enum LinkError {
 }
 
 impl LinkError {
-    /// Does trying again not help until somebody has changed something?
+    /// Whether trying again does not help until somebody has changed something.
     #[must_use]
     pub fn is_final(&self) -> bool {
         matches!(
@@ -157,49 +160,49 @@ fn has(key: bool) -> &'static str {
     if key { "has" } else { "has not" }
 }
 
-/// How bytes become records.
+/// How bytes become records on the wire.
 #[derive(Debug)]
 enum Cipher {
     Plain,
     Noise(Box<snow::TransportState>),
 }
 
-/// A link after its handshake.
+/// A link after its Noise handshake.
 #[derive(Debug)]
 pub struct Link {
     stream: TcpStream,
     peer: SocketAddr,
     cipher: Cipher,
-    /// Messages with their lengths, not yet in records.
+    /// Messages with their lengths in front, not yet in records.
     collected: Vec<u8>,
     /// Bytes for the kernel; those before `written` are gone.
     outgoing: Vec<u8>,
     written: usize,
     /// Bytes from the kernel, not yet opened.
     arrived: Vec<u8>,
-    /// Messages with their lengths; those before `taken` are gone.
+    /// Messages with their lengths in front; those before `taken` are gone.
     opened: Vec<u8>,
     taken: usize,
     scratch: Box<[u8]>,
-    /// The last read did not fill `scratch`: the kernel has no more, most likely, and another read would be
-    /// a system call for nothing on the way of every acknowledgement.
+    /// Whether the last read did not fill `scratch`. Then the kernel most likely has no more, and another
+    /// read would be a system call for nothing on the way of every acknowledgement.
     short: bool,
     heartbeats: Heartbeats,
-    /// Bytes on the wire, sent and received.
+    /// Bytes on the wire, counted since the link began.
     wire: Traffic,
 }
 
 /// Bytes counted on the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// To the peer.
+    /// Bytes sent to the peer.
     pub sent: u64,
-    /// From the peer.
+    /// Bytes received from the peer.
     pub received: u64,
 }
 
 impl Link {
-    /// `unsent`: bytes of the handshake that the kernel has not taken.
+    /// A link over a connected stream; `unsent` are bytes of the handshake that the kernel has not taken.
     fn new(
         stream: TcpStream,
         peer: SocketAddr,
@@ -210,7 +213,7 @@ impl Link {
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         if let Err(error) = resend_soon_and_notice_death(&stream) {
-            // A kernel that does not know one of them: the link is as good as any other connection.
+            // On a kernel that lacks one of the options the link is as good as any other connection.
             tracing::debug!("the link to {peer} has not all options that it should: {error}");
         }
         Ok(Link {
@@ -230,14 +233,14 @@ impl Link {
         })
     }
 
-    /// Who is at the other end.
+    /// Address of the peer.
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
         self.peer
     }
 
-    /// Both sides have agreed on this failure-detection timeout: the kernel must not break the link before
-    /// it.
+    /// Keeps the kernel from breaking the link before this failure-detection timeout, on which both sides
+    /// have agreed, is over.
     ///
     /// # Errors
     /// As the kernel gives them.
@@ -247,8 +250,8 @@ impl Link {
         Ok(sockopt::set_tcp_user_timeout(&self.stream, ms)?)
     }
 
-    /// Is a whole message here already, or the end of the link? Then the kernel has nothing to show, and
-    /// whoever waits for it waits in vain: call [`Link::receive`] first.
+    /// Whether a whole message, or the end of the link, is here already. Then the kernel has nothing to show,
+    /// and whoever waits for the socket waits in vain: call [`Link::receive`] first.
     #[must_use]
     pub fn has_message(&self) -> bool {
         let bytes = &self.opened[self.taken..];
@@ -259,12 +262,12 @@ impl Link {
         length > MESSAGE_LEN_MAX || rest.len() >= length
     }
 
-    /// The UDP side.
+    /// The heartbeats, which travel over UDP beside the link.
     pub fn heartbeats(&mut self) -> &mut Heartbeats {
         &mut self.heartbeats
     }
 
-    /// The UDP side, to wait for.
+    /// The socket of the heartbeats, to wait for.
     #[must_use]
     pub fn heartbeats_fd(&self) -> BorrowedFd<'_> {
         self.heartbeats.as_fd()
@@ -289,14 +292,15 @@ impl Link {
         if self.backlog() + message.len() > LINK_BACKLOG_MAX {
             return Err(LinkError::Backlog { peer: self.peer });
         }
-        // Below MESSAGE_LEN_MAX, so it fits.
+        // The length is below MESSAGE_LEN_MAX, so it fits.
         self.collected
             .extend_from_slice(&(message.len() as u32).to_le_bytes());
         self.collected.extend_from_slice(message);
         Ok(())
     }
 
-    /// Writes what the kernel takes. `true`: nothing is left; `false`: call again when the link is writable.
+    /// Writes what the kernel takes. `true`: nothing is left to write; `false`: call again when the link is
+    /// writable.
     ///
     /// # Errors
     /// The link is gone.
@@ -329,11 +333,12 @@ impl Link {
         self.collected.len() + self.outgoing.len() - self.written
     }
 
-    /// The next whole message; `None` if none is there now: wait until the link is readable and call again.
+    /// The next whole message. `None`: none is there now; wait until the link is readable and call again.
     /// Reads no further than it must.
     ///
     /// # Errors
-    /// The link is gone, or the peer sent garbage. Messages that arrived whole before were given out before.
+    /// The link is gone, or the peer sent garbage. Messages that had arrived whole before were given out
+    /// first.
     pub fn receive(&mut self) -> Result<Option<Vec<u8>>, LinkError> {
         loop {
             if let Some(message) = self.next_opened()? {
@@ -356,7 +361,7 @@ impl Link {
         }
     }
 
-    /// Waits until everything is written; for the last words before the end, never while the guest runs.
+    /// Blocks until everything is written; for the last words before the end, never while the guest runs.
     ///
     /// # Errors
     /// The link is gone, or the peer does not read for the given time.
@@ -392,7 +397,7 @@ impl Link {
         }
     }
 
-    /// Moves what is collected into `outgoing`, as records if there is a key.
+    /// Moves the collected messages into `outgoing`, as records if there is a key.
     fn seal(&mut self) -> Result<(), LinkError> {
         match &mut self.cipher {
             Cipher::Plain if self.outgoing.is_empty() => {
@@ -462,14 +467,15 @@ impl AsFd for Link {
     }
 }
 
-/// What the kernel does about lost packets, and about a peer that is gone (docs/protocol.md, "The link").
+/// Sets what the kernel does about lost packets, and about a peer that is gone (docs/protocol.md, "The
+/// link").
 fn resend_soon_and_notice_death(stream: &TcpStream) -> io::Result<()> {
     // Acknowledgements and signs of life are a thin stream: with a few packets under way, the pause between
     // two attempts to resend does not double with each.
     sockopt::set_tcp_thin_linear_timeouts(stream, true)?;
     let ms = u32::try_from(LINK_USER_TIMEOUT.0 / 1_000_000).unwrap_or(u32::MAX);
     sockopt::set_tcp_user_timeout(stream, ms)?;
-    // While a machine is built one side is silent for long, and its host may die in that time.
+    // While a side builds its machine it is silent for long, and its host may die in that time.
     sockopt::set_tcp_keepidle(stream, LINK_PROBE_AFTER)?;
     sockopt::set_tcp_keepintvl(stream, LINK_PROBE_EVERY)?;
     Ok(sockopt::set_socket_keepalive(stream, true)?)

@@ -1,10 +1,10 @@
 //! Where a backup waits for its primary, among whoever else calls.
 //!
-//! All callers are served in one loop that never waits for a single one of them. A caller has little to give
-//! before it has shown that it has the key: a place among [`HANDSHAKES_MAX`], for [`HANDSHAKE_TIMEOUT`]. When
-//! all places are taken, the oldest caller of the source that has the most of them goes; who has shown the
-//! key keeps its place. So silent connections, however many, keep the genuine primary out for no longer than
-//! its own handshake takes.
+//! One loop serves all callers and never waits for a single one of them. A caller has little to give before
+//! it has shown that it has the key: a place among [`HANDSHAKES_MAX`], for [`HANDSHAKE_TIMEOUT`]. When all
+//! places are taken, the oldest caller of the source that has the most places is dropped; a caller that has
+//! shown the key keeps its place. So silent connections, however many, keep the genuine primary out for no
+//! longer than its own handshake takes.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,9 +15,9 @@ use replica::Time;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-use super::handshake::Handshake;
-use super::heartbeat::Side;
+use super::heartbeat::Party;
 use super::key::Security;
+use super::noise::NoiseHandshake;
 use super::{Link, LinkError};
 use crate::limits::{CALLERS_PER_TURN, HANDSHAKES_MAX, REFUSALS_TOLD_MAX, REFUSALS_WITHIN, SHORTAGE_PAUSE};
 use os::sys::clock;
@@ -25,12 +25,12 @@ use os::sys::clock;
 #[cfg(doc)]
 use crate::limits::HANDSHAKE_TIMEOUT;
 
-/// A caller at the listener.
+/// What became of callers at the listener that are not the peer.
 #[derive(Debug)]
 pub enum Arrival<'a> {
-    /// It could not be accepted as the peer.
+    /// A caller could not be accepted as the peer.
     Refused(&'a LinkError),
-    /// So many more were refused, too many to name each.
+    /// This many more callers were refused, too many to name each.
     Untold(u64),
 }
 
@@ -40,18 +40,18 @@ pub struct Listener {
     listener: TcpListener,
     address: SocketAddr,
     security: Security,
-    /// In the order of their arrival.
-    callers: Vec<Handshake>,
+    /// Handshakes with all callers, in the order of their arrival.
+    callers: Vec<NoiseHandshake>,
     refusals: Refusals,
-    /// There is nothing to take a caller with before this time.
+    /// Before this time the host has no descriptor or memory to take a caller with.
     short_until: Option<Time>,
 }
 
 impl Listener {
-    /// Opens the port.
+    /// Opens the port of a listener.
     ///
     /// # Errors
-    /// The address is taken or not of this host.
+    /// The address is taken or not one of this host.
     pub fn bind(address: SocketAddr, security: Security) -> Result<Listener, LinkError> {
         let open = || {
             let listener = TcpListener::bind(address)?;
@@ -70,17 +70,17 @@ impl Listener {
         })
     }
 
-    /// Where it listens, with the port number the kernel chose if none was asked for.
+    /// Address of the listener, with the port number that the kernel chose if none was asked for.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Waits for a peer with the same key. Strangers are shown to `progress` and dropped. `stop` becoming
-    /// readable ends the wait.
+    /// Blocks until a peer with the same key has called. Strangers are shown to `progress` and dropped. The
+    /// wait ends when `stop` becomes readable.
     ///
     /// # Errors
-    /// The listener broke, or `stop`.
+    /// The listener broke, or `stop` became readable.
     pub fn accept(
         &mut self,
         stop: Option<BorrowedFd<'_>>,
@@ -95,7 +95,8 @@ impl Listener {
         }
     }
 
-    /// Goes on with every caller as far as it lets us; gives the first that turns out to be the peer.
+    /// Goes on with every caller as far as possible without waiting; gives the first that turns out to be the
+    /// peer.
     fn advance(&mut self, progress: &mut dyn FnMut(&Arrival<'_>)) -> Option<Link> {
         let mut index = 0;
         while let Some(caller) = self.callers.get_mut(index) {
@@ -126,10 +127,9 @@ impl Listener {
             match self.listener.accept() {
                 Ok((stream, _)) => self.greet(stream, progress),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // Of the connections that this process has, those of strangers are the first it can do
-                // without.
+                // Of all connections of this process, strangers' are the first that it can do without.
                 Err(error) if is_shortage(&error) && !self.callers.is_empty() => self.make_room(progress),
-                // It is the whole host that has none left, or the rest of this process. The caller waits in
+                // The whole host has none left, or the rest of this process uses them. The caller waits in
                 // the kernel.
                 Err(error) if is_shortage(&error) => {
                     tracing::warn!(%error, "cannot take a caller at {} yet", self.address);
@@ -147,28 +147,28 @@ impl Listener {
         if self.callers.len() >= HANDSHAKES_MAX {
             self.make_room(progress);
         }
-        let mut caller = match Handshake::new(stream, Side::Responder, &self.security) {
+        let mut caller = match NoiseHandshake::new(stream, Party::Responder, &self.security) {
             Ok(caller) => caller,
             Err(error) => return self.refusals.tell(&error, progress),
         };
-        // It says its greeting, and learns at its next turn what the caller has to say.
+        // The handshake sends its greeting now, and reads what the caller says at its next turn.
         match caller.greet() {
             Ok(()) => self.callers.push(caller),
             Err(error) => self.refusals.tell(&error, progress),
         }
     }
 
-    /// Lets the oldest go of the source that has the most places.
+    /// Drops the oldest caller of the source that has the most places.
     fn make_room(&mut self, progress: &mut dyn FnMut(&Arrival<'_>)) {
         let mut places = BTreeMap::<[u8; 8], usize>::new();
         for caller in &self.callers {
             *places.entry(source(caller.peer().ip())).or_default() += 1;
         }
-        let rank = |caller: &Handshake| {
+        let rank = |caller: &NoiseHandshake| {
             let count = places.get(&source(caller.peer().ip())).copied().unwrap_or(0);
             (!caller.is_authenticated(), count)
         };
-        // Of equals the last one counts, so the oldest is looked at last.
+        // `max_by_key` takes the last of equals, so the oldest is looked at last.
         let goes = (0..self.callers.len())
             .rev()
             .max_by_key(|index| self.callers.get(*index).map(rank));
@@ -178,7 +178,8 @@ impl Listener {
         }
     }
 
-    /// Until a caller comes or says something, a handshake's time is over, or `stop` (the inner error).
+    /// Blocks until a caller comes or says something, a handshake's time is over, or `stop` is readable (the
+    /// inner error).
     fn wait(&self, stop: Option<BorrowedFd<'_>>) -> io::Result<Result<(), LinkError>> {
         let calls = match self.short_until {
             Some(_) => PollFlags::empty(),
@@ -197,7 +198,7 @@ impl Listener {
         let timeout = self
             .callers
             .iter()
-            .map(Handshake::deadline)
+            .map(NoiseHandshake::deadline)
             .chain(self.short_until)
             .map(|time| time.since(now).0)
             .min();
@@ -266,7 +267,7 @@ fn source(address: IpAddr) -> [u8; 8] {
     }
 }
 
-/// `accept` passes on errors of a connection that broke before it was accepted (accept(2)).
+/// Whether the error is of a connection that broke before it was accepted; accept(2) passes those on.
 fn is_callers_fault(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     matches!(
@@ -288,7 +289,7 @@ fn is_callers_fault(error: &io::Error) -> bool {
     )
 }
 
-/// There are no descriptors or no memory for one more connection.
+/// Whether the host has no descriptors or no memory for one more connection.
 fn is_shortage(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     matches!(
@@ -307,7 +308,7 @@ mod tests {
 
     use super::*;
 
-    /// Set in a child whose limit of open files may be changed.
+    /// Name of a variable that is set in a child process whose limit of open files may be changed.
     const CHILD: &str = "LOCKSTEP_TEST_SHORTAGE";
 
     #[test]

@@ -35,7 +35,7 @@ fn call(address: SocketAddr, security: &Security) -> Result<Link, LinkError> {
     connect(address, security, Span::from_ms(10_000), &mut |_| true)
 }
 
-/// Blocks until a message is there.
+/// Blocks until a message is there, and gives it.
 fn next(link: &mut Link) -> Result<Vec<u8>, LinkError> {
     loop {
         if let Some(message) = link.receive()? {
@@ -111,7 +111,7 @@ fn another_key_is_refused_with_clear_words_on_both_sides() {
         words.contains("has another key; copy the same key file"),
         "{words}"
     );
-    // The right one is still welcome.
+    // The caller with the right key is still welcome.
     let _link = call(address, &key(1)).unwrap();
     accepted.recv().unwrap();
 }
@@ -178,7 +178,8 @@ fn a_caller_that_says_a_byte_now_and_then_is_dropped_all_the_same() {
     let words = loop {
         match refused.recv_timeout(Duration::from_millis(300)) {
             Ok(words) => break words,
-            // The magic of a greeting, and then anything: none of it is wrong before it is whole.
+            // The bytes begin like a greeting's magic and go on with anything: nothing is wrong before the
+            // magic is whole.
             Err(_) => drop(dribbler.write(b"L").and_then(|_| dribbler.write(b"O"))),
         }
     };
@@ -204,12 +205,12 @@ fn a_flood_of_refused_callers_is_not_told_of_one_by_one() {
     for _ in 0..100 {
         let mut stranger = TcpStream::connect(address).unwrap();
         stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-        // Until it is refused, so that all hundred are.
+        // Reads until the stranger is refused, so that all hundred are.
         while let Ok(1..) = std::io::Read::read(&mut stranger, &mut [0; 64]) {}
     }
     let _link = call(address, &key(1)).unwrap();
     accepted.recv().unwrap();
-    // A minute later as many would be told again, and this test takes no minute; but it may.
+    // A minute later as many would be told again. This test is not meant to take a minute, but it may.
     assert!(refused.iter().count() as u64 <= 2 * REFUSALS_TOLD_MAX);
 }
 
@@ -224,7 +225,7 @@ fn the_primary_calls_again_when_a_listener_hangs_up_or_says_nothing() {
             true
         })
     });
-    // Hangs up at once; then takes the call and says nothing.
+    // The listener hangs up at once; then it takes the next call and says nothing.
     drop(broken.accept().unwrap());
     let words = failures.recv().unwrap();
     assert!(words.contains("did not introduce itself"), "{words}");
@@ -273,7 +274,7 @@ fn messages_that_one_read_has_brought_are_known_to_be_there() {
         }
         assert!(left.flush().unwrap());
         assert_eq!(next(&mut right).unwrap(), [0]);
-        // What the kernel has is the kernel's to tell; what is here, only the link knows.
+        // The kernel tells what it has still to give; what has been read already, only the link knows.
         let mut count = 1;
         while right.has_message() {
             assert_eq!(right.receive().unwrap().unwrap(), [count]);

@@ -1,4 +1,6 @@
-//! The handshake of a link: a plain greeting, then Noise with the shared key.
+//! The Noise handshake of a link: a plain greeting, then Noise with the shared key.
+//!
+//! `replica` has a handshake of its own, about the VM, which is spoken over the link that this one makes.
 //!
 //! ```text
 //! both       greeting: "LOCKSTEP", version, mode, 16 random bytes
@@ -6,9 +8,9 @@
 //! responder  1 byte: 0 accepted, 1 another key; Noise message 2 (e, ee), content: UDP port
 //! initiator  an empty record: proof that it is alive and no recording
 //! ```
-//! Without a key the contents travel as they are. It never blocks and never reads further than its own bytes:
-//! a listener has many of them at once, most of them with strangers, and gives each a limited time for all of
-//! it.
+//! Without a key the contents travel as they are. The handshake never blocks and never reads further than its
+//! own bytes: a listener has many handshakes at once, most of them with strangers, and gives each a limited
+//! time for all of it.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -18,7 +20,7 @@ use replica::Time;
 use rustix::event::PollFlags;
 use snow::{Builder, HandshakeState, TransportState};
 
-use super::heartbeat::{Heartbeats, Side};
+use super::heartbeat::{Heartbeats, Party};
 use super::key::Security;
 use super::{Cipher, Link, LinkError};
 use crate::limits::HANDSHAKE_TIMEOUT;
@@ -28,7 +30,7 @@ const MAGIC: [u8; 8] = *b"LOCKSTEP";
 const VERSION: u8 = 1;
 const PATTERN: &str = "Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s";
 const GREETING_LEN: usize = 26;
-/// What of a greeting must be right before the rest is worth waiting for: magic, version, mode.
+/// Bytes of a greeting that must be right before the rest is worth waiting for: magic, version, mode.
 const GREETING_HEAD_LEN: usize = 10;
 const ACCEPTED: u8 = 0;
 const ANOTHER_KEY: u8 = 1;
@@ -37,37 +39,37 @@ const NOISE_HEADER_LEN: usize = 2;
 const PROOF_LEN: usize = NOISE_HEADER_LEN + super::RECORD_TAG_LEN;
 /// Longest Noise message of a handshake: an ephemeral key, a port, a tag.
 const NOISE_LEN_MAX: usize = 128;
-/// Longest part that is read at once.
+/// Longest part of the handshake that is read at once.
 const PART_LEN_MAX: usize = 1 + NOISE_HEADER_LEN + NOISE_LEN_MAX;
 
-/// What is waited for.
+/// Which part of the other end's the handshake waits for.
 #[derive(Debug)]
 enum Stage {
-    /// The other's greeting; ours is on its way.
+    /// The other end's greeting; ours is on its way.
     Greeting { ours: [u8; GREETING_LEN] },
-    /// Without a key: the other's UDP port.
+    /// The other end's UDP port, when there is no key.
     Port { session: Vec<u8>, socket: UdpSocket },
-    /// Responder: Noise message 1, the proof that the caller has the key.
+    /// Noise message 1, by which the caller proves to the responder that it has the key.
     First { state: Box<HandshakeState> },
-    /// Initiator: the answer to it, and Noise message 2.
+    /// The responder's answer to message 1, and Noise message 2; the initiator waits for them.
     Second {
         state: Box<HandshakeState>,
         socket: UdpSocket,
     },
-    /// Responder: the proof that the caller is no recording.
+    /// The empty record by which the caller proves to the responder that it is no recording.
     Proof {
         transport: Box<TransportState>,
         session: Vec<u8>,
         peer_port: u16,
         socket: UdpSocket,
     },
-    /// Nothing more: all is said.
+    /// No part: both ends have said everything.
     Agreed(Agreement),
-    /// Nothing: it has failed.
+    /// No part: the handshake has failed.
     Over,
 }
 
-/// What both ends know after it.
+/// What both ends know after the handshake.
 #[derive(Debug)]
 struct Agreement {
     cipher: Cipher,
@@ -76,27 +78,27 @@ struct Agreement {
     socket: UdpSocket,
 }
 
-/// One end of a handshake that is going on.
+/// One end of a Noise handshake that is going on.
 #[derive(Debug)]
-pub struct Handshake {
+pub struct NoiseHandshake {
     stream: TcpStream,
     peer: SocketAddr,
-    side: Side,
+    party: Party,
     security: Security,
     stage: Stage,
-    /// The beginning of the part that is waited for.
+    /// Bytes that have come of the part that is waited for.
     arrived: Vec<u8>,
-    /// What the kernel has not taken yet.
+    /// Bytes that the kernel has not taken yet.
     outgoing: Vec<u8>,
     deadline: Time,
 }
 
-impl Handshake {
-    /// Begins on a fresh connection. All of it must be over within [`HANDSHAKE_TIMEOUT`].
+impl NoiseHandshake {
+    /// Begins on a fresh connection. The whole handshake must be over within [`HANDSHAKE_TIMEOUT`].
     ///
     /// # Errors
     /// The connection is broken already, or the host gives no random numbers.
-    pub fn new(stream: TcpStream, side: Side, security: &Security) -> Result<Handshake, LinkError> {
+    pub fn new(stream: TcpStream, party: Party, security: &Security) -> Result<NoiseHandshake, LinkError> {
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         let io = |peer| move |source| LinkError::Io { peer, source };
         let peer = stream.peer_addr().map_err(io(unknown))?;
@@ -107,10 +109,10 @@ impl Handshake {
         ours[8] = VERSION;
         ours[9] = u8::from(matches!(security, Security::Key(_)));
         getrandom::fill(&mut ours[GREETING_HEAD_LEN..]).map_err(|error| io(peer)(error.into()))?;
-        Ok(Handshake {
+        Ok(NoiseHandshake {
             stream,
             peer,
-            side,
+            party,
             security: security.clone(),
             stage: Stage::Greeting { ours },
             arrived: Vec::new(),
@@ -119,13 +121,13 @@ impl Handshake {
         })
     }
 
-    /// Who is at the other end.
+    /// Address of the other end.
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
         self.peer
     }
 
-    /// When the patience with the other end is over.
+    /// Time at which the patience with the other end is over.
     #[must_use]
     pub fn deadline(&self) -> Time {
         self.deadline
@@ -137,7 +139,7 @@ impl Handshake {
         matches!(self.stage, Stage::Proof { .. })
     }
 
-    /// What [`Handshake::advance`] waits for.
+    /// Readiness of the socket that [`NoiseHandshake::advance`] waits for.
     #[must_use]
     pub fn wants(&self) -> PollFlags {
         if self.outgoing.is_empty() {
@@ -147,8 +149,8 @@ impl Handshake {
         }
     }
 
-    /// Goes on as far as it can without waiting; `true`: all is said, and [`Handshake::into_link`] makes the
-    /// link.
+    /// Goes on as far as it can without waiting. `true`: both ends have said everything, and
+    /// [`NoiseHandshake::into_link`] makes the link.
     ///
     /// # Errors
     /// The other end is a stranger, of another version, has another key or another mode, or hung up.
@@ -164,14 +166,14 @@ impl Handshake {
             let part = std::mem::take(&mut self.arrived);
             let result = self.on_part(&part);
             if result.is_err() {
-                // The other side's operator is told as well; if he cannot be, so be it.
+                // The other side's operator is told as well, if the connection still takes the words.
                 let _ = self.write();
             }
             self.stage = result?;
         }
     }
 
-    /// Says as much as the kernel takes, and listens to nothing yet.
+    /// Sends as much as the kernel takes, and reads nothing yet.
     ///
     /// # Errors
     /// The other end has hung up.
@@ -185,10 +187,10 @@ impl Handshake {
         LinkError::Silent { peer: self.peer }
     }
 
-    /// The link, once all is said.
+    /// The link, once both ends have said everything.
     ///
     /// # Errors
-    /// It is not, or the connection has broken since.
+    /// The handshake is not over, or the connection has broken since.
     pub fn into_link(self) -> Result<Link, LinkError> {
         let peer = self.peer;
         let Stage::Agreed(agreement) = self.stage else {
@@ -199,7 +201,7 @@ impl Handshake {
         Heartbeats::new(
             agreement.socket,
             target,
-            self.side,
+            self.party,
             &self.security,
             &agreement.session,
         )
@@ -220,7 +222,7 @@ impl Handshake {
         Ok(())
     }
 
-    /// Reads what is there of the present part; `true`: it is whole.
+    /// Reads what has come of the present part; `true`: the part is whole.
     fn read(&mut self) -> Result<bool, LinkError> {
         let mut buffer = [0; PART_LEN_MAX];
         loop {
@@ -238,7 +240,7 @@ impl Handshake {
         }
     }
 
-    /// Length of the present part, as far as its beginning tells; at most [`PART_LEN_MAX`].
+    /// Length in bytes of the present part, as far as its beginning tells; at most [`PART_LEN_MAX`].
     fn part_len(&self) -> Result<usize, LinkError> {
         match &self.stage {
             Stage::Greeting { ours } => match self.arrived.first_chunk() {
@@ -293,7 +295,7 @@ impl Handshake {
         Ok(())
     }
 
-    /// The part that was waited for is whole; gives what comes next.
+    /// Takes the part that was waited for, now whole, and gives the stage that comes next.
     fn on_part(&mut self, part: &[u8]) -> Result<Stage, LinkError> {
         match std::mem::replace(&mut self.stage, Stage::Over) {
             Stage::Greeting { ours } => self.on_greeting(&ours, part),
@@ -330,12 +332,13 @@ impl Handshake {
     }
 
     fn on_greeting(&mut self, ours: &[u8], theirs: &[u8]) -> Result<Stage, LinkError> {
-        // Both greetings, the initiator's first: what follows counts only in this one talk.
-        let prologue = match self.side {
-            Side::Initiator => [ours, theirs].concat(),
-            Side::Responder => [theirs, ours].concat(),
+        // Noise mixes both greetings in, the initiator's first, so that later messages count only in this one
+        // talk.
+        let prologue = match self.party {
+            Party::Initiator => [ours, theirs].concat(),
+            Party::Responder => [theirs, ours].concat(),
         };
-        Ok(match (&self.security, self.side) {
+        Ok(match (&self.security, self.party) {
             (Security::Insecure, _) => {
                 let (socket, port) = self.udp_socket()?;
                 self.outgoing.extend_from_slice(&port.to_le_bytes());
@@ -344,10 +347,10 @@ impl Handshake {
                     socket,
                 }
             }
-            (Security::Key(key), Side::Responder) => Stage::First {
+            (Security::Key(key), Party::Responder) => Stage::First {
                 state: self.noise(key.bytes(), &prologue)?,
             },
-            (Security::Key(key), Side::Initiator) => {
+            (Security::Key(key), Party::Initiator) => {
                 let mut state = self.noise(key.bytes(), &prologue)?;
                 let (socket, port) = self.udp_socket()?;
                 self.send_noise(&mut state, port)?;
@@ -356,7 +359,8 @@ impl Handshake {
         })
     }
 
-    /// Responder. Only who has the key gets further than this, and a socket for its heartbeats.
+    /// The responder on Noise message 1. Only a caller that has the key gets further than this, and only for
+    /// such a caller is a socket for heartbeats opened.
     fn on_first(&mut self, mut state: Box<HandshakeState>, part: &[u8]) -> Result<Stage, LinkError> {
         let peer_port = match self.open_noise(&mut state, part) {
             Err(error) => {
@@ -401,9 +405,9 @@ impl Handshake {
     fn udp_socket(&self) -> Result<(UdpSocket, u16), LinkError> {
         let bind = || {
             let local = self.stream.local_addr()?;
-            let own = match self.side {
-                Side::Responder => UdpSocket::bind(local).ok(),
-                Side::Initiator => None,
+            let own = match self.party {
+                Party::Responder => UdpSocket::bind(local).ok(),
+                Party::Initiator => None,
             };
             let socket = match own {
                 Some(socket) => socket,
@@ -418,9 +422,9 @@ impl Handshake {
     fn noise(&self, key: &[u8; 32], prologue: &[u8]) -> Result<Box<HandshakeState>, LinkError> {
         let build = || {
             let builder = Builder::new(PATTERN.parse()?).prologue(prologue)?.psk(0, key)?;
-            match self.side {
-                Side::Initiator => builder.build_initiator(),
-                Side::Responder => builder.build_responder(),
+            match self.party {
+                Party::Initiator => builder.build_initiator(),
+                Party::Responder => builder.build_responder(),
             }
         };
         build()
@@ -440,13 +444,13 @@ impl Handshake {
         let length = state
             .write_message(&port.to_le_bytes(), &mut message)
             .map_err(|error| self.io(io::Error::other(error)))?;
-        // At most NOISE_LEN_MAX.
+        // The length is at most NOISE_LEN_MAX.
         self.outgoing.extend_from_slice(&(length as u16).to_le_bytes());
         self.outgoing.extend_from_slice(&message[..length]);
         Ok(())
     }
 
-    /// The port in a Noise message with its length.
+    /// The port in a Noise message that has its length in front.
     fn open_noise(&self, state: &mut HandshakeState, part: &[u8]) -> Result<u16, LinkError> {
         let message = part.get(NOISE_HEADER_LEN..).unwrap_or_default();
         let mut port = [0; PORT_LEN];
@@ -461,7 +465,7 @@ impl Handshake {
         Ok(u16::from_le_bytes(*port))
     }
 
-    /// Before anything is known of the other end, its end is no more than silence.
+    /// Before anything is known of the other end, a connection that it ends is no more than silence.
     fn hung_up(&self) -> LinkError {
         let peer = self.peer;
         match self.stage {
@@ -483,7 +487,7 @@ impl Handshake {
     }
 }
 
-impl AsFd for Handshake {
+impl AsFd for NoiseHandshake {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
