@@ -1,11 +1,13 @@
-//! `Backend`: something with sectors. What a request does to it is decided above, who may write it as well.
+//! `Backend`: the seam between a disk and what stores its sectors. What a request does to the storage is
+//! decided in `policy`, and `lock` decides who may write; a backend does what it is told.
 
 use std::io;
 
-/// Bytes of a sector.
+/// Length of a sector in bytes.
 pub const SECTOR_LEN: u64 = 512;
 
-/// Something with sectors. Offsets and lengths are bytes within the capacity. All of it may block.
+/// Storage made of sectors. Offsets and lengths are bytes within the capacity. All functions but `capacity`
+/// and `settles` may block.
 pub trait Backend: Send + Sync + std::fmt::Debug {
     /// Capacity in bytes.
     fn capacity(&self) -> u64;
@@ -24,24 +26,24 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// As the storage gives them.
     fn flush(&self) -> io::Result<()>;
-    /// The content is not needed any more.
+    /// Tells the storage that the content is not needed any more.
     ///
     /// # Errors
     /// As the storage gives them; storage that cannot forget does nothing.
     fn discard(&self, offset: u64, length: u64) -> io::Result<()>;
-    /// Makes the content zero; with `unmap` the space may be given back.
+    /// Makes the content zero; with `unmap` the file system may take the space back.
     ///
     /// # Errors
     /// As the storage gives them.
     fn write_zeroes(&self, offset: u64, length: u64, unmap: bool) -> io::Result<()>;
-    /// Is every finished write durable by itself? Then nothing is lost when a flush fails, and another one
-    /// may be tried.
+    /// Whether every finished write is durable by itself. Then nothing is lost when a flush fails, and
+    /// another flush may be tried.
     fn settles(&self) -> bool;
     /// Opens the storage anew by its name, so that nothing is read that was remembered from before. `placed`:
-    /// its lock shows that the name leads to where it did before, so that a file system may have been mounted
-    /// anew.
+    /// the disk's lock shows that the name leads to where it did before, so that a file system may have been
+    /// mounted anew.
     ///
     /// # Errors
-    /// As the storage gives them, or the name leads to another one; the disk is as it was then.
+    /// As the storage gives them, or the name leads to other storage; the disk then stays as it was.
     fn reopen(&self, placed: bool) -> io::Result<()>;
 }

@@ -3,7 +3,7 @@
 //! A write that the guest has seen completed must outlive its host, or the flush that follows on the other
 //! host would lie (docs/disks.md). So a pair reads and writes with `O_DIRECT`, from one aligned buffer per
 //! thread, or with `O_DSYNC` where the file system has no direct I/O for single sectors. Some file systems
-//! may keep a direct write in a cache of their own; with those it is both.
+//! may keep a direct write in a cache of their own; on those the file is opened with both.
 
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
@@ -23,23 +23,23 @@ use crate::limits::{BOUNCE_ALIGN_MAX, BOUNCE_LEN};
 pub enum Access {
     /// Nobody: a VM that runs alone. The host's page cache helps, and a flush writes it back.
     Solo,
-    /// The other half of a pair, when this host is dead.
+    /// The other half of the pair, once this host is dead.
     Pair,
 }
 
 /// How a file is read and written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// Through the page cache.
+    /// Reads and writes go through the page cache.
     Buffered,
-    /// Past the page cache.
+    /// Reads and writes go past the page cache.
     Direct {
-        /// What the address of the memory must be a multiple of, in bytes.
+        /// Bytes; the address of the memory must be a multiple of them.
         align: usize,
-        /// A finished write is durable without a flush.
+        /// Whether a finished write is durable without a flush.
         settles: bool,
     },
-    /// Through the page cache, but a write ends when it is durable.
+    /// Reads and writes go through the page cache, but a write ends when it is durable.
     Synchronous,
 }
 
@@ -48,31 +48,32 @@ pub enum Way {
 pub struct Opened {
     /// The open file, or block device, with the disk's sectors.
     pub file: File,
-    /// How it is used.
+    /// The way in which the file is read and written.
     pub way: Way,
-    /// Where it ends, in bytes.
+    /// Length of the disk in bytes.
     pub capacity: u64,
     /// What tells this file from another one of the same path.
     pub identity: Identity,
-    /// The kernel tells an error of writing back to one caller only, whoever asks first on this open file,
-    /// and a write that ends when it is durable asks. So that it is told to whom it belongs, flushes and
-    /// holes have their turn alone, and so have writes with [`Way::Synchronous`]; direct writes share theirs.
+    /// Who may ask the kernel for errors now. The kernel tells an error of writing back to one caller only,
+    /// whoever asks first on this open file, and a write that ends when it is durable asks. So that the
+    /// caller to whom the error belongs is told, flushes and holes have their turn alone, and so have writes
+    /// with [`Way::Synchronous`]; direct writes share theirs.
     pub turn: RwLock<()>,
 }
 
 /// What tells a file from all others of this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The file system. A network file system may have another number after it was mounted again.
+    /// Number of the file system. A network file system may have another number after it was mounted again.
     pub device: u64,
     /// Number of the file in its file system.
     pub inode: u64,
-    /// What a device node leads to; 0 for a file.
+    /// Number of the device that a device node leads to; 0 for a file.
     pub node: u64,
 }
 
 impl Opened {
-    /// Is a finished write durable without a flush?
+    /// Whether a finished write is durable without a flush.
     #[must_use]
     pub fn settles(&self) -> bool {
         match self.way {
@@ -83,10 +84,10 @@ impl Opened {
     }
 }
 
-/// File systems of one host: what a dead host has in its own disks nobody else reads, so direct is enough, as
-/// for a block device. From `linux/magic.h`: ext2 to ext4, XFS, Btrfs.
+/// File systems of one host. Nobody else reads what a dead host has in its own disks, so direct I/O is enough
+/// on them, as on a block device. From `linux/magic.h`: ext2 to ext4, XFS, Btrfs.
 const LOCAL: [u64; 3] = [0xef53, 0x5846_5342, 0x9123_683e];
-/// Alignment where the kernel does not tell: what every device is content with.
+/// Alignment in bytes where the kernel tells none: every device is content with it.
 const ALIGN_UNKNOWN: usize = 4096;
 /// `STATX_DIOALIGN`, since Linux 6.1.
 const DIOALIGN: StatxFlags = StatxFlags::from_bits_retain(0x2000);
@@ -105,19 +106,19 @@ pub fn open(path: &Path, access: Access, read_only: bool) -> io::Result<Opened> 
     open_synchronous(path, read_only)
 }
 
-/// Opens it for writes that end when they are durable, and forgets what the page cache has of it: a life of
-/// this host before the other one wrote may have left it there.
+/// Opens the file for writes that end when they are durable, and forgets what the page cache has of it: this
+/// host may have filled the cache before the other one wrote.
 ///
 /// # Errors
 /// As the kernel gives them.
 pub fn open_synchronous(path: &Path, read_only: bool) -> io::Result<Opened> {
     let opened = opened(path, read_only, OFlags::DSYNC, Way::Synchronous)?;
-    // Only advice; NFS has looked whether its pages are still good when the file was opened.
+    // The call is only advice. NFS has looked whether its pages are still good when the file was opened.
     let _ = fadvise(&opened.file, 0, None, Advice::DontNeed);
     Ok(opened)
 }
 
-/// `None`: this file system has no direct I/O, or none for single sectors.
+/// Opens the file for direct I/O. `None`: this file system has no direct I/O, or none for single sectors.
 fn open_direct(path: &Path, read_only: bool) -> io::Result<Option<Opened>> {
     let direct = |flags, settles| {
         let way = Way::Direct {
@@ -145,7 +146,7 @@ fn open_direct(path: &Path, read_only: bool) -> io::Result<Option<Opened>> {
         return Ok(None);
     };
     found.way = Way::Direct { align, settles };
-    // Not every file system says what it wants before it is asked.
+    // Some file systems tell only when they are asked to read whether single sectors are possible.
     let sector = if found.capacity > SECTOR_LEN {
         SECTOR_LEN
     } else {
@@ -156,12 +157,12 @@ fn open_direct(path: &Path, read_only: bool) -> io::Result<Option<Opened>> {
     });
     match probe {
         Err(error) if refuses(&error) => Ok(None),
-        // Any other trouble is the first request's.
+        // Any other trouble is left to the first request.
         _ => Ok(Some(found)),
     }
 }
 
-/// Does the file system say that it cannot do this at all?
+/// Whether the error says that the file system cannot do this at all.
 pub fn refuses(error: &io::Error) -> bool {
     Errno::from_io_error(error) == Some(Errno::INVAL)
 }
@@ -192,7 +193,7 @@ fn opened(path: &Path, read_only: bool, flags: OFlags, way: Way) -> io::Result<O
     })
 }
 
-/// What memory must be aligned to; `None`: no direct I/O for single sectors.
+/// Alignment in bytes that memory must have; `None`: there is no direct I/O for single sectors.
 fn alignment(file: &File) -> Option<usize> {
     let Ok(stat) = statx(file, "", AtFlags::EMPTY_PATH, DIOALIGN) else {
         return Some(ALIGN_UNKNOWN);
@@ -252,7 +253,8 @@ pub fn write(file: &File, align: usize, offset: u64, data: &[u8]) -> io::Result<
     })
 }
 
-/// One transfer, though a signal may come; what it leaves must begin at a sector.
+/// Does one transfer, again if a signal interrupts it. If the transfer ends early, the rest must begin at a
+/// sector.
 fn whole_sectors(mut transfer: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
         match transfer() {
@@ -262,16 +264,16 @@ fn whole_sectors(mut transfer: impl FnMut() -> io::Result<usize>) -> io::Result<
     }
 }
 
-/// Memory for direct I/O.
+/// A thread's memory for direct I/O.
 struct Bounce {
     memory: Vec<u8>,
-    /// Where in `memory` the aligned part begins.
+    /// Offset in `memory` at which the aligned part begins.
     from: usize,
     align: usize,
 }
 
 thread_local! {
-    /// Allocated by the first direct transfer of a thread, touched as far as transfers reach.
+    /// The first direct transfer of a thread allocates the memory; transfers touch it as far as they reach.
     static BOUNCE: RefCell<Bounce> = const {
         RefCell::new(Bounce {
             memory: Vec::new(),
@@ -285,7 +287,7 @@ thread_local! {
 fn with_bounce<T>(align: usize, act: impl FnOnce(&mut [u8]) -> T) -> T {
     BOUNCE.with_borrow_mut(|bounce| {
         if bounce.align < align {
-            // A little too much, so that an aligned part is in it.
+            // A little more than the buffer, so that an aligned part of that length is in it.
             let memory = vec![0; BOUNCE_LEN + align];
             let from = memory.as_ptr().addr().wrapping_neg() % align;
             *bounce = Bounce { memory, from, align };

@@ -1,4 +1,7 @@
-//! A raw disk: a file or a block device, sector n at byte 512 n.
+//! A raw disk: a file or a block device, with sector n at byte 512 n.
+//!
+//! This is the one backend there is. `direct` opens the file; here requests become calls to the kernel, and
+//! the file is replaced by the same one opened anew when it has to be.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -20,14 +23,14 @@ pub struct RawDisk {
     access: Access,
     read_only: bool,
     capacity: u64,
-    /// Replaced when it is opened again; what is under way keeps the old one.
+    /// The open file. It is replaced when the disk is opened again; requests under way keep the old one.
     opened: RwLock<Arc<Opened>>,
-    /// Writes have gone a way that does not settle them, before the present one.
+    /// Whether earlier writes have gone a way that does not make them durable by themselves.
     unsettled: AtomicBool,
 }
 
 impl RawDisk {
-    /// Opens it. Its size at this moment is its capacity.
+    /// Opens the disk. The file's size at this moment is the disk's capacity.
     ///
     /// # Errors
     /// As the kernel gives them.
@@ -50,7 +53,8 @@ impl RawDisk {
     }
 
     /// Uses `opened` from now on, if it is the same file. `placed`: the lock beside it shows that it is in
-    /// the right directory, though that may be mounted anew and its file system have another number.
+    /// the right directory, though that directory may be mounted anew and its file system have another
+    /// number.
     fn replace(&self, opened: Opened, placed: bool) -> io::Result<()> {
         let (now, before) = (opened.identity, self.opened().identity);
         let moved = now.device != before.device && !placed;
@@ -69,8 +73,8 @@ impl RawDisk {
         Ok(())
     }
 
-    /// Does `act`; if the file system turns out to have no direct I/O for it, does it the synchronous way
-    /// from then on.
+    /// Does `act`. If the file system turns out to have no direct I/O for it, does it the synchronous way,
+    /// now and from then on.
     fn attempt(&self, mut act: impl FnMut(&Opened) -> io::Result<()>) -> io::Result<()> {
         let opened = self.opened();
         match act(&opened) {
@@ -83,8 +87,8 @@ impl RawDisk {
         }
     }
 
-    /// `false`: this file system cannot do it. Where writes end when they are durable the hole does too,
-    /// before another write could be told of its failure.
+    /// Makes or fills a hole; `false`: this file system cannot. Where writes end when they are durable the
+    /// hole does too, before another write could be told of its failure.
     fn fallocate(&self, how: FallocateFlags, offset: u64, length: u64) -> io::Result<bool> {
         let opened = self.opened();
         let _turn = turn_alone(&opened);
@@ -103,13 +107,13 @@ impl RawDisk {
     }
 }
 
-/// Keeps all others from asking the kernel for errors.
+/// Takes a turn alone: keeps all others from asking the kernel for errors.
 fn turn_alone(opened: &Opened) -> RwLockWriteGuard<'_, ()> {
     // A panic aborts the process, so nobody ever sees a poisoned lock.
     opened.turn.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Keeps out those who want their turn alone.
+/// Takes a shared turn: keeps out those who want their turn alone.
 fn shared_turn(opened: &Opened) -> RwLockReadGuard<'_, ()> {
     opened.turn.read().unwrap_or_else(PoisonError::into_inner)
 }
@@ -147,7 +151,7 @@ impl Backend for RawDisk {
     }
 
     fn discard(&self, offset: u64, length: u64) -> io::Result<()> {
-        // A file system without holes keeps the content, as a disk may.
+        // A file system without holes keeps the content, as a disk is allowed to.
         self.fallocate(FallocateFlags::PUNCH_HOLE, offset, length)
             .map(|_| ())
     }
@@ -193,7 +197,7 @@ mod tests {
         (dir, disk)
     }
 
-    /// As a file system that has no direct I/O after all.
+    /// Behaves once as on a file system that has no direct I/O after all.
     fn refuse_once(disk: &RawDisk) -> io::Result<()> {
         disk.attempt(|opened| match opened.way {
             Way::Direct { .. } => Err(Errno::INVAL.into()),

@@ -1,7 +1,7 @@
 //! `Lane`: the queue and the threads of one disk. A disk that hangs holds up no other.
 //!
-//! A request that waits for its disk to get well is kept here and tried again; people hear of it once, and
-//! once when all is well again. A lock that a later epoch has taken ends this replica (D6).
+//! A request that waits for its disk to get well is kept here and tried again; people hear of the trouble
+//! once, and once more when all is well again. A lock that a later epoch has taken ends this replica (D6).
 
 use std::collections::VecDeque;
 use std::io;
@@ -22,7 +22,7 @@ use os::sandbox::{self, Kind};
 use os::sys::clock;
 use os::wake::Waker;
 
-/// What a thread has to say.
+/// What a thread of a lane tells the guest thread.
 #[derive(Debug)]
 pub enum Completion {
     /// A request is finished.
@@ -31,15 +31,15 @@ pub enum Completion {
     Writer,
     /// This process must not write any more: it has to end.
     Fenced(LockError),
-    /// A disk is ill. Said once for each thing that is wrong with it.
+    /// A disk is ill. Told once for each thing that is wrong with it.
     Trouble(Trouble),
     /// All requests that had to wait for a disk are done.
     Recovered {
-        /// Which, counted from 0.
+        /// Number of the disk, from 0.
         disk: u8,
         /// Path of the disk that is well again.
         path: PathBuf,
-        /// For how long the first one waited.
+        /// Time for which the first of the requests waited.
         lasted: Span,
     },
 }
@@ -47,35 +47,35 @@ pub enum Completion {
 /// What is wrong with a disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
-    /// Which disk, counted from 0.
+    /// Number of the disk, from 0.
     pub disk: u8,
     /// Path of the disk.
     pub path: PathBuf,
     /// What is wrong, to go on after the disk's name.
     pub what: String,
-    /// The same as a sentence with what happens now and what to do.
+    /// What is wrong, what happens now and what to do, as a sentence.
     pub sentence: String,
-    /// When the first request met the trouble.
+    /// Time at which the first request met the trouble.
     pub since: Time,
 }
 
-/// What is to be done with a disk.
+/// A job for a disk's threads.
 #[derive(Debug)]
 pub(super) enum Job {
-    /// What the guest wants. `waited`: it has met trouble before.
+    /// A request of the guest.
     Request {
         /// The request.
         request: DiskRequest,
-        /// See above.
+        /// Whether the request has met trouble before.
         waited: bool,
     },
-    /// What makes this process the writer.
+    /// The order to become the disk's writer.
     BecomeWriter {
-        /// As whom.
+        /// The VM, epoch and process that the lock will name.
         holder: Holder,
-        /// Another process was the writer: what is remembered of the disk is void.
+        /// Whether another process was the writer: then what is remembered of the disk is void.
         takeover: bool,
-        /// Disks that are not ready yet.
+        /// Number of disks of which this process is not yet the writer.
         left: Arc<AtomicUsize>,
     },
 }
@@ -89,20 +89,20 @@ pub(super) struct Lane {
     work: Condvar,
     sender: Sender<Completion>,
     waker: Waker,
-    /// A lock of any disk is lost: nothing more may begin at any of them.
+    /// Whether the lock of any disk is lost: then nothing more may begin at any of them.
     fenced: Arc<AtomicBool>,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     jobs: VecDeque<Job>,
-    /// Requests that met trouble, and when to try again.
+    /// Requests that met trouble, each with the time of its next attempt.
     waiting: Vec<(Instant, DiskRequest)>,
-    /// A thread is taking the lock; requests queued behind must wait for it.
+    /// Whether a thread is taking the lock; requests that were queued behind that job must wait for it.
     locking: bool,
     /// Jobs in the hands of threads.
     serving: usize,
-    /// Nothing new is begun.
+    /// Whether the lane is closed, so that nothing new is begun.
     closed: bool,
     illness: Illness,
 }
@@ -136,7 +136,7 @@ impl Lane {
         }
     }
 
-    /// Starts its threads, named after the disk.
+    /// Starts the lane's threads, named after the disk.
     ///
     /// # Errors
     /// The host gives no more threads.
@@ -155,7 +155,7 @@ impl Lane {
         self.work.notify_one();
     }
 
-    /// Begins nothing any more.
+    /// Closes the lane: from now on nothing is begun.
     pub fn close(&self) {
         let mut queue = guard(&self.queue);
         queue.closed = true;
@@ -164,7 +164,7 @@ impl Lane {
         self.work.notify_all();
     }
 
-    /// Waits until `deadline` for what its threads have begun. Are they free?
+    /// Waits until `deadline` for jobs that the lane's threads have begun; whether all threads are free.
     pub fn is_idle(&self, deadline: Instant) -> bool {
         let patience = deadline.saturating_duration_since(Instant::now());
         let (queue, _) = self
@@ -189,7 +189,8 @@ impl Lane {
                     left,
                 } => self.become_writer(&holder, takeover, &left),
             }
-            // After what there was to say, so that "writer" comes before what was queued behind it.
+            // The queue goes on only after the words are out, so that "writer" comes before what was queued
+            // behind it.
             let mut queue = guard(&self.queue);
             queue.serving -= 1;
             queue.locking &= !was_locking;
@@ -244,7 +245,7 @@ impl Lane {
                 self.fall_ill(ailment, !waited);
                 let at = Instant::now() + DISK_RETRY;
                 guard(&self.queue).waiting.push((at, request));
-                // Somebody must watch the clock while this thread does something else.
+                // Another thread must watch the clock while this one does something else.
                 self.work.notify_one();
                 return;
             }
@@ -262,12 +263,12 @@ impl Lane {
             self.get_well();
         }
         if let Some(ailment) = ailment {
-            // Nothing waits for the disk to get well.
+            // Nothing waits for the disk to get well, so the trouble is only told.
             self.fall_ill(ailment, false);
         }
     }
 
-    /// Takes the lock, and opens the disk anew if it had another writer, however long the storage is away.
+    /// Takes the lock, however long the storage is away, and opens the disk anew if it had another writer.
     fn become_writer(&self, holder: &Holder, takeover: bool, left: &AtomicUsize) {
         self.disk.set_alone();
         let disk = &self.disk;
@@ -295,7 +296,7 @@ impl Lane {
         }
     }
 
-    /// Waits for the next attempt. Is the lane closed?
+    /// Waits for the time of the next attempt; whether the lane is closed.
     fn pause(&self) -> bool {
         let (queue, _) = self
             .work
@@ -304,13 +305,13 @@ impl Lane {
         self.is_closed(&queue)
     }
 
-    /// This replica ends; until it has, nothing may slip through.
+    /// Tells that this replica ends; until it has ended, nothing may begin.
     fn fence(&self, error: LockError) {
         self.fenced.store(true, Ordering::SeqCst);
         self.tell(Completion::Fenced(error));
     }
 
-    /// A request has met trouble; `first`: for the first time.
+    /// Tells that a request has met trouble; `first`: for the first time.
     fn fall_ill(&self, ailment: Ailment, first: bool) {
         let Ailment { what, sentence } = ailment;
         let mut queue = guard(&self.queue);
@@ -334,7 +335,7 @@ impl Lane {
         }));
     }
 
-    /// A request that had met trouble is done.
+    /// Notes that a request that had met trouble is done, and tells when it was the last.
     fn get_well(&self) {
         let mut queue: MutexGuard<'_, Queue> = guard(&self.queue);
         queue.illness.requests -= 1;
@@ -353,7 +354,7 @@ impl Lane {
     }
 
     fn tell(&self, completion: Completion) {
-        // Nobody listens any more only while the pool is being dropped.
+        // Only while the pool is being dropped does nobody listen any more.
         let _ = self.sender.send(completion);
         self.waker.wake();
     }

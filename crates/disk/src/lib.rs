@@ -1,11 +1,11 @@
 //! Disks: what a request does to a file, who may write, and the threads that wait for it.
 //!
-//! The order of overlapping requests is the protocol's business (FT 3.4-a, `replica`); whatever arrives here
+//! The order of overlapping requests is the protocol's business (FT 3.4-a, `replica`). Whatever arrives here
 //! may run at once and end in any order, because every completion comes back through the log.
 //!
-//! From the outside inwards: `pool` has a `lane` of threads for each disk, `policy` decides what an error
-//! means to the guest, `lock` who may write, `backend` is something with sectors, `file` and `direct` a raw
-//! file as such. docs/disks.md says what is promised.
+//! From the outside inwards: `pool` has a `lane` of threads for each disk; `policy` decides what an error
+//! means to the guest; `lock` says who may write; `backend` is the seam to what stores the sectors; `file`
+//! and `direct` are a raw file. docs/disks.md says what is promised.
 #![forbid(unsafe_code)]
 
 pub mod backend;
@@ -34,59 +34,59 @@ pub use pool::DiskPool;
 /// Why a disk cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
-    /// There is no such file, or no permission.
+    /// There is no such file, or no permission to open it.
     #[error(
         "cannot open the disk {path}; make one with `truncate -s 4G {path}`, or check the path and its \
          permissions"
     )]
     Open {
-        /// Which.
+        /// Path of the disk.
         path: PathBuf,
-        /// Why.
+        /// Error that the operating system gave.
         source: io::Error,
     },
-    /// Not whole sectors.
+    /// The disk's size is not a whole number of sectors.
     #[error(
         "the disk {path} has {bytes} bytes, which is no whole number of {SECTOR_LEN}-byte sectors above 0; \
          resize it with `truncate`"
     )]
     Size {
-        /// Which.
+        /// Path of the disk.
         path: PathBuf,
-        /// Its size.
+        /// Size of the disk in bytes.
         bytes: u64,
     },
-    /// The other replica's machine has a larger one.
+    /// The machine of the other replica has a larger disk.
     #[error(
         "the disk {path} has {has} sectors and the guest expects {expects}; give both hosts the same disk, \
          or enlarge this one"
     )]
     Smaller {
-        /// Which.
+        /// Path of the disk.
         path: PathBuf,
-        /// Its sectors.
+        /// Sectors of the disk.
         has: u64,
-        /// What the primary's has.
+        /// Sectors of the primary's disk.
         expects: u64,
     },
-    /// Not the disk of the other replica.
+    /// The file is not the disk of the other replica.
     #[error(
         "the disk {path} on host {host} is not the one that the primary has locked for epoch {epoch} of \
          '{vm}': {finding}; both sides must see the same file"
     )]
     NotShared {
-        /// Which.
+        /// Path of the disk.
         path: PathBuf,
-        /// On which host it is seen so.
+        /// Name of the host that sees the disk so.
         host: String,
-        /// What its lock says.
+        /// What the disk's lock says.
         finding: String,
-        /// Name of the VM that the pair is of.
+        /// Name of the pair's VM.
         vm: String,
         /// Epoch in which the primary should have locked the disk.
         epoch: u64,
     },
-    /// Somebody else writes to it.
+    /// Somebody else writes to the disk.
     #[error(transparent)]
     Lock(#[from] LockError),
 }
@@ -99,15 +99,16 @@ pub struct Disk {
     access: Access,
     read_only: bool,
     serial: String,
-    /// Held by the one who writes. A backup has none until it goes live.
+    /// The lock, held by the process that writes. A backup has none until it goes live.
     lock: OnceLock<DiskLock>,
-    /// Who had locked it when this side was shown that both have the same one; nobody in a primary from the
-    /// start.
+    /// Whom the disk's lock named when this side was shown that both sides have the same disk; nobody in a
+    /// process that was primary from the start.
     proven: Mutex<Option<Holder>>,
-    /// Why a flush has failed, if what it was to make durable may be gone: no later one may succeed. Held
-    /// during each flush, because the kernel tells only one of two that run together.
+    /// Why a flush has failed, if data that it was to make durable may be gone: no later flush may succeed.
+    /// The mutex is held during each flush, because the kernel tells an error to only one of two that run
+    /// together.
     flush_lost: Mutex<Option<String>>,
-    /// No other replica could take over.
+    /// Whether no other replica could take over from this one.
     alone: AtomicBool,
 }
 
@@ -115,13 +116,13 @@ impl Disk {
     /// Opens a raw disk. Nothing is locked and nothing may be written yet.
     ///
     /// # Errors
-    /// It is not there, or not a whole number of sectors.
+    /// The file is not there, or not a whole number of sectors.
     pub fn open_raw(path: &Path, access: Access, read_only: bool, serial: &str) -> Result<Disk, DiskError> {
         let open = |source| DiskError::Open {
             path: path.into(),
             source,
         };
-        // One disk, one lock, by whatever links it is reached.
+        // Links to one disk lead to one path, and so to one lock.
         let path = path.canonicalize().map_err(open)?;
         let backend = RawDisk::open(&path, access, read_only).map_err(|source| DiskError::Open {
             path: path.clone(),
@@ -130,10 +131,10 @@ impl Disk {
         Disk::new(path, Box::new(backend), access, read_only, serial)
     }
 
-    /// From any backend; `path` names the lock and the error messages.
+    /// A disk on any backend; `path` names the lock and stands in the error messages.
     ///
     /// # Errors
-    /// It is not a whole number of sectors.
+    /// The backend is not a whole number of sectors.
     pub fn new(
         path: PathBuf,
         backend: Box<dyn Backend>,
@@ -158,7 +159,7 @@ impl Disk {
         })
     }
 
-    /// The device the guest sees.
+    /// The device that the guest sees.
     #[must_use]
     pub fn config(&self) -> DiskConfig {
         DiskConfig {
@@ -168,10 +169,10 @@ impl Disk {
         }
     }
 
-    /// Is it large enough for the guest the primary has built?
+    /// Checks that the disk is large enough for the guest that the primary has built.
     ///
     /// # Errors
-    /// It is smaller.
+    /// The disk is smaller.
     pub fn check(&self, guest: &DiskConfig) -> Result<(), DiskError> {
         let has = self.config().sectors;
         if has < guest.sectors {
@@ -184,20 +185,19 @@ impl Disk {
         Ok(())
     }
 
-    /// Is it the very disk that `writer` has locked, on whatever host that runs? The lock's owner is a random
-    /// number, so a disk of the same name that is another one cannot pass. A read-only disk has no writer and
-    /// is not asked.
+    /// Checks that this is the very disk that `writer` has locked, on whatever host that process runs. The
+    /// lock's owner is a random number, so another disk of the same name cannot pass. A read-only disk has no
+    /// writer and passes unchecked.
     ///
     /// # Errors
-    /// It is another one, or its lock cannot be read.
+    /// The disk is another one, or its lock cannot be read.
     pub fn check_writer(&self, writer: &Holder) -> Result<(), DiskError> {
         if self.read_only {
             return Ok(());
         }
         let mut found = lock::holder(&self.path)?;
         if found.as_ref() != Some(writer) {
-            // A network file system may remember what was there before, but not beyond a change of the
-            // directory.
+            // A network file system may remember an older lock, but not beyond a change of the directory.
             lock::touch_directory(&self.path)?;
             found = lock::holder(&self.path)?;
         }
@@ -223,16 +223,17 @@ impl Disk {
         })
     }
 
-    /// Where it is.
+    /// Path of the disk.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Becomes its writer, or stays it under a later epoch. A read-only disk needs no writer.
+    /// Makes this process the disk's writer, or keeps it so under a later epoch. A read-only disk needs no
+    /// writer.
     ///
     /// # Errors
-    /// Somebody else is, and may be.
+    /// Another process is the writer and keeps the right to be.
     pub fn lock(&self, holder: &Holder) -> Result<(), LockError> {
         if self.read_only {
             return Ok(());
@@ -246,8 +247,8 @@ impl Disk {
         Ok(())
     }
 
-    /// May this process change the disk, still? Asked before each change: a stalled old primary wakes up
-    /// with a write in its hand (D6).
+    /// Checks that this process may still change the disk. Asked before each change, because a stalled old
+    /// primary may wake up with a write in its hand (D6).
     fn may_write(&self) -> Result<(), LockError> {
         match self.lock.get() {
             Some(lock) => lock.confirm(),
@@ -257,12 +258,12 @@ impl Disk {
         }
     }
 
-    /// Opens the file anew, so that nothing is read that this host remembers. It must be the same one still:
+    /// Opens the file anew, so that nothing is read that this host remembers. The file must be the same one:
     /// under a mount that is gone there may be an older copy.
     fn reopen(&self) -> io::Result<()> {
         match self.backend.reopen(self.is_placed()) {
-            // Nobody writes to it, so nothing that is remembered of it can be old. The name may lead
-            // elsewhere by now, or to what this process may not open.
+            // Nobody writes to a read-only disk, so nothing that is remembered of it can be old. The name may
+            // lead elsewhere by now, or to a file that this process may not open.
             Err(error) if self.read_only => {
                 tracing::debug!("{} stays open as it is: {error}", self.path.display());
                 Ok(())
@@ -271,8 +272,8 @@ impl Disk {
         }
     }
 
-    /// Does the lock show that the path leads to where both sides have the same disk? It was put in the place
-    /// of the one that this side was shown, or is the first one of a primary.
+    /// Whether the lock shows that the path leads to where both sides have the same disk: it was put in the
+    /// place of the lock that this side was shown, or it is the first lock of a primary.
     fn is_placed(&self) -> bool {
         let proven = guard(&self.proven);
         self.lock.get().is_some_and(|lock| {
@@ -280,12 +281,12 @@ impl Disk {
         })
     }
 
-    /// No other replica can take over from here on.
+    /// Notes that no other replica can take over from here on.
     fn set_alone(&self) {
         self.alone.store(true, Ordering::SeqCst);
     }
 
-    /// Is there no other replica that could take over from this one?
+    /// Whether there is no other replica that could take over from this one.
     fn is_alone(&self) -> bool {
         self.alone.load(Ordering::SeqCst)
     }

@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-/// Threads for each disk: so many of its requests are under way at once, and more wait.
+/// Threads for each disk: this many requests of a disk are under way at once, and further ones wait.
 pub const DISK_THREADS: usize = 4;
-/// Different troubles of one disk that are told before it is well again; more are not.
+/// Different troubles of one disk that are told before the disk is well again; further ones are not told.
 pub const DISK_TROUBLES_MAX: usize = 8;
-/// Bytes of the aligned memory of each disk thread of a pair. Longer transfers go in parts.
+/// Bytes of the aligned memory of each disk thread of a pair. Longer transfers go in several parts.
 pub const BOUNCE_LEN: usize = 2 << 20;
-/// The file of a disk that wants memory aligned more than this is not used directly.
+/// Largest alignment of memory in bytes for direct I/O. A file that wants more is not used directly.
 pub const BOUNCE_ALIGN_MAX: usize = 64 << 10;
 const _: () = assert!(BOUNCE_LEN.is_multiple_of(BOUNCE_ALIGN_MAX));
 /// A request that met trouble, or a lock that could not be taken, is tried again after this time.
 pub const DISK_RETRY: Duration = Duration::from_secs(1);
-/// A thread that does not come back from its disk in this time is left behind at the end.
+/// Time that a thread has, at the end, to come back from its disk; after that it is left behind.
 pub const DISK_CLOSE_PATIENCE: Duration = Duration::from_secs(3);
-/// Longest read of a guest; a longer one fails. Linux asks for a megabyte or two.
+/// Longest read of a guest in bytes; a longer one fails. Linux asks for a megabyte or two.
 pub const DISK_REQUEST_LEN_MAX: u32 = 16 << 20;
 const _: () = assert!(DISK_REQUEST_LEN_MAX as usize <= replica::limits::DISK_BYTES_MAX);
-/// Zeros written at once where the file system cannot do it for us.
+/// Zeros written at once, in bytes, where the file system has no call that writes them.
 pub const ZEROES_LEN: usize = 1 << 20;

@@ -1,11 +1,11 @@
 //! The lock of a disk: the file `DISK.lock` beside it says who writes, for which VM and epoch.
 //!
-//! Three rules. A live writer keeps others out. A dead one on this host (its `flock` is gone) is replaced. A
-//! replica that has won a later epoch of the same VM replaces an earlier one, alive or not (FT 2.3-e): the
-//! old one sees before its next write that the file is not its own any more, and does not write.
+//! There are three rules. A live writer keeps others out. A dead writer on this host (its `flock` is gone) is
+//! replaced. A replica that has won a later epoch of the same VM replaces an earlier one, alive or not (FT
+//! 2.3-e): the old one sees before its next write that the file is not its own any more, and does not write.
 //!
 //! Between that look and the write there is a gap, and NFS may show the old file for some seconds more. Only
-//! a disk server that refuses old epochs itself closes it; for a directory this is the best there is.
+//! a disk server that refuses old epochs itself closes the gap; a directory allows nothing better.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -19,93 +19,93 @@ use os::identity::{boot_id, host_name};
 use replica::VmName;
 
 const HEADER: &str = "lockstep disk lock 1";
-/// Each attempt loses only against another's success.
+/// Attempts to take a lock. An attempt fails only because another process has succeeded meanwhile.
 const ATTEMPTS_MAX: u32 = 64;
-/// No lock file is longer.
+/// Longest content of a lock file in bytes; no lock of ours is longer.
 const CONTENT_LEN_MAX: u64 = 1024;
 
-/// Who wants to write.
+/// A process that wants to write, as a lock names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// For which VM.
+    /// The VM for which the process writes.
     pub vm: VmName,
-    /// In which epoch; 0 for a VM that runs without a pair.
+    /// The epoch in which the process writes; 0 for a VM that runs without a pair.
     pub epoch: Epoch,
-    /// Which process: [`replica::Claim::owner`].
+    /// The random number of the process: [`replica::Claim::owner`].
     pub owner: u128,
 }
 
 /// Why a disk cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// By somebody else.
+    /// Another process writes to the disk.
     #[error(
         "the disk {disk} is in use by VM '{vm}' epoch {epoch} (pid {pid} on host {host}); stop it first, or \
          if it surely runs no more remove {disk}.lock"
     )]
     InUse {
-        /// Which.
+        /// Path of the disk.
         disk: String,
-        /// Whose.
+        /// Name of the VM that uses the disk.
         vm: String,
-        /// Since which epoch.
+        /// Epoch in which the disk was locked.
         epoch: u64,
-        /// Process.
+        /// Number of the process that uses the disk.
         pid: u32,
-        /// On which host.
+        /// Name of the host on which that process runs.
         host: String,
     },
-    /// The epoch is over.
+    /// The epoch of this process is over.
     #[error(
         "the disk {disk} belongs to epoch {theirs} of VM '{vm}' now and this process was epoch {ours}; it \
          must not write any more"
     )]
     Superseded {
-        /// Which.
+        /// Path of the disk.
         disk: String,
-        /// Whose.
+        /// Name of the VM that has the disk now.
         vm: String,
-        /// Of this process.
+        /// Epoch of this process.
         ours: u64,
-        /// Of the new writer.
+        /// Epoch of the new writer.
         theirs: u64,
     },
-    /// The file is not one of ours.
+    /// The file is not a lock of Lockstep.
     #[error("{path} is no lock of Lockstep; look at it and remove it if nothing uses the disk")]
     Damaged {
-        /// The lock file.
+        /// Path of the lock file.
         path: PathBuf,
     },
     /// The kernel gave an error.
     #[error("cannot lock the disk with {path}; its directory must be writable")]
     Io {
-        /// The lock file.
+        /// Path of the lock file.
         path: PathBuf,
-        /// Why.
+        /// Error that the operating system gave.
         source: io::Error,
     },
-    /// A write before going live: a bug of the caller.
+    /// A write before going live, which is a bug of the caller.
     #[error("this process is not the writer of the disk {disk}")]
     NotHeld {
-        /// Which.
+        /// Path of the disk.
         disk: PathBuf,
     },
 }
 
 impl LockError {
-    /// May a later attempt succeed without anybody doing anything?
+    /// Whether a later attempt may succeed without anybody doing anything.
     #[must_use]
     pub fn is_passing(&self) -> bool {
         matches!(self, LockError::Io { .. })
     }
 }
 
-/// A lock that is held. Dropping it removes the file, if it is still ours.
+/// A lock that is held. Dropping it removes the lock file, if the file is still ours.
 #[derive(Debug)]
 pub struct DiskLock {
     disk: PathBuf,
     path: PathBuf,
-    /// Whose lock was found when this one was taken first.
+    /// Whom the lock named that was found when this one was taken first.
     replaced: Option<Holder>,
     held: Mutex<Held>,
 }
@@ -113,12 +113,13 @@ pub struct DiskLock {
 #[derive(Debug)]
 struct Held {
     holder: Holder,
-    /// Keeps the `flock` and the inode number.
+    /// The lock file, kept open to keep its `flock` and its inode number.
     _file: File,
     id: FileId,
-    /// Whose lock it was put in the place of.
+    /// Whom the lock named in whose place this one was put.
     replaced: Option<Holder>,
-    /// Each of our locks was put in the place of the one before, so all of them are in one directory.
+    /// Whether each of our locks was put in the place of the one before; then all of them are in one
+    /// directory.
     unbroken: bool,
 }
 
@@ -139,7 +140,7 @@ struct Content {
 }
 
 impl Content {
-    /// `None`: no VM has such a name.
+    /// The holder that the file names; `None`: no VM has such a name.
     fn holder(&self) -> Option<Holder> {
         Some(Holder {
             vm: VmName::new(&self.vm).ok()?,
@@ -150,10 +151,10 @@ impl Content {
 }
 
 impl DiskLock {
-    /// Becomes the writer of `disk`.
+    /// Makes `holder` the writer of `disk`.
     ///
     /// # Errors
-    /// Somebody else is.
+    /// Another process is the writer.
     pub fn acquire(disk: &Path, holder: &Holder) -> Result<DiskLock, LockError> {
         let path = lock_path(disk);
         let held = take(disk, &path, holder, holder)?;
@@ -165,16 +166,16 @@ impl DiskLock {
         })
     }
 
-    /// Stays the writer, under a later epoch. That epoch replaces nobody: who has become the writer meanwhile
-    /// runs the VM.
+    /// Keeps this process the writer, under a later epoch. That epoch replaces nobody: a process that has
+    /// become the writer meanwhile runs the VM.
     ///
     /// # Errors
-    /// Somebody else has become it.
+    /// Another process has become the writer.
     pub fn renew(&self, holder: &Holder) -> Result<(), LockError> {
         self.retake(&mut self.held(), holder)
     }
 
-    /// Takes it again with the rights that it gives already.
+    /// Takes the lock again, with the rights that it gives already.
     fn retake(&self, held: &mut Held, holder: &Holder) -> Result<(), LockError> {
         let mut new = take(&self.disk, &self.path, &held.holder, holder)?;
         new.unbroken = held.unbroken && new.replaced.as_ref() == Some(&held.holder);
@@ -182,24 +183,25 @@ impl DiskLock {
         Ok(())
     }
 
-    /// Whose lock was found when it was taken first; `None`: there was none.
+    /// Whom the lock named that was found when this one was taken first; `None`: there was no lock.
     #[must_use]
     pub fn replaced(&self) -> Option<&Holder> {
         self.replaced.as_ref()
     }
 
-    /// Is it beside the disk now, in the directory in which it was taken first? Never so again once it was
-    /// missing.
+    /// Whether the lock is beside the disk now, in the directory in which it was taken first. Once the lock
+    /// was missing, the answer stays no.
     #[must_use]
     pub fn is_in_place(&self) -> bool {
         let held = self.held();
         held.unbroken && holder(&self.disk).is_ok_and(|found| found.as_ref() == Some(&held.holder))
     }
 
-    /// Is it still ours? If an operator or an older epoch has removed it, it is taken again.
+    /// Checks that the lock is still ours. If an operator or an older epoch has removed the file, takes the
+    /// lock again.
     ///
     /// # Errors
-    /// A later epoch has it, or another VM.
+    /// A later epoch has the lock, or another VM.
     pub fn confirm(&self) -> Result<(), LockError> {
         let mut held = self.held();
         match file_id(&self.path) {
@@ -227,16 +229,16 @@ impl Drop for DiskLock {
     fn drop(&mut self) {
         let ours = self.held().id;
         if file_id(&self.path).is_ok_and(|id| id == Some(ours)) {
-            // Left behind, it is only taken over by the next.
+            // A lock file that is left behind is taken over by the next writer, so a failure does no harm.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Who the lock file beside `disk` says that the writer is, dead or alive; `None`: there is no such file.
+/// The writer, dead or alive, that the lock file beside `disk` names; `None`: there is no such file.
 ///
 /// # Errors
-/// It cannot be read, or is no lock.
+/// The file cannot be read, or is no lock.
 pub fn holder(disk: &Path) -> Result<Option<Holder>, LockError> {
     let path = lock_path(disk);
     let file = match File::open(&path) {
@@ -251,10 +253,10 @@ pub fn holder(disk: &Path) -> Result<Option<Holder>, LockError> {
     }
 }
 
-/// Changes the directory of `disk`, and leaves nothing behind.
+/// Changes the directory of `disk`, and leaves nothing behind in it.
 ///
 /// # Errors
-/// It cannot be written.
+/// The directory cannot be written.
 pub fn touch_directory(disk: &Path) -> Result<(), LockError> {
     let path = lock_path(disk);
     let probe = path.with_extension(format!("lock.{:032x}", os::entropy::random_u128()));
@@ -269,7 +271,7 @@ fn lock_path(disk: &Path) -> PathBuf {
     path.into()
 }
 
-/// Puts the lock of `holder` there. `rights`: as whom it may replace another's.
+/// Puts the lock of `holder` beside the disk. `rights`: the holder as which it may replace another's lock.
 fn take(disk: &Path, path: &Path, rights: &Holder, holder: &Holder) -> Result<Held, LockError> {
     let io = |source| LockError::Io {
         path: path.into(),
@@ -281,12 +283,12 @@ fn take(disk: &Path, path: &Path, rights: &Holder, holder: &Holder) -> Result<He
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(io(error)),
         };
-        // The old file's flock, if we got it, is kept until it is replaced: of two who find a dead writer,
-        // one goes on.
+        // If we got the old file's `flock`, we keep it until the file is replaced: of two processes that find
+        // a dead writer, only one goes on.
         let mut replaced = None;
         if let Some(old) = &old {
             let content = read_content(old, path)?;
-            // Replaced in the meantime? Then the next attempt sees the new one.
+            // If the old file was replaced in the meantime, the next attempt sees the new one.
             let dead = old.try_lock().is_ok();
             if file_id(path).map_err(io)? != Some(id_of(old).map_err(io)?) {
                 continue;
@@ -339,7 +341,7 @@ fn may_replace(disk: &Path, old: &Content, new: &Holder, dead: bool) -> Result<(
             theirs: old.epoch,
         });
     }
-    // The name alone says "this host" after a reboot; the boot alone inside containers with other names.
+    // After a reboot only the name says "this host"; inside containers with other names only the boot does.
     let this_host = old.boot == boot_id() || old.host == host_name();
     if dead && this_host {
         return Ok(());
@@ -371,7 +373,8 @@ fn write_content(path: &Path, holder: &Holder) -> io::Result<File> {
         return Err(error);
     }
     if let Err(error) = file.try_lock() {
-        // Some network file systems have no locks: then a dead writer is not seen as dead, which is safe.
+        // Some network file systems have no locks. Then a dead writer is not recognised as dead, which is
+        // safe.
         tracing::warn!("no file locks at {}: {error}", path.display());
     }
     Ok(file)

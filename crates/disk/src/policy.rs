@@ -3,8 +3,8 @@
 //!
 //! A disk that is away, full or ill for a while is no reason to tell a guest that its disk is broken: its
 //! file system would turn read-only for good. So the request waits and is tried again. What must never happen
-//! is a flush that succeeds though something it covers is lost: once one has failed where a cache may have
-//! dropped its content, none succeeds any more.
+//! is a flush that succeeds though something it covers is lost: once a flush has failed where a cache may
+//! have dropped its content, no later flush succeeds.
 
 use std::io;
 
@@ -18,28 +18,28 @@ use os::error;
 /// What became of a request.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The guest gets this.
+    /// The guest gets this answer.
     Answer(DiskStatus, Vec<u8>),
-    /// The guest gets a failure, and people hear of it.
+    /// The guest gets a failure, and people hear of the ailment.
     Failed(Ailment),
-    /// It is to be tried again; until then the guest waits.
+    /// The request is to be tried again; until then the guest waits.
     Wait(Ailment),
-    /// It is neither tried again nor answered: the guest waits for this process to be replaced.
+    /// The request is neither tried again nor answered: the guest waits for this process to be replaced.
     Stand(Ailment),
     /// This process must not write any more.
     Fenced(LockError),
 }
 
-/// What a disk suffers from.
+/// What is wrong with a disk, in words for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ailment {
     /// What is wrong, to go on after the disk's name.
     pub what: String,
-    /// The same as a sentence with what happens now and what to do.
+    /// What is wrong, what happens now and what to do, as a sentence.
     pub sentence: String,
 }
 
-/// Does a request. Blocks as long as the storage does.
+/// Does a request. Blocks for as long as the storage does.
 pub fn carry_out(disk: &Disk, operation: &DiskOperation) -> Outcome {
     let Some((offset, length)) = range(disk, operation) else {
         return Outcome::Answer(DiskStatus::Failed, Vec::new());
@@ -52,7 +52,7 @@ pub fn carry_out(disk: &Disk, operation: &DiskOperation) -> Outcome {
         };
     }
     if disk.read_only {
-        // There is nothing that a flush could make durable.
+        // A read-only disk has nothing that a flush could make durable.
         let status = match operation {
             DiskOperation::Flush => DiskStatus::Ok,
             _ => DiskStatus::Failed,
@@ -74,7 +74,7 @@ pub fn carry_out(disk: &Disk, operation: &DiskOperation) -> Outcome {
     if let Err(error) = done {
         return failed(disk, "written", &error, true);
     }
-    // A hole is made by the file system, which writes it down when it likes: for a pair it must be there for
+    // The file system makes a hole and writes it down when it likes. For a pair the hole must be there for
     // the other host before the guest is told.
     let holes = matches!(
         operation,
@@ -86,13 +86,13 @@ pub fn carry_out(disk: &Disk, operation: &DiskOperation) -> Outcome {
     Outcome::Answer(DiskStatus::Ok, Vec::new())
 }
 
-/// Makes durable what is finished, or never says so again.
+/// Makes durable what is finished; once that has failed for good, no flush says so again.
 fn flush(disk: &Disk) -> Outcome {
     let mut lost = guard(&disk.flush_lost);
     if lost.is_none() {
         match with_reopening(disk, || disk.backend.flush()) {
             Ok(()) => return Outcome::Answer(DiskStatus::Ok, Vec::new()),
-            // Nothing waits in a cache that could have been dropped.
+            // With such storage nothing waits in a cache that could have dropped it.
             Err(error) if disk.backend.settles() => return failed(disk, "flushed", &error, true),
             Err(error) => *lost = Some(error.to_string()),
         }
@@ -114,21 +114,22 @@ fn flush(disk: &Disk) -> Outcome {
     Outcome::Stand(Ailment { what, sentence })
 }
 
-/// Does `act`; if a disk server has come back as another one, by its name once more.
+/// Does `act`; if a disk server has come back as another one, opens the disk by its name and does it once
+/// more.
 fn with_reopening(disk: &Disk, mut act: impl FnMut() -> io::Result<()>) -> io::Result<()> {
     let Err(error) = act() else { return Ok(()) };
     let gone = matches!(
         Errno::from_io_error(&error),
         Some(Errno::STALE | Errno::NOTCONN | Errno::NODEV | Errno::CONNABORTED)
     );
-    // With writes that are not durable yet the old file is the only one that would tell of their loss.
+    // With writes that are not durable yet, only the old file would tell of their loss.
     if gone && disk.access == Access::Pair && disk.backend.settles() && disk.reopen().is_ok() {
         return act();
     }
     Err(error)
 }
 
-/// The outcome of an I/O error; `waits`: the guest is not to see it.
+/// The outcome of an I/O error; `waits`: the guest is not to see the error.
 fn failed(disk: &Disk, verb: &str, error: &io::Error, waits: bool) -> Outcome {
     let path = disk.path.display();
     let what = format!("cannot be {verb}: {error}");
@@ -144,14 +145,14 @@ fn failed(disk: &Disk, verb: &str, error: &io::Error, waits: bool) -> Outcome {
     Outcome::Wait(Ailment { what, sentence })
 }
 
-/// What is wrong with a lock that may be well later.
+/// The ailment of a lock that may be well later.
 pub fn lock_ailment(disk: &Disk, error: &LockError) -> Ailment {
     let what = error::chain(error);
     let sentence = waiting(disk, &what);
     Ailment { what, sentence }
 }
 
-/// What is wrong with a disk that cannot be opened anew.
+/// The ailment of a disk that cannot be opened anew.
 pub fn reopen_ailment(disk: &Disk, error: &io::Error) -> Ailment {
     let what = format!("cannot be opened again: {error}");
     let sentence = waiting(disk, &format!("the disk {} {what}", disk.path.display()));
@@ -163,7 +164,7 @@ fn waiting(disk: &Disk, what: &str) -> String {
     format!("{what}; the guest waits, and it is tried again each second{advice}")
 }
 
-/// What an operator can do as long as there is a backup.
+/// What an operator can do about a disk as long as there is a backup.
 fn takeover_advice(disk: &Disk) -> Option<String> {
     let pid = std::process::id();
     (!disk.is_alone()).then(|| {
@@ -174,8 +175,8 @@ fn takeover_advice(disk: &Disk) -> Option<String> {
     })
 }
 
-/// Where a request begins and how long it is, in bytes, if it is one for this disk. The device checks ranges
-/// against the capacity that the guest was told; this disk may be another one.
+/// Where a request begins and how long it is, in bytes; `None`: it is no request for this disk. The device
+/// checks ranges against the capacity that the guest was told; this disk may be another one.
 fn range(disk: &Disk, operation: &DiskOperation) -> Option<(u64, u64)> {
     let (sector, length) = match operation {
         DiskOperation::Read { bytes, .. } if *bytes > DISK_REQUEST_LEN_MAX => return None,

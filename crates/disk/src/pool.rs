@@ -1,5 +1,5 @@
-//! `DiskPool`: all disks of a guest, so that the guest thread never waits for one. A lane of threads for
-//! each.
+//! `DiskPool`: all disks of a guest, so that the guest thread never waits for one. Each disk has a lane of
+//! threads.
 
 use std::io;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::{Disk, Holder};
 use crate::limits::DISK_CLOSE_PATIENCE;
 use os::wake::Waker;
 
-/// The disks and their threads.
+/// The disks of a guest and their threads.
 #[derive(Debug)]
 pub struct DiskPool {
     lanes: Vec<(Arc<Lane>, Vec<JoinHandle<()>>)>,
@@ -56,10 +56,10 @@ impl DiskPool {
         }
     }
 
-    /// Becomes the writer of each disk before anything submitted to it after this call (FT 2.3-e). With
-    /// `takeover` another process was: each disk is opened anew, so that nothing is read that this host
-    /// remembers from before. Answered by [`Completion::Writer`] when it is so for all. Storage that cannot
-    /// be reached is tried until it can, and keeps no other disk waiting.
+    /// Makes this process the writer of each disk before anything that is submitted to it after this call (FT
+    /// 2.3-e). With `takeover` another process was the writer: each disk is opened anew, so that nothing is
+    /// read that this host remembers from before. [`Completion::Writer`] answers when all disks are ready.
+    /// Storage that cannot be reached is tried until it can, and keeps no other disk waiting.
     pub fn become_writer(&self, holder: &Holder, takeover: bool) {
         let left = Arc::new(AtomicUsize::new(self.lanes.len()));
         for (lane, _) in &self.lanes {
@@ -71,15 +71,16 @@ impl DiskPool {
         }
     }
 
-    /// The next completion.
+    /// The next completion, if there is one.
     pub fn completion(&self) -> Option<Completion> {
         self.completions.try_recv().ok()
     }
 }
 
 impl Drop for DiskPool {
-    /// What a thread has begun is finished, what waits is not begun, and the locks are given back. A thread
-    /// that hangs in dead storage is left behind: the end of a replica must not wait for it.
+    /// Requests that a thread has begun are finished, requests that wait are not begun, and the locks are
+    /// given back. A thread that hangs in dead storage is left behind: the end of a replica must not wait for
+    /// it.
     fn drop(&mut self) {
         for (lane, _) in &self.lanes {
             lane.close();

@@ -74,7 +74,7 @@ fn waiting_backup(path: &Path, read_only: bool) -> Pool {
 
 #[test]
 fn a_takeover_waits_while_the_path_leads_to_another_file_than_at_the_start() {
-    // As under a mount that is gone: a copy of the same size.
+    // A copy of the same size stands in the file's place, as under a mount that is gone.
     let dir = tempfile::tempdir().unwrap();
     let mount = dir.path().join("mount");
     let away = dir.path().join("away");

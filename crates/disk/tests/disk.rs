@@ -206,7 +206,7 @@ fn a_later_epoch_supersedes_a_live_writer_which_then_writes_no_more() {
 
     let mut new = Pool::new(vec![Disk::open_raw(&path, Access::Solo, false, "").unwrap()]);
     new.pool.become_writer(&holder("a", 4, 2), true);
-    // Queued behind the lock, not beside it.
+    // This request is queued behind the lock, not beside it.
     new.submit(DiskOperation::Write {
         sector: 0,
         data: vec![2; 512].into(),
@@ -291,10 +291,10 @@ fn a_lock_that_was_removed_by_hand_is_taken_again() {
 fn a_primary_started_again_does_not_take_the_disk_from_the_backup_that_has_taken_over() {
     let dir = tempfile::tempdir().unwrap();
     let path = make_disk(dir.path(), "disk", 4096);
-    // Started again before the timeout, it finds the lock of a dead process of its own host.
+    // The old primary, started again before the timeout, finds the lock of a dead process of its own host.
     let again = DiskLock::acquire(&path, &holder("a", 0, 3)).unwrap();
     let live = DiskLock::acquire(&path, &holder("a", 6, 2)).unwrap();
-    // Whatever epoch it claims now, it is not the one that follows from what it had.
+    // Whatever epoch it claims now, that is not the epoch that follows from what it had.
     let error = again.renew(&holder("a", 7, 3)).unwrap_err();
     assert!(matches!(error, LockError::InUse { epoch: 6, .. }), "{error}");
     live.confirm().unwrap();
@@ -320,7 +320,7 @@ fn the_lock_shows_that_it_is_where_it_was_until_it_was_missing() {
     assert!(lock.is_in_place());
     fs::remove_file(dir.path().join("disk.lock")).unwrap();
     assert!(!lock.is_in_place());
-    // It is taken again, but perhaps not where it was.
+    // The lock is taken again, but perhaps in another directory.
     lock.confirm().unwrap();
     assert!(!lock.is_in_place());
 }
@@ -352,7 +352,7 @@ fn a_live_writer_on_another_host_is_not_replaced_though_its_flock_cannot_be_seen
     DiskLock::acquire(&path, &holder("a", 2, 1)).unwrap();
 }
 
-/// Set in a child that shall lock this disk and then stand still.
+/// Name of a variable, set in a child process that shall lock this disk and then stand still.
 const CHILD: &str = "LOCKSTEP_TEST_LOCK";
 
 #[test]
@@ -362,7 +362,7 @@ fn child_that_locks() {
     };
     let _lock = DiskLock::acquire(Path::new(&path), &holder("a", 5, 1)).unwrap();
     println!("locked");
-    // Until it is killed or its parent is gone.
+    // Stands still until it is killed or its parent is gone.
     let _ = std::io::stdin().read_line(&mut String::new());
 }
 

@@ -11,18 +11,18 @@ use machine::{DiskOperation, DiskStatus};
 use replica::DiskAnswer;
 use support::{Pool, holder, make_disk};
 
-/// What a disk of the test does.
+/// How a disk of the test behaves, and what it has done.
 #[derive(Debug, Default)]
 struct Script {
     /// Errors of the next writes, reads and flushes, one for each.
     writes: Vec<io::ErrorKind>,
     reads: Vec<io::ErrorKind>,
     flushes: Vec<io::ErrorKind>,
-    /// All of them hang.
+    /// Whether all requests hang.
     hangs: bool,
-    /// A write is durable by itself.
+    /// Whether a write is durable by itself.
     settles: bool,
-    /// What was done, in order, failures too.
+    /// Requests in the order in which they were done, failures too.
     done: Vec<&'static str>,
 }
 
@@ -194,7 +194,7 @@ fn who_is_alone_is_not_advised_to_kill_himself() {
 
 #[test]
 fn after_a_flush_of_a_vm_alone_has_failed_none_succeeds_any_more() {
-    // The kernel has dropped the pages and would say yes the next time.
+    // The kernel has dropped the pages and would report success the next time.
     for kind in [BROKEN, io::ErrorKind::StorageFull] {
         let script = Scripted::new(Script {
             flushes: vec![kind],
@@ -231,7 +231,7 @@ fn after_a_flush_of_a_pair_has_failed_with_a_cache_behind_it_the_guest_stands() 
         "{sentence}"
     );
     pool.submit(DiskOperation::Flush);
-    // A discard of a pair is flushed before it is answered, so it stands as well.
+    // A discard of a pair is flushed before it is answered, so the discard stands as well.
     pool.submit(DiskOperation::Discard {
         sector: 0,
         sectors: 1,
@@ -274,7 +274,7 @@ fn a_hole_in_the_disk_of_a_pair_is_durable_when_the_guest_hears_of_it() {
 
 #[test]
 fn a_lock_that_cannot_be_looked_at_makes_the_guest_wait() {
-    // As when the disk server is away: the answer is neither yes nor no.
+    // This is the error of a disk server that is away: the answer is neither yes nor no.
     for access in [Access::Solo, Access::Pair] {
         let dir = tempfile::tempdir().unwrap();
         let inner = dir.path().join("inner");
@@ -337,7 +337,7 @@ fn a_disk_that_hangs_holds_up_neither_requests_nor_the_lock_of_another_one() {
 fn the_threads_of_a_disk_are_named_after_it() {
     let (_dir, disk) = Scripted::default().disk(Access::Solo);
     let mut pool = Pool::new(vec![disk]);
-    // A thread names itself when it begins; after an answer one has begun.
+    // A thread names itself when it begins; after an answer, one has begun.
     assert_eq!(pool.run(READ).0, DiskStatus::Ok);
     let names = fs::read_dir("/proc/self/task")
         .unwrap()

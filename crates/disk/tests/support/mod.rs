@@ -13,7 +13,7 @@ use replica::{DiskAnswer, Epoch};
 pub const O_DSYNC: u32 = 0o10_000;
 pub const O_DIRECT: u32 = 0o40_000;
 
-/// The flags with which a process has a file open, once for each time, from `/proc/PROCESS/fdinfo`.
+/// The flags with which a process has a file open, one value for each time, from `/proc/PROCESS/fdinfo`.
 pub fn open_flags(process: &str, path: &Path) -> Vec<u32> {
     let path = path.canonicalize().unwrap();
     let process = Path::new("/proc").join(process);
@@ -77,7 +77,7 @@ impl Pool {
         self.submit_to(0, operation)
     }
 
-    /// Begins a request; gives its number.
+    /// Begins a request and gives its number.
     pub fn submit_to(&mut self, disk: u8, operation: DiskOperation) -> u64 {
         let id = self.next;
         self.next += 1;
