@@ -16,7 +16,6 @@ const WIDE: &[(&str, usize)] = &[
     ("CHANGELOG.md", 41),
     ("CONTRIBUTING.md", 7),
     ("Cargo.toml", 1),
-    ("README.md", 39),
     ("crates/gateway/examples/churn.rs", 3),
     ("crates/gateway/tests/failover.rs", 1),
     ("crates/gateway/tests/hostile.rs", 2),
