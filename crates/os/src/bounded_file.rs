@@ -1,8 +1,8 @@
 //! `BoundedFile`: a file of lines or bytes that grows to a bound and then begins anew.
 //!
-//! At the bound `FILE` becomes `FILE.1`, which replaces the one before, so that the newest are always there
-//! and both together take at most twice the bound. Only an ordinary file is turned over; a FIFO or a terminal
-//! is written as it is.
+//! At the bound `FILE` becomes `FILE.1`, which replaces the `FILE.1` before it, so that the newest content is
+//! always there and both files together take at most twice the bound. Only an ordinary file is turned over; a
+//! FIFO or a terminal is written as it is.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -10,41 +10,42 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Whom a file that is made here may be read by: its owner. A guest's console and names of hosts are nobody
-/// else's business.
+/// Mode of a file that is made here: only its owner may read it. A guest's console and names of hosts are
+/// nobody else's business.
 const MODE: u32 = 0o600;
 
-/// What becomes of what the file holds already.
+/// What becomes of the content that a file has already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begin {
-    /// It stays, and this goes behind it.
+    /// The content stays, and what is written goes behind it.
     Behind,
-    /// What the file holds is removed first.
+    /// The content is removed first.
     Empty,
 }
 
-/// A file with a bound.
+/// A file of bounded length.
 #[derive(Debug)]
 pub struct BoundedFile {
     file: File,
-    /// Where it lies and how long it may be; `None`: it is no ordinary file.
+    /// Path of the file and its longest length in bytes; `None`: it is no ordinary file, and has no bound.
     bound: Option<(PathBuf, u64)>,
 }
 
 impl BoundedFile {
-    /// Opens or makes a file of at most `bytes_max` bytes. Never waits, not for the reader of a FIFO either.
+    /// Opens or makes a file of at most `bytes_max` bytes. Never waits, not even for the reader of a FIFO.
     ///
     /// # Errors
     /// As the kernel gives them.
     pub fn open(path: &Path, begin: Begin, bytes_max: u64) -> io::Result<BoundedFile> {
         if std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_fifo()) {
-            // With its reading end open too, opening does not wait for a reader, who may come and go.
+            // With the FIFO's reading end open too, opening does not wait for a reader, which may come and
+            // go.
             let file = OpenOptions::new().read(true).write(true).open(path)?;
             return Ok(BoundedFile { file, bound: None });
         }
         let file = append(path)?;
         let bound = if file.metadata()?.is_file() {
-            // Behind a symbolic link such as /dev/stdout it is the file that is turned over, not the link.
+            // Behind a symbolic link such as /dev/stdout the file is turned over, not the link.
             Some((path.canonicalize()?, bytes_max))
         } else {
             None
@@ -55,7 +56,7 @@ impl BoundedFile {
         Ok(BoundedFile { file, bound })
     }
 
-    /// Makes room for so many bytes.
+    /// Makes room for this many bytes.
     fn turn_over(&mut self, bytes: usize) -> io::Result<()> {
         let Some((path, bytes_max)) = &self.bound else {
             return Ok(());
@@ -74,7 +75,7 @@ impl BoundedFile {
     }
 }
 
-/// Where the older half goes.
+/// Path to which the older half goes.
 fn old(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(".1");
@@ -121,7 +122,7 @@ mod tests {
         assert_eq!(text(&old(&path)), "four\nfive\n");
         assert_eq!(text(&path), "six\n");
         assert_eq!((mode(&path), mode(&old(&path))), (0o600, 0o600));
-        // What is longer than the bound by itself is written all the same, alone.
+        // A line that is longer than the bound is written all the same, alone.
         file.write_all(b"a line of many bytes\n").unwrap();
         file.write_all(b"end\n").unwrap();
         assert_eq!(text(&old(&path)), "a line of many bytes\n");

@@ -2,10 +2,10 @@
 
 use machine::Input;
 
-/// Most bytes given to the guest for one wish.
+/// Bytes that the guest gets at most for one wish.
 const ENTROPY_LEN_MAX: u32 = 64 << 10;
 
-/// Answer to a wish for `bytes` bytes.
+/// The answer to a wish for `bytes` random bytes.
 #[must_use]
 pub fn answer(bytes: u32) -> Input {
     let mut random = vec![0; bytes.min(ENTROPY_LEN_MAX) as usize];
@@ -13,7 +13,7 @@ pub fn answer(bytes: u32) -> Input {
     Input::Entropy { bytes: random }
 }
 
-/// A number that no other process draws: an owner, a name.
+/// A random number that no other process draws, for an owner or a name.
 #[must_use]
 pub fn random_u128() -> u128 {
     let mut bytes = [0; 16];
@@ -21,8 +21,8 @@ pub fn random_u128() -> u128 {
     u128::from_le_bytes(bytes)
 }
 
-/// Fills `bytes`.
+/// Fills `bytes` with random bytes.
 pub fn fill(bytes: &mut [u8]) {
-    // Fails only on kernels without getrandom(2) and without /dev/urandom: nothing here can run there.
+    // This fails only on kernels without getrandom(2) and without /dev/urandom, where nothing here can run.
     assert!(getrandom::fill(bytes).is_ok(), "the host gives no random numbers");
 }

@@ -1,4 +1,6 @@
 //! Printing an error as one line.
+//!
+//! Every binary of the project prints its errors with this function, once, where they end a command.
 
 use std::error::Error;
 

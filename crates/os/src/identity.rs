@@ -1,4 +1,7 @@
-//! Which host this is, and which of its boots: what a lock or a claim says of whoever wrote it.
+//! Which host this is, and which of its boots.
+//!
+//! A lock or a claim says both of the process that wrote it, so that another process can tell whether the
+//! writer may still be alive.
 
 use std::fs;
 
@@ -8,7 +11,7 @@ pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// Which boot of this host it is: another one after each start. Empty where the kernel does not say.
+/// The number of this host's boot, another one after each start. Empty where the kernel does not say.
 #[must_use]
 pub fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id")

@@ -1,9 +1,9 @@
 //! `Outlet`: a writer that nobody waits for.
 //!
 //! A pipe whose reader sleeps, a terminal that was stopped with Ctrl-S, a FIFO or a dead file server hold up
-//! whoever writes to them for as long as they like. The guest thread, on which a peer and clients wait,
-//! writes to none of them: it leaves its bytes here, and a thread of the outlet's own writes them. What finds
-//! no room, or what the sink refuses, is dropped and counted, and never tried a second time.
+//! whoever writes to them for as long as they like. The guest thread, for which a peer and clients wait,
+//! writes to none of them: it leaves its bytes here, and a thread of the outlet's own writes them. Bytes that
+//! find no room, or that the sink refuses, are dropped and counted, and never tried a second time.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use crate::sandbox::{self, Kind};
 
-/// What is counted when something is lost.
+/// The unit in which lost output is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// Lines: each ends with a line feed, and none is written in part and then continued by another.
+    /// Lines: each ends with a line feed, and no line is written in part and then continued by another.
     Lines,
-    /// Bytes.
+    /// Bytes, which are written in any parts.
     Bytes,
 }
 
@@ -38,24 +38,24 @@ pub struct Outlet {
 
 #[derive(Debug)]
 struct Shared {
-    /// Named in the one sentence that says that the sink refuses.
+    /// Name of the sink, for the one sentence that says that the sink refuses.
     name: String,
     unit: Unit,
     bytes_max: usize,
     queue: Mutex<Queue>,
-    /// The queue has got something, or was closed.
+    /// Signalled when the queue has got bytes, or was closed.
     filled: Condvar,
-    /// Nothing waits, and nothing is being written.
+    /// Signalled when nothing waits and nothing is being written.
     emptied: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     waiting: Vec<u8>,
-    /// The thread has taken something and not yet written it.
+    /// Whether the thread has taken bytes that are not written yet.
     writing: bool,
     lost: u64,
-    /// Of `lost`, what no [`Outlet::push_with_notice`] has told yet.
+    /// The part of `lost` that no [`Outlet::push_with_notice`] has told yet.
     untold: u64,
     closed: bool,
 }
@@ -68,8 +68,8 @@ impl Queue {
 }
 
 impl Outlet {
-    /// An outlet to `sink` in which at most `bytes_max` bytes wait, and as many are being written. `name`
-    /// says in messages what it is: "the console's output".
+    /// An outlet to `sink`, in which at most `bytes_max` bytes wait while as many are being written. `name`
+    /// says in messages what the sink is, such as "the console's output".
     #[must_use]
     pub fn new(name: &str, unit: Unit, bytes_max: usize, mut sink: Box<dyn Write + Send>) -> Outlet {
         let shared = Arc::new(Shared {
@@ -91,8 +91,8 @@ impl Outlet {
         self.put(self.shared.lock(), &[], bytes);
     }
 
-    /// As [`Outlet::push`]. If something was lost since the last notice, and these bytes are not, `notice` of
-    /// the number lost goes before them.
+    /// As [`Outlet::push`]. If output was lost since the last notice, and these bytes find room, a `notice`
+    /// of the number lost goes before them.
     pub fn push_with_notice(&self, bytes: &[u8], notice: impl FnOnce(u64) -> Vec<u8>) {
         let mut queue = self.shared.lock();
         let untold = std::mem::take(&mut queue.untold);
@@ -102,7 +102,7 @@ impl Outlet {
         }
     }
 
-    /// Gives the queue back if it has no room.
+    /// Adds bytes to the queue; gives the queue back if there is no room.
     fn put<'a>(
         &'a self,
         mut queue: MutexGuard<'a, Queue>,
@@ -120,13 +120,13 @@ impl Outlet {
         None
     }
 
-    /// What went nowhere so far: lines or bytes.
+    /// Lines or bytes lost so far.
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.shared.lock().lost
     }
 
-    /// Waits until the sink has had everything, at most for `patience`. Says whether it has.
+    /// Waits until the sink has had everything, at most for `patience`; `true`: it has.
     pub fn finish(&self, patience: Duration) -> bool {
         let busy = |queue: &mut Queue| queue.writing || !queue.waiting.is_empty();
         let (queue, _) = self
@@ -139,7 +139,7 @@ impl Outlet {
 }
 
 impl Drop for Outlet {
-    /// Does not wait: whoever wants the last words written calls [`Outlet::finish`] before.
+    /// Dropping does not wait: whoever wants the last words written calls [`Outlet::finish`] before.
     fn drop(&mut self) {
         self.shared.lock().closed = true;
         self.shared.filled.notify_one();
@@ -152,13 +152,13 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The thread: writes what comes until the outlet is closed.
+    /// The outlet's thread: writes what comes until the outlet is closed.
     fn write_all(&self, sink: &mut dyn Write) {
         let mut refuses = false;
         let mut torn = false;
         while let Some(bytes) = self.take() {
             let mut written = 0;
-            // What was written of a line before ends here: nothing shall look like its other half.
+            // A line that was written in part ends here: nothing shall look like its other half.
             let mut result = if torn { sink.write_all(b"\n") } else { Ok(()) };
             if result.is_ok() {
                 (written, result) = write_some(sink, &bytes);
@@ -193,7 +193,7 @@ impl Shared {
     }
 }
 
-/// Writes as much as the sink takes, and says how much that was.
+/// Writes as much as the sink takes; gives the number of bytes written.
 fn write_some(sink: &mut dyn Write, bytes: &[u8]) -> (usize, io::Result<()>) {
     let mut written = 0;
     while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
@@ -213,7 +213,7 @@ mod tests {
     use std::io::{BufRead, BufReader, Read};
     use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-    /// Takes one `write` for each answer, and says what it was given.
+    /// A sink that does one `write` for each answer that the test gives, and says what it was given to write.
     struct Doll {
         answers: Receiver<io::Result<usize>>,
         given: SyncSender<Vec<u8>>,
@@ -235,7 +235,7 @@ mod tests {
         let (reader, writer) = std::io::pipe().unwrap();
         let outlet = Outlet::new("a pipe", Unit::Lines, 8 << 10, Box::new(writer));
         let line = [&[b'x'; 99][..], b"\n"].concat();
-        // Far more than pipe and queue hold.
+        // These are far more lines than pipe and queue hold.
         for _ in 0..100_000 {
             outlet.push(&line);
         }
@@ -262,7 +262,7 @@ mod tests {
         outlet.push(b"one\n");
         assert_eq!(gifts.recv().unwrap(), b"one\n");
         outlet.push(b"two\nthree\n");
-        // The disk fills up in the middle of the first line.
+        // The sink fills up in the middle of the first line, as a disk does.
         answer.send(Ok(2)).unwrap();
         assert_eq!(gifts.recv().unwrap(), b"e\n");
         answer.send(Err(io::ErrorKind::StorageFull.into())).unwrap();

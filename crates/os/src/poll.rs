@@ -2,13 +2,13 @@
 //! runs.
 //!
 //! All sockets are in one `epoll`. An idle guest thread waits in it, so that an event costs one wake-up and
-//! no hand-over (FT 3.5-c); it sleeps only after [`AWAKE`], since being woken takes longer than most answers.
-//! In a pair, while answers come quickly, it sleeps only after [`AWAKE_LONG`], in which the other replica and
-//! a client can do their part.
+//! no hand-over (FT 3.5-c). The thread sleeps only after [`AWAKE`], since being woken takes longer than most
+//! answers. In a pair, while answers come quickly, it sleeps only after [`AWAKE_LONG`], a time in which the
+//! other replica and a client can do their part.
 //!
-//! While the guest runs, its engine asks [`Look`] every few microseconds whether the run shall end; every
-//! [`LOOK_EVERY`] that asks the kernel, which takes a tenth of a microsecond. So an event waits that long at
-//! most, those that come together are taken together, and no other thread is woken for any of them: with two
+//! While the guest runs, its engine asks [`Look`] every few microseconds whether the run shall end. Every
+//! [`LOOK_EVERY`] this asks the kernel, which takes a tenth of a microsecond. So an event waits that long at
+//! most, events that come together are taken together, and no other thread is woken for any of them: with two
 //! replicas and their clients on a few processors, that would interrupt somebody else's guest each time.
 
 use std::cell::Cell;
@@ -26,14 +26,14 @@ use rustix::thread::sched_yield;
 use crate::limits::{AWAKE, AWAKE_LONG, LOOK_EVERY};
 use crate::sys::clock;
 
-/// Names a source in the answers.
+/// The name of a source in the answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token(pub u64);
 
-/// What is waited for.
+/// Which readiness of a source is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
-    /// Only its end.
+    /// Only the end of the connection.
     Nothing,
     /// Bytes to read.
     Read,
@@ -51,28 +51,28 @@ impl Interest {
     }
 }
 
-/// Sources in one answer.
+/// Number of sources in one answer of the kernel.
 const EVENTS: usize = 16;
 
-/// The sources.
+/// The sources that the guest thread waits for.
 pub struct Poller {
     epoll: OwnedFd,
     events: Vec<Event>,
-    /// How long to look before sleeping, the next time, if there is a peer.
+    /// Time to look before sleeping, at the next wait, if there is a peer.
     awake: Span,
 }
 
 /// What the guest's engine asks while it runs.
 pub struct Look<'a> {
     epoll: &'a OwnedFd,
-    /// When to ask the kernel again.
+    /// Time at which to ask the kernel again.
     due: Cell<Time>,
-    /// Something waits that the kernel does not know of.
+    /// Whether something has come that the kernel does not show.
     at_once: bool,
 }
 
 impl Cut for Look<'_> {
-    /// Is a source ready? The answer is up to [`LOOK_EVERY`] old.
+    /// Whether a source is ready. The answer is up to [`LOOK_EVERY`] old.
     fn is_wanted(&self) -> bool {
         if self.at_once {
             return true;
@@ -92,10 +92,10 @@ impl Cut for Look<'_> {
 }
 
 impl Poller {
-    /// No sources yet.
+    /// A poller without sources.
     ///
     /// # Errors
-    /// No file descriptor could be had.
+    /// The process has no file descriptor left.
     pub fn new() -> io::Result<Poller> {
         Ok(Poller {
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
@@ -107,7 +107,7 @@ impl Poller {
     /// Adds a source. Closing it removes it.
     ///
     /// # Errors
-    /// It cannot be waited for.
+    /// The source cannot be waited for.
     pub fn add(&self, source: &impl AsFd, token: Token, interest: Interest) -> io::Result<()> {
         Ok(epoll::add(
             &self.epoll,
@@ -117,10 +117,10 @@ impl Poller {
         )?)
     }
 
-    /// Changes what is waited for.
+    /// Changes which readiness of a source is waited for.
     ///
     /// # Errors
-    /// It was not added.
+    /// The source was not added.
     pub fn modify(&self, source: &impl AsFd, token: Token, interest: Interest) -> io::Result<()> {
         Ok(epoll::modify(
             &self.epoll,
@@ -130,8 +130,8 @@ impl Poller {
         )?)
     }
 
-    /// Waits on this thread until a source is ready or the time is over, and gives the ready ones. Looks for
-    /// a while, letting others go first, before it sleeps; longer where there is a peer.
+    /// Waits on this thread until a source is ready or the time is over, and gives the ready sources. Looks
+    /// for a while, letting other threads go first, before it sleeps; longer where there is a peer.
     ///
     /// # Errors
     /// As the kernel gives them, never for a signal.
@@ -169,8 +169,8 @@ impl Poller {
         }
     }
 
-    /// For a run that begins now, right after [`Poller::wait`]. `at_once`: it ends as soon as the engine
-    /// asks, since something has come already that no source shows any more.
+    /// The look of a run that begins now, right after [`Poller::wait`]. `at_once`: the run ends as soon as
+    /// the engine asks, since something has come already that no source shows any more.
     #[must_use]
     pub fn look(&self, at_once: bool) -> Look<'_> {
         Look {
@@ -181,7 +181,7 @@ impl Poller {
     }
 }
 
-/// How long to look before sleeping, after a wait that took so long and ended with an event or without.
+/// Time to look before sleeping, after a wait that took `waited` and ended with an event or without.
 fn awake_after(waited: Span, event: bool) -> Span {
     if event && waited < AWAKE_LONG {
         AWAKE_LONG

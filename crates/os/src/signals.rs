@@ -1,7 +1,8 @@
 //! The operator's signals: SIGINT and SIGTERM ask for the end (`operator` says what that means); SIGHUP asks
 //! for nothing.
 //!
-//! A terminal that is closed sends SIGHUP to what was started in it, and a VM is not to end of that.
+//! A terminal that is closed sends SIGHUP to the programs that were started in it, and a VM must not end from
+//! that.
 //! SIGPIPE is ignored by the Rust runtime: a client that went away is an error of a write, not the end.
 
 use std::io::{self, Read};
@@ -14,7 +15,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::low_level::{pipe, unregister};
 
-/// Catches the signals while it lives.
+/// Catches the operator's signals while it lives.
 #[derive(Debug)]
 pub struct Signals {
     pipe: UnixStream,
@@ -22,7 +23,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Begins to catch them.
+    /// Begins to catch the signals.
     ///
     /// # Errors
     /// As the kernel gives them.
@@ -33,12 +34,12 @@ impl Signals {
         for signal in [SIGINT, SIGTERM] {
             ids.push(pipe::register(signal, write.try_clone()?)?);
         }
-        // A flag that nobody looks at: the signal is caught, and that is all.
+        // Nobody looks at this flag: the signal is caught, and nothing else happens.
         ids.push(flag::register(SIGHUP, Arc::default())?);
         Ok(Signals { pipe: read, ids })
     }
 
-    /// How many have come since the last call.
+    /// Number of signals that have come since the last call.
     pub fn take(&mut self) -> usize {
         self.pipe.read(&mut [0; 64]).unwrap_or(0)
     }

@@ -1,8 +1,8 @@
 //! What this process says to people: lines on standard error, which nobody has to read.
 //!
-//! All of the program's words go through here, those of `tracing` too: a closed terminal, a full pipe or a
+//! All of the program's words go through here, those of `tracing` too. So a closed terminal, a full pipe or a
 //! stopped reader holds up neither a guest nor a gateway. Lines that found no room are counted, and the next
-//! one that does says so.
+//! line that finds room tells their number.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -12,7 +12,7 @@ use crate::limits::{LAST_WORDS_PATIENCE, STDERR_BACKLOG_MAX};
 use crate::outlet::{Outlet, Unit};
 use crate::terminal;
 
-/// What was said before the outlet was opened; `None` from then on.
+/// Lines that were said before the outlet was opened; `None` from then on.
 static EARLY: Mutex<Option<Vec<u8>>> = Mutex::new(Some(Vec::new()));
 
 static OUTLET: LazyLock<Outlet> = LazyLock::new(|| {
@@ -26,21 +26,22 @@ static OUTLET: LazyLock<Outlet> = LazyLock::new(|| {
     )
 });
 
-/// Says what was said so far, and from here on at once. This starts the thread that waits for the reader, and
-/// no thread may be older than the sandbox of its process: call when that has been entered.
+/// Writes the lines that were said so far, and from here on each at once. This starts the thread that waits
+/// for the reader, and no thread may be older than the sandbox of its process: call when the sandbox has been
+/// entered.
 pub fn open() {
     let early = EARLY.lock().unwrap_or_else(PoisonError::into_inner).take();
-    // By this thread: not every kind may start another.
+    // This thread opens the outlet, since not every kind of thread may start another.
     LazyLock::force(&OUTLET);
     if let Some(early) = early {
         OUTLET.push(&early);
     }
 }
 
-/// Says something; a line ends with a line feed. Never waits.
+/// Says something; a line ends with a line feed. Never waits for the reader.
 pub fn write(text: &[u8]) {
     if let Some(early) = &mut *EARLY.lock().unwrap_or_else(PoisonError::into_inner) {
-        // What has no room is what has none later either: a start says a few lines.
+        // Lines that find no room now would find none later either: a start says a few lines.
         let room = STDERR_BACKLOG_MAX - early.len();
         early.extend_from_slice(&text[..text.len().min(room)]);
         return;
@@ -50,24 +51,24 @@ pub fn write(text: &[u8]) {
     });
 }
 
-/// Says something that is no whole line, such as a progress that is written over.
+/// Says something that is no whole line, such as a count of progress that the next one overwrites.
 pub fn write_text(text: fmt::Arguments<'_>) {
     write(text.to_string().as_bytes());
 }
 
-/// Says a line, without its line feed. Never waits.
+/// Says a line, without its line feed. Never waits for the reader.
 pub fn tell(line: fmt::Arguments<'_>) {
     write(format!("{line}\n").as_bytes());
 }
 
-/// Waits until everything was written, but not for ever. Call before the process ends.
+/// Waits until everything is written, for [`LAST_WORDS_PATIENCE`] at most. Call before the process ends.
 pub fn finish() {
     open();
-    // Nobody is left to be told that it was not.
+    // If it is not written, nobody is left who could be told.
     let _ = OUTLET.finish(LAST_WORDS_PATIENCE);
 }
 
-/// Lines that were never seen.
+/// Number of lines that were never written.
 #[must_use]
 pub fn lost() -> u64 {
     OUTLET.lost()
@@ -88,7 +89,7 @@ impl Write for Lines {
     }
 }
 
-/// The sink behind the outlet.
+/// The sink behind the outlet: standard error itself.
 struct Stderr {
     is_terminal: bool,
 }

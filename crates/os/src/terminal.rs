@@ -1,6 +1,6 @@
 //! The terminal that this process was started from: raw mode, and the way back.
 //!
-//! Whoever enters raw mode holds a [`RawMode`]; an end of the process that runs no destructors calls
+//! Code that enters raw mode holds a [`RawMode`]; an end of the process that runs no destructors calls
 //! [`restore`]. Only `stderr` asks whether the terminal is raw, because lines need a carriage return then.
 
 use std::io::{self, IsTerminal};
@@ -8,15 +8,15 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
-/// How the terminal was before, while it is raw.
+/// The terminal's settings from before, while it is raw.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 
-/// The terminal is raw while this lives.
+/// Keeps the terminal raw while it lives.
 #[derive(Debug)]
 pub struct RawMode(());
 
 impl RawMode {
-    /// Makes the terminal raw; `None`: standard input is none.
+    /// Makes the terminal raw; `None`: standard input is not a terminal.
     ///
     /// # Errors
     /// As the kernel gives them.
@@ -34,7 +34,7 @@ impl RawMode {
     }
 }
 
-/// Is the terminal raw at present?
+/// Whether the terminal is raw at present.
 pub fn is_raw() -> bool {
     BEFORE.lock().unwrap_or_else(PoisonError::into_inner).is_some()
 }
@@ -45,7 +45,7 @@ impl Drop for RawMode {
     }
 }
 
-/// Puts the terminal back as it was. For ends of the process that run no destructors.
+/// Puts the terminal's settings back. For ends of the process that run no destructors.
 pub fn restore() {
     let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(before) = before {

@@ -1,7 +1,7 @@
 //! `Waker`: how other threads call the guest thread, wherever it is.
 //!
-//! An eventfd in the guest thread's `epoll` (poll.rs). A waker says only "look"; what there is to see stands
-//! in the caller's own queue.
+//! A waker is an eventfd in the guest thread's `epoll` (poll.rs). It says only "look"; what there is to see
+//! stands in the caller's own queue.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,17 +18,17 @@ pub struct Waker {
 
 #[derive(Debug)]
 struct Shared {
-    /// Readable from `wake` to `clear`.
+    /// The eventfd, readable from `wake` to `clear`.
     event: OwnedFd,
-    /// `event` is readable already, so that a burst of calls costs one system call.
+    /// Whether `event` is readable already, so that a burst of calls costs one system call.
     pending: AtomicBool,
 }
 
 impl Waker {
-    /// A new one.
+    /// A new waker, not yet called.
     ///
     /// # Errors
-    /// No file descriptor could be had.
+    /// The process has no file descriptor left.
     pub fn new() -> io::Result<Waker> {
         let event = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
         Ok(Waker {
@@ -39,15 +39,15 @@ impl Waker {
         })
     }
 
-    /// Calls. What the guest thread shall see must be in its queue before.
+    /// Calls the guest thread. What that thread shall see must be in the caller's queue before.
     pub fn wake(&self) {
         if !self.shared.pending.swap(true, Ordering::SeqCst) {
-            // A counter of 2^64 calls is never full, and nothing else can fail.
+            // The counter of an eventfd has room for 2^64 calls, and nothing else can fail.
             let _ = rustix::io::write(&self.shared.event, &1_u64.to_ne_bytes());
         }
     }
 
-    /// The guest thread has come and will look into all queues after this call.
+    /// Tells the waker that the guest thread has come and will look into all queues after this call.
     pub fn clear(&self) {
         let _ = rustix::io::read(&self.shared.event, &mut [0_u8; 8]);
         self.shared.pending.store(false, Ordering::SeqCst);

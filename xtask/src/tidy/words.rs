@@ -32,8 +32,6 @@ const TERSE: &[(&str, usize)] = &[
     ("crates/machine/src/input.rs", 1),
     ("crates/machine/src/virtio/chain.rs", 1),
     ("crates/machine/src/virtio/pending.rs", 1),
-    ("crates/os/src/sandbox/mod.rs", 1),
-    ("crates/os/src/sandbox/privileges.rs", 1),
     ("crates/replica/src/event.rs", 2),
     ("crates/replica/src/log/logfile.rs", 2),
     ("crates/replica/src/peer/message.rs", 1),

@@ -1,9 +1,10 @@
-//! Tables of system calls, by what they are for. `system_calls` says which threads may have which.
+//! Tables of system calls, by what they are for. `system_calls` says which threads may make which of them.
+//! Nothing here decides anything.
 
 use libc::c_long;
 
-/// All threads: the standard library, the C library and the allocator ask for these at any time. `fcntl` and
-/// `sendto` have rules of their own.
+/// Calls of all threads: the standard library, the C library and the allocator make them at any time. `fcntl`
+/// and `sendto` have rules of their own.
 pub const ALWAYS: &[c_long] = &[
     // Memory. `mmap` and `mprotect` have rules of their own.
     libc::SYS_brk,
@@ -33,7 +34,7 @@ pub const ALWAYS: &[c_long] = &[
     libc::SYS_gettimeofday,
     libc::SYS_clock_nanosleep,
     libc::SYS_nanosleep,
-    // What is open already: files, the standard error, the waker.
+    // Descriptors that are open already: files, the standard error, the waker.
     libc::SYS_read,
     libc::SYS_write,
     libc::SYS_readv,
@@ -49,7 +50,7 @@ pub const ALWAYS: &[c_long] = &[
     libc::SYS_sysinfo,
 ];
 
-/// Files that landlock lets a thread open, and their content.
+/// Calls on files that landlock lets a thread open, and on their content.
 pub const FILES: &[c_long] = &[
     libc::SYS_openat,
     libc::SYS_pread64,
@@ -73,7 +74,7 @@ pub const FILES: &[c_long] = &[
     libc::SYS_getcwd,
 ];
 
-/// Names of files: locks, claims, rotation, sockets.
+/// Calls on names of files: locks, claims, rotation, sockets.
 pub const NAMES: &[c_long] = &[
     libc::SYS_linkat,
     libc::SYS_unlinkat,
@@ -84,8 +85,8 @@ pub const NAMES: &[c_long] = &[
     libc::SYS_umask,
 ];
 
-/// Sockets that are there, and waiting for them. Not `sendmsg`, in whose message an address can be that no
-/// filter sees.
+/// Calls on sockets that are there, and waiting for them. `sendmsg` is not among them: its message can hold
+/// an address that no filter sees.
 pub const STREAMS: &[c_long] = &[
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
@@ -99,8 +100,8 @@ pub const STREAMS: &[c_long] = &[
     libc::SYS_epoll_pwait2,
 ];
 
-/// What only the start of a process needs: listening, waking, catching signals, and sandboxing itself and its
-/// threads.
+/// Calls that only the start of a process makes: listening, waking, catching signals, and entering the
+/// sandbox with the process and its threads.
 pub const START: &[c_long] = &[
     libc::SYS_listen,
     libc::SYS_bind,
@@ -170,7 +171,7 @@ pub mod older {
     pub const NEVER: &[c_long] = &[];
 }
 
-/// Whoever asks for these is not the program that we wrote.
+/// Calls that the program that we wrote never makes; a process that makes one has been taken over.
 pub const NEVER: &[c_long] = &[
     // Other programs and processes.
     libc::SYS_execve,

@@ -1,8 +1,8 @@
 //! The files of a process under landlock: those that were named, and nothing else.
 //!
-//! Landlock knows files and whole directories, not names in a directory. Where the name of a file comes only
-//! later (a lock beside its disk, a claim, what rotation makes) the directory is allowed, with everything
-//! below it that the process' user may touch.
+//! Landlock knows files and whole directories, not names in a directory. Where the name of a file becomes
+//! known only later (a lock beside its disk, a claim, the files of a rotation) the directory is allowed, with
+//! everything below it that the process' user may touch.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -16,50 +16,50 @@ use landlock::{
 };
 use rustix::fs::{Mode, OFlags, fstatfs, open};
 
-/// What this was tried with: files are told apart since 1, names moved since 2, cut short since 3, TCP ports
-/// since 4, devices told what to do since 5, other processes signalled and abstract sockets called since 6.
-/// Of an older kernel we take what it has.
+/// The version of landlock with which this was tried. It tells files apart since version 1, stops moving
+/// names since 2, cutting short since 3, TCP ports since 4, telling devices what to do since 5, and
+/// signalling other processes and calling abstract sockets since 6. Of an older kernel we take what it has.
 const TRIED: ABI = ABI::V6;
 
-/// Read a file or list a directory.
+/// The right to read a file or list a directory.
 const READ: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | ReadDir});
-/// Open a file again, to read and change it; a disk is also asked how large its sectors are.
+/// The right to open a file again, to read and change it; a disk is also asked how large its sectors are.
 const WRITE: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | WriteFile | Truncate | IoctlDev});
-/// Make files in a directory, write, read, rename and remove them; list it.
+/// The right to make files in a directory, write, read, rename and remove them, and to list the directory.
 const REPLACE: BitFlags<AccessFs> =
     make_bitflags!(AccessFs::{ReadFile | WriteFile | Truncate | ReadDir | MakeReg | RemoveFile});
-/// Make sockets in a directory, and remove them.
+/// The right to make sockets in a directory, and to remove them.
 const SOCKETS: BitFlags<AccessFs> = make_bitflags!(AccessFs::{MakeSock | RemoveFile});
 
-/// The kernel's own file systems of pipes and sockets.
+/// Magic numbers of the kernel's own file systems of pipes and sockets.
 const NOWHERE: [i64; 2] = [0x5049_5045, 0x534f_434b];
 
 /// The files, directories and ports that a process needs after its start.
 #[derive(Debug, Default)]
 pub struct Files {
     paths: Vec<(PathBuf, BitFlags<AccessFs>)>,
-    /// TCP ports that it connects to; `None`: all.
+    /// TCP ports that the process connects to; `None`: all.
     ports: Option<Vec<u16>>,
 }
 
 impl Files {
-    /// This file is read again, or this directory and what is below it.
+    /// Allows reading this file again, or this directory and what is below it.
     pub fn read(&mut self, path: impl Into<PathBuf>) {
         self.paths.push((path.into(), READ));
     }
 
-    /// This file is opened again to be read and written.
+    /// Allows opening this file again, to read and write it.
     pub fn write(&mut self, path: impl Into<PathBuf>) {
         self.paths.push((path.into(), WRITE));
     }
 
-    /// Files in this directory are made, written, renamed and removed.
+    /// Allows making, writing, renaming and removing files in this directory.
     pub fn replace(&mut self, directory: impl Into<PathBuf>) {
         self.paths.push((directory.into(), REPLACE));
     }
 
-    /// This file is written, and its like in the same directory, unless it is a device or a pipe, whose likes
-    /// are others' business.
+    /// Allows writing this file and its like in the same directory, unless it is a device or a pipe, whose
+    /// likes are others' business.
     pub fn replace_like(&mut self, path: &Path) {
         let path = path.canonicalize().unwrap_or_else(|_| path.into());
         match path.metadata() {
@@ -68,18 +68,19 @@ impl Files {
         }
     }
 
-    /// A socket is made at this path, and removed.
+    /// Allows making a socket at this path, and removing it.
     pub fn socket(&mut self, path: &Path) {
         self.paths.push((directory_of(path), SOCKETS));
     }
 
-    /// Only these TCP ports are connected to, on whatever host; without a call all are. More are added.
+    /// Allows connecting to these TCP ports, on whatever host. Without a call all ports are allowed; a second
+    /// call adds more.
     pub fn connect_to(&mut self, ports: impl IntoIterator<Item = u16>) {
         self.ports.get_or_insert_default().extend(ports);
     }
 
-    /// Has this thread, and those it starts, open nothing else from here on. Returns what keeps the rules in
-    /// force, to be held as long as the process, and how much of them this kernel knows.
+    /// From here on this thread, and those it starts, can open nothing else. Returns the files that keep the
+    /// rules in force, to be held as long as the process lives, and how much of the rules this kernel knows.
     pub(super) fn restrict(&self) -> Result<(Vec<OwnedFd>, RulesetStatus), RulesetError> {
         let mut network = BitFlags::from(AccessNet::BindTcp);
         if self.ports.is_some() {
@@ -91,8 +92,8 @@ impl Files {
             .scope(Scope::from_all(TRIED))?
             .create()?;
         // The kernel makes the files of /proc and /sys anew when they were not used for a while, and the
-        // rules would not be those of the new ones. A disk's storage on the other hand is not to be held by
-        // anything but the disk.
+        // rules would not hold for the new ones, so the old ones are held open. The storage of a disk, on the
+        // other hand, may be held by nothing but the disk.
         let mut held = Vec::new();
         for (path, access) in &self.paths {
             rules = allow(rules, path, *access, &mut held)?;
@@ -104,7 +105,8 @@ impl Files {
     }
 }
 
-/// What is not there cannot be opened, now or later, so no rule is needed; whoever needs it says so.
+/// Adds a rule for a path. A file that is not there cannot be opened, now or later, so no rule is needed; the
+/// code that needs the file says so.
 fn allow(
     rules: RulesetCreated,
     path: &Path,
@@ -117,8 +119,8 @@ fn allow(
     let Ok(kind) = file.metadata().map(|data| data.file_type()) else {
         return Ok(rules);
     };
-    // The pipe or socket that /dev/stdout may stand for is in no file system, and no rule is needed or
-    // possible.
+    // The pipe or socket that /dev/stdout may stand for is in no file system, and a rule is neither needed
+    // nor possible.
     let nowhere = fstatfs(&file).is_ok_and(|system| NOWHERE.contains(&system.f_type));
     if nowhere || kind.is_socket() {
         return Ok(rules);
@@ -135,7 +137,7 @@ fn allow(
     rules
 }
 
-/// Where the directory entry of `path` is.
+/// The directory in which `path` has its entry.
 pub fn directory_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent.into(),
@@ -143,8 +145,8 @@ pub fn directory_of(path: &Path) -> PathBuf {
     }
 }
 
-/// Does what must still work when it is needed most: opens a file of this process again, or makes one beside
-/// it and removes it.
+/// Tries what must still work at a takeover: opens a file of this process again, or makes a file beside it
+/// and removes that file.
 pub(super) fn rehearse(path: &Path, change: bool) -> io::Result<()> {
     if !path.is_dir() {
         OpenOptions::new().read(true).write(change).open(path)?;

@@ -1,5 +1,5 @@
-//! What a process of ours gives up once it has started, so that a guest or a stranger that takes it over gets
-//! little.
+//! What a process of ours gives up once it has started, so that a guest or a stranger that takes the process
+//! over gets little.
 //!
 //! ```text
 //!   ask_to_.., become_user    asks for memory and, in a replica, for time; becomes --user
@@ -9,9 +9,9 @@
 //!   spawn, narrow             each thread's own filter, before the thread does anything; the guest thread's
 //!                             before the guest's first step
 //! ```
-//! All of it holds for a thread and those it starts, never for its elders: so nothing may start a thread
-//! before [`Needs::enter`]. Whatever this kernel cannot do is said once, in a sentence, and is no error.
-//! docs/security.md has the table of what is left.
+//! Each of these holds for a thread and the threads that it starts, never for those that it was started by:
+//! so nothing may start a thread before [`Needs::enter`]. Whatever this kernel cannot do is said once, in a
+//! sentence, and is no error. docs/security.md has the table of what is left.
 
 mod calls;
 pub mod files;
@@ -31,18 +31,18 @@ pub use privileges::{User, UserError, ask_to_be_served_soon, ask_to_stay_in_memo
 pub use system_calls::{Kind, Sockets};
 
 thread_local! {
-    /// This thread is in the sandbox, and may make these sockets.
+    /// Which sockets this thread may make, once it is in the sandbox; `None`: it is not.
     static ENTERED: Cell<Option<Sockets>> = const { Cell::new(None) };
 }
 
-/// What a process still needs after its start.
+/// What a process still needs after its start: everything else is given up.
 #[derive(Debug, Default)]
 pub struct Needs {
-    /// Files, directories and ports.
+    /// Files, directories and ports that the process may use.
     pub files: Files,
-    /// Sockets.
+    /// Sockets that the process may make.
     pub sockets: Sockets,
-    /// What must surely be possible later: files to be opened again, and directories to make files in.
+    /// Files to be opened again, and directories to make files in, that must surely be usable later.
     rehearsed: Vec<Rehearsal>,
 }
 
@@ -53,7 +53,7 @@ struct Rehearsal {
     change: bool,
 }
 
-/// What a process will need again cannot be had inside the sandbox.
+/// A file that the process will need again cannot be used inside the sandbox.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{what} {path} cannot be used from inside the sandbox; {user}, or whom `--user` names, must be able to \
@@ -68,14 +68,14 @@ pub struct OutOfReach {
     source: io::Error,
 }
 
-/// What keeps the rules about files in force; held as long as the process.
+/// What keeps the rules about files in force, to be held as long as the process lives.
 #[derive(Debug)]
 #[must_use = "rules about files that nobody holds may end"]
 pub struct Entered(#[allow(dead_code, reason = "it is there to be held")] Vec<OwnedFd>);
 
 impl Needs {
-    /// What any process needs: to see its own memory in use, and how many processors there are, by which the
-    /// C library's allocator shares memory among threads.
+    /// What any process needs: to see how much memory it uses, and how many processors there are, by which
+    /// the C library's allocator shares memory among threads.
     #[must_use]
     pub fn of_any_process() -> Needs {
         let mut needs = Needs::default();
@@ -84,7 +84,7 @@ impl Needs {
         needs
     }
 
-    /// Must be possible later too; tried when the sandbox is entered.
+    /// Names a file that must be usable later too; entering the sandbox tries it.
     pub fn surely(&mut self, what: &'static str, path: &Path, change: bool) {
         self.rehearsed.push(Rehearsal {
             what,
@@ -93,10 +93,10 @@ impl Needs {
         });
     }
 
-    /// Gives up everything else, for good: this thread, and all that it will start.
+    /// Gives up everything else for good, in this thread and in all that it will start.
     ///
     /// # Errors
-    /// What will be needed cannot be had any more. The process must end.
+    /// A file that will be needed cannot be used any more. The process must end.
     pub fn enter(self) -> Result<Entered, OutOfReach> {
         privileges::forbid_core_files();
         let _ = rustix::thread::set_no_new_privs(true);
@@ -144,11 +144,11 @@ fn missing(what: &str, so: &str) {
     );
 }
 
-/// Starts a thread, which gives up what its kind does not need before it does its work. `name` is shown by
-/// `ps -L`, in 15 bytes.
+/// Starts a thread, which gives up what its kind does not need before it does its work. `ps -L` shows `name`,
+/// in 15 bytes.
 ///
 /// # Errors
-/// The host gives no thread.
+/// The host gives no more threads.
 pub fn try_spawn<T: Send + 'static>(
     kind: Kind,
     name: impl Into<String>,
@@ -165,7 +165,7 @@ pub fn try_spawn<T: Send + 'static>(
 /// As [`try_spawn`], where nothing can go on without the thread.
 ///
 /// # Panics
-/// The host gives no thread, as with [`std::thread::spawn`].
+/// The host gives no more threads, as with [`std::thread::spawn`].
 pub fn spawn<T: Send + 'static>(
     kind: Kind,
     name: impl Into<String>,
@@ -176,12 +176,12 @@ pub fn spawn<T: Send + 'static>(
     })
 }
 
-/// Has this thread give up what its kind does not need, if its process is in the sandbox.
+/// Has this thread give up what its kind does not need, if the process is in the sandbox.
 pub fn narrow(kind: Kind) {
     if let Some(sockets) = ENTERED.get()
         && let Err(error) = system_calls::restrict_thread(kind, sockets)
     {
-        // The process has said so already.
+        // The process has told the same for its first thread already.
         tracing::debug!("{}", crate::error::chain(&error));
     }
 }

@@ -1,9 +1,10 @@
-//! What a process is by its user: whose files it may touch, which capabilities it has, how much of its host
-//! it may use, and how soon it is served.
+//! What a process may do by its user: whose files it may touch, which capabilities it has, how much of its
+//! host it may use, and how soon it is served.
 //!
-//! Asked for at the very start ([`ask_to_be_served_soon`], [`ask_to_stay_in_memory`], [`become_user`]), given
-//! up for good before anything of a guest or a stranger is read ([`give_up_capabilities`],
-//! [`forbid_core_files`]). Nothing here may fail a VM that ran without it, but for a user that was named.
+//! A process asks for what it needs at the very start ([`ask_to_be_served_soon`], [`ask_to_stay_in_memory`],
+//! [`become_user`]), and gives rights up for good before anything of a guest or a stranger is read
+//! ([`give_up_capabilities`], [`forbid_core_files`]). Nothing here may fail a VM that would run without it,
+//! except a user that was named and cannot be had.
 
 use std::ffi::CString;
 
@@ -18,54 +19,54 @@ use rustix::thread::{
 
 use crate::limits::NICE;
 
-/// Capabilities that the kernel may know of one day; today's last one is the 40th.
+/// Highest number of a capability that the kernel may know one day; today's last one is the 40th.
 const CAPABILITIES_MAX: u32 = 63;
-/// What a process keeps when it becomes another user, until it has opened what it needs: ports below 1024 and
-/// taps.
+/// Capabilities that a process keeps when it becomes another user, until it has opened what it needs: ports
+/// below 1024 and taps.
 const OF_THE_START: CapabilitySet = CapabilitySet::NET_ADMIN.union(CapabilitySet::NET_BIND_SERVICE);
 
-/// Who a process shall be.
+/// The user and group that a process becomes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
     uid: Uid,
     gid: Gid,
-    /// Whose other groups it gets too.
+    /// Name of the user, by which the process gets the user's other groups too.
     name: Option<CString>,
 }
 
 /// A process cannot become the user that was named.
 #[derive(Debug, thiserror::Error)]
 pub enum UserError {
-    /// There is none.
+    /// There is no such user.
     #[error("there is no user `{text}` on this host; give a name, a number, or UID:GID")]
     Unknown {
         /// The text that was given for the user.
         text: String,
     },
-    /// Its group is not known.
+    /// The user's group is not known.
     #[error("user {uid} has no name on this host; give its group too, as {uid}:GID")]
     NoGroup {
-        /// Its number.
+        /// Number of the user.
         uid: u32,
     },
-    /// Only root may.
+    /// Only root may become another user.
     #[error("only root can run a VM as another user; leave `--user` out, or start it as root")]
     NotRoot,
     /// The kernel gave an error.
     #[error("cannot become user {uid}, group {gid}")]
     Kernel {
-        /// Its number.
+        /// Number of the user.
         uid: u32,
-        /// That of its group.
+        /// Number of the group.
         gid: u32,
-        /// Why.
+        /// Error that the operating system gave.
         source: std::io::Error,
     },
 }
 
 impl User {
-    /// Finds `NAME`, `UID`, `NAME:GID` or `UID:GID`. A user without its group given gets all its groups, one
-    /// with a group only that.
+    /// Finds `NAME`, `UID`, `NAME:GID` or `UID:GID`. A user that is named without a group gets all the groups
+    /// that it has; a user that is named with a group gets only that group.
     ///
     /// # Errors
     /// There is no such user, or its group is not known.
@@ -104,7 +105,7 @@ impl User {
     }
 }
 
-/// Who this process is, for a sentence.
+/// The user that this process is, for a sentence.
 #[must_use]
 pub fn who() -> String {
     let uid = Uid::effective();
@@ -115,10 +116,10 @@ pub fn who() -> String {
 }
 
 /// Becomes `user` for good. Of root's rights only those to take ports below 1024 and to open taps stay, until
-/// [`give_up_capabilities`]. What this process opens from here on must be `user`'s to open.
+/// [`give_up_capabilities`]. `user` must be allowed to open all that this process opens from here on.
 ///
 /// # Errors
-/// It may not, or there are other threads of it that cannot.
+/// This process may not become another user, or has other threads that cannot.
 pub fn become_user(user: &User) -> Result<(), UserError> {
     let User { uid, gid, name } = user;
     if (Uid::effective(), Gid::effective()) == (*uid, *gid) && !uid.is_root() {
@@ -173,7 +174,8 @@ pub fn give_up_capabilities() -> Result<(), Errno> {
     )
 }
 
-/// Only root may, and who is not cannot use the set: this process never executes another program.
+/// Empties the set of capabilities that a program may gain when it is executed. Only root may empty it; a
+/// process that is not root has no use for the set, since it never executes another program.
 fn empty_bounding_set() {
     for number in 0..=CAPABILITIES_MAX {
         // An error says that the kernel knows no such capability, or that we are not root.
@@ -181,8 +183,8 @@ fn empty_bounding_set() {
     }
 }
 
-/// A file with the guest's memory and the pair's key is written at a crash only if the operator has asked for
-/// one, with `ulimit -c`.
+/// Keeps a crash from writing a file with the guest's memory and the pair's key, unless the operator has
+/// asked for such files with `ulimit -c`.
 pub fn forbid_core_files() {
     let limit = getrlimit(Resource::Core);
     if limit.current == Some(0) {
@@ -198,7 +200,7 @@ pub fn forbid_core_files() {
 /// answer is taken for dead (FT 2.3-d). Call before any thread is started, which inherits it, and before
 /// [`become_user`]: root may ask for more.
 pub fn ask_to_be_served_soon() {
-    // One that was made nicer than this on purpose stays so.
+    // A process that was made less nice than this on purpose stays so.
     if getpriority_process(None).is_ok_and(|now| now <= NICE) {
         return;
     }
@@ -223,8 +225,8 @@ pub fn ask_to_stay_in_memory() {
         setrlimit(Resource::Memlock, both).is_ok()
     });
     if !raised || getrlimit(Resource::Memlock).current.is_some() {
-        // What is mapped later would count too, and a process at its limit gets no more memory at all. The
-        // guest's RAM alone may fit (`lock_ram`).
+        // Memory that is mapped later would count too, and a process at its limit gets no more memory at all.
+        // The guest's RAM alone may still fit (`lock_ram`).
         tracing::debug!(
             "memory may be paged out: the limit of locked memory is {:?} bytes; lift it, for instance with \
              LimitMEMLOCK=infinity",
@@ -232,7 +234,7 @@ pub fn ask_to_stay_in_memory() {
         );
         return;
     }
-    // On fault: pages stay once they are used, and none are made for that.
+    // ONFAULT keeps pages in memory once they are used, and makes none.
     match mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT) {
         Ok(()) => tracing::debug!("memory of this process is not paged out"),
         Err(error) => tracing::debug!("memory may be paged out: {error}"),

@@ -1,14 +1,14 @@
 //! The system calls of each kind of thread, under seccomp.
 //!
-//! Three filters lie over one another, and the strictest answer holds. The process' first
-//! ([`restrict_process`]) ends it at what no code of ours, of the standard library's or of the C library's
-//! ever asks for in it. Its second refuses everything that none of its threads needs, with "no such call"
-//! (ENOSYS), which the C library knows how to go on from. Each thread's own ([`restrict_thread`]) refuses
-//! what this kind of thread does not need. docs/decisions/0062-sandbox.md says why some calls end the process
-//! and others are refused.
+//! Three filters lie over one another, and the strictest answer holds. The process' first filter
+//! ([`restrict_process`]) ends the process at a call that no code of ours, of the standard library's or of
+//! the C library's ever makes in it. The process' second filter refuses every call that none of its threads
+//! needs, with "no such call" (ENOSYS), which the C library knows how to go on from. Each thread's own filter
+//! ([`restrict_thread`]) refuses the calls that this kind of thread does not need.
+//! docs/decisions/0062-sandbox.md says why some calls end the process and others are refused.
 //!
-//! A call that is missing here is not a crash but an error on its path. Tests run whole replicas under these
-//! filters.
+//! A call that is missing here does not crash the process; the code that made it gets an error. Tests run
+//! whole replicas under these filters.
 
 use std::collections::BTreeMap;
 
@@ -22,20 +22,20 @@ use seccompiler::{
 
 use super::calls::{ALWAYS, FILES, NAMES, NEVER, START, STREAMS, older};
 
-/// What a thread is there for.
+/// What a thread is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Owns the node and its sockets, and computes the guest.
+    /// The thread that owns the node and its sockets, and computes the guest.
     Guest,
-    /// Does disk requests and takes the disks' locks.
+    /// A thread that does disk requests and takes the disks' locks.
     Disk,
-    /// Writes the log of a recording.
+    /// The thread that writes the log of a recording.
     Log,
-    /// Asks the arbiter.
+    /// The thread that asks the arbiter.
     Arbiter,
-    /// Reads or writes a console.
+    /// A thread that reads or writes a console.
     Console,
-    /// Plugs the guest's cable into its gateway.
+    /// The thread that plugs the guest's cable into its gateway.
     Cable,
     /// The one thread of a gateway.
     Gateway,
@@ -44,22 +44,23 @@ pub enum Kind {
 /// Which sockets a process may make after its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sockets {
-    /// TCP, to a gateway.
+    /// Whether it makes TCP sockets, to a gateway.
     pub tcp: bool,
-    /// Unix sockets, to a gateway.
+    /// Whether it makes Unix sockets, to a gateway.
     pub unix: bool,
-    /// One for datagrams, to ask whether a tap is up.
+    /// Whether it makes a socket for datagrams, to ask whether a tap is up.
     pub taps: bool,
-    /// TCP and datagrams to anybody, as a gateway does.
+    /// Whether it makes sockets for TCP and datagrams to anybody, as a gateway does.
     pub anybody: bool,
 }
 
-/// The rules of a call: any of them suffices; none: it is always allowed.
+/// The rules of each call. A call is allowed if any of its rules fits; a call without rules is always
+/// allowed.
 type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
 type Built<T> = Result<T, BackendError>;
 
-/// What a terminal, a socket and a disk are asked with `ioctl`: modes of the terminal in both of the kernel's
-/// forms, how much there is to read, blocking or not; the size of a device and of its sectors.
+/// Requests of `ioctl` to a terminal, a socket or a disk: modes of the terminal in both of the kernel's
+/// forms, how much there is to read, blocking or not, the size of a device and of its sectors.
 const REQUESTS: &[c_ulong] = &[
     libc::TCGETS,
     libc::TCSETS,
@@ -73,13 +74,13 @@ const REQUESTS: &[c_ulong] = &[
     libc::FIONREAD,
     libc::FIONBIO,
 ];
-/// SIOCGIFFLAGS: is an interface up?
+/// SIOCGIFFLAGS, which asks whether an interface is up.
 const TAP_REQUESTS: &[c_ulong] = &[0x8913];
-/// BLKSSZGET, BLKPBSZGET, BLKGETSIZE64.
+/// BLKSSZGET, BLKPBSZGET and BLKGETSIZE64, which ask for the sizes of a disk and its sectors.
 const DISK_REQUESTS: &[c_ulong] = &[0x1268, 0x127b, 0x8008_1272];
 
-/// What files and sockets are asked with `fcntl`: copies, what becomes of them in another program, and how
-/// they are used.
+/// Requests of `fcntl` to files and sockets: copies, what becomes of them in another program, and how they
+/// are used.
 const OF_A_FILE: &[c_int] = &[
     libc::F_DUPFD,
     libc::F_DUPFD_CLOEXEC,
@@ -88,7 +89,8 @@ const OF_A_FILE: &[c_int] = &[
     libc::F_GETFL,
 ];
 
-/// A new thread shares all memory and is in no new namespace, and a new process does not.
+/// Flags of a new thread: it shares all memory and is in no new namespace; a new process does not share
+/// memory.
 const OF_A_THREAD: u64 = (libc::CLONE_THREAD | libc::CLONE_VM) as u64;
 const NOT_OF_A_THREAD: u64 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWCGROUP
@@ -99,13 +101,13 @@ const NOT_OF_A_THREAD: u64 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWNET
     | libc::CLONE_VFORK
     | libc::CLONE_PTRACE) as u64;
-/// `rustix` asks the kernel in this way how large a page is.
+/// The request of `prctl` with which `rustix` asks the kernel how large a page is.
 const PR_GET_AUXV: u64 = 0x4155_5856;
-/// The kind of a socket without SOCK_CLOEXEC and SOCK_NONBLOCK.
+/// Bits of a socket's kind that are not SOCK_CLOEXEC and SOCK_NONBLOCK.
 const SOCKET_KIND: u64 = 0xf;
 
-/// Has this thread, and all that it starts, do only what a process of ours needs; for good. There must be no
-/// other thread yet.
+/// Has this thread, and all that it starts, make only calls that a process of ours needs, for good. There
+/// must be no other thread yet.
 ///
 /// # Errors
 /// The kernel takes no filters.
@@ -114,7 +116,7 @@ pub(super) fn restrict_process(sockets: Sockets) -> Result<(), seccompiler::Erro
     apply_filter(&of_process(sockets)?)
 }
 
-/// Has this thread, and all that it starts, do only what its kind needs; for good.
+/// Has this thread, and all that it starts, make only calls that its kind needs, for good.
 ///
 /// # Errors
 /// The kernel takes no filters.
@@ -182,8 +184,8 @@ fn of_thread(kind: Kind, sockets: Sockets) -> Built<BpfProgram> {
         _ => requests(&mut rules, &[REQUESTS])?,
     }
     if kind == Kind::Guest {
-        // The engine makes the memory of its code when it is first run, and this thread starts those that
-        // plug in cables.
+        // The engine maps the memory of its code when it is first run, and this thread starts those that plug
+        // in cables.
         always(
             &mut rules,
             &[libc::SYS_mmap, libc::SYS_mprotect, libc::SYS_seccomp],
@@ -227,12 +229,12 @@ fn of_thread(kind: Kind, sockets: Sockets) -> Built<BpfProgram> {
     refusing(rules)
 }
 
-/// Lets these calls be, whatever their arguments.
+/// Allows these calls, whatever their arguments.
 fn always(rules: &mut Rules, calls: &[c_long]) {
     rules.extend(calls.iter().map(|&call| (call, Vec::new())));
 }
 
-/// Calls of all threads that are allowed in a part only.
+/// Calls of all threads that are allowed with some arguments only.
 fn common(rules: &mut Rules) -> Built<()> {
     // A thread has a name; `abort` sends this process, and nobody else, a signal; limits are read, not set.
     for request in [libc::PR_SET_NAME as u64, PR_GET_AUXV] {
@@ -243,7 +245,7 @@ fn common(rules: &mut Rules) -> Built<()> {
     rules.insert(libc::SYS_tgkill, vec![to_itself]);
     let only_read = SeccompRule::new(vec![is(2, Qword, 0)?])?;
     rules.insert(libc::SYS_prlimit64, vec![only_read]);
-    // Not what would have the kernel send signals to others when a file is ready.
+    // O_ASYNC is refused: it would have the kernel send signals to others when a file is ready.
     let no_signals = SeccompCondition::new(2, Qword, MaskedEq(libc::O_ASYNC as u64), 0)?;
     let mut commands = vec![SeccompRule::new(vec![
         is(1, Dword, libc::F_SETFL as u64)?,
@@ -256,9 +258,9 @@ fn common(rules: &mut Rules) -> Built<()> {
     Ok(())
 }
 
-/// Sending on a socket. Signals need it on every thread: one comes to any of them, and its handler tells the
-/// guest thread through a socket. With an address it would reach anybody: a datagram by itself, and TCP by
-/// MSG_FASTOPEN, which calls without asking landlock.
+/// Allows sending on a connected socket. Every thread needs it for signals: a signal comes to any thread, and
+/// its handler tells the guest thread through a socket. An address would reach anybody: a datagram by itself,
+/// and TCP by MSG_FASTOPEN, which calls without asking landlock.
 fn sends(rules: &mut Rules, to_anybody: bool) -> Built<()> {
     let to_whom_it_is_connected = SeccompRule::new(vec![is(4, Qword, 0)?])?;
     let allowed = if to_anybody {
@@ -270,7 +272,7 @@ fn sends(rules: &mut Rules, to_anybody: bool) -> Built<()> {
     Ok(())
 }
 
-/// Memory, none of which can be executed.
+/// Allows memory that cannot be executed.
 fn no_new_code(rules: &mut Rules) -> Built<()> {
     let executable = libc::PROT_EXEC as u64;
     let not_executable = SeccompRule::new(vec![SeccompCondition::new(2, Dword, MaskedEq(executable), 0)?])?;
@@ -287,15 +289,15 @@ fn requests(rules: &mut Rules, lists: &[&[c_ulong]]) -> Built<()> {
     Ok(())
 }
 
-/// New threads. `clone3`, whose arguments a filter cannot see, is refused, and the C library goes back to
-/// `clone`.
+/// Allows new threads. `clone3`, whose arguments a filter cannot see, is refused, and the C library goes back
+/// to `clone`.
 fn threads(rules: &mut Rules) -> Built<()> {
     let thread = SeccompCondition::new(0, Qword, MaskedEq(OF_A_THREAD | NOT_OF_A_THREAD), OF_A_THREAD)?;
     rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![thread])?]);
     Ok(())
 }
 
-/// What a thread needs to give up more.
+/// Allows the calls with which a thread gives up more.
 fn sandboxing(rules: &mut Rules) -> Built<()> {
     let no_new_privileges = is(0, Dword, libc::PR_SET_NO_NEW_PRIVS as u64)?;
     rules
@@ -305,8 +307,9 @@ fn sandboxing(rules: &mut Rules) -> Built<()> {
     Ok(())
 }
 
-/// A socket of this family and kind with the kernel's first choice of a protocol, and with that protocol by
-/// its name. Landlock sees the ports of TCP, and not those of MPTCP, which calls plain TCP's too.
+/// Allows a socket of this family and kind, with the kernel's first choice of a protocol or with that
+/// protocol by its name. Landlock sees the ports of TCP, and not those of MPTCP, which connects to plain
+/// TCP's ports too.
 fn socket(rules: &mut Rules, family: c_int, kind: c_int) -> Built<()> {
     let by_name = match (family, kind) {
         (libc::AF_UNIX, _) => None,
@@ -331,7 +334,7 @@ fn is(argument: u8, length: seccompiler::SeccompCmpArgLen, value: u64) -> Built<
     SeccompCondition::new(argument, length, Eq, value)
 }
 
-/// A filter that lets these calls be and refuses all others.
+/// A filter that allows these calls and refuses all others.
 fn refusing(rules: Rules) -> Built<BpfProgram> {
     filter(
         rules,

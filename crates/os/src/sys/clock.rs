@@ -6,25 +6,25 @@
 use replica::Time;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-/// Now, on a clock that never goes back and that counts suspension and SIGSTOP too: a stalled replica must
-/// see on waking that it was silent for too long (FT 2.3-d).
+/// The time now, on a clock that never goes back and that counts suspension and SIGSTOP too: a stalled
+/// replica must see on waking that it was silent for too long (FT 2.3-d).
 #[must_use]
 pub fn now() -> Time {
     Time(nanoseconds(clock_gettime(ClockId::Boottime)))
 }
 
-/// Wall-clock time, in nanoseconds since 1970. Only for people and for the guest's first idea of the date.
+/// Wall-clock time in nanoseconds since 1970. Only for people and for the guest's first idea of the date.
 #[must_use]
 pub fn wall_ns() -> u64 {
     nanoseconds(clock_gettime(ClockId::Realtime))
 }
 
-/// A span for the kernel's calls.
+/// A span in the form that the kernel's calls take.
 #[must_use]
 pub fn timespec(nanoseconds: u64) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(nanoseconds / 1_000_000_000).unwrap_or(i64::MAX),
-        // Below 10^9, so it fits.
+        // The remainder is below 10^9, so it fits.
         tv_nsec: (nanoseconds % 1_000_000_000) as i64,
     }
 }

@@ -1,4 +1,6 @@
-//! What the standard library has no safe words for. The only place of this crate where `unsafe` may stand.
+//! System calls for which the standard library and safe crates have no words.
+//!
+//! This is the only place of the crate where `unsafe` may stand; each file begins with its safety argument.
 
 pub mod clock;
 pub mod memory;

@@ -19,7 +19,7 @@ const IFF_UP: u16 = 0x0001;
 const IFF_RUNNING: u16 = 0x0040;
 const IFF_TAP: u16 = 0x0002;
 const IFF_NO_PI: u16 = 0x1000;
-/// IFNAMSIZ, with the final zero.
+/// IFNAMSIZ, which includes the final zero.
 const NAME_SIZE: usize = 16;
 
 #[repr(C)]
@@ -49,7 +49,7 @@ pub fn open_tap(name: &str) -> io::Result<File> {
     Ok(device)
 }
 
-/// Is the interface `name` up, and has it a carrier? One that is gone is not.
+/// Whether the interface `name` is up and has a carrier. An interface that is gone is not up.
 ///
 /// # Errors
 /// The kernel does not say.
