@@ -1,5 +1,7 @@
-//! What smoltcp takes for the network card of one TCP connection, and what is learnt from the segments that
-//! leave.
+//! What smoltcp takes for the network card of one TCP connection.
+//!
+//! `endpoint` gives it one packet of the guest at a time, and reads from it afterwards what the segments that
+//! left have told the guest. It sends through `segment` and keeps nothing between two calls.
 
 use super::limits;
 use super::segment::{IPV4_LEN, Segment};
@@ -8,20 +10,20 @@ use smoltcp::time::Instant as StackInstant;
 use smoltcp::wire::{TcpPacket, TcpSeqNumber};
 use std::net::Ipv4Addr;
 
-/// The way to one guest, and at most one packet from it.
+/// The way to one guest, with at most one packet from that guest.
 pub struct Card<'a> {
     segment: &'a mut Segment,
     guest: Ipv4Addr,
     /// The packet that smoltcp takes in next.
     pub incoming: Option<&'a [u8]>,
-    /// Send even if the VMM reads too slowly: a reset is not worth waiting for.
+    /// Whether to send even if the VMM reads too slowly: a reset is not worth waiting for.
     pub forced: bool,
     pub exhausted: bool,
-    /// Segments with data, SYN or FIN.
+    /// Number of segments with data, SYN or FIN that were sent.
     pub sent: usize,
-    /// A segment without SYN was sent.
+    /// Whether a segment without SYN was sent.
     pub left_syn: bool,
-    /// The last acknowledgement that was sent.
+    /// The last acknowledgement number that was sent.
     pub said: Option<TcpSeqNumber>,
 }
 

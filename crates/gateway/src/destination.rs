@@ -1,9 +1,9 @@
-//! Which destinations guests may reach: the operator's rules, and what is refused without any.
+//! Which destinations guests may reach: the operator's rules, and what is refused without any rule.
 //!
-//! The most specific rule that covers a destination decides: of two the one with the longer prefix, then the
-//! one that names a port. Of equal ones `--deny` goes before `--allow`, and both before what is refused by
-//! itself: the host's loopback, link-local addresses (where clouds keep their credentials), and the gateway's
-//! own ports on every address of this host.
+//! The most specific rule that covers a destination decides: of two rules the one with the longer prefix,
+//! then the one that names a port. Of equal rules `--deny` goes before `--allow`, and both before the
+//! built-in refusals: the host's loopback, link-local addresses (where clouds keep their credentials), and
+//! the gateway's own ports on every address of this host.
 
 use std::fmt;
 use std::io;
@@ -13,7 +13,7 @@ use std::str::FromStr;
 const LOOPBACK: Destination = Destination::of(Ipv4Addr::new(127, 0, 0, 0), 8);
 const LINK_LOCAL: Destination = Destination::of(Ipv4Addr::new(169, 254, 0, 0), 16);
 
-/// Addresses that begin alike, and a port or all.
+/// Addresses that begin alike, and one port or all ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Destination {
     network: Ipv4Addr,
@@ -28,7 +28,7 @@ pub struct Destination {
 )]
 pub struct DestinationError(String);
 
-/// How narrow a rule is.
+/// How narrow a rule is: the length of its prefix, and whether it names a port.
 type Rank = (u8, bool);
 
 impl Destination {
@@ -86,7 +86,7 @@ impl fmt::Display for Destination {
     }
 }
 
-/// All rules.
+/// All rules of a gateway.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
     allow: Vec<Destination>,
@@ -96,8 +96,8 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// The operator's rules; `own_ports` are the gateway's, and `gateway` is its address for guests, at which
-    /// they see the loopback: a rule for it is one for 127.0.0.1.
+    /// The operator's rules. `own_ports` are the gateway's. `gateway` is the gateway's address for guests, at
+    /// which they see the loopback: a rule for it counts as one for 127.0.0.1.
     pub fn new(allow: &[Destination], deny: &[Destination], own_ports: Vec<u16>, gateway: Ipv4Addr) -> Self {
         let as_seen_from_here = |rules: &[Destination]| {
             let seen = rules.iter().map(|rule| match rule {
@@ -120,7 +120,7 @@ impl Rules {
         }
     }
 
-    /// Whether guests may reach this address of the world, as the host would.
+    /// Whether guests may reach this address, which is the one that the host would connect to.
     pub fn allow(&self, to: SocketAddrV4) -> bool {
         let best = |rules: &[Destination]| {
             let covering = rules.iter().filter(|rule| rule.covers(to));
@@ -138,13 +138,14 @@ impl Rules {
     }
 }
 
-/// Whether this host has the address: one can listen there. Asked each time, because addresses come and go.
+/// Whether this host has the address, which is so if one can listen there. Asked each time, because addresses
+/// come and go.
 fn is_of_this_host(address: Ipv4Addr) -> bool {
     !is_elsewhere(&UdpSocket::bind(SocketAddrV4::new(address, 0)))
 }
 
-/// Whether the kernel says that the address is not this host's. That it has no descriptor or no port left for
-/// the question does not say so.
+/// Whether the kernel says that the address is not this host's. An error for want of a descriptor or a port
+/// does not say so.
 fn is_elsewhere(bound: &io::Result<UdpSocket>) -> bool {
     bound
         .as_ref()

@@ -1,20 +1,21 @@
 //! The DHCP server: gives each MAC its address for good and the gateway as router and resolver.
 //!
-//! Stateless apart from the table of guests. Anything it cannot read it ignores, as a server on a wire would.
+//! The server has no state but the table of guests. It ignores anything that it cannot read, as a server on a
+//! wire would.
 
 use super::segment::Segment;
 use smoltcp::wire::{DhcpMessageType, DhcpPacket, DhcpRepr, EthernetAddress};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-/// The port servers listen on.
+/// The port that DHCP servers listen on.
 pub const SERVER_PORT: u16 = 67;
 const CLIENT_PORT: u16 = 68;
-/// A day: long, because an address hardly ever changes hands.
+/// Length of a lease: a day, because an address hardly ever changes hands.
 const LEASE_SECONDS: u32 = 24 * 60 * 60;
-/// Old clients drop shorter messages (RFC 1542 section 2.1).
+/// Shortest message in bytes; old clients drop shorter ones (RFC 1542 section 2.1).
 const MESSAGE_LEN_MIN: usize = 300;
 
-/// Handles one message of a client. `sender` is the frame's source: a guest may ask for itself only.
+/// Handles one message of a client. `sender` is the network frame's source: a guest may ask for itself only.
 pub fn on_message(segment: &mut Segment, sender: EthernetAddress, payload: &[u8]) {
     let Ok(packet) = DhcpPacket::new_checked(payload) else {
         return;
@@ -70,7 +71,7 @@ fn answer(segment: &mut Segment, request: &DhcpRepr<'_>, message_type: DhcpMessa
         client_hardware_address: request.client_hardware_address,
         client_ip: Ipv4Addr::UNSPECIFIED,
         your_ip: address,
-        // Nothing to boot from here: a firmware that were told a server would try it for a minute.
+        // Guests do not boot from here: a firmware that were told a server would try it for a minute.
         server_ip: Ipv4Addr::UNSPECIFIED,
         router: granted.then_some(addresses.gateway),
         subnet_mask: granted.then(|| addresses.cidr.netmask()),
@@ -94,8 +95,8 @@ fn answer(segment: &mut Segment, request: &DhcpRepr<'_>, message_type: DhcpMessa
     {
         return;
     }
-    // A client without an address cannot answer ARP: the frame goes straight to its MAC, or to all if it asks
-    // so.
+    // A client without an address cannot answer ARP, so the answer goes straight to the client's MAC, or to
+    // all if the client asks for that.
     let renewing = request.client_ip != Ipv4Addr::UNSPECIFIED && granted;
     let to_ip = if renewing {
         request.client_ip

@@ -23,21 +23,21 @@ const SERVFAIL: u8 = 2;
 #[derive(Debug)]
 struct Query {
     guest: SocketAddrV4,
-    /// The address the guest asked.
+    /// The address that the guest asked.
     server: SocketAddrV4,
     question: Vec<u8>,
     /// Resolvers not yet asked.
     resolvers: Vec<SocketAddr>,
-    /// To the one asked last.
+    /// A socket connected to the resolver that was asked last.
     socket: UdpSocket,
-    /// When the next one is asked.
+    /// Time at which the next resolver is asked.
     deadline: Instant,
 }
 
 /// All DNS questions under way.
 #[derive(Debug, Default)]
 pub struct DnsQueries {
-    /// In order of arrival.
+    /// Questions by number, and so in order of arrival.
     queries: BTreeMap<u64, Query>,
     next_id: u64,
     buffer: Vec<u8>,
@@ -79,13 +79,13 @@ impl DnsQueries {
                     }
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
-                // Nobody listens there: ask the next one without waiting.
+                // Nobody listens at that resolver: ask the next one without waiting.
                 Err(_) => return self.ask_next(segment, registry, id),
             }
         }
     }
 
-    /// When `on_deadline` has something to do.
+    /// The time at which `on_deadline` has something to do.
     pub fn deadline(&self) -> Option<Instant> {
         self.queries.values().map(|query| query.deadline).min()
     }
@@ -149,7 +149,8 @@ impl DnsQueries {
         segment.send_udp(server, guest, &failure(question));
     }
 
-    /// Forgets the oldest question, of this guest if it has its share, else of all if there is no room.
+    /// Forgets the oldest question: of this guest if it has its share, else of all guests if there is no
+    /// room.
     fn make_room(&mut self, guest: Ipv4Addr) {
         let of_guest = |query: &Query| *query.guest.ip() == guest;
         let asked = self.queries.values().filter(|query| of_guest(query)).count();
@@ -180,7 +181,8 @@ impl DnsQueries {
     }
 }
 
-/// The question turned into "server failure". The question section stays, anything after it is not announced.
+/// The question turned into "server failure". The question section stays; the header announces nothing behind
+/// it.
 fn failure(mut question: Vec<u8>) -> Vec<u8> {
     question[2] |= RESPONSE;
     question[3] = RECURSION_AVAILABLE | SERVFAIL;
@@ -193,7 +195,7 @@ fn failure(mut question: Vec<u8>) -> Vec<u8> {
     question
 }
 
-/// Where the first question ends, if it can be read.
+/// Offset at which the first question ends, if the question can be read.
 fn question_end(message: &[u8]) -> Option<usize> {
     if message[4..6] != [0, 1] {
         return None;
@@ -206,7 +208,7 @@ fn question_end(message: &[u8]) -> Option<usize> {
             _ => return None,
         }
     }
-    // The root label, type and class.
+    // Behind the name come the root label, the type and the class.
     let end = at + 5;
     (end <= message.len()).then_some(end)
 }

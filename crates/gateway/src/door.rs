@@ -1,26 +1,26 @@
-//! Where VMMs come in: tells those with a key from strangers, without waiting for anybody.
+//! Where VMMs come in: tells VMMs with a key from strangers, without waiting for anybody.
 //!
-//! A visitor costs a socket and a few bytes. There are few places, each for a short time; when all are taken
-//! the oldest visitor of the address that has most of them goes, so that a crowd pushes out itself first.
-//! Nobody here can send a frame.
+//! A visitor costs a socket and a few bytes. There are few places, each for a short time. When all places are
+//! taken, the oldest visitor of the address that has most of them is sent away, so that a crowd pushes out
+//! itself first. No visitor can send a network frame.
 
 use super::limits;
 use super::peer::PeerStream;
 use super::switch::PeerId;
 use super::told::Told;
-use crate::keyed::{Callee, KeyedError, Progress, Records};
+use crate::keyed::{Callee, KeyedError, Next, Records};
 use link::Key;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::time::Instant;
 
-/// A VMM that may come in.
+/// A VMM that has shown a key and may come in.
 #[derive(Debug)]
 pub struct Admitted {
     pub stream: PeerStream,
     pub records: Records,
-    /// Number of its key.
+    /// Number of the VMM's key.
     pub key: usize,
     pub name: String,
 }
@@ -29,23 +29,23 @@ pub struct Admitted {
 struct Visitor {
     stream: PeerStream,
     name: String,
-    /// Where it calls from; `None`: this host.
+    /// Address from which the visitor calls; `None`: this host.
     source: Option<IpAddr>,
     callee: Callee,
     deadline: Instant,
 }
 
-/// All visitors.
+/// All visitors, who have not shown a key yet.
 #[derive(Debug)]
 pub struct Door {
     keys: Vec<Key>,
-    /// In order of arrival, and so of deadlines.
+    /// Visitors by number, and so in order of arrival and of deadlines.
     visitors: BTreeMap<PeerId, Visitor>,
     refused: Told,
 }
 
 impl Door {
-    /// Opens to those who have one of the keys; none: to nobody.
+    /// A door for those who have one of the keys; without keys, for nobody.
     pub fn new(keys: Vec<Key>) -> Self {
         Self {
             keys,
@@ -54,12 +54,12 @@ impl Door {
         }
     }
 
-    /// Whether this is a visitor.
+    /// Whether this peer is a visitor.
     pub fn has(&self, id: PeerId) -> bool {
         self.visitors.contains_key(&id)
     }
 
-    /// Takes in a visitor. `said`: what was read from it already.
+    /// Takes in a visitor. `said` are the bytes that were read from it already.
     pub fn receive(
         &mut self,
         id: PeerId,
@@ -81,7 +81,7 @@ impl Door {
         self.take(id, said, now).or_else(|| self.on_ready(id, now))
     }
 
-    /// Reads what a visitor has sent. `Some`: it may come in.
+    /// Reads what a visitor has sent. `Some`: the visitor may come in.
     pub fn on_ready(&mut self, id: PeerId, now: Instant) -> Option<Admitted> {
         loop {
             let visitor = self.visitors.get_mut(&id)?;
@@ -103,12 +103,12 @@ impl Door {
         }
     }
 
-    /// When `on_deadline` has something to do.
+    /// The time at which `on_deadline` has something to do.
     pub fn deadline(&self) -> Option<Instant> {
         self.visitors.values().next().map(|visitor| visitor.deadline)
     }
 
-    /// Sends away who took too long.
+    /// Sends away visitors that took too long.
     pub fn on_deadline(&mut self, now: Instant) {
         while let Some(first) = self.visitors.first_entry()
             && first.get().deadline <= now
@@ -130,15 +130,15 @@ impl Door {
             return None;
         }
         match visitor.callee.take(bytes, &self.keys) {
-            Ok(Progress::More) => None,
-            Ok(Progress::Send(bytes)) => {
-                // The socket is fresh: a few bytes fit, or it is no connection.
+            Ok(Next::More) => None,
+            Ok(Next::Send(bytes)) => {
+                // The socket is fresh: if a few bytes do not fit, it is no connection.
                 if visitor.stream.write_all(&bytes).is_err() {
                     self.visitors.remove(&id);
                 }
                 None
             }
-            Ok(Progress::Done(done)) => {
+            Ok(Next::Done(done)) => {
                 let mut visitor = self.visitors.remove(&id)?;
                 visitor.stream.write_all(&done.send).ok()?;
                 Some(Admitted {
@@ -162,7 +162,7 @@ impl Door {
         if let Some(untold) = self.refused.one_more(now) {
             tracing::warn!(peer = visitor.name, untold, "VMM refused: {error}");
         }
-        // If it does not hear, so be it.
+        // If the visitor does not hear its last words, nothing is lost.
         let _ = visitor.stream.write_all(&Callee::last_words(error));
     }
 

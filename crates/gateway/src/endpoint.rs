@@ -1,11 +1,11 @@
 //! The guest side of one TCP connection: a smoltcp stack of its own, with a clock of its own.
 //!
-//! Why a whole stack per connection: it makes finding the connection of a segment one hash look-up, polls
-//! only the connection that something happened to, and gives each its own time. That last point is what
-//! failover needs. smoltcp waits at least a second before it retransmits, doubles that up to a minute, and
-//! offers no way to cut it short. But it learns the time from its caller: moving this connection's clock
+//! A whole stack for each connection makes finding the connection of a segment one hash look-up, polls only
+//! the connection that something happened to, and gives each connection its own time. Failover needs that
+//! last point. smoltcp waits at least a second before it retransmits, doubles that up to a minute, and offers
+//! no way to cut it short. But smoltcp learns the time from its caller: moving this connection's clock
 //! forward to its next timer makes it retransmit now. `recover` does so when the guest comes back from an
-//! outage; `RETRANSMIT_MAX` does so when it stays away.
+//! outage; `RETRANSMIT_MAX` does so when the guest stays away.
 //!
 //! A moved clock has no other effect that matters: the connection has no time-outs of its own (a guest may be
 //! away for as long as its clients wait), and smoltcp takes no round-trip sample from a retransmitted
@@ -31,28 +31,29 @@ pub struct Endpoint {
     handle: SocketHandle,
     guest: Ipv4Addr,
     started: Instant,
-    /// How far this connection's clock was moved ahead.
+    /// Time by which this connection's clock was moved ahead.
     ahead: StackDuration,
-    /// Bytes given to smoltcp for the guest; less the queue, those acknowledged.
+    /// Bytes given to smoltcp for the guest; less the queue, they are the bytes that the guest has
+    /// acknowledged.
     written: u64,
-    /// What the guest had acknowledged when the retransmission was last put off.
+    /// What the guest had acknowledged, and the state, when the retransmission was last put off.
     progress: (u64, State),
-    /// When to retransmit if the guest acknowledges nothing more, and since when it has not.
+    /// When to retransmit if the guest acknowledges nothing more, and since when it has acknowledged nothing.
     outstanding: Option<Outstanding>,
-    /// The SYN|ACK waits for the host side to connect.
+    /// Whether the SYN|ACK waits for the host side to connect.
     paused: bool,
     /// The guest's first sequence number after its SYN, until a segment of ours without SYN has left: see
     /// `oversteps`.
     first_data: Option<TcpSeqNumber>,
-    /// What the guest acknowledged last.
+    /// The acknowledgement number that the guest sent last.
     acknowledged: Option<TcpSeqNumber>,
-    /// What follows the guest's FIN.
+    /// The sequence number that follows the guest's FIN.
     end: Option<TcpSeqNumber>,
-    /// The guest's FIN has come, in order.
+    /// Whether the guest's FIN has come, in order.
     ended: bool,
-    /// What we acknowledged last.
+    /// The acknowledgement number that we sent last.
     said: Option<TcpSeqNumber>,
-    /// Segments could not be sent because the guest's VMM reads too slowly.
+    /// Whether segments could not be sent because the guest's VMM reads too slowly.
     starved: bool,
     deadline: Option<Instant>,
 }
@@ -140,7 +141,7 @@ impl Endpoint {
         }
     }
 
-    /// Takes in a packet of this connection. `transmit` must follow, after the data was moved on.
+    /// Takes in a packet of this connection. The caller must call `transmit` after it has moved the data on.
     pub fn on_packet(&mut self, segment: &mut Segment, packet: &Incoming<'_>) {
         let Ok(tcp) = TcpPacket::new_checked(packet.payload) else {
             return;
@@ -189,7 +190,7 @@ impl Endpoint {
         self.plan(segment.now);
     }
 
-    /// Does what the deadline was for.
+    /// Does what was due at the deadline.
     pub fn on_deadline(&mut self, segment: &mut Segment) {
         if self
             .outstanding
@@ -200,7 +201,8 @@ impl Endpoint {
         self.transmit(segment);
     }
 
-    /// Sends again, now, what the guest has not acknowledged for `age`: it has come back from an outage.
+    /// Sends again, now, the data that the guest has not acknowledged for `age`: the guest has come back from
+    /// an outage.
     pub fn recover(&mut self, segment: &mut Segment, age: Duration) {
         let now = segment.now;
         if let Some(outstanding) = &mut self.outstanding
@@ -212,7 +214,7 @@ impl Endpoint {
         self.transmit(segment);
     }
 
-    /// The host side is connected: let the guest's SYN be answered.
+    /// Lets the guest's SYN be answered: the host side is connected.
     pub fn confirm(&mut self) {
         self.paused = false;
         self.socket_mut().pause_synack(false);
@@ -226,15 +228,16 @@ impl Endpoint {
         self.plan(segment.now);
     }
 
-    /// No more data for the guest: a FIN follows what is queued.
+    /// Announces that no more data for the guest will come: a FIN follows what is queued.
     pub fn finish(&mut self) {
         self.socket_mut().close();
     }
 
-    /// Lets `take` consume bytes the guest sent. `Ok(None)`: the guest has finished and all was taken.
+    /// Lets `take` consume bytes that the guest sent. `Ok(None)`: the guest has finished and all its bytes
+    /// were taken.
     ///
     /// # Errors
-    /// Those of `take`.
+    /// The errors of `take`.
     pub fn receive<E>(&mut self, take: impl FnOnce(&[u8]) -> Result<usize, E>) -> Result<Option<usize>, E> {
         let mut failure = None;
         let result = self.socket_mut().recv(|bytes| {
@@ -247,7 +250,7 @@ impl Endpoint {
             (Some(error), _) => Err(error),
             (None, Err(RecvError::Finished)) => Ok(None),
             // A guest that has closed forgets the connection, and answers our next acknowledgement with a
-            // reset. It had finished.
+            // reset. Such a guest had finished.
             (None, Err(RecvError::InvalidState)) if self.ended => Ok(None),
             (None, Err(RecvError::InvalidState)) => Ok(Some(0)),
             (None, Ok(length)) => Ok(Some(length)),
@@ -255,10 +258,10 @@ impl Endpoint {
     }
 
     /// Lets `give` write bytes for the guest into the free part of the buffer. `None`: there is no room, or
-    /// not yet or no more a connection to send on.
+    /// the connection cannot be sent on, not yet or not any more.
     ///
     /// # Errors
-    /// Those of `give`.
+    /// The errors of `give`.
     pub fn send<E>(&mut self, give: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Option<Result<usize, E>> {
         if !self.socket().can_send() {
             return None;
@@ -274,7 +277,7 @@ impl Endpoint {
         Some(given)
     }
 
-    /// The socket alone, closed; for the next connection.
+    /// The closed socket alone, for the next connection.
     #[allow(
         irrefutable_let_patterns,
         reason = "there are other sockets where smoltcp's features for them are on, as in tests"
@@ -287,7 +290,7 @@ impl Endpoint {
         Some(socket)
     }
 
-    /// When `on_deadline` is to be called.
+    /// The time at which `on_deadline` is to be called.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
@@ -302,8 +305,8 @@ impl Endpoint {
         matches!(self.socket().state(), State::Closed | State::Listen)
     }
 
-    /// Whether both sides have finished and only late segments are waited for. If so, the numbers to answer
-    /// them with, and whether the guest's end was acknowledged.
+    /// Whether both sides have finished and only late segments are waited for. Then it gives the numbers with
+    /// which to answer them, and whether the guest's end was acknowledged.
     pub fn lingers(&self) -> Option<(LastWord, bool)> {
         if self.socket().state() != State::TimeWait {
             return None;
@@ -364,9 +367,9 @@ impl Endpoint {
         sent
     }
 
-    /// Moves the clock to smoltcp's next timer, so that it sends again now what was not acknowledged.
+    /// Moves the clock to smoltcp's next timer, so that smoltcp sends again now what was not acknowledged.
     fn retransmit(&mut self, segment: &mut Segment) {
-        // The first timer may be that of a delayed acknowledgement; the second is then the retransmission.
+        // The first timer may be that of a delayed acknowledgement; then the second is the retransmission.
         for _ in 0..2 {
             let now = self.clock(segment.now);
             match self.interface.poll_at(now, &self.sockets) {
@@ -405,7 +408,7 @@ impl Endpoint {
         self.progress = progress;
         let clock = self.clock(now);
         let timer = match self.interface.poll_at(clock, &self.sockets) {
-            // A time that has passed means that smoltcp waits for something else: room at the VMM, or
+            // A timer that has passed means that smoltcp waits for something else: room at the VMM, or
             // `confirm`.
             Some(timer) if timer > clock => Some(now + Duration::from(timer - clock)),
             _ => None,

@@ -1,7 +1,9 @@
-//! The one thread of the gateway: waits for readiness and time, and hands each to whom it concerns.
+//! The one thread of the gateway: waits for readiness and time, and hands each event to the part that it
+//! concerns.
 //!
-//! A frame goes from the VMM's socket to the client's, or back, within one turn: it sits on the path of every
-//! request. It never sleeps but in `poll`, and never waits for one party while others have work.
+//! A network frame goes from the VMM's socket to the client's, or back, within one turn, since this loop sits
+//! on the path of every request. The loop never sleeps but in `poll`, and never waits for one party while
+//! others have work.
 
 mod peers;
 
@@ -36,7 +38,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Events taken per turn; more come in the next.
+/// Events taken in one turn; further ones come in the next turn.
 const EVENTS_PER_TURN: usize = 256;
 
 /// The whole gateway.
@@ -44,7 +46,7 @@ pub struct EventLoop {
     poll: Poll,
     listener: GuestListener,
     door: Door,
-    /// Peers without a key are taken.
+    /// Whether peers without a key are taken.
     takes_plain: bool,
     next_peer: PeerId,
     segment: Segment,
@@ -52,7 +54,7 @@ pub struct EventLoop {
     tcp: TcpConnections,
     udp: UdpFlows,
     dns: DnsQueries,
-    /// Things that were not read empty in their turn.
+    /// Sources that were not read empty in their turn.
     unfinished: BTreeSet<Token>,
     /// When to go on accepting VMMs after a failure, or after a turn's share of them.
     accept_again: Option<Instant>,
@@ -145,7 +147,7 @@ impl EventLoop {
             .collect()
     }
 
-    /// How long `poll` may wait.
+    /// Time for which `poll` may wait.
     fn patience(&self) -> Option<Duration> {
         if !self.unfinished.is_empty() {
             return Some(Duration::ZERO);
@@ -217,7 +219,8 @@ impl EventLoop {
         }
     }
 
-    /// Writes out what the turn produced. Connections that waited for a VMM to read go on as soon as it has.
+    /// Writes out what the turn produced. Connections that waited for a VMM to read go on as soon as the VMM
+    /// has read.
     fn settle(&mut self) {
         self.tcp.resume_stalled(&mut self.segment, self.poll.registry());
         while self.segment.switch.flush() && self.tcp.resume_starved(&mut self.segment) {}
@@ -257,11 +260,11 @@ impl EventLoop {
                 self.admit(id, admitted);
             }
         }
-        // The others come in the next turn.
+        // Further VMMs come in the next turn.
         self.accept_again = Some(self.segment.now);
     }
 
-    /// A visitor has shown its key.
+    /// Takes in a visitor that has shown its key.
     fn admit(&mut self, id: PeerId, admitted: Option<Admitted>) {
         if let Some(admitted) = admitted {
             let standing = Standing::Keyed {
@@ -301,7 +304,7 @@ impl EventLoop {
                 _ => {}
             }
         }
-        // After the frame: what it acknowledges need not be sent again.
+        // Recovery comes after the network frame: what the frame acknowledges need not be sent again.
         let age = match learned {
             Learned::Moved => Duration::ZERO,
             Learned::Returned => limits::OUTAGE_DATA_AGE,
@@ -318,7 +321,7 @@ impl EventLoop {
         }
     }
 
-    /// Notes who a packet is from. False: the sender may not use this address.
+    /// Notes whom a packet is from. False: the sender may not use this address.
     fn observe(&mut self, mac: EthernetAddress, address: Ipv4Addr) -> bool {
         let observed = self.segment.observe(mac, address);
         if observed == Observed::New {

@@ -1,4 +1,6 @@
-//! How much of its limited things a gateway uses, for whoever watches it from another thread.
+//! How much of its limited resources a gateway uses, for another thread that watches it.
+//!
+//! The loop sets the numbers at the end of each turn; nothing reads them back to decide anything.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -18,12 +20,12 @@ impl Gauge {
     }
 }
 
-/// All numbers.
+/// All numbers of a gateway.
 #[derive(Debug, Default)]
 pub struct Gauges {
     /// TCP connections that are served.
     pub connections: Gauge,
-    /// Their buffers, in use or spare.
+    /// Buffers of those connections, in use or spare.
     pub buffers: Gauge,
     /// TCP connections that are closed and only answer late segments.
     pub late: Gauge,
@@ -31,6 +33,6 @@ pub struct Gauges {
     pub peers: Gauge,
     /// Addresses that guests are known by.
     pub addresses: Gauge,
-    /// Attempts of guests to reach what they may not.
+    /// Attempts of guests to reach a destination that is refused.
     pub forbidden: Gauge,
 }

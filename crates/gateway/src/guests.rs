@@ -1,9 +1,9 @@
 //! The guests' addresses: which MAC has which IP, by lease or by having been seen.
 //!
 //! An address that was leased belongs to its MAC, so a guest finds its address again however often it boots
-//! or fails over, and no other guest can claim it. Nothing expires by itself: a guest that is away comes
-//! back. But the table is bounded, and when it is full the one that has been away longest makes room. Only
-//! MACs of VMMs that are connected come here (`switch`).
+//! or fails over, and no other guest can claim it. Nothing expires by itself, since a guest that is away
+//! comes back. But the table is bounded, and when it is full the guest that has been away longest makes room.
+//! Only MACs of VMMs that are connected come here (`switch`).
 
 use super::config::Addresses;
 use super::limits;
@@ -15,9 +15,9 @@ use std::time::Instant;
 /// What a packet's source address taught the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Observed {
-    /// The pair was known.
+    /// The pair of MAC and address was known.
     Known,
-    /// The pair is new.
+    /// The pair of MAC and address is new.
     New,
     /// The address is not a guest's, or belongs to another guest.
     Refused,
@@ -27,22 +27,22 @@ pub enum Observed {
 struct Guest {
     mac: EthernetAddress,
     hold: Hold,
-    /// Counts up with each time that the pair was seen.
+    /// Number that counts up with each time that the pair was seen.
     used: u64,
 }
 
 /// How firmly a guest has an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Hold {
-    /// The operator said so.
+    /// The operator has fixed the address.
     Fixed,
-    /// By DHCP.
+    /// The guest got the address by DHCP.
     Leased,
-    /// It was only seen: it goes to whoever used it last.
+    /// The address was only seen: it belongs to the guest that used it last.
     Seen,
 }
 
-/// All known guests.
+/// All known guests, with their addresses.
 #[derive(Debug)]
 pub struct Guests {
     addresses: Addresses,
@@ -69,8 +69,9 @@ impl Guests {
         guests
     }
 
-    /// The address for a guest that asks for one: the one it has, else the one it wants if free, else the
-    /// lowest free one, else that of a guest that is away: not `is_here`. `None`: there is none left.
+    /// The address for a guest that asks for one: the address that it has, else the one that it wants if that
+    /// is free, else the lowest free one, else that of a guest that is away (not `is_here`). `None`: there is
+    /// no address left.
     pub fn lease(
         &mut self,
         mac: EthernetAddress,
@@ -124,7 +125,7 @@ impl Guests {
         Observed::New
     }
 
-    /// How many addresses are known.
+    /// Number of known addresses.
     pub fn len(&self) -> usize {
         self.by_ip.len()
     }
@@ -143,7 +144,7 @@ impl Guests {
             .collect()
     }
 
-    /// Whether it is time to ask for this address on the segment, and notes that it was asked.
+    /// Whether it is time to ask for this address on the segment. Notes that the address was asked for.
     pub fn may_ask(&mut self, address: Ipv4Addr, now: Instant) -> bool {
         if !self.addresses.is_guest(address) {
             return false;
@@ -169,7 +170,7 @@ impl Guests {
                 .is_none_or(|guest| guest.mac == mac && guest.hold == Hold::Seen)
     }
 
-    /// Forgets the oldest of the addresses that a MAC uses without a lease, if it has its share.
+    /// Forgets the oldest of the addresses that a MAC uses without a lease, if the MAC has its share of them.
     fn keep_to_its_share(&mut self, mac: EthernetAddress) {
         let seen = |guest: &Guest| guest.mac == mac && guest.hold == Hold::Seen;
         if self.by_ip.values().filter(|guest| seen(guest)).count() >= limits::ADDRESSES_PER_MAC_MAX {
@@ -177,13 +178,13 @@ impl Guests {
         }
     }
 
-    /// False: the table is full of guests that are here.
+    /// Makes room for one address. False: the table is full of guests that are here.
     fn make_room(&mut self, is_here: &dyn Fn(EthernetAddress) -> bool) -> bool {
         self.by_ip.len() < limits::GUESTS_MAX || self.evict(is_here).is_some()
     }
 
-    /// Forgets the address that is least firmly held: one that was only seen, else a lease, of a guest that
-    /// is away; else one that was only seen.
+    /// Forgets the address that is held least firmly: an address that was only seen, else a lease, of a guest
+    /// that is away; else an address that was only seen.
     fn evict(&mut self, is_here: &dyn Fn(EthernetAddress) -> bool) -> Option<Ipv4Addr> {
         let away = |guest: &Guest| !is_here(guest.mac);
         self.forget_oldest(&|guest| guest.hold == Hold::Seen && away(guest))
@@ -275,7 +276,7 @@ mod tests {
             guests.lease(mac(number), None, &here);
         }
         assert_eq!(guests.lease(mac(1000), None, &here), None);
-        // The second guest was seen again, the first was not; the fixed one is nobody else's.
+        // The second guest was seen again and the first was not; the fixed address is nobody else's.
         assert_eq!(guests.observe(mac(1), ip(16), &here), Observed::Known);
         let is_here = |address| ![mac(0), mac(1), mac(2)].contains(&address);
         assert_eq!(guests.lease(mac(1000), None, &is_here), Some(ip(17)));

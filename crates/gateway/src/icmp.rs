@@ -25,7 +25,7 @@ pub fn on_packet(segment: &mut Segment, packet: &Incoming<'_>) {
     }
 }
 
-/// Tells a guest that nobody takes its datagram, or that it may not be sent there.
+/// Tells a guest that nobody takes its datagram, or that the datagram may not be sent there.
 pub fn unreachable(segment: &mut Segment, packet: &Incoming<'_>, is_forbidden: bool) {
     let header = Ipv4Repr {
         src_addr: packet.from,

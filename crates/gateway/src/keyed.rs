@@ -1,4 +1,5 @@
-//! Frames between a VMM and a gateway that share a key: the handshake, and the records after it.
+//! The connection between a VMM and a gateway that share a key: the Noise handshake, and the records after
+//! it.
 //!
 //! ```text
 //! VMM      greeting: "LOCKGATE", version, 1 (it has a key), 16 random bytes
@@ -7,13 +8,13 @@
 //! gateway  1 byte: 0 accepted, 1 another key; Noise message 2 (e, ee)
 //! both     records: a 2-byte length and at most 65535 bytes; their contents are the stream of `stream`
 //! ```
-//! Lengths are little-endian. Both greetings are part of what the messages authenticate, so that a recording
-//! of message 1 is of no use: who sent a good one has the key. The gateway tries each of its keys, which
-//! costs no Diffie-Hellman, and knows the VMM by the one that fits.
+//! Lengths are little-endian. The messages authenticate both greetings, so that a recording of message 1 is
+//! of no use: a VMM that sent a good message 1 has the key. The gateway tries each of its keys, which costs
+//! no Diffie-Hellman, and knows the VMM by the key that fits.
 //!
-//! A greeting's first byte is never the first of a plain frame's length, and an end without keys answers a
-//! greeting with its own: each side can tell its operator what is wrong with the other. It holds no socket
-//! and never blocks. Bytes of the other end are nothing but claims until a record was opened.
+//! A greeting's first byte is never the first byte of a plain frame's length, and an end without keys answers
+//! a greeting with its own: each side can tell its operator what is wrong with the other. This file holds no
+//! socket and never blocks. Bytes of the other end are nothing but claims until a record was opened.
 
 use snow::{Builder, HandshakeState, TransportState};
 
@@ -30,26 +31,26 @@ const MESSAGE_LEN: usize = 48;
 const LENGTH_LEN: usize = 2;
 const ACCEPTED: u8 = 0;
 const ANOTHER_KEY: u8 = 1;
-/// Longest record, and what of it is not content.
+/// Longest record in bytes; `TAG_LEN` of them are not content.
 const RECORD_LEN_MAX: usize = 65_535;
 const TAG_LEN: usize = 16;
-/// Content sealed at once.
+/// Bytes of content that are sealed at once.
 pub const CONTENT_LEN_MAX: usize = 32 * 1024;
 const _: () = assert!(CONTENT_LEN_MAX + TAG_LEN <= RECORD_LEN_MAX);
 
-/// Why two ends do not come together. Each is one side's sentence about the other.
+/// Why two ends do not come together, as one side's sentence about the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyedError {
-    /// It sends something else.
+    /// The other end speaks something else.
     #[error("it does not speak Lockstep's framing; check the address and port")]
     Stranger,
-    /// Another release.
+    /// The other end is another release.
     #[error(
         "it speaks version {theirs} of the framing and this side version {VERSION}; install the same \
          release on both hosts"
     )]
     Version {
-        /// The other's.
+        /// Version that the other end speaks.
         theirs: u8,
     },
     /// A VMM met a gateway without keys.
@@ -82,7 +83,7 @@ pub enum KeyedError {
     /// What arrived was not sealed with the key of this connection.
     #[error("it sent a record that was not sealed with the key of this connection")]
     Forged,
-    /// No random numbers, or a cipher that has used up its numbers.
+    /// The host gives no random numbers, or a cipher has used up its numbers.
     #[error("the cipher cannot go on; this host gives no random numbers")]
     Cipher,
 }
@@ -93,7 +94,8 @@ impl From<snow::Error> for KeyedError {
     }
 }
 
-/// Whether a stream that begins so is a greeting rather than plain frames. Wants at least one byte.
+/// Whether a stream that begins with these bytes is a greeting rather than plain frames. Wants at least one
+/// byte.
 #[must_use]
 pub fn is_greeting(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().zip(&MAGIC).all(|(byte, magic)| byte == magic)
@@ -112,40 +114,40 @@ pub fn greeting(has_key: bool) -> Result<[u8; GREETING_LEN], KeyedError> {
     Ok(bytes)
 }
 
-/// What to do after some bytes of the other end were taken in.
+/// What the caller of `take` does next, after some bytes of the other end were taken in.
 #[derive(Debug)]
-pub enum Progress {
-    /// Wait for more.
+pub enum Next {
+    /// Wait for more bytes.
     More,
-    /// Send these and wait for more.
+    /// Send these bytes, and wait for more.
     Send(Vec<u8>),
     /// The handshake is over.
     Done(Done),
 }
 
-/// What the handshake has brought.
+/// What the handshake has agreed on.
 #[derive(Debug)]
 pub struct Done {
-    /// For the frames from here on.
+    /// The cipher of all network frames from here on.
     pub records: Records,
-    /// Which of the gateway's keys the VMM has; 0 at the VMM.
+    /// Number of the gateway's key that the VMM has; 0 at the VMM.
     pub key: usize,
-    /// To be sent before anything else.
+    /// Bytes to be sent before anything else.
     pub send: Vec<u8>,
 }
 
-/// The VMM's side.
+/// The VMM's side of the handshake.
 #[derive(Debug)]
 pub struct Caller {
     ours: [u8; GREETING_LEN],
     key: Key,
     arrived: Vec<u8>,
-    /// After the greetings.
+    /// The Noise handshake, once the greetings were exchanged.
     noise: Option<Box<HandshakeState>>,
 }
 
 impl Caller {
-    /// Begins: send the greeting that comes with it.
+    /// Begins a handshake. The greeting that is returned has to be sent first.
     ///
     /// # Errors
     /// This host gives no random numbers.
@@ -163,12 +165,12 @@ impl Caller {
     /// Takes in what the gateway sent.
     ///
     /// # Errors
-    /// It is no gateway that this VMM can talk to.
-    pub fn take(&mut self, bytes: &[u8]) -> Result<Progress, KeyedError> {
+    /// The other end is no gateway that this VMM can talk to.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<Next, KeyedError> {
         self.arrived.extend_from_slice(bytes);
         let Some(mut noise) = self.noise.take() else {
             let Some(theirs) = split_greeting(&mut self.arrived)? else {
-                return Ok(Progress::More);
+                return Ok(Next::More);
             };
             if !has_key(&theirs) {
                 return Err(KeyedError::GatewayHasNoKey);
@@ -177,7 +179,7 @@ impl Caller {
             let mut noise = Box::new(builder(&prologue, &self.key)?.build_initiator()?);
             let message = framed(&mut noise, &[])?;
             self.noise = Some(noise);
-            return Ok(Progress::Send(message));
+            return Ok(Next::Send(message));
         };
         match self.arrived.first() {
             Some(&ACCEPTED) => {}
@@ -185,17 +187,17 @@ impl Caller {
             Some(_) => return Err(KeyedError::Stranger),
             None => {
                 self.noise = Some(noise);
-                return Ok(Progress::More);
+                return Ok(Next::More);
             }
         }
         let Some(message) = message(&self.arrived[1..])? else {
             self.noise = Some(noise);
-            return Ok(Progress::More);
+            return Ok(Next::More);
         };
         noise
             .read_message(message, &mut [])
             .map_err(|_| KeyedError::AnotherKey)?;
-        Ok(Progress::Done(Done {
+        Ok(Next::Done(Done {
             records: Records::new(noise.into_transport_mode()?),
             key: 0,
             send: Vec::new(),
@@ -203,7 +205,7 @@ impl Caller {
     }
 }
 
-/// The gateway's side.
+/// The gateway's side of the handshake.
 #[derive(Debug, Default)]
 pub struct Callee {
     arrived: Vec<u8>,
@@ -215,15 +217,15 @@ impl Callee {
     /// Takes in what the VMM sent. `keys` may be empty.
     ///
     /// # Errors
-    /// It is no VMM that may connect. [`Callee::last_words`] tells it why.
-    pub fn take(&mut self, bytes: &[u8], keys: &[Key]) -> Result<Progress, KeyedError> {
+    /// The other end is no VMM that may connect. [`Callee::last_words`] tells the VMM why.
+    pub fn take(&mut self, bytes: &[u8], keys: &[Key]) -> Result<Next, KeyedError> {
         self.arrived.extend_from_slice(bytes);
         let Some(prologue) = &self.prologue else {
             if self.arrived.first() == Some(&0) {
                 return Err(KeyedError::PeerHasNoKey);
             }
             let Some(theirs) = split_greeting(&mut self.arrived)? else {
-                return Ok(Progress::More);
+                return Ok(Next::More);
             };
             if keys.is_empty() {
                 return Err(KeyedError::PeerWantsKey);
@@ -233,15 +235,15 @@ impl Callee {
             }
             let ours = greeting(true)?;
             self.prologue = Some([theirs, ours].concat());
-            return Ok(Progress::Send(ours.to_vec()));
+            return Ok(Next::Send(ours.to_vec()));
         };
         let Some(message) = message(&self.arrived)? else {
-            return Ok(Progress::More);
+            return Ok(Next::More);
         };
         for (key, secret) in keys.iter().enumerate() {
             let mut noise = builder(prologue, secret)?.build_responder()?;
             if noise.read_message(message, &mut []).is_ok() {
-                return Ok(Progress::Done(Done {
+                return Ok(Next::Done(Done {
                     send: framed(&mut noise, &[ACCEPTED])?,
                     records: Records::new(noise.into_transport_mode()?),
                     key,
@@ -251,12 +253,12 @@ impl Callee {
         Err(KeyedError::AnotherKey)
     }
 
-    /// What to tell a VMM that is turned away, so that its operator hears of it too.
+    /// The bytes that tell a VMM why it is turned away, so that the VMM's operator hears of it too.
     #[must_use]
     pub fn last_words(error: KeyedError) -> Vec<u8> {
         match error {
             KeyedError::AnotherKey => vec![ANOTHER_KEY],
-            // The greeting says this side's version.
+            // The greeting tells the version of this side.
             KeyedError::PeerHasNoKey | KeyedError::Version { .. } => {
                 greeting(true).map(Vec::from).unwrap_or_default()
             }
@@ -298,7 +300,7 @@ impl Records {
             content.len()
         );
         let length = content.len() + TAG_LEN;
-        // At most `RECORD_LEN_MAX`.
+        // The length is at most `RECORD_LEN_MAX`.
         out.extend((length as u16).to_le_bytes());
         let start = out.len();
         out.resize(start + length, 0);
@@ -313,7 +315,7 @@ impl Records {
     /// Opens the whole records that have arrived and adds their contents to `reader`.
     ///
     /// # Errors
-    /// One was not sealed with this connection's key.
+    /// A record was not sealed with this connection's key.
     pub fn open(&mut self, reader: &mut FrameReader) -> Result<(), KeyedError> {
         while let Some((header, rest)) = self.arrived.waiting().split_first_chunk::<LENGTH_LEN>() {
             let length = usize::from(u16::from_le_bytes(*header));
@@ -339,7 +341,7 @@ fn builder<'a>(prologue: &'a [u8], key: &'a Key) -> Result<Builder<'a>, KeyedErr
         .psk(0, key.bytes())?)
 }
 
-/// Takes a greeting off the front, if it is there whole.
+/// Takes a greeting off the front, once it has come whole.
 fn split_greeting(arrived: &mut Vec<u8>) -> Result<Option<[u8; GREETING_LEN]>, KeyedError> {
     if !arrived.is_empty() && !is_greeting(arrived) {
         return Err(KeyedError::Stranger);
@@ -360,8 +362,8 @@ fn has_key(greeting: &[u8; GREETING_LEN]) -> bool {
     greeting[9] != 0
 }
 
-/// The Noise message that these bytes are, if they are there whole. Nobody may send anything after it before
-/// it was answered.
+/// The Noise message at the front of these bytes, once it has come whole. Nobody may send anything after a
+/// message before it was answered.
 fn message(bytes: &[u8]) -> Result<Option<&[u8]>, KeyedError> {
     let Some((header, message)) = bytes.split_first_chunk::<LENGTH_LEN>() else {
         return Ok(None);
@@ -376,7 +378,7 @@ fn message(bytes: &[u8]) -> Result<Option<&[u8]>, KeyedError> {
 fn framed(noise: &mut HandshakeState, prefix: &[u8]) -> Result<Vec<u8>, KeyedError> {
     let mut message = [0; MESSAGE_LEN];
     let length = noise.write_message(&[], &mut message)?;
-    // At most MESSAGE_LEN.
+    // The length is at most MESSAGE_LEN.
     let header = (length as u16).to_le_bytes();
     Ok([prefix, &header, &message[..length]].concat())
 }
@@ -400,9 +402,9 @@ pub(super) mod tests {
             let mut to_caller = Vec::new();
             for byte in std::mem::take(&mut to_callee) {
                 match callee.take(&[byte], keys) {
-                    Ok(Progress::More) => {}
-                    Ok(Progress::Send(bytes)) => to_caller.extend(bytes),
-                    Ok(Progress::Done(done)) => {
+                    Ok(Next::More) => {}
+                    Ok(Next::Send(bytes)) => to_caller.extend(bytes),
+                    Ok(Next::Done(done)) => {
                         to_caller.extend(&done.send);
                         known = Some(done);
                     }
@@ -414,9 +416,9 @@ pub(super) mod tests {
             }
             for byte in to_caller {
                 match caller.take(&[byte]).unwrap() {
-                    Progress::More => {}
-                    Progress::Send(bytes) => to_callee.extend(bytes),
-                    Progress::Done(done) => return Ok((done, known.unwrap())),
+                    Next::More => {}
+                    Next::Send(bytes) => to_callee.extend(bytes),
+                    Next::Done(done) => return Ok((done, known.unwrap())),
                 }
             }
         }
@@ -442,7 +444,7 @@ pub(super) mod tests {
             gateway.records.open(&mut reader).unwrap();
         }
         assert_eq!(reader.pop().unwrap(), Some(&b"a frame"[..]));
-        // The same record a second time is no record.
+        // The same record, sent a second time, cannot be opened.
         gateway.records.inbox().room(sealed.len())[..sealed.len()].copy_from_slice(&sealed);
         gateway.records.inbox().add(sealed.len());
         assert_eq!(gateway.records.open(&mut reader), Err(KeyedError::Forged));
@@ -468,7 +470,7 @@ pub(super) mod tests {
             Callee::default().take(b"GET / HTTP/1.1", &[key(1)]).unwrap_err(),
             KeyedError::Stranger
         );
-        // Another release hears this one's version, as this one hears the other's.
+        // A VMM of another release hears this one's version, as this one hears the VMM's.
         let (mut caller, mut greeting) = Caller::new(&key(1)).unwrap();
         let theirs = VERSION + 1;
         greeting[8] = theirs;
@@ -484,10 +486,10 @@ pub(super) mod tests {
     fn a_recorded_handshake_is_of_no_use() {
         let (mut caller, greeting) = Caller::new(&key(1)).unwrap();
         let mut callee = Callee::default();
-        let Progress::Send(theirs) = callee.take(&greeting, &[key(1)]).unwrap() else {
+        let Next::Send(theirs) = callee.take(&greeting, &[key(1)]).unwrap() else {
             panic!()
         };
-        let Progress::Send(message) = caller.take(&theirs).unwrap() else {
+        let Next::Send(message) = caller.take(&theirs).unwrap() else {
             panic!()
         };
         let mut again = Callee::default();
@@ -496,6 +498,6 @@ pub(super) mod tests {
             again.take(&message, &[key(1)]).unwrap_err(),
             KeyedError::AnotherKey
         );
-        assert!(matches!(callee.take(&message, &[key(1)]), Ok(Progress::Done(_))));
+        assert!(matches!(callee.take(&message, &[key(1)]), Ok(Next::Done(_))));
     }
 }

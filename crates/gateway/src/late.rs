@@ -1,9 +1,10 @@
-//! What is left of a TCP connection that both sides have closed: late segments are answered from a few bytes,
-//! not from its buffers.
+//! What is left of a TCP connection that both sides have closed: a few bytes, from which late segments are
+//! answered.
 //!
-//! RFC 9293 has the side that closed first wait (TIME-WAIT), so that a last acknowledgement that was lost can
-//! be sent again. The wait is shorter than on the Internet, since the way to a guest is short, and there are
-//! limits: under churn the oldest waits no more. Segments that belong to nobody are answered from here too.
+//! RFC 9293 has the side that closed first wait (TIME-WAIT), so that it can send a last acknowledgement again
+//! that was lost. The wait is shorter here than on the Internet, since the way to a guest is short, and there
+//! are limits: under churn the oldest waits end early. Segments that belong to no connection are answered
+//! from here too.
 
 use super::limits;
 use super::segment::{IPV4_LEN, Segment, emit_ipv4};
@@ -13,7 +14,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddrV4;
 use std::time::Instant;
 
-/// A connection as the guest sees it.
+/// The two ends of a connection as the guest sees them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ends {
     pub guest: SocketAddrV4,
@@ -30,15 +31,15 @@ pub struct LastWord {
 /// All connections that wait for late segments.
 #[derive(Debug, Default)]
 pub struct Late {
-    /// With the number of the entry in `queue` that ends the wait.
+    /// The last words of each connection, with the number of the entry in `queue` that ends its wait.
     waiting: HashMap<Ends, (LastWord, u64)>,
-    /// In the order of their ends; some have ended before.
+    /// Waits in the order in which they end; some of them have ended before.
     queue: VecDeque<(Instant, Ends, u64)>,
     next: u64,
 }
 
 impl Late {
-    /// Begins to wait. The guest's end is acknowledged at once unless that `is_said`.
+    /// Begins to wait. The guest's end is acknowledged at once, unless that `is_said` already.
     pub fn add(&mut self, segment: &mut Segment, ends: Ends, last: LastWord, is_said: bool) {
         if self.queue.len() >= limits::LATE_MAX
             && let Some((_, ends, number)) = self.queue.pop_front()
@@ -59,18 +60,20 @@ impl Late {
         self.waiting.contains_key(ends)
     }
 
-    /// How many are waited for.
+    /// Number of connections that wait.
     pub fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Handles a segment. False: it belongs to none of these, or opens a new connection, which ends the wait.
+    /// Handles a segment. False: the segment belongs to none of these connections, or opens a new one, which
+    /// ends the wait.
     pub fn on_segment(&mut self, segment: &mut Segment, ends: Ends, tcp: &TcpPacket<&[u8]>) -> bool {
         let Some(&(last, _)) = self.waiting.get(&ends) else {
             return false;
         };
         if tcp.rst() || tcp.syn() {
-            // The guest uses the port again before our wait is over. It knows better.
+            // The guest uses the port again before our wait is over, and knows better than we do that it is
+            // free.
             self.waiting.remove(&ends);
             return tcp.rst();
         }
@@ -80,12 +83,12 @@ impl Late {
         true
     }
 
-    /// When `on_deadline` has something to do.
+    /// The time at which `on_deadline` has something to do.
     pub fn deadline(&self) -> Option<Instant> {
         self.queue.front().map(|&(at, ..)| at)
     }
 
-    /// Forgets those that were waited for long enough.
+    /// Forgets connections that have waited for long enough.
     pub fn on_deadline(&mut self, now: Instant) {
         while let Some(&(at, ends, number)) = self.queue.front()
             && at <= now

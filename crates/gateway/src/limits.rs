@@ -1,46 +1,49 @@
-//! Every bound of the gateway in one place. Guests and clients are hostile: each of these is reached in
-//! practice.
+//! Every bound of the gateway in one place (L1). Guests and clients are hostile: each of these bounds is
+//! reached in practice.
 
 use std::time::Duration;
 
-/// VMMs connected at once. One more with a key takes the place of one with its key that shows no guest, or is
-/// refused.
+/// VMMs connected at once. One more VMM with a key takes the place of a connection of its key that shows no
+/// guest, or is refused.
 pub const PEERS_MAX: usize = 256;
-/// Of them those with the same key. One more takes the place of one that shows no guest, or is refused.
+/// VMMs connected at once with the same key. One more takes the place of a connection that shows no guest, or
+/// is refused.
 pub const PEERS_PER_KEY_MAX: usize = 64;
-/// Of them those without a key, so that they leave room for the others.
+/// VMMs connected at once without a key, so that they leave room for those with a key.
 pub const PLAIN_PEERS_MAX: usize = 64;
-/// Keys a gateway knows. Each costs a try at a handshake.
+/// Keys that a gateway knows. Each key costs a try at a handshake.
 pub const KEYS_MAX: usize = 64;
-/// Connections that have not shown a key yet. One more pushes an old one out.
+/// Connections that have not shown a key yet. One more pushes out an old one.
 pub const VISITORS_MAX: usize = 32;
-/// Time for a whole handshake.
+/// Longest time of a whole handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Silence after which a peer with a key, which asks ten times a second whether the gateway is there, is
 /// disconnected.
 pub const PEER_GONE: Duration = Duration::from_millis(1_000);
-/// How often that is looked for.
+/// Pause between two looks for such peers.
 pub const SWEEP_EVERY: Duration = Duration::from_millis(250);
-/// Between two sentences about refusals of one kind.
+/// Pause between two sentences about refusals of one kind.
 pub const TELL_EVERY: Duration = Duration::from_secs(5);
-/// MAC addresses one peer may own. Frames from more are dropped.
+/// MAC addresses that one peer may own. Frames from further ones are dropped.
 pub const MACS_PER_PEER_MAX: usize = 16;
-/// MAC addresses that belong to one key. The one that is longest out of use makes room.
+/// MAC addresses that belong to one key. The address that is longest out of use makes room.
 pub const MACS_PER_KEY_MAX: usize = 1024;
 const _: () = assert!(MACS_PER_PEER_MAX * PEERS_PER_KEY_MAX <= MACS_PER_KEY_MAX);
-/// Addresses the gateway knows guests by. The one of a guest that has been gone longest makes room.
+/// Addresses by which the gateway knows guests. The address of the guest that has been away longest makes
+/// room.
 pub const GUESTS_MAX: usize = 256;
-/// Addresses that one MAC may use besides its lease. Its oldest makes room.
+/// Addresses that one MAC may use besides its lease. The oldest of them makes room.
 pub const ADDRESSES_PER_MAC_MAX: usize = 4;
-/// Destinations that a guest may not reach, told one by one.
+/// Refused destinations that are told one by one.
 pub const FORBIDDEN_TOLD_MAX: usize = 64;
 /// Bytes waiting for a peer above which connections stop sending to it and wait.
 pub const PEER_HIGH_WATER: usize = 512 * 1024;
-/// Bytes waiting for a peer below which they start again.
+/// Bytes waiting for a peer below which connections send to it again.
 pub const PEER_LOW_WATER: usize = 128 * 1024;
 /// Bytes waiting for a peer above which frames to it are dropped.
 pub const PEER_QUEUE_MAX: usize = 2 * 1024 * 1024;
-/// The same for flooded frames. Small, because a silent backup may not read at all.
+/// Bytes waiting for a peer above which flooded frames to it are dropped. The bound is small, because a
+/// silent backup may not read at all.
 pub const PEER_FLOOD_MAX: usize = 64 * 1024;
 /// Reads of one peer before the others have their turn.
 pub const READS_PER_TURN: usize = 8;
@@ -54,49 +57,51 @@ pub const TURNS_BEFORE_TAKEOVER: usize = 64;
 /// Connections accepted at one listener before the others have their turn.
 pub const ACCEPTS_PER_TURN: usize = 64;
 
-/// TCP connections guests have opened to the outside, and those clients have opened to guests: separate, so
-/// that neither a guest nor the outside can use up the other's share.
+/// TCP connections that guests have opened to the outside, and, counted apart, those that clients have opened
+/// to guests. Neither a guest nor the outside can use up the other's share.
 pub const CONNECTIONS_PER_DIRECTION_MAX: usize = 2048;
-/// Of them those of one forward, so that the clients of one guest leave room for those of another.
+/// Clients' connections of one forward, so that the clients of one guest leave room for those of another.
 pub const CONNECTIONS_PER_FORWARD_MAX: usize = 1536;
-/// Of them those of one client's address. One more is reset.
+/// Clients' connections of one client's address. One more is reset.
 pub const CONNECTIONS_PER_SOURCE_MAX: usize = 512;
-/// Of those to the outside, the ones of one guest. One more is refused.
+/// Connections to the outside of one guest. One more is refused.
 pub const CONNECTIONS_PER_GUEST_MAX: usize = 1024;
-/// Accepted connections per forward that wait for a guest which does not answer. More wait in the listener's
-/// backlog.
+/// Clients' connections of one forward that wait for a guest which does not answer. Further clients wait in
+/// the kernel's queue.
 pub const WAITING_PER_FORWARD_MAX: usize = 256;
-/// Of them those of one client's address. One more is reset: in the backlog it would keep the others out.
+/// Waiting connections of one client's address. One more is reset: in the kernel's queue it would keep the
+/// others out.
 pub const WAITING_PER_SOURCE_MAX: usize = 128;
 const _: () = assert!(CONNECTIONS_PER_FORWARD_MAX < CONNECTIONS_PER_DIRECTION_MAX);
 const _: () = assert!(2 * CONNECTIONS_PER_SOURCE_MAX <= CONNECTIONS_PER_FORWARD_MAX);
 const _: () = assert!(2 * WAITING_PER_SOURCE_MAX <= WAITING_PER_FORWARD_MAX);
 const _: () = assert!(2 * CONNECTIONS_PER_GUEST_MAX <= CONNECTIONS_PER_DIRECTION_MAX);
-/// Sockets kept with their buffers for the next connections; the buffers of more are given back.
+/// Sockets kept with their buffers for the next connections; the buffers of further ones are given back.
 pub const SPARE_SOCKETS_MAX: usize = 32;
-/// How long a connection that both sides have closed answers late segments.
+/// Time for which a connection that both sides have closed answers late segments.
 pub const TIME_WAIT: Duration = Duration::from_secs(10);
-/// Connections that do so. They hold no buffers; one more ends the oldest's wait.
+/// Connections that answer late segments. They hold no buffers; one more ends the wait of the oldest.
 pub const LATE_MAX: usize = 4096;
-/// A connection that one side has not answered for so long was never one. A guest may have to boot first.
+/// A connection that one side has not answered for this long never was one. A guest may have to boot first.
 pub const HALF_OPEN_TIMEOUT: Duration = Duration::from_secs(300);
-/// A connection that one side has finished with and on which nothing moves for so long is given up.
+/// A connection that one side has finished with, and on which nothing moves for this long, is given up.
 pub const HALF_CLOSED_IDLE: Duration = Duration::from_secs(600);
 /// Bytes buffered in each direction of a connection. The memory is touched only as far as it is used.
 pub const TCP_BUFFER_LEN: usize = 256 * 1024;
-/// How long a connection that the host side has finished with may take to close toward the guest.
+/// Time that a connection with which the host side has finished may take to close toward the guest.
 pub const ORPHAN_TIMEOUT: Duration = Duration::from_secs(60);
 /// Silence after which the kernel probes an idle host connection.
 pub const HOST_KEEPALIVE: Duration = Duration::from_secs(120);
 /// Pause before an accept that failed for want of descriptors is tried again.
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 
-/// How long an acknowledgement waits for data to ride on. A guest frame is a log entry: fewer are better.
+/// Time that an acknowledgement waits for data to ride on. A frame of the guest is an entry of the log, so
+/// fewer are better.
 pub const ACK_DELAY: Duration = Duration::from_millis(4);
 /// The longest pause between retransmissions to a guest, however long it has been away.
 pub const RETRANSMIT_MAX: Duration = Duration::from_secs(1);
-/// Pauses after the retransmission at once that follows a change of a MAC's owner, while the guest stays
-/// mute: its announcement may leave before its receive queue is ready.
+/// Pauses between the retransmissions that follow the first one after a MAC has changed its owner, while the
+/// guest stays mute: its announcement may leave before its receive queue is ready.
 pub const RECOVERY: [Duration; 6] = [
     Duration::from_millis(20),
     Duration::from_millis(30),
@@ -110,12 +115,12 @@ pub const OUTAGE: Duration = Duration::from_millis(200);
 /// Age of unacknowledged data below which a return from an outage does not send it again.
 pub const OUTAGE_DATA_AGE: Duration = Duration::from_millis(100);
 
-/// UDP flows, in both directions together. The one idle longest makes room.
+/// UDP flows, in both directions together. The flow that is idle longest makes room.
 pub const UDP_FLOWS_MAX: usize = 512;
-/// Of them those that one guest has begun. Its own that is idle longest makes room.
+/// UDP flows that one guest has begun. The guest's flow that is idle longest makes room.
 pub const UDP_FLOWS_PER_GUEST_MAX: usize = 128;
-/// Of them those of one client's address, likewise. Addresses of datagrams can be forged, so it is only a
-/// first hurdle.
+/// UDP flows of one client's address, likewise. Addresses of datagrams can be forged, so this is only a first
+/// hurdle.
 pub const UDP_FLOWS_PER_SOURCE_MAX: usize = 64;
 /// Silence after which a UDP flow is forgotten.
 pub const UDP_IDLE: Duration = Duration::from_secs(60);
@@ -123,11 +128,11 @@ pub const UDP_IDLE: Duration = Duration::from_secs(60);
 pub const DATAGRAMS_PER_TURN: usize = 64;
 /// DNS questions under way. The oldest makes room.
 pub const DNS_QUERIES_MAX: usize = 128;
-/// Of them those of one guest, likewise.
+/// DNS questions under way of one guest. The guest's oldest makes room.
 pub const DNS_QUERIES_PER_GUEST_MAX: usize = 32;
-/// Longest DNS question that is forwarded.
+/// Longest DNS question that is forwarded, in bytes.
 pub const DNS_QUERY_LEN_MAX: usize = 4096;
-/// How long one resolver may take before the next is asked.
+/// Time that one resolver may take before the next is asked.
 pub const DNS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Pause between two ARP requests for the same address.
@@ -139,8 +144,8 @@ const _: () = assert!(PEER_LOW_WATER < PEER_HIGH_WATER && PEER_HIGH_WATER < PEER
 const _: () = assert!(PEER_FLOOD_MAX <= PEER_QUEUE_MAX);
 const _: () = assert!(TCP_BUFFER_LEN >= 64 * 1024);
 
-/// Allows this process as many descriptors as it may have: a busy gateway has thousands of sockets, and the
-/// usual soft limit is 1024.
+/// Allows this process as many descriptors as its hard limit permits: a busy gateway has thousands of
+/// sockets, and the usual soft limit is 1024.
 pub fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);

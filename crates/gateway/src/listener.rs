@@ -1,4 +1,6 @@
-//! The socket VMMs connect to, TCP or Unix.
+//! The socket, TCP or Unix, to which VMMs connect.
+//!
+//! `event_loop` accepts from it; nothing is read from a VMM here.
 
 use super::config::{GatewayError, GuestListen};
 use super::peer::PeerStream;
@@ -20,7 +22,7 @@ const BACKLOG: i32 = 128;
 #[derive(Debug)]
 pub enum GuestListener {
     Tcp(TcpListener),
-    /// The path is removed with the listener.
+    /// A Unix socket; its path is removed with the listener.
     Unix(UnixListener, PathBuf),
 }
 
@@ -52,7 +54,7 @@ impl GuestListener {
         }
     }
 
-    /// The address VMMs connect to, with the port that was chosen.
+    /// The address to which VMMs connect, with the port that was chosen.
     pub fn address(&self) -> io::Result<GuestListen> {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(GuestListen::Tcp),
@@ -60,13 +62,13 @@ impl GuestListener {
         }
     }
 
-    /// One VMM that wants to connect, with a name for messages and where it calls from, if not from this
-    /// host.
+    /// One VMM that wants to connect, with a name for messages and the address from which it calls, unless
+    /// that is this host.
     pub fn accept(&self) -> io::Result<(PeerStream, String, Option<IpAddr>)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept()?;
-                // Failures leave a slower connection, not a wrong one.
+                // A failure here leaves a slower connection, not a wrong one.
                 let _ = stream.set_nodelay(true);
                 notice_cuts(&stream);
                 Ok((PeerStream::Tcp(stream), address.to_string(), Some(address.ip())))
@@ -87,8 +89,8 @@ impl Drop for GuestListener {
     }
 }
 
-/// Listens on a socket that only this user can connect to. The mode is set before the file exists: there is
-/// no moment at which others could.
+/// Listens on a socket to which only this user can connect. The mode is set before the file exists, so that
+/// there is no moment at which others could.
 fn bind_private(path: &Path) -> io::Result<UnixListener> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
@@ -98,7 +100,7 @@ fn bind_private(path: &Path) -> io::Result<UnixListener> {
     Ok(UnixListener::from_std(OwnedFd::from(socket).into()))
 }
 
-/// Removes a socket file whose server is gone; anything else is left for `bind` to complain about.
+/// Removes a socket file whose server is gone. Anything else is left for `bind` to complain about.
 fn remove_if_dead(path: &Path) {
     let dead = std::os::unix::net::UnixStream::connect(path)
         .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);

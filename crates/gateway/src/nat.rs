@@ -1,8 +1,8 @@
 //! Where a guest's connections and datagrams really go.
 //!
-//! Guests reach any address that the rules (`destination`) allow, but for the segment's own: there the
-//! gateway stands for the host's loopback, and for DNS, at either of its addresses, for the host's resolvers,
-//! wherever those are.
+//! Guests reach any address that the rules (`destination`) allow, except addresses of the segment itself.
+//! There the gateway stands for the host's loopback, and for DNS, at either of its addresses, for the host's
+//! resolvers, wherever those are.
 
 use super::config::{Addresses, RESOLV_CONF, Resolvers};
 use super::destination::Rules;
@@ -15,32 +15,32 @@ use std::time::SystemTime;
 
 /// Port of DNS, over UDP and TCP.
 pub const DNS_PORT: u16 = 53;
-/// As many as the C library asks.
+/// Resolvers that are asked: as many as the C library asks.
 const RESOLVERS_MAX: usize = 3;
 
-/// The rules, with the resolvers as last read.
+/// The rules, with the resolvers as they were last read.
 #[derive(Debug)]
 pub struct Destinations {
     addresses: Addresses,
     rules: Rules,
     source: Resolvers,
     host_resolvers: Vec<SocketAddr>,
-    /// Of the file the resolvers were read from.
+    /// Time of the last change of the file from which the resolvers were read.
     modified: Option<SystemTime>,
-    /// Forbidden destinations that were told.
+    /// Refused destinations that were told.
     told: HashSet<SocketAddr>,
-    /// How often a guest asked for a forbidden destination.
+    /// Number of times that a guest asked for a refused destination.
     forbidden: u64,
 }
 
-/// Where something a guest sends goes.
+/// Where something that a guest sends goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     /// To this address of the world.
     To(SocketAddr),
     /// There is no such address.
     Nowhere,
-    /// Guests may not go there.
+    /// Guests may not reach the address.
     Forbidden,
 }
 
@@ -58,7 +58,7 @@ impl Destinations {
         }
     }
 
-    /// How often a guest asked for a forbidden destination.
+    /// Number of times that a guest asked for a refused destination.
     pub fn forbidden(&self) -> u64 {
         self.forbidden
     }
@@ -75,7 +75,7 @@ impl Destinations {
             match fs::read_to_string(RESOLV_CONF) {
                 Ok(text) => self.host_resolvers = parse(&text),
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    // It was replaced, and the sandbox knows the one that was there at the start
+                    // The file was replaced, and the sandbox knows only the file that was there at the start
                     // (`sandbox::Needs`).
                     tracing::warn!(
                         "{RESOLV_CONF} is another file now, which this gateway may not read; it asks the \
@@ -182,7 +182,7 @@ mod tests {
         let mut open = destinations(&["127.0.0.1:80"]);
         assert_eq!(target(&mut open, "10.0.2.2:80").as_deref(), Some("127.0.0.1:80"));
         assert_eq!(target(&mut open, "8.8.8.8:443").as_deref(), Some("8.8.8.8:443"));
-        // The host's resolver may listen on its loopback, which guests reach for nothing else.
+        // The host's resolver may listen on the loopback, which guests reach for nothing else.
         let mut closed = destinations(&[]);
         assert_eq!(
             target(&mut closed, "10.0.2.3:53").as_deref(),

@@ -1,4 +1,6 @@
-//! One VMM that is connected: its frames in and out, what it may do, and when it was heard.
+//! One VMM that is connected: its frames in and out, what it may do, and when it was heard last.
+//!
+//! `switch` holds the peers and decides between them; nothing here knows another peer.
 
 use crate::wire::Wire;
 use mio::event::Source;
@@ -16,7 +18,7 @@ pub enum PeerStream {
 }
 
 impl PeerStream {
-    /// Has `token` stand for its readiness from here on.
+    /// Has `token` stand for this socket's readiness from here on.
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         registry.register(self.source(), token, Interest::READABLE | Interest::WRITABLE)
     }
@@ -60,35 +62,35 @@ impl AsFd for PeerStream {
     }
 }
 
-/// That a VMM with a key shows its guest. Of two with the same guest the higher one does.
+/// The right of a VMM with a key to show its guest. Of two VMMs with the same guest the higher one shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Live {
-    /// What the arbiter gave it.
+    /// Epoch that the arbiter gave to the VMM.
     pub epoch: u64,
-    /// Counts up with each that says it is live: of the same epoch the later one counts, which has connected
-    /// again.
+    /// Number that counts up with each connection that says it is live. Of two in the same epoch the later
+    /// one counts, since its VMM has connected again.
     pub order: u64,
 }
 
 /// What a VMM may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// It has no key: it may use addresses that nobody with a key has.
+    /// The peer has no key: it may use addresses that nobody with a key has.
     Plain {
-        /// Nothing has come from it: it may yet turn out to have a key.
+        /// Whether nothing has come from the peer: it may yet turn out to have a key.
         is_new: bool,
     },
-    /// It has this key, and may use the key's addresses when it is live.
+    /// The peer has this key, and may use the key's addresses when it is live.
     Keyed {
         /// Number of the key.
         key: usize,
-        /// `None`: it only probes.
+        /// The peer's right to show its guest; `None`: it only probes.
         live: Option<Live>,
     },
 }
 
 impl Standing {
-    /// Whether both may use the same addresses: they have the same key, or neither has one.
+    /// Whether both may use the same addresses, which is so if they have the same key, or neither has one.
     pub fn is_alike(self, other: Standing) -> bool {
         match (self, other) {
             (Standing::Keyed { key, .. }, Standing::Keyed { key: other, .. }) => key == other,
@@ -103,20 +105,20 @@ impl Standing {
 pub struct Peer {
     pub wire: Wire<PeerStream>,
     pub standing: Standing,
-    /// For messages.
+    /// Name of the peer, for messages.
     pub name: String,
     /// Whether connections wait for this queue to drain.
     pub awaited: bool,
-    /// MAC addresses it owns.
+    /// Number of MAC addresses that the peer owns.
     pub macs: usize,
-    /// When something last came from it; `None`: never yet.
+    /// When something last came from the peer; `None`: nothing has come yet.
     pub heard: Option<Instant>,
-    /// It has asked whether the gateway is there, and so will go on asking as long as it can.
+    /// Whether the peer has asked if the gateway is there, and so will go on asking as long as it can.
     pub asks: bool,
 }
 
 impl Peer {
-    /// One from which nothing has come.
+    /// A peer from which nothing has come.
     pub fn new(wire: Wire<PeerStream>, standing: Standing, name: String) -> Self {
         Self {
             wire,
@@ -129,7 +131,7 @@ impl Peer {
         }
     }
 
-    /// Whether frames that are for everybody are for it too.
+    /// Whether frames that are for everybody are for this peer too.
     pub fn takes_frames(&self) -> bool {
         !matches!(self.standing, Standing::Keyed { live: None, .. })
     }

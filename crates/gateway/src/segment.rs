@@ -29,9 +29,9 @@ pub struct Incoming<'a> {
     pub mac: EthernetAddress,
     pub from: Ipv4Addr,
     pub to: Ipv4Addr,
-    /// With the header, without padding.
+    /// The packet with its header, without padding.
     pub whole: &'a [u8],
-    /// Without the header.
+    /// The packet without its header.
     pub payload: &'a [u8],
 }
 
@@ -42,7 +42,7 @@ pub struct Segment {
     pub guests: Guests,
     pub addresses: Addresses,
     mac: EthernetAddress,
-    /// Time of the event being handled.
+    /// Time at which the event that is being handled was taken.
     pub now: Instant,
     datagram: Vec<u8>,
     next_ident: u16,
@@ -74,7 +74,7 @@ impl Segment {
         guests.lease(mac, wanted, &|mac| switch.is_here(mac))
     }
 
-    /// Notes that a packet came from this pair.
+    /// Notes that a packet came from this pair of addresses.
     pub fn observe(&mut self, mac: EthernetAddress, address: Ipv4Addr) -> Observed {
         let Self { switch, guests, .. } = self;
         guests.observe(mac, address, &|mac| switch.is_here(mac))
@@ -89,7 +89,8 @@ impl Segment {
 
     /// Sends an IP packet to a guest; `fill` writes it into place.
     ///
-    /// A guest whose MAC is not known is asked for; the packet is lost, as on any Ethernet.
+    /// If the guest's MAC is not known, the segment is asked for it, and the packet is lost as on any
+    /// Ethernet.
     pub fn send_ip<R>(&mut self, guest: Ipv4Addr, length: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
         match self.guests.mac_of(guest) {
             Some(mac) => self.send_ip_to(mac, length, fill),
@@ -139,7 +140,7 @@ impl Segment {
                     packet.set_ident(ident);
                     packet.set_dont_frag(false);
                     packet.set_more_frags(index + 1 < chunks);
-                    // At most 64 KiB: a datagram's length has 16 bits.
+                    // The offset is at most 64 KiB, since a datagram's length has 16 bits.
                     packet.set_frag_offset((index * chunk_len) as u16);
                     packet.fill_checksum();
                 }
@@ -149,7 +150,7 @@ impl Segment {
         self.datagram = datagram;
     }
 
-    /// Sends one unfragmented datagram to a MAC address: DHCP, whose client has no address yet.
+    /// Sends one unfragmented datagram to a MAC address, for DHCP, whose client has no address yet.
     pub fn send_udp_to(
         &mut self,
         mac: EthernetAddress,
@@ -166,7 +167,8 @@ impl Segment {
         self.datagram = datagram;
     }
 
-    /// Answers an ARP request for one of the gateway's addresses. Returns the sender's pair, to be noted.
+    /// Answers an ARP request for one of the gateway's addresses. Returns the sender's two addresses, to be
+    /// noted.
     pub fn on_arp(&mut self, payload: &[u8]) -> Option<(EthernetAddress, Ipv4Addr)> {
         let ArpRepr::EthernetIpv4 {
             operation,

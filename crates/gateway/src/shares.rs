@@ -1,10 +1,12 @@
-//! Shares: how much of something each guest, client or forward has, so that none takes all.
+//! Shares: how much of something each guest, client or forward has, so that none of them takes everything.
+//!
+//! The table only counts; its callers compare the counts with `limits`.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Counts by holder; who holds nothing takes no memory.
+/// Counts by holder; a holder of nothing takes no memory.
 #[derive(Debug)]
 pub struct Shares<K>(HashMap<K, usize>);
 
@@ -15,17 +17,17 @@ impl<K> Default for Shares<K> {
 }
 
 impl<K: Eq + Hash> Shares<K> {
-    /// How much somebody has.
+    /// How much a holder has.
     pub fn of(&self, holder: &K) -> usize {
         self.0.get(holder).copied().unwrap_or(0)
     }
 
-    /// One more for somebody.
+    /// Counts one more for a holder.
     pub fn add(&mut self, holder: K) {
         *self.0.entry(holder).or_default() += 1;
     }
 
-    /// One less. Whoever has none keeps none.
+    /// Counts one less for a holder. A holder that has nothing keeps having nothing.
     pub fn remove(&mut self, holder: &K) {
         if let Some(count) = self.0.get_mut(holder) {
             *count -= 1;
@@ -36,8 +38,8 @@ impl<K: Eq + Hash> Shares<K> {
     }
 }
 
-/// Where a client comes from, as far as shares are concerned: of IPv6 the network, since a host has all
-/// addresses of its own.
+/// Where a client comes from, as far as shares are concerned: of an IPv6 address the network, since a host
+/// has all addresses of its network.
 pub fn source_of(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),

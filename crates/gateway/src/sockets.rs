@@ -1,12 +1,14 @@
-//! The sockets of TCP connections, with their buffers, to be used again.
+//! The sockets of closed TCP connections, kept with their buffers for the next connections.
+//!
+//! `tcp` takes from here and gives back; nothing of a connection's content outlives it.
 
 use super::limits;
 use smoltcp::socket::tcp::{Socket, SocketBuffer};
 use smoltcp::time::Duration as StackDuration;
 use std::time::Duration;
 
-/// Sockets with their buffers, to be used again: fresh memory for each connection would have to be filled
-/// with zeros, and what the allocator gets back in such pieces it keeps.
+/// Spare sockets with their buffers. Fresh memory for each connection would have to be filled with zeros, and
+/// the allocator keeps memory that it gets back in such large pieces.
 #[derive(Default)]
 pub struct Sockets {
     spare: Vec<Socket<'static>>,
@@ -14,21 +16,21 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Buffers that exist, two for each socket.
+    /// Number of buffers that exist, two for each socket.
     pub fn buffers(&self) -> usize {
         2 * (self.in_use + self.spare.len())
     }
 
-    /// Keeps a connection's socket, which is closed, if there is room; `None`: the connection had none left.
+    /// Keeps the closed socket of a connection if there is room. `None`: the connection had no socket left.
     pub fn give_back(&mut self, socket: Option<Socket<'static>>) {
         self.in_use -= 1;
         if self.spare.len() < limits::SPARE_SOCKETS_MAX {
-            // What it was is forgotten when it is opened again.
+            // The socket forgets its last connection when it is opened again.
             self.spare.extend(socket);
         }
     }
 
-    /// One for a new connection.
+    /// A socket for a new connection.
     pub fn take(&mut self) -> Socket<'static> {
         self.in_use += 1;
         let mut socket = self.spare.pop().unwrap_or_else(|| {
@@ -42,7 +44,7 @@ impl Sockets {
     }
 }
 
-/// A duration as smoltcp counts it.
+/// A duration in smoltcp's units.
 pub fn to_stack(duration: Duration) -> StackDuration {
     // 64 bits of microseconds last half a million years.
     StackDuration::from_micros(duration.as_micros() as u64)

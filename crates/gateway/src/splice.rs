@@ -5,9 +5,9 @@
 //! other end feels it: the client through the host's TCP window, the guest through its own. Ends of streams
 //! and resets are passed on.
 //!
-//! It must never give up an open connection because the guest is silent: that is what failover looks like
-//! from here. One that never opened, or that one end has finished with and the other leaves lying, it gives
-//! up after a long time.
+//! A connection that is open is never given up because the guest is silent: that is how a failover looks from
+//! here. A connection that never opened, or with which one end has finished while the other leaves it lying,
+//! is given up after a long time.
 
 use super::endpoint::Endpoint;
 use super::late::LastWord;
@@ -21,11 +21,11 @@ use std::time::{Duration, Instant};
 
 /// The host socket of a connection.
 enum Host {
-    /// Asked to connect; the guest's SYN waits for the answer.
+    /// The socket connects; the guest's SYN waits for the answer.
     Connecting(TcpStream),
-    /// Connected.
+    /// The socket is connected.
     Open(TcpStream),
-    /// Closed; the guest side still has a farewell to finish.
+    /// The socket is closed; the guest side still has a farewell to finish.
     Closed { since: Instant },
 }
 
@@ -33,33 +33,34 @@ enum Host {
 pub struct Connection {
     pub endpoint: Endpoint,
     host: Host,
-    /// The host socket may have bytes.
+    /// Whether the host socket may have bytes.
     readable: bool,
-    /// It may have so even after a short read: its end was announced.
+    /// Whether the host socket may have bytes even after a short read, because its end was announced.
     ending: bool,
-    /// The host socket may take bytes.
+    /// Whether the host socket may take bytes.
     writable: bool,
-    /// The host side has sent all it will, and the guest side was told.
+    /// Whether the host side has sent all it will, and the guest side was told.
     host_finished: bool,
-    /// The same the other way round.
+    /// Whether the guest side has sent all it will, and the host side was told.
     guest_finished: bool,
     begun: Instant,
-    /// When a byte last went either way.
+    /// Time at which a byte last went either way.
     moved: Instant,
 }
 
 /// Whether a connection is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// No.
+    /// The connection goes on.
     NotYet,
-    /// Yes; nothing is left of it.
+    /// The connection is over, and nothing is left of it.
     Over,
-    /// Yes; but the guest may repeat its end, and is then to be answered so.
+    /// The connection is over, but the guest may repeat its end, and is then to be answered with these
+    /// numbers.
     Lingers {
         /// The numbers of the answer.
         last: LastWord,
-        /// It was given already.
+        /// Whether that answer was given already.
         is_said: bool,
     },
 }
@@ -127,12 +128,12 @@ impl Connection {
         }
     }
 
-    /// When to look again even if nothing happens.
+    /// Time at which to look again even if nothing happens.
     pub fn deadline(&self) -> Option<Instant> {
         self.endpoint.deadline().into_iter().chain(self.time_out()).min()
     }
 
-    /// When to give it up, if it does not go on as a connection should.
+    /// Time at which to give the connection up, if it does not go on as a connection should.
     fn time_out(&self) -> Option<Instant> {
         match self.host {
             Host::Closed { since } => Some(since + limits::ORPHAN_TIMEOUT),
@@ -145,7 +146,7 @@ impl Connection {
         }
     }
 
-    /// Does what the deadline was for.
+    /// Does what was due at the deadline.
     pub fn on_deadline(&mut self, segment: &mut Segment) -> Ending {
         if self.time_out().is_some_and(|at| at <= segment.now) {
             self.abort(segment);
@@ -155,7 +156,7 @@ impl Connection {
         self.pump(segment)
     }
 
-    /// Ends both sides with a reset, except what has ended already.
+    /// Ends both sides with a reset, except a side that has ended already.
     pub fn abort(&mut self, segment: &mut Segment) {
         if self.endpoint.lingers().is_none() {
             self.endpoint.reset(segment);
@@ -190,8 +191,8 @@ impl Connection {
         }
     }
 
-    /// Whether the client of a connection that still waits for its guest has gone without a word. One that
-    /// has sent something and closed its half may be waiting for an answer.
+    /// Whether the client of a connection that still waits for its guest has gone without a word. A client
+    /// that has sent something and closed its half may be waiting for an answer.
     fn has_given_up(&self) -> bool {
         let Host::Open(stream) = &self.host else {
             return false;
@@ -241,8 +242,8 @@ impl Connection {
                     self.host_finished = true;
                     self.endpoint.finish();
                 }
-                // A short read emptied the socket: the next bytes bring a new event. It saves a call per
-                // request.
+                // A short read emptied the socket, and the next bytes bring a new event. Not reading again
+                // saves a call per request.
                 Some(Ok(length)) => {
                     self.readable = length == room_len;
                     self.moved = now;
@@ -276,7 +277,7 @@ impl Connection {
         if matches!(self.host, Host::Closed { .. }) {
             return;
         }
-        // What the guest sent was acknowledged to it to the last byte: the kernel goes on delivering it to a
+        // The guest's bytes were acknowledged to it to the last one: the kernel goes on delivering them to a
         // slow client.
         if let Host::Open(stream) = &self.host
             && !self.guest_finished
@@ -288,7 +289,7 @@ impl Connection {
     }
 }
 
-/// Sets what every host socket needs. Failures leave a slower connection, not a wrong one.
+/// Sets the options that every host socket needs. A failure leaves a slower connection, not a wrong one.
 fn prepare(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(limits::HOST_KEEPALIVE));

@@ -1,13 +1,13 @@
 //! Ethernet frames on a byte stream, as QEMU's `-netdev stream` writes them: a 4-byte big-endian length, then
 //! the frame.
 //!
-//! Both ends use it: the VMM side and the gateway. It holds no socket, so it serves blocking and non-blocking
-//! callers alike. It never trusts a length: a peer that claims a longer frame than [`FRAME_LEN_MAX`] is an
-//! error, not an allocation.
+//! Both ends use this file: the VMM's and the gateway's. It holds no socket, so it serves blocking and
+//! non-blocking callers alike. It never trusts a length: a peer that claims a longer frame than
+//! [`FRAME_LEN_MAX`] gets an error, not an allocation.
 //!
-//! No frame is so long that the first byte of its length is not zero. Between two programs of Lockstep that
+//! Every frame is so short that the first byte of its length is zero. Between two programs of Lockstep that
 //! share a key (`keyed`) that byte says what follows: a frame, or a [`Word`] about the connection. Plain
-//! framing has no words.
+//! framing, without a key, has no words.
 
 use std::io::{self, Read};
 
@@ -15,28 +15,29 @@ use std::io::{self, Read};
 pub const FRAME_LEN_MAX: usize = 65_550;
 /// Bytes of the length in front of each frame.
 pub const HEADER_LEN: usize = 4;
-/// Room offered to one `read`. Most frames are 1.5 KiB, so one call fetches a burst.
+/// Room in bytes that is offered to one `read`. Most frames are 1.5 KiB, so one call fetches a burst.
 const READ_LEN: usize = 64 * 1024;
 
 /// A frame that does not fit the framing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a frame of {length} bytes is outside the allowed 1..={FRAME_LEN_MAX}")]
 pub struct FrameError {
-    /// The length found or asked for.
+    /// Length in bytes that was found or asked for.
     pub length: usize,
 }
 
 /// What two programs that share a key say to each other between frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Word {
-    /// Are you there? The VMM asks, so that both ends notice a cut.
+    /// The VMM's question whether the gateway is there, asked so that both ends notice a cut.
     Ping,
-    /// Yes.
+    /// The answer to a question.
     Pong,
-    /// This connection shows its guest to the world from here on, by virtue of this epoch (0: it has none).
-    /// Until it says so it is a probe: it owns no address, and no frames pass.
+    /// The connection shows its guest to the world from here on, by virtue of this epoch (0: it has none).
+    /// Until then it is a probe: it owns no address, and no frames pass.
     Live {
-        /// Of two connections with the same key the one with the higher epoch has the guest's address.
+        /// Epoch of the VMM. Of two connections with the same key the one with the higher epoch has the
+        /// guest's address.
         epoch: u64,
     },
 }
@@ -50,7 +51,7 @@ const LIVE: u8 = 3;
 pub enum Item<'a> {
     /// An Ethernet frame.
     Frame(&'a [u8]),
-    /// Something about the connection.
+    /// A word about the connection.
     Word(Word),
 }
 
@@ -77,7 +78,7 @@ impl Inbox {
         &mut self.bytes[self.end..]
     }
 
-    /// `length` bytes of the room have been filled.
+    /// Notes that `length` bytes of the room have been filled.
     pub fn add(&mut self, length: usize) {
         self.end += length;
         assert!(self.end <= self.bytes.len(), "more bytes than there was room for");
@@ -111,17 +112,18 @@ impl FrameReader {
         self.inbox.add(bytes.len());
     }
 
-    /// Adds what one `read` of `source` yields and returns its length; 0 is the end of the stream.
+    /// Adds the bytes that one `read` of `source` yields and returns their number; 0 is the end of the
+    /// stream.
     ///
     /// # Errors
-    /// Those of the source, `WouldBlock` among them.
+    /// The errors of the source, `WouldBlock` among them.
     pub fn read_from(&mut self, source: &mut impl Read) -> io::Result<usize> {
         let length = source.read(self.inbox.room(READ_LEN))?;
         self.inbox.add(length);
         Ok(length)
     }
 
-    /// Received and not yet popped.
+    /// Number of bytes that were received and not yet popped.
     #[must_use]
     pub fn waiting(&self) -> &[u8] {
         self.inbox.waiting()
@@ -146,7 +148,7 @@ impl FrameReader {
     /// The next whole frame or word of a connection with a key, or `None` if more bytes are needed.
     ///
     /// # Errors
-    /// As [`FrameReader::pop`], and for a word that there is none of.
+    /// As [`FrameReader::pop`], and for a word that does not exist.
     pub fn pop_item(&mut self) -> Result<Option<Item<'_>>, FrameError> {
         let Some(&kind) = self.inbox.waiting().first() else {
             return Ok(None);
@@ -176,7 +178,7 @@ impl FrameReader {
         Ok(Some(Item::Word(word)))
     }
 
-    /// The length of the next frame, if it is there whole.
+    /// Length of the next frame, once it is here whole.
     fn whole(&self) -> Result<Option<usize>, FrameError> {
         let Some((header, rest)) = self.inbox.waiting().split_first_chunk::<HEADER_LEN>() else {
             return Ok(None);
@@ -222,7 +224,7 @@ pub fn reserve_frame(out: &mut Vec<u8>, length: usize) -> Result<&mut [u8], Fram
 }
 
 fn header(length: usize) -> [u8; HEADER_LEN] {
-    // `checked_length` keeps it far below 4 GiB.
+    // `checked_length` keeps the length far below 4 GiB.
     (length as u32).to_be_bytes()
 }
 

@@ -1,15 +1,16 @@
 //! The virtual Ethernet switch: which VMM gets which frame.
 //!
 //! A MAC address that was used with a key belongs to that key for as long as the gateway runs; nobody else
-//! can use it. Among the key's connections it is with the one that is live by the highest epoch, and of the
-//! same epoch by the latest: that is how a backup that goes live takes over its guest's traffic, with the
-//! first frame that it sends, and how a stalled old primary that wakes up cannot take it back. A backup that
-//! is quiet probes: it gets no frames.
+//! can use it. Among the key's connections the address is with the one that is live by the highest epoch, and
+//! of the same epoch with the latest. So a backup that goes live takes over its guest's traffic with the
+//! first frame that it sends, and a stalled old primary that wakes up cannot take the traffic back. A quiet
+//! backup's connection probes and gets no frames.
 //!
 //! Without keys a MAC address belongs to the newest peer that sent a frame from it, and a silent backup gets
 //! flooded frames only.
 //!
-//! It must never wait for a peer: a full queue drops frames, and connections look at `has_room` first.
+//! The switch must never wait for a peer: a full queue drops frames, and connections look at `has_room`
+//! first.
 
 use super::limits;
 use super::peer::{Live, Peer, Standing};
@@ -20,15 +21,15 @@ use smoltcp::wire::EthernetAddress;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
-/// Names a peer; never used twice.
+/// The number of a peer, never used twice.
 pub type PeerId = u64;
 
 /// What a frame's source address taught the switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Learned {
-    /// The owner was known and has been heard recently.
+    /// The address has the owner that it had, who has been heard recently.
     Same,
-    /// The owner was known but had been silent for a while.
+    /// The address has the owner that it had, who had been silent for a while.
     Returned,
     /// The address has a new owner: a new guest, or a backup that took over.
     Moved,
@@ -42,7 +43,7 @@ struct Owner {
     heard: Instant,
 }
 
-/// Which key an address belongs to.
+/// Which key a MAC address belongs to, and when the address was used.
 #[derive(Debug)]
 struct Binding {
     key: usize,
@@ -57,12 +58,12 @@ pub struct Switch {
     bindings: HashMap<EthernetAddress, Binding>,
     /// Peers with frames that were queued since the last flush.
     dirty: BTreeSet<PeerId>,
-    /// Where frames are built that nobody or several peers get.
+    /// Memory in which frames are built that nobody or several peers get.
     scratch: Vec<u8>,
     next_order: u64,
-    /// When to look for peers that have fallen silent.
+    /// Time at which to look for peers that have fallen silent.
     sweep: Option<Instant>,
-    /// A peer that connections waited for is gone.
+    /// Whether a peer that connections waited for is gone.
     released: bool,
     refused: Told,
 }
@@ -79,7 +80,7 @@ impl Switch {
             peers.filter(|(_, other)| peer.standing.is_alike(other.standing))
         };
         if alike().count() >= max || self.peers.len() >= limits::PEERS_MAX {
-            // A connection that shows no guest may be one that was cut and has come again.
+            // A connection that shows no guest may have been cut, while its VMM has come again.
             let idle = alike().find(|(_, other)| other.macs == 0).map(|(&id, _)| id);
             let Some(idle) = idle.filter(|_| keyed) else {
                 return false;
@@ -90,12 +91,12 @@ impl Switch {
             self.sweep.get_or_insert(now + limits::SWEEP_EVERY);
         }
         self.peers.insert(id, peer);
-        // What was said at the door may have brought the first frames with it.
+        // The bytes that came at the door may have brought the first frames with them.
         self.dirty.insert(id);
         true
     }
 
-    /// Forgets a peer. Its addresses stay with its key.
+    /// Forgets a peer. Its MAC addresses stay with its key.
     pub fn remove(&mut self, id: PeerId, why: &dyn std::fmt::Display) -> Option<Peer> {
         let peer = self.peers.remove(&id)?;
         tracing::info!(peer = peer.name, %why, "VMM disconnected");
@@ -105,7 +106,8 @@ impl Switch {
         Some(peer)
     }
 
-    /// Reads once from a peer. True: it comes back after a silence, and connections may have lost something.
+    /// Reads once from a peer. True: the peer comes back after a silence, and connections may have lost
+    /// something.
     ///
     /// # Errors
     /// The peer is gone.
@@ -123,18 +125,18 @@ impl Switch {
         Ok((received, returned))
     }
 
-    /// The peer itself, to take frames out.
+    /// The peer, so that its frames can be taken out.
     pub fn peer_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
         self.peers.get_mut(&id)
     }
 
-    /// The addresses that a peer owns.
+    /// The MAC addresses that a peer owns.
     pub fn owned_by(&self, id: PeerId) -> Vec<EthernetAddress> {
         let owned = self.owners.iter().filter(|(_, owner)| owner.peer == id);
         owned.map(|(&mac, _)| mac).collect()
     }
 
-    /// The peers from which one that owns no address may take one over: those with the same rights that own
+    /// Peers from which a peer that owns no address may take one over: those with the same rights that own
     /// some.
     pub fn owners_before(&self, id: PeerId) -> Vec<PeerId> {
         let Some(peer) = self.peers.get(&id).filter(|peer| peer.macs == 0) else {
@@ -147,7 +149,7 @@ impl Switch {
         owners.map(|(&id, _)| id).collect()
     }
 
-    /// How many VMMs are connected.
+    /// Number of VMMs that are connected.
     pub fn len(&self) -> usize {
         self.peers.len()
     }
@@ -157,7 +159,7 @@ impl Switch {
         self.owners.contains_key(&mac)
     }
 
-    /// A peer with a key says something about its connection.
+    /// Takes in a word of a peer with a key about its connection.
     pub fn on_word(&mut self, id: PeerId, word: Word) {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
@@ -257,7 +259,8 @@ impl Switch {
             .count()
             > limits::MACS_PER_KEY_MAX
         {
-            // At most `PEERS_PER_KEY_MAX` times `MACS_PER_PEER_MAX` are in use, so there is one that is not.
+            // At most `PEERS_PER_KEY_MAX` times `MACS_PER_PEER_MAX` addresses are in use, so one of them is
+            // not.
             let oldest = self
                 .bindings
                 .iter()
@@ -291,8 +294,8 @@ impl Switch {
         frame.clear();
         frame.resize(length, 0);
         let result = fill(&mut frame);
-        // A full queue of a known owner is a lost frame, and one that belongs to a key is for nobody else;
-        // only a frame that nobody owns is flooded.
+        // If the owner is known and its queue is full, the frame is lost; if the address belongs to a key,
+        // the frame is for nobody else. Only a frame to an address that nobody owns is flooded.
         if !self.owners.contains_key(&to) && !self.bindings.contains_key(&to) {
             self.flood(None, &frame);
         }
@@ -319,7 +322,7 @@ impl Switch {
         self.dirty.insert(id);
     }
 
-    /// Writes out what was queued. True: a queue that connections wait for has drained.
+    /// Writes out the queued frames. True: a queue for which connections wait has drained.
     pub fn flush(&mut self) -> bool {
         while let Some(id) = self.dirty.pop_first() {
             let Some(peer) = self.peers.get_mut(&id) else {
@@ -335,18 +338,18 @@ impl Switch {
         std::mem::take(&mut self.released)
     }
 
-    /// When `on_deadline` has something to do.
+    /// The time at which `on_deadline` has something to do.
     pub fn deadline(&self) -> Option<Instant> {
         self.sweep
     }
 
     /// Disconnects peers that have stopped asking whether the gateway is there: their path is cut, or they
-    /// are.
+    /// are gone.
     pub fn on_deadline(&mut self, now: Instant) {
         let Some(planned) = self.sweep.filter(|&at| at <= now) else {
             return;
         };
-        // A gateway that was not scheduled itself blames nobody for what it slept through.
+        // A gateway that was not scheduled itself blames nobody for the time that it slept through.
         if now.saturating_duration_since(planned) >= limits::SWEEP_EVERY {
             for peer in self.peers.values_mut() {
                 peer.heard = peer.heard.map(|_| now);

@@ -26,7 +26,7 @@ const FIRST_PORT: u16 = 1024;
 struct Entry {
     connection: Connection,
     ends: Ends,
-    /// Among the clients of its forward; `None`: the guest opened it.
+    /// Place among the clients of the connection's forward; `None`: the guest opened the connection.
     place: Option<Place>,
     scheduled: Option<Instant>,
 }
@@ -47,7 +47,7 @@ pub struct TcpConnections {
 }
 
 impl TcpConnections {
-    /// No connections, no forwards.
+    /// A table without connections and forwards.
     pub fn new() -> Self {
         Self {
             forwards: Forwards::default(),
@@ -116,7 +116,7 @@ impl TcpConnections {
         }
     }
 
-    /// Retransmits to a guest that came back what it has not acknowledged for `age`.
+    /// Retransmits, to guests that came back, data that they have not acknowledged for `age`.
     pub fn recover(&mut self, segment: &mut Segment, guests: &[Ipv4Addr], age: Duration) {
         let concerned: Vec<u64> = self
             .by_ends
@@ -174,7 +174,8 @@ impl TcpConnections {
         }
     }
 
-    /// Connections whose buffers are in use, buffers there are, and connections that wait for late segments.
+    /// Number of connections whose buffers are in use, of buffers that exist, and of connections that wait
+    /// for late segments.
     pub fn counts(&self) -> [usize; 3] {
         [self.entries.len(), self.sockets.buffers(), self.late.len()]
     }
@@ -204,7 +205,7 @@ impl TcpConnections {
         Some(id)
     }
 
-    /// `None`: it cannot be served.
+    /// Serves a client; `None`: it cannot be served.
     fn accept(&mut self, segment: &mut Segment, registry: &Registry, mut client: Client) -> Option<()> {
         let ends = self.free_ends(segment, client.guest)?;
         let id = self.watch(&mut client.stream, registry)?;
@@ -215,7 +216,7 @@ impl TcpConnections {
         Some(())
     }
 
-    /// A number for a connection, by which events of its host socket come.
+    /// A number for a connection, under which events of its host socket come.
     fn watch(&mut self, stream: &mut TcpStream, registry: &Registry) -> Option<u64> {
         let id = self.next_id;
         self.next_id += 1;
@@ -265,7 +266,7 @@ impl TcpConnections {
             Ending::NotYet => self.reschedule(id),
             Ending::Over => self.remove(segment, id),
             Ending::Lingers { last, is_said } => {
-                // Its buffers are not needed any more.
+                // The connection's buffers are not needed any more.
                 if let Some(ends) = self.entries.get(&id).map(|entry| entry.ends) {
                     self.remove(segment, id);
                     self.late.add(segment, ends, last, is_said);

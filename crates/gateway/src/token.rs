@@ -1,4 +1,4 @@
-//! Names for everything the loop waits on, packed into mio's one number.
+//! Numbers for everything that the loop waits for, packed into mio's one number.
 
 use mio::Token;
 
@@ -25,7 +25,8 @@ pub enum Kind {
 
 const KIND_BITS: u32 = 3;
 
-/// The token of thing number `id` of a kind. Numbers are never used twice, so a late event meets nobody.
+/// The token of the thing with number `id` of a kind. Numbers are never used twice, so a late event meets
+/// nobody.
 pub fn token(kind: Kind, id: u64) -> Token {
     Token(((id as usize) << KIND_BITS) | kind as usize)
 }

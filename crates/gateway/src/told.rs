@@ -1,20 +1,21 @@
 //! Telling the operator of refusals without letting whoever is refused fill a disk: now and then a sentence,
-//! and how many were not told.
+//! with the number of refusals that were not told.
 
 use super::limits;
 use std::time::Instant;
 
-/// When one kind of refusal was told last.
+/// When a refusal of one kind was told last, and how many there were since.
 #[derive(Debug, Default)]
 pub struct Told {
     last: Option<Instant>,
     untold: u64,
-    /// All there ever were.
+    /// Number of refusals so far.
     pub total: u64,
 }
 
 impl Told {
-    /// Counts one more. `Some`: it may be told, with so many before it that were not.
+    /// Counts one more refusal. `Some`: it may be told, with this number of refusals before it that were not
+    /// told.
     pub fn one_more(&mut self, now: Instant) -> Option<u64> {
         self.total += 1;
         let due = self

@@ -1,8 +1,8 @@
-//! `Wire`: one connection that carries frames, at either end: what waits to be written, what has arrived, in
-//! the clear or sealed.
+//! `Wire`: one connection that carries frames, at either end. It holds what waits to be written and what has
+//! arrived, in the clear or sealed.
 //!
-//! It never blocks and never decides who may connect; `keyed` has done that before, if there is a key. Its
-//! owner bounds what waits.
+//! A wire never blocks and never decides who may connect; `keyed` has done that before, if there is a key.
+//! The wire's owner bounds what waits.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -13,24 +13,24 @@ use super::stream::{FrameError, FrameReader, HEADER_LEN, Item, Word, reserve_fra
 
 /// Bytes asked from the kernel in one read of a sealed stream.
 const READ_LEN: usize = 64 * 1024;
-/// Memory that an empty queue keeps.
+/// Bytes of memory that an empty queue keeps.
 const KEEP_LEN: usize = 128 * 1024;
-/// Bytes that are gone from the front of a queue before the rest is moved there.
+/// Bytes that may be gone from the front of a queue before the rest is moved there.
 const GONE_LEN_MAX: usize = 512 * 1024;
 
 /// Why a connection is of no more use.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
-    /// The kernel's reason.
+    /// The kernel gave an error.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// The other end has closed it.
+    /// The other end has closed the connection.
     #[error("it closed the connection")]
     Closed,
     /// The stream makes no sense.
     #[error("bad framing: {0}")]
     Framing(FrameError),
-    /// What the key says.
+    /// The other end has another key, or no correct record came.
     #[error(transparent)]
     Keyed(#[from] KeyedError),
 }
@@ -38,30 +38,30 @@ pub enum WireError {
 /// What one `read` brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Received {
-    /// Bytes; there may be more.
+    /// Bytes came; there may be more.
     Some,
-    /// Nothing for now.
+    /// Nothing came for now.
     Nothing,
 }
 
-/// One connection.
+/// One connection with what waits in it.
 #[derive(Debug)]
 pub struct Wire<S> {
     stream: S,
-    /// `None`: the stream is in the clear.
+    /// The cipher of the connection; `None`: the stream is in the clear.
     records: Option<Records>,
-    /// What has arrived; take frames out with [`Wire::pop`] after each [`Wire::receive`].
+    /// Bytes that have arrived; take frames out with [`Wire::pop`] after each [`Wire::receive`].
     pub reader: FrameReader,
     /// Frames and words in the clear; those before `begun` are written or sealed.
     queue: Vec<u8>,
     begun: usize,
-    /// Records; those before `written` are gone.
+    /// Sealed records; those before `written` are gone.
     sealed: Vec<u8>,
     written: usize,
 }
 
 impl<S> Wire<S> {
-    /// A connection on which everything is agreed. `records`: how it is sealed, if it is.
+    /// A connection on which everything is agreed. `records` is its cipher, if it is sealed.
     #[must_use]
     pub fn new(stream: S, records: Option<Records>) -> Wire<S> {
         Wire {
@@ -75,19 +75,19 @@ impl<S> Wire<S> {
         }
     }
 
-    /// The socket.
+    /// The socket of the connection.
     #[must_use]
     pub fn stream(&self) -> &S {
         &self.stream
     }
 
-    /// Only the socket; what waits is dropped.
+    /// Takes the socket out; what waits is dropped.
     #[must_use]
     pub fn into_stream(self) -> S {
         self.stream
     }
 
-    /// Does it have a key, so that words can be said?
+    /// Whether the connection has a key, so that words can be said.
     #[must_use]
     pub fn is_keyed(&self) -> bool {
         self.records.is_some()
@@ -107,7 +107,7 @@ impl<S> Wire<S> {
         reserve_frame(&mut self.queue, length).ok()
     }
 
-    /// Answers a [`Word::Ping`], unless the backlog is over `limit`: whoever asks and never reads gets no
+    /// Answers a [`Word::Ping`], unless the backlog is over `limit`: a peer that asks and never reads gets no
     /// more answers.
     pub fn answer(&mut self, limit: usize) {
         if self.backlog() < limit {
@@ -115,8 +115,8 @@ impl<S> Wire<S> {
         }
     }
 
-    /// Queues a word. In the clear there are none: it does nothing. Its caller bounds how many: see
-    /// [`Wire::answer`].
+    /// Queues a word. A connection in the clear has no words, and then this does nothing. The caller bounds
+    /// the number of words: see [`Wire::answer`].
     pub fn say(&mut self, word: Word) {
         if self.is_keyed() {
             write_word(&mut self.queue, word);
@@ -199,14 +199,15 @@ impl<S: Read + Write> Wire<S> {
             self.begun = 0;
             self.queue.shrink_to(KEEP_LEN);
         } else if self.begun > GONE_LEN_MAX {
-            // Keeps the memory within the backlog and this, at the price of one copy of the backlog.
+            // This keeps the memory within the backlog and this constant, at the price of one copy of the
+            // backlog.
             self.queue.drain(..self.begun);
             self.begun = 0;
         }
     }
 }
 
-/// Writes `bytes` from `written` on, as far as the socket takes them. `true`: all.
+/// Writes `bytes` from `written` on, as far as the socket takes them. `true`: all are written.
 fn write_some(stream: &mut impl Write, bytes: &[u8], written: &mut usize) -> Result<bool, WireError> {
     while *written < bytes.len() {
         match stream.write(&bytes[*written..]) {
@@ -225,7 +226,7 @@ fn write_some(stream: &mut impl Write, bytes: &[u8], written: &mut usize) -> Res
 pub fn notice_cuts(stream: &impl AsFd) {
     use rustix::net::sockopt;
     let second = Duration::from_secs(1);
-    // Failures leave a connection whose end is noticed later.
+    // A failure leaves a connection whose end is noticed later.
     let _ = sockopt::set_tcp_keepidle(stream, second);
     let _ = sockopt::set_tcp_keepintvl(stream, second);
     let _ = sockopt::set_tcp_keepcnt(stream, 1);

@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 
 use gateway::GuestListen;
-use gateway::keyed::{Callee, Progress};
+use gateway::keyed::{Callee, Next};
 use gateway::stream::Word;
 use gateway::wire::Wire;
 use guest::{Gateway, mac};
@@ -279,9 +279,9 @@ fn take_one(listener: &TcpListener) -> Wire<TcpStream> {
         let mut byte = [0];
         stream.read_exact(&mut byte).unwrap();
         match callee.take(&byte, &[Key::new(KEY)]).unwrap() {
-            Progress::More => {}
-            Progress::Send(bytes) => stream.write_all(&bytes).unwrap(),
-            Progress::Done(done) => {
+            Next::More => {}
+            Next::Send(bytes) => stream.write_all(&bytes).unwrap(),
+            Next::Done(done) => {
                 stream.write_all(&done.send).unwrap();
                 return Wire::new(stream, Some(done.records));
             }

@@ -1,5 +1,5 @@
-//! Frames and words of VMMs that are connected, in fair turns, and in which order those of two VMMs with one
-//! guest count.
+//! Network frames and words of VMMs that are connected, taken in fair turns, and the order in which those of
+//! two VMMs with one guest count.
 
 use super::super::limits;
 use super::super::peer::{Peer, PeerStream, Standing};
@@ -15,20 +15,20 @@ impl EventLoop {
         let name = peer.name.clone();
         if self.segment.switch.add(id, peer, self.segment.now) {
             tracing::info!(peer = name, "VMM connected");
-            // What it has sent by now brings no event of its own any more.
+            // What the peer has sent by now brings no event any more.
             self.unfinished.insert(token(Kind::Peer, id));
         } else {
             tracing::warn!(peer = name, "VMM refused: too many are connected");
         }
     }
 
-    /// Handles what a VMM sent. True: there may be more.
+    /// Handles what a VMM has sent. True: there may be more.
     pub(super) fn on_peer(&mut self, id: PeerId) -> bool {
         let mut returned = false;
         let more = self.read_peer(id, &mut returned);
         if returned {
-            // Its path was cut for a while: what was lost is sent again at once. After its frames, which may
-            // acknowledge.
+            // The VMM's path was cut for a while: what was lost is sent again at once, after the VMM's own
+            // frames, which may acknowledge some of it.
             for mac in self.segment.switch.owned_by(id) {
                 self.recover(mac, limits::OUTAGE_DATA_AGE);
             }
@@ -39,7 +39,7 @@ impl EventLoop {
     fn read_peer(&mut self, id: PeerId, returned: &mut bool) -> bool {
         let mut items = limits::ITEMS_PER_TURN;
         for _ in 0..limits::READS_PER_TURN {
-            // What the last turn left goes first.
+            // What the last turn left is handled first.
             match self.take_items(id, &mut items) {
                 Ok(true) => {}
                 Ok(false) => return true,
@@ -70,9 +70,9 @@ impl EventLoop {
         true
     }
 
-    /// Before a peer that owns no address may take one over: handles what the owners of such addresses have
-    /// sent by now. A primary that leaves its VM to the backup has shown it, so the backup does not show it
-    /// again.
+    /// Handles what the owners of addresses have sent by now, before a peer that owns no address may take one
+    /// over. A primary that leaves its VM to the backup has shown those frames, so the backup does not show
+    /// them again.
     fn hear_owners_out(&mut self, id: PeerId) {
         for owner in self.segment.switch.owners_before(id) {
             let mut turns = limits::TURNS_BEFORE_TAKEOVER;
@@ -92,7 +92,7 @@ impl EventLoop {
             return Ok(true);
         };
         let is_keyed = peer.wire.is_keyed();
-        // The frames are borrowed from the reader while the rest of the gateway works on them.
+        // The network frames are borrowed from the reader while the rest of the gateway works on them.
         let mut reader = std::mem::take(&mut peer.wire.reader);
         let is_empty = loop {
             let Some(left) = items.checked_sub(1) else {
@@ -101,7 +101,7 @@ impl EventLoop {
             let Some(item) = Wire::<PeerStream>::pop(&mut reader, is_keyed)? else {
                 break true;
             };
-            // With a key a peer may own an address from this word on, without one from any frame on.
+            // With a key a peer may own an address from this word on; without a key it may from any frame on.
             let may_take_over = match item {
                 Item::Word(word) => matches!(word, Word::Live { .. }),
                 Item::Frame(_) => !is_keyed,
@@ -121,7 +121,7 @@ impl EventLoop {
         Ok(is_empty)
     }
 
-    /// A peer that was taken for one without a key has begun to show one.
+    /// Sends a peer that was taken for one without a key to the door, where it goes on with its handshake.
     fn show_to_the_door(&mut self, id: PeerId) {
         if let Some(peer) = self.segment.switch.remove(id, &"it has a key") {
             let said = peer.wire.reader.waiting().to_vec();

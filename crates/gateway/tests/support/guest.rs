@@ -4,7 +4,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of the double")]
 
-use gateway::keyed::{Caller, KeyedError, Progress};
+use gateway::keyed::{Caller, KeyedError, Next};
 use gateway::stream::{Item, Word};
 use gateway::wire::{Wire as FrameWire, WireError};
 use gateway::{self, GatewayConfig, GatewayReady, GuestListen};
@@ -120,9 +120,9 @@ impl Wire {
                 return Err(KeyedError::Stranger);
             }
             match caller.take(&bytes[..length])? {
-                Progress::More => {}
-                Progress::Send(bytes) => stream.write_all(&bytes).unwrap(),
-                Progress::Done(done) => return Ok(Self::of(FrameWire::new(stream, Some(done.records)))),
+                Next::More => {}
+                Next::Send(bytes) => stream.write_all(&bytes).unwrap(),
+                Next::Done(done) => return Ok(Self::of(FrameWire::new(stream, Some(done.records)))),
             }
         }
     }

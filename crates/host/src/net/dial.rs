@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Socket, Type};
 
 use crate::limits::{GATEWAY_DIAL_EVERY, GATEWAY_DIALS_MAX, GATEWAY_REFUSED_PAUSE};
-use gateway::keyed::{Caller, KeyedError, Progress};
+use gateway::keyed::{Caller, KeyedError, Next};
 use gateway::wire::{Wire, notice_cuts};
 use link::Security;
 use link::limits::CONNECT_TIMEOUT;
@@ -278,12 +278,12 @@ impl Dialer {
                     Err(error) => return Err(error.into()),
                 };
                 match caller.take(&bytes[..length])? {
-                    Progress::More => Ok(None),
-                    Progress::Send(bytes) => {
+                    Next::More => Ok(None),
+                    Next::Send(bytes) => {
                         stream.write_all(&bytes)?;
                         Ok(None)
                     }
-                    Progress::Done(done) => {
+                    Next::Done(done) => {
                         let attempt = self.attempts.remove(index);
                         Ok(Some(Wire::new(attempt.stream, Some(done.records))))
                     }
