@@ -1,4 +1,6 @@
 //! What the gateway is told, what it answers when it is ready, and how it fails.
+//!
+//! `cli` fills these in and `run` takes them; everything is checked here, before anything listens.
 
 use super::destination::Destination;
 use super::gauges::Gauges;
@@ -17,33 +19,34 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// Everything the gateway needs to know.
+/// Everything that the gateway must be told.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
     /// Where VMMs connect.
     pub listen: GuestListen,
-    /// Whoever has one of these may connect, and owns the MAC addresses of its guests.
+    /// Keys of VMs. A peer that has one of them may connect, and owns the MAC addresses of its guests.
     pub keys: Vec<Key>,
-    /// Over TCP too, take peers without a key. Over a Unix socket, which only this user can open, they are
-    /// always taken.
+    /// Whether peers without a key are taken over TCP too. Over a Unix socket, which only this user can open,
+    /// they are always taken.
     pub insecure: bool,
-    /// Network address of the virtual segment. The gateway is its host 2, DNS also host 3, leases start at
-    /// host 15.
+    /// Network address of the virtual segment. The gateway is the segment's host 2, DNS is also host 3,
+    /// leases start at host 15.
     pub network: Ipv4Addr,
     /// Length of the network's prefix, 16 to 27.
     pub prefix_len: u8,
-    /// Guests that always get the same address.
+    /// Guests, by MAC, that always get the same address.
     pub fixed_leases: Vec<([u8; 6], Ipv4Addr)>,
     /// Host ports that lead to guests.
     pub forwards: Vec<Forward>,
     /// Resolvers for the guests' DNS questions.
     pub resolvers: Resolvers,
-    /// Destinations that guests reach although they would not by themselves. The host's loopback is at the
+    /// Destinations that guests reach although they are refused without a rule. The host's loopback is at the
     /// gateway's address.
     pub allow: Vec<Destination>,
-    /// Destinations that guests do not reach although they would by themselves.
+    /// Destinations that guests do not reach although they are open without a rule.
     pub deny: Vec<Destination>,
-    /// Give up, before anybody is served, what is not needed. Only where nothing else runs in this process.
+    /// Whether to give up, before anybody is served, what is not needed. Only where nothing else runs in this
+    /// process.
     pub sandbox: bool,
 }
 
@@ -65,7 +68,7 @@ impl GatewayConfig {
         }
     }
 
-    /// Whether peers without a key are taken; an error if nobody would be.
+    /// Whether peers without a key are taken; an error if nobody at all would be taken.
     pub(super) fn takes_plain(&self) -> Result<bool, GatewayError> {
         let plain = self.insecure || matches!(self.listen, GuestListen::Unix(_));
         if self.keys.is_empty() && !plain {
@@ -122,7 +125,7 @@ impl GatewayConfig {
         Ok(addresses)
     }
 
-    /// What a gateway needs after its start; the sandbox takes away the rest.
+    /// The files, ports and sockets that a gateway needs after its start; the sandbox takes away the rest.
     #[must_use]
     pub fn needs(&self) -> Needs {
         let mut needs = Needs::of_any_process();
@@ -132,8 +135,8 @@ impl GatewayConfig {
         }
         if self.resolvers == Resolvers::Host {
             needs.files.read(RESOLV_CONF);
-            // What replaces the file is another one. Where the name leads to a directory of its own, that is
-            // allowed; /etc is not.
+            // If the file is replaced, the new one is another file, which landlock does not know. Where the
+            // name leads to a directory of its own that directory is allowed; /etc is not.
             let target = Path::new(RESOLV_CONF).canonicalize();
             if let Some(directory) = target.ok().map(|path| directory_of(&path))
                 && directory != Path::new("/etc")
@@ -168,7 +171,7 @@ impl Addresses {
         address == self.gateway || address == self.dns
     }
 
-    /// The gateway's MAC: as QEMU's user network, 52:55 and the address.
+    /// The gateway's MAC: 52:55 and the IP address, as in QEMU's user network.
     pub fn mac(&self) -> EthernetAddress {
         let [a, b, c, d] = self.gateway.octets();
         EthernetAddress([0x52, 0x55, a, b, c, d])
@@ -193,21 +196,21 @@ impl fmt::Display for GuestListen {
     }
 }
 
-/// Which resolvers answer the guests.
+/// Which resolvers answer the guests' questions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resolvers {
-    /// Those of the host's `/etc/resolv.conf`, read again when it changes.
+    /// The resolvers of the host's `/etc/resolv.conf`, which is read again when it changes.
     Host,
-    /// These, in this order.
+    /// These resolvers, in this order.
     Fixed(Vec<SocketAddr>),
 }
 
 /// Transport of a port forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
-    /// Connections.
+    /// TCP connections.
     Tcp,
-    /// Datagrams.
+    /// UDP datagrams.
     Udp,
 }
 
@@ -218,7 +221,7 @@ pub struct Forward {
     pub protocol: Protocol,
     /// Address and port on the host. Port 0 takes a free one.
     pub listen: SocketAddr,
-    /// The guest; `None` is the first lease.
+    /// Address of the guest; `None` means the guest with the first lease.
     pub guest_ip: Option<Ipv4Addr>,
     /// Port of the guest.
     pub guest_port: u16,
@@ -231,17 +234,6 @@ pub struct Forward {
      127.0.0.1:2222-:22"
 )]
 pub struct ForwardError(String);
-
-impl Forward {
-    /// That this forward cannot be listened on, and why.
-    pub(crate) fn cannot_listen(&self, source: io::Error) -> GatewayError {
-        GatewayError::Listen {
-            address: self.listen.to_string(),
-            purpose: "port forward",
-            source,
-        }
-    }
-}
 
 impl FromStr for Forward {
     type Err = ForwardError;
@@ -280,16 +272,16 @@ impl FromStr for Forward {
     }
 }
 
-/// What is known once the gateway listens everywhere.
+/// What is known once the gateway listens on all its sockets.
 #[derive(Debug, Clone)]
 pub struct GatewayReady {
     /// Where VMMs connect, with the port that was chosen.
     pub listen: GuestListen,
     /// Addresses of the forwards, in the order of the configuration, with the ports that were chosen.
     pub forwards: Vec<SocketAddr>,
-    /// How much of everything is in use.
+    /// Counts of how much of everything is in use.
     pub gauges: Arc<Gauges>,
-    /// Ends the gateway.
+    /// A handle that ends the gateway.
     pub stop: GatewayStop,
 }
 
@@ -301,10 +293,10 @@ pub struct GatewayStop {
 }
 
 impl GatewayStop {
-    /// Makes `run` return. Connections are cut. Calling it again, or later, does nothing.
+    /// Makes `run` return. Connections are cut. A second call does nothing, nor does a call after the end.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
-        // It can only fail if the loop is gone, which is what was asked for.
+        // The call fails only if the loop is gone, which is what was asked for.
         let _ = self.waker.wake();
     }
 }
@@ -320,24 +312,24 @@ impl fmt::Debug for GatewayStop {
 /// Why the gateway could not start or had to end.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
-    /// An address is taken or not ours.
+    /// An address is taken, or is not one of this host.
     #[error("cannot listen on {address} ({purpose})")]
     Listen {
-        /// What was asked for.
+        /// The address that was asked for.
         address: String,
-        /// What it was for.
+        /// What the address was for.
         purpose: &'static str,
         /// The system's reason.
         #[source]
         source: io::Error,
     },
-    /// Strangers could take part.
+    /// The gateway would take peers whom nobody knows.
     #[error(
         "no key: give `--key FILE`, the pair's or one of its own (`openssl rand -hex 32`), or listen on a \
          Unix socket; `--insecure` lets anybody in who can reach the port"
     )]
     NoKey,
-    /// More than there is room for.
+    /// There are more keys than there is room for.
     #[error("too many keys; give at most {}", limits::KEYS_MAX)]
     TooManyKeys,
     /// The segment's network makes no sense.
@@ -345,7 +337,7 @@ pub enum GatewayError {
     Network {
         /// The network asked for.
         network: Ipv4Addr,
-        /// Its prefix.
+        /// Length of the network's prefix.
         prefix_len: u8,
         /// What is wrong with it.
         reason: &'static str,
@@ -357,13 +349,13 @@ pub enum GatewayError {
         address: Ipv4Addr,
         /// The network it should be in.
         network: Ipv4Addr,
-        /// Its prefix.
+        /// Length of the network's prefix.
         prefix_len: u8,
     },
     /// The system refuses to tell about readiness.
     #[error("cannot wait for network events")]
     Poll(#[source] io::Error),
-    /// What the sandbox would take away.
+    /// The sandbox would take away something that the gateway needs.
     #[error(transparent)]
     OutOfReach(#[from] os::sandbox::OutOfReach),
 }

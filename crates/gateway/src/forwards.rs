@@ -1,16 +1,17 @@
 //! TCP forwards: which of the clients that knock at a host port are taken, and when.
 //!
-//! A limit that concerns all clients of a forward leaves them in the kernel's queue until there is room. One
-//! that concerns a single source resets that source's client at once, since it would stand in the others'
-//! way.
+//! A limit that concerns all clients of a forward leaves them in the kernel's queue until there is room. A
+//! limit that concerns a single source resets that source's client at once, since the client would stand in
+//! the others' way.
 
 use super::config::{Forward, GatewayError};
+use super::host_port::HostPort;
 use super::limits;
 use super::shares::{Shares, source_of};
 use super::token::{Kind, token};
 use super::told::Told;
+use mio::Registry;
 use mio::net::{TcpListener, TcpStream};
-use mio::{Interest, Registry};
 use socket2::SockRef;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -20,12 +21,12 @@ use std::time::{Duration, Instant};
 struct Listening {
     listener: TcpListener,
     guest: SocketAddrV4,
-    /// Connections that came through here.
+    /// Number of connections that came through this forward.
     open: usize,
-    /// Of them those that still wait for the guest.
+    /// Number of those connections that still wait for the guest.
     waiting: usize,
-    /// Clients are left in the backlog because of a limit, or for the next turn; try again when a connection
-    /// ends.
+    /// Whether clients are left in the kernel's queue because of a limit, or for the next turn. They are
+    /// tried again when a connection ends.
     stalled: bool,
 }
 
@@ -34,7 +35,7 @@ struct Listening {
 pub struct Place {
     forward: usize,
     source: IpAddr,
-    /// It still waits for the guest.
+    /// Whether the connection still waits for the guest.
     waits: bool,
 }
 
@@ -66,25 +67,22 @@ impl Forwards {
         guest: Ipv4Addr,
         registry: &Registry,
     ) -> Result<SocketAddr, GatewayError> {
-        let fail = |source| forward.cannot_listen(source);
-        let mut listener = TcpListener::bind(forward.listen).map_err(fail)?;
-        let id = self.forwards.len() as u64;
-        registry
-            .register(&mut listener, token(Kind::TcpForward, id), Interest::READABLE)
-            .map_err(GatewayError::Poll)?;
-        let address = listener.local_addr().map_err(fail)?;
+        let token = token(Kind::TcpForward, self.forwards.len() as u64);
+        let (bind, address) = (TcpListener::bind, TcpListener::local_addr);
+        let port = HostPort::open(forward, guest, (registry, token), bind, address)?;
         self.forwards.push(Listening {
-            listener,
-            guest: SocketAddrV4::new(guest, forward.guest_port),
+            listener: port.socket,
+            guest: port.guest,
             open: 0,
             waiting: 0,
             stalled: false,
         });
-        Ok(address)
+        Ok(port.address)
     }
 
-    /// The next client of a forward, as far as the limits allow. It has its place from here on. Accepts at
-    /// most `patience` and counts it down, those among them that are reset; the others come in the next turn.
+    /// The next client of a forward, as far as the limits allow; it has its place from here on. Accepts at
+    /// most `patience` clients, those among them that are reset, and counts `patience` down; further clients
+    /// come in the next turn.
     pub fn next_client(&mut self, index: usize, patience: &mut usize, now: Instant) -> Option<Client> {
         loop {
             let full = self.open >= limits::CONNECTIONS_PER_DIRECTION_MAX;
@@ -119,7 +117,7 @@ impl Forwards {
         }
     }
 
-    /// The guest has answered a client.
+    /// Notes that the guest has answered a client.
     pub fn answered(&mut self, place: &mut Place) {
         if std::mem::take(&mut place.waits) {
             self.waiting_by_source.remove(&place.source);
@@ -129,7 +127,7 @@ impl Forwards {
         }
     }
 
-    /// A client's connection is over.
+    /// Notes that a client's connection is over.
     pub fn ended(&mut self, mut place: Place) {
         self.answered(&mut place);
         self.by_source.remove(&place.source);
@@ -139,7 +137,7 @@ impl Forwards {
         }
     }
 
-    /// Connections of clients.
+    /// Number of connections of clients.
     pub fn open(&self) -> usize {
         self.open
     }
@@ -156,12 +154,12 @@ impl Forwards {
             .collect()
     }
 
-    /// When `on_deadline` has something to do.
+    /// The time at which `on_deadline` has something to do.
     pub fn deadline(&self) -> Option<Instant> {
         self.accept_again
     }
 
-    /// True: accepts that failed may be tried again.
+    /// Ends a pause after a failure. True: accepts that failed may be tried again.
     pub fn on_deadline(&mut self, now: Instant) -> bool {
         self.accept_again.take_if(|at| *at <= now).is_some()
     }
@@ -196,7 +194,7 @@ impl Forwards {
     }
 }
 
-/// Errors of `accept` that are about one client, not about us.
+/// Whether an error of `accept` is about one client, not about us.
 fn is_of_the_client(error: &io::Error) -> bool {
     matches!(
         error.kind(),

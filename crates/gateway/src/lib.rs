@@ -1,9 +1,10 @@
 //! The gateway: gives guests a network without privileges, and keeps their clients' connections when a
 //! primary dies.
 //!
-//! It is a process of its own. VMMs connect to it and speak Ethernet frames (`stream`, `wire`); it answers
-//! ARP, DHCP and DNS, opens host sockets for what guests open, and listens on host ports that lead to guests.
-//! Because TCP ends here on both sides, a client notices of a failover only that an answer took longer.
+//! The gateway is a process of its own. VMMs connect to it and speak Ethernet frames (`stream`, `wire`); in
+//! this crate, which knows no log, *frame* always means such a network frame. The gateway answers ARP, DHCP
+//! and DNS, opens host sockets for what guests open, and listens on host ports that lead to guests. Because
+//! TCP ends here on both sides, a client notices of a failover only that an answer took longer.
 //!
 //! ```text
 //!  VMM --frames--> peer --> switch --> event_loop --> tcp: endpoint <-> splice --> host sockets
@@ -11,7 +12,8 @@
 //! ```
 //! Over TCP a VMM shows at the `door` that it has the key, and all its frames are sealed (`keyed`).
 //!
-//! Invariant: nothing a guest or client sends can make it panic, or use more than `limits` allows.
+//! Invariant: nothing that a guest or a client sends can make the gateway panic, or use more than `limits`
+//! allows.
 #![forbid(unsafe_code)]
 
 mod card;
@@ -25,6 +27,7 @@ mod event_loop;
 mod forwards;
 mod gauges;
 mod guests;
+mod host_port;
 mod icmp;
 pub mod keyed;
 mod late;
@@ -53,7 +56,8 @@ pub use gauges::{Gauge, Gauges};
 
 use os::sandbox::{self, Kind};
 
-/// Runs a gateway on this thread until it is stopped. `ready` is called once, when everything listens.
+/// Runs a gateway on this thread until it is stopped. `ready` is called once, when the gateway listens on all
+/// its sockets.
 ///
 /// # Errors
 /// The configuration makes no sense, an address cannot be listened on, or the system's polling fails.

@@ -1,10 +1,11 @@
 //! UDP: a host socket per flow, forgotten when it is idle.
 //!
-//! A flow a guest starts has a connected host socket, so only its destination can answer. A flow a client
-//! starts through a forward appears to the guest as a port of the gateway. Datagrams are lost when somebody
-//! is slow, as on any network.
+//! A flow that a guest starts has a connected host socket, so that only its destination can answer. A flow
+//! that a client starts through a forward appears to the guest as a port of the gateway. Datagrams are lost
+//! when somebody is slow, as on any network.
 
 use super::config::{Forward, GatewayError};
+use super::host_port::HostPort;
 use super::limits;
 use super::nat::{Destinations, Way};
 use super::segment::Segment;
@@ -17,14 +18,14 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::time::Instant;
 
-/// Lowest gateway port that forwarded clients appear at.
+/// Lowest port of the gateway at which forwarded clients appear.
 const FIRST_PORT: u16 = 1024;
-/// A UDP datagram is never longer.
+/// Longest UDP datagram in bytes.
 pub const DATAGRAM_LEN_MAX: usize = 65_535;
-/// The longest payload that fits an IPv4 datagram.
+/// Longest payload in bytes that fits an IPv4 datagram.
 const PAYLOAD_LEN_MAX: usize = DATAGRAM_LEN_MAX - 28;
 
-/// A flow as the guest sees it.
+/// The two ends of a flow as the guest sees them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Ends {
     guest: SocketAddrV4,
@@ -33,7 +34,7 @@ struct Ends {
 
 #[derive(Debug)]
 enum Host {
-    /// The flow's own socket.
+    /// A socket of the flow's own.
     Socket(UdpSocket),
     /// A client of this forward.
     Client { forward: usize, address: SocketAddr },
@@ -42,15 +43,15 @@ enum Host {
 /// What became of a guest's datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// It is on its way, or lost.
+    /// The datagram is on its way, or lost.
     Sent,
-    /// Nobody is there.
+    /// Nobody takes the datagram.
     Refused,
-    /// Guests may not go there.
+    /// Guests may not reach the destination.
     Forbidden,
 }
 
-/// Whose share of the flows a flow is of.
+/// Who has the share of the flows to which a flow counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Holder {
     Guest(Ipv4Addr),
@@ -97,7 +98,7 @@ pub struct UdpFlows {
     forwards: Vec<ForwardSocket>,
     next_id: u64,
     next_port: u16,
-    /// No flow expires before this; it is looked at again then.
+    /// No flow expires before this time, at which the flows are looked at again.
     expire_at: Option<Instant>,
     buffer: Vec<u8>,
 }
@@ -110,20 +111,15 @@ impl UdpFlows {
         guest: Ipv4Addr,
         registry: &Registry,
     ) -> Result<SocketAddr, GatewayError> {
-        let fail = |source| forward.cannot_listen(source);
-        let mut socket = UdpSocket::bind(forward.listen).map_err(fail)?;
-        let id = self.forwards.len() as u64;
-        registry
-            .register(&mut socket, token(Kind::UdpForward, id), Interest::READABLE)
-            .map_err(GatewayError::Poll)?;
-        let address = socket.local_addr().map_err(fail)?;
-        let guest = SocketAddrV4::new(guest, forward.guest_port);
+        let token = token(Kind::UdpForward, self.forwards.len() as u64);
+        let (bind, address) = (UdpSocket::bind, UdpSocket::local_addr);
+        let port = HostPort::open(forward, guest, (registry, token), bind, address)?;
         self.forwards.push(ForwardSocket {
-            socket,
-            guest,
+            socket: port.socket,
+            guest: port.guest,
             flows: HashMap::new(),
         });
-        Ok(address)
+        Ok(port.address)
     }
 
     /// Handles a datagram of a guest.
@@ -156,8 +152,8 @@ impl UdpFlows {
             Host::Client { forward, address } => self.forwards[*forward].socket.send_to(payload, *address),
         };
         match sent {
-            // An earlier datagram was refused: the error comes with the next. Other failures are lost
-            // datagrams.
+            // An earlier datagram was refused, and its error comes with the next call. Other failures are
+            // lost datagrams.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Fate::Refused,
             _ => Fate::Sent,
         }
@@ -180,7 +176,7 @@ impl UdpFlows {
                     segment.send_udp(flow.ends.outside, flow.ends.guest, payload);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-                // Refused or unreachable: the guest finds out by its own timer.
+                // The destination refused or is unreachable: the guest finds out by its own timer.
                 Err(error) => tracing::debug!(%error, "a guest's datagram came to nothing"),
             }
         }
@@ -214,7 +210,7 @@ impl UdpFlows {
         true
     }
 
-    /// When `on_deadline` has something to do.
+    /// The time at which `on_deadline` has something to do.
     pub fn deadline(&self) -> Option<Instant> {
         self.expire_at
     }
@@ -312,8 +308,8 @@ impl UdpFlows {
         id
     }
 
-    /// Ends the flow that is idle longest, of this holder if it has its share, else of all if there is no
-    /// room.
+    /// Ends the flow that is idle longest: of this holder if it has its share, else of all holders if there
+    /// is no room.
     fn make_room(&mut self, holder: &Holder) {
         let has_share = self.shares.of(holder) >= holder.share();
         if has_share || self.flows.len() >= limits::UDP_FLOWS_MAX {
