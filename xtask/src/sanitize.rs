@@ -1,5 +1,7 @@
-//! Runs tests under what sees wrong accesses to memory: AddressSanitizer sees those of compiled code,
-//! Valgrind's Memcheck those of generated code too. docs/testing.md says what neither sees.
+//! Runs tests under tools that see wrong accesses to memory.
+//!
+//! AddressSanitizer sees those of compiled code, Valgrind's Memcheck those of generated code too.
+//! docs/testing.md says what neither sees.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,5 +1,6 @@
-//! The command line: what every command takes. Words are those of QEMU, virsh and systemctl where they
-//! exist; `VM.toml` has the same words as the flags.
+//! The command line: what every command takes. Its words are those of QEMU, virsh and systemctl where they
+//! exist; `VM.toml` has the same words as the flags. Nothing here opens a file or decides anything: `spec`
+//! and the commands' own files read these structs.
 
 use std::path::PathBuf;
 

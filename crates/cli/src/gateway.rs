@@ -1,4 +1,7 @@
 //! `lockstep gateway`: the guests' network without root, as a process of its own.
+//!
+//! Turns the flags into a configuration, runs the gateway on this thread, and tells programs the ports that
+//! were chosen.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -11,7 +14,7 @@ use crate::args::GatewayArgs;
 /// The port of DNS.
 const DNS_PORT: u16 = 53;
 
-/// Runs until the process is ended.
+/// Serves until the process is ended.
 pub fn run(args: &GatewayArgs) -> Result<()> {
     args.sandbox.begin()?;
     let listen = match args.listen.parse() {
@@ -46,7 +49,7 @@ pub fn run(args: &GatewayArgs) -> Result<()> {
     Ok(())
 }
 
-/// One JSON line, so that a program that asked for port 0 learns the ports.
+/// Prints one line of JSON, so that a program that asked for port 0 learns the ports.
 fn show(ready: GatewayReady) {
     say!(
         "{}",

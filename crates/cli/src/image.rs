@@ -1,4 +1,6 @@
 //! `lockstep image`: builds a guest image, shows the progress, says where the files are.
+//!
+//! What an image is made of is the business of the crate `image`.
 
 use std::io::IsTerminal;
 
@@ -83,7 +85,7 @@ pub fn appliance(options: &ApplianceOptions) -> Result<Appliance> {
     Ok(appliance)
 }
 
-/// The words of `VM.toml`, so that the lines can be pasted into one.
+/// Prints the files under the words of `VM.toml`, so that the lines can be pasted into one.
 fn print(files: &[(&str, String)], json: bool) {
     if json {
         let object: serde_json::Map<String, serde_json::Value> = files

@@ -1,4 +1,6 @@
-//! `lockstep log`: looks inside a log.
+//! `lockstep log`: prints, counts and compares the entries of logs.
+//!
+//! Logs are read as they are, never replayed and never changed.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -97,7 +99,7 @@ fn dump(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// How a log ends, as a sentence.
+/// The way in which a log ends, as a sentence.
 pub fn ending(end: End) -> String {
     match end {
         End::Off => "ends with the guest switched off".into(),
@@ -141,7 +143,7 @@ fn describe(kind: &EntryKind) -> String {
     }
 }
 
-/// The machine that the log is of, in comment lines.
+/// The machine to which the log belongs, in comment lines.
 fn describe_header(header: &Header) -> String {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let image = |image: ImageId| match image.length {
@@ -222,7 +224,7 @@ fn stat(path: &Path, json: bool) -> Result<()> {
     Ok(())
 }
 
-/// Exit code 1 and the first entries that differ; 0 and one sentence if none do.
+/// Compares two logs: exit code 1 and the first entries that differ, or 0 and one sentence if none do.
 fn diff(left: &Path, right: &Path) -> Result<ExitCode> {
     let (mut left, mut right) = (Entries::open(left)?, Entries::open(right)?);
     let mut number = 0_u64;

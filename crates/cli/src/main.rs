@@ -1,8 +1,9 @@
-//! The `lockstep` program: reads the command line, calls `host`, prints. Exit codes: 0 done, 1 failed, 2
-//! usage.
+//! The `lockstep` program: reads the command line, calls `host`, `gateway` or `image`, and prints.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong usage. Nothing below this crate reads arguments or the environment.
 
-/// Writes a line to the standard error. Waits for no reader: a VM neither stands nor ends because there is
-/// none.
+/// Writes a line to the standard error. Waits for no reader: a VM neither stands nor ends because nobody
+/// reads.
 macro_rules! tell {
     ($($text:tt)*) => {
         os::stderr::tell(format_args!($($text)*))
@@ -36,15 +37,15 @@ use clap::{CommandFactory, Parser};
 
 use args::{Cli, Command};
 
-/// Our reader has gone: there is nobody to tell.
+/// Whether the error is that our reader has gone, so that there is nobody to tell.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<std::io::Error>()
         .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-/// Writes a line to the standard output. Ends the program, without a word, if its reader has gone
-/// (`lockstep log dump | head`).
+/// Writes a line to the standard output. Ends the program, without a word, if its reader has gone, as in
+/// `lockstep log dump | head`.
 fn write_line(text: std::fmt::Arguments<'_>) {
     if let Err(error) = writeln!(std::io::stdout(), "{text}") {
         if error.kind() != std::io::ErrorKind::BrokenPipe {
@@ -71,7 +72,7 @@ fn main() -> ExitCode {
     code
 }
 
-/// Those that enter a sandbox open the standard error then.
+/// Whether the command enters a sandbox; such a command opens the outlet of the standard error then.
 fn enters_a_sandbox(command: &Command) -> bool {
     matches!(
         command,

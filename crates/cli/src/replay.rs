@@ -1,4 +1,6 @@
-//! `lockstep replay`: a machine again from its log, every output and digest compared.
+//! `lockstep replay`: runs a machine again from its log, and compares every output and digest.
+//!
+//! The guest's console is shown, everything else that it puts out is dropped. A difference is an error.
 
 use std::fs::File;
 use std::io::Write;
@@ -41,7 +43,7 @@ pub fn run(args: &ReplayArgs) -> Result<()> {
     Ok(())
 }
 
-/// What the guest wrote to its console, unless the output is for a program.
+/// Shows what the guest wrote to its console, unless the output is for a program.
 fn show(effect: Effect, json: bool) {
     if let (Effect::ConsoleWrite { bytes, .. }, false) = (effect, json) {
         let mut out = std::io::stdout().lock();

@@ -1,4 +1,6 @@
 //! From the words of flags and `VM.toml` to what `host` takes.
+//!
+//! Each word is checked here, with a sentence that says what to write instead; no file is opened.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -14,17 +16,18 @@ use replica::{Span, limits::DIGEST_EVERY_DEFAULT};
 use crate::args::PairArgs;
 use crate::vm_file::{VmFile, parse_mac, parse_size};
 
-/// RAM of a machine that does not say.
+/// RAM in bytes of a machine whose file and flags do not say.
 const MEMORY_DEFAULT: u64 = 512 << 20;
-/// Silence after which the other side is suspected.
+/// Silence in milliseconds after which the other side is suspected, if nothing else is said.
 const TIMEOUT_MS_DEFAULT: u64 = 500;
 const TIMEOUT_MS_MIN: u64 = 100;
-/// Figures more often than this would be most of what a replica does.
+/// Least pause between two figures, in milliseconds. Writing them more often would be most of what a replica
+/// does.
 const FIGURES_EVERY_MS_MIN: u64 = 10;
-/// How long a primary calls its backup.
+/// Time for which a primary calls its backup.
 const PATIENCE: Span = Span::from_ms(60_000);
 
-/// The machine.
+/// The machine of a file.
 pub fn vm(file: &VmFile) -> Result<VmSpec> {
     let memory = file.memory.as_deref().map_or(Ok(MEMORY_DEFAULT), parse_size)?;
     let harts = file.harts.unwrap_or(1);
@@ -49,7 +52,7 @@ pub fn vm(file: &VmFile) -> Result<VmSpec> {
     })
 }
 
-/// The machine and its pair, and what a watching program reads.
+/// The machine of a file, its pair, and what a watching program reads.
 pub fn pair(file: &VmFile, args: &PairArgs) -> Result<(VmSpec, PairSpec)> {
     let mut vm = vm(file)?;
     vm.figures_every = match args.figures_every {
@@ -95,7 +98,7 @@ pub fn pair(file: &VmFile, args: &PairArgs) -> Result<(VmSpec, PairSpec)> {
     ))
 }
 
-/// `HOST:PORT`, the host by name or number.
+/// Reads `HOST:PORT`, the host by name or number.
 pub fn socket_address(text: &str) -> Result<SocketAddr> {
     let mut addresses = text
         .to_socket_addrs()
@@ -139,7 +142,8 @@ fn net(file: &VmFile) -> Result<Vec<NetSpec>> {
     Ok(vec![NetSpec { mac, port }])
 }
 
-/// `HOST:PORT` or a socket, and `key=FILE` or `insecure`. Over TCP the pair's key is the default.
+/// Reads `HOST:PORT` or a socket, with `key=FILE` or `insecure` behind it. Over TCP the pair's key is the
+/// default.
 fn gateway(text: &str, file: &VmFile) -> Result<PortSpec> {
     let mut parts = text.split(',');
     let endpoint = Endpoint::parse(parts.next().unwrap_or_default());

@@ -1,4 +1,7 @@
 //! `run`, `record`, `primary`, `backup`: a machine on this terminal.
+//!
+//! Each command reads the file and the flags, hands the machine to `host`, and turns the way in which it
+//! ended into an exit code.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -45,10 +48,10 @@ fn alone(
     let watching = Watching::new(profile)?;
     let mut build = host::build::watched(vm.engine(), watching.watch()?);
     let outcome = host::run(&spec, log, &mut build);
-    // Nothing writes to a map any more, and its file is complete.
+    // Nothing writes to the map any more, and its file is complete.
     drop(build);
     let profile = match &outcome {
-        // What was learned until then may tell why.
+        // The figures that were gathered until then may tell why.
         Err(_) => watching.finish().unwrap_or_default(),
         Ok(_) => watching.finish()?,
     };
@@ -62,7 +65,7 @@ pub fn primary(args: &PairArgs) -> Result<ExitCode> {
     finish_half(outcome, args.json)
 }
 
-/// Runs the copy.
+/// Runs the copy that takes over.
 pub fn backup(args: &PairArgs) -> Result<ExitCode> {
     let (vm, pair) = half(args)?;
     let outcome = host::backup(&vm, &pair, &mut host::build::machine(args.vm.engine()), &mut show);
@@ -78,7 +81,7 @@ fn half(args: &PairArgs) -> Result<(VmSpec, PairSpec)> {
     Ok((vm, pair))
 }
 
-/// As [`finish`]; one half that was told to end before it met the other has done as it was told.
+/// As [`finish`], except that a half that was told to end before it met the other has done as it was told.
 fn finish_half(outcome: Result<Outcome, RunError>, json: bool) -> Result<ExitCode> {
     match outcome {
         Err(RunError::Link(LinkError::Stopped)) => {
@@ -89,7 +92,7 @@ fn finish_half(outcome: Result<Outcome, RunError>, json: bool) -> Result<ExitCod
     }
 }
 
-/// The file and the flags over it.
+/// The file, with the flags over it.
 pub fn load(args: &VmArgs) -> Result<VmFile> {
     Ok(VmFile::load(args.file.as_deref())?.with_flags(args))
 }
@@ -107,7 +110,7 @@ fn show(pairing: &Pairing<'_>) {
     }
 }
 
-/// How it ended, for programs.
+/// The way in which a machine ended, for programs.
 #[derive(Serialize)]
 struct Ended<'a> {
     #[serde(flatten)]
@@ -116,8 +119,8 @@ struct Ended<'a> {
     profile: Option<serde_json::Value>,
 }
 
-/// The result for programs; `host` has said how it ended. The guest's own failure, a lost claim and a
-/// divergence are failures of the command.
+/// Prints the result for programs and gives the exit code; `host` has told people how the machine ended. The
+/// guest's own failure, a lost claim and a divergence are failures of the command.
 fn finish(outcome: &Outcome, json: bool, profile: Option<serde_json::Value>) -> Result<ExitCode> {
     let code = match &outcome.halt {
         None | Some(Halt::Off(PowerState::Off) | Halt::Left) => 0,

@@ -1,4 +1,7 @@
-//! `VM.toml`: a machine and its pair in a file. Flags given on the command line override it.
+//! `VM.toml`: a machine and its pair in a file.
+//!
+//! Flags given on the command line override the file. Only the words are read here; `spec` says what they
+//! mean.
 
 use std::path::{Path, PathBuf};
 
@@ -31,7 +34,7 @@ pub struct VmFile {
 }
 
 impl VmFile {
-    /// Reads the file, if one is named. Paths in it are relative to where it lies.
+    /// Reads the file, if one is named. Paths in the file are relative to its directory.
     pub fn load(path: Option<&Path>) -> Result<VmFile> {
         let Some(path) = path else {
             return Ok(VmFile::default());
@@ -69,7 +72,7 @@ impl VmFile {
         Ok(file)
     }
 
-    /// What the flags say goes before what the file says.
+    /// The file with the flags of a machine over it.
     pub fn with_flags(mut self, vm: &VmArgs) -> VmFile {
         override_with(&mut self.name, &vm.name);
         override_with(&mut self.kernel, &vm.kernel);
@@ -87,7 +90,7 @@ impl VmFile {
         self
     }
 
-    /// The same for the flags of a pair.
+    /// The file with the flags of a pair over it.
     pub fn with_pair_flags(mut self, pair: &PairArgs) -> VmFile {
         override_with(&mut self.backup, &pair.backup);
         override_with(&mut self.key, &pair.key);

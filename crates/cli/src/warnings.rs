@@ -1,7 +1,7 @@
-//! Rare happenings of host and gateway, as they tell them to `tracing`: sentences for the operator.
+//! The warnings of host and gateway, which tell them to `tracing`, as sentences for the operator.
 //!
-//! With RUST_LOG set they are for whoever looks for a fault: with their modules, and down to the level that
-//! it names.
+//! With RUST_LOG set they are meant for people who look for a fault: they name their modules, and go down to
+//! the level that RUST_LOG names.
 
 use std::fmt;
 
@@ -27,7 +27,7 @@ pub fn show() {
     }
 }
 
-/// `lockstep: warning: no address is left for this guest mac=52:54:00:12:34:56`
+/// Writes an event as `lockstep: warning: no address is left for this guest mac=52:54:00:12:34:56`.
 struct Sentences;
 
 impl<S, N> FormatEvent<S, N> for Sentences

@@ -10,7 +10,7 @@ fn lockstep(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// Runs and expects a failure: returns the sentence.
+/// Runs a command that must fail, and returns its sentence.
 fn complaint(arguments: &[&str]) -> String {
     let output = lockstep(arguments);
     let text = String::from_utf8(output.stderr).unwrap();
@@ -271,13 +271,13 @@ impl Backup {
         }
     }
 
-    /// It waits; that is enough.
+    /// Checks that the backup still waits, and ends it.
     fn ends(mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
-    /// Checks what it says next, and that it still waits for the right primary.
+    /// Checks the backup's next sentence, and that it still waits for the right primary.
     fn says(mut self, parts: &[&str]) {
         assert_contains(&self.lines.next().unwrap().unwrap(), parts);
         assert_eq!(self.process.try_wait().unwrap(), None, "it has ended");
@@ -418,7 +418,7 @@ fn a_disk_that_is_missing_odd_or_in_use_is_refused_and_left_alone() {
         .args(["run", "--firmware", &spin, "--serial", "none", "--disk", &disk])
         .spawn()
         .unwrap();
-    // It writes who it is when it has the lock.
+    // The process writes who it is once it has the lock.
     let lock = directory.path().join("disk.raw.lock");
     while std::fs::read(&lock).is_ok_and(|text| text.is_empty()) || !lock.exists() {
         assert_eq!(owner.try_wait().unwrap(), None, "it has ended");
@@ -427,7 +427,7 @@ fn a_disk_that_is_missing_odd_or_in_use_is_refused_and_left_alone() {
     assert_contains(&run(&disk), &["disk.raw", "in use", &owner.id().to_string()]);
     owner.kill().unwrap();
     owner.wait().unwrap();
-    // A dead owner is no owner.
+    // The lock of a dead owner keeps nobody out.
     assert_eq!(
         lockstep(&[
             "run",

@@ -105,7 +105,7 @@ fn echo() -> Vec<u8> {
 struct Replica {
     child: Child,
     errors: Option<BufReader<std::process::ChildStderr>>,
-    /// Its whole standard error until now.
+    /// All that the process has said on its standard error until now.
     said: String,
 }
 
@@ -120,7 +120,7 @@ impl Replica {
         }
     }
 
-    /// The next line of standard error with these words in it.
+    /// The next line of standard error that has these words in it.
     fn says(&mut self, words: &str) -> String {
         let errors = self.errors.as_mut().expect("its standard error is ours");
         loop {
@@ -134,7 +134,7 @@ impl Replica {
         }
     }
 
-    /// Types a byte that is no `o` and waits until the guest has sent it back.
+    /// Types a byte that is not an `o`, and waits until the guest has sent it back.
     fn echoes(&mut self, byte: u8) {
         let stdin = self.child.stdin.as_mut().expect("its standard input is ours");
         stdin.write_all(&[byte]).unwrap();
@@ -159,7 +159,7 @@ impl Replica {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Waits for its end; gives all that it said.
+    /// Waits for the end of the process, and gives all that it said.
     fn ends(&mut self) -> (ExitStatus, String) {
         if let Some(mut errors) = self.errors.take() {
             errors.read_to_string(&mut self.said).unwrap();
@@ -210,7 +210,7 @@ impl Site {
         lockstep
     }
 
-    /// One half of a pair, with its events in a file of its name.
+    /// The command of one half of a pair, with its events in a file of its name.
     fn half(&self, role: &str, address: &str) -> Command {
         let mut half = self.silent_half(role, address);
         half.arg("--events").arg(self.path(role));
@@ -219,7 +219,7 @@ impl Site {
 
     fn silent_half(&self, role: &str, address: &str) -> Command {
         let mut half = self.lockstep(role);
-        // Long, because the tests run beside others; a takeover after a death takes this long.
+        // The timeout is long because the tests run beside others; a takeover after a death takes this long.
         half.args(["--timeout-ms", "3000", "--backup", address, "--key"]);
         half.arg(self.path("key"))
             .arg("--arbiter")
@@ -429,7 +429,7 @@ fn nobody_needs_to_read_standard_error_or_events() {
     fill(&full);
 
     let (mut backup, address) = site.backup();
-    // Whatever there is to say is said: much more than a pipe holds.
+    // All that there is to say is said here: much more than a pipe holds.
     let mut primary = site.half("primary", &address);
     primary
         .env("RUST_LOG", "trace")
@@ -542,7 +542,7 @@ fn what_a_guest_and_its_replica_write_is_for_their_owner_alone() {
         std::thread::yield_now();
     }
     assert_eq!(mode(&console), 0o600);
-    // A file is no socket that was left behind: it is not put out of the way.
+    // An ordinary file is not a socket that was left behind, so it is not removed.
     let (status, said) = Replica::start(&mut serial(format!("unix:{}", console.display()))).ends();
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(console.is_file());

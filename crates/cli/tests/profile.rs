@@ -15,7 +15,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Runs it, checks that it succeeded, and reads the JSON it printed.
+/// Runs a command, checks that it succeeded, and reads the JSON that it printed.
 fn figures(arguments: &[&str]) -> serde_json::Value {
     let output = lockstep(arguments);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -156,7 +156,7 @@ fn symbols_that_are_none_and_periods_of_nothing_are_refused() {
 fn without_memory_for_code_it_says_so_and_interprets() {
     let directory = tempfile::tempdir().unwrap();
     let firmware = firmware(directory.path());
-    // Addresses for all but the memory that generated code takes.
+    // The limit leaves room for all addresses but those of the memory that generated code takes.
     let command =
         "ulimit -v 240000 && exec \"$0\" run --memory 16M --serial none --profile --firmware \"$1\"";
     let output = Command::new("sh")

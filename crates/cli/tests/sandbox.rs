@@ -1,5 +1,5 @@
-//! The sandbox from outside: what the kernel says of the threads of real processes, and what these say where
-//! it is not whole.
+//! The sandbox from outside: what the kernel says of the threads of real processes, and what the processes
+//! say where the sandbox is not whole.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -24,7 +24,7 @@ fn fields(status: &Path) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// What this test's own process has, perhaps in a container.
+/// A field of this test's own process, which may be in a container.
 fn here(field: &str) -> String {
     fields(Path::new("/proc/thread-self/status"))[field].clone()
 }
@@ -52,16 +52,16 @@ impl Process {
         )
     }
 
-    /// The next line of its standard error.
+    /// The next line of the process' standard error.
     fn says(&mut self) -> String {
         let mut line = String::new();
-        // Byte by byte: what follows is for the next one who asks.
+        // The line is read byte by byte, so that what follows is left for the next call.
         let stderr = self.0.stderr.as_mut().unwrap();
         BufReader::with_capacity(1, stderr).read_line(&mut line).unwrap();
         line
     }
 
-    /// What the kernel says of each of its threads: the name, and the fields.
+    /// The name of each thread of the process, and what the kernel says of the thread.
     fn threads(&self) -> Vec<(String, BTreeMap<String, String>)> {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.0.id())).unwrap();
         tasks
@@ -72,12 +72,12 @@ impl Process {
             .collect()
     }
 
-    /// How nice its first thread is to others (`getpriority(2)`): a smaller number is served sooner.
+    /// How nice the first thread is to others (`getpriority(2)`): a smaller number is served sooner.
     fn nice(&self) -> i32 {
         rustix::process::getpriority_process(Some(rustix::process::Pid::from_child(&self.0))).unwrap()
     }
 
-    /// Every thread has given up everything.
+    /// Checks that every thread has given up everything.
     fn assert_is_sandboxed(&self, names: &[&str]) {
         let threads = self.threads();
         for (name, fields) in &threads {
@@ -130,7 +130,7 @@ fn wait_for(socket: &Path, process: &mut Process) -> UnixStream {
 /// Waits until all threads have their own filters: the first gets its right before the guest's first step,
 /// the others when they begin.
 fn wait_for_first_step(process: &mut Process) {
-    // Two of the process and one of the thread.
+    // The process has two filters, and each thread one more.
     let filters = here("Seccomp_filters").parse::<u32>().unwrap() + 3;
     let filters = filters.to_string();
     loop {
@@ -232,7 +232,8 @@ fn a_kernel_without_landlock_or_seccomp_is_told_of_once_each_and_runs_the_vm() {
     let firmware = site.path().join("power-off.bin");
     std::fs::write(&firmware, words.map(u32::to_le_bytes).concat()).unwrap();
     let output = std::thread::spawn(move || {
-        // What an older kernel would answer, for this thread and the program it starts.
+        // These calls are answered, for this thread and the program that it starts, as an older kernel would
+        // answer.
         let calls = [libc::SYS_landlock_create_ruleset, libc::SYS_seccomp];
         let filter = SeccompFilter::new(
             calls.into_iter().map(|call| (call, Vec::new())).collect(),
@@ -274,7 +275,7 @@ fn another_user_is_become_by_root_only() {
         assert!(output.says().contains("only root can run a VM as another user"));
         return;
     }
-    // The disk is root's.
+    // The disk belongs to root.
     let mut refused = Process::start(&arguments);
     let said = refused.says();
     assert!(
@@ -284,7 +285,7 @@ fn another_user_is_become_by_root_only() {
     for path in ["", "disk"] {
         std::os::unix::fs::chown(site.path().join(path), Some(4_294_960_000), Some(4_294_960_001)).unwrap();
     }
-    // The guest's image is anybody's to read, wherever the repository is.
+    // Anybody may read the guest's image, wherever the repository is.
     let firmware = site.path().join("firmware");
     std::fs::copy(SERVER, &firmware).unwrap();
     let firmware = text(&firmware);

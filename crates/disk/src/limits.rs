@@ -1,4 +1,6 @@
 //! Every bound of the crate, with what happens when it is reached (L1).
+//!
+//! A bound that concerns the guest or its storage is documented in docs/disks.md too.
 
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
-//! ICMP: answers pings to the gateway and tells guests of datagrams that nobody takes or that may not be
+//! ICMP: answers pings to the gateway, and tells guests of datagrams that nobody takes or that may not be
 //! sent.
+//!
+//! Nothing is sent beyond the gateway, since that would need privileges.
 
 use super::limits;
 use super::segment::{IPV4_LEN, Incoming, Segment, emit_ipv4};

@@ -1,5 +1,8 @@
-//! All TCP connections: finds the one a segment or an event belongs to, opens new ones, and keeps their
+//! All TCP connections: finds the one that a segment or an event belongs to, opens new ones, and keeps their
 //! deadlines.
+//!
+//! The loop calls it; `splice` moves a connection's bytes, `forwards` decides which clients come in, and
+//! `late` has what is left of closed ones.
 
 use super::endpoint::Endpoint;
 use super::forwards::{Client, Forwards, Place};

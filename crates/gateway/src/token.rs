@@ -1,4 +1,6 @@
 //! Numbers for everything that the loop waits for, packed into mio's one number.
+//!
+//! A token names a kind of thing and its number, and holds no reference: the loop looks the thing up.
 
 use mio::Token;
 

@@ -6,15 +6,15 @@
 //!
 //! | parameter | meaning |
 //! |---|---|
-//! | `lockstep.run=NAME` | what to start: `redis`, `command` (given as `run`), `none`, or `poweroff`, after the boot |
+//! | `lockstep.run=NAME` | starts `redis`, `command` (given as `run`), `none`, `poweroff` after boot |
 //! | `lockstep.script=NAME` | no service: run that script of the image when booted, then power off |
 //! | `lockstep.data=/dev/vda` | mount that ext4 disk on /data; Redis then keeps its append-only file there |
 //! | `lockstep.shell` | a shell on ttyS0 |
 //!
-//! On the console it prints `lockstep-appliance: ready after S s` when the service answers (and the network
-//! has an address), and `lockstep-appliance: poweroff (WHY)` before it powers the machine off. It does so
-//! when the service ends (so Redis' `SHUTDOWN` is a remote power-off), and when the line `poweroff` is typed
-//! on ttyS0.
+//! On the console the appliance prints `lockstep-appliance: ready after S s` when the service answers (and
+//! the network has an address), and `lockstep-appliance: poweroff (WHY)` before it powers the machine off. It
+//! powers off when the service ends (so that Redis' `SHUTDOWN` is a remote power-off), and when the line
+//! `poweroff` is typed on ttyS0.
 //!
 //! `guest/fsync-check.sh` is in the image as `lockstep-fsync-check`. With `--run`, Redis is left out unless
 //! its package is named; the command may start it as `/etc/lockstep/services/redis &`.
@@ -43,7 +43,7 @@ use super::tools::{self, APT_GET, DPKG_DEB};
 pub const APPLIANCE_APPEND: &str = "console=ttyS0 quiet cryptomgr.notests \
      initcall_blacklist=jent_mod_init,load_system_certificate_list,trace_eval_init";
 
-/// Raised when what is built from the same options changes.
+/// Version of this builder, raised when the image that it makes of the same options changes.
 const BUILDER_VERSION: u32 = 1;
 
 const INIT: &str = include_str!("guest/init.sh");
@@ -56,31 +56,32 @@ const KERNEL_PACKAGE: &str = "linux-image-riscv64";
 pub(super) const BUSYBOX_PACKAGE: &str = "busybox-static";
 const REDIS_PACKAGE: &str = "redis-server";
 
-/// Modules that every boot loads. `af_packet` is for DHCP and built into today's kernel.
+/// Modules that every boot loads. `af_packet` is for DHCP, and is built into today's kernel.
 const BOOT_MODULES: [&str; 4] = ["virtio_mmio", "virtio_net", "virtio_rng", "af_packet"];
 
 /// Modules that a boot with a data disk loads too. ext4 asks for `crc32c` by an alias, not as a dependency.
 const DISK_MODULES: [&str; 3] = ["virtio_blk", "crc32c_generic", "ext4"];
 
-/// The list of the packages in an image.
+/// Name of the file that lists the packages of an image.
 const MANIFEST: &str = "packages";
 
-/// What goes into an appliance.
+/// The options of an appliance.
 #[derive(Clone, Debug, Default)]
 pub struct ApplianceOptions {
     /// Debian packages to put in, with all that they depend on.
     pub packages: Vec<String>,
     /// A shell command line to start in place of Redis. The machine powers off when it ends.
     pub run: Option<String>,
-    /// The TCP port on which that command answers when it is ready; ready at once without one.
+    /// The TCP port on which that command answers when it is ready. Without a port the appliance is ready at
+    /// once.
     pub port: Option<u16>,
     /// Files to put in as scripts for `lockstep.script=`, each under its file name.
     pub scripts: Vec<PathBuf>,
     /// Build even if the cache has the image.
     pub rebuild: bool,
-    /// Where images are kept; the user's cache if absent.
+    /// Directory in which images are kept; the user's cache if absent.
     pub cache: Option<Cache>,
-    /// The Debian mirror; the one of the machine's apt configuration if absent.
+    /// Address of the Debian mirror; the mirror of the machine's apt configuration if absent.
     pub mirror: Option<String>,
 }
 
@@ -95,7 +96,7 @@ pub struct Appliance {
     pub firmware: PathBuf,
     /// The packages inside, a line `name version` each.
     pub manifest: PathBuf,
-    /// The kernel command line to boot it with; parameters of the module's table may be added.
+    /// The kernel command line with which to boot; parameters of the module's table may be added.
     pub append: String,
 }
 
@@ -159,7 +160,7 @@ fn read_script(path: &Path) -> Result<Script, ImageError> {
         .file_name()
         .and_then(|name| name.to_str())
         .unwrap_or_default();
-    // The name is a kernel parameter's value.
+    // The name becomes a kernel parameter's value.
     if name.is_empty()
         || !name
             .chars()
@@ -282,7 +283,7 @@ fn tree(
     Ok(tree)
 }
 
-/// A service is a program and what `/init` must know to see that it is ready.
+/// Adds the services: for each the program, and what `/init` must know to see that the service is ready.
 fn add_services(tree: &mut Tree, options: &ApplianceOptions) {
     let mut add = |name: &str, program: &str, settings: &str| {
         tree.insert_file(&format!("etc/lockstep/services/{name}"), 0o755, program);

@@ -2,7 +2,8 @@
 //!
 //! apt gets directories of its own under the cache; the machine's lists, packages and status are neither read
 //! nor written. Signatures are always checked: this file must never write `trusted=yes`,
-//! `AllowUnauthenticated` or their like, and switches them off where the machine's configuration has them on.
+//! `AllowUnauthenticated` or their like, and it sets them to no where the machine's configuration allows
+//! them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -51,7 +52,7 @@ const STAND_INS: [&str; 24] = [
 pub struct Deb {
     /// Name of the package.
     pub package: String,
-    /// Its version.
+    /// Version of the package.
     pub version: String,
     /// Name of the file in apt's archive directory.
     pub file: String,
@@ -88,10 +89,10 @@ impl Apt {
         report(Progress::begin(Stage::Lists));
         let log = self.directory.join("update.log");
         let mut command = self.command(APT_GET);
-        // Without the mode, apt calls it a success when it could read nothing and still has old lists.
+        // Without this mode apt reports success when it could read nothing and still has old lists.
         command.args(["-q", "-o", "APT::Update::Error-Mode=any", "update"]);
         tools::watch(&mut command, "reading the package lists", &log, || {})?;
-        // Of what earlier builds downloaded, only what the mirror still has can be used again.
+        // Packages that earlier builds downloaded can be used again only if the mirror still has them.
         let mut command = self.command(APT_GET);
         tools::run(command.args(["-qq", "autoclean"]), "cleaning old packages").map(drop)
     }
@@ -125,7 +126,7 @@ impl Apt {
         Ok(debs)
     }
 
-    /// Refuses what apt would read as an option, a removal (`name-`), a pattern or a file.
+    /// Refuses names that apt would read as an option, a removal (`name-`), a pattern or a file.
     pub fn check_names(&self, packages: &[String]) -> Result<(), ImageError> {
         for package in packages {
             let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+.-".contains(c);
@@ -153,7 +154,7 @@ impl Apt {
             .collect())
     }
 
-    /// Takes a downloaded package apart into `directory`. No script of the package is run.
+    /// Takes a downloaded package apart into `directory`. No script of the package runs.
     pub fn unpack(&self, deb: &Deb, directory: &Path) -> Result<(), ImageError> {
         fs::create_dir_all(directory).map_err(ImageError::file("create", directory))?;
         let mut command = tools::command(DPKG_DEB);
@@ -161,15 +162,15 @@ impl Apt {
         tools::run(&mut command, "unpacking a package").map(drop)
     }
 
-    /// Where the file of a downloaded package is.
+    /// Path of a downloaded package's file.
     fn path(&self, deb: &Deb) -> PathBuf {
         self.directory.join("archives").join(&deb.file)
     }
 
-    /// What `packages` need, themselves included, whether downloaded already or not.
+    /// All packages that `packages` need, themselves included, whether downloaded already or not.
     fn closure(&self, packages: &[String]) -> Result<Vec<Deb>, ImageError> {
         let mut command = self.command(APT_GET);
-        // An empty archive directory: apt leaves out of the list what it has.
+        // With an empty archive directory, apt lists the packages that it has, too.
         let empty = format!("Dir::Cache::archives={}", self.directory.join("none").display());
         command
             .args(["-qq", "-y", "-o", &empty, "--print-uris", "install"])
@@ -207,7 +208,7 @@ fn is_proxy(option: &str) -> bool {
     )
 }
 
-/// A line of `apt-get --print-uris`: `'uri' name_version_architecture.deb size hash`.
+/// Reads a line of `apt-get --print-uris`: `'uri' name_version_architecture.deb size hash`.
 fn parse_uri_line(line: &str) -> Option<Deb> {
     let mut words = line.strip_prefix('\'')?.split_once("' ")?.1.split(' ');
     let file = words.next()?;

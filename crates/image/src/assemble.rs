@@ -1,6 +1,6 @@
 //! From unpacked packages to the file tree of an appliance: what goes in, and which libraries it needs.
 //!
-//! All files of the packages go in except documentation and what only maintainer scripts, systemd or a
+//! All files of the packages go in, except documentation and files that only maintainer scripts, systemd or a
 //! compiler would read. Shared libraries in the system's library directory go in only when a program or
 //! another library names them, which keeps a Redis appliance at a third of what its packages unpack to.
 
@@ -16,10 +16,10 @@ use super::error::ImageError;
 /// The directories whose libraries go in only when needed.
 const LIBRARY_DIRECTORIES: [&str; 2] = ["usr/lib/riscv64-linux-gnu/", "usr/lib/"];
 
-/// Opened by the C library by name, when a thread is cancelled, so no file says that it needs it.
+/// Libraries that no file says it needs: the C library opens this one by name, when a thread is cancelled.
 const LIBRARIES_OPENED_LATER: [&str; 1] = ["libgcc_s.so.1"];
 
-/// What does not go in, by how its path begins.
+/// Beginnings of the paths that do not go in.
 const LEFT_OUT: [&str; 29] = [
     "boot/",
     "etc/apparmor.d/",
@@ -103,7 +103,7 @@ fn add_directory(root: &Path, prefix: &str, tree: &mut Tree) -> Result<(), Image
     Ok(())
 }
 
-/// `bin/x` is `usr/bin/x`.
+/// Writes `bin/x` as `usr/bin/x`.
 fn merged(path: &str) -> String {
     match path.split_once('/') {
         Some((first, _)) if MERGED.contains(&first) => format!("usr/{path}"),
@@ -111,7 +111,7 @@ fn merged(path: &str) -> String {
     }
 }
 
-/// Is this a shared library of the system's library directories, not a plug-in below them?
+/// Whether this is a shared library of the system's library directories, and not a plug-in below them.
 fn is_library(path: &str) -> bool {
     library_name(path).is_some_and(|name| name.contains(".so"))
 }
@@ -126,8 +126,8 @@ fn library_name(path: &str) -> Option<&str> {
 /// The paths of the libraries that anything in the tree needs, links on the way included.
 fn needed_libraries(tree: &Tree) -> BTreeSet<String> {
     let mut needed = BTreeSet::new();
-    // Names still to be looked up: what programs and plug-ins need, then what those libraries need, and so
-    // on.
+    // Names still to be looked up: first those that programs and plug-ins need, then those that these
+    // libraries need, and so on.
     let mut names: Vec<String> = LIBRARIES_OPENED_LATER.map(str::to_owned).to_vec();
     names.extend(
         tree.iter()
@@ -142,7 +142,7 @@ fn needed_libraries(tree: &Tree) -> BTreeSet<String> {
                 continue;
             }
             match node {
-                // libx.so.1 -> libx.so.1.2.3, in the same directory or named in full.
+                // The link libx.so.1 -> libx.so.1.2.3 is in the same directory, or names its target in full.
                 Node::Symlink(target) => names.extend(target.rsplit('/').next().map(str::to_owned)),
                 node => names.extend(libraries_of(node)),
             }

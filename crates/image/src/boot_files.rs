@@ -1,7 +1,7 @@
 //! The files that a machine is started from, taken out of Debian's packages: firmware, kernel, initramfs.
 //!
-//! All are stored as the loader takes them and as the guest has least to do with them: a flat Image and an
-//! initramfs that is not compressed.
+//! All are stored as the loader takes them and so that the guest has least to do with them: a flat Image, and
+//! an initramfs that is not compressed.
 
 use std::fs;
 use std::io::{BufWriter, Read, Write};
@@ -15,7 +15,7 @@ use super::error::ImageError;
 /// The package with OpenSBI.
 pub const FIRMWARE_PACKAGE: &str = "opensbi";
 
-/// Where that package has the firmware.
+/// Path of the firmware in that package.
 const FIRMWARE_PATH: &str = "usr/lib/riscv64-linux-gnu/opensbi/generic/fw_dynamic.bin";
 
 /// Names of the files of an image.
@@ -23,10 +23,10 @@ pub const KERNEL: &str = "kernel";
 pub const INITRD: &str = "initrd";
 pub const FIRMWARE: &str = "fw_dynamic.bin";
 
-/// How a gzip file begins.
+/// First bytes of a gzip file.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// How an entry of a cpio archive begins, how long its header is, and the name of its last entry.
+/// First bytes of an entry of a cpio archive, length of its header, and name of the last entry.
 const CPIO: &[u8] = b"070701";
 const CPIO_HEADER_BYTES: usize = 110;
 const CPIO_END: &[u8] = b"TRAILER!!!\0";
@@ -74,7 +74,7 @@ pub fn write_plain_initramfs(boot: &Path, output: &Path) -> Result<(), ImageErro
     fs::write(output, plain).map_err(ImageError::file("write", output))
 }
 
-/// The only entry of `directory` whose name begins so.
+/// The only entry of `directory` whose name begins with `prefix`.
 pub fn only_entry(directory: &Path, prefix: &str, package: &str) -> Result<PathBuf, ImageError> {
     let entries = fs::read_dir(directory).map_err(ImageError::file("read", directory))?;
     let mut found = entries
@@ -90,8 +90,9 @@ pub fn only_entry(directory: &Path, prefix: &str, package: &str) -> Result<PathB
     }
 }
 
-/// An initramfs is any number of cpio archives, each plain or compressed, with zeros between them.
-/// initramfs-tools writes the files that are compressed already in a plain one and the rest, here, with gzip.
+/// Decompresses an initramfs, which is any number of cpio archives, each plain or compressed, with zeros
+/// between them. initramfs-tools writes files that are compressed already into a plain archive, and the rest,
+/// here, into one with gzip.
 fn plain_initramfs(mut data: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut plain = Vec::new();
     loop {
@@ -153,7 +154,7 @@ mod tests {
         tree.insert_file(name, 0o644, *b"content");
         let mut bytes = Vec::new();
         tree.write_cpio(&mut bytes).unwrap();
-        // Without the zeros at the end, which are not kept.
+        // The zeros at the end are not kept.
         bytes.truncate(archive_bytes(&bytes).unwrap());
         bytes
     }

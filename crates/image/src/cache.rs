@@ -1,8 +1,8 @@
 //! Finished images on disk: `~/.cache/lockstep/<kind>-<key>/`, one directory each, complete or absent.
 //!
-//! A build happens in a directory of another name, is flushed to the disk and then renamed, so a directory
+//! A build happens in a directory of another name, is flushed to the disk and then renamed. So a directory
 //! with the final name is never half-made, whenever the power or the process goes. One build at a time holds
-//! the lock; what an earlier one left behind is removed under the same lock.
+//! the lock; a directory that an earlier build left behind is removed under the same lock.
 
 use std::fmt;
 use std::fs::{self, File, TryLockError};
@@ -13,10 +13,10 @@ use blake2::{Blake2s256, Digest};
 use super::error::ImageError;
 use super::progress::{Progress, Report, Stage};
 
-/// How directories that are not finished images begin.
+/// Beginning of the names of directories that are not finished images.
 const UNFINISHED: &str = ".building-";
 
-/// How directories that a newer image replaces begin.
+/// Beginning of the names of directories that a newer image replaces.
 const REPLACED: &str = ".replaced-";
 
 /// The directory with the images of a user.
@@ -59,8 +59,8 @@ impl Cache {
         directory.is_dir().then_some(directory)
     }
 
-    /// The finished image of that key: the one that is there unless `rebuild`, else what `build` makes in the
-    /// empty directory that it is given.
+    /// The finished image of that key: the image that is there unless `rebuild`, else the one that `build`
+    /// makes in the empty directory that it is given.
     pub(super) fn find_or_build(
         &self,
         key: &Key,
@@ -72,7 +72,7 @@ impl Cache {
             return Ok(found);
         }
         let _lock = self.lock(report)?;
-        // The process that held the lock before may have built just this.
+        // The process that held the lock before may have built the same image.
         if let Some(found) = self.find(key).filter(|_| !rebuild) {
             return Ok(found);
         }
@@ -81,7 +81,7 @@ impl Cache {
         fs::create_dir(&unfinished).map_err(ImageError::file("create", &unfinished))?;
         let built = build(&unfinished, report).and_then(|()| self.publish(key, &unfinished));
         if built.is_err() {
-            // Best effort: the error to report is the build's, and the next build cleans up as well.
+            // A failure is ignored: the error to report is the build's, and the next build cleans up as well.
             let _ = fs::remove_dir_all(&unfinished);
         }
         built
@@ -96,8 +96,8 @@ impl Cache {
         let directory = self.root.join(key.to_string());
         let replaced = self.root.join(format!("{REPLACED}{key}"));
         if directory.exists() {
-            // A directory cannot be renamed over another. Killed between the two renames, the image is
-            // absent.
+            // A directory cannot be renamed over another. If the process is killed between the two renames,
+            // the image is absent.
             fs::rename(&directory, &replaced).map_err(ImageError::file("replace", &directory))?;
         }
         fs::rename(unfinished, &directory).map_err(ImageError::file("create", &directory))?;
@@ -147,7 +147,7 @@ fn flush(path: &Path) -> Result<(), ImageError> {
         .map_err(ImageError::file("flush", path))
 }
 
-/// What distinguishes one image from another: its kind and everything that went into it from our side.
+/// Identifies an image: its kind, and everything that went into it from our side.
 pub(super) struct Key {
     kind: &'static str,
     digest: Blake2s256,
@@ -165,7 +165,7 @@ impl Key {
 
     /// Adds an ingredient.
     pub fn with(mut self, ingredient: &[u8]) -> Self {
-        // The length first: ("ab", "c") and ("a", "bc") are different.
+        // The length comes first, so that ("ab", "c") and ("a", "bc") are different.
         self.digest.update((ingredient.len() as u64).to_le_bytes());
         self.digest.update(ingredient);
         self
@@ -183,7 +183,7 @@ impl Key {
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-", self.kind)?;
-        // Eight bytes: images of one user, not an adversary's.
+        // Eight bytes are enough, since the images are one user's and no adversary's.
         self.digest
             .clone()
             .finalize()
@@ -197,7 +197,7 @@ impl fmt::Display for Key {
 mod tests {
     use super::*;
 
-    /// A cache in a directory of its own that goes with it.
+    /// A cache in a directory of its own, which is removed with it.
     struct Fixture(Cache);
 
     impl Fixture {
@@ -278,7 +278,8 @@ mod tests {
     #[test]
     fn killed_build_is_no_image_and_is_cleaned_up() {
         let cache = Fixture::new("killed");
-        // What a build leaves that was killed while it wrote, and one killed between the renames.
+        // These are left by a build that was killed while it wrote, and by one that was killed between the
+        // renames.
         for prefix in [UNFINISHED, REPLACED] {
             let left = cache.0.root().join(format!("{prefix}{}", key()));
             fs::create_dir_all(&left).unwrap();

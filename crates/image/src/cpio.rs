@@ -1,10 +1,10 @@
 //! A file tree and its form as an initramfs: a cpio archive, "new ASCII" format, that depends on nothing but
 //! the tree's content.
 //!
-//! Written without root and without device nodes on the host: owners are 0, times are 0, entries are sorted.
-//! The archive is not compressed: measured with Debian's kernel, unpacking 27 MB costs the guest 54 million
-//! instructions plain, 360 million as lz4, 500 million as gzip and 1.4 billion as zstd, and the host reads a
-//! file either way.
+//! The archive is written without root and without device nodes on the host: owners are 0, times are 0,
+//! entries are sorted. It is not compressed: measured with Debian's kernel, unpacking 27 MB costs the guest
+//! 54 million instructions plain, 360 million as lz4, 500 million as gzip and 1.4 billion as zstd, and the
+//! host reads a file either way.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
@@ -14,10 +14,10 @@ use super::error::ImageError;
 /// Files of at least this size are compared with each other, to store equal ones once.
 const SHARE_BYTES: usize = 4096;
 
-/// The format holds sizes in eight hexadecimal digits.
+/// Largest file in bytes: the format holds sizes in eight hexadecimal digits.
 const FILE_BYTES_MAX: usize = u32::MAX as usize;
 
-/// What a path of a [`Tree`] is.
+/// What stands at a path of a [`Tree`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node {
     /// A directory.
@@ -26,7 +26,7 @@ pub enum Node {
     File {
         /// Permission bits.
         mode: u32,
-        /// Content.
+        /// Content of the file.
         data: Vec<u8>,
     },
     /// A symbolic link to this target.
@@ -49,7 +49,7 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Puts `node` at `path`, with the directories that lead there. What was there is replaced.
+    /// Puts `node` at `path`, with the directories that lead there. A node that was there is replaced.
     pub fn insert(&mut self, path: &str, node: Node) {
         for (slash, _) in path.match_indices('/') {
             self.nodes
@@ -70,7 +70,7 @@ impl Tree {
         );
     }
 
-    /// Puts `/dev/console` there: the kernel opens it before `/init` has mounted the real `/dev`.
+    /// Adds `/dev/console`: the kernel opens it before `/init` has mounted the real `/dev`.
     pub fn insert_console(&mut self) {
         self.insert(
             "dev/console",
@@ -108,8 +108,8 @@ impl Tree {
             .map_err(ImageError::file("write", std::path::Path::new("the initramfs")))
     }
 
-    /// For each file that has equals: the number of the inode that they share, how many they are, and which
-    /// of them comes last.
+    /// For each file that has equal ones: the number of the inode that they share, how many they are, and
+    /// which of them comes last.
     fn shared(&self) -> HashMap<(&[u8], u32), Shared<'_>> {
         let mut shared: HashMap<(&[u8], u32), Shared<'_>> = HashMap::new();
         for (number, (path, node)) in (1..).zip(self.iter()) {

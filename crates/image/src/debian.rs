@@ -2,15 +2,15 @@
 //! boot.
 //!
 //! `mmdebstrap` installs the packages with their maintainer scripts, under QEMU's user-mode emulation, which
-//! takes minutes; `mke2fs -d` makes the disk. As root it needs nothing more; other users need `fakeroot` and
+//! takes minutes; `mke2fs -d` makes the disk. Root needs no other program; other users need `fakeroot` and
 //! `uidmap`.
 //!
-//! What the guest is, beyond Debian's defaults (`guest/debian-*.sh`): root logs in on the console (ttyS0)
-//! without a password, and nothing else offers a login; systemd-networkd asks for an address on every
-//! Ethernet card; PostgreSQL listens on all addresses and trusts 10.0.2.0/24, where the gateway's forwards
-//! come from, with a database `bench` of the role `bench`; timers and mounts that would only cost time are
-//! masked; documentation, translations and drivers for hardware that the machine does not have are not
-//! unpacked; `lockstep-fsync-check` is there.
+//! The guest differs from Debian's defaults as follows (`guest/debian-*.sh`). root logs in on the console
+//! (ttyS0) without a password, and nothing else offers a login. systemd-networkd asks for an address on every
+//! Ethernet card. PostgreSQL listens on all addresses and trusts 10.0.2.0/24, where the gateway's forwards
+//! come from, and has a database `bench` of the role `bench`. Timers and mounts that would only cost time are
+//! masked. Documentation, translations and drivers for hardware that the machine does not have are not
+//! unpacked. `lockstep-fsync-check` is there.
 //!
 //! The disk in the cache is the original: machines need a copy or an overlay of it. It has no boot loader.
 //! Beside it are its kernel, the initramfs that Debian made for it, and a smaller one of ours that is the
@@ -34,21 +34,22 @@ use super::tools::{
     self, APT_GET, ARCH_TEST, DPKG_DEB, FAKEROOT, MKE2FS, MMDEBSTRAP, NEWUIDMAP, SETPRIV, TAR,
 };
 
-/// The kernel command line to boot it with: Debian's usual one without self-tests (see `APPLIANCE_APPEND`).
+/// The kernel command line with which to boot: Debian's usual one without self-tests (see
+/// `APPLIANCE_APPEND`).
 pub const DEBIAN_APPEND: &str = "root=/dev/vda rw console=ttyS0 quiet cryptomgr.notests \
      initcall_blacklist=jent_mod_init,load_system_certificate_list,trace_eval_init";
 
-/// Raised when what is built from the same options changes.
+/// Version of this builder, raised when the image that it makes of the same options changes.
 const BUILDER_VERSION: u32 = 1;
 
-/// Run inside mmdebstrap, with the new root directory as argument.
+/// Script that mmdebstrap runs, with the new root directory as argument.
 const BEFORE_PACKAGES: &str = include_str!("guest/debian-before-packages.sh");
 const AFTER_PACKAGES: &str = include_str!("guest/debian-after-packages.sh");
 
 /// Process 1 of our own initramfs.
 const INIT: &str = include_str!("guest/debian-init.sh");
 
-/// The programs of busybox that it uses.
+/// The programs of busybox that this script uses.
 const INIT_APPLETS: [&str; 7] = [
     "cat",
     "insmod",
@@ -59,8 +60,8 @@ const INIT_APPLETS: [&str; 7] = [
     "usleep",
 ];
 
-/// The modules that it loads: what the disk needs, and the other devices, whose drivers udev would load more
-/// slowly.
+/// The modules that this script loads: those that the disk needs, and those of the other devices, whose
+/// drivers udev would load more slowly.
 const INIT_MODULES: [&str; 6] = [
     "virtio_mmio",
     "virtio_blk",
@@ -70,7 +71,7 @@ const INIT_MODULES: [&str; 6] = [
     "ext4",
 ];
 
-/// What is installed besides Debian's minimal base.
+/// Packages that are installed besides Debian's minimal base.
 const PACKAGES: [&str; 11] = [
     "e2fsprogs",
     "initramfs-tools",
@@ -85,7 +86,7 @@ const PACKAGES: [&str; 11] = [
     "util-linux",
 ];
 
-/// What is not unpacked, as patterns.
+/// Patterns of files that are not unpacked.
 const LEFT_OUT_FILES: [&str; 6] = [
     "/usr/share/bug/*",
     "/usr/share/doc/*",
@@ -108,25 +109,25 @@ const LEFT_OUT_DRIVERS: [&str; 38] = [
     "net/can", "net/ieee802154", "net/mac80211", "net/nfc", "net/wireless", "sound",
 ];
 
-/// The smallest disk: what is installed and some room for a database.
+/// Size in bytes of the smallest disk, which has room for what is installed and for some database.
 const DISK_BYTES_MIN: u64 = 1 << 30;
 
 /// Names of the files that only this kind of image has.
 const DEBIAN_INITRD: &str = "initrd-debian";
 const DISK: &str = "disk.raw";
 
-/// What goes into a Debian disk.
+/// The options of a Debian disk.
 #[derive(Clone, Debug)]
 pub struct DebianOptions {
     /// More Debian packages to install.
     pub packages: Vec<String>,
-    /// Size of the disk. The file is sparse.
+    /// Size of the disk in bytes. The file is sparse.
     pub disk_bytes: u64,
     /// Build even if the cache has the image.
     pub rebuild: bool,
-    /// Where images are kept; the user's cache if absent.
+    /// Directory in which images are kept; the user's cache if absent.
     pub cache: Option<Cache>,
-    /// The Debian mirror; the one of the machine's apt configuration if absent.
+    /// Address of the Debian mirror; the mirror of the machine's apt configuration if absent.
     pub mirror: Option<String>,
 }
 
@@ -155,7 +156,7 @@ pub struct DebianImage {
     pub firmware: PathBuf,
     /// The disk: raw, one ext4 filesystem labelled `lockstep`, no partitions.
     pub disk: PathBuf,
-    /// The kernel command line to boot it with.
+    /// The kernel command line with which to boot.
     pub append: String,
 }
 
@@ -219,7 +220,7 @@ fn build(
     let work = output.join("work");
     fs::create_dir(&work).map_err(ImageError::file("create", &work))?;
 
-    // First what is quick and finds out whether the mirror answers and the packages exist.
+    // The first steps are quick, and find out whether the mirror answers and the packages exist.
     let apt = Apt::prepare(&cache.root().join("apt"), &archive, &[])?;
     apt.update(report)?;
     apt.check_names(&options.packages)?;
@@ -256,7 +257,7 @@ fn install(
     command.arg(format!("--include={}", packages(options).join(",")));
     command.arg("--aptopt=APT::Install-Recommends \"false\"");
     command.arg("--aptopt=Acquire::Languages \"none\"");
-    // mmdebstrap does not read the machine's apt configuration; a site's proxy is in there.
+    // mmdebstrap does not read the machine's apt configuration, in which a site's proxy stands.
     for (option, value) in apt.proxies()? {
         command.arg(format!("--aptopt={option} \"{value}\""));
     }
@@ -273,8 +274,8 @@ fn install(
     command.arg(format!("--customize-hook={}", customize_hook()));
     command.arg(SUITE).arg(&tarball).arg(archive.source_line(SUITE));
 
-    // Postponed: the kernel's installation and a trigger would each make the initramfs; AFTER_PACKAGES makes
-    // it once.
+    // The initramfs is postponed: the kernel's installation and a trigger would each make one, and
+    // AFTER_PACKAGES makes it once.
     command.env("INITRD", "No");
 
     let log = work.join("install.log");
@@ -316,7 +317,7 @@ struct InstallCount {
 
 impl InstallCount {
     fn read(&mut self, log: &[u8]) {
-        // Whole lines only; the rest of the last one comes with the next look.
+        // Only whole lines are read; the rest of the last one comes with the next look.
         let Some(new) = log.get(self.read_bytes..) else {
             return;
         };
@@ -326,7 +327,7 @@ impl InstallCount {
             .map_or(0, |newline| newline + 1);
         self.read_bytes += end;
         for line in String::from_utf8_lossy(&new[..end]).lines() {
-            // Unpacking is half of a package. The essential ones are unpacked a second time by dpkg.
+            // Unpacking is half of a package's work. dpkg unpacks the essential packages a second time.
             if line.starts_with("Unpacking ") || line.starts_with("Setting up ") {
                 self.done += 1;
             } else if let Some((_, rest)) = line.split_once(" upgraded, ") {
@@ -338,7 +339,7 @@ impl InstallCount {
     }
 }
 
-/// Takes the kernel and what belongs to it out of the tarball.
+/// Takes the kernel, and the files that belong to it, out of the tarball.
 fn write_boot_files(tarball: &Path, work: &Path, output: &Path) -> Result<(), ImageError> {
     const PACKAGE: &str = "linux-image-riscv64";
     let taken = work.join("kernel");
@@ -383,7 +384,7 @@ fn initramfs(modules: Vec<Module>, busybox: Vec<u8>) -> Tree {
     tree
 }
 
-/// Unpacks the tarball and makes a filesystem of it, with the owners that it says.
+/// Unpacks the tarball and makes a filesystem of it, with the owners that the tarball names.
 fn write_disk(tarball: &Path, bytes: u64, work: &Path, disk: &Path, is_root: bool) -> Result<(), ImageError> {
     const SCRIPT: &str = r#"set -e
         mkdir "$2"

@@ -1,11 +1,13 @@
-//! What an ELF file says it needs: the shared libraries of a program, the `.modinfo` of a kernel module.
+//! What an ELF file says that it needs: the shared libraries of a program, the `.modinfo` of a kernel module.
+//!
+//! `assemble` and `modules` ask; a file that cannot be read as ELF needs nothing.
 
 use object::elf::{DT_NEEDED, PT_INTERP};
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
 use object::{Endianness, Object, ObjectSection};
 
-/// The file names of the libraries that an ELF file needs, its program interpreter included. Nothing for a
-/// file that is no ELF file, or a damaged one: such a file needs nothing that could be found.
+/// File names of the libraries that an ELF file needs, its program interpreter included. Another or a damaged
+/// file needs none that could be found.
 pub fn needed_libraries(data: &[u8]) -> Vec<String> {
     if !data.starts_with(b"\x7fELF") {
         return Vec::new();

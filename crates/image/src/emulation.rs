@@ -1,8 +1,9 @@
 //! Whether this machine runs riscv64 programs: the kernel's binfmt_misc with QEMU's user-mode emulation
 //! behind it.
 //!
-//! Debian's packages register the emulator at boot, through systemd. In a container or on a machine without
-//! systemd that has not happened; root can do it here, which lasts until the next boot and installs nothing.
+//! Debian's packages register the emulator at boot, through systemd. In a container, or on a machine without
+//! systemd, that has not happened; root can register it here, which lasts until the next boot and installs
+//! nothing.
 
 use std::fs;
 use std::path::Path;
@@ -11,22 +12,20 @@ use std::process::Command;
 use super::error::ImageError;
 use super::tools::Tool;
 
-/// Where the kernel shows what is registered.
+/// File in which the kernel shows what is registered.
 const REGISTERED: &str = "/proc/sys/fs/binfmt_misc/qemu-riscv64";
 
-/// Where a line is written to register it.
+/// File into which a line is written to register an emulator.
 const REGISTER: &str = "/proc/sys/fs/binfmt_misc/register";
 
-/// What Debian's emulator packages bring: the line to register.
+/// File of Debian's emulator packages that holds the line to register.
 const CONFIGURATION: &str = "/usr/lib/binfmt.d/qemu-riscv64.conf";
 
 /// Debian's emulator.
-const EMULATOR: Tool = Tool {
-    program: "qemu-riscv64-static",
-    package: "qemu-user-static",
-};
+const EMULATOR: Tool = Tool::new("qemu-riscv64-static", "qemu-user-static");
 
-/// What has to be installed before [`require`] can succeed, to be named together with other missing programs.
+/// Packages that have to be installed before [`require`] can succeed, to be named together with other missing
+/// programs.
 pub fn needed() -> Option<Tool> {
     let is_here = is_enabled(&state()) || Path::new(CONFIGURATION).exists();
     (!is_here).then_some(EMULATOR)
@@ -49,13 +48,13 @@ pub fn require(is_root: bool) -> Result<(), ImageError> {
     register().map_err(|error| missing(format!("the emulator could not be registered ({error})")))
 }
 
-/// What the kernel says of the emulator; nothing, if it has none.
+/// What the kernel says of the emulator; an empty text if there is none.
 fn state() -> String {
     fs::read_to_string(REGISTERED).unwrap_or_default()
 }
 
-/// The emulator is used only with the flag F: opened when registered, so that it is found from inside a
-/// chroot.
+/// Whether the emulator is registered with the flag F, which opens it then, so that it is found from inside a
+/// chroot. Without that flag it is not used.
 fn is_enabled(state: &str) -> bool {
     let mut lines = state.lines();
     lines.next() == Some("enabled")

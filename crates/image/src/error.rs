@@ -1,4 +1,6 @@
 //! Why an image could not be made: one sentence each, with what to do where the user can do something.
+//!
+//! Every part of the crate returns these; `cli` prints them as they are.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +9,7 @@ use thiserror::Error;
 /// Why an image could not be made.
 #[derive(Debug, Error)]
 pub enum ImageError {
-    /// Programs of the host are not there.
+    /// Programs that the build needs are not on the host.
     #[error(
         "making this image needs `{}`, which this machine does not have: install it from Debian's packages \
          (as root: apt-get install {})",
@@ -26,7 +28,7 @@ pub enum ImageError {
          add one to /etc/apt/sources.list"
     )]
     NoMirror,
-    /// The keys that the packages are checked with are not there.
+    /// The keys with which packages are checked are not on the host.
     #[error(
         "the keys of the Debian archive are not on this machine: install the Debian package \
          debian-archive-keyring (as root: apt-get install debian-archive-keyring)"
@@ -38,17 +40,17 @@ pub enum ImageError {
          the Debian packages qemu-user-static and binfmt-support, or run `lockstep image debian` once as root"
     )]
     NoEmulation {
-        /// What was found instead.
+        /// What the kernel says of the emulator.
         reason: String,
     },
     /// A program of the host ended with an error.
     #[error("{action} failed: `{program}` ended with {status}{}", tail_sentence(.tail))]
     Tool {
-        /// What it was for.
+        /// What the program was run for.
         action: String,
-        /// The program.
+        /// Name of the program.
         program: String,
-        /// Its exit status.
+        /// Exit status of the program.
         status: String,
         /// The last lines that it printed.
         tail: String,
@@ -56,11 +58,11 @@ pub enum ImageError {
     /// A program of the host could not be started, or what it printed could not be read.
     #[error("{action} failed: cannot run `{program}`")]
     Start {
-        /// What it was for.
+        /// What the program was run for.
         action: String,
-        /// The program.
+        /// Name of the program.
         program: String,
-        /// Why.
+        /// Error that the operating system gave.
         #[source]
         source: std::io::Error,
     },
@@ -69,16 +71,16 @@ pub enum ImageError {
     File {
         /// What was tried, as a verb.
         action: &'static str,
-        /// The file.
+        /// Path of the file or directory.
         path: PathBuf,
-        /// Why.
+        /// Error that the operating system gave.
         #[source]
         source: std::io::Error,
     },
     /// A package does not hold what this version of Lockstep expects of it.
     #[error("the package {package} is not as expected: {reason}")]
     Package {
-        /// The package.
+        /// Name of the package.
         package: String,
         /// What is missing or wrong.
         reason: String,
@@ -89,7 +91,7 @@ pub enum ImageError {
 }
 
 impl ImageError {
-    /// For `map_err` on file operations.
+    /// Makes the error of a file operation, for `map_err`.
     pub(super) fn file(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::File {
             action,

@@ -1,6 +1,7 @@
 //! Which Debian mirror to use: the one that the machine's own apt configuration already uses.
 //!
-//! No name of a mirror stands in this program: sites have their own, and some machines reach no other.
+//! No name of a mirror stands in this program: sites have mirrors of their own, and some machines reach no
+//! other.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,13 +11,13 @@ use super::error::ImageError;
 /// Where apt keeps its sources.
 const APT_DIRECTORY: &str = "/etc/apt";
 
-/// Names under which the Debian archive's keys are installed, the newest first.
+/// Files in which the Debian archive's keys are installed, the newest first.
 const KEYRINGS: [&str; 2] = [
     "/usr/share/keyrings/debian-archive-keyring.pgp",
     "/usr/share/keyrings/debian-archive-keyring.gpg",
 ];
 
-/// Where packages come from and what they are checked with.
+/// Where packages come from, and the keys with which they are checked.
 #[derive(Clone, Debug)]
 pub struct Archive {
     /// The mirror's base address, as in apt's `URIs:`.
@@ -34,7 +35,7 @@ impl Archive {
             Some(mirror) => mirror.to_owned(),
             None => configured(Path::new(APT_DIRECTORY)).ok_or(ImageError::NoMirror)?,
         };
-        // The address goes into a line of a sources list, where these would begin something else.
+        // The address goes into a line of a sources list, where these characters would begin something else.
         if mirror.is_empty() || mirror.contains([' ', '\t', '\n', '[', ']', '"', ';']) {
             return Err(ImageError::Option(format!(
                 "`{mirror}` cannot be the address of a Debian mirror"
@@ -54,7 +55,7 @@ impl Archive {
     }
 }
 
-/// What an entry of apt's configuration says.
+/// One entry of apt's configuration.
 #[derive(Default)]
 struct Entry {
     uri: String,
@@ -64,7 +65,8 @@ struct Entry {
 }
 
 impl Entry {
-    /// Is this Debian itself, not its security updates and not another vendor's archive for Debian?
+    /// Whether this is Debian itself, and neither its security updates nor another vendor's archive for
+    /// Debian.
     fn is_debian(&self) -> bool {
         let signed_by_debian = self.signed_by.contains("debian-archive");
         let looks_like_debian =
@@ -97,7 +99,7 @@ fn configured(directory: &Path) -> Option<String> {
     })
 }
 
-/// `deb [options] uri suite component...`
+/// Reads `deb [options] uri suite component...`.
 fn one_line_entry(line: &str) -> Option<Entry> {
     let rest = line.trim().strip_prefix("deb")?;
     let rest = rest.strip_prefix([' ', '\t'])?.trim_start();
@@ -120,7 +122,8 @@ fn one_line_entry(line: &str) -> Option<Entry> {
     })
 }
 
-/// Stanzas of `Field: value`, separated by empty lines; a line that begins with a space continues the field.
+/// Reads stanzas of `Field: value`, separated by empty lines; a line that begins with a space continues the
+/// field.
 fn deb822_entries(text: &str) -> Vec<Entry> {
     let mut entries = Vec::new();
     for stanza in text.split("\n\n") {

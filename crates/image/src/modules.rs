@@ -15,25 +15,26 @@ use lzma_rust2::XzReader;
 use super::elf;
 use super::error::ImageError;
 
-/// The largest module that is accepted, decompressed. Debian's largest are graphics drivers of some 10 MB.
+/// Size in bytes of the largest module that is accepted, decompressed. Debian's largest are graphics drivers
+/// of some 10 MB.
 const MODULE_BYTES_MAX: u64 = 64 << 20;
 
-/// What ends a signed module.
+/// Mark at the end of a signed module.
 const SIGNATURE_MARK: &[u8] = b"~Module signature appended~\n";
 
-/// Size of the description before the mark: eight bytes of kinds, the signature's size in four.
+/// Size in bytes of the description before the mark: eight bytes of kinds, and the signature's size in four.
 const SIGNATURE_DESCRIPTION: usize = 12;
 
 /// A module in the form in which it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Module {
-    /// Name as the kernel has it.
+    /// Name of the module, as the kernel writes it.
     pub name: String,
-    /// The ELF file.
+    /// Content of the module's ELF file.
     pub data: Vec<u8>,
 }
 
-/// The modules that a kernel package brings.
+/// All modules that a kernel package brings.
 pub struct KernelModules {
     package: String,
     files: BTreeMap<String, PathBuf>,
@@ -58,8 +59,8 @@ impl KernelModules {
         })
     }
 
-    /// The modules `wanted` and all that they depend on, each after what it depends on. What is built into
-    /// the kernel is left out.
+    /// The modules `wanted` and all that they depend on, each behind those that it depends on. Modules that
+    /// are built into the kernel are left out.
     pub fn in_load_order(&self, wanted: &[&str]) -> Result<Vec<Module>, ImageError> {
         let mut order = Vec::new();
         let mut seen = BTreeSet::new();
@@ -75,7 +76,8 @@ impl KernelModules {
         seen: &mut BTreeSet<String>,
         order: &mut Vec<Module>,
     ) -> Result<(), ImageError> {
-        // Marked before its dependencies: a circle, which the kernel does not have, ends too.
+        // The module is marked before its dependencies, so that a circle, which the kernel does not have,
+        // would end too.
         if self.built_in.contains(name) || !seen.insert(name.to_owned()) {
             return Ok(());
         }
@@ -123,7 +125,7 @@ fn collect(directory: &Path, files: &mut BTreeMap<String, PathBuf>) -> Result<()
     for entry in fs::read_dir(directory).map_err(ImageError::file("read", directory))? {
         let entry = entry.map_err(ImageError::file("read", directory))?;
         let path = entry.path();
-        // Package content, not followed out of it: links are skipped.
+        // Links are skipped, so that the package's content is not followed out of the package.
         let kind = entry.file_type().map_err(ImageError::file("read", &path))?;
         if kind.is_dir() {
             collect(&path, files)?;
@@ -136,14 +138,14 @@ fn collect(directory: &Path, files: &mut BTreeMap<String, PathBuf>) -> Result<()
     Ok(())
 }
 
-/// `a/b/virtio-rng.ko.xz` is `virtio_rng`.
+/// The module's name of a file: `a/b/virtio-rng.ko.xz` is `virtio_rng`.
 fn module_name(path: &Path) -> Option<String> {
     let file = path.file_name()?.to_str()?;
     let (name, _) = file.split_once(".ko")?;
     Some(canonical(name))
 }
 
-/// The kernel takes `-` and `_` in names for the same.
+/// A module's name with `_` for `-`, which the kernel takes for the same.
 fn canonical(name: &str) -> String {
     name.replace('-', "_")
 }
@@ -156,7 +158,7 @@ fn without_signature(mut data: Vec<u8>) -> Vec<u8> {
         return data;
     };
     let trailer = SIGNATURE_MARK.len() + SIGNATURE_DESCRIPTION + size as usize;
-    // A size that does not fit is not a signature; the kernel may judge.
+    // A size that does not fit is not a signature's; the kernel may judge the module.
     if let Some(kept) = data.len().checked_sub(trailer) {
         data.truncate(kept);
     }
@@ -167,7 +169,7 @@ fn without_signature(mut data: Vec<u8>) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// An ELF file with nothing but a `.modinfo` section.
+    /// An ELF file that has only a `.modinfo` section.
     fn module(information: &str) -> Vec<u8> {
         let names = b"\0.modinfo\0.shstrtab\0";
         let information = information.as_bytes();

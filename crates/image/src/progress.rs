@@ -1,18 +1,20 @@
 //! What a build tells its caller while it runs.
+//!
+//! The stages are in the order in which a build passes them; `cli` shows them to people.
 
 use std::fmt;
 
-/// Called often enough for a progress bar; must return quickly.
+/// Called often enough for a progress bar; the function must return quickly.
 pub(super) type Report<'a> = &'a mut dyn FnMut(Progress);
 
 /// How far a build is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// What is being done.
+    /// The stage that is under way.
     pub stage: Stage,
-    /// How much of it is done.
+    /// Number of units of the stage that are done.
     pub done: u64,
-    /// How much there is to do; 0 while that is not known.
+    /// Number of units of the whole stage; 0 while that is not known.
     pub total: u64,
     /// What `done` and `total` count.
     pub unit: Unit,
@@ -30,7 +32,7 @@ impl Progress {
     }
 }
 
-/// What is being done.
+/// What a build is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Another process builds an image in the same cache.
@@ -66,8 +68,8 @@ impl fmt::Display for Stage {
 /// What the numbers of a [`Progress`] count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// Packages.
+    /// Packages of Debian.
     Packages,
-    /// Bytes.
+    /// Bytes of a file or a download.
     Bytes,
 }

@@ -1,4 +1,7 @@
 //! The programs of the host that builds use: finding them, running them, and keeping what they said last.
+//!
+//! Every other file of this crate runs programs only through here, so that none waits for input, outlives the
+//! build, or fails without its own words.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -11,15 +14,15 @@ use std::time::Duration;
 
 use super::error::ImageError;
 
-/// How many lines of a failing program an error shows.
+/// Number of lines of a failing program that an error shows.
 const TAIL_LINES: usize = 12;
 
-/// How often a running program is looked at.
+/// Time between two looks at a running program.
 const TICK: Duration = Duration::from_millis(100);
 
-/// What stands before a program to tie it, with all that it starts, to the life of the thread that starts it:
-/// the shell is signalled when that thread ends, and passes it on to its process group, which must be one of
-/// its own.
+/// Words that stand before a program to tie it, with all that it starts, to the life of the thread that
+/// starts it: the shell is signalled when that thread ends, and passes the signal on to its process group,
+/// which must be one of its own.
 const TIE: [&str; 6] = [
     "--pdeathsig",
     "TERM",
@@ -38,51 +41,25 @@ pub struct Tool {
     pub package: &'static str,
 }
 
-pub const APT_GET: Tool = Tool {
-    program: "apt-get",
-    package: "apt",
-};
-pub const APT_CONFIG: Tool = Tool {
-    program: "apt-config",
-    package: "apt",
-};
-pub const DPKG_DEB: Tool = Tool {
-    program: "dpkg-deb",
-    package: "dpkg",
-};
-pub const MMDEBSTRAP: Tool = Tool {
-    program: "mmdebstrap",
-    package: "mmdebstrap",
-};
-pub const ARCH_TEST: Tool = Tool {
-    program: "arch-test",
-    package: "arch-test",
-};
-pub const MKE2FS: Tool = Tool {
-    program: "mke2fs",
-    package: "e2fsprogs",
-};
-pub const TAR: Tool = Tool {
-    program: "tar",
-    package: "tar",
-};
-pub const FAKEROOT: Tool = Tool {
-    program: "fakeroot",
-    package: "fakeroot",
-};
-pub const NEWUIDMAP: Tool = Tool {
-    program: "newuidmap",
-    package: "uidmap",
-};
+impl Tool {
+    /// `program`, which `package` brings.
+    pub const fn new(program: &'static str, package: &'static str) -> Tool {
+        Tool { program, package }
+    }
+}
 
-pub const SETPRIV: Tool = Tool {
-    program: "setpriv",
-    package: "util-linux",
-};
-pub const SH: Tool = Tool {
-    program: "sh",
-    package: "dash",
-};
+pub const APT_GET: Tool = Tool::new("apt-get", "apt");
+pub const APT_CONFIG: Tool = Tool::new("apt-config", "apt");
+pub const DPKG_DEB: Tool = Tool::new("dpkg-deb", "dpkg");
+pub const MMDEBSTRAP: Tool = Tool::new("mmdebstrap", "mmdebstrap");
+pub const ARCH_TEST: Tool = Tool::new("arch-test", "arch-test");
+pub const MKE2FS: Tool = Tool::new("mke2fs", "e2fsprogs");
+pub const TAR: Tool = Tool::new("tar", "tar");
+pub const FAKEROOT: Tool = Tool::new("fakeroot", "fakeroot");
+pub const NEWUIDMAP: Tool = Tool::new("newuidmap", "uidmap");
+
+pub const SETPRIV: Tool = Tool::new("setpriv", "util-linux");
+pub const SH: Tool = Tool::new("sh", "dash");
 
 /// Checks that all of `tools` are there, before any work is done.
 pub fn require(tools: &[Tool]) -> Result<(), ImageError> {
@@ -104,7 +81,7 @@ fn find(program: &str, path: &OsStr) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// PATH, and the system directories that Debian leaves out of a user's PATH (mke2fs is there).
+/// PATH with the system directories that Debian leaves out of a user's PATH (mke2fs is in one of them).
 fn search_path() -> OsString {
     let mut directories: Vec<PathBuf> = std::env::var_os("PATH")
         .map(|path| std::env::split_paths(&path).collect())
@@ -128,8 +105,8 @@ pub fn command(tool: Tool) -> Command {
     command
 }
 
-/// Like [`command`] for a program that runs for long and has children of its own: they are told to stop when
-/// this process is killed, however that happens.
+/// Like [`command`], for a program that runs for long and has children of its own: all of them are told to
+/// stop when this process is killed, however that happens.
 pub fn command_tied_to_us(tool: Tool) -> Command {
     let mut command = command(SETPRIV);
     command.args(TIE).arg(tool.program).process_group(0);
@@ -145,7 +122,7 @@ pub fn run(command: &mut Command, action: &str) -> Result<String, ImageError> {
     if output.status.success() {
         return Ok(printed);
     }
-    // apt says why on stderr, mke2fs on either; the end of both is what the user needs.
+    // apt gives its reason on stderr, mke2fs on either stream; the user needs the end of both.
     let complaint = format!("{printed}\n{}", String::from_utf8_lossy(&output.stderr));
     Err(failure(command, action, output.status, &complaint))
 }
@@ -176,8 +153,8 @@ pub fn watch(
     ))
 }
 
-/// Waits for the end of `child` and calls `on_tick` meanwhile. No limit of its own: apt has timeouts, and an
-/// emulated installation takes what it takes.
+/// Waits for the end of `child` and calls `on_tick` meanwhile. There is no limit of time: apt has timeouts,
+/// and an emulated installation takes what it takes.
 fn wait(mut child: Child, on_tick: &mut dyn FnMut()) -> std::io::Result<ExitStatus> {
     let (sender, ended) = mpsc::channel();
     thread::scope(|scope| {

@@ -1,4 +1,6 @@
 //! Every bound of the crate, with what happens when it is reached (L1).
+//!
+//! Peers and strangers are hostile: those that concern a caller are reached in practice.
 
 use std::time::Duration;
 

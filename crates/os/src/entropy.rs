@@ -1,4 +1,6 @@
 //! Random numbers from the host: what the guest asked for, and names that nobody else chooses.
+//!
+//! Numbers for the guest go through the log; nothing of a replay asks here.
 
 use machine::Input;
 

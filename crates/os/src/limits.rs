@@ -1,4 +1,7 @@
 //! Every bound of the crate, with what happens when it is reached (L1).
+//!
+//! The first ones are times of the guest thread, chosen by measurement
+//! (docs/decisions/0031-no-watcher-thread.md).
 
 use std::time::Duration;
 

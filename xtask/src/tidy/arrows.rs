@@ -1,4 +1,6 @@
-//! Which crate may depend on which (ARCHITECTURE.md), and which one may use which outside crate.
+//! Which crate may depend on which (ARCHITECTURE.md), and which crate may use which outside crate.
+//!
+//! It reads the crates' manifests; `layers` looks at the files inside a crate.
 
 use anyhow::{Context, Result};
 

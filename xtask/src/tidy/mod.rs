@@ -1,4 +1,7 @@
-//! The house rules of docs/style.md, checked. Every rule prints where it is broken and what to do instead.
+//! The house rules of docs/style.md, checked.
+//!
+//! Each file here is a group of rules, which reads the files that git knows and prints where a rule is broken
+//! and what to do instead. No rule changes a file.
 
 mod arrows;
 mod budgets;

@@ -1,4 +1,7 @@
 //! Rules about Rust files: what may stand where, how long a file and a function may be.
+//!
+//! The rules read the text and the syntax tree; what a type or a lint can say is left to the compiler and
+//! clippy.
 
 use syn::visit::Visit;
 

@@ -21,8 +21,6 @@ const TERSE: &[(&str, usize)] = &[
     ("crates/host/src/run.rs", 2),
     ("crates/host/src/spec.rs", 4),
     ("crates/host/src/symbols.rs", 3),
-    ("crates/image/src/cpio.rs", 1),
-    ("crates/image/src/error.rs", 2),
     ("crates/isa-programs/src/protection.rs", 1),
     ("crates/isa-programs/src/space.rs", 1),
     ("crates/isa-programs/src/units/mod.rs", 2),

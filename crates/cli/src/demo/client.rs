@@ -17,13 +17,13 @@ const READ_BACK: usize = 500;
 /// What one client saw.
 #[derive(Debug, Default)]
 pub struct Seen {
-    /// When each write was acknowledged, since the start of the load.
+    /// Time at which each write was acknowledged, since the start of the load.
     pub acks: Vec<Duration>,
     /// Acknowledged writes that could not be read back.
     pub writes_lost: u64,
     /// Reads that gave another value than the one written.
     pub reads_wrong: u64,
-    /// The connection broke.
+    /// Why the connection broke, if it did.
     pub reset: Option<String>,
 }
 
@@ -69,7 +69,8 @@ impl Client {
                 .arg(&value)
                 .query::<()>(&mut self.connection)?;
             seen.acks.push(start.elapsed());
-            // Every eighth write is read back at once: the newest state must be there, before and after.
+            // Every eighth write is read back at once: the newest state must be there, before the failover
+            // and after it.
             if number.is_multiple_of(8) {
                 let read: Option<String> = redis::cmd("GET").arg(&key).query(&mut self.connection)?;
                 seen.reads_wrong += u64::from(read.as_deref() != Some(value.as_str()));
@@ -100,12 +101,12 @@ impl Client {
 
     /// Asks Redis to end; the appliance then switches itself off.
     pub fn shut_down(mut self) {
-        // Redis answers by closing the connection, which the client reports as an error.
+        // Redis answers by closing the connection, which the client library reports as an error.
         let _: redis::RedisResult<()> = redis::cmd("SHUTDOWN").arg("NOSAVE").query(&mut self.connection);
     }
 
     fn pair(&self, number: usize) -> (String, String) {
-        // The value is a function of the key that a shifted or repeated answer would not satisfy.
+        // The value is such a function of the key that a shifted or repeated answer would not fit.
         (
             format!("client{}:{number}", self.id),
             format!("{:016x}", mix((self.id as u64) << 40 | number as u64)),

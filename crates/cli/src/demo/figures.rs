@@ -1,4 +1,7 @@
 //! The demo's result: figures for programs, a page for people.
+//!
+//! It is reckoned from what the clients saw and from the events that the replicas wrote; nothing is asked of
+//! a process that still runs.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,18 +15,18 @@ use super::processes::Pair;
 use super::timeline::{draw, pause_ms, percentile};
 use crate::args::{DemoArgs, Kill};
 
-/// What the load was and what the clients saw.
+/// The load that was put on the guest, and what the clients saw.
 pub struct Loaded {
     pub seen: Vec<Seen>,
-    /// When the signal was sent, since the start of the load.
+    /// Time at which the signal was sent, since the start of the load.
     pub event: Option<Duration>,
-    /// The same on CLOCK_BOOTTIME, to compare with the replicas' reports.
+    /// The same moment on CLOCK_BOOTTIME, to compare it with the replicas' events.
     pub event_boottime_ns: Option<u64>,
-    /// The old primary of `--kill stall` halted by itself.
+    /// Whether the old primary of `--kill stall` halted by itself.
     pub stalled_halted: Option<bool>,
 }
 
-/// What `--json` prints.
+/// The figures that `--json` prints.
 #[derive(Debug, Default, Serialize)]
 pub struct Figures {
     pub writes_acked: u64,
@@ -31,11 +34,11 @@ pub struct Figures {
     pub reads_wrong: u64,
     pub connections_opened: u64,
     pub connections_reset: u64,
-    /// Longest time without an acknowledged write after the signal, worst client.
+    /// Longest time without an acknowledged write after the signal, of the client that had to wait longest.
     pub client_pause_ms: f64,
-    /// From the signal to the survivor's suspicion.
+    /// Time from the signal to the survivor's suspicion.
     pub detection_ms: f64,
-    /// From the suspicion to being live.
+    /// Time from the suspicion to being live.
     pub go_live_ms: f64,
     pub lag_ms_p50: f64,
     pub lag_ms_p99: f64,
@@ -46,7 +49,7 @@ pub struct Figures {
     pub divergences: u64,
 }
 
-/// The result.
+/// The figures, with what the page for people needs besides.
 pub struct Report {
     pub figures: Figures,
     picture: String,
@@ -56,7 +59,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// From what the clients saw and what the replicas wrote.
+    /// The figures of what the clients saw and of what the replicas wrote.
     pub fn new(args: &DemoArgs, loaded: &Loaded, pair: &Pair, ended_well: bool) -> Result<Report> {
         let mut figures = Figures {
             connections_opened: loaded.seen.len() as u64,
@@ -95,7 +98,7 @@ impl Report {
         })
     }
 
-    /// Nothing lost, wrong, reset or diverged, and everybody ended as they should.
+    /// Whether nothing was lost, wrong, reset or diverged, and every process ended as it should.
     pub fn is_good(&self) -> bool {
         let f = &self.figures;
         self.ended_well && f.writes_lost + f.reads_wrong + f.connections_reset + f.divergences == 0
@@ -150,13 +153,13 @@ impl Report {
 }
 
 impl Figures {
-    /// The primary knows delays, lag and bandwidth; the backup what it compared; the survivor how it went
-    /// live.
+    /// Adds what the replicas wrote: the primary knows delays, lag and bandwidth; the backup knows what it
+    /// compared; the survivor knows how it went live.
     fn of_replicas(&mut self, primary: &[Line], backup: &[Line], kill: Kill, event_ns: Option<u64>) {
         let paired: Vec<&report::Figures> = figures(primary)
             .filter(|figures| figures.role == RoleWord::Primary)
             .collect();
-        // The boot is not what is measured: the second half of the time as a pair is the load.
+        // The boot is not measured: the second half of the time as a pair is the load.
         let loaded = &paired[paired.len() / 2..];
         let mut lags: Vec<f64> = loaded.iter().map(|figures| figures.lag_ms).collect();
         lags.sort_by(f64::total_cmp);
@@ -197,7 +200,7 @@ fn figures(lines: &[Line]) -> impl Iterator<Item = &report::Figures> {
     })
 }
 
-/// The lines of a replica's report. The last one of a killed process may be cut off.
+/// The lines of a replica's events. The last line of a killed process may be cut off.
 fn events(path: &Path) -> Result<Vec<Line>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(text

@@ -1,7 +1,7 @@
 //! `lockstep demo`: protect a guest, load it, kill its primary, report what the client saw.
 //!
-//! Everything is real and from outside: three processes of this program (gateway, backup, primary), signals,
-//! and ordinary Redis clients that never reconnect.
+//! Everything is real and seen from outside: three processes of this program (gateway, backup, primary),
+//! signals, and ordinary Redis clients that never reconnect.
 
 mod client;
 mod figures;
@@ -22,11 +22,11 @@ use client::{Client, Seen};
 use figures::{Loaded, Report};
 use processes::{Pair, Replica};
 
-/// Silent timeouts for which `--kill stall` stops the primary.
+/// Timeouts for which `--kill stall` stops the primary.
 const STALL_TIMEOUTS: u32 = 3;
-/// How long the guest may take to boot.
+/// Time that the guest may take to boot.
 const BOOT_PATIENCE: Duration = Duration::from_secs(600);
-/// How long an orderly end may take.
+/// Time that an orderly end may take.
 const END_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs the demo. Exit code 1 if anything was lost, wrong, reset or diverged.
@@ -51,7 +51,7 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
     say("reading back done; the guest is switched off");
     let ended = pair.wait_for_end(END_PATIENCE)?;
     let report = Report::new(args, &loaded, &pair, ended)?;
-    // If nobody reads the report, that ends this process at once, and it shall leave no other behind.
+    // A report that nobody reads ends this process at once, and the demo shall leave no other process behind.
     drop(pair);
     if args.json {
         say!("{}", serde_json::to_string_pretty(&report.figures)?);
@@ -133,14 +133,14 @@ fn clients(
         let (sender, stop) = (sender.clone(), Arc::clone(stop));
         std::thread::spawn(move || {
             let seen = client.load(start, &stop);
-            // The demo may have given up already.
+            // The demo may have given up already, and then nobody listens.
             let _ = sender.send((client, seen));
         });
     }
     Ok(receiver)
 }
 
-/// Lets time pass; a client that ends before it was told to has lost its connection.
+/// Lets time pass. A client that ends before it was told to end has lost its connection.
 fn wait(time: Duration, clients: &Receiver<(Client, Seen)>) -> Result<()> {
     match clients.recv_timeout(time) {
         Err(RecvTimeoutError::Timeout) => Ok(()),
@@ -153,7 +153,7 @@ fn wait(time: Duration, clients: &Receiver<(Client, Seen)>) -> Result<()> {
     }
 }
 
-/// A stalled primary that wakes must find that it has lost.
+/// Whether a stalled primary that wakes has found that it has lost.
 fn halted(primary: &mut Replica) -> Result<bool> {
     let status = primary.wait(END_PATIENCE)?;
     Ok(status.is_some_and(|status| status.code() == Some(1)))

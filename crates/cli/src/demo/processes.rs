@@ -1,4 +1,6 @@
-//! The processes of the demo: gateway, backup, primary; their directory, their console, their end.
+//! The processes of the demo: gateway, backup and primary, with their directory, their console and their end.
+//!
+//! Each is this very program, started again with a command of its own. None of them outlives the demo.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -16,16 +18,16 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::args::{DemoArgs, Kill};
 
-/// What the appliance prints when Redis answers.
+/// Text that the appliance prints when Redis answers.
 const READY: &str = "lockstep-appliance: ready";
 /// RAM of the demo's guest.
 const MEMORY: &str = "512M";
-/// How often the replicas write figures.
+/// Milliseconds between two lines of figures that a replica writes.
 const FIGURES_EVERY_MS: &str = "100";
-/// Lines of a dead process's errors to show.
+/// Lines of a dead process's standard error that are shown.
 const LAST_LINES: usize = 5;
 
-/// One process. It is killed if the demo ends before it.
+/// A process of the demo. It is killed if the demo ends before it.
 pub struct Replica {
     name: &'static str,
     child: Child,
@@ -37,7 +39,7 @@ pub struct Replica {
 impl Drop for Replica {
     fn drop(&mut self) {
         if self.status.is_none() {
-            // It may have just ended.
+            // The process may have ended just now.
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
@@ -63,7 +65,7 @@ impl Replica {
         let (sender, exited) = channel::<()>();
         let output = child.stdout.take().context("no standard output")?;
         std::thread::spawn(move || {
-            // The channel is closed when the process has closed its output: when it has ended.
+            // The channel is closed when the process has closed its output, which is when it has ended.
             let _sender = sender;
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 on_line(line);
@@ -78,24 +80,24 @@ impl Replica {
         })
     }
 
-    /// Its process id.
+    /// Number of the process.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     pub fn kill(&mut self) -> Result<()> {
         self.signal(Signal::KILL)?;
         self.status = Some(self.child.wait()?);
         Ok(())
     }
 
-    /// SIGSTOP.
+    /// Sends SIGSTOP.
     pub fn stop(&self) -> Result<()> {
         self.signal(Signal::STOP)
     }
 
-    /// SIGCONT.
+    /// Sends SIGCONT.
     pub fn go_on(&self) -> Result<()> {
         self.signal(Signal::CONT)
     }
@@ -108,7 +110,7 @@ impl Replica {
         kill_process(pid, signal).with_context(|| format!("cannot signal the {}", self.name))
     }
 
-    /// Waits for its end; `None` if it has not ended by then.
+    /// Waits for the end of the process; `None` if it has not ended within `patience`.
     pub fn wait(&mut self, patience: Duration) -> Result<Option<ExitStatus>> {
         if self.status.is_none() {
             match self.exited.recv_timeout(patience) {
@@ -119,7 +121,7 @@ impl Replica {
         Ok(self.status)
     }
 
-    /// The last it said.
+    /// The last lines that the process said.
     fn last_words(&self) -> String {
         let text = std::fs::read_to_string(&self.errors).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
@@ -127,24 +129,24 @@ impl Replica {
     }
 }
 
-/// The demo's processes.
+/// The demo's three processes.
 pub struct Pair {
     pub primary: Replica,
     pub backup: Replica,
-    /// Where Redis is to be reached from this host.
+    /// Address at which Redis is reached from this host.
     pub redis: SocketAddr,
-    /// The replicas' reports.
+    /// Files of the replicas' events.
     pub primary_events: PathBuf,
     pub backup_events: PathBuf,
     killed: Kill,
     ready: Receiver<()>,
-    // Dropped last: the gateway, then the files.
+    // These are dropped last: the gateway, then the files.
     _gateway: Replica,
     _directory: tempfile::TempDir,
 }
 
 impl Pair {
-    /// Starts all three.
+    /// Starts all three processes.
     pub fn start(image: &Appliance, args: &DemoArgs) -> Result<Pair> {
         let directory = tempfile::Builder::new().prefix("lockstep-demo-").tempdir()?;
         let path = directory.path();
@@ -163,7 +165,7 @@ impl Pair {
             "primary",
             Box::new(move |line| {
                 if line.contains(READY) {
-                    // Nobody listens any more once the demo has seen it.
+                    // Nobody listens any more once the demo has seen the text.
                     let _ = sender.send(());
                 }
             }),
@@ -194,7 +196,8 @@ impl Pair {
         }
     }
 
-    /// Waits for the guest's own power-off to end whoever is left. False if somebody ended otherwise.
+    /// Waits until the guest's own power-off has ended the replicas that are left. False if one of them ended
+    /// otherwise.
     pub fn wait_for_end(&mut self, patience: Duration) -> Result<bool> {
         let deadline = Instant::now() + patience;
         let mut good = true;
@@ -218,8 +221,8 @@ impl Pair {
     }
 }
 
-/// The gateway, where replicas reach it, and where Redis is to be reached. The socket and its directory
-/// belong to this user alone, so that frames need no key.
+/// Starts the gateway; gives it with the address at which replicas reach it and the one at which Redis is
+/// reached. The socket and its directory belong to this user alone, so that network frames need no key.
 fn start_gateway(directory: &Path) -> Result<(Replica, String, SocketAddr)> {
     let (sender, lines) = channel();
     let arguments = [
@@ -230,7 +233,7 @@ fn start_gateway(directory: &Path) -> Result<(Replica, String, SocketAddr)> {
         "127.0.0.1:0-:6379",
     ];
     let gateway = Replica::start(directory, "gateway", &arguments.map(str::to_owned), move |line| {
-        // Only the first line matters.
+        // Only the first line matters; nobody listens for more.
         let _ = sender.send(line);
     })?;
     let Ok(line) = lines.recv() else {

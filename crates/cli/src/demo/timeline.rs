@@ -1,4 +1,6 @@
-//! The picture: acknowledged writes per 10 ms around the moment of the kill.
+//! The picture of the demo: acknowledged writes per 10 ms around the moment of the kill.
+//!
+//! Text only, drawn from the times at which the clients' writes were acknowledged.
 
 use std::time::Duration;
 
@@ -7,11 +9,11 @@ const BIN: Duration = Duration::from_millis(10);
 /// Bars before and after the event.
 const BEFORE: usize = 20;
 const AFTER: usize = 90;
-/// Height of the picture in lines, and what an eighth of a line looks like.
+/// Height of the picture in lines, and the signs for eighths of a line.
 const LINES: usize = 6;
 const EIGHTHS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// The longest time between two acknowledgements at or after `event`, in milliseconds; the gap in which the
+/// The longest time between two acknowledgements at or after `event`, in milliseconds. The gap in which the
 /// event lies counts whole. `acks` ascend.
 pub fn pause_ms(acks: &[Duration], event: Duration) -> f64 {
     let mut longest = Duration::ZERO;

@@ -1,4 +1,6 @@
 //! `--profile` and `--perf-map`: who watches a run, and what is told of it at the end.
+//!
+//! The watcher is handed to `host` with the engine; the guest computes the same with it and without.
 
 mod perf_map;
 mod symbols;
@@ -19,21 +21,22 @@ use serde::Serialize;
 
 use crate::args::ProfileArgs;
 
-/// Steps between two samples if nothing is said: a prime, and no neighbour of a multiple of a hart's turn
-/// (20,000) or a chunk of the interpreter's (8,192), so that samples do not keep step with anything.
+/// Steps between two samples if no flag says otherwise. The number is a prime, and not near a multiple of a
+/// hart's turn (20,000) or of a chunk of the interpreter's (8,192), so that samples do not keep step with
+/// anything.
 const EVERY_DEFAULT: u64 = 12_373;
-/// Lines of a table for people, and for programs.
+/// Rows of a table that are shown to people, and to programs.
 const TOP_SHOWN: usize = 20;
 const TOP_KEPT: usize = 200;
 const PAGE: u64 = 4096;
 
-/// What was asked for.
+/// What the flags ask for.
 pub struct Watching {
     profile: Option<Arc<Profile>>,
     symbols: Arc<Symbols>,
     map: bool,
-    /// Where the report goes, if not to the standard error. Opened at the start: at the end this process may
-    /// open nothing any more.
+    /// The file for the report, if the report does not go to the standard error. It is opened at the start:
+    /// at the end this process may open nothing any more.
     file: Option<(PathBuf, File)>,
 }
 
@@ -56,7 +59,7 @@ impl Watching {
         })
     }
 
-    /// For the engine.
+    /// The watch that the engine is given.
     pub fn watch(&self) -> Result<Watch> {
         let mut watch = Watch {
             profile: self.profile.clone(),
@@ -74,7 +77,7 @@ impl Watching {
         Ok(watch)
     }
 
-    /// Tells what was learned, to people, and returns it for programs.
+    /// Tells people what was learned, and returns it for programs.
     pub fn finish(&self) -> Result<Option<serde_json::Value>> {
         let Some(profile) = &self.profile else {
             return Ok(None);
@@ -98,26 +101,26 @@ struct Share {
     count: u64,
 }
 
-/// What a profile says.
+/// The report of a profile.
 #[derive(Debug, Serialize)]
 struct Summary {
     steps: u64,
     every: u64,
     samples: u64,
     modes: Vec<Share>,
-    /// Functions, or pages where there are no symbols.
+    /// Steps by function, or by page where there are no symbols.
     functions: Vec<Share>,
     instructions: Vec<Share>,
-    /// User mode's, by the page of their root page table.
+    /// User mode's steps, by the page of the root page table.
     address_spaces: Vec<Share>,
-    /// Steps, by what executed them.
+    /// Steps by the part of the program that executed them.
     executed: Vec<Share>,
-    /// What the interpreter did for generated code.
+    /// Operations that the interpreter did for generated code.
     interpreted_ops: Vec<Share>,
     translator: Translator,
 }
 
-/// What the translator did.
+/// What the translator did in the run.
 #[derive(Debug, Serialize)]
 struct Translator {
     entries: u64,
@@ -203,7 +206,7 @@ fn mode(privilege: Privilege) -> &'static str {
     }
 }
 
-/// The function that a place is in, or its page.
+/// The function of a place, or its page.
 fn function(place: Place, symbols: &Symbols) -> String {
     let mode = mode_letter(place.privilege);
     match symbols
@@ -215,7 +218,7 @@ fn function(place: Place, symbols: &Symbols) -> String {
     }
 }
 
-/// Equal addresses of two programs are two places.
+/// Names a place with its address space: equal addresses of two programs are two places.
 fn with_space(place: Place, name: String) -> String {
     match place.root {
         0 => name,

@@ -1,5 +1,7 @@
-//! Network frames and words of VMMs that are connected, taken in fair turns, and the order in which those of
-//! two VMMs with one guest count.
+//! Network frames and words of VMMs that are connected.
+//!
+//! They are taken in fair turns, and in the order that counts where two VMMs have one guest. This is a part
+//! of the loop: it never waits for a VMM.
 
 use super::super::limits;
 use super::super::peer::{Peer, PeerStream, Standing};
