@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 
 const HELP: &str = "\
 cargo xtask ci        format, lints, house rules, documentation, simulator seeds, all tests
-cargo xtask tidy      the house rules: crate arrows, determinism bans, sizes, citations
+cargo xtask tidy      the house rules: arrows, circles, determinism bans, sizes, words, citations
 cargo xtask fuzz N    every fuzz target for N seconds (needs cargo-fuzz)
 cargo xtask sanitize  tests with AddressSanitizer (needs a nightly toolchain) and Memcheck (needs valgrind)
 ";
@@ -50,7 +50,7 @@ fn root() -> PathBuf {
         .unwrap_or_default()
 }
 
-/// Everything, the tests last so that their summary is the last thing on the screen.
+/// Runs everything that CI runs, the tests last, so that their summary is the last thing on the screen.
 fn ci() -> Result<()> {
     cargo("formatting", &["fmt", "--all", "--check"])?;
     println!("== house rules");
@@ -67,8 +67,8 @@ fn ci() -> Result<()> {
             "warnings",
         ],
     )?;
-    // They are no members of the workspace, and would go stale without anybody noticing. The fuzzer is
-    // written in C++.
+    // The fuzz targets are no members of the workspace, and would go stale without anybody noticing. The
+    // fuzzer is written in C++, so compiling them needs a C++ compiler.
     if installed("c++") {
         cargo(
             "fuzz targets compile",
@@ -120,8 +120,8 @@ fn fuzz(seconds: &str) -> Result<()> {
                 &format!("-max_total_time={seconds}"),
                 "-rss_limit_mb=4096",
             ])
-            // The fuzzer's instrumentation needs an unstable compiler flag; the pinned stable compiler has
-            // it.
+            // The fuzzer's instrumentation needs an unstable compiler flag, which the pinned stable compiler
+            // has.
             .env("RUSTC_BOOTSTRAP", "1")
             .current_dir(root())
             .status()

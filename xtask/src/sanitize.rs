@@ -10,13 +10,13 @@ use anyhow::{Context, Result, bail};
 
 /// The crates with unsafe code, and those that run the translator on whole machines.
 const CRATES: &[&str] = &["hart", "host", "machine", "replica"];
-/// Both tools know others as well, the translator does not. Named to cargo, it keeps build scripts
-/// uninstrumented.
+/// The one platform on which the translator runs; the tools know others as well. Cargo, when it is told a
+/// platform by name, keeps build scripts uninstrumented.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
-/// Relative to a crate's directory, where cargo starts its tests, because `LD_PRELOAD` takes no path with a
-/// space.
+/// Path of the preloaded library, relative to a crate's directory, where cargo starts the crate's tests:
+/// `LD_PRELOAD` takes no path with a space in it.
 const PRELOAD: &str = "../../target/sanitize/twice.so";
-/// Random guests of each kind for Memcheck, which takes about two seconds for one.
+/// Number of random guests of each kind for Memcheck, which takes about two seconds for one.
 const GUESTS: &str = "20";
 
 pub fn sanitize(root: &Path) -> Result<()> {
@@ -56,7 +56,8 @@ fn memcheck(root: &Path) -> Result<()> {
     let runner = format!(
         "env LD_PRELOAD={PRELOAD} valgrind --quiet --smc-check=all --leak-check=no --error-exitcode=1"
     );
-    // Without the second mapping nothing would be translated, and a unit test of it would fail.
+    // Without the second mapping of code nothing would be translated, and the unit test of that mapping would
+    // fail.
     let few = ["--lib", "--test", "guests", "--test", "profile"];
     for (tests, filter) in [(&few[..], &[][..]), (&["--test", "equal"], &["equals"])] {
         let mut cargo = Command::new("cargo");

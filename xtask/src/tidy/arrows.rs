@@ -34,8 +34,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("isa-programs", &[]),
 ];
 
-/// Outside crates the deterministic crates may use: pure functions of their arguments, each with a decision
-/// note.
+/// Outside crates that the deterministic crates may use: pure functions of their arguments, each with a
+/// decision note.
 const PURE: &[&str] = &[
     "bitflags",
     "crc32c",
@@ -48,7 +48,7 @@ const PURE: &[&str] = &[
     "zerocopy",
 ];
 
-/// The crates below the world.
+/// The deterministic crates: those below the real world.
 pub const DETERMINISTIC: &[&str] = &["hart", "machine", "replica", "sim"];
 
 pub fn check(files: &[File], findings: &mut Vec<Finding>) -> Result<()> {

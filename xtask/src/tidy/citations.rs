@@ -18,7 +18,8 @@ pub fn check(root: &Path, files: &[File], findings: &mut Vec<Finding>) {
     }
 }
 
-/// A row of the table starts with `| FT 2.2-c |`; rows whose last cell says `not built` owe nothing.
+/// Checks the table's rows: a row starts with `| FT 2.2-c |`; a row whose last cell says `not built` needs no
+/// citation.
 fn requirements(list: &File, files: &[File], findings: &mut Vec<Finding>) {
     for (index, line) in list.text.lines().enumerate() {
         let mut cells = line.split('|').map(str::trim).filter(|cell| !cell.is_empty());
@@ -53,7 +54,7 @@ fn requirements(list: &File, files: &[File], findings: &mut Vec<Finding>) {
     }
 }
 
-/// Does `text` name the id whole, alone or in a list such as `FT 2.2-b, 2.3-b`?
+/// Whether `text` names the whole id, alone or in a list such as `FT 2.2-b, 2.3-b`.
 fn cites(text: &str, id: &str) -> bool {
     let number = id.trim_start_matches("FT ");
     text.match_indices(number).any(|(at, _)| {

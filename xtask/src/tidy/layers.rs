@@ -110,11 +110,12 @@ const ORDERS: &[(&str, &[&str])] = &[
 #[derive(Default)]
 struct Module {
     path: String,
-    /// Paths in its code, from the root of the crate.
+    /// Paths in the module's code, from the root of the crate.
     names: Vec<Vec<String>>,
-    /// Paths in its code that begin with a name of its own, of a module below it, or of another crate.
+    /// Paths in the module's code that begin with a name of its own, of a module below it, or of another
+    /// crate.
     bare: Vec<Vec<String>>,
-    /// What it passes on: the name, and the path behind it.
+    /// Names that the module passes on, each with the path behind it.
     passes_on: BTreeMap<String, Vec<String>>,
 }
 
@@ -239,7 +240,7 @@ fn modules(files: &[File], name: &str) -> Modules {
     modules
 }
 
-/// Collects paths; leaves out what is only compiled for tests.
+/// Collects the paths in a file; leaves out code that is only compiled for tests.
 struct Reader {
     module: Vec<String>,
     found: Module,
@@ -309,7 +310,7 @@ impl<'ast> Visit<'ast> for Reader {
         }
     }
 
-    /// `pub(super)` uses nothing.
+    /// A visibility such as `pub(super)` names a module and uses nothing of it.
     fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
 
     fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
@@ -355,7 +356,7 @@ fn arrows(modules: &Modules) -> BTreeMap<&Vec<String>, BTreeSet<&Vec<String>>> {
             let bare = found.bare.iter().filter_map(|path| {
                 let (first, rest) = path.split_first()?;
                 let below = [module.as_slice(), std::slice::from_ref(first)].concat();
-                // Alone it is a variable of that name.
+                // A single name without a path is a variable of that name.
                 let is_module = modules.contains_key(&below) && !rest.is_empty();
                 let behind = found.passes_on.get(first).cloned();
                 let begin = behind.or_else(|| is_module.then_some(below))?;
@@ -368,7 +369,7 @@ fn arrows(modules: &Modules) -> BTreeMap<&Vec<String>, BTreeSet<&Vec<String>>> {
         .collect()
 }
 
-/// The module in which what a path names is written.
+/// The module that defines what a path names.
 fn home<'a>(modules: &'a Modules, path: &[String], depth: usize) -> Option<&'a Vec<String>> {
     let known = (0..=path.len())
         .rev()
@@ -376,7 +377,7 @@ fn home<'a>(modules: &'a Modules, path: &[String], depth: usize) -> Option<&'a V
     let (module, found) = modules.get_key_value(&path[..known])?;
     match path.get(known).and_then(|name| found.passes_on.get(name)) {
         Some(behind) if depth < 8 => home(modules, &[behind, &path[known + 1..]].concat(), depth + 1),
-        // Its modules alone are no use of a table of contents.
+        // Naming a module of a table of contents is no use of that table.
         _ if known == path.len() && known == 0 => None,
         _ => Some(module),
     }

@@ -7,6 +7,7 @@ mod arrows;
 mod budgets;
 mod citations;
 mod layers;
+mod ratchet;
 mod source;
 mod width;
 mod words;

@@ -5,6 +5,7 @@
 //! bytes, and lets pass what cannot be broken: a row of a table in a document, and a line that is one word,
 //! such as an address.
 
+use super::ratchet::Ratchet;
 use super::{File, Finding};
 
 /// Characters of a line.
@@ -199,34 +200,18 @@ const WIDE: &[(&str, usize)] = &[
     ("tests/e2e/replay.py", 5),
 ];
 
+const RATCHET: Ratchet = Ratchet {
+    known: WIDE,
+    list: "width.rs",
+    message: "wider than 110 columns: break the line",
+};
+
 pub fn check(files: &[File], findings: &mut Vec<Finding>) {
     for file in files.iter().filter(|file| is_written_by_hand(file)) {
-        let wide: Vec<usize> = file
-            .text
-            .lines()
-            .enumerate()
-            .filter(|(_, line)| is_too_wide(&file.path, line))
-            .map(|(index, _)| index + 1)
-            .collect();
-        let known = WIDE
-            .iter()
-            .find(|(path, _)| *path == file.path)
-            .map_or(0, |&(_, count)| count);
-        if wide.len() < known {
-            findings.push(Finding {
-                place: file.path.clone(),
-                message: format!(
-                    "{} lines wider than {COLUMNS_MAX} columns, {known} are known: lower the number in \
-                     width.rs",
-                    wide.len()
-                ),
-            });
-        } else if wide.len() > known {
-            findings.extend(wide.iter().map(|line| Finding {
-                place: format!("{}:{line}", file.path),
-                message: format!("wider than {COLUMNS_MAX} columns: break the line"),
-            }));
-        }
+        let wide = file.text.lines().enumerate();
+        let wide = wide.filter(|(_, line)| is_too_wide(&file.path, line));
+        let lines: Vec<usize> = wide.map(|(index, _)| index + 1).collect();
+        RATCHET.check(file, &lines, findings);
     }
 }
 

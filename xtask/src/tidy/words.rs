@@ -5,6 +5,7 @@
 
 use syn::visit::Visit;
 
+use super::ratchet::Ratchet;
 use super::{File, Finding};
 
 /// Files that still have comments of one word: (path, how many). The numbers may only go down.
@@ -39,34 +40,20 @@ const TERSE: &[(&str, usize)] = &[
     ("crates/sim/src/subject.rs", 2),
 ];
 
+const RATCHET: Ratchet = Ratchet {
+    known: TERSE,
+    list: "words.rs",
+    message: "a comment of one word: say in a phrase with a noun what the field holds",
+};
+
 pub fn check(files: &[File], findings: &mut Vec<Finding>) {
     for file in files.iter().filter(|file| file.path.ends_with(".rs")) {
         let Ok(parsed) = syn::parse_file(&file.text) else {
-            continue; // source.rs says so.
+            continue; // `source` says so.
         };
         let mut terse = Terse { lines: Vec::new() };
         terse.visit_file(&parsed);
-        let known = TERSE
-            .iter()
-            .find(|(path, _)| *path == file.path)
-            .map_or(0, |&(_, count)| count);
-        let count = terse.lines.len();
-        if count < known {
-            findings.push(Finding {
-                place: file.path.clone(),
-                message: format!(
-                    "{count} comments of one word, {known} are known: lower the number in words.rs"
-                ),
-            });
-        } else if count > known {
-            findings.extend(
-                terse.lines.iter().map(|line| Finding {
-                    place: format!("{}:{line}", file.path),
-                    message: "a comment of one word: say in a sentence what the field holds, or say nothing"
-                        .to_owned(),
-                }),
-            );
-        }
+        RATCHET.check(file, &terse.lines, findings);
     }
 }
 
