@@ -8,7 +8,9 @@ use std::sync::Arc;
 use hart::{Interpreter, InterpreterOptions, Translate};
 use machine::{Boot, Config, DiskConfig, Effect, Input, Machine, NetConfig};
 
-use crate::{random::mix, subject::Subject, toy::PAYLOAD_OFF};
+use toy::{hash::mix, server::PAYLOAD_OFF};
+
+use crate::subject::Subject;
 
 /// The server's code, for the start of RAM.
 const SERVER: &[u8] = include_bytes!("../../../tests/guests/server.bin");

@@ -11,7 +11,7 @@ use crate::{
     checker::{Check, Violation},
     faults::Options,
     run::run,
-    toy::Toy,
+    toy_server::Toy,
 };
 
 /// A variant with one rule broken.

@@ -7,12 +7,12 @@ use std::sync::atomic::AtomicBool;
 use machine::{Effect, Input};
 use replica::limits::LEASE_MARGIN_PART;
 use replica::{Action, Claim, Event, Guest, Halt, Next, Span, Suspicion, Time, Verdict};
+use toy::hash::mix;
 
 use crate::{
     checker::{Check, Violation, ensure},
     faults::{Fault, Trigger},
     process::Life,
-    random::mix,
     storage::changes,
     subject::{Subject, hash_of, unstamp},
     trace,

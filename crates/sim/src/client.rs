@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use replica::{Span, Time};
+use toy::server::PAYLOAD_OFF;
 
 use crate::{
     checker::{Check, Violation, ensure},
     random::Random,
-    toy::PAYLOAD_OFF,
 };
 
 /// A client with one request at a time.

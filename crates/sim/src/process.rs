@@ -183,7 +183,7 @@ impl<G: Subject> Process<G> {
 /// Who the process of a side is at the arbiter.
 #[must_use]
 pub fn owner(seed: u64, side: Side) -> u128 {
-    u128::from(crate::random::mix(seed, side.index() as u64)) | 1 << 100
+    u128::from(toy::hash::mix(seed, side.index() as u64)) | 1 << 100
 }
 
 /// The header of both log files. The guests take their state from the seed, whatever it says.

@@ -5,11 +5,12 @@
 
 use machine::{DiskOperation, DiskRequest, DiskStatus};
 use replica::{DiskAnswer, Epoch, Span, Time};
+use toy::hash::mix;
 
 use crate::{
     cache::{Access, Asker, CacheOptions, Caches},
     faults::Fault,
-    random::{Random, mix},
+    random::Random,
     world::Side,
 };
 

@@ -12,7 +12,7 @@ use std::{
 use machine::{Cut, DiskRequest, Effect, Input, PowerState, Step};
 use replica::{Digest, Guest, Pause, guest::outputs::Outputs};
 
-use crate::random::{mix, mix_bytes};
+use toy::hash::{mix, mix_bytes};
 
 /// A guest that the simulator can run.
 pub trait Subject: Guest + Sized {

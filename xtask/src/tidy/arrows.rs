@@ -23,7 +23,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "arbiter", "disk", "gateway", "link", "os", "report", "replica", "machine", "hart",
         ],
     ),
-    ("sim", &["replica", "machine", "hart"]),
+    ("toy", &["replica", "machine"]),
+    ("sim", &["toy", "replica", "machine", "hart"]),
     ("image", &[]),
     (
         "cli",
@@ -49,7 +50,7 @@ const PURE: &[&str] = &[
 ];
 
 /// The deterministic crates: those below the real world.
-pub const DETERMINISTIC: &[&str] = &["hart", "machine", "replica", "sim"];
+pub const DETERMINISTIC: &[&str] = &["hart", "machine", "replica", "toy", "sim"];
 
 pub fn check(files: &[File], findings: &mut Vec<Finding>) -> Result<()> {
     let names: Vec<&str> = ARROWS.iter().map(|(name, _)| *name).collect();

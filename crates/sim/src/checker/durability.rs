@@ -8,10 +8,10 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use machine::{DiskOperation, DiskRequest, DiskStatus, Effect, Input};
+use toy::hash::mix_bytes;
 
 use crate::{
     checker::{Check, Violation, ensure},
-    random::mix_bytes,
     storage::{SECTOR, extent},
     subject::Tape,
     world::Side,

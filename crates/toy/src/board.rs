@@ -1,0 +1,229 @@
+//! The toy's hardware, and the toy itself: a board with a program on it.
+//!
+//! [`Board`] holds what every computer has: the step, the clock, effects that wait to be taken, disk requests that
+//! wait for their answers, and the power switch. [`Program`] is what runs on it. [`Toy`] joins the two into a
+//! `replica::Guest`. The board must never decide anything: what happens at which step is up to the program.
+
+use std::collections::VecDeque;
+
+use machine::{Clock, Cut, DiskOperation, DiskRequest, Effect, Input, PowerState, Step};
+use replica::{Digest, Guest, Pause};
+
+/// What runs on a board.
+pub trait Program {
+    /// Takes in an input, which the clock has not seen yet, at the board's present step.
+    fn on_input(&mut self, board: &mut Board, input: &Input);
+    /// Runs on for at least one step and at most up to `until`, or says why it does not: it waits for an input or
+    /// for its timer, or a cut is wanted. The board is on, stands before `until` and has no effects when this is called.
+    fn run(&mut self, board: &mut Board, until: Step, cut: &dyn Cut) -> Option<Pause>;
+    /// The digest of program and board.
+    fn digest(&self, board: &Board) -> Digest;
+    /// Pages of memory that the last digest is said to have hashed.
+    fn pages_hashed(&self) -> u64 {
+        0
+    }
+}
+
+/// The hardware of a toy.
+#[derive(Clone, Debug, Default)]
+pub struct Board {
+    /// The present step.
+    pub now: Step,
+    /// `mtime` as a function of the step.
+    pub clock: Clock,
+    effects: VecDeque<Effect>,
+    /// Disk requests without an answer, in order of submission.
+    pending: Vec<DiskRequest>,
+    /// The number of the next disk request, which is also how many were ever submitted.
+    next_id: u64,
+    /// Set for good when the toy is switched off.
+    off: Option<PowerState>,
+}
+
+impl Board {
+    /// `mtime` at the present step, in ticks of 100 ns.
+    #[must_use]
+    pub fn mtime(&self) -> u64 {
+        self.clock.at(self.now)
+    }
+
+    /// Disk requests without an answer, in order of submission.
+    #[must_use]
+    pub fn pending(&self) -> &[DiskRequest] {
+        &self.pending
+    }
+
+    /// How many disk requests were ever submitted.
+    #[must_use]
+    pub fn submitted(&self) -> u64 {
+        self.next_id
+    }
+
+    /// Is the toy switched off?
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.off.is_some()
+    }
+
+    /// Has something happen on the outside.
+    pub fn show(&mut self, effect: Effect) {
+        self.effects.push_back(effect);
+    }
+
+    /// Submits a disk request; the answer is its number.
+    pub fn submit(&mut self, operation: DiskOperation) -> u64 {
+        let id = self.next_id;
+        let disk = 0;
+        let request = DiskRequest { disk, id, operation };
+        self.next_id += 1;
+        self.pending.push(request.clone());
+        self.show(Effect::Disk(request));
+        id
+    }
+
+    /// The disk has answered request `id`: the request, unless there is none of that number.
+    pub fn complete(&mut self, id: u64) -> Option<DiskRequest> {
+        let index = self.pending.iter().position(|request| request.id == id)?;
+        Some(self.pending.remove(index))
+    }
+
+    /// Switches the toy off.
+    pub fn power_off(&mut self) {
+        self.off = Some(PowerState::Off);
+        self.show(Effect::PoweredOff(PowerState::Off));
+    }
+}
+
+/// A guest without a processor: a board with a program on it.
+#[derive(Clone, Debug, Default)]
+pub struct Toy<P> {
+    /// The hardware.
+    pub board: Board,
+    /// What runs on the board.
+    pub program: P,
+}
+
+impl<P: Program> Guest for Toy<P> {
+    fn run(&mut self, until: Step, cut: &dyn Cut) -> Pause {
+        loop {
+            if !self.board.effects.is_empty() {
+                return Pause::Effects;
+            }
+            if let Some(state) = self.board.off {
+                return Pause::Off(state);
+            }
+            if self.board.now >= until {
+                return Pause::Reached;
+            }
+            if let Some(pause) = self.program.run(&mut self.board, until, cut) {
+                return pause;
+            }
+        }
+    }
+
+    fn inject(&mut self, input: &Input) {
+        if !self.board.is_off() {
+            self.program.on_input(&mut self.board, input);
+            if let Input::Clock { mtime, rate } = input {
+                self.board.clock.set(self.board.now, *mtime, *rate);
+            }
+        }
+    }
+
+    fn take_effect(&mut self) -> Option<Effect> {
+        self.board.effects.pop_front()
+    }
+
+    fn now(&self) -> Step {
+        self.board.now
+    }
+
+    fn mtime(&self) -> u64 {
+        self.board.mtime()
+    }
+
+    fn digest(&mut self) -> Digest {
+        self.program.digest(&self.board)
+    }
+
+    fn pages_hashed(&self) -> u64 {
+        self.program.pages_hashed()
+    }
+
+    fn pending_disk(&self) -> Vec<DiskRequest> {
+        self.board.pending.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use machine::DiskStatus;
+
+    use super::*;
+    use crate::{Commands, Server};
+
+    /// Step, digest and effects of a toy that gets each input, and the answers of its disk, at the input's step, or
+    /// earlier if it waits, and runs `slice` steps at a time.
+    fn live<P: Program>(
+        mut toy: Toy<P>,
+        inputs: &[(Step, Input)],
+        slice: u64,
+    ) -> (Step, Digest, Vec<Effect>) {
+        let (cut, mut effects) = (AtomicBool::new(false), Vec::new());
+        for (at, input) in inputs {
+            loop {
+                let pause = toy.run((*at).min(toy.now().after(slice)), &cut);
+                effects.extend(std::iter::from_fn(|| toy.take_effect()));
+                if toy.now() == *at || matches!(pause, Pause::Waiting { .. }) {
+                    break;
+                }
+            }
+            toy.inject(input);
+            for DiskRequest { disk, id, .. } in toy.pending_disk() {
+                let (status, data) = (DiskStatus::Ok, Vec::new());
+                let done = Input::DiskDone {
+                    disk,
+                    id,
+                    status,
+                    data,
+                };
+                toy.inject(&done);
+            }
+        }
+        (toy.now(), toy.digest(), effects)
+    }
+
+    fn is_invisible<P: Program + Clone>(toy: &Toy<P>, inputs: &[(Step, Input)]) {
+        let whole = live(toy.clone(), inputs, u64::MAX);
+        assert!(whole.2.len() > 10, "{} effects", whole.2.len());
+        for slice in [7, 997, 1 << 16] {
+            assert!(
+                live(toy.clone(), inputs, slice) == whole,
+                "slices of {slice} steps"
+            );
+        }
+    }
+
+    /// A frame and the time, every 100,000 steps. A step is a tick of `mtime` long, or longer where the toy waits.
+    fn frames(frame: impl Fn(u64) -> Vec<u8>) -> Vec<(Step, Input)> {
+        let inputs = |n: u64| {
+            let (port, frame) = (0, frame(n));
+            let (mtime, rate) = (n * 300_000, u32::MAX);
+            [Input::Clock { mtime, rate }, Input::NetFrame { port, frame }]
+                .map(|input| (Step(n * 100_000), input))
+        };
+        (1..=60).flat_map(inputs).collect()
+    }
+
+    #[test]
+    fn where_a_toy_is_stopped_makes_no_difference() {
+        let commands = frames(|n| vec![b"ecns"[n as usize % 4], n as u8]);
+        is_invisible(&Toy::<Commands>::new().that_answers(), &commands);
+        is_invisible(&Toy::<Commands>::new().that_spins(true), &commands);
+        // A client asks again: the server takes no request before it has answered the one before it.
+        let requests = frames(|n| Toy::<Server>::request(n.div_ceil(10), n.div_ceil(10)));
+        is_invisible(&Toy::<Server>::boot(7), &requests);
+    }
+}
