@@ -1,14 +1,14 @@
 //! Buffers, windows, pace, and what a pair costs that does nothing.
 
-mod common;
+mod world;
 
-use common::{BACKUP, PRIMARY, Toy, World, options, same_state};
 use machine::{Input, Step};
 use replica::{
     Action, Entry, EntryKind, Event, Guest, Halt, Node, RoleName, Span, Suspicion, Time, limits,
     log::codec::Encoder,
     peer::message::{Log, Message},
 };
+use world::{A, B, Toy, World, options, same_state};
 
 fn ms(ms: u64) -> Span {
     Span::from_ms(ms)
@@ -18,15 +18,16 @@ fn ms(ms: u64) -> Span {
 fn an_idle_guest_costs_almost_nothing() {
     // Goal: 0.1 Mbit/s in all, with TCP/IP headers and an encrypted link's 18 bytes. The paper: 0.5 to 1.5.
     let mut world = World::pair();
-    world.run(ms(1000));
+    world.run_for(ms(1000));
     let count = |world: &World| {
         let overhead = 66 + 18;
         let datagram = 42 + 28 + 37;
-        let side = |side: &common::Side| side.sent_bytes + side.sent * overhead + side.heartbeats * datagram;
-        world.sides.iter().map(side).sum::<u64>()
+        let side =
+            |side: &world::Process| side.sent_bytes + side.sent * overhead + side.heartbeats * datagram;
+        world.processes.iter().map(side).sum::<u64>()
     };
     let before = count(&world);
-    world.run(ms(10_000));
+    world.run_for(ms(10_000));
     let bits = (count(&world) - before) * 8 / 10;
     assert!(bits < 100_000, "{bits} bit/s at 100 timer ticks a second");
 }
@@ -35,29 +36,29 @@ fn an_idle_guest_costs_almost_nothing() {
 fn a_full_window_stops_the_primary_and_loses_nothing() {
     // FT 3.2-a, 3.2-c.
     let mut world = World::pair();
-    world.run(ms(20));
-    world.slices[BACKUP] = 0;
+    world.run_for(ms(20));
+    world.slices[B] = 0;
     let mut sent = 0u64;
-    while !world.side(PRIMARY).node.metrics().stalled_now {
-        world.frame(PRIMARY, &vec![0; 100_000]);
-        world.run(Span::from_us(200));
+    while !world.process(A).node.metrics().stalled_now {
+        world.frame(A, &vec![0; 100_000]);
+        world.run_for(Span::from_us(200));
         sent += 1;
         assert!(sent < 2_000, "it never stops");
     }
-    let buffered = world.side(PRIMARY).node.metrics().buffered_bytes;
+    let buffered = world.process(A).node.metrics().buffered_bytes;
     assert!(
         buffered <= (limits::UNSENT_COST_MAX + limits::BUFFER_COST_MAX) * 11 / 10,
         "{buffered}"
     );
     assert!(sent > 600, "{sent}");
-    let step = world.side(PRIMARY).node.guest().now();
-    world.run(ms(50));
-    assert_eq!(world.side(PRIMARY).node.guest().now(), step, "the guest stands");
-    assert_eq!(world.side(PRIMARY).role(), RoleName::Primary);
-    world.slices[BACKUP] = 1;
-    world.run(ms(500));
-    assert!(world.side(PRIMARY).node.metrics().stalled >= ms(50));
-    assert!(world.side(PRIMARY).node.guest().now() > step);
+    let step = world.process(A).node.guest().now();
+    world.run_for(ms(50));
+    assert_eq!(world.process(A).node.guest().now(), step, "the guest stands");
+    assert_eq!(world.process(A).role(), RoleName::Primary);
+    world.slices[B] = 1;
+    world.run_for(ms(500));
+    assert!(world.process(A).node.metrics().stalled >= ms(50));
+    assert!(world.process(A).node.guest().now() > step);
     same_state(&mut world);
 }
 
@@ -95,41 +96,38 @@ fn a_primary_that_ignores_the_window_is_refused() {
 fn a_backup_that_never_follows_is_dropped() {
     // FT 3.2-e: first the primary slows down, then it goes on alone.
     let mut world = World::pair();
-    world.slices[BACKUP] = 0;
-    world.run(ms(3_000));
-    assert_eq!(world.side(PRIMARY).role(), RoleName::Primary);
-    assert!(world.side(PRIMARY).node.metrics().speed_permille < 1000);
-    assert!(world.side(PRIMARY).node.metrics().lag > ms(1_000));
-    world.until("alone", |world| world.side(PRIMARY).role() == RoleName::Solo);
-    assert_eq!(
-        world.side(PRIMARY).node.metrics().suspicion,
-        Some(Suspicion::Slow)
-    );
+    world.slices[B] = 0;
+    world.run_for(ms(3_000));
+    assert_eq!(world.process(A).role(), RoleName::Primary);
+    assert!(world.process(A).node.metrics().speed_permille < 1000);
+    assert!(world.process(A).node.metrics().lag > ms(1_000));
+    world.until("alone", |world| world.process(A).role() == RoleName::Solo);
+    assert_eq!(world.process(A).node.metrics().suspicion, Some(Suspicion::Slow));
 }
 
 #[test]
 fn a_backup_with_an_empty_buffer_stands() {
     // FT 3.2-c.
     let mut world = World::pair();
-    world.run(ms(100));
-    let step = world.side(BACKUP).node.guest().now();
-    world.deaf[PRIMARY] = true;
-    world.run(ms(5));
-    let after = world.side(BACKUP).node.guest().now();
-    world.run(ms(200));
-    assert_eq!(world.side(BACKUP).node.guest().now(), after);
+    world.run_for(ms(100));
+    let step = world.process(B).node.guest().now();
+    world.cut_from[A] = true;
+    world.run_for(ms(5));
+    let after = world.process(B).node.guest().now();
+    world.run_for(ms(200));
+    assert_eq!(world.process(B).node.guest().now(), after);
     assert!(after >= step);
 }
 
 #[test]
 fn a_stall_of_ones_own_is_not_the_peers_silence() {
     let mut world = World::pair();
-    world.run(ms(50));
+    world.run_for(ms(50));
     // Both stand for as long as the timeout, as when their host sleeps.
     world.now = world.now.after(ms(600));
-    world.run(ms(300));
-    assert_eq!(world.side(PRIMARY).role(), RoleName::Primary);
-    assert_eq!(world.side(BACKUP).role(), RoleName::Backup);
+    world.run_for(ms(300));
+    assert_eq!(world.process(A).role(), RoleName::Primary);
+    assert_eq!(world.process(B).role(), RoleName::Backup);
 }
 
 #[test]

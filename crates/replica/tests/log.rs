@@ -1,14 +1,14 @@
 //! The log: its bytes, and what is refused.
 
-mod common;
+mod world;
 
-use common::header;
 use machine::{Control, DiskStatus, Input, PowerState, Step};
 use proptest::prelude::*;
 use replica::{
     Digest, Entry, EntryKind, LogError, LogReader, Seq,
     log::codec::{self, Decoder, Encoder, Extent, FrameError},
 };
+use world::header;
 
 fn entry(at: u64, kind: EntryKind) -> Entry {
     Entry { at: Step(at), kind }

@@ -1,15 +1,15 @@
 //! Recording to a file and playing it back.
 
-mod common;
+mod world;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{BACKUP, PRIMARY, Toy, World, header, options};
 use machine::{Control, Input, Step};
 use replica::{
     Divergence, End, Event, Guest, LogError, LogReader, Options, Playback, PlaybackError, Playing, Span,
     log::codec,
 };
+use world::{A, B, Toy, World, header, options};
 
 /// A recorded life that ends with the power off, or open.
 fn recording(off: bool) -> (World, Vec<u8>) {
@@ -20,22 +20,22 @@ fn recording(off: bool) -> (World, Vec<u8>) {
     let mut world = World::solo(record);
     for round in 0..30 {
         for kind in b"ewrcn" {
-            world.frame(PRIMARY, &[*kind, round]);
+            world.frame(A, &[*kind, round]);
         }
-        world.frame(PRIMARY, &[b's', round % 3]);
-        world.event(
-            PRIMARY,
+        world.frame(A, &[b's', round % 3]);
+        world.deliver(
+            A,
             Event::Input(Input::Entropy {
                 bytes: vec![round; 8],
             }),
         );
-        world.run(Span::from_ms(3));
+        world.run_for(Span::from_ms(3));
     }
     if off {
-        world.event(PRIMARY, Event::Input(Input::Control(Control::PowerOff)));
+        world.deliver(A, Event::Input(Input::Control(Control::PowerOff)));
     }
-    world.run(Span::from_ms(100));
-    let file = world.side(PRIMARY).file.clone();
+    world.run_for(Span::from_ms(100));
+    let file = world.process(A).file.clone();
     (world, file)
 }
 
@@ -79,7 +79,7 @@ fn play(
 fn a_recording_plays_back_to_the_same_state_in_slices_of_any_length() {
     // FT 2.1-a, 2.1-b, 2.1-d, 2-d.
     let (world, file) = recording(true);
-    let mut recorded = world.side(PRIMARY).node.guest().clone();
+    let mut recorded = world.process(A).node.guest().clone();
     for (slice, chunk, cuts) in [
         (u64::MAX, 1 << 20, false),
         (7, 100, false),
@@ -162,8 +162,7 @@ fn a_playback_of_another_machine_diverges() {
     let (_, file) = recording(true);
     let mut reader = LogReader::default();
     reader.push(&file);
-    let mut broken = Toy::new();
-    broken.broken_at = Some(3_000);
+    let broken = Toy::new().that_breaks_at(3_000);
     let mut playback = Playback::new(broken, reader, Step::NEVER);
     playback.push(&[]);
     let cut = AtomicBool::new(false);
@@ -189,25 +188,25 @@ fn both_halves_of_a_pair_write_the_same_file_and_the_survivor_goes_on_with_it() 
     };
     let mut world = World::pair_of(Toy::new(), Toy::new(), record(1), record(2));
     for round in 0..10 {
-        world.frame(PRIMARY, &[b'e', round]);
-        world.frame(PRIMARY, &[b'w', round]);
-        world.run(Span::from_ms(3));
+        world.frame(A, &[b'e', round]);
+        world.frame(A, &[b'w', round]);
+        world.run_for(Span::from_ms(3));
     }
-    world.run(Span::from_ms(30));
-    world.kill(PRIMARY);
-    let (one, two) = (world.side(PRIMARY).file.clone(), world.side(BACKUP).file.clone());
+    world.run_for(Span::from_ms(30));
+    world.crash(A);
+    let (one, two) = (world.process(A).file.clone(), world.process(B).file.clone());
     let common = one.len().min(two.len());
     assert!(common > 500);
     assert_eq!(one[..common], two[..common]);
-    world.until("live", |world| world.side(BACKUP).live.is_some());
+    world.until("live", |world| world.process(B).live.is_some());
     for round in 0..10 {
-        world.frame(BACKUP, &[b'e', round]);
-        world.run(Span::from_ms(3));
+        world.frame(B, &[b'e', round]);
+        world.run_for(Span::from_ms(3));
     }
-    world.event(BACKUP, Event::Input(Input::Control(Control::PowerOff)));
-    world.until("off", |world| world.side(BACKUP).halted.is_some());
-    let (mut played, end, _) = play(&world.side(BACKUP).file, Step::NEVER, u64::MAX, 1 << 20, false).unwrap();
+    world.deliver(B, Event::Input(Input::Control(Control::PowerOff)));
+    world.until("off", |world| world.process(B).halted.is_some());
+    let (mut played, end, _) = play(&world.process(B).file, Step::NEVER, u64::MAX, 1 << 20, false).unwrap();
     assert_eq!(end, End::Off);
-    let mut live = world.side(BACKUP).node.guest().clone();
+    let mut live = world.process(B).node.guest().clone();
     assert_eq!(played.digest(), live.digest());
 }

@@ -1,22 +1,22 @@
 //! A guest that runs alone, without a log.
 
-mod common;
+mod world;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{PRIMARY, Toy, World};
 use machine::{Effect, Input, PowerState};
 use replica::{Event, Guest, Halt, Next, Node, Options, Span, Time};
+use world::{A, Toy, World};
 
 #[test]
 fn outputs_leave_at_once_and_nothing_is_logged() {
     let mut world = World::solo(Options::default());
-    world.run(Span::from_ms(5));
+    world.run_for(Span::from_ms(5));
     for frame in [b"e1", b"w1", b"r1", b"c1"] {
-        world.frame(PRIMARY, frame);
+        world.frame(A, frame);
     }
-    world.run(Span::from_ms(5));
-    let side = world.side(PRIMARY);
+    world.run_for(Span::from_ms(5));
+    let side = world.process(A);
     assert_eq!(side.shown.len(), 2);
     assert_eq!(side.disk_log.len(), 2);
     assert!(side.node.guest().pending_disk().is_empty());
@@ -27,16 +27,16 @@ fn outputs_leave_at_once_and_nothing_is_logged() {
 #[test]
 fn power_off_ends_it_after_the_last_write() {
     let mut world = World::solo(Options::default());
-    world.disk_up = false;
-    world.frame(PRIMARY, b"w1");
-    world.frame(PRIMARY, b"o");
-    world.run(Span::from_ms(50));
-    assert_eq!(world.side(PRIMARY).halted, None);
-    world.disk_up = true;
-    world.run(Span::from_ms(5));
-    assert_eq!(world.side(PRIMARY).halted, Some(Halt::Off(PowerState::Off)));
+    world.disk_away = true;
+    world.frame(A, b"w1");
+    world.frame(A, b"o");
+    world.run_for(Span::from_ms(50));
+    assert_eq!(world.process(A).halted, None);
+    world.disk_away = false;
+    world.run_for(Span::from_ms(5));
+    assert_eq!(world.process(A).halted, Some(Halt::Off(PowerState::Off)));
     assert!(matches!(
-        world.side(PRIMARY).shown.last(),
+        world.process(A).shown.last(),
         Some((_, Effect::PoweredOff(_)))
     ));
 }
@@ -72,10 +72,10 @@ fn an_idle_guest_sleeps_until_its_timer_and_a_cut_ends_a_slice() {
 fn a_flood_is_dropped_and_counted_not_stored() {
     let mut world = World::solo(Options::default());
     for _ in 0..10_000 {
-        world.frame(PRIMARY, &[0; 1500]);
+        world.frame(A, &[0; 1500]);
     }
-    world.run(Span::from_ms(1));
-    assert!(world.side(PRIMARY).node.metrics().inputs_dropped > 4_000);
-    world.run(Span::from_ms(100));
-    assert!(world.side(PRIMARY).node.guest().now().0 > 0);
+    world.run_for(Span::from_ms(1));
+    assert!(world.process(A).node.metrics().inputs_dropped > 4_000);
+    world.run_for(Span::from_ms(100));
+    assert!(world.process(A).node.guest().now().0 > 0);
 }

@@ -1,7 +1,10 @@
-//! A world for two nodes: a link with a delay, an arbiter, one shared disk, and a clock that ticks.
+//! A world for one node or two, in which a test says when what happens.
+//!
+//! The words are those of the simulator's world (`crates/sim`): the sides A and B, a process on each, a link, heartbeats,
+//! an arbiter and a disk that may be away. What `sim` cannot do is what this world is for: nothing is drawn, so a message
+//! takes exactly [`World::delay`] and a process gets exactly [`World::slices`] slices a tick; and each action is kept for
+//! the test to look at. It must never draw anything, nor judge: the tests do that.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
-
-pub mod toy;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::AtomicBool;
@@ -11,16 +14,27 @@ use replica::{
     Action, Claim, DiskAnswer, Epoch, Event, Guest, Halt, Header, ImageId, Next, Node, Options, PairOptions,
     RoleName, Span, Time, Verdict,
 };
-pub use toy::Toy;
 
+/// The guest of all tests.
+pub type Toy = toy::Toy<toy::Commands>;
+
+/// The failure-detection timeout of both sides.
 pub const TIMEOUT: Span = Span::from_ms(500);
+/// What one turn of the world takes.
 pub const TICK: Span = Span::from_us(100);
+/// How long messages are under way unless a test says otherwise; heartbeats always.
 pub const DELAY: Span = Span::from_us(100);
+/// How long the disk takes to answer a request.
 pub const DISK: Span = Span::from_us(300);
+/// The time at which a world begins.
+const BEGIN: Time = Time(1_000_000_000);
 
-pub const PRIMARY: usize = 0;
-pub const BACKUP: usize = 1;
+/// The side that was born primary, or is alone.
+pub const A: usize = 0;
+/// The side that was born backup.
+pub const B: usize = 1;
 
+/// The options of the process that is `owner` at the arbiter.
 pub fn options(owner: u128) -> PairOptions {
     PairOptions {
         epoch: Epoch(7),
@@ -34,26 +48,37 @@ pub fn options(owner: u128) -> PairOptions {
     }
 }
 
-/// One node and what the world knows of it.
-pub struct Side {
+/// A replica's process: its node, and what the world knows of it.
+pub struct Process {
+    /// The node; a process that has halted or crashed keeps it, so that a test can look at its end.
     pub node: Node<Toy>,
-    /// It gets no call at all.
+    /// It gets no call: it stands still, has crashed, or has halted.
     pub stopped: bool,
+    /// The reason for which the process ended itself.
     pub halted: Option<Halt>,
+    /// The epoch in which it went live after a claim.
     pub live: Option<Epoch>,
+    /// What it released, disk requests apart, and when.
     pub shown: Vec<(Time, Effect)>,
+    /// What it asked the arbiter, and when.
     pub asked: Vec<(Time, Claim)>,
+    /// The requests that it sent to the disk, and when.
     pub disk_log: Vec<(Time, DiskRequest)>,
+    /// What it appended to its log file.
     pub file: Vec<u8>,
+    /// How many messages it sent over the link.
     pub sent: u64,
+    /// The bytes of these messages.
     pub sent_bytes: u64,
+    /// How many heartbeats it sent.
     pub heartbeats: u64,
+    /// Events that it has not looked at, each with the time of its arrival.
     inbox: VecDeque<(Time, Event)>,
 }
 
-impl Side {
-    pub fn new(node: Node<Toy>) -> Side {
-        Side {
+impl Process {
+    fn new(node: Node<Toy>) -> Process {
+        Process {
             node,
             stopped: false,
             halted: None,
@@ -69,11 +94,12 @@ impl Side {
         }
     }
 
+    /// What the node says that it is.
     pub fn role(&self) -> RoleName {
         self.node.metrics().role
     }
 
-    /// Frames that it transmitted.
+    /// The frames that it transmitted.
     pub fn frames(&self) -> Vec<Vec<u8>> {
         let frame = |(_, effect): &(Time, Effect)| match effect {
             Effect::NetTransmit { frame, .. } => Some(frame.clone()),
@@ -83,67 +109,81 @@ impl Side {
     }
 }
 
+/// One process or two, and what lies between and around them.
 pub struct World {
+    /// The time, which both processes' clocks show.
     pub now: Time,
-    pub sides: Vec<Side>,
-    /// Messages from this side get lost (the link is cut, nobody notices but by silence).
-    pub deaf: [bool; 2],
+    /// The processes of the sides [`A`] and [`B`].
+    pub processes: Vec<Process>,
+    /// Is the link cut for what this side sends? Nobody notices but by silence.
+    pub cut_from: [bool; 2],
     /// How long messages are under way. Heartbeats always take [`DELAY`].
     pub delay: Span,
-    pub heartbeats: bool,
+    /// Are all heartbeats lost?
+    pub heartbeats_lost: bool,
+    /// Who has each epoch at the arbiter.
     pub arbiter: BTreeMap<u64, u128>,
-    pub arbiter_up: bool,
+    /// Does nobody reach the arbiter?
+    pub arbiter_away: bool,
+    /// What is on the disk, by sector; a sector that is missing holds zeroes.
     pub disk: BTreeMap<u64, Vec<u8>>,
-    pub disk_up: bool,
-    /// This side dies after carrying out so many more actions.
-    pub dies_after: Option<(usize, u64)>,
-    /// Slices a side gets per tick.
+    /// Does the disk answer nobody? What was sent meanwhile is done when it is back.
+    pub disk_away: bool,
+    /// This side crashes after carrying out so many more actions.
+    pub crashes_after: Option<(usize, u64)>,
+    /// Slices that each side's guest gets per tick.
     pub slices: [u32; 2],
-    waiting_disk: VecDeque<(Time, usize, DiskRequest)>,
+    /// Requests under way: when each is answered, whose it is, and the request.
+    at_disk: VecDeque<(Time, usize, DiskRequest)>,
 }
 
 impl World {
-    pub fn new(nodes: Vec<Node<Toy>>) -> World {
+    fn new(nodes: Vec<Node<Toy>>) -> World {
         World {
-            now: Time(1_000_000_000),
-            sides: nodes.into_iter().map(Side::new).collect(),
-            deaf: [false; 2],
+            now: BEGIN,
+            processes: nodes.into_iter().map(Process::new).collect(),
+            cut_from: [false; 2],
             delay: DELAY,
-            heartbeats: true,
+            heartbeats_lost: false,
             arbiter: BTreeMap::new(),
-            arbiter_up: true,
+            arbiter_away: false,
             disk: BTreeMap::new(),
-            disk_up: true,
-            dies_after: None,
+            disk_away: false,
+            crashes_after: None,
             slices: [1; 2],
-            waiting_disk: VecDeque::new(),
+            at_disk: VecDeque::new(),
         }
     }
 
+    /// A pair right after the handshake.
     pub fn pair() -> World {
         World::pair_of(Toy::new(), Toy::new(), options(1), options(2))
     }
 
+    /// A pair of these guests.
     pub fn pair_of(a: Toy, b: Toy, one: PairOptions, two: PairOptions) -> World {
-        let now = Time(1_000_000_000);
-        World::new(vec![Node::primary(a, now, one), Node::backup(b, now, two)])
+        World::new(vec![Node::primary(a, BEGIN, one), Node::backup(b, BEGIN, two)])
     }
 
+    /// A guest that runs alone, on side [`A`].
     pub fn solo(options: Options) -> World {
-        World::new(vec![Node::solo(Toy::new(), Time(1_000_000_000), options)])
+        World::new(vec![Node::solo(Toy::new(), BEGIN, options)])
     }
 
-    pub fn side(&self, index: usize) -> &Side {
-        &self.sides[index]
+    /// The process of a side.
+    pub fn process(&self, side: usize) -> &Process {
+        &self.processes[side]
     }
 
-    pub fn event(&mut self, to: usize, event: Event) {
+    /// Something comes for a process.
+    pub fn deliver(&mut self, to: usize, event: Event) {
         let now = self.now;
-        self.sides[to].inbox.push_back((now, event));
+        self.processes[to].inbox.push_back((now, event));
     }
 
+    /// A frame comes for the guest of a side.
     pub fn frame(&mut self, to: usize, frame: &[u8]) {
-        self.event(
+        self.deliver(
             to,
             Event::Input(Input::NetFrame {
                 port: 0,
@@ -152,31 +192,35 @@ impl World {
         );
     }
 
-    /// The process dies; its peer's link breaks.
-    pub fn kill(&mut self, index: usize) {
-        self.sides[index].stopped = true;
-        self.sides[index].inbox.clear();
-        self.waiting_disk.retain(|(_, side, _)| *side != index);
+    /// A process dies with what it had under way at the disk. Its peer learns that only by silence.
+    pub fn crash(&mut self, side: usize) {
+        self.processes[side].stopped = true;
+        self.processes[side].inbox.clear();
+        self.at_disk.retain(|(_, from, _)| *from != side);
     }
 
-    pub fn break_link(&mut self) {
-        for side in &mut self.sides {
-            side.inbox.retain(|(_, event)| !matches!(event, Event::Peer(_)));
+    /// The link breaks: what is under way is lost, and both sides are told.
+    pub fn reset_link(&mut self) {
+        for process in &mut self.processes {
+            process
+                .inbox
+                .retain(|(_, event)| !matches!(event, Event::Peer(_)));
         }
-        self.deaf = [true; 2];
-        for index in 0..self.sides.len() {
-            self.event(index, Event::LinkLost);
+        self.cut_from = [true; 2];
+        for side in 0..self.processes.len() {
+            self.deliver(side, Event::LinkLost);
         }
     }
 
-    pub fn run(&mut self, span: Span) {
+    /// Lets the world go on for a while.
+    pub fn run_for(&mut self, span: Span) {
         let end = self.now.after(span);
         while self.now < end {
             self.tick();
         }
     }
 
-    /// Until `done`, for at most ten seconds.
+    /// Lets the world go on until `done`, for ten seconds at most.
     pub fn until(&mut self, what: &str, done: impl Fn(&World) -> bool) {
         let end = self.now.after(Span::from_ms(10_000));
         while !done(self) {
@@ -185,27 +229,24 @@ impl World {
         }
     }
 
-    pub fn tick(&mut self) {
+    /// One turn: answers of the disk, then each process looks at its events and runs its guest.
+    fn tick(&mut self) {
         self.now = self.now.after(TICK);
         self.answer_disks();
-        for index in 0..self.sides.len() {
-            let mut order = true;
-            while order && !self.sides[index].stopped {
-                let side = &mut self.sides[index];
-                let due = side.inbox.iter().position(|(time, _)| *time <= self.now);
-                let Some((_, event)) = due.and_then(|at| side.inbox.remove(at)) else {
-                    order = false;
-                    continue;
-                };
-                side.node.handle(self.now, event);
-                self.act(index);
+        for side in 0..self.processes.len() {
+            while !self.processes[side].stopped
+                && let Some(event) = self.next_event(side)
+            {
+                self.processes[side].node.handle(self.now, event);
+                self.carry_all(side);
             }
-            for _ in 0..self.slices[index.min(1)] {
-                if self.sides[index].stopped {
+            for _ in 0..self.slices[side] {
+                if self.processes[side].stopped {
                     break;
                 }
-                let next = self.sides[index].node.slice(self.now, &AtomicBool::new(false));
-                self.act(index);
+                let cut = AtomicBool::new(false);
+                let next = self.processes[side].node.slice(self.now, &cut);
+                self.carry_all(side);
                 if !matches!(next, Next::Busy) {
                     break;
                 }
@@ -213,11 +254,18 @@ impl World {
         }
     }
 
+    /// The first event in a process's inbox that has arrived by now.
+    fn next_event(&mut self, side: usize) -> Option<Event> {
+        let inbox = &mut self.processes[side].inbox;
+        let due = inbox.iter().position(|(time, _)| *time <= self.now)?;
+        inbox.remove(due).map(|(_, event)| event)
+    }
+
     fn answer_disks(&mut self) {
-        while self.disk_up
-            && let Some((time, _, _)) = self.waiting_disk.front()
+        while !self.disk_away
+            && let Some((time, _, _)) = self.at_disk.front()
             && *time <= self.now
-            && let Some((_, index, request)) = self.waiting_disk.pop_front()
+            && let Some((_, side, request)) = self.at_disk.pop_front()
         {
             let data = match request.operation {
                 DiskOperation::Write { sector, data } => {
@@ -230,8 +278,8 @@ impl World {
                 _ => vec![],
             };
             let (disk, id) = (request.disk, request.id);
-            self.event(
-                index,
+            self.deliver(
+                side,
                 Event::DiskDone(DiskAnswer {
                     disk,
                     id,
@@ -242,86 +290,90 @@ impl World {
         }
     }
 
-    pub fn act(&mut self, index: usize) {
-        while let Some(action) = self.sides[index].node.poll(self.now) {
-            let now = self.now;
-            let other = 1 - index;
-            if let Some((who, left)) = &mut self.dies_after
-                && *who == index
+    /// Carries out what a node wants, until it wants nothing more or its process crashes.
+    fn carry_all(&mut self, side: usize) {
+        while let Some(action) = self.processes[side].node.poll(self.now) {
+            if let Some((who, left)) = &mut self.crashes_after
+                && *who == side
             {
                 if *left == 0 {
-                    self.dies_after = None;
-                    self.kill(index);
+                    self.crashes_after = None;
+                    self.crash(side);
                     return;
                 }
                 *left -= 1;
             }
-            let side = &mut self.sides[index];
-            match action {
-                Action::Send(bytes) => {
-                    side.sent += 1;
-                    side.sent_bytes += bytes.len() as u64;
-                    if !self.deaf[index] {
-                        let at = now.after(self.delay);
-                        self.sides[other]
-                            .inbox
-                            .push_back((at, Event::Peer(bytes.to_vec())));
-                    }
-                }
-                Action::Heartbeat(bytes) => {
-                    side.heartbeats += 1;
-                    if self.heartbeats {
-                        let at = now.after(DELAY);
-                        self.sides[other]
-                            .inbox
-                            .push_back((at, Event::Heartbeat(bytes.to_vec())));
-                    }
-                }
-                Action::Release(shown) => side.shown.push((now, shown.into())),
-                Action::Entropy { bytes } => side.shown.push((now, Effect::EntropyWanted { bytes })),
-                Action::Disk(request) => {
-                    side.disk_log.push((now, request.clone()));
-                    self.waiting_disk.push_back((now.after(DISK), index, request));
-                }
-                Action::Append(bytes) => side.file.extend_from_slice(&bytes),
-                Action::Ask(claim) => {
-                    side.asked.push((now, claim));
-                    assert_eq!(
-                        claim.after,
-                        Some(1),
-                        "every claim says who has the epoch before it"
-                    );
-                    let verdict = if self.arbiter_up {
-                        let winner = *self.arbiter.entry(claim.epoch.0).or_insert(claim.owner);
-                        if winner == claim.owner {
-                            Verdict::Won
-                        } else {
-                            Verdict::Lost
-                        }
-                    } else {
-                        Verdict::Unreachable
-                    };
-                    let at = now.after(DELAY);
-                    side.inbox.push_back((at, Event::Verdict(claim, verdict)));
-                }
-                Action::GoLive(epoch) => side.live = Some(epoch),
-                Action::Halt(halt) => {
-                    side.halted = Some(halt);
-                    side.stopped = true;
+            self.carry_out(side, action);
+        }
+    }
+
+    fn carry_out(&mut self, side: usize, action: Action) {
+        let (now, other) = (self.now, 1 - side);
+        let process = &mut self.processes[side];
+        match action {
+            Action::Send(bytes) => {
+                process.sent += 1;
+                process.sent_bytes += bytes.len() as u64;
+                if !self.cut_from[side] {
+                    let at = now.after(self.delay);
+                    self.processes[other].inbox.push_back((at, Event::Peer(bytes.to_vec())));
                 }
             }
+            Action::Heartbeat(bytes) => {
+                process.heartbeats += 1;
+                if !self.heartbeats_lost {
+                    let at = now.after(DELAY);
+                    self.processes[other]
+                        .inbox
+                        .push_back((at, Event::Heartbeat(bytes.to_vec())));
+                }
+            }
+            Action::Release(shown) => process.shown.push((now, shown.into())),
+            Action::Entropy { bytes } => process.shown.push((now, Effect::EntropyWanted { bytes })),
+            Action::Disk(request) => {
+                process.disk_log.push((now, request.clone()));
+                self.at_disk.push_back((now.after(DISK), side, request));
+            }
+            Action::Append(bytes) => process.file.extend_from_slice(&bytes),
+            Action::Ask(claim) => {
+                process.asked.push((now, claim));
+                assert_eq!(
+                    claim.after,
+                    Some(1),
+                    "every claim says who has the epoch before it"
+                );
+                let verdict = self.ask(claim);
+                let answer = (now.after(DELAY), Event::Verdict(claim, verdict));
+                self.processes[side].inbox.push_back(answer);
+            }
+            Action::GoLive(epoch) => process.live = Some(epoch),
+            Action::Halt(halt) => {
+                process.halted = Some(halt);
+                process.stopped = true;
+            }
+        }
+    }
+
+    /// A question takes effect at the arbiter, unless nobody reaches it.
+    fn ask(&mut self, claim: Claim) -> Verdict {
+        if self.arbiter_away {
+            return Verdict::Unreachable;
+        }
+        let winner = *self.arbiter.entry(claim.epoch.0).or_insert(claim.owner);
+        if winner == claim.owner {
+            Verdict::Won
+        } else {
+            Verdict::Lost
         }
     }
 }
 
-/// Waits until both halves stand at the same step, and compares them there.
+/// Waits until both guests stand at the same step, and compares them there.
 pub fn same_state(world: &mut World) {
-    let step = |world: &World, index: usize| world.side(index).node.guest().now();
-    world.until("the same step", |world| {
-        step(world, PRIMARY) == step(world, BACKUP)
-    });
-    let digest = |world: &World, index: usize| world.side(index).node.guest().clone().digest();
-    assert_eq!(digest(world, PRIMARY), digest(world, BACKUP));
+    let step = |world: &World, side: usize| world.process(side).node.guest().now();
+    world.until("the same step", |world| step(world, A) == step(world, B));
+    let digest = |world: &World, side: usize| world.process(side).node.guest().clone().digest();
+    assert_eq!(digest(world, A), digest(world, B));
 }
 
 /// A header of no machine in particular.
