@@ -3,8 +3,8 @@
 //! `cargo run --release -p host --example latency [ROUNDS]`. The difference between a pair and a guest alone
 //! is what the output rule costs: the log out, the acknowledgement back, the release.
 
-#[path = "../tests/common/mod.rs"]
-mod common;
+#[path = "../tests/site/mod.rs"]
+mod site;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -12,11 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use common::toy::Toy;
-use common::{Cable, Gateway, vm};
 use host::{PairSpec, Pairing};
 use link::KeyFile;
 use replica::Span;
+use site::{Cable, Site, Toy, vm};
 
 const ROLE: &str = "LOCKSTEP_LATENCY_ROLE";
 
@@ -70,8 +69,7 @@ fn bare(rounds: usize) {
 }
 
 fn alone(rounds: usize, spins: bool, what: &str) {
-    let dir = site();
-    let gateway = Gateway::new(dir.path());
+    let Site { dir, gateway } = Site::new();
     let mut child = start("run", dir.path(), "127.0.0.1:0", spins, false);
     let mut cable = gateway.accept();
     print(&format!("{what}, alone"), ping(&mut cable, rounds));
@@ -80,8 +78,7 @@ fn alone(rounds: usize, spins: bool, what: &str) {
 }
 
 fn pair(rounds: usize, spins: bool, key: bool, what: &str) {
-    let dir = site();
-    let gateway = Gateway::new(dir.path());
+    let Site { dir, gateway } = Site::new();
     let mut backup = start("backup", dir.path(), "127.0.0.1:0", spins, key);
     let mut lines = BufReader::new(backup.stdout.take().expect("its output")).lines();
     let address = lines.next().expect("a line").expect("a line");
@@ -124,14 +121,6 @@ fn ping(cable: &mut Cable, rounds: usize) -> Vec<f64> {
     samples
 }
 
-fn site() -> tempfile::TempDir {
-    let dir = tempfile::tempdir().expect("a directory");
-    std::fs::write(dir.path().join("disk"), vec![0; 64 << 10]).expect("a disk");
-    std::fs::create_dir(dir.path().join("arbiter")).expect("a directory");
-    std::fs::write(dir.path().join("key"), link::Key::new([7; 32]).to_hex()).expect("a key");
-    dir
-}
-
 fn start(role: &str, dir: &Path, peer: &str, spins: bool, key: bool) -> Child {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
     command
@@ -170,7 +159,7 @@ fn replica_process(role: &str) {
         patience: Span::from_ms(10_000),
     };
     let spins = std::env::var_os("SPINS").is_some();
-    let mut build = |_: &machine::Config| Ok(Toy::new(spins));
+    let mut build = |_: &machine::Config| Ok(Toy::new().that_answers().that_spins(spins));
     let mut progress = |progress: &Pairing<'_>| {
         if let Pairing::Listening(address) = progress {
             println!("{address}");

@@ -1,11 +1,10 @@
 //! What one read brings is taken to its end, though a batch is bounded and nothing more comes.
 
-mod common;
+mod site;
 
 use std::thread;
 
 use arbiter::{Answer, Arbiter, ArbiterError, Asker};
-use common::toy::Toy;
 use disk::DiskPool;
 use host::{World, drive};
 use link::{Link, Listener, Security, connect};
@@ -15,6 +14,7 @@ use replica::VmName;
 use replica::peer::message::{Log, Message};
 use replica::{Claim, Epoch, Node, Options, PairOptions, Span, Time, Verdict};
 use report::Reporter;
+use site::Toy;
 
 /// Gives every epoch to somebody else, so that a replica that suspects its peer ends.
 struct Nobody;
@@ -57,7 +57,7 @@ fn backup() -> Link {
             timeout: Span::from_ms(5_000),
             run: Options::default(),
         };
-        drive(Node::backup(Toy::new(false), clock::now(), options), world).unwrap();
+        drive(Node::backup(Toy::new(), clock::now(), options), world).unwrap();
     });
     connect(address, &Security::Insecure, Span::from_ms(600_000), &mut |_| {
         true

@@ -1,15 +1,15 @@
 //! The guest's cables: a gateway that comes and goes, and a TAP interface where the kernel lets us have one.
 
-mod common;
+mod site;
 
 use std::process::Command;
 
-use common::Gateway;
 use host::net::{Endpoint, Lead, NetError, Port, PortSpec, Tap};
 use os::sys::clock;
 use os::wake::Waker;
 use replica::{Epoch, Time};
 use rustix::event::{PollFd, PollFlags, poll};
+use site::Gateway;
 
 fn wait_for(waker: &Waker) {
     poll(&mut [PollFd::new(waker, PollFlags::IN)], None).unwrap();

@@ -1,8 +1,8 @@
 //! What a process that has entered the sandbox can still do, and what not: each attempt in a process of its own.
 
-mod common;
 #[path = "sandbox/raw.rs"]
 mod raw;
+mod site;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use arbiter::{Arbiter, DirectoryArbiter};
-use common::vm;
 use disk::{Access, Disk, Holder};
 use gateway::{GatewayConfig, GuestListen};
 use host::net::{Endpoint, PortSpec};
@@ -22,6 +21,7 @@ use os::sandbox::{self, Kind};
 use os::signals::Signals;
 use replica::VmName;
 use replica::{Claim, Epoch, Span};
+use site::vm;
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Sockets that are made before the sandbox is entered.

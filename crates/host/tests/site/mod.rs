@@ -1,9 +1,11 @@
-//! What several tests need: a toy guest, and a gateway that is the test itself.
+//! The site of a toy VM: all its files in one directory, and its gateway, which is the test itself.
+//!
+//! Tests and examples that run whole replicas start from [`Site`]; those that need only a cable or a specification take
+//! [`Gateway`] or [`vm`] alone. The gateway here passes nothing on: a test sees each frame that a replica shows.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
-pub mod toy;
-
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
@@ -11,6 +13,31 @@ use host::console::ConsoleSpec;
 use host::net::{Endpoint, PortSpec};
 use host::{DiskSpec, NetSpec, VmSpec};
 use replica::VmName;
+
+/// The guest of all replicas.
+pub type Toy = toy::Toy<toy::Commands>;
+
+/// A directory with all that the two halves of a pair share, and the gateway that both plug themselves into.
+pub struct Site {
+    /// Holds `disk` (64 KiB), `arbiter`, `key`, and what replicas write; it goes with the site.
+    pub dir: tempfile::TempDir,
+    /// The gateway.
+    pub gateway: Gateway,
+}
+
+impl Site {
+    /// A site where no VM has ever run.
+    pub fn new() -> Site {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("disk"), vec![0; 64 << 10]).unwrap();
+        std::fs::create_dir(dir.path().join("arbiter")).unwrap();
+        let key = dir.path().join("key");
+        std::fs::write(&key, link::Key::generate().unwrap().to_hex()).unwrap();
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let gateway = Gateway::new(dir.path());
+        Site { dir, gateway }
+    }
+}
 
 /// A VM for the toy: one disk, one network device, all files in `dir`. `who` names this replica's own files.
 pub fn vm(dir: &Path, who: &str) -> VmSpec {
@@ -52,6 +79,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// A gateway that listens at `gateway` in this directory.
     pub fn new(dir: &Path) -> Gateway {
         Gateway {
             listener: UnixListener::bind(dir.join("gateway")).unwrap(),
@@ -68,6 +96,7 @@ impl Gateway {
 pub struct Cable(UnixStream);
 
 impl Cable {
+    /// Sends a frame to the guest.
     pub fn send(&mut self, frame: &[u8]) -> std::io::Result<()> {
         self.0.write_all(&(frame.len() as u32).to_be_bytes())?;
         self.0.write_all(frame)
@@ -75,31 +104,28 @@ impl Cable {
 
     /// The next frame; announcements are passed over. `None`: the replica is gone.
     pub fn receive(&mut self) -> Option<Vec<u8>> {
-        loop {
-            let mut length = [0; 4];
-            self.0.read_exact(&mut length).ok()?;
-            let mut frame = vec![0; u32::from_be_bytes(length) as usize];
-            self.0.read_exact(&mut frame).ok()?;
-            if !is_announcement(&frame) {
-                return Some(frame);
-            }
-        }
+        self.receive_one(|frame| !is_announcement(frame))
     }
 
-    /// The next announcement.
+    /// The next announcement; other frames are passed over. `None`: the replica is gone.
     pub fn announcement(&mut self) -> Option<Vec<u8>> {
+        self.receive_one(is_announcement)
+    }
+
+    fn receive_one(&mut self, is_wanted: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
         loop {
             let mut length = [0; 4];
             self.0.read_exact(&mut length).ok()?;
             let mut frame = vec![0; u32::from_be_bytes(length) as usize];
             self.0.read_exact(&mut frame).ok()?;
-            if is_announcement(&frame) {
+            if is_wanted(&frame) {
                 return Some(frame);
             }
         }
     }
 }
 
+/// Is this frame the broadcast (a reverse ARP request) with which a replica that goes live tells where the guest is?
 fn is_announcement(frame: &[u8]) -> bool {
     frame.get(12..14) == Some(&[0x80, 0x35])
 }

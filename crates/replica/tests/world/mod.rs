@@ -316,7 +316,9 @@ impl World {
                 process.sent_bytes += bytes.len() as u64;
                 if !self.cut_from[side] {
                     let at = now.after(self.delay);
-                    self.processes[other].inbox.push_back((at, Event::Peer(bytes.to_vec())));
+                    self.processes[other]
+                        .inbox
+                        .push_back((at, Event::Peer(bytes.to_vec())));
                 }
             }
             Action::Heartbeat(bytes) => {

@@ -1,0 +1,142 @@
+//! Two processes become a pair, or refuse each other and say why.
+
+use std::path::Path;
+
+use arbiter::{Arbiter, DirectoryArbiter};
+use link::{Key, Link, Listener, Security};
+use replica::peer::message::Message;
+use replica::{Claim, Epoch, Side, Verdict, VmName};
+
+use crate::replica::{ARBITER, DISK, NAME, Replica, ask};
+use crate::site::Site;
+
+#[test]
+fn a_waiting_backup_outlives_callers_of_another_vm_and_tells_both_sides_why() {
+    let site = Site::new();
+    let mut backup = site.start("backup", None, false);
+    let address = backup.says("listening");
+    let disk = site.dir.path().join("other-disk");
+    std::fs::write(&disk, vec![0; 64 << 10]).unwrap();
+    for _ in 0..2 {
+        let other = [(NAME, Path::new("other")), (DISK, &disk)];
+        let mut caller = Replica::start_with("primary", site.dir.path(), Some(&address), false, &other);
+        let words = caller.says("failed");
+        assert!(
+            words.contains("is of the VM \"toy\", this side of \"other\""),
+            "{words}"
+        );
+        let words = backup.says("refused");
+        assert!(
+            words.contains("is of the VM \"other\", this side of \"toy\""),
+            "{words}"
+        );
+    }
+    let mut primary = site.start("primary", Some(&address), false);
+    let mut cable = site.gateway.accept();
+    assert_eq!(primary.says("paired"), "1");
+    assert_eq!(backup.says("paired"), "1");
+    assert_eq!(ask(&mut cable, b"e-hello"), Some(1));
+}
+
+fn next(link: &mut Link) -> Message {
+    loop {
+        match link.receive().unwrap() {
+            Some(message) => break Message::decode(&message).unwrap(),
+            None => std::thread::yield_now(),
+        }
+    }
+}
+
+/// A backup that is this test: says what a backup says before the primary's decision.
+fn welcome(listener: &mut Listener) -> Link {
+    let mut link = listener.accept(None, &mut |_| {}).unwrap();
+    let Message::Hello(mut hello) = next(&mut link) else {
+        panic!("no greeting")
+    };
+    (hello.side, hello.owner) = (Side::Backup, 99);
+    for message in [Message::Hello(hello), Message::Welcome] {
+        link.send(&message.encode()).unwrap();
+        assert!(link.flush().unwrap());
+    }
+    link
+}
+
+#[test]
+fn a_primary_calls_again_when_the_talk_breaks_off_unless_the_backup_has_gone_live_since() {
+    let site = Site::new();
+    let key = Key::load(&site.dir.path().join("key")).unwrap();
+    let mut listener = Listener::bind("127.0.0.1:0".parse().unwrap(), Security::Key(key)).unwrap();
+    let mut primary = site.start("primary", Some(&listener.address().to_string()), false);
+    // The link ends after the decision: the next pair has the next epoch, which this backup would claim if it suspected.
+    for epoch in 1..=2 {
+        let mut link = welcome(&mut listener);
+        let start = next(&mut link);
+        assert!(
+            matches!(&start, Message::Start(start) if start.epoch == Epoch(epoch)),
+            "{start:?}"
+        );
+    }
+    // It does so, and the VM runs there now.
+    let vm = VmName::new("toy").unwrap();
+    let mut arbiter = DirectoryArbiter::open(&site.dir.path().join("arbiter")).unwrap();
+    let claim = Claim {
+        epoch: Epoch(3),
+        owner: 99,
+        after: None,
+    };
+    assert_eq!(arbiter.claim(&vm, claim).verdict, Verdict::Won);
+    let _link = welcome(&mut listener);
+    let words = primary.says("failed");
+    assert!(words.contains("epoch 3 of 'toy' is taken"), "{words}");
+}
+
+#[test]
+fn a_backup_that_sees_another_arbiter_or_another_disk_is_refused_and_both_sides_say_so() {
+    // The same paths on two hosts, and what they lead to is not shared.
+    let site = Site::new();
+    let (arbiter, disk) = (site.dir.path().join("arbiter2"), site.dir.path().join("disk2"));
+    std::fs::create_dir(&arbiter).unwrap();
+    std::fs::write(&disk, vec![0; 64 << 10]).unwrap();
+    let cases = [
+        (ARBITER, &arbiter, "does not know epoch 1 of 'toy'"),
+        (
+            DISK,
+            &disk,
+            "is not the one that the primary has locked for epoch 2 of 'toy'",
+        ),
+    ];
+    for (which, path, why) in cases {
+        let mut backup =
+            Replica::start_with("backup", site.dir.path(), None, false, &[(which, path.as_path())]);
+        let address = backup.says("listening");
+        let mut primary = site.start("primary", Some(&address), false);
+        let words = primary.says("failed");
+        assert!(
+            words.contains("the other side refuses: the ") && words.contains(why),
+            "{words}"
+        );
+        let words = backup.says("refused");
+        assert!(
+            words.contains(why) && words.contains("both sides must see the same"),
+            "{words}"
+        );
+        assert!(words.contains(&path.display().to_string()), "{words}");
+    }
+    // With the right ones they become a pair.
+    let (mut primary, _backup, mut cable) = site.pair_in(false, "3");
+    assert_eq!(ask(&mut cable, b"e-hello"), Some(1));
+    cable.send(b"o").unwrap();
+    assert_eq!(primary.says("ended"), "Some(Off(Off))");
+}
+
+#[test]
+fn a_running_vm_is_not_started_a_second_time() {
+    let site = Site::new();
+    let (_primary, _backup, mut cable) = site.pair(false);
+    assert_eq!(ask(&mut cable, b"e-hello"), Some(1));
+    for role in ["run", "primary"] {
+        let mut second = site.start(role, Some("127.0.0.1:1"), false);
+        let words = second.says("failed");
+        assert!(words.contains("is in use by VM 'toy' epoch 1 (pid "), "{words}");
+    }
+}
