@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use replica::{Claim, Epoch, Span, Time, Verdict};
 
-use crate::{random::Random, world::Side};
+use crate::{pair::SideName, random::Random};
 
 /// How the arbiter behaves when it is reachable.
 #[derive(Clone, Debug)]
@@ -89,7 +89,7 @@ impl Arbiter {
 
     /// The question of a side takes effect. One that names another predecessor than is written here was meant for
     /// another arbiter.
-    pub fn take(&mut self, side: Side, claim: Claim) -> Verdict {
+    pub fn take(&mut self, side: SideName, claim: Claim) -> Verdict {
         let before = claim.epoch.0.checked_sub(1).map(Epoch);
         let known = before.and_then(|before| self.owner(side, before));
         if claim.after.is_some_and(|after| known != Some(after)) {
@@ -110,7 +110,7 @@ impl Arbiter {
 
     /// Who has an epoch, as this side finds it.
     #[must_use]
-    pub fn owner(&self, side: Side, epoch: Epoch) -> Option<u128> {
+    pub fn owner(&self, side: SideName, epoch: Epoch) -> Option<u128> {
         let owners = if self.is_elsewhere(side) {
             &self.elsewhere
         } else {
@@ -119,8 +119,8 @@ impl Arbiter {
         owners.get(&epoch).copied()
     }
 
-    fn is_elsewhere(&self, side: Side) -> bool {
-        self.options.apart && side == Side::B
+    fn is_elsewhere(&self, side: SideName) -> bool {
+        self.options.apart && side == SideName::B
     }
 
     /// Nothing gets through for a while.

@@ -9,7 +9,7 @@ use replica::mutation::{self, Mutation};
 use crate::{
     cache::Access,
     checker::{Check, Violation},
-    faults::Options,
+    options::Options,
     run::run,
     toy_server::Toy,
 };

@@ -1,24 +1,21 @@
-//! Where a write can be before it is safe: in the page cache of a host, then in the drive's cache, then on the
-//! medium. Caches can be lost, the medium cannot.
+//! Where a write can be before it is safe: in the page cache of a host, then in the drive's cache, then on the medium.
 //!
-//! `Storage` says when a request takes effect, this says on what. A flush moves down what was completed before it
-//! was sent, and nothing else: that is all that a disk promises. What a cache held when it was lost may have gone
-//! down by itself before, any part of it, sector by sector. So whoever was told that something is on the disk
-//! must have had it flushed.
+//! Caches can be lost, the medium cannot. `Storage` says when a request takes effect, this file says on what. A flush moves
+//! down what was completed before the flush was sent, and must never move anything else: that is all that a disk promises.
+//! What a cache held when it was lost may have gone down by itself before, any part of it, sector by sector. So a guest may
+//! rely on a write only if it has had the disk flushed since.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use machine::DiskOperation;
 use replica::Time;
 
 use crate::{
+    layer::{Change, Layer},
+    operation::{SECTOR, extent},
+    pair::SideName,
     random::Random,
-    storage::{SECTOR, extent},
-    world::Side,
 };
-
-/// Changes that a cache holds at most; older ones go down by themselves.
-const DIRTY_MAX: usize = 64;
 
 /// How a host opens the files of its disks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,120 +31,35 @@ pub enum Access {
 /// What hosts do about their caches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheOptions {
-    /// How they open the files.
+    /// How the hosts open the files.
     pub access: Access,
-    /// Does a side that goes live open them again, and so forget the pages that its host read earlier?
+    /// Does a side that goes live open the files again, and so forget the pages that its host read earlier?
     pub reopens: bool,
-    /// Does a flush reach the drive? `false`: the host says that it is done.
+    /// Does a flush reach the drive? If not, the host says all the same that the flush is done.
     pub passes_flushes: bool,
-    /// Does a flush that fails also cost the drive what it held? Who then only repeats the flush loses what the
+    /// Does a flush that fails also cost the drive what it held? A host that then only repeats the flush loses what its
     /// guest saw completed.
     pub drive_forgets: bool,
-}
-
-/// A change that is not on the medium.
-#[derive(Clone, Debug)]
-struct Dirty {
-    /// The first byte.
-    at: usize,
-    data: Vec<u8>,
-    /// When its sender hears that it is completed. A flush that was sent earlier leaves it where it is.
-    completed: Time,
-}
-
-impl Dirty {
-    fn end(&self) -> usize {
-        self.at + self.data.len()
-    }
-
-    /// Puts what it has to say about `area`, which begins at byte `at`, there.
-    fn put(&self, at: usize, area: &mut [u8]) {
-        let (from, to) = (self.at.max(at), self.end().min(at + area.len()));
-        if from < to {
-            area[from - at..to - at].copy_from_slice(&self.data[from - self.at..to - self.at]);
-        }
-    }
-
-    fn overlaps(&self, other: &Dirty) -> bool {
-        self.at < other.end() && other.at < self.end()
-    }
-
-    fn sectors(&self) -> impl Iterator<Item = (usize, &[u8])> {
-        (self.at / SECTOR..).zip(self.data.chunks(SECTOR))
-    }
-}
-
-/// A cache of writes: changes in the order in which they came.
-#[derive(Clone, Debug, Default)]
-struct Layer {
-    dirty: VecDeque<Dirty>,
-}
-
-impl Layer {
-    /// Takes a change; the answer is what must go down to make room for it.
-    fn write(&mut self, change: Dirty) -> Option<Dirty> {
-        self.dirty.push_back(change);
-        if self.dirty.len() > DIRTY_MAX {
-            return self.dirty.pop_front();
-        }
-        None
-    }
-
-    /// What was completed by `until` leaves it, in order, and with it what lies under that: an earlier change of
-    /// the same place, by a side that died before it heard of it, must not show again.
-    fn flush(&mut self, until: Time) -> Vec<Dirty> {
-        let mut down = VecDeque::new();
-        let mut stays = VecDeque::new();
-        for change in self.dirty.drain(..).rev() {
-            if change.completed <= until || down.iter().any(|later| change.overlaps(later)) {
-                down.push_front(change);
-            } else {
-                stays.push_front(change);
-            }
-        }
-        self.dirty = stays;
-        down.into()
-    }
-
-    /// It is lost. What had gone down by itself: of each change all, nothing, or some of its sectors. The order
-    /// stays, as it decides only between changes of one sector, and there any of them may have been the last.
-    fn lose(&mut self, random: &mut Random) -> Vec<Dirty> {
-        let mut down = Vec::new();
-        for change in self.dirty.drain(..) {
-            match random.below(3) {
-                0 => {}
-                1 => down.push(change),
-                _ => {
-                    let torn = change.sectors().filter(|_| random.permille(500));
-                    down.extend(torn.map(|(sector, data)| Dirty {
-                        at: sector * SECTOR,
-                        data: data.to_vec(),
-                        completed: change.completed,
-                    }));
-                }
-            }
-        }
-        down
-    }
 }
 
 /// The page cache of one host, as far as it is about the disk.
 #[derive(Clone, Debug, Default)]
 struct Host {
+    /// Writes that the drive has not got.
     written: Layer,
-    /// What is read without asking the drive, by sector: right as long as nobody else writes.
+    /// What is read without asking the drive, by sector. It is right as long as nobody else writes.
     pages: BTreeMap<usize, Vec<u8>>,
-    /// Its next flush fails.
+    /// Does the next flush of this host fail?
     flush_fails: bool,
-    /// The file is closed, or the host dead: what is still on its way passes it by.
+    /// Is the file closed, or the host dead? What is still on its way to the drive passes the page cache by then.
     is_gone: bool,
 }
 
-/// Who asks, and when.
+/// Who sent a request, and when.
 #[derive(Clone, Copy, Debug)]
 pub struct Asker {
     /// The side whose host did the request.
-    pub side: Side,
+    pub side: SideName,
     /// When the request was sent.
     pub sent: Time,
     /// When it will be answered.
@@ -158,14 +70,18 @@ pub struct Asker {
 #[derive(Clone, Debug)]
 pub struct Caches {
     options: CacheOptions,
+    /// What is safe: all bytes of the disk.
     medium: Vec<u8>,
+    /// The drive's own cache.
     drive: Layer,
+    /// The page caches, by side.
     hosts: [Host; 2],
+    /// Decides what a lost cache has kept; a stream of its own, so that caches change nothing else of a world.
     random: Random,
 }
 
 impl Caches {
-    /// A disk of zeroes, of so many sectors. The host of side B has read some of it in an earlier life.
+    /// A disk of zeroes with so many sectors. The host of side B has read some of them in an earlier life.
     #[must_use]
     pub fn new(options: CacheOptions, sectors: u64, seed: u64) -> Caches {
         let sectors = usize::try_from(sectors).unwrap_or(0);
@@ -185,7 +101,7 @@ impl Caches {
         }
     }
 
-    /// Carries out an operation, or the first `whole` bytes of one. What it reads, or `None` if it fails.
+    /// Carries out an operation, or its first `whole` bytes. The answer is what the operation reads; `None`: it fails.
     pub fn perform(&mut self, asker: Asker, operation: &DiskOperation, whole: usize) -> Option<Vec<u8>> {
         let (sector, bytes) = extent(operation);
         let at = (sector as usize * SECTOR).min(self.medium.len());
@@ -196,7 +112,7 @@ impl Caches {
             DiskOperation::Write { data, .. } => data[..bytes].to_vec(),
             DiskOperation::Discard { .. } | DiskOperation::WriteZeroes { .. } => vec![0; bytes],
         };
-        let change = Dirty {
+        let change = Change {
             at,
             data,
             completed: asker.answered,
@@ -209,7 +125,7 @@ impl Caches {
         Some(Vec::new())
     }
 
-    fn access(&self, side: Side) -> Access {
+    fn access(&self, side: SideName) -> Access {
         if self.hosts[side.index()].is_gone {
             Access::Direct
         } else {
@@ -217,7 +133,7 @@ impl Caches {
         }
     }
 
-    fn read(&mut self, side: Side, at: usize, bytes: usize) -> Vec<u8> {
+    fn read(&mut self, side: SideName, at: usize, bytes: usize) -> Vec<u8> {
         let mut data = self.on_drive(at, bytes);
         if self.access(side) != Access::Direct {
             let pages = &mut self.hosts[side.index()].pages;
@@ -229,8 +145,8 @@ impl Caches {
         data
     }
 
-    /// `writes`: is it plain data? What a synchronous file promises is only about that.
-    fn change(&mut self, side: Side, change: Dirty, writes: bool) {
+    /// Takes in a change of a side. A synchronous file makes only plain data durable; `writes` says if this is such.
+    fn change(&mut self, side: SideName, change: Change, writes: bool) {
         let access = self.access(side);
         let host = &mut self.hosts[side.index()];
         if access != Access::Direct {
@@ -258,13 +174,13 @@ impl Caches {
         if std::mem::take(&mut host.flush_fails) {
             // As kernels do: the error is told once, what could not be written is forgotten, and the next flush
             // finds nothing to do.
-            for change in host.written.dirty.drain(..) {
+            for change in host.written.forget() {
                 for (sector, _) in change.sectors() {
                     host.pages.remove(&sector);
                 }
             }
             if self.options.drive_forgets {
-                self.drive.dirty.clear();
+                self.drive.forget();
             }
             return false;
         }
@@ -277,8 +193,8 @@ impl Caches {
         true
     }
 
-    /// The drive has it from now on.
-    fn hand_down(&mut self, change: Dirty) {
+    /// The drive has this change from now on.
+    fn hand_down(&mut self, change: Change) {
         if let Some(oldest) = self.drive.write(change) {
             oldest.put(0, &mut self.medium);
         }
@@ -290,29 +206,27 @@ impl Caches {
         }
     }
 
-    /// What the drive gives to whoever reads.
+    /// What the drive gives to a host that reads.
     fn on_drive(&self, at: usize, bytes: usize) -> Vec<u8> {
         let mut area = self.medium[at..at + bytes].to_vec();
-        for change in &self.drive.dirty {
-            change.put(at, &mut area);
-        }
+        self.drive.put(at, &mut area);
         area
     }
 
-    /// A side goes live.
-    pub fn on_go_live(&mut self, side: Side) {
+    /// A side goes live, and its host may open the disk again.
+    pub fn on_go_live(&mut self, side: SideName) {
         if self.options.reopens {
             self.write_back(side);
         }
     }
 
-    /// A side's process ends: its host's page cache survives, and is written back when the file is closed.
-    pub fn close(&mut self, side: Side) {
+    /// A side's process ends: the page cache of its host survives, and is written back as the file is closed.
+    pub fn close(&mut self, side: SideName) {
         self.write_back(side);
         self.hosts[side.index()].is_gone = true;
     }
 
-    fn write_back(&mut self, side: Side) {
+    fn write_back(&mut self, side: SideName) {
         let host = &mut self.hosts[side.index()];
         host.pages.clear();
         for change in host.written.flush(Time(u64::MAX)) {
@@ -321,7 +235,7 @@ impl Caches {
     }
 
     /// A side's host dies, with its page cache.
-    pub fn host_dies(&mut self, side: Side) {
+    pub fn host_dies(&mut self, side: SideName) {
         let host = &mut self.hosts[side.index()];
         host.pages.clear();
         host.is_gone = true;
@@ -331,7 +245,7 @@ impl Caches {
     }
 
     /// The next flush of a side fails.
-    pub fn fail_flush(&mut self, side: Side) {
+    pub fn fail_flush(&mut self, side: SideName) {
         self.hosts[side.index()].flush_fails = true;
     }
 
@@ -342,7 +256,7 @@ impl Caches {
         }
     }
 
-    /// The drive loses its power, and what it has not been told to keep.
+    /// The drive loses its power, and with it what was not flushed.
     pub fn power_cut(&mut self) {
         for change in self.drive.lose(&mut self.random) {
             change.put(0, &mut self.medium);
@@ -353,7 +267,7 @@ impl Caches {
     #[must_use]
     pub fn content(&self) -> Vec<u8> {
         let mut closed = self.clone();
-        for side in Side::BOTH {
+        for side in SideName::BOTH {
             closed.close(side);
         }
         closed.on_drive(0, closed.medium.len())
@@ -363,7 +277,7 @@ impl Caches {
     #[must_use]
     pub fn content_after_power_cut(&self) -> Vec<u8> {
         let mut dead = self.clone();
-        for side in Side::BOTH {
+        for side in SideName::BOTH {
             dead.host_dies(side);
         }
         dead.power_cut();
@@ -375,7 +289,7 @@ impl Caches {
 mod tests {
     use super::*;
 
-    const A: Side = Side::A;
+    const A: SideName = SideName::A;
 
     fn caches(access: Access) -> Caches {
         let options = CacheOptions {
@@ -387,7 +301,7 @@ mod tests {
         Caches::new(options, 4, 1)
     }
 
-    fn at(side: Side, sent: u64) -> Asker {
+    fn at(side: SideName, sent: u64) -> Asker {
         Asker {
             side,
             sent: Time(sent),
@@ -403,7 +317,7 @@ mod tests {
         caches.perform(asker, &operation, usize::MAX);
     }
 
-    fn read(caches: &mut Caches, side: Side) -> Vec<u8> {
+    fn read(caches: &mut Caches, side: SideName) -> Vec<u8> {
         let operation = DiskOperation::Read {
             sector: 0,
             bytes: 4 * SECTOR as u32,
@@ -431,9 +345,9 @@ mod tests {
                 let mut caches = caches(access);
                 caches.random = Random::new(seed);
                 write(&mut caches, at(A, 0), 7);
-                caches.on_go_live(Side::B);
+                caches.on_go_live(SideName::B);
                 caches.host_dies(A);
-                read(&mut caches, Side::B) != [7; 4]
+                read(&mut caches, SideName::B) != [7; 4]
             };
             assert_eq!((0..20).any(loses), lost, "{access:?}");
         }
@@ -444,8 +358,8 @@ mod tests {
         let mut caches = caches(Access::Buffered);
         write(&mut caches, at(A, 0), 7);
         caches.close(A);
-        caches.on_go_live(Side::B);
-        assert_eq!(read(&mut caches, Side::B), [7; 4]);
+        caches.on_go_live(SideName::B);
+        assert_eq!(read(&mut caches, SideName::B), [7; 4]);
     }
 
     #[test]
@@ -469,9 +383,9 @@ mod tests {
             ..at(A, 0)
         };
         write(&mut caches, late, 1);
-        write(&mut caches, at(Side::B, 20), 2);
-        assert!(flush(&mut caches, at(Side::B, 40)));
-        assert_eq!(read(&mut caches, Side::B), [2; 4]);
+        write(&mut caches, at(SideName::B, 20), 2);
+        assert!(flush(&mut caches, at(SideName::B, 40)));
+        assert_eq!(read(&mut caches, SideName::B), [2; 4]);
         caches.power_cut();
         assert_eq!(on_medium(&caches), [2; 4]);
     }
@@ -507,8 +421,8 @@ mod tests {
     fn pages_of_an_earlier_life_are_read_until_the_file_is_opened_again() {
         let mut caches = caches(Access::Synchronous);
         write(&mut caches, at(A, 0), 7);
-        assert_ne!(caches.clone().read(Side::B, 0, 4 * SECTOR), [7; 4 * SECTOR]);
-        caches.on_go_live(Side::B);
-        assert_eq!(read(&mut caches, Side::B), [7; 4]);
+        assert_ne!(caches.clone().read(SideName::B, 0, 4 * SECTOR), [7; 4 * SECTOR]);
+        caches.on_go_live(SideName::B);
+        assert_eq!(read(&mut caches, SideName::B), [7; 4]);
     }
 }

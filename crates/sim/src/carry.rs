@@ -12,11 +12,13 @@ use toy::hash::mix;
 use crate::{
     checker::{Check, Violation, ensure},
     faults::{Fault, Trigger},
+    operation::changes,
+    pair::{PAIR, SideName},
     process::Life,
-    storage::changes,
+    schedule::What,
     subject::{Subject, hash_of, unstamp},
     trace,
-    world::{PAIR, Side, What, World},
+    world::World,
 };
 
 /// Actions in one go that count as spinning.
@@ -25,7 +27,7 @@ const ACTIONS_MAX: usize = 100_000;
 impl<G: Subject> World<G> {
     /// Carries out what the node wants, until it wants nothing more. False if the process is not running
     /// afterwards.
-    pub(crate) fn carry_all(&mut self, side: Side) -> bool {
+    pub(crate) fn carry_all(&mut self, side: SideName) -> bool {
         if let Some(action) = self.processes[side.index()].in_hand.take() {
             self.carry_out(side, action);
         }
@@ -61,7 +63,7 @@ impl<G: Subject> World<G> {
         false
     }
 
-    fn carry_out_and_perhaps_die(&mut self, side: Side, action: Action) {
+    fn carry_out_and_perhaps_die(&mut self, side: SideName, action: Action) {
         let deed = matches!(
             action,
             Action::Release(_) | Action::Entropy { .. } | Action::Disk(_)
@@ -78,7 +80,7 @@ impl<G: Subject> World<G> {
     }
 
     /// May the node do this, now?
-    fn judge_action(&mut self, side: Side, action: &Action) -> Result<(), Violation> {
+    fn judge_action(&mut self, side: SideName, action: &Action) -> Result<(), Violation> {
         let checks = &mut self.checks;
         match action {
             Action::Send(_) | Action::Heartbeat(_) if self.options.deaf => Ok(()),
@@ -100,9 +102,9 @@ impl<G: Subject> World<G> {
             Action::Ask(claim) => {
                 let told = self.role_suspects_left(side);
                 let lease = Span(self.options.timeout.0 - self.options.timeout.0 / LEASE_MARGIN_PART);
-                let primary = self.processes[Side::A.index()].clock;
+                let primary = self.processes[SideName::A.index()].clock;
                 let checks = &mut self.checks;
-                if side == Side::B && !self.options.deaf && !told {
+                if side == SideName::B && !self.options.deaf && !told {
                     let over = |echo: Time| primary.when(echo.after(lease));
                     checks.single.may_ask(self.now, over)?;
                 }
@@ -123,12 +125,12 @@ impl<G: Subject> World<G> {
     }
 
     /// Does it claim because the other side has left?
-    fn role_suspects_left(&self, side: Side) -> bool {
+    fn role_suspects_left(&self, side: SideName) -> bool {
         let node = self.processes[side.index()].node.as_ref();
         node.is_some_and(|node| node.metrics().suspicion == Some(Suspicion::Left))
     }
 
-    fn judge_halt(&self, side: Side, halt: &Halt) -> Result<(), Violation> {
+    fn judge_halt(&self, side: SideName, halt: &Halt) -> Result<(), Violation> {
         match halt {
             Halt::Off(_) => {
                 let tape = self.processes[side.index()].tape.borrow();
@@ -162,7 +164,7 @@ impl<G: Subject> World<G> {
         }
     }
 
-    fn carry_out(&mut self, side: Side, action: Action) {
+    fn carry_out(&mut self, side: SideName, action: Action) {
         self.trace(Some(side), || trace::action(&action));
         match action {
             Action::Send(bytes) => {
@@ -199,10 +201,16 @@ impl<G: Subject> World<G> {
         }
     }
 
-    fn ask(&mut self, side: Side, claim: Claim) {
+    fn ask(&mut self, side: SideName, claim: Claim) {
         let fate = self.arbiter.ask(&mut self.random, self.now);
         if let Some(at) = fate.takes {
-            self.schedule(at, What::Arbiter(side, claim, fate.answers, fate.unreachable));
+            let question = What::Arbiter {
+                side,
+                claim,
+                answers: fate.answers,
+                unreachable: fate.unreachable,
+            };
+            self.schedule(at, question);
         } else if let Some(at) = fate.answers {
             self.schedule(
                 at,
@@ -211,7 +219,7 @@ impl<G: Subject> World<G> {
         }
     }
 
-    fn bring_entropy(&mut self, side: Side, bytes: u32) {
+    fn bring_entropy(&mut self, side: SideName, bytes: u32) {
         let bytes = (0..bytes).map(|_| self.random.draw() as u8).collect();
         let at = self
             .now
@@ -220,7 +228,7 @@ impl<G: Subject> World<G> {
     }
 
     /// An output becomes visible.
-    fn show(&mut self, side: Side, mut effect: Effect) {
+    fn show(&mut self, side: SideName, mut effect: Effect) {
         let number = unstamp(&mut effect);
         let is_off = matches!(effect, Effect::PoweredOff(_));
         let (number, own) = {
@@ -251,7 +259,7 @@ impl<G: Subject> World<G> {
     }
 
     /// A process ends itself. Its node must be dead from here on, whatever is thrown at it.
-    fn halt(&mut self, side: Side, halt: Halt) {
+    fn halt(&mut self, side: SideName, halt: Halt) {
         let under_way = self.link.under_way(side.other());
         self.close_link(side.other(), under_way, Some(Span::from_us(100)));
         self.close_link(side, 0, None);
@@ -263,7 +271,7 @@ impl<G: Subject> World<G> {
         let claim = Claim {
             epoch: replica::Epoch(PAIR.0 + 1),
             owner: process.owner,
-            after: Some(crate::process::owner(self.options.seed, Side::A)),
+            after: Some(crate::process::owner(self.options.seed, SideName::A)),
         };
         let events = [
             Event::LinkLost,

@@ -5,9 +5,11 @@ use replica::{Event, Span};
 
 use crate::{
     faults::{Armed, Death, Fault, Trigger},
+    pair::SideName,
     process::Life,
+    schedule::What,
     subject::Subject,
-    world::{Side, What, World},
+    world::World,
 };
 
 /// Between two attempts of TCP to send what was not acknowledged.
@@ -15,7 +17,7 @@ const TCP_RESENDS: Span = Span::from_ms(200);
 
 impl<G: Subject> World<G> {
     /// A side dies.
-    pub fn crash(&mut self, side: Side, death: Death) {
+    pub fn crash(&mut self, side: SideName, death: Death) {
         if !self.process(side).is_alive() {
             return;
         }
@@ -48,14 +50,14 @@ impl<G: Subject> World<G> {
         self.close_link(side, 0, None);
     }
 
-    pub(crate) fn close_link(&mut self, to: Side, kept: u64, after: Option<Span>) {
+    pub(crate) fn close_link(&mut self, to: SideName, kept: u64, after: Option<Span>) {
         if let Some(at) = self.link.close(self.now, to, kept, after) {
             self.link_appointment(to, at);
         }
     }
 
     /// The fault that is tied to this, if there is one.
-    pub(crate) fn triggered(&mut self, side: Side, trigger: Trigger) -> Option<Fault> {
+    pub(crate) fn triggered(&mut self, side: SideName, trigger: Trigger) -> Option<Fault> {
         if self.healed && !self.options.armed_for_ever {
             return None;
         }
@@ -82,13 +84,13 @@ impl<G: Subject> World<G> {
             Fault::Stall(side, span) => self.stall(side, span),
             Fault::Cut(side, span) => self.cut(side, span),
             Fault::CutBoth(span) => {
-                for side in Side::BOTH {
+                for side in SideName::BOTH {
                     self.cut(side, span);
                 }
             }
             Fault::LinkStuck(side, span) => self.link.cut(self.now.after(span), side),
             Fault::Reset => {
-                for side in Side::BOTH {
+                for side in SideName::BOTH {
                     let kept = self.random.below(self.link.under_way(side) + 1);
                     let after = self.random.span(Span(1), Span(2 * self.options.timeout.0));
                     self.close_link(side, kept, Some(after));
@@ -115,7 +117,7 @@ impl<G: Subject> World<G> {
             // A guest that is off has no more to lose than `run` takes away from it in the end.
             Fault::PowerCut if self.is_off() => {}
             Fault::PowerCut => {
-                for side in Side::BOTH {
+                for side in SideName::BOTH {
                     self.crash(side, Death::Host);
                 }
                 self.storage.power_cut();
@@ -124,7 +126,7 @@ impl<G: Subject> World<G> {
     }
 
     /// Nothing gets through to a side for a while. TCP notices only when it tries again.
-    fn cut(&mut self, side: Side, span: Span) {
+    fn cut(&mut self, side: SideName, span: Span) {
         let until = self.now.after(span);
         let lost = &mut self.no_heartbeats[side.index()];
         *lost = until.max(*lost);
@@ -143,7 +145,7 @@ impl<G: Subject> World<G> {
         self.ports_lost = [self.now; 2];
         self.options.heartbeats.loss_permille = 0;
         self.options.frames.loss_permille = 0;
-        for side in Side::BOTH {
+        for side in SideName::BOTH {
             self.link_appointment(side, self.now);
             self.processes[side.index()].speed = self.options.speed[side.index()];
             if let Life::Stalled { until } = &mut self.processes[side.index()].life {

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use replica::{Span, Time};
 
-use crate::{random::Random, world::Side};
+use crate::{pair::SideName, random::Random};
 
 /// What arrives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Link {
     }
 
     /// Sends a message to `to`. The answer is when to look for it with [`Link::arrive`]; `None`: it is lost.
-    pub fn send(&mut self, random: &mut Random, now: Time, to: Side, message: Vec<u8>) -> Option<Time> {
+    pub fn send(&mut self, random: &mut Random, now: Time, to: SideName, message: Vec<u8>) -> Option<Time> {
         let direction = &mut self.directions[to.index()];
         if direction.closed {
             return None;
@@ -71,7 +71,7 @@ impl Link {
     }
 
     /// What has arrived at `to` by now, and when to look again.
-    pub fn arrive(&mut self, now: Time, to: Side) -> (Vec<Arrival>, Option<Time>) {
+    pub fn arrive(&mut self, now: Time, to: SideName) -> (Vec<Arrival>, Option<Time>) {
         let direction = &mut self.directions[to.index()];
         let mut arrived = Vec::new();
         while let Some((ready, _)) = direction.queue.front() {
@@ -85,7 +85,7 @@ impl Link {
     }
 
     /// Nothing arrives at `to` for a while; then everything does.
-    pub fn cut(&mut self, until: Time, to: Side) {
+    pub fn cut(&mut self, until: Time, to: SideName) {
         let direction = &mut self.directions[to.index()];
         direction.blocked = direction.blocked.max(until);
     }
@@ -99,7 +99,7 @@ impl Link {
 
     /// The sender towards `to` is gone. Of what is under way the first `kept` messages arrive; then `to` learns
     /// that the link is lost, `after` that, or never.
-    pub fn close(&mut self, now: Time, to: Side, kept: u64, after: Option<Span>) -> Option<Time> {
+    pub fn close(&mut self, now: Time, to: SideName, kept: u64, after: Option<Span>) -> Option<Time> {
         let direction = &mut self.directions[to.index()];
         if direction.closed {
             return None;
@@ -114,13 +114,13 @@ impl Link {
 
     /// Messages on their way to `to`.
     #[must_use]
-    pub fn under_way(&self, to: Side) -> u64 {
+    pub fn under_way(&self, to: SideName) -> u64 {
         self.directions[to.index()].queue.len() as u64
     }
 
     /// Can nothing be sent to `to` any more?
     #[must_use]
-    pub fn is_closed(&self, to: Side) -> bool {
+    pub fn is_closed(&self, to: SideName) -> bool {
         self.directions[to.index()].closed
     }
 }

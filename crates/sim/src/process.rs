@@ -11,9 +11,9 @@ use replica::{
 };
 
 use crate::{
-    faults::Options,
+    options::Options,
+    pair::SideName,
     subject::{Subject, Tape, Watched},
-    world::Side,
 };
 
 /// Does it live?
@@ -113,7 +113,7 @@ pub struct Process<G: Subject> {
 
 impl<G: Subject> Process<G> {
     /// A process right after the handshake.
-    pub fn new(options: &Options, config: &G::Config, side: Side, epoch: Epoch) -> Process<G> {
+    pub fn new(options: &Options, config: &G::Config, side: SideName, epoch: Epoch) -> Process<G> {
         let index = side.index();
         let fuel = Rc::new(Cell::new(u64::MAX));
         let watched = Watched::new(G::boot(config), Rc::clone(&fuel));
@@ -126,7 +126,7 @@ impl<G: Subject> Process<G> {
         let pair = PairOptions {
             epoch,
             owner,
-            primary: crate::process::owner(options.seed, Side::A),
+            primary: crate::process::owner(options.seed, SideName::A),
             timeout: options.timeout,
             run: RunOptions {
                 digest_every: Some(options.digest_every),
@@ -135,8 +135,8 @@ impl<G: Subject> Process<G> {
         };
         let now = clock.shows(Time(0));
         let node = match side {
-            Side::A => Node::primary(watched, now, pair),
-            Side::B => Node::backup(watched, now, pair),
+            SideName::A => Node::primary(watched, now, pair),
+            SideName::B => Node::backup(watched, now, pair),
         };
         Process {
             node: Some(node),
@@ -182,7 +182,7 @@ impl<G: Subject> Process<G> {
 
 /// Who the process of a side is at the arbiter.
 #[must_use]
-pub fn owner(seed: u64, side: Side) -> u128 {
+pub fn owner(seed: u64, side: SideName) -> u128 {
     u128::from(toy::hash::mix(seed, side.index() as u64)) | 1 << 100
 }
 

@@ -5,10 +5,11 @@ use replica::{Epoch, Guest, Halt, Span, Time};
 
 use crate::{
     checker::{Check, Violation, disk, ensure, logfile, oracle},
-    faults::Options,
+    options::Options,
+    pair::{PAIR, SideName},
     process::Life,
     subject::Subject,
-    world::{PAIR, Side, Tracer, World},
+    world::{Tracer, World},
 };
 
 /// A healed world has recovered after this time. The longest honest recovery is a backup that is too slow and
@@ -33,7 +34,7 @@ pub struct Outcome {
     /// Outputs seen more than once.
     pub repeated: u64,
     /// The side that went live after a claim.
-    pub live: Option<Side>,
+    pub live: Option<SideName>,
     /// Did the guest survive, or end by its own will?
     pub survived: bool,
     /// Actions of each side.
@@ -88,18 +89,18 @@ impl<G: Subject> World<G> {
 
     /// Nobody is left who could go on: both are dead, or the one that the arbiter chose is.
     fn is_doomed(&self) -> bool {
-        let may_go_on = |side: &Side| {
+        let may_go_on = |side: &SideName| {
             let process = self.process(*side);
             let heir = self.arbiter.owner(*side, Epoch(PAIR.0 + 1));
             process.is_alive() && heir.is_none_or(|heir| heir == process.owner)
         };
-        !Side::BOTH.iter().any(may_go_on)
+        !SideName::BOTH.iter().any(may_go_on)
     }
 
     /// Is the guest off, as far as somebody knows who matters?
     pub(crate) fn is_off(&self) -> bool {
-        let off = |side: &Side| matches!(self.process(*side).life, Life::Halted(Halt::Off(_)));
-        self.checks.outputs.is_off() || Side::BOTH.iter().any(off)
+        let off = |side: &SideName| matches!(self.process(*side).life, Life::Halted(Halt::Off(_)));
+        self.checks.outputs.is_off() || SideName::BOTH.iter().any(off)
     }
 
     /// The client gets its answers and the guest ends as it is asked to. False if that cannot be demanded.
@@ -114,7 +115,7 @@ impl<G: Subject> World<G> {
         }
         if !self.is_off() && self.is_doomed() {
             // Of the dead nothing is to be feared.
-            if Side::BOTH.iter().any(|side| self.process(*side).is_alive()) {
+            if SideName::BOTH.iter().any(|side| self.process(*side).is_alive()) {
                 self.run_for(AFTERMATH);
             }
             return false;
@@ -143,9 +144,9 @@ impl<G: Subject> World<G> {
     fn wait_for_off(&mut self) -> bool {
         let limit = self.now.after(RECOVERY);
         self.run_while(limit, |world| {
-            Side::BOTH.iter().any(|side| world.process(*side).is_alive())
+            SideName::BOTH.iter().any(|side| world.process(*side).is_alive())
         });
-        for side in Side::BOTH {
+        for side in SideName::BOTH {
             let (alive, role) = (self.process(side).is_alive(), self.role(side));
             self.judge(ensure(!alive, Check::Liveness, || {
                 format!("{side} is still there as {role:?} though the guest is to be off")
@@ -176,14 +177,14 @@ impl<G: Subject> World<G> {
     }
 
     /// Whose life is the guest's.
-    pub(crate) fn survivor(&self) -> Side {
+    pub(crate) fn survivor(&self) -> SideName {
         self.checks
             .single
             .live()
-            .unwrap_or(match self.process(Side::A).life {
+            .unwrap_or(match self.process(SideName::A).life {
                 // The backup may learn that the guest is off without any need to go live.
-                Life::Crashed | Life::Halted(Halt::Left) => Side::B,
-                _ => Side::A,
+                Life::Crashed | Life::Halted(Halt::Left) => SideName::B,
+                _ => SideName::A,
             })
     }
 

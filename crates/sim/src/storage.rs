@@ -3,19 +3,15 @@
 //! Both sides reach it, through caches that can be lost (`cache.rs`). It keeps the epoch of its writer and refuses writes of older ones (D6). Requests that
 //! a side had under way when it crashed may still take effect, or not, or a few sectors of them.
 
-use machine::{DiskOperation, DiskRequest, DiskStatus};
+use machine::{DiskRequest, DiskStatus};
 use replica::{DiskAnswer, Epoch, Span, Time};
-use toy::hash::mix;
 
 use crate::{
-    cache::{Access, Asker, CacheOptions, Caches},
-    faults::Fault,
+    cache::{Asker, CacheOptions, Caches},
+    operation::{SECTOR, changes},
+    pair::SideName,
     random::Random,
-    world::Side,
 };
-
-/// Bytes of a sector.
-pub const SECTOR: usize = 512;
 
 /// How the disk behaves when it is well.
 #[derive(Clone, Debug)]
@@ -30,43 +26,11 @@ pub struct StorageOptions {
     pub caches: CacheOptions,
 }
 
-impl StorageOptions {
-    /// What the hosts do about caches in the world of a seed: as real hosts do, which take what they can get.
-    #[must_use]
-    pub fn draw_caches(seed: u64) -> CacheOptions {
-        let mut random = Random::new(mix(seed, 0xcac4e));
-        CacheOptions {
-            access: random.pick(&[Access::Direct, Access::Synchronous]),
-            reopens: true,
-            passes_flushes: true,
-            drive_forgets: false,
-        }
-    }
-
-    /// What happens to caches in the world of a seed, up to `end`. Drawn apart from all other faults, so that
-    /// those are the same with and without.
-    #[must_use]
-    pub fn draw_faults(seed: u64, end: Span) -> Vec<(Time, Fault)> {
-        let random = &mut Random::new(mix(seed, 0xfa115));
-        let mut faults = Vec::new();
-        if random.permille(300) {
-            for _ in 0..random.between(1, 3) {
-                let fault = Fault::FlushFails(random.pick(&Side::BOTH));
-                faults.push((Time(random.below(end.0)), fault));
-            }
-        }
-        if random.permille(40) {
-            faults.push((Time(random.below(end.0)), Fault::PowerCut));
-        }
-        faults
-    }
-}
-
 /// A request on its way.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// Who sent it.
-    pub from: Side,
+    pub from: SideName,
     /// Under which epoch.
     pub epoch: Epoch,
     /// What.
@@ -122,7 +86,7 @@ impl Storage {
         &mut self,
         random: &mut Random,
         now: Time,
-        from: Side,
+        from: SideName,
         epoch: Epoch,
         request: DiskRequest,
     ) -> Time {
@@ -222,7 +186,7 @@ impl Storage {
     }
 
     /// A side has crashed: what it had under way is lost, or takes effect in part, or as if nothing was.
-    pub fn crash(&mut self, random: &mut Random, from: Side) {
+    pub fn crash(&mut self, random: &mut Random, from: SideName) {
         self.under_way.retain_mut(|request| {
             if request.from != from {
                 return true;
@@ -273,39 +237,5 @@ impl Storage {
     #[must_use]
     pub fn content_after_power_cut(&self) -> Vec<u8> {
         self.caches.content_after_power_cut()
-    }
-}
-
-/// Does the first `whole` bytes of an operation to a disk's content. The answer is what it reads.
-pub fn apply(content: &mut [u8], operation: &DiskOperation, whole: usize) -> Vec<u8> {
-    let (sector, bytes) = extent(operation);
-    let from = (sector as usize * SECTOR).min(content.len());
-    let to = (from + bytes.min(whole)).min(content.len());
-    let area = &mut content[from..to];
-    match operation {
-        DiskOperation::Read { .. } => return area.to_vec(),
-        DiskOperation::Write { data, .. } => area.copy_from_slice(&data[..area.len()]),
-        DiskOperation::Flush => {}
-        DiskOperation::Discard { .. } | DiskOperation::WriteZeroes { .. } => area.fill(0),
-    }
-    Vec::new()
-}
-
-/// Does it change what is on the disk? A flush only makes it durable, so nobody needs to be kept from it.
-#[must_use]
-pub fn changes(operation: &DiskOperation) -> bool {
-    !matches!(operation, DiskOperation::Read { .. } | DiskOperation::Flush)
-}
-
-/// The first sector and the number of bytes that an operation touches.
-#[must_use]
-pub fn extent(operation: &DiskOperation) -> (u64, usize) {
-    match operation {
-        DiskOperation::Read { sector, bytes } => (*sector, *bytes as usize),
-        DiskOperation::Write { sector, data } => (*sector, data.len()),
-        DiskOperation::Flush => (0, 0),
-        DiskOperation::Discard { sector, sectors } | DiskOperation::WriteZeroes { sector, sectors, .. } => {
-            (*sector, *sectors as usize * SECTOR)
-        }
     }
 }

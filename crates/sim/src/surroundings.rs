@@ -3,14 +3,10 @@
 use machine::Input;
 use replica::{Claim, Event, Span, Time, Verdict};
 
-use crate::{
-    network::Arrival,
-    subject::Subject,
-    world::{Side, What, World},
-};
+use crate::{network::Arrival, pair::SideName, schedule::What, subject::Subject, world::World};
 
 impl<G: Subject> World<G> {
-    pub(crate) fn link_appointment(&mut self, to: Side, at: Time) {
+    pub(crate) fn link_appointment(&mut self, to: SideName, at: Time) {
         let due = &mut self.link_due[to.index()];
         if due.is_none_or(|due| due > at) {
             *due = Some(at);
@@ -18,7 +14,7 @@ impl<G: Subject> World<G> {
         }
     }
 
-    pub(crate) fn on_link(&mut self, to: Side) {
+    pub(crate) fn on_link(&mut self, to: SideName) {
         if self.link_due[to.index()].is_none_or(|due| due > self.now) {
             return;
         }
@@ -64,7 +60,13 @@ impl<G: Subject> World<G> {
         }
     }
 
-    pub(crate) fn on_arbiter(&mut self, side: Side, claim: Claim, answers: Option<Time>, unreachable: bool) {
+    pub(crate) fn on_arbiter(
+        &mut self,
+        side: SideName,
+        claim: Claim,
+        answers: Option<Time>,
+        unreachable: bool,
+    ) {
         let verdict = self.arbiter.take(side, claim);
         self.trace(None, || {
             format!(
@@ -105,7 +107,7 @@ impl<G: Subject> World<G> {
 
     /// Tells a side about its ports, five times in a timeout. That they lead nowhere, it is told now and then, or
     /// it only hears nothing.
-    pub(crate) fn on_ports(&mut self, side: Side) {
+    pub(crate) fn on_ports(&mut self, side: SideName) {
         if !self.process(side).is_alive() {
             return;
         }

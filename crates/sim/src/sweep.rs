@@ -6,10 +6,11 @@
 
 use crate::{
     checker::Violation,
-    faults::{Armed, Death, Fault, Options, Trigger},
+    faults::{Armed, Death, Fault, Trigger},
+    options::Options,
+    pair::SideName,
     run::{Outcome, run},
     subject::Subject,
-    world::Side,
 };
 
 /// What a sweep did.
@@ -30,7 +31,7 @@ pub struct Swept {
 pub fn points<G: Subject>(options: &Options, config: &G::Config, stride: u64) -> Vec<Options> {
     let calm: Outcome = run::<G>(options.clone(), config.clone(), None);
     let mut worlds = Vec::new();
-    for side in Side::BOTH {
+    for side in SideName::BOTH {
         let actions = (1..=calm.actions[side.index()]).map(Trigger::Action);
         let entries = (1..=calm.entries[side.index()]).map(Trigger::Entry);
         for (index, trigger) in actions.chain(entries).enumerate() {

@@ -2,17 +2,19 @@
 //!
 //! Between the start of a slice and its actions virtual time passes, in which the process may die or stand still.
 
-use std::{cmp::Reverse, sync::atomic::AtomicBool};
+use std::sync::atomic::AtomicBool;
 
 use replica::{Event, Guest, Next, RoleName, Span, Time};
 
 use crate::{
     checker::{Check, ensure},
     faults::{Fault, Trigger},
+    pair::SideName,
     process::{Life, Phase},
+    schedule::What,
     subject::Subject,
     trace,
-    world::{Scheduled, Side, What, World},
+    world::World,
 };
 
 /// Turns of one process without any time passing between them that count as spinning.
@@ -22,7 +24,7 @@ const SPIN_MAX: u64 = 20_000;
 const SLICE_MAX: Span = Span::from_ms(2);
 
 impl<G: Subject> World<G> {
-    pub(crate) fn turn_at(&mut self, side: Side, at: Time) {
+    pub(crate) fn turn_at(&mut self, side: SideName, at: Time) {
         let process = &mut self.processes[side.index()];
         process.ticket += 1;
         process.turn_at = Some(at);
@@ -31,7 +33,7 @@ impl<G: Subject> World<G> {
     }
 
     /// A process looks at its events (unless it continues behind that point) and runs its guest.
-    pub(crate) fn turn(&mut self, side: Side, look: bool) {
+    pub(crate) fn turn(&mut self, side: SideName, look: bool) {
         if !self.process(side).is_running() || self.spins(side) {
             return;
         }
@@ -72,15 +74,9 @@ impl<G: Subject> World<G> {
     }
 
     /// Steps until the host interrupts the guest: when something is known to arrive, and at random.
-    pub(crate) fn fuel(&mut self, side: Side) -> u64 {
-        let arrival = self
-            .heap
-            .iter()
-            .filter_map(|Reverse(Scheduled { at, what, .. })| match what {
-                What::Deliver(to, _) | What::Link(to) if *to == side => Some(*at),
-                _ => None,
-            });
-        let soon = arrival.min().map(|at| at.after(Span(self.random.below(20_000))));
+    pub(crate) fn fuel(&mut self, side: SideName) -> u64 {
+        let arrival = self.schedule.next_arrival(side);
+        let soon = arrival.map(|at| at.after(Span(self.random.below(20_000))));
         // What is sent during the slice is not known yet, and would interrupt it too.
         let longest = self.now.after(SLICE_MAX);
         let until = soon.map_or(longest, |soon| soon.min(longest));
@@ -92,7 +88,7 @@ impl<G: Subject> World<G> {
     }
 
     /// Does it take turn after turn without any time passing?
-    pub(crate) fn spins(&mut self, side: Side) -> bool {
+    pub(crate) fn spins(&mut self, side: SideName) -> bool {
         let (since, count) = self.turns;
         let same = self.now.since(since) < Span::from_us(100);
         self.turns = if same { (since, count + 1) } else { (self.now, 0) };
@@ -103,8 +99,11 @@ impl<G: Subject> World<G> {
 
     /// The backup's life so far is a beginning of the primary's, for as long as it replays.
     pub(crate) fn compare(&mut self) {
-        let replays = matches!(self.role(Side::B), Some(RoleName::Backup | RoleName::Claiming));
-        if replays && self.checks.single.live() != Some(Side::B) {
+        let replays = matches!(
+            self.role(SideName::B),
+            Some(RoleName::Backup | RoleName::Claiming)
+        );
+        if replays && self.checks.single.live() != Some(SideName::B) {
             let [a, b] = &self.processes;
             let result = self.checks.lockstep.compare(&a.tape.borrow(), &b.tape.borrow());
             self.judge(result);
@@ -113,7 +112,7 @@ impl<G: Subject> World<G> {
 
     /// What the guest has read, and what it was promised, where it lives now.
     pub(crate) fn follow(&mut self) {
-        let side = self.checks.single.live().unwrap_or(Side::A);
+        let side = self.checks.single.live().unwrap_or(SideName::A);
         let tape = self.processes[side.index()].tape.borrow();
         let result = self.checks.durability.follow(side, &tape);
         drop(tape);
@@ -121,7 +120,7 @@ impl<G: Subject> World<G> {
     }
 
     /// A slice is over.
-    pub(crate) fn act(&mut self, side: Side) {
+    pub(crate) fn act(&mut self, side: SideName) {
         if !self.process(side).is_running() {
             return;
         }
@@ -140,7 +139,7 @@ impl<G: Subject> World<G> {
         }
     }
 
-    pub(crate) fn deliver(&mut self, side: Side, event: Event) {
+    pub(crate) fn deliver(&mut self, side: SideName, event: Event) {
         if let Event::DiskDone(answer) = &event {
             self.checks.disk.on_answer(side, answer);
         }
@@ -158,7 +157,7 @@ impl<G: Subject> World<G> {
     }
 
     /// A process stands still from here on, whatever it is in the middle of.
-    pub fn stall(&mut self, side: Side, span: Span) {
+    pub fn stall(&mut self, side: SideName, span: Span) {
         if self.process(side).is_alive() {
             let until = self.now.after(span);
             let process = &mut self.processes[side.index()];
@@ -170,7 +169,7 @@ impl<G: Subject> World<G> {
         }
     }
 
-    pub(crate) fn resume(&mut self, side: Side) {
+    pub(crate) fn resume(&mut self, side: SideName) {
         let process = &mut self.processes[side.index()];
         match process.life {
             Life::Stalled { until } if until <= self.now => process.life = Life::Running,

@@ -4,10 +4,7 @@
 //! virtual time, and then carries out what its node wants (`carry.rs`). Everything that takes time or can go
 //! wrong is drawn; nothing else is random.
 
-use std::{cmp::Reverse, collections::BinaryHeap, fmt};
-
-use machine::Input;
-use replica::{Claim, Epoch, Event, Guest, RoleName, Span, Time};
+use replica::{Guest, RoleName, Time};
 
 use crate::{
     arbiter::Arbiter,
@@ -16,111 +13,16 @@ use crate::{
         single_primary::SinglePrimary,
     },
     client::Client,
-    faults::{Armed, Fault, Options},
+    faults::Armed,
     network::Link,
+    options::Options,
+    pair::{PAIR, SideName},
     process::Process,
     random::Random,
+    schedule::{Schedule, What},
     storage::Storage,
     subject::Subject,
 };
-
-/// The epoch that the handshake gave to the pair.
-pub const PAIR: Epoch = Epoch(1);
-
-/// A side of the pair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Side {
-    /// Born primary.
-    A,
-    /// Born backup.
-    B,
-}
-
-impl Side {
-    /// Both.
-    pub const BOTH: [Side; 2] = [Side::A, Side::B];
-
-    /// 0 or 1.
-    #[must_use]
-    pub const fn index(self) -> usize {
-        match self {
-            Side::A => 0,
-            Side::B => 1,
-        }
-    }
-
-    /// The other one.
-    #[must_use]
-    pub const fn other(self) -> Side {
-        match self {
-            Side::A => Side::B,
-            Side::B => Side::A,
-        }
-    }
-}
-
-impl fmt::Display for Side {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
-    }
-}
-
-/// Something to come.
-#[derive(Clone, Debug)]
-pub(crate) enum What {
-    /// A process looks at its events and runs its guest. The number must be its present ticket.
-    Turn(Side, u64),
-    /// Its slice is over.
-    Act(Side, u64),
-    /// A process that stood still goes on.
-    Resume(Side),
-    /// Look at what has arrived for this side over the link.
-    Link(Side),
-    /// Look at the disk.
-    Storage,
-    /// A question reaches the arbiter; when it is answered, and whether the answer gets through.
-    Arbiter(Side, Claim, Option<Time>, bool),
-    /// Something for a process.
-    Deliver(Side, Event),
-    /// A frame for whoever has the guest's address.
-    ToGuest(Input),
-    /// A frame from the guest: which request it answers, and how.
-    ToClient(u64, Vec<u8>),
-    /// The client does something.
-    Client,
-    /// Somebody types at the console.
-    Typing,
-    /// A side's host looks whether its network ports lead somewhere.
-    Ports(Side),
-    /// Something goes wrong.
-    Fault(Fault),
-}
-
-pub(crate) struct Scheduled {
-    pub at: Time,
-    order: u64,
-    pub what: What,
-}
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Scheduled) -> bool {
-        (self.at, self.order) == (other.at, other.order)
-    }
-}
-
-impl Eq for Scheduled {}
-
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Scheduled) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Scheduled) -> std::cmp::Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
-    }
-}
 
 /// Where lines of a trace go.
 pub type Tracer = Box<dyn FnMut(&str)>;
@@ -142,8 +44,7 @@ pub struct World<G: Subject> {
     pub(crate) config: G::Config,
     pub(crate) random: Random,
     pub(crate) now: Time,
-    pub(crate) heap: BinaryHeap<Reverse<Scheduled>>,
-    order: u64,
+    pub(crate) schedule: Schedule,
     pub(crate) processes: [Process<G>; 2],
     pub(crate) link: Link,
     /// The appointment with the link, by side, and with the disk.
@@ -153,7 +54,7 @@ pub struct World<G: Subject> {
     pub(crate) arbiter: Arbiter,
     pub(crate) client: Client,
     /// Who has the guest's address on the network.
-    pub(crate) attached: Side,
+    pub(crate) attached: SideName,
     /// Until when heartbeats towards each side get lost.
     pub(crate) no_heartbeats: [Time; 2],
     /// Until when each side's network ports lead nowhere.
@@ -172,13 +73,12 @@ pub struct World<G: Subject> {
 impl<G: Subject> World<G> {
     /// The world of these options, right after the handshake.
     pub fn new(options: Options, config: G::Config, tracer: Option<Tracer>) -> World<G> {
-        let processes = Side::BOTH.map(|side| Process::new(&options, &config, side, PAIR));
+        let processes = SideName::BOTH.map(|side| Process::new(&options, &config, side, PAIR));
         let mut world = World {
             config,
             random: Random::new(options.seed ^ 0x5eed),
             now: Time(0),
-            heap: BinaryHeap::new(),
-            order: 0,
+            schedule: Schedule::default(),
             link: Link::new(options.link.clone()),
             link_due: [None; 2],
             storage_due: None,
@@ -186,7 +86,7 @@ impl<G: Subject> World<G> {
             arbiter: Arbiter::new(options.arbiter.clone(), PAIR, processes[0].owner),
             client: Client::new(options.patience, options.think),
             processes,
-            attached: Side::A,
+            attached: SideName::A,
             no_heartbeats: [Time(0); 2],
             ports_lost: [Time(0); 2],
             armed: options.armed.clone(),
@@ -198,7 +98,7 @@ impl<G: Subject> World<G> {
             events: 0,
             options,
         };
-        for side in Side::BOTH {
+        for side in SideName::BOTH {
             world.turn_at(side, Time(0));
             world.schedule(Time(0), What::Ports(side));
         }
@@ -220,7 +120,7 @@ impl<G: Subject> World<G> {
 
     /// A process.
     #[must_use]
-    pub fn process(&self, side: Side) -> &Process<G> {
+    pub fn process(&self, side: SideName) -> &Process<G> {
         &self.processes[side.index()]
     }
 
@@ -232,7 +132,7 @@ impl<G: Subject> World<G> {
 
     /// What a replica says that it is.
     #[must_use]
-    pub fn role(&self, side: Side) -> Option<RoleName> {
+    pub fn role(&self, side: SideName) -> Option<RoleName> {
         Some(self.process(side).node.as_ref()?.metrics().role)
     }
 
@@ -242,71 +142,8 @@ impl<G: Subject> World<G> {
         self.violation.as_ref()
     }
 
-    /// Lets the world go on until `time`, or until a rule is broken.
-    pub fn run_until(&mut self, time: Time) {
-        self.run_while(time, |_| true);
-    }
-
-    /// Lets the world go on for a while.
-    pub fn run_for(&mut self, span: Span) {
-        self.run_until(self.now.after(span));
-    }
-
-    /// Lets the world go on while `condition` holds, until `time` at the latest. False if it still holds.
-    pub fn run_while(&mut self, time: Time, condition: impl Fn(&World<G>) -> bool) -> bool {
-        loop {
-            if self.violation.is_some() {
-                return false;
-            }
-            if !condition(self) {
-                return true;
-            }
-            match self.heap.peek() {
-                Some(Reverse(next)) if next.at <= time => self.step(),
-                _ => {
-                    self.now = self.now.max(time);
-                    return false;
-                }
-            }
-        }
-    }
-
-    fn step(&mut self) {
-        let Some(Reverse(Scheduled { at, what, .. })) = self.heap.pop() else {
-            return;
-        };
-        self.now = at;
-        self.events += 1;
-        match what {
-            What::Turn(side, ticket) if self.process(side).ticket == ticket => self.turn(side, true),
-            What::Act(side, ticket) if self.process(side).ticket == ticket => self.act(side),
-            What::Turn(..) | What::Act(..) => {}
-            What::Resume(side) => self.resume(side),
-            What::Link(side) => self.on_link(side),
-            What::Storage => self.on_storage(),
-            What::Arbiter(side, claim, answers, unreachable) => {
-                self.on_arbiter(side, claim, answers, unreachable);
-            }
-            What::Deliver(side, event) => self.deliver(side, event),
-            What::ToGuest(input) => self.on_frame_to_guest(input),
-            What::ToClient(seq, content) => {
-                let result = self.client.on_reply(self.now, seq, content);
-                self.judge(result);
-                self.client_appointment();
-            }
-            What::Client => self.on_client(),
-            What::Typing => self.on_typing(),
-            What::Ports(side) => self.on_ports(side),
-            What::Fault(fault) if !self.healed => self.strike(&fault),
-            What::Fault(_) => {}
-        }
-    }
-
     pub(crate) fn schedule(&mut self, at: Time, what: What) {
-        self.order += 1;
-        let order = self.order;
-        let at = at.max(self.now);
-        self.heap.push(Reverse(Scheduled { at, order, what }));
+        self.schedule.put(at.max(self.now), what);
     }
 
     /// Notes the first violation.
@@ -321,7 +158,7 @@ impl<G: Subject> World<G> {
         }
     }
 
-    pub(crate) fn trace(&mut self, side: Option<Side>, what: impl FnOnce() -> String) {
+    pub(crate) fn trace(&mut self, side: Option<SideName>, what: impl FnOnce() -> String) {
         if self.tracer.is_none() {
             return;
         }

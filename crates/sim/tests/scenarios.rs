@@ -3,7 +3,7 @@
 use machine::Control;
 use replica::{Epoch, Halt, RoleName, Span, Suspicion, Time};
 use sim::{
-    Check, Options, Side, Toy, World,
+    Check, Options, SideName, Toy, World,
     cache::Access,
     faults::{Armed, Death, Fault, Trigger},
     process::Life,
@@ -21,8 +21,8 @@ fn with(options: Options) -> World<Toy> {
     let mut world = World::new(options, 1, None);
     let served = world.run_while(Time(1_000_000_000), |world| world.client().answered() < 3);
     assert!(served);
-    assert_eq!(world.role(Side::A), Some(RoleName::Primary));
-    assert_eq!(world.role(Side::B), Some(RoleName::Backup));
+    assert_eq!(world.role(SideName::A), Some(RoleName::Primary));
+    assert_eq!(world.role(SideName::B), Some(RoleName::Backup));
     world
 }
 
@@ -31,7 +31,7 @@ fn ms(ms: u64) -> Span {
 }
 
 /// Until `side` is alone and live; how long it took.
-fn until_live(world: &mut World<Toy>, side: Side) -> Span {
+fn until_live(world: &mut World<Toy>, side: SideName) -> Span {
     let begin = world.now();
     let done = world.run_while(begin.after(RECOVERY), |world| {
         world.role(side) != Some(RoleName::Solo)
@@ -48,11 +48,11 @@ fn finish(mut world: World<Toy>) -> sim::Outcome {
     outcome
 }
 
-fn suspicion(world: &World<Toy>, side: Side) -> Option<Suspicion> {
+fn suspicion(world: &World<Toy>, side: SideName) -> Option<Suspicion> {
     world.process(side).node.as_ref()?.metrics().suspicion
 }
 
-fn halt(world: &World<Toy>, side: Side) -> Option<Halt> {
+fn halt(world: &World<Toy>, side: SideName) -> Option<Halt> {
     match &world.process(side).life {
         Life::Halted(halt) => Some(halt.clone()),
         _ => None,
@@ -64,8 +64,8 @@ fn a_calm_pair_serves_and_ends_together() {
     // FT 2-a, FT 2.2-c, FT 3.3-a: no failover, nothing shown twice, both stop with the guest.
     let mut world = world();
     let survived = world.live();
-    assert!(matches!(halt(&world, Side::A), Some(Halt::Off(_))));
-    assert!(matches!(halt(&world, Side::B), Some(Halt::Off(_))));
+    assert!(matches!(halt(&world, SideName::A), Some(Halt::Off(_))));
+    assert!(matches!(halt(&world, SideName::B), Some(Halt::Off(_))));
     let outcome = world.outcome(survived);
     assert_eq!(
         (outcome.violation, outcome.live, outcome.repeated),
@@ -78,10 +78,10 @@ fn the_backup_goes_live_within_the_timeout_of_the_primarys_death_and_a_little() 
     // FT 2.3-b.
     for death in [Death::Process, Death::Host] {
         let mut world = world();
-        world.crash(Side::A, death);
-        let took = until_live(&mut world, Side::B);
+        world.crash(SideName::A, death);
+        let took = until_live(&mut world, SideName::B);
         assert!(took < Span(TIMEOUT.0 + ms(15).0), "{took:?} after {death:?}");
-        assert_eq!(finish(world).live, Some(Side::B));
+        assert_eq!(finish(world).live, Some(SideName::B));
     }
 }
 
@@ -89,11 +89,11 @@ fn the_backup_goes_live_within_the_timeout_of_the_primarys_death_and_a_little() 
 fn the_primary_goes_on_alone_when_the_backup_dies() {
     // FT 2.3-a. Of this seed's dead host nobody says that it is gone.
     let mut world = with(Options::calm(3));
-    world.crash(Side::B, Death::Host);
-    until_live(&mut world, Side::A);
-    assert_eq!(suspicion(&world, Side::A), Some(Suspicion::Silence));
+    world.crash(SideName::B, Death::Host);
+    until_live(&mut world, SideName::A);
+    assert_eq!(suspicion(&world, SideName::A), Some(Suspicion::Silence));
     let outcome = finish(world);
-    assert_eq!((outcome.live, outcome.repeated), (Some(Side::A), 0));
+    assert_eq!((outcome.live, outcome.repeated), (Some(SideName::A), 0));
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn a_cut_link_leaves_exactly_one_of_two_living_sides() {
         let mut world = with(Options::calm(seed));
         world.strike(&Fault::CutBoth(ms(10_000)));
         world.run_for(ms(1_000));
-        let roles = Side::BOTH.map(|side| world.role(side));
+        let roles = SideName::BOTH.map(|side| world.role(side));
         let live = roles.iter().filter(|role| **role == Some(RoleName::Solo)).count();
         let halted = roles
             .iter()
@@ -117,11 +117,11 @@ fn a_cut_link_leaves_exactly_one_of_two_living_sides() {
 
 #[test]
 fn a_link_that_is_cut_in_one_direction_is_a_cut_link() {
-    for towards in Side::BOTH {
+    for towards in SideName::BOTH {
         let mut world = world();
         world.strike(&Fault::Cut(towards, ms(10_000)));
         world.run_for(ms(1_000));
-        let live = Side::BOTH
+        let live = SideName::BOTH
             .iter()
             .filter(|side| world.role(**side) == Some(RoleName::Solo))
             .count();
@@ -135,7 +135,7 @@ fn a_short_cut_is_only_a_delay() {
     let mut world = world();
     world.strike(&Fault::CutBoth(ms(60)));
     world.run_for(ms(500));
-    assert_eq!(world.role(Side::A), Some(RoleName::Primary));
+    assert_eq!(world.role(SideName::A), Some(RoleName::Primary));
     assert_eq!(finish(world).live, None);
 }
 
@@ -149,8 +149,8 @@ fn a_primary_that_is_cut_off_shows_nothing_before_it_has_claimed() {
     let before = world.client().answered();
     world.run_for(ms(2_000));
     assert_eq!(world.client().answered(), before);
-    assert_eq!(world.role(Side::A), Some(RoleName::Claiming));
-    assert_eq!(world.role(Side::B), Some(RoleName::Claiming));
+    assert_eq!(world.role(SideName::A), Some(RoleName::Claiming));
+    assert_eq!(world.role(SideName::B), Some(RoleName::Claiming));
     finish(world);
 }
 
@@ -159,10 +159,10 @@ fn without_the_arbiter_the_survivor_waits_and_with_it_goes_on() {
     // FT 2.3-e: unreachable is neither won nor lost.
     let mut world = world();
     world.strike(&Fault::ArbiterAway(ms(3_000)));
-    world.crash(Side::A, Death::Host);
+    world.crash(SideName::A, Death::Host);
     world.run_for(ms(2_500));
-    assert_eq!(world.role(Side::B), Some(RoleName::Claiming));
-    until_live(&mut world, Side::B);
+    assert_eq!(world.role(SideName::B), Some(RoleName::Claiming));
+    until_live(&mut world, SideName::B);
     finish(world);
 }
 
@@ -175,11 +175,11 @@ fn sides_that_see_different_arbiters_do_not_split() {
         options.unsafe_for = ms(4_000);
         let mut world = with(options);
         world.strike(&Fault::CutBoth(ms(10_000)));
-        until_live(&mut world, Side::A);
+        until_live(&mut world, SideName::A);
         world.run_for(ms(2_000));
-        assert_eq!(world.role(Side::B), Some(RoleName::Claiming), "seed {seed}");
+        assert_eq!(world.role(SideName::B), Some(RoleName::Claiming), "seed {seed}");
         // Once its path leads to the arbiter of the pair again, B hears that it has lost.
-        assert_eq!(finish(world).live, Some(Side::A), "seed {seed}");
+        assert_eq!(finish(world).live, Some(SideName::A), "seed {seed}");
     }
 }
 
@@ -188,10 +188,10 @@ fn a_backup_whose_arbiter_is_another_one_waits_until_it_is_the_right_one_again()
     let mut options = Options::calm(6);
     options.arbiter.apart = true;
     let mut world = with(options);
-    world.crash(Side::A, Death::Host);
+    world.crash(SideName::A, Death::Host);
     world.run_for(ms(2_500));
-    assert_eq!(world.role(Side::B), Some(RoleName::Claiming));
-    assert_eq!(finish(world).live, Some(Side::B));
+    assert_eq!(world.role(SideName::B), Some(RoleName::Claiming));
+    assert_eq!(finish(world).live, Some(SideName::B));
 }
 
 #[test]
@@ -199,9 +199,9 @@ fn an_answer_that_is_lost_after_the_claim_took_effect_is_asked_for_again() {
     let mut options = Options::calm(5);
     options.arbiter.lost_permille = 700;
     let mut world = with(options);
-    world.crash(Side::A, Death::Process);
+    world.crash(SideName::A, Death::Process);
     world.run_for(ms(100));
-    until_live(&mut world, Side::B);
+    until_live(&mut world, SideName::B);
     finish(world);
 }
 
@@ -210,11 +210,15 @@ fn a_primary_that_stood_still_wakes_up_and_does_no_harm() {
     // The lease, and the disk's epoch: the sleeper believes that nothing has happened.
     for seed in 0..50 {
         let mut world = with(Options::calm(seed));
-        world.stall(Side::A, ms(500));
-        until_live(&mut world, Side::B);
+        world.stall(SideName::A, ms(500));
+        until_live(&mut world, SideName::B);
         world.run_for(ms(1_000));
         assert_eq!(world.violation(), None, "seed {seed}");
-        assert_eq!(halt(&world, Side::A), Some(Halt::Lost(Epoch(2))), "seed {seed}");
+        assert_eq!(
+            halt(&world, SideName::A),
+            Some(Halt::Lost(Epoch(2))),
+            "seed {seed}"
+        );
         finish(world);
     }
 }
@@ -223,9 +227,9 @@ fn a_primary_that_stood_still_wakes_up_and_does_no_harm() {
 fn a_primary_that_stood_still_with_an_action_in_its_hand_carries_it_out_in_vain() {
     // Between the look at the clock and the system call: late outputs are duplicates, late writes are refused.
     for number in 1..250 {
-        let stall = Fault::Stall(Side::A, ms(400));
+        let stall = Fault::Stall(SideName::A, ms(400));
         let armed = Armed {
-            side: Side::A,
+            side: SideName::A,
             trigger: Trigger::Action(number),
             fault: stall,
         };
@@ -236,17 +240,17 @@ fn a_primary_that_stood_still_with_an_action_in_its_hand_carries_it_out_in_vain(
         };
         let outcome = sim::run::run::<Toy>(options, number, None);
         assert_eq!(outcome.violation, None, "action {number}");
-        assert_eq!(outcome.live, Some(Side::B), "action {number}");
+        assert_eq!(outcome.live, Some(SideName::B), "action {number}");
     }
 }
 
 #[test]
 fn a_backup_that_stood_still_finds_that_life_went_on() {
     let mut world = world();
-    world.stall(Side::B, ms(500));
-    until_live(&mut world, Side::A);
+    world.stall(SideName::B, ms(500));
+    until_live(&mut world, SideName::A);
     world.run_for(ms(1_000));
-    assert_eq!(halt(&world, Side::B), Some(Halt::Lost(Epoch(2))));
+    assert_eq!(halt(&world, SideName::B), Some(Halt::Lost(Epoch(2))));
     finish(world);
 }
 
@@ -254,8 +258,8 @@ fn a_backup_that_stood_still_finds_that_life_went_on() {
 fn a_stall_of_both_sides_ends_in_one_survivor_or_none_too_many() {
     for seed in 0..50 {
         let mut world = with(Options::calm(seed));
-        world.stall(Side::A, ms(300 + seed));
-        world.stall(Side::B, ms(300 + 50 - seed));
+        world.stall(SideName::A, ms(300 + seed));
+        world.stall(SideName::B, ms(300 + 50 - seed));
         world.run_for(ms(2_000));
         assert_eq!(world.violation(), None, "seed {seed}");
         finish(world);
@@ -268,21 +272,21 @@ fn lost_heartbeats_alone_are_no_failure() {
     let mut world = world();
     world.strike(&Fault::HeartbeatsLost(ms(5_000)));
     world.run_for(ms(2_000));
-    assert_eq!(world.role(Side::A), Some(RoleName::Primary));
-    assert_eq!(world.role(Side::B), Some(RoleName::Backup));
+    assert_eq!(world.role(SideName::A), Some(RoleName::Primary));
+    assert_eq!(world.role(SideName::B), Some(RoleName::Backup));
     assert_eq!(finish(world).live, None);
 }
 
 #[test]
 fn heartbeats_bridge_a_link_that_is_slow_but_are_no_life_of_their_own() {
     let mut world = world();
-    for side in Side::BOTH {
+    for side in SideName::BOTH {
         world.strike(&Fault::LinkStuck(side, ms(60_000)));
     }
     world.run_for(ms(9_000));
-    assert_eq!(world.role(Side::A), Some(RoleName::Primary));
+    assert_eq!(world.role(SideName::A), Some(RoleName::Primary));
     world.run_for(ms(3_000));
-    let winner = Side::BOTH
+    let winner = SideName::BOTH
         .into_iter()
         .find(|side| world.role(*side) == Some(RoleName::Solo))
         .unwrap();
@@ -298,7 +302,7 @@ fn an_outage_of_seven_tenths_of_the_timeout_is_only_a_delay() {
         let mut world = with(options);
         world.strike(&Fault::CutBoth(ms(350)));
         world.run_for(ms(2_000));
-        assert_eq!(world.role(Side::A), Some(RoleName::Primary), "seed {seed}");
+        assert_eq!(world.role(SideName::A), Some(RoleName::Primary), "seed {seed}");
         assert_eq!(finish(world).live, None);
     }
 }
@@ -307,19 +311,19 @@ fn an_outage_of_seven_tenths_of_the_timeout_is_only_a_delay() {
 fn a_primary_that_is_told_to_leave_is_followed_at_once() {
     for seed in 0..20 {
         let mut world = with(Options::calm(seed));
-        world.strike(&Fault::Leave(Side::A));
-        let took = until_live(&mut world, Side::B);
+        world.strike(&Fault::Leave(SideName::A));
+        let took = until_live(&mut world, SideName::B);
         assert!(took < ms(20), "seed {seed}: {took:?}");
-        assert_eq!(halt(&world, Side::A), Some(Halt::Left));
-        assert_eq!(suspicion(&world, Side::B), Some(Suspicion::Left));
-        assert_eq!(finish(world).live, Some(Side::B));
+        assert_eq!(halt(&world, SideName::A), Some(Halt::Left));
+        assert_eq!(suspicion(&world, SideName::B), Some(Suspicion::Left));
+        assert_eq!(finish(world).live, Some(SideName::B));
     }
 }
 
 #[test]
 fn the_side_whose_ports_lead_nowhere_loses_the_vm_to_the_other() {
     for seed in 0..40 {
-        let isolated = if seed % 2 == 0 { Side::A } else { Side::B };
+        let isolated = if seed % 2 == 0 { SideName::A } else { SideName::B };
         let mut world = with(Options::calm(seed));
         world.run_for(ms(100));
         world.strike(&Fault::PortsLost(isolated, ms(10_000)));
@@ -337,12 +341,12 @@ fn the_side_whose_ports_lead_nowhere_loses_the_vm_to_the_other() {
 #[test]
 fn two_sides_that_both_lead_nowhere_still_decide() {
     let mut world = world();
-    for side in Side::BOTH {
+    for side in SideName::BOTH {
         world.strike(&Fault::PortsLost(side, ms(1_000)));
     }
     world.strike(&Fault::CutBoth(ms(10_000)));
     world.run_for(ms(2_000));
-    let live = Side::BOTH
+    let live = SideName::BOTH
         .iter()
         .filter(|side| world.role(**side) == Some(RoleName::Solo));
     assert_eq!(live.count(), 1);
@@ -355,7 +359,7 @@ fn a_reset_link_is_noticed_at_once() {
         let mut world = with(Options::calm(seed));
         world.strike(&Fault::Reset);
         world.run_for(ms(600));
-        let live = Side::BOTH
+        let live = SideName::BOTH
             .iter()
             .filter(|side| world.role(**side) == Some(RoleName::Solo))
             .count();
@@ -370,8 +374,8 @@ fn a_disk_that_is_away_loses_nothing() {
     let mut world = world();
     world.strike(&Fault::DiskAway(ms(1_000)));
     world.run_for(ms(50));
-    world.crash(Side::A, Death::Host);
-    until_live(&mut world, Side::B);
+    world.crash(SideName::A, Death::Host);
+    until_live(&mut world, SideName::B);
     world.run_for(ms(1_500));
     let answered = world.client().answered();
     world.run_for(ms(500));
@@ -401,7 +405,7 @@ fn losses(access: Access, fault: &Fault) -> usize {
 #[test]
 fn a_host_that_dies_with_its_page_cache_takes_nothing_along_that_was_completed() {
     // D12. A pair whose disk is buffered by the hosts loses, so there was something to be lost.
-    let fault = Fault::Crash(Side::A, Death::Host);
+    let fault = Fault::Crash(SideName::A, Death::Host);
     assert_eq!(losses(Access::Direct, &fault), 0);
     assert_eq!(losses(Access::Synchronous, &fault), 0);
     assert!(losses(Access::Buffered, &fault) > 0);
@@ -418,7 +422,7 @@ fn a_power_cut_of_everything_takes_nothing_along_that_was_flushed() {
 #[test]
 fn a_flush_that_fails_costs_nothing_that_is_not_in_a_page_cache() {
     // D12.
-    let fault = Fault::FlushFails(Side::A);
+    let fault = Fault::FlushFails(SideName::A);
     assert_eq!(losses(Access::Direct, &fault), 0);
     assert_eq!(losses(Access::Synchronous, &fault), 0);
     assert!(losses(Access::Buffered, &fault) > 0);
@@ -430,7 +434,7 @@ fn an_operators_power_off_stops_both_sides_and_neither_goes_live() {
     let mut world = world();
     world.strike(&Fault::Operator(Control::PowerOff));
     world.run_for(ms(100));
-    for side in Side::BOTH {
+    for side in SideName::BOTH {
         assert!(matches!(halt(&world, side), Some(Halt::Off(_))), "{side}");
     }
     assert_eq!(finish(world).live, None);
@@ -444,10 +448,10 @@ fn a_power_off_that_races_with_a_crash_happens_once_or_is_asked_for_again() {
             let mut world = with(Options::calm(9));
             world.strike(&Fault::Operator(Control::PowerOff));
             world.run_for(Span::from_us(us));
-            world.crash(Side::A, death);
+            world.crash(SideName::A, death);
             world.run_for(ms(400));
             assert_eq!(world.violation(), None, "{us} us, {death:?}");
-            off += u64::from(matches!(halt(&world, Side::B), Some(Halt::Off(_))));
+            off += u64::from(matches!(halt(&world, SideName::B), Some(Halt::Off(_))));
             finish(world);
         }
     }
@@ -463,8 +467,12 @@ fn a_backup_that_is_far_too_slow_is_dropped_though_it_catches_up_now_and_then() 
         options.speed = [200, 1];
         options.think = Span::from_us(100);
         let mut world = World::<Toy>::new(options, seed, None);
-        let took = until_live(&mut world, Side::A);
-        assert_eq!(suspicion(&world, Side::A), Some(Suspicion::Slow), "seed {seed}");
+        let took = until_live(&mut world, SideName::A);
+        assert_eq!(
+            suspicion(&world, SideName::A),
+            Some(Suspicion::Slow),
+            "seed {seed}"
+        );
         assert!((ms(10_000)..ms(25_000)).contains(&took), "seed {seed}: {took:?}");
         finish(world);
     }
@@ -474,19 +482,19 @@ fn a_backup_that_is_far_too_slow_is_dropped_though_it_catches_up_now_and_then() 
 fn a_backup_that_is_dead_while_the_arbiter_is_away_costs_only_time() {
     let mut world = world();
     world.strike(&Fault::ArbiterAway(ms(1_000)));
-    world.crash(Side::B, Death::Process);
+    world.crash(SideName::B, Death::Process);
     world.run_for(ms(900));
-    assert_eq!(world.role(Side::A), Some(RoleName::Claiming));
-    until_live(&mut world, Side::A);
+    assert_eq!(world.role(SideName::A), Some(RoleName::Claiming));
+    until_live(&mut world, SideName::A);
     assert_eq!(finish(world).repeated, 0);
 }
 
 #[test]
 fn both_sides_dead_is_the_end_and_nothing_worse() {
     let mut world = world();
-    world.crash(Side::A, Death::Host);
+    world.crash(SideName::A, Death::Host);
     world.run_for(ms(50));
-    world.crash(Side::B, Death::Host);
+    world.crash(SideName::B, Death::Host);
     world.run_for(ms(2_000));
     let outcome = finish(world);
     assert!(!outcome.survived);

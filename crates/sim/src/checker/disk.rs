@@ -8,9 +8,9 @@ use replica::DiskAnswer;
 
 use crate::{
     checker::{Check, Violation, ensure},
-    storage::{SECTOR, apply, extent},
+    operation::{SECTOR, apply, extent},
+    pair::SideName,
     subject::{At, Tape},
-    world::Side,
 };
 
 /// Requests at the disk, by side.
@@ -24,7 +24,7 @@ impl Disk {
     ///
     /// # Errors
     /// If its guest did not submit it, has had its answer, or it overlaps one that is under way.
-    pub fn on_issue(&mut self, side: Side, request: &DiskRequest, tape: &Tape) -> Result<(), Violation> {
+    pub fn on_issue(&mut self, side: SideName, request: &DiskRequest, tape: &Tape) -> Result<(), Violation> {
         let id = request.id;
         let submitted = tape.effects.iter().rev().find_map(|at| match &at.what {
             Effect::Disk(submitted) if submitted.id == id => Some(submitted),
@@ -59,7 +59,7 @@ impl Disk {
     }
 
     /// `side` hears the answer.
-    pub fn on_answer(&mut self, side: Side, answer: &DiskAnswer) {
+    pub fn on_answer(&mut self, side: SideName, answer: &DiskAnswer) {
         self.in_flight[side.index()].remove(&answer.id);
     }
 }

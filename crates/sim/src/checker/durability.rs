@@ -12,9 +12,9 @@ use toy::hash::mix_bytes;
 
 use crate::{
     checker::{Check, Violation, ensure},
-    storage::{SECTOR, extent},
+    operation::{SECTOR, extent},
+    pair::SideName,
     subject::Tape,
-    world::Side,
 };
 
 /// The content of a sector that a request wrote, or the first one.
@@ -97,7 +97,7 @@ enum Pending {
 #[derive(Debug, Default)]
 pub struct Durability {
     /// Whose tape it follows; `None` before the first time.
-    of: Option<Side>,
+    of: Option<SideName>,
     inputs: usize,
     effects: usize,
     sectors: Vec<Sector>,
@@ -111,7 +111,7 @@ impl Durability {
     ///
     /// # Errors
     /// If it has read what is older than a completed write.
-    pub fn follow(&mut self, side: Side, tape: &Tape) -> Result<(), Violation> {
+    pub fn follow(&mut self, side: SideName, tape: &Tape) -> Result<(), Violation> {
         if self.of != Some(side) {
             *self = Durability {
                 of: Some(side),

@@ -6,7 +6,7 @@
 
 use crate::{
     checker::{Check, Violation, ensure},
-    world::Side,
+    pair::SideName,
 };
 
 /// The sequence seen so far.
@@ -30,7 +30,7 @@ impl Outputs {
     /// If one uninterrupted run cannot show this.
     pub fn on_release(
         &mut self,
-        side: Side,
+        side: SideName,
         number: u64,
         hash: u64,
         own: Option<u64>,

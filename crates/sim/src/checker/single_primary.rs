@@ -11,14 +11,14 @@ use replica::{
 
 use crate::{
     checker::{Check, Violation, ensure},
-    world::Side,
+    pair::SideName,
 };
 
 /// Who is what, by their deeds.
 #[derive(Debug, Default)]
 pub struct SinglePrimary {
     /// The side that went live after a claim.
-    live: Option<(Side, Epoch)>,
+    live: Option<(SideName, Epoch)>,
     /// Sides that asked the arbiter: they have given up their part in the pair.
     asked: [bool; 2],
     /// The newest time of the primary's clock that the backup has echoed: the primary's lease counts from it.
@@ -32,7 +32,7 @@ impl SinglePrimary {
     /// If it has no right to.
     pub fn on_go_live(
         &mut self,
-        side: Side,
+        side: SideName,
         epoch: Epoch,
         pair: Epoch,
         owned: bool,
@@ -58,12 +58,12 @@ impl SinglePrimary {
     }
 
     /// `side` asks the arbiter.
-    pub fn on_ask(&mut self, side: Side) {
+    pub fn on_ask(&mut self, side: SideName) {
         self.asked[side.index()] = true;
     }
 
     /// `side` says this to its peer: with an acknowledgement or an answer to a heartbeat the backup renews the lease.
-    pub fn on_say(&mut self, side: Side, action: &Action) {
+    pub fn on_say(&mut self, side: SideName, action: &Action) {
         let echo = match action {
             Action::Send(bytes) => match Message::decode(bytes) {
                 Ok(Message::Ack(ack)) => Some(ack.echo),
@@ -75,7 +75,7 @@ impl SinglePrimary {
             },
             _ => None,
         };
-        if side == Side::B {
+        if side == SideName::B {
             self.echoed = self.echoed.max(echo);
         }
     }
@@ -98,10 +98,10 @@ impl SinglePrimary {
     ///
     /// # Errors
     /// If it is not the one that may.
-    pub fn may_show(&self, side: Side, what: &str) -> Result<(), Violation> {
+    pub fn may_show(&self, side: SideName, what: &str) -> Result<(), Violation> {
         let entitled = match self.live {
             Some((live, _)) => live == side,
-            None => side == Side::A && !self.asked[side.index()],
+            None => side == SideName::A && !self.asked[side.index()],
         };
         ensure(entitled, Check::SinglePrimary, || match self.live {
             Some((live, _)) => format!("{side} {what} though {live} is live"),
@@ -113,7 +113,7 @@ impl SinglePrimary {
     ///
     /// # Errors
     /// If it has asked the arbiter: from then on a word of it, an acknowledgement above all, is a lie (D6).
-    pub fn may_say(&self, side: Side) -> Result<(), Violation> {
+    pub fn may_say(&self, side: SideName) -> Result<(), Violation> {
         ensure(!self.asked[side.index()], Check::SinglePrimary, || {
             format!("{side} speaks to its peer after it asked the arbiter")
         })
@@ -121,7 +121,7 @@ impl SinglePrimary {
 
     /// The side that went live after a claim.
     #[must_use]
-    pub fn live(&self) -> Option<Side> {
+    pub fn live(&self) -> Option<SideName> {
         self.live.map(|(side, _)| side)
     }
 }

@@ -1,0 +1,75 @@
+//! The course of a world: it takes what comes next off the schedule and has it happen.
+//!
+//! Time passes here and nowhere else: `now` jumps to the next thing on the schedule. What then happens stands in `turns`
+//! and `carry` (the two processes), `surroundings` (what lies around them) and `mishap` (what goes wrong). A world stands
+//! still for good once a rule is broken.
+
+use replica::{Span, Time};
+
+use crate::{schedule::What, subject::Subject, world::World};
+
+impl<G: Subject> World<G> {
+    /// Lets the world go on until `time`, or until a rule is broken.
+    pub fn run_until(&mut self, time: Time) {
+        self.run_while(time, |_| true);
+    }
+
+    /// Lets the world go on for a while.
+    pub fn run_for(&mut self, span: Span) {
+        self.run_until(self.now.after(span));
+    }
+
+    /// Lets the world go on while `condition` holds, until `time` at the latest. False if it still holds.
+    pub fn run_while(&mut self, time: Time, condition: impl Fn(&World<G>) -> bool) -> bool {
+        loop {
+            if self.violation.is_some() {
+                return false;
+            }
+            if !condition(self) {
+                return true;
+            }
+            match self.schedule.next_at() {
+                Some(next) if next <= time => self.step(),
+                _ => {
+                    self.now = self.now.max(time);
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Has the next thing on the schedule happen.
+    fn step(&mut self) {
+        let Some((at, what)) = self.schedule.take() else {
+            return;
+        };
+        self.now = at;
+        self.events += 1;
+        match what {
+            What::Turn(side, ticket) if self.process(side).ticket == ticket => self.turn(side, true),
+            What::Act(side, ticket) if self.process(side).ticket == ticket => self.act(side),
+            What::Turn(..) | What::Act(..) => {}
+            What::Resume(side) => self.resume(side),
+            What::Link(side) => self.on_link(side),
+            What::Storage => self.on_storage(),
+            What::Arbiter {
+                side,
+                claim,
+                answers,
+                unreachable,
+            } => self.on_arbiter(side, claim, answers, unreachable),
+            What::Deliver(side, event) => self.deliver(side, event),
+            What::ToGuest(input) => self.on_frame_to_guest(input),
+            What::ToClient(seq, content) => {
+                let result = self.client.on_reply(self.now, seq, content);
+                self.judge(result);
+                self.client_appointment();
+            }
+            What::Client => self.on_client(),
+            What::Typing => self.on_typing(),
+            What::Ports(side) => self.on_ports(side),
+            What::Fault(fault) if !self.healed => self.strike(&fault),
+            What::Fault(_) => {}
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Draws the options of a world from its seed.
+//!
+//! Swarm: each kind of fault is switched on or off by itself and has an intensity of its own, so that every combination
+//! occurs and no fault hides behind another one. A draw must never be added between others, nor taken away: each seed
+//! would be another world. What is new is drawn apart, from a stream of its own.
+
+use machine::Control;
+use replica::{Span, Time};
+use toy::hash::mix;
+
+use crate::{
+    cache::{Access, CacheOptions},
+    faults::{Armed, Death, Fault, Trigger},
+    options::{Options, ms, us},
+    pair::SideName,
+    random::Random,
+};
+
+impl Options {
+    /// The world of a seed.
+    #[must_use]
+    pub fn draw(seed: u64) -> Options {
+        let random = &mut Random::new(seed);
+        let on = |random: &mut Random| random.permille(400);
+        let timeout = ms(random.between(100, 400));
+        let mut options = Options {
+            timeout,
+            digest_every: random.span(Span(10_000), Span(5_000_000)).0,
+            patience: random.span(ms(20), ms(500)),
+            think: random.span(us(100), ms(50)),
+            typing: on(random).then(|| random.span(ms(1), ms(200))),
+            unsafe_for: random.span(ms(50), ms(2000)),
+            replies: random.between(1, 5),
+            record: random.permille(500),
+            power_off: random.permille(700),
+            ..Options::calm(seed)
+        };
+        options.link.latency = (random.span(us(10), us(300)), random.span(us(300), ms(10)));
+        options.storage.latency = (random.span(us(10), us(300)), random.span(us(300), ms(400)));
+        options.arbiter.latency = (random.span(us(50), us(300)), random.span(us(300), ms(100)));
+        options.heartbeats.latency = (us(20), random.span(us(30), ms(50)));
+        options.frames.latency = (us(20), random.span(us(30), ms(10)));
+        for side in 0..2 {
+            if on(random) {
+                options.offset[side] = random.span(ms(1), ms(10_000_000));
+                options.drift_ppm[side] = random.between(0, 20_000) as i64 - 10_000;
+            }
+            if on(random) {
+                options.speed[side] = random.between(5, 200);
+            }
+        }
+        if on(random) {
+            // A busy guest writes about a megabyte of log a second.
+            options.link.bytes_per_ms = random.span(Span(200), Span(50_000)).0;
+        }
+        for datagrams in [&mut options.heartbeats, &mut options.frames] {
+            if on(random) {
+                datagrams.loss_permille = random.below(400);
+                datagrams.twice_permille = random.below(200);
+            }
+        }
+        options.arbiter.lost_permille = if on(random) { random.below(600) } else { 0 };
+        options.storage.fail_permille = if on(random) { random.below(100) } else { 0 };
+        options.stray_permille = if on(random) { random.below(500) } else { 0 };
+        options.cut_permille = if on(random) { random.below(600) } else { 0 };
+        options.draw_faults(random);
+        // Drawn apart, so that all else of a seed stays what it was.
+        options.arbiter.apart = Random::new(seed ^ 0xa9a7).permille(100);
+        options.draw_cache_faults();
+        options
+    }
+
+    fn draw_faults(&mut self, random: &mut Random) {
+        let end = Span(self.unsafe_for.0 - 1);
+        // Half of the worlds have all their faults at about the same time: one hides in the middle of another.
+        let storm = random.permille(500).then(|| random.below(end.0));
+        let width = 2 * self.timeout.0;
+        let at = move |random: &mut Random| match storm {
+            Some(begin) => Time((begin + random.below(width)).min(end.0)),
+            None => Time(random.below(end.0)),
+        };
+        let long = Span(3 * self.timeout.0);
+        let kinds: [(u64, u64); 11] = [
+            (500, 1),
+            (450, 4),
+            (350, 4),
+            (250, 3),
+            (250, 1),
+            (250, 2),
+            (400, 3),
+            (250, 2),
+            (200, 2),
+            (250, 2),
+            (350, 2),
+        ];
+        for (kind, (chance, most)) in kinds.into_iter().enumerate() {
+            if !random.permille(chance) {
+                continue;
+            }
+            for _ in 0..random.between(1, most) {
+                let side = random.pick(&SideName::BOTH);
+                let span = random.span(ms(1), long);
+                let fault = match kind {
+                    0 => Fault::Crash(side, random.pick(&[Death::Process, Death::Host])),
+                    1 => Fault::Stall(side, span),
+                    2 => Fault::Cut(side, span),
+                    3 => Fault::CutBoth(span),
+                    4 => Fault::Reset,
+                    5 => Fault::HeartbeatsLost(span),
+                    6 => Fault::ArbiterAway(Span(2 * span.0)),
+                    7 => Fault::DiskAway(span),
+                    8 => Fault::LinkStuck(side, span),
+                    9 => Fault::PortsLost(side, span),
+                    _ => Fault::Slow(side, random.between(20, 900)),
+                };
+                self.arm_or_time(random, fault, at);
+            }
+        }
+        if random.permille(30) {
+            self.timed.push((
+                at(random),
+                Fault::Operator(random.pick(&[Control::PowerOff, Control::Reset])),
+            ));
+        }
+        if random.permille(80) {
+            self.timed
+                .push((at(random), Fault::Leave(random.pick(&SideName::BOTH))));
+        }
+        if random.permille(30) {
+            let side = random.pick(&SideName::BOTH);
+            self.timed.push((at(random), Fault::Crash(side, Death::Host)));
+        }
+        self.timed.sort_by_key(|(at, _)| *at);
+    }
+
+    fn draw_cache_faults(&mut self) {
+        self.storage.caches = caches(self.seed);
+        let faults = cache_faults(self.seed, self.unsafe_for);
+        self.timed.extend(faults);
+        self.timed.sort_by_key(|(at, _)| *at);
+    }
+
+    fn arm_or_time(&mut self, random: &mut Random, fault: Fault, at: impl Fn(&mut Random) -> Time) {
+        let tied = random.permille(500);
+        let number = random.span(Span(1), Span(2000)).0;
+        let trigger = match random.below(3) {
+            0 => Trigger::Action(number),
+            1 => Trigger::Entry(number),
+            _ => Trigger::Deed(number / 4 + 1),
+        };
+        match fault {
+            Fault::Crash(side, _) if tied => self.armed.push(Armed { side, trigger, fault }),
+            Fault::Stall(side, _) if tied => {
+                self.armed.push(Armed {
+                    side,
+                    trigger: Trigger::Action(number),
+                    fault,
+                });
+            }
+            fault => self.timed.push((at(random), fault)),
+        }
+    }
+}
+
+/// What the hosts do about caches in the world of a seed: as real hosts do, which take what they can get.
+fn caches(seed: u64) -> CacheOptions {
+    let mut random = Random::new(mix(seed, 0xcac4e));
+    CacheOptions {
+        access: random.pick(&[Access::Direct, Access::Synchronous]),
+        reopens: true,
+        passes_flushes: true,
+        drive_forgets: false,
+    }
+}
+
+/// What happens to caches in the world of a seed, up to `end`. Drawn apart from all other faults, so that
+/// those are the same with and without.
+fn cache_faults(seed: u64, end: Span) -> Vec<(Time, Fault)> {
+    let random = &mut Random::new(mix(seed, 0xfa115));
+    let mut faults = Vec::new();
+    if random.permille(300) {
+        for _ in 0..random.between(1, 3) {
+            let fault = Fault::FlushFails(random.pick(&SideName::BOTH));
+            faults.push((Time(random.below(end.0)), fault));
+        }
+    }
+    if random.permille(40) {
+        faults.push((Time(random.below(end.0)), Fault::PowerCut));
+    }
+    faults
+}

@@ -1,0 +1,207 @@
+//! The options of a world: how it behaves when all is well, and what goes wrong in it.
+//!
+//! A seed draws them (`draw.rs`) before the world begins, and they are printed above each trace; a scenario begins with
+//! those of a calm world. Two worlds with equal options are equal: nothing else may enter a world.
+
+use std::fmt;
+
+use replica::{Span, Time};
+
+use crate::{
+    arbiter::ArbiterOptions,
+    cache::{Access, CacheOptions},
+    faults::{Armed, Fault, show},
+    network::{DatagramOptions, LinkOptions},
+    storage::StorageOptions,
+};
+
+/// The world: how it behaves when all is well, and what goes wrong in it.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What it is drawn from.
+    pub seed: u64,
+    /// Failure-detection timeout.
+    pub timeout: Span,
+    /// Steps between two digests in the log.
+    pub digest_every: u64,
+    /// Steps a microsecond, by side.
+    pub speed: [u64; 2],
+    /// How far the clocks of the sides are ahead, by side.
+    pub offset: [Span; 2],
+    /// How much faster than true they run, in millionths, by side.
+    pub drift_ppm: [i64; 2],
+    /// The link when it is well.
+    pub link: LinkOptions,
+    /// Heartbeats.
+    pub heartbeats: DatagramOptions,
+    /// Frames between client and guest.
+    pub frames: DatagramOptions,
+    /// The arbiter.
+    pub arbiter: ArbiterOptions,
+    /// The disk.
+    pub storage: StorageOptions,
+    /// How long the client waits for a reply.
+    pub patience: Span,
+    /// How long it thinks before the next request.
+    pub think: Span,
+    /// Do both sides write a log file?
+    pub record: bool,
+    /// Console bytes come this often; `None`: never.
+    pub typing: Option<Span>,
+    /// Inputs also reach the side that is not live, of a thousand.
+    pub stray_permille: u64,
+    /// Slices that the host interrupts, of a thousand.
+    pub cut_permille: u64,
+    /// How long anything may go wrong.
+    pub unsafe_for: Span,
+    /// Replies demanded after the world is healed.
+    pub replies: u64,
+    /// Then the client switches the guest off.
+    pub power_off: bool,
+    /// Faults at times.
+    pub timed: Vec<(Time, Fault)>,
+    /// Faults at doings.
+    pub armed: Vec<Armed>,
+    /// They also happen in the healed world: a sweep kills at every point up to the end.
+    pub armed_for_ever: bool,
+    /// Nobody listens to what the sides say to each other; only what the outside sees counts.
+    pub deaf: bool,
+}
+
+/// Microseconds.
+pub(crate) const fn us(us: u64) -> Span {
+    Span::from_us(us)
+}
+
+/// Milliseconds.
+pub(crate) const fn ms(ms: u64) -> Span {
+    Span::from_ms(ms)
+}
+
+impl Options {
+    /// A world in which nothing goes wrong, for scenarios and sweeps.
+    #[must_use]
+    pub fn calm(seed: u64) -> Options {
+        let datagrams = DatagramOptions {
+            latency: (us(50), us(60)),
+            loss_permille: 0,
+            twice_permille: 0,
+        };
+        Options {
+            seed,
+            timeout: ms(100),
+            digest_every: 200_000,
+            speed: [100, 100],
+            offset: [Span(0), Span(0)],
+            drift_ppm: [0, 0],
+            link: LinkOptions {
+                latency: (us(50), us(100)),
+                bytes_per_ms: 100_000,
+            },
+            heartbeats: datagrams.clone(),
+            frames: datagrams,
+            arbiter: ArbiterOptions {
+                latency: (us(100), us(500)),
+                lost_permille: 0,
+                apart: false,
+            },
+            storage: StorageOptions {
+                latency: (us(50), us(500)),
+                fail_permille: 0,
+                fenced: true,
+                caches: CacheOptions {
+                    access: Access::Direct,
+                    reopens: true,
+                    passes_flushes: true,
+                    drive_forgets: false,
+                },
+            },
+            patience: ms(200),
+            think: ms(2),
+            record: true,
+            typing: None,
+            stray_permille: 0,
+            cut_permille: 0,
+            unsafe_for: ms(200),
+            replies: 3,
+            power_off: true,
+            timed: Vec::new(),
+            armed: Vec::new(),
+            armed_for_ever: false,
+            deaf: false,
+        }
+    }
+}
+
+impl fmt::Display for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "seed {}: timeout {}, anything goes for {}",
+            self.seed,
+            show(self.timeout),
+            show(self.unsafe_for)
+        )?;
+        writeln!(
+            f,
+            "  speed {:?} steps/us, clocks {:?} ppm, digest every {} steps",
+            self.speed, self.drift_ppm, self.digest_every
+        )?;
+        let (low, high) = self.link.latency;
+        writeln!(
+            f,
+            "  link {} to {}, {} bytes/ms",
+            show(low),
+            show(high),
+            self.link.bytes_per_ms
+        )?;
+        let (low, high) = self.storage.latency;
+        writeln!(
+            f,
+            "  disk {} to {}, fails {}/1000, {:?}",
+            show(low),
+            show(high),
+            self.storage.fail_permille,
+            self.storage.caches.access
+        )?;
+        let (low, high) = self.arbiter.latency;
+        writeln!(
+            f,
+            "  arbiter {} to {}, answers lost {}/1000{}",
+            show(low),
+            show(high),
+            self.arbiter.lost_permille,
+            if self.arbiter.apart {
+                ", another one for B"
+            } else {
+                ""
+            }
+        )?;
+        for (name, path) in [("heartbeats", &self.heartbeats), ("frames", &self.frames)] {
+            let (low, high) = path.latency;
+            writeln!(
+                f,
+                "  {name} {} to {}, lost {}/1000, twice {}/1000",
+                show(low),
+                show(high),
+                path.loss_permille,
+                path.twice_permille
+            )?;
+        }
+        writeln!(
+            f,
+            "  client waits {}, thinks {}, {} replies, then {}",
+            show(self.patience),
+            show(self.think),
+            self.replies,
+            if self.power_off { "off" } else { "quiet" }
+        )?;
+        for (at, fault) in &self.timed {
+            writeln!(f, "  at {}: {fault}", show(Span(at.0)))?;
+        }
+        for armed in &self.armed {
+            writeln!(f, "  at {}'s {:?}: {}", armed.side, armed.trigger, armed.fault)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,115 @@
+//! The schedule: what will happen in a world, and when.
+//!
+//! The world puts things on it and `course.rs` takes the earliest one off. Of two things at one time the one that was put
+//! on first happens first, so that a world never depends on how a heap is arranged inside. The schedule must never draw
+//! anything: whoever puts something on it has drawn the time before.
+
+use std::{cmp::Ordering, cmp::Reverse, collections::BinaryHeap};
+
+use machine::Input;
+use replica::{Claim, Event, Time};
+
+use crate::{faults::Fault, pair::SideName};
+
+/// Something that will happen.
+#[derive(Clone, Debug)]
+pub(crate) enum What {
+    /// A process looks at its events and runs its guest. The number must be the process's present ticket.
+    Turn(SideName, u64),
+    /// The slice of a process is over, and it does what its node wants. The number must be its present ticket.
+    Act(SideName, u64),
+    /// A process that stood still goes on.
+    Resume(SideName),
+    /// Messages may have arrived for this side over the link.
+    Link(SideName),
+    /// Requests may take effect at the disk.
+    Storage,
+    /// The question of a side reaches the arbiter.
+    Arbiter {
+        /// Who asks.
+        side: SideName,
+        /// What is asked.
+        claim: Claim,
+        /// When the asker gets an answer; `None`: never.
+        answers: Option<Time>,
+        /// Is the answer that nobody could be reached, though the question took effect?
+        unreachable: bool,
+    },
+    /// An event comes for a process.
+    Deliver(SideName, Event),
+    /// A frame of the client, or typed bytes, for whoever has the guest's address.
+    ToGuest(Input),
+    /// A frame of the guest for the client: the number of the request that it answers, and its content.
+    ToClient(u64, Vec<u8>),
+    /// The client makes a request, for the first time or again.
+    Client,
+    /// Somebody types at the console.
+    Typing,
+    /// A side's host looks whether its network ports lead somewhere.
+    Ports(SideName),
+    /// Something goes wrong.
+    Fault(Fault),
+}
+
+/// Something that will happen, its time, and its number among all that were ever put on the schedule.
+struct Scheduled {
+    at: Time,
+    order: u64,
+    what: What,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Scheduled) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Scheduled {}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Scheduled) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Scheduled) -> Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}
+
+/// All that will happen, earliest first.
+#[derive(Default)]
+pub(crate) struct Schedule {
+    heap: BinaryHeap<Reverse<Scheduled>>,
+    /// How many things were ever put on it.
+    count: u64,
+}
+
+impl Schedule {
+    /// Puts something on the schedule.
+    pub fn put(&mut self, at: Time, what: What) {
+        self.count += 1;
+        let order = self.count;
+        self.heap.push(Reverse(Scheduled { at, order, what }));
+    }
+
+    /// When the next thing happens.
+    pub fn next_at(&self) -> Option<Time> {
+        self.heap.peek().map(|Reverse(next)| next.at)
+    }
+
+    /// Takes the next thing off.
+    pub fn take(&mut self) -> Option<(Time, What)> {
+        self.heap.pop().map(|Reverse(next)| (next.at, next.what))
+    }
+
+    /// When the next thing that is known by now arrives for the process of a side.
+    pub fn next_arrival(&self, side: SideName) -> Option<Time> {
+        let arrives = |Reverse(next): &Reverse<Scheduled>| match next.what {
+            What::Deliver(to, _) | What::Link(to) if to == side => Some(next.at),
+            _ => None,
+        };
+        self.heap.iter().filter_map(arrives).min()
+    }
+}
