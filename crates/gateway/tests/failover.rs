@@ -1,7 +1,7 @@
 //! Failover through the gateway: the guest goes on elsewhere and no client notices.
 //!
-//! "Promptly" is tested by order, not by time: what was lost must be on the new wire before the answer to the first thing the guest
-//! asks there.
+//! "Promptly" is tested by order, not by time: what was lost must be on the new wire before the answer to the
+//! first thing the guest asks there.
 
 #[path = "support/guest.rs"]
 mod guest;

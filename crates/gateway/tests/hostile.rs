@@ -1,4 +1,5 @@
-//! Guests, VMMs and clients that break the rules: the gateway must stay up, stay bounded, and go on serving the others.
+//! Guests, VMMs and clients that break the rules: the gateway must stay up, stay bounded, and go on serving
+//! the others.
 
 #[path = "support/guest.rs"]
 mod guest;
@@ -357,7 +358,8 @@ fn a_guest_that_stops_reading_stops_its_client_and_nobody_else() {
     let server = guest.listen(7);
     let client = TcpStream::connect(gateway.forward()).unwrap();
     guest.run_until(|guest| guest.tcp(server).may_send());
-    // The guest's window closes; the client's bytes fill the gateway's bounded buffer and then the client's own.
+    // The guest's window closes; the client's bytes fill the gateway's bounded buffer and then the client's
+    // own.
     client.set_nonblocking(true).unwrap();
     let mut sent = 0;
     loop {

@@ -77,7 +77,8 @@ fn a_stranger_is_refused_and_takes_no_guests_traffic() {
     let gateway = with_keys(&[1]);
     let mut guest = keyed_guest(&gateway, &key(1), 1);
     let (server, mut client) = connected(&gateway, &mut guest);
-    // The same frame with which a backup takes over, from somebody without the key and from somebody with another.
+    // The same frame with which a backup takes over, from somebody without the key and from somebody with
+    // another.
     let heard = speak_plainly(gateway.connect());
     assert!(is_greeting(&heard), "it is told that a key is wanted");
     assert_eq!(Wire::probe(&gateway, &key(2)).err(), Some(KeyedError::AnotherKey));
@@ -131,7 +132,8 @@ fn a_backup_takes_over_on_the_connection_with_which_it_probed() {
     guest.ping(GATEWAY);
 
     backup.say(Word::Live { epoch: 2 });
-    // The old primary is still connected, and speaks again: it is stalled, not dead. Its frames count for nothing.
+    // The old primary is still connected, and speaks again: it is stalled, not dead. Its frames count for
+    // nothing.
     let mut old = guest.move_to(backup);
     guest.ping(GATEWAY);
     old.send(&arp(mac(1), FIRST_LEASE, FIRST_LEASE));
@@ -148,7 +150,8 @@ fn what_a_primary_showed_before_it_left_reaches_the_client() {
     let mut backup = Wire::probe(&gateway, &key(1)).unwrap();
     let mut guest = keyed_guest(&gateway, &key(1), 1);
     let (server, mut client) = connected(&gateway, &mut guest);
-    // The reply stands behind more frames than the gateway handles in a turn; in the next one it hears of the backup.
+    // The reply stands behind more frames than the gateway handles in a turn; in the next one it hears of the
+    // backup.
     guest
         .wire
         .send_many(&arp(mac(1), FIRST_LEASE, [10, 0, 2, 77].into()), 4000);
@@ -156,8 +159,8 @@ fn what_a_primary_showed_before_it_left_reaches_the_client() {
     guest.poll();
     backup.say(Word::Live { epoch: 2 });
     let primary = guest.move_to(backup);
-    // The gateway answers the backup only after all that the primary had sent; the guest's timer for sending the reply once more
-    // is far away.
+    // The gateway answers the backup only after all that the primary had sent; the guest's timer for sending
+    // the reply once more is far away.
     guest.ping(GATEWAY);
     client.set_nonblocking(true).unwrap();
     let mut reply = [0; 5];
@@ -200,7 +203,8 @@ fn what_was_lost_in_a_silence_is_sent_again_when_the_path_is_back() {
     let mut client = TcpStream::connect(gateway.forward()).unwrap();
     guest.run_until(|guest| guest.tcp(server).state() == State::Established);
     client.write_all(b"request").unwrap();
-    // The frame is lost, and so is every one that the gateway sends by itself, which it does ever more rarely.
+    // The frame is lost, and so is every one that the gateway sends by itself, which it does ever more
+    // rarely.
     for _ in 0..2 {
         while tcp_segment(&guest.wire.receive()).is_none_or(|(_, tcp)| tcp.payload() != b"request") {}
     }

@@ -1,4 +1,5 @@
-//! The guest's cable to a gateway with a key: probing, going live, cuts that nobody reports, and reconnecting.
+//! The guest's cable to a gateway with a key: probing, going live, cuts that nobody reports, and
+//! reconnecting.
 
 #[path = "../../gateway/tests/support/guest.rs"]
 mod guest;

@@ -1,4 +1,5 @@
-//! What a process that has entered the sandbox can still do, and what not: each attempt in a process of its own.
+//! What a process that has entered the sandbox can still do, and what not: each attempt in a process of its
+//! own.
 
 #[path = "sandbox/raw.rs"]
 mod raw;

@@ -353,8 +353,8 @@ fn the_side_whose_ports_lead_nowhere_lets_the_other_have_the_vm() {
             world.deliver(1 - isolated, Event::Ports(true));
         }
         world.deliver(isolated, Event::Ports(false));
-        // Cut so that the one which is isolated asks first if nothing keeps it: the primary, who waits for no lease; or
-        // the backup, because the primary hears it for longer.
+        // Cut so that the one which is isolated asks first if nothing keeps it: the primary, who waits for no
+        // lease; or the backup, because the primary hears it for longer.
         world.cut_from[A] = true;
         if isolated == A {
             world.cut_from[B] = true;

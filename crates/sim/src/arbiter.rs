@@ -1,7 +1,7 @@
 //! The arbiter: a test-and-set per epoch, behind a network of its own.
 //!
-//! A question takes effect at one moment, whether or not the answer finds its way back. What the two sides
-//! believe must never contradict what is written here.
+//! A side asks it before it goes live alone. A question takes effect at one moment, whether or not the answer
+//! finds its way back. What the two sides believe must never contradict what is written here.
 
 use std::collections::BTreeMap;
 
@@ -12,13 +12,13 @@ use crate::{pair::SideName, random::Random};
 /// How the arbiter behaves when it is reachable.
 #[derive(Clone, Debug)]
 pub struct ArbiterOptions {
-    /// Shortest and longest way there, and back.
+    /// Shortest and longest time of a question on its way there, and of an answer on its way back.
     pub latency: (Span, Span),
     /// Answers that get lost after the question took effect, of a thousand. Half of the askers hear
     /// `Unreachable` then, half hear nothing.
     pub lost_permille: u64,
-    /// Until the world is healed, B asks another arbiter than A, one that has never heard of the pair: the same path
-    /// leads elsewhere on its host.
+    /// Until the world is healed, B asks another arbiter than A, one that has never heard of the pair: the
+    /// same path leads elsewhere on its host.
     pub apart: bool,
 }
 
@@ -33,15 +33,15 @@ pub struct Fate {
     pub unreachable: bool,
 }
 
-/// The arbiter.
+/// The arbiter, or two of them if the sides do not see the same one.
 #[derive(Debug)]
 pub struct Arbiter {
     options: ArbiterOptions,
-    /// What A finds there, and B too unless they are apart.
+    /// Who has each epoch, as A finds it, and B too unless there are two arbiters.
     owners: BTreeMap<Epoch, u128>,
-    /// What B finds while they are.
+    /// Who has each epoch at the second arbiter, which only B sees.
     elsewhere: BTreeMap<Epoch, u128>,
-    /// Nothing gets through before.
+    /// No question gets through before this time.
     away: Time,
 }
 
@@ -69,7 +69,8 @@ impl Arbiter {
                 unreachable: true,
             };
         }
-        // Else it waits in a queue on the way, and may take effect long after the asker gave up.
+        // Otherwise the question waits in a queue on its way, and may take effect long after its asker gave
+        // up.
         let takes = arrives.max(self.away);
         let lost = random.permille(self.options.lost_permille);
         if lost && random.permille(500) {
@@ -87,8 +88,8 @@ impl Arbiter {
         }
     }
 
-    /// The question of a side takes effect. One that names another predecessor than is written here was meant for
-    /// another arbiter.
+    /// The question of a side takes effect. If it names another owner of the epoch before than is written
+    /// here, it was meant for another arbiter and changes nothing.
     pub fn take(&mut self, side: SideName, claim: Claim) -> Verdict {
         let before = claim.epoch.0.checked_sub(1).map(Epoch);
         let known = before.and_then(|before| self.owner(side, before));
@@ -123,12 +124,12 @@ impl Arbiter {
         self.options.apart && side == SideName::B
     }
 
-    /// Nothing gets through for a while.
+    /// No question gets through until this time.
     pub fn leave(&mut self, until: Time) {
         self.away = self.away.max(until);
     }
 
-    /// It is back, and well from now on, and the same for both.
+    /// The arbiter can be reached from now on, loses no answer, and is the same for both sides.
     pub fn mend(&mut self, now: Time) {
         self.away = self.away.min(now);
         self.options.lost_permille = 0;

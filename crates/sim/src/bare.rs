@@ -1,7 +1,9 @@
-//! The real machine as a guest of the simulator: `machine::Machine` with a server on bare metal.
+//! The real machine as the simulator's subject: `machine::Machine` with a server on bare metal.
 //!
-//! The server (tests/guests/server.s, assembled beside it) uses the UART, the timer, the PLIC, a virtio disk and
-//! a virtio network, so a world with it checks the protocol and the machine's determinism together.
+//! The server (tests/guests/server.s, assembled beside it) uses the UART, the timer, the PLIC, a virtio disk
+//! and a virtio network, so a world with it checks the protocol and the machine's determinism together.
+//! `toy_server.rs` does the same for the toy. This file only translates and must never change what the
+//! machine does.
 
 use std::sync::Arc;
 
@@ -14,7 +16,7 @@ use crate::subject::Subject;
 
 /// The server's code, for the start of RAM.
 const SERVER: &[u8] = include_bytes!("../../../tests/guests/server.bin");
-/// Where the number of the request is in an answer, and behind it eight bytes of content.
+/// Place of the request's number in an answer; eight bytes of content follow it.
 const NUMBER_AT: usize = 16;
 /// The console byte that asks the server to switch itself off.
 const OFF: u8 = 0xfe;
@@ -46,7 +48,8 @@ impl Subject for Machine {
     const SECTORS: u64 = 8;
 
     fn boot(seed: &u64) -> Machine {
-        // Some machines drop their caches at random: it must not be noticed. It is slow.
+        // Some machines drop their caches at random, which nobody may notice. Only some, because that is
+        // slow.
         let zeal = seed.is_multiple_of(16).then_some(*seed);
         let engine = Box::new(Interpreter::new(InterpreterOptions {
             zeal,
@@ -60,7 +63,7 @@ impl Subject for Machine {
     }
 
     fn fingerprint(&self) -> u64 {
-        // Cheap: the registers. The log's digests cover the rest.
+        // The registers alone, because that is cheap. The log's digests cover the rest.
         let hart = &self.harts()[0];
         let sum = mix(mix(self.now().0, self.mtime()), hart.pc);
         hart.x.iter().fold(sum, |sum, register| mix(sum, *register))

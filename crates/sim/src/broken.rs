@@ -1,6 +1,8 @@
 //! Deliberately broken variants: each breaks one rule of the protocol or of the world, and must be caught.
 //!
-//! A simulator that finds nothing proves something only if it finds what is there to be found.
+//! A simulator that finds nothing proves something only if it finds what is there to be found. `sim broken`
+//! and `tests/broken.rs` hunt each variant with drawn worlds. A variant must break one rule and leave all
+//! else as it is.
 
 use std::collections::BTreeMap;
 
@@ -19,13 +21,14 @@ use crate::{
 pub struct Broken {
     /// What is broken.
     pub name: &'static str,
-    /// The rule.
+    /// Where the rule is written: a requirement (docs/requirements.md) or a decision.
     pub rule: &'static str,
-    /// Where: in the protocol, or (`None`) in the world.
+    /// What is broken in the protocol; `None`: the world is what is broken.
     pub mutation: Option<Mutation>,
-    /// What is different in the world.
+    /// Changes what is different in the world.
     pub change: fn(&mut Options),
-    /// Is the check off that listens to the talk between the sides, so that only what the outside sees counts?
+    /// Is the check off that listens to the talk between the sides, so that only what the outside sees
+    /// counts?
     pub deaf: bool,
 }
 
@@ -122,9 +125,9 @@ pub const VARIANTS: [Broken; 18] = [
 /// How a variant was caught.
 #[derive(Clone, Debug)]
 pub struct Caught {
-    /// Seeds until then, the last one included.
+    /// How many seeds it took, the one that caught it included.
     pub seeds: u64,
-    /// The check and what it saw.
+    /// The check that caught it, and what that saw.
     pub violation: Violation,
 }
 
@@ -140,7 +143,7 @@ impl Broken {
         options
     }
 
-    /// Runs seeds from 0 until one catches it.
+    /// Runs seeds from 0 until one catches the variant, at most so many; `None`: none did.
     #[must_use]
     pub fn hunt(&self, seeds_max: u64) -> Option<Caught> {
         mutation::set(self.mutation);
@@ -155,7 +158,7 @@ impl Broken {
         caught
     }
 
-    /// Runs so many seeds from 0; how many were caught, by which check.
+    /// Runs so many seeds from 0; the answer is how many of them each check caught.
     #[must_use]
     pub fn count(&self, seeds: u64) -> BTreeMap<Check, u64> {
         mutation::set(self.mutation);

@@ -1,9 +1,10 @@
-//! Where a write can be before it is safe: in the page cache of a host, then in the drive's cache, then on the medium.
+//! Where a write can be before it is safe: in the page cache of a host, then in the drive's cache, then on
+//! the medium.
 //!
-//! Caches can be lost, the medium cannot. `Storage` says when a request takes effect, this file says on what. A flush moves
-//! down what was completed before the flush was sent, and must never move anything else: that is all that a disk promises.
-//! What a cache held when it was lost may have gone down by itself before, any part of it, sector by sector. So a guest may
-//! rely on a write only if it has had the disk flushed since.
+//! Caches can be lost, the medium cannot. `Storage` says when a request takes effect, this file says on what.
+//! A flush moves down what was completed before the flush was sent, and must never move anything else: that
+//! is all that a disk promises. What a cache held when it was lost may have gone down by itself before, any
+//! part of it, sector by sector. So a guest may rely on a write only if it has had the disk flushed since.
 
 use std::collections::BTreeMap;
 
@@ -37,8 +38,8 @@ pub struct CacheOptions {
     pub reopens: bool,
     /// Does a flush reach the drive? If not, the host says all the same that the flush is done.
     pub passes_flushes: bool,
-    /// Does a flush that fails also cost the drive what it held? A host that then only repeats the flush loses what its
-    /// guest saw completed.
+    /// Does a flush that fails also cost the drive what it held? A host that then only repeats the flush
+    /// loses what its guest saw completed.
     pub drive_forgets: bool,
 }
 
@@ -51,7 +52,8 @@ struct Host {
     pages: BTreeMap<usize, Vec<u8>>,
     /// Does the next flush of this host fail?
     flush_fails: bool,
-    /// Is the file closed, or the host dead? What is still on its way to the drive passes the page cache by then.
+    /// Is the file closed, or the host dead? What is still on its way to the drive passes the page cache by
+    /// then.
     is_gone: bool,
 }
 
@@ -76,7 +78,8 @@ pub struct Caches {
     drive: Layer,
     /// The page caches, by side.
     hosts: [Host; 2],
-    /// Decides what a lost cache has kept; a stream of its own, so that caches change nothing else of a world.
+    /// Decides what a lost cache has kept; a stream of its own, so that caches change nothing else of a
+    /// world.
     random: Random,
 }
 
@@ -101,7 +104,8 @@ impl Caches {
         }
     }
 
-    /// Carries out an operation, or its first `whole` bytes. The answer is what the operation reads; `None`: it fails.
+    /// Carries out an operation, or its first `whole` bytes. The answer is what the operation reads; `None`:
+    /// it fails.
     pub fn perform(&mut self, asker: Asker, operation: &DiskOperation, whole: usize) -> Option<Vec<u8>> {
         let (sector, bytes) = extent(operation);
         let at = (sector as usize * SECTOR).min(self.medium.len());
@@ -145,7 +149,8 @@ impl Caches {
         data
     }
 
-    /// Takes in a change of a side. A synchronous file makes only plain data durable; `writes` says if this is such.
+    /// Takes in a change of a side. A synchronous file makes only plain data durable; `writes` says if this
+    /// is such.
     fn change(&mut self, side: SideName, change: Change, writes: bool) {
         let access = self.access(side);
         let host = &mut self.hosts[side.index()];
@@ -172,8 +177,8 @@ impl Caches {
     fn flush(&mut self, asker: Asker) -> bool {
         let host = &mut self.hosts[asker.side.index()];
         if std::mem::take(&mut host.flush_fails) {
-            // As kernels do: the error is told once, what could not be written is forgotten, and the next flush
-            // finds nothing to do.
+            // As kernels do: the error is told once, what could not be written is forgotten, and the next
+            // flush finds nothing to do.
             for change in host.written.forget() {
                 for (sector, _) in change.sectors() {
                     host.pages.remove(&sector);

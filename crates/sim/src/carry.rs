@@ -1,6 +1,8 @@
 //! What becomes of a node's actions: each is judged when the node hands it out, and then carried out.
 //!
-//! A process may die before any of them, or stand still with one in its hand and carry it out much later.
+//! `turns.rs` comes here at the end of each slice. A process may die before any of its actions, or stand
+//! still with one in its hand and carry it out much later; so an action is judged by what is true when it is
+//! handed out, and must never be judged again when it is carried out.
 
 use std::sync::atomic::AtomicBool;
 
@@ -21,7 +23,7 @@ use crate::{
     world::World,
 };
 
-/// Actions in one go that count as spinning.
+/// A node that hands out so many actions without a pause has no end of them.
 const ACTIONS_MAX: usize = 100_000;
 
 impl<G: Subject> World<G> {
@@ -124,7 +126,7 @@ impl<G: Subject> World<G> {
         }
     }
 
-    /// Does it claim because the other side has left?
+    /// Does the node of a side ask for the VM because the other side has left it?
     fn role_suspects_left(&self, side: SideName) -> bool {
         let node = self.processes[side.index()].node.as_ref();
         node.is_some_and(|node| node.metrics().suspicion == Some(Suspicion::Left))
@@ -233,7 +235,8 @@ impl<G: Subject> World<G> {
         let is_off = matches!(effect, Effect::PoweredOff(_));
         let (number, own) = {
             let tape = self.processes[side.index()].tape.borrow();
-            // A power-off has no room for a stamp; it is the last output that there is.
+            // A power-off has no room for a stamp. It is the guest's last output, so its number is the last
+            // one.
             let number = number.unwrap_or(tape.shown.len() as u64);
             (
                 number,
@@ -258,7 +261,7 @@ impl<G: Subject> World<G> {
         }
     }
 
-    /// A process ends itself. Its node must be dead from here on, whatever is thrown at it.
+    /// A process ends itself. Its node must do nothing more from here on, whatever events it is given.
     fn halt(&mut self, side: SideName, halt: Halt) {
         let under_way = self.link.under_way(side.other());
         self.close_link(side.other(), under_way, Some(Span::from_us(100)));

@@ -1,5 +1,8 @@
-//! The client: the outside's user of the guest. Asks, waits, asks again as TCP would, and never accepts two
-//! different answers to one question.
+//! The client: the user of the guest, who sees only what the guest answers.
+//!
+//! The client makes one request at a time, waits, asks again as TCP would, thinks, and makes the next one. It
+//! is a checker too: it never accepts two different answers to one question. It must not know which side
+//! serves it.
 
 use std::collections::BTreeMap;
 
@@ -14,21 +17,28 @@ use crate::{
 /// A client with one request at a time.
 #[derive(Debug)]
 pub struct Client {
+    /// How long it waits before it asks again.
     patience: Span,
+    /// How long it thinks between an answer and its next request.
     think: Span,
+    /// The number of its present request, from 1.
     seq: u64,
+    /// The content of its present request.
     payload: u64,
     /// When it does something next; `None`: it has finished.
     due: Option<Time>,
+    /// Does it wait for the answer to its present request?
     waiting: bool,
+    /// The answers to its requests, by number.
     replies: BTreeMap<u64, Vec<u8>>,
-    /// It has asked the guest to switch itself off.
+    /// Does it want nothing more, but perhaps that the guest switch itself off?
     leaving: bool,
+    /// How often it asked, with repetitions.
     sent: u64,
 }
 
 impl Client {
-    /// A client that begins soon.
+    /// A client that makes its first request after it has thought.
     #[must_use]
     pub fn new(patience: Span, think: Span) -> Client {
         Client {
@@ -50,7 +60,7 @@ impl Client {
         self.due
     }
 
-    /// The request that it sends now, for the first time or again.
+    /// The number and the content of the request that the client sends now, for the first time or again.
     pub fn wake(&mut self, random: &mut Random, now: Time) -> Option<(u64, u64)> {
         self.due?;
         if !self.waiting {
@@ -67,10 +77,10 @@ impl Client {
         Some((self.seq, self.payload))
     }
 
-    /// A reply comes.
+    /// A reply to request `seq` comes.
     ///
     /// # Errors
-    /// If it answers what was not asked, or contradicts an earlier one.
+    /// If the reply answers what was not asked, or contradicts an earlier one.
     pub fn on_reply(&mut self, now: Time, seq: u64, content: Vec<u8>) -> Result<(), Violation> {
         ensure(seq <= self.seq, Check::Output, || {
             format!("the client gets a reply to request {seq}, which it has not made yet")
@@ -88,18 +98,18 @@ impl Client {
         Ok(())
     }
 
-    /// Its last request will be that the guest switch itself off.
+    /// The client's last request will be that the guest switch itself off.
     pub fn leave(&mut self) {
         self.leaving = true;
     }
 
-    /// It asks nothing more.
+    /// The client asks nothing more.
     pub fn stop(&mut self) {
         self.leaving = true;
         self.due = None;
     }
 
-    /// Has it asked its last question?
+    /// Will its next request be its last one, or has it asked that?
     #[must_use]
     pub fn is_leaving(&self) -> bool {
         self.leaving

@@ -1,8 +1,8 @@
 //! The course of a world: it takes what comes next off the schedule and has it happen.
 //!
-//! Time passes here and nowhere else: `now` jumps to the next thing on the schedule. What then happens stands in `turns`
-//! and `carry` (the two processes), `surroundings` (what lies around them) and `mishap` (what goes wrong). A world stands
-//! still for good once a rule is broken.
+//! Time passes here and nowhere else: `now` jumps to the next thing on the schedule. What then happens stands
+//! in `turns` and `carry` (the two processes), `surroundings` (what lies around them) and `mishap` (what goes
+//! wrong). A world stands still for good once a rule is broken.
 
 use replica::{Span, Time};
 
@@ -19,7 +19,8 @@ impl<G: Subject> World<G> {
         self.run_until(self.now.after(span));
     }
 
-    /// Lets the world go on while `condition` holds, until `time` at the latest. False if it still holds.
+    /// Lets the world go on while `condition` holds, until `time` at the latest. False if the condition still
+    /// holds then, or if a rule was broken.
     pub fn run_while(&mut self, time: Time, condition: impl Fn(&World<G>) -> bool) -> bool {
         loop {
             if self.violation.is_some() {

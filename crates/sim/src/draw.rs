@@ -1,8 +1,8 @@
 //! Draws the options of a world from its seed.
 //!
-//! Swarm: each kind of fault is switched on or off by itself and has an intensity of its own, so that every combination
-//! occurs and no fault hides behind another one. A draw must never be added between others, nor taken away: each seed
-//! would be another world. What is new is drawn apart, from a stream of its own.
+//! Swarm: each kind of fault is switched on or off by itself and has an intensity of its own, so that every
+//! combination occurs and no fault hides behind another one. A draw must never be added between others, nor
+//! taken away: each seed would be another world. What is new is drawn apart, from a stream of its own.
 
 use machine::Control;
 use replica::{Span, Time};
@@ -64,15 +64,17 @@ impl Options {
         options.stray_permille = if on(random) { random.below(500) } else { 0 };
         options.cut_permille = if on(random) { random.below(600) } else { 0 };
         options.draw_faults(random);
-        // Drawn apart, so that all else of a seed stays what it was.
+        // These are drawn apart, so that all else of a seed stays what it was.
         options.arbiter.apart = Random::new(seed ^ 0xa9a7).permille(100);
         options.draw_cache_faults();
         options
     }
 
+    /// Draws the faults of processes, links, arbiter and disk.
     fn draw_faults(&mut self, random: &mut Random) {
         let end = Span(self.unsafe_for.0 - 1);
-        // Half of the worlds have all their faults at about the same time: one hides in the middle of another.
+        // Half of the worlds have all their faults at about the same time: one hides in the middle of
+        // another.
         let storm = random.permille(500).then(|| random.below(end.0));
         let width = 2 * self.timeout.0;
         let at = move |random: &mut Random| match storm {
@@ -80,6 +82,7 @@ impl Options {
             None => Time(random.below(end.0)),
         };
         let long = Span(3 * self.timeout.0);
+        // For each kind of fault below: in how many of a thousand worlds it occurs, and how often at most.
         let kinds: [(u64, u64); 11] = [
             (500, 1),
             (450, 4),
@@ -133,6 +136,7 @@ impl Options {
         self.timed.sort_by_key(|(at, _)| *at);
     }
 
+    /// Draws how hosts use their caches, and what goes wrong with these.
     fn draw_cache_faults(&mut self) {
         self.storage.caches = caches(self.seed);
         let faults = cache_faults(self.seed, self.unsafe_for);
@@ -140,6 +144,7 @@ impl Options {
         self.timed.sort_by_key(|(at, _)| *at);
     }
 
+    /// Ties a crash or a stall to a doing of its side in half of the cases; all other faults get a time.
     fn arm_or_time(&mut self, random: &mut Random, fault: Fault, at: impl Fn(&mut Random) -> Time) {
         let tied = random.permille(500);
         let number = random.span(Span(1), Span(2000)).0;

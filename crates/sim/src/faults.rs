@@ -1,7 +1,7 @@
 //! What can go wrong in a world, and when: words only.
 //!
-//! `draw.rs` draws faults from a seed, `options.rs` prints them with the rest of a world, `mishap.rs` has them happen. A
-//! fault says what happens to whom; it must not know how.
+//! `draw.rs` draws faults from a seed, `options.rs` prints them with the rest of a world, `mishap.rs` has
+//! them happen. A fault says what happens to whom; it must not know how.
 
 use std::fmt;
 
@@ -13,9 +13,9 @@ use crate::pair::SideName;
 /// How a side dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Death {
-    /// The process: its kernel still sends what it was given and then closes the link.
+    /// The process dies: its kernel still sends what it was given and then closes the link.
     Process,
-    /// The host: silence, and its page cache is lost.
+    /// The host dies: nothing comes from it any more, and its page cache is lost.
     Host,
 }
 
@@ -24,11 +24,11 @@ pub enum Death {
 pub enum Fault {
     /// A side dies.
     Crash(SideName, Death),
-    /// A side's process stands still; events queue up.
+    /// A side's process stands still for a while, and events queue up.
     Stall(SideName, Span),
     /// Nothing arrives from the other side at this one for a while, be it over the link or beside it.
     Cut(SideName, Span),
-    /// At neither.
+    /// Nothing arrives from the other side at either one for a while.
     CutBoth(Span),
     /// Nothing arrives over the link at this side for a while; heartbeats do.
     LinkStuck(SideName, Span),
@@ -40,9 +40,9 @@ pub enum Fault {
     PortsLost(SideName, Span),
     /// The operator wants this side to leave the VM to the other one.
     Leave(SideName),
-    /// Nobody reaches the arbiter.
+    /// Nobody reaches the arbiter for a while.
     ArbiterAway(Span),
-    /// Nobody reaches the disk.
+    /// Nobody reaches the disk for a while.
     DiskAway(Span),
     /// This side runs at so many thousandths of its speed from now on.
     Slow(SideName, u64),
@@ -54,27 +54,27 @@ pub enum Fault {
     PowerCut,
 }
 
-/// When a fault happens that is tied to what a side does, not to a time.
+/// The doing of a side to which a fault is tied that has no time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trigger {
-    /// Instead of, or in the middle of, its action number n, from 1.
+    /// The fault happens instead of, or in the middle of, action number n of the side, from 1.
     Action(u64),
-    /// Right after it has carried out number n of its releases and disk requests, from 1: the outside knows, and
-    /// nobody else does yet.
+    /// The fault happens right after the side has carried out number n of its releases and disk requests,
+    /// from 1: the outside knows of that, and nobody else does yet.
     Deed(u64),
-    /// Right after number n of all that went into its guest or came out, from 1; nothing that it did in the
-    /// same slice becomes visible.
+    /// The fault happens right after number n of all that went into the side's guest or came out of it, from
+    /// 1; nothing that the guest did in the same slice becomes visible.
     Entry(u64),
 }
 
 /// A fault tied to a side's doings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Armed {
-    /// Whose.
+    /// The side whose doing it is.
     pub side: SideName,
-    /// When.
+    /// The doing.
     pub trigger: Trigger,
-    /// What: a crash or a stall of the same side.
+    /// The fault: a crash or a stall of the same side.
     pub fault: Fault,
 }
 

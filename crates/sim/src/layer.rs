@@ -1,7 +1,8 @@
 //! A layer of caching: changes of the disk that are not on the medium yet, in their order.
 //!
-//! The page cache of a host and the cache of the drive are a layer each (`cache.rs`). A layer says what leaves it: by a
-//! flush, for want of room, or because the layer is lost. It must not know where a change goes from there.
+//! The page cache of a host and the cache of the drive are a layer each (`cache.rs`). A layer says what
+//! leaves it: by a flush, for want of room, or because the layer is lost. It must not know where a change
+//! goes from there.
 
 use std::collections::VecDeque;
 
@@ -19,7 +20,8 @@ pub(crate) struct Change {
     pub at: usize,
     /// What the disk holds from there on.
     pub data: Vec<u8>,
-    /// When its sender hears that it is completed. A flush that was sent earlier leaves the change where it is.
+    /// When its sender hears that it is completed. A flush that was sent earlier leaves the change where it
+    /// is.
     pub completed: Time,
 }
 
@@ -69,8 +71,8 @@ impl Layer {
         }
     }
 
-    /// Takes out what was completed by `until`, in order, and with it what lies under that: an earlier change of the same
-    /// place, by a side that died before it heard of its completion, must not show again.
+    /// Takes out what was completed by `until`, in order, and with it what lies under that: an earlier change
+    /// of the same place, by a side that died before it heard of its completion, must not show again.
     pub fn flush(&mut self, until: Time) -> Vec<Change> {
         let mut down = VecDeque::new();
         let mut stays = VecDeque::new();
@@ -90,9 +92,9 @@ impl Layer {
         self.changes.drain(..).collect()
     }
 
-    /// Empties the layer, which is lost; the answer is what had gone down by itself before: of each change all, nothing, or
-    /// some of its sectors. The order stays, as it decides only between changes of one sector, and there any of them may
-    /// have been the last.
+    /// Empties the layer, which is lost; the answer is what had gone down by itself before: of each change
+    /// all, nothing, or some of its sectors. The order stays, as it decides only between changes of one
+    /// sector, and there any of them may have been the last.
     pub fn lose(&mut self, random: &mut Random) -> Vec<Change> {
         let mut down = Vec::new();
         for change in self.changes.drain(..) {

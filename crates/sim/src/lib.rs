@@ -1,11 +1,15 @@
 //! The simulated world: the same `Node` that the host drives, in a world drawn from a seed.
 //!
 //! Time is virtual, everything that takes time or can go wrong is drawn, and every action of every node is
-//! watched by checkers that trust nobody. A seed and a commit replay exactly (docs/testing.md).
+//! watched by checkers that trust nobody. A seed and a commit replay exactly (docs/testing.md). So nothing
+//! here may read a clock, start a thread or depend on the order of a hashed container.
 //!
-//! `world` is the event heap, `turns` and `carry` how the two processes live in it, `mishap` how they die; `network`, `storage` with its `cache`s, `arbiter` and
-//! `client` are what the nodes talk to; `faults` says what goes wrong; `toy` and `bare` are the guests, watched through `subject`; `checker` judges; `run` is
-//! a whole life: unsafe at first, then healed.
+//! Map, from below: `pair`, `faults`, `operation` and `random` are words that all use. `network`, `storage`
+//! (with `cache` and `layer`), `arbiter` and `client` are what the nodes talk to; `toy_server` and `bare` are
+//! the guests, watched through `subject`; `checker` judges. `options` say how a world behaves, and `draw`
+//! draws them from a seed. `world` holds a world and its `schedule`; `turns` and `carry` are how the two
+//! processes live in it, `surroundings` how the rest acts, `mishap` how faults happen; `course` lets time
+//! pass. `run` is a whole life: unsafe at first, then healed; `sweep` and `broken` run many.
 #![forbid(unsafe_code)]
 
 pub mod arbiter;

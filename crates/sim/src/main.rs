@@ -1,4 +1,6 @@
 //! The simulator's command line: seeds, one seed with a trace, kill sweeps, broken variants.
+//!
+//! Only this file of the crate has a clock, arguments and an exit code; the worlds know none of them.
 
 use std::{io::Write, process::ExitCode, sync::atomic::AtomicU64, sync::atomic::Ordering, time::Instant};
 
@@ -56,7 +58,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Seeds that a world counts, over a whole run of the command.
+/// What the worlds of all seeds came to.
 #[derive(Default)]
 struct Totals {
     virtual_ms: u64,
@@ -106,7 +108,8 @@ fn seeds<G: Subject<Config = u64>>(guest: &str, count: u64, first: u64) -> bool 
         doomed,
     } = totals;
     println!(
-        "{failovers} failovers, {doomed} lost both sides, {replies} replies, {outputs} outputs ({repeated} repeated), \
+        "{failovers} failovers, {doomed} lost both sides, {replies} replies, \
+         {outputs} outputs ({repeated} repeated), \
          {} virtual seconds in {seconds:.1} s, {:.0} seeds/s",
         virtual_ms / 1000,
         count as f64 / seconds

@@ -1,4 +1,8 @@
-//! What goes wrong, when it goes wrong; and the end of all that.
+//! Faults as they happen, and the healing of a world.
+//!
+//! `draw.rs` says beforehand which faults a world has; `course.rs` strikes those that have a time, `turns.rs`
+//! and `carry.rs` ask here for those that wait for what a side does. A fault changes what lies around a node
+//! and must never reach into the node: that is what a real fault cannot do.
 
 use machine::{Control, Input};
 use replica::{Event, Span};
@@ -12,11 +16,11 @@ use crate::{
     world::World,
 };
 
-/// Between two attempts of TCP to send what was not acknowledged.
+/// The longest pause between two attempts of TCP to send again what was not acknowledged.
 const TCP_RESENDS: Span = Span::from_ms(200);
 
 impl<G: Subject> World<G> {
-    /// A side dies.
+    /// A side dies, with what it had in its hands. The other side learns of that at once, later or never.
     pub fn crash(&mut self, side: SideName, death: Death) {
         if !self.process(side).is_alive() {
             return;
@@ -50,13 +54,14 @@ impl<G: Subject> World<G> {
         self.close_link(side, 0, None);
     }
 
+    /// The sender towards `to` is gone: see [`crate::network::Link::close`].
     pub(crate) fn close_link(&mut self, to: SideName, kept: u64, after: Option<Span>) {
         if let Some(at) = self.link.close(self.now, to, kept, after) {
             self.link_appointment(to, at);
         }
     }
 
-    /// The fault that is tied to this, if there is one.
+    /// Takes the fault that waits for just this doing of a side, if there is one.
     pub(crate) fn triggered(&mut self, side: SideName, trigger: Trigger) -> Option<Fault> {
         if self.healed && !self.options.armed_for_ever {
             return None;
@@ -108,13 +113,13 @@ impl<G: Subject> World<G> {
                 let process = &mut self.processes[side.index()];
                 process.speed = (process.speed * permille / 1000).max(1);
             }
-            // The client of a guest that forgets would have to begin anew.
+            // The client of a guest that forgets its requests would have to begin anew.
             Fault::Operator(Control::Reset) if !G::REMEMBERS => {}
             Fault::Operator(control) => {
                 self.deliver(self.attached, Event::Input(Input::Control(control)));
             }
             Fault::FlushFails(side) => self.storage.caches().fail_flush(side),
-            // A guest that is off has no more to lose than `run` takes away from it in the end.
+            // For a guest that is off `run.rs` looks in the end at what a power cut would leave.
             Fault::PowerCut if self.is_off() => {}
             Fault::PowerCut => {
                 for side in SideName::BOTH {
@@ -134,7 +139,7 @@ impl<G: Subject> World<G> {
         self.link.cut(until.after(tries_again), side);
     }
 
-    /// Nothing goes wrong from now on. What is dead stays dead, and a broken link broken.
+    /// Nothing goes wrong from now on. A dead side stays dead, and a broken link stays broken.
     pub fn heal(&mut self) {
         self.trace(None, || "= the world is healed".to_owned());
         self.healed = true;

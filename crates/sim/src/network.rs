@@ -1,8 +1,9 @@
 //! The link between the two sides, and the path of their heartbeats.
 //!
-//! The link is what TCP is: each direction delivers whole messages in order, late, or not at all. It never
-//! drops one and delivers the next. A cut delays everything until it is mended or the link is reset; a reset
-//! loses the tail of what is under way, on each side a part of its own.
+//! The link is what TCP is: each direction delivers whole messages in order, late, or not at all. It must
+//! never drop a message and deliver the next one. A cut delays everything until it is mended or the link is
+//! reset; a reset loses the last part of what is under way, in each direction a part of its own. Heartbeats
+//! and the client's frames are datagrams: each fares by itself.
 
 use std::collections::VecDeque;
 
@@ -15,27 +16,28 @@ use crate::{pair::SideName, random::Random};
 pub enum Arrival {
     /// A message.
     Message(Vec<u8>),
-    /// The news that nothing more will come.
+    /// The news that the link is lost and nothing more will come.
     Lost,
 }
 
 /// How the link behaves when it is well.
 #[derive(Clone, Debug)]
 pub struct LinkOptions {
-    /// Shortest and longest time under way.
+    /// Shortest and longest time that a message is under way.
     pub latency: (Span, Span),
-    /// Bytes a millisecond.
+    /// Bandwidth, in bytes a millisecond.
     pub bytes_per_ms: u64,
 }
 
 #[derive(Debug, Default)]
 struct Direction {
+    /// What is under way, each with the time at which it would arrive if nothing were cut.
     queue: VecDeque<(Time, Arrival)>,
     /// When the last byte of the last message leaves the sender.
     busy: Time,
-    /// Nothing arrives before.
+    /// Nothing arrives before this time: the direction is cut until then.
     blocked: Time,
-    /// The sender can send no more.
+    /// Is the sender gone? Nothing more can be sent then.
     closed: bool,
 }
 
@@ -84,7 +86,7 @@ impl Link {
         (arrived, None)
     }
 
-    /// Nothing arrives at `to` for a while; then everything does.
+    /// Nothing arrives at `to` until this time; then everything does.
     pub fn cut(&mut self, until: Time, to: SideName) {
         let direction = &mut self.directions[to.index()];
         direction.blocked = direction.blocked.max(until);
@@ -97,8 +99,9 @@ impl Link {
         }
     }
 
-    /// The sender towards `to` is gone. Of what is under way the first `kept` messages arrive; then `to` learns
-    /// that the link is lost, `after` that, or never.
+    /// The sender towards `to` is gone. Of what is under way the first `kept` messages arrive. A time of
+    /// `after` later `to` learns that the link is lost; `None`: it never does. The answer is when to look for
+    /// that news.
     pub fn close(&mut self, now: Time, to: SideName, kept: u64, after: Option<Span>) -> Option<Time> {
         let direction = &mut self.directions[to.index()];
         if direction.closed {
@@ -112,7 +115,7 @@ impl Link {
         Some(direction.push(last.after(after?), Arrival::Lost))
     }
 
-    /// Messages on their way to `to`.
+    /// How many messages are on their way to `to`.
     #[must_use]
     pub fn under_way(&self, to: SideName) -> u64 {
         self.directions[to.index()].queue.len() as u64
@@ -136,11 +139,11 @@ impl Direction {
 /// How datagrams fare: heartbeats between the sides, frames between the client and the guest.
 #[derive(Clone, Debug)]
 pub struct DatagramOptions {
-    /// Shortest and longest time under way. They overtake one another.
+    /// Shortest and longest time that a datagram is under way; one may overtake another.
     pub latency: (Span, Span),
-    /// Lost, of a thousand.
+    /// How many of a thousand get lost.
     pub loss_permille: u64,
-    /// Arriving twice, of a thousand.
+    /// How many of a thousand arrive twice.
     pub twice_permille: u64,
 }
 

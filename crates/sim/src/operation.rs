@@ -1,14 +1,14 @@
 //! Disk operations as functions of a disk's content: what each one touches, changes and reads.
 //!
-//! The disk of the world (`storage`, `cache`, `layer`) and the checkers, which compute what a disk must be, use the same
-//! functions. They must not know of requests, caches or failures.
+//! The disk of the world (`storage`, `cache`, `layer`) and the checkers, which compute what a disk must be,
+//! use the same functions. They must not know of requests, caches or failures.
 
 use machine::DiskOperation;
 
 /// Bytes of a sector.
 pub const SECTOR: usize = 512;
 
-/// Does the first `whole` bytes of an operation to a disk's content. The answer is what it reads.
+/// Does the first `whole` bytes of an operation to a disk's content. The answer is what the operation reads.
 pub fn apply(content: &mut [u8], operation: &DiskOperation, whole: usize) -> Vec<u8> {
     let (sector, bytes) = extent(operation);
     let from = (sector as usize * SECTOR).min(content.len());
@@ -23,7 +23,8 @@ pub fn apply(content: &mut [u8], operation: &DiskOperation, whole: usize) -> Vec
     Vec::new()
 }
 
-/// Does it change what is on the disk? A flush only makes it durable, so nobody needs to be kept from it.
+/// Does an operation change what is on the disk? A flush only makes that durable, so no side needs to be kept
+/// from it.
 #[must_use]
 pub fn changes(operation: &DiskOperation) -> bool {
     !matches!(operation, DiskOperation::Read { .. } | DiskOperation::Flush)

@@ -1,7 +1,8 @@
 //! The options of a world: how it behaves when all is well, and what goes wrong in it.
 //!
-//! A seed draws them (`draw.rs`) before the world begins, and they are printed above each trace; a scenario begins with
-//! those of a calm world. Two worlds with equal options are equal: nothing else may enter a world.
+//! A seed draws them (`draw.rs`) before the world begins, and they are printed above each trace; a scenario
+//! begins with those of a calm world. Two worlds with equal options are equal: nothing else may enter a
+//! world.
 
 use std::fmt;
 
@@ -15,56 +16,57 @@ use crate::{
     storage::StorageOptions,
 };
 
-/// The world: how it behaves when all is well, and what goes wrong in it.
+/// How a world behaves when all is well, and what goes wrong in it.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What it is drawn from.
+    /// The seed from which all draws of the world come.
     pub seed: u64,
-    /// Failure-detection timeout.
+    /// The failure-detection timeout of both sides.
     pub timeout: Span,
     /// Steps between two digests in the log.
     pub digest_every: u64,
-    /// Steps a microsecond, by side.
+    /// By side: how fast the guest runs, in steps a microsecond.
     pub speed: [u64; 2],
-    /// How far the clocks of the sides are ahead, by side.
+    /// By side: how far its clock is ahead in the beginning.
     pub offset: [Span; 2],
-    /// How much faster than true they run, in millionths, by side.
+    /// By side: how much faster than true time its clock runs, in millionths.
     pub drift_ppm: [i64; 2],
-    /// The link when it is well.
+    /// How the link behaves when it is well.
     pub link: LinkOptions,
-    /// Heartbeats.
+    /// How heartbeats fare.
     pub heartbeats: DatagramOptions,
-    /// Frames between client and guest.
+    /// How frames between client and guest fare.
     pub frames: DatagramOptions,
-    /// The arbiter.
+    /// How the arbiter behaves.
     pub arbiter: ArbiterOptions,
-    /// The disk.
+    /// How the disk behaves.
     pub storage: StorageOptions,
-    /// How long the client waits for a reply.
+    /// How long the client waits for a reply before it asks again.
     pub patience: Span,
-    /// How long it thinks before the next request.
+    /// How long the client thinks before its next request.
     pub think: Span,
     /// Do both sides write a log file?
     pub record: bool,
-    /// Console bytes come this often; `None`: never.
+    /// How often somebody types at the console; `None`: never.
     pub typing: Option<Span>,
-    /// Inputs also reach the side that is not live, of a thousand.
+    /// How many of a thousand inputs also reach the side that has not the guest's address.
     pub stray_permille: u64,
-    /// Slices that the host interrupts, of a thousand.
+    /// How many of a thousand slices the host interrupts at random.
     pub cut_permille: u64,
-    /// How long anything may go wrong.
+    /// How long anything may go wrong; then the world is healed.
     pub unsafe_for: Span,
-    /// Replies demanded after the world is healed.
+    /// How many replies are demanded after the world is healed.
     pub replies: u64,
-    /// Then the client switches the guest off.
+    /// Does the client switch the guest off after these replies?
     pub power_off: bool,
-    /// Faults at times.
+    /// Faults that happen at a time, in order.
     pub timed: Vec<(Time, Fault)>,
-    /// Faults at doings.
+    /// Faults that are tied to what a side does.
     pub armed: Vec<Armed>,
-    /// They also happen in the healed world: a sweep kills at every point up to the end.
+    /// Do tied faults also happen in the healed world? A sweep kills at every point up to the end.
     pub armed_for_ever: bool,
-    /// Nobody listens to what the sides say to each other; only what the outside sees counts.
+    /// Is the check off that listens to the talk between the sides, so that only what the outside sees
+    /// counts?
     pub deaf: bool,
 }
 

@@ -1,7 +1,7 @@
 //! The pair: the names of its two sides, and the epoch that it begins with.
 //!
-//! These are words that every file of the world uses, so this file uses none of them. A name says who somebody is and
-//! never what he is at present: that is his role.
+//! These are words that every file of the world uses, so this file uses none of them. A name says who
+//! somebody is and never what he is at present: that is his role.
 
 use std::fmt;
 
@@ -10,8 +10,8 @@ use replica::Epoch;
 /// The epoch that the handshake gave to the pair.
 pub const PAIR: Epoch = Epoch(1);
 
-/// The name of a side of the pair. A side keeps its name for its whole life, whatever its role becomes; a `replica::Side`
-/// is what a process asks to be in the handshake.
+/// The name of a side of the pair. A side keeps its name for its whole life, whatever its role becomes; a
+/// `replica::Side` is what a process asks to be in the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SideName {
     /// The side that was born primary.

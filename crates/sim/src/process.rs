@@ -1,4 +1,7 @@
 //! A replica's process: a node, its clock, what waits for it, and whether it lives.
+//!
+//! Each side of a world has one, and it keeps what must outlive the node: the tape of the guest, the log
+//! file, the cause of death. It decides nothing; `turns.rs` and `carry.rs` move it.
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,35 +19,37 @@ use crate::{
     subject::{Subject, Tape, Watched},
 };
 
-/// Does it live?
+/// Whether a process lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Life {
-    /// It runs.
+    /// The process runs.
     Running,
-    /// It stands still; events queue up.
+    /// The process stands still, and events queue up.
     Stalled {
-        /// Until then.
+        /// When it goes on.
         until: Time,
     },
-    /// It died.
+    /// The process died.
     Crashed,
-    /// It ended itself.
+    /// The process ended itself, for this reason.
     Halted(Halt),
 }
 
 /// What a process is in the middle of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// It waits for an event or for its next turn.
+    /// The process waits for an event or for its next turn.
     Waits,
-    /// Its guest runs; then it looks for actions.
+    /// The guest runs; then the process looks for actions of its node.
     Runs,
 }
 
 /// A clock that is ahead and runs a little too fast or too slow.
 #[derive(Clone, Copy, Debug)]
 pub struct Drift {
+    /// How far the clock is ahead at true time 0, in nanoseconds.
     offset: u64,
+    /// How much faster than true time it runs, in millionths.
     ppm: i64,
 }
 
@@ -73,41 +78,41 @@ impl Drift {
 /// A replica's process.
 #[derive(Debug)]
 pub struct Process<G: Subject> {
-    /// Its node; it is gone with the process.
+    /// The node; `None` once the process has crashed.
     pub node: Option<Node<Watched<G>>>,
-    /// Does it live?
+    /// Whether the process lives.
     pub life: Life,
-    /// What it is in the middle of.
+    /// What the process is in the middle of.
     pub phase: Phase,
-    /// Events that it has not looked at.
+    /// Events that the process has not looked at.
     pub inbox: VecDeque<Event>,
-    /// Its clock.
+    /// The clock that the process reads.
     pub clock: Drift,
-    /// What its guest was given and did; outlives it.
+    /// What the guest was given and did. The tape outlives the node.
     pub tape: Rc<RefCell<Tape>>,
     /// Steps until the host interrupts the guest.
     pub fuel: Rc<Cell<u64>>,
-    /// Steps a microsecond.
+    /// How fast the guest runs, in steps a microsecond.
     pub speed: u64,
-    /// What `slice` said last.
+    /// What the node said at the end of its last slice.
     pub next: Next,
-    /// The turn that counts; earlier appointments are void.
+    /// The number of the appointment that counts; those with an earlier number are void.
     pub ticket: u64,
-    /// When that is.
+    /// When the turn with that ticket is; `None`: there is none, or it has begun.
     pub turn_at: Option<Time>,
     /// An action handed out and not yet carried out, because the process stood still in between.
     pub in_hand: Option<Action>,
-    /// What it appended to its log file.
+    /// What the process appended to its log file.
     pub file: Vec<u8>,
-    /// Actions handed out.
+    /// How many actions the node has handed out.
     pub actions: u64,
-    /// Releases and disk requests carried out.
+    /// How many releases and disk requests were carried out.
     pub deeds: u64,
-    /// The epoch under which it speaks to the disk.
+    /// The epoch under which the process speaks to the disk.
     pub epoch: Epoch,
-    /// Who it is at the arbiter.
+    /// The number by which the arbiter knows the process.
     pub owner: u128,
-    /// The operator wanted it to leave the VM to the other side.
+    /// Has the operator wanted the process to leave the VM to the other side?
     pub told_to_leave: bool,
 }
 
@@ -160,33 +165,33 @@ impl<G: Subject> Process<G> {
         }
     }
 
-    /// Does it run?
+    /// Does the process run?
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.life == Life::Running
     }
 
-    /// Will it run again?
+    /// Does the process run, or will it run again?
     #[must_use]
     pub fn is_alive(&self) -> bool {
         matches!(self.life, Life::Running | Life::Stalled { .. })
     }
 
-    /// How long so many steps take.
+    /// How long a turn takes in which the guest runs so many steps.
     #[must_use]
     pub fn cost(&self, steps: u64) -> Span {
-        // A turn costs something even if the guest does not run: the host's own work.
+        // A turn takes some time even if the guest does not run: the host has work of its own.
         Span(2_000 + steps * 1000 / self.speed.max(1))
     }
 }
 
-/// Who the process of a side is at the arbiter.
+/// The number by which the arbiter knows the process of a side, in the world of a seed.
 #[must_use]
 pub fn owner(seed: u64, side: SideName) -> u128 {
     u128::from(toy::hash::mix(seed, side.index() as u64)) | 1 << 100
 }
 
-/// The header of both log files. The guests take their state from the seed, whatever it says.
+/// The header of both log files. The guests take their state from the seed, whatever the header says.
 fn header() -> Header {
     let config = machine::Config {
         memory: 2 << 20,

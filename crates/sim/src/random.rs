@@ -1,7 +1,9 @@
-//! `Random`: everything that is drawn in a simulated world comes from one of these, and so from the seed.
+//! `Random`: a stream of random numbers; everything that is drawn in a world comes from one, and so from its
+//! seed.
 //!
-//! xoshiro256**, seeded through SplitMix64. Own code, because a seed must give the same world for ever: it is
-//! written into commit messages and test names.
+//! The numbers are those of xoshiro256**, seeded through SplitMix64. The code is our own, because a seed must
+//! give the same world for ever: seeds are written into commit messages and test names. So no draw here may
+//! ever change.
 
 use replica::Span;
 use toy::hash::mix;
@@ -26,7 +28,7 @@ impl Random {
         }
     }
 
-    /// Any number.
+    /// Any number, all equally likely.
     pub fn draw(&mut self) -> u64 {
         let [a, b, c, d] = self.state;
         let result = b.wrapping_mul(5).rotate_left(7).wrapping_mul(9);
@@ -37,23 +39,23 @@ impl Random {
         result
     }
 
-    /// 0 to `end` - 1; 0 if `end` is 0.
+    /// A number from 0 to `end` - 1; 0 if `end` is 0.
     pub fn below(&mut self, end: u64) -> u64 {
         let wide = u128::from(self.draw()) * u128::from(end);
         (wide >> 64) as u64
     }
 
-    /// `low` to `high`, both included.
+    /// A number from `low` to `high`, both included.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high - low + 1)
     }
 
-    /// True in so many of a thousand cases.
+    /// True in `chance` of a thousand cases.
     pub fn permille(&mut self, chance: u64) -> bool {
         self.below(1000) < chance
     }
 
-    /// One of these.
+    /// One of these choices, all equally likely.
     pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len() as u64) as usize]
     }

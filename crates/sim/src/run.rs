@@ -1,5 +1,9 @@
-//! A whole life of a world: first anything may go wrong, then it is healed and must recover, then the accounts
-//! are checked.
+//! A whole life of a world: first anything may go wrong, then the world is healed and must recover, then the
+//! accounts are checked.
+//!
+//! The command line, sweeps, broken variants and tests all live worlds through this file. Nothing may be
+//! demanded of a world whose guest is lost (both sides dead, or the one that the arbiter chose); only safety
+//! counts there.
 
 use replica::{Epoch, Guest, Halt, Span, Time};
 
@@ -23,23 +27,23 @@ const AFTERMATH: Span = Span::from_ms(3_000);
 pub struct Outcome {
     /// The first rule that was broken.
     pub violation: Option<Violation>,
-    /// When it ended.
+    /// The time at which the world ended.
     pub ended: Time,
-    /// Things that came to pass.
+    /// How many things happened.
     pub events: u64,
-    /// Requests that were answered.
+    /// How many requests of the client were answered.
     pub replies: u64,
-    /// Outputs seen, without repetitions.
+    /// How many outputs were seen, without repetitions.
     pub outputs: u64,
-    /// Outputs seen more than once.
+    /// How many outputs were seen more than once.
     pub repeated: u64,
     /// The side that went live after a claim.
     pub live: Option<SideName>,
     /// Did the guest survive, or end by its own will?
     pub survived: bool,
-    /// Actions of each side.
+    /// By side: how many actions its node handed out.
     pub actions: [u64; 2],
-    /// Entries of each side's tape.
+    /// By side: how many inputs and effects its guest had.
     pub entries: [u64; 2],
 }
 
@@ -51,7 +55,7 @@ pub fn run<G: Subject>(options: Options, config: G::Config, tracer: Option<Trace
 }
 
 impl<G: Subject> World<G> {
-    /// From the beginning to the end. True if the guest survived.
+    /// Has the world live from its beginning, or from where it is, to its end. True if the guest survived.
     pub fn live(&mut self) -> bool {
         self.run_until(Time(self.options.unsafe_for.0));
         self.heal();
@@ -69,7 +73,7 @@ impl<G: Subject> World<G> {
         survived
     }
 
-    /// How it ended.
+    /// How the world ended.
     #[must_use]
     pub fn outcome(&self, survived: bool) -> Outcome {
         let [a, b] = &self.processes;
@@ -87,7 +91,7 @@ impl<G: Subject> World<G> {
         }
     }
 
-    /// Nobody is left who could go on: both are dead, or the one that the arbiter chose is.
+    /// Is nobody left who could go on? Then both sides are dead, or the one that the arbiter chose is.
     fn is_doomed(&self) -> bool {
         let may_go_on = |side: &SideName| {
             let process = self.process(*side);
@@ -97,13 +101,14 @@ impl<G: Subject> World<G> {
         !SideName::BOTH.iter().any(may_go_on)
     }
 
-    /// Is the guest off, as far as somebody knows who matters?
+    /// Is the guest off, as far as the outside or a side that has halted knows?
     pub(crate) fn is_off(&self) -> bool {
         let off = |side: &SideName| matches!(self.process(*side).life, Life::Halted(Halt::Off(_)));
         self.checks.outputs.is_off() || SideName::BOTH.iter().any(off)
     }
 
-    /// The client gets its answers and the guest ends as it is asked to. False if that cannot be demanded.
+    /// Demands that the client gets its answers and that the guest ends as it is asked to. False: the guest
+    /// is lost, and nothing can be demanded; or a rule was broken.
     fn recover(&mut self) -> bool {
         let goal = self.client.answered() + self.options.replies;
         let limit = self.now.after(RECOVERY);
@@ -114,7 +119,7 @@ impl<G: Subject> World<G> {
             return false;
         }
         if !self.is_off() && self.is_doomed() {
-            // Of the dead nothing is to be feared.
+            // A side that is left must go on doing no harm; dead ones can do none.
             if SideName::BOTH.iter().any(|side| self.process(*side).is_alive()) {
                 self.run_for(AFTERMATH);
             }
@@ -176,13 +181,13 @@ impl<G: Subject> World<G> {
         true
     }
 
-    /// Whose life is the guest's.
+    /// The side on which the guest has lived to its end.
     pub(crate) fn survivor(&self) -> SideName {
         self.checks
             .single
             .live()
             .unwrap_or(match self.process(SideName::A).life {
-                // The backup may learn that the guest is off without any need to go live.
+                // A backup may learn from the log that the guest is off, and then need not go live.
                 Life::Crashed | Life::Halted(Halt::Left) => SideName::B,
                 _ => SideName::A,
             })
@@ -196,7 +201,8 @@ impl<G: Subject> World<G> {
         let tape = process.tape.borrow();
         let guest = node.guest().inner();
         let seen = self.checks.outputs.seen();
-        // That a guest is off shows in that it is gone: its last output need not be shown by anybody.
+        // The last output of a guest that is off is the news of that. Nobody needs to show it: the guest is
+        // gone.
         let is_off = matches!(process.life, Life::Halted(Halt::Off(_)));
         let shown = oracle::run::<G>(&self.config, &tape, guest.now(), guest.fingerprint())?;
         oracle::compare(&shown, seen, is_off)?;

@@ -1,8 +1,8 @@
 //! The schedule: what will happen in a world, and when.
 //!
-//! The world puts things on it and `course.rs` takes the earliest one off. Of two things at one time the one that was put
-//! on first happens first, so that a world never depends on how a heap is arranged inside. The schedule must never draw
-//! anything: whoever puts something on it has drawn the time before.
+//! The world puts things on it and `course.rs` takes the earliest one off. Of two things at one time the one
+//! that was put on first happens first, so that a world never depends on how a heap is arranged inside. The
+//! schedule must never draw anything: whoever puts something on it has drawn the time before.
 
 use std::{cmp::Ordering, cmp::Reverse, collections::BinaryHeap};
 
@@ -16,7 +16,8 @@ use crate::{faults::Fault, pair::SideName};
 pub(crate) enum What {
     /// A process looks at its events and runs its guest. The number must be the process's present ticket.
     Turn(SideName, u64),
-    /// The slice of a process is over, and it does what its node wants. The number must be its present ticket.
+    /// The slice of a process is over, and it does what its node wants. The number must be its present
+    /// ticket.
     Act(SideName, u64),
     /// A process that stood still goes on.
     Resume(SideName),

@@ -1,7 +1,9 @@
-//! The shared disk: requests that are under way for a while, take effect at one moment, and are answered later.
+//! The shared disk: requests that are under way for a while, take effect at one moment, and are answered
+//! later.
 //!
-//! Both sides reach it, through caches that can be lost (`cache.rs`). It keeps the epoch of its writer and refuses writes of older ones (D6). Requests that
-//! a side had under way when it crashed may still take effect, or not, or a few sectors of them.
+//! Both sides reach it, through caches that can be lost (`cache.rs`). The disk keeps the epoch of its writer
+//! and must never carry out a write of an older one (D6). Requests that a side had under way when it crashed
+//! may still take effect, or not, or a few sectors of them.
 
 use machine::{DiskRequest, DiskStatus};
 use replica::{DiskAnswer, Epoch, Span, Time};
@@ -18,9 +20,10 @@ use crate::{
 pub struct StorageOptions {
     /// Shortest and longest time before a request takes effect, and again before its answer.
     pub latency: (Span, Span),
-    /// Requests that fail, of a thousand.
+    /// How many requests of a thousand fail.
     pub fail_permille: u64,
-    /// Does it refuse writes of an older epoch? A real one always does; `false` shows what that is for.
+    /// Does the disk refuse writes of an older epoch? A real one always does; a broken variant shows what
+    /// that is for.
     pub fenced: bool,
     /// What the hosts do about caches.
     pub caches: CacheOptions,
@@ -29,15 +32,17 @@ pub struct StorageOptions {
 /// A request on its way.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Who sent it.
+    /// The side that sent the request.
     pub from: SideName,
-    /// Under which epoch.
+    /// The epoch under which that side sent it.
     pub epoch: Epoch,
-    /// What.
+    /// What the guest asked for.
     pub request: DiskRequest,
-    /// Sectors of it that will take effect: fewer than it has when its sender crashed.
+    /// How many sectors of the request will take effect, because its sender crashed; `None`: all.
     pub torn: Option<u64>,
+    /// When it was sent.
     sent: Time,
+    /// When it takes effect.
     takes: Time,
 }
 
@@ -46,11 +51,11 @@ pub struct Request {
 pub struct Taken {
     /// The request.
     pub request: Request,
-    /// The answer to it.
+    /// The answer to the request.
     pub answer: DiskAnswer,
-    /// When it is answered.
+    /// When the answer reaches the side that asked.
     pub answers: Time,
-    /// Was it refused for its epoch?
+    /// Was the request refused for its epoch?
     pub refused: bool,
 }
 
@@ -59,16 +64,19 @@ pub struct Taken {
 pub struct Storage {
     options: StorageOptions,
     caches: Caches,
+    /// The epoch of the side that may write.
     writer: Epoch,
+    /// Requests that have not taken effect.
     under_way: Vec<Request>,
-    /// Nothing takes effect before.
+    /// Nothing takes effect before this time.
     away: Time,
-    /// A side becomes the writer under this epoch then; what it sends takes effect not before.
+    /// The epoch of a side that is to become the writer, and when. What that side sends takes effect no
+    /// earlier.
     raising: Option<(Epoch, Time)>,
 }
 
 impl Storage {
-    /// A disk of zeroes. `seed`: of what caches keep when they are lost.
+    /// A disk of zeroes that `writer` may write. `seed` decides what caches have kept when they are lost.
     #[must_use]
     pub fn new(options: StorageOptions, sectors: u64, writer: Epoch, seed: u64) -> Storage {
         Storage {
@@ -108,7 +116,7 @@ impl Storage {
         takes
     }
 
-    /// A side becomes the writer; the answer is when to call [`Storage::take`].
+    /// The side that went live in `epoch` becomes the writer; the answer is when to call [`Storage::take`].
     pub fn raise(&mut self, random: &mut Random, now: Time, epoch: Epoch) -> Time {
         let (low, high) = self.options.latency;
         let at = now.after(random.span(low, high)).max(self.away);
@@ -178,14 +186,15 @@ impl Storage {
         &mut self.caches
     }
 
-    /// The drive loses its power: what is under way is lost, and what it has not been told to keep.
+    /// The drive loses its power: what is under way is lost, and what was not flushed.
     pub fn power_cut(&mut self) {
         self.under_way.clear();
         self.raising = None;
         self.caches.power_cut();
     }
 
-    /// A side has crashed: what it had under way is lost, or takes effect in part, or as if nothing was.
+    /// A side has crashed: what it had under way is lost, or takes effect in part, or as if nothing had
+    /// happened.
     pub fn crash(&mut self, random: &mut Random, from: SideName) {
         self.under_way.retain_mut(|request| {
             if request.from != from {
@@ -198,7 +207,7 @@ impl Storage {
         });
     }
 
-    /// Nothing takes effect for a while.
+    /// Nothing takes effect until this time.
     pub fn leave(&mut self, until: Time) {
         self.away = self.away.max(until);
         for request in &mut self.under_way {
@@ -220,20 +229,20 @@ impl Storage {
             .min()
     }
 
-    /// It is well from now on.
+    /// The disk can be reached and fails no request from now on.
     pub fn mend(&mut self, now: Time) {
         self.away = self.away.min(now);
         self.options.fail_permille = 0;
         self.caches.mend();
     }
 
-    /// What is on it when both sides have closed it.
+    /// What is on the disk when both sides have closed it.
     #[must_use]
     pub fn content(&self) -> Vec<u8> {
         self.caches.content()
     }
 
-    /// What is on it if hosts and drive lose their power now.
+    /// What is on the disk if hosts and drive lose their power now.
     #[must_use]
     pub fn content_after_power_cut(&self) -> Vec<u8> {
         self.caches.content_after_power_cut()

@@ -1,8 +1,9 @@
-//! `Watched`: a guest under observation. Between the node and the guest, and invisible to both.
+//! `Subject`, a guest that the simulator can run, and `Watched`, a guest under observation.
 //!
-//! It writes down what the guest was given and what it did (`Tape`), numbers its outputs by appending a stamp
-//! to their bytes, and stops it after a drawn number of steps, as an interrupted host would. The tape outlives
-//! the node: the checkers compare the tapes of both sides, and the oracle replays one.
+//! The watcher stands between the node and the guest and must be invisible to both. It writes down what the
+//! guest was given and what it did (`Tape`), numbers the guest's outputs by appending a stamp to their bytes,
+//! and stops the guest after a drawn number of steps, as an interrupted host would. The tape outlives the
+//! node: the checkers compare the tapes of both sides, and the oracle replays one.
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,59 +17,61 @@ use toy::hash::{mix, mix_bytes};
 
 /// A guest that the simulator can run.
 pub trait Subject: Guest + Sized {
-    /// What it is made from. Equal on both sides.
+    /// What the guest is made from; equal on both sides.
     type Config: Clone;
     /// The guest at step 0.
     fn boot(config: &Self::Config) -> Self;
-    /// A number that stands for the state, cheap enough to be taken at every input.
+    /// A number that stands for the guest's state, cheap enough to be taken at every input.
     fn fingerprint(&self) -> u64;
     /// The client's request number `seq`, as an input.
     fn request(seq: u64, payload: u64) -> Input;
-    /// The reply in an output: which request, and its content.
+    /// The reply to the client that an output is: the number of the request, and the content. `None`: it is
+    /// none.
     fn reply(effect: &Effect) -> Option<(u64, Vec<u8>)>;
-    /// Does it still know after a reset which requests it has answered?
+    /// Does the guest still know after a reset which requests it has answered?
     const REMEMBERS: bool;
-    /// Sectors of its disk 0.
+    /// How many sectors the guest's disk 0 has.
     const SECTORS: u64;
 }
 
-/// Something at a step.
+/// Something that went into a guest or came out of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct At<T> {
-    /// When.
+    /// The step at which that was.
     pub step: Step,
-    /// The guest's fingerprint after it.
+    /// The guest's fingerprint afterwards.
     pub fingerprint: u64,
-    /// What.
+    /// The input or the effect.
     pub what: T,
 }
 
 /// All that ever went into a guest and came out of it.
 #[derive(Clone, Debug, Default)]
 pub struct Tape {
-    /// Inputs, in order.
+    /// The inputs, in their order.
     pub inputs: Vec<At<Input>>,
-    /// Effects, in order, unstamped.
+    /// The effects, in their order, without stamps.
     pub effects: Vec<At<Effect>>,
-    /// Of the outputs that leave through [`replica::Action::Release`], a hash each: number n is at n - 1.
+    /// A hash of each output that leaves through [`replica::Action::Release`]; output number n is at place n
+    /// - 1.
     pub shown: Vec<u64>,
 }
 
 impl Tape {
-    /// How many things happened.
+    /// How many inputs and effects there were.
     #[must_use]
     pub fn len(&self) -> usize {
         self.inputs.len() + self.effects.len()
     }
 
-    /// Has nothing happened?
+    /// Was there no input and no effect?
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// Is this an output that leaves through [`replica::Action::Release`]?
+/// Is this effect an output that leaves through [`replica::Action::Release`]?
 #[must_use]
 pub fn is_shown(effect: &Effect) -> bool {
     Outputs.is_output(effect) && !matches!(effect, Effect::Disk(_))
@@ -90,7 +93,8 @@ pub fn hash_of(effect: &Effect) -> u64 {
 /// Bytes of a stamp.
 const STAMP: usize = 8;
 
-/// Writes the number of an output into its bytes. A power-off has none and needs none: it is the last one.
+/// Writes the number of an output into its bytes. A power-off has no bytes and needs no number: it is the
+/// last output.
 fn stamp(effect: &mut Effect, number: u64) {
     if let Effect::ConsoleWrite { bytes, .. } | Effect::NetTransmit { frame: bytes, .. } = effect {
         bytes.extend(number.to_le_bytes());
@@ -112,7 +116,7 @@ pub fn unstamp(effect: &mut Effect) -> Option<u64> {
 pub struct Watched<G> {
     inner: G,
     tape: Rc<RefCell<Tape>>,
-    /// Steps until the host interrupts.
+    /// Steps until the host interrupts the guest; the process sets them.
     fuel: Rc<Cell<u64>>,
 }
 

@@ -1,4 +1,8 @@
-//! What lies around the two processes: link, disk, arbiter, client, keyboard, each with its next appointment.
+//! What lies around the two processes, as it acts: link, disk, arbiter, client, keyboard, network ports.
+//!
+//! Each of them has its next appointment on the schedule; `course.rs` comes here when that is due, and what
+//! they have for a process is delivered to it as an event. Nothing here may call a node: a process looks at
+//! events when it takes a turn.
 
 use machine::Input;
 use replica::{Claim, Event, Span, Time, Verdict};
@@ -6,6 +10,7 @@ use replica::{Claim, Event, Span, Time, Verdict};
 use crate::{network::Arrival, pair::SideName, schedule::What, subject::Subject, world::World};
 
 impl<G: Subject> World<G> {
+    /// The link is to be looked at for what arrives at `to`, at `at` the latest.
     pub(crate) fn link_appointment(&mut self, to: SideName, at: Time) {
         let due = &mut self.link_due[to.index()];
         if due.is_none_or(|due| due > at) {
@@ -14,6 +19,7 @@ impl<G: Subject> World<G> {
         }
     }
 
+    /// Delivers what has arrived at a side over the link.
     pub(crate) fn on_link(&mut self, to: SideName) {
         if self.link_due[to.index()].is_none_or(|due| due > self.now) {
             return;
@@ -34,6 +40,7 @@ impl<G: Subject> World<G> {
         }
     }
 
+    /// The disk is to be looked at, at `at` the latest.
     pub(crate) fn storage_appointment(&mut self, at: Time) {
         if self.storage_due.is_none_or(|due| due > at) {
             self.storage_due = Some(at);
@@ -41,6 +48,7 @@ impl<G: Subject> World<G> {
         }
     }
 
+    /// Requests that are due take effect at the disk, and their answers go on their way.
     pub(crate) fn on_storage(&mut self) {
         if self.storage_due.is_none_or(|due| due > self.now) {
             return;
@@ -60,6 +68,8 @@ impl<G: Subject> World<G> {
         }
     }
 
+    /// The question of a side takes effect at the arbiter. It is answered at `answers`, with the news that
+    /// nobody could be reached if `unreachable`.
     pub(crate) fn on_arbiter(
         &mut self,
         side: SideName,
@@ -84,14 +94,14 @@ impl<G: Subject> World<G> {
         }
     }
 
-    // The outside.
-
+    /// The client is to act when it wants to.
     pub(crate) fn client_appointment(&mut self) {
         if let Some(due) = self.client.due() {
             self.schedule(due, What::Client);
         }
     }
 
+    /// The client makes its request, for the first time or again.
     pub(crate) fn on_client(&mut self) {
         if self.client.due().is_none_or(|due| due > self.now) {
             return;
@@ -105,8 +115,8 @@ impl<G: Subject> World<G> {
         self.client_appointment();
     }
 
-    /// Tells a side about its ports, five times in a timeout. That they lead nowhere, it is told now and then, or
-    /// it only hears nothing.
+    /// Tells a side, five times in a timeout, that its network ports lead somewhere. Of ports that lead
+    /// nowhere a side is told now and then; otherwise it only hears nothing.
     pub(crate) fn on_ports(&mut self, side: SideName) {
         if !self.process(side).is_alive() {
             return;
@@ -120,6 +130,8 @@ impl<G: Subject> World<G> {
         self.schedule(self.now.after(every), What::Ports(side));
     }
 
+    /// A frame, or something typed, reaches the side that has the guest's address, and now and then the other
+    /// one too.
     pub(crate) fn on_frame_to_guest(&mut self, input: Input) {
         if self.ports_lost[self.attached.index()] > self.now && !matches!(input, Input::Console { .. }) {
             return;
@@ -130,6 +142,7 @@ impl<G: Subject> World<G> {
         self.deliver(self.attached, Event::Input(input));
     }
 
+    /// Somebody types a few bytes.
     pub(crate) fn on_typing(&mut self) {
         let Some(every) = self.options.typing else {
             return;

@@ -2,7 +2,8 @@
 //!
 //! A point is an action (the side dies instead of carrying it out) or an entry (the side dies right after
 //! something went into its guest or came out, before anything of it is visible). Whatever the point, the
-//! client must get its answers and nothing may be lost or contradicted.
+//! client must get its answers and nothing may be lost or contradicted. A sweep draws nothing: its worlds are
+//! those of a calm run with one death each.
 
 use crate::{
     checker::Violation,
@@ -13,14 +14,14 @@ use crate::{
     subject::Subject,
 };
 
-/// What a sweep did.
+/// What was seen in the worlds of a sweep.
 #[derive(Clone, Debug, Default)]
 pub struct Swept {
-    /// Worlds that were run.
+    /// How many worlds were run.
     pub runs: u64,
-    /// How many of them saw a side go live after a claim.
+    /// In how many of them a side went live after a claim.
     pub failovers: u64,
-    /// Outputs that were seen twice, over all runs.
+    /// How many outputs were seen twice, over all worlds.
     pub repeated: u64,
     /// What went wrong, and in which world.
     pub violations: Vec<(Options, Violation)>,

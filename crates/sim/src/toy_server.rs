@@ -1,7 +1,7 @@
 //! The toy server as the simulator's subject: how it is booted, asked and watched.
 //!
-//! The guest itself stands in the crate `toy`; `bare.rs` does the same for the real machine. This file only translates
-//! and must never change what the server does.
+//! The guest itself stands in the crate `toy`; `bare.rs` does the same for the real machine. This file only
+//! translates and must never change what the server does.
 
 use machine::{Effect, Input};
 use toy::{Server, server};

@@ -1,4 +1,8 @@
-//! One line per action, in fixed columns: time in ms, side, role, the guest's step, what happened.
+//! What a line of a trace says of an action or an event.
+//!
+//! A trace has one line for each action, event, fault and deed of the world, in fixed columns; `World::trace`
+//! fills the first ones. These words must never change a world: nothing here is called when nobody reads a
+//! trace.
 
 use replica::{Action, Event, Halt, Shown};
 

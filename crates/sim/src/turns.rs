@@ -1,6 +1,10 @@
-//! A process's turns, as the host's loop makes them: look at the events, run the guest, carry out.
+//! A process's turns, as the host's loop makes them: look at the events, run the guest, carry out what the
+//! node wants.
 //!
-//! Between the start of a slice and its actions virtual time passes, in which the process may die or stand still.
+//! The schedule holds at most one turn of each process that counts: a process that is woken earlier gets a
+//! new ticket, and the old turn is void. Between the start of a slice and its actions virtual time passes, in
+//! which the process may die or stand still. A turn must never take a decision for the node, only give it
+//! events and time.
 
 use std::sync::atomic::AtomicBool;
 
@@ -17,13 +21,14 @@ use crate::{
     world::World,
 };
 
-/// Turns of one process without any time passing between them that count as spinning.
+/// A process that takes so many turns without any time passing between them spins.
 const SPIN_MAX: u64 = 20_000;
 
-/// No slice goes on for longer without an interruption.
+/// The longest slice; then the host interrupts the guest.
 const SLICE_MAX: Span = Span::from_ms(2);
 
 impl<G: Subject> World<G> {
+    /// Schedules the next turn of a process; earlier appointments are void.
     pub(crate) fn turn_at(&mut self, side: SideName, at: Time) {
         let process = &mut self.processes[side.index()];
         process.ticket += 1;
@@ -32,7 +37,8 @@ impl<G: Subject> World<G> {
         self.schedule(at, What::Turn(side, ticket));
     }
 
-    /// A process looks at its events (unless it continues behind that point) and runs its guest.
+    /// A process looks at its events, unless it goes on behind that point (`look`), and runs its guest for a
+    /// slice.
     pub(crate) fn turn(&mut self, side: SideName, look: bool) {
         if !self.process(side).is_running() || self.spins(side) {
             return;
@@ -77,7 +83,8 @@ impl<G: Subject> World<G> {
     pub(crate) fn fuel(&mut self, side: SideName) -> u64 {
         let arrival = self.schedule.next_arrival(side);
         let soon = arrival.map(|at| at.after(Span(self.random.below(20_000))));
-        // What is sent during the slice is not known yet, and would interrupt it too.
+        // What is sent to the process during the slice is not on the schedule yet, and would interrupt the
+        // guest too.
         let longest = self.now.after(SLICE_MAX);
         let until = soon.map_or(longest, |soon| soon.min(longest));
         let fuel = 1 + until.since(self.now).0.saturating_mul(self.process(side).speed) / 1000;
@@ -87,7 +94,7 @@ impl<G: Subject> World<G> {
         fuel
     }
 
-    /// Does it take turn after turn without any time passing?
+    /// Does a process take turn after turn without any time passing?
     pub(crate) fn spins(&mut self, side: SideName) -> bool {
         let (since, count) = self.turns;
         let same = self.now.since(since) < Span::from_us(100);
@@ -97,7 +104,7 @@ impl<G: Subject> World<G> {
         spins
     }
 
-    /// The backup's life so far is a beginning of the primary's, for as long as it replays.
+    /// Has the checker compare the lives of both guests, for as long as the backup replays.
     pub(crate) fn compare(&mut self) {
         let replays = matches!(
             self.role(SideName::B),
@@ -110,7 +117,7 @@ impl<G: Subject> World<G> {
         }
     }
 
-    /// What the guest has read, and what it was promised, where it lives now.
+    /// Has the checker look at what the guest has read, and at what it was promised, where it lives now.
     pub(crate) fn follow(&mut self) {
         let side = self.checks.single.live().unwrap_or(SideName::A);
         let tape = self.processes[side.index()].tape.borrow();
@@ -119,7 +126,7 @@ impl<G: Subject> World<G> {
         self.judge(result);
     }
 
-    /// A slice is over.
+    /// A slice of a process is over: it does what its node wants, and appoints its next turn.
     pub(crate) fn act(&mut self, side: SideName) {
         if !self.process(side).is_running() {
             return;
@@ -139,6 +146,7 @@ impl<G: Subject> World<G> {
         }
     }
 
+    /// An event comes for a process, which wakes if it waits.
     pub(crate) fn deliver(&mut self, side: SideName, event: Event) {
         if let Event::DiskDone(answer) = &event {
             self.checks.disk.on_answer(side, answer);
@@ -146,7 +154,7 @@ impl<G: Subject> World<G> {
         if !self.process(side).is_alive() {
             return;
         }
-        // It wakes a little later.
+        // The host's kernel wakes the process a little later.
         let soon = self.now.after(Span(self.random.below(20_000)));
         let process = &mut self.processes[side.index()];
         process.inbox.push_back(event);
@@ -156,12 +164,12 @@ impl<G: Subject> World<G> {
         }
     }
 
-    /// A process stands still from here on, whatever it is in the middle of.
+    /// A process stands still for a while, whatever it is in the middle of.
     pub fn stall(&mut self, side: SideName, span: Span) {
         if self.process(side).is_alive() {
             let until = self.now.after(span);
             let process = &mut self.processes[side.index()];
-            // Appointments are void until it goes on.
+            // Its appointments are void until it goes on.
             process.ticket += 1;
             process.turn_at = None;
             process.life = Life::Stalled { until };
@@ -169,6 +177,7 @@ impl<G: Subject> World<G> {
         }
     }
 
+    /// A process that stood still goes on where it was, unless somebody has stalled it for longer.
     pub(crate) fn resume(&mut self, side: SideName) {
         let process = &mut self.processes[side.index()];
         match process.life {
@@ -180,7 +189,7 @@ impl<G: Subject> World<G> {
         if in_the_middle {
             self.act(side);
         } else {
-            // It may have stopped right behind the point at which it looks at its events.
+            // The process may have stopped right behind the point at which it looks at its events.
             let look = self.random.permille(500);
             self.turn(side, look);
         }

@@ -225,7 +225,8 @@ fn a_primary_that_stood_still_wakes_up_and_does_no_harm() {
 
 #[test]
 fn a_primary_that_stood_still_with_an_action_in_its_hand_carries_it_out_in_vain() {
-    // Between the look at the clock and the system call: late outputs are duplicates, late writes are refused.
+    // Between the look at the clock and the system call: late outputs are duplicates, late writes are
+    // refused.
     for number in 1..250 {
         let stall = Fault::Stall(SideName::A, ms(400));
         let armed = Armed {

@@ -1,4 +1,5 @@
-//! Kill sweeps small enough for every `cargo test`. The whole one is `cargo run --release -p sim -- sweep toy`.
+//! Kill sweeps small enough for every `cargo test`. The whole one is `cargo run --release -p sim -- sweep
+//! toy`.
 
 use sim::{Options, Toy, sweep};
 

@@ -1,8 +1,9 @@
 //! The toy's hardware, and the toy itself: a board with a program on it.
 //!
-//! [`Board`] holds what every computer has: the step, the clock, effects that wait to be taken, disk requests that
-//! wait for their answers, and the power switch. [`Program`] is what runs on it. [`Toy`] joins the two into a
-//! `replica::Guest`. The board must never decide anything: what happens at which step is up to the program.
+//! [`Board`] holds what every computer has: the step, the clock, effects that wait to be taken, disk requests
+//! that wait for their answers, and the power switch. [`Program`] is what runs on it. [`Toy`] joins the two
+//! into a `replica::Guest`. The board must never decide anything: what happens at which step is up to the
+//! program.
 
 use std::collections::VecDeque;
 
@@ -13,8 +14,9 @@ use replica::{Digest, Guest, Pause};
 pub trait Program {
     /// Takes in an input, which the clock has not seen yet, at the board's present step.
     fn on_input(&mut self, board: &mut Board, input: &Input);
-    /// Runs on for at least one step and at most up to `until`, or says why it does not: it waits for an input or
-    /// for its timer, or a cut is wanted. The board is on, stands before `until` and has no effects when this is called.
+    /// Runs on for at least one step and at most up to `until`, or says why it does not: it waits for an
+    /// input or for its timer, or a cut is wanted. The board is on, stands before `until` and has no effects
+    /// when this is called.
     fn run(&mut self, board: &mut Board, until: Step, cut: &dyn Cut) -> Option<Pause>;
     /// The digest of program and board.
     fn digest(&self, board: &Board) -> Digest;
@@ -164,8 +166,8 @@ mod tests {
     use super::*;
     use crate::{Commands, Server};
 
-    /// Step, digest and effects of a toy that gets each input, and the answers of its disk, at the input's step, or
-    /// earlier if it waits, and runs `slice` steps at a time.
+    /// Step, digest and effects of a toy that gets each input, and the answers of its disk, at the input's
+    /// step, or earlier if it waits, and runs `slice` steps at a time.
     fn live<P: Program>(
         mut toy: Toy<P>,
         inputs: &[(Step, Input)],
@@ -206,7 +208,8 @@ mod tests {
         }
     }
 
-    /// A frame and the time, every 100,000 steps. A step is a tick of `mtime` long, or longer where the toy waits.
+    /// A frame and the time, every 100,000 steps. A step is a tick of `mtime` long, or longer where the toy
+    /// waits.
     fn frames(frame: impl Fn(u64) -> Vec<u8>) -> Vec<(Step, Input)> {
         let inputs = |n: u64| {
             let (port, frame) = (0, frame(n));

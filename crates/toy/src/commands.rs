@@ -12,8 +12,9 @@
 //! | `s` | nothing, a thousand times as late |
 //! | `o` | switches itself off |
 //!
-//! An answer is the command, the toy's state, and the number of answers so far (8 bytes each), so that a lost, repeated
-//! or contradicted one is seen. A timer ticks every [`PERIOD`]. Between these the toy must show nothing by itself.
+//! An answer is the command, the toy's state, and the number of answers so far (8 bytes each), so that a
+//! lost, repeated or contradicted one is seen. A timer ticks every [`PERIOD`]. Between these the toy must
+//! show nothing by itself.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -98,8 +99,8 @@ impl Toy<Commands> {
         Toy::default()
     }
 
-    /// The same toy, but it also answers commands to the disk, when they are done (with what a read gave behind the
-    /// command), and prints a line with the number of each answer.
+    /// The same toy, but it also answers commands to the disk, when they are done (with what a read gave
+    /// behind the command), and prints a line with the number of each answer.
     #[must_use]
     pub fn that_answers(mut self) -> Toy<Commands> {
         self.program.answers = true;
@@ -260,7 +261,8 @@ impl Program for Commands {
         if board.now.0.is_multiple_of(CUT_EVERY) && cut.is_wanted() {
             return Some(Pause::Cut);
         }
-        // Not before it is sure that a step follows: something may yet be injected at this step, and comes first then.
+        // Not before it is sure that a step follows: something may yet be injected at this step, and comes
+        // first then.
         if ticks {
             self.timer += PERIOD;
             self.ticks += 1;

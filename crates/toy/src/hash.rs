@@ -1,7 +1,8 @@
 //! Numbers that stand for a history: everything that happens to a toy is mixed into one.
 //!
-//! Both programs mix their state with these functions, and the simulator its seeds, fingerprints and outputs. The
-//! functions must give the same numbers for ever, because seeds are written into commit messages and test names.
+//! Both programs mix their state with these functions, and the simulator its seeds, fingerprints and outputs.
+//! The functions must give the same numbers for ever, because seeds are written into commit messages and test
+//! names.
 
 /// Mixes `value` into `hash`. Not cryptographic; good enough that two different histories meet once in 2^64.
 #[must_use]

@@ -1,10 +1,10 @@
 //! `Server`: a program that decides by itself what it does, for worlds in which anything may happen.
 //!
-//! It computes, reads and writes its disk, waits for its timer, prints, and answers the requests of one client;
-//! everything it shows depends on everything that ever happened to it, so that two different lives are seen to
-//! differ. A million seeds of the protocol so need no processor. The simulator boots it, asks it and watches it
-//! (`crates/sim/src/toy_server.rs`). What it does with its state must never change: every recorded seed would be
-//! another world.
+//! It computes, reads and writes its disk, waits for its timer, prints, and answers the requests of one
+//! client; everything it shows depends on everything that ever happened to it, so that two different lives
+//! are seen to differ. A million seeds of the protocol so need no processor. The simulator boots it, asks it
+//! and watches it (`crates/sim/src/toy_server.rs`). What it does with its state must never change: every
+//! recorded seed would be another world.
 
 use std::collections::VecDeque;
 

@@ -294,7 +294,8 @@ impl Guest {
         }
     }
 
-    /// The guest now lives elsewhere: same state, new connection, which announces itself. The old wire is returned.
+    /// The guest now lives elsewhere: same state, new connection, which announces itself. The old wire is
+    /// returned.
     pub fn move_to(&mut self, wire: Wire) -> Wire {
         let old = std::mem::replace(&mut self.wire, wire);
         self.announce();

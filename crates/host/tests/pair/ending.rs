@@ -1,4 +1,5 @@
-//! How the two halves end, or do not: by the guest's power-off, by signals, and with events that nobody reads.
+//! How the two halves end, or do not: by the guest's power-off, by signals, and with events that nobody
+//! reads.
 
 use std::path::Path;
 

@@ -67,7 +67,8 @@ fn a_primary_calls_again_when_the_talk_breaks_off_unless_the_backup_has_gone_liv
     let key = Key::load(&site.dir.path().join("key")).unwrap();
     let mut listener = Listener::bind("127.0.0.1:0".parse().unwrap(), Security::Key(key)).unwrap();
     let mut primary = site.start("primary", Some(&listener.address().to_string()), false);
-    // The link ends after the decision: the next pair has the next epoch, which this backup would claim if it suspected.
+    // The link ends after the decision: the next pair has the next epoch, which this backup would claim if it
+    // suspected.
     for epoch in 1..=2 {
         let mut link = welcome(&mut listener);
         let start = next(&mut link);

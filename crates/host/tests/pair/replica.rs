@@ -1,8 +1,8 @@
 //! Replicas in processes of their own: the body of such a process, and what a test sees of it.
 //!
-//! A child is this test binary again, with one test and its orders in the environment; it tells on its standard output,
-//! in lines that begin with a word, what becomes of it. Tests read these lines, events and frames, and never look into
-//! a process.
+//! A child is this test binary again, with one test and its orders in the environment; it tells on its
+//! standard output, in lines that begin with a word, what becomes of it. Tests read these lines, events and
+//! frames, and never look into a process.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -205,8 +205,8 @@ impl Site {
     }
 }
 
-/// Asks the guest and checks that the answer is to this request. The number of answers that the guest has given so far;
-/// `None`: the replica is gone.
+/// Asks the guest and checks that the answer is to this request. The number of answers that the guest has
+/// given so far; `None`: the replica is gone.
 pub fn ask(cable: &mut Cable, request: &[u8]) -> Option<u64> {
     cable.send(request).ok()?;
     let answer = cable.receive()?;

@@ -1,8 +1,9 @@
 //! System calls by number, to see what becomes of them.
 //!
 //! # Safety argument
-//! Every call is one that the sandbox forbids, or gets arguments with which it does nothing: null pointers and file descriptors that are not
-//! there. If the sandbox failed, the kernel would refuse them by themselves.
+//! Every call is one that the sandbox forbids, or gets arguments with which it does nothing: null pointers
+//! and file descriptors that are not there. If the sandbox failed, the kernel would refuse them by
+//! themselves.
 #![allow(unsafe_code, reason = "what no safe function asks for is to be forbidden too")]
 
 use std::io;

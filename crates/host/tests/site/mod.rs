@@ -1,7 +1,8 @@
 //! The site of a toy VM: all its files in one directory, and its gateway, which is the test itself.
 //!
-//! Tests and examples that run whole replicas start from [`Site`]; those that need only a cable or a specification take
-//! [`Gateway`] or [`vm`] alone. The gateway here passes nothing on: a test sees each frame that a replica shows.
+//! Tests and examples that run whole replicas start from [`Site`]; those that need only a cable or a
+//! specification take [`Gateway`] or [`vm`] alone. The gateway here passes nothing on: a test sees each frame
+//! that a replica shows.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::io::{Read, Write};
@@ -125,7 +126,8 @@ impl Cable {
     }
 }
 
-/// Is this frame the broadcast (a reverse ARP request) with which a replica that goes live tells where the guest is?
+/// Is this frame the broadcast (a reverse ARP request) with which a replica that goes live tells where the
+/// guest is?
 fn is_announcement(frame: &[u8]) -> bool {
     frame.get(12..14) == Some(&[0x80, 0x35])
 }

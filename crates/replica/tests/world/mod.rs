@@ -1,9 +1,10 @@
 //! A world for one node or two, in which a test says when what happens.
 //!
-//! The words are those of the simulator's world (`crates/sim`): the sides A and B, a process on each, a link, heartbeats,
-//! an arbiter and a disk that may be away. What `sim` cannot do is what this world is for: nothing is drawn, so a message
-//! takes exactly [`World::delay`] and a process gets exactly [`World::slices`] slices a tick; and each action is kept for
-//! the test to look at. It must never draw anything, nor judge: the tests do that.
+//! The words are those of the simulator's world (`crates/sim`): the sides A and B, a process on each, a link,
+//! heartbeats, an arbiter and a disk that may be away. What `sim` cannot do is what this world is for:
+//! nothing is drawn, so a message takes exactly [`World::delay`] and a process gets exactly [`World::slices`]
+//! slices a tick; and each action is kept for the test to look at. It must never draw anything, nor judge:
+//! the tests do that.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::collections::{BTreeMap, VecDeque};

@@ -1,5 +1,9 @@
-//! The disk equals the history: requests go out once, in an order that cannot matter, and in the end the
-//! content is what the guest's requests in their order make of it (FT 3.4-a, FT 3.4-c).
+//! The disk equals the history (FT 3.4-a, FT 3.4-c).
+//!
+//! Requests go out once, and never two together that overlap; and in the end the content is what the guest's
+//! requests in their order make of it. The first is judged at each request, the second from the tape of a
+//! whole life. This check must not look into the disk of the world (`storage.rs`): it computes by itself what
+//! a disk must be.
 
 use std::collections::BTreeMap;
 
@@ -13,9 +17,10 @@ use crate::{
     subject::{At, Tape},
 };
 
-/// Requests at the disk, by side.
+/// The requests that are at the disk.
 #[derive(Debug, Default)]
 pub struct Disk {
+    /// By side: its requests without an answer, by number.
     in_flight: [BTreeMap<u64, DiskRequest>; 2],
 }
 
@@ -73,7 +78,8 @@ fn overlap(one: &DiskOperation, two: &DiskOperation) -> bool {
         && two_first < end(one_first, one_bytes)
 }
 
-/// Checks a whole life: every read gave what the requests before it made of the disk, and so does the end.
+/// Checks a whole life: every read gave what the requests before it made of the disk, and so did the last
+/// content.
 ///
 /// A read may also show what a *later* request writes that overlaps it and was submitted before the read was
 /// answered. The guest did not ask for an order of the two; and after a failover both may be reissued though

@@ -1,9 +1,10 @@
 //! What the guest was told is on the disk stays there, whatever dies.
 //!
-//! Two promises. A write that was completed is what is read from then on, for as long as the guest lives, on
-//! whichever host. And a write that was completed before a flush was submitted is there after that flush was
-//! completed, even if everything loses its power. This follows the guest's tape, so "completed" is when the guest
-//! learned of it, and "submitted" when it asked.
+//! There are two promises. A write that was completed is what is read from then on, for as long as the guest
+//! lives, on whichever host. And a write that was completed before a flush was submitted is there after that
+//! flush was completed, even if everything loses its power. The check follows the guest's tape, so
+//! "completed" is when the guest learned of it, and "submitted" when it asked. It must not know where the
+//! caches of the world (`cache.rs`) have a write.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -17,19 +18,22 @@ use crate::{
     subject::Tape,
 };
 
-/// The content of a sector that a request wrote, or the first one.
+/// A content that a sector had: the first one, or one that a request wrote.
 #[derive(Clone, Copy, Debug)]
 struct Content {
-    /// The request; `None` for the first content.
+    /// The number of the request that wrote it; `None` for the first content.
     id: Option<u64>,
+    /// A hash of the content.
     hash: u64,
-    /// Its number among all completed requests, from 1; `None` while it is pending, or if it failed.
+    /// The place of the request among all completed ones, from 1; `None` while it is pending, or if it
+    /// failed.
     completed: Option<u64>,
 }
 
 /// What a sector may be: the content that is safe from all that can go wrong, and all that was written since.
 #[derive(Clone, Debug)]
 struct Sector {
+    /// In the order in which they were written; the first one is safe.
     contents: Vec<Content>,
 }
 
@@ -47,7 +51,7 @@ impl Default for Sector {
 }
 
 impl Sector {
-    /// Where the last content is that was completed by then.
+    /// The place of the last content that was among the first `completed` ones.
     fn last(&self, completed: u64) -> usize {
         let by_then = |content: &Content| content.completed.is_some_and(|number| number <= completed);
         self.contents.iter().rposition(by_then).unwrap_or(0)
@@ -60,19 +64,19 @@ impl Sector {
         }
     }
 
-    /// All that was completed by then is safe.
+    /// The first `completed` requests are safe: what was before them is forgotten.
     fn settle(&mut self, completed: u64) {
         let last = self.last(completed);
         self.contents.drain(..last);
     }
 
-    /// May a guest that lives read this? Then it is what was completed last, or later.
+    /// May a guest that lives read this? It may read what was completed last, or what was written later.
     fn may_be(&self, found: &[u8]) -> bool {
         let later = &self.contents[self.last(u64::MAX)..];
         later.iter().any(|content| content.hash == hash_of(found))
     }
 
-    /// May this be left after everything has lost its power?
+    /// May this be left after everything has lost its power? Anything may, from the safe content on.
     fn may_be_left(&self, found: &[u8]) -> bool {
         self.contents.iter().any(|content| content.hash == hash_of(found))
     }
@@ -85,32 +89,37 @@ fn hash_of(content: &[u8]) -> u64 {
 /// A request that the guest has had no answer to.
 #[derive(Debug)]
 enum Pending {
-    Read {
-        first: usize,
-    },
+    /// A read, which begins at sector `first`.
+    Read { first: usize },
+    /// A write, or something that makes zeroes, of these sectors.
     Change(Range<usize>),
-    /// How many requests were completed when it was submitted.
+    /// A flush, with the number of requests that were completed when it was submitted.
     Flush(u64),
 }
 
 /// Follows the life of a guest.
 #[derive(Debug, Default)]
 pub struct Durability {
-    /// Whose tape it follows; `None` before the first time.
+    /// The side whose tape is followed; `None` before the first time.
     of: Option<SideName>,
+    /// How many inputs of the tape were looked at.
     inputs: usize,
+    /// How many effects of the tape were looked at.
     effects: usize,
+    /// What each sector may be; those behind the end were never written.
     sectors: Vec<Sector>,
+    /// Requests without an answer, by number.
     pending: BTreeMap<u64, Pending>,
+    /// How many changes were completed.
     completed: u64,
 }
 
 impl Durability {
-    /// Looks at what has happened to the guest since the last call. `side` is where it lives; if that has
-    /// changed, its life begins anew, with what its tape there says.
+    /// Looks at what has happened to the guest since the last call. `side` is where the guest lives; if that
+    /// has changed, its life is followed from its beginning again, by the tape of that side.
     ///
     /// # Errors
-    /// If it has read what is older than a completed write.
+    /// If the guest has read what is older than a completed write.
     pub fn follow(&mut self, side: SideName, tape: &Tape) -> Result<(), Violation> {
         if self.of != Some(side) {
             *self = Durability {

@@ -1,6 +1,7 @@
 //! At equal points of the log both guests are equal: every input, every effect, every fingerprint (FT 2-a).
 //!
-//! The backup's tape must be a beginning of the primary's for as long as it replays.
+//! The backup's tape must be a beginning of the primary's for as long as the backup replays. The world calls
+//! this whenever either guest has run; a side that is live has no life to be compared with any more.
 
 use crate::{
     checker::{Check, Violation, ensure},
@@ -10,7 +11,9 @@ use crate::{
 /// How much of the two tapes is compared.
 #[derive(Debug, Default)]
 pub struct Lockstep {
+    /// How many inputs were compared.
     inputs: usize,
+    /// How many effects were compared.
     effects: usize,
 }
 

@@ -1,6 +1,8 @@
-//! The log file: whatever a survivor appended, replayed from its bytes alone, is its life (decisions D5).
+//! The log file: what a survivor appended, replayed from its bytes alone, is the guest's life (decisions D5).
 //!
-//! Across a failover the file goes on where the channel ended, so this joins the two codecs' states too.
+//! Checked in the end of a world whose sides write log files. Across a failover the file goes on where the
+//! channel ended, so this also shows that the states of the two codecs were joined rightly. It must use
+//! nothing but the bytes.
 
 use std::{cell::Cell, rc::Rc, sync::atomic::AtomicBool};
 
@@ -15,11 +17,11 @@ use crate::{
 /// Steps replayed at a time: odd, so that the stops are elsewhere than in the life.
 const SLICE: u64 = 77_777;
 
-/// Replays `file` and compares its outputs with `shown`, those of the whole life. If the guest is off they are
-/// the same; else the end of the file may be missing.
+/// Replays `file` and compares its outputs with `shown`, the outputs of the whole life. If the guest is off
+/// they must be the same; otherwise the end of the file may be missing.
 ///
 /// # Errors
-/// If the file is damaged, parts from the life, or is shorter than it may be.
+/// If the file is damaged, if its replay parts from the life, or if too much of it is missing.
 pub fn check<G: Subject>(
     config: &G::Config,
     file: &[u8],
@@ -32,7 +34,7 @@ pub fn check<G: Subject>(
     ensure(matches!(reader.header(), Ok(Some(_))), Check::Oracle, || {
         "the log file has no header".to_owned()
     })?;
-    // Watched again: the log's outputs are stamped.
+    // The guest is watched again, because the outputs in the log are stamped.
     let guest = Watched::new(G::boot(config), Rc::new(Cell::new(u64::MAX)));
     let tape = guest.tape();
     let mut playback = Playback::new(guest, reader, Step::NEVER);

@@ -1,4 +1,7 @@
-//! What may never happen, whatever goes wrong. Each check watches every action; none trusts a node's word.
+//! The checkers: what may never happen, whatever goes wrong.
+//!
+//! The world shows each of them every action (`carry.rs`), the guests' tapes (`subject.rs`), or what is left
+//! in the end (`run.rs`). None may trust a node's word, and none may change a world.
 
 pub mod disk;
 pub mod durability;
@@ -17,7 +20,7 @@ pub struct Violation {
     pub what: String,
 }
 
-/// The checks.
+/// What each check demands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Check {
     /// What the outside sees is one uninterrupted run: no contradiction, no loss, no gap.
@@ -41,7 +44,7 @@ pub enum Check {
 }
 
 impl Violation {
-    /// A rule was broken.
+    /// The news that a rule was broken.
     pub fn new(check: Check, what: impl Into<String>) -> Violation {
         Violation {
             check,
@@ -53,7 +56,7 @@ impl Violation {
 /// Fails with a violation unless `holds`.
 ///
 /// # Errors
-/// If it does not.
+/// If it does not hold.
 pub fn ensure(holds: bool, check: Check, what: impl FnOnce() -> String) -> Result<(), Violation> {
     if holds {
         Ok(())

@@ -1,5 +1,7 @@
-//! The oracle: one uninterrupted run of a fresh guest with the survivor's inputs, without any protocol. It must
-//! show exactly what the outside saw, and end in the survivor's state.
+//! The oracle: one uninterrupted run of a fresh guest with the survivor's inputs, without any protocol.
+//!
+//! The run must show exactly what the outside saw, and end in the survivor's state. It is made in the end of
+//! a world whose guest has survived, and must not use anything of `replica` but the trait `Guest`.
 
 use std::sync::atomic::AtomicBool;
 
@@ -11,10 +13,10 @@ use crate::{
     subject::{Subject, Tape, hash_of, is_shown},
 };
 
-/// Runs the reference; what it shows, as hashes.
+/// Makes the reference run; the answer is what it shows, as hashes.
 ///
 /// # Errors
-/// If it does not take the same course.
+/// If the run does not take the same course as the survivor's life.
 pub fn run<G: Subject>(
     config: &G::Config,
     tape: &Tape,
@@ -41,8 +43,8 @@ pub fn run<G: Subject>(
     Ok(shown)
 }
 
-/// Compares what the reference shows with what the outside saw. Its last output may be missing there if the
-/// guest is off: then it is the news of just that.
+/// Compares what the reference run shows with what the outside saw. The last output of a guest that is off
+/// may be missing there: it is the news of just that.
 ///
 /// # Errors
 /// At the first difference.

@@ -1,8 +1,9 @@
-//! What the outside sees. Merges the outputs of both sides into one sequence and accepts only what one
-//! uninterrupted run could have shown (FT 2.2-a).
+//! What the outside sees is one uninterrupted run (FT 2.2-a).
 //!
-//! A side that goes live may show again what its predecessor perhaps did not (FT 2.2-e); it may never skip
-//! one, never show another one under the same number, and never go back once it goes forward.
+//! The outputs of both sides are merged into one sequence, and only what one uninterrupted run could have
+//! shown is accepted. A side that goes live may show again what its predecessor perhaps did not (FT 2.2-e);
+//! it may never skip an output, never show another one under the same number, and never go back once it goes
+//! forward.
 
 use crate::{
     checker::{Check, Violation, ensure},
@@ -12,13 +13,13 @@ use crate::{
 /// The sequence seen so far.
 #[derive(Debug, Default)]
 pub struct Outputs {
-    /// Output number n is at n - 1, as a hash.
+    /// A hash of each output; output number n is at place n - 1.
     seen: Vec<u64>,
-    /// The number that each side shows next; `None`: it has shown nothing yet.
+    /// By side: the number of the output that it must show next; `None`: it has shown nothing yet.
     next: [Option<u64>; 2],
-    /// The number of the power-off.
+    /// The number of the output that is the power-off; `None`: the guest was not seen to switch itself off.
     off: Option<u64>,
-    /// Outputs that were shown more than once.
+    /// How many outputs were shown more than once.
     repeated: u64,
 }
 
@@ -27,7 +28,7 @@ impl Outputs {
     /// that number.
     ///
     /// # Errors
-    /// If one uninterrupted run cannot show this.
+    /// If one uninterrupted run cannot have shown this.
     pub fn on_release(
         &mut self,
         side: SideName,
@@ -72,7 +73,7 @@ impl Outputs {
         &self.seen
     }
 
-    /// Outputs that were shown more than once.
+    /// How many outputs were shown more than once.
     #[must_use]
     pub fn repeated(&self) -> u64 {
         self.repeated

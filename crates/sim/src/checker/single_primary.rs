@@ -1,8 +1,8 @@
 //! At most one side is live (FT 2-h): who may show effects, and who may not.
 //!
-//! Judged at the moment at which a node hands out an action. One that it handed out earlier, and that a stalled
-//! process carries out later, is a matter of the other checks: a late frame is a duplicate, a late write meets
-//! the disk's epoch.
+//! An action is judged at the moment at which the node hands it out. An action that a stalled process carries
+//! out later is a matter of the other checks: a late frame is a duplicate, a late write meets the disk's
+//! epoch. This check must never ask a node for its role: it knows the sides by what they do.
 
 use replica::{
     Action, Epoch, Time,
@@ -14,22 +14,23 @@ use crate::{
     pair::SideName,
 };
 
-/// Who is what, by their deeds.
+/// What the sides are, by what they did.
 #[derive(Debug, Default)]
 pub struct SinglePrimary {
-    /// The side that went live after a claim.
+    /// The side that went live after a claim, and its epoch.
     live: Option<(SideName, Epoch)>,
-    /// Sides that asked the arbiter: they have given up their part in the pair.
+    /// By side: has it asked the arbiter, and so given up its part in the pair?
     asked: [bool; 2],
     /// The newest time of the primary's clock that the backup has echoed: the primary's lease counts from it.
     echoed: Option<Time>,
 }
 
 impl SinglePrimary {
-    /// `side` goes live; `owned`: does it own `epoch` at the arbiter?
+    /// `side` goes live in `epoch`; `owned` says if that epoch is its own at the arbiter, `pair` is the epoch
+    /// of the pair.
     ///
     /// # Errors
-    /// If it has no right to.
+    /// If the side has no right to go live.
     pub fn on_go_live(
         &mut self,
         side: SideName,
@@ -62,7 +63,8 @@ impl SinglePrimary {
         self.asked[side.index()] = true;
     }
 
-    /// `side` says this to its peer: with an acknowledgement or an answer to a heartbeat the backup renews the lease.
+    /// `side` says this to its peer. With an acknowledgement or an answer to a heartbeat the backup renews
+    /// the lease.
     pub fn on_say(&mut self, side: SideName, action: &Action) {
         let echo = match action {
             Action::Send(bytes) => match Message::decode(bytes) {
@@ -80,7 +82,8 @@ impl SinglePrimary {
         }
     }
 
-    /// The backup asks the arbiter; `over`: when a lease that counts from a time of the primary's clock is over.
+    /// The backup asks the arbiter. `over` tells when a lease that counts from a time of the primary's clock
+    /// is over.
     ///
     /// # Errors
     /// If the primary may still show something.
@@ -97,7 +100,7 @@ impl SinglePrimary {
     /// `side` hands out something that the world can see.
     ///
     /// # Errors
-    /// If it is not the one that may.
+    /// If this side is not the one that may show effects.
     pub fn may_show(&self, side: SideName, what: &str) -> Result<(), Violation> {
         let entitled = match self.live {
             Some((live, _)) => live == side,
@@ -112,7 +115,8 @@ impl SinglePrimary {
     /// `side` says something to its peer.
     ///
     /// # Errors
-    /// If it has asked the arbiter: from then on a word of it, an acknowledgement above all, is a lie (D6).
+    /// If this side has asked the arbiter: from then on whatever it says, an acknowledgement above all, is a
+    /// lie (D6).
     pub fn may_say(&self, side: SideName) -> Result<(), Violation> {
         ensure(!self.asked[side.index()], Check::SinglePrimary, || {
             format!("{side} speaks to its peer after it asked the arbiter")
