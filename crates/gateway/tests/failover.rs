@@ -5,8 +5,11 @@
 
 #[path = "support/guest.rs"]
 mod guest;
+#[path = "support/scene.rs"]
+mod scene;
 
 use guest::{GATEWAY, Gateway, Guest, Wire, arp, mac, pattern, tcp_segment};
+use scene::receive;
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::{ArpOperation, ArpPacket, EthernetFrame, EthernetProtocol};
 use std::io::{Read, Write};
@@ -15,8 +18,7 @@ use std::thread;
 
 #[test]
 fn a_transfer_goes_on_after_failovers_in_the_middle() {
-    let gateway = Gateway::with_forward("tcp", ":7");
-    let mut guest = Guest::with_lease(&gateway, 1);
+    let (gateway, mut guest) = scene::with_forward("tcp", ":7");
     let server = guest.listen(7);
     let bytes = pattern(4 << 20);
     let mut stream = TcpStream::connect(gateway.forward()).unwrap();
@@ -36,14 +38,8 @@ fn a_transfer_goes_on_after_failovers_in_the_middle() {
     });
     let (mut pending, mut echoed, mut failovers) = (Vec::new(), 0, 0);
     guest.run_until(|guest| {
-        if pending.len() < 64 * 1024 && guest.tcp(server).can_recv() {
-            guest
-                .tcp(server)
-                .recv(|bytes| {
-                    pending.extend_from_slice(bytes);
-                    (bytes.len(), ())
-                })
-                .unwrap();
+        if pending.len() < 64 * 1024 {
+            receive(guest, server, &mut pending);
         }
         if guest.tcp(server).can_send() && !pending.is_empty() {
             let sent = guest.tcp(server).send_slice(&pending).unwrap();
@@ -67,8 +63,7 @@ fn a_transfer_goes_on_after_failovers_in_the_middle() {
 
 #[test]
 fn what_the_dead_primary_had_is_sent_to_the_new_one_at_once() {
-    let gateway = Gateway::with_forward("tcp", ":7");
-    let mut guest = Guest::with_lease(&gateway, 1);
+    let (gateway, mut guest) = scene::with_forward("tcp", ":7");
     let server = guest.listen(7);
     let mut clients: Vec<TcpStream> = vec![TcpStream::connect(gateway.forward()).unwrap()];
     guest.run_until(|guest| guest.tcp(server).may_send());
@@ -100,7 +95,7 @@ fn what_the_dead_primary_had_is_sent_to_the_new_one_at_once() {
     }
     let mut received = Vec::new();
     guest.run_until(|guest| {
-        received.extend(take(guest, server));
+        receive(guest, server, &mut received);
         received == b"request"
     });
     guest.tcp(server).send_slice(b"answer").unwrap();
@@ -113,8 +108,7 @@ fn what_the_dead_primary_had_is_sent_to_the_new_one_at_once() {
 
 #[test]
 fn a_client_that_connects_while_nobody_is_there_is_served_by_the_next_primary() {
-    let gateway = Gateway::with_forward("tcp", ":7");
-    let mut guest = Guest::with_lease(&gateway, 1);
+    let (gateway, mut guest) = scene::with_forward("tcp", ":7");
     let server = guest.listen(7);
     // The primary sees the SYN and dies with it.
     let mut client = TcpStream::connect(gateway.forward()).unwrap();
@@ -128,7 +122,7 @@ fn a_client_that_connects_while_nobody_is_there_is_served_by_the_next_primary() 
     drop(guest.move_to(Wire::new(&gateway)));
     let mut received = Vec::new();
     guest.run_until(|guest| {
-        received.extend(take(guest, server));
+        receive(guest, server, &mut received);
         received == b"hello"
     });
 }
@@ -144,20 +138,6 @@ fn only_the_guest_that_failed_over_moves() {
     drop(old);
     first.ping(GATEWAY);
     second.ping(Ipv4Addr::new(10, 0, 2, 3));
-}
-
-fn take(guest: &mut Guest, handle: smoltcp::iface::SocketHandle) -> Vec<u8> {
-    let mut taken = Vec::new();
-    if guest.tcp(handle).can_recv() {
-        guest
-            .tcp(handle)
-            .recv(|bytes| {
-                taken.extend_from_slice(bytes);
-                (bytes.len(), ())
-            })
-            .unwrap();
-    }
-    taken
 }
 
 fn is_data(frame: &[u8], bytes: &[u8]) -> bool {

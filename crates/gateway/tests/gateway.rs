@@ -2,14 +2,17 @@
 
 #[path = "support/guest.rs"]
 mod guest;
+#[path = "support/scene.rs"]
+mod scene;
 
 use gateway::{GatewayConfig, GatewayError, GuestListen, Resolvers};
 use guest::{DNS, FIRST_LEASE, GATEWAY, Gateway, Guest, Wire, arp, mac, pattern};
+use scene::{QUESTION, ask, connected, datagram, datagrams, is_refused, listener, receive, resolver};
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::EthernetFrame;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::thread;
 
 #[test]
@@ -38,8 +41,7 @@ fn a_fixed_lease_and_another_network_are_honoured() {
 
 #[test]
 fn the_gateway_answers_pings() {
-    let gateway = Gateway::start(|_| {});
-    let mut guest = Guest::with_lease(&gateway, 1);
+    let (_gateway, mut guest) = scene::start(|_| {});
     guest.ping(GATEWAY);
     guest.ping(DNS);
 }
@@ -72,21 +74,10 @@ fn two_guests_reach_each_other_and_each_has_its_own_frames() {
 
 #[test]
 fn dns_questions_go_to_the_resolver_and_back() {
-    let resolver = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let address = resolver.local_addr().unwrap();
-    let gateway = Gateway::start(|config| config.resolvers = Resolvers::Fixed(vec![address]));
-    let server = thread::spawn(move || {
-        let mut buffer = [0; 512];
-        let (length, from) = resolver.recv_from(&mut buffer).unwrap();
-        let mut answer = buffer[..length].to_vec();
-        answer[2] |= 0x80;
-        answer.extend_from_slice(b"answer");
-        resolver.send_to(&answer, from).unwrap();
-        buffer[..length].to_vec()
-    });
-    let mut guest = Guest::with_lease(&gateway, 1);
+    let (address, resolver) = resolver(b"answer");
+    let (_gateway, mut guest) = scene::start(|config| config.resolvers = Resolvers::Fixed(vec![address]));
     let answer = ask(&mut guest, DNS);
-    assert_eq!(server.join().unwrap(), QUESTION);
+    assert_eq!(resolver.join().unwrap(), QUESTION);
     assert_eq!(answer[..2], QUESTION[..2]);
     assert!(answer.ends_with(b"answer"));
 }
@@ -94,10 +85,9 @@ fn dns_questions_go_to_the_resolver_and_back() {
 #[test]
 fn dns_without_a_resolver_is_a_server_failure() {
     // Bound and closed again: nobody listens there.
-    let dead = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_, dead) = datagrams();
     for resolvers in [vec![], vec![dead]] {
-        let gateway = Gateway::start(|config| config.resolvers = Resolvers::Fixed(resolvers));
-        let mut guest = Guest::with_lease(&gateway, 1);
+        let (_gateway, mut guest) = scene::start(|config| config.resolvers = Resolvers::Fixed(resolvers));
         let answer = ask(&mut guest, GATEWAY);
         assert_eq!(answer[3] & 0x0f, 2);
         assert_eq!(answer[12..], QUESTION[12..]);
@@ -106,28 +96,19 @@ fn dns_without_a_resolver_is_a_server_failure() {
 
 #[test]
 fn a_second_resolver_answers_for_a_dead_first_one() {
-    let dead = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let resolver = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let resolvers = vec![dead, resolver.local_addr().unwrap()];
-    let gateway = Gateway::start(|config| config.resolvers = Resolvers::Fixed(resolvers));
-    let server = thread::spawn(move || {
-        let mut buffer = [0; 512];
-        let (length, from) = resolver.recv_from(&mut buffer).unwrap();
-        buffer[2] |= 0x80;
-        resolver.send_to(&buffer[..length], from).unwrap();
-    });
-    let mut guest = Guest::with_lease(&gateway, 1);
+    let (_, dead) = datagrams();
+    let (address, resolver) = resolver(b"");
+    let resolvers = Resolvers::Fixed(vec![dead, address]);
+    let (_gateway, mut guest) = scene::start(|config| config.resolvers = resolvers);
     assert_eq!(ask(&mut guest, DNS)[3] & 0x0f, 0);
-    server.join().unwrap();
+    resolver.join().unwrap();
 }
 
 #[test]
 fn a_guest_connects_to_the_hosts_loopback() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let (listener, port) = listener();
     let server = thread::spawn(move || echo(listener.accept().unwrap().0));
-    let gateway = Gateway::start(|_| {});
-    let mut guest = Guest::with_lease(&gateway, 1);
+    let (_gateway, mut guest) = scene::start(|_| {});
     let client = guest.open((GATEWAY, port), 5000);
     let sent = pattern(1 << 20);
     assert!(exchange(&mut guest, client, &sent) == sent);
@@ -136,31 +117,21 @@ fn a_guest_connects_to_the_hosts_loopback() {
 
 #[test]
 fn a_guest_is_refused_where_nobody_listens() {
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let gateway = Gateway::start(|_| {});
-    let mut guest = Guest::with_lease(&gateway, 1);
-    let client = guest.open((GATEWAY, port), 5000);
-    guest.run_until(|guest| guest.tcp(client).state() == State::Closed);
+    let (_, port) = listener();
+    let (_gateway, mut guest) = scene::start(|_| {});
+    is_refused(&mut guest, (GATEWAY, port), 5000);
 }
 
 #[test]
 fn the_hosts_loopback_is_closed_to_guests_by_itself() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let gateway = Gateway::start(|config| config.allow.clear());
-    let mut guest = Guest::with_lease(&gateway, 1);
-    let client = guest.open((GATEWAY, port), 5000);
-    guest.run_until(|guest| guest.tcp(client).state() == State::Closed);
+    let (_listener, port) = listener();
+    let (_gateway, mut guest) = scene::start(|config| config.allow.clear());
+    is_refused(&mut guest, (GATEWAY, port), 5000);
 }
 
 #[test]
 fn a_client_exchanges_a_megabyte_with_a_guest() {
-    let gateway = Gateway::with_forward("tcp", ":7");
-    let mut guest = Guest::with_lease(&gateway, 1);
+    let (gateway, mut guest) = scene::with_forward("tcp", ":7");
     let server = guest.listen(7);
     let client = client_exchanges(&gateway, pattern(1 << 20));
     serve_echo(&mut guest, server);
@@ -169,8 +140,7 @@ fn a_client_exchanges_a_megabyte_with_a_guest() {
 
 #[test]
 fn each_half_of_a_connection_closes_by_itself() {
-    let gateway = Gateway::with_forward("tcp", ":7");
-    let mut guest = Guest::with_lease(&gateway, 1);
+    let (gateway, mut guest) = scene::with_forward("tcp", ":7");
     let server = guest.listen(7);
     let mut client = TcpStream::connect(gateway.forward()).unwrap();
     client.write_all(b"question").unwrap();
@@ -191,8 +161,7 @@ fn each_half_of_a_connection_closes_by_itself() {
 
 #[test]
 fn a_slow_client_gets_the_whole_answer_of_a_guest_that_resets_after_its_end() {
-    let gateway = Gateway::with_forward("tcp", ":7");
-    let mut guest = Guest::with_lease(&gateway, 1);
+    let (gateway, mut guest) = scene::with_forward("tcp", ":7");
     let server = guest.listen(7);
     let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     // So little room that the answer waits in the gateway's kernel.
@@ -212,8 +181,7 @@ fn a_slow_client_gets_the_whole_answer_of_a_guest_that_resets_after_its_end() {
 
 #[test]
 fn a_guest_that_refuses_resets_the_client() {
-    let gateway = Gateway::with_forward("tcp", ":7");
-    let mut guest = Guest::with_lease(&gateway, 1);
+    let (gateway, mut guest) = scene::with_forward("tcp", ":7");
     guest.ping(GATEWAY);
     let client = thread::spawn({
         let address = gateway.forward();
@@ -232,11 +200,8 @@ fn a_guest_that_refuses_resets_the_client() {
 
 #[test]
 fn a_client_that_resets_resets_the_guest_and_the_other_way_round() {
-    let gateway = Gateway::with_forward("tcp", ":7");
-    let mut guest = Guest::with_lease(&gateway, 1);
-    let server = guest.listen(7);
-    let client = TcpStream::connect(gateway.forward()).unwrap();
-    guest.run_until(|guest| guest.tcp(server).may_send());
+    let (gateway, mut guest) = scene::with_forward("tcp", ":7");
+    let (server, client) = connected(&gateway, &mut guest);
     // Closing with unread bytes is a reset.
     guest.tcp(server).send_slice(b"never read").unwrap();
     guest.run_until(|guest| guest.tcp(server).send_queue() == 0);
@@ -244,9 +209,7 @@ fn a_client_that_resets_resets_the_guest_and_the_other_way_round() {
     drop(client);
     guest.run_until(|guest| guest.tcp(server).state() == State::Closed);
 
-    let server = guest.listen(7);
-    let mut client = TcpStream::connect(gateway.forward()).unwrap();
-    guest.run_until(|guest| guest.tcp(server).may_send());
+    let (server, mut client) = connected(&gateway, &mut guest);
     guest.tcp(server).abort();
     let reader = thread::spawn(move || client.read(&mut [0]).unwrap_err().kind());
     guest.ping(GATEWAY);
@@ -272,10 +235,9 @@ fn a_client_waits_for_a_guest_that_boots_later() {
 
 #[test]
 fn udp_flows_in_both_directions() {
-    let outside = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let port = outside.local_addr().unwrap().port();
-    let gateway = Gateway::with_forward("udp", ":9");
-    let mut guest = Guest::with_lease(&gateway, 1);
+    let (outside, address) = datagrams();
+    let port = address.port();
+    let (gateway, mut guest) = scene::with_forward("udp", ":9");
     let socket = guest.bind_udp(9);
 
     guest.udp(socket).send_slice(b"out", (GATEWAY, port)).unwrap();
@@ -290,7 +252,7 @@ fn udp_flows_in_both_directions() {
         (&b"back"[..], (GATEWAY, port).into())
     );
 
-    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (client, _) = datagrams();
     client.send_to(b"in", gateway.forward()).unwrap();
     let (question, sender) = datagram(&mut guest, socket);
     assert_eq!(question, b"in");
@@ -347,39 +309,6 @@ fn a_silent_backup_gets_broadcasts_but_not_its_guests_frames() {
         if frame == question {
             break;
         }
-    }
-}
-
-const QUESTION: &[u8] = b"\xab\xcd\x01\0\0\x01\0\0\0\0\0\0\x07example\x03org\0\0\x01\0\x01";
-
-fn ask(guest: &mut Guest, server: Ipv4Addr) -> Vec<u8> {
-    let socket = guest.bind_udp(5353);
-    guest.udp(socket).send_slice(QUESTION, (server, 53)).unwrap();
-    let (answer, from) = datagram(guest, socket);
-    assert_eq!(from, (server, 53).into());
-    answer
-}
-
-fn datagram(guest: &mut Guest, socket: SocketHandle) -> (Vec<u8>, smoltcp::wire::IpEndpoint) {
-    let mut received = None;
-    guest.run_until(|guest| {
-        if let Ok((bytes, meta)) = guest.udp(socket).recv() {
-            received = Some((bytes.to_vec(), meta.endpoint));
-        }
-        received.is_some()
-    });
-    received.unwrap()
-}
-
-fn receive(guest: &mut Guest, handle: SocketHandle, into: &mut Vec<u8>) {
-    while guest.tcp(handle).can_recv() {
-        guest
-            .tcp(handle)
-            .recv(|bytes| {
-                into.extend_from_slice(bytes);
-                (bytes.len(), ())
-            })
-            .unwrap();
     }
 }
 

@@ -3,9 +3,12 @@
 
 #[path = "support/guest.rs"]
 mod guest;
+#[path = "support/scene.rs"]
+mod scene;
 
 use gateway::stream::write_frame;
 use guest::{FIRST_LEASE, GATEWAY, GATEWAY_MAC, Gateway, Guest, Wire, arp, mac, tcp_segment};
+use scene::{connected, listener};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::{
@@ -13,7 +16,7 @@ use smoltcp::wire::{
     TcpRepr, TcpSeqNumber,
 };
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::thread;
 
 /// A small generator with a fixed seed (xorshift): a failing run can be repeated.
@@ -43,8 +46,7 @@ impl Random {
 
 #[test]
 fn a_bad_length_closes_that_peer_only() {
-    let gateway = Gateway::start(|_| {});
-    let mut guest = Guest::with_lease(&gateway, 1);
+    let (gateway, mut guest) = scene::start(|_| {});
     for length in [0u32, 65_551, u32::MAX] {
         let mut stream = gateway.connect();
         stream.write_all(&length.to_be_bytes()).unwrap();
@@ -127,8 +129,7 @@ fn make_plausible(frame: &mut [u8], random: &mut Random) {
 
 #[test]
 fn segments_that_break_the_rules_of_tcp_are_survived() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let (listener, port) = listener();
     // An echo server that does not care how its connections end.
     thread::spawn(move || {
         for stream in listener.incoming() {
@@ -171,8 +172,7 @@ fn segments_that_break_the_rules_of_tcp_are_survived() {
 
 #[test]
 fn data_beyond_the_window_of_the_first_syn_is_dropped() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let (listener, port) = listener();
     let gateway = Gateway::start(|_| {});
     let mut wire = Wire::new(&gateway);
     let mut segment = segment_from(2000, port);
@@ -340,8 +340,7 @@ fn a_peer_cannot_own_more_addresses_than_its_share() {
 
 #[test]
 fn a_guest_cannot_take_anothers_leased_address() {
-    let gateway = Gateway::with_forward("tcp", ":7");
-    let mut guest = Guest::with_lease(&gateway, 1);
+    let (gateway, mut guest) = scene::with_forward("tcp", ":7");
     let server = guest.listen(7);
     let mut thief = Wire::new(&gateway);
     thief.send(&arp(mac(66), FIRST_LEASE, GATEWAY));
@@ -352,12 +351,9 @@ fn a_guest_cannot_take_anothers_leased_address() {
 
 #[test]
 fn a_guest_that_stops_reading_stops_its_client_and_nobody_else() {
-    let gateway = Gateway::with_forward("tcp", ":7");
-    let mut guest = Guest::with_lease(&gateway, 1);
+    let (gateway, mut guest) = scene::with_forward("tcp", ":7");
     let mut other = Guest::with_lease(&gateway, 2);
-    let server = guest.listen(7);
-    let client = TcpStream::connect(gateway.forward()).unwrap();
-    guest.run_until(|guest| guest.tcp(server).may_send());
+    let (server, client) = connected(&gateway, &mut guest);
     // The guest's window closes; the client's bytes fill the gateway's bounded buffer and then the client's
     // own.
     client.set_nonblocking(true).unwrap();

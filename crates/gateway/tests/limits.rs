@@ -2,20 +2,21 @@
 
 #[path = "support/guest.rs"]
 mod guest;
+#[path = "support/scene.rs"]
+mod scene;
 
 use gateway::Resolvers;
 use guest::{DNS, GATEWAY, Gateway, Guest, Wire, arp, mac};
+use scene::{QUESTION, ask, connect_from, connected, datagrams, is_refused, listener, resolver};
 use smoltcp::socket::icmp;
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::Icmpv4Packet;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
-use std::thread;
+use std::net::{Ipv4Addr, TcpStream};
 
 #[test]
 fn by_itself_a_guest_reaches_neither_the_loopback_nor_the_gateways_ports_nor_the_clouds_secrets() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let (_listener, port) = listener();
     let gateway = Gateway::start(|config| {
         config.allow.clear();
         config.forwards.push("127.0.0.1:0-:7".parse().unwrap());
@@ -31,8 +32,7 @@ fn by_itself_a_guest_reaches_neither_the_loopback_nor_the_gateways_ports_nor_the
         (Ipv4Addr::new(169, 254, 169, 254), 80),
     ];
     for (number, place) in (0..).zip(places) {
-        let client = guest.open(place, 5000 + number);
-        guest.run_until(|guest| guest.tcp(client).state() == State::Closed);
+        is_refused(&mut guest, place, 5000 + number);
     }
     while gateway.ready.gauges.forbidden.get() < places.len() {
         guest.ping(GATEWAY);
@@ -41,15 +41,12 @@ fn by_itself_a_guest_reaches_neither_the_loopback_nor_the_gateways_ports_nor_the
 
 #[test]
 fn what_is_allowed_by_name_is_reached_and_nothing_else() {
-    let open = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = open.local_addr().unwrap().port();
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
-    let gateway = Gateway::start(|config| {
+    let (_open, port) = listener();
+    let (_closed, closed_port) = listener();
+    let (_gateway, mut guest) = scene::start(|config| {
         config.allow = vec![format!("127.0.0.1:{port}").parse().unwrap()];
     });
-    let mut guest = Guest::with_lease(&gateway, 1);
-    let client = guest.open((GATEWAY, closed.local_addr().unwrap().port()), 5000);
-    guest.run_until(|guest| guest.tcp(client).state() == State::Closed);
+    is_refused(&mut guest, (GATEWAY, closed_port), 5000);
     let client = guest.open((GATEWAY, port), 5001);
     guest.run_until(|guest| guest.tcp(client).state() == State::Established);
 }
@@ -59,25 +56,25 @@ fn the_gateways_own_port_is_not_opened_with_the_loopback() {
     let gateway = Gateway::start(|_| {});
     let frames = gateway.connect().peer_addr().unwrap().port();
     let mut guest = Guest::with_lease(&gateway, 1);
-    let client = guest.open((GATEWAY, frames), 5000);
-    guest.run_until(|guest| guest.tcp(client).state() == State::Closed);
+    is_refused(&mut guest, (GATEWAY, frames), 5000);
 }
 
 #[test]
 fn what_is_denied_is_refused_and_a_datagram_is_answered_so() {
-    let outside = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let port = outside.local_addr().unwrap().port();
-    let gateway = Gateway::start(|config| {
-        config.deny.push(format!("127.0.0.1:{port}").parse().unwrap());
+    let (_outside, address) = datagrams();
+    let (_gateway, mut guest) = scene::start(|config| {
+        config.deny.push(address.to_string().parse().unwrap());
     });
-    let mut guest = Guest::with_lease(&gateway, 1);
     let buffer = || icmp::PacketBuffer::new(vec![icmp::PacketMetadata::EMPTY; 2], vec![0; 256]);
     let mut errors = icmp::Socket::new(buffer(), buffer());
     errors.bind(icmp::Endpoint::Udp(9.into())).unwrap();
     let errors = guest.sockets.add(errors);
     let socket = guest.bind_udp(9);
     // So short that the answer has room for all of it.
-    guest.udp(socket).send_slice(b"", (GATEWAY, port)).unwrap();
+    guest
+        .udp(socket)
+        .send_slice(b"", (GATEWAY, address.port()))
+        .unwrap();
     let mut told = None;
     guest.run_until(|guest| {
         let errors = guest.sockets.get_mut::<icmp::Socket<'_>>(errors);
@@ -92,24 +89,13 @@ fn what_is_denied_is_refused_and_a_datagram_is_answered_so() {
 
 #[test]
 fn names_are_resolved_by_a_resolver_on_the_closed_loopback() {
-    let resolver = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let address = resolver.local_addr().unwrap();
-    let gateway = Gateway::start(|config| {
+    let (address, resolver) = resolver(b"");
+    let (_gateway, mut guest) = scene::start(|config| {
         config.allow.clear();
         config.resolvers = Resolvers::Fixed(vec![address]);
     });
-    let server = thread::spawn(move || {
-        let mut buffer = [0; 512];
-        let (length, from) = resolver.recv_from(&mut buffer).unwrap();
-        buffer[2] |= 0x80;
-        resolver.send_to(&buffer[..length], from).unwrap();
-    });
-    let mut guest = Guest::with_lease(&gateway, 1);
-    let socket = guest.bind_udp(5353);
-    let question = b"\xab\xcd\x01\0\0\x01\0\0\0\0\0\0\x07example\x03org\0\0\x01\0\x01";
-    guest.udp(socket).send_slice(question, (DNS, 53)).unwrap();
-    guest.run_until(|guest| guest.udp(socket).can_recv());
-    server.join().unwrap();
+    assert_eq!(ask(&mut guest, DNS)[..2], QUESTION[..2]);
+    resolver.join().unwrap();
 }
 
 #[test]
@@ -132,8 +118,7 @@ fn one_address_cannot_use_up_a_forward() {
 
 #[test]
 fn connections_come_and_go_and_leave_nothing_behind() {
-    let gateway = Gateway::with_forward("tcp", ":7");
-    let mut guest = Guest::with_lease(&gateway, 1);
+    let (gateway, mut guest) = scene::with_forward("tcp", ":7");
     let gauges = std::sync::Arc::clone(&gateway.ready.gauges);
     for round in 0..300 {
         let server = guest.listen(7);
@@ -171,11 +156,8 @@ fn connections_come_and_go_and_leave_nothing_behind() {
 
 #[test]
 fn a_guest_whose_last_acknowledgement_was_lost_gets_it_again() {
-    let gateway = Gateway::with_forward("tcp", ":7");
-    let mut guest = Guest::with_lease(&gateway, 1);
-    let server = guest.listen(7);
-    let client = TcpStream::connect(gateway.forward()).unwrap();
-    guest.run_until(|guest| guest.tcp(server).state() == State::Established);
+    let (gateway, mut guest) = scene::with_forward("tcp", ":7");
+    let (server, client) = connected(&gateway, &mut guest);
     client.shutdown(std::net::Shutdown::Write).unwrap();
     guest.run_until(|guest| guest.tcp(server).state() == State::CloseWait);
     guest.tcp(server).close();
@@ -192,14 +174,4 @@ fn a_guest_whose_last_acknowledgement_was_lost_gets_it_again() {
     drop(guest.move_to(Wire::new(&gateway)));
     // Its stack repeats the FIN and is answered, not reset.
     guest.run_until(|guest| guest.tcp(server).state() == State::Closed);
-}
-
-/// A connection from another address of the loopback.
-fn connect_from(from: Ipv4Addr, to: std::net::SocketAddr) -> TcpStream {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket
-        .bind(&std::net::SocketAddr::from((from, 0)).into())
-        .unwrap();
-    socket.connect(&to.into()).unwrap();
-    socket.into()
 }

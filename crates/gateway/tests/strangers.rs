@@ -2,14 +2,15 @@
 
 #[path = "support/guest.rs"]
 mod guest;
+#[path = "support/scene.rs"]
+mod scene;
 
 use gateway::keyed::{Callee, KeyedError, is_greeting};
 use gateway::stream::Word;
 use gateway::{GatewayConfig, GatewayError, GuestListen};
 use guest::{FIRST_LEASE, GATEWAY, Gateway, Guest, Wire, arp, mac, tcp_segment};
 use link::Key;
-use smoltcp::iface::SocketHandle;
-use smoltcp::socket::tcp::State;
+use scene::connected;
 use smoltcp::wire::{EthernetAddress, EthernetFrame};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -33,14 +34,6 @@ fn keyed_guest(gateway: &Gateway, key: &Key, number: u8) -> Guest {
     let mut guest = Guest::on(Wire::live(gateway, key, 1), number);
     guest.lease();
     guest
-}
-
-/// The guest's server, and a client of the gateway's forward that is connected to it.
-fn connected(gateway: &Gateway, guest: &mut Guest) -> (SocketHandle, TcpStream) {
-    let server = guest.listen(7);
-    let client = TcpStream::connect(gateway.forward()).unwrap();
-    guest.run_until(|guest| guest.tcp(server).may_send());
-    (server, client)
 }
 
 /// Whom the next frame that is not for everybody is for.
@@ -199,9 +192,7 @@ fn a_primary_that_connects_again_goes_on_at_once() {
 fn what_was_lost_in_a_silence_is_sent_again_when_the_path_is_back() {
     let gateway = with_keys(&[1]);
     let mut guest = keyed_guest(&gateway, &key(1), 1);
-    let server = guest.listen(7);
-    let mut client = TcpStream::connect(gateway.forward()).unwrap();
-    guest.run_until(|guest| guest.tcp(server).state() == State::Established);
+    let (server, mut client) = connected(&gateway, &mut guest);
     client.write_all(b"request").unwrap();
     // The frame is lost, and so is every one that the gateway sends by itself, which it does ever more
     // rarely.
