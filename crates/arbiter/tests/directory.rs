@@ -1,4 +1,6 @@
 //! The directory arbiter: one winner per epoch, whoever asks, from wherever, however often.
+//!
+//! Threads race for epochs in a directory of their own; what is written there must never change.
 
 use std::fs;
 use std::sync::{Arc, Barrier};

@@ -1,4 +1,7 @@
 //! The gateway as guests and clients see it: addresses, names, connections both ways.
+//!
+//! A guest here is a network stack of its own (`support/guest.rs`) on a real gateway with real sockets. What
+//! goes wrong is in the other files.
 
 #[path = "support/guest.rs"]
 mod guest;

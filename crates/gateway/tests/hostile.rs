@@ -1,5 +1,8 @@
 //! Guests, VMMs and clients that break the rules: the gateway must stay up, stay bounded, and go on serving
 //! the others.
+//!
+//! Frames and segments are made by hand or at random from a fixed seed; after each a well-behaved guest must
+//! still be served.
 
 #[path = "support/guest.rs"]
 mod guest;

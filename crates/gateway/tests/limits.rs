@@ -1,4 +1,6 @@
 //! What a guest may reach, and how much of the gateway it, a client or an address may use.
+//!
+//! What is closed must be refused at once, and what is used must be given back.
 
 #[path = "support/guest.rs"]
 mod guest;

@@ -1,4 +1,7 @@
 //! Who may take part: VMMs with the gateway's key, each with its own guests, and nobody else.
+//!
+//! Strangers here reach the port and even know what a genuine peer says; they must neither get a frame nor
+//! keep anybody out.
 
 #[path = "support/guest.rs"]
 mod guest;

@@ -1,4 +1,6 @@
-//! What one read brings is taken to its end, though a batch is bounded and nothing more comes.
+//! What one read of the link brings is taken to its end, though a batch is bounded and nothing more comes.
+//!
+//! A real `drive` with a toy guest runs in a thread; the test is its primary.
 
 mod site;
 

@@ -1,4 +1,7 @@
 //! Consoles: what is written arrives, and nobody who does not read holds up the guest.
+//!
+//! Files and sockets, with clients that come, go, and say nothing; terminals need a person and are not tested
+//! here.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

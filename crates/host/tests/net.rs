@@ -1,4 +1,6 @@
 //! The guest's cables: a gateway that comes and goes, and a TAP interface where the kernel lets us have one.
+//!
+//! The gateway is the test itself; `net_keyed.rs` has the cable to a real one.
 
 mod site;
 

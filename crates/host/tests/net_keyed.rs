@@ -1,5 +1,7 @@
 //! The guest's cable to a gateway with a key: probing, going live, cuts that nobody reports, and
 //! reconnecting.
+//!
+//! The gateway is a real one, with the guest of its own tests behind it.
 
 #[path = "../../gateway/tests/support/guest.rs"]
 mod guest;
@@ -23,18 +25,21 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 const KEY: [u8; 32] = [7; 32];
 
-struct Site {
+/// A host that has the gateway's key, and opens cables to the gateway with it.
+struct KeyedHost {
     _dir: tempfile::TempDir,
+    /// The file with the key.
     key: PathBuf,
+    /// Wakes this thread when a cable is plugged in.
     waker: Waker,
 }
 
-impl Site {
-    fn new() -> Site {
+impl KeyedHost {
+    fn new() -> KeyedHost {
         let dir = tempfile::tempdir().unwrap();
         let key = dir.path().join("key");
         write_key(&key, KEY);
-        Site {
+        KeyedHost {
             _dir: dir,
             key,
             waker: Waker::new().unwrap(),
@@ -159,81 +164,81 @@ fn leads(port: &mut Port) -> bool {
 }
 
 /// Until the gateway has answered a question; that it is connected is news as well.
-fn be_answered(site: &Site, port: &mut Port) {
-    site.run_until(port, leads);
+fn be_answered(host: &KeyedHost, port: &mut Port) {
+    host.run_until(port, leads);
     let first = port.lead(clock::now());
-    site.run_until(port, |port| leads(port) && port.lead(clock::now()) != first);
+    host.run_until(port, |port| leads(port) && port.lead(clock::now()) != first);
 }
 
 #[test]
 fn a_quiet_replica_knows_whether_its_way_to_the_gateway_is_well() {
-    let site = Site::new();
+    let host = KeyedHost::new();
     let gateway = gateway(ANY);
     let relay = Relay::new(address(&gateway));
-    let (_, mut port) = site.port(relay.address);
+    let (_, mut port) = host.port(relay.address);
     assert!(!leads(&mut port), "it has not been reached yet");
     port.stay_quiet();
-    be_answered(&site, &mut port);
+    be_answered(&host, &mut port);
     // The gateway counts after it has answered.
-    site.run_until(&mut port, |_| gateway.ready.gauges.peers.get() == 1);
+    host.run_until(&mut port, |_| gateway.ready.gauges.peers.get() == 1);
     relay.cut(true);
-    site.run_until(&mut port, |port| !leads(port));
+    host.run_until(&mut port, |port| !leads(port));
     // The gateway notices too.
-    site.run_until(&mut port, |_| gateway.ready.gauges.peers.get() == 0);
+    host.run_until(&mut port, |_| gateway.ready.gauges.peers.get() == 0);
     relay.cut(false);
-    be_answered(&site, &mut port);
+    be_answered(&host, &mut port);
 }
 
 #[test]
 fn what_a_live_replica_sent_into_a_cut_arrives_when_the_path_is_back() {
-    let site = Site::new();
+    let host = KeyedHost::new();
     // Takes those without a key as well: another guest looks on.
     let gateway = Gateway::start(|config| config.keys = vec![Key::new(KEY)]);
     let relay = Relay::new(address(&gateway));
-    let (spec, mut port) = site.port(relay.address);
+    let (spec, mut port) = host.port(relay.address);
     port.check(&spec).unwrap();
     port.go_live(Epoch(1));
     let mut other = guest::Guest::with_lease(&gateway, 2);
-    be_answered(&site, &mut port);
+    be_answered(&host, &mut port);
     relay.cut(true);
-    site.run_until(&mut port, |port| !leads(port));
+    host.run_until(&mut port, |port| !leads(port));
     port.transmit(&announce::frame(mac(9).0));
     port.flush();
     relay.cut(false);
     // Nobody sends it again but the port.
-    be_answered(&site, &mut port);
+    be_answered(&host, &mut port);
     while other.wire.receive()[6..12] != mac(9).0 {}
 }
 
 #[test]
 fn a_gateway_with_a_key_that_restarts_is_found_again() {
-    let site = Site::new();
+    let host = KeyedHost::new();
     let first = gateway(ANY);
     let address = address(&first);
-    let (spec, mut port) = site.port(address);
+    let (spec, mut port) = host.port(address);
     port.check(&spec).unwrap();
     port.go_live(Epoch(1));
     drop(first);
-    site.run_until(&mut port, |port| !leads(port));
+    host.run_until(&mut port, |port| !leads(port));
     let second = gateway(address);
-    site.run_until(&mut port, leads);
-    site.run_until(&mut port, |_| second.ready.gauges.peers.get() == 1);
+    host.run_until(&mut port, leads);
+    host.run_until(&mut port, |_| second.ready.gauges.peers.get() == 1);
 }
 
 #[test]
 fn a_gateway_with_another_key_and_a_port_without_one_are_told_apart_at_the_start() {
-    let site = Site::new();
+    let host = KeyedHost::new();
     let gateway = Gateway::start(|config| {
         config.insecure = false;
         config.keys = vec![Key::new([8; 32])];
     });
-    let (spec, mut port) = site.port(address(&gateway));
+    let (spec, mut port) = host.port(address(&gateway));
     let error = port.check(&spec).unwrap_err();
     assert!(matches!(error, NetError::Refused { .. }));
     let sentence = os::error::chain(&error);
     assert!(sentence.contains("it has another key"), "{sentence}");
     let nobody = TcpListener::bind(ANY).unwrap().local_addr().unwrap();
-    let (spec, mut port) = site.port(nobody);
+    let (spec, mut port) = host.port(nobody);
     let sentence = os::error::chain(&port.check(&spec).unwrap_err());
     assert!(
         sentence.contains("start it with `lockstep gateway`"),
@@ -249,26 +254,26 @@ fn a_guest_without_a_network_lacks_nothing() {
 
 #[test]
 fn what_is_shown_at_a_takeover_waits_for_a_gateway_that_was_away_for_long() {
-    let site = Site::new();
+    let host = KeyedHost::new();
     let gateway = Gateway::start(|config| config.keys = vec![Key::new(KEY)]);
     let relay = Relay::new(address(&gateway));
-    let (_, mut port) = site.port(relay.address);
+    let (_, mut port) = host.port(relay.address);
     port.stay_quiet();
-    be_answered(&site, &mut port);
+    be_answered(&host, &mut port);
     let mut other = guest::Guest::with_lease(&gateway, 2);
     relay.cut(true);
-    site.run_until(&mut port, |port| port.fd().is_none());
+    host.run_until(&mut port, |port| port.fd().is_none());
     // Until frames of that time would be too old to send, as the answers to another port show.
     let too_old = clock::now().after(GATEWAY_KEPT_FOR);
-    let (_, mut uncut) = site.port(address(&gateway));
+    let (_, mut uncut) = host.port(address(&gateway));
     uncut.stay_quiet();
     while clock::now() <= too_old {
-        be_answered(&site, &mut uncut);
+        be_answered(&host, &mut uncut);
     }
     port.go_live(Epoch(1));
     port.transmit(&announce::frame(mac(9).0));
     relay.cut(false);
-    be_answered(&site, &mut port);
+    be_answered(&host, &mut port);
     while other.wire.receive()[6..12] != mac(9).0 {}
 }
 
@@ -292,9 +297,9 @@ fn take_one(listener: &TcpListener) -> Wire<TcpStream> {
 
 #[test]
 fn a_gateway_that_says_one_word_after_the_other_does_not_hold_up_the_guest() {
-    let site = Site::new();
+    let host = KeyedHost::new();
     let listener = TcpListener::bind(ANY).unwrap();
-    let (_, mut port) = site.port(listener.local_addr().unwrap());
+    let (_, mut port) = host.port(listener.local_addr().unwrap());
     let gateway = std::thread::spawn(move || {
         let mut wire = take_one(&listener);
         for _ in 0..3 * ITEMS_MAX {
@@ -305,8 +310,8 @@ fn a_gateway_that_says_one_word_after_the_other_does_not_hold_up_the_guest() {
     });
     port.stay_quiet();
     // It stops reading before it has heard the end.
-    site.run_until(&mut port, |port| port.fd().is_some());
-    site.run_until(&mut port, |port| port.is_unread() || port.fd().is_none());
+    host.run_until(&mut port, |port| port.fd().is_some());
+    host.run_until(&mut port, |port| port.is_unread() || port.fd().is_none());
     assert!(
         port.is_unread(),
         "it read to the end, and then the gateway was mute"

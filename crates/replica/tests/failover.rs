@@ -1,4 +1,6 @@
-//! One half dies, stalls, or cannot be heard.
+//! One side of a pair dies, stalls, or cannot be heard: which one goes on, when, and what it shows.
+//!
+//! In the small world of `world`, so that times and orders are exact; `sim` has the same faults at random.
 
 mod world;
 

@@ -1,4 +1,7 @@
 //! Buffers, windows, pace, and what a pair costs that does nothing.
+//!
+//! How much may be under way between the sides, and what happens to a side that cannot follow. Nothing may
+//! grow without a limit, whatever the other side does.
 
 mod world;
 

@@ -1,4 +1,7 @@
 //! Two processes become a pair, or say why not.
+//!
+//! Two `Handshake`s pass each other their messages without a link; the test is the arbiter and builds the
+//! machines. Each refusal must name its reason on both sides.
 
 use machine::{Boot, Config, DiskConfig, NetConfig};
 use replica::{

@@ -1,5 +1,7 @@
-//! The real machine under the recorder: what it records plays back, in other slices and with caches that
-//! come and go.
+//! The real machine under the recorder: what it records plays back, in other slices and with caches that come
+//! and go.
+//!
+//! All other tests of this crate run the toy; this one joins the two crates.
 
 #[path = "../../machine/tests/rig/asm.rs"]
 mod asm;

@@ -1,4 +1,6 @@
 //! A pair in normal running: what is held, what is compared, and how it ends by itself.
+//!
+//! Nobody dies here but by divergence or by garbage; `failover.rs` has the rest.
 
 mod world;
 

@@ -1,4 +1,8 @@
-//! Recording to a file and playing it back.
+//! Recording to a file and playing it back, in slices of any length, from files that are whole, cut or
+//! damaged.
+//!
+//! A recording must give the same state at the same step however it is read, and must say where it is
+//! damaged.
 
 mod world;
 

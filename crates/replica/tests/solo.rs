@@ -1,4 +1,6 @@
-//! A guest that runs alone, without a log.
+//! A guest that runs alone, without a pair and without a log.
+//!
+//! What a node does for any guest: outputs, disk requests, sleep, cuts, and inputs that come too fast.
 
 mod world;
 

@@ -1,5 +1,7 @@
-//! One half dies at every action of a run, in turn. An observer who sees only what both show accepts no lost,
-//! doubled-and-different or reordered output, and the survivor always goes on.
+//! One side dies at every action of a run, in turn.
+//!
+//! An observer who sees only what both sides show accepts no lost, doubled-and-different or reordered output,
+//! and the survivor always goes on. `sim sweep` does the same with a world around it.
 
 mod world;
 

@@ -1,4 +1,7 @@
 //! The real machine in drawn worlds, and under a small kill sweep.
+//!
+//! The toy shows the protocol a million times; these few worlds show that the machine keeps the same rules.
+//! More of them is what `sim machine N` is for.
 
 use machine::Machine;
 use sim::{Options, run, sweep};

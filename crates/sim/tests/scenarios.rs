@@ -1,4 +1,8 @@
 //! One behaviour of a fault-tolerant pair each, by hand: what goes wrong, and what must come of it.
+//!
+//! A scenario begins with a calm world and strikes it with faults; the checkers watch as they do in drawn
+//! worlds. A failing seed becomes a scenario here in the commit that mends it. A scenario must not depend on
+//! a draw: change the options instead.
 
 use machine::Control;
 use replica::{Epoch, Halt, RoleName, Span, Suspicion, Time};

@@ -1,4 +1,6 @@
 //! Drawn worlds: a few seeds for every `cargo test`, and that a seed is a world for ever.
+//!
+//! `sim toy N` runs as many seeds as there is time for; here are enough to see a gross mistake at once.
 
 use std::{cell::RefCell, rc::Rc};
 

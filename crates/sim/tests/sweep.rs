@@ -1,5 +1,7 @@
-//! Kill sweeps small enough for every `cargo test`. The whole one is `cargo run --release -p sim -- sweep
-//! toy`.
+//! Kill sweeps small enough for every `cargo test`.
+//!
+//! The whole one is `cargo run --release -p sim -- sweep toy`: it kills either side at every point of a calm
+//! run, these at a few of them.
 
 use sim::{Options, Toy, sweep};
 

@@ -1,7 +1,8 @@
 //! Scenes: how most tests of the gateway begin, and what is outside of a gateway and its guest.
 //!
-//! `guest.rs` has the two halves, a gateway and a guest; here they are put together, with servers, resolvers and clients on
-//! the host's loopback. Nothing here may wait for a time: a test goes on when what it waits for has happened.
+//! `guest.rs` has the two halves, a gateway and a guest; here they are put together, with servers, resolvers
+//! and clients on the host's loopback. Nothing here may wait for a time: a test goes on when what it waits
+//! for has happened.
 #![allow(dead_code, reason = "each test binary uses its own part of the scenes")]
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -50,8 +51,8 @@ pub fn datagrams() -> (UdpSocket, SocketAddr) {
     (socket, address)
 }
 
-/// A resolver on the host's loopback that answers one question with the same bytes, marked as an answer, and `more`
-/// behind them; its address, and a thread that gives the question.
+/// A resolver on the host's loopback that answers one question with the same bytes, marked as an answer, and
+/// `more` behind them; its address, and a thread that gives the question.
 pub fn resolver(more: &'static [u8]) -> (SocketAddr, JoinHandle<Vec<u8>>) {
     let (socket, address) = datagrams();
     let thread = thread::spawn(move || {

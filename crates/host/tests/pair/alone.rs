@@ -1,4 +1,6 @@
 //! A VM that runs without a pair, and the replay of what was recorded of one.
+//!
+//! The first things that must hold before there are two of them.
 
 use host::ReplayOptions;
 

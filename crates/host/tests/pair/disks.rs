@@ -1,4 +1,6 @@
 //! How replicas open the disk that they share.
+//!
+//! Seen in `/proc`, because no request shows it: only a host that dies would.
 
 #[path = "../../../disk/tests/support/mod.rs"]
 mod flags;

@@ -1,5 +1,7 @@
 //! How the two halves end, or do not: by the guest's power-off, by signals, and with events that nobody
 //! reads.
+//!
+//! What an operator does to the processes of a pair, and what each half says of it.
 
 use std::path::Path;
 

@@ -1,4 +1,6 @@
 //! A half of a pair dies or is ill: the other one goes on where it was, and nothing is lost.
+//!
+//! One request is under way at each death; a client that asks again must see one guest throughout.
 
 use std::io::{BufRead, BufReader};
 

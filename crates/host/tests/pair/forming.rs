@@ -1,4 +1,7 @@
 //! Two processes become a pair, or refuse each other and say why.
+//!
+//! Callers of another VM, arbiters and disks that only look the same, a talk that breaks off. Each half must
+//! say its reason, and a waiting backup must outlive all of them.
 
 use std::path::Path;
 
