@@ -1,4 +1,8 @@
-"""Scenarios of strangers and neighbours: whoever reaches a port, and a guest that reaches for its host."""
+"""Scenarios of strangers and neighbours: whoever reaches a port, and a guest that reaches for its host.
+
+Each is played by `hostile.py`. A stranger is a host of its own on the switch. Whatever it sends, it must get
+nothing of the guest's and keep no client waiting.
+"""
 
 import contextlib
 import socket
@@ -6,11 +10,11 @@ import struct
 import threading
 import time
 
-from hostile_operator import all_there, goes_on
 from lib.ledger import Redis, RedisError
 from lib.namespaces import meanwhile
 from lib.pair import BACKUP_PORT, GATEWAY_PORT, MAC, REDIS, Failed, Process, help_of, known
 from lib.report import Scenarios, ensure
+from lib.scene import client_of, goes_on, served
 
 SCENARIOS = Scenarios()
 GUEST_MAC = bytes.fromhex(MAC.replace(":", ""))
@@ -72,7 +76,8 @@ class Recorder:
 
 
 class Crowd:
-    """Connections of a stranger that say little or nothing; those that are closed are opened again, until the end."""
+    """Connections of a stranger that say little or nothing; those that are closed are opened again, until the
+    end."""
 
     def __init__(self, host, address, port, size, byte_every_s=None, again_every_s=0.2):
         self.host, self.where, self.size = host, (address, port), size
@@ -144,61 +149,68 @@ def attack(stranger, address, opening, again=None, seconds=2):
     return heard
 
 
-@SCENARIOS.add("stranger-frames", "A stranger at the gateway's frame port gets nothing of the guest's and disturbs nobody, "
-               "whatever it sends: plain frames, a genuine connection's bytes once more, garbage")  # fmt: skip
+@SCENARIOS.add(
+    "stranger-frames",
+    "A stranger at the gateway's frame port gets nothing of the guest's and disturbs nobody, "
+    "whatever it sends: plain frames, a genuine connection's bytes once more, garbage",
+)
 def stranger_frames(turn):
     with turn.pair() as pair:
         recorder = Recorder(pair.host("a"), GATEWAY_PORT)
         pair.start()
-        ledger = pair.ledger()
-        goes_on(ledger, "at the start")
-        genuine = recorder.stop()
-        ensure(len(genuine) > 1000, f"only {len(genuine)} bytes of the genuine connection were seen")
-        stranger, address = pair.host("stranger"), pair.host("gateway").address
-        plain = framed(announcement())
-        attacks = {
-            "plain frames with the guest's MAC": (plain, plain),
-            "the bytes of a genuine connection": (genuine, None),
-            "a genuine connection's first message and then plain frames": (genuine[:200], plain),
-            "garbage": (turn.random.randbytes(100_000), turn.random.randbytes(100)),
-            "the length of an endless frame": (b"\xff" * 4, b"\0" * 4000),
-        }
-        found = []
-        for what, (opening, again) in attacks.items():
-            begin = time.monotonic()
-            heard = attack(stranger, address, opening, again)
-            if b"ledger" in heard or GUEST_MAC in heard:
-                found.append(f"{what} brought a stranger {len(heard)} bytes of the guest's")
-            pause = ledger.pause_around(begin)
-            if pause > 1:
-                found.append(f"{what} kept a client waiting for {pause:.1f} s")
-        ensure(pair.gateway.ended() is None, f"the gateway ended: {pair.gateway.last_words()}")
-        if found:
-            ledger.abandon()
-        ensure(not found, "; ".join(found))
-        all_there(ledger, pair)
+        with client_of(pair) as ledger:
+            genuine = recorder.stop()
+            ensure(len(genuine) > 1000, f"only {len(genuine)} bytes of the genuine connection were seen")
+            stranger, address = pair.host("stranger"), pair.host("gateway").address
+            plain = framed(announcement())
+            attacks = {
+                "plain frames with the guest's MAC": (plain, plain),
+                "the bytes of a genuine connection": (genuine, None),
+                "a genuine connection's first message and then plain frames": (genuine[:200], plain),
+                "garbage": (turn.random.randbytes(100_000), turn.random.randbytes(100)),
+                "the length of an endless frame": (b"\xff" * 4, b"\0" * 4000),
+            }
+            found = []
+            for what, (opening, again) in attacks.items():
+                begin = time.monotonic()
+                heard = attack(stranger, address, opening, again)
+                if b"ledger" in heard or GUEST_MAC in heard:
+                    found.append(f"{what} brought a stranger {len(heard)} bytes of the guest's")
+                pause = ledger.pause_around(begin)
+                if pause > 1:
+                    found.append(f"{what} kept a client waiting for {pause:.1f} s")
+            ensure(pair.gateway.ended() is None, f"the gateway ended: {pair.gateway.last_words()}")
+            if found:
+                ledger.abandon()
+            ensure(not found, "; ".join(found))
 
 
-@SCENARIOS.add("neighbour-mac", "Another VM of the gateway, with a key of its own, cannot take the guest's MAC")
+@SCENARIOS.add(
+    "neighbour-mac", "Another VM of the gateway, with a key of its own, cannot take the guest's MAC"
+)
 def neighbour_mac(turn):
     with turn.pair() as pair:
         other = pair.make_key("other")
         pair.flags["gateway"]["--key"] = [pair.key, other]
         pair.start()
-        ledger = pair.ledger()
-        goes_on(ledger, "at the start")
-        where = pair.machine["--net"] + (f",key={other}" if ",key=" in help_of(pair.program, "run") else "")
-        # An ordinary guest, which asks for an address and answers for it, with the same address of its card.
-        flags = known(pair.program, "run", pair.machine | {"--net": where})
-        begin = time.monotonic()
-        neighbour = Process(pair.host("stranger"), "neighbour", [pair.program, "run", *flags], pair.directory)
-        time.sleep(15)
-        if ledger.pause_around(begin) > 1:
-            ledger.abandon()
-            raise Failed(f"a neighbour with the guest's MAC kept a client waiting for {ledger.pause_around(begin):.1f} s")
-        ensure(neighbour.ended() is None, f"the neighbour ended: {neighbour.last_words()}")
-        all_there(ledger, pair)
-        return f"the client's longest wait {ledger.pause_around(begin, begin + 15) * 1000:.0f} ms"
+        with client_of(pair) as ledger:
+            where = pair.machine["--net"] + (
+                f",key={other}" if ",key=" in help_of(pair.program, "run") else ""
+            )
+            # An ordinary guest, which asks for an address and answers for it, with the same address of its
+            # card.
+            flags = known(pair.program, "run", pair.machine | {"--net": where})
+            begin = time.monotonic()
+            neighbour = Process(
+                pair.host("stranger"), "neighbour", [pair.program, "run", *flags], pair.directory
+            )
+            time.sleep(15)
+            if ledger.pause_around(begin) > 1:
+                ledger.abandon()
+                pause = ledger.pause_around(begin)
+                raise Failed(f"a neighbour with the guest's MAC kept a client waiting for {pause:.1f} s")
+            ensure(neighbour.ended() is None, f"the neighbour ended: {neighbour.last_words()}")
+            return f"the client's longest wait {ledger.pause_around(begin, begin + 15) * 1000:.0f} ms"
 
 
 def reaches(guest, host, address, port, bound_to=None):
@@ -222,8 +234,11 @@ def reaches(guest, host, address, port, bound_to=None):
     return bool(arrived)
 
 
-@SCENARIOS.add("guest-reaches-out", "A guest reaches other hosts, but not its gateway's loopback, link-local addresses, the gateway's "
-               "own port unless it is allowed by name, nor the pair's hosts if those are denied")  # fmt: skip
+@SCENARIOS.add(
+    "guest-reaches-out",
+    "A guest reaches other hosts, but not its gateway's loopback, link-local addresses, the gateway's "
+    "own port unless it is allowed by name, nor the pair's hosts if those are denied",
+)
 def guest_reaches_out(turn):
     with turn.pair() as pair:
         gateway, a, b = pair.host("gateway"), pair.host("a"), pair.host("b")
@@ -233,7 +248,10 @@ def guest_reaches_out(turn):
         guest = pair.client()
         guest.ask("SET", "something", "precious")
         client = pair.host("client")
-        ensure(reaches(guest, client, client.address, 7001), "the guest does not even reach a host of the network")
+        ensure(
+            reaches(guest, client, client.address, 7001),
+            "the guest does not even reach a host of the network",
+        )
         forbidden = {
             "the gateway host's loopback, by the gateway's address": (gateway, "10.0.2.2", "127.0.0.1"),
             "the gateway host's loopback, by the address of the resolver": (gateway, "10.0.2.3", "127.0.0.1"),
@@ -241,11 +259,16 @@ def guest_reaches_out(turn):
             "the primary's host": (a, a.address, None),
             "the backup's host": (b, b.address, None),
         }
-        found = [what for what, (host, to, bound) in forbidden.items() if reaches(guest, host, to, 7003, bound)]
+        found = [
+            what for what, (host, to, bound) in forbidden.items() if reaches(guest, host, to, 7003, bound)
+        ]
         if calls_itself(pair, lambda: migrate(guest, gateway.address, GATEWAY_PORT)):
             found.append("the gateway's own frame port")
         ensure(not found, f"the guest reached {', '.join(found)}")
-        ensure(reaches(guest, gateway, "10.0.2.2", 7002, "127.0.0.1"), "a destination that was allowed by name was refused")
+        ensure(
+            reaches(guest, gateway, "10.0.2.2", 7002, "127.0.0.1"),
+            "a destination that was allowed by name was refused",
+        )
 
 
 def migrate(guest, address, port):
@@ -262,7 +285,8 @@ def calls_itself(pair, work):
         own = "".join(f"{int(part):02X}" for part in reversed(gateway.address.split(".")))
         while not stopping.is_set():
             table = open(f"/proc/{pair.gateway.pid}/net/tcp").read()
-            # Local and remote address; also of a connection that was closed again at once, for which the port then waits.
+            # Local and remote address; also of a connection that was closed again at once, for which the port
+            # then waits.
             for words in [line.split() for line in table.splitlines()[1:]]:
                 if words[1] == f"{own}:{GATEWAY_PORT:04X}" and words[2].startswith(own):
                     found.append(words)
@@ -277,82 +301,85 @@ def calls_itself(pair, work):
 
 def fails_over_among(pair, what):
     """The pair fails over for its client in time, and the new primary does not hammer at the gateway."""
-    ledger = pair.ledger()
-    goes_on(ledger, f"among {what}")
-    calls = pair.network.count_calls("b", "gateway", GATEWAY_PORT)
-    begin = time.monotonic()
-    pair.primary.kill()
-    goes_on(ledger, f"among {what} the primary was killed, and")
-    time.sleep(max(0.0, begin + 3 - time.monotonic()))
-    called, pause = calls(), ledger.back_after(begin)
-    ensure(called <= 30, f"the new primary called the gateway {called} times in 3 s")
-    ensure(pause < FAILOVER_S, f"among {what} the client waited {pause:.1f} s for a failover")
-    all_there(ledger, pair)
-    return f"the client waited {pause * 1000:.0f} ms, {called} calls"
+    with client_of(pair, f"among {what}") as ledger:
+        calls = pair.network.count_calls("b", "gateway", GATEWAY_PORT)
+        begin = time.monotonic()
+        pair.primary.kill()
+        goes_on(ledger, f"among {what} the primary was killed, and")
+        time.sleep(max(0.0, begin + 3 - time.monotonic()))
+        called, pause = calls(), ledger.back_after(begin)
+        ensure(called <= 30, f"the new primary called the gateway {called} times in 3 s")
+        ensure(pause < FAILOVER_S, f"among {what} the client waited {pause:.1f} s for a failover")
+        return f"the client waited {pause * 1000:.0f} ms, {called} calls"
 
 
-@SCENARIOS.add("silent-at-gateway", "64 and more silent peers at the gateway's frame port, before and during a failover, are in "
-               "nobody's way")  # fmt: skip
+@contextlib.contextmanager
+def starting_among(turn, crowds):
+    """A pair that starts among crowds of a stranger, [(host, port, size, byte_every_s)], for a `with` block;
+    the pair and a list of its crowds, which end with the block."""
+    with turn.pair() as pair:
+        pair.start_gateway()
+        pair.start_backup()
+        there = [crowd(pair, *one) for one in crowds]
+        try:
+            pair.start_primary()
+            pair.wait_until_ready(60)
+            yield pair, there
+        finally:
+            for one in there:
+                one.stop()
+
+
+def crowd(pair, host, port, size, byte_every_s=None):
+    """A crowd of a stranger at a port of a host of the pair."""
+    return Crowd(pair.host("stranger"), pair.host(host).address, port, size, byte_every_s=byte_every_s)
+
+
+@SCENARIOS.add(
+    "silent-at-gateway",
+    "64 and more silent peers at the gateway's frame port, before and during a failover, are in "
+    "nobody's way",
+)
 def silent_at_gateway(turn):
     with turn.pair() as pair:
         pair.start()
-        crowd = Crowd(pair.host("stranger"), pair.host("gateway").address, GATEWAY_PORT, 100)
+        peers = crowd(pair, "gateway", GATEWAY_PORT, 100)
         try:
             return fails_over_among(pair, "100 silent peers at the gateway")
         finally:
-            crowd.stop()
+            peers.stop()
 
 
-@SCENARIOS.add("silent-at-start", "A VM starts among 64 silent peers at the gateway's frame port and 20 at the backup's")
+@SCENARIOS.add(
+    "silent-at-start", "A VM starts among 64 silent peers at the gateway's frame port and 20 at the backup's"
+)
 def silent_at_start(turn):
-    with turn.pair() as pair:
-        pair.start_gateway()
-        pair.start_backup()
-        stranger = pair.host("stranger")
-        crowds = [
-            Crowd(stranger, pair.host("gateway").address, GATEWAY_PORT, 64),
-            Crowd(stranger, pair.host("b").address, BACKUP_PORT, 20),
-        ]
-        try:
-            pair.start_primary()
-            pair.wait_until_ready(60)
-            return fails_over_among(pair, "silent peers")
-        finally:
-            for crowd in crowds:
-                crowd.stop()
+    with starting_among(turn, [("gateway", GATEWAY_PORT, 64), ("b", BACKUP_PORT, 20)]) as (pair, _):
+        return fails_over_among(pair, "silent peers")
 
 
-@SCENARIOS.add("slow-peers", "Peers that send a byte a second, 40 at each port, keep neither a start nor a failover up")
+@SCENARIOS.add(
+    "slow-peers", "Peers that send a byte a second, 40 at each port, keep neither a start nor a failover up"
+)
 def slow_peers(turn):
-    with turn.pair() as pair:
-        pair.start_gateway()
-        pair.start_backup()
-        stranger = pair.host("stranger")
-        crowds = [
-            Crowd(stranger, pair.host(host).address, port, 40, byte_every_s=1)
-            for host, port in [("gateway", GATEWAY_PORT), ("b", BACKUP_PORT)]
-        ]
-        try:
-            pair.start_primary()
-            pair.wait_until_ready(60)
-            # A place is free again when a slow peer's time is over, and so is theirs to take it.
-            more = Crowd(stranger, pair.host("gateway").address, GATEWAY_PORT, 60, byte_every_s=1)
-            crowds.append(more)
-            return fails_over_among(pair, "peers of a byte a second")
-        finally:
-            for crowd in crowds:
-                crowd.stop()
+    with starting_among(turn, [("gateway", GATEWAY_PORT, 40, 1), ("b", BACKUP_PORT, 40, 1)]) as (
+        pair,
+        crowds,
+    ):
+        # A place is free again when a slow peer's time is over, and so is theirs to take it.
+        crowds.append(crowd(pair, "gateway", GATEWAY_PORT, 60, 1))
+        return fails_over_among(pair, "peers of a byte a second")
 
 
 CHURNED = 10_000
 CHURN_MIB_MAX = 100
 
 
-@SCENARIOS.add("churn", f"After {CHURNED:,} client connections the gateway has given their memory and descriptors back")
+@SCENARIOS.add(
+    "churn", f"After {CHURNED:,} client connections the gateway has given their memory and descriptors back"
+)
 def churn(turn):
-    with turn.pair() as pair:
-        pair.start()
-        ledger = pair.ledger(every_s=0.05)
+    with served(turn, writes=20, every_s=0.05) as (pair, _):
         before, files = pair.gateway.resident_mib(), pair.gateway.descriptors()
         lost = []
 
@@ -375,22 +402,24 @@ def churn(turn):
         time.sleep(2)
         after, files_after = pair.gateway.resident_mib(), pair.gateway.descriptors()
         ensure(not lost, f"{len(lost)} of {CHURNED} clients were not served: {lost[:1]}")
-        figures = f"{before:.0f} MiB and {files} files before, {after:.0f} MiB (at most {peak:.0f}) and {files_after} after {took:.0f} s"
+        figures = (
+            f"{before:.0f} MiB and {files} files before, "
+            f"{after:.0f} MiB (at most {peak:.0f}) and {files_after} after {took:.0f} s"
+        )
         ensure(after < CHURN_MIB_MAX and peak < CHURN_MIB_MAX, f"the gateway had {figures}")
         ensure(files_after <= files + 8, f"the gateway had {figures}")
-        all_there(ledger, pair)
         return figures
 
 
 GREEDY = 3000
 
 
-@SCENARIOS.add("greedy-client", "One client that opens thousands of connections and says nothing does not keep others out")
+@SCENARIOS.add(
+    "greedy-client",
+    "One client that opens thousands of connections and says nothing does not keep others out",
+)
 def greedy_client(turn):
-    with turn.pair() as pair:
-        pair.start()
-        ledger = pair.ledger()
-        goes_on(ledger, "at the start")
+    with served(turn) as (pair, ledger):
         greedy, opened = [], 0
         stranger, address = pair.host("stranger"), pair.host("gateway").address
         try:
@@ -410,10 +439,13 @@ def greedy_client(turn):
                     client.close()
                 except (OSError, RedisError):
                     refused += 1
-            ensure(not refused, f"beside {opened} connections of one source, {refused} of 5 others were not served within 5 s")
+            ensure(
+                not refused,
+                f"beside {opened} connections of one source, "
+                f"{refused} of 5 others were not served within 5 s",
+            )
         finally:
             for connection in greedy:
                 connection.close()
         goes_on(ledger, "beside a greedy client")
-        all_there(ledger, pair)
         return f"beside {opened} connections of one source"

@@ -1,7 +1,8 @@
-"""Clients of the guest's Redis that keep a ledger: what was acknowledged must be there afterwards, and only that.
+"""Clients of the guest's Redis that keep a ledger: what was acknowledged must be there afterwards, and only
+that.
 
-A ledger opens one connection and never another one: a reset is a finding. Each write has a key of its own and a value
-that follows from the key, so that a shifted or repeated answer shows.
+A ledger opens one connection and never another one: a reset is a finding. Each write has a key of its own and
+a value that follows from the key, so that a shifted or repeated answer shows.
 """
 
 import collections
@@ -83,7 +84,8 @@ def encoded(words):
 
 
 class Ledger:
-    """A client that writes numbered keys until it is stopped, and then reads back each one that was acknowledged."""
+    """A client that writes numbered keys until it is stopped, and then reads back each one that was
+    acknowledged."""
 
     numbers = iter(range(1 << 30))
 
@@ -116,7 +118,8 @@ class Ledger:
             self.error = f"after {len(self.acknowledged)} writes: {error or type(error).__name__}"
 
     def wait_for(self, more, seconds):
-        """Waits until `more` writes are acknowledged from now on. False: not within that time, or an error."""
+        """Waits until `more` writes are acknowledged from now on. False: not within that time, or an
+        error."""
         goal, deadline = len(self.acknowledged) + more, time.monotonic() + seconds
         while len(self.acknowledged) < goal:
             if self.error or time.monotonic() > deadline:
@@ -134,13 +137,18 @@ class Ledger:
     def back_after(self, instant):
         """Seconds from `instant` to the end of the longest pause after it; None: not over yet.
 
-        For what makes a pause that is longer than all others; how long the client waited at all is `pause_around`.
+        For what makes a pause that is longer than all others; how long the client waited at all is
+        `pause_around`.
         """
         later = [at for at in self.acknowledged if at > instant]
         if not later:
             return None
         pauses = [(b - a, b) for a, b in zip([instant, *later], later)]
         return max(pauses)[1] - instant
+
+    def is_over(self):
+        """Has somebody ended it, by `abandon` or `verdict`?"""
+        return self._stopping.is_set()
 
     def abandon(self):
         """Ends the writing without waiting for an answer; nothing can be read back."""
@@ -149,7 +157,8 @@ class Ledger:
         self._thread.join()
 
     def verdict(self, seconds=PATIENCE_S):
-        """Stops, reads everything back on the same connection, and closes it. None if all is well, or a sentence."""
+        """Stops, reads everything back on the same connection, and closes it. None if all is well, or a
+        sentence."""
         self._stopping.set()
         self._thread.join(seconds)
         if self._thread.is_alive():
@@ -165,13 +174,16 @@ class Ledger:
         finally:
             self.redis.close()
         if lost or self.wrong:
-            return f"of {len(self.acknowledged)} acknowledged writes {lost} are lost, {self.wrong} answers were wrong"
+            count = len(self.acknowledged)
+            return f"of {count} acknowledged writes {lost} are lost, {self.wrong} answers were wrong"
         return None
 
     def _read_back(self):
         lost = 0
         for first in range(0, len(self.acknowledged), READ_BACK):
-            pairs = [self._pair(number) for number in range(first, min(first + READ_BACK, len(self.acknowledged)))]
+            pairs = [
+                self._pair(number) for number in range(first, min(first + READ_BACK, len(self.acknowledged)))
+            ]
             values = self.redis.ask("MGET", *(key for key, _ in pairs))
             lost += sum(value is None for value in values)
             self.wrong += sum(value not in (None, own) for (_, own), value in zip(pairs, values))

@@ -1,4 +1,8 @@
-"""Scenarios by name, run one after the other, with one line each and a summary for programs."""
+"""Scenarios by name, run one after the other, with one line each and a summary for programs.
+
+A scenario gets a `Turn` and raises `pair.Failed`; `scene.py` has the frames with which most begin. A scenario
+that breaks must not keep the others from being run.
+"""
 
 import argparse
 import contextlib
@@ -29,7 +33,8 @@ class Scenarios(dict):
     """Scenarios by name, in the order in which they were written."""
 
     def add(self, name, sentence, runs=1):
-        """A decorator: the function gets a `Turn` and raises `Failed`, or returns a few words on what was seen."""
+        """A decorator: the function gets a `Turn` and raises `Failed`, or returns a few words on what was
+        seen."""
 
         def note(play):
             self[name] = Scenario(name, sentence, play, runs)
@@ -79,12 +84,18 @@ def arguments(text):
     parser = argparse.ArgumentParser(description=text)
     parser.add_argument("names", nargs="*", metavar="NAME", help="scenarios to run; default: all")
     parser.add_argument("--list", action="store_true", help="tell the scenarios and end")
-    parser.add_argument("--runs", type=int, help="run each so often; default: 20 for what is seen by chance, else 1")
+    parser.add_argument(
+        "--runs", type=int, help="run each so often; default: 20 for what is seen by chance, else 1"
+    )
     parser.add_argument("--lockstep", type=pathlib.Path, default=LOCKSTEP, help="the program to test")
     parser.add_argument("--seed", type=int, default=1, help="what is drawn, is drawn from it")
     parser.add_argument("--minutes", type=float, default=10, help="length of the long scenarios")
-    parser.add_argument("--keep", action="store_true", help="keep the directories with events and errors, and tell them")
-    parser.add_argument("--json", action="store_true", help="end with a summary for programs on standard output")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the directories with events and errors, and tell them"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="end with a summary for programs on standard output"
+    )
     return parser
 
 
