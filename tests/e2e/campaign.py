@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Faults at random against pairs whose clients keep ledgers: processes that die, stop or blink, and networks that fail.
+"""Faults at random against pairs whose clients keep ledgers: processes that die, stop or blink, and networks
+that fail.
 
-tests/e2e/campaign.py [--faults N] [--network N] [--seed S] [--out FILE] [--lockstep FILE] [--json]. Needs root, a release build
-of lockstep, and for network faults Debian's iproute2 and nftables.
+tests/e2e/campaign.py [--faults N] [--network N] [--seed S] [--out FILE] [--lockstep FILE] [--json]. Needs
+root, a release build of lockstep, and for network faults Debian's iproute2 and nftables.
 
-A case is one pair; it takes faults until one ends its protection. Case N of a seed is always the same plan. With --out, a line
-of JSON for each case is appended to the file, and cases that are there already are not played again. Counted are:
+A case is one pair; it takes faults until one ends its protection. Case N of a seed is always the same plan.
+With --out, a line of JSON for each case is appended to the file, and cases that are there already are not
+played again. Counted are:
 
     lost     acknowledged writes that could not be read back
     wrong    answers that are not what was written; with the bare guest, two lives that contradict each other
@@ -13,7 +15,8 @@ of JSON for each case is appended to the file, and cases that are there already 
     split    both halves showed something to the outside in turns, or both live on
     silent   protection ended and a half told no reason, on standard error or as an event
     stuck    the guest does not go on, or no half is left
-    false    protection ended before any fault, or by a pause or cut of at most 350 of the 500 ms timeout (told, no failure)
+    false    protection ended before any fault, or by a pause or cut of at most 350 of the 500 ms timeout
+             (told, no failure)
 """
 
 import argparse
@@ -57,9 +60,13 @@ def play(kind, number, args):
         result = case.result()
     if args.keep and any(result[word] for word in FAILURES):
         shutil.copytree(
-            directory, pathlib.Path(args.keep) / f"{kind}-{number}", dirs_exist_ok=True,
-            ignore=lambda folder, names: [name for name in names if not name.endswith((".events", ".errors", ".stderr"))],
-        )  # fmt: skip
+            directory,
+            pathlib.Path(args.keep) / f"{kind}-{number}",
+            dirs_exist_ok=True,
+            ignore=lambda folder, names: [
+                name for name in names if not name.endswith((".events", ".errors", ".stderr"))
+            ],
+        )
     shutil.rmtree(directory, ignore_errors=True)
     return {"seed": args.seed, **result, "seconds": round(time.monotonic() - begin, 1)}
 
@@ -71,7 +78,10 @@ def tell(result):
         ms = f"{fault['ms']} ms" if fault.get("ms") is not None else ""
         print(f"{where} {fault['what']:<14} {fault['victim']:<10} {ms:<9} -> {fault.get('then', '?')}")
     bad = {word: result[word] for word in FAILURES if result[word]}
-    print(f"{where} {result['acknowledged']} acknowledged, {result['seconds']} s, {bad or 'all well'}", flush=True)
+    print(
+        f"{where} {result['acknowledged']} acknowledged, {result['seconds']} s, {bad or 'all well'}",
+        flush=True,
+    )
     for sentence in result["complaints"]:
         print(f"     {sentence}", flush=True)
 
@@ -116,7 +126,7 @@ def campaign(kind, wanted, args, before):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--faults", type=int, default=200, help="process faults")
     parser.add_argument("--network", type=int, default=50, help="network faults")
     parser.add_argument("--seed", type=int, default=1)

@@ -1,19 +1,23 @@
 #!/usr/bin/env python3
-"""An hour of clients that come and go: the memory and descriptors of primary, backup and gateway must stay as they are.
+"""An hour of clients that come and go: the memory and descriptors of primary, backup and gateway must stay as
+they are.
 
-tests/e2e/churn.py [--minutes M] [--rate N] [--lockstep FILE] [--json]. Needs root and a release build of lockstep. The guest
-is the appliance's Redis. Its clients, all bounded in number:
+tests/e2e/churn.py [--minutes M] [--rate N] [--lockstep FILE] [--json]. Needs root and a release build of
+lockstep. The guest is the appliance's Redis. Its clients, all bounded in number:
 
-    steady    write one key after the other on one connection each, read back each eighth write, and all at the end
-    short     connect, write a little, and leave: orderly, by a reset, with half a command, or without having said anything
+    steady    write one key after the other on one connection each, read back each eighth write, and all at
+              the end
+    short     connect, write a little, and leave: orderly, by a reset, with half a command, or without having
+              said anything
     idle      connect, write once, and say nothing for up to a minute
     refused   connect to a forward that nobody serves in the guest
 
-Sampled are, for each process, memory in RAM (RSS), its share of it (PSS), machine code that was translated from the guest's (code),
-what is neither that nor the guest's RAM (own), threads and file descriptors. Flat means: between the second quarter of the time and
-the last one, the mean of `own` grows by at most 5 % and 4 MiB, descriptors and threads by at most 4 on average; and the gateway
-never has more than 100 MiB. The guest's RAM and the code are caches of a fixed size that fill bit by bit: a guest touches its RAM up
-to its size, and what it does rarely is translated once it has been done often enough, up to 128 MiB.
+Sampled are, for each process, memory in RAM (RSS), its share of it (PSS), machine code that was translated
+from the guest's (code), what is neither that nor the guest's RAM (own), threads and file descriptors. Flat
+means: between the second quarter of the time and the last one, the mean of `own` grows by at most 5 % and 4
+MiB, descriptors and threads by at most 4 on average; and the gateway never has more than 100 MiB. The guest's
+RAM and the code are caches of a fixed size that fill bit by bit: a guest touches its RAM up to its size, and
+what it does rarely is translated once it has been done often enough, up to 128 MiB.
 """
 
 import argparse
@@ -98,14 +102,18 @@ class Short(threading.Thread):
     def visit(self, how):
         if how < 0.05:
             # The gateway answers for the guest that nobody is there: a refusal is what is expected.
-            with contextlib.suppress(OSError), Here.connect("127.0.0.1", self.ports[NOBODY], 30) as connection:
+            with contextlib.suppress(OSError), Here.connect(
+                "127.0.0.1", self.ports[NOBODY], 30
+            ) as connection:
                 connection.recv(1)
             return
         redis = Redis(Here, "127.0.0.1", self.ports[REDIS], 30)
         try:
             if how > 0.15:
                 for _ in range(self.chance.randrange(1, 10)):
-                    redis.ask("SET", f"short:{self.chance.randrange(KEYS)}", "x" * self.chance.randrange(1, 2000))
+                    redis.ask(
+                        "SET", f"short:{self.chance.randrange(KEYS)}", "x" * self.chance.randrange(1, 2000)
+                    )
             if 0.15 < how < 0.3:
                 redis.socket.sendall(b"*3\r\n$3\r\nSET\r\n$5\r\nha")
             if how < 0.45:
@@ -116,11 +124,13 @@ class Short(threading.Thread):
 
 
 class Idle(threading.Thread):
-    """Keeps up to IDLE_MAX connections that say nothing; each ends after up to a minute, and another one begins."""
+    """Keeps up to IDLE_MAX connections that say nothing; each ends after up to a minute, and another one
+    begins."""
 
     def __init__(self, port, stopping, chance):
         super().__init__(daemon=True)
-        self.port, self.stopping, self.chance, self.held, self.errors, self.error = port, stopping, chance, [], 0, None
+        self.port, self.stopping, self.chance = port, stopping, chance
+        self.held, self.errors, self.error = [], 0, None
 
     def run(self):
         while not self.stopping.wait(0.25):
@@ -184,7 +194,10 @@ def verdict(name, samples):
 
 
 def table(samples):
-    lines = [f"{'means of each quarter':<22}{'quarter':>8}{'RSS MiB':>9}{'PSS MiB':>9}{'code MiB':>9}{'own MiB':>9}{'threads':>9}{'files':>7}"]
+    lines = [
+        f"{'means of each quarter':<22}{'quarter':>8}{'RSS MiB':>9}{'PSS MiB':>9}{'code MiB':>9}"
+        f"{'own MiB':>9}{'threads':>9}{'files':>7}"
+    ]
     for name, found in samples.items():
         for number, mean in enumerate(quarters(found), 1):
             memory = "".join(f"{mean[kind] / MIB:>9.1f}" for kind in ["rss", "pss", "code", "own"])
@@ -219,12 +232,21 @@ def run(args, stack, directory):
     chance, stopping = random.Random(args.seed), Stopping()
     ports = machines.start_gateway(stack, directory, [REDIS, NOBODY])
     image = machines.image("appliance")
-    flags = [*machines.vm_flags(image, f"{MEMORY >> 20}M"), "--net", f"gateway={directory / 'gateway'}", "--serial", "none"]
+    flags = [
+        *machines.vm_flags(image, f"{MEMORY >> 20}M"),
+        "--net",
+        f"gateway={directory / 'gateway'}",
+        "--serial",
+        "none",
+    ]
     pair = Pair(stack, directory, flags)
     if not halves.wait_for_port(ports[REDIS], PATIENCE, b"PING\r\n", b"+PONG", gone=pair.primary.ended):
         raise SystemExit(f"the guest does not answer: {pair.primary.said()}")
     steady = [Steady(ports[REDIS], number, stopping, chance) for number in range(2)]
-    churn = [Short(ports, args.rate / SHORT_THREADS, stopping, random.Random(chance.random())) for _ in range(SHORT_THREADS)]
+    churn = [
+        Short(ports, args.rate / SHORT_THREADS, stopping, random.Random(chance.random()))
+        for _ in range(SHORT_THREADS)
+    ]
     clients = [*steady, *churn, Idle(ports[REDIS], stopping, random.Random(chance.random()))]
     for client in clients:
         client.start()
@@ -233,7 +255,9 @@ def run(args, stack, directory):
     try:
         samples = watch(processes, args.minutes)
     except OSError:
-        raise SystemExit(f"a process has ended: {pair.primary.said()[-500:]} {pair.backup.said()[-500:]}") from None
+        raise SystemExit(
+            f"a process has ended: {pair.primary.said()[-500:]} {pair.backup.said()[-500:]}"
+        ) from None
     stopping.set()
     for client in clients:
         client.join(PATIENCE)
@@ -255,9 +279,11 @@ def run(args, stack, directory):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--rate", type=float, default=40, help="visits of short clients a second, if the guest can")
+    parser.add_argument(
+        "--rate", type=float, default=40, help="visits of short clients a second, if the guest can"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--lockstep", help="the program to test; default: the release build")
     parser.add_argument("--json", action="store_true")
@@ -265,14 +291,18 @@ def main():
     halves.apart()
     halves.use(args.lockstep)
     with contextlib.ExitStack() as stack:
-        directory = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lockstep-e2e-churn-")))
+        directory = pathlib.Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="lockstep-e2e-churn-"))
+        )
         counts, samples, sentences = run(args, stack, directory)
     if args.json:
         means = {name: quarters(found) for name, found in samples.items()}
         print(json.dumps({**counts, "quarters": means, "complaints": sentences}))
     else:
-        print(f"{args.minutes:.0f} minutes: {counts['written']} steady writes, {counts['visits']} visits, "
-              f"{counts['visits_failed']} of them failed ({counts['error']})")  # fmt: skip
+        print(
+            f"{args.minutes:.0f} minutes: {counts['written']} steady writes, {counts['visits']} visits, "
+            f"{counts['visits_failed']} of them failed ({counts['error']})"
+        )
         print(table(samples))
         print("\n".join(sentences) or "all is flat")
     raise SystemExit(1 if sentences else 0)

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""A full Debian as a pair, with PostgreSQL under load and a writer that counts on fsync, through the death of its primary.
+"""A full Debian as a pair, with PostgreSQL under load and a writer that counts on fsync, through the death of
+its primary.
 
-tests/e2e/debian.py [HARTS]. Needs Debian's postgresql-contrib (for pgbench), postgresql-client and e2fsprogs, and a
-release build of lockstep. From outside: real processes, pgbench on the host through the gateway, SIGKILL, fsck. What
-must hold, in order:
+tests/e2e/debian.py [HARTS]. Needs Debian's postgresql-contrib (for pgbench), postgresql-client and e2fsprogs,
+and a release build of lockstep. From outside: real processes, pgbench on the host through the gateway,
+SIGKILL, fsck. What must hold, in order:
 
   * pgbench ends without one failed transaction;
   * the history table has exactly the transactions that pgbench's own log says were committed, and adds up;
@@ -57,7 +58,9 @@ def check(fact, what):
 
 def transactions(directory):
     """Committed transactions by pgbench's own log, and the longest that a client waited for one, in ms."""
-    lines = [line.split() for file in directory.glob("pgbench_log.*") for line in file.read_text().splitlines()]
+    lines = [
+        line.split() for file in directory.glob("pgbench_log.*") for line in file.read_text().splitlines()
+    ]
     return len(lines), max(int(line[2]) for line in lines) / 1000
 
 
@@ -65,9 +68,12 @@ def load(guest, console):
     """Runs pgbench, kills the primary in the middle; returns the lines of the writer seen before that."""
     begin = time.monotonic()
     pgbench = subprocess.Popen(
-        ["pgbench", "-h", "127.0.0.1", "-p", str(guest.port), "-U", "bench", "-n", "-c", "4", "-T", str(SECONDS), "-l", "bench"],
-        cwd=guest.site.directory, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        f"pgbench -h 127.0.0.1 -p {guest.port} -U bench -n -c 4 -T {SECONDS} -l bench".split(),
+        cwd=guest.site.directory,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     guest.site.stack.callback(pgbench.kill)
     while time.monotonic() - begin < SECONDS / 3:
         console.read()
@@ -102,11 +108,18 @@ def main():
 
         committed, longest = transactions(site.directory)
         history = int(guest.query("select count(*) from pgbench_history"))
-        check(history == committed > 0, f"{committed} transactions by pgbench's log, {history} in the history table")
+        check(
+            history == committed > 0,
+            f"{committed} transactions by pgbench's log, {history} in the history table",
+        )
         sums = [
             guest.query(f"select coalesce(sum({column}), 0) from pgbench_{table}")
-            for table, column in
-            [("history", "delta"), ("accounts", "abalance"), ("tellers", "tbalance"), ("branches", "bbalance")]
+            for table, column in [
+                ("history", "delta"),
+                ("accounts", "abalance"),
+                ("tellers", "tbalance"),
+                ("branches", "bbalance"),
+            ]
         ]
         check(len(set(sums)) == 1, f"history, accounts, tellers and branches add up to {sums[0]}")
         print(f"longest transaction {longest:.0f} ms", flush=True)
@@ -115,12 +128,18 @@ def main():
         console.type("\x03")
         console.type("")
         console.wait_for("# ")
-        console.type("echo en''d; tail -n +1 /var/lib/lockstep-fsync-check/sums; lockstep-fsync-check verify; echo st''atus $?")
+        console.type(
+            "echo en''d; tail -n +1 /var/lib/lockstep-fsync-check/sums; "
+            "lockstep-fsync-check verify; echo st''atus $?"
+        )
         console.wait_for(r"[\r\n]end\r")
         recorded = console.wait_for(r"(?s)^.*verified (\d+) files, 0 different")
         sums = dict(re.findall(r"(\d+) ([0-9a-f]{64})", recorded[0]))
         check(len(written) > 5, f"{len(written)} files were reported as synced before the kill")
-        check(all(sums.get(number) == digest for number, digest in written), "each of them reads back, and all later ones")
+        check(
+            all(sums.get(number) == digest for number, digest in written),
+            "each of them reads back, and all later ones",
+        )
         console.type("poweroff")
         while console.read():
             pass

@@ -1,24 +1,28 @@
 #!/usr/bin/env python3
-"""What the guest flushed survives its host: the primary dies by SIGKILL, and its host's cache of the shared disk with it.
+"""What the guest flushed survives its host: the primary dies by SIGKILL, and its host's cache of the shared
+disk with it.
 
-tests/e2e/lossy.py [--runs N] [--seed S] [--harts N] [--sync-ms MS] [--control] [--lockstep FILE] [--json]. Needs root,
-/dev/fuse, Debian's e2fsprogs and util-linux, and a release build of lockstep.
+tests/e2e/lossy.py [--runs N] [--seed S] [--harts N] [--sync-ms MS] [--control] [--lockstep FILE] [--json].
+Needs root, /dev/fuse, Debian's e2fsprogs and util-linux, and a release build of lockstep.
 
-The two hosts are two mounts of one directory, each with a cache of its own (lib/lossyfs.py). A guest with the disk keeps
-ledgers there and says over the network what it has flushed (guest/ledger.py): appended records, records written past the
-guest's cache and flushed sixteen at a time, renamed files. Each run:
+The two hosts are two mounts of one directory, each with a cache of its own (lib/lossyfs.py). A guest with the
+disk keeps ledgers there and says over the network what it has flushed (guest/ledger.py): appended records,
+records written past the guest's cache and flushed sixteen at a time, renamed files. Each run:
 
-  1. three clients, a ledger each, and a fourth that makes metadata nobody flushes, on connections that are never opened again;
-  2. at a random moment the primary and its host's mount are killed; the backup takes over and the clients go on;
+  1. three clients, a ledger each, and a fourth that makes metadata nobody flushes, on connections that are
+     never opened again;
+  2. at a random moment the primary and its host's mount are killed; the backup takes over and the clients go
+     on;
   3. the guest drops its caches and reads the ledgers: all that was acknowledged must be there;
-  4. the survivor and its mount are killed too, and the VM is started again from the storage: the same must hold;
+  4. the survivor and its mount are killed too, and the VM is started again from the storage: the same must
+     hold;
   5. it powers off, and the disk passes `fsck -fn`.
 
 In one run of three the mounts refuse O_DIRECT, as some file systems do.
 
-The shared disk's /proc/PID/fdinfo must say O_DIRECT or O_DSYNC, on the primary before its end and on the survivor.
-With --control the mounts have no cache that could be lost: then nothing may be missing whatever lockstep does, or it is the
-test that loses it.
+The shared disk's /proc/PID/fdinfo must say O_DIRECT or O_DSYNC, on the primary before its end and on the
+survivor. With --control the mounts have no cache that could be lost: then nothing may be missing whatever
+lockstep does, or it is the test that loses it.
 """
 
 import argparse
@@ -44,7 +48,8 @@ PORT, GROUP, DISK_MIB = 9000, 16, 256
 # The guest's file for records past its cache has so many blocks; a client must not come round.
 DIRECT_GROUPS_MAX = 8192 // GROUP
 KINDS = ["append", "direct", "files"]
-# On a busy machine a pair may lose its protection before the test takes it; such a run is made again, so often at most.
+# On a busy machine a pair may lose its protection before the test takes it; such a run is made again, so
+# often at most.
 ATTEMPTS = 4
 # How long the machine may be busy with something else; none of this is measured.
 PATIENCE = 180
@@ -59,7 +64,8 @@ def ledger_image():
     program = (HERE / "guest/ledger.py").read_text()
     command = f"cat >/run/ledger.py <<'LEDGER'\n{program}\nLEDGER\nexec python3 -E -S /run/ledger.py"
     made = subprocess.run(
-        [machines.LOCKSTEP, "image", "appliance", "--json", "--package", "python3", "--run", command], stdout=subprocess.PIPE
+        [machines.LOCKSTEP, "image", "appliance", "--json", "--package", "python3", "--run", command],
+        stdout=subprocess.PIPE,
     )
     if made.returncode != 0:
         raise SystemExit("the image with the ledgers could not be made, see above")
@@ -92,7 +98,9 @@ class Client(threading.Thread):
 
     def run(self):
         try:
-            while not self.stopping and not (self.kind == "direct" and self.acknowledged >= DIRECT_GROUPS_MAX):
+            while not self.stopping and not (
+                self.kind == "direct" and self.acknowledged >= DIRECT_GROUPS_MAX
+            ):
                 line = f"{self.kind} {self.acknowledged}"
                 if self.lines.ask(line) != line:
                     raise ValueError(f"a wrong answer to {line!r}")
@@ -115,13 +123,16 @@ def missing(clients, found):
     for client in clients:
         if client.kind in KINDS:
             expected = client.expected()
-            have = sum(min(last + 1, expected) - first for first, last in found[client.kind] if first < expected)
+            have = sum(
+                min(last + 1, expected) - first for first, last in found[client.kind] if first < expected
+            )
             lost[client.kind] = expected - have
     return lost
 
 
 def is_direct(pid, disk):
-    """Is each descriptor of the disk that a process may write with direct or synchronous? None: it has none."""
+    """Is each descriptor of the disk that a process may write with direct or synchronous? None: it has
+    none."""
     flags = []
     for name in os.listdir(f"/proc/{pid}/fd"):
         with contextlib.suppress(OSError):
@@ -160,7 +171,9 @@ class Run:
 
     def attempt(self):
         with contextlib.ExitStack() as stack:
-            directory = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lockstep-e2e-lossy-")))
+            directory = pathlib.Path(
+                stack.enter_context(tempfile.TemporaryDirectory(prefix="lockstep-e2e-lossy-"))
+            )
             try:
                 self.go_in(stack, directory)
             except (OSError, ValueError, KeyError) as error:
@@ -194,7 +207,12 @@ class Run:
         args, chance = self.args, self.chance
         refuses = chance.randrange(3) == 0
         self.result["refuses_direct"] = refuses
-        flags = ["--sync-ms", args.sync_ms, *(["--no-cache"] if args.control else []), *(["--no-direct"] if refuses else [])]
+        flags = [
+            "--sync-ms",
+            args.sync_ms,
+            *(["--no-cache"] if args.control else []),
+            *(["--no-direct"] if refuses else []),
+        ]
         self.hosts = {
             role: Host(stack, directory, f"host-{role}", storage, flags, chance.randrange(1 << 30))
             for role in ["primary", "backup"]
@@ -202,8 +220,13 @@ class Run:
         self.port = machines.start_gateway(stack, directory, [PORT])[PORT]
         disks = {role: host.point / "disk.raw" for role, host in self.hosts.items()}
         net = ["--net", f"gateway={directory / 'gateway'}"]
-        pair = Pair(stack, directory, [*self.flags(), *net], own={role: ["--disk", disk] for role, disk in disks.items()},
-                    timeout_ms=args.timeout_ms)  # fmt: skip
+        pair = Pair(
+            stack,
+            directory,
+            [*self.flags(), *net],
+            own={role: ["--disk", disk] for role, disk in disks.items()},
+            timeout_ms=args.timeout_ms,
+        )
         if not halves.wait_for_port(self.port, PATIENCE, b"churn 0\n", b"churn 0", gone=pair.primary.ended):
             self.fault(f"the guest does not answer: {pair.primary.said()[-500:]}")
             return None, None
@@ -216,11 +239,17 @@ class Run:
         self.check_descriptor("primary", pair.primary.pid, disks["primary"])
         before = {client.kind: client.acknowledged for client in clients}
         if (pair.primary.role_now(), pair.backup.role_now()) != ("primary", "backup"):
-            raise Unprotected([event["suspicion"] for event in pair.primary.events("role") + pair.backup.events("role")])
+            raise Unprotected(
+                [event["suspicion"] for event in pair.primary.events("role") + pair.backup.events("role")]
+            )
         pair.primary.kill()
         self.hosts["primary"].server.send_signal(signal.SIGKILL)
         cache = self.hosts["primary"].statistics()
-        self.result |= {"lost_cache_bytes": cache["dirty_bytes"], "acknowledged_before": before, "primary_cache": cache}
+        self.result |= {
+            "lost_cache_bytes": cache["dirty_bytes"],
+            "acknowledged_before": before,
+            "primary_cache": cache,
+        }
         if not pair.wait_for_role(pair.backup, ["solo"], PATIENCE):
             self.fault(f"the backup did not take over: {pair.backup.said()[-500:]}")
             return None, None
@@ -235,7 +264,9 @@ class Run:
             client.join(PATIENCE)
             if client.error or client.is_alive():
                 self.fault(f"the connection of `{client.kind}` ended: {client.error or 'no answer'}")
-        self.result["acknowledged"] = {client.kind: client.expected() for client in clients if client.kind in KINDS}
+        self.result["acknowledged"] = {
+            client.kind: client.expected() for client in clients if client.kind in KINDS
+        }
         return clients, pair.backup
 
     def check_descriptor(self, who, pid, disk):
@@ -259,11 +290,21 @@ class Run:
         (directory / "gateway").unlink(missing_ok=True)
         self.port = machines.start_gateway(stack, directory, [PORT])[PORT]
         errors = open(directory / "again.errors", "w")
-        around = ["--disk", storage / "disk.raw", "--net", f"gateway={directory / 'gateway'}", "--name", "again"]
+        around = [
+            "--disk",
+            storage / "disk.raw",
+            "--net",
+            f"gateway={directory / 'gateway'}",
+            "--name",
+            "again",
+        ]
         again = machines.start(stack, [machines.LOCKSTEP, "run", *self.flags(), *around], stderr=errors)
         # The lock of the dead survivor is on the storage; on this machine its process is seen to be dead.
-        if not halves.wait_for_port(self.port, PATIENCE, b"churn 0\n", b"churn 0", gone=lambda: again.poll() is not None):
-            self.fault(f"the VM does not start again from its disk: {(directory / 'again.errors').read_text()[-500:]}")
+        if not halves.wait_for_port(
+            self.port, PATIENCE, b"churn 0\n", b"churn 0", gone=lambda: again.poll() is not None
+        ):
+            words = (directory / "again.errors").read_text()[-500:]
+            self.fault(f"the VM does not start again from its disk: {words}")
             return
         self.verify("after the restart", clients)
         with contextlib.suppress(OSError):
@@ -275,14 +316,18 @@ class Run:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--runs", type=int, default=10)
-    parser.add_argument("--first", type=int, default=1, help="number of the first run: a run is the seed and its number")
+    parser.add_argument(
+        "--first", type=int, default=1, help="number of the first run: a run is the seed and its number"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--harts", default="1")
     parser.add_argument("--sync-ms", type=float, default=5, help="how long the storage takes for a flush")
     parser.add_argument("--timeout-ms", type=int, default=1000)
-    parser.add_argument("--control", action="store_true", help="mounts without a cache: the test itself loses nothing")
+    parser.add_argument(
+        "--control", action="store_true", help="mounts without a cache: the test itself loses nothing"
+    )
     parser.add_argument("--lockstep", help="the program to test; default: the release build")
     parser.add_argument("--keep", help="a directory for what the replicas of a failed run said")
     parser.add_argument("--json", action="store_true")
@@ -303,8 +348,11 @@ def main():
         else:
             word, cache = "FAIL" if result["faults"] else "ok  ", result.get("lost_cache_bytes", 0) >> 10
             refused = "no O_DIRECT, " if result.get("refuses_direct") else ""
-            print(f"{word} run {number}: {refused}{cache} KiB of cache lost, acknowledged {result.get('acknowledged')}, "
-                  f"{time.monotonic() - begin:.0f} s", flush=True)  # fmt: skip
+            print(
+                f"{word} run {number}: {refused}{cache} KiB of cache lost, "
+                f"acknowledged {result.get('acknowledged')}, {time.monotonic() - begin:.0f} s",
+                flush=True,
+            )
             for sentence in result["faults"]:
                 print(f"       {sentence}", flush=True)
     print(f"{args.runs} runs, {failed} failed", file=sys.stderr if args.json else sys.stdout)

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""A recorded boot of a full Debian, from power-on through a login to power-off, replayed in every way that must not matter.
+"""A recorded boot of a full Debian, from power-on through a login to power-off, replayed in every way that
+must not matter.
 
-tests/e2e/replay.py [HARTS ...]. Default: 1 and 4. Each replay compares every output and digest by itself; here the ends
-are compared: plain, with random cache drops and odd slices, and from a snapshot in the middle.
+tests/e2e/replay.py [HARTS ...]. Default: 1 and 4. Each replay compares every output and digest by itself;
+here the ends are compared: plain, with random cache drops and odd slices, and from a snapshot in the middle.
 """
 
 import json
@@ -40,13 +41,20 @@ def main():
             flags = [*vm_flags(files, "1G", disk=disk), "--harts", harts]
             log, snapshot = directory / "log", directory / "snapshot"
             begin = time.monotonic()
-            recorded = log_in_and_power_off([LOCKSTEP, "record", "--json", "-o", log, *flags, "--serial", "stdio"])
+            recorded = log_in_and_power_off(
+                [LOCKSTEP, "record", "--json", "-o", log, *flags, "--serial", "stdio"]
+            )
             took = time.monotonic() - begin
-            print(f"{harts} harts: {recorded['step']} steps, {log.stat().st_size} bytes of log, {took:.1f} s", flush=True)
+            print(
+                f"{harts} harts: {recorded['step']} steps, {log.stat().st_size} bytes of log, {took:.1f} s",
+                flush=True,
+            )
 
             def replay(what, *more):
                 begin = time.monotonic()
-                output = subprocess.run([LOCKSTEP, "replay", log, "--json", *flags, *more], check=True, stdout=subprocess.PIPE)
+                output = subprocess.run(
+                    [LOCKSTEP, "replay", log, "--json", *flags, *more], check=True, stdout=subprocess.PIPE
+                )
                 end = json.loads(output.stdout.splitlines()[-1])
                 took = time.monotonic() - begin
                 print(f"  {what}: {end['digests_compared']} digests equal, {took:.1f} s", flush=True)

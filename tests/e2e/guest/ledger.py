@@ -1,14 +1,18 @@
-"""Runs inside a guest: keeps three ledgers on /data, and says that a record is kept only after it was flushed.
+"""Runs inside a guest: keeps three ledgers on /data, and says that a record is kept only after it was
+flushed.
 
 A client sends a line, and gets a line:
 
-    append N        record N is appended to a file, then fdatasync: data and the file's new length must both be there
-    direct N        16 records from 16 N on are written past the guest's cache, one after the other, then fdatasync: the writes
-                    are complete long before the flush, as those of a database that writes with O_DIRECT
-    files N         file N is written under another name, flushed, renamed, and its directory flushed: only metadata tells
+    append N        record N is appended to a file, then fdatasync: data and the file's new length must both
+                    be there
+    direct N        16 records from 16 N on are written past the guest's cache, one after the other, then
+                    fdatasync: the writes are complete long before the flush, as those of a database that
+                    writes with O_DIRECT
+    files N         file N is written under another name, flushed, renamed, and its directory flushed: only
+                    metadata tells
     churn N         makes and removes files that nobody flushes, so that completed metadata writes are about
-    verify          the guest's caches are dropped, everything is read: {"append": [[FIRST, LAST], ..], ...} as JSON,
-                    and whether the disk is mounted at all
+    verify          the guest's caches are dropped, everything is read: {"append": [[FIRST, LAST], ..], ...}
+                    as JSON, and whether the disk is mounted at all
     poweroff        the guest ends
 
 Record N of a kind is a function of both; what is read is compared with that.
@@ -90,9 +94,14 @@ class Ledgers:
                 if file.read(BLOCK) == content("direct", place, BLOCK):
                     found["direct"].append(place)
         for name in os.listdir(f"{DATA}/files"):
-            if name.isdigit() and open(f"{DATA}/files/{name}", "rb").read() == content("files", int(name), 1000):
+            if name.isdigit() and open(f"{DATA}/files/{name}", "rb").read() == content(
+                "files", int(name), 1000
+            ):
                 found["files"].append(int(name))
-        return {"mounted": os.path.ismount(DATA), **{kind: ranges(sorted(numbers)) for kind, numbers in found.items()}}
+        return {
+            "mounted": os.path.ismount(DATA),
+            **{kind: ranges(sorted(numbers)) for kind, numbers in found.items()},
+        }
 
 
 def ranges(numbers):

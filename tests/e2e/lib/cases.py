@@ -1,4 +1,7 @@
-"""What a case of the campaign counts and complains of, whatever its faults are."""
+"""What a case of the campaign counts and complains of, whatever its faults are.
+
+`processfaults.py` and `networkfaults.py` have the two kinds of cases; `campaign.py` adds up what they count.
+"""
 
 import random
 
@@ -7,7 +10,8 @@ FAILURES = ["lost", "wrong", "reset", "split", "silent", "stuck"]
 
 
 class Case:
-    """One pair and its faults, all drawn from the seed and the case's number. `kind` and `where` are the subclass's."""
+    """One pair and its faults, all drawn from the seed and the case's number. `kind` and `where` are the
+    subclass's."""
 
     kind, where = "", {}
 

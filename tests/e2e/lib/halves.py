@@ -1,7 +1,8 @@
-"""Pairs for tests that break things: each half with flags of its own, signals, events, last words; and a place that cleans up.
+"""Pairs for tests that break things: each half with flags of its own, signals, events, last words; and a
+place that cleans up.
 
-What is started ends with the stack it was started in. `apart` gives a whole program namespaces of its own for processes and
-mounts, so that nothing of it is left however it ends.
+What is started ends with the stack it was started in. `apart` gives a whole program namespaces of its own for
+processes and mounts, so that nothing of it is left however it ends.
 """
 
 import os
@@ -19,20 +20,26 @@ INSIDE = "LOCKSTEP_E2E_APART"
 
 
 def apart():
-    """Runs this program again in its own process and mount namespaces, whose end is the end of all that it started."""
+    """Runs this program again in its own process and mount namespaces, whose end is the end of all that it
+    started."""
     if os.environ.get(INSIDE):
         # The first process of a namespace is told nothing that it does not ask for; so asked, it cleans up.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda number, _: sys.exit(128 + number))
-        # Names of network namespaces are mounts too: this program's own are seen by nobody else, and end with it.
+        # Names of network namespaces are mounts too: this program's own are seen by nobody else, and end with
+        # it.
         pathlib.Path("/run/netns").mkdir(exist_ok=True)
         subprocess.run(["mount", "-t", "tmpfs", "lockstep-e2e", "/run/netns"], check=True)
         return
     if os.geteuid() != 0:
-        raise SystemExit("this test needs root: it mounts a file system or makes network namespaces; run it as root")
-    command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]
+        raise SystemExit(
+            "this test needs root: it mounts a file system or makes network namespaces; run it as root"
+        )
+    command = "unshare --mount --pid --fork --kill-child --mount-proc --propagation private".split()
     # In a group of its own, so that who interrupts the group does not interrupt what is being tested.
-    child = subprocess.Popen([*command, sys.executable, *sys.argv], env={**os.environ, INSIDE: "1"}, process_group=0)
+    child = subprocess.Popen(
+        [*command, sys.executable, *sys.argv], env={**os.environ, INSIDE: "1"}, process_group=0
+    )
 
     def pass_on(number, _):
         inside = pathlib.Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
@@ -49,12 +56,16 @@ def use(program):
     if program:
         machines.LOCKSTEP = pathlib.Path(program).resolve()
     if not machines.LOCKSTEP.exists():
-        raise SystemExit(f"{machines.LOCKSTEP} is missing; run `cargo build --release`, or give `--lockstep FILE`")
+        raise SystemExit(
+            f"{machines.LOCKSTEP} is missing; run `cargo build --release`, or give `--lockstep FILE`"
+        )
 
 
 def knows(command, flag):
     """Does this lockstep's `command` have such a flag?"""
-    return flag in subprocess.run([machines.LOCKSTEP, command, "--help"], capture_output=True, text=True).stdout
+    return (
+        flag in subprocess.run([machines.LOCKSTEP, command, "--help"], capture_output=True, text=True).stdout
+    )
 
 
 def sentences(text):
@@ -63,13 +74,17 @@ def sentences(text):
 
 
 def silences(name, said, events):
-    """What a half whose protection has ended has not told: `said` since the fault began, and all its events."""
+    """What a half whose protection has ended has not told: `said` since the fault began, and all its
+    events."""
     missing = []
     if not sentences(said):
         missing.append(f"the {name} said nothing on standard error")
-    # Its end is a reason, too, for a half that was stopped while the other went live; another event's sentence is none.
+    # Its end is a reason, too, for a half that was stopped while the other went live; another event's
+    # sentence is none.
     ends = any(event.get("event") == "halt" and event.get("sentence") for event in events)
-    if not ends and not any(event.get("suspicion") or event.get("why") or event.get("reason") for event in events):
+    if not ends and not any(
+        event.get("suspicion") or event.get("why") or event.get("reason") for event in events
+    ):
         missing.append(f"no event of the {name} says why")
     return missing
 
@@ -128,9 +143,12 @@ class Half:
 
 
 class Pair:
-    """Two halves of one VM. `flags` of the machine; `own` are more flags by role, `commands` what is put in front."""
+    """Two halves of one VM. `flags` of the machine; `own` are more flags by role, `commands` what is put in
+    front."""
 
-    def __init__(self, stack, directory, flags, own=None, commands=None, address=None, timeout_ms=500, start=True):
+    def __init__(
+        self, stack, directory, flags, own=None, commands=None, address=None, timeout_ms=500, start=True
+    ):
         self.stack, self.directory, self.halves = stack, directory, {}
         self.own, self.commands = own or {}, commands or {}
         common = machines.pair_flags(directory)
@@ -199,7 +217,8 @@ class Lines:
 
 
 def wait_for_port(port, seconds, question, answer, address="127.0.0.1", gone=lambda: False):
-    """Waits until somebody behind a forwarded port answers `question` with `answer`, which is bytes; False: too late."""
+    """Waits until somebody behind a forwarded port answers `question` with `answer`, which is bytes; False:
+    too late."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and not gone():
         try:

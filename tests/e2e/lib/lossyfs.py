@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
 """A file system whose cache can be lost: one mount of it stands for one host with its page cache.
 
-lossyfs.py BACKING MOUNTPOINT STATISTICS [--sync-ms MS] [--seed N] [--no-cache] [--no-direct]. Root only; it speaks to
-/dev/fuse itself.
+lossyfs.py BACKING MOUNTPOINT STATISTICS [--sync-ms MS] [--seed N] [--no-cache] [--no-direct]. Root only; it
+speaks to /dev/fuse itself.
 
-Two hosts that share storage are two mounts of one backing directory. The backing directory is the storage: what is there
-survives. What a program writes plainly stays in the mount's own cache, block by block, until it is flushed (or, at random,
-was written back by itself, as a kernel does with pages whenever it likes). SIGKILL of the server is the death of that host
-without its cache. What is opened or written with O_DIRECT, O_DSYNC or O_SYNC goes to the storage before it is answered. Names
-(create, link, rename, unlink) are the storage's at once, as those of a network file system.
+Two hosts that share storage are two mounts of one backing directory. The backing directory is the storage:
+what is there survives. What a program writes plainly stays in the mount's own cache, block by block, until it
+is flushed (or, at random, was written back by itself, as a kernel does with pages whenever it likes). SIGKILL
+of the server is the death of that host without its cache. What is opened or written with O_DIRECT, O_DSYNC or
+O_SYNC goes to the storage before it is answered. Names (create, link, rename, unlink) are the storage's at
+once, as those of a network file system.
 
-The kernel that the test runs on keeps nothing: every file is opened with FOPEN_DIRECT_IO and no attribute is valid for longer
-than the answer that brings it.
+The kernel that the test runs on keeps nothing: every file is opened with FOPEN_DIRECT_IO and no attribute is
+valid for longer than the answer that brings it.
 """
 
 import argparse
@@ -103,7 +104,9 @@ class Cache:
                 self.statistics.add("dirty_bytes", -BLOCK)
 
     def write_back_range(self, fd, offset, size):
-        self.write_back(fd, range(offset // BLOCK, -(-(offset + size) // BLOCK)) if size < 1 << 30 else list(self.blocks))
+        self.write_back(
+            fd, range(offset // BLOCK, -(-(offset + size) // BLOCK)) if size < 1 << 30 else list(self.blocks)
+        )
 
 
 class Node:
@@ -165,9 +168,20 @@ class Server:
         s = os.fstat(of) if isinstance(of, int) else os.stat(of.fd)
         nanoseconds = [divmod(value, 10**9) for value in (s.st_atime_ns, s.st_mtime_ns, s.st_ctime_ns)]
         return struct.pack(
-            "<6Q10I", s.st_ino, s.st_size, s.st_blocks, *(n[0] for n in nanoseconds), *(n[1] for n in nanoseconds),
-            s.st_mode, s.st_nlink, s.st_uid, s.st_gid, s.st_rdev & 0xFFFFFFFF, BLOCK, 0,
-        )  # fmt: skip
+            "<6Q10I",
+            s.st_ino,
+            s.st_size,
+            s.st_blocks,
+            *(n[0] for n in nanoseconds),
+            *(n[1] for n in nanoseconds),
+            s.st_mode,
+            s.st_nlink,
+            s.st_uid,
+            s.st_gid,
+            s.st_rdev & 0xFFFFFFFF,
+            BLOCK,
+            0,
+        )
 
     def entry(self, parent, name):
         """Looks a name up and takes a reference on what it names."""
@@ -196,7 +210,18 @@ class Server:
     def on_init(self, _, body):
         major, minor, readahead, flags = struct.unpack_from("<IIII", body)
         return struct.pack(
-            "<IIIIHHIIHHI28x", 7, min(minor, 36), readahead, flags & INIT_FLAGS, 32, 24, MAX_WRITE, 1, MAX_WRITE // 4096, 0, 0
+            "<IIIIHHIIHHI28x",
+            7,
+            min(minor, 36),
+            readahead,
+            flags & INIT_FLAGS,
+            32,
+            24,
+            MAX_WRITE,
+            1,
+            MAX_WRITE // 4096,
+            0,
+            0,
         )
 
     def on_lookup(self, nodeid, body):
@@ -320,7 +345,9 @@ class Server:
     def on_opendir(self, nodeid, _):
         fd = os.open(self.nodes[nodeid].path(), os.O_RDONLY | os.O_DIRECTORY)
         with os.scandir(fd) as entries:
-            self.directories[fd] = [(e.name.encode(), e.inode(), 4 if e.is_dir(follow_symlinks=False) else 8) for e in entries]
+            self.directories[fd] = [
+                (e.name.encode(), e.inode(), 4 if e.is_dir(follow_symlinks=False) else 8) for e in entries
+            ]
         return struct.pack("<QIi", fd, 0, 0)
 
     def on_readdir(self, _, body):
@@ -345,15 +372,46 @@ class Server:
     def on_statfs(self, nodeid, _):
         s = os.fstatvfs(self.nodes[nodeid].fd)
         return struct.pack(
-            "<5Q4I24x", s.f_blocks, s.f_bfree, s.f_bavail, s.f_files, s.f_ffree, s.f_bsize, s.f_namemax, s.f_frsize, 0
+            "<5Q4I24x",
+            s.f_blocks,
+            s.f_bfree,
+            s.f_bavail,
+            s.f_files,
+            s.f_ffree,
+            s.f_bsize,
+            s.f_namemax,
+            s.f_frsize,
+            0,
         )
 
 
 OPCODES = {
-    1: "lookup", 2: "forget", 3: "getattr", 4: "setattr", 9: "mkdir", 10: "unlink", 12: "rename", 13: "link", 14: "open",
-    15: "read", 16: "write", 17: "statfs", 18: "release", 20: "fsync", 25: "flush", 26: "init", 27: "opendir", 28: "readdir",
-    29: "releasedir", 30: "fsyncdir", 35: "create", 42: "batch_forget", 43: "fallocate", 45: "rename2", 46: "lseek",
-}  # fmt: skip
+    1: "lookup",
+    2: "forget",
+    3: "getattr",
+    4: "setattr",
+    9: "mkdir",
+    10: "unlink",
+    12: "rename",
+    13: "link",
+    14: "open",
+    15: "read",
+    16: "write",
+    17: "statfs",
+    18: "release",
+    20: "fsync",
+    25: "flush",
+    26: "init",
+    27: "opendir",
+    28: "readdir",
+    29: "releasedir",
+    30: "fsyncdir",
+    35: "create",
+    42: "batch_forget",
+    43: "fallocate",
+    45: "rename2",
+    46: "lseek",
+}
 # Forget, interrupt and batch forget: the kernel waits for no answer.
 NO_ANSWER = {2, 36, 42}
 
@@ -363,7 +421,8 @@ def name_in(body):
 
 
 def backing_flags(flags):
-    """How the server itself opens the file: readable too, since it fills whole blocks; its own page cache is the storage."""
+    """How the server itself opens the file: readable too, since it fills whole blocks; its own page cache is
+    the storage."""
     kept = flags & ~(THROUGH | os.O_NOFOLLOW | os.O_APPEND | os.O_ACCMODE)
     access = flags & os.O_ACCMODE
     return kept | (os.O_RDWR if access == os.O_WRONLY else access)

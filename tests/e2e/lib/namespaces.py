@@ -1,14 +1,16 @@
-"""A site of hosts on one machine: network namespaces on a common switch, whose cables can be cut, slowed and made lossy.
+"""A site of hosts on one machine: network namespaces on a common switch, whose cables can be cut, slowed and
+made lossy.
 
-Needs root, `ip` (iproute2), `nft` (nftables) and, for delays, /dev/net/tun. Everything that is made ends with the `with`
-block; what an earlier run left because it was killed is swept away when the next one begins.
+Needs root, `ip` (iproute2), `nft` (nftables) and, for delays, /dev/net/tun. Everything that is made ends with
+the `with` block; what an earlier run left because it was killed is swept away when the next one begins.
 
     with Network(["client", "a", "b"]) as network:
         network.host("a").run(["ping", "-c", "1", network.host("b").address])
-        network.cut("a", "b", ms=300)     # both directions; the kernel ends it by itself, to the millisecond
+        # In both directions; the kernel ends the cut by itself, to the millisecond.
+        network.cut("a", "b", ms=300)
 
-Faults are in the switch's namespace, so that neither end's kernel knows of them: a packet that its own host drops would
-be an error of the sender's socket, and TCP would not back off.
+Faults are in the switch's namespace, so that neither end's kernel knows of them: a packet that its own host
+drops would be an error of the sender's socket, and TCP would not back off.
 """
 
 import contextlib
@@ -32,7 +34,8 @@ NETNS = pathlib.Path("/run/netns")
 CLONE_NEWNET = 0x40000000
 LIBC = ctypes.CDLL(None, use_errno=True)
 
-# `cuts` and `lossy` are looked up for each packet by source and destination. An element of `cuts` may have an end.
+# `cuts` and `lossy` are looked up for each packet by source and destination. An element of `cuts` may have an
+# end.
 RULES = """
 table bridge lsh {
     set cuts { type ipv4_addr . ipv4_addr; flags timeout; }
@@ -210,7 +213,9 @@ class Network:
     def _wire(self, host):
         # Made in the switch's namespace and one end sent away: the machine's own network sees neither.
         port = host.port_of_switch
-        self.on_switch(["ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", host.namespace])
+        self.on_switch(
+            ["ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", host.namespace]
+        )
 
     def _long_wire(self, host):
         # The cards are made by the thread that is there, so they need not be moved.
@@ -248,12 +253,15 @@ class Network:
         return [f"{there} . {back}", *([f"{back} . {there}"] if both_ways else [])]
 
     def cut(self, one, other, ms=None, both_ways=True):
-        """Drops what `one` sends to `other` (and back), for `ms` milliseconds or until `heal`; when that was in force."""
+        """Drops what `one` sends to `other` (and back), for `ms` milliseconds or until `heal`; when that was
+        in force."""
         return self._drop(self._pairs(one, other, both_ways), ms)
 
     def isolate(self, name, ms=None):
         """The same for all that this host sends or gets, until `join`. Its card keeps its carrier."""
-        return self._drop([pair for other in self.names if other != name for pair in self._pairs(name, other, True)], ms)
+        return self._drop(
+            [pair for other in self.names if other != name for pair in self._pairs(name, other, True)], ms
+        )
 
     def join(self, name):
         """Ends `isolate` and each `cut` of this host."""
@@ -273,9 +281,15 @@ class Network:
     def _drop(self, pairs, ms):
         now = time.monotonic()
         # An element that is still there would keep its old end.
-        old = [f"delete element bridge lsh cuts {{ {pair} }}" for pair in pairs if self.cuts.get(pair, now) is None]
+        old = [
+            f"delete element bridge lsh cuts {{ {pair} }}"
+            for pair in pairs
+            if self.cuts.get(pair, now) is None
+        ]
         end = f" timeout {ms}ms" if ms is not None else ""
-        self.rules("\n".join([*old, f"add element bridge lsh cuts {{ {', '.join(pair + end for pair in pairs)} }}"]))
+        self.rules(
+            "\n".join([*old, f"add element bridge lsh cuts {{ {', '.join(pair + end for pair in pairs)} }}"])
+        )
         begin = time.monotonic()
         self.cuts |= dict.fromkeys(pairs, None if ms is None else begin + ms / 1000)
         return begin
@@ -293,17 +307,19 @@ class Network:
         self.rules(
             "flush chain bridge lsh forward\n"
             "add rule bridge lsh forward ip saddr . ip daddr @cuts drop\n"
-            f"add rule bridge lsh forward ip saddr . ip daddr @lossy numgen random mod 1000 < {permille} drop\n"
+            "add rule bridge lsh forward ip saddr . ip daddr @lossy "
+            f"numgen random mod 1000 < {permille} drop\n"
             f"add element bridge lsh lossy {{ {elements} }}"
         )
 
     def delay(self, name, ms, jitter_ms=0):
-        """Makes each packet from and to a far host take `ms` milliseconds: a round trip takes twice that. With `jitter_ms`
-        each takes up to so much longer, and packets overtake one another."""
+        """Makes each packet from and to a far host take `ms` milliseconds: a round trip takes twice that.
+        With `jitter_ms` each takes up to so much longer, and packets overtake one another."""
         self.relays[name].delay(ms / 1000, jitter_ms / 1000)
 
     def count_calls(self, source, destination, port):
-        """Begins to count the connections that `source` tries to open; a function that tells how many so far."""
+        """Begins to count the connections that `source` tries to open; a function that tells how many so
+        far."""
         name = f"calls{next(self._numbers)}"
         there, back = self.hosts[source].address, self.hosts[destination].address
         self.rules(

@@ -1,7 +1,8 @@
-"""Faults of the network of a pair: a case is one pair on hosts in network namespaces, with faults until one ends it.
+"""Faults of the network of a pair: a case is one pair on hosts in network namespaces, with faults until one
+ends it.
 
-All is drawn from the seed and the case's number. The guest is the appliance's Redis; its clients, the gateway and the two
-replicas are on hosts of their own (lib/namespaces.py).
+All is drawn from the seed and the case's number. The guest is the appliance's Redis; its clients, the gateway
+and the two replicas are on hosts of their own (lib/namespaces.py).
 """
 
 import time
@@ -18,9 +19,18 @@ FAULTS_PER_CASE = 5
 CUT_GOAL_MS = 350
 # By chance: how often each kind is drawn.
 KINDS = {
-    "cut": 4, "one-way": 3, "isolate": 3, "port-cut": 2, "delay": 2, "loss": 2, "reorder": 2, "flap": 3, "arbiter-away": 2,
-    "arbiter-and-cut": 2, "death": 3,
-}  # fmt: skip
+    "cut": 4,
+    "one-way": 3,
+    "isolate": 3,
+    "port-cut": 2,
+    "delay": 2,
+    "loss": 2,
+    "reorder": 2,
+    "flap": 3,
+    "arbiter-away": 2,
+    "arbiter-and-cut": 2,
+    "death": 3,
+}
 
 
 def require():
@@ -43,7 +53,8 @@ class Case(cases.Case):
             try:
                 return self.attempt()
             except Failed as failure:
-                # On a busy machine a pair may lose its protection before there was any fault; that is no case.
+                # On a busy machine a pair may lose its protection before there was any fault; that is no
+                # case.
                 self.counts["false"] += 1
                 self.complaints.append(f"before any fault: {failure}")
         self.complain("stuck", f"no pair came about, {ATTEMPTS} times")
@@ -178,7 +189,9 @@ class Case(cases.Case):
         self.faults[-1]["then"] = "alone"
         last = self.faults[-1]
         bearable = ["cut", "one-way", "isolate", "port-cut"]
-        if last["what"] in ["delay", "reorder", "arbiter-away"] or (last["what"] in bearable and last["ms"] <= CUT_GOAL_MS):
+        if last["what"] in ["delay", "reorder", "arbiter-away"] or (
+            last["what"] in bearable and last["ms"] <= CUT_GOAL_MS
+        ):
             self.counts["false"] += 1
         return False
 
@@ -187,7 +200,9 @@ class Case(cases.Case):
         living = [half for half in self.halves if half.ended() is None]
         if roles != ["primary", "backup"] or len(living) < 2:
             if len(living) != 1:
-                self.complain("split" if living else "stuck", f"{len(living)} halves go on: {self.pair.story()}")
+                self.complain(
+                    "split" if living else "stuck", f"{len(living)} halves go on: {self.pair.story()}"
+                )
             self.check_words()
         self.count(tally(self.ledgers))
 

@@ -1,7 +1,9 @@
-"""What stands outside a pair and sees all that it shows: a wire to the gateway that watches, and the world of a bare guest.
+"""What stands outside a pair and sees all that it shows: a wire to the gateway that watches, and the world of
+a bare guest.
 
-Both speak QEMU's stream framing on Unix sockets, one for each half: a 4-byte big-endian length, then the frame. What a half
-shows is counted by half, in order, so that two halves that show something in turns are seen to.
+Both speak QEMU's stream framing on Unix sockets, one for each half: a 4-byte big-endian length, then the
+frame. What a half shows is counted by half, in order, so that two halves that show something in turns are
+seen to.
 """
 
 import contextlib
@@ -77,7 +79,8 @@ class Outside:
     def run(self):
         while not self.stopping:
             reading = [*self.listeners, *self.connections, self.wake_reading]
-            # In the order of HALVES: what the primary had shown before it died is noted before what the backup shows.
+            # In the order of HALVES: what the primary had shown before it died is noted before what the
+            # backup shows.
             ready = select.select(reading, [], [])[0]
             for one in sorted(ready, key=self.order):
                 if one in self.listeners:
@@ -162,7 +165,8 @@ class Wire(Outside):
 
 
 class Bare(Outside):
-    """The world of tests/guests/server.bin, which answers a byte on its UART with a frame: a number and a hash of its life.
+    """The world of tests/guests/server.bin, which answers a byte on its UART with a frame: a number and a
+    hash of its life.
 
     The same number with another hash is another life: an acknowledged one was lost, or two go on.
     """

@@ -1,4 +1,5 @@
-"""A protected guest on a site of hosts: the gateway, the backup, the primary, and what they say of themselves.
+"""A protected guest on a site of hosts: the gateway, the backup, the primary, and what they say of
+themselves.
 
 The program under test may be older than the test: flags that its `--help` does not know are left out.
 """
@@ -48,7 +49,8 @@ def image(program):
 
 
 def known(program, command, flags):
-    """Those of `flags` ({flag: value, or True for none, or a list of values}) that the command knows, as words."""
+    """Those of `flags` ({flag: value, or True for none, or a list of values}) that the command knows, as
+    words."""
     text, words = help_of(program, command), []
     for flag, value in flags.items():
         if not re.search(rf"^\s+(-\w, )?{re.escape(flag)}\b", text, re.MULTILINE):
@@ -155,11 +157,12 @@ def fields(path):
 
 
 class Pair:
-    """A pair on hosts `a` (primary) and `b` (backup) behind a gateway on `gateway`, with a Redis in the guest.
+    """A pair on hosts `a` (primary) and `b` (backup) behind a gateway on `gateway`, with a Redis in the
+    guest.
 
-    Options are kept in attributes that may be changed between `Pair()` and `start()`:
-    `flags[ROLE]` {flag: value} for gateway, primary, backup; `images`; and each host's view of what is shared,
-    `shared(ROLE)`, a link that `take_away` and `give_back` break and mend.
+    Options are kept in attributes that may be changed between `Pair()` and `start()`: `flags[ROLE]` {flag:
+    value} for gateway, primary, backup; `images`; and each host's view of what is shared, `shared(ROLE)`, a
+    link that `take_away` and `give_back` break and mend.
     """
 
     def __init__(self, program=LOCKSTEP, far=(), timeout_ms=TIMEOUT_MS, append="", keep=False):
@@ -178,7 +181,13 @@ class Pair:
         self.gateway = self.primary = self.backup = None
         files = image(self.program)
         append = f"{files['append']} {append}".strip()
-        self.machine = {"--memory": MEMORY, "--append": append, "--mac": MAC, "--serial": "none", "--name": "guest"}
+        self.machine = {
+            "--memory": MEMORY,
+            "--append": append,
+            "--mac": MAC,
+            "--serial": "none",
+            "--name": "guest",
+        }
         self.machine |= {f"--{part}": files[part] for part in ("kernel", "initrd", "firmware")}
         self.flags = {"gateway": {}, "primary": {}, "backup": {}}
 
@@ -227,7 +236,11 @@ class Pair:
     def start_gateway(self):
         """Starts the gateway with a forward to the guest's Redis; waits until it listens."""
         address = self.host("gateway").address
-        flags = {"--listen": f"{address}:{GATEWAY_PORT}", "--forward": f"{address}:{REDIS}-:{REDIS}", "--key": self.key}
+        flags = {
+            "--listen": f"{address}:{GATEWAY_PORT}",
+            "--forward": f"{address}:{REDIS}-:{REDIS}",
+            "--key": self.key,
+        }
         command = [self.program, "gateway", *known(self.program, "gateway", flags | self.flags["gateway"])]
         self.gateway = Process(self.host("gateway"), "gateway", command, self.directory)
         deadline = time.monotonic() + 10
@@ -237,7 +250,8 @@ class Pair:
             time.sleep(0.01)
 
     def words(self, role, **other):
-        """The command line of one half; `other` replaces flags (`name="x"` is `--name x`; None leaves one out)."""
+        """The command line of one half; `other` replaces flags (`name="x"` is `--name x`; None leaves one
+        out)."""
         flags = self.machine | {
             "--backup": f"{self.host('b').address}:{BACKUP_PORT}",
             "--key": self.key,
@@ -318,16 +332,26 @@ class Pair:
         return "; ".join(words)
 
     def paces(self, since):
-        """At which share of its speed the primary let itself run, in permille, by its figures since an instant."""
+        """At which share of its speed the primary let itself run, in permille, by its figures since an
+        instant."""
         begin = since + time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
-        return [event["speed_permille"] for event in self.primary.events("figures") if event["time_ns"] / 1e9 > begin]
+        return [
+            event["speed_permille"]
+            for event in self.primary.events("figures")
+            if event["time_ns"] / 1e9 > begin
+        ]
 
     def live_after(self, instant):
         """How long after `instant` the backup suspected the primary, and was live, in words."""
         # Replicas tell their times on a clock that also runs while a machine sleeps.
         begin = instant + time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
-        times = {event["role"]: (event["time_ns"] / 1e9 - begin) * 1000 for event in self.backup.events("role")}
-        return " and ".join(f"{times[role]:.0f} ms ({role})" for role in ("claiming", "solo") if role in times) or "never"
+        times = {
+            event["role"]: (event["time_ns"] / 1e9 - begin) * 1000 for event in self.backup.events("role")
+        }
+        return (
+            " and ".join(f"{times[role]:.0f} ms ({role})" for role in ("claiming", "solo") if role in times)
+            or "never"
+        )
 
     def wait_for_role(self, half, role, seconds):
         """Waits until that half has told this role. False: not within that time."""

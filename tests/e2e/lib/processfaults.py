@@ -1,7 +1,9 @@
-"""Faults of the processes of a pair: a case is one pair with blinks, and a last fault that ends its protection.
+"""Faults of the processes of a pair: a case is one pair with blinks, and a last fault that ends its
+protection.
 
-All is drawn from the seed and the case's number. Two guests: the bare server (tests/guests), which is up at once and whose
-answers carry a hash of its whole life; and the appliance's Redis behind a real gateway, on 1 or 4 harts.
+All is drawn from the seed and the case's number. Two guests: the bare server (tests/guests), which is up at
+once and whose answers carry a hash of its whole life; and the appliance's Redis behind a real gateway, on 1
+or 4 harts.
 """
 
 import contextlib
@@ -45,7 +47,14 @@ class BareGuest:
         consoles = {half: directory / f"console-{half}" for half in HALVES}
         self.outside = Bare(directory, consoles)
         stack.callback(self.outside.close)
-        self.flags = ["--firmware", ROOT / "tests/guests/server.bin", "--memory", "16M", "--disk", directory / "disk.raw"]
+        self.flags = [
+            "--firmware",
+            ROOT / "tests/guests/server.bin",
+            "--memory",
+            "16M",
+            "--disk",
+            directory / "disk.raw",
+        ]
         self.own = {half: [*self.outside.net(half), "--serial", f"unix:{consoles[half]}"] for half in HALVES}
 
     def begin(self, gone):
@@ -133,7 +142,9 @@ def draw(chance):
         "guest": "redis" if redis else "bare",
         "harts": chance.choice([1, 4]) if redis else 1,
         "phase": chance.choices(["load", "boot", "lag"], [6, 2, 2])[0],
-        "blinks": [(chance.choice(HALVES), chance.randrange(50, 401)) for _ in range(chance.choice([0, 1, 2, 3, 4]))],
+        "blinks": [
+            (chance.choice(HALVES), chance.randrange(50, 401)) for _ in range(chance.choice([0, 1, 2, 3, 4]))
+        ],
         "last": chance.choices(["kill", "stop"], [5, 4])[0],
         "victim": chance.choices(HALVES, [6, 4])[0],
         "stop_ms": round(TIMEOUT_MS * chance.uniform(1.2, 4)),
@@ -174,7 +185,9 @@ class Case(cases.Case):
 
     def last_words(self):
         halves_now = self.pair.halves.values()
-        return "; ".join(f"{half.role} ({half.role_now()}): {half.said().strip().splitlines()[-1:]}" for half in halves_now)
+        return "; ".join(
+            f"{half.role} ({half.role_now()}): {half.said().strip().splitlines()[-1:]}" for half in halves_now
+        )
 
     def begin(self):
         gone = lambda: all(half.ended() for half in self.pair.halves.values())  # noqa: E731
@@ -255,7 +268,9 @@ class Case(cases.Case):
             slowed.end()
         victim.go_on()
         survived = self.pair.wait_for_role(survivor, ["solo"], END_PATIENCE if plan["last"] == "kill" else 3)
-        self.faults[-1]["then"] = "alone" if survived else "protected" if self.protected() else survivor.role_now()
+        self.faults[-1]["then"] = (
+            "alone" if survived else "protected" if self.protected() else survivor.role_now()
+        )
         if plan["last"] == "kill" and not survived:
             self.complain("stuck", f"the survivor is {survivor.role_now()}: {self.last_words()}")
 
@@ -283,4 +298,6 @@ class Case(cases.Case):
                 self.complain("silent", sentence)
         living = [half for half in self.pair.halves.values() if not half.ended()]
         if len(living) != 1:
-            self.complain("stuck" if not living else "split", f"{len(living)} halves go on: {self.last_words()}")
+            self.complain(
+                "stuck" if not living else "split", f"{len(living)} halves go on: {self.last_words()}"
+            )

@@ -1,7 +1,8 @@
 """A long cable: a process that passes Ethernet frames between two cards, each some time later.
 
-Kernels without `netem` can delay packets no other way. It is a process of its own, so that it keeps the interpreter's
-lock from nobody, and runs at a high priority where it may, so that a busy machine makes the cable little longer.
+Kernels without `netem` can delay packets no other way. It is a process of its own, so that it keeps the
+interpreter's lock from nobody, and runs at a high priority where it may, so that a busy machine makes the
+cable little longer.
 """
 
 import contextlib
@@ -44,7 +45,8 @@ class Relay:
             os.close(fd)
 
     def delay(self, seconds, jitter=0.0):
-        """Each frame that comes from now on takes so long, and up to `jitter` longer, so that frames overtake one another."""
+        """Each frame that comes from now on takes so long, and up to `jitter` longer, so that frames overtake
+        one another."""
         os.write(self.orders, struct.pack("dd", seconds, jitter))
 
     def stop(self):
