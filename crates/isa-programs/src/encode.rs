@@ -1,7 +1,7 @@
 //! Instruction formats to bits (unprivileged manual, "RV32/64G Instruction Set Listings").
 //!
-//! Used by the runtime and by the generator; checks nothing, since the generator wants reserved encodings
-//! as well.
+//! The runtime and the generator write all their instructions with these functions. They check nothing, since
+//! the generator wants reserved encodings as well.
 
 /// Major opcodes, with the two low bits that say "32 bits long".
 #[expect(missing_docs, reason = "the names are the manual's")]
@@ -56,6 +56,59 @@ pub mod register {
     pub const T4: u32 = 29;
 }
 
+/// Numbers of the CSRs that have a part in the programs (privileged manual, "CSR Listing").
+#[expect(missing_docs, reason = "the names are the manual's")]
+pub mod number {
+    pub const FFLAGS: u32 = 0x001;
+    pub const FRM: u32 = 0x002;
+    pub const FCSR: u32 = 0x003;
+    pub const SSTATUS: u32 = 0x100;
+    pub const SIE: u32 = 0x104;
+    pub const STVEC: u32 = 0x105;
+    pub const SCOUNTEREN: u32 = 0x106;
+    pub const SENVCFG: u32 = 0x10a;
+    pub const SSCRATCH: u32 = 0x140;
+    pub const SEPC: u32 = 0x141;
+    pub const SCAUSE: u32 = 0x142;
+    pub const STVAL: u32 = 0x143;
+    pub const SIP: u32 = 0x144;
+    pub const STIMECMP: u32 = 0x14d;
+    pub const SATP: u32 = 0x180;
+    pub const MSTATUS: u32 = 0x300;
+    pub const MISA: u32 = 0x301;
+    pub const MEDELEG: u32 = 0x302;
+    pub const MIDELEG: u32 = 0x303;
+    pub const MIE: u32 = 0x304;
+    pub const MTVEC: u32 = 0x305;
+    pub const MCOUNTEREN: u32 = 0x306;
+    pub const MENVCFG: u32 = 0x30a;
+    pub const MCOUNTINHIBIT: u32 = 0x320;
+    pub const MSCRATCH: u32 = 0x340;
+    pub const MEPC: u32 = 0x341;
+    pub const MCAUSE: u32 = 0x342;
+    pub const MTVAL: u32 = 0x343;
+    pub const MIP: u32 = 0x344;
+    pub const PMPCFG0: u32 = 0x3a0;
+    pub const PMPCFG2: u32 = 0x3a2;
+    pub const PMPADDR0: u32 = 0x3b0;
+    pub const PMPADDR15: u32 = 0x3bf;
+    pub const MCYCLE: u32 = 0xb00;
+    pub const MINSTRET: u32 = 0xb02;
+    pub const CYCLE: u32 = 0xc00;
+    pub const TIME: u32 = 0xc01;
+    pub const INSTRET: u32 = 0xc02;
+    pub const MVENDORID: u32 = 0xf11;
+    pub const MARCHID: u32 = 0xf12;
+    pub const MIMPID: u32 = 0xf13;
+    pub const MHARTID: u32 = 0xf14;
+
+    /// `pmpaddr0` to `pmpaddr15`.
+    #[must_use]
+    pub const fn pmpaddr(entry: u32) -> u32 {
+        PMPADDR0 + entry
+    }
+}
+
 /// `ecall`.
 pub const ECALL: u32 = 0x0000_0073;
 /// `ebreak`.
@@ -81,26 +134,26 @@ pub const C_NOP: u16 = 0x0001;
 /// `c.ebreak`.
 pub const C_EBREAK: u16 = 0x9002;
 
-/// R format.
+/// An instruction in R format.
 #[must_use]
 pub const fn r(opcode: u32, funct3: u32, funct7: u32, rd: u32, rs1: u32, rs2: u32) -> u32 {
     funct7 << 25 | rs2 << 20 | rs1 << 15 | funct3 << 12 | rd << 7 | opcode
 }
 
-/// I format; the low 12 bits of `imm`.
+/// An instruction in I format; the low 12 bits of `imm` count.
 #[must_use]
 pub const fn i(opcode: u32, funct3: u32, rd: u32, rs1: u32, imm: i32) -> u32 {
     (imm as u32) << 20 | rs1 << 15 | funct3 << 12 | rd << 7 | opcode
 }
 
-/// S format; the low 12 bits of `imm`.
+/// An instruction in S format; the low 12 bits of `imm` count.
 #[must_use]
 pub const fn s(opcode: u32, funct3: u32, rs1: u32, rs2: u32, imm: i32) -> u32 {
     let imm = imm as u32;
     (imm >> 5) << 25 | rs2 << 20 | rs1 << 15 | funct3 << 12 | (imm & 31) << 7 | opcode
 }
 
-/// U format; the high 20 bits of `imm`.
+/// An instruction in U format; the high 20 bits of `imm` count.
 #[must_use]
 pub const fn u(opcode: u32, rd: u32, imm: u32) -> u32 {
     imm & 0xffff_f000 | rd << 7 | opcode

@@ -1,4 +1,7 @@
 //! A flat image for a board with RAM at 0x8000_0000: runtime, templates, records.
+//!
+//! Whoever compares two machines gives both the same image as their firmware. The image depends on its
+//! programs only, so that it is the same on every host.
 
 use crate::{
     layout::{HEADER, RAM, RAM_BYTES, RECORDS, TEMPLATES},
@@ -6,7 +9,7 @@ use crate::{
     runtime, values,
 };
 
-/// Programs of one image: with this many the image stays far below the RAM it has.
+/// The most programs of one image: with this many it stays far smaller than RAM.
 pub const PROGRAMS_MAX: usize = 4000;
 
 /// The image that runs these programs one after the other, prints a line for each, and switches the machine

@@ -2,9 +2,9 @@
 //! implementations of the instruction set.
 //!
 //! A [`Program`] follows from a seed: initial registers, an address space, protection, a thousand
-//! instructions of everything there is. [`mod@image`] packs many of them behind one M-mode runtime into a flat
-//! image that any board like QEMU's `virt` runs with no other firmware: it prints one hash for each program,
-//! over all traps, registers, CSRs and memory. Two machines that print the same did the same.
+//! instructions of everything there is. [`mod@image`] packs many of them behind one M-mode runtime into a
+//! flat image that any board like QEMU's `virt` runs with no other firmware: it prints one hash for each
+//! program, over all traps, registers, CSRs and memory. Two machines that print the same did the same.
 //!
 //! Map: [`program`] draws a program; `units` are what its code consists of, `stream` holds the code;
 //! `space` and `protection` are its memory; [`runtime`] is the guest code around it, [`layout`] what both

@@ -1,7 +1,12 @@
 //! One program: from a seed to the record that the runtime reads.
+//!
+//! [`Program::new`] draws a setting, an address space and a protection, has units emitted until the code is
+//! long enough, and draws initial registers and CSRs. [`image`](mod@crate::image) packs the records of many
+//! programs. Every draw is part of what a seed means: one more or less would change all programs and with
+//! them the golden file.
 
 use crate::{
-    encode::C_EBREAK,
+    encode::{C_EBREAK, number},
     layout::{CODE_BYTES, DATA_PAGES, LOADED, TEMPLATE_PAGES, record},
     protection::{LOCKED, Protection},
     random::Random,
@@ -13,6 +18,8 @@ use crate::{
 
 /// Traps after which a program is over.
 const TRAPS_MAX: u64 = 2000;
+
+// Fields of `mstatus` and `menvcfg`, and interrupts of `mip`, by the manual's names.
 const FS_SHIFT: u32 = 13;
 const FS: u64 = 3 << FS_SHIFT;
 const MPRV: u64 = 1 << 17;
@@ -28,24 +35,33 @@ const FREE_STATUS: u64 = 1 << 1 | 1 << 5 | 1 << 7 | 1 << 8 | 1 << 18 | 1 << 19 |
 
 /// A program and everything it starts from.
 pub struct Program {
-    /// Where it came from.
+    /// The seed from which the program was drawn.
     pub seed: u64,
-    /// One line on what kind of program it is.
+    /// One line on what kind of program this is.
     pub about: String,
     code: Code,
     space: Space,
+    /// The privilege mode in which the program starts, and to which its `ecall`s return.
     home: Mode,
+    /// The values of the CSRs in [`LOADED`].
     csrs: [u64; LOADED.len()],
+    /// The value of `mstatus`.
     status: u64,
+    /// Bits of `mstatus` to clear when a trap is left.
     clear: u64,
+    /// Bits of `mstatus` to set when a trap is left.
     set: u64,
+    /// The integer registers.
     x: [u64; 32],
+    /// The floating-point registers.
     f: [u64; 32],
+    /// For each data page the number of the template that it is filled from.
     pages: [u64; DATA_PAGES as usize],
+    /// Bit n: M-mode may not read data page n.
     unreadable: u64,
 }
 
-/// Everything the CSRs and units are drawn from.
+/// What is drawn first, and what CSRs and units are then drawn from.
 struct Draft {
     setting: Setting,
     space: Space,
@@ -124,21 +140,21 @@ impl Program {
     /// Does the runtime's count of its instructions mean anything?
     #[must_use]
     pub fn counts(&self) -> bool {
-        self.csrs[index(0x320)] == 0
+        self.csrs[index(number::MCOUNTINHIBIT)] == 0
     }
 
-    /// Number of units it is made of.
+    /// The number of units that the program is made of.
     #[must_use]
     pub fn units(&self) -> usize {
         self.code.units.len()
     }
 
-    /// Makes it end before its unit number `units`.
+    /// Makes the program end before its unit number `units`.
     pub fn truncate(&mut self, units: usize) {
         self.code.truncate(units);
     }
 
-    /// The instructions of one unit, as bytes, and their address.
+    /// The address of one unit, and its instructions as bytes.
     #[must_use]
     pub fn unit(&self, unit: usize) -> (u64, &[u8]) {
         let at = self.code.units.get(unit).copied().unwrap_or(self.code.end);
@@ -147,7 +163,7 @@ impl Program {
         (self.space.code_base.wrapping_add(at), &self.code.bytes[bytes])
     }
 
-    /// The bytes of the record.
+    /// The bytes of the program's record ([`record`]).
     #[must_use]
     pub fn record(&self) -> Vec<u8> {
         let mut words = vec![0u64; record::REST];
@@ -184,6 +200,7 @@ impl Program {
     }
 }
 
+/// The place of a CSR in [`LOADED`].
 fn index(number: u32) -> usize {
     LOADED.iter().position(|&loaded| loaded == number).unwrap_or(0)
 }
@@ -265,7 +282,7 @@ fn blocks_allowed(random: &mut Random) -> u64 {
     }
 }
 
-/// What mstatus holds when the program begins.
+/// What `mstatus` holds when the program begins.
 fn status(random: &mut Random, home: Mode, physical: bool) -> u64 {
     let mut status = (home as u64) << MPP_SHIFT | random.next() & FREE_STATUS;
     status |= if random.percent(5) {
@@ -306,25 +323,25 @@ fn float_state(random: &mut Random, on: bool) -> (u64, u64) {
 
 fn csr_value(random: &mut Random, draft: &Draft, protection: &Protection, number: u32) -> u64 {
     match number {
-        0x302 => draft.medeleg,
-        0x303 => draft.setting.mideleg,
-        0x304 | 0x344 if random.percent(25) => draft.setting.interrupt,
-        0x304 | 0x344 => 0,
-        0x306 | 0x106 => draft.counteren,
-        0x30a => draft.menvcfg,
-        0x320 => draft.mcountinhibit,
-        0x105 => draft.space.stub | draft.vectored,
-        0x10a => random.below(2) | blocks_allowed(random),
-        0x14d if draft.setting.timer && random.percent(60) => 0,
-        0x14d => u64::MAX,
-        0x180 => draft.space.satp,
-        0x003 => random.below(5) << 5 | random.below(32),
-        0x3a0 => protection.register(0),
-        0x3a2 => protection.register(8),
-        0x3b0..=0x3bf => protection.address[(number & 15) as usize],
-        // Odd, QEMU keeps it odd.
-        0x141 => values::integer(random) & !1,
-        // The S-mode exception registers, scratch, and M-mode's cause and value: anything.
+        number::MEDELEG => draft.medeleg,
+        number::MIDELEG => draft.setting.mideleg,
+        number::MIE | number::MIP if random.percent(25) => draft.setting.interrupt,
+        number::MIE | number::MIP => 0,
+        number::MCOUNTEREN | number::SCOUNTEREN => draft.counteren,
+        number::MENVCFG => draft.menvcfg,
+        number::MCOUNTINHIBIT => draft.mcountinhibit,
+        number::STVEC => draft.space.stub | draft.vectored,
+        number::SENVCFG => random.below(2) | blocks_allowed(random),
+        number::STIMECMP if draft.setting.timer && random.percent(60) => 0,
+        number::STIMECMP => u64::MAX,
+        number::SATP => draft.space.satp,
+        number::FCSR => random.below(5) << 5 | random.below(32),
+        number::PMPCFG0 => protection.register(0),
+        number::PMPCFG2 => protection.register(8),
+        number::PMPADDR0..=number::PMPADDR15 => protection.address[(number & 15) as usize],
+        // QEMU keeps an odd value odd.
+        number::SEPC => values::integer(random) & !1,
+        // The S-mode exception registers, scratch, and M-mode's cause and value can be anything.
         _ => values::integer(random),
     }
 }

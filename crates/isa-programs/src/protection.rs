@@ -1,18 +1,21 @@
 //! Physical memory protection of a program: what keeps it from the runtime, and random entries before that.
+//!
+//! A [`Program`](crate::program::Program) draws one [`Protection`] and the runtime loads it; a program in
+//! M-mode may change some entries later. No entry may open the runtime's own memory to S- or U-mode.
 
 use crate::{
     layout::{CODE, CODE_BYTES, DATA, DATA_PAGES, NOWHERE, PAGE, STUB, TABLE_PAGES, TABLES},
     random::Random,
 };
 
-/// Rights of an entry.
+// Fields of an entry's `pmpcfg` byte, by the manual's names: rights, then address matching.
 const R: u8 = 1;
 const W: u8 = 2;
 const X: u8 = 4;
 const TOR: u8 = 1 << 3;
 const NA4: u8 = 2 << 3;
 const NAPOT: u8 = 3 << 3;
-/// Also for M-mode, until reset.
+/// The entry holds for M-mode too, until the next reset.
 pub const LOCKED: u8 = 1 << 7;
 
 /// Entries that a program may change, all of them about data.
@@ -24,14 +27,14 @@ const FREE: usize = 10;
 /// Registers of sixteen entries.
 #[derive(Clone, Debug, Default)]
 pub struct Protection {
-    /// `pmpcfg`, a byte an entry.
+    /// `pmpcfg`: one byte for each entry.
     pub configuration: [u8; 16],
-    /// `pmpaddr`.
+    /// `pmpaddr`: one address for each entry.
     pub address: [u64; 16],
 }
 
 impl Protection {
-    /// The fixed entries, and a few random ones.
+    /// A protection with the fixed entries and a few random ones.
     pub fn new(random: &mut Random) -> Protection {
         let mut protection = Protection::default();
         let fixed = [
@@ -97,6 +100,7 @@ impl Protection {
     }
 }
 
+/// The `pmpaddr` of a naturally aligned range.
 fn napot(from: u64, bytes: u64) -> u64 {
     from >> 2 | (bytes / 8 - 1)
 }

@@ -1,5 +1,7 @@
-//! Reproducible random numbers: everything about a program follows from its seed, on every host and for
-//! ever, because the hashes in the golden file do too.
+//! Reproducible random numbers, from which programs are drawn.
+//!
+//! Everything about a program follows from its seed, on every host and for ever, because the hashes in the
+//! golden file do too. So nothing here may change what it returns.
 
 /// SplitMix64.
 #[derive(Clone, Debug)]
@@ -31,7 +33,7 @@ impl Random {
         self.next() % end
     }
 
-    /// The same for what goes into an instruction.
+    /// A number less than `end`, as wide as what goes into an instruction.
     pub fn field(&mut self, end: u32) -> u32 {
         self.below(u64::from(end)) as u32
     }

@@ -3,6 +3,9 @@
 //! Everything of a program lies in one region of 2 MiB: the code at 0x10000, once more for U-mode at 0x20000,
 //! windows behind each, so that the same code finds its windows in both. Other windows lie elsewhere: behind
 //! superpages, at addresses that are not canonical, where nothing is mapped.
+//!
+//! A [`Program`](crate::program::Program) draws one [`Space`], and the runtime writes its page tables. No
+//! mapping may give S- or U-mode a way to the runtime that PMP does not close.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +14,7 @@ use crate::{
     random::Random,
 };
 
-/// Page-table entry bits.
+/// Bits of a page-table entry, by the manual's names (Sv39, "Virtual Memory Control").
 pub mod pte {
     pub const V: u64 = 1;
     pub const R: u64 = 2;
@@ -30,49 +33,51 @@ use pte::{A, D, G, N, R, U, V, W, X};
 /// Privilege modes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// U.
+    /// U-mode.
     User = 0,
-    /// S.
+    /// S-mode.
     Supervisor = 1,
-    /// M.
+    /// M-mode.
     Machine = 3,
 }
 
 /// An address space.
 pub struct Space {
-    /// 0: bare; 3: Sv39; 4: Sv48.
+    /// How many levels the page tables have: 3 for Sv39, 4 for Sv48; 0: there are none (Bare).
     pub levels: u32,
-    /// `satp`.
+    /// The value of `satp`.
     pub satp: u64,
     /// Virtual address of [`CODE`] in the program's own mode.
     pub code_base: u64,
-    /// The same in U-mode.
+    /// Virtual address of [`CODE`] in U-mode.
     pub user_base: u64,
-    /// `stvec`, without its mode.
+    /// Virtual address of the stub, for `stvec`.
     pub stub: u64,
     /// Pages of addresses to load from and store to.
     pub windows: Vec<u64>,
-    /// Those of them that lead to what S- and U-mode may at least read, as PMP has it, or nowhere.
+    /// Those of the windows that lead to what PMP lets S- and U-mode at least read, or nowhere.
     pub managed: Vec<u64>,
     /// Leaf entries that the program may change: virtual address, and physical address of the entry.
     pub leaves: Vec<(u64, u64)>,
     /// Where the program sees the page-table page with these leaves, if it does.
     pub tables_at: Option<u64>,
-    /// Page-table entries: (physical address, value).
+    /// All page-table entries: (physical address, value).
     pub pokes: Vec<(u64, u64)>,
 }
 
-/// Distance of the U-mode copies.
+/// Bytes from what the home mode sees to its copy for U-mode.
 pub const USER_COPY: u64 = 0x1_0000;
-/// Windows in the region.
+/// How many windows lie in the program's region.
 const NEAR_WINDOWS: u64 = 8;
 
 /// Page tables under construction.
 struct Tables {
     levels: u32,
+    /// How many of the pages for tables are in use.
     used: u64,
-    /// Entries that point to the next level.
+    /// The values of entries that point to the next level.
     pointers: Vec<u64>,
+    /// The value of each entry that is set, by its physical address.
     entries: BTreeMap<u64, u64>,
 }
 
@@ -147,7 +152,7 @@ fn physical(random: &mut Random) -> u64 {
 }
 
 impl Space {
-    /// Physical addresses.
+    /// A space without translation: addresses are physical.
     pub fn bare(random: &mut Random) -> Space {
         let mut windows: Vec<u64> = (0..DATA_PAGES).map(|page| DATA + page * PAGE).collect();
         windows.push(DATA);
@@ -170,7 +175,8 @@ impl Space {
         }
     }
 
-    /// Sv39 or Sv48. A program whose own mode is M has its code where its physical address is.
+    /// A space with page tables, Sv39 or Sv48. A program whose own mode is M has its code where its physical
+    /// address is.
     pub fn paged(random: &mut Random, home: Mode) -> Space {
         let levels = random.pick(&[3, 4]);
         let region = if home == Mode::Machine {
@@ -206,6 +212,7 @@ impl Space {
         space
     }
 
+    /// The code, for the home mode and once more for U-mode, and the stub.
     fn map_code(&mut self, random: &mut Random, tables: &mut Tables, home: Mode) {
         for page in 0..CODE_BYTES / PAGE {
             let offset = page * PAGE;
@@ -303,7 +310,7 @@ impl Space {
     }
 }
 
-/// Pages that sixteen entries map together.
+/// How many pages an entry of 64 KiB maps (Svnapot).
 const MANY: u64 = 16;
 
 impl Space {

@@ -3,6 +3,9 @@
 //! A *unit* is one instruction or a few that belong together; branches lead to the start of a unit. No unit
 //! crosses a multiple of [`LANDING`] bytes, so that one starts there: where the runtime goes on after a jump
 //! out of the code.
+//!
+//! The builder of units writes a [`Stream`] and gets [`Code`] when it is done. Positions never move once they
+//! are written, since units may compute with them.
 
 use crate::{
     encode::{
@@ -19,21 +22,25 @@ enum Form {
     Jump,
     CompressedBranch,
     CompressedJump,
-    /// `addi` behind an `auipc rd, 0`, so many bytes after it.
+    /// The `addi` behind an `auipc rd, 0`, so many bytes after it.
     Address(u64),
 }
 
 /// Code under construction. Positions are byte offsets in the pages for code.
 pub struct Stream {
+    /// Where the code starts.
     start: u64,
+    /// The instructions so far.
     bytes: Vec<u8>,
+    /// Where each unit starts.
     units: Vec<u64>,
+    /// The branches without a target yet: index in `bytes`, form, and the number of the unit to go to.
     jumps: Vec<(usize, Form, usize)>,
 }
 
 /// Finished code.
 pub struct Code {
-    /// Where it starts.
+    /// Where the code starts: a byte offset in the pages for code.
     pub start: u64,
     /// The instructions, up to a multiple of 8 bytes.
     pub bytes: Vec<u8>,
@@ -44,7 +51,7 @@ pub struct Code {
 }
 
 impl Stream {
-    /// Starts at a multiple of 8.
+    /// No code yet; the first instruction goes to `start`, a multiple of 8.
     pub fn new(start: u64) -> Stream {
         Stream {
             start,
@@ -54,7 +61,7 @@ impl Stream {
         }
     }
 
-    /// Where the next instruction goes.
+    /// The position of the next instruction.
     pub fn here(&self) -> u64 {
         self.start + self.bytes.len() as u64
     }
@@ -110,13 +117,14 @@ impl Stream {
         self.word(word);
     }
 
-    /// `c.beqz` or `c.bnez`, likewise; at most two units fit its range.
+    /// A `c.beqz` or `c.bnez`, without its offset, over so many following units; more than two are out of its
+    /// range.
     pub fn compressed_branch(&mut self, half: u16, over: usize) {
         self.defer(Form::CompressedBranch, over.min(2));
         self.half(half);
     }
 
-    /// `c.j`, likewise.
+    /// A `c.j`, without its offset, over so many following units.
     pub fn compressed_jump(&mut self, half: u16, over: usize) {
         self.defer(Form::CompressedJump, over);
         self.half(half);
@@ -128,6 +136,7 @@ impl Stream {
         self.word(addi);
     }
 
+    /// Remembers that the next instruction needs the offset of a unit that is not there yet.
     fn defer(&mut self, form: Form, over: usize) {
         self.jumps.push((self.bytes.len(), form, self.units.len() + over));
     }
@@ -165,7 +174,7 @@ impl Stream {
 }
 
 impl Code {
-    /// The same program, over before its unit number `units`. Positions stay.
+    /// Lets the program be over before its unit number `units`. Positions stay as they are.
     pub fn truncate(&mut self, units: usize) {
         let Some(&end) = self.units.get(units) else { return };
         self.end = end;

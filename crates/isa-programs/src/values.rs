@@ -1,5 +1,8 @@
 //! Operands worth computing with: corners of integers, all kinds of floating-point numbers, well and badly
 //! boxed.
+//!
+//! Registers, constants in the code and the template pages are drawn from these. Like every draw, they are
+//! part of what a seed means and may not change.
 
 use crate::{
     layout::{PAGE, TEMPLATE_PAGES},
@@ -31,7 +34,9 @@ pub fn integer(random: &mut Random) -> u64 {
 /// The sizes of a floating-point format.
 #[derive(Clone, Copy)]
 struct Form {
+    /// Bits of the exponent.
     exponent: u32,
+    /// Bits of the fraction.
     fraction: u32,
 }
 
@@ -44,6 +49,7 @@ const DOUBLE: Form = Form {
     fraction: 52,
 };
 
+/// The bits of a number in this format, with a liking for those at the edge of something.
 fn float(random: &mut Random, form: Form) -> u64 {
     let ones = (1u64 << form.fraction) - 1;
     let top = (1u64 << form.exponent) - 1;

@@ -1,4 +1,7 @@
 //! A small assembler with labels, for the runtime.
+//!
+//! The other files of [`runtime`](super) append to one [`Assembler`], and [`code`](super::code) finishes it.
+//! A label that is missing, defined twice or too far away stops the generator: no wrong runtime is ever made.
 
 use std::collections::BTreeMap;
 
@@ -17,10 +20,13 @@ pub enum If {
 /// Code under construction. Labels are names; each is defined once.
 #[derive(Default)]
 pub struct Assembler {
+    /// The instructions so far.
     words: Vec<u32>,
+    /// The index in `words` that each label names.
     labels: BTreeMap<&'static str, usize>,
+    /// Branches and jumps without their offset yet: index in `words`, and the label to go to.
     jumps: Vec<(usize, &'static str)>,
-    /// Anonymous labels made so far, for loops in macros.
+    /// Where the loops that are open start, the innermost last.
     marks: Vec<usize>,
 }
 
@@ -30,7 +36,7 @@ impl Assembler {
         self.words.push(word);
     }
 
-    /// The next instruction has this name.
+    /// Gives the next instruction a name.
     pub fn label(&mut self, name: &'static str) {
         let old = self.labels.insert(name, self.words.len());
         assert!(old.is_none(), "label {name} is defined twice");
@@ -41,7 +47,7 @@ impl Assembler {
         self.marks.push(self.words.len());
     }
 
-    /// Back to the start of the loop while the condition holds.
+    /// Branches back to the start of the innermost loop while the condition holds, and closes the loop.
     pub fn while_(&mut self, condition: If, rs1: u32, rs2: u32) {
         let start = self.marks.pop().unwrap_or(0);
         let by = (start as i32 - self.words.len() as i32) * 4;
@@ -81,7 +87,7 @@ impl Assembler {
         self.word(addi(rd, rs1, 0));
     }
 
-    /// Register operations of major opcode OP with funct7 0, and `mul` and `sub`.
+    /// A register operation of major opcode OP.
     pub fn op(&mut self, funct7: u32, funct3: u32, rd: u32, rs1: u32, rs2: u32) {
         self.word(encode::r(opcode::OP, funct3, funct7, rd, rs1, rs2));
     }

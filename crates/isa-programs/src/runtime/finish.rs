@@ -1,4 +1,8 @@
 //! The end of a program: hashes registers, CSRs and pages, prints the hash.
+//!
+//! The trap handler comes here after the last trap of a program, and from here the runtime goes on to the
+//! next record. What is not the program's doing (interrupt lines of the board, the count of instructions)
+//! never enters the hash.
 
 use super::{
     assembler::{Assembler, If},
@@ -6,24 +10,26 @@ use super::{
     load::FS,
 };
 use crate::{
-    encode::{self, addi, csr, csrr, csrw, ld, opcode, register::*, srli},
+    encode::{self, addi, csr, csrr, csrw, ld, number, opcode, register::*, srli},
     layout::{CODE, CODE_BYTES, DATA, DATA_PAGES, HASHED, PAGE, TABLE_PAGES, TABLES, record, saved},
 };
 
-/// `mip` bits that the board drives: not the program's doing.
+/// The bits of `mip` that the board drives, which are not the program's doing.
 const BOARD_LINES: u64 = 1 << 3 | 1 << 7 | 1 << 11;
+/// Where the board's UART is; its line status register is at offset 5.
 const UART: u64 = 0x1000_0000;
 
-/// After the last trap of a program. S0: variables, S1: hash, S11: multiplier.
+/// What follows the last trap of a program. S0 holds the address of the variables, S1 the hash, S11 the
+/// multiplier.
 pub(super) fn program(a: &mut Assembler) {
     a.label("finish");
-    a.word(csrw(0x304, ZERO));
-    a.word(csrr(T1, 0x344));
+    a.word(csrw(number::MIE, ZERO));
+    a.word(csrr(T1, number::MIP));
     a.constant(T2, !BOARD_LINES);
     a.op(0, 7, T1, T1, T2);
     mix(a, T1);
     a.constant(T1, FS);
-    a.word(csr(2, ZERO, 0x300, T1));
+    a.word(csr(2, ZERO, number::MSTATUS, T1));
     a.call("hash_float");
     for number in HASHED {
         a.word(csrr(T1, number));
@@ -31,7 +37,7 @@ pub(super) fn program(a: &mut Assembler) {
     }
     verbose(a);
     // An entry that covers half of a doubleword would keep even M-mode from reading it.
-    for number in [0x3a0, 0x3a2] {
+    for number in [number::PMPCFG0, number::PMPCFG2] {
         a.word(csrw(number, ZERO));
     }
     // All data pages that may be read, then page tables and code.
@@ -68,7 +74,7 @@ pub(super) fn program(a: &mut Assembler) {
     a.jump("next");
 }
 
-/// All registers and CSRs, one letter and number each.
+/// Prints all registers and CSRs, each as a letter and its value.
 fn verbose(a: &mut Assembler) {
     a.word(ld(T0, S0, saved::VERBOSE));
     a.branch(If::Equal, T0, ZERO, "end_printed");
@@ -103,7 +109,7 @@ pub(super) fn print_line(a: &mut Assembler) {
     a.call("print_byte");
 }
 
-/// What is called from several places.
+/// The subroutines that are called from several places.
 pub(super) fn subroutines(a: &mut Assembler) {
     // Hashes from A0 to A1, a multiple of 8 bytes. Clobbers T0, T1.
     a.label("hash_words");
@@ -119,7 +125,7 @@ pub(super) fn subroutines(a: &mut Assembler) {
     for f in 0..32 {
         a.word(encode::s(opcode::STORE_FP, 3, S0, f, saved::F + 8 * f as i32));
     }
-    a.word(csrr(T1, 0x003));
+    a.word(csrr(T1, number::FCSR));
     a.word(encode::sd(T1, S0, saved::F + 256));
     a.copy(A2, RA);
     a.word(addi(A0, S0, saved::F));

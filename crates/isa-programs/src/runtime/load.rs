@@ -1,8 +1,11 @@
 //! From a record to a running program: pages, CSRs, registers.
+//!
+//! The image starts here, and the end of each program comes back here for the next one. Everything that a
+//! program can have changed is set anew, so that no program sees what another did.
 
 use super::assembler::{Assembler, If};
 use crate::{
-    encode::{self, addi, csrr, csrw, ld, opcode, register::*, sd, slli},
+    encode::{self, addi, csrr, csrw, ld, number, opcode, register::*, sd, slli},
     layout::{
         CODE, CODE_BYTES, DATA, DATA_PAGES, HEADER, LOADED, PAGE, RECORDS, SAVED, STUB, TABLE_PAGES, TABLES,
         TEMPLATES, record, saved,
@@ -12,13 +15,13 @@ use crate::{
 /// The bits of `mstatus.FS`.
 pub(super) const FS: u64 = 3 << 13;
 
-/// The timer of the first hart.
+/// Where the CLINT has the timer of the first hart.
 const MTIMECMP: u64 = 0x200_4000;
 
-/// After reset.
+/// What runs after reset: sends other harts to sleep, and sets up what stays the same for all programs.
 pub(super) fn start(a: &mut Assembler) {
     // One hart works. Others may be there: QEMU's AMOs are only as the manual says when there are several.
-    a.word(csrr(T0, 0xf14));
+    a.word(csrr(T0, number::MHARTID));
     a.branch(If::Equal, T0, ZERO, "first_hart");
     a.repeat();
     a.word(encode::WFI);
@@ -47,6 +50,7 @@ pub(super) fn start(a: &mut Assembler) {
     a.while_(If::NotEqual, T0, T1);
 }
 
+/// The byte offset of a word of the record.
 fn field(word: usize) -> i32 {
     word as i32 * 8
 }
@@ -79,17 +83,17 @@ pub(super) fn program(a: &mut Assembler) {
     }
     // fcsr once more: the loop above must not matter to it, but FS does.
     a.word(ld(T0, S0, field(record::CSRS + fcsr_index())));
-    a.word(csrw(0x003, T0));
+    a.word(csrw(number::FCSR, T0));
     a.word(ld(T0, S0, field(record::START)));
-    a.word(csrw(0x341, T0));
+    a.word(csrw(number::MEPC, T0));
     for zeroed in [saved::HASH, saved::TRAPS, saved::HIGH, saved::COUNT] {
         a.word(sd(ZERO, SP, zeroed));
     }
-    a.word(csrw(0x340, SP));
-    a.word(csrr(T0, 0xb00));
+    a.word(csrw(number::MSCRATCH, SP));
+    a.word(csrr(T0, number::MCYCLE));
     a.word(sd(T0, SP, saved::ENTERED));
     a.word(ld(T0, S0, field(record::STATUS)));
-    a.word(csrw(0x300, T0));
+    a.word(csrw(number::MSTATUS, T0));
     for x in (1..32).filter(|&x| x != S0) {
         a.word(ld(x, S0, field(record::X + x as usize)));
     }
@@ -98,10 +102,13 @@ pub(super) fn program(a: &mut Assembler) {
 }
 
 fn fcsr_index() -> usize {
-    LOADED.iter().position(|&number| number == 0x003).unwrap_or(0)
+    LOADED
+        .iter()
+        .position(|&number| number == number::FCSR)
+        .unwrap_or(0)
 }
 
-/// Fills code, data and page tables. S0: the record. Leaves S1 behind the pokes.
+/// Fills code, data and page tables. S0 holds the record's address; S1 is left at the end of the pokes.
 fn pages(a: &mut Assembler) {
     a.constant(T0, CODE);
     a.constant(T1, CODE + CODE_BYTES);
@@ -168,15 +175,21 @@ fn copy(a: &mut Assembler) {
     a.while_(If::NotEqual, T0, T1);
 }
 
-/// Makes everything neutral, then as the record says. S0: the record.
+/// Makes the CSRs neutral, then sets them as the record says. S0 holds the record's address.
 fn csrs(a: &mut Assembler) {
-    for zeroed in [0x304, 0x30a, 0x344, 0x180, 0x320] {
+    for zeroed in [
+        number::MIE,
+        number::MENVCFG,
+        number::MIP,
+        number::SATP,
+        number::MCOUNTINHIBIT,
+    ] {
         a.word(csrw(zeroed, ZERO));
     }
     a.word(addi(T0, ZERO, -1));
-    a.word(csrw(0x14d, T0));
+    a.word(csrw(number::STIMECMP, T0));
     a.constant(T0, FS);
-    a.word(csrw(0x300, T0));
+    a.word(csrw(number::MSTATUS, T0));
     for (index, &number) in LOADED.iter().enumerate() {
         a.word(ld(T0, S0, field(record::CSRS + index)));
         a.word(csrw(number, T0));

@@ -1,8 +1,8 @@
 //! The trap handler: hashes what trapped and all registers, then decides where the program goes on.
 //!
 //! Most traps go on behind the trapping instruction, in the privilege mode they came from; `ecall` goes back
-//! to the program's own mode; a fetch that failed, or a jump out of the code, goes on at the next landing: the
-//! first multiple of [`LANDING`] bytes behind all traps so far, where the generator sees to it that an
+//! to the program's own mode; a fetch that failed, or a jump out of the code, goes on at the next landing:
+//! the first multiple of [`LANDING`] bytes behind all traps so far, where the generator sees to it that an
 //! instruction starts. So a program makes progress whatever it does.
 
 use super::{
@@ -12,12 +12,14 @@ use super::{
     load::FS,
 };
 use crate::{
-    encode::{self, addi, csr, csrr, csrw, ld, opcode, register::*, sd, slli, srli},
+    encode::{self, addi, csr, csrr, csrw, ld, number, opcode, register::*, sd, slli, srli},
     layout::{CODE, CODE_BYTES, SAVED, record, saved},
 };
 
-/// Distance of landings.
+/// Bytes from one landing to the next.
 pub const LANDING: u64 = 64;
+
+// The places of two fields of `mstatus`.
 const MPP_SHIFT: u32 = 11;
 const SPP_SHIFT: u32 = 8;
 
@@ -26,7 +28,7 @@ pub(super) fn handler(a: &mut Assembler) {
     a.label("set_trap_vector");
     a.word(encode::u(opcode::AUIPC, T0, 0));
     a.word(addi(T0, T0, 16));
-    a.word(csrw(0x305, T0));
+    a.word(csrw(number::MTVEC, T0));
     a.ret();
     a.label("trap"); // Directly behind: at auipc + 16.
     enter(a);
@@ -37,16 +39,17 @@ pub(super) fn handler(a: &mut Assembler) {
     resume(a);
 }
 
-/// Saves the registers. SP and S0: the variables; S1: hash; S2 to S5: cause, pc, value, status.
+/// Saves the registers. Leaves the address of the variables in SP and S0, the hash in S1, and cause, pc,
+/// value and status of the trap in S2 to S5.
 fn enter(a: &mut Assembler) {
-    a.word(csr(1, SP, 0x340, SP));
+    a.word(csr(1, SP, number::MSCRATCH, SP));
     for x in (1..32).filter(|&x| x != SP) {
         a.word(sd(x, SP, saved::X + 8 * x as i32));
     }
-    a.word(csrr(T0, 0xb00));
-    a.word(csrr(T1, 0x340));
+    a.word(csrr(T0, number::MCYCLE));
+    a.word(csrr(T1, number::MSCRATCH));
     a.word(sd(T1, SP, saved::X + 8 * SP as i32));
-    a.word(csrw(0x340, SP));
+    a.word(csrw(number::MSCRATCH, SP));
     a.copy(S0, SP);
     a.word(ld(T1, S0, saved::ENTERED));
     a.op(0x20, 0, T0, T0, T1);
@@ -57,18 +60,23 @@ fn enter(a: &mut Assembler) {
     a.word(sd(T0, S0, saved::COUNT));
     a.word(ld(S1, S0, saved::HASH));
     a.constant(S11, super::hash::MULTIPLIER);
-    for (register, number) in [(S2, 0x342), (S3, 0x341), (S4, 0x343), (S5, 0x300)] {
+    for (register, number) in [
+        (S2, number::MCAUSE),
+        (S3, number::MEPC),
+        (S4, number::MTVAL),
+        (S5, number::MSTATUS),
+    ] {
         a.word(csrr(register, number));
     }
     mend_value(a, "value_mended");
-    a.word(csrw(0x343, S4));
+    a.word(csrw(number::MTVAL, S4));
     for register in [S2, S3, S4, S5] {
         mix(a, register);
     }
 }
 
-/// QEMU 10 does not set the trap value for an illegal `mret` or cache-block instruction, which then is that of some trap
-/// before: puts the instruction into S4. S2: cause, S3: pc.
+/// Puts the instruction into S4, the trap value, if it is an illegal `mret` or cache-block instruction: for
+/// these QEMU 10 leaves the value of some earlier trap. S2 holds the cause, S3 the pc.
 fn mend_value(a: &mut Assembler, done: &'static str) {
     a.word(addi(T0, S2, -2));
     a.branch(If::NotEqual, T0, ZERO, done);
@@ -106,8 +114,9 @@ fn mend_value(a: &mut Assembler, done: &'static str) {
     a.label(done);
 }
 
-/// Of the runtime, between leaving it with `mret` and reading `mcycle` on the way in: reading it, storing,
-/// restoring, `mret`; swapping SP, storing.
+/// How many instructions of the runtime lie between its two readings of `mcycle`: on the way out the reading
+/// itself, a store, the restoring of registers and `mret`; on the way in the swap of SP and the saving of
+/// registers.
 const OVERHEAD: u32 = 1 + 1 + 31 + 1 + 1 + 30;
 
 /// Hashes the integer registers, and the floating-point ones with `fcsr` if they are on.
@@ -122,13 +131,18 @@ fn hash_registers(a: &mut Assembler) {
     a.label("float_hashed");
 }
 
+/// Prints cause, pc, value and status of the trap, the same of S-mode, and the hash.
 fn verbose(a: &mut Assembler) {
     a.word(ld(T0, S0, saved::VERBOSE));
     a.branch(If::Equal, T0, ZERO, "trap_printed");
     for (letter, register) in [(b't', S2), (b'e', S3), (b'v', S4), (b's', S5)] {
         print_value(a, letter, register);
     }
-    for (letter, number) in [(b'C', 0x142), (b'E', 0x141), (b'V', 0x143)] {
+    for (letter, number) in [
+        (b'C', number::SCAUSE),
+        (b'E', number::SEPC),
+        (b'V', number::STVAL),
+    ] {
         a.word(csrr(A1, number));
         print_value(a, letter, A1);
     }
@@ -140,16 +154,16 @@ fn verbose(a: &mut Assembler) {
 /// If the trap comes from the stub, the original trap is S-mode's: hashes that and undoes it as `sret`
 /// would. An `ecall` of the program's own takes it back to its home mode.
 fn delegated(a: &mut Assembler) {
-    a.word(csrr(T0, 0x105));
+    a.word(csrr(T0, number::STVEC));
     a.word(encode::i(opcode::OP_IMM, 7, T0, T0, -4));
     a.op(0x20, 0, T0, S3, T0);
     a.word(encode::i(opcode::OP_IMM, 3, T1, T0, 64));
     a.branch(If::Equal, T1, ZERO, "direct");
-    for (register, number) in [(S2, 0x142), (S3, 0x141), (S4, 0x143)] {
+    for (register, number) in [(S2, number::SCAUSE), (S3, number::SEPC), (S4, number::STVAL)] {
         a.word(csrr(register, number));
     }
     mend_value(a, "delegated_value_mended");
-    a.word(csrw(0x143, S4));
+    a.word(csrw(number::STVAL, S4));
     for register in [S2, S3, S4] {
         mix(a, register);
     }
@@ -176,8 +190,8 @@ fn delegated(a: &mut Assembler) {
     a.op(0, 6, S5, S5, T0);
 }
 
-/// From pc and cause to the offset in the code at which to go on, in T0. S6: record; S7: base address for
-/// the mode to return to; S8: end.
+/// Computes from pc and cause the offset in the code at which to go on, in T0. Leaves the record's address in
+/// S6, the base address for the mode to return to in S7, and the offset of the program's end in S8.
 fn locate(a: &mut Assembler) {
     a.label("locate");
     a.word(ld(S6, S0, saved::RECORD));
@@ -195,7 +209,7 @@ fn locate(a: &mut Assembler) {
     a.branch(If::Equal, ZERO, S2, "not_interrupt");
     a.word(addi(T1, ZERO, 1));
     a.op(0, 1, T1, T1, S2);
-    a.word(csr(3, ZERO, 0x304, T1));
+    a.word(csr(3, ZERO, number::MIE, T1));
     a.label("not_interrupt");
     a.word(ld(T3, S0, saved::HIGH));
     a.constant(T2, CODE_BYTES);
@@ -239,15 +253,15 @@ fn resume(a: &mut Assembler) {
     a.word(ld(T2, S6, record::TRAPS_MAX as i32 * 8));
     a.branch(If::AtLeastUnsigned, T1, T2, "finish");
     a.op(0, 0, S7, S7, T0);
-    a.word(csrw(0x341, S7));
+    a.word(csrw(number::MEPC, S7));
     a.word(ld(T1, S6, record::CLEAR as i32 * 8));
     a.op(0, 7, T1, T1, S5);
     a.op(0, 4, S5, S5, T1);
     a.word(ld(T1, S6, record::SET as i32 * 8));
     a.op(0, 6, S5, S5, T1);
-    a.word(csrw(0x300, S5));
+    a.word(csrw(number::MSTATUS, S5));
     a.word(sd(S1, S0, saved::HASH));
-    a.word(csrr(T0, 0xb00));
+    a.word(csrr(T0, number::MCYCLE));
     a.word(sd(T0, S0, saved::ENTERED));
     for x in (1..32).filter(|&x| x != SP) {
         a.word(ld(x, SP, saved::X + 8 * x as i32));

@@ -2,6 +2,7 @@
 //!
 //! QEMU's SC compares address and value; the manual's looks for stores in between. They agree when nothing
 //! stores between LR and SC, when both have the same address and size, or when the addresses are far apart.
+//! No other pairs may be generated (docs/isa-differences.md).
 
 use super::Builder;
 use crate::encode::{opcode, r};
@@ -39,7 +40,7 @@ impl Builder<'_> {
         let funct7 = self.random.pick(&AMOS) << 2 | self.random.field(4);
         let (rd, rs2) = (self.destination(), self.random.register());
         self.code.word(r(opcode::AMO, width, funct7, rd, base, rs2));
-        // Not if the first has overwritten the address.
+        // A second AMO, unless the first has overwritten the address.
         if rd != base && self.random.percent(30) {
             self.code.word(r(opcode::AMO, 5 - width, funct7, rd, base, rs2));
         }
@@ -62,7 +63,8 @@ impl Builder<'_> {
         if self.random.percent(50) {
             self.code.word(r(opcode::OP, 0, 0, other, rd, other));
         }
-        // Where every access succeeds, since QEMU does not look when the address is another one: in the same page.
+        // QEMU does not look whether a store to another address would fault, so the other address is one
+        // where every access succeeds: in the same page.
         let near = address & 0xfff < 0xfe0;
         if near && self.setting.physical && !self.setting.holes && self.random.percent(20) {
             self.code.word(crate::encode::addi(base, base, 16));

@@ -1,4 +1,7 @@
-//! Zba, Zbb, Zbs, Zicond; Zicbom and Zicboz; Svinval.
+//! The bit manipulation and cache extensions: Zba, Zbb, Zbs, Zicond; Zicbom and Zicboz; Svinval.
+//!
+//! Units of arithmetic may be anything; cache-block instructions come only where the manual and QEMU agree
+//! about their faults (docs/isa-differences.md).
 
 use super::Builder;
 use crate::{
@@ -6,7 +9,7 @@ use crate::{
     layout::{DATA, DATA_PAGES, NOWHERE, PAGE},
 };
 
-/// (opcode, funct7, funct3) of what has two sources.
+/// (opcode, funct7, funct3) of the instructions with two source registers.
 const TWO: [(u32, u32, u32); 24] = [
     (opcode::OP_32, 0x04, 0),
     (opcode::OP, 0x10, 2),
@@ -34,7 +37,7 @@ const TWO: [(u32, u32, u32); 24] = [
     (opcode::OP, 0x07, 7),
 ];
 
-/// (opcode, funct3, immediate) of what has one.
+/// (opcode, funct3, immediate) of the instructions with one source register.
 const ONE: [(u32, u32, i32); 11] = [
     (opcode::OP_IMM, 1, 0x600),
     (opcode::OP_IMM, 1, 0x601),
@@ -49,7 +52,8 @@ const ONE: [(u32, u32, i32); 11] = [
     (opcode::OP_32, 4, 0x080),
 ];
 
-/// (opcode, funct3, immediate without the amount, largest amount).
+/// (opcode, funct3, immediate without the amount, largest amount) of the instructions with an immediate
+/// amount.
 const AMOUNT: [(u32, u32, i32, u32); 7] = [
     (opcode::OP_IMM_32, 1, 0x080, 63),
     (opcode::OP_IMM, 5, 0x600, 63),
@@ -70,7 +74,7 @@ pub(super) const fn is_block(word: u32) -> bool {
     word & 0x7fff == opcode::MISC_MEM | 2 << 12 && matches!(word >> 20, 0..=2 | ZERO)
 }
 
-/// Is it one of those that are illegal in U-mode and nothing else?
+/// Is it a fence whose only effect here is that it is illegal in U-mode?
 pub(super) const fn is_only_fence(word: u32) -> bool {
     matches!(word, SFENCE_W_INVAL | SFENCE_INVAL_IR)
 }
@@ -140,7 +144,8 @@ impl Builder<'_> {
         (!self.space.managed.is_empty()).then(|| self.random.pick(&self.space.managed))
     }
 
-    /// All forms of `sinval.vma`. The fences that go with it QEMU lets U-mode do, and any program may come to be in U-mode.
+    /// A `sinval.vma` in any form. The fences that go with it are left out: QEMU lets U-mode do them, and any
+    /// program may come to be in U-mode.
     pub(super) fn part_of_fence(&mut self) {
         let registers = self.random.next() as u32 & 0x01ff_8000;
         self.code.unit(4);

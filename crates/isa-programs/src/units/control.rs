@@ -1,14 +1,18 @@
 //! Branches, jumps, calls, loops, environment calls, returns from traps, WFI, fences.
+//!
+//! Targets are the starts of later units, so that a program comes to its end; only a loop that counts goes
+//! back. In M-mode no jump may leave the code.
 
 use super::Builder;
 use crate::{
     encode::{
         self, C_EBREAK, EBREAK, ECALL, FENCE_I, MRET, SFENCE_VMA, SRET, WFI, addi, branch_offset, csr, csrw,
-        jump_offset, opcode, r,
+        jump_offset, number, opcode, r,
     },
     space::Mode,
 };
 
+// Fields of `mstatus` and a bit of `mip`, by the manual's names.
 const SPP: u64 = 1 << 8;
 const MPP: u64 = 3 << 11;
 const SSI: u64 = 1 << 1;
@@ -198,9 +202,9 @@ impl Builder<'_> {
         }
         let machine = self.setting.home == Mode::Machine && self.random.percent(70);
         let (counter, status, clear, set) = if machine {
-            (0x341, 0x300, MPP, MPP_SUPERVISOR)
+            (number::MEPC, number::MSTATUS, MPP, MPP_SUPERVISOR)
         } else {
-            (0x141, 0x100, SPP, SPP)
+            (number::SEPC, number::SSTATUS, SPP, SPP)
         };
         self.code.word(csrw(counter, target));
         self.load_constant(bits, clear);
@@ -218,13 +222,13 @@ impl Builder<'_> {
             return self.fence();
         }
         let (status, pending, enabled, own) = match self.setting.home {
-            Mode::Machine => (0x300, 0x344, 0x304, 8),
+            Mode::Machine => (number::MSTATUS, number::MIP, number::MIE, 8),
             Mode::Supervisor if self.setting.tw || self.setting.mideleg & SSI == 0 => {
                 self.code.unit(4);
                 self.code.word(if self.setting.tw { WFI } else { SFENCE_VMA });
                 return;
             }
-            _ => (0x100, 0x144, 0x104, 2),
+            _ => (number::SSTATUS, number::SIP, number::SIE, 2),
         };
         self.code.unit(20);
         self.code.word(csr(7, 0, status, own));

@@ -1,10 +1,13 @@
 //! F and D: every instruction in both formats, every rounding mode, and looks at the flags.
+//!
+//! FS is dirty before an instruction that may raise a flag and write nothing else, as QEMU leaves FS alone
+//! there (docs/isa-differences.md).
 
 use super::Builder;
-use crate::encode::{csr, opcode, r};
+use crate::encode::{csr, number, opcode, r};
 
-/// Instructions of OP-FP: funct5; which funct3 (`None`: a rounding mode); number of rs2 values
-/// (`32`: a register).
+/// The instructions of OP-FP: funct5; which funct3 there are (`None`: it is a rounding mode); how many values
+/// rs2 can have (`32`: it is a register).
 const OPERATIONS: [(u32, Option<&[u32]>, u32); 17] = [
     (0x00, None, 32),
     (0x01, None, 32),
@@ -24,9 +27,6 @@ const OPERATIONS: [(u32, Option<&[u32]>, u32); 17] = [
     (0x08, None, 2),
     (0x18, None, 4),
 ];
-
-/// Reads of `fflags`, `frm`, `fcsr`, most of them clearing: the flags of the next instruction show.
-const FFLAGS: u32 = 1;
 
 /// Is it a comparison or a conversion to an integer? When it raises a flag, FS becomes dirty; with QEMU it
 /// does not, so it has to be dirty before.
@@ -56,9 +56,10 @@ impl Builder<'_> {
             self.make_float_dirty();
         }
         self.code.word(word);
+        // Reads and clears the flags, so that those of the next unit show.
         if self.random.percent(30) {
             let rd = self.destination();
-            self.code.word(csr(1, rd, FFLAGS, 0));
+            self.code.word(csr(1, rd, number::FFLAGS, 0));
         }
     }
 
@@ -68,7 +69,7 @@ impl Builder<'_> {
         self.code.word(r(opcode::OP_FP, 0, 0x11, f, f, f));
     }
 
-    /// `fmadd` and the like.
+    /// A fused instruction: `fmadd`, `fmsub`, `fnmsub` or `fnmadd`.
     fn fused(&mut self) -> u32 {
         let format = self.random.field(2);
         let kind = self.random.field(4) << 2;

@@ -13,7 +13,7 @@ use crate::{
     space::Mode,
 };
 
-/// Words to change a bit or two of.
+/// Instructions of which a bit or two are changed.
 const MODELS: [u32; 22] = [
     0x0000_0013, // addi
     0x0000_1013, // slli
@@ -90,7 +90,8 @@ impl Builder<'_> {
             opcode::OP_FP => !raises_flags_only(word),
             opcode::MISC_MEM => !is_block(word),
             opcode::SYSTEM if word >> 12 & 7 == 0 => {
-                // Returns go where a unit of their own says, and nothing wakes a WFI; what only fences QEMU lets U-mode do.
+                // A return goes only where a unit of its own says. Nothing would wake a WFI. And QEMU lets
+                // U-mode do the instructions that only fence.
                 !matches!(word, 0x1020_0073 | 0x3020_0073)
                     && !is_only_fence(word)
                     && (word != WFI || self.setting.home == Mode::User)

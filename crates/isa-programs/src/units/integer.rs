@@ -1,9 +1,11 @@
 //! Integer arithmetic: I, M and the compressed forms, with their hints and reserved encodings.
+//!
+//! These units touch nothing but integer registers, and so may do anything in any mode.
 
 use super::Builder;
 use crate::encode::{i, opcode, r, u};
 
-/// (funct7, funct3) of OP.
+/// (funct7, funct3) of the instructions with major opcode OP.
 const OP: [(u32, u32); 18] = [
     (0, 0),
     (0, 1),

@@ -8,7 +8,7 @@ use crate::{
     space::pte,
 };
 
-/// (quadrant, funct3, has the stack pointer as base, is a load into an integer register)
+/// (quadrant, funct3, is the stack pointer the base?) of the compressed loads and stores.
 const COMPRESSED: [(u16, u16, bool); 12] = [
     (0, 1, false),
     (0, 2, false),
@@ -121,7 +121,7 @@ impl Builder<'_> {
         self.code.word(word);
     }
 
-    /// A compressed one, with its base set right before.
+    /// A compressed load or store, with its base set right before.
     fn compressed_access(&mut self) {
         self.code.unit(34);
         let (quadrant, funct3, stack) = self.random.pick(&COMPRESSED);
@@ -137,7 +137,7 @@ impl Builder<'_> {
         self.code.half(half);
     }
 
-    /// For an offset that is a multiple of 4 up to 504.
+    /// Puts an address into the base of a compressed access, whose offset is a multiple of 4 up to 504.
     fn set_compressed_base(&mut self, base: u32) {
         if self.setting.physical {
             let address = self.address();
@@ -196,7 +196,7 @@ impl Builder<'_> {
         self.load_constant(b, value);
         self.code.word(encode::sd(b, a, 0));
         self.code.word(SFENCE_VMA);
-        // No later store shall find the way there, without a fence.
+        // No later store shall find the page table: it would write there without a fence.
         self.code.word(encode::addi(a, 0, 0));
     }
 }

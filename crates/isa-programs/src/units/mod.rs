@@ -28,9 +28,9 @@ pub struct Setting {
     pub home: Mode,
     /// Loads and stores in the home mode are M-mode's own, without MPRV.
     pub physical: bool,
-    /// `mstatus.TVM` at the start.
+    /// `mstatus.TVM` is set at the start: S-mode may not fence.
     pub tvm: bool,
-    /// `mstatus.TW` at the start.
+    /// `mstatus.TW` is set at the start: WFI below M-mode is illegal.
     pub tw: bool,
     /// S- or U-mode may read counters.
     pub counters: bool,
@@ -38,32 +38,31 @@ pub struct Setting {
     pub inhibited: bool,
     /// Failed fetches go to M-mode: the program may change `stvec`.
     pub stvec: bool,
-    /// `menvcfg.STCE`.
+    /// `menvcfg.STCE` is set: S-mode has its own timer (Sstc).
     pub sstc: bool,
     /// `stimecmp` may be 0, so that its interrupt is pending.
     pub timer: bool,
     /// PMP keeps the program from some of its data.
     pub holes: bool,
-    /// Accesses start at multiples of four: a PMP entry may lie in the middle of others, and whether those are
-    /// one access or several is open.
+    /// Accesses start at multiples of four: a PMP entry may lie in the middle of others, and whether those
+    /// are one access or several is open.
     pub aligned: bool,
     /// No PMP entry is smaller than a cache block, nor will be.
     pub blocks: bool,
     /// The one interrupt that the program makes pending by itself, as a bit of `mip`. With several, QEMU
     /// takes the one with the lowest number first, and not that of the highest priority.
     pub interrupt: u64,
-    /// `mideleg`.
+    /// The value of `mideleg`.
     pub mideleg: u64,
 }
 
-/// How often which kind of unit comes.
+/// How often which kind of unit comes: integer, float, memory, atomic, control, CSR, fuzz, constants.
 #[derive(Clone, Copy, Debug)]
 pub struct Weights(pub [u64; 8]);
 
 impl Weights {
-    /// A character for a program.
+    /// Draws what a program is mostly made of.
     pub fn new(random: &mut Random) -> Weights {
-        // Integer, float, memory, atomic, control, CSR, fuzz, constants.
         let mut weights = [14, 14, 14, 4, 5, 4, 3, 6];
         match random.below(8) {
             0 => weights[0] = 60,
@@ -88,7 +87,7 @@ pub struct Builder<'a> {
     recent: Vec<u32>,
 }
 
-/// Registers with known addresses to remember.
+/// How many registers with known addresses are remembered.
 const RECENT_MAX: usize = 4;
 
 impl<'a> Builder<'a> {
@@ -103,7 +102,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// One unit.
+    /// Emits one unit.
     pub fn unit(&mut self, weights: &Weights) {
         if self.code.near_page_end() && self.random.percent(50) {
             return self.straddle();
@@ -120,7 +119,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// A destination: seldom one that holds an address.
+    /// A destination register: seldom one that holds an address.
     fn destination(&mut self) -> u32 {
         let register = self.random.register();
         if !self.recent.contains(&register) {
@@ -144,7 +143,7 @@ impl<'a> Builder<'a> {
         register
     }
 
-    /// Two different ones.
+    /// Two different registers for intermediate results.
     fn two_scratches(&mut self) -> (u32, u32) {
         let first = self.scratch();
         loop {
@@ -164,8 +163,8 @@ impl<'a> Builder<'a> {
     fn load_address(&mut self, register: u32, address: u64) {
         let pc = self.space.code_base.wrapping_add(self.code.here());
         let by = address.wrapping_sub(pc) as i64;
-        // Code runs at two addresses. Relative to either it must be the same page or none: from the other one, an
-        // address outside the region could lead to a page table.
+        // Code runs at two addresses. Relative to either it must be the same page or none: from the other
+        // one, an address outside the region could lead to a page table.
         if (address ^ pc) >> 21 != 0 {
             self.load_constant(register, address);
             return;
