@@ -1,5 +1,5 @@
-//! Any bytes as a log file, as they are and with the checksums put right: the reader neither panics nor takes memory
-//! that is not there, and it reads the same whether the file comes whole or in pieces.
+//! Any bytes as a log file, as they are and with the checksums put right: the reader neither panics nor takes
+//! memory that is not there, and it reads the same whether the file comes whole or in pieces.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -9,7 +9,7 @@ use replica::{
     log::codec::{Decoder, Encoder, FRAME_HEAD},
 };
 
-/// All entries, and how it ended.
+/// All entries that a reader finds if the bytes come in pieces of this length, and why it stopped.
 fn read(bytes: &[u8], piece: usize) -> (Vec<Entry>, Option<LogError>) {
     let mut reader = LogReader::default();
     let mut entries = Vec::new();
@@ -51,7 +51,7 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(whole, pieces);
     assert_eq!(why.map(|why| why.to_string()), other.map(|why| why.to_string()));
 
-    // Behind the checksum: bodies of entries, cut into frames at each byte that says so.
+    // Behind the checksum: the bytes are bodies of frames, and end at each byte that equals `piece`.
     let mut decoder = Decoder::new(Step(0));
     for body in rest.split(|&byte| byte == piece).filter(|body| !body.is_empty()) {
         let mut before = decoder.clone();

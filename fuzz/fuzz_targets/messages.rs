@@ -1,5 +1,5 @@
-//! Any bytes as messages of a peer, to a handshake and to either half of a pair: garbage is answered by halting or by
-//! claiming, never by a panic, a hang, or an output that the rules do not allow.
+//! Any bytes as messages of a peer, to a handshake and to either half of a pair: garbage is answered by
+//! halting or by claiming, never by a panic, a hang, or an output that the rules do not allow.
 #![no_main]
 
 use std::sync::atomic::AtomicBool;
@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicBool;
 use libfuzzer_sys::fuzz_target;
 use machine::Step;
 use replica::{
-    Action, Epoch, Event, Handshake, HandshakeEvent, Header, Hello, ImageId, Node, Options, PairOptions, Seq, Side, Span,
-    Time,
+    Action, Epoch, Event, Handshake, HandshakeEvent, Header, Hello, ImageId, Node, Options, PairOptions, Seq,
+    Side, Span, Time,
     peer::message::{Ack, Heartbeat, Log, Message},
 };
 use sim::{Toy, subject::Subject};
@@ -16,7 +16,7 @@ use sim::{Toy, subject::Subject};
 /// Actions that one event may cause; far more than any does.
 const ACTIONS_MAX: usize = 10_000;
 
-/// A message: raw, or nearly right, because pure noise never gets past the first check.
+/// The bytes of a message: as they are, or nearly right, because pure noise never gets past the first check.
 fn message(kind: u8, body: &[u8], now: Time, first: u64) -> Vec<u8> {
     let number = |at: usize| {
         let bytes = body.get(at..at + 8).unwrap_or_default();
@@ -31,10 +31,15 @@ fn message(kind: u8, body: &[u8], now: Time, first: u64) -> Vec<u8> {
             buffered: number(24),
             behind: Span(number(32) % 1_000_000),
         })
-        .encode()
-        .to_vec(),
-        3 => Message::Ended { released: number(0) % 64 }.encode().to_vec(),
-        4 => Message::HandOver { released: number(0) % 64 }.encode().to_vec(),
+        .encode().to_vec(),
+        3 => Message::Ended {
+            released: number(0) % 64,
+        }
+        .encode().to_vec(),
+        4 => Message::HandOver {
+            released: number(0) % 64,
+        }
+        .encode().to_vec(),
         _ => {
             let crc = crc32c::crc32c_append(crc32c::crc32c(&first.to_le_bytes()), body);
             let mut frame = Vec::new();
@@ -44,11 +49,17 @@ fn message(kind: u8, body: &[u8], now: Time, first: u64) -> Vec<u8> {
                 frame.extend(first.to_le_bytes());
                 frame.extend(body);
             }
-            Message::Log(Log { sent: now, released: u64::from(kind >> 3), frame: frame.into() }).encode().to_vec()
+            Message::Log(Log {
+                sent: now,
+                released: u64::from(kind >> 3),
+                frame: frame.into(),
+            })
+            .encode().to_vec()
         }
     }
 }
 
+/// The greeting that the bytes are, if they are one.
 fn hello(bytes: &[u8]) -> Option<Hello> {
     match Message::decode(bytes).ok()? {
         Message::Hello(hello) => Some(hello),
@@ -56,8 +67,12 @@ fn hello(bytes: &[u8]) -> Option<Hello> {
     }
 }
 
+/// The log's header of this side, which a peer's greeting is compared with.
 fn header() -> Header {
-    let image = ImageId { length: 1, sha256: [1; 32] };
+    let image = ImageId {
+        length: 1,
+        sha256: [1; 32],
+    };
     Header {
         program: "fuzz".into(),
         features: 0,
@@ -75,8 +90,15 @@ fn header() -> Header {
     }
 }
 
+/// Plays the bytes against a handshake.
 fn greet(side: Side, bytes: &[u8]) {
-    let me = Hello { vm: "fuzz".into(), side, owner: 1, timeout: Span::from_ms(500), header: header() };
+    let me = Hello {
+        vm: "fuzz".into(),
+        side,
+        owner: 1,
+        timeout: Span::from_ms(500),
+        header: header(),
+    };
     let mut handshake = Handshake::new(Time(0), me);
     for (index, piece) in bytes.split(|&byte| byte == 0xff).enumerate() {
         let event = match piece.first() {
@@ -94,11 +116,22 @@ fn greet(side: Side, bytes: &[u8]) {
     }
 }
 
+/// Plays the bytes against one half of a pair.
 fn pair(primary: bool, bytes: &[u8]) {
-    let options = PairOptions { epoch: Epoch(1), owner: 1, primary: 1, timeout: Span::from_ms(500), run: Options::default() };
+    let options = PairOptions {
+        epoch: Epoch(1),
+        owner: 1,
+        primary: 1,
+        timeout: Span::from_ms(500),
+        run: Options::default(),
+    };
     let toy = Toy::boot(&1);
     let mut now = Time(1_000_000);
-    let mut node = if primary { Node::primary(toy, now, options) } else { Node::backup(toy, now, options) };
+    let mut node = if primary {
+        Node::primary(toy, now, options)
+    } else {
+        Node::backup(toy, now, options)
+    };
     let cut = AtomicBool::new(false);
     let mut rest = bytes;
     let (mut first, mut acknowledged) = (1, 0);
@@ -106,11 +139,18 @@ fn pair(primary: bool, bytes: &[u8]) {
         let (body, more) = more.split_at(usize::from(length).min(more.len()));
         rest = more;
         now = now.after(Span(u64::from(kind) * 50_000));
-        let event = if kind >= 250 { Event::Heartbeat(body.to_vec()) } else { Event::Peer(message(kind, body, now, first)) };
+        let event = if kind >= 250 {
+            Event::Heartbeat(body.to_vec())
+        } else {
+            Event::Peer(message(kind, body, now, first))
+        };
         node.handle(now, event);
         let _ = node.slice(now, &cut);
         for count in 0.. {
-            assert!(count < ACTIONS_MAX, "it does not come to an end");
+            assert!(
+                count < ACTIONS_MAX,
+                "the actions of one event do not come to an end"
+            );
             match node.poll(now) {
                 // Only a claim that was won lets either of them go live, and the arbiter is silent here.
                 Some(Action::GoLive(_)) => panic!("live without a claim"),

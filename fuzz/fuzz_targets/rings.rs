@@ -1,4 +1,6 @@
 //! Any bytes as a guest's driver and as its peers: no device panics, hangs or grows without bound.
+//!
+//! The world in which that is tried is a file of machine's tests, which play random bytes in it (`hostile`).
 #![no_main]
 
 #[path = "../../crates/machine/tests/virtio/world.rs"]
@@ -14,7 +16,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut world = World::new(*kind).unwrap();
     let mut bytes = Bytes(rest);
     while !bytes.is_empty() {
-        // Asserts by itself what must hold.
+        // The world asserts by itself what must hold.
         world.act(&mut bytes);
     }
 });
