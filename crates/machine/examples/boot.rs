@@ -27,15 +27,24 @@ use machine::{
     clock::TICKS_PER_SECOND,
 };
 
+/// What the command line asks for.
 struct Options {
+    /// Kernel, initrd and firmware; `-`: there is none.
     files: Vec<String>,
+    /// The kernel's command line.
     append: String,
     harts: usize,
+    /// Memory in MiB.
     memory: u64,
+    /// Whether time passes with the steps alone.
     is_virtual: bool,
+    /// The text on the console with which the run ends.
     until: Option<String>,
+    /// The step at which the run ends.
     steps: u64,
+    /// How many steps lie between two digests.
     every: u64,
+    /// The seed with which caches are dropped and the run is cut at random.
     zeal: Option<u64>,
     translate: Translate,
     /// The disk's content. Writes stay in memory.

@@ -1,4 +1,6 @@
-//! One image on both machines.
+//! One image on both machines: ours in this process, QEMU's as a process of its own.
+//!
+//! `main` compares what each printed, `report` narrows a difference down. Nothing here judges.
 
 use std::error::Error;
 
@@ -10,13 +12,15 @@ use crate::{Options, bare, qemu};
 /// The programs that end, and what each machine printed for them.
 pub struct Both {
     pub programs: Vec<Program>,
+    /// One line of our machine for each program.
     pub ours: Vec<String>,
+    /// One line of QEMU for each program, up to one that hangs.
     pub theirs: Vec<String>,
-    /// Programs without end, left out.
+    /// How many programs do not end, and were left out.
     pub hung: usize,
 }
 
-/// Runs the programs. Those that do not end on ours are taken out first.
+/// Runs the programs on both machines. Those that do not end on ours are taken out first.
 pub fn run(options: &Options, mut programs: Vec<Program>) -> Result<Both, Box<dyn Error>> {
     let mut ours: Vec<String> = Vec::new();
     let mut hung = 0;
@@ -39,7 +43,7 @@ pub fn run(options: &Options, mut programs: Vec<Program>) -> Result<Both, Box<dy
     })
 }
 
-/// Characters of a hash, which is followed by the number of instructions.
+/// How many characters a hash has, which is followed by the number of instructions.
 const HASH: usize = 16;
 
 /// What both print for programs with all their traps and registers.
@@ -49,7 +53,7 @@ pub struct Verbose {
 }
 
 impl Verbose {
-    /// Runs them.
+    /// Runs the programs on both machines.
     pub fn new(options: &Options, programs: &[Program]) -> Result<Verbose, Box<dyn Error>> {
         let image = image(programs, true);
         let mut ours = bare::run(&image, RAM_BYTES, how(options)).lines;
@@ -59,7 +63,7 @@ impl Verbose {
                 .iter_mut()
                 .filter(|line| line.as_bytes().get(HASH) == Some(&b' '))
             {
-                line.truncate(HASH); // The number is not the same everywhere.
+                line.truncate(HASH); // The number of instructions is not the same everywhere.
             }
         }
         Ok(Verbose { ours, theirs })

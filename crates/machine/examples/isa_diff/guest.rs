@@ -17,19 +17,19 @@ const BEGIN: &str = "=== begin";
 const END: &str = "=== end";
 const COMMAND_LINE: &str = "console=ttyS0 quiet rdinit=/isa-diff-init";
 const MEMORY: u64 = 512 << 20;
-/// In virtual time a step takes 10 ns.
+/// The rate of the guest's clock: a step takes 10 ns.
 const RATE: u32 = u32::MAX / 10;
-/// Steps after which the guest counts as hung.
+/// The step at which the guest counts as hung.
 const STEPS_MAX: Step = Step(60_000_000_000);
 
-/// The images of the guest.
+/// The files that the guest is made of.
 pub struct Images {
     pub kernel: PathBuf,
     pub initrd: PathBuf,
     pub firmware: PathBuf,
 }
 
-/// Returns the number of lines that differ.
+/// Boots the guest on both machines and compares the lines between the marks; returns how many differ.
 pub fn compare(options: &Options, images: &Images) -> Result<usize, Box<dyn Error>> {
     let mut initrd = std::fs::read(&images.initrd)?;
     // The kernel unpacks one archive after the other.

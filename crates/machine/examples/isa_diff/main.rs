@@ -25,21 +25,30 @@ use std::{error::Error, path::PathBuf, process::ExitCode, time::Instant};
 use isa_programs::Program;
 use report::Culprit;
 
-/// Programs of one image. Small, so that a program that hangs costs little.
+/// How many programs one image has: few, so that a program that hangs costs little.
 const BATCH: u64 = 250;
-/// Differences after which it is pointless to go on.
+/// The number of differences after which it is pointless to go on.
 const DIFFERENCES_MAX: usize = 5;
 
-/// What to do.
+/// What the command line asks for.
 pub struct Options {
+    /// How many instructions to compare.
     instructions: u64,
+    /// From which the seeds of the programs are made.
     seed: u64,
+    /// QEMU's program.
     qemu: String,
+    /// The seed with which our hart drops caches at random and is stopped at random.
     zeal: Option<u64>,
+    /// The seed of the one program to explain.
     only: Option<u64>,
+    /// Whether that program may lock PMP entries.
     locks: bool,
+    /// How many hashes to print for the golden file; 0: none.
     golden: u64,
+    /// The guest to boot on both machines.
     guest: Option<guest::Images>,
+    /// Where files for QEMU go.
     directory: PathBuf,
 }
 
@@ -120,7 +129,7 @@ fn work(options: &Options) -> Result<usize, Box<dyn Error>> {
     compare(options)
 }
 
-/// QEMU's hashes of the first programs, each behind its seed: tests/isa/golden.txt.
+/// Prints QEMU's hashes of the first programs, each behind its seed, as tests/isa/golden.txt has them.
 fn print_golden(options: &Options) -> Result<usize, Box<dyn Error>> {
     let programs = (0..options.golden)
         .map(|seed| Program::new(seed, false))
@@ -132,6 +141,7 @@ fn print_golden(options: &Options) -> Result<usize, Box<dyn Error>> {
     Ok(0)
 }
 
+/// Compares programs until there were enough instructions; returns the number of programs that differ.
 fn compare(options: &Options) -> Result<usize, Box<dyn Error>> {
     let start = Instant::now();
     let (mut instructions, mut programs, mut hung) = (0u64, 0usize, 0usize);
@@ -156,21 +166,27 @@ fn compare(options: &Options) -> Result<usize, Box<dyn Error>> {
     }
     eprintln!();
     println!(
-        "{instructions} instructions in {programs} programs, seed {}: {} differ ({hung} without end left out)",
+        "{instructions} instructions in {programs} programs, seed {}: {} differ \
+         ({hung} without end left out)",
         options.seed,
         culprits.len()
     );
     Ok(culprits.len())
 }
 
+/// What came of one image.
 struct Outcome {
+    /// How many instructions the programs executed, where that can be counted.
     instructions: u64,
+    /// How many programs were compared.
     programs: usize,
+    /// How many programs do not end, and were left out.
     hung: usize,
+    /// The programs that differ.
     culprits: Vec<Culprit>,
 }
 
-/// One image of consecutive seeds; the last program of an image may lock PMP entries.
+/// Compares one image of programs with consecutive seeds, of which the last may lock PMP entries.
 fn compare_batch(options: &Options, first: u64) -> Result<Outcome, Box<dyn Error>> {
     let program = |seed| Program::new(seed, seed == first + BATCH - 1);
     let both = both::run(options, (first..first + BATCH).map(program).collect())?;
@@ -195,7 +211,7 @@ fn compare_batch(options: &Options, first: u64) -> Result<Outcome, Box<dyn Error
                 locks,
             });
             if b.is_none() {
-                break; // It hangs there, and the others have not run.
+                break; // QEMU's guest hangs in this program, and those behind it have not run.
             }
         }
     }

@@ -1,4 +1,7 @@
-//! Runs QEMU's `virt` board with the same features as our hart.
+//! Runs QEMU's `virt` board with the same features as our hart, as a process of its own.
+//!
+//! `both` gives it images of random programs, `guest` a Linux. QEMU never outlives a run: one that is silent
+//! for too long is killed.
 
 use std::{
     error::Error,
@@ -9,16 +12,16 @@ use std::{
     time::Duration,
 };
 
-/// A bare hart and exactly what ours has. Each of QEMU's own models brings more.
+/// QEMU's bare hart with exactly the extensions that ours has. Each of QEMU's named models brings more.
 pub const CPU: &str = "rv64i,m=true,a=true,f=true,d=true,c=true,s=true,u=true,zicsr=true,zifencei=true,\
      zicntr=true,zihpm=true,b=true,zba=true,zbb=true,zbs=true,zicond=true,zicbom=true,zicboz=true,\
      cbom_blocksize=64,cboz_blocksize=64,svinval=true,svnapot=true,sstc=true,svadu=true,svade=true,mmu=true,\
      pmp=true,sv39=true,sv48=true,debug=false,pmu-mask=0xfffffff8";
 
-/// Silence after which the guest counts as hung.
+/// How long the guest may be silent before it counts as hung.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Runs it with these images; returns the lines on the console.
+/// Runs QEMU with these images and so many bytes of memory; returns the lines on the guest's console.
 pub fn run(program: &str, arguments: &[(&str, &OsStr)], memory: u64) -> Result<Vec<String>, Box<dyn Error>> {
     let mut child = Command::new(program)
         .args(["-M", "virt", "-smp", "2", "-display", "none", "-monitor", "none"])

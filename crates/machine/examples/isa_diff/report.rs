@@ -12,10 +12,12 @@ use crate::{
     both::{self, Verbose},
 };
 
-/// A program that differs: how to make it again.
+/// A program that differs, by what it takes to make it again.
 #[derive(Clone, Copy)]
 pub struct Culprit {
+    /// The program's seed.
     pub seed: u64,
+    /// Whether the program may lock PMP entries.
     pub locks: bool,
 }
 
@@ -69,7 +71,7 @@ pub fn explain(options: &Options, culprit: Culprit) -> Result<String, Box<dyn Er
     Ok(text)
 }
 
-/// A program that differs only behind others: how many of them it takes. Either the runtime has left
+/// For a program that differs only behind others: says how many others it takes. Either the runtime has left
 /// something of theirs, or QEMU is not the same at each run.
 fn context(options: &Options, culprit: Culprit, text: &mut String) -> Result<(), Box<dyn Error>> {
     writeln!(text, "  alone it does not differ")?;
@@ -87,6 +89,7 @@ fn context(options: &Options, culprit: Culprit, text: &mut String) -> Result<(),
     Ok(())
 }
 
+/// Writes down the instructions of one unit.
 fn disassemble(text: &mut String, mut address: u64, bytes: &[u8]) -> Result<(), Box<dyn Error>> {
     let mut rest = bytes;
     while let Some(shorter) = rest.strip_suffix(&[1, 0]) {
@@ -109,7 +112,7 @@ fn disassemble(text: &mut String, mut address: u64, bytes: &[u8]) -> Result<(), 
     Ok(())
 }
 
-/// The first trap that is not the same.
+/// Writes down the first trap that is not the same on both machines.
 fn traps(text: &mut String, pair: &Verbose) -> Result<(), Box<dyn Error>> {
     let is_trap = |line: &&String| line.starts_with('t');
     let ours: Vec<&String> = pair.ours.iter().filter(is_trap).collect();
@@ -133,7 +136,7 @@ fn traps(text: &mut String, pair: &Verbose) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Registers at the end; only those that differ, if so wanted.
+/// Writes down the registers at the end; if `only_different`, those that differ.
 fn registers(
     text: &mut String,
     ours: &[String],
