@@ -1,4 +1,4 @@
-//! The block device.
+//! The block device (VIRTIO 5.2): what a driver's requests become, and what it is answered.
 
 use machine::{
     DiskConfig, DiskOperation, DiskRequest, DiskStatus, Effect,

@@ -1,4 +1,4 @@
-//! The transport: registers, status, features, reset.
+//! The transport (VIRTIO 4.2): registers, status, features, reset.
 
 use hart::Width;
 use machine::{

@@ -1,4 +1,4 @@
-//! The network device.
+//! The network device (VIRTIO 5.1): Ethernet frames in both directions, and what is dropped.
 
 use machine::{
     Effect, NetConfig,

@@ -1,4 +1,4 @@
-//! The entropy device.
+//! The entropy device (VIRTIO 5.4): what is asked for, and what becomes of the answer.
 
 use machine::{
     Effect,
