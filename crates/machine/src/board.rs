@@ -180,15 +180,6 @@ impl Board {
         })
     }
 
-    /// How many bytes of entropy the guest wants and has not got; `None`: it wants none.
-    #[must_use]
-    pub fn pending_entropy(&self) -> Option<u32> {
-        match self.slots.get(ENTROPY_SLOT) {
-            Some(Slot::Entropy(entropy)) => entropy.wanted(),
-            _ => None,
-        }
-    }
-
     /// The earliest `mtime` at which a device must be woken; `None`: none waits for a time.
     #[must_use]
     pub fn deadline(&self) -> Option<u64> {

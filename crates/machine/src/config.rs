@@ -12,7 +12,7 @@ use crate::{Digest, narrow::wide};
 /// The most harts that a machine can have.
 pub const HARTS_MAX: usize = 8;
 /// How many virtio-mmio slots the QEMU `virt` board has.
-pub const VIRTIO_SLOTS: usize = 8;
+pub(crate) const VIRTIO_SLOTS: usize = 8;
 
 /// A machine before its first step. [`Machine::new`](crate::Machine::new) refuses what no machine can be.
 #[derive(Clone, Debug, PartialEq, Eq)]

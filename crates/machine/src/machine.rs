@@ -101,7 +101,7 @@ impl Machine {
     ///
     /// # Errors
     /// As [`Machine::new`].
-    pub fn blank(config: Config, engine: Box<dyn Engine>) -> Result<Machine, BootError> {
+    pub(crate) fn blank(config: Config, engine: Box<dyn Engine>) -> Result<Machine, BootError> {
         boot::validate(&config)?;
         let layout = boot::firmware::layout(&config)?;
         let ram = Ram::new(config.memory).map_err(|error| BootError::HostMemory(error.to_string()))?;
@@ -183,13 +183,6 @@ impl Machine {
         self.board.pending_disk().collect()
     }
 
-    /// How many bytes of entropy the guest wants and has not got; `None`: it wants none. A replica that goes
-    /// live asks for them again.
-    #[must_use]
-    pub fn pending_entropy(&self) -> Option<u32> {
-        self.board.pending_entropy()
-    }
-
     /// The steps that are completed.
     #[must_use]
     pub fn now(&self) -> Step {
@@ -210,7 +203,7 @@ impl Machine {
 
     /// The digest of what the machine is made of ([`Config::digest`]).
     #[must_use]
-    pub fn config_digest(&self) -> Digest {
+    pub(crate) fn config_digest(&self) -> Digest {
         self.config_digest
     }
 
@@ -275,7 +268,7 @@ impl Machine {
     }
 
     /// The numbers of the pages that are not all zero.
-    pub fn used_pages(&mut self) -> Vec<u32> {
+    pub(crate) fn used_pages(&mut self) -> Vec<u32> {
         self.pages.used(&mut self.ram)
     }
 

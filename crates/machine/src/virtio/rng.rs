@@ -84,13 +84,6 @@ impl VirtioMmio<Entropy> {
             self.run(reach, |entropy, rings, reach| entropy.fill(bytes, rings, reach));
         }
     }
-
-    /// How many bytes were asked for and not yet received; `None`: none. A replica that goes live asks for
-    /// them again, as the answer may be lost.
-    #[must_use]
-    pub fn wanted(&self) -> Option<u32> {
-        (self.function.wanted > 0).then_some(self.function.wanted)
-    }
 }
 
 impl Visit for Entropy {

@@ -73,6 +73,18 @@ pub fn count(part: &mut dyn Visit, wanted: &str) -> usize {
     save(part).iter().filter(is_wanted).count()
 }
 
+/// The first number of that name.
+pub fn number(part: &mut dyn Visit, wanted: &str) -> u64 {
+    let is_wanted = |field: &Field| match field {
+        Field::Number(name, value) if *name == wanted => Some(*value),
+        _ => None,
+    };
+    save(part)
+        .iter()
+        .find_map(is_wanted)
+        .expect("the state has no such number")
+}
+
 /// Puts a saved state into an equally built part.
 pub fn restore(part: &mut dyn Visit, fields: Vec<Field>) -> Result<(), &'static str> {
     let mut restorer = Restorer {
