@@ -51,13 +51,13 @@ fn tree(config: &Config, initrd: Option<(u64, u64)>) -> Result<Vec<u8>> {
     fdt.property_string("model", "riscv-virtio,qemu")?;
     power(&mut fdt, "poweroff", "syscon-poweroff", syscon::PASS)?;
     power(&mut fdt, "reboot", "syscon-reboot", syscon::RESET)?;
-    let memory = fdt.begin_node("memory@80000000")?;
+    let memory = fdt.begin_node(&format!("memory@{BASE:x}"))?;
     fdt.property_string("device_type", "memory")?;
     fdt.property_array_u64("reg", &[BASE, config.memory])?;
     fdt.end_node(memory)?;
     cpus(&mut fdt, config.harts)?;
     let aliases = fdt.begin_node("aliases")?;
-    fdt.property_string("serial0", "/soc/serial@10000000")?;
+    fdt.property_string("serial0", &serial_path())?;
     fdt.end_node(aliases)?;
     chosen(&mut fdt, config, initrd)?;
     soc(&mut fdt, config.harts)?;
@@ -65,6 +65,12 @@ fn tree(config: &Config, initrd: Option<(u64, u64)>) -> Result<Vec<u8>> {
     fdt.finish()
 }
 
+/// The path of the UART's node.
+fn serial_path() -> String {
+    format!("/soc/serial@{:x}", board::UART)
+}
+
+/// A node that tells how the test device switches the machine off or resets it.
 fn power(fdt: &mut FdtWriter, name: &str, compatible: &str, value: u32) -> Result {
     let node = fdt.begin_node(name)?;
     fdt.property_string("compatible", compatible)?;
@@ -74,6 +80,7 @@ fn power(fdt: &mut FdtWriter, name: &str, compatible: &str, value: u32) -> Resul
     fdt.end_node(node)
 }
 
+/// The ids of the harts.
 fn harts(count: usize) -> impl Iterator<Item = u32> {
     0..low32(wide(count))
 }
@@ -123,7 +130,7 @@ fn cpu(fdt: &mut FdtWriter, id: u32) -> Result {
 fn chosen(fdt: &mut FdtWriter, config: &Config, initrd: Option<(u64, u64)>) -> Result {
     let chosen = fdt.begin_node("chosen")?;
     fdt.property_string("bootargs", &config.boot.command_line)?;
-    fdt.property_string("stdout-path", "/soc/serial@10000000")?;
+    fdt.property_string("stdout-path", &serial_path())?;
     fdt.property("rng-seed", &config.rng_seed)?;
     if let Some((start, end)) = initrd {
         fdt.property_u64("linux,initrd-start", start)?;
@@ -202,6 +209,7 @@ fn soc(fdt: &mut FdtWriter, count: usize) -> Result {
     fdt.end_node(soc)
 }
 
+/// Begins the node of a device: its name, window and kind. The caller ends it.
 fn device(
     fdt: &mut FdtWriter,
     name: &str,
@@ -218,6 +226,7 @@ fn device(
     Ok(node)
 }
 
+/// Says which source of the PLIC the device is whose node was begun.
 fn interrupt(fdt: &mut FdtWriter, line: Line) -> Result {
     fdt.property_u32("interrupt-parent", PLIC_PHANDLE)?;
     fdt.property_u32("interrupts", line.source())

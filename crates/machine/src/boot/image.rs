@@ -6,11 +6,26 @@
 //! Source: Linux `Documentation/arch/riscv/boot-image-header.rst`.
 
 use super::BootError;
+use crate::narrow::wide;
 
 /// Offset of the kernel from the start of RAM if its header names none.
 pub const OFFSET_DEFAULT: u64 = 0x20_0000;
 /// Bytes of the header.
 const HEADER_BYTES: usize = 64;
+/// Offset of `text_offset` in the header.
+const TEXT_OFFSET: usize = 8;
+/// Offset of `image_size` in the header.
+const IMAGE_SIZE: usize = 16;
+/// Offset of `magic2` in the header.
+const MAGIC2: usize = 56;
+/// What `magic2` is in every RISC-V `Image`.
+const MAGIC2_VALUE: [u8; 4] = *b"RSC\x05";
+/// What a file that gzip has compressed begins with.
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+/// Offset of the mark in a kernel that unpacks itself (Linux `drivers/firmware/efi/libstub/zboot-header.S`).
+const ZBOOT_MAGIC: usize = 4;
+/// That mark.
+const ZBOOT_MAGIC_VALUE: [u8; 4] = *b"zimg";
 
 /// What the header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,30 +42,29 @@ impl Header {
     /// # Errors
     /// If the file is no such kernel: says what it is instead, where that can be told.
     pub fn read(kernel: &[u8]) -> Result<Header, BootError> {
-        if kernel.starts_with(&[0x1f, 0x8b]) {
+        if kernel.starts_with(&GZIP_MAGIC) {
             return Err(BootError::GzipKernel);
         }
         let header: &[u8; HEADER_BYTES] = kernel.first_chunk().ok_or(BootError::NotAnImage)?;
-        if header.get(4..8) == Some(b"zimg") {
+        let behind = |at: usize| header.get(at..).unwrap_or_default();
+        if behind(ZBOOT_MAGIC).starts_with(&ZBOOT_MAGIC_VALUE) {
             return Err(BootError::ZbootKernel);
         }
-        if header.get(56..60) != Some(b"RSC\x05") {
+        if !behind(MAGIC2).starts_with(&MAGIC2_VALUE) {
             return Err(BootError::NotAnImage);
         }
-        let number = |at: usize| {
-            header
-                .get(at..)
-                .and_then(<[u8]>::first_chunk)
-                .map_or(0, |b| u64::from_le_bytes(*b))
+        let number = |at| {
+            let bytes = behind(at).first_chunk();
+            bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
         };
-        let text_offset = match number(8) {
+        let text_offset = match number(TEXT_OFFSET) {
             0 => OFFSET_DEFAULT,
             offset if offset % OFFSET_DEFAULT == 0 => offset,
             offset => return Err(BootError::KernelOffset(offset)),
         };
         Ok(Header {
             text_offset,
-            size: number(16).max(crate::narrow::wide(kernel.len())),
+            size: number(IMAGE_SIZE).max(wide(kernel.len())),
         })
     }
 }
