@@ -61,18 +61,28 @@ impl Visit for Pending {
     }
 }
 
+/// The numbers of operations in digests and snapshots, which may not change.
+mod kind {
+    pub const READ: u8 = 0;
+    pub const WRITE: u8 = 1;
+    pub const FLUSH: u8 = 2;
+    pub const DISCARD: u8 = 3;
+    pub const WRITE_ZEROES: u8 = 4;
+}
+
+/// Visits the kind of an operation, then the fields of that kind.
 fn visit_operation(v: &mut dyn Visitor, operation: &mut DiskOperation) {
     let kind: u8 = match operation {
-        DiskOperation::Read { .. } => 0,
-        DiskOperation::Write { .. } => 1,
-        DiskOperation::Flush => 2,
-        DiskOperation::Discard { .. } => 3,
-        DiskOperation::WriteZeroes { .. } => 4,
+        DiskOperation::Read { .. } => kind::READ,
+        DiskOperation::Write { .. } => kind::WRITE,
+        DiskOperation::Flush => kind::FLUSH,
+        DiskOperation::Discard { .. } => kind::DISCARD,
+        DiskOperation::WriteZeroes { .. } => kind::WRITE_ZEROES,
     };
-    let mut shall = kind;
-    v.u8("operation", &mut shall);
-    if shall != kind {
-        *operation = blank(v, shall);
+    let mut visited = kind;
+    v.u8("operation", &mut visited);
+    if visited != kind {
+        *operation = blank(v, visited); // Only a restorer changes the kind.
     }
     match operation {
         DiskOperation::Read { sector, bytes } => {
@@ -113,14 +123,14 @@ fn visit_operation(v: &mut dyn Visitor, operation: &mut DiskOperation) {
 fn blank(v: &mut dyn Visitor, kind: u8) -> DiskOperation {
     let (sector, sectors) = (0, 0);
     match kind {
-        0 => DiskOperation::Read { sector, bytes: 0 },
-        1 => DiskOperation::Write {
+        kind::READ => DiskOperation::Read { sector, bytes: 0 },
+        kind::WRITE => DiskOperation::Write {
             sector,
             data: Vec::new().into(),
         },
-        2 => DiskOperation::Flush,
-        3 => DiskOperation::Discard { sector, sectors },
-        4 => DiskOperation::WriteZeroes {
+        kind::FLUSH => DiskOperation::Flush,
+        kind::DISCARD => DiskOperation::Discard { sector, sectors },
+        kind::WRITE_ZEROES => DiskOperation::WriteZeroes {
             sector,
             sectors,
             unmap: false,
