@@ -18,15 +18,15 @@
 //! - `run` enters generated code and is called back by it.
 //!
 //! # Safety argument
-//! Generated code touches six things. The workspace: [`run()`] has the engine exclusively for the call. The
-//! floating-point registers and the CSRs: likewise. The TLB's entries: at indices masked to the set that the
-//! engine named. RAM: only at addresses that an entry of the TLB gives for an access that lies wholly in its
-//! page, and the TLB's invariant is that those are in RAM; stores only through entries for stores, whose
-//! pages are plain. The tables of entry points and the [`Frames`](frames::Frames): they live as long as
-//! [`Translations`], as does the code that they point to, which is overwritten only between two runs, when
-//! neither a table that the TLB leads to nor a frame points to it any more. What a superblock found in the
-//! TLB it uses only until the interpreter has dropped anything, which makes it leave. Generated code calls
-//! the one function that [`run()`] gives it, and keeps the host's stack as it found it.
+//! Generated code touches the following and nothing else. The workspace: [`run()`] has the engine exclusively
+//! for the call. The floating-point registers and the CSRs: likewise. The TLB's entries: at indices masked to
+//! the set that the engine named. RAM: only at addresses that an entry of the TLB gives for an access that
+//! lies wholly in its page, and the TLB's invariant is that those are in RAM; stores only through entries for
+//! stores, whose pages are plain. The tables of entry points and the [`Frames`](frames::Frames): they live as
+//! long as [`Translations`], as does the code that they point to, which is overwritten only between two runs,
+//! when neither a table that the TLB leads to nor a frame points to it any more. What a superblock found in
+//! the TLB it uses only until the interpreter has dropped anything, which makes it leave. Generated code
+//! calls the one function that [`run()`] gives it, and keeps the host's stack as it found it.
 //!
 //! JUSTIFICATION: speed; see docs/performance.md.
 
@@ -43,7 +43,7 @@ mod workspace;
 pub use frames::CALLS_MAX;
 pub use memory::CODE_MAX;
 pub use plan::{OPS_MAX, ends, follows, is_loop, next_slot};
-pub use run::{Engine, Resume, run};
+pub use run::{Engine, run};
 pub use support::{NoTranslation, can_translate};
 pub use translations::{Code, Found, HOT, Present, Translations};
-pub use workspace::{NOTHING, Workspace};
+pub use workspace::{NOTHING, Resume, Workspace};

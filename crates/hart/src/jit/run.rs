@@ -2,21 +2,8 @@
 
 use super::{
     translations::{Code, Translations},
-    workspace::{MIDDLE, Workspace},
+    workspace::{MIDDLE, Resume, Workspace},
 };
-
-/// How generated code goes on when the interpreter has done an instruction for it, as the number that the
-/// code is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resume {
-    /// It does not go on; [`Workspace::pc`] and [`Workspace::left`] are set.
-    Leave = 0,
-    /// It goes on with the next instruction. Not behind an instruction that [`ends`](super::ends) a
-    /// superblock.
-    Next = 1,
-    /// It goes on at [`Workspace::pc`]; [`Workspace::left`] is set.
-    Jump = 2,
-}
 
 /// The engine that generated code works for.
 pub trait Engine {

@@ -130,6 +130,23 @@ impl Workspace {
     }
 }
 
+/// How generated code goes on when the interpreter has done an instruction for it, as the number that the
+/// code is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// It does not go on; [`Workspace::pc`] and [`Workspace::left`] are set.
+    Leave = 0,
+    /// It goes on with the next instruction. Not behind an instruction that
+    /// [`ends`](super::ends) a superblock.
+    Next = 1,
+    /// It goes on at [`Workspace::pc`]; [`Workspace::left`] is set.
+    Jump = 2,
+}
+
+// Generated code compares the answer with `Next`.
+const _: () =
+    assert!((Resume::Leave as u32) < Resume::Next as u32 && (Resume::Next as u32) < Resume::Jump as u32);
+
 /// The integer registers by number.
 impl Index<usize> for Workspace {
     type Output = u64;

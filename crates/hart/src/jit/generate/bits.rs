@@ -1,4 +1,6 @@
-//! The code of bit manipulation (Zba, Zbb, Zbs, Zicond).
+//! The code of bit manipulation (Zba, Zbb, Zbs, Zicond), with the host's BMI1, BMI2, LZCNT and POPCNT.
+//!
+//! All of these ops compute an integer register from others, so none of them ever leaves the superblock.
 
 use super::block::Block;
 use crate::{

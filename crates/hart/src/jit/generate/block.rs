@@ -1,4 +1,7 @@
 //! The superblock in hand: its plan, the code so far, and what is certain at the end of that code.
+//!
+//! Everything that makes code works on a [`Block`]. There are no modes in it: what belongs to one copy of the
+//! ops is in its [`Pass`], and what belongs to one op comes with the op ([`At`]).
 
 use std::collections::VecDeque;
 

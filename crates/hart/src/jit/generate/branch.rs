@@ -1,4 +1,8 @@
 //! Branches inside a superblock, and the places where their ways join again.
+//!
+//! A branch to a later op skips what lies between. Its way is cold code, which gives back the steps that are
+//! skipped and extends what is lazy; where it joins the hot code, nothing may count as certain that is not
+//! certain on both ways.
 
 use super::{
     block::{Block, Skip},

@@ -1,5 +1,8 @@
 //! What happens off the straight line: the pieces of a superblock's cold code, which are put off until the
 //! hot code is there.
+//!
+//! These are orders only; `translate` carries them out. Each has all that is needed for it, as the state of
+//! the generator is another one by then.
 
 use super::host::TLB;
 use crate::jit::{

@@ -1,4 +1,8 @@
 //! The code of CSR instructions and fences, as far as they are translated (`plan::csr`).
+//!
+//! Registers of supervisor mode that just hold a value, and `sstatus`, are read and written in place. An
+//! access that would change the address space, let an interrupt in or raise an exception leaves for the
+//! interpreter before anything has changed.
 
 use super::{
     block::Block,

@@ -14,7 +14,7 @@ use crate::jit::{
 };
 
 /// Holds the address of the workspace's middle.
-pub const STATE: Register = RBP;
+pub const WORKSPACE: Register = RBP;
 /// Holds the address of the TLB's entries for loads.
 pub const TLB: Register = RBX;
 /// Holds what to add to a guest address to get its host address, as an earlier lookup has found it.
@@ -26,7 +26,7 @@ pub const HOSTS: [Register; SEATS] = [R12, R13, RSI, RDI, R8, R9, R10, R11];
 
 /// What is so many bytes from the beginning of the workspace.
 pub const fn in_workspace(offset: usize) -> Memory {
-    Memory::at(STATE, offset as i32 - MIDDLE as i32)
+    Memory::at(WORKSPACE, offset as i32 - MIDDLE as i32)
 }
 
 /// The place of a field of the workspace, by its name.

@@ -1,4 +1,8 @@
-//! The code of integer arithmetic.
+//! The code of integer arithmetic: immediates, sums, logic, shifts, comparisons, products and quotients.
+//!
+//! A 32-bit result is left as the host's processor leaves it, and a lazy operand is read as it is wherever
+//! its upper half makes no difference (`plan::words`). A division that the host would not survive is the
+//! interpreter's.
 
 use super::{block::Block, cold::At, host::register};
 use crate::{

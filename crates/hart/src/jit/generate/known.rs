@@ -1,4 +1,8 @@
 //! What is certain at one place in the code, whenever control comes there.
+//!
+//! Nothing of this exists when the code is executed: it is what the generator may rely on when it makes the
+//! next instruction. To know less is always right, and to know more than is true on every way to the place is
+//! never.
 
 use crate::jit::plan::{Group, Words};
 

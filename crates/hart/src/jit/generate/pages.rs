@@ -1,5 +1,8 @@
 //! Finds the code of a guest page: in the TLB's table for fetches, and from there in the page's table of
 //! entry points.
+//!
+//! An entry of that TLB table has the page's address and where its entry points begin. A page that the table
+//! does not know is not looked for here: that is the interpreter's business.
 
 use super::host::{TLB_MASK, TLB_SECOND, field, held};
 use crate::jit::emit::*;

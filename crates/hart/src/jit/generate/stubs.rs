@@ -5,10 +5,10 @@
 //! that enters has the System V ABI; what it calls back is an `extern "C"` function.
 
 use super::{
-    host::{HOSTS, LEFT, STATE, TLB, field, held, register},
+    host::{HOSTS, LEFT, TLB, WORKSPACE, field, held, register},
     pages::{enter_page, find_code, look_up_page},
 };
-use crate::jit::{emit::*, plan::PINNED};
+use crate::jit::{emit::*, plan::PINNED, workspace::Resume};
 
 /// The registers that a function must leave as it found them (System V ABI).
 const SAVED: [Register; 6] = [RBX, RBP, R12, R13, R14, R15];
@@ -52,12 +52,13 @@ impl Stubs {
 /// enters generated code: `extern "C" fn(middle of the workspace, code)`.
 pub fn stubs(base: u64) -> (Vec<u8>, Stubs) {
     let mut e = Emitter::new(base);
+    // Enters.
     for register in SAVED {
         e.push(register);
     }
     let stack = Operand::Register(RSP);
     e.alu_immediate(Alu::Sub, Size::Quad, stack, PADDING);
-    e.mov(Size::Quad, STATE, Operand::Register(RDI));
+    e.mov(Size::Quad, WORKSPACE, Operand::Register(RDI));
     e.mov(Size::Quad, RAX, Operand::Register(RSI));
     load_registers(&mut e);
     e.mov(Size::Quad, LEFT, held!(left));
@@ -65,6 +66,7 @@ pub fn stubs(base: u64) -> (Vec<u8>, Stubs) {
     e.mov(Size::Quad, RSP, held!(frames));
     e.jump_to(Operand::Register(RAX));
 
+    // Leaves.
     let exit = e.here();
     e.store(field!(pc), RAX);
     e.store(field!(left), LEFT);
@@ -79,6 +81,7 @@ pub fn stubs(base: u64) -> (Vec<u8>, Stubs) {
     e.ret();
 
     let (interpret, depart) = interpreting(&mut e, base, leave);
+    // Goes on at the address in rax, asking the first entry that its page may have and then the second.
     let far = e.here();
     let unknown = look_up_page(&mut e, false);
     enter_page(&mut e);
@@ -89,6 +92,7 @@ pub fn stubs(base: u64) -> (Vec<u8>, Stubs) {
     enter_page(&mut e);
     e.land(unknown);
     e.jump_back(exit);
+    // A return has popped the first frame: pushes it again, and goes on at the address in rax.
     let underflow = e.here();
     e.alu_immediate(Alu::Sub, Size::Quad, stack, 8);
     e.jump_back(far);
@@ -148,7 +152,9 @@ fn call_interpreter(e: &mut Emitter) -> [Jump; 2] {
     e.mov(Size::Double, RSI, Operand::Register(RCX));
     e.call_to(field!(interpret));
     e.mov(Size::Quad, RSP, held!(frames));
-    e.alu_immediate(Alu::Cmp, Size::Double, Operand::Register(RAX), 1);
+    // The answer is a `Resume`: below the next one it leaves, above it goes on elsewhere.
+    let next = Resume::Next as i32;
+    e.alu_immediate(Alu::Cmp, Size::Double, Operand::Register(RAX), next);
     let leaves = e.jump_if(Condition::Below);
     load_registers(e);
     [leaves, e.jump_if(Condition::Above)]

@@ -1,4 +1,6 @@
 //! The bytes that accesses through one register reach, as offsets from that register.
+//!
+//! Where the register points is not known when code is made, but how far apart two such accesses are is.
 
 use crate::op::{Code, Op};
 

@@ -1,5 +1,7 @@
 //! What a single op does, as far as the translator asks: whether there is machine code for it, which integer
 //! registers it reads and writes, and where control goes behind it.
+//!
+//! Each answer depends on the op alone, and holds wherever the op stands.
 
 use super::{csr, float};
 use crate::op::{BlockKind, Code, Op};

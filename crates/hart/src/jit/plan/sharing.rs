@@ -1,5 +1,8 @@
 //! Accesses that share a lookup in the TLB: those that lie close together behind one register, and the nodes
 //! of a chain of pointers.
+//!
+//! What is found here is a proposal: whether the accesses really lie in one page is asked by the code that is
+//! made.
 
 use super::{
     course::is_loop,

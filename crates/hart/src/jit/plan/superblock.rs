@@ -1,4 +1,7 @@
 //! The [`Plan`] of one superblock.
+//!
+//! A plan is what all other files of this room find out about the ops of the superblock, in one place.
+//! Whoever makes code asks the plan, and other files of this room only for facts about a single op.
 
 use std::borrow::Cow;
 

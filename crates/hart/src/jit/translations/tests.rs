@@ -1,4 +1,4 @@
-//! Superblocks are made, found, and dropped.
+//! Checks that superblocks are made, found and dropped, and that the least memory has room for any of them.
 
 use super::{
     super::plan::{self, OPS_MAX, is_loop},
@@ -11,7 +11,7 @@ const NOWHERE: Present<'_> = Present {
     sp: 0,
 };
 
-/// Adds superblocks of loads at the slots of some pages until there is no room; returns how many.
+/// Makes superblocks of loads at the slots of some pages until there is no room for more; returns how many.
 fn fill(translations: &mut Translations) -> usize {
     let load = |slot| {
         (
@@ -35,7 +35,7 @@ fn fill(translations: &mut Translations) -> usize {
 #[test]
 fn when_the_memory_is_used_up_everything_goes_and_all_of_it_is_there_again() {
     let Some(mut translations) = Translations::new(64, 1, 0) else {
-        return; // This host interprets.
+        return; // This host cannot run generated code.
     };
     let count = fill(&mut translations);
     let changes = translations.changes();
@@ -47,7 +47,7 @@ fn when_the_memory_is_used_up_everything_goes_and_all_of_it_is_there_again() {
     assert_eq!(fill(&mut translations), count);
 }
 
-/// The superblock of a loop of these ops and the branch back.
+/// The ops of a loop: these, and a branch back to the first.
 fn looped(mut ops: Vec<Op>) -> Vec<(usize, Op)> {
     ops.push(Op::new(Code::Bne, 0, 9, 0, -2 * ops.len() as i32));
     let ops = ops.into_iter().map(|op| op.with_halves(2)).enumerate();
@@ -56,15 +56,16 @@ fn looped(mut ops: Vec<Op>) -> Vec<(usize, Op)> {
 
 #[test]
 fn the_least_memory_has_room_for_a_loop_that_is_there_twice() {
-    // What takes most room, through registers that must be exchanged.
+    // The op with the longest code, through registers that take seats of others.
     let long = |index| Op::new(Code::ScD, 16 + index as u32 % 8, 24 + index as u32 % 8, 7, 0);
-    // As far as a loop with streams may be long.
+    // A loop with streams that is as long as one may be.
     let length = plan::STREAMS_MAX * plan::OPS_PER_STREAM;
     let mut walking: Vec<_> = (0..length - 5).map(long).collect();
     walking.extend([5, 6, 28, 29].map(|base| Op::new(Code::Ld, 9, base, 0, 0)));
     let walking = looped(walking);
     assert!(is_loop(&walking) && plan::Plan::new(&walking, 0).streams().len() == plan::STREAMS_MAX);
-    // As long as any, with as many registers as there may be that are extended on every way out.
+    // A loop that is as long as any, with as many lazy registers as there may be, each of which every way out
+    // extends.
     let mut adding: Vec<_> = [2, 8, 10, 11, 12, 13, 14, 15]
         .map(|lazy| Op::new(Code::Addw, lazy, lazy, lazy, 0))
         .to_vec();
@@ -73,7 +74,7 @@ fn the_least_memory_has_room_for_a_loop_that_is_there_twice() {
     assert!(adding.len() == OPS_MAX);
     for ops in [walking, adding] {
         let Some(mut translations) = Translations::new(1, 1, 0) else {
-            return; // This host interprets.
+            return; // This host cannot run generated code.
         };
         translations.open(0);
         assert!(translations.add(0, 0, &ops, &NOWHERE).is_some());
