@@ -15,6 +15,9 @@ use crate::{
     op::{Code, Op},
 };
 
+// Instructions name it as an immediate of 32 bits, which the host's processor extends with the sign.
+const _: () = assert!(NOTHING as i32 as u64 == NOTHING);
+
 /// The bytes of a vector register.
 const VECTOR: i32 = 16;
 /// The opcode of `xorpd`, behind the bytes 66 0f.

@@ -34,7 +34,7 @@ pub struct Source<'a> {
     pub place: usize,
     /// The entry points of the page, one for each slot: [`Stubs::exit`] where there is no code.
     pub entries: &'a [u64],
-    /// Is a slot, which may be outside the page, come upon about as often as what is translated now?
+    /// Was a slot, which may be outside the page, come upon about as often as what is translated now?
     pub is_likely: &'a dyn Fn(i64) -> bool,
     /// The place where the code of the page is kept that lies so many bytes behind this one, if that is
     /// known.
@@ -88,7 +88,7 @@ pub(super) struct Pass {
 pub(super) struct Skip {
     /// The number of the later op.
     pub to: usize,
-    /// The place in the code where the lookup was made that is shared.
+    /// The lookup that is shared, by the place in the code where it was made.
     pub shared: Option<usize>,
     /// The registers that hold sign-extended words. None is lazy: the cold code extends them.
     pub words: Set,
@@ -96,9 +96,11 @@ pub(super) struct Skip {
 
 /// A superblock under construction.
 pub(super) struct Block<'a> {
-    /// The code so far.
+    /// The emitter, which has the code so far.
     pub e: Emitter,
+    /// What the superblock is made of, and where its code will be.
     pub source: &'a Source<'a>,
+    /// What was decided before there was any code.
     pub plan: &'a Plan<'a>,
     /// The passes that are in the code, the last of which may be unfinished: one or two.
     pub passes: Vec<Pass>,
@@ -117,7 +119,8 @@ pub(super) struct Block<'a> {
 }
 
 impl<'a> Block<'a> {
-    /// No code yet. The code will be in the vector `room`, which has room from an earlier superblock.
+    /// Begins a superblock, without any code. The code will be in the vector `room`, which has room from an
+    /// earlier superblock.
     pub fn new(source: &'a Source<'a>, plan: &'a Plan<'a>, room: Vec<u8>) -> Block<'a> {
         Block {
             e: Emitter::with_room(source.hot, room),

@@ -47,12 +47,12 @@ pub enum Cold {
     Short,
     /// Goes on at a slot that is not in the superblock, behind so many ops.
     Go { completed: usize, slot: i64 },
-    /// Looks the streams up: no fast turn may begin before.
-    Over,
+    /// Looks the streams up: it is time to, and no fast turn may begin before.
+    Streams,
     /// Leaves for a slot that has no code yet.
     Leave { slot: i64 },
     /// Goes on at the address in rax.
-    Look,
+    Indirect,
     /// A return that the last frame is not for: goes on at the address in rax.
     Return,
     /// Goes on at an offset in the page whose address is in rax; `others` are further jumps that lead to this

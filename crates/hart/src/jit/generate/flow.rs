@@ -98,7 +98,7 @@ impl Block<'_> {
         e.store(field!(page), RCX);
         let jump = e.jump();
         self.link(jump, false, self.source.place, slot);
-        self.put_off(jump, Cold::Look);
+        self.put_off(jump, Cold::Indirect);
     }
 
     /// The jump is taken if the code of the page whose entry rdx points to is not kept in this place.
@@ -214,7 +214,7 @@ impl Block<'_> {
         if is_link(o.rd) {
             let frame = Operand::Memory(register(o.rd));
             let unknown = call_far(&mut self.e, frame);
-            self.put_off(unknown, Cold::Look);
+            self.put_off(unknown, Cold::Indirect);
             self.come_back(at, o);
         } else {
             go_far(&mut self.e, self.source.stubs);

@@ -3,7 +3,7 @@
 //! rbp points into the [`Workspace`](crate::jit::workspace); rbx to the TLB's entries for loads; r14 holds
 //! what a lookup found, r15 the number of steps left. Eight registers hold guest registers, all others of
 //! which live in the workspace. rax, rcx and rdx are scratch; rsp points to the last of the frames
-//! (`Frames`).
+//! (`jit/frames.rs`).
 
 use std::mem::offset_of;
 

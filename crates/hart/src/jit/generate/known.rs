@@ -1,8 +1,8 @@
 //! What is certain at one place in the code, whenever control comes there.
 //!
 //! Nothing of this exists when the code is executed: it is what the generator may rely on when it makes the
-//! next instruction. To know less is always right, and to know more than is true on every way to the place is
-//! never.
+//! next instruction. To know less than is true makes slower code; to know what does not hold on every way to
+//! the place would make wrong code.
 
 use crate::jit::plan::{Group, Words};
 
@@ -19,7 +19,7 @@ pub struct Known {
 }
 
 impl Known {
-    /// These registers are lazy, and nothing else is known.
+    /// This is known of the integer registers, and nothing else is known.
     pub fn only(words: Words) -> Known {
         Known {
             words,

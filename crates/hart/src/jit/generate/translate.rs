@@ -80,7 +80,7 @@ impl Block<'_> {
         let mut look_up = None;
         while let Some(cold) = self.next_cold() {
             match cold {
-                Cold::Over => self.over(&mut look_up),
+                Cold::Streams => self.go_to_streams(&mut look_up),
                 Cold::Short => {
                     self.give_back(0..self.plan.ops.len());
                     self.swap_out();
@@ -91,7 +91,7 @@ impl Block<'_> {
                     self.go(slot);
                 }
                 Cold::Leave { slot } => self.leave(slot),
-                Cold::Look => self.e.jump_far(self.source.stubs.far),
+                Cold::Indirect => self.e.jump_far(self.source.stubs.far),
                 Cold::Return => go_far(&mut self.e, self.source.stubs),
                 Cold::Far { offset, others } => self.far(offset, others),
                 Cold::Skip { completed, to } => {
@@ -145,7 +145,7 @@ impl Block<'_> {
 
 /// The hot code.
 impl Block<'_> {
-    /// Makes a pass over all ops, with this known of registers where it begins.
+    /// Makes a pass over all ops, which knows this of registers where a turn begins.
     fn make_pass(&mut self, fast: bool, entry: Words) -> End {
         self.begin_pass(fast, entry);
         self.count_steps();
@@ -182,7 +182,7 @@ impl Block<'_> {
             // Signed, as the floor may be below zero when the superblock is entered; then there are no fast
             // turns.
             let over = self.e.jump_if(Condition::Less);
-            self.put_off(over, Cold::Over);
+            self.put_off(over, Cold::Streams);
         }
     }
 
@@ -221,6 +221,7 @@ impl Block<'_> {
         self.behind(o, words);
     }
 
+    /// Translates an op for which there is machine code.
     fn native_op(&mut self, at: At, o: Op) {
         use Code::*;
         if let Some(condition) = condition(o) {
@@ -264,9 +265,9 @@ impl Block<'_> {
         self.e.jump_far(self.source.stubs.far);
     }
 
-    /// Looks the streams up. The code that does so is made for the first pass; the second jumps to it, as
-    /// `look_up` says where it is.
-    fn over(&mut self, look_up: &mut Option<usize>) {
+    /// Looks the streams up. The code that does so is made where the first pass needs it; the second pass
+    /// jumps to that place, which `look_up` keeps.
+    fn go_to_streams(&mut self, look_up: &mut Option<usize>) {
         self.give_back(0..self.plan.ops.len());
         self.settle(Set::MAX);
         match *look_up {
