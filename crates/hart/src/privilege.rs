@@ -14,7 +14,7 @@ pub enum Privilege {
 }
 
 impl Privilege {
-    /// From the two-bit encoding, of which only the low two bits are looked at; 2 is reserved.
+    /// The mode that the low two bits encode; `None` for 2, which is reserved.
     #[must_use]
     pub const fn from_bits(bits: u64) -> Option<Privilege> {
         match bits & 3 {

@@ -65,12 +65,12 @@ pub struct InterpreterOptions {
 /// What is translated to machine code; everything else is interpreted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Translate {
-    /// Nothing.
+    /// Nothing is translated.
     #[default]
     Never,
-    /// What runs often.
+    /// What runs often is translated.
     Hot,
-    /// Everything, when it is first reached: slow, and finds most in tests.
+    /// Everything is translated when it is first reached, which is slow and finds most in tests.
     Always,
 }
 

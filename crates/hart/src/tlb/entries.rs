@@ -1,8 +1,8 @@
 //! The memory of the TLB: all entries of all tables and sets, and which groups of them may be in use.
 //!
-//! Generated code reads this memory by address, with the same index arithmetic as [`Entries::find`] (`jit`).
-//! So the order of the entries, the two words of each and what
-//! they mean are as much its business as ours. Nothing here knows which address space a set belongs to.
+//! Generated code (`jit`) reads this memory by host address, at indices that it computes as [`index`] does.
+//! So the order of the entries, the two words of each and what they mean must not change here alone. Nothing
+//! here knows which address space a set belongs to.
 
 use super::index::{Group, Groups, SETS, SLOTS, Set, Slot, TABLE, TABLES, Table, index};
 use crate::ram::{PAGE, large_table};
@@ -18,8 +18,7 @@ pub const PLACE_SHIFT: u32 = 14;
 pub const STORE_DISTANCE: usize = TABLE * size_of::<Words>();
 
 /// The number of a piece of memory in which the code of one page of RAM is kept, decoded and translated.
-/// Whoever decodes gives these numbers out; the TLB only keeps them. CodePlace 0 is for code that is not
-/// kept.
+/// Whoever decodes gives these numbers out; the TLB only keeps them. Place 0 is for code that is not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodePlace(pub usize);
 
@@ -68,6 +67,7 @@ pub struct Entry {
 type Words = [u64; 2];
 
 impl Entry {
+    /// An entry that answers for nothing.
     const EMPTY: Entry = Entry {
         tag: NO_TAG,
         answer: Answer(0),
@@ -123,7 +123,7 @@ impl Entries {
         }
     }
 
-    /// Makes the entries of a set, all empty. Comes before anything else that is done with the set.
+    /// Makes the entries of a set, all empty. This must come before anything else that is done with the set.
     pub fn begin(&mut self, set: Set) {
         for table in Table::ALL {
             let first = index(table, set, Slot::of(0));

@@ -19,7 +19,7 @@ const _: () = assert!(SLOTS < u16::MAX as usize);
 pub enum Hint {
     /// In these slots, or in the other one of each of them.
     Slots([Option<Slot>; 2]),
-    /// Anywhere.
+    /// In any slot.
     Anywhere,
 }
 

@@ -29,8 +29,12 @@
 //! A **group** is 64 slots side by side. Each table of each set keeps in mind in which groups there may be
 //! entries, so that dropping a few entries does not mean reading the whole table.
 //!
-//! A **hint** says for one page of RAM in which slots its entries for stores may stand. When something is
-//! derived from the page (its code is decoded, or it turns out to be a page table) these entries must go.
+//! A page of RAM is **plain** while a store to it needs no bookkeeping ([`Ram::is_plain`]); only for such
+//! pages are there entries for stores. A page stops being plain in two ways. When something is derived from
+//! it (its code is decoded, or it turns out to be a page table) its entries for stores are dropped at once; a
+//! **hint** says for each page of RAM in which slots they may stand. When it is found not to have been
+//! written for a while, RAM only counts up its **generation**; each set notes the generation as of which its
+//! entries for stores are right, and has them looked through when it is next selected.
 //!
 //! A **stamp** is the number that a set has until an entry for fetches may have become wrong; then the set
 //! gets one that was never used before. The translator keeps a stack of the guest's calls for each set, and
@@ -38,12 +42,14 @@
 //!
 //! # What is done
 //!
-//! *Selecting* comes first ([`Tlb::select`]): it finds or makes the set of an address space, and takes from
-//! it the entries for stores to pages that need bookkeeping again.
+//! *Selecting* comes first ([`Tlb::select`]): it finds or makes the set of an address space, and drops from
+//! it the entries for stores to pages that are not plain any more.
 //!
 //! A *lookup* ([`Tlb::load`], [`Tlb::store`], [`Tlb::fetch`]) makes the tag of an address, reads the entry in
-//! the page's own slot of the set's table and compares tags, then likewise the entry in the second slot. The
-//! tag of a misaligned access fits no entry. Generated code does the same lookup by itself.
+//! the page's own slot of the set's table and compares tags; if they differ, it does the same with the entry
+//! in the second slot. The tag of a misaligned access fits no entry. Generated code looks up by itself, in
+//! the same order, but compares with the page of the access's last byte, so that it does misaligned accesses
+//! inside a page as well.
 //!
 //! A *fill* ([`Tlb::fill_load`] and so on), after a lookup that found nothing and a walk that did, puts an
 //! entry into its page's own slot. The entry of another page that stood there moves to the other slot of its
@@ -56,6 +62,9 @@
 //! Invariant: an entry exists only while a walk would give the same answer (docs/determinism.md, "Coherent
 //! caches"), and an entry for stores only while its page of RAM is plain ([`Ram::is_plain`]) as of the set's
 //! generation. So forgetting any entry at any time changes nothing but speed. Nothing here is guest state.
+//!
+//! The files: `index` has the types of set, slot, table and group; `entries` the memory and what is done to
+//! single entries; `sets` who a set belongs to; `hints` the hints; this one puts them together.
 
 mod entries;
 mod hints;
