@@ -7,7 +7,7 @@
 //! each as of before the reading instruction.
 
 use super::{
-    envcfg,
+    envcfg, number,
     registers::{
         Csrs, MSTATUS_WRITE, PC_MASK, SSTATUS_WRITE, interrupt,
         status::{MPP, MPP_SHIFT, SD, TVM, UXL},
@@ -43,10 +43,10 @@ pub fn permitted(hart: &Hart, address: u32, write: bool) -> bool {
     }
     let csr = &hart.csr;
     match address {
-        0x001..=0x003 => !csr.float_off(),
-        0x180 => privilege == Privilege::Machine || csr.mstatus & TVM == 0,
-        0x14d => privilege == Privilege::Machine || (csr.mcounteren & TM != 0 && csr.has_sstc()),
-        0xc00..=0xc1f => {
+        number::FFLAGS..=number::FCSR => !csr.float_off(),
+        number::SATP => privilege == Privilege::Machine || csr.mstatus & TVM == 0,
+        number::STIMECMP => privilege == Privilege::Machine || (csr.mcounteren & TM != 0 && csr.has_sstc()),
+        number::CYCLE..=number::HPMCOUNTER31 => {
             let bit = 1 << (address & 31);
             (privilege == Privilege::Machine || csr.mcounteren & bit != 0)
                 && (privilege > Privilege::User || csr.scounteren & bit != 0)
@@ -60,50 +60,52 @@ pub fn permitted(hart: &Hart, address: u32, write: bool) -> bool {
 pub fn read(hart: &Hart, bus: &dyn Bus, now: Step, address: u32) -> Option<u64> {
     let csr = &hart.csr;
     Some(match address {
-        0x001 => csr.fcsr & 0x1f,
-        0x002 => csr.fcsr >> 5,
-        0x003 => csr.fcsr,
-        0x100 => csr.status() & (SSTATUS_WRITE | UXL | SD),
-        0x104 => csr.mie & csr.mideleg,
-        0x105 => csr.stvec,
-        0x106 => csr.scounteren,
-        0x10a => csr.senvcfg,
-        0x140 => csr.sscratch,
-        0x141 => csr.sepc & PC_MASK,
-        0x142 => csr.scause,
-        0x143 => csr.stval,
-        0x144 => hart.pending(bus, now) & csr.mideleg,
-        0x14d => csr.stimecmp,
-        0x180 => csr.satp,
-        0x300 => csr.status(),
-        0x301 => MISA,
-        0x302 => csr.medeleg,
-        0x303 => csr.mideleg,
-        0x304 => csr.mie,
-        0x305 => csr.mtvec,
-        0x306 => csr.mcounteren,
-        0x30a => csr.menvcfg,
-        0x320 => csr.mcountinhibit,
-        0x340 => csr.mscratch,
-        0x341 => csr.mepc & PC_MASK,
-        0x342 => csr.mcause,
-        0x343 => csr.mtval,
-        0x344 => hart.pending(bus, now),
-        0x3a0 => hart.pmp.read_configuration(0),
-        0x3a2 => hart.pmp.read_configuration(8),
-        0x3b0..=0x3bf => hart.pmp.read_address((address & 15) as usize),
-        0xb00 | 0xc00 => counter(csr.cycle, hart.steps, csr.mcountinhibit & 1 != 0),
-        0xc01 => bus.time(now),
-        0xb02 | 0xc02 => counter(
+        number::FFLAGS => csr.fcsr & 0x1f,
+        number::FRM => csr.fcsr >> 5,
+        number::FCSR => csr.fcsr,
+        number::SSTATUS => csr.status() & (SSTATUS_WRITE | UXL | SD),
+        number::SIE => csr.mie & csr.mideleg,
+        number::STVEC => csr.stvec,
+        number::SCOUNTEREN => csr.scounteren,
+        number::SENVCFG => csr.senvcfg,
+        number::SSCRATCH => csr.sscratch,
+        number::SEPC => csr.sepc & PC_MASK,
+        number::SCAUSE => csr.scause,
+        number::STVAL => csr.stval,
+        number::SIP => hart.pending(bus, now) & csr.mideleg,
+        number::STIMECMP => csr.stimecmp,
+        number::SATP => csr.satp,
+        number::MSTATUS => csr.status(),
+        number::MISA => MISA,
+        number::MEDELEG => csr.medeleg,
+        number::MIDELEG => csr.mideleg,
+        number::MIE => csr.mie,
+        number::MTVEC => csr.mtvec,
+        number::MCOUNTEREN => csr.mcounteren,
+        number::MENVCFG => csr.menvcfg,
+        number::MCOUNTINHIBIT => csr.mcountinhibit,
+        number::MSCRATCH => csr.mscratch,
+        number::MEPC => csr.mepc & PC_MASK,
+        number::MCAUSE => csr.mcause,
+        number::MTVAL => csr.mtval,
+        number::MIP => hart.pending(bus, now),
+        number::PMPCFG0 => hart.pmp.read_configuration(0),
+        number::PMPCFG2 => hart.pmp.read_configuration(8),
+        number::PMPADDR0..=number::PMPADDR15 => hart.pmp.read_address((address & 15) as usize),
+        number::MCYCLE | number::CYCLE => counter(csr.cycle, hart.steps, csr.mcountinhibit & 1 != 0),
+        number::TIME => bus.time(now),
+        number::MINSTRET | number::INSTRET => counter(
             csr.instret,
             hart.steps.wrapping_sub(hart.exceptions),
             csr.mcountinhibit & 4 != 0,
         ),
-        // Performance counters and their events: there, and always zero.
-        0x323..=0x33f | 0xb03..=0xb1f | 0xc03..=0xc1f => 0,
-        // mvendorid, marchid, mimpid, mconfigptr: not given.
-        0xf11..=0xf13 | 0xf15 => 0,
-        0xf14 => hart.id as u64,
+        // Performance counters and their events exist and are always zero.
+        number::MHPMEVENT3..=number::MHPMEVENT31
+        | number::MHPMCOUNTER3..=number::MHPMCOUNTER31
+        | number::HPMCOUNTER3..=number::HPMCOUNTER31 => 0,
+        // Who made the hart, and where its configuration is described: not given, which is 0.
+        number::MVENDORID..=number::MIMPID | number::MCONFIGPTR => 0,
+        number::MHARTID => hart.id as u64,
         _ => return None,
     })
 }
@@ -117,26 +119,26 @@ pub fn write(hart: &mut Hart, address: u32, value: u64) -> Option<After> {
     let csr = &mut hart.csr;
     let mut after = After::Nothing;
     match address {
-        0x001 => set_float(csr, csr.fcsr & !0x1f | value & 0x1f),
-        0x002 => set_float(csr, csr.fcsr & 0x1f | (value & 7) << 5),
-        0x003 => set_float(csr, value & 0xff),
-        0x105 => set_vector(&mut csr.stvec, value),
-        0x106 => csr.scounteren = value & COUNTERS,
-        0x10a => csr.senvcfg = envcfg::supervisor(csr.senvcfg, value),
-        0x140 => csr.sscratch = value,
-        0x141 => csr.sepc = value & PC_MASK,
-        0x142 => csr.scause = value,
-        0x143 => csr.stval = value,
-        0x302 => csr.medeleg = value & DELEGABLE,
-        0x305 => set_vector(&mut csr.mtvec, value),
-        0x306 => csr.mcounteren = value & COUNTERS,
-        0x320 => set_inhibit(hart, value),
-        0x340 => csr.mscratch = value,
-        0x341 => csr.mepc = value & PC_MASK,
-        0x342 => csr.mcause = value,
-        0x343 => csr.mtval = value,
+        number::FFLAGS => set_float(csr, csr.fcsr & !0x1f | value & 0x1f),
+        number::FRM => set_float(csr, csr.fcsr & 0x1f | (value & 7) << 5),
+        number::FCSR => set_float(csr, value & 0xff),
+        number::STVEC => set_vector(&mut csr.stvec, value),
+        number::SCOUNTEREN => csr.scounteren = value & COUNTERS,
+        number::SENVCFG => csr.senvcfg = envcfg::supervisor(csr.senvcfg, value),
+        number::SSCRATCH => csr.sscratch = value,
+        number::SEPC => csr.sepc = value & PC_MASK,
+        number::SCAUSE => csr.scause = value,
+        number::STVAL => csr.stval = value,
+        number::MEDELEG => csr.medeleg = value & DELEGABLE,
+        number::MTVEC => set_vector(&mut csr.mtvec, value),
+        number::MCOUNTEREN => csr.mcounteren = value & COUNTERS,
+        number::MCOUNTINHIBIT => set_inhibit(hart, value),
+        number::MSCRATCH => csr.mscratch = value,
+        number::MEPC => csr.mepc = value & PC_MASK,
+        number::MCAUSE => csr.mcause = value,
+        number::MTVAL => csr.mtval = value,
         // A counter reads as written in the next instruction.
-        0xb00 => {
+        number::MCYCLE => {
             let count = if csr.mcountinhibit & 1 != 0 {
                 0
             } else {
@@ -144,11 +146,13 @@ pub fn write(hart: &mut Hart, address: u32, value: u64) -> Option<After> {
             };
             csr.cycle = value.wrapping_sub(count);
         }
-        0xb02 => {
+        number::MINSTRET => {
             let retired = hart.steps.wrapping_sub(hart.exceptions).wrapping_add(1);
             csr.instret = value.wrapping_sub(if csr.mcountinhibit & 4 != 0 { 0 } else { retired });
         }
-        0x301 | 0x323..=0x33f | 0xb03..=0xb1f => {}
+        number::MISA
+        | number::MHPMEVENT3..=number::MHPMEVENT31
+        | number::MHPMCOUNTER3..=number::MHPMCOUNTER31 => {}
         _ => after = write_checked(hart, address, value)?,
     }
     Some(after)
@@ -158,37 +162,37 @@ pub fn write(hart: &mut Hart, address: u32, value: u64) -> Option<After> {
 fn write_checked(hart: &mut Hart, address: u32, value: u64) -> Option<After> {
     let csr = &mut hart.csr;
     match address {
-        0x100 => csr.mstatus = csr.mstatus & !SSTATUS_WRITE | value & SSTATUS_WRITE,
-        0x104 => csr.mie = csr.mie & !csr.mideleg | value & csr.mideleg,
-        0x144 => {
+        number::SSTATUS => csr.mstatus = csr.mstatus & !SSTATUS_WRITE | value & SSTATUS_WRITE,
+        number::SIE => csr.mie = csr.mie & !csr.mideleg | value & csr.mideleg,
+        number::SIP => {
             let mask = csr.mideleg & interrupt::SSI;
             csr.mip = csr.mip & !mask | value & mask;
         }
-        0x14d => {
+        number::STIMECMP => {
             csr.stimecmp = value;
             return Some(After::Attention);
         }
-        0x180 => set_satp(csr, value),
-        0x300 => {
+        number::SATP => set_satp(csr, value),
+        number::MSTATUS => {
             let old_mpp = csr.mstatus & MPP;
             let next = csr.mstatus & !MSTATUS_WRITE | value & MSTATUS_WRITE;
             let reserved = Privilege::from_bits(next >> MPP_SHIFT).is_none();
             csr.mstatus = if reserved { next & !MPP | old_mpp } else { next };
         }
-        0x303 => csr.mideleg = value & interrupt::SUPERVISOR,
-        0x304 => csr.mie = value & interrupt::ALL,
-        0x30a => {
+        number::MIDELEG => csr.mideleg = value & interrupt::SUPERVISOR,
+        number::MIE => csr.mie = value & interrupt::ALL,
+        number::MENVCFG => {
             csr.menvcfg = envcfg::machine(csr.menvcfg, value);
             return Some(After::Attention);
         }
-        0x344 => {
+        number::MIP => {
             let timer = if csr.has_sstc() { 0 } else { interrupt::STI };
             let mask = interrupt::SSI | interrupt::SEI | timer;
             csr.mip = csr.mip & !mask | value & mask;
         }
-        0x3a0 => hart.pmp.write_configuration(0, value),
-        0x3a2 => hart.pmp.write_configuration(8, value),
-        0x3b0..=0x3bf => hart.pmp.write_address((address & 15) as usize, value),
+        number::PMPCFG0 => hart.pmp.write_configuration(0, value),
+        number::PMPCFG2 => hart.pmp.write_configuration(8, value),
+        number::PMPADDR0..=number::PMPADDR15 => hart.pmp.write_address((address & 15) as usize, value),
         _ => return None,
     }
     Some(After::Check)
@@ -236,7 +240,7 @@ fn set_inhibit(hart: &mut Hart, value: u64) {
 /// The value from which CSRRS and CSRRC of a CSR start, which was read as `old`: for `mip` with the SEIP that
 /// software has written, without the external line (privileged manual, "Machine Interrupt Registers").
 pub fn modified(hart: &Hart, address: u32, old: u64) -> u64 {
-    if address == 0x344 {
+    if address == number::MIP {
         old & !interrupt::SEI | hart.csr.mip & interrupt::SEI
     } else {
         old

@@ -1,10 +1,11 @@
 //! Control and status registers: a table of contents.
 //!
-//! `registers` has those that are storage, `envcfg` what two of them allow, `access` what an instruction
-//! reads and writes that names one.
+//! `number` has their numbers, `registers` those that are storage, `envcfg` what two of them allow, `access`
+//! what an instruction reads and writes that names one.
 
 mod access;
 mod envcfg;
+pub mod number;
 mod registers;
 
 pub use access::{After, modified, permitted, read, write};

@@ -8,6 +8,7 @@
 use std::mem::offset_of;
 
 use super::envcfg::{self, ADUE, STCE};
+use super::number;
 use crate::{Visit, Visitor, op::BlockKind, privilege::Privilege};
 
 /// Bits of `mstatus` and `sstatus`.
@@ -239,10 +240,10 @@ impl Visit for Csrs {
 /// that it holds.
 pub fn plain(address: u32) -> Option<(usize, u64)> {
     Some(match address {
-        0x140 => (offset_of!(Csrs, sscratch), u64::MAX),
-        0x141 => (offset_of!(Csrs, sepc), PC_MASK),
-        0x142 => (offset_of!(Csrs, scause), u64::MAX),
-        0x143 => (offset_of!(Csrs, stval), u64::MAX),
+        number::SSCRATCH => (offset_of!(Csrs, sscratch), u64::MAX),
+        number::SEPC => (offset_of!(Csrs, sepc), PC_MASK),
+        number::SCAUSE => (offset_of!(Csrs, scause), u64::MAX),
+        number::STVAL => (offset_of!(Csrs, stval), u64::MAX),
         _ => return None,
     })
 }

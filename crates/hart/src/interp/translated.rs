@@ -8,7 +8,7 @@
 use super::{Caches, Core, Flow, Stretch, code::SLOTS, int::address, meter::Meter};
 use crate::{
     Step,
-    csr::status,
+    csr::{number, status},
     jit::{self, Found, NOTHING, OPS_MAX, Resume, Translations},
     op::{BlockKind, Code, Op},
     privilege::Privilege,
@@ -322,5 +322,5 @@ impl Core<'_> {
 
 /// May the op write a register of the PMP?
 fn is_protection(op: Op) -> bool {
-    op.code == Code::Csr && matches!(op.imm as u32 >> 20, 0x3a0..=0x3ef)
+    op.code == Code::Csr && matches!(op.imm as u32 >> 20, number::PMPCFG0..=number::PMPADDR63)
 }

@@ -32,9 +32,9 @@
 //! A page of RAM is **plain** while a store to it needs no bookkeeping ([`Ram::is_plain`]); only for such
 //! pages are there entries for stores. A page stops being plain in two ways. When something is derived from
 //! it (its code is decoded, or it turns out to be a page table) its entries for stores are dropped at once; a
-//! **hint** says for each page of RAM in which slots they may stand. When it is found not to have been
-//! written for a while, RAM only counts up its **generation**; each set notes the generation as of which its
-//! entries for stores are right, and has them looked through when it is next selected.
+//! **hint** says for each page of RAM in which slots they may stand. When it counts as clean again, RAM only
+//! counts up its **generation**; each set notes the generation as of which its entries for stores are right,
+//! and has them looked through when it is next selected.
 //!
 //! A **stamp** is the number that a set has until an entry for fetches may have become wrong; then the set
 //! gets one that was never used before. The translator keeps a stack of the guest's calls for each set, and
