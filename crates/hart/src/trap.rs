@@ -1,7 +1,7 @@
 //! Exceptions and interrupts: what is raised, which mode takes it, and the way back (privileged manual,
 //! "Machine-Level ISA", "Supervisor-Level ISA").
 //!
-//! Engines call this between two instructions. Everything here changes registers of the hart alone; that its
+//! Engines call this. Everything here changes registers of the hart alone; that its
 //! address spaces may have changed is the engine's to remember.
 //!
 //! What `mtval` or `stval` holds afterwards (privileged manual, "Machine Trap Value Register"; where it

@@ -15,7 +15,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 
 /// Tables and dispatch loops that are clearer in one piece: (path, file lines, function lines). The numbers
 /// may only go down.
-const EXEMPT: &[(&str, usize, usize)] = &[("crates/hart/src/interp/int.rs", 500, 243)];
+const EXEMPT: &[(&str, usize, usize)] = &[("crates/hart/src/interp/int.rs", 500, 234)];
 
 /// Where unsafe code may stand (docs/style.md U1).
 const UNSAFE_ISLANDS: &[&str] = &[
