@@ -9,6 +9,7 @@ use std::time::Duration;
 use link::limits::{HANDSHAKES_MAX, REFUSALS_TOLD_MAX};
 use link::{Arrival, Key, Link, LinkError, Listener, Security, connect};
 use replica::Span;
+use socket2::SockRef;
 
 fn key(byte: u8) -> Security {
     Security::Key(Key::new([byte; 32]))
@@ -383,7 +384,8 @@ fn rustix_dup(link: &Link) -> TcpStream {
 #[test]
 fn heartbeats_pass_and_forged_ones_do_not() {
     let (mut left, mut right) = pair(key(1));
-    let target = right.heartbeats().local_address().unwrap();
+    let target = SockRef::from(&*right.heartbeats()).local_addr().unwrap();
+    let target = target.as_socket().unwrap();
     // The socket is bound to the peer, so a stranger's datagram does not even arrive.
     let stranger = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     stranger
