@@ -81,7 +81,7 @@ impl Forwards {
     }
 
     /// The next client of a forward, as far as the limits allow; it has its place from here on. Accepts at
-    /// most `patience` clients, those among them that are reset, and counts `patience` down; further clients
+    /// most `patience` clients, those that are reset included, and counts `patience` down; further clients
     /// come in the next turn.
     pub fn next_client(&mut self, index: usize, patience: &mut usize, now: Instant) -> Option<Client> {
         loop {

@@ -1,6 +1,7 @@
 //! Printing an error as one line.
 //!
-//! Every binary of the project prints its errors with this function, once, where they end a command.
+//! Code that tells people an error, in a sentence or in a warning, makes the text here. Nothing is printed
+//! here.
 
 use std::error::Error;
 
