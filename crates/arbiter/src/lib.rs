@@ -52,7 +52,8 @@ pub trait Arbiter: Send {
 pub enum ArbiterError {
     /// The directory cannot be written.
     #[error(
-        "the arbiter directory {path} cannot be written; it must exist on storage that both hosts share, and be writable for this user"
+        "the arbiter directory {path} cannot be written; it must exist on storage that both hosts share, \
+         and be writable for this user"
     )]
     Directory {
         /// Path of the arbiter's directory.
@@ -62,7 +63,8 @@ pub enum ArbiterError {
     },
     /// Not the arbiter of the other side.
     #[error(
-        "the arbiter directory {path} on host {host} {finding} epoch {epoch} of '{vm}' that the primary has claimed; both sides must see the same directory"
+        "the arbiter directory {path} on host {host} {finding} epoch {epoch} of '{vm}' \
+         that the primary has claimed; both sides must see the same directory"
     )]
     NotShared {
         /// Path of the arbiter's directory, as this side sees it.
@@ -78,7 +80,8 @@ pub enum ArbiterError {
     },
     /// The epoch after this process's own went to somebody else.
     #[error(
-        "epoch {epoch} of '{vm}' is taken: the backup of an earlier call has gone live, or the VM was started elsewhere; look for it before you start it again"
+        "epoch {epoch} of '{vm}' is taken: the backup of an earlier call has gone live, \
+         or the VM was started elsewhere; look for it before you start it again"
     )]
     Overtaken {
         /// Name of the VM whose epoch it is.

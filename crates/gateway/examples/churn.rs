@@ -1,8 +1,9 @@
 //! What a gateway's memory does while clients' connections come and go.
 //!
-//! `cargo run --release -p gateway --example churn [CONNECTIONS [PROGRAM ARGUMENTS..]]`. Clients on several threads connect through a forward to a guest,
-//! which is a TCP stack of this process, exchange a few kilobytes and close. The gateway is a process of its own: this program again, or the one
-//! given, for instance `lockstep gateway --insecure --listen 127.0.0.1:0 --forward 127.0.0.1:0-:7`.
+//! `cargo run --release -p gateway --example churn [CONNECTIONS [PROGRAM ARGUMENTS..]]`. Clients on several
+//! threads connect through a forward to a guest, which is a TCP stack of this process, exchange a few
+//! kilobytes and close. The gateway is a process of its own: this program again, or the one given, for
+//! instance `lockstep gateway --insecure --listen 127.0.0.1:0 --forward 127.0.0.1:0-:7`.
 
 #[path = "../tests/support/guest.rs"]
 mod guest;
@@ -75,7 +76,10 @@ fn serve() {
     gateway::run(config, |ready| {
         println!(
             "{}",
-            serde_json::json!({"listen": ready.listen.to_string(), "forwards": [ready.forwards[0].to_string()]})
+            serde_json::json!({
+                "listen": ready.listen.to_string(),
+                "forwards": [ready.forwards[0].to_string()],
+            })
         );
     })
     .expect("a gateway");

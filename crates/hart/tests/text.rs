@@ -32,7 +32,8 @@ const EVERY: &str = "
     sh2add.uw a0, a1, a2; sh3add.uw a0, a1, a2; slli.uw a0, a1, 63; andn a0, a1, a2; orn a0, a1, a2
     xnor a0, a1, a2; min a0, a1, a2; minu a0, a1, a2; max a0, a1, a2; maxu a0, a1, a2; rol a0, a1, a2
     ror a0, a1, a2; rolw a0, a1, a2; rorw a0, a1, a2; rori a0, a1, 63; roriw a0, a1, 31; clz a0, a1
-    ctz a0, a1; cpop a0, a1; clzw a0, a1; ctzw a0, a1; cpopw a0, a1; sext.b a0, a1; sext.h a0, a1; zext.h a0, a1
+    ctz a0, a1; cpop a0, a1; clzw a0, a1; ctzw a0, a1; cpopw a0, a1
+    sext.b a0, a1; sext.h a0, a1; zext.h a0, a1
     orc.b a0, a1; rev8 a0, a1; bclr a0, a1, a2; bext a0, a1, a2; binv a0, a1, a2; bset a0, a1, a2
     bclri a0, a1, 63; bexti a0, a1, 32; binvi a0, a1, 31; bseti a0, a1, 0; czero.eqz a0, a1, a2
     czero.nez a0, a1, a2; cbo.inval (a0); cbo.clean (sp); cbo.flush (t6); cbo.zero (a1)

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   guest thread:  wait in epoll (only if the guest is idle) -> read sockets and queues -> Node::handle
-//!                  -> Node::poll, carry out every action -> Node::slice runs the guest -> poll, carry out -> ..
+//!                  -> Node::poll, carry out every action -> Node::slice runs the guest -> poll, carry out ..
 //!   4 a disk:      pread, pwrite, fdatasync, fallocate -> queue, waker           (disk/lane.rs)
 //!   log:           write(2) to the file of a recording                          (log_file.rs)
 //!   arbiter:       link(2) in the directory -> queue, waker                      (arbiter/mod.rs)

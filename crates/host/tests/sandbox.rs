@@ -1,8 +1,9 @@
 //! What a process that has entered the sandbox can still do, and what not: each attempt in a process of its
 //! own.
 //!
-//! A child is this test binary again; it enters the sandbox as a replica or a gateway does, and then tries one
-//! thing. The attempts must have no effect on the machine that runs the tests, even if the sandbox failed.
+//! A child is this test binary again; it enters the sandbox as a replica or a gateway does, and then tries
+//! one thing. The attempts must have no effect on the machine that runs the tests, even if the sandbox
+//! failed.
 
 #[path = "sandbox/raw.rs"]
 mod raw;

@@ -11,7 +11,8 @@ pub const VM_NAME_LEN_MAX: usize = 64;
 /// It is no name for a VM.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "'{name}' is no name for a VM: use 1 to {VM_NAME_LEN_MAX} letters, digits, '-', '_' or '.', beginning with a letter or digit"
+    "'{name}' is no name for a VM: use 1 to {VM_NAME_LEN_MAX} letters, digits, '-', '_' or '.', \
+         beginning with a letter or digit"
 )]
 pub struct BadName {
     /// What was to be the name.

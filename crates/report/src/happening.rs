@@ -206,20 +206,7 @@ impl Happening {
                 waited_ms,
                 reason,
                 ..
-            } => {
-                let reason = reason
-                    .as_ref()
-                    .map_or_else(String::new, |reason| format!(": {reason}"));
-                let times = if *asked == 1 {
-                    "once"
-                } else {
-                    &format!("{asked} times")
-                };
-                format!(
-                    "the arbiter {place} does not answer; the guest stands (asked {times} in {:.0} s){reason}",
-                    waited_ms / 1e3
-                )
-            }
+            } => waiting_sentence(place, *asked, *waited_ms, reason.as_deref()),
             Happening::Verdict { epoch, verdict, .. } => match verdict {
                 VerdictWord::Won => format!("the arbiter gives epoch {epoch} to this side"),
                 VerdictWord::Lost => format!("the arbiter has given epoch {epoch} to the other side"),
@@ -251,6 +238,19 @@ impl Happening {
     }
 }
 
+/// What is said of an arbiter that does not answer, perhaps with the `reason` that the last question failed.
+fn waiting_sentence(place: &str, asked: u64, waited_ms: f64, reason: Option<&str>) -> String {
+    let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
+    let times = match asked {
+        1 => "once",
+        _ => &format!("{asked} times"),
+    };
+    let waited_s = waited_ms / 1e3;
+    format!(
+        "the arbiter {place} does not answer; the guest stands (asked {times} in {waited_s:.0} s){reason}"
+    )
+}
+
 /// What is said to an operator who asked for the end; `None`: the end itself says enough.
 fn stop_sentence(by: Wish, role: RoleWord, course: Course) -> Option<&'static str> {
     Some(match (course, role) {
@@ -259,8 +259,8 @@ fn stop_sentence(by: Wish, role: RoleWord, course: Course) -> Option<&'static st
              stop it again to leave at once: the VM may then run nowhere"
         }
         (Course::Explain, _) => {
-            "the guest cannot be asked to switch off, since its board has no power button: switch it off from inside, \
-             or stop it again to pull the plug"
+            "the guest cannot be asked to switch off, since its board has no power button: \
+             switch it off from inside, or stop it again to pull the plug"
         }
         (Course::AskBack, _) => "switch the VM off on both sides? y/n",
         (Course::GoOn, _) => "the VM goes on",
@@ -399,14 +399,15 @@ mod tests {
     fn operators_read_who_is_gone_since_when_and_what_runs_now() {
         let sentences: Vec<String> = samples().iter().filter_map(Happening::sentence).collect();
         let expected = [
-            "the primary 10.0.0.1:40000 is suspected 3 ms after its last sign of life: 10.0.0.1:40000 closed the link; \
-             the arbiter is asked who goes on",
+            "the primary 10.0.0.1:40000 is suspected 3 ms after its last sign of life: \
+             10.0.0.1:40000 closed the link; the arbiter is asked who goes on",
             "the arbiter gives epoch 2 to this side",
             "the arbiter /shared/arbiter does not answer; the guest stands (asked 14 times in 9 s)",
-            "this side is live, epoch 2, 503 ms after the primary's last sign of life; the VM has no backup now",
+            "this side is live, epoch 2, 503 ms after the primary's last sign of life; \
+             the VM has no backup now",
             "the backup 10.0.0.2:7800 is gone (the link is closed); the VM goes on here without a backup",
-            "the guest cannot be asked to switch off, since its board has no power button: switch it off from inside, \
-             or stop it again to pull the plug",
+            "the guest cannot be asked to switch off, since its board has no power button: \
+             switch it off from inside, or stop it again to pull the plug",
             "this side parted from the log",
             "the disk /shared/shop.raw gives an error; the guest waits",
             "the disk /shared/shop.raw is well again after 2.5 s; the guest's requests are done",

@@ -1,7 +1,7 @@
 //! A protocol or a world with one rule broken is caught, each time, and by the check that is meant to.
 //!
-//! These are the variants of `sim broken`, for a `cargo test` with the feature `mutations`. If a checker caught
-//! nothing, all other tests of the simulator would be worthless.
+//! These are the variants of `sim broken`, for a `cargo test` with the feature `mutations`. If a checker
+//! caught nothing, all other tests of the simulator would be worthless.
 #![cfg(feature = "mutations")]
 
 use sim::{Check, broken::VARIANTS};

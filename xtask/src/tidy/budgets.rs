@@ -1,6 +1,7 @@
 //! How large a crate may be: a crate over its budget is designed again, the budget is not raised.
 //!
-//! A file's lines count up to its tests, without comments and blank lines: nobody shall save words to keep a budget.
+//! A file's lines count up to its tests, without comments and blank lines: nobody shall save words to keep a
+//! budget.
 
 use super::{File, Finding};
 

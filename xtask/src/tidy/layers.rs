@@ -1,4 +1,5 @@
-//! Which file of a crate uses which: no circles, and no arrow upwards where an order is given (docs/style.md N5).
+//! Which file of a crate uses which: no circles, and no arrow upwards where an order is given (docs/style.md
+//! N5).
 //!
 //! A file uses another if its code, tests apart, names something of it by a path. A name that a table of
 //! contents (`lib.rs`, `mod.rs`) passes on with `pub use` counts as a use of the file where it comes from, so
@@ -13,8 +14,8 @@ use super::{File, Finding};
 /// Crates whose files still form circles: (crate, files in circles). The numbers may only go down.
 const CIRCLES: &[(&str, usize)] = &[];
 
-/// The order of all files below a folder of a crate's `src`, from below: (folder, files). A file uses only files that stand before
-/// it. A table of contents that is not listed is above all.
+/// The order of all files below a folder of a crate's `src`, from below: (folder, files). A file uses only
+/// files that stand before it. A table of contents that is not listed is above all.
 const ORDERS: &[(&str, &[&str])] = &[
     (
         "hart/src/jit/",

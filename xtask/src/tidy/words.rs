@@ -9,36 +9,7 @@ use super::ratchet::Ratchet;
 use super::{File, Finding};
 
 /// Files that still have comments of one word: (path, how many). The numbers may only go down.
-const TERSE: &[(&str, usize)] = &[
-    ("crates/hart/src/bus.rs", 1),
-    ("crates/hart/src/mmu.rs", 1),
-    ("crates/host/src/arbiter/mod.rs", 1),
-    ("crates/host/src/log_file.rs", 2),
-    ("crates/host/src/net/mod.rs", 3),
-    ("crates/host/src/replay.rs", 7),
-    ("crates/host/src/report/figures.rs", 2),
-    ("crates/host/src/report/happening.rs", 2),
-    ("crates/host/src/report/mod.rs", 1),
-    ("crates/host/src/run.rs", 2),
-    ("crates/host/src/spec.rs", 4),
-    ("crates/host/src/symbols.rs", 3),
-    ("crates/isa-programs/src/protection.rs", 1),
-    ("crates/isa-programs/src/space.rs", 1),
-    ("crates/isa-programs/src/units/mod.rs", 2),
-    ("crates/machine/src/config.rs", 1),
-    ("crates/machine/src/digest.rs", 1),
-    ("crates/machine/src/effect.rs", 1),
-    ("crates/machine/src/input.rs", 1),
-    ("crates/machine/src/virtio/chain.rs", 1),
-    ("crates/machine/src/virtio/pending.rs", 1),
-    ("crates/replica/src/event.rs", 2),
-    ("crates/replica/src/log/logfile.rs", 2),
-    ("crates/replica/src/peer/message.rs", 1),
-    ("crates/replica/src/roles/context.rs", 1),
-    ("crates/sim/src/faults.rs", 3),
-    ("crates/sim/src/storage.rs", 1),
-    ("crates/sim/src/subject.rs", 2),
-];
+const TERSE: &[(&str, usize)] = &[];
 
 const RATCHET: Ratchet = Ratchet {
     known: TERSE,

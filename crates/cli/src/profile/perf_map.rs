@@ -1,8 +1,8 @@
 //! `PerfMap`: a file that tells Linux' `perf` what lies where in the code that the translator makes.
 //!
-//! `perf` looks for `/tmp/perf-PID.map` when it meets an address in memory that belongs to no file. Each line is `START SIZE name`, in
-//! hexadecimal. The file is read when a report is made, not when samples are taken: where memory was used twice, the file
-//! tells of the last use.
+//! `perf` looks for `/tmp/perf-PID.map` when it meets an address in memory that belongs to no file. Each line
+//! is `START SIZE name`, in hexadecimal. The file is read when a report is made, not when samples are taken:
+//! where memory was used twice, the file tells of the last use.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -114,7 +114,8 @@ impl Drop for PerfMap {
     }
 }
 
-/// A file of that name that is ours: the directory is everybody's, and may hold what another process of this number left.
+/// A file of that name that is ours: the directory is everybody's, and may hold what another process of this
+/// number left.
 fn fresh(path: &Path) -> io::Result<File> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -1,32 +1,33 @@
-//! `Symbols`: names for a guest's addresses, from files that say them: a kernel's `System.map`, what a running kernel shows in
-//! `/proc/kallsyms`, or an ELF file that was not stripped.
+//! `Symbols`: names for a guest's addresses, from files that say them: a kernel's `System.map`, what a
+//! running kernel shows in `/proc/kallsyms`, or an ELF file that was not stripped.
 
 use std::path::{Path, PathBuf};
 
 use object::read::elf::ElfFile64;
 use object::{Endianness, Object, ObjectSymbol, SymbolKind};
 
-/// No name reaches farther than this beyond its address: what lies behind the last symbol of a file is none of its.
+/// No name reaches farther than this beyond its address: what lies behind the last symbol of a file is none
+/// of its.
 const REACH: u64 = 1 << 20;
 
 /// A file of symbols is of no use.
 #[derive(Debug, thiserror::Error)]
 pub enum SymbolsError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot read the symbols {path}")]
     Read {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// What the operating system said of it.
         source: std::io::Error,
     },
-    /// There is none in it.
+    /// The file names no address.
     #[error(
-        "no symbols in {path}; give a System.map, a copy of the guest's /proc/kallsyms (root sees addresses in it), or an ELF file \
-         that was not stripped"
+        "no symbols in {path}; give a System.map, a copy of the guest's /proc/kallsyms (root sees addresses \
+         in it), or an ELF file that was not stripped"
     )]
     None {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
     },
 }
@@ -131,7 +132,8 @@ mod tests {
     #[test]
     fn a_list_of_a_kernel_names_its_code() {
         let text = b"ffffffff80000000 T _start\nffffffff80000000 T _stext\nffffffff80000100 t $x\n\
-                     ffffffff80001000 T start_kernel\nffffffff80002000 D data\nffffffff01000000 t send\t[virtio_net]\n";
+                     ffffffff80001000 T start_kernel\nffffffff80002000 D data\n\
+                      ffffffff01000000 t send\t[virtio_net]\n";
         let (_directory, path) = file(text);
         let symbols = Symbols::load(&[path]).unwrap();
         assert_eq!(symbols.find(0xffff_ffff_8000_0104), Some(("_start", 0x104)));

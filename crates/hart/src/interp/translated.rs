@@ -2,8 +2,9 @@
 //! code has the interpreter do here what is not translated.
 //!
 //! While generated code runs, the registers' array `Core::x` is shared: behind the registers lie the fields
-//! of [`jit::Workspace`], which tell it what it needs to know of the hart, the TLB and RAM. Each `show_...` writes some
-//! of them. Whatever is done here must leave the fields as true as it found them, or leave generated code.
+//! of [`jit::Workspace`], which tell it what it needs to know of the hart, the TLB and RAM. Each `show_...`
+//! writes some of them. Whatever is done here must leave the fields as true as it found them, or leave
+//! generated code.
 
 use super::{Caches, Core, Flow, Stretch, code::SLOTS, int::address, meter::Meter};
 use crate::{

@@ -19,9 +19,10 @@ pub enum NoTranslation {
 impl std::fmt::Display for NoTranslation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            NoTranslation::Processor => {
-                f.write_str("this processor cannot run translated code (it takes x86-64 with BMI1, BMI2, LZCNT, POPCNT and FMA)")
-            }
+            NoTranslation::Processor => f.write_str(
+                "this processor cannot run translated code \
+                     (it takes x86-64 with BMI1, BMI2, LZCNT, POPCNT and FMA)",
+            ),
             NoTranslation::Memory(error) => {
                 write!(f, "the kernel gives no memory for translated code ({error})")
             }

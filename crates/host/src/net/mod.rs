@@ -19,7 +19,8 @@ pub use tap::Tap;
 pub enum NetError {
     /// No such interface.
     #[error(
-        "cannot open the tap interface '{name}'; make it with `ip tuntap add {name} mode tap user $USER` and `ip link set {name} up`"
+        "cannot open the tap interface '{name}'; make it with `ip tuntap add {name} mode tap user $USER` \
+         and `ip link set {name} up`"
     )]
     Tap {
         /// Name of the interface.

@@ -27,11 +27,16 @@ $b printf '%d %x %o %e\n' -123456789012345 255 8 1234567.875
 $b seq 1 2000 | $b factor | $b sha256sum
 if [ -x /usr/bin/redis-server ]; then
   redis-server --version | $b awk '{ print $1, $2, $3 }'
-  redis-server --port 0 --unixsocket /tmp/redis --save '' --daemonize yes --logfile /tmp/log --dir /tmp > /dev/null
+  redis-server --port 0 --unixsocket /tmp/redis --save '' --daemonize yes \
+    --logfile /tmp/log --dir /tmp > /dev/null
   cli="redis-cli -s /tmp/redis"
   n=0; until [ "$($cli ping 2>/dev/null)" = PONG ] || [ $n = 100 ]; do $b sleep 0.1; n=$((n + 1)); done
-  $cli eval 'local s = 0; for i = 1, 50000 do s = s + math.sin(i) * math.floor(i / 3) % 17 + (i * 1e-3) ^ 2.5 end return string.format("%.17g", s)' 0
-  $cli eval 'for i = 1, 3000 do redis.call("ZADD", "z", (i * 7919) % 10007 / 13, "m" .. i) end return redis.sha1hex(table.concat(redis.call("ZRANGE", "z", 0, -1, "WITHSCORES"), ","))' 0
+  $cli eval 'local s = 0; for i = 1, 50000 do
+    s = s + math.sin(i) * math.floor(i / 3) % 17 + (i * 1e-3) ^ 2.5 end
+    return string.format("%.17g", s)' 0
+  $cli eval 'for i = 1, 3000 do
+    redis.call("ZADD", "z", (i * 7919) % 10007 / 13, "m" .. i) end
+    return redis.sha1hex(table.concat(redis.call("ZRANGE", "z", 0, -1, "WITHSCORES"), ","))' 0
   $cli incrbyfloat f 3.0000000000000001e3
   $cli geoadd g 13.361389 38.115556 a 15.087269 37.502669 b
   $cli geodist g a b km

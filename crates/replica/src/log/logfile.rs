@@ -26,7 +26,8 @@ pub enum LogError {
     Magic,
     /// It is of another version.
     #[error(
-        "the log has format version {found} and this program reads version {wanted}; use the release that recorded it"
+        "the log has format version {found} and this program reads version {wanted}; \
+         use the release that recorded it"
     )]
     Version {
         /// In the file.

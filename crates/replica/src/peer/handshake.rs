@@ -100,7 +100,7 @@ pub enum Failure {
         ours: String,
     },
     /// Two of a kind.
-    #[error("both sides want to be the {}", match .0 { Side::Primary => "primary", Side::Backup => "backup" })]
+    #[error("both sides want to be the {0}")]
     SameSide(Side),
     /// The same process, or a broken random number generator.
     #[error("the link leads back to this very process")]
@@ -109,7 +109,11 @@ pub enum Failure {
     #[error("the two sides are not the same machine: {0}")]
     Machine(#[from] Mismatch),
     /// A timeout nobody should run with.
-    #[error("the failure-detection timeout must be between {} and {} ms", limits::TIMEOUT_MIN.0 / 1_000_000, limits::TIMEOUT_MAX.0 / 1_000_000)]
+    #[error(
+        "the failure-detection timeout must be between {} and {} ms",
+        limits::TIMEOUT_MIN.0 / 1_000_000,
+        limits::TIMEOUT_MAX.0 / 1_000_000
+    )]
     Timeout,
     /// The other side's reason.
     #[error("the other side refuses: {0}")]

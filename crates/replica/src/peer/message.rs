@@ -9,6 +9,8 @@
     clippy::as_conversions
 )]
 
+use std::fmt;
+
 use machine::Step;
 
 use crate::event::Epoch;
@@ -26,6 +28,15 @@ pub enum Side {
     Primary,
     /// Replays the log and waits.
     Backup,
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Side::Primary => "primary",
+            Side::Backup => "backup",
+        })
+    }
 }
 
 /// Who a replica is and what it would run.

@@ -14,7 +14,7 @@ use crate::{
 /// A request between submission and completion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pending {
-    /// [`crate::DiskRequest::id`].
+    /// Number of the request: its [`crate::DiskRequest::id`].
     pub id: u64,
     /// The driver's buffer: where read data and status go, and what the used ring names.
     pub chain: Chain,
