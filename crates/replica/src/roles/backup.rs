@@ -1,4 +1,12 @@
-//! `Backup`: replays the log, a little behind, and is ready to go on where it ends (FT 2-a).
+//! `Backup`: the role that replays the primary's log, a little behind, and is ready to go on where the log
+//! ends (FT 2-a).
+//!
+//! `Node` gives it the primary's messages. It acknowledges each frame of the log as soon as it has come
+//! (FT 3.2-b), has the replayer run the guest by it, and keeps those outputs of the replay that may not have
+//! left the primary. When it suspects the primary it becomes `Claiming`.
+//!
+//! A backup never shows an output, takes no input but those in the log, and asks no disk (FT 2-c, FT 2-e). It
+//! never breaks the promise in an acknowledgement: not to claim before the primary's lease is over.
 
 use std::collections::VecDeque;
 
@@ -24,41 +32,52 @@ use crate::roles::table::Change;
 use crate::time::{Span, Time};
 use crate::{limits, mutation};
 
-/// The half of a pair that waits.
+/// The half of a pair that replays and waits.
 #[derive(Debug)]
 pub struct Backup {
+    /// The failure-detection timeout of the pair; each acknowledgement promises not to claim for so long.
     timeout: Span,
+    /// Is the log also written to a file as it comes?
     file: bool,
+    /// Turns frames into entries. It stands behind the last entry received.
     decoder: Decoder,
     replayer: Replayer,
+    /// The guest's measured speed, which sets the length of a slice.
     speed: Speed,
     detector: Detector,
-    /// FT 2.2-e: outputs that are not known to have left, in order, with their numbers. Disk requests are not
-    /// among them: the guest itself knows which are not done.
+    /// FT 2.2-e: outputs of the replay that are not known to have left the primary, oldest first, each with
+    /// its number in the guest's life (from 1). Disk requests are not among them: the guest itself knows
+    /// which of its requests have no answer.
     kept: VecDeque<(u64, Shown)>,
+    /// What `kept` counts by [`gate::cost`]. From [`limits::KEPT_BYTES_MAX`] on the replay stands.
     kept_bytes: usize,
-    /// Outputs that the primary says have left.
+    /// How many outputs of the guest's life have left, as the primary said last. Never falls.
     released: u64,
-    /// The newest message's time, at the primary.
+    /// When the newest message was sent, on the primary's clock; `None` before the first. Never falls.
     sent: Option<Time>,
-    /// The newest time of the primary's clock that has come, in a message or a heartbeat.
+    /// The newest time of the primary's clock that has come, in a message or a heartbeat. The next
+    /// acknowledgement echoes it.
     echo: Option<Time>,
     lag: Lag,
-    /// Until when the primary may believe that this replica trusts it.
+    /// Before this time this replica must not claim: its last acknowledgement, or answer to a heartbeat, gave
+    /// the primary a lease that ends before it. `None`: there is no such lease.
     promised: Option<Time>,
-    /// What the last acknowledgement said, and when it was sent.
+    /// The last acknowledgement, and when it was sent.
     told: Option<(Ack, Time)>,
-    /// The last `Clock` entry's `mtime`, and when it came.
+    /// When the last `Clock` entry came, and its `mtime`.
     clock: Option<(Time, u64)>,
-    /// The primary says that all is over.
+    /// Has the primary said `Ended`: the guest is off and all its outputs have left? Then its silence is no
+    /// suspicion.
     ended: bool,
-    /// The primary says that it has stopped and leaves the VM to this side.
+    /// Has the primary said `HandOver`: it has stopped and leaves the VM to this side?
     left: bool,
+    /// This side's heartbeats: answers to the primary's, and signs of life while it says nothing.
     pulse: Pulse,
 }
 
 impl Backup {
-    /// From the step where the guest stands.
+    /// A backup whose guest stands at the step where the log begins. With `options.run.record` it writes the
+    /// log to a file too.
     pub fn new<G: Guest>(call: &mut Call<'_>, guest: &G, options: &PairOptions) -> Backup {
         let mut start = guest.now();
         if let Some(header) = &options.run.record {
@@ -88,7 +107,7 @@ impl Backup {
         }
     }
 
-    /// Takes what the world tells.
+    /// Takes an event from the world, and gives the change of role that follows from it.
     pub fn handle<G: Guest>(&mut self, call: &mut Call<'_>, guest: &G, event: Event) -> Option<Change> {
         self.detector.look(call.now);
         match event {
@@ -113,6 +132,8 @@ impl Backup {
         self.suspect(call.now)
     }
 
+    /// The suspicion, if the primary has been silent for too long. A primary that has said `Ended` may be
+    /// silent.
     fn suspect(&self, now: Time) -> Option<Change> {
         if self.ended {
             return None;
@@ -135,7 +156,8 @@ impl Backup {
             }
             Message::HandOver { released } => {
                 self.on_released(released)?;
-                // It shows nothing any more, whatever lease it had: nothing is to be waited for.
+                // The primary shows nothing any more, whatever lease it had, so this side need not wait for a
+                // lease to end.
                 self.promised = None;
                 self.left = true;
                 Ok(())
@@ -155,15 +177,16 @@ impl Backup {
         self.sent = Some(log.sent);
         self.echo = self.echo.max(self.sent);
         self.detector.on_message(call.now);
-        // FT 3.2-b, 2-f: received, not executed. It is also a promise: see channel.rs on the lease.
+        // FT 3.2-b, 2-f: the acknowledgement means received, not executed. It also renews the primary's lease
+        // (peer/channel.rs), so it is a promise not to claim for a timeout.
         self.promised = Some(call.now.after(self.timeout));
         self.acknowledge(call, guest.now());
         self.expect(call.now);
         Ok(())
     }
 
-    /// The primary's heartbeat is answered at once: the answer renews the lease, and with it goes the
-    /// promise.
+    /// Answers a heartbeat of the primary at once. The answer renews the primary's lease, so it makes the
+    /// same promise as an acknowledgement.
     fn on_beat(&mut self, call: &mut Call<'_>, sent: Time) {
         if self.ended || self.left || self.echo.is_some_and(|echo| sent <= echo) {
             return;
@@ -177,7 +200,8 @@ impl Backup {
         self.expect(call.now);
     }
 
-    /// The next answer will do as this side's sign of life, unless there is nothing to answer.
+    /// Puts this side's own heartbeat off by two intervals: a primary that is well asks again before that,
+    /// and the answer to it is sign of life enough.
     fn expect(&mut self, now: Time) {
         self.pulse.skip(now, 2);
     }
@@ -187,6 +211,7 @@ impl Backup {
             .push_back(self.pulse.send(call.now, Beat::Echo(self.echo)));
     }
 
+    /// Takes a frame: its entries go to the replayer, and its bytes to the file if there is one.
     fn on_frame(&mut self, call: &mut Call<'_>, frame: Parcel) -> Result<(), String> {
         match codec::extent(&frame) {
             Ok(codec::Extent::Bytes(bytes)) if bytes == frame.len() => {}
@@ -213,12 +238,13 @@ impl Backup {
         Ok(())
     }
 
-    /// So many outputs have left: they need not be shown again.
+    /// The primary says that the first `released` outputs of the guest's life have left, so they need not be
+    /// kept for a takeover any more.
     fn on_released(&mut self, released: u64) -> Result<(), String> {
         if released < self.released {
             return Err("it takes outputs back".to_owned());
         }
-        // Each has an entry, which was sent before.
+        // Each output has an entry, and the primary sends that entry before the output leaves.
         if released > self.decoder.seq().0 {
             return Err("it has shown outputs without entries".to_owned());
         }
@@ -232,6 +258,8 @@ impl Backup {
         Ok(())
     }
 
+    /// Sends an acknowledgement. Before any message or heartbeat of the primary there is nothing to
+    /// acknowledge.
     fn acknowledge(&mut self, call: &mut Call<'_>, executed: Step) {
         let Some(echo) = self.echo else {
             return;
@@ -249,7 +277,8 @@ impl Backup {
         send(call, Message::Ack(ack));
     }
 
-    /// What a correct backup never does: see [`crate::mutation::Mutation::AckWhileClaiming`].
+    /// Acknowledges though a claim is under way, which a correct backup never does: only for
+    /// [`crate::mutation::Mutation::AckWhileClaiming`].
     pub fn acknowledge_while_claiming(&mut self, call: &mut Call<'_>, event: Event) {
         if let Event::Peer(bytes) = event
             && let Ok(Message::Log(log)) = Message::decode(&bytes)
@@ -260,7 +289,8 @@ impl Backup {
         }
     }
 
-    /// What a correct backup never does: see [`crate::mutation::Mutation::DrainShort`].
+    /// Drops the log from its last output on, which a correct backup never does: only for
+    /// [`crate::mutation::Mutation::DrainShort`].
     pub fn forget_last_output(&mut self) {
         self.replayer.forget_last_output();
     }
@@ -270,13 +300,17 @@ impl Backup {
         self.detector.silence(now)
     }
 
-    /// When this replica may claim at the earliest: then the primary's right to release is over for certain.
+    /// When this replica may claim at the earliest: by then the primary's right to release outputs is
+    /// certainly over. `None`: at once.
     pub fn claim_not_before(&self) -> Option<Time> {
         self.promised
     }
 
-    /// Replays for a slice. Heeds no limit on what it keeps if `draining`: there will be no more of it than
-    /// is received already.
+    /// Replays the log for one slice. With `draining` the limit of kept outputs does not count: no more log
+    /// will come, so there can be no more of them than the log at hand has.
+    ///
+    /// # Errors
+    /// The guest has parted from the log; the divergence is given as the change of role that follows from it.
     pub fn replay<G: Guest>(
         &mut self,
         call: &mut Call<'_>,
@@ -312,6 +346,7 @@ impl Backup {
         Ok(progress)
     }
 
+    /// Writes down, for people, how far the replay is.
     fn measure(&mut self, call: &mut Call<'_>, here: Step) {
         let now = call.now;
         let metrics = &mut *call.metrics;
@@ -326,7 +361,7 @@ impl Backup {
         metrics.outputs_released = self.released;
     }
 
-    /// Replays for a slice.
+    /// Runs the guest by the log for one slice, and sends the heartbeat and the acknowledgement that are due.
     pub fn slice<G: Guest>(&mut self, call: &mut Call<'_>, cut: &dyn Cut, guest: &mut G) -> Option<Change> {
         self.detector.look(call.now);
         if let Some(change) = self.suspect(call.now) {
@@ -347,7 +382,7 @@ impl Backup {
         };
         self.tell_progress(call, guest.now());
         match progress {
-            // FT 3.3-a: off, not live.
+            // FT 3.3-a: this side ends with its guest instead of going live.
             Headway::Off(state) if self.ended => Some(Change::Off(state)),
             Headway::Drained if self.ended && self.replayer.is_drained() => {
                 Some(Change::Broken("it ended though the guest is not off".to_owned()))
@@ -356,7 +391,9 @@ impl Backup {
         }
     }
 
-    /// An acknowledgement out of turn, when the primary stands or slows down for news that is old.
+    /// Sends an acknowledgement that no message asked for, if the last one may have the primary stand or slow
+    /// down and is out of date: everything is executed by now, or a buffer that was more than half full is
+    /// below a quarter.
     fn tell_progress(&mut self, call: &mut Call<'_>, executed: Step) {
         let Some((told, at)) = self.told else {
             return;
@@ -374,7 +411,8 @@ impl Backup {
         self.replayer.off()
     }
 
-    /// The guest is off, and all that it showed or wrote has left: there is nothing to go live for.
+    /// The guest's power state, if it is off and all that it showed or wrote has left: then there is nothing
+    /// to go live for.
     pub fn is_over<G: Guest>(&self, guest: &G) -> Option<PowerState> {
         let state = self.replayer.off()?;
         let off = |(_, shown): &(u64, Shown)| matches!(shown, Shown::Power(_));
@@ -384,28 +422,29 @@ impl Backup {
         nothing.then_some(state)
     }
 
-    /// The outputs that may not have left.
+    /// Takes out the outputs that may not have left, oldest first.
     pub fn take_kept(&mut self) -> impl Iterator<Item = Shown> + use<> {
         self.kept_bytes = 0;
         std::mem::take(&mut self.kept).into_iter().map(|(_, shown)| shown)
     }
 
-    /// What the guest did at its last step that no entry knows, see [`Replayer::take_loose_ends`].
+    /// What the guest did at its last step without an entry in the log, see [`Replayer::take_loose_ends`].
     pub fn take_loose_ends(&mut self) -> (Vec<machine::Effect>, Vec<u32>) {
         self.replayer.take_loose_ends()
     }
 
-    /// Where the log ends.
+    /// The decoder, which stands where the received log ends: a survivor's encoder goes on from there.
     pub fn decoder(&self) -> &Decoder {
         &self.decoder
     }
 
-    /// A host time and what the guest's clock shall show then.
+    /// Where the clock of a survivor's guest goes on: when the last `Clock` entry came and its `mtime`, or
+    /// `now` and `shown` if none has come.
     pub fn clock(&self, now: Time, shown: u64) -> (Time, u64) {
         self.clock.unwrap_or((now, shown))
     }
 
-    /// When to be called again.
+    /// When [`Backup::slice`] is to be called again.
     pub fn next(&self, now: Time) -> Next {
         match self.deadline() {
             Some(time) if time <= now => Next::Busy,
@@ -413,9 +452,9 @@ impl Backup {
         }
     }
 
-    /// The earliest thing to do.
+    /// The earliest time at which there is something to do; `None`: only when an event comes.
     pub fn deadline(&self) -> Option<Time> {
-        // FT 3.2-c: with an empty buffer it stands.
+        // FT 3.2-c: the guest stands while there is no log to replay, and while too many outputs are kept.
         let blocked = self.replayer.is_drained() || self.kept_bytes >= limits::KEPT_BYTES_MAX;
         let run = if blocked && !self.ended {
             None

@@ -1,7 +1,8 @@
-//! `Call`: one call of the node, as the handlers of the roles see it, and what all of them do with it.
+//! `Call`: one call of the node, as the handlers of the roles see it, and what all of them do with it. `Node`
+//! makes one for each event, slice and poll.
 //!
 //! A handler has no clock and no way to the world: the time of the call, the queue of actions and the figures
-//! are arguments.
+//! are arguments. Nothing here decides anything.
 
 use std::collections::VecDeque;
 
@@ -12,11 +13,11 @@ use crate::time::Time;
 
 /// One call of the node: its time, and where actions and figures go.
 pub struct Call<'a> {
-    /// The time of the call.
+    /// The time that the world gave with the call. It never goes back from one call to the next.
     pub now: Time,
     /// What the world shall do, in order.
     pub out: &'a mut VecDeque<Action>,
-    /// What is counted and measured, for people.
+    /// What is counted and measured, for people. No handler reads it to decide something.
     pub metrics: &'a mut Metrics,
 }
 

@@ -1,7 +1,12 @@
-//! `Claiming`: between suspicion and certainty. Asks the arbiter, and meanwhile shows and says nothing.
+//! `Claiming`: the role between suspicion and certainty. Either half of a pair becomes it when it suspects
+//! the other; the arbiter's answer makes it `Solo` or halts it.
 //!
-//! The question is a test-and-set (FT 2.3-e): of the two sides of a pair at most one ever hears `Won`, and
-//! only that one goes on. A side that cannot ask waits, with the guest paused, as long as it takes.
+//! The question to the arbiter is a test-and-set (FT 2.3-e): of the two sides of a pair at most one ever
+//! hears `Won`, and only that one goes on. A side that cannot reach the arbiter waits, with the guest paused,
+//! as long as it takes.
+//!
+//! Until it has won, this role never shows anything to the world, sends the peer nothing and acknowledges
+//! nothing.
 
 use crate::mutation;
 use crate::mutation::Mutation;
@@ -17,39 +22,46 @@ use crate::roles::primary::Primary;
 use crate::roles::table::Change;
 use crate::time::{Span, Time};
 
-/// What the replica was before.
+/// The role in which a replica came to suspect its peer, with everything in it.
 #[derive(Debug)]
 pub enum Was {
-    /// It has the guest, and outputs that it holds.
+    /// It was the primary: its gate may hold outputs.
     Primary(Box<Primary>),
-    /// It has the guest up to some step, and a log to drain.
+    /// It was the backup: a part of the log may still have to be replayed.
     Backup(Box<Backup>),
 }
 
+/// Where the question to the arbiter stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Question {
-    /// Not before this time.
+    /// It is to be asked, but not before this time.
     Later(Time),
     /// It was asked at this time, and there is no answer yet.
     Asked(Time),
 }
 
-/// Between suspicion and certainty.
+/// A replica that has suspected its peer and does not yet know whether it may go on.
 #[derive(Debug)]
 pub struct Claiming {
-    /// What it was.
+    /// What it was; it goes on from there if it wins.
     pub was: Was,
+    /// What the arbiter is asked for: the epoch after that of the pair.
     claim: Claim,
     question: Question,
-    /// When it asks if its network ports turn out to lead somewhere; `None`: they are not what it waits for.
+    /// When it could ask without its patience; it asks then if its network ports turn out to lead somewhere.
+    /// `None`: it has no patience to cut short, or has asked.
     sooner: Option<Time>,
+    /// How long to wait if the arbiter cannot be reached this time; twice as long after each such answer.
     retry: Span,
+    /// Is the received log replayed to its end? Before that the arbiter is not asked. A primary has no log to
+    /// replay.
     drained: bool,
 }
 
 impl Claiming {
-    /// Suspicion has fallen on the peer. With `patience` the question waits so much longer than it must: this
-    /// side's network ports lead nowhere, and if the other side is alive, it shall have the VM.
+    /// What a replica becomes that suspects its peer. It asks the arbiter later than it could by `patience`,
+    /// which is not zero if its network ports lead nowhere or its operator wants it to leave: a peer that is
+    /// alive then asks first and gets the VM.
     #[must_use]
     pub fn new(now: Time, claim: Claim, was: Was, patience: Span) -> Claiming {
         // The primary's lease must be over before the backup can be live; a primary waits for nobody, since
@@ -70,13 +82,13 @@ impl Claiming {
         }
     }
 
-    /// The epoch it asks for.
+    /// What the arbiter is asked for.
     #[must_use]
     pub fn claim(&self) -> Claim {
         self.claim
     }
 
-    /// Takes what the world tells.
+    /// Takes an event from the world, and gives the change of role that follows from it.
     pub fn handle(&mut self, call: &mut Call<'_>, event: Event) -> Option<Change> {
         match event {
             Event::Verdict(claim, verdict) if claim == self.claim => self.on_verdict(call.now, verdict),
@@ -114,13 +126,14 @@ impl Claiming {
         }
     }
 
-    /// Drains the log, if there is one, then asks.
+    /// Replays what is left of the log, then asks the arbiter when it is time.
     pub fn slice<G: Guest>(&mut self, call: &mut Call<'_>, cut: &dyn Cut, guest: &mut G) -> Option<Change> {
         if let Was::Backup(backup) = &mut self.was
             && !self.drained
         {
-            // FT 2.3-b: through the last entry received. Before the question, not after: a replica that
-            // turns out to have diverged must not take the epoch from one that is well.
+            // FT 2.3-b: the log is replayed through the last entry received. That comes before the question,
+            // not after it: a replica that turns out to have diverged must not take the epoch from one that
+            // is well.
             if mutation::is(Mutation::DrainShort) {
                 backup.forget_last_output();
             }
@@ -150,7 +163,7 @@ impl Claiming {
         None
     }
 
-    /// When to be called again.
+    /// When [`Claiming::slice`] is to be called again.
     pub fn next(&self, now: Time) -> Next {
         match self.deadline() {
             Some(time) if time <= now => Next::Busy,
@@ -158,7 +171,7 @@ impl Claiming {
         }
     }
 
-    /// The earliest thing to do.
+    /// The earliest time at which there is something to do.
     pub fn deadline(&self) -> Option<Time> {
         if !self.drained {
             return Some(Time(0));

@@ -1,8 +1,11 @@
-//! `Gate`: the output rule. Outputs wait here, in order, until the backup has their entries (FT 2.2-c).
+//! `Gate`: the output rule. A primary's outputs wait here, in order, until the backup has their entries
+//! (FT 2.2-c).
 //!
 //! The guest does not wait (FT 2.2-d). With a shared disk a write is an output (FT 4.1-a): it waits with the
 //! other requests in `Disks`, and the gate holds its place in the order. Whether an acknowledged output may
-//! still leave is the lease's matter (channel.rs); both must agree.
+//! still leave is the lease's matter (peer/channel.rs); both must agree, and `Primary::release` asks both.
+//!
+//! No output ever overtakes another here.
 
 use std::collections::VecDeque;
 
@@ -14,37 +17,42 @@ use crate::mutation;
 use crate::mutation::Mutation;
 use crate::time::{Span, Time};
 
-/// An output as the gate knows it.
+/// An output that waits for its acknowledgement.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Output {
-    /// The world shows it.
+    /// Something that the world is to show; it waits here.
     Shown(Shown),
-    /// The change of a disk that waits in `Disks` under this name.
+    /// A change of a disk; the request itself waits in `Disks` under this name.
     Change(RequestId),
 }
 
+/// An output in the gate.
 #[derive(Debug)]
 struct Held {
-    /// The output's entry.
+    /// The entry that marks the output: when the backup has it, the output may leave.
     entry: Seq,
-    /// `None`: the slice that produced it has just ended.
+    /// Since when the output is held; `None`: the slice that produced it has just ended, and [`Gate::look`]
+    /// has not been called since.
     since: Option<Time>,
+    /// What it counts in `Gate::bytes`, see [`cost`].
     bytes: usize,
     output: Output,
 }
 
-/// Outputs that have not left.
+/// The outputs that have not left, oldest first.
 #[derive(Debug, Default)]
 pub struct Gate {
     held: VecDeque<Held>,
+    /// What all held outputs count together: at most [`limits::HELD_BYTES_MAX`] and what one slice adds.
     bytes: usize,
+    /// The last entry that the backup is known to have. Never falls.
     acknowledged: Seq,
 }
 
 /// An output that leaves.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Released {
-    /// The output that leaves.
+    /// What is to be shown or done now.
     pub output: Output,
     /// For how long it was held.
     pub delay: Span,
@@ -53,7 +61,7 @@ pub struct Released {
 }
 
 impl Gate {
-    /// Holds an output of `bytes` bytes whose entry is `entry`. [`Gate::look`] tells since when.
+    /// Holds an output of `bytes` bytes that `entry` marks. The next [`Gate::look`] says since when.
     pub fn hold(&mut self, entry: Seq, output: Output, bytes: usize) {
         let bytes = cost(bytes);
         self.bytes += bytes;
@@ -65,7 +73,8 @@ impl Gate {
         });
     }
 
-    /// The time right after the guest ran: a guest stops at its outputs, so they are that old.
+    /// Tells the time right after a slice. The new outputs count as held since then, because a guest stops at
+    /// its outputs.
     pub fn look(&mut self, now: Time) {
         for held in self.held.iter_mut().rev().take_while(|held| held.since.is_none()) {
             held.since = Some(now);
@@ -77,7 +86,7 @@ impl Gate {
         self.acknowledged = self.acknowledged.max(received);
     }
 
-    /// The first output, if its entry is acknowledged.
+    /// Takes out the oldest output, if its entry is acknowledged (FT 2.2-c).
     pub fn release(&mut self, now: Time) -> Option<Released> {
         if self.held.front()?.entry > self.acknowledged && !mutation::is(Mutation::ReleaseBeforeAck) {
             return None;
@@ -85,7 +94,7 @@ impl Gate {
         self.force(now)
     }
 
-    /// The first output in any case: for a replica that has won a claim and is alone.
+    /// Takes out the oldest output, acknowledged or not: for a replica that has won a claim and is alone.
     pub fn force(&mut self, now: Time) -> Option<Released> {
         let Held {
             since, bytes, output, ..
@@ -98,7 +107,7 @@ impl Gate {
         })
     }
 
-    /// Is it as full as it may be? Then the guest must not produce more.
+    /// Are [`limits::HELD_BYTES_MAX`] bytes held? Then the guest must not produce more (FT 3.2-c).
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.bytes >= limits::HELD_BYTES_MAX
@@ -110,7 +119,7 @@ impl Gate {
         self.held.len()
     }
 
-    /// None held?
+    /// Is no output held?
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.held.is_empty()
@@ -123,7 +132,8 @@ impl Gate {
     }
 }
 
-/// What an output of so many bytes counts in a buffer.
+/// What an output of so many bytes counts in a buffer: [`limits::HELD_COST`] more, so that small outputs fill
+/// it too.
 #[must_use]
 pub fn cost(bytes: usize) -> usize {
     bytes + limits::HELD_COST

@@ -1,4 +1,8 @@
-//! `Live`: what a replica that runs a live guest has, alone or as a primary: the recorder and the disks.
+//! `Live`: a guest that runs live, with the recorder that runs it and its requests to disks. `Solo` and
+//! `Primary` each have one, and call it for every slice and every answer of a disk.
+//!
+//! It knows no output rule: what is given to `emit` leaves. So a primary never gives it an output that must
+//! wait.
 
 use machine::{Cut, PowerState};
 
@@ -9,7 +13,7 @@ use crate::guest::outputs::{Outputs, Outward};
 use crate::guest::record::{Activity, Produced, Recorder};
 use crate::roles::call::Call;
 
-/// A live guest's keeper.
+/// What runs a live guest: its recorder and its requests to disks.
 #[derive(Debug)]
 pub struct Live {
     /// Runs the guest and writes its log.
@@ -21,7 +25,7 @@ pub struct Live {
 }
 
 impl Live {
-    /// A disk has answered.
+    /// Takes a disk's answer, which becomes an input of the guest.
     pub fn on_disk_done(&mut self, call: &mut Call<'_>, answer: DiskAnswer) {
         if let Some(input) = self.disks.done(answer) {
             self.recorder.accept(call.metrics, input);
@@ -29,7 +33,7 @@ impl Live {
         self.take_refused(call);
     }
 
-    /// Runs the guest for a slice.
+    /// Runs the guest for a slice, and gives what it produced, in order.
     pub fn slice<G: Guest>(&mut self, call: &mut Call<'_>, cut: &dyn Cut, guest: &mut G) -> Vec<Produced> {
         let mut produced = Vec::new();
         self.recorder
@@ -37,7 +41,7 @@ impl Live {
         produced
     }
 
-    /// Gives what may leave to whom it concerns.
+    /// Lets an effect leave: a request for a disk joins the others, everything else becomes an action.
     pub fn emit(&mut self, call: &mut Call<'_>, outward: Outward) {
         match outward {
             Outward::Shown(shown) => {
@@ -53,13 +57,15 @@ impl Live {
         self.take_refused(call);
     }
 
+    /// Hands the guest the answers to requests that no disk was asked for.
     fn take_refused(&mut self, call: &mut Call<'_>) {
         while let Some(input) = self.disks.take_refused() {
             self.recorder.accept(call.metrics, input);
         }
     }
 
-    /// Sends the next request to its disk, if one may go.
+    /// Sends the next request to its disk, if one may go, and tells whether it did. Without `writes` no
+    /// request that changes a disk goes.
     pub fn issue_one(&mut self, call: &mut Call<'_>, writes: bool) -> bool {
         let request = self.disks.next(writes);
         call.metrics.disk_in_flight = self.disks.in_flight() as u64;
@@ -68,12 +74,12 @@ impl Live {
         some
     }
 
-    /// Sends all requests to the disks that may go.
+    /// Sends every request that may go, writes among them: for a replica that is alone and needs no lease.
     pub fn issue(&mut self, call: &mut Call<'_>) {
         while self.issue_one(call, true) {}
     }
 
-    /// The guest is off and no write is on its way.
+    /// The guest's power state, if it is off and no request is left that must be finished.
     pub fn is_over(&self) -> Option<PowerState> {
         match self.recorder.activity() {
             Activity::Off(state) if !self.disks.changes_left() => Some(state),

@@ -1,9 +1,11 @@
 //! `Role`: what a replica is. Each role is a struct of its own with only the fields that mean something in
-//! it.
+//! it. `Node` holds one role and passes each event and each slice on to it.
 //!
 //! From below: `call` is what every handler is given, `table` says how a role changes, `gate` holds outputs,
-//! `live` keeps a guest that runs live. `primary` and `backup` are the halves of a pair, `claiming` what
-//! either becomes when it suspects the other, `solo` what is left of a pair in the end.
+//! `live` keeps a guest that runs live. `primary` and `backup` are the halves of a pair, `claiming` is what
+//! either becomes when it suspects the other, and `solo` is what is left of a pair in the end.
+//!
+//! No role ever changes itself: its handlers return a [`Change`](table::Change), and `Node` carries it out.
 
 pub mod backup;
 pub mod call;
@@ -21,7 +23,7 @@ use solo::Solo;
 
 use crate::event::RoleName;
 
-/// A role with its state.
+/// A role with everything that it keeps.
 #[derive(Debug)]
 pub enum Role {
     /// Alone: inputs come from the world, outputs leave at once.

@@ -1,4 +1,12 @@
-//! `Primary`: runs the guest, sends its log, and lets nothing out that the backup could contradict.
+//! `Primary`: the role that runs the guest, sends its log, and lets nothing out that the backup could
+//! contradict.
+//!
+//! `Node` gives it inputs, answers and the backup's messages. Its recorder runs the guest and writes the log,
+//! `peer/channel` sends the log, and the gate holds each output until the backup has the output's entry
+//! (FT 2.2-c). When it suspects the backup it becomes `Claiming`.
+//!
+//! An output leaves only through `Primary::release`, and only while the lease holds. Nothing that the peer
+//! sends makes a primary halt: it suspects such a peer.
 
 use std::collections::VecDeque;
 
@@ -28,27 +36,33 @@ use crate::{limits, mutation};
 #[derive(Debug)]
 pub struct Primary {
     live: Live,
+    /// Outputs that wait for the backup to have their entries.
     gate: Gate,
+    /// The primary's end of the logging channel, with the lease.
     sender: Sender,
     detector: Detector,
     pace: Pace,
-    /// Outputs that have left.
+    /// How many outputs of the guest's life have left; every message tells the backup.
     released: u64,
-    /// Bytes of outputs that have left since the backup was told.
+    /// Bytes of outputs that have left since the last message that told the backup.
     untold: usize,
+    /// This side's heartbeats.
     pulse: Pulse,
-    /// Since when the guest stands because something is full.
+    /// Since when the guest stands because a buffer is full or the backup is too far behind; `None`: it does
+    /// not.
     stands: Option<Time>,
-    /// Since when it is about to leave the VM to the backup: the guest stands, and nothing more is shown.
+    /// Since when this primary has been about to leave the VM to the backup: the guest stands, and nothing
+    /// more is shown. `None`: nobody wants it to leave.
     leaving: Option<Time>,
-    /// From sending something to its acknowledgement, the last time.
+    /// How long the last message took from its sending to its acknowledgement.
     round_trip: Span,
-    /// The same of the last few heartbeats, which wait behind nothing.
+    /// How long each of the last [`limits::BEATS_REMEMBERED`] heartbeats took to be answered, newest first.
+    /// Unlike messages, heartbeats wait behind no other bytes.
     beats: VecDeque<Span>,
 }
 
 impl Primary {
-    /// From the step where the guest stands, with a backup at the same step.
+    /// A primary whose guest stands at the step where the log begins, and whose backup stands there too.
     pub fn new<G: Guest>(call: &mut Call<'_>, guest: &G, options: &PairOptions) -> Primary {
         let file = options.run.record.is_some();
         if let Some(header) = &options.run.record {
@@ -78,12 +92,13 @@ impl Primary {
         primary
     }
 
-    /// What lives on after a claim.
+    /// What goes on alone after a claim is won: the live guest's keeper, and the outputs that were held.
     pub fn into_parts(self) -> (Live, Gate) {
         (self.live, self.gate)
     }
 
-    /// Queues what comes while the arbiter is asked; the guest does not run.
+    /// Takes an event while the arbiter is asked. Inputs and answers of disks are queued for the guest, which
+    /// does not run; what the peer says is ignored.
     pub fn handle_while_claiming(&mut self, call: &mut Call<'_>, event: Event) {
         match event {
             Event::Input(input) => self.live.recorder.accept(call.metrics, input),
@@ -97,7 +112,7 @@ impl Primary {
         }
     }
 
-    /// Takes what the world tells.
+    /// Takes an event from the world, and gives the change of role that follows from it.
     pub fn handle(&mut self, call: &mut Call<'_>, event: Event) -> Option<Change> {
         self.detector.look(call.now);
         match event {
@@ -121,7 +136,7 @@ impl Primary {
             Event::DiskDone(answer) => self.live.on_disk_done(call, answer),
             Event::Leave if self.leaving.is_none() => {
                 self.leaving = Some(call.now);
-                // Is there still anybody to leave the VM to?
+                // The answer to this message will show that there is still a backup to leave the VM to.
                 self.send_keepalive(call);
             }
             Event::Leave => {}
@@ -151,7 +166,7 @@ impl Primary {
                 call.metrics.lag = self.pace.lag();
                 call.metrics.lag_steps = self.pace.lag_steps();
                 call.metrics.speed_permille = self.pace.permille();
-                // Acknowledgements open the window.
+                // The acknowledgement may have made room for frames that wait.
                 self.send_frames(call);
                 None
             }
@@ -160,29 +175,31 @@ impl Primary {
         }
     }
 
+    /// Remembers how long a heartbeat took to be answered.
     fn note_beat(&mut self, round_trip: Span) {
         self.beats.truncate(limits::BEATS_REMEMBERED - 1);
         self.beats.push_front(round_trip);
     }
 
-    /// How long a frame that took so long to be acknowledged has waited for others to get through the link:
-    /// what it took longer than two heartbeats, since TCP may keep a frame for one round trip by itself when
-    /// its window is small. Unknown without heartbeats, and then nothing.
+    /// How long a frame that `took` so long to be acknowledged has waited behind others in the link: what it
+    /// took longer than two round trips of a heartbeat, because TCP with a small window may keep a frame for
+    /// one round trip by itself. Zero if no heartbeat has been answered, since then nothing is known.
     fn queued(&self, took: Span) -> Span {
         let bare = self.beats.iter().min().copied().unwrap_or(took);
         let queued = Span(took.0.saturating_sub(2 * bare.0));
-        // Less than that is TCP's own, on a long path with a small window or after a lost packet.
+        // A shorter wait is TCP's own doing, on a long path with a small window or after a lost packet.
         if queued < limits::QUEUED_MIN {
             return Span(0);
         }
         queued
     }
 
-    /// Is it about to leave the VM to the backup?
+    /// Is this primary about to leave the VM to the backup?
     pub fn is_leaving(&self) -> bool {
         self.leaving.is_some()
     }
 
+    /// The suspicion, if the backup has been silent or slow for too long.
     fn suspect(&self, now: Time) -> Option<Change> {
         if let Some(why) = self.detector.suspects(now) {
             return Some(Change::Suspect(why));
@@ -190,7 +207,7 @@ impl Primary {
         let stands = self
             .stands
             .is_some_and(|since| now.since(since) >= limits::SLOW_DROP);
-        // A backup that cannot follow is no protection, and holds everything up (D10).
+        // A backup that cannot follow protects nothing and holds the guest up, so the primary drops it.
         (stands || self.pace.is_hopeless(now)).then_some(Change::Suspect(Suspicion::Slow))
     }
 
@@ -219,8 +236,9 @@ impl Primary {
         None
     }
 
-    /// Leaves the VM to the backup as soon as that has all that it needs, and has shown that it is there.
-    /// What a disk is doing must be over: it would be late if it landed after the backup has gone live.
+    /// Leaves the VM to the backup as soon as the backup has the whole log and has answered something that
+    /// was sent after the order to leave. No request may be at a disk either: a write that landed after the
+    /// backup has gone live would overwrite newer data.
     fn leave(&mut self, call: &mut Call<'_>, since: Time) -> Option<Change> {
         let late = call.now.since(since) >= limits::LEAVE_PATIENCE;
         let told = self.flush_due().is_none() && !self.sender.is_unsent() && self.sender.is_quiet();
@@ -233,11 +251,11 @@ impl Primary {
                 return None;
             }
         }
-        // Who cannot wait any longer goes without a word: for the backup it has died.
+        // A primary whose patience is over ends without a word, which for the backup is its death.
         (settled || late).then_some(Change::Left)
     }
 
-    /// FT 3.2-c: a full buffer stops the guest.
+    /// FT 3.2-c: notes since when a full buffer makes the guest stand, or that it stands no more.
     fn notice_standing(&mut self, call: &mut Call<'_>) {
         let full = self.sender.is_full() || self.gate.is_full() || self.pace.is_stopped();
         match self.stands {
@@ -251,7 +269,8 @@ impl Primary {
         call.metrics.stalled_now = full;
     }
 
-    /// FT 2.2-c, FT 2.2-d: the output waits, the guest does not.
+    /// Holds what the guest has produced, if it is an output; anything else goes at once. The output waits
+    /// (FT 2.2-c), the guest does not (FT 2.2-d).
     fn hold(&mut self, call: &mut Call<'_>, produced: Produced) {
         let Produced { outward, entry } = produced;
         let is_output = entry != Seq(0);
@@ -270,9 +289,9 @@ impl Primary {
         call.metrics.held_bytes = self.gate.bytes() as u64;
     }
 
-    /// An output's entry goes at once (FT 3.5-c) if nothing else is on its way; otherwise the next
-    /// acknowledgement is near, and all outputs up to then share a message. A busy guest's messages are what
-    /// a pair costs most.
+    /// When the log must be flushed. An output's entry goes at once (FT 3.5-c) if no other frame is under
+    /// way. If one is, the next acknowledgement is near, and all outputs up to then share a message: messages
+    /// are what a pair with a busy guest costs most (docs/decisions/0011-outputs-in-company.md).
     fn flush_due(&self) -> Option<Time> {
         let hurry = if self.sender.is_quiet() {
             Span(0)
@@ -282,6 +301,8 @@ impl Primary {
         self.live.recorder.flush_due(hurry)
     }
 
+    /// Hands the sender the frames that are due, sends what the backup has room for, and a sign of life if it
+    /// is time.
     fn flush<G: Guest>(&mut self, call: &mut Call<'_>, guest: &G) {
         let leaving = self.leaving.is_some();
         if self.flush_due().is_some_and(|due| leaving || due <= call.now) {
@@ -313,7 +334,8 @@ impl Primary {
         send(call, Message::Log(log));
     }
 
-    /// While acknowledgements come, a heartbeat now and then is enough: it keeps firewalls open.
+    /// Sends a heartbeat, if one is due. While acknowledgements come, one in a timeout is enough: it only
+    /// keeps firewalls open.
     fn beat(&mut self, call: &mut Call<'_>) {
         if self.pulse.due() > call.now {
             return;
@@ -328,12 +350,13 @@ impl Primary {
         }
     }
 
-    /// Call at every poll: tells new outputs how old they are.
+    /// Tells the gate the time, so that it knows since when new outputs are held. Call at every poll.
     pub fn look(&mut self, now: Time) {
         self.gate.look(now);
     }
 
-    /// Lets the next output go, if it is acknowledged and the lease holds at this very moment.
+    /// Lets the next output go, if it is acknowledged and the lease holds at this very moment. Gives the
+    /// change of role of a primary that has left, or whose guest is off.
     pub fn release(&mut self, call: &mut Call<'_>) -> Option<Change> {
         if let Some(since) = self.leaving {
             return self.leave(call, since);
@@ -350,7 +373,8 @@ impl Primary {
             match released.output {
                 Output::Change(id) => self.live.disks.release(id),
                 Output::Shown(shown) => {
-                    // One at a time: the next one looks at the clock again.
+                    // One output a call: before the next one the caller reads the clock again, and so the
+                    // lease.
                     call.out.push_back(Action::Release(shown));
                     return None;
                 }
@@ -370,14 +394,15 @@ impl Primary {
         Some(Change::Off(state))
     }
 
-    /// The guest is off, the backup knows, and everything has left.
+    /// The guest's power state, if it is off, the backup has the entry that says so, and every output has
+    /// left.
     fn is_over(&self) -> Option<PowerState> {
         let state = self.live.is_over()?;
         let known = self.sender.acknowledged() >= self.live.recorder.log.seq();
         (known && self.gate.is_empty()).then_some(state)
     }
 
-    /// When to be called again.
+    /// When [`Primary::slice`] is to be called again.
     pub fn next(&self, now: Time) -> Next {
         match self.deadline() {
             Some(time) if time <= now => Next::Busy,
@@ -385,7 +410,7 @@ impl Primary {
         }
     }
 
-    /// The earliest thing to do.
+    /// The earliest time at which there is something to do; `None`: only when an event comes.
     pub fn deadline(&self) -> Option<Time> {
         let wake = if self.stands.is_some() || self.leaving.is_some() {
             None

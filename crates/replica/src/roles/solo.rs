@@ -1,6 +1,11 @@
-//! `Solo`: a replica that is alone. Runs the guest, shows its effects at once, perhaps records to a file.
+//! `Solo`: the role of a replica that is alone. It runs the guest, shows its effects at once, and perhaps
+//! records the log to a file.
 //!
-//! Also what is left of a pair after a claim was won.
+//! A VM that runs alone has this role from its start. A half of a pair gets it by winning a claim, and never
+//! otherwise (FT 2.3-e). It then first does again what the dead peer may have left undone, before the guest
+//! runs on.
+//!
+//! It has no peer: it sends no message and waits for no acknowledgement.
 
 use crate::mutation;
 use crate::mutation::Mutation;
@@ -29,7 +34,7 @@ pub struct Solo {
 }
 
 impl Solo {
-    /// From the step where the guest stands.
+    /// A guest that runs alone from the step where it stands. With `options.record` its log goes to a file.
     pub fn new<G: Guest>(call: &mut Call<'_>, guest: &G, options: &Options) -> Solo {
         let file = options.record.is_some();
         if let Some(header) = &options.record {
@@ -53,7 +58,7 @@ impl Solo {
     ) -> Solo {
         match claiming.was {
             Was::Primary(primary) => {
-                // FT 2.3-a: no more logging, normal running.
+                // FT 2.3-a: nobody reads the log from here on, unless it also goes to a file.
                 let (mut live, mut gate) = primary.into_parts();
                 live.recorder.log.set_wanted(live.file);
                 let mut solo = Solo { live };
@@ -94,7 +99,7 @@ impl Solo {
         }
     }
 
-    /// FT 2.3-c, 2.2-a: what the dead primary may not have done is done again, in the guest's order.
+    /// FT 2.3-c, 2.2-a: does again what the dead primary may not have done, in the guest's order.
     fn take_over<G: Guest>(
         &mut self,
         call: &mut Call<'_>,
@@ -108,7 +113,8 @@ impl Solo {
         }
         let (outputs, entropy) = backup.take_loose_ends();
         for effect in outputs {
-            // Produced at the very last step, after the end of the log: new, and so to be marked.
+            // The guest produced this output at its very last step, and its entry was not received: it gets a
+            // new one.
             self.live.recorder.mark(call.now, guest, call.metrics, &effect);
             if let shown @ Outward::Shown(_) = Outward::from(effect) {
                 self.live.emit(call, shown);
@@ -117,7 +123,8 @@ impl Solo {
         for bytes in entropy {
             self.live.emit(call, Outward::Entropy { bytes });
         }
-        // FT 3.4-c: whether they were done is unknown, and doing them again does no harm.
+        // FT 3.4-c: whether the dead primary's disks did these requests is unknown, and doing them again does
+        // no harm.
         for request in guest.pending_disk() {
             if !mutation::is(Mutation::NoReissue) {
                 self.live.disks.submit(request);
@@ -126,12 +133,12 @@ impl Solo {
         self.live.issue(call);
     }
 
-    /// Takes what the world tells.
+    /// Takes an event from the world. None of them changes the role.
     pub fn handle(&mut self, call: &mut Call<'_>, event: Event) {
         match event {
             Event::Input(input) => self.live.recorder.accept(call.metrics, input),
             Event::DiskDone(answer) => self.live.on_disk_done(call, answer),
-            // There is no peer.
+            // A replica that is alone has no peer, no open claim, and nobody to leave the VM to.
             Event::Peer(_)
             | Event::LinkLost
             | Event::Heartbeat(_)
@@ -142,7 +149,7 @@ impl Solo {
         self.live.issue(call);
     }
 
-    /// Runs the guest for a slice.
+    /// Runs the guest for a slice, shows what it did, and gives the change of role once it is off.
     pub fn slice<G: Guest>(&mut self, call: &mut Call<'_>, cut: &dyn Cut, guest: &mut G) -> Option<Change> {
         self.live.recorder.look(call.now, call.metrics);
         for produced in self.live.slice(call, cut, guest) {
@@ -159,13 +166,13 @@ impl Solo {
         over.map(Change::Off)
     }
 
-    /// Nothing waits for the file but whoever reads it later.
+    /// When the log is to be written to its file. No output waits for that, so none is in a hurry.
     fn flush_due(&self) -> Option<Time> {
         let log = &self.live.recorder.log;
         log.due(limits::FLUSH_EVERY_IDLE, limits::FLUSH_EVERY)
     }
 
-    /// When to be called again.
+    /// When [`Solo::slice`] is to be called again.
     pub fn next(&self, now: Time) -> Next {
         match self.deadline() {
             Some(time) if time <= now => Next::Busy,
@@ -173,7 +180,7 @@ impl Solo {
         }
     }
 
-    /// The earliest thing to do.
+    /// The earliest time at which there is something to do; `None`: only when an event comes.
     pub fn deadline(&self) -> Option<Time> {
         let flush = self.flush_due();
         let over = self.live.is_over().map(|_| Time(0));

@@ -1,6 +1,9 @@
 //! The one table of how a replica's role changes, and why it does.
 //!
-//! `Node` asks here before every change; docs/protocol.md shows the table as this file's test writes it.
+//! A handler of a role gives a [`Change`], `Node` asks here what becomes of the role, and panics if the table
+//! has no such change. docs/protocol.md shows the table as this file's test writes it.
+//!
+//! Nothing here acts on a change, and `Claiming` is the only role from which one leads to `Solo`.
 
 use machine::PowerState;
 
@@ -10,13 +13,13 @@ use crate::guest::replay::Divergence;
 /// Why a role changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The peer is not trusted any more.
+    /// The peer is not trusted any more, for this reason.
     Suspect(Suspicion),
-    /// The arbiter gave the epoch to this replica, and it is ready.
+    /// The arbiter gave the epoch to this replica, which has replayed all that it received.
     Won,
-    /// The arbiter gave it to the other one.
+    /// The arbiter gave the epoch to the other side.
     Lost,
-    /// The guest is off, and nothing of it is left to do.
+    /// The guest is off, and nothing that it asked for is left to do.
     Off(PowerState),
     /// This replica's execution parted from the log.
     Diverged(Divergence),
@@ -61,24 +64,24 @@ impl Change {
     }
 }
 
-/// Every change of role there is. What is not here cannot happen.
+/// The role that follows from `from` for this cause; `None`: there is no such change.
 #[must_use]
 pub fn next(from: RoleName, cause: Cause) -> Option<RoleName> {
     match (from, cause) {
         // FT 2.3-e, 2-h: either side asks before it goes on alone.
         (RoleName::Primary | RoleName::Backup, Cause::Suspect) => Some(RoleName::Claiming),
-        // FT 2.3-a, FT 2.3-b.
+        // FT 2.3-a, FT 2.3-b: whoever has won goes on alone.
         (RoleName::Claiming, Cause::Won) => Some(RoleName::Solo),
         (RoleName::Claiming, Cause::Lost) => Some(RoleName::Halted),
-        // FT 3.3-a: in every role.
+        // FT 3.3-a: a guest that is off ends its replica, in every role.
         (RoleName::Solo | RoleName::Primary | RoleName::Backup | RoleName::Claiming, Cause::Off) => {
             Some(RoleName::Halted)
         }
-        // Only who replays can part from the log or hear nonsense from a primary. A primary that hears
-        // nonsense suspects: it has the guest and must not die of its peer.
+        // Only a replica that replays can part from the log, or hear nonsense from a primary. A primary that
+        // hears nonsense suspects its backup: it has the guest and must not die of its peer.
         (RoleName::Backup | RoleName::Claiming, Cause::Diverged) => Some(RoleName::Halted),
         (RoleName::Backup, Cause::Broken) => Some(RoleName::Halted),
-        // It shows nothing more, and says so to the backup, which claims.
+        // A primary that leaves shows nothing more and has said so to the backup, which claims.
         (RoleName::Primary, Cause::Left) => Some(RoleName::Halted),
         _ => None,
     }
