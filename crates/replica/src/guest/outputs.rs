@@ -1,5 +1,5 @@
-//! `Outputs`: which effects are outputs, seen by others than the guest and so subject to the output rule (FT
-//! 2.2-c).
+//! `Outputs`: which effects are outputs, seen by others than the guest and so subject to the output rule
+//! (FT 2.2-c).
 //!
 //! The machine does not know: whether a write to a disk is an output depends on whose disk it is. Recorder,
 //! replayer and keeper of a live guest ask here, so that all of them mean the same; a log is only readable
@@ -33,8 +33,8 @@ impl Outputs {
         self.is_shared(request.disk) && changes(&request.operation)
     }
 
-    /// Do both replicas reach this disk? Then what the guest writes is what the other replica would read (FT
-    /// 4.1-a). All disks of a pair are shared.
+    /// Do both replicas reach this disk? Then what the guest writes is what the other replica would read
+    /// (FT 4.1-a). All disks of a pair are shared.
     fn is_shared(self, _disk: u8) -> bool {
         true
     }
@@ -95,8 +95,8 @@ impl From<Shown> for Effect {
 ///
 /// Neither does a flush. It makes durable what is completed already; issued early, late or twice, or by a
 /// replica that the other one has replaced, it shows nothing to anybody. It may overtake held writes: it is
-/// about those writes only whose completion the guest has seen, and what is held has not even begun (VIRTIO
-/// 5.2.6.2).
+/// about those writes only whose completion the guest has seen, and what is held has not even begun
+/// (VIRTIO 5.2.6.2).
 #[must_use]
 pub fn changes(operation: &DiskOperation) -> bool {
     match operation {

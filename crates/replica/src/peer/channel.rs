@@ -1,10 +1,14 @@
-//! `Sender`: the primary's end of the logging channel (FT 3.2-a). Window, acknowledgements, and the lease.
+//! `Sender`: the primary's end of the logging channel (FT 3.2-a), with its window, its acknowledgements and
+//! the lease. The primary gives it finished frames and sends the messages that come out.
 //!
 //! The link delivers whole messages in order or breaks, so nothing is ever sent twice and only sizes are
 //! remembered. The *lease* is the primary's right to release: an acknowledgement that echoes the time at
 //! which the primary sent something proves that the backup trusted it after that time, and the backup goes
 //! live no earlier than one timeout after its last acknowledgement. So until that time plus the timeout, less
 //! a margin for clocks that differ, nobody else is live (docs/protocol.md).
+//!
+//! The sender never hands out a frame for which the backup may have no room, and never extends the lease by
+//! an answer that proves nothing new.
 
 use std::collections::VecDeque;
 
@@ -19,47 +23,61 @@ use crate::mutation::Mutation;
 use crate::peer::message::{Ack, Log};
 use crate::time::{Span, Time};
 
+/// A frame that was sent and is not acknowledged.
 #[derive(Debug)]
 struct InFlight {
+    /// The last entry in the frame.
     last: Seq,
+    /// What the frame counts in the backup's buffer, see [`Frame::cost`].
     cost: u64,
+    /// When the frame was sent.
     sent: Time,
 }
 
 /// The peer sent an acknowledgement that no correct backup sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadAck {
-    /// More than was sent, or less than before.
+    /// It acknowledges more than was sent, or less than an acknowledgement before it.
     #[error("it acknowledges entries that were not sent")]
     Received,
-    /// A time at which nothing was sent, or an earlier one than before.
+    /// It echoes a time after the last message, or an earlier time than an acknowledgement before it.
     #[error("it echoes a time at which nothing was sent")]
     Echo,
-    /// More than the log covers.
+    /// It says that more is executed than the log covers.
     #[error("it has executed beyond the log")]
     Executed,
 }
 
-/// What an acknowledgement tells.
+/// What an acknowledgement tells that was not known before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Acknowledged {
-    /// It is for a newer message than the one before.
+    /// Does it echo a newer time than the acknowledgement before it? Then it says how long a round trip
+    /// takes.
     pub newer: bool,
-    /// When the newest frame was sent that it acknowledges for the first time.
+    /// When the newest frame was sent that it acknowledges for the first time; `None`: it acknowledges no new
+    /// frame.
     pub frame: Option<Time>,
 }
 
 /// The primary's end of the channel.
 #[derive(Debug)]
 pub struct Sender {
+    /// The failure-detection timeout of the pair, from which the lease and the signs of life are derived.
     timeout: Span,
+    /// Frames that are not sent, because the backup may have no room for them.
     queue: VecDeque<Frame>,
+    /// What the frames of `queue` count together.
     queue_cost: u64,
+    /// Frames that were sent and are not acknowledged, oldest first.
     in_flight: VecDeque<InFlight>,
+    /// What the frames of `in_flight` count together.
     in_flight_cost: u64,
-    /// What the backup had in its buffer when it last said so.
+    /// What the backup had in its buffer when it last said so. A frame is sent only if it, `in_flight_cost`
+    /// and this together stay within [`limits::BUFFER_COST_MAX`].
     peer_buffered: u64,
+    /// The last entry that was sent.
     sent: Seq,
+    /// The last entry that the backup has. Never falls, and never goes beyond `sent`.
     acknowledged: Seq,
     /// When the last message was sent over the link; the start before any.
     last_logged: Time,
@@ -68,12 +86,13 @@ pub struct Sender {
     /// The newest time that an acknowledgement or a heartbeat of the backup has echoed: the lease counts from
     /// it.
     echo: Option<Time>,
-    /// The newest time that an acknowledgement has echoed. Heartbeats overtake acknowledgements.
+    /// The newest time that an acknowledgement has echoed. It may be older than `echo`, since heartbeats
+    /// overtake acknowledgements; but acknowledgements come in order, so it never falls.
     acknowledged_echo: Option<Time>,
 }
 
 impl Sender {
-    /// Nothing sent yet.
+    /// A channel on which nothing was sent yet.
     #[must_use]
     pub fn new(now: Time, timeout: Span) -> Sender {
         Sender {
@@ -92,13 +111,14 @@ impl Sender {
         }
     }
 
-    /// A frame to send when the window allows.
+    /// Queues a frame, which is sent when the backup has room for it.
     pub fn push(&mut self, frame: Frame) {
         self.queue_cost += frame.cost();
         self.queue.push_back(frame);
     }
 
-    /// The next frame, if the backup certainly has room for it (FT 3.2-c).
+    /// The next frame as a message, if the backup certainly has room for it (FT 3.2-c). `released`: how many
+    /// outputs of the guest's life have left.
     pub fn next(&mut self, now: Time, released: u64) -> Option<Log> {
         let cost = self.queue.front()?.cost();
         if cost + self.in_flight_cost + self.peer_buffered > limits::BUFFER_COST_MAX {
@@ -121,14 +141,15 @@ impl Sender {
         self.log(now, released, Parcel::default())
     }
 
-    /// The time that a heartbeat says it was sent at.
+    /// The time that a heartbeat of this side is to say, when it is sent now.
     pub fn beat(&mut self, now: Time) -> Time {
         self.last_sent = self.last_sent.max(now);
         self.last_sent
     }
 
-    /// A heartbeat of the backup has come. True if it echoes a newer time than anything before. One that no
-    /// correct backup sends is ignored, as a lost one is: nothing follows from it.
+    /// A heartbeat of the backup has come, which echoes the time `echo`. True if that is newer than all that
+    /// was echoed before. A heartbeat that no correct backup sends is ignored as a lost one would be: nothing
+    /// follows from it.
     pub fn on_beat(&mut self, echo: Time) -> bool {
         let newer = echo <= self.last_sent && self.echo.is_none_or(|known| known < echo);
         if newer {
@@ -146,14 +167,14 @@ impl Sender {
         }
     }
 
-    /// When the next sign of life is due.
+    /// When a message must go over the link as a sign of life, if no other has gone by then.
     #[must_use]
     pub fn keepalive_due(&self) -> Time {
         self.last_logged
             .after(Span(self.timeout.0 / limits::KEEPALIVES_PER_TIMEOUT))
     }
 
-    /// Takes an acknowledgement. `step`: the step of the last log entry.
+    /// Takes an acknowledgement. `step`: the step of the last entry of the log.
     ///
     /// # Errors
     /// If no correct backup would send it.
@@ -226,7 +247,7 @@ impl Sender {
         self.in_flight.is_empty()
     }
 
-    /// Cost of what is not acknowledged.
+    /// What all frames that are not acknowledged count, sent or not.
     #[must_use]
     pub fn buffered(&self) -> u64 {
         self.queue_cost + self.in_flight_cost

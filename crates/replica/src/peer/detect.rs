@@ -1,10 +1,12 @@
-//! `Detector`: silence becomes suspicion (FT 2.3-d, 2-g), and this side's own signs of life.
+//! `Detector`: turns the peer's silence into suspicion (FT 2.3-d, 2-g). Both halves of a pair have one; what
+//! follows from a suspicion is the role's business.
 //!
 //! Two things are signs of life: messages over the link, and heartbeats, which go beside it as datagrams. TCP
 //! keeps quiet for long after a lost packet, so heartbeats alone bridge an outage; but a link that stays
 //! silent for [`limits::LINK_PATIENCE`] is of no use, whatever the heartbeats say.
 //!
-//! Time in which this replica itself did not look is not the peer's silence: its messages may be waiting.
+//! Time in which this replica itself did not run never counts as the peer's silence: the peer's messages may
+//! be waiting in this host's sockets.
 
 use crate::event::Suspicion;
 use crate::limits;
@@ -13,18 +15,20 @@ use crate::time::{Span, Time};
 /// Watches one peer.
 #[derive(Debug)]
 pub struct Detector {
+    /// The failure-detection timeout of the pair.
     timeout: Span,
-    /// The last message or heartbeat, moved forward by the time in which nobody looked.
+    /// When the last message or heartbeat came, moved forward by the time in which this replica did not run.
     heard: Time,
-    /// The last message, moved likewise.
+    /// When the last message came over the link, moved forward likewise.
     linked: Time,
-    /// Has any message come yet?
+    /// Has any message come yet? Before the first one, silence may last [`limits::START_TIMEOUTS`] timeouts.
     met: bool,
+    /// When [`Detector::look`] was called last: then this replica certainly ran.
     looked: Time,
 }
 
 impl Detector {
-    /// Starts to watch. A peer that never said anything gets [`limits::START_TIMEOUTS`] timeouts.
+    /// Starts to watch a peer that has not said anything yet. It gets [`limits::START_TIMEOUTS`] timeouts.
     #[must_use]
     pub fn new(now: Time, timeout: Span) -> Detector {
         Detector {
@@ -36,29 +40,31 @@ impl Detector {
         }
     }
 
-    /// A message came over the link.
+    /// Notes that a message came over the link: a sign of life of the peer and of the link.
     pub fn on_message(&mut self, now: Time) {
         self.heard = self.heard.max(now);
         self.linked = self.linked.max(now);
         self.met = true;
     }
 
-    /// A heartbeat came.
+    /// Notes that a heartbeat came: a sign of life of the peer, not of the link.
     pub fn on_heartbeat(&mut self, now: Time) {
         self.heard = self.heard.max(now);
     }
 
-    /// The replica is awake. Call at every entry, before anything else.
+    /// Notes that this replica runs. Call in every call of the node, before anything else.
     pub fn look(&mut self, now: Time) {
         let gap = now.since(self.looked);
         self.looked = self.looked.max(now);
-        // It wants to be awake at least once per interval; what is longer, it was not allowed to run.
+        // A replica that may run is here at least once in an interval. Whatever is longer than that its host
+        // did not let it run, so that time is added to the peer's last signs of life instead of counting as
+        // silence.
         let stall = Span(gap.0.saturating_sub(self.interval().0));
         self.heard = self.heard.after(stall).min(now);
         self.linked = self.linked.after(stall).min(now);
     }
 
-    /// Is it suspect by now, and how?
+    /// Is the peer suspect by now, and for which kind of silence?
     #[must_use]
     pub fn suspects(&self, now: Time) -> Option<Suspicion> {
         if now < self.deadline() {
@@ -71,25 +77,27 @@ impl Detector {
         })
     }
 
-    /// When silence becomes suspicion.
+    /// When the peer becomes suspect if nothing comes from it before.
     #[must_use]
     pub fn deadline(&self) -> Time {
         let patience = Span(limits::START_TIMEOUTS * self.timeout.0).max(limits::LINK_PATIENCE);
         self.silent_at().min(self.linked.after(patience))
     }
 
+    /// When the silence of messages and heartbeats together has lasted too long.
     fn silent_at(&self) -> Time {
         let timeouts = if self.met { 1 } else { limits::START_TIMEOUTS };
         self.heard.after(Span(self.timeout.0 * timeouts))
     }
 
-    /// Since the last sign of life.
+    /// Time since the peer's last sign of life, of either kind, without the time in which this replica did
+    /// not run.
     #[must_use]
     pub fn silence(&self, now: Time) -> Span {
         now.since(self.heard)
     }
 
-    /// Since the last message over the link.
+    /// Time since the last message over the link, without the time in which this replica did not run.
     #[must_use]
     pub fn link_silence(&self, now: Time) -> Span {
         now.since(self.linked)

@@ -1,4 +1,5 @@
-//! `Handshake`: two processes become a pair. Its own machine without IO, before there is a node.
+//! `Handshake`: how two processes become a pair, before either of them has a node. Like `Node` it takes
+//! events and gives actions, and does no IO itself.
 //!
 //! ```text
 //! primary                                   backup
@@ -10,7 +11,8 @@
 //!    | <------------------------------ Ready                                   |
 //!  Done                                                                      Done
 //! ```
-//! Both sides check the other's greeting by themselves, so that both can say why they do not fit.
+//! Both sides check the other's greeting by themselves, so that both can say why they do not fit. No side is
+//! ever done before both are known to see the same arbiter and the same disks.
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -31,9 +33,9 @@ use crate::time::{Span, Time};
 /// What the world tells a handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HandshakeEvent {
-    /// Bytes of one message.
+    /// Bytes of one message from the peer, whole and in order.
     Peer(Vec<u8>),
-    /// The link is gone.
+    /// The link to the peer is gone.
     LinkLost,
     /// The arbiter's answer to [`HandshakeAction::AskNext`].
     Granted(Epoch),
@@ -41,18 +43,19 @@ pub enum HandshakeEvent {
     ArbiterUnreachable,
     /// [`HandshakeAction::Prove`]: both sides see the same arbiter and the same disks.
     Proven,
-    /// They do not, or it cannot be seen; the sentence says what differs and where.
+    /// [`HandshakeAction::Prove`]: the two sides do not share them, or it cannot be seen whether they do. The
+    /// sentence says what differs and where.
     NotShared(String),
-    /// [`HandshakeAction::Build`] is done.
+    /// [`HandshakeAction::Build`]: the machine is built.
     Built,
-    /// It failed, and why.
+    /// [`HandshakeAction::Build`]: the machine cannot be built; the sentence says why.
     BuildFailed(String),
 }
 
 /// What a handshake tells the world to do, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HandshakeAction {
-    /// Send this message.
+    /// Send this message to the peer.
     Send(Parcel),
     /// Claim the first epoch of the VM that nobody has, for `owner`, and answer with
     /// [`HandshakeEvent::Granted`].
@@ -73,7 +76,7 @@ pub enum HandshakeAction {
     Build(Start),
     /// The pair is formed: make the node.
     Done {
-        /// What was decided.
+        /// What the primary has decided about the pair.
         start: Start,
         /// The primary's process, which has the epoch.
         primary: u128,
@@ -99,16 +102,16 @@ pub enum Failure {
         /// Name of this side's VM.
         ours: String,
     },
-    /// Two of a kind.
+    /// Both sides are configured as the same half of a pair.
     #[error("both sides want to be the {0}")]
     SameSide(Side),
-    /// The same process, or a broken random number generator.
+    /// Both greetings name the same process: the link leads back, or a random number generator is broken.
     #[error("the link leads back to this very process")]
     Myself,
     /// The two sides are configured as different machines.
     #[error("the two sides are not the same machine: {0}")]
     Machine(#[from] Mismatch),
-    /// A timeout nobody should run with.
+    /// A timeout that is out of range, or a decision for another timeout than the longer of the two.
     #[error(
         "the failure-detection timeout must be between {} and {} ms",
         limits::TIMEOUT_MIN.0 / 1_000_000,
@@ -118,22 +121,22 @@ pub enum Failure {
     /// The other side's reason.
     #[error("the other side refuses: {0}")]
     Refused(String),
-    /// Bytes that are no message.
+    /// The other side sent bytes that are no message.
     #[error("the other side sent what is no message: {0}")]
     Garbage(#[from] Malformed),
-    /// A message that does not belong there.
+    /// The other side sent a message that does not belong at this point of the handshake.
     #[error("the other side sent a message out of turn")]
     OutOfTurn,
     /// The other side does not answer in time.
     #[error("the other side does not answer")]
     Silence,
-    /// The link broke.
+    /// The link broke before the pair was formed.
     #[error("the link broke")]
     LinkLost,
-    /// No epoch could be had.
+    /// The arbiter, which grants the epoch of the pair, could not be asked.
     #[error("the arbiter cannot be reached, so no pair can be formed")]
     Arbiter,
-    /// The sides do not share what they must.
+    /// The two sides do not share their arbiter or a disk; the sentence says which.
     #[error("{0}")]
     NotShared(String),
     /// The machine could not be built here.
@@ -141,40 +144,43 @@ pub enum Failure {
     Build(String),
 }
 
-/// What is waited for.
+/// What a side waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
-    /// The other's greeting.
+    /// Either side: the other's greeting.
     Hello,
-    /// Primary: the backup's consent.
+    /// Primary: the backup's consent. `timeout`: the longer one of both sides.
     Welcome { timeout: Span },
-    /// Primary: the arbiter.
+    /// Primary: an epoch from the arbiter.
     Epoch { timeout: Span },
-    /// Primary: the backup's machine.
+    /// Primary: the backup's word that it has built its machine.
     Ready(Start),
     /// Backup: the primary's decision.
     Start { timeout: Span },
-    /// Backup: this side's arbiter and disks.
+    /// Backup: whether this side's arbiter and disks are the primary's.
     Proof(Start),
     /// Backup: this side's machine.
     Build(Start),
-    /// Nothing: done or failed.
+    /// Nothing any more: the handshake is done or has failed.
     Over,
 }
 
 /// One side of a handshake.
 #[derive(Debug)]
 pub struct Handshake {
+    /// What this side says of itself.
     me: Hello,
-    /// The other's process, once it has greeted.
+    /// The other side's process; 0 before it has greeted.
     other: u128,
     stage: Stage,
+    /// When the peer must have answered; `None`: this side's own world is to answer, or nobody.
     deadline: Option<Time>,
+    /// Actions that the world has not fetched yet, oldest first.
     out: VecDeque<HandshakeAction>,
 }
 
 impl Handshake {
-    /// Begins, on a fresh link.
+    /// Begins a handshake on a fresh link, by greeting the peer.
     #[must_use]
     pub fn new(now: Time, me: Hello) -> Handshake {
         let hello = Message::Hello(me.clone()).encode();
@@ -191,7 +197,7 @@ impl Handshake {
         handshake
     }
 
-    /// Takes what the world tells.
+    /// Takes an event from the world. After the end of the handshake nothing follows from one.
     pub fn handle(&mut self, now: Time, event: HandshakeEvent) {
         if self.stage == Stage::Over {
             return;
@@ -214,19 +220,20 @@ impl Handshake {
         }
     }
 
-    /// Call when [`Handshake::deadline`] has come.
+    /// Ends a handshake whose peer has not answered in time. Call when [`Handshake::deadline`] has come.
     pub fn wake(&mut self, now: Time) {
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             self.fail(Failure::Silence);
         }
     }
 
-    /// The next thing to do.
+    /// The next action; the world carries it out before it asks for another. Call after each event until
+    /// `None`.
     pub fn poll(&mut self) -> Option<HandshakeAction> {
         self.out.pop_front()
     }
 
-    /// When the patience with the peer ends.
+    /// When the patience with the peer ends; `None`: the peer is not waited for.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
         self.deadline
@@ -295,7 +302,8 @@ impl Handshake {
     }
 
     fn on_start(&mut self, timeout: Span, start: Start) -> Result<(), Failure> {
-        // The greeting has been checked already; the decision must be about the same machine.
+        // The greeting has been checked already, but the decision has a header of its own: it must be the
+        // same machine.
         start.header.same_shape(&self.me.header)?;
         if start.timeout != timeout {
             return Err(Failure::Timeout);
@@ -303,7 +311,8 @@ impl Handshake {
         if start.epoch.0 > limits::EPOCH_MAX {
             return Err(Failure::OutOfTurn);
         }
-        // Before the machine is built, which may take long: what is not shared is refused at once.
+        // The proof comes before the machine is built, which may take long: what is not shared is refused at
+        // once.
         self.out.push_back(HandshakeAction::Prove {
             epoch: start.epoch,
             owner: self.other,

@@ -1,7 +1,11 @@
 //! `Lag`: for how long the oldest part of the log that is not executed has been at the backup (FT 3.2-d).
 //!
 //! The backup measures it with its own clock and says it in each acknowledgement. So the time that messages
-//! are under way is no lag: a pair whose hosts are far from each other runs as fast as one in a rack.
+//! are under way is no lag: a pair whose hosts are far from each other runs as fast as one in a rack. What
+//! the primary makes of it is in `pace`.
+//!
+//! It may be too long, never too short: a primary that took its backup to be closer than it is would run away
+//! from it.
 
 use std::collections::VecDeque;
 
@@ -10,15 +14,16 @@ use machine::Step;
 use crate::limits;
 use crate::time::{Span, Time};
 
-/// What has come and is not executed.
+/// The log that the backup has received and not executed, by the time at which it came.
 #[derive(Debug, Default)]
 pub struct Lag {
-    /// Up to which step the log was known, and since when.
+    /// Steps to which received log reaches, with the time at which that log came, oldest first: none is
+    /// executed yet. At most [`limits::LAG_SAMPLES_MAX`] of them.
     received: VecDeque<(Step, Time)>,
 }
 
 impl Lag {
-    /// Log has come that reaches to `step`.
+    /// Log has come that reaches to `step`. A step that was known already is no news.
     pub fn on_received(&mut self, now: Time, step: Step) {
         if self.received.back().is_some_and(|&(last, _)| step <= last) {
             return;
@@ -26,15 +31,15 @@ impl Lag {
         if self.received.len() >= limits::LAG_SAMPLES_MAX
             && let Some((last, _)) = self.received.back_mut()
         {
-            // What is new counts as old as what came before it: the lag is then too long rather than too
-            // short.
+            // No more samples fit, so the new log counts as old as the newest log before it: the lag is then
+            // too long rather than too short.
             *last = step;
             return;
         }
         self.received.push_back((step, now));
     }
 
-    /// The guest has executed up to `step`: the lag now.
+    /// The lag, if the guest has executed up to `step`: for how long the oldest log beyond it has been here.
     pub fn on_executed(&mut self, now: Time, step: Step) -> Span {
         while self.received.front().is_some_and(|&(known, _)| known <= step) {
             self.received.pop_front();

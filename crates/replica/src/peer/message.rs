@@ -1,7 +1,8 @@
 //! `Message`: what two replicas say to each other, and its bytes.
 //!
-//! One message is one record of the link, whole, in order and authenticated by the host's link. All the same
-//! its bytes are only claimed to be a message until they are decoded (E2, E4).
+//! The handshake and the roles make messages and take them in; the world carries each as one record of its
+//! link, whole, in order and authenticated. All the same, bytes are only claimed to be a message until they
+//! are decoded (E2, E4 of docs/style.md): decoding never panics, whatever they are.
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -54,7 +55,7 @@ pub struct Hello {
     pub header: Header,
 }
 
-/// The primary's decision.
+/// What the primary decides about the pair that is about to form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Start {
     /// The epoch of the pair.
@@ -83,7 +84,7 @@ pub enum Message {
     Start(Start),
     /// Backup to primary: it is built. Log messages follow.
     Ready,
-    /// Primary to backup: a frame of the log, or none, as a sign of life.
+    /// Primary to backup: a frame of the log, or none: then it is a sign of life.
     Log(Log),
     /// Backup to primary: received (FT 3.2-b).
     Ack(Ack),
@@ -96,13 +97,13 @@ pub enum Message {
     },
     /// Primary to backup: the guest is off and all its outputs have left; halt, do not go live (FT 3.3-a).
     Ended {
-        /// As in [`Log`].
+        /// How many of the guest's outputs have left, as in [`Log::released`].
         released: u64,
     },
     /// Primary to backup: I have stopped, have no disk request under way and show nothing more, ever; claim
     /// now.
     HandOver {
-        /// As in [`Log`].
+        /// How many of the guest's outputs have left, as in [`Log::released`].
         released: u64,
     },
 }
@@ -127,7 +128,8 @@ pub struct Ack {
     pub executed: Step,
     /// [`Log::sent`] of the newest message received: proof that the backup trusted the primary after it.
     pub echo: Time,
-    /// Cost of the entries received and not executed.
+    /// What the entries received and not executed count in the backup's buffer, see
+    /// [`crate::log::codec::cost`].
     pub buffered: u64,
     /// For how long the oldest entry that is not executed has been at the backup, by the backup's clock: the
     /// lag, without the time that messages are under way.
@@ -149,7 +151,8 @@ const SIDE_PRIMARY: u8 = 0;
 const SIDE_BACKUP: u8 = 1;
 
 impl Message {
-    /// Its bytes. Those of a frame stay where they are, and the head is put before them.
+    /// The message's bytes. A frame of the log is not copied: the head of the message goes into the room
+    /// before it.
     #[must_use]
     pub fn encode(self) -> Parcel {
         let mut w = Writer::default();
@@ -179,7 +182,7 @@ impl Message {
                 w.raw(&[TAG_START]);
                 w.varint(start.epoch.0);
                 w.varint(start.timeout.0);
-                // How the state comes: 0, from boot. A snapshot will be another number.
+                // How the state comes to the backup: 0 says from boot, and any other number is refused.
                 w.raw(&[0]);
                 start.header.write(&mut w);
             }
@@ -217,10 +220,10 @@ impl Message {
         w.into_parcel()
     }
 
-    /// The message in these bytes.
+    /// The message that these bytes are. A greeting in another version of the protocol is a message too.
     ///
     /// # Errors
-    /// Whatever is wrong with them.
+    /// What is wrong with the bytes, if they are no message.
     pub fn decode(bytes: &[u8]) -> Result<Message, Malformed> {
         if bytes.len() > limits::MESSAGE_BYTES_MAX {
             return Err(Malformed::TooLarge);
@@ -304,7 +307,7 @@ fn side(r: &mut Reader<'_>) -> Result<Side, Malformed> {
     }
 }
 
-/// A text that the other side will take, whatever its length.
+/// Writes a text, cut at [`limits::TEXT_BYTES_MAX`] bytes: the other side refuses a longer one.
 fn text(w: &mut Writer, text: &str) {
     let mut end = text.len().min(limits::TEXT_BYTES_MAX);
     while !text.is_char_boundary(end) {
@@ -371,7 +374,7 @@ impl Heartbeat {
     /// The heartbeat in this datagram.
     ///
     /// # Errors
-    /// If there is none.
+    /// If the datagram is no heartbeat.
     pub fn decode(bytes: &[u8]) -> Result<Heartbeat, Malformed> {
         let mut r = Reader::new(bytes);
         if r.array()? != HEARTBEAT_MAGIC {

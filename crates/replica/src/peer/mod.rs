@@ -3,7 +3,10 @@
 //!
 //! From below: `message` has the words, `handshake` forms a pair, `channel` sends the log and its
 //! acknowledgements, `detect` suspects, `pulse` sends heartbeats, `lag` and `pace` keep the primary within
-//! reach of its backup. Knows no guest.
+//! reach of its backup. The roles use all of these.
+//!
+//! Nothing here knows a guest, and nothing decides what follows from a suspicion: that is the roles'
+//! business.
 
 pub mod channel;
 pub mod detect;

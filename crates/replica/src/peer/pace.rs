@@ -1,8 +1,11 @@
-//! `Pace`: how fast the primary may run, from how far the backup is behind (FT 3.2-e).
+//! `Pace`: how fast the primary may run, from how far the backup is behind (FT 3.2-e). The primary gives it
+//! every acknowledgement, and asks before every slice whether the guest must rest.
 //!
 //! Failover takes as long as the backup needs to catch up, so lag must stay small. Where the backup is
 //! slower, the primary runs as fast as the backup was seen to follow, a little faster or slower as the lag is
 //! below or above half of [`limits::LAG_TARGET`].
+//!
+//! It only ever says when the guest may run. What the guest computes never depends on it.
 
 use machine::Step;
 
@@ -10,36 +13,43 @@ use crate::limits;
 use crate::peer::message::Ack;
 use crate::time::{Span, Time};
 
-/// Least and most, in thousandths, that the pace is multiplied with at a time: a backup that was held up for
-/// some ten milliseconds catches up by itself.
+/// Smallest factor, in thousandths, by which the pace changes at a time: a backup that was held up for some
+/// ten milliseconds catches up by itself.
 const FOLLOWS_MIN: u64 = 900;
+/// Largest factor, in thousandths, by which the pace changes at a time for what the backup has executed.
 const FOLLOWS_MAX: u64 = 1250;
-/// By how many thousandths it changes besides if the lag is off by the target.
+/// By how many thousandths the pace changes besides for each [`limits::LAG_TARGET`] by which the lag is more
+/// or less than half of it.
 const LAG_GAIN: u64 = 250;
 
 /// The control loop: what it has measured, and how much of the time the guest may run.
 #[derive(Debug)]
 pub struct Pace {
+    /// The lag in time, as the backup said last.
     lag: Span,
+    /// The lag in steps, when the backup said so last.
     lag_steps: u64,
     /// How long log waited for other log to get through the link, the last time that was known.
     queued: Span,
+    /// The pace: the share of its time in which the guest may run, in thousandths.
     permille: u32,
+    /// When the pace was reconsidered last.
     reconsidered: Time,
     /// The primary's step and the backup's when the pace was reconsidered last.
     then: (Step, Step),
-    /// The primary stands until the lag is down to the target.
+    /// Must the primary stand until the lag is down to [`limits::LAG_TARGET`]?
     stopped: bool,
-    /// The last slice: when it began, until its end is seen.
+    /// When the last slice began; `None`: its end has been seen.
     slice: Option<Time>,
-    /// The guest rests until then.
+    /// Until when the guest must rest; `None`: it may run.
     rest: Option<Time>,
-    /// Since when the slowest pace has not been slow enough, without a recovery since.
+    /// Since when the backup has been too slow even for the slowest pace; `None`: it is not, or has
+    /// recovered.
     hopeless: Option<Time>,
 }
 
 impl Pace {
-    /// At full speed.
+    /// A pace of full speed, for a backup of which nothing is known yet.
     #[must_use]
     pub fn new(now: Time) -> Pace {
         Pace {
@@ -56,8 +66,9 @@ impl Pace {
         }
     }
 
-    /// The backup says how far it is, while the primary stands at `step` (FT 3.2-d). Log waits for `queued`
-    /// before it gets through the link, if that is known anew; what the backup says is `round_trip` old.
+    /// Takes an acknowledgement, while the primary's log reaches to `step` (FT 3.2-d). `queued`: how long log
+    /// waits before it gets through the link, if that is known anew. `round_trip`: how old the backup's news
+    /// is.
     pub fn on_executed(&mut self, now: Time, step: Step, ack: &Ack, queued: Option<Span>, round_trip: Span) {
         let executed = ack.executed;
         self.lag = ack.behind;
@@ -77,7 +88,8 @@ impl Pace {
         }
     }
 
-    /// The primary stands at `step`, the backup at `executed`.
+    /// Sets the pace anew, by the lag and by how much of what the primary ran the backup has executed since
+    /// the last time. The primary is at `step` now, the backup at `executed`.
     fn reconsider(&mut self, step: Step, executed: Step) {
         let (ran, followed) = (step.since(self.then.0), executed.since(self.then.1));
         self.then = (step, executed);
@@ -99,23 +111,24 @@ impl Pace {
             .clamp(limits::PACE_MIN, 1000);
     }
 
-    /// Is the backup too slow for the slowest pace?
+    /// Notes since when the backup is too slow for the slowest pace, or that it has recovered.
     fn judge(&mut self, now: Time) {
         if self.permille == limits::PACE_MIN && self.lag > limits::LAG_TARGET {
             self.hopeless = self.hopeless.or(Some(now));
         } else if self.permille >= limits::PACE_RECOVERED {
-            // Not before: a backup far too slow catches up for a moment whenever the primary has stood
-            // long enough for it, and the guest would crawl for ever.
+            // A pace in between is no recovery: a backup that is far too slow catches up for a moment
+            // whenever the primary has stood long enough for it, and the guest would crawl for ever.
             self.hopeless = None;
         }
     }
 
-    /// A slice begins now.
+    /// Notes that a slice begins now.
     pub fn on_slice(&mut self, now: Time) {
         self.slice = Some(now);
     }
 
-    /// The time now: the end of the last slice. Call before asking [`Pace::rest`].
+    /// Takes the time now, which is the end of the last slice: how long that took says how long the guest
+    /// must rest. Call before asking [`Pace::rest`].
     pub fn look(&mut self, now: Time) {
         if let Some(began) = self.slice.take().filter(|_| self.permille < 1000) {
             let whole = now.since(began).0.saturating_mul(1000) / u64::from(self.permille);
@@ -124,7 +137,7 @@ impl Pace {
         self.rest = self.rest.filter(|&until| now < until);
     }
 
-    /// Until when the guest must rest, to run at the present pace.
+    /// Until when the guest must rest, to run at the present pace; `None`: it may run.
     #[must_use]
     pub fn rest(&self) -> Option<Time> {
         self.rest
@@ -143,13 +156,13 @@ impl Pace {
             .is_some_and(|since| now.since(since) >= limits::SLOW_DROP)
     }
 
-    /// Lag in time.
+    /// The lag in time, as the backup said last.
     #[must_use]
     pub fn lag(&self) -> Span {
         self.lag
     }
 
-    /// Lag in steps.
+    /// The lag in steps, when the backup said so last.
     #[must_use]
     pub fn lag_steps(&self) -> u64 {
         self.lag_steps

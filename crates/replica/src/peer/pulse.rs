@@ -1,7 +1,8 @@
 //! `Pulse`: the heartbeats that one side of a pair sends (FT 2.3-d), and when the next one is due.
 //!
-//! A role decides what a heartbeat says and whether one is needed; here stands who it is from, and the time.
-//! It never decides that the peer is dead: that is [`Detector`](crate::peer::detect::Detector)'s.
+//! A role decides whether a heartbeat is needed and what it says. This file adds from which process of which
+//! pair it comes, and keeps the time at which the next one is due. It never decides that the peer is dead:
+//! that is [`Detector`](crate::peer::detect::Detector)'s.
 
 use crate::event::{Action, Epoch};
 use crate::peer::message::{Beat, Heartbeat};
@@ -10,12 +11,15 @@ use crate::time::{Span, Time};
 /// The heartbeats of one side.
 #[derive(Debug)]
 pub struct Pulse {
+    /// The epoch of the pair.
     epoch: Epoch,
+    /// This process, as the peer knows it from the handshake.
     owner: u128,
+    /// Time from one heartbeat to when the next one is due.
     interval: Span,
-    /// When the next one is to be thought of.
+    /// When the role is to think of the next heartbeat.
     due: Time,
-    /// When the last one was sent; 0 before any.
+    /// When the last heartbeat was sent; 0 before any.
     sent: Time,
 }
 
@@ -33,24 +37,24 @@ impl Pulse {
         }
     }
 
-    /// When the next heartbeat is to be thought of.
+    /// When the role is to think of the next heartbeat: to send it, or to skip it.
     #[must_use]
     pub fn due(&self) -> Time {
         self.due
     }
 
-    /// Time since the last heartbeat was sent.
+    /// Time since this side sent its last heartbeat.
     #[must_use]
     pub fn silence(&self, now: Time) -> Span {
         now.since(self.sent)
     }
 
-    /// None is needed for so many intervals from now.
+    /// Puts the next heartbeat off until so many intervals from now.
     pub fn skip(&mut self, now: Time, intervals: u64) {
         self.due = now.after(Span(self.interval.0 * intervals));
     }
 
-    /// Sends one that says `beat`; the next is due in an interval.
+    /// The action that sends a heartbeat saying `beat`; the next one is due in an interval.
     #[must_use]
     pub fn send(&mut self, now: Time, beat: Beat) -> Action {
         self.sent = now;
