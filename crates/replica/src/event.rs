@@ -1,13 +1,13 @@
 //! What a node and its world say to each other: events go in, actions come out, and the words that both use.
 //!
-//! The vocabulary of [`crate::Node`]. Nothing here decides anything.
+//! A world makes events for its [`crate::Node`] and carries out its actions. Nothing here decides anything.
 
 use machine::{DiskRequest, DiskStatus, Input, PowerState};
 
 use crate::log::parcel::Parcel;
 use crate::time::Time;
 
-/// Number of a pairing, or of the claim that ended it; counts up per VM and is decided by the arbiter (D6).
+/// Number of a VM's pairing, or of the claim that ended it. The arbiter says whose it is (FT 2.3-e).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Epoch(pub u64);
 
@@ -28,9 +28,9 @@ pub struct Claim {
 /// The arbiter's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nobody was first; the epoch is ours.
+    /// Nobody was faster: the epoch is this side's.
     Won,
-    /// Somebody else has it.
+    /// Somebody else has the epoch.
     Lost,
     /// No answer could be had, or only that of another arbiter; nothing is known.
     Unreachable,
@@ -43,22 +43,22 @@ pub struct DiskAnswer {
     pub disk: u8,
     /// Number of the request, as the guest's device gave it.
     pub id: u64,
-    /// How it went.
+    /// Whether the disk did it.
     pub status: DiskStatus,
-    /// What was read.
+    /// What was read; empty for any other request.
     pub data: Vec<u8>,
 }
 
 /// What the world tells a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Bytes of one message from the peer, whole and in order, decrypted.
+    /// Bytes of one message from the peer: whole, in order, and decrypted.
     Peer(Vec<u8>),
     /// The link to the peer is gone; nothing more will arrive on it.
     LinkLost,
-    /// A heartbeat datagram from the peer (unauthenticated until decoded by the node).
+    /// A heartbeat datagram from the peer, of which the node still checks for which pair it is.
     Heartbeat(Vec<u8>),
-    /// Something for the guest: console bytes, a frame, entropy, the operator.
+    /// An input for the guest: console bytes, a frame, entropy, or an order of the operator.
     Input(Input),
     /// A disk request is finished.
     DiskDone(DiskAnswer),
@@ -94,7 +94,7 @@ pub enum Shown {
 }
 
 impl Shown {
-    /// Bytes that it shows.
+    /// How many bytes of the guest it shows.
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
@@ -121,7 +121,7 @@ pub enum Action {
     },
     /// Do this disk request and answer with [`Event::DiskDone`].
     Disk(DiskRequest),
-    /// Append these bytes to the log file.
+    /// Append these bytes to the log file of a recording.
     Append(Parcel),
     /// Ask the arbiter; answer with [`Event::Verdict`].
     Ask(Claim),
@@ -135,11 +135,11 @@ pub enum Action {
 /// Why a replica stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Halt {
-    /// The guest is off.
+    /// The guest is off, so there is nothing more to do.
     Off(PowerState),
     /// The arbiter gave the epoch to the other side (FT 2.3-e).
     Lost(Epoch),
-    /// This replica's execution parted from the log: at this step, first in this component.
+    /// This replica's execution parted from the log.
     Diverged {
         /// Step at which it was noticed.
         at: machine::Step,
@@ -184,10 +184,10 @@ pub enum RoleName {
 pub enum Suspicion {
     /// The link broke.
     LinkLost,
-    /// Nothing came over the link for the timeout, nor any heartbeat.
+    /// Neither a message nor a heartbeat came for the timeout.
     Silence,
-    /// Nothing came over the link for the timeout, though heartbeats still come: the path of the link is
-    /// broken or the peer's node is stuck, its process is not dead.
+    /// Nothing came over the link for [`crate::limits::LINK_PATIENCE`] or four timeouts, whichever is longer,
+    /// though heartbeats still come: the peer is alive, but its link is of no use.
     LinkSilence,
     /// The peer said that its execution parted from the log.
     Diverged,

@@ -1,7 +1,7 @@
 //! The log, record, replay, and the fault-tolerance protocol. Knows no socket, file, thread or clock.
 //!
-//! [`Node`] is the VMM without the world: events in with the time as an argument, actions out, and
-//! `slice` to run the guest for a while. `host` drives it with sockets and disks, `sim` with a seed.
+//! [`Node`] is the VMM without the world: it takes events, with the time as an argument, gives actions, and
+//! runs the guest for a while in `slice`. `host` drives it with sockets and disks, `sim` with a seed.
 //!
 //! Map, from below: [`time`] and [`limits`] are words that all use; [`log`] makes bytes of entries; [`event`]
 //! has what a node and its world say to each other; [`guest`] runs a guest by its log, as the one that writes

@@ -1,28 +1,28 @@
-//! Every bound of the crate, with what happens when it is reached. Nothing here grows without one (L1).
+//! Every bound of the crate, with what happens when it is reached. All files take theirs from here; nothing
+//! may grow without one (L1 of docs/style.md). Assertions at the end keep the bounds consistent.
 
 use crate::time::Span;
 
-/// Steps between two digests unless the options say otherwise: a few tens a second. Each hashes what was
-/// written since the one before the last, which costs less than a hundredth.
+/// Steps between two digests unless the options say otherwise: a few tens of digests a second. Each hashes
+/// what was written since the one before the last, which costs less than a hundredth of the guest's speed.
 pub const DIGEST_EVERY_DEFAULT: u64 = 50_000_000;
-/// Pages that a digest may hash for one such interval; for each time that it hashes so many, the next one is
-/// an interval later.
+/// For each time that a digest has hashed so many pages of memory, the next one comes an interval later.
 pub const DIGEST_PAGES: u64 = 1250;
-/// So many intervals later at most.
+/// Most intervals by which a digest is put off in that way.
 pub const DIGEST_PAUSE_MAX: u64 = 3;
 
 /// Shortest failure-detection timeout; a shorter one is refused.
 pub const TIMEOUT_MIN: Span = Span::from_ms(100);
 /// Failure-detection timeout unless configured.
 pub const TIMEOUT_DEFAULT: Span = Span::from_ms(500);
-/// Longest one: a lease must end in foreseeable time.
+/// Longest failure-detection timeout: a lease must end in foreseeable time. A longer one is refused.
 pub const TIMEOUT_MAX: Span = Span::from_ms(60_000);
 /// Highest epoch of a pair: there is always one after it to claim.
 pub const EPOCH_MAX: u64 = 1 << 62;
 /// The timeout, divided by this, is the longest time between two messages over the link.
 pub const KEEPALIVES_PER_TIMEOUT: u64 = 4;
-/// The timeout, divided by this, is the longest time between two heartbeats. An outage of seven tenths of the
-/// timeout leaves room for one after it.
+/// The timeout, divided by this, is the longest time between two heartbeats. So after an outage of seven
+/// tenths of the timeout one still comes in time.
 pub const HEARTBEATS_PER_TIMEOUT: u64 = 8;
 /// A peer whose heartbeats come is suspected when the link has been silent for so long: TCP waits twice as
 /// long after each lost packet, so a path that loses one of twenty is silent for seconds now and then.
@@ -36,7 +36,7 @@ pub const QUEUED_MIN: Span = Span::from_ms(200);
 pub const BEATS_REMEMBERED: usize = 3;
 /// Longest wait of a primary that leaves, for the requests that are at its disks and for room at the backup.
 pub const LEAVE_PATIENCE: Span = Span::from_ms(5_000);
-/// The timeout, divided by this, is what the lease ends before the timeout: room for clocks that differ.
+/// The timeout, divided by this, is how much sooner than the timeout a lease ends: clocks may differ.
 pub const LEASE_MARGIN_PART: u64 = 8;
 /// Before the first message of a new peer, silence may last this many timeouts: it still starts.
 pub const START_TIMEOUTS: u64 = 4;
@@ -57,10 +57,9 @@ pub const CLOCK_EVERY: Span = Span::from_us(1_000);
 
 /// Log entries wait at most this long while the guest runs and no output waits for them.
 pub const FLUSH_EVERY: Span = Span::from_us(1_000);
-/// The same while the guest waits: an idle guest's few entries share a frame (idle traffic).
+/// Log entries wait at most this long while the guest is idle: its few entries share a frame.
 pub const FLUSH_EVERY_IDLE: Span = Span::from_ms(20);
-/// The entry of an output waits at most this long for company, while what was sent before is not
-/// acknowledged.
+/// An output's entry waits at most this long for company, while a frame before it is not acknowledged.
 pub const FLUSH_COMPANY: Span = Span::from_us(200);
 
 /// A frame is closed when its entries reach this size.
@@ -77,9 +76,9 @@ pub const MESSAGE_BYTES_MAX: usize = FRAME_BYTES_MAX + 1024;
 pub const HEADER_BYTES_MAX: usize = 64 << 10;
 /// Longest name or sentence in a message. A longer one is refused.
 pub const TEXT_BYTES_MAX: usize = 4096;
-/// Most components of a digest.
+/// Most components of a digest. A digest with more is refused.
 pub const DIGEST_PARTS_MAX: u64 = 4096;
-/// Longest name of one.
+/// Longest name of a digest's component, in bytes. A longer one is refused.
 pub const DIGEST_NAME_MAX: usize = 256;
 /// Most steps from one entry to the next; an entry further away is refused. The recorder stays far below:
 /// it writes the time every millisecond.
@@ -87,18 +86,18 @@ pub const STEPS_PER_ENTRY_MAX: u64 = 1 << 40;
 /// Latest `mtime` in a log (10 MHz): after 200 years. A later one is refused.
 pub const MTIME_MAX: u64 = 1 << 56;
 
-/// What an entry costs in a buffer beyond its bytes.
+/// What an entry counts in a buffer beyond its bytes.
 pub const ENTRY_COST: u64 = 64;
 /// Most log the backup holds, in bytes and [`ENTRY_COST`]s. The primary sends nothing that could exceed it
 /// and, when this much waits to be sent, stops the guest (FT 3.2-c). A primary that exceeds it is refused.
 pub const BUFFER_COST_MAX: u64 = 64 << 20;
-/// Most devices of a kind in a header.
+/// Most devices of a kind in a header. A header with more is refused.
 pub const DEVICES_MAX: u64 = 64;
 /// Most log the primary keeps for lack of window, before it stops the guest.
 pub const UNSENT_COST_MAX: u64 = 16 << 20;
 /// Most bytes of outputs held; then the guest stops until an acknowledgement.
 pub const HELD_BYTES_MAX: usize = 16 << 20;
-/// What one held output counts at least.
+/// What a held output counts beyond its bytes.
 pub const HELD_COST: usize = 256;
 /// Most bytes of outputs that a backup keeps for re-emission; then its replay stops until it hears that some
 /// have left. A primary tells so every [`RELEASED_BYTES_TELL`] bytes.
@@ -107,7 +106,7 @@ pub const KEPT_BYTES_MAX: usize = 64 << 20;
 pub const RELEASED_BYTES_TELL: usize = 1 << 20;
 /// Most frames, console runs and the like that wait for the next slice; more are dropped and counted.
 pub const INBOX_MAX: usize = 4096;
-/// Most bytes of them.
+/// Most bytes of inputs that wait for the next slice; more are dropped and counted.
 pub const INBOX_BYTES_MAX: usize = 8 << 20;
 /// Inputs injected in one slice; the rest waits for the next.
 pub const INJECT_PER_SLICE: usize = 256;
@@ -122,9 +121,9 @@ pub const PACE_EVERY: Span = Span::from_ms(20);
 pub const PACE_MIN: u32 = 50;
 /// Pace at which a backup that once lagged at the slowest pace counts as recovered.
 pub const PACE_RECOVERED: u32 = 4 * PACE_MIN;
-/// A backup that lags at the slowest pace, or keeps the guest standing, for this long is dropped (D10).
+/// A backup that lags at the slowest pace, or keeps the guest standing, for this long is dropped.
 pub const SLOW_DROP: Span = Span::from_ms(10_000);
-/// Samples of (step, time) from which lag is computed.
+/// Most samples of (step, time) from which lag is computed; beyond it, new log counts as older than it is.
 pub const LAG_SAMPLES_MAX: usize = 4096;
 
 /// First wait before an unreachable arbiter is asked again.

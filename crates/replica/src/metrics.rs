@@ -1,4 +1,5 @@
-//! `Metrics`: plain numbers about a node, for whoever wants to print them. Nothing here changes behaviour.
+//! `Metrics`: plain numbers about a node. Roles, recorder and replayer write them down, and worlds print
+//! them. They are for people: no role may decide anything by them.
 
 use machine::Step;
 
@@ -7,14 +8,13 @@ use crate::time::{Span, Time};
 
 /// Parts into which a histogram divides each power of two.
 const PARTS: u64 = 8;
-/// Up to 2^31 microseconds; what is longer counts as that.
+/// Buckets of a histogram, which reach to 2^31 microseconds; a longer time counts in the last one.
 const BUCKETS: usize = 29 * PARTS as usize;
 
-/// Samples of a length of time. Each power of two is divided into eight parts: a percentile is known to an
-/// eighth.
+/// Samples of a length of time. Each power of two has eight buckets: a percentile is known to an eighth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram {
-    /// The first sixteen hold one microsecond each.
+    /// How many samples fell into each bucket. The first sixteen buckets are one microsecond wide.
     buckets: [u64; BUCKETS],
     /// Number of samples.
     pub count: u64,
@@ -49,8 +49,7 @@ impl Histogram {
         self.longest = self.longest.max(sample);
     }
 
-    /// An upper bound of the given percentile (0 to 100), at most an eighth too high; nothing without
-    /// samples.
+    /// An upper bound of this percentile (0 to 100), at most an eighth too high; zero without samples.
     #[must_use]
     pub fn percentile(&self, percent: u64) -> Span {
         let wanted = (self.count * percent.min(100)).div_ceil(100);
@@ -73,11 +72,11 @@ impl Histogram {
 pub struct Metrics {
     /// The present role.
     pub role: RoleName,
-    /// The epoch in which the replica lives.
+    /// The epoch of the pair, or the one under which this replica went live; 0 for a guest that runs alone.
     pub epoch: Epoch,
     /// This side's network ports led nowhere when it suspected the other, so it asks the arbiter later.
     pub isolated: bool,
-    /// The guest's step.
+    /// The step at which the guest stood after its last slice.
     pub step: Step,
     /// Measured speed, in steps a second of host time while the guest ran.
     pub steps_per_second: u64,
@@ -88,7 +87,7 @@ pub struct Metrics {
     pub log_bytes: u64,
     /// Messages sent to the peer, of any kind, without heartbeats.
     pub messages_sent: u64,
-    /// Bytes of them.
+    /// Bytes of those messages.
     pub message_bytes_sent: u64,
     /// Acknowledgements sent (backup) or received (primary).
     pub acks: u64,
@@ -97,26 +96,26 @@ pub struct Metrics {
     pub outputs: u64,
     /// Outputs shown to the world, counted in order (a disk write counts when the output rule lets it go).
     pub outputs_released: u64,
-    /// Outputs held now.
+    /// Outputs held now (primary), or kept because they may not have left the primary (backup).
     pub outputs_held: u64,
-    /// Bytes of them.
+    /// Bytes of the outputs that are held.
     pub held_bytes: u64,
-    /// From production to release.
+    /// How long outputs were held, from production to release.
     pub output_delay: Histogram,
-    /// From sending a frame to its acknowledgement.
+    /// How long messages took from their sending to their acknowledgement.
     pub round_trip: Histogram,
 
     /// Log bytes sent and not acknowledged (primary), or received and not executed (backup).
     pub buffered_bytes: u64,
     /// Steps the backup's execution is behind.
     pub lag_steps: u64,
-    /// The same in time: how long ago the primary was where the backup is.
+    /// For how long the oldest log that the backup has not executed has been at the backup (FT 3.2-d).
     pub lag: Span,
     /// Share of its speed at which the primary may run, in thousandths (FT 3.2-e).
     pub speed_permille: u32,
     /// Time for which the guest stood because a buffer was full (FT 3.2-c).
     pub stalled: Span,
-    /// Does it stand now?
+    /// Does the guest stand now because a buffer is full?
     pub stalled_now: bool,
     /// Frames and console bytes dropped because the guest did not take them.
     pub inputs_dropped: u64,
@@ -126,17 +125,17 @@ pub struct Metrics {
     /// Digests recorded (recording sides) or compared (replaying sides).
     pub digests: u64,
 
-    /// Why the peer is not trusted any more.
+    /// Why the peer is not trusted any more; `None`: it is, or there is none.
     pub suspicion: Option<Suspicion>,
     /// When it was suspected.
     pub suspected_at: Option<Time>,
-    /// From the last sign of life to the suspicion.
+    /// From the peer's last sign of life to the suspicion.
     pub detection: Span,
     /// When this replica went live alone, by a claim.
     pub live_at: Option<Time>,
     /// From the suspicion to going live.
     pub go_live: Span,
-    /// Questions to the arbiter.
+    /// Questions that the arbiter was asked, repeated ones too.
     pub claims: u64,
 }
 

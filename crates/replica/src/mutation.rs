@@ -1,8 +1,8 @@
-//! `Mutation`: deliberate breakages of the protocol, so that the simulator can prove that it would notice
-//! them.
+//! `Mutation`: deliberate breakages of the protocol, by which the simulator proves that it would notice them.
 //!
-//! Only with the feature `mutations`, which nothing but `sim -- broken` and its tests switches on. Without it
-//! [`is`] is a constant `false` and the compiler removes what hangs on it.
+//! A rule's code asks [`is`] whether it is to be broken. Only with the feature `mutations` can it ever be,
+//! which nothing but `sim -- broken` and its tests switches on. Without it [`is`] is a constant `false` and
+//! the compiler removes what hangs on it.
 
 /// A rule of the protocol that is not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,11 +13,12 @@ pub enum Mutation {
     ReleaseWithoutLease,
     /// FT 2.3-e: a side goes live without asking the arbiter.
     LiveWithoutClaim,
-    /// D6: a backup goes on acknowledging while its claim is under way.
+    /// A backup goes on acknowledging while its claim is under way, and so renews the primary's lease.
     AckWhileClaiming,
     /// A backup claims before the primary's lease is over.
     ClaimTooEarly,
-    /// D6: a claim does not say who has the epoch before it, so any arbiter will do.
+    /// A claim does not say who has the epoch before it, so any arbiter will do
+    /// (docs/decisions/0057-a-claim-names-the-owner-before.md).
     ArbiterNotProven,
     /// FT 2.3-b: a backup goes live just before the last output of the log.
     DrainShort,
@@ -25,7 +26,7 @@ pub enum Mutation {
     KeptNotShown,
     /// FT 3.4-c: pending disk requests are not issued again.
     NoReissue,
-    /// A backup's answer to a heartbeat renews the lease, and it does not wait for the end of that.
+    /// A backup's answer to a heartbeat renews the lease, but the backup does not wait for that lease to end.
     BeatWithoutPromise,
     /// A primary says that it leaves, and goes on.
     LeaveAndStay,
@@ -38,7 +39,7 @@ thread_local! {
     static PRESENT: std::cell::Cell<Option<Mutation>> = const { std::cell::Cell::new(None) };
 }
 
-/// Breaks this rule from now on, in this thread.
+/// Breaks this rule, or none, from now on in this thread.
 #[cfg(feature = "mutations")]
 pub fn set(mutation: Option<Mutation>) {
     PRESENT.set(mutation);

@@ -1,6 +1,7 @@
 //! `Node`: the VMM without the world. It holds one role at a time, and a change of role happens nowhere else.
 //!
-//! Nothing here reads a clock or a socket; what each role does stands in `roles`.
+//! A world (`host`, `sim`) drives it; what each role does stands in `roles`. Nothing here reads a clock or a
+//! socket, and no role changes in a way that `roles/table.rs` does not have.
 
 use std::collections::VecDeque;
 
@@ -45,15 +46,17 @@ use crate::{limits, mutation};
 pub struct Node<G: Guest> {
     guest: G,
     role: Role,
+    /// Actions that the world has not fetched yet, oldest first.
     out: VecDeque<Action>,
     metrics: Metrics,
+    /// How this half of a pair runs. For a guest that runs alone only `run` in it means something.
     options: PairOptions,
-    /// What [`Event::Ports`] said last, and when.
+    /// What [`Event::Ports`] said last, and when; `None`: it was never said.
     ports: Option<(bool, Time)>,
 }
 
 impl<G: Guest> Node<G> {
-    /// A guest that runs alone, from the step where it stands.
+    /// A node whose guest runs alone, from the step where it stands.
     pub fn solo(guest: G, now: Time, options: Options) -> Node<G> {
         let pair = PairOptions {
             epoch: Epoch(0),
@@ -67,14 +70,14 @@ impl<G: Guest> Node<G> {
         })
     }
 
-    /// The first half of a pair, after the handshake: runs the guest and sends the log.
+    /// The node of a primary, after the handshake: it runs the guest and sends the log.
     pub fn primary(guest: G, now: Time, options: PairOptions) -> Node<G> {
         Node::new(guest, now, options, |call, guest, options| {
             Role::Primary(Box::new(Primary::new(call, guest, options)))
         })
     }
 
-    /// The second half of a pair, after the handshake: replays the log.
+    /// The node of a backup, after the handshake: it replays the log.
     pub fn backup(guest: G, now: Time, options: PairOptions) -> Node<G> {
         Node::new(guest, now, options, |call, guest, options| {
             Role::Backup(Box::new(Backup::new(call, guest, options)))
@@ -87,7 +90,7 @@ impl<G: Guest> Node<G> {
         mut options: PairOptions,
         role: impl FnOnce(&mut Call<'_>, &G, &PairOptions) -> Role,
     ) -> Node<G> {
-        // The handshake has agreed on it; a caller without one gets the nearest that is sound.
+        // A handshake has agreed on a sound timeout; a caller without a handshake gets the nearest sound one.
         options.timeout = options.timeout.clamp(limits::TIMEOUT_MIN, limits::TIMEOUT_MAX);
         let mut out = VecDeque::new();
         let mut metrics = Metrics {
@@ -113,7 +116,7 @@ impl<G: Guest> Node<G> {
         }
     }
 
-    /// Takes what the world tells. Never runs the guest. `now`: read after the event had come.
+    /// Takes an event from the world. Never runs the guest. `now` must be read after the event had come.
     pub fn handle(&mut self, now: Time, event: Event) {
         if let Event::Ports(well) = event {
             self.ports = Some((well, now));
@@ -162,9 +165,9 @@ impl<G: Guest> Node<G> {
         }
     }
 
-    /// The next thing to do. Call after every `handle` and `slice` until `None`, with the time *of this
-    /// call*: an output whose lease is over does not leave. Carry each action out before asking for the next:
-    /// what a later message says about released outputs must be true by then.
+    /// The next action. Call after every `handle` and `slice` until `None`, with the time *of this call*: an
+    /// output whose lease is over does not leave. Carry each action out before asking for the next: what a
+    /// later message says about released outputs must be true by then.
     pub fn poll(&mut self, now: Time) -> Option<Action> {
         if let Role::Primary(primary) = &mut self.role {
             primary.look(now);
@@ -205,7 +208,7 @@ impl<G: Guest> Node<G> {
         &self.guest
     }
 
-    /// The guest, to keep: the node ends.
+    /// Ends the node and gives its guest.
     pub fn into_guest(self) -> G {
         self.guest
     }
@@ -215,7 +218,7 @@ impl<G: Guest> Node<G> {
         &self.metrics
     }
 
-    /// The only place where a role changes.
+    /// Changes the role, if there is a change. The only place where that happens.
     fn change(&mut self, now: Time, change: Option<Change>) {
         let Some(change) = change else {
             return;
@@ -229,6 +232,7 @@ impl<G: Guest> Node<G> {
         self.metrics.role = self.role.name();
     }
 
+    /// The role that follows from this change, and what the world must do about it.
     fn changed(&mut self, now: Time, role: Role, change: Change) -> Role {
         match (role, change) {
             (Role::Primary(primary), Change::Suspect(why)) => {
@@ -264,12 +268,13 @@ impl<G: Guest> Node<G> {
         }
     }
 
-    /// From here on this side neither sends nor acknowledges, for good (D6).
+    /// What becomes of a half that suspects the other. From here on it neither sends nor acknowledges, for
+    /// good: an acknowledgement would give the other side a lease while this side is about to go live.
     fn suspect(&mut self, now: Time, why: Suspicion, silence: Span, was: Was) -> Role {
         self.metrics.suspicion = Some(why);
         self.metrics.suspected_at = Some(now);
         self.metrics.detection = silence;
-        // What is queued for the peer stays unsaid, an acknowledgement above all.
+        // What is queued for the peer is not sent any more, above all no acknowledgement.
         self.out
             .retain(|action| !matches!(action, Action::Send(_) | Action::Heartbeat(_)));
         let claim = Claim {
@@ -277,9 +282,9 @@ impl<G: Guest> Node<G> {
             owner: self.options.owner,
             after: (!mutation::is(Mutation::ArbiterNotProven)).then_some(self.options.primary),
         };
-        // Who was told to go on is expected by nobody else.
+        // A backup that the primary has left the VM to need not wait for anybody, however its ports are.
         self.metrics.isolated = why != Suspicion::Left && self.is_isolated(now);
-        // Who wanted to leave still does, if the other is there.
+        // A primary whose operator wants it to leave waits too: a backup that is alive shall have the VM.
         let leaving = matches!(&was, Was::Primary(primary) if primary.is_leaving());
         let patience = if self.metrics.isolated || leaving {
             Span(self.options.timeout.0 * limits::ISOLATED_TIMEOUTS)
@@ -289,8 +294,8 @@ impl<G: Guest> Node<G> {
         Role::Claiming(Box::new(Claiming::new(now, claim, was, patience)))
     }
 
-    /// Do this side's network ports lead nowhere, as far as is known? What was said before most of the peer's
-    /// silence says nothing about the time since.
+    /// Do this side's network ports lead nowhere, as far as is known? Good news is worth nothing once it is
+    /// three quarters of the timeout old: the cause of the peer's silence may be a cable that was cut since.
     fn is_isolated(&self, now: Time) -> bool {
         let old = Span(self.options.timeout.0 / 4 * 3);
         self.ports

@@ -1,4 +1,4 @@
-//! How a node runs its guest, and how one half of a pair runs.
+//! How a node runs its guest, and how one half of a pair runs. A world says so once, with [`crate::Node`].
 
 use crate::event::Epoch;
 use crate::limits;
@@ -26,15 +26,14 @@ impl Default for Options {
 /// How one half of a pair runs.
 #[derive(Clone, Debug)]
 pub struct PairOptions {
-    /// The epoch of this pair, granted by the arbiter at the handshake. A side that suspects the other
-    /// claims the one after it.
+    /// The pair's epoch, granted by the arbiter. A side that suspects the other claims the one after it.
     pub epoch: Epoch,
-    /// This process: a random number drawn at its start.
+    /// This process, as the arbiter knows it: a random number drawn at its start.
     pub owner: u128,
     /// The process that has `epoch` at the arbiter: the primary of this pair, on both sides.
     pub primary: u128,
     /// Silence for this long is suspicion. At least 100 ms, default 500 ms; equal on both sides.
     pub timeout: Span,
-    /// As for a guest that runs alone.
+    /// How the guest runs, as for one that runs alone.
     pub run: Options,
 }

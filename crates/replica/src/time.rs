@@ -32,7 +32,7 @@ impl Time {
         Time(self.0.saturating_add(span.0))
     }
 
-    /// From `earlier` to `self`; nothing if `earlier` is not earlier.
+    /// The time from `earlier` to `self`; zero if `earlier` is not earlier.
     #[must_use]
     pub const fn since(self, earlier: Time) -> Span {
         Span(self.0.saturating_sub(earlier.0))

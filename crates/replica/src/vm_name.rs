@@ -1,5 +1,4 @@
-//! The name that a VM has everywhere: in claims, in the lock files of its disks and in the greetings of its
-//! replicas.
+//! `VmName`: a VM's name in claims, in the lock files of its disks and in the greetings of its replicas.
 //!
 //! Whoever has a [`VmName`] may use it as a part of a path: it holds nothing that would lead elsewhere.
 
@@ -8,18 +7,18 @@ use std::fmt;
 /// Longest name of a VM, in bytes.
 pub const VM_NAME_LEN_MAX: usize = 64;
 
-/// It is no name for a VM.
+/// A text that cannot be the name of a VM.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "'{name}' is no name for a VM: use 1 to {VM_NAME_LEN_MAX} letters, digits, '-', '_' or '.', \
          beginning with a letter or digit"
 )]
 pub struct BadName {
-    /// What was to be the name.
+    /// The text that was to be the name.
     pub name: String,
 }
 
-/// The name of a VM, fit for a file name, a line of a lock file and a key in etcd.
+/// The name of a VM, fit for a part of a file's name and for a line of a lock file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct VmName(String);
 

@@ -1,20 +1,23 @@
-//! `GuestClock`: which `mtime` the guest shall see, and how fast the guest runs (D2).
+//! `GuestClock` and `Speed`: which `mtime` the guest shall see, and how fast the guest runs. The recorder
+//! asks both in each slice, and a correction of the clock is an input like any other.
 //!
 //! Guest time follows host time. Between two corrections it goes on by itself at a rate a little below the
 //! speed just measured, so that a correction moves it forward, never back, and never by much.
+//!
+//! Nothing here reads a host's clock: times are arguments.
 
 use machine::{Input, Step};
 
 use crate::limits;
 use crate::time::{Span, Time};
 
-/// Ticks of `mtime` in a nanosecond, inverted.
+/// Nanoseconds in a tick of `mtime`.
 const TICK_NS: u64 = 1_000_000_000 / machine::clock::TICKS_PER_SECOND;
-/// The rate is this part of what the speed asks for, in thousandths.
+/// Which part of the rate that fits the speed the guest's clock is given, in thousandths.
 const RATE_PERMILLE: u64 = 985;
-/// The same when the guest's clock is ahead of the host's and must be waited for.
+/// The same part while the guest's clock is ahead of the host's, which must catch up.
 const RATE_AHEAD_PERMILLE: u64 = 900;
-/// Speed before any measurement. Too high is harmless: the clock then goes slowly until it is corrected.
+/// Speed before any measurement, in steps a second. Too high a one only makes the clock slow until corrected.
 const SPEED_FIRST: u64 = 1_000_000_000;
 
 /// How fast the guest runs, measured from slice to slice.
@@ -22,30 +25,29 @@ const SPEED_FIRST: u64 = 1_000_000_000;
 pub struct Speed {
     /// Steps a second; `None` before the first measurement.
     measured: Option<u64>,
-    /// The slice that is being measured: when it began, and its steps.
+    /// The slice whose end is not known yet: when it began, and the steps that it ran.
     open: Option<(Time, u64)>,
 }
 
 impl Speed {
-    /// A slice that began at `began` has run `steps` without a wait.
+    /// Notes that a slice which began at `began` has run `steps`, and that the guest did not wait in it.
     pub fn ran(&mut self, began: Time, steps: u64) {
         self.open = Some((began, steps));
     }
 
-    /// The time now: the end of the slice, if one is open. Call first thing in the next slice.
+    /// Takes the time at the start of a slice, which is the end of the last one, and so measures that.
     pub fn look(&mut self, now: Time) {
         let Some((began, steps)) = self.open.take() else {
             return;
         };
         let span = now.since(began).0;
-        // Short runs measure the host's calls rather than the guest.
+        // So short a slice would measure the host's calls rather than the guest.
         if span < limits::SLICE.0 / 20 || steps < limits::SLICE_STEPS_MIN {
             return;
         }
         let sample = u64::try_from(u128::from(steps) * 1_000_000_000 / u128::from(span)).unwrap_or(u64::MAX);
         let sample = sample.clamp(1, 1 << 40);
-        // A guest that slows down (code that is new, a device) would make slices too long: that is learnt
-        // faster than the opposite.
+        // A guest that slows down (new code, a device) makes slices too long: that is learnt faster.
         let old = self.measured.unwrap_or(sample);
         let weight = if sample < old { 2 } else { 8 };
         self.measured = Some((old * (weight - 1) + sample) / weight);
@@ -69,7 +71,7 @@ impl Speed {
             .clamp(limits::SLICE_STEPS_MIN, limits::SLICE_STEPS_MAX)
     }
 
-    /// Ticks per 2^32 steps at this speed, less `permille`.
+    /// Ticks of `mtime` in 2^32 steps at this speed, of which only `permille` thousandths are given.
     fn rate(&self, permille: u64) -> u32 {
         let speed = u128::from(self.measured.unwrap_or(SPEED_FIRST).max(1));
         let ticks = u128::from(machine::clock::TICKS_PER_SECOND) << 32;
@@ -80,18 +82,20 @@ impl Speed {
 /// Ties the guest's `mtime` to host time.
 #[derive(Clone, Debug)]
 pub struct GuestClock {
-    /// At this time ..
+    /// A host time at which the guest's clock should have shown `mtime`.
     base: Time,
-    /// .. `mtime` was this.
+    /// What the guest's clock should have shown at `base`, in ticks of 100 ns.
     mtime: u64,
+    /// The rate that the last correction gave, in ticks for 2^32 steps; 0 before any.
     rate: u32,
+    /// When the guest's clock was corrected last.
     corrected: Option<Time>,
 }
 
 impl GuestClock {
-    /// Host time `base` is `mtime` for the guest. After a failover this is the last `Clock` entry and when it
-    /// came: the guest's time then jumps forward over the outage, as for a computer that was asleep, and
-    /// follows real time as before.
+    /// A clock by which the guest sees `mtime` at host time `base`. After a failover these are when the last
+    /// `Clock` entry came and its `mtime`: the guest's time then jumps forward over the outage, as for a
+    /// computer that was asleep, and follows real time as before.
     #[must_use]
     pub fn new(base: Time, mtime: u64) -> GuestClock {
         GuestClock {
@@ -102,7 +106,7 @@ impl GuestClock {
         }
     }
 
-    /// What the guest's clock should show.
+    /// What the guest's clock should show now, in ticks of 100 ns; at most [`limits::MTIME_MAX`].
     #[must_use]
     pub fn target(&self, now: Time) -> u64 {
         self.mtime
@@ -110,7 +114,7 @@ impl GuestClock {
             .min(limits::MTIME_MAX)
     }
 
-    /// When it should show `mtime`.
+    /// The host time at which the guest's clock should show `mtime`.
     #[must_use]
     pub fn time_of(&self, mtime: u64) -> Time {
         let ticks = mtime.saturating_sub(self.mtime);
@@ -124,7 +128,7 @@ impl GuestClock {
             .is_none_or(|last| now.since(last) >= limits::CLOCK_EVERY)
     }
 
-    /// The correction. `shown` is what the guest sees at this step.
+    /// The input that corrects the guest's clock, which shows `shown`. It is slowed down but never set back.
     pub fn correct(&mut self, now: Time, shown: u64, speed: &Speed) -> Input {
         let target = self.target(now);
         self.corrected = Some(now);
@@ -142,7 +146,7 @@ impl GuestClock {
     }
 }
 
-/// The first multiple after `step`.
+/// The first multiple of `every` after `step`.
 #[must_use]
 pub fn next_multiple(step: Step, every: u64) -> Step {
     let every = every.max(1);

@@ -1,4 +1,6 @@
-//! The real guest: `machine::Machine` behind [`Guest`].
+//! The real guest: `machine::Machine` behind the trait [`Guest`], by which recorder and replayer know it.
+//!
+//! Everything here only passes calls on, and must not change what the machine computes.
 
 use machine::{Cut, DiskRequest, Effect, Input, Machine, Step, Stop};
 
@@ -34,7 +36,7 @@ impl Guest for Machine {
 
     fn digest(&mut self) -> Digest {
         let parts = self.parts();
-        // Half of each digest is enough to notice a difference, and halves the entry.
+        // Half of each digest is enough to notice a difference, and makes the entry half as long.
         Digest {
             parts: parts
                 .into_iter()

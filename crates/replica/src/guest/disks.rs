@@ -1,4 +1,5 @@
-//! `Disks`: requests between the guest and the disks. Which may be at a disk at the same time.
+//! `Disks`: the guest's requests that no disk has answered yet, and which of them may be at a disk at the
+//! same time. `Live` puts requests in, sends those that come out to the world, and brings the answers back.
 //!
 //! The guest may have many requests in flight, and they may be done in any order, unless two of them overlap
 //! and one of them changes something: then the later one waits until the earlier one is done, so that the
@@ -6,6 +7,8 @@
 //! at submission and in at completion (FT 3.4-b). A read or a flush is no output (outputs.rs): it needs
 //! neither acknowledgement nor lease and may overtake held writes. A change of a disk waits here too while
 //! the output rule holds it: the gate has only its [`RequestId`] and says when it may go.
+//!
+//! Two requests that overlap are never at a disk together if one of them changes it.
 
 use std::collections::VecDeque;
 
@@ -22,32 +25,35 @@ use crate::mutation::Mutation;
 pub struct RequestId {
     /// Number of the disk.
     pub disk: u8,
-    /// Which of the requests to that disk.
+    /// Number of the request among those to that disk, as the guest's device gave it.
     pub id: u64,
 }
 
+/// Where a request stands on its way to the disk.
 #[derive(Debug)]
 enum State {
     /// The output rule holds it until [`Disks::release`].
     Held(DiskRequest),
     /// It may go to the disk as soon as nothing earlier overlaps.
     Ready(DiskRequest),
-    /// It is at the disk.
+    /// It is at the disk, and its answer is still to come.
     Issued,
 }
 
+/// A request that is not done.
 #[derive(Debug)]
 struct Slot {
+    /// Its name.
     request: RequestId,
     /// The first sector that it touches.
     first: u64,
     /// The sector behind the last one that it touches.
     end: u64,
-    /// It changes what others see: it needs the lease, and it must not be together with what overlaps it.
+    /// Does it change what others see? Then it needs the lease, and the disk without what overlaps it.
     changes: bool,
-    /// A guest that is off may leave it unfinished.
+    /// May a guest that is off leave it unfinished?
     optional: bool,
-    /// Bytes that an answer carries.
+    /// How many bytes a good answer has.
     reads: usize,
     state: State,
 }
@@ -60,8 +66,7 @@ impl Slot {
                 let bytes = u64::try_from(data.len()).unwrap_or(u64::MAX);
                 (*sector, sectors_of(bytes), 0)
             }
-            // It overlaps nothing: it concerns only writes that the guest has seen completed, and those have
-            // left this list.
+            // A flush overlaps nothing: the writes that it concerns are completed, and so not here any more.
             DiskOperation::Flush => (0, 0, 0),
             DiskOperation::Discard { sector, sectors }
             | DiskOperation::WriteZeroes { sector, sectors, .. } => (*sector, u64::from(*sectors), 0),
@@ -93,18 +98,20 @@ fn sectors_of(bytes: u64) -> u64 {
     bytes.div_ceil(512)
 }
 
-/// All requests of the guest that are not done, in order of submission.
+/// All requests of the guest that are not done.
 #[derive(Debug, Default)]
 pub struct Disks {
+    /// The requests in the order in which the guest submitted them: an earlier one makes a later one wait.
     slots: VecDeque<Slot>,
-    /// Answers made here, without a disk.
+    /// Answers to requests that are too long to be done: they were made here, without a disk.
     refused: VecDeque<Input>,
-    /// Something has changed since [`Disks::next`] found nothing.
+    /// May [`Disks::next`] find a request? False from when it has found none until a request is submitted,
+    /// released or answered, so that a node that polls often does not search the list each time.
     stirred: bool,
 }
 
 impl Disks {
-    /// The guest has submitted a request that the output rule holds; the answer is what to release it by.
+    /// Takes a request that the output rule holds, and gives the name by which [`Disks::release`] lets it go.
     pub fn hold(&mut self, request: DiskRequest) -> RequestId {
         let slot = Slot::new(request, State::Held);
         let id = slot.request;
@@ -112,7 +119,8 @@ impl Disks {
         id
     }
 
-    /// The guest has submitted a request that may go, or (at go-live) it is submitted again.
+    /// Takes a request that the output rule does not hold: the guest has just submitted it, or it is done
+    /// again after a takeover. A read of more than [`limits::DISK_BYTES_MAX`] fails without a disk.
     pub fn submit(&mut self, request: DiskRequest) {
         self.stirred = true;
         let slot = Slot::new(request, State::Ready);
@@ -123,7 +131,7 @@ impl Disks {
         self.slots.push_back(slot);
     }
 
-    /// The gate has let a held request go.
+    /// Lets a held request go: the gate says that the output rule is kept.
     pub fn release(&mut self, id: RequestId) {
         let Some(slot) = self.slots.iter_mut().find(|slot| slot.request == id) else {
             return;
@@ -135,7 +143,7 @@ impl Disks {
         self.stirred = true;
     }
 
-    /// The next request for a disk. `writes`: may what changes a disk go at present?
+    /// The next request that may go to its disk. `writes`: may one go that changes a disk?
     pub fn next(&mut self, writes: bool) -> Option<DiskRequest> {
         if !self.stirred {
             return None;
@@ -151,7 +159,7 @@ impl Disks {
         };
         let found = self.slots.iter().enumerate().find(may_go).map(|(index, _)| index);
         let Some(slot) = found.and_then(|index| self.slots.get_mut(index)) else {
-            // With writes forbidden some may only wait for the lease.
+            // Where writes were forbidden, one may only have lacked the lease: search again next time.
             self.stirred = !writes;
             return None;
         };
@@ -161,7 +169,7 @@ impl Disks {
         }
     }
 
-    /// A disk has answered: what the guest gets. `None` if nobody asked.
+    /// Takes a disk's answer and gives what the guest gets; `None` if no such request is at a disk.
     pub fn done(&mut self, answer: DiskAnswer) -> Option<Input> {
         let DiskAnswer {
             disk,
@@ -186,12 +194,12 @@ impl Disks {
         Some(failed(request))
     }
 
-    /// An answer that needed no disk.
+    /// Takes out an answer that needed no disk.
     pub fn take_refused(&mut self) -> Option<Input> {
         self.refused.pop_front()
     }
 
-    /// Requests at a disk.
+    /// How many requests are at a disk.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.slots

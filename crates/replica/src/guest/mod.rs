@@ -3,7 +3,9 @@
 //! `Machine` implements the trait (`computer`), and so does the simulator's toy. `record` injects what comes
 //! from the world and appends it to the log, `replay` injects what stands in a log and `playback` a whole
 //! file of it; nobody else may inject. `clock` is the guest's time of day, `outputs` tells which effects
-//! others can see, `disks` the order of requests.
+//! others can see, `disks` the order of requests. The roles use all of these.
+//!
+//! Nothing here knows a peer, or decides whether an output may leave.
 
 pub mod clock;
 mod computer;
@@ -23,14 +25,15 @@ pub enum Pause {
     Reached,
     /// There are effects to take; the guest stands right after the instruction that caused them.
     Effects,
-    /// Nothing to do until an input, or until `mtime` reaches this (ticks of 100 ns; `None`: only an input).
+    /// Nothing to do until an input comes, or until `mtime` reaches `wake_at`.
     Waiting {
-        /// The earliest timer.
+        /// The guest's earliest timer, in ticks of 100 ns; `None`: only an input wakes it.
         wake_at: Option<u64>,
     },
     /// The guest is off, for good.
     Off(PowerState),
-    /// A cut was wanted. The guest stands between two instructions; it may run on as if nothing was.
+    /// The cut was set: somebody wants the slice to end. The guest stands between two instructions, and
+    /// running on gives what it would have given without the stop.
     Cut,
 }
 
@@ -38,9 +41,9 @@ pub enum Pause {
 pub trait Guest {
     /// Runs until `until`, an effect, or a wait; never past `until`.
     fn run(&mut self, until: Step, cut: &dyn Cut) -> Pause;
-    /// Changes the guest at the present step. Only the recorder and the replayer call this.
+    /// Gives the guest an input at the present step. Only the recorder and the replayer call this.
     fn inject(&mut self, input: &Input);
-    /// The next effect, in the order in which the guest caused them.
+    /// Takes out the next effect, in the order in which the guest caused them; `None`: there is none.
     fn take_effect(&mut self) -> Option<Effect>;
     /// The present step.
     fn now(&self) -> Step;

@@ -1,9 +1,10 @@
-//! `Outputs`: which effects are outputs, seen by others than the guest and so subject to the output rule
-//! (FT 2.2-c).
+//! `Outputs`: which effects are outputs, seen by others than the guest and so held by the rule of FT 2.2-c.
 //!
 //! The machine does not know: whether a write to a disk is an output depends on whose disk it is. Recorder,
 //! replayer and keeper of a live guest ask here, so that all of them mean the same; a log is only readable
 //! with the answers it was written with, so another answer is another version of the log.
+//!
+//! Nothing here holds an output or lets one go: that is the gate's business (roles/gate.rs).
 
 use machine::{DiskOperation, DiskRequest, Effect};
 
@@ -14,10 +15,9 @@ use crate::event::Shown;
 pub struct Outputs;
 
 impl Outputs {
-    /// Is it an output?
+    /// Is this effect an output?
     ///
-    /// Consoles, networks and the power are seen by people and machines outside. A wish for entropy comes
-    /// back only through the log.
+    /// Others see consoles, networks and the power. A wish for entropy comes back only through the log.
     #[must_use]
     pub fn is_output(self, effect: &Effect) -> bool {
         match effect {
@@ -27,7 +27,7 @@ impl Outputs {
         }
     }
 
-    /// Does a request change a disk that others see (FT 4.1-a)?
+    /// Does this request change a disk that others see (FT 4.1-a)?
     #[must_use]
     pub fn is_change(self, request: &DiskRequest) -> bool {
         self.is_shared(request.disk) && changes(&request.operation)
@@ -40,7 +40,7 @@ impl Outputs {
     }
 }
 
-/// An effect by who carries it out.
+/// An effect of the guest, sorted by who carries it out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outward {
     /// The world shows it.
@@ -55,7 +55,7 @@ pub enum Outward {
 }
 
 impl Outward {
-    /// Bytes that the guest has given out with it.
+    /// Bytes that the guest has given out with it, which the gate counts.
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
@@ -91,12 +91,11 @@ impl From<Shown> for Effect {
     }
 }
 
-/// Does it change what a later read sees? A read comes back only through the log.
+/// Does this operation change what a later read sees? A read does not: it comes back only through the log.
 ///
 /// Neither does a flush. It makes durable what is completed already; issued early, late or twice, or by a
 /// replica that the other one has replaced, it shows nothing to anybody. It may overtake held writes: it is
-/// about those writes only whose completion the guest has seen, and what is held has not even begun
-/// (VIRTIO 5.2.6.2).
+/// about those writes only whose completion the guest has seen (VIRTIO 5.2.6.2).
 #[must_use]
 pub fn changes(operation: &DiskOperation) -> bool {
     match operation {

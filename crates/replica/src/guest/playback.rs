@@ -1,4 +1,7 @@
-//! `Playback`: a log file replayed on a guest. The bytes come from whoever reads the file.
+//! `Playback`: replays a whole log file on a guest, for `lockstep replay`. Its caller reads the file and
+//! pushes the bytes; a `LogReader` makes entries of them, and a `Replayer` runs the guest by those.
+//!
+//! It shows nothing and asks no disk: the caller gets the guest's effects, compared with the log.
 
 use machine::{Cut, Effect, Step};
 
@@ -22,7 +25,7 @@ pub enum PlaybackError {
 pub enum Playing {
     /// There is more to run: call again.
     Busy,
-    /// More bytes of the file are needed, or the word that there are none.
+    /// More bytes of the file are needed, or the word that there are no more.
     Hungry,
     /// The step asked for is reached; every entry up to it is applied.
     Reached,
@@ -30,22 +33,25 @@ pub enum Playing {
     Ended(End),
 }
 
-/// Replays a log file.
+/// A guest, and the log file that it is replayed by.
 #[derive(Debug)]
 pub struct Playback<G: Guest> {
     guest: G,
     reader: LogReader,
     replayer: Replayer,
-    /// The guest comes from a snapshot at this step: entries up to it are in it already.
+    /// Where the guest stood at first. After step 0 it is a snapshot, which has all entries up to here in it.
     from: Step,
+    /// Where to stop; [`Step::NEVER`]: at the log's end.
     until: Step,
+    /// Has the whole file been pushed?
     complete: bool,
+    /// What the guest did since its effects were taken last.
     effects: Vec<Replayed>,
 }
 
 impl<G: Guest> Playback<G> {
-    /// On a guest made from the header that `reader` has read, up to `until` ([`Step::NEVER`]: to the end).
-    /// A guest that is past step 0 is one that an earlier playback of this log has left at
+    /// A playback on a guest made from the header that `reader` has read, up to `until` ([`Step::NEVER`]: to
+    /// the end). A guest that is past step 0 is one that an earlier playback of this log has left at
     /// [`Playing::Reached`]; it goes on from there.
     pub fn new(guest: G, reader: LogReader, until: Step) -> Playback<G> {
         Playback {
@@ -59,7 +65,7 @@ impl<G: Guest> Playback<G> {
         }
     }
 
-    /// The next bytes of the file; none: it is complete.
+    /// Takes the next bytes of the file; none at all say that it is complete.
     pub fn push(&mut self, bytes: &[u8]) {
         self.complete |= bytes.is_empty();
         self.reader.push(bytes);
@@ -72,7 +78,7 @@ impl<G: Guest> Playback<G> {
     pub fn slice(&mut self, cut: &dyn Cut, steps: u64) -> Result<Playing, PlaybackError> {
         if self.replayer.is_drained() {
             match self.reader.frame()? {
-                // The window of a channel does not matter here.
+                // No channel has sent this, so the cost by which one keeps its window is 0.
                 Some(mut entries) => {
                     entries.retain(|entry| self.from == Step(0) || entry.at > self.from);
                     self.replayer.push(entries, 0);

@@ -1,5 +1,8 @@
-//! `Recorder`: runs a live guest. The only place that injects into one, and it appends to the log in the
-//! same breath, so that log and guest cannot part.
+//! `Recorder`: runs a live guest, for `Solo` and `Primary`. It queues what the world brings, injects it in
+//! the next slice, appends it to the log, and gives its caller what the guest produced.
+//!
+//! It is the only place that injects into a live guest, and `Run::inject` appends the entry in the same
+//! breath: log and guest must never part. It shows nothing itself.
 
 use std::collections::VecDeque;
 
@@ -19,15 +22,17 @@ use crate::time::{Span, Time};
 /// The log of a live guest, on its way into frames.
 #[derive(Debug)]
 pub struct Log {
+    /// Makes frames of entries. It has the number of the last entry and the frame that is not finished yet.
     encoder: Encoder,
-    /// Does anybody want it? A guest that runs alone without a file has no log.
+    /// Does anybody want the log? A guest that runs alone without a file has none.
     wanted: bool,
+    /// Finished frames that no flush has handed out yet.
     closed: VecDeque<Frame>,
-    /// When the oldest thing that is in no finished frame happened.
+    /// Since when something waits for a flush: an entry, or steps that the log does not cover.
     oldest: Option<Time>,
-    /// An output waits for the log: it must go at once (FT 3.5-c).
+    /// Does an output wait for its entry? Then the log must go at once, or soon in company (FT 3.5-c).
     urgent: bool,
-    /// A console's output waits: it must go soon, even if the guest is idle.
+    /// Does a console's output wait for its entry? Then the log must go soon, even if the guest is idle.
     soon: bool,
 }
 
@@ -45,7 +50,7 @@ impl Log {
         }
     }
 
-    /// Nobody reads it any more, unless `wanted`.
+    /// Says whether anybody reads the log from now on. If nobody does, what was not handed out is dropped.
     pub fn set_wanted(&mut self, wanted: bool) {
         self.wanted = wanted;
         if !wanted {
@@ -55,7 +60,7 @@ impl Log {
         }
     }
 
-    /// The last entry.
+    /// The number of the last entry.
     #[must_use]
     pub fn seq(&self) -> Seq {
         self.encoder.seq()
@@ -67,6 +72,7 @@ impl Log {
         self.encoder.step()
     }
 
+    /// Appends an entry and gives its number; 0 if nobody wants the log.
     fn append(&mut self, now: Time, metrics: &mut Metrics, entry: &Entry) -> Seq {
         if !self.wanted {
             return Seq(0);
@@ -81,7 +87,7 @@ impl Log {
     }
 
     /// When the log should be flushed, if entries may wait for `patience`, and those of outputs in a hurry
-    /// for `hurry`.
+    /// for `hurry`. `None`: there is nothing to flush.
     #[must_use]
     pub fn due(&self, patience: Span, hurry: Span) -> Option<Time> {
         let patience = if !self.closed.is_empty() {
@@ -96,6 +102,7 @@ impl Log {
         Some(self.oldest?.after(patience))
     }
 
+    /// Hands out everything as frames, and has the log cover the steps up to `at`.
     fn flush(&mut self, now: Time, metrics: &mut Metrics, at: Step) -> VecDeque<Frame> {
         if self.wanted && at > self.encoder.step() {
             self.append(
@@ -120,13 +127,13 @@ impl Log {
 /// An effect of the guest, and the entry that marks it if it is an output.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Produced {
-    /// The effect, by who carries it out.
+    /// The effect, sorted by who carries it out.
     pub outward: Outward,
-    /// The entry that marks it; 0 if it is no output or no log is kept.
+    /// The entry that marks the effect; 0 if it is no output or no log is kept.
     pub entry: Seq,
 }
 
-/// What the guest does.
+/// What a live guest does at the end of a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
     /// It has more to run.
@@ -137,21 +144,27 @@ pub enum Activity {
     Off(PowerState),
 }
 
-/// Runs a live guest.
+/// Runs a live guest and writes its log.
 #[derive(Debug)]
 pub struct Recorder {
     /// The log of all that is injected and shown.
     pub log: Log,
+    /// Says which time the guest shall see.
     clock: GuestClock,
+    /// The guest's measured speed, which sets the length of a slice and the rate of its clock.
     speed: Speed,
+    /// Inputs that wait for the next slice, in the order in which they came.
     inbox: VecDeque<Input>,
+    /// Bytes of all inputs in `inbox`.
     inbox_bytes: usize,
+    /// What the guest did at the end of its last slice.
     activity: Activity,
+    /// Steps between two digests, and the step of the next one; `None`: the log gets no digests.
     digest: Option<(u64, Step)>,
 }
 
 impl Recorder {
-    /// For a guest that stands at `step`, whose time is told by `clock`.
+    /// A recorder for a guest that stands at `step` and whose time `clock` tells.
     #[must_use]
     pub fn new(log: Log, clock: GuestClock, digest_every: Option<u64>, step: Step) -> Recorder {
         Recorder {
@@ -165,7 +178,7 @@ impl Recorder {
         }
     }
 
-    /// For a guest at its first step.
+    /// A recorder for a guest at the first step of its log. `wanted`: does anybody read that log?
     #[must_use]
     pub fn from_start<G: Guest>(now: Time, guest: &G, options: &Options, wanted: bool) -> Recorder {
         let start = options
@@ -181,19 +194,19 @@ impl Recorder {
         )
     }
 
-    /// What the guest does.
+    /// What the guest did at the end of its last slice.
     #[must_use]
     pub fn activity(&self) -> Activity {
         self.activity
     }
 
-    /// The guest turned out to be off while it was replayed.
+    /// Notes that the guest was switched off while it was still replayed.
     pub fn set_off(&mut self, state: PowerState) {
         self.activity = Activity::Off(state);
     }
 
-    /// Something for the guest, at the next slice. What does not fit is dropped and counted, as a network
-    /// and a serial line do; answers always fit, their number is bounded by the requests.
+    /// Queues an input for the next slice. Frames and console bytes that do not fit are dropped and counted,
+    /// as a network and a serial line do. Answers always fit: the guest's requests bound their number.
     pub fn accept(&mut self, metrics: &mut Metrics, input: Input) {
         let answer = matches!(
             input,
@@ -218,7 +231,7 @@ impl Recorder {
         self.inbox.push_back(input);
     }
 
-    /// When the guest wants to run next: at once, at a time, or only when something comes.
+    /// When the guest wants to run next: at once, at a time, or only when an input comes (`None`).
     #[must_use]
     pub fn wake(&self) -> Option<Time> {
         match self.activity {
@@ -241,12 +254,12 @@ impl Recorder {
         self.log.due(patience, hurry)
     }
 
-    /// Finishes the frames of everything up to the guest's present step.
+    /// Finishes and hands out the frames of everything up to the guest's present step.
     pub fn flush<G: Guest>(&mut self, now: Time, guest: &G, metrics: &mut Metrics) -> VecDeque<Frame> {
         self.log.flush(now, metrics, guest.now())
     }
 
-    /// Marks an output that the guest has produced before this recorder had it.
+    /// Appends the entry of an output that the guest produced before this recorder took it over.
     pub fn mark<G: Guest>(&mut self, now: Time, guest: &G, metrics: &mut Metrics, output: &Effect) {
         let kind = EntryKind::Output { check: check(output) };
         metrics.outputs += 1;
@@ -260,7 +273,8 @@ impl Recorder {
         );
     }
 
-    /// Notes the end of the last slice, for the speed. Call first thing when awake.
+    /// Takes the time, which is the end of the last slice and so gives the guest's speed. Call at the start
+    /// of each slice of the role, before anything else takes time.
     pub fn look(&mut self, now: Time, metrics: &mut Metrics) {
         self.speed.look(now);
         metrics.steps_per_second = self.speed.steps_per_second();
@@ -290,7 +304,7 @@ impl Recorder {
             run.inject(&mut self.log, input);
         }
         for _ in 0..limits::INJECT_PER_SLICE {
-            // One frame's worth at a time: the buffers downstream are bounded.
+            // Inputs stop once they have filled a frame: the buffers that frames go to are bounded.
             if !self.log.closed.is_empty() {
                 break;
             }
@@ -314,6 +328,7 @@ impl Recorder {
     }
 }
 
+/// What an input counts in the inbox.
 fn bytes_of(input: &Input) -> usize {
     match input {
         Input::Console { bytes, .. } | Input::Entropy { bytes } => bytes.len(),
@@ -323,7 +338,7 @@ fn bytes_of(input: &Input) -> usize {
     }
 }
 
-/// One slice under way.
+/// One slice under way: what it needs of its caller.
 struct Run<'a, G> {
     now: Time,
     guest: &'a mut G,
@@ -337,15 +352,15 @@ impl<G: Guest> Run<'_, G> {
         log.append(self.now, self.metrics, &Entry { at, kind })
     }
 
-    /// FT 2.1-d: recorded when it happens, by itself.
+    /// Injects an input and appends its entry, at the same step. FT 2.1-d: each input is recorded by itself
+    /// when it happens. This is the one place where a live guest is changed.
     fn inject(&mut self, log: &mut Log, input: Input) {
         self.guest.inject(&input);
         self.append(log, EntryKind::Input(input));
         self.collect(log);
     }
 
-    /// Takes the effects there are and marks the outputs among them (FT 2.2-b). True if one is in a hurry to
-    /// leave.
+    /// Takes the effects there are and marks the outputs among them (FT 2.2-b). True: one is in a hurry.
     fn collect(&mut self, log: &mut Log) -> bool {
         let (mut hurry, mut marked, mut flush) = (false, false, false);
         while let Some(effect) = self.guest.take_effect() {
@@ -355,10 +370,10 @@ impl<G: Guest> Run<'_, G> {
                 self.metrics.outputs += 1;
                 let check = check(&effect);
                 entry = self.append(log, EntryKind::Output { check });
-                // A console is slow to read and written byte by byte: its bytes share a frame.
+                // A console's bytes are written one by one and read slowly, so they share a frame.
                 hurry |= !matches!(effect, Effect::ConsoleWrite { .. });
             } else if let Effect::Disk(request) = &effect {
-                // A database waits for it; and no entry has to leave before it.
+                // A flush ends the slice too: a database waits for it, and no entry has to leave before it.
                 flush |= request.operation == DiskOperation::Flush;
             }
             self.produced.push(Produced {
@@ -371,6 +386,7 @@ impl<G: Guest> Run<'_, G> {
         hurry || flush
     }
 
+    /// Runs the guest to `until` at most, and says what it does then.
     fn run(
         &mut self,
         log: &mut Log,
@@ -386,7 +402,7 @@ impl<G: Guest> Run<'_, G> {
                 && self.guest.now() >= *next
             {
                 self.digest(log);
-                // A guest that writes much is looked at less often, so that looking costs it no more.
+                // A guest that writes many pages gets fewer digests, so that they cost no more of its time.
                 let more = self.guest.pages_hashed() / limits::DIGEST_PAGES;
                 let more = every.saturating_mul(more.min(limits::DIGEST_PAUSE_MAX));
                 *next = next_multiple(self.guest.now(), *every).after(more);

@@ -1,7 +1,7 @@
 //! `Replayer`: the log's entries become the guest's life again. Runs to an entry's step, injects, compares.
 //!
-//! A backup replays with it from the channel, and `lockstep replay` from a file. It runs the guest only as
-//! far as the log goes (FT 3.2-c) and never beyond, since anything may have happened there.
+//! A backup replays with it from the channel, and `lockstep replay` from a file. It never runs the guest
+//! beyond the end of the log that it has (FT 3.2-c), since anything may have happened there.
 
 use std::collections::VecDeque;
 
@@ -27,7 +27,7 @@ pub struct Divergence {
 pub enum Headway {
     /// There is more to run.
     Busy,
-    /// At the end of what there is of the log.
+    /// All of the log that has come is replayed.
     Drained,
     /// The guest is off, as the log says.
     Off(PowerState),
@@ -36,9 +36,9 @@ pub enum Headway {
 /// What the replayed guest did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replayed {
-    /// An output, the log knows it; number `index` of the guest's life, from 1.
+    /// An output that is equal to the one in the log.
     Output {
-        /// Counts the outputs of the guest's life, from 1.
+        /// Number of the output in the guest's life, from 1.
         index: u64,
         /// What the guest gave out.
         effect: Effect,
@@ -47,9 +47,11 @@ pub enum Replayed {
     Other(Effect),
 }
 
+/// An entry that waits to be replayed.
 #[derive(Debug)]
 struct Queued {
     entry: Entry,
+    /// What becomes free in the buffer with this entry: a frame's whole cost at its last one, else 0.
     cost: u64,
 }
 
@@ -57,25 +59,27 @@ struct Queued {
 #[derive(Debug, Default)]
 pub struct Replayer {
     queue: VecDeque<Queued>,
-    /// Cost of `queue`.
+    /// What `queue` counts in the backup's buffer.
     cost: u64,
-    /// Outputs of the present step whose entries have not come up yet, with their checks.
+    /// Outputs that the guest has produced at its present step and whose entries have not come up yet, with
+    /// their checks. The guest may not go on to another step while there are any.
     produced: VecDeque<(Effect, u32)>,
-    /// Outputs matched so far.
+    /// Outputs of the guest's life that were equal to those of the log.
     outputs: u64,
     /// Wishes for entropy that are not answered, in order.
     entropy: VecDeque<u32>,
+    /// The guest's power state, once it and the log have said that it is off.
     off: Option<PowerState>,
     /// Digests that were compared with those of the log.
     digests: u64,
 }
 
 impl Replayer {
-    /// Adds entries, in order, that cost this much together.
+    /// Adds the entries of a frame, in order, which together count `cost` in the backup's buffer.
     pub fn push(&mut self, entries: Vec<Entry>, cost: u64) {
         self.cost += cost;
         let last = entries.len();
-        // A frame's cost is given back when its last entry is done.
+        // The room that a frame takes is free again when its last entry is done.
         self.queue
             .extend(entries.into_iter().enumerate().map(|(index, entry)| Queued {
                 entry,
@@ -83,25 +87,26 @@ impl Replayer {
             }));
     }
 
-    /// Cost of what waits to be replayed.
+    /// What all entries that wait to be replayed count in the backup's buffer.
     #[must_use]
     pub fn buffered(&self) -> u64 {
         self.cost
     }
 
-    /// Digests compared so far.
+    /// Digests that were equal to those of the log so far.
     #[must_use]
     pub fn digests(&self) -> u64 {
         self.digests
     }
 
-    /// Outputs of the guest so far that the log knows.
+    /// Outputs that were equal to those of the log so far.
     #[must_use]
     pub fn outputs(&self) -> u64 {
         self.outputs
     }
 
-    /// What no correct replica does: see [`crate::mutation::Mutation::DrainShort`].
+    /// Drops the log from its last output on, which no correct replica does: only for
+    /// [`crate::mutation::Mutation::DrainShort`].
     pub fn forget_last_output(&mut self) {
         let output = |queued: &Queued| matches!(queued.entry.kind, EntryKind::Output { .. });
         if let Some(index) = self.queue.iter().rposition(output) {
@@ -109,13 +114,13 @@ impl Replayer {
         }
     }
 
-    /// The step up to which the log is known, if any of it waits.
+    /// The step of the last entry that waits; `None`: none waits.
     #[must_use]
     pub fn horizon(&self) -> Option<Step> {
         self.queue.back().map(|queued| queued.entry.at)
     }
 
-    /// The step of the next entry.
+    /// The step of the next entry; `None`: none waits.
     #[must_use]
     pub fn next_at(&self) -> Option<Step> {
         self.queue.front().map(|queued| queued.entry.at)
@@ -127,14 +132,14 @@ impl Replayer {
         self.queue.is_empty()
     }
 
-    /// The guest is off, as the log says.
+    /// The guest's power state, once it is off as the log says.
     #[must_use]
     pub fn off(&self) -> Option<PowerState> {
         self.off
     }
 
-    /// What the guest has done at its last step beyond the end of the log: outputs that nobody knows of, and
-    /// wishes for entropy that are not answered. For a replica that goes live here.
+    /// Takes what the guest has done at its last step and the log says nothing of, for a replica that goes
+    /// live there: outputs without an entry, and wishes for entropy without an answer.
     pub fn take_loose_ends(&mut self) -> (Vec<Effect>, Vec<u32>) {
         let outputs = self.produced.drain(..).map(|(effect, _)| effect).collect();
         (outputs, self.entropy.drain(..).collect())
@@ -155,7 +160,7 @@ impl Replayer {
         let until = guest.now().after(steps).min(limit);
         let mut inputs = 0;
         while let Some(front) = self.queue.front() {
-            // FT 2.1-b: exactly there, not an instruction sooner or later.
+            // FT 2.1-b: an entry is applied exactly at its step, not an instruction sooner or later.
             let at = front.entry.at;
             if guest.now() < at {
                 if guest.now() >= until {
@@ -179,7 +184,7 @@ impl Replayer {
         Ok(self.off.map_or(Headway::Drained, Headway::Off))
     }
 
-    /// Runs towards `at`. True when the slice is over.
+    /// Runs the guest towards the next entry's step `at`, at most to `until`. True: the slice is over.
     fn run<G: Guest>(
         &mut self,
         guest: &mut G,
@@ -188,7 +193,8 @@ impl Replayer {
         until: Step,
         replayed: &mut Vec<Replayed>,
     ) -> Result<bool, Divergence> {
-        // Whatever was produced at this step has its entries at this step.
+        // The log marks an output at the step that produced it: each meets its entry before the guest goes
+        // on.
         self.nothing_unknown(guest.now())?;
         if self.off.is_some() {
             return Err(diverged(guest.now(), "an entry after the guest was off"));
@@ -212,6 +218,7 @@ impl Replayer {
         }
     }
 
+    /// Applies an entry at whose step the guest stands: injects it, or compares the guest with it.
     fn apply<G: Guest>(
         &mut self,
         guest: &mut G,
@@ -255,6 +262,7 @@ impl Replayer {
         Ok(())
     }
 
+    /// Compares an output's entry with the oldest output that waits for one.
     fn match_output(
         &mut self,
         here: Step,
@@ -273,6 +281,7 @@ impl Replayer {
         }
     }
 
+    /// Fails if the guest has produced an output for which the log has no entry.
     fn nothing_unknown(&self, here: Step) -> Result<(), Divergence> {
         match self.produced.front() {
             Some((effect, _)) => Err(diverged(here, name(effect))),
@@ -280,6 +289,7 @@ impl Replayer {
         }
     }
 
+    /// Takes the guest's effects: outputs wait for their entries, everything else goes to `replayed` at once.
     fn collect<G: Guest>(&mut self, guest: &mut G, replayed: &mut Vec<Replayed>) {
         while let Some(effect) = guest.take_effect() {
             if Outputs.is_output(&effect) {
@@ -302,6 +312,7 @@ fn diverged(at: Step, part: &str) -> Divergence {
     }
 }
 
+/// What to call an effect in the sentence of a divergence.
 fn name(effect: &Effect) -> &'static str {
     match effect {
         Effect::ConsoleWrite { .. } => "an output to a console",

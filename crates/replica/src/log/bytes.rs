@@ -1,4 +1,4 @@
-//! `Writer` and `Reader`: numbers, runs of bytes and texts, for the log and for messages.
+//! `Writer` and `Reader`: numbers, runs of bytes and texts, as they stand in the log and in messages.
 //!
 //! A reader takes bytes from a file or a peer: it checks every length before it allocates, and never panics.
 #![deny(
@@ -13,13 +13,13 @@ use crate::log::parcel::Parcel;
 /// Why bytes are not what they were claimed to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// They end too early.
+    /// The bytes end too early.
     #[error("it ends too early")]
     Short,
-    /// They go on after the end.
+    /// The bytes go on after what they were claimed to be.
     #[error("something follows its end")]
     Trailing,
-    /// A number or a length is larger than it can be.
+    /// A number or a length is larger than it can be, or a number is written longer than it need be.
     #[error("a number or a length is larger than it can be")]
     TooLarge,
     /// Nobody has given a meaning to this tag.
@@ -35,36 +35,36 @@ pub enum Malformed {
 pub struct Writer(Parcel);
 
 impl Writer {
-    /// Leaves `room` bytes of room before what it writes.
+    /// A writer with `room` bytes of room before what it will write.
     #[must_use]
     pub fn with_room(room: usize) -> Writer {
         Writer(Parcel::with_room(room))
     }
 
-    /// The bytes so far.
+    /// The bytes that were written.
     #[must_use]
     pub fn into_parcel(self) -> Parcel {
         self.0
     }
 
-    /// How many so far.
+    /// How many bytes were written so far.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// None so far?
+    /// Was nothing written so far?
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Bytes as they are.
+    /// Writes bytes as they are.
     pub fn raw(&mut self, bytes: &[u8]) {
         self.0.extend(bytes);
     }
 
-    /// A number, seven bits a byte, low ones first.
+    /// Writes a number, seven bits a byte, low ones first; a byte's top bit says that another follows.
     pub fn varint(&mut self, mut value: u64) {
         loop {
             let low = (value & 0x7f).to_le_bytes()[0];
@@ -77,13 +77,13 @@ impl Writer {
         }
     }
 
-    /// A signed number: 0, -1, 1, -2, .. as 0, 1, 2, 3, ..
+    /// Writes a signed number: 0, -1, 1, -2, .. as the varints 0, 1, 2, 3, ..
     pub fn signed(&mut self, value: i64) {
         let zigzag = (value << 1) ^ (value >> 63);
         self.varint(u64::from_le_bytes(zigzag.to_le_bytes()));
     }
 
-    /// A run of bytes with its length.
+    /// Writes a run of bytes with its length before it.
     pub fn bytes(&mut self, bytes: &[u8]) {
         self.varint(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         self.raw(bytes);
@@ -95,28 +95,28 @@ impl Writer {
 pub struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    /// From the start of `bytes`.
+    /// A reader that stands at the start of `bytes`.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Reader<'a> {
         Reader(bytes)
     }
 
-    /// What is left.
+    /// The bytes that were not read yet.
     #[must_use]
     pub fn rest(&self) -> &'a [u8] {
         self.0
     }
 
-    /// Is nothing left?
+    /// Is nothing left to read?
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Nothing may be left.
+    /// Checks that nothing is left to read.
     ///
     /// # Errors
-    /// If something is.
+    /// If something is left.
     pub fn end(&self) -> Result<(), Malformed> {
         if self.0.is_empty() {
             Ok(())
@@ -125,17 +125,17 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The next `N` bytes, as they are.
+    /// Reads the next `N` bytes, as they are.
     ///
     /// # Errors
-    /// If there are fewer.
+    /// If fewer bytes are left.
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
         let (head, rest) = self.0.split_first_chunk::<N>().ok_or(Malformed::Short)?;
         self.0 = rest;
         Ok(*head)
     }
 
-    /// A number as [`Writer::varint`] writes it.
+    /// Reads a number as [`Writer::varint`] writes it.
     ///
     /// # Errors
     /// If it ends early, needs more than 64 bits, or is written longer than it need be.
@@ -149,7 +149,7 @@ impl<'a> Reader<'a> {
             }
             value |= bits << shift;
             if byte & 0x80 == 0 {
-                // One number, one form: equal logs are equal bytes.
+                // Each number has one form only, so that equal logs are equal bytes.
                 return if byte == 0 && shift > 0 {
                     Err(Malformed::TooLarge)
                 } else {
@@ -160,10 +160,10 @@ impl<'a> Reader<'a> {
         Err(Malformed::TooLarge)
     }
 
-    /// A number of at most `max`.
+    /// Reads a number of at most `max`.
     ///
     /// # Errors
-    /// Also if it is larger.
+    /// As [`Reader::varint`], and if the number is larger.
     pub fn varint_at_most(&mut self, max: u64) -> Result<u64, Malformed> {
         let value = self.varint()?;
         if value > max {
@@ -173,7 +173,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A signed number.
+    /// Reads a signed number as [`Writer::signed`] writes it.
     ///
     /// # Errors
     /// As [`Reader::varint`].
@@ -183,7 +183,7 @@ impl<'a> Reader<'a> {
         Ok(if zigzag & 1 == 0 { magnitude } else { !magnitude })
     }
 
-    /// A run of at most `max` bytes.
+    /// Reads a run of at most `max` bytes, with its length before it.
     ///
     /// # Errors
     /// If it is longer, or ends early.
@@ -197,10 +197,10 @@ impl<'a> Reader<'a> {
         Ok(head)
     }
 
-    /// A text of at most `max` bytes.
+    /// Reads a text of at most `max` bytes.
     ///
     /// # Errors
-    /// Also if it is not UTF-8.
+    /// As [`Reader::bytes`], and if it is not UTF-8.
     pub fn text(&mut self, max: usize) -> Result<String, Malformed> {
         let bytes = self.bytes(max)?;
         Ok(std::str::from_utf8(bytes)

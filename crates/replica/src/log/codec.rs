@@ -1,9 +1,10 @@
-//! The bytes of a log: entries and frames, encoding beside decoding. The only file that knows them.
+//! The bytes of a log: entries and frames, encoding beside decoding. The recorder encodes, the backup and
+//! `LogReader` decode; no other file knows these bytes.
 //!
 //! File, channel and replay input are the same frames (docs/log-format.md). Whatever a decoder reads is only
-//! claimed to be a log: every length is checked before it is used, and nothing panics (E2). Steps, `mtime`
-//! and rates are written as differences to the entry before, across frames; so an [`Encoder`] and a
-//! [`Decoder`] carry a little state, and frames are decoded in order.
+//! claimed to be a log: every length is checked before it is used, and nothing panics (E2 of docs/style.md).
+//! Steps, `mtime` and rates are written as differences to the entry before, across frames; so an [`Encoder`]
+//! and a [`Decoder`] carry a little state, and frames are decoded in order.
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -18,8 +19,7 @@ use crate::log::bytes::{Malformed, Reader, Writer};
 use crate::log::entry::{Digest, Entry, EntryKind, Seq};
 use crate::log::parcel::Parcel;
 
-/// Version of the log format, in file headers. Version 1 had the same bytes but marked flushes of a disk as
-/// outputs.
+/// Version of the log format, in file headers. Version 1 also marked flushes of a disk as outputs.
 pub const VERSION: u32 = 2;
 
 /// Bytes before the body of a frame: length of the body, CRC-32C of all that follows, first number.
@@ -40,12 +40,16 @@ const TAG_DIGEST: u8 = 11;
 const TAG_OFF: u8 = 12;
 const TAG_FAILED: u8 = 13;
 
-/// What the next entry is written relative to.
+/// The last entry, relative to which the next one is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Base {
+    /// The last entry's number.
     seq: Seq,
+    /// The last entry's step.
     step: Step,
+    /// `mtime` of the last `Clock` entry; 0 before any.
     mtime: u64,
+    /// Rate of the last `Clock` entry; 0 before any.
     rate: u32,
 }
 
@@ -66,23 +70,23 @@ const FRAME_ROOM: usize = FRAME_HEAD + limits::LOG_HEAD_BYTES_MAX;
 /// A finished frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// Its bytes, as in a file and in a message.
+    /// The frame's bytes, head and body, the same in a file and in a message.
     pub bytes: Parcel,
-    /// The last entry in it.
+    /// Number of the last entry in it.
     pub last: Seq,
-    /// How many entries.
+    /// How many entries are in it.
     pub entries: u64,
 }
 
 impl Frame {
-    /// What it costs in a buffer.
+    /// What the frame counts in a buffer, see [`cost`].
     #[must_use]
     pub fn cost(&self) -> u64 {
         cost(self.bytes.len(), self.entries)
     }
 }
 
-/// What `entries` entries in `bytes` bytes cost in a buffer.
+/// What so many entries in so many bytes count in a buffer: [`limits::ENTRY_COST`] more for each entry.
 #[must_use]
 pub fn cost(bytes: usize, entries: u64) -> u64 {
     u64::try_from(bytes)
@@ -94,12 +98,14 @@ pub fn cost(bytes: usize, entries: u64) -> u64 {
 #[derive(Debug)]
 pub struct Encoder {
     base: Base,
+    /// The entries of the frame that is not finished.
     body: Writer,
+    /// How many entries `body` has.
     entries: u64,
 }
 
 impl Encoder {
-    /// For a log that starts at `start`.
+    /// A decoder of a log that starts at `start`.
     #[must_use]
     pub fn new(start: Step) -> Encoder {
         Encoder {
@@ -109,7 +115,7 @@ impl Encoder {
         }
     }
 
-    /// Goes on where a decoder stands, so that a backup that goes live continues the same log.
+    /// An encoder that goes on where a decoder stands: a backup that goes live continues the same log.
     #[must_use]
     pub fn resume(decoder: &Decoder) -> Encoder {
         Encoder {
@@ -131,19 +137,19 @@ impl Encoder {
         self.base.seq
     }
 
-    /// Bytes of the unfinished frame.
+    /// Bytes of the frame that is not finished.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.body.len()
     }
 
-    /// Entries of the unfinished frame.
+    /// Entries of the frame that is not finished.
     #[must_use]
     pub fn entries(&self) -> u64 {
         self.entries
     }
 
-    /// Adds an entry, and gives its number. Its step must not be before the last one's.
+    /// Adds an entry and gives its number. Panics if its step is before that of the entry before it.
     pub fn push(&mut self, entry: &Entry) -> Seq {
         assert!(entry.at >= self.base.step, "entries go forward");
         let delta = entry.at.since(self.base.step);
@@ -175,7 +181,7 @@ impl Encoder {
         self.base.seq
     }
 
-    /// Closes the frame; `None` if it has no entries.
+    /// Finishes the frame and begins another one; `None` if it has no entries.
     pub fn finish(&mut self) -> Option<Frame> {
         if self.entries == 0 {
             return None;
@@ -255,18 +261,18 @@ pub enum FrameError {
     /// The checksum in a frame's head is not that of its body.
     #[error("the checksum of a frame is wrong")]
     Checksum,
-    /// The body's length in the frame's head.
+    /// The frame's head says that its body is longer than any can be, or empty.
     #[error("a frame claims {0} bytes, more than any frame has")]
     Length(u64),
-    /// Frames are missing or come twice.
+    /// The frame does not follow on the one before: frames are missing, or come twice.
     #[error("a frame begins with entry {found}, not {wanted}")]
     Order {
-        /// What the frame says.
+        /// Number of the first entry, as the frame's head says.
         found: u64,
-        /// What must come next.
+        /// Number of the entry that must come next.
         wanted: u64,
     },
-    /// An entry, numbered, is malformed.
+    /// The entry of this number is malformed.
     #[error("entry {0}: {1}")]
     Entry(u64, Malformed),
 }
@@ -308,7 +314,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// For a log that starts at `start`.
+    /// A decoder of a log that starts at `start`.
     #[must_use]
     pub fn new(start: Step) -> Decoder {
         Decoder {
@@ -337,7 +343,7 @@ impl Decoder {
     /// Decodes one whole frame, as [`extent`] measured it.
     ///
     /// # Errors
-    /// Whatever is wrong with it. The decoder is of no further use then.
+    /// What is wrong with the frame. The decoder is of no further use then.
     pub fn frame(&mut self, bytes: &[u8]) -> Result<Vec<Entry>, FrameError> {
         let Extent::Bytes(whole) = extent(bytes)? else {
             return Err(FrameError::Length(0));

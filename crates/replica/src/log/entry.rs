@@ -1,18 +1,19 @@
 //! `Entry`: what can be in a log. File, channel and replay share these.
 //!
-//! A log is a list of entries, each at a step, steps never falling. Together with the header it determines
-//! the whole life of the guest. Only `record.rs` makes entries; only `codec.rs` knows their bytes.
+//! A log is a list of entries, each at a step, and steps never fall. Together with the header it determines
+//! the whole life of the guest. Only `record.rs` makes entries; only `codec.rs` knows their bytes. Nothing
+//! that the guest could do differently the next time may stay out of them.
 
 use machine::{DiskOperation, DiskRequest, Effect, Input, PowerState, Step};
 
 /// A digest of the whole guest: one number per component, so that a mismatch names the first that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Digest {
-    /// (component, digest), in a fixed order.
+    /// The name of each component and its digest, in an order that is the same on both sides.
     pub parts: Vec<(String, u64)>,
 }
 
-/// Number of entries of the log up to and including one; the first entry is 1, and 0 is before any.
+/// Number of an entry in its log, counted from 1; 0 stands for no entry, or for the place before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Seq(pub u64);
 
@@ -28,7 +29,7 @@ pub struct Entry {
 /// What happened at a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntryKind {
-    /// Something came in and was injected here (FT 2.1-a).
+    /// An input came from outside and was injected here (FT 2.1-a).
     Input(Input),
     /// The guest produced an output here (FT 2.2-b): replay must come at least this far before going live.
     Output {
@@ -37,13 +38,14 @@ pub enum EntryKind {
     },
     /// Nothing happened up to here: replay may run on to this step.
     Progress,
-    /// The state here.
+    /// The guest's state here, as a digest: a replica that replays must have the same.
     Digest(Digest),
     /// The guest is off from here on, for good; the last entry of a log (FT 3.3-a).
     Off(PowerState),
 }
 
-/// The check of an output: CRC-32C over a tag, its numbers and its bytes.
+/// The check of an output: CRC-32C over a tag, the output's numbers and its bytes. It stands in the log, so
+/// another way to compute it is another version of the log.
 #[must_use]
 pub fn check(effect: &Effect) -> u32 {
     let sum = |tag: u8, numbers: [u64; 3], bytes: &[u8]| {

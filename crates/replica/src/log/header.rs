@@ -1,8 +1,8 @@
 //! `Header`: what a log begins with, and what a primary tells its backup before the first entry.
 //!
-//! All of the machine's initial state except the images themselves, which are named by length and SHA-256.
-//! Two parts: the *shape*, which both sides of a pair must have by themselves, and the *seeds*, which the
-//! primary chooses and the backup takes over.
+//! It is all of the machine's initial state but the images, which are named by length and SHA-256. It has two
+//! parts: the *shape*, which both sides of a pair must have by themselves, and the *seeds*, which the primary
+//! chooses and the backup takes over. No machine is built from a header of another shape.
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -20,15 +20,15 @@ use crate::log::bytes::{Malformed, Reader, Writer};
 use crate::log::codec;
 use crate::log::parcel::Parcel;
 
-/// What a log file begins with.
+/// The first eight bytes of a log file.
 pub const MAGIC: [u8; 8] = *b"LOCKSTEP";
 
-/// Names an image.
+/// Names an image by its content, wherever it lies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ImageId {
-    /// Bytes; 0: none.
+    /// Length in bytes; 0: there is no image.
     pub length: u64,
-    /// SHA-256 of the content.
+    /// SHA-256 of the whole image.
     pub sha256: [u8; 32],
 }
 
@@ -43,7 +43,7 @@ impl ImageId {
     }
 }
 
-/// What a log begins with.
+/// What a log begins with: the machine that it is of, and where it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     /// The program that wrote it, with its version: another program may compute another guest.
@@ -58,7 +58,7 @@ pub struct Header {
     pub harts: u32,
     /// The virtio-blk devices, in the order of their numbers.
     pub disks: Vec<DiskConfig>,
-    /// virtio-net devices; their addresses are seeds.
+    /// The virtio-net devices, in the order of their numbers. Their addresses are seeds.
     pub nets: Vec<NetConfig>,
     /// Seed of the guest's random numbers at boot.
     pub rng_seed: [u8; 32],
@@ -80,9 +80,9 @@ pub struct Header {
 pub struct Mismatch {
     /// The property that differs, with its article, for a sentence.
     pub what: &'static str,
-    /// Its value there (in the log, at the primary).
+    /// The property's value in the log, or on the other side.
     pub theirs: String,
-    /// Its value here.
+    /// The property's value on this side.
     pub ours: String,
 }
 
@@ -107,10 +107,10 @@ impl Header {
         }
     }
 
-    /// The configuration of the machine, given its images.
+    /// The configuration of the machine that the header names, with the images that it does not hold.
     ///
     /// # Errors
-    /// If an image is not the one named here.
+    /// If an image is not the one that the header names.
     pub fn config(&self, boot: Boot) -> Result<Config, Mismatch> {
         differ("the firmware", self.firmware, ImageId::of(&boot.firmware))?;
         differ("the kernel", self.kernel, ImageId::of(&boot.kernel))?;
@@ -134,7 +134,7 @@ impl Header {
     /// # Errors
     /// The first property that differs.
     pub fn same_shape(&self, ours: &Header) -> Result<(), Mismatch> {
-        // Every field, so that a new one is thought about here.
+        // All fields stand here, so that whoever adds one must say whether it is a seed.
         let Header {
             program,
             features,
@@ -183,7 +183,7 @@ impl Header {
         w.into_parcel()
     }
 
-    /// Appends the header to a message.
+    /// Writes the header as it stands in a message and, behind [`MAGIC`], in a file.
     pub fn write(&self, w: &mut Writer) {
         w.bytes(self.program.as_bytes());
         w.varint(self.features);
@@ -209,10 +209,10 @@ impl Header {
         }
     }
 
-    /// Takes a header from a message.
+    /// Reads a header as [`Header::write`] writes it.
     ///
     /// # Errors
-    /// Whatever is wrong with the bytes.
+    /// What is wrong with the bytes, if they are no header.
     pub fn read(r: &mut Reader<'_>) -> Result<Header, Malformed> {
         let program = r.text(limits::TEXT_BYTES_MAX)?;
         let features = r.varint()?;

@@ -1,7 +1,8 @@
-//! `LogReader`: a log file as entries, without reading the file: bytes in, entries out.
+//! `LogReader`: a log file as entries. Its caller reads the file and pushes the bytes; header and entries
+//! come out, for `Playback` and for `lockstep log`.
 //!
 //! A file whose last frame is cut off is a recording whose program died: it ends, cleanly, before that frame.
-//! Anything else that does not fit is corruption, reported with its offset.
+//! Anything else that does not fit is corruption, told with its offset; its entries never come out.
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -21,16 +22,16 @@ use crate::log::header::{Header, MAGIC};
 /// What is wrong with a log file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LogError {
-    /// It is another kind of file.
+    /// The file does not begin as a log does.
     #[error("this is not a Lockstep log")]
     Magic,
-    /// It is of another version.
+    /// The log has another version of the format.
     #[error(
         "the log has format version {found} and this program reads version {wanted}; \
          use the release that recorded it"
     )]
     Version {
-        /// In the file.
+        /// The version that the file says it has.
         found: u32,
         /// The version that this program reads and writes.
         wanted: u32,
@@ -67,8 +68,7 @@ pub enum End {
         /// The last step that it covers.
         at: Step,
     },
-    /// In the middle of a frame, or of the header: the recording program or its host died, or the disk was
-    /// full.
+    /// In the middle of a frame or the header: the recording program or its host died, or the disk was full.
     Cut {
         /// The last step that it covers.
         at: Step,
@@ -79,22 +79,26 @@ pub enum End {
     },
 }
 
-/// Bytes of a file in, header and entries out.
+/// Takes the bytes of a file and gives its header and its entries.
 #[derive(Debug, Default)]
 pub struct LogReader {
+    /// Bytes of the file that were pushed and may not be used up.
     buffer: Vec<u8>,
-    /// Bytes of `buffer` already used.
+    /// How many of `buffer`, from the first, are used up.
     used: usize,
     /// Offset in the file of `buffer[0]`.
     offset: u64,
+    /// The header, and the decoder of the frames behind it; `None`: the header is not complete yet.
     log: Option<(Header, Decoder)>,
+    /// Has an entry said that the guest is off? Then nothing may follow it.
     off: bool,
 }
 
+/// Bytes before the header's body: magic, version, length and CRC-32C of the body.
 const HEAD: usize = 8 + 4 + 4 + 4;
 
 impl LogReader {
-    /// Adds the next bytes of the file.
+    /// Takes the next bytes of the file.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.drain(..self.used);
         self.offset = self.at();
@@ -195,7 +199,7 @@ impl LogReader {
         if self.off { End::Off } else { End::Open { at } }
     }
 
-    /// Offset in the file of the next unused byte.
+    /// Offset in the file of the next byte that is not used up.
     fn at(&self) -> u64 {
         self.offset
             .saturating_add(u64::try_from(self.used).unwrap_or(u64::MAX))

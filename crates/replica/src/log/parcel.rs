@@ -2,7 +2,7 @@
 //!
 //! The log is encoded straight into the parcel that goes to the link or into the file: the frame's head and
 //! then the message's are written before the entries when these are complete. The kernel's network buffers do
-//! the same (`skb_push`).
+//! the same (`skb_push`). A parcel never knows what its bytes mean.
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -17,7 +17,7 @@ use std::ops::Deref;
 #[derive(Clone, Default)]
 pub struct Parcel {
     bytes: Vec<u8>,
-    /// Bytes of `bytes` that are still room; never more than there are.
+    /// How many of `bytes`, from the first, are room and do not count; never more than there are.
     room: usize,
 }
 

@@ -7,8 +7,7 @@
 //! live no earlier than one timeout after its last acknowledgement. So until that time plus the timeout, less
 //! a margin for clocks that differ, nobody else is live (docs/protocol.md).
 //!
-//! The sender never hands out a frame for which the backup may have no room, and never extends the lease by
-//! an answer that proves nothing new.
+//! No frame is ever sent for which the backup may have no room, and no old answer extends the lease.
 
 use std::collections::VecDeque;
 
@@ -51,11 +50,9 @@ pub enum BadAck {
 /// What an acknowledgement tells that was not known before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Acknowledged {
-    /// Does it echo a newer time than the acknowledgement before it? Then it says how long a round trip
-    /// takes.
+    /// Does it echo a newer time than the acknowledgement before it, and so measure a round trip?
     pub newer: bool,
-    /// When the newest frame was sent that it acknowledges for the first time; `None`: it acknowledges no new
-    /// frame.
+    /// When the newest frame was sent that it is the first to acknowledge; `None`: there is no such frame.
     pub frame: Option<Time>,
 }
 
@@ -83,8 +80,7 @@ pub struct Sender {
     last_logged: Time,
     /// When the last message or heartbeat was sent; the start before any.
     last_sent: Time,
-    /// The newest time that an acknowledgement or a heartbeat of the backup has echoed: the lease counts from
-    /// it.
+    /// The newest time that an acknowledgement or a heartbeat has echoed: the lease counts from it.
     echo: Option<Time>,
     /// The newest time that an acknowledgement has echoed. It may be older than `echo`, since heartbeats
     /// overtake acknowledgements; but acknowledgements come in order, so it never falls.
@@ -117,8 +113,7 @@ impl Sender {
         self.queue.push_back(frame);
     }
 
-    /// The next frame as a message, if the backup certainly has room for it (FT 3.2-c). `released`: how many
-    /// outputs of the guest's life have left.
+    /// The next frame, if the backup has room for it (FT 3.2-c). `released`: how many outputs have left.
     pub fn next(&mut self, now: Time, released: u64) -> Option<Log> {
         let cost = self.queue.front()?.cost();
         if cost + self.in_flight_cost + self.peer_buffered > limits::BUFFER_COST_MAX {
@@ -148,8 +143,7 @@ impl Sender {
     }
 
     /// A heartbeat of the backup has come, which echoes the time `echo`. True if that is newer than all that
-    /// was echoed before. A heartbeat that no correct backup sends is ignored as a lost one would be: nothing
-    /// follows from it.
+    /// was echoed before. What no correct backup sends is ignored, like a heartbeat that is lost.
     pub fn on_beat(&mut self, echo: Time) -> bool {
         let newer = echo <= self.last_sent && self.echo.is_none_or(|known| known < echo);
         if newer {

@@ -5,8 +5,7 @@
 //! keeps quiet for long after a lost packet, so heartbeats alone bridge an outage; but a link that stays
 //! silent for [`limits::LINK_PATIENCE`] is of no use, whatever the heartbeats say.
 //!
-//! Time in which this replica itself did not run never counts as the peer's silence: the peer's messages may
-//! be waiting in this host's sockets.
+//! Time in which this replica itself did not run never counts: the peer's messages may be waiting here.
 
 use crate::event::Suspicion;
 use crate::limits;
@@ -56,9 +55,8 @@ impl Detector {
     pub fn look(&mut self, now: Time) {
         let gap = now.since(self.looked);
         self.looked = self.looked.max(now);
-        // A replica that may run is here at least once in an interval. Whatever is longer than that its host
-        // did not let it run, so that time is added to the peer's last signs of life instead of counting as
-        // silence.
+        // A replica that runs is here at least once in an interval. For any longer its host did not let it
+        // run: that time moves the peer's last signs of life forward instead of counting as silence.
         let stall = Span(gap.0.saturating_sub(self.interval().0));
         self.heard = self.heard.after(stall).min(now);
         self.linked = self.linked.after(stall).min(now);
@@ -90,14 +88,13 @@ impl Detector {
         self.heard.after(Span(self.timeout.0 * timeouts))
     }
 
-    /// Time since the peer's last sign of life, of either kind, without the time in which this replica did
-    /// not run.
+    /// Time since the peer's last sign of life, less the time in which this replica did not run.
     #[must_use]
     pub fn silence(&self, now: Time) -> Span {
         now.since(self.heard)
     }
 
-    /// Time since the last message over the link, without the time in which this replica did not run.
+    /// Time since the last message over the link, less the time in which this replica did not run.
     #[must_use]
     pub fn link_silence(&self, now: Time) -> Span {
         now.since(self.linked)

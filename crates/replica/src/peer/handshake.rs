@@ -43,8 +43,7 @@ pub enum HandshakeEvent {
     ArbiterUnreachable,
     /// [`HandshakeAction::Prove`]: both sides see the same arbiter and the same disks.
     Proven,
-    /// [`HandshakeAction::Prove`]: the two sides do not share them, or it cannot be seen whether they do. The
-    /// sentence says what differs and where.
+    /// [`HandshakeAction::Prove`]: they do not, or it cannot be seen; the sentence says what differs.
     NotShared(String),
     /// [`HandshakeAction::Build`]: the machine is built.
     Built,
@@ -227,8 +226,7 @@ impl Handshake {
         }
     }
 
-    /// The next action; the world carries it out before it asks for another. Call after each event until
-    /// `None`.
+    /// The next action, to be carried out before the next call. Call after each event until `None`.
     pub fn poll(&mut self) -> Option<HandshakeAction> {
         self.out.pop_front()
     }
@@ -302,8 +300,7 @@ impl Handshake {
     }
 
     fn on_start(&mut self, timeout: Span, start: Start) -> Result<(), Failure> {
-        // The greeting has been checked already, but the decision has a header of its own: it must be the
-        // same machine.
+        // The greeting has been checked already, but the decision has a header of its own.
         start.header.same_shape(&self.me.header)?;
         if start.timeout != timeout {
             return Err(Failure::Timeout);
@@ -311,8 +308,7 @@ impl Handshake {
         if start.epoch.0 > limits::EPOCH_MAX {
             return Err(Failure::OutOfTurn);
         }
-        // The proof comes before the machine is built, which may take long: what is not shared is refused at
-        // once.
+        // The proof comes before the machine is built, since building may take long.
         self.out.push_back(HandshakeAction::Prove {
             epoch: start.epoch,
             owner: self.other,

@@ -4,8 +4,7 @@
 //! are under way is no lag: a pair whose hosts are far from each other runs as fast as one in a rack. What
 //! the primary makes of it is in `pace`.
 //!
-//! It may be too long, never too short: a primary that took its backup to be closer than it is would run away
-//! from it.
+//! It may be too long but never too short, or the primary would run away from its backup.
 
 use std::collections::VecDeque;
 
@@ -31,8 +30,7 @@ impl Lag {
         if self.received.len() >= limits::LAG_SAMPLES_MAX
             && let Some((last, _)) = self.received.back_mut()
         {
-            // No more samples fit, so the new log counts as old as the newest log before it: the lag is then
-            // too long rather than too short.
+            // No more samples fit: new log counts as old as the log before it, so the lag is rather too long.
             *last = step;
             return;
         }

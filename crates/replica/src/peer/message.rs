@@ -100,8 +100,7 @@ pub enum Message {
         /// How many of the guest's outputs have left, as in [`Log::released`].
         released: u64,
     },
-    /// Primary to backup: I have stopped, have no disk request under way and show nothing more, ever; claim
-    /// now.
+    /// Primary to backup: I have stopped, have no disk request under way and never show more; claim now.
     HandOver {
         /// How many of the guest's outputs have left, as in [`Log::released`].
         released: u64,
@@ -128,8 +127,7 @@ pub struct Ack {
     pub executed: Step,
     /// [`Log::sent`] of the newest message received: proof that the backup trusted the primary after it.
     pub echo: Time,
-    /// What the entries received and not executed count in the backup's buffer, see
-    /// [`crate::log::codec::cost`].
+    /// What the entries received and not executed count in the backup's buffer (`log::codec::cost`).
     pub buffered: u64,
     /// For how long the oldest entry that is not executed has been at the backup, by the backup's clock: the
     /// lag, without the time that messages are under way.
@@ -151,8 +149,7 @@ const SIDE_PRIMARY: u8 = 0;
 const SIDE_BACKUP: u8 = 1;
 
 impl Message {
-    /// The message's bytes. A frame of the log is not copied: the head of the message goes into the room
-    /// before it.
+    /// The message's bytes. A frame of the log is not copied: the head goes into the room before it.
     #[must_use]
     pub fn encode(self) -> Parcel {
         let mut w = Writer::default();
@@ -363,8 +360,7 @@ impl Heartbeat {
         w.into_parcel()
     }
 
-    /// What the other half of the pair `epoch` says in this datagram, if `owner` is this half; `None` for
-    /// anything else.
+    /// What the other half of the pair `epoch` than `owner` says in this datagram; `None` for anything else.
     #[must_use]
     pub fn of_peer(bytes: &[u8], epoch: Epoch, owner: u128) -> Option<Beat> {
         let heartbeat = Heartbeat::decode(bytes).ok()?;

@@ -1,12 +1,10 @@
-//! The other replica: what is said to it, how a pair begins, and what is concluded from what it says and from
-//! its silence.
+//! The other replica: what is said to it, how a pair begins, and what its words and its silence mean.
 //!
 //! From below: `message` has the words, `handshake` forms a pair, `channel` sends the log and its
 //! acknowledgements, `detect` suspects, `pulse` sends heartbeats, `lag` and `pace` keep the primary within
 //! reach of its backup. The roles use all of these.
 //!
-//! Nothing here knows a guest, and nothing decides what follows from a suspicion: that is the roles'
-//! business.
+//! Nothing here knows a guest or decides what follows from a suspicion: that is the roles' business.
 
 pub mod channel;
 pub mod detect;

@@ -13,13 +13,11 @@ use crate::limits;
 use crate::peer::message::Ack;
 use crate::time::{Span, Time};
 
-/// Smallest factor, in thousandths, by which the pace changes at a time: a backup that was held up for some
-/// ten milliseconds catches up by itself.
+/// Smallest factor of a change, in thousandths: a backup that was held up for 10 ms catches up by itself.
 const FOLLOWS_MIN: u64 = 900;
-/// Largest factor, in thousandths, by which the pace changes at a time for what the backup has executed.
+/// Largest factor of a change for what the backup has executed, in thousandths.
 const FOLLOWS_MAX: u64 = 1250;
-/// By how many thousandths the pace changes besides for each [`limits::LAG_TARGET`] by which the lag is more
-/// or less than half of it.
+/// How many thousandths the pace changes besides, for each [`limits::LAG_TARGET`] that the lag is off.
 const LAG_GAIN: u64 = 250;
 
 /// The control loop: what it has measured, and how much of the time the guest may run.
@@ -43,8 +41,7 @@ pub struct Pace {
     slice: Option<Time>,
     /// Until when the guest must rest; `None`: it may run.
     rest: Option<Time>,
-    /// Since when the backup has been too slow even for the slowest pace; `None`: it is not, or has
-    /// recovered.
+    /// Since when the backup is too slow even for the slowest pace; `None`: it is not, or has recovered.
     hopeless: Option<Time>,
 }
 
@@ -66,9 +63,8 @@ impl Pace {
         }
     }
 
-    /// Takes an acknowledgement, while the primary's log reaches to `step` (FT 3.2-d). `queued`: how long log
-    /// waits before it gets through the link, if that is known anew. `round_trip`: how old the backup's news
-    /// is.
+    /// Takes an acknowledgement, while the log reaches to `step` (FT 3.2-d). `queued`: how long log waits to
+    /// get through the link, if that is known anew. `round_trip`: how old the backup's news is.
     pub fn on_executed(&mut self, now: Time, step: Step, ack: &Ack, queued: Option<Span>, round_trip: Span) {
         let executed = ack.executed;
         self.lag = ack.behind;
@@ -79,8 +75,7 @@ impl Pace {
         } else if self.lag <= limits::LAG_TARGET {
             self.stopped = false;
         }
-        // What a change of the pace does is seen a round trip later; before that, another one would be too
-        // much.
+        // What a change of the pace does is seen a round trip later; until then another would be too much.
         if now.since(self.reconsidered) >= limits::PACE_EVERY.max(round_trip) {
             self.reconsidered = now;
             self.reconsider(step, executed);
@@ -95,8 +90,7 @@ impl Pace {
         self.then = (step, executed);
         let target = limits::LAG_TARGET.0;
         // What the backup executed of what the primary ran. With little lag, it has followed as far as it
-        // could. A link that is too slow for the log is as bad as a backup that is: outputs wait behind what
-        // is queued.
+        // could. A link too slow for the log is as bad as a slow backup: outputs wait behind what is queued.
         let lag = self.lag.max(self.queued);
         let follows = if ran == 0 || lag.0 < target / 2 {
             1000
@@ -127,8 +121,7 @@ impl Pace {
         self.slice = Some(now);
     }
 
-    /// Takes the time now, which is the end of the last slice: how long that took says how long the guest
-    /// must rest. Call before asking [`Pace::rest`].
+    /// Takes the time, the end of the last slice: its length says how long the guest rests after it.
     pub fn look(&mut self, now: Time) {
         if let Some(began) = self.slice.take().filter(|_| self.permille < 1000) {
             let whole = now.since(began).0.saturating_mul(1000) / u64::from(self.permille);

@@ -24,8 +24,7 @@ pub struct Pulse {
 }
 
 impl Pulse {
-    /// The heartbeats of the process `owner` in the pair `epoch`, the first one at once and then `interval`
-    /// apart.
+    /// The heartbeats of the process `owner` in the pair `epoch`: one at once, then one each `interval`.
     #[must_use]
     pub fn new(now: Time, epoch: Epoch, owner: u128, interval: Span) -> Pulse {
         Pulse {

@@ -1,5 +1,4 @@
-//! `Backup`: the role that replays the primary's log, a little behind, and is ready to go on where the log
-//! ends (FT 2-a).
+//! `Backup`: the role that replays the primary's log, and is ready to go on where it ends (FT 2-a).
 //!
 //! `Node` gives it the primary's messages. It acknowledges each frame of the log as soon as it has come
 //! (FT 3.2-b), has the replayer run the guest by it, and keeps those outputs of the replay that may not have
@@ -55,8 +54,7 @@ pub struct Backup {
     released: u64,
     /// When the newest message was sent, on the primary's clock; `None` before the first. Never falls.
     sent: Option<Time>,
-    /// The newest time of the primary's clock that has come, in a message or a heartbeat. The next
-    /// acknowledgement echoes it.
+    /// The newest time of the primary's clock that has come, in any way: acknowledgements echo it.
     echo: Option<Time>,
     lag: Lag,
     /// Before this time this replica must not claim: its last acknowledgement, or answer to a heartbeat, gave
@@ -66,8 +64,7 @@ pub struct Backup {
     told: Option<(Ack, Time)>,
     /// When the last `Clock` entry came, and its `mtime`.
     clock: Option<(Time, u64)>,
-    /// Has the primary said `Ended`: the guest is off and all its outputs have left? Then its silence is no
-    /// suspicion.
+    /// Has the primary said `Ended`: the guest is off and its outputs have left? Then it may be silent.
     ended: bool,
     /// Has the primary said `HandOver`: it has stopped and leaves the VM to this side?
     left: bool,
@@ -76,8 +73,7 @@ pub struct Backup {
 }
 
 impl Backup {
-    /// A backup whose guest stands at the step where the log begins. With `options.run.record` it writes the
-    /// log to a file too.
+    /// A backup whose guest stands where the log begins. With `run.record` the log goes to a file too.
     pub fn new<G: Guest>(call: &mut Call<'_>, guest: &G, options: &PairOptions) -> Backup {
         let mut start = guest.now();
         if let Some(header) = &options.run.record {
@@ -132,8 +128,7 @@ impl Backup {
         self.suspect(call.now)
     }
 
-    /// The suspicion, if the primary has been silent for too long. A primary that has said `Ended` may be
-    /// silent.
+    /// The suspicion, if the primary has been silent for too long and has not said `Ended`.
     fn suspect(&self, now: Time) -> Option<Change> {
         if self.ended {
             return None;
@@ -156,8 +151,7 @@ impl Backup {
             }
             Message::HandOver { released } => {
                 self.on_released(released)?;
-                // The primary shows nothing any more, whatever lease it had, so this side need not wait for a
-                // lease to end.
+                // The primary shows nothing any more, whatever lease it had: no lease is to be waited for.
                 self.promised = None;
                 self.left = true;
                 Ok(())
@@ -185,8 +179,8 @@ impl Backup {
         Ok(())
     }
 
-    /// Answers a heartbeat of the primary at once. The answer renews the primary's lease, so it makes the
-    /// same promise as an acknowledgement.
+    /// Answers a heartbeat at once. That renews the primary's lease, and promises what an acknowledgement
+    /// does.
     fn on_beat(&mut self, call: &mut Call<'_>, sent: Time) {
         if self.ended || self.left || self.echo.is_some_and(|echo| sent <= echo) {
             return;
@@ -200,8 +194,7 @@ impl Backup {
         self.expect(call.now);
     }
 
-    /// Puts this side's own heartbeat off by two intervals: a primary that is well asks again before that,
-    /// and the answer to it is sign of life enough.
+    /// Puts this side's own heartbeat off: the answer to the primary's next one is sign of life enough.
     fn expect(&mut self, now: Time) {
         self.pulse.skip(now, 2);
     }
@@ -238,8 +231,7 @@ impl Backup {
         Ok(())
     }
 
-    /// The primary says that the first `released` outputs of the guest's life have left, so they need not be
-    /// kept for a takeover any more.
+    /// The first `released` outputs of the guest's life have left: none of them need be kept any more.
     fn on_released(&mut self, released: u64) -> Result<(), String> {
         if released < self.released {
             return Err("it takes outputs back".to_owned());
@@ -258,8 +250,7 @@ impl Backup {
         Ok(())
     }
 
-    /// Sends an acknowledgement. Before any message or heartbeat of the primary there is nothing to
-    /// acknowledge.
+    /// Sends an acknowledgement, unless nothing has come from the primary yet.
     fn acknowledge(&mut self, call: &mut Call<'_>, executed: Step) {
         let Some(echo) = self.echo else {
             return;
@@ -300,8 +291,7 @@ impl Backup {
         self.detector.silence(now)
     }
 
-    /// When this replica may claim at the earliest: by then the primary's right to release outputs is
-    /// certainly over. `None`: at once.
+    /// When this replica may claim at the earliest: then the primary's lease is over. `None`: at once.
     pub fn claim_not_before(&self) -> Option<Time> {
         self.promised
     }
@@ -346,7 +336,6 @@ impl Backup {
         Ok(progress)
     }
 
-    /// Writes down, for people, how far the replay is.
     fn measure(&mut self, call: &mut Call<'_>, here: Step) {
         let now = call.now;
         let metrics = &mut *call.metrics;
@@ -391,9 +380,8 @@ impl Backup {
         }
     }
 
-    /// Sends an acknowledgement that no message asked for, if the last one may have the primary stand or slow
-    /// down and is out of date: everything is executed by now, or a buffer that was more than half full is
-    /// below a quarter.
+    /// Sends an acknowledgement that no message asked for, so that the primary does not stand or slow down
+    /// for old news: all is executed by now, or a buffer that was half full is below a quarter.
     fn tell_progress(&mut self, call: &mut Call<'_>, executed: Step) {
         let Some((told, at)) = self.told else {
             return;
@@ -411,8 +399,7 @@ impl Backup {
         self.replayer.off()
     }
 
-    /// The guest's power state, if it is off and all that it showed or wrote has left: then there is nothing
-    /// to go live for.
+    /// The guest's power state, if it is off and all that it showed or wrote has left: no need to go live.
     pub fn is_over<G: Guest>(&self, guest: &G) -> Option<PowerState> {
         let state = self.replayer.off()?;
         let off = |(_, shown): &(u64, Shown)| matches!(shown, Shown::Power(_));
@@ -438,8 +425,7 @@ impl Backup {
         &self.decoder
     }
 
-    /// Where the clock of a survivor's guest goes on: when the last `Clock` entry came and its `mtime`, or
-    /// `now` and `shown` if none has come.
+    /// When the last `Clock` entry came, and its `mtime`; `now` and `shown` if none has come.
     pub fn clock(&self, now: Time, shown: u64) -> (Time, u64) {
         self.clock.unwrap_or((now, shown))
     }

@@ -2,11 +2,9 @@
 //! the other; the arbiter's answer makes it `Solo` or halts it.
 //!
 //! The question to the arbiter is a test-and-set (FT 2.3-e): of the two sides of a pair at most one ever
-//! hears `Won`, and only that one goes on. A side that cannot reach the arbiter waits, with the guest paused,
-//! as long as it takes.
+//! hears `Won`, and only that one goes on. A side that cannot reach the arbiter waits as long as it takes.
 //!
-//! Until it has won, this role never shows anything to the world, sends the peer nothing and acknowledges
-//! nothing.
+//! This role never shows the world anything, and never sends or acknowledges anything to the peer.
 
 use crate::mutation;
 use crate::mutation::Mutation;
@@ -53,15 +51,13 @@ pub struct Claiming {
     sooner: Option<Time>,
     /// How long to wait if the arbiter cannot be reached this time; twice as long after each such answer.
     retry: Span,
-    /// Is the received log replayed to its end? Before that the arbiter is not asked. A primary has no log to
-    /// replay.
+    /// Is all received log replayed? The arbiter is not asked before. A primary has none to replay.
     drained: bool,
 }
 
 impl Claiming {
-    /// What a replica becomes that suspects its peer. It asks the arbiter later than it could by `patience`,
-    /// which is not zero if its network ports lead nowhere or its operator wants it to leave: a peer that is
-    /// alive then asks first and gets the VM.
+    /// What a replica becomes that suspects its peer. It asks the arbiter later than it could by `patience`:
+    /// with ports that lead nowhere, or an operator who wants it to leave, a living peer shall ask first.
     #[must_use]
     pub fn new(now: Time, claim: Claim, was: Was, patience: Span) -> Claiming {
         // The primary's lease must be over before the backup can be live; a primary waits for nobody, since
@@ -131,9 +127,8 @@ impl Claiming {
         if let Was::Backup(backup) = &mut self.was
             && !self.drained
         {
-            // FT 2.3-b: the log is replayed through the last entry received. That comes before the question,
-            // not after it: a replica that turns out to have diverged must not take the epoch from one that
-            // is well.
+            // FT 2.3-b: the log is replayed through the last entry received. That comes before the question:
+            // a replica that turns out to have diverged must not take the epoch from one that is well.
             if mutation::is(Mutation::DrainShort) {
                 backup.forget_last_output();
             }

@@ -1,5 +1,4 @@
-//! `Gate`: the output rule. A primary's outputs wait here, in order, until the backup has their entries
-//! (FT 2.2-c).
+//! `Gate`: the output rule. Outputs wait here, in order, until the backup has their entries (FT 2.2-c).
 //!
 //! The guest does not wait (FT 2.2-d). With a shared disk a write is an output (FT 4.1-a): it waits with the
 //! other requests in `Disks`, and the gate holds its place in the order. Whether an acknowledged output may
@@ -31,8 +30,7 @@ pub enum Output {
 struct Held {
     /// The entry that marks the output: when the backup has it, the output may leave.
     entry: Seq,
-    /// Since when the output is held; `None`: the slice that produced it has just ended, and [`Gate::look`]
-    /// has not been called since.
+    /// Since when it is held; `None`: there was no [`Gate::look`] since the slice that produced it.
     since: Option<Time>,
     /// What it counts in `Gate::bytes`, see [`cost`].
     bytes: usize,
@@ -73,8 +71,7 @@ impl Gate {
         });
     }
 
-    /// Tells the time right after a slice. The new outputs count as held since then, because a guest stops at
-    /// its outputs.
+    /// Tells the time right after a slice: new outputs are held since then, as a guest stops at its outputs.
     pub fn look(&mut self, now: Time) {
         for held in self.held.iter_mut().rev().take_while(|held| held.since.is_none()) {
             held.since = Some(now);
@@ -132,8 +129,7 @@ impl Gate {
     }
 }
 
-/// What an output of so many bytes counts in a buffer: [`limits::HELD_COST`] more, so that small outputs fill
-/// it too.
+/// What an output of so many bytes counts in a buffer: more, so that many small ones fill it too.
 #[must_use]
 pub fn cost(bytes: usize) -> usize {
     bytes + limits::HELD_COST

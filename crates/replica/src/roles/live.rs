@@ -1,8 +1,7 @@
 //! `Live`: a guest that runs live, with the recorder that runs it and its requests to disks. `Solo` and
 //! `Primary` each have one, and call it for every slice and every answer of a disk.
 //!
-//! It knows no output rule: what is given to `emit` leaves. So a primary never gives it an output that must
-//! wait.
+//! It knows no output rule: what is given to `emit` leaves, so a primary gives it nothing that must wait.
 
 use machine::{Cut, PowerState};
 
@@ -64,8 +63,7 @@ impl Live {
         }
     }
 
-    /// Sends the next request to its disk, if one may go, and tells whether it did. Without `writes` no
-    /// request that changes a disk goes.
+    /// Sends the next request to its disk, if one may go. Without `writes` none that changes a disk goes.
     pub fn issue_one(&mut self, call: &mut Call<'_>, writes: bool) -> bool {
         let request = self.disks.next(writes);
         call.metrics.disk_in_flight = self.disks.in_flight() as u64;

@@ -1,5 +1,4 @@
-//! `Primary`: the role that runs the guest, sends its log, and lets nothing out that the backup could
-//! contradict.
+//! `Primary`: the role that runs the guest, sends its log, and lets out what its backup cannot contradict.
 //!
 //! `Node` gives it inputs, answers and the backup's messages. Its recorder runs the guest and writes the log,
 //! `peer/channel` sends the log, and the gate holds each output until the backup has the output's entry
@@ -48,11 +47,9 @@ pub struct Primary {
     untold: usize,
     /// This side's heartbeats.
     pulse: Pulse,
-    /// Since when the guest stands because a buffer is full or the backup is too far behind; `None`: it does
-    /// not.
+    /// Since when the guest stands because a buffer is full or the backup too far behind; `None`: it runs.
     stands: Option<Time>,
-    /// Since when this primary has been about to leave the VM to the backup: the guest stands, and nothing
-    /// more is shown. `None`: nobody wants it to leave.
+    /// Since when it is about to leave the VM to the backup: the guest stands, and nothing more is shown.
     leaving: Option<Time>,
     /// How long the last message took from its sending to its acknowledgement.
     round_trip: Span,
@@ -97,8 +94,7 @@ impl Primary {
         (self.live, self.gate)
     }
 
-    /// Takes an event while the arbiter is asked. Inputs and answers of disks are queued for the guest, which
-    /// does not run; what the peer says is ignored.
+    /// Queues inputs and answers while the arbiter is asked. The guest stands; the peer is not heard.
     pub fn handle_while_claiming(&mut self, call: &mut Call<'_>, event: Event) {
         match event {
             Event::Input(input) => self.live.recorder.accept(call.metrics, input),
@@ -175,7 +171,6 @@ impl Primary {
         }
     }
 
-    /// Remembers how long a heartbeat took to be answered.
     fn note_beat(&mut self, round_trip: Span) {
         self.beats.truncate(limits::BEATS_REMEMBERED - 1);
         self.beats.push_front(round_trip);
@@ -236,9 +231,8 @@ impl Primary {
         None
     }
 
-    /// Leaves the VM to the backup as soon as the backup has the whole log and has answered something that
-    /// was sent after the order to leave. No request may be at a disk either: a write that landed after the
-    /// backup has gone live would overwrite newer data.
+    /// Leaves the VM to the backup, once it has the whole log and has answered something sent after the order
+    /// to leave. No request may be at a disk: a late write would overwrite the backup's newer data.
     fn leave(&mut self, call: &mut Call<'_>, since: Time) -> Option<Change> {
         let late = call.now.since(since) >= limits::LEAVE_PATIENCE;
         let told = self.flush_due().is_none() && !self.sender.is_unsent() && self.sender.is_quiet();
@@ -301,8 +295,7 @@ impl Primary {
         self.live.recorder.flush_due(hurry)
     }
 
-    /// Hands the sender the frames that are due, sends what the backup has room for, and a sign of life if it
-    /// is time.
+    /// Queues the frames that are due, sends what the backup has room for, and a sign of life if it is time.
     fn flush<G: Guest>(&mut self, call: &mut Call<'_>, guest: &G) {
         let leaving = self.leaving.is_some();
         if self.flush_due().is_some_and(|due| leaving || due <= call.now) {
@@ -334,8 +327,7 @@ impl Primary {
         send(call, Message::Log(log));
     }
 
-    /// Sends a heartbeat, if one is due. While acknowledgements come, one in a timeout is enough: it only
-    /// keeps firewalls open.
+    /// Sends a heartbeat, if due. While acknowledgements come, one in a timeout keeps firewalls open.
     fn beat(&mut self, call: &mut Call<'_>) {
         if self.pulse.due() > call.now {
             return;
@@ -373,8 +365,7 @@ impl Primary {
             match released.output {
                 Output::Change(id) => self.live.disks.release(id),
                 Output::Shown(shown) => {
-                    // One output a call: before the next one the caller reads the clock again, and so the
-                    // lease.
+                    // One output a call: before the next one the caller reads the clock again.
                     call.out.push_back(Action::Release(shown));
                     return None;
                 }
@@ -394,8 +385,7 @@ impl Primary {
         Some(Change::Off(state))
     }
 
-    /// The guest's power state, if it is off, the backup has the entry that says so, and every output has
-    /// left.
+    /// The guest's power state, if it is off, the backup has that entry, and every output has left.
     fn is_over(&self) -> Option<PowerState> {
         let state = self.live.is_over()?;
         let known = self.sender.acknowledged() >= self.live.recorder.log.seq();

@@ -1,9 +1,7 @@
-//! `Solo`: the role of a replica that is alone. It runs the guest, shows its effects at once, and perhaps
-//! records the log to a file.
+//! `Solo`: the role of a replica that is alone. It runs the guest, shows its effects at once, and may record.
 //!
 //! A VM that runs alone has this role from its start. A half of a pair gets it by winning a claim, and never
-//! otherwise (FT 2.3-e). It then first does again what the dead peer may have left undone, before the guest
-//! runs on.
+//! otherwise (FT 2.3-e). Before the guest runs on, it does again what the dead peer may have left undone.
 //!
 //! It has no peer: it sends no message and waits for no acknowledgement.
 
@@ -113,8 +111,7 @@ impl Solo {
         }
         let (outputs, entropy) = backup.take_loose_ends();
         for effect in outputs {
-            // The guest produced this output at its very last step, and its entry was not received: it gets a
-            // new one.
+            // The guest produced it at its last step, and its entry was not received: it gets one now.
             self.live.recorder.mark(call.now, guest, call.metrics, &effect);
             if let shown @ Outward::Shown(_) = Outward::from(effect) {
                 self.live.emit(call, shown);
@@ -123,8 +120,7 @@ impl Solo {
         for bytes in entropy {
             self.live.emit(call, Outward::Entropy { bytes });
         }
-        // FT 3.4-c: whether the dead primary's disks did these requests is unknown, and doing them again does
-        // no harm.
+        // FT 3.4-c: whether these requests were done is unknown, and doing them again does no harm.
         for request in guest.pending_disk() {
             if !mutation::is(Mutation::NoReissue) {
                 self.live.disks.submit(request);
