@@ -1,4 +1,5 @@
-//! An arbiter that is a directory on storage both hosts share: `link(2)` is the test-and-set.
+//! `DirectoryArbiter`: an arbiter that is a directory on storage both hosts share. `link(2)` is its
+//! test-and-set.
 //!
 //! A claim is written to a file of its own and made durable; then it is linked to the name of the epoch,
 //! which succeeds for exactly one claimant, on local file systems and on NFS. NFS may lose the answer of a
@@ -6,8 +7,8 @@
 //!
 //! A path can lead to different directories on two hosts, or to an empty one where a mount is missing. So a
 //! claim that ends a pair names the owner of the epoch before, and only a directory that holds that owner's
-//! claim answers it. Claims are never changed or removed, so it does not matter how much earlier than the
-//! link they are read.
+//! claim answers it. Claims must never be changed or removed: only so does it not matter how much earlier
+//! than the link they are read.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -21,7 +22,7 @@ use replica::VmName;
 /// First line of every claim.
 const HEADER: &str = "lockstep claim 1";
 
-/// A shared directory.
+/// An arbiter in a shared directory.
 #[derive(Debug)]
 pub struct DirectoryArbiter {
     directory: PathBuf,
@@ -31,7 +32,7 @@ impl DirectoryArbiter {
     /// Uses `directory`, after having written a file there to see that it can.
     ///
     /// # Errors
-    /// It does not exist or cannot be written.
+    /// The directory does not exist or cannot be written.
     pub fn open(directory: &Path) -> Result<DirectoryArbiter, ArbiterError> {
         let arbiter = DirectoryArbiter {
             directory: directory.into(),
@@ -40,7 +41,8 @@ impl DirectoryArbiter {
         Ok(arbiter)
     }
 
-    /// Changes the directory, and leaves nothing behind.
+    /// Makes a file in the directory and removes it: so the directory can be written, and what a network file
+    /// system remembers of it is out of date.
     fn touch(&self) -> Result<(), ArbiterError> {
         let probe = self.unique_path("probe");
         let result = write_durably(&probe, b"probe\n").and_then(|()| fs::remove_file(&probe));
@@ -55,22 +57,24 @@ impl DirectoryArbiter {
     }
 
     fn claim_path(&self, vm: &VmName, epoch: Epoch) -> PathBuf {
-        // Digits of fixed length, so that a listing is in order.
+        // The epoch has digits of fixed length, so that a listing is in the order of epochs.
         self.directory.join(format!("{vm}.{:020}.claim", epoch.0))
     }
 
-    /// A name that no other process on any host uses. Begins with a dot, which no VM's name does.
+    /// A path that no other process on any host uses. Its name begins with a dot, which no VM's name does.
     fn unique_path(&self, purpose: &str) -> PathBuf {
         self.directory
             .join(format!(".{purpose}.{:032x}", os::entropy::random_u128()))
     }
 
+    /// The claim, as [`Arbiter::claim`] describes it, with an error where the arbiter cannot be reached.
     fn try_claim(&self, vm: &VmName, claim: Claim) -> Result<Answer, ArbiterError> {
         let path = self.claim_path(vm, claim.epoch);
         if let Some(after) = claim.after {
             self.owned_by(vm, Epoch(claim.epoch.0.saturating_sub(1)), after)?;
         }
-        // Who is first for an epoch that others have left behind is too late all the same.
+        // A claim for an epoch that others have gone beyond comes too late, even if nobody has claimed that
+        // epoch.
         if let Some(last) = self.last_claimed(vm)?
             && last > claim.epoch
             && self.owner_of(&path)? != Some(claim.owner)
@@ -101,7 +105,7 @@ impl DirectoryArbiter {
             Err(error) => return Err(self.unusable(error)),
         }
         cleaned.map_err(io)?;
-        // Only now is the name durable, and only a durable name is won.
+        // The name is durable only after this, and only a durable claim is won.
         File::open(&self.directory)
             .and_then(|directory| directory.sync_all())
             .map_err(io)?;
@@ -116,8 +120,8 @@ impl DirectoryArbiter {
         let path = self.claim_path(vm, epoch);
         let mut found = self.owner_of(&path)?;
         if found.is_none() {
-            // A network file system may remember that there was no such file, but not beyond a change of the
-            // directory.
+            // A network file system may remember that there was no such file, until it sees that the
+            // directory has changed.
             self.touch()?;
             found = self.owner_of(&path)?;
         }
@@ -135,7 +139,7 @@ impl DirectoryArbiter {
         })
     }
 
-    /// Whose claim the file is; `None` if there is no file.
+    /// The owner of the claim in this file; `None` if there is no file.
     fn owner_of(&self, path: &Path) -> Result<Option<u128>, ArbiterError> {
         let content = match fs::read_to_string(path) {
             Ok(content) => content,
@@ -150,6 +154,7 @@ impl DirectoryArbiter {
         }
     }
 
+    /// The highest epoch of which there is a claim of `vm`.
     fn last_claimed(&self, vm: &VmName) -> Result<Option<Epoch>, ArbiterError> {
         let mut last = None;
         for entry in fs::read_dir(&self.directory).map_err(|e| self.unusable(e))? {
@@ -184,7 +189,7 @@ fn lost(reason: String) -> Answer {
     }
 }
 
-/// The epoch in the name of a claim of `vm`.
+/// The epoch in this file's name, if it is the name of a claim of `vm`.
 fn epoch_in(name: &str, vm: &VmName) -> Option<Epoch> {
     let rest = name.strip_prefix(vm.as_str())?.strip_prefix('.')?;
     let digits = rest.strip_suffix(".claim")?;
@@ -192,6 +197,7 @@ fn epoch_in(name: &str, vm: &VmName) -> Option<Epoch> {
     (digits.len() == 20).then(|| digits.parse().ok().map(Epoch))?
 }
 
+/// Writes a new file, which is on its disk when this returns.
 fn write_durably(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
     let result = file.write_all(content).and_then(|()| file.sync_all());

@@ -3,8 +3,8 @@
 //!
 //! It is asked only when a pair is made and when one side suspects the other. Asking may block for long (a
 //! dead file server), so an [`Asker`] asks on a thread of its own and the guest thread reads the answers.
-//! What a verdict means is `replica`'s business: nothing here knows a role, and no answer is ever guessed,
-//! since two winners of one epoch would be two live copies of one VM.
+//! What a verdict means is `replica`'s business: nothing here knows a role, and no answer may ever be
+//! guessed, since two winners of one epoch would be two live copies of one VM.
 #![forbid(unsafe_code)]
 
 mod directory;
@@ -23,27 +23,27 @@ use os::wake::Waker;
 pub struct Answer {
     /// Whether the claim is won, lost, or not known to be either.
     pub verdict: Verdict,
-    /// Why it could not be reached, or who was first; for people.
+    /// Why the arbiter could not be reached, or who was first; for people.
     pub reason: Option<String>,
 }
 
 /// Decides claims: an atomic test-and-set that outlives both replicas.
 pub trait Arbiter: Send {
-    /// "I am the one for (`vm`, `claim.epoch`)." Asking again with the same owner gives the same answer.
-    /// Unless it knows `claim.after` as the owner of the epoch before, the answer is
-    /// [`Verdict::Unreachable`]: this is another arbiter.
+    /// "I am the one for (`vm`, `claim.epoch`)." Asking again with the same owner gives the same answer. If
+    /// `claim.after` names an owner of the epoch before, and this arbiter does not hold that owner's claim,
+    /// the answer is [`Verdict::Unreachable`]: this is another arbiter than that of the pair.
     fn claim(&mut self, vm: &VmName, claim: Claim) -> Answer;
 
-    /// The highest epoch that anybody has claimed.
+    /// The highest epoch of `vm` that anybody has claimed; `None`: nobody has claimed one.
     ///
     /// # Errors
-    /// It could not be reached.
+    /// The arbiter could not be reached.
     fn last(&mut self, vm: &VmName) -> Result<Option<Epoch>, ArbiterError>;
 
     /// Is this the arbiter at which `owner` has claimed `epoch`?
     ///
     /// # Errors
-    /// It is another one, or could not be reached.
+    /// This is another arbiter, or it could not be reached.
     fn check(&mut self, vm: &VmName, epoch: Epoch, owner: u128) -> Result<(), ArbiterError>;
 }
 
@@ -61,7 +61,7 @@ pub enum ArbiterError {
         /// What the operating system said of the directory.
         source: std::io::Error,
     },
-    /// Not the arbiter of the other side.
+    /// This is not the arbiter of the other side.
     #[error(
         "the arbiter directory {path} on host {host} {finding} epoch {epoch} of '{vm}' \
          that the primary has claimed; both sides must see the same directory"
@@ -69,7 +69,7 @@ pub enum ArbiterError {
     NotShared {
         /// Path of the arbiter's directory, as this side sees it.
         path: std::path::PathBuf,
-        /// On which host it is seen so.
+        /// Name of this host, from which the directory looks so.
         host: String,
         /// "does not know", or "knows another owner of".
         finding: &'static str,
@@ -89,7 +89,7 @@ pub enum ArbiterError {
         /// Epoch that went to somebody else.
         epoch: u64,
     },
-    /// A file of another program, or a damaged one.
+    /// A file with the name of a claim is of another program, or damaged.
     #[error("{path} is no claim of Lockstep; look at it and remove it if the VM runs nowhere")]
     Damaged {
         /// Path of the claim's file.
@@ -102,7 +102,7 @@ pub enum ArbiterError {
 pub struct Asker {
     questions: Sender<Claim>,
     answers: Receiver<(Claim, Answer)>,
-    /// Asked and not answered.
+    /// The questions that were asked and are not answered yet.
     open: Vec<Claim>,
 }
 
@@ -137,7 +137,7 @@ impl Asker {
         }
     }
 
-    /// The next answer.
+    /// Takes out the next answer and the question that it is for; `None`: there is none at present.
     pub fn answer(&mut self) -> Option<(Claim, Answer)> {
         let (claim, answer) = self.answers.try_recv().ok()?;
         self.open.retain(|open| *open != claim);
