@@ -1,4 +1,7 @@
-//! `Ending`: how a replica ended, for programs and for people.
+//! `Ending`: how a replica ended, for programs and for people. The drive loop makes one from the node's last
+//! word or from an error, and the reporter tells it as the last event.
+//!
+//! It only describes: the program's exit code and what is printed of an error are the program's business.
 
 use machine::PowerState;
 use replica::{Halt, RoleName};
@@ -6,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use os::error;
 
-/// How a replica ended.
+/// How a replica ended, in a word for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HaltCode {
@@ -28,35 +31,37 @@ pub enum HaltCode {
     Fenced,
     /// The log of a recording could not be written.
     Log,
-    /// This host gave no more of what is needed.
+    /// This host gave no more file descriptors or threads.
     Host,
 }
 
 impl HaltCode {
-    /// The replica could not go on, for a reason that is none of the protocol's.
+    /// Could the replica not go on, for a reason that is none of the protocol's? The program ends with an
+    /// error then.
     #[must_use]
     pub fn is_error(self) -> bool {
         matches!(self, HaltCode::Fenced | HaltCode::Log | HaltCode::Host)
     }
 }
 
-/// The same with its reasons.
+/// How a replica ended, with what is known of the reasons. Each of the last four fields belongs to one code
+/// and is left out with any other.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ending {
     /// The kind of ending, for programs.
     pub code: HaltCode,
     /// The ending as a sentence, for people.
     pub sentence: String,
-    /// Of a divergence: the step.
+    /// With [`HaltCode::Diverged`]: the step at which the divergence was noticed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<u64>,
-    /// Of a divergence: the first component that differs.
+    /// With [`HaltCode::Diverged`]: the first component that differs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<String>,
-    /// Of a lost claim: the epoch that the other side has.
+    /// With [`HaltCode::Lost`]: the epoch that the other side has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
-    /// Of a failed guest: its own code.
+    /// With [`HaltCode::Failed`]: the guest's own code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guest_code: Option<u16>,
 }
@@ -73,8 +78,8 @@ impl Ending {
         }
     }
 
-    /// What ended a node; `None`: the operator did not wait for it. `role`: what it was until then. `peer`:
-    /// the other half.
+    /// The end of a node. `halt`: why it stopped, or `None` if the operator did not wait for it. `role`: what
+    /// it was until then. `peer`: address of the other half.
     #[must_use]
     pub fn of_node(halt: Option<&Halt>, role: RoleName, peer: &str) -> Ending {
         match halt {

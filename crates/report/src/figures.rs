@@ -1,4 +1,7 @@
-//! `Figures`: what a replica has counted and measured, in the form that programs read.
+//! `Figures`: what a replica has counted and measured, in the form that programs read. The reporter makes
+//! them from a node's metrics and the counts of the world around it.
+//!
+//! The names are a stable format (docs/events.md): one may be added, none changed or given another unit.
 
 use replica::{Metrics, Span, Time};
 use serde::{Deserialize, Serialize};
@@ -6,16 +9,16 @@ use serde::{Deserialize, Serialize};
 use super::words::{RoleWord, SuspicionWord};
 use link::Traffic;
 
-/// A distribution of lengths of time, in microseconds; percentiles are at most an eighth too high.
+/// A distribution of lengths of time, in microseconds. Percentiles are at most an eighth too high.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Delays {
     /// Number of samples.
     pub count: u64,
     /// Mean of all samples, in microseconds.
     pub mean_us: f64,
-    /// Half are below.
+    /// Half of all samples are at most this long.
     pub p50_us: f64,
-    /// 99 of 100 are below.
+    /// 99 of 100 samples are at most this long.
     pub p99_us: f64,
     /// The longest sample, in microseconds.
     pub longest_us: f64,
@@ -36,10 +39,11 @@ pub struct Figures {
     pub steps_per_second: u64,
     pub entries: u64,
     pub log_bytes: u64,
-    /// Sent and received on the link, with encryption and framing, without heartbeats and TCP headers.
+    /// Bytes sent on the link, with encryption and framing, without heartbeats and TCP headers.
     pub wire_sent_bytes: u64,
+    /// Bytes received on the link, counted likewise.
     pub wire_received_bytes: u64,
-    /// The same per second since the figures before, both directions.
+    /// Megabits a second on the link in both directions together, since the figures before.
     pub log_mbit_s: f64,
     pub messages_sent: u64,
     pub acks: u64,
@@ -60,20 +64,20 @@ pub struct Figures {
     pub suspicion: Option<SuspicionWord>,
     pub detection_ms: f64,
     pub go_live_ms: f64,
-    /// Memory of the process in RAM.
+    /// Bytes of the process that are in RAM; 0 if the kernel does not tell.
     pub resident_bytes: u64,
-    /// Of the guest's consoles: what nobody read in time.
+    /// Bytes of the guest's consoles that nobody read in time.
     pub console_bytes_lost: u64,
-    /// Lines of this file that could not be written.
+    /// Lines of the file of events that could not be written.
     pub event_lines_lost: u64,
-    /// Lines for people that nobody read in time.
+    /// Lines on standard error that nobody read in time.
     pub stderr_lines_lost: u64,
 }
 
 /// What the world around a node has counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outside {
-    /// On all links to the peer, past and present.
+    /// Bytes on all links to the peer, past and present.
     pub traffic: Traffic,
     /// Bytes of the guest's consoles that nobody read in time.
     pub console_bytes_lost: u64,
@@ -149,7 +153,7 @@ pub(super) fn ms(span: Span) -> f64 {
     span.0 as f64 / 1e6
 }
 
-/// Memory of this process in RAM; 0 if the kernel does not tell.
+/// Bytes of this process that are in RAM; 0 if the kernel does not tell.
 #[must_use]
 pub fn resident_bytes() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();

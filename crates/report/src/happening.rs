@@ -1,8 +1,11 @@
 //! `Happening`: what is told when it happens, as a line for programs and, where an operator must know, as a
 //! sentence.
 //!
-//! docs/events.md lists every event with its fields; a test keeps the two together. To add one: a variant
-//! here, an arm in `sentence`, a line there.
+//! World and reporter make happenings, and the reporter writes them. docs/events.md lists every event with
+//! its fields; a test keeps the two together. To add one: a variant here, an arm in `sentence`, a section
+//! there.
+//!
+//! The names of events and fields are a stable format: one may be added, none changed.
 
 use std::path::Path;
 
@@ -14,7 +17,7 @@ use super::figures::{Figures, ms};
 use super::words::{Course, RoleWord, SuspicionWord, VerdictWord, Wish};
 use disk::Trouble;
 
-/// Something that happened.
+/// Something that happened. In a line of the file the variant's name is the field `event`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Happening {
@@ -22,95 +25,96 @@ pub enum Happening {
     Role {
         /// The role that it has from now on.
         role: RoleWord,
-        /// Of the pair, or of the claim that was won.
+        /// The epoch of the pair, or of the claim that was won; 0 for a VM that runs alone.
         epoch: u64,
-        /// Why the peer is not trusted any more.
+        /// Why the peer is not trusted any more; null while it is, or if there is none.
         suspicion: Option<SuspicionWord>,
-        /// From the peer's last sign of life to the suspicion.
+        /// Milliseconds from the peer's last sign of life to the suspicion; 0 without one.
         detection_ms: f64,
-        /// From the suspicion to being live.
+        /// Milliseconds from the suspicion to being live; 0 before that.
         go_live_ms: f64,
     },
-    /// The peer is not trusted any more. The guest's outputs stand until the arbiter has decided.
+    /// The peer is not trusted any more. Nothing of the guest is shown until the arbiter has decided.
     Suspected {
-        /// What the peer was.
+        /// The role of the peer.
         whom: RoleWord,
         /// Address of the peer.
         peer: String,
         /// Kind of trouble that ended the trust in the peer.
         why: SuspicionWord,
-        /// How the link ended, if it did.
+        /// How the link ended, if that is the trouble.
         reason: Option<String>,
-        /// After its last sign of life.
+        /// Milliseconds since the peer's last sign of life.
         after_ms: f64,
     },
     /// The arbiter was asked, for the first time in this epoch.
     Claim {
-        /// For which epoch.
+        /// The epoch that is claimed.
         epoch: u64,
     },
-    /// It has answered, otherwise than before.
+    /// The arbiter has answered, otherwise than before.
     Verdict {
-        /// For which epoch.
+        /// The epoch that was claimed.
         epoch: u64,
         /// The arbiter's answer.
         verdict: VerdictWord,
-        /// More about it.
+        /// Why the arbiter could not be reached, or who was first, if that is known.
         reason: Option<String>,
     },
-    /// It has not answered, and the guest stands: at once, and again now and then.
+    /// The arbiter has not decided, and the guest stands. Told at once, and again now and then.
     Waiting {
-        /// For which epoch it was asked.
+        /// The epoch that is claimed.
         epoch: u64,
-        /// What is waited for: where the arbiter is.
+        /// Where the arbiter is that is waited for.
         place: String,
-        /// Times it was asked.
+        /// How many times the arbiter was asked.
         asked: u64,
-        /// Since it was asked first.
+        /// Milliseconds since the arbiter was asked first.
         waited_ms: f64,
         /// What stands in the way, if that is known.
         reason: Option<String>,
     },
-    /// Alone and live: outputs leave from here on.
+    /// This side is alone and live: outputs leave from here on.
     GoLive {
-        /// Under this epoch.
+        /// The epoch under which this side is live.
         epoch: u64,
         /// What this side was before.
         was: RoleWord,
-        /// After the peer's last sign of life.
+        /// Milliseconds since the peer's last sign of life.
         after_ms: f64,
     },
     /// A primary goes on without its backup.
     Alone {
-        /// Under this epoch.
+        /// The epoch under which the VM goes on.
         epoch: u64,
         /// The address of the backup that is gone.
         peer: String,
-        /// Why it counts as gone.
+        /// Why the backup counts as gone.
         why: SuspicionWord,
     },
     /// This process is the writer of the disks.
     DiskWriter,
-    /// A disk is ill. Told once for each thing that is wrong with it, until it is well again.
+    /// A disk does not do what it is asked, and the guest waits. Told once for each thing that is wrong with
+    /// the disk, until it is well again.
     DiskTrouble {
-        /// Which, counted from 0.
+        /// Number of the disk, from 0.
         disk: u8,
         /// Path of the disk.
         path: String,
-        /// What is wrong, to go on after the disk's name.
+        /// What is wrong, as words that follow the disk's name in a sentence.
         what: String,
-        /// The same as a sentence with what happens now and what to do.
+        /// What is wrong as a sentence, with what happens now and what to do.
         sentence: String,
         /// When the first request met it, on the clock of `time_ns`.
         since_ns: u64,
     },
     /// All requests that had to wait for a disk are done.
     DiskWell {
-        /// Which, counted from 0.
+        /// Number of the disk, from 0.
         disk: u8,
         /// Path of the disk.
         path: String,
-        /// For how long the first one waited.
+        /// Milliseconds for which the first of these requests waited.
         lasted_ms: f64,
     },
     /// The link to the peer is gone.
@@ -122,7 +126,7 @@ pub enum Happening {
     Stop {
         /// By which way the operator asked.
         by: Wish,
-        /// In which role.
+        /// The role of this replica at that time.
         role: RoleWord,
         /// What is done about it.
         course: Course,
@@ -138,12 +142,12 @@ pub enum Happening {
     Figures(Box<Figures>),
 }
 
-/// A line of the file.
+/// A line of the file of events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Line {
-    /// CLOCK_BOOTTIME, comparable between processes of one host.
+    /// When it was written, in nanoseconds of CLOCK_BOOTTIME: comparable between processes of one host.
     pub time_ns: u64,
-    /// Since 1970, for people.
+    /// When it was written, in nanoseconds since 1970: for people.
     pub wall_ns: u64,
     /// The VM's name.
     pub vm: String,
@@ -167,7 +171,7 @@ impl From<Trouble> for Happening {
 }
 
 impl Happening {
-    /// The trouble of a disk is over; it has lasted so long.
+    /// The happening that the trouble of a disk is over, after it has `lasted` so long.
     #[must_use]
     pub fn disk_well(disk: u8, path: &Path, lasted: Span) -> Happening {
         Happening::DiskWell {
@@ -177,7 +181,7 @@ impl Happening {
         }
     }
 
-    /// What an operator must know, in a sentence without a full stop; `None`: nothing.
+    /// What an operator must know of it, in a sentence without a full stop; `None`: nothing.
     #[must_use]
     pub fn sentence(&self) -> Option<String> {
         Some(match self {

@@ -7,6 +7,9 @@
 //! that was written (docs/events.md).
 //!
 //! Nothing here decides what happens; a replica runs on the same whether it is listened to or not.
+//!
+//! Map, from below: `words` are the words of the stable format, `figures` and `ending` what they say of
+//! numbers and of the end, `happening` all events, `waiting` when to say that the arbiter does not answer.
 #![forbid(unsafe_code)]
 
 mod ending;
@@ -37,28 +40,34 @@ use os::outlet::{Outlet, Unit};
 use os::sys::clock;
 use waiting::Waiting;
 
-/// Tells, and remembers what was told.
+/// Tells what happens, and remembers what was told.
 #[derive(Debug)]
 pub struct Reporter {
+    /// Takes lines to the file of events; `None`: nobody wants them.
     events: Option<Outlet>,
+    /// The VM's name, which stands in every line.
     vm: String,
+    /// How often figures are told; `None`: only at the end.
     every: Option<Span>,
+    /// When this replica started, for how long it has been up.
     started: Time,
-    /// When figures were made last, and the traffic then.
+    /// When figures were made last, and the link's traffic until then.
     last: (Time, Traffic),
-    /// The role that was told last.
+    /// The role that was told last; `None`: none yet.
     role: Option<RoleName>,
-    /// What a replica of a pair was before its suspicion, and the other half.
+    /// What this side was when it came to suspect the other; `Solo` before any suspicion.
     was: RoleWord,
+    /// Address of the other half of the pair.
     peer: String,
-    /// Where the arbiter is.
+    /// Where the arbiter is, for sentences.
     arbiter: String,
-    /// How the link to the peer ended.
+    /// How the link to the peer ended, until the suspicion that follows is told.
     link_lost: Option<String>,
+    /// The question to the arbiter that has no decision yet; `None`: nothing is asked.
     waiting: Option<Waiting>,
 }
 
-/// The file for reports cannot be written.
+/// The file for events cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write events to {path}; check the directory and its permissions")]
 pub struct ReportError {
@@ -69,7 +78,7 @@ pub struct ReportError {
 }
 
 impl Reporter {
-    /// A reporter for `vm` that appends to `sink`, with figures `every` so often.
+    /// A reporter for `vm` that appends events to the file `sink`, and figures among them `every` so often.
     ///
     /// # Errors
     /// The file cannot be opened.
@@ -110,7 +119,7 @@ impl Reporter {
         self.arbiter = arbiter.display().to_string();
     }
 
-    /// Tells it, to programs and to people. Does not wait for either.
+    /// Tells of a happening, to programs and, if an operator must know it, to people. Waits for neither.
     pub fn happened(&mut self, happening: Happening) {
         self.write(&happening);
         if let Some(sentence) = happening.sentence() {
@@ -118,7 +127,7 @@ impl Reporter {
         }
     }
 
-    /// Tells programs only.
+    /// Tells programs of a happening, and nobody else.
     fn write(&mut self, happening: &Happening) {
         tracing::debug!(?happening);
         let Some(events) = &self.events else { return };
@@ -130,7 +139,7 @@ impl Reporter {
                 pid: std::process::id(),
                 happening,
             };
-            // Words, numbers and texts: there is nothing in it that JSON could not say.
+            // A line is made of words, numbers and texts: there is nothing in it that JSON could not say.
             let text = serde_json::to_string(&line).unwrap_or_default();
             (text + "\n").into_bytes()
         };
@@ -139,7 +148,7 @@ impl Reporter {
         });
     }
 
-    /// The role that was told last.
+    /// The role that was told last; solo before any.
     #[must_use]
     pub fn role(&self) -> RoleName {
         self.role.unwrap_or_default()
@@ -177,6 +186,7 @@ impl Reporter {
         }
     }
 
+    /// Tells that the peer is suspected, by this side in the role `this_side`.
     fn suspect(&mut self, this_side: RoleWord, why: SuspicionWord, metrics: &Metrics) {
         self.was = this_side;
         let reason = self.link_lost.take();
@@ -192,13 +202,13 @@ impl Reporter {
         });
     }
 
-    /// Tells that the link is gone.
+    /// Tells that the link is gone, and keeps the reason for the suspicion that follows.
     pub fn lost_link(&mut self, reason: String) {
         self.link_lost = Some(reason.clone());
         self.happened(Happening::LinkLost { reason });
     }
 
-    /// The arbiter is asked; told once for an epoch.
+    /// The arbiter is asked. That is told once for an epoch.
     pub fn asks(&mut self, now: Time, claim: Claim) {
         let epoch = claim.epoch.0;
         match &mut self.waiting {
@@ -210,7 +220,7 @@ impl Reporter {
         }
     }
 
-    /// The arbiter has answered; told if it is another answer than before.
+    /// The arbiter has answered. That is told if it is another answer than before.
     pub fn hears(&mut self, now: Time, claim: Claim, answer: &Answer) {
         let is_news = match (&mut self.waiting, answer.verdict) {
             (Some(waiting), Verdict::Unreachable) => waiting.on_unreachable(now, answer.reason.clone()),
@@ -247,6 +257,7 @@ impl Reporter {
         self.look_at_waiting(now);
     }
 
+    /// Tells that the arbiter does not answer, if it is time to.
     fn look_at_waiting(&mut self, now: Time) {
         let Some(waiting) = &mut self.waiting else { return };
         let Some(waited) = waiting.say(now) else { return };
@@ -260,7 +271,7 @@ impl Reporter {
         self.happened(happening);
     }
 
-    /// The figures now.
+    /// The figures of this replica now.
     pub fn figures(&mut self, now: Time, metrics: &Metrics, outside: Outside) -> Figures {
         let before = std::mem::replace(&mut self.last, (now, outside.traffic));
         Figures {
@@ -275,16 +286,16 @@ impl Reporter {
         &self.peer
     }
 
-    /// Tells the end, and waits a little until all was written.
+    /// Tells the end, and waits a little until all events are written.
     pub fn end(&mut self, ending: Ending) {
         if ending.code.is_error() {
-            // The program says it, as it says all errors: with its causes.
+            // People read of an error from the program, which prints it with its causes.
             self.write(&Happening::Halt(ending));
         } else {
             self.happened(Happening::Halt(ending));
         }
         if let Some(events) = &self.events {
-            // Whoever does not read them does not want them.
+            // Who does not read the last events in time does not want them.
             let _ = events.finish(LAST_WORDS_PATIENCE);
         }
     }

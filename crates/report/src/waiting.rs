@@ -1,4 +1,7 @@
 //! `Waiting`: when to say that the arbiter does not answer, so that it is said at once and not over and over.
+//! The reporter has one while a question has no decision.
+//!
+//! It only counts and says when: how often the arbiter is asked is the node's business.
 
 use replica::{Span, Time};
 
@@ -7,22 +10,24 @@ use crate::limits::{WAITING_EVERY, WAITING_FIRST};
 /// One stretch of asking, from the first question to a decision.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    /// Of the question.
+    /// The epoch that is asked for.
     pub epoch: u64,
-    /// Times it was asked.
+    /// How many times the arbiter was asked.
     pub asked: u64,
-    /// What stands in the way; empty: nothing is known.
+    /// What stands in the way, as the last answer said; `None`: nothing is known.
     pub reason: Option<String>,
+    /// When the arbiter was asked first.
     since: Time,
-    /// It has answered that it cannot be asked.
+    /// Was there an answer that the arbiter cannot be reached?
     unreachable: bool,
-    /// When it is to be said next, and whether it was said.
+    /// When it is next to be said that the arbiter does not answer.
     due: Time,
+    /// Was it said already?
     told: bool,
 }
 
 impl Waiting {
-    /// The first question.
+    /// The waiting that begins with the first question.
     pub fn new(now: Time, epoch: u64) -> Waiting {
         Waiting {
             epoch,
@@ -35,7 +40,7 @@ impl Waiting {
         }
     }
 
-    /// The arbiter could not be asked; says whether that is news.
+    /// Notes that the arbiter could not be reached, and says whether that is news.
     pub fn on_unreachable(&mut self, now: Time, reason: Option<String>) -> bool {
         let is_news = !std::mem::replace(&mut self.unreachable, true);
         self.reason = reason;
@@ -45,12 +50,12 @@ impl Waiting {
         is_news
     }
 
-    /// When to look at it again.
+    /// When [`Waiting::say`] is to be called next.
     pub fn deadline(&self) -> Time {
         self.due
     }
 
-    /// How long it has taken, if that is to be said now.
+    /// For how long a decision has been waited for, if that is to be said now; it then counts as said.
     pub fn say(&mut self, now: Time) -> Option<Span> {
         if now < self.due {
             return None;

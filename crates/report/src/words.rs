@@ -1,12 +1,13 @@
 //! The words of the stable format: how roles, suspicions, verdicts and wishes are called in events and
 //! figures.
 //!
-//! The core's types are not serialised themselves (L3): a name there may change, a word here may not.
+//! `replica` has types of the same kind, which are not serialised themselves: a name there may change, a word
+//! here never, since other programs read it (docs/events.md).
 
 use replica::{RoleName, Suspicion, Verdict};
 use serde::{Deserialize, Serialize};
 
-/// What a replica is.
+/// What a replica is: the word for a [`RoleName`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RoleWord {
@@ -49,23 +50,23 @@ impl RoleWord {
     }
 }
 
-/// Why a peer is not trusted any more.
+/// Why a peer is not trusted any more: the word for a [`Suspicion`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SuspicionWord {
     /// The link broke.
     LinkLost,
-    /// Nothing came for the timeout.
+    /// Neither a message nor a heartbeat came for the timeout.
     Silence,
-    /// Nothing came over the link for the timeout, though heartbeats did.
+    /// Nothing came over the link for far longer than the timeout, though heartbeats did.
     LinkSilence,
-    /// Its execution parted from the log.
+    /// The peer's execution parted from the log.
     Diverged,
-    /// It could not follow.
+    /// The backup could not follow for too long.
     Slow,
-    /// It sent what no correct peer sends.
+    /// The peer sent what no correct peer sends.
     Garbage,
-    /// It leaves the VM to this side.
+    /// The primary leaves the VM to this side.
     Left,
 }
 
@@ -84,7 +85,7 @@ impl From<Suspicion> for SuspicionWord {
 }
 
 impl SuspicionWord {
-    /// For sentences, after a colon.
+    /// The reason as a clause, to stand after a colon in a sentence.
     #[must_use]
     pub fn as_clause(self) -> &'static str {
         match self {
@@ -99,15 +100,15 @@ impl SuspicionWord {
     }
 }
 
-/// What the arbiter said.
+/// What the arbiter said: the word for a [`Verdict`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum VerdictWord {
     /// The epoch is this side's.
     Won,
-    /// It is the other side's.
+    /// The epoch is the other side's.
     Lost,
-    /// It could not be asked.
+    /// The arbiter could not be reached, or was another one than that of the pair.
     Unreachable,
 }
 
@@ -121,7 +122,7 @@ impl From<Verdict> for VerdictWord {
     }
 }
 
-/// Who asked for the end.
+/// By which way the operator asked for the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Wish {
@@ -131,15 +132,15 @@ pub enum Wish {
     Console,
 }
 
-/// What is done about it.
+/// What is done about the operator's wish for the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Course {
-    /// Nothing yet: it is said what the next time will do.
+    /// Nothing yet: the operator is told what asking once more will do.
     Explain,
-    /// It is asked back on the console whether the VM shall be off on both sides.
+    /// The operator is asked on the console whether the VM shall be off on both sides.
     AskBack,
-    /// The answer was no.
+    /// The operator's answer was no, and the VM goes on.
     GoOn,
     /// The VM is left to the backup.
     Leave,
