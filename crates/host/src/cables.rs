@@ -1,4 +1,8 @@
-//! The guest's network cables as the drive loop sees them: which ports to wait for, read and flush.
+//! `Cables`: the guest's network devices as the drive loop sees them: which ports to wait for, read and
+//! flush. `World` has one; behind each cable is a `Port`.
+//!
+//! A port that fails never ends the replica: the guest sees a network that loses frames. Only the poller may
+//! fail.
 
 use std::io;
 
@@ -17,28 +21,30 @@ const PORTS: u64 = 16;
 #[derive(Debug, Default)]
 pub struct Cables {
     cables: Vec<Cable>,
-    /// The world sees this replica: ports that are plugged in again are announced.
+    /// Does the world see this replica? Then the guest's address is announced on a port that is plugged in
+    /// again.
     live: bool,
-    /// Where the ports lead, as the node was told.
+    /// Where the ports lead, as the node was told last.
     told: Lead,
 }
 
-/// From one network device of the guest to a port.
+/// The cable from one network device of the guest to a port.
 #[derive(Debug)]
 struct Cable {
+    /// The device's address, for announcements.
     mac: [u8; 6],
     port: Port,
-    /// Frames wait to be flushed.
+    /// Were frames queued since the last flush?
     dirty: bool,
     /// What the poller waits for; `None`: it does not know the port.
     interest: Option<Interest>,
-    /// The last batch was a full one, or cut short: the port may have more in its buffers, where the kernel
+    /// Was the last batch full, or cut short? Then the port may have more in its buffers, where the kernel
     /// does not see it.
     full: bool,
 }
 
 impl Cables {
-    /// Adds the next device.
+    /// Adds the guest's next network device.
     pub fn add(&mut self, mac: [u8; 6], port: Port) {
         self.cables.push(Cable {
             mac,
@@ -49,14 +55,14 @@ impl Cables {
         });
     }
 
-    /// The world does not see this replica for the time being.
+    /// Tells all ports that the world does not see this replica for the time being.
     pub fn stay_quiet(&mut self) {
         for cable in &mut self.cables {
             cable.port.stay_quiet();
         }
     }
 
-    /// The world sees this replica from here on, by virtue of `epoch`.
+    /// Tells all ports that the world sees this replica from here on, by virtue of `epoch`.
     ///
     /// # Errors
     /// A port cannot be waited for.
@@ -71,7 +77,8 @@ impl Cables {
         Ok(())
     }
 
-    /// A thread has called: perhaps a gateway is there again. It is told whom it talks to.
+    /// A thread has woken the guest thread: perhaps a gateway has been reached. Its port is waited for again,
+    /// and the guest's address is announced there.
     ///
     /// # Errors
     /// A port cannot be waited for.
@@ -90,7 +97,7 @@ impl Cables {
         Ok(())
     }
 
-    /// Does what is due by the clock.
+    /// Does what is due by the clock at each port.
     ///
     /// # Errors
     /// A port cannot be waited for.
@@ -116,7 +123,8 @@ impl Cables {
         self.cables.iter().filter_map(|cable| cable.port.deadline()).min()
     }
 
-    /// Looks so often whether the ports lead somewhere that a pair with this timeout learns of a cut in time.
+    /// Has each port look whether it leads somewhere, so often that a pair with this timeout learns of a cut
+    /// in time.
     pub fn look_for(&mut self, timeout: Span) {
         let every = Span(timeout.0 / PORTS_LOOKS_PER_TIMEOUT).min(PORTS_LOOK_EVERY);
         for cable in &mut self.cables {
@@ -132,8 +140,8 @@ impl Cables {
             .fold(Lead::Unknown, |lead, cable| lead.and(cable.port.lead(now)))
     }
 
-    /// What the node is to be told. Each time that the ports were seen to lead somewhere is news; that they
-    /// do not is news once.
+    /// What the node is to be told of its ports. Each time that they were seen to lead somewhere is news;
+    /// that they lead nowhere is news once.
     pub fn news(&mut self, now: Time) -> Option<Event> {
         let lead = self.lead(now);
         let is_new = lead != std::mem::replace(&mut self.told, lead);
@@ -145,7 +153,7 @@ impl Cables {
         is_new.then_some(Event::Ports(is_well))
     }
 
-    /// The same as a yes or no. A guest without a network lacks nothing.
+    /// Would the guest's frames get anywhere, as a yes or no? A guest without a network lacks nothing.
     #[must_use]
     pub fn lead_somewhere(&self, now: Time) -> bool {
         self.lead(now) != Lead::Nowhere
@@ -194,7 +202,8 @@ impl Cables {
             return Ok(());
         }
         cable.dirty = false;
-        // A flood must not cut every slice: the guest gets one in peace for each full batch.
+        // After a full batch the port is not waited for until a slice has run (`listen_again`), so that a
+        // flood of frames does not cut every slice.
         let interest = match (cable.full, cable.port.flush()) {
             (true, _) => Interest::Nothing,
             (false, true) => Interest::Read,
@@ -203,7 +212,7 @@ impl Cables {
         self.want(index, interest, poller)
     }
 
-    /// Ports that may have frames which the kernel does not show; read them without being called.
+    /// The ports that may have frames which the kernel does not show: they are to be read without its call.
     pub fn unread(&self) -> impl Iterator<Item = Token> {
         (PORTS..)
             .zip(&self.cables)
@@ -211,7 +220,7 @@ impl Cables {
             .map(|(token, _)| Token(token))
     }
 
-    /// Ends the peace of floods; call after each slice.
+    /// Waits again for the ports that had a full batch. Call after each slice.
     ///
     /// # Errors
     /// As the kernel gives them.
@@ -224,7 +233,7 @@ impl Cables {
         Ok(())
     }
 
-    /// Hands the kernel what was queued.
+    /// Hands the kernel the frames that were queued.
     ///
     /// # Errors
     /// As the kernel gives them for the poller, never for a port.
@@ -238,6 +247,7 @@ impl Cables {
         Ok(())
     }
 
+    /// Has the poller wait for this at a port, unless it does already or the cable is out.
     fn want(&mut self, index: usize, interest: Interest, poller: &Poller) -> io::Result<()> {
         let cable = &mut self.cables[index];
         let Some(fd) = cable.port.fd() else {

@@ -1,7 +1,8 @@
 //! Telling the network where the guest is now (FT 2.3-c): a broadcast that bridges learn its address from.
 //!
 //! The guest's IP addresses are its own business and not known here, so the frame is a reverse-ARP request,
-//! as QEMU sends after a migration. It is repeated, because any of them may be lost.
+//! as QEMU sends after a migration. It is repeated, because any of them may be lost. `World` sends one on
+//! each port in every round, after a takeover only: nothing is announced by a replica that is not live.
 
 use replica::{Span, Time};
 
@@ -10,20 +11,20 @@ use crate::limits::{ANNOUNCE_FIRST_MS, ANNOUNCE_ROUNDS, ANNOUNCE_STEP_MS};
 /// Shortest Ethernet frame without its checksum.
 const FRAME_LEN_MIN: usize = 60;
 
-/// When to announce next.
+/// When the next round of announcements is due.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Announcer {
-    /// Rounds done and when the next is due; `None`: not begun, or all done.
+    /// How many rounds are done and when the next one is due; `None`: not begun, or all are done.
     next: Option<(u32, Time)>,
 }
 
 impl Announcer {
-    /// Begins, with a first round at once.
+    /// Begins the announcements, with a first round at once.
     pub fn begin(&mut self, now: Time) {
         self.next = Some((0, now));
     }
 
-    /// Is a round due?
+    /// Is a round due now? The answer yes counts it as done.
     pub fn is_due(&mut self, now: Time) -> bool {
         let Some((done, _)) = self.next.filter(|&(_, at)| at <= now) else {
             return false;
@@ -33,7 +34,7 @@ impl Announcer {
         true
     }
 
-    /// When to look again.
+    /// When the next round is due.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
         self.next.map(|(_, at)| at)

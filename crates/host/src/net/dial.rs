@@ -1,4 +1,5 @@
-//! Reaching a gateway: several attempts beside each other, the first that is through wins.
+//! `Dialer`: reaches a gateway by several attempts beside each other, of which the first that is through
+//! wins. `plug` runs it on a thread of its own, because it waits; the guest thread must not.
 //!
 //! A SYN that is lost in an outage is sent again by the kernel only after a second, and then after two more.
 //! So a new attempt begins every [`GATEWAY_DIAL_EVERY`]; of those that nobody has answered the oldest are
@@ -43,7 +44,7 @@ impl Endpoint {
         }
     }
 
-    /// Begins to connect, without waiting for an answer.
+    /// Begins to connect, without waiting for the gateway's answer.
     fn begin(&self) -> io::Result<Connection> {
         Ok(match self {
             Endpoint::Tcp(address) => {
@@ -77,7 +78,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// A socket of either kind.
+/// A stream socket to a gateway, of either kind.
 #[derive(Debug)]
 pub enum Connection {
     /// A TCP connection.
@@ -87,7 +88,7 @@ pub enum Connection {
 }
 
 impl Connection {
-    /// Whether an attempt has come through; an error if it has failed.
+    /// Is this attempt to connect through? An error says that it has failed.
     fn is_through(&self) -> io::Result<bool> {
         let Connection::Tcp(stream) = self else {
             return Ok(true);
@@ -140,36 +141,42 @@ pub enum DialError {
     /// Nobody answers at the endpoint, or the connection broke.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// It is no gateway for this VM.
+    /// Somebody answers, but it is no gateway for this VM.
     #[error(transparent)]
     Keyed(#[from] KeyedError),
 }
 
+/// How far an attempt has come.
 #[derive(Debug)]
 enum Stage {
+    /// The kernel has no answer from the endpoint yet.
     Connecting,
-    /// The handshake of a connection with a key.
+    /// The connection is made, and the handshake that proves the key is under way.
     Greeting(Caller),
 }
 
+/// One attempt to reach the gateway.
 #[derive(Debug)]
 struct Attempt {
     stream: Connection,
+    /// When the attempt began; it is given up after [`CONNECT_TIMEOUT`].
     began: Instant,
     stage: Stage,
 }
 
-/// A series of attempts.
+/// A series of attempts to reach one gateway.
 #[derive(Debug)]
 pub struct Dialer {
     endpoint: Endpoint,
     security: Security,
+    /// The attempts under way, in the order in which they began; at most [`GATEWAY_DIALS_MAX`].
     attempts: Vec<Attempt>,
+    /// When the next attempt begins.
     next: Instant,
 }
 
 impl Dialer {
-    /// No attempt yet.
+    /// A dialer that has not begun any attempt.
     #[must_use]
     pub fn new(endpoint: Endpoint, security: Security) -> Dialer {
         Dialer {
@@ -184,7 +191,7 @@ impl Dialer {
     /// Call again after an error too.
     ///
     /// # Errors
-    /// One has failed. The others go on.
+    /// An attempt has failed. The others go on.
     pub fn step(&mut self) -> Result<Option<Wire<Connection>>, DialError> {
         let now = Instant::now();
         if self.next <= now {
@@ -215,6 +222,7 @@ impl Dialer {
         Ok(None)
     }
 
+    /// Begins one more attempt; if there are too many, the second oldest ends for it.
     fn begin(&mut self, now: Instant) -> io::Result<()> {
         if self.attempts.len() >= GATEWAY_DIALS_MAX {
             self.attempts.remove(1);
@@ -227,7 +235,8 @@ impl Dialer {
         Ok(())
     }
 
-    /// Those of which something has come, the last first, so that one can be removed.
+    /// Waits, and gives the indices of the attempts of which something has come, the last one first: so the
+    /// others keep their places when one is removed.
     fn wait(&self, now: Instant) -> Vec<usize> {
         let patience = self.next.saturating_duration_since(now);
         let mut fds: Vec<PollFd<'_>> = self
@@ -242,12 +251,13 @@ impl Dialer {
             })
             .collect();
         let patience = clock::timespec(patience.min(Duration::from_secs(1)).as_nanos() as u64);
-        // An interrupted wait is a short one.
+        // A wait that a signal interrupts is only a short one.
         let _ = poll(&mut fds, Some(&patience));
         let ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
         (0..fds.len()).rev().filter(|&index| ready(&fds[index])).collect()
     }
 
+    /// Takes an attempt as far as it comes without waiting; gives its connection once that is ready.
     fn advance(&mut self, index: usize) -> Result<Option<Wire<Connection>>, DialError> {
         let Attempt { stream, stage, .. } = &mut self.attempts[index];
         match stage {

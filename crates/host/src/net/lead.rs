@@ -1,4 +1,7 @@
-//! Where a network port of a VM leads at present, as far as this host knows.
+//! `Lead`: where a network port of a VM leads at present, as far as this host knows. Ports say it, and
+//! `cables` tells the node, whose side of a pair asks the arbiter later if its ports lead nowhere.
+//!
+//! It is a guess about what lies outside, so nothing that must be right may depend on it.
 
 use replica::Time;
 
@@ -8,8 +11,8 @@ pub enum Lead {
     /// Nothing is plugged in, or nobody can tell.
     #[default]
     Unknown,
-    /// They would have at this time.
+    /// Frames would have got somewhere at this time, when it was seen last.
     Somewhere(Time),
-    /// They would not.
+    /// Frames would get nowhere.
     Nowhere,
 }

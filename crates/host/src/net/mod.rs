@@ -1,4 +1,7 @@
-//! The guest's network on this host: how its Ethernet frames leave the VMM and come back.
+//! The guest's network on this host: how its Ethernet frames leave the VMM and come back. `cables` has a
+//! `port` for each network device: no cable, a `tap`, or a `plug` in a gateway, which `dial` reaches.
+//!
+//! Frames may be lost here, as on any network, but never wait long enough to hold up the guest.
 
 pub mod announce;
 pub mod dial;
@@ -17,7 +20,7 @@ pub use tap::Tap;
 /// Why the guest's network cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum NetError {
-    /// No such interface.
+    /// There is no such tap interface, or it may not be used.
     #[error(
         "cannot open the tap interface '{name}'; make it with `ip tuntap add {name} mode tap user $USER` \
          and `ip link set {name} up`"
@@ -28,7 +31,7 @@ pub enum NetError {
         /// What the operating system said of it.
         source: std::io::Error,
     },
-    /// No gateway answers.
+    /// No gateway answers at the endpoint.
     #[error("the gateway at {endpoint} does not answer; start it with `lockstep gateway`")]
     Gateway {
         /// Address or socket of the gateway.
@@ -36,7 +39,7 @@ pub enum NetError {
         /// What the operating system said of the connection.
         source: std::io::Error,
     },
-    /// A gateway, but not for this VM.
+    /// A gateway answers, but it is not for this VM: one of the two has another key, or none.
     #[error("the gateway at {endpoint} and this VM do not go together")]
     Refused {
         /// Address or socket of the gateway.
@@ -44,7 +47,7 @@ pub enum NetError {
         /// Why the handshake failed.
         source: gateway::keyed::KeyedError,
     },
-    /// The key for the gateway.
+    /// The key for the gateway cannot be read.
     #[error(transparent)]
     Key(#[from] link::KeyError),
 }

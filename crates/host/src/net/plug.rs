@@ -1,8 +1,9 @@
-//! The guest's side of a gateway: frames on a byte stream to another process, which outlives this one.
+//! `Plug`: the guest's side of a gateway: frames on a byte stream to another process, which outlives this
+//! one.
 //!
 //! When the gateway goes away the cable is out: frames are dropped and a thread tries to plug it in again
-//! (`dial`). While its first try is under way frames wait: what a replica shows as it goes live is what a
-//! client waits for.
+//! (`dial`). While a new primary's first try is under way frames wait: what a replica shows as it goes live
+//! is what a client waits for. The guest thread itself never waits for the gateway.
 //!
 //! ```text
 //!            connected                      no answer for GATEWAY_SUSPECT        none for GATEWAY_GONE
@@ -44,14 +45,18 @@ use os::wake::Waker;
 /// What a thread that dials has to say.
 #[derive(Debug)]
 enum News {
+    /// A try has failed; the thread goes on trying.
     Failed(DialError),
+    /// A try has come through; the thread has ended.
     Connected(Wire<Connection>),
 }
 
-/// A thread that dials. It ends when this is dropped.
+/// A thread that dials, as the guest thread sees it. The thread ends soon after this is dropped.
 #[derive(Debug)]
 struct Dialing {
+    /// What the thread has to say.
     news: Receiver<News>,
+    /// Set when the thread is to give up.
     enough: Arc<AtomicBool>,
 }
 
@@ -61,17 +66,19 @@ impl Drop for Dialing {
     }
 }
 
-/// A cable that is in.
+/// What is known of a cable that is in.
 #[derive(Debug)]
 struct In {
+    /// The connection, with its encryption if there is a key.
     wire: Wire<Connection>,
-    /// Since when the gateway owes an answer.
+    /// When the gateway was asked whether it is there and has not answered; `None`: it owes no answer.
     asked: Option<Time>,
-    /// When to ask next, if it owes none.
+    /// When to ask the gateway next, if it owes no answer.
     ask: Time,
-    /// When it answered last, or was connected.
+    /// When the gateway answered last, or was connected.
     answered: Time,
-    /// Bytes of [`Plug::kept`] that were sent before the question.
+    /// How many bytes of [`Plug::kept`] were sent before the question: the answer will say that they have
+    /// arrived.
     before: usize,
 }
 
@@ -81,25 +88,28 @@ pub struct Plug {
     endpoint: Endpoint,
     security: Security,
     waker: Waker,
+    /// How often the gateway is asked whether it is there.
     ask_every: Span,
+    /// The cable; `None`: it is out.
     cable: Option<In>,
+    /// The thread that tries to plug the cable in, or to find a better connection beside a mute one.
     dialing: Option<Dialing>,
     /// By which epoch this replica shows the guest; `None`: it is quiet.
     live: Option<Epoch>,
-    /// The first try of a new primary is under way: frames wait for it.
+    /// Is the first try of a new primary under way? Frames wait for it.
     first_try: bool,
     /// Frames with their lengths that the next connection gets first: those that wait for the first try, and
     /// those whose arrival no answer has confirmed.
     kept: Vec<u8>,
-    /// Since when the cable has been out.
+    /// Since when the cable has been out; `None`: it is in, or nobody has missed it yet.
     out: Option<Time>,
     /// Frames dropped because the cable was out or the gateway did not read.
     dropped: u64,
-    /// The last reason that was told, so that each is told once.
+    /// The last reason for a cut that the operator was told, so that each is told once.
     told: Option<String>,
-    /// Reading stopped before the connection was empty.
+    /// Did the last reading stop before the connection was empty?
     unread: bool,
-    /// The host had no thread to dial: when to try again.
+    /// When to try again to start the thread that dials; `None`: the host did not lack one.
     dial_again: Option<Time>,
 }
 
@@ -125,7 +135,7 @@ impl Plug {
         }
     }
 
-    /// Plugs it in at once, to see at the start that the gateway is there.
+    /// Plugs the cable in and waits for that: only at the start, to see that the gateway is there.
     ///
     /// # Errors
     /// Nobody listens, or it is no gateway for this VM.
@@ -139,7 +149,7 @@ impl Plug {
         }
     }
 
-    /// This replica is quiet: keeps a connection that only shows whether the way to the gateway is well, if
+    /// For a quiet replica: keeps a connection that only shows whether the way to the gateway is well, if
     /// there is a key.
     pub fn probe(&mut self) {
         if self.security != Security::Insecure {
@@ -168,7 +178,7 @@ impl Plug {
         self.dial();
     }
 
-    /// Looks whether the cable has been plugged in; `true`: now, and [`Plug::fd`] is new.
+    /// Takes the news of the thread that dials. True: the cable has been plugged in, and [`Plug::fd`] is new.
     pub fn on_wake(&mut self) -> bool {
         while let Some(dialing) = &self.dialing
             && let Ok(news) = dialing.news.try_recv()
@@ -182,7 +192,8 @@ impl Plug {
                 }
                 News::Connected(wire) => {
                     self.dialing = None;
-                    // Both answer: what is on its way on the old one is not given up.
+                    // If the old connection answers again it stays: what is on its way there would be lost
+                    // with it.
                     if !self.is_answered(clock::now()) {
                         tracing::info!("connected to the gateway at {}", self.endpoint);
                         self.plug_in(wire);
@@ -194,14 +205,16 @@ impl Plug {
         false
     }
 
-    /// Asks the gateway whether it is there, and finds out that it is not.
+    /// Asks the gateway, if it is time, whether it is there; gives a connection up on which it owes the
+    /// answer for too long.
     pub fn on_time(&mut self, now: Time) {
         if self.dial_again.is_some_and(|at| at <= now) {
             self.dial();
         }
         let Some(cable) = &mut self.cable else { return };
         if !cable.wire.is_keyed() {
-            // The kernel says when it is gone.
+            // Without a key the gateway cannot be asked: a connection counts as well until the kernel says
+            // that it is gone.
             if cable.ask <= now {
                 cable.ask = now.after(self.ask_every);
                 cable.answered = now;
@@ -236,7 +249,7 @@ impl Plug {
         of_cable.into_iter().chain(self.dial_again).min()
     }
 
-    /// Asks the gateway so often whether it is there.
+    /// Says how often to ask the gateway whether it is there.
     pub fn ask_every(&mut self, every: Span) {
         self.ask_every = every;
     }
@@ -252,7 +265,7 @@ impl Plug {
         }
     }
 
-    /// What to wait for; `None`: the cable is out.
+    /// The connection to wait for; `None`: the cable is out.
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.cable.as_ref().map(|cable| cable.wire.stream().as_fd())
@@ -273,7 +286,8 @@ impl Plug {
         }
     }
 
-    /// Keeps a frame for the next connection. False: there is no room for one that waits for the first try.
+    /// Keeps a frame for the next connection. False: the frame waits for the first try, and there is no room
+    /// for it.
     fn keep(&mut self, frame: &[u8]) -> bool {
         let Some(cable) = &mut self.cable else {
             let fits = self.kept.len() + frame.len() <= GATEWAY_BACKLOG_MAX;
@@ -281,17 +295,18 @@ impl Plug {
         };
         if cable.wire.is_keyed() {
             if self.kept.len() + frame.len() > GATEWAY_KEPT_MAX {
-                // So much in so little time is a transfer, which goes on by itself.
+                // So much between two answers is a bulk transfer, whose own TCP sends again what gets lost.
                 self.kept.clear();
                 cable.before = 0;
             }
-            // The wire has taken it, so its length is right.
+            // The wire has taken the frame, so its length is right.
             let _ = write_frame(&mut self.kept, frame);
         }
         true
     }
 
-    /// Writes what the kernel takes. `true`: nothing is left, or it waits for [`Plug::on_wake`].
+    /// Hands the kernel what was queued. False: not all was taken; call again when the connection is
+    /// writable.
     pub fn flush(&mut self) -> bool {
         let Some(cable) = &mut self.cable else { return true };
         cable.wire.flush().unwrap_or_else(|error| {
@@ -300,9 +315,9 @@ impl Plug {
         })
     }
 
-    /// The next frame that has arrived. Takes at most `patience` things out of the connection, and counts it
-    /// down: a gateway that says one word after the other, or sends frames to a quiet replica, must not hold
-    /// up the guest. [`Plug::is_unread`] tells whether it was over.
+    /// The next frame that has arrived. Takes at most `patience` frames and words out of the connection, and
+    /// counts it down: a gateway that says one word after the other, or sends frames to a quiet replica, must
+    /// not hold up the guest. [`Plug::is_unread`] says whether something is left.
     pub fn receive(&mut self, patience: &mut usize) -> Option<Vec<u8>> {
         self.unread = false;
         loop {
@@ -319,7 +334,7 @@ impl Plug {
                     self.unread = true;
                     return Some(frame.to_vec());
                 }
-                // What comes while this replica is quiet is for somebody else.
+                // A quiet replica drops frames: they are for the replica that is live.
                 Ok(Some(Item::Frame(_))) => {}
                 Ok(Some(Item::Word(word))) => self.on_word(word),
                 Ok(None) => match cable.wire.receive() {
@@ -338,7 +353,7 @@ impl Plug {
         self.unread
     }
 
-    /// Frames of the guest that went nowhere.
+    /// How many frames of the guest were dropped here.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped
@@ -352,18 +367,19 @@ impl Plug {
                 cable.answered = clock::now();
                 self.kept.drain(..std::mem::take(&mut cable.before));
                 self.told = None;
-                // Whoever dials beside is no longer needed.
+                // A thread that dials beside this connection is no longer needed.
                 self.dialing = None;
                 self.dial_again = None;
             }
             Word::Ping => cable.wire.answer(GATEWAY_BACKLOG_MAX),
-            // Gateways do not say that.
+            // Only replicas say this word; from a gateway it means nothing.
             Word::Live { .. } => {}
         }
     }
 
-    /// For how long the gateway has owed an answer, if for long. What has arrived and was not read yet may be
-    /// the answer: a replica that was not scheduled for a while must not blame the gateway.
+    /// For how long the gateway has owed an answer, if for at least [`GATEWAY_SUSPECT`]. Bytes that have
+    /// arrived and were not read yet may be the answer: a replica that was not scheduled for a while must not
+    /// blame the gateway.
     fn silence(&self, now: Time) -> Option<Span> {
         let cable = self.cable.as_ref()?;
         let silence = now.since(cable.asked?);
@@ -372,12 +388,14 @@ impl Plug {
         (silence >= GATEWAY_SUSPECT && !is_unread()).then_some(silence)
     }
 
+    /// Is the cable in, and does the gateway owe no answer for long?
     fn is_answered(&self, now: Time) -> bool {
         self.cable
             .as_ref()
             .is_some_and(|cable| cable.asked.is_none_or(|asked| now.since(asked) < GATEWAY_SUSPECT))
     }
 
+    /// Makes this connection the cable, and sends on it what was kept.
     fn plug_in(&mut self, mut wire: Wire<Connection>) {
         if let Some(epoch) = self.live {
             wire.say(Word::Live { epoch: epoch.0 });
@@ -410,6 +428,7 @@ impl Plug {
         });
     }
 
+    /// Starts the thread that dials, unless it runs already.
     fn dial(&mut self) {
         self.dial_again = None;
         if self.dialing.is_some() {
@@ -430,7 +449,7 @@ impl Plug {
                     Ok(Some(wire)) => (News::Connected(wire), true),
                     Err(error) => (News::Failed(error), false),
                 };
-                // Nobody waits any more if the plug is gone.
+                // If the plug is gone, nobody waits for the news any more.
                 let _ = sender.send(news);
                 waker.wake();
                 if done {
@@ -441,7 +460,8 @@ impl Plug {
         match thread {
             Ok(_) => self.dialing = Some(dialing),
             Err(error) => {
-                // The guest runs on without its cable.
+                // The host has no thread to give: the guest runs on without its cable, and it is tried again
+                // later.
                 self.dial_again = Some(clock::now().after(GATEWAY_THREAD_PAUSE));
                 self.tell(&format!(
                     "this host gives no more threads ({error}); raise the limit (`ulimit -u`)"
@@ -450,6 +470,7 @@ impl Plug {
         }
     }
 
+    /// The connection is of no use any more: the cable is out, and a thread tries to plug it in again.
     fn unplugged(&mut self, why: &str) {
         self.tell(why);
         self.cable = None;
@@ -459,6 +480,7 @@ impl Plug {
         }
     }
 
+    /// Tells the operator why there is no way to the gateway, unless that was told last.
     fn tell(&mut self, why: &str) {
         if self.told.as_deref() != Some(why) {
             tracing::warn!(

@@ -1,7 +1,7 @@
-//! `Port`: where one network device of the guest is plugged in.
+//! `Port`: where one network device of the guest is plugged in. `cables` has one for each device.
 //!
-//! A backup's ports are quiet until it goes live: no frame passes. Where there is a key the gateway is asked
-//! whether it is there.
+//! A backup's ports are quiet until it goes live: no frame may pass, in either direction. Where there is a
+//! key the gateway is asked meanwhile whether it is there.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -17,7 +17,7 @@ use link::{KeyFile, Security};
 use os::limits::BATCH_MAX;
 use os::wake::Waker;
 
-/// What the operator asked for.
+/// Where the operator wants a network device to be plugged in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PortSpec {
     /// A device without a cable.
@@ -28,7 +28,7 @@ pub enum PortSpec {
     Gateway {
         /// Where it listens.
         endpoint: Endpoint,
-        /// File with the key that both have; `None`: frames travel in the clear.
+        /// File with the key that VM and gateway share; `None`: frames travel in the clear.
         key: Option<KeyFile>,
     },
 }
@@ -58,7 +58,7 @@ pub enum Port {
 }
 
 impl Port {
-    /// Opens it, quiet.
+    /// Opens a port, which is quiet at first.
     ///
     /// # Errors
     /// There is no such interface, or the key file is of no use.
@@ -91,18 +91,20 @@ impl Port {
         })
     }
 
-    /// This replica does not show the guest, for the time being.
+    /// Tells the port that this replica does not show the guest, for the time being.
     pub fn stay_quiet(&mut self) {
         if let Port::Gateway(plug) = self {
             plug.probe();
         }
     }
 
-    /// This replica shows the guest to the world from here on, by virtue of `epoch`; 0: the VM runs alone.
+    /// Tells the port that this replica shows the guest from here on, by virtue of `epoch`; 0: the VM runs
+    /// alone.
     pub fn go_live(&mut self, epoch: Epoch) {
         match self {
             Port::None => {}
-            // What came while nobody listened is old. Under a flood it never ends.
+            // Frames that came while nobody listened are old, and dropped. A flood never ends, so their
+            // number is bounded.
             Port::Tap(tap) => {
                 let _ = std::iter::from_fn(|| tap.receive()).take(TAP_STALE_MAX).count();
             }
@@ -129,7 +131,7 @@ impl Port {
         }
     }
 
-    /// Looks so often whether it leads somewhere.
+    /// Says how often to look whether the port leads somewhere.
     pub fn look_every(&mut self, every: Span) {
         match self {
             Port::None => {}
@@ -154,7 +156,7 @@ impl Port {
         self.lead(now) != Lead::Nowhere
     }
 
-    /// What to wait for.
+    /// The file descriptor to wait for; `None`: the cable is out.
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
@@ -164,7 +166,7 @@ impl Port {
         }
     }
 
-    /// A thread has called; `true`: [`Port::fd`] is new.
+    /// A thread has woken the guest thread. True: the cable has been plugged in, and [`Port::fd`] is new.
     pub fn on_wake(&mut self) -> bool {
         match self {
             Port::None | Port::Tap(_) => false,
@@ -190,7 +192,7 @@ impl Port {
         }
     }
 
-    /// `true`: nothing is left; `false`: call again when the port is writable.
+    /// Hands the kernel what was queued. False: not all was taken; call again when the port is writable.
     pub fn flush(&mut self) -> bool {
         match self {
             Port::None | Port::Tap(_) => true,
@@ -198,7 +200,8 @@ impl Port {
         }
     }
 
-    /// Frames that have arrived, at most [`BATCH_MAX`], of at most [`ITEMS_MAX`] things that a gateway sent.
+    /// Takes frames that have arrived: at most [`BATCH_MAX`], out of at most [`ITEMS_MAX`] frames and words
+    /// that a gateway sent.
     pub fn receive(&mut self) -> impl Iterator<Item = Vec<u8>> {
         let mut patience = ITEMS_MAX;
         std::iter::from_fn(move || match self {

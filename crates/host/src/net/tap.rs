@@ -1,4 +1,5 @@
-//! A TAP interface: the guest's frames go to the host's bridge or routing, and back.
+//! `Tap`: a TAP interface of the host. The guest's frames go to the host's bridge or routing, and back. It is
+//! one kind of `Port`, and never blocks: what the kernel does not take is lost.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -17,9 +18,11 @@ pub struct Tap {
     device: File,
     name: String,
     buffer: Box<[u8]>,
+    /// Where the interface leads, as last seen.
     lead: Lead,
-    /// When to look next whether it is up, and how often.
+    /// When to look next whether the interface is up.
     look: Time,
+    /// How often to look whether the interface is up.
     look_every: Span,
 }
 
@@ -50,13 +53,13 @@ impl Tap {
         }
     }
 
-    /// Looks so often whether the interface is up.
+    /// Says how often to look whether the interface is up.
     pub fn look_every(&mut self, every: Span) {
         self.look_every = every;
     }
 
-    /// Looks whether the interface is up, with a carrier. What lies behind it, a bridge and its cable, the
-    /// kernel does not say.
+    /// Looks, if it is time, whether the interface is up and has a carrier. What lies behind it, a bridge and
+    /// its cable, the kernel does not say.
     pub fn on_time(&mut self, now: Time) {
         if self.look <= now {
             self.look = now.after(self.look_every);
@@ -70,13 +73,13 @@ impl Tap {
         self.look
     }
 
-    /// Does it lead somewhere, as last seen?
+    /// Does the interface lead somewhere, as last seen?
     #[must_use]
     pub fn lead(&self) -> Lead {
         self.lead
     }
 
-    /// The next frame that has arrived.
+    /// The next frame that has arrived; `None`: there is none at present.
     pub fn receive(&mut self) -> Option<Vec<u8>> {
         loop {
             match self.device.read(&mut self.buffer) {
@@ -93,8 +96,9 @@ impl Tap {
     }
 }
 
-/// What a look says after `before`. A kernel that cannot be asked any more does not make a port that was well
-/// a bad one: to a node that hears nothing of its ports for a while they lead nowhere.
+/// Where a look says that the interface leads, if it led to `before`. A kernel that cannot be asked any more
+/// does not make a port that was well a bad one: a node that hears nothing of its ports for a while would
+/// take them to lead nowhere.
 fn looked(before: Lead, seen: io::Result<bool>, now: Time) -> Lead {
     match (seen, before) {
         (Ok(true), _) => Lead::Somewhere(now),
