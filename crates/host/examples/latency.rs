@@ -2,6 +2,9 @@
 //!
 //! `cargo run --release -p host --example latency [ROUNDS]`. The difference between a pair and a guest alone
 //! is what the output rule costs: the log out, the acknowledgement back, the release.
+//!
+//! It starts itself again, once for each replica, with the role in an environment variable. It must not run
+//! beside anything else that wants the processor, or it measures that.
 
 #[path = "../tests/site/mod.rs"]
 mod site;
@@ -17,6 +20,7 @@ use link::KeyFile;
 use replica::Span;
 use site::{Cable, Site, Toy, vm};
 
+/// Environment variable by which a process that this program starts learns its role.
 const ROLE: &str = "LOCKSTEP_LATENCY_ROLE";
 
 fn main() {
@@ -38,6 +42,7 @@ fn main() {
     }
 }
 
+/// Prints a line of percentiles; `samples` are in microseconds.
 fn print(what: &str, mut samples: Vec<f64>) {
     samples.sort_by(f64::total_cmp);
     let at = |percent: usize| samples[(samples.len() - 1) * percent / 100];
@@ -68,6 +73,7 @@ fn bare(rounds: usize) {
     let _ = child.wait();
 }
 
+/// The guest alone, behind a gateway that is this process.
 fn alone(rounds: usize, spins: bool, what: &str) {
     let Site { dir, gateway } = Site::new();
     let mut child = start("run", dir.path(), "127.0.0.1:0", spins, false);
@@ -77,6 +83,7 @@ fn alone(rounds: usize, spins: bool, what: &str) {
     let _ = child.wait();
 }
 
+/// A primary and a backup on this host, and what the primary's own figures say.
 fn pair(rounds: usize, spins: bool, key: bool, what: &str) {
     let Site { dir, gateway } = Site::new();
     let mut backup = start("backup", dir.path(), "127.0.0.1:0", spins, key);
@@ -105,6 +112,7 @@ fn pair(rounds: usize, spins: bool, key: bool, what: &str) {
     }
 }
 
+/// Microseconds from each request to its answer, without those of the first tenth, which only warm up.
 fn ping(cable: &mut Cable, rounds: usize) -> Vec<f64> {
     let mut request = vec![b'e'; 60];
     let mut samples = Vec::with_capacity(rounds);
@@ -121,6 +129,7 @@ fn ping(cable: &mut Cable, rounds: usize) -> Vec<f64> {
     samples
 }
 
+/// Starts this program again in a role. `peer`: the address that it is given.
 fn start(role: &str, dir: &Path, peer: &str, spins: bool, key: bool) -> Child {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
     command
@@ -135,6 +144,7 @@ fn start(role: &str, dir: &Path, peer: &str, spins: bool, key: bool) -> Child {
     command.spawn().expect("a process")
 }
 
+/// What a process does that was started in a role.
 fn replica_process(role: &str) {
     let mut arguments = std::env::args().skip(1);
     let dir = PathBuf::from(arguments.next().expect("a directory"));
@@ -151,7 +161,7 @@ fn replica_process(role: &str) {
         address: address.parse().expect("an address"),
         key: std::env::var_os("KEY").map(|_| KeyFile {
             path: dir.join("key"),
-            // In a directory that only this user can enter.
+            // The key lies in a directory that only this user can enter.
             though_open: true,
         }),
         arbiter: dir.join("arbiter"),

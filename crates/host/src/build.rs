@@ -1,4 +1,7 @@
-//! The guest that everybody wants: a machine with the engine this host is best served by.
+//! Builders of machines: the guest that `run`, `replay`, `primary` and `backup` are given, with an engine
+//! that suits this host. Those are generic in their guest, and tests give them toys instead.
+//!
+//! What a machine computes must not depend on the engine that is chosen here.
 
 use std::fs::File;
 use std::path::Path;
@@ -12,14 +15,14 @@ use machine::{Config, Machine};
 use os::sandbox::privileges::lock_ram;
 use os::sys::clock;
 
-/// Builds machines, for `run`, `replay`, `primary` and `backup`.
+/// A builder of machines, for `run`, `replay`, `primary` and `backup`.
 ///
 /// The sentence of an error says what is wrong with the configuration.
 pub fn machine(engine: InterpreterOptions) -> impl FnMut(&Config) -> Result<Machine, String> {
     watched(engine, Watch::default())
 }
 
-/// Builds a machine whose engine is watched. A second one that it builds is not.
+/// A builder of a machine whose engine is watched. If it builds a second one, that is not watched.
 pub fn watched(
     engine: InterpreterOptions,
     mut watch: Watch,
@@ -32,7 +35,7 @@ pub fn watched(
     }
 }
 
-/// Builds the machine that a snapshot holds, for a replay that starts in the middle.
+/// A builder of the machine that a snapshot holds, for a replay that starts in the middle.
 pub fn snapshot(
     path: &Path,
     engine: InterpreterOptions,
@@ -52,7 +55,7 @@ pub fn snapshot(
     }
 }
 
-/// A profile with a sample `every` so many steps.
+/// A profile that takes a sample each time the guest has run `every` steps.
 #[must_use]
 pub fn profile(every: u64) -> Arc<Profile> {
     Arc::new(Profile::new(every, || clock::now().0))

@@ -1,20 +1,24 @@
-//! The loop that drives a node on the guest thread.
+//! The loop that drives a node on the guest thread: it takes what the sources bring to the node, has `world`
+//! carry out the node's actions, and lets the guest run in between.
 //!
 //! ```text
 //!   guest thread:  wait in epoll (only if the guest is idle) -> read sockets and queues -> Node::handle
-//!                  -> Node::poll, carry out every action -> Node::slice runs the guest -> poll, carry out ..
+//!                  -> Node::poll, carry out actions -> Node::slice runs the guest -> poll, carry out -> ..
 //!   4 a disk:      pread, pwrite, fdatasync, fallocate -> queue, waker           (disk/lane.rs)
 //!   log:           write(2) to the file of a recording                          (log_file.rs)
-//!   arbiter:       link(2) in the directory -> queue, waker                      (arbiter/mod.rs)
+//!   arbiter:       link(2) in the directory -> queue, waker                      (arbiter/lib.rs)
 //!   consoles:      read terminal -> queue, waker                                (console/)
-//!   outlets:       write(2) to consoles, standard error, events <- buffers      (outlet.rs)
+//!   outlets:       write(2) to consoles, standard error, events <- buffers      (os/outlet.rs)
 //!   gateway:       connect, only while the cable is out or mute -> queue, waker  (net/plug.rs, dial.rs)
 //! ```
 //! All of them are started with `sandbox::spawn`, which has each give up what its kind does not need. While
-//! the guest runs, this thread looks at its sockets every few microseconds (poll.rs). An acknowledgement ends
-//! the slice at the next block edge; this thread reads it, lets the node release what waited, and writes it
-//! out, without handing anything to another thread (FT 3.5-c). An idle guest thread sleeps on the sockets
+//! the guest runs, this thread looks at its sockets every few microseconds (os/poll.rs). An acknowledgement
+//! ends the slice at the next block edge; this thread reads it, lets the node release what waited, and writes
+//! it out, without handing anything to another thread (FT 3.5-c). An idle guest thread sleeps on the sockets
 //! themselves.
+//!
+//! The loop never sleeps while the guest has something to run, and never asks the node for a next action
+//! before the last one is carried out.
 
 use std::collections::VecDeque;
 
@@ -29,7 +33,7 @@ use os::sandbox::{self, Kind};
 use os::sys::clock;
 use report::{Ending, Figures, Happening};
 
-/// How it ended.
+/// How a replica ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
     /// Why the node stopped; `None`: the operator did not wait for it.
@@ -51,21 +55,25 @@ pub fn drive<G: Guest>(node: Node<G>, world: World) -> Result<Outcome, WorldErro
         ready: Vec::new(),
     };
     driver.world.register(&poller)?;
-    // Before the guest's first step, or that of its log.
+    // From here on this thread does without what a guest thread does not need: before the guest's first step,
+    // live or replayed.
     sandbox::narrow(Kind::Guest);
     let ended = driver.run(&mut poller);
     driver.end(ended)
 }
 
+/// A node, its world, and what is on its way between them.
 struct Driver<G: Guest> {
     node: Node<G>,
     world: World,
     /// Events that actions have caused, to be handled before anything else.
     events: VecDeque<Event>,
+    /// The sources that have something to take in this round.
     ready: Vec<Token>,
 }
 
 impl<G: Guest> Driver<G> {
+    /// Listens, runs a slice and carries out actions, over and over, until the node or the operator ends it.
     fn run(&mut self, poller: &mut Poller) -> Result<Order, WorldError> {
         let mut order = self.carry_out(poller)?;
         let mut next = Next::Busy;
@@ -85,7 +93,7 @@ impl<G: Guest> Driver<G> {
         Ok(order)
     }
 
-    /// Waits, if the guest is idle, and takes in everything that has come.
+    /// Waits, if the guest is idle, and takes in what has come: at most a batch of each source.
     fn listen(&mut self, poller: &mut Poller, next: Next) -> Result<Order, WorldError> {
         let now = clock::now();
         let timeout = match next {
@@ -109,7 +117,7 @@ impl<G: Guest> Driver<G> {
             if order != Order::GoOn {
                 return Ok(order);
             }
-            // One source's answers leave before the next one's questions are read.
+            // What the node does about one source leaves before the next source is read.
             let order = self.carry_out(poller)?;
             if order != Order::GoOn {
                 return Ok(order);
@@ -124,7 +132,7 @@ impl<G: Guest> Driver<G> {
         Ok(Order::GoOn)
     }
 
-    /// Carries out every action, and those that follow from their consequences.
+    /// Carries out all actions of the node, and those that follow from the events which these cause.
     fn carry_out(&mut self, poller: &Poller) -> Result<Order, WorldError> {
         loop {
             while let Some(action) = self.node.poll(clock::now()) {
@@ -146,7 +154,8 @@ impl<G: Guest> Driver<G> {
         }
     }
 
-    /// Reports the end, also one that the world has brought about.
+    /// Reports the end, whether the node halted, the operator did not wait, or the world did not let it go
+    /// on.
     fn end(mut self, ended: Result<Order, WorldError>) -> Result<Outcome, WorldError> {
         let log = self.world.log.as_ref();
         let ended = ended.and_then(|order| {

@@ -1,12 +1,14 @@
 //! The real world around a node: sockets, disks, terminals, networks, arbiters, and the loop that drives it.
 //!
 //! One guest thread owns the node and every socket (`drive`, which has the picture of all threads). Other
-//! threads only do what may block; they answer through a queue and a `Waker`.
+//! threads only do what may block; they answer through a queue and a `Waker`. Nothing here decides what the
+//! protocol says: that is the node's business, and this crate does what its actions say.
 //!
 //! Map, from the node outwards: `drive` is the loop, `world` does what a node's actions say. The five things
 //! outside are the crates `link`, `disk` and `arbiter` and the modules `net` and `console`. The crate
 //! `report` tells of what happens. `needs` is what the sandbox leaves to a VM, and `operator` is what signals
-//! and Ctrl-A x mean.
+//! and Ctrl-A x mean. `run`, `pair` and `replay` are the commands: each opens what `spec` asks for and starts
+//! the loop, or replays without one.
 #![forbid(unsafe_code)]
 
 pub mod build;

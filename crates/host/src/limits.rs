@@ -1,4 +1,5 @@
-//! Every bound of the crate, with what happens when it is reached. Nothing here grows without one (L1).
+//! Every bound of the crate, with what happens when it is reached. All files of the crate take theirs from
+//! here; nothing may grow without one (L1 of docs/style.md).
 
 use std::time::Duration;
 
@@ -6,15 +7,16 @@ use replica::Span;
 
 /// Bytes of a recording waiting to be written to its file. Past this the guest waits.
 pub const LOG_BACKLOG_MAX: usize = 4 << 20;
-/// A recording is written to its file when so many bytes wait, or after so long.
+/// A recording is written to its file when so many bytes wait, or after [`LOG_WRITE_WITHIN`].
 pub const LOG_WRITE_LEN: usize = 256 << 10;
-/// See [`LOG_WRITE_LEN`].
+/// Longest time for which bytes of a recording wait for more, see [`LOG_WRITE_LEN`].
 pub const LOG_WRITE_WITHIN: Duration = Duration::from_millis(10);
 /// Bytes of a log file read at once.
 pub const LOG_READ_LEN: usize = 1 << 20;
 /// Steps of a replay between two looks at the operator's signals.
 pub const REPLAY_SLICE_STEPS: u64 = 20_000_000;
-/// Epochs tried at the start of a pair, one after the other, while others claim them.
+/// Epochs tried at the start of a pair, one after the other, while others claim them. After so many the
+/// arbiter counts as unreachable.
 pub const CLAIMS_MAX: u32 = 100;
 
 /// Bytes waiting for a console's reader. Past this the guest's output is dropped, as on a serial line.
@@ -28,26 +30,27 @@ pub const CONSOLE_FILE_LEN_MAX: u64 = 64 << 20;
 /// Chunks of console input waiting for the guest. Past this the reader waits, and so does the typist.
 pub const CONSOLE_INPUT_CHUNKS: usize = 64;
 
-/// Frames and words taken from a gateway's connection in one go, most of which may not be for the guest.
+/// Frames and words taken from a gateway's connection in one go, most of which may not be for the guest. The
+/// rest waits for the next round of the loop.
 pub const ITEMS_MAX: usize = 256;
 const _: () = assert!(os::limits::BATCH_MAX <= ITEMS_MAX);
-/// Old frames thrown away when a tap goes live: the kernel queues fewer unless it is told otherwise.
+/// Most old frames thrown away when a tap goes live: the kernel queues fewer unless it is told otherwise.
 pub const TAP_STALE_MAX: usize = 1024;
 /// Pause after the host had no thread for a connection to the gateway.
 pub const GATEWAY_THREAD_PAUSE: Span = Span::from_ms(100);
 /// Bytes waiting for the gateway. Past this frames are dropped, as by a network card.
 pub const GATEWAY_BACKLOG_MAX: usize = 4 << 20;
-/// Between the beginnings of two attempts to reach a gateway.
+/// Time between the beginnings of two attempts to reach a gateway.
 pub const GATEWAY_DIAL_EVERY: Duration = Duration::from_millis(100);
 /// Attempts that go on beside each other; one more ends the second oldest.
 pub const GATEWAY_DIALS_MAX: usize = 4;
 const _: () = assert!(GATEWAY_DIALS_MAX >= 2);
 /// Pause after a gateway has refused the key: it will not change its mind soon.
 pub const GATEWAY_REFUSED_PAUSE: Duration = Duration::from_secs(1);
-/// How often a gateway is asked whether it is there, and a tap whether it is up, at least.
+/// A gateway is asked at least this often whether it is there, and a tap whether it is up.
 pub const PORTS_LOOK_EVERY: Span = Span::from_ms(100);
-/// In a pair with a short timeout more often: so many times within it, so that news of a cut is never older
-/// than a quarter of it.
+/// In a pair, ports are looked at so many times within the failure-detection timeout, if that is more often:
+/// so news of a cut is never older than a quarter of the timeout.
 pub const PORTS_LOOKS_PER_TIMEOUT: u64 = 6;
 /// A gateway that owes an answer for so long leads nowhere for the time being; another connection is tried
 /// beside.
@@ -55,15 +58,15 @@ pub const GATEWAY_SUSPECT: Span = Span::from_ms(300);
 /// A connection on which an answer is owed for so long is given up.
 pub const GATEWAY_GONE: Span = Span::from_ms(1_000);
 const _: () = assert!(PORTS_LOOK_EVERY.0 < GATEWAY_SUSPECT.0 && GATEWAY_SUSPECT.0 < GATEWAY_GONE.0);
-/// Bytes of frames kept until the gateway is known to have them.
+/// Bytes of frames kept until the gateway is known to have them. Past this all kept frames are forgotten.
 pub const GATEWAY_KEPT_MAX: usize = 512 << 10;
-/// A connection that comes so much later does not get them any more.
+/// A connection that comes so long after the cut does not get the kept frames any more.
 pub const GATEWAY_KEPT_FOR: Span = Span::from_ms(2_000);
 /// A frame on a tap: 64 KiB of payload with an Ethernet header.
 pub const FRAME_LEN_MAX: usize = 65_550;
-/// How often a new primary announces its addresses, and the pauses between, as QEMU does (50, 150, 250 ms..).
+/// How many times a survivor announces its guest's addresses after a takeover, as QEMU does.
 pub const ANNOUNCE_ROUNDS: u32 = 5;
-/// First pause between two announcements.
+/// Pause between the first two announcements.
 pub const ANNOUNCE_FIRST_MS: u64 = 50;
-/// Each pause is this much longer than the one before.
+/// Each further pause is this much longer than the one before: 50, 150, 250, 350 ms.
 pub const ANNOUNCE_STEP_MS: u64 = 100;

@@ -1,5 +1,8 @@
 //! `LogFile`: the log of a recording, written by a thread of its own, so that the guest does not wait for the
-//! file system.
+//! file system. `World` appends what the node's `Action::Append` says.
+//!
+//! A full queue makes the guest wait, and a failure ends the replica: bytes are never left out of a
+//! recording.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -16,7 +19,7 @@ use os::sandbox::{self, Kind};
 /// The log cannot be recorded.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// Its file takes nothing, or nothing any more.
+    /// The file takes nothing, or nothing any more.
     #[error("cannot write the log {path}; free some space or choose another place, and record again")]
     File {
         /// Path of the log.
@@ -40,9 +43,9 @@ pub struct LogFile {
 #[derive(Debug, Default)]
 struct Shared {
     queue: Mutex<Queue>,
-    /// The queue has got something, or was closed.
+    /// Notified when the queue has got something, or was closed: the writer waits for it.
     filled: Condvar,
-    /// The queue has lost something, or writing has failed.
+    /// Notified when the queue has lost something, or writing has failed: the guest thread waits for it.
     emptied: Condvar,
 }
 
@@ -52,12 +55,14 @@ struct Queue {
     waiting: VecDeque<Parcel>,
     /// Bytes of `waiting` and of what is being written.
     bytes: usize,
-    /// Nothing is written after this.
+    /// The first failure to write; nothing is written after it.
     failure: Option<Arc<io::Error>>,
+    /// Will nothing be appended any more? The writer ends once the queue is empty.
     closed: bool,
 }
 
-/// A log file that is there and that nobody writes yet.
+/// A log file that is made, and whose thread is not started yet: it is made before the sandbox is entered,
+/// and no thread may run before that.
 #[derive(Debug)]
 pub struct FreshLog {
     path: PathBuf,
@@ -65,7 +70,7 @@ pub struct FreshLog {
 }
 
 impl FreshLog {
-    /// Starts the thread that writes it.
+    /// Starts the thread that writes the file.
     ///
     /// # Errors
     /// The host gives no thread.
@@ -75,10 +80,10 @@ impl FreshLog {
 }
 
 impl LogFile {
-    /// Makes the file anew.
+    /// Makes the file, or empties an old one.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// The file cannot be made.
     pub fn make(path: &Path) -> Result<FreshLog, LogError> {
         match File::create(path) {
             Ok(file) => Ok(FreshLog {
@@ -131,7 +136,7 @@ impl LogFile {
         self.room(0).map(drop)
     }
 
-    /// The queue, when no more than this waits to be written.
+    /// The queue, as soon as no more than `bytes` bytes wait to be written.
     fn room(&self, bytes: usize) -> Result<MutexGuard<'_, Queue>, LogError> {
         let full = |queue: &mut Queue| queue.bytes > bytes && queue.failure.is_none();
         let queue = self
@@ -165,7 +170,7 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes what comes, to the end or to the first failure.
+    /// Writes what comes, until the queue is closed or writing fails.
     fn write(&self, sink: &mut dyn Write) {
         while let Some(all) = self.take() {
             for bytes in all {
@@ -183,8 +188,8 @@ impl Shared {
         }
     }
 
-    /// Waits until there is something to write, and a little for more; `None`: there will be nothing any
-    /// more.
+    /// Waits until there is something to write, and then at most [`LOG_WRITE_WITHIN`] for more; `None`:
+    /// nothing will come any more.
     fn take(&self) -> Option<VecDeque<Parcel>> {
         let empty = |queue: &mut Queue| queue.waiting.is_empty() && !queue.closed;
         let little = |queue: &mut Queue| queue.bytes < LOG_WRITE_LEN && !queue.closed;

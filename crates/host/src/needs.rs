@@ -1,5 +1,8 @@
-//! What a VM and its pair need after their start, read from what the operator asked for; the sandbox takes
-//! away the rest.
+//! What a VM and its pair need after their start, read from what the operator asked for.
+//! `VmSpec::enter_sandbox` gives it to the sandbox, which takes away the rest.
+//!
+//! What is missing here is refused by the kernel later, at a time when the VM needs it: so whoever adds a
+//! file or socket to a VM must add it here.
 
 use os::sandbox::Needs;
 use os::sandbox::files::directory_of;
@@ -13,7 +16,7 @@ impl VmSpec {
     #[must_use]
     pub fn needs(&self, pair: Option<&PairSpec>) -> Needs {
         let mut needs = Needs::of_any_process();
-        // Which boot of this host it is (of the locks).
+        // The locks of disks say in which boot of this host they were taken.
         needs.files.read("/proc/sys/kernel/random/boot_id");
         for disk in &self.disks {
             let path = disk.path.canonicalize().unwrap_or_else(|_| disk.path.clone());
@@ -46,6 +49,7 @@ impl VmSpec {
     }
 }
 
+/// Adds what a network port needs.
 fn port(needs: &mut Needs, port: &PortSpec) {
     match port {
         PortSpec::None => {}

@@ -1,4 +1,5 @@
-//! What an operator's wish for the end means: by a signal, or by Ctrl-A x on the console.
+//! `Operator`: what an operator's wish for the end means, by a signal or by Ctrl-A x on the console. `World`
+//! asks it, says the course that it gives, and does it.
 //!
 //! A protected VM does not end because one of its hosts is shut down. So SIGTERM has a primary leave the VM
 //! to its backup, and a backup leave; only a question that was answered with yes, or the guest itself,
@@ -6,6 +7,8 @@
 //! button (docs/decisions/0060-what-signals-mean.md): the first signal says so, the second pulls the plug.
 //! Whoever asks once more gets the end of this process, whatever that costs. SIGHUP means nothing to a VM:
 //! the terminal in which it was started is gone, and it lives on.
+//!
+//! A single signal never switches off a guest that has a backup.
 
 use replica::RoleName;
 
@@ -14,16 +17,17 @@ use report::{Course, Wish};
 /// What the operator has asked for so far.
 #[derive(Debug, Default)]
 pub struct Operator {
-    /// The role in which it was asked, and how often; in another role it begins anew.
+    /// The role in which the operator asked, and how often; in another role the count begins anew. `None`:
+    /// nobody has asked.
     asked: Option<(RoleName, u32)>,
-    /// Is the plug being pulled? It takes a while if the disk or the backup has to answer first.
+    /// Is the guest's plug being pulled? That takes a while if a disk or the backup has to answer first.
     plug_pulled: bool,
-    /// It was asked back; the next key is the answer.
+    /// Was the operator asked back? Then the next key is the answer.
     question: bool,
 }
 
 impl Operator {
-    /// A wish for the end, of a replica in `role`.
+    /// What follows from a wish for the end of a replica in `role`.
     pub fn wants_the_end(&mut self, by: Wish, role: RoleName) -> Course {
         self.question = false;
         let times = match &mut self.asked {
@@ -55,23 +59,24 @@ impl Operator {
         }
     }
 
-    /// Is the next key the answer to a question?
+    /// Was the operator asked back, so that the next key is the answer?
     #[must_use]
     pub fn has_asked(&self) -> bool {
         self.question
     }
 
-    /// The answer: the first key after [`Course::AskBack`]. In the meantime the role may be another one.
+    /// What follows from the answer: the first key after [`Course::AskBack`]. The role may have changed
+    /// since.
     pub fn answers(&mut self, key: u8, role: RoleName) -> Course {
         self.question = false;
         match (key, role) {
-            // It is not known any more whether the VM goes on here, and it is told how to end without
-            // knowing.
+            // The arbiter decides just now whether the VM goes on here, so neither answer means anything. The
+            // operator is told how to end this side all the same.
             (_, RoleName::Claiming) => {
                 self.asked = Some((role, 1));
                 Course::Explain
             }
-            // The backup may be gone since: then the question was another one.
+            // The backup may be gone since the question: then the answer is about the guest here alone.
             (b'y' | b'Y', RoleName::Primary | RoleName::Solo) => {
                 self.plug_pulled = true;
                 Course::PowerOff

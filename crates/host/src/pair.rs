@@ -1,4 +1,10 @@
-//! `primary` and `backup`: the two halves of a pair, from the first call to the end of the guest.
+//! `primary` and `backup`: the two halves of a pair, from the first call to the end of the guest. The program
+//! calls one of them; each opens what its VM needs, carries out the actions of a `Handshake` over the link,
+//! and has `drive` run the node that comes of it.
+//!
+//! The order here is a matter of safety: disks are locked under an epoch only after that epoch is won, no
+//! stranger is listened to before the sandbox is entered, and no machine is built on disks that the other
+//! side may not see.
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -27,27 +33,27 @@ use os::limits::LAST_WORDS_PATIENCE;
 use os::signals::Signals;
 use os::sys::clock;
 
-/// How the pair comes about; for a tell line.
+/// How the pair comes about, step by step, for whoever tells the operator.
 #[derive(Debug)]
 pub enum Pairing<'a> {
     /// The backup listens here.
     Listening(SocketAddr),
-    /// The primary calls and nobody answers.
+    /// The primary calls, and this call has come to nothing.
     Calling {
-        /// Counts from 1.
+        /// Number of the call, from 1.
         attempt: u32,
-        /// Why this one failed.
+        /// Why this call has failed.
         error: &'a std::io::Error,
     },
     /// Somebody called who is not the peer, or is not fit to be it.
     Refused(&'a (dyn std::error::Error + 'static)),
-    /// So many more were refused, too many to name each.
+    /// So many more callers were refused, too many to name each.
     RefusedMore(u64),
     /// The pair exists.
     Paired {
         /// Address of the other half.
         peer: SocketAddr,
-        /// In which epoch.
+        /// The epoch that the arbiter has granted to the pair.
         epoch: Epoch,
     },
 }
@@ -67,7 +73,7 @@ pub fn primary<G: Guest>(
     let security = pair.security().map_err(crate::spec::SetupError::from)?;
     let _entered = spec.enter_sandbox(Some(pair))?;
     let mut pauses = Pauses::new(pair.patience);
-    // Built once, and before the backup begins to wait for the log.
+    // The machine is built once, however many calls it takes, and before a backup begins to wait for the log.
     let mut built = Some((build(&half.config).map_err(RunError::Build)?, half.config.clone()));
     let (guest, config, formed) = loop {
         let signals = &mut half.signals;
@@ -79,7 +85,7 @@ pub fn primary<G: Guest>(
             signals.take() == 0
         })?;
         match half.shake_hands(link, &mut built, build) {
-            // The backup may have been stopped just then; another may listen there soon.
+            // The backup may have been stopped just then, and another one may listen there soon: call again.
             Err(error) if error.is_broken_off() => {
                 tell(&Pairing::Calling {
                     attempt: 1,
@@ -116,7 +122,7 @@ pub fn backup<G: Guest>(
     let mut half = Half::open(spec, pair, Side::Backup)?;
     let security = pair.security().map_err(crate::spec::SetupError::from)?;
     let mut listener = Listener::bind(pair.address, security)?;
-    // Before the first stranger calls.
+    // The sandbox is entered before the first stranger can call.
     let _entered = spec.enter_sandbox(Some(pair))?;
     tell(&Pairing::Listening(listener.address()));
     loop {
@@ -126,15 +132,15 @@ pub fn backup<G: Guest>(
         })?;
         let peer = link.peer();
         let (guest, config, formed) = match half.shake_hands(link, &mut None, build) {
-            // It is of another VM, or was stopped just then, or sees other disks: it has heard why, and the
-            // next one that calls is as welcome.
+            // The caller is of another VM, or was stopped just then, or sees other disks. It has heard why;
+            // this side goes on waiting for the right one.
             Err(error @ RunError::Handshake { .. }) => {
                 tell(&Pairing::Refused(&error));
                 continue;
             }
             other => other?,
         };
-        // From here on nobody else is expected.
+        // The pair is formed, so nobody else may call.
         drop(listener);
         tell(&Pairing::Paired {
             peer,
@@ -146,13 +152,14 @@ pub fn backup<G: Guest>(
     }
 }
 
-/// What a half has before it has met the other.
+/// What a half of a pair has opened before it has met the other half.
 struct Half<'a> {
     spec: &'a VmSpec,
     pair: &'a PairSpec,
     side: Side,
+    /// This process: the random number by which arbiter, locks and peer know it.
     owner: u128,
-    /// Primary: the epoch that it has at the arbiter, from an earlier call.
+    /// Primary: the epoch that this process has won for an earlier call; `None`: none yet. A backup has none.
     epoch: Option<Epoch>,
     signals: Signals,
     arbiter: DirectoryArbiter,
@@ -162,15 +169,16 @@ struct Half<'a> {
     config: Config,
 }
 
-/// A pair that exists.
+/// A pair that the handshake has formed.
 struct Formed {
     link: Link,
     start: Start,
-    /// Whose epoch it is.
+    /// The process that has the epoch: the primary of the pair.
     primary: u128,
 }
 
 impl<'a> Half<'a> {
+    /// Opens everything that takes rights which the sandbox will take away; starts no thread.
     fn open(spec: &'a VmSpec, pair: &'a PairSpec, side: Side) -> Result<Half<'a>, RunError> {
         let signals = Signals::catch().map_err(WorldError::Poll)?;
         let arbiter = DirectoryArbiter::open(&pair.arbiter)?;
@@ -199,6 +207,7 @@ impl<'a> Half<'a> {
         })
     }
 
+    /// How the node of this half runs.
     fn options(&self, formed: &Formed) -> PairOptions {
         PairOptions {
             epoch: formed.start.epoch,
@@ -212,6 +221,7 @@ impl<'a> Half<'a> {
         }
     }
 
+    /// The world around the node, with link and arbiter.
     fn world(self, config: &Config, link: Link, live: bool) -> Result<World, RunError> {
         let mut world = self.spec.world(
             self.owner,
@@ -233,8 +243,8 @@ impl<'a> Half<'a> {
         Ok(world)
     }
 
-    /// From a fresh link to a pair with a machine on this side. `built`: the primary's machine, which stays
-    /// there if no pair comes about.
+    /// Leads the handshake on a fresh link, until there is a pair and a machine on this side. `built` holds
+    /// the primary's machine, which stays there if no pair comes about; a backup's is built on the way.
     fn shake_hands<G: Guest>(
         &mut self,
         mut link: Link,
@@ -329,7 +339,8 @@ impl<'a> Half<'a> {
         Ok(())
     }
 
-    /// Claims the first epoch that nobody has, and the disks under it (D6).
+    /// Claims the first epoch that nobody has, and locks the disks under it. A primary that has won an epoch
+    /// for an earlier call claims exactly the next one.
     fn claim_next(&mut self, owner: u128) -> Result<HandshakeEvent, RunError> {
         let vm = &self.spec.name;
         for _ in 0..CLAIMS_MAX {
@@ -359,7 +370,7 @@ impl<'a> Half<'a> {
                     let epoch = epoch.0;
                     return Err(ArbiterError::Overtaken { vm, epoch }.into());
                 }
-                // Somebody was faster: the one after it, then.
+                // Somebody was faster: the loop tries the epoch after that.
                 Verdict::Lost => {}
                 Verdict::Unreachable => {
                     tracing::error!("{}", answer.reason.unwrap_or_default());
@@ -371,7 +382,7 @@ impl<'a> Half<'a> {
     }
 
     /// Are the arbiter and the disks here those on which the primary, `owner`, has claimed and locked
-    /// `epoch`? Two that only have the same path would let both sides go live.
+    /// `epoch`? If they only had the same path, both sides could go live.
     fn prove(&mut self, epoch: Epoch, owner: u128) -> HandshakeEvent {
         let vm = self.spec.name.clone();
         if let Err(error) = self.arbiter.check(&vm, epoch, owner) {
@@ -384,6 +395,7 @@ impl<'a> Half<'a> {
         }
     }
 
+    /// Builds the backup's machine from the primary's header, after a look whether the disks here fit it.
     fn build_backup<G: Guest>(&self, start: &Start, build: Build<'_, G>) -> Result<(G, Config), String> {
         for (disk, guest) in self.disks.iter().zip(&start.header.disks) {
             disk.check(guest).map_err(|error| error.to_string())?;

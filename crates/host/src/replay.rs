@@ -1,4 +1,7 @@
-//! `replay`: a recorded VM lives again, with every output and digest compared to the log.
+//! `replay`: a recorded VM lives again, with every output and digest compared to the log. It reads the file
+//! for a `Playback` and hands the guest's effects to its caller.
+//!
+//! It has no `World`: nothing is shown, no disk is opened, and nothing but the log reaches the guest.
 
 use std::fs::File;
 use std::io::Read;
@@ -23,9 +26,9 @@ pub struct Replayed {
     pub at: Step,
     /// How the log ends; `None`: the replay was told to stop before.
     pub end: Option<End>,
-    /// Digests that were equal.
+    /// How many digests of the log were equal to the guest's.
     pub digests: u64,
-    /// Outputs that were equal.
+    /// How many outputs of the log were equal to the guest's.
     pub outputs: u64,
 }
 
@@ -54,7 +57,7 @@ pub enum ReplayError {
         /// Path of the log.
         path: PathBuf,
     },
-    /// Other images than those recorded.
+    /// The images are others than those of the recording.
     #[error("the log was recorded with other images; give the same `--kernel`, `--initrd` and `--firmware`")]
     Images(#[source] Mismatch),
     /// The guest went another way, or the log is damaged.
@@ -68,10 +71,10 @@ pub enum ReplayError {
     /// The VM cannot be set up.
     #[error(transparent)]
     Setup(#[from] SetupError),
-    /// Its machine cannot be built.
+    /// The machine cannot be built.
     #[error("the machine cannot be built: {0}")]
     Build(String),
-    /// The operator's signals.
+    /// The operator's signals cannot be caught.
     #[error(transparent)]
     World(#[from] WorldError),
 }
@@ -79,7 +82,7 @@ pub enum ReplayError {
 /// How a log is replayed.
 #[derive(Clone, Copy, Debug)]
 pub struct ReplayOptions {
-    /// Where to stop; [`Step::NEVER`]: at the log's end.
+    /// The step at which to stop; [`Step::NEVER`]: at the log's end.
     pub until: Step,
     /// Steps between two looks at the operator's signals. Changes nothing for the guest.
     pub slice: u64,
@@ -150,7 +153,7 @@ pub fn replay<G: Guest>(
     }
 }
 
-/// The file, read in pieces.
+/// The log file, read in pieces.
 struct Source {
     file: File,
     path: PathBuf,
@@ -172,7 +175,7 @@ impl Source {
         }
     }
 
-    /// The next bytes; none at the end.
+    /// Reads the next bytes; none at the end of the file.
     fn read(&mut self) -> Result<&[u8], ReplayError> {
         match self.file.read(&mut self.buffer) {
             Ok(length) => Ok(&self.buffer[..length]),
@@ -183,6 +186,7 @@ impl Source {
         }
     }
 
+    /// Reads the file until the header of the log is complete.
     fn header(&mut self, reader: &mut LogReader) -> Result<Header, ReplayError> {
         loop {
             let bytes = self.read()?;

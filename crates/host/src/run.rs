@@ -1,4 +1,7 @@
-//! `run` and `record`: a VM that runs alone.
+//! `run`: a VM that runs alone, and with a log is recorded. It opens what the spec names, enters the sandbox,
+//! builds the guest and has `drive` run it. Also what all commands that run a guest share.
+//!
+//! No thread may start before the sandbox is entered, and no guest before its disks are locked.
 
 use std::path::Path;
 
@@ -19,22 +22,22 @@ use os::sys::clock;
 /// Why a VM did not run, or not to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// It cannot be set up.
+    /// The VM cannot be set up.
     #[error(transparent)]
     Setup(#[from] SetupError),
-    /// Its machine cannot be built.
+    /// The VM's machine cannot be built.
     #[error("the machine cannot be built: {0}")]
     Build(String),
-    /// A disk is in use.
+    /// A disk belongs to another VM or process.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// No link to the peer.
+    /// There is no link to the peer.
     #[error(transparent)]
     Link(#[from] LinkError),
     /// The arbiter is of no use.
     #[error(transparent)]
     Arbiter(#[from] ArbiterError),
-    /// No pair with the peer.
+    /// The link is there, but no pair comes about.
     #[error("no pair with {peer}: {failure}")]
     Handshake {
         /// Address of the other half.
@@ -42,7 +45,7 @@ pub enum RunError {
         /// What the handshake failed of.
         failure: replica::Failure,
     },
-    /// It ran, but cannot go on.
+    /// The VM ran, but cannot go on.
     #[error(transparent)]
     World(#[from] WorldError),
 }
@@ -64,7 +67,7 @@ pub type Build<'a, G> = &'a mut dyn FnMut(&Config) -> Result<G, String>;
 /// Runs a VM alone, and with `log` records it.
 ///
 /// # Errors
-/// It cannot be set up, or cannot go on.
+/// The VM cannot be set up, or cannot go on.
 pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> Result<Outcome, RunError> {
     let owner = entropy::random_u128();
     let signals = Signals::catch().map_err(WorldError::Poll)?;
@@ -90,7 +93,7 @@ pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> 
     Ok(drive(Node::solo(guest, clock::now(), options), world)?)
 }
 
-/// Becomes the writer of all disks.
+/// Makes this process the writer of all disks under `epoch`.
 pub(crate) fn lock_all(spec: &VmSpec, disks: &[Disk], epoch: Epoch, owner: u128) -> Result<(), LockError> {
     let holder = Holder {
         vm: spec.name.clone(),

@@ -1,4 +1,8 @@
-//! `VmSpec`: what the operator asked for, and the machine, disks and surroundings made of it.
+//! `VmSpec` and `PairSpec`: what the operator asked for, and the machine, disks and surroundings made of it.
+//! The program fills them in from its arguments and files; `run`, `pair` and `replay` open what they name.
+//!
+//! The order of opening is the caller's. Nothing here locks a disk, and no thread is started before
+//! `enter_sandbox`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,7 +24,7 @@ use os::{entropy, sys::clock};
 use replica::VmName;
 use report::{ReportError, Reporter};
 
-/// Where Debian, Fedora and QEMU put OpenSBI.
+/// Where Debian, Fedora and QEMU put OpenSBI; the first that exists is used.
 const FIRMWARE_PATHS: [&str; 4] = [
     "/usr/lib/riscv64-linux-gnu/opensbi/generic/fw_dynamic.bin",
     "/usr/share/opensbi/lp64/generic/firmware/fw_dynamic.bin",
@@ -28,23 +32,23 @@ const FIRMWARE_PATHS: [&str; 4] = [
     "/usr/lib/opensbi/generic/fw_dynamic.bin",
 ];
 
-/// A disk as asked for.
+/// A disk as the operator asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskSpec {
     /// A raw image or a block device.
     pub path: PathBuf,
-    /// The guest must not write.
+    /// Must the guest not write to it?
     pub read_only: bool,
-    /// What the guest is told; at most 20 bytes. Empty: `lockstep-N`.
+    /// The serial that the guest is told; at most 20 bytes. Empty: `lockstep-N`.
     pub serial: String,
 }
 
-/// A network device as asked for.
+/// A network device as the operator asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetSpec {
-    /// Its address; `None`: made from the VM's name.
+    /// The device's Ethernet address; `None`: one made from the VM's name and the device's number.
     pub mac: Option<[u8; 6]>,
-    /// Where it is plugged in.
+    /// Where the device is plugged in.
     pub port: PortSpec,
 }
 
@@ -55,15 +59,15 @@ pub struct PairSpec {
     pub address: SocketAddr,
     /// File with the shared key; `None`: neither encrypted nor authenticated.
     pub key: Option<KeyFile>,
-    /// Directory that both hosts share.
+    /// The arbiter: a directory that both hosts share.
     pub arbiter: PathBuf,
-    /// Silence for this long is suspicion.
+    /// The failure-detection timeout: the peer's silence for this long is suspicion.
     pub timeout: Span,
     /// The primary calls the backup for at most this long.
     pub patience: Span,
 }
 
-/// A VM as asked for.
+/// A VM as the operator asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VmSpec {
     /// Name of the VM, by which arbiter and locks know it.
@@ -88,16 +92,16 @@ pub struct VmSpec {
     pub serial: ConsoleSpec,
     /// Steps between two digests in the log; `None`: none.
     pub digest_every: Option<u64>,
-    /// JSON lines about what happens go here.
+    /// File to which JSON lines about what happens are appended; `None`: nothing is written.
     pub events: Option<PathBuf>,
-    /// How often figures are among them.
+    /// How often figures are among the events; `None`: only at the end.
     pub figures_every: Option<Span>,
-    /// Give up, before the guest's first step, what it does not need (`sandbox`). Only where nothing else
-    /// runs in this process.
+    /// Does the process give up, before the guest's first step, what it does not need (`os::sandbox`)? Only
+    /// where nothing else runs in this process.
     pub sandbox: bool,
 }
 
-/// What the guest's network devices are plugged into, quiet.
+/// The ports of the guest's network devices, quiet, and what wakes the guest thread for them.
 #[derive(Debug)]
 pub struct Ports {
     waker: Waker,
@@ -120,13 +124,13 @@ pub enum SetupError {
     /// This host has no OpenSBI, and no firmware was given.
     #[error("no OpenSBI on this host; install the package `opensbi`, or give `--firmware FILE`")]
     NoFirmware,
-    /// Nothing to run.
+    /// Neither a kernel nor a firmware was given.
     #[error("nothing to boot; give `--kernel FILE` or `--firmware FILE`")]
     NothingToBoot,
-    /// A disk is of no use.
+    /// A disk cannot be used.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// A network device.
+    /// A network device cannot be used.
     #[error(transparent)]
     Net(#[from] NetError),
     /// A console cannot be opened.
@@ -135,18 +139,19 @@ pub enum SetupError {
     /// The key of the pair cannot be read.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The file for events.
+    /// The file for events cannot be written.
     #[error(transparent)]
     Report(#[from] ReportError),
-    /// Threads or file descriptors.
+    /// The host gives no more threads or file descriptors.
     #[error(transparent)]
     World(#[from] WorldError),
-    /// What the sandbox would take away.
+    /// The sandbox would take away what the VM needs.
     #[error(transparent)]
     OutOfReach(#[from] OutOfReach),
 }
 
-/// What makes results comparable between two programs: they must be the same.
+/// The name of this program with all that can change what it computes: two programs compute the same guest
+/// only if their names are equal.
 #[must_use]
 pub fn program() -> String {
     format!("lockstep {} {}", env!("CARGO_PKG_VERSION"), hart::isa::string())
@@ -156,7 +161,7 @@ impl VmSpec {
     /// Reads the images.
     ///
     /// # Errors
-    /// One cannot be read, or there is nothing to boot.
+    /// An image cannot be read, or there is nothing to boot.
     pub fn boot(&self) -> Result<Boot, SetupError> {
         if self.kernel.is_none() && self.firmware.is_none() {
             return Err(SetupError::NothingToBoot);
@@ -177,7 +182,7 @@ impl VmSpec {
         })
     }
 
-    /// The machine, with fresh seeds.
+    /// The configuration of the machine, with fresh seeds.
     #[must_use]
     pub fn config(&self, boot: Boot, disks: &[Disk]) -> Config {
         let mut rng_seed = [0; 32];
@@ -208,7 +213,7 @@ impl VmSpec {
     /// Opens the disks, for a VM alone or for one half of a pair; nothing is locked yet.
     ///
     /// # Errors
-    /// One cannot be used.
+    /// A disk cannot be used.
     pub fn open_disks(&self, access: Access) -> Result<Vec<Disk>, SetupError> {
         let open = |(index, disk): (usize, &DiskSpec)| {
             let serial = if disk.serial.is_empty() {
@@ -232,11 +237,11 @@ impl VmSpec {
         Ok(Ports { waker, ports })
     }
 
-    /// Gives up what this VM will not need, if it is to; see [`os::sandbox::Needs::enter`]. No thread may
-    /// have been started yet.
+    /// Gives up what this VM will not need, if it was asked for; see [`os::sandbox::Needs::enter`]. No thread
+    /// may have been started yet.
     ///
     /// # Errors
-    /// It will need what it would not get any more.
+    /// The VM will need something that it could not get any more.
     pub fn enter_sandbox(&self, pair: Option<&PairSpec>) -> Result<Option<Entered>, SetupError> {
         let entered = if self.sandbox {
             Some(self.needs(pair).enter()?)
@@ -247,7 +252,8 @@ impl VmSpec {
         Ok(entered)
     }
 
-    /// Everything around the machine but the peer. A replica that is live at once must find its gateway.
+    /// Everything around the node but the peer and the arbiter; starts threads. A replica that is live at
+    /// once must find its gateway.
     ///
     /// # Errors
     /// A port, console or file cannot be used.
@@ -276,10 +282,11 @@ impl VmSpec {
         Ok(world)
     }
 
-    /// A locally administered address that both hosts make from the same name.
+    /// The address of a network device, or one that both hosts make from the same name. It is locally
+    /// administered.
     fn mac(&self, index: u64, net: &NetSpec) -> [u8; 6] {
         net.mac.unwrap_or_else(|| {
-            // FNV-1a: any spread will do, as long as it stays the same for ever.
+            // This hash is FNV-1a. Any that spreads will do, as long as it stays the same for ever.
             let bytes = self.name.as_str().bytes().chain(index.to_le_bytes());
             let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
                 (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

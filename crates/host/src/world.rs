@@ -1,8 +1,9 @@
-//! `World`: what a node's actions do to the outside, and where its events come from.
+//! `World`: what a node's actions do to the outside, and where its events come from. The drive loop (`drive`)
+//! calls it for every source that is ready and for every action.
 //!
-//! Everything here belongs to the guest thread and none of it blocks. What may block has its own threads
-//! behind a queue: disks, the arbiter, consoles, connecting to a gateway, and the log of a recording, whose
-//! queue alone makes the guest wait when it is full.
+//! Everything here belongs to the guest thread, and nothing here may block. What may block has its own
+//! threads behind a queue: disks, the arbiter, consoles, connecting to a gateway, and the log of a recording,
+//! whose queue alone makes the guest wait when it is full.
 
 use std::io;
 
@@ -28,21 +29,22 @@ use os::{entropy, error};
 use replica::VmName;
 use report::{Course, Happening, Outside, Reporter, Wish};
 
+/// Tokens of the sources that are not network ports; the ports' tokens follow (`cables`).
 const WAKER: Token = Token(0);
 const LINK: Token = Token(1);
 const HEARTBEATS: Token = Token(2);
 const SIGNALS: Token = Token(3);
 
-/// Everything around a node. Fields that a command does not need stay empty.
+/// Everything around a node. What a command does not need stays empty.
 #[derive(Debug)]
 pub struct World {
-    /// Which VM, for locks and claims.
+    /// The VM's name, under which it holds locks and claims.
     pub vm: VmName,
-    /// This process, for locks and claims.
+    /// This process: the random number by which locks and claims know it.
     pub owner: u128,
-    /// Calls the guest thread.
+    /// Wakes the guest thread; the threads that work for it have copies.
     pub waker: Waker,
-    /// To the peer.
+    /// The connection to the peer; `None`: the VM runs alone, or the connection is gone.
     pub link: Option<Link>,
     /// The guest's disks.
     pub disks: DiskPool,
@@ -52,24 +54,25 @@ pub struct World {
     pub consoles: Vec<Console>,
     /// Decides who of a pair may go live; `None`: this VM runs alone.
     pub arbiter: Option<Asker>,
-    /// Where the log is recorded.
+    /// The file of a recording; `None`: nothing is recorded.
     pub log: Option<LogFile>,
-    /// The operator's signals.
+    /// The signals by which the operator asks for the end.
     pub signals: Option<Signals>,
-    /// Who wants to know.
+    /// Tells programs and the operator what happens.
     pub reporter: Reporter,
-    /// The world sees this replica: a backup before its takeover neither listens nor shows anything.
+    /// Does the world see this replica? A backup before its takeover neither listens nor shows anything.
     pub live: bool,
-    /// By which epoch it is live from the start; 0: the VM runs alone.
+    /// The epoch by which a replica that is live from its start shows the guest; 0: the VM runs alone.
     pub epoch: Epoch,
+    /// When the guest's addresses are announced after a takeover.
     announcer: Announcer,
-    /// The link has bytes that the kernel did not take.
+    /// Has the link bytes that the kernel did not take? Then the poller also waits until it takes some.
     link_stuck: bool,
-    /// Messages were queued and not flushed.
+    /// Were messages queued at the link and not handed to the kernel yet?
     link_dirty: bool,
     /// Traffic of links that are gone.
     past: Traffic,
-    /// What the operator has asked for.
+    /// What the operator has asked for so far.
     operator: Operator,
 }
 
@@ -78,14 +81,14 @@ pub struct World {
 pub enum Order {
     /// The loop goes on.
     GoOn,
-    /// The node has stopped.
+    /// The node has stopped for good, for this reason.
     Halt(Halt),
     /// The operator does not want to wait for an orderly end.
     Quit,
 }
 
 impl World {
-    /// A world with nothing in it but disks.
+    /// A world of a replica that is live, with nothing in it but disks.
     #[must_use]
     pub fn new(vm: VmName, owner: u128, waker: Waker, disks: DiskPool, reporter: Reporter) -> World {
         World {
@@ -110,10 +113,10 @@ impl World {
         }
     }
 
-    /// Adds all sources. Call once, when the world is complete.
+    /// Has the poller wait for all sources. Call once, when the world is complete.
     ///
     /// # Errors
-    /// One cannot be waited for.
+    /// A source cannot be waited for.
     pub fn register(&mut self, poller: &Poller) -> io::Result<()> {
         poller.add(&self.waker, WAKER, Interest::Read)?;
         if let Some(signals) = &self.signals {
@@ -144,7 +147,8 @@ impl World {
         .min()
     }
 
-    /// What is due by the clock.
+    /// Does what is due by the clock: announcements, what the ports do by themselves, and news of them for
+    /// the node.
     ///
     /// # Errors
     /// A port cannot be waited for.
@@ -169,7 +173,7 @@ impl World {
         }
     }
 
-    /// What is counted here, for the figures.
+    /// What the world has counted, for the figures.
     #[must_use]
     pub fn outside(&self) -> Outside {
         Outside {
@@ -205,16 +209,15 @@ impl World {
         Ok(Order::GoOn)
     }
 
-    /// Is a message of the peer here that no source shows? A batch is bounded, and one read brings more
-    /// messages than a batch takes; the rest is in this process, and the kernel, which knows nothing of it,
-    /// wakes nobody.
+    /// Is a message of the peer in this process already? One read may bring more messages than a batch takes.
+    /// The kernel knows nothing of the rest, so it wakes nobody for it.
     #[must_use]
     pub fn has_message(&self) -> bool {
         self.link.as_ref().is_some_and(Link::has_message)
     }
 
-    /// The sources, the guest's ports among them, that have something to take though the kernel does not say
-    /// so.
+    /// The sources, the guest's ports among them, that have something in this process's buffers: to be taken
+    /// although the kernel does not call.
     pub fn unread(&self) -> impl Iterator<Item = Token> {
         let link = self.has_message().then_some(LINK);
         link.into_iter().chain(self.cables.unread())
@@ -282,13 +285,13 @@ impl World {
                 self.take_course(Wish::Console, course, handle)
             }
             Typed::Bytes(bytes) if self.operator.has_asked() => {
-                // What was typed along with the answer was meant for nobody.
+                // The first key is the answer; what was typed along with it is dropped.
                 let key = bytes.first().copied().unwrap_or_default();
                 let course = self.operator.answers(key, role);
                 self.take_course(Wish::Console, course, handle)
             }
             Typed::Bytes(bytes) => {
-                // Whoever types at a backup types at nothing.
+                // A backup's guest gets its inputs from the log alone: what is typed here is dropped.
                 if self.live {
                     handle(Event::Input(Input::Console { port, bytes }));
                 }
@@ -297,7 +300,7 @@ impl World {
         }
     }
 
-    /// Does what the operator's wish amounts to, and says so.
+    /// Says what follows from the operator's wish, and does it.
     fn take_course(&mut self, by: Wish, course: Course, handle: &mut dyn FnMut(Event)) -> Order {
         let role = self.reporter.role().into();
         self.reporter.happened(Happening::Stop { by, role, course });
@@ -310,6 +313,7 @@ impl World {
         Order::GoOn
     }
 
+    /// Closes a link that has failed, and tells the node and the operator.
     fn lose_link(&mut self, error: &LinkError, handle: &mut dyn FnMut(Event)) {
         let reason = error::chain(error);
         self.drop_link();
@@ -317,6 +321,7 @@ impl World {
         handle(Event::LinkLost);
     }
 
+    /// Closes the link and keeps the count of its traffic.
     fn drop_link(&mut self) {
         self.past = self.traffic();
         self.link = None;
@@ -324,8 +329,8 @@ impl World {
         self.link_dirty = false;
     }
 
-    /// Does one action. The order in which actions take effect is the order of the calls: messages are
-    /// collected, and leave before anything that is not a message, and after everything shown before them.
+    /// Does one action. Actions take effect in the order of the calls: messages are collected, and leave
+    /// before anything that is not a message, and after everything shown before them.
     ///
     /// # Errors
     /// The replica cannot go on.
@@ -381,6 +386,7 @@ impl World {
         Ok(())
     }
 
+    /// Shows an output to the world; nobody waits until it is seen.
     fn show(&mut self, shown: Shown) {
         match shown {
             Shown::Console { port, bytes } => {
@@ -389,7 +395,7 @@ impl World {
                 }
             }
             Shown::Network { port, frame } => self.cables.transmit(port, &frame),
-            // The end of the process tells it.
+            // The node halts next, and the end of the process is told.
             Shown::Power(_) => {}
         }
     }
@@ -406,12 +412,13 @@ impl World {
             self.cables.go_live(epoch, poller)?;
             self.announcer.begin(clock::now());
         }
-        // There is nothing more to say to the old peer, and nothing to hear from it.
+        // A replica that is live alone has nothing more to say to its old peer, and nothing to hear from it.
         self.drop_link();
         Ok(())
     }
 
-    /// Hands everything to the kernel that is still in our buffers, in order. Call when `poll` gave nothing.
+    /// Hands the kernel everything that is still in this process's buffers, in order. Call when `poll` gave
+    /// nothing.
     ///
     /// # Errors
     /// As the kernel gives them.
@@ -422,6 +429,7 @@ impl World {
         self.cables.flush(poller)
     }
 
+    /// Hands the kernel the queued messages. If it does not take all, the poller says when it takes more.
     fn flush_link(&mut self, poller: &Poller, handle: &mut dyn FnMut(Event)) -> io::Result<()> {
         self.link_dirty = false;
         let Some(link) = &mut self.link else { return Ok(()) };
@@ -453,7 +461,7 @@ impl World {
     }
 }
 
-/// How long to wait: not at all, until an event, or until a time.
+/// How long to wait from `now` until the earliest of these times; `None`: until something comes.
 #[must_use]
 pub fn until(now: Time, times: [Option<Time>; 2]) -> Option<Span> {
     times.into_iter().flatten().min().map(|time| time.since(now))

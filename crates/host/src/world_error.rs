@@ -1,4 +1,7 @@
-//! `WorldError`: what ends a replica from outside the protocol.
+//! `WorldError`: what ends a replica from outside the protocol. `World` and `drive` give it; the program
+//! prints it with its causes and ends, which for the peer is a crash.
+//!
+//! A drive that fails is none of these: the guest waits for it.
 
 use std::io;
 
@@ -6,15 +9,15 @@ use crate::log_file::LogError;
 use disk::LockError;
 use report::HaltCode;
 
-/// What ends a replica from outside the protocol.
+/// An error of the world around a node, after which its replica cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum WorldError {
-    /// The kernel does not let us wait.
+    /// The host gives no more of what waiting takes: file descriptors or threads.
     #[error(
         "this host gives no more file descriptors or threads; raise the limits (`ulimit -n`, `ulimit -u`)"
     )]
     Poll(#[from] io::Error),
-    /// The disks belong to somebody else.
+    /// The disks belong to a writer of a newer epoch, or to another VM.
     #[error("the VM stops here")]
     Fenced(#[source] LockError),
     /// The log cannot be recorded.
@@ -23,7 +26,7 @@ pub enum WorldError {
 }
 
 impl WorldError {
-    /// The word for it in the event that tells the end.
+    /// The word for this error in the event that tells the end.
     #[must_use]
     pub fn code(&self) -> HaltCode {
         match self {

@@ -1,4 +1,5 @@
-//! The guest's serial line on this host: the terminal, a file, or a Unix socket.
+//! `Console`: the guest's serial line on this host: the terminal, a file, or a Unix socket. `World` writes to
+//! it and takes what was typed.
 //!
 //! Reading and writing a terminal may block for as long as its user likes, so both are done by threads. The
 //! guest's output is buffered, and dropped past a bound, as on a serial line that nobody reads. A file is
@@ -22,7 +23,7 @@ use os::wake::Waker;
 
 pub use typed::{ConsoleError, Typed};
 
-/// What the operator asked for.
+/// Where the operator wants the guest's serial line to lead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConsoleSpec {
     /// Output is dropped, and nothing is ever typed.
@@ -38,16 +39,18 @@ pub enum ConsoleSpec {
 /// A console in use.
 #[derive(Debug)]
 pub struct Console {
+    /// What was typed, from the thread that reads; `None`: nothing can be typed here.
     typed: Option<Receiver<Typed>>,
+    /// Takes the guest's output to whoever reads it; `None`: nobody does.
     output: Option<Outlet>,
-    /// Puts the terminal back.
+    /// Puts the terminal back into its old mode when it is dropped.
     _terminal: Option<RawMode>,
-    /// Removes the socket.
+    /// Removes the socket's file when it is dropped.
     _socket: Option<socket::SocketFile>,
 }
 
 impl Console {
-    /// Opens it and starts its threads.
+    /// Opens a console and starts its threads.
     ///
     /// # Errors
     /// The file, socket or terminal cannot be used.
@@ -87,14 +90,14 @@ impl Console {
         Ok(console)
     }
 
-    /// The guest writes.
+    /// Takes what the guest has written. Never waits.
     pub fn write(&self, bytes: &[u8]) {
         if let Some(output) = &self.output {
             output.push(bytes);
         }
     }
 
-    /// What was typed next.
+    /// Takes out what was typed next; `None`: nothing at present.
     pub fn typed(&self) -> Option<Typed> {
         self.typed.as_ref()?.try_recv().ok()
     }
@@ -108,7 +111,7 @@ impl Console {
     /// Waits until the guest's last words are written, but not for ever.
     pub fn finish(&self) {
         if let Some(output) = &self.output {
-            // Whoever does not read them does not want them.
+            // Who does not read the last words in time does not want them.
             let _ = output.finish(LAST_WORDS_PATIENCE);
         }
     }

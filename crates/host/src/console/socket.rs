@@ -1,4 +1,7 @@
-//! A Unix socket as the guest's console: one client at a time; without one, output is lost and nothing waits.
+//! A Unix socket as the guest's console, for one client at a time. Without a client output is lost and
+//! nothing waits. A thread accepts clients and reads what they type; an outlet's thread writes to them.
+//!
+//! Only the socket's owner may ever connect: who writes to a console is as good as logged in.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -16,17 +19,17 @@ use crate::limits::{CONSOLE_PATIENCE, CONSOLE_RETRY};
 use os::sandbox::{self, Kind};
 use os::wake::Waker;
 
-/// Clients that wait while one is there.
+/// How many clients may wait to be accepted while one is there.
 const BACKLOG: i32 = 16;
 
-/// Removes the socket's file at the end.
+/// The socket's file, which is removed when this is dropped.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
     client: Client,
 }
 
-/// Whoever is connected.
+/// The client that is connected; `None` inside: there is none.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Client(Arc<Mutex<Option<UnixStream>>>);
 
@@ -44,7 +47,7 @@ impl Write for Client {
         if let Some(mut stream) = stream
             && stream.write_all(bytes).is_err()
         {
-            // It is gone; its reader will see that too.
+            // The client is gone; the thread that reads will see that too.
             let _ = stream.shutdown(Shutdown::Both);
         }
         Ok(bytes.len())
@@ -58,7 +61,7 @@ impl Write for Client {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if let Some(stream) = self.client.current().as_ref() {
-            // The reader ends, and a writer that waits for the client's attention too.
+            // The thread that reads ends now.
             let _ = stream.shutdown(Shutdown::Read);
         }
         let _ = std::fs::remove_file(&self.path);
@@ -95,7 +98,7 @@ pub(super) fn listen(
             let mut stream = match stream {
                 Ok(stream) => stream,
                 Err(error) => {
-                    // This host, or this process, has no more files at present. It is no reason to be deaf
+                    // This host, or this process, has no more files at present. That is no reason to be deaf
                     // for ever.
                     if !std::mem::replace(&mut told, true) {
                         tracing::warn!("the console takes no client at present, and tries again: {error}");
@@ -105,7 +108,7 @@ pub(super) fn listen(
                 }
             };
             told = false;
-            // One who does not read for so long is sent away.
+            // A client that does not read for so long is sent away.
             let _ = stream.set_write_timeout(Some(CONSOLE_PATIENCE));
             *current.current() = stream.try_clone().ok();
             if !read_client(&mut stream, &sender, &waker) {
@@ -125,20 +128,20 @@ fn private_listener(path: &Path) -> io::Result<UnixListener> {
         SocketFlags::CLOEXEC,
         None,
     )?;
-    // The file that `bind` makes gets the mode of the socket.
+    // The file that `bind` makes gets the mode that the socket has.
     fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
     bind(&socket, &SocketAddrUnix::new(path)?)?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(socket.into())
 }
 
-/// A socket that nobody listens on any more, and nothing else that has this name.
+/// Is this a socket that nobody listens on any more, and no other kind of file?
 fn is_left_behind(path: &Path) -> bool {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
     is_socket && UnixStream::connect(path).is_err()
 }
 
-/// Until the client leaves; `false`: the console is closed.
+/// Reads what the client types until it leaves. False: the console is closed.
 fn read_client(stream: &mut UnixStream, sender: &SyncSender<Typed>, waker: &Waker) -> bool {
     let mut buffer = [0; 256];
     while let Ok(length @ 1..) = stream.read(&mut buffer) {

@@ -1,4 +1,8 @@
-//! Standard input as the guest's console, with the escape key Ctrl-A, as in QEMU.
+//! Standard input as the guest's console, with the escape key Ctrl-A, as in QEMU. A thread reads it and
+//! queues what is typed for the guest thread.
+//!
+//! The escape key is taken out only in a terminal: what comes from a file or a pipe reaches the guest as it
+//! is.
 
 use std::io::{self, Read, Write};
 use std::sync::mpsc::SyncSender;
@@ -11,7 +15,7 @@ const ESCAPE: u8 = 0x01;
 const HELP: &[u8] =
     b"\r\nCtrl-A x  switch the VM off; end a backup\r\nCtrl-A h  this help\r\nCtrl-A Ctrl-A  send Ctrl-A\r\n";
 
-/// Starts the thread that reads standard input, whatever it is. Ends with it.
+/// Starts the thread that reads standard input, and ends at its end. `raw`: it is a terminal in raw mode.
 pub(super) fn read_stdin(sender: SyncSender<Typed>, waker: Waker, raw: bool) {
     sandbox::spawn(Kind::Console, "console input", move || {
         let mut keys = Keys::default();
@@ -39,23 +43,24 @@ pub(super) fn read_stdin(sender: SyncSender<Typed>, waker: Waker, raw: bool) {
     });
 }
 
-/// What keys are, with the escape key taken out.
+/// What a run of keys amounts to, with the escape key taken out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Key {
     /// For the guest thread.
     Typed(Typed),
-    /// A question to us.
+    /// The user wants to know the escape sequences.
     Help,
 }
 
-/// Finds the escape sequences.
+/// Finds the escape sequences in what is typed.
 #[derive(Debug, Default)]
 struct Keys {
+    /// Was the last key the escape key? Then the next one says what it means.
     escaped: bool,
 }
 
 impl Keys {
-    /// What `bytes` are, in the order in which they were typed.
+    /// What `bytes` amount to, in the order in which they were typed.
     fn take(&mut self, bytes: &[u8]) -> Vec<Key> {
         let mut keys = Vec::new();
         let mut plain = Vec::new();

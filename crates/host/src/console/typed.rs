@@ -1,21 +1,22 @@
-//! What comes from a console, of whatever kind, and why there may be none.
+//! `Typed`: what comes from a console of any kind, and `ConsoleError`, why there may be none. The kinds of
+//! consoles make both, and `World` takes them; nothing here reads or writes.
 
 use std::io;
 use std::path::PathBuf;
 
-/// What comes from a console.
+/// What was typed at a console.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Typed {
     /// Bytes for the guest.
     Bytes(Vec<u8>),
-    /// The user typed the escape for "end".
+    /// The user typed Ctrl-A x: a wish for the end.
     Quit,
 }
 
 /// Why there is no console.
 #[derive(Debug, thiserror::Error)]
 pub enum ConsoleError {
-    /// The file cannot be written.
+    /// The file for the output cannot be written.
     #[error("cannot write the console's output to {path}; check the directory and its permissions")]
     File {
         /// The file that was to take the output.
@@ -31,7 +32,7 @@ pub enum ConsoleError {
         /// The kernel's reason.
         source: io::Error,
     },
-    /// The terminal does not do as told.
+    /// The terminal cannot be put into raw mode.
     #[error("cannot set up the terminal for the console; use `--serial FILE`")]
     Terminal(#[source] io::Error),
 }
