@@ -223,7 +223,7 @@ impl Cables {
     /// Waits again for the ports that had a full batch. Call after each slice.
     ///
     /// # Errors
-    /// As the kernel gives them.
+    /// As the kernel gives them for the poller, never for a port.
     pub fn listen_again(&mut self, poller: &Poller) -> io::Result<()> {
         for index in 0..self.cables.len() {
             if self.cables[index].interest == Some(Interest::Nothing) {

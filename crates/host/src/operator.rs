@@ -8,7 +8,7 @@
 //! Whoever asks once more gets the end of this process, whatever that costs. SIGHUP means nothing to a VM:
 //! the terminal in which it was started is gone, and it lives on.
 //!
-//! A single signal never switches off a guest that has a backup.
+//! No number of signals ever switches off a guest that has a backup.
 
 use replica::RoleName;
 

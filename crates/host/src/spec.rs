@@ -114,7 +114,7 @@ pub enum SetupError {
     /// An image cannot be read.
     #[error("cannot read the {what} {path}; check the path")]
     Image {
-        /// Which image: "kernel", "initramfs" or "firmware".
+        /// Which image: "kernel", "initrd" or "firmware".
         what: &'static str,
         /// Path that was given for the image.
         path: PathBuf,

@@ -421,7 +421,7 @@ impl World {
     /// nothing.
     ///
     /// # Errors
-    /// As the kernel gives them.
+    /// The poller cannot be told what to wait for. What the link says is an event, not an error.
     pub fn settle(&mut self, poller: &Poller, handle: &mut dyn FnMut(Event)) -> io::Result<()> {
         if self.link_dirty {
             self.flush_link(poller, handle)?;

@@ -38,7 +38,7 @@ pub const BEATS_REMEMBERED: usize = 3;
 pub const LEAVE_PATIENCE: Span = Span::from_ms(5_000);
 /// The timeout, divided by this, is how much sooner than the timeout a lease ends: clocks may differ.
 pub const LEASE_MARGIN_PART: u64 = 8;
-/// Before the first message of a new peer, silence may last this many timeouts: it still starts.
+/// Before the first message of a new peer, silence may last this many timeouts: the peer still starts.
 pub const START_TIMEOUTS: u64 = 4;
 
 /// Most bytes before the frame in a message that carries one: a tag and two numbers.
@@ -66,7 +66,7 @@ pub const FLUSH_COMPANY: Span = Span::from_us(200);
 pub const FRAME_BYTES_CLOSE: usize = 256 << 10;
 /// Largest disk read; a longer one fails at the disk layer (VIRTIO_BLK_S_IOERR) instead of being done.
 pub const DISK_BYTES_MAX: usize = 16 << 20;
-/// Longest run of bytes of any other input; a longer one is cut or dropped before it is injected.
+/// Longest run of bytes of any input but a disk read; a longer one is cut or dropped before it is injected.
 pub const INPUT_BYTES_MAX: usize = 1 << 17;
 /// Largest body of a frame. A longer one is refused.
 pub const FRAME_BYTES_MAX: usize = FRAME_BYTES_CLOSE + DISK_BYTES_MAX + (64 << 10);

@@ -57,7 +57,7 @@ impl Histogram {
         for (index, bucket) in (0_u64..).zip(&self.buckets) {
             seen += bucket;
             if seen >= wanted && seen > 0 {
-                // What `add` does, backwards, for the next bucket.
+                // The inverse of what `add` computes: where the next bucket begins.
                 let octave = ((index + 1) / PARTS).max(1) - 1;
                 let us = (index + 1 - octave * PARTS) << octave;
                 return Span::from_us(us).min(self.longest);

@@ -198,7 +198,7 @@ impl<G: Guest> Node<G> {
         }
     }
 
-    /// What the guest's clock shows, in nanoseconds after its step 0.
+    /// What the guest's clock shows, in nanoseconds since its step 0.
     pub fn wall(&self) -> u64 {
         self.guest.mtime().saturating_mul(100)
     }

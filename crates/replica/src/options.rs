@@ -1,4 +1,5 @@
-//! How a node runs its guest, and how one half of a pair runs. A world says so once, with [`crate::Node`].
+//! How a node runs its guest, and how one half of a pair runs. A world fills these in and gives them to a new
+//! [`crate::Node`]; nothing may change them afterwards.
 
 use crate::event::Epoch;
 use crate::limits;

@@ -15,7 +15,7 @@ use crate::time::{Span, Time};
 const TICK_NS: u64 = 1_000_000_000 / machine::clock::TICKS_PER_SECOND;
 /// Which part of the rate that fits the speed the guest's clock is given, in thousandths.
 const RATE_PERMILLE: u64 = 985;
-/// The same part while the guest's clock is ahead of the host's, which must catch up.
+/// That part while the guest's clock is ahead of the host's, so that the host's catches up, in thousandths.
 const RATE_AHEAD_PERMILLE: u64 = 900;
 /// Speed before any measurement, in steps a second. Too high a one only makes the clock slow until corrected.
 const SPEED_FIRST: u64 = 1_000_000_000;

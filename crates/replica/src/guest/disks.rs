@@ -51,7 +51,7 @@ struct Slot {
     end: u64,
     /// Does it change what others see? Then it needs the lease, and the disk without what overlaps it.
     changes: bool,
-    /// May a guest that is off leave it unfinished?
+    /// May a guest that is off leave it unfinished? Only a read.
     optional: bool,
     /// How many bytes a good answer has.
     reads: usize,

@@ -43,11 +43,11 @@ impl Outputs {
 /// An effect of the guest, sorted by who carries it out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outward {
-    /// The world shows it.
+    /// An output that the world shows.
     Shown(Shown),
-    /// A disk does it.
+    /// A request that a disk does, be it an output or not.
     Disk(DiskRequest),
-    /// The host draws so many random bytes.
+    /// A wish for random bytes, which the host draws.
     Entropy {
         /// How many bytes the guest wants.
         bytes: u32,

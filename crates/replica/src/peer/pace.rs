@@ -17,7 +17,7 @@ use crate::time::{Span, Time};
 const FOLLOWS_MIN: u64 = 900;
 /// Largest factor of a change for what the backup has executed, in thousandths.
 const FOLLOWS_MAX: u64 = 1250;
-/// How many thousandths the pace changes besides, for each [`limits::LAG_TARGET`] that the lag is off.
+/// Thousandths by which the pace also falls for each [`limits::LAG_TARGET`] of lag beyond half of one.
 const LAG_GAIN: u64 = 250;
 
 /// The control loop: what it has measured, and how much of the time the guest may run.

@@ -78,7 +78,7 @@ impl Gate {
         }
     }
 
-    /// The backup has received everything up to `received`.
+    /// Notes that the backup has received every entry up to `received`.
     pub fn acknowledge(&mut self, received: Seq) {
         self.acknowledged = self.acknowledged.max(received);
     }
