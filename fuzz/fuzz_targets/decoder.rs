@@ -47,7 +47,7 @@ fuzz_target!(|bytes: &[u8]| {
     let code = &code[..code.len().min(CODE_BYTES_MAX)];
     for bits in code.windows(4).step_by(2) {
         let bits = u32::from_le_bytes([bits[0], bits[1], bits[2], bits[3]]);
-        assert!(!hart::disasm::disassemble(bits, BASE).is_empty());
+        assert!(!hart::parts::disasm::disassemble(bits, BASE).is_empty());
     }
     let seed = u64::from(*seed);
     let plain = run(seed, code, None);

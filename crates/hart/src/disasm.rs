@@ -1,14 +1,15 @@
-//! Instructions as text, for logs and for looking at a guest. Nothing that executes instructions may use it,
-//! but for the names in a profile.
+//! Instructions as text: their names for a profile, and whole instructions for the comparison with other
+//! implementations. Nothing that executes instructions may use it.
 //!
 //! The text is made of the decoded [`Op`], so it shows what will be done: a compressed instruction appears as
 //! what it stands for, and a hint as `nop`.
 
 use crate::{
     csr::number,
-    decode::decode,
-    op::{BlockKind, Code, FloatForm, FloatKind, Op},
+    op::{Code, FloatForm, FloatKind, Op},
 };
+#[cfg(feature = "parts")]
+use crate::{decode::decode, op::BlockKind};
 
 /// The manual's names of the integer registers, as the calling convention has them.
 const NAMES: [&str; 32] = [
@@ -18,6 +19,7 @@ const NAMES: [&str; 32] = [
 
 /// The instruction that starts with `bits`, at address `pc`.
 #[must_use]
+#[cfg(feature = "parts")]
 pub fn disassemble(bits: u32, pc: u64) -> String {
     let op = decode(bits);
     let name = mnemonic(op.code);
@@ -147,6 +149,7 @@ fn mnemonic(code: Code) -> String {
     name
 }
 
+#[cfg(feature = "parts")]
 fn block(kind: BlockKind) -> &'static str {
     match kind {
         BlockKind::Invalidate => "inval",
@@ -170,6 +173,7 @@ fn amo(funct5: i32) -> &'static str {
     }
 }
 
+#[cfg(feature = "parts")]
 fn csr(op: Op) -> String {
     let bits = op.imm as u32;
     let name = ["", "csrrw", "csrrs", "csrrc"][(bits >> 12 & 3) as usize];

@@ -17,10 +17,6 @@
 //! - `profile` counts and samples for people (docs/profiling.md), `disasm` shows them instructions, `isa`
 //!   names what is implemented for the device tree.
 //!
-//! What is public beside the engine and its words is for tools and for the comparison with other
-//! implementations: `decode`, `op` and `disasm` for the fuzzer and for the programs that QEMU runs too, `fpu`
-//! for Berkeley SoftFloat.
-//!
 //! Invariant: an engine holds no guest state. Dropping it between any two calls cannot be observed.
 //! Invariant: caches (TLB, decoded code, machine code) are coherent with RAM, as if they were always empty
 //! (docs/determinism.md).
@@ -29,16 +25,16 @@
 
 mod bus;
 mod csr;
-pub mod decode;
-pub mod disasm;
+mod decode;
+mod disasm;
 mod engine;
-pub mod fpu;
+mod fpu;
 mod hart;
 mod interp;
 pub mod isa;
 mod jit;
 mod mmu;
-pub mod op;
+mod op;
 mod page_tables;
 mod pmp;
 mod privilege;
@@ -60,3 +56,25 @@ pub use privilege::Privilege;
 pub use ram::Ram;
 pub use state::{Visit, Visitor};
 pub use step::Step;
+
+/// What the comparison with other implementations looks at one by one: decoding for the fuzzer and for the
+/// programs that QEMU runs too, floating point for Berkeley SoftFloat. No program needs it.
+#[cfg(feature = "parts")]
+pub mod parts {
+    /// From the bytes of an instruction to its op.
+    pub mod decode {
+        pub use crate::decode::*;
+    }
+    /// From an op to text.
+    pub mod disasm {
+        pub use crate::disasm::*;
+    }
+    /// What floating-point instructions compute.
+    pub mod fpu {
+        pub use crate::fpu::*;
+    }
+    /// The ops that the interpreter executes.
+    pub mod op {
+        pub use crate::op::*;
+    }
+}

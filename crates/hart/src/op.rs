@@ -11,7 +11,7 @@
 /// range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-#[expect(missing_docs, reason = "the names are the manual's mnemonics")]
+#[allow(missing_docs, reason = "the names are the manual's mnemonics")]
 pub enum Code {
     /// No instruction: execution has run off the end of a page.
     NextPage = 0,
@@ -322,7 +322,7 @@ const IMMEDIATE: i32 = (1 << HALVES_SHIFT) - 1;
 
 /// Which floating-point instruction, without its format (manual, chapters F and D).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are the manual's mnemonics")]
+#[allow(missing_docs, reason = "the names are the manual's mnemonics")]
 pub enum FloatKind {
     Add,
     Sub,

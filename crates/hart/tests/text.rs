@@ -2,7 +2,7 @@
 
 mod support;
 
-use hart::{
+use hart::parts::{
     decode::decode,
     disasm::disassemble,
     op::{Code, Op},

@@ -153,12 +153,6 @@ impl Cables {
         is_new.then_some(Event::Ports(is_well))
     }
 
-    /// Would the guest's frames get anywhere, as a yes or no? A guest without a network lacks nothing.
-    #[must_use]
-    pub fn lead_somewhere(&self, now: Time) -> bool {
-        self.lead(now) != Lead::Nowhere
-    }
-
     /// Queues a frame of the guest; it leaves by [`Cables::flush`] at the latest.
     pub fn transmit(&mut self, port: u8, frame: &[u8]) {
         if let Some(cable) = self.cables.get_mut(usize::from(port)) {

@@ -16,7 +16,7 @@ use gateway::stream::Word;
 use gateway::wire::Wire;
 use guest::{Gateway, mac};
 use host::limits::{GATEWAY_KEPT_FOR, ITEMS_MAX};
-use host::net::{Endpoint, NetError, Port, PortSpec, announce};
+use host::net::{Endpoint, Lead, NetError, Port, PortSpec, announce};
 use link::{Key, KeyFile};
 use os::sys::clock;
 use os::wake::Waker;
@@ -160,7 +160,7 @@ impl Relay {
 }
 
 fn leads(port: &mut Port) -> bool {
-    port.leads_somewhere(clock::now())
+    port.lead(clock::now()) != Lead::Nowhere
 }
 
 /// Until the gateway has answered a question; that it is connected is news as well.
@@ -248,8 +248,8 @@ fn a_gateway_with_another_key_and_a_port_without_one_are_told_apart_at_the_start
 
 #[test]
 fn a_guest_without_a_network_lacks_nothing() {
-    assert!(Port::None.leads_somewhere(Time(0)));
-    assert!(host::cables::Cables::default().lead_somewhere(Time(0)));
+    assert_ne!(Port::None.lead(Time(0)), Lead::Nowhere);
+    assert_ne!(host::cables::Cables::default().lead(Time(0)), Lead::Nowhere);
 }
 
 #[test]

@@ -206,6 +206,7 @@ impl Pages {
     }
 
     /// The pages written since the last call, each once.
+    #[cfg(feature = "parts")]
     pub fn take_round(&mut self, ram: &mut Ram) -> Vec<u32> {
         for page in ram.take_dirty() {
             self.note(page, PageFlags::STALE);

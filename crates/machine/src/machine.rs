@@ -273,6 +273,7 @@ impl Machine {
     }
 
     /// The numbers of the pages written since the last call, each once.
+    #[cfg(feature = "parts")]
     pub fn take_dirty_pages(&mut self) -> Vec<u32> {
         self.pages.take_round(&mut self.ram)
     }

@@ -27,9 +27,9 @@ pub mod time;
 mod vm_name;
 
 pub use event::{Action, Claim, DiskAnswer, Epoch, Event, Halt, Next, RoleName, Shown, Suspicion, Verdict};
+pub use guest::Guest;
 pub use guest::playback::{Playback, PlaybackError, Playing};
 pub use guest::replay::Divergence;
-pub use guest::{Guest, Pause};
 pub use log::entry::{Digest, Entry, EntryKind, Seq};
 pub use log::header::{Header, ImageId};
 pub use log::logfile::{End, LogError, LogReader};

@@ -198,19 +198,9 @@ impl<G: Guest> Node<G> {
         }
     }
 
-    /// What the guest's clock shows, in nanoseconds since its step 0.
-    pub fn wall(&self) -> u64 {
-        self.guest.mtime().saturating_mul(100)
-    }
-
     /// The guest, to look at.
     pub fn guest(&self) -> &G {
         &self.guest
-    }
-
-    /// Ends the node and gives its guest.
-    pub fn into_guest(self) -> G {
-        self.guest
     }
 
     /// What has been counted and measured so far.

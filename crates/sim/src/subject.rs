@@ -10,8 +10,9 @@ use std::{
     rc::Rc,
 };
 
+use machine::Stop;
 use machine::{Cut, DiskRequest, Effect, Input, PowerState, Step};
-use replica::{Digest, Guest, Pause, guest::outputs::Outputs};
+use replica::{Digest, Guest, guest::outputs::Outputs};
 
 use toy::hash::{mix, mix_bytes};
 
@@ -142,14 +143,14 @@ impl<G: Subject> Watched<G> {
 }
 
 impl<G: Subject> Guest for Watched<G> {
-    fn run(&mut self, until: Step, cut: &dyn Cut) -> Pause {
+    fn run(&mut self, until: Step, cut: &dyn Cut) -> Stop {
         let begin = self.inner.now();
         let stop = until.min(begin.after(self.fuel.get()));
         let pause = self.inner.run(stop, cut);
         let here = self.inner.now();
         self.fuel.set(self.fuel.get() - here.since(begin));
         match pause {
-            Pause::Reached if here < until => Pause::Cut,
+            Stop::Reached if here < until => Stop::Cut,
             pause => pause,
         }
     }

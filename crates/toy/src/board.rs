@@ -7,8 +7,9 @@
 
 use std::collections::VecDeque;
 
+use machine::Stop;
 use machine::{Clock, Cut, DiskOperation, DiskRequest, Effect, Input, PowerState, Step};
-use replica::{Digest, Guest, Pause};
+use replica::{Digest, Guest};
 
 /// What runs on a board.
 pub trait Program {
@@ -17,7 +18,7 @@ pub trait Program {
     /// Runs on for at least one step and at most up to `until`, or says why it does not: it waits for an
     /// input or for its timer, or a cut is wanted. The board is on, stands before `until` and has no effects
     /// when this is called.
-    fn run(&mut self, board: &mut Board, until: Step, cut: &dyn Cut) -> Option<Pause>;
+    fn run(&mut self, board: &mut Board, until: Step, cut: &dyn Cut) -> Option<Stop>;
     /// The digest of program and board.
     fn digest(&self, board: &Board) -> Digest;
     /// Pages of memory that the last digest is said to have hashed.
@@ -106,16 +107,16 @@ pub struct Toy<P> {
 }
 
 impl<P: Program> Guest for Toy<P> {
-    fn run(&mut self, until: Step, cut: &dyn Cut) -> Pause {
+    fn run(&mut self, until: Step, cut: &dyn Cut) -> Stop {
         loop {
             if !self.board.effects.is_empty() {
-                return Pause::Effects;
+                return Stop::Effects;
             }
             if let Some(state) = self.board.off {
-                return Pause::Off(state);
+                return Stop::Off(state);
             }
             if self.board.now >= until {
-                return Pause::Reached;
+                return Stop::Reached;
             }
             if let Some(pause) = self.program.run(&mut self.board, until, cut) {
                 return pause;
@@ -178,7 +179,7 @@ mod tests {
             loop {
                 let pause = toy.run((*at).min(toy.now().after(slice)), &cut);
                 effects.extend(std::iter::from_fn(|| toy.take_effect()));
-                if toy.now() == *at || matches!(pause, Pause::Waiting { .. }) {
+                if toy.now() == *at || matches!(pause, Stop::Waiting { .. }) {
                     break;
                 }
             }

@@ -18,8 +18,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use machine::Stop;
 use machine::{Control, Cut, DiskOperation, Effect, Input, Step};
-use replica::{Digest, Pause};
+use replica::Digest;
 
 use crate::board::{Board, Program, Toy};
 use crate::hash::mix;
@@ -252,14 +253,14 @@ impl Program for Commands {
         }
     }
 
-    fn run(&mut self, board: &mut Board, _until: Step, cut: &dyn Cut) -> Option<Pause> {
+    fn run(&mut self, board: &mut Board, _until: Step, cut: &dyn Cut) -> Option<Stop> {
         let ticks = board.mtime() >= self.timer;
         if self.jobs.is_empty() && !self.spins && !ticks {
             let wake_at = Some(self.timer);
-            return Some(Pause::Waiting { wake_at });
+            return Some(Stop::Waiting { wake_at });
         }
         if board.now.0.is_multiple_of(CUT_EVERY) && cut.is_wanted() {
-            return Some(Pause::Cut);
+            return Some(Stop::Cut);
         }
         // Not before it is sure that a step follows: something may yet be injected at this step, and comes
         // first then.
@@ -313,7 +314,7 @@ mod tests {
             toy.run(Step(tick.0 - 1), &AtomicBool::new(false));
             let until = if is_cut { Step(3 * PERIOD) } else { tick };
             let pause = toy.run(until, &AtomicBool::new(is_cut));
-            assert_eq!(pause, if is_cut { Pause::Cut } else { Pause::Reached });
+            assert_eq!(pause, if is_cut { Stop::Cut } else { Stop::Reached });
             let (port, frame) = (0, b"e".to_vec());
             toy.inject(&Input::NetFrame { port, frame });
             toy.run(Step(3 * PERIOD), &AtomicBool::new(false));

@@ -8,8 +8,9 @@
 
 use std::collections::VecDeque;
 
+use machine::Stop;
 use machine::{Control, Cut, DiskOperation, DiskRequest, DiskStatus, Effect, Input, Step};
-use replica::{Digest, Pause};
+use replica::Digest;
 
 use crate::board::{Board, Program, Toy};
 use crate::hash::{mix, mix_bytes};
@@ -327,9 +328,9 @@ impl Program for Server {
     }
 
     /// The server runs up to the next interrupt or task in one go, and looks for no cut: that takes no time.
-    fn run(&mut self, board: &mut Board, until: Step, _cut: &dyn Cut) -> Option<Pause> {
+    fn run(&mut self, board: &mut Board, until: Step, _cut: &dyn Cut) -> Option<Stop> {
         if self.is_waiting(board) {
-            return Some(Pause::Waiting { wake_at: self.timer });
+            return Some(Stop::Waiting { wake_at: self.timer });
         }
         // Decided only when an instruction follows: something may yet be injected at this step.
         if board.mtime() >= self.tick {

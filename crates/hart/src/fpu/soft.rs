@@ -73,6 +73,7 @@ fn propagate<F: Format>(signaling: bool, flags: &mut Flags) -> F {
 }
 
 /// `a - b` (F chapter, `FSUB`).
+#[cfg(feature = "parts")]
 pub fn sub<F: Format>(a: F, b: F, rounding: Rounding, flags: &mut Flags) -> F {
     add(a, super::format::negate(b), rounding, flags)
 }

@@ -1,11 +1,11 @@
-//! Berkeley SoftFloat 3 as the oracle: the same signatures as `hart::fpu`, adjusted to RISC-V.
+//! Berkeley SoftFloat 3 as the oracle: the same signatures as `hart::parts::fpu`, adjusted to RISC-V.
 //!
 //! The crate builds SoftFloat's 8086-SSE variant, which detects tininess after rounding as RISC-V does. It
 //! differs in two things, both corrected here and nowhere else: NaN payloads are propagated (RISC-V returns
 //! the canonical NaN), and invalid conversions to integers return the "integer indefinite" value (RISC-V
 //! saturates).
 
-use hart::fpu::{Flags, Format, Rounding};
+use hart::parts::fpu::{Flags, Format, Rounding};
 use softfloat_rs::{self as softfloat, float32_t, float64_t};
 
 /// Runs one SoftFloat operation in the given mode and collects its flags; RISC-V took over both the mode
@@ -49,7 +49,7 @@ fn saturated<F: Format>(value: F, converted: i128, below: i128, above: i128, fla
     }
 }
 
-/// The operations of one format, named as in `hart::fpu`.
+/// The operations of one format, named as in `hart::parts::fpu`.
 pub trait Oracle: Format {
     fn add(a: Self, b: Self, rounding: Rounding, flags: &mut Flags) -> Self;
     fn sub(a: Self, b: Self, rounding: Rounding, flags: &mut Flags) -> Self;

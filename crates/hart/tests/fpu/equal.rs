@@ -3,7 +3,7 @@
 
 use std::fmt::LowerHex;
 
-use hart::fpu::{self, Flags, Rounding, soft};
+use hart::parts::fpu::{self, Flags, Rounding, soft};
 
 use crate::berkeley::{self, Oracle};
 use crate::operands::{Random, corners, few_corners};

@@ -3,7 +3,7 @@
 
 use std::fmt::LowerHex;
 
-use hart::fpu::{self, Flags, Format, Rounding, soft};
+use hart::parts::fpu::{self, Flags, Format, Rounding, soft};
 
 use crate::operands::{Random, corners};
 

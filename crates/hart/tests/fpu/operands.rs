@@ -1,7 +1,7 @@
 //! Operands for the floating-point tests: every combination of telling exponents and fractions, and seeded
 //! random numbers biased towards the same (after TestFloat's `genCases`).
 
-use hart::fpu::Format;
+use hart::parts::fpu::Format;
 
 /// The layout of a format, as the generators need it.
 struct Layout {

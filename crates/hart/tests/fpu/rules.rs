@@ -1,7 +1,7 @@
 //! What the RISC-V manual says beyond IEEE 754 arithmetic, by example; and that what has no oracle keeps
 //! the laws that define it.
 
-use hart::fpu::{self, Flags, Format, Rounding};
+use hart::parts::fpu::{self, Flags, Format, Rounding};
 
 use crate::operands::{Random, corners};
 

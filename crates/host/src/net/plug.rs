@@ -103,8 +103,6 @@ pub struct Plug {
     kept: Vec<u8>,
     /// Since when the cable has been out; `None`: it is in, or nobody has missed it yet.
     out: Option<Time>,
-    /// Frames dropped because the cable was out or the gateway did not read.
-    dropped: u64,
     /// The last reason for a cut that the operator was told, so that each is told once.
     told: Option<String>,
     /// Did the last reading stop before the connection was empty?
@@ -128,7 +126,6 @@ impl Plug {
             first_try: false,
             kept: Vec::new(),
             out: None,
-            dropped: 0,
             told: None,
             unread: false,
             dial_again: None,
@@ -281,17 +278,19 @@ impl Plug {
                 .is_some(),
             None => self.first_try,
         };
-        if !queued || !self.keep(frame) {
-            self.dropped += 1;
+        if queued {
+            self.keep(frame);
         }
     }
 
-    /// Keeps a frame for the next connection. False: the frame waits for the first try, and there is no room
-    /// for it.
-    fn keep(&mut self, frame: &[u8]) -> bool {
+    /// Keeps a frame for the next connection. While none was ever there, a frame that does not fit is dropped.
+    fn keep(&mut self, frame: &[u8]) {
         let Some(cable) = &mut self.cable else {
-            let fits = self.kept.len() + frame.len() <= GATEWAY_BACKLOG_MAX;
-            return fits && write_frame(&mut self.kept, frame).is_ok();
+            if self.kept.len() + frame.len() <= GATEWAY_BACKLOG_MAX {
+                // A frame that is too long for the stream is dropped, as by a card.
+                let _ = write_frame(&mut self.kept, frame);
+            }
+            return;
         };
         if cable.wire.is_keyed() {
             if self.kept.len() + frame.len() > GATEWAY_KEPT_MAX {
@@ -302,7 +301,6 @@ impl Plug {
             // The wire has taken the frame, so its length is right.
             let _ = write_frame(&mut self.kept, frame);
         }
-        true
     }
 
     /// Hands the kernel what was queued. False: not all was taken; call again when the connection is
@@ -351,12 +349,6 @@ impl Plug {
     #[must_use]
     pub fn is_unread(&self) -> bool {
         self.unread
-    }
-
-    /// How many frames of the guest were dropped here.
-    #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.dropped
     }
 
     fn on_word(&mut self, word: Word) {

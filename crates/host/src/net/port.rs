@@ -150,12 +150,6 @@ impl Port {
         }
     }
 
-    /// Would a frame get anywhere? Where it cannot be known nothing is amiss.
-    #[must_use]
-    pub fn leads_somewhere(&self, now: Time) -> bool {
-        self.lead(now) != Lead::Nowhere
-    }
-
     /// The file descriptor to wait for; `None`: the cable is out.
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {

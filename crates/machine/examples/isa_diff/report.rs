@@ -103,7 +103,7 @@ fn disassemble(text: &mut String, mut address: u64, bytes: &[u8]) -> Result<(), 
         writeln!(
             text,
             "    {address:#x}: {bits:0w$x}  {:?}",
-            hart::decode::decode(bits),
+            hart::parts::decode::decode(bits),
             w = length * 2
         )?;
         rest = &rest[length..];

@@ -4,18 +4,12 @@
 
 use machine::{Cut, DiskRequest, Effect, Input, Machine, Step, Stop};
 
-use crate::guest::{Guest, Pause};
+use crate::guest::Guest;
 use crate::log::entry::Digest;
 
 impl Guest for Machine {
-    fn run(&mut self, until: Step, cut: &dyn Cut) -> Pause {
-        match Machine::run(self, until, cut) {
-            Stop::Reached => Pause::Reached,
-            Stop::Effects => Pause::Effects,
-            Stop::Waiting { wake_at } => Pause::Waiting { wake_at },
-            Stop::Off(state) => Pause::Off(state),
-            Stop::Cut => Pause::Cut,
-        }
+    fn run(&mut self, until: Step, cut: &dyn Cut) -> Stop {
+        Machine::run(self, until, cut)
     }
 
     fn inject(&mut self, input: &Input) {

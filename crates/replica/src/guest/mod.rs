@@ -16,31 +16,13 @@ pub mod record;
 pub mod replay;
 
 use crate::log::entry::Digest;
-use machine::{Cut, Effect, Input, PowerState, Step};
-
-/// Why [`Guest::run`] came back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pause {
-    /// The step asked for is reached.
-    Reached,
-    /// There are effects to take; the guest stands right after the instruction that caused them.
-    Effects,
-    /// Nothing to do until an input comes, or until `mtime` reaches `wake_at`.
-    Waiting {
-        /// The guest's earliest timer, in ticks of 100 ns; `None`: only an input wakes it.
-        wake_at: Option<u64>,
-    },
-    /// The guest is off, for good.
-    Off(PowerState),
-    /// The cut was set: somebody wants the slice to end. The guest stands between two instructions, and
-    /// running on gives what it would have given without the stop.
-    Cut,
-}
+use machine::{Cut, Effect, Input, Step, Stop};
 
 /// A deterministic computer: state is a function of the configuration and of the inputs at their steps.
 pub trait Guest {
-    /// Runs until `until`, an effect, or a wait; never past `until`.
-    fn run(&mut self, until: Step, cut: &dyn Cut) -> Pause;
+    /// Runs until `until`, an effect, or a wait; never past `until`. The answer says why it came back; when it was
+    /// cut, running on gives what it would have given without.
+    fn run(&mut self, until: Step, cut: &dyn Cut) -> Stop;
     /// Gives the guest an input at the present step. Only the recorder and the replayer call this.
     fn inject(&mut self, input: &Input);
     /// Takes out the next effect, in the order in which the guest caused them; `None`: there is none.

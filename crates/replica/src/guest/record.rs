@@ -6,11 +6,11 @@
 
 use std::collections::VecDeque;
 
-use machine::{Cut, DiskOperation, Effect, Input, PowerState, Step};
+use machine::{Cut, DiskOperation, Effect, Input, PowerState, Step, Stop};
 
+use crate::guest::Guest;
 use crate::guest::clock::{GuestClock, Speed, next_multiple};
 use crate::guest::outputs::{Outputs, Outward};
-use crate::guest::{Guest, Pause};
 use crate::limits;
 use crate::log::codec::{Encoder, Frame};
 use crate::log::entry::{Entry, EntryKind, Seq, check};
@@ -408,11 +408,11 @@ impl<G: Guest> Run<'_, G> {
                 *next = next_multiple(self.guest.now(), *every).after(more);
             }
             match pause {
-                Pause::Reached if self.guest.now() < until => {}
-                Pause::Effects if !hurry && self.guest.now() < until => {}
-                Pause::Reached | Pause::Effects | Pause::Cut => return Activity::Runs,
-                Pause::Waiting { wake_at } => return Activity::Waits(wake_at),
-                Pause::Off(state) => {
+                Stop::Reached if self.guest.now() < until => {}
+                Stop::Effects if !hurry && self.guest.now() < until => {}
+                Stop::Reached | Stop::Effects | Stop::Cut => return Activity::Runs,
+                Stop::Waiting { wake_at } => return Activity::Waits(wake_at),
+                Stop::Off(state) => {
                     if digest.is_some() {
                         self.digest(log);
                     }

@@ -5,10 +5,10 @@
 
 use std::collections::VecDeque;
 
-use machine::{Control, Cut, DiskRequest, Effect, Input, PowerState, Step};
+use machine::{Control, Cut, DiskRequest, Effect, Input, PowerState, Step, Stop};
 
+use crate::guest::Guest;
 use crate::guest::outputs::Outputs;
-use crate::guest::{Guest, Pause};
 use crate::limits;
 use crate::log::entry::{Digest, Entry, EntryKind, check};
 
@@ -204,17 +204,17 @@ impl Replayer {
         let here = guest.now();
         self.collect(guest, replayed);
         match pause {
-            Pause::Reached => Ok(false),
-            Pause::Effects => {
+            Stop::Reached => Ok(false),
+            Stop::Effects => {
                 if here < at {
                     self.nothing_unknown(here)?;
                 }
                 Ok(false)
             }
-            Pause::Cut => Ok(true),
+            Stop::Cut => Ok(true),
             _ if here >= at => Ok(false),
-            Pause::Waiting { .. } => Err(diverged(here, "the guest waits where it ran")),
-            Pause::Off(_) => Err(diverged(here, "the guest is off where it ran")),
+            Stop::Waiting { .. } => Err(diverged(here, "the guest waits where it ran")),
+            Stop::Off(_) => Err(diverged(here, "the guest is off where it ran")),
         }
     }
 
@@ -252,7 +252,7 @@ impl Replayer {
                 compare(here, &wanted, &guest.digest())?;
             }
             EntryKind::Off(wanted) => {
-                if guest.run(here, cut) != Pause::Off(wanted) {
+                if guest.run(here, cut) != Stop::Off(wanted) {
                     return Err(diverged(here, "the power"));
                 }
                 self.off = Some(wanted);

@@ -6,7 +6,7 @@
 use std::sync::atomic::AtomicBool;
 
 use machine::Step;
-use replica::Pause;
+use machine::Stop;
 
 use crate::{
     checker::{Check, Violation, ensure},
@@ -67,7 +67,7 @@ fn run_to<G: Subject>(guest: &mut G, step: Step, shown: &mut Vec<u64>) -> Result
         let pause = guest.run(step, &cut);
         collect(guest, shown);
         match pause {
-            Pause::Effects => {}
+            Stop::Effects => {}
             _ if guest.now() >= step => return Ok(()),
             pause => {
                 let what = format!(
