@@ -283,7 +283,8 @@ impl Plug {
         }
     }
 
-    /// Keeps a frame for the next connection. While none was ever there, a frame that does not fit is dropped.
+    /// Keeps a frame for the next connection. While none was ever there, a frame that does not fit is
+    /// dropped.
     fn keep(&mut self, frame: &[u8]) {
         let Some(cable) = &mut self.cable else {
             if self.kept.len() + frame.len() <= GATEWAY_BACKLOG_MAX {

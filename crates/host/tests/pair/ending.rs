@@ -86,7 +86,11 @@ fn a_backup_that_is_told_to_end_leaves_and_the_primary_says_that_it_is_alone() {
     signal(&primary, rustix::process::Signal::TERM);
     // Two signals of which the first was not looked at before the second came are one to the kernel.
     let events = site.dir.path().join("primary.events");
-    let is_told = || std::fs::read_to_string(&events).unwrap().contains(r#""event":"stop""#);
+    let is_told = || {
+        std::fs::read_to_string(&events)
+            .unwrap()
+            .contains(r#""event":"stop""#)
+    };
     let mut n = 50;
     while n < 100 || !is_told() {
         n += 1;

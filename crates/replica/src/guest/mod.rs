@@ -20,8 +20,8 @@ use machine::{Cut, Effect, Input, Step, Stop};
 
 /// A deterministic computer: state is a function of the configuration and of the inputs at their steps.
 pub trait Guest {
-    /// Runs until `until`, an effect, or a wait; never past `until`. The answer says why it came back; when it was
-    /// cut, running on gives what it would have given without.
+    /// Runs until `until`, an effect, or a wait; never past `until`. The answer says why it came back; when
+    /// it was cut, running on gives what it would have given without.
     fn run(&mut self, until: Step, cut: &dyn Cut) -> Stop;
     /// Gives the guest an input at the present step. Only the recorder and the replayer call this.
     fn inject(&mut self, input: &Input);
