@@ -4,7 +4,7 @@
 //! ```text
 //!   guest thread:  wait in epoll (only if the guest is idle) -> read sockets and queues -> Node::handle
 //!                  -> Node::poll, carry out actions -> Node::slice runs the guest -> poll, carry out -> ..
-//!   4 a disk:      pread, pwrite, fdatasync, fallocate -> queue, waker           (disk/lane.rs)
+//!   4 of each disk: pread, pwrite, fdatasync, fallocate -> queue, waker           (disk/lane.rs)
 //!   log:           write(2) to the file of a recording                          (log_file.rs)
 //!   arbiter:       link(2) in the directory -> queue, waker                      (arbiter/lib.rs)
 //!   consoles:      read terminal -> queue, waker                                (console/)
@@ -12,10 +12,10 @@
 //!   gateway:       connect, only while the cable is out or mute -> queue, waker  (net/plug.rs, dial.rs)
 //! ```
 //! All of them are started with `sandbox::spawn`, which has each give up what its kind does not need. While
-//! the guest runs, this thread looks at its sockets every few microseconds (os/poll.rs). An acknowledgement
-//! ends the slice at the next block edge; this thread reads it, lets the node release what waited, and writes
-//! it out, without handing anything to another thread (FT 3.5-c). An idle guest thread sleeps on the sockets
-//! themselves.
+//! the guest runs, this thread looks at its sockets every 20 microseconds or so (os/poll.rs). An
+//! acknowledgement ends the slice soon after; this thread reads it, lets the node release what waited, and
+//! writes it out, without handing anything to another thread (FT 3.5-c). An idle guest thread sleeps on the
+//! sockets themselves.
 //!
 //! The loop never sleeps while the guest has something to run, and never asks the node for a next action
 //! before the last one is carried out.
@@ -102,7 +102,7 @@ impl<G: Guest> Driver<G> {
             Next::At(time) => until(now, [time, self.world.deadline()]),
         };
         self.ready.clear();
-        let has_peer = matches!(self.node.metrics().role, RoleName::Primary | RoleName::Backup);
+        let has_peer = matches!(self.node.role(), RoleName::Primary | RoleName::Backup);
         self.ready.extend(poller.wait(timeout, has_peer)?);
         for token in self.world.unread() {
             if !self.ready.contains(&token) {

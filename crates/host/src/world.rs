@@ -329,8 +329,9 @@ impl World {
         self.link_dirty = false;
     }
 
-    /// Does one action. Actions take effect in the order of the calls: messages are collected, and leave
-    /// before anything that is not a message, and after everything shown before them.
+    /// Does one action. Actions take effect in the order of the calls. Messages in a row are collected and
+    /// written together, because a system call for each costs more than they do; so before the first of them
+    /// leaves, what was shown is flushed, and before the next action that is no message, they are.
     ///
     /// # Errors
     /// The replica cannot go on.

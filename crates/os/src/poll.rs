@@ -6,10 +6,11 @@
 //! answers. In a pair, while answers come quickly, it sleeps only after [`AWAKE_LONG`], a time in which the
 //! other replica and a client can do their part.
 //!
-//! While the guest runs, its engine asks [`Look`] every few microseconds whether the run shall end. Every
-//! [`LOOK_EVERY`] this asks the kernel, which takes a tenth of a microsecond. So an event waits that long at
-//! most, events that come together are taken together, and no other thread is woken for any of them: with two
-//! replicas and their clients on a few processors, that would interrupt somebody else's guest each time.
+//! While the guest runs, its engine asks [`Look`] every few ten thousand steps whether the run shall end.
+//! Every [`LOOK_EVERY`] this asks the kernel, which takes a tenth of a microsecond. So an event waits that
+//! long at most, events that come together are taken together, and no other thread is woken for any of them:
+//! with two replicas and their clients on a few processors, that would interrupt somebody else's guest each
+//! time.
 
 use std::cell::Cell;
 use std::io;

@@ -171,7 +171,7 @@ pub enum RoleName {
     Solo,
     /// Runs the guest, sends the log, holds outputs until they are acknowledged.
     Primary,
-    /// Replays the log, drops outputs.
+    /// Replays the log and keeps outputs until the primary's have left.
     Backup,
     /// Has suspected its peer and asks the arbiter. Shows nothing to the world.
     Claiming,

@@ -88,8 +88,8 @@ pub const MTIME_MAX: u64 = 1 << 56;
 
 /// What an entry counts in a buffer beyond its bytes.
 pub const ENTRY_COST: u64 = 64;
-/// Most log the backup holds, in bytes and [`ENTRY_COST`]s. The primary sends nothing that could exceed it
-/// and, when this much waits to be sent, stops the guest (FT 3.2-c). A primary that exceeds it is refused.
+/// Most log the backup holds, in bytes and [`ENTRY_COST`]s (FT 3.2-c). The primary sends nothing that could
+/// exceed it; what it cannot send gathers up to [`UNSENT_COST_MAX`]. A primary that exceeds it is refused.
 pub const BUFFER_COST_MAX: u64 = 64 << 20;
 /// Most devices of a kind in a header. A header with more is refused.
 pub const DEVICES_MAX: u64 = 64;

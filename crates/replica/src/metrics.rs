@@ -105,7 +105,8 @@ pub struct Metrics {
     /// How long messages took from their sending to their acknowledgement.
     pub round_trip: Histogram,
 
-    /// Log bytes sent and not acknowledged (primary), or received and not executed (backup).
+    /// What log counts in buffers (`log::codec::cost`): not yet acknowledged, sent or not (primary), or
+    /// received and not executed (backup).
     pub buffered_bytes: u64,
     /// Steps the backup's execution is behind.
     pub lag_steps: u64,

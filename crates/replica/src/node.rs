@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use machine::Cut;
 
-use crate::event::{Action, Claim, Epoch, Event, Halt, Next, Suspicion};
+use crate::event::{Action, Claim, Epoch, Event, Halt, Next, RoleName, Suspicion};
 use crate::guest::Guest;
 use crate::guest::replay::Divergence;
 use crate::metrics::Metrics;
@@ -25,7 +25,7 @@ use crate::{limits, mutation};
 
 /// One replica: a guest, its role and its log.
 ///
-/// A world (`host::drive`, `sim::world`) owns a node and calls it in this order, always from one thread, with
+/// A world (`host::drive`, `sim::turns`) owns a node and calls it in this order, always from one thread, with
 /// a time that never goes back:
 ///
 /// 1. [`handle`](Node::handle) once for each [`Event`] that has come. It never runs the guest and never
@@ -33,8 +33,8 @@ use crate::{limits, mutation};
 /// 2. [`poll`](Node::poll) until it gives `None`, and carry out each [`Action`] before asking for the next
 ///    one. This is due after every `handle` and every `slice`. An event that an action causes is handled
 ///    before the node is asked for more work.
-/// 3. [`slice`](Node::slice), which runs the guest for about a millisecond. Before it the world clears the
-///    cut, which whoever brings an event may set to have the slice end soon.
+/// 3. [`slice`](Node::slice), which runs the guest for about a millisecond, or less: the guest's engine asks
+///    the world's [`Cut`] now and then whether something has come for which the slice shall end.
 /// 4. If `slice` answers [`Next::Busy`]: again from 1. If [`Next::At`]: sleep until an event comes, or until
 ///    the time that it gives. If [`Next::Ended`]: the node has said [`Action::Halt`] and does nothing any
 ///    more.
@@ -139,8 +139,8 @@ impl<G: Guest> Node<G> {
         self.change(now, change);
     }
 
-    /// Runs the guest for a bounded while (about a millisecond). Another thread may set `cut` to have it
-    /// end soon; the caller clears it before.
+    /// Runs the guest for a bounded while, about a millisecond. It ends sooner if `cut` is wanted, which the
+    /// guest never notices.
     pub fn slice(&mut self, now: Time, cut: &dyn Cut) -> Next {
         let guest = &mut self.guest;
         let mut call = Call {
@@ -156,12 +156,10 @@ impl<G: Guest> Node<G> {
             Role::Halted => None,
         };
         self.change(now, change);
-        match &self.role {
-            Role::Solo(solo) => solo.next(now),
-            Role::Primary(primary) => primary.next(now),
-            Role::Backup(backup) => backup.next(now),
-            Role::Claiming(claiming) => claiming.next(now),
-            Role::Halted => Next::Ended,
+        match self.deadline() {
+            _ if matches!(self.role, Role::Halted) => Next::Ended,
+            Some(time) if time <= now => Next::Busy,
+            deadline => Next::At(deadline),
         }
     }
 
@@ -196,6 +194,11 @@ impl<G: Guest> Node<G> {
             Role::Claiming(claiming) => claiming.deadline(),
             Role::Halted => None,
         }
+    }
+
+    /// What the replica is at present.
+    pub fn role(&self) -> RoleName {
+        self.role.name()
     }
 
     /// The guest, to look at.
@@ -273,10 +276,11 @@ impl<G: Guest> Node<G> {
             after: (!mutation::is(Mutation::ArbiterNotProven)).then_some(self.options.primary),
         };
         // A backup that the primary has left the VM to need not wait for anybody, however its ports are.
-        self.metrics.isolated = why != Suspicion::Left && self.is_isolated(now);
+        let isolated = why != Suspicion::Left && self.is_isolated(now);
+        self.metrics.isolated = isolated;
         // A primary whose operator wants it to leave waits too: a backup that is alive shall have the VM.
         let leaving = matches!(&was, Was::Primary(primary) if primary.is_leaving());
-        let patience = if self.metrics.isolated || leaving {
+        let patience = if isolated || leaving {
             Span(self.options.timeout.0 * limits::ISOLATED_TIMEOUTS)
         } else {
             Span(0)

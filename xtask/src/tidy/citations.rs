@@ -64,7 +64,15 @@ fn cites(text: &str, id: &str) -> bool {
     })
 }
 
+/// Checks what ARCHITECTURE.md names: paths from the root, and in its walks files without `crates/`, `src`
+/// and `.rs`, such as `host/net/plug`.
 fn paths(root: &Path, map: &File, findings: &mut Vec<Finding>) {
+    let mut missing = |line: usize, path: &str| {
+        findings.push(Finding {
+            place: format!("ARCHITECTURE.md:{line}"),
+            message: format!("{path} does not exist"),
+        });
+    };
     for (index, line) in map.text.lines().enumerate() {
         for path in line
             .split(['`', ' ', '(', ')', ','])
@@ -72,11 +80,33 @@ fn paths(root: &Path, map: &File, findings: &mut Vec<Finding>) {
         {
             let path = path.trim_end_matches(['.', ':', ';']);
             if !path.contains(['{', '*', '<']) && !root.join(path).exists() {
-                findings.push(Finding {
-                    place: format!("ARCHITECTURE.md:{}", index + 1),
-                    message: format!("{path} does not exist"),
-                });
+                missing(index + 1, path);
+            }
+        }
+        for name in line.split('`').skip(1).step_by(2) {
+            if is_short_path(root, name) && !is_file(root, name) {
+                missing(index + 1, name);
             }
         }
     }
+}
+
+/// Is it the name of a crate, a slash, and more? A folder ends with a slash and is none.
+fn is_short_path(root: &Path, name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '/' | '-');
+    match name.split_once('/') {
+        Some((first, rest)) => {
+            let is_crate = root.join("crates").join(first).is_dir();
+            is_crate && !rest.is_empty() && !rest.ends_with('/') && name.chars().all(plain)
+        }
+        None => false,
+    }
+}
+
+fn is_file(root: &Path, name: &str) -> bool {
+    let Some((first, rest)) = name.split_once('/') else {
+        return false;
+    };
+    let inside = root.join("crates").join(first).join("src").join(rest);
+    inside.with_extension("rs").is_file() || inside.join("mod.rs").is_file()
 }

@@ -16,3 +16,16 @@ pub enum Lead {
     /// Frames would get nowhere.
     Nowhere,
 }
+
+impl Lead {
+    /// What two ports are worth together: nothing if one leads nowhere, since of two replicas the one with
+    /// all its cables in is the better one; else the older of what was seen.
+    #[must_use]
+    pub fn and(self, other: Lead) -> Lead {
+        match (self, other) {
+            (Lead::Nowhere, _) | (_, Lead::Nowhere) => Lead::Nowhere,
+            (Lead::Unknown, lead) | (lead, Lead::Unknown) => lead,
+            (Lead::Somewhere(one), Lead::Somewhere(other)) => Lead::Somewhere(one.min(other)),
+        }
+    }
+}

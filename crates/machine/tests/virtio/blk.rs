@@ -145,6 +145,7 @@ fn a_read_goes_into_memory_at_its_completion() {
 
 #[test]
 fn write_data_is_copied_out_at_submission() {
+    // FT 3.4-b.
     let mut rig = Rig::started(make);
     let buffer = rig.place(&[0xaa; 1024]);
     let at = request(&mut rig, kind::OUT, 3, &[out(buffer, 24), out(buffer + 24, 1000)]);

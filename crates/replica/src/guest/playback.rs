@@ -91,8 +91,8 @@ impl<G: Guest> Playback<G> {
             .replayer
             .slice(&mut self.guest, cut, steps, self.until, &mut self.effects)?;
         if progress == Headway::Busy && self.guest.now() >= self.until {
-            let more = self.replayer.next_at().is_none_or(|at| at > self.until);
-            return Ok(if more { Playing::Reached } else { Playing::Busy });
+            let is_done = self.replayer.next_at().is_none_or(|at| at > self.until);
+            return Ok(if is_done { Playing::Reached } else { Playing::Busy });
         }
         Ok(Playing::Busy)
     }

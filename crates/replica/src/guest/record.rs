@@ -212,14 +212,11 @@ impl Recorder {
             input,
             Input::DiskDone { .. } | Input::Entropy { .. } | Input::Control(_)
         );
-        let bytes = match &input {
-            // Only the recorder itself tells the time.
-            Input::Clock { .. } => return,
-            Input::Console { bytes, .. } | Input::Entropy { bytes } => bytes.len(),
-            Input::NetFrame { frame, .. } => frame.len(),
-            Input::DiskDone { data, .. } => data.len(),
-            Input::Control(_) => 0,
-        };
+        // Only the recorder itself tells the time.
+        if matches!(input, Input::Clock { .. }) {
+            return;
+        }
+        let bytes = bytes_of(&input);
         let full =
             self.inbox.len() >= limits::INBOX_MAX || self.inbox_bytes + bytes > limits::INBOX_BYTES_MAX;
         let long = bytes > limits::INPUT_BYTES_MAX && !matches!(input, Input::DiskDone { .. });
@@ -396,7 +393,7 @@ impl<G: Guest> Run<'_, G> {
     ) -> Activity {
         loop {
             let stop = digest.map_or(until, |(_, next)| until.min(next));
-            let pause = self.guest.run(stop, cut);
+            let why = self.guest.run(stop, cut);
             let hurry = self.collect(log);
             if let Some((every, next)) = digest
                 && self.guest.now() >= *next
@@ -407,7 +404,7 @@ impl<G: Guest> Run<'_, G> {
                 let more = every.saturating_mul(more.min(limits::DIGEST_PAUSE_MAX));
                 *next = next_multiple(self.guest.now(), *every).after(more);
             }
-            match pause {
+            match why {
                 Stop::Reached if self.guest.now() < until => {}
                 Stop::Effects if !hurry && self.guest.now() < until => {}
                 Stop::Reached | Stop::Effects | Stop::Cut => return Activity::Runs,

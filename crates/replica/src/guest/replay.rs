@@ -29,6 +29,9 @@ pub enum Headway {
     Busy,
     /// All of the log that has come is replayed.
     Drained,
+    /// There is more to run, and it must wait: as many outputs are kept as may be, and the primary has not
+    /// said that they have left.
+    Blocked,
     /// The guest is off, as the log says.
     Off(PowerState),
 }
@@ -200,10 +203,10 @@ impl Replayer {
             return Err(diverged(guest.now(), "an entry after the guest was off"));
         }
         let stop = at.min(until);
-        let pause = guest.run(stop, cut);
+        let why = guest.run(stop, cut);
         let here = guest.now();
         self.collect(guest, replayed);
-        match pause {
+        match why {
             Stop::Reached => Ok(false),
             Stop::Effects => {
                 if here < at {

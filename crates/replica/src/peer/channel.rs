@@ -206,7 +206,7 @@ impl Sender {
 
     /// Until when this replica may release outputs; `None`: not at all.
     #[must_use]
-    pub fn lease(&self) -> Option<Time> {
+    fn lease(&self) -> Option<Time> {
         let span = self.timeout.0 - self.timeout.0 / limits::LEASE_MARGIN_PART;
         Some(self.echo?.after(Span(span)))
     }

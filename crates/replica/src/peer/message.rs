@@ -125,7 +125,8 @@ pub struct Ack {
     pub received: Seq,
     /// The step up to which the backup has executed (FT 3.2-d).
     pub executed: Step,
-    /// [`Log::sent`] of the newest message received: proof that the backup trusted the primary after it.
+    /// The newest time of the primary's clock that has come, in [`Log::sent`] or in a heartbeat: proof that
+    /// the backup trusted the primary after it.
     pub echo: Time,
     /// What the entries received and not executed count in the backup's buffer (`log::codec::cost`).
     pub buffered: u64,

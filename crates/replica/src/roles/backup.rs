@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use machine::{Cut, DiskOperation, PowerState, Step};
 
-use crate::event::{Action, Event, Next, Shown, Suspicion};
+use crate::event::{Action, Event, Shown, Suspicion};
 use crate::guest::Guest;
 use crate::guest::clock::Speed;
 use crate::guest::outputs::Outward;
@@ -310,7 +310,7 @@ impl Backup {
     ) -> Result<Headway, Change> {
         self.speed.look(call.now);
         if !draining && self.kept_bytes >= limits::KEPT_BYTES_MAX {
-            return Ok(Headway::Drained);
+            return Ok(Headway::Blocked);
         }
         let begin = guest.now();
         let mut replayed = Vec::new();
@@ -373,7 +373,7 @@ impl Backup {
         match progress {
             // FT 3.3-a: this side ends with its guest instead of going live.
             Headway::Off(state) if self.ended => Some(Change::Off(state)),
-            Headway::Drained if self.ended && self.replayer.is_drained() => {
+            Headway::Drained if self.ended => {
                 Some(Change::Broken("it ended though the guest is not off".to_owned()))
             }
             _ => None,
@@ -428,14 +428,6 @@ impl Backup {
     /// When the last `Clock` entry came, and its `mtime`; `now` and `shown` if none has come.
     pub fn clock(&self, now: Time, shown: u64) -> (Time, u64) {
         self.clock.unwrap_or((now, shown))
-    }
-
-    /// When [`Backup::slice`] is to be called again.
-    pub fn next(&self, now: Time) -> Next {
-        match self.deadline() {
-            Some(time) if time <= now => Next::Busy,
-            deadline => Next::At(deadline),
-        }
     }
 
     /// The earliest time at which there is something to do; `None`: only when an event comes.

@@ -6,16 +6,16 @@
 //!
 //! This role never shows the world anything, and never sends or acknowledges anything to the peer.
 
-use crate::mutation;
-use crate::mutation::Mutation;
-use crate::roles::call::Call;
 use machine::Cut;
 
-use crate::event::{Action, Claim, Event, Next, Verdict};
+use crate::event::{Action, Claim, Event, Verdict};
 use crate::guest::Guest;
 use crate::guest::replay::Headway;
 use crate::limits;
+use crate::mutation;
+use crate::mutation::Mutation;
 use crate::roles::backup::Backup;
+use crate::roles::call::Call;
 use crate::roles::primary::Primary;
 use crate::roles::table::Change;
 use crate::time::{Span, Time};
@@ -133,7 +133,7 @@ impl Claiming {
                 backup.forget_last_output();
             }
             match backup.replay(call, cut, guest, true) {
-                Ok(Headway::Busy) => return None,
+                Ok(Headway::Busy | Headway::Blocked) => return None,
                 Ok(Headway::Drained | Headway::Off(_)) => self.drained = true,
                 Err(change) => return Some(change),
             }
@@ -156,14 +156,6 @@ impl Claiming {
             call.out.push_back(Action::Ask(self.claim));
         }
         None
-    }
-
-    /// When [`Claiming::slice`] is to be called again.
-    pub fn next(&self, now: Time) -> Next {
-        match self.deadline() {
-            Some(time) if time <= now => Next::Busy,
-            deadline => Next::At(deadline),
-        }
     }
 
     /// The earliest time at which there is something to do.

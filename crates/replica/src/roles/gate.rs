@@ -71,7 +71,7 @@ impl Gate {
         });
     }
 
-    /// Tells the time right after a slice: new outputs are held since then, as a guest stops at its outputs.
+    /// Tells the time right after a slice: new outputs are held since then, since an output ends the slice.
     pub fn look(&mut self, now: Time) {
         for held in self.held.iter_mut().rev().take_while(|held| held.since.is_none()) {
             held.since = Some(now);

@@ -5,6 +5,21 @@
 //! `live` keeps a guest that runs live. `primary` and `backup` are the halves of a pair, `claiming` is what
 //! either becomes when it suspects the other, and `solo` is what is left of a pair in the end.
 //!
+//! What the guest gives out passes these stations; each has a type that knows no more than it must:
+//!
+//! ```text
+//!  machine::Effect    the guest has done something
+//!  outputs::Outward   sorted by who carries it out: the world (Shown), a disk, the source of random bytes
+//!  record::Produced   with the entry that marks it, if it is an output
+//!  gate::Output       a primary holds it: what the world will show, or the name of a request in Disks
+//!  Action::Release, Action::Disk, Action::Entropy    it leaves
+//! ```
+//! A backup's guest does the same, and `replay::Replayed` is what its replayer makes of it: an output that
+//! the log knows, which the backup keeps until the primary's has left, or something else, which it drops.
+//!
+//! `mutation::is(..)` asks whether the simulator has broken a rule on purpose, to see that its checkers
+//! notice (docs/testing.md). In the program it is always false.
+//!
 //! No role ever changes itself: its handlers return a [`Change`](table::Change), and `Node` carries it out.
 
 pub mod backup;
@@ -30,7 +45,7 @@ pub enum Role {
     Solo(Box<Solo>),
     /// Runs the guest, sends the log, holds outputs until they are acknowledged.
     Primary(Box<Primary>),
-    /// Replays the log, drops outputs.
+    /// Replays the log and keeps outputs until the primary's have left.
     Backup(Box<Backup>),
     /// Has suspected its peer and asks the arbiter. Shows nothing to the world, says nothing to the peer.
     Claiming(Box<Claiming>),

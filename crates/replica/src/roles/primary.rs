@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use machine::{Cut, PowerState};
 
-use crate::event::{Action, Event, Next, Suspicion};
+use crate::event::{Action, Event, Suspicion};
 use crate::guest::Guest;
 use crate::guest::disks::Disks;
 use crate::guest::outputs::Outward;
@@ -207,7 +207,7 @@ impl Primary {
     }
 
     /// Time since the backup's last sign of life.
-    pub fn silence(&self, now: Time) -> crate::time::Span {
+    pub fn silence(&self, now: Time) -> Span {
         self.detector.silence(now)
     }
 
@@ -347,8 +347,9 @@ impl Primary {
         self.gate.look(now);
     }
 
-    /// Lets the next output go, if it is acknowledged and the lease holds at this very moment. Gives the
-    /// change of role of a primary that has left, or whose guest is off.
+    /// Lets the next output go, if it is acknowledged and the lease holds at this very moment; else the next
+    /// disk request that may go. Gives the change of role of a primary that has left, or whose guest is off
+    /// and has nothing more to let go.
     pub fn release(&mut self, call: &mut Call<'_>) -> Option<Change> {
         if let Some(since) = self.leaving {
             return self.leave(call, since);
@@ -363,9 +364,11 @@ impl Primary {
             call.metrics.output_delay.add(released.delay);
             self.count_held(call);
             match released.output {
+                // It counts as released though no disk has it yet: the guest's state has it as pending until
+                // it is completed, so a backup that goes live does it again (FT 3.4-c).
                 Output::Change(id) => self.live.disks.release(id),
                 Output::Shown(shown) => {
-                    // One output a call: before the next one the caller reads the clock again.
+                    // One such output a call: before the next one the caller reads the clock again.
                     call.out.push_back(Action::Release(shown));
                     return None;
                 }
@@ -390,14 +393,6 @@ impl Primary {
         let state = self.live.is_over()?;
         let known = self.sender.acknowledged() >= self.live.recorder.log.seq();
         (known && self.gate.is_empty()).then_some(state)
-    }
-
-    /// When [`Primary::slice`] is to be called again.
-    pub fn next(&self, now: Time) -> Next {
-        match self.deadline() {
-            Some(time) if time <= now => Next::Busy,
-            deadline => Next::At(deadline),
-        }
     }
 
     /// The earliest time at which there is something to do; `None`: only when an event comes.

@@ -5,12 +5,9 @@
 //!
 //! It has no peer: it sends no message and waits for no acknowledgement.
 
-use crate::mutation;
-use crate::mutation::Mutation;
-use crate::roles::call::{Call, earliest};
 use machine::Cut;
 
-use crate::event::{Action, Event, Next};
+use crate::event::{Action, Event};
 use crate::guest::Guest;
 use crate::guest::clock::GuestClock;
 use crate::guest::disks::Disks;
@@ -18,7 +15,11 @@ use crate::guest::outputs::Outward;
 use crate::guest::record::{Log, Recorder};
 use crate::limits;
 use crate::log::codec::Encoder;
+use crate::mutation;
+use crate::mutation::Mutation;
 use crate::options::Options;
+use crate::roles::backup::Backup;
+use crate::roles::call::{Call, earliest};
 use crate::roles::claiming::{Claiming, Was};
 use crate::roles::gate::Output;
 use crate::roles::live::Live;
@@ -98,12 +99,7 @@ impl Solo {
     }
 
     /// FT 2.3-c, 2.2-a: does again what the dead primary may not have done, in the guest's order.
-    fn take_over<G: Guest>(
-        &mut self,
-        call: &mut Call<'_>,
-        guest: &G,
-        backup: &mut crate::roles::backup::Backup,
-    ) {
+    fn take_over<G: Guest>(&mut self, call: &mut Call<'_>, guest: &G, backup: &mut Backup) {
         for shown in backup.take_kept() {
             if !mutation::is(Mutation::KeptNotShown) {
                 self.live.emit(call, Outward::Shown(shown));
@@ -166,14 +162,6 @@ impl Solo {
     fn flush_due(&self) -> Option<Time> {
         let log = &self.live.recorder.log;
         log.due(limits::FLUSH_EVERY_IDLE, limits::FLUSH_EVERY)
-    }
-
-    /// When [`Solo::slice`] is to be called again.
-    pub fn next(&self, now: Time) -> Next {
-        match self.deadline() {
-            Some(time) if time <= now => Next::Busy,
-            deadline => Next::At(deadline),
-        }
     }
 
     /// The earliest time at which there is something to do; `None`: only when an event comes.
