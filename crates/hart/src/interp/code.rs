@@ -24,7 +24,7 @@ use crate::{
 
 /// How many halfwords, and so slots, a page has.
 pub(super) const SLOTS: usize = PAGE / 2;
-/// How many slots are kept for a page: behind the page's own come two that lead to the next page, as the last
+/// How many slots are kept for a page: after the page's own come two that lead to the next page, as the last
 /// instruction may be four bytes long and straddle the two.
 const STRIDE: usize = SLOTS + 2;
 /// How many pages are kept: 16 MiB of the guest's code, which is a compiler's or a database's beside a

@@ -232,7 +232,7 @@ enum Flow {
     Jump,
     /// The instruction raised the exception in `Core::trap`.
     Trap,
-    /// The hart waits from the next instruction on, which is behind the WFI.
+    /// The hart waits from the next instruction on, which is the one after the WFI.
     Wait,
 }
 
@@ -264,7 +264,7 @@ struct Core<'a> {
     now: Step,
     /// The step at which the present chunk ends.
     chunk_end: Step,
-    /// How many steps there are from behind the instruction in hand to the end of the chunk. Exact when the
+    /// How many steps there are after the instruction in hand until the end of the chunk. Exact when the
     /// instruction leaves the fast path.
     left: u64,
     /// The place of the code of the present page.
@@ -282,7 +282,7 @@ struct Core<'a> {
     /// Whether no enabled interrupt is pending, and only an instruction that ends the stretch can change
     /// that.
     calm: bool,
-    /// The exception behind [`Flow::Trap`].
+    /// The exception that [`Flow::Trap`] stands for.
     trap: Trap,
     /// The bits of the instruction that was fetched loosely last.
     loose_bits: u32,
@@ -427,7 +427,7 @@ impl Core<'_> {
         self.settle();
         self.loose_bits = bits;
         if self.check || self.attention {
-            // The bus was read, so that the chunk must end, and interrupts be looked at, behind this
+            // The bus was read, so that the chunk must end, and interrupts be looked at, after this
             // instruction.
             self.chunk_end = self.step().after(1);
             self.left = 0;

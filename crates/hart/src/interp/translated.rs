@@ -1,7 +1,7 @@
 //! Between the interpreter and generated code: the dispatch loop enters generated code here, and generated
 //! code has the interpreter do here what is not translated.
 //!
-//! While generated code runs, the registers' array `Core::x` is shared: behind the registers lie the fields
+//! While generated code runs, the registers' array `Core::x` is shared: after the registers lie the fields
 //! of [`jit::Workspace`], which tell it what it needs to know of the hart, the TLB and RAM. Each `show_...`
 //! writes some of them. Whatever is done here must leave the fields as true as it found them, or leave
 //! generated code.
@@ -259,7 +259,7 @@ impl jit::Engine for Core<'_> {
 }
 
 impl Core<'_> {
-    /// Does the instruction at a slot of a place, with `left` steps left behind it, and says how generated
+    /// Does the instruction at a slot of a place, with `left` steps left after it, and says how generated
     /// code goes on.
     fn interpret_one(&mut self, place: usize, slot: usize, left: u64) -> Resume {
         self.place = CodePlace(place);

@@ -3,12 +3,12 @@
 //!
 //! While generated code runs, rsp points into one of these stacks. A call of the guest pushes its return
 //! address and calls the host's code, so that a *frame* is the guest's return address and the host address
-//! behind the call. A return that finds its address in the last frame is a return of the host; any other
+//! after the call. A return that finds its address in the last frame is a return of the host; any other
 //! return leaves the frames alone and looks its address up. Frames that nobody returns to do no harm.
 //!
 //! Each set of the TLB has a stack, so that a frame is found only in the address space that made it. A stack
 //! is emptied when a translation for fetches of its set may have become wrong, so that a page that is
-//! returned to is where it was. Which code that page has by then is another matter: the jump behind the call
+//! returned to is where it was. Which code that page has by then is another matter: the jump after the call
 //! is linked.
 
 use crate::tlb::SETS;

@@ -1,8 +1,13 @@
 //! Memory for generated code. It is mapped twice, so that no page is ever writable and executable at the same
 //! address (W^X).
 //!
-//! Code is only added, behind what was added before, until all of it goes at once. Hot code lies in the first
+//! Code is only added, after what was added before, until all of it goes at once. Hot code lies in the first
 //! half of the memory, close together, and cold code in the second.
+//!
+//! The directory (`translations`) owns the memory: it adds the code of each superblock and patches the jumps
+//! between superblocks; `support` maps as much once, to ask whether the kernel gives it. Nothing here knows
+//! what the bytes do or whether they are being executed, so only the directory may decide when all code goes:
+//! never while generated code runs.
 
 use std::io;
 

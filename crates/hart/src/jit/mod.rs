@@ -1,4 +1,8 @@
-//! The translator: machine code for the superblocks that run often. Unsafe island 2.
+//! The translator: machine code for the superblocks that run often. Unsafe code may stand here, as in two
+//! other places of the repository (docs/style.md, U1).
+//!
+//! A *superblock* is up to [`OPS_MAX`] *ops*, decoded instructions of one page, in the order in which they
+//! are mostly executed. The interpreter gathers them when their first op was reached [`HOT`] times.
 //!
 //! The translator holds no guest state: between two calls of [`run()`] everything is in the registers' array,
 //! RAM and the TLB, exactly as the interpreter has it, and to drop any translation at any moment is
@@ -8,8 +12,8 @@
 //! Map, from the bottom up. No file uses one of a room above its own, and no two files use each other:
 //!
 //! - `emit` writes x86-64 instructions and knows nothing else;
-//! - `plan` decides everything about a superblock that can be decided before there is code, and knows no
-//!   host;
+//! - `plan` finds out what the ops of a superblock say by themselves, before there is code, and decides what
+//!   follows from that; it knows of the host only how many registers hold guest registers;
 //! - `workspace` has the fields that generated code and the engine share;
 //! - `generate` makes the code that a plan asks for;
 //! - `memory` keeps the code, `frames` the stacks of its calls, and `support` asks whether this host can run

@@ -1,4 +1,12 @@
-//! Enters generated code, and is called back by it.
+//! How generated code is entered, and how it calls back: the top of the translator, above `translations`.
+//!
+//! The interpreter is the [`Engine`] (`interp/translated.rs`). When it comes to a superblock that has code,
+//! it calls [`run()`], which enters the code through the shared code and comes back when control leaves it.
+//! On the way, generated code has the engine do each instruction that there is no code for, by the one
+//! function that it is given here.
+//!
+//! Nothing here may hold a reference to the engine or to its workspace while generated code runs, as the
+//! callback makes one of its own; nor enter code that was dropped, which [`Translations::enter`] asserts.
 
 use super::{
     translations::{Code, Translations},
@@ -13,13 +21,13 @@ pub trait Engine {
     /// The directory of all superblocks; `None`: nothing is translated.
     fn translations(&mut self) -> Option<&mut Translations>;
 
-    /// Does the instruction at a slot of a place, with `left` steps left behind it. It may say
+    /// Does the instruction at a slot of a place, with `left` steps left after it. It may say
     /// [`Resume::Next`] only if the TLB and the translations have lost nothing since.
     fn interpret(&mut self, place: usize, slot: usize, left: u64) -> Resume;
 }
 
 /// The function that generated code calls to have an instruction interpreted. `at` is the slot and, from bit
-/// 16 on, how many steps behind this instruction are counted already.
+/// 16 on, how many steps after this instruction are counted already.
 ///
 /// # Safety
 /// `engine` must be the one that [`run()`] was called with, and nothing else may use it.

@@ -2,6 +2,10 @@
 //!
 //! It takes an x86-64 processor with a few extensions, and a kernel that gives memory that may be executed.
 //! Where one of both is missing, everything is interpreted; what the guest computes is the same.
+//!
+//! The program asks [`can_translate`] when it starts (`args.rs` of crate `cli`), to tell the operator; the
+//! directory (`translations`) asks [`has_features`] before it makes any code. The answer must never reach the
+//! guest.
 
 use std::io;
 

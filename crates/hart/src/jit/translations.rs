@@ -64,8 +64,8 @@ impl Page {
 /// What the guest is like when a superblock is made. This is advice, as it may be different when the
 /// superblock is entered.
 pub struct Present<'a> {
-    /// The place where the code of the page is kept that lies so many bytes behind this one, if that is
-    /// known.
+    /// The place where the code of the page is kept that begins so many bytes after this one (before it, if
+    /// the number is negative), if that is known.
     pub known: &'a dyn Fn(i64) -> Option<usize>,
     /// The stack pointer.
     pub sp: u64,

@@ -1,6 +1,6 @@
 //! The workspace: the memory that generated code and its engine share.
 //!
-//! It holds the integer registers and, behind them, the fields by which the two tell each other what they
+//! It holds the integer registers and, after them, the fields by which the two tell each other what they
 //! need to know. An engine sets the fields before it enters generated code and whenever it has done an
 //! instruction for it. Generated code reaches everything from one host register, which points to the
 //! [`MIDDLE`]; it takes the distances from this type. The layout is no format: nothing outlives a run.
@@ -156,8 +156,8 @@ impl Workspace {
 pub enum Resume {
     /// It does not go on; [`Workspace::pc`] and [`Workspace::left`] are set.
     Leave = 0,
-    /// It goes on with the next instruction. Not behind an instruction that
-    /// [`ends`](super::ends) a superblock.
+    /// It goes on with the next instruction. Not allowed after an instruction that [`ends`](super::ends) a
+    /// superblock.
     Next = 1,
     /// It goes on at [`Workspace::pc`]; [`Workspace::left`] is set.
     Jump = 2,

@@ -5,7 +5,7 @@
 
 use super::{emitter::Emitter, operand::*};
 
-/// What to count, by the opcode behind the bytes f3 0f.
+/// What to count, by the opcode after the bytes f3 0f.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Count {

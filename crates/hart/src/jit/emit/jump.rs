@@ -1,7 +1,7 @@
 //! The forms that lead elsewhere: jumps, calls and returns; and those that use the stack.
 //!
 //! A jump is emitted first and *lands* later, when the place that it leads to is known. What is rarely
-//! executed is emitted behind the rest and put elsewhere at the end ([`Emitter::put_rest`]), which corrects
+//! executed is emitted after the rest and put elsewhere at the end ([`Emitter::put_rest`]), which corrects
 //! every distance between the two parts.
 
 use super::{emitter::Emitter, operand::*};
@@ -49,7 +49,7 @@ impl Emitter {
     /// Lets a short jump lead here.
     ///
     /// # Panics
-    /// If here is more than 127 bytes behind the jump.
+    /// If here is more than 127 bytes after the jump.
     pub fn land_near(&mut self, Near(end): Near) {
         let distance = i8::try_from(self.bytes.len() - end);
         self.bytes[end - 1] = distance.expect("a short jump") as u8;

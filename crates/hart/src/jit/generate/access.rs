@@ -1,6 +1,6 @@
 //! The code of memory accesses: loads, stores, atomic accesses and `cbo.zero`.
 //!
-//! Harts take turns, so an atomic access is a load and a store behind one lookup, and a reservation is a
+//! Harts take turns, so an atomic access is a load and a store after one lookup, and a reservation is a
 //! field of the workspace.
 
 use super::{
@@ -20,9 +20,9 @@ const _: () = assert!(NOTHING as i32 as u64 == NOTHING);
 
 /// The bytes of a vector register.
 const VECTOR: i32 = 16;
-/// The opcode of `xorpd`, behind the bytes 66 0f.
+/// The opcode of `xorpd`, after the bytes 66 0f.
 const XOR: u8 = 0x57;
-/// The opcode of `movupd` to memory, behind the bytes 66 0f.
+/// The opcode of `movupd` to memory, after the bytes 66 0f.
 const STORE: u8 = 0x11;
 
 impl Block<'_> {

@@ -36,8 +36,8 @@ pub struct Source<'a> {
     pub entries: &'a [u64],
     /// Was a slot, which may be outside the page, come upon about as often as what is translated now?
     pub is_likely: &'a dyn Fn(i64) -> bool,
-    /// The place where the code of the page is kept that lies so many bytes behind this one, if that is
-    /// known.
+    /// The place where the code of the page is kept that begins so many bytes after this one (before it, if
+    /// the number is negative), if that is known.
     pub known: &'a dyn Fn(i64) -> Option<usize>,
     /// The stack pointer when the superblock is made.
     pub sp: u64,

@@ -35,13 +35,13 @@ impl Block<'_> {
     pub(super) fn branch(&mut self, condition: Condition, at: At, o: Op) {
         self.compare(o);
         let taken = at.slot as i64 + i64::from(o.imm);
-        let behind = (at.slot + o.halves()) as i64;
+        let next_slot = (at.slot + o.halves()) as i64;
         let completed = at.index + 1;
-        // If the superblock goes on where the branch leads to, the way out is the one behind the branch.
+        // If the superblock goes on where the branch leads to, the way out is to the op after the branch.
         let next = self.plan.ops.get(completed);
-        let follows = next.is_some_and(|&(next, _)| next as i64 == taken) && taken != behind;
+        let follows = next.is_some_and(|&(next, _)| next as i64 == taken) && taken != next_slot;
         let (condition, slot) = if follows {
-            (condition.not(), behind)
+            (condition.not(), next_slot)
         } else {
             (condition, taken)
         };

@@ -45,7 +45,7 @@ impl Lookup {
 pub enum Cold {
     /// Leaves at the first op: there are not steps enough for all ops.
     Short,
-    /// Goes on at a slot that is not in the superblock, behind so many ops.
+    /// Goes on at a slot that is not in the superblock, after so many ops.
     Go { completed: usize, slot: i64 },
     /// Looks the streams up: it is time to, and no fast turn may begin before.
     Streams,
@@ -58,11 +58,11 @@ pub enum Cold {
     /// Goes on at an offset in the page whose address is in rax; `others` are further jumps that lead to this
     /// piece.
     Far { offset: i32, others: Vec<Jump> },
-    /// Goes on at a later op of the superblock, the one with the number `to`, behind so many ops.
+    /// Goes on at a later op of the superblock, the one with the number `to`, after so many ops.
     Skip { completed: usize, to: usize },
     /// Has the interpreter do an op and goes on in the hot code at `back`.
     Interpret { at: At, back: usize },
-    /// Has the interpreter do an op and leaves the superblock behind it.
+    /// Has the interpreter do an op and leaves the superblock after it.
     InterpretAndLeave { at: At },
     /// Takes the distance from guest to host addresses from the entry that a lookup has found, and goes on at
     /// `back`.

@@ -31,9 +31,9 @@ const DIVIDE: u8 = 0x5e;
 const FROM_INTEGER: u8 = 0x2a;
 /// `cvttsd2si`: to an integer, rounded towards zero.
 const TO_INTEGER: u8 = 0x2c;
-/// `ucomisd`, behind the prefix 66.
+/// `ucomisd`, after the prefix 66.
 const COMPARE: u8 = 0x2e;
-/// `movq`: to a vector register behind the prefix f3, from one to a general register behind 66.
+/// `movq`: to a vector register after the prefix f3, from one to a general register after the prefix 66.
 const MOVE: u8 = 0x7e;
 /// The forms of FMA3 that compute `xmm0 = ±(xmm1 * factor) ± xmm0`.
 const FUSED_ADD: u8 = 0xb9;

@@ -69,7 +69,7 @@ impl Block<'_> {
     }
 
     /// Calls what begins at a slot, which may be outside the page. The return address of the guest's call
-    /// leads to the code behind this op, where the host's processor expects the return.
+    /// leads to the code after this op, where the host's processor expects the return.
     fn call(&mut self, at: At, o: Op, slot: i64) {
         self.swap_out();
         let frame = Operand::Memory(register(o.rd));

@@ -56,7 +56,8 @@ pub(super) fn stream_distance(stream: usize) -> Memory {
 }
 
 impl Block<'_> {
-    /// Finds the memory of a load or store through `rs1`. Behind the access, [`Block::reached`] says so.
+    /// Finds the memory of a load or store through `rs1`. After the code of the access, [`Block::reached`]
+    /// must be called.
     pub(super) fn reach(&mut self, at: At, o: Op) -> Reached {
         let extent = Extent::of(o).expect("an access that can share a lookup");
         let base = self.value(o.rs1, RCX);
@@ -130,7 +131,7 @@ impl Block<'_> {
         lookup
     }
 
-    /// Looks up what is behind `base`, in a chain of pointers: [`SHARED`] mostly holds the distance already,
+    /// Looks up what `base` points to, in a chain of pointers: [`SHARED`] mostly holds the distance already,
     /// or else becomes it in the cold code.
     fn confirm(&mut self, base: Register, extent: Extent) -> Lookup {
         let lookup = self.find(base, extent, PAGE_BITS);
@@ -141,7 +142,7 @@ impl Block<'_> {
         lookup
     }
 
-    /// Looks up what is behind `base`; `found` becomes the distance. The tag that the entry should have is
+    /// Looks up what `base` points to; `found` becomes the distance. The tag that the entry should have is
     /// the last byte's address under `mask`.
     pub(super) fn look_up(&mut self, base: Register, extent: Extent, mask: i32, found: Register) -> Lookup {
         let lookup = self.find(base, extent, mask);
@@ -149,7 +150,7 @@ impl Block<'_> {
         lookup
     }
 
-    /// Finds the entry of what is behind `base`: its distance in the table is in rdx, its tag in rax.
+    /// Finds the entry of what `base` points to: its distance in the table is in rdx, its tag in rax.
     fn find(&mut self, base: Register, extent: Extent, mask: i32) -> Lookup {
         let (first, last) = (extent.low, extent.high - 1);
         let table = if extent.stores { STORE_DISTANCE as i32 } else { 0 };
@@ -172,7 +173,7 @@ impl Block<'_> {
         Lookup { miss, hit, table }
     }
 
-    /// Goes on behind a lookup that has failed if the second entry that the page may have is the right one.
+    /// Goes on after a lookup that has failed, if the second entry that the page may have is the right one.
     pub(super) fn look_again(&mut self, lookup: &Lookup) {
         let e = &mut self.e;
         e.alu_immediate(Alu::Xor, Size::Double, Operand::Register(RDX), TLB_SECOND);

@@ -1,7 +1,7 @@
 //! Generation: from the plan of a superblock to its machine code.
 //!
 //! [`translate()`] takes the plan of a superblock and gives its code, which [`Source`] says where to put. The
-//! *hot* code is one straight line, the common case of each op behind that of the one before. Where something
+//! *hot* code is one straight line, the common case of each op after that of the one before. Where something
 //! else is to be done, the hot code jumps away; what happens there is *put off* and made afterwards, as
 //! *cold* code, which is kept elsewhere. Where there is no code for a case at all, the cold code has the
 //! interpreter do that one instruction.

@@ -138,7 +138,7 @@ impl Block<'_> {
     }
 
     /// A native op ends, whose operands were sign-extended `words`, or not.
-    pub(super) fn behind(&mut self, o: Op, words: bool) {
+    pub(super) fn after(&mut self, o: Op, words: bool) {
         if let Some(register) = makes_word(o, words) {
             self.known.words.known |= bit(register);
         }

@@ -31,13 +31,14 @@ pub struct Stubs {
     /// bit 16 on, by how much fewer steps have been done than are counted; edx is the place of its page. It
     /// must be called.
     pub interpret: u64,
-    /// The same for an instruction behind which nothing follows. A jump must lead here, not a call.
+    /// The same for an instruction after which control never goes on with the next one. A jump must lead
+    /// here, not a call.
     pub depart: u64,
 }
 
 impl Stubs {
-    /// The parts by name, each with its first address and the one behind it, of shared code that lies from
-    /// `base` to `end`.
+    /// The parts by name, each with its first address and the one after its last, of shared code that lies
+    /// from `base` to `end`.
     pub fn parts(self, base: u64, end: u64) -> [(&'static str, u64, u64); 4] {
         [
             ("enter", base, self.exit),
@@ -120,11 +121,11 @@ fn interpreting(e: &mut Emitter, base: u64, leave: usize) -> (usize, usize) {
     e.jump_back(leave);
     e.land(jumps);
     // The host's processor expects a return for the call that led here, so there is one: to what follows.
-    let behind = e.here() as u64 + RETURN_BYTES;
-    e.load_wide(RCX, (base + behind) as i64);
+    let after = e.here() as u64 + RETURN_BYTES;
+    e.load_wide(RCX, (base + after) as i64);
     e.push(RCX);
     e.ret();
-    assert_eq!(e.here() as u64, behind, "where it returns to");
+    assert_eq!(e.here() as u64, after, "where it returns to");
     let goes = e.jump();
 
     let depart = e.here();
@@ -138,7 +139,7 @@ fn interpreting(e: &mut Emitter, base: u64, leave: usize) -> (usize, usize) {
     (interpret, depart)
 }
 
-/// Bytes of the three instructions that return to behind themselves.
+/// Bytes of the three instructions that return to the instruction after them.
 const RETURN_BYTES: u64 = 12;
 
 /// Has the interpreter do the instruction in ecx and edx, and goes on here if the next one follows. The first

@@ -21,7 +21,7 @@ use crate::{
 
 /// The code of a superblock, to be put where its [`Source`] says.
 pub struct Translated {
-    /// The hot code and behind it the cold code.
+    /// The hot code, and after it the cold code.
     pub bytes: Vec<u8>,
     /// The number of bytes of hot code.
     pub split: usize,
@@ -103,7 +103,7 @@ impl Block<'_> {
                 Cold::Interpret { at, back } => self.interpret_and_return(at, back),
                 Cold::InterpretAndLeave { at } => {
                     self.interpret(at);
-                    self.go_behind(at);
+                    self.go_after(at);
                 }
                 Cold::Elsewhere { lookup, back } => {
                     self.e.mov(Size::Quad, SHARED, lookup.distance());
@@ -125,7 +125,7 @@ impl Block<'_> {
             mut e, source, links, ..
         } = self;
         let address = |place: usize| match place.checked_sub(split) {
-            Some(behind) => source.cold + behind as u64,
+            Some(offset) => source.cold + offset as u64,
             None => source.hot + place as u64,
         };
         let links = links.into_iter().map(|(jump, target)| Link {
@@ -160,7 +160,7 @@ impl Block<'_> {
                 self.op(At { index, slot, shares }, op);
             }
         }
-        if let Some(slot) = self.plan.behind() {
+        if let Some(slot) = self.plan.after() {
             self.go(slot);
         }
         end
@@ -218,7 +218,7 @@ impl Block<'_> {
         }
         let words = self.before(o);
         self.native_op(at, o);
-        self.behind(o, words);
+        self.after(o, words);
     }
 
     /// Translates an op for which there is machine code.
@@ -249,8 +249,8 @@ impl Block<'_> {
 
 /// The cold code.
 impl Block<'_> {
-    /// Leaves the superblock behind an op.
-    fn go_behind(&mut self, at: At) {
+    /// Leaves the superblock after an op.
+    fn go_after(&mut self, at: At) {
         self.give_back(at.index + 1..self.plan.ops.len());
         self.go((at.slot + self.plan.ops[at.index].1.halves()) as i64);
     }
@@ -280,12 +280,12 @@ impl Block<'_> {
     }
 
     /// Does the first access of a group alone, after a lookup for the group that has failed, and leaves the
-    /// superblock behind it.
+    /// superblock after it.
     fn alone(&mut self, at: At, lookup: &Lookup) {
         self.look_again(lookup);
         let shares = false;
         self.op(At { shares, ..at }, self.plan.ops[at.index].1);
-        self.go_behind(at);
+        self.go_after(at);
     }
 
     /// Has the interpreter do an op and goes on in the hot code.

@@ -4,6 +4,11 @@
 //! The ops of a superblock are given in the order of execution, each with its *slot*: the number of its first
 //! halfword in its page. Slots only grow from one op to the next, as only jumps and branches forward are
 //! followed.
+//!
+//! The interpreter asks [`next_slot`] and [`is_loop`] when it gathers a superblock (`interp/code.rs`), the
+//! other files of the plan ask [`is_loop`] and [`op_at`]. All three answers are facts: the generator leads
+//! jumps to the op that [`op_at`] names. Only `taken` in [`next_slot`] is a guess, and a wrong guess costs
+//! speed alone.
 
 use super::instruction::{ends, is_branch};
 use crate::op::{Code, Op};
@@ -22,7 +27,7 @@ pub fn is_loop(ops: &[(usize, Op)]) -> bool {
     (is_branch(op) || op.code == Code::J) && slot as i64 + i64::from(op.imm) == head as i64
 }
 
-/// The slot at which a superblock goes on behind an op. A jump forward is followed, and so is a branch
+/// The slot at which a superblock goes on after an op. A jump forward is followed, and so is a branch
 /// forward if its target is `taken` most of the time, as long as the target is a slot of the page. `None`:
 /// the superblock ends with this op.
 pub fn next_slot(slot: usize, op: Op, taken: impl Fn(usize) -> bool) -> Option<usize> {
@@ -37,7 +42,8 @@ pub fn next_slot(slot: usize, op: Op, taken: impl Fn(usize) -> bool) -> Option<u
     }
 }
 
-/// The op at a slot, as a number in the superblock, if it is none of the first so many.
+/// The number in the superblock of the op at a slot; `None` if there is no op at the slot, or if the op's
+/// number is below `first`.
 pub fn op_at(ops: &[(usize, Op)], first: usize, slot: i64) -> Option<usize> {
     let slot = usize::try_from(slot).ok()?;
     let rest = ops.get(first..)?;
@@ -85,7 +91,7 @@ mod tests {
         ] {
             assert_eq!(next_slot(100, last, always), None, "{last:?}");
         }
-        // A branch back is not followed: what lies behind it is.
+        // A branch back is not followed: the superblock goes on with what follows the branch.
         assert_eq!(next_slot(100, op(Code::Beq, -20), always), Some(102));
     }
 

@@ -2,7 +2,10 @@
 //!
 //! Translated are accesses to those registers of supervisor mode that just hold a value, as every entry to a
 //! kernel and every return from it uses them; and to `sstatus`, by which a kernel locks interrupts out and in
-//! again.
+//! again. All other CSR instructions are the interpreter's.
+//!
+//! `instruction` asks [`native`], and `generate/csr.rs` makes the code. A register but `sstatus` that does
+//! more than hold a value must never be native: generated code would leave the rest undone.
 
 use crate::{csr, op::Op};
 

@@ -1,6 +1,11 @@
 //! The bytes that accesses through one register reach, as offsets from that register.
 //!
 //! Where the register points is not known when code is made, but how far apart two such accesses are is.
+//!
+//! `sharing` and `streams` put extents together, and the generator looks up whole extents and asks
+//! [`Extent::covers`] before it leaves a lookup out (`generate/lookup.rs`). An extent that is too small, or
+//! that hides a store, would let generated code reach memory that no lookup has allowed; one that is too
+//! great costs speed.
 
 use crate::op::{Code, Op};
 
@@ -12,7 +17,7 @@ pub const SPAN_MAX: i32 = 1024;
 pub struct Extent {
     /// The offset of the first byte.
     pub low: i32,
-    /// The offset behind the last byte; greater than `low`.
+    /// The offset of the byte after the last one; greater than `low`.
     pub high: i32,
     /// Is one of the accesses a store? Then its page must be one that can be written.
     pub stores: bool,

@@ -3,6 +3,9 @@
 //! Translated is what the host's own arithmetic computes as RISC-V demands, as long as no flag changes:
 //! double precision with the rounding mode that the host has. Whether that holds in the moment is asked by
 //! the code that is made.
+//!
+//! `instruction` asks these functions, and `generate/float.rs` makes the code. An instruction whose result
+//! the host computes differently must never be native: the guest would see whether it was translated.
 
 use crate::op::{FloatForm, FloatKind, Op};
 

@@ -1,5 +1,5 @@
 //! What a single op does, as far as the translator asks: whether there is machine code for it, which integer
-//! registers it reads and writes, and where control goes behind it.
+//! registers it reads and writes, and where control goes after it.
 //!
 //! Each answer depends on the op alone, and holds wherever the op stands.
 
@@ -27,7 +27,7 @@ pub fn follows(op: Op) -> bool {
     !matches!(op.code, Code::NextPage | Code::Decode | Code::Loose)
 }
 
-/// Does control never go on to the next op behind this one?
+/// Does control never go on from this op to the next one?
 pub fn ends(op: Op) -> bool {
     use Code::*;
     matches!(

@@ -1,10 +1,13 @@
 //! Which guest registers live in host registers while a superblock runs.
 //!
 //! A *seat* is a host register that holds a guest register; there are [`SEATS`] of them, and all other guest
-//! registers live in memory. Between superblocks the seats hold the registers of [`PINNED`]. Inside one, a
-//! register that is not among them but is used much oftener takes the seat of the one that is used least: the
-//! two are exchanged on the way in, and back on every way out. In a loop that pays as soon as it is used
-//! oftener at all.
+//! registers live in memory. Between superblocks the seats hold the registers of [`PINNED`]. Inside a
+//! superblock, a register without a seat that is used much oftener than one with a seat takes the seat of the
+//! pinned register that is used least: the two are exchanged on the way in, and back on every way out. In a
+//! loop the exchange pays as soon as the newcomer is used oftener at all.
+//!
+//! `superblock` asks [`seats`], and `generate/registers.rs` makes the exchanges. Any choice gives right code
+//! if no register has two seats and x0 has none; a bad choice costs speed.
 
 use super::{
     course::is_loop,
@@ -21,14 +24,17 @@ pub type Seats = [u8; SEATS];
 /// The guest registers that have the seats between superblocks: sp, s0 and a0 to a5.
 pub const PINNED: Seats = [2, 8, 10, 11, 12, 13, 14, 15];
 
-/// How many times more a register must be used than the one whose seat it takes. The exchange costs two
-/// instructions on the way in and two on the way out, between which a loop does many turns.
+/// In a loop, how many uses more a register must have than the one whose seat it takes (a difference, not a
+/// factor). The exchange costs two host instructions on the way in and two on each way out, and a loop does
+/// many turns in between.
 const MORE_IN_LOOP: usize = 1;
+/// The same difference for a superblock that is no loop: its ops are executed once for each exchange.
 const MORE_ELSEWHERE: usize = 6;
 
 /// The seats for these ops.
 pub fn seats(ops: &[(usize, Op)]) -> Seats {
-    // The interpreter expects to find the pinned ones.
+    // The interpreter expects the pinned registers in the seats, so each op that it does would cost an
+    // exchange before it and another one after it.
     if ops.iter().any(|&(_, op)| !native(op)) {
         return PINNED;
     }
@@ -57,8 +63,8 @@ pub fn seats(ops: &[(usize, Op)]) -> Seats {
     seats
 }
 
-/// How often these ops read or write each integer register; x0 and the register that loads into x0 write do
-/// not count.
+/// How often these ops read or write each integer register. Two registers do not count: x0, and
+/// [`SINK`](crate::op::SINK), which is what a load into x0 writes.
 fn uses(ops: &[(usize, Op)]) -> [usize; 32] {
     let mut uses = [0; 32];
     for &(_, op) in ops {

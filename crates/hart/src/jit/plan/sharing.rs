@@ -1,5 +1,5 @@
-//! Accesses that share a lookup in the TLB: those that lie close together behind one register, and the nodes
-//! of a chain of pointers.
+//! Accesses that share a lookup in the TLB: those that go through one register and lie close together, and
+//! the nodes of a chain of pointers.
 //!
 //! What is found here is a proposal: whether the accesses really lie in one page is asked by the code that is
 //! made.
@@ -50,8 +50,8 @@ pub fn group(ops: &[(usize, Op)]) -> Option<Group> {
     (count > 1).then_some(Group { base, extent })
 }
 
-/// Does a group that begins behind the ops `before` lie across two pages of the stack, if `sp` is the stack
-/// pointer at their beginning? Then its lookup would fail each time. The superblock that begins behind the
+/// Does a group that begins after the ops `before` lie across two pages of the stack, if `sp` is the stack
+/// pointer at their beginning? Then its lookup would fail each time. The superblock that begins after the
 /// access at which such a lookup fails is made when that has happened a few times, and asks the question
 /// again with the stack pointer of that moment.
 pub fn straddles(before: &[(usize, Op)], group: Group, mut sp: u64) -> bool {
@@ -93,8 +93,8 @@ fn leads_to_itself(ops: &[(usize, Op)], load: usize) -> bool {
     }
     let mut wanted = ops[load].1.rs1;
     // The ops between the two loads, the last one first.
-    let (before, behind) = ops.split_at(load);
-    for &(_, op) in before.iter().rev().chain(behind[1..].iter().rev()) {
+    let (before, after) = ops.split_at(load);
+    for &(_, op) in before.iter().rev().chain(after[1..].iter().rev()) {
         if writes(op) == Some(wanted) {
             if !matches!(op.code, Code::Mv | Code::Addi) {
                 return false;

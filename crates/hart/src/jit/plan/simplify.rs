@@ -5,6 +5,10 @@
 //! scales an index, is a shift to the left and one to the right, the second of which becomes `zext.h`,
 //! `slli.uw` and the like. The shifts before are left out if nobody can see what they computed: if nothing
 //! reads it, and nothing in between leaves the superblock or is jumped to.
+//!
+//! `superblock` has the ops of each plan replaced before anything else looks at them. The new ops must leave
+//! the same registers wherever control can leave the superblock, and never another number of ops or another
+//! length: a mistake here makes the guest compute something else.
 
 use std::borrow::Cow;
 
@@ -154,7 +158,7 @@ fn is_shift(op: Op) -> bool {
     matches!(op.code, Code::Slliw | Code::Srliw | Code::Slli | Code::Srli)
 }
 
-/// Does an op only compute an integer register, so that control goes on behind it for certain?
+/// Does an op only compute an integer register, so that control goes on with the next op for certain?
 fn is_quiet(op: Op) -> bool {
     use Code::*;
     is_shift(op)

@@ -2,6 +2,10 @@
 //!
 //! A *stream* is all accesses of a loop through a register that grows or shrinks by a constant in each turn,
 //! or stays. The pages of streams are looked up once for many turns, which then do without lookups for them.
+//!
+//! `superblock` asks [`streams`], and `generate/streams.rs` computes from stride and extent how many turns
+//! stay in the pages. The accesses of those turns check nothing, so a stride or an extent that is too small
+//! would let them reach the wrong memory. Which streams are kept is a matter of speed.
 
 use super::{
     course::is_loop,
@@ -10,9 +14,10 @@ use super::{
 };
 use crate::op::{Code, Op};
 
-/// Streams of a loop at most; accesses through other registers are looked up in each turn.
+/// How many streams a loop has at most. Accesses through further registers are looked up in each turn.
 pub const STREAMS_MAX: usize = 4;
-/// Ops of a turn for each stream at most: of longer turns, lookups are too small a part.
+/// How many ops a turn may have for each stream of its loop. A loop with longer turns has no streams, as its
+/// lookups are too small a part of the turn.
 pub const OPS_PER_STREAM: usize = 10;
 /// Longest stride in bytes: several turns must fit into a page.
 const STRIDE_MAX: i32 = 256;
@@ -22,9 +27,12 @@ const STRIDE_MAX: i32 = 256;
 pub struct Stream {
     /// The guest register.
     pub base: u8,
-    /// What a turn adds to the register; parts of it may be left out in a turn, but never change its sign.
+    /// What a turn adds to the register, in bytes. A turn that skips some of its ops may add less, but never
+    /// changes the sign.
     pub stride: i32,
-    /// What the accesses of a turn reach.
+    /// What the accesses of a turn reach, each relative to the register's value at that access. The register
+    /// may move within the turn, so relative to its value at the turn's start they reach up to one `stride`
+    /// more.
     pub extent: Extent,
     /// The number of ops that access it.
     accesses: usize,

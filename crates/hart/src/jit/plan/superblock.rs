@@ -1,7 +1,11 @@
-//! The [`Plan`] of one superblock.
+//! The [`Plan`] of one superblock: what all other files of this room find out about its ops, in one place.
 //!
-//! A plan is what all other files of this room find out about the ops of the superblock, in one place.
-//! Whoever makes code asks the plan, and other files of this room only for facts about a single op.
+//! `generate/translate.rs` makes a plan of each superblock before any code, and all of `generate` asks it;
+//! the generator asks other files of this room only about a single op. What is known of sign-extended words
+//! changes from op to op, so the generator carries it itself ([`Words`]) and the plan has no part of it.
+//!
+//! A plan must hold for every state in which the guest may enter the superblock: of the present state it
+//! knows the stack pointer alone, as advice.
 
 use std::borrow::Cow;
 
@@ -16,11 +20,12 @@ use super::{
 };
 use crate::op::Op;
 
-/// Ops of a turn for each register that is lazy at its end, if a loop is to be in the code twice only for
-/// their sake. What takes longer gains too little for the time to translate it.
+/// How many ops a turn of a loop may have for each register that is lazy at the turn's end, if the loop is to
+/// be in the code twice for these registers' sake. A longer turn gains too little for the time that it takes
+/// to translate it twice.
 const OPS_PER_LAZY: usize = 8;
 
-/// Where control goes behind the last op of a superblock.
+/// Where control goes after the last op of a superblock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Course {
     /// Elsewhere: the ops are executed once each time the superblock is entered.
@@ -53,7 +58,7 @@ pub struct Plan<'a> {
     pub ops: Cow<'a, [(usize, Op)]>,
     /// The guest registers that live in host registers.
     pub seats: Seats,
-    /// Where control goes behind the last op.
+    /// Where control goes after the last op.
     pub course: Course,
     /// The stack pointer when the superblock is made. It may be another one when it is entered, so this is
     /// advice only.
@@ -73,18 +78,21 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// The slot of the first op, at which the superblock is entered.
+    /// The slot of the first op, at which the superblock is entered. It is an `i64`, as the slots are to
+    /// which control may go on: those of a branch's target may lie before the page or beyond it.
     pub fn head(&self) -> i64 {
         self.ops.first().map_or(0, |&(slot, _)| slot as i64)
     }
 
-    /// The slot behind the last op, if control may go on there.
-    pub fn behind(&self) -> Option<i64> {
+    /// The slot that follows the last op, if control may go on there. It may be the first slot of the next
+    /// page; it is an `i64` as [`Plan::head`] is.
+    pub fn after(&self) -> Option<i64> {
         let &(slot, op) = self.ops.last()?;
         (!ends(op)).then_some((slot + op.halves()) as i64)
     }
 
-    /// The op at a slot, as a number in the superblock, if it is none of the first so many.
+    /// The number in the superblock of the op at a slot; `None` if there is no op at the slot, or if the op's
+    /// number is below `first`.
     pub fn op_at(&self, first: usize, slot: i64) -> Option<usize> {
         op_at(&self.ops, first, slot)
     }
@@ -109,8 +117,9 @@ impl<'a> Plan<'a> {
         sharing::group(ops).filter(|&group| !sharing::straddles(before, group, self.sp))
     }
 
-    /// Is it worth it to have the ops of a loop in the code a second time, if this is known of registers at
-    /// the end of a turn, so that those that are lazy there can stay so?
+    /// Is it worth it to have the ops of a loop in the code a second time, for turns that begin with lazy
+    /// registers? `words` is what is known of registers at the end of a turn. The question makes sense for a
+    /// loop alone, and the generator asks it at the jump back; for what is no loop the answer means nothing.
     pub fn is_worth_carrying(&self, words: Words) -> bool {
         let enough = words.lazy.count_ones() as usize * OPS_PER_LAZY >= self.ops.len();
         self.streams().is_empty() && words.lazy != 0 && enough
@@ -144,16 +153,16 @@ mod tests {
                 .collect::<Vec<_>>(),
             [11]
         );
-        assert_eq!((plan.head(), plan.behind()), (0, Some(8)));
+        assert_eq!((plan.head(), plan.after()), (0, Some(8)));
     }
 
     #[test]
-    fn what_is_no_loop_has_neither_streams_nor_a_chain_nor_turns_to_carry_words_to() {
+    fn what_is_no_loop_has_neither_streams_nor_a_chain() {
         let ops = block(&[Op::new(Code::Ld, 10, 10, 0, 8), Op::new(Code::Jr, 0, 1, 0, 0)]);
         let plan = Plan::new(&ops, 0);
         assert_eq!(plan.course, Course::Onward);
         assert_eq!((plan.streams().len(), plan.follows_chain(10)), (0, false));
-        assert_eq!(plan.behind(), None);
+        assert_eq!(plan.after(), None);
     }
 
     #[test]

@@ -4,10 +4,13 @@
 //! at the upper half, and is then overwritten. So a result that is a sign-extended word stays in its host
 //! register as the host's processor leaves it, *lazy*: its upper half holds anything. It is extended when
 //! something reads all of it, or when control leaves the superblock; most ways out are never taken. A
-//! register that lives in memory is never lazy.
+//! register that lives in memory is never lazy. Of two values that are sign-extended words, comparisons say
+//! the same as of their lower halves, and so do AND, OR and XOR (docs/decisions/0046).
 //!
-//! Of two values that are sign-extended words, comparisons say the same as of their lower halves, and so do
-//! AND, OR and XOR (docs/decisions/0046).
+//! The generator carries a [`Words`] along while it makes code, and asks here, op by op, what must be
+//! extended before the op and what is a word after it (`generate/registers.rs`). Every answer is a fact: to
+//! claim a word that is none, or a read of the lower half that is one of all, makes the guest compute
+//! something else.
 
 use super::instruction::{reads, writes};
 use crate::op::{Code, Op};
@@ -82,7 +85,7 @@ fn reads_low(op: Op, words: bool) -> Set {
     }
 }
 
-/// The register whose value is a sign-extended word for certain behind a native op whose operands were
+/// The register whose value is a sign-extended word for certain after a native op whose operands were
 /// `words`, or not.
 pub fn makes_word(op: Op, words: bool) -> Option<u8> {
     writes(op).filter(|register| (1..32).contains(register) && is_word(op, words))

@@ -67,7 +67,7 @@ fn set_goes_by_al_to_any_register() {
     }
 }
 
-/// Checks that the jump that `make` emits lands behind every gap.
+/// Checks that the jump that `make` emits lands after every gap.
 fn assert_lands(code: Code, make: impl Fn(&mut Emitter) -> Jump) {
     for before in GAPS {
         for gap in GAPS {
