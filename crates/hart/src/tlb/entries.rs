@@ -10,11 +10,12 @@ use crate::ram::{PAGE, large_table};
 /// The tag of an empty entry. No lookup asks for it: of the bits inside a page only those below an access's
 /// size are in a tag that is looked for, and no access is a whole page wide.
 const NO_TAG: u64 = u64::MAX;
-/// How far to the left a place stands in the answer of a fetch entry. So shifted, a place is the distance in
-/// bytes of the page's entry points from those of place 0, which are 2,048 words of 8 bytes: generated code
-/// adds it.
+/// How far to the left a place stands in the answer of an entry for fetches. So shifted, a place is the
+/// distance in bytes of the page's entry points from those of place 0, which generated code adds. A place has
+/// one entry point, of 8 bytes, for each halfword of a page (`jit::Translations`).
 pub const PLACE_SHIFT: u32 = 14;
-/// How many bytes behind the entry for loads of a page the one for stores lies, in the same set and slot.
+const _: () = assert!(1 << PLACE_SHIFT == PAGE / 2 * size_of::<u64>());
+/// How many bytes after an entry for loads the entry for stores lies that has the same set and slot.
 pub const STORE_DISTANCE: usize = TABLE * size_of::<Words>();
 
 /// The number of a piece of memory in which the code of one page of RAM is kept, decoded and translated.
@@ -194,7 +195,7 @@ impl Entries {
         }
     }
 
-    /// Empties the entries of a set's table that stand in some groups and that `is` says yes to.
+    /// Empties those of a set's entries in a table that stand in some groups and that `is` says yes to.
     pub fn drop_in(&mut self, table: Table, set: Set, groups: &Groups, is: impl Fn(Entry) -> bool) {
         for group in self.filled[set.number()][table as usize].both(groups) {
             let first = index(table, set, group.first());

@@ -1,9 +1,11 @@
-//! Hints: in which slots the store entries of a page of RAM may stand, to find them without reading all
+//! Hints: in which slots the entries for stores to a page of RAM may stand, to find them without reading all
 //! tables.
 //!
 //! A page of RAM is mostly stored to at one or two virtual addresses: a program's and the kernel's. So two
-//! slots are noted for each page, and for a page with more than that only that there are more. A hint may
-//! name a slot in which there is no entry any more; it never leaves one out.
+//! slots are noted for each page, and for a page with more than that only that there are more. A slot is
+//! noted as the own slot of the virtual page; its entry may have moved to the second slot since, so whoever
+//! follows a hint looks into both. A hint may name a slot with no entry in either; it never leaves an entry
+//! out.
 
 use super::index::{SLOTS, Slot};
 
@@ -14,7 +16,7 @@ const NONE: u16 = 0;
 const MORE: Noted = [u16::MAX; 2];
 const _: () = assert!(SLOTS < u16::MAX as usize);
 
-/// Where the store entries of one page of RAM may stand, in every set.
+/// Where the entries for stores to one page of RAM may stand, in every set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hint {
     /// In these slots, or in the other one of each of them.
@@ -27,7 +29,7 @@ pub enum Hint {
 pub struct Hints(Vec<Noted>);
 
 impl Hints {
-    /// Hints for so many pages of RAM, for none of which there are store entries.
+    /// Hints for so many pages of RAM, to none of which there are entries for stores.
     pub fn new(pages: usize) -> Hints {
         Hints(vec![[NONE; 2]; pages])
     }
@@ -37,7 +39,7 @@ impl Hints {
         self.0.len()
     }
 
-    /// Notes that a store entry is made for a page of RAM, whose own slot is this one.
+    /// Notes that an entry for stores to a page of RAM is made for a virtual page whose own slot is this one.
     pub fn note(&mut self, page: usize, own: Slot) {
         let own = own.number() as u16 + 1;
         let noted = &mut self.0[page];
@@ -49,7 +51,7 @@ impl Hints {
         };
     }
 
-    /// Where the store entries of a page of RAM may stand. All of them are about to be dropped, so that
+    /// Where the entries for stores to a page of RAM may stand. All of them are about to be dropped, so that
     /// nothing is noted of the page afterwards.
     pub fn take(&mut self, page: usize) -> Hint {
         let noted = std::mem::take(&mut self.0[page]);

@@ -45,7 +45,9 @@ pub struct Set {
 }
 
 impl Set {
-    /// The first of all sets, for somebody who has selected none yet.
+    /// The first of all sets: what a variable holds while no set was selected. Nobody may look this set up or
+    /// fill it before [`Tlb::select`](super::Tlb::select) has given it to a space, as its memory is zeros
+    /// until then, which would answer for page 0.
     pub const FIRST: Set = Set { first: 0 };
 
     /// All sets.
@@ -101,14 +103,15 @@ impl Slot {
     }
 }
 
-/// The index in the TLB's memory of the entry at a slot of a set's table.
+/// The index in the TLB's memory of the entry that a set has at a slot of a table.
 #[inline(always)]
 pub const fn index(table: Table, set: Set, slot: Slot) -> usize {
     // The mask changes nothing. It shows the compiler that the index lies in the table, which spares a check.
     table as usize * TABLE + ((set.first + slot.0) & (TABLE - 1))
 }
 
-/// Slots that lie side by side in a set's table, by the number of the group, which is below [`Group::COUNT`].
+/// Some slots that lie side by side ([`Group::SLOTS`]), by the number of the group, which is below
+/// [`Group::COUNT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Group(usize);
 
@@ -124,7 +127,7 @@ impl Group {
     }
 }
 
-/// Some of the groups of a set's table: one bit for each group, from bit 0 of the first word on.
+/// Some of the groups that a set has in a table: one bit for each group, from bit 0 of the first word on.
 #[derive(Clone, Copy, Debug)]
 pub struct Groups([u64; Group::COUNT / 64]);
 

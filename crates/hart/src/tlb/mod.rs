@@ -20,14 +20,14 @@
 //! a space that it used lately finds its entries again. A space that has no set gets the one that was used
 //! longest ago, whose entries are dropped.
 //!
-//! A **slot** is a position in the table of a set; there are 16,384. A page's *own* slot is the low bits of
-//! its page number, and its **second** slot is the one whose number differs from that in the top bit alone. A
-//! page's entry stands in one of its two slots and nowhere else. So two pages with the same own slot have
-//! room beside each other. An example: the address 0x12345678 lies in page 0x12345, whose own slot is 0x2345
-//! and whose second slot is 0x0345.
+//! A **slot** is a position among the entries that one set has in one table; there are 16,384. A page's *own*
+//! slot is the low bits of its page number, and its **second** slot is the one whose number differs from that
+//! in the top bit alone. A page's entry stands in one of its two slots and nowhere else. So two pages with
+//! the same own slot have room beside each other. An example: the address 0x12345678 lies in page 0x12345,
+//! whose own slot is 0x2345 and whose second slot is 0x0345.
 //!
-//! A **group** is 64 slots side by side. Each table of each set keeps in mind in which groups there may be
-//! entries, so that dropping a few entries does not mean reading the whole table.
+//! A **group** is 64 slots side by side. For each set and table, the TLB keeps in mind in which groups there
+//! may be entries, so that dropping a few entries does not mean reading the whole table.
 //!
 //! A page of RAM is **plain** while a store to it needs no bookkeeping ([`Ram::is_plain`]); only for such
 //! pages are there entries for stores. A page stops being plain in two ways. When something is derived from
@@ -36,20 +36,21 @@
 //! counts up its **generation**; each set notes the generation as of which its entries for stores are right,
 //! and has them looked through when it is next selected.
 //!
-//! A **stamp** is the number that a set has until an entry for fetches may have become wrong; then the set
-//! gets one that was never used before. The translator keeps a stack of the guest's calls for each set, and
-//! believes it only as long as the set's stamp is the one under which the calls were made.
+//! A **stamp** is a number that every set has. When entries for fetches are dropped because they may have
+//! become wrong, each set that they may be in gets a stamp that no set ever had. The translator keeps a stack
+//! of the guest's calls for each set, and believes it only as long as the set's stamp is the one under which
+//! the calls were made.
 //!
 //! # What is done
 //!
 //! *Selecting* comes first ([`Tlb::select`]): it finds or makes the set of an address space, and drops from
 //! it the entries for stores to pages that are not plain any more.
 //!
-//! A *lookup* ([`Tlb::load`], [`Tlb::store`], [`Tlb::fetch`]) makes the tag of an address, reads the entry in
-//! the page's own slot of the set's table and compares tags; if they differ, it does the same with the entry
-//! in the second slot. The tag of a misaligned access fits no entry. Generated code looks up by itself, in
-//! the same order, but compares with the page of the access's last byte, so that it does misaligned accesses
-//! inside a page as well.
+//! A *lookup* ([`Tlb::load`], [`Tlb::store`], [`Tlb::fetch`]) makes the tag of an address, reads the set's
+//! entry in the page's own slot of the table and compares tags; if they differ, it does the same with the
+//! entry in the second slot. The tag of a misaligned access fits no entry. Generated code looks up by itself,
+//! in the same order, but compares with the page of the access's last byte, so that it does misaligned
+//! accesses inside a page as well.
 //!
 //! A *fill* ([`Tlb::fill_load`] and so on), after a lookup that found nothing and a walk that did, puts an
 //! entry into its page's own slot. The entry of another page that stood there moves to the other slot of its
@@ -95,7 +96,7 @@ pub struct Tlb {
     hints: Hints,
     /// The host address of RAM's first byte.
     ram: u64,
-    /// How often something was dropped that was good until then.
+    /// The number that [`Tlb::drops`] gives.
     drops: u64,
     /// How many entries were made for loads, for stores and for fetches.
     fills: [u64; TABLES],
@@ -121,8 +122,8 @@ impl Tlb {
         self.ram == ram.base() as u64 && self.hints.pages() == ram.pages()
     }
 
-    /// A number that grows whenever something is dropped that was good until then. As long as it stays the
-    /// same, what was found in the TLB holds.
+    /// A number that grows at least whenever an entry is dropped; it may also grow when there was no entry to
+    /// drop. As long as it stays the same, what was found in the TLB holds.
     #[must_use]
     pub fn drops(&self) -> u64 {
         self.drops
@@ -154,8 +155,8 @@ impl Tlb {
     }
 
     /// Finds or makes the set of `space`, and drops from it the entries for stores to pages that are not
-    /// plain any more. Afterwards the set may be looked up and filled. It stays the space's until at least
-    /// [`SETS`] - 1 other spaces have been selected.
+    /// plain any more. Afterwards the set may be looked up and filled. It stays the space's while no more
+    /// than [`SETS`] - 1 other spaces are selected; the selection of one more may take the set away.
     pub fn select(&mut self, space: Space, ram: &Ram) -> Set {
         let set = match self.sets.find(space) {
             Some(set) => set,

@@ -8,7 +8,8 @@ use crate::space::Space;
 /// A number that a set has until one of its entries for fetches may have become wrong and was dropped; then
 /// the set gets another one. (An entry that only had to make room for another was not wrong.) No stamp is
 /// given out twice, so whoever finds the same stamp again knows that code which was reached through the set
-/// is still where it was. Stamp 0 belongs to sets that have never had a space.
+/// is still where it was. Stamp 0 is what every set begins with; the set gets another one when it gets its
+/// first space, if not before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp(u64);
 
@@ -36,8 +37,8 @@ struct Owner {
     space: Option<Space>,
     /// [`Sets::clock`] when the set was last selected.
     used: u64,
-    /// The [`Ram::generation`](crate::Ram::generation) as of which all store entries of the set are for plain
-    /// pages.
+    /// The [`Ram::generation`](crate::Ram::generation) as of which all entries for stores of the set are for
+    /// plain pages.
     generation: u64,
     /// The present stamp.
     stamp: Stamp,
@@ -123,8 +124,8 @@ impl Sets {
         self.recent[space.hash() & 63] = number as u8;
     }
 
-    /// Notes that the set's store entries are all for plain pages as of this generation; false if that was
-    /// known.
+    /// Notes that the set's entries for stores are all for plain pages as of this generation; false if that
+    /// was known.
     pub fn renew_generation(&mut self, set: Set, generation: u64) -> bool {
         std::mem::replace(&mut self.owners[set.number()].generation, generation) != generation
     }
