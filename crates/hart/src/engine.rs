@@ -1,7 +1,12 @@
-//! `Engine`: whatever executes instructions. The seam between the machine and the interpreter.
+//! `Engine`: the seam between the machine and whatever executes instructions.
+//!
+//! `Machine::run` (crate `machine`) calls [`Engine::run`] each time that it lets a hart execute: at least
+//! once for each turn of a hart, and so many times in one slice of a replica's node.
+//! [`Interpreter`](crate::Interpreter) is an engine, and [`Sampler`](crate::profile::Sampler) one around
+//! another engine.
 //!
 //! An engine holds caches, never guest state: dropping it, or [`Engine::forget`] at any moment, cannot be
-//! observed by the guest (docs/determinism.md). It is called once per slice.
+//! observed by the guest (docs/determinism.md).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

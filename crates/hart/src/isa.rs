@@ -3,7 +3,7 @@
 //! The machine makes the device tree of it, and it is part of the name by which two replicas compare their
 //! programs. It is the same on every host: nothing here may depend on what the host's processor has.
 
-/// The single-letter extensions, which stand behind the base, in canonical order.
+/// The single-letter extensions, which stand after the base, in canonical order.
 const LETTERS: &str = "imafdc";
 
 /// The multi-letter extensions, in canonical order, as `riscv,isa` and `riscv,isa-extensions` name them.

@@ -4,8 +4,8 @@
 //! after so many steps. What happens in between, file by file, from below:
 //!
 //! - `step` is the guest's only clock. `state` is the one list of fields that save, restore, digest and diff
-//!   share. `ram` is guest memory (unsafe island 1). `bus` is the seam to the devices, `engine` the seam
-//!   between the machine and whatever executes instructions.
+//!   share. `ram` is guest memory, one of the places where unsafe code may stand (docs/style.md, U1). `bus`
+//!   is the seam to the devices, `engine` the seam between the machine and whatever executes instructions.
 //! - `hart` is the state of one hart, with `privilege`, `csr` and `pmp`; `trap` is what an exception or
 //!   interrupt does to it.
 //! - `decode` makes an `op` of an instruction's bits. `fpu` computes what floating-point instructions do.
@@ -13,7 +13,7 @@
 //!   table means, `tlb` remembers translations, `page_tables` knows what a store to a page table makes wrong
 //!   of them.
 //! - `interp` executes ops and is the definition of what they do. `jit` makes machine code of what runs often
-//!   (unsafe island 2, docs/translator.md).
+//!   (docs/translator.md), and is another such place.
 //! - `profile` counts and samples for people (docs/profiling.md), `disasm` shows them instructions, `isa`
 //!   names what is implemented for the device tree.
 //!

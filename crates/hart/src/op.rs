@@ -183,7 +183,7 @@ pub struct Op {
     pub imm: i32,
 }
 
-/// The destination register of a load into `x0`: one behind the registers, which nobody reads.
+/// The destination register of a load into `x0`: the one after x31, which no instruction reads.
 pub const SINK: u8 = 32;
 /// The lowest bit of the length in an immediate.
 const HALVES_SHIFT: u32 = 24;

@@ -1,9 +1,14 @@
-//! Physical memory protection: sixteen entries, granularity four bytes (privileged manual, "Physical
-//! Memory Protection").
+//! Physical memory protection: sixteen entries, granularity four bytes (privileged manual, "Physical Memory
+//! Protection").
 //!
 //! [`Pmp`] is the registers and belongs to a hart. [`Rules`] is what the MMU works with: the entries as
 //! address ranges, so that a whole page can be judged at once. Rules are made of the registers whenever these
 //! have changed, and are never changed themselves.
+//!
+//! CSR instructions write the registers (`csr/access.rs`). The MMU compares them with the settings that it
+//! has met each time that it selects a hart's address spaces, and asks the rules about each address of a walk
+//! (`mmu.rs`). Nothing here knows the TLB: a permission that was remembered belongs to a setting, as the
+//! number of the setting is part of an address space, and must never be used under another one.
 
 use crate::{Visit, Visitor, privilege::Privilege};
 
@@ -136,7 +141,7 @@ impl Visit for Pmp {
 struct Rule {
     /// The first physical address that the entry matches.
     low: u64,
-    /// The first physical address behind those that it matches, greater than `low`.
+    /// The first physical address after those that it matches, greater than `low`.
     high: u64,
     /// The configuration byte of the entry.
     configuration: u8,

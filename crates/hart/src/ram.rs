@@ -1,4 +1,5 @@
-//! Guest RAM: one private anonymous mapping, and a byte of flags per page. Unsafe island 1.
+//! Guest RAM: one private anonymous mapping, and a byte of flags per page. Unsafe code may stand here, as in
+//! two other places of the repository (docs/style.md, U1).
 //!
 //! Two kinds of access. *Harts* (engines) use `load_*` / `store_*` with an offset they have translated
 //! and, for stores, with a page they know to be plain. *Everybody else* (devices at an input's step, boot,

@@ -1,8 +1,9 @@
 //! Exceptions and interrupts: what is raised, which mode takes it, and the way back (privileged manual,
 //! "Machine-Level ISA", "Supervisor-Level ISA").
 //!
-//! Engines call this. Everything here changes registers of the hart alone; that its
-//! address spaces may have changed is the engine's to remember.
+//! The interpreter calls this when an instruction raises an exception, when an interrupt is due, and for
+//! `mret` and `sret`. Everything here changes registers of the hart alone. It must never touch a cache: that
+//! the hart's address spaces may have changed is the engine's to remember.
 //!
 //! What `mtval` or `stval` holds afterwards (privileged manual, "Machine Trap Value Register"; where it
 //! leaves a choice we do as QEMU's `virt` machine, which is the reference we are compared with):
