@@ -4,6 +4,10 @@
 //! host would lie (docs/disks.md). So a pair reads and writes with `O_DIRECT`, from one aligned buffer per
 //! thread, or with `O_DSYNC` where the file system has no direct I/O for single sectors. Some file systems
 //! may keep a direct write in a cache of their own; on those the file is opened with both.
+//!
+//! `file` alone uses this: it opens its file here, and reads and writes directly by way of these functions. A
+//! write of a pair must never end while only this host remembers it. Who may write is decided elsewhere
+//! (`lock`).
 
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};

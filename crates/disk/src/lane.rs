@@ -1,7 +1,8 @@
 //! `Lane`: the queue and the threads of one disk. A disk that hangs holds up no other.
 //!
 //! A request that waits for its disk to get well is kept here and tried again; people hear of the trouble
-//! once, and once more when all is well again. A lock that a later epoch has taken ends this replica (D6).
+//! once, and once more when all is well again. A lock that a later epoch has taken ends this replica, as
+//! the other side has gone live.
 
 use std::collections::VecDeque;
 use std::io;

@@ -247,8 +247,8 @@ impl Disk {
         Ok(())
     }
 
-    /// Checks that this process may still change the disk. Asked before each change, because a stalled old
-    /// primary may wake up with a write in its hand (D6).
+    /// Checks that this process may still change the disk. Asked before each change, because a primary that
+    /// stood still may wake up with a write in its hand after the other side has gone live.
     fn may_write(&self) -> Result<(), LockError> {
         match self.lock.get() {
             Some(lock) => lock.confirm(),

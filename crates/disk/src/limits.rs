@@ -1,6 +1,8 @@
-//! Every bound of the crate, with what happens when it is reached (L1).
+//! Every bound of the crate, with what happens when it is reached.
 //!
-//! A bound that concerns the guest or its storage is documented in docs/disks.md too.
+//! All files of the crate take theirs from here. No queue, buffer or wait may be without a bound
+//! (docs/style.md, L1), and the assertions keep the bounds consistent. A bound that concerns the guest or its
+//! storage is documented in docs/disks.md too.
 
 use std::time::Duration;
 

@@ -1,5 +1,12 @@
 //! `DiskPool`: all disks of a guest, so that the guest thread never waits for one. Each disk has a lane of
 //! threads.
+//!
+//! `World` of crate `host` has the pool: it submits the requests that the node gives out, and takes the
+//! completions when the waker has called the guest thread. The pool gives each request to the `lane` of its
+//! disk, which does everything else.
+//!
+//! The pool must never make the guest thread wait, except at the end ([`DISK_CLOSE_PATIENCE`]); nor put
+//! requests in an order, which the node has done before (FT 3.4-a).
 
 use std::io;
 use std::sync::Arc;
