@@ -1,6 +1,8 @@
-//! Every bound of the crate, with what happens when it is reached (L1).
+//! Every bound of the crate, with what happens when it is reached.
 //!
-//! Peers and strangers are hostile: those that concern a caller are reached in practice.
+//! All files of the crate take theirs from here. No buffer, wait or number of callers may be without a bound
+//! (docs/style.md, L1), and the assertions keep the bounds consistent with those of the protocol. Peers and
+//! strangers are hostile: the bounds that concern a caller are reached in practice.
 
 use std::time::Duration;
 
