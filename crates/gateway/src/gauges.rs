@@ -1,6 +1,8 @@
 //! How much of its limited resources a gateway uses, for another thread that watches it.
 //!
-//! The loop sets the numbers at the end of each turn; nothing reads them back to decide anything.
+//! The loop (`event_loop`) sets the numbers at the end of each turn, and
+//! [`GatewayReady`](super::GatewayReady) hands them out; so far only tests of the limits read them. Nothing
+//! may read them back to decide anything: they are as old as the last turn.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -1,5 +1,9 @@
 //! Telling the operator of refusals without letting whoever is refused fill a disk: now and then a sentence,
 //! with the number of refusals that were not told.
+//!
+//! `switch`, `door` and `forwards` refuse VMMs, frames and clients; each counts its refusals in a [`Told`]
+//! and writes the sentence itself when the count says that it may. Nothing here remembers who was refused:
+//! what a stranger can make grow is a number.
 
 use super::limits;
 use std::time::Instant;
