@@ -3,6 +3,10 @@
 //! At the bound `FILE` becomes `FILE.1`, which replaces the `FILE.1` before it, so that the newest content is
 //! always there and both files together take at most twice the bound. Only an ordinary file is turned over; a
 //! FIFO or a terminal is written as it is.
+//!
+//! The file of events (crate `report`) and the file of a guest's console (crate `host`) are such files. A
+//! write may wait for a FIFO's reader or a dead file server, so the guest thread must never write here
+//! itself: both crates put an `Outlet` before the file.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};

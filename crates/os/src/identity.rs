@@ -1,7 +1,10 @@
 //! Which host this is, and which of its boots.
 //!
-//! A lock or a claim says both of the process that wrote it, so that another process can tell whether the
-//! writer may still be alive.
+//! The lock of a disk says both of the process that wrote it (`lock` of crate `disk`), so that another
+//! process can tell whether it runs on the writer's host; and where two hosts do not share what they should
+//! share, the sentence for the operator names the host. Two hosts may have the same name, so a match must
+//! never count as proof that the writer is dead; and neither answer may reach the guest, which is the same on
+//! all hosts.
 
 use std::fs;
 

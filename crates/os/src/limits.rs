@@ -1,7 +1,8 @@
-//! Every bound of the crate, with what happens when it is reached (L1).
+//! Every bound of the crate, with what happens when it is reached.
 //!
-//! The first ones are times of the guest thread, chosen by measurement
-//! (docs/decisions/0031-no-watcher-thread.md).
+//! All files of the crate take theirs from here, and other crates those that concern them too ([`BATCH_MAX`],
+//! [`LAST_WORDS_PATIENCE`]). No queue or wait may be without a bound (docs/style.md, L1). The first ones are
+//! times of the guest thread, chosen by measurement (docs/decisions/0031-no-watcher-thread.md).
 
 use std::time::Duration;
 

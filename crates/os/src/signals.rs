@@ -1,9 +1,11 @@
-//! The operator's signals: SIGINT and SIGTERM ask for the end (`operator` says what that means); SIGHUP asks
-//! for nothing.
+//! The operator's signals: SIGINT and SIGTERM ask for the end; SIGHUP asks for nothing.
+//!
+//! SIGINT and SIGTERM each become a byte in a pipe, which stands in the guest thread's `epoll` (poll.rs).
+//! `World` of crate `host` takes the number of bytes and asks that crate's `Operator` what they mean. A
+//! handler must never do more than write the byte.
 //!
 //! A terminal that is closed sends SIGHUP to the programs that were started in it, and a VM must not end from
-//! that.
-//! SIGPIPE is ignored by the Rust runtime: a client that went away is an error of a write, not the end.
+//! that. SIGPIPE is ignored by the Rust runtime: a client that went away is an error of a write, not the end.
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};

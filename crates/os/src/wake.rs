@@ -1,7 +1,9 @@
 //! `Waker`: how other threads call the guest thread, wherever it is.
 //!
-//! A waker is an eventfd in the guest thread's `epoll` (poll.rs). It says only "look"; what there is to see
-//! stands in the caller's own queue.
+//! A waker is an eventfd in the guest thread's `epoll` (poll.rs). The threads of disks, consoles, network
+//! ports and the arbiter call it when they have something for the guest thread, and `World` of crate `host`
+//! answers by looking into all their queues. A call must never carry anything: it says only "look", and what
+//! there is to see stands in the caller's own queue before the call.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -3,7 +3,7 @@
 //! # Safety argument
 //! `mlock2` changes neither the content nor the permissions of the pages it is given, only that they stay in
 //! memory. The range is the guest's RAM: mapped, and borrowed for the call.
-#![allow(unsafe_code, reason = "unsafe island 3: see the safety argument")]
+#![allow(unsafe_code, reason = "docs/style.md, U1: see the safety argument")]
 
 use std::io;
 

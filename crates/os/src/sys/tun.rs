@@ -5,7 +5,7 @@
 //! address given. `InterfaceRequest` is `repr(C)`, has that size (asserted at compile time), holds only
 //! integers so that every bit pattern the kernel leaves in it is valid, and is borrowed mutably for the call
 //! alone.
-#![allow(unsafe_code, reason = "unsafe island 3: see the safety argument")]
+#![allow(unsafe_code, reason = "docs/style.md, U1: see the safety argument")]
 
 use std::fs::{File, OpenOptions};
 use std::io;
