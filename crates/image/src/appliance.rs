@@ -1,8 +1,10 @@
 //! The appliance: Debian's kernel and an initramfs with busybox and one service, made without root in
 //! seconds.
 //!
-//! Nothing of the guest runs while it is made: apt downloads, `dpkg-deb` unpacks, and the tree is written as
-//! a cpio archive. Process 1 is our own shell script (`guest/init.sh`), which obeys these kernel parameters:
+//! `cli` calls [`build_appliance`] for `lockstep image appliance` and for the demo; `cache` has the result,
+//! or has it built here. Nothing of the guest may run while it is made: `apt` downloads, `dpkg-deb` unpacks,
+//! `assemble` chooses, and the tree is written as a cpio archive. Process 1 is our own shell script
+//! (`guest/init.sh`), which obeys these kernel parameters:
 //!
 //! | parameter | meaning |
 //! |---|---|

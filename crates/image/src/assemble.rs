@@ -3,6 +3,9 @@
 //! All files of the packages go in, except documentation and files that only maintainer scripts, systemd or a
 //! compiler would read. Shared libraries in the system's library directory go in only when a program or
 //! another library names them, which keeps a Redis appliance at a third of what its packages unpack to.
+//!
+//! `appliance` calls this after `dpkg-deb` has unpacked the packages, and adds its own files to the tree. The
+//! tree must depend on the packages alone, never on this machine's files: links are copied, not followed.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -4,6 +4,10 @@
 //! Debian's packages register the emulator at boot, through systemd. In a container, or on a machine without
 //! systemd, that has not happened; root can register it here, which lasts until the next boot and installs
 //! nothing.
+//!
+//! `debian` asks before it builds, as Debian's own installation scripts run under emulation; an appliance
+//! runs nothing of the guest and needs no emulator. Nothing may be installed here, and nothing changed that
+//! the emulator's package would not do by itself.
 
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,8 @@
 //! Which Debian mirror to use: the one that the machine's own apt configuration already uses.
 //!
-//! No name of a mirror stands in this program: sites have mirrors of their own, and some machines reach no
-//! other.
+//! `appliance` and `debian` ask for the [`Archive`] before they build, and `apt` fetches from it with the
+//! keys that it names. Sites have mirrors of their own, and some machines reach no other, so no name of a
+//! mirror may ever stand in this program; nor may a line of sources be made that would switch a check off.
 
 use std::fs;
 use std::path::{Path, PathBuf};

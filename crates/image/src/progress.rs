@@ -1,6 +1,8 @@
 //! What a build tells its caller while it runs.
 //!
-//! The stages are in the order in which a build passes them; `cli` shows them to people.
+//! The stages are in the order in which a build passes them. `cache`, `apt`, `appliance` and `debian` report
+//! them by the function that the caller has given; `cli` shows them to people. A report must never change
+//! what is built, and the function must return quickly, as the build waits for it.
 
 use std::fmt;
 
