@@ -1,7 +1,9 @@
 //! Interrupt lines: those from devices to the PLIC, and the numbers of those from the board to a hart.
 //!
-//! A device drives its [`Line`] by level; the PLIC samples all levels after each access and each input. Lines
-//! are guest state: nothing here is derived from the devices again after a restore.
+//! A device drives its [`Line`] by level; the board has the PLIC sample all levels after each access, each
+//! input and each wake-up of a device (`board.rs`). The device tree (`boot/fdt.rs`) names the same numbers to
+//! the guest. Lines are guest state: nothing here may ever be derived from the devices again after a restore,
+//! or depend on anything but the guest.
 
 use hart::{Visit, Visitor};
 
