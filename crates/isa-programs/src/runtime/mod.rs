@@ -1,8 +1,10 @@
 //! The M-mode runtime: loads one program after the other, catches its traps, and prints a hash of all that
 //! the program did.
 //!
-//! It is the same code for all programs, and deals with them by their records ([`crate::layout::record`]).
-//! It uses only what every implementation has to get right before it can run anything.
+//! [`image`](crate::image::image) puts this code at the start of every image, before the programs' records; a
+//! machine runs it as its firmware. It is the same code for all programs, and deals with them by their
+//! records ([`crate::layout::record`]). It must never use anything but what every implementation has to get
+//! right before it can run anything; nor let one program see what another did.
 
 mod assembler;
 mod finish;
