@@ -452,7 +452,7 @@ fn guest_time_follows_host_time_through_a_failover() {
 
 #[test]
 fn a_side_that_has_suspected_says_nothing_more() {
-    // D6: a late message must not be acknowledged, or the lease would go on.
+    // FT 2-h: a late message must not be acknowledged, or the primary's lease would go on.
     let mut world = World::pair();
     world.run_for(ms(50));
     world.arbiter_away = true;

@@ -60,7 +60,7 @@ pub const VARIANTS: [Broken; 18] = [
         Mutation::ReleaseBeforeAck,
     ),
     variant("go-live without a claim", "FT 2.3-e", Mutation::LiveWithoutClaim),
-    variant("claim before stopping acks", "D6", Mutation::AckWhileClaiming),
+    variant("claim before stopping acks", "FT 2-h", Mutation::AckWhileClaiming),
     Broken {
         deaf: true,
         ..variant(
@@ -69,7 +69,7 @@ pub const VARIANTS: [Broken; 18] = [
             Mutation::AckWhileClaiming,
         )
     },
-    variant("arbiter not proven", "D6", Mutation::ArbiterNotProven),
+    variant("arbiter not proven", "0057", Mutation::ArbiterNotProven),
     variant(
         "draining short of the last output",
         "FT 2.3-b",
@@ -102,7 +102,7 @@ pub const VARIANTS: [Broken; 18] = [
         "FT 3.4-a",
         Mutation::DiskOverlap,
     ),
-    world("disk does not refuse old epochs", "D6", |options| {
+    world("disk does not refuse old epochs", "FT 4.1-a", |options| {
         options.storage.fenced = false;
     }),
     world("disk of a pair buffered by its host", "D12", |options| {

@@ -2,8 +2,9 @@
 //! later.
 //!
 //! Both sides reach it, through caches that can be lost (`cache.rs`). The disk keeps the epoch of its writer
-//! and must never carry out a write of an older one (D6). Requests that a side had under way when it crashed
-//! may still take effect, or not, or a few sectors of them.
+//! and must never carry out a write of an older one, which a primary that stood still may have in its hand.
+//! Requests that a side had under way when it crashed may still take effect, or not, or a few sectors of
+//! them.
 
 use machine::{DiskRequest, DiskStatus};
 use replica::{DiskAnswer, Epoch, Span, Time};

@@ -465,7 +465,7 @@ fn a_power_off_that_races_with_a_crash_happens_once_or_is_asked_for_again() {
 
 #[test]
 fn a_backup_that_is_far_too_slow_is_dropped_though_it_catches_up_now_and_then() {
-    // FT 3.2-e, D10. The primary stands until the backup has caught up, runs, stands again: without a memory
+    // FT 3.2-e. The primary stands until the backup has caught up, runs, stands again: without a memory
     // of that, the guest would crawl at the backup's speed for ever.
     for seed in 2..8 {
         let mut options = Options::calm(seed);

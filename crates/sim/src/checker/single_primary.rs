@@ -116,7 +116,7 @@ impl SinglePrimary {
     ///
     /// # Errors
     /// If this side has asked the arbiter: from then on whatever it says, an acknowledgement above all, is a
-    /// lie (D6).
+    /// lie. An acknowledgement would renew the lease of the primary that the claim declares dead (FT 2-h).
     pub fn may_say(&self, side: SideName) -> Result<(), Violation> {
         ensure(!self.asked[side.index()], Check::SinglePrimary, || {
             format!("{side} speaks to its peer after it asked the arbiter")
