@@ -105,18 +105,18 @@ pub const VARIANTS: [Broken; 18] = [
     world("disk does not refuse old epochs", "FT 4.1-a", |options| {
         options.storage.fenced = false;
     }),
-    world("disk of a pair buffered by its host", "D12", |options| {
+    world("disk of a pair buffered by its host", "0050", |options| {
         options.storage.caches.access = Access::Buffered;
     }),
-    world("disk not opened again at go-live", "D12", |options| {
+    world("disk not opened again at go-live", "0050", |options| {
         options.storage.caches.access = Access::Synchronous;
         options.storage.caches.reopens = false;
     }),
-    world("flush not passed on to the drive", "D12", |options| {
+    world("flush not passed on to the drive", "0050", |options| {
         options.storage.caches.access = Access::Direct;
         options.storage.caches.passes_flushes = false;
     }),
-    world("flush repeated without writing again", "D12", |options| {
+    world("flush repeated without writing again", "0051", |options| {
         options.storage.caches.access = Access::Direct;
         options.storage.caches.drive_forgets = true;
     }),

@@ -409,7 +409,8 @@ fn losses(access: Access, fault: &Fault) -> usize {
 
 #[test]
 fn a_host_that_dies_with_its_page_cache_takes_nothing_along_that_was_completed() {
-    // D12. A pair whose disk is buffered by the hosts loses, so there was something to be lost.
+    // docs/decisions/0050. A pair whose disk is buffered by the hosts loses, so there was something to be
+    // lost.
     let fault = Fault::Crash(SideName::A, Death::Host);
     assert_eq!(losses(Access::Direct, &fault), 0);
     assert_eq!(losses(Access::Synchronous, &fault), 0);
@@ -418,7 +419,8 @@ fn a_host_that_dies_with_its_page_cache_takes_nothing_along_that_was_completed()
 
 #[test]
 fn a_power_cut_of_everything_takes_nothing_along_that_was_flushed() {
-    // D12. Here a buffered disk is as good as another: nobody lives who could miss what was not flushed.
+    // docs/decisions/0050. Here a buffered disk is as good as another: nobody lives who could miss what was
+    // not flushed.
     for access in [Access::Direct, Access::Synchronous, Access::Buffered] {
         assert_eq!(losses(access, &Fault::PowerCut), 0, "{access:?}");
     }
@@ -426,7 +428,7 @@ fn a_power_cut_of_everything_takes_nothing_along_that_was_flushed() {
 
 #[test]
 fn a_flush_that_fails_costs_nothing_that_is_not_in_a_page_cache() {
-    // D12.
+    // docs/decisions/0051.
     let fault = Fault::FlushFails(SideName::A);
     assert_eq!(losses(Access::Direct, &fault), 0);
     assert_eq!(losses(Access::Synchronous, &fault), 0);
