@@ -3,6 +3,7 @@
 //! `cli` fills these in and `run` takes them; everything is checked here, before anything listens.
 
 use super::destination::Destination;
+#[cfg(feature = "parts")]
 use super::gauges::Gauges;
 use super::limits;
 use link::Key;
@@ -280,6 +281,7 @@ pub struct GatewayReady {
     /// Addresses of the forwards, in the order of the configuration, with the ports that were chosen.
     pub forwards: Vec<SocketAddr>,
     /// Counts of how much of everything is in use.
+    #[cfg(feature = "parts")]
     pub gauges: Arc<Gauges>,
     /// A handle that ends the gateway.
     pub stop: GatewayStop,

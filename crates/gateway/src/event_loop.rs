@@ -92,6 +92,7 @@ impl EventLoop {
         let ready = GatewayReady {
             forwards: this.listen_forwards(config, addresses)?,
             listen: this.listener.address().map_err(GatewayError::Poll)?,
+            #[cfg(feature = "parts")]
             gauges: Arc::clone(&this.gauges),
             stop: GatewayStop {
                 waker: Arc::new(waker),

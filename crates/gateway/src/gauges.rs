@@ -1,8 +1,9 @@
-//! How much of its limited resources a gateway uses, for another thread that watches it.
+//! How much of its limited resources a gateway uses, for another thread that watches it: so far for tests of
+//! the limits, by the feature `parts`.
 //!
 //! The loop (`event_loop`) sets the numbers at the end of each turn, and
-//! [`GatewayReady`](super::GatewayReady) hands them out; so far only tests of the limits read them. Nothing
-//! may read them back to decide anything: they are as old as the last turn.
+//! [`GatewayReady`](super::GatewayReady) hands them out. Nothing may read them back to decide anything: they
+//! are as old as the last turn.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,6 +13,7 @@ pub struct Gauge(AtomicUsize);
 
 impl Gauge {
     /// The number, as it was after the gateway's last turn.
+    #[cfg(feature = "parts")]
     #[must_use]
     pub fn get(&self) -> usize {
         self.0.load(Ordering::Relaxed)

@@ -52,9 +52,14 @@ pub use config::{
     Resolvers,
 };
 pub use destination::{Destination, DestinationError};
-pub use gauges::{Gauge, Gauges};
 
 use os::sandbox::{self, Kind};
+
+/// What tests of the limits look at while a gateway runs. No program needs it.
+#[cfg(feature = "parts")]
+pub mod parts {
+    pub use crate::gauges::{Gauge, Gauges};
+}
 
 /// Runs a gateway on this thread until it is stopped. `ready` is called once, when the gateway listens on all
 /// its sockets.
