@@ -11,7 +11,7 @@ use replica::{
     Side, Span, Time,
     peer::message::{Ack, Heartbeat, Log, Message},
 };
-use sim::{Toy, subject::Subject};
+use toy::{Server, Toy};
 
 /// Actions that one event may cause; far more than any does.
 const ACTIONS_MAX: usize = 10_000;
@@ -125,7 +125,7 @@ fn pair(primary: bool, bytes: &[u8]) {
         timeout: Span::from_ms(500),
         run: Options::default(),
     };
-    let toy = Toy::boot(&1);
+    let toy = Toy::<Server>::boot(1);
     let mut now = Time(1_000_000);
     let mut node = if primary {
         Node::primary(toy, now, options)
