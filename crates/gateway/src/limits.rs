@@ -1,5 +1,5 @@
 //! Every bound of the gateway in one place (L1). Guests and clients are hostile: each of these bounds is
-//! reached in practice.
+//! reached in practice. All files of the crate take theirs from here; nothing may grow without one.
 
 use std::time::Duration;
 

@@ -1,4 +1,6 @@
-//! Privilege modes (privileged manual, "Privilege Levels"): who a hart acts as.
+//! Privilege modes (privileged manual, "Privilege Levels"): who a hart acts as. `hart` has the present one,
+//! `trap` changes it, and CSRs, PMP and MMU ask for it. Only the numbers and their order stand here: what a
+//! mode may do is for those who ask.
 
 /// A privilege mode, with the manual's encoding. Modes are ordered: who is greater may do more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

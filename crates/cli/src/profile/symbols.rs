@@ -1,5 +1,8 @@
 //! `Symbols`: names for a guest's addresses, from files that say them: a kernel's `System.map`, what a
 //! running kernel shows in `/proc/kallsyms`, or an ELF file that was not stripped.
+//!
+//! `--symbols` loads them, and profile and perf map ask for names. A name is for people: no run depends on
+//! it.
 
 use std::path::{Path, PathBuf};
 

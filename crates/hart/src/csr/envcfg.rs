@@ -1,5 +1,8 @@
 //! `menvcfg` and `senvcfg`: what less privileged modes may do (privileged manual, "Machine Environment
 //! Configuration Register"; unprivileged manual, "CMO", "Control and Status Register State").
+//!
+//! `csr` keeps the two registers and asks here before a less privileged mode does what they govern. Nothing
+//! is permitted here that the mode above has not permitted too.
 
 use crate::{op::BlockKind, privilege::Privilege};
 

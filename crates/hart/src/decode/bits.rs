@@ -1,5 +1,7 @@
 //! The encodings of Zba, Zbb, Zbs, Zicond, Zicbom and Zicboz, in their RV64 forms (unprivileged manual,
 //! chapters "B", "Zicond" and "CMO").
+//!
+//! `decode` asks here for what the base encodings leave open. Bits that no chapter defines must stay illegal.
 
 use crate::op::{Code, Op};
 

@@ -1,5 +1,7 @@
 //! What `fcsr` holds: the accrued exception flags and the rounding modes (F chapter, "Floating-Point Control
 //! and Status Register"). All operations take both as arguments.
+//!
+//! `csr` keeps the register itself; nothing here or in the rest of `fpu` may remember a flag or a mode.
 
 /// The accrued exception flags, in the bit positions of `fcsr` (F chapter, "Floating-Point Control and
 /// Status Register").

@@ -1,5 +1,6 @@
 //! Loads and stores: integer, floating point, compressed; aligned, misaligned, across pages; where they are
-//! meant to go and elsewhere. And changes of page-table entries, with the fence they need.
+//! meant to go and elsewhere. And changes of page-table entries, with the fence they need:
+//! without it two correct harts may differ, so none may lack it.
 
 use super::{Builder, RECENT_MAX};
 use crate::{
