@@ -113,8 +113,7 @@ impl LogFile {
     ///
     /// # Errors
     /// Writing has failed, now or before.
-    pub fn append(&self, bytes: impl Into<Parcel>) -> Result<(), LogError> {
-        let bytes = bytes.into();
+    pub fn append(&self, bytes: Parcel) -> Result<(), LogError> {
         let mut queue = self.room(LOG_BACKLOG_MAX)?;
         let before = queue.bytes;
         queue.bytes += bytes.len();
@@ -241,7 +240,7 @@ mod tests {
     fn what_is_appended_is_written_in_order() {
         let (log, allow, written) = gated();
         for byte in 0..100 {
-            log.append(vec![byte; 3]).unwrap();
+            log.append(vec![byte; 3].into()).unwrap();
         }
         (0..100).for_each(|_| allow.send(()).unwrap());
         log.finish().unwrap();
@@ -253,11 +252,11 @@ mod tests {
     #[test]
     fn a_slow_file_holds_the_guest_up_when_too_much_waits() {
         let (log, allow, written) = gated();
-        log.append(vec![0; LOG_BACKLOG_MAX]).unwrap();
-        log.append(vec![1; 1]).unwrap();
+        log.append(vec![0; LOG_BACKLOG_MAX].into()).unwrap();
+        log.append(vec![1; 1].into()).unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| (0..3).for_each(|_| allow.send(()).unwrap()));
-            log.append(vec![2; 1]).unwrap();
+            log.append(vec![2; 1].into()).unwrap();
             assert!(
                 written.try_recv().is_ok(),
                 "it waited for the first to be written"
@@ -270,9 +269,9 @@ mod tests {
     #[test]
     fn a_failure_is_told_whatever_is_asked_next() {
         let (log, allow, _written) = gated();
-        log.append(vec![0]).unwrap();
+        log.append(vec![0].into()).unwrap();
         drop(allow);
-        for error in [log.finish(), log.append(vec![1]), log.finish()] {
+        for error in [log.finish(), log.append(vec![1].into()), log.finish()] {
             assert!(
                 error
                     .unwrap_err()

@@ -5,11 +5,12 @@
 
 use machine::{Cut, PowerState};
 
-use crate::event::{Action, DiskAnswer};
+use crate::event::{Action, DiskAnswer, Event};
 use crate::guest::Guest;
 use crate::guest::disks::Disks;
 use crate::guest::outputs::{Outputs, Outward};
 use crate::guest::record::{Activity, Produced, Recorder};
+use crate::options::Options;
 use crate::roles::call::Call;
 
 /// What runs a live guest: its recorder and its requests to disks.
@@ -24,8 +25,37 @@ pub struct Live {
 }
 
 impl Live {
+    /// A guest that runs live from the step where it stands, with no request at a disk. With `options.record`
+    /// its log goes to a file, which begins here; `has_peer`: the log is wanted in any case.
+    pub fn from_start<G: Guest>(call: &mut Call<'_>, guest: &G, options: &Options, has_peer: bool) -> Live {
+        let file = options.record.is_some();
+        if let Some(header) = &options.record {
+            call.out.push_back(Action::Append(header.to_file()));
+        }
+        Live {
+            recorder: Recorder::from_start(call.now, guest, options, has_peer || file),
+            disks: Disks::default(),
+            file,
+        }
+    }
+
+    /// Takes an event that is for the guest: an input, or the answer of a disk. No other event means anything
+    /// to a live guest, whatever it means to the role.
+    pub fn handle(&mut self, call: &mut Call<'_>, event: Event) {
+        match event {
+            Event::Input(input) => self.recorder.accept(call.metrics, input),
+            Event::DiskDone(answer) => self.on_disk_done(call, answer),
+            Event::Peer(_)
+            | Event::LinkLost
+            | Event::Heartbeat(_)
+            | Event::Verdict(..)
+            | Event::Ports(_)
+            | Event::Leave => {}
+        }
+    }
+
     /// Takes a disk's answer, which becomes an input of the guest.
-    pub fn on_disk_done(&mut self, call: &mut Call<'_>, answer: DiskAnswer) {
+    fn on_disk_done(&mut self, call: &mut Call<'_>, answer: DiskAnswer) {
         if let Some(input) = self.disks.done(answer) {
             self.recorder.accept(call.metrics, input);
         }

@@ -13,9 +13,8 @@ use machine::{Cut, PowerState};
 
 use crate::event::{Action, Event, Suspicion};
 use crate::guest::Guest;
-use crate::guest::disks::Disks;
 use crate::guest::outputs::Outward;
-use crate::guest::record::{Produced, Recorder};
+use crate::guest::record::Produced;
 use crate::log::entry::Seq;
 use crate::mutation::Mutation;
 use crate::options::PairOptions;
@@ -61,17 +60,9 @@ pub struct Primary {
 impl Primary {
     /// A primary whose guest stands at the step where the log begins, and whose backup stands there too.
     pub fn new<G: Guest>(call: &mut Call<'_>, guest: &G, options: &PairOptions) -> Primary {
-        let file = options.run.record.is_some();
-        if let Some(header) = &options.run.record {
-            call.out.push_back(Action::Append(header.to_file()));
-        }
         let detector = Detector::new(call.now, options.timeout);
         let mut primary = Primary {
-            live: Live {
-                recorder: Recorder::from_start(call.now, guest, &options.run, true),
-                disks: Disks::default(),
-                file,
-            },
+            live: Live::from_start(call, guest, &options.run, true),
             gate: Gate::default(),
             sender: Sender::new(call.now, options.timeout),
             pulse: Pulse::new(call.now, options.epoch, options.owner, detector.interval()),
@@ -96,16 +87,7 @@ impl Primary {
 
     /// Queues inputs and answers while the arbiter is asked. The guest stands; the peer is not heard.
     pub fn handle_while_claiming(&mut self, call: &mut Call<'_>, event: Event) {
-        match event {
-            Event::Input(input) => self.live.recorder.accept(call.metrics, input),
-            Event::DiskDone(answer) => self.live.on_disk_done(call, answer),
-            Event::Peer(_)
-            | Event::LinkLost
-            | Event::Heartbeat(_)
-            | Event::Verdict(..)
-            | Event::Ports(_)
-            | Event::Leave => {}
-        }
+        self.live.handle(call, event);
     }
 
     /// Takes an event from the world, and gives the change of role that follows from it.
@@ -128,8 +110,7 @@ impl Primary {
                     }
                 }
             }
-            Event::Input(input) => self.live.recorder.accept(call.metrics, input),
-            Event::DiskDone(answer) => self.live.on_disk_done(call, answer),
+            Event::Input(_) | Event::DiskDone(_) => self.live.handle(call, event),
             Event::Leave if self.leaving.is_none() => {
                 self.leaving = Some(call.now);
                 // The answer to this message will show that there is still a backup to leave the VM to.

@@ -35,16 +35,8 @@ pub struct Solo {
 impl Solo {
     /// A guest that runs alone from the step where it stands. With `options.record` its log goes to a file.
     pub fn new<G: Guest>(call: &mut Call<'_>, guest: &G, options: &Options) -> Solo {
-        let file = options.record.is_some();
-        if let Some(header) = &options.record {
-            call.out.push_back(Action::Append(header.to_file()));
-        }
         Solo {
-            live: Live {
-                recorder: Recorder::from_start(call.now, guest, options, file),
-                disks: Disks::default(),
-                file,
-            },
+            live: Live::from_start(call, guest, options, false),
         }
     }
 
@@ -127,17 +119,8 @@ impl Solo {
 
     /// Takes an event from the world. None of them changes the role.
     pub fn handle(&mut self, call: &mut Call<'_>, event: Event) {
-        match event {
-            Event::Input(input) => self.live.recorder.accept(call.metrics, input),
-            Event::DiskDone(answer) => self.live.on_disk_done(call, answer),
-            // A replica that is alone has no peer, no open claim, and nobody to leave the VM to.
-            Event::Peer(_)
-            | Event::LinkLost
-            | Event::Heartbeat(_)
-            | Event::Verdict(..)
-            | Event::Ports(_)
-            | Event::Leave => {}
-        }
+        // A replica that is alone has no peer, no open claim, and nobody to leave the VM to.
+        self.live.handle(call, event);
         self.live.issue(call);
     }
 
