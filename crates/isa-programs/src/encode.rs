@@ -56,7 +56,8 @@ pub mod register {
     pub const T4: u32 = 29;
 }
 
-/// Numbers of the CSRs that have a part in the programs (privileged manual, "CSR Listing").
+/// Numbers of the CSRs that have a part in the programs (privileged manual, "CSR Listing"). `hart` has a list
+/// of its own: these programs are what it is tested with, so a wrong number there must not be wrong here too.
 #[expect(missing_docs, reason = "the names are the manual's")]
 pub mod number {
     pub const FFLAGS: u32 = 0x001;

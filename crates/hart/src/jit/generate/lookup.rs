@@ -59,7 +59,8 @@ impl Block<'_> {
     /// Finds the memory of a load or store through `rs1`. After the code of the access, [`Block::reached`]
     /// must be called.
     pub(super) fn reach(&mut self, at: At, o: Op) -> Reached {
-        let extent = Extent::of(o).expect("an access that can share a lookup");
+        // Whoever calls this has chosen by the op's code, so no guest reaches the panic.
+        let extent = Extent::of(o).expect("a load or a store");
         let base = self.value(o.rs1, RCX);
         let (distance, lookup) = match self.known_distance(o, extent) {
             Some(distance) => (distance, None),
