@@ -12,7 +12,7 @@ const BUDGETS: &[(&str, usize)] = &[
     ("replica", 7_000),
     ("arbiter", 1_000),
     ("disk", 4_000),
-    ("gateway", 5_000),
+    ("gateway", 6_500),
     ("host", 5_000),
     ("image", 4_000),
     ("link", 4_000),
