@@ -14,7 +14,8 @@ bitflags! {
         const INDIRECT_DESC = 1 << 28;
         /// Driver and device say from which buffer on they want to be notified.
         const EVENT_IDX = 1 << 29;
-        /// The driver keeps to version 1 of the specification, and not to what was before it.
+        /// The driver keeps to version 1 of the specification, and not to what was before it. A driver may
+        /// leave it out (VIRTIO 6.1): then some structures have the size that they had before version 1.
         const VERSION_1 = 1 << 32;
     }
 }

@@ -25,8 +25,9 @@ use crate::{
 const MAGIC: u32 = 0x7472_6976;
 /// Version: not a legacy device.
 const VERSION: u32 = 2;
-/// VendorID, which says who made the device: "LOCK".
-const VENDOR: u32 = 0x4b43_4f4c;
+/// VendorID, which says who made the device: "QEMU", as on the board that ours is like. Kernels for that
+/// board ask for it.
+const VENDOR: u32 = u32::from_le_bytes(*b"QEMU");
 /// Offset of the device's configuration space.
 const CONFIG: u64 = 0x100;
 
@@ -122,6 +123,7 @@ pub fn empty(offset: u64, width: Width) -> u64 {
     match (Register::at(offset), width) {
         (Register::Magic, Width::Word) => u64::from(MAGIC),
         (Register::Version, Width::Word) => u64::from(VERSION),
+        (Register::VendorId, Width::Word) => u64::from(VENDOR),
         _ => 0,
     }
 }
@@ -183,8 +185,8 @@ impl<F: Function> VirtioMmio<F> {
             return;
         }
         let mut rings = Rings {
+            features: self.accepted().bits(),
             queues: &mut self.queues,
-            features: self.driver_features,
         };
         let outcome = act(&mut self.function, &mut rings, reach);
         let mut settled = Ok(());
@@ -217,6 +219,13 @@ impl<F: Function> VirtioMmio<F> {
     /// The bits of all features that the device offers.
     fn offered(&self) -> u64 {
         self.function.features() | TransportFeatures::all().bits()
+    }
+
+    /// The features of transport and queues that driver and device have agreed on, with the bits of those of
+    /// the function. None before FEATURES_OK, however many the driver wrote.
+    fn accepted(&self) -> TransportFeatures {
+        let is_agreed = self.status.contains(DeviceStatus::FEATURES_OK);
+        TransportFeatures::from_bits_retain(if is_agreed { self.driver_features } else { 0 })
     }
 
     /// The queue that QueueSel means, if there is one.
@@ -338,7 +347,7 @@ impl<F: Function> VirtioMmio<F> {
         self.status.insert(added);
         if added.contains(DeviceStatus::FEATURES_OK) {
             if self.are_features_sound() {
-                let features = TransportFeatures::from_bits_retain(self.driver_features);
+                let features = self.accepted();
                 for queue in &mut self.queues {
                     queue.set_features(features);
                 }
@@ -353,9 +362,11 @@ impl<F: Function> VirtioMmio<F> {
     }
 
     /// The driver has set DRIVER_OK: looks at what it made available before, and perhaps notified too early.
+    ///
+    /// VIRTIO 3.1.1 asks the driver for FEATURES_OK before. One that never did so has accepted no feature, as
+    /// on QEMU's board. One that was refused FEATURES_OK may not go on.
     fn start(&mut self, reach: &mut Reach<'_>) {
-        if !self.status.contains(DeviceStatus::FEATURES_OK) {
-            // VIRTIO 3.1.1: the driver may not go on without FEATURES_OK.
+        if !self.are_features_sound() {
             self.give_up();
             self.drive_line(reach);
             return;
@@ -367,10 +378,10 @@ impl<F: Function> VirtioMmio<F> {
         }
     }
 
-    /// Did the driver accept a subset of what is offered, with VIRTIO_F_VERSION_1 (VIRTIO 6.1)?
+    /// Did the driver accept a subset of what is offered? VIRTIO_F_VERSION_1 need not be in it: VIRTIO 6.1
+    /// lets a device go on without, and drivers for QEMU's board leave it out.
     fn are_features_sound(&self) -> bool {
-        let accepted = TransportFeatures::from_bits_retain(self.driver_features);
-        self.driver_features & !self.offered() == 0 && accepted.contains(TransportFeatures::VERSION_1)
+        self.driver_features & !self.offered() == 0
     }
 
     /// Back to the state after power-on (VIRTIO 2.4).

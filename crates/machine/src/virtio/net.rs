@@ -11,7 +11,7 @@ use bitflags::bitflags;
 use hart::{Visit, Visitor};
 
 use super::{
-    Broken, Function, Rings, VirtioMmio,
+    Broken, Function, Rings, TransportFeatures, VirtioMmio,
     chain::{Chain, Spans},
     limits::{FRAME_BYTES_MAX, FRAME_BYTES_MIN, FRAMES_HELD_MAX, QUEUE_MAX},
 };
@@ -33,7 +33,9 @@ const RECEIVE: usize = 0;
 /// VIRTIO 5.1.2: the index of the queue of frames to transmit.
 const TRANSMIT: usize = 1;
 /// VIRTIO 5.1.6: bytes of `struct virtio_net_hdr`, which is before each frame.
-const HEADER_BYTES: u64 = 12;
+const HEADER_BYTES: usize = 12;
+/// VIRTIO 5.1.6.1: the same without its last field, `num_buffers`.
+const SHORT_HEADER_BYTES: usize = 10;
 
 /// The network device.
 #[derive(Clone, Debug)]
@@ -77,16 +79,17 @@ impl Net {
 
     /// Sends every frame in the transmit queue.
     fn transmit(&mut self, rings: &mut Rings<'_>, reach: &mut Reach<'_>) -> Result<(), Broken> {
+        let header_bytes = header_bytes(rings);
         while let Some(chain) = rings.queue(TRANSMIT)?.pop(reach.ram)? {
             let total = chain.readable.total();
-            let Some(bytes) = total.checked_sub(HEADER_BYTES) else {
+            let Some(bytes) = total.checked_sub(header_bytes) else {
                 return Err(Broken("a frame to transmit has no header"));
             };
             // No offload is offered, so nothing in the header concerns the device.
             let length = usize::try_from(bytes).unwrap_or(usize::MAX);
             if (FRAME_BYTES_MIN..=FRAME_BYTES_MAX).contains(&length) {
                 let mut frame = vec![0; length];
-                chain.readable.gather(reach.ram, HEADER_BYTES, &mut frame)?;
+                chain.readable.gather(reach.ram, header_bytes, &mut frame)?;
                 reach.effects.push_back(Effect::NetTransmit {
                     port: self.port,
                     frame,
@@ -102,9 +105,10 @@ impl Net {
 /// buffers.
 fn place(frame: &[u8], rings: &mut Rings<'_>, reach: &mut Reach<'_>) -> Result<bool, Broken> {
     let mergeable = rings.has_accepted(NetFeatures::MRG_RXBUF);
+    let header_bytes = header_bytes(rings);
     let queue = rings.queue(RECEIVE)?;
     let length = u64::try_from(frame.len()).unwrap_or(u64::MAX);
-    let needed = length.saturating_add(HEADER_BYTES);
+    let needed = length.saturating_add(header_bytes);
     // A chain in each of at most QUEUE_MAX places of the ring.
     let mut chains: Vec<Chain> = Vec::new();
     let mut count: u16 = 0;
@@ -117,7 +121,7 @@ fn place(frame: &[u8], rings: &mut Rings<'_>, reach: &mut Reach<'_>) -> Result<b
         };
         count = count.wrapping_add(1);
         let size = chain.writable.total();
-        if size < HEADER_BYTES {
+        if size < header_bytes {
             return Err(Broken("a receive buffer is too small for the header"));
         }
         if !mergeable && size < needed {
@@ -128,7 +132,9 @@ fn place(frame: &[u8], rings: &mut Rings<'_>, reach: &mut Reach<'_>) -> Result<b
         room = room.saturating_add(size);
         chains.push(chain);
     }
-    let mut bytes = Vec::from(receive_header(count));
+    let header = receive_header(count);
+    let kept = usize::try_from(header_bytes).unwrap_or(HEADER_BYTES);
+    let mut bytes = Vec::from(header.get(..kept).unwrap_or(&header));
     bytes.extend_from_slice(frame);
     let mut rest = bytes.as_slice();
     for chain in chains {
@@ -139,9 +145,22 @@ fn place(frame: &[u8], rings: &mut Rings<'_>, reach: &mut Reach<'_>) -> Result<b
     Ok(true)
 }
 
+/// Bytes of the header before each frame. VIRTIO 5.1.6.1: a driver that accepted neither
+/// VIRTIO_F_VERSION_1 nor merged buffers has one without `num_buffers`.
+fn header_bytes(rings: &Rings<'_>) -> u64 {
+    let has_count =
+        rings.has_accepted(TransportFeatures::VERSION_1) || rings.has_accepted(NetFeatures::MRG_RXBUF);
+    let bytes = if has_count {
+        HEADER_BYTES
+    } else {
+        SHORT_HEADER_BYTES
+    };
+    u64::try_from(bytes).unwrap_or(0)
+}
+
 /// VIRTIO 5.1.6, `struct virtio_net_hdr`: no flags, no offload (`VIRTIO_NET_HDR_GSO_NONE`), and in
 /// `num_buffers` over how many buffers the frame goes, which is 1 if buffers are not merged (VIRTIO 5.1.6.4).
-fn receive_header(buffers: u16) -> [u8; 12] {
+fn receive_header(buffers: u16) -> [u8; HEADER_BYTES] {
     let [low, high] = buffers.to_le_bytes();
     // flags, gso_type, hdr_len, gso_size, csum_start and csum_offset are all zero.
     [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, low, high]

@@ -5,7 +5,7 @@ use machine::{
     parts::{Slot, limits},
 };
 
-use crate::rig::{BASE, MEMORY, Rig, SLOT, USED, into, out};
+use crate::rig::{BASE, MEMORY, Rig, SLOT, USED, VERSION_1, into, out};
 use crate::state;
 use crate::world::register;
 
@@ -122,6 +122,28 @@ fn a_frame_is_received_with_its_header() {
         assert_eq!(rig.peek(buffer, 12), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
         assert_eq!(rig.peek(buffer + 12, 61), [frame(60), vec![0xff]].concat());
         assert_eq!(rig.take_interrupt(), USED);
+    }
+}
+
+#[test]
+fn without_version_1_and_merging_the_header_has_no_count() {
+    // VIRTIO 5.1.6.1. With merged buffers the header has 12 bytes in any version.
+    for (features, header) in [(!(VERSION_1 | MRG_RXBUF), 10), (!VERSION_1, 12), (!MRG_RXBUF, 12)] {
+        let mut rig = Rig::started_with(make, features, 8);
+        let buffer = rig.place(&[0xff; 128]);
+        let head = rig.offer(0, &[into(buffer, header + 60)]);
+        rig.notify(0);
+        arrive(&mut rig, frame(60));
+        assert_eq!(rig.used(0), [(head, header + 60)]);
+        assert_eq!(rig.peek(buffer, 10), [0; 10]);
+        assert_eq!(rig.peek(buffer + u64::from(header), 60), frame(60));
+        let mut bytes = vec![0; header as usize];
+        bytes.extend(frame(64));
+        let address = rig.place(&bytes);
+        rig.offer(1, &[out(address, header + 64)]);
+        rig.notify(1);
+        let frame = frame(64);
+        assert_eq!(rig.take_effects(), [Effect::NetTransmit { port: 1, frame }]);
     }
 }
 

@@ -104,6 +104,13 @@ impl<D: Device> Rig<D> {
     /// A driver's way to DRIVER_OK (VIRTIO 3.1.1).
     pub fn start(&mut self, features: u64, size: u16) {
         self.negotiate(features);
+        self.start_queues(size);
+        self.write(register::STATUS, status::DRIVER_OK);
+        assert_eq!(self.read(register::STATUS), status::DRIVER_OK);
+    }
+
+    /// Sets up every queue that the device has, of at most `size`.
+    pub fn start_queues(&mut self, size: u16) {
         self.queues.clear();
         for index in 0.. {
             self.write(register::QUEUE_SELECT, index);
@@ -113,15 +120,13 @@ impl<D: Device> Rig<D> {
             }
             self.start_queue(size.min(max));
         }
-        self.write(register::STATUS, status::DRIVER_OK);
-        assert_eq!(self.read(register::STATUS), status::DRIVER_OK);
     }
 
     pub fn negotiate(&mut self, features: u64) {
         self.write(register::STATUS, status::RESET);
         self.write(register::STATUS, status::ACKNOWLEDGE);
         self.write(register::STATUS, status::DRIVER);
-        let accepted = self.offered() & features | VERSION_1;
+        let accepted = self.offered() & features;
         self.write(register::DRIVER_FEATURES_SELECT, 0);
         self.write(register::DRIVER_FEATURES, accepted as u32);
         self.write(register::DRIVER_FEATURES_SELECT, 1);

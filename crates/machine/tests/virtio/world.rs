@@ -16,6 +16,7 @@ use machine::{
 /// Offsets of the transport's registers, as the specification gives them to a driver (VIRTIO 4.2.2).
 pub mod register {
     pub const DEVICE_ID: u64 = 0x08;
+    pub const VENDOR_ID: u64 = 0x0c;
     pub const DEVICE_FEATURES: u64 = 0x10;
     pub const DEVICE_FEATURES_SELECT: u64 = 0x14;
     pub const DRIVER_FEATURES: u64 = 0x20;
@@ -251,11 +252,13 @@ impl World {
         } else {
             offered & features
         };
+        // VERSION_1, which some drivers leave out, is the first bit of the second word.
+        let version_1 = u64::from(choice & 0x40 == 0);
         for (register, value) in [
             (register::DRIVER_FEATURES_SELECT, 0),
             (register::DRIVER_FEATURES, accepted),
             (register::DRIVER_FEATURES_SELECT, 1),
-            (register::DRIVER_FEATURES, 1),
+            (register::DRIVER_FEATURES, version_1),
             (register::STATUS, u64::from(status::FEATURES_OK)),
         ] {
             self.write(register, value);
