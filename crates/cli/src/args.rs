@@ -127,6 +127,9 @@ pub struct SandboxArgs {
     /// Keep every right that the user has: for debugging only
     #[arg(long)]
     pub no_sandbox: bool,
+    /// End when this process, which has started this one, ends: for programs that start replicas
+    #[arg(long, value_name = "PID", hide = true)]
+    pub ends_with: Option<u32>,
 }
 
 impl SandboxArgs {
@@ -144,6 +147,12 @@ impl SandboxArgs {
         sandbox::ask_to_stay_in_memory();
         if let Some(user) = &user {
             sandbox::become_user(user)?;
+        }
+        // After: the kernel forgets this when a process becomes another user.
+        if let Some(parent) = self.ends_with
+            && !os::parent::end_with(parent)?
+        {
+            anyhow::bail!("process {parent}, with which this one was to end, is not its parent any more");
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The processes of the demo: gateway, backup and primary, with their directory, their console and their end.
 //!
-//! Each is this very program, started again with a command of its own. None of them outlives the demo.
+//! Each is this very program, started again with a command of its own. None of them outlives the demo, however
+//! the demo ends.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -57,6 +58,8 @@ impl Replica {
         let errors = directory.join(format!("{name}.errors"));
         let mut child = Command::new(std::env::current_exe().context("cannot find this program's own file")?)
             .args(arguments)
+            // Whatever ends the demo, SIGKILL included, ends this process.
+            .args(["--ends-with", &std::process::id().to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::create(&errors)?)

@@ -1,0 +1,103 @@
+//! What the demo leaves behind, shows and says, with a real guest: its processes end with it, and its report
+//! can be read on any terminal.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A demo that runs, with its standard streams piped to the test.
+struct Demo {
+    child: Child,
+    errors: BufReader<std::process::ChildStderr>,
+    said: String,
+}
+
+impl Demo {
+    fn start(arguments: &[&str], temporary: &std::path::Path) -> Demo {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_lockstep"))
+            .arg("demo")
+            .args(arguments)
+            .env("TMPDIR", temporary)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let errors = BufReader::new(child.stderr.take().unwrap());
+        let said = String::new();
+        Demo { child, errors, said }
+    }
+
+    /// Waits for a line of standard error that has these words in it.
+    fn says(&mut self, words: &str) {
+        loop {
+            let mut line = String::new();
+            let length = self.errors.read_line(&mut line).unwrap();
+            self.said += &line;
+            assert_ne!(length, 0, "it never said '{words}' but: {}", self.said);
+            if line.contains(words) {
+                return;
+            }
+        }
+    }
+
+    /// Numbers of the processes that the demo has started and that still run.
+    fn children(&self) -> Vec<i32> {
+        let is_child = |pid: &i32| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            // `pid (name) state parent ..`
+            let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+            fields.split(' ').nth(1) == Some(&self.child.id().to_string())
+        };
+        let entries = std::fs::read_dir("/proc").unwrap();
+        let pids = entries.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+        pids.filter(is_child).collect()
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Does a process still run? One that has ended and that nobody has waited for has no command line any more.
+fn runs(pid: i32) -> bool {
+    std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
+}
+
+#[test]
+fn a_demo_that_is_killed_takes_its_processes_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut demo = Demo::start(&["--kill", "none"], directory.path());
+    demo.says("the guest boots");
+    let children = demo.children();
+    assert_eq!(children.len(), 3, "gateway, backup and primary");
+    // A process that stands still ends as well.
+    kill_process(Pid::from_raw(children[1]).unwrap(), Signal::STOP).unwrap();
+    demo.child.kill().unwrap();
+    demo.child.wait().unwrap();
+    while children.iter().any(|&pid| runs(pid)) {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_process_that_has_lost_its_parent_before_it_could_say_so_ends_at_once() {
+    let output = Command::new(env!("CARGO_BIN_EXE_lockstep"))
+        .args([
+            "gateway",
+            "--insecure",
+            "--listen",
+            "127.0.0.1:0",
+            "--ends-with",
+            "1",
+        ])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("not its parent any more"), "{said}");
+}
