@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// The version of both formats. It goes up with every change of any component's fields.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 /// What a state begins with.
 const STATE_MAGIC: [u8; 6] = *b"LSTATE";
 /// What a snapshot begins with.

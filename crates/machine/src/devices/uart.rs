@@ -53,6 +53,8 @@ pub struct Uart {
     overrun: bool,
     /// The transmitter became empty, and the guest has not read so from IIR.
     empty_pending: bool,
+    /// The bits of MSR that tell which modem inputs have changed since the guest last read it.
+    modem_changes: ModemStatus,
     /// The receiver FIFO: at most [`FIFO_BYTES`], or 1 with the FIFOs off.
     received: VecDeque<u8>,
     /// Typed bytes that are not yet in the FIFO: at most [`TYPED_MAX`].
@@ -81,14 +83,23 @@ impl Uart {
         }
     }
 
+    /// A byte that comes round in loopback. With the FIFOs on, a full receiver loses the new byte; the one
+    /// byte that it holds without them is destroyed by the new one (data sheet, 8.4, "Overrun Error").
+    fn loop_back(&mut self, byte: u8) {
+        let full = self.received.len() >= self.receiver_bytes();
+        self.overrun |= full;
+        if full && !self.has_fifos() {
+            self.received.clear();
+        }
+        if self.received.len() < self.receiver_bytes() {
+            self.received.push_back(byte);
+        }
+    }
+
     /// A store to THR.
     fn send(&mut self, byte: u8, reach: &mut Reach<'_>) {
         if self.is_looped_back() {
-            if self.received.len() < self.receiver_bytes() {
-                self.received.push_back(byte);
-            } else {
-                self.overrun = true;
-            }
+            self.loop_back(byte);
         } else {
             self.sent.push(byte);
             if byte == b'\n' || self.sent.len() >= SENT_MAX {
@@ -145,6 +156,8 @@ impl Uart {
             Cause::Timeout
         } else if enabled(InterruptEnable::ETBEI) && self.empty_pending {
             Cause::TransmitterEmpty
+        } else if enabled(InterruptEnable::EDSSI) && !self.modem_changes.is_empty() {
+            Cause::ModemStatus
         } else {
             Cause::None
         }
@@ -168,8 +181,8 @@ impl Uart {
         status
     }
 
-    /// A load from MSR: a terminal is always there and always ready.
-    fn modem_status(&self) -> ModemStatus {
+    /// The modem inputs: a terminal is always there and always ready.
+    fn modem_inputs(&self) -> ModemStatus {
         if self.is_looped_back() {
             self.modem_control.looped_back()
         } else {
@@ -177,10 +190,23 @@ impl Uart {
         }
     }
 
-    /// A store to FCR.
+    /// A load from MSR, which takes back what it tells of changes.
+    fn modem_status(&mut self) -> ModemStatus {
+        self.modem_inputs() | std::mem::take(&mut self.modem_changes)
+    }
+
+    /// A store to MCR, which in loopback, and on the way into it and out of it, changes the modem inputs.
+    fn control_modem(&mut self, control: ModemControl) {
+        let before = self.modem_inputs();
+        self.modem_control = control;
+        self.modem_changes |= self.modem_inputs().changes_since(before);
+        self.refill();
+    }
+
+    /// A store to FCR. Without FIFO enable the other bits are not programmed.
     fn control_fifos(&mut self, control: FifoControl) {
         let enable = control.contains(FifoControl::FIFO_ENABLE);
-        if enable != self.has_fifos() || control.contains(FifoControl::RCVR_FIFO_RESET) {
+        if enable != self.has_fifos() || (enable && control.contains(FifoControl::RCVR_FIFO_RESET)) {
             self.received.clear();
         }
         self.fifo_control = if enable {
@@ -240,10 +266,7 @@ impl Device for Uart {
             }
             Some(WriteRegister::FifoControl) => self.control_fifos(FifoControl::from_bits_truncate(value)),
             Some(WriteRegister::LineControl) => self.line_control = LineControl::from_bits_retain(value),
-            Some(WriteRegister::ModemControl) => {
-                self.modem_control = ModemControl::from_bits_truncate(value);
-                self.refill();
-            }
+            Some(WriteRegister::ModemControl) => self.control_modem(ModemControl::from_bits_truncate(value)),
             Some(WriteRegister::Scratch) => self.scratch = value,
             None => {}
         }
@@ -281,6 +304,7 @@ impl Visit for Uart {
             divisor: [divisor_low, divisor_high],
             overrun,
             empty_pending,
+            modem_changes,
             received,
             typed,
             sent,
@@ -295,6 +319,7 @@ impl Visit for Uart {
         v.u8("divisor_high", divisor_high);
         v.bool("overrun", overrun);
         v.bool("empty_pending", empty_pending);
+        visit_flags(v, "modem_changes", modem_changes);
         visit_queue(v, "received", received, FIFO_BYTES);
         visit_queue(v, "typed", typed, TYPED_MAX);
         v.bytes("sent", sent, SENT_MAX);

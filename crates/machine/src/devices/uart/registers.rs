@@ -102,7 +102,7 @@ bitflags! {
         const ETBEI = 1 << 1;
         /// Enable receiver line status interrupt.
         const ELSI = 1 << 2;
-        /// Enable modem status interrupt. The modem lines never change here.
+        /// Enable modem status interrupt. The modem inputs change by loopback only.
         const EDSSI = 1 << 3;
     }
 
@@ -168,9 +168,17 @@ bitflags! {
         const TEMT = 1 << 6;
     }
 
-    /// MSR, the modem status register. The bits that tell of changes are never set.
+    /// MSR, the modem status register.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct ModemStatus: u8 {
+        /// Delta clear to send: CTS has changed since MSR was read last.
+        const DCTS = 1 << 0;
+        /// Delta data set ready: DSR has changed since MSR was read last.
+        const DDSR = 1 << 1;
+        /// Trailing edge of ring indicator: RI has gone from set to clear since MSR was read last.
+        const TERI = 1 << 2;
+        /// Delta data carrier detect: DCD has changed since MSR was read last.
+        const DDCD = 1 << 3;
         /// Clear to send.
         const CTS = 1 << 4;
         /// Data set ready.
@@ -210,6 +218,23 @@ impl ModemControl {
     }
 }
 
+impl ModemStatus {
+    /// What MSR tells of the change from the inputs `before` to these: the ring indicator by its end, the
+    /// others by either edge.
+    pub fn changes_since(self, before: ModemStatus) -> ModemStatus {
+        let either = |input| self.contains(input) != before.contains(input);
+        let mut changes = ModemStatus::empty();
+        changes.set(ModemStatus::DCTS, either(ModemStatus::CTS));
+        changes.set(ModemStatus::DDSR, either(ModemStatus::DSR));
+        changes.set(
+            ModemStatus::TERI,
+            before.difference(self).contains(ModemStatus::RI),
+        );
+        changes.set(ModemStatus::DDCD, either(ModemStatus::DCD));
+        changes
+    }
+}
+
 /// What IIR says, in falling order of urgency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
@@ -222,6 +247,8 @@ pub enum Cause {
     Timeout,
     /// Transmitter holding register empty.
     TransmitterEmpty,
+    /// Modem status: an input has changed.
+    ModemStatus,
     /// No interrupt is pending.
     None,
 }
@@ -234,6 +261,7 @@ impl Cause {
             Cause::ReceivedData => 0x4,
             Cause::Timeout => 0xc,
             Cause::TransmitterEmpty => 0x2,
+            Cause::ModemStatus => 0x0,
             Cause::None => 0x1,
         }
     }
@@ -253,7 +281,8 @@ mod tests {
             (ModemControl::DTR | ModemControl::LOOP).looped_back(),
             ModemStatus::DSR
         );
-        assert_eq!(ModemControl::all().looped_back(), ModemStatus::all());
+        let inputs = ModemStatus::CTS | ModemStatus::DSR | ModemStatus::RI | ModemStatus::DCD;
+        assert_eq!(ModemControl::all().looped_back(), inputs);
     }
 
     #[test]
