@@ -78,7 +78,8 @@ pub trait Bus {
     /// [`BusError`] becomes a store/AMO access fault.
     fn store(&mut self, ram: &mut Ram, access: Access, value: u64) -> Result<(), BusError>;
 
-    /// The value of `mtime` at step `now`: a function of the last `Clock` input and of the steps since.
+    /// The value of `mtime` at step `now`: a function of the last `Clock` input, of the steps since, and of
+    /// what the guest has stored to `mtime`. It changes otherwise only in [`Bus::store`].
     fn time(&self, now: Step) -> u64;
 
     /// The interrupt lines into `hart` at step `now`.

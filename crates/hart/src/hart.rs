@@ -70,11 +70,11 @@ impl Hart {
         software & !interrupt::STI | lines | if due { interrupt::STI } else { 0 }
     }
 
-    /// The `mtime` value at which this hart's own timer (`stimecmp`, Sstc) becomes pending; `None` when it
-    /// is off or cannot fire. It may lie in the past: then it is pending already.
+    /// The `mtime` value from which on this hart's own timer (`stimecmp`, Sstc) is pending; `None` when it is
+    /// off. It may lie in the past: then it is pending already.
     #[must_use]
     pub fn timer(&self) -> Option<u64> {
-        (self.csr.has_sstc() && self.csr.stimecmp != u64::MAX).then_some(self.csr.stimecmp)
+        self.csr.has_sstc().then_some(self.csr.stimecmp)
     }
 
     /// Drops the LR/SC reservation, as another hart's turn or a device's write may have touched it.

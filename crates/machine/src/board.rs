@@ -116,8 +116,9 @@ impl Board {
         }
     }
 
-    /// Presses the reset button of every device. The clock of the guest runs on, and effects are not lost.
-    pub fn reset(&mut self) {
+    /// Presses the reset button of every device, at the step `now`. `mtime` begins anew (ACLINT
+    /// specification, "MTIMER Device"); the clock behind it runs on, and effects are not lost.
+    pub fn reset(&mut self, now: Step) {
         // By name, so that a new device is not forgotten here.
         let Board {
             shared,
@@ -133,6 +134,7 @@ impl Board {
         uart.reset();
         plic.reset();
         aclint.reset();
+        aclint.set_mtime(shared.clock.at(now), 0);
         rtc.reset();
         syscon.reset();
         for slot in slots {
@@ -180,7 +182,14 @@ impl Board {
         })
     }
 
-    /// The earliest `mtime` at which a device must be woken; `None`: none waits for a time.
+    /// What the clock will show when `mtime`, which M-mode can set, reaches `timer`; `None`: it has reached
+    /// it already, or never will.
+    #[must_use]
+    pub fn clock_at(&self, now: Step, timer: u64) -> Option<u64> {
+        self.aclint.clock_at(self.shared.clock.at(now), timer)
+    }
+
+    /// The earliest reading of the clock at which a device must be woken; `None`: none waits for a time.
     #[must_use]
     pub fn deadline(&self) -> Option<u64> {
         [self.uart.deadline(), self.rtc.deadline()]
@@ -216,7 +225,7 @@ impl Board {
         if !access.address.is_multiple_of(access.width.bytes()) {
             return Err(BusError);
         }
-        let timer = self.aclint.timer(access.hart);
+        let timing = self.aclint.timing(access.hart);
         let device: &mut dyn Device = match window {
             Window::Test => &mut self.syscon,
             Window::Rtc => &mut self.rtc,
@@ -231,7 +240,7 @@ impl Board {
         self.plic.sample(self.shared.irq.0);
         // A change of another hart's lines needs no attention: they are looked at when that hart runs.
         self.attention = moved
-            || self.aclint.timer(access.hart) != timer
+            || self.aclint.timing(access.hart) != timing
             || !self.shared.effects.is_empty()
             || self.syscon.is_asking();
         result.ok_or(BusError)
@@ -254,7 +263,7 @@ impl Bus for Board {
     }
 
     fn time(&self, now: Step) -> u64 {
-        self.shared.clock.at(now)
+        self.aclint.mtime(self.shared.clock.at(now))
     }
 
     fn lines(&self, hart: usize, now: Step) -> Lines {

@@ -1,15 +1,16 @@
-//! `mtime`: a function of the last `Clock` input and of the steps since.
+//! The clock behind `mtime`: a function of the last `Clock` input and of the steps since.
 //!
 //! `mtime(step) = mtime0 + ((step - step0) * rate >> 32)`, in ticks of 100 ns (10 MHz, as QEMU's `virt`).
 //! Between two `Clock` inputs the guest reads the time, and timers fire, without any log entry. The clock
-//! never looks at the host's time: whoever paces the guest does, and injects what comes of it.
+//! never looks at the host's time: whoever paces the guest does, and injects what comes of it. Nor can the
+//! guest set it: what M-mode stores to the register `mtime` is an offset in the CLINT (`devices/aclint.rs`).
 
 use hart::{Step, Visit, Visitor};
 
 /// Ticks of `mtime` in a second.
 pub const TICKS_PER_SECOND: u64 = 10_000_000;
 
-/// The clock that the guest sees.
+/// The clock by which the guest's `mtime`, its wall clock and the delays of devices go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Clock {
     /// What `mtime` was at `step`, in ticks.

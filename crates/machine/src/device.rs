@@ -15,7 +15,7 @@ use crate::{Clock, effect::Effects, irq::IrqLines};
 /// What the devices of one board have in common.
 #[derive(Default)]
 pub struct Shared {
-    /// The time that the guest sees.
+    /// The clock by which the guest's `mtime` and the devices go.
     pub clock: Clock,
     /// The interrupt lines from the devices to the PLIC.
     pub irq: IrqLines,
@@ -43,7 +43,7 @@ impl Shared {
 pub struct Reach<'a> {
     /// The step at which the call happens.
     pub now: Step,
-    /// The time that the guest sees, for reading only.
+    /// The clock by which the guest's `mtime` and the devices go, for reading only.
     pub clock: &'a Clock,
     /// The guest's memory, which a device may read and write (DMA).
     pub ram: &'a mut Ram,
@@ -64,10 +64,10 @@ pub trait Device: Visit {
     /// register of this width here, and the store faults.
     fn write(&mut self, offset: u64, width: Width, value: u64, reach: &mut Reach<'_>) -> bool;
 
-    /// The `mtime` at which [`Device::wake`] must be called; `None`: the device waits for no time.
+    /// What the clock shows when [`Device::wake`] must be called; `None`: the device waits for no time.
     fn deadline(&self) -> Option<u64>;
 
-    /// The board calls this at the first step whose `mtime` is not before [`Device::deadline`].
+    /// The board calls this at the first step at which the clock is not before [`Device::deadline`].
     fn wake(&mut self, reach: &mut Reach<'_>);
 
     /// The board's reset button was pressed: the device goes back to its state after power-on, but for what

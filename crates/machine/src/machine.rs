@@ -41,7 +41,8 @@ pub enum Stop {
     Effects,
     /// All harts wait in WFI. Only an input can change that; if no other comes, a `Clock` at `wake_at` will.
     Waiting {
-        /// The `mtime` of the earliest timer that lies ahead; `None`: no timer is set.
+        /// What the clock ([`Machine::mtime`]) will show when the earliest timer is due that lies ahead;
+        /// `None`: no timer is set.
         wake_at: Option<u64>,
     },
     /// The machine is off, for good, and how it went off.
@@ -189,7 +190,8 @@ impl Machine {
         self.now
     }
 
-    /// The time that the guest sees, in ticks of 100 ns.
+    /// What the clock shows that `Clock` inputs set, in ticks of 100 ns. It is the guest's `mtime` as long as
+    /// the guest neither sets that register nor resets the machine.
     #[must_use]
     pub fn mtime(&self) -> u64 {
         self.board.shared.clock.at(self.now)
@@ -328,16 +330,18 @@ impl Machine {
     /// How many steps the hart whose turn it is may run: up to `until`, its own timers, those of devices, and
     /// the end of its turn.
     fn budget(&self, until: Step) -> u64 {
-        let mtime = self.mtime();
+        let clock = self.mtime();
         let own = self.harts.get(self.turn).and_then(Hart::timer);
-        let timers = [
-            own,
-            Some(self.board.aclint.timer(self.turn)),
+        let timer = self.board.aclint.timer(self.turn);
+        let changes = [
+            own.and_then(|own| self.board.clock_at(self.now, own)),
+            self.board.clock_at(self.now, timer),
+            self.board.aclint.clock_at_wrap(clock),
             self.board.deadline(),
         ];
-        let due = timers.into_iter().flatten().filter(|&timer| timer > mtime);
-        let end = due
-            .map(|timer| self.board.shared.clock.step_of(timer))
+        let ahead = changes.into_iter().flatten().filter(|&time| time > clock);
+        let end = ahead
+            .map(|time| self.board.shared.clock.step_of(time))
             .fold(until, Step::min);
         let budget = end.since(self.now).max(1);
         if self.harts.len() == 1 {
@@ -347,13 +351,16 @@ impl Machine {
         }
     }
 
-    /// The earliest timer that lies ahead.
+    /// What the clock will show when the earliest timer is due that lies ahead. No hart waits for `mtime` to
+    /// wrap: that only ends interrupts.
     fn wake_at(&self) -> Option<u64> {
-        let mtime = self.mtime();
+        let clock = self.mtime();
         let own = self.harts.iter().filter_map(Hart::timer);
         let aclint = (0..self.harts.len()).map(|hart| self.board.aclint.timer(hart));
-        let timers = own.chain(aclint).chain(self.board.deadline());
-        timers.filter(|&timer| timer > mtime && timer != u64::MAX).min()
+        let timers = own.chain(aclint);
+        let times = timers.filter_map(|timer| self.board.clock_at(self.now, timer));
+        let ahead = times.chain(self.board.deadline()).filter(|&time| time > clock);
+        ahead.filter(|&time| time != u64::MAX).min()
     }
 
     /// Does what happens at this step without an instruction: devices wake, the guest's request for power is
@@ -374,9 +381,9 @@ impl Machine {
     }
 
     /// Resets the machine as QEMU's `virt` is reset: images are loaded again, the rest of RAM stays as it is,
-    /// time and steps go on.
+    /// `mtime` begins anew; the clock behind it and the steps go on.
     fn reset(&mut self) {
-        self.board.reset();
+        self.board.reset(self.now);
         self.harts = start(&self.config, &self.layout);
         self.turn = 0;
         self.left = QUANTUM;

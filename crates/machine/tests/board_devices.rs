@@ -35,6 +35,7 @@ mod rtc {
     pub const ALARM_LOW: u64 = 0x08;
     pub const ALARM_HIGH: u64 = 0x0c;
     pub const IRQ_ENABLED: u64 = 0x10;
+    pub const CLEAR_ALARM: u64 = 0x14;
     pub const ALARM_STATUS: u64 = 0x18;
     pub const CLEAR_INTERRUPT: u64 = 0x1c;
 }
@@ -76,11 +77,57 @@ fn threshold_masks_priorities_up_to_it() {
     assert_eq!(plic.lines(0), (true, true));
     rig.write_word(&mut plic, plic::THRESHOLD_S0, 3);
     assert_eq!(plic.lines(0), (true, false));
-    assert_eq!(rig.read_word(&mut plic, plic::CLAIM_S0), 0);
     rig.write_word(&mut plic, plic::THRESHOLD_S0, 2);
     assert_eq!(plic.lines(0), (true, true));
     rig.write_word(&mut plic, plic::THRESHOLD_S0, 0xffff_fffb);
     assert_eq!(rig.read_word(&mut plic, plic::THRESHOLD_S0), 3);
+}
+
+#[test]
+fn a_claim_does_not_obey_the_threshold() {
+    let mut rig = Rig::new();
+    let mut plic = Plic::new(1);
+    for (source, priority) in [(10, 3), (11, 4), (12, 0)] {
+        enable(&mut rig, &mut plic, source, priority);
+    }
+    rig.write_word(&mut plic, plic::THRESHOLD_S0, 7);
+    plic.sample(1 << 10 | 1 << 11 | 1 << 12);
+    assert_eq!(plic.lines(0), (true, false));
+    let claims = [0; 3].map(|_| rig.read_word(&mut plic, plic::CLAIM_S0));
+    assert_eq!(
+        claims,
+        [11, 10, 0],
+        "priority 0 never interrupts, nor is it claimed"
+    );
+}
+
+#[test]
+fn plic_registers_read_as_written_but_for_bits_that_are_not_there() {
+    let mut rig = Rig::new();
+    let mut plic = Plic::new(1);
+    for source in [0, 1, 63, 64, 1023] {
+        assert_eq!(rig.read_word(&mut plic, 4 * source), 0, "after reset");
+        rig.write_word(&mut plic, 4 * source, u32::MAX);
+        let exists = (1..64).contains(&source);
+        assert_eq!(
+            rig.read_word(&mut plic, 4 * source),
+            if exists { 7 } else { 0 },
+            "{source}"
+        );
+    }
+    for (offset, exists) in [(0, !1), (4, u32::MAX), (8, 0)] {
+        assert_eq!(rig.read_word(&mut plic, plic::ENABLE + offset), 0, "after reset");
+        rig.write_word(&mut plic, plic::ENABLE + offset, u32::MAX);
+        assert_eq!(rig.read_word(&mut plic, plic::ENABLE + offset), exists);
+    }
+    for read_only in [plic::PENDING, plic::PENDING + 4] {
+        rig.write_word(&mut plic, read_only, u32::MAX);
+        assert_eq!(rig.read_word(&mut plic, read_only), 0);
+    }
+    assert_eq!(rig.read_word(&mut plic, plic::THRESHOLD_S0), 0, "after reset");
+    plic.reset();
+    assert_eq!(rig.read_word(&mut plic, 4), 0);
+    assert_eq!(rig.read_word(&mut plic, plic::ENABLE), 0);
 }
 
 #[test]
@@ -170,18 +217,47 @@ fn clint_registers_come_in_halves_and_whole() {
     assert!(clint.read(clint::MSIP, Width::Byte, &mut rig.reach()).is_none());
 }
 
+/// The 64-bit register at an offset.
+fn whole(rig: &mut Rig, device: &mut dyn Device, offset: u64) -> u64 {
+    device.read(offset, Width::Double, &mut rig.reach()).unwrap()
+}
+
 #[test]
-fn clint_shows_the_time_and_ignores_stores_to_it() {
+fn mtime_can_be_stored_whole_and_by_halves_and_goes_on_from_there() {
     let mut rig = Rig::new();
     let mut clint = Aclint::new(1);
     rig.clock.set(Step(0), 0x1_2345_6789, 1 << 31);
     rig.now = Step(2);
-    assert!(clint.write(clint::MTIME, Width::Double, 5, &mut rig.reach()));
-    assert_eq!(
-        clint.read(clint::MTIME, Width::Double, &mut rig.reach()),
-        Some(0x1_2345_678a)
-    );
+    assert_eq!(whole(&mut rig, &mut clint, clint::MTIME), 0x1_2345_678a);
     assert_eq!(rig.read_word(&mut clint, clint::MTIME + 4), 1);
+    let mut store = |clint: &mut Aclint, offset, width, value| {
+        assert!(clint.write(clint::MTIME + offset, width, value, &mut rig.reach()));
+        rig.now = rig.now.after(2);
+        whole(&mut rig, clint, clint::MTIME)
+    };
+    assert_eq!(store(&mut clint, 0, Width::Double, 5), 6);
+    assert_eq!(store(&mut clint, 4, Width::Word, 7), 0x7_0000_0007);
+    assert_eq!(store(&mut clint, 0, Width::Word, 0xffff_ffff), 0x8_0000_0000);
+    assert_eq!(store(&mut clint, 0, Width::Double, u64::MAX), 0, "it wraps");
+    for width in [Width::Byte, Width::Half] {
+        assert!(!clint.write(clint::MTIME, width, 1, &mut rig.reach()));
+    }
+}
+
+#[test]
+fn a_timer_is_due_when_mtime_reaches_it_wherever_mtime_was_set() {
+    let mut clint = Aclint::new(1);
+    assert_eq!(clint.clock_at(100, 250), Some(250));
+    assert_eq!(clint.clock_at_wrap(100), None, "the clock ends before");
+    clint.set_mtime(100, 5);
+    assert_eq!(clint.clock_at(100, 250), Some(345));
+    assert_eq!(clint.clock_at(100, 5), None, "reached already");
+    clint.set_mtime(100, u64::MAX - 1);
+    assert_eq!(clint.clock_at(100, u64::MAX), Some(101));
+    assert_eq!(clint.clock_at_wrap(100), Some(102));
+    assert_eq!(clint.mtime(102), 0);
+    clint.set_mtime(100, 0);
+    assert_eq!(clint.clock_at_wrap(100), None, "it has just wrapped");
 }
 
 #[test]
@@ -210,6 +286,78 @@ fn rtc_can_be_set_and_keeps_the_time_through_reset() {
     rtc.reset();
     assert_eq!(rig.read_word(&mut rtc, rtc::TIME_LOW), 101);
     assert_eq!(rig.read_word(&mut rtc, rtc::TIME_HIGH), 7);
+}
+
+#[test]
+fn rtc_halves_of_the_time_are_set_at_once_and_in_any_order() {
+    let mut rig = Rig::new();
+    let mut rtc = Rtc::new(0x1_0000_0002);
+    rig.write_word(&mut rtc, rtc::TIME_LOW, 9);
+    assert_eq!(rig.read_word(&mut rtc, rtc::TIME_LOW), 9);
+    assert_eq!(
+        rig.read_word(&mut rtc, rtc::TIME_HIGH),
+        1,
+        "a half alone is set alone"
+    );
+    rig.write_word(&mut rtc, rtc::TIME_HIGH, 7);
+    assert_eq!(rig.read_word(&mut rtc, rtc::TIME_HIGH), 1, "still latched");
+    assert_eq!(rig.read_word(&mut rtc, rtc::TIME_LOW), 9);
+    assert_eq!(rig.read_word(&mut rtc, rtc::TIME_HIGH), 7);
+}
+
+#[test]
+fn rtc_alarm_comes_in_time_when_the_guest_has_set_an_early_time() {
+    let mut rig = Rig::new();
+    let mut rtc = Rtc::new(1000);
+    rig.now = Step(2000); // 100,000 ns after the first step.
+    rig.write_word(&mut rtc, rtc::TIME_HIGH, 0);
+    rig.write_word(&mut rtc, rtc::TIME_LOW, 0); // The first step is now before 1970.
+    rig.write_word(&mut rtc, rtc::IRQ_ENABLED, 1);
+    rig.write_word(&mut rtc, rtc::ALARM_HIGH, 0);
+    rig.write_word(&mut rtc, rtc::ALARM_LOW, 500);
+    assert_eq!(rig.read_word(&mut rtc, rtc::ALARM_STATUS), 1);
+    rig.pass(&mut rtc, 4);
+    assert!(!rig.is_high(Line::Rtc));
+    rig.pass(&mut rtc, 1);
+    assert!(rig.is_high(Line::Rtc));
+}
+
+#[test]
+fn rtc_alarm_follows_the_time_when_that_is_set() {
+    let mut rig = Rig::new();
+    let mut rtc = Rtc::new(0);
+    rig.write_word(&mut rtc, rtc::IRQ_ENABLED, 1);
+    rig.write_word(&mut rtc, rtc::ALARM_LOW, 10_000);
+    assert_eq!(rtc.deadline(), Some(100));
+    rig.write_word(&mut rtc, rtc::TIME_LOW, 9_000);
+    assert_eq!(rtc.deadline(), Some(10));
+    rig.write_word(&mut rtc, rtc::TIME_LOW, 10_000);
+    assert!(rig.is_high(Line::Rtc));
+}
+
+#[test]
+fn rtc_alarm_can_be_cleared_and_far_ones_wait() {
+    let mut rig = Rig::new();
+    let mut rtc = Rtc::new(0);
+    rig.write_word(&mut rtc, rtc::IRQ_ENABLED, 1);
+    rig.write_word(&mut rtc, rtc::ALARM_HIGH, u32::MAX);
+    assert_eq!(
+        rig.read_word(&mut rtc, rtc::ALARM_STATUS),
+        0,
+        "the low half arms it"
+    );
+    rig.write_word(&mut rtc, rtc::ALARM_LOW, u32::MAX);
+    assert_eq!(rig.read_word(&mut rtc, rtc::ALARM_LOW), u32::MAX);
+    assert_eq!(rig.read_word(&mut rtc, rtc::ALARM_HIGH), u32::MAX);
+    assert_eq!(rtc.deadline(), Some(u64::MAX.div_ceil(100)));
+    rig.write_word(&mut rtc, rtc::CLEAR_ALARM, 1);
+    assert_eq!(
+        (rig.read_word(&mut rtc, rtc::ALARM_STATUS), rtc.deadline()),
+        (0, None)
+    );
+    assert!(!rig.is_high(Line::Rtc));
+    assert!(rtc.read(rtc::TIME_LOW, Width::Double, &mut rig.reach()).is_none());
+    assert!(!rtc.write(rtc::TIME_LOW, Width::Half, 0, &mut rig.reach()));
 }
 
 #[test]
@@ -249,4 +397,13 @@ fn the_test_device_asks_for_power_and_reset() {
     assert_eq!(ask(0x002a_3333), Some(PowerRequest::Off(PowerState::Failed(42))));
     assert_eq!(ask(0x7777), Some(PowerRequest::Reset));
     assert_eq!(ask(0x1234), None);
+    assert_eq!(rig.read_word(&mut test, 0), 0);
+    rig.write_word(&mut test, 4, 0x5555);
+    assert_eq!(test.take_request(), None, "there is one register");
+    assert!(test.write(0, Width::Half, 0x5555, &mut rig.reach()));
+    assert_eq!(test.take_request(), Some(PowerRequest::Off(PowerState::Off)));
+    for width in [Width::Byte, Width::Double] {
+        assert!(!test.write(0, width, 0x5555, &mut rig.reach()));
+        assert!(test.read(0, width, &mut rig.reach()).is_none());
+    }
 }

@@ -11,7 +11,10 @@ use machine::{
 };
 use rig::{
     Random,
-    guest::{Host, RATE, config, counting, engine, finish_with, interrupted, machine, zealous},
+    guest::{
+        Host, RATE, config, counting, engine, finish_with, first_time, interrupted, machine, rounds_of_time,
+        zealous,
+    },
 };
 
 const STEPS: Step = Step(400_000);
@@ -150,6 +153,60 @@ fn timer_interrupts_come_at_the_step_that_the_clock_says() {
     }
     assert_eq!(diff(&mut one, &mut other, 9), []);
     assert!(seen.len() > 90, "{}", seen.len());
+}
+
+#[test]
+fn timers_follow_an_mtime_that_the_guest_sets_and_that_wraps() {
+    let run = |mut machine: Machine, longest: Option<u64>| {
+        let mut random = Random(5);
+        let mut host = Host::new();
+        machine.inject(Input::Clock {
+            mtime: 12_345,
+            rate: RATE,
+        });
+        while machine.now() < STEPS {
+            let until = longest.map_or(STEPS, |longest| machine.now().after(1 + random.below(longest)));
+            host.run(&mut machine, until.min(STEPS));
+            if longest.is_some_and(|longest| longest > 1000) {
+                let state = machine.save_state();
+                machine.restore_state(&state).unwrap();
+            }
+        }
+        machine
+    };
+    let mut one = run(machine(1, rounds_of_time()), None);
+    let word = |offset: usize| one.ram().load_u64(0x10_0000 + offset);
+    // A round takes 140 ticks of ten steps.
+    let rounds = STEPS.0 / 1400;
+    assert!((rounds - 10..=rounds).contains(&word(0)), "{} rounds", word(0));
+    assert_eq!(word(8), u64::MAX - 39, "the time at the interrupt of stimecmp");
+    assert_eq!(word(16), 40, "the time at the interrupt of mtimecmp");
+    for (zeal, longest) in [(None, 7), (Some(3), 300), (None, 30_000)] {
+        let mut other = run(zealous(1, rounds_of_time(), zeal), Some(longest));
+        assert_eq!(diff(&mut one, &mut other, 9), [], "slices of {longest}");
+    }
+}
+
+#[test]
+fn a_guest_that_sets_mtime_leaves_the_hosts_clock_alone_and_a_reset_takes_mtime_to_0() {
+    let mut machine = machine(1, first_time());
+    let mut host = Host::new();
+    machine.inject(Input::Clock {
+        mtime: 5000,
+        rate: RATE,
+    });
+    host.run(&mut machine, Step(1000));
+    let word = |machine: &Machine, offset: usize| machine.ram().load_u64(0x10_0000 + offset);
+    assert_eq!(word(&machine, 0), 5000);
+    assert!((1 << 40..(1 << 40) + 100).contains(&word(&machine, 8)));
+    assert_eq!(machine.mtime(), 5099);
+    machine.inject(Input::Control(Control::Reset));
+    host.run(&mut machine, Step(1005));
+    assert_eq!(word(&machine, 0), 0);
+    assert!(
+        (5099..=5100).contains(&machine.mtime()),
+        "the host's clock goes on"
+    );
 }
 
 #[test]

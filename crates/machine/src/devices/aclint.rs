@@ -1,13 +1,13 @@
 //! Software and timer interrupts: `msip` and `mtimecmp` of each hart, and `mtime`, in the layout of SiFive's
 //! CLINT.
 //!
-//! The board turns what is here into the interrupt lines of each hart, and the machine ends a run where a
-//! timer is due. `mtime` is the machine's [`Clock`](crate::Clock): the host paces it and both replicas
-//! compute it from the log, so a guest never writes it, and stores to it are ignored. (Only M-mode firmware
-//! can reach it, and OpenSBI does not write it.)
+//! The board turns what is here into the interrupt lines of each hart, and the machine ends a run where one
+//! of them changes with the time. `mtime` is the machine's [`Clock`](crate::Clock), which the host paces and
+//! both replicas compute from the log, plus an offset that is part of the guest's state. A store to `mtime`
+//! moves the offset and never the clock, so what the host paces and devices count by goes on evenly.
 //!
-//! Sources: RISC-V ACLINT Specification 1.0-rc4, section 5 (MTIMER and MSWI at the CLINT's offsets); SiFive
-//! FU540-C000 manual, chapter 9.
+//! Sources: RISC-V privileged manual, 3.2.1 ("Machine Timer Registers"); RISC-V ACLINT Specification 1.0-rc4,
+//! chapters 2 and 3 (MTIMER and MSWI at the CLINT's offsets); SiFive FU540-C000 manual, chapter 9.
 
 use hart::{Visit, Visitor, Width};
 
@@ -71,6 +71,8 @@ pub struct Aclint {
     msip: [bool; HARTS_MAX],
     /// For each hart: the `mtime` from which on its timer interrupt is pending.
     mtimecmp: [u64; HARTS_MAX],
+    /// How far `mtime` is ahead of the clock, in ticks, modulo 2^64: what stores to `mtime` have made of it.
+    offset: u64,
 }
 
 impl Aclint {
@@ -81,7 +83,42 @@ impl Aclint {
             harts: harts.min(HARTS_MAX),
             msip: [false; HARTS_MAX],
             mtimecmp: [u64::MAX; HARTS_MAX],
+            offset: 0,
         }
+    }
+
+    /// `mtime` while the clock shows `clock`. It wraps, as the 64-bit counter that it stands for does.
+    #[must_use]
+    pub fn mtime(&self, clock: u64) -> u64 {
+        clock.wrapping_add(self.offset)
+    }
+
+    /// Makes `mtime` this value while the clock shows `clock`.
+    pub fn set_mtime(&mut self, clock: u64, mtime: u64) {
+        self.offset = mtime.wrapping_sub(clock);
+    }
+
+    /// What the clock, which shows `clock` now, will show when `mtime` reaches `timer`; `None`: `mtime` has
+    /// reached it already, or the clock ends before.
+    #[must_use]
+    pub fn clock_at(&self, clock: u64, timer: u64) -> Option<u64> {
+        let ticks = timer.checked_sub(self.mtime(clock)).filter(|&ticks| ticks > 0)?;
+        clock.checked_add(ticks)
+    }
+
+    /// What the clock, which shows `clock` now, will show when `mtime` wraps to 0 and timer interrupts that
+    /// are pending cease; `None`: the clock ends before.
+    #[must_use]
+    pub fn clock_at_wrap(&self, clock: u64) -> Option<u64> {
+        let ticks = self.mtime(clock).wrapping_neg();
+        clock.checked_add(ticks).filter(|_| ticks > 0)
+    }
+
+    /// All that decides when the timer interrupt of this hart is pending: a store that changes it concerns
+    /// whoever has computed that step.
+    #[must_use]
+    pub fn timing(&self, hart: usize) -> (u64, u64) {
+        (self.timer(hart), self.offset)
     }
 
     /// Is the software interrupt of this hart pending?
@@ -90,7 +127,7 @@ impl Aclint {
         self.msip.get(hart).copied().unwrap_or(false)
     }
 
-    /// The `mtime` from which on the timer interrupt of this hart is pending; `u64::MAX` is as good as never.
+    /// The `mtime` from which on the timer interrupt of this hart is pending.
     #[must_use]
     pub fn timer(&self, hart: usize) -> u64 {
         self.mtimecmp.get(hart).copied().unwrap_or(u64::MAX)
@@ -114,6 +151,15 @@ fn part(value: u64, offset: u64, width: Width) -> u64 {
     }
 }
 
+/// A 64-bit register that held `old` after a store of this width.
+fn merged(old: u64, offset: u64, width: Width, value: u64) -> u64 {
+    match (width, offset % 8) {
+        (Width::Double, _) => value,
+        (_, 4) => with_half(old, 32, value),
+        (_, _) => with_half(old, 0, value),
+    }
+}
+
 impl Device for Aclint {
     fn read(&mut self, offset: u64, width: Width, reach: &mut Reach<'_>) -> Option<u64> {
         let register = Register::at(offset);
@@ -125,12 +171,12 @@ impl Device for Aclint {
             Register::Mtimecmp(hart) => self
                 .mtimecmp_mut(hart)
                 .map_or(0, |timer| part(*timer, offset, width)),
-            Register::Mtime => part(reach.clock.at(reach.now), offset, width),
+            Register::Mtime => part(self.mtime(reach.clock.at(reach.now)), offset, width),
             Register::Reserved => 0,
         })
     }
 
-    fn write(&mut self, offset: u64, width: Width, value: u64, _: &mut Reach<'_>) -> bool {
+    fn write(&mut self, offset: u64, width: Width, value: u64, reach: &mut Reach<'_>) -> bool {
         let register = Register::at(offset);
         if !register.has(width) {
             return false;
@@ -143,14 +189,14 @@ impl Device for Aclint {
             }
             Register::Mtimecmp(hart) => {
                 if let Some(timer) = self.mtimecmp_mut(hart) {
-                    *timer = match (width, offset % 8) {
-                        (Width::Double, _) => value,
-                        (_, 4) => with_half(*timer, 32, value),
-                        (_, _) => with_half(*timer, 0, value),
-                    };
+                    *timer = merged(*timer, offset, width, value);
                 }
             }
-            Register::Mtime | Register::Reserved => {}
+            Register::Mtime => {
+                let clock = reach.clock.at(reach.now);
+                self.set_mtime(clock, merged(self.mtime(clock), offset, width, value));
+            }
+            Register::Reserved => {}
         }
         true
     }
@@ -161,8 +207,12 @@ impl Device for Aclint {
 
     fn wake(&mut self, _: &mut Reach<'_>) {}
 
+    /// All but `mtime`, which the board sets to 0 as it knows what the clock shows.
     fn reset(&mut self) {
-        *self = Aclint::new(self.harts);
+        *self = Aclint {
+            offset: self.offset,
+            ..Aclint::new(self.harts)
+        };
     }
 }
 
@@ -172,11 +222,13 @@ impl Visit for Aclint {
             harts,
             msip,
             mtimecmp,
+            offset,
         } = self;
         v.skipped("harts", "configuration");
         for (msip, timer) in msip.iter_mut().zip(mtimecmp).take(*harts) {
             v.bool("msip", msip);
             v.u64("mtimecmp", timer);
         }
+        v.u64("mtime_offset", offset);
     }
 }

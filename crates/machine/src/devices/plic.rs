@@ -135,13 +135,18 @@ impl Plic {
     /// Is the external interrupt line of this hart high, in M mode and in S mode?
     #[must_use]
     pub fn lines(&self, hart: usize) -> (bool, bool) {
-        let line = |context| self.best(context).is_some();
+        let line = |context| {
+            let threshold = self.target(context).map_or(0, |target| target.threshold);
+            self.best(context)
+                .is_some_and(|(_, priority)| priority > threshold)
+        };
         (line(2 * hart), line(2 * hart + 1))
     }
 
-    /// The source this context would claim: the highest priority above the threshold, and of equals the
-    /// lowest number.
-    fn best(&self, context: usize) -> Option<u64> {
+    /// The source that this context would claim, and its priority, which is not 0: the highest of those that
+    /// are enabled, and of equals the lowest number. The threshold masks interrupts, not claims (PLIC 1.0.0,
+    /// "Interrupt Claim Process").
+    fn best(&self, context: usize) -> Option<(u64, u8)> {
         let target = self.target(context)?;
         let mut candidates = self.pending & target.enabled;
         let mut best: Option<(u64, u8)> = None;
@@ -149,16 +154,16 @@ impl Plic {
             let source = u64::from(candidates.trailing_zeros());
             candidates &= candidates - 1;
             let priority = self.priority.get(index(source)).copied().unwrap_or(0);
-            if priority > best.map_or(target.threshold, |(_, best)| best) {
+            if priority > best.map_or(0, |(_, best)| best) {
                 best = Some((source, priority));
             }
         }
-        best.map(|(source, _)| source)
+        best
     }
 
     /// Hands the most urgent source to a context and closes its gateway; 0: there is none.
     fn claim(&mut self, context: usize) -> u64 {
-        let Some(source) = self.best(context) else {
+        let Some((source, _)) = self.best(context) else {
             return 0;
         };
         self.pending &= !(1 << source);

@@ -1,13 +1,15 @@
 //! The goldfish real-time clock: nanoseconds since 1970, and one alarm.
 //!
-//! The time is `base + 100 * mtime`, where `base` starts as [`Config::wall_clock_ns`](crate::Config) and
-//! moves only when the guest sets the clock. So reading the clock needs no log entry, and the device never
-//! asks the host for the time.
+//! The time is `base + 100 * clock`, where `clock` is the board's [`Clock`](crate::Clock) and `base` starts
+//! as [`Config::wall_clock_ns`](crate::Config) and moves only when the guest sets the time. So reading the
+//! time needs no log entry, and the device never asks the host for it. All sums wrap at 64 bits, so a guest
+//! may set a time before that of the first step.
 //!
-//! Source: "Goldfish virtual hardware" of the Android emulator's documentation, section "Goldfish timer", for
-//! the registers; the Linux driver `rtc-goldfish` for what a guest expects of them.
+//! Sources: "Goldfish virtual hardware" of the Android emulator's documentation, section "Goldfish timer",
+//! for the registers; QEMU `hw/rtc/goldfish_rtc.c` for those that the documentation has not: stores to the
+//! time, `IRQ_ENABLED` and `ALARM_STATUS`.
 
-use hart::{Visit, Visitor, Width};
+use hart::{Visit, Visitor, Width, state::option_u64};
 
 use crate::{
     device::{Device, Reach},
@@ -17,10 +19,9 @@ use crate::{
 
 /// The registers by the names of the goldfish documentation, each of 32 bits.
 mod register {
-    /// Reads the low half of the time, and latches the high half; a store sets the time.
+    /// Reads the low half of the time, and latches the high half; a store sets the low half.
     pub const TIME_LOW: u64 = 0x00;
-    /// Reads the high half of the time that was latched; a store keeps the high half for a store to
-    /// `TIME_LOW`.
+    /// Reads the high half of the time that was latched; a store sets the high half.
     pub const TIME_HIGH: u64 = 0x04;
     /// The low half of the alarm's time; a store arms the alarm.
     pub const ALARM_LOW: u64 = 0x08;
@@ -42,16 +43,14 @@ const TICK_NS: u64 = 100;
 /// The real-time clock.
 #[derive(Clone, Debug, Default)]
 pub struct Rtc {
-    /// The time at `mtime` 0, in nanoseconds since 1970. It wraps like the register that it stands for.
+    /// The time when the clock shows 0, in nanoseconds since 1970, modulo 2^64.
     base: u64,
     /// The high half of the time, latched by the last load from `TIME_LOW`.
     time_high: u32,
-    /// The high half of the time that the next store to `TIME_LOW` sets.
-    set_high: u32,
     /// When the alarm goes off, in nanoseconds since 1970.
     alarm: u64,
-    /// The alarm is set and has not gone off.
-    alarm_armed: bool,
+    /// What the clock will show when the alarm goes off; `None`: the alarm is not armed, or has gone off.
+    alarm_at: Option<u64>,
     /// The guest wants an interrupt when the alarm goes off.
     interrupt_enabled: bool,
     /// The alarm has gone off and the guest has not cleared its interrupt.
@@ -59,7 +58,7 @@ pub struct Rtc {
 }
 
 impl Rtc {
-    /// A clock that shows `wall_clock_ns` at `mtime` 0.
+    /// A real-time clock that shows `wall_clock_ns` when the board's clock shows 0.
     #[must_use]
     pub fn new(wall_clock_ns: u64) -> Rtc {
         Rtc {
@@ -74,13 +73,27 @@ impl Rtc {
             .wrapping_add(reach.clock.at(reach.now).wrapping_mul(TICK_NS))
     }
 
+    /// Sets the time.
+    fn set_time(&mut self, time: u64, reach: &Reach<'_>) {
+        self.base = self.base.wrapping_add(time.wrapping_sub(self.time(reach)));
+        if self.alarm_at.is_some() {
+            self.arm(reach);
+        }
+    }
+
+    /// Arms the alarm. One whose time has passed is due at once.
+    fn arm(&mut self, reach: &Reach<'_>) {
+        let ahead = self.alarm.saturating_sub(self.time(reach)).div_ceil(TICK_NS);
+        self.alarm_at = Some(reach.clock.at(reach.now).saturating_add(ahead));
+    }
+
     /// Lets an armed alarm that is due go off, and drives the interrupt line.
     fn check(&mut self, reach: &mut Reach<'_>) {
         if self
             .deadline()
             .is_some_and(|deadline| deadline <= reach.clock.at(reach.now))
         {
-            self.alarm_armed = false;
+            self.alarm_at = None;
             self.interrupt_pending = true;
         }
         reach
@@ -104,7 +117,7 @@ impl Device for Rtc {
             register::ALARM_LOW => u64::from(low32(self.alarm)),
             register::ALARM_HIGH => self.alarm >> 32,
             register::IRQ_ENABLED => u64::from(self.interrupt_enabled),
-            register::ALARM_STATUS => u64::from(self.alarm_armed),
+            register::ALARM_STATUS => u64::from(self.alarm_at.is_some()),
             _ => 0,
         })
     }
@@ -114,18 +127,15 @@ impl Device for Rtc {
             return false;
         }
         match offset {
-            register::TIME_LOW => {
-                let time = u64::from(self.set_high) << 32 | u64::from(low32(value));
-                self.base = self.base.wrapping_add(time.wrapping_sub(self.time(reach)));
-            }
-            register::TIME_HIGH => self.set_high = low32(value),
+            register::TIME_LOW => self.set_time(with_half(self.time(reach), 0, value), reach),
+            register::TIME_HIGH => self.set_time(with_half(self.time(reach), 32, value), reach),
             register::ALARM_LOW => {
                 self.alarm = with_half(self.alarm, 0, value);
-                self.alarm_armed = true;
+                self.arm(reach);
             }
             register::ALARM_HIGH => self.alarm = with_half(self.alarm, 32, value),
             register::IRQ_ENABLED => self.interrupt_enabled = value & 1 != 0,
-            register::CLEAR_ALARM => self.alarm_armed = false,
+            register::CLEAR_ALARM => self.alarm_at = None,
             register::CLEAR_INTERRUPT => self.interrupt_pending = false,
             _ => {}
         }
@@ -134,9 +144,7 @@ impl Device for Rtc {
     }
 
     fn deadline(&self) -> Option<u64> {
-        // An alarm before `base` has passed already.
-        let after = self.alarm.saturating_sub(self.base);
-        self.alarm_armed.then_some(after.div_ceil(TICK_NS))
+        self.alarm_at
     }
 
     fn wake(&mut self, reach: &mut Reach<'_>) {
@@ -154,17 +162,15 @@ impl Visit for Rtc {
         let Self {
             base,
             time_high,
-            set_high,
             alarm,
-            alarm_armed,
+            alarm_at,
             interrupt_enabled,
             interrupt_pending,
         } = self;
         v.u64("base", base);
         v.u32("time_high", time_high);
-        v.u32("set_high", set_high);
         v.u64("alarm", alarm);
-        v.bool("alarm_armed", alarm_armed);
+        option_u64(v, "alarm_at", alarm_at);
         v.bool("interrupt_enabled", interrupt_enabled);
         v.bool("interrupt_pending", interrupt_pending);
     }

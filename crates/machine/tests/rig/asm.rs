@@ -20,6 +20,7 @@ pub const A5: u32 = 15;
 pub const MSTATUS: u32 = 0x300;
 pub const MIE: u32 = 0x304;
 pub const MTVEC: u32 = 0x305;
+pub const MCAUSE: u32 = 0x342;
 pub const TIME: u32 = 0xc01;
 pub const STIMECMP: u32 = 0x14d;
 pub const MENVCFG: u32 = 0x30a;
@@ -64,6 +65,10 @@ impl Asm {
 
     pub fn slli(&mut self, rd: u32, rs1: u32, shift: i32) {
         self.i(0x13, rd, 1, rs1, shift);
+    }
+
+    pub fn srli(&mut self, rd: u32, rs1: u32, shift: i32) {
+        self.i(0x13, rd, 5, rs1, shift);
     }
 
     pub fn lui(&mut self, rd: u32, upper: u32) {

@@ -142,6 +142,74 @@ pub fn interrupted(last: u32, then: impl FnOnce(&mut Asm)) -> Vec<u8> {
     asm.finish()
 }
 
+/// Sets `mtime` to 100 ticks before it wraps, takes the interrupt of `stimecmp` 40 ticks before the wrap,
+/// waits for the wrap, takes that of `mtimecmp` 40 ticks after it, and begins again. In shared memory it
+/// counts the rounds and keeps what `time` was at both interrupts, and how often it had spun.
+pub fn rounds_of_time() -> Vec<u8> {
+    let mut asm = Asm::default();
+    address(&mut asm, S0, SHARED);
+    asm.li(S1, 0x200_4000); // mtimecmp
+    asm.li(A3, 0x200_bff8); // mtime
+    asm.bit(T0, 63);
+    asm.csrw(MENVCFG, T0); // STCE
+    asm.la(T0, "handler");
+    asm.csrw(MTVEC, T0);
+    asm.addi(T0, ZERO, 40);
+    asm.sd(T0, S1, 0);
+    asm.addi(T0, ZERO, -40);
+    asm.csrw(STIMECMP, T0);
+    asm.addi(T0, ZERO, -100);
+    asm.sd(T0, A3, 0);
+    asm.addi(T0, ZERO, 0x20);
+    asm.csrw(MIE, T0);
+    asm.addi(T0, ZERO, 8);
+    asm.csrs(MSTATUS, T0);
+    asm.label("spin");
+    asm.addi(A5, A5, 1);
+    asm.j("spin");
+    asm.label("handler");
+    asm.csrr(T1, TIME);
+    asm.csrr(T0, MCAUSE);
+    asm.andi(T0, T0, 2);
+    asm.bnez(T0, "machine timer");
+    asm.sd(T1, S0, 8);
+    asm.label("wrap");
+    asm.csrr(T0, TIME);
+    asm.srli(T0, T0, 63);
+    asm.bnez(T0, "wrap");
+    asm.addi(T0, ZERO, 0x80);
+    asm.csrw(MIE, T0);
+    asm.mret();
+    asm.label("machine timer");
+    asm.sd(T1, S0, 16);
+    asm.sd(A5, S0, 24);
+    asm.ld(T0, S0, 0);
+    asm.addi(T0, T0, 1);
+    asm.sd(T0, S0, 0);
+    asm.addi(T0, ZERO, -100);
+    asm.sd(T0, A3, 0);
+    asm.addi(T0, ZERO, 0x20);
+    asm.csrw(MIE, T0);
+    asm.mret();
+    asm.finish()
+}
+
+/// Keeps in shared memory what `time` is at its first instruction, then sets `mtime` far ahead and spins.
+pub fn first_time() -> Vec<u8> {
+    let mut asm = Asm::default();
+    asm.csrr(T1, TIME);
+    address(&mut asm, S0, SHARED);
+    asm.sd(T1, S0, 0);
+    asm.li(A3, 0x200_bff8); // mtime
+    asm.bit(T0, 40);
+    asm.sd(T0, A3, 0);
+    asm.label("spin");
+    asm.csrr(T1, TIME);
+    asm.sd(T1, S0, 8);
+    asm.j("spin");
+    asm.finish()
+}
+
 /// Stores a word to the test device.
 pub fn finish_with(value: u32) -> impl FnOnce(&mut Asm) {
     move |asm| {
