@@ -33,8 +33,9 @@ const STATE_MAGIC: [u8; 6] = *b"LSTATE";
 const SNAPSHOT_MAGIC: [u8; 6] = *b"LSSNAP";
 /// Bytes of a digest at the end of either.
 const DIGEST_BYTES: usize = 16;
-/// Bytes of the longest state. Eight virtio devices with everything in flight are far below that.
-const STATE_MAX: u64 = 256 << 20;
+/// Bytes of the longest state. Eight virtio devices with everything in flight are below that, as each disk
+/// has at most 34 MiB of data and 2 MiB of buffers' places.
+const STATE_MAX: u64 = 512 << 20;
 /// The page number after the last page.
 const END: u32 = u32::MAX;
 

@@ -1,9 +1,10 @@
 //! virtio-blk (VIRTIO 5.2): the guest's disk requests become effects, completions come back as inputs.
 //!
 //! A notify takes requests from the ring, checks each, and emits [`Effect::Disk`] or answers at once. Write
-//! data is copied out, once, when the guest submits; read data goes in only when the completion is injected
-//! (FT 3.4-b). Requests in flight are guest state, see [`Pending`]. A request that is malformed or out of
-//! range never leaves the device.
+//! data is copied out, once, when the disk is asked; read data goes in only when the completion is injected
+//! (FT 3.4-b). A request with more data than one operation moves becomes several operations, one after the
+//! other. Requests in flight are guest state, see [`Pending`]. A request that is malformed or out of range
+//! never leaves the device.
 
 use bitflags::bitflags;
 use hart::{Ram, Visit, Visitor};
@@ -12,24 +13,24 @@ use super::{
     Broken, Function, Rings, VirtioMmio,
     chain::{Chain, Untrusted},
     limits::{
-        BLOCK_QUEUE_MAX, IN_FLIGHT_BYTES_MAX, REQUEST_BYTES_MAX, REQUESTS_MAX, SEGMENT_BYTES_MAX,
-        SEGMENTS_MAX, ZERO_SECTORS_MAX,
+        IN_FLIGHT_BYTES_MAX, QUEUE_MAX, REQUEST_BYTES_MAX, REQUESTS_MAX, SEGMENTS_MAX, ZERO_SECTORS_MAX,
     },
 };
-use crate::{Data, DiskConfig, DiskOperation, DiskRequest, DiskStatus, Effect, device::Reach};
+use crate::{DiskConfig, DiskOperation, DiskRequest, DiskStatus, Effect, device::Reach};
 
+mod part;
 mod pending;
 mod request;
 
 use pending::Pending;
-use request::{HEADER_BYTES, Header, RANGE_BYTES, Range, RangeFlags, RequestType, Status};
+use request::{
+    HEADER_BYTES, Header, RANGE_BYTES, Range, RangeFlags, RequestType, SECTOR_BYTES, STATUS_BYTES, Status,
+};
 
 bitflags! {
     /// VIRTIO 5.2.3: `VIRTIO_BLK_F_*`.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct BlockFeatures: u64 {
-        /// The largest segment is in `size_max`.
-        const SIZE_MAX = 1 << 1;
         /// The most segments of a request are in `seg_max`.
         const SEG_MAX = 1 << 2;
         /// The disk is read-only.
@@ -48,7 +49,6 @@ bitflags! {
 /// VIRTIO 5.2.4: offsets in `struct virtio_blk_config`.
 mod config {
     pub const CAPACITY: u64 = 0;
-    pub const SIZE_MAX: u64 = 8;
     pub const SEG_MAX: u64 = 12;
     pub const BLK_SIZE: u64 = 20;
     pub const MAX_DISCARD_SECTORS: u64 = 36;
@@ -59,8 +59,6 @@ mod config {
     pub const WRITE_ZEROES_MAY_UNMAP: u64 = 56;
 }
 
-/// Bytes of a sector, which is also the block size that the driver is told.
-const SECTOR_BYTES: u32 = 512;
 /// Discards had best be aligned to this many sectors, which are 4 KiB.
 const DISCARD_ALIGNMENT_SECTORS: u32 = 8;
 /// Bytes of the answer to VIRTIO_BLK_T_GET_ID.
@@ -68,10 +66,12 @@ const ID_BYTES: usize = 20;
 
 /// What a request turns out to ask for.
 enum Request {
-    /// Something that only the disk can do.
+    /// Something that only the disk can do, and what it is to do first.
     Disk(DiskOperation),
     /// The serial number, which the device knows by itself.
     Id,
+    /// A read or write of no data.
+    Nothing,
 }
 
 /// The block device.
@@ -124,24 +124,21 @@ impl Block {
         }
         let operation = match request {
             RequestType::In => {
-                let room = chain.writable.total().saturating_sub(1);
-                let bytes = self.data_bytes(sector, room)?;
-                DiskOperation::Read { sector, bytes }
+                let room = chain.writable.total().saturating_sub(STATUS_BYTES);
+                self.check_data(sector, room)?;
+                part::read(chain, 0, sector)
             }
             RequestType::Out => {
-                let data_bytes = chain.readable.total().saturating_sub(HEADER_BYTES);
-                let bytes = self.data_bytes(sector, data_bytes)?;
-                let length = usize::try_from(bytes).map_err(|_| Status::IoError)?;
-                let data = Data::filled(length, |data| chain.readable.gather(ram, HEADER_BYTES, data))
-                    .map_err(|_| Status::IoError)?;
-                DiskOperation::Write { sector, data }
+                let length = chain.readable.total().saturating_sub(HEADER_BYTES);
+                self.check_data(sector, length)?;
+                part::write(chain, 0, sector, ram).map_err(|_| Status::IoError)?
             }
-            RequestType::Flush => DiskOperation::Flush,
+            RequestType::Flush => Some(DiskOperation::Flush),
             RequestType::GetId => return Ok(Request::Id),
             RequestType::Discard if rings.has_accepted(BlockFeatures::DISCARD) => {
                 // VIRTIO 5.2.6.2: no flag is known for discard, not even unmap.
                 let Range { sector, sectors, .. } = self.range(chain, ram, RangeFlags::empty())?;
-                DiskOperation::Discard { sector, sectors }
+                Some(DiskOperation::Discard { sector, sectors })
             }
             RequestType::WriteZeroes if rings.has_accepted(BlockFeatures::WRITE_ZEROES) => {
                 let Range {
@@ -149,24 +146,23 @@ impl Block {
                     sectors,
                     flags,
                 } = self.range(chain, ram, RangeFlags::UNMAP)?;
-                DiskOperation::WriteZeroes {
+                Some(DiskOperation::WriteZeroes {
                     sector,
                     sectors,
                     unmap: flags.contains(RangeFlags::UNMAP),
-                }
+                })
             }
             RequestType::Discard | RequestType::WriteZeroes => return Err(Status::Unsupported),
         };
-        Ok(Request::Disk(operation))
+        Ok(operation.map_or(Request::Nothing, Request::Disk))
     }
 
-    /// The length of a read or write, if it is one that the device takes and the disk has the sectors.
-    fn data_bytes(&self, sector: u64, bytes: u64) -> Result<u32, Status> {
-        let length = u32::try_from(bytes).map_err(|_| Status::IoError)?;
-        let sound = length > 0 && length <= REQUEST_BYTES_MAX && length.is_multiple_of(SECTOR_BYTES);
-        let sectors = length.checked_div(SECTOR_BYTES).unwrap_or(0);
+    /// Is a read or write of so many bytes one that the device takes, and does the disk have the sectors?
+    fn check_data(&self, sector: u64, bytes: u64) -> Result<(), Status> {
+        let sound = bytes <= REQUEST_BYTES_MAX && bytes.is_multiple_of(SECTOR_BYTES.into());
+        let sectors = bytes.checked_div(SECTOR_BYTES.into()).unwrap_or(0);
         if sound && self.contains(sector, sectors) {
-            Ok(length)
+            Ok(())
         } else {
             Err(Status::IoError)
         }
@@ -182,7 +178,7 @@ impl Block {
             return Err(Status::Unsupported);
         }
         let sound = range.sectors > 0 && range.sectors <= ZERO_SECTORS_MAX;
-        if sound && self.contains(range.sector, range.sectors) {
+        if sound && self.contains(range.sector, range.sectors.into()) {
             Ok(range)
         } else {
             Err(Status::IoError)
@@ -190,25 +186,19 @@ impl Block {
     }
 
     /// Does the disk have these sectors?
-    fn contains(&self, sector: u64, sectors: u32) -> bool {
-        let end = sector.checked_add(u64::from(sectors));
+    fn contains(&self, sector: u64, sectors: u64) -> bool {
+        let end = sector.checked_add(sectors);
         end.is_some_and(|end| end <= self.sectors)
     }
 
-    /// Remembers a request as pending and sends it out.
-    fn begin(&mut self, chain: Chain, operation: DiskOperation, flush_follows: bool, reach: &mut Reach<'_>) {
-        let id = self.next_id;
-        self.next_id = id.wrapping_add(1);
-        self.pending.push(Pending {
-            id,
-            chain,
-            operation: operation.clone(),
-            flush_follows,
-        });
-        let disk = self.disk;
+    /// Gives the present operation of a request an id, remembers it as pending and sends it out.
+    fn begin(&mut self, mut pending: Pending, reach: &mut Reach<'_>) {
+        pending.id = self.next_id;
+        self.next_id = pending.id.wrapping_add(1);
         reach
             .effects
-            .push_back(Effect::Disk(DiskRequest { disk, id, operation }));
+            .push_back(Effect::Disk(pending.disk_request(self.disk)));
+        self.pending.push(pending);
     }
 
     /// Begins the request in a buffer from the ring, or answers it at once.
@@ -220,45 +210,55 @@ impl Block {
                     operation,
                     DiskOperation::Write { .. } | DiskOperation::WriteZeroes { .. }
                 );
-                let flush_follows = writes && !rings.has_accepted(BlockFeatures::FLUSH);
-                self.begin(chain, operation, flush_follows, reach);
+                let pending = Pending {
+                    chain,
+                    operation,
+                    flush_follows: writes && !rings.has_accepted(BlockFeatures::FLUSH),
+                    ..Pending::default()
+                };
+                self.begin(pending, reach);
                 Ok(())
             }
             Ok(Request::Id) => {
-                let room = chain.writable.total().saturating_sub(1);
+                let room = chain.writable.total().saturating_sub(STATUS_BYTES);
                 let length = usize::try_from(room).unwrap_or(usize::MAX);
-                let serial: Vec<u8> = self.serial.iter().copied().take(length).collect();
-                answer(&chain, Status::Ok, &serial, rings, reach)
+                let serial = self.serial.get(..length).unwrap_or(&self.serial);
+                chain.writable.scatter(reach.ram, 0, serial)?;
+                let filled = u64::try_from(serial.len()).unwrap_or(0);
+                answer(&chain, Status::Ok, filled, rings, reach)
             }
-            Err(status) => answer(&chain, status, &[], rings, reach),
+            Ok(Request::Nothing) => answer(&chain, Status::Ok, 0, rings, reach),
+            Err(status) => answer(&chain, status, 0, rings, reach),
         }
     }
 
-    /// A request has come back from the disk: answers it, or begins the flush that must follow it.
+    /// The disk has done the present operation of a request: answers the request, or begins its next
+    /// operation.
     fn finish(
         &mut self,
-        done: Pending,
+        mut pending: Pending,
         status: DiskStatus,
         data: &[u8],
         rings: &mut Rings<'_>,
         reach: &mut Reach<'_>,
     ) -> Result<(), Broken> {
-        match (status, &done.operation) {
-            (DiskStatus::Failed, _) => answer(&done.chain, Status::IoError, &[], rings, reach),
-            (DiskStatus::Ok, DiskOperation::Read { bytes, .. }) => {
-                // The data may be a peer's: of the wrong length, it is no answer to this read.
-                if usize::try_from(*bytes) == Ok(data.len()) {
-                    answer(&done.chain, Status::Ok, data, rings, reach)
-                } else {
-                    answer(&done.chain, Status::IoError, &[], rings, reach)
-                }
-            }
-            (DiskStatus::Ok, _) if done.flush_follows => {
-                self.begin(done.chain, DiskOperation::Flush, false, reach);
-                Ok(())
-            }
-            (DiskStatus::Ok, _) => answer(&done.chain, Status::Ok, &[], rings, reach),
+        if status == DiskStatus::Failed || !pending.is_answered_by(data) {
+            return answer(&pending.chain, Status::IoError, 0, rings, reach);
         }
+        if pending.is_read() {
+            let place = &pending.chain.writable;
+            place.scatter(reach.ram, pending.moved_before, data)?;
+        }
+        if pending.advance(reach.ram)? {
+            self.begin(pending, reach);
+            return Ok(());
+        }
+        let filled = if pending.is_read() {
+            pending.moved_before
+        } else {
+            0
+        };
+        answer(&pending.chain, Status::Ok, filled, rings, reach)
     }
 
     /// Bytes of data of all requests in flight.
@@ -271,11 +271,10 @@ impl Block {
 
 impl Function for Block {
     const ID: u32 = 2;
-    const QUEUES: &'static [u16] = &[BLOCK_QUEUE_MAX];
+    const QUEUES: &'static [u16] = &[QUEUE_MAX];
 
     fn features(&self) -> u64 {
-        let always =
-            BlockFeatures::SIZE_MAX | BlockFeatures::SEG_MAX | BlockFeatures::BLK_SIZE | BlockFeatures::FLUSH;
+        let always = BlockFeatures::SEG_MAX | BlockFeatures::BLK_SIZE | BlockFeatures::FLUSH;
         let features = if self.read_only {
             always | BlockFeatures::RO
         } else {
@@ -285,9 +284,8 @@ impl Function for Block {
     }
 
     fn config(&self, offset: u64) -> u8 {
-        let fields: [(u64, &[u8]); 10] = [
+        let fields: [(u64, &[u8]); 9] = [
             (config::CAPACITY, &self.sectors.to_le_bytes()),
-            (config::SIZE_MAX, &SEGMENT_BYTES_MAX.to_le_bytes()),
             (config::SEG_MAX, &SEGMENTS_MAX.to_le_bytes()),
             (config::BLK_SIZE, &SECTOR_BYTES.to_le_bytes()),
             (config::MAX_DISCARD_SECTORS, &ZERO_SECTORS_MAX.to_le_bytes()),
@@ -348,11 +346,10 @@ impl VirtioMmio<Block> {
     /// again (FT 3.4-c).
     pub fn pending(&self) -> impl Iterator<Item = DiskRequest> {
         let disk = self.function.disk;
-        self.function.pending.iter().map(move |pending| DiskRequest {
-            disk,
-            id: pending.id,
-            operation: pending.operation.clone(),
-        })
+        self.function
+            .pending
+            .iter()
+            .map(move |pending| pending.disk_request(disk))
     }
 }
 
@@ -371,16 +368,15 @@ impl Visit for Block {
     }
 }
 
-/// Writes data and status, and gives the buffer back. The status is the last byte of the buffer, wherever the
-/// driver put that (VIRTIO 2.7.4.1).
+/// Writes the status and gives the buffer back. The first `filled` bytes of what the driver may read were
+/// written before. The status is the last byte of the buffer, wherever the driver put that (VIRTIO 2.7.4.1).
 fn answer(
     chain: &Chain,
     status: Status,
-    data: &[u8],
+    filled: u64,
     rings: &mut Rings<'_>,
     reach: &mut Reach<'_>,
 ) -> Result<(), Broken> {
-    chain.writable.scatter(reach.ram, data)?;
     let last = chain.writable.last_byte().ok_or(Broken("no room for a status"))?;
     reach
         .ram
@@ -388,8 +384,10 @@ fn answer(
         .map_err(|_| Broken("a buffer is not in RAM"))?;
     // VIRTIO 2.7.8.2: only what is written from the start on counts, and so the status only if no gap is
     // before it.
-    let filled = u32::try_from(data.len()).unwrap_or(u32::MAX);
-    let has_gap = u64::from(filled) != chain.writable.total().saturating_sub(1);
-    let written = if has_gap { filled } else { filled.saturating_add(1) };
-    rings.queue(0)?.push(reach.ram, chain.head, written)
+    let all = chain.writable.total();
+    let has_gap = filled != all.saturating_sub(STATUS_BYTES);
+    let written = if has_gap { filled } else { all };
+    rings
+        .queue(0)?
+        .push(reach.ram, chain.head, u32::try_from(written).unwrap_or(u32::MAX))
 }

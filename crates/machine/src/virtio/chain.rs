@@ -12,7 +12,7 @@ use std::ops::Range;
 use bitflags::bitflags;
 use hart::{Ram, Visit, Visitor};
 
-use super::{fields::Fields, limits::QUEUE_MAX};
+use super::{fields::Fields, limits::CHAIN_MAX};
 
 /// The driver broke a rule of the specification, and the device needs a reset (VIRTIO 2.1.2). Says which
 /// rule.
@@ -185,7 +185,7 @@ impl Spans {
     /// Bytes of all spans together.
     #[must_use]
     pub fn total(&self) -> u64 {
-        // At most QUEUE_MAX spans of less than 4 GiB: cannot saturate.
+        // At most CHAIN_MAX spans of less than 4 GiB: cannot saturate.
         self.0
             .iter()
             .fold(0, |sum, span| sum.saturating_add(u64::from(span.length)))
@@ -213,13 +213,13 @@ impl Spans {
         all_copied(filled == length)
     }
 
-    /// Copies to the guest, starting at the first byte of the run.
+    /// Copies to the guest, starting `skip` bytes into the run.
     ///
     /// # Errors
     /// If the run ends before all of `from` is written.
-    pub fn scatter(&self, ram: &mut Ram, from: &[u8]) -> Result<(), Broken> {
+    pub fn scatter(&self, ram: &mut Ram, skip: u64, from: &[u8]) -> Result<(), Broken> {
         let mut written = 0;
-        for (address, piece) in self.pieces(0, from.len()) {
+        for (address, piece) in self.pieces(skip, from.len()) {
             written = piece.end;
             ram.write(address, from.get(piece).unwrap_or_default())
                 .map_err(|_| Broken("a buffer is not in RAM"))?;
@@ -261,7 +261,7 @@ fn all_copied(all: bool) -> Result<(), Broken> {
 impl Visit for Spans {
     fn visit(&mut self, v: &mut dyn Visitor) {
         let Self(spans) = self;
-        hart::state::list(v, "spans", spans, usize::from(QUEUE_MAX));
+        hart::state::list(v, "spans", spans, usize::from(CHAIN_MAX));
     }
 }
 

@@ -170,7 +170,7 @@ fn receive_header(buffers: u16) -> [u8; HEADER_BYTES] {
 fn fill(spans: &Spans, bytes: &[u8], reach: &mut Reach<'_>) -> Result<usize, Broken> {
     let room = usize::try_from(spans.total()).unwrap_or(usize::MAX);
     let piece = bytes.get(..room).unwrap_or(bytes);
-    spans.scatter(reach.ram, piece)?;
+    spans.scatter(reach.ram, 0, piece)?;
     Ok(piece.len())
 }
 

@@ -3,8 +3,8 @@
 //!
 //! The transport sets a queue up as the driver's registers say; a device function takes buffers and gives
 //! them back. Everything that a queue reads is guest memory and may be anything. A rule broken by the driver
-//! is [`Broken`], which the transport answers with DEVICE_NEEDS_RESET. No loop here is longer than the ring,
-//! nothing is allocated beyond one chain, and nothing panics. All fields are guest state.
+//! is [`Broken`], which the transport answers with DEVICE_NEEDS_RESET. No loop here is longer than a
+//! chain may be, nothing is allocated beyond one chain, and nothing panics. All fields are guest state.
 
 use bitflags::bitflags;
 use hart::{Ram, Visit, Visitor};
@@ -12,6 +12,7 @@ use hart::{Ram, Visit, Visitor};
 use super::{
     chain::{Broken, Chain, DESCRIPTOR_BYTES, Table},
     features::TransportFeatures,
+    limits::CHAIN_MAX,
 };
 use crate::narrow::{index, with_half};
 
@@ -291,8 +292,9 @@ impl Queue {
             ..Chain::default()
         };
         let mut index = head;
-        // VIRTIO 2.7.5.3.1: no chain is longer than the queue. One more for the way into an indirect table.
-        for _ in 0..=self.size {
+        // VIRTIO 2.7.5.3.1 forbids drivers a chain longer than the queue, but devices take one in an indirect
+        // table. One more for the way into the table.
+        for _ in 0..=CHAIN_MAX {
             let descriptor = table.read(ram, index)?;
             if descriptor.is_indirect() {
                 if !self.indirect {
@@ -303,7 +305,7 @@ impl Queue {
                 continue;
             }
             chain.push(descriptor.check(ram)?, descriptor.is_writable())?;
-            if chain.count() > usize::from(self.size) {
+            if chain.count() > usize::from(CHAIN_MAX) {
                 break;
             }
             match descriptor.next() {
@@ -311,7 +313,7 @@ impl Queue {
                 None => return Ok(chain),
             }
         }
-        Err(Broken("a chain is longer than its queue"))
+        Err(Broken("a chain is too long, or a loop"))
     }
 
     /// The place of a free-running index in its ring.

@@ -48,7 +48,7 @@ impl Entropy {
         let wanted = usize::try_from(std::mem::take(&mut self.wanted)).unwrap_or(0);
         let chain = std::mem::take(&mut self.waiting);
         let bytes = bytes.get(..wanted).unwrap_or(bytes);
-        chain.writable.scatter(reach.ram, bytes)?;
+        chain.writable.scatter(reach.ram, 0, bytes)?;
         let written = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         rings.queue(0)?.push(reach.ram, chain.head, written)?;
         self.ask(rings, reach)

@@ -21,16 +21,21 @@ const IO_ERROR: u8 = 1;
 const UNSUPPORTED: u8 = 2;
 
 pub fn make() -> Slot {
-    make_disk(false)
+    make_disk(false, SECTORS)
 }
 
 fn make_read_only() -> Slot {
-    make_disk(true)
+    make_disk(true, SECTORS)
 }
 
-fn make_disk(read_only: bool) -> Slot {
+/// A disk of a terabyte.
+fn make_large() -> Slot {
+    make_disk(false, 1 << 31)
+}
+
+fn make_disk(read_only: bool, sectors: u64) -> Slot {
     let config = DiskConfig {
-        sectors: SECTORS,
+        sectors,
         read_only,
         serial: "disk-0123456789abcdefghij".into(),
     };
@@ -101,10 +106,10 @@ fn assert_refused(rig: &mut Rig, at: u64, expected: u8, what: &str) {
 fn the_configuration_space_has_capacity_and_limits() {
     let mut rig = Rig::new(make);
     assert_eq!(rig.read(register::DEVICE_ID), 2);
-    assert_eq!(rig.read(register::QUEUE_SIZE_MAX), 128);
+    assert_eq!(rig.read(register::QUEUE_SIZE_MAX), 1024);
     let words = [0, 8, 12, 20, 36, 40, 44, 48, 52, 56].map(|offset| rig.read(register::CONFIG + offset));
-    assert_eq!(words, [10_000, 16384, 126, 512, 1 << 21, 1, 8, 1 << 21, 1, 1]);
-    let features = 1 << 1 | 1 << 2 | 1 << 6 | 1 << 9 | 1 << 13 | 1 << 14;
+    assert_eq!(words, [10_000, 0, 254, 512, 1 << 21, 1, 8, 1 << 21, 1, 1]);
+    let features = 1 << 2 | 1 << 6 | 1 << 9 | 1 << 13 | 1 << 14;
     assert_eq!(rig.offered(), 1 << 32 | 3 << 28 | features);
     assert_eq!(
         Rig::new(make_read_only).offered() & (feature::RO | feature::DISCARD),
@@ -250,7 +255,6 @@ fn assert_refused_is_ok(rig: &mut Rig, at: u64) {
 #[test]
 fn reads_and_writes_out_of_range_or_of_no_whole_sectors_fail() {
     let mut rig = Rig::started(make);
-    let max = limits::REQUEST_BYTES_MAX;
     let cases = [
         (SECTORS, 512),
         (SECTORS - 1, 1024),
@@ -259,7 +263,6 @@ fn reads_and_writes_out_of_range_or_of_no_whole_sectors_fail() {
         (0, 1),
         (0, 511),
         (0, 513),
-        (0, max + 512),
         (0, MEMORY as u32),
     ];
     for (sector, length) in cases {
@@ -269,20 +272,144 @@ fn reads_and_writes_out_of_range_or_of_no_whole_sectors_fail() {
             assert_refused(&mut rig, at, IO_ERROR, &format!("{kind} {sector} {length}"));
         }
     }
-    for kind in [kind::IN, kind::OUT] {
-        let at = request(&mut rig, kind, 0, &[]);
-        assert_refused(&mut rig, at, IO_ERROR, "no data");
-    }
 }
 
 #[test]
-fn a_request_of_the_largest_size_is_taken() {
+fn no_data_is_moved_at_once() {
     let mut rig = Rig::started(make);
-    let buffer = rig.alloc(u64::from(limits::SEGMENT_BYTES_MAX));
-    let pieces = vec![out(buffer, limits::SEGMENT_BYTES_MAX); limits::SEGMENTS_MAX as usize];
+    for kind in [kind::IN, kind::OUT] {
+        let at = request(&mut rig, kind, 0, &[]);
+        assert_refused(&mut rig, at, 0, "no data");
+        let at = request(&mut rig, kind, SECTORS + 1, &[]);
+        assert_refused(&mut rig, at, IO_ERROR, "no data, beyond the disk");
+    }
+}
+
+/// Bytes of 0x1001 sectors, which U-Boot reads at once.
+const LONG: u32 = 0x1001 * 512;
+/// Bytes of its first part.
+const FIRST: u32 = LONG - 512;
+
+fn read(sector: u64, bytes: u32) -> DiskOperation {
+    DiskOperation::Read { sector, bytes }
+}
+
+/// What the only request in flight asks of the disk, and the request's number.
+fn asked(rig: &mut Rig) -> (u64, DiskOperation) {
+    let mut requests = disk_requests(rig);
+    assert_eq!(requests, pending(rig));
+    assert_eq!(requests.len(), 1);
+    let request = requests.remove(0);
+    (request.id, request.operation)
+}
+
+#[test]
+fn a_long_read_is_served_in_parts_to_a_driver_that_agreed_to_no_limit() {
+    let mut rig = Rig::started_with(make, 0, 16);
+    let buffer = rig.alloc(LONG.into());
+    let at = request(
+        &mut rig,
+        kind::IN,
+        7,
+        &[into(buffer, 1000), into(buffer + 1000, LONG - 1000)],
+    );
+    assert_eq!(asked(&mut rig), (0, read(7, FIRST)));
+    let data: Vec<u8> = (0..LONG).map(|i| (i / 509) as u8).collect();
+    let (first, last) = data.split_at(FIRST as usize);
+    complete(&mut rig, 0, DiskStatus::Ok, first);
+    assert_eq!((rig.peek(at, 1), rig.used(0).len()), (vec![0xee], 0));
+    assert_eq!(asked(&mut rig), (1, read(7 + 0x1000, 512)));
+    complete(&mut rig, 1, DiskStatus::Ok, last);
+    assert_eq!((rig.peek(at, 1), rig.used(0)[0].1), (vec![0], LONG + 1));
+    assert_eq!(rig.take_interrupt(), USED);
+    assert!(rig.peek(buffer, LONG as usize) == data);
+    assert!(pending(&rig).is_empty());
+}
+
+#[test]
+fn a_long_write_is_served_in_parts_and_flushed_once_at_the_end() {
+    // The driver has not accepted FLUSH, so the request is done when it is durable.
+    let mut rig = Rig::started_with(make, 0, 16);
+    let data: Vec<u8> = (0..LONG).map(|i| (i / 509) as u8).collect();
+    let buffer = rig.place(&data);
+    let at = request(
+        &mut rig,
+        kind::OUT,
+        7,
+        &[out(buffer, 1000), out(buffer + 1000, LONG - 1000)],
+    );
+    let write = |sector, data: &[u8]| DiskOperation::Write {
+        sector,
+        data: data.to_vec().into(),
+    };
+    let (first, last) = data.split_at(FIRST as usize);
+    assert!(asked(&mut rig) == (0, write(7, first)));
+    complete(&mut rig, 0, DiskStatus::Ok, &[]);
+    assert!(asked(&mut rig) == (1, write(7 + 0x1000, last)));
+    complete(&mut rig, 1, DiskStatus::Ok, &[]);
+    assert_eq!(asked(&mut rig), (2, DiskOperation::Flush));
+    assert_eq!((rig.peek(at, 1), rig.used(0).len()), (vec![0xee], 0));
+    complete(&mut rig, 2, DiskStatus::Ok, &[]);
+    assert_eq!((rig.peek(at, 1), rig.used(0)[0].1), (vec![0], 1));
+}
+
+#[test]
+fn a_part_that_fails_fails_the_request() {
+    let mut rig = Rig::started(make);
+    let buffer = rig.alloc(LONG.into());
+    let at = request(&mut rig, kind::IN, 0, &[into(buffer, LONG)]);
+    complete(&mut rig, 0, DiskStatus::Ok, &vec![1; FIRST as usize]);
+    complete(&mut rig, 1, DiskStatus::Failed, &[]);
+    assert_eq!((rig.peek(at, 1), rig.used(0).len()), (vec![IO_ERROR], 1));
+    assert!(pending(&rig).is_empty());
+}
+
+#[test]
+fn a_request_between_two_parts_goes_on_after_a_restore() {
+    let mut rig = Rig::started(make);
+    let buffer = rig.alloc(LONG.into());
+    request(&mut rig, kind::IN, 0, &[into(buffer, LONG)]);
+    complete(&mut rig, 0, DiskStatus::Ok, &vec![1; FIRST as usize]);
+    let mut fork = rig.fork();
+    assert_eq!(pending(&fork)[0].operation, read(0x1000, 512));
+    for rig in [&mut rig, &mut fork] {
+        complete(rig, 1, DiskStatus::Ok, &[2; 512]);
+        assert_eq!(rig.used(0)[0].1, LONG + 1);
+    }
+    assert!(rig.state() == fork.state());
+}
+
+#[test]
+fn a_request_for_more_than_memory_is_bounded() {
+    // Descriptors may name the same memory again and again: 2 GiB of data in 8 MiB of memory.
+    let mut rig = Rig::started(make_large);
+    let all = MEMORY as u32;
+    let room = |count: usize, rest: u32| [vec![into(BASE, all); count], vec![into(BASE, rest)]].concat();
+    for pieces in [room(255, all - 511), room(511, all), vec![into(BASE, all); 1022]] {
+        let at = request(&mut rig, kind::IN, 0, &pieces);
+        assert_refused(&mut rig, at, IO_ERROR, "2 GiB and more");
+    }
+    request(&mut rig, kind::IN, 0, &room(255, all - 512));
+    assert_eq!(asked(&mut rig).1, read(0, limits::PART_BYTES_MAX));
+    request(&mut rig, kind::OUT, 0, &[out(BASE, all)]);
+    let held: usize = pending(&rig)
+        .iter()
+        .map(|request| match &request.operation {
+            DiskOperation::Write { data, .. } => data.len(),
+            _ => 0,
+        })
+        .sum();
+    assert_eq!(held, limits::PART_BYTES_MAX as usize);
+}
+
+#[test]
+fn a_request_of_as_many_segments_as_the_driver_is_told_is_taken() {
+    let mut rig = Rig::started_with(make, u64::MAX, 256);
+    let buffer = rig.alloc(4096);
+    let pieces = vec![out(buffer, 4096); limits::SEGMENTS_MAX as usize];
     request(&mut rig, kind::OUT, 0, &pieces);
-    match &disk_requests(&mut rig)[0].operation {
-        DiskOperation::Write { data, .. } => assert_eq!(data.len(), 126 << 14),
+    match asked(&mut rig).1 {
+        DiskOperation::Write { data, .. } => assert_eq!(data.len(), 254 << 12),
         other => panic!("{other:?}"),
     }
 }

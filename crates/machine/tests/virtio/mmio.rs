@@ -47,7 +47,7 @@ fn the_identity_registers_name_a_modern_device() {
     assert_eq!(rig.read(4), 2);
     assert_eq!(rig.read(register::DEVICE_ID), 1);
     assert_eq!(rig.read(register::VENDOR_ID), QEMU);
-    assert_eq!(rig.read(register::QUEUE_SIZE_MAX), 256);
+    assert_eq!(rig.read(register::QUEUE_SIZE_MAX), 1024);
     assert_eq!(rig.read(register::STATUS), status::RESET);
     assert_eq!(rig.read(0xfc), 0);
 }
@@ -154,7 +154,7 @@ fn a_broken_queue_before_driver_ok_needs_a_reset_without_interrupt() {
 fn impossible_rings_do_not_become_ready() {
     let cases: [(u32, u64, u64, u64); 8] = [
         (0, 0x8000_0000, 0x8000_1000, 0x8000_2000),
-        (512, 0x8000_0000, 0x8000_1000, 0x8000_2000),
+        (2048, 0x8000_0000, 0x8001_0000, 0x8002_0000),
         (1 << 16, 0x8000_0000, 0x8000_1000, 0x8000_2000),
         (8, 0x8000_0008, 0x8000_1000, 0x8000_2000),
         (8, 0x8000_0000, 0x8000_1001, 0x8000_2000),

@@ -62,7 +62,7 @@ const RINGS_STEP: u64 = 0x4000;
 const DRIVER_AREA: u64 = 0x2000;
 const DEVICE_AREA: u64 = 0x3000;
 /// Effects that one access or input may cause: one for each place of the ring.
-const EFFECTS_MAX: usize = 257;
+const EFFECTS_MAX: usize = 1025;
 
 /// One piece of a request: guest address, length, and [`READABLE`] or [`WRITABLE`].
 type Piece = (u64, u64, u8);

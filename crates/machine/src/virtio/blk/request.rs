@@ -11,8 +11,12 @@ use crate::virtio::{
     fields::Fields,
 };
 
+/// Bytes of a sector, which is also the block size that the driver is told.
+pub const SECTOR_BYTES: u32 = 512;
 /// Bytes of a request's header.
 pub const HEADER_BYTES: u64 = 16;
+/// Bytes of the status at a request's end.
+pub const STATUS_BYTES: u64 = 1;
 /// Bytes of a range, which follows the header of discard and write-zeroes requests.
 pub const RANGE_BYTES: u64 = 16;
 
