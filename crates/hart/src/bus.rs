@@ -78,6 +78,10 @@ pub trait Bus {
     /// [`BusError`] becomes a store/AMO access fault.
     fn store(&mut self, ram: &mut Ram, access: Access, value: u64) -> Result<(), BusError>;
 
+    /// Does anything answer loads or stores at this physical address? Asked for the first byte of a cache
+    /// block, by the instructions that manage one without a load or store; it changes nothing.
+    fn answers(&self, address: u64) -> bool;
+
     /// The value of `mtime` at step `now`: a function of the last `Clock` input, of the steps since, and of
     /// what the guest has stored to `mtime`. It changes otherwise only in [`Bus::store`].
     fn time(&self, now: Step) -> u64;

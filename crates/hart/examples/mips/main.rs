@@ -29,6 +29,10 @@ impl Bus for Nothing {
         Err(BusError)
     }
 
+    fn answers(&self, _address: u64) -> bool {
+        false
+    }
+
     fn time(&self, _now: Step) -> u64 {
         0
     }

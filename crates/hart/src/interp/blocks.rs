@@ -1,8 +1,8 @@
 //! The cache-block instructions (manual, chapter "CMO").
 //!
 //! There is no cache: of these only `cbo.zero` does anything, and it is a store of 64 aligned bytes. The
-//! others check that they may load, with a store's exceptions. Whether they are allowed at all, `menvcfg` and
-//! `senvcfg` say.
+//! others check that they may load, with a store's exceptions, and that something is there that could be
+//! loaded. Whether they are allowed at all, `menvcfg` and `senvcfg` say.
 
 use super::{Core, Flow};
 use crate::{
@@ -51,14 +51,16 @@ impl Core<'_> {
         Ok(())
     }
 
-    /// Where the hart may store it may load: page tables and PMP see to it. What a device or nothing at all
-    /// does with a load is not asked.
+    /// Where the hart may store it may load: page tables and PMP see to it. A device's block may be managed
+    /// as its registers may be accessed; where nothing answers neither is permitted (manual, "Cache-Block
+    /// Management Instructions", on access faults).
     fn manage_block(&mut self, address: u64) -> Result<(), Exception> {
         let mmu = &mut self.caches.mmu;
         if mmu.known_load(address, 1).is_some() {
             return Ok(());
         }
         match mmu.reach(self.ram, address, BLOCK, Intent::Load) {
+            Ok(Target::Bus(physical)) if !self.bus.answers(physical) => Err(Exception::StoreAccessFault),
             Ok(_) => Ok(()),
             Err(trap) if trap.exception == Exception::LoadPageFault => Err(Exception::StorePageFault),
             Err(_) => Err(Exception::StoreAccessFault),

@@ -22,7 +22,7 @@
 #: a3 = 0
 #: a4 = 0
 #: a5 = -1
-    # A device has no blocks to zero.
+    # A device has no blocks to zero, and where nothing answers there is none to manage either.
     li    s2, 0x10000000
     li    s3, 0x20000005
 one:
@@ -32,6 +32,7 @@ one:
     cbo.inval (s3)
 #: trap 7 0x10000000 one 3
 #: trap 7 0x20000005 one+4 3
+#: trap 7 0x20000005 one+12 3
     # The two reserved values are not taken.
     li    t0, 0x10
     csrw  menvcfg, t0

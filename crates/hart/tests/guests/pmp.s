@@ -84,6 +84,11 @@ six:
     csrw  pmpcfg0, t0
     csrr  s8, pmpcfg0
 #: s8 = 0x990018
+    # Bits 5 and 6 of an entry are not there.
+    li    t0, 0x78
+    csrw  pmpcfg0, t0
+    csrr  s10, pmpcfg0
+#: s10 = 0x990018
     # An address is 54 bits.
     li    t0, -1
     csrw  pmpaddr0, t0

@@ -69,6 +69,10 @@
     csrw  satp, t0
     li    t1, 0xa000000000000456
     csrw  satp, t1
+    li    t1, 0x1000000000000457
+    csrw  satp, t1
+    li    t1, 0xf000000000000458
+    csrw  satp, t1
     csrr  s2, satp
     li    t1, 0x9fff000000000789
     csrw  satp, t1

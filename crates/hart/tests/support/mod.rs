@@ -81,6 +81,11 @@ impl Bus for Board {
         Ok(())
     }
 
+    fn answers(&self, address: u64) -> bool {
+        let rom = ROM..ROM + self.rom.len() as u64;
+        matches!(address, UART | LINES | DMA | EXIT) || rom.contains(&address)
+    }
+
     fn time(&self, now: Step) -> u64 {
         now.0.checked_div(self.steps_per_tick).unwrap_or(self.time)
     }
