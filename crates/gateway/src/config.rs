@@ -12,7 +12,7 @@ use os::sandbox::files::directory_of;
 use smoltcp::wire::{EthernetAddress, Ipv4Cidr};
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -170,6 +170,16 @@ impl Addresses {
     /// Whether the gateway itself answers at this address.
     pub fn is_own(&self, address: Ipv4Addr) -> bool {
         address == self.gateway || address == self.dns
+    }
+
+    /// The address and port of a place of the world for guests: the host's loopback is at the gateway's
+    /// address.
+    pub fn as_guests_see(&self, place: SocketAddrV4) -> SocketAddrV4 {
+        if *place.ip() == Ipv4Addr::LOCALHOST {
+            SocketAddrV4::new(self.gateway, place.port())
+        } else {
+            place
+        }
     }
 
     /// The gateway's MAC: 52:55 and the IP address, as in QEMU's user network.

@@ -4,10 +4,10 @@
 //! to send a false answer. If no resolver answers, the guest gets SERVFAIL at once rather than silence.
 
 use super::limits;
+use super::mappings::DATAGRAM_LEN_MAX;
 use super::nat::Destinations;
 use super::segment::Segment;
 use super::token::{Kind, token};
-use super::udp::DATAGRAM_LEN_MAX;
 use mio::net::UdpSocket;
 use mio::{Interest, Registry};
 use std::collections::BTreeMap;

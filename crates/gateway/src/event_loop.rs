@@ -17,13 +17,14 @@ use super::gauges::Gauges;
 use super::guests::{Guests, Observed};
 use super::icmp;
 use super::listener::GuestListener;
+use super::mappings::{Datagram, Fate};
 use super::nat::Destinations;
 use super::peer::{Peer, Standing};
 use super::segment::{Incoming, Segment};
 use super::switch::{Learned, PeerId};
 use super::tcp::TcpConnections;
 use super::token::{Kind, from_token, token};
-use super::udp::{Fate, UdpFlows};
+use super::udp::Udp;
 use super::{dhcp, limits};
 use crate::wire::Wire;
 use mio::event::Event;
@@ -52,7 +53,7 @@ pub struct EventLoop {
     segment: Segment,
     destinations: Destinations,
     tcp: TcpConnections,
-    udp: UdpFlows,
+    udp: Udp,
     dns: DnsQueries,
     /// Sources that were not read empty in their turn.
     unfinished: BTreeSet<Token>,
@@ -81,7 +82,7 @@ impl EventLoop {
             segment: Segment::new(addresses, guests, Instant::now()),
             destinations: Destinations::new(addresses, Rules::default(), config.resolvers.clone()),
             tcp: TcpConnections::new(),
-            udp: UdpFlows::default(),
+            udp: Udp::default(),
             dns: DnsQueries::default(),
             unfinished: BTreeSet::new(),
             accept_again: None,
@@ -142,7 +143,7 @@ impl EventLoop {
                 let guest = forward.guest_ip.unwrap_or(addresses.first_lease);
                 match forward.protocol {
                     Protocol::Tcp => self.tcp.forwards.listen(forward, guest, registry),
-                    Protocol::Udp => self.udp.listen(forward, guest, registry),
+                    Protocol::Udp => self.udp.clients.listen(forward, guest, registry),
                 }
             })
             .collect()
@@ -195,7 +196,7 @@ impl EventLoop {
                 }
                 false
             }
-            Kind::UdpFlow => self.udp.on_flow(segment, id),
+            Kind::UdpMapping => self.udp.mappings.on_ready(segment, &mut self.destinations, id),
             Kind::UdpForward => self.udp.on_forward(segment, id as usize),
             Kind::DnsQuery => {
                 self.dns.on_answer(segment, registry, id);
@@ -231,6 +232,13 @@ impl EventLoop {
         self.gauges.late.set(late);
         self.gauges.peers.set(self.segment.switch.len());
         self.gauges.addresses.set(self.segment.guests.len());
+        let [mappings, resting] = self.udp.mappings.counts();
+        self.gauges.mappings.set(mappings);
+        self.gauges.resting.set(resting);
+        self.gauges.clients.set(self.udp.clients.len());
+        self.gauges
+            .refused
+            .set(usize::try_from(self.udp.clients.refused()).unwrap_or(usize::MAX));
         self.gauges
             .forbidden
             .set(usize::try_from(self.destinations.forbidden()).unwrap_or(usize::MAX));
@@ -348,6 +356,8 @@ impl EventLoop {
             to,
             whole,
             payload: ip.payload(),
+            hops: ip.hop_limit(),
+            may_fragment: !ip.dont_frag(),
         };
         if ip.next_header() == IpProtocol::Udp {
             self.on_udp(&packet);
@@ -358,7 +368,10 @@ impl EventLoop {
                     self.tcp
                         .on_packet(&mut self.segment, registry, &mut self.destinations, &packet);
                 }
-                IpProtocol::Icmp => icmp::on_packet(&mut self.segment, &packet),
+                IpProtocol::Icmp => match icmp::refused(&self.segment, &packet) {
+                    Some((guest, port)) => self.udp.clients.on_refused(self.segment.now, guest, port),
+                    None => icmp::on_packet(&mut self.segment, &packet),
+                },
                 _ => {}
             }
         }
@@ -395,12 +408,22 @@ impl EventLoop {
             );
             return;
         }
+        let datagram = Datagram {
+            guest: ends.0,
+            outside: ends.1,
+            hops: packet.hops,
+            may_fragment: packet.may_fragment,
+            payload: udp.payload(),
+        };
         let destinations = &mut self.destinations;
         let fate = self
             .udp
-            .on_datagram(self.segment.now, registry, destinations, ends, udp.payload());
-        if fate != Fate::Sent && !packet.to.is_broadcast() && !packet.to.is_multicast() {
-            icmp::unreachable(&mut self.segment, packet, fate == Fate::Forbidden);
+            .on_datagram(&mut self.segment, registry, destinations, &datagram);
+        if let Fate::Returned(kind, code) = fate
+            && !packet.to.is_broadcast()
+            && !packet.to.is_multicast()
+        {
+            icmp::answer(&mut self.segment, packet, (kind, code));
         }
     }
 }

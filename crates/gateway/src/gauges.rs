@@ -37,6 +37,14 @@ pub struct Gauges {
     pub peers: Gauge,
     /// Addresses that guests are known by.
     pub addresses: Gauge,
+    /// Ports of guests that have a host socket for their datagrams.
+    pub mappings: Gauge,
+    /// Ports of this host that rest after such a socket.
+    pub resting: Gauge,
+    /// Clients of UDP forwards.
+    pub clients: Gauge,
+    /// Datagrams of those clients that a guest has refused.
+    pub refused: Gauge,
     /// Attempts of guests to reach a destination that is refused.
     pub forbidden: Gauge,
 }

@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod card;
+mod clients;
 mod config;
 mod destination;
 mod dhcp;
@@ -33,10 +34,13 @@ pub mod keyed;
 mod late;
 mod limits;
 mod listener;
+mod mappings;
 mod nat;
 mod peer;
+mod resting;
 mod segment;
 mod shares;
+mod socket_errors;
 mod sockets;
 mod splice;
 pub mod stream;

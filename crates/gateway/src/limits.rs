@@ -115,15 +115,33 @@ pub const OUTAGE: Duration = Duration::from_millis(200);
 /// Age of unacknowledged data below which a return from an outage does not send it again.
 pub const OUTAGE_DATA_AGE: Duration = Duration::from_millis(100);
 
-/// UDP flows, in both directions together. The flow that is idle longest makes room.
-pub const UDP_FLOWS_MAX: usize = 512;
-/// UDP flows that one guest has begun. The guest's flow that is idle longest makes room.
-pub const UDP_FLOWS_PER_GUEST_MAX: usize = 128;
-/// UDP flows of one client's address, likewise. Addresses of datagrams can be forged, so this is only a first
-/// hurdle.
-pub const UDP_FLOWS_PER_SOURCE_MAX: usize = 64;
-/// Silence after which a UDP flow is forgotten.
-pub const UDP_IDLE: Duration = Duration::from_secs(60);
+/// Addresses and ports of guests that have a host socket for their datagrams. The mapping that is idle
+/// longest of the guest that has most of them makes room.
+pub const UDP_MAPPINGS_MAX: usize = 2048;
+/// Such mappings of one guest. The guest's mapping that is idle longest makes room.
+pub const UDP_MAPPINGS_PER_GUEST_MAX: usize = 1024;
+/// Destinations that a mapping remembers, to take answers from. The one that was not sent to for the longest
+/// time makes room.
+pub const CONTACTS_PER_MAPPING_MAX: usize = 256;
+/// Clients of UDP forwards. The client that is idle longest of the source that has most of them makes room.
+pub const UDP_CLIENTS_MAX: usize = 2048;
+/// Clients of UDP forwards with one address, likewise. Addresses of datagrams can be forged, so this is only
+/// a first hurdle.
+pub const UDP_CLIENTS_PER_SOURCE_MAX: usize = 256;
+/// Silence after which a mapping or a client is forgotten: what RFC 4787 REQ-5 recommends.
+pub const UDP_IDLE: Duration = Duration::from_secs(300);
+/// Time for which a port rests after its last use: an answer that comes later than a silent mapping lives is
+/// expected by nobody.
+pub const PORT_REST: Duration = UDP_IDLE;
+/// Time for which a port rests even if all ports rest.
+pub const PORT_REST_MIN: Duration = Duration::from_secs(30);
+/// Ports of this host that rest after one guest has used them. Its oldest port makes room if it has rested
+/// for `PORT_REST_MIN`; else the guest gets no further port.
+pub const RESTING_PER_GUEST_MAX: usize = 4096;
+/// Ports that are tried before it is said that there is none.
+pub const PORT_TRIES: usize = 16;
+const _: () = assert!(UDP_MAPPINGS_PER_GUEST_MAX < UDP_MAPPINGS_MAX);
+const _: () = assert!(UDP_CLIENTS_PER_SOURCE_MAX < UDP_CLIENTS_MAX);
 /// Datagrams of one socket before the others have their turn.
 pub const DATAGRAMS_PER_TURN: usize = 64;
 /// DNS questions under way. The oldest makes room.

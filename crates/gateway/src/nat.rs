@@ -28,7 +28,7 @@ pub struct Destinations {
     /// Time of the last change of the file from which the resolvers were read.
     modified: Option<SystemTime>,
     /// Refused destinations that were told.
-    told: HashSet<SocketAddr>,
+    told: HashSet<SocketAddrV4>,
     /// Number of times that a guest asked for a refused destination.
     forbidden: u64,
 }
@@ -37,7 +37,7 @@ pub struct Destinations {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     /// To this address of the world.
-    To(SocketAddr),
+    To(SocketAddrV4),
     /// There is no such address.
     Nowhere,
     /// Guests may not reach the address.
@@ -100,7 +100,7 @@ impl Destinations {
             return self.resolvers().first().copied();
         }
         match self.of_udp(to) {
-            Way::To(target) => Some(target),
+            Way::To(target) => Some(target.into()),
             Way::Nowhere | Way::Forbidden => None,
         }
     }
@@ -119,22 +119,38 @@ impl Destinations {
         if to.port() == 0 {
             Way::Nowhere
         } else if self.rules.allow(target) {
-            Way::To(target.into())
+            Way::To(target)
         } else {
-            self.forbid(target.into());
+            if self.forbid(target) {
+                tracing::warn!(
+                    "a guest asked for {target}, which is refused; `--allow {target}` opens it ({} such \
+                     attempts so far)",
+                    self.forbidden
+                );
+            }
             Way::Forbidden
         }
     }
 
-    fn forbid(&mut self, target: SocketAddr) {
-        self.forbidden += 1;
-        if self.told.len() < limits::FORBIDDEN_TOLD_MAX && self.told.insert(target) {
+    /// Whether a datagram from this place of the world may reach a guest: a guest can answer it, so the rules
+    /// for destinations hold.
+    pub fn may_answer(&mut self, from: SocketAddrV4) -> bool {
+        let allowed = self.rules.allow(from);
+        if !allowed && self.forbid(from) {
             tracing::warn!(
-                "a guest asked for {target}, which is refused; `--allow {target}` opens it ({} such \
-                 attempts so far)",
+                "{from} answers a guest, and is refused; some servers (TFTP) answer from another port than \
+                 was asked: `--allow {}` opens all ports ({} such attempts so far)",
+                from.ip(),
                 self.forbidden
             );
         }
+        allowed
+    }
+
+    /// Counts a refusal. True: this place has not been told yet.
+    fn forbid(&mut self, place: SocketAddrV4) -> bool {
+        self.forbidden += 1;
+        self.told.len() < limits::FORBIDDEN_TOLD_MAX && self.told.insert(place)
     }
 }
 

@@ -20,7 +20,8 @@ use std::time::Instant;
 pub const ETHERNET_LEN: usize = 14;
 /// Bytes of an IPv4 header without options.
 pub const IPV4_LEN: usize = 20;
-const UDP_LEN: usize = 8;
+/// Bytes of a UDP header.
+pub const UDP_LEN: usize = 8;
 const HOP_LIMIT: u8 = 64;
 
 /// An IP packet of a guest whose header was checked.
@@ -33,6 +34,10 @@ pub struct Incoming<'a> {
     pub whole: &'a [u8],
     /// The packet without its header.
     pub payload: &'a [u8],
+    /// Routers that the packet may still pass.
+    pub hops: u8,
+    /// Whether routers may cut the packet into fragments.
+    pub may_fragment: bool,
 }
 
 /// The virtual segment as the gateway sees it.

@@ -22,6 +22,12 @@ impl<K: Eq + Hash> Shares<K> {
         self.0.get(holder).copied().unwrap_or(0)
     }
 
+    /// The holder that has most.
+    pub fn most(&self) -> Option<&K> {
+        let most = self.0.iter().max_by_key(|(_, count)| **count);
+        most.map(|(holder, _)| holder)
+    }
+
     /// Counts one more for a holder.
     pub fn add(&mut self, holder: K) {
         *self.0.entry(holder).or_default() += 1;

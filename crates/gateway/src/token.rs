@@ -17,8 +17,8 @@ pub enum Kind {
     TcpForward = 3,
     /// The host side of a TCP connection.
     Connection = 4,
-    /// Datagrams for a UDP flow.
-    UdpFlow = 5,
+    /// Datagrams for a guest's port, or errors of those that it has sent.
+    UdpMapping = 5,
     /// Datagrams of clients for a UDP forward.
     UdpForward = 6,
     /// An answer from a resolver.
@@ -41,7 +41,7 @@ pub fn from_token(token: Token) -> (Kind, u64) {
         2 => Kind::Peer,
         3 => Kind::TcpForward,
         4 => Kind::Connection,
-        5 => Kind::UdpFlow,
+        5 => Kind::UdpMapping,
         6 => Kind::UdpForward,
         _ => Kind::DnsQuery,
     };
@@ -60,7 +60,7 @@ mod tests {
             Kind::Peer,
             Kind::TcpForward,
             Kind::Connection,
-            Kind::UdpFlow,
+            Kind::UdpMapping,
             Kind::UdpForward,
             Kind::DnsQuery,
         ] {

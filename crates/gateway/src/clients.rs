@@ -1,0 +1,287 @@
+//! The way in for datagrams: forwards, and the clients that have sent something through one.
+//!
+//! A guest sees each client as a port of the gateway's address, and what it sends to that port goes to the
+//! client. A port that a client had rests afterwards, so that a late answer reaches neither another client
+//! nor a service of the host that has the same port.
+
+use super::config::{Forward, GatewayError};
+use super::host_port::HostPort;
+use super::icmp;
+use super::limits;
+use super::mappings::{DATAGRAM_LEN_MAX, Datagram, Fate};
+use super::resting::ClientPorts;
+use super::segment::Segment;
+use super::shares::{Shares, source_of};
+use super::socket_errors;
+use super::token::{Kind, token};
+use super::told::Told;
+use mio::Registry;
+use mio::net::UdpSocket;
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::time::Instant;
+
+/// Longest payload in bytes that fits a datagram of IPv4. IPv6 has longer ones.
+const PAYLOAD_LEN_MAX: usize = DATAGRAM_LEN_MAX - 28;
+
+#[derive(Debug)]
+struct Client {
+    /// Number of the forward that the client uses.
+    forward: usize,
+    address: SocketAddr,
+    /// Time at which a datagram last went either way.
+    used: Instant,
+}
+
+#[derive(Debug)]
+struct ForwardSocket {
+    socket: UdpSocket,
+    /// Address of the socket, for messages.
+    address: SocketAddr,
+    guest: SocketAddrV4,
+    /// The clients' ports of the gateway.
+    ports: HashMap<SocketAddr, u16>,
+}
+
+/// All UDP forwards and their clients.
+#[derive(Debug, Default)]
+pub struct Clients {
+    forwards: Vec<ForwardSocket>,
+    /// Clients by their port of the gateway.
+    by_port: HashMap<u16, Client>,
+    ports: ClientPorts,
+    shares: Shares<IpAddr>,
+    /// No client is forgotten before this time, at which the clients are looked at again.
+    expire_at: Option<Instant>,
+    buffer: Vec<u8>,
+    /// Datagrams of clients that a guest has refused.
+    refused: Told,
+    /// Clients for which there was no port.
+    without_port: Told,
+}
+
+impl Clients {
+    /// Starts to listen for a forward. Returns the address with the port that was chosen.
+    pub fn listen(
+        &mut self,
+        forward: &Forward,
+        guest: Ipv4Addr,
+        registry: &Registry,
+    ) -> Result<SocketAddr, GatewayError> {
+        let token = token(Kind::UdpForward, self.forwards.len() as u64);
+        let (bind, address) = (UdpSocket::bind, UdpSocket::local_addr);
+        let port = HostPort::open(forward, guest, (registry, token), bind, address)?;
+        socket_errors::keep(&port.socket);
+        self.forwards.push(ForwardSocket {
+            socket: port.socket,
+            address: port.address,
+            guest: port.guest,
+            ports: HashMap::new(),
+        });
+        Ok(port.address)
+    }
+
+    /// Sends a guest's datagram to the client that has the port. `None`: the port is no client's, nor was it
+    /// one's lately.
+    pub fn answer(&mut self, segment: &mut Segment, datagram: &Datagram<'_>) -> Option<Fate> {
+        let port = datagram.outside.port();
+        if *datagram.outside.ip() != segment.addresses.gateway {
+            return None;
+        }
+        let leads_here = |forward: &ForwardSocket| forward.guest == datagram.guest;
+        let Some(client) = self.by_port.get_mut(&port) else {
+            let is_late = self.ports.rests(port, segment.now) && self.forwards.iter().any(leads_here);
+            return is_late.then_some(Fate::REFUSED);
+        };
+        let forward = &self.forwards[client.forward];
+        if !leads_here(forward) {
+            return None;
+        }
+        client.used = segment.now;
+        let to = client.address;
+        let ports = &forward.ports;
+        let sent = socket_errors::send(&forward.socket, datagram.payload, to, |error| {
+            tell(segment, (forward.guest, ports.get(&error.to)), &error);
+        });
+        if let Err(error) = sent {
+            tracing::debug!(%error, "an answer to a client of a forward was lost");
+        }
+        Some(Fate::Sent)
+    }
+
+    /// Handles datagrams of clients of a forward. `is_taken` says whether a port of the gateway's address
+    /// means something else to a guest's port. True: there may be more.
+    pub fn on_ready(
+        &mut self,
+        segment: &mut Segment,
+        index: usize,
+        is_taken: impl Fn(SocketAddrV4, u16) -> bool,
+    ) -> bool {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(DATAGRAM_LEN_MAX, 0);
+        let mut more = true;
+        for _ in 0..limits::DATAGRAMS_PER_TURN {
+            let Some(forward) = self.forwards.get(index) else {
+                break;
+            };
+            match forward.socket.recv_from(&mut buffer) {
+                Ok((length, client)) => {
+                    let guest = forward.guest;
+                    if length <= PAYLOAD_LEN_MAX
+                        && let Some(port) = self.port_of(segment.now, index, client, &is_taken)
+                    {
+                        let from = SocketAddrV4::new(segment.addresses.gateway, port);
+                        segment.send_udp(from, guest, &buffer[..length]);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    more = false;
+                    break;
+                }
+                Err(_) => {
+                    while let Some(error) = socket_errors::next(&forward.socket) {
+                        tell(segment, (forward.guest, forward.ports.get(&error.to)), &error);
+                    }
+                }
+            }
+        }
+        self.buffer = buffer;
+        more
+    }
+
+    /// Notes that a guest has refused a datagram from this port of the gateway. The client cannot be told:
+    /// only the kernel sends such messages, and only for ports that nobody has.
+    pub fn on_refused(&mut self, now: Instant, guest: SocketAddrV4, port: u16) {
+        let Some(client) = self.by_port.get(&port) else {
+            return;
+        };
+        let forward = &self.forwards[client.forward];
+        if forward.guest == guest
+            && let Some(untold) = self.refused.one_more(now)
+        {
+            tracing::warn!(
+                "the forward {} leads to {guest}, and nobody in the guest listens at that port \
+                 ({untold} more datagrams were refused before)",
+                forward.address
+            );
+        }
+    }
+
+    /// Number of clients.
+    pub fn len(&self) -> usize {
+        self.by_port.len()
+    }
+
+    /// Number of datagrams of clients that a guest has refused.
+    pub fn refused(&self) -> u64 {
+        self.refused.total
+    }
+
+    /// The time at which `on_deadline` has something to do.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.expire_at
+    }
+
+    /// Forgets idle clients.
+    pub fn on_deadline(&mut self, now: Instant) {
+        if self.expire_at.is_none_or(|at| at > now) {
+            return;
+        }
+        let idle = |client: &Client| now.saturating_duration_since(client.used) >= limits::UDP_IDLE;
+        let idle = self.by_port.iter().filter(|(_, client)| idle(client));
+        for port in idle.map(|(&port, _)| port).collect::<Vec<_>>() {
+            self.remove(port, now);
+        }
+        let used = self.by_port.values().map(|client| client.used).min();
+        self.expire_at = used.map(|used| used + limits::UDP_IDLE);
+    }
+
+    /// The port of the gateway at which the guest sees a client.
+    fn port_of(
+        &mut self,
+        now: Instant,
+        index: usize,
+        address: SocketAddr,
+        is_taken: &impl Fn(SocketAddrV4, u16) -> bool,
+    ) -> Option<u16> {
+        if let Some(&port) = self.forwards[index].ports.get(&address) {
+            self.by_port.get_mut(&port)?.used = now;
+            return Some(port);
+        }
+        self.make_room(source_of(address.ip()), now);
+        let Some(port) = self.free_port(now, self.forwards[index].guest, is_taken) else {
+            if let Some(untold) = self.without_port.one_more(now) {
+                let forward = self.forwards[index].address;
+                tracing::warn!(%forward, untold, "too many new clients: a datagram was dropped");
+            }
+            return None;
+        };
+        let client = Client {
+            forward: index,
+            address,
+            used: now,
+        };
+        self.by_port.insert(port, client);
+        self.forwards[index].ports.insert(address, port);
+        self.shares.add(source_of(address.ip()));
+        self.expire_at.get_or_insert(now + limits::UDP_IDLE);
+        Some(port)
+    }
+
+    fn free_port(
+        &mut self,
+        now: Instant,
+        guest: SocketAddrV4,
+        is_taken: &impl Fn(SocketAddrV4, u16) -> bool,
+    ) -> Option<u16> {
+        for _ in 0..limits::PORT_TRIES {
+            let port = self.ports.take(now)?;
+            if !is_taken(guest, port) {
+                return Some(port);
+            }
+            self.ports.rest(port, now);
+        }
+        None
+    }
+
+    /// Forgets the client that is idle longest: of this source if it has its share, else of the source that
+    /// has most of them if there is no room.
+    fn make_room(&mut self, source: IpAddr, now: Instant) {
+        let of_whom = if self.shares.of(&source) >= limits::UDP_CLIENTS_PER_SOURCE_MAX {
+            source
+        } else if self.by_port.len() >= limits::UDP_CLIENTS_MAX {
+            self.shares.most().copied().unwrap_or(source)
+        } else {
+            return;
+        };
+        let theirs = self.by_port.iter();
+        let theirs = theirs.filter(|(_, client)| source_of(client.address.ip()) == of_whom);
+        if let Some(port) = theirs
+            .min_by_key(|(_, client)| client.used)
+            .map(|(&port, _)| port)
+        {
+            self.remove(port, now);
+        }
+    }
+
+    fn remove(&mut self, port: u16, now: Instant) {
+        if let Some(client) = self.by_port.remove(&port) {
+            self.forwards[client.forward].ports.remove(&client.address);
+            self.shares.remove(&source_of(client.address.ip()));
+            self.ports.rest(port, now);
+        }
+    }
+}
+
+/// Tells a guest what was said about its answer to the client that has this port of the gateway.
+fn tell(
+    segment: &mut Segment,
+    (guest, port): (SocketAddrV4, Option<&u16>),
+    error: &socket_errors::SocketError,
+) {
+    if let Some(&port) = port {
+        let gateway = segment.addresses.gateway;
+        icmp::tell(segment, gateway, (guest, SocketAddrV4::new(gateway, port)), error);
+    }
+}

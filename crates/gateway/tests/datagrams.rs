@@ -1,0 +1,180 @@
+//! Datagrams as guests, servers and clients see them: what RFC 4787 asks of a NAT, errors, and long
+//! datagrams.
+//!
+//! Servers and clients are sockets on the host's loopback, at which each address of 127.0.0.0/8 is another
+//! host; the guest is the network stack of `support/guest.rs`.
+
+#[path = "support/guest.rs"]
+mod guest;
+#[path = "support/scene.rs"]
+mod scene;
+
+use guest::{GATEWAY, Guest};
+use scene::{datagram, datagrams};
+use smoltcp::iface::SocketHandle;
+use smoltcp::socket::icmp;
+use smoltcp::wire::Icmpv4Packet;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+
+/// A socket of the guest's that hears what is said about the datagrams from its port.
+fn hear_errors(guest: &mut Guest, port: u16) -> SocketHandle {
+    let buffer = || icmp::PacketBuffer::new(vec![icmp::PacketMetadata::EMPTY; 4], vec![0; 4096]);
+    let mut socket = icmp::Socket::new(buffer(), buffer());
+    socket.bind(icmp::Endpoint::Udp(port.into())).unwrap();
+    guest.sockets.add(socket)
+}
+
+/// The next error that the guest hears: its type and code, who says it, and the port it is about.
+fn error(guest: &mut Guest, socket: SocketHandle) -> ((u8, u8), Ipv4Addr, u16) {
+    let mut told = None;
+    guest.run_until(|guest| {
+        let errors = guest.sockets.get_mut::<icmp::Socket<'_>>(socket);
+        told = errors.recv().ok().map(|(bytes, from)| {
+            let packet = Icmpv4Packet::new_unchecked(bytes);
+            let kind = (u8::from(packet.msg_type()), packet.msg_code());
+            let smoltcp::wire::IpAddress::Ipv4(from) = from;
+            // Behind the header of ICMP are one of IPv4 and one of UDP.
+            (kind, from, u16::from_be_bytes([bytes[30], bytes[31]]))
+        });
+        told.is_some()
+    });
+    told.unwrap()
+}
+
+/// The guest sends to a port of the host's loopback; where its datagram came from.
+fn send_to(guest: &mut Guest, socket: SocketHandle, server: &UdpSocket) -> SocketAddr {
+    let port = server.local_addr().unwrap().port();
+    guest.udp(socket).send_slice(b"out", (GATEWAY, port)).unwrap();
+    guest.ping(GATEWAY);
+    server.recv_from(&mut [0; 16]).unwrap().1
+}
+
+fn at(address: &str) -> UdpSocket {
+    UdpSocket::bind((address, 0)).unwrap()
+}
+
+#[test]
+fn a_server_may_answer_from_another_port_as_tftp_servers_do() {
+    let (_gateway, mut guest) = scene::start(|_| {});
+    let (server, transfer) = (at("127.0.0.1"), at("127.0.0.1"));
+    let socket = guest.bind_udp(2000);
+    let from = send_to(&mut guest, socket, &server);
+    transfer.send_to(b"block 1", from).unwrap();
+    let (answer, sender) = datagram(&mut guest, socket);
+    let port = transfer.local_addr().unwrap().port();
+    assert_eq!(
+        (answer.as_slice(), sender),
+        (&b"block 1"[..], (GATEWAY, port).into())
+    );
+    assert_eq!(send_to(&mut guest, socket, &transfer), from);
+}
+
+#[test]
+fn two_servers_see_the_guest_at_the_same_port_as_stun_needs_it() {
+    let (_gateway, mut guest) = scene::start(|config| config.allow.push("127.0.0.2".parse().unwrap()));
+    let (one, two) = (at("127.0.0.1"), at("127.0.0.2"));
+    let socket = guest.bind_udp(2000);
+    let from = send_to(&mut guest, socket, &one);
+    let place = (Ipv4Addr::new(127, 0, 0, 2), two.local_addr().unwrap().port());
+    // Its stack does not send to the loopback, so the gateway's other name for it is not used here.
+    guest.udp(socket).send_slice(b"out", place).unwrap();
+    guest.ping(GATEWAY);
+    assert_eq!(two.recv_from(&mut [0; 16]).unwrap().1.port(), from.port());
+}
+
+#[test]
+fn an_address_that_the_guest_has_not_sent_to_cannot_send_to_it() {
+    let (_gateway, mut guest) = scene::start(|config| config.allow.push("127.0.0.0/8".parse().unwrap()));
+    let (server, stranger) = (at("127.0.0.1"), at("127.0.0.3"));
+    let socket = guest.bind_udp(2000);
+    let from = send_to(&mut guest, socket, &server);
+    stranger.send_to(b"stranger", from).unwrap();
+    server.send_to(b"server", from).unwrap();
+    assert_eq!(datagram(&mut guest, socket).0, b"server");
+}
+
+#[test]
+fn what_is_refused_stays_refused_both_ways() {
+    let (server, closed) = (at("127.0.0.1"), at("127.0.0.1"));
+    let port = server.local_addr().unwrap().port();
+    let (gateway, mut guest) = scene::start(|config| {
+        config.allow = vec![format!("127.0.0.1:{port}").parse().unwrap()];
+    });
+    let socket = guest.bind_udp(2000);
+    let errors = hear_errors(&mut guest, 2000);
+    let from = send_to(&mut guest, socket, &server);
+    closed.send_to(b"refused", from).unwrap();
+    server.send_to(b"allowed", from).unwrap();
+    assert_eq!(datagram(&mut guest, socket).0, b"allowed");
+    let closed_port = closed.local_addr().unwrap().port();
+    guest
+        .udp(socket)
+        .send_slice(b"x", (GATEWAY, closed_port))
+        .unwrap();
+    assert_eq!(error(&mut guest, errors), ((3, 13), GATEWAY, closed_port));
+    while gateway.ready.gauges.forbidden.get() < 2 {
+        guest.ping(GATEWAY);
+    }
+}
+
+#[test]
+fn a_closed_port_is_told_and_the_next_datagram_is_not_lost_for_it() {
+    let (_gateway, mut guest) = scene::start(|_| {});
+    let (server, gone) = (at("127.0.0.1"), at("127.0.0.1"));
+    let closed = gone.local_addr().unwrap().port();
+    drop(gone);
+    let socket = guest.bind_udp(2000);
+    let errors = hear_errors(&mut guest, 2000);
+    // Both are sent at once: the error of the first is there before the second goes out.
+    guest.udp(socket).send_slice(b"lost", (GATEWAY, closed)).unwrap();
+    send_to(&mut guest, socket, &server);
+    assert_eq!(error(&mut guest, errors), ((3, 3), GATEWAY, closed));
+    guest.udp(socket).send_slice(b"lost", (GATEWAY, closed)).unwrap();
+    assert_eq!(error(&mut guest, errors), ((3, 3), GATEWAY, closed));
+}
+
+#[test]
+fn a_datagram_that_may_pass_no_router_gets_no_farther_than_the_gateway() {
+    let (_gateway, mut guest) = scene::start(|config| config.deny.push("192.0.2.1".parse().unwrap()));
+    let socket = guest.bind_udp(2000);
+    let errors = hear_errors(&mut guest, 2000);
+    guest.udp(socket).set_hop_limit(Some(1));
+    guest
+        .udp(socket)
+        .send_slice(b"x", (Ipv4Addr::new(192, 0, 2, 7), 33434))
+        .unwrap();
+    assert_eq!(error(&mut guest, errors), ((11, 0), GATEWAY, 33434));
+}
+
+#[test]
+fn an_answer_to_a_client_that_is_gone_is_told() {
+    let (gateway, mut guest) = scene::with_forward("udp", ":9");
+    let socket = guest.bind_udp(9);
+    let errors = hear_errors(&mut guest, 9);
+    let (client, _) = datagrams();
+    client.send_to(b"question", gateway.forward()).unwrap();
+    let (_, sender) = datagram(&mut guest, socket);
+    drop(client);
+    guest.udp(socket).send_slice(b"answer", sender).unwrap();
+    assert_eq!(error(&mut guest, errors), ((3, 3), GATEWAY, sender.port));
+    // Another client is served as if nothing were.
+    let (client, _) = datagrams();
+    client.send_to(b"again", gateway.forward()).unwrap();
+    let (question, sender) = datagram(&mut guest, socket);
+    assert_eq!(question, b"again");
+    guest.udp(socket).send_slice(b"answer", sender).unwrap();
+    guest.ping(GATEWAY);
+    assert_eq!(client.recv(&mut [0; 16]).unwrap(), 6);
+}
+
+#[test]
+fn a_port_that_is_closed_in_the_guest_is_counted() {
+    let (gateway, mut guest) = scene::with_forward("udp", ":9");
+    // Its stack answers with ICMP by itself, once it knows the gateway's MAC.
+    guest.ping(GATEWAY);
+    let (client, _) = datagrams();
+    client.send_to(b"question", gateway.forward()).unwrap();
+    while gateway.ready.gauges.refused.get() == 0 {
+        guest.ping(GATEWAY);
+    }
+}
