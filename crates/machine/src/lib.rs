@@ -75,6 +75,6 @@ pub mod parts {
         irq::{IrqLines, Line},
         machine::QUANTUM,
         snapshot::{restore_part, save_part},
-        virtio::{Broken, Function, Rings, Slot, VirtioMmio, limits},
+        virtio::{Accepted, Broken, Function, Rings, Slot, VirtioMmio, limits},
     };
 }

@@ -10,14 +10,13 @@ use bitflags::bitflags;
 use hart::{Ram, Visit, Visitor};
 
 use super::{
-    Broken, Function, Rings, VirtioMmio,
+    Accepted, Broken, Function, Rings, VirtioMmio,
     chain::{Chain, Untrusted},
-    limits::{
-        IN_FLIGHT_BYTES_MAX, QUEUE_MAX, REQUEST_BYTES_MAX, REQUESTS_MAX, SEGMENTS_MAX, ZERO_SECTORS_MAX,
-    },
+    limits::{IN_FLIGHT_BYTES_MAX, QUEUE_MAX, REQUEST_BYTES_MAX, REQUESTS_MAX, ZERO_SECTORS_MAX},
 };
 use crate::{DiskConfig, DiskOperation, DiskRequest, DiskStatus, Effect, device::Reach};
 
+mod config;
 mod part;
 mod pending;
 mod request;
@@ -33,12 +32,18 @@ bitflags! {
     pub struct BlockFeatures: u64 {
         /// The most segments of a request are in `seg_max`.
         const SEG_MAX = 1 << 2;
+        /// A geometry in cylinders, heads and sectors is in `geometry`.
+        const GEOMETRY = 1 << 4;
         /// The disk is read-only.
         const RO = 1 << 5;
         /// The block size is in `blk_size`.
         const BLK_SIZE = 1 << 6;
         /// The device answers flush requests.
         const FLUSH = 1 << 9;
+        /// How blocks lie on the medium is in `topology`.
+        const TOPOLOGY = 1 << 10;
+        /// The driver may choose in `writeback` whether what is completed is durable.
+        const CONFIG_WCE = 1 << 11;
         /// The device answers discard requests.
         const DISCARD = 1 << 13;
         /// The device answers write-zeroes requests.
@@ -46,21 +51,6 @@ bitflags! {
     }
 }
 
-/// VIRTIO 5.2.4: offsets in `struct virtio_blk_config`.
-mod config {
-    pub const CAPACITY: u64 = 0;
-    pub const SEG_MAX: u64 = 12;
-    pub const BLK_SIZE: u64 = 20;
-    pub const MAX_DISCARD_SECTORS: u64 = 36;
-    pub const MAX_DISCARD_SEG: u64 = 40;
-    pub const DISCARD_SECTOR_ALIGNMENT: u64 = 44;
-    pub const MAX_WRITE_ZEROES_SECTORS: u64 = 48;
-    pub const MAX_WRITE_ZEROES_SEG: u64 = 52;
-    pub const WRITE_ZEROES_MAY_UNMAP: u64 = 56;
-}
-
-/// Discards had best be aligned to this many sectors, which are 4 KiB.
-const DISCARD_ALIGNMENT_SECTORS: u32 = 8;
 /// Bytes of the answer to VIRTIO_BLK_T_GET_ID.
 const ID_BYTES: usize = 20;
 
@@ -89,6 +79,8 @@ pub struct Block {
     /// The id of the next request. It counts for the life of the guest; no reset sets it back, so no
     /// completion can be taken for that of another request.
     next_id: u64,
+    /// The driver chose by CONFIG_WCE that what is completed is durable.
+    write_through: bool,
     /// The requests in flight, in the order of submission; at most [`REQUESTS_MAX`].
     pending: Vec<Pending>,
 }
@@ -107,6 +99,7 @@ impl Block {
             read_only: config.read_only,
             serial,
             next_id: 0,
+            write_through: false,
             pending: Vec::new(),
         }
     }
@@ -135,12 +128,12 @@ impl Block {
             }
             RequestType::Flush => Some(DiskOperation::Flush),
             RequestType::GetId => return Ok(Request::Id),
-            RequestType::Discard if rings.has_accepted(BlockFeatures::DISCARD) => {
+            RequestType::Discard if rings.accepted.has(BlockFeatures::DISCARD) => {
                 // VIRTIO 5.2.6.2: no flag is known for discard, not even unmap.
                 let Range { sector, sectors, .. } = self.range(chain, ram, RangeFlags::empty())?;
                 Some(DiskOperation::Discard { sector, sectors })
             }
-            RequestType::WriteZeroes if rings.has_accepted(BlockFeatures::WRITE_ZEROES) => {
+            RequestType::WriteZeroes if rings.accepted.has(BlockFeatures::WRITE_ZEROES) => {
                 let Range {
                     sector,
                     sectors,
@@ -205,7 +198,6 @@ impl Block {
     fn submit(&mut self, chain: Chain, rings: &mut Rings<'_>, reach: &mut Reach<'_>) -> Result<(), Broken> {
         match self.parse(&chain, rings, reach.ram) {
             Ok(Request::Disk(operation)) => {
-                // VIRTIO 5.2.6.2: for a driver without flush, what is completed is durable.
                 let writes = matches!(
                     operation,
                     DiskOperation::Write { .. } | DiskOperation::WriteZeroes { .. }
@@ -213,7 +205,7 @@ impl Block {
                 let pending = Pending {
                     chain,
                     operation,
-                    flush_follows: writes && !rings.has_accepted(BlockFeatures::FLUSH),
+                    flush_follows: writes && !self.is_write_back(rings.accepted),
                     ..Pending::default()
                 };
                 self.begin(pending, reach);
@@ -261,6 +253,12 @@ impl Block {
         answer(&pending.chain, Status::Ok, filled, rings, reach)
     }
 
+    /// May a write be completed before it is durable? VIRTIO 5.2.6.2: not for a driver without flush.
+    fn is_write_back(&self, accepted: Accepted) -> bool {
+        let may_choose = accepted.has(BlockFeatures::CONFIG_WCE);
+        accepted.has(BlockFeatures::FLUSH) && !(may_choose && self.write_through)
+    }
+
     /// Bytes of data of all requests in flight.
     fn in_flight_bytes(&self) -> u64 {
         self.pending
@@ -274,7 +272,12 @@ impl Function for Block {
     const QUEUES: &'static [u16] = &[QUEUE_MAX];
 
     fn features(&self) -> u64 {
-        let always = BlockFeatures::SEG_MAX | BlockFeatures::BLK_SIZE | BlockFeatures::FLUSH;
+        let always = BlockFeatures::SEG_MAX
+            | BlockFeatures::GEOMETRY
+            | BlockFeatures::BLK_SIZE
+            | BlockFeatures::FLUSH
+            | BlockFeatures::TOPOLOGY
+            | BlockFeatures::CONFIG_WCE;
         let features = if self.read_only {
             always | BlockFeatures::RO
         } else {
@@ -283,26 +286,17 @@ impl Function for Block {
         features.bits()
     }
 
-    fn config(&self, offset: u64) -> u8 {
-        let fields: [(u64, &[u8]); 9] = [
-            (config::CAPACITY, &self.sectors.to_le_bytes()),
-            (config::SEG_MAX, &SEGMENTS_MAX.to_le_bytes()),
-            (config::BLK_SIZE, &SECTOR_BYTES.to_le_bytes()),
-            (config::MAX_DISCARD_SECTORS, &ZERO_SECTORS_MAX.to_le_bytes()),
-            (config::MAX_DISCARD_SEG, &1_u32.to_le_bytes()),
-            (
-                config::DISCARD_SECTOR_ALIGNMENT,
-                &DISCARD_ALIGNMENT_SECTORS.to_le_bytes(),
-            ),
-            (config::MAX_WRITE_ZEROES_SECTORS, &ZERO_SECTORS_MAX.to_le_bytes()),
-            (config::MAX_WRITE_ZEROES_SEG, &1_u32.to_le_bytes()),
-            (config::WRITE_ZEROES_MAY_UNMAP, &[1]),
-        ];
-        let byte = |(start, field): (u64, &[u8])| {
-            let index = usize::try_from(offset.checked_sub(start)?).ok()?;
-            field.get(index).copied()
-        };
-        fields.into_iter().find_map(byte).unwrap_or(0)
+    fn config(&self, offset: u64, accepted: Accepted) -> u8 {
+        // VIRTIO 5.2.5.2: `writeback` begins as 0 for a driver that has CONFIG_WCE and no flush.
+        let can_choose = accepted.has(BlockFeatures::FLUSH) || !accepted.has(BlockFeatures::CONFIG_WCE);
+        config::byte(offset, self.sectors, can_choose && !self.write_through)
+    }
+
+    /// VIRTIO 5.2.5: `writeback` is the driver's to write, once it has accepted CONFIG_WCE.
+    fn set_config(&mut self, offset: u64, value: u8, accepted: Accepted) {
+        if offset == config::WRITEBACK && accepted.has(BlockFeatures::CONFIG_WCE) {
+            self.write_through = value == 0;
+        }
     }
 
     fn notify(&mut self, _: usize, rings: &mut Rings<'_>, reach: &mut Reach<'_>) -> Result<(), Broken> {
@@ -323,6 +317,7 @@ impl Function for Block {
     }
 
     fn reset(&mut self) {
+        self.write_through = false;
         self.pending.clear();
     }
 }
@@ -361,9 +356,11 @@ impl Visit for Block {
             read_only: _,
             serial: _,
             next_id,
+            write_through,
             pending,
         } = self;
         v.u64("next_id", next_id);
+        v.bool("write_through", write_through);
         hart::state::list(v, "pending", pending, REQUESTS_MAX);
     }
 }

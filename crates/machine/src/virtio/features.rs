@@ -1,10 +1,11 @@
-//! `TransportFeatures`: the features that every device here offers and whose work transport and queues do.
+//! `TransportFeatures`: the features that every device here offers and whose work transport and queues do;
+//! and `Accepted`, what came of an offer.
 //!
 //! The features of a single device stand with it ([`blk`](super::blk), [`net`](super::net)); the bits of both
 //! together are what the driver is offered. The features are named here and obeyed in the transport and in
 //! the queue.
 
-use bitflags::bitflags;
+use bitflags::{Flags, bitflags};
 
 bitflags! {
     /// The features of transport and queues that every device here offers (VIRTIO 6): `VIRTIO_F_*`.
@@ -17,5 +18,17 @@ bitflags! {
         /// The driver keeps to version 1 of the specification, and not to what was before it. A driver may
         /// leave it out (VIRTIO 6.1): then some structures have the size that they had before version 1.
         const VERSION_1 = 1 << 32;
+    }
+}
+
+/// The features of transport and function that driver and device have agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted(pub(super) u64);
+
+impl Accepted {
+    /// Is this feature agreed on?
+    #[must_use]
+    pub fn has(self, feature: impl Flags<Bits = u64>) -> bool {
+        self.0 & feature.bits() != 0
     }
 }

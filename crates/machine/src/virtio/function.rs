@@ -4,10 +4,9 @@
 //! driver has made buffers available or resets the device, and lends it the queues for the call. A function
 //! never calls the transport, and it keeps only its own state.
 
-use bitflags::Flags;
 use hart::Visit;
 
-use super::{chain::Broken, queue::Queue};
+use super::{chain::Broken, features::Accepted, queue::Queue};
 use crate::device::Reach;
 
 /// What makes a transport a device: its queues, features and configuration space.
@@ -23,9 +22,12 @@ pub trait Function: Visit {
     /// [`TransportFeatures`](super::TransportFeatures).
     fn features(&self) -> u64;
 
-    /// One byte of the configuration space; 0 where there is none. The configuration space never changes, so
-    /// neither does ConfigGeneration.
-    fn config(&self, offset: u64) -> u8;
+    /// One byte of the configuration space; 0 where there is none. The configuration space changes only when
+    /// the driver writes to it, so ConfigGeneration never does.
+    fn config(&self, offset: u64, accepted: Accepted) -> u8;
+
+    /// The driver has written a byte of the configuration space. What it may not write stays as it is.
+    fn set_config(&mut self, offset: u64, value: u8, accepted: Accepted);
 
     /// The driver has made buffers available in the queue of this index.
     ///
@@ -41,8 +43,8 @@ pub trait Function: Visit {
 pub struct Rings<'a> {
     /// As many queues as [`Function::QUEUES`] has sizes.
     pub(super) queues: &'a mut [Queue],
-    /// The bits of the features that the driver has accepted.
-    pub(super) features: u64,
+    /// The features that driver and device have agreed on.
+    pub accepted: Accepted,
 }
 
 impl Rings<'_> {
@@ -52,11 +54,5 @@ impl Rings<'_> {
     /// Never for an index below the length of [`Function::QUEUES`].
     pub fn queue(&mut self, index: usize) -> Result<&mut Queue, Broken> {
         self.queues.get_mut(index).ok_or(Broken("no such queue"))
-    }
-
-    /// Did the driver accept this feature?
-    #[must_use]
-    pub fn has_accepted(&self, feature: impl Flags<Bits = u64>) -> bool {
-        self.features & feature.bits() != 0
     }
 }

@@ -12,7 +12,7 @@ use bitflags::bitflags;
 use hart::{Visit, Visitor, Width};
 
 use super::{
-    Broken, Function, Queue, Rings, TransportFeatures,
+    Accepted, Broken, Function, Queue, Rings, TransportFeatures,
     queue::{Area, Half},
 };
 use crate::{
@@ -28,6 +28,8 @@ const VERSION: u32 = 2;
 /// VendorID, which says who made the device: "QEMU", as on the board that ours is like. Kernels for that
 /// board ask for it.
 const VENDOR: u32 = u32::from_le_bytes(*b"QEMU");
+/// The bit of a feature that no device here offers. A driver accepts it that accepts one beyond bit 63.
+const NEVER_OFFERED: u64 = 1 << 62;
 /// Offset of the device's configuration space.
 const CONFIG: u64 = 0x100;
 
@@ -120,11 +122,16 @@ impl Register {
 /// A load from a slot without a device, which has device ID 0 (VIRTIO 4.2.2).
 #[must_use]
 pub fn empty(offset: u64, width: Width) -> u64 {
-    match (Register::at(offset), width) {
-        (Register::Magic, Width::Word) => u64::from(MAGIC),
-        (Register::Version, Width::Word) => u64::from(VERSION),
-        (Register::VendorId, Width::Word) => u64::from(VENDOR),
+    let word = |offset| match Register::at(offset) {
+        Register::Magic => MAGIC,
+        Register::Version => VERSION,
+        Register::VendorId => VENDOR,
         _ => 0,
+    };
+    match width {
+        Width::Word => u64::from(word(offset)),
+        Width::Double => u64::from(word(offset)) | u64::from(word(offset.saturating_add(4))) << 32,
+        Width::Byte | Width::Half => 0,
     }
 }
 
@@ -185,7 +192,7 @@ impl<F: Function> VirtioMmio<F> {
             return;
         }
         let mut rings = Rings {
-            features: self.accepted().bits(),
+            accepted: self.accepted(),
             queues: &mut self.queues,
         };
         let outcome = act(&mut self.function, &mut rings, reach);
@@ -221,11 +228,17 @@ impl<F: Function> VirtioMmio<F> {
         self.function.features() | TransportFeatures::all().bits()
     }
 
-    /// The features of transport and queues that driver and device have agreed on, with the bits of those of
-    /// the function. None before FEATURES_OK, however many the driver wrote.
-    fn accepted(&self) -> TransportFeatures {
-        let is_agreed = self.status.contains(DeviceStatus::FEATURES_OK);
-        TransportFeatures::from_bits_retain(if is_agreed { self.driver_features } else { 0 })
+    /// The features that driver and device have agreed on: none before FEATURES_OK, however many the driver
+    /// wrote. A driver that was refused FEATURES_OK and goes on all the same has what was offered of those,
+    /// as on QEMU's board.
+    fn accepted(&self) -> Accepted {
+        let is_refused = !self.are_features_sound();
+        let is_agreed = self.status.contains(DeviceStatus::FEATURES_OK) || is_refused;
+        Accepted(if is_agreed {
+            self.driver_features & self.offered()
+        } else {
+            0
+        })
     }
 
     /// The queue that QueueSel means, if there is one.
@@ -293,7 +306,7 @@ impl<F: Function> VirtioMmio<F> {
             0 => self.driver_features = with_half(features, 0, u64::from(value)),
             1 => self.driver_features = with_half(features, 32, u64::from(value)),
             // No feature above bit 63 is offered, so accepting one fails at FEATURES_OK.
-            _ if value != 0 => self.driver_features = u64::MAX,
+            _ if value != 0 => self.driver_features |= NEVER_OFFERED,
             _ => {}
         }
     }
@@ -345,16 +358,9 @@ impl<F: Function> VirtioMmio<F> {
             .difference(DeviceStatus::DEVICE_NEEDS_RESET)
             .difference(self.status);
         self.status.insert(added);
-        if added.contains(DeviceStatus::FEATURES_OK) {
-            if self.are_features_sound() {
-                let features = self.accepted();
-                for queue in &mut self.queues {
-                    queue.set_features(features);
-                }
-            } else {
-                // VIRTIO 2.2.2: refused by leaving the bit clear.
-                self.status.remove(DeviceStatus::FEATURES_OK);
-            }
+        // VIRTIO 2.2.2: features that are not offered are refused by leaving the bit clear.
+        if !self.are_features_sound() {
+            self.status.remove(DeviceStatus::FEATURES_OK);
         }
         if added.contains(DeviceStatus::DRIVER_OK) {
             self.start(reach);
@@ -363,13 +369,12 @@ impl<F: Function> VirtioMmio<F> {
 
     /// The driver has set DRIVER_OK: looks at what it made available before, and perhaps notified too early.
     ///
-    /// VIRTIO 3.1.1 asks the driver for FEATURES_OK before. One that never did so has accepted no feature, as
-    /// on QEMU's board. One that was refused FEATURES_OK may not go on.
+    /// VIRTIO 3.1.1 asks the driver for FEATURES_OK before, but a device need not insist: a driver that never
+    /// asked has accepted no feature.
     fn start(&mut self, reach: &mut Reach<'_>) {
-        if !self.are_features_sound() {
-            self.give_up();
-            self.drive_line(reach);
-            return;
+        let accepted = self.accepted();
+        for queue in &mut self.queues {
+            queue.set_features(accepted);
         }
         for index in 0..self.queues.len() {
             self.run(reach, |function, rings, reach| {
@@ -400,26 +405,43 @@ impl<F: Function> VirtioMmio<F> {
 }
 
 impl<F: Function> Device for VirtioMmio<F> {
-    /// Control registers answer to 32-bit accesses (VIRTIO 4.2.2.2), the configuration space to any.
+    /// Control registers answer to 32-bit accesses (VIRTIO 4.2.2.2), the configuration space to any. An
+    /// access of 64 bits to control registers is one to each of two, as on QEMU's board.
     fn read(&mut self, offset: u64, width: Width, _: &mut Reach<'_>) -> Option<u64> {
         if let Some(config) = offset.checked_sub(CONFIG) {
+            let accepted = self.accepted();
             let mut bytes = [0; 8];
             let places = bytes.iter_mut().zip(config..config.saturating_add(width.bytes()));
             for (byte, offset) in places {
-                *byte = self.function.config(offset);
+                *byte = self.function.config(offset, accepted);
             }
             return Some(u64::from_le_bytes(bytes));
         }
-        match width {
-            Width::Word => Some(u64::from(self.read_register(Register::at(offset)))),
-            _ => Some(0),
-        }
+        let mut word = |offset| u64::from(self.read_register(Register::at(offset)));
+        Some(match width {
+            Width::Word => word(offset),
+            Width::Double => word(offset) | word(offset.saturating_add(4)) << 32,
+            Width::Byte | Width::Half => 0,
+        })
     }
 
-    /// No configuration space has a field for the driver to write.
     fn write(&mut self, offset: u64, width: Width, value: u64, reach: &mut Reach<'_>) -> bool {
-        if offset < CONFIG && width == Width::Word {
-            self.write_register(Register::at(offset), low32(value), reach);
+        if let Some(config) = offset.checked_sub(CONFIG) {
+            let accepted = self.accepted();
+            let places = config..config.saturating_add(width.bytes());
+            for (offset, byte) in places.zip(value.to_le_bytes()) {
+                self.function.set_config(offset, byte, accepted);
+            }
+            return true;
+        }
+        match width {
+            Width::Word => self.write_register(Register::at(offset), low32(value), reach),
+            Width::Double => {
+                self.write_register(Register::at(offset), low32(value), reach);
+                let high = Register::at(offset.saturating_add(4));
+                self.write_register(high, low32(value >> 32), reach);
+            }
+            Width::Byte | Width::Half => {}
         }
         true
     }

@@ -31,7 +31,7 @@ pub mod rng;
 pub mod slot;
 
 pub use chain::Broken;
-pub use features::TransportFeatures;
+pub use features::{Accepted, TransportFeatures};
 pub use function::{Function, Rings};
 pub use mmio::VirtioMmio;
 pub use queue::Queue;

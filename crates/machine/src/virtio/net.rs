@@ -11,7 +11,7 @@ use bitflags::bitflags;
 use hart::{Visit, Visitor};
 
 use super::{
-    Broken, Function, Rings, TransportFeatures, VirtioMmio,
+    Accepted, Broken, Function, Rings, TransportFeatures, VirtioMmio,
     chain::{Chain, Spans},
     limits::{FRAME_BYTES_MAX, FRAME_BYTES_MIN, FRAMES_HELD_MAX, QUEUE_MAX},
 };
@@ -25,6 +25,8 @@ bitflags! {
         const MAC = 1 << 5;
         /// The device may spread a frame over several receive buffers.
         const MRG_RXBUF = 1 << 15;
+        /// The state of the link is in the configuration space.
+        const STATUS = 1 << 16;
     }
 }
 
@@ -32,6 +34,8 @@ bitflags! {
 const RECEIVE: usize = 0;
 /// VIRTIO 5.1.2: the index of the queue of frames to transmit.
 const TRANSMIT: usize = 1;
+/// VIRTIO 5.1.4: the link is up, as it always is: what cannot leave is lost on the way, as in a network.
+const LINK_UP: u8 = 1;
 /// VIRTIO 5.1.6: bytes of `struct virtio_net_hdr`, which is before each frame.
 const HEADER_BYTES: usize = 12;
 /// VIRTIO 5.1.6.1: the same without its last field, `num_buffers`.
@@ -104,7 +108,7 @@ impl Net {
 /// Puts one frame into receive buffers, or drops it. False: the frame must wait, as there are too few
 /// buffers.
 fn place(frame: &[u8], rings: &mut Rings<'_>, reach: &mut Reach<'_>) -> Result<bool, Broken> {
-    let mergeable = rings.has_accepted(NetFeatures::MRG_RXBUF);
+    let mergeable = rings.accepted.has(NetFeatures::MRG_RXBUF);
     let header_bytes = header_bytes(rings);
     let queue = rings.queue(RECEIVE)?;
     let length = u64::try_from(frame.len()).unwrap_or(u64::MAX);
@@ -149,7 +153,7 @@ fn place(frame: &[u8], rings: &mut Rings<'_>, reach: &mut Reach<'_>) -> Result<b
 /// VIRTIO_F_VERSION_1 nor merged buffers has one without `num_buffers`.
 fn header_bytes(rings: &Rings<'_>) -> u64 {
     let has_count =
-        rings.has_accepted(TransportFeatures::VERSION_1) || rings.has_accepted(NetFeatures::MRG_RXBUF);
+        rings.accepted.has(TransportFeatures::VERSION_1) || rings.accepted.has(NetFeatures::MRG_RXBUF);
     let bytes = if has_count {
         HEADER_BYTES
     } else {
@@ -182,11 +186,17 @@ impl Function for Net {
         NetFeatures::all().bits()
     }
 
-    /// VIRTIO 5.1.4: the address is first, and no other field has its feature offered.
-    fn config(&self, offset: u64) -> u8 {
+    /// VIRTIO 5.1.4: the address is first, the state of the link (`VIRTIO_NET_S_LINK_UP`) behind it, and no
+    /// other field has its feature offered.
+    fn config(&self, offset: u64, _: Accepted) -> u8 {
+        let [m0, m1, m2, m3, m4, m5] = self.mac;
         let index = usize::try_from(offset).unwrap_or(usize::MAX);
-        self.mac.get(index).copied().unwrap_or(0)
+        let fields = [m0, m1, m2, m3, m4, m5, LINK_UP, 0];
+        fields.get(index).copied().unwrap_or(0)
     }
+
+    /// No field is the driver's to write.
+    fn set_config(&mut self, _: u64, _: u8, _: Accepted) {}
 
     fn notify(&mut self, queue: usize, rings: &mut Rings<'_>, reach: &mut Reach<'_>) -> Result<(), Broken> {
         match queue {

@@ -11,7 +11,7 @@ use hart::{Ram, Visit, Visitor};
 
 use super::{
     chain::{Broken, Chain, DESCRIPTOR_BYTES, Table},
-    features::TransportFeatures,
+    features::{Accepted, TransportFeatures},
     limits::CHAIN_MAX,
 };
 use crate::narrow::{index, with_half};
@@ -61,13 +61,11 @@ pub enum Half {
 pub struct Queue {
     /// The largest size that is offered. Part of the device's build, not of its state.
     max: u16,
-    /// How many entries each area has, as the driver chose. Invariant: while `ready`, a power of two of at
-    /// most `max`.
+    /// How many entries each area has, as the driver chose. Invariant: while `ready`, 1 to `max`.
     size: u16,
     /// The driver has set the queue up, and the device may use it.
     ready: bool,
-    /// Guest address of the descriptor table. While `ready` it was found aligned and in RAM, as those of the
-    /// rings.
+    /// Guest address of the descriptor table. While `ready` it was found in RAM, as those of the rings.
     descriptors: u64,
     /// Guest address of the available ring.
     driver: u64,
@@ -130,10 +128,10 @@ impl Queue {
         *self = Queue::new(self.max);
     }
 
-    /// The driver has accepted these features, of which two concern the queue.
-    pub fn set_features(&mut self, features: TransportFeatures) {
-        self.indirect = features.contains(TransportFeatures::INDIRECT_DESC);
-        self.event_index = features.contains(TransportFeatures::EVENT_IDX);
+    /// These features are agreed on, of which two concern the queue.
+    pub fn set_features(&mut self, accepted: Accepted) {
+        self.indirect = accepted.has(TransportFeatures::INDIRECT_DESC);
+        self.event_index = accepted.has(TransportFeatures::EVENT_IDX);
     }
 
     /// The driver's choice of size; checked by [`Queue::start`]. Ignored while ready, as VIRTIO 4.2.2.2
@@ -165,25 +163,25 @@ impl Queue {
     /// The driver sets QueueReady: the queue starts from index 0.
     ///
     /// # Errors
-    /// If size, alignment (VIRTIO 2.7) or place of the rings is impossible.
+    /// If size or place of the rings is impossible. Their alignment does not matter, nor that the size be a
+    /// power of two, though VIRTIO 2.7 wants both of the driver: QEMU's devices do without.
     pub fn start(&mut self, ram: &Ram) -> Result<(), Broken> {
         if self.ready {
             return Ok(());
         }
         if !self.has_sound_size() {
-            return Err(Broken("a queue size is no power of two or too large"));
+            return Err(Broken("a queue has no size or is too large"));
         }
-        // Address, alignment, bytes of an entry, and bytes beside the entries.
+        // Address, bytes of an entry, and bytes beside the entries.
         let areas = [
-            (self.descriptors, 16, u64::from(DESCRIPTOR_BYTES), 0),
-            (self.driver, 2, AVAILABLE_BYTES, RING_BYTES),
-            (self.device, 4, USED_BYTES, RING_BYTES),
+            (self.descriptors, u64::from(DESCRIPTOR_BYTES), 0),
+            (self.driver, AVAILABLE_BYTES, RING_BYTES),
+            (self.device, USED_BYTES, RING_BYTES),
         ];
-        for (address, alignment, bytes, rest) in areas {
+        for (address, bytes, rest) in areas {
             let length = u64::from(self.size).saturating_mul(bytes).saturating_add(rest);
-            let is_in_ram = ram.offset(address, index(length)).is_some();
-            if !address.is_multiple_of(alignment) || !is_in_ram {
-                return Err(Broken("a ring is misaligned or not in RAM"));
+            if ram.offset(address, index(length)).is_none() {
+                return Err(Broken("a ring is not in RAM"));
             }
         }
         self.ready = true;
@@ -318,11 +316,11 @@ impl Queue {
 
     /// The place of a free-running index in its ring.
     fn slot(&self, index: u16) -> u16 {
-        index & self.size.wrapping_sub(1)
+        index.checked_rem(self.size).unwrap_or(0)
     }
 
     fn has_sound_size(&self) -> bool {
-        self.size.is_power_of_two() && self.size <= self.max
+        (1..=self.max).contains(&self.size)
     }
 }
 

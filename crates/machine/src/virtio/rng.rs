@@ -6,7 +6,7 @@
 use hart::{Visit, Visitor};
 
 use super::{
-    Broken, Function, Rings, VirtioMmio,
+    Accepted, Broken, Function, Rings, VirtioMmio,
     chain::Chain,
     limits::{ENTROPY_BYTES_MAX, QUEUE_MAX},
 };
@@ -63,9 +63,11 @@ impl Function for Entropy {
         0
     }
 
-    fn config(&self, _: u64) -> u8 {
+    fn config(&self, _: u64, _: Accepted) -> u8 {
         0
     }
+
+    fn set_config(&mut self, _: u64, _: u8, _: Accepted) {}
 
     fn notify(&mut self, _: usize, rings: &mut Rings<'_>, reach: &mut Reach<'_>) -> Result<(), Broken> {
         self.ask(rings, reach)

@@ -12,6 +12,7 @@ use crate::world::{kind, register};
 mod feature {
     pub const RO: u64 = 1 << 5;
     pub const FLUSH: u64 = 1 << 9;
+    pub const CONFIG_WCE: u64 = 1 << 11;
     pub const DISCARD: u64 = 1 << 13;
     pub const WRITE_ZEROES: u64 = 1 << 14;
 }
@@ -109,7 +110,10 @@ fn the_configuration_space_has_capacity_and_limits() {
     assert_eq!(rig.read(register::QUEUE_SIZE_MAX), 1024);
     let words = [0, 8, 12, 20, 36, 40, 44, 48, 52, 56].map(|offset| rig.read(register::CONFIG + offset));
     assert_eq!(words, [10_000, 0, 254, 512, 1 << 21, 1, 8, 1 << 21, 1, 1]);
-    let features = 1 << 2 | 1 << 6 | 1 << 9 | 1 << 13 | 1 << 14;
+    // Geometry of 9 cylinders, 16 heads and 63 sectors; topology of nothing special; a cache.
+    let words = [16, 24, 28, 32].map(|offset| rig.read(register::CONFIG + offset));
+    assert_eq!(words, [0x3f10_0009, 0, 0, 1]);
+    let features = 1 << 2 | 1 << 4 | 1 << 10 | 1 << 11 | 1 << 6 | 1 << 9 | 1 << 13 | 1 << 14;
     assert_eq!(rig.offered(), 1 << 32 | 3 << 28 | features);
     assert_eq!(
         Rig::new(make_read_only).offered() & (feature::RO | feature::DISCARD),
@@ -443,7 +447,7 @@ fn malformed_ranges_and_unknown_requests_are_refused() {
     assert_refused(&mut rig, at, IO_ERROR, "two ranges");
     let at = request(&mut rig, kind::DISCARD, 0, &[]);
     assert_refused(&mut rig, at, IO_ERROR, "no range");
-    for kind in [2, 3, 5, 6, 7, 9, 10, 12, 14, 16, 99, u32::MAX] {
+    for kind in [2, 3, 6, 7, 9, 10, 12, 14, 16, 99, u32::MAX] {
         let at = request(&mut rig, kind, 0, &[]);
         assert_refused(&mut rig, at, UNSUPPORTED, &format!("kind {kind}"));
     }
@@ -491,6 +495,63 @@ fn for_a_driver_without_flush_a_write_is_done_when_it_is_durable() {
     assert_eq!(pending(&rig), [requests[1].clone()]);
     complete(&mut rig, 1, DiskStatus::Ok, &[]);
     assert_eq!((rig.peek(at, 1), rig.used(0).len()), (vec![0], 1));
+}
+
+#[test]
+fn a_driver_may_choose_that_a_write_is_done_when_it_is_durable() {
+    // VIRTIO 5.2.5, `writeback`: offset 32.
+    let mut rig = Rig::started(make);
+    let writeback = register::CONFIG + 32;
+    let buffer = rig.alloc(512);
+    let asked_after_write = |rig: &mut Rig, id| {
+        request(rig, kind::OUT, 0, &[out(buffer, 512)]);
+        disk_requests(rig);
+        complete(rig, id, DiskStatus::Ok, &[]);
+        pending(rig)
+    };
+    assert_eq!(
+        (rig.read(writeback), asked_after_write(&mut rig, 0).len()),
+        (1, 0)
+    );
+    rig.write(writeback, 0);
+    assert_eq!(rig.read(writeback), 0);
+    assert_eq!(asked_after_write(&mut rig, 1)[0].operation, DiskOperation::Flush);
+    complete(&mut rig, 2, DiskStatus::Ok, &[]);
+    rig.write(writeback, 1);
+    assert_eq!(
+        (rig.read(writeback), asked_after_write(&mut rig, 3).len()),
+        (1, 0)
+    );
+    rig.write(writeback, 0);
+    rig.start(u64::MAX, 16);
+    assert_eq!(rig.read(writeback), 1);
+}
+
+#[test]
+fn the_cache_is_no_choice_of_a_driver_that_did_not_ask_for_it() {
+    let writeback = register::CONFIG + 32;
+    let mut rig = Rig::started_with(make, !feature::CONFIG_WCE, 16);
+    rig.write(writeback, 0);
+    assert_eq!(rig.read(writeback), 1);
+    // Nor of one that could not flush it.
+    let mut rig = Rig::started_with(make, !feature::FLUSH, 16);
+    rig.write(writeback, 1);
+    assert_eq!(rig.read(writeback), 0);
+}
+
+#[test]
+fn flushes_of_legacy_drivers_and_their_bit_for_barriers_are_known() {
+    let mut rig = Rig::started_with(make, 0, 16);
+    let buffer = rig.alloc(512);
+    let barrier = 1 << 31;
+    for (id, kind, data, expected) in [
+        (0, 5, None, DiskOperation::Flush),
+        (1, barrier | kind::IN, Some(into(buffer, 512)), read(0, 512)),
+    ] {
+        request(&mut rig, kind, 0, data.as_slice());
+        assert_eq!(asked(&mut rig), (id, expected));
+        complete(&mut rig, id, DiskStatus::Failed, &[]);
+    }
 }
 
 #[test]

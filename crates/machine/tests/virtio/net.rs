@@ -39,12 +39,12 @@ pub fn frame(length: usize) -> Vec<u8> {
 }
 
 #[test]
-fn it_offers_its_address() {
+fn it_offers_its_address_and_its_link_is_up() {
     let mut rig = Rig::new(make);
     assert_eq!(rig.read(register::DEVICE_ID), 1);
-    assert_eq!(rig.offered(), 1 << 32 | 3 << 28 | 1 << 5 | 1 << 15);
+    assert_eq!(rig.offered(), 1 << 32 | 3 << 28 | 1 << 5 | 1 << 15 | 1 << 16);
     assert_eq!(rig.read(register::CONFIG), 2);
-    assert_eq!(rig.read(0x104), 0x0900);
+    assert_eq!(rig.read(0x104), 0x0001_0900);
 }
 
 #[test]

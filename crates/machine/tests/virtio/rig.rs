@@ -143,12 +143,17 @@ impl<D: Device> Rig<D> {
     }
 
     fn start_queue(&mut self, size: u16) {
+        self.start_queue_at(size, [0; 3]);
+    }
+
+    /// Sets up the selected queue, its three areas so many bytes behind an address that is a multiple of 16.
+    pub fn start_queue_at(&mut self, size: u16, [descriptors, driver, device]: [u64; 3]) {
         let length = u64::from(size);
         let queue = DriverQueue {
             size,
-            descriptors: self.zeroed(length * 16),
-            driver: self.zeroed(length * 2 + 6),
-            device: self.zeroed(length * 8 + 6),
+            descriptors: self.zeroed(descriptors + length * 16) + descriptors,
+            driver: self.zeroed(driver + length * 2 + 6) + driver,
+            device: self.zeroed(device + length * 8 + 6) + device,
             available: 0,
             seen: 0,
             free: (0..size).rev().collect(),

@@ -27,7 +27,8 @@ pub enum RequestType {
     In,
     /// VIRTIO_BLK_T_OUT: write.
     Out,
-    /// VIRTIO_BLK_T_FLUSH: make completed writes durable.
+    /// VIRTIO_BLK_T_FLUSH: make completed writes durable. Legacy drivers may have VIRTIO_BLK_T_FLUSH_OUT
+    /// instead, which is the same.
     Flush,
     /// VIRTIO_BLK_T_GET_ID: tell the serial number.
     GetId,
@@ -37,13 +38,16 @@ pub enum RequestType {
     WriteZeroes,
 }
 
+/// VIRTIO_BLK_T_BARRIER of legacy drivers. The feature of barriers is not offered, so the bit means nothing.
+const BARRIER: u32 = 1 << 31;
+
 impl RequestType {
     /// The type with this number; `None`: the device knows no such type.
     pub const fn from_number(number: u32) -> Option<RequestType> {
-        Some(match number {
+        Some(match number & !BARRIER {
             0 => RequestType::In,
             1 => RequestType::Out,
-            4 => RequestType::Flush,
+            4 | 5 => RequestType::Flush,
             8 => RequestType::GetId,
             11 => RequestType::Discard,
             13 => RequestType::WriteZeroes,
