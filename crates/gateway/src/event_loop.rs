@@ -13,6 +13,7 @@ use super::config::{
 use super::destination::Rules;
 use super::dns::DnsQueries;
 use super::door::{Admitted, Door};
+use super::fragments::Fragments;
 use super::gauges::Gauges;
 use super::guests::{Guests, Observed};
 use super::icmp;
@@ -55,6 +56,7 @@ pub struct EventLoop {
     tcp: TcpConnections,
     udp: Udp,
     dns: DnsQueries,
+    fragments: Fragments,
     /// Sources that were not read empty in their turn.
     unfinished: BTreeSet<Token>,
     /// When to go on accepting VMMs after a failure, or after a turn's share of them.
@@ -84,6 +86,7 @@ impl EventLoop {
             tcp: TcpConnections::new(),
             udp: Udp::default(),
             dns: DnsQueries::default(),
+            fragments: Fragments::default(),
             unfinished: BTreeSet::new(),
             accept_again: None,
             gauges: Arc::default(),
@@ -160,6 +163,8 @@ impl EventLoop {
             self.dns.deadline(),
             self.door.deadline(),
             self.segment.switch.deadline(),
+            self.segment.deadline(),
+            self.fragments.deadline(),
             self.accept_again,
         ];
         let next = deadlines.into_iter().flatten().min()?;
@@ -215,6 +220,8 @@ impl EventLoop {
         self.dns.on_deadline(&mut self.segment, registry);
         self.door.on_deadline(self.segment.now);
         self.segment.switch.on_deadline(self.segment.now);
+        self.segment.on_deadline();
+        self.fragments.on_deadline(self.segment.now);
         if self.accept_again.is_some_and(|at| at <= self.segment.now) {
             self.accept_again = None;
             self.on_vmm();
@@ -236,6 +243,7 @@ impl EventLoop {
         self.gauges.mappings.set(mappings);
         self.gauges.resting.set(resting);
         self.gauges.clients.set(self.udp.clients.len());
+        self.gauges.fragmented.set(self.fragments.len());
         self.gauges
             .refused
             .set(usize::try_from(self.udp.clients.refused()).unwrap_or(usize::MAX));
@@ -345,8 +353,15 @@ impl EventLoop {
             return;
         };
         let (from, to) = (ip.src_addr(), ip.dst_addr());
-        // Fragments from guests are not put together: TCP avoids them, and large datagrams are rare.
-        if ip.version() != 4 || !ip.verify_checksum() || ip.more_frags() || ip.frag_offset() != 0 {
+        if ip.version() != 4 || !ip.verify_checksum() {
+            return;
+        }
+        if ip.more_frags() || ip.frag_offset() != 0 {
+            if self.observe(mac, from)
+                && let Some(whole) = self.fragments.take(mac, &ip, self.segment.now)
+            {
+                self.on_ipv4(mac, &whole);
+            }
             return;
         }
         let whole = &whole[..usize::from(ip.total_len())];

@@ -45,6 +45,8 @@ pub struct Gauges {
     pub clients: Gauge,
     /// Datagrams of those clients that a guest has refused.
     pub refused: Gauge,
+    /// Packets of which some fragments have come.
+    pub fragmented: Gauge,
     /// Attempts of guests to reach a destination that is refused.
     pub forbidden: Gauge,
 }

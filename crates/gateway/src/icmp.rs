@@ -4,7 +4,6 @@
 //! `event_loop` says what this host itself refuses, `mappings` and `clients` what the network said later.
 //! Nothing is sent beyond the gateway, since that would need privileges.
 
-use super::limits;
 use super::segment::{IPV4_LEN, Incoming, Segment, UDP_LEN, emit_ipv4};
 use super::socket_errors::{FRAGMENTATION_NEEDED, PORT_UNREACHABLE, SocketError, TIME_EXCEEDED, UNREACHABLE};
 use smoltcp::phy::ChecksumCapabilities;
@@ -26,10 +25,11 @@ pub fn on_packet(segment: &mut Segment, packet: &Incoming<'_>) {
         return;
     };
     let checksums = ChecksumCapabilities::default();
-    if let Ok(Icmpv4Repr::EchoRequest { ident, seq_no, data }) = Icmpv4Repr::parse(&icmp, &checksums)
-        && packet.whole.len() <= limits::MTU
-    {
-        send(segment, packet, &Icmpv4Repr::EchoReply { ident, seq_no, data });
+    if let Ok(Icmpv4Repr::EchoRequest { ident, seq_no, data }) = Icmpv4Repr::parse(&icmp, &checksums) {
+        let reply = Icmpv4Repr::EchoReply { ident, seq_no, data };
+        let mut message = vec![0; reply.buffer_len()];
+        reply.emit(&mut Icmpv4Packet::new_unchecked(&mut message[..]), &checksums);
+        segment.send_long((packet.to, packet.from), IpProtocol::Icmp, &message);
     }
 }
 
@@ -105,15 +105,5 @@ fn send_error(
         icmp.set_msg_type(kind.into());
         icmp.set_msg_code(code);
         icmp.fill_checksum();
-    });
-}
-
-fn send(segment: &mut Segment, cause: &Incoming<'_>, message: &Icmpv4Repr<'_>) {
-    segment.send_ip(cause.from, IPV4_LEN + message.buffer_len(), |packet| {
-        emit_ipv4(packet, cause.to, cause.from, IpProtocol::Icmp);
-        message.emit(
-            &mut Icmpv4Packet::new_unchecked(&mut packet[IPV4_LEN..]),
-            &ChecksumCapabilities::default(),
-        );
     });
 }

@@ -153,6 +153,24 @@ pub const DNS_QUERY_LEN_MAX: usize = 4096;
 /// Time that one resolver may take before the next is asked.
 pub const DNS_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Packets of which some fragments have come. The oldest makes room.
+pub const FRAGMENTED_MAX: usize = 64;
+/// Such packets of one guest. The guest's oldest makes room.
+pub const FRAGMENTED_PER_GUEST_MAX: usize = 16;
+/// Fragments of one packet: enough for the longest at the smallest size that links have in practice, 576
+/// bytes.
+pub const FRAGMENTS_PER_PACKET_MAX: usize = 128;
+/// Time in which all fragments of a packet must have come.
+pub const REASSEMBLY_TIMEOUT: Duration = Duration::from_secs(15);
+const _: () = assert!(FRAGMENTED_PER_GUEST_MAX < FRAGMENTED_MAX);
+const _: () = assert!(FRAGMENTS_PER_PACKET_MAX * (576 - 24) > 65_535);
+/// Guests for which datagrams wait until their MAC is known. Datagrams for further ones are lost.
+pub const HELD_GUESTS_MAX: usize = 32;
+/// Bytes that wait for one such guest: the longest datagram and more. Further ones are lost.
+pub const HELD_PER_GUEST_LEN_MAX: usize = 128 * 1024;
+/// Time for which they wait.
+pub const HELD_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// Pause between two ARP requests for the same address.
 pub const ARP_RETRY: Duration = Duration::from_millis(200);
 /// Largest IP packet on the virtual segment: ordinary Ethernet.

@@ -6,6 +6,7 @@
 
 use super::config::Addresses;
 use super::guests::{Guests, Observed};
+use super::held::Held;
 use super::limits;
 use super::switch::Switch;
 use smoltcp::phy::ChecksumCapabilities;
@@ -49,6 +50,8 @@ pub struct Segment {
     mac: EthernetAddress,
     /// Time at which the event that is being handled was taken.
     pub now: Instant,
+    /// Datagrams for guests whose MAC is asked for.
+    held: Held,
     datagram: Vec<u8>,
     next_ident: u16,
 }
@@ -63,6 +66,7 @@ impl Segment {
             addresses,
             mac,
             now,
+            held: Held::default(),
             datagram: Vec::new(),
             next_ident: 0,
         }
@@ -82,7 +86,25 @@ impl Segment {
     /// Notes that a packet came from this pair of addresses.
     pub fn observe(&mut self, mac: EthernetAddress, address: Ipv4Addr) -> Observed {
         let Self { switch, guests, .. } = self;
-        guests.observe(mac, address, &|mac| switch.is_here(mac))
+        let observed = guests.observe(mac, address, &|mac| switch.is_here(mac));
+        if observed != Observed::Refused {
+            for packet in self.held.take(address) {
+                self.send_ip_to(mac, packet.len(), |room| room.copy_from_slice(&packet));
+            }
+        }
+        observed
+    }
+
+    /// The time at which `on_deadline` has something to do.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.held.deadline()
+    }
+
+    /// Asks again for guests for whom datagrams wait.
+    pub fn on_deadline(&mut self) {
+        for guest in self.held.on_deadline(self.now) {
+            self.ask(guest);
+        }
     }
 
     /// Whether a connection may send more to this guest.
@@ -126,33 +148,46 @@ impl Segment {
     pub fn send_udp(&mut self, from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) {
         let mut datagram = std::mem::take(&mut self.datagram);
         emit_udp(&mut datagram, from, to, payload);
+        self.send_long((*from.ip(), *to.ip()), IpProtocol::Udp, &datagram);
+        self.datagram = datagram;
+    }
+
+    /// Sends the payload of an IP packet to a guest, in fragments if it is long. If the guest's MAC is not
+    /// known, the segment is asked for it, and the packet waits for an answer.
+    pub fn send_long(&mut self, (from, to): (Ipv4Addr, Ipv4Addr), protocol: IpProtocol, payload: &[u8]) {
         let ident = self.next_ident;
         self.next_ident = ident.wrapping_add(1);
         let chunk_len = (limits::MTU - IPV4_LEN) & !7;
-        let chunks = datagram.len().div_ceil(chunk_len);
-        for (index, chunk) in datagram.chunks(chunk_len).enumerate() {
-            let header = Ipv4Repr {
-                src_addr: *from.ip(),
-                dst_addr: *to.ip(),
-                next_header: IpProtocol::Udp,
-                payload_len: chunk.len(),
-                hop_limit: HOP_LIMIT,
-            };
-            self.send_ip(*to.ip(), IPV4_LEN + chunk.len(), |packet| {
+        let chunks = payload.len().div_ceil(chunk_len);
+        for (index, chunk) in payload.chunks(chunk_len).enumerate() {
+            self.send_or_hold(to, IPV4_LEN + chunk.len(), |packet| {
+                emit_ipv4(packet, from, to, protocol);
                 let mut packet = Ipv4Packet::new_unchecked(packet);
-                header.emit(&mut packet, &ChecksumCapabilities::default());
                 if chunks > 1 {
                     packet.set_ident(ident);
                     packet.set_dont_frag(false);
                     packet.set_more_frags(index + 1 < chunks);
-                    // The offset is at most 64 KiB, since a datagram's length has 16 bits.
+                    // The offset is less than 64 KiB, since a packet's length has 16 bits.
                     packet.set_frag_offset((index * chunk_len) as u16);
                     packet.fill_checksum();
                 }
                 packet.payload_mut().copy_from_slice(chunk);
             });
         }
-        self.datagram = datagram;
+    }
+
+    fn send_or_hold(&mut self, guest: Ipv4Addr, length: usize, fill: impl FnOnce(&mut [u8])) {
+        match self.guests.mac_of(guest) {
+            Some(mac) => self.send_ip_to(mac, length, fill),
+            None if self.addresses.is_guest(guest) => {
+                let mut packet = vec![0; length];
+                fill(&mut packet);
+                if self.held.hold(guest, packet, self.now) {
+                    self.ask(guest);
+                }
+            }
+            None => {}
+        }
     }
 
     /// Sends one unfragmented datagram to a MAC address, for DHCP, whose client has no address yet.

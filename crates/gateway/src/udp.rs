@@ -206,9 +206,12 @@ mod tests {
         let other = UdpSocket::bind("127.0.0.2:0").unwrap();
         other.send_to(b"x", forward).unwrap();
         scene.udp.on_forward(&mut scene.segment, 0);
+        // They are all kept, so that the kernel gives none of them another's port.
+        let mut clients = Vec::new();
         for _ in 0..=limits::UDP_CLIENTS_PER_SOURCE_MAX {
             scene.wait(MOMENT);
-            let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+            clients.push(UdpSocket::bind("127.0.0.1:0").unwrap());
+            let client = clients.last().unwrap();
             client.send_to(b"x", forward).unwrap();
             scene.udp.on_forward(&mut scene.segment, 0);
         }

@@ -9,11 +9,15 @@ mod guest;
 #[path = "support/scene.rs"]
 mod scene;
 
-use guest::{GATEWAY, Guest};
+use guest::{FIRST_LEASE, GATEWAY, GATEWAY_MAC, Gateway, Guest, Wire, arp, mac, pattern};
 use scene::{datagram, datagrams};
 use smoltcp::iface::SocketHandle;
+use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::socket::icmp;
-use smoltcp::wire::Icmpv4Packet;
+use smoltcp::wire::{
+    EthernetFrame, EthernetProtocol, EthernetRepr, Icmpv4Packet, IpCidr, IpProtocol, Ipv4Packet, Ipv4Repr,
+    UdpPacket, UdpRepr,
+};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
 /// A socket of the guest's that hears what is said about the datagrams from its port.
@@ -176,5 +180,123 @@ fn a_port_that_is_closed_in_the_guest_is_counted() {
     client.send_to(b"question", gateway.forward()).unwrap();
     while gateway.ready.gauges.refused.get() == 0 {
         guest.ping(GATEWAY);
+    }
+}
+
+#[test]
+fn the_first_datagram_to_a_guest_that_has_never_said_anything_arrives() {
+    let gateway = Gateway::with_forward("udp", "10.0.2.20:9");
+    let mut guest = Guest::new(&gateway, 1);
+    let address = IpCidr::new(Ipv4Addr::new(10, 0, 2, 20).into(), 24);
+    guest
+        .interface
+        .update_ip_addrs(|addresses| addresses.push(address).unwrap());
+    let socket = guest.bind_udp(9);
+    let (client, _) = datagrams();
+    client.send_to(b"first", gateway.forward()).unwrap();
+    client.send_to(b"second", gateway.forward()).unwrap();
+    assert_eq!(datagram(&mut guest, socket).0, b"first");
+    assert_eq!(datagram(&mut guest, socket).0, b"second");
+}
+
+#[test]
+fn datagrams_of_every_length_pass_both_ways() {
+    let gateway = Gateway::with_forward("udp", ":9");
+    let (server, client) = (at("127.0.0.1"), at("127.0.0.1"));
+    let port = server.local_addr().unwrap().port();
+    let mut wire = Wire::new(&gateway);
+    wire.send(&arp(mac(1), FIRST_LEASE, GATEWAY));
+    let mut buffer = vec![0; 65_536];
+    for (ident, length) in (1..).zip([0, 1472, 1473, 1480, 4096, 9000, 65_507]) {
+        let payload = pattern(length);
+        // Out, and an answer.
+        fragments((FIRST_LEASE, 9), (GATEWAY, port), &payload, ident).for_each(|frame| wire.send(&frame));
+        let (received, from) = server.recv_from(&mut buffer).unwrap();
+        assert!(buffer[..received] == payload, "{length}");
+        server.send_to(&payload, from).unwrap();
+        assert_eq!(
+            take_datagram(&mut wire),
+            ((GATEWAY, port), (FIRST_LEASE, 9), payload.clone())
+        );
+        // In through a forward, and an answer.
+        client.send_to(&payload, gateway.forward()).unwrap();
+        let (seen_at, _, question) = take_datagram(&mut wire);
+        assert!(question == payload, "{length}");
+        fragments((FIRST_LEASE, 9), seen_at, &payload, ident + 100).for_each(|frame| wire.send(&frame));
+        let received = client.recv(&mut buffer).unwrap();
+        assert!(buffer[..received] == payload, "{length}");
+    }
+    assert_eq!(gateway.ready.gauges.fragmented.get(), 0);
+}
+
+/// The network frames of a datagram from a guest, each with as much as Ethernet takes.
+fn fragments(
+    from: (Ipv4Addr, u16),
+    to: (Ipv4Addr, u16),
+    payload: &[u8],
+    ident: u16,
+) -> impl Iterator<Item = Vec<u8>> {
+    let checksums = ChecksumCapabilities::default();
+    let header = UdpRepr {
+        src_port: from.1,
+        dst_port: to.1,
+    };
+    let mut datagram = vec![0; 8 + payload.len()];
+    header.emit(
+        &mut UdpPacket::new_unchecked(&mut datagram[..]),
+        &from.0.into(),
+        &to.0.into(),
+        payload.len(),
+        |room| room.copy_from_slice(payload),
+        &checksums,
+    );
+    (0..datagram.len().div_ceil(1480)).map(move |index| {
+        let part = &datagram[index * 1480..datagram.len().min((index + 1) * 1480)];
+        let mut frame = vec![0; 34 + part.len()];
+        let ethernet = EthernetRepr {
+            src_addr: mac(1),
+            dst_addr: GATEWAY_MAC,
+            ethertype: EthernetProtocol::Ipv4,
+        };
+        ethernet.emit(&mut EthernetFrame::new_unchecked(&mut frame[..]));
+        let header = Ipv4Repr {
+            src_addr: from.0,
+            dst_addr: to.0,
+            next_header: IpProtocol::Udp,
+            payload_len: part.len(),
+            hop_limit: 64,
+        };
+        let mut packet = Ipv4Packet::new_unchecked(&mut frame[14..]);
+        header.emit(&mut packet, &checksums);
+        packet.set_ident(ident);
+        packet.set_dont_frag(false);
+        packet.set_more_frags((index + 1) * 1480 < datagram.len());
+        packet.set_frag_offset((index * 1480) as u16);
+        packet.fill_checksum();
+        packet.payload_mut().copy_from_slice(part);
+        frame
+    })
+}
+
+/// The next datagram that the gateway sends to a guest: where from, where to, and its payload.
+fn take_datagram(wire: &mut Wire) -> ((Ipv4Addr, u16), (Ipv4Addr, u16), Vec<u8>) {
+    let mut datagram = Vec::new();
+    loop {
+        let frame = wire.receive();
+        let frame = EthernetFrame::new_checked(&frame[..]).unwrap();
+        if frame.ethertype() != EthernetProtocol::Ipv4 {
+            continue;
+        }
+        assert!(frame.payload().len() <= 1500);
+        let ip = Ipv4Packet::new_checked(frame.payload()).unwrap();
+        assert!(ip.verify_checksum());
+        assert_eq!(usize::from(ip.frag_offset()), datagram.len());
+        datagram.extend_from_slice(ip.payload());
+        if !ip.more_frags() {
+            let udp = UdpPacket::new_checked(&datagram[..]).unwrap();
+            assert!(udp.verify_checksum(&ip.src_addr().into(), &ip.dst_addr().into()));
+            let (from, to) = ((ip.src_addr(), udp.src_port()), (ip.dst_addr(), udp.dst_port()));
+            return (from, to, udp.payload().to_vec());
+        }
     }
 }
