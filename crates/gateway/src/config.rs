@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 
@@ -46,6 +47,9 @@ pub struct GatewayConfig {
     pub allow: Vec<Destination>,
     /// Destinations that guests do not reach although they are open without a rule.
     pub deny: Vec<Destination>,
+    /// Time for which clients of a forward wait for a guest that is not there, or from which nothing comes,
+    /// before they are reset. It must be longer than a failover.
+    pub guest_away_max: Duration,
     /// Whether to give up, before anybody is served, what is not needed. Only where nothing else runs in this
     /// process.
     pub sandbox: bool,
@@ -65,6 +69,7 @@ impl GatewayConfig {
             resolvers: Resolvers::Host,
             allow: Vec::new(),
             deny: Vec::new(),
+            guest_away_max: limits::GUEST_AWAY_MAX,
             sandbox: false,
         }
     }

@@ -16,20 +16,16 @@ const LEASE_SECONDS: u32 = 24 * 60 * 60;
 const MESSAGE_LEN_MIN: usize = 300;
 
 /// Handles one message of a client. `sender` is the network frame's source: a guest may ask for itself only.
-pub fn on_message(segment: &mut Segment, sender: EthernetAddress, payload: &[u8]) {
-    let Ok(packet) = DhcpPacket::new_checked(payload) else {
-        return;
-    };
-    let Ok(request) = DhcpRepr::parse(&packet) else {
-        return;
-    };
+/// Gives the address of a guest that has just taken its lease.
+pub fn on_message(segment: &mut Segment, sender: EthernetAddress, payload: &[u8]) -> Option<Ipv4Addr> {
+    let packet = DhcpPacket::new_checked(payload).ok()?;
+    let request = DhcpRepr::parse(&packet).ok()?;
     if request.client_hardware_address != sender {
-        return;
+        return None;
     }
-    let Some((message_type, address)) = decide(segment, &request) else {
-        return;
-    };
+    let (message_type, address) = decide(segment, &request)?;
     answer(segment, &request, message_type, address);
+    (message_type == DhcpMessageType::Ack).then_some(address)
 }
 
 fn decide(segment: &mut Segment, request: &DhcpRepr<'_>) -> Option<(DhcpMessageType, Ipv4Addr)> {

@@ -7,12 +7,15 @@
 //! forward to its next timer makes it retransmit now. `recover` does so when the guest comes back from an
 //! outage; `RETRANSMIT_MAX` does so when the guest stays away.
 //!
-//! A moved clock has no other effect that matters: the connection has no time-outs of its own (a guest may be
-//! away for as long as its clients wait), and smoltcp takes no round-trip sample from a retransmitted
-//! segment.
+//! A moved clock has no other effect that matters: smoltcp is given no time-outs, and takes no round-trip
+//! sample from a retransmitted segment.
+//!
+//! A silent guest is what a failover looks like. But a guest that is there says whether it knows a
+//! connection: on one that is silent it is asked now and then (`PROBE_EVERY`), and its reset ends what it has
+//! forgotten. Only a guest that answers nothing at all for an hour (`PROBES_MAX`) is taken for gone.
 
 use super::card::Card;
-use super::late::LastWord;
+use super::late::{Ends, LastWord, probe};
 use super::limits;
 use super::segment::{Incoming, Segment};
 use super::sockets::{Sockets, to_stack};
@@ -21,7 +24,6 @@ use smoltcp::socket::tcp::{RecvError, Socket, State};
 use smoltcp::time::{Duration as StackDuration, Instant as StackInstant};
 use smoltcp::wire::{HardwareAddress, IpCidr, TcpPacket, TcpSeqNumber};
 use std::hash::{BuildHasher, RandomState};
-use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 /// One TCP connection toward a guest.
@@ -29,7 +31,7 @@ pub struct Endpoint {
     interface: Interface,
     sockets: SocketSet<'static>,
     handle: SocketHandle,
-    guest: Ipv4Addr,
+    ends: Ends,
     started: Instant,
     /// Time by which this connection's clock was moved ahead.
     ahead: StackDuration,
@@ -55,6 +57,14 @@ pub struct Endpoint {
     said: Option<TcpSeqNumber>,
     /// Whether segments could not be sent because the guest's VMM reads too slowly.
     starved: bool,
+    /// Whether the guest has answered our first SYN with a reset.
+    refused: bool,
+    /// When a segment of the guest last came; `None`: the guest is to be asked, whenever that was.
+    heard: Option<Instant>,
+    /// When to look at `heard`. No segment moves this time: a look that comes too early is repeated.
+    look_at: Instant,
+    /// Looks since the last segment that found the guest silent.
+    unanswered: u32,
     deadline: Option<Instant>,
 }
 
@@ -67,29 +77,20 @@ struct Outstanding {
 }
 
 impl Endpoint {
-    /// A connection that a guest opens to `local`. Its SYN comes next; the SYN|ACK waits for `confirm`.
-    pub fn accepting(
-        segment: &mut Segment,
-        sockets: &mut Sockets,
-        local: SocketAddrV4,
-        guest: Ipv4Addr,
-    ) -> Option<Self> {
-        let mut endpoint = Self::new(segment, sockets, *local.ip(), guest);
+    /// A connection that a guest opens. Its SYN comes next; the SYN|ACK waits for `confirm`.
+    pub fn accepting(segment: &mut Segment, sockets: &mut Sockets, ends: Ends) -> Option<Self> {
+        let mut endpoint = Self::new(segment, sockets, ends);
         let socket = endpoint.socket_mut();
         socket.pause_synack(true);
-        socket.listen((*local.ip(), local.port())).ok()?;
+        socket.listen((*ends.outside.ip(), ends.outside.port())).ok()?;
         endpoint.paused = true;
         Some(endpoint)
     }
 
     /// A connection to a guest; its SYN leaves with the next `transmit`.
-    pub fn connecting(
-        segment: &mut Segment,
-        sockets: &mut Sockets,
-        local: SocketAddrV4,
-        guest: SocketAddrV4,
-    ) -> Option<Self> {
-        let mut endpoint = Self::new(segment, sockets, *local.ip(), *guest.ip());
+    pub fn connecting(segment: &mut Segment, sockets: &mut Sockets, ends: Ends) -> Option<Self> {
+        let Ends { guest, outside } = ends;
+        let mut endpoint = Self::new(segment, sockets, ends);
         let Self {
             interface,
             sockets,
@@ -101,22 +102,22 @@ impl Endpoint {
             .connect(
                 interface.context(),
                 (*guest.ip(), guest.port()),
-                (*local.ip(), local.port()),
+                (*outside.ip(), outside.port()),
             )
             .ok()?;
         Some(endpoint)
     }
 
-    fn new(segment: &mut Segment, pool: &mut Sockets, local: Ipv4Addr, guest: Ipv4Addr) -> Self {
+    fn new(segment: &mut Segment, pool: &mut Sockets, ends: Ends) -> Self {
         let started = segment.now;
         let mut config = Config::new(HardwareAddress::Ip);
         // Unpredictable sequence numbers: `RandomState` is keyed by the system's random source.
         config.random_seed = RandomState::new().hash_one(started);
-        let mut card = Card::new(segment, guest);
+        let mut card = Card::new(segment, *ends.guest.ip());
         let mut interface = Interface::new(config, &mut card, StackInstant::ZERO);
         interface.update_ip_addrs(|addresses| {
             // An empty list has room for one.
-            let _ = addresses.push(IpCidr::new(local.into(), 32));
+            let _ = addresses.push(IpCidr::new((*ends.outside.ip()).into(), 32));
         });
         let mut sockets = SocketSet::new(Vec::with_capacity(1));
         let handle = sockets.add(pool.take());
@@ -124,7 +125,7 @@ impl Endpoint {
             interface,
             sockets,
             handle,
-            guest,
+            ends,
             started,
             ahead: StackDuration::ZERO,
             written: 0,
@@ -137,6 +138,10 @@ impl Endpoint {
             ended: false,
             said: None,
             starved: false,
+            refused: false,
+            heard: Some(started),
+            look_at: started + limits::PROBE_EVERY,
+            unanswered: 0,
             deadline: None,
         }
     }
@@ -156,12 +161,16 @@ impl Endpoint {
             self.end = Some(tcp.seq_number() + tcp.segment_len());
         }
         let was_synchronized = self.is_synchronized();
+        let was_connecting = self.is_connecting();
+        self.heard = Some(segment.now);
+        self.unanswered = 0;
         let now = self.clock(segment.now);
-        let mut card = Card::new(segment, self.guest);
+        let mut card = Card::new(segment, *self.ends.guest.ip());
         card.incoming = Some(packet.whole);
         self.interface
             .poll_ingress_single(now, &mut card, &mut self.sockets);
         self.said = card.said.or(self.said);
+        self.refused |= was_connecting && self.socket().state() == State::Closed;
         self.ended |= matches!(
             self.socket().state(),
             State::CloseWait | State::LastAck | State::Closing | State::TimeWait
@@ -198,7 +207,34 @@ impl Endpoint {
         {
             self.retransmit(segment);
         }
+        if self.look_at <= segment.now {
+            self.look(segment);
+        }
         self.transmit(segment);
+    }
+
+    /// Has the guest asked at once, that is at a deadline now, though it may just have been heard.
+    pub fn doubt(&mut self, now: Instant) {
+        self.heard = None;
+        self.look_at = now;
+        self.plan(now);
+    }
+
+    /// Asks the guest whether it still knows this connection, if the guest has been silent on it.
+    fn look(&mut self, segment: &mut Segment) {
+        let due = self.heard.map(|heard| heard + limits::PROBE_EVERY);
+        if let Some(due) = due.filter(|&due| due > segment.now) {
+            self.look_at = due;
+            return;
+        }
+        self.look_at = segment.now + limits::PROBE_EVERY;
+        self.unanswered += 1;
+        // What is sent again until it is acknowledged asks as well, as does a probe of a closed window.
+        if self.outstanding.is_none()
+            && let (Some(seq), Some(ack)) = (self.acknowledged, self.said)
+        {
+            probe(segment, self.ends, LastWord { seq, ack });
+        }
     }
 
     /// Sends again, now, the data that the guest has not acknowledged for `age`: the guest has come back from
@@ -295,6 +331,32 @@ impl Endpoint {
         self.deadline
     }
 
+    /// Whether the guest has left so many questions unanswered that it is taken for gone.
+    pub fn is_forsaken(&self) -> bool {
+        self.unanswered > limits::PROBES_MAX
+    }
+
+    /// Whether the guest has left the last two questions unanswered: it may be away.
+    pub fn is_doubtful(&self) -> bool {
+        self.unanswered > 1
+    }
+
+    /// Whether the guest's stack has refused the connection: nothing listens at its port.
+    pub fn is_refused(&self) -> bool {
+        self.refused
+    }
+
+    /// Whether the guest has acknowledged all that it was to get, the end included; see `finish`.
+    pub fn has_delivered(&self) -> bool {
+        let state = self.socket().state();
+        self.is_closed() || matches!(state, State::FinWait2 | State::TimeWait)
+    }
+
+    /// Whether bytes wait here, of the guest to be taken or for the guest to be acknowledged.
+    pub fn has_bytes(&self) -> bool {
+        self.has_received() || self.socket().send_queue() > 0
+    }
+
     /// Whether the guest has not answered the first SYN yet.
     pub fn is_connecting(&self) -> bool {
         self.socket().state() == State::SynSent
@@ -351,7 +413,7 @@ impl Endpoint {
     /// Sends all that smoltcp wants to send now. Returns how many segments carried data, SYN or FIN.
     fn egress(&mut self, segment: &mut Segment, forced: bool) -> usize {
         let now = self.clock(segment.now);
-        let mut card = Card::new(segment, self.guest);
+        let mut card = Card::new(segment, *self.ends.guest.ip());
         card.forced = forced;
         while self.interface.poll_egress(now, &mut card, &mut self.sockets)
             == smoltcp::iface::PollResult::SocketStateChanged
@@ -414,7 +476,8 @@ impl Endpoint {
             _ => None,
         };
         let retransmit = self.outstanding.map(|outstanding| outstanding.retransmit_at);
-        self.deadline = timer.into_iter().chain(retransmit).min();
+        let look = self.is_synchronized().then_some(self.look_at);
+        self.deadline = timer.into_iter().chain(retransmit).chain(look).min();
     }
 
     fn is_synchronized(&self) -> bool {
@@ -431,5 +494,166 @@ impl Endpoint {
             State::Closed | State::Listen | State::TimeWait => false,
             State::Established | State::FinWait2 | State::CloseWait => self.socket().send_queue() > 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{GatewayConfig, GuestListen};
+    use crate::guests::Guests;
+    use crate::peer::{Peer, PeerStream, Standing};
+    use crate::segment::{ETHERNET_LEN, IPV4_LEN, emit_ipv4};
+    use crate::stream::FrameReader;
+    use crate::wire::Wire;
+    use mio::net::UnixStream;
+    use smoltcp::phy::ChecksumCapabilities;
+    use smoltcp::wire::{EthernetAddress, IpProtocol, TcpControl, TcpRepr};
+    use std::net::SocketAddrV4;
+
+    const MAC: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 1]);
+
+    /// A connection to a guest that has answered, and what the guest's VMM gets.
+    struct Scene {
+        segment: Segment,
+        endpoint: Endpoint,
+        frames: FrameReader,
+        far: UnixStream,
+        started: Instant,
+    }
+
+    impl Scene {
+        fn connected() -> Self {
+            let config = GatewayConfig::new(GuestListen::Unix("x".into()));
+            let addresses = config.addresses().unwrap();
+            let started = Instant::now();
+            let mut segment = Segment::new(addresses, Guests::new(addresses, &[]), started);
+            let (near, far) = UnixStream::pair().unwrap();
+            let standing = Standing::Plain { is_new: false };
+            let peer = Peer::new(Wire::new(PeerStream::Unix(near), None), standing, "guest".into());
+            assert!(segment.switch.add(1, peer, started));
+            segment.switch.learn(1, MAC, started);
+            segment.observe(MAC, addresses.first_lease);
+            let ends = Ends {
+                guest: SocketAddrV4::new(addresses.first_lease, 7),
+                outside: SocketAddrV4::new(addresses.gateway, 5000),
+            };
+            let mut endpoint = Endpoint::connecting(&mut segment, &mut Sockets::default(), ends).unwrap();
+            endpoint.transmit(&mut segment);
+            let frames = FrameReader::default();
+            let mut scene = Self {
+                segment,
+                endpoint,
+                frames,
+                far,
+                started,
+            };
+            let [(control, seq, _)] = scene.sent()[..] else {
+                panic!("one SYN")
+            };
+            assert_eq!(control, TcpControl::Syn);
+            scene.answer(TcpControl::Syn, 1000, seq + 1);
+            assert_eq!(scene.sent().len(), 1, "the SYN|ACK is acknowledged");
+            scene
+        }
+
+        /// The guest sends an empty segment.
+        fn answer(&mut self, control: TcpControl, seq: i32, ack: TcpSeqNumber) {
+            let Ends { guest, outside } = self.endpoint.ends;
+            let segment = TcpRepr {
+                src_port: guest.port(),
+                dst_port: outside.port(),
+                control,
+                seq_number: TcpSeqNumber(seq),
+                ack_number: Some(ack),
+                window_len: 4000,
+                window_scale: None,
+                max_seg_size: None,
+                sack_permitted: false,
+                sack_ranges: [None; 3],
+                timestamp: None,
+                payload: &[],
+            };
+            let (from, to) = (*guest.ip(), *outside.ip());
+            let mut whole = vec![0; IPV4_LEN + segment.buffer_len()];
+            emit_ipv4(&mut whole, from, to, IpProtocol::Tcp);
+            let mut tcp = TcpPacket::new_unchecked(&mut whole[IPV4_LEN..]);
+            segment.emit(
+                &mut tcp,
+                &from.into(),
+                &to.into(),
+                &ChecksumCapabilities::default(),
+            );
+            let packet = Incoming {
+                mac: MAC,
+                from,
+                to,
+                hops: 64,
+                may_fragment: true,
+                whole: &whole,
+                payload: &whole[IPV4_LEN..],
+            };
+            self.endpoint.on_packet(&mut self.segment, &packet);
+            self.endpoint.transmit(&mut self.segment);
+        }
+
+        /// What was sent to the guest since the last look: control, sequence and acknowledgement number.
+        fn sent(&mut self) -> Vec<(TcpControl, TcpSeqNumber, TcpSeqNumber)> {
+            self.segment.switch.flush();
+            let mut segments = Vec::new();
+            while self.frames.read_from(&mut self.far).is_ok() {}
+            while let Some(frame) = self.frames.pop().unwrap() {
+                let tcp = TcpPacket::new_checked(&frame[ETHERNET_LEN + IPV4_LEN..]).unwrap();
+                let control = if tcp.syn() {
+                    TcpControl::Syn
+                } else {
+                    TcpControl::None
+                };
+                segments.push((control, tcp.seq_number(), tcp.ack_number()));
+            }
+            segments
+        }
+
+        /// The deadlines of the connection, up to this many seconds after its start.
+        fn go_to(&mut self, seconds: u64) {
+            let end = self.started + Duration::from_secs(seconds);
+            while let Some(at) = self.endpoint.deadline().filter(|&at| at <= end) {
+                self.segment.now = at;
+                self.endpoint.on_deadline(&mut self.segment);
+            }
+            self.segment.now = end;
+        }
+    }
+
+    #[test]
+    fn a_silent_guest_is_asked_every_minute_and_taken_for_gone_after_an_hour() {
+        let mut scene = Scene::connected();
+        let (seq, ack) = (scene.endpoint.acknowledged.unwrap(), TcpSeqNumber(1001));
+        scene.go_to(59);
+        assert_eq!(scene.sent(), []);
+        scene.go_to(60);
+        // The number from before the connection's next one is what makes the guest answer.
+        let question = (TcpControl::None, TcpSeqNumber(seq.0.wrapping_sub(1)), ack);
+        assert_eq!(scene.sent(), [question]);
+        scene.go_to(60 * 60);
+        assert_eq!(scene.sent(), vec![question; 59]);
+        assert!(scene.endpoint.is_doubtful() && !scene.endpoint.is_forsaken());
+        scene.go_to(61 * 60);
+        assert!(scene.endpoint.is_forsaken());
+    }
+
+    #[test]
+    fn a_guest_that_answers_is_there_however_long_it_says_nothing_else() {
+        let mut scene = Scene::connected();
+        let seq = scene.endpoint.acknowledged.unwrap();
+        for minute in 1..200 {
+            scene.go_to(60 * minute);
+            assert_eq!(scene.sent().len(), 1);
+            scene.answer(TcpControl::None, 1001, seq);
+            assert!(!scene.endpoint.is_doubtful());
+        }
+        // A guest that has forgotten the connection says so, and that ends it.
+        scene.answer(TcpControl::Rst, 1001, seq);
+        assert!(scene.endpoint.is_closed());
     }
 }

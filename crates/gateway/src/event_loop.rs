@@ -83,7 +83,7 @@ impl EventLoop {
             next_peer: 0,
             segment: Segment::new(addresses, guests, Instant::now()),
             destinations: Destinations::new(addresses, Rules::default(), config.resolvers.clone()),
-            tcp: TcpConnections::new(),
+            tcp: TcpConnections::new(config.guest_away_max),
             udp: Udp::default(),
             dns: DnsQueries::default(),
             fragments: Fragments::default(),
@@ -145,7 +145,10 @@ impl EventLoop {
             .map(|forward| {
                 let guest = forward.guest_ip.unwrap_or(addresses.first_lease);
                 match forward.protocol {
-                    Protocol::Tcp => self.tcp.forwards.listen(forward, guest, registry),
+                    Protocol::Tcp => {
+                        let now = self.segment.now;
+                        self.tcp.forwards.listen(forward, guest, registry, now)
+                    }
                     Protocol::Udp => self.udp.clients.listen(forward, guest, registry),
                 }
             })
@@ -232,11 +235,27 @@ impl EventLoop {
     /// has read.
     fn settle(&mut self) {
         self.tcp.resume_stalled(&mut self.segment, self.poll.registry());
-        while self.segment.switch.flush() && self.tcp.resume_starved(&mut self.segment) {}
-        let [connections, buffers, late] = self.tcp.counts();
-        self.gauges.connections.set(connections);
-        self.gauges.buffers.set(buffers);
-        self.gauges.late.set(late);
+        let segment = &self.segment;
+        let is_here = |guest| segment.heard(guest).is_some();
+        self.tcp.forwards.look(segment.now, is_here);
+        // Who has an answer of this turn finds its numbers.
+        self.show_gauges();
+        while self.segment.switch.flush() && self.tcp.resume_starved(&mut self.segment) {
+            self.show_gauges();
+        }
+    }
+
+    fn show_gauges(&mut self) {
+        let number = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        let counts = self.tcp.counts();
+        self.gauges.connections.set(counts.connections);
+        self.gauges.buffers.set(counts.buffers);
+        self.gauges.late.set(counts.late);
+        self.gauges.leaving.set(counts.leaving);
+        self.gauges.evicted.set(number(counts.evicted));
+        self.gauges.unserved.set(number(self.tcp.forwards.unserved));
+        let refused = self.tcp.forwards.refused_by_guest + self.udp.clients.refused();
+        self.gauges.refused.set(number(refused));
         self.gauges.peers.set(self.segment.switch.len());
         self.gauges.addresses.set(self.segment.guests.len());
         let [mappings, resting] = self.udp.mappings.counts();
@@ -244,12 +263,7 @@ impl EventLoop {
         self.gauges.resting.set(resting);
         self.gauges.clients.set(self.udp.clients.len());
         self.gauges.fragmented.set(self.fragments.len());
-        self.gauges
-            .refused
-            .set(usize::try_from(self.udp.clients.refused()).unwrap_or(usize::MAX));
-        self.gauges
-            .forbidden
-            .set(usize::try_from(self.destinations.forbidden()).unwrap_or(usize::MAX));
+        self.gauges.forbidden.set(number(self.destinations.forbidden()));
     }
 
     fn on_vmm(&mut self) {
@@ -406,7 +420,9 @@ impl EventLoop {
         );
         let for_us = self.segment.addresses.is_own(packet.to) || packet.to.is_broadcast();
         if udp.dst_port() == dhcp::SERVER_PORT && for_us {
-            dhcp::on_message(&mut self.segment, packet.mac, udp.payload());
+            if let Some(guest) = dhcp::on_message(&mut self.segment, packet.mac, udp.payload()) {
+                self.tcp.doubt(guest, self.segment.now);
+            }
             return;
         }
         if !self.observe(packet.mac, packet.from) {

@@ -33,6 +33,14 @@ pub struct Gauges {
     pub buffers: Gauge,
     /// TCP connections that are closed and only answer late segments.
     pub late: Gauge,
+    /// Host sockets of closed connections whose last bytes the kernel still delivers.
+    pub leaving: Gauge,
+    /// Connections that made room for others because a table was full.
+    pub evicted: Gauge,
+    /// Clients of forwards that were reset since no guest was there, or nothing came from it.
+    pub unserved: Gauge,
+    /// Connections and datagrams of clients of forwards that a guest has refused.
+    pub refused: Gauge,
     /// VMMs that are connected.
     pub peers: Gauge,
     /// Addresses that guests are known by.
@@ -43,8 +51,6 @@ pub struct Gauges {
     pub resting: Gauge,
     /// Clients of UDP forwards.
     pub clients: Gauge,
-    /// Datagrams of those clients that a guest has refused.
-    pub refused: Gauge,
     /// Packets of which some fragments have come.
     pub fragmented: Gauge,
     /// Attempts of guests to reach a destination that is refused.

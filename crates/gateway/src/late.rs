@@ -4,7 +4,7 @@
 //! RFC 9293 has the side that closed first wait (TIME-WAIT), so that it can send a last acknowledgement again
 //! that was lost. The wait is shorter here than on the Internet, since the way to a guest is short, and there
 //! are limits: under churn the oldest waits end early. Segments that belong to no connection are answered
-//! from here too.
+//! from here too, and `endpoint` asks from here whether a guest still knows a connection.
 
 use super::limits;
 use super::segment::{IPV4_LEN, Segment, emit_ipv4};
@@ -123,6 +123,14 @@ pub fn refuse(segment: &mut Segment, ends: Ends, tcp: &TcpPacket<&[u8]>) {
         ),
     };
     send(segment, ends, TcpControl::Rst, seq, ack);
+}
+
+/// Asks the guest whether it still knows a connection: an acknowledgement with a sequence number from before
+/// `last`, which a guest that knows the connection answers with the number that it expects, and any other
+/// guest with a reset (RFC 9293 section 3.8.4).
+pub fn probe(segment: &mut Segment, ends: Ends, last: LastWord) {
+    let before = TcpSeqNumber(last.seq.0.wrapping_sub(1));
+    send(segment, ends, TcpControl::None, before, Some(last.ack));
 }
 
 fn acknowledge(segment: &mut Segment, ends: Ends, last: LastWord) {

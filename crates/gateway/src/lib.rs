@@ -34,6 +34,7 @@ mod host_port;
 mod icmp;
 pub mod keyed;
 mod late;
+mod leaving;
 mod limits;
 mod listener;
 mod mappings;

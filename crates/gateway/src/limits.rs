@@ -9,7 +9,8 @@ pub const PEERS_MAX: usize = 256;
 /// VMMs connected at once with the same key. One more takes the place of a connection that shows no guest, or
 /// is refused.
 pub const PEERS_PER_KEY_MAX: usize = 64;
-/// VMMs connected at once without a key, so that they leave room for those with a key.
+/// VMMs connected at once without a key, so that they leave room for those with a key. One more takes the
+/// place of a connection that shows no guest, or is refused.
 pub const PLAIN_PEERS_MAX: usize = 64;
 /// Keys that a gateway knows. Each key costs a try at a handshake.
 pub const KEYS_MAX: usize = 64;
@@ -82,16 +83,37 @@ pub const SPARE_SOCKETS_MAX: usize = 32;
 pub const TIME_WAIT: Duration = Duration::from_secs(10);
 /// Connections that answer late segments. They hold no buffers; one more ends the wait of the oldest.
 pub const LATE_MAX: usize = 4096;
-/// A connection that one side has not answered for this long never was one. A guest may have to boot first.
-pub const HALF_OPEN_TIMEOUT: Duration = Duration::from_secs(300);
-/// A connection that one side has finished with, and on which nothing moves for this long, is given up.
-pub const HALF_CLOSED_IDLE: Duration = Duration::from_secs(600);
+/// Time for which clients wait for a guest that is not there, or from which nothing comes, before they are
+/// reset. It is longer than a failover, which nobody shall notice; an operator whose pairs take longer to
+/// suspect each other can have more (`GatewayConfig::guest_away_max`).
+pub const GUEST_AWAY_MAX: Duration = Duration::from_secs(10);
+/// A connection that one side has not answered for this long never was one, also if that side is there: as
+/// long as Linux goes on with its SYNs.
+pub const HALF_OPEN_TIMEOUT: Duration = Duration::from_secs(130);
+const _: () = assert!(GUEST_AWAY_MAX.as_secs() < HALF_OPEN_TIMEOUT.as_secs());
+/// Silence of the guest on an open connection after which the guest is asked whether it still knows the
+/// connection (RFC 9293 section 3.8.4). A guest that was booted anew answers with a reset.
+pub const PROBE_EVERY: Duration = Duration::from_secs(60);
+/// Questions in a row that a guest may leave unanswered, an hour in all. Then the guest side of the
+/// connection has ended.
+pub const PROBES_MAX: u32 = 60;
+/// Pause until a guest that has taken a lease, and so may have been booted anew, is asked about its
+/// connections.
+pub const DOUBT: Duration = Duration::from_secs(1);
+/// Idleness below which a half-closed connection makes no room for another one.
+pub const HALF_CLOSED_SPARED: Duration = Duration::from_secs(1);
+/// Pause after a look through a full table that found no connection to make room.
+pub const EVICTION_RETRY: Duration = Duration::from_millis(100);
+/// Host sockets that both sides have finished with, and that are kept until the kernel has delivered what was
+/// given to it. One more leaves the oldest connection's to the kernel, which is less patient with a socket
+/// that nobody holds.
+pub const LEAVING_MAX: usize = 1024;
 /// Bytes buffered in each direction of a connection. The memory is touched only as far as it is used.
 pub const TCP_BUFFER_LEN: usize = 256 * 1024;
-/// Time that a connection with which the host side has finished may take to close toward the guest.
-pub const ORPHAN_TIMEOUT: Duration = Duration::from_secs(60);
-/// Silence after which the kernel probes an idle host connection.
-pub const HOST_KEEPALIVE: Duration = Duration::from_secs(120);
+/// Silence after which the kernel probes an idle host connection, and pause between its probes.
+pub const HOST_PROBE_EVERY: Duration = Duration::from_secs(60);
+/// Probes in a row that a host may leave unanswered: ten minutes in all.
+pub const HOST_PROBES_MAX: u32 = 10;
 /// Pause before an accept that failed for want of descriptors is tried again.
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 

@@ -107,6 +107,12 @@ impl Segment {
         }
     }
 
+    /// When something last came from the guest with this address; `None`: no VM that is connected has it.
+    pub fn heard(&self, guest: Ipv4Addr) -> Option<Instant> {
+        let mac = self.guests.mac_of(guest)?;
+        self.switch.heard(mac)
+    }
+
     /// Whether a connection may send more to this guest.
     pub fn has_room(&mut self, guest: Ipv4Addr) -> bool {
         self.guests

@@ -5,9 +5,11 @@
 //! other end feels it: the client through the host's TCP window, the guest through its own. Ends of streams
 //! and resets are passed on.
 //!
-//! A connection that is open is never given up because the guest is silent: that is how a failover looks from
-//! here. A connection that never opened, or with which one end has finished while the other leaves it lying,
-//! is given up after a long time.
+//! What was taken from one side was acknowledged to its sender, so it is given to the other side for as long
+//! as that side is there, however slowly it reads; the windows of TCP bound how much that is. No connection
+//! that was open ends by a time-out here: each side is asked now and then whether it still knows the
+//! connection (`endpoint` asks the guest, the kernel asks the host), and only what one of them has forgotten
+//! ends. A connection that never opened is given up after a while.
 
 use super::endpoint::Endpoint;
 use super::late::LastWord;
@@ -15,7 +17,8 @@ use super::limits;
 use super::segment::Segment;
 use mio::event::Event;
 use mio::net::TcpStream;
-use socket2::{SockRef, TcpKeepalive};
+use rustix::net::sockopt;
+use socket2::SockRef;
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
@@ -25,8 +28,18 @@ enum Host {
     Connecting(TcpStream),
     /// The socket is connected.
     Open(TcpStream),
-    /// The socket is closed; the guest side still has a farewell to finish.
-    Closed { since: Instant },
+    /// Nothing is read from the socket or written to it any more; the guest side still has a farewell to
+    /// finish. `Connection::leaves` may have the socket.
+    Closed,
+}
+
+/// Why a client came to nothing that waited for its guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// Nothing came from the guest.
+    NoAnswer,
+    /// The guest's stack refused the connection.
+    Refused,
 }
 
 /// A connection between a guest and a host socket.
@@ -43,7 +56,12 @@ pub struct Connection {
     host_finished: bool,
     /// Whether the guest side has sent all it will, and the host side was told.
     guest_finished: bool,
+    /// A host socket that has ended but for what its kernel still has to deliver.
+    leaves: Option<TcpStream>,
     begun: Instant,
+    /// Until when the connection may wait to be opened.
+    patience: Instant,
+    failure: Option<Failure>,
     /// Time at which a byte last went either way.
     moved: Instant,
 }
@@ -68,16 +86,16 @@ pub enum Ending {
 impl Connection {
     /// A guest's connection to the outside, whose host socket is connecting.
     pub fn outbound(endpoint: Endpoint, stream: TcpStream, now: Instant) -> Self {
-        Self::new(endpoint, Host::Connecting(stream), now)
+        Self::new(endpoint, Host::Connecting(stream), now, limits::HALF_OPEN_TIMEOUT)
     }
 
-    /// A client's connection to a guest.
-    pub fn inbound(endpoint: Endpoint, stream: TcpStream, now: Instant) -> Self {
+    /// A client's connection to a guest, which waits for `patience` at least for something of the guest.
+    pub fn inbound(endpoint: Endpoint, stream: TcpStream, now: Instant, patience: Duration) -> Self {
         prepare(&stream);
-        Self::new(endpoint, Host::Open(stream), now)
+        Self::new(endpoint, Host::Open(stream), now, patience)
     }
 
-    fn new(endpoint: Endpoint, host: Host, now: Instant) -> Self {
+    fn new(endpoint: Endpoint, host: Host, now: Instant, patience: Duration) -> Self {
         Self {
             endpoint,
             host,
@@ -86,7 +104,10 @@ impl Connection {
             writable: false,
             host_finished: false,
             guest_finished: false,
+            leaves: None,
             begun: now,
+            patience: now + patience,
+            failure: None,
             moved: now,
         }
     }
@@ -104,6 +125,10 @@ impl Connection {
         {
             self.abort(segment);
         }
+        // A host that has said all it will is not read any more, so reading does not tell that it is gone.
+        if event.is_error() && self.host_finished {
+            self.on_host_gone(segment);
+        }
     }
 
     /// Moves bytes both ways, then sends what the guest side has to say.
@@ -113,18 +138,32 @@ impl Connection {
             let moved = self.guest_to_host(now).and_then(|()| self.host_to_guest(now));
             if let Err(error) = moved {
                 tracing::debug!(%error, "host side of a connection failed");
-                self.abort(segment);
+                self.on_host_gone(segment);
             }
         }
         self.endpoint.transmit(segment);
-        self.close_host(segment.now);
-        let Host::Closed { .. } = self.host else {
+        self.close_host();
+        let Host::Closed = self.host else {
             return Ending::NotYet;
         };
+        if !self.guest_finished && self.endpoint.lingers().is_none() && self.endpoint.has_delivered() {
+            // Nobody takes what the guest may still send.
+            self.endpoint.reset(segment);
+        }
         match self.endpoint.lingers() {
             Some((last, is_said)) => Ending::Lingers { last, is_said },
             None if self.endpoint.is_closed() => Ending::Over,
             None => Ending::NotYet,
+        }
+    }
+
+    /// Handles that the host socket is of no more use. What the host has sent to its end is still given to
+    /// the guest; if it had not come to its end, the reset is passed on.
+    fn on_host_gone(&mut self, segment: &mut Segment) {
+        if self.host_finished {
+            self.host = Host::Closed;
+        } else {
+            self.abort(segment);
         }
     }
 
@@ -133,27 +172,60 @@ impl Connection {
         self.endpoint.deadline().into_iter().chain(self.time_out()).min()
     }
 
-    /// Time at which to give the connection up, if it does not go on as a connection should.
+    /// Time at which to give the connection up if it has not been opened by then.
     fn time_out(&self) -> Option<Instant> {
-        match self.host {
-            Host::Closed { since } => Some(since + limits::ORPHAN_TIMEOUT),
-            Host::Connecting(_) => Some(self.begun + limits::HALF_OPEN_TIMEOUT),
-            Host::Open(_) if self.endpoint.is_half_open() => Some(self.begun + limits::HALF_OPEN_TIMEOUT),
-            Host::Open(_) if self.host_finished || self.guest_finished => {
-                Some(self.moved + limits::HALF_CLOSED_IDLE)
-            }
-            Host::Open(_) => None,
-        }
+        let waits = matches!(self.host, Host::Connecting(_)) || self.endpoint.is_half_open();
+        waits.then_some(self.patience)
     }
 
-    /// Does what was due at the deadline.
-    pub fn on_deadline(&mut self, segment: &mut Segment) -> Ending {
+    /// Does what was due at the deadline. `heard`: when something last came from the guest.
+    pub fn on_deadline(&mut self, segment: &mut Segment, heard: Option<Instant>) -> Ending {
         if self.time_out().is_some_and(|at| at <= segment.now) {
-            self.abort(segment);
-            return Ending::Over;
+            let last = self.begun + limits::HALF_OPEN_TIMEOUT;
+            if self.patience < last && heard.is_some_and(|heard| heard > self.begun) {
+                // The guest is there, and only slow to take this client.
+                self.patience = last;
+            } else {
+                self.failure = self.endpoint.is_connecting().then_some(Failure::NoAnswer);
+                self.abort(segment);
+                return Ending::Over;
+            }
         }
         self.endpoint.on_deadline(segment);
+        if self.endpoint.is_forsaken() {
+            // What the guest has sent is still given to the host.
+            self.endpoint.reset(segment);
+        }
         self.pump(segment)
+    }
+
+    /// Why the client of this connection was not served, if it was not the client who left.
+    pub fn failure(&self) -> Option<Failure> {
+        let refused = self.endpoint.is_refused().then_some(Failure::Refused);
+        self.failure.or(refused)
+    }
+
+    /// A host socket whose kernel still has something to deliver; the socket is to be kept until then.
+    pub fn take_leaving(&mut self) -> Option<TcpStream> {
+        self.leaves.take()
+    }
+
+    /// How much the connection's place may be taken by a new one, if at all: the lower, the sooner. One that
+    /// an end has finished with may be, the longest idle first and those on which no bytes wait before the
+    /// others; and then one whose guest has been away for minutes.
+    pub fn dispensable(&self, now: Instant) -> Option<(u8, Instant)> {
+        let is_closing = self.host_finished
+            || self.guest_finished
+            || self.endpoint.is_closed()
+            || matches!(self.host, Host::Closed);
+        let class = match is_closing {
+            true if now.saturating_duration_since(self.moved) < limits::HALF_CLOSED_SPARED => return None,
+            true if !self.endpoint.has_bytes() => 0,
+            true => 1,
+            false if self.endpoint.is_doubtful() => 2,
+            false => return None,
+        };
+        Some((class, self.moved))
     }
 
     /// Ends both sides with a reset, except a side that has ended already.
@@ -161,7 +233,7 @@ impl Connection {
         if self.endpoint.lingers().is_none() {
             self.endpoint.reset(segment);
         }
-        self.reset_host(segment.now);
+        self.reset_host();
     }
 
     fn finish_connecting(&mut self, segment: &mut Segment) {
@@ -183,24 +255,21 @@ impl Connection {
         if stream.peer_addr().is_err() {
             return;
         }
-        let closed = Host::Closed { since: segment.now };
-        if let Host::Connecting(stream) = std::mem::replace(&mut self.host, closed) {
+        if let Host::Connecting(stream) = std::mem::replace(&mut self.host, Host::Closed) {
             prepare(&stream);
             self.host = Host::Open(stream);
             self.endpoint.confirm();
         }
     }
 
-    /// Whether the client of a connection that still waits for its guest has gone without a word. A client
-    /// that has sent something and closed its half may be waiting for an answer.
+    /// Whether the client of a connection that still waits for its guest is gone. One that has closed its
+    /// half may wait for an answer, even if it has sent nothing.
     fn has_given_up(&self) -> bool {
         let Host::Open(stream) = &self.host else {
             return false;
         };
-        match stream.peek(&mut [0]) {
-            Ok(length) => length == 0,
-            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
-        }
+        let peeked = stream.peek(&mut [0]);
+        peeked.is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock)
     }
 
     fn guest_to_host(&mut self, now: Instant) -> io::Result<()> {
@@ -260,37 +329,35 @@ impl Connection {
     }
 
     /// Closes the host socket once it has no more use: cleanly if both ends have finished, else with a reset.
-    fn close_host(&mut self, now: Instant) {
-        if matches!(self.host, Host::Closed { .. }) {
-            return;
-        }
-        if self.host_finished && self.guest_finished {
-            self.host = Host::Closed { since: now };
-        } else if self.endpoint.is_closed()
-            && !(self.endpoint.has_received() && matches!(self.host, Host::Open(_)))
-        {
-            self.reset_host(now);
+    fn close_host(&mut self) {
+        let both_finished = self.host_finished && self.guest_finished;
+        let guest_is_gone = self.endpoint.is_closed()
+            && !(self.endpoint.has_received() && matches!(self.host, Host::Open(_)));
+        if both_finished || guest_is_gone {
+            self.reset_host();
         }
     }
 
-    fn reset_host(&mut self, now: Instant) {
-        if matches!(self.host, Host::Closed { .. }) {
+    /// Ends the host socket: with a reset, unless the guest has come to its end. Then its bytes were
+    /// acknowledged to it to the last one, and the kernel shall go on delivering them to a slow client.
+    fn reset_host(&mut self) {
+        let Host::Open(stream) = std::mem::replace(&mut self.host, Host::Closed) else {
             return;
-        }
-        // The guest's bytes were acknowledged to it to the last one: the kernel goes on delivering them to a
-        // slow client.
-        if let Host::Open(stream) = &self.host
-            && !self.guest_finished
-        {
+        };
+        if self.guest_finished {
+            self.leaves = Some(stream);
+        } else {
             // Closing a socket that does not linger sends a reset instead of a FIN.
-            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
         }
-        self.host = Host::Closed { since: now };
     }
 }
 
 /// Sets the options that every host socket needs. A failure leaves a slower connection, not a wrong one.
 fn prepare(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
-    let _ = SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(limits::HOST_KEEPALIVE));
+    let _ = sockopt::set_tcp_keepidle(stream, limits::HOST_PROBE_EVERY);
+    let _ = sockopt::set_tcp_keepintvl(stream, limits::HOST_PROBE_EVERY);
+    let _ = sockopt::set_tcp_keepcnt(stream, limits::HOST_PROBES_MAX);
+    let _ = sockopt::set_socket_keepalive(stream, true);
 }

@@ -82,9 +82,7 @@ impl Switch {
         if alike().count() >= max || self.peers.len() >= limits::PEERS_MAX {
             // A connection that shows no guest may have been cut, while its VMM has come again.
             let idle = alike().find(|(_, other)| other.macs == 0).map(|(&id, _)| id);
-            let Some(idle) = idle.filter(|_| keyed) else {
-                return false;
-            };
+            let Some(idle) = idle else { return false };
             self.remove(idle, &"a newer connection needs its place");
         }
         if keyed {
@@ -157,6 +155,11 @@ impl Switch {
     /// Whether somebody who is connected owns this address.
     pub fn is_here(&self, mac: EthernetAddress) -> bool {
         self.owners.contains_key(&mac)
+    }
+
+    /// When a frame last came from this address; `None`: nobody who is connected owns it.
+    pub fn heard(&self, mac: EthernetAddress) -> Option<Instant> {
+        self.owners.get(&mac).map(|owner| owner.heard)
     }
 
     /// Takes in a word of a peer with a key about its connection.
@@ -420,6 +423,30 @@ mod tests {
         }
         let backlog = switch.peer_mut(1).unwrap().wire.backlog();
         assert!(backlog <= limits::PEER_QUEUE_MAX + 4, "{backlog} bytes wait");
+    }
+
+    #[test]
+    fn silent_peers_without_a_key_keep_nobody_out() {
+        let mut switch = Switch::default();
+        let now = Instant::now();
+        let mut far_ends = Vec::new();
+        for id in 0..2 * limits::PLAIN_PEERS_MAX {
+            let (near, far) = UnixStream::pair().unwrap();
+            far_ends.push(far);
+            let wire = Wire::new(PeerStream::Unix(near), None);
+            let peer = Peer::new(wire, Standing::Plain { is_new: true }, id.to_string());
+            assert!(switch.add(id as PeerId, peer, now), "{id}");
+            // The first half of them say nothing, and the second half show a guest each.
+            if id >= limits::PLAIN_PEERS_MAX {
+                switch.learn(id as PeerId, EthernetAddress([2, 0, 0, 0, 0, id as u8]), now);
+            }
+        }
+        let (peer, _far) = probe(0);
+        assert!(switch.add(1000, peer, now), "the others have places of their own");
+        let (near, _far) = UnixStream::pair().unwrap();
+        let wire = Wire::new(PeerStream::Unix(near), None);
+        let peer = Peer::new(wire, Standing::Plain { is_new: true }, "one more".into());
+        assert!(!switch.add(1001, peer, now), "nobody loses a guest");
     }
 
     #[test]

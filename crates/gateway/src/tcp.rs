@@ -1,19 +1,24 @@
 //! All TCP connections: finds the one that a segment or an event belongs to, opens new ones, and keeps their
 //! deadlines.
 //!
-//! The loop calls it; `splice` moves a connection's bytes, `forwards` decides which clients come in, and
-//! `late` has what is left of closed ones.
+//! The loop calls it; `splice` moves a connection's bytes, `forwards` decides which clients come in, `late`
+//! and `leaving` have what is left of closed ones.
+//!
+//! No place in the table may depend on somebody's consent: when it is full, a connection that an end has
+//! finished with makes room for a new one (`make_room`).
 
 use super::endpoint::Endpoint;
-use super::forwards::{Client, Forwards, Place};
+use super::forwards::{Client, Forwards, Full, Place, Trouble};
 use super::late::{Ends, Late, refuse};
+use super::leaving::Leaving;
 use super::limits;
 use super::nat::Destinations;
 use super::segment::{Incoming, Segment};
 use super::shares::Shares;
 use super::sockets::Sockets;
-use super::splice::{Connection, Ending};
+use super::splice::{Connection, Ending, Failure};
 use super::token::{Kind, token};
+use super::told::Told;
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry};
@@ -40,27 +45,55 @@ pub struct TcpConnections {
     entries: HashMap<u64, Entry>,
     by_ends: HashMap<Ends, u64>,
     late: Late,
+    leaving: Leaving,
     sockets: Sockets,
     deadlines: BTreeSet<(Instant, u64)>,
     starved: BTreeSet<u64>,
     /// Connections that guests opened.
     by_guest: Shares<Ipv4Addr>,
+    /// Guests that may have been booted anew; at most as many as there are addresses of guests.
+    doubted: BTreeSet<Ipv4Addr>,
+    /// When to ask them.
+    doubt_at: Option<Instant>,
+    /// Connections that made room for others.
+    evicted: Told,
+    /// When to look again for a connection that can make room, after a look that found none.
+    look_again: Option<Instant>,
     next_id: u64,
     next_port: u16,
 }
 
+/// How much of everything about TCP is in use.
+pub struct Counts {
+    /// Connections whose buffers are in use.
+    pub connections: usize,
+    /// Buffers that exist.
+    pub buffers: usize,
+    /// Connections that wait for late segments.
+    pub late: usize,
+    /// Host sockets that are kept until all is delivered.
+    pub leaving: usize,
+    /// Connections that made room for others, since the start.
+    pub evicted: u64,
+}
+
 impl TcpConnections {
     /// A table without connections and forwards.
-    pub fn new() -> Self {
+    pub fn new(guest_away_max: Duration) -> Self {
         Self {
-            forwards: Forwards::default(),
+            forwards: Forwards::new(guest_away_max),
             entries: HashMap::new(),
             by_ends: HashMap::new(),
             late: Late::default(),
+            leaving: Leaving::default(),
             sockets: Sockets::default(),
             deadlines: BTreeSet::new(),
             starved: BTreeSet::new(),
             by_guest: Shares::default(),
+            doubted: BTreeSet::new(),
+            doubt_at: None,
+            evicted: Told::default(),
+            look_again: None,
             next_id: 0,
             next_port: FIRST_PORT.max(RandomState::new().hash_one(0) as u16),
         }
@@ -102,6 +135,9 @@ impl TcpConnections {
 
     /// Handles readiness of a connection's host socket.
     pub fn on_event(&mut self, segment: &mut Segment, id: u64, event: &Event) {
+        if self.leaving.on_event(id) {
+            return;
+        }
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.connection.on_event(segment, event);
             self.pump(segment, id);
@@ -111,10 +147,64 @@ impl TcpConnections {
     /// Takes clients of a forward, as far as the limits allow.
     pub fn on_forward(&mut self, segment: &mut Segment, registry: &Registry, index: usize) {
         let mut patience = limits::ACCEPTS_PER_TURN;
-        while let Some(client) = self.forwards.next_client(index, &mut patience, segment.now) {
+        loop {
+            while let Some(full) = self.forwards.full(index) {
+                let made = match full {
+                    Full::Waiting => false,
+                    Full::Forward => self.make_room(segment, |entry| is_of(entry, index)),
+                    Full::Everything => self.make_room(segment, |entry| entry.place.is_some()),
+                };
+                if !made {
+                    return;
+                }
+            }
+            let Some(knock) = self.forwards.next_client(index, &mut patience, segment.now) else {
+                return;
+            };
+            let is_here = segment.heard(*knock.guest.ip()).is_some();
+            if !self.forwards.expects_guest(index, is_here, segment.now) {
+                self.forwards.reset(knock.stream);
+                self.forwards.failed(index, Trouble::Absent, segment.now);
+                continue;
+            }
+            if self.forwards.has_its_share(knock.source)
+                && !self.make_room(segment, |entry| {
+                    entry.place.is_some_and(|place| place.source == knock.source)
+                })
+            {
+                self.forwards.turn_away(knock, segment.now);
+                continue;
+            }
+            let Some(client) = self.forwards.take(index, knock, segment.now) else {
+                continue;
+            };
             let place = client.place;
             if self.accept(segment, registry, client).is_none() {
                 self.forwards.ended(place);
+            }
+        }
+    }
+
+    /// Notes that a guest may have been booted anew. Soon, when it has its address, it is asked whether it
+    /// still knows its connections.
+    pub fn doubt(&mut self, guest: Ipv4Addr, now: Instant) {
+        self.doubted.insert(guest);
+        self.doubt_at.get_or_insert(now + limits::DOUBT);
+    }
+
+    fn ask_doubted(&mut self, now: Instant) {
+        if self.doubt_at.take_if(|at| *at <= now).is_none() {
+            return;
+        }
+        let guests = std::mem::take(&mut self.doubted);
+        let concerned = self
+            .by_ends
+            .iter()
+            .filter(|(ends, _)| guests.contains(ends.guest.ip()));
+        for id in concerned.map(|(_, &id)| id).collect::<Vec<_>>() {
+            if let Some(entry) = self.entries.get_mut(&id) {
+                entry.connection.endpoint.doubt(now);
+                self.reschedule(id);
             }
         }
     }
@@ -146,12 +236,14 @@ impl TcpConnections {
     /// The next time at which `on_deadline` has something to do.
     pub fn deadline(&self) -> Option<Instant> {
         let connection = self.deadlines.first().map(|&(deadline, _)| deadline);
-        let others = [connection, self.forwards.deadline(), self.late.deadline()];
+        let late = self.late.deadline();
+        let others = [connection, self.forwards.deadline(), late, self.doubt_at];
         others.into_iter().flatten().min()
     }
 
     /// Does what is due.
     pub fn on_deadline(&mut self, segment: &mut Segment, registry: &Registry) {
+        self.ask_doubted(segment.now);
         let later = self
             .deadlines
             .split_off(&(segment.now + Duration::from_nanos(1), 0));
@@ -161,7 +253,8 @@ impl TcpConnections {
                 continue;
             };
             entry.scheduled = None;
-            let ending = entry.connection.on_deadline(segment);
+            let heard = segment.heard(*entry.ends.guest.ip());
+            let ending = entry.connection.on_deadline(segment, heard);
             self.go_on(segment, id, ending);
         }
         self.late.on_deadline(segment.now);
@@ -177,10 +270,15 @@ impl TcpConnections {
         }
     }
 
-    /// Number of connections whose buffers are in use, of buffers that exist, and of connections that wait
-    /// for late segments.
-    pub fn counts(&self) -> [usize; 3] {
-        [self.entries.len(), self.sockets.buffers(), self.late.len()]
+    /// How much of everything is in use.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            connections: self.entries.len(),
+            buffers: self.sockets.buffers(),
+            late: self.late.len(),
+            leaving: self.leaving.len(),
+            evicted: self.evicted.total,
+        }
     }
 
     fn open(
@@ -191,9 +289,17 @@ impl TcpConnections {
         ends: Ends,
     ) -> Option<u64> {
         let target = destinations.of_tcp(ends.outside)?;
+        let guest = *ends.guest.ip();
+        if self.by_guest.of(&guest) >= limits::CONNECTIONS_PER_GUEST_MAX
+            && !self.make_room(segment, |entry| {
+                entry.place.is_none() && *entry.ends.guest.ip() == guest
+            })
+        {
+            return None;
+        }
         let outbound = self.entries.len() - self.forwards.open();
         if outbound >= limits::CONNECTIONS_PER_DIRECTION_MAX
-            || self.by_guest.of(ends.guest.ip()) >= limits::CONNECTIONS_PER_GUEST_MAX
+            && !self.make_room(segment, |entry| entry.place.is_none())
         {
             return None;
         }
@@ -201,9 +307,9 @@ impl TcpConnections {
             .inspect_err(|error| tracing::debug!(%target, %error, "a guest's connection failed"))
             .ok()?;
         let id = self.watch(&mut stream, registry)?;
-        let endpoint = Endpoint::accepting(segment, &mut self.sockets, ends.outside, *ends.guest.ip())?;
+        let endpoint = Endpoint::accepting(segment, &mut self.sockets, ends)?;
         let connection = Connection::outbound(endpoint, stream, segment.now);
-        self.by_guest.add(*ends.guest.ip());
+        self.by_guest.add(guest);
         self.insert(id, connection, ends, None);
         Some(id)
     }
@@ -212,11 +318,41 @@ impl TcpConnections {
     fn accept(&mut self, segment: &mut Segment, registry: &Registry, mut client: Client) -> Option<()> {
         let ends = self.free_ends(segment, client.guest)?;
         let id = self.watch(&mut client.stream, registry)?;
-        let endpoint = Endpoint::connecting(segment, &mut self.sockets, ends.outside, client.guest)?;
-        let connection = Connection::inbound(endpoint, client.stream, segment.now);
+        let endpoint = Endpoint::connecting(segment, &mut self.sockets, ends)?;
+        let patience = self.forwards.guest_away_max;
+        let connection = Connection::inbound(endpoint, client.stream, segment.now, patience);
         self.insert(id, connection, ends, Some(client.place));
         self.pump(segment, id);
         Some(())
+    }
+
+    /// Resets the most dispensable of these connections. False: there is none that could make room.
+    fn make_room(&mut self, segment: &mut Segment, which: impl Fn(&Entry) -> bool) -> bool {
+        if self.look_again.is_some_and(|at| at > segment.now) {
+            return false;
+        }
+        let candidates = self.entries.iter().filter(|(_, entry)| which(entry));
+        let ranked = candidates.filter_map(|(&id, entry)| {
+            let rank = entry.connection.dispensable(segment.now)?;
+            Some((rank, id))
+        });
+        let Some((_, id)) = ranked.min() else {
+            // Looking through a full table for each refused connection would cost more than refusing.
+            self.look_again = Some(segment.now + limits::EVICTION_RETRY);
+            return false;
+        };
+        if let Some(untold) = self.evicted.one_more(segment.now)
+            && let Some(entry) = self.entries.get(&id)
+        {
+            let Ends { guest, outside } = entry.ends;
+            tracing::warn!(
+                %guest, %outside, untold,
+                "the table of connections is full: one that an end had finished with, or whose guest is \
+                 away, was reset for a new one"
+            );
+        }
+        self.remove(segment, id);
+        true
     }
 
     /// A number for a connection, under which events of its host socket come.
@@ -265,6 +401,11 @@ impl TcpConnections {
     }
 
     fn go_on(&mut self, segment: &mut Segment, id: u64, ending: Ending) {
+        if let Some(entry) = self.entries.get_mut(&id)
+            && let Some(stream) = entry.connection.take_leaving()
+        {
+            self.leaving.add(id, stream);
+        }
         match ending {
             Ending::NotYet => self.reschedule(id),
             Ending::Over => self.remove(segment, id),
@@ -285,7 +426,7 @@ impl TcpConnections {
         if let Some(place) = &mut entry.place
             && !entry.connection.endpoint.is_connecting()
         {
-            self.forwards.answered(place);
+            self.forwards.served(place);
         }
         if entry.connection.endpoint.is_starved() {
             self.starved.insert(id);
@@ -305,15 +446,36 @@ impl TcpConnections {
             return;
         };
         entry.connection.abort(segment);
+        if let Some(stream) = entry.connection.take_leaving() {
+            self.leaving.add(id, stream);
+        }
         self.by_ends.remove(&entry.ends);
         self.starved.remove(&id);
         if let Some(at) = entry.scheduled {
             self.deadlines.remove(&(at, id));
         }
         match entry.place {
-            Some(place) => self.forwards.ended(place),
+            Some(place) => {
+                self.forwards.ended(place);
+                let trouble = match entry.connection.failure() {
+                    Some(Failure::Refused) => Some(Trouble::Refuses),
+                    Some(Failure::NoAnswer) if segment.heard(*entry.ends.guest.ip()).is_some() => {
+                        Some(Trouble::Silent)
+                    }
+                    Some(Failure::NoAnswer) => Some(Trouble::Absent),
+                    None => None,
+                };
+                if let Some(trouble) = trouble {
+                    self.forwards.failed(place.forward, trouble, segment.now);
+                }
+            }
             None => self.by_guest.remove(entry.ends.guest.ip()),
         }
         self.sockets.give_back(entry.connection.endpoint.into_socket());
     }
+}
+
+/// Whether a connection came through the forward with this number.
+fn is_of(entry: &Entry, forward: usize) -> bool {
+    entry.place.is_some_and(|place| place.forward == forward)
 }

@@ -8,15 +8,18 @@
 mod guest;
 #[path = "support/scene.rs"]
 mod scene;
+#[path = "support/segments.rs"]
+mod segments;
 
 use gateway::stream::write_frame;
 use guest::{FIRST_LEASE, GATEWAY, GATEWAY_MAC, Gateway, Guest, Wire, arp, mac, tcp_segment};
 use scene::{connected, listener};
+use segments::{frame_of, segment_from};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::{
-    EthernetFrame, EthernetProtocol, EthernetRepr, IpProtocol, Ipv4Packet, Ipv4Repr, TcpControl, TcpPacket,
-    TcpRepr, TcpSeqNumber,
+    EthernetFrame, EthernetProtocol, EthernetRepr, IpProtocol, Ipv4Packet, Ipv4Repr, TcpControl, TcpRepr,
+    TcpSeqNumber,
 };
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -251,23 +254,6 @@ fn servers_that_break_the_rules_of_tcp_are_survived() {
     Guest::with_lease(&gateway, 2).ping(GATEWAY);
 }
 
-fn segment_from<'a>(guest_port: u16, port: u16) -> TcpRepr<'a> {
-    TcpRepr {
-        src_port: guest_port,
-        dst_port: port,
-        control: TcpControl::None,
-        seq_number: TcpSeqNumber(1000),
-        ack_number: None,
-        window_len: 4000,
-        window_scale: None,
-        max_seg_size: None,
-        sack_permitted: false,
-        sack_ranges: [None, None, None],
-        timestamp: None,
-        payload: &[],
-    }
-}
-
 fn break_rules<'a>(
     random: &mut Random,
     mut segment: TcpRepr<'a>,
@@ -296,28 +282,6 @@ fn break_rules<'a>(
     };
     segment.payload = payload;
     segment
-}
-
-fn frame_of(segment: &TcpRepr<'_>) -> Vec<u8> {
-    let checksums = ChecksumCapabilities::default();
-    let mut frame = vec![0; 34 + segment.buffer_len()];
-    EthernetRepr {
-        src_addr: mac(1),
-        dst_addr: GATEWAY_MAC,
-        ethertype: EthernetProtocol::Ipv4,
-    }
-    .emit(&mut EthernetFrame::new_unchecked(&mut frame[..]));
-    Ipv4Repr {
-        src_addr: FIRST_LEASE,
-        dst_addr: GATEWAY,
-        next_header: IpProtocol::Tcp,
-        payload_len: segment.buffer_len(),
-        hop_limit: 64,
-    }
-    .emit(&mut Ipv4Packet::new_unchecked(&mut frame[14..]), &checksums);
-    let mut tcp = TcpPacket::new_unchecked(&mut frame[34..]);
-    segment.emit(&mut tcp, &FIRST_LEASE.into(), &GATEWAY.into(), &checksums);
-    frame
 }
 
 #[test]
