@@ -77,7 +77,8 @@ pub struct VmArgs {
     /// Name of the VM: what its epochs and locks are called by
     #[arg(long)]
     pub name: Option<String>,
-    /// RISC-V Linux Image to boot
+    /// What to boot: a RISC-V Linux Image, an ELF file or flat code like u-boot.bin; each also compressed
+    /// with gzip
     #[arg(long, value_name = "FILE")]
     pub kernel: Option<PathBuf>,
     /// Initramfs for the kernel
@@ -86,8 +87,9 @@ pub struct VmArgs {
     /// Kernel command line
     #[arg(long, value_name = "STRING")]
     pub append: Option<String>,
-    /// OpenSBI's fw_dynamic.bin when there is a kernel; else a flat firmware started in M-mode
-    #[arg(long, value_name = "FILE")]
+    /// What is started in M-mode, flat or ELF: with a kernel OpenSBI's fw_dynamic or fw_jump [default: this
+    /// host's OpenSBI], or none to start the kernel itself there; without one any firmware
+    #[arg(long, visible_alias = "bios", value_name = "FILE|none")]
     pub firmware: Option<PathBuf>,
     /// RAM, for example 512M or 4G
     #[arg(long, value_name = "SIZE")]

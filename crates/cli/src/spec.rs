@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use host::console::ConsoleSpec;
 use host::net::{Endpoint, PortSpec};
-use host::{DiskSpec, NetSpec, PairSpec, VmSpec};
+use host::{DiskSpec, FirmwareSpec, NetSpec, PairSpec, VmSpec};
 use link::KeyFile;
 use replica::VmName;
 use replica::{Span, limits::DIGEST_EVERY_DEFAULT};
 
 use crate::args::PairArgs;
-use crate::vm_file::{VmFile, parse_mac, parse_size};
+use crate::vm_file::{FIRMWARE_DEFAULT, FIRMWARE_NONE, VmFile, parse_mac, parse_size};
 
 /// RAM in bytes of a machine whose file and flags do not say.
 const MEMORY_DEFAULT: u64 = 512 << 20;
@@ -38,7 +38,7 @@ pub fn vm(file: &VmFile) -> Result<VmSpec> {
         name: VmName::new(file.name.as_deref().unwrap_or("vm"))?,
         memory,
         harts,
-        firmware: file.firmware.clone(),
+        firmware: firmware(file),
         kernel: file.kernel.clone(),
         initrd: file.initrd.clone(),
         append: file.append.clone().unwrap_or_default(),
@@ -106,6 +106,17 @@ pub fn socket_address(text: &str) -> Result<SocketAddr> {
     addresses
         .next()
         .with_context(|| format!("`{text}` has no address"))
+}
+
+fn firmware(file: &VmFile) -> FirmwareSpec {
+    let Some(path) = &file.firmware else {
+        return FirmwareSpec::Distribution;
+    };
+    match path.to_str() {
+        Some(FIRMWARE_NONE) => FirmwareSpec::None,
+        Some(FIRMWARE_DEFAULT) => FirmwareSpec::Distribution,
+        _ => FirmwareSpec::File(path.clone()),
+    }
 }
 
 fn disk(text: &str) -> Result<DiskSpec> {

@@ -10,6 +10,11 @@ use serde::Deserialize;
 
 use crate::args::{PairArgs, VmArgs};
 
+/// The word that stands for no firmware; a file of that name is `./none`. So it is with QEMU's `-bios`.
+pub const FIRMWARE_NONE: &str = "none";
+/// The word that stands for the firmware of the distribution.
+pub const FIRMWARE_DEFAULT: &str = "default";
+
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -52,12 +57,18 @@ impl VmFile {
             }
         };
         let base = path.parent().unwrap_or(Path::new("."));
+        let is_word = |path: &&mut PathBuf| {
+            [FIRMWARE_NONE, FIRMWARE_DEFAULT]
+                .map(Path::new)
+                .contains(&path.as_path())
+        };
+        let firmware = file.firmware.as_mut().filter(|path| !is_word(path));
         let paths = [
-            &mut file.kernel,
-            &mut file.initrd,
-            &mut file.firmware,
-            &mut file.key,
-            &mut file.arbiter,
+            file.kernel.as_mut(),
+            file.initrd.as_mut(),
+            firmware,
+            file.key.as_mut(),
+            file.arbiter.as_mut(),
         ];
         for path in paths.into_iter().flatten() {
             *path = base.join(&*path);

@@ -129,16 +129,51 @@ fn values_out_of_range_are_refused() {
 }
 
 #[test]
-fn a_kernel_that_is_no_risc_v_image_is_refused() {
+fn a_kernel_that_is_none_is_refused_with_what_to_give() {
     let directory = tempfile::tempdir().unwrap();
     let firmware = power_off(directory.path());
-    let boot = |name: &str, start: &[u8]| {
-        let kernel = file(directory.path(), name, [start, &[0; 4096]].concat());
-        let run = ["run", "--firmware", &firmware, "--kernel", &kernel];
+    let boot = |name: &str, content: &[u8]| {
+        let kernel = file(directory.path(), name, content);
+        let run = ["run", "--bios", &firmware, "--kernel", &kernel];
         complaint(&[&run[..], &["--serial", "none"]].concat())
     };
-    assert_contains(&boot("vmlinux", b"\x7fELF"), &["Image"]);
-    assert_contains(&boot("vmlinuz", b"\x1f\x8b\x08"), &["gzip"]);
+    let begun = |start: &[u8]| [start, &[0; 4096]].concat();
+    assert_contains(
+        &boot("elf", &begun(b"\x7fELF")),
+        &["another machine", "64-bit RISC-V"],
+    );
+    assert_contains(&boot("vmlinuz", &begun(b"\x1f\x8b\x08")), &["gzip", "damaged"]);
+    assert_contains(&boot("kernel.xz", &begun(b"\xfd7zXZ\0")), &["xz", "unxz"]);
+    assert_contains(&boot("initrd", &begun(b"070701")), &["initramfs", "initrd"]);
+    assert_contains(&boot("notes", b"the kernel is elsewhere"), &["a text"]);
+    assert_contains(&boot("nothing", b""), &["is empty", "nothing"]);
+}
+
+#[test]
+fn without_firmware_flat_code_is_entered_also_when_compressed() {
+    let directory = tempfile::tempdir().unwrap();
+    let kernel = power_off(directory.path());
+    assert!(
+        Command::new("gzip")
+            .args(["--keep", &kernel])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let vm = file(
+        directory.path(),
+        "VM.toml",
+        "firmware = \"none\"\nserial = \"none\"\n",
+    );
+    for kernel in [kernel.clone(), format!("{kernel}.gz")] {
+        for words in [
+            &["run", "--firmware", "none", "--serial", "none"][..],
+            &["run", &vm],
+        ] {
+            let output = lockstep(&[words, &["--kernel", &kernel]].concat());
+            assert_eq!(output.status.code(), Some(0), "{kernel}: {output:?}");
+        }
+    }
 }
 
 #[test]

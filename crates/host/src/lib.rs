@@ -31,6 +31,6 @@ pub use drive::{Outcome, drive};
 pub use pair::{Pairing, backup, primary};
 pub use replay::{ReplayError, ReplayOptions, Replayed, replay};
 pub use run::{RunError, run};
-pub use spec::{DiskSpec, NetSpec, PairSpec, SetupError, VmSpec};
+pub use spec::{DiskSpec, FirmwareSpec, NetSpec, PairSpec, SetupError, VmSpec};
 pub use world::World;
 pub use world_error::WorldError;

@@ -32,6 +32,17 @@ const FIRMWARE_PATHS: [&str; 4] = [
     "/usr/lib/opensbi/generic/fw_dynamic.bin",
 ];
 
+/// The firmware as the operator asked for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FirmwareSpec {
+    /// The OpenSBI of this host's distribution, for a kernel.
+    Distribution,
+    /// None: every hart enters the kernel in M-mode.
+    None,
+    /// The firmware in this file.
+    File(PathBuf),
+}
+
 /// A disk as the operator asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskSpec {
@@ -76,9 +87,9 @@ pub struct VmSpec {
     pub memory: u64,
     /// Number of harts.
     pub harts: usize,
-    /// OpenSBI or a flat firmware; `None`: the OpenSBI of this host's distribution.
-    pub firmware: Option<PathBuf>,
-    /// Linux Image to boot; `None`: the firmware is all that runs.
+    /// What every hart enters first.
+    pub firmware: FirmwareSpec,
+    /// The kernel to boot ([`Boot::kernel`] has its forms); `None`: the firmware is all that runs.
     pub kernel: Option<PathBuf>,
     /// Initramfs for the kernel.
     pub initrd: Option<PathBuf>,
@@ -121,8 +132,19 @@ pub enum SetupError {
         /// What the operating system said of the file.
         source: std::io::Error,
     },
+    /// An image is a file without content.
+    #[error("the {what} {path} is empty; check the path")]
+    EmptyImage {
+        /// Which image: "kernel", "initrd" or "firmware".
+        what: &'static str,
+        /// Path that was given for the image.
+        path: PathBuf,
+    },
     /// This host has no OpenSBI, and no firmware was given.
-    #[error("no OpenSBI on this host; install the package `opensbi`, or give `--firmware FILE`")]
+    #[error(
+        "no OpenSBI on this host; install the package `opensbi`, or give `--firmware FILE` (or `none`, for a \
+         kernel that runs in M-mode)"
+    )]
     NoFirmware,
     /// Neither a kernel nor a firmware was given.
     #[error("nothing to boot; give `--kernel FILE` or `--firmware FILE`")]
@@ -163,19 +185,20 @@ impl VmSpec {
     /// # Errors
     /// An image cannot be read, or there is nothing to boot.
     pub fn boot(&self) -> Result<Boot, SetupError> {
-        if self.kernel.is_none() && self.firmware.is_none() {
-            return Err(SetupError::NothingToBoot);
-        }
         let firmware = match &self.firmware {
-            Some(path) => path.clone(),
-            None => FIRMWARE_PATHS
-                .iter()
-                .map(PathBuf::from)
-                .find(|path| path.exists())
-                .ok_or(SetupError::NoFirmware)?,
+            FirmwareSpec::File(path) => Some(path.clone()),
+            _ if self.kernel.is_none() => return Err(SetupError::NothingToBoot),
+            FirmwareSpec::None => None,
+            FirmwareSpec::Distribution => {
+                let found = FIRMWARE_PATHS
+                    .iter()
+                    .map(PathBuf::from)
+                    .find(|path| path.exists());
+                Some(found.ok_or(SetupError::NoFirmware)?)
+            }
         };
         Ok(Boot {
-            firmware: read_image("firmware", Some(&firmware))?,
+            firmware: read_image("firmware", firmware.as_deref())?,
             kernel: read_image("kernel", self.kernel.as_deref())?,
             initrd: read_image("initrd", self.initrd.as_deref())?,
             command_line: self.append.clone(),
@@ -315,6 +338,11 @@ fn read_image(what: &'static str, path: Option<&Path>) -> Result<Arc<[u8]>, Setu
         return Ok(Arc::default());
     };
     match std::fs::read(path) {
+        // To a machine, an image without bytes is none.
+        Ok(bytes) if bytes.is_empty() => Err(SetupError::EmptyImage {
+            what,
+            path: path.into(),
+        }),
         Ok(bytes) => Ok(bytes.into()),
         Err(source) => Err(SetupError::Image {
             what,

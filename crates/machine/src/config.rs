@@ -54,9 +54,12 @@ pub struct NetConfig {
 /// Images that the reset puts into RAM. Shared, because a reboot loads them again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Boot {
-    /// OpenSBI `fw_dynamic.bin`, or with no kernel a flat firmware: loaded at the start of RAM.
+    /// What every hart enters in M-mode: flat, which is loaded at the start of RAM, or an ELF file; either
+    /// may be compressed with gzip. With a kernel it is OpenSBI's `fw_dynamic` or `fw_jump`. Empty: there is
+    /// none, and every hart enters the kernel in M-mode.
     pub firmware: Arc<[u8]>,
-    /// The kernel, a flat RISC-V `Image`; empty: there is none.
+    /// The kernel, a RISC-V `Image`, an ELF file or flat code; either may be compressed with gzip. Empty:
+    /// there is none.
     pub kernel: Arc<[u8]>,
     /// The initramfs; empty: there is none.
     pub initrd: Arc<[u8]>,

@@ -387,13 +387,30 @@ impl Machine {
         self.harts = start(&self.config, &self.layout);
         self.turn = 0;
         self.left = QUANTUM;
+        self.clear_rooms();
         self.load_images();
     }
 
     fn load_images(&mut self) {
-        for (address, bytes) in &self.layout.images {
-            let written = self.ram.write(*address, bytes);
+        for piece in &self.layout.images {
+            let written = self.ram.write(piece.address, piece.bytes());
             debug_assert!(written.is_ok(), "the layout lies inside RAM");
+        }
+    }
+
+    /// Makes the zeroed data of ELF files zero again, which it is when the machine is new.
+    fn clear_rooms(&mut self) {
+        const ZEROS: [u8; hart::ram::PAGE] = [0; hart::ram::PAGE];
+        for piece in self.layout.images.iter().filter(|piece| piece.is_cleared) {
+            let mut at = piece.address + wide(piece.bytes().len());
+            let end = piece.address + piece.size;
+            while at < end {
+                let length = (end - at).min(wide(hart::ram::PAGE) - at % wide(hart::ram::PAGE));
+                let zeros = ZEROS.get(..index(length)).unwrap_or_default();
+                let written = self.ram.write(at, zeros);
+                debug_assert!(written.is_ok(), "the layout lies inside RAM");
+                at += length;
+            }
         }
     }
 }

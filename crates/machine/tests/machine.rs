@@ -13,7 +13,7 @@ use rig::{
     Random,
     guest::{
         Host, RATE, config, counting, engine, finish_with, first_time, interrupted, machine, rounds_of_time,
-        zealous,
+        zealous, zeroed_data,
     },
 };
 
@@ -244,6 +244,18 @@ fn reset_begins_anew_and_steps_go_on() {
     assert_eq!(machine.harts()[0].pc, 0x8000_0000);
     machine.inject(Input::Control(Control::PowerOff));
     assert_eq!(machine.take_effect(), Some(Effect::PoweredOff(PowerState::Off)));
+}
+
+#[test]
+fn a_reset_loads_an_elf_file_with_its_zeroed_data() {
+    let mut machine = Machine::new(zeroed_data(0x8002_0ff8), engine(None)).unwrap();
+    let mut host = Host::new();
+    for boot in 1..3 {
+        host.run(&mut machine, Step(1000 * boot));
+        let found = machine.ram().load_u64(0x10_0000);
+        assert_eq!((found, machine.ram().load_u64(0x10_0008)), (0, 7), "boot {boot}");
+        machine.inject(Input::Control(Control::Reset));
+    }
 }
 
 #[test]

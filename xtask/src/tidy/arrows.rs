@@ -44,6 +44,7 @@ const PURE: &[&str] = &[
     "lz4_flex",
     "sha2",
     "thiserror",
+    "flate2",
     "vm-fdt",
     "xxhash-rust",
     "zerocopy",

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use host::console::ConsoleSpec;
 use host::net::{Endpoint, PortSpec};
-use host::{DiskSpec, NetSpec, VmSpec};
+use host::{DiskSpec, FirmwareSpec, NetSpec, VmSpec};
 use replica::VmName;
 
 /// The guest of all replicas.
@@ -50,7 +50,7 @@ pub fn vm(dir: &Path, who: &str) -> VmSpec {
         name: VmName::new("toy").unwrap(),
         memory: 2 << 20,
         harts: 1,
-        firmware: Some(firmware),
+        firmware: FirmwareSpec::File(firmware),
         kernel: None,
         initrd: None,
         append: String::new(),

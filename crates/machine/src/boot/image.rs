@@ -1,15 +1,13 @@
 //! The header of a flat RISC-V kernel, `Image`: where the kernel wants to lie and how much room it needs.
 //!
-//! [`firmware`](super::firmware) reads it when it places the kernel. The file is the operator's, so a wrong
-//! one is named; nothing of it is executed or unpacked here.
+//! [`program`](super::program) looks for it in a kernel that is not compressed. An EFI stub, which makes the
+//! file an EFI program too, changes nothing of it. The file is the operator's; nothing of it is executed
+//! here, and whether the kernel fits is for [`firmware`](super::firmware) to see.
 //!
 //! Source: Linux `Documentation/arch/riscv/boot-image-header.rst`.
 
-use super::BootError;
-use crate::narrow::wide;
+use super::{BootError, MEMORY_UNIT};
 
-/// Offset of the kernel from the start of RAM if its header names none.
-pub const OFFSET_DEFAULT: u64 = 0x20_0000;
 /// Bytes of the header.
 const HEADER_BYTES: usize = 64;
 /// Offset of `text_offset` in the header.
@@ -20,60 +18,52 @@ const IMAGE_SIZE: usize = 16;
 const MAGIC2: usize = 56;
 /// What `magic2` is in every RISC-V `Image`.
 const MAGIC2_VALUE: [u8; 4] = *b"RSC\x05";
-/// What a file that gzip has compressed begins with.
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
-/// Offset of the mark in a kernel that unpacks itself (Linux `drivers/firmware/efi/libstub/zboot-header.S`).
-const ZBOOT_MAGIC: usize = 4;
-/// That mark.
-const ZBOOT_MAGIC_VALUE: [u8; 4] = *b"zimg";
 
 /// What the header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Where to load the kernel, in bytes from the start of RAM.
-    pub text_offset: u64,
-    /// How many bytes the kernel occupies once it runs, its zeroed data included; at least the file's size.
+    /// Where to load the kernel, in bytes from the start of RAM: a multiple of 2 MiB. `None`: the header
+    /// says 0, which for a kernel of S-mode leaves the place to the loader.
+    pub text_offset: Option<u64>,
+    /// How many bytes the kernel occupies once it runs, its zeroed data included; 0: the header does not say.
     pub size: u64,
 }
 
 impl Header {
-    /// Reads and checks the header.
+    /// Reads the header; `None`: the file has none.
     ///
     /// # Errors
-    /// If the file is no such kernel: says what it is instead, where that can be told.
-    pub fn read(kernel: &[u8]) -> Result<Header, BootError> {
-        if kernel.starts_with(&GZIP_MAGIC) {
-            return Err(BootError::GzipKernel);
-        }
-        let header: &[u8; HEADER_BYTES] = kernel.first_chunk().ok_or(BootError::NotAnImage)?;
-        let behind = |at: usize| header.get(at..).unwrap_or_default();
-        if behind(ZBOOT_MAGIC).starts_with(&ZBOOT_MAGIC_VALUE) {
-            return Err(BootError::ZbootKernel);
-        }
-        if !behind(MAGIC2).starts_with(&MAGIC2_VALUE) {
-            return Err(BootError::NotAnImage);
-        }
-        let number = |at| {
-            let bytes = behind(at).first_chunk();
+    /// If the kernel wants to lie where no kernel can.
+    pub fn read(kernel: &[u8]) -> Result<Option<Header>, BootError> {
+        let header: Option<&[u8; HEADER_BYTES]> = kernel.first_chunk();
+        let Some(header) = header.filter(|header| header.get(MAGIC2..).is_some_and(is_marked)) else {
+            return Ok(None);
+        };
+        let number = |at: usize| {
+            let bytes = header.get(at..).and_then(<[u8]>::first_chunk);
             bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
         };
         let text_offset = match number(TEXT_OFFSET) {
-            0 => OFFSET_DEFAULT,
-            offset if offset % OFFSET_DEFAULT == 0 => offset,
+            0 => None,
+            offset if offset.is_multiple_of(MEMORY_UNIT) => Some(offset),
             offset => return Err(BootError::KernelOffset(offset)),
         };
-        Ok(Header {
+        Ok(Some(Header {
             text_offset,
-            size: number(IMAGE_SIZE).max(wide(kernel.len())),
-        })
+            size: number(IMAGE_SIZE),
+        }))
     }
 }
 
+fn is_marked(from_magic: &[u8]) -> bool {
+    from_magic.starts_with(&MAGIC2_VALUE)
+}
+
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    fn image(text_offset: u64, size: u64) -> Vec<u8> {
+    pub fn image(text_offset: u64, size: u64) -> Vec<u8> {
         let mut bytes = vec![0; 128];
         bytes[8..16].copy_from_slice(&text_offset.to_le_bytes());
         bytes[16..24].copy_from_slice(&size.to_le_bytes());
@@ -83,34 +73,28 @@ mod tests {
 
     #[test]
     fn a_flat_image_tells_offset_and_size() {
-        let header = Header::read(&image(0x40_0000, 0x1234)).unwrap();
+        let header = |text_offset, size| Header::read(&image(text_offset, size)).unwrap().unwrap();
         assert_eq!(
-            header,
+            header(0x40_0000, 0x1234),
             Header {
-                text_offset: 0x40_0000,
+                text_offset: Some(0x40_0000),
                 size: 0x1234
             }
         );
-        assert_eq!(
-            Header::read(&image(0, 5)).unwrap(),
-            Header {
-                text_offset: 0x20_0000,
-                size: 128
-            }
-        );
-    }
-
-    #[test]
-    fn other_files_are_named() {
-        assert_eq!(Header::read(&[0x1f, 0x8b, 8, 0]), Err(BootError::GzipKernel));
-        assert_eq!(Header::read(&[0; 200]), Err(BootError::NotAnImage));
-        assert_eq!(Header::read(b"\x7fELF"), Err(BootError::NotAnImage));
+        assert_eq!(header(0, 5).text_offset, None);
         assert_eq!(
             Header::read(&image(0x1000, 1)),
             Err(BootError::KernelOffset(0x1000))
         );
-        let mut zboot = image(0, 1);
-        zboot[..8].copy_from_slice(b"MZ\0\0zimg");
-        assert_eq!(Header::read(&zboot), Err(BootError::ZbootKernel));
+    }
+
+    #[test]
+    fn an_efi_stub_changes_nothing_and_other_files_have_no_header() {
+        let mut stub = image(0x20_0000, 0x1234);
+        stub[..2].copy_from_slice(b"MZ");
+        assert_eq!(Header::read(&stub).unwrap().unwrap().size, 0x1234);
+        for other in [&[0; 200][..], b"\x7fELF", &stub[..63]] {
+            assert_eq!(Header::read(other), Ok(None));
+        }
     }
 }

@@ -1,24 +1,33 @@
 //! What the reset puts into RAM and into the harts' registers, computed once from the [`Config`].
 //!
 //! ```text
-//! 0x8000_0000  firmware (OpenSBI fw_dynamic, or a flat firmware alone)
-//! 0x801f_f000  fw_dynamic_info, read by OpenSBI in its first instructions
-//! 0x8020_0000  kernel (its text_offset from the start of RAM)
-//!        ...
+//! 0x8000_0000  firmware, or a flat kernel alone
+//! 0x8020_0000  flat kernel behind a firmware (an Image: its text_offset from the start of RAM)
+//!        ...   ELF files lie where they are linked
+//!              fw_dynamic_info, below the initrd, read by OpenSBI in its first instructions
 //!              initrd, below the FDT, 4 KiB aligned
 //!              FDT, 2 MiB aligned, below the end of RAM and below 3 GiB, as QEMU puts it
 //! ```
-//! There is no reset ROM: all harts start at the firmware's first instruction with `a0` = hart id, `a1` = FDT
-//! and `a2` = fw_dynamic_info, which is the state in which the ROM of QEMU's `virt` leaves them.
+//! There is no reset ROM: all harts start at the first instruction of the firmware, or of a kernel without
+//! one, with `a0` = hart id, `a1` = FDT and `a2` = fw_dynamic_info, which is the state in which the ROM of
+//! QEMU's `virt` leaves them.
 //!
 //! [`Machine`](crate::Machine) asks for the [`Layout`] once and applies it at each reset. Nothing here looks
 //! at a running machine.
 
+mod elf;
 pub mod fdt;
 pub mod firmware;
-pub mod image;
+mod foreign;
+mod image;
+mod program;
+mod unpack;
 
-use std::{fmt, sync::Arc};
+use std::fmt;
+
+use hart::ram::BASE;
+
+pub use firmware::Layout;
 
 use crate::config::{Config, HARTS_MAX, VIRTIO_SLOTS};
 
@@ -27,19 +36,6 @@ pub const MEMORY_UNIT: u64 = 2 << 20;
 /// Bytes of the longest kernel command line: Linux's `COMMAND_LINE_SIZE` on RISC-V, without the terminating
 /// zero.
 pub const COMMAND_LINE_MAX: usize = 1023;
-
-/// What must be in RAM and in the registers at the first step.
-#[derive(Clone, Debug)]
-pub struct Layout {
-    /// Each image: the physical address where it goes, and its content.
-    pub images: Vec<(u64, Arc<[u8]>)>,
-    /// The physical address of every hart's first instruction.
-    pub entry: u64,
-    /// The physical address of the device tree, for `a1`.
-    pub fdt: u64,
-    /// The physical address of fw_dynamic_info, for `a2`; 0: there is none.
-    pub info: u64,
-}
 
 /// The machine cannot be built from this configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,16 +48,42 @@ pub enum BootError {
     Devices(usize),
     /// The host has no room for the guest's memory, and what it says.
     HostMemory(String),
-    /// There is no firmware: a kernel alone, or nothing at all.
-    NoFirmware,
-    /// The kernel is compressed with gzip.
-    GzipKernel,
-    /// The kernel is an EFI program that unpacks itself.
-    ZbootKernel,
-    /// The kernel is no RISC-V `Image`.
-    NotAnImage,
+    /// There is neither a firmware nor a kernel.
+    NothingToBoot,
+    /// A file is no program for this board.
+    Foreign {
+        /// Which file: "kernel" or "firmware".
+        image: &'static str,
+        /// What the file is and what to give instead, as the rest of a sentence.
+        found: &'static str,
+    },
+    /// A file contradicts itself or ends too early.
+    Damaged {
+        /// Which file: "kernel" or "firmware".
+        image: &'static str,
+        /// What the file would be, as the rest of a sentence.
+        format: &'static str,
+    },
     /// The kernel wants to be loaded at this offset, at which no kernel can be.
     KernelOffset(u64),
+    /// Part of a program lies outside RAM.
+    OutsideRam {
+        /// Which program: "kernel" or "firmware".
+        what: &'static str,
+        /// The physical address that the part wants.
+        address: u64,
+    },
+    /// Parts of two programs, or of one, want the same memory.
+    Overlap {
+        /// The program whose part begins lower.
+        first: &'static str,
+        /// The program whose part begins higher.
+        second: &'static str,
+        /// The first address that both want.
+        at: u64,
+    },
+    /// Execution would begin at this address, which is odd or outside RAM.
+    Entry(u64),
     /// The images do not fit into the memory.
     TooLarge {
         /// The image that has no room.
@@ -98,19 +120,31 @@ impl fmt::Display for BootError {
                 )
             }
             BootError::HostMemory(why) => write!(f, "the host has no room for the guest's memory: {why}"),
-            BootError::NoFirmware => {
-                f.write_str("no firmware; give OpenSBI's fw_dynamic.bin (Debian: package opensbi)")
+            BootError::NothingToBoot => {
+                f.write_str("nothing to boot; give `--kernel FILE` or `--firmware FILE`")
             }
-            BootError::GzipKernel => {
-                f.write_str("the kernel is compressed with gzip; unpack it with gunzip first")
+            BootError::Foreign { image, found } => write!(f, "the {image} is {found}"),
+            BootError::Damaged { image, format } => {
+                write!(
+                    f,
+                    "the {image} is {format}, and damaged or incomplete; fetch it again"
+                )
             }
-            BootError::ZbootKernel => f.write_str(
-                "the kernel is an EFI program that unpacks itself (zboot); \
-                 give the flat Image (arch/riscv/boot/Image)",
+            BootError::OutsideRam { what, address } => write!(
+                f,
+                "the {what} wants to lie at {address:#x}, where no RAM is; RAM begins at {BASE:#x} and is as \
+                 large as `--memory` says (of Linux give the Image, not vmlinux)"
             ),
-            BootError::NotAnImage => {
-                f.write_str("the kernel is not a RISC-V Image (no \"RSC\\x05\" at byte 56)")
-            }
+            BootError::Overlap { first, second, at } => write!(
+                f,
+                "the {first} and the {second} both want the memory at {at:#x}; a kernel that is linked to \
+                 {BASE:#x} runs without a firmware, with `--firmware none`"
+            ),
+            BootError::Entry(entry) => write!(
+                f,
+                "the first instruction would be at {entry:#x}, which is odd or outside RAM; link the program \
+                 to RAM, which begins at {BASE:#x}"
+            ),
             BootError::KernelOffset(offset) => write!(
                 f,
                 "the kernel wants to be loaded at offset {offset:#x}; only multiples of 2 MiB work"

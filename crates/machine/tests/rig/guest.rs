@@ -194,6 +194,48 @@ pub fn rounds_of_time() -> Vec<u8> {
     asm.finish()
 }
 
+/// The machine of an ELF file without firmware, whose code lies at the start of RAM and whose zeroed data,
+/// two pages and a byte, lie at `data`. Each boot keeps in shared memory what it finds in the data's last
+/// doubleword, and then writes there.
+pub fn zeroed_data(data: u32) -> Config {
+    let mut asm = Asm::default();
+    address(&mut asm, S0, SHARED);
+    address(&mut asm, S1, data + 0x2000);
+    asm.ld(T0, S1, -8);
+    asm.sd(T0, S0, 0);
+    asm.addi(T0, ZERO, 7);
+    asm.sd(T0, S1, -8);
+    asm.sd(T0, S0, 8);
+    asm.label("stay");
+    asm.j("stay");
+    let code = asm.finish();
+    let mut config = config(1, Vec::new());
+    config.boot.kernel = elf(0x8000_0000, &[(0x8000_0000, &code, 0), (data, &[], 0x2001)]).into();
+    config
+}
+
+/// An ELF file with segments: physical address, content, zeroed bytes behind it.
+fn elf(entry: u64, segments: &[(u32, &[u8], u64)]) -> Vec<u8> {
+    let mut file = vec![0; 64];
+    file[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+    file[16..20].copy_from_slice(&[2, 0, 243, 0]);
+    file[24..32].copy_from_slice(&entry.to_le_bytes());
+    (file[32], file[54], file[56]) = (64, 56, segments.len() as u8);
+    let mut offset = 64 + 56 * segments.len() as u64;
+    for (to, bytes, zeros) in segments {
+        file.extend([1, 0, 0, 0, 7, 0, 0, 0]);
+        let (to, length) = (u64::from(*to), bytes.len() as u64);
+        for field in [offset, to, to, length, length + zeros, 4096] {
+            file.extend(field.to_le_bytes());
+        }
+        offset += length;
+    }
+    for (_, bytes, _) in segments {
+        file.extend_from_slice(bytes);
+    }
+    file
+}
+
 /// Keeps in shared memory what `time` is at its first instruction, then sets `mtime` far ahead and spins.
 pub fn first_time() -> Vec<u8> {
     let mut asm = Asm::default();
