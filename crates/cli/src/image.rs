@@ -6,7 +6,8 @@ use std::io::IsTerminal;
 
 use anyhow::Result;
 use image::{
-    Appliance, ApplianceOptions, DebianImage, DebianOptions, Progress, Unit, build_appliance, build_debian,
+    Appliance, ApplianceOptions, DebianImage, DebianOptions, Progress, Undone, Unit, build_appliance,
+    build_debian,
 };
 
 use crate::args::ImageCommand;
@@ -32,8 +33,10 @@ pub fn run(command: ImageCommand) -> Result<()> {
                 initrd,
                 firmware,
                 append,
+                undone,
                 manifest: _,
             } = appliance(&options)?;
+            tell_undone(&undone, &options.packages);
             let files = [
                 ("kernel", kernel.display().to_string()),
                 ("initrd", initrd.display().to_string()),
@@ -83,6 +86,21 @@ pub fn appliance(options: &ApplianceOptions) -> Result<Appliance> {
     let appliance = build_appliance(options, &mut |progress| show.progress(progress))?;
     show.end();
     Ok(appliance)
+}
+
+/// Says which packages would have been installed with more than is in the appliance, and the way out.
+fn tell_undone(undone: &[Undone], packages: &[String]) {
+    if undone.is_empty() {
+        return;
+    }
+    tell!("image: an appliance does not run the installation scripts of packages; not done was:");
+    for Undone { package, what } in undone {
+        tell!("image:   {package}: {what}");
+    }
+    let wanted: String = packages.iter().map(|name| format!(" --package {name}")).collect();
+    tell!(
+        "image: if the service needs that, `lockstep image debian{wanted}` makes a guest that has run them"
+    );
 }
 
 /// Prints the files under the words of `VM.toml`, so that the lines can be pasted into one.

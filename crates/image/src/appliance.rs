@@ -31,9 +31,12 @@ use super::boot_files::{self, FIRMWARE, FIRMWARE_PACKAGE, INITRD, KERNEL};
 use super::cache::{Cache, Key};
 use super::cpio::{Node, Tree};
 use super::error::ImageError;
+use super::interpreters;
 use super::mirror::Archive;
 use super::modules::{KernelModules, Module};
 use super::progress::{Progress, Report, Stage, Unit};
+use super::script::{Scripts, Undone};
+use super::system::{self, BASE_PACKAGES, Package};
 use super::tools::{self, APT_GET, DPKG_DEB};
 
 /// The kernel command line that boots an appliance with the fewest instructions.
@@ -46,7 +49,7 @@ pub const APPLIANCE_APPEND: &str = "console=ttyS0 quiet cryptomgr.notests \
      initcall_blacklist=jent_mod_init,load_system_certificate_list,trace_eval_init";
 
 /// Version of this builder, raised when the image that it makes of the same options changes.
-const BUILDER_VERSION: u32 = 1;
+const BUILDER_VERSION: u32 = 2;
 
 const INIT: &str = include_str!("guest/init.sh");
 const DHCP: &str = include_str!("guest/dhcp.sh");
@@ -66,6 +69,10 @@ const DISK_MODULES: [&str; 3] = ["virtio_blk", "crc32c_generic", "ext4"];
 
 /// Name of the file that lists the packages of an image.
 const MANIFEST: &str = "packages";
+
+/// Name of the file that lists what the maintainer scripts of packages would have done besides, a line for
+/// each package: its name, a tab, and what.
+const UNDONE: &str = "undone";
 
 /// The options of an appliance.
 #[derive(Clone, Debug, Default)]
@@ -100,6 +107,8 @@ pub struct Appliance {
     pub manifest: PathBuf,
     /// The kernel command line with which to boot; parameters of the module's table may be added.
     pub append: String,
+    /// What the maintainer scripts of packages would do that is not in the image.
+    pub undone: Vec<Undone>,
 }
 
 /// A script with its name in the image.
@@ -127,7 +136,19 @@ pub fn build_appliance(
         firmware: directory.join(FIRMWARE),
         manifest: directory.join(MANIFEST),
         append: APPLIANCE_APPEND.to_owned(),
+        undone: read_undone(&directory.join(UNDONE))?,
     })
+}
+
+fn read_undone(path: &Path) -> Result<Vec<Undone>, ImageError> {
+    let text = fs::read_to_string(path).map_err(ImageError::file("read", path))?;
+    let lines = text.lines().filter_map(|line| line.split_once('\t'));
+    Ok(lines
+        .map(|(package, what)| Undone {
+            package: package.to_owned(),
+            what: what.to_owned(),
+        })
+        .collect())
 }
 
 fn key(options: &ApplianceOptions, scripts: &[Script]) -> Key {
@@ -147,6 +168,7 @@ fn key(options: &ApplianceOptions, scripts: &[Script]) -> Key {
 /// The packages whose files make the guest's tree.
 fn packages(options: &ApplianceOptions) -> Vec<String> {
     let mut packages = vec![BUSYBOX_PACKAGE.to_owned()];
+    packages.extend(BASE_PACKAGES.map(str::to_owned));
     if options.run.is_none() {
         packages.push(REDIS_PACKAGE.to_owned());
     }
@@ -184,68 +206,118 @@ fn build(
     output: &Path,
     report: Report<'_>,
 ) -> Result<(), ImageError> {
-    let wanted = packages(options);
+    let mut wanted = packages(options);
     let archive = Archive::of_this_machine(options.mirror.as_deref())?;
-    let apt = Apt::prepare(&cache.root().join("apt"), &archive, &wanted)?;
-    apt.update(report)?;
-    let mut all = wanted;
-    all.extend([KERNEL_PACKAGE, FIRMWARE_PACKAGE].map(str::to_owned));
-    let debs = apt.download(&all, report)?;
-
     let work = output.join("work");
-    let kernel = unpack(&apt, &debs, &work, report)?;
+    let mut unpacked = fetch(cache, &archive, &wanted, &work, report)?;
+    let mut tree = assemble::package_files(&work.join(ROOT))?;
+    let interpreters = interpreters::missing(&tree);
+    if !interpreters.is_empty() {
+        wanted.extend(interpreters.into_iter().map(str::to_owned));
+        fs::remove_dir_all(&work).map_err(ImageError::file("remove", &work))?;
+        unpacked = fetch(cache, &archive, &wanted, &work, report)?;
+        tree = assemble::package_files(&work.join(ROOT))?;
+    }
     report(Progress::begin(Stage::Initramfs));
-    let tree = tree(options, scripts, &work, &kernel)?;
+    if tree.get("usr/bin/busybox").is_none() {
+        return Err(ImageError::package(BUSYBOX_PACKAGE, "it has no /usr/bin/busybox"));
+    }
+    let undone = system::settle(&mut tree, &work.join(ROOT), &unpacked.packages)?;
+    add_own_files(&mut tree, options, scripts);
+    add_modules(&mut tree, &work.join("kernel"), &unpacked.kernel)?;
     boot_files::write_initramfs(&tree, &output.join(INITRD))?;
-    boot_files::write_kernel(&work.join("kernel/boot"), &kernel, &output.join(KERNEL))?;
+    boot_files::write_kernel(&work.join("kernel/boot"), &unpacked.kernel, &output.join(KERNEL))?;
     boot_files::copy_firmware(&work.join("firmware"), &output.join(FIRMWARE))?;
-    write_manifest(&debs, &output.join(MANIFEST))?;
+    write_lines(unpacked.manifest, &output.join(MANIFEST))?;
+    let undone = undone
+        .iter()
+        .map(|Undone { package, what }| format!("{package}\t{what}\n"));
+    write_lines(undone.collect(), &output.join(UNDONE))?;
     fs::remove_dir_all(&work).map_err(ImageError::file("remove", &work))
 }
 
-/// Unpacks the kernel, the firmware and the rest into directories of their own, and returns the kernel's
-/// package.
-fn unpack(apt: &Apt, debs: &[Deb], work: &Path, report: Report<'_>) -> Result<String, ImageError> {
+/// Name of the directory of the unpacked packages that make the guest's tree.
+const ROOT: &str = "root";
+
+/// What is known of the packages that were unpacked.
+struct Unpacked {
+    /// Name of the kernel's package.
+    kernel: String,
+    /// The packages that make the guest's tree.
+    packages: Vec<Package>,
+    /// A line for each package: its name and its version.
+    manifest: Vec<String>,
+}
+
+/// Fetches packages with the kernel and the firmware, and unpacks each of the three kinds into a directory of
+/// its own in `work`.
+fn fetch(
+    cache: &Cache,
+    archive: &Archive,
+    wanted: &[String],
+    work: &Path,
+    report: Report<'_>,
+) -> Result<Unpacked, ImageError> {
+    let apt = Apt::prepare(&cache.root().join("apt"), archive, wanted)?;
+    apt.update(report)?;
+    let mut all = wanted.to_vec();
+    all.extend([KERNEL_PACKAGE, FIRMWARE_PACKAGE].map(str::to_owned));
+    let mut debs = apt.download(&all, report)?;
+    debs.sort_by(|left, right| left.package.cmp(&right.package));
     let total = debs.iter().map(|deb| deb.size).sum();
-    let (mut done, mut kernel) = (0, None);
-    for deb in debs {
+    let (mut done, mut kernel, mut packages) = (0, None, Vec::new());
+    for deb in &debs {
         report(Progress {
             stage: Stage::Unpack,
             done,
             total,
             unit: Unit::Bytes,
         });
-        let place = match deb.package.as_str() {
+        match deb.package.as_str() {
             KERNEL_PACKAGE => continue,
-            FIRMWARE_PACKAGE => "firmware",
+            FIRMWARE_PACKAGE => apt.unpack(deb, &work.join("firmware"))?,
             name if name.starts_with("linux-image-") => {
                 kernel = Some(deb.package.clone());
-                "kernel"
+                apt.unpack(deb, &work.join("kernel"))?;
             }
-            _ => "root",
-        };
-        apt.unpack(deb, &work.join(place))?;
+            _ => {
+                apt.unpack(deb, &work.join(ROOT))?;
+                packages.push(package(&apt, deb, work)?);
+            }
+        }
         done += deb.size;
     }
-    kernel.ok_or_else(|| ImageError::package(KERNEL_PACKAGE, "it depends on no kernel"))
+    let manifest = debs
+        .iter()
+        .map(|deb| format!("{} {}\n", deb.package, deb.version));
+    Ok(Unpacked {
+        kernel: kernel.ok_or_else(|| ImageError::package(KERNEL_PACKAGE, "it depends on no kernel"))?,
+        packages,
+        manifest: manifest.collect(),
+    })
 }
 
-/// The whole tree of the initramfs.
-fn tree(
-    options: &ApplianceOptions,
-    scripts: &[Script],
-    work: &Path,
-    kernel: &str,
-) -> Result<Tree, ImageError> {
-    let mut tree = assemble::package_files(&work.join("root"))?;
-    if tree.get("usr/bin/busybox").is_none() {
-        return Err(ImageError::package(BUSYBOX_PACKAGE, "it has no /usr/bin/busybox"));
-    }
-    for directory in [
-        "data", "dev", "proc", "root", "run", "sys", "tmp", "usr/sbin", "var/lib",
-    ] {
-        tree.insert(directory, Node::Directory);
-    }
+/// What a package says of itself besides its files.
+fn package(apt: &Apt, deb: &Deb, work: &Path) -> Result<Package, ImageError> {
+    let control = work.join("control").join(&deb.package);
+    apt.unpack_control(deb, &control)?;
+    // A script that is not there is none.
+    let script = |name: &str| {
+        let text = fs::read(control.join(name)).ok()?;
+        Some(String::from_utf8_lossy(&text).into_owned())
+    };
+    Ok(Package {
+        scripts: Scripts {
+            package: deb.package.clone(),
+            before: script("preinst"),
+            after: script("postinst"),
+        },
+        owned: apt.owned(deb)?,
+    })
+}
+
+/// Adds the files with which an appliance starts, and what its user has given.
+fn add_own_files(tree: &mut Tree, options: &ApplianceOptions, scripts: &[Script]) {
     tree.insert_console();
     tree.insert(
         "dev/null",
@@ -255,34 +327,13 @@ fn tree(
             minor: 3,
         },
     );
-    if tree.get("usr/bin/sh").is_none() {
-        tree.insert("usr/bin/sh", Node::Symlink("busybox".to_owned()));
-    }
-    for (path, text) in [
-        (
-            "etc/passwd",
-            "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
-        ),
-        ("etc/group", "root:x:0:\nnogroup:x:65534:\n"),
-        ("etc/hosts", "127.0.0.1 localhost lockstep\n"),
-        (
-            "etc/nsswitch.conf",
-            "passwd: files\ngroup: files\nhosts: files dns\n",
-        ),
-    ] {
-        if tree.get(path).is_none() {
-            tree.insert_file(path, 0o644, text);
-        }
-    }
     tree.insert_file("init", 0o755, INIT);
     tree.insert_file("etc/lockstep/dhcp", 0o755, DHCP);
     tree.insert_file("usr/local/bin/lockstep-fsync-check", 0o755, FSYNC_CHECK);
     for (name, text) in scripts {
         tree.insert_file(&format!("etc/lockstep/scripts/{name}"), 0o755, text.clone());
     }
-    add_services(&mut tree, options);
-    add_modules(&mut tree, &work.join("kernel"), kernel)?;
-    Ok(tree)
+    add_services(tree, options);
 }
 
 /// Adds the services: for each the program, and what `/init` must know to see that the service is ready.
@@ -329,12 +380,7 @@ fn add_modules(tree: &mut Tree, unpacked: &Path, package: &str) -> Result<(), Im
     Ok(())
 }
 
-fn write_manifest(debs: &[Deb], output: &Path) -> Result<(), ImageError> {
-    let mut lines: Vec<String> = debs
-        .iter()
-        .map(|deb| format!("{} {}\n", deb.package, deb.version))
-        .collect();
-    lines.sort();
+fn write_lines(lines: Vec<String>, output: &Path) -> Result<(), ImageError> {
     fs::write(output, lines.concat()).map_err(ImageError::file("write", output))
 }
 
@@ -345,14 +391,13 @@ mod tests {
     #[test]
     fn redis_is_in_unless_a_command_takes_its_place() {
         let mut options = ApplianceOptions::default();
-        assert_eq!(packages(&options), ["busybox-static", "redis-server"]);
+        let base = ["base-files", "base-passwd", "busybox-static", "libc-bin"];
+        let with = |more: &[&'static str]| [&base, more].concat();
+        assert_eq!(packages(&options), with(&["redis-server"]));
         options.run = Some("httpd -f".into());
-        assert_eq!(packages(&options), ["busybox-static"]);
+        assert_eq!(packages(&options), base);
         options.packages = vec!["redis-server".into(), "nginx-light".into()];
-        assert_eq!(
-            packages(&options),
-            ["busybox-static", "nginx-light", "redis-server"]
-        );
+        assert_eq!(packages(&options), with(&["nginx-light", "redis-server"]));
     }
 
     #[test]

@@ -60,6 +60,17 @@ pub struct Deb {
     pub size: u64,
 }
 
+/// A path of a package that is not root's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owned {
+    /// The path, without a leading slash.
+    pub path: String,
+    /// Name of the user.
+    pub user: String,
+    /// Name of the group.
+    pub group: String,
+}
+
 /// apt with directories of its own.
 pub struct Apt {
     directory: PathBuf,
@@ -162,6 +173,23 @@ impl Apt {
         tools::run(&mut command, "unpacking a package").map(drop)
     }
 
+    /// Writes what a downloaded package says of itself, its maintainer scripts among it, into `directory`.
+    pub fn unpack_control(&self, deb: &Deb, directory: &Path) -> Result<(), ImageError> {
+        fs::create_dir_all(directory).map_err(ImageError::file("create", directory))?;
+        let mut command = tools::command(DPKG_DEB);
+        command.arg("--control").arg(self.path(deb)).arg(directory);
+        tools::run(&mut command, "reading a package").map(drop)
+    }
+
+    /// The paths of a downloaded package that are not root's, each with the names of its user and its group.
+    /// Unpacked files cannot tell: they belong to whoever builds the image.
+    pub fn owned(&self, deb: &Deb) -> Result<Vec<Owned>, ImageError> {
+        let mut command = tools::command(DPKG_DEB);
+        command.arg("--contents").arg(self.path(deb));
+        let printed = tools::run(&mut command, "listing a package")?;
+        Ok(printed.lines().filter_map(parse_contents_line).collect())
+    }
+
     /// Path of a downloaded package's file.
     fn path(&self, deb: &Deb) -> PathBuf {
         self.directory.join("archives").join(&deb.file)
@@ -220,6 +248,21 @@ fn parse_uri_line(line: &str) -> Option<Deb> {
         version: version.replace("%3a", ":"),
         file: file.to_owned(),
         size,
+    })
+}
+
+/// Reads a line of `dpkg-deb --contents`: `drwxr-xr-x user/group size date time ./path[ -> target]`. A line
+/// of a path that is root's gives nothing.
+fn parse_contents_line(line: &str) -> Option<Owned> {
+    let mut words = line.split_whitespace();
+    let (user, group) = words.nth(1)?.split_once('/')?;
+    let (_, path) = line.split_once(" ./")?;
+    let path = path.split(" -> ").next()?.trim_end_matches('/');
+    let is_roots = user == "root" && group == "root";
+    (!is_roots && !path.is_empty()).then(|| Owned {
+        path: path.to_owned(),
+        user: user.to_owned(),
+        group: group.to_owned(),
     })
 }
 
@@ -305,6 +348,23 @@ mod tests {
         };
         assert_eq!(parse_uri_line(line), Some(expected));
         assert_eq!(parse_uri_line("Reading package lists..."), None);
+    }
+
+    #[test]
+    fn contents_line_gives_path_user_and_group_unless_they_are_roots() {
+        let owned = Owned {
+            path: "var/log/lighttpd".into(),
+            user: "www-data".into(),
+            group: "adm".into(),
+        };
+        let line = "drwxr-x--- www-data/adm          0 2025-05-12 05:40 ./var/log/lighttpd/";
+        assert_eq!(parse_contents_line(line), Some(owned));
+        let line = "-rwxr-xr-x root/root     35032 2025-06-29 17:40 ./usr/sbin/lighttpd";
+        assert_eq!(parse_contents_line(line), None);
+        assert_eq!(
+            parse_contents_line("drwxr-xr-x user/group 0 2025-05-12 05:40 ./"),
+            None
+        );
     }
 
     #[test]

@@ -23,13 +23,16 @@ const LIBRARY_DIRECTORIES: [&str; 2] = ["usr/lib/riscv64-linux-gnu/", "usr/lib/"
 const LIBRARIES_OPENED_LATER: [&str; 1] = ["libgcc_s.so.1"];
 
 /// Beginnings of the paths that do not go in.
-const LEFT_OUT: [&str; 29] = [
+const LEFT_OUT: [&str; 37] = [
     "boot/",
     "etc/apparmor.d/",
     "etc/cron",
     "etc/init.d/",
     "etc/logrotate.d/",
     "etc/systemd/",
+    "usr/bin/ldd/",
+    "usr/bin/localedef/",
+    "usr/bin/tzselect/",
     "usr/include/",
     "usr/lib/debug/",
     "usr/lib/modules/",
@@ -41,8 +44,13 @@ const LEFT_OUT: [&str; 29] = [
     "usr/lib/systemd/",
     "usr/lib/sysusers.d/",
     "usr/lib/tmpfiles.d/",
+    "usr/sbin/iconvconfig/",
+    "usr/sbin/update-passwd/",
+    "usr/sbin/zic/",
+    "usr/share/base-passwd/",
     "usr/share/bash-completion/",
     "usr/share/bug/",
+    "usr/share/common-licenses/",
     "usr/share/doc-base/",
     "usr/share/doc/",
     "usr/share/gcc/",
@@ -90,7 +98,9 @@ fn add_directory(root: &Path, prefix: &str, tree: &mut Tree) -> Result<(), Image
         }
         if kind.is_dir() {
             if !MERGED.contains(&path.as_str()) {
-                tree.insert(&guest_path, Node::Directory);
+                let metadata = entry.metadata().map_err(ImageError::file("read", &host_path))?;
+                let mode = metadata.permissions().mode() & 0o7777;
+                tree.insert(&guest_path, Node::Directory { mode });
             }
             add_directory(root, &format!("{path}/"), tree)?;
         } else if kind.is_symlink() {

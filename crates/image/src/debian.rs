@@ -365,7 +365,7 @@ fn write_boot_files(tarball: &Path, work: &Path, output: &Path) -> Result<(), Im
 fn initramfs(modules: Vec<Module>, busybox: Vec<u8>) -> Tree {
     let mut tree = Tree::default();
     for directory in ["dev", "proc", "root", "sys"] {
-        tree.insert(directory, Node::Directory);
+        tree.insert_directory(directory);
     }
     tree.insert_console();
     tree.insert_file("init", 0o755, INIT);

@@ -11,6 +11,7 @@
 //! check off, never install anything on the host and never know a mirror's name of its own.
 #![forbid(unsafe_code)]
 
+mod accounts;
 mod appliance;
 mod apt;
 mod assemble;
@@ -21,9 +22,14 @@ mod debian;
 mod elf;
 mod emulation;
 mod error;
+mod interpreters;
 mod mirror;
 mod modules;
 mod progress;
+mod script;
+mod system;
+mod sysusers;
+mod tmpfiles;
 mod tools;
 
 pub use appliance::{APPLIANCE_APPEND, Appliance, ApplianceOptions, build_appliance};
@@ -31,6 +37,7 @@ pub use cache::Cache;
 pub use debian::{DEBIAN_APPEND, DebianImage, DebianOptions, build_debian};
 pub use error::ImageError;
 pub use progress::{Progress, Stage, Unit};
+pub use script::Undone;
 
 /// The Debian release that the images are made of.
 const SUITE: &str = "trixie";

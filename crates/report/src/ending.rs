@@ -94,7 +94,13 @@ impl Ending {
             Some(Halt::Off(PowerState::Off)) => Ending::new(HaltCode::Off, "the guest is off"),
             Some(Halt::Off(PowerState::Failed(code))) => Ending {
                 guest_code: Some(*code),
-                ..Ending::new(HaltCode::Failed, format!("the guest failed with code {code}"))
+                ..Ending::new(
+                    HaltCode::Failed,
+                    format!(
+                        "the guest says that it failed, with code {code}; the last lines of its console say \
+                         why"
+                    ),
+                )
             },
             Some(Halt::Left) => Ending::new(HaltCode::Left, format!("the VM goes on at {peer}")),
             Some(Halt::Lost(epoch)) => Ending {

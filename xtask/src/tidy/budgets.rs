@@ -14,7 +14,7 @@ const BUDGETS: &[(&str, usize)] = &[
     ("disk", 4_000),
     ("gateway", 6_500),
     ("host", 5_000),
-    ("image", 4_000),
+    ("image", 5_000),
     ("link", 4_000),
     ("os", 2_500),
     ("report", 2_000),
