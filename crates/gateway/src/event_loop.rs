@@ -12,6 +12,7 @@ use super::config::{
 };
 use super::destination::Rules;
 use super::dns::DnsQueries;
+use super::dns_streams::DnsStreams;
 use super::door::{Admitted, Door};
 use super::fragments::Fragments;
 use super::gauges::Gauges;
@@ -56,6 +57,7 @@ pub struct EventLoop {
     tcp: TcpConnections,
     udp: Udp,
     dns: DnsQueries,
+    dns_streams: DnsStreams,
     fragments: Fragments,
     /// Sources that were not read empty in their turn.
     unfinished: BTreeSet<Token>,
@@ -75,6 +77,7 @@ impl EventLoop {
         let registry = poll.registry();
         let waker = mio::Waker::new(registry, token(Kind::Stop, 0)).map_err(GatewayError::Poll)?;
         let listener = GuestListener::bind(&config.listen, registry)?;
+        let (dns_streams, dns_address) = DnsStreams::listen(registry)?;
         let guests = Guests::new(addresses, &config.fixed_leases);
         let mut this = Self {
             listener,
@@ -86,6 +89,7 @@ impl EventLoop {
             tcp: TcpConnections::new(config.guest_away_max),
             udp: Udp::default(),
             dns: DnsQueries::default(),
+            dns_streams,
             fragments: Fragments::default(),
             unfinished: BTreeSet::new(),
             accept_again: None,
@@ -104,11 +108,13 @@ impl EventLoop {
             },
         };
         let mut own_ports: Vec<u16> = ready.forwards.iter().map(SocketAddr::port).collect();
+        own_ports.push(dns_address.port());
         if let GuestListen::Tcp(address) = ready.listen {
             own_ports.push(address.port());
         }
         let rules = Rules::new(&config.allow, &config.deny, own_ports, addresses.gateway);
         this.destinations = Destinations::new(addresses, rules, config.resolvers.clone());
+        this.destinations.lead_dns_to(dns_address);
         Ok((this, ready))
     }
 
@@ -164,6 +170,7 @@ impl EventLoop {
             self.tcp.deadline(),
             self.udp.deadline(),
             self.dns.deadline(),
+            self.dns_streams.deadline(),
             self.door.deadline(),
             self.segment.switch.deadline(),
             self.segment.deadline(),
@@ -210,6 +217,13 @@ impl EventLoop {
                 self.dns.on_answer(segment, registry, id);
                 false
             }
+            Kind::DnsListener => self
+                .dns_streams
+                .on_listener(segment.now, registry, &mut self.destinations),
+            Kind::DnsStream => {
+                self.dns_streams.on_ready(id, segment.now, registry);
+                false
+            }
         };
         if more {
             self.unfinished.insert(token);
@@ -220,7 +234,10 @@ impl EventLoop {
         let registry = self.poll.registry();
         self.tcp.on_deadline(&mut self.segment, registry);
         self.udp.on_deadline(self.segment.now);
-        self.dns.on_deadline(&mut self.segment, registry);
+        let dns_needs = (&mut self.destinations, self.udp.mappings.ports_mut());
+        self.dns.on_deadline(&mut self.segment, registry, dns_needs);
+        self.dns_streams
+            .on_deadline(self.segment.now, registry, &mut self.destinations);
         self.door.on_deadline(self.segment.now);
         self.segment.switch.on_deadline(self.segment.now);
         self.segment.on_deadline();
@@ -433,7 +450,7 @@ impl EventLoop {
             self.dns.on_question(
                 &mut self.segment,
                 registry,
-                &mut self.destinations,
+                (&mut self.destinations, self.udp.mappings.ports_mut()),
                 ends,
                 udp.payload(),
             );

@@ -22,6 +22,8 @@ mod config;
 mod destination;
 mod dhcp;
 mod dns;
+mod dns_message;
+mod dns_streams;
 mod door;
 mod endpoint;
 mod event_loop;

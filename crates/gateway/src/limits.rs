@@ -193,6 +193,13 @@ pub const HELD_PER_GUEST_LEN_MAX: usize = 128 * 1024;
 /// Time for which they wait.
 pub const HELD_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Guests' connections to resolvers. The oldest makes room.
+pub const DNS_STREAMS_MAX: usize = 128;
+/// Silence after which such a connection ends.
+pub const DNS_STREAM_IDLE: Duration = Duration::from_secs(60);
+/// Time for which a resolver that did not answer is asked last.
+pub const RESOLVER_SPARED: Duration = Duration::from_secs(60);
+
 /// Pause between two ARP requests for the same address.
 pub const ARP_RETRY: Duration = Duration::from_millis(200);
 /// Largest IP packet on the virtual segment: ordinary Ethernet.

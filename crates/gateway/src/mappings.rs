@@ -172,6 +172,11 @@ impl Mappings {
         [self.by_id.len(), self.ports.len()]
     }
 
+    /// The ports that rest, for other sockets on behalf of a guest.
+    pub fn ports_mut(&mut self) -> &mut HostPorts {
+        &mut self.ports
+    }
+
     /// The time at which `on_deadline` has something to do.
     pub fn deadline(&self) -> Option<Instant> {
         self.expire_at

@@ -7,11 +7,11 @@
 use super::config::{Addresses, RESOLV_CONF, Resolvers};
 use super::destination::Rules;
 use super::limits;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 /// Port of DNS, over UDP and TCP.
 pub const DNS_PORT: u16 = 53;
@@ -27,6 +27,10 @@ pub struct Destinations {
     host_resolvers: Vec<SocketAddr>,
     /// Time of the last change of the file from which the resolvers were read.
     modified: Option<SystemTime>,
+    /// Where guests' connections to the resolver's port go (`dns_streams`).
+    dns_streams: Option<SocketAddr>,
+    /// When each resolver that did not answer was asked last.
+    silent: HashMap<SocketAddr, Instant>,
     /// Refused destinations that were told.
     told: HashSet<SocketAddrV4>,
     /// Number of times that a guest asked for a refused destination.
@@ -53,6 +57,8 @@ impl Destinations {
             source,
             host_resolvers: Vec::new(),
             modified: None,
+            dns_streams: None,
+            silent: HashMap::new(),
             told: HashSet::new(),
             forbidden: 0,
         }
@@ -63,8 +69,29 @@ impl Destinations {
         self.forbidden
     }
 
-    /// The resolvers to ask, in this order. The host's file is read again when it has changed.
-    pub fn resolvers(&mut self) -> &[SocketAddr] {
+    /// Leads guests' connections to the resolver's port to this address.
+    pub fn lead_dns_to(&mut self, address: SocketAddr) {
+        self.dns_streams = Some(address);
+    }
+
+    /// The resolvers to ask, in this order: those that did not answer lately come last, so that a dead
+    /// resolver does not delay every question.
+    pub fn resolvers(&mut self, now: Instant) -> Vec<SocketAddr> {
+        let is_silent = |asked: &Instant| now.saturating_duration_since(*asked) < limits::RESOLVER_SPARED;
+        self.silent.retain(|_, asked| is_silent(asked));
+        let mut resolvers = self.known_resolvers().to_vec();
+        // The sort keeps the order among equals.
+        resolvers.sort_by_key(|resolver| self.silent.contains_key(resolver));
+        resolvers
+    }
+
+    /// Notes that a resolver did not answer in time.
+    pub fn note_silence(&mut self, resolver: SocketAddr, now: Instant) {
+        self.silent.insert(resolver, now);
+    }
+
+    /// The resolvers that are known. The host's file is read again when it has changed.
+    fn known_resolvers(&mut self) -> &[SocketAddr] {
         if let Resolvers::Fixed(resolvers) = &self.source {
             return resolvers;
         }
@@ -97,7 +124,7 @@ impl Destinations {
     /// The host address for a guest's TCP connection; `None` refuses it.
     pub fn of_tcp(&mut self, to: SocketAddrV4) -> Option<SocketAddr> {
         if self.is_dns(to) {
-            return self.resolvers().first().copied();
+            return self.dns_streams;
         }
         match self.of_udp(to) {
             Way::To(target) => Some(target.into()),
@@ -181,10 +208,14 @@ mod tests {
         let addresses = GatewayConfig::new(GuestListen::Unix("x".into()))
             .addresses()
             .unwrap();
-        let resolver = "127.0.0.53:53".parse().unwrap();
+        let resolver = "192.0.2.53:53".parse().unwrap();
         let allow: Vec<_> = allow.iter().map(|text| text.parse().unwrap()).collect();
         let rules = Rules::new(&allow, &[], Vec::new(), addresses.gateway);
-        Destinations::new(addresses, rules, Resolvers::Fixed(vec![resolver]))
+        let others = ["192.0.2.54:53", "192.0.2.55:53"].map(|address| address.parse().unwrap());
+        let resolvers = Resolvers::Fixed([vec![resolver], others.to_vec()].concat());
+        let mut destinations = Destinations::new(addresses, rules, resolvers);
+        destinations.lead_dns_to("127.0.0.1:4444".parse().unwrap());
+        destinations
     }
 
     fn target(destinations: &mut Destinations, to: &str) -> Option<String> {
@@ -194,21 +225,42 @@ mod tests {
     }
 
     #[test]
-    fn the_gateway_stands_for_the_loopback_and_dns_for_the_resolver() {
+    fn the_gateway_stands_for_the_loopback_and_for_dns() {
         let mut open = destinations(&["127.0.0.1:80"]);
         assert_eq!(target(&mut open, "10.0.2.2:80").as_deref(), Some("127.0.0.1:80"));
         assert_eq!(target(&mut open, "8.8.8.8:443").as_deref(), Some("8.8.8.8:443"));
-        // The host's resolver may listen on the loopback, which guests reach for nothing else.
+        // Questions are taken on the loopback, which guests reach for nothing else.
         let mut closed = destinations(&[]);
         assert_eq!(
             target(&mut closed, "10.0.2.3:53").as_deref(),
-            Some("127.0.0.53:53")
+            Some("127.0.0.1:4444")
         );
         assert_eq!(
             target(&mut closed, "10.0.2.2:53").as_deref(),
-            Some("127.0.0.53:53")
+            Some("127.0.0.1:4444")
         );
+        assert_eq!(target(&mut closed, "127.0.0.1:4444"), None);
         assert_eq!(target(&mut closed, "127.0.0.53:53"), None);
+    }
+
+    #[test]
+    fn a_resolver_that_does_not_answer_is_asked_last_for_a_minute() {
+        let (mut destinations, now) = (destinations(&[]), Instant::now());
+        let hosts = |destinations: &mut Destinations, now| -> Vec<u8> {
+            let resolvers = destinations.resolvers(now).into_iter();
+            let hosts = resolvers.map(|resolver| match resolver.ip() {
+                IpAddr::V4(ip) => ip.octets()[3],
+                IpAddr::V6(_) => 0,
+            });
+            hosts.collect()
+        };
+        assert_eq!(hosts(&mut destinations, now), [53, 54, 55]);
+        destinations.note_silence("192.0.2.53:53".parse().unwrap(), now);
+        assert_eq!(hosts(&mut destinations, now), [54, 55, 53]);
+        assert_eq!(
+            hosts(&mut destinations, now + limits::RESOLVER_SPARED),
+            [53, 54, 55]
+        );
     }
 
     #[test]

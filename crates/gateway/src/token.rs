@@ -23,9 +23,13 @@ pub enum Kind {
     UdpForward = 6,
     /// An answer from a resolver.
     DnsQuery = 7,
+    /// A guest connects to the resolver's port.
+    DnsListener = 8,
+    /// Either side of such a connection.
+    DnsStream = 9,
 }
 
-const KIND_BITS: u32 = 3;
+const KIND_BITS: u32 = 4;
 
 /// The token of the thing with number `id` of a kind. Numbers are never used twice, so a late event meets
 /// nobody.
@@ -43,7 +47,9 @@ pub fn from_token(token: Token) -> (Kind, u64) {
         4 => Kind::Connection,
         5 => Kind::UdpMapping,
         6 => Kind::UdpForward,
-        _ => Kind::DnsQuery,
+        7 => Kind::DnsQuery,
+        8 => Kind::DnsListener,
+        _ => Kind::DnsStream,
     };
     (kind, (token.0 >> KIND_BITS) as u64)
 }
@@ -63,6 +69,8 @@ mod tests {
             Kind::UdpMapping,
             Kind::UdpForward,
             Kind::DnsQuery,
+            Kind::DnsListener,
+            Kind::DnsStream,
         ] {
             for id in [0, 1, 77, 1 << 50] {
                 assert_eq!(from_token(token(kind, id)), (kind, id));
