@@ -28,6 +28,7 @@ use crate::console::Console;
 use crate::log_file::LogFile;
 use crate::world::{Order, World, until};
 use crate::world_error::WorldError;
+use os::limits::BATCH_MAX;
 use os::poll::{Poller, Token};
 use os::sandbox::{self, Kind};
 use os::sys::clock;
@@ -99,6 +100,7 @@ impl<G: Guest> Driver<G> {
         let timeout = match next {
             Next::Busy | Next::Ended => Some(Span(0)),
             Next::At(_) if self.world.unread().next().is_some() => Some(Span(0)),
+            Next::At(_) if self.world.has_typed(self.node.console_room()) => Some(Span(0)),
             Next::At(time) => until(now, [time, self.world.deadline()]),
         };
         self.ready.clear();
@@ -123,12 +125,38 @@ impl<G: Guest> Driver<G> {
                 return Ok(order);
             }
         }
+        let order = self.take_typed(poller)?;
+        if order != Order::GoOn {
+            return Ok(order);
+        }
         let now = clock::now();
         let node = &mut self.node;
         self.world
             .on_time(now, poller, &mut |event| node.handle(clock::now(), event))?;
         let outside = self.world.outside();
         self.world.reporter.look(now, self.node.metrics(), outside);
+        Ok(Order::GoOn)
+    }
+
+    /// Takes what was typed at the consoles, as far as the guest has room for it. What it has no room for
+    /// stays where it was typed: that is how a paste waits for the guest instead of being cut.
+    fn take_typed(&mut self, poller: &Poller) -> Result<Order, WorldError> {
+        for _ in 0..BATCH_MAX {
+            let Some((port, typed)) = self.world.typed(self.node.console_room()) else {
+                break;
+            };
+            let node = &mut self.node;
+            let order = self
+                .world
+                .on_typed(port, typed, &mut |event| node.handle(clock::now(), event));
+            if order != Order::GoOn {
+                return Ok(order);
+            }
+            let order = self.carry_out(poller)?;
+            if order != Order::GoOn {
+                return Ok(order);
+            }
+        }
         Ok(Order::GoOn)
     }
 

@@ -27,8 +27,12 @@ pub const CONSOLE_PATIENCE: Duration = Duration::from_secs(5);
 pub const CONSOLE_RETRY: Duration = Duration::from_millis(100);
 /// Bytes of a console's file, of which one older one of the same length is kept.
 pub const CONSOLE_FILE_LEN_MAX: u64 = 64 << 20;
-/// Chunks of console input waiting for the guest. Past this the reader waits, and so does the typist.
-pub const CONSOLE_INPUT_CHUNKS: usize = 64;
+/// Bytes of console input that are read at once.
+pub const CONSOLE_INPUT_LEN: usize = 1 << 10;
+/// Chunks of console input, of at most [`CONSOLE_INPUT_LEN`] bytes each, that wait for the guest. Past this
+/// the reader waits, and so does the typist. They die with their host, hence few.
+pub const CONSOLE_INPUT_CHUNKS: usize = 8;
+const _: () = assert!(CONSOLE_INPUT_LEN <= replica::limits::TYPED_BYTES_MAX);
 
 /// Frames and words taken from a gateway's connection in one go, most of which may not be for the guest. The
 /// rest waits for the next round of the loop.

@@ -267,17 +267,34 @@ impl World {
             handle(Event::Verdict(claim, answer.verdict));
         }
         self.cables.on_wake(poller)?;
-        for port in 0..self.consoles.len() {
-            while let Some(typed) = self.consoles[port].typed() {
-                if self.on_typed(port as u8, typed, handle) == Order::Quit {
-                    return Ok(Order::Quit);
-                }
-            }
-        }
         Ok(Order::GoOn)
     }
 
-    fn on_typed(&mut self, port: u8, typed: Typed, handle: &mut dyn FnMut(Event)) -> Order {
+    /// Was something typed that a guest with so much room takes?
+    pub fn has_typed(&mut self, room: usize) -> bool {
+        let room = self.typing_room(room);
+        self.consoles.iter_mut().any(|console| console.has_typed(room))
+    }
+
+    /// Takes out what was typed next at any console, if the guest has so much room for it.
+    pub fn typed(&mut self, room: usize) -> Option<(u8, Typed)> {
+        let room = self.typing_room(room);
+        let mut consoles = (0..).zip(&mut self.consoles);
+        consoles.find_map(|(port, console)| Some((port, console.typed(room)?)))
+    }
+
+    /// How much is taken from the consoles. An answer to a question is not for the guest, so it need not wait
+    /// for the guest's room.
+    fn typing_room(&self, room: usize) -> usize {
+        if self.operator.has_asked() {
+            usize::MAX
+        } else {
+            room
+        }
+    }
+
+    /// Does what was typed at a console asks for.
+    pub fn on_typed(&mut self, port: u8, typed: Typed, handle: &mut dyn FnMut(Event)) -> Order {
         let role = self.reporter.role();
         match typed {
             Typed::Quit => {

@@ -15,9 +15,9 @@ use socket2::{Domain, SockAddr, Socket, Type};
 /// Set in a child that may not open more files for a while, which would disturb the other tests.
 const STARVED: &str = "LOCKSTEP_TEST_STARVED";
 
-fn typed(console: &Console, waker: &Waker) -> Typed {
+fn typed(console: &mut Console, waker: &Waker) -> Typed {
     loop {
-        if let Some(typed) = console.typed() {
+        if let Some(typed) = console.typed(usize::MAX) {
             return typed;
         }
         let mut fds = [rustix::event::PollFd::new(waker, rustix::event::PollFlags::IN)];
@@ -30,11 +30,11 @@ fn typed(console: &Console, waker: &Waker) -> Typed {
 fn a_file_has_every_byte_when_the_console_is_closed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("console");
-    let console = Console::open(&ConsoleSpec::File(path.clone()), &Waker::new().unwrap()).unwrap();
+    let mut console = Console::open(&ConsoleSpec::File(path.clone()), &Waker::new().unwrap()).unwrap();
     for n in 0..1000 {
         console.write(format!("line {n}\n").as_bytes());
     }
-    assert_eq!(console.typed(), None);
+    assert_eq!(console.typed(usize::MAX), None);
     drop(console);
     assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 1000);
 }
@@ -47,13 +47,13 @@ fn clients_of_a_socket_come_and_go_and_each_is_heard() {
     let spec = ConsoleSpec::Socket(path.clone());
     // What a killed process left behind is replaced.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-    let console = Console::open(&spec, &waker).unwrap();
+    let mut console = Console::open(&spec, &waker).unwrap();
     console.write(b"nobody reads this");
     for round in [b"one", b"two"] {
         let mut client = UnixStream::connect(&path).unwrap();
         client.write_all(round).unwrap();
         // Its bytes show that it is the present client.
-        assert_eq!(typed(&console, &waker), Typed::Bytes(round.to_vec()));
+        assert_eq!(typed(&mut console, &waker), Typed::Bytes(round.to_vec()));
         console.write(b"to ");
         console.write(round);
         // Before it there may be what nobody has read.
@@ -74,10 +74,10 @@ fn output_nobody_reads_is_dropped_and_not_waited_for() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("console");
     let waker = Waker::new().unwrap();
-    let console = Console::open(&ConsoleSpec::Socket(path.clone()), &waker).unwrap();
+    let mut console = Console::open(&ConsoleSpec::Socket(path.clone()), &waker).unwrap();
     let mut client = UnixStream::connect(&path).unwrap();
     client.write_all(b"x").unwrap();
-    typed(&console, &waker);
+    typed(&mut console, &waker);
     let block = vec![b'.'; 1 << 20];
     for _ in 0..32 {
         console.write(&block);
@@ -122,7 +122,7 @@ fn a_console_that_could_not_take_a_client_takes_one_later() {
     let path = dir.path().join("console");
     let address = SockAddr::unix(&path).unwrap();
     let waker = Waker::new().unwrap();
-    let console = Console::open(&ConsoleSpec::Socket(path), &waker).unwrap();
+    let mut console = Console::open(&ConsoleSpec::Socket(path), &waker).unwrap();
     let limit = getrlimit(Resource::Nofile);
     let starved = Rlimit {
         current: Some(0),
@@ -133,7 +133,7 @@ fn a_console_that_could_not_take_a_client_takes_one_later() {
     client.connect(&address).unwrap();
     for round in 0..10 {
         client.write_all(&[round]).unwrap();
-        assert_eq!(typed(&console, &waker), Typed::Bytes(vec![round]));
+        assert_eq!(typed(&mut console, &waker), Typed::Bytes(vec![round]));
         let next = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
         setrlimit(Resource::Nofile, starved).unwrap();
         client.shutdown(std::net::Shutdown::Write).unwrap();

@@ -184,6 +184,18 @@ impl Machine {
         self.board.pending_disk().collect()
     }
 
+    /// How many bytes of [`Input::Console`] for this console the guest takes now without losing any. Only
+    /// such an input makes it less. Where the board has no console every byte is dropped, so there is always
+    /// room.
+    #[must_use]
+    pub fn console_room(&self, port: u8) -> usize {
+        if port == 0 {
+            self.board.uart.room()
+        } else {
+            usize::MAX
+        }
+    }
+
     /// The steps that are completed.
     #[must_use]
     pub fn now(&self) -> Step {

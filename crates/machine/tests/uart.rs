@@ -21,17 +21,27 @@ fn with_fifos(rig: &mut Rig, trigger: u8) -> Uart {
     uart
 }
 
+/// Takes all that the line brings, as a driver does that comes back whenever the line has rested.
+fn drain(rig: &mut Rig, uart: &mut Uart) -> Vec<u8> {
+    let mut back = Vec::new();
+    loop {
+        while rig.read(uart, LSR) & 1 != 0 {
+            back.push(rig.read(uart, DATA));
+        }
+        if uart.deadline().is_none() {
+            return back;
+        }
+        rig.pass(uart, 1);
+    }
+}
+
 #[test]
 fn typed_bytes_pass_the_fifo_in_order_and_without_loss() {
     let mut rig = Rig::new();
     let mut uart = with_fifos(&mut rig, 0);
     let text: Vec<u8> = (0..200).collect();
     uart.receive(&text, &mut rig.reach());
-    let mut back = Vec::new();
-    while rig.read(&mut uart, LSR) & 1 != 0 {
-        back.push(rig.read(&mut uart, DATA));
-    }
-    assert_eq!(back, text);
+    assert_eq!(drain(&mut rig, &mut uart), text);
     assert_eq!(rig.read(&mut uart, DATA), 0);
     assert_eq!(rig.read(&mut uart, LSR), 0x60);
 }
@@ -40,15 +50,56 @@ fn typed_bytes_pass_the_fifo_in_order_and_without_loss() {
 fn a_flood_of_typing_is_cut_off_at_the_limit() {
     let mut rig = Rig::new();
     let mut uart = with_fifos(&mut rig, 0);
+    assert_eq!(uart.room(), TYPED_MAX);
     for _ in 0..3 {
         uart.receive(&vec![b'x'; TYPED_MAX], &mut rig.reach());
     }
-    let mut count = 0;
-    while rig.read(&mut uart, LSR) & 1 != 0 {
+    assert_eq!(uart.room(), 0);
+    assert_eq!(drain(&mut rig, &mut uart).len(), TYPED_MAX + FIFO_BYTES);
+    assert_eq!(uart.room(), TYPED_MAX);
+}
+
+#[test]
+fn the_line_rests_twice_as_long_as_the_driver_took_for_the_fifo() {
+    let mut rig = Rig::new();
+    let mut uart = with_fifos(&mut rig, 0);
+    uart.receive(&[1; 40], &mut rig.reach());
+    for took in [100, 7_000] {
+        for _ in 0..FIFO_BYTES - 1 {
+            rig.read(&mut uart, DATA);
+        }
+        rig.pass(&mut uart, took);
+        assert_eq!(rig.read(&mut uart, LSR) & 1, 1);
         rig.read(&mut uart, DATA);
-        count += 1;
+        // At most a millisecond, however slow the driver is.
+        let rest = (2 * took).min(10_000);
+        rig.pass(&mut uart, rest - 1);
+        assert_eq!(rig.read(&mut uart, LSR) & 1, 0);
+        rig.pass(&mut uart, 1);
+        assert_eq!(rig.read(&mut uart, LSR) & 1, 1);
     }
-    assert_eq!(count, TYPED_MAX + FIFO_BYTES);
+}
+
+#[test]
+fn a_driver_that_lets_rts_fall_is_waited_for_and_one_without_flow_control_is_not() {
+    let (dtr, rts) = (1, 2);
+    for (controls, waits) in [
+        (&[dtr | rts, dtr][..], true),
+        (&[dtr | rts, dtr, dtr | rts], false),
+        (&[dtr | rts, dtr, 0], false),
+        (&[dtr], false),
+        (&[0], false),
+    ] {
+        let mut rig = Rig::new();
+        let mut uart = with_fifos(&mut rig, 0);
+        for &control in controls {
+            rig.write(&mut uart, MCR, control);
+        }
+        uart.receive(b"x", &mut rig.reach());
+        assert_eq!(rig.read(&mut uart, LSR) & 1 == 0, waits, "{controls:?}");
+        rig.write(&mut uart, MCR, dtr | rts);
+        assert_eq!(rig.read(&mut uart, DATA), b'x', "nothing is lost");
+    }
 }
 
 #[test]
@@ -90,6 +141,7 @@ fn without_fifos_there_is_one_byte_and_no_fifo_bits() {
     uart.receive(b"ab", &mut rig.reach());
     assert_eq!(rig.read(&mut uart, IIR), 0x04);
     assert_eq!(rig.read(&mut uart, DATA), b'a');
+    rig.pass(&mut uart, 1);
     assert_eq!(rig.read(&mut uart, DATA), b'b');
     assert_eq!(rig.read(&mut uart, IIR), 0x01);
 }

@@ -108,6 +108,12 @@ pub const RELEASED_BYTES_TELL: usize = 1 << 20;
 pub const INBOX_MAX: usize = 4096;
 /// Most bytes of inputs that wait for the next slice; more are dropped and counted.
 pub const INBOX_BYTES_MAX: usize = 8 << 20;
+/// Most bytes of console input that wait until the guest's line has room; [`crate::Node::console_room`] asks
+/// whoever brings more to wait. More are dropped and counted. They are in no log yet, so they die with their
+/// host: hence few.
+pub const TYPED_BYTES_MAX: usize = 16 << 10;
+/// Console input is injected in pieces of at most so many bytes, each once the guest has room for all of it.
+pub const TYPED_PIECE_BYTES: usize = 4 << 10;
 /// Inputs injected in one slice; the rest waits for the next.
 pub const INJECT_PER_SLICE: usize = 256;
 
@@ -144,6 +150,7 @@ const _: () = assert!(FRAME_BYTES_CLOSE > 2 * INPUT_BYTES_MAX - 1);
 // cheapest entry has two bytes, and a frame is closed soon after FRAME_BYTES_CLOSE.
 const _: () =
     assert!((FRAME_BYTES_CLOSE as u64 / 2) * ENTRY_COST + (FRAME_BYTES_MAX as u64) < BUFFER_COST_MAX);
+const _: () = assert!(TYPED_PIECE_BYTES <= TYPED_BYTES_MAX && TYPED_PIECE_BYTES <= INPUT_BYTES_MAX);
 const _: () = assert!(KEPT_BYTES_MAX > 2 * HELD_BYTES_MAX + RELEASED_BYTES_TELL);
 const _: () = assert!(LAG_TARGET.0 < LAG_MAX.0);
 const _: () = assert!(TIMEOUT_MIN.0 <= TIMEOUT_DEFAULT.0 && TIMEOUT_DEFAULT.0 <= TIMEOUT_MAX.0);

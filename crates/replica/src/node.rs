@@ -196,6 +196,18 @@ impl<G: Guest> Node<G> {
         }
     }
 
+    /// How many bytes of console input this replica takes now without dropping any. A world that has more
+    /// keeps the rest, lets whoever types it wait, and asks again after the guest has run. A backup takes and
+    /// drops all, since its guest gets its inputs from the log alone.
+    pub fn console_room(&self) -> usize {
+        match &self.role {
+            Role::Solo(solo) => solo.console_room(),
+            Role::Primary(primary) => primary.console_room(),
+            Role::Claiming(claiming) => claiming.console_room(),
+            Role::Backup(_) | Role::Halted => usize::MAX,
+        }
+    }
+
     /// What the replica is at present.
     pub fn role(&self) -> RoleName {
         self.role.name()

@@ -128,3 +128,65 @@ fn a_machine_of_one_two_and_four_harts_plays_back_what_it_lived() {
         }
     }
 }
+
+/// Types `text` at a machine that sends it back slowly and ends after it, as a host does that asks for room;
+/// with `careless` as one that does not ask. Gives the log and the node at its end.
+fn type_in(text: &[u8], careless: bool) -> (Life, Node<Machine>) {
+    let options = Options {
+        digest_every: Some(1_000_000),
+        record: Some(Header::new(&guest::config(1, guest::echoing()), "test", 0)),
+    };
+    let mut now = Time(0);
+    let mut node = Node::solo(guest::machine(1, guest::echoing()), now, options);
+    let (mut file, mut console, mut over, mut rest) = (vec![], vec![], false, text);
+    while !over {
+        let room = if careless { usize::MAX } else { node.console_room() };
+        let (bytes, later) = rest.split_at(room.min(rest.len()).min(100_000));
+        rest = later;
+        if !bytes.is_empty() {
+            let (port, bytes) = (0, bytes.to_vec());
+            node.handle(now, Event::Input(Input::Console { port, bytes }));
+        }
+        let begin = node.guest().now();
+        node.slice(now, &AtomicBool::new(false));
+        let ran = Guest::now(node.guest()).since(begin);
+        now = now.after(Span(ran * 10 + 1_000));
+        while let Some(action) = node.poll(now) {
+            match action {
+                Action::Append(bytes) => file.extend_from_slice(&bytes),
+                Action::Release(replica::Shown::Console { bytes, .. }) => console.extend(bytes),
+                Action::Halt(_) => over = true,
+                _ => {}
+            }
+        }
+        over |= careless && rest.is_empty();
+    }
+    let end = (node.guest().now(), Digest { parts: vec![] });
+    (Life { file, end, console }, node)
+}
+
+/// Any text, with the byte at its end by which the echoing guest ends.
+fn paste(bytes: usize) -> Vec<u8> {
+    let mut text: Vec<u8> = (0..bytes).map(|at| b'A' + (at * at / 7 % 50) as u8).collect();
+    text.push(guest::LAST);
+    text
+}
+
+#[test]
+fn a_paste_far_longer_than_the_line_holds_arrives_whole_and_plays_back() {
+    let text = paste(300_000);
+    let (mut life, node) = type_in(&text, false);
+    assert_eq!(node.metrics().inputs_dropped, 0);
+    assert!(life.console == text, "{} bytes came back", life.console.len());
+    life.end.1 = last_digest(&life.file);
+    let machine = guest::zealous(1, guest::echoing(), Some(7));
+    let played = play(machine, &life.file, 20_001);
+    assert_eq!(played.end, life.end);
+    assert!(played.console == text);
+}
+
+#[test]
+fn what_is_typed_without_asking_for_room_is_dropped_and_counted() {
+    let (_, node) = type_in(&paste(300_000), true);
+    assert!(node.metrics().inputs_dropped > 0);
+}

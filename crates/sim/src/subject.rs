@@ -194,6 +194,10 @@ impl<G: Subject> Guest for Watched<G> {
         self.inner.digest()
     }
 
+    fn console_room(&self, port: u8) -> usize {
+        self.inner.console_room(port)
+    }
+
     fn pages_hashed(&self) -> u64 {
         self.inner.pages_hashed()
     }

@@ -41,6 +41,8 @@ pub enum ConsoleSpec {
 pub struct Console {
     /// What was typed, from the thread that reads; `None`: nothing can be typed here.
     typed: Option<Receiver<Typed>>,
+    /// What was taken from `typed` and finds no room in the guest yet.
+    held: Option<Typed>,
     /// Takes the guest's output to whoever reads it; `None`: nobody does.
     output: Option<Outlet>,
     /// Puts the terminal back into its old mode when it is dropped.
@@ -57,6 +59,7 @@ impl Console {
     pub fn open(spec: &ConsoleSpec, waker: &Waker) -> Result<Console, ConsoleError> {
         let mut console = Console {
             typed: None,
+            held: None,
             output: None,
             _terminal: None,
             _socket: None,
@@ -97,9 +100,23 @@ impl Console {
         }
     }
 
-    /// Takes out what was typed next; `None`: nothing at present.
-    pub fn typed(&self) -> Option<Typed> {
-        self.typed.as_ref()?.try_recv().ok()
+    /// Was something typed that [`Console::typed`] would give to a guest with so much room?
+    pub fn has_typed(&mut self, room: usize) -> bool {
+        if self.held.is_none() {
+            self.held = self.typed.as_ref().and_then(|typed| typed.try_recv().ok());
+        }
+        self.held.as_ref().is_some_and(|typed| typed.len() <= room)
+    }
+
+    /// Takes out what was typed next, if it is no more than `room` bytes; `None`: nothing at present. What is
+    /// not taken out holds the thread that reads, and so whoever types, as soon as
+    /// [`CONSOLE_INPUT_CHUNKS`] wait.
+    pub fn typed(&mut self, room: usize) -> Option<Typed> {
+        if self.has_typed(room) {
+            self.held.take()
+        } else {
+            None
+        }
     }
 
     /// Bytes of the guest that went nowhere because nobody read them in time.

@@ -15,7 +15,7 @@ use rustix::fs::{Mode, fchmod};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
 
 use super::typed::{ConsoleError, Typed};
-use crate::limits::{CONSOLE_PATIENCE, CONSOLE_RETRY};
+use crate::limits::{CONSOLE_INPUT_LEN, CONSOLE_PATIENCE, CONSOLE_RETRY};
 use os::sandbox::{self, Kind};
 use os::wake::Waker;
 
@@ -143,7 +143,7 @@ fn is_left_behind(path: &Path) -> bool {
 
 /// Reads what the client types until it leaves. False: the console is closed.
 fn read_client(stream: &mut UnixStream, sender: &SyncSender<Typed>, waker: &Waker) -> bool {
-    let mut buffer = [0; 256];
+    let mut buffer = [0; CONSOLE_INPUT_LEN];
     while let Ok(length @ 1..) = stream.read(&mut buffer) {
         if sender.send(Typed::Bytes(buffer[..length].to_vec())).is_err() {
             return false;

@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::sync::mpsc::SyncSender;
 
 use super::typed::Typed;
+use crate::limits::CONSOLE_INPUT_LEN;
 use os::sandbox::{self, Kind};
 use os::wake::Waker;
 
@@ -19,7 +20,7 @@ const HELP: &[u8] =
 pub(super) fn read_stdin(sender: SyncSender<Typed>, waker: Waker, raw: bool) {
     sandbox::spawn(Kind::Console, "console input", move || {
         let mut keys = Keys::default();
-        let mut buffer = [0; 256];
+        let mut buffer = [0; CONSOLE_INPUT_LEN];
         while let Ok(length @ 1..) = io::stdin().read(&mut buffer) {
             let keys = if raw {
                 keys.take(&buffer[..length])

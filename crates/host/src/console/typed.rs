@@ -13,6 +13,23 @@ pub enum Typed {
     Quit,
 }
 
+impl Typed {
+    /// How many bytes of room it takes at the guest.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Typed::Bytes(bytes) => bytes.len(),
+            Typed::Quit => 0,
+        }
+    }
+
+    /// Does it take no room at the guest?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// Why there is no console.
 #[derive(Debug, thiserror::Error)]
 pub enum ConsoleError {

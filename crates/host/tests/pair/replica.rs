@@ -8,12 +8,16 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use host::{PairSpec, Pairing};
+use host::console::ConsoleSpec;
+use host::run::Build;
+use host::{PairSpec, Pairing, VmSpec};
 use link::KeyFile;
-use replica::{Span, VmName};
+use machine::{Config, Machine};
+use replica::{Guest, Span, VmName};
 use report::Line;
 use serde::de::DeserializeOwned;
 
+use crate::guest;
 use crate::site::{Cable, Site, Toy, vm};
 
 /// Which replica a child is to be: `run`, `record`, `primary` or `backup`. Without it a child is not one.
@@ -24,6 +28,8 @@ const DIR: &str = "LOCKSTEP_TEST_DIR";
 const PEER: &str = "LOCKSTEP_TEST_PEER";
 /// Set if the guest is to compute without end.
 const SPINS: &str = "LOCKSTEP_TEST_SPINS";
+/// Set if the guest is to be a real machine that sends back what is typed at `ROLE.socket`.
+pub const ECHOES: &str = "LOCKSTEP_TEST_ECHOES";
 /// Another name of the VM than that of all others.
 pub const NAME: &str = "LOCKSTEP_TEST_NAME";
 /// Another arbiter directory than that of the site.
@@ -64,18 +70,31 @@ fn child_that_is_a_replica() {
         timeout: Span::from_ms(3_000),
         patience: Span::from_ms(60_000),
     };
-    let mut build = |_: &machine::Config| Ok(Toy::new().that_answers().that_spins(spins));
+    if std::env::var_os(ECHOES).is_some() {
+        spec.serial = ConsoleSpec::Socket(dir.join(format!("{role}.socket")));
+        spec.memory = 8 << 20;
+        let mut build = |config: &Config| {
+            Machine::new(config.clone(), guest::engine(None)).map_err(|error| error.to_string())
+        };
+        return be(&role, &spec, &pair, &dir, &mut build);
+    }
+    let mut build = |_: &Config| Ok(Toy::new().that_answers().that_spins(spins));
+    be(&role, &spec, &pair, &dir, &mut build);
+}
+
+/// Runs a replica to its end and tells of it.
+fn be<G: Guest>(role: &str, spec: &VmSpec, pair: &PairSpec, dir: &Path, build: Build<'_, G>) {
     let mut progress = |progress: &Pairing<'_>| match progress {
         Pairing::Listening(address) => println!("\nlistening {address}"),
         Pairing::Paired { epoch, .. } => println!("\npaired {}", epoch.0),
         Pairing::Refused(error) => println!("\nrefused {}", os::error::chain(*error)),
         Pairing::Calling { .. } | Pairing::RefusedMore(_) => {}
     };
-    let result = match role.as_str() {
-        "run" => host::run(&spec, None, &mut build),
-        "record" => host::run(&spec, Some(&dir.join("log")), &mut build),
-        "primary" => host::primary(&spec, &pair, &mut build, &mut progress),
-        _ => host::backup(&spec, &pair, &mut build, &mut progress),
+    let result = match role {
+        "run" => host::run(spec, None, build),
+        "record" => host::run(spec, Some(&dir.join("log")), build),
+        "primary" => host::primary(spec, pair, build, &mut progress),
+        _ => host::backup(spec, pair, build, &mut progress),
     };
     match result {
         Ok(outcome) => println!("\nended {:?}", outcome.halt),

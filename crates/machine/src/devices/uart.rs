@@ -2,10 +2,15 @@
 //!
 //! What the guest sends leaves as [`Effect::ConsoleWrite`], gathered for at most a millisecond of guest time
 //! (a line end or a full buffer sends at once), so that a line of text is one output and not forty. What is
-//! typed comes in through [`Uart::receive`] and waits without loss behind the 16-byte FIFO.
+//! typed comes in through [`Uart::receive`] and waits without loss behind the 16-byte FIFO. The line fills
+//! the FIFO, and when the driver has taken all of it the line rests for twice the time that this took, a
+//! millisecond at most. So a driver that empties the FIFO in its interrupt has at least two thirds of the
+//! time left for what it does with the bytes: without the rest Linux would serve nothing but that interrupt
+//! and lose what it has no buffer for.
 //!
 //! The UART never asks the host anything: LSR says only what the guest was given. The line has no errors but
-//! an overrun in loopback, and no breaks, and the divisor changes nothing: a byte takes no time.
+//! an overrun in loopback, and no breaks, and the divisor changes nothing: a byte that the guest sends takes
+//! no time.
 //!
 //! Source: the PC16550D data sheet (National Semiconductor, 1995), section 8, "Registers".
 
@@ -30,12 +35,16 @@ use registers::{
 
 /// Bytes of the receiver FIFO.
 pub const FIFO_BYTES: usize = 16;
-/// Most bytes that wait behind the FIFO. Beyond it the newest are dropped, as when one types too fast.
+/// Most bytes that wait behind the FIFO. Beyond it the newest are dropped; a recorder asks [`Uart::room`]
+/// before it injects, so none are while it runs the guest.
 pub const TYPED_MAX: usize = 64 << 10;
 /// Most bytes in one effect.
 pub const SENT_MAX: usize = 256;
 /// How long gathered bytes wait for more, in ticks of `mtime`: a millisecond.
 const SEND_DELAY_TICKS: u64 = 10_000;
+
+/// Longest rest of the line between two fillings of the FIFO, in ticks of `mtime`: a millisecond.
+const REST_TICKS_MAX: u64 = 10_000;
 
 /// The UART.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +68,14 @@ pub struct Uart {
     received: VecDeque<u8>,
     /// Typed bytes that are not yet in the FIFO: at most [`TYPED_MAX`].
     typed: VecDeque<u8>,
+    /// Did the driver let RTS fall while it kept DTR up? That is how a driver with flow control (`stty
+    /// crtscts`) says that its buffers are full: the line brings nothing until RTS rises. A driver that never
+    /// raised RTS has no flow control and is not waited for.
+    throttled: bool,
+    /// The `mtime` at which the line last put bytes into the FIFO.
+    filled_at: u64,
+    /// The `mtime` until which the line rests; `None`: it does not rest.
+    rests_until: Option<u64>,
     /// Bytes that the guest has sent and that are not yet an effect: less than [`SENT_MAX`].
     sent: Vec<u8>,
     /// The `mtime` at which `sent` leaves; `None` exactly when `sent` is empty.
@@ -68,10 +85,15 @@ pub struct Uart {
 impl Uart {
     /// Bytes typed at the console ([`crate::Input::Console`]).
     pub fn receive(&mut self, bytes: &[u8], reach: &mut Reach<'_>) {
-        let room = TYPED_MAX.saturating_sub(self.typed.len());
-        self.typed.extend(bytes.iter().take(room));
-        self.refill();
+        self.typed.extend(bytes.iter().take(self.room()));
+        self.refill(reach);
         self.drive_line(reach);
+    }
+
+    /// How many bytes [`Uart::receive`] takes now without dropping any.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        TYPED_MAX.saturating_sub(self.typed.len())
     }
 
     /// What the guest has sent leaves now.
@@ -112,17 +134,31 @@ impl Uart {
     }
 
     /// A load from RBR.
-    fn take(&mut self) -> u8 {
-        let byte = self.received.pop_front().unwrap_or(0);
-        self.refill();
+    fn take(&mut self, reach: &mut Reach<'_>) -> u8 {
+        let Some(byte) = self.received.pop_front() else {
+            self.refill(reach);
+            return 0;
+        };
+        if self.received.is_empty() && !self.typed.is_empty() && !self.is_looped_back() {
+            let now = reach.clock.at(reach.now);
+            let rest = now.saturating_sub(self.filled_at).saturating_mul(2);
+            self.rests_until = Some(now.saturating_add(rest.clamp(1, REST_TICKS_MAX)));
+        }
         byte
     }
 
-    /// Moves typed bytes into the FIFO. In loopback the line is cut off from the receiver.
-    fn refill(&mut self) {
-        while !self.is_looped_back() && self.received.len() < self.receiver_bytes() {
+    /// Moves typed bytes into the FIFO, unless the line rests. In loopback the line is cut off from the
+    /// receiver.
+    fn refill(&mut self, reach: &mut Reach<'_>) {
+        let now = reach.clock.at(reach.now);
+        if self.rests_until.is_some_and(|until| until > now) {
+            return;
+        }
+        self.rests_until = None;
+        while !self.throttled && !self.is_looped_back() && self.received.len() < self.receiver_bytes() {
             let Some(byte) = self.typed.pop_front() else { break };
             self.received.push_back(byte);
+            self.filled_at = now;
         }
     }
 
@@ -195,16 +231,19 @@ impl Uart {
         self.modem_inputs() | std::mem::take(&mut self.modem_changes)
     }
 
-    /// A store to MCR, which in loopback, and on the way into it and out of it, changes the modem inputs.
-    fn control_modem(&mut self, control: ModemControl) {
+    /// A store to MCR. In loopback, and on the way into it and out of it, the store changes the modem inputs.
+    /// A driver that lets RTS fall while it keeps DTR asks the sender to wait.
+    fn control_modem(&mut self, control: ModemControl, reach: &mut Reach<'_>) {
         let before = self.modem_inputs();
+        let ready = control.contains(ModemControl::RTS) || !control.contains(ModemControl::DTR);
+        self.throttled = !ready && (self.throttled || self.modem_control.contains(ModemControl::RTS));
         self.modem_control = control;
         self.modem_changes |= self.modem_inputs().changes_since(before);
-        self.refill();
+        self.refill(reach);
     }
 
     /// A store to FCR. Without FIFO enable the other bits are not programmed.
-    fn control_fifos(&mut self, control: FifoControl) {
+    fn control_fifos(&mut self, control: FifoControl, reach: &mut Reach<'_>) {
         let enable = control.contains(FifoControl::FIFO_ENABLE);
         if enable != self.has_fifos() || (enable && control.contains(FifoControl::RCVR_FIFO_RESET)) {
             self.received.clear();
@@ -214,7 +253,7 @@ impl Uart {
         } else {
             FifoControl::empty()
         };
-        self.refill();
+        self.refill(reach);
     }
 
     /// A store to IER.
@@ -237,7 +276,7 @@ impl Device for Uart {
     fn read(&mut self, offset: u64, _: Width, reach: &mut Reach<'_>) -> Option<u64> {
         let [divisor_low, divisor_high] = self.divisor;
         let value = match ReadRegister::at(offset, self.is_divisor_mapped()) {
-            Some(ReadRegister::ReceiverBuffer) => self.take(),
+            Some(ReadRegister::ReceiverBuffer) => self.take(reach),
             Some(ReadRegister::DivisorLow) => divisor_low,
             Some(ReadRegister::DivisorHigh) => divisor_high,
             Some(ReadRegister::InterruptEnable) => self.interrupt_enable.bits(),
@@ -264,9 +303,13 @@ impl Device for Uart {
             Some(WriteRegister::InterruptEnable) => {
                 self.enable_interrupts(InterruptEnable::from_bits_truncate(value));
             }
-            Some(WriteRegister::FifoControl) => self.control_fifos(FifoControl::from_bits_truncate(value)),
+            Some(WriteRegister::FifoControl) => {
+                self.control_fifos(FifoControl::from_bits_truncate(value), reach);
+            }
             Some(WriteRegister::LineControl) => self.line_control = LineControl::from_bits_retain(value),
-            Some(WriteRegister::ModemControl) => self.control_modem(ModemControl::from_bits_truncate(value)),
+            Some(WriteRegister::ModemControl) => {
+                self.control_modem(ModemControl::from_bits_truncate(value), reach);
+            }
             Some(WriteRegister::Scratch) => self.scratch = value,
             None => {}
         }
@@ -275,11 +318,18 @@ impl Device for Uart {
     }
 
     fn deadline(&self) -> Option<u64> {
-        self.send_at
+        [self.send_at, self.rests_until].into_iter().flatten().min()
     }
 
     fn wake(&mut self, reach: &mut Reach<'_>) {
-        self.flush(reach.effects);
+        let now = reach.clock.at(reach.now);
+        if self.send_at.is_some_and(|at| at <= now) {
+            self.flush(reach.effects);
+        }
+        if self.rests_until.is_some_and(|until| until <= now) {
+            self.refill(reach);
+            self.drive_line(reach);
+        }
     }
 
     /// What is typed and what is sent belongs to the line, not to the chip, and survives.
@@ -307,6 +357,9 @@ impl Visit for Uart {
             modem_changes,
             received,
             typed,
+            throttled,
+            filled_at,
+            rests_until,
             sent,
             send_at,
         } = self;
@@ -322,6 +375,9 @@ impl Visit for Uart {
         visit_flags(v, "modem_changes", modem_changes);
         visit_queue(v, "received", received, FIFO_BYTES);
         visit_queue(v, "typed", typed, TYPED_MAX);
+        v.bool("throttled", throttled);
+        v.u64("filled_at", filled_at);
+        hart::state::option_u64(v, "rests_until", rests_until);
         v.bytes("sent", sent, SENT_MAX);
         hart::state::option_u64(v, "send_at", send_at);
         if send_at.is_some() == sent.is_empty() {

@@ -97,6 +97,10 @@ impl Asm {
         self.i(0x03, rd, 3, rs1, imm);
     }
 
+    pub fn lbu(&mut self, rd: u32, rs1: u32, imm: i32) {
+        self.i(0x03, rd, 4, rs1, imm);
+    }
+
     pub fn lw(&mut self, rd: u32, rs1: u32, imm: i32) {
         self.i(0x03, rd, 2, rs1, imm);
     }

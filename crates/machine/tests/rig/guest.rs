@@ -52,6 +52,33 @@ fn address(asm: &mut Asm, rd: u32, base: u32) {
     asm.slli(rd, rd, 4);
 }
 
+/// Sends each byte back that it gets over the UART; after [`LAST`] it switches itself off. It computes for a
+/// while per byte and has no FIFOs, so that it is slower than whoever types.
+pub fn echoing() -> Vec<u8> {
+    let mut asm = Asm::default();
+    asm.li(S0, 0x1000_0000); // UART
+    asm.li(S1, 0x10_0000); // The test device, which switches off.
+    asm.label("wait");
+    asm.lbu(T0, S0, 5);
+    asm.andi(T0, T0, 1);
+    asm.beqz(T0, "wait");
+    asm.lbu(T1, S0, 0);
+    asm.sb(T1, S0, 0);
+    asm.addi(T0, ZERO, 20);
+    asm.label("compute");
+    asm.addi(T0, T0, -1);
+    asm.bnez(T0, "compute");
+    asm.xori(T1, T1, i32::from(LAST));
+    asm.bnez(T1, "wait");
+    asm.li(T0, 0x5555);
+    asm.sw(T0, S1, 0);
+    asm.j("wait");
+    asm.finish()
+}
+
+/// The byte after which [`echoing`] ends.
+pub const LAST: u8 = b'!';
+
 /// Each hart counts in shared memory, with an AMO and with LR/SC; every 64 rounds it sets its timer, wakes
 /// its neighbour, prints a letter and waits. With two harts or more the turns end in all ways they can.
 pub fn counting(harts: u32) -> Vec<u8> {

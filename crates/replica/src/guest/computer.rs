@@ -39,6 +39,10 @@ impl Guest for Machine {
         }
     }
 
+    fn console_room(&self, port: u8) -> usize {
+        Machine::console_room(self, port)
+    }
+
     fn pages_hashed(&self) -> u64 {
         Machine::pages_hashed(self)
     }

@@ -33,6 +33,9 @@ pub trait Guest {
     fn mtime(&self) -> u64;
     /// The digest at the present step.
     fn digest(&mut self) -> Digest;
+    /// How many bytes of console input the guest takes now without losing any. Nothing but such an input
+    /// makes it less.
+    fn console_room(&self, port: u8) -> usize;
     /// Pages of memory that the last digest had to hash, which is what it costs.
     fn pages_hashed(&self) -> u64;
     /// The disk requests submitted and not completed, in order of submission (FT 3.4-c).

@@ -157,6 +157,13 @@ pub struct Recorder {
     inbox: VecDeque<Input>,
     /// Bytes of all inputs in `inbox`.
     inbox_bytes: usize,
+    /// Console input that waits until the guest has room for it, in pieces, in the order in which it came.
+    typed: VecDeque<Input>,
+    /// Bytes of all pieces in `typed`: at most [`limits::TYPED_BYTES_MAX`].
+    typed_bytes: usize,
+    /// Did the oldest piece of `typed` find no room at the end of the guest's last slice? Only a guest that
+    /// runs makes room.
+    typed_waits: bool,
     /// What the guest did at the end of its last slice.
     activity: Activity,
     /// Steps between two digests, and the step of the next one; `None`: the log gets no digests.
@@ -173,6 +180,9 @@ impl Recorder {
             speed: Speed::default(),
             inbox: VecDeque::new(),
             inbox_bytes: 0,
+            typed: VecDeque::new(),
+            typed_bytes: 0,
+            typed_waits: false,
             activity: Activity::Runs,
             digest: digest_every.map(|every| (every, next_multiple(step, every))),
         }
@@ -205,9 +215,33 @@ impl Recorder {
         self.activity = Activity::Off(state);
     }
 
+    /// How many bytes of console input find room here. They go on to the guest as it has room for them.
+    #[must_use]
+    pub fn console_room(&self) -> usize {
+        limits::TYPED_BYTES_MAX - self.typed_bytes
+    }
+
+    /// Queues console input in pieces. What finds no room is dropped and counted: whoever brings it has not
+    /// asked [`Recorder::console_room`].
+    fn accept_typed(&mut self, metrics: &mut Metrics, port: u8, mut bytes: Vec<u8>) {
+        if bytes.len() > self.console_room() {
+            metrics.inputs_dropped += 1;
+            bytes.truncate(self.console_room());
+        }
+        self.typed_bytes += bytes.len();
+        let pieces = bytes.chunks(limits::TYPED_PIECE_BYTES);
+        self.typed.extend(pieces.map(|piece| Input::Console {
+            port,
+            bytes: piece.to_vec(),
+        }));
+    }
+
     /// Queues an input for the next slice. Frames and console bytes that do not fit are dropped and counted,
     /// as a network and a serial line do. Answers always fit: the guest's requests bound their number.
     pub fn accept(&mut self, metrics: &mut Metrics, input: Input) {
+        if let Input::Console { port, bytes } = input {
+            return self.accept_typed(metrics, port, bytes);
+        }
         let answer = matches!(
             input,
             Input::DiskDone { .. } | Input::Entropy { .. } | Input::Control(_)
@@ -235,6 +269,7 @@ impl Recorder {
             Activity::Off(_) => None,
             Activity::Runs => Some(Time(0)),
             Activity::Waits(_) if !self.inbox.is_empty() => Some(Time(0)),
+            Activity::Waits(_) if !self.typed.is_empty() && !self.typed_waits => Some(Time(0)),
             Activity::Waits(wake_at) => wake_at.map(|mtime| self.clock.time_of(mtime)),
         }
     }
@@ -311,10 +346,13 @@ impl Recorder {
             self.inbox_bytes -= bytes_of(&input);
             run.inject(&mut self.log, input);
         }
+        self.type_in(&mut run);
         let begin = run.guest.now();
         let until = begin.after(self.speed.slice_steps());
         self.activity = run.run(&mut self.log, &mut self.digest, until, cut);
         let ran = run.guest.now();
+        let room_for = |piece| console_room_for(&*run.guest, piece);
+        self.typed_waits = self.typed.front().is_some_and(|piece| !room_for(piece));
         if self.activity == Activity::Runs {
             self.speed.ran(now, ran.since(begin));
         }
@@ -322,6 +360,26 @@ impl Recorder {
             self.log.oldest.get_or_insert(now);
         }
         metrics.step = ran;
+    }
+    /// Injects console input for as long as the guest has room for it. The rest waits, and whoever types it is
+    /// held back: a line that loses nothing may be slow, as with a terminal that stops its sender.
+    fn type_in<G: Guest>(&mut self, run: &mut Run<'_, G>) {
+        while self.log.closed.is_empty()
+            && let Some(piece) = self.typed.front()
+            && console_room_for(&*run.guest, piece)
+            && let Some(piece) = self.typed.pop_front()
+        {
+            self.typed_bytes -= bytes_of(&piece);
+            run.inject(&mut self.log, piece);
+        }
+    }
+}
+
+/// Does the guest take this piece of console input whole, and lose nothing?
+fn console_room_for<G: Guest>(guest: &G, piece: &Input) -> bool {
+    match piece {
+        Input::Console { port, bytes } => guest.console_room(*port) >= bytes.len(),
+        _ => true,
     }
 }
 

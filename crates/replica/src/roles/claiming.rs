@@ -84,6 +84,15 @@ impl Claiming {
         self.claim
     }
 
+    /// See [`crate::Node::console_room`]. What a primary takes here waits for its guest to go on.
+    #[must_use]
+    pub fn console_room(&self) -> usize {
+        match &self.was {
+            Was::Primary(primary) => primary.console_room(),
+            Was::Backup(_) => usize::MAX,
+        }
+    }
+
     /// Takes an event from the world, and gives the change of role that follows from it.
     pub fn handle(&mut self, call: &mut Call<'_>, event: Event) -> Option<Change> {
         match event {

@@ -170,6 +170,15 @@ impl Primary {
         queued
     }
 
+    /// See [`crate::Node::console_room`]. A primary that leaves takes nothing that it would not log any more.
+    pub fn console_room(&self) -> usize {
+        if self.is_leaving() {
+            0
+        } else {
+            self.live.recorder.console_room()
+        }
+    }
+
     /// Is this primary about to leave the VM to the backup?
     pub fn is_leaving(&self) -> bool {
         self.leaving.is_some()

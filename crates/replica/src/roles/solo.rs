@@ -141,6 +141,11 @@ impl Solo {
         over.map(Change::Off)
     }
 
+    /// See [`crate::Node::console_room`].
+    pub fn console_room(&self) -> usize {
+        self.live.recorder.console_room()
+    }
+
     /// When the log is to be written to its file. No output waits for that, so none is in a hurry.
     fn flush_due(&self) -> Option<Time> {
         let log = &self.live.recorder.log;
