@@ -19,10 +19,12 @@ pub const REPLAY_SLICE_STEPS: u64 = 20_000_000;
 /// arbiter counts as unreachable.
 pub const CLAIMS_MAX: u32 = 100;
 
-/// Bytes waiting for a console's reader. Past this the guest's output is dropped, as on a serial line.
+/// Bytes waiting for a console's reader, beside as many that are being written. Past this the guest's output
+/// is dropped, and a line in the console tells where and how much.
 pub const CONSOLE_BACKLOG_MAX: usize = 4 << 20;
-/// A console's client that does not read for so long is sent away.
-pub const CONSOLE_PATIENCE: Duration = Duration::from_secs(5);
+/// A console's client that does not read for so long, though there is something to read, is sent away. A
+/// client that was only stopped for a minute or two is not.
+pub const CONSOLE_PATIENCE: Duration = Duration::from_secs(300);
 /// A console that could not take a client tries again after this time.
 pub const CONSOLE_RETRY: Duration = Duration::from_millis(100);
 /// Bytes of a console's file, of which one older one of the same length is kept.

@@ -3,8 +3,10 @@
 //! A pipe whose reader sleeps, a terminal that was stopped with Ctrl-S, a FIFO or a dead file server hold up
 //! whoever writes to them for as long as they like. The guest thread, for which a peer and clients wait,
 //! writes to none of them: it leaves its bytes here, and a thread of the outlet's own writes them. Bytes that
-//! find no room, or that the sink refuses, are dropped and counted, and never tried a second time.
+//! find no room, or that the sink refuses, are dropped and counted, and never tried a second time; a notice
+//! of their number is written where they are missing, as soon as the sink takes something again.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -30,18 +32,21 @@ impl Unit {
     }
 }
 
+/// Makes the notice that stands in the output where so many lines or bytes are missing.
+pub type Notice = Box<dyn Fn(u64) -> Vec<u8> + Send + Sync>;
+
 /// A sink behind a thread and a bounded queue.
 #[derive(Debug)]
 pub struct Outlet {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
 struct Shared {
     /// Name of the sink, for the one sentence that says that the sink refuses.
     name: String,
     unit: Unit,
     bytes_max: usize,
+    notice: Notice,
     queue: Mutex<Queue>,
     /// Signalled when the queue has got bytes, or was closed.
     filled: Condvar,
@@ -49,33 +54,51 @@ struct Shared {
     emptied: Condvar,
 }
 
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
 #[derive(Debug, Default)]
 struct Queue {
     waiting: Vec<u8>,
     /// Whether the thread has taken bytes that are not written yet.
     writing: bool,
+    /// Lines or bytes lost so far, told or not.
     lost: u64,
-    /// The part of `lost` that no [`Outlet::push_with_notice`] has told yet.
-    untold: u64,
+    /// The lines or bytes that found no room behind `waiting`. While there are any, everything is dropped, so
+    /// that all of the loss is in one place: behind `waiting`.
+    missing: u64,
     closed: bool,
 }
 
-impl Queue {
-    fn lose(&mut self, count: u64) {
-        self.lost += count;
-        self.untold += count;
-    }
+/// What the thread takes from the queue at once.
+struct Batch {
+    bytes: Vec<u8>,
+    /// Lines or bytes that are missing behind `bytes`.
+    missing: u64,
 }
 
 impl Outlet {
     /// An outlet to `sink`, in which at most `bytes_max` bytes wait while as many are being written. `name`
-    /// says in messages what the sink is, such as "the console's output".
+    /// says in messages what the sink is, such as "the console's output"; `notice` makes the words that stand
+    /// where output is missing.
     #[must_use]
-    pub fn new(name: &str, unit: Unit, bytes_max: usize, mut sink: Box<dyn Write + Send>) -> Outlet {
+    pub fn new(
+        name: &str,
+        unit: Unit,
+        bytes_max: usize,
+        notice: Notice,
+        mut sink: Box<dyn Write + Send>,
+    ) -> Outlet {
         let shared = Arc::new(Shared {
             name: name.to_owned(),
             unit,
             bytes_max,
+            notice,
             queue: Mutex::default(),
             filled: Condvar::new(),
             emptied: Condvar::new(),
@@ -88,36 +111,16 @@ impl Outlet {
 
     /// Leaves bytes to be written, or drops them whole. Never waits for the sink.
     pub fn push(&self, bytes: &[u8]) {
-        self.put(self.shared.lock(), &[], bytes);
-    }
-
-    /// As [`Outlet::push`]. If output was lost since the last notice, and these bytes find room, a `notice`
-    /// of the number lost goes before them.
-    pub fn push_with_notice(&self, bytes: &[u8], notice: impl FnOnce(u64) -> Vec<u8>) {
         let mut queue = self.shared.lock();
-        let untold = std::mem::take(&mut queue.untold);
-        let notice = if untold == 0 { Vec::new() } else { notice(untold) };
-        if let Some(mut queue) = self.put(queue, &notice, bytes) {
-            queue.untold += untold;
+        if queue.missing > 0 || queue.waiting.len() + bytes.len() > self.shared.bytes_max {
+            let count = self.shared.unit.count(bytes);
+            queue.lost += count;
+            queue.missing += count;
+        } else {
+            queue.waiting.extend_from_slice(bytes);
         }
-    }
-
-    /// Adds bytes to the queue; gives the queue back if there is no room.
-    fn put<'a>(
-        &'a self,
-        mut queue: MutexGuard<'a, Queue>,
-        notice: &[u8],
-        bytes: &[u8],
-    ) -> Option<MutexGuard<'a, Queue>> {
-        if queue.waiting.len() + notice.len() + bytes.len() > self.shared.bytes_max {
-            queue.lose(self.shared.unit.count(bytes));
-            return Some(queue);
-        }
-        queue.waiting.extend_from_slice(notice);
-        queue.waiting.extend_from_slice(bytes);
         drop(queue);
         self.shared.filled.notify_one();
-        None
     }
 
     /// Lines or bytes lost so far.
@@ -128,13 +131,13 @@ impl Outlet {
 
     /// Waits until the sink has had everything, at most for `patience`; `true`: it has.
     pub fn finish(&self, patience: Duration) -> bool {
-        let busy = |queue: &mut Queue| queue.writing || !queue.waiting.is_empty();
-        let (queue, _) = self
+        let busy = |queue: &mut Queue| queue.writing || queue.has_something();
+        let (mut queue, _) = self
             .shared
             .emptied
             .wait_timeout_while(self.shared.lock(), patience, busy)
             .unwrap_or_else(PoisonError::into_inner);
-        queue.waiting.is_empty() && !queue.writing
+        !busy(&mut queue)
     }
 }
 
@@ -143,6 +146,12 @@ impl Drop for Outlet {
     fn drop(&mut self) {
         self.shared.lock().closed = true;
         self.shared.filled.notify_one();
+    }
+}
+
+impl Queue {
+    fn has_something(&self) -> bool {
+        !self.waiting.is_empty() || self.missing > 0
     }
 }
 
@@ -156,19 +165,13 @@ impl Shared {
     fn write_all(&self, sink: &mut dyn Write) {
         let mut refuses = false;
         let mut torn = false;
-        while let Some(bytes) = self.take() {
-            let mut written = 0;
-            // A line that was written in part ends here: nothing shall look like its other half.
-            let mut result = if torn { sink.write_all(b"\n") } else { Ok(()) };
-            if result.is_ok() {
-                (written, result) = write_some(sink, &bytes);
-                let last = written.checked_sub(1).and_then(|last| bytes.get(last));
-                torn = self.unit == Unit::Lines && last.is_some_and(|&last| last != b'\n');
-            }
-            let rest = bytes.get(written..).unwrap_or_default();
+        // Lines or bytes that are missing before the next batch.
+        let mut missing = 0;
+        while let Some(batch) = self.take() {
+            let (refused, result) = self.write_batch(sink, &batch, &mut torn, &mut missing);
             let mut queue = self.lock();
             queue.writing = false;
-            queue.lose(self.unit.count(rest));
+            queue.lost += refused;
             drop(queue);
             if let Err(error) = &result
                 && !refuses
@@ -180,22 +183,65 @@ impl Shared {
         }
     }
 
-    /// Waits for bytes; `None`: there will be none any more.
-    fn take(&self) -> Option<Vec<u8>> {
-        let empty = |queue: &mut Queue| queue.waiting.is_empty() && !queue.closed;
+    /// Writes a batch, with a notice before and behind it if something is missing there. Gives how many lines
+    /// or bytes of the batch the sink has refused. `torn`: does the output end within a line?
+    fn write_batch(
+        &self,
+        sink: &mut dyn Write,
+        batch: &Batch,
+        torn: &mut bool,
+        missing: &mut u64,
+    ) -> (u64, io::Result<()>) {
+        let mut head = Vec::new();
+        if *torn {
+            // A line that was written in part ends here: nothing shall look like its other half.
+            head.push(b'\n');
+        }
+        if *missing > 0 {
+            head.extend((self.notice)(*missing));
+        }
+        let (_, result) = write_some(sink, &head);
+        if result.is_err() {
+            let refused = self.unit.count(&batch.bytes);
+            *missing += refused + batch.missing;
+            return (refused, result);
+        }
+        (*torn, *missing) = (false, 0);
+        let (written, mut result) = write_some(sink, &batch.bytes);
+        let last = written.checked_sub(1).and_then(|last| batch.bytes.get(last));
+        *torn = self.unit == Unit::Lines && last.is_some_and(|&last| last != b'\n');
+        let refused = self.unit.count(batch.bytes.get(written..).unwrap_or_default());
+        *missing = refused + batch.missing;
+        if result.is_ok() && *missing > 0 {
+            result = write_some(sink, &(self.notice)(*missing)).1;
+            if result.is_ok() {
+                *missing = 0;
+            }
+        }
+        (refused, result)
+    }
+
+    /// Waits for bytes, or for the news of a loss; `None`: there will be neither any more.
+    fn take(&self) -> Option<Batch> {
+        let empty = |queue: &mut Queue| !queue.has_something() && !queue.closed;
         let mut queue = self
             .filled
             .wait_while(self.lock(), empty)
             .unwrap_or_else(PoisonError::into_inner);
-        let taken = std::mem::take(&mut queue.waiting);
-        queue.writing = !taken.is_empty();
-        (!taken.is_empty()).then_some(taken)
+        queue.writing = queue.has_something();
+        queue.writing.then(|| Batch {
+            bytes: std::mem::take(&mut queue.waiting),
+            missing: std::mem::take(&mut queue.missing),
+        })
     }
 }
 
 /// Writes as much as the sink takes; gives the number of bytes written.
 fn write_some(sink: &mut dyn Write, bytes: &[u8]) -> (usize, io::Result<()>) {
     let mut written = 0;
+    if bytes.is_empty() {
+        return (0, Ok(()));
+    }
     while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
         match sink.write(rest) {
             Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
@@ -230,10 +276,14 @@ mod tests {
         }
     }
 
+    fn notice() -> Notice {
+        Box::new(|count| format!("{count} lost\n").into_bytes())
+    }
+
     #[test]
-    fn a_full_pipe_holds_nobody_up_and_the_next_line_says_what_is_missing() {
+    fn a_full_pipe_holds_nobody_up_and_what_is_missing_is_told_at_its_place() {
         let (reader, writer) = std::io::pipe().unwrap();
-        let outlet = Outlet::new("a pipe", Unit::Lines, 8 << 10, Box::new(writer));
+        let outlet = Outlet::new("a pipe", Unit::Lines, 8 << 10, notice(), Box::new(writer));
         let line = [&[b'x'; 99][..], b"\n"].concat();
         // These are far more lines than pipe and queue hold.
         for _ in 0..100_000 {
@@ -242,23 +292,52 @@ mod tests {
         let lost = outlet.lost();
         assert!(lost > 90_000, "{lost}");
         assert!(!outlet.finish(Duration::ZERO));
-        let mut lines = BufReader::new(reader).lines().map(Result::unwrap);
-        for _ in 0..100_000 - lost {
-            assert_eq!(lines.next().unwrap().len(), 99, "what was taken comes out whole");
+        // Nothing follows, and the loss is told all the same, once in the place of each gap.
+        let (mut whole, mut told) = (0, 0);
+        for line in BufReader::new(reader).lines().map(Result::unwrap) {
+            match line.strip_suffix(" lost") {
+                Some(count) => told += count.parse::<u64>().unwrap(),
+                None => {
+                    assert_eq!(line.len(), 99, "what was taken comes out whole");
+                    whole += 1;
+                }
+            }
+            if whole + told == 100_000 {
+                break;
+            }
         }
-        outlet.push_with_notice(&line, |count| format!("{count} lines lost\n").into_bytes());
-        assert_eq!(lines.next().unwrap(), format!("{lost} lines lost"));
-        assert_eq!(lines.next().unwrap().len(), 99);
-        outlet.push_with_notice(b"end\n", |_| unreachable!("it was told already"));
-        drop(outlet);
-        assert_eq!(lines.next().unwrap(), "end");
-        assert!(lines.next().is_none(), "the thread has ended");
+        assert_eq!((whole, told), (100_000 - lost, lost));
+        assert!(outlet.finish(Duration::MAX));
+    }
+
+    #[test]
+    fn what_found_no_room_is_missing_behind_what_did() {
+        let ((answer, answers), (given, gifts)) = (sync_channel(9), sync_channel(9));
+        let doll = Box::new(Doll { answers, given });
+        let outlet = Outlet::new("a doll", Unit::Bytes, 8, notice(), doll);
+        outlet.push(b"first");
+        assert_eq!(gifts.recv().unwrap(), b"first");
+        outlet.push(b"second");
+        outlet.push(b"too long");
+        // This would find room, but would stand before the gap.
+        outlet.push(b"x");
+        answer.send(Ok(5)).unwrap();
+        assert_eq!(gifts.recv().unwrap(), b"second");
+        answer.send(Ok(6)).unwrap();
+        assert_eq!(gifts.recv().unwrap(), b"9 lost\n");
+        outlet.push(b"third");
+        answer.send(Ok(7)).unwrap();
+        assert_eq!(gifts.recv().unwrap(), b"third");
+        answer.send(Ok(5)).unwrap();
+        assert!(outlet.finish(Duration::MAX));
+        assert_eq!(outlet.lost(), 9);
     }
 
     #[test]
     fn what_a_sink_refuses_is_counted_and_a_torn_line_is_not_continued() {
         let ((answer, answers), (given, gifts)) = (sync_channel(9), sync_channel(9));
-        let outlet = Outlet::new("a doll", Unit::Lines, 1 << 10, Box::new(Doll { answers, given }));
+        let doll = Box::new(Doll { answers, given });
+        let outlet = Outlet::new("a doll", Unit::Lines, 1 << 10, notice(), doll);
         outlet.push(b"one\n");
         assert_eq!(gifts.recv().unwrap(), b"one\n");
         outlet.push(b"two\nthree\n");
@@ -266,8 +345,8 @@ mod tests {
         answer.send(Ok(2)).unwrap();
         assert_eq!(gifts.recv().unwrap(), b"e\n");
         answer.send(Err(io::ErrorKind::StorageFull.into())).unwrap();
-        assert_eq!(gifts.recv().unwrap(), b"\n", "the torn line ends here");
-        answer.send(Ok(1)).unwrap();
+        assert_eq!(gifts.recv().unwrap(), b"\n1 lost\n", "the torn line ends here");
+        answer.send(Ok(8)).unwrap();
         assert_eq!(gifts.recv().unwrap(), b"two\nthree\n");
         answer.send(Ok(10)).unwrap();
         assert!(outlet.finish(Duration::MAX));
@@ -277,7 +356,7 @@ mod tests {
     #[test]
     fn the_end_waits_for_the_last_words() {
         let (mut reader, writer) = std::io::pipe().unwrap();
-        let outlet = Outlet::new("a pipe", Unit::Bytes, 1 << 20, Box::new(writer));
+        let outlet = Outlet::new("a pipe", Unit::Bytes, 1 << 20, notice(), Box::new(writer));
         outlet.push(b"last words");
         assert!(outlet.finish(Duration::MAX));
         drop(outlet);

@@ -1,8 +1,8 @@
 //! What this process says to people: lines on standard error, which nobody has to read.
 //!
 //! All of the program's words go through here, those of `tracing` too. So a closed terminal, a full pipe or a
-//! stopped reader holds up neither a guest nor a gateway. Lines that found no room are counted, and the next
-//! line that finds room tells their number.
+//! stopped reader holds up neither a guest nor a gateway. Lines that found no room are counted, and a line in
+//! their place tells their number.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -20,6 +20,9 @@ static OUTLET: LazyLock<Outlet> = LazyLock::new(|| {
         "standard error",
         Unit::Lines,
         STDERR_BACKLOG_MAX,
+        Box::new(|count| {
+            format!("lockstep: {count} lines are missing here: they were not read in time\n").into_bytes()
+        }),
         Box::new(Stderr {
             is_terminal: io::stderr().is_terminal(),
         }),
@@ -46,9 +49,7 @@ pub fn write(text: &[u8]) {
         early.extend_from_slice(&text[..text.len().min(room)]);
         return;
     }
-    OUTLET.push_with_notice(text, |count| {
-        format!("lockstep: {count} lines are missing here: they were not read in time\n").into_bytes()
-    });
+    OUTLET.push(text);
 }
 
 /// Says something that is no whole line, such as a count of progress that the next one overwrites.

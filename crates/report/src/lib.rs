@@ -90,10 +90,12 @@ impl Reporter {
                     source,
                 })?;
             let name = format!("the file of events {}", path.display());
+            let vm = vm.to_owned();
             Ok(Outlet::new(
                 &name,
                 Unit::Lines,
                 EVENTS_BACKLOG_MAX,
+                Box::new(move |lines| line_of(&vm, Happening::LinesLost { lines })),
                 Box::new(file),
             ))
         };
@@ -131,21 +133,7 @@ impl Reporter {
     fn write(&mut self, happening: &Happening) {
         tracing::debug!(?happening);
         let Some(events) = &self.events else { return };
-        let line = |happening| {
-            let line = Line {
-                time_ns: clock::now().0,
-                wall_ns: clock::wall_ns(),
-                vm: self.vm.clone(),
-                pid: std::process::id(),
-                happening,
-            };
-            // A line is made of words, numbers and texts: there is nothing in it that JSON could not say.
-            let text = serde_json::to_string(&line).unwrap_or_default();
-            (text + "\n").into_bytes()
-        };
-        events.push_with_notice(&line(happening.clone()), |lines| {
-            line(Happening::LinesLost { lines })
-        });
+        events.push(&line_of(&self.vm, happening.clone()));
     }
 
     /// The role that was told last; solo before any.
@@ -299,4 +287,18 @@ impl Reporter {
             let _ = events.finish(LAST_WORDS_PATIENCE);
         }
     }
+}
+
+/// A line of the file of events, which says when, of which VM and in which process something happens.
+fn line_of(vm: &str, happening: Happening) -> Vec<u8> {
+    let line = Line {
+        time_ns: clock::now().0,
+        wall_ns: clock::wall_ns(),
+        vm: vm.to_owned(),
+        pid: std::process::id(),
+        happening,
+    };
+    // A line is made of words, numbers and texts: there is nothing in it that JSON could not say.
+    let text = serde_json::to_string(&line).unwrap_or_default();
+    (text + "\n").into_bytes()
 }

@@ -2,7 +2,7 @@
 //! it and takes what was typed.
 //!
 //! Reading and writing a terminal may block for as long as its user likes, so both are done by threads. The
-//! guest's output is buffered, and dropped past a bound, as on a serial line that nobody reads. A file is
+//! guest's output is buffered; what finds no room past a bound is dropped, and a line tells where. A file is
 //! bounded too, and a file or socket that is made here is its owner's alone: whoever writes to a console is
 //! as good as logged in.
 
@@ -141,5 +141,44 @@ impl Drop for Console {
 }
 
 fn outlet(sink: Box<dyn Write + Send>) -> Outlet {
-    Outlet::new("the console's output", Unit::Bytes, CONSOLE_BACKLOG_MAX, sink)
+    let notice = Box::new(|count| missing(count).into_bytes());
+    Outlet::new(
+        "the console's output",
+        Unit::Bytes,
+        CONSOLE_BACKLOG_MAX,
+        notice,
+        sink,
+    )
+}
+
+/// The line that stands in a console's output where so many bytes of it are missing.
+fn missing(count: u64) -> String {
+    let digits = count.to_string();
+    let mut number = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            number.push(',');
+        }
+        number.push(digit);
+    }
+    format!("\r\n[lockstep: {number} bytes of the console were not read in time and are lost]\r\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_is_told_with_a_number_that_people_can_read() {
+        for (count, number) in [
+            (7, "7"),
+            (999, "999"),
+            (12_345, "12,345"),
+            (4_194_304, "4,194,304"),
+        ] {
+            let line =
+                format!("[lockstep: {number} bytes of the console were not read in time and are lost]");
+            assert_eq!(missing(count).trim(), line);
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! A Unix socket as the guest's console, for one client at a time. Without a client output is lost and
+//! A Unix socket as the guest's console, for one client at a time. Without a client output goes nowhere and
 //! nothing waits. A thread accepts clients and reads what they type; an outlet's thread writes to them.
 //!
 //! Only the socket's owner may ever connect: who writes to a console is as good as logged in.
@@ -44,13 +44,20 @@ impl Write for Client {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // Written outside the lock: a client that does not read must not keep the next one from coming.
         let stream = self.current().as_ref().and_then(|stream| stream.try_clone().ok());
-        if let Some(mut stream) = stream
-            && stream.write_all(bytes).is_err()
-        {
-            // The client is gone; the thread that reads will see that too.
+        let Some(mut stream) = stream else {
+            return Ok(bytes.len());
+        };
+        loop {
+            let why = match stream.write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => "its client did not read it",
+                Err(_) | Ok(0) => "its client has gone",
+                Ok(written) => return Ok(written),
+            };
+            // The thread that reads sees that too, and takes the next client.
             let _ = stream.shutdown(Shutdown::Both);
+            return Err(io::Error::other(why));
         }
-        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
