@@ -139,7 +139,8 @@ for length in {LENGTHS}:
 @SCENARIOS.add("datagrams-in", "datagrams of a client up to the longest, and a guest's echoes, arrive whole")
 def datagrams_in(turn):
     guest = behind(turn)
-    guest.shell(f"python3 - <<'END' >/dev/null 2>&1 &\nfrom socket import *\n{echo('0.0.0.0', ECHO_IN)}\nEND")
+    guest.shell(f"cat >/tmp/echo.py <<'END'\nfrom socket import *\n{echo('0.0.0.0', ECHO_IN)}\nEND")
+    guest.shell("setsid python3 /tmp/echo.py </dev/null >/dev/null 2>&1 3>&- 4>&- 5>&- 6>&- 7>&- &")
     with datagrams(ONE, 0) as client:
         def answers():
             client.settimeout(0.5)
