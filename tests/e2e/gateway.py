@@ -60,6 +60,13 @@ while True: s.sendto(*s.recvfrom(65536))
 """
 
 
+def start_echo(guest):
+    """Has the host send datagrams back, unless it does already."""
+    if is_free(ONE, ECHO_OUT):
+        guest.start("echo", [sys.executable, "-c", f"from socket import *\n{echo(ONE, ECHO_OUT)}"])
+        until(lambda: not is_free(ONE, ECHO_OUT), 20, "the host's echo does not start")
+
+
 def datagrams(address, port):
     """A socket for datagrams that waits no longer than a test has patience."""
     bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -114,7 +121,7 @@ def stun(turn):
 @SCENARIOS.add("datagrams-out", "datagrams of a guest up to the longest, and their echoes, arrive whole")
 def datagrams_out(turn):
     guest = behind(turn)
-    guest.start("echo", [sys.executable, "-c", f"from socket import *\n{echo(ONE, ECHO_OUT)}"])
+    start_echo(guest)
     heard = in_python(
         guest,
         f"""
@@ -161,6 +168,7 @@ def datagrams_in(turn):
 @SCENARIOS.add("closed-port", "a guest is told at once of a port, a host and a network that it cannot reach")
 def closed_port(turn):
     guest = behind(turn)
+    start_echo(guest)
     begin = time.monotonic()
     said = guest.shell(f"dig @{ONE} -p 7999 +tries=1 +time=20 example.org")
     seconds = time.monotonic() - begin
@@ -193,6 +201,19 @@ def traceroute(turn):
     hops = re.findall(r"^ *(\d+) +(\S+)", said, re.MULTILINE)
     ensure(hops == [("1", GATEWAY), ("2", ONE)], f"traceroute: {said}")
     return " then ".join(address for _, address in hops)
+
+
+@SCENARIOS.add("ping", "a guest pings the world, with long packets too, and traces the way by pings")
+def ping(turn):
+    guest = behind(turn)
+    for length in (56, 20_000):
+        said = guest.shell(f"/usr/bin/ping -c 3 -i 0.2 -W 5 -s {length} {ONE}", 60)
+        ensure(" 3 received" in said, f"ping of {length} bytes: {said}")
+    seen = re.search(r"rtt min/avg/max/mdev = [^/]*/([^/]*)", said)
+    said = guest.shell(f"traceroute -I -n -q 1 -w 5 {ONE}", 60)
+    hops = re.findall(r"^ *(\d+) +(\S+)", said, re.MULTILINE)
+    ensure(hops == [("1", GATEWAY), ("2", ONE)], f"traceroute -I: {said}")
+    return f"3 of 3 answers to 56 and to 20,000 bytes, {seen.group(1)} ms on average"
 
 
 @SCENARIOS.add("client-refused", "a guest that refuses a client's datagram is told of by the gateway")

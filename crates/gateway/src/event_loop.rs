@@ -22,6 +22,7 @@ use super::listener::GuestListener;
 use super::mappings::{Datagram, Fate};
 use super::nat::Destinations;
 use super::peer::{Peer, Standing};
+use super::pings::Pings;
 use super::segment::{Incoming, Segment};
 use super::switch::{Learned, PeerId};
 use super::tcp::TcpConnections;
@@ -59,6 +60,7 @@ pub struct EventLoop {
     dns: DnsQueries,
     dns_streams: DnsStreams,
     fragments: Fragments,
+    pings: Pings,
     /// Sources that were not read empty in their turn.
     unfinished: BTreeSet<Token>,
     /// When to go on accepting VMMs after a failure, or after a turn's share of them.
@@ -91,6 +93,7 @@ impl EventLoop {
             dns: DnsQueries::default(),
             dns_streams,
             fragments: Fragments::default(),
+            pings: Pings::default(),
             unfinished: BTreeSet::new(),
             accept_again: None,
             gauges: Arc::default(),
@@ -175,6 +178,7 @@ impl EventLoop {
             self.segment.switch.deadline(),
             self.segment.deadline(),
             self.fragments.deadline(),
+            self.pings.deadline(),
             self.accept_again,
         ];
         let next = deadlines.into_iter().flatten().min()?;
@@ -220,6 +224,7 @@ impl EventLoop {
             Kind::DnsListener => self
                 .dns_streams
                 .on_listener(segment.now, registry, &mut self.destinations),
+            Kind::Ping => self.pings.on_ready(segment, id),
             Kind::DnsStream => {
                 self.dns_streams.on_ready(id, segment.now, registry);
                 false
@@ -242,6 +247,7 @@ impl EventLoop {
         self.segment.switch.on_deadline(self.segment.now);
         self.segment.on_deadline();
         self.fragments.on_deadline(self.segment.now);
+        self.pings.on_deadline(self.segment.now);
         if self.accept_again.is_some_and(|at| at <= self.segment.now) {
             self.accept_again = None;
             self.on_vmm();
@@ -416,10 +422,30 @@ impl EventLoop {
                 }
                 IpProtocol::Icmp => match icmp::refused(&self.segment, &packet) {
                     Some((guest, port)) => self.udp.clients.on_refused(self.segment.now, guest, port),
-                    None => icmp::on_packet(&mut self.segment, &packet),
+                    None if self.segment.addresses.is_own(to) => icmp::on_packet(&mut self.segment, &packet),
+                    None => self.on_ping(&packet),
                 },
                 _ => {}
             }
+        }
+    }
+
+    fn on_ping(&mut self, packet: &Incoming<'_>) {
+        let registry = self.poll.registry();
+        let fate = self
+            .pings
+            .send(&mut self.segment, registry, &mut self.destinations, packet);
+        self.return_to_sender(packet, fate);
+    }
+
+    /// Tells a guest that its packet could not be sent. Packets to many are answered by nobody (RFC 1122
+    /// section 3.2.2).
+    fn return_to_sender(&mut self, packet: &Incoming<'_>, fate: Fate) {
+        if let Fate::Returned(kind, code) = fate
+            && !packet.to.is_broadcast()
+            && !packet.to.is_multicast()
+        {
+            icmp::answer(&mut self.segment, packet, (kind, code));
         }
     }
 
@@ -457,6 +483,7 @@ impl EventLoop {
             return;
         }
         let datagram = Datagram {
+            mac: packet.mac,
             guest: ends.0,
             outside: ends.1,
             hops: packet.hops,
@@ -467,11 +494,6 @@ impl EventLoop {
         let fate = self
             .udp
             .on_datagram(&mut self.segment, registry, destinations, &datagram);
-        if let Fate::Returned(kind, code) = fate
-            && !packet.to.is_broadcast()
-            && !packet.to.is_multicast()
-        {
-            icmp::answer(&mut self.segment, packet, (kind, code));
-        }
+        self.return_to_sender(packet, fate);
     }
 }

@@ -1,14 +1,14 @@
 //! ICMP: answers pings to the gateway, and tells guests of datagrams that nobody takes, that may not be sent
 //! or that do not arrive.
 //!
-//! `event_loop` says what this host itself refuses, `mappings` and `clients` what the network said later.
-//! Nothing is sent beyond the gateway, since that would need privileges.
+//! `event_loop` says what this host itself refuses; `mappings`, `clients` and `pings` what the network said
+//! later. Nothing here is sent beyond the gateway.
 
 use super::segment::{IPV4_LEN, Incoming, Segment, UDP_LEN, emit_ipv4};
 use super::socket_errors::{FRAGMENTATION_NEEDED, PORT_UNREACHABLE, SocketError, TIME_EXCEEDED, UNREACHABLE};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{Icmpv4Packet, Icmpv4Repr, IpProtocol};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 /// Bytes of the header of an ICMP message.
 const ICMP_LEN: usize = 8;
@@ -16,11 +16,8 @@ const ICMP_LEN: usize = 8;
 /// section 4.3.2.3).
 const QUOTED_LEN_MAX: usize = 576 - IPV4_LEN - ICMP_LEN;
 
-/// Handles an ICMP packet of a guest. Pings beyond the gateway are dropped: they would need privileges.
+/// Handles an ICMP packet of a guest to the gateway.
 pub fn on_packet(segment: &mut Segment, packet: &Incoming<'_>) {
-    if !segment.addresses.is_own(packet.to) {
-        return;
-    }
     let Ok(icmp) = Icmpv4Packet::new_checked(packet.payload) else {
         return;
     };
@@ -81,6 +78,27 @@ pub fn tell(
     quoted[IPV4_LEN..IPV4_LEN + 4].copy_from_slice(ports.as_flattened());
     quoted[IPV4_LEN + 5] = UDP_LEN as u8;
     send_error(segment, (by, *guest.ip()), (error.kind, error.mtu), &quoted);
+}
+
+/// Tells a guest what was said about its echo request to an address, under this identifier.
+pub fn tell_pinger(
+    segment: &mut Segment,
+    (guest, to, ident): (Ipv4Addr, Ipv4Addr, u16),
+    error: &SocketError,
+) {
+    if !matches!(error.kind.0, UNREACHABLE | TIME_EXCEEDED) {
+        return;
+    }
+    let by = match error.by {
+        Some(IpAddr::V4(by)) => by,
+        _ => segment.addresses.gateway,
+    };
+    let mut quoted = [0; IPV4_LEN + ICMP_LEN];
+    emit_ipv4(&mut quoted, guest, to, IpProtocol::Icmp);
+    // The kernel has sent the request with an identifier of its own, and keeps the rest: type and number.
+    quoted[IPV4_LEN..].copy_from_slice(&error.beginning);
+    quoted[IPV4_LEN + 4..IPV4_LEN + 6].copy_from_slice(&ident.to_be_bytes());
+    send_error(segment, (by, guest), (error.kind, error.mtu), &quoted);
 }
 
 /// Sends an error: its type and code, the longest packet that gets through if that is the error (RFC 1191

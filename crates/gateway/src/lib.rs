@@ -42,6 +42,7 @@ mod listener;
 mod mappings;
 mod nat;
 mod peer;
+mod pings;
 mod resting;
 mod segment;
 mod shares;

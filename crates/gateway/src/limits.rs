@@ -166,6 +166,13 @@ const _: () = assert!(UDP_MAPPINGS_PER_GUEST_MAX < UDP_MAPPINGS_MAX);
 const _: () = assert!(UDP_CLIENTS_PER_SOURCE_MAX < UDP_CLIENTS_MAX);
 /// Datagrams of one socket before the others have their turn.
 pub const DATAGRAMS_PER_TURN: usize = 64;
+/// Pings under way, by identifier and destination. The one that is idle longest of the guest that has most of
+/// them makes room.
+pub const PINGS_MAX: usize = 256;
+/// Pings under way of one guest. The guest's ping that is idle longest makes room.
+pub const PINGS_PER_GUEST_MAX: usize = 64;
+/// Silence after which a ping is forgotten (RFC 5508 REQ-2).
+pub const PING_IDLE: Duration = Duration::from_secs(60);
 /// DNS questions under way. The oldest makes room.
 pub const DNS_QUERIES_MAX: usize = 128;
 /// DNS questions under way of one guest. The guest's oldest makes room.

@@ -19,6 +19,7 @@ use super::token::{Kind, token};
 use mio::net::UdpSocket;
 use mio::{Interest, Registry};
 use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover, set_ip_ttl};
+use smoltcp::wire::EthernetAddress;
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -30,6 +31,8 @@ pub const DATAGRAM_LEN_MAX: usize = 65_535;
 /// A datagram of a guest.
 #[derive(Debug, Clone, Copy)]
 pub struct Datagram<'a> {
+    /// The guest's MAC address, as the switch knows it.
+    pub mac: EthernetAddress,
     /// The guest's address and port.
     pub guest: SocketAddrV4,
     /// The destination as the guest sees it.
@@ -54,6 +57,26 @@ pub enum Fate {
 impl Fate {
     /// Nobody takes the datagram.
     pub const REFUSED: Self = Self::Returned(socket_errors::UNREACHABLE, socket_errors::PORT_UNREACHABLE);
+    /// Guests may not send there.
+    pub const PROHIBITED: Self = Self::Returned(socket_errors::UNREACHABLE, socket_errors::PROHIBITED);
+    /// There is no such host.
+    pub const NOWHERE: Self = Self::Returned(socket_errors::UNREACHABLE, socket_errors::HOST_UNREACHABLE);
+    /// The packet may pass no further router.
+    pub const SPENT: Self = Self::Returned(socket_errors::TIME_EXCEEDED, 0);
+
+    /// What this host's own refusal to send says to the guest.
+    pub fn of(error: &io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::NetworkUnreachable => {
+                Self::Returned(socket_errors::UNREACHABLE, socket_errors::NET_UNREACHABLE)
+            }
+            // A route or a filter of this host forbids the destination.
+            ErrorKind::PermissionDenied => Self::PROHIBITED,
+            ErrorKind::HostUnreachable | ErrorKind::InvalidInput => Self::NOWHERE,
+            // The kernel has no memory, or the like: the packet is lost.
+            _ => Self::Sent,
+        }
+    }
 }
 
 /// How the kernel sends the datagrams of a socket.
@@ -65,6 +88,8 @@ struct Manner {
 
 #[derive(Debug)]
 struct Mapping {
+    /// MAC of the guest that has begun the mapping. If the address goes to another guest, the mapping ends.
+    mac: EthernetAddress,
     guest: SocketAddrV4,
     socket: UdpSocket,
     /// Where the guest has sent to, as the host sees it, and when it did last.
@@ -99,9 +124,7 @@ impl Mappings {
         let target = match destinations.of_udp(datagram.outside) {
             Way::To(target) => target,
             Way::Nowhere => return Fate::REFUSED,
-            Way::Forbidden => {
-                return Fate::Returned(socket_errors::UNREACHABLE, socket_errors::PROHIBITED);
-            }
+            Way::Forbidden => return Fate::PROHIBITED,
         };
         // The host's loopback is behind the gateway's address and not behind a router.
         let hops = if target.ip().is_loopback() {
@@ -110,11 +133,18 @@ impl Mappings {
             datagram.hops.saturating_sub(1)
         };
         if hops == 0 {
-            return Fate::Returned(socket_errors::TIME_EXCEEDED, 0);
+            return Fate::SPENT;
         }
         let now = segment.now;
         let known = self.by_guest.get(&datagram.guest).copied();
-        let Some(id) = known.or_else(|| self.open(now, registry, datagram.guest)) else {
+        let known = match known {
+            Some(id) if !self.is_of(id, datagram.mac) => {
+                self.remove(id, now);
+                None
+            }
+            known => known,
+        };
+        let Some(id) = known.or_else(|| self.open(now, registry, datagram)) else {
             return Fate::Sent;
         };
         let Some(mapping) = self.by_id.get_mut(&id) else {
@@ -130,7 +160,7 @@ impl Mappings {
         let sent = socket_errors::send(&mapping.socket, datagram.payload, target.into(), |error| {
             tell(segment, guest, manner, &error);
         });
-        sent.map_or_else(|error| fate_of(&error), |()| Fate::Sent)
+        sent.map_or_else(|error| Fate::of(&error), |()| Fate::Sent)
     }
 
     /// Handles what has come for a mapping's socket. True: there may be more.
@@ -142,7 +172,8 @@ impl Mappings {
         for _ in 0..limits::DATAGRAMS_PER_TURN {
             match mapping.socket.recv_from(&mut self.buffer) {
                 Ok((length, SocketAddr::V4(from))) if mapping.takes_from(*from.ip()) => {
-                    if destinations.may_answer(from) {
+                    let is_there = segment.guests.mac_of(*mapping.guest.ip()) == Some(mapping.mac);
+                    if is_there && destinations.may_answer(from) {
                         mapping.used = segment.now;
                         let from = segment.addresses.as_guests_see(from);
                         segment.send_udp(from, mapping.guest, &self.buffer[..length]);
@@ -196,7 +227,8 @@ impl Mappings {
         self.expire_at = used.map(|used| used + limits::UDP_IDLE);
     }
 
-    fn open(&mut self, now: Instant, registry: &Registry, guest: SocketAddrV4) -> Option<u64> {
+    fn open(&mut self, now: Instant, registry: &Registry, datagram: &Datagram<'_>) -> Option<u64> {
+        let Datagram { mac, guest, .. } = *datagram;
         let mut socket = self.ports.bind(*guest.ip(), now)?;
         socket_errors::keep(&socket);
         let token = token(Kind::UdpMapping, self.next_id);
@@ -208,6 +240,7 @@ impl Mappings {
         let id = self.next_id;
         self.next_id += 1;
         let mapping = Mapping {
+            mac,
             guest,
             socket,
             contacts: Vec::new(),
@@ -241,6 +274,11 @@ impl Mappings {
         if let Some(id) = theirs.min_by_key(|(_, mapping)| mapping.used).map(|(&id, _)| id) {
             self.remove(id, now);
         }
+    }
+
+    /// Whether this guest has begun a mapping.
+    fn is_of(&self, id: u64, mac: EthernetAddress) -> bool {
+        self.by_id.get(&id).is_some_and(|mapping| mapping.mac == mac)
     }
 
     fn remove(&mut self, id: u64, now: Instant) {
@@ -289,19 +327,6 @@ impl Mapping {
             tracing::debug!(%error, "a guest's datagram goes out in another manner");
         }
     }
-}
-
-/// What this host's own refusal to send says to the guest.
-fn fate_of(error: &io::Error) -> Fate {
-    let code = match error.kind() {
-        ErrorKind::NetworkUnreachable => socket_errors::NET_UNREACHABLE,
-        // A route or a filter of this host forbids the destination.
-        ErrorKind::PermissionDenied => socket_errors::PROHIBITED,
-        ErrorKind::HostUnreachable | ErrorKind::InvalidInput => socket_errors::HOST_UNREACHABLE,
-        // The kernel has no memory, or the like: the datagram is lost.
-        _ => return Fate::Sent,
-    };
-    Fate::Returned(socket_errors::UNREACHABLE, code)
 }
 
 /// Tells a guest what was said about a datagram that it has sent.

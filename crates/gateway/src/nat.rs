@@ -159,6 +159,21 @@ impl Destinations {
         }
     }
 
+    /// Where a guest's ping goes. Rules with a port do not cover it.
+    pub fn of_ping(&mut self, to: Ipv4Addr) -> Way {
+        let place = SocketAddrV4::new(to, 0);
+        if !is_somewhere(to) || self.addresses.cidr.contains_addr(&to) {
+            Way::Nowhere
+        } else if self.rules.allow(place) {
+            Way::To(place)
+        } else {
+            if self.forbid(place) {
+                tracing::warn!("a guest pings {to}, which is refused; `--allow {to}` opens it");
+            }
+            Way::Forbidden
+        }
+    }
+
     /// Whether a datagram from this place of the world may reach a guest: a guest can answer it, so the rules
     /// for destinations hold.
     pub fn may_answer(&mut self, from: SocketAddrV4) -> bool {

@@ -48,7 +48,12 @@ pub struct SocketError {
     pub kind: (u8, u8),
     /// Longest packet in bytes that gets through, if `kind` is that fragmentation is needed.
     pub mtu: u16,
+    /// The first bytes of what the socket was given to send, or zeros if they are not known any more.
+    pub beginning: [u8; BEGINNING_LEN],
 }
+
+/// Bytes of a message that an error repeats.
+pub const BEGINNING_LEN: usize = 8;
 
 /// Number of times that a datagram is sent again after the errors of others were in its way.
 const TRIES: usize = 4;
@@ -115,9 +120,9 @@ pub fn send(
 
 /// Reads one error from the kernel. `None`: it is not about a datagram that a guest could be told of.
 fn read(socket: &UdpSocket) -> nix::Result<Option<SocketError>> {
-    let mut quoted = [0; 64];
+    let mut beginning = [0; BEGINNING_LEN];
     let mut description = [0; DESCRIPTION_LEN];
-    let mut parts = [IoSliceMut::new(&mut quoted)];
+    let mut parts = [IoSliceMut::new(&mut beginning)];
     let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
     let message = recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut parts, Some(&mut description), flags)?;
     let to = message.address.and_then(|address| {
@@ -148,7 +153,13 @@ fn read(socket: &UdpSocket) -> nix::Result<Option<SocketError>> {
         };
         let by = by.filter(|_| error.ee_origin != origin::LOCAL);
         let mtu = u16::try_from(error.ee_info).unwrap_or(u16::MAX);
-        Some(SocketError { to, by, kind, mtu })
+        Some(SocketError {
+            to,
+            by,
+            kind,
+            mtu,
+            beginning,
+        })
     }))
 }
 
@@ -189,6 +200,7 @@ mod tests {
             by: Some(Ipv4Addr::LOCALHOST.into()),
             kind: (UNREACHABLE, PORT_UNREACHABLE),
             mtu: 0,
+            beginning: *b"lost\0\0\0\0",
         };
         assert_eq!(errors, [refused]);
         let mut buffer = [0; 8];

@@ -27,6 +27,8 @@ pub enum Kind {
     DnsListener = 8,
     /// Either side of such a connection.
     DnsStream = 9,
+    /// Answers to a guest's ping.
+    Ping = 10,
 }
 
 const KIND_BITS: u32 = 4;
@@ -49,7 +51,8 @@ pub fn from_token(token: Token) -> (Kind, u64) {
         6 => Kind::UdpForward,
         7 => Kind::DnsQuery,
         8 => Kind::DnsListener,
-        _ => Kind::DnsStream,
+        9 => Kind::DnsStream,
+        _ => Kind::Ping,
     };
     (kind, (token.0 >> KIND_BITS) as u64)
 }
@@ -71,6 +74,7 @@ mod tests {
             Kind::DnsQuery,
             Kind::DnsListener,
             Kind::DnsStream,
+            Kind::Ping,
         ] {
             for id in [0, 1, 77, 1 << 50] {
                 assert_eq!(from_token(token(kind, id)), (kind, id));

@@ -61,6 +61,7 @@ mod tests {
     use crate::guests::Guests;
     use crate::limits;
     use mio::Poll;
+    use smoltcp::wire::EthernetAddress;
     use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
     use std::time::Duration;
 
@@ -73,6 +74,8 @@ mod tests {
         segment: Segment,
         destinations: Destinations,
         poll: Poll,
+        /// Last byte of the MAC of the guest that sends.
+        host: u8,
     }
 
     impl Scene {
@@ -87,6 +90,7 @@ mod tests {
                 segment: Segment::new(addresses, Guests::new(addresses, &[]), Instant::now()),
                 destinations: Destinations::new(addresses, rules, Resolvers::Fixed(Vec::new())),
                 poll: Poll::new().unwrap(),
+                host: 1,
             }
         }
 
@@ -100,6 +104,7 @@ mod tests {
 
         fn send(&mut self, from: &str, to: SocketAddrV4) -> Fate {
             let datagram = Datagram {
+                mac: EthernetAddress([2, 0, 0, 0, 0, self.host]),
                 guest: from.parse().unwrap(),
                 outside: to,
                 hops: 64,
@@ -111,6 +116,7 @@ mod tests {
                 segment,
                 destinations,
                 poll,
+                ..
             } = self;
             udp.on_datagram(segment, poll.registry(), destinations, &datagram)
         }
@@ -147,6 +153,18 @@ mod tests {
         assert_eq!(scene.udp.mappings.counts(), [0, 1]);
         scene.send("10.0.2.15:10", place);
         assert_ne!(port_seen_by(&socket), first);
+    }
+
+    #[test]
+    fn a_guest_that_gets_anothers_address_does_not_get_its_mapping() {
+        let mut scene = Scene::new();
+        let (socket, place) = server();
+        scene.send(GUEST, place);
+        let first = port_seen_by(&socket);
+        scene.host = 2;
+        scene.send(GUEST, place);
+        assert_ne!(port_seen_by(&socket), first);
+        assert_eq!(scene.udp.mappings.counts(), [1, 1]);
     }
 
     #[test]

@@ -15,9 +15,10 @@ use smoltcp::iface::SocketHandle;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::socket::icmp;
 use smoltcp::wire::{
-    EthernetFrame, EthernetProtocol, EthernetRepr, Icmpv4Packet, IpCidr, IpProtocol, Ipv4Packet, Ipv4Repr,
-    UdpPacket, UdpRepr,
+    EthernetFrame, EthernetProtocol, EthernetRepr, Icmpv4Packet, Icmpv4Repr, IpCidr, IpProtocol, Ipv4Packet,
+    Ipv4Repr, UdpPacket, UdpRepr,
 };
+use socket2::{Domain, Protocol, Socket, Type};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
 /// A socket of the guest's that hears what is said about the datagrams from its port.
@@ -230,6 +231,53 @@ fn datagrams_of_every_length_pass_both_ways() {
         wire.send(&arp(mac(1), FIRST_LEASE, GATEWAY));
         wire.receive();
     }
+}
+
+#[test]
+fn a_guest_pings_the_world_where_the_host_lets_it() {
+    let (_gateway, mut guest) = scene::start(|config| config.deny.push("192.0.2.0/24".parse().unwrap()));
+    // A ping that is refused is told so, and so is any ping if this host lets nobody ping without privileges.
+    is_prohibited(&mut guest, Ipv4Addr::new(192, 0, 2, 1));
+    let place = Ipv4Addr::LOCALHOST;
+    match Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::ICMPV4)) {
+        Ok(_) => guest.ping(place),
+        Err(_) => is_prohibited(&mut guest, place),
+    }
+}
+
+/// The guest pings an address and is told that it may not.
+fn is_prohibited(guest: &mut Guest, to: Ipv4Addr) {
+    let buffer = || icmp::PacketBuffer::new(vec![icmp::PacketMetadata::EMPTY; 4], vec![0; 4096]);
+    let mut socket = icmp::Socket::new(buffer(), buffer());
+    socket.bind(icmp::Endpoint::Ident(78)).unwrap();
+    let request = Icmpv4Repr::EchoRequest {
+        ident: 78,
+        seq_no: 7,
+        data: b"",
+    };
+    let room = socket.send(request.buffer_len(), to.into()).unwrap();
+    request.emit(&mut Icmpv4Packet::new_unchecked(room), &Default::default());
+    // Its stack gives errors about pings to nobody, so the frame is looked at.
+    let socket = guest.sockets.add(socket);
+    guest.poll();
+    loop {
+        let frame = guest.wire.receive();
+        let ip = frame
+            .get(14..)
+            .and_then(|bytes| Ipv4Packet::new_checked(bytes).ok());
+        if let Some(ip) = ip.filter(|ip| ip.next_header() == IpProtocol::Icmp) {
+            assert_eq!(ip.payload()[..2], [3, 13]);
+            // It quotes the header of IPv4, and the request with its identifier and number.
+            assert_eq!(
+                ip.payload()[28..36],
+                [8, 0, ip.payload()[30], ip.payload()[31], 0, 78, 0, 7]
+            );
+            break;
+        }
+        guest.wire.put_back(frame);
+        guest.poll();
+    }
+    guest.sockets.remove(socket);
 }
 
 /// The network frames of a datagram from a guest, each with as much as Ethernet takes.

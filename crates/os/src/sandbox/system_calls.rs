@@ -157,6 +157,9 @@ fn of_process(sockets: Sockets) -> Built<BpfProgram> {
         }
     }
     socket(&mut rules, libc::AF_UNIX, libc::SOCK_STREAM)?;
+    if sockets.anybody {
+        pings(&mut rules)?;
+    }
     refusing(rules)
 }
 
@@ -222,6 +225,7 @@ fn of_thread(kind: Kind, sockets: Sockets) -> Built<BpfProgram> {
                     socket(&mut rules, family, kind)?;
                 }
             }
+            pings(&mut rules)?;
         }
         Kind::Console => always(&mut rules, &[libc::SYS_accept4]),
         Kind::Disk | Kind::Log | Kind::Arbiter => {}
@@ -327,6 +331,18 @@ fn socket(rules: &mut Rules, family: c_int, kind: c_int) -> Built<()> {
             .or_default()
             .push(SeccompRule::new(conditions)?);
     }
+    Ok(())
+}
+
+/// Allows the socket that pings without privileges; the kernel asks `ping_group_range` as well.
+fn pings(rules: &mut Rules) -> Built<()> {
+    let conditions = vec![
+        is(0, Dword, libc::AF_INET as u64)?,
+        SeccompCondition::new(1, Dword, MaskedEq(SOCKET_KIND), libc::SOCK_DGRAM as u64)?,
+        is(2, Dword, libc::IPPROTO_ICMP as u64)?,
+    ];
+    let rule = SeccompRule::new(conditions)?;
+    rules.entry(libc::SYS_socket).or_default().push(rule);
     Ok(())
 }
 
