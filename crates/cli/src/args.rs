@@ -323,7 +323,8 @@ pub struct GatewayArgs {
     /// Refuse this to guests; of several rules the most specific decides; may be given several times
     #[arg(long, value_name = "ADDRESS[/PREFIX][:PORT]")]
     pub deny: Vec<String>,
-    /// Forward a host port into the guest; may be given several times
+    /// Forward a host port into a guest; GUEST is a VM's name or a guest's address, and may be left out if
+    /// there is one VM; may be given several times
     #[arg(long, value_name = "[tcp:|udp:]HOST:PORT-[GUEST]:PORT")]
     pub forward: Vec<String>,
     /// The guests' subnet

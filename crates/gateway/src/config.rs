@@ -6,6 +6,7 @@ use super::destination::Destination;
 #[cfg(feature = "parts")]
 use super::gauges::Gauges;
 use super::limits;
+use super::mac::Mac;
 use link::Key;
 use os::sandbox::Needs;
 use os::sandbox::files::directory_of;
@@ -110,7 +111,10 @@ impl GatewayConfig {
             dns: host(3),
             first_lease: host(15),
         };
-        let targets = self.forwards.iter().filter_map(|forward| forward.guest_ip);
+        let targets = self.forwards.iter().filter_map(|forward| match forward.guest {
+            Target::Address(address) => Some(address),
+            Target::First | Target::Mac(_) => None,
+        });
         for address in self
             .fixed_leases
             .iter()
@@ -125,10 +129,52 @@ impl GatewayConfig {
                 });
             }
         }
-        if self.fixed_leases.len() > limits::GUESTS_MAX {
-            return Err(bad("too many fixed leases"));
+        let kept = self.kept_leases(&addresses);
+        if kept.len() > limits::GUESTS_MAX || !kept.iter().all(|&(_, address)| addresses.is_guest(address)) {
+            return Err(bad("too many fixed leases and forwards to VMs with a name"));
         }
         Ok(addresses)
+    }
+
+    /// The fixed leases, and after them one for each VM that a forward names: the free addresses that follow
+    /// the first lease, in the order of the forwards.
+    pub(super) fn kept_leases(&self, addresses: &Addresses) -> Vec<([u8; 6], Ipv4Addr)> {
+        let mut kept = self.fixed_leases.clone();
+        let mut next = addresses.first_lease.to_bits() + 1;
+        for forward in &self.forwards {
+            let Target::Mac(Mac(mac)) = forward.guest else {
+                continue;
+            };
+            if kept.iter().any(|&(other, _)| other == mac) {
+                continue;
+            }
+            let is_taken = |address| {
+                kept.iter().any(|&(_, other)| other == address)
+                    || self
+                        .forwards
+                        .iter()
+                        .any(|other| other.guest == Target::Address(address))
+            };
+            while is_taken(Ipv4Addr::from_bits(next)) {
+                next += 1;
+            }
+            kept.push((mac, Ipv4Addr::from_bits(next)));
+            next += 1;
+        }
+        kept
+    }
+
+    /// The address to which a forward leads.
+    pub(super) fn address_of(&self, forward: &Forward, addresses: &Addresses) -> Ipv4Addr {
+        match forward.guest {
+            Target::First => addresses.first_lease,
+            Target::Address(address) => address,
+            Target::Mac(Mac(mac)) => {
+                let kept = self.kept_leases(addresses);
+                let own = kept.iter().find(|&&(other, _)| other == mac);
+                own.map_or(addresses.first_lease, |&(_, address)| address)
+            }
+        }
     }
 
     /// The files, ports and sockets that a gateway needs after its start; the sandbox takes away the rest.
@@ -230,6 +276,17 @@ pub enum Protocol {
     Udp,
 }
 
+/// The guest to which a forward leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// The guest with the first lease.
+    First,
+    /// The guest with this address.
+    Address(Ipv4Addr),
+    /// The guest with this Ethernet address, for which the gateway keeps an address.
+    Mac(Mac),
+}
+
 /// One host port that leads to a guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Forward {
@@ -237,8 +294,8 @@ pub struct Forward {
     pub protocol: Protocol,
     /// Address and port on the host. Port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Address of the guest; `None` means the guest with the first lease.
-    pub guest_ip: Option<Ipv4Addr>,
+    /// The guest.
+    pub guest: Target,
     /// Port of the guest.
     pub guest_port: u16,
 }
@@ -247,14 +304,15 @@ pub struct Forward {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} is not a port forward: write [tcp:|udp:][ADDRESS:]PORT-[GUEST]:PORT, for example \
-     127.0.0.1:2222-:22"
+     127.0.0.1:2222-:22; GUEST is the VM's name, or its IPv4 or Ethernet address"
 )]
 pub struct ForwardError(String);
 
 impl FromStr for Forward {
     type Err = ForwardError;
 
-    /// Reads `[tcp:|udp:][ADDRESS:]PORT-[GUEST]:PORT`. Without an address it listens on loopback only.
+    /// Reads `[tcp:|udp:][ADDRESS:]PORT-[GUEST]:PORT`, where GUEST is a VM's name, an IPv4 address or an
+    /// Ethernet address. Without an address it listens on loopback only.
     fn from_str(text: &str) -> Result<Self, ForwardError> {
         let bad = || ForwardError(text.to_owned());
         let (protocol, rest) = match text.split_once(':') {
@@ -268,12 +326,8 @@ impl FromStr for Forward {
             Ok(port) => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
             Err(_) => host.parse().map_err(|_| bad())?,
         };
-        let (guest_ip, guest_port) = guest.rsplit_once(':').unwrap_or(("", guest));
-        let guest_ip = if guest_ip.is_empty() {
-            None
-        } else {
-            Some(guest_ip.parse().map_err(|_| bad())?)
-        };
+        let (guest, guest_port) = guest.rsplit_once(':').unwrap_or(("", guest));
+        let guest = Target::read(guest).ok_or_else(bad)?;
         let guest_port = guest_port
             .parse()
             .ok()
@@ -282,9 +336,27 @@ impl FromStr for Forward {
         Ok(Self {
             protocol,
             listen,
-            guest_ip,
+            guest,
             guest_port,
         })
+    }
+}
+
+impl Target {
+    /// Reads the guest of a forward, which may be left out.
+    fn read(text: &str) -> Option<Target> {
+        let is_of_a_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if text.is_empty() {
+            Some(Target::First)
+        } else if let Ok(address) = text.parse() {
+            Some(Target::Address(address))
+        } else if let Ok(mac) = text.parse() {
+            Some(Target::Mac(mac))
+        } else {
+            // A number with dots is a mistyped address rather than a name.
+            let is_name = text.bytes().all(is_of_a_name) && text.bytes().any(|b| b.is_ascii_alphabetic());
+            is_name.then(|| Target::Mac(Mac::of_vm(text, 0)))
+        }
     }
 }
 
@@ -387,16 +459,60 @@ mod tests {
         let short = forward("2222-:22");
         assert_eq!(short.listen, "127.0.0.1:2222".parse().unwrap());
         assert_eq!(
-            (short.protocol, short.guest_ip, short.guest_port),
-            (Protocol::Tcp, None, 22)
+            (short.protocol, short.guest, short.guest_port),
+            (Protocol::Tcp, Target::First, 22)
         );
         let long = forward("udp:[::]:53-10.0.2.20:5353");
         assert_eq!(long.listen, "[::]:53".parse().unwrap());
-        assert_eq!(long.guest_ip, Some(Ipv4Addr::new(10, 0, 2, 20)));
+        assert_eq!(long.guest, Target::Address(Ipv4Addr::new(10, 0, 2, 20)));
+        let by_mac = forward("2222-52:54:00:4c:53:01:22");
+        assert_eq!(by_mac.guest, Target::Mac(Mac([0x52, 0x54, 0, 0x4c, 0x53, 1])));
+        for name in ["web", "db-2.example"] {
+            let by_name = forward(&format!("0.0.0.0:80-{name}:8080"));
+            assert_eq!(
+                (by_name.guest, by_name.guest_port),
+                (Target::Mac(Mac::of_vm(name, 0)), 8080)
+            );
+        }
         assert_eq!(forward("tcp::8080-80"), forward("8080-:80"));
-        for bad in ["", "22", "x-:22", "22-:0", "22-:99999", "22-host:22"] {
+        for bad in [
+            "",
+            "22",
+            "x-:22",
+            "22-:0",
+            "22-:99999",
+            "22-10.0.2.300:22",
+            "22-a b:22",
+        ] {
             assert!(bad.parse::<Forward>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_vm_that_forwards_name_has_one_address_which_is_nobody_elses() {
+        let mut config = GatewayConfig::new(GuestListen::Unix("x".into()));
+        let host = |number| Ipv4Addr::new(10, 0, 2, number);
+        config.fixed_leases.push(([9; 6], host(17)));
+        let forwards = [
+            "80-web:80",
+            "22-:22",
+            "53-10.0.2.16:53",
+            "443-web:443",
+            "81-db:80",
+        ];
+        config.forwards = forwards.map(|text| text.parse().unwrap()).into();
+        let addresses = config.addresses().unwrap();
+        let leads_to = |forward| config.address_of(forward, &addresses);
+        let targets: Vec<_> = config.forwards.iter().map(leads_to).collect();
+        assert_eq!(targets, [18, 15, 16, 18, 19].map(host));
+        // In a small network there is not room for many of them.
+        config.network = Ipv4Addr::new(10, 0, 2, 0);
+        config.prefix_len = 27;
+        config.forwards = (0..20)
+            .map(|number| format!("80-vm{number}:80").parse().unwrap())
+            .collect();
+        config.fixed_leases.clear();
+        assert!(matches!(config.addresses(), Err(GatewayError::Network { .. })));
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! The DHCP server: gives each MAC its address for good and the gateway as router and resolver.
+//! The DHCP server: gives each MAC the same address whenever it asks, and the gateway as router and resolver.
 //!
 //! The server has no state but the table of guests. It ignores anything that it cannot read, as a server on a
 //! wire would.
 
+use super::limits;
 use super::segment::Segment;
 use smoltcp::wire::{DhcpMessageType, DhcpPacket, DhcpRepr, EthernetAddress};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -10,8 +11,6 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 /// The port that DHCP servers listen on.
 pub const SERVER_PORT: u16 = 67;
 const CLIENT_PORT: u16 = 68;
-/// Length of a lease: a day, because an address hardly ever changes hands.
-const LEASE_SECONDS: u32 = 24 * 60 * 60;
 /// Shortest message in bytes; old clients drop shorter ones (RFC 1542 section 2.1).
 const MESSAGE_LEN_MIN: usize = 300;
 
@@ -32,10 +31,7 @@ fn decide(segment: &mut Segment, request: &DhcpRepr<'_>) -> Option<(DhcpMessageT
     let mac = request.client_hardware_address;
     match request.message_type {
         DhcpMessageType::Discover => {
-            let Some(address) = segment.lease(mac, request.requested_ip) else {
-                tracing::warn!(%mac, "no address left for this guest");
-                return None;
-            };
+            let address = segment.lease(mac, request.requested_ip)?;
             Some((DhcpMessageType::Offer, address))
         }
         DhcpMessageType::Request => {
@@ -79,7 +75,7 @@ fn answer(segment: &mut Segment, request: &DhcpRepr<'_>, message_type: DhcpMessa
         parameter_request_list: None,
         dns_servers: granted.then(|| [addresses.dns].into_iter().collect()),
         max_size: None,
-        lease_duration: granted.then_some(LEASE_SECONDS),
+        lease_duration: granted.then_some(limits::LEASE.as_secs() as u32),
         renew_duration: None,
         rebind_duration: None,
         additional_options: &[],

@@ -5,8 +5,7 @@
 //! itself first. No visitor can send a network frame.
 
 use super::limits;
-use super::peer::PeerStream;
-use super::switch::PeerId;
+use super::peer::{PeerId, PeerStream};
 use super::told::Told;
 use crate::keyed::{Callee, KeyedError, Next, Records};
 use link::Key;

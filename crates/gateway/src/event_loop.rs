@@ -19,12 +19,13 @@ use super::gauges::Gauges;
 use super::guests::{Guests, Observed};
 use super::icmp;
 use super::listener::GuestListener;
+use super::mac::is_for_vmms;
 use super::mappings::{Datagram, Fate};
 use super::nat::Destinations;
-use super::peer::{Peer, Standing};
+use super::peer::{Peer, PeerId, Standing};
 use super::pings::Pings;
 use super::segment::{Incoming, Segment};
-use super::switch::{Learned, PeerId};
+use super::switch::Learned;
 use super::tcp::TcpConnections;
 use super::token::{Kind, from_token, token};
 use super::udp::Udp;
@@ -80,7 +81,7 @@ impl EventLoop {
         let waker = mio::Waker::new(registry, token(Kind::Stop, 0)).map_err(GatewayError::Poll)?;
         let listener = GuestListener::bind(&config.listen, registry)?;
         let (dns_streams, dns_address) = DnsStreams::listen(registry)?;
-        let guests = Guests::new(addresses, &config.fixed_leases);
+        let guests = Guests::new(addresses, &config.kept_leases(&addresses));
         let mut this = Self {
             listener,
             door: Door::new(config.keys.clone()),
@@ -152,7 +153,7 @@ impl EventLoop {
             .forwards
             .iter()
             .map(|forward| {
-                let guest = forward.guest_ip.unwrap_or(addresses.first_lease);
+                let guest = config.address_of(forward, &addresses);
                 match forward.protocol {
                     Protocol::Tcp => {
                         let now = self.segment.now;
@@ -341,7 +342,7 @@ impl EventLoop {
         };
         let (source, destination) = (frame.src_addr(), frame.dst_addr());
         let own = self.segment.mac();
-        if !source.is_unicast() || source == own {
+        if !source.is_unicast() || source == own || is_for_vmms(bytes) {
             return;
         }
         let learned = self.segment.switch.learn(from, source, self.segment.now);

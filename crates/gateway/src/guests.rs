@@ -1,12 +1,15 @@
 //! The guests' addresses: which MAC has which IP, by lease or by having been seen.
 //!
 //! An address that was leased belongs to its MAC, so a guest finds its address again however often it boots
-//! or fails over, and no other guest can claim it. Nothing expires by itself, since a guest that is away
-//! comes back. But the table is bounded, and when it is full the guest that has been away longest makes room.
-//! Only MACs of VMMs that are connected come here (`switch`).
+//! or fails over, and no other guest can claim it. A guest that is away for longer than a lease (`LEASE`) has
+//! the address only until another guest wants one. The table is bounded, and when it is full the guest that
+//! has been away longest makes room. Only MACs of VMMs that are connected come here (`switch`).
+//!
+//! A guest that uses what is another's is told to the operator: it would be one of two that nobody reaches.
 
 use super::config::Addresses;
 use super::limits;
+use super::told::Told;
 use smoltcp::wire::EthernetAddress;
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
@@ -29,6 +32,8 @@ struct Guest {
     hold: Hold,
     /// Number that counts up with each time that the pair was seen.
     used: u64,
+    /// When the pair was last seen.
+    seen: Instant,
 }
 
 /// How firmly a guest has an address.
@@ -50,6 +55,10 @@ pub struct Guests {
     leases: HashMap<EthernetAddress, Ipv4Addr>,
     arp_sent: HashMap<Ipv4Addr, Instant>,
     next_use: u64,
+    /// Guests that got no address, because none was left.
+    empty_handed: Told,
+    /// Packets of guests that used an address of another guest.
+    mistaken: Told,
 }
 
 impl Guests {
@@ -61,37 +70,54 @@ impl Guests {
             leases: HashMap::new(),
             arp_sent: HashMap::new(),
             next_use: 0,
+            empty_handed: Told::default(),
+            mistaken: Told::default(),
         };
+        let now = Instant::now();
         for &(mac, address) in fixed {
-            guests.bind(EthernetAddress(mac), address, Hold::Fixed);
+            guests.bind(EthernetAddress(mac), address, Hold::Fixed, now);
             guests.leases.insert(EthernetAddress(mac), address);
         }
         guests
     }
 
     /// The address for a guest that asks for one: the address that it has, else the one that it wants if that
-    /// is free, else the lowest free one, else that of a guest that is away (not `is_here`). `None`: there is
-    /// no address left.
+    /// is free, else the lowest free one, else that of a guest that is away (not `is_here`). An address whose
+    /// guest has been away for longer than a lease is free. `None`: there is no address left.
     pub fn lease(
         &mut self,
         mac: EthernetAddress,
         wanted: Option<Ipv4Addr>,
         is_here: &dyn Fn(EthernetAddress) -> bool,
+        now: Instant,
     ) -> Option<Ipv4Addr> {
         if let Some(&address) = self.leases.get(&mac) {
+            if let Some(guest) = self.by_ip.get_mut(&address) {
+                guest.seen = now;
+            }
             return Some(address);
         }
         let first = self.addresses.first_lease.to_bits();
         let pool = (first..first + 2 * limits::GUESTS_MAX as u32).map(Ipv4Addr::from_bits);
-        let is_free = |&address: &Ipv4Addr| self.is_free_for(mac, address);
+        let is_free = |&address: &Ipv4Addr| self.is_free_for(mac, address, is_here, now);
         let free = wanted.into_iter().chain(pool).find(is_free);
         let address = match free {
-            Some(address) if self.by_ip.contains_key(&address) || self.make_room(is_here) => address,
-            Some(_) => return None,
+            Some(address) if self.by_ip.contains_key(&address) || self.make_room(is_here) => Some(address),
+            Some(_) => None,
             // Every address of the pool is somebody's.
-            None => self.evict(is_here)?,
+            None => self.evict(is_here),
         };
-        self.bind(mac, address, Hold::Leased);
+        let Some(address) = address else {
+            if let Some(untold) = self.empty_handed.one_more(now) {
+                tracing::warn!(
+                    %mac, untold,
+                    "no address is left for this guest; give the gateway a larger `--subnet`"
+                );
+            }
+            return None;
+        };
+        self.forget(address);
+        self.bind(mac, address, Hold::Leased, now);
         self.leases.insert(mac, address);
         Some(address)
     }
@@ -102,6 +128,7 @@ impl Guests {
         mac: EthernetAddress,
         address: Ipv4Addr,
         is_here: &dyn Fn(EthernetAddress) -> bool,
+        now: Instant,
     ) -> Observed {
         if !self.addresses.is_guest(address) {
             return Observed::Refused;
@@ -109,10 +136,21 @@ impl Guests {
         match self.by_ip.get_mut(&address) {
             Some(guest) if guest.mac == mac => {
                 guest.used = self.next_use;
+                guest.seen = now;
                 self.next_use += 1;
                 return Observed::Known;
             }
-            Some(guest) if guest.hold != Hold::Seen => return Observed::Refused,
+            Some(guest) if guest.hold != Hold::Seen => {
+                if let Some(untold) = self.mistaken.one_more(now) {
+                    tracing::warn!(
+                        %mac, untold,
+                        "packets dropped: this guest uses {address}, which is the lease of the guest {}; let \
+                         it ask for an address of its own (DHCP), or give it another one",
+                        guest.mac
+                    );
+                }
+                return Observed::Refused;
+            }
             Some(_) => {}
             None => {
                 self.keep_to_its_share(mac);
@@ -121,7 +159,7 @@ impl Guests {
                 }
             }
         }
-        self.bind(mac, address, Hold::Seen);
+        self.bind(mac, address, Hold::Seen, now);
         Observed::New
     }
 
@@ -162,12 +200,22 @@ impl Guests {
         due
     }
 
-    fn is_free_for(&self, mac: EthernetAddress, address: Ipv4Addr) -> bool {
-        self.addresses.is_guest(address)
-            && self
-                .by_ip
-                .get(&address)
-                .is_none_or(|guest| guest.mac == mac && guest.hold == Hold::Seen)
+    fn is_free_for(
+        &self,
+        mac: EthernetAddress,
+        address: Ipv4Addr,
+        is_here: &dyn Fn(EthernetAddress) -> bool,
+        now: Instant,
+    ) -> bool {
+        let is_free = |guest: &Guest| {
+            let has_expired = now.saturating_duration_since(guest.seen) >= limits::LEASE;
+            match guest.hold {
+                Hold::Fixed => false,
+                Hold::Seen if guest.mac == mac => true,
+                Hold::Leased | Hold::Seen => has_expired && !is_here(guest.mac),
+            }
+        };
+        self.addresses.is_guest(address) && self.by_ip.get(&address).is_none_or(is_free)
     }
 
     /// Forgets the oldest of the addresses that a MAC uses without a lease, if the MAC has its share of them.
@@ -195,17 +243,28 @@ impl Guests {
     fn forget_oldest(&mut self, which: &dyn Fn(&Guest) -> bool) -> Option<Ipv4Addr> {
         let candidates = self.by_ip.iter().filter(|(_, guest)| which(guest));
         let (&address, _) = candidates.min_by_key(|(_, guest)| guest.used)?;
-        let guest = self.by_ip.remove(&address)?;
-        if self.leases.get(&guest.mac) == Some(&address) {
-            self.leases.remove(&guest.mac);
-        }
+        self.forget(address);
         Some(address)
     }
 
-    fn bind(&mut self, mac: EthernetAddress, address: Ipv4Addr, hold: Hold) {
+    fn forget(&mut self, address: Ipv4Addr) {
+        if let Some(guest) = self.by_ip.remove(&address)
+            && self.leases.get(&guest.mac) == Some(&address)
+        {
+            self.leases.remove(&guest.mac);
+        }
+    }
+
+    fn bind(&mut self, mac: EthernetAddress, address: Ipv4Addr, hold: Hold, now: Instant) {
         let used = self.next_use;
         self.next_use += 1;
-        self.by_ip.insert(address, Guest { mac, hold, used });
+        let guest = Guest {
+            mac,
+            hold,
+            used,
+            seen: now,
+        };
+        self.by_ip.insert(address, guest);
         self.arp_sent.remove(&address);
     }
 }
@@ -227,6 +286,10 @@ mod tests {
         true
     }
 
+    fn now() -> Instant {
+        Instant::now()
+    }
+
     fn mac(number: u16) -> EthernetAddress {
         let [high, low] = number.to_be_bytes();
         EthernetAddress([2, 0, 0, 0, high, low])
@@ -239,24 +302,24 @@ mod tests {
     #[test]
     fn leases_are_stable_and_start_at_host_15() {
         let mut guests = guests(&[(mac(9).0, ip(16))]);
-        assert_eq!(guests.lease(mac(1), None, &here), Some(ip(15)));
-        assert_eq!(guests.lease(mac(2), None, &here), Some(ip(17)));
-        assert_eq!(guests.lease(mac(1), Some(ip(99)), &here), Some(ip(15)));
-        assert_eq!(guests.lease(mac(9), None, &here), Some(ip(16)));
-        assert_eq!(guests.lease(mac(3), Some(ip(15)), &here), Some(ip(18)));
-        assert_eq!(guests.lease(mac(4), Some(ip(40)), &here), Some(ip(40)));
+        assert_eq!(guests.lease(mac(1), None, &here, now()), Some(ip(15)));
+        assert_eq!(guests.lease(mac(2), None, &here, now()), Some(ip(17)));
+        assert_eq!(guests.lease(mac(1), Some(ip(99)), &here, now()), Some(ip(15)));
+        assert_eq!(guests.lease(mac(9), None, &here, now()), Some(ip(16)));
+        assert_eq!(guests.lease(mac(3), Some(ip(15)), &here, now()), Some(ip(18)));
+        assert_eq!(guests.lease(mac(4), Some(ip(40)), &here, now()), Some(ip(40)));
     }
 
     #[test]
     fn a_leased_address_cannot_be_taken_and_a_seen_one_can() {
         let mut guests = guests(&[]);
-        guests.lease(mac(1), None, &here);
-        assert_eq!(guests.observe(mac(2), ip(15), &here), Observed::Refused);
-        assert_eq!(guests.observe(mac(2), ip(20), &here), Observed::New);
-        assert_eq!(guests.observe(mac(2), ip(20), &here), Observed::Known);
-        assert_eq!(guests.observe(mac(3), ip(20), &here), Observed::New);
+        guests.lease(mac(1), None, &here, now());
+        assert_eq!(guests.observe(mac(2), ip(15), &here, now()), Observed::Refused);
+        assert_eq!(guests.observe(mac(2), ip(20), &here, now()), Observed::New);
+        assert_eq!(guests.observe(mac(2), ip(20), &here, now()), Observed::Known);
+        assert_eq!(guests.observe(mac(3), ip(20), &here, now()), Observed::New);
         for address in [ip(2), ip(3), ip(0), ip(255), Ipv4Addr::new(8, 8, 8, 8)] {
-            assert_eq!(guests.observe(mac(3), address, &here), Observed::Refused);
+            assert_eq!(guests.observe(mac(3), address, &here, now()), Observed::Refused);
         }
     }
 
@@ -264,7 +327,7 @@ mod tests {
     fn a_segment_without_free_addresses_gives_no_lease() {
         let mut guests = guests(&[]);
         let given = (0..1000)
-            .filter(|&number| guests.lease(mac(number), None, &here).is_some())
+            .filter(|&number| guests.lease(mac(number), None, &here, now()).is_some())
             .count();
         assert_eq!(given, 255 - 15);
     }
@@ -273,24 +336,44 @@ mod tests {
     fn a_full_table_takes_the_address_of_the_guest_that_has_been_away_longest() {
         let mut guests = guests(&[(mac(0).0, ip(15))]);
         for number in 1..241 {
-            guests.lease(mac(number), None, &here);
+            guests.lease(mac(number), None, &here, now());
         }
-        assert_eq!(guests.lease(mac(1000), None, &here), None);
+        assert_eq!(guests.lease(mac(1000), None, &here, now()), None);
         // The second guest was seen again and the first was not; the fixed address is nobody else's.
-        assert_eq!(guests.observe(mac(1), ip(16), &here), Observed::Known);
+        assert_eq!(guests.observe(mac(1), ip(16), &here, now()), Observed::Known);
         let is_here = |address| ![mac(0), mac(1), mac(2)].contains(&address);
-        assert_eq!(guests.lease(mac(1000), None, &is_here), Some(ip(17)));
-        assert_eq!(guests.lease(mac(1), None, &here), Some(ip(16)));
-        assert_eq!(guests.lease(mac(0), None, &here), Some(ip(15)));
+        assert_eq!(guests.lease(mac(1000), None, &is_here, now()), Some(ip(17)));
+        assert_eq!(guests.lease(mac(1), None, &here, now()), Some(ip(16)));
+        assert_eq!(guests.lease(mac(0), None, &here, now()), Some(ip(15)));
     }
 
     #[test]
     fn a_guest_that_claims_every_address_keeps_nobody_out() {
         let mut guests = guests(&[]);
         for host in 20..250 {
-            assert_eq!(guests.observe(mac(66), ip(host), &here), Observed::New);
+            assert_eq!(guests.observe(mac(66), ip(host), &here, now()), Observed::New);
         }
         assert_eq!(guests.len(), limits::ADDRESSES_PER_MAC_MAX);
-        assert_eq!(guests.lease(mac(1), None, &here), Some(ip(15)));
+        assert_eq!(guests.lease(mac(1), None, &here, now()), Some(ip(15)));
+    }
+
+    #[test]
+    fn the_address_of_a_guest_that_is_away_for_longer_than_a_lease_is_given_to_another() {
+        let mut guests = guests(&[]);
+        let (away, start) = (|address| address != mac(1), now());
+        assert_eq!(guests.lease(mac(1), None, &here, start), Some(ip(15)));
+        let soon = start + limits::LEASE / 2;
+        assert_eq!(
+            guests.lease(mac(2), None, &away, soon),
+            Some(ip(16)),
+            "it may come back"
+        );
+        // A guest that is here keeps its address, however silent it is.
+        let late = start + 2 * limits::LEASE;
+        assert_eq!(guests.lease(mac(3), None, &here, late), Some(ip(17)));
+        assert_eq!(guests.lease(mac(4), None, &away, late), Some(ip(15)));
+        // The first one comes back after all.
+        assert_eq!(guests.observe(mac(1), ip(15), &here, late), Observed::Refused);
+        assert_eq!(guests.lease(mac(1), Some(ip(15)), &here, late), Some(ip(18)));
     }
 }

@@ -19,6 +19,7 @@
 mod card;
 mod clients;
 mod config;
+mod conflict;
 mod destination;
 mod dhcp;
 mod dns;
@@ -39,6 +40,7 @@ mod late;
 mod leaving;
 mod limits;
 mod listener;
+pub mod mac;
 mod mappings;
 mod nat;
 mod peer;
@@ -59,7 +61,7 @@ pub mod wire;
 
 pub use config::{
     Forward, ForwardError, GatewayConfig, GatewayError, GatewayReady, GatewayStop, GuestListen, Protocol,
-    Resolvers,
+    Resolvers, Target,
 };
 pub use destination::{Destination, DestinationError};
 

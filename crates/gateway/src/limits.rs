@@ -25,14 +25,30 @@ pub const PEER_GONE: Duration = Duration::from_millis(1_000);
 pub const SWEEP_EVERY: Duration = Duration::from_millis(250);
 /// Pause between two sentences about refusals of one kind.
 pub const TELL_EVERY: Duration = Duration::from_secs(5);
-/// MAC addresses that one peer may own. Frames from further ones are dropped.
+/// MAC addresses that one peer may own. One more takes the place of the one that has been silent longest, if
+/// that is for at least `MAC_IDLE`; else its frames are dropped.
 pub const MACS_PER_PEER_MAX: usize = 16;
+/// Silence of a MAC address after which it may be forgotten for another one of the same peer, as in an
+/// ordinary switch.
+pub const MAC_IDLE: Duration = Duration::from_secs(300);
+/// Time over which a peer goes on using a MAC address that another peer has, before both are told that there
+/// are two VMs with it. A stalled primary that wakes up after its backup has taken over ends much sooner.
+pub const CONFLICT_AFTER: Duration = Duration::from_secs(3);
+/// Silence of such a peer after which its use of the address is a new matter.
+pub const CONFLICT_OVER: Duration = Duration::from_secs(60);
+/// Pause between two sentences about the same conflict.
+pub const CONFLICT_TOLD_EVERY: Duration = Duration::from_secs(600);
+/// Conflicts that are watched. One more takes the place of the one that is quiet longest.
+pub const CONFLICTS_MAX: usize = 64;
 /// MAC addresses that belong to one key. The address that is longest out of use makes room.
 pub const MACS_PER_KEY_MAX: usize = 1024;
 const _: () = assert!(MACS_PER_PEER_MAX * PEERS_PER_KEY_MAX <= MACS_PER_KEY_MAX);
 /// Addresses by which the gateway knows guests. The address of the guest that has been away longest makes
 /// room.
 pub const GUESTS_MAX: usize = 256;
+/// Time for which a guest has an address by its lease, or by having used it. The guest asks for more time
+/// when half of it is over. Of a guest that is away for longer than this another guest may get the address.
+pub const LEASE: Duration = Duration::from_secs(60 * 60);
 /// Addresses that one MAC may use besides its lease. The oldest of them makes room.
 pub const ADDRESSES_PER_MAC_MAX: usize = 4;
 /// Refused destinations that are told one by one.

@@ -6,9 +6,13 @@ use crate::wire::Wire;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
+use smoltcp::wire::EthernetAddress;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
+
+/// The number of a peer, never used twice: the later one has connected later.
+pub type PeerId = u64;
 
 /// A connected VMM socket of either kind.
 #[derive(Debug)]
@@ -115,6 +119,8 @@ pub struct Peer {
     pub heard: Option<Instant>,
     /// Whether the peer has asked if the gateway is there, and so will go on asking as long as it can.
     pub asks: bool,
+    /// The MAC address that another peer has taken over from this one.
+    pub lost: Option<EthernetAddress>,
 }
 
 impl Peer {
@@ -128,6 +134,7 @@ impl Peer {
             macs: 0,
             heard: None,
             asks: false,
+            lost: None,
         }
     }
 

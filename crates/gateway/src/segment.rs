@@ -8,6 +8,7 @@ use super::config::Addresses;
 use super::guests::{Guests, Observed};
 use super::held::Held;
 use super::limits;
+use super::mac::Mac;
 use super::switch::Switch;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
@@ -61,7 +62,7 @@ impl Segment {
     pub fn new(addresses: Addresses, guests: Guests, now: Instant) -> Self {
         let mac = addresses.mac();
         Self {
-            switch: Switch::default(),
+            switch: Switch::new(Mac(mac.0)),
             guests,
             addresses,
             mac,
@@ -79,14 +80,18 @@ impl Segment {
 
     /// The address for a guest that asks for one; see `Guests::lease`.
     pub fn lease(&mut self, mac: EthernetAddress, wanted: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
-        let Self { switch, guests, .. } = self;
-        guests.lease(mac, wanted, &|mac| switch.is_here(mac))
+        let Self {
+            switch, guests, now, ..
+        } = self;
+        guests.lease(mac, wanted, &|mac| switch.is_here(mac), *now)
     }
 
     /// Notes that a packet came from this pair of addresses.
     pub fn observe(&mut self, mac: EthernetAddress, address: Ipv4Addr) -> Observed {
-        let Self { switch, guests, .. } = self;
-        let observed = guests.observe(mac, address, &|mac| switch.is_here(mac));
+        let Self {
+            switch, guests, now, ..
+        } = self;
+        let observed = guests.observe(mac, address, &|mac| switch.is_here(mac), *now);
         if observed != Observed::Refused {
             for packet in self.held.take(address) {
                 self.send_ip_to(mac, packet.len(), |room| room.copy_from_slice(&packet));

@@ -52,6 +52,8 @@ pub struct Connection {
     ending: bool,
     /// Whether the host socket may take bytes.
     writable: bool,
+    /// Whether the kernel has given the host socket up, or its other end has.
+    failed: bool,
     /// Whether the host side has sent all it will, and the guest side was told.
     host_finished: bool,
     /// Whether the guest side has sent all it will, and the host side was told.
@@ -102,6 +104,7 @@ impl Connection {
             readable: false,
             ending: false,
             writable: false,
+            failed: false,
             host_finished: false,
             guest_finished: false,
             leaves: None,
@@ -125,10 +128,7 @@ impl Connection {
         {
             self.abort(segment);
         }
-        // A host that has said all it will is not read any more, so reading does not tell that it is gone.
-        if event.is_error() && self.host_finished {
-            self.on_host_gone(segment);
-        }
+        self.failed |= event.is_error();
     }
 
     /// Moves bytes both ways, then sends what the guest side has to say.
@@ -138,6 +138,10 @@ impl Connection {
             let moved = self.guest_to_host(now).and_then(|()| self.host_to_guest(now));
             if let Err(error) = moved {
                 tracing::debug!(%error, "host side of a connection failed");
+                self.on_host_gone(segment);
+            } else if self.failed && self.host_finished {
+                // A host that has said all it will is not read any more, so reading does not tell that it is
+                // gone.
                 self.on_host_gone(segment);
             }
         }

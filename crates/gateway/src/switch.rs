@@ -6,23 +6,25 @@
 //! first frame that it sends, and a stalled old primary that wakes up cannot take the traffic back. A quiet
 //! backup's connection probes and gets no frames.
 //!
-//! Without keys a MAC address belongs to the newest peer that sent a frame from it, and a silent backup gets
-//! flooded frames only.
+//! Without keys a MAC address belongs to the peer that connected last of those that sent a frame from it: a
+//! backup connects when it goes live. A silent peer gets flooded frames only.
+//!
+//! Whoever goes on using an address that another VM has, and is not just a primary that has lost, has the
+//! same address by mistake; both are told (`conflict`).
 //!
 //! The switch must never wait for a peer: a full queue drops frames, and connections look at `has_room`
 //! first.
 
+use super::conflict::Conflicts;
 use super::limits;
-use super::peer::{Live, Peer, Standing};
+use super::mac::{Mac, notice};
+use super::peer::{Live, Peer, PeerId, Standing};
 use super::told::Told;
 use crate::stream::Word;
 use crate::wire::{Received, WireError};
 use smoltcp::wire::EthernetAddress;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
-
-/// The number of a peer, never used twice.
-pub type PeerId = u64;
 
 /// What a frame's source address taught the switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,8 +53,10 @@ struct Binding {
 }
 
 /// All connected VMMs and who owns which MAC address.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Switch {
+    /// The gateway's own address.
+    own: Mac,
     peers: BTreeMap<PeerId, Peer>,
     owners: HashMap<EthernetAddress, Owner>,
     bindings: HashMap<EthernetAddress, Binding>,
@@ -66,9 +70,30 @@ pub struct Switch {
     /// Whether a peer that connections waited for is gone.
     released: bool,
     refused: Told,
+    conflicts: Conflicts,
+    /// Keeps conflicts that come one after the other from filling the operator's log.
+    telling: Told,
 }
 
 impl Switch {
+    /// A switch without VMMs; `own` is the gateway's address.
+    pub fn new(own: Mac) -> Self {
+        Self {
+            own,
+            peers: BTreeMap::new(),
+            owners: HashMap::new(),
+            bindings: HashMap::new(),
+            dirty: BTreeSet::new(),
+            scratch: Vec::new(),
+            next_order: 0,
+            sweep: None,
+            released: false,
+            refused: Told::default(),
+            conflicts: Conflicts::default(),
+            telling: Told::default(),
+        }
+    }
+
     /// Connects a VMM. False: there are too many of its kind already.
     pub fn add(&mut self, id: PeerId, peer: Peer, now: Instant) -> bool {
         let (max, keyed) = match peer.standing {
@@ -99,6 +124,7 @@ impl Switch {
         let peer = self.peers.remove(&id)?;
         tracing::info!(peer = peer.name, %why, "VMM disconnected");
         self.owners.retain(|_, owner| owner.peer != id);
+        self.conflicts.forget(id);
         self.dirty.remove(&id);
         self.released |= peer.awaited;
         Some(peer)
@@ -163,7 +189,7 @@ impl Switch {
     }
 
     /// Takes in a word of a peer with a key about its connection.
-    pub fn on_word(&mut self, id: PeerId, word: Word) {
+    pub fn on_word(&mut self, id: PeerId, word: Word, now: Instant) {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
@@ -172,6 +198,10 @@ impl Switch {
                 peer.asks = true;
                 peer.wire.answer(limits::PEER_QUEUE_MAX);
                 self.dirty.insert(id);
+                // A VM that lost its guest to a backup ends soon; one that goes on living is another VM.
+                if let Some(mac) = peer.lost {
+                    self.on_conflict(id, mac, now);
+                }
             }
             (Word::Live { epoch }, Standing::Keyed { live, .. }) => {
                 let order = self.next_order;
@@ -196,7 +226,9 @@ impl Switch {
                 Learned::Same
             };
         }
+        self.forget_an_idle_mac(from, now);
         if !self.may_own(from, mac) {
+            self.on_conflict(from, mac, now);
             if let Some(untold) = self.refused.one_more(now) {
                 let peer = self.peers.get(&from).map_or("", |peer| &peer.name);
                 tracing::warn!(%mac, peer, untold, "frames dropped: this VMM may not use this MAC address");
@@ -207,6 +239,7 @@ impl Switch {
             return Learned::Refused;
         };
         peer.macs += 1;
+        peer.lost = None;
         tracing::info!(%mac, peer = peer.name, "MAC address has a new owner");
         let owner = Owner {
             peer: from,
@@ -220,6 +253,7 @@ impl Switch {
             && let Some(peer) = self.peers.get_mut(&previous.peer)
         {
             peer.macs -= 1;
+            peer.lost = Some(mac);
         }
         if let Some(key) = key {
             self.bind(mac, key, now);
@@ -237,7 +271,8 @@ impl Switch {
         }
         let bound = self.bindings.get(&mac).map(|binding| binding.key);
         let Standing::Keyed { key, live } = peer.standing else {
-            return bound.is_none();
+            let owner = self.owners.get(&mac).map(|owner| owner.peer);
+            return bound.is_none() && owner < Some(from);
         };
         let Some(live) = live else { return false };
         if bound.is_some_and(|bound| bound != key) {
@@ -250,6 +285,51 @@ impl Switch {
         match owner.map(|owner| owner.standing) {
             Some(Standing::Keyed { live: other, .. }) => other < Some(live),
             Some(Standing::Plain { .. }) | None => true,
+        }
+    }
+
+    /// Notes that a peer uses an address that another peer has, and tells both if that goes on.
+    fn on_conflict(&mut self, by: PeerId, mac: EthernetAddress, now: Instant) {
+        let Some(owner) = self.owners.get(&mac).map(|owner| owner.peer) else {
+            return;
+        };
+        // A quiet backup is no VM that could be reached.
+        let is_quiet = |peer: &Peer| matches!(peer.standing, Standing::Keyed { live: None, .. });
+        if owner == by || self.peers.get(&by).is_none_or(is_quiet) || !self.conflicts.on_use(mac, by, now) {
+            return;
+        }
+        let frame = notice(self.own, Mac(mac.0));
+        for id in [by, owner] {
+            self.enqueue(id, &frame, limits::PEER_QUEUE_MAX);
+        }
+        if let Some(untold) = self.telling.one_more(now) {
+            let name = |id| self.peers.get(&id).map_or("", |peer| &peer.name);
+            tracing::warn!(
+                untold,
+                "two VMs use the Ethernet address {mac}, and only the one at {} is reached, not the one at \
+                 {}: give each VM a `--name` of its own, or a `--mac`",
+                name(owner),
+                name(by)
+            );
+        }
+    }
+
+    /// Forgets the address of a peer that has been silent longest, if the peer has its share of addresses and
+    /// that one is idle.
+    fn forget_an_idle_mac(&mut self, id: PeerId, now: Instant) {
+        let Some(peer) = self
+            .peers
+            .get_mut(&id)
+            .filter(|peer| peer.macs >= limits::MACS_PER_PEER_MAX)
+        else {
+            return;
+        };
+        let owned = self.owners.iter().filter(|(_, owner)| owner.peer == id);
+        let idle = owned.filter(|(_, owner)| now.saturating_duration_since(owner.heard) >= limits::MAC_IDLE);
+        let oldest = idle.min_by_key(|(_, owner)| owner.heard).map(|(&mac, _)| mac);
+        if let Some(mac) = oldest {
+            self.owners.remove(&mac);
+            peer.macs -= 1;
         }
     }
 
@@ -415,11 +495,11 @@ mod tests {
 
     #[test]
     fn a_peer_that_asks_without_end_and_never_reads_costs_no_more_than_its_queue() {
-        let mut switch = Switch::default();
+        let mut switch = Switch::new(Mac([2; 6]));
         let (peer, _far) = probe(0);
         assert!(switch.add(1, peer, Instant::now()));
         for _ in 0..limits::PEER_QUEUE_MAX {
-            switch.on_word(1, Word::Ping);
+            switch.on_word(1, Word::Ping, Instant::now());
         }
         let backlog = switch.peer_mut(1).unwrap().wire.backlog();
         assert!(backlog <= limits::PEER_QUEUE_MAX + 4, "{backlog} bytes wait");
@@ -427,7 +507,7 @@ mod tests {
 
     #[test]
     fn silent_peers_without_a_key_keep_nobody_out() {
-        let mut switch = Switch::default();
+        let mut switch = Switch::new(Mac([2; 6]));
         let now = Instant::now();
         let mut far_ends = Vec::new();
         for id in 0..2 * limits::PLAIN_PEERS_MAX {
@@ -451,7 +531,7 @@ mod tests {
 
     #[test]
     fn a_key_finds_a_place_among_its_idle_connections_when_all_are_taken() {
-        let mut switch = Switch::default();
+        let mut switch = Switch::new(Mac([2; 6]));
         let mut far_ends = Vec::new();
         let mut add = |switch: &mut Switch, id: usize, key: usize| {
             let (peer, far) = probe(key);
@@ -467,5 +547,26 @@ mod tests {
         );
         assert!(!add(&mut switch, 1001, 99), "nobody else's does");
         assert_eq!(switch.len(), limits::PEERS_MAX);
+    }
+
+    #[test]
+    fn an_address_that_is_idle_for_minutes_makes_room_for_another_of_its_peer() {
+        let mut switch = Switch::new(Mac([2; 6]));
+        let (near, _far) = UnixStream::pair().unwrap();
+        let wire = Wire::new(PeerStream::Unix(near), None);
+        let start = Instant::now();
+        let peer = Peer::new(wire, Standing::Plain { is_new: false }, "a bridge".into());
+        switch.add(1, peer, start);
+        let mac = |number| EthernetAddress([2, 0, 0, 0, 0, number]);
+        let count = limits::MACS_PER_PEER_MAX as u8;
+        for number in 0..count {
+            assert_eq!(switch.learn(1, mac(number), start), Learned::Moved);
+        }
+        assert_eq!(switch.learn(1, mac(count), start), Learned::Refused);
+        let later = start + limits::MAC_IDLE;
+        switch.learn(1, mac(0), later);
+        assert_eq!(switch.learn(1, mac(count), later), Learned::Moved);
+        assert!(switch.is_here(mac(0)) && switch.is_here(mac(count)));
+        assert_eq!(switch.owned_by(1).len(), limits::MACS_PER_PEER_MAX);
     }
 }

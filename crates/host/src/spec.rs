@@ -16,6 +16,7 @@ use crate::net::{NetError, Port, PortSpec};
 use crate::world::World;
 use crate::world_error::WorldError;
 use disk::{Access, Disk, DiskError, DiskPool};
+use gateway::mac::Mac;
 use link::{KeyError, KeyFile, Security};
 use os::sandbox::{Entered, OutOfReach};
 use os::signals::Signals;
@@ -305,18 +306,9 @@ impl VmSpec {
         Ok(world)
     }
 
-    /// The address of a network device, or one that both hosts make from the same name. It is locally
-    /// administered.
+    /// The address of a network device, or one that both hosts make from the same name.
     fn mac(&self, index: u64, net: &NetSpec) -> [u8; 6] {
-        net.mac.unwrap_or_else(|| {
-            // This hash is FNV-1a. Any that spreads will do, as long as it stays the same for ever.
-            let bytes = self.name.as_str().bytes().chain(index.to_le_bytes());
-            let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-            });
-            let [a, b, c, d, ..] = hash.to_be_bytes();
-            [0x52, 0x54, a, b, c, d]
-        })
+        net.mac.unwrap_or_else(|| Mac::of_vm(self.name.as_str(), index).0)
     }
 }
 

@@ -4,8 +4,7 @@
 //! of the loop: it never waits for a VMM.
 
 use super::super::limits;
-use super::super::peer::{Peer, PeerStream, Standing};
-use super::super::switch::PeerId;
+use super::super::peer::{Peer, PeerId, PeerStream, Standing};
 use super::super::token::{Kind, token};
 use super::EventLoop;
 use crate::keyed::is_greeting;
@@ -113,7 +112,10 @@ impl EventLoop {
             }
             match item {
                 Item::Frame(frame) => self.on_frame(id, frame),
-                Item::Word(word) => self.segment.switch.on_word(id, word),
+                Item::Word(word) => {
+                    let now = self.segment.now;
+                    self.segment.switch.on_word(id, word, now);
+                }
             }
             *items = left;
         };

@@ -229,10 +229,14 @@ impl Guest {
     }
 
     /// A guest without an address, on this wire.
-    pub fn on(mut wire: Wire, number: u8) -> Self {
-        let mac = mac(number);
+    pub fn on(wire: Wire, number: u8) -> Self {
+        Self::with_mac(wire, mac(number))
+    }
+
+    /// A guest without an address, on this wire, with this Ethernet address.
+    pub fn with_mac(mut wire: Wire, mac: EthernetAddress) -> Self {
         let mut config = Config::new(mac.into());
-        config.random_seed = u64::from(number) * 7919;
+        config.random_seed = u64::from(mac.0[5]) * 7919;
         let interface = Interface::new(config, &mut wire, StackInstant::ZERO);
         Self {
             wire,

@@ -35,6 +35,7 @@ use crate::limits::{
     GATEWAY_BACKLOG_MAX, GATEWAY_GONE, GATEWAY_KEPT_FOR, GATEWAY_KEPT_MAX, GATEWAY_SUSPECT,
     GATEWAY_THREAD_PAUSE, PORTS_LOOK_EVERY,
 };
+use gateway::mac::{Notices, is_for_vmms};
 use gateway::stream::{FrameReader, Item, Word, write_frame};
 use gateway::wire::{Received, Wire};
 use link::Security;
@@ -105,6 +106,8 @@ pub struct Plug {
     out: Option<Time>,
     /// The last reason for a cut that the operator was told, so that each is told once.
     told: Option<String>,
+    /// What the gateway has said to this VMM.
+    notices: Notices,
     /// Did the last reading stop before the connection was empty?
     unread: bool,
     /// When to try again to start the thread that dials; `None`: the host did not lack one.
@@ -127,6 +130,7 @@ impl Plug {
             kept: Vec::new(),
             out: None,
             told: None,
+            notices: Notices::default(),
             unread: false,
             dial_again: None,
         }
@@ -328,6 +332,10 @@ impl Plug {
             *patience = left;
             let is_keyed = cable.wire.is_keyed();
             match Wire::<Connection>::pop(&mut cable.wire.reader, is_keyed) {
+                // What gateways say to VMMs is not for the guest.
+                Ok(Some(Item::Frame(frame))) if is_for_vmms(frame) => {
+                    self.notices.on_frame(frame, &self.endpoint);
+                }
                 Ok(Some(Item::Frame(frame))) if self.live.is_some() => {
                     self.told = None;
                     self.unread = true;
@@ -402,6 +410,7 @@ impl Plug {
             self.kept.clear();
         }
         self.first_try = false;
+        self.notices = Notices::default();
         let mut kept = FrameReader::default();
         kept.push(&self.kept);
         while let Ok(Some(frame)) = kept.pop() {
