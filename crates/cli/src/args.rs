@@ -107,6 +107,10 @@ pub struct VmArgs {
     /// Ethernet address of the guest
     #[arg(long, value_name = "MAC")]
     pub mac: Option<String>,
+    /// Which registers virtio devices have: those of version 2, or those of version 1 for kernels that know
+    /// no other. QEMU's default is legacy, Lockstep's modern
+    #[arg(long, value_name = "modern|legacy")]
+    pub virtio: Option<String>,
     /// stdio, none, unix:SOCKET or a file for the output. At 64 MiB the file becomes FILE.1, and a new one is
     /// begun
     #[arg(long, value_name = "WHERE")]

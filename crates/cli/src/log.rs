@@ -170,6 +170,7 @@ fn describe_header(header: &Header) -> String {
     for net in &header.nets {
         text += &format!("# net {}\n", hex(&net.mac));
     }
+    text += &format!("# virtio-mmio of version {}\n", header.virtio.version());
     for (name, id) in [
         ("firmware", header.firmware),
         ("kernel", header.kernel),

@@ -10,6 +10,7 @@ use host::console::ConsoleSpec;
 use host::net::{Endpoint, PortSpec};
 use host::{DiskSpec, FirmwareSpec, NetSpec, PairSpec, VmSpec};
 use link::KeyFile;
+use machine::Transport;
 use replica::VmName;
 use replica::{Span, limits::DIGEST_EVERY_DEFAULT};
 
@@ -44,6 +45,7 @@ pub fn vm(file: &VmFile) -> Result<VmSpec> {
         append: file.append.clone().unwrap_or_default(),
         disks: file.disk.iter().map(|text| disk(text)).collect::<Result<_>>()?,
         nets: net(file)?,
+        virtio: transport(file.virtio.as_deref().unwrap_or("modern"))?,
         serial: console(file.serial.as_deref().unwrap_or("stdio")),
         digest_every: Some(DIGEST_EVERY_DEFAULT),
         events: None,
@@ -183,6 +185,15 @@ fn gateway(text: &str, file: &VmFile) -> Result<PortSpec> {
     Ok(PortSpec::Gateway { endpoint, key })
 }
 
+/// The registers of virtio devices by their name.
+fn transport(text: &str) -> Result<Transport> {
+    match text {
+        "modern" => Ok(Transport::Modern),
+        "legacy" => Ok(Transport::Legacy),
+        _ => bail!("unknown virtio `{text}`; use modern (version 2 of virtio-mmio) or legacy (version 1)"),
+    }
+}
+
 fn key_file(path: &Path, file: &VmFile) -> KeyFile {
     KeyFile {
         path: path.into(),
@@ -202,6 +213,25 @@ fn console(text: &str) -> ConsoleSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn virtio_is_modern_unless_the_file_says_legacy() {
+        let of = |virtio: Option<&str>| {
+            let virtio = virtio.map(Into::into);
+            vm(&VmFile {
+                virtio,
+                ..VmFile::default()
+            })
+            .map(|spec| spec.virtio)
+        };
+        assert_eq!(of(None).unwrap(), Transport::Modern);
+        assert_eq!(of(Some("legacy")).unwrap(), Transport::Legacy);
+        let error = of(Some("1")).unwrap_err().to_string();
+        assert!(
+            error.ends_with("use modern (version 2 of virtio-mmio) or legacy (version 1)"),
+            "{error}"
+        );
+    }
 
     fn port(net: &str, key: Option<&str>) -> Result<(Endpoint, Option<String>)> {
         let file = VmFile {

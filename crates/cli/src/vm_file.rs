@@ -29,6 +29,7 @@ pub struct VmFile {
     pub disk: Vec<String>,
     pub net: Option<String>,
     pub mac: Option<String>,
+    pub virtio: Option<String>,
     pub serial: Option<String>,
     pub backup: Option<String>,
     pub key: Option<PathBuf>,
@@ -94,6 +95,7 @@ impl VmFile {
         override_with(&mut self.harts, &vm.harts);
         override_with(&mut self.net, &vm.net);
         override_with(&mut self.mac, &vm.mac);
+        override_with(&mut self.virtio, &vm.virtio);
         override_with(&mut self.serial, &vm.serial);
         if !vm.disk.is_empty() {
             self.disk.clone_from(&vm.disk);

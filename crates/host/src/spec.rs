@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use machine::{Boot, Config, NetConfig};
+use machine::{Boot, Config, NetConfig, Transport};
 use replica::{Header, Span};
 
 use crate::console::{Console, ConsoleError, ConsoleSpec};
@@ -100,6 +100,8 @@ pub struct VmSpec {
     pub disks: Vec<DiskSpec>,
     /// Network devices of the guest, in the order of their numbers.
     pub nets: Vec<NetSpec>,
+    /// By which registers the guest drives its virtio devices.
+    pub virtio: Transport,
     /// Where the UART leads.
     pub serial: ConsoleSpec,
     /// Steps between two digests in the log; `None`: none.
@@ -221,6 +223,7 @@ impl VmSpec {
                     mac: self.mac(index, net),
                 })
                 .collect(),
+            virtio: self.virtio,
             rng_seed,
             wall_clock_ns: clock::wall_ns(),
             boot,

@@ -121,6 +121,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         harts: options.harts,
         disks,
         nets: Vec::new(),
+        virtio: machine::Transport::default(),
         rng_seed: [0x5a; 32],
         wall_clock_ns,
         boot: Boot {

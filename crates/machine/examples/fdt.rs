@@ -16,6 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         harts,
         disks: Vec::new(),
         nets: Vec::new(),
+        virtio: machine::Transport::default(),
         rng_seed: [0xab; 32],
         wall_clock_ns: 0,
         boot,

@@ -328,20 +328,21 @@ const SLOT_NAMES: [&str; VIRTIO_SLOTS] = [
 /// Which device is in which slot: disks from the first on, then network devices, and entropy in the last
 /// slot, so that a guest finds a device in the same place at each boot.
 fn slots(config: &Config) -> [Slot; VIRTIO_SLOTS] {
-    let mut slots = <[Slot; VIRTIO_SLOTS]>::default();
+    let transport = config.virtio;
+    let mut slots = std::array::from_fn(|_| Slot::Empty(transport));
     let mut free = (0..).zip(&mut slots);
     for (disk, port) in config.disks.iter().zip(0..) {
         if let Some((number, slot)) = free.next() {
-            *slot = Slot::block(number, port, disk);
+            *slot = Slot::block(number, transport, port, disk);
         }
     }
     for (net, port) in config.nets.iter().zip(0..) {
         if let Some((number, slot)) = free.next() {
-            *slot = Slot::net(number, port, net);
+            *slot = Slot::net(number, transport, port, net);
         }
     }
     if let Some((number, slot)) = free.last() {
-        *slot = Slot::entropy(number);
+        *slot = Slot::entropy(number, transport);
     }
     slots
 }

@@ -25,12 +25,36 @@ pub struct Config {
     pub disks: Vec<DiskConfig>,
     /// The virtio-net devices, in the order of their slots, which follow those of the disks.
     pub nets: Vec<NetConfig>,
+    /// By which registers the guest drives all of its virtio devices.
+    pub virtio: Transport,
     /// What the device tree hands the guest as `rng-seed`. The primary chooses it; both sides have the same.
     pub rng_seed: [u8; 32],
     /// Wall-clock time of step 0, in nanoseconds since 1970: what goldfish-rtc counts from.
     pub wall_clock_ns: u64,
     /// What a reset loads into RAM.
     pub boot: Boot,
+}
+
+/// The registers of virtio-mmio, which come in two versions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// Version 2, which the standard describes (VIRTIO 4.2.2).
+    #[default]
+    Modern,
+    /// Version 1, which was there before the standard (VIRTIO 4.2.4). QEMU's board has it unless
+    /// `virtio-mmio.force-legacy=false` is given, and some kernels know no other.
+    Legacy,
+}
+
+impl Transport {
+    /// What the register Version tells.
+    #[must_use]
+    pub fn version(self) -> u8 {
+        match self {
+            Transport::Modern => 2,
+            Transport::Legacy => 1,
+        }
+    }
 }
 
 /// One virtio-blk device.
@@ -76,6 +100,7 @@ impl Config {
             harts,
             disks,
             nets,
+            virtio,
             rng_seed,
             wall_clock_ns,
             boot,
@@ -97,6 +122,7 @@ impl Config {
             *wall_clock_ns,
             wide(disks.len()),
             wide(nets.len()),
+            u64::from(virtio.version()),
         ] {
             field(&number.to_le_bytes());
         }

@@ -50,7 +50,7 @@ mod virtio;
 
 pub use boot::BootError;
 pub use clock::Clock;
-pub use config::{Boot, Config, DiskConfig, NetConfig};
+pub use config::{Boot, Config, DiskConfig, NetConfig, Transport};
 pub use digest::{Digest, Part};
 pub use effect::{Data, DiskOperation, DiskRequest, Effect, PowerState};
 pub use hart::{Cut, Step};

@@ -22,6 +22,7 @@ fn config() -> Config {
         nets: vec![NetConfig {
             mac: [2, 0, 0, 0, 0, 1],
         }],
+        virtio: machine::Transport::default(),
         rng_seed: [1; 32],
         wall_clock_ns: 5,
         boot: Boot {
@@ -154,12 +155,16 @@ fn another_vm_is_refused_by_name() {
 #[test]
 fn another_machine_is_refused_with_the_first_difference() {
     type Edit = fn(&mut Header);
-    let changes: [(Edit, &str); 8] = [
+    let changes: [(Edit, &str); 9] = [
         (
             |h| h.memory = 1 << 30,
             "the memory size differs: 1073741824 there, 134217728 here",
         ),
         (|h| h.harts = 4, "the number of harts"),
+        (
+            |h| h.virtio = machine::Transport::Legacy,
+            "the version of virtio-mmio differs: 1 there, 2 here",
+        ),
         (|h| h.disks.clear(), "the number of disks"),
         (|h| h.disks[0].sectors = 1, "a disk's size"),
         (|h| h.command_line = "quiet".to_owned(), "the kernel command line"),

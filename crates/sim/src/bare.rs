@@ -33,6 +33,7 @@ fn config(seed: u64) -> Config {
         nets: vec![NetConfig {
             mac: [2, 0, 0, 0, 0, 1],
         }],
+        virtio: machine::Transport::default(),
         rng_seed: [seed as u8; 32],
         wall_clock_ns: 1_700_000_000_000_000_000,
         boot: Boot {

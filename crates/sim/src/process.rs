@@ -198,6 +198,7 @@ fn header() -> Header {
         harts: 1,
         disks: Vec::new(),
         nets: Vec::new(),
+        virtio: machine::Transport::default(),
         rng_seed: [0; 32],
         wall_clock_ns: 0,
         boot: machine::Boot::default(),

@@ -66,6 +66,7 @@ pub fn vm(dir: &Path, who: &str) -> VmSpec {
                 key: None,
             },
         }],
+        virtio: machine::Transport::Modern,
         serial: ConsoleSpec::File(dir.join(format!("{who}.console"))),
         digest_every: Some(100_000),
         events: Some(dir.join(format!("{who}.events"))),

@@ -52,6 +52,7 @@ fn ours(images: &Images, initrd: &[u8]) -> Result<String, Box<dyn Error>> {
         harts: 1,
         disks: Vec::new(),
         nets: Vec::new(),
+        virtio: machine::Transport::default(),
         rng_seed: [7; 32],
         wall_clock_ns: 0,
         boot: Boot {

@@ -213,6 +213,7 @@ mod tests {
             harts: 2,
             disks: Vec::new(),
             nets: Vec::new(),
+            virtio: crate::Transport::default(),
             rng_seed: [7; 32],
             wall_clock_ns: 0,
             boot: Boot {

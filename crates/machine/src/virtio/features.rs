@@ -7,10 +7,15 @@
 
 use bitflags::{Flags, bitflags};
 
+use crate::Transport;
+
 bitflags! {
-    /// The features of transport and queues that every device here offers (VIRTIO 6): `VIRTIO_F_*`.
+    /// The features of transport and queues that devices here offer (VIRTIO 6): `VIRTIO_F_*`.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct TransportFeatures: u64 {
+        /// The device takes the pieces of a buffer in any layout. Legacy devices offer it; for all others it
+        /// goes without saying.
+        const ANY_LAYOUT = 1 << 27;
         /// Descriptors may refer to tables of descriptors.
         const INDIRECT_DESC = 1 << 28;
         /// Driver and device say from which buffer on they want to be notified.
@@ -18,6 +23,18 @@ bitflags! {
         /// The driver keeps to version 1 of the specification, and not to what was before it. A driver may
         /// leave it out (VIRTIO 6.1): then some structures have the size that they had before version 1.
         const VERSION_1 = 1 << 32;
+    }
+}
+
+impl TransportFeatures {
+    /// Those that a device of this transport offers.
+    #[must_use]
+    pub fn offered(transport: Transport) -> TransportFeatures {
+        let always = TransportFeatures::INDIRECT_DESC | TransportFeatures::EVENT_IDX;
+        match transport {
+            Transport::Modern => always | TransportFeatures::VERSION_1,
+            Transport::Legacy => always | TransportFeatures::ANY_LAYOUT,
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The virtio-mmio transport, version 2 (VIRTIO 4.2): registers between the guest's driver and a
+//! The virtio-mmio transport (VIRTIO 4.2), in both versions: registers between the guest's driver and a
 //! [`Function`].
 //!
 //! The transport owns status, features, queues and interrupt bits, once for all devices. The board calls it
@@ -8,123 +8,30 @@
 //! touches neither guest memory nor the outside until it is reset. Accesses that the specification forbids
 //! without saying what follows are ignored and read as 0, as QEMU does.
 
-use bitflags::bitflags;
 use hart::{Visit, Visitor, Width};
 
 use super::{
     Accepted, Broken, Function, Queue, Rings, TransportFeatures,
-    queue::{Area, Half},
+    registers::{DeviceStatus, InterruptStatus, MAGIC, Register, VENDOR},
 };
 use crate::{
+    Transport,
     device::{Device, Reach, visit_flags},
     irq::Line,
     narrow::{low8, low32, with_half},
 };
 
-/// MagicValue: "virt".
-const MAGIC: u32 = 0x7472_6976;
-/// Version: not a legacy device.
-const VERSION: u32 = 2;
-/// VendorID, which says who made the device: "QEMU", as on the board that ours is like. Kernels for that
-/// board ask for it.
-const VENDOR: u32 = u32::from_le_bytes(*b"QEMU");
 /// The bit of a feature that no device here offers. A driver accepts it that accepts one beyond bit 63.
 const NEVER_OFFERED: u64 = 1 << 62;
 /// Offset of the device's configuration space.
 const CONFIG: u64 = 0x100;
 
-bitflags! {
-    /// VIRTIO 2.1: the device status field.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub struct DeviceStatus: u8 {
-        /// The driver has noticed the device.
-        const ACKNOWLEDGE = 1 << 0;
-        /// The driver knows how to drive the device.
-        const DRIVER = 1 << 1;
-        /// The driver is set up: the device may use its queues.
-        const DRIVER_OK = 1 << 2;
-        /// Driver and device have agreed on the features.
-        const FEATURES_OK = 1 << 3;
-        /// The device has given up until a reset.
-        const DEVICE_NEEDS_RESET = 1 << 6;
-        /// The driver has given up.
-        const FAILED = 1 << 7;
-    }
-
-    /// VIRTIO 4.2.2: InterruptStatus.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub struct InterruptStatus: u8 {
-        /// Used buffer notification: a buffer was given back.
-        const USED_BUFFER = 1 << 0;
-        /// Configuration change notification: the configuration space or the status has changed.
-        const CONFIGURATION_CHANGE = 1 << 1;
-    }
-}
-
-/// The control registers by their names in VIRTIO 4.2.2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Register {
-    Magic,
-    Version,
-    DeviceId,
-    VendorId,
-    DeviceFeatures,
-    DeviceFeaturesSelect,
-    DriverFeatures,
-    DriverFeaturesSelect,
-    QueueSelect,
-    QueueSizeMax,
-    QueueSize,
-    QueueReady,
-    QueueNotify,
-    InterruptStatus,
-    InterruptAcknowledge,
-    Status,
-    /// QueueDescLow to QueueDeviceHigh: one half of the address of one area.
-    QueueAddress(Area, Half),
-    /// SHMLen and SHMBase: length and place of the selected shared memory region.
-    SharedMemory,
-    /// Nothing, or SHMSel, QueueReset or ConfigGeneration: written to no effect, read as 0.
-    Other,
-}
-
-impl Register {
-    fn at(offset: u64) -> Register {
-        match offset {
-            0x00 => Register::Magic,
-            0x04 => Register::Version,
-            0x08 => Register::DeviceId,
-            0x0c => Register::VendorId,
-            0x10 => Register::DeviceFeatures,
-            0x14 => Register::DeviceFeaturesSelect,
-            0x20 => Register::DriverFeatures,
-            0x24 => Register::DriverFeaturesSelect,
-            0x30 => Register::QueueSelect,
-            0x34 => Register::QueueSizeMax,
-            0x38 => Register::QueueSize,
-            0x44 => Register::QueueReady,
-            0x50 => Register::QueueNotify,
-            0x60 => Register::InterruptStatus,
-            0x64 => Register::InterruptAcknowledge,
-            0x70 => Register::Status,
-            0x80 => Register::QueueAddress(Area::Descriptors, Half::Low),
-            0x84 => Register::QueueAddress(Area::Descriptors, Half::High),
-            0x90 => Register::QueueAddress(Area::Driver, Half::Low),
-            0x94 => Register::QueueAddress(Area::Driver, Half::High),
-            0xa0 => Register::QueueAddress(Area::Device, Half::Low),
-            0xa4 => Register::QueueAddress(Area::Device, Half::High),
-            0xb0 | 0xb4 | 0xb8 | 0xbc => Register::SharedMemory,
-            _ => Register::Other,
-        }
-    }
-}
-
 /// A load from a slot without a device, which has device ID 0 (VIRTIO 4.2.2).
 #[must_use]
-pub fn empty(offset: u64, width: Width) -> u64 {
-    let word = |offset| match Register::at(offset) {
+pub fn empty(transport: Transport, offset: u64, width: Width) -> u64 {
+    let word = |offset| match Register::at(offset, transport) {
         Register::Magic => MAGIC,
-        Register::Version => VERSION,
+        Register::Version => u32::from(transport.version()),
         Register::VendorId => VENDOR,
         _ => 0,
     };
@@ -139,6 +46,8 @@ pub fn empty(offset: u64, width: Width) -> u64 {
 pub struct VirtioMmio<F> {
     /// The number of the device's slot on the board. Part of the machine's build, not of its state.
     slot: u8,
+    /// By which registers it is driven. Part of the machine's build too.
+    transport: Transport,
     /// What the device is behind its registers.
     pub(super) function: F,
     /// How far the driver has got. Bits are only ever added until a reset.
@@ -153,16 +62,20 @@ pub struct VirtioMmio<F> {
     driver_features: u64,
     /// Which queue the queue registers mean; there need not be one.
     queue_select: u32,
+    /// Bytes of what a legacy driver calls a page: a power of two. It outlives the driver's reset, as drivers
+    /// of QEMU's board expect.
+    guest_page_bytes: u32,
     /// As many queues as [`Function::QUEUES`] has sizes.
     queues: Vec<Queue>,
 }
 
 impl<F: Function> VirtioMmio<F> {
-    /// The device in `slot` after reset.
+    /// The device in `slot` after power-on.
     #[must_use]
-    pub fn new(slot: u8, function: F) -> VirtioMmio<F> {
+    pub fn new(slot: u8, transport: Transport, function: F) -> VirtioMmio<F> {
         VirtioMmio {
             slot,
+            transport,
             function,
             status: DeviceStatus::empty(),
             interrupt: InterruptStatus::empty(),
@@ -170,16 +83,20 @@ impl<F: Function> VirtioMmio<F> {
             driver_features_select: 0,
             driver_features: 0,
             queue_select: 0,
+            guest_page_bytes: 1,
             queues: F::QUEUES.iter().map(|&max| Queue::new(max)).collect(),
         }
     }
 
     /// Does the driver run the device? Before that, and after a broken rule, the device may not touch the
-    /// queues.
+    /// queues. Legacy drivers often use them before DRIVER_OK (VIRTIO 3.1.2).
     #[must_use]
     pub fn is_live(&self) -> bool {
-        self.status.contains(DeviceStatus::DRIVER_OK)
-            && !self.status.contains(DeviceStatus::DEVICE_NEEDS_RESET)
+        let runs = match self.transport {
+            Transport::Modern => DeviceStatus::DRIVER_OK,
+            Transport::Legacy => DeviceStatus::DRIVER,
+        };
+        self.status.contains(runs) && !self.status.contains(DeviceStatus::DEVICE_NEEDS_RESET)
     }
 
     /// Lets the function act on its queues, if the device is live; then settles interrupts.
@@ -223,9 +140,13 @@ impl<F: Function> VirtioMmio<F> {
         reach.irq.set(Line::Virtio(self.slot), !self.interrupt.is_empty());
     }
 
-    /// The bits of all features that the device offers.
+    /// The bits of all features that the device offers. Legacy devices have 32.
     fn offered(&self) -> u64 {
-        self.function.features() | TransportFeatures::all().bits()
+        let features = self.function.features() | TransportFeatures::offered(self.transport).bits();
+        match self.transport {
+            Transport::Modern => features,
+            Transport::Legacy => u64::from(low32(features)),
+        }
     }
 
     /// The features that driver and device have agreed on: none before FEATURES_OK, however many the driver
@@ -250,7 +171,7 @@ impl<F: Function> VirtioMmio<F> {
     fn read_register(&mut self, register: Register) -> u32 {
         match register {
             Register::Magic => MAGIC,
-            Register::Version => VERSION,
+            Register::Version => u32::from(self.transport.version()),
             Register::DeviceId => F::ID,
             Register::VendorId => VENDOR,
             Register::DeviceFeatures => match self.device_features_select {
@@ -260,6 +181,7 @@ impl<F: Function> VirtioMmio<F> {
             },
             Register::QueueSizeMax => self.selected().map_or(0, |queue| u32::from(queue.max())),
             Register::QueueReady => self.selected().map_or(0, |queue| u32::from(queue.is_ready())),
+            Register::QueuePage => self.queue_page(),
             Register::InterruptStatus => u32::from(self.interrupt.bits()),
             Register::Status => u32::from(self.status.bits()),
             // VIRTIO 4.2.2.1: length -1 for a region that does not exist; its base does not matter.
@@ -279,7 +201,17 @@ impl<F: Function> VirtioMmio<F> {
                     queue.set_size(value);
                 }
             }
-            Register::QueueReady => self.set_queue_ready(value, reach),
+            Register::QueueReady => self.set_queue_ready(value != 0, reach),
+            Register::GuestPageSize => {
+                // The lowest bit decides, as in QEMU; a value without one says nothing.
+                self.guest_page_bytes = (value & value.wrapping_neg()).max(1);
+            }
+            Register::QueueAlign => {
+                if let Some(queue) = self.selected() {
+                    queue.set_alignment(value);
+                }
+            }
+            Register::QueuePage => self.set_queue_page(value, reach),
             Register::QueueNotify => self.notify(value, reach),
             Register::InterruptAcknowledge => {
                 let acknowledged = InterruptStatus::from_bits_retain(low8(u64::from(value)));
@@ -311,25 +243,44 @@ impl<F: Function> VirtioMmio<F> {
         }
     }
 
-    /// A store to QueueReady.
-    fn set_queue_ready(&mut self, value: u32, reach: &mut Reach<'_>) {
+    /// The driver has set the selected queue up, or is done with it.
+    fn set_queue_ready(&mut self, ready: bool, reach: &mut Reach<'_>) {
+        let accepted = self.accepted();
         let Some(queue) = self.selected() else {
             return;
         };
-        match (value, queue.is_ready()) {
-            (0, true) => {
+        match (ready, queue.is_ready()) {
+            (false, true) => {
                 queue.stop();
                 // What was taken from the queue must not come back to it.
                 self.function.reset();
             }
-            (0, false) => {}
-            _ => {
+            (false, false) => {}
+            (true, _) => {
+                queue.set_features(accepted);
                 if queue.start(reach.ram).is_err() {
                     self.give_up();
                     self.drive_line(reach);
                 }
             }
         }
+    }
+
+    /// A store to QueuePFN: the queue begins in this page of the guest, or is not used any more.
+    fn set_queue_page(&mut self, page: u32, reach: &mut Reach<'_>) {
+        let address = u64::from(page).wrapping_mul(self.guest_page_bytes.into());
+        if let Some(queue) = self.selected() {
+            queue.lay_out(address);
+        }
+        self.set_queue_ready(page != 0, reach);
+    }
+
+    /// A load from QueuePFN.
+    fn queue_page(&mut self) -> u32 {
+        let bytes = u64::from(self.guest_page_bytes);
+        let queue = self.selected().filter(|queue| queue.is_ready());
+        let address = queue.map_or(0, |queue| queue.address());
+        low32(address.checked_div(bytes).unwrap_or(0))
     }
 
     /// A store to QueueNotify: the index of a queue, which need not exist.
@@ -358,8 +309,9 @@ impl<F: Function> VirtioMmio<F> {
             .difference(DeviceStatus::DEVICE_NEEDS_RESET)
             .difference(self.status);
         self.status.insert(added);
-        // VIRTIO 2.2.2: features that are not offered are refused by leaving the bit clear.
-        if !self.are_features_sound() {
+        // VIRTIO 2.2.2: features that are not offered are refused by leaving the bit clear. Legacy devices do
+        // not know the bit, and keep it as written.
+        if self.transport == Transport::Modern && !self.are_features_sound() {
             self.status.remove(DeviceStatus::FEATURES_OK);
         }
         if added.contains(DeviceStatus::DRIVER_OK) {
@@ -417,7 +369,8 @@ impl<F: Function> Device for VirtioMmio<F> {
             }
             return Some(u64::from_le_bytes(bytes));
         }
-        let mut word = |offset| u64::from(self.read_register(Register::at(offset)));
+        let transport = self.transport;
+        let mut word = |offset| u64::from(self.read_register(Register::at(offset, transport)));
         Some(match width {
             Width::Word => word(offset),
             Width::Double => word(offset) | word(offset.saturating_add(4)) << 32,
@@ -434,11 +387,12 @@ impl<F: Function> Device for VirtioMmio<F> {
             }
             return true;
         }
+        let register = |offset| Register::at(offset, self.transport);
+        let (low, high) = (register(offset), register(offset.saturating_add(4)));
         match width {
-            Width::Word => self.write_register(Register::at(offset), low32(value), reach),
+            Width::Word => self.write_register(low, low32(value), reach),
             Width::Double => {
-                self.write_register(Register::at(offset), low32(value), reach);
-                let high = Register::at(offset.saturating_add(4));
+                self.write_register(low, low32(value), reach);
                 self.write_register(high, low32(value >> 32), reach);
             }
             Width::Byte | Width::Half => {}
@@ -455,6 +409,7 @@ impl<F: Function> Device for VirtioMmio<F> {
     /// The board clears the interrupt lines itself.
     fn reset(&mut self) {
         self.clear();
+        self.guest_page_bytes = 1;
     }
 }
 
@@ -462,6 +417,7 @@ impl<F: Function> Visit for VirtioMmio<F> {
     fn visit(&mut self, v: &mut dyn Visitor) {
         let Self {
             slot: _,
+            transport: _,
             function,
             status,
             interrupt,
@@ -469,6 +425,7 @@ impl<F: Function> Visit for VirtioMmio<F> {
             driver_features_select,
             driver_features,
             queue_select,
+            guest_page_bytes,
             queues,
         } = self;
         visit_flags(v, "status", status);
@@ -477,6 +434,7 @@ impl<F: Function> Visit for VirtioMmio<F> {
         v.u32("driver_features_select", driver_features_select);
         v.u64("driver_features", driver_features);
         v.u32("queue_select", queue_select);
+        v.u32("guest_page_bytes", guest_page_bytes);
         for queue in queues {
             hart::state::component(v, "queue", queue);
         }

@@ -27,6 +27,7 @@ pub mod limits;
 pub mod mmio;
 pub mod net;
 pub mod queue;
+mod registers;
 pub mod rng;
 pub mod slot;
 

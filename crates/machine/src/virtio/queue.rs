@@ -25,6 +25,8 @@ bitflags! {
     }
 }
 
+/// To what the used ring of a legacy queue is aligned if the driver does not say, as on QEMU's board.
+const ALIGNMENT: u32 = 4096;
 /// Offset of the index in the available ring and in the used ring; the flags are before it.
 const INDEX: u64 = 2;
 /// Offset of the entries in the available ring and in the used ring; the event index is behind them.
@@ -71,6 +73,8 @@ pub struct Queue {
     driver: u64,
     /// Guest address of the used ring.
     device: u64,
+    /// To what a legacy driver wants the used ring aligned, in bytes.
+    alignment: u32,
     /// VIRTIO_F_INDIRECT_DESC was accepted.
     indirect: bool,
     /// VIRTIO_F_EVENT_IDX was accepted.
@@ -96,6 +100,7 @@ impl Queue {
             descriptors: 0,
             driver: 0,
             device: 0,
+            alignment: ALIGNMENT,
             indirect: false,
             event_index: false,
             next_available: 0,
@@ -158,6 +163,34 @@ impl Queue {
             Half::High => 32,
         };
         *field = with_half(*field, shift, u64::from(value));
+    }
+
+    /// A legacy driver's choice of alignment. Ignored while ready.
+    pub fn set_alignment(&mut self, bytes: u32) {
+        if !self.ready {
+            self.alignment = bytes;
+        }
+    }
+
+    /// Lays the areas of a legacy queue out behind each other from a guest address on (VIRTIO 2.7.2). Ignored
+    /// while ready. An alignment of 0 makes a queue that cannot start.
+    pub fn lay_out(&mut self, address: u64) {
+        if self.ready {
+            return;
+        }
+        let size = u64::from(self.size);
+        let behind = |start: u64, bytes: u64| start.wrapping_add(size.wrapping_mul(bytes));
+        self.descriptors = address;
+        self.driver = behind(address, DESCRIPTOR_BYTES.into());
+        let end = behind(self.driver, AVAILABLE_BYTES).wrapping_add(RING_BYTES);
+        let aligned = end.checked_next_multiple_of(self.alignment.into());
+        self.device = aligned.unwrap_or(u64::MAX);
+    }
+
+    /// Guest address of the descriptor table, with which a legacy queue begins.
+    #[must_use]
+    pub fn address(&self) -> u64 {
+        self.descriptors
     }
 
     /// The driver sets QueueReady: the queue starts from index 0.
@@ -333,6 +366,7 @@ impl Visit for Queue {
             descriptors,
             driver,
             device,
+            alignment,
             indirect,
             event_index,
             next_available,
@@ -345,6 +379,7 @@ impl Visit for Queue {
         v.u64("descriptors", descriptors);
         v.u64("driver", driver);
         v.u64("device", device);
+        v.u32("alignment", alignment);
         v.bool("indirect", indirect);
         v.bool("event_index", event_index);
         v.u16("next_available", next_available);

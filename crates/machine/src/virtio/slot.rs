@@ -12,16 +12,14 @@ use super::{
     rng::Entropy,
 };
 use crate::{
-    DiskConfig, NetConfig,
+    DiskConfig, NetConfig, Transport,
     device::{Device, Reach},
 };
 
 /// One virtio-mmio slot of the board.
-#[derive(Default)]
 pub enum Slot {
     /// No device: the slot shows device ID 0 (VIRTIO 4.2.2).
-    #[default]
-    Empty,
+    Empty(Transport),
     /// A disk: virtio-blk.
     Block(VirtioMmio<Block>),
     /// A network device: virtio-net.
@@ -33,26 +31,26 @@ pub enum Slot {
 impl Slot {
     /// Slot `slot` of the board with disk `disk` of the configuration.
     #[must_use]
-    pub fn block(slot: u8, disk: u8, config: &DiskConfig) -> Slot {
-        Slot::Block(VirtioMmio::new(slot, Block::new(disk, config)))
+    pub fn block(slot: u8, transport: Transport, disk: u8, config: &DiskConfig) -> Slot {
+        Slot::Block(VirtioMmio::new(slot, transport, Block::new(disk, config)))
     }
 
     /// Slot `slot` of the board with network device `port`.
     #[must_use]
-    pub fn net(slot: u8, port: u8, config: &NetConfig) -> Slot {
-        Slot::Net(VirtioMmio::new(slot, Net::new(port, config)))
+    pub fn net(slot: u8, transport: Transport, port: u8, config: &NetConfig) -> Slot {
+        Slot::Net(VirtioMmio::new(slot, transport, Net::new(port, config)))
     }
 
     /// Slot `slot` of the board with the entropy device.
     #[must_use]
-    pub fn entropy(slot: u8) -> Slot {
-        Slot::Entropy(VirtioMmio::new(slot, Entropy::default()))
+    pub fn entropy(slot: u8, transport: Transport) -> Slot {
+        Slot::Entropy(VirtioMmio::new(slot, transport, Entropy::default()))
     }
 
     /// The device in the slot, behind its registers.
     fn device(&mut self) -> Option<&mut dyn Device> {
         match self {
-            Slot::Empty => None,
+            Slot::Empty(_) => None,
             Slot::Block(device) => Some(device),
             Slot::Net(device) => Some(device),
             Slot::Entropy(device) => Some(device),
@@ -62,9 +60,9 @@ impl Slot {
 
 impl Device for Slot {
     fn read(&mut self, offset: u64, width: Width, reach: &mut Reach<'_>) -> Option<u64> {
-        match self.device() {
-            Some(device) => device.read(offset, width, reach),
-            None => Some(mmio::empty(offset, width)),
+        match self {
+            Slot::Empty(transport) => Some(mmio::empty(*transport, offset, width)),
+            _ => self.device()?.read(offset, width, reach),
         }
     }
 

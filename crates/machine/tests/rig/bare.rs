@@ -34,6 +34,7 @@ pub fn machine(image: &[u8], memory: u64, how: How) -> Machine {
         harts: 1,
         disks: Vec::new(),
         nets: Vec::new(),
+        virtio: machine::Transport::default(),
         rng_seed: [0; 32],
         wall_clock_ns: 0,
         boot: Boot {

@@ -18,6 +18,7 @@ pub fn config(harts: usize, program: Vec<u8>) -> Config {
         harts,
         disks: Vec::new(),
         nets: Vec::new(),
+        virtio: machine::Transport::default(),
         rng_seed: [3; 32],
         wall_clock_ns: 1_700_000_000_000_000_000,
         boot: Boot {

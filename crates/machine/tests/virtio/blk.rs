@@ -1,7 +1,7 @@
 //! The block device (VIRTIO 5.2): what a driver's requests become, and what it is answered.
 
 use machine::{
-    DiskConfig, DiskOperation, DiskRequest, DiskStatus, Effect,
+    DiskConfig, DiskOperation, DiskRequest, DiskStatus, Effect, Transport,
     parts::{Slot, limits},
 };
 
@@ -22,25 +22,29 @@ const IO_ERROR: u8 = 1;
 const UNSUPPORTED: u8 = 2;
 
 pub fn make() -> Slot {
-    make_disk(false, SECTORS)
+    make_disk(Transport::Modern, false, SECTORS)
 }
 
 fn make_read_only() -> Slot {
-    make_disk(true, SECTORS)
+    make_disk(Transport::Modern, true, SECTORS)
 }
 
 /// A disk of a terabyte.
 fn make_large() -> Slot {
-    make_disk(false, 1 << 31)
+    make_disk(Transport::Modern, false, 1 << 31)
 }
 
-fn make_disk(read_only: bool, sectors: u64) -> Slot {
+pub fn make_legacy() -> Slot {
+    make_disk(Transport::Legacy, false, SECTORS)
+}
+
+fn make_disk(transport: Transport, read_only: bool, sectors: u64) -> Slot {
     let config = DiskConfig {
         sectors,
         read_only,
         serial: "disk-0123456789abcdefghij".into(),
     };
-    Slot::block(SLOT, 5, &config)
+    Slot::block(SLOT, transport, 5, &config)
 }
 
 pub fn complete(rig: &mut Rig, id: u64, status: DiskStatus, data: &[u8]) {
@@ -299,7 +303,7 @@ fn read(sector: u64, bytes: u32) -> DiskOperation {
 }
 
 /// What the only request in flight asks of the disk, and the request's number.
-fn asked(rig: &mut Rig) -> (u64, DiskOperation) {
+pub fn asked(rig: &mut Rig) -> (u64, DiskOperation) {
     let mut requests = disk_requests(rig);
     assert_eq!(requests, pending(rig));
     assert_eq!(requests.len(), 1);

@@ -85,6 +85,13 @@ fn an_empty_slot_survives() {
     torment(3);
 }
 
+#[test]
+fn legacy_devices_survive() {
+    for kind in [64, 65, 66] {
+        torment(kind);
+    }
+}
+
 /// A snapshot is a peer's bytes: what is not rejected must be safe to run.
 #[test]
 fn forged_states_survive() {

@@ -6,6 +6,7 @@
 
 mod blk;
 mod hostile;
+mod legacy;
 mod mmio;
 mod net;
 mod queue;

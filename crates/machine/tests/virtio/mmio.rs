@@ -2,7 +2,7 @@
 
 use hart::Width;
 use machine::{
-    NetConfig,
+    NetConfig, Transport,
     parts::{Device, Slot},
 };
 
@@ -16,6 +16,7 @@ const QEMU: u32 = 0x554d_4551;
 fn net() -> Slot {
     Slot::net(
         SLOT,
+        Transport::Modern,
         0,
         &NetConfig {
             mac: [2, 3, 4, 5, 6, 7],
@@ -24,7 +25,7 @@ fn net() -> Slot {
 }
 
 fn empty() -> Slot {
-    Slot::Empty
+    Slot::Empty(Transport::Modern)
 }
 
 #[test]

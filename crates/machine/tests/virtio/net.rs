@@ -1,7 +1,7 @@
 //! The network device (VIRTIO 5.1): Ethernet frames in both directions, and what is dropped.
 
 use machine::{
-    Effect, NetConfig,
+    Effect, NetConfig, Transport,
     parts::{Slot, limits},
 };
 
@@ -13,13 +13,16 @@ use crate::world::register;
 const MRG_RXBUF: u64 = 1 << 15;
 
 pub fn make() -> Slot {
-    Slot::net(
-        SLOT,
-        1,
-        &NetConfig {
-            mac: [2, 0, 0, 0, 0, 9],
-        },
-    )
+    make_card(Transport::Modern)
+}
+
+pub fn make_legacy() -> Slot {
+    make_card(Transport::Legacy)
+}
+
+fn make_card(transport: Transport) -> Slot {
+    let mac = [2, 0, 0, 0, 0, 9];
+    Slot::net(SLOT, transport, 1, &NetConfig { mac })
 }
 
 pub fn arrive(rig: &mut Rig, frame: Vec<u8>) {

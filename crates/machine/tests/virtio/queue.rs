@@ -2,7 +2,7 @@
 
 use hart::{Visit, Visitor};
 use machine::{
-    Effect,
+    Effect, Transport,
     parts::{Accepted, Broken, Function, Reach, Rings, VirtioMmio},
 };
 
@@ -54,7 +54,7 @@ impl Visit for Speaker {
 type Rig = crate::rig::Rig<VirtioMmio<Speaker>>;
 
 fn speaker() -> VirtioMmio<Speaker> {
-    VirtioMmio::new(SLOT, Speaker)
+    VirtioMmio::new(SLOT, Transport::Modern, Speaker)
 }
 
 fn written(rig: &mut Rig) -> Vec<u8> {

@@ -118,7 +118,11 @@ impl<D: Device> Rig<D> {
             if max == 0 {
                 break;
             }
-            self.start_queue(size.min(max));
+            if self.is_legacy() {
+                self.start_legacy_queue(size.min(max));
+            } else {
+                self.start_queue(size.min(max));
+            }
         }
     }
 
@@ -129,6 +133,9 @@ impl<D: Device> Rig<D> {
         let accepted = self.offered() & features;
         self.write(register::DRIVER_FEATURES_SELECT, 0);
         self.write(register::DRIVER_FEATURES, accepted as u32);
+        if self.is_legacy() {
+            return;
+        }
         self.write(register::DRIVER_FEATURES_SELECT, 1);
         self.write(register::DRIVER_FEATURES, (accepted >> 32) as u32);
         self.write(register::STATUS, status::FEATURES_OK);
@@ -144,6 +151,34 @@ impl<D: Device> Rig<D> {
 
     fn start_queue(&mut self, size: u16) {
         self.start_queue_at(size, [0; 3]);
+    }
+
+    /// Is the device driven by the registers of version 1?
+    pub fn is_legacy(&mut self) -> bool {
+        self.read(register::VERSION) == 1
+    }
+
+    /// Sets up the selected queue of a legacy device, its areas behind each other from a page on.
+    fn start_legacy_queue(&mut self, size: u16) {
+        const PAGE: u64 = 4096;
+        self.next = self.next.next_multiple_of(PAGE);
+        let length = u64::from(size);
+        let before_used = (length * 16 + length * 2 + 6).next_multiple_of(PAGE);
+        let descriptors = self.zeroed(before_used + length * 8 + 6);
+        self.queues.push(DriverQueue {
+            size,
+            descriptors,
+            driver: descriptors + length * 16,
+            device: descriptors + before_used,
+            available: 0,
+            seen: 0,
+            free: (0..size).rev().collect(),
+            chains: BTreeMap::new(),
+        });
+        self.write(register::GUEST_PAGE_SIZE, PAGE as u32);
+        self.write(register::QUEUE_SIZE, u32::from(size));
+        self.write(register::QUEUE_PAGE, (descriptors / PAGE) as u32);
+        assert_eq!(u64::from(self.read(register::QUEUE_PAGE)), descriptors / PAGE);
     }
 
     /// Sets up the selected queue, its three areas so many bytes behind an address that is a multiple of 16.

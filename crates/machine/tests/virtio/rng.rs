@@ -1,7 +1,7 @@
 //! The entropy device (VIRTIO 5.4): what is asked for, and what becomes of the answer.
 
 use machine::{
-    Effect,
+    Effect, Transport,
     parts::{Slot, limits},
 };
 
@@ -10,7 +10,11 @@ use crate::state;
 use crate::world::{register, status};
 
 pub fn make() -> Slot {
-    Slot::entropy(SLOT)
+    Slot::entropy(SLOT, Transport::Modern)
+}
+
+pub fn make_legacy() -> Slot {
+    Slot::entropy(SLOT, Transport::Legacy)
 }
 
 pub fn give(rig: &mut Rig, bytes: &[u8]) {

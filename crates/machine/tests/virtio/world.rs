@@ -9,21 +9,25 @@
 
 use hart::{Ram, Width, ram::BASE};
 use machine::{
-    Clock, DiskConfig, DiskOperation, DiskStatus, Effect, NetConfig, Step,
+    Clock, DiskConfig, DiskOperation, DiskStatus, Effect, NetConfig, Step, Transport,
     parts::{Device, Effects, IrqLines, Reach, Slot},
 };
 
 /// Offsets of the transport's registers, as the specification gives them to a driver (VIRTIO 4.2.2).
 pub mod register {
+    pub const VERSION: u64 = 0x04;
     pub const DEVICE_ID: u64 = 0x08;
     pub const VENDOR_ID: u64 = 0x0c;
     pub const DEVICE_FEATURES: u64 = 0x10;
     pub const DEVICE_FEATURES_SELECT: u64 = 0x14;
     pub const DRIVER_FEATURES: u64 = 0x20;
     pub const DRIVER_FEATURES_SELECT: u64 = 0x24;
+    pub const GUEST_PAGE_SIZE: u64 = 0x28;
     pub const QUEUE_SELECT: u64 = 0x30;
     pub const QUEUE_SIZE_MAX: u64 = 0x34;
     pub const QUEUE_SIZE: u64 = 0x38;
+    pub const QUEUE_ALIGN: u64 = 0x3c;
+    pub const QUEUE_PAGE: u64 = 0x40;
     pub const QUEUE_READY: u64 = 0x44;
     pub const QUEUE_NOTIFY: u64 = 0x50;
     pub const INTERRUPT_STATUS: u64 = 0x60;
@@ -61,6 +65,8 @@ const RINGS: u64 = BASE;
 const RINGS_STEP: u64 = 0x4000;
 const DRIVER_AREA: u64 = 0x2000;
 const DEVICE_AREA: u64 = 0x3000;
+/// Where a legacy queue of at most 128 entries has its used ring, which the driver wants aligned to 4 KiB.
+const LEGACY_DEVICE_AREA: u64 = 0x1000;
 /// Effects that one access or input may cause: one for each place of the ring.
 const EFFECTS_MAX: usize = 1025;
 
@@ -128,6 +134,8 @@ impl Bytes<'_> {
 pub struct World {
     /// The device.
     pub slot: Slot,
+    /// By which registers the device is driven.
+    transport: Transport,
     /// Guest memory.
     pub ram: Ram,
     /// Interrupt lines.
@@ -145,7 +153,7 @@ pub struct World {
 
 impl World {
     /// A world with device `kind` modulo 4: network, block, entropy, none. A block device of 128 or more is
-    /// read-only.
+    /// read-only, and a device with bit 6 set is a legacy one.
     ///
     /// # Errors
     /// If the host has no memory.
@@ -155,14 +163,20 @@ impl World {
             read_only: kind >= 128,
             serial: "fuzz".into(),
         };
+        let transport = if kind & 64 == 0 {
+            Transport::Modern
+        } else {
+            Transport::Legacy
+        };
         let slot = match kind.checked_rem(4) {
-            Some(0) => Slot::net(0, 0, &NetConfig { mac: [2; 6] }),
-            Some(1) => Slot::block(0, 0, &disk),
-            Some(2) => Slot::entropy(0),
-            _ => Slot::Empty,
+            Some(0) => Slot::net(0, transport, 0, &NetConfig { mac: [2; 6] }),
+            Some(1) => Slot::block(0, transport, 0, &disk),
+            Some(2) => Slot::entropy(0, transport),
+            _ => Slot::Empty(transport),
         };
         Ok(World {
             slot,
+            transport,
             ram: Ram::new(MEMORY)?,
             irq: IrqLines::default(),
             observed: 0xcbf2_9ce4_8422_2325,
@@ -204,8 +218,8 @@ impl World {
             17 => {
                 let queue = usize::from(bytes.u8() & 1);
                 let jump = bytes.number().to_le_bytes();
-                let area = ring(queue).wrapping_add(DRIVER_AREA).wrapping_add(2);
-                self.poke(area, jump.get(..2).unwrap_or_default());
+                let [_, driver, _] = self.areas(queue);
+                self.poke(driver.wrapping_add(2), jump.get(..2).unwrap_or_default());
             }
             18..=40 => self.request(bytes),
             _ => self.input(bytes),
@@ -264,10 +278,9 @@ impl World {
             self.write(register, value);
         }
         for queue in 0..2_usize {
-            let area = ring(queue);
-            self.poke(area.wrapping_add(DRIVER_AREA), &[0; 4]);
-            self.poke(area.wrapping_add(DEVICE_AREA), &[0; 4]);
-            let [driver, device] = [area.wrapping_add(DRIVER_AREA), area.wrapping_add(DEVICE_AREA)];
+            let [area, driver, device] = self.areas(queue);
+            self.poke(driver, &[0; 4]);
+            self.poke(device, &[0; 4]);
             let select = u64::try_from(queue).unwrap_or(0);
             for (register, value) in [
                 (register::QUEUE_SELECT, select),
@@ -279,9 +292,29 @@ impl World {
                 self.write(register, value);
             }
             self.write(register::QUEUE_READY, 1);
+            // A legacy device knows none of these but the first two, and others instead.
+            self.write(register::GUEST_PAGE_SIZE, 4096);
+            self.write(register::QUEUE_ALIGN, 4096);
+            self.write(register::QUEUE_PAGE, area >> 12);
         }
         self.available = [0; 2];
         self.write(register::STATUS, u64::from(status::DRIVER_OK));
+    }
+
+    /// Where descriptors, available ring and used ring of a queue are.
+    fn areas(&self, queue: usize) -> [u64; 3] {
+        let area = ring(queue);
+        match self.transport {
+            Transport::Modern => [
+                area,
+                area.wrapping_add(DRIVER_AREA),
+                area.wrapping_add(DEVICE_AREA),
+            ],
+            Transport::Legacy => {
+                let driver = area.wrapping_add(u64::from(self.size).wrapping_mul(16));
+                [area, driver, area.wrapping_add(LEGACY_DEVICE_AREA)]
+            }
+        }
     }
 
     /// One descriptor.
@@ -367,7 +400,7 @@ impl World {
     /// Makes a head available (bit 7: in which queue), and notifies unless bit 4 is set.
     fn offer(&mut self, head: u8, choice: u8) {
         let queue = usize::from(choice >> 7);
-        let area = ring(queue).wrapping_add(DRIVER_AREA);
+        let [_, area, _] = self.areas(queue);
         let Some(index) = self.available.get_mut(queue) else {
             return;
         };
@@ -388,7 +421,7 @@ impl World {
         let length = usize::try_from(bytes.number() & 0x3fff).unwrap_or(0);
         let id = self.disk_id.wrapping_sub(u64::from(choice & 7));
         self.with(|slot, reach| match slot {
-            Slot::Empty => {}
+            Slot::Empty(_) => {}
             Slot::Block(device) => {
                 let asked = device.pending().find(|request| request.id == id);
                 let length = match asked.map(|request| request.operation) {

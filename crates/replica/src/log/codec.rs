@@ -20,7 +20,7 @@ use crate::log::entry::{Digest, Entry, EntryKind, Seq};
 use crate::log::parcel::Parcel;
 
 /// Version of the log format, in file headers. Version 1 also marked flushes of a disk as outputs.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Bytes before the body of a frame: length of the body, CRC-32C of all that follows, first number.
 pub const FRAME_HEAD: usize = 4 + 4 + 8;

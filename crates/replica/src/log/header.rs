@@ -12,7 +12,7 @@
 
 use std::fmt;
 
-use machine::{Boot, Config, DiskConfig, NetConfig, Step};
+use machine::{Boot, Config, DiskConfig, NetConfig, Step, Transport};
 use sha2::{Digest as _, Sha256};
 
 use crate::limits;
@@ -60,6 +60,8 @@ pub struct Header {
     pub disks: Vec<DiskConfig>,
     /// The virtio-net devices, in the order of their numbers. Their addresses are seeds.
     pub nets: Vec<NetConfig>,
+    /// By which registers the guest drives its virtio devices.
+    pub virtio: Transport,
     /// Seed of the guest's random numbers at boot.
     pub rng_seed: [u8; 32],
     /// Wall-clock time of step 0, in nanoseconds since 1970.
@@ -98,6 +100,7 @@ impl Header {
             harts: u32::try_from(config.harts).unwrap_or(u32::MAX),
             disks: config.disks.clone(),
             nets: config.nets.clone(),
+            virtio: config.virtio,
             rng_seed: config.rng_seed,
             wall_clock_ns: config.wall_clock_ns,
             command_line: config.boot.command_line.clone(),
@@ -120,6 +123,7 @@ impl Header {
             harts: usize::try_from(self.harts).unwrap_or(usize::MAX),
             disks: self.disks.clone(),
             nets: self.nets.clone(),
+            virtio: self.virtio,
             rng_seed: self.rng_seed,
             wall_clock_ns: self.wall_clock_ns,
             boot: Boot {
@@ -143,6 +147,7 @@ impl Header {
             harts,
             disks,
             nets,
+            virtio,
             rng_seed: _,
             wall_clock_ns: _,
             command_line,
@@ -162,6 +167,11 @@ impl Header {
             differ("a disk's serial", &theirs.serial, &ours.serial)?;
         }
         differ("the number of network devices", nets.len(), ours.nets.len())?;
+        differ(
+            "the version of virtio-mmio",
+            virtio.version(),
+            ours.virtio.version(),
+        )?;
         differ("the kernel command line", command_line, &ours.command_line)?;
         differ("the firmware", *firmware, ours.firmware)?;
         differ("the kernel", *kernel, ours.kernel)?;
@@ -200,6 +210,7 @@ impl Header {
         for net in &self.nets {
             w.raw(&net.mac);
         }
+        w.raw(&[self.virtio.version()]);
         w.raw(&self.rng_seed);
         w.varint(self.wall_clock_ns);
         w.bytes(self.command_line.as_bytes());
@@ -239,6 +250,7 @@ impl Header {
             harts,
             disks,
             nets,
+            virtio: transport(r)?,
             rng_seed: r.array()?,
             wall_clock_ns: r.varint()?,
             command_line: r.text(limits::HEADER_BYTES_MAX)?,
@@ -255,6 +267,14 @@ fn truth(r: &mut Reader<'_>) -> Result<bool, Malformed> {
         [1] => Ok(true),
         _ => Err(Malformed::TooLarge),
     }
+}
+
+fn transport(r: &mut Reader<'_>) -> Result<Transport, Malformed> {
+    let [version] = r.array()?;
+    [Transport::Modern, Transport::Legacy]
+        .into_iter()
+        .find(|transport| transport.version() == version)
+        .ok_or(Malformed::TooLarge)
 }
 
 fn image(r: &mut Reader<'_>) -> Result<ImageId, Malformed> {

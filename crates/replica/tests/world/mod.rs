@@ -395,6 +395,7 @@ pub fn header() -> Header {
         nets: vec![NetConfig {
             mac: [2, 0, 0, 0, 0, 9],
         }],
+        virtio: machine::Transport::default(),
         rng_seed: [7; 32],
         wall_clock_ns: 1_700_000_000_000_000_000,
         command_line: "console=ttyS0".to_owned(),
