@@ -12,7 +12,7 @@ mod support;
 use hart::{Engine, Interpreter, InterpreterOptions, Ram, Reason, Translate, Translate::*, ram::DIRTY};
 use support::{
     Computer, State,
-    loops::prepare_loops,
+    loops::{prepare_floats, prepare_loops},
     random::{Random, prepare},
 };
 
@@ -29,6 +29,11 @@ const NONSENSE: Kind = Kind {
 };
 const LOOPS: Kind = Kind {
     prepare: prepare_loops,
+    steps: 12_000,
+};
+
+const FLOATS: Kind = Kind {
+    prepare: prepare_floats,
     steps: 12_000,
 };
 
@@ -161,6 +166,11 @@ fn a_run_in_pieces_equals_a_run_in_one() {
 #[test]
 fn a_run_of_loops_in_pieces_equals_a_run_in_one() {
     compare_all(LOOPS);
+}
+
+#[test]
+fn a_run_of_loops_that_compute_with_floats_in_pieces_equals_a_run_in_one() {
+    compare_all(FLOATS);
 }
 
 #[test]

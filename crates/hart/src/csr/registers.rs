@@ -136,9 +136,9 @@ impl Csrs {
         self.mstatus & FS == FS
     }
 
-    /// Is NX accrued and the dynamic rounding mode RNE?
+    /// Is the dynamic rounding mode RNE?
     pub fn is_float_plain(&self) -> bool {
-        self.fcsr & 0xe1 == 1
+        self.fcsr & 0xe0 == 0
     }
 
     /// Notes that floating-point state has changed.

@@ -23,6 +23,22 @@ impl Flags {
     /// Invalid operation: there is no defined result, or an operand is a signalling NaN.
     pub const NV: Flags = Flags(16);
 
+    /// The flags that stand in the MXCSR of an x86-64 host: invalid, denormal (which RISC-V does not have),
+    /// divide by zero, overflow, underflow and inexact, from bit 0 on (Intel SDM volume 1, "MXCSR Control and
+    /// Status Register").
+    #[inline]
+    #[must_use]
+    pub fn of_host(status: u32) -> Flags {
+        let flag = |bit: u32, flag: Flags| if status >> bit & 1 != 0 { flag.0 } else { 0 };
+        Flags(
+            flag(0, Flags::NV)
+                | flag(2, Flags::DZ)
+                | flag(3, Flags::OF)
+                | flag(4, Flags::UF)
+                | flag(5, Flags::NX),
+        )
+    }
+
     /// Sets the given flags; the others keep their state.
     #[inline]
     pub fn raise(&mut self, flags: Flags) {

@@ -10,7 +10,8 @@ use super::{Caches, Core, Flow, Stretch, code::SLOTS, int::address, meter::Meter
 use crate::{
     Step,
     csr::{number, status},
-    jit::{self, Found, NOTHING, OPS_MAX, Resume, Translations},
+    fpu::Flags,
+    jit::{self, Found, NOTHING, OPS_MAX, Resume, STATUS_CLEAN, Translations},
     op::{BlockKind, Code, Op},
     privilege::Privilege,
     profile::{Part, Place, Why},
@@ -59,11 +60,13 @@ impl Core<'_> {
         self.x.ram = self.ram.base() as u64;
         self.show_reservation();
         self.show_tables();
+        self.x.float_live = 0;
         self.show_status();
         self.show_frames();
         jit::run(self, code);
         self.leave_frames();
         self.take_reservation();
+        self.take_flags();
         if self.meter.is_some() {
             self.meter_entered(self.x.left);
         }
@@ -173,6 +176,15 @@ impl Core<'_> {
         self.hart.reservation = (reserved != NOTHING).then_some(reserved);
     }
 
+    /// Takes the floating-point flags that generated code has raised into the hart.
+    fn take_flags(&mut self) {
+        if self.x.float_live != 0 {
+            let flags = Flags::of_host(self.x.float_status as u32);
+            self.hart.csr.fcsr |= u64::from(flags.0);
+            self.x.float_status = STATUS_CLEAN;
+        }
+    }
+
     /// Shows what generated code may do with `sstatus` and floating point.
     fn show_status(&mut self) {
         self.x.calm = u64::from(self.calm);
@@ -184,6 +196,7 @@ impl Core<'_> {
         self.x.float_dirty = dirty;
         self.x.float_mode = mode;
         self.x.float_plain = dirty & mode;
+        self.x.float_ready = u64::from(dirty & mode != 0 && self.x.float_live != 0);
     }
 
     /// A number that grows when something is dropped that generated code may rely on.
@@ -252,6 +265,7 @@ impl jit::Engine for Core<'_> {
 
     fn interpret(&mut self, place: usize, slot: usize, left: u64) -> Resume {
         self.take_reservation();
+        self.take_flags();
         let resume = self.interpret_one(place, slot, left);
         self.show_reservation();
         resume

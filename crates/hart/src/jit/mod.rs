@@ -50,4 +50,4 @@ pub use plan::{OPS_MAX, ends, follows, is_loop, next_slot};
 pub use run::{Engine, run};
 pub use support::{NoTranslation, can_translate};
 pub use translations::{Code, Found, HOT, Present, Translations};
-pub use workspace::{NOTHING, Resume, Workspace};
+pub use workspace::{NOTHING, Resume, STATUS_CLEAN, Workspace};

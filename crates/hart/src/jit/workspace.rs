@@ -16,6 +16,10 @@ use crate::op::SINK;
 /// No offset in RAM: the value of [`Workspace::reserved`] if there is no reservation.
 pub const NOTHING: u64 = u64::MAX;
 
+/// The host's MXCSR with no flag raised, all exceptions masked and round to nearest even: as Rust demands it
+/// (Intel SDM volume 1, "MXCSR Control and Status Register").
+pub const STATUS_CLEAN: u64 = 0x1f80;
+
 /// The register that the host register points to, so that all of x0 to x31 are within reach of a displacement
 /// of one byte.
 const MIDDLE_REGISTER: usize = 16;
@@ -34,7 +38,7 @@ const WORDS: usize = u8::MAX as usize + 1;
 const REST: usize = WORDS - REGISTERS - NAMED - STREAMS_MAX;
 
 /// Fields of one word.
-const NAMED: usize = 26;
+const NAMED: usize = 29;
 
 const _: () = assert!(size_of::<Workspace>() == WORDS * size_of::<u64>());
 
@@ -69,11 +73,14 @@ pub struct Workspace {
     /// The bit SD of `sstatus`: not 0 if `mstatus.FS` is Dirty, so that the floating-point registers may be
     /// written without notice.
     pub float_dirty: u64,
-    /// Not 0 if the floating-point registers may be written, NX is accrued already and the rounding mode is
-    /// RNE, so that a normal result changes no flag: `float_dirty & float_mode`.
+    /// Not 0 if the floating-point registers may be written and the rounding mode is RNE, so that the host
+    /// may compute what is written: `float_dirty & float_mode`.
     pub float_plain: u64,
-    /// All ones if NX is accrued already and the rounding mode is RNE, else 0.
+    /// All ones if the rounding mode is RNE, else 0.
     pub float_mode: u64,
+    /// Not 0 if `float_plain` and `float_live` are not: the host may compute at once. It may be 0 though both
+    /// are not.
+    pub float_ready: u64,
     /// The host address of the CSRs.
     pub csrs: u64,
     /// Not 0 outside user mode.
@@ -105,6 +112,12 @@ pub struct Workspace {
     pub floor: u64,
     /// Of a loop with streams, while they are looked up: for how many turns all of them stay in their pages.
     pub turns: u64,
+    /// Not 0 if flags that the host's arithmetic has raised since generated code was entered are the guest's:
+    /// they stand in the host's MXCSR, and go to `float_status` wherever generated code is left.
+    pub float_live: u64,
+    /// The host's MXCSR as generated code leaves it. Between two runs it is [`STATUS_CLEAN`], from where the
+    /// host's register is cleared.
+    pub float_status: u64,
     /// Of a loop with streams: for each what to add to its addresses to get host addresses.
     pub distances: [u64; STREAMS_MAX],
     /// Words that nobody uses, so that every byte is the index of a word.
@@ -129,6 +142,7 @@ impl Workspace {
             float_dirty: 0,
             float_plain: 0,
             float_mode: 0,
+            float_ready: 0,
             csrs: 0,
             supervisor: 0,
             status_constants: 0,
@@ -144,6 +158,8 @@ impl Workspace {
             interpret: 0,
             floor: 0,
             turns: 0,
+            float_live: 0,
+            float_status: STATUS_CLEAN,
             distances: [0; STREAMS_MAX],
             rest: [0; REST],
         }

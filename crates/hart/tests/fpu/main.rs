@@ -6,8 +6,14 @@ mod fast;
 mod operands;
 mod rules;
 
+#[path = "../support/mod.rs"]
+mod support;
+
 // The oracle is C code whose build script supports x86-64 only.
 #[cfg(target_arch = "x86_64")]
 mod berkeley;
 #[cfg(target_arch = "x86_64")]
 mod equal;
+// Generated code is x86-64 too.
+#[cfg(target_arch = "x86_64")]
+mod native;

@@ -6,6 +6,7 @@ use hart::ram::BASE;
 
 use super::{
     Computer, DMA, LINES, UART,
+    floats::{float_value, float_word},
     random::{CODE, CODE_END, DATA, LEAVES, Random, branch, keep, prepare, word},
 };
 
@@ -22,8 +23,35 @@ const STRIDES: [i32; 14] = [1, 1, 2, 4, 4, 8, 8, 16, 24, 48, 100, 256, 264, 0];
 const WALKED: u64 = 0x4000_0000;
 const NODES: u64 = 32;
 
+/// What a guest computes with in its loops.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Computes {
+    /// Integers, and now and then it loads or stores a floating-point register.
+    Integers,
+    /// Floating-point numbers for the most part.
+    Floats,
+}
+
 /// Fills memory and registers of a new computer.
 pub fn prepare_loops(computer: &mut Computer, random: &mut Random) {
+    prepare_for(computer, random, Computes::Integers);
+}
+
+/// The same, with loops that compute with floating-point numbers.
+pub fn prepare_floats(computer: &mut Computer, random: &mut Random) {
+    prepare_for(computer, random, Computes::Floats);
+    for register in 0..32 {
+        computer.hart.f[register] = float_value(random);
+    }
+    for place in (BASE + DATA..BASE + DATA + 0x3_0000).step_by(16) {
+        if random.below(2) == 0 {
+            let value = float_value(random).to_le_bytes();
+            computer.ram.write(place + 8 * random.below(2), &value).unwrap();
+        }
+    }
+}
+
+fn prepare_for(computer: &mut Computer, random: &mut Random, computes: Computes) {
     prepare(computer, random);
     let mut put = |offset: u64, bytes: &[u8]| computer.ram.write(BASE + offset, bytes).unwrap();
     // Data pages: every order of the physical ones.
@@ -54,7 +82,7 @@ pub fn prepare_loops(computer: &mut Computer, random: &mut Random) {
     }
     let mut words = Vec::new();
     while words.len() < (CODE_END - CODE) as usize / 4 - 80 {
-        a_loop(&mut words, random);
+        a_loop(&mut words, random, computes);
     }
     // And again.
     words.push(jump(-4 * words.len() as i32));
@@ -66,7 +94,7 @@ fn node_offset(node: u64) -> u64 {
     0x400 + node * 16
 }
 
-fn a_loop(words: &mut Vec<u32>, random: &mut Random) {
+fn a_loop(words: &mut Vec<u32>, random: &mut Random, computes: Computes) {
     let walkers = &WALKERS[..1 + random.below(4) as usize];
     let strides: Vec<i32> = walkers
         .iter()
@@ -94,15 +122,15 @@ fn a_loop(words: &mut Vec<u32>, random: &mut Random) {
     let head = words.len();
     words.push(add(COUNTER, COUNTER, -1));
     for ((&walker, &stride), &chained) in walkers.iter().zip(&strides).zip(&chained) {
-        some(words, random, head, (walker, walkers));
+        some(words, random, head, (walker, walkers), computes);
         if chained {
             follow(words, random, walker);
-            some(words, random, head, (walker, walkers));
+            some(words, random, head, (walker, walkers), computes);
             continue;
         }
         let part = random.pick(&[stride, stride, stride, stride / 2, 0, 3 * stride]);
         words.push(add(walker, walker, part));
-        some(words, random, head, (walker, walkers));
+        some(words, random, head, (walker, walkers), computes);
         if part != stride {
             words.push(add(walker, walker, stride - part));
         }
@@ -129,13 +157,26 @@ fn follow(words: &mut Vec<u32>, random: &mut Random, walker: u32) {
 }
 
 /// Some accesses and other things, mostly of one walker, now and then of another.
-fn some(words: &mut Vec<u32>, random: &mut Random, head: usize, (walker, walkers): (u32, &[u32])) {
+fn some(
+    words: &mut Vec<u32>,
+    random: &mut Random,
+    head: usize,
+    (walker, walkers): (u32, &[u32]),
+    computes: Computes,
+) {
     for _ in 0..random.pick(&[0, 1, 1, 2, 2, 5]) {
         let walker = match random.below(3) {
             0 => random.pick(walkers),
             _ => walker,
         };
         something(words, random, head, walker);
+        if computes == Computes::Floats {
+            words.extend(
+                (0..random.below(5))
+                    .map(|_| float_word(random, &OTHERS))
+                    .collect::<Vec<_>>(),
+            );
+        }
         words.extend((random.below(3) == 0).then(|| keep(random.pick(&OTHERS))));
     }
 }

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test program uses its part of the board")]
 
 pub mod asm;
+pub mod floats;
 pub mod loops;
 pub mod random;
 

@@ -126,6 +126,12 @@ impl Emitter {
         }
     }
 
+    /// `mov [to], value`, which is sign-extended.
+    pub fn store_immediate(&mut self, size: Size, to: Memory, value: i32) {
+        self.form(size, &[0xc7], 0, Operand::Memory(to), false);
+        self.dword(value);
+    }
+
     /// `to = value`, in the shortest form. For the value 0 that form changes the flags.
     pub fn load_immediate(&mut self, to: Register, value: i64) {
         if value == 0 {

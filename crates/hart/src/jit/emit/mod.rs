@@ -21,3 +21,4 @@ pub use bits::{Bit, Count, Rotate};
 pub use emitter::Emitter;
 pub use jump::Jump;
 pub use operand::*;
+pub use vector::Vex;

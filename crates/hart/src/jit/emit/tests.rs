@@ -11,6 +11,7 @@ use super::*;
 mod bits;
 mod data;
 mod flow;
+mod vector;
 
 const BASE: u64 = 0x7f12_3456_7000;
 
@@ -38,9 +39,11 @@ const BYTES: [Name; 16] = {
         AL, CL, DL, BL, SPL, BPL, SIL, DIL, R8L, R9L, R10L, R11L, R12L, R13L, R14L, R15L,
     ]
 };
-const VECTORS: [Name; 8] = {
+const VECTORS: [Name; 16] = {
     use Name::*;
-    [XMM0, XMM1, XMM2, XMM3, XMM4, XMM5, XMM6, XMM7]
+    [
+        XMM0, XMM1, XMM2, XMM3, XMM4, XMM5, XMM6, XMM7, XMM8, XMM9, XMM10, XMM11, XMM12, XMM13, XMM14, XMM15,
+    ]
 };
 
 /// Displacements on both sides of every value at which their encoding changes, and the least and the

@@ -20,10 +20,10 @@ const _: () = assert!(NOTHING as i32 as u64 == NOTHING);
 
 /// The bytes of a vector register.
 const VECTOR: i32 = 16;
-/// The opcode of `xorpd`, after the bytes 66 0f.
-const XOR: u8 = 0x57;
-/// The opcode of `movupd` to memory, after the bytes 66 0f.
-const STORE: u8 = 0x11;
+/// `vxorps`.
+const XOR: Vex = Vex::new(0, 0x57);
+/// `vmovups` to memory.
+const STORE: Vex = Vex::new(0, 0x11);
 
 impl Block<'_> {
     /// Translates a load, a store or an atomic access.
@@ -168,10 +168,10 @@ impl Block<'_> {
         self.e.lea(Size::Quad, RCX, Memory::indexed(RDX, base, 0, 0));
         self.e
             .alu_immediate(Alu::And, Size::Quad, Operand::Register(RCX), -(BLOCK as i32));
-        self.e.scalar(0x66, Size::Double, XOR, 0, Operand::Register(0));
+        self.e.vex(XOR, 0, 0, Operand::Register(0));
         for part in (0..BLOCK as i32).step_by(VECTOR as usize) {
             let to = Operand::Memory(Memory::at(RCX, part));
-            self.e.scalar(0x66, Size::Double, STORE, 0, to);
+            self.e.vex(STORE, 0, 0, to);
         }
         self.looked_up(lookup, at, Serves::One);
         self.interpret_at(forbidden, at);

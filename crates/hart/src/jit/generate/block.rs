@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 
 use super::{
-    cold::{At, Cold, PutOff},
-    known::Known,
+    cold::{At, Back, Cold, Exposed, PutOff},
+    known::{Held, Known, Use},
     stubs::Stubs,
 };
 use crate::{
@@ -67,19 +67,20 @@ pub struct Target {
     pub slot: usize,
 }
 
-/// One copy of the ops in the code. Most superblocks have one pass; a loop that walks through memory or
-/// carries words from turn to turn has a second one, whose turns are faster.
+/// One copy of the ops in the code. Most superblocks have one pass; a loop that walks through memory, or that
+/// carries words or floating-point registers from turn to turn, has further ones, whose turns are faster.
 pub(super) struct Pass {
     /// Does this pass do without lookups for the streams, because their pages are known as long as its turns
     /// last?
     pub fast: bool,
-    /// What is known of registers whenever a turn begins. The end of a turn must see to it that it is true
-    /// again.
-    pub entry: Words,
+    /// What is known whenever a turn begins, but for the shared lookup. The end of a turn must see to it that
+    /// it is true again.
+    pub entry: Known,
     /// The place in the code where a turn begins.
     pub start: usize,
-    /// The place in the code where each op begins, of those that are there.
-    pub begins: Vec<usize>,
+    /// The place in the code where each op begins, of those that are there, and what vector registers hold
+    /// there.
+    pub begins: Vec<Back>,
     /// The branches to later ops so far.
     pub skips: Vec<Skip>,
 }
@@ -92,6 +93,10 @@ pub(super) struct Skip {
     pub shared: Option<usize>,
     /// The registers that hold sign-extended words. None is lazy: the cold code extends them.
     pub words: Set,
+    /// What may be done with the floating-point registers.
+    pub float: Option<Use>,
+    /// What vector registers hold.
+    pub held: Held,
 }
 
 /// A superblock under construction.
@@ -102,16 +107,21 @@ pub(super) struct Block<'a> {
     pub source: &'a Source<'a>,
     /// What was decided before there was any code.
     pub plan: &'a Plan<'a>,
-    /// The passes that are in the code, the last of which may be unfinished: one or two.
+    /// The passes that are in the code, the last of which may be unfinished: one to three.
     pub passes: Vec<Pass>,
     /// The number of the pass that the code in hand belongs to. Cold code belongs to the pass that jumps to
     /// it.
     pub current: usize,
     /// What is certain at the end of the code so far.
     pub known: Known,
-    /// The registers that are lazy where the op in hand would be left in its middle: those that were so
-    /// before it.
-    pub exposed: Set,
+    /// What the host's registers hold where the op in hand would be left in its middle: what they held before
+    /// it.
+    pub exposed: Exposed,
+    /// The jumps of the op in hand that lead to the interpreter and come back.
+    pub declined: Vec<Jump>,
+    /// The jumps of the op in hand that are taken if an operand is no properly boxed single. What the code
+    /// after the op relies on is wrong then, so they do not come back.
+    pub unboxed: Vec<Jump>,
     /// The cold code that is still to be made, in the order in which it will be.
     pub put_off: VecDeque<PutOff>,
     /// The jumps so far that will be [`Link`]s, each with the slot that it may lead to.
@@ -129,17 +139,23 @@ impl<'a> Block<'a> {
             passes: Vec::with_capacity(1),
             current: 0,
             known: Known::default(),
-            exposed: 0,
+            exposed: Exposed::default(),
+            declined: Vec::new(),
+            unboxed: Vec::new(),
             put_off: VecDeque::with_capacity(OPS_MAX),
             links: Vec::with_capacity(LINKS),
         }
     }
 
-    /// Begins a pass: a turn begins here, with this known of registers.
-    pub fn begin_pass(&mut self, fast: bool, entry: Words) {
+    /// Begins a pass: a turn begins here, with this known but for the shared lookup.
+    pub fn begin_pass(&mut self, fast: bool, entry: Known) {
+        let entry = Known {
+            shared: None,
+            ..entry
+        };
         self.current = self.passes.len();
-        self.known = Known::only(entry);
-        self.exposed = entry.lazy;
+        self.known = entry;
+        self.expose();
         self.passes.push(Pass {
             fast,
             entry,
@@ -159,12 +175,28 @@ impl<'a> Block<'a> {
         &mut self.passes[self.current]
     }
 
+    /// An op begins: if it is left in its middle, what is known now of the host's registers is what counts.
+    pub fn expose(&mut self) {
+        self.exposed = Exposed {
+            lazy: self.known.words.lazy,
+            held: self.known.held,
+        };
+    }
+
+    /// The place where the code ends so far, to come back to.
+    pub fn back(&self) -> Back {
+        Back {
+            place: self.e.here(),
+            held: self.known.held,
+        }
+    }
+
     /// Puts off what happens if the jump is taken, which is in the middle of the op in hand.
     pub fn put_off(&mut self, jump: Jump, cold: Cold) {
         self.put_off.push_back(PutOff {
             jump,
             pass: self.current,
-            lazy: self.exposed,
+            exposed: self.exposed,
             cold,
         });
     }
@@ -172,7 +204,7 @@ impl<'a> Block<'a> {
     /// Puts off that the interpreter does the op whose code ends here if the jump is taken; control comes
     /// back here.
     pub fn interpret_at(&mut self, jump: Jump, at: At) {
-        let back = self.e.here();
+        let back = self.back();
         self.put_off(jump, Cold::Interpret { at, back });
     }
 
@@ -181,8 +213,12 @@ impl<'a> Block<'a> {
         let next = self.put_off.pop_front()?;
         self.e.land(next.jump);
         self.current = next.pass;
-        self.known = Known::only(Words::only(next.lazy));
-        self.exposed = next.lazy;
+        self.exposed = next.exposed;
+        self.known = Known {
+            words: Words::only(next.exposed.lazy),
+            held: next.exposed.held,
+            ..Known::default()
+        };
         Some(next.cold)
     }
 }

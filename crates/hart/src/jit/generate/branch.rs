@@ -53,11 +53,14 @@ impl Block<'_> {
         }
         let jump = self.e.jump_if(condition);
         if let Some(to) = later {
-            let (shared, words) = (
-                self.known.shared.map(|shared| shared.made),
-                self.known.words.known,
-            );
-            self.pass_mut().skips.push(Skip { to, shared, words });
+            let known = self.known;
+            self.pass_mut().skips.push(Skip {
+                to,
+                shared: known.shared.map(|shared| shared.made),
+                words: known.words.known,
+                float: known.float,
+                held: known.held,
+            });
             self.put_off(jump, Cold::Skip { completed, to });
         } else {
             self.put_off(jump, Cold::Go { completed, slot });
@@ -65,10 +68,10 @@ impl Block<'_> {
     }
 
     /// Is the way out to a slot worth its place beside the straight line? It is if it is likely to be taken,
-    /// unless it has to exchange registers in a loop.
+    /// unless it has to exchange registers in a loop or to store floating-point registers.
     fn is_beside(&self, slot: i64) -> bool {
         let exchanges = self.plan.seats != PINNED && self.plan.course != Course::Onward;
-        !exchanges && (self.source.is_likely)(slot)
+        !exchanges && self.known.held.dirty == 0 && (self.source.is_likely)(slot)
     }
 
     /// Goes on at a slot outside the superblock on a condition, with the way out beside the straight line.
@@ -85,19 +88,24 @@ impl Block<'_> {
     /// ways here.
     pub(super) fn join(&mut self, index: usize) {
         let mut words = Set::MAX;
+        let mut others = Vec::new();
         for skip in self.passes[self.current]
             .skips
             .iter()
             .filter(|skip| skip.to == index)
         {
-            self.known.float = None;
+            self.known.float = self.known.float.min(skip.float);
             self.known.shared = self.known.shared.filter(|known| Some(known.made) == skip.shared);
             words &= skip.words;
+            others.push(skip.held);
+        }
+        for other in others {
+            self.agree(other);
         }
         // On the other ways nothing is lazy, but what is a word on all of them may be lazy from here on.
         self.settle(!words);
         self.known.words.known &= words;
-        let here = self.e.here();
+        let here = self.back();
         self.pass_mut().begins.push(here);
     }
 }

@@ -4,7 +4,7 @@
 //! These are orders only; `translate` carries them out. Each has all that is needed for it, as the state of
 //! the generator is another one by then.
 
-use super::host::TLB;
+use super::{host::TLB, known::Held};
 use crate::jit::{
     emit::{Jump, Memory, Operand, RDX},
     plan::Set,
@@ -41,6 +41,15 @@ impl Lookup {
     }
 }
 
+/// A place in the hot code to which cold code comes back.
+#[derive(Clone, Copy)]
+pub struct Back {
+    /// The place in the code.
+    pub place: usize,
+    /// What vector registers hold there.
+    pub held: Held,
+}
+
 /// A piece of cold code. Wherever a piece leaves the superblock, it gives back the steps that are not done.
 pub enum Cold {
     /// Leaves at the first op: there are not steps enough for all ops.
@@ -61,18 +70,32 @@ pub enum Cold {
     /// Goes on at a later op of the superblock, the one with the number `to`, after so many ops.
     Skip { completed: usize, to: usize },
     /// Has the interpreter do an op and goes on in the hot code at `back`.
-    Interpret { at: At, back: usize },
+    Interpret { at: At, back: Back },
     /// Has the interpreter do an op and leaves the superblock after it.
     InterpretAndLeave { at: At },
+    /// Has the host gather floating-point flags from here on and goes on at `back`, if the host may compute
+    /// at all; if not, does as `InterpretAndLeave`.
+    Compute { at: At, back: usize },
+    /// Makes the NaN in a vector register the canonical one and goes on at `back`.
+    Canonical { vector: u8, single: bool, back: usize },
     /// Takes the distance from guest to host addresses from the entry that a lookup has found, and goes on at
     /// `back`.
     Elsewhere { lookup: Lookup, back: usize },
     /// Asks the second entry that a page may have, and if that fails has the interpreter do the op; goes on
     /// at `back`.
-    Second { at: At, back: usize, lookup: Lookup },
+    Second { at: At, back: Back, lookup: Lookup },
     /// Asks the second entry, for a lookup that serves several accesses. If that fails they may lie in two
     /// pages: does the first of them alone and leaves the superblock.
     Alone { at: At, lookup: Lookup },
+}
+
+/// What the host's registers hold where the op in hand would be left in its middle.
+#[derive(Clone, Copy, Default)]
+pub struct Exposed {
+    /// The integer registers that are lazy.
+    pub lazy: Set,
+    /// The floating-point registers in vector registers. Those that the op has loaded meanwhile do not count.
+    pub held: Held,
 }
 
 /// A piece of cold code that is still to be made.
@@ -81,8 +104,8 @@ pub struct PutOff {
     pub jump: Jump,
     /// The pass, by its number, in which the jump is.
     pub pass: usize,
-    /// The registers that are lazy when the jump is taken.
-    pub lazy: Set,
+    /// What the host's registers hold when the jump is taken.
+    pub exposed: Exposed,
     /// What happens there.
     pub cold: Cold,
 }

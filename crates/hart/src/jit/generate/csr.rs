@@ -109,6 +109,7 @@ impl Block<'_> {
         self.e.store(field!(float_dirty), RDX);
         self.e.alu(Alu::And, Size::Quad, RDX, held!(float_mode));
         self.e.store(field!(float_plain), RDX);
+        self.e.store_immediate(Size::Quad, field!(float_ready), 0);
     }
 
     /// rdx becomes the bits of `sstatus` that an access changes, if rax is `mstatus`.

@@ -1,54 +1,57 @@
-//! The code of floating-point instructions: loads, stores, moves, and double precision where the host's own
-//! arithmetic gives RISC-V's result and no flag can change.
+//! The code of floating-point instructions: loads, stores, moves, and arithmetic in both precisions where the
+//! host computes what RISC-V demands.
 //!
-//! That is so when NX is accrued already, the rounding mode is RNE, and the result is finite and not tiny:
-//! then neither NV, DZ, OF nor UF is raised, and there is no NaN to canonicalise. Everything else leaves for
-//! the interpreter, before anything has changed. A result of exponent 1 leaves too: it may have been tiny
-//! before it was rounded.
+//! It does so in round to nearest even, but for the bits of a NaN, which are put right later (`vectors`), and
+//! for the value of a conversion that does not fit, which the interpreter finds out. The host raises the same
+//! flags for the same operands: both detect tininess after rounding. Its flags accrue in its own register
+//! while generated code runs, and become the guest's where that is left (`stubs`).
+//!
+//! What the interpreter does instead is known before anything has changed: neither the register that an op
+//! writes, nor a flag that the interpreter would not raise.
 
 use super::{
     block::Block,
     cold::{At, Cold},
-    host::held,
+    host::{field, held},
     known::Use,
+    vectors::{COPY, MOVE_FROM, MOVE_TO, SCRATCH, compare, home, scalar, size_of},
 };
 use crate::{
     jit::emit::*,
     op::{Code, FloatForm, FloatKind, Op},
 };
 
-/// The upper half of a register that holds a single (unprivileged manual, "NaN Boxing").
-const SINGLE_BOX: i64 = 0xffff_ffff_0000_0000_u64 as i64;
-
-/// The prefix of scalar instructions in double precision, and their opcodes.
-const DOUBLE: u8 = 0xf2;
+/// Opcodes of scalar arithmetic, for [`scalar`].
 const SQUARE_ROOT: u8 = 0x51;
 const ADD: u8 = 0x58;
 const MULTIPLY: u8 = 0x59;
 const SUBTRACT: u8 = 0x5c;
+const MINIMUM: u8 = 0x5d;
 const DIVIDE: u8 = 0x5e;
-/// `cvtsi2sd`: from an integer.
-const FROM_INTEGER: u8 = 0x2a;
-/// `cvttsd2si`: to an integer, rounded towards zero.
-const TO_INTEGER: u8 = 0x2c;
-/// `ucomisd`, after the prefix 66.
-const COMPARE: u8 = 0x2e;
-/// `movq`: to a vector register after the prefix f3, from one to a general register after the prefix 66.
-const MOVE: u8 = 0x7e;
-/// The forms of FMA3 that compute `xmm0 = ±(xmm1 * factor) ± xmm0`.
+const MAXIMUM: u8 = 0x5f;
+/// `vcvtss2sd` and `vcvtsd2ss`: to the other precision.
+const CONVERT: u8 = 0x5a;
+/// `vandps`, `vandnps`, `vorps` and `vxorps`; the second inverts its first operand.
+const AND: Vex = Vex::new(0, 0x54);
+const AND_NOT: Vex = Vex::new(0, 0x55);
+const OR: Vex = Vex::new(0, 0x56);
+const XOR: Vex = Vex::new(0, 0x57);
+/// The instructions of FMA3 that compute `±(first * operand) ± to`, less 0x10 where they compute `±(first *
+/// to) ± operand`.
 const FUSED_ADD: u8 = 0xb9;
 const FUSED_SUBTRACT: u8 = 0xbb;
 const FUSED_NEGATIVE_ADD: u8 = 0xbd;
 const FUSED_NEGATIVE_SUBTRACT: u8 = 0xbf;
+const FUSED_WITH_ADDEND: u8 = 0x10;
 
-/// The place of a floating-point register, when rcx holds the address of all of them.
-fn place(register: u8) -> Memory {
-    Memory::at(RCX, i32::from(register & 31) * 8)
-}
-
-/// The value of a floating-point register, when rcx holds the address of all of them.
-fn source(register: u8) -> Operand {
-    Operand::Memory(place(register))
+/// What is done with the floating-point registers.
+fn purpose(kind: FloatKind) -> Use {
+    use FloatKind::*;
+    match kind {
+        Eq | Lt | Le | Class | MoveToInteger => Use::Read,
+        Sgnj | Sgnjn | Sgnjx | Min | Max | MoveFromInteger => Use::Write,
+        _ => Use::Compute,
+    }
 }
 
 impl Block<'_> {
@@ -62,219 +65,289 @@ impl Block<'_> {
         let condition = match purpose {
             Use::Read => held!(float_on),
             Use::Write => held!(float_dirty),
-            Use::Compute => held!(float_plain),
+            Use::Compute => held!(float_ready),
         };
         self.e.alu_immediate(Alu::Cmp, Size::Quad, condition, 0);
         let jump = self.e.jump_if(Condition::Equal);
-        self.put_off(jump, Cold::InterpretAndLeave { at });
+        let cold = match purpose {
+            Use::Compute => Cold::Compute {
+                at,
+                back: self.e.here(),
+            },
+            _ => Cold::InterpretAndLeave { at },
+        };
+        self.put_off(jump, cold);
     }
 
-    /// rcx becomes the address of the floating-point registers.
-    fn registers(&mut self) {
-        self.e.mov(Size::Quad, RCX, held!(float));
-    }
-
-    /// Boxes the single in the lower half of rax.
-    fn boxed(&mut self) {
-        self.e.load_immediate(RDX, SINGLE_BOX);
-        self.e.alu(Alu::Or, Size::Quad, RAX, Operand::Register(RDX));
-    }
-
-    /// A vector register becomes `f[from]`.
-    fn fetch(&mut self, vector: u8, from: u8) {
-        self.e.scalar(0xf3, Size::Double, MOVE, vector, source(from));
-    }
-
-    /// rax becomes xmm0.
-    fn take_result(&mut self) {
-        self.e.scalar(0x66, Size::Quad, MOVE, 0, Operand::Register(RAX));
+    /// Has the host gather floating-point flags and goes on at `back`. The jump is taken if it must not
+    /// compute.
+    pub(super) fn begin_to_compute(&mut self, back: usize) -> Jump {
+        let e = &mut self.e;
+        e.alu_immediate(Alu::Cmp, Size::Quad, held!(float_plain), 0);
+        let impossible = e.jump_if(Condition::Equal);
+        e.alu_immediate(Alu::Cmp, Size::Quad, held!(float_live), 0);
+        let live = e.skip_unless(Condition::Equal);
+        e.load_status(field!(float_status));
+        e.store_immediate(Size::Quad, field!(float_live), 1);
+        e.land_near(live);
+        e.store_immediate(Size::Quad, field!(float_ready), 1);
+        e.jump_back(back);
+        impossible
     }
 
     /// Translates a floating-point op.
     pub(super) fn float_op(&mut self, at: At, o: Op) {
         match o.code {
-            Code::Flw => self.float_load(false, at, o),
-            Code::Fld => self.float_load(true, at, o),
-            Code::Fsw => self.float_store(false, at, o),
-            Code::Fsd => self.float_store(true, at, o),
+            Code::Flw => self.float_load(true, at, o),
+            Code::Fld => self.float_load(false, at, o),
+            Code::Fsw => self.float_store(true, at, o),
+            Code::Fsd => self.float_store(false, at, o),
             _ => self.float(at, o),
+        }
+        for unboxed in std::mem::take(&mut self.unboxed) {
+            self.put_off(unboxed, Cold::InterpretAndLeave { at });
+        }
+        for declined in std::mem::take(&mut self.declined) {
+            self.interpret_at(declined, at);
         }
     }
 
-    fn float_load(&mut self, double: bool, at: At, o: Op) {
+    fn float_load(&mut self, single: bool, at: At, o: Op) {
         self.guard(Use::Write, at);
         let reached = self.reach(at, o);
-        let extend = if double { Extend::Full } else { Extend::Word };
-        self.e.load(extend, RAX, Operand::Memory(reached.memory));
-        if !double {
-            self.boxed();
-        }
-        self.registers();
-        self.e.store(place(o.rd), RAX);
+        let vector = self.vector_target(o.rd);
+        self.load_vector(single, vector, reached.memory);
+        self.define_vector(o.rd, vector, single, false);
         self.reached(at, &reached);
     }
 
-    fn float_store(&mut self, double: bool, at: At, o: Op) {
+    fn float_store(&mut self, single: bool, at: At, o: Op) {
         self.guard(Use::Read, at);
+        // The low half is stored, whatever the register holds.
+        let as_single = single && self.present(o.rs2).is_some_and(|(_, has_single)| has_single);
+        let vector = self.fetch(o.rs2, as_single, SCRATCH[0]);
+        self.make_canonical(o.rs2);
         let reached = self.reach(at, o);
-        self.e.mov(Size::Quad, RAX, held!(float));
-        let from = Memory::at(RAX, i32::from(o.rs2 & 31) * 8);
-        self.e.mov(Size::Quad, RAX, Operand::Memory(from));
-        self.e.store_low(if double { 8 } else { 4 }, reached.memory, RAX);
+        self.store_vector(single, reached.memory, vector);
         self.reached(at, &reached);
     }
 
     fn float(&mut self, at: At, o: Op) {
         use FloatKind::*;
         let form = FloatForm::unpack(o.field());
-        let purpose = match form.kind {
-            Eq | Lt | Le | MoveToInteger => Use::Read,
-            Sgnj | Sgnjn | Sgnjx | MoveFromInteger => Use::Write,
-            _ => Use::Compute,
-        };
-        self.guard(purpose, at);
-        self.registers();
+        let single = !form.double;
+        self.guard(purpose(form.kind), at);
         match form.kind {
-            Add | Sub => self.arithmetic(if form.kind == Add { ADD } else { SUBTRACT }, 0, at, o),
-            Mul => self.arithmetic(MULTIPLY, 2, at, o),
-            Div => self.arithmetic(DIVIDE, 2, at, o),
-            Sqrt => {
-                self.e.scalar(DOUBLE, Size::Double, SQUARE_ROOT, 0, source(o.rs1));
-                self.accept(2, at, o);
-            }
-            Madd => self.fused(FUSED_ADD, form, at, o),
-            Msub => self.fused(FUSED_SUBTRACT, form, at, o),
-            Nmsub => self.fused(FUSED_NEGATIVE_ADD, form, at, o),
-            Nmadd => self.fused(FUSED_NEGATIVE_SUBTRACT, form, at, o),
-            Sgnj | Sgnjn | Sgnjx => self.sign(form.kind, o),
-            Eq | Lt | Le => self.float_compare(form.kind, at, o),
-            MoveToInteger => {
-                let extend = if form.double {
-                    Extend::Full
-                } else {
-                    Extend::WordSigned
-                };
-                self.e.load(extend, RAX, source(o.rs1));
-                self.define_unless_x0(o.rd, RAX);
-            }
+            Add => self.arithmetic(ADD, single, o),
+            Sub => self.arithmetic(SUBTRACT, single, o),
+            Mul => self.arithmetic(MULTIPLY, single, o),
+            Div => self.arithmetic(DIVIDE, single, o),
+            Sqrt => self.unary(SQUARE_ROOT, single, single, o),
+            Convert => self.unary(CONVERT, !single, single, o),
+            Madd => self.fused(FUSED_ADD, form, o),
+            Msub => self.fused(FUSED_SUBTRACT, form, o),
+            Nmsub => self.fused(FUSED_NEGATIVE_ADD, form, o),
+            Nmadd => self.fused(FUSED_NEGATIVE_SUBTRACT, form, o),
+            Sgnj if o.rs1 == o.rs2 => self.copy(single, o),
+            Sgnj | Sgnjn | Sgnjx => self.sign(form.kind, single, o),
+            Min | Max => self.extreme(form.kind, single, o),
+            Eq | Lt | Le => self.float_compare(form.kind, single, o),
+            Class => self.classify(single, o),
+            MoveToInteger => self.move_to_integer(single, o),
             MoveFromInteger => {
                 let from = self.value(o.rs1, RAX);
-                if form.double {
-                    self.e.store(place(o.rd), from);
-                } else {
-                    self.e.mov(Size::Double, RAX, Operand::Register(from));
-                    self.boxed();
-                    self.e.store(place(o.rd), RAX);
-                }
+                let to = self.vector_target(o.rd);
+                let sized = MOVE_TO.sized(size_of(single));
+                self.e.vex(sized, to, 0, Operand::Register(from));
+                self.define_vector(o.rd, to, single, false);
             }
-            FromW | FromWu | FromL => {
-                let mut from = self.value(o.rs1, RAX);
-                if form.kind == FromWu {
-                    self.e.mov(Size::Double, RAX, Operand::Register(from));
-                    from = RAX;
-                }
-                let size = if form.kind == FromW {
-                    Size::Double
-                } else {
-                    Size::Quad
-                };
-                self.e
-                    .scalar(DOUBLE, size, FROM_INTEGER, 0, Operand::Register(from));
-                self.take_result();
-                self.e.store(place(o.rd), RAX);
-            }
-            // ToW, ToL; no other kind is native.
-            _ => self.integer(form.kind == ToL, at, o),
+            FromW | FromWu | FromL | FromLu => self.convert_from_integer(form.kind, single, o),
+            ToW | ToL => self.convert_to_signed(form, o),
+            ToWu | ToLu => self.convert_to_unsigned(form, o),
         }
     }
+}
 
+/// Arithmetic.
+impl Block<'_> {
     /// `f[rd] = f[rs1] op f[rs2]`.
-    fn arithmetic(&mut self, opcode: u8, exponent_min: i32, at: At, o: Op) {
-        self.fetch(0, o.rs1);
-        self.e.scalar(DOUBLE, Size::Double, opcode, 0, source(o.rs2));
-        self.accept(exponent_min, at, o);
+    fn arithmetic(&mut self, opcode: u8, single: bool, o: Op) {
+        let a = self.fetch(o.rs1, single, SCRATCH[0]);
+        let b = self.fetch(o.rs2, single, SCRATCH[1]);
+        let to = self.vector_target(o.rd);
+        self.e.vex(scalar(single, opcode), to, a, Operand::Register(b));
+        self.define_vector(o.rd, to, single, true);
+    }
+
+    /// `f[rd] = op f[rs1]`, to a single or a double `from` a single or a double.
+    fn unary(&mut self, opcode: u8, from: bool, single: bool, o: Op) {
+        let a = self.fetch(o.rs1, from, SCRATCH[0]);
+        let to = self.vector_target(o.rd);
+        self.e.vex(scalar(from, opcode), to, a, Operand::Register(a));
+        self.define_vector(o.rd, to, single, true);
     }
 
     /// `f[rd] = ±(f[rs1] * f[rs2]) ± f[rs3]`.
-    fn fused(&mut self, opcode: u8, form: FloatForm, at: At, o: Op) {
-        self.fetch(0, form.rs3 as u8);
-        self.fetch(1, o.rs1);
-        self.e.fused(opcode, place(o.rs2));
-        self.accept(2, at, o);
+    fn fused(&mut self, opcode: u8, form: FloatForm, o: Op) {
+        let single = !form.double;
+        let addend = form.rs3 as u8;
+        let a = self.fetch(o.rs1, single, SCRATCH[1]);
+        let b = self.fetch(o.rs2, single, SCRATCH[2]);
+        let c = self.fetch(addend, single, SCRATCH[0]);
+        // Infinity times zero plus a quiet NaN is invalid on RISC-V; hosts differ.
+        self.e.vex(compare(single), c, 0, Operand::Register(c));
+        self.decline_if(Condition::Parity);
+        self.is_number(addend);
+        let to = self.vector_target(o.rd);
+        let vex = |opcode: u8| Vex::new(1, opcode).in_map(2).sized(size_of(single));
+        if to == a && to != c {
+            self.e
+                .vex(vex(opcode - FUSED_WITH_ADDEND), to, b, Operand::Register(c));
+        } else if to == b && to != c {
+            self.e
+                .vex(vex(opcode - FUSED_WITH_ADDEND), to, a, Operand::Register(c));
+        } else {
+            if to != c {
+                self.e.vex(COPY, to, 0, Operand::Register(c));
+            }
+            self.e.vex(vex(opcode), to, a, Operand::Register(b));
+        }
+        self.define_vector(o.rd, to, single, true);
     }
 
-    /// `f[rd] = xmm0`, if its exponent is neither below `exponent_min` nor that of infinities and NaNs. Sums
-    /// need no minimum, as tiny ones are exact.
-    fn accept(&mut self, exponent_min: i32, at: At, o: Op) {
-        self.take_result();
-        let e = &mut self.e;
-        e.mov(Size::Quad, RDX, Operand::Register(RAX));
-        e.shift(Shift::Left, Size::Quad, RDX, 1);
-        e.shift(Shift::Right, Size::Quad, RDX, 53);
-        if exponent_min != 0 {
-            e.alu_immediate(Alu::Sub, Size::Double, Operand::Register(RDX), exponent_min);
-        }
-        e.alu_immediate(
-            Alu::Cmp,
-            Size::Double,
-            Operand::Register(RDX),
-            0x7ff - exponent_min,
-        );
-        let jump = e.jump_if(Condition::AboveEqual);
-        e.store(place(o.rd), RAX);
-        self.interpret_at(jump, at);
+    /// `fmin` and `fmax`. Flags may change, and the result be no operand, with a NaN only.
+    fn extreme(&mut self, kind: FloatKind, single: bool, o: Op) {
+        let a = self.fetch(o.rs1, single, SCRATCH[0]);
+        let b = self.fetch(o.rs2, single, SCRATCH[1]);
+        self.e.vex(compare(single), a, 0, Operand::Register(b));
+        self.decline_if(Condition::Parity);
+        // Of zeros the host takes the second, so both orders together have both signs, of which one is right.
+        let (opcode, join) = if kind == FloatKind::Min {
+            (MINIMUM, OR)
+        } else {
+            (MAXIMUM, AND)
+        };
+        let vex = scalar(single, opcode);
+        let (one, other) = (SCRATCH[2], SCRATCH[0]);
+        self.e.vex(vex, one, a, Operand::Register(b));
+        self.e.vex(vex, other, b, Operand::Register(a));
+        let to = self.vector_target(o.rd);
+        self.e.vex(join, to, one, Operand::Register(other));
+        self.define_vector(o.rd, to, single, false);
+    }
+}
+
+/// Moves, signs, comparisons and classes.
+impl Block<'_> {
+    /// `fmv`: `f[rd] = f[rs1]`.
+    fn copy(&mut self, single: bool, o: Op) {
+        let from = self.fetch(o.rs1, single, SCRATCH[0]);
+        let raw = self.is_raw(o.rs1);
+        self.define_vector(o.rd, from, single, raw);
     }
 
     /// `fsgnj` and its like: `f[rd]` becomes `f[rs1]` with a sign that `f[rs2]` gives.
-    fn sign(&mut self, kind: FloatKind, o: Op) {
-        let e = &mut self.e;
-        e.mov(Size::Quad, RAX, source(o.rs1));
-        if kind != FloatKind::Sgnj || o.rs1 != o.rs2 {
-            e.mov(Size::Quad, RDX, source(o.rs2));
-            match kind {
-                FloatKind::Sgnjn => e.alu_immediate(Alu::Xor, Size::Quad, Operand::Register(RDX), -1),
-                FloatKind::Sgnjx => e.alu(Alu::Xor, Size::Quad, RDX, Operand::Register(RAX)),
-                _ => {}
+    fn sign(&mut self, kind: FloatKind, single: bool, o: Op) {
+        let a = self.fetch(o.rs1, single, SCRATCH[0]);
+        let b = self.fetch(o.rs2, single, SCRATCH[1]);
+        self.make_canonical(o.rs1);
+        self.make_canonical(o.rs2);
+        let to = self.vector_target(o.rd);
+        let sign = SCRATCH[2];
+        self.load_sign(sign, single);
+        let (signs, rest) = (SCRATCH[1], SCRATCH[0]);
+        match kind {
+            // `fneg` and `fabs`.
+            FloatKind::Sgnjn if o.rs1 == o.rs2 => self.e.vex(XOR, to, a, Operand::Register(sign)),
+            FloatKind::Sgnjx if o.rs1 == o.rs2 => self.e.vex(AND_NOT, to, sign, Operand::Register(a)),
+            FloatKind::Sgnjx => {
+                self.e.vex(AND, signs, b, Operand::Register(sign));
+                self.e.vex(XOR, to, a, Operand::Register(signs));
             }
-            e.shift(Shift::Right, Size::Quad, RDX, 63);
-            e.shift(Shift::Left, Size::Quad, RDX, 63);
-            e.shift(Shift::Left, Size::Quad, RAX, 1);
-            e.shift(Shift::Right, Size::Quad, RAX, 1);
-            e.alu(Alu::Or, Size::Quad, RAX, Operand::Register(RDX));
+            _ => {
+                let select = if kind == FloatKind::Sgnj { AND } else { AND_NOT };
+                self.e.vex(select, signs, b, Operand::Register(sign));
+                self.e.vex(AND_NOT, rest, sign, Operand::Register(a));
+                self.e.vex(OR, to, rest, Operand::Register(signs));
+            }
         }
-        e.store(place(o.rd), RAX);
+        self.define_vector(o.rd, to, single, false);
     }
 
     /// `feq`, `flt`, `fle`. With a NaN, flags may change.
-    fn float_compare(&mut self, kind: FloatKind, at: At, o: Op) {
+    fn float_compare(&mut self, kind: FloatKind, single: bool, o: Op) {
+        let a = self.fetch(o.rs1, single, SCRATCH[0]);
+        let b = self.fetch(o.rs2, single, SCRATCH[1]);
         // a < b is compared as b > a, which one condition says.
         let (first, second, condition) = match kind {
-            FloatKind::Eq => (o.rs1, o.rs2, Condition::Equal),
-            FloatKind::Lt => (o.rs2, o.rs1, Condition::Above),
-            _ => (o.rs2, o.rs1, Condition::AboveEqual),
+            FloatKind::Eq => (a, b, Condition::Equal),
+            FloatKind::Lt => (b, a, Condition::Above),
+            _ => (b, a, Condition::AboveEqual),
         };
-        self.fetch(0, first);
-        self.e.scalar(0x66, Size::Double, COMPARE, 0, source(second));
-        let jump = self.e.jump_if(Condition::Parity);
+        self.e.vex(compare(single), first, 0, Operand::Register(second));
+        self.decline_if(Condition::Parity);
         if o.rd != 0 {
             self.set(condition, o);
         }
-        self.interpret_at(jump, at);
     }
 
-    /// `rd` becomes `f[rs1]`, rounded towards zero, if that fits.
-    fn integer(&mut self, long: bool, at: At, o: Op) {
-        let size = if long { Size::Quad } else { Size::Double };
+    /// rax becomes the bits of the single or double in a vector register.
+    fn take_bits(&mut self, vector: u8, single: bool) {
+        let sized = MOVE_FROM.sized(size_of(single));
+        self.e.vex(sized, vector, 0, Operand::Register(RAX));
+    }
+
+    /// `fclass`: one bit, whose number grows from negative infinity to positive infinity. NaNs are left to
+    /// the interpreter.
+    fn classify(&mut self, single: bool, o: Op) {
+        let a = self.fetch(o.rs1, single, SCRATCH[0]);
+        self.e.vex(compare(single), a, 0, Operand::Register(a));
+        self.decline_if(Condition::Parity);
+        self.take_bits(a, single);
+        let size = size_of(single);
+        let (sign, exponent) = if single { (31, 24) } else { (63, 53) };
         let e = &mut self.e;
-        e.scalar(DOUBLE, size, TO_INTEGER, RAX, source(o.rs1));
-        // What does not fit becomes the least number, and to subtract 1 overflows from that only.
+        // rcx becomes the number without its sign, shifted left; rdx 0 or, of a negative number, 7.
+        e.lea(size, RCX, Memory::indexed(RAX, RAX, 0, 0));
         e.mov(size, RDX, Operand::Register(RAX));
-        e.alu_immediate(Alu::Sub, size, Operand::Register(RDX), 1);
-        let jump = e.jump_if(Condition::Overflow);
-        if !long {
-            self.e.load(Extend::WordSigned, RAX, Operand::Register(RAX));
+        e.shift(Shift::Arithmetic, size, RDX, sign);
+        e.alu_immediate(Alu::And, Size::Double, Operand::Register(RDX), 7);
+        // rax becomes the bit of a positive number: 4 for zero, 5 below normal numbers, 6, 7 for infinity.
+        e.load_immediate(RAX, 4);
+        e.test(size, RCX);
+        let zero = e.skip_unless(Condition::NotEqual);
+        e.load_immediate(RAX, 5);
+        e.shift(Shift::Right, size, RCX, exponent);
+        let subnormal = e.skip_unless(Condition::NotEqual);
+        e.load_immediate(RAX, 6);
+        let most = (1 << (sign + 1 - exponent)) - 1;
+        e.alu_immediate(Alu::Cmp, Size::Double, Operand::Register(RCX), most);
+        let normal = e.skip_unless(Condition::Equal);
+        e.load_immediate(RAX, 7);
+        for near in [zero, subnormal, normal] {
+            e.land_near(near);
+        }
+        e.alu(Alu::Xor, Size::Double, RAX, Operand::Register(RDX));
+        e.mov(Size::Quad, RCX, Operand::Register(RAX));
+        e.load_immediate(RAX, 0);
+        e.bit(Bit::Set, RAX, RCX);
+        self.define_unless_x0(o.rd, RAX);
+    }
+
+    /// `fmv.x.w` and `fmv.x.d`: the bits as they are in the register, boxed or not.
+    fn move_to_integer(&mut self, single: bool, o: Op) {
+        if let Some((_, has_single)) = self.present(o.rs1) {
+            let vector = self.fetch(o.rs1, has_single && single, SCRATCH[0]);
+            self.make_canonical(o.rs1);
+            self.take_bits(vector, single);
+            if single {
+                self.e.load(Extend::WordSigned, RAX, Operand::Register(RAX));
+            }
+        } else {
+            self.find_homes();
+            let extend = if single { Extend::WordSigned } else { Extend::Full };
+            self.e.load(extend, RAX, Operand::Memory(home(o.rs1)));
         }
         self.define_unless_x0(o.rd, RAX);
-        self.interpret_at(jump, at);
     }
 }

@@ -14,17 +14,35 @@ pub struct Known {
     pub shared: Option<Shared>,
     /// What may be done with the floating-point registers.
     pub float: Option<Use>,
+    /// What the host's vector registers hold of the floating-point registers.
+    pub held: Held,
     /// Which integer registers hold sign-extended words.
     pub words: Words,
 }
 
-impl Known {
-    /// This is known of the integer registers, and nothing else is known.
-    pub fn only(words: Words) -> Known {
-        Known {
-            words,
-            ..Known::default()
-        }
+/// What the host's vector registers hold: sets of floating-point registers, a bit for each. The last three
+/// sets are parts of the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// The registers whose values are in their vector registers. All others are in memory only.
+    pub present: u32,
+    /// Those that hold a single, properly boxed: the vector register has it in its low 32 bits, and anything
+    /// above them.
+    pub single: u32,
+    /// Those whose value in memory is out of date.
+    pub dirty: u32,
+    /// Those that may hold another NaN than RISC-V's, as the host's arithmetic has made it. It stands for the
+    /// canonical NaN, which it must become before anything but arithmetic sees it. None of them was loaded.
+    pub raw: u32,
+}
+
+impl Held {
+    /// The registers of a set are no longer in vector registers.
+    pub fn drop(&mut self, registers: u32) {
+        self.present &= !registers;
+        self.single &= !registers;
+        self.dirty &= !registers;
+        self.raw &= !registers;
     }
 }
 
@@ -44,6 +62,6 @@ pub enum Use {
     Read,
     /// They are written: `mstatus.FS` is Dirty already.
     Write,
-    /// They are computed with: besides, the flags that results may raise are accrued already.
+    /// They are computed with: besides, the rounding mode is the host's, and the host gathers the flags.
     Compute,
 }

@@ -193,7 +193,7 @@ impl Block<'_> {
 
     /// The code of an op ends here for which a lookup was made: puts off what happens if the lookup fails.
     pub(super) fn looked_up(&mut self, lookup: Lookup, at: At, serves: Serves) {
-        let back = self.e.here();
+        let back = self.back();
         let cold = match serves {
             Serves::Group => Cold::Alone { at, lookup },
             Serves::One => Cold::Second { at, back, lookup },

@@ -12,9 +12,9 @@
 //! - `stubs` is the code that all superblocks share: how they are entered and left;
 //! - `known` is what is certain at one place in the code, `cold` lists what may be put off, `block` has the
 //!   superblock in hand;
-//! - `registers` reads and writes guest registers, `lookup` finds guest memory, `streams` finds it for many
-//!   turns of a loop, `flow` leads from one superblock to the next;
-//! - `bits`, `integer`, `access`, `float`, `csr` and `branch` make the code of ops;
+//! - `vectors` and `registers` read and write guest registers, `lookup` finds guest memory,
+//!   `streams` finds it for many turns of a loop, `flow` leads from one superblock to the next;
+//! - `bits`, `integer`, `access`, `convert`, `float`, `csr` and `branch` make the code of ops;
 //! - `translate` puts everything together.
 //!
 //! Generation must never look at the guest's state: what it makes is right whatever the state is when it is
@@ -25,6 +25,7 @@ mod bits;
 mod block;
 mod branch;
 mod cold;
+mod convert;
 mod csr;
 mod float;
 mod flow;
@@ -37,6 +38,7 @@ mod registers;
 mod streams;
 mod stubs;
 mod translate;
+mod vectors;
 
 pub use block::{Link, Source};
 pub use stubs::{Stubs, stubs};

@@ -24,10 +24,12 @@ impl Block<'_> {
         self.swap(self.plan.seats, PINNED);
     }
 
-    /// The superblock is left: nothing is lazy any more, and the seats change back to the pinned registers.
+    /// The superblock is left: nothing is lazy any more, all floating-point registers are in memory, and the
+    /// seats change back to the pinned registers. rax stays as it is.
     pub(super) fn swap_out(&mut self) {
         self.settle(Set::MAX);
-        self.exposed = 0;
+        self.release(Set::MAX);
+        self.expose();
         self.swap(PINNED, self.plan.seats);
     }
 
@@ -133,7 +135,7 @@ impl Block<'_> {
     pub(super) fn before(&mut self, o: Op) -> bool {
         let words = self.known.words.are(o);
         self.settle(self.known.words.read_whole(o));
-        self.exposed = self.known.words.lazy;
+        self.expose();
         words
     }
 

@@ -45,7 +45,10 @@ impl Block<'_> {
     /// Looks all streams up, and goes on with fast turns; or with slow ones, if the page of one is not known
     /// or ends soon. Both passes are there, and nothing is lazy.
     pub(super) fn look_streams_up(&mut self) {
-        let [slow, fast] = [0, 1].map(|pass| self.passes[pass].start);
+        let [.., slow, fast] = &self.passes[..] else {
+            return;
+        };
+        let [slow, fast] = [slow, fast].map(|pass| pass.start);
         let steps = self.plan.ops.len() as i32;
         self.e
             .alu_immediate(Alu::Cmp, Size::Quad, Operand::Register(LEFT), steps);

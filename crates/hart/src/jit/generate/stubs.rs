@@ -72,6 +72,7 @@ pub fn stubs(base: u64) -> (Vec<u8>, Stubs) {
     e.store(field!(pc), RAX);
     e.store(field!(left), LEFT);
     store_registers(&mut e);
+    store_flags(&mut e);
     let leave = e.here();
     e.store(field!(frames), RSP);
     e.mov(Size::Quad, RSP, held!(host_stack));
@@ -146,6 +147,7 @@ const RETURN_BYTES: u64 = 12;
 /// jump is taken if control leaves generated code, the second if it goes on at another address.
 fn call_interpreter(e: &mut Emitter) -> [Jump; 2] {
     store_registers(e);
+    store_flags(e);
     e.store(field!(left), LEFT);
     e.store(field!(frames), RSP);
     e.mov(Size::Quad, RSP, held!(host_stack));
@@ -158,7 +160,26 @@ fn call_interpreter(e: &mut Emitter) -> [Jump; 2] {
     e.alu_immediate(Alu::Cmp, Size::Double, Operand::Register(RAX), next);
     let leaves = e.jump_if(Condition::Below);
     load_registers(e);
-    [leaves, e.jump_if(Condition::Above)]
+    let jumps = e.jump_if(Condition::Above);
+    clear_flags(e);
+    [leaves, jumps]
+}
+
+/// If the guest's floating-point flags stand in the host's register, they go to the workspace.
+fn store_flags(e: &mut Emitter) {
+    e.alu_immediate(Alu::Cmp, Size::Quad, held!(float_live), 0);
+    let live = e.skip_unless(Condition::NotEqual);
+    e.store_status(field!(float_status));
+    e.land_near(live);
+}
+
+/// If the host gathers the guest's floating-point flags, it begins with none: those that it has were the
+/// interpreter's own.
+fn clear_flags(e: &mut Emitter) {
+    e.alu_immediate(Alu::Cmp, Size::Quad, held!(float_live), 0);
+    let live = e.skip_unless(Condition::NotEqual);
+    e.load_status(field!(float_status));
+    e.land_near(live);
 }
 
 /// Loads everything that lives in host registers. The flags stay as they are.

@@ -6,7 +6,7 @@
 use super::{
     block::{Block, Link, Source},
     branch::condition,
-    cold::{At, Cold, Lookup},
+    cold::{At, Back, Cold, Lookup},
     host::{LEFT, SHARED, held},
     known::Known,
     stubs::go_far,
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     jit::{
         emit::*,
-        plan::{Course, Plan, Set, Words, ends, native},
+        plan::{Course, Plan, Set, ends, native},
     },
     op::{Code, Op},
 };
@@ -45,13 +45,13 @@ enum End {
     Onward,
     /// Control goes back to the beginning of the pass.
     Back {
-        /// What was known of registers at the end of the turn.
-        words: Words,
+        /// What was known at the end of the turn.
+        known: Known,
     },
     /// A jump leads to further turns, which are not there yet.
     Further {
-        /// What is known of registers when it is taken, with some lazy.
-        words: Words,
+        /// What is known when it is taken.
+        known: Known,
         /// The jump, which has to land where those turns begin.
         jump: Jump,
     },
@@ -63,15 +63,23 @@ impl Block<'_> {
     fn hot(&mut self) {
         self.swap_in();
         self.begin_streams();
-        match self.make_pass(false, Words::default()) {
-            End::Back { words } if !self.plan.streams().is_empty() => {
-                self.make_pass(true, words);
-            }
-            End::Further { words, jump } => {
-                self.e.land(jump);
-                self.make_pass(false, words);
-            }
-            End::Onward | End::Back { .. } => {}
+        let mut end = self.make_pass(false, Known::default());
+        if let End::Further { known, jump } = end {
+            self.e.land(jump);
+            end = self.make_pass(false, known);
+        }
+        if let End::Back { known } = end
+            && !self.plan.streams().is_empty()
+        {
+            // Control comes from where turns of the pass before begin.
+            let entry = self.pass().entry;
+            self.make_pass(
+                true,
+                Known {
+                    words: known.words,
+                    ..entry
+                },
+            );
         }
     }
 
@@ -94,16 +102,21 @@ impl Block<'_> {
                 Cold::Indirect => self.e.jump_far(self.source.stubs.far),
                 Cold::Return => go_far(&mut self.e, self.source.stubs),
                 Cold::Far { offset, others } => self.far(offset, others),
-                Cold::Skip { completed, to } => {
-                    self.settle(Set::MAX);
-                    self.give_back(completed..to);
-                    self.lift_floor(to - completed);
-                    self.e.jump_back(self.pass().begins[to]);
-                }
+                Cold::Skip { completed, to } => self.skip(completed, to),
                 Cold::Interpret { at, back } => self.interpret_and_return(at, back),
                 Cold::InterpretAndLeave { at } => {
                     self.interpret(at);
                     self.go_after(at);
+                }
+                Cold::Compute { at, back } => {
+                    let impossible = self.begin_to_compute(back);
+                    self.e.land(impossible);
+                    self.interpret(at);
+                    self.go_after(at);
+                }
+                Cold::Canonical { vector, single, back } => {
+                    self.load_canonical(vector, single);
+                    self.e.jump_back(back);
                 }
                 Cold::Elsewhere { lookup, back } => {
                     self.e.mov(Size::Quad, SHARED, lookup.distance());
@@ -145,8 +158,8 @@ impl Block<'_> {
 
 /// The hot code.
 impl Block<'_> {
-    /// Makes a pass over all ops, which knows this of registers where a turn begins.
-    fn make_pass(&mut self, fast: bool, entry: Words) -> End {
+    /// Makes a pass over all ops, which knows this where a turn begins.
+    fn make_pass(&mut self, fast: bool, entry: Known) -> End {
         self.begin_pass(fast, entry);
         self.count_steps();
         let last = self.plan.ops.len().saturating_sub(1);
@@ -177,7 +190,7 @@ impl Block<'_> {
             let short = self.e.jump_if(Condition::Below);
             self.put_off(short, Cold::Short);
         }
-        if !self.plan.streams().is_empty() {
+        if !self.plan.streams().is_empty() && !self.is_first_turn() {
             self.e.alu(Alu::Cmp, Size::Quad, LEFT, held!(floor));
             // Signed, as the floor may be below zero when the superblock is entered; then there are no fast
             // turns.
@@ -186,27 +199,46 @@ impl Block<'_> {
         }
     }
 
+    /// Is the pass in hand the first turn of a loop that carries floating-point registers from turn to turn?
+    fn is_first_turn(&self) -> bool {
+        let is_loop = self.plan.course != Course::Onward;
+        self.current == 0 && is_loop && !self.plan.vectors.are_none()
+    }
+
     /// Translates the last op of a loop: a jump or a branch to the first one.
     fn lead_back(&mut self, o: Op) -> End {
         self.before(o);
+        let entry = self.pass().entry;
+        let carries = self.current == 0 && self.plan.is_worth_carrying(self.known.words);
+        let further = carries || self.is_first_turn();
+        let conforms = further || self.conform(entry.held);
         let condition = condition(o);
         if condition.is_some() {
             self.compare(o);
         }
         let words = self.known.words;
-        let further = self.current == 0 && self.plan.is_worth_carrying(words);
-        if !further {
-            self.settle(!self.pass().entry.lazy);
+        if !carries {
+            self.settle(!entry.words.lazy);
         }
+        let known = match self.is_first_turn() && !carries {
+            true => self.known,
+            // A turn that begins with lazy registers is as right as one that begins without.
+            false => Known { words, ..self.known },
+        };
         let jump = match condition {
             Some(condition) => self.e.jump_if(condition),
             None => self.e.jump(),
         };
         if further {
-            return End::Further { words, jump };
+            return End::Further { known, jump };
         }
-        self.e.land_back(jump, self.pass().start);
-        End::Back { words }
+        if conforms {
+            self.e.land_back(jump, self.pass().start);
+        } else {
+            let (completed, slot) = (self.plan.ops.len(), self.plan.head());
+            self.put_off(jump, Cold::Go { completed, slot });
+        }
+        End::Back { known }
     }
 
     /// Translates an op.
@@ -249,6 +281,20 @@ impl Block<'_> {
 
 /// The cold code.
 impl Block<'_> {
+    /// Goes on at a later op of the superblock, the one with the number `to`, after so many ops.
+    fn skip(&mut self, completed: usize, to: usize) {
+        let Back { place, held } = self.pass().begins[to];
+        if self.conform(held) {
+            self.settle(Set::MAX);
+            self.give_back(completed..to);
+            self.lift_floor(to - completed);
+            self.e.jump_back(place);
+        } else {
+            self.give_back(completed..self.plan.ops.len());
+            self.go(self.plan.ops[to].0 as i64);
+        }
+    }
+
     /// Leaves the superblock after an op.
     fn go_after(&mut self, at: At) {
         self.give_back(at.index + 1..self.plan.ops.len());
@@ -289,9 +335,10 @@ impl Block<'_> {
     }
 
     /// Has the interpreter do an op and goes on in the hot code.
-    fn interpret_and_return(&mut self, at: At, back: usize) {
+    fn interpret_and_return(&mut self, at: At, back: Back) {
         self.interpret(at);
-        self.e.jump_back(back);
+        self.reload(back.held);
+        self.e.jump_back(back.place);
     }
 
     /// Has the interpreter do an op. Control comes back here if the next op follows.

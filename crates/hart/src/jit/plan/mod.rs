@@ -31,8 +31,8 @@
 //! Map, from the bottom up: `csr` and `float` take CSR and floating-point instructions apart; `instruction`
 //! says what single ops read, write and do to control; `course` says where a superblock ends and whether it
 //! is a loop; `simplify` replaces ops by shorter ones; `words` tells which values are sign-extended words;
-//! `seats` chooses the guest registers that live in host registers; `extent`, `sharing` and `streams` say
-//! which accesses share lookups in the TLB; `superblock` has the [`Plan`].
+//! `seats` and `vectors` choose the guest registers that live in host registers; `extent`, `sharing` and
+//! `streams` say which accesses share lookups in the TLB; `superblock` has the [`Plan`].
 
 mod course;
 pub mod csr;
@@ -44,6 +44,7 @@ mod sharing;
 mod simplify;
 mod streams;
 mod superblock;
+mod vectors;
 mod words;
 
 pub use course::{OPS_MAX, SLOTS, is_loop, next_slot};
@@ -55,4 +56,5 @@ pub use sharing::Group;
 pub use streams::OPS_PER_STREAM;
 pub use streams::{STREAMS_MAX, Stream};
 pub use superblock::{Course, Plan};
+pub use vectors::VECTORS;
 pub use words::{Set, Words, bit, makes_word};

@@ -16,6 +16,7 @@ use super::{
     sharing::{self, Group, chain},
     simplify::simplify,
     streams::{Stream, streams},
+    vectors::Vectors,
     words::Words,
 };
 use crate::op::Op;
@@ -58,6 +59,8 @@ pub struct Plan<'a> {
     pub ops: Cow<'a, [(usize, Op)]>,
     /// The guest registers that live in host registers.
     pub seats: Seats,
+    /// The floating-point registers that live in vector registers of the host.
+    pub vectors: Vectors,
     /// Where control goes after the last op.
     pub course: Course,
     /// The stack pointer when the superblock is made. It may be another one when it is entered, so this is
@@ -72,6 +75,7 @@ impl<'a> Plan<'a> {
         let ops = simplify(ops);
         Plan {
             seats: seats(&ops),
+            vectors: Vectors::of(&ops),
             course: Course::of(&ops),
             sp,
             ops,

@@ -1,5 +1,4 @@
-//! Checks the forms that move and compute: with two operands, with immediates, shifts, and scalar floating
-//! point.
+//! Checks the forms that move and compute: with two operands, with immediates, and shifts.
 
 use super::*;
 
@@ -32,6 +31,25 @@ fn stores_write_as_many_bytes_as_asked_for() {
         (8, Code::Mov_rm64_r64, QUADS),
     ] {
         assert_stores(code, &names, |e, to, from| e.store_low(bytes, to, from));
+    }
+}
+
+#[test]
+fn stores_of_immediates_extend_them() {
+    for (size, code) in [
+        (Size::Double, Code::Mov_rm32_imm32),
+        (Size::Quad, Code::Mov_rm64_imm32),
+    ] {
+        for to in memories() {
+            for value in [0, 1, -1, i32::MAX, i32::MIN] {
+                let extended = match size {
+                    Size::Double => u64::from(value as u32),
+                    Size::Quad => i64::from(value) as u64,
+                };
+                let operands = [Seen::memory(to), Seen::Immediate(extended)];
+                assert_emits(code, &operands, |e| e.store_immediate(size, to, value));
+            }
+        }
     }
 }
 
@@ -252,68 +270,6 @@ fn rotate_takes_any_two_registers_and_any_count() {
                     e.rotate(to, from, count);
                 });
             }
-        }
-    }
-}
-
-#[test]
-fn scalar_instructions_take_vectors_registers_and_memory() {
-    for (prefix, opcode, code) in [
-        (0xf3, 0x7e, Code::Movq_xmm_xmmm64),
-        (0xf2, 0x51, Code::Sqrtsd_xmm_xmmm64),
-        (0xf2, 0x58, Code::Addsd_xmm_xmmm64),
-        (0xf2, 0x59, Code::Mulsd_xmm_xmmm64),
-        (0xf2, 0x5c, Code::Subsd_xmm_xmmm64),
-        (0xf2, 0x5e, Code::Divsd_xmm_xmmm64),
-        (0x66, 0x2e, Code::Ucomisd_xmm_xmmm64),
-        (0x66, 0x57, Code::Xorpd_xmm_xmmm128),
-    ] {
-        assert_pairs(code, &VECTORS, &VECTORS, |e, to, from| {
-            e.scalar(prefix, Size::Double, opcode, to, from);
-        });
-    }
-    for (size, names) in SIZES {
-        let (from_integer, to_integer) = match size {
-            Size::Quad => (Code::Cvtsi2sd_xmm_rm64, Code::Cvttsd2si_r64_xmmm64),
-            Size::Double => (Code::Cvtsi2sd_xmm_rm32, Code::Cvttsd2si_r32_xmmm64),
-        };
-        assert_pairs(from_integer, &VECTORS, &names, |e, to, from| {
-            e.scalar(0xf2, size, 0x2a, to, from);
-        });
-        assert_pairs(to_integer, &names, &VECTORS, |e, to, from| {
-            e.scalar(0xf2, size, 0x2c, to, from);
-        });
-    }
-    for to in memories() {
-        for (from, seen) in registers(&VECTORS) {
-            assert_emits(Code::Movupd_xmmm128_xmm, &[Seen::memory(to), seen], |e| {
-                e.scalar(0x66, Size::Double, 0x11, from, Operand::Memory(to));
-            });
-        }
-    }
-    for (to, first) in operands(&QUADS) {
-        for (from, second) in registers(&VECTORS) {
-            assert_emits(Code::Movq_rm64_xmm, &[first, second], |e| {
-                e.scalar(0x66, Size::Quad, 0x7e, from, to);
-            });
-        }
-    }
-}
-
-#[test]
-fn fused_instructions_add_to_vector_0_the_product_with_vector_1() {
-    let within = |memory: &Memory| memory.base < 8 && memory.index.is_none_or(|(index, _)| index < 8);
-    for (opcode, code) in [
-        (0xb9, Code::VEX_Vfmadd231sd_xmm_xmm_xmmm64),
-        (0xbb, Code::VEX_Vfmsub231sd_xmm_xmm_xmmm64),
-        (0xbd, Code::VEX_Vfnmadd231sd_xmm_xmm_xmmm64),
-        (0xbf, Code::VEX_Vfnmsub231sd_xmm_xmm_xmmm64),
-    ] {
-        for factor in memories().filter(within) {
-            let [zero, one] = [Name::XMM0, Name::XMM1].map(Seen::Register);
-            assert_emits(code, &[zero, one, Seen::memory(factor)], |e| {
-                e.fused(opcode, factor);
-            });
         }
     }
 }
