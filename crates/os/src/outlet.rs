@@ -209,7 +209,9 @@ impl Shared {
         (*torn, *missing) = (false, 0);
         let (written, mut result) = write_some(sink, &batch.bytes);
         let last = written.checked_sub(1).and_then(|last| batch.bytes.get(last));
-        *torn = self.unit == Unit::Lines && last.is_some_and(|&last| last != b'\n');
+        // Bytes that were written whole may end without a line feed: a line that will be rewritten.
+        let is_part = self.unit == Unit::Lines && written < batch.bytes.len();
+        *torn = is_part && last.is_some_and(|&last| last != b'\n');
         let refused = self.unit.count(batch.bytes.get(written..).unwrap_or_default());
         *missing = refused + batch.missing;
         if result.is_ok() && *missing > 0 {
@@ -278,6 +280,20 @@ mod tests {
 
     fn notice() -> Notice {
         Box::new(|count| format!("{count} lost\n").into_bytes())
+    }
+
+    #[test]
+    fn a_line_that_is_rewritten_stays_one_line() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let outlet = Outlet::new("a pipe", Unit::Lines, 1 << 10, notice(), Box::new(writer));
+        for text in ["\rone of two", "\rtwo of two", "\rdone\n"] {
+            outlet.push(text.as_bytes());
+            assert!(outlet.finish(Duration::MAX));
+        }
+        drop(outlet);
+        let mut read = String::new();
+        reader.read_to_string(&mut read).unwrap();
+        assert_eq!(read, "\rone of two\rtwo of two\rdone\n");
     }
 
     #[test]
