@@ -18,18 +18,19 @@ from machines import LOCKSTEP, Console, copy_of, image, vm_flags  # noqa: E402
 
 
 def log_in_and_power_off(command):
-    """Runs `command` with a person at its console; returns what it printed behind the console's end."""
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    console = Console.of_process(process)
+    """Runs `command` with a person at its console, which is on standard error; returns its result."""
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
+    console = Console(process.stderr.fileno(), process.stdin.fileno())
     for prompt, answer in [("login: ", "root"), ("# ", "poweroff")]:
         console.wait_for(prompt)
         console.type(answer)
     while console.read():
         pass
-    last = console.text.splitlines()[-1]
+    result = process.stdout.read()
     if process.wait() != 0:
         raise SystemExit("recording has failed")
-    return json.loads(last)
+    return json.loads(result)
 
 
 def main():

@@ -8,26 +8,20 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use host::build::{InterpreterOptions, Translate};
 use os::sandbox::{self, User};
 
-/// What ends `run` and `record`.
-const ALONE_ENDS: &str = "\
-What ends it: the guest's own power-off; Ctrl-A x on its terminal, which pulls its plug; SIGTERM or SIGINT. \
-SIGHUP does nothing. The guest cannot be asked to switch off, as its board has no power button: the first \
-signal says so, the second pulls the plug.";
-
-/// What ends one half of a pair.
-const PAIR_ENDS: &str = "\
-What ends it: the guest's own power-off, on both sides; or SIGTERM, SIGINT or Ctrl-A x on its terminal. \
-SIGHUP does nothing.
-  primary: leaves the VM to the backup, which goes on with it. Ctrl-A x asks whether to switch the VM off on \
-both sides.
-  backup: leaves; the VM goes on without a backup.
-  alone after a failure of the other side: says that the guest cannot be asked to switch off, as its board \
-has no power button; a second signal, or Ctrl-A x, pulls the plug.";
+use crate::help::{
+    ALONE_ENDS, DEMO_EXAMPLES, DEVICES, DIAGNOSIS, GATEWAY_EXAMPLES, LOG_EXAMPLES, MACHINE, OUTPUT, PAIR,
+    PAIR_ENDS, PAIR_EXAMPLES, RECORD_EXAMPLES, REPLAY_EXAMPLES, RIGHTS, RUN_EXAMPLES, both,
+};
+use crate::values;
 
 /// Fault-tolerant virtual machines that run anywhere.
 #[derive(Parser)]
-#[command(name = "lockstep", version, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage. Start with `lockstep demo`.")]
+#[command(name = "lockstep", version = crate::version::WITH_COMMIT, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the other side has the VM.\n\
+                  Start with `lockstep demo`. `lockstep COMMAND --help` has all flags and examples, \
+                  `-h` the usual ones."
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -36,46 +30,60 @@ pub struct Cli {
 #[derive(Subcommand)]
 pub enum Command {
     /// Protect a guest, load it, kill its primary, report what the client saw
+    #[command(after_help = DEMO_EXAMPLES)]
     Demo(DemoArgs),
     /// Run a machine, unprotected
-    #[command(after_help = ALONE_ENDS)]
+    #[command(after_help = both(RUN_EXAMPLES, ALONE_ENDS))]
     Run(RunArgs),
     /// Run a machine and write its log
-    #[command(after_help = ALONE_ENDS)]
+    #[command(after_help = both(RECORD_EXAMPLES, ALONE_ENDS))]
     Record(RecordArgs),
     /// Run a machine again from its log, comparing every output and digest
+    #[command(after_help = REPLAY_EXAMPLES)]
     Replay(ReplayArgs),
     /// Run the live half of a pair
-    #[command(after_help = PAIR_ENDS)]
+    #[command(after_help = both(PAIR_EXAMPLES, PAIR_ENDS))]
     Primary(PairArgs),
-    /// Run the copy that takes over when the primary dies
-    #[command(after_help = PAIR_ENDS)]
+    /// Run the copy of a VM that takes over when its primary dies
+    #[command(after_help = both(PAIR_EXAMPLES, PAIR_ENDS))]
     Backup(PairArgs),
     /// Connect guests to the network without root; clients' connections outlive the primary
+    #[command(after_help = GATEWAY_EXAMPLES)]
     Gateway(GatewayArgs),
     /// Build a guest image from Debian's packages
     #[command(subcommand)]
     Image(ImageCommand),
     /// Look inside a log
-    #[command(subcommand)]
+    #[command(subcommand, after_help = LOG_EXAMPLES)]
     Log(LogCommand),
     /// Print a shell's completion script
     Completions {
         /// Which shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page
-    Man,
+    /// Write the manual pages, one for each command, into a directory
+    Man {
+        /// Where to write them, for example ~/.local/share/man/man1; left out: one page with everything is
+        /// printed
+        directory: Option<PathBuf>,
+    },
+    /// Tell what this program is and what it understands
+    Version {
+        /// Print it as one line of JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// A machine: flags override the file.
 #[derive(Args, Default)]
+#[command(next_help_heading = MACHINE)]
 pub struct VmArgs {
     /// Description of the machine, with the same words as the flags
-    #[arg(value_name = "VM.toml")]
+    #[arg(value_name = "VM.toml", help_heading = None::<&'static str>)]
     pub file: Option<PathBuf>,
-    /// Name of the VM: what its epochs and locks are called by
-    #[arg(long)]
+    /// Name of the VM: what its epochs and locks are called by [default: vm]
+    #[arg(long, value_parser = values::text(values::name))]
     pub name: Option<String>,
     /// What to boot: a RISC-V Linux Image, an ELF file or flat code like u-boot.bin; each also compressed
     /// with gzip
@@ -84,54 +92,83 @@ pub struct VmArgs {
     /// Initramfs for the kernel
     #[arg(long, value_name = "FILE")]
     pub initrd: Option<PathBuf>,
-    /// Kernel command line
-    #[arg(long, value_name = "STRING")]
+    /// Kernel command line [default: empty]
+    #[arg(long, value_name = "STRING", visible_alias = "cmdline")]
     pub append: Option<String>,
-    /// What is started in M-mode, flat or ELF: with a kernel OpenSBI's fw_dynamic or fw_jump [default: this
-    /// host's OpenSBI], or none to start the kernel itself there; without one any firmware
-    #[arg(long, visible_alias = "bios", value_name = "FILE|none")]
+    /// What is started in M-mode, flat or ELF: with a kernel OpenSBI's fw_dynamic or fw_jump, or none to start
+    /// the kernel itself there; without a kernel any firmware [default: the OpenSBI of this host's
+    /// distribution]
+    #[arg(long, value_name = "FILE|none", visible_alias = "bios")]
     pub firmware: Option<PathBuf>,
-    /// RAM, for example 512M or 4G
-    #[arg(long, value_name = "SIZE")]
+    /// RAM, for example 512M or 4G, at most 16G [default: 512M]
+    #[arg(long, value_name = "SIZE", visible_alias = "mem", value_parser = values::text(values::memory))]
     pub memory: Option<String>,
-    /// Number of harts (CPUs), 1 to 8
-    #[arg(long, value_name = "N")]
+    /// Number of harts (processors), 1 to 8 [default: 1]
+    #[arg(long, value_name = "N", visible_aliases = ["cpus", "smp"],
+        value_parser = values::value(values::harts))]
     pub harts: Option<usize>,
-    /// Raw disk; may be given several times
-    #[arg(long, value_name = "FILE[,readonly]")]
+    /// What to do when the guest's kernel writes to its console that it has panicked [default: keep]
+    #[arg(long, value_name = "WHAT")]
+    pub on_panic: Option<PanicPolicy>,
+    /// Raw disk; may be given several times [default: none]
+    #[arg(long, value_name = "FILE[,readonly]", help_heading = DEVICES)]
     pub disk: Vec<String>,
     /// gateway=HOST:PORT, gateway=SOCKET, tap=NAME or none; behind a gateway ,key=FILE or ,insecure (over TCP
-    /// the pair's key is the default, over a Unix socket none)
-    #[arg(long, value_name = "NET")]
+    /// the pair's key is the default, over a Unix socket none) [default: none]
+    #[arg(long, value_name = "NET", help_heading = DEVICES)]
     pub net: Option<String>,
-    /// Ethernet address of the guest
-    #[arg(long, value_name = "MAC")]
+    /// Ethernet address of the guest [default: made from the VM's name]
+    #[arg(long, value_name = "MAC", help_heading = DEVICES, value_parser = values::text(values::mac))]
     pub mac: Option<String>,
     /// Which registers virtio devices have: those of version 2, or those of version 1 for kernels that know
-    /// no other. QEMU's default is legacy, Lockstep's modern
-    #[arg(long, value_name = "modern|legacy")]
+    /// no other; QEMU's default is legacy [default: modern]
+    #[arg(long, value_name = "modern|legacy", help_heading = DEVICES, value_parser = values::text(values::virtio))]
     pub virtio: Option<String>,
-    /// stdio, none, unix:SOCKET or a file for the output. At 64 MiB the file becomes FILE.1, and a new one is
-    /// begun
-    #[arg(long, value_name = "WHERE")]
+    /// The guest's console: stdio, none, unix:SOCKET or a file for the output. At 64 MiB the file becomes
+    /// FILE.1, and a new one is begun [default: stdio]
+    #[arg(long, value_name = "WHERE", visible_alias = "console", help_heading = DEVICES)]
     pub serial: Option<String>,
     /// Drop caches at random with this seed; nothing may change (a check of determinism)
-    #[arg(long, value_name = "SEED")]
+    #[arg(long, value_name = "SEED", help_heading = DIAGNOSIS, hide_short_help = true)]
     pub zeal: Option<u64>,
     /// What executes instructions; the interpreter is slow, and both do the same
-    #[arg(long, value_name = "ENGINE", default_value = "translator")]
+    #[arg(long, value_name = "ENGINE", default_value = "translator", help_heading = DIAGNOSIS,
+        hide_short_help = true)]
     pub engine: Engine,
+}
+
+/// What is done about a guest whose kernel has panicked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PanicPolicy {
+    /// Say so and leave the guest as it is
+    Keep,
+    /// Switch the guest off, on both sides of a pair; the exit code is 1
+    Stop,
+    /// Press the guest's reset button
+    Reset,
+}
+
+impl From<PanicPolicy> for report::OnPanic {
+    fn from(policy: PanicPolicy) -> report::OnPanic {
+        match policy {
+            PanicPolicy::Keep => report::OnPanic::Keep,
+            PanicPolicy::Stop => report::OnPanic::Stop,
+            PanicPolicy::Reset => report::OnPanic::Reset,
+        }
+    }
 }
 
 /// What a process gives up.
 #[derive(Args)]
+#[command(next_help_heading = RIGHTS)]
 pub struct SandboxArgs {
     /// Become this user before anything is opened; for root. Disks, arbiter, keys and sockets must be the
     /// user's
     #[arg(long, value_name = "NAME|UID[:GID]")]
     pub user: Option<String>,
     /// Keep every right that the user has: for debugging only
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub no_sandbox: bool,
     /// End when this process, which has started this one, ends: for programs that start replicas
     #[arg(long, value_name = "PID", hide = true)]
@@ -198,19 +235,22 @@ impl VmArgs {
 
 /// What to learn about a run.
 #[derive(Args)]
+#[command(next_help_heading = DIAGNOSIS)]
 pub struct ProfileArgs {
     /// Tell at the end where the guest spent its steps and what the translator did; with a FILE, there
-    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true,
+        hide_short_help = true)]
     pub profile: Option<Option<PathBuf>>,
     /// Steps from one sample of the profile to the next [default: 12373]
-    #[arg(long, value_name = "STEPS", requires = "profile")]
+    #[arg(long, value_name = "STEPS", requires = "profile", hide_short_help = true,
+        value_parser = clap::value_parser!(u64).range(1..))]
     pub profile_every: Option<u64>,
     /// Names for the guest's kernel: a System.map, a copy of its /proc/kallsyms, or an ELF file; may be given
     /// several times
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub symbols: Vec<PathBuf>,
     /// Write /tmp/perf-PID.map, so that `perf report` names generated code
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub perf_map: bool,
 }
 
@@ -222,8 +262,8 @@ pub struct RunArgs {
     pub sandbox: SandboxArgs,
     #[command(flatten)]
     pub profile: ProfileArgs,
-    /// Print the result as JSON
-    #[arg(long)]
+    /// Print the result as one line of JSON on standard output; a console on stdio is then on standard error
+    #[arg(long, help_heading = OUTPUT)]
     pub json: bool,
 }
 
@@ -234,12 +274,12 @@ pub struct RecordArgs {
     #[command(flatten)]
     pub sandbox: SandboxArgs,
     /// Where to write the log
-    #[arg(long, short, value_name = "LOG")]
+    #[arg(long, short, value_name = "LOG", help_heading = OUTPUT)]
     pub output: PathBuf,
     #[command(flatten)]
     pub profile: ProfileArgs,
-    /// Print the result as JSON
-    #[arg(long)]
+    /// Print the result as one line of JSON on standard output; a console on stdio is then on standard error
+    #[arg(long, help_heading = OUTPUT)]
     pub json: bool,
 }
 
@@ -250,21 +290,22 @@ pub struct ReplayArgs {
     #[command(flatten)]
     pub vm: VmArgs,
     /// Stop at this step
-    #[arg(long, value_name = "STEP")]
+    #[arg(long, value_name = "STEP", help_heading = OUTPUT)]
     pub until: Option<u64>,
     /// Run in slices of this many steps; nothing may change
-    #[arg(long, value_name = "STEPS")]
+    #[arg(long, value_name = "STEPS", help_heading = DIAGNOSIS, hide_short_help = true,
+        value_parser = clap::value_parser!(u64).range(1..))]
     pub slice: Option<u64>,
     /// Write a snapshot where the replay stops
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
     pub save: Option<PathBuf>,
     /// Start from this snapshot instead of from the beginning
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
     pub from: Option<PathBuf>,
     #[command(flatten)]
     pub profile: ProfileArgs,
-    /// Print the result as JSON
-    #[arg(long)]
+    /// Print the result as one line of JSON on standard output; a console on stdio is then on standard error
+    #[arg(long, help_heading = OUTPUT)]
     pub json: bool,
 }
 
@@ -274,39 +315,44 @@ pub struct PairArgs {
     pub vm: VmArgs,
     #[command(flatten)]
     pub sandbox: SandboxArgs,
-    /// Where the backup listens and the primary connects
-    #[arg(long, value_name = "HOST:PORT")]
+    /// Where the backup listens and the primary connects; needed, here or in VM.toml
+    #[arg(long, value_name = "HOST:PORT", help_heading = PAIR,
+        value_parser = values::text(values::host_port))]
     pub backup: Option<String>,
-    /// File with the pair's shared key, readable by its owner alone: 64 hex digits (`openssl rand -hex 32`)
-    #[arg(long, value_name = "FILE")]
+    /// File with the pair's shared key, readable by its owner alone: 64 hex digits (`openssl rand -hex 32`);
+    /// needed, here or in VM.toml
+    #[arg(long, value_name = "FILE", help_heading = PAIR)]
     pub key: Option<PathBuf>,
     /// Use the key though other users can read or change its file
-    #[arg(long)]
+    #[arg(long, hide_short_help = true, help_heading = PAIR)]
     pub allow_open_key: bool,
     /// No encryption, no authentication: for measuring only
-    #[arg(long)]
+    #[arg(long, hide_short_help = true, help_heading = PAIR)]
     pub insecure: bool,
-    /// Directory that both hosts share, where a single winner is decided when one suspects the other
-    #[arg(long, value_name = "DIR")]
+    /// Directory that both hosts share, where a single winner is decided when one suspects the other; needed,
+    /// here or in VM.toml
+    #[arg(long, value_name = "DIR", help_heading = PAIR)]
     pub arbiter: Option<PathBuf>,
-    /// Silence after which the other side is suspected, in milliseconds; at least 100
-    #[arg(long, value_name = "MS")]
+    /// Silence after which the other side is suspected, in milliseconds; at least 100 [default: 500]
+    #[arg(long, value_name = "MS", help_heading = PAIR,
+        value_parser = values::value(values::timeout_ms))]
     pub timeout_ms: Option<u64>,
     /// Write what happens and, at the end, the figures to this file, a JSON object a line (docs/events.md).
     /// At 64 MiB it becomes FILE.1, and a new one is begun
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
     pub events: Option<PathBuf>,
-    /// Write figures among the events every so many milliseconds; at least 10
-    #[arg(long, value_name = "MS", requires = "events")]
+    /// Write figures among the events every so many milliseconds, at least 10 [default: only at the end]
+    #[arg(long, value_name = "MS", requires = "events", help_heading = OUTPUT,
+        value_parser = values::value(values::figures_every_ms))]
     pub figures_every: Option<u64>,
-    /// Print the result as JSON
-    #[arg(long)]
+    /// Print the result as one line of JSON on standard output; a console on stdio is then on standard error
+    #[arg(long, help_heading = OUTPUT)]
     pub json: bool,
 }
 
 #[derive(Args)]
 pub struct GatewayArgs {
-    /// Where VMs connect: HOST:PORT or a socket path
+    /// Where VMs connect: HOST:PORT, or the path of a socket (with a slash in it, or `unix:` before it)
     #[arg(long, value_name = "WHERE", default_value = "127.0.0.1:7700")]
     pub listen: String,
     /// Take VMs that have this key: the pair's, or one of the gateway's own (64 hex digits); may be given
@@ -337,6 +383,9 @@ pub struct GatewayArgs {
     /// Resolver to forward the guests' questions to; default: the host's
     #[arg(long, value_name = "ADDRESS")]
     pub dns: Vec<std::net::IpAddr>,
+    /// Print where it listens as one line of JSON, also on a terminal
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub sandbox: SandboxArgs,
 }
@@ -381,21 +430,27 @@ pub enum LogCommand {
     Dump {
         /// The log
         log: PathBuf,
+        /// Print a JSON object a line
+        #[arg(long)]
+        json: bool,
     },
     /// Counts, bytes and rates by kind of entry
     Stat {
         /// The log
         log: PathBuf,
-        /// Print as JSON
+        /// Print as one line of JSON
         #[arg(long)]
         json: bool,
     },
-    /// The first entry in which two logs differ
+    /// The first entry in which two logs differ; exit code 1 if there is one
     Diff {
         /// One log
         left: PathBuf,
         /// Another log
         right: PathBuf,
+        /// Print as one line of JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -417,19 +472,25 @@ pub struct DemoArgs {
     /// What to do to the pair
     #[arg(long, value_enum, default_value = "primary")]
     pub kill: Kill,
-    /// How long to load the guest, in seconds
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    /// How long to load the guest, in seconds, 2 to 86400
+    #[arg(long, value_name = "N", default_value_t = 10,
+        value_parser = clap::value_parser!(u64).range(2..=86_400))]
     pub seconds: u64,
     /// Harts of the guest, 1 to 8
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, visible_aliases = ["cpus", "smp"],
+        value_parser = values::value(values::harts))]
     pub harts: usize,
-    /// Client connections
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub clients: usize,
+    /// Client connections, 1 to 1000
+    #[arg(long, value_name = "N", default_value_t = 1,
+        value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    pub clients: u64,
     /// Silence after which a side is suspected, in milliseconds; at least 100
-    #[arg(long, value_name = "MS", default_value_t = 500)]
+    #[arg(long, value_name = "MS", default_value_t = 500, value_parser = values::value(values::timeout_ms))]
     pub timeout_ms: u64,
-    /// Print the figures as JSON
+    /// Keep the directory with events and what the processes said, and tell where it is
+    #[arg(long)]
+    pub keep: bool,
+    /// Print the figures as one line of JSON
     #[arg(long)]
     pub json: bool,
 }

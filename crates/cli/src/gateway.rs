@@ -3,13 +3,18 @@
 //! Turns the flags into a configuration, runs the gateway on this thread, and tells programs the ports that
 //! were chosen.
 
+use std::io::IsTerminal;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Result, bail};
-use gateway::{self, Destination, Forward, GatewayConfig, GatewayReady, GuestListen, Resolvers};
+use gateway::{
+    self, Destination, Forward, GatewayConfig, GatewayReady, GuestListen, Protocol, Resolvers, Target,
+};
+use host::net::Endpoint;
 use link::KeyFile;
 
 use crate::args::GatewayArgs;
+use crate::values;
 
 /// The port of DNS.
 const DNS_PORT: u16 = 53;
@@ -17,9 +22,9 @@ const DNS_PORT: u16 = 53;
 /// Serves until the process is ended.
 pub fn run(args: &GatewayArgs) -> Result<()> {
     args.sandbox.begin()?;
-    let listen = match args.listen.parse() {
-        Ok(address) => GuestListen::Tcp(address),
-        Err(_) => GuestListen::Unix(args.listen.trim_start_matches("unix:").into()),
+    let listen = match values::endpoint(&args.listen)? {
+        Endpoint::Tcp(address) => GuestListen::Tcp(address),
+        Endpoint::Unix(path) => GuestListen::Unix(path),
     };
     let mut config = GatewayConfig::new(listen);
     config.sandbox = !args.sandbox.no_sandbox;
@@ -45,12 +50,20 @@ pub fn run(args: &GatewayArgs) -> Result<()> {
         let resolvers = args.dns.iter().map(|&address| SocketAddr::new(address, DNS_PORT));
         config.resolvers = Resolvers::Fixed(resolvers.collect());
     }
-    gateway::run(config, show)?;
+    let for_people = !args.json && std::io::stdout().is_terminal();
+    let forwards = config.forwards.clone();
+    gateway::run(config, |ready| {
+        if for_people {
+            tell_people(&ready, &forwards);
+        } else {
+            show(&ready);
+        }
+    })?;
     Ok(())
 }
 
 /// Prints one line of JSON, so that a program that asked for port 0 learns the ports.
-fn show(ready: GatewayReady) {
+fn show(ready: &GatewayReady) {
     say!(
         "{}",
         serde_json::json!({
@@ -58,6 +71,26 @@ fn show(ready: GatewayReady) {
             "forwards": ready.forwards.iter().map(ToString::to_string).collect::<Vec<_>>(),
         })
     );
+}
+
+/// Says in sentences where it listens, and where each forward leads.
+fn tell_people(ready: &GatewayReady, forwards: &[Forward]) {
+    say!("lockstep: VMs connect to {}", ready.listen);
+    for (forward, address) in forwards.iter().zip(&ready.forwards) {
+        let protocol = match forward.protocol {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        };
+        let guest = match forward.guest {
+            Target::First => "the first guest".to_owned(),
+            Target::Address(address) => format!("the guest at {address}"),
+            Target::Mac(mac) => format!("the guest whose Ethernet address is {mac}"),
+        };
+        say!(
+            "lockstep: {protocol} {address} leads to port {} of {guest}",
+            forward.guest_port
+        );
+    }
 }
 
 fn destinations(texts: &[String]) -> Result<Vec<Destination>> {

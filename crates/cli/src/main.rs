@@ -1,6 +1,7 @@
 //! The `lockstep` program: reads the command line, calls `host`, `gateway` or `image`, and prints.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage. Nothing below this crate reads arguments or the environment.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the other side has taken the VM over. Nothing below this
+//! crate reads arguments or the environment.
 
 /// Writes a line to the standard error. Waits for no reader: a VM neither stands nor ends because nobody
 /// reads.
@@ -10,21 +11,27 @@ macro_rules! tell {
     };
 }
 
-/// Prints a line to the standard output; see [`write_line`].
+/// Prints a line to the standard output; see [`output::write_line`].
 macro_rules! say {
     ($($text:tt)*) => {
-        $crate::write_line(format_args!($($text)*))
+        $crate::output::write_line(format_args!($($text)*))
     };
 }
 
 mod args;
 mod demo;
 mod gateway;
+mod help;
 mod image;
 mod log;
+mod manual;
+mod output;
 mod profile;
 mod replay;
+mod screen;
 mod spec;
+mod values;
+mod version;
 mod vm;
 mod vm_file;
 mod warnings;
@@ -33,6 +40,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 
 use args::{Cli, Command};
@@ -44,20 +52,47 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-/// Writes a line to the standard output. Ends the program, without a word, if its reader has gone, as in
-/// `lockstep log dump | head`.
-fn write_line(text: std::fmt::Arguments<'_>) {
-    if let Err(error) = writeln!(std::io::stdout(), "{text}") {
-        if error.kind() != std::io::ErrorKind::BrokenPipe {
-            tell!("lockstep: cannot write the output: {error}");
-        }
+/// Commands that people look for and that a manager of many VMs would have, which there is none of yet.
+const COMMANDS_OF_AN_AGENT: [&str; 14] = [
+    "status",
+    "ps",
+    "list",
+    "top",
+    "start",
+    "stop",
+    "protect",
+    "unprotect",
+    "suspend",
+    "resume",
+    "failover",
+    "move",
+    "migrate",
+    "drain",
+];
+
+/// Reads the command line; ends the process where that is the answer.
+fn arguments() -> Cli {
+    let error = match Cli::try_parse() {
+        Ok(cli) => return cli,
+        Err(error) => error,
+    };
+    if error.kind() == ErrorKind::InvalidSubcommand
+        && let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand)
+        && COMMANDS_OF_AN_AGENT.contains(&word.as_str())
+    {
+        tell!(
+            "lockstep: this version has no `{word}`, since nothing manages all VMs of a host: each VM is the \
+             process that `run`, `primary` or `backup` started, tells what happens on its standard error and \
+             in `--events FILE`, and ends as its `--help` says"
+        );
         os::stderr::finish();
-        std::process::exit(1);
+        std::process::exit(2);
     }
+    error.exit()
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = arguments();
     warnings::show();
     let code = match run(cli.command) {
         Ok(code) => code,
@@ -99,7 +134,8 @@ fn run(command: Command) -> Result<ExitCode> {
             clap_complete::generate(shell, &mut Cli::command(), "lockstep", &mut script);
             std::io::stdout().write_all(&script)?;
         }
-        Command::Man => clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?,
+        Command::Man { directory } => manual::run(directory.as_deref())?,
+        Command::Version { json } => version::run(json)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,112 +2,114 @@
 //!
 //! Each word is checked here, with a sentence that says what to write instead; no file is opened.
 
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use host::console::ConsoleSpec;
 use host::net::{Endpoint, PortSpec};
 use host::{DiskSpec, FirmwareSpec, NetSpec, PairSpec, VmSpec};
 use link::KeyFile;
 use machine::Transport;
-use replica::VmName;
 use replica::{Span, limits::DIGEST_EVERY_DEFAULT};
+use report::OnPanic;
 
 use crate::args::PairArgs;
-use crate::vm_file::{FIRMWARE_DEFAULT, FIRMWARE_NONE, VmFile, parse_mac, parse_size};
+use crate::values;
+use crate::vm_file::{FIRMWARE_DEFAULT, FIRMWARE_NONE, VmFile};
 
+/// Name of a VM whose file and flags do not say.
+const NAME_DEFAULT: &str = "vm";
 /// RAM in bytes of a machine whose file and flags do not say.
 const MEMORY_DEFAULT: u64 = 512 << 20;
 /// Silence in milliseconds after which the other side is suspected, if nothing else is said.
 const TIMEOUT_MS_DEFAULT: u64 = 500;
-const TIMEOUT_MS_MIN: u64 = 100;
-/// Least pause between two figures, in milliseconds. Writing them more often would be most of what a replica
-/// does.
-const FIGURES_EVERY_MS_MIN: u64 = 10;
 /// Time for which a primary calls its backup.
 const PATIENCE: Span = Span::from_ms(60_000);
 
 /// The machine of a file.
 pub fn vm(file: &VmFile) -> Result<VmSpec> {
-    let memory = file.memory.as_deref().map_or(Ok(MEMORY_DEFAULT), parse_size)?;
-    let harts = file.harts.unwrap_or(1);
-    if harts == 0 || harts > machine::config::HARTS_MAX {
-        bail!("{harts} harts: give 1 to {}", machine::config::HARTS_MAX);
-    }
     Ok(VmSpec {
-        name: VmName::new(file.name.as_deref().unwrap_or("vm"))?,
-        memory,
-        harts,
+        name: values::name(file.name.as_deref().unwrap_or(NAME_DEFAULT))?,
+        memory: file
+            .memory
+            .as_deref()
+            .map_or(Ok(MEMORY_DEFAULT), values::memory)?,
+        harts: file.harts.unwrap_or(1),
         firmware: firmware(file),
         kernel: file.kernel.clone(),
         initrd: file.initrd.clone(),
         append: file.append.clone().unwrap_or_default(),
         disks: file.disk.iter().map(|text| disk(text)).collect::<Result<_>>()?,
         nets: net(file)?,
-        virtio: transport(file.virtio.as_deref().unwrap_or("modern"))?,
+        virtio: file
+            .virtio
+            .as_deref()
+            .map_or(Ok(Transport::Modern), values::virtio)?,
         serial: console(file.serial.as_deref().unwrap_or("stdio")),
         digest_every: Some(DIGEST_EVERY_DEFAULT),
         events: None,
         figures_every: None,
+        on_panic: file.on_panic.map_or_else(OnPanic::default, OnPanic::from),
         sandbox: false,
     })
 }
 
 /// The machine of a file, its pair, and what a watching program reads.
 pub fn pair(file: &VmFile, args: &PairArgs) -> Result<(VmSpec, PairSpec)> {
+    complain_of_missing(file)?;
     let mut vm = vm(file)?;
-    vm.figures_every = match args.figures_every {
-        Some(ms) if ms < FIGURES_EVERY_MS_MIN => {
-            bail!("figures every {ms} ms: give at least {FIGURES_EVERY_MS_MIN}")
-        }
-        ms => ms.map(Span::from_ms),
-    };
+    vm.figures_every = args.figures_every.map(Span::from_ms);
     vm.events.clone_from(&args.events);
-    let Some(address) = &file.backup else {
-        bail!(
-            "where is the backup? give `--backup HOST:PORT`: the backup listens there, the primary connects"
-        );
-    };
-    let Some(arbiter) = file.arbiter.clone() else {
-        bail!(
-            "no arbiter: give `--arbiter DIR`, a directory that both hosts share; without one both could go \
-             live"
-        );
-    };
-    let key = match (&file.key, file.insecure) {
-        (Some(_), true) => bail!("`key` and `insecure` exclude each other"),
-        (None, false) => bail!(
-            "no key: make one with `(umask 077; openssl rand -hex 32 > vm.key)`, copy it to both hosts, \
-             give `--key vm.key`"
-        ),
-        (key, _) => key.as_deref().map(|path| key_file(path, file)),
-    };
-    let timeout_ms = file.timeout_ms.unwrap_or(TIMEOUT_MS_DEFAULT);
-    if timeout_ms < TIMEOUT_MS_MIN {
-        bail!("timeout_ms = {timeout_ms} is too short: give at least {TIMEOUT_MS_MIN}");
+    if file.key.is_some() && file.insecure {
+        bail!("`key` and `insecure` exclude each other; leave one of them out");
     }
-    let timeout = Span::from_ms(timeout_ms);
     Ok((
         vm,
         PairSpec {
-            address: socket_address(address)?,
-            key,
-            arbiter,
-            timeout,
+            address: values::resolve(file.backup.as_deref().unwrap_or_default())?,
+            key: file.key.as_deref().map(|path| key_file(path, file)),
+            arbiter: file.arbiter.clone().unwrap_or_default(),
+            timeout: Span::from_ms(file.timeout_ms.unwrap_or(TIMEOUT_MS_DEFAULT)),
             patience: PATIENCE,
         },
     ))
 }
 
-/// Reads `HOST:PORT`, the host by name or number.
-pub fn socket_address(text: &str) -> Result<SocketAddr> {
-    let mut addresses = text
-        .to_socket_addrs()
-        .with_context(|| format!("`{text}` is no address; give HOST:PORT"))?;
-    addresses
-        .next()
-        .with_context(|| format!("`{text}` has no address"))
+/// An error that names all that a pair needs and that neither the file nor a flag gives.
+fn complain_of_missing(file: &VmFile) -> Result<()> {
+    let needed = [
+        (
+            file.kernel.is_none() && file.firmware.is_none(),
+            "kernel (a RISC-V Linux Image) or firmware",
+        ),
+        (
+            file.backup.is_none(),
+            "backup (HOST:PORT: the backup listens there, the primary connects)",
+        ),
+        (
+            file.arbiter.is_none(),
+            "arbiter (a directory that both hosts share; without one both could go live)",
+        ),
+        (
+            file.key.is_none() && !file.insecure,
+            "key (make one with `(umask 077; openssl rand -hex 32 > vm.key)` and copy it to both hosts)",
+        ),
+    ];
+    let missing: Vec<&str> = needed
+        .into_iter()
+        .filter_map(|(is_missing, what)| is_missing.then_some(what))
+        .collect();
+    let settings = match missing.len() {
+        0 => return Ok(()),
+        1 => "one more setting",
+        2 => "two more settings",
+        3 => "three more settings",
+        _ => "four more settings",
+    };
+    bail!(
+        "a pair needs {settings}, in VM.toml or as flags (`--backup` and so on): {}",
+        missing.join(", ")
+    )
 }
 
 fn firmware(file: &VmFile) -> FirmwareSpec {
@@ -144,7 +146,7 @@ fn disk(text: &str) -> Result<DiskSpec> {
 }
 
 fn net(file: &VmFile) -> Result<Vec<NetSpec>> {
-    let mac = file.mac.as_deref().map(parse_mac).transpose()?;
+    let mac = file.mac.as_deref().map(values::mac).transpose()?;
     let text = file.net.as_deref().unwrap_or("none");
     let port = match text.split_once('=') {
         None if text == "none" => return Ok(Vec::new()),
@@ -159,7 +161,7 @@ fn net(file: &VmFile) -> Result<Vec<NetSpec>> {
 /// default.
 fn gateway(text: &str, file: &VmFile) -> Result<PortSpec> {
     let mut parts = text.split(',');
-    let endpoint = Endpoint::parse(parts.next().unwrap_or_default());
+    let endpoint = values::endpoint(parts.next().unwrap_or_default())?;
     let mut key = None;
     let mut insecure = false;
     for option in parts {
@@ -183,15 +185,6 @@ fn gateway(text: &str, file: &VmFile) -> Result<PortSpec> {
     }
     let key = key.map(|path: PathBuf| key_file(&path, file));
     Ok(PortSpec::Gateway { endpoint, key })
-}
-
-/// The registers of virtio devices by their name.
-fn transport(text: &str) -> Result<Transport> {
-    match text {
-        "modern" => Ok(Transport::Modern),
-        "legacy" => Ok(Transport::Legacy),
-        _ => bail!("unknown virtio `{text}`; use modern (version 2 of virtio-mmio) or legacy (version 1)"),
-    }
 }
 
 fn key_file(path: &Path, file: &VmFile) -> KeyFile {

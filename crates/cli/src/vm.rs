@@ -3,21 +3,26 @@
 //! Each command reads the file and the flags, hands the machine to `host`, and turns the way in which it
 //! ended into an exit code.
 
+use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use host::console::ConsoleSpec;
 use host::{Outcome, PairSpec, Pairing, RunError, VmSpec};
 use link::LinkError;
-use machine::PowerState;
-use replica::Halt;
 use report::Figures;
 use serde::Serialize;
 
 use crate::args::{PairArgs, ProfileArgs, RecordArgs, RunArgs, SandboxArgs, VmArgs};
 use crate::profile::Watching;
-use crate::spec;
 use crate::vm_file::VmFile;
+use crate::{output, spec};
+
+/// Time between two sentences about a backup that does not answer.
+const CALLING_EVERY: Duration = Duration::from_secs(5);
 
 /// Runs a machine alone.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
@@ -45,6 +50,8 @@ fn alone(
     sandbox.begin()?;
     let mut spec = spec::vm(&load(vm)?)?;
     spec.sandbox = !sandbox.no_sandbox;
+    begin(&spec, json)?;
+    greet(&spec, "switches it off");
     let watching = Watching::new(profile)?;
     let mut build = host::build::watched(vm.engine(), watching.watch()?);
     let outcome = host::run(&spec, log, &mut build);
@@ -61,14 +68,28 @@ fn alone(
 /// Runs the live half of a pair.
 pub fn primary(args: &PairArgs) -> Result<ExitCode> {
     let (vm, pair) = half(args)?;
-    let outcome = host::primary(&vm, &pair, &mut host::build::machine(args.vm.engine()), &mut show);
+    let mut calls = Calls::new(&pair);
+    let mut tell = |pairing: &Pairing<'_>| {
+        calls.show(pairing);
+        if matches!(pairing, Pairing::Paired { .. }) {
+            greet(&vm, "asks whether to switch it off");
+        }
+    };
+    let outcome = host::primary(&vm, &pair, &mut host::build::machine(args.vm.engine()), &mut tell);
     finish_half(outcome, args.json)
 }
 
 /// Runs the copy that takes over.
 pub fn backup(args: &PairArgs) -> Result<ExitCode> {
     let (vm, pair) = half(args)?;
-    let outcome = host::backup(&vm, &pair, &mut host::build::machine(args.vm.engine()), &mut show);
+    let mut calls = Calls::new(&pair);
+    let mut tell = |pairing: &Pairing<'_>| {
+        calls.show(pairing);
+        if matches!(pairing, Pairing::Paired { .. }) {
+            greet(&vm, "ends this backup");
+        }
+    };
+    let outcome = host::backup(&vm, &pair, &mut host::build::machine(args.vm.engine()), &mut tell);
     finish_half(outcome, args.json)
 }
 
@@ -78,7 +99,33 @@ fn half(args: &PairArgs) -> Result<(VmSpec, PairSpec)> {
     let file = load(&args.vm)?.with_pair_flags(args);
     let (mut vm, pair) = spec::pair(&file, args)?;
     vm.sandbox = !args.sandbox.no_sandbox;
+    begin(&vm, args.json)?;
     Ok((vm, pair))
+}
+
+/// What every command that runs a guest does before it opens anything: it leaves standard output to the
+/// result if a program reads that, and warns of a guest that cannot get far.
+fn begin(vm: &VmSpec, json: bool) -> Result<()> {
+    if json && vm.serial == ConsoleSpec::Stdio {
+        output::divert()?;
+    }
+    if vm.kernel.is_some() && vm.initrd.is_none() && vm.disks.is_empty() {
+        tell!(
+            "lockstep: warning: there is neither an initrd nor a disk; unless the kernel brings an initramfs \
+             of its own, it will find no root file system and panic"
+        );
+    }
+    Ok(())
+}
+
+/// Tells whoever sits at the terminal whose console it is now, and how to leave it: the guest gets Ctrl-C.
+fn greet(vm: &VmSpec, what_quit_does: &str) {
+    if vm.serial == ConsoleSpec::Stdio && std::io::stdin().is_terminal() {
+        tell!(
+            "lockstep: this is the console of {}; Ctrl-A x {what_quit_does}, Ctrl-A h helps",
+            vm.name
+        );
+    }
 }
 
 /// As [`finish`], except that a half that was told to end before it met the other has done as it was told.
@@ -97,16 +144,46 @@ pub fn load(args: &VmArgs) -> Result<VmFile> {
     Ok(VmFile::load(args.file.as_deref())?.with_flags(args))
 }
 
-fn show(pairing: &Pairing<'_>) {
-    match pairing {
-        Pairing::Listening(address) => tell!("lockstep: waiting for the primary on {address}"),
-        Pairing::Calling { attempt: 1, error } => {
-            tell!("lockstep: the backup does not answer yet ({error}); calling");
+/// Tells how a pair comes about; of a backup that does not answer now and then.
+struct Calls {
+    backup: SocketAddr,
+    patience: Duration,
+    began: Instant,
+    /// When the last call was told; `None`: none was.
+    told: Option<Instant>,
+}
+
+impl Calls {
+    fn new(pair: &PairSpec) -> Calls {
+        Calls {
+            backup: pair.address,
+            patience: Duration::from_nanos(pair.patience.0),
+            began: Instant::now(),
+            told: None,
         }
-        Pairing::Calling { .. } => {}
-        Pairing::Refused(error) => tell!("lockstep: {}", os::error::chain(*error)),
-        Pairing::RefusedMore(count) => tell!("lockstep: {count} more callers were refused"),
-        Pairing::Paired { peer, epoch } => tell!("lockstep: paired with {peer}, epoch {}", epoch.0),
+    }
+
+    fn show(&mut self, pairing: &Pairing<'_>) {
+        match pairing {
+            Pairing::Listening(address) => tell!("lockstep: waiting for the primary on {address}"),
+            Pairing::Calling { error, .. } => self.call(error),
+            Pairing::Refused(error) => tell!("lockstep: {}", os::error::chain(*error)),
+            Pairing::RefusedMore(count) => tell!("lockstep: {count} more callers were refused"),
+            Pairing::Paired { peer, epoch } => tell!("lockstep: paired with {peer}, epoch {}", epoch.0),
+        }
+    }
+
+    fn call(&mut self, error: &std::io::Error) {
+        if self.told.is_some_and(|told| told.elapsed() < CALLING_EVERY) {
+            return;
+        }
+        self.told = Some(Instant::now());
+        tell!(
+            "lockstep: calling the backup {}, {} s of {} s: {error}",
+            self.backup,
+            self.began.elapsed().as_secs(),
+            self.patience.as_secs()
+        );
     }
 }
 
@@ -119,13 +196,8 @@ struct Ended<'a> {
     profile: Option<serde_json::Value>,
 }
 
-/// Prints the result for programs and gives the exit code; `host` has told people how the machine ended. The
-/// guest's own failure, a lost claim and a divergence are failures of the command.
+/// Prints the result for programs and gives the exit code; `host` has told people how the machine ended.
 fn finish(outcome: &Outcome, json: bool, profile: Option<serde_json::Value>) -> Result<ExitCode> {
-    let code = match &outcome.halt {
-        None | Some(Halt::Off(PowerState::Off) | Halt::Left) => 0,
-        Some(Halt::Off(PowerState::Failed(_)) | Halt::Lost(_) | Halt::Diverged { .. } | Halt::Peer(_)) => 1,
-    };
     if json {
         let result = Ended {
             figures: &outcome.figures,
@@ -133,5 +205,5 @@ fn finish(outcome: &Outcome, json: bool, profile: Option<serde_json::Value>) -> 
         };
         say!("{}", serde_json::to_string(&result)?);
     }
-    Ok(ExitCode::from(code))
+    Ok(ExitCode::from(outcome.code.exit_code()))
 }

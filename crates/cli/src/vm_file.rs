@@ -1,14 +1,17 @@
 //! `VM.toml`: a machine and its pair in a file.
 //!
-//! Flags given on the command line override the file. Only the words are read here; `spec` says what they
-//! mean.
+//! Flags given on the command line override the file. A setting that cannot be is refused here with its line;
+//! `spec` says what the rest means.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use serde::Deserialize;
+use toml::{Table, Value};
 
-use crate::args::{PairArgs, VmArgs};
+use crate::args::{PairArgs, PanicPolicy, VmArgs};
+use crate::values;
 
 /// The word that stands for no firmware; a file of that name is `./none`. So it is with QEMU's `-bios`.
 pub const FIRMWARE_NONE: &str = "none";
@@ -31,12 +34,141 @@ pub struct VmFile {
     pub mac: Option<String>,
     pub virtio: Option<String>,
     pub serial: Option<String>,
+    pub on_panic: Option<PanicPolicy>,
     pub backup: Option<String>,
     pub key: Option<PathBuf>,
     pub allow_open_key: bool,
     pub insecure: bool,
     pub arbiter: Option<PathBuf>,
     pub timeout_ms: Option<u64>,
+}
+
+/// What a setting of the file is written as, with an example.
+#[derive(Clone, Copy)]
+enum Form {
+    Text(&'static str),
+    /// A text, or a list of texts.
+    Texts(&'static str),
+    Number(u64),
+    YesNo,
+}
+
+/// Every setting of the file.
+const SETTINGS: [(&str, Form); 19] = [
+    ("name", Form::Text("shop")),
+    ("kernel", Form::Text("vmlinux")),
+    ("initrd", Form::Text("initrd.img")),
+    ("append", Form::Text("root=/dev/vda rw console=ttyS0")),
+    ("firmware", Form::Text("fw_dynamic.bin")),
+    ("memory", Form::Text("512M")),
+    ("harts", Form::Number(2)),
+    ("disk", Form::Texts("/shared/shop.raw")),
+    ("net", Form::Text("gateway=127.0.0.1:7700")),
+    ("mac", Form::Text("52:54:00:12:34:56")),
+    ("virtio", Form::Text("legacy")),
+    ("serial", Form::Text("unix:/run/shop.console")),
+    ("on_panic", Form::Text("stop")),
+    ("backup", Form::Text("10.0.0.2:7800")),
+    ("key", Form::Text("shop.key")),
+    ("allow_open_key", Form::YesNo),
+    ("insecure", Form::YesNo),
+    ("arbiter", Form::Text("/shared/arbiter")),
+    ("timeout_ms", Form::Number(500)),
+];
+
+impl Form {
+    /// How a setting of this form is written, for a sentence.
+    fn described(self) -> String {
+        match self {
+            Form::Text(example) => format!("is text, such as {example:?}"),
+            Form::Texts(example) => format!("is text or a list of texts, such as {example:?}"),
+            Form::Number(example) => format!("is a number, such as {example}"),
+            Form::YesNo => "is true or false".into(),
+        }
+    }
+
+    fn fits(self, value: &Value) -> bool {
+        match self {
+            Form::Text(_) => value.is_str(),
+            Form::Texts(_) => {
+                value.is_str()
+                    || value
+                        .as_array()
+                        .is_some_and(|list| list.iter().all(Value::is_str))
+            }
+            Form::Number(_) => value.as_integer().is_some_and(|number| number >= 0),
+            Form::YesNo => value.is_bool(),
+        }
+    }
+}
+
+/// What is wrong with a setting's value, if anything is. A disk's or a network's own words are checked by
+/// `spec`, which knows the whole file.
+fn check(key: &str, value: &Value) -> Result<()> {
+    let word = match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    match key {
+        "name" => values::name(&word).map(drop),
+        "memory" => values::memory(&word).map(drop),
+        "harts" => values::harts(&word).map(drop),
+        "mac" => values::mac(&word).map(drop),
+        "virtio" => values::virtio(&word).map(drop),
+        "timeout_ms" => values::timeout_ms(&word).map(drop),
+        "backup" => values::host_port(&word).map(drop),
+        "on_panic" => match PanicPolicy::from_str(&word, false) {
+            Ok(_) => Ok(()),
+            Err(_) => bail!("`{word}` is unknown; use keep, stop or reset"),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// The settings of a file's text. An error names the line, and where there is one the setting.
+fn parse(text: &str) -> Result<VmFile, (usize, String)> {
+    let mut table: Table = text.parse().map_err(|error: toml::de::Error| {
+        let line = error.span().map_or(1, |span| line_at(text, span.start));
+        (line, error.message().replace('\n', "; "))
+    })?;
+    for (key, value) in &mut table {
+        let line = line_of(text, key);
+        let Some((_, form)) = SETTINGS.iter().find(|(name, _)| name == key) else {
+            let names: Vec<String> = SETTINGS.iter().map(|(name, _)| format!("`{name}`")).collect();
+            return Err((
+                line,
+                format!("there is no setting `{key}`; there are {}", names.join(", ")),
+            ));
+        };
+        if !form.fits(value) {
+            return Err((line, format!("`{key}` {}", form.described())));
+        }
+        check(key, value).map_err(|error| (line, format!("`{key}`: {error:#}")))?;
+        if matches!(form, Form::Texts(_)) && value.is_str() {
+            *value = Value::Array(vec![value.clone()]);
+        }
+    }
+    table
+        .try_into()
+        .map_err(|error: toml::de::Error| (1, error.message().replace('\n', "; ")))
+}
+
+/// The number of the line in which a byte of the text is.
+fn line_at(text: &str, offset: usize) -> usize {
+    1 + text.bytes().take(offset).filter(|&byte| byte == b'\n').count()
+}
+
+/// The number of the line in which a setting is given.
+fn line_of(text: &str, key: &str) -> usize {
+    let gives = |line: &str| {
+        let rest = line
+            .trim_start()
+            .trim_start_matches(['"', '\''])
+            .strip_prefix(key);
+        let rest = rest.map(|rest| rest.trim_start_matches(['"', '\'']).trim_start());
+        rest.is_some_and(|rest| rest.starts_with(['=', '.'])) || line.trim() == format!("[{key}]")
+    };
+    1 + text.lines().position(gives).unwrap_or(0)
 }
 
 impl VmFile {
@@ -47,15 +179,9 @@ impl VmFile {
         };
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let mut file: VmFile = match toml::from_str(&text) {
+        let mut file = match parse(&text) {
             Ok(file) => file,
-            Err(error) => {
-                let line = error
-                    .span()
-                    .map_or(1, |span| 1 + text[..span.start].matches('\n').count());
-                let message = error.message().replace('\n', "; ");
-                bail!("{} line {line}: {message}", path.display());
-            }
+            Err((line, sentence)) => bail!("{} line {line}: {sentence}", path.display()),
         };
         let base = path.parent().unwrap_or(Path::new("."));
         let is_word = |path: &&mut PathBuf| {
@@ -97,6 +223,7 @@ impl VmFile {
         override_with(&mut self.mac, &vm.mac);
         override_with(&mut self.virtio, &vm.virtio);
         override_with(&mut self.serial, &vm.serial);
+        override_with(&mut self.on_panic, &vm.on_panic);
         if !vm.disk.is_empty() {
             self.disk.clone_from(&vm.disk);
         }
@@ -121,70 +248,59 @@ fn override_with<T: Clone>(value: &mut Option<T>, flag: &Option<T>) {
     }
 }
 
-/// A size such as `512M`, `4G` or `4194304`, in bytes.
-pub fn parse_size(text: &str) -> Result<u64> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match &text[digits.len()..] {
-        "" | "B" => 1,
-        "K" | "KiB" | "k" => 1 << 10,
-        "M" | "MiB" => 1 << 20,
-        "G" | "GiB" => 1 << 30,
-        other => bail!("unknown unit `{other}` in size `{text}`; use K, M or G"),
-    };
-    let number: u64 = digits
-        .parse()
-        .with_context(|| format!("`{text}` is not a size; use for example 512M or 4G"))?;
-    number
-        .checked_mul(unit)
-        .with_context(|| format!("size `{text}` is too large"))
-}
-
-/// An Ethernet address such as `52:54:00:12:34:56`.
-pub fn parse_mac(text: &str) -> Result<[u8; 6]> {
-    let wrong = || format!("`{text}` is not an Ethernet address; use for example 52:54:00:12:34:56");
-    let parts: Vec<&str> = text.split(':').collect();
-    let parts: [&str; 6] = parts.try_into().ok().with_context(wrong)?;
-    let mut mac = [0; 6];
-    for (byte, part) in mac.iter_mut().zip(parts) {
-        *byte = u8::from_str_radix(part, 16)
-            .ok()
-            .filter(|_| part.len() == 2)
-            .with_context(wrong)?;
-    }
-    if mac[0] & 1 != 0 {
-        bail!("`{text}` is a group address; the first byte of a guest's address must be even");
-    }
-    Ok(mac)
-}
+/// A size such as `512M`, in bytes.
+pub use crate::values::size as parse_size;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn sizes_take_units() {
-        assert_eq!(parse_size("512M").unwrap(), 512 << 20);
-        assert_eq!(parse_size("4G").unwrap(), 4 << 30);
-        assert_eq!(parse_size("4096").unwrap(), 4096);
-        assert!(
-            parse_size("4X")
-                .unwrap_err()
-                .to_string()
-                .contains("unknown unit `X`")
+    fn a_wrong_setting_is_named_with_its_line_and_an_example() {
+        let refusal = |text: &str| {
+            let (line, sentence) = parse(text).unwrap_err();
+            format!("{line}: {sentence}")
+        };
+        assert_eq!(refusal("memory = 1"), "1: `memory` is text, such as \"512M\"");
+        assert_eq!(
+            refusal("\n\ndisk = 1"),
+            "3: `disk` is text or a list of texts, such as \"/shared/shop.raw\""
         );
-        assert!(parse_size("G").is_err());
-        assert!(parse_size("99999999999999999999G").is_err());
+        assert_eq!(
+            refusal("name = \"a\"\nharts = \"two\""),
+            "2: `harts` is a number, such as 2"
+        );
+        assert_eq!(
+            refusal("harts = 9"),
+            "1: `harts`: 9 harts cannot be had; give 1 to 8"
+        );
+        assert_eq!(refusal("insecure = 1"), "1: `insecure` is true or false");
+        assert_eq!(
+            refusal("\n[pair]\nkey = 1").split(';').next(),
+            Some("2: there is no setting `pair`")
+        );
+        assert!(refusal("backup = \"10.0.0.2\"").starts_with("1: `backup`: `10.0.0.2` has no port"));
+        assert!(refusal("timeout_ms = 50").starts_with("1: `timeout_ms`: `50` is not from 100 to"));
+        assert!(refusal("on_panic = \"cry\"").ends_with("use keep, stop or reset"));
     }
 
     #[test]
-    fn group_and_short_ethernet_addresses_are_refused() {
-        assert_eq!(
-            parse_mac("52:54:00:12:34:56").unwrap(),
-            [0x52, 0x54, 0, 0x12, 0x34, 0x56]
-        );
-        assert!(parse_mac("53:54:00:12:34:56").is_err());
-        assert!(parse_mac("52:54:00:12:34").is_err());
-        assert!(parse_mac("52:54:00:12:34:5").is_err());
+    fn one_disk_needs_no_list() {
+        assert_eq!(parse("disk = \"a.raw\"").unwrap().disk, ["a.raw"]);
+        assert_eq!(parse("disk = [\"a\", \"b\"]").unwrap().disk, ["a", "b"]);
+    }
+
+    #[test]
+    fn every_setting_is_a_field_of_the_file() {
+        for (name, form) in SETTINGS {
+            let value = match form {
+                Form::Text(example) | Form::Texts(example) => format!("{example:?}"),
+                Form::Number(example) => example.to_string(),
+                Form::YesNo => "true".into(),
+            };
+            let text = format!("{name} = {value}");
+            assert!(parse(&text).is_ok(), "{text}");
+        }
     }
 
     #[test]
@@ -195,7 +311,7 @@ mod tests {
         std::fs::write(&path, "name = \"a\"\nmemry = \"1G\"\n").unwrap();
         let message = VmFile::load(Some(&path)).unwrap_err().to_string();
         assert!(
-            message.contains("vm.toml line 2: unknown field `memry`"),
+            message.contains("vm.toml line 2: there is no setting `memry`; there are `name`, "),
             "{message}"
         );
         std::fs::write(&path, "name = \"a\"\nkernel = \"k/Image\"\n").unwrap();

@@ -111,21 +111,208 @@ fn a_bad_vm_file_is_answered_with_line_and_key() {
     let broken = file(directory.path(), "broken.toml", "name = \"a\"\nharts = = 2\n");
     assert_contains(&complaint(&["run", &broken]), &["broken.toml line 2"]);
     let wrong = file(directory.path(), "wrong.toml", "harts = \"two\"\n");
-    assert_contains(&complaint(&["run", &wrong]), &["wrong.toml line 1", "string"]);
+    let sentence = complaint(&["run", &wrong]);
+    assert_contains(&sentence, &["wrong.toml line 1: `harts` is a number, such as 2"]);
+    let range = file(
+        directory.path(),
+        "range.toml",
+        "name = \"a\"\nmemory = \"100G\"\n",
+    );
+    let sentence = complaint(&["run", &range]);
+    assert_contains(
+        &sentence,
+        &["range.toml line 2: `memory`: 100 GiB", "up to 16 GiB"],
+    );
 }
 
 #[test]
 fn values_out_of_range_are_refused() {
     let directory = tempfile::tempdir().unwrap();
     let firmware = power_off(directory.path());
-    let run =
-        |more: &[&str]| complaint(&[&["run", "--firmware", &firmware, "--serial", "none"], more].concat());
-    assert_contains(&run(&["--harts", "9"]), &["9 harts", "1 to 8"]);
-    assert_contains(&run(&["--memory", "1Q"]), &["unknown unit `Q`"]);
-    assert_contains(&run(&["--memory", "100G"]), &["16"]);
-    assert_contains(&run(&["--mac", "01:00:00:00:00:00"]), &["group address"]);
-    assert_contains(&run(&["--net", "bridge"]), &["unknown net `bridge`"]);
-    assert_contains(&run(&["--name", "a/b"]), &["a/b"]);
+    let start: [&str; 5] = ["run", "--firmware", &firmware, "--serial", "none"];
+    let run = |more: &[&'static str]| [&start[..], more].concat();
+    let refused = |arguments: &[&str]| {
+        let output = lockstep(arguments);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        text
+    };
+    assert_contains(
+        &refused(&run(&["--harts", "9"])),
+        &["--harts", "9 harts", "1 to 8"],
+    );
+    assert_contains(&refused(&run(&["--cpus", "0"])), &["0 harts", "1 to 8"]);
+    assert_contains(&refused(&run(&["--memory", "1Q"])), &["unknown unit `Q`"]);
+    assert_contains(&refused(&run(&["--memory", "100G"])), &["100 GiB", "16 GiB"]);
+    assert_contains(
+        &refused(&run(&["--mac", "01:00:00:00:00:00"])),
+        &["group address"],
+    );
+    assert_contains(&refused(&run(&["--name", "a/b"])), &["a/b"]);
+    assert_contains(&complaint(&run(&["--net", "bridge"])), &["unknown net `bridge`"]);
+    // The demo's flags are checked before it starts anything.
+    for (flag, value, range) in [
+        ("--timeout-ms", "50", "100 to 60,000"),
+        ("--harts", "12", "1 to 8"),
+        ("--seconds", "1", "2..=86400"),
+        ("--clients", "0", "1..=1000"),
+    ] {
+        assert_contains(&refused(&["demo", flag, value]), &[flag, value, range]);
+    }
+    let pair = ["primary", "--timeout-ms", "99", "--backup", "10.0.0.2:7800"];
+    assert_contains(&refused(&pair), &["--timeout-ms", "100 to 60,000"]);
+    let figures = ["backup", "--events", "x", "--figures-every", "1"];
+    assert_contains(&refused(&figures), &["--figures-every", "10 to"]);
+    for (address, parts) in [
+        (
+            "127.0.0.1",
+            "`127.0.0.1` has no port; give for example `127.0.0.1:7800`",
+        ),
+        ("host:port", "`port` in `host:port` is no port"),
+        ("::1", "`[::1]:7800`"),
+    ] {
+        assert_contains(&refused(&["backup", "--backup", address]), &["--backup", parts]);
+    }
+}
+
+#[test]
+fn a_name_that_has_no_address_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let firmware = power_off(directory.path());
+    let ours = pair_flags(directory.path());
+    let first = [
+        "primary",
+        "--firmware",
+        &firmware,
+        "--backup",
+        "no.such.host.invalid:7999",
+    ];
+    let sentence = complaint(&flags(&first, &ours));
+    assert_contains(
+        &sentence,
+        &["the name `no.such.host.invalid` cannot be resolved", "spelling"],
+    );
+    // What looks like an address is never taken for a socket's path.
+    for net in ["gateway=127.0.0.1", "gateway=no.such.host.invalid:7700,insecure"] {
+        let sentence = complaint(&["run", "--firmware", &firmware, "--net", net]);
+        assert!(
+            sentence.contains("has no port") || sentence.contains("cannot be resolved"),
+            "{sentence}"
+        );
+    }
+    let sentence = complaint(&["gateway", "--insecure", "--listen", "127.0.0.1"]);
+    assert_contains(&sentence, &["`127.0.0.1` has no port"]);
+}
+
+#[test]
+fn all_settings_that_a_pair_lacks_are_told_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let firmware = power_off(directory.path());
+    let sentence = complaint(&["primary", "--firmware", &firmware]);
+    let all = [
+        "a pair needs three more settings",
+        "backup (HOST:PORT",
+        "arbiter (",
+        "openssl rand -hex 32",
+    ];
+    assert_contains(&sentence, &all);
+    let sentence = complaint(&["backup", "--backup", "127.0.0.1:0", "--insecure"]);
+    assert_contains(&sentence, &["two more settings", "kernel", "firmware", "arbiter"]);
+}
+
+#[test]
+fn a_kernel_without_a_root_file_system_is_warned_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let (firmware, kernel) = (
+        power_off(directory.path()),
+        file(directory.path(), "Image", [0; 64]),
+    );
+    let warned = |more: &[&str]| {
+        let run = [
+            "run",
+            "--serial",
+            "none",
+            "--firmware",
+            &firmware,
+            "--kernel",
+            &kernel,
+        ];
+        let output = lockstep(&[&run[..], more].concat());
+        String::from_utf8(output.stderr)
+            .unwrap()
+            .contains("warning: there is neither an initrd nor a disk")
+    };
+    assert!(warned(&[]));
+    assert!(!warned(&["--initrd", &kernel]));
+}
+
+#[test]
+fn commands_of_other_systems_are_answered_with_what_there_is_instead() {
+    let output = lockstep(&["status"]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert_contains(&text, &["lockstep: this version has no `status`", "--events"]);
+    let text = String::from_utf8(lockstep(&["rum"]).stderr).unwrap();
+    assert_contains(&text, &["unrecognized subcommand", "'run'"]);
+}
+
+#[test]
+fn the_help_tells_defaults_under_headings_with_examples() {
+    let help = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_lockstep"))
+            .args(arguments)
+            .env("COLUMNS", "80")
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        let text = String::from_utf8(output.stdout).unwrap();
+        let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
+        assert!(widest <= 80, "{arguments:?} is {widest} wide");
+        text
+    };
+    // Words that are told apart by any white space, since lines end anywhere.
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let long = words(&help(&["primary", "--help"]));
+    for (flag, default) in [
+        ("--name", "vm"),
+        ("--memory", "512M"),
+        ("--harts", "1"),
+        ("--net", "none"),
+        ("--serial", "stdio"),
+        ("--timeout-ms", "500"),
+        ("--on-panic", "keep"),
+        ("--firmware", "the OpenSBI of this host's distribution"),
+        ("--mac", "made from the VM's name"),
+        ("--append", "empty"),
+        ("--engine", "translator"),
+    ] {
+        let (_, rest) = long.split_once(&format!("{flag} <")).expect(flag);
+        let (_, rest) = rest.split_once("[default: ").expect(flag);
+        assert!(rest.starts_with(&format!("{default}]")), "{flag}: {rest:.30}");
+    }
+    for part in [
+        "Machine:",
+        "Devices:",
+        "Pair:",
+        "Output:",
+        "Rights:",
+        "Diagnosis:",
+        "Examples:",
+        "--zeal",
+    ] {
+        assert!(long.contains(part), "{part}");
+    }
+    let short = help(&["primary", "-h"]);
+    assert!(
+        !short.contains("--zeal") && !short.contains("Diagnosis:"),
+        "{short}"
+    );
+    assert!(short.contains("[aliases: --cpus, --smp]") || words(&short).contains("[aliases: --cpus, --smp]"));
+    for command in [
+        "demo", "run", "record", "replay", "primary", "backup", "gateway", "log",
+    ] {
+        assert!(help(&[command, "--help"]).contains("Examples:"), "{command}");
+    }
 }
 
 #[test]
@@ -246,7 +433,7 @@ fn a_missing_or_malformed_key_says_how_to_make_one() {
         "--arbiter",
     ];
     let with = |more: &[&str]| complaint(&[&first[..], &[arbiter.as_str()], more].concat());
-    assert_contains(&with(&[]), &["no key", "openssl rand -hex 32"]);
+    assert_contains(&with(&[]), &["one more setting", "key (", "openssl rand -hex 32"]);
     let short = file(directory.path(), "short", "1234");
     assert_contains(&with(&["--key", &short]), &["short"]);
     assert_contains(&with(&["--key", "/nowhere/key"]), &["/nowhere/key"]);
@@ -364,8 +551,8 @@ fn a_backup_with_a_smaller_disk_is_refused_on_both_sides() {
         "--backup",
         &backup.address,
     ];
-    assert_contains(&complaint(&flags(&first, &ours)), &["disk", "16", "8"]);
-    backup.says(&["disk", "16 there, 8 here"]);
+    assert_contains(&complaint(&flags(&first, &ours)), &["disk", "8 KiB", "4 KiB"]);
+    backup.says(&["a disk's size differs: 8 KiB there, 4 KiB here"]);
     assert_eq!(std::fs::read(&large).unwrap(), [1; 8192]);
     assert_eq!(std::fs::read(&small).unwrap(), [2; 4096]);
 }
@@ -427,6 +614,42 @@ fn damaged_logs_are_told_apart() {
     assert_contains(
         &complaint(&replay(&path).each_ref().map(String::as_str)),
         &["nothing was recorded"],
+    );
+
+    // The machine is that of the log; what is given of it must be the same.
+    let with = |more: &[&str]| {
+        let arguments = replay(&log);
+        let arguments: Vec<&str> = arguments
+            .iter()
+            .map(String::as_str)
+            .chain(more.iter().copied())
+            .collect();
+        lockstep(&arguments)
+    };
+    for (flag, value, sentence) in [
+        (
+            "--memory",
+            "256M",
+            "512 MiB of memory, not 256 MiB; leave `--memory` out",
+        ),
+        ("--harts", "2", "1 harts, not 2; leave `--harts` out"),
+        ("--append", "quiet", "leave `--append` out"),
+        ("--disk", "/nowhere", "0 disks, not 1; leave `--disk` out"),
+    ] {
+        let output = with(&[flag, value]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert_contains(&said, &[sentence]);
+    }
+    assert_eq!(with(&["--memory", "512M", "--harts", "1"]).status.code(), Some(0));
+    // A firmware that is in no cache must be given; it is named by what the log knows of it.
+    let sentence = complaint(&["replay", &log]);
+    assert_contains(
+        &sentence,
+        &[
+            "the firmware of 20 bytes with SHA-256 7b13b5e3",
+            "give `--firmware FILE`",
+        ],
     );
 
     let other = file(directory.path(), "other.bin", [0x13, 0, 0, 0, 0x6f, 0, 0, 0]);
@@ -498,9 +721,66 @@ fn completions_and_the_manual_page_are_printed() {
         &String::from_utf8(lockstep(&["completions", "bash"]).stdout).unwrap(),
         &["lockstep"],
     );
+    let page = String::from_utf8(lockstep(&["man"]).stdout).unwrap();
+    assert_contains(&page, &[".TH", ".SH LOCKSTEP BACKUP", "arbiter"]);
+    assert_eq!(pages_named_in(&page), Vec::<String>::new());
+}
+
+/// The pages of this program that a page refers to, such as `lockstep-run` for `lockstep\-run(1)`.
+fn pages_named_in(page: &str) -> Vec<String> {
+    let page = page.replace("\\-", "-").replace("\\fB", "").replace("\\fR", "");
+    let words = page.split_whitespace().filter_map(|word| word.split_once("(1)"));
+    let names = words.map(|(name, _)| name.to_owned());
+    names.filter(|name| name.starts_with("lockstep")).collect()
+}
+
+#[test]
+fn every_command_has_a_manual_page_and_no_page_refers_to_one_that_does_not_exist() {
+    let directory = tempfile::tempdir().unwrap();
+    let man = directory.path().join("man1");
+    let output = lockstep(&["man", &man.display().to_string()]);
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let mut referred = 0;
+    for entry in std::fs::read_dir(&man).unwrap() {
+        let page = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        assert!(page.contains(".SH NAME"));
+        for name in pages_named_in(&page) {
+            assert!(man.join(format!("{name}.1")).exists(), "{name}(1)");
+            referred += 1;
+        }
+    }
+    for command in [
+        "",
+        "-demo",
+        "-run",
+        "-primary",
+        "-image-appliance",
+        "-log-dump",
+        "-version",
+    ] {
+        assert!(man.join(format!("lockstep{command}.1")).exists(), "{command}");
+    }
+    assert!(referred > 10);
+}
+
+#[test]
+fn the_version_names_commit_protocol_log_format_and_machine_model() {
+    let version: serde_json::Value =
+        serde_json::from_slice(&lockstep(&["version", "--json"]).stdout).unwrap();
+    assert_eq!(version["protocol"], replica::peer::message::PROTOCOL);
+    assert_eq!(version["log_format"], replica::log::codec::VERSION);
+    assert_contains(version["machine_model"].as_str().unwrap(), &["virt rv64imafdc"]);
+    let commit = version["commit"].as_str().unwrap();
+    let lines = String::from_utf8(lockstep(&["version"]).stdout).unwrap();
+    assert_contains(&lines, &[commit, "protocol", "format of logs", "machine model"]);
     assert_contains(
-        &String::from_utf8(lockstep(&["man"]).stdout).unwrap(),
-        &[".TH", "backup"],
+        &String::from_utf8(lockstep(&["--version"]).stdout).unwrap(),
+        &[commit],
     );
 }
 
@@ -521,6 +801,25 @@ fn the_log_commands_read_what_record_wrote() {
     let stat: serde_json::Value =
         serde_json::from_slice(&lockstep(&["log", "stat", &a, "--json"]).stdout).unwrap();
     assert_eq!(stat["kinds"]["off"], 1);
+    let dump = String::from_utf8(lockstep(&["log", "dump", &a, "--json"]).stdout).unwrap();
+    let lines: Vec<serde_json::Value> = dump
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let kinds: Vec<&str> = lines.iter().map(|line| line["kind"].as_str().unwrap()).collect();
+    assert_eq!(
+        (kinds[0], kinds[1], kinds[kinds.len() - 1]),
+        ("header", "clock", "end")
+    );
+    assert_eq!(lines[0]["memory"], 512 << 20);
+    assert_eq!(lines[lines.len() - 2]["state"], "off");
+    let differ = lockstep(&["log", "diff", &a, &b, "--json"]);
+    assert_eq!(differ.status.code(), Some(1), "their seeds and clocks differ");
+    let differ: serde_json::Value = serde_json::from_slice(&differ.stdout).unwrap();
+    assert_eq!(
+        (&differ["equal"], &differ["left"]["entry"]),
+        (&false.into(), &1.into())
+    );
     let equal = lockstep(&["log", "diff", &a, &a]);
     assert_eq!(equal.status.code(), Some(0));
     assert_contains(&String::from_utf8(equal.stdout).unwrap(), &["equal"]);

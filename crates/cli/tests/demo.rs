@@ -85,6 +85,61 @@ fn a_demo_that_is_killed_takes_its_processes_with_it() {
 }
 
 #[test]
+fn a_demo_that_is_stopped_leaves_nothing_behind_unless_it_is_told_to() {
+    for (keep, left) in [(&[][..], 0), (&["--keep"][..], 1)] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut demo = Demo::start(keep, directory.path());
+        demo.says("the guest boots");
+        let children = demo.children();
+        kill_process(Pid::from_child(&demo.child), Signal::INT).unwrap();
+        demo.says("stopped");
+        assert_eq!(demo.child.wait().unwrap().code(), Some(130));
+        assert!(!children.iter().any(|&pid| runs(pid)));
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), left);
+    }
+}
+
+#[test]
+fn a_killed_demo_is_cleaned_up_after_by_the_next_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut killed = Demo::start(&[], directory.path());
+    killed.says("the guest boots");
+    killed.child.kill().unwrap();
+    killed.child.wait().unwrap();
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    let mut next = Demo::start(&[], directory.path());
+    next.says("the guest boots");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn the_report_fits_a_narrow_terminal_without_utf_8_and_begins_with_the_verdict() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_lockstep"))
+        .args(["demo", "--seconds", "3", "--timeout-ms", "1000"])
+        .env("TMPDIR", directory.path())
+        .envs([("COLUMNS", "60"), ("LC_ALL", "C")])
+        .output()
+        .unwrap();
+    let report = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{report}");
+    assert!(report.is_ascii(), "{report}");
+    assert!(report.lines().all(|line| line.len() <= 60), "{report}");
+    assert!(
+        report.trim_start().starts_with("PASSED: Nothing was lost"),
+        "{report}"
+    );
+    for part in [
+        "SIGKILL to the primary",
+        "found out after",
+        "lease of the old primary",
+        "claimed and live",
+    ] {
+        assert!(report.contains(part), "{part} in {report}");
+    }
+}
+
+#[test]
 fn a_process_that_has_lost_its_parent_before_it_could_say_so_ends_at_once() {
     let output = Command::new(env!("CARGO_BIN_EXE_lockstep"))
         .args([

@@ -19,7 +19,14 @@ fn demo(arguments: &[&str]) -> serde_json::Value {
     let output = lockstep().args(base).args(arguments).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{errors}");
-    let figures: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    let object: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (&object["api"], &object["asked"]["seconds"]),
+        (&"v1".into(), &6.into())
+    );
+    let figures = object["seen"].clone();
     for zero in ["writes_lost", "reads_wrong", "connections_reset", "divergences"] {
         assert_eq!(figures[zero], 0, "{zero} in {figures}");
     }

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use report::{Course, HaltCode, Happening, Line, RoleWord, SuspicionWord};
+use report::{Course, Ender, HaltCode, Happening, Line, RoleWord, SuspicionWord};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -100,6 +100,22 @@ fn echo() -> Vec<u8> {
     ];
     words.map(u32::to_le_bytes).concat()
 }
+
+/// A firmware that writes a text to its serial line and then waits for ever.
+fn writer(text: &str) -> Vec<u8> {
+    let (uart, byte) = (5, 28);
+    let mut words = vec![lui(uart, 0x10000)];
+    for sign in text.bytes() {
+        words.extend([addi(byte, 0, i32::from(sign)), sb(byte, uart, 0)]);
+    }
+    // `wfi`, over and over.
+    words.extend([0x1050_0073, beq(0, 0, -4)]);
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+/// What Linux writes when it finds no root file system.
+const PANIC: &str = "[    0.5] Kernel panic - not syncing: no root\n\
+                     [    0.6] ---[ end Kernel panic - not syncing: no root ]---\n";
 
 /// A process whose standard streams the test holds.
 struct Replica {
@@ -286,7 +302,12 @@ fn a_primary_told_to_end_leaves_the_vm_to_its_backup_and_says_so() {
     assert!(line.ends_with("; the VM has no backup now"), "{line}");
     backup.echoes(b'b');
     backup.types(b"o");
-    assert!(backup.ends_well().ends_with("lockstep: the guest is off\n"));
+    let said = backup.ends_well();
+    let last = said.lines().last().unwrap();
+    assert!(
+        last.starts_with("lockstep: the guest has switched itself off, "),
+        "{said}"
+    );
     assert_eq!(site.code("backup"), HaltCode::Off);
     let why = site.events("backup").into_iter().find_map(|it| match it {
         Happening::Suspected { whom, why, .. } => Some((whom, why)),
@@ -338,9 +359,167 @@ fn a_guest_alone_ignores_a_hang_up_and_is_unplugged_by_the_second_signal() {
     alone.signal(Signal::TERM);
     let said = alone.ends_well();
     assert!(
-        said.contains("pulling the guest's plug\nlockstep: the guest is off\n"),
+        said.contains("pulling the guest's plug\nlockstep: the operator has pulled the guest's plug, "),
         "{said}"
     );
+}
+
+#[test]
+fn the_end_of_a_guest_is_told_on_both_sides_with_who_ended_it_when_and_its_console() {
+    let site = Site::new();
+    let (mut primary, mut backup) = site.pair();
+    primary.types(b"o");
+    for half in [&mut primary, &mut backup] {
+        let said = half.ends_well();
+        let last = said.lines().last().unwrap();
+        assert!(
+            last.starts_with("lockstep: the guest has switched itself off, on both sides, "),
+            "{said}"
+        );
+        assert!(last.contains(" s after its start, at step "), "{last}");
+    }
+    for role in ["primary", "backup"] {
+        let Some(Happening::Halt(ending)) = site.events(role).pop() else {
+            panic!("{role}")
+        };
+        assert_eq!((ending.code, ending.by), (HaltCode::Off, Some(Ender::Guest)));
+        assert!(ending.step > 0 && ending.up_s > 0.0, "{ending:?}");
+        assert_eq!(ending.console, "stdio");
+    }
+}
+
+#[test]
+fn a_guest_without_a_terminal_says_at_its_end_where_its_console_is() {
+    let site = Site::new();
+    let log = site.path("console.log").display().to_string();
+    let (switch, byte) = (6, 28);
+    let off = [
+        lui(switch, 0x100),
+        lui(byte, 5),
+        addi(byte, byte, 0x555),
+        sw(byte, switch, 0),
+    ];
+    std::fs::write(site.path("firmware"), off.map(u32::to_le_bytes).concat()).unwrap();
+    let ends = |serial: &str| Replica::start(site.lockstep("run").args(["--serial", serial])).ends_well();
+    for (serial, clause) in [
+        (log.as_str(), format!("; its console is in {log}\n")),
+        (
+            "none",
+            "; its console led nowhere: `--serial FILE` would have kept it\n".into(),
+        ),
+    ] {
+        let said = ends(serial);
+        assert!(said.ends_with(&clause), "{said}");
+    }
+}
+
+#[test]
+fn whoever_sits_at_the_console_is_told_how_to_leave_it() {
+    let site = Site::new();
+    let (mut terminal, end) = pseudo_terminal();
+    let mut alone = Replica::start(site.lockstep("run").stdin(end));
+    let line = alone.says("console");
+    let expected = "lockstep: this is the console of vm; Ctrl-A x switches it off, Ctrl-A h helps";
+    assert_eq!(line, expected);
+    // The terminal is the guest's, Ctrl-A and all, when the guest answers.
+    terminal.write_all(b"a").unwrap();
+    alone.shows(b'a');
+    terminal.write_all(b"\x01x").unwrap();
+    assert!(alone.ends_well().contains("pulled the guest's plug"));
+}
+
+#[test]
+fn a_result_for_a_program_stands_alone_on_standard_output() {
+    let site = Site::new();
+    let mut alone = Replica::start(site.lockstep("run").arg("--json"));
+    alone.types(b"abco");
+    let said = alone.ends_well();
+    assert!(said.contains("abc"), "the console is on standard error: {said}");
+    let mut output = String::new();
+    alone
+        .child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut output)
+        .unwrap();
+    assert_eq!(output.lines().count(), 1, "{output}");
+    assert!(serde_json::from_str::<serde_json::Value>(&output).unwrap()["step"].is_u64());
+}
+
+#[test]
+fn a_primary_that_calls_says_for_how_long_and_why_in_vain() {
+    let site = Site::new();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = nobody.local_addr().unwrap().to_string();
+    drop(nobody);
+    let mut primary = Replica::start(&mut site.half("primary", &address));
+    let line = primary.says("calling the backup");
+    let expected = format!("lockstep: calling the backup {address}, 0 s of 60 s: ");
+    assert!(line.starts_with(&expected) && line.contains("refused"), "{line}");
+    primary.signal(Signal::TERM);
+    primary.ends_well();
+}
+
+#[test]
+fn a_panic_of_the_guests_kernel_is_told_and_answered_as_asked() {
+    let site = Site::new();
+    std::fs::write(site.path("firmware"), writer(PANIC)).unwrap();
+    let mut kept = Replica::start(site.lockstep("run").args(["--serial", "none"]));
+    let line = kept.says("has panicked");
+    let expected = "lockstep: the guest's kernel has panicked: Kernel panic - not syncing: no root; \
+                    the guest stays as it is";
+    assert!(line.starts_with(expected), "{line}");
+
+    let mut stopped = Replica::start(site.lockstep("run").args(["--on-panic", "stop"]));
+    let (status, said) = stopped.ends();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("the guest's kernel panicked, and the guest was switched off"),
+        "{said}"
+    );
+    let mut console = String::new();
+    stopped
+        .child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut console)
+        .unwrap();
+    assert_eq!(console, PANIC, "the kernel has said all that it had to say");
+
+    // A guest that is reset panics again, and that is told again.
+    let mut reset = Replica::start(site.lockstep("run").args(["--on-panic", "reset"]));
+    for _ in 0..3 {
+        reset.says("it is reset when it has said why");
+    }
+}
+
+#[test]
+fn a_pair_whose_guest_panics_stops_on_both_sides_if_asked() {
+    let site = Site::new();
+    std::fs::write(site.path("firmware"), writer(PANIC)).unwrap();
+    let stops = |role: &str, address: &str| {
+        let mut half = site.half(role, address);
+        half.args(["--on-panic", "stop"]);
+        Replica::start(&mut half)
+    };
+    let mut backup = stops("backup", "127.0.0.1:0");
+    let line = backup.says("waiting for the primary on");
+    let mut primary = stops("primary", line.rsplit(' ').next().unwrap());
+    for half in [&mut primary, &mut backup] {
+        let (_, said) = half.ends();
+        assert!(said.contains("off, on both sides"), "{said}");
+    }
+    assert_eq!(site.code("primary"), HaltCode::Panicked);
+    let told = |role: &str| {
+        let events = site.events(role);
+        events
+            .iter()
+            .filter(|it| matches!(it, Happening::GuestPanic { .. }))
+            .count()
+    };
+    assert_eq!((told("primary"), told("backup")), (1, 0));
 }
 
 #[test]

@@ -143,9 +143,9 @@ fn symbols_that_are_none_and_periods_of_nothing_are_refused() {
         text(&none.stderr)
     );
     let zero = run(&["--profile", "--profile-every", "0"]);
-    assert_eq!(zero.status.code(), Some(1));
+    assert_eq!(zero.status.code(), Some(2));
     assert!(
-        text(&zero.stderr).contains("every 0 steps"),
+        text(&zero.stderr).contains("0 is not in 1.."),
         "{}",
         text(&zero.stderr)
     );

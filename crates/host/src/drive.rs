@@ -26,19 +26,23 @@ use replica::{Event, Guest, Halt, Next, Node, RoleName, Span};
 
 use crate::console::Console;
 use crate::log_file::LogFile;
+use crate::witness::Witness;
 use crate::world::{Order, World, until};
 use crate::world_error::WorldError;
+use machine::{Control, Input};
 use os::limits::BATCH_MAX;
 use os::poll::{Poller, Token};
 use os::sandbox::{self, Kind};
 use os::sys::clock;
-use report::{Ending, Figures, Happening};
+use report::{Ender, Ending, Figures, HaltCode, Happening, OnPanic};
 
 /// How a replica ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
     /// Why the node stopped; `None`: the operator did not wait for it.
     pub halt: Option<Halt>,
+    /// The same in a word for programs.
+    pub code: HaltCode,
     /// The last figures.
     pub figures: Figures,
 }
@@ -47,13 +51,15 @@ pub struct Outcome {
 ///
 /// # Errors
 /// The world does not let it go on. The caller's process ends: for the peer, this side has crashed.
-pub fn drive<G: Guest>(node: Node<G>, world: World) -> Result<Outcome, WorldError> {
+pub fn drive<G: Guest>(node: Node<Witness<G>>, world: World) -> Result<Outcome, WorldError> {
     let mut poller = Poller::new()?;
     let mut driver = Driver {
         node,
         world,
         events: VecDeque::new(),
         ready: Vec::new(),
+        panics_told: 0,
+        panics_answered: 0,
     };
     driver.world.register(&poller)?;
     // From here on this thread does without what a guest thread does not need: before the guest's first step,
@@ -65,12 +71,16 @@ pub fn drive<G: Guest>(node: Node<G>, world: World) -> Result<Outcome, WorldErro
 
 /// A node, its world, and what is on its way between them.
 struct Driver<G: Guest> {
-    node: Node<G>,
+    node: Node<Witness<G>>,
     world: World,
     /// Events that actions have caused, to be handled before anything else.
     events: VecDeque<Event>,
     /// The sources that have something to take in this round.
     ready: Vec<Token>,
+    /// How many of the guest's panics were told.
+    panics_told: u64,
+    /// How many of the guest's panics were answered as the operator wants.
+    panics_answered: u64,
 }
 
 impl<G: Guest> Driver<G> {
@@ -85,6 +95,10 @@ impl<G: Guest> Driver<G> {
             }
             let at_once = self.world.has_message();
             next = self.node.slice(clock::now(), &poller.look(at_once));
+            if self.look_at_panics() {
+                // The guest has an input now, whatever it waited for.
+                next = Next::Busy;
+            }
             order = self.carry_out(poller)?;
             self.world.cables.listen_again(poller)?;
             if next == Next::Ended && order == Order::GoOn {
@@ -160,6 +174,41 @@ impl<G: Guest> Driver<G> {
         Ok(Order::GoOn)
     }
 
+    /// Tells that the guest's kernel has panicked, and does what the operator wants to be done about it. A
+    /// side that is not live leaves both to the side that is; if that one dies, this one does it. True: the
+    /// guest gets an input.
+    fn look_at_panics(&mut self) -> bool {
+        let witness = self.node.guest();
+        let panics = witness.panics();
+        if panics == self.panics_answered || !matches!(self.node.role(), RoleName::Solo | RoleName::Primary) {
+            return false;
+        }
+        let course = self.world.on_panic;
+        let (Some(line), step) = (witness.panic(), witness.now().0) else {
+            self.panics_answered = panics;
+            return false;
+        };
+        let (line, stands) = (line.to_owned(), witness.stands_in_panic());
+        if panics != std::mem::replace(&mut self.panics_told, panics) {
+            let happening = Happening::GuestPanic { line, step, course };
+            self.world.reporter.happened(happening);
+        }
+        let control = match course {
+            OnPanic::Keep => {
+                self.panics_answered = panics;
+                return false;
+            }
+            OnPanic::Stop => Control::PowerOff,
+            OnPanic::Reset => Control::Reset,
+        };
+        if stands {
+            self.panics_answered = panics;
+            self.node
+                .handle(clock::now(), Event::Input(Input::Control(control)));
+        }
+        stands
+    }
+
     /// Carries out all actions of the node, and those that follow from the events which these cause.
     fn carry_out(&mut self, poller: &Poller) -> Result<Order, WorldError> {
         loop {
@@ -190,14 +239,20 @@ impl<G: Guest> Driver<G> {
             log.map_or(Ok(()), LogFile::finish)?;
             Ok(order)
         });
-        let role = self.world.reporter.role();
-        self.world.reporter.look_at_role(self.node.metrics());
-        let peer = self.world.reporter.peer();
-        let (halt, ending) = match &ended {
-            Ok(Order::Halt(halt)) => (Some(halt.clone()), Ending::of_node(Some(halt), role, peer)),
-            Ok(Order::GoOn | Order::Quit) => (None, Ending::of_node(None, role, peer)),
-            Err(error) => (None, Ending::of_error(error.code(), error)),
+        let guest = self.node.guest();
+        let by = match (guest.is_unplugged(), guest.panic(), self.world.on_panic) {
+            (false, ..) => Ender::Guest,
+            (true, Some(_), OnPanic::Stop) => Ender::Panic,
+            (true, ..) => Ender::Operator,
         };
+        // What this side was until now, before it tells that it has halted.
+        let last = self.world.reporter.last(clock::now(), guest.now(), by);
+        let (halt, ending) = match &ended {
+            Ok(Order::Halt(halt)) => (Some(halt.clone()), Ending::of_node(Some(halt), &last)),
+            Ok(Order::GoOn | Order::Quit) => (None, Ending::of_node(None, &last)),
+            Err(error) => (None, Ending::of_error(error.code(), error, &last)),
+        };
+        self.world.reporter.look_at_role(self.node.metrics());
         if ended.is_ok() && !matches!(halt, Some(Halt::Lost(_))) {
             self.world.say_farewell();
         }
@@ -207,7 +262,8 @@ impl<G: Guest> Driver<G> {
         let reporter = &mut self.world.reporter;
         let figures = reporter.figures(clock::now(), self.node.metrics(), outside);
         reporter.happened(Happening::Figures(Box::new(figures.clone())));
+        let code = ending.code;
         reporter.end(ending);
-        ended.map(|_| Outcome { halt, figures })
+        ended.map(|_| Outcome { halt, code, figures })
     }
 }

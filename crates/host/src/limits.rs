@@ -22,6 +22,9 @@ pub const CLAIMS_MAX: u32 = 100;
 /// Bytes waiting for a console's reader, beside as many that are being written. Past this the guest's output
 /// is dropped, and a line in the console tells where and how much.
 pub const CONSOLE_BACKLOG_MAX: usize = 4 << 20;
+/// Bytes of a line of the guest's console that are looked at for a panic of its kernel. The rest of the line
+/// is shown all the same.
+pub const CONSOLE_LINE_MAX: usize = 512;
 /// A console's client that does not read for so long, though there is something to read, is sent away. A
 /// client that was only stopped for a minute or two is not.
 pub const CONSOLE_PATIENCE: Duration = Duration::from_secs(300);

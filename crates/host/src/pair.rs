@@ -21,6 +21,7 @@ use crate::drive::{Outcome, drive};
 use crate::limits::CLAIMS_MAX;
 use crate::run::{Build, RunError, lock_all};
 use crate::spec::{PairSpec, Ports, VmSpec};
+use crate::witness::Witness;
 use crate::world::World;
 use crate::world_error::WorldError;
 use arbiter::{Arbiter, ArbiterError, Asker, DirectoryArbiter};
@@ -106,7 +107,10 @@ pub fn primary<G: Guest>(
     let epoch = formed.start.epoch;
     let mut world = half.world(&config, formed.link, true)?;
     world.epoch = epoch;
-    Ok(drive(Node::primary(guest, clock::now(), options), world)?)
+    Ok(drive(
+        Node::primary(Witness::new(guest), clock::now(), options),
+        world,
+    )?)
 }
 
 /// Runs a VM as the backup of a pair: waits for the primary, replays, and if the primary fails goes live.
@@ -148,7 +152,8 @@ pub fn backup<G: Guest>(
         });
         let options = half.options(&formed);
         let world = half.world(&config, formed.link, false)?;
-        return Ok(drive(Node::backup(guest, clock::now(), options), world)?);
+        let node = Node::backup(Witness::new(guest), clock::now(), options);
+        return Ok(drive(node, world)?);
     }
 }
 

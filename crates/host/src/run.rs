@@ -11,6 +11,7 @@ use replica::{Epoch, Guest, Node, Options};
 use crate::drive::{Outcome, drive};
 use crate::log_file::LogFile;
 use crate::spec::{SetupError, VmSpec};
+use crate::witness::Witness;
 use crate::world_error::WorldError;
 use arbiter::ArbiterError;
 use disk::{Access, Disk, Holder, LockError};
@@ -90,7 +91,10 @@ pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> 
         world.log = Some(log.start().map_err(WorldError::Log)?);
         options.record = Some(VmSpec::header(&config));
     }
-    Ok(drive(Node::solo(guest, clock::now(), options), world)?)
+    Ok(drive(
+        Node::solo(Witness::new(guest), clock::now(), options),
+        world,
+    )?)
 }
 
 /// Makes this process the writer of all disks under `epoch`.

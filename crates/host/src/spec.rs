@@ -23,10 +23,10 @@ use os::signals::Signals;
 use os::wake::Waker;
 use os::{entropy, sys::clock};
 use replica::VmName;
-use report::{ReportError, Reporter};
+use report::{OnPanic, ReportError, Reporter};
 
 /// Where Debian, Fedora and QEMU put OpenSBI; the first that exists is used.
-const FIRMWARE_PATHS: [&str; 4] = [
+pub const FIRMWARE_PATHS: [&str; 4] = [
     "/usr/lib/riscv64-linux-gnu/opensbi/generic/fw_dynamic.bin",
     "/usr/share/opensbi/lp64/generic/firmware/fw_dynamic.bin",
     "/usr/share/qemu/opensbi-riscv64-generic-fw_dynamic.bin",
@@ -110,6 +110,8 @@ pub struct VmSpec {
     pub events: Option<PathBuf>,
     /// How often figures are among the events; `None`: only at the end.
     pub figures_every: Option<Span>,
+    /// What is done about a guest whose kernel has panicked.
+    pub on_panic: OnPanic,
     /// Does the process give up, before the guest's first step, what it does not need (`os::sandbox`)? Only
     /// where nothing else runs in this process.
     pub sandbox: bool,
@@ -298,6 +300,13 @@ impl VmSpec {
         let pool = DiskPool::new(disks, &waker).map_err(WorldError::Poll)?;
         let mut world = World::new(self.name.clone(), owner, waker.clone(), pool, reporter);
         world.live = live;
+        world.on_panic = self.on_panic;
+        world.reporter.place_console(match &self.serial {
+            ConsoleSpec::None => "none".into(),
+            ConsoleSpec::Stdio => "stdio".into(),
+            ConsoleSpec::File(path) => path.display().to_string(),
+            ConsoleSpec::Socket(path) => format!("unix:{}", path.display()),
+        });
         world.signals = signals;
         for ((net, device), mut port) in self.nets.iter().zip(&config.nets).zip(ports) {
             if live {

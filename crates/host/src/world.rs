@@ -27,7 +27,7 @@ use os::sys::clock;
 use os::wake::Waker;
 use os::{entropy, error};
 use replica::VmName;
-use report::{Course, Happening, Outside, Reporter, Wish};
+use report::{Course, Happening, OnPanic, Outside, Reporter, Wish};
 
 /// Tokens of the sources that are not network ports; the ports' tokens follow (`cables`).
 const WAKER: Token = Token(0);
@@ -74,6 +74,8 @@ pub struct World {
     past: Traffic,
     /// What the operator has asked for so far.
     operator: Operator,
+    /// What is done about a guest whose kernel has panicked.
+    pub on_panic: OnPanic,
 }
 
 /// What the loop is to do next.
@@ -110,6 +112,7 @@ impl World {
             link_dirty: false,
             past: Traffic::default(),
             operator: Operator::default(),
+            on_panic: OnPanic::default(),
         }
     }
 

@@ -8,6 +8,7 @@ use std::thread;
 
 use arbiter::{Answer, Arbiter, ArbiterError, Asker};
 use disk::DiskPool;
+use host::witness::Witness;
 use host::{World, drive};
 use link::{Link, Listener, Security, connect};
 use os::sys::clock;
@@ -59,7 +60,11 @@ fn backup() -> Link {
             timeout: Span::from_ms(5_000),
             run: Options::default(),
         };
-        drive(Node::backup(Toy::new(), clock::now(), options), world).unwrap();
+        drive(
+            Node::backup(Witness::new(Toy::new()), clock::now(), options),
+            world,
+        )
+        .unwrap();
     });
     connect(address, &Security::Insecure, Span::from_ms(600_000), &mut |_| {
         true

@@ -36,7 +36,7 @@ fn receive(port: &mut Port) -> Vec<u8> {
 fn a_gateway_that_restarts_is_found_again() {
     let dir = tempfile::tempdir().unwrap();
     let waker = Waker::new().unwrap();
-    let endpoint = Endpoint::parse(dir.path().join("gateway").to_str().unwrap());
+    let endpoint = Endpoint::Unix(dir.path().join("gateway"));
     let spec = plain(endpoint);
     let mut port = Port::open(&spec, &waker).unwrap();
     let error = port.check(&spec).unwrap_err();

@@ -2,9 +2,9 @@
 //!
 //! Map: `poll`, `wake` and `signals` are how a thread waits; `outlet`, `stderr`, `bounded_file` and
 //! `terminal` are how something is said without waiting for whoever reads it; `sandbox` is what a process
-//! gives up, and starts its threads; `parent` ends a process with the one that started it; `entropy`, `error`,
-//! `identity` and `sys` are small. Nothing here knows what a replica, a disk or a gateway is, and only `sys`
-//! may hold unsafe code.
+//! gives up, and starts its threads; `parent` ends a process with the one that started it; `entropy`,
+//! `error`, `identity` and `sys` are small. Nothing here knows what a replica, a disk or a gateway is, and
+//! only `sys` may hold unsafe code.
 #![deny(unsafe_code)]
 
 pub mod bounded_file;

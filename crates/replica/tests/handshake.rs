@@ -158,7 +158,7 @@ fn another_machine_is_refused_with_the_first_difference() {
     let changes: [(Edit, &str); 9] = [
         (
             |h| h.memory = 1 << 30,
-            "the memory size differs: 1073741824 there, 134217728 here",
+            "the memory size differs: 1 GiB there, 128 MiB here",
         ),
         (|h| h.harts = 4, "the number of harts"),
         (

@@ -3,20 +3,25 @@
 //!
 //! It only describes: the program's exit code and what is printed of an error are the program's business.
 
-use machine::PowerState;
-use replica::{Halt, RoleName};
+use machine::{PowerState, Step};
+use replica::{Halt, RoleName, Span};
 use serde::{Deserialize, Serialize};
 
+use super::amount;
+use super::words::Ender;
 use os::error;
 
 /// How a replica ended, in a word for programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HaltCode {
     /// The guest is off.
+    #[default]
     Off,
     /// The guest reported a failure.
     Failed,
+    /// The guest's kernel panicked, and the guest was switched off for that.
+    Panicked,
     /// The arbiter gave the epoch to the other side.
     Lost,
     /// This side's execution parted from the log.
@@ -42,16 +47,63 @@ impl HaltCode {
     pub fn is_error(self) -> bool {
         matches!(self, HaltCode::Fenced | HaltCode::Log | HaltCode::Host)
     }
+
+    /// The exit code of a process that ends like this. 3: the arbiter has given the VM to the other side, and
+    /// this side has ended as it should; that is no failure to be mended, but not what was started either.
+    #[must_use]
+    pub fn exit_code(self) -> u8 {
+        match self {
+            HaltCode::Off | HaltCode::Left | HaltCode::Quit => 0,
+            HaltCode::Lost => 3,
+            HaltCode::Failed
+            | HaltCode::Panicked
+            | HaltCode::Diverged
+            | HaltCode::Peer
+            | HaltCode::Fenced
+            | HaltCode::Log
+            | HaltCode::Host => 1,
+        }
+    }
 }
 
-/// How a replica ended, with what is known of the reasons. Each of the last four fields belongs to one code
-/// and is left out with any other.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What is known of a guest at the end of its replica, whatever ended it.
+#[derive(Clone, Copy, Debug)]
+pub struct Last<'a> {
+    /// What the replica was until then.
+    pub role: RoleName,
+    /// Address of the other half of the pair.
+    pub peer: &'a str,
+    /// The guest's step.
+    pub step: Step,
+    /// Time since the guest was started here.
+    pub up: Span,
+    /// Where the guest's console is, in the words of `--serial`.
+    pub console: &'a str,
+    /// Who has switched the guest off, if it is off.
+    pub by: Ender,
+}
+
+/// How a replica ended, with what is known of the reasons. The fields behind the sentence belong to some
+/// codes and are left out with any other.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ending {
     /// The kind of ending, for programs.
     pub code: HaltCode,
     /// The ending as a sentence, for people.
     pub sentence: String,
+    /// The guest's step at the end.
+    #[serde(default)]
+    pub step: u64,
+    /// Seconds from the start of the guest here to the end.
+    #[serde(default)]
+    pub up_s: f64,
+    /// Where the guest's console is, in the words of `--serial`.
+    #[serde(default)]
+    pub console: String,
+    /// With [`HaltCode::Off`], [`HaltCode::Failed`] and [`HaltCode::Panicked`]: who has switched the guest
+    /// off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Ender>,
     /// With [`HaltCode::Diverged`]: the step at which the divergence was noticed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<u64>,
@@ -67,47 +119,52 @@ pub struct Ending {
 }
 
 impl Ending {
-    fn new(code: HaltCode, sentence: impl Into<String>) -> Ending {
+    fn new(code: HaltCode, sentence: impl Into<String>, last: &Last<'_>) -> Ending {
         Ending {
             code,
             sentence: sentence.into(),
-            at: None,
-            part: None,
-            epoch: None,
-            guest_code: None,
+            step: last.step.0,
+            up_s: last.up.0 as f64 / 1e9,
+            console: last.console.to_owned(),
+            ..Ending::default()
         }
     }
 
-    /// The end of a node. `halt`: why it stopped, or `None` if the operator did not wait for it. `role`: what
-    /// it was until then. `peer`: address of the other half.
+    /// The end of a node. `halt`: why it stopped, or `None` if the operator did not wait for it. `last`: what
+    /// is known of it besides.
     #[must_use]
-    pub fn of_node(halt: Option<&Halt>, role: RoleName, peer: &str) -> Ending {
+    pub fn of_node(halt: Option<&Halt>, last: &Last<'_>) -> Ending {
+        let new = |code, sentence: &str| Ending::new(code, sentence, last);
         match halt {
-            None if role == RoleName::Backup => Ending::new(
+            None if last.role == RoleName::Backup => new(
                 HaltCode::Left,
                 "this backup has left; the VM has no backup any more",
             ),
-            None => Ending::new(
+            None => new(
                 HaltCode::Quit,
                 "this process has ended without waiting for its guest",
             ),
-            Some(Halt::Off(PowerState::Off)) => Ending::new(HaltCode::Off, "the guest is off"),
-            Some(Halt::Off(PowerState::Failed(code))) => Ending {
-                guest_code: Some(*code),
-                ..Ending::new(
-                    HaltCode::Failed,
-                    format!(
-                        "the guest says that it failed, with code {code}; the last lines of its console say \
-                         why"
-                    ),
+            Some(Halt::Off(PowerState::Off)) => Ending {
+                by: Some(last.by),
+                ..new(
+                    match last.by {
+                        Ender::Panic => HaltCode::Panicked,
+                        Ender::Guest | Ender::Operator => HaltCode::Off,
+                    },
+                    &last.off_sentence(None),
                 )
             },
-            Some(Halt::Left) => Ending::new(HaltCode::Left, format!("the VM goes on at {peer}")),
+            Some(Halt::Off(PowerState::Failed(code))) => Ending {
+                by: Some(last.by),
+                guest_code: Some(*code),
+                ..new(HaltCode::Failed, &last.off_sentence(Some(*code)))
+            },
+            Some(Halt::Left) => new(HaltCode::Left, &format!("the VM goes on at {}", last.peer)),
             Some(Halt::Lost(epoch)) => Ending {
                 epoch: Some(epoch.0),
-                ..Ending::new(
+                ..new(
                     HaltCode::Lost,
-                    format!(
+                    &format!(
                         "the other side has won epoch {}; this side has halted, nothing is lost",
                         epoch.0
                     ),
@@ -116,21 +173,131 @@ impl Ending {
             Some(Halt::Diverged { at, part }) => Ending {
                 at: Some(at.0),
                 part: Some(part.clone()),
-                ..Ending::new(
+                ..new(
                     HaltCode::Diverged,
-                    format!("this side parted from the log at step {at}, first in {part}; please report it"),
+                    &format!("this side parted from the log at step {at}, first in {part}; please report it"),
                 )
             },
-            Some(Halt::Peer(how)) => Ending::new(
+            Some(Halt::Peer(how)) => new(
                 HaltCode::Peer,
-                format!("the other side broke the protocol: {how}"),
+                &format!("the other side broke the protocol: {how}"),
             ),
         }
     }
 
     /// The end by an error that is none of the protocol's: `error` with its causes is the sentence.
     #[must_use]
-    pub fn of_error(code: HaltCode, error: &dyn std::error::Error) -> Ending {
-        Ending::new(code, error::chain(error))
+    pub fn of_error(code: HaltCode, error: &dyn std::error::Error, last: &Last<'_>) -> Ending {
+        Ending::new(code, error::chain(error), last)
+    }
+}
+
+impl Last<'_> {
+    /// Who has ended the guest, when, and where its console is. `code`: the failure that the guest reported.
+    fn off_sentence(&self, code: Option<u16>) -> String {
+        let on_both = match self.role {
+            RoleName::Primary | RoleName::Backup => ", on both sides",
+            RoleName::Solo | RoleName::Claiming | RoleName::Halted => "",
+        };
+        let who = match (self.by, code) {
+            (_, Some(code)) => format!("the guest reported a failure with code {code} and is off{on_both}"),
+            (Ender::Guest, None) => format!("the guest has switched itself off{on_both}"),
+            (Ender::Operator, None) => format!("the operator has pulled the guest's plug{on_both}"),
+            (Ender::Panic, None) => {
+                format!("the guest's kernel panicked, and the guest was switched off{on_both} (`--on-panic`)")
+            }
+        };
+        let console = match (self.console, self.console.strip_prefix("unix:")) {
+            ("stdio", _) => String::new(),
+            ("none", _) => "; its console led nowhere: `--serial FILE` would have kept it".into(),
+            (_, Some(path)) => format!("; its console was the socket {path}"),
+            (path, None) => format!("; its console is in {path}"),
+        };
+        let why = match (code, self.console) {
+            (None, _) | (Some(_), "none") => "",
+            (Some(_), _) => "; the last lines of its console say why",
+        };
+        let (after, step) = (amount::lasted(self.up), amount::grouped(self.step.0));
+        format!("{who}, {after} after its start, at step {step}{console}{why}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAST: Last<'static> = Last {
+        role: RoleName::Primary,
+        peer: "10.0.0.2:7800",
+        step: Step(1_234_567),
+        up: Span::from_ms(12_340),
+        console: "/run/shop.log",
+        by: Ender::Guest,
+    };
+
+    fn sentence(state: PowerState, last: Last<'_>) -> String {
+        Ending::of_node(Some(&Halt::Off(state)), &last).sentence
+    }
+
+    #[test]
+    fn every_code_is_documented_with_its_exit_code() {
+        let document = include_str!("../../../docs/events.md");
+        for code in [
+            HaltCode::Off,
+            HaltCode::Failed,
+            HaltCode::Panicked,
+            HaltCode::Lost,
+            HaltCode::Diverged,
+            HaltCode::Peer,
+            HaltCode::Left,
+            HaltCode::Quit,
+            HaltCode::Fenced,
+            HaltCode::Log,
+            HaltCode::Host,
+        ] {
+            let word = serde_json::to_value(code).unwrap();
+            let row = format!("| `{}` | {} |", word.as_str().unwrap(), code.exit_code());
+            assert!(document.contains(&row), "{row}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_guest_says_who_ended_it_when_and_where_its_console_is() {
+        assert_eq!(
+            sentence(PowerState::Off, LAST),
+            "the guest has switched itself off, on both sides, 12.3 s after its start, at step 1,234,567; \
+             its console is in /run/shop.log"
+        );
+        let last = Last {
+            role: RoleName::Solo,
+            by: Ender::Operator,
+            console: "unix:/run/shop",
+            ..LAST
+        };
+        assert_eq!(
+            sentence(PowerState::Off, last),
+            "the operator has pulled the guest's plug, 12.3 s after its start, at step 1,234,567; \
+             its console was the socket /run/shop"
+        );
+        let last = Last {
+            console: "none",
+            ..LAST
+        };
+        assert_eq!(
+            sentence(PowerState::Failed(3), last),
+            "the guest reported a failure with code 3 and is off, on both sides, 12.3 s after its start, \
+             at step 1,234,567; its console led nowhere: `--serial FILE` would have kept it"
+        );
+        let last = Last {
+            role: RoleName::Solo,
+            by: Ender::Panic,
+            console: "stdio",
+            ..LAST
+        };
+        assert_eq!(
+            sentence(PowerState::Off, last),
+            "the guest's kernel panicked, and the guest was switched off (`--on-panic`), 12.3 s after its \
+             start, at step 1,234,567"
+        );
     }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ending::Ending;
 use super::figures::{Figures, ms};
-use super::words::{Course, RoleWord, SuspicionWord, VerdictWord, Wish};
+use super::words::{Course, OnPanic, RoleWord, SuspicionWord, VerdictWord, Wish};
 use disk::Trouble;
 
 /// Something that happened. In a line of the file the variant's name is the field `event`.
@@ -131,6 +131,15 @@ pub enum Happening {
         /// What is done about it.
         course: Course,
     },
+    /// The guest's kernel has written to its console that it has panicked.
+    GuestPanic {
+        /// The line that the kernel wrote.
+        line: String,
+        /// The guest's step when this was seen.
+        step: u64,
+        /// What is done about it, once the kernel has said all it has to say.
+        course: OnPanic,
+    },
     /// Lines before this one could not be written.
     LinesLost {
         /// Number of lines that were lost since the last line that was written.
@@ -230,6 +239,16 @@ impl Happening {
                 lasted_ms / 1e3
             ),
             Happening::Stop { by, role, course } => stop_sentence(*by, *role, *course)?.to_owned(),
+            Happening::GuestPanic { line, course, .. } => {
+                let course = match course {
+                    OnPanic::Keep => {
+                        "the guest stays as it is (`--on-panic stop` and `reset` would end that)"
+                    }
+                    OnPanic::Stop => "it is switched off when it has said why",
+                    OnPanic::Reset => "it is reset when it has said why",
+                };
+                format!("the guest's kernel has panicked: {line}; {course}")
+            }
             Happening::Halt(ending) => ending.sentence.clone(),
             Happening::Role { .. }
             | Happening::Claim { .. }
@@ -281,7 +300,7 @@ fn stop_sentence(by: Wish, role: RoleWord, course: Course) -> Option<&'static st
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::HaltCode;
+    use crate::{Ender, HaltCode};
 
     const DOCUMENT: &str = include_str!("../../../docs/events.md");
 
@@ -341,10 +360,19 @@ mod tests {
                 role: RoleWord::Solo,
                 course: Course::Explain,
             },
+            Happening::GuestPanic {
+                line: "Kernel panic - not syncing: no init found".into(),
+                step: 9,
+                course: OnPanic::Stop,
+            },
             Happening::LinesLost { lines: 7 },
             Happening::Halt(Ending {
                 code: HaltCode::Diverged,
                 sentence: "this side parted from the log".into(),
+                step: 5,
+                up_s: 12.5,
+                console: "stdio".into(),
+                by: Some(Ender::Guest),
                 at: Some(5),
                 part: Some("hart 0".into()),
                 epoch: Some(3),
@@ -412,6 +440,8 @@ mod tests {
             "the backup 10.0.0.2:7800 is gone (the link is closed); the VM goes on here without a backup",
             "the guest cannot be asked to switch off, since its board has no power button: \
              switch it off from inside, or stop it again to pull the plug",
+            "the guest's kernel has panicked: Kernel panic - not syncing: no init found; \
+             it is switched off when it has said why",
             "this side parted from the log",
             "the disk /shared/shop.raw gives an error; the guest waits",
             "the disk /shared/shop.raw is well again after 2.5 s; the guest's requests are done",

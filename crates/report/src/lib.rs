@@ -9,9 +9,11 @@
 //! Nothing here decides what happens; a replica runs on the same whether it is listened to or not.
 //!
 //! Map, from below: `words` are the words of the stable format, `figures` and `ending` what they say of
-//! numbers and of the end, `happening` all events, `waiting` when to say that the arbiter does not answer.
+//! numbers and of the end, `happening` all events, `waiting` when to say that the arbiter does not answer,
+//! `amount` numbers as people read them.
 #![forbid(unsafe_code)]
 
+pub mod amount;
 mod ending;
 mod figures;
 mod happening;
@@ -23,12 +25,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use machine::Step;
 use replica::{Claim, Metrics, RoleName, Span, Time, Verdict};
 
-pub use ending::{Ending, HaltCode};
+pub use ending::{Ending, HaltCode, Last};
 pub use figures::{Delays, Figures, Outside, resident_bytes};
 pub use happening::{Happening, Line};
-pub use words::{Course, RoleWord, SuspicionWord, VerdictWord, Wish};
+pub use words::{Course, Ender, OnPanic, RoleWord, SuspicionWord, VerdictWord, Wish};
 
 use crate::limits::{EVENTS_BACKLOG_MAX, EVENTS_LEN_MAX};
 use arbiter::Answer;
@@ -61,6 +64,8 @@ pub struct Reporter {
     peer: String,
     /// Where the arbiter is, for sentences.
     arbiter: String,
+    /// Where the guest's console is, in the words of `--serial`.
+    console: String,
     /// How the link to the peer ended, until the suspicion that follows is told.
     link_lost: Option<String>,
     /// The question to the arbiter that has no decision yet; `None`: nothing is asked.
@@ -110,6 +115,7 @@ impl Reporter {
             was: RoleWord::Solo,
             peer: "without an address".into(),
             arbiter: "of no pair".into(),
+            console: "none".into(),
             link_lost: None,
             waiting: None,
         })
@@ -119,6 +125,11 @@ impl Reporter {
     pub fn introduce(&mut self, peer: SocketAddr, arbiter: &Path) {
         self.peer = peer.to_string();
         self.arbiter = arbiter.display().to_string();
+    }
+
+    /// Says where the guest's console is, in the words of `--serial`.
+    pub fn place_console(&mut self, console: String) {
+        self.console = console;
     }
 
     /// Tells of a happening, to programs and, if an operator must know it, to people. Waits for neither.
@@ -268,10 +279,17 @@ impl Reporter {
         }
     }
 
-    /// The name of the other half, for sentences.
+    /// What is known of the guest at the end: it stands at `step`, and was switched off by `by` if it is off.
     #[must_use]
-    pub fn peer(&self) -> &str {
-        &self.peer
+    pub fn last(&self, now: Time, step: Step, by: Ender) -> Last<'_> {
+        Last {
+            role: self.role(),
+            peer: &self.peer,
+            step,
+            up: now.since(self.started),
+            console: &self.console,
+            by,
+        }
     }
 
     /// Tells the end, and waits a little until all events are written.

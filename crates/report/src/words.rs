@@ -122,6 +122,31 @@ impl From<Verdict> for VerdictWord {
     }
 }
 
+/// Who has switched the guest off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ender {
+    /// The guest itself.
+    Guest,
+    /// The operator, who pulled its plug.
+    Operator,
+    /// This program, because the guest's kernel had panicked and `--on-panic stop` was given.
+    Panic,
+}
+
+/// What is done about a guest whose kernel has panicked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnPanic {
+    /// Nothing: the guest stays as it is, for whoever wants to look.
+    #[default]
+    Keep,
+    /// The guest's plug is pulled, on both sides of a pair.
+    Stop,
+    /// The guest's reset button is pressed.
+    Reset,
+}
+
 /// By which way the operator asked for the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

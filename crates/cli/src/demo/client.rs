@@ -4,7 +4,7 @@
 //! was acknowledged. It knows nothing of Lockstep: what it sees is what any client would see.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -13,6 +13,15 @@ use anyhow::{Context, Result};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How many keys one read-back request asks for.
 const READ_BACK: usize = 500;
+
+/// What the demo and its clients tell each other while they write.
+#[derive(Debug, Default)]
+pub struct Course {
+    /// Is the time over? Then the clients verify what they have written.
+    pub stop: AtomicBool,
+    /// Writes that were acknowledged to any of them so far.
+    pub acked: AtomicU64,
+}
 
 /// What one client saw.
 #[derive(Debug, Default)]
@@ -30,12 +39,12 @@ pub struct Seen {
 /// One client with its connection.
 pub struct Client {
     connection: redis::Connection,
-    id: usize,
+    id: u64,
 }
 
 impl Client {
     /// Connects and waits for the first PONG.
-    pub fn connect(address: SocketAddr, id: usize) -> Result<Client> {
+    pub fn connect(address: SocketAddr, id: u64) -> Result<Client> {
         let url = format!("redis://{address}/");
         let client = redis::Client::open(url).context("cannot make a Redis client")?;
         let mut connection = client
@@ -49,10 +58,10 @@ impl Client {
         Ok(Client { connection, id })
     }
 
-    /// Writes until `stop`, then verifies. Never reconnects.
-    pub fn load(&mut self, start: Instant, stop: &AtomicBool) -> Seen {
+    /// Writes until it is told to stop, then verifies. Never reconnects.
+    pub fn load(&mut self, start: Instant, course: &Course) -> Seen {
         let mut seen = Seen::default();
-        if let Err(error) = self.write_until(start, stop, &mut seen) {
+        if let Err(error) = self.write_until(start, course, &mut seen) {
             seen.reset = Some(error.to_string());
         } else if let Err(error) = self.verify(&mut seen) {
             seen.reset = Some(error.to_string());
@@ -60,8 +69,8 @@ impl Client {
         seen
     }
 
-    fn write_until(&mut self, start: Instant, stop: &AtomicBool, seen: &mut Seen) -> redis::RedisResult<()> {
-        while !stop.load(Ordering::Relaxed) {
+    fn write_until(&mut self, start: Instant, course: &Course, seen: &mut Seen) -> redis::RedisResult<()> {
+        while !course.stop.load(Ordering::Relaxed) {
             let number = seen.acks.len();
             let (key, value) = self.pair(number);
             redis::cmd("SET")
@@ -69,6 +78,7 @@ impl Client {
                 .arg(&value)
                 .query::<()>(&mut self.connection)?;
             seen.acks.push(start.elapsed());
+            course.acked.fetch_add(1, Ordering::Relaxed);
             // Every eighth write is read back at once: the newest state must be there, before the failover
             // and after it.
             if number.is_multiple_of(8) {
@@ -109,7 +119,7 @@ impl Client {
         // The value is such a function of the key that a shifted or repeated answer would not fit.
         (
             format!("client{}:{number}", self.id),
-            format!("{:016x}", mix((self.id as u64) << 40 | number as u64)),
+            format!("{:016x}", mix(self.id << 40 | number as u64)),
         )
     }
 }

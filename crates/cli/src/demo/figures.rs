@@ -7,13 +7,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use report::{HaltCode, Happening, Line, RoleWord, SuspicionWord};
+use clap::ValueEnum;
+use report::{HaltCode, Happening, Line, RoleWord, SuspicionWord, amount};
 use serde::Serialize;
 
 use super::client::Seen;
 use super::processes::Pair;
 use super::timeline::{draw, pause_ms, percentile};
 use crate::args::{DemoArgs, Kill};
+use crate::screen::Screen;
 
 /// The load that was put on the guest, and what the clients saw.
 pub struct Loaded {
@@ -40,6 +42,10 @@ pub struct Figures {
     pub detection_ms: f64,
     /// Time from the suspicion to being live.
     pub go_live_ms: f64,
+    /// The first part of it: the log is replayed to its end, and the old primary's lease is waited for.
+    pub lease_ms: f64,
+    /// The rest of it: the arbiter is asked, and the guest shown.
+    pub claim_ms: f64,
     pub lag_ms_p50: f64,
     pub lag_ms_p99: f64,
     pub log_mbit_s: f64,
@@ -52,7 +58,9 @@ pub struct Figures {
 /// The figures, with what the page for people needs besides.
 pub struct Report {
     pub figures: Figures,
-    picture: String,
+    /// When the writes of all clients were acknowledged, in ascending order.
+    acks: Vec<Duration>,
+    event: Option<Duration>,
     kill: Kill,
     seconds: u64,
     ended_well: bool,
@@ -86,12 +94,10 @@ impl Report {
             .flat_map(|seen| seen.acks.iter().copied())
             .collect();
         acks.sort();
-        let picture = loaded
-            .event
-            .map_or_else(String::new, |event| draw(&acks, event, what(args.kill)));
         Ok(Report {
             figures,
-            picture,
+            acks,
+            event: loaded.event,
             kill: args.kill,
             seconds: args.seconds,
             ended_well: ended_well && loaded.stalled_halted != Some(false),
@@ -104,15 +110,35 @@ impl Report {
         self.ended_well && f.writes_lost + f.reads_wrong + f.connections_reset + f.divergences == 0
     }
 
-    /// The page for people.
-    pub fn text(&self) -> String {
+    /// The line for programs: what was asked of the demo, and what was seen.
+    pub fn json(&self, args: &DemoArgs) -> Result<String> {
+        let kill = args.kill.to_possible_value();
+        Ok(serde_json::to_string(&serde_json::json!({
+            "api": "v1",
+            "version": env!("CARGO_PKG_VERSION"),
+            "asked": {
+                "kill": kill.as_ref().map(|kill| kill.get_name()),
+                "seconds": args.seconds,
+                "harts": args.harts,
+                "clients": args.clients,
+                "timeout_ms": args.timeout_ms,
+            },
+            "seen": self.figures,
+        }))?)
+    }
+
+    /// The page for people, the verdict first.
+    pub fn text(&self, screen: &Screen) -> String {
         let f = &self.figures;
-        let mut text = format!("\n{}\n", self.picture);
+        let mut text = format!("\n  {}\n\n", self.verdict(screen));
+        if let Some(event) = self.event {
+            let pause = Duration::from_secs_f64(f.client_pause_ms / 1e3);
+            text += &draw(&self.acks, event, pause, what(self.kill), screen);
+            text.push('\n');
+        }
         let mut line = |name: &str, value: String| text.push_str(&format!("  {name:<28}{value}\n"));
-        line(
-            "acknowledged writes",
-            format!("{} in {} s", f.writes_acked, self.seconds),
-        );
+        let writes = amount::grouped(f.writes_acked);
+        line("acknowledged writes", format!("{writes} in {} s", self.seconds));
         line(
             "lost / read wrong",
             format!("{} / {}", f.writes_lost, f.reads_wrong),
@@ -126,8 +152,11 @@ impl Report {
                 "longest pause of a client",
                 format!("{:.0} ms", f.client_pause_ms),
             );
-            line("  of it, until suspicion", format!("{:.0} ms", f.detection_ms));
-            line("  of it, until live", format!("{:.1} ms", f.go_live_ms));
+            line("  found out after", format!("{:.1} ms", f.detection_ms));
+            if self.kill != Kill::Backup {
+                line("  lease of the old primary", format!("{:.1} ms", f.lease_ms));
+            }
+            line("  claimed and live", format!("{:.1} ms", f.claim_ms));
         }
         line(
             "lag of the backup",
@@ -141,14 +170,34 @@ impl Report {
         line("delay of an output", delay);
         line(
             "digests compared",
-            format!("{}, {} differ", f.digests_compared, f.divergences),
+            format!(
+                "{}, {} differ",
+                amount::grouped(f.digests_compared),
+                f.divergences
+            ),
         );
-        text.push_str(if self.is_good() {
-            "\n  Nothing was lost, and no connection was opened twice.\n"
-        } else {
-            "\n  FAILED: see above.\n"
-        });
         text
+    }
+
+    /// Whether nothing was lost, in a sentence.
+    fn verdict(&self, screen: &Screen) -> String {
+        if self.is_good() {
+            let sentence = "Nothing was lost, no connection was opened twice.";
+            return format!("{} {sentence}", screen.green("PASSED:"));
+        }
+        let f = &self.figures;
+        let all = [
+            (f.writes_lost, "writes were lost"),
+            (f.reads_wrong, "reads were wrong"),
+            (f.connections_reset, "connections were reset"),
+            (f.divergences, "digests differ"),
+        ];
+        let bad = all.into_iter().filter(|(count, _)| *count > 0);
+        let mut faults: Vec<String> = bad.map(|(count, what)| format!("{count} {what}")).collect();
+        if !self.ended_well {
+            faults.push("a process did not end as it should".into());
+        }
+        format!("{} {}.", screen.red("FAILED:"), faults.join(", "))
     }
 }
 
@@ -190,6 +239,13 @@ impl Figures {
         let suspected = time_of(RoleWord::Claiming).unwrap_or_default();
         self.detection_ms = suspected;
         self.go_live_ms = time_of(RoleWord::Solo).map_or(0.0, |live| live - suspected);
+        let is_claim = |line: &&Line| matches!(line.happening, Happening::Claim { .. });
+        let claim = survivor
+            .iter()
+            .filter(|line| line.time_ns >= event_ns)
+            .find(is_claim);
+        self.lease_ms = claim.map_or(0.0, |claim| (claim.time_ns - event_ns) as f64 / 1e6 - suspected);
+        self.claim_ms = self.go_live_ms - self.lease_ms;
     }
 }
 

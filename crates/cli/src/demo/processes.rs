@@ -1,12 +1,11 @@
 //! The processes of the demo: gateway, backup and primary, with their directory, their console and their end.
 //!
-//! Each is this very program, started again with a command of its own. None of them outlives the demo, however
-//! the demo ends.
+//! Each is this very program, started again with a command of its own. None of them outlives the demo,
+//! however the demo ends.
 
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -14,9 +13,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use image::Appliance;
-use link::Key;
+use report::{Figures, RoleWord};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::directory::Directory;
+use super::live::{Live, TICK};
+use super::tail::Tail;
 use crate::args::{DemoArgs, Kill};
 
 /// Text that the appliance prints when Redis answers.
@@ -114,10 +116,15 @@ impl Replica {
     }
 
     /// Waits for the end of the process; `None` if it has not ended within `patience`.
-    pub fn wait(&mut self, patience: Duration) -> Result<Option<ExitStatus>> {
-        if self.status.is_none() {
-            match self.exited.recv_timeout(patience) {
-                Err(RecvTimeoutError::Timeout) => return Ok(None),
+    pub fn wait(&mut self, patience: Duration, live: &mut Live) -> Result<Option<ExitStatus>> {
+        let began = Instant::now();
+        while self.status.is_none() {
+            match self.exited.recv_timeout(TICK) {
+                Err(RecvTimeoutError::Timeout) if began.elapsed() >= patience => return Ok(None),
+                Err(RecvTimeoutError::Timeout) => live.tick(|| {
+                    let waited = began.elapsed().as_secs();
+                    format!("waiting for the end of the {}, {waited} s", self.name)
+                })?,
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => self.status = Some(self.child.wait()?),
             }
         }
@@ -143,20 +150,20 @@ pub struct Pair {
     pub backup_events: PathBuf,
     killed: Kill,
     ready: Receiver<()>,
+    /// What was read of the two files so far.
+    tails: [Tail; 2],
     // These are dropped last: the gateway, then the files.
     _gateway: Replica,
-    _directory: tempfile::TempDir,
+    directory: Directory,
 }
 
 impl Pair {
     /// Starts all three processes.
     pub fn start(image: &Appliance, args: &DemoArgs) -> Result<Pair> {
-        let directory = tempfile::Builder::new().prefix("lockstep-demo-").tempdir()?;
+        let directory = Directory::make(args.keep)?;
         let path = directory.path();
-        write_key(&path.join("key"))?;
         let (gateway, frames, redis) = start_gateway(path)?;
         let port = free_port()?;
-        std::fs::create_dir(path.join("arbiter"))?;
         let replica = |name: &'static str, on_line: Box<dyn FnMut(String) + Send>| {
             let events = path.join(format!("{name}.events"));
             let arguments = arguments(name, image, args, path, &frames, port);
@@ -181,27 +188,57 @@ impl Pair {
             backup_events,
             killed: args.kill,
             ready,
+            tails: Default::default(),
             _gateway: gateway,
-            _directory: directory,
+            directory,
         })
     }
 
+    /// The demo's directory.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// Waits for Redis inside the guest.
-    pub fn wait_until_ready(&mut self, patience: Duration) -> Result<()> {
-        match self.ready.recv_timeout(patience) {
-            Ok(()) => Ok(()),
-            Err(RecvTimeoutError::Timeout) => bail!("the guest did not boot within {} s", patience.as_secs()),
-            Err(RecvTimeoutError::Disconnected) => bail!(
-                "the primary has ended: {}; the backup says: {}",
-                self.primary.last_words(),
-                self.backup.last_words()
-            ),
+    pub fn wait_until_ready(&mut self, patience: Duration, live: &mut Live) -> Result<()> {
+        let began = Instant::now();
+        loop {
+            match self.ready.recv_timeout(TICK) {
+                Ok(()) => return Ok(()),
+                Err(RecvTimeoutError::Timeout) if began.elapsed() < patience => {
+                    live.tick(|| format!("the guest boots, {} s", began.elapsed().as_secs()))?;
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    bail!("the guest did not boot within {} s", patience.as_secs())
+                }
+                Err(RecvTimeoutError::Disconnected) => bail!(
+                    "the primary has ended: {}; the backup says: {}",
+                    self.primary.last_words(),
+                    self.backup.last_words()
+                ),
+            }
         }
+    }
+
+    /// The newest figures of the side that is live; `None`: there are none yet.
+    pub fn figures(&mut self) -> Option<Figures> {
+        let [primary, backup] = &mut self.tails;
+        let newest = [
+            primary.figures(&self.primary_events),
+            backup.figures(&self.backup_events),
+        ];
+        let is_live = |figures: &Figures| matches!(figures.role, RoleWord::Primary | RoleWord::Solo);
+        let live = newest
+            .into_iter()
+            .flatten()
+            .filter(|(_, figures)| is_live(figures));
+        live.max_by_key(|(time, _)| *time)
+            .map(|(_, figures)| figures.clone())
     }
 
     /// Waits until the guest's own power-off has ended the replicas that are left. False if one of them ended
     /// otherwise.
-    pub fn wait_for_end(&mut self, patience: Duration) -> Result<bool> {
+    pub fn wait_for_end(&mut self, patience: Duration, live: &mut Live) -> Result<bool> {
         let deadline = Instant::now() + patience;
         let mut good = true;
         let left: &mut [&mut Replica] = match self.killed {
@@ -210,13 +247,14 @@ impl Pair {
             Kill::None => &mut [&mut self.primary, &mut self.backup],
         };
         for replica in left {
-            let status = replica.wait(deadline.saturating_duration_since(Instant::now()))?;
+            let status = replica.wait(deadline.saturating_duration_since(Instant::now()), live)?;
             if !status.is_some_and(|status| status.success()) {
-                tell!(
-                    "demo: the {} ended badly ({status:?}): {}",
+                let how = status.map_or_else(|| "not at all".to_owned(), |status| status.to_string());
+                live.complain(&format!(
+                    "the {} ended badly ({how}): {}",
                     replica.name,
                     replica.last_words()
-                );
+                ));
                 good = false;
             }
         }
@@ -286,15 +324,4 @@ fn arguments(
 /// A port that nobody listens on at this moment.
 fn free_port() -> Result<u16> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
-/// A new key of the demo's pair that only this user can read, as replicas demand.
-fn write_key(path: &Path) -> Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(Key::generate()?.to_hex().as_bytes())?;
-    Ok(())
 }

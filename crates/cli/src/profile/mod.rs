@@ -14,9 +14,10 @@ use std::sync::Arc;
 
 use self::perf_map::{PerfMap, mode_letter, name};
 use self::symbols::Symbols;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use hart::Privilege;
 use hart::profile::{Counts, Place, Profile, Samples, Watch, Why};
+use report::amount::grouped;
 use serde::Serialize;
 
 use crate::args::ProfileArgs;
@@ -44,9 +45,6 @@ impl Watching {
     /// Gets ready to watch a run.
     pub fn new(args: &ProfileArgs) -> Result<Watching> {
         let every = args.profile_every.unwrap_or(EVERY_DEFAULT);
-        if every == 0 {
-            bail!("a sample every 0 steps: give at least 1");
-        }
         let make = |path: PathBuf| match File::create(&path) {
             Ok(file) => Ok((path, file)),
             Err(error) => Err(error).with_context(|| format!("cannot write the profile {}", path.display())),
@@ -316,55 +314,4 @@ fn table(f: &mut Formatter<'_>, title: &str, list: &[Share], whole: u64) -> fmt:
         writeln!(f, "  {percent:>6.2} %  {:>13}  {name}", grouped(*count))?;
     }
     Ok(())
-}
-
-/// A number with a comma every three digits.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_grouped() {
-        assert_eq!(
-            [0, 12, 999, 1000, 1_234_567].map(grouped),
-            ["0", "12", "999", "1,000", "1,234,567"]
-        );
-    }
-
-    #[test]
-    fn samples_are_summed_and_sorted() {
-        let place = |privilege, root, pc| Place { privilege, root, pc };
-        let mut samples = Samples::default();
-        for (place, count) in [
-            (place(Privilege::User, 5, 0x1004), 3),
-            (place(Privilege::User, 5, 0x1008), 4),
-            (place(Privilege::User, 6, 0x1004), 8),
-            (place(Privilege::Machine, 0, 0x1004), 1),
-        ] {
-            samples.places.insert(place, count);
-        }
-        let list = by(&samples, |place| Some(function(place, &Symbols::default())));
-        let list: Vec<_> = list
-            .iter()
-            .map(|share| (share.name.as_str(), share.count))
-            .collect();
-        let expected = [
-            ("U page 0x1000 of 0x6", 8),
-            ("U page 0x1000 of 0x5", 7),
-            ("M page 0x1000", 1),
-        ];
-        assert_eq!(list, expected);
-    }
 }

@@ -35,15 +35,6 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// `HOST:PORT` with a numeric host, or else the path of a Unix socket (`unix:` in front is allowed).
-    #[must_use]
-    pub fn parse(text: &str) -> Endpoint {
-        match text.parse() {
-            Ok(address) => Endpoint::Tcp(address),
-            Err(_) => Endpoint::Unix(text.strip_prefix("unix:").unwrap_or(text).into()),
-        }
-    }
-
     /// Begins to connect, without waiting for the gateway's answer.
     fn begin(&self) -> io::Result<Connection> {
         Ok(match self {

@@ -71,6 +71,7 @@ pub fn vm(dir: &Path, who: &str) -> VmSpec {
         digest_every: Some(100_000),
         events: Some(dir.join(format!("{who}.events"))),
         figures_every: None,
+        on_panic: report::OnPanic::default(),
         sandbox: true,
     }
 }

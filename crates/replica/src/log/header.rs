@@ -158,11 +158,12 @@ impl Header {
         differ("the program", program, &ours.program)?;
         differ("the host's CPU feature set", features, &ours.features)?;
         differ("the first step", start, &ours.start)?;
-        differ("the memory size", memory, &ours.memory)?;
+        differ("the memory size", Bytes(*memory), Bytes(ours.memory))?;
         differ("the number of harts", harts, &ours.harts)?;
         differ("the number of disks", disks.len(), ours.disks.len())?;
         for (theirs, ours) in disks.iter().zip(&ours.disks) {
-            differ("a disk's size in sectors", theirs.sectors, ours.sectors)?;
+            let bytes = |sectors: u64| Bytes(sectors.saturating_mul(SECTOR));
+            differ("a disk's size", bytes(theirs.sectors), bytes(ours.sectors))?;
             differ("a disk being read-only", theirs.read_only, ours.read_only)?;
             differ("a disk's serial", &theirs.serial, &ours.serial)?;
         }
@@ -294,6 +295,26 @@ impl fmt::Display for ImageId {
             write!(f, "{byte:02x}")?;
         }
         f.write_str("..")
+    }
+}
+
+/// Bytes of a sector of a disk.
+const SECTOR: u64 = 512;
+
+/// A number of bytes, for a sentence: in the largest binary unit of which it is a whole number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Bytes(u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+        let whole = units
+            .into_iter()
+            .find(|(size, _)| self.0 > 0 && self.0.is_multiple_of(*size));
+        match whole {
+            Some((size, unit)) => write!(f, "{} {unit}", self.0 / size),
+            None => write!(f, "{} bytes", self.0),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! `lockstep log`: prints, counts and compares the entries of logs.
 //!
-//! Logs are read as they are, never replayed and never changed.
+//! Logs are read as they are, never replayed and never changed. `objects` is what programs read of them.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,6 +13,9 @@ use machine::Input;
 use replica::{End, Entry, EntryKind, Header, ImageId, LogReader};
 
 use crate::args::LogCommand;
+use objects::hex;
+
+pub mod objects;
 
 /// Bytes read from a file at once.
 const CHUNK: usize = 1 << 20;
@@ -20,9 +23,10 @@ const CHUNK: usize = 1 << 20;
 /// Runs one of the log commands.
 pub fn run(command: &LogCommand) -> Result<ExitCode> {
     match command {
-        LogCommand::Dump { log } => dump(log)?,
+        LogCommand::Dump { log, json: true } => dump_json(log)?,
+        LogCommand::Dump { log, json: false } => dump(log)?,
         LogCommand::Stat { log, json } => stat(log, *json)?,
-        LogCommand::Diff { left, right } => return diff(left, right),
+        LogCommand::Diff { left, right, json } => return diff(left, right, *json),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -99,6 +103,35 @@ fn dump(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Prints the header, every entry and the end, a JSON object a line.
+fn dump_json(path: &Path) -> Result<()> {
+    let mut entries = Entries::open(path)?;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    if let Some(header) = entries.reader.header()? {
+        writeln!(out, "{}", objects::header(header))?;
+    }
+    let mut number = 0_u64;
+    while let Some(entry) = entries.next()? {
+        number += 1;
+        writeln!(out, "{}", objects::entry(number, &entry))?;
+    }
+    writeln!(out, "{}", objects::end(entries.reader.end()))?;
+    out.flush()?;
+    Ok(())
+}
+
+/// The header of a log: the machine that it is of.
+pub fn header_of(path: &Path) -> Result<Header> {
+    let mut entries = Entries::open(path)?;
+    let header = entries.reader.header()?.cloned();
+    header.with_context(|| {
+        format!(
+            "the log {} ends within its header; nothing was recorded",
+            path.display()
+        )
+    })
+}
+
 /// The way in which a log ends, as a sentence.
 pub fn ending(end: End) -> String {
     match end {
@@ -145,7 +178,6 @@ fn describe(kind: &EntryKind) -> String {
 
 /// The machine to which the log belongs, in comment lines.
 fn describe_header(header: &Header) -> String {
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let image = |image: ImageId| match image.length {
         0 => "none".to_owned(),
         length => format!("{length} bytes, sha256 {}", hex(&image.sha256)),
@@ -187,7 +219,7 @@ fn describe_header(header: &Header) -> String {
 
 fn stat(path: &Path, json: bool) -> Result<()> {
     let mut entries = Entries::open(path)?;
-    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     let (mut total, mut last, mut ticks) = (0_u64, 0, 0);
     while let Some(entry) = entries.next()? {
         total += 1;
@@ -195,10 +227,7 @@ fn stat(path: &Path, json: bool) -> Result<()> {
         if let EntryKind::Input(Input::Clock { mtime, .. }) = &entry.kind {
             ticks = *mtime;
         }
-        let kind = describe(&entry.kind);
-        *counts
-            .entry(kind.split_whitespace().next().unwrap_or_default().to_owned())
-            .or_default() += 1;
+        *counts.entry(objects::word(&entry.kind)).or_default() += 1;
     }
     let bytes = std::fs::metadata(path)?.len();
     let seconds = ticks as f64 / machine::clock::TICKS_PER_SECOND as f64;
@@ -226,17 +255,24 @@ fn stat(path: &Path, json: bool) -> Result<()> {
 }
 
 /// Compares two logs: exit code 1 and the first entries that differ, or 0 and one sentence if none do.
-fn diff(left: &Path, right: &Path) -> Result<ExitCode> {
+fn diff(left: &Path, right: &Path, json: bool) -> Result<ExitCode> {
     let (mut left, mut right) = (Entries::open(left)?, Entries::open(right)?);
     let mut number = 0_u64;
     loop {
         number += 1;
         match (left.next()?, right.next()?) {
             (None, None) => {
-                say!("equal: {} entries", number - 1);
+                match json {
+                    true => say!("{}", objects::equal(number - 1)),
+                    false => say!("equal: {} entries", number - 1),
+                }
                 return Ok(ExitCode::SUCCESS);
             }
             (a, b) if a == b => {}
+            (a, b) if json => {
+                say!("{}", objects::difference(number, a.as_ref(), b.as_ref()));
+                return Ok(ExitCode::FAILURE);
+            }
             (a, b) => {
                 for (entries, entry) in [(&left, a), (&right, b)] {
                     let text = entry.map_or("(end of log)".into(), |entry| {

@@ -1,0 +1,124 @@
+//! Entries, headers and ends of logs as JSON objects, one a line, for `lockstep log .. --json`.
+//!
+//! Whoever reads them gets numbers and words, and must not have to take a sentence apart.
+
+use machine::{Input, PowerState};
+use replica::{End, Entry, EntryKind, Header, ImageId};
+use serde_json::{Map, Value, json};
+
+/// The word for a kind of entry.
+pub fn word(kind: &EntryKind) -> &'static str {
+    match kind {
+        EntryKind::Input(Input::Clock { .. }) => "clock",
+        EntryKind::Input(Input::Console { .. }) => "console",
+        EntryKind::Input(Input::NetFrame { .. }) => "frame",
+        EntryKind::Input(Input::DiskDone { .. }) => "disk",
+        EntryKind::Input(Input::Entropy { .. }) => "entropy",
+        EntryKind::Input(Input::Control(_)) => "control",
+        EntryKind::Output { .. } => "output",
+        EntryKind::Progress => "progress",
+        EntryKind::Digest(_) => "digest",
+        EntryKind::Off(_) => "off",
+    }
+}
+
+/// An entry with its number, from 1.
+pub fn entry(number: u64, entry: &Entry) -> Value {
+    let mut object = json!({"entry": number, "at": entry.at.0, "kind": word(&entry.kind)});
+    if let (Value::Object(object), Value::Object(fields)) = (&mut object, fields(&entry.kind)) {
+        object.extend(fields);
+    }
+    object
+}
+
+fn fields(kind: &EntryKind) -> Value {
+    match kind {
+        EntryKind::Input(Input::Clock { mtime, rate }) => json!({"mtime": mtime, "rate": rate}),
+        EntryKind::Input(Input::Console { port, bytes }) => {
+            json!({"port": port, "hex": hex(bytes), "text": String::from_utf8_lossy(bytes)})
+        }
+        EntryKind::Input(Input::NetFrame { port, frame }) => json!({"port": port, "bytes": frame.len()}),
+        EntryKind::Input(Input::DiskDone {
+            disk,
+            id,
+            status,
+            data,
+        }) => json!({"disk": disk, "request": id, "status": spelled(status), "bytes": data.len()}),
+        EntryKind::Input(Input::Entropy { bytes }) => json!({"bytes": bytes.len()}),
+        EntryKind::Input(Input::Control(control)) => json!({"control": spelled(control)}),
+        EntryKind::Output { check } => json!({"check": format!("{check:08x}")}),
+        EntryKind::Progress => json!({}),
+        EntryKind::Digest(digest) => {
+            let parts = digest.parts.iter();
+            let parts: Map<String, Value> = parts
+                .map(|(name, value)| (name.clone(), format!("{value:016x}").into()))
+                .collect();
+            json!({"parts": parts})
+        }
+        EntryKind::Off(PowerState::Off) => json!({"state": "off"}),
+        EntryKind::Off(PowerState::Failed(code)) => json!({"state": "failed", "code": code}),
+    }
+}
+
+/// A word of the machine in small letters.
+fn spelled(word: &impl std::fmt::Debug) -> String {
+    format!("{word:?}").to_lowercase()
+}
+
+/// The machine to which a log belongs.
+pub fn header(header: &Header) -> Value {
+    let disks = header
+        .disks
+        .iter()
+        .map(|disk| json!({"sectors": disk.sectors, "read_only": disk.read_only, "serial": disk.serial}));
+    json!({
+        "kind": "header",
+        "program": header.program,
+        "features": header.features,
+        "start": header.start.0,
+        "memory": header.memory,
+        "harts": header.harts,
+        "wall_clock_ns": header.wall_clock_ns,
+        "disks": disks.collect::<Vec<_>>(),
+        "nets": header.nets.iter().map(|net| json!({"mac": hex(&net.mac)})).collect::<Vec<_>>(),
+        "firmware": image(header.firmware),
+        "kernel": image(header.kernel),
+        "initrd": image(header.initrd),
+        "append": header.command_line,
+        "rng_seed": hex(&header.rng_seed),
+    })
+}
+
+fn image(image: ImageId) -> Value {
+    match image.length {
+        0 => Value::Null,
+        length => json!({"bytes": length, "sha256": hex(&image.sha256)}),
+    }
+}
+
+/// The way in which a log ends.
+pub fn end(end: End) -> Value {
+    match end {
+        End::Off => json!({"kind": "end", "end": "off"}),
+        End::Open { at } => json!({"kind": "end", "end": "open", "at": at.0}),
+        End::Cut { at, offset, bytes } => {
+            json!({"kind": "end", "end": "cut", "at": at.0, "offset": offset, "bytes": bytes})
+        }
+    }
+}
+
+/// Two logs of so many entries each that do not differ.
+pub fn equal(entries: u64) -> Value {
+    json!({"equal": true, "entries": entries})
+}
+
+/// The first entries in which two logs differ; null: the log has ended.
+pub fn difference(number: u64, left: Option<&Entry>, right: Option<&Entry>) -> Value {
+    let object = |it: Option<&Entry>| it.map(|it| entry(number, it));
+    json!({"equal": false, "left": object(left), "right": object(right)})
+}
+
+/// Bytes as hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,282 @@
+//! What single settings may be: sizes, addresses, names, ranges. Flags are checked with these functions when
+//! the command line is read (exit code 2), the settings of `VM.toml` when the file is, and `spec` uses what
+//! they give.
+//!
+//! Each refusal is a sentence that says what to write instead. Nothing here opens a file; only [`resolve`]
+//! asks for the address of a name.
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use host::net::Endpoint;
+use machine::Transport;
+use machine::config::HARTS_MAX;
+use replica::VmName;
+use replica::limits::{TIMEOUT_MAX, TIMEOUT_MIN};
+use report::amount;
+
+/// RAM comes in this unit: a large page of the guest.
+const MEMORY_UNIT: u64 = 2 << 20;
+/// The most RAM that a machine can have.
+const MEMORY_MAX: u64 = hart::ram::SIZE_MAX;
+/// Failure-detection timeouts that a pair can have, in milliseconds.
+const TIMEOUT_MS: RangeInclusive<u64> = TIMEOUT_MIN.0 / 1_000_000..=TIMEOUT_MAX.0 / 1_000_000;
+/// Pauses between two figures, in milliseconds. Writing them more often would be most of what a replica does.
+const FIGURES_EVERY_MS: RangeInclusive<u64> = 10..=86_400_000;
+
+/// Makes a check of `clap` out of one of the functions here; the text itself is kept.
+pub fn text<T: 'static>(check: fn(&str) -> Result<T>) -> impl Fn(&str) -> Result<String, String> + Clone {
+    move |text| match check(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("{error:#}")),
+    }
+}
+
+/// As [`text`], and gives what was read.
+pub fn value<T: 'static>(read: fn(&str) -> Result<T>) -> impl Fn(&str) -> Result<T, String> + Clone {
+    move |text| read(text).map_err(|error| format!("{error:#}"))
+}
+
+/// A size such as `512M`, `4 GiB` or `4194304`, in bytes. The units are binary, as QEMU's are.
+pub fn size(text: &str) -> Result<u64> {
+    let wrong = || format!("`{text}` is not a size; use for example 512M or 4G");
+    let digits = text.trim_end_matches(|sign: char| sign.is_ascii_alphabetic());
+    let unit = text[digits.len()..].to_ascii_lowercase();
+    let letter = unit.strip_suffix("ib").or(unit.strip_suffix('i'));
+    let shift = match letter.or(unit.strip_suffix('b')).unwrap_or(&unit) {
+        "" if letter.is_none() => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        "t" => 40,
+        _ => bail!(
+            "unknown unit `{}` in size `{text}`; use K, M, G or T",
+            &text[digits.len()..]
+        ),
+    };
+    let number: u64 = digits.trim_end().parse().ok().with_context(wrong)?;
+    number
+        .checked_mul(1 << shift)
+        .with_context(|| format!("size `{text}` is too large"))
+}
+
+/// The RAM of a machine, in bytes.
+pub fn memory(text: &str) -> Result<u64> {
+    let bytes = size(text)?;
+    if bytes == 0 || !bytes.is_multiple_of(MEMORY_UNIT) || bytes > MEMORY_MAX {
+        bail!(
+            "{} of memory cannot be had; give a multiple of {} up to {}",
+            amount::bytes(bytes),
+            amount::bytes(MEMORY_UNIT),
+            amount::bytes(MEMORY_MAX)
+        );
+    }
+    Ok(bytes)
+}
+
+/// A number of harts.
+pub fn harts(text: &str) -> Result<usize> {
+    match text.parse() {
+        Ok(harts @ 1..=HARTS_MAX) => Ok(harts),
+        _ => bail!("{text} harts cannot be had; give 1 to {HARTS_MAX}"),
+    }
+}
+
+/// Which registers virtio devices have.
+pub fn virtio(text: &str) -> Result<Transport> {
+    match text {
+        "modern" => Ok(Transport::Modern),
+        "legacy" => Ok(Transport::Legacy),
+        _ => bail!("unknown virtio `{text}`; use modern (version 2 of virtio-mmio) or legacy (version 1)"),
+    }
+}
+
+/// The name of a VM.
+pub fn name(text: &str) -> Result<VmName> {
+    Ok(VmName::new(text)?)
+}
+
+/// A failure-detection timeout in milliseconds.
+pub fn timeout_ms(text: &str) -> Result<u64> {
+    milliseconds(text, TIMEOUT_MS)
+}
+
+/// A pause between two figures in milliseconds.
+pub fn figures_every_ms(text: &str) -> Result<u64> {
+    milliseconds(text, FIGURES_EVERY_MS)
+}
+
+fn milliseconds(text: &str, range: RangeInclusive<u64>) -> Result<u64> {
+    match text.parse() {
+        Ok(ms) if range.contains(&ms) => Ok(ms),
+        _ => bail!(
+            "`{text}` is not from {} to {} ms",
+            amount::grouped(*range.start()),
+            amount::grouped(*range.end())
+        ),
+    }
+}
+
+/// An Ethernet address such as `52:54:00:12:34:56`.
+pub fn mac(text: &str) -> Result<[u8; 6]> {
+    let wrong = || format!("`{text}` is not an Ethernet address; use for example 52:54:00:12:34:56");
+    let parts: Vec<&str> = text.split(':').collect();
+    let parts: [&str; 6] = parts.try_into().ok().with_context(wrong)?;
+    let mut mac = [0; 6];
+    for (byte, part) in mac.iter_mut().zip(parts) {
+        *byte = u8::from_str_radix(part, 16)
+            .ok()
+            .filter(|_| part.len() == 2)
+            .with_context(wrong)?;
+    }
+    if mac[0] & 1 != 0 {
+        bail!("`{text}` is a group address; the first byte of a guest's address must be even");
+    }
+    Ok(mac)
+}
+
+/// The parts of `HOST:PORT`, without asking for the host's address.
+pub fn host_port(text: &str) -> Result<(String, u16)> {
+    if text.parse::<IpAddr>().is_ok_and(|address| address.is_ipv6()) {
+        bail!("`{text}` has no port; an IPv6 address with one is written `[{text}]:7800`");
+    }
+    let Some((host, port)) = text.rsplit_once(':') else {
+        bail!("`{text}` has no port; give for example `{text}:7800`");
+    };
+    if host.is_empty() {
+        bail!("`{text}` has no host; give for example `0.0.0.0:{port}` or a host's name");
+    }
+    let port = port
+        .parse()
+        .ok()
+        .with_context(|| format!("`{port}` in `{text}` is no port; give a number from 0 to 65535"))?;
+    let host = match (host.strip_prefix('['), host.contains(':')) {
+        (Some(inner), _) => inner.trim_end_matches(']'),
+        (None, true) => bail!("the IPv6 address in `{text}` belongs in brackets: `[{host}]:{port}`"),
+        (None, false) => host,
+    };
+    Ok((host.to_owned(), port))
+}
+
+/// The first address of `HOST:PORT`, the host by name or number.
+pub fn resolve(text: &str) -> Result<SocketAddr> {
+    let (host, port) = host_port(text)?;
+    let hint = "check its spelling, or give its number, as in 10.0.0.2:7800";
+    let mut addresses = (host.as_str(), port).to_socket_addrs().map_err(|error| {
+        let error = error.to_string();
+        // What the standard library puts before the resolver's own words says nothing more.
+        let why = error.strip_prefix("failed to lookup address information: ");
+        let why = why.unwrap_or(&error);
+        anyhow::anyhow!("the name `{host}` cannot be resolved ({why}); {hint}")
+    })?;
+    addresses
+        .next()
+        .with_context(|| format!("the name `{host}` has no address; {hint}"))
+}
+
+/// Where a gateway is: a socket's path, with a slash in it or `unix:` before it, or `HOST:PORT`.
+pub fn endpoint(text: &str) -> Result<Endpoint> {
+    let is_number = text.parse::<IpAddr>().is_ok();
+    match text.strip_prefix("unix:") {
+        Some(path) => Ok(Endpoint::Unix(path.into())),
+        None if text.contains('/') || !is_number && !text.contains(':') => {
+            Ok(Endpoint::Unix(PathBuf::from(text)))
+        }
+        None => Ok(Endpoint::Tcp(resolve(text)?)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal<T: std::fmt::Debug>(result: Result<T>) -> String {
+        result.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn sizes_take_the_units_that_people_write() {
+        for (text, bytes) in [
+            ("4096", 4096),
+            ("4096B", 4096),
+            ("64k", 64 << 10),
+            ("512M", 512 << 20),
+            ("512 MiB", 512 << 20),
+            ("512Mi", 512 << 20),
+            ("512MB", 512 << 20),
+            ("4G", 4 << 30),
+            ("2gi", 2 << 30),
+            ("1T", 1 << 40),
+            ("1Ti", 1 << 40),
+        ] {
+            assert_eq!(size(text).unwrap(), bytes, "{text}");
+        }
+        assert!(refusal(size("4X")).contains("unknown unit `X`"));
+        for wrong in [
+            "G",
+            "i",
+            "iB",
+            "-1M",
+            "1.5G",
+            "99999999999999999999G",
+            "99999999T",
+        ] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn memory_that_no_machine_has_is_refused_in_words_of_people() {
+        assert_eq!(memory("512M").unwrap(), 512 << 20);
+        assert_eq!(
+            refusal(memory("100G")),
+            "100 GiB of memory cannot be had; give a multiple of 2 MiB up to 16 GiB"
+        );
+        assert!(memory("0").is_err() && memory("3M").is_err());
+    }
+
+    #[test]
+    fn group_and_short_ethernet_addresses_are_refused() {
+        assert_eq!(
+            mac("52:54:00:12:34:56").unwrap(),
+            [0x52, 0x54, 0, 0x12, 0x34, 0x56]
+        );
+        assert!(mac("53:54:00:12:34:56").is_err());
+        assert!(mac("52:54:00:12:34").is_err());
+        assert!(mac("52:54:00:12:34:5").is_err());
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_says_what_is_missing() {
+        assert_eq!(
+            refusal(resolve("127.0.0.1")),
+            "`127.0.0.1` has no port; give for example `127.0.0.1:7800`"
+        );
+        assert_eq!(
+            refusal(resolve("::1")),
+            "`::1` has no port; an IPv6 address with one is written `[::1]:7800`"
+        );
+        assert!(refusal(resolve(":7800")).contains("`0.0.0.0:7800`"));
+        assert!(refusal(resolve("a:b")).contains("`b` in `a:b` is no port"));
+        assert!(refusal(resolve("a:70000")).contains("0 to 65535"));
+        let unknown = refusal(resolve("no.such.host.invalid:7999"));
+        assert!(
+            unknown.starts_with("the name `no.such.host.invalid` cannot be resolved ("),
+            "{unknown}"
+        );
+        assert_eq!(resolve("[::1]:7").unwrap(), "[::1]:7".parse().unwrap());
+    }
+
+    #[test]
+    fn an_address_is_never_taken_for_a_socket() {
+        assert_eq!(endpoint("/run/a").unwrap(), Endpoint::Unix("/run/a".into()));
+        assert_eq!(endpoint("a.sock").unwrap(), Endpoint::Unix("a.sock".into()));
+        assert_eq!(endpoint("unix:a:b").unwrap(), Endpoint::Unix("a:b".into()));
+        let tcp = Endpoint::Tcp("127.0.0.1:7700".parse().unwrap());
+        assert_eq!(endpoint("127.0.0.1:7700").unwrap(), tcp);
+        assert!(refusal(endpoint("127.0.0.1")).contains("has no port"));
+        assert!(matches!(endpoint("localhost:7700").unwrap(), Endpoint::Tcp(_)));
+    }
+}
