@@ -39,9 +39,14 @@ def build():
 def image(kind, *packages):
     """The files of an image, `appliance` or `debian`, made now if the cache has none with these packages."""
     more = [word for package in packages for word in ["--package", package]]
-    made = subprocess.run([LOCKSTEP, "image", kind, "--json", *more], stdout=subprocess.PIPE)
+    return image_of(["image", kind, "--json", *more])
+
+
+def image_of(words):
+    """The files of the image that this command of lockstep makes, with `--json` among its words."""
+    made = subprocess.run([LOCKSTEP, *words], stdout=subprocess.PIPE)
     if made.returncode != 0:
-        raise SystemExit(f"the image `{kind}` is missing and could not be made, see above")
+        raise SystemExit(f"the image of `{' '.join(words)}` is missing and could not be made, see above")
     return json.loads(made.stdout)
 
 
@@ -85,11 +90,15 @@ def start(stack, command, **options):
 
 
 def start_gateway(stack, directory, guest_ports, program=LOCKSTEP):
-    """Starts a gateway at `directory`/gateway; {port of the guest: port of this host}."""
+    """Starts a gateway at `directory`/gateway; {port of the guest: port of this host}.
+
+    A port of UDP is named `udp:53`.
+    """
     ports = {port: free_port() for port in guest_ports}
-    forwards = [
-        word for inner, outer in ports.items() for word in ["--forward", f"127.0.0.1:{outer}-:{inner}"]
-    ]
+    forwards = []
+    for inner, outer in ports.items():
+        kind, _, number = str(inner).rpartition(":")
+        forwards += ["--forward", f"{kind + ':' if kind else ''}127.0.0.1:{outer}-:{number}"]
     start(stack, [program, "gateway", "--listen", directory / "gateway", *forwards])
     while not (directory / "gateway").exists():
         time.sleep(0.01)

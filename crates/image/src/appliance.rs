@@ -15,8 +15,9 @@
 //!
 //! On the console the appliance prints `lockstep-appliance: ready after S s` when the service answers (and
 //! the network has an address), and `lockstep-appliance: poweroff (WHY)` before it powers the machine off. It
-//! powers off when the service ends (so that Redis' `SHUTDOWN` is a remote power-off), and when the line
-//! `poweroff` is typed on ttyS0.
+//! powers off when the service and all that it started have ended (so that Redis' `SHUTDOWN` is a remote
+//! power-off), and when the line `poweroff` is typed on ttyS0. If the service ended with another status than
+//! 0, the board is told that the guest failed with that status.
 //!
 //! `guest/fsync-check.sh` is in the image as `lockstep-fsync-check`. With `--run`, Redis is left out unless
 //! its package is named; the command may start it as `/etc/lockstep/services/redis &`.
