@@ -14,4 +14,4 @@ pub mod number;
 mod registers;
 
 pub use access::{After, modified, permitted, read, write};
-pub use registers::{Csrs, DIRTY_TO_SD, PC_MASK, STATUS_BITS, STATUS_GRAVE, interrupt, plain, status};
+pub use registers::{Csrs, DIRTY_TO_SD, FCSR, PC_MASK, STATUS_BITS, STATUS_GRAVE, interrupt, plain, status};

@@ -51,6 +51,9 @@ pub mod interrupt {
     pub const ALL: u64 = SUPERVISOR | MSI | MTI | MEI;
 }
 
+/// The distance of `fcsr` from the beginning of the CSRs, in bytes.
+pub const FCSR: usize = offset_of!(Csrs, fcsr);
+
 /// The bits of `sstatus` that can be written.
 pub(super) const SSTATUS_WRITE: u64 = SIE | SPIE | SPP | FS | SUM | MXR;
 /// The bits of `mstatus` that can be written.

@@ -28,15 +28,21 @@ impl Flags {
     /// Status Register").
     #[inline]
     #[must_use]
-    pub fn of_host(status: u32) -> Flags {
-        let flag = |bit: u32, flag: Flags| if status >> bit & 1 != 0 { flag.0 } else { 0 };
-        Flags(
-            flag(0, Flags::NV)
-                | flag(2, Flags::DZ)
-                | flag(3, Flags::OF)
-                | flag(4, Flags::UF)
-                | flag(5, Flags::NX),
-        )
+    pub const fn of_host(status: u32) -> Flags {
+        const OF_EACH: [(u32, Flags); 5] = [
+            (0, Flags::NV),
+            (2, Flags::DZ),
+            (3, Flags::OF),
+            (4, Flags::UF),
+            (5, Flags::NX),
+        ];
+        let (mut flags, mut index) = (0, 0);
+        while index < OF_EACH.len() {
+            let (bit, Flags(flag)) = OF_EACH[index];
+            flags |= flag * (status >> bit & 1) as u8;
+            index += 1;
+        }
+        Flags(flags)
     }
 
     /// Sets the given flags; the others keep their state.

@@ -11,10 +11,24 @@ use std::{
 };
 
 use super::plan::STREAMS_MAX;
-use crate::op::SINK;
+use crate::{fpu::Flags, op::SINK};
 
 /// No offset in RAM: the value of [`Workspace::reserved`] if there is no reservation.
 pub const NOTHING: u64 = u64::MAX;
+
+/// Values of the flags in the host's MXCSR.
+pub const HOST_FLAGS: usize = 64;
+
+/// The guest's flags for each of them.
+const FLAGS: [u8; HOST_FLAGS] = {
+    let mut flags = [0; HOST_FLAGS];
+    let mut host = 0;
+    while host < HOST_FLAGS {
+        flags[host] = Flags::of_host(host as u32).0;
+        host += 1;
+    }
+    flags
+};
 
 /// The host's MXCSR with no flag raised, all exceptions masked and round to nearest even: as Rust demands it
 /// (Intel SDM volume 1, "MXCSR Control and Status Register").
@@ -35,10 +49,10 @@ const REGISTERS: usize = SINK as usize + 1;
 const WORDS: usize = u8::MAX as usize + 1;
 
 /// Words behind the named fields.
-const REST: usize = WORDS - REGISTERS - NAMED - STREAMS_MAX;
+const REST: usize = WORDS - REGISTERS - NAMED - STREAMS_MAX - HOST_FLAGS / size_of::<u64>();
 
 /// Fields of one word.
-const NAMED: usize = 29;
+const NAMED: usize = 30;
 
 const _: () = assert!(size_of::<Workspace>() == WORDS * size_of::<u64>());
 
@@ -118,8 +132,13 @@ pub struct Workspace {
     /// The host's MXCSR as generated code leaves it. Between two runs it is [`STATUS_CLEAN`], from where the
     /// host's register is cleared.
     pub float_status: u64,
+    /// The host's MXCSR, where generated code looks at it and goes on.
+    pub float_seen: u64,
     /// Of a loop with streams: for each what to add to its addresses to get host addresses.
     pub distances: [u64; STREAMS_MAX],
+    /// The guest's floating-point flags for each value of the host's, which are the lowest bits of MXCSR. It
+    /// never changes.
+    pub float_flags: [u8; HOST_FLAGS],
     /// Words that nobody uses, so that every byte is the index of a word.
     rest: [u64; REST],
 }
@@ -160,7 +179,9 @@ impl Workspace {
             turns: 0,
             float_live: 0,
             float_status: STATUS_CLEAN,
+            float_seen: 0,
             distances: [0; STREAMS_MAX],
+            float_flags: FLAGS,
             rest: [0; REST],
         }
     }

@@ -57,7 +57,7 @@ fn purpose(kind: FloatKind) -> Use {
 impl Block<'_> {
     /// Makes sure that the floating-point registers may be used like this. If not, the interpreter does the
     /// op and the superblock is left: what it has found out may hold no more.
-    fn guard(&mut self, purpose: Use, at: At) {
+    pub(super) fn guard(&mut self, purpose: Use, at: At) {
         if self.known.float.is_some_and(|known| known >= purpose) {
             return;
         }

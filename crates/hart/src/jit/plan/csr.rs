@@ -1,8 +1,9 @@
 //! CSR instructions taken apart, and which of them are translated.
 //!
 //! Translated are accesses to those registers of supervisor mode that just hold a value, as every entry to a
-//! kernel and every return from it uses them; and to `sstatus`, by which a kernel locks interrupts out and in
-//! again. All other CSR instructions are the interpreter's.
+//! kernel and every return from it uses them; to `sstatus`, by which a kernel locks interrupts out and in
+//! again; and to the floating-point flags, which compilers save and restore around comparisons. Of `fcsr` and
+//! `frm` only reads are. All other CSR instructions are the interpreter's.
 //!
 //! `instruction` asks [`native`], and `generate/csr.rs` makes the code. A register but `sstatus` that does
 //! more than hold a value must never be native: generated code would leave the rest undone.
@@ -11,6 +12,11 @@ use crate::{csr, op::Op};
 
 /// The address of `sstatus`.
 const STATUS: u32 = 0x100;
+
+/// The addresses of `fflags`, `frm` and `fcsr`.
+pub const FFLAGS: u32 = 1;
+pub const FRM: u32 = 2;
+const FCSR: u32 = 3;
 
 /// What a CSR instruction does to its register (unprivileged manual, chapter "Zicsr").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,5 +57,15 @@ pub fn may_write(op: Op) -> bool {
 pub fn native(op: Op) -> bool {
     // Setting and clearing bits is rare in the others.
     let simple = change(op) == Change::Write || op.rs1 == 0;
-    address(op) == STATUS || csr::plain(address(op)).is_some() && simple
+    match address(op) {
+        STATUS | FFLAGS => true,
+        // A write may change the rounding mode, and with it what there is code for.
+        FRM | FCSR => !may_write(op),
+        address => csr::plain(address).is_some() && simple,
+    }
+}
+
+/// Is this an access to `fflags`, `frm` or `fcsr`?
+pub fn is_float(op: Op) -> bool {
+    matches!(address(op), FFLAGS | FRM | FCSR)
 }
