@@ -8,11 +8,12 @@ use super::config::{Forward, GatewayError};
 use super::host_port::HostPort;
 use super::icmp;
 use super::limits;
+use super::local_address::{self, LocalAddress};
 use super::mappings::{DATAGRAM_LEN_MAX, Datagram, Fate};
 use super::resting::ClientPorts;
 use super::segment::Segment;
 use super::shares::{Shares, source_of};
-use super::socket_errors;
+use super::socket_errors::{self, SocketError};
 use super::token::{Kind, token};
 use super::told::Told;
 use mio::Registry;
@@ -25,11 +26,16 @@ use std::time::Instant;
 /// Longest payload in bytes that fits a datagram of IPv4. IPv6 has longer ones.
 const PAYLOAD_LEN_MAX: usize = DATAGRAM_LEN_MAX - 28;
 
+/// Where a client is, and at which address of the host it has called.
+type Place = (SocketAddr, Option<LocalAddress>);
+
 #[derive(Debug)]
 struct Client {
     /// Number of the forward that the client uses.
     forward: usize,
     address: SocketAddr,
+    /// The host's address that the client has sent to, from which it expects answers.
+    local: Option<LocalAddress>,
     /// Time at which a datagram last went either way.
     used: Instant,
 }
@@ -41,7 +47,7 @@ struct ForwardSocket {
     address: SocketAddr,
     guest: SocketAddrV4,
     /// The clients' ports of the gateway.
-    ports: HashMap<SocketAddr, u16>,
+    ports: HashMap<Place, u16>,
 }
 
 /// All UDP forwards and their clients.
@@ -73,6 +79,7 @@ impl Clients {
         let (bind, address) = (UdpSocket::bind, UdpSocket::local_addr);
         let port = HostPort::open(forward, guest, (registry, token), bind, address)?;
         socket_errors::keep(&port.socket);
+        local_address::keep(&port.socket);
         self.forwards.push(ForwardSocket {
             socket: port.socket,
             address: port.address,
@@ -99,10 +106,10 @@ impl Clients {
             return None;
         }
         client.used = segment.now;
-        let to = client.address;
-        let ports = &forward.ports;
-        let sent = socket_errors::send(&forward.socket, datagram.payload, to, |error| {
-            tell(segment, (forward.guest, ports.get(&error.to)), &error);
+        let (to, from) = (client.address, client.local);
+        let transmit = || local_address::send(&forward.socket, datagram.payload, to, from);
+        let sent = socket_errors::send(&forward.socket, transmit, |error| {
+            forward.tell(segment, &error);
         });
         if let Err(error) = sent {
             tracing::debug!(%error, "an answer to a client of a forward was lost");
@@ -125,11 +132,11 @@ impl Clients {
             let Some(forward) = self.forwards.get(index) else {
                 break;
             };
-            match forward.socket.recv_from(&mut buffer) {
-                Ok((length, client)) => {
+            match local_address::receive(&forward.socket, &mut buffer) {
+                Ok((length, address, local)) => {
                     let guest = forward.guest;
                     if length <= PAYLOAD_LEN_MAX
-                        && let Some(port) = self.port_of(segment.now, index, client, &is_taken)
+                        && let Some(port) = self.port_of(segment.now, index, (address, local), &is_taken)
                     {
                         let from = SocketAddrV4::new(segment.addresses.gateway, port);
                         segment.send_udp(from, guest, &buffer[..length]);
@@ -141,7 +148,7 @@ impl Clients {
                 }
                 Err(_) => {
                     while let Some(error) = socket_errors::next(&forward.socket) {
-                        tell(segment, (forward.guest, forward.ports.get(&error.to)), &error);
+                        forward.tell(segment, &error);
                     }
                 }
             }
@@ -202,10 +209,10 @@ impl Clients {
         &mut self,
         now: Instant,
         index: usize,
-        address: SocketAddr,
+        (address, local): Place,
         is_taken: &impl Fn(SocketAddrV4, u16) -> bool,
     ) -> Option<u16> {
-        if let Some(&port) = self.forwards[index].ports.get(&address) {
+        if let Some(&port) = self.forwards[index].ports.get(&(address, local)) {
             self.by_port.get_mut(&port)?.used = now;
             return Some(port);
         }
@@ -220,10 +227,11 @@ impl Clients {
         let client = Client {
             forward: index,
             address,
+            local,
             used: now,
         };
         self.by_port.insert(port, client);
-        self.forwards[index].ports.insert(address, port);
+        self.forwards[index].ports.insert((address, local), port);
         self.shares.add(source_of(address.ip()));
         self.expire_at.get_or_insert(now + limits::UDP_IDLE);
         Some(port)
@@ -267,21 +275,27 @@ impl Clients {
 
     fn remove(&mut self, port: u16, now: Instant) {
         if let Some(client) = self.by_port.remove(&port) {
-            self.forwards[client.forward].ports.remove(&client.address);
+            self.forwards[client.forward]
+                .ports
+                .remove(&(client.address, client.local));
             self.shares.remove(&source_of(client.address.ip()));
             self.ports.rest(port, now);
         }
     }
 }
 
-/// Tells a guest what was said about its answer to the client that has this port of the gateway.
-fn tell(
-    segment: &mut Segment,
-    (guest, port): (SocketAddrV4, Option<&u16>),
-    error: &socket_errors::SocketError,
-) {
-    if let Some(&port) = port {
-        let gateway = segment.addresses.gateway;
-        icmp::tell(segment, gateway, (guest, SocketAddrV4::new(gateway, port)), error);
+impl ForwardSocket {
+    /// Tells the guest what was said about its answer to a client.
+    fn tell(&self, segment: &mut Segment, error: &SocketError) {
+        let mut ports = self.ports.iter();
+        if let Some((_, &port)) = ports.find(|((address, _), _)| *address == error.to) {
+            let gateway = segment.addresses.gateway;
+            icmp::tell(
+                segment,
+                gateway,
+                (self.guest, SocketAddrV4::new(gateway, port)),
+                error,
+            );
+        }
     }
 }

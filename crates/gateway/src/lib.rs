@@ -40,6 +40,7 @@ mod late;
 mod leaving;
 mod limits;
 mod listener;
+mod local_address;
 pub mod mac;
 mod mappings;
 mod nat;

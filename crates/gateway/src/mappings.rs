@@ -157,7 +157,8 @@ impl Mappings {
             may_fragment: datagram.may_fragment,
         });
         let Mapping { guest, manner, .. } = *mapping;
-        let sent = socket_errors::send(&mapping.socket, datagram.payload, target.into(), |error| {
+        let transmit = || mapping.socket.send_to(datagram.payload, target.into());
+        let sent = socket_errors::send(&mapping.socket, transmit, |error| {
             tell(segment, guest, manner, &error);
         });
         sent.map_or_else(|error| Fate::of(&error), |()| Fate::Sent)

@@ -97,7 +97,8 @@ impl Pings {
         // A failure sends the packet farther than the guest wanted.
         let _ = ping.socket.set_ttl(hops.into());
         let to = SocketAddrV4::new(ends.to, 0).into();
-        let sent = socket_errors::send(&ping.socket, packet.payload, to, |error| {
+        let transmit = || ping.socket.send_to(packet.payload, to);
+        let sent = socket_errors::send(&ping.socket, transmit, |error| {
             icmp::tell_pinger(segment, (ends.guest, ends.to, ends.ident), &error);
         });
         sent.map_or_else(|error| Fate::of(&error), |()| Fate::Sent)

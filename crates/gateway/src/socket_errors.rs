@@ -84,19 +84,18 @@ pub fn next(socket: &UdpSocket) -> Option<SocketError> {
         .next()
 }
 
-/// Sends a datagram past the errors of earlier ones, which are given to `told`.
+/// Has `transmit` send a datagram past the errors of earlier ones, which are given to `told`.
 ///
 /// # Errors
 /// The datagram itself cannot be sent. If the kernel has kept the error as well, `told` has got it.
 pub fn send(
     socket: &UdpSocket,
-    payload: &[u8],
-    to: SocketAddr,
+    transmit: impl Fn() -> io::Result<usize>,
     mut told: impl FnMut(SocketError),
 ) -> io::Result<()> {
     let mut result = Ok(());
     for _ in 0..TRIES {
-        match socket.send_to(payload, to) {
+        match transmit() {
             Ok(_) => return Ok(()),
             // The socket's buffer is full: the datagram is lost, as on any network.
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
@@ -194,7 +193,8 @@ mod tests {
         let mut errors = Vec::new();
         sender.send_to(b"lost", closed).unwrap();
         // On the loopback the error is there when the call returns, and is in the way of the next datagram.
-        send(&sender, b"kept", open, |error| errors.push(error)).unwrap();
+        let transmit = || sender.send_to(b"kept", open);
+        send(&sender, transmit, |error| errors.push(error)).unwrap();
         let refused = SocketError {
             to: closed,
             by: Some(Ipv4Addr::LOCALHOST.into()),

@@ -173,6 +173,35 @@ fn an_answer_to_a_client_that_is_gone_is_told() {
 }
 
 #[test]
+fn a_client_is_answered_from_the_address_that_it_has_sent_to() {
+    for (listen, calls) in [
+        ("0.0.0.0", ["127.0.0.5", "127.0.0.6"]),
+        ("[::]", ["127.0.0.5", "127.0.0.6"]),
+        ("[::]", ["::1", "::1"]),
+    ] {
+        let (gateway, mut guest) = scene::start(|config| {
+            config
+                .forwards
+                .push(format!("udp:{listen}:0-:9").parse().unwrap());
+        });
+        let socket = guest.bind_udp(9);
+        let client = match calls[0] {
+            "::1" => at("::1"),
+            _ => at("127.0.0.1"),
+        };
+        for address in calls {
+            // It takes answers from there only.
+            client.connect((address, gateway.forward().port())).unwrap();
+            client.send(b"question").unwrap();
+            let (_, sender) = datagram(&mut guest, socket);
+            guest.udp(socket).send_slice(b"answer", sender).unwrap();
+            guest.ping(GATEWAY);
+            assert_eq!(client.recv(&mut [0; 16]).unwrap(), 6);
+        }
+    }
+}
+
+#[test]
 fn a_port_that_is_closed_in_the_guest_is_counted() {
     let (gateway, mut guest) = scene::with_forward("udp", ":9");
     // Its stack answers with ICMP by itself, once it knows the gateway's MAC.

@@ -158,7 +158,7 @@ fn of_process(sockets: Sockets) -> Built<BpfProgram> {
     }
     socket(&mut rules, libc::AF_UNIX, libc::SOCK_STREAM)?;
     if sockets.anybody {
-        pings(&mut rules)?;
+        pings_and_answers(&mut rules)?;
     }
     refusing(rules)
 }
@@ -225,7 +225,7 @@ fn of_thread(kind: Kind, sockets: Sockets) -> Built<BpfProgram> {
                     socket(&mut rules, family, kind)?;
                 }
             }
-            pings(&mut rules)?;
+            pings_and_answers(&mut rules)?;
         }
         Kind::Console => always(&mut rules, &[libc::SYS_accept4]),
         Kind::Disk | Kind::Log | Kind::Arbiter => {}
@@ -334,8 +334,9 @@ fn socket(rules: &mut Rules, family: c_int, kind: c_int) -> Built<()> {
     Ok(())
 }
 
-/// Allows the socket that pings without privileges; the kernel asks `ping_group_range` as well.
-fn pings(rules: &mut Rules) -> Built<()> {
+/// Allows the socket that pings without privileges (the kernel asks `ping_group_range` as well), and the call
+/// that names the address an answer leaves from. Only a gateway has them, which may send to anybody as it is.
+fn pings_and_answers(rules: &mut Rules) -> Built<()> {
     let conditions = vec![
         is(0, Dword, libc::AF_INET as u64)?,
         SeccompCondition::new(1, Dword, MaskedEq(SOCKET_KIND), libc::SOCK_DGRAM as u64)?,
@@ -343,6 +344,7 @@ fn pings(rules: &mut Rules) -> Built<()> {
     ];
     let rule = SeccompRule::new(conditions)?;
     rules.entry(libc::SYS_socket).or_default().push(rule);
+    always(rules, &[libc::SYS_sendmsg]);
     Ok(())
 }
 
