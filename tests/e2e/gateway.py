@@ -21,9 +21,9 @@ from lib.behind import DNS, GATEWAY, Behind, alone, image, until
 from lib.report import Scenarios, arguments, ensure, play_all
 
 try:
-    from gateway_streams import SCENARIOS as STREAMS
+    import gateway_streams as streams
 except ImportError:
-    STREAMS = {}
+    streams = None
 
 ONE, TWO, SILENT = "192.0.2.1", "192.0.2.2", "192.0.2.9"
 ECHO_OUT, ECHO_IN, LATE = 7007, 9, 7110
@@ -36,7 +36,7 @@ FLAGS = (
     # The first resolver has a closed port, the second never answers, the third does.
     f" --dns {TWO} --dns {SILENT} --dns {ONE}"
 ).split()
-SCENARIOS = Scenarios(STREAMS)
+SCENARIOS = Scenarios(streams.SCENARIOS if streams else {})
 SHARED = contextlib.ExitStack()
 
 
@@ -147,7 +147,7 @@ for length in {LENGTHS}:
 def datagrams_in(turn):
     guest = behind(turn)
     guest.shell(f"cat >/tmp/echo.py <<'END'\nfrom socket import *\n{echo('0.0.0.0', ECHO_IN)}\nEND")
-    guest.shell("setsid python3 /tmp/echo.py </dev/null >/dev/null 2>&1 3>&- 4>&- 5>&- 6>&- 7>&- &")
+    guest.shell("setsid python3 /tmp/echo.py </dev/null >/dev/null 2>&1 &")
     with datagrams(ONE, 0) as client:
         def answers():
             client.settimeout(0.5)
@@ -165,8 +165,8 @@ def datagrams_in(turn):
     return f"{', '.join(map(str, LENGTHS))} bytes"
 
 
-@SCENARIOS.add("closed-port", "a guest is told at once of a port, a host and a network that it cannot reach")
-def closed_port(turn):
+@SCENARIOS.add("unreachable", "a guest is told at once of a port, a host and a network that it cannot reach")
+def unreachable(turn):
     guest = behind(turn)
     start_echo(guest)
     begin = time.monotonic()
@@ -286,6 +286,8 @@ def main():
         # Packages are fetched while there is a network.
         if options.lockstep.exists():
             image(options.lockstep, PACKAGES)
+            if streams:
+                streams.image(options.lockstep)
         alone([ONE, TWO, SILENT])
     with SHARED:
         return play_all(SCENARIOS, options)

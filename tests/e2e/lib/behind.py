@@ -22,11 +22,12 @@ from .pair import Failed
 
 CLONE_NEWNET = 0x40000000
 LIBC = ctypes.CDLL(None, use_errno=True)
+# The shell says this behind a command's output.
+DONE = "-- done --"
 SHELL, BOOT_PATIENCE_S = 7000, 240
 # The guest's addresses, and what it sees the host's loopback as.
 GATEWAY, DNS = "10.0.2.2", "10.0.2.3"
-# Without -t a command that says nothing for half a second would be cut off.
-SERVICE = f"socat -t 600 TCP-LISTEN:{SHELL},fork,reuseaddr EXEC:/bin/sh,stderr"
+SERVICE = f"socat TCP-LISTEN:{SHELL},fork,reuseaddr EXEC:/bin/sh,stderr"
 
 
 def alone(addresses):
@@ -103,10 +104,15 @@ class Behind:
         """Runs a command of the guest's shell; what it printed, on both streams."""
         try:
             with socket.create_connection(("127.0.0.1", SHELL), seconds) as connection:
-                connection.sendall(f"{command}\n".encode())
-                connection.shutdown(socket.SHUT_WR)
-                with connection.makefile("rb") as output:
-                    return output.read().decode(errors="replace").strip()
+                connection.sendall(f"{command}\necho {DONE}\n".encode())
+                heard = ""
+                with connection.makefile("r", errors="replace") as output:
+                    # What runs on in the guest may hold the connection open, so its end is not waited for.
+                    for line in output:
+                        heard += line
+                        if heard.endswith(f"{DONE}\n"):
+                            break
+                return heard.removesuffix(f"{DONE}\n").strip()
         except TimeoutError:
             raise Failed(f"in the guest, `{command}` did not end within {seconds} s") from None
 
