@@ -377,6 +377,10 @@ pub struct GatewayArgs {
     /// there is one VM; may be given several times
     #[arg(long, value_name = "[tcp:|udp:]HOST:PORT-[GUEST]:PORT")]
     pub forward: Vec<String>,
+    /// Reset a forward's clients once their guest is away for so long; must be longer than a failover takes
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub guest_away_s: u64,
     /// The guests' subnet
     #[arg(long, value_name = "CIDR", default_value = "10.0.2.0/24")]
     pub subnet: String,

@@ -5,6 +5,7 @@
 
 use std::io::IsTerminal;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use gateway::{
@@ -44,6 +45,7 @@ pub fn run(args: &GatewayArgs) -> Result<()> {
         })
         .collect::<Result<_, _>>()?;
     config.insecure = args.insecure;
+    config.guest_away_max = Duration::from_secs(args.guest_away_s);
     config.allow = destinations(&args.allow)?;
     config.deny = destinations(&args.deny)?;
     if !args.dns.is_empty() {

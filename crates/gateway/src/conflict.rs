@@ -3,7 +3,8 @@
 //! A takeover looks the same for a moment: the stalled primary that wakes up still uses the address that its
 //! backup has by now. But it ends as soon as it hears that it has lost. So `switch` brings every use of an
 //! address that another VM has, and what goes on for longer than a takeover is a conflict, told once in a
-//! while. Nothing here decides who has the address.
+//! while. A guest that has lost its address may be one that only answers, and so would say nothing any more;
+//! it is asked a few times, by `segment`. Nothing here decides who has the address.
 
 use super::limits;
 use super::peer::PeerId;
@@ -19,18 +20,32 @@ struct Conflict {
     told: Option<Instant>,
 }
 
+/// A VM whose address another one has taken over.
+#[derive(Debug)]
+struct Loser {
+    peer: PeerId,
+    mac: EthernetAddress,
+    /// When to ask its guest next whether it is there, and how often after that.
+    ask_at: Instant,
+    asks: u32,
+}
+
 /// All uses of addresses by VMs that do not have them.
 #[derive(Debug, Default)]
-pub struct Conflicts(HashMap<(EthernetAddress, PeerId), Conflict>);
+pub struct Conflicts {
+    uses: HashMap<(EthernetAddress, PeerId), Conflict>,
+    /// VMs that have lost an address within the last seconds.
+    losers: Vec<Loser>,
+}
 
 impl Conflicts {
     /// Notes that a VM uses the address of another one. True: this is a conflict and is to be told.
     pub fn on_use(&mut self, mac: EthernetAddress, by: PeerId, now: Instant) -> bool {
-        let is_new = !self.0.contains_key(&(mac, by));
-        if is_new && self.0.len() >= limits::CONFLICTS_MAX {
-            let quiet = self.0.iter().min_by_key(|(_, conflict)| conflict.last);
+        let is_new = !self.uses.contains_key(&(mac, by));
+        if is_new && self.uses.len() >= limits::CONFLICTS_MAX {
+            let quiet = self.uses.iter().min_by_key(|(_, conflict)| conflict.last);
             if let Some((&quiet, _)) = quiet {
-                self.0.remove(&quiet);
+                self.uses.remove(&quiet);
             }
         }
         let fresh = Conflict {
@@ -38,7 +53,7 @@ impl Conflicts {
             last: now,
             told: None,
         };
-        let conflict = self.0.entry((mac, by)).or_insert(fresh);
+        let conflict = self.uses.entry((mac, by)).or_insert(fresh);
         if now.saturating_duration_since(conflict.last) > limits::CONFLICT_OVER {
             (conflict.since, conflict.told) = (now, None);
         }
@@ -55,7 +70,39 @@ impl Conflicts {
 
     /// Forgets a VM that has disconnected.
     pub fn forget(&mut self, peer: PeerId) {
-        self.0.retain(|&(_, by), _| by != peer);
+        self.uses.retain(|&(_, by), _| by != peer);
+        self.losers.retain(|loser| loser.peer != peer);
+    }
+
+    /// Notes that another VM has taken an address over from this one, which is still connected.
+    pub fn on_loss(&mut self, peer: PeerId, mac: EthernetAddress, now: Instant) {
+        self.losers.retain(|loser| (loser.peer, loser.mac) != (peer, mac));
+        if self.losers.len() < limits::CONFLICTS_MAX {
+            let (ask_at, asks) = (now + limits::LOSER_ASKED_EVERY, limits::LOSER_ASKED_MAX);
+            self.losers.push(Loser {
+                peer,
+                mac,
+                ask_at,
+                asks,
+            });
+        }
+    }
+
+    /// When `losers_to_ask` has something to give.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.losers.iter().map(|loser| loser.ask_at).min()
+    }
+
+    /// VMs whose guests are to be asked now whether they are there, with the addresses that they have lost.
+    pub fn losers_to_ask(&mut self, now: Instant) -> Vec<(PeerId, EthernetAddress)> {
+        let mut due = Vec::new();
+        for loser in self.losers.iter_mut().filter(|loser| loser.ask_at <= now) {
+            due.push((loser.peer, loser.mac));
+            loser.asks -= 1;
+            loser.ask_at = now + limits::LOSER_ASKED_EVERY;
+        }
+        self.losers.retain(|loser| loser.asks > 0);
+        due
     }
 }
 
@@ -85,6 +132,24 @@ mod tests {
     }
 
     #[test]
+    fn a_guest_that_lost_its_address_is_asked_for_as_long_as_it_takes_to_tell_a_conflict() {
+        let (mut conflicts, mut asked) = (Conflicts::default(), Vec::new());
+        let start = Instant::now();
+        conflicts.on_loss(1, MAC, start);
+        while let Some(at) = conflicts.deadline() {
+            asked.extend(conflicts.losers_to_ask(at));
+            // It answers each time.
+            if conflicts.on_use(MAC, 1, at) {
+                asked.push((0, MAC));
+            }
+        }
+        assert_eq!(
+            asked,
+            [(1, MAC), (1, MAC), (1, MAC), (1, MAC), (0, MAC), (1, MAC)]
+        );
+    }
+
+    #[test]
     fn a_vm_that_uses_ever_other_addresses_takes_no_more_than_a_bounded_table() {
         let mut conflicts = Conflicts::default();
         let now = Instant::now();
@@ -92,6 +157,6 @@ mod tests {
             let [high, low] = number.to_be_bytes();
             conflicts.on_use(EthernetAddress([2, 0, 0, 0, high, low]), 1, now);
         }
-        assert_eq!(conflicts.0.len(), limits::CONFLICTS_MAX);
+        assert_eq!(conflicts.uses.len(), limits::CONFLICTS_MAX);
     }
 }

@@ -245,7 +245,6 @@ impl EventLoop {
         self.dns_streams
             .on_deadline(self.segment.now, registry, &mut self.destinations);
         self.door.on_deadline(self.segment.now);
-        self.segment.switch.on_deadline(self.segment.now);
         self.segment.on_deadline();
         self.fragments.on_deadline(self.segment.now);
         self.pings.on_deadline(self.segment.now);

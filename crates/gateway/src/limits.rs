@@ -38,6 +38,10 @@ pub const CONFLICT_AFTER: Duration = Duration::from_secs(3);
 pub const CONFLICT_OVER: Duration = Duration::from_secs(60);
 /// Pause between two sentences about the same conflict.
 pub const CONFLICT_TOLD_EVERY: Duration = Duration::from_secs(600);
+/// Pause between two questions to a guest whose address another VM has taken over, whether it is there.
+pub const LOSER_ASKED_EVERY: Duration = Duration::from_secs(1);
+/// Such questions: enough for the answers to go on for `CONFLICT_AFTER`, and for one that is lost.
+pub const LOSER_ASKED_MAX: u32 = 5;
 /// Conflicts that are watched. One more takes the place of the one that is quiet longest.
 pub const CONFLICTS_MAX: usize = 64;
 /// MAC addresses that belong to one key. The address that is longest out of use makes room.

@@ -105,13 +105,6 @@ impl Segment {
         self.held.deadline()
     }
 
-    /// Asks again for guests for whom datagrams wait.
-    pub fn on_deadline(&mut self) {
-        for guest in self.held.on_deadline(self.now) {
-            self.ask(guest);
-        }
-    }
-
     /// When something last came from the guest with this address; `None`: no VM that is connected has it.
     pub fn heard(&self, guest: Ipv4Addr) -> Option<Instant> {
         let mac = self.guests.mac_of(guest)?;
@@ -243,14 +236,36 @@ impl Segment {
         Some((source_hardware_addr, source_protocol_addr))
     }
 
+    /// Does what is due: looks after the peers, asks again for guests for whom datagrams wait, and asks guests
+    /// that have lost their address to another VM whether they are there.
+    pub fn on_deadline(&mut self) {
+        self.switch.on_deadline(self.now);
+        for guest in self.held.on_deadline(self.now) {
+            self.ask(guest);
+        }
+        for (peer, mac) in self.switch.losers_to_ask(self.now) {
+            for guest in self.guests.addresses_of(mac) {
+                let question = self.question_for(guest);
+                let mut frame = vec![0; ETHERNET_LEN + question.buffer_len()];
+                emit_ethernet(&mut frame, self.mac, mac, EthernetProtocol::Arp);
+                question.emit(&mut ArpPacket::new_unchecked(&mut frame[ETHERNET_LEN..]));
+                self.switch.send_to_peer(peer, &frame);
+            }
+        }
+    }
+
     fn ask(&mut self, guest: Ipv4Addr) {
-        self.send_arp(ArpRepr::EthernetIpv4 {
+        self.send_arp(self.question_for(guest));
+    }
+
+    fn question_for(&self, guest: Ipv4Addr) -> ArpRepr {
+        ArpRepr::EthernetIpv4 {
             operation: ArpOperation::Request,
             source_hardware_addr: self.mac,
             source_protocol_addr: self.addresses.gateway,
             target_hardware_addr: EthernetAddress::BROADCAST,
             target_protocol_addr: guest,
-        });
+        }
     }
 
     fn send_arp(&mut self, arp: ArpRepr) {

@@ -254,6 +254,7 @@ impl Switch {
         {
             peer.macs -= 1;
             peer.lost = Some(mac);
+            self.conflicts.on_loss(previous.peer, mac, now);
         }
         if let Some(key) = key {
             self.bind(mac, key, now);
@@ -300,7 +301,7 @@ impl Switch {
         }
         let frame = notice(self.own, Mac(mac.0));
         for id in [by, owner] {
-            self.enqueue(id, &frame, limits::PEER_QUEUE_MAX);
+            self.send_to_peer(id, &frame);
         }
         if let Some(untold) = self.telling.one_more(now) {
             let name = |id| self.peers.get(&id).map_or("", |peer| &peer.name);
@@ -423,7 +424,18 @@ impl Switch {
 
     /// The time at which `on_deadline` has something to do.
     pub fn deadline(&self) -> Option<Instant> {
-        self.sweep
+        self.sweep.into_iter().chain(self.conflicts.deadline()).min()
+    }
+
+    /// Peers whose guests are to be asked now whether they are there, with the addresses that other peers
+    /// have taken over from them.
+    pub fn losers_to_ask(&mut self, now: Instant) -> Vec<(PeerId, EthernetAddress)> {
+        self.conflicts.losers_to_ask(now)
+    }
+
+    /// Sends a frame of the gateway's own to a peer, whatever addresses it has.
+    pub fn send_to_peer(&mut self, peer: PeerId, frame: &[u8]) {
+        self.enqueue(peer, frame, limits::PEER_QUEUE_MAX);
     }
 
     /// Disconnects peers that have stopped asking whether the gateway is there: their path is cut, or they

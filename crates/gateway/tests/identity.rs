@@ -66,6 +66,32 @@ fn a_vm_that_was_there_before_goes_on_using_an_address_and_both_are_told() {
 }
 
 #[test]
+fn a_guest_that_only_answers_is_found_out_when_another_vm_has_its_address() {
+    let gateway = Gateway::start(|_| {});
+    let mut first = Guest::with_lease(&gateway, 1);
+    let mut second = Guest::with_lease(&gateway, 1);
+    let served = std::thread::spawn(move || {
+        let address = first.interface.ipv4_addr();
+        // Its stack answers what the gateway asks.
+        loop {
+            let frame = first.wire.receive();
+            if let Some(shared) = shared_address(&frame) {
+                return (address, shared);
+            }
+            first.wire.put_back(frame);
+            first.poll();
+        }
+    });
+    loop {
+        let frame = second.wire.receive();
+        if let Some(shared) = shared_address(&frame) {
+            assert_eq!(served.join().unwrap(), (second.interface.ipv4_addr(), shared));
+            return;
+        }
+    }
+}
+
+#[test]
 fn a_vm_with_the_key_that_goes_on_asking_after_it_lost_its_address_is_told() {
     let key = Key::new([1; 32]);
     let gateway = Gateway::start(|config| {

@@ -67,6 +67,26 @@ fn a_gateway_that_restarts_is_found_again() {
 }
 
 #[test]
+fn what_a_gateway_says_to_the_vmm_does_not_reach_the_guest() {
+    let dir = tempfile::tempdir().unwrap();
+    let waker = Waker::new().unwrap();
+    let gateway = Gateway::new(dir.path());
+    let spec = plain(Endpoint::Unix(dir.path().join("gateway")));
+    let mut port = Port::open(&spec, &waker).unwrap();
+    port.go_live(Epoch(1));
+    let mut cable = gateway.accept();
+    while !port.on_wake() {
+        wait_for(&waker);
+    }
+    let mac = gateway::mac::Mac::of_vm("vm", 0);
+    cable
+        .send(&gateway::mac::notice(gateway::mac::Mac([2; 6]), mac))
+        .unwrap();
+    cable.send(b"a frame of another guest").unwrap();
+    assert_eq!(receive(&mut port), b"a frame of another guest");
+}
+
+#[test]
 fn what_a_replica_shows_as_it_goes_live_is_not_lost() {
     // FT 2.3-c: the outputs that it holds leave before its cable is plugged in.
     let dir = tempfile::tempdir().unwrap();
