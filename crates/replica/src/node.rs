@@ -297,7 +297,7 @@ impl<G: Guest> Node<G> {
         } else {
             Span(0)
         };
-        Role::Claiming(Box::new(Claiming::new(now, claim, was, patience)))
+        Role::Claiming(Box::new(Claiming::new(now, claim, was, patience, leaving)))
     }
 
     /// Do this side's network ports lead nowhere, as far as is known? Good news is worth nothing once it is

@@ -335,6 +335,19 @@ fn a_primary_whose_link_breaks_while_it_leaves_lets_the_backup_have_the_vm() {
 }
 
 #[test]
+fn ports_that_are_well_do_not_hurry_a_primary_that_leaves() {
+    // docs/protocol.md, "Leaving": a backup that lives gets the VM.
+    let mut world = leaving_with_a_write_at_the_disk();
+    world.heartbeats_lost = true;
+    world.reset_link();
+    world.until("suspicion", |world| world.process(A).role() == RoleName::Claiming);
+    // The host says so every 100 ms.
+    world.deliver(A, Event::Ports(true));
+    world.until("live", |world| world.process(B).role() == RoleName::Solo);
+    assert!(world.process(A).asked.is_empty());
+}
+
+#[test]
 fn a_primary_does_not_leave_the_vm_to_nobody() {
     let mut world = World::pair();
     world.run_for(ms(50));

@@ -326,6 +326,21 @@ fn a_primary_that_is_told_to_leave_is_followed_at_once() {
 }
 
 #[test]
+fn a_primary_that_is_cut_off_while_it_leaves_lets_the_backup_have_the_vm() {
+    for seed in 0..40 {
+        let mut world = with(Options::calm(seed));
+        world.run_for(ms(100));
+        world.strike(&Fault::CutBoth(ms(10_000)));
+        world.strike(&Fault::Leave(SideName::A));
+        until_live(&mut world, SideName::B);
+        world.run_for(ms(1_000));
+        let halt = halt(&world, SideName::A);
+        assert!(matches!(halt, Some(Halt::Lost(_))), "seed {seed}: {halt:?}");
+        finish(world);
+    }
+}
+
+#[test]
 fn the_side_whose_ports_lead_nowhere_loses_the_vm_to_the_other() {
     for seed in 0..40 {
         let isolated = if seed % 2 == 0 { SideName::A } else { SideName::B };

@@ -47,7 +47,7 @@ pub struct Claiming {
     claim: Claim,
     question: Question,
     /// When it could ask without its patience; it asks then if its network ports turn out to lead somewhere.
-    /// `None`: it has no patience to cut short, or has asked.
+    /// `None`: it has no patience to cut short, is about to leave, or has asked.
     sooner: Option<Time>,
     /// How long to wait if the arbiter cannot be reached this time; twice as long after each such answer.
     retry: Span,
@@ -58,8 +58,9 @@ pub struct Claiming {
 impl Claiming {
     /// What a replica becomes that suspects its peer. It asks the arbiter later than it could by `patience`:
     /// with ports that lead nowhere, or an operator who wants it to leave, a living peer shall ask first.
+    /// `leaving`: the operator does, so that this side waits however well its ports are.
     #[must_use]
-    pub fn new(now: Time, claim: Claim, was: Was, patience: Span) -> Claiming {
+    pub fn new(now: Time, claim: Claim, was: Was, patience: Span, leaving: bool) -> Claiming {
         // The primary's lease must be over before the backup can be live; a primary waits for nobody, since
         // a backup shows nothing before it has won.
         let earliest = match &was {
@@ -72,7 +73,7 @@ impl Claiming {
             was,
             claim,
             question: Question::Later(earliest.after(patience)),
-            sooner: (patience > Span(0)).then_some(earliest),
+            sooner: (patience > Span(0) && !leaving).then_some(earliest),
             retry: limits::CLAIM_RETRY_FIRST,
             drained,
         }
