@@ -34,8 +34,11 @@ pub const FRAME_BYTES_MIN: usize = 14;
 /// Frames held while the guest has no buffers. Reached: the newest is dropped.
 pub const FRAMES_HELD_MAX: usize = 256;
 
-/// Bytes wanted by one request for entropy. A larger buffer is filled up to here.
-pub const ENTROPY_BYTES_MAX: u32 = 1024;
+/// Random bytes for one buffer of the entropy device. A larger buffer is filled up to here.
+pub const ENTROPY_BYTES_MAX: usize = 1024;
+/// Random bytes that the entropy device keeps for buffers to come. It asks for more when it has less than
+/// half, and for no more than it has room for.
+pub const ENTROPY_POOL_BYTES: usize = 4096;
 
 #[allow(clippy::as_conversions, reason = "constants, looked at by the compiler only")]
 const _: () = {
@@ -46,4 +49,5 @@ const _: () = {
     // The used ring tells data and status of a request in 32 bits.
     assert!(REQUEST_BYTES_MAX < u32::MAX as u64);
     assert!(PART_BYTES_MAX as u64 <= IN_FLIGHT_BYTES_MAX);
+    assert!(ENTROPY_BYTES_MAX <= ENTROPY_POOL_BYTES / 2);
 };

@@ -30,24 +30,41 @@ fn wanted(rig: &mut Rig) -> Option<u64> {
     (wanted > 0).then_some(wanted)
 }
 
+/// What a device with an empty pool asks for.
+const POOL: u32 = limits::ENTROPY_POOL_BYTES as u32;
+
 #[test]
-fn buffers_are_asked_for_and_filled_one_at_a_time() {
+fn one_answer_serves_many_buffers_and_the_pool_is_filled_before_it_is_empty() {
     let mut rig = Rig::started(make);
     assert_eq!(rig.read(register::DEVICE_ID), 4);
-    let buffer = rig.alloc(32);
-    let first = rig.offer(0, &[into(buffer, 4), into(buffer + 4, 4)]);
-    let second = rig.offer(0, &[into(buffer + 8, 8)]);
+    assert!(rig.take_effects().is_empty(), "nobody has asked");
+    let buffer = rig.alloc(64);
+    let first = rig.offer(0, &[into(buffer, 4), into(buffer + 4, 60)]);
     rig.notify(0);
     rig.notify(0);
-    assert_eq!(rig.take_effects(), [Effect::EntropyWanted { bytes: 8 }]);
-    assert_eq!(wanted(&mut rig), Some(8));
-    give(&mut rig, &[1, 2, 3, 4, 5, 6, 7, 8]);
-    assert_eq!(rig.used(0), [(first, 8)]);
+    assert_eq!(rig.take_effects(), [Effect::EntropyWanted { bytes: POOL }]);
+    assert_eq!(wanted(&mut rig), Some(u64::from(POOL)));
+    let random: Vec<u8> = (0..POOL).map(|n| (n * n / 3) as u8).collect();
+    give(&mut rig, &random);
+    assert_eq!(rig.used(0), [(first, 64)]);
     assert_eq!(rig.take_interrupt(), USED);
-    assert_eq!(rig.take_effects(), [Effect::EntropyWanted { bytes: 8 }]);
-    give(&mut rig, &[9; 8]);
-    assert_eq!(rig.used(0), [(second, 8)]);
-    assert_eq!(rig.peek(buffer, 9), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    assert_eq!(rig.peek(buffer, 64), random[..64]);
+    // Every further buffer is filled at once, with bytes that no other has got.
+    let mut asked = Vec::new();
+    for n in 1..64 {
+        let head = rig.offer(0, &[into(buffer, 64)]);
+        rig.notify(0);
+        assert_eq!(rig.used(0), [(head, 64)]);
+        assert_eq!(rig.peek(buffer, 64), random[n * 64..(n + 1) * 64]);
+        asked.extend(rig.take_effects().into_iter().map(|effect| (n, effect)));
+    }
+    // Once, when half of the pool was gone: for as much as there was room for.
+    let room = POOL / 2 + 64;
+    assert_eq!(asked, [(33, Effect::EntropyWanted { bytes: room })]);
+    give(&mut rig, &[7; 4096]);
+    rig.offer(0, &[into(buffer, 64)]);
+    rig.notify(0);
+    assert_eq!(rig.peek(buffer, 64), [7; 64]);
     assert_eq!(wanted(&mut rig), None);
 }
 
@@ -63,9 +80,10 @@ fn fewer_bytes_are_passed_on_and_more_are_cut() {
     give(&mut rig, &[]);
     assert!(rig.used(0).is_empty());
     give(&mut rig, &[1; 3]);
-    give(&mut rig, &[2; 100]);
+    assert_eq!(rig.used(0), [(heads[0], 3)]);
+    give(&mut rig, &[2; 10_000]);
+    assert_eq!(rig.used(0), [(heads[1], 8)]);
     give(&mut rig, &[3; 100]);
-    assert_eq!(rig.used(0), [(heads[0], 3), (heads[1], 8)]);
     assert_eq!(
         rig.peek(buffer, 18),
         [1, 1, 1, 0, 0, 0, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2, 0, 0]
@@ -73,13 +91,13 @@ fn fewer_bytes_are_passed_on_and_more_are_cut() {
 }
 
 #[test]
-fn a_large_buffer_is_asked_for_up_to_the_limit() {
+fn a_large_buffer_is_filled_up_to_the_limit() {
     let mut rig = Rig::started(make);
     let buffer = rig.alloc(1 << 20);
-    rig.offer(0, &[into(buffer, 1 << 20), into(buffer, 1 << 20)]);
+    let head = rig.offer(0, &[into(buffer, 1 << 20), into(buffer, 1 << 20)]);
     rig.notify(0);
-    let bytes = limits::ENTROPY_BYTES_MAX;
-    assert_eq!(rig.take_effects(), [Effect::EntropyWanted { bytes }]);
+    give(&mut rig, &[5; limits::ENTROPY_POOL_BYTES]);
+    assert_eq!(rig.used(0), [(head, limits::ENTROPY_BYTES_MAX as u32)]);
 }
 
 #[test]
