@@ -168,8 +168,14 @@ impl Board {
                     entropy.receive(&bytes, &mut reach);
                 }
             }
-            Input::Console { .. } => {} // The UART is the only console.
-            Input::Clock { .. } | Input::Control(_) => {} // These act on the machine, not on a device.
+            Input::Break { port: 0 } => self.uart.receive_break(&mut reach),
+            Input::DiskSize { disk, sectors } => {
+                if let Some(Slot::Block(block)) = self.slots.get_mut(usize::from(disk)) {
+                    block.grow(sectors, &mut reach);
+                }
+            }
+            Input::Console { .. } | Input::Break { .. } => {} // The UART is the only console.
+            Input::Clock { .. } | Input::Control(_) => {}     // These act on the machine, not on a device.
         }
         self.plic.sample(self.shared.irq.0);
     }

@@ -21,6 +21,19 @@ pub enum Input {
         /// The bytes that were typed, oldest first.
         bytes: Vec<u8>,
     },
+    /// A break on the serial line of a console, which Linux takes as the beginning of a SysRq command. The
+    /// board has one console, the UART; a break for another port is dropped.
+    Break {
+        /// Which console: 0 is the UART.
+        port: u8,
+    },
+    /// A disk has become larger. A size that is not larger than the disk's changes nothing.
+    DiskSize {
+        /// The index of the disk in the configuration.
+        disk: u8,
+        /// The new capacity in sectors of 512 bytes.
+        sectors: u64,
+    },
     /// An Ethernet frame (no FCS, no virtio header) for the virtio-net device `port`.
     NetFrame {
         /// The index of the device in the configuration.

@@ -357,3 +357,68 @@ fn reset_keeps_what_is_on_the_line() {
     assert_eq!(rig.read(&mut uart, DATA), 7);
     assert_eq!(rig.read(&mut uart, LSR) & 1, 0);
 }
+
+/// LSR's bits for a break at the oldest byte and for one anywhere in the FIFO (PC16550D, table II).
+const BI: u8 = 1 << 4;
+const FIFO_ERROR: u8 = 1 << 7;
+
+#[test]
+fn a_break_is_a_zero_with_a_flag_in_its_place_among_what_is_typed() {
+    let mut rig = Rig::new();
+    let mut uart = with_fifos(&mut rig, 0);
+    rig.write(&mut uart, IER, 5); // Received data and line status.
+    uart.receive(b"a", &mut rig.reach());
+    uart.receive_break(&mut rig.reach());
+    uart.receive(b"h", &mut rig.reach());
+    // The break is told when its zero is the oldest byte; until then only that there is one.
+    assert_eq!(rig.read(&mut uart, LSR) & (BI | FIFO_ERROR), FIFO_ERROR);
+    assert_eq!(rig.read(&mut uart, IIR) & 0xf, 0x4);
+    assert_eq!(rig.read(&mut uart, DATA), b'a');
+    assert_eq!(
+        rig.read(&mut uart, IIR) & 0xf,
+        0x6,
+        "line status is the most urgent"
+    );
+    assert_eq!(
+        rig.read(&mut uart, LSR) & (BI | FIFO_ERROR | 1),
+        BI | FIFO_ERROR | 1
+    );
+    assert_eq!(
+        rig.read(&mut uart, LSR) & (BI | FIFO_ERROR | 1),
+        1,
+        "a load takes it back"
+    );
+    assert_eq!(rig.read(&mut uart, DATA), 0);
+    assert_eq!(rig.read(&mut uart, LSR) & (BI | FIFO_ERROR), 0);
+    assert_eq!(rig.read(&mut uart, DATA), b'h');
+}
+
+#[test]
+fn a_break_behind_a_paste_keeps_its_place_and_a_reset_fifo_forgets_it() {
+    let mut rig = Rig::new();
+    let mut uart = with_fifos(&mut rig, 0);
+    uart.receive(&[b'x'; 40], &mut rig.reach());
+    uart.receive_break(&mut rig.reach());
+    uart.receive_break(&mut rig.reach());
+    uart.receive(b"h", &mut rig.reach());
+    let (mut bytes, mut breaks) = (Vec::new(), Vec::new());
+    loop {
+        let status = rig.read(&mut uart, LSR);
+        if status & BI != 0 {
+            breaks.push(bytes.len());
+        }
+        if status & 1 != 0 {
+            bytes.push(rig.read(&mut uart, DATA));
+        } else if uart.deadline().is_some() {
+            rig.pass(&mut uart, 1);
+        } else {
+            break;
+        }
+    }
+    assert_eq!(bytes, [&[b'x'; 40][..], b"\0h"].concat());
+    assert_eq!(breaks, [40], "two breaks on the line are one");
+    uart.receive_break(&mut rig.reach());
+    rig.write(&mut uart, FCR, 1 | 2);
+    uart.receive(b"y", &mut rig.reach());
+    assert_eq!(rig.read(&mut uart, LSR) & (BI | FIFO_ERROR), 0);
+}

@@ -84,6 +84,14 @@ fn one_of_each() -> Vec<Entry> {
                 rate: 40_000_000,
             },
         ),
+        input(500_000, Input::Break { port: 1 }),
+        input(
+            500_001,
+            Input::DiskSize {
+                disk: 2,
+                sectors: 8_388_608,
+            },
+        ),
         input(500_001, Input::Control(Control::PowerOff)),
         entry(500_001, EntryKind::Off(PowerState::Failed(3))),
         entry(500_001, EntryKind::Off(PowerState::Off)),
@@ -132,7 +140,7 @@ fn version_3_is_these_bytes() {
 #[test]
 fn an_older_log_is_refused_with_what_to_do_before_anything_is_replayed() {
     // Version 1 marks flushes as outputs: a replay would part from it at the first one. Version 2 does not
-    // say by which registers virtio devices are driven, and was written by devices of other sizes.
+    // say by which registers virtio devices are driven, and was written by other devices.
     for (version, golden) in [(1, include_str!("log-v1.hex")), (2, include_str!("log-v2.hex"))] {
         let digits: String = golden.split_whitespace().collect();
         let digit = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
@@ -183,6 +191,8 @@ fn any_input() -> impl Strategy<Value = Input> {
             }
         }),
         bytes().prop_map(|bytes| Input::Entropy { bytes }),
+        any::<u8>().prop_map(|port| Input::Break { port }),
+        (any::<u8>(), any::<u64>()).prop_map(|(disk, sectors)| Input::DiskSize { disk, sectors }),
         Just(Input::Control(Control::PowerOff)),
         Just(Input::Control(Control::Reset)),
     ]

@@ -233,6 +233,8 @@ impl Program for Commands {
     fn on_input(&mut self, board: &mut Board, input: &Input) {
         match input {
             Input::Clock { .. } => {}
+            Input::Break { port } => self.stir(u64::from(*port)),
+            Input::DiskSize { sectors, .. } => self.stir(*sectors),
             Input::NetFrame { frame, .. } => {
                 let many = if frame.first() == Some(&b's') { 1000 } else { 1 };
                 let cost = COMMAND_COST + many * u64::from(frame.get(1).copied().unwrap_or(0));

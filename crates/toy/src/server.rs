@@ -290,6 +290,8 @@ impl Program for Server {
         self.stir(board.now.0);
         match input {
             Input::Clock { .. } => {}
+            Input::Break { port } => self.stir(u64::from(*port)),
+            Input::DiskSize { sectors, .. } => self.stir(*sectors),
             Input::Console { bytes, .. } => {
                 self.hash = mix_bytes(self.hash, bytes);
                 // Like any console, it loses what comes too fast.

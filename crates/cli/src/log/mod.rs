@@ -150,6 +150,10 @@ fn describe(kind: &EntryKind) -> String {
         EntryKind::Input(Input::Console { port, bytes }) => {
             format!("console  port {port} {:?}", String::from_utf8_lossy(bytes))
         }
+        EntryKind::Input(Input::Break { port }) => format!("break    port {port}"),
+        EntryKind::Input(Input::DiskSize { disk, sectors }) => {
+            format!("disk     {disk} has {sectors} sectors")
+        }
         EntryKind::Input(Input::NetFrame { port, frame }) => {
             format!("frame    port {port} {} bytes", frame.len())
         }

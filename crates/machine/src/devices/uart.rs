@@ -9,8 +9,8 @@
 //! and lose what it has no buffer for.
 //!
 //! The UART never asks the host anything: LSR says only what the guest was given. The line has no errors but
-//! an overrun in loopback, and no breaks, and the divisor changes nothing: a byte that the guest sends takes
-//! no time.
+//! an overrun in loopback and breaks, and the divisor changes nothing: a byte that the guest sends takes no
+//! time.
 //!
 //! Source: the PC16550D data sheet (National Semiconductor, 1995), section 8, "Registers".
 
@@ -66,8 +66,13 @@ pub struct Uart {
     modem_changes: ModemStatus,
     /// The receiver FIFO: at most [`FIFO_BYTES`], or 1 with the FIFOs off.
     received: VecDeque<u8>,
+    /// Bit n: the byte at place n of `received`, counted from the oldest, is a break that LSR has not told.
+    breaks: u16,
     /// Typed bytes that are not yet in the FIFO: at most [`TYPED_MAX`].
     typed: VecDeque<u8>,
+    /// How many bytes of `typed` come before a break that is still on the line; `None`: there is no such
+    /// break. A further break on the line is one with it.
+    break_after: Option<u64>,
     /// Did the driver let RTS fall while it kept DTR up? That is how a driver with flow control (`stty
     /// crtscts`) says that its buffers are full: the line brings nothing until RTS rises. A driver that never
     /// raised RTS has no flow control and is not waited for.
@@ -86,6 +91,13 @@ impl Uart {
     /// Bytes typed at the console ([`crate::Input::Console`]).
     pub fn receive(&mut self, bytes: &[u8], reach: &mut Reach<'_>) {
         self.typed.extend(bytes.iter().take(self.room()));
+        self.refill(reach);
+        self.drive_line(reach);
+    }
+
+    /// A break on the line ([`crate::Input::Break`]), behind what was typed before it.
+    pub fn receive_break(&mut self, reach: &mut Reach<'_>) {
+        self.break_after.get_or_insert(wide(self.typed.len()));
         self.refill(reach);
         self.drive_line(reach);
     }
@@ -139,7 +151,9 @@ impl Uart {
             self.refill(reach);
             return 0;
         };
-        if self.received.is_empty() && !self.typed.is_empty() && !self.is_looped_back() {
+        self.breaks >>= 1;
+        let is_line_empty = self.typed.is_empty() && self.break_after.is_none();
+        if self.received.is_empty() && !is_line_empty && !self.is_looped_back() {
             let now = reach.clock.at(reach.now);
             let rest = now.saturating_sub(self.filled_at).saturating_mul(2);
             self.rests_until = Some(now.saturating_add(rest.clamp(1, REST_TICKS_MAX)));
@@ -156,7 +170,16 @@ impl Uart {
         }
         self.rests_until = None;
         while !self.throttled && !self.is_looped_back() && self.received.len() < self.receiver_bytes() {
-            let Some(byte) = self.typed.pop_front() else { break };
+            // PC16550D 8.4, LSR4: a break is loaded into the FIFO as one zero character.
+            let byte = if self.break_after == Some(0) {
+                self.break_after = None;
+                self.breaks |= 1 << self.received.len();
+                0
+            } else {
+                let Some(byte) = self.typed.pop_front() else { break };
+                self.break_after = self.break_after.map(|before| before.saturating_sub(1));
+                byte
+            };
             self.received.push_back(byte);
             self.filled_at = now;
         }
@@ -183,7 +206,7 @@ impl Uart {
     /// The most urgent interrupt that is enabled and pending.
     fn cause(&self) -> Cause {
         let enabled = |interrupt| self.interrupt_enable.contains(interrupt);
-        if enabled(InterruptEnable::ELSI) && self.overrun {
+        if enabled(InterruptEnable::ELSI) && (self.overrun || self.breaks & 1 != 0) {
             Cause::LineStatus
         } else if enabled(InterruptEnable::ERBFI) && self.received.len() >= self.fifo_control.trigger_bytes()
         {
@@ -209,11 +232,15 @@ impl Uart {
         cause.code() | fifos
     }
 
-    /// A load from LSR, which takes back the overrun. The transmitter is always empty.
+    /// A load from LSR, which takes back the overrun, and the break of the oldest byte. The transmitter is
+    /// always empty.
     fn line_status(&mut self) -> LineStatus {
         let mut status = LineStatus::THRE | LineStatus::TEMT;
         status.set(LineStatus::DR, !self.received.is_empty());
         status.set(LineStatus::OE, std::mem::take(&mut self.overrun));
+        status.set(LineStatus::BI, self.breaks & 1 != 0);
+        status.set(LineStatus::FIFO_ERROR, self.has_fifos() && self.breaks != 0);
+        self.breaks &= !1;
         status
     }
 
@@ -247,6 +274,7 @@ impl Uart {
         let enable = control.contains(FifoControl::FIFO_ENABLE);
         if enable != self.has_fifos() || (enable && control.contains(FifoControl::RCVR_FIFO_RESET)) {
             self.received.clear();
+            self.breaks = 0;
         }
         self.fifo_control = if enable {
             control.intersection(FifoControl::FIFO_ENABLE | FifoControl::RCVR_TRIGGER)
@@ -336,6 +364,7 @@ impl Device for Uart {
     fn reset(&mut self) {
         *self = Uart {
             typed: std::mem::take(&mut self.typed),
+            break_after: self.break_after,
             sent: std::mem::take(&mut self.sent),
             send_at: self.send_at,
             ..Uart::default()
@@ -356,7 +385,9 @@ impl Visit for Uart {
             empty_pending,
             modem_changes,
             received,
+            breaks,
             typed,
+            break_after,
             throttled,
             filled_at,
             rests_until,
@@ -374,7 +405,12 @@ impl Visit for Uart {
         v.bool("empty_pending", empty_pending);
         visit_flags(v, "modem_changes", modem_changes);
         visit_queue(v, "received", received, FIFO_BYTES);
+        v.u16("breaks", breaks);
         visit_queue(v, "typed", typed, TYPED_MAX);
+        hart::state::option_u64(v, "break_after", break_after);
+        if break_after.is_some_and(|before| before > wide(typed.len())) {
+            v.reject("uart: a break behind more than was typed");
+        }
         v.bool("throttled", throttled);
         v.u64("filled_at", filled_at);
         hart::state::option_u64(v, "rests_until", rests_until);

@@ -67,11 +67,11 @@ enum Request {
 /// The block device.
 #[derive(Clone, Debug)]
 pub struct Block {
-    /// The index of the disk in the configuration. This and the next three fields are part of the machine's
+    /// The capacity, which only grows.
+    sectors: u64,
+    /// The index of the disk in the configuration. This and the next two fields are part of the machine's
     /// build, not of its state.
     disk: u8,
-    /// The capacity.
-    sectors: u64,
     /// Whether requests that would write fail.
     read_only: bool,
     /// The answer to VIRTIO_BLK_T_GET_ID, filled up with zeroes.
@@ -337,6 +337,15 @@ impl VirtioMmio<Block> {
         });
     }
 
+    /// The disk has become larger ([`crate::Input::DiskSize`]): the driver reads the new capacity and is
+    /// notified (VIRTIO 5.2.5). What is not larger is ignored: a guest loses no sectors.
+    pub fn grow(&mut self, sectors: u64, reach: &mut Reach<'_>) {
+        if sectors > self.function.sectors {
+            self.function.sectors = sectors;
+            self.config_changed(reach);
+        }
+    }
+
     /// The requests without completion, in the order of submission. A replica that goes live issues them
     /// again (FT 3.4-c).
     pub fn pending(&self) -> impl Iterator<Item = DiskRequest> {
@@ -352,13 +361,14 @@ impl Visit for Block {
     fn visit(&mut self, v: &mut dyn Visitor) {
         let Self {
             disk: _,
-            sectors: _,
+            sectors,
             read_only: _,
             serial: _,
             next_id,
             write_through,
             pending,
         } = self;
+        v.u64("sectors", sectors);
         v.u64("next_id", next_id);
         v.bool("write_through", write_through);
         hart::state::list(v, "pending", pending, REQUESTS_MAX);

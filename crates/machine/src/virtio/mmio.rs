@@ -65,6 +65,8 @@ pub struct VirtioMmio<F> {
     /// Bytes of what a legacy driver calls a page: a power of two. It outlives the driver's reset, as drivers
     /// of QEMU's board expect.
     guest_page_bytes: u32,
+    /// How often the configuration space has changed, modulo 2^32. No reset sets it back.
+    config_generation: u32,
     /// As many queues as [`Function::QUEUES`] has sizes.
     queues: Vec<Queue>,
 }
@@ -84,6 +86,7 @@ impl<F: Function> VirtioMmio<F> {
             driver_features: 0,
             queue_select: 0,
             guest_page_bytes: 1,
+            config_generation: 0,
             queues: F::QUEUES.iter().map(|&max| Queue::new(max)).collect(),
         }
     }
@@ -133,6 +136,16 @@ impl<F: Function> VirtioMmio<F> {
         self.status.insert(DeviceStatus::DEVICE_NEEDS_RESET);
         if self.status.contains(DeviceStatus::DRIVER_OK) {
             self.interrupt.insert(InterruptStatus::CONFIGURATION_CHANGE);
+        }
+    }
+
+    /// The function's configuration space has changed: VIRTIO 2.5.2 wants another generation, and 2.3 a
+    /// notification of a driver that is set up.
+    pub(super) fn config_changed(&mut self, reach: &mut Reach<'_>) {
+        self.config_generation = self.config_generation.wrapping_add(1);
+        if self.status.contains(DeviceStatus::DRIVER_OK) {
+            self.interrupt.insert(InterruptStatus::CONFIGURATION_CHANGE);
+            self.drive_line(reach);
         }
     }
 
@@ -186,6 +199,7 @@ impl<F: Function> VirtioMmio<F> {
             Register::Status => u32::from(self.status.bits()),
             // VIRTIO 4.2.2.1: length -1 for a region that does not exist; its base does not matter.
             Register::SharedMemory => u32::MAX,
+            Register::ConfigGeneration => self.config_generation,
             _ => 0,
         }
     }
@@ -426,6 +440,7 @@ impl<F: Function> Visit for VirtioMmio<F> {
             driver_features,
             queue_select,
             guest_page_bytes,
+            config_generation,
             queues,
         } = self;
         visit_flags(v, "status", status);
@@ -435,6 +450,7 @@ impl<F: Function> Visit for VirtioMmio<F> {
         v.u64("driver_features", driver_features);
         v.u32("queue_select", queue_select);
         v.u32("guest_page_bytes", guest_page_bytes);
+        v.u32("config_generation", config_generation);
         for queue in queues {
             hart::state::component(v, "queue", queue);
         }

@@ -88,7 +88,9 @@ pub enum Register {
     QueuePage,
     /// SHMLen and SHMBase: length and place of the selected shared memory region.
     SharedMemory,
-    /// Nothing, or SHMSel, QueueReset or ConfigGeneration: written to no effect, read as 0.
+    /// ConfigGeneration of modern devices: another number after each change of the configuration space.
+    ConfigGeneration,
+    /// Nothing, or SHMSel or QueueReset: written to no effect, read as 0.
     Other,
 }
 
@@ -123,6 +125,7 @@ impl Register {
             (Transport::Modern, 0xa0) => Register::QueueAddress(Area::Device, Half::Low),
             (Transport::Modern, 0xa4) => Register::QueueAddress(Area::Device, Half::High),
             (_, 0xb0 | 0xb4 | 0xb8 | 0xbc) => Register::SharedMemory,
+            (Transport::Modern, 0xfc) => Register::ConfigGeneration,
             _ => Register::Other,
         }
     }

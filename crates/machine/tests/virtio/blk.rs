@@ -702,3 +702,37 @@ fn requests_in_flight_are_reissued_after_a_restore_with_their_data() {
     let fork = rig.fork();
     assert_eq!(pending(&fork), issued);
 }
+
+#[test]
+fn a_disk_that_has_grown_is_told_and_its_new_sectors_are_served() {
+    let mut rig = Rig::started(make);
+    let grow = |rig: &mut Rig, sectors| {
+        rig.with(|slot, reach| match slot {
+            Slot::Block(block) => block.grow(sectors, reach),
+            _ => unreachable!(),
+        });
+    };
+    let capacity = |rig: &mut Rig| {
+        u64::from(rig.read(register::CONFIG)) | u64::from(rig.read(register::CONFIG + 4)) << 32
+    };
+    let before = rig.read(register::CONFIG_GENERATION);
+    // A disk that shrank, or has the size that it had, is no news.
+    for sectors in [0, SECTORS - 1, SECTORS] {
+        grow(&mut rig, sectors);
+    }
+    assert_eq!((capacity(&mut rig), rig.take_interrupt()), (SECTORS, 0));
+    grow(&mut rig, SECTORS + (1 << 33));
+    assert_eq!(capacity(&mut rig), SECTORS + (1 << 33));
+    assert_ne!(rig.read(register::CONFIG_GENERATION), before, "VIRTIO 2.5.2");
+    assert_eq!(rig.take_interrupt(), 2, "VIRTIO 4.2.2: a configuration change");
+    let header = header(&mut rig, kind::IN, SECTORS);
+    let (data, status) = (rig.alloc(512), rig.alloc(1));
+    rig.offer(0, &[header, into(data, 512), into(status, 1)]);
+    rig.notify(0);
+    assert_eq!(pending(&rig).len(), 1);
+    // A reset of the device is no reason to forget how large the disk is.
+    rig.write(register::STATUS, 0);
+    assert_eq!(capacity(&mut rig), SECTORS + (1 << 33));
+    grow(&mut rig, SECTORS + (1 << 34));
+    assert_eq!(rig.read(register::INTERRUPT_STATUS), 0, "no driver, no interrupt");
+}

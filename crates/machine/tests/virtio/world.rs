@@ -36,6 +36,7 @@ pub mod register {
     pub const QUEUE_DESCRIPTORS_LOW: u64 = 0x80;
     pub const QUEUE_DRIVER_LOW: u64 = 0x90;
     pub const QUEUE_DEVICE_LOW: u64 = 0xa0;
+    pub const CONFIG_GENERATION: u64 = 0xfc;
     pub const CONFIG: u64 = 0x100;
 }
 

@@ -239,12 +239,17 @@ impl Recorder {
     /// Queues an input for the next slice. Frames and console bytes that do not fit are dropped and counted,
     /// as a network and a serial line do. Answers always fit: the guest's requests bound their number.
     pub fn accept(&mut self, metrics: &mut Metrics, input: Input) {
-        if let Input::Console { port, bytes } = input {
-            return self.accept_typed(metrics, port, bytes);
+        match input {
+            Input::Console { port, bytes } => return self.accept_typed(metrics, port, bytes),
+            // It has its place behind what was typed before it.
+            Input::Break { .. } if self.typed.len() < limits::INBOX_MAX => {
+                return self.typed.push_back(input);
+            }
+            _ => {}
         }
         let answer = matches!(
             input,
-            Input::DiskDone { .. } | Input::Entropy { .. } | Input::Control(_)
+            Input::DiskDone { .. } | Input::Entropy { .. } | Input::Control(_) | Input::DiskSize { .. }
         );
         // Only the recorder itself tells the time.
         if matches!(input, Input::Clock { .. }) {
@@ -389,7 +394,7 @@ fn bytes_of(input: &Input) -> usize {
         Input::Console { bytes, .. } | Input::Entropy { bytes } => bytes.len(),
         Input::NetFrame { frame, .. } => frame.len(),
         Input::DiskDone { data, .. } => data.len(),
-        Input::Clock { .. } | Input::Control(_) => 0,
+        Input::Clock { .. } | Input::Control(_) | Input::Break { .. } | Input::DiskSize { .. } => 0,
     }
 }
 

@@ -19,7 +19,8 @@ use crate::log::bytes::{Malformed, Reader, Writer};
 use crate::log::entry::{Digest, Entry, EntryKind, Seq};
 use crate::log::parcel::Parcel;
 
-/// Version of the log format, in file headers. Version 1 also marked flushes of a disk as outputs.
+/// Version of the log format, in file headers. Version 1 also marked flushes of a disk as outputs, and
+/// version 2 had neither breaks nor sizes of disks, nor said which version of virtio-mmio a machine has.
 pub const VERSION: u32 = 3;
 
 /// Bytes before the body of a frame: length of the body, CRC-32C of all that follows, first number.
@@ -39,6 +40,8 @@ const TAG_RESET: u8 = 10;
 const TAG_DIGEST: u8 = 11;
 const TAG_OFF: u8 = 12;
 const TAG_FAILED: u8 = 13;
+const TAG_BREAK: u8 = 21;
+const TAG_DISK_SIZE: u8 = 22;
 
 /// The last entry, relative to which the next one is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,6 +253,15 @@ fn push_input(w: &mut Writer, base: &mut Base, delta: u64, input: &Input) {
             head(w, TAG_ENTROPY, delta);
             w.bytes(bytes);
         }
+        Input::Break { port } => {
+            head(w, TAG_BREAK, delta);
+            w.raw(&[*port]);
+        }
+        Input::DiskSize { disk, sectors } => {
+            head(w, TAG_DISK_SIZE, delta);
+            w.raw(&[*disk]);
+            w.varint(*sectors);
+        }
         Input::Control(Control::PowerOff) => head(w, TAG_POWER_OFF, delta),
         Input::Control(Control::Reset) => head(w, TAG_RESET, delta),
     }
@@ -442,6 +454,11 @@ fn input(r: &mut Reader<'_>, tag: u8) -> Result<Input, Malformed> {
         },
         TAG_ENTROPY => Input::Entropy {
             bytes: r.bytes(bytes)?.to_vec(),
+        },
+        TAG_BREAK => Input::Break { port: byte(r)? },
+        TAG_DISK_SIZE => Input::DiskSize {
+            disk: byte(r)?,
+            sectors: r.varint()?,
         },
         TAG_POWER_OFF => Input::Control(Control::PowerOff),
         TAG_RESET => Input::Control(Control::Reset),

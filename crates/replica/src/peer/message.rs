@@ -67,7 +67,7 @@ pub struct Start {
 }
 
 /// Version of the messages and of the log in them. The first tag and this number never change their place.
-pub const PROTOCOL: u64 = 2;
+pub const PROTOCOL: u64 = 3;
 
 /// What one replica says to the other.
 #[derive(Clone, Debug, PartialEq, Eq)]

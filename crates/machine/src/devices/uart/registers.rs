@@ -155,17 +155,21 @@ bitflags! {
         const LOOP = 1 << 4;
     }
 
-    /// LSR, the line status register. The line has no errors but the overrun, and no breaks.
+    /// LSR, the line status register. The line has no errors but the overrun and breaks.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct LineStatus: u8 {
         /// Data ready: a byte waits in the receiver.
         const DR = 1 << 0;
         /// Overrun error: a byte was lost because the receiver was full.
         const OE = 1 << 1;
+        /// Break interrupt: the oldest byte of the receiver is a break.
+        const BI = 1 << 4;
         /// Transmitter holding register empty.
         const THRE = 1 << 5;
         /// Transmitter empty: the last byte has left the shift register too.
         const TEMT = 1 << 6;
+        /// The receiver FIFO holds a break that LSR has not told.
+        const FIFO_ERROR = 1 << 7;
     }
 
     /// MSR, the modem status register.
@@ -238,7 +242,7 @@ impl ModemStatus {
 /// What IIR says, in falling order of urgency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// Receiver line status: an overrun.
+    /// Receiver line status: an overrun or a break.
     LineStatus,
     /// Received data available: the receiver FIFO has reached its trigger level.
     ReceivedData,
