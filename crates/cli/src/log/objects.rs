@@ -2,7 +2,7 @@
 //!
 //! Whoever reads them gets numbers and words, and must not have to take a sentence apart.
 
-use machine::{Input, PowerState};
+use machine::{Control, DiskStatus, Input, PowerState};
 use replica::{End, Entry, EntryKind, Header, ImageId};
 use serde_json::{Map, Value, json};
 
@@ -11,6 +11,8 @@ pub fn word(kind: &EntryKind) -> &'static str {
     match kind {
         EntryKind::Input(Input::Clock { .. }) => "clock",
         EntryKind::Input(Input::Console { .. }) => "console",
+        EntryKind::Input(Input::Break { .. }) => "break",
+        EntryKind::Input(Input::DiskSize { .. }) => "disk-size",
         EntryKind::Input(Input::NetFrame { .. }) => "frame",
         EntryKind::Input(Input::DiskDone { .. }) => "disk",
         EntryKind::Input(Input::Entropy { .. }) => "entropy",
@@ -37,15 +39,17 @@ fn fields(kind: &EntryKind) -> Value {
         EntryKind::Input(Input::Console { port, bytes }) => {
             json!({"port": port, "hex": hex(bytes), "text": String::from_utf8_lossy(bytes)})
         }
+        EntryKind::Input(Input::Break { port }) => json!({"port": port}),
+        EntryKind::Input(Input::DiskSize { disk, sectors }) => json!({"disk": disk, "sectors": sectors}),
         EntryKind::Input(Input::NetFrame { port, frame }) => json!({"port": port, "bytes": frame.len()}),
         EntryKind::Input(Input::DiskDone {
             disk,
             id,
             status,
             data,
-        }) => json!({"disk": disk, "request": id, "status": spelled(status), "bytes": data.len()}),
+        }) => json!({"disk": disk, "request": id, "status": status_word(*status), "bytes": data.len()}),
         EntryKind::Input(Input::Entropy { bytes }) => json!({"bytes": bytes.len()}),
-        EntryKind::Input(Input::Control(control)) => json!({"control": spelled(control)}),
+        EntryKind::Input(Input::Control(control)) => json!({"control": control_word(*control)}),
         EntryKind::Output { check } => json!({"check": format!("{check:08x}")}),
         EntryKind::Progress => json!({}),
         EntryKind::Digest(digest) => {
@@ -60,9 +64,18 @@ fn fields(kind: &EntryKind) -> Value {
     }
 }
 
-/// A word of the machine in small letters.
-fn spelled(word: &impl std::fmt::Debug) -> String {
-    format!("{word:?}").to_lowercase()
+fn status_word(status: DiskStatus) -> &'static str {
+    match status {
+        DiskStatus::Ok => "ok",
+        DiskStatus::Failed => "failed",
+    }
+}
+
+fn control_word(control: Control) -> &'static str {
+    match control {
+        Control::PowerOff => "power-off",
+        Control::Reset => "reset",
+    }
 }
 
 /// The machine to which a log belongs.
