@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """The services of docs/recipes, each from the one command of its page, through the death of its primary.
 
-tests/e2e/recipes.py [NAME..]. Needs a release build of lockstep and Debian's curl, etcd-client, mosquitto-clients,
-bind9-dnsutils, knot-dnsutils, postgresql-client and postgresql-contrib. The command of a page is taken out of the
-page, so what people copy is what is tested. Each guest runs as a pair behind a gateway; a real client on the host
-talks to the service, the primary gets SIGKILL in the middle, and then what must hold is:
+tests/e2e/recipes.py [NAME..]. Needs a release build of lockstep and Debian's curl, etcd-client,
+mosquitto-clients, bind9-dnsutils, knot-dnsutils, postgresql-client and postgresql-contrib. The command of a
+page is taken out of the page, so what people copy is what is tested. Each guest runs as a pair behind a
+gateway; a real client on the host talks to the service, the primary gets SIGKILL in the middle, and then what
+must hold is:
 
   * the same connection or session of the client goes on: nobody connects a second time;
   * all that the service acknowledged is there afterwards.
@@ -161,12 +162,11 @@ def etcd(guest):
 def mosquitto(guest):
     """One publisher and one subscriber, each with one connection, and every message once in order."""
     where, count = ["-h", "127.0.0.1", "-p", str(guest.port(1883))], 600
-    again = ["mosquitto_pub", *where, "-t", "probe", "-q", "1", "-m", "x"]
-    guest.wait_until(lambda: subprocess.run(again, capture_output=True).returncode == 0, "mosquitto is silent")
-    errors = {name: (guest.site.directory / name).open("w+") for name in ["sub", "pub"]}
-    subscriber = guest.client(
-        "stdbuf", "-oL", "mosquitto_sub", *where, "-d", "-q", "1", "-c", "-i", "sub", "-t", "news", "-F", "got %p"
-    )
+    # With -d a client says what it sends and receives.
+    probe = ["mosquitto_pub", *where, "-d", "-t", "probe", "-q", "1", "-m", "x"]
+    guest.wait_until(lambda: succeeds(*probe), "mosquitto does not answer")
+    options = [*where, "-d", "-q", "1", "-t", "news"]
+    subscriber = guest.client("stdbuf", "-oL", "mosquitto_sub", *options, "-c", "-i", "sub", "-F", "got %p")
     heard = []
 
     def hear(until):
@@ -177,9 +177,7 @@ def mosquitto(guest):
 
     hear(lambda line: "Subscribed" in line)
     publisher = guest.client(
-        *["stdbuf", "-oL", "mosquitto_pub", *where, "-d", "-q", "1", "-i", "pub", "-t", "news", "-l"],
-        stdin=subprocess.PIPE,
-        stderr=errors["pub"],
+        "stdbuf", "-oL", "mosquitto_pub", *options, "-i", "pub", "-l", stdin=subprocess.PIPE
     )
     for number in range(count):
         if number == count // 3:
@@ -228,15 +226,16 @@ def dnsmasq(guest):
     good = answers.count("192.0.2.10")
     ensure(good == len(answers), f"{good} of {len(answers)} questions over UDP were answered")
     ensure(stream == ["192.0.2.10"] * streamed, f"over TCP {len(stream)} of {streamed}: {stream[-3:]}")
-    longest = max(pauses) * 1000
-    return f"{good} answers over UDP, the longest after {longest:.0f} ms, and {streamed} over one TCP connection"
+    longest = f"the longest after {max(pauses) * 1000:.0f} ms"
+    return f"{good} answers over UDP, {longest}, and {streamed} over one TCP connection"
 
 
 def postgresql(guest):
     """pgbench without an error, and every transaction that it counts."""
     port, seconds = guest.port(5432), 20
     wait_for_postgres(port)
-    ensure(postgres(port, "pgbench", "-i", "-q", "-s", "1").returncode == 0, "pgbench does not fill its tables")
+    filled = postgres(port, "pgbench", "-i", "-q", "-s", "1")
+    ensure(filled.returncode == 0, f"pgbench does not fill its tables: {filled.stderr}")
     begin = time.monotonic()
     words = ["pgbench", "-h", "127.0.0.1", "-p", port, "-U", "bench", "-n", "-c", "4", "-T", seconds, "-l"]
     directory = guest.site.directory
@@ -247,7 +246,8 @@ def postgresql(guest):
     output = "\n".join(lines_of(client))
     ensure(client.returncode == 0 and "error" not in output, f"pgbench: {output}")
     ensure("failed transactions: 0 " in output, f"pgbench: {output}")
-    logs = [line.split() for file in directory.glob("pgbench_log.*") for line in file.read_text().splitlines()]
+    files = directory.glob("pgbench_log.*")
+    logs = [line.split() for file in files for line in file.read_text().splitlines()]
     history = postgres(port, "psql", "-At", "-c", "select count(*) from pgbench_history").stdout.strip()
     ensure(history == str(len(logs)), f"{len(logs)} transactions by pgbench's log, {history} in the table")
     longest = max(int(line[2]) for line in logs) / 1000
