@@ -310,6 +310,33 @@ def booted_anew(turn):
     return f"300 connections were reset {seconds:.1f} s after a boot of {booted - begin:.0f} s"
 
 
+@SCENARIOS.add("early-close", "a client that closes its half at once, as `nc -N` does, gets its answer")
+def early_close(turn):
+    site = shared(turn)
+    program = f"""
+        listener = socket.create_server(("", {SERVICE}))
+        link.sendall(b"ready\\n")
+        for _ in range(20):
+            client = listener.accept()[0]
+            client.recv(1)
+            client.sendall(b"the time of day")
+            client.close()
+        listener.close()
+    """
+    with site.run(program) as link:
+        link.settimeout(LOADED_S)
+        ensure(heard(link) == "ready", "the guest does not listen")
+        for _ in range(20):
+            with site.connect(SERVICE) as client:
+                client.shutdown(socket.SHUT_WR)
+                try:
+                    answer = client.recv(100)
+                except OSError as error:
+                    raise Failed(f"the client heard: {error}") from error
+                ensure(answer == b"the time of day", f"the client got {answer!r}")
+    return "20 clients"
+
+
 @SCENARIOS.add("slow-guest", "a guest that reads after its client has long left gets every byte")
 def slow_guest(turn):
     site = shared(turn)
@@ -373,8 +400,9 @@ def slow_client(turn):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.settimeout(LOADED_S)
         client.connect(("127.0.0.1", site.ports[SERVICE]))
+        got = len(client.recv(1))
         client.shutdown(socket.SHUT_WR)
-        sent, got = int(heard(link)), 0
+        sent = int(heard(link))
     time.sleep(SLOW_CLIENT_S)
     try:
         while piece := client.recv(65536):

@@ -47,6 +47,7 @@ mod nat;
 mod peer;
 mod pings;
 mod resting;
+mod room;
 mod segment;
 mod shares;
 mod socket_errors;

@@ -13,6 +13,7 @@ use super::late::{Ends, Late, refuse};
 use super::leaving::Leaving;
 use super::limits;
 use super::nat::Destinations;
+use super::room::{Asker, Looks};
 use super::segment::{Incoming, Segment};
 use super::shares::Shares;
 use super::sockets::Sockets;
@@ -39,6 +40,19 @@ struct Entry {
     scheduled: Option<Instant>,
 }
 
+impl Entry {
+    /// Whether the connection may make room for a new one of this asker.
+    fn is_like(&self, asker: Asker) -> bool {
+        match (asker, self.place) {
+            (Asker::Guest(guest), None) => *self.ends.guest.ip() == guest,
+            (Asker::Forward(index), Some(place)) => place.forward == index,
+            (Asker::Source(source), Some(place)) => place.source == source,
+            (Asker::AnyGuest, None) | (Asker::AnyClient, Some(_)) => true,
+            _ => false,
+        }
+    }
+}
+
 /// All connections and TCP forwards.
 pub struct TcpConnections {
     pub forwards: Forwards,
@@ -57,8 +71,7 @@ pub struct TcpConnections {
     doubt_at: Option<Instant>,
     /// Connections that made room for others.
     evicted: Told,
-    /// When to look again for a connection that can make room, after a look that found none.
-    look_again: Option<Instant>,
+    looks: Looks,
     next_id: u64,
     next_port: u16,
 }
@@ -93,7 +106,7 @@ impl TcpConnections {
             doubted: BTreeSet::new(),
             doubt_at: None,
             evicted: Told::default(),
-            look_again: None,
+            looks: Looks::default(),
             next_id: 0,
             next_port: FIRST_PORT.max(RandomState::new().hash_one(0) as u16),
         }
@@ -151,8 +164,8 @@ impl TcpConnections {
             while let Some(full) = self.forwards.full(index) {
                 let made = match full {
                     Full::Waiting => false,
-                    Full::Forward => self.make_room(segment, |entry| is_of(entry, index)),
-                    Full::Everything => self.make_room(segment, |entry| entry.place.is_some()),
+                    Full::Forward => self.make_room(segment, Asker::Forward(index)),
+                    Full::Everything => self.make_room(segment, Asker::AnyClient),
                 };
                 if !made {
                     return;
@@ -168,9 +181,7 @@ impl TcpConnections {
                 continue;
             }
             if self.forwards.has_its_share(knock.source)
-                && !self.make_room(segment, |entry| {
-                    entry.place.is_some_and(|place| place.source == knock.source)
-                })
+                && !self.make_room(segment, Asker::Source(knock.source))
             {
                 self.forwards.turn_away(knock, segment.now);
                 continue;
@@ -237,13 +248,15 @@ impl TcpConnections {
     pub fn deadline(&self) -> Option<Instant> {
         let connection = self.deadlines.first().map(|&(deadline, _)| deadline);
         let late = self.late.deadline();
-        let others = [connection, self.forwards.deadline(), late, self.doubt_at];
+        let look = self.looks.deadline();
+        let others = [connection, self.forwards.deadline(), late, self.doubt_at, look];
         others.into_iter().flatten().min()
     }
 
     /// Does what is due.
     pub fn on_deadline(&mut self, segment: &mut Segment, registry: &Registry) {
         self.ask_doubted(segment.now);
+        self.looks.on_deadline(segment.now);
         let later = self
             .deadlines
             .split_off(&(segment.now + Duration::from_nanos(1), 0));
@@ -291,16 +304,12 @@ impl TcpConnections {
         let target = destinations.of_tcp(ends.outside)?;
         let guest = *ends.guest.ip();
         if self.by_guest.of(&guest) >= limits::CONNECTIONS_PER_GUEST_MAX
-            && !self.make_room(segment, |entry| {
-                entry.place.is_none() && *entry.ends.guest.ip() == guest
-            })
+            && !self.make_room(segment, Asker::Guest(guest))
         {
             return None;
         }
         let outbound = self.entries.len() - self.forwards.open();
-        if outbound >= limits::CONNECTIONS_PER_DIRECTION_MAX
-            && !self.make_room(segment, |entry| entry.place.is_none())
-        {
+        if outbound >= limits::CONNECTIONS_PER_DIRECTION_MAX && !self.make_room(segment, Asker::AnyGuest) {
             return None;
         }
         let mut stream = TcpStream::connect(target)
@@ -327,18 +336,17 @@ impl TcpConnections {
     }
 
     /// Resets the most dispensable of these connections. False: there is none that could make room.
-    fn make_room(&mut self, segment: &mut Segment, which: impl Fn(&Entry) -> bool) -> bool {
-        if self.look_again.is_some_and(|at| at > segment.now) {
+    fn make_room(&mut self, segment: &mut Segment, asker: Asker) -> bool {
+        if !self.looks.may_look(asker, segment.now) {
             return false;
         }
-        let candidates = self.entries.iter().filter(|(_, entry)| which(entry));
+        let candidates = self.entries.iter().filter(|(_, entry)| entry.is_like(asker));
         let ranked = candidates.filter_map(|(&id, entry)| {
             let rank = entry.connection.dispensable(segment.now)?;
             Some((rank, id))
         });
         let Some((_, id)) = ranked.min() else {
-            // Looking through a full table for each refused connection would cost more than refusing.
-            self.look_again = Some(segment.now + limits::EVICTION_RETRY);
+            self.looks.found_nothing(asker, segment.now);
             return false;
         };
         if let Some(untold) = self.evicted.one_more(segment.now)
@@ -473,9 +481,4 @@ impl TcpConnections {
         }
         self.sockets.give_back(entry.connection.endpoint.into_socket());
     }
-}
-
-/// Whether a connection came through the forward with this number.
-fn is_of(entry: &Entry, forward: usize) -> bool {
-    entry.place.is_some_and(|place| place.forward == forward)
 }
