@@ -128,6 +128,9 @@ pub const EVICTION_RETRY: Duration = Duration::from_millis(100);
 /// given to it. One more leaves the oldest connection's to the kernel, which is less patient with a socket
 /// that nobody holds.
 pub const LEAVING_MAX: usize = 1024;
+/// Pause between two looks whether all has been delivered of connections that end with a reset, which the
+/// kernel does not tell.
+pub const LEAVING_LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Bytes buffered in each direction of a connection. The memory is touched only as far as it is used.
 pub const TCP_BUFFER_LEN: usize = 256 * 1024;
 /// Silence after which the kernel probes an idle host connection, and pause between its probes.

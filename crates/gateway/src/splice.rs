@@ -13,12 +13,12 @@
 
 use super::endpoint::Endpoint;
 use super::late::LastWord;
+use super::leaving::Leaver;
 use super::limits;
 use super::segment::Segment;
 use mio::event::Event;
 use mio::net::TcpStream;
 use rustix::net::sockopt;
-use socket2::SockRef;
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
@@ -59,7 +59,7 @@ pub struct Connection {
     /// Whether the guest side has sent all it will, and the host side was told.
     guest_finished: bool,
     /// A host socket that has ended but for what its kernel still has to deliver.
-    leaves: Option<TcpStream>,
+    leaves: Option<Leaver>,
     begun: Instant,
     /// Until when the connection may wait to be opened.
     patience: Instant,
@@ -210,7 +210,7 @@ impl Connection {
     }
 
     /// A host socket whose kernel still has something to deliver; the socket is to be kept until then.
-    pub fn take_leaving(&mut self) -> Option<TcpStream> {
+    pub fn take_leaving(&mut self) -> Option<Leaver> {
         self.leaves.take()
     }
 
@@ -342,17 +342,14 @@ impl Connection {
         }
     }
 
-    /// Ends the host socket: with a reset, unless the guest has come to its end. Then its bytes were
-    /// acknowledged to it to the last one, and the kernel shall go on delivering them to a slow client.
+    /// Ends the host socket: with a reset, unless the guest has come to its end. The guest's bytes were
+    /// acknowledged to it, so the kernel shall go on delivering them to a slow client first.
     fn reset_host(&mut self) {
-        let Host::Open(stream) = std::mem::replace(&mut self.host, Host::Closed) else {
-            return;
-        };
-        if self.guest_finished {
-            self.leaves = Some(stream);
-        } else {
-            // Closing a socket that does not linger sends a reset instead of a FIN.
-            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        if let Host::Open(stream) = std::mem::replace(&mut self.host, Host::Closed) {
+            self.leaves = Some(Leaver {
+                stream,
+                resets: !self.guest_finished,
+            });
         }
     }
 }

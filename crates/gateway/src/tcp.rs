@@ -247,9 +247,14 @@ impl TcpConnections {
     /// The next time at which `on_deadline` has something to do.
     pub fn deadline(&self) -> Option<Instant> {
         let connection = self.deadlines.first().map(|&(deadline, _)| deadline);
-        let late = self.late.deadline();
-        let look = self.looks.deadline();
-        let others = [connection, self.forwards.deadline(), late, self.doubt_at, look];
+        let others = [
+            connection,
+            self.forwards.deadline(),
+            self.late.deadline(),
+            self.leaving.deadline(),
+            self.looks.deadline(),
+            self.doubt_at,
+        ];
         others.into_iter().flatten().min()
     }
 
@@ -271,6 +276,7 @@ impl TcpConnections {
             self.go_on(segment, id, ending);
         }
         self.late.on_deadline(segment.now);
+        self.leaving.on_deadline(segment.now);
         if self.forwards.on_deadline(segment.now) {
             self.resume_stalled(segment, registry);
         }
@@ -410,9 +416,9 @@ impl TcpConnections {
 
     fn go_on(&mut self, segment: &mut Segment, id: u64, ending: Ending) {
         if let Some(entry) = self.entries.get_mut(&id)
-            && let Some(stream) = entry.connection.take_leaving()
+            && let Some(leaver) = entry.connection.take_leaving()
         {
-            self.leaving.add(id, stream);
+            self.leaving.add(id, leaver, segment.now);
         }
         match ending {
             Ending::NotYet => self.reschedule(id),
@@ -454,8 +460,8 @@ impl TcpConnections {
             return;
         };
         entry.connection.abort(segment);
-        if let Some(stream) = entry.connection.take_leaving() {
-            self.leaving.add(id, stream);
+        if let Some(leaver) = entry.connection.take_leaving() {
+            self.leaving.add(id, leaver, segment.now);
         }
         self.by_ends.remove(&entry.ends);
         self.starved.remove(&id);

@@ -246,3 +246,38 @@ fn a_slow_guest_gets_all_that_a_client_sent_which_is_gone() {
         guest.ping(GATEWAY);
     }
 }
+
+#[test]
+fn a_slow_client_gets_all_that_a_guest_was_told_had_arrived_before_it_reset() {
+    let (gateway, mut guest) = scene::with_forward("tcp", ":7");
+    let server = guest.listen(7);
+    let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    client.set_recv_buffer_size(2048).unwrap();
+    client.connect(&gateway.forward().into()).unwrap();
+    let mut client = TcpStream::from(client);
+    client.shutdown(Shutdown::Write).unwrap();
+    guest.run_until(|guest| guest.tcp(server).state() == State::CloseWait);
+    // The guest sends until the gateway's window is closed.
+    let (bytes, mut sent, mut rounds) = (pattern(64 << 20), 0, 0);
+    while rounds < 10 {
+        let before = sent - guest.tcp(server).send_queue();
+        if guest.tcp(server).can_send() {
+            sent += guest.tcp(server).send_slice(&bytes[sent..]).unwrap();
+        }
+        guest.ping(GATEWAY);
+        let acknowledged = sent - guest.tcp(server).send_queue();
+        rounds = if acknowledged > before { 0 } else { rounds + 1 };
+    }
+    let acknowledged = sent - guest.tcp(server).send_queue();
+    guest.tcp(server).abort();
+    guest.ping(GATEWAY);
+    let mut got = Vec::new();
+    let end = client.read_to_end(&mut got).unwrap_err().kind();
+    assert_eq!(
+        end,
+        ErrorKind::ConnectionReset,
+        "the guest has not come to its end"
+    );
+    assert!(got.len() >= acknowledged, "{} of {acknowledged} bytes", got.len());
+    assert!(got == bytes[..got.len()]);
+}

@@ -60,7 +60,7 @@ type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
 type Built<T> = Result<T, BackendError>;
 
 /// Requests of `ioctl` to a terminal, a socket or a disk: modes of the terminal in both of the kernel's
-/// forms, how much there is to read, blocking or not, the size of a device and of its sectors.
+/// forms, how much there is to read, how much is still to be sent, blocking or not.
 const REQUESTS: &[c_ulong] = &[
     libc::TCGETS,
     libc::TCSETS,
@@ -72,6 +72,7 @@ const REQUESTS: &[c_ulong] = &[
     libc::TCSETSF2,
     libc::TIOCGWINSZ,
     libc::FIONREAD,
+    libc::TIOCOUTQ,
     libc::FIONBIO,
 ];
 /// SIOCGIFFLAGS, which asks whether an interface is up.

@@ -4,4 +4,5 @@
 
 pub mod clock;
 pub mod memory;
+pub mod socket;
 pub mod tun;
