@@ -147,7 +147,7 @@ impl Clients {
                     break;
                 }
                 Err(_) => {
-                    while let Some(error) = socket_errors::next(&forward.socket) {
+                    for error in socket_errors::take(&forward.socket) {
                         forward.tell(segment, &error);
                     }
                 }

@@ -285,6 +285,9 @@ impl EventLoop {
         self.gauges.mappings.set(mappings);
         self.gauges.resting.set(resting);
         self.gauges.clients.set(self.udp.clients.len());
+        self.gauges
+            .unclaimed
+            .set(usize::try_from(self.segment.unclaimed()).unwrap_or(usize::MAX));
         self.gauges.fragmented.set(self.fragments.len());
         self.gauges.forbidden.set(number(self.destinations.forbidden()));
     }

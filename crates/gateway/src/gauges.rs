@@ -51,6 +51,8 @@ pub struct Gauges {
     pub resting: Gauge,
     /// Clients of UDP forwards.
     pub clients: Gauge,
+    /// Times that datagrams were dropped because no guest had their address.
+    pub unclaimed: Gauge,
     /// Packets of which some fragments have come.
     pub fragmented: Gauge,
     /// Attempts of guests to reach a destination that is refused.

@@ -6,6 +6,7 @@
 //! for a few seconds.
 
 use super::limits;
+use super::told::Told;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Instant;
@@ -22,17 +23,21 @@ struct Waiting {
 
 /// All packets that wait.
 #[derive(Debug, Default)]
-pub struct Held(BTreeMap<Ipv4Addr, Waiting>);
+pub struct Held {
+    by_guest: BTreeMap<Ipv4Addr, Waiting>,
+    /// Times that nobody had the address for which packets waited.
+    unclaimed: Told,
+}
 
 impl Held {
     /// Holds an IP packet for a guest. If too much waits already, the packet is lost. True: it is the first
     /// for this guest, so the segment is to be asked.
     pub fn hold(&mut self, guest: Ipv4Addr, packet: Vec<u8>, now: Instant) -> bool {
-        let is_first = !self.0.contains_key(&guest);
-        if is_first && self.0.len() >= limits::HELD_GUESTS_MAX {
+        let is_first = !self.by_guest.contains_key(&guest);
+        if is_first && self.by_guest.len() >= limits::HELD_GUESTS_MAX {
             return false;
         }
-        let waiting = self.0.entry(guest).or_insert_with(|| Waiting {
+        let waiting = self.by_guest.entry(guest).or_insert_with(|| Waiting {
             packets: Vec::new(),
             length: 0,
             ask_at: now + limits::ARP_RETRY,
@@ -47,22 +52,42 @@ impl Held {
 
     /// The packets that wait for a guest, in their order.
     pub fn take(&mut self, guest: Ipv4Addr) -> Vec<Vec<u8>> {
-        self.0
+        self.by_guest
             .remove(&guest)
             .map(|waiting| waiting.packets)
             .unwrap_or_default()
     }
 
+    /// Number of times that packets were dropped because nobody had their address.
+    pub fn unclaimed(&self) -> u64 {
+        self.unclaimed.total
+    }
+
     /// The time at which `on_deadline` has something to do.
     pub fn deadline(&self) -> Option<Instant> {
-        let times = self.0.values().map(|waiting| waiting.ask_at.min(waiting.expires));
+        let times = self
+            .by_guest
+            .values()
+            .map(|waiting| waiting.ask_at.min(waiting.expires));
         times.min()
     }
 
     /// Forgets what has waited too long. Returns the addresses for which the segment is to be asked again.
     pub fn on_deadline(&mut self, now: Instant) -> Vec<Ipv4Addr> {
-        self.0.retain(|_, waiting| waiting.expires > now);
-        let due = self.0.iter_mut().filter(|(_, waiting)| waiting.ask_at <= now);
+        let expired = self.by_guest.extract_if(.., |_, waiting| waiting.expires <= now);
+        for (guest, waiting) in expired {
+            if let Some(untold) = self.unclaimed.one_more(now) {
+                tracing::warn!(
+                    "no guest answers for {guest}, to which a forward leads: {} packets of clients were \
+                     dropped (as were others {untold} times before)",
+                    waiting.packets.len()
+                );
+            }
+        }
+        let due = self
+            .by_guest
+            .iter_mut()
+            .filter(|(_, waiting)| waiting.ask_at <= now);
         due.map(|(&guest, waiting)| {
             waiting.ask_at = now + limits::ARP_RETRY;
             guest
@@ -89,6 +114,7 @@ mod tests {
             asked += held.on_deadline(at).len();
         }
         assert_eq!(asked, 14, "every 200 ms for three seconds");
+        assert_eq!(held.unclaimed(), 1);
         held.hold(ip(20), vec![1], now);
         held.hold(ip(20), vec![2], now);
         assert_eq!(held.take(ip(20)), [[1], [2]]);
@@ -103,8 +129,8 @@ mod tests {
                 held.hold(ip(number), vec![0; 1500], now);
             }
         }
-        assert_eq!(held.0.len(), limits::HELD_GUESTS_MAX);
-        for waiting in held.0.values() {
+        assert_eq!(held.by_guest.len(), limits::HELD_GUESTS_MAX);
+        for waiting in held.by_guest.values() {
             assert!(waiting.length <= limits::HELD_PER_GUEST_LEN_MAX);
             assert_eq!(waiting.length, 1500 * waiting.packets.len());
         }

@@ -183,7 +183,7 @@ impl Mappings {
                 Ok((_, from)) => tracing::debug!(%from, "a stranger's datagram was dropped"),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
                 Err(_) => {
-                    while let Some(error) = socket_errors::next(&mapping.socket) {
+                    for error in socket_errors::take(&mapping.socket) {
                         tell(segment, mapping.guest, mapping.manner, &error);
                     }
                 }
@@ -346,4 +346,37 @@ fn tell(segment: &mut Segment, guest: SocketAddrV4, manner: Manner, error: &Sock
     };
     let to = segment.addresses.as_guests_see(to);
     icmp::tell(segment, by, (guest, to), error);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_mapping_remembers_the_destinations_of_late_and_takes_answers_from_any_of_their_ports() {
+        let (now, place) = (Instant::now(), |number: u32| {
+            SocketAddrV4::new(Ipv4Addr::from_bits(0xc000_0200 + number), 7)
+        });
+        let mut mapping = Mapping {
+            mac: EthernetAddress([2, 0, 0, 0, 0, 1]),
+            guest: "10.0.2.15:9".parse().unwrap(),
+            socket: UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap(),
+            contacts: Vec::new(),
+            manner: Manner {
+                hops: 64,
+                may_fragment: true,
+            },
+            used: now,
+        };
+        for number in 0..=limits::CONTACTS_PER_MAPPING_MAX as u32 {
+            let time = now + Duration::from_nanos(number.into());
+            mapping.note_contact(place(number), time);
+            // The first is sent to again and again, and the second is not.
+            mapping.note_contact(place(0), time);
+        }
+        assert_eq!(mapping.contacts.len(), limits::CONTACTS_PER_MAPPING_MAX);
+        assert!(mapping.takes_from(*place(0).ip()) && !mapping.takes_from(*place(1).ip()));
+        assert!(mapping.takes_from(*place(2).ip()));
+    }
 }

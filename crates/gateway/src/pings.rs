@@ -127,7 +127,7 @@ impl Pings {
                 Ok((_, from)) => tracing::debug!(%from, "a stranger's answer to a ping was dropped"),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
                 Err(_) => {
-                    while let Some(error) = socket_errors::next(socket) {
+                    for error in socket_errors::take(socket) {
                         icmp::tell_pinger(segment, (ends.guest, ends.to, ends.ident), &error);
                     }
                 }

@@ -88,14 +88,17 @@ impl HostPorts {
 /// The ports of the gateway's address at which guests see the clients of forwards.
 #[derive(Debug)]
 pub struct ClientPorts {
-    /// Lowest port that no client has had yet.
+    /// Highest port that no client has had yet.
     fresh: Option<u16>,
     began: HashMap<u16, Instant>,
     queue: Queue,
 }
 
+/// Port at which the first client appears. The highest are used first: hardly a service of the host has one,
+/// and a guest that serves clients and calls such a service from the same port means only one of them by it.
+const FIRST_PORT: u16 = 65_535;
 /// Lowest port at which a client appears.
-const FIRST_PORT: u16 = 1024;
+const LAST_PORT: u16 = 1024;
 
 impl Default for ClientPorts {
     fn default() -> Self {
@@ -114,7 +117,7 @@ impl ClientPorts {
         let port = rested
             .or_else(|| {
                 let fresh = self.fresh?;
-                self.fresh = fresh.checked_add(1);
+                self.fresh = (fresh > LAST_PORT).then(|| fresh - 1);
                 Some(fresh)
             })
             .or_else(|| end_oldest(&mut self.queue, now, limits::PORT_REST_MIN))?;
@@ -200,10 +203,8 @@ mod tests {
     fn clients_ports_are_used_again_when_they_have_rested_and_never_before() {
         let (mut ports, now) = (ClientPorts::default(), Instant::now());
         let all: Vec<u16> = std::iter::from_fn(|| ports.take(now)).collect();
-        assert_eq!(
-            (all[0], all.len()),
-            (FIRST_PORT, 65_536 - usize::from(FIRST_PORT))
-        );
+        assert_eq!((all[0], all.last()), (FIRST_PORT, Some(&LAST_PORT)));
+        assert_eq!(all.len(), usize::from(FIRST_PORT - LAST_PORT) + 1);
         ports.rest(2000, now);
         ports.rest(3000, now + MOMENT);
         assert!(ports.rests(2000, now) && !ports.rests(2001, now));
@@ -219,7 +220,7 @@ mod tests {
         let (mut ports, now) = (ClientPorts::default(), Instant::now());
         let first = ports.take(now).unwrap();
         ports.rest(first, now);
-        assert_eq!(ports.take(now + limits::PORT_REST - MOMENT), Some(first + 1));
+        assert_eq!(ports.take(now + limits::PORT_REST - MOMENT), Some(first - 1));
         assert_eq!(ports.take(now + limits::PORT_REST), Some(first));
     }
 }

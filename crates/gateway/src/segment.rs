@@ -105,6 +105,11 @@ impl Segment {
         self.held.deadline()
     }
 
+    /// Number of times that datagrams were dropped because nobody had their address.
+    pub fn unclaimed(&self) -> u64 {
+        self.held.unclaimed()
+    }
+
     /// When something last came from the guest with this address; `None`: no VM that is connected has it.
     pub fn heard(&self, guest: Ipv4Addr) -> Option<Instant> {
         let mac = self.guests.mac_of(guest)?;

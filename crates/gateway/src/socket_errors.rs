@@ -75,13 +75,12 @@ pub fn keep(socket: &UdpSocket) {
     }
 }
 
-/// The next error that the kernel has kept. `None`: there is no more.
-pub fn next(socket: &UdpSocket) -> Option<SocketError> {
-    // Errors that tell nothing about a datagram are passed over, as many as a turn may take.
-    (0..super::limits::DATAGRAMS_PER_TURN)
-        .map_while(|_| read(socket).ok())
-        .flatten()
-        .next()
+/// Takes the errors that the kernel has kept, as many as a turn may take. If more are left, the next call on
+/// the socket fails, as it does after any error.
+pub fn take(socket: &UdpSocket) -> impl Iterator<Item = SocketError> {
+    // Errors that tell nothing about a datagram are passed over.
+    let errors = (0..super::limits::DATAGRAMS_PER_TURN).map_while(|_| read(socket).ok());
+    errors.flatten()
 }
 
 /// Has `transmit` send a datagram past the errors of earlier ones, which are given to `told`.
@@ -102,7 +101,7 @@ pub fn send(
             Err(error) => {
                 let mut own = false;
                 let mut others = error.kind() == ErrorKind::ConnectionRefused;
-                while let Some(kept) = next(socket) {
+                for kept in take(socket) {
                     own |= kept.by.is_none();
                     others |= kept.by.is_some();
                     told(kept);
@@ -205,6 +204,6 @@ mod tests {
         assert_eq!(errors, [refused]);
         let mut buffer = [0; 8];
         assert_eq!(receiver.recv(&mut buffer).unwrap(), 4);
-        assert_eq!(next(&sender), None);
+        assert_eq!(take(&sender).next(), None);
     }
 }

@@ -189,8 +189,8 @@ mod tests {
         client.send_to(b"question", forward).unwrap();
         assert!(!scene.udp.on_forward(&mut scene.segment, 0));
         assert_eq!(scene.udp.clients.len(), 1);
-        // The first client has the lowest port.
-        let place = "10.0.2.2:1024".parse().unwrap();
+        // The first client has the highest port.
+        let place = "10.0.2.2:65535".parse().unwrap();
         assert_eq!(scene.send(GUEST, place), Fate::Sent);
         client.recv(&mut [0; 16]).unwrap();
         scene.wait(limits::UDP_IDLE);
@@ -235,7 +235,7 @@ mod tests {
         }
         assert_eq!(scene.udp.clients.len(), limits::UDP_CLIENTS_PER_SOURCE_MAX + 1);
         // The other source's client is still answered at its port.
-        assert_eq!(scene.send(GUEST, "10.0.2.2:1024".parse().unwrap()), Fate::Sent);
+        assert_eq!(scene.send(GUEST, "10.0.2.2:65535".parse().unwrap()), Fate::Sent);
         other.recv(&mut [0; 16]).unwrap();
     }
 }

@@ -230,6 +230,16 @@ fn the_first_datagram_to_a_guest_that_has_never_said_anything_arrives() {
 }
 
 #[test]
+fn datagrams_for_a_guest_that_is_not_there_are_counted() {
+    let (gateway, mut other) = scene::with_forward("udp", "10.0.2.20:9");
+    let (client, _) = datagrams();
+    client.send_to(b"anybody?", gateway.forward()).unwrap();
+    while gateway.ready.gauges.unclaimed.get() == 0 {
+        other.ping(GATEWAY);
+    }
+}
+
+#[test]
 fn datagrams_of_every_length_pass_both_ways() {
     let gateway = Gateway::with_forward("udp", ":9");
     let (server, client) = (at("127.0.0.1"), at("127.0.0.1"));

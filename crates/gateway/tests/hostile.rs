@@ -131,6 +131,15 @@ fn make_plausible(frame: &mut [u8], random: &mut Random) {
             frame[40..42].fill(0);
         }
     }
+    if random.below(2) == 0 {
+        // A fragment of one of a few packets, at a place where it may fit to others.
+        let mut packet = Ipv4Packet::new_unchecked(&mut frame[14..]);
+        packet.set_ident(random.below(4) as u16);
+        packet.set_dont_frag(false);
+        packet.set_more_frags(random.below(3) != 0);
+        packet.set_frag_offset([0, 8, 16, 64, 65_528][random.below(5) as usize]);
+        packet.fill_checksum();
+    }
 }
 
 #[test]

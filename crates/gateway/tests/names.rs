@@ -142,6 +142,20 @@ fn over_tcp_long_answers_several_messages_and_several_questions_pass() {
 }
 
 #[test]
+fn over_tcp_connections_that_say_nothing_keep_nobody_out() {
+    let (silent, _) = listener();
+    let (_gateway, mut guest) = scene(vec![silent.local_addr().unwrap()]);
+    // As many as there is room for; one more ends the oldest.
+    let idle: Vec<_> = (0..128)
+        .map(|number| guest.open((DNS, 53), 6000 + number))
+        .collect();
+    guest.run_until(|guest| idle.iter().all(|&client| guest.tcp(client).may_send()));
+    let last = guest.open((DNS, 53), 7000);
+    guest.run_until(|guest| !guest.tcp(idle[0]).may_recv());
+    assert!(guest.tcp(idle[1]).may_recv() && guest.tcp(last).may_recv());
+}
+
+#[test]
 fn over_udp_a_resolver_that_refuses_is_passed_over() {
     let says = |code: u8| {
         let (socket, address) = datagrams();
