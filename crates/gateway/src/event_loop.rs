@@ -177,7 +177,7 @@ impl EventLoop {
             self.dns_streams.deadline(),
             self.door.deadline(),
             self.segment.switch.deadline(),
-            self.segment.deadline(),
+            self.segment.ask_deadline(),
             self.fragments.deadline(),
             self.pings.deadline(),
             self.accept_again,
@@ -277,18 +277,20 @@ impl EventLoop {
         self.gauges.leaving.set(counts.leaving);
         self.gauges.evicted.set(number(counts.evicted));
         self.gauges.unserved.set(number(self.tcp.forwards.unserved));
-        let refused = self.tcp.forwards.refused_by_guest + self.udp.clients.refused();
-        self.gauges.refused.set(number(refused));
+        self.gauges
+            .refused
+            .set(number(self.tcp.forwards.refused_by_guest));
         self.gauges.peers.set(self.segment.switch.len());
         self.gauges.addresses.set(self.segment.guests.len());
         let [mappings, resting] = self.udp.mappings.counts();
         self.gauges.mappings.set(mappings);
         self.gauges.resting.set(resting);
         self.gauges.clients.set(self.udp.clients.len());
-        self.gauges
-            .unclaimed
-            .set(usize::try_from(self.segment.unclaimed()).unwrap_or(usize::MAX));
+        self.gauges.unclaimed.set(number(self.segment.unclaimed()));
         self.gauges.fragmented.set(self.fragments.len());
+        self.gauges
+            .refused_datagrams
+            .set(number(self.udp.clients.refused()));
         self.gauges.forbidden.set(number(self.destinations.forbidden()));
     }
 

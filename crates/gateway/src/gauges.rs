@@ -39,7 +39,7 @@ pub struct Gauges {
     pub evicted: Gauge,
     /// Clients of forwards that were reset since no guest was there, or nothing came from it.
     pub unserved: Gauge,
-    /// Connections and datagrams of clients of forwards that a guest has refused.
+    /// Clients of forwards that a guest has refused.
     pub refused: Gauge,
     /// VMMs that are connected.
     pub peers: Gauge,
@@ -51,6 +51,8 @@ pub struct Gauges {
     pub resting: Gauge,
     /// Clients of UDP forwards.
     pub clients: Gauge,
+    /// Datagrams of those clients that a guest has refused.
+    pub refused_datagrams: Gauge,
     /// Times that datagrams were dropped because no guest had their address.
     pub unclaimed: Gauge,
     /// Packets of which some fragments have come.

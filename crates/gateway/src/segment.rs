@@ -100,8 +100,8 @@ impl Segment {
         observed
     }
 
-    /// The time at which `on_deadline` has something to do.
-    pub fn deadline(&self) -> Option<Instant> {
+    /// The time at which `ask_again` has something to do.
+    pub fn ask_deadline(&self) -> Option<Instant> {
         self.held.deadline()
     }
 

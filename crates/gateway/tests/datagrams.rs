@@ -208,7 +208,7 @@ fn a_port_that_is_closed_in_the_guest_is_counted() {
     guest.ping(GATEWAY);
     let (client, _) = datagrams();
     client.send_to(b"question", gateway.forward()).unwrap();
-    while gateway.ready.gauges.refused.get() == 0 {
+    while gateway.ready.gauges.refused_datagrams.get() == 0 {
         guest.ping(GATEWAY);
     }
 }
