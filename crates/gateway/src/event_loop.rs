@@ -413,8 +413,6 @@ impl EventLoop {
             to,
             whole,
             payload: ip.payload(),
-            hops: ip.hop_limit(),
-            may_fragment: !ip.dont_frag(),
         };
         if ip.next_header() == IpProtocol::Udp {
             self.on_udp(&packet);
@@ -491,8 +489,8 @@ impl EventLoop {
             mac: packet.mac,
             guest: ends.0,
             outside: ends.1,
-            hops: packet.hops,
-            may_fragment: packet.may_fragment,
+            hops: packet.hops(),
+            may_fragment: packet.may_fragment(),
             payload: udp.payload(),
         };
         let destinations = &mut self.destinations;

@@ -74,7 +74,7 @@ impl Pings {
             Way::Nowhere => return Fate::NOWHERE,
             Way::Forbidden => return Fate::PROHIBITED,
         }
-        let hops = packet.hops.saturating_sub(1);
+        let hops = packet.hops().saturating_sub(1);
         if hops == 0 {
             return Fate::SPENT;
         }

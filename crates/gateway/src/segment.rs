@@ -36,10 +36,18 @@ pub struct Incoming<'a> {
     pub whole: &'a [u8],
     /// The packet without its header.
     pub payload: &'a [u8],
+}
+
+impl Incoming<'_> {
     /// Routers that the packet may still pass.
-    pub hops: u8,
+    pub fn hops(&self) -> u8 {
+        Ipv4Packet::new_unchecked(self.whole).hop_limit()
+    }
+
     /// Whether routers may cut the packet into fragments.
-    pub may_fragment: bool,
+    pub fn may_fragment(&self) -> bool {
+        !Ipv4Packet::new_unchecked(self.whole).dont_frag()
+    }
 }
 
 /// The virtual segment as the gateway sees it.
