@@ -164,10 +164,11 @@ impl<F: Function> VirtioMmio<F> {
 
     /// The features that driver and device have agreed on: none before FEATURES_OK, however many the driver
     /// wrote. A driver that was refused FEATURES_OK and goes on all the same has what was offered of those,
-    /// as on QEMU's board.
+    /// as on QEMU's board. Legacy drivers know no FEATURES_OK, and accept features by writing them.
     fn accepted(&self) -> Accepted {
-        let is_refused = !self.are_features_sound();
-        let is_agreed = self.status.contains(DeviceStatus::FEATURES_OK) || is_refused;
+        let is_agreed = self.transport == Transport::Legacy
+            || self.status.contains(DeviceStatus::FEATURES_OK)
+            || !self.are_features_sound();
         Accepted(if is_agreed {
             self.driver_features & self.offered()
         } else {

@@ -161,3 +161,17 @@ fn buffers_are_taken_before_driver_ok() {
     blk::request(&mut rig, kind::FLUSH, 0, &[]);
     assert_eq!(blk::asked(&mut rig), (0, DiskOperation::Flush));
 }
+
+#[test]
+fn features_are_accepted_by_writing_them() {
+    // Linux never sets FEATURES_OK here, and uses indirect tables and events.
+    let mut rig = Rig::started(blk::make_legacy);
+    assert_eq!(rig.read(register::STATUS), status::LEGACY_DRIVER_OK);
+    let header = rig.place(&u64::from(kind::FLUSH).to_le_bytes());
+    let end = rig.alloc(1);
+    rig.offer_indirect(0, &[out(header, 16), into(end, 1)]);
+    rig.notify(0);
+    assert!(!rig.needs_reset());
+    assert_eq!(blk::asked(&mut rig), (0, DiskOperation::Flush));
+    assert_eq!(rig.avail_event(0), 1);
+}

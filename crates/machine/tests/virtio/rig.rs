@@ -105,8 +105,13 @@ impl<D: Device> Rig<D> {
     pub fn start(&mut self, features: u64, size: u16) {
         self.negotiate(features);
         self.start_queues(size);
-        self.write(register::STATUS, status::DRIVER_OK);
-        assert_eq!(self.read(register::STATUS), status::DRIVER_OK);
+        let ready = if self.is_legacy() {
+            status::LEGACY_DRIVER_OK
+        } else {
+            status::DRIVER_OK
+        };
+        self.write(register::STATUS, ready);
+        assert_eq!(self.read(register::STATUS), ready);
     }
 
     /// Sets up every queue that the device has, of at most `size`.

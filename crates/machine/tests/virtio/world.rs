@@ -47,6 +47,8 @@ pub mod status {
     pub const DRIVER: u32 = 3;
     pub const FEATURES_OK: u32 = 11;
     pub const DRIVER_OK: u32 = 15;
+    /// A legacy driver does not know FEATURES_OK.
+    pub const LEGACY_DRIVER_OK: u32 = 7;
 }
 
 /// Types of disk requests, as the specification numbers them (VIRTIO 5.2.6).
