@@ -13,7 +13,7 @@ use rig::{
     Random,
     guest::{
         Host, RATE, config, counting, engine, finish_with, first_time, interrupted, machine, rounds_of_time,
-        zealous, zeroed_data,
+        sleeper_far_ahead, zealous, zeroed_data,
     },
 };
 
@@ -185,6 +185,28 @@ fn timers_follow_an_mtime_that_the_guest_sets_and_that_wraps() {
         let mut other = run(zealous(1, rounds_of_time(), zeal), Some(longest));
         assert_eq!(diff(&mut one, &mut other, 9), [], "slices of {longest}");
     }
+}
+
+#[test]
+fn a_guest_that_sleeps_by_an_mtime_of_its_own_is_woken_by_the_hosts_clock() {
+    let mut machine = machine(1, sleeper_far_ahead());
+    let mut host = Host::new();
+    machine.inject(Input::Clock {
+        mtime: 5000,
+        rate: RATE,
+    });
+    let Stop::Waiting {
+        wake_at: Some(wake_at),
+    } = machine.run(STEPS, &host.cut)
+    else {
+        panic!("it does not wait")
+    };
+    assert_eq!(
+        wake_at, 5501,
+        "500 ticks after mtime was set, a tick after the start"
+    );
+    host.run(&mut machine, STEPS);
+    assert_eq!(machine.ram().load_u64(0x10_0000), (1 << 40) + 500);
 }
 
 #[test]

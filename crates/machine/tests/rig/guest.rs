@@ -264,6 +264,26 @@ fn elf(entry: u64, segments: &[(u32, &[u8], u64)]) -> Vec<u8> {
     file
 }
 
+/// Sets `mtime` far ahead, waits 500 ticks in WFI, and keeps in shared memory what `time` is then.
+pub fn sleeper_far_ahead() -> Vec<u8> {
+    let mut asm = Asm::default();
+    address(&mut asm, S0, SHARED);
+    asm.li(S1, 0x200_4000); // mtimecmp
+    asm.li(A3, 0x200_bff8); // mtime
+    asm.bit(T0, 40);
+    asm.sd(T0, A3, 0);
+    asm.addi(T0, T0, 500);
+    asm.sd(T0, S1, 0);
+    asm.addi(T0, ZERO, 0x80);
+    asm.csrw(MIE, T0);
+    asm.wfi();
+    asm.csrr(T1, TIME);
+    asm.sd(T1, S0, 0);
+    asm.label("stay");
+    asm.j("stay");
+    asm.finish()
+}
+
 /// Keeps in shared memory what `time` is at its first instruction, then sets `mtime` far ahead and spins.
 pub fn first_time() -> Vec<u8> {
     let mut asm = Asm::default();
