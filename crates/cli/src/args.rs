@@ -254,12 +254,28 @@ pub struct ProfileArgs {
     pub perf_map: bool,
 }
 
+/// What programs read of a VM while it runs.
+#[derive(Args)]
+#[command(next_help_heading = OUTPUT)]
+pub struct EventsArgs {
+    /// Write what happens and, at the end, the figures to this file, a JSON object a line (docs/events.md).
+    /// At 64 MiB it becomes FILE.1, and a new one is begun
+    #[arg(long, value_name = "FILE")]
+    pub events: Option<PathBuf>,
+    /// Write figures among the events every so many milliseconds, at least 10 [default: only at the end]
+    #[arg(long, value_name = "MS", requires = "events",
+        value_parser = values::value(values::figures_every_ms))]
+    pub figures_every: Option<u64>,
+}
+
 #[derive(Args)]
 pub struct RunArgs {
     #[command(flatten)]
     pub vm: VmArgs,
     #[command(flatten)]
     pub sandbox: SandboxArgs,
+    #[command(flatten)]
+    pub events: EventsArgs,
     #[command(flatten)]
     pub profile: ProfileArgs,
     /// Print the result as one line of JSON on standard output; a console on stdio is then on standard error
@@ -276,6 +292,8 @@ pub struct RecordArgs {
     /// Where to write the log
     #[arg(long, short, value_name = "LOG", help_heading = OUTPUT)]
     pub output: PathBuf,
+    #[command(flatten)]
+    pub events: EventsArgs,
     #[command(flatten)]
     pub profile: ProfileArgs,
     /// Print the result as one line of JSON on standard output; a console on stdio is then on standard error
@@ -337,14 +355,8 @@ pub struct PairArgs {
     #[arg(long, value_name = "MS", help_heading = PAIR,
         value_parser = values::value(values::timeout_ms))]
     pub timeout_ms: Option<u64>,
-    /// Write what happens and, at the end, the figures to this file, a JSON object a line (docs/events.md).
-    /// At 64 MiB it becomes FILE.1, and a new one is begun
-    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
-    pub events: Option<PathBuf>,
-    /// Write figures among the events every so many milliseconds, at least 10 [default: only at the end]
-    #[arg(long, value_name = "MS", requires = "events", help_heading = OUTPUT,
-        value_parser = values::value(values::figures_every_ms))]
-    pub figures_every: Option<u64>,
+    #[command(flatten)]
+    pub events: EventsArgs,
     /// Print the result as one line of JSON on standard output; a console on stdio is then on standard error
     #[arg(long, help_heading = OUTPUT)]
     pub json: bool,

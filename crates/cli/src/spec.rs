@@ -13,7 +13,7 @@ use machine::Transport;
 use replica::{Span, limits::DIGEST_EVERY_DEFAULT};
 use report::OnPanic;
 
-use crate::args::PairArgs;
+use crate::args::{EventsArgs, PairArgs};
 use crate::values;
 use crate::vm_file::{FIRMWARE_DEFAULT, FIRMWARE_NONE, VmFile};
 
@@ -58,8 +58,7 @@ pub fn vm(file: &VmFile) -> Result<VmSpec> {
 pub fn pair(file: &VmFile, args: &PairArgs) -> Result<(VmSpec, PairSpec)> {
     complain_of_missing(file)?;
     let mut vm = vm(file)?;
-    vm.figures_every = args.figures_every.map(Span::from_ms);
-    vm.events.clone_from(&args.events);
+    tell(&mut vm, &args.events);
     if file.key.is_some() && file.insecure {
         bail!("`key` and `insecure` exclude each other; leave one of them out");
     }
@@ -73,6 +72,12 @@ pub fn pair(file: &VmFile, args: &PairArgs) -> Result<(VmSpec, PairSpec)> {
             patience: PATIENCE,
         },
     ))
+}
+
+/// Has the machine tell programs what happens, as the flags say.
+pub fn tell(vm: &mut VmSpec, args: &EventsArgs) {
+    vm.events.clone_from(&args.events);
+    vm.figures_every = args.figures_every.map(Span::from_ms);
 }
 
 /// An error that names all that a pair needs and that neither the file nor a flag gives.

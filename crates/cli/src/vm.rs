@@ -10,13 +10,14 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use host::build::InterpreterOptions;
 use host::console::ConsoleSpec;
 use host::{Outcome, PairSpec, Pairing, RunError, VmSpec};
 use link::LinkError;
 use report::Figures;
 use serde::Serialize;
 
-use crate::args::{PairArgs, ProfileArgs, RecordArgs, RunArgs, SandboxArgs, VmArgs};
+use crate::args::{EventsArgs, PairArgs, ProfileArgs, RecordArgs, RunArgs, SandboxArgs, VmArgs};
 use crate::profile::Watching;
 use crate::vm_file::VmFile;
 use crate::{output, spec};
@@ -26,35 +27,42 @@ const CALLING_EVERY: Duration = Duration::from_secs(5);
 
 /// Runs a machine alone.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
-    alone(&args.vm, &args.sandbox, None, &args.profile, args.json)
+    let (vm, watching) = alone(&args.vm, &args.sandbox, &args.events, &args.profile)?;
+    live(&vm, args.vm.engine(), None, &watching, args.json)
 }
 
 /// Runs a machine alone and writes its log.
 pub fn record(args: &RecordArgs) -> Result<ExitCode> {
-    alone(
-        &args.vm,
-        &args.sandbox,
-        Some(&args.output),
-        &args.profile,
-        args.json,
-    )
+    let (vm, watching) = alone(&args.vm, &args.sandbox, &args.events, &args.profile)?;
+    live(&vm, args.vm.engine(), Some(&args.output), &watching, args.json)
 }
 
+/// Begins a process with a machine alone.
 fn alone(
     vm: &VmArgs,
     sandbox: &SandboxArgs,
-    log: Option<&Path>,
+    events: &EventsArgs,
     profile: &ProfileArgs,
-    json: bool,
-) -> Result<ExitCode> {
+) -> Result<(VmSpec, Watching)> {
     sandbox.begin()?;
     let mut spec = spec::vm(&load(vm)?)?;
+    spec::tell(&mut spec, events);
     spec.sandbox = !sandbox.no_sandbox;
-    begin(&spec, json)?;
-    greet(&spec, "switches it off");
-    let watching = Watching::new(profile)?;
-    let mut build = host::build::watched(vm.engine(), watching.watch()?);
-    let outcome = host::run(&spec, log, &mut build);
+    Ok((spec, Watching::new(profile)?))
+}
+
+/// Runs a machine alone to its end, with a `log` or without.
+fn live(
+    spec: &VmSpec,
+    engine: InterpreterOptions,
+    log: Option<&Path>,
+    watching: &Watching,
+    json: bool,
+) -> Result<ExitCode> {
+    begin(spec, json)?;
+    greet(spec, "switches it off");
+    let mut build = host::build::watched(engine, watching.watch()?);
+    let outcome = host::run(spec, log, &mut build);
     // Nothing writes to the map any more, and its file is complete.
     drop(build);
     let profile = match &outcome {

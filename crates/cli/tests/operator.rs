@@ -462,6 +462,27 @@ fn a_primary_that_calls_says_for_how_long_and_why_in_vain() {
 }
 
 #[test]
+fn a_vm_alone_tells_programs_what_happens_too() {
+    let site = Site::new();
+    let mut alone = Replica::start(site.lockstep("run").arg("--events").arg(site.path("alone")));
+    alone.echoes(b'a');
+    alone.types(b"o");
+    alone.ends_well();
+    let events = site.events("alone");
+    assert!(
+        matches!(
+            events[0],
+            Happening::Role {
+                role: RoleWord::Solo,
+                ..
+            }
+        ),
+        "{events:?}"
+    );
+    assert_eq!(site.code("alone"), HaltCode::Off);
+}
+
+#[test]
 fn a_panic_of_the_guests_kernel_is_told_and_answered_as_asked() {
     let site = Site::new();
     std::fs::write(site.path("firmware"), writer(PANIC)).unwrap();

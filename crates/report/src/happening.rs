@@ -400,6 +400,36 @@ mod tests {
         ]
     }
 
+    /// The place of an event's kind among all kinds. Whoever adds a kind adds it here, and then to the samples.
+    fn kind(happening: &Happening) -> usize {
+        match happening {
+            Happening::Role { .. } => 0,
+            Happening::Suspected { .. } => 1,
+            Happening::Claim { .. } => 2,
+            Happening::Verdict { .. } => 3,
+            Happening::Waiting { .. } => 4,
+            Happening::GoLive { .. } => 5,
+            Happening::Alone { .. } => 6,
+            Happening::DiskWriter => 7,
+            Happening::DiskTrouble { .. } => 8,
+            Happening::DiskWell { .. } => 9,
+            Happening::LinkLost { .. } => 10,
+            Happening::Stop { .. } => 11,
+            Happening::GuestPanic { .. } => 12,
+            Happening::LinesLost { .. } => 13,
+            Happening::Halt(_) => 14,
+            Happening::Figures(_) => 15,
+        }
+    }
+
+    #[test]
+    fn there_is_a_sample_of_every_kind_of_event() {
+        let mut kinds: Vec<usize> = samples().iter().map(kind).collect();
+        kinds.sort_unstable();
+        assert_eq!(kinds, (0..16).collect::<Vec<_>>());
+        assert_eq!(DOCUMENT.matches("\n### ").count(), 16, "each has a section");
+    }
+
     #[test]
     fn every_event_can_be_read_back_and_is_documented_with_its_fields() {
         for happening in samples() {

@@ -4,7 +4,6 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
 
 use replica::{Span, Time};
 
@@ -12,11 +11,6 @@ use super::NetError;
 use super::lead::Lead;
 use crate::limits::{FRAME_LEN_MAX, PORTS_LOOK_EVERY};
 use os::sys::tun;
-
-/// Where the kernel shows the host's network interfaces.
-const INTERFACES: &str = "/sys/class/net";
-/// The bit among an interface's flags that says that it is up: IFF_UP of netdevice(7).
-const UP: u32 = 1;
 
 /// An open TAP interface.
 #[derive(Debug)]
@@ -32,28 +26,19 @@ pub struct Tap {
     look_every: Span,
 }
 
-/// Did the administrator set the interface up? A kernel that does not tell counts as a yes.
-fn is_up(name: &str) -> bool {
-    let text = std::fs::read_to_string(Path::new(INTERFACES).join(name).join("flags"));
-    let flags = text
-        .ok()
-        .and_then(|text| u32::from_str_radix(text.trim().trim_start_matches("0x"), 16).ok());
-    flags.is_none_or(|flags| flags & UP != 0)
-}
-
-/// What the operator should know of an interface that leads nowhere. A name that no interface had makes a new
-/// one, which may be a mistyped name.
-fn warning(name: &str, is_new: bool, is_up: bool) -> Option<String> {
-    let how = "`ip link set";
-    match (is_new, is_up) {
-        (true, _) => Some(format!(
+/// What the operator should know of an interface that leads nowhere. `was_up`: was it up before it was
+/// opened? `None`: there was none, and opening it has made one, perhaps under a mistyped name.
+fn warning(name: &str, was_up: Option<bool>) -> Option<String> {
+    match was_up {
+        None => Some(format!(
             "there was no tap interface {name}, so a new one was made: it is down and in no bridge; \
-             {how} {name} up master BRIDGE` connects it"
+             `ip link set {name} up master BRIDGE` connects it"
         )),
-        (false, false) => Some(format!(
-            "the tap interface {name} is down, so the guest reaches nobody; {how} {name} up` connects it"
+        Some(false) => Some(format!(
+            "the tap interface {name} is down, so the guest reaches nobody; `ip link set {name} up` connects \
+             it"
         )),
-        (false, true) => None,
+        Some(true) => None,
     }
 }
 
@@ -63,12 +48,13 @@ impl Tap {
     /// # Errors
     /// There is none, or it may not be used.
     pub fn open(name: &str) -> Result<Tap, NetError> {
-        let is_new = !Path::new(INTERFACES).join(name).exists();
+        // A kernel that does not tell is taken to say that all is well.
+        let was_up = tun::is_up(name).unwrap_or(Some(true));
         let device = tun::open_tap(name).map_err(|source| NetError::Tap {
             name: name.to_owned(),
             source,
         })?;
-        if let Some(warning) = warning(name, is_new, is_up(name)) {
+        if let Some(warning) = warning(name, was_up) {
             tracing::warn!("{warning}");
         }
         Ok(Tap {
@@ -155,15 +141,14 @@ mod tests {
 
     #[test]
     fn a_tap_that_leads_nowhere_is_warned_of() {
-        let new = warning("tap9", true, false).unwrap();
+        let new = warning("tap9", None).unwrap();
         assert!(new.contains("`ip link set tap9 up master BRIDGE`"), "{new}");
-        let down = warning("tap9", false, false).unwrap();
+        let down = warning("tap9", Some(false)).unwrap();
         assert!(
             down.contains("tap9 is down") && down.contains("`ip link set tap9 up`"),
             "{down}"
         );
-        assert_eq!(warning("tap9", false, true), None);
-        assert!(is_up("lockstep-no-such"));
+        assert_eq!(warning("tap9", Some(true)), None);
     }
 
     #[test]

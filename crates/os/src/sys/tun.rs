@@ -54,6 +54,21 @@ pub fn open_tap(name: &str) -> io::Result<File> {
 /// # Errors
 /// The kernel does not say.
 pub fn is_running(name: &str) -> io::Result<bool> {
+    let running = IFF_UP | IFF_RUNNING;
+    Ok(flags(name)?.is_some_and(|flags| flags & running == running))
+}
+
+/// Whether somebody has set the interface `name` up, with or without a carrier; `None`: there is no such
+/// interface.
+///
+/// # Errors
+/// The kernel does not say.
+pub fn is_up(name: &str) -> io::Result<Option<bool>> {
+    Ok(flags(name)?.map(|flags| flags & IFF_UP != 0))
+}
+
+/// The flags of the interface `name`; `None`: there is no such interface.
+fn flags(name: &str) -> io::Result<Option<u16>> {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
     let mut request = request(name, 0)?;
     let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
@@ -61,8 +76,8 @@ pub fn is_running(name: &str) -> io::Result<bool> {
     let update = unsafe { Updater::<SIOCGIFFLAGS, _>::new(&mut request) };
     // SAFETY: the opcode and the argument belong together, and the argument outlives the call.
     match unsafe { ioctl(&socket, update) } {
-        Ok(()) => Ok(request.flags & (IFF_UP | IFF_RUNNING) == IFF_UP | IFF_RUNNING),
-        Err(rustix::io::Errno::NODEV) => Ok(false),
+        Ok(()) => Ok(Some(request.flags)),
+        Err(rustix::io::Errno::NODEV) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
