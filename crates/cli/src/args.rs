@@ -5,7 +5,6 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use host::build::{InterpreterOptions, Translate};
 use os::sandbox::{self, User};
 
 use crate::help::{
@@ -209,28 +208,6 @@ pub enum Engine {
     Translator,
     /// Interprets every instruction
     Interpreter,
-}
-
-impl VmArgs {
-    /// How to execute; says so where it is slower than it could be.
-    pub fn engine(&self) -> InterpreterOptions {
-        let translate = match self.engine {
-            Engine::Interpreter => Translate::Never,
-            // What drops caches at random is there to find mistakes.
-            Engine::Translator if self.zeal.is_some() => Translate::Always,
-            Engine::Translator => Translate::Hot,
-        };
-        if translate != Translate::Never
-            && let Err(why) = host::build::can_translate()
-        {
-            tell!("lockstep: {why}; every instruction is interpreted, which is several times slower");
-        }
-        InterpreterOptions {
-            zeal: self.zeal,
-            translate,
-            ..InterpreterOptions::default()
-        }
-    }
 }
 
 /// What to learn about a run.

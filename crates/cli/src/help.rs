@@ -30,8 +30,8 @@ Examples:
 
 pub const REPLAY_EXAMPLES: &str = "\
 The log says what machine it is of; only images that are not in the cache of `lockstep image` must be given. \
-Memory, harts, command line, disks and networks may be given, and must then be those of the log. Name, `--on-panic` and `--serial` (other than none) mean \
-nothing to a replay.
+Memory, harts, command line, disks and networks may be given, and must then be those of the log. Name, \
+`--on-panic` and `--serial` (other than none) mean nothing to a replay.
 
 Examples:
   lockstep replay boot.log

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
+use host::build::{InterpreterOptions, Translate};
 use host::console::ConsoleSpec;
 use host::net::{Endpoint, PortSpec};
 use host::{DiskSpec, FirmwareSpec, NetSpec, PairSpec, VmSpec};
@@ -13,7 +14,7 @@ use machine::Transport;
 use replica::{Span, limits::DIGEST_EVERY_DEFAULT};
 use report::OnPanic;
 
-use crate::args::{EventsArgs, PairArgs};
+use crate::args::{Engine, EventsArgs, PairArgs, VmArgs};
 use crate::values;
 use crate::vm_file::{FIRMWARE_DEFAULT, FIRMWARE_NONE, VmFile};
 
@@ -72,6 +73,26 @@ pub fn pair(file: &VmFile, args: &PairArgs) -> Result<(VmSpec, PairSpec)> {
             patience: PATIENCE,
         },
     ))
+}
+
+/// How to execute; says so where it is slower than it could be.
+pub fn engine(vm: &VmArgs) -> InterpreterOptions {
+    let translate = match vm.engine {
+        Engine::Interpreter => Translate::Never,
+        // What drops caches at random is there to find mistakes.
+        Engine::Translator if vm.zeal.is_some() => Translate::Always,
+        Engine::Translator => Translate::Hot,
+    };
+    if translate != Translate::Never
+        && let Err(why) = host::build::can_translate()
+    {
+        tell!("lockstep: {why}; every instruction is interpreted, which is several times slower");
+    }
+    InterpreterOptions {
+        zeal: vm.zeal,
+        translate,
+        ..InterpreterOptions::default()
+    }
 }
 
 /// Has the machine tell programs what happens, as the flags say.

@@ -28,13 +28,19 @@ const CALLING_EVERY: Duration = Duration::from_secs(5);
 /// Runs a machine alone.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let (vm, watching) = alone(&args.vm, &args.sandbox, &args.events, &args.profile)?;
-    live(&vm, args.vm.engine(), None, &watching, args.json)
+    live(&vm, spec::engine(&args.vm), None, &watching, args.json)
 }
 
 /// Runs a machine alone and writes its log.
 pub fn record(args: &RecordArgs) -> Result<ExitCode> {
     let (vm, watching) = alone(&args.vm, &args.sandbox, &args.events, &args.profile)?;
-    live(&vm, args.vm.engine(), Some(&args.output), &watching, args.json)
+    live(
+        &vm,
+        spec::engine(&args.vm),
+        Some(&args.output),
+        &watching,
+        args.json,
+    )
 }
 
 /// Begins a process with a machine alone.
@@ -83,7 +89,12 @@ pub fn primary(args: &PairArgs) -> Result<ExitCode> {
             greet(&vm, "asks whether to switch it off");
         }
     };
-    let outcome = host::primary(&vm, &pair, &mut host::build::machine(args.vm.engine()), &mut tell);
+    let outcome = host::primary(
+        &vm,
+        &pair,
+        &mut host::build::machine(spec::engine(&args.vm)),
+        &mut tell,
+    );
     finish_half(outcome, args.json)
 }
 
@@ -97,7 +108,12 @@ pub fn backup(args: &PairArgs) -> Result<ExitCode> {
             greet(&vm, "ends this backup");
         }
     };
-    let outcome = host::backup(&vm, &pair, &mut host::build::machine(args.vm.engine()), &mut tell);
+    let outcome = host::backup(
+        &vm,
+        &pair,
+        &mut host::build::machine(spec::engine(&args.vm)),
+        &mut tell,
+    );
     finish_half(outcome, args.json)
 }
 

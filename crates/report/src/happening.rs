@@ -400,7 +400,8 @@ mod tests {
         ]
     }
 
-    /// The place of an event's kind among all kinds. Whoever adds a kind adds it here, and then to the samples.
+    /// The place of an event's kind among all kinds. Whoever adds a kind adds it here, and then to the
+    /// samples.
     fn kind(happening: &Happening) -> usize {
         match happening {
             Happening::Role { .. } => 0,

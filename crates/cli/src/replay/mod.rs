@@ -34,7 +34,7 @@ pub fn run(args: &ReplayArgs) -> Result<()> {
     options.until = args.until.map_or(options.until, Step);
     options.slice = args.slice.unwrap_or(options.slice);
     let watching = Watching::new(&args.profile)?;
-    let (engine, watch) = (args.vm.engine(), watching.watch()?);
+    let (engine, watch) = (spec::engine(&args.vm), watching.watch()?);
     let mut seen = |effect| show(effect, is_shown);
     let (replayed, mut machine) = match &args.from {
         Some(path) => {
