@@ -94,8 +94,8 @@ pub struct VmArgs {
     /// Kernel command line [default: empty]
     #[arg(long, value_name = "STRING", visible_alias = "cmdline")]
     pub append: Option<String>,
-    /// What is started in M-mode, flat or ELF: with a kernel OpenSBI's fw_dynamic or fw_jump, or none to start
-    /// the kernel itself there; without a kernel any firmware [default: the OpenSBI of this host's
+    /// What is started in M-mode, flat or ELF: with a kernel OpenSBI's fw_dynamic or fw_jump, or none to
+    /// start the kernel itself there; without a kernel any firmware [default: the OpenSBI of this host's
     /// distribution]
     #[arg(long, value_name = "FILE|none", visible_alias = "bios")]
     pub firmware: Option<PathBuf>,

@@ -588,8 +588,6 @@ mod tests {
                 mac: MAC,
                 from,
                 to,
-                hops: 64,
-                may_fragment: true,
                 whole: &whole,
                 payload: &whole[IPV4_LEN..],
             };

@@ -249,8 +249,8 @@ impl Segment {
         Some((source_hardware_addr, source_protocol_addr))
     }
 
-    /// Does what is due: looks after the peers, asks again for guests for whom datagrams wait, and asks guests
-    /// that have lost their address to another VM whether they are there.
+    /// Does what is due: looks after the peers, asks again for guests for whom datagrams wait, and asks
+    /// guests that have lost their address to another VM whether they are there.
     pub fn on_deadline(&mut self) {
         self.switch.on_deadline(self.now);
         for guest in self.held.on_deadline(self.now) {

@@ -22,8 +22,8 @@ pub trait Function: Visit {
     /// [`TransportFeatures`](super::TransportFeatures).
     fn features(&self) -> u64;
 
-    /// One byte of the configuration space; 0 where there is none. Whoever changes it, but for the driver, tells
-    /// the transport ([`VirtioMmio::config_changed`](super::VirtioMmio)).
+    /// One byte of the configuration space; 0 where there is none. Whoever changes it, but for the driver,
+    /// tells the transport ([`VirtioMmio::config_changed`](super::VirtioMmio)).
     fn config(&self, offset: u64, accepted: Accepted) -> u8;
 
     /// The driver has written a byte of the configuration space. What it may not write stays as it is.

@@ -366,8 +366,8 @@ impl Recorder {
         }
         metrics.step = ran;
     }
-    /// Injects console input for as long as the guest has room for it. The rest waits, and whoever types it is
-    /// held back: a line that loses nothing may be slow, as with a terminal that stops its sender.
+    /// Injects console input for as long as the guest has room for it. The rest waits, and whoever types it
+    /// is held back: a line that loses nothing may be slow, as with a terminal that stops its sender.
     fn type_in<G: Guest>(&mut self, run: &mut Run<'_, G>) {
         while self.log.closed.is_empty()
             && let Some(piece) = self.typed.front()
