@@ -121,7 +121,8 @@ pub struct VmArgs {
     pub mac: Option<String>,
     /// Which registers virtio devices have: those of version 2, or those of version 1 for kernels that know
     /// no other; QEMU's default is legacy [default: modern]
-    #[arg(long, value_name = "modern|legacy", help_heading = DEVICES, value_parser = values::text(values::virtio))]
+    #[arg(long, value_name = "modern|legacy", help_heading = DEVICES,
+        value_parser = values::text(values::virtio))]
     pub virtio: Option<String>,
     /// The guest's console: stdio, none, unix:SOCKET or a file for the output. At 64 MiB the file becomes
     /// FILE.1, and a new one is begun [default: stdio]

@@ -6,7 +6,7 @@ use super::destination::Destination;
 #[cfg(feature = "parts")]
 use super::gauges::Gauges;
 use super::limits;
-use super::mac::Mac;
+use cable::mac::Mac;
 use link::Key;
 use os::sandbox::Needs;
 use os::sandbox::files::directory_of;

@@ -7,7 +7,7 @@
 use super::limits;
 use super::peer::{PeerId, PeerStream};
 use super::told::Told;
-use crate::keyed::{Callee, KeyedError, Next, Records};
+use cable::keyed::{Callee, KeyedError, Next, Records};
 use link::Key;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read, Write};

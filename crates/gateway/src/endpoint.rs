@@ -504,8 +504,8 @@ mod tests {
     use crate::guests::Guests;
     use crate::peer::{Peer, PeerStream, Standing};
     use crate::segment::{ETHERNET_LEN, IPV4_LEN, emit_ipv4};
-    use crate::stream::FrameReader;
-    use crate::wire::Wire;
+    use cable::stream::FrameReader;
+    use cable::wire::Wire;
     use mio::net::UnixStream;
     use smoltcp::phy::ChecksumCapabilities;
     use smoltcp::wire::{EthernetAddress, IpProtocol, TcpControl, TcpRepr};

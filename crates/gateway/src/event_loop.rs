@@ -5,6 +5,7 @@
 //! on the path of every request. The loop never sleeps but in `poll`, and never waits for one party while
 //! others have work.
 
+mod counts;
 mod peers;
 
 use super::config::{
@@ -19,7 +20,6 @@ use super::gauges::Gauges;
 use super::guests::{Guests, Observed};
 use super::icmp;
 use super::listener::GuestListener;
-use super::mac::is_for_vmms;
 use super::mappings::{Datagram, Fate};
 use super::nat::Destinations;
 use super::peer::{Peer, PeerId, Standing};
@@ -30,7 +30,8 @@ use super::tcp::TcpConnections;
 use super::token::{Kind, from_token, token};
 use super::udp::Udp;
 use super::{dhcp, limits};
-use crate::wire::Wire;
+use cable::mac::is_for_vmms;
+use cable::wire::Wire;
 use mio::event::Event;
 use mio::{Events, Poll, Token};
 use smoltcp::wire::{
@@ -266,32 +267,6 @@ impl EventLoop {
         while self.segment.switch.flush() && self.tcp.resume_starved(&mut self.segment) {
             self.show_gauges();
         }
-    }
-
-    fn show_gauges(&mut self) {
-        let number = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
-        let counts = self.tcp.counts();
-        self.gauges.connections.set(counts.connections);
-        self.gauges.buffers.set(counts.buffers);
-        self.gauges.late.set(counts.late);
-        self.gauges.leaving.set(counts.leaving);
-        self.gauges.evicted.set(number(counts.evicted));
-        self.gauges.unserved.set(number(self.tcp.forwards.unserved));
-        self.gauges
-            .refused
-            .set(number(self.tcp.forwards.refused_by_guest));
-        self.gauges.peers.set(self.segment.switch.len());
-        self.gauges.addresses.set(self.segment.guests.len());
-        let [mappings, resting] = self.udp.mappings.counts();
-        self.gauges.mappings.set(mappings);
-        self.gauges.resting.set(resting);
-        self.gauges.clients.set(self.udp.clients.len());
-        self.gauges.unclaimed.set(number(self.segment.unclaimed()));
-        self.gauges.fragmented.set(self.fragments.len());
-        self.gauges
-            .refused_datagrams
-            .set(number(self.udp.clients.refused()));
-        self.gauges.forbidden.set(number(self.destinations.forbidden()));
     }
 
     fn on_vmm(&mut self) {

@@ -1,7 +1,7 @@
 //! The gateway: gives guests a network without privileges, and keeps their clients' connections when a
 //! primary dies.
 //!
-//! The gateway is a process of its own. VMMs connect to it and speak Ethernet frames (`stream`, `wire`); in
+//! The gateway is a process of its own. VMMs connect to it and speak Ethernet frames (the crate `cable`); in
 //! this crate, which knows no log, *frame* always means such a network frame. The gateway answers ARP, DHCP
 //! and DNS, opens host sockets for what guests open, and listens on host ports that lead to guests. Because
 //! TCP ends here on both sides, a client notices of a failover only that an answer took longer.
@@ -10,7 +10,7 @@
 //!  VMM --frames--> peer --> switch --> event_loop --> tcp: endpoint <-> splice --> host sockets
 //!  VMM <--frames-- peer <-- switch <-- segment <----- udp, dns, dhcp, icmp
 //! ```
-//! Over TCP a VMM shows at the `door` that it has the key, and all its frames are sealed (`keyed`).
+//! Over TCP a VMM shows at the `door` that it has the key, and all its frames are sealed (`cable`'s `keyed`).
 //!
 //! Invariant: nothing that a guest or a client sends can make the gateway panic, or use more than `limits`
 //! allows.
@@ -35,13 +35,11 @@ mod guests;
 mod held;
 mod host_port;
 mod icmp;
-pub mod keyed;
 mod late;
 mod leaving;
 mod limits;
 mod listener;
 mod local_address;
-pub mod mac;
 mod mappings;
 mod nat;
 mod peer;
@@ -53,13 +51,11 @@ mod shares;
 mod socket_errors;
 mod sockets;
 mod splice;
-pub mod stream;
 mod switch;
 mod tcp;
 mod token;
 mod told;
 mod udp;
-pub mod wire;
 
 pub use config::{
     Forward, ForwardError, GatewayConfig, GatewayError, GatewayReady, GatewayStop, GuestListen, Protocol,

@@ -5,7 +5,7 @@
 use super::config::{GatewayError, GuestListen};
 use super::peer::PeerStream;
 use super::token::{Kind, token};
-use crate::wire::notice_cuts;
+use cable::wire::notice_cuts;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry};
 use rustix::fs::Mode;

@@ -2,7 +2,7 @@
 //!
 //! `switch` holds the peers and decides between them; nothing here knows another peer.
 
-use crate::wire::Wire;
+use cable::wire::Wire;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};

@@ -8,8 +8,8 @@ use super::config::Addresses;
 use super::guests::{Guests, Observed};
 use super::held::Held;
 use super::limits;
-use super::mac::Mac;
 use super::switch::Switch;
+use cable::mac::Mac;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr,

@@ -17,11 +17,11 @@
 
 use super::conflict::Conflicts;
 use super::limits;
-use super::mac::{Mac, notice};
 use super::peer::{Live, Peer, PeerId, Standing};
 use super::told::Told;
-use crate::stream::Word;
-use crate::wire::{Received, WireError};
+use cable::mac::{Mac, notice};
+use cable::stream::Word;
+use cable::wire::{Received, WireError};
 use smoltcp::wire::EthernetAddress;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
@@ -492,10 +492,30 @@ impl Switch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keyed::tests::records;
     use crate::peer::PeerStream;
-    use crate::wire::Wire;
+    use cable::keyed::{Callee, Caller, Next, Records};
+    use cable::wire::Wire;
     use mio::net::UnixStream;
+
+    /// One end of a connection whose other end does not matter.
+    fn records() -> Records {
+        let key = link::Key::new([1; 32]);
+        let (mut caller, greeting) = Caller::new(&key).unwrap();
+        let (mut callee, mut to_callee) = (Callee::default(), greeting.to_vec());
+        loop {
+            match callee
+                .take(&std::mem::take(&mut to_callee), std::slice::from_ref(&key))
+                .unwrap()
+            {
+                Next::Done(done) => return done.records,
+                Next::Send(bytes) => match caller.take(&bytes).unwrap() {
+                    Next::Send(bytes) => to_callee = bytes,
+                    Next::More | Next::Done(_) => panic!("the caller speaks last"),
+                },
+                Next::More => panic!("a message came whole"),
+            }
+        }
+    }
 
     /// A peer with this key that only probes, and the other end of its connection.
     fn probe(key: usize) -> (Peer, UnixStream) {

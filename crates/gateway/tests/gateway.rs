@@ -287,7 +287,7 @@ fn a_unix_socket_serves_as_well_and_a_dead_one_is_replaced() {
     let gateway = Gateway::start(|config| config.listen = GuestListen::Unix(path.clone()));
     let mut stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
     let mut bytes = Vec::new();
-    gateway::stream::write_frame(&mut bytes, &arp(mac(1), FIRST_LEASE, GATEWAY)).unwrap();
+    cable::stream::write_frame(&mut bytes, &arp(mac(1), FIRST_LEASE, GATEWAY)).unwrap();
     stream.write_all(&bytes).unwrap();
     let mut length = [0; 4];
     stream.read_exact(&mut length).unwrap();

@@ -11,7 +11,7 @@ mod scene;
 #[path = "support/segments.rs"]
 mod segments;
 
-use gateway::stream::write_frame;
+use cable::stream::write_frame;
 use guest::{FIRST_LEASE, GATEWAY, GATEWAY_MAC, Gateway, Guest, Wire, arp, mac, tcp_segment};
 use scene::{connected, listener};
 use segments::{frame_of, segment_from};

@@ -5,8 +5,8 @@ mod guest;
 #[path = "support/scene.rs"]
 mod scene;
 
-use gateway::mac::{Mac, is_for_vmms, notice, shared_address};
-use gateway::stream::Word;
+use cable::mac::{Mac, is_for_vmms, notice, shared_address};
+use cable::stream::Word;
 use guest::{FIRST_LEASE, GATEWAY, GATEWAY_MAC, Gateway, Guest, Wire, arp, mac};
 use link::Key;
 use smoltcp::socket::tcp::State;

@@ -8,8 +8,8 @@ mod guest;
 #[path = "support/scene.rs"]
 mod scene;
 
-use gateway::keyed::{Callee, KeyedError, is_greeting};
-use gateway::stream::Word;
+use cable::keyed::{Callee, KeyedError, is_greeting};
+use cable::stream::Word;
 use gateway::{GatewayConfig, GatewayError, GuestListen};
 use guest::{FIRST_LEASE, GATEWAY, Gateway, Guest, Wire, arp, mac, tcp_segment};
 use link::Key;
@@ -52,7 +52,7 @@ fn next_answered(wire: &mut Wire) -> EthernetAddress {
 /// Sends frames in the clear and reads what comes until the other end closes.
 fn speak_plainly(mut stream: impl Read + Write) -> Vec<u8> {
     let mut frame = Vec::new();
-    gateway::stream::write_frame(&mut frame, &arp(mac(1), FIRST_LEASE, FIRST_LEASE)).unwrap();
+    cable::stream::write_frame(&mut frame, &arp(mac(1), FIRST_LEASE, FIRST_LEASE)).unwrap();
     let mut heard = Vec::new();
     // The gateway may have closed already.
     let _ = stream.write_all(&frame);
@@ -231,7 +231,7 @@ fn strangers_at_the_door_keep_no_vmm_out() {
 #[test]
 fn garbage_at_the_door_is_survived() {
     let gateway = with_keys(&[1]);
-    let greeting = gateway::keyed::greeting(true).unwrap();
+    let greeting = cable::keyed::greeting(true).unwrap();
     for said in [
         &b"GET / HTTP/1.1\r\n\r\n"[..],
         &[0x4c; 200],
@@ -261,13 +261,13 @@ fn a_unix_socket_is_its_users_own_and_takes_both_kinds() {
     assert_eq!(mode & 0o777, 0o600);
     let mut plain = UnixStream::connect(&path).unwrap();
     let mut bytes = Vec::new();
-    gateway::stream::write_frame(&mut bytes, &arp(mac(1), FIRST_LEASE, GATEWAY)).unwrap();
+    cable::stream::write_frame(&mut bytes, &arp(mac(1), FIRST_LEASE, GATEWAY)).unwrap();
     plain.write_all(&bytes).unwrap();
     let mut length = [0; 4];
     plain.read_exact(&mut length).unwrap();
     assert_eq!(u32::from_be_bytes(length), 42);
     let mut keyed = UnixStream::connect(&path).unwrap();
-    keyed.write_all(&gateway::keyed::greeting(true).unwrap()).unwrap();
+    keyed.write_all(&cable::keyed::greeting(true).unwrap()).unwrap();
     let mut greeting = [0; 26];
     keyed.read_exact(&mut greeting).unwrap();
     assert!(is_greeting(&greeting));

@@ -78,9 +78,9 @@ fn what_a_gateway_says_to_the_vmm_does_not_reach_the_guest() {
     while !port.on_wake() {
         wait_for(&waker);
     }
-    let mac = gateway::mac::Mac::of_vm("vm", 0);
+    let mac = cable::mac::Mac::of_vm("vm", 0);
     cable
-        .send(&gateway::mac::notice(gateway::mac::Mac([2; 6]), mac))
+        .send(&cable::mac::notice(cable::mac::Mac([2; 6]), mac))
         .unwrap();
     cable.send(b"a frame of another guest").unwrap();
     assert_eq!(receive(&mut port), b"a frame of another guest");

@@ -10,10 +10,10 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 
+use cable::keyed::{Callee, Next};
+use cable::stream::Word;
+use cable::wire::Wire;
 use gateway::GuestListen;
-use gateway::keyed::{Callee, Next};
-use gateway::stream::Word;
-use gateway::wire::Wire;
 use guest::{Gateway, mac};
 use host::limits::{GATEWAY_KEPT_FOR, ITEMS_MAX};
 use host::net::{Endpoint, Lead, NetError, Port, PortSpec, announce};

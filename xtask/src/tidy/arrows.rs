@@ -15,12 +15,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("link", &["os", "replica"]),
     ("arbiter", &["os", "replica"]),
     ("disk", &["os", "replica", "machine"]),
-    ("gateway", &["link", "os"]),
+    ("cable", &["link"]),
+    ("gateway", &["cable", "link", "os"]),
     ("report", &["arbiter", "disk", "link", "os", "replica", "machine"]),
     (
         "host",
         &[
-            "arbiter", "disk", "gateway", "link", "os", "report", "replica", "machine", "hart",
+            "arbiter", "cable", "disk", "link", "os", "report", "replica", "machine", "hart",
         ],
     ),
     ("toy", &["replica", "machine"]),

@@ -7,9 +7,9 @@ use super::super::limits;
 use super::super::peer::{Peer, PeerId, PeerStream, Standing};
 use super::super::token::{Kind, token};
 use super::EventLoop;
-use crate::keyed::is_greeting;
-use crate::stream::{Item, Word};
-use crate::wire::{Received, Wire, WireError};
+use cable::keyed::is_greeting;
+use cable::stream::{Item, Word};
+use cable::wire::{Received, Wire, WireError};
 
 impl EventLoop {
     pub(super) fn welcome(&mut self, id: PeerId, peer: Peer) {

@@ -4,9 +4,9 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of the double")]
 
-use gateway::keyed::{Caller, KeyedError, Next};
-use gateway::stream::{Item, Word};
-use gateway::wire::{Wire as FrameWire, WireError};
+use cable::keyed::{Caller, KeyedError, Next};
+use cable::stream::{Item, Word};
+use cable::wire::{Wire as FrameWire, WireError};
 use gateway::{self, GatewayConfig, GatewayReady, GuestListen};
 use link::Key;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};

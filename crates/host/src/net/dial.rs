@@ -19,8 +19,8 @@ use rustix::io::Errno;
 use socket2::{Domain, Socket, Type};
 
 use crate::limits::{GATEWAY_DIAL_EVERY, GATEWAY_DIALS_MAX, GATEWAY_REFUSED_PAUSE};
-use gateway::keyed::{Caller, KeyedError, Next};
-use gateway::wire::{Wire, notice_cuts};
+use cable::keyed::{Caller, KeyedError, Next};
+use cable::wire::{Wire, notice_cuts};
 use link::Security;
 use link::limits::CONNECT_TIMEOUT;
 use os::sys::clock;

@@ -45,7 +45,7 @@ pub enum NetError {
         /// Address or socket of the gateway.
         endpoint: String,
         /// Why the handshake failed.
-        source: gateway::keyed::KeyedError,
+        source: cable::keyed::KeyedError,
     },
     /// The key for the gateway cannot be read.
     #[error(transparent)]

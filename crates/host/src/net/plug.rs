@@ -35,9 +35,9 @@ use crate::limits::{
     GATEWAY_BACKLOG_MAX, GATEWAY_GONE, GATEWAY_KEPT_FOR, GATEWAY_KEPT_MAX, GATEWAY_SUSPECT,
     GATEWAY_THREAD_PAUSE, PORTS_LOOK_EVERY,
 };
-use gateway::mac::{Notices, is_for_vmms};
-use gateway::stream::{FrameReader, Item, Word, write_frame};
-use gateway::wire::{Received, Wire};
+use cable::mac::{Notices, is_for_vmms};
+use cable::stream::{FrameReader, Item, Word, write_frame};
+use cable::wire::{Received, Wire};
 use link::Security;
 use os::sandbox::{self, Kind};
 use os::sys::clock;

@@ -384,7 +384,7 @@ fn framed(noise: &mut HandshakeState, prefix: &[u8]) -> Result<Vec<u8>, KeyedErr
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
     use crate::stream::write_frame;
 
@@ -422,11 +422,6 @@ pub(super) mod tests {
                 }
             }
         }
-    }
-
-    /// One end of a connection whose other end does not matter.
-    pub(crate) fn records() -> Records {
-        meet(&key(1), &[key(1)]).unwrap().1.records
     }
 
     #[test]
