@@ -157,12 +157,14 @@ impl Accounts {
 
     /// Puts a user into a group; `false`: one of the two is not there.
     pub fn add_member(&mut self, user: &str, group: &str) -> bool {
-        if !self.has_user(user) {
-            return false;
+        let is_user = self.has_user(user);
+        match self.groups.get_mut(group).filter(|_| is_user) {
+            Some(group) => {
+                group.members.insert(user.to_owned());
+                true
+            }
+            None => false,
         }
-        self.groups
-            .get_mut(group)
-            .is_some_and(|group| group.members.insert(user.to_owned()) || group.members.contains(user))
     }
 
     /// The number of a user, by its name or by the number itself.

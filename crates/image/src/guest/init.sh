@@ -169,6 +169,8 @@ mount -t devpts devpts /dev/pts
 mount -t tmpfs tmpfs /dev/shm
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 chmod 1777 /dev/shm
+# Files may take most of the memory: the kernel's half leaves a database too little beside its own programs.
+mount -o remount,size=90% /
 # devtmpfs has no links; programs open their own streams by these names.
 ln -s /proc/self/fd /dev/fd
 ln -s fd/0 /dev/stdin

@@ -42,6 +42,9 @@ const KEYS: [&str; 9] = [
     "update-ca-certificates", "uuidgen",
 ];
 
+/// Commands that run the command in their arguments.
+const WRAPPERS: [&str; 6] = ["builtin", "env", "exec", "nice", "sudo", "xargs"];
+
 /// Names of directories and devices in which nothing of a script lasts.
 const PASSING: [&str; 3] = ["/dev/", "/proc/", "/tmp/"];
 
@@ -303,28 +306,30 @@ impl Rehearsal<'_, '_> {
     }
 
     fn command(&mut self, name: &str, arguments: &[Argument]) -> Flow {
+        if WRAPPERS.contains(&name) {
+            let is_of_wrapper = |word: &Argument| {
+                let word = word.as_deref().unwrap_or_default();
+                word.starts_with('-') || word.contains('=') || WRAPPERS.contains(&word)
+            };
+            let words: Vec<Argument> = arguments
+                .iter()
+                .skip_while(|word| is_of_wrapper(word))
+                .cloned()
+                .collect();
+            // What xargs adds to the words is not known.
+            let added: &[Argument] = if name == "xargs" { &[None] } else { &[] };
+            return match words.split_first() {
+                None => Flow::Next(Some(true)),
+                Some((Some(name), rest)) => self.command(name, &[rest, added].concat()),
+                Some((None, _)) => Flow::Next(None),
+            };
+        }
         if let Some(function) = self.functions.get(name).cloned() {
             return self.call(&function, arguments);
         }
         match name {
             "exit" => return Flow::Exit,
             "return" => return Flow::Return,
-            "exec" | "env" | "nice" | "sudo" | "xargs" | "builtin" => {
-                let is_option = |word: &Argument| word.as_deref().is_some_and(|word| word.starts_with('-'));
-                let mut rest = arguments.iter().skip_while(|word| is_option(word)).cloned();
-                let Some(Some(name)) = rest.next() else {
-                    return Flow::Next(Some(true));
-                };
-                let mut rest: Vec<Argument> = rest.collect();
-                if matches!(name.as_str(), "0" | "1") || self.commands > COMMANDS_MAX {
-                    return Flow::Next(None);
-                }
-                if arguments.is_empty() || name == "xargs" {
-                    rest.push(None);
-                }
-                self.commands += 1;
-                return self.command(&name, &rest);
-            }
             "local" | "export" | "readonly" | "declare" | "typeset" => {
                 for (name, value) in arguments.iter().flatten().filter_map(|word| word.split_once('=')) {
                     self.variables.insert(name.to_owned(), Some(value.to_owned()));
