@@ -124,8 +124,8 @@ pub struct VmArgs {
     #[arg(long, value_name = "modern|legacy", help_heading = DEVICES,
         value_parser = values::text(values::virtio))]
     pub virtio: Option<String>,
-    /// The guest's console: stdio, none, unix:SOCKET or a file for the output. At 64 MiB the file becomes
-    /// FILE.1, and a new one is begun [default: stdio]
+    /// The guest's console: stdio, none, unix:SOCKET, keys:SOCKET (with Ctrl-A b for a break, as in a terminal)
+    /// or a file for the output. At 64 MiB the file becomes FILE.1, and a new one is begun [default: stdio]
     #[arg(long, value_name = "WHERE", visible_alias = "console", help_heading = DEVICES)]
     pub serial: Option<String>,
     /// Drop caches at random with this seed; nothing may change (a check of determinism)

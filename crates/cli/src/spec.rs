@@ -223,6 +223,7 @@ fn key_file(path: &Path, file: &VmFile) -> KeyFile {
 fn console(text: &str) -> ConsoleSpec {
     match text.split_once(':') {
         Some(("unix", path)) => ConsoleSpec::Socket(path.into()),
+        Some(("keys", path)) => ConsoleSpec::Keys(path.into()),
         _ if text == "stdio" => ConsoleSpec::Stdio,
         _ if text == "none" => ConsoleSpec::None,
         _ => ConsoleSpec::File(text.into()),

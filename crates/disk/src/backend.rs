@@ -9,8 +9,13 @@ pub const SECTOR_LEN: u64 = 512;
 /// Storage made of sectors. Offsets and lengths are bytes within the capacity. All functions but `capacity`
 /// and `settles` may block.
 pub trait Backend: Send + Sync + std::fmt::Debug {
-    /// Capacity in bytes.
+    /// Capacity in bytes: what requests may reach. It only grows.
     fn capacity(&self) -> u64;
+    /// Looks at the storage and gives its present size in bytes; a larger one becomes the capacity.
+    ///
+    /// # Errors
+    /// As the storage gives them.
+    fn measure(&self) -> io::Result<u64>;
     /// Fills `data` from `offset`.
     ///
     /// # Errors

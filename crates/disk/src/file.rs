@@ -3,16 +3,16 @@
 //! This is the one backend there is. `direct` opens the file; here requests become calls to the kernel, and
 //! the file is replaced by the same one opened anew when it has to be.
 
-use std::io;
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
-use super::backend::Backend;
+use super::backend::{Backend, SECTOR_LEN};
 use super::direct::{self, Access, Opened, Way};
 use crate::limits::ZEROES_LEN;
 
@@ -22,7 +22,8 @@ pub struct RawDisk {
     path: PathBuf,
     access: Access,
     read_only: bool,
-    capacity: u64,
+    /// Bytes that requests may reach. It only grows, and may be less than the file has by now.
+    capacity: AtomicU64,
     /// The open file. It is replaced when the disk is opened again; requests under way keep the old one.
     opened: RwLock<Arc<Opened>>,
     /// Whether earlier writes have gone a way that does not make them durable by themselves.
@@ -30,7 +31,8 @@ pub struct RawDisk {
 }
 
 impl RawDisk {
-    /// Opens the disk. The file's size at this moment is the disk's capacity.
+    /// Opens the disk. The file's size at this moment is the disk's capacity until [`Backend::measure`] finds
+    /// a larger one.
     ///
     /// # Errors
     /// As the kernel gives them.
@@ -41,7 +43,7 @@ impl RawDisk {
             path: path.into(),
             access,
             read_only,
-            capacity: opened.capacity,
+            capacity: AtomicU64::new(opened.capacity),
             opened: RwLock::new(Arc::new(opened)),
             unsettled: AtomicBool::new(false),
         })
@@ -63,10 +65,11 @@ impl RawDisk {
                 "it is another one than when this side started; mount the right one again",
             ));
         }
-        if opened.capacity < self.capacity {
+        let capacity = self.capacity();
+        if opened.capacity < capacity {
             return Err(io::Error::other(format!(
                 "it has {} bytes and had {} when it was opened",
-                opened.capacity, self.capacity
+                opened.capacity, capacity
             )));
         }
         *self.opened.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(opened);
@@ -120,7 +123,16 @@ fn shared_turn(opened: &Opened) -> RwLockReadGuard<'_, ()> {
 
 impl Backend for RawDisk {
     fn capacity(&self) -> u64 {
+        self.capacity.load(Ordering::SeqCst)
+    }
+
+    fn measure(&self) -> io::Result<u64> {
+        // A block device has no length in its metadata, but an end. Nobody reads or writes at the place of
+        // the open file that this moves.
+        let bytes = (&self.opened().file).seek(SeekFrom::End(0))?;
         self.capacity
+            .fetch_max(bytes - bytes % SECTOR_LEN, Ordering::SeqCst);
+        Ok(bytes)
     }
 
     fn read(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -28,6 +28,8 @@ use os::wake::Waker;
 pub enum Completion {
     /// A request is finished.
     Done(DiskAnswer),
+    /// The storage of a disk has another size than before.
+    Size(Size),
     /// This process is the writer of all disks.
     Writer,
     /// This process must not write any more: it has to end.
@@ -43,6 +45,19 @@ pub enum Completion {
         /// Time for which the first of the requests waited.
         lasted: Span,
     },
+}
+
+/// The new size of a disk's storage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Number of the disk, from 0.
+    pub disk: u8,
+    /// Path of the disk.
+    pub path: PathBuf,
+    /// Whole sectors that the storage has now.
+    pub sectors: u64,
+    /// Whole sectors that it had when it was looked at before.
+    pub before: u64,
 }
 
 /// What is wrong with a disk.
@@ -79,6 +94,8 @@ pub(super) enum Job {
         /// Number of disks of which this process is not yet the writer.
         left: Arc<AtomicUsize>,
     },
+    /// The order to look whether the storage has another size than before.
+    Measure,
 }
 
 /// One disk with its queue.
@@ -90,6 +107,10 @@ pub(super) struct Lane {
     work: Condvar,
     sender: Sender<Completion>,
     waker: Waker,
+    /// Sectors of the storage as they were told last.
+    sectors: AtomicU64,
+    /// Whether a thread is to look at the size, or does.
+    measuring: AtomicBool,
     /// Whether the lock of any disk is lost: then nothing more may begin at any of them.
     fenced: Arc<AtomicBool>,
 }
@@ -128,6 +149,8 @@ impl Lane {
     ) -> Lane {
         Lane {
             index,
+            sectors: AtomicU64::new(disk.config().sectors),
+            measuring: AtomicBool::new(false),
             disk,
             queue: Mutex::default(),
             work: Condvar::new(),
@@ -154,6 +177,13 @@ impl Lane {
     pub fn push(&self, job: Job) {
         guard(&self.queue).jobs.push_back(job);
         self.work.notify_one();
+    }
+
+    /// Has a thread look at the size of the storage, unless one does already.
+    pub fn measure(&self) {
+        if !self.measuring.swap(true, Ordering::SeqCst) {
+            self.push(Job::Measure);
+        }
     }
 
     /// Closes the lane: from now on nothing is begun.
@@ -189,6 +219,10 @@ impl Lane {
                     takeover,
                     left,
                 } => self.become_writer(&holder, takeover, &left),
+                Job::Measure => {
+                    self.look_at_size();
+                    self.measuring.store(false, Ordering::SeqCst);
+                }
             }
             // The queue goes on only after the words are out, so that "writer" comes before what was queued
             // behind it.
@@ -292,8 +326,25 @@ impl Lane {
         if waited {
             self.get_well();
         }
+        // The disk may have grown while the other side had it.
+        self.look_at_size();
         if left.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.tell(Completion::Writer);
+        }
+    }
+
+    /// Tells the size of the storage if it is another one than before.
+    fn look_at_size(&self) {
+        // If the storage cannot be looked at, the next request says what is wrong with it.
+        let Ok(sectors) = self.disk.measure() else { return };
+        let before = self.sectors.swap(sectors, Ordering::SeqCst);
+        if sectors != before {
+            self.tell(Completion::Size(Size {
+                disk: self.index,
+                path: self.disk.path.clone(),
+                sectors,
+                before,
+            }));
         }
     }
 

@@ -27,7 +27,7 @@ use machine::DiskConfig;
 pub use backend::{Backend, SECTOR_LEN};
 pub use direct::Access;
 pub use file::RawDisk;
-pub use lane::{Completion, Trouble};
+pub use lane::{Completion, Size, Trouble};
 pub use lock::{DiskLock, Holder, LockError};
 pub use pool::DiskPool;
 
@@ -221,6 +221,11 @@ impl Disk {
             vm: writer.vm.to_string(),
             epoch: writer.epoch.0,
         })
+    }
+
+    /// The present size of the storage in whole sectors.
+    fn measure(&self) -> io::Result<u64> {
+        Ok(self.backend.measure()? / SECTOR_LEN)
     }
 
     /// Path of the disk.

@@ -41,7 +41,12 @@ pub struct Ailment {
 
 /// Does a request. Blocks for as long as the storage does.
 pub fn carry_out(disk: &Disk, operation: &DiskOperation) -> Outcome {
-    let Some((offset, length)) = range(disk, operation) else {
+    // The guest may know of a size that the other side has seen and this one has not looked at yet.
+    let place = range(disk, operation).or_else(|| {
+        disk.measure().ok()?;
+        range(disk, operation)
+    });
+    let Some((offset, length)) = place else {
         return Outcome::Answer(DiskStatus::Failed, Vec::new());
     };
     if matches!(operation, DiskOperation::Read { .. }) {

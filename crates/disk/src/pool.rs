@@ -78,6 +78,20 @@ impl DiskPool {
         }
     }
 
+    /// Are there no disks?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lanes.is_empty()
+    }
+
+    /// Has each disk looked at whether its storage has another size than before; [`Completion::Size`] tells
+    /// of those that have. Storage that hangs is looked at once.
+    pub fn measure(&self) {
+        for (lane, _) in &self.lanes {
+            lane.measure();
+        }
+    }
+
     /// The next completion, if there is one.
     pub fn completion(&self) -> Option<Completion> {
         self.completions.try_recv().ok()

@@ -419,3 +419,37 @@ fn of_many_who_find_a_dead_writer_one_takes_over() {
         assert_eq!(locks.iter().filter(|lock| lock.is_ok()).count(), 1, "{locks:?}");
     }
 }
+
+#[test]
+fn a_disk_that_grows_or_shrinks_is_told_once_and_the_new_sectors_can_be_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = make_disk(dir.path(), "disk", 64 << 10);
+    let disk = Disk::open_raw(&path, Access::Pair, false, "serial").unwrap();
+    disk.lock(&holder("a", 0, 1)).unwrap();
+    let mut pool = Pool::new(vec![disk]);
+    let resize = |bytes| {
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(bytes).unwrap();
+    };
+    let told = |pool: &Pool| match pool.completion() {
+        Completion::Size(size) => (size.disk, size.before, size.sectors),
+        other => panic!("{other:?}"),
+    };
+    resize(128 << 10);
+    pool.pool.measure();
+    assert_eq!(told(&pool), (0, 128, 256));
+    let write = |sector| DiskOperation::Write {
+        sector,
+        data: vec![7; 512].into(),
+    };
+    assert_eq!(pool.run(write(255)).0, DiskStatus::Ok, "a sector that is new");
+    assert_eq!(pool.run(write(256)).0, DiskStatus::Failed, "behind the end");
+    resize(32 << 10);
+    pool.pool.measure();
+    assert_eq!(told(&pool), (0, 256, 64));
+    // A request looks by itself before it fails, for it may come from a guest that knows a newer size.
+    resize(256 << 10);
+    assert_eq!(pool.run(write(511)).0, DiskStatus::Ok);
+    pool.pool.measure();
+    assert_eq!(told(&pool), (0, 64, 512));
+}

@@ -68,6 +68,9 @@ impl Backend for Scripted {
     fn capacity(&self) -> u64 {
         4096
     }
+    fn measure(&self) -> io::Result<u64> {
+        Ok(4096)
+    }
     fn read(&self, _: u64, _: &mut [u8]) -> io::Result<()> {
         self.act("read", |script| &mut script.reads)
     }

@@ -24,7 +24,6 @@ use std::collections::VecDeque;
 
 use replica::{Event, Guest, Halt, Next, Node, RoleName, Span};
 
-use crate::console::Console;
 use crate::log_file::LogFile;
 use crate::witness::Witness;
 use crate::world::{Order, World, until};
@@ -114,7 +113,7 @@ impl<G: Guest> Driver<G> {
         let timeout = match next {
             Next::Busy | Next::Ended => Some(Span(0)),
             Next::At(_) if self.world.unread().next().is_some() => Some(Span(0)),
-            Next::At(_) if self.world.has_typed(self.node.console_room()) => Some(Span(0)),
+            Next::At(_) if self.has_typed() => Some(Span(0)),
             Next::At(time) => until(now, [time, self.world.deadline()]),
         };
         self.ready.clear();
@@ -152,11 +151,18 @@ impl<G: Guest> Driver<G> {
         Ok(Order::GoOn)
     }
 
+    /// Was something typed for which there is room?
+    fn has_typed(&mut self) -> bool {
+        let room = self.world.typing_room(self.node.console_room());
+        self.world.consoles.has_typed(room)
+    }
+
     /// Takes what was typed at the consoles, as far as the guest has room for it. What it has no room for
     /// stays where it was typed: that is how a paste waits for the guest instead of being cut.
     fn take_typed(&mut self, poller: &Poller) -> Result<Order, WorldError> {
         for _ in 0..BATCH_MAX {
-            let Some((port, typed)) = self.world.typed(self.node.console_room()) else {
+            let room = self.world.typing_room(self.node.console_room());
+            let Some((port, typed)) = self.world.consoles.typed(room) else {
                 break;
             };
             let node = &mut self.node;
@@ -257,7 +263,7 @@ impl<G: Guest> Driver<G> {
             self.world.say_farewell();
         }
         // What the guest said last stands before what is said of its end.
-        self.world.consoles.iter().for_each(Console::finish);
+        self.world.consoles.finish();
         let outside = self.world.outside();
         let reporter = &mut self.world.reporter;
         let figures = reporter.figures(clock::now(), self.node.metrics(), outside);

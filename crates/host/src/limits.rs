@@ -39,6 +39,9 @@ pub const CONSOLE_INPUT_LEN: usize = 1 << 10;
 pub const CONSOLE_INPUT_CHUNKS: usize = 8;
 const _: () = assert!(CONSOLE_INPUT_LEN <= replica::limits::TYPED_BYTES_MAX);
 
+/// A live side looks so often whether its disks have become larger.
+pub const DISK_LOOK_EVERY: Span = Span::from_ms(1_000);
+
 /// Frames and words taken from a gateway's connection in one go, most of which may not be for the guest. The
 /// rest waits for the next round of the loop.
 pub const ITEMS_MAX: usize = 256;

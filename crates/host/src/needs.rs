@@ -34,7 +34,7 @@ impl VmSpec {
         match &self.serial {
             ConsoleSpec::None | ConsoleSpec::Stdio => {}
             ConsoleSpec::File(path) => needs.files.replace_like(path),
-            ConsoleSpec::Socket(path) => needs.files.socket(path),
+            ConsoleSpec::Socket(path) | ConsoleSpec::Keys(path) => needs.files.socket(path),
         }
         needs.files.connect_to([]);
         for net in &self.nets {

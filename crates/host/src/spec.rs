@@ -306,6 +306,7 @@ impl VmSpec {
             ConsoleSpec::Stdio => "stdio".into(),
             ConsoleSpec::File(path) => path.display().to_string(),
             ConsoleSpec::Socket(path) => format!("unix:{}", path.display()),
+            ConsoleSpec::Keys(path) => format!("keys:{}", path.display()),
         });
         world.signals = signals;
         for ((net, device), mut port) in self.nets.iter().zip(&config.nets).zip(ports) {

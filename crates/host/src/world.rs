@@ -11,7 +11,8 @@ use machine::{Control, Input};
 use replica::{Action, Epoch, Event, Halt, Shown, Span, Time};
 
 use crate::cables::Cables;
-use crate::console::{Console, Typed};
+use crate::console::{Consoles, Typed};
+use crate::limits::DISK_LOOK_EVERY;
 use crate::log_file::LogFile;
 use crate::net::Announcer;
 use crate::operator::Operator;
@@ -51,7 +52,7 @@ pub struct World {
     /// The guest's network devices.
     pub cables: Cables,
     /// The guest's consoles.
-    pub consoles: Vec<Console>,
+    pub consoles: Consoles,
     /// Decides who of a pair may go live; `None`: this VM runs alone.
     pub arbiter: Option<Asker>,
     /// The file of a recording; `None`: nothing is recorded.
@@ -76,6 +77,8 @@ pub struct World {
     operator: Operator,
     /// What is done about a guest whose kernel has panicked.
     pub on_panic: OnPanic,
+    /// When the disks' sizes are looked at next.
+    sizes_due: Time,
 }
 
 /// What the loop is to do next.
@@ -100,7 +103,7 @@ impl World {
             link: None,
             disks,
             cables: Cables::default(),
-            consoles: Vec::new(),
+            consoles: Consoles::default(),
             arbiter: None,
             log: None,
             signals: None,
@@ -113,6 +116,7 @@ impl World {
             past: Traffic::default(),
             operator: Operator::default(),
             on_panic: OnPanic::default(),
+            sizes_due: clock::now().after(DISK_LOOK_EVERY),
         }
     }
 
@@ -144,6 +148,7 @@ impl World {
             self.announcer.deadline(),
             self.cables.deadline(),
             self.reporter.deadline(),
+            (self.live && !self.disks.is_empty()).then_some(self.sizes_due),
         ]
         .into_iter()
         .flatten()
@@ -156,6 +161,10 @@ impl World {
     /// # Errors
     /// A port cannot be waited for.
     pub fn on_time(&mut self, now: Time, poller: &Poller, handle: &mut dyn FnMut(Event)) -> io::Result<()> {
+        if self.live && self.sizes_due <= now {
+            self.sizes_due = now.after(DISK_LOOK_EVERY);
+            self.disks.measure();
+        }
         if self.announcer.is_due(now) {
             self.cables.announce();
         }
@@ -181,7 +190,7 @@ impl World {
     pub fn outside(&self) -> Outside {
         Outside {
             traffic: self.traffic(),
-            console_bytes_lost: self.consoles.iter().map(Console::lost).sum(),
+            console_bytes_lost: self.consoles.lost(),
         }
     }
 
@@ -257,6 +266,12 @@ impl World {
         while let Some(completion) = self.disks.completion() {
             match completion {
                 Completion::Done(answer) => handle(Event::DiskDone(answer)),
+                Completion::Size(size) => {
+                    // A disk that shrank is told and not obeyed: the machine takes no smaller size.
+                    let (disk, sectors) = (size.disk, size.sectors);
+                    handle(Event::Input(Input::DiskSize { disk, sectors }));
+                    self.reporter.happened(size.into());
+                }
                 Completion::Writer => self.reporter.happened(Happening::DiskWriter),
                 Completion::Fenced(error) => return Err(WorldError::Fenced(error)),
                 Completion::Trouble(trouble) => self.reporter.happened(trouble.into()),
@@ -273,22 +288,10 @@ impl World {
         Ok(Order::GoOn)
     }
 
-    /// Was something typed that a guest with so much room takes?
-    pub fn has_typed(&mut self, room: usize) -> bool {
-        let room = self.typing_room(room);
-        self.consoles.iter_mut().any(|console| console.has_typed(room))
-    }
-
-    /// Takes out what was typed next at any console, if the guest has so much room for it.
-    pub fn typed(&mut self, room: usize) -> Option<(u8, Typed)> {
-        let room = self.typing_room(room);
-        let mut consoles = (0..).zip(&mut self.consoles);
-        consoles.find_map(|(port, console)| Some((port, console.typed(room)?)))
-    }
-
-    /// How much is taken from the consoles. An answer to a question is not for the guest, so it need not wait
-    /// for the guest's room.
-    fn typing_room(&self, room: usize) -> usize {
+    /// How much is taken from the consoles of a guest that has so much room. An answer to a question is not
+    /// for the guest, so it need not wait for the guest's room.
+    #[must_use]
+    pub fn typing_room(&self, room: usize) -> usize {
         if self.operator.has_asked() {
             usize::MAX
         } else {
@@ -310,11 +313,17 @@ impl World {
                 let course = self.operator.answers(key, role);
                 self.take_course(Wish::Console, course, handle)
             }
+            // A backup's guest gets its inputs from the log alone: what is typed here is dropped.
+            _ if !self.live => {
+                self.consoles.tell_idle(port);
+                Order::GoOn
+            }
             Typed::Bytes(bytes) => {
-                // A backup's guest gets its inputs from the log alone: what is typed here is dropped.
-                if self.live {
-                    handle(Event::Input(Input::Console { port, bytes }));
-                }
+                handle(Event::Input(Input::Console { port, bytes }));
+                Order::GoOn
+            }
+            Typed::Break => {
+                handle(Event::Input(Input::Break { port }));
                 Order::GoOn
             }
         }
@@ -410,11 +419,7 @@ impl World {
     /// Shows an output to the world; nobody waits until it is seen.
     fn show(&mut self, shown: Shown) {
         match shown {
-            Shown::Console { port, bytes } => {
-                if let Some(console) = self.consoles.get(usize::from(port)) {
-                    console.write(&bytes);
-                }
-            }
+            Shown::Console { port, bytes } => self.consoles.write(port, &bytes),
             Shown::Network { port, frame } => self.cables.transmit(port, &frame),
             // The node halts next, and the end of the process is told.
             Shown::Power(_) => {}

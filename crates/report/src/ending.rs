@@ -207,7 +207,9 @@ impl Last<'_> {
                 format!("the guest's kernel panicked, and the guest was switched off{on_both} (`--on-panic`)")
             }
         };
-        let console = match (self.console, self.console.strip_prefix("unix:")) {
+        let socket = self.console.strip_prefix("unix:");
+        let socket = socket.or_else(|| self.console.strip_prefix("keys:"));
+        let console = match (self.console, socket) {
             ("stdio", _) => String::new(),
             ("none", _) => "; its console led nowhere: `--serial FILE` would have kept it".into(),
             (_, Some(path)) => format!("; its console was the socket {path}"),

@@ -117,6 +117,18 @@ pub enum Happening {
         /// Milliseconds for which the first of these requests waited.
         lasted_ms: f64,
     },
+    /// The storage of a disk has another size than before. A larger one is given to the guest; a guest loses
+    /// no sectors, so a smaller one is only told.
+    DiskSize {
+        /// Number of the disk, from 0.
+        disk: u8,
+        /// Path of the disk.
+        path: String,
+        /// Whole sectors of 512 bytes that the storage has now.
+        sectors: u64,
+        /// Whole sectors that it had before.
+        before: u64,
+    },
     /// The link to the peer is gone.
     LinkLost {
         /// How the link ended, as a sentence.
@@ -175,6 +187,17 @@ impl From<Trouble> for Happening {
             what: trouble.what,
             sentence: trouble.sentence,
             since_ns: trouble.since.0,
+        }
+    }
+}
+
+impl From<disk::Size> for Happening {
+    fn from(size: disk::Size) -> Happening {
+        Happening::DiskSize {
+            disk: size.disk,
+            path: size.path.display().to_string(),
+            sectors: size.sectors,
+            before: size.before,
         }
     }
 }
@@ -238,6 +261,12 @@ impl Happening {
                 "the disk {path} is well again after {:.1} s; the guest's requests are done",
                 lasted_ms / 1e3
             ),
+            Happening::DiskSize {
+                path,
+                sectors,
+                before,
+                ..
+            } => size_sentence(path, *before, *sectors),
             Happening::Stop { by, role, course } => stop_sentence(*by, *role, *course)?.to_owned(),
             Happening::GuestPanic { line, course, .. } => {
                 let course = match course {
@@ -259,6 +288,17 @@ impl Happening {
             | Happening::Figures(_) => return None,
         })
     }
+}
+
+/// The sentence of a disk whose storage has another size than before, both in sectors.
+fn size_sentence(path: &str, before: u64, sectors: u64) -> String {
+    if sectors > before {
+        return format!("the disk {path} has grown from {before} to {sectors} sectors; the guest is told");
+    }
+    format!(
+        "the disk {path} has shrunk from {before} to {sectors} sectors, and the guest is not told: reads \
+         behind the end fail or wait; make the disk as large again with `truncate`"
+    )
 }
 
 /// What is said of an arbiter that does not answer, perhaps with the `reason` that the last question failed.
@@ -383,7 +423,7 @@ mod tests {
     }
 
     /// Those of disks.
-    fn disk_samples() -> [Happening; 2] {
+    fn disk_samples() -> [Happening; 3] {
         [
             Happening::DiskTrouble {
                 disk: 0,
@@ -396,6 +436,12 @@ mod tests {
                 disk: 0,
                 path: "/shared/shop.raw".into(),
                 lasted_ms: 2500.0,
+            },
+            Happening::DiskSize {
+                disk: 0,
+                path: "/shared/shop.raw".into(),
+                sectors: 8_388_608,
+                before: 4_194_304,
             },
         ]
     }
@@ -420,6 +466,7 @@ mod tests {
             Happening::LinesLost { .. } => 13,
             Happening::Halt(_) => 14,
             Happening::Figures(_) => 15,
+            Happening::DiskSize { .. } => 16,
         }
     }
 
@@ -427,8 +474,8 @@ mod tests {
     fn there_is_a_sample_of_every_kind_of_event() {
         let mut kinds: Vec<usize> = samples().iter().map(kind).collect();
         kinds.sort_unstable();
-        assert_eq!(kinds, (0..16).collect::<Vec<_>>());
-        assert_eq!(DOCUMENT.matches("\n### ").count(), 16, "each has a section");
+        assert_eq!(kinds, (0..17).collect::<Vec<_>>());
+        assert_eq!(DOCUMENT.matches("\n### ").count(), 17, "each has a section");
     }
 
     #[test]
@@ -476,6 +523,7 @@ mod tests {
             "this side parted from the log",
             "the disk /shared/shop.raw gives an error; the guest waits",
             "the disk /shared/shop.raw is well again after 2.5 s; the guest's requests are done",
+            "the disk /shared/shop.raw has grown from 4194304 to 8388608 sectors; the guest is told",
         ];
         assert_eq!(sentences, expected);
     }

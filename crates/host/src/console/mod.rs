@@ -6,6 +6,8 @@
 //! bounded too, and a file or socket that is made here is its owner's alone: whoever writes to a console is
 //! as good as logged in.
 
+mod all;
+mod keys;
 pub mod socket;
 pub mod terminal;
 mod typed;
@@ -21,6 +23,7 @@ use os::outlet::{Outlet, Unit};
 use os::terminal::RawMode;
 use os::wake::Waker;
 
+pub use all::Consoles;
 pub use typed::{ConsoleError, Typed};
 
 /// Where the operator wants the guest's serial line to lead.
@@ -32,8 +35,10 @@ pub enum ConsoleSpec {
     Stdio,
     /// Output to this file; no input.
     File(PathBuf),
-    /// A Unix socket at this path, for one client at a time.
+    /// A Unix socket at this path, for one client at a time, whose bytes reach the guest as they are.
     Socket(PathBuf),
+    /// The same with the escape key Ctrl-A, as in a terminal: for people, who want to send a break.
+    Keys(PathBuf),
 }
 
 /// A console in use.
@@ -82,9 +87,10 @@ impl Console {
                 })?;
                 console.output = Some(outlet(Box::new(file)));
             }
-            ConsoleSpec::Socket(path) => {
+            ConsoleSpec::Socket(path) | ConsoleSpec::Keys(path) => {
+                let keys = matches!(spec, ConsoleSpec::Keys(_));
                 let (sender, typed): (SyncSender<Typed>, _) = sync_channel(CONSOLE_INPUT_CHUNKS);
-                let (socket, client) = socket::listen(path, sender, waker.clone())?;
+                let (socket, client) = socket::listen(path, sender, waker.clone(), keys)?;
                 console._socket = Some(socket);
                 console.typed = Some(typed);
                 console.output = Some(outlet(Box::new(client)));

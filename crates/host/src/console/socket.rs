@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{Mode, fchmod};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
 
+use super::keys::{HELP, Key, Keys};
 use super::typed::{ConsoleError, Typed};
 use crate::limits::{CONSOLE_INPUT_LEN, CONSOLE_PATIENCE, CONSOLE_RETRY};
 use os::sandbox::{self, Kind};
@@ -75,11 +76,13 @@ impl Drop for SocketFile {
     }
 }
 
-/// Listens on `path`. A socket file that nobody listens on any more is replaced.
+/// Listens on `path`. A socket file that nobody listens on any more is replaced. `keys`: clients have the
+/// escape key.
 pub(super) fn listen(
     path: &Path,
     sender: SyncSender<Typed>,
     waker: Waker,
+    keys: bool,
 ) -> Result<(SocketFile, Client), ConsoleError> {
     let error = |source| ConsoleError::Socket {
         path: path.into(),
@@ -118,7 +121,7 @@ pub(super) fn listen(
             // A client that does not read for so long is sent away.
             let _ = stream.set_write_timeout(Some(CONSOLE_PATIENCE));
             *current.current() = stream.try_clone().ok();
-            if !read_client(&mut stream, &sender, &waker) {
+            if !read_client(&mut stream, &sender, &waker, keys) {
                 return;
             }
             *current.current() = None;
@@ -149,13 +152,26 @@ fn is_left_behind(path: &Path) -> bool {
 }
 
 /// Reads what the client types until it leaves. False: the console is closed.
-fn read_client(stream: &mut UnixStream, sender: &SyncSender<Typed>, waker: &Waker) -> bool {
+fn read_client(stream: &mut UnixStream, sender: &SyncSender<Typed>, waker: &Waker, with_keys: bool) -> bool {
+    let mut keys = with_keys.then(Keys::default);
     let mut buffer = [0; CONSOLE_INPUT_LEN];
     while let Ok(length @ 1..) = stream.read(&mut buffer) {
-        if sender.send(Typed::Bytes(buffer[..length].to_vec())).is_err() {
-            return false;
+        let bytes = &buffer[..length];
+        let plain = || vec![Key::Typed(Typed::Bytes(bytes.to_vec()))];
+        for key in keys.as_mut().map_or_else(plain, |keys| keys.take(bytes)) {
+            let typed = match key {
+                Key::Typed(typed) => typed,
+                Key::Help => {
+                    // A client that does not read its help has no need of it.
+                    let _ = stream.write(HELP);
+                    continue;
+                }
+            };
+            if sender.send(typed).is_err() {
+                return false;
+            }
+            waker.wake();
         }
-        waker.wake();
     }
     true
 }

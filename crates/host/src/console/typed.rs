@@ -9,6 +9,8 @@ use std::path::PathBuf;
 pub enum Typed {
     /// Bytes for the guest.
     Bytes(Vec<u8>),
+    /// The user typed Ctrl-A b: a break on the serial line.
+    Break,
     /// The user typed Ctrl-A x: a wish for the end.
     Quit,
 }
@@ -19,7 +21,7 @@ impl Typed {
     pub fn len(&self) -> usize {
         match self {
             Typed::Bytes(bytes) => bytes.len(),
-            Typed::Quit => 0,
+            Typed::Break | Typed::Quit => 0,
         }
     }
 

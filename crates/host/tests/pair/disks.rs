@@ -30,3 +30,44 @@ fn both_halves_of_a_pair_have_its_disk_open_past_the_page_cache_and_a_vm_alone_h
     assert_eq!(ask(&mut cable, b"e-hello"), Some(1));
     assert!(!past_the_cache(&alone));
 }
+
+#[test]
+fn a_disk_that_grows_is_told_to_both_guests_of_a_pair_and_found_by_the_survivor() {
+    let site = Site::new();
+    let resize = |bytes| {
+        let disk = site.dir.path().join("disk");
+        let file = std::fs::OpenOptions::new().write(true).open(disk).unwrap();
+        file.set_len(bytes).unwrap();
+    };
+    let told = |who| {
+        let events = site.events(who).into_iter();
+        let mut sizes = events.filter(|event| event["event"] == "disk-size");
+        sizes.find_map(|event| event["sectors"].as_u64())
+    };
+    let (mut primary, mut backup, mut cable) = site.pair(false);
+    resize(128 << 10);
+    // The guest answers with its state, into which the new size is mixed; the backup's answers are compared.
+    while told("primary").is_none() {
+        ask(&mut cable, b"e-hello").unwrap();
+    }
+    assert_eq!(told("primary"), Some(256));
+    let last = ask(&mut cable, b"e-again").unwrap();
+    primary.kill();
+    let mut cable = site.gateway.accept();
+    // From its announcement on the survivor listens.
+    cable.announcement().unwrap();
+    cable.send(b"e-after").unwrap();
+    let count = loop {
+        // The survivor may give the last answers of the dead side once more.
+        let answer = cable.receive().unwrap();
+        if answer.starts_with(b"e-after") {
+            break u64::from_le_bytes(*answer.last_chunk().unwrap());
+        }
+    };
+    assert!(count > last, "{count} after {last}");
+    while told("backup").is_none() {
+        ask(&mut cable, b"e-hello").unwrap();
+    }
+    cable.send(b"o").unwrap();
+    assert_eq!(backup.says("ended"), "Some(Off(Off))");
+}

@@ -28,7 +28,8 @@ const DIR: &str = "LOCKSTEP_TEST_DIR";
 const PEER: &str = "LOCKSTEP_TEST_PEER";
 /// Set if the guest is to compute without end.
 const SPINS: &str = "LOCKSTEP_TEST_SPINS";
-/// Set if the guest is to be a real machine that sends back what is typed at `ROLE.socket`.
+/// Set if the guest is to be a real machine that sends back what is typed at `ROLE.socket`; to `keys` if the
+/// socket has the escape key.
 pub const ECHOES: &str = "LOCKSTEP_TEST_ECHOES";
 /// Another name of the VM than that of all others.
 pub const NAME: &str = "LOCKSTEP_TEST_NAME";
@@ -70,8 +71,13 @@ fn child_that_is_a_replica() {
         timeout: Span::from_ms(3_000),
         patience: Span::from_ms(60_000),
     };
-    if std::env::var_os(ECHOES).is_some() {
-        spec.serial = ConsoleSpec::Socket(dir.join(format!("{role}.socket")));
+    if let Some(socket) = std::env::var_os(ECHOES) {
+        let path = dir.join(format!("{role}.socket"));
+        spec.serial = if socket == "keys" {
+            ConsoleSpec::Keys(path)
+        } else {
+            ConsoleSpec::Socket(path)
+        };
         spec.memory = 8 << 20;
         let mut build = |config: &Config| {
             Machine::new(config.clone(), guest::engine(None)).map_err(|error| error.to_string())

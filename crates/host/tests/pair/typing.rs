@@ -19,7 +19,23 @@ fn site() -> Site {
 }
 
 fn start(site: &Site, role: &str, peer: Option<&str>) -> Replica {
-    Replica::start_with(role, site.dir.path(), peer, false, &[(ECHOES, "".as_ref())])
+    start_with(site, role, peer, "")
+}
+
+fn start_with(site: &Site, role: &str, peer: Option<&str>, socket: &str) -> Replica {
+    Replica::start_with(role, site.dir.path(), peer, false, &[(ECHOES, socket.as_ref())])
+}
+
+/// Connects to the console of `role`.
+fn connect(site: &Site, role: &str) -> UnixStream {
+    let path = site.dir.path().join(format!("{role}.socket"));
+    loop {
+        // Nothing tells when the socket is there, which is before the guest's first step.
+        match UnixStream::connect(&path) {
+            Ok(client) => return client,
+            Err(_) => std::thread::yield_now(),
+        }
+    }
 }
 
 /// Types more at the console of `role` than all queues on the way hold, and checks that all of it comes back.
@@ -28,14 +44,7 @@ fn paste(site: &Site, role: &str) {
     let line = |n: usize| format!("{n:05} and what is typed in a line\n").into_bytes();
     let mut text: Vec<u8> = (0..12_000).flat_map(line).collect();
     text.push(guest::LAST);
-    let path = site.dir.path().join(format!("{role}.socket"));
-    let mut client = loop {
-        // Nothing tells when the socket is there, which is before the guest's first step.
-        match UnixStream::connect(&path) {
-            Ok(client) => break client,
-            Err(_) => std::thread::yield_now(),
-        }
-    };
+    let mut client = connect(site, role);
     let (mut typist, typed) = (client.try_clone().unwrap(), text.clone());
     let typist = std::thread::spawn(move || typist.write_all(&typed));
     let mut back = Vec::new();
@@ -66,4 +75,36 @@ fn a_paste_into_a_pair_arrives_whole_and_the_backup_does_not_part_from_it() {
     paste(&site, "primary");
     assert_eq!(primary.says("ended"), "Some(Off(Off))");
     assert_eq!(backup.says("ended"), "Some(Off(Off))");
+}
+
+#[test]
+fn a_break_reaches_the_guests_of_a_pair_where_it_was_typed_and_only_by_the_escape_key() {
+    for (socket, back) in [("keys", &b"a\x10h!"[..]), ("", b"a\x01bh!")] {
+        let site = site();
+        let mut backup = start_with(&site, "backup", None, socket);
+        let address = backup.says("listening");
+        let mut primary = start_with(&site, "primary", Some(&address), socket);
+        let _cable = site.gateway.accept();
+        let mut client = connect(&site, "primary");
+        client.write_all(b"a\x01bh!").unwrap();
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).unwrap();
+        assert_eq!(all, back);
+        assert_eq!(primary.says("ended"), "Some(Off(Off))");
+        assert_eq!(backup.says("ended"), "Some(Off(Off))");
+    }
+}
+
+#[test]
+fn whoever_types_at_a_backup_is_told_that_it_leads_nowhere() {
+    let site = site();
+    let mut backup = start(&site, "backup", None);
+    let address = backup.says("listening");
+    let _primary = start(&site, "primary", Some(&address));
+    let mut client = connect(&site, "backup");
+    client.write_all(b"hello").unwrap();
+    let mut told = [0; 100];
+    let length = client.read(&mut told).unwrap();
+    let told = String::from_utf8_lossy(&told[..length]);
+    assert!(told.contains("this is the backup"), "{told}");
 }

@@ -61,9 +61,11 @@ pub fn echoing() -> Vec<u8> {
     asm.li(S1, 0x10_0000); // The test device, which switches off.
     asm.label("wait");
     asm.lbu(T0, S0, 5);
+    asm.andi(T2, T0, 0x10);
     asm.andi(T0, T0, 1);
     asm.beqz(T0, "wait");
     asm.lbu(T1, S0, 0);
+    asm.add(T1, T1, T2); // A break is a zero, and comes back as 0x10.
     asm.sb(T1, S0, 0);
     asm.addi(T0, ZERO, 20);
     asm.label("compute");
