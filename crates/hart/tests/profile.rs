@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, atomic::AtomicBool};
 use hart::{
     Engine, Environment, Interpreter, InterpreterOptions, Step, Translate,
     profile::{CodeMap, Part, Place, Profile, Sampler, Watch},
+    ram::BASE,
 };
 use support::{
-    Computer,
+    Computer, asm,
     random::{Random, prepare},
 };
 
@@ -131,6 +132,19 @@ fn a_sample_is_where_the_hart_stands_at_that_step() {
     assert_eq!(profile.samples().places, places);
 }
 
+/// What is counted while a guest runs of which everything is translated.
+fn profile_of(code: &[u8]) -> Arc<Profile> {
+    let profile = Arc::new(Profile::new(EVERY, || 0));
+    let watch = Watch {
+        profile: Some(profile.clone()),
+        map: None,
+    };
+    let mut engine = Interpreter::watched(options(Translate::Always), watch);
+    let mut computer = Computer::new(code, InterpreterOptions::default());
+    run(&mut computer, &mut engine, STEPS);
+    profile
+}
+
 #[test]
 fn what_generated_code_asks_the_interpreter_for_is_counted_by_name() {
     let code: Vec<u8> = [
@@ -143,20 +157,67 @@ fn what_generated_code_asks_the_interpreter_for_is_counted_by_name() {
     .into_iter()
     .flat_map(u32::to_le_bytes)
     .collect();
-    let profile = Arc::new(Profile::new(EVERY, || 0));
-    let watch = Watch {
-        profile: Some(profile.clone()),
-        map: None,
-    };
-    let mut engine = Interpreter::watched(options(Translate::Always), watch);
-    let mut computer = Computer::new(&code, InterpreterOptions::default());
-    run(&mut computer, &mut engine, STEPS);
+    let profile = profile_of(&code);
     let counts = profile.counts();
     if counts.entries == 0 {
         return; // This host interprets.
     }
     assert_eq!(counts.helped(), [("csr cycle".to_owned(), 10)]);
     assert!(counts.tally.superblocks >= 2 && counts.tally.hot_bytes > 0);
+}
+
+#[test]
+fn floating_point_asks_the_interpreter_for_no_more_than_its_first_instruction() {
+    let code = asm::assemble(
+        "
+            li   t1, 0x2000
+            csrs mstatus, t1
+            li   t0, 100
+            li   t2, 3
+            fcvt.s.w f1, t2         # FS becomes Dirty.
+            fcvt.d.s f2, f1
+            fdiv.s f3, f1, f1
+        loop:
+            csrr   t3, fflags
+            flt.s  t4, f1, f3
+            csrw   fflags, t3
+            fadd.s f3, f3, f1
+            fmadd.s f4, f3, f1, f3
+            fsqrt.s f5, f4
+            fdiv.s f6, f5, f3
+            fcvt.d.s f7, f6
+            fmsub.d f8, f7, f2, f2
+            fmin.d f9, f8, f7
+            fmax.s f10, f6, f5
+            fsgnjx.d f11, f9, f9
+            fcvt.s.d f12, f11
+            fcvt.w.d t3, f11, rtz
+            fcvt.l.s t4, f12, rdn
+            fcvt.wu.d t5, f11, rup
+            fcvt.lu.s t5, f12
+            fclass.d t6, f9
+            fcvt.s.lu f13, t4
+            fcvt.d.wu f14, t5
+            feq.d  t4, f14, f11
+            fmv.x.w t5, f13
+            addi   t0, t0, -1
+            bnez   t0, loop
+        end:
+            j    end",
+        BASE,
+    );
+    let profile = profile_of(&code.bytes);
+    let counts = profile.counts();
+    if counts.entries == 0 {
+        return; // This host interprets.
+    }
+    let helped = counts.helped();
+    let floats: Vec<_> = helped.iter().filter(|(name, _)| name.starts_with('f')).collect();
+    assert_eq!(floats, [&("fcvt.s.w".to_owned(), 1)], "{helped:?}");
+    assert!(
+        !helped.iter().any(|(name, _)| name.contains("flags")),
+        "{helped:?}"
+    );
 }
 
 /// Remembers what it is told.

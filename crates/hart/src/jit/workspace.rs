@@ -92,9 +92,6 @@ pub struct Workspace {
     pub float_plain: u64,
     /// All ones if the rounding mode is RNE, else 0.
     pub float_mode: u64,
-    /// Not 0 if `float_plain` and `float_live` are not: the host may compute at once. It may be 0 though both
-    /// are not.
-    pub float_ready: u64,
     /// The host address of the CSRs.
     pub csrs: u64,
     /// Not 0 outside user mode.
@@ -126,6 +123,9 @@ pub struct Workspace {
     pub floor: u64,
     /// Of a loop with streams, while they are looked up: for how many turns all of them stay in their pages.
     pub turns: u64,
+    /// Not 0 if `float_plain` and `float_live` are not: the host may compute at once. It may be 0 though both
+    /// are not.
+    pub float_ready: u64,
     /// Not 0 if flags that the host's arithmetic has raised since generated code was entered are the guest's:
     /// they stand in the host's MXCSR, and go to `float_status` wherever generated code is left.
     pub float_live: u64,
@@ -161,7 +161,6 @@ impl Workspace {
             float_dirty: 0,
             float_plain: 0,
             float_mode: 0,
-            float_ready: 0,
             csrs: 0,
             supervisor: 0,
             status_constants: 0,
@@ -177,6 +176,7 @@ impl Workspace {
             interpret: 0,
             floor: 0,
             turns: 0,
+            float_ready: 0,
             float_live: 0,
             float_status: STATUS_CLEAN,
             float_seen: 0,
