@@ -1,7 +1,8 @@
 """The machines that `bench/run` compares.
 
 Lockstep alone, beside another Lockstep, recording, and as a pair; QEMU's TCG, and QEMU recording. With BEFORE
-in the environment an earlier build of Lockstep takes part too: alone, recording, and as a pair.
+in the environment an earlier build of Lockstep takes part too: alone, recording, and as a pair. Beside them
+stands the host itself, for those entries that are a program of ours.
 """
 
 import contextlib
@@ -31,11 +32,41 @@ from machines import (
 # How often a line is typed again until the guest has taken it.
 TYPE_AGAIN_SECONDS = 2
 END_SECONDS_MAX = 600
+# The name of the machine that is none.
+NATIVE = "native"
 # The extensions of Lockstep's hart (`isa.rs`): kernels use what they find.
 CPU = (
     "rv64,v=false,h=false,zba=true,zbb=true,zbc=false,zbs=true,zfa=false,zawrs=false,zicond=true,"
     "zicbom=true,zicboz=true,sstc=true,svadu=true,svinval=true,svnapot=true,svpbmt=false"
 )
+
+
+class Native:
+    """The host itself: the same programs, compiled for its processor."""
+
+    def __init__(self, name, guest):
+        del guest
+        self.name = name
+        self.directory = tempfile.TemporaryDirectory(prefix="lockstep-bench-")
+        self.programs = {}
+        for program in guests.PROGRAMS:
+            path = pathlib.Path(self.directory.name) / program
+            guests.compile_program(["gcc"], program, path)
+            listed = subprocess.run([path], stdout=subprocess.PIPE, text=True, check=True)
+            self.programs |= {entry: path for entry in listed.stdout.split()}
+
+    def close(self):
+        self.directory.cleanup()
+
+    def does(self, entry):
+        """Whether an entry is nothing but one of the programs."""
+        return entry.kind in ["computing", "floating"] and entry.name in self.programs
+
+    def work(self, name):
+        """Host seconds of one program."""
+        begin = time.monotonic()
+        subprocess.run([self.programs[name], name], stdout=subprocess.DEVNULL, check=True)
+        return time.monotonic() - begin
 
 
 class Contestant:
@@ -63,6 +94,11 @@ class Contestant:
 
     def close(self):
         self.stack.close()
+
+    def does(self, entry):
+        """Whether this machine can do an entry: a whole machine can do all."""
+        del entry
+        return True
 
     def boot(self):
         """Host seconds from the start of the program until the guest waits for work."""
@@ -199,6 +235,19 @@ def qemu_disk(machine, recorder):
 
 
 # The machines stand in this order so that those which differ least are measured side by side.
-KINDS = {"run": run, "twin": twin, "record": record, "pair": pair, "qemu": qemu, "rr": recording_qemu}
+KINDS = {
+    "run": run,
+    "twin": twin,
+    "record": record,
+    "pair": pair,
+    "qemu": qemu,
+    "rr": recording_qemu,
+    NATIVE: Native,
+}
 if BEFORE:
     KINDS |= {"before-run": run, "before-record": record, "before-pair": pair}
+
+
+def contestant(name, guest):
+    """The machine with a name, with this guest where it has one."""
+    return Native(name, guest) if name == NATIVE else Contestant(name, guest)

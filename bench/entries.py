@@ -19,7 +19,7 @@ class Entry:
     """A line of the table."""
 
     name: str
-    # "computing", "system" or "clients": the table has a mean over each kind.
+    # "computing", "floating", "system" or "clients": the table has a mean over each kind.
     kind: str
     guest: Callable
     # A function of a machine that does the work once and returns the host seconds.
@@ -96,12 +96,14 @@ COMPUTING = [
     "stream",
     "hash",
     "compress",
-    "bodies",
     "sha256",
     "gzip",
     "awk",
     "shell",
 ]
+# Those of guest/float.c, and one of guest/work.c.
+FLOATS = ["bodies32", "mandelbrot", "matmul", "matmul32", "fft", "samples", "functions", "branches"]
+FLOATING = ["bodies", *FLOATS]
 SYSTEM = ["calls", "forks", "execs", "pingpong"]
 
 ENTRIES = {
@@ -109,6 +111,7 @@ ENTRIES = {
     for entry in [
         Entry("boot", "system", guests.appliance, lambda machine: machine.boot()),
         *(work(name, "computing") for name in COMPUTING),
+        *(work(name, "floating") for name in FLOATING),
         *(work(name, "system") for name in SYSTEM),
         redis("redis-set", "set", 4000),
         redis("redis-get", "get", 4000),

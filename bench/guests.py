@@ -18,6 +18,8 @@ from machines import vm_flags, wait_for_postgres
 
 GUEST = ROOT / "bench/guest"
 REDIS, POSTGRES = 6379, 5432
+# The programs of ours, each a source in guest.
+PROGRAMS = ["work", "float"]
 READY = r"bench: ready\r?\n"
 BOOT_SECONDS_MAX = 600
 
@@ -39,6 +41,11 @@ TTYPath=/dev/ttyS0
 POSTGRES_SETTINGS = "autovacuum = off\ncheckpoint_timeout = 1h\n"
 
 
+def compile_program(compiler, name, to):
+    """Compiles one of PROGRAMS, for the guest and for the host in the same way."""
+    subprocess.run([*compiler, "-O2", "-o", to, GUEST / f"{name}.c", "-lm"], check=True)
+
+
 @dataclasses.dataclass
 class Guest:
     """What all machines boot: the same kernel, initramfs, command line and disk."""
@@ -51,21 +58,13 @@ class Guest:
 
 
 def appliance(directory):
-    """Debian's kernel with an initramfs: the image's, and behind it guest/work.c and the gate."""
+    """Debian's kernel with an initramfs: the image's, and behind it the programs of guest and the gate."""
     files = image("appliance")
     scripts = directory / "etc/lockstep/scripts"
     scripts.mkdir(parents=True)
     (directory / "bench").mkdir()
-    command = [
-        "riscv64-linux-gnu-gcc",
-        "-O2",
-        "-static",
-        "-o",
-        directory / "bench/work",
-        GUEST / "work.c",
-        "-lm",
-    ]
-    subprocess.run(command, check=True)
+    for program in PROGRAMS:
+        compile_program(["riscv64-linux-gnu-gcc", "-static"], program, directory / "bench" / program)
     gate = scripts / "gate"
     gate.write_text((GUEST / "gate.sh").read_text())
     gate.chmod(0o755)
@@ -75,7 +74,7 @@ def appliance(directory):
         "etc/lockstep/scripts",
         "etc/lockstep/scripts/gate",
         "bench",
-        "bench/work",
+        *(f"bench/{program}" for program in PROGRAMS),
     ]
     archive = subprocess.run(
         ["cpio", "-o", "-H", "newc", "--quiet"],

@@ -18,9 +18,11 @@ from machines import QEMU
 # What protection may cost and how far the backup may fall behind.
 TARGETS = {
     ("record", "computing"): 0.02,
+    ("record", "floating"): 0.02,
     ("record", "system"): 0.02,
     ("record", "clients"): 0.02,
     ("pair", "computing"): 0.05,
+    ("pair", "floating"): 0.05,
     ("pair", "clients"): 0.10,
 }
 LAG_MS_MAX = 100
@@ -86,7 +88,7 @@ def means(entries, machines):
     {kind: {machine: {"ratio": ..., "ratio_of_best": ...}}}
     """
     kinds = {}
-    for kind in ["computing", "system", "clients", "all"]:
+    for kind in ["computing", "floating", "system", "clients", "all"]:
         for name in machines:
             rows = [of["machines"][name] for of in entries.values() if kind in (of["kind"], "all")]
             rows = [row for row in rows if row]

@@ -8,6 +8,8 @@
 
 entries=" sha256 gzip awk shell compile redis poweroff "
 entries="${entries}core sieve sort chase stream hash compress bodies calls forks execs pingpong "
+floats=" bodies32 mandelbrot matmul matmul32 fft samples functions branches "
+entries="$entries$floats"
 
 entry() {
     case $1 in
@@ -28,7 +30,7 @@ entry() {
             redis=$!
             ;;
         poweroff) poweroff ;;
-        *) /bench/work "$1" ;;
+        *) case $floats in *" $1 "*) /bench/float "$1" ;; *) /bench/work "$1" ;; esac ;;
     esac
 }
 
