@@ -15,7 +15,7 @@ const ROUND_UP: u8 = 3;
 const ROUND_TO_MAX_MAGNITUDE: u8 = 4;
 const ROUND_DYNAMIC: u8 = 7;
 
-/// Is there machine code for this [`Code::Float`](crate::op::Code::Float)?
+/// Is there machine code for this [`Code::Float`]?
 pub fn native(op: Op) -> bool {
     use FloatKind::*;
     let form = FloatForm::unpack(op.field());
@@ -31,14 +31,14 @@ pub fn native(op: Op) -> bool {
     }
 }
 
-/// Does a native op, a [`Code::Float`](crate::op::Code::Float), read an integer register?
+/// Does a native op, a [`Code::Float`], read an integer register?
 pub fn from_integer(op: Op) -> bool {
     use FloatKind::*;
     let kind = FloatForm::unpack(op.field()).kind;
     matches!(kind, MoveFromInteger | FromL | FromLu | FromW | FromWu)
 }
 
-/// Does a native op, a [`Code::Float`](crate::op::Code::Float), write an integer register?
+/// Does a native op, a [`Code::Float`], write an integer register?
 pub fn to_integer(op: Op) -> bool {
     use FloatKind::*;
     let kind = FloatForm::unpack(op.field()).kind;
