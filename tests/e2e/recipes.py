@@ -140,8 +140,8 @@ def etcd(guest):
     etcdctl = ["etcdctl", "--endpoints", f"http://127.0.0.1:{guest.port(2379)}", "--command-timeout", "30s"]
     guest.wait_until(lambda: succeeds(*etcdctl, "endpoint", "status"), "etcd does not answer")
     count, longest = 60, 0
-    watch = guest.client(*etcdctl, "watch", "--prefix", "key", stderr=subprocess.STDOUT)
-    # The watch is there when it sees a put.
+    # From the first revision on, so that nothing depends on when the watch begins.
+    watch = guest.client(*etcdctl, "watch", "--prefix", "key", "--rev", "1", stderr=subprocess.STDOUT)
     guest.wait_until(lambda: succeeds(*etcdctl, "put", "key", "first"), "etcd takes no put")
     ensure(read_lines(watch, 3) == ["PUT", "key", "first"], "the watch does not see the first put")
     for number in range(1, count + 1):
