@@ -54,10 +54,8 @@ fn a_service_that_fails_is_told_on_the_console_and_by_the_end_of_run() {
         "{console}"
     );
     let told = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        told.contains("with code 3; the last lines of its console say why"),
-        "{told}"
-    );
+    assert!(told.contains("a failure with code 3 and is off"), "{told}");
+    assert!(told.contains("the last lines of its console say why"), "{told}");
     assert_eq!(output.status.code(), Some(1), "{told}");
 }
 
