@@ -22,6 +22,7 @@ use os::limits::LAST_WORDS_PATIENCE;
 use os::outlet::{Outlet, Unit};
 use os::terminal::RawMode;
 use os::wake::Waker;
+use report::amount;
 
 pub use all::Consoles;
 pub use typed::{ConsoleError, Typed};
@@ -159,32 +160,6 @@ fn outlet(sink: Box<dyn Write + Send>) -> Outlet {
 
 /// The line that stands in a console's output where so many bytes of it are missing.
 fn missing(count: u64) -> String {
-    let digits = count.to_string();
-    let mut number = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            number.push(',');
-        }
-        number.push(digit);
-    }
+    let number = amount::grouped(count);
     format!("\r\n[lockstep: {number} bytes of the console were not read in time and are lost]\r\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_loss_is_told_with_a_number_that_people_can_read() {
-        for (count, number) in [
-            (7, "7"),
-            (999, "999"),
-            (12_345, "12,345"),
-            (4_194_304, "4,194,304"),
-        ] {
-            let line =
-                format!("[lockstep: {number} bytes of the console were not read in time and are lost]");
-            assert_eq!(missing(count).trim(), line);
-        }
-    }
 }
