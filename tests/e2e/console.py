@@ -105,8 +105,12 @@ def pair(machines):
     digest, figure = paste_into_shell(machines.console(place))
     primary.kill()
     console = machines.console(survivors)
-    console.type("PS1=; md5sum /tmp/pasted")
-    if waited(console, r"(\w{32})  /tmp/pasted")[1] != digest:
+    # What is typed before the survivor is live reaches nobody.
+    found = None
+    while not found:
+        console.type("md5sum /tmp/pasted")
+        found = console.wait_for(r"(\w{32})  /tmp/pasted", 2)
+    if found[1] != digest:
         raise Failed("the survivor has something else")
     return f"{figure}; the survivor has it, too"
 
