@@ -5,6 +5,7 @@
 
 use super::limits;
 use super::segment::{IPV4_LEN, Segment};
+use super::window::Window;
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant as StackInstant;
 use smoltcp::wire::{TcpPacket, TcpSeqNumber};
@@ -25,11 +26,13 @@ pub struct Card<'a> {
     pub left_syn: bool,
     /// The last acknowledgement number that was sent.
     pub said: Option<TcpSeqNumber>,
+    /// What the guest's window is judged by.
+    window: &'a mut Window,
 }
 
 impl<'a> Card<'a> {
     /// A way to this guest.
-    pub fn new(segment: &'a mut Segment, guest: Ipv4Addr) -> Self {
+    pub fn new(segment: &'a mut Segment, guest: Ipv4Addr, window: &'a mut Window) -> Self {
         Self {
             segment,
             guest,
@@ -39,6 +42,7 @@ impl<'a> Card<'a> {
             sent: 0,
             left_syn: false,
             said: None,
+            window,
         }
     }
 
@@ -49,6 +53,7 @@ impl<'a> Card<'a> {
             sent: &mut self.sent,
             left_syn: &mut self.left_syn,
             said: &mut self.said,
+            window: self.window,
         }
     }
 }
@@ -100,6 +105,7 @@ pub struct Outgoing<'a> {
     sent: &'a mut usize,
     left_syn: &'a mut bool,
     said: &'a mut Option<TcpSeqNumber>,
+    window: &'a mut Window,
 }
 
 impl TxToken for Outgoing<'_> {
@@ -110,6 +116,7 @@ impl TxToken for Outgoing<'_> {
             sent,
             left_syn,
             said,
+            window,
         } = self;
         segment.send_ip(guest, length, |packet| {
             let result = f(packet);
@@ -118,6 +125,7 @@ impl TxToken for Outgoing<'_> {
                 .and_then(|tcp| TcpPacket::new_checked(tcp).ok())
             {
                 *sent += usize::from(tcp.segment_len() > 0);
+                window.on_sent(tcp.seq_number() + tcp.segment_len(), tcp.segment_len());
                 *left_syn |= !tcp.syn() && !tcp.rst();
                 if tcp.ack() {
                     *said = Some(tcp.ack_number());

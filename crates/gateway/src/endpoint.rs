@@ -19,6 +19,7 @@ use super::late::{Ends, LastWord, probe};
 use super::limits;
 use super::segment::{Incoming, Segment};
 use super::sockets::{Sockets, to_stack};
+use super::window::Window;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{RecvError, Socket, State};
 use smoltcp::time::{Duration as StackDuration, Instant as StackInstant};
@@ -47,6 +48,8 @@ pub struct Endpoint {
     /// The guest's first sequence number after its SYN, until a segment of ours without SYN has left: see
     /// `oversteps`.
     first_data: Option<TcpSeqNumber>,
+    /// What the guest's window is judged by.
+    window: Window,
     /// The acknowledgement number that the guest sent last.
     acknowledged: Option<TcpSeqNumber>,
     /// The sequence number that follows the guest's FIN.
@@ -91,16 +94,10 @@ impl Endpoint {
     pub fn connecting(segment: &mut Segment, sockets: &mut Sockets, ends: Ends) -> Option<Self> {
         let Ends { guest, outside } = ends;
         let mut endpoint = Self::new(segment, sockets, ends);
-        let Self {
-            interface,
-            sockets,
-            handle,
-            ..
-        } = &mut endpoint;
-        let socket = sockets.get_mut::<Socket<'_>>(*handle);
+        let socket = endpoint.sockets.get_mut::<Socket<'_>>(endpoint.handle);
         socket
             .connect(
-                interface.context(),
+                endpoint.interface.context(),
                 (*guest.ip(), guest.port()),
                 (*outside.ip(), outside.port()),
             )
@@ -113,7 +110,8 @@ impl Endpoint {
         let mut config = Config::new(HardwareAddress::Ip);
         // Unpredictable sequence numbers: `RandomState` is keyed by the system's random source.
         config.random_seed = RandomState::new().hash_one(started);
-        let mut card = Card::new(segment, *ends.guest.ip());
+        let mut window = Window::default();
+        let mut card = Card::new(segment, *ends.guest.ip(), &mut window);
         let mut interface = Interface::new(config, &mut card, StackInstant::ZERO);
         interface.update_ip_addrs(|addresses| {
             // An empty list has room for one.
@@ -133,6 +131,7 @@ impl Endpoint {
             outstanding: None,
             paused: false,
             first_data: None,
+            window,
             acknowledged: None,
             end: None,
             ended: false,
@@ -165,17 +164,19 @@ impl Endpoint {
         self.heard = Some(segment.now);
         self.unanswered = 0;
         let now = self.clock(segment.now);
-        let mut card = Card::new(segment, *self.ends.guest.ip());
-        card.incoming = Some(packet.whole);
+        let whole = self.window.show(packet, &tcp);
+        let mut card = Card::new(segment, *self.ends.guest.ip(), &mut self.window);
+        card.incoming = Some(&whole);
         self.interface
             .poll_ingress_single(now, &mut card, &mut self.sockets);
-        self.said = card.said.or(self.said);
+        let Card { left_syn, said, .. } = card;
+        self.said = said.or(self.said);
         self.refused |= was_connecting && self.socket().state() == State::Closed;
         self.ended |= matches!(
             self.socket().state(),
             State::CloseWait | State::LastAck | State::Closing | State::TimeWait
         );
-        if card.left_syn {
+        if left_syn {
             self.first_data = None;
         } else if !was_synchronized && self.is_synchronized() {
             self.first_data = Some(tcp.seq_number() + 1);
@@ -413,7 +414,7 @@ impl Endpoint {
     /// Sends all that smoltcp wants to send now. Returns how many segments carried data, SYN or FIN.
     fn egress(&mut self, segment: &mut Segment, forced: bool) -> usize {
         let now = self.clock(segment.now);
-        let mut card = Card::new(segment, *self.ends.guest.ip());
+        let mut card = Card::new(segment, *self.ends.guest.ip(), &mut self.window);
         card.forced = forced;
         while self.interface.poll_egress(now, &mut card, &mut self.sockets)
             == smoltcp::iface::PollResult::SocketStateChanged
@@ -557,8 +558,13 @@ mod tests {
             scene
         }
 
-        /// The guest sends an empty segment.
+        /// The guest sends an empty segment, and has room for 4,000 bytes.
         fn answer(&mut self, control: TcpControl, seq: i32, ack: TcpSeqNumber) {
+            self.answer_with_room(control, seq, ack, 4_000);
+        }
+
+        /// The guest sends an empty segment, and has room for so many bytes.
+        fn answer_with_room(&mut self, control: TcpControl, seq: i32, ack: TcpSeqNumber, window_len: u16) {
             let Ends { guest, outside } = self.endpoint.ends;
             let segment = TcpRepr {
                 src_port: guest.port(),
@@ -566,7 +572,7 @@ mod tests {
                 control,
                 seq_number: TcpSeqNumber(seq),
                 ack_number: Some(ack),
-                window_len: 4000,
+                window_len,
                 window_scale: None,
                 max_seg_size: None,
                 sack_permitted: false,
@@ -612,6 +618,18 @@ mod tests {
             segments
         }
 
+        /// Gives the connection so many bytes for the guest, and returns the number of the first one.
+        fn write(&mut self, length: usize) -> TcpSeqNumber {
+            let first = self.endpoint.acknowledged.unwrap();
+            let written = self.endpoint.send(|room| {
+                room[..length].fill(7);
+                Ok::<_, ()>(length)
+            });
+            assert_eq!(written, Some(Ok(length)));
+            self.endpoint.transmit(&mut self.segment);
+            first
+        }
+
         /// The deadlines of the connection, up to this many seconds after its start.
         fn go_to(&mut self, seconds: u64) {
             let end = self.started + Duration::from_secs(seconds);
@@ -653,5 +671,51 @@ mod tests {
         // A guest that has forgotten the connection says so, and that ends it.
         scene.answer(TcpControl::Rst, 1001, seq);
         assert!(scene.endpoint.is_closed());
+    }
+
+    /// Whether bytes from this number on were sent to the guest.
+    fn has_data_from(sent: &[(TcpControl, TcpSeqNumber, TcpSeqNumber)], first: TcpSeqNumber) -> bool {
+        sent.iter().any(|&(_, seq, _)| seq == first)
+    }
+
+    /// Linux closes its window when its memory is full, and drops what is on its way then.
+    #[test]
+    fn what_a_guest_drops_when_it_closes_its_window_is_sent_again_once_the_window_opens() {
+        let mut scene = Scene::connected();
+        let first = scene.write(3_000);
+        assert!(has_data_from(&scene.sent(), first));
+        scene.answer_with_room(TcpControl::None, 1001, first + 1_072, 0);
+        scene.answer_with_room(TcpControl::None, 1001, first + 1_072, 4_000);
+        scene.sent();
+        scene.go_to(3);
+        assert!(has_data_from(&scene.sent(), first + 1_072));
+        scene.answer(TcpControl::None, 1001, first + 3_000);
+        assert!(!scene.endpoint.has_bytes());
+    }
+
+    #[test]
+    fn a_guest_that_closed_its_window_is_asked_for_room_though_data_was_on_its_way() {
+        // With and without an acknowledgement of something new in the segment that closes the window.
+        for taken in [0, 1_072] {
+            let mut scene = Scene::connected();
+            let first = scene.write(3_000);
+            scene.answer_with_room(TcpControl::None, 1001, first + taken, 0);
+            scene.sent();
+            for second in 1..=10 {
+                // The guest answers each question that it has no room; what says that there is some is lost.
+                scene.go_to(3 * second);
+                let sent = scene.sent();
+                assert!(has_data_from(&sent, first + taken), "after {second} questions");
+                assert!(
+                    sent.len() < 6,
+                    "all is sent again and again to a guest without room: {sent:?}"
+                );
+                scene.answer_with_room(TcpControl::None, 1001, first + taken, 0);
+            }
+            scene.answer(TcpControl::None, 1001, first + taken);
+            scene.go_to(33);
+            scene.answer(TcpControl::None, 1001, first + 3_000);
+            assert!(!scene.endpoint.has_bytes());
+        }
     }
 }

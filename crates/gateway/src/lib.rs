@@ -56,6 +56,7 @@ mod tcp;
 mod token;
 mod told;
 mod udp;
+mod window;
 
 pub use config::{
     Forward, ForwardError, GatewayConfig, GatewayError, GatewayReady, GatewayStop, GuestListen, Protocol,
