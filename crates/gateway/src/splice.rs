@@ -48,7 +48,8 @@ pub struct Connection {
     host: Host,
     /// Whether the host socket may have bytes.
     readable: bool,
-    /// Whether the host socket may have bytes even after a short read, because its end was announced.
+    /// Whether the host socket may have bytes even after a short read, because its end was announced, or an
+    /// urgent byte, before which the kernel ends a read.
     ending: bool,
     /// Whether the host socket may take bytes.
     writable: bool,
@@ -118,7 +119,7 @@ impl Connection {
     /// Notes what the host socket is ready for.
     pub fn on_event(&mut self, segment: &mut Segment, event: &Event) {
         self.readable |= event.is_readable();
-        self.ending |= event.is_read_closed() || event.is_error();
+        self.ending |= event.is_read_closed() || event.is_error() || event.is_priority();
         self.writable |= event.is_writable();
         if matches!(self.host, Host::Connecting(_)) && (event.is_writable() || event.is_error()) {
             self.finish_connecting(segment);
@@ -357,6 +358,8 @@ impl Connection {
 /// Sets the options that every host socket needs. A failure leaves a slower connection, not a wrong one.
 fn prepare(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
+    // An urgent byte stays in its place among the others (RFC 6093 section 5).
+    let _ = sockopt::set_socket_oobinline(stream, true);
     let _ = sockopt::set_tcp_keepidle(stream, limits::HOST_PROBE_EVERY);
     let _ = sockopt::set_tcp_keepintvl(stream, limits::HOST_PROBE_EVERY);
     let _ = sockopt::set_tcp_keepcnt(stream, limits::HOST_PROBES_MAX);

@@ -373,7 +373,7 @@ impl TcpConnections {
     fn watch(&mut self, stream: &mut TcpStream, registry: &Registry) -> Option<u64> {
         let id = self.next_id;
         self.next_id += 1;
-        let interest = Interest::READABLE | Interest::WRITABLE;
+        let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
         registry
             .register(stream, token(Kind::Connection, id), interest)
             .inspect_err(|error| tracing::warn!(%error, "cannot watch a connection"))

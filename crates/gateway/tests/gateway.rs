@@ -163,6 +163,23 @@ fn each_half_of_a_connection_closes_by_itself() {
 }
 
 #[test]
+fn urgent_bytes_of_a_client_come_in_their_place_and_hold_nothing_up() {
+    let (gateway, mut guest) = scene::with_forward("tcp", ":7");
+    let server = guest.listen(7);
+    let mut client = TcpStream::connect(gateway.forward()).unwrap();
+    // All is there before the guest has answered, so that no further event comes after the urgent byte.
+    client.write_all(b"one").unwrap();
+    assert_eq!(socket2::SockRef::from(&client).send_out_of_band(b"!").unwrap(), 1);
+    client.write_all(b"two").unwrap();
+    let mut got = Vec::new();
+    guest.run_until(|guest| {
+        receive(guest, server, &mut got);
+        got.len() >= 6
+    });
+    assert_eq!(got, b"one!two");
+}
+
+#[test]
 fn a_slow_client_gets_the_whole_answer_of_a_guest_that_resets_after_its_end() {
     let (gateway, mut guest) = scene::with_forward("tcp", ":7");
     let server = guest.listen(7);
