@@ -88,6 +88,23 @@ pub fn float_word(random: &mut Random, integers: &[u32]) -> u32 {
     }
 }
 
+/// A comparison between a read of `fflags` and a write of what was read, as compilers make it quiet; now and
+/// then of another register, or with arithmetic in place of the comparison.
+pub fn quiet_comparison(random: &mut Random, integers: &[u32]) -> [u32; 3] {
+    let [saved, other] = [(); 2].map(|()| random.pick(integers));
+    let written = random.pick(&[saved, saved, saved, other]);
+    let [rs1, rs2] = [(); 2].map(|()| register(random));
+    let format = random.pick(&[0, 1]);
+    let compare = 0x14 << 27 | random.pick(&[0, 1, 2]) << 12 | random.pick(integers) << 7;
+    let add = random.pick(&[3, 7, 11]) << 7;
+    let operation = random.pick(&[compare, compare, compare, add]);
+    [
+        1 << 20 | 2 << 12 | saved << 7 | 0x73,
+        operation | format << 25 | rs2 << 20 | rs1 << 15 | 0x53,
+        1 << 20 | written << 15 | 1 << 12 | 0x73,
+    ]
+}
+
 /// The bits of a floating-point register: a double, or a single that is mostly boxed.
 pub fn float_value(random: &mut Random) -> u64 {
     let exponents = [

@@ -6,7 +6,7 @@ use hart::ram::BASE;
 
 use super::{
     Computer, DMA, LINES, UART,
-    floats::{float_value, float_word},
+    floats::{float_value, float_word, quiet_comparison},
     random::{CODE, CODE_END, DATA, LEAVES, Random, branch, keep, prepare, word},
 };
 
@@ -176,6 +176,9 @@ fn some(
                     .map(|_| float_word(random, &OTHERS))
                     .collect::<Vec<_>>(),
             );
+            if random.below(6) == 0 {
+                words.extend(quiet_comparison(random, &OTHERS));
+            }
         }
         words.extend((random.below(3) == 0).then(|| keep(random.pick(&OTHERS))));
     }

@@ -61,6 +61,10 @@ impl Block<'_> {
     fn float_csr(&mut self, at: At, o: Op) {
         let writes = may_write(o);
         self.guard(if writes { Use::Write } else { Use::Read }, at);
+        if self.plan.restores_flags(at.index) {
+            // The comparison before it was of two numbers, or else the superblock was left.
+            return;
+        }
         let reads = o.rd != 0 || change(o) != Change::Write;
         self.e.mov(Size::Quad, RCX, held!(csrs));
         let fcsr = Operand::Memory(Memory::at(RCX, csr::FCSR as i32));

@@ -17,7 +17,7 @@ use super::{
     vectors::{COPY, MOVE_FROM, MOVE_TO, SCRATCH, compare, home, scalar, size_of},
 };
 use crate::{
-    jit::emit::*,
+    jit::{emit::*, plan::compares},
     op::{Code, FloatForm, FloatKind, Op},
 };
 
@@ -107,8 +107,13 @@ impl Block<'_> {
         for unboxed in std::mem::take(&mut self.unboxed) {
             self.put_off(unboxed, Cold::InterpretAndLeave { at });
         }
+        // The write that follows such a comparison is left out, so control must not come to it.
+        let leaves = compares(o) && self.plan.restores_flags(at.index + 1);
         for declined in std::mem::take(&mut self.declined) {
-            self.interpret_at(declined, at);
+            match leaves {
+                true => self.put_off(declined, Cold::InterpretAndLeave { at }),
+                false => self.interpret_at(declined, at),
+            }
         }
     }
 

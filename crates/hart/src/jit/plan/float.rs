@@ -4,9 +4,9 @@
 //! host has: round to nearest even. A conversion to an integer may round in any other way that the host
 //! knows. Whether the guest's mode is that of the host in the moment is asked by the code that is made.
 //!
-//! `instruction` and `vectors` ask these functions, and `generate/float.rs` makes the code. An instruction
-//! whose result the host computes differently must never be native: the guest would see whether it was
-//! translated.
+//! `instruction`, `quiet` and `vectors` ask these functions, and `generate/float.rs` makes the code. An
+//! instruction whose result the host computes differently must never be native: the guest would see whether
+//! it was translated.
 
 use crate::op::{Code, FloatForm, FloatKind, Op};
 
@@ -46,6 +46,12 @@ pub fn to_integer(op: Op) -> bool {
         kind,
         MoveToInteger | ToW | ToWu | ToL | ToLu | Eq | Lt | Le | Class
     )
+}
+
+/// Is this op a comparison, which raises no flag if both operands are numbers?
+pub fn compares(op: Op) -> bool {
+    use FloatKind::*;
+    op.code == Code::Float && matches!(FloatForm::unpack(op.field()).kind, Eq | Lt | Le)
 }
 
 /// The floating-point registers that an op reads or writes, each as often as it does.

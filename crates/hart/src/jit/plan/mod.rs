@@ -15,8 +15,8 @@
 //! - *Facts* must be right, as generated code relies on them without asking: a mistake makes the guest
 //!   compute something else. Facts are what an op reads, writes and reaches, whether there is code for it,
 //!   whether it ends a superblock, what `csr` and `float` say of its fields; which op is at a slot and
-//!   whether there is a loop; each replacement by `simplify`; each answer of `words`; the stride and the
-//!   extent of a stream.
+//!   whether there is a loop; which write only restores the floating-point flags; each replacement by
+//!   `simplify`; each answer of `words`; the stride and the extent of a stream.
 //! - *Advice* costs nothing but speed if it is bad, as generated code checks it or is right without it: which
 //!   registers have the seats; which accesses form a group, and whether the stack pointer `sp` makes a group
 //!   fail; whether a loop follows a chain of pointers; which streams are worth having; whether words stay
@@ -30,7 +30,8 @@
 //!
 //! Map, from the bottom up: `csr` and `float` take CSR and floating-point instructions apart; `instruction`
 //! says what single ops read, write and do to control; `course` says where a superblock ends and whether it
-//! is a loop; `simplify` replaces ops by shorter ones; `words` tells which values are sign-extended words;
+//! is a loop; `quiet` finds comparisons around which flags are saved and restored; `simplify` replaces ops by
+//! shorter ones; `words` tells which values are sign-extended words;
 //! `seats` and `vectors` choose the guest registers that live in host registers; `extent`, `sharing` and
 //! `streams` say which accesses share lookups in the TLB; `superblock` has the [`Plan`].
 
@@ -39,6 +40,7 @@ pub mod csr;
 mod extent;
 mod float;
 mod instruction;
+mod quiet;
 mod seats;
 mod sharing;
 mod simplify;
@@ -49,6 +51,7 @@ mod words;
 
 pub use course::{OPS_MAX, SLOTS, is_loop, next_slot};
 pub use extent::Extent;
+pub use float::compares;
 pub use instruction::{ends, follows, native};
 pub use seats::{PINNED, SEATS, Seats};
 pub use sharing::Group;

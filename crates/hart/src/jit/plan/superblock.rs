@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use super::{
     course::{is_loop, op_at},
     instruction::ends,
+    quiet,
     seats::{Seats, seats},
     sharing::{self, Group, chain},
     simplify::simplify,
@@ -119,6 +120,12 @@ impl<'a> Plan<'a> {
     pub fn group(&self, index: usize) -> Option<Group> {
         let (before, ops) = self.ops.split_at(index);
         sharing::group(ops).filter(|&group| !sharing::straddles(before, group, self.sp))
+    }
+
+    /// Does the op with this number write to `fflags` what was read there before the comparison that precedes
+    /// it? Then it changes nothing, as long as the comparison has raised no flag.
+    pub fn restores_flags(&self, index: usize) -> bool {
+        quiet::restores_flags(&self.ops, index)
     }
 
     /// Is it worth it to have the ops of a loop in the code a second time, for turns that begin with lazy
