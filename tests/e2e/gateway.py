@@ -222,7 +222,7 @@ def client_refused(turn):
     with datagrams(ONE, 0) as client:
         client.sendto(b"x", (ONE, ECHO_IN + 1))
         until(
-            lambda: "nobody in the guest listens" in guest.said("gateway"),
+            lambda: "nothing listens in the guest" in guest.said("gateway"),
             20,
             f"the gateway says nothing of a closed port in the guest: {guest.said('gateway')}",
         )

@@ -198,7 +198,7 @@ def no_guest(turn):
         later, later_s = outcome(site, SERVICE, b"hello")
         ensure((first, later) == ("reset", "reset"), f"the first had {first}, the next {later}")
         ensure(first_s < 5 * ABSENT_S and later_s < ABSENT_S, f"after {first_s:.1f} s and {later_s:.1f} s")
-        must_have_told_once(site, "no VM with the address")
+        must_have_told_once(site, "the VM to which it leads is not connected")
         return f"reset after {first_s:.1f} s, the next one after {later_s * 1000:.0f} ms"
 
 

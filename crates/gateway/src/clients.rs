@@ -168,8 +168,8 @@ impl Clients {
             && let Some(untold) = self.refused.one_more(now)
         {
             tracing::warn!(
-                "the forward {} leads to {guest}, and nobody in the guest listens at that port \
-                 ({untold} more datagrams were refused before)",
+                "datagrams of the forward {} are lost: nothing listens in the guest at {guest}; start the \
+                 service, and let it listen on all addresses{untold}",
                 forward.address
             );
         }
@@ -220,7 +220,9 @@ impl Clients {
         let Some(port) = self.free_port(now, self.forwards[index].guest, is_taken) else {
             if let Some(untold) = self.without_port.one_more(now) {
                 let forward = self.forwards[index].address;
-                tracing::warn!(%forward, untold, "too many new clients: a datagram was dropped");
+                tracing::warn!(
+                    "the forward {forward} has too many new clients, so that a datagram was dropped{untold}"
+                );
             }
             return None;
         };

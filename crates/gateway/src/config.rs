@@ -402,11 +402,13 @@ impl fmt::Debug for GatewayStop {
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
     /// An address is taken, or is not one of this host.
-    #[error("cannot listen on {address} ({purpose})")]
+    #[error(
+        "cannot listen on {address} for {purpose}; choose another address, or stop the program that uses it"
+    )]
     Listen {
         /// The address that was asked for.
         address: String,
-        /// What the address was for.
+        /// Who was to connect there: "VMs", or "the clients of a forward".
         purpose: &'static str,
         /// The system's reason.
         #[source]
@@ -432,7 +434,10 @@ pub enum GatewayError {
         reason: &'static str,
     },
     /// A forward or a fixed lease names an address that no guest can have.
-    #[error("{address} is not a guest address of {network}/{prefix_len}")]
+    #[error(
+        "{address} is no address for a guest of the network {network}/{prefix_len}; give another one in the \
+         forward, or another `--subnet`"
+    )]
     GuestAddress {
         /// The address asked for.
         address: Ipv4Addr,

@@ -115,9 +115,8 @@ impl Door {
             let visitor = first.remove();
             if let Some(untold) = self.refused.one_more(now) {
                 tracing::warn!(
-                    peer = visitor.name,
-                    untold,
-                    "VMM refused: it did not show a key in time"
+                    "the caller {} was refused: it did not show a key in time{untold}",
+                    visitor.name
                 );
             }
         }
@@ -159,7 +158,7 @@ impl Door {
             return;
         };
         if let Some(untold) = self.refused.one_more(now) {
-            tracing::warn!(peer = visitor.name, untold, "VMM refused: {error}");
+            tracing::warn!("the VM at {} was refused: {error}{untold}", visitor.name);
         }
         // If the visitor does not hear its last words, nothing is lost.
         let _ = visitor.stream.write_all(&Callee::last_words(error));

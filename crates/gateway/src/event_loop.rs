@@ -276,7 +276,7 @@ impl EventLoop {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a VMM");
+                    tracing::warn!("a VM that connects cannot be accepted at present: {error}");
                     self.accept_again = Some(self.segment.now + limits::ACCEPT_RETRY);
                     return;
                 }
@@ -284,7 +284,7 @@ impl EventLoop {
             let id = self.next_peer;
             self.next_peer += 1;
             if let Err(error) = stream.register(self.poll.registry(), token(Kind::Peer, id)) {
-                tracing::warn!(peer = name, %error, "cannot watch a VMM");
+                tracing::warn!("the VM at {name} is refused, because its socket cannot be watched: {error}");
             } else if self.takes_plain {
                 let standing = Standing::Plain { is_new: true };
                 self.welcome(id, Peer::new(Wire::new(stream, None), standing, name));

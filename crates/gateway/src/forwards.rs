@@ -191,7 +191,7 @@ impl Forwards {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
                 Err(error) if is_of_the_client(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a client");
+                    tracing::warn!("a client that connects cannot be accepted at present: {error}");
                     forward.stalled = true;
                     self.accept_again = Some(now + limits::ACCEPT_RETRY);
                     return None;
@@ -243,8 +243,8 @@ impl Forwards {
         let (address, port) = (guest.ip(), guest.port());
         match trouble {
             Trouble::Absent => tracing::warn!(
-                "clients of the forward {name} are reset: no VM with the address {address} is connected; \
-                 start it, or name another one in the forward"
+                "clients of the forward {name} are reset: the VM to which it leads is not connected; start \
+                 it, or name another one in the forward"
             ),
             Trouble::Silent => tracing::warn!(
                 "clients of the forward {name} are reset: nothing comes from the guest at {address}, though \
@@ -325,7 +325,9 @@ impl Forwards {
     pub fn turn_away(&mut self, knock: Knock, now: Instant) {
         if let Some(untold) = self.refused.one_more(now) {
             let source = knock.source;
-            tracing::warn!(%source, untold, "clients reset: this address has too many connections");
+            tracing::warn!(
+                "the client {source} is reset: it has too many connections through forwards{untold}"
+            );
         }
         self.reset(knock.stream);
     }

@@ -10,6 +10,7 @@
 use super::config::Addresses;
 use super::limits;
 use super::told::Told;
+use cable::mac::Mac;
 use smoltcp::wire::EthernetAddress;
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
@@ -110,8 +111,8 @@ impl Guests {
         let Some(address) = address else {
             if let Some(untold) = self.empty_handed.one_more(now) {
                 tracing::warn!(
-                    %mac, untold,
-                    "no address is left for this guest; give the gateway a larger `--subnet`"
+                    "no address is left for the guest {}; give the gateway a larger `--subnet`{untold}",
+                    Mac(mac.0)
                 );
             }
             return None;
@@ -143,10 +144,10 @@ impl Guests {
             Some(guest) if guest.hold != Hold::Seen => {
                 if let Some(untold) = self.mistaken.one_more(now) {
                     tracing::warn!(
-                        %mac, untold,
-                        "packets dropped: this guest uses {address}, which is the lease of the guest {}; let \
-                         it ask for an address of its own (DHCP), or give it another one",
-                        guest.mac
+                        "the guest {} gets no network: it uses {address}, which is the lease of the guest \
+                         {}; let it ask for an address of its own (DHCP), or give it another one{untold}",
+                        Mac(mac.0),
+                        Mac(guest.mac.0)
                     );
                 }
                 return Observed::Refused;

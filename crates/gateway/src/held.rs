@@ -78,8 +78,8 @@ impl Held {
         for (guest, waiting) in expired {
             if let Some(untold) = self.unclaimed.one_more(now) {
                 tracing::warn!(
-                    "no guest answers for {guest}, to which a forward leads: {} packets of clients were \
-                     dropped (as were others {untold} times before)",
+                    "no guest answers at {guest}, to which a forward leads, so that {} datagrams of clients \
+                     were dropped; start the VM, or name another one in the forward{untold}",
                     waiting.packets.len()
                 );
             }

@@ -32,7 +32,7 @@ impl<S: Source> HostPort<S> {
     ) -> Result<Self, GatewayError> {
         let fail = |source| GatewayError::Listen {
             address: forward.listen.to_string(),
-            purpose: "port forward",
+            purpose: "the clients of a forward",
             source,
         };
         let mut socket = bind(forward.listen).map_err(fail)?;

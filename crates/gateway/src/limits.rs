@@ -251,6 +251,6 @@ pub fn raise_descriptor_limit() {
             maximum: limit.maximum,
         },
     ) {
-        tracing::warn!(%error, "cannot raise the limit of open files; many connections may fail");
+        tracing::warn!("the limit of open files cannot be raised, and many connections may fail: {error}");
     }
 }

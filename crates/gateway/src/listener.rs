@@ -31,7 +31,7 @@ impl GuestListener {
     pub fn bind(listen: &GuestListen, registry: &Registry) -> Result<Self, GatewayError> {
         let fail = |source| GatewayError::Listen {
             address: listen.to_string(),
-            purpose: "for VMMs",
+            purpose: "VMs",
             source,
         };
         let token = token(Kind::GuestListener, 0);

@@ -235,7 +235,7 @@ impl Mappings {
         let token = token(Kind::UdpMapping, self.next_id);
         registry
             .register(&mut socket, token, Interest::READABLE)
-            .inspect_err(|error| tracing::warn!(%error, "cannot watch a socket for datagrams"))
+            .inspect_err(|error| tracing::warn!("a socket for datagrams cannot be watched: {error}"))
             .ok()?;
         self.make_room(*guest.ip(), now);
         let id = self.next_id;

@@ -231,7 +231,11 @@ impl Switch {
             self.on_conflict(from, mac, now);
             if let Some(untold) = self.refused.one_more(now) {
                 let peer = self.peers.get(&from).map_or("", |peer| &peer.name);
-                tracing::warn!(%mac, peer, untold, "frames dropped: this VMM may not use this MAC address");
+                tracing::warn!(
+                    "what the VM at {peer} sends from the Ethernet address {} is dropped: the address \
+                     belongs to another VM, or the VM uses too many{untold}",
+                    Mac(mac.0)
+                );
             }
             return Learned::Refused;
         }
@@ -306,9 +310,9 @@ impl Switch {
         if let Some(untold) = self.telling.one_more(now) {
             let name = |id| self.peers.get(&id).map_or("", |peer| &peer.name);
             tracing::warn!(
-                untold,
-                "two VMs use the Ethernet address {mac}, and only the one at {} is reached, not the one at \
-                 {}: give each VM a `--name` of its own, or a `--mac`",
+                "two VMs use the Ethernet address {}, and only the one at {} is reached, not the one at {}: \
+                 give each VM a `--name` of its own, or a `--mac`{untold}",
+                Mac(mac.0),
                 name(owner),
                 name(by)
             );

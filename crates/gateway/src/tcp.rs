@@ -360,9 +360,8 @@ impl TcpConnections {
         {
             let Ends { guest, outside } = entry.ends;
             tracing::warn!(
-                %guest, %outside, untold,
-                "the table of connections is full: one that an end had finished with, or whose guest is \
-                 away, was reset for a new one"
+                "the table of connections is full: the one between {guest} and {outside}, with which an end \
+                 had finished or whose guest is away, was reset for a new one{untold}"
             );
         }
         self.remove(segment, id);
@@ -376,7 +375,7 @@ impl TcpConnections {
         let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
         registry
             .register(stream, token(Kind::Connection, id), interest)
-            .inspect_err(|error| tracing::warn!(%error, "cannot watch a connection"))
+            .inspect_err(|error| tracing::warn!("a connection cannot be watched: {error}"))
             .ok()?;
         Some(id)
     }

@@ -293,7 +293,10 @@ fn an_address_that_is_taken_is_named() {
     assert!(matches!(error, GatewayError::Listen { .. }));
     assert_eq!(
         error.to_string(),
-        format!("cannot listen on {address} (port forward)")
+        format!(
+            "cannot listen on {address} for the clients of a forward; choose another address, or stop the \
+             program that uses it"
+        )
     );
 }
 

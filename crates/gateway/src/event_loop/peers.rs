@@ -19,7 +19,7 @@ impl EventLoop {
             // What the peer has sent by now brings no event any more.
             self.unfinished.insert(token(Kind::Peer, id));
         } else {
-            tracing::warn!(peer = name, "VMM refused: too many are connected");
+            tracing::warn!("the VM at {name} was refused: too many VMs are connected");
         }
     }
 
