@@ -512,7 +512,7 @@ fn a_panic_of_the_guests_kernel_is_told_and_answered_as_asked() {
     // A guest that is reset panics again, and that is told again.
     let mut reset = Replica::start(site.lockstep("run").args(["--on-panic", "reset"]));
     for _ in 0..3 {
-        reset.says("it is reset when it has said why");
+        reset.says("the guest is reset as soon as the kernel has said why");
     }
 }
 

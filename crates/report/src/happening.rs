@@ -12,10 +12,14 @@ use std::path::Path;
 use replica::Span;
 use serde::{Deserialize, Serialize};
 
+use super::amount;
 use super::ending::Ending;
 use super::figures::{Figures, ms};
 use super::words::{Course, OnPanic, RoleWord, SuspicionWord, VerdictWord, Wish};
 use disk::Trouble;
+
+/// Bytes of a disk's sector.
+const SECTOR_LEN: u64 = 512;
 
 /// Something that happened. In a line of the file the variant's name is the field `event`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -268,16 +272,7 @@ impl Happening {
                 ..
             } => size_sentence(path, *before, *sectors),
             Happening::Stop { by, role, course } => stop_sentence(*by, *role, *course)?.to_owned(),
-            Happening::GuestPanic { line, course, .. } => {
-                let course = match course {
-                    OnPanic::Keep => {
-                        "the guest stays as it is (`--on-panic stop` and `reset` would end that)"
-                    }
-                    OnPanic::Stop => "it is switched off when it has said why",
-                    OnPanic::Reset => "it is reset when it has said why",
-                };
-                format!("the guest's kernel has panicked: {line}; {course}")
-            }
+            Happening::GuestPanic { line, course, .. } => panic_sentence(line, *course),
             Happening::Halt(ending) => ending.sentence.clone(),
             Happening::Role { .. }
             | Happening::Claim { .. }
@@ -290,14 +285,29 @@ impl Happening {
     }
 }
 
+/// What is said of a guest whose kernel has written this `line` when it panicked.
+fn panic_sentence(line: &str, course: OnPanic) -> String {
+    let course = match course {
+        OnPanic::Keep => {
+            "the guest stays as it is; `--on-panic stop` would switch it off, `--on-panic reset` would reset \
+             it"
+        }
+        OnPanic::Stop => "the guest is switched off as soon as the kernel has said why",
+        OnPanic::Reset => "the guest is reset as soon as the kernel has said why",
+    };
+    format!("the guest's kernel has panicked: {line}; {course}")
+}
+
 /// The sentence of a disk whose storage has another size than before, both in sectors.
 fn size_sentence(path: &str, before: u64, sectors: u64) -> String {
+    let size = |sectors: u64| amount::bytes(sectors.saturating_mul(SECTOR_LEN));
+    let (was, is) = (size(before), size(sectors));
     if sectors > before {
-        return format!("the disk {path} has grown from {before} to {sectors} sectors; the guest is told");
+        return format!("the disk {path} has grown from {was} to {is}; the guest is told its new size");
     }
     format!(
-        "the disk {path} has shrunk from {before} to {sectors} sectors, and the guest is not told: reads \
-         behind the end fail or wait; make the disk as large again with `truncate`"
+        "the disk {path} has shrunk from {was} to {is}, and the guest is not told: reads behind the end fail \
+         or wait; make the disk as large again with `truncate`"
     )
 }
 
@@ -519,11 +529,11 @@ mod tests {
             "the guest cannot be asked to switch off, since its board has no power button: \
              switch it off from inside, or stop it again to pull the plug",
             "the guest's kernel has panicked: Kernel panic - not syncing: no init found; \
-             it is switched off when it has said why",
+             the guest is switched off as soon as the kernel has said why",
             "this side parted from the log",
             "the disk /shared/shop.raw gives an error; the guest waits",
             "the disk /shared/shop.raw is well again after 2.5 s; the guest's requests are done",
-            "the disk /shared/shop.raw has grown from 4194304 to 8388608 sectors; the guest is told",
+            "the disk /shared/shop.raw has grown from 2 GiB to 4 GiB; the guest is told its new size",
         ];
         assert_eq!(sentences, expected);
     }
