@@ -167,7 +167,7 @@ pub fn build_debian(
 ) -> Result<DebianImage, ImageError> {
     if options.disk_bytes < DISK_BYTES_MIN || !options.disk_bytes.is_multiple_of(1 << 20) {
         return Err(ImageError::Option(
-            "the disk must have whole megabytes, at least 1 GB".to_owned(),
+            "a Debian's disk has at least 1 GiB, in whole MiB; give for example `--size 4G`".to_owned(),
         ));
     }
     let cache = options.cache.clone().map_or_else(Cache::of_user, Ok)?;
