@@ -2,14 +2,17 @@
 //! exist; `VM.toml` has the same words as the flags. Nothing here opens a file or decides anything: `spec`
 //! and the commands' own files read these structs.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use gateway::{Destination, Forward};
 use os::sandbox::{self, User};
 
 use crate::help::{
-    ALONE_ENDS, DEMO_EXAMPLES, DEVICES, DIAGNOSIS, GATEWAY_EXAMPLES, LOG_EXAMPLES, MACHINE, OUTPUT, PAIR,
-    PAIR_ENDS, PAIR_EXAMPLES, RECORD_EXAMPLES, REPLAY_EXAMPLES, RIGHTS, RUN_EXAMPLES, both,
+    ALONE_ENDS, APPLIANCE_EXAMPLES, DEBIAN_EXAMPLES, DEMO_EXAMPLES, DEVICES, DIAGNOSIS, GATEWAY_EXAMPLES,
+    LOG_EXAMPLES, MACHINE, OUTPUT, PAIR, PAIR_ENDS, PAIR_EXAMPLES, RECORD_EXAMPLES, REPLAY_EXAMPLES, RIGHTS,
+    RUN_EXAMPLES, both,
 };
 use crate::values;
 
@@ -81,7 +84,7 @@ pub struct VmArgs {
     /// Description of the machine, with the same words as the flags
     #[arg(value_name = "VM.toml", help_heading = None::<&'static str>)]
     pub file: Option<PathBuf>,
-    /// Name of the VM: what its epochs and locks are called by [default: vm]
+    /// Name of the VM, by which the arbiter, its disks' locks and a gateway know it [default: vm]
     #[arg(long, value_parser = values::text(values::name))]
     pub name: Option<String>,
     /// What to boot: a RISC-V Linux Image, an ELF file or flat code like u-boot.bin; each also compressed
@@ -94,8 +97,8 @@ pub struct VmArgs {
     /// Kernel command line [default: empty]
     #[arg(long, value_name = "STRING", visible_alias = "cmdline")]
     pub append: Option<String>,
-    /// What is started in M-mode, flat or ELF: with a kernel OpenSBI's fw_dynamic or fw_jump, or none to
-    /// start the kernel itself there; without a kernel any firmware [default: the OpenSBI of this host's
+    /// What is started in M-mode, flat or ELF: with a kernel OpenSBI's fw_dynamic or fw_jump, or `none` to
+    /// start the kernel itself in M-mode; without a kernel any firmware [default: the OpenSBI of this host's
     /// distribution]
     #[arg(long, value_name = "FILE|none", visible_alias = "bios")]
     pub firmware: Option<PathBuf>,
@@ -110,28 +113,32 @@ pub struct VmArgs {
     #[arg(long, value_name = "WHAT")]
     pub on_panic: Option<PanicPolicy>,
     /// Raw disk; may be given several times [default: none]
-    #[arg(long, value_name = "FILE[,readonly]", help_heading = DEVICES)]
+    #[arg(long, value_name = "FILE[,readonly]", help_heading = DEVICES,
+        value_parser = values::text(values::disk))]
     pub disk: Vec<String>,
-    /// gateway=HOST:PORT, gateway=SOCKET, tap=NAME or none; behind a gateway ,key=FILE or ,insecure (over TCP
-    /// the pair's key is the default, over a Unix socket none) [default: none]
-    #[arg(long, value_name = "NET", help_heading = DEVICES)]
+    /// Network of the guest: gateway=HOST:PORT, gateway=SOCKET, tap=NAME or none. A gateway's address may be
+    /// followed by ,key=FILE or ,insecure; without, the pair's key is used over TCP, and none over a Unix
+    /// socket [default: none]
+    #[arg(long, value_name = "NET", help_heading = DEVICES, value_parser = values::net_text)]
     pub net: Option<String>,
     /// Ethernet address of the guest [default: made from the VM's name]
     #[arg(long, value_name = "MAC", help_heading = DEVICES, value_parser = values::text(values::mac))]
     pub mac: Option<String>,
-    /// Which registers virtio devices have: those of version 2, or those of version 1 for kernels that know
-    /// no other; QEMU's default is legacy [default: modern]
+    /// Registers of the virtio devices: modern is version 2 of virtio-mmio, legacy is version 1, which is
+    /// QEMU's default, for kernels that know no other [default: modern]
     #[arg(long, value_name = "modern|legacy", help_heading = DEVICES,
         value_parser = values::text(values::virtio))]
     pub virtio: Option<String>,
-    /// The guest's console: stdio, none, unix:SOCKET, keys:SOCKET (with Ctrl-A b for a break, as in a terminal)
-    /// or a file for the output. At 64 MiB the file becomes FILE.1, and a new one is begun [default: stdio]
+    /// The guest's console: stdio, none, unix:SOCKET, keys:SOCKET (with Ctrl-A b for a break, as in a
+    /// terminal) or a file for the output. At 64 MiB the file becomes FILE.1, and a new one is begun
+    /// [default: stdio]
     #[arg(long, value_name = "WHERE", visible_alias = "console", help_heading = DEVICES)]
     pub serial: Option<String>,
     /// Drop caches at random with this seed; nothing may change (a check of determinism)
-    #[arg(long, value_name = "SEED", help_heading = DIAGNOSIS, hide_short_help = true)]
+    #[arg(long, value_name = "SEED", help_heading = DIAGNOSIS, hide_short_help = true,
+        value_parser = values::value(values::number))]
     pub zeal: Option<u64>,
-    /// What executes instructions; the interpreter is slow, and both do the same
+    /// What executes instructions; both compute the same, and the interpreter is slow
     #[arg(long, value_name = "ENGINE", default_value = "translator", help_heading = DIAGNOSIS,
         hide_short_help = true)]
     pub engine: Engine,
@@ -147,16 +154,6 @@ pub enum PanicPolicy {
     Stop,
     /// Press the guest's reset button
     Reset,
-}
-
-impl From<PanicPolicy> for report::OnPanic {
-    fn from(policy: PanicPolicy) -> report::OnPanic {
-        match policy {
-            PanicPolicy::Keep => report::OnPanic::Keep,
-            PanicPolicy::Stop => report::OnPanic::Stop,
-            PanicPolicy::Reset => report::OnPanic::Reset,
-        }
-    }
 }
 
 /// What a process gives up.
@@ -215,13 +212,14 @@ pub enum Engine {
 #[derive(Args)]
 #[command(next_help_heading = DIAGNOSIS)]
 pub struct ProfileArgs {
-    /// Tell at the end where the guest spent its steps and what the translator did; with a FILE, there
+    /// Tell at the end where the guest spent its steps and what the translator did; in FILE if it is given,
+    /// else on standard error
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true,
         hide_short_help = true)]
     pub profile: Option<Option<PathBuf>>,
     /// Steps from one sample of the profile to the next [default: 12373]
     #[arg(long, value_name = "STEPS", requires = "profile", hide_short_help = true,
-        value_parser = clap::value_parser!(u64).range(1..))]
+        value_parser = values::value(values::steps))]
     pub profile_every: Option<u64>,
     /// Names for the guest's kernel: a System.map, a copy of its /proc/kallsyms, or an ELF file; may be given
     /// several times
@@ -236,7 +234,8 @@ pub struct ProfileArgs {
 #[derive(Args)]
 #[command(next_help_heading = OUTPUT)]
 pub struct EventsArgs {
-    /// Write what happens and, at the end, the figures to this file, a JSON object a line (docs/events.md).
+    /// Write what happens and, at the end, the figures to this file, one JSON object per line
+    /// (docs/events.md).
     /// At 64 MiB it becomes FILE.1, and a new one is begun
     #[arg(long, value_name = "FILE")]
     pub events: Option<PathBuf>,
@@ -286,11 +285,11 @@ pub struct ReplayArgs {
     #[command(flatten)]
     pub vm: VmArgs,
     /// Stop at this step
-    #[arg(long, value_name = "STEP", help_heading = OUTPUT)]
+    #[arg(long, value_name = "STEP", help_heading = OUTPUT, value_parser = values::value(values::number))]
     pub until: Option<u64>,
     /// Run in slices of this many steps; nothing may change
     #[arg(long, value_name = "STEPS", help_heading = DIAGNOSIS, hide_short_help = true,
-        value_parser = clap::value_parser!(u64).range(1..))]
+        value_parser = values::value(values::steps))]
     pub slice: Option<u64>,
     /// Write a snapshot where the replay stops
     #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
@@ -352,29 +351,31 @@ pub struct GatewayArgs {
     /// Use a key file although other users can read or change it
     #[arg(long)]
     pub allow_open_key: bool,
-    /// Over TCP, take VMs without a key: anybody who reaches the port can then read and answer for a guest
-    /// that has none
+    /// Over TCP, take VMs without a key; anybody who reaches the port can then read what such a VM's guest
+    /// gets, and answer for it
     #[arg(long)]
     pub insecure: bool,
-    /// Let guests reach this although it is refused by itself: the host's loopback (at the gateway's
+    /// Let guests reach this although it is refused without a rule: the host's loopback (at the gateway's
     /// address), 169.254.0.0/16, the gateway's own ports; may be given several times
-    #[arg(long, value_name = "ADDRESS[/PREFIX][:PORT]")]
-    pub allow: Vec<String>,
+    #[arg(long, value_name = "ADDRESS[/PREFIX][:PORT]", value_parser = values::value(values::destination))]
+    pub allow: Vec<Destination>,
     /// Refuse this to guests; of several rules the most specific decides; may be given several times
-    #[arg(long, value_name = "ADDRESS[/PREFIX][:PORT]")]
-    pub deny: Vec<String>,
-    /// Forward a host port into a guest; GUEST is a VM's name or a guest's address, and may be left out if
-    /// there is one VM; may be given several times
-    #[arg(long, value_name = "[tcp:|udp:]HOST:PORT-[GUEST]:PORT")]
-    pub forward: Vec<String>,
+    #[arg(long, value_name = "ADDRESS[/PREFIX][:PORT]", value_parser = values::value(values::destination))]
+    pub deny: Vec<Destination>,
+    /// Forward a port of the host into a guest. ADDRESS is the host's, and loopback if left out; GUEST is a
+    /// VM's name or a guest's address, and may be left out if there is one VM; may be given several times
+    #[arg(long, value_name = "[tcp:|udp:][ADDRESS:]PORT-[GUEST]:PORT",
+        value_parser = values::value(values::forward))]
+    pub forward: Vec<Forward>,
     /// Reset a forward's clients once their guest is away for so long; must be longer than a failover takes
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(value_parser = values::value(values::guest_away_s))]
     pub guest_away_s: u64,
     /// The guests' subnet
-    #[arg(long, value_name = "CIDR", default_value = "10.0.2.0/24")]
-    pub subnet: String,
-    /// Resolver to forward the guests' questions to; default: the host's
+    #[arg(long, value_name = "ADDRESS/PREFIX", default_value = "10.0.2.0/24",
+        value_parser = values::value(values::subnet))]
+    pub subnet: (Ipv4Addr, u8),
+    /// Resolver that answers the guests' questions; may be given several times [default: the host's]
     #[arg(long, value_name = "ADDRESS")]
     pub dns: Vec<std::net::IpAddr>,
     /// Print where it listens as one line of JSON, also on a terminal
@@ -386,12 +387,13 @@ pub struct GatewayArgs {
 
 #[derive(Subcommand)]
 pub enum ImageCommand {
-    /// An initramfs with Debian's kernel, busybox and Redis (or your packages); no root needed
+    /// Make an initramfs with Debian's kernel, busybox and Redis (or your packages); no root needed
+    #[command(after_help = APPLIANCE_EXAMPLES)]
     Appliance {
         /// Another Debian package to put in; may be given several times
         #[arg(long, value_name = "NAME")]
         package: Vec<String>,
-        /// Start this instead of Redis
+        /// Line of shell that starts the service, instead of Redis
         #[arg(long, value_name = "COMMAND")]
         run: Option<String>,
         /// Build again even if there is one
@@ -401,7 +403,8 @@ pub enum ImageCommand {
         #[arg(long)]
         json: bool,
     },
-    /// A full Debian 13 disk with systemd
+    /// Make a disk with a full Debian 13 and systemd
+    #[command(after_help = DEBIAN_EXAMPLES)]
     Debian {
         /// Another Debian package to put in; may be given several times
         #[arg(long, value_name = "NAME")]
@@ -420,15 +423,15 @@ pub enum ImageCommand {
 
 #[derive(Subcommand)]
 pub enum LogCommand {
-    /// Every entry, a line each
+    /// Print every entry, one per line
     Dump {
         /// The log
         log: PathBuf,
-        /// Print a JSON object a line
+        /// Print one JSON object per line
         #[arg(long)]
         json: bool,
     },
-    /// Counts, bytes and rates by kind of entry
+    /// Print counts, bytes and rates by kind of entry
     Stat {
         /// The log
         log: PathBuf,
@@ -436,7 +439,7 @@ pub enum LogCommand {
         #[arg(long)]
         json: bool,
     },
-    /// The first entry in which two logs differ; exit code 1 if there is one
+    /// Find the first entry in which two logs differ; exit code 1 if there is one
     Diff {
         /// One log
         left: PathBuf,
@@ -468,7 +471,7 @@ pub struct DemoArgs {
     pub kill: Kill,
     /// How long to load the guest, in seconds, 2 to 86400
     #[arg(long, value_name = "N", default_value_t = 10,
-        value_parser = clap::value_parser!(u64).range(2..=86_400))]
+        value_parser = values::value(values::demo_seconds))]
     pub seconds: u64,
     /// Harts of the guest, 1 to 8
     #[arg(long, value_name = "N", default_value_t = 1, visible_aliases = ["cpus", "smp"],
@@ -476,7 +479,7 @@ pub struct DemoArgs {
     pub harts: usize,
     /// Client connections, 1 to 1000
     #[arg(long, value_name = "N", default_value_t = 1,
-        value_parser = clap::value_parser!(u64).range(1..=1_000))]
+        value_parser = values::value(values::demo_clients))]
     pub clients: u64,
     /// Silence after which a side is suspected, in milliseconds; at least 100
     #[arg(long, value_name = "MS", default_value_t = 500, value_parser = values::value(values::timeout_ms))]

@@ -4,13 +4,11 @@
 //! were chosen.
 
 use std::io::IsTerminal;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use gateway::{
-    self, Destination, Forward, GatewayConfig, GatewayReady, GuestListen, Protocol, Resolvers, Target,
-};
+use anyhow::Result;
+use gateway::{self, Forward, GatewayConfig, GatewayReady, GuestListen, Protocol, Resolvers, Target};
 use host::net::Endpoint;
 use link::KeyFile;
 
@@ -29,12 +27,8 @@ pub fn run(args: &GatewayArgs) -> Result<()> {
     };
     let mut config = GatewayConfig::new(listen);
     config.sandbox = !args.sandbox.no_sandbox;
-    (config.network, config.prefix_len) = subnet(&args.subnet)?;
-    config.forwards = args
-        .forward
-        .iter()
-        .map(|text| text.parse::<Forward>())
-        .collect::<Result<_, _>>()?;
+    (config.network, config.prefix_len) = args.subnet;
+    config.forwards.clone_from(&args.forward);
     config.keys = args
         .key
         .iter()
@@ -46,8 +40,8 @@ pub fn run(args: &GatewayArgs) -> Result<()> {
         .collect::<Result<_, _>>()?;
     config.insecure = args.insecure;
     config.guest_away_max = Duration::from_secs(args.guest_away_s);
-    config.allow = destinations(&args.allow)?;
-    config.deny = destinations(&args.deny)?;
+    config.allow = args.allow.clone();
+    config.deny = args.deny.clone();
     if !args.dns.is_empty() {
         let resolvers = args.dns.iter().map(|&address| SocketAddr::new(address, DNS_PORT));
         config.resolvers = Resolvers::Fixed(resolvers.collect());
@@ -93,19 +87,4 @@ fn tell_people(ready: &GatewayReady, forwards: &[Forward]) {
             forward.guest_port
         );
     }
-}
-
-fn destinations(texts: &[String]) -> Result<Vec<Destination>> {
-    Ok(texts.iter().map(|text| text.parse()).collect::<Result<_, _>>()?)
-}
-
-fn subnet(text: &str) -> Result<(Ipv4Addr, u8)> {
-    let Some((network, length)) = text.split_once('/') else {
-        bail!("`{text}` is no subnet; give for example 10.0.2.0/24");
-    };
-    let wrong = || format!("`{text}` is no subnet; give for example 10.0.2.0/24");
-    Ok((
-        network.parse().with_context(wrong)?,
-        length.parse().with_context(wrong)?,
-    ))
 }

@@ -15,7 +15,10 @@ pub const DIAGNOSIS: &str = "Diagnosis";
 pub const ALONE_ENDS: &str = "\
 What ends it: the guest's own power-off; Ctrl-A x on its terminal, which pulls its plug; SIGTERM or SIGINT. \
 SIGHUP does nothing. The guest cannot be asked to switch off, as its board has no power button: the first \
-signal says so, the second pulls the plug.";
+signal says so, the second pulls the plug.
+
+Exit codes: 0 the guest is off; 1 failed, or the guest reported a failure, or it panicked and was stopped; 2 \
+wrong usage.";
 
 pub const RUN_EXAMPLES: &str = "\
 Examples:
@@ -62,8 +65,11 @@ Examples:
 pub const GATEWAY_EXAMPLES: &str = "\
 Examples:
   lockstep gateway --key shop.key --forward 0.0.0.0:6379-:6379
-  lockstep gateway --listen ./net.sock --forward 8080-:80 --forward udp:53-:53
-  lockstep gateway --key shop.key --deny 10.0.0.0/8 --allow 10.0.0.0/8:53";
+  lockstep gateway --listen ./net.sock --forward 8080-:80 --forward udp:5353-:53
+  lockstep gateway --key shop.key --deny 10.0.0.0/8 --allow 10.0.0.0/8:53
+
+What ends it: SIGTERM or SIGINT. Connections of clients end with it; VMs go on and connect again to the next \
+one.";
 
 pub const DEMO_EXAMPLES: &str = "\
 Examples:
@@ -71,6 +77,22 @@ Examples:
   lockstep demo --kill stall --harts 2 --clients 8 --seconds 30
 
 Exit codes: 0 nothing was lost, 1 something was lost, wrong or reset, 130 stopped by Ctrl-C.";
+
+pub const APPLIANCE_EXAMPLES: &str = "\
+It prints the lines of VM.toml that name the files. The guest goes off when the service ends. The \
+installation scripts of packages are not run; what that leaves undone is told (docs/recipes).
+
+Examples:
+  lockstep image appliance > vm.toml
+  lockstep image appliance --package nginx-light --run \"nginx -g 'daemon off;'\"";
+
+pub const DEBIAN_EXAMPLES: &str = "\
+It prints the lines of VM.toml that name the files. The disk in the cache is the original: copy it to where \
+both hosts reach it, and name the copy.
+
+Examples:
+  lockstep image debian > vm.toml
+  lockstep image debian --package mariadb-server --size 8G";
 
 pub const LOG_EXAMPLES: &str = "\
 Examples:

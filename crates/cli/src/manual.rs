@@ -15,20 +15,21 @@ use crate::args::Cli;
 
 /// Writes the pages into `directory`, or prints one page.
 pub fn run(directory: Option<&Path>) -> Result<()> {
-    let mut root = Cli::command().disable_help_subcommand(true);
-    root.build();
+    let root = root();
     let Some(directory) = directory else {
-        let page = single(&root)?;
-        std::io::stdout().write_all(&page)?;
+        let page = laid_out(&single(&root)?);
+        std::io::stdout().write_all(page.as_bytes())?;
         return Ok(());
     };
     let failed = || format!("cannot write the manual pages into {}", directory.display());
     std::fs::create_dir_all(directory).with_context(failed)?;
     let pages = all(&root);
     for command in &pages {
-        Man::new(command.clone())
-            .generate_to(directory)
-            .with_context(failed)?;
+        let man = Man::new(command.clone());
+        let mut page = Vec::new();
+        man.render(&mut page)?;
+        let path = directory.join(man.get_filename());
+        std::fs::write(path, laid_out(&page)).with_context(failed)?;
     }
     say!(
         "{} pages are in {}; read one with `man {}`",
@@ -37,6 +38,33 @@ pub fn run(directory: Option<&Path>) -> Result<()> {
         directory.join("lockstep.1").display()
     );
     Ok(())
+}
+
+/// The program's commands with everything that a manual page says of them.
+fn root() -> Command {
+    let mut root = with_all_flags(Cli::command().disable_help_subcommand(true));
+    root.build();
+    root
+}
+
+/// The command and all below it, with no flag that `-h` leaves out: of such a flag a page would have the name
+/// and nothing else.
+fn with_all_flags(command: Command) -> Command {
+    let names = command.get_subcommands().map(|sub| sub.get_name().to_owned());
+    let names: Vec<String> = names.collect();
+    let command = command.mut_args(|arg| arg.hide_short_help(false));
+    names.into_iter().fold(command, |command, name| {
+        command.mut_subcommand(name, with_all_flags)
+    })
+}
+
+/// A page whose lines are neither stretched nor hyphenated, so that commands stand as they are typed.
+fn laid_out(page: &[u8]) -> String {
+    let page = String::from_utf8_lossy(page);
+    let (title, rest) = page.split_once(".SH ").unwrap_or((&page, ""));
+    format!("{title}.ad l\n.nh\n.SH {rest}")
+        .replace(".SH EXTRA", ".SH NOTES")
+        .replace(".SS EXTRA", ".SS NOTES")
 }
 
 /// The command and all below it that the help shows.

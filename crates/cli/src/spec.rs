@@ -8,14 +8,14 @@ use anyhow::{Result, bail};
 use host::build::{InterpreterOptions, Translate};
 use host::console::ConsoleSpec;
 use host::net::{Endpoint, PortSpec};
-use host::{DiskSpec, FirmwareSpec, NetSpec, PairSpec, VmSpec};
+use host::{FirmwareSpec, NetSpec, PairSpec, VmSpec};
 use link::KeyFile;
 use machine::Transport;
 use replica::{Span, limits::DIGEST_EVERY_DEFAULT};
 use report::OnPanic;
 
-use crate::args::{Engine, EventsArgs, PairArgs, VmArgs};
-use crate::values;
+use crate::args::{Engine, EventsArgs, PairArgs, PanicPolicy, VmArgs};
+use crate::values::{self, Plug};
 use crate::vm_file::{FIRMWARE_DEFAULT, FIRMWARE_NONE, VmFile};
 
 /// Name of a VM whose file and flags do not say.
@@ -40,7 +40,11 @@ pub fn vm(file: &VmFile) -> Result<VmSpec> {
         kernel: file.kernel.clone(),
         initrd: file.initrd.clone(),
         append: file.append.clone().unwrap_or_default(),
-        disks: file.disk.iter().map(|text| disk(text)).collect::<Result<_>>()?,
+        disks: file
+            .disk
+            .iter()
+            .map(|text| values::disk(text))
+            .collect::<Result<_>>()?,
         nets: net(file)?,
         virtio: file
             .virtio
@@ -149,36 +153,13 @@ fn firmware(file: &VmFile) -> FirmwareSpec {
     }
 }
 
-fn disk(text: &str) -> Result<DiskSpec> {
-    let mut parts = text.split(',');
-    let path = parts.next().unwrap_or_default().into();
-    let mut disk = DiskSpec {
-        path,
-        read_only: false,
-        serial: String::new(),
-    };
-    for option in parts {
-        match option.split_once('=').unwrap_or((option, "")) {
-            ("readonly", "") => disk.read_only = true,
-            ("format", "raw") => {}
-            ("format", other) => {
-                bail!("disk format `{other}` is not supported; convert it with `qemu-img convert -O raw`")
-            }
-            ("serial", serial) => serial.clone_into(&mut disk.serial),
-            _ => bail!("unknown disk option `{option}`; use readonly, format=raw or serial=TEXT"),
-        }
-    }
-    Ok(disk)
-}
-
 fn net(file: &VmFile) -> Result<Vec<NetSpec>> {
     let mac = file.mac.as_deref().map(values::mac).transpose()?;
     let text = file.net.as_deref().unwrap_or("none");
-    let port = match text.split_once('=') {
-        None if text == "none" => return Ok(Vec::new()),
-        Some(("tap", name)) => PortSpec::Tap(name.to_owned()),
-        Some(("gateway", rest)) => gateway(rest, file)?,
-        _ => bail!("unknown net `{text}`; use gateway=HOST:PORT, gateway=SOCKET, tap=NAME or none"),
+    let port = match values::net(text)? {
+        None => return Ok(Vec::new()),
+        Some((Plug::Tap, name)) => PortSpec::Tap(name.to_owned()),
+        Some((Plug::Gateway, rest)) => gateway(rest, file)?,
     };
     Ok(vec![NetSpec { mac, port }])
 }
@@ -227,6 +208,16 @@ fn console(text: &str) -> ConsoleSpec {
         _ if text == "stdio" => ConsoleSpec::Stdio,
         _ if text == "none" => ConsoleSpec::None,
         _ => ConsoleSpec::File(text.into()),
+    }
+}
+
+impl From<PanicPolicy> for OnPanic {
+    fn from(policy: PanicPolicy) -> OnPanic {
+        match policy {
+            PanicPolicy::Keep => OnPanic::Keep,
+            PanicPolicy::Stop => OnPanic::Stop,
+            PanicPolicy::Reset => OnPanic::Reset,
+        }
     }
 }
 

@@ -5,11 +5,13 @@
 //! Each refusal is a sentence that says what to write instead. Nothing here opens a file; only [`resolve`]
 //! asks for the address of a name.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use gateway::{Destination, Forward};
+use host::DiskSpec;
 use host::net::Endpoint;
 use machine::Transport;
 use machine::config::HARTS_MAX;
@@ -23,6 +25,14 @@ const MEMORY_UNIT: u64 = 2 << 20;
 const MEMORY_MAX: u64 = hart::ram::SIZE_MAX;
 /// Failure-detection timeouts that a pair can have, in milliseconds.
 const TIMEOUT_MS: RangeInclusive<u64> = TIMEOUT_MIN.0 / 1_000_000..=TIMEOUT_MAX.0 / 1_000_000;
+/// Seconds for which the demo can load its guest.
+const DEMO_SECONDS: RangeInclusive<u64> = 2..=86_400;
+/// Client connections that the demo can open.
+const DEMO_CLIENTS: RangeInclusive<u64> = 1..=1_000;
+/// Seconds for which a gateway can let clients wait for a guest that is away: up to a day.
+const GUEST_AWAY_S: RangeInclusive<u64> = 1..=86_400;
+/// The longest name of a network interface that Linux takes, in bytes (IFNAMSIZ without its end).
+const INTERFACE_NAME_LEN_MAX: usize = 15;
 /// Pauses between two figures, in milliseconds. Writing them more often would be most of what a replica does.
 const FIGURES_EVERY_MS: RangeInclusive<u64> = 10..=86_400_000;
 
@@ -37,6 +47,14 @@ pub fn text<T: 'static>(check: fn(&str) -> Result<T>) -> impl Fn(&str) -> Result
 /// As [`text`], and gives what was read.
 pub fn value<T: 'static>(read: fn(&str) -> Result<T>) -> impl Fn(&str) -> Result<T, String> + Clone {
     move |text| read(text).map_err(|error| format!("{error:#}"))
+}
+
+/// A check of `clap` for what a network device is plugged into; the text itself is kept.
+pub fn net_text(text: &str) -> Result<String, String> {
+    match net(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("{error:#}")),
+    }
 }
 
 /// A size such as `512M`, `4 GiB` or `4194304`, in bytes. The units are binary, as QEMU's are.
@@ -108,15 +126,113 @@ pub fn figures_every_ms(text: &str) -> Result<u64> {
     milliseconds(text, FIGURES_EVERY_MS)
 }
 
+/// Seconds for which the demo loads its guest.
+pub fn demo_seconds(text: &str) -> Result<u64> {
+    within(text, DEMO_SECONDS, " s")
+}
+
+/// Client connections of the demo.
+pub fn demo_clients(text: &str) -> Result<u64> {
+    within(text, DEMO_CLIENTS, "")
+}
+
+/// Seconds after which the clients of a guest that is away are reset.
+pub fn guest_away_s(text: &str) -> Result<u64> {
+    within(text, GUEST_AWAY_S, " s")
+}
+
+/// A number of steps, a step, or a seed.
+pub fn number(text: &str) -> Result<u64> {
+    text.parse()
+        .ok()
+        .with_context(|| format!("`{text}` is not a whole number; use for example 1000000"))
+}
+
+/// A number of steps that is not 0.
+pub fn steps(text: &str) -> Result<u64> {
+    match number(text)? {
+        0 => bail!("`0` steps cannot be had; give 1 or more"),
+        steps => Ok(steps),
+    }
+}
+
 fn milliseconds(text: &str, range: RangeInclusive<u64>) -> Result<u64> {
+    within(text, range, " ms")
+}
+
+fn within(text: &str, range: RangeInclusive<u64>, unit: &str) -> Result<u64> {
     match text.parse() {
-        Ok(ms) if range.contains(&ms) => Ok(ms),
+        Ok(number) if range.contains(&number) => Ok(number),
         _ => bail!(
-            "`{text}` is not from {} to {} ms",
+            "`{text}` is not from {} to {}{unit}",
             amount::grouped(*range.start()),
             amount::grouped(*range.end())
         ),
     }
+}
+
+/// A forward of a gateway.
+pub fn forward(text: &str) -> Result<Forward> {
+    Ok(text.parse()?)
+}
+
+/// A destination in a rule of a gateway.
+pub fn destination(text: &str) -> Result<Destination> {
+    Ok(text.parse()?)
+}
+
+/// A subnet such as `10.0.2.0/24`, as its address and the length of its prefix.
+pub fn subnet(text: &str) -> Result<(Ipv4Addr, u8)> {
+    let read = || {
+        let (network, length) = text.split_once('/')?;
+        Some((network.parse().ok()?, length.parse().ok()?))
+    };
+    read().with_context(|| format!("`{text}` is no subnet; give for example 10.0.2.0/24"))
+}
+
+/// A disk: its path, with options behind it.
+pub fn disk(text: &str) -> Result<DiskSpec> {
+    let mut parts = text.split(',');
+    let mut disk = DiskSpec {
+        path: parts.next().unwrap_or_default().into(),
+        read_only: false,
+        serial: String::new(),
+    };
+    for option in parts {
+        match option.split_once('=').unwrap_or((option, "")) {
+            ("readonly", "") => disk.read_only = true,
+            ("format", "raw") => {}
+            ("format", other) => {
+                bail!("disk format `{other}` is not supported; convert it with `qemu-img convert -O raw`")
+            }
+            ("serial", serial) => serial.clone_into(&mut disk.serial),
+            _ => bail!("unknown disk option `{option}`; use readonly, format=raw or serial=TEXT"),
+        }
+    }
+    Ok(disk)
+}
+
+/// What a network device is plugged into, as its kind and the rest of the text; `None`: there is no device.
+pub fn net(text: &str) -> Result<Option<(Plug, &str)>> {
+    match text.split_once('=') {
+        None if text == "none" => Ok(None),
+        Some(("tap", name)) if name.is_empty() || name.len() > INTERFACE_NAME_LEN_MAX => bail!(
+            "`{text}` names no tap interface; give a name of 1 to {INTERFACE_NAME_LEN_MAX} characters, as in \
+             tap=tap0"
+        ),
+        Some(("tap", name)) => Ok(Some((Plug::Tap, name))),
+        Some(("gateway", rest)) => Ok(Some((Plug::Gateway, rest))),
+        _ => bail!("unknown net `{text}`; use gateway=HOST:PORT, gateway=SOCKET, tap=NAME or none"),
+    }
+}
+
+/// What a network device can be plugged into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plug {
+    /// A tap interface of the host.
+    Tap,
+    /// A gateway.
+    Gateway,
 }
 
 /// An Ethernet address such as `52:54:00:12:34:56`.

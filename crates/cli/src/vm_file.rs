@@ -102,8 +102,8 @@ impl Form {
     }
 }
 
-/// What is wrong with a setting's value, if anything is. A disk's or a network's own words are checked by
-/// `spec`, which knows the whole file.
+/// What is wrong with a setting's value, if anything is. `spec`, which knows the whole file, checks what is
+/// in lists and what one setting means for another.
 fn check(key: &str, value: &Value) -> Result<()> {
     let word = match value {
         Value::String(text) => text.clone(),
@@ -114,6 +114,7 @@ fn check(key: &str, value: &Value) -> Result<()> {
         "memory" => values::memory(&word).map(drop),
         "harts" => values::harts(&word).map(drop),
         "mac" => values::mac(&word).map(drop),
+        "net" => values::net(&word).map(drop),
         "virtio" => values::virtio(&word).map(drop),
         "timeout_ms" => values::timeout_ms(&word).map(drop),
         "backup" => values::host_port(&word).map(drop),

@@ -98,7 +98,7 @@ fn dump(path: &Path) -> Result<()> {
         number += 1;
         writeln!(out, "{number:>8} @{:<14} {}", entry.at.0, describe(&entry.kind))?;
     }
-    writeln!(out, "# {}", ending(entries.reader.end()))?;
+    writeln!(out, "# the log {}", ending(entries.reader.end()))?;
     out.flush()?;
     Ok(())
 }
@@ -132,7 +132,7 @@ pub fn header_of(path: &Path) -> Result<Header> {
     })
 }
 
-/// The way in which a log ends, as a sentence.
+/// The way in which a log ends, as the rest of the sentence "the log ...".
 pub fn ending(end: End) -> String {
     match end {
         End::Off => "ends with the guest switched off".into(),
@@ -254,7 +254,7 @@ fn stat(path: &Path, json: bool) -> Result<()> {
     for (kind, count) in counts {
         say!("{count:>10} {kind}");
     }
-    say!("{}", ending(entries.reader.end()));
+    say!("the log {}", ending(entries.reader.end()));
     Ok(())
 }
 
