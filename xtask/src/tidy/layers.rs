@@ -30,6 +30,7 @@ const ORDERS: &[(&str, &[&str])] = &[
             "plan/float",
             "plan/instruction",
             "plan/course",
+            "plan/quiet",
             "plan/simplify",
             "plan/words",
             "plan/seats",
