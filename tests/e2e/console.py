@@ -149,7 +149,8 @@ def reader(machines, still):
     while "theend" not in console.text:
         if not console.read(10) or not select.select([console.reading], [], [], 10)[0]:
             break
-    told = [int(number.replace(",", "")) for number in re.findall(r"\[lockstep: ([\d,]+) bytes", console.text)]
+    notices = re.findall(r"\[lockstep: ([\d,]+) bytes", console.text)
+    told = [int(number.replace(",", "")) for number in notices]
     read = console.text.count(".")
     # The notice may count a few bytes around the dots as well.
     missing = PRINTED - read
@@ -179,7 +180,8 @@ def disk(machines):
     console.type("insmod /usr/lib/lockstep/virtio_blk.ko")
     os.truncate(path, 128 * MIB)
     wanted = 128 * MIB // 512
-    console.type(f"PS1=; until [ $(cat /sys/block/vda/size) = {wanted} ]; do sleep 0.1; done; echo has''grown")
+    grown = f"[ $(cat /sys/block/vda/size) = {wanted} ]"
+    console.type(f"PS1=; until {grown}; do sleep 0.1; done; echo has''grown")
     waited(console, "hasgrown")
     console.type("dd if=/dev/vda of=/dev/null bs=1M skip=100 count=20 && echo read''able")
     waited(console, "readable")
