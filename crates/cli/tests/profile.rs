@@ -145,7 +145,7 @@ fn symbols_that_are_none_and_periods_of_nothing_are_refused() {
     let zero = run(&["--profile", "--profile-every", "0"]);
     assert_eq!(zero.status.code(), Some(2));
     assert!(
-        text(&zero.stderr).contains("0 is not in 1.."),
+        text(&zero.stderr).contains("`0` steps cannot be had; give 1 or more"),
         "{}",
         text(&zero.stderr)
     );
