@@ -11,7 +11,7 @@ use image::{
 };
 
 use crate::args::ImageCommand;
-use crate::vm_file::parse_size;
+use crate::values;
 
 /// Runs one of the image commands.
 pub fn run(command: ImageCommand) -> Result<()> {
@@ -53,7 +53,7 @@ pub fn run(command: ImageCommand) -> Result<()> {
         } => {
             let options = DebianOptions {
                 packages: package,
-                disk_bytes: parse_size(&size)?,
+                disk_bytes: values::size(&size)?,
                 rebuild,
                 ..DebianOptions::default()
             };

@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use cable::mac::Mac;
 use gateway::{Destination, Forward};
 use host::DiskSpec;
 use host::net::Endpoint;
@@ -237,16 +238,9 @@ pub enum Plug {
 
 /// An Ethernet address such as `52:54:00:12:34:56`.
 pub fn mac(text: &str) -> Result<[u8; 6]> {
-    let wrong = || format!("`{text}` is not an Ethernet address; use for example 52:54:00:12:34:56");
-    let parts: Vec<&str> = text.split(':').collect();
-    let parts: [&str; 6] = parts.try_into().ok().with_context(wrong)?;
-    let mut mac = [0; 6];
-    for (byte, part) in mac.iter_mut().zip(parts) {
-        *byte = u8::from_str_radix(part, 16)
-            .ok()
-            .filter(|_| part.len() == 2)
-            .with_context(wrong)?;
-    }
+    let Ok(Mac(mac)) = text.parse() else {
+        bail!("`{text}` is not an Ethernet address; use for example 52:54:00:12:34:56");
+    };
     if mac[0] & 1 != 0 {
         bail!("`{text}` is a group address; the first byte of a guest's address must be even");
     }

@@ -249,9 +249,6 @@ fn override_with<T: Clone>(value: &mut Option<T>, flag: &Option<T>) {
     }
 }
 
-/// A size such as `512M`, in bytes.
-pub use crate::values::size as parse_size;
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,7 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "gateway", "host", "image", "link", "os", "report", "replica", "machine", "hart",
+            "cable", "gateway", "host", "image", "link", "os", "report", "replica", "machine", "hart",
         ],
     ),
     ("isa-programs", &[]),
