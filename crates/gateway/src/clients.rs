@@ -5,6 +5,7 @@
 //! nor a service of the host that has the same port.
 
 use super::config::{Forward, GatewayError};
+use super::expiry::Expiry;
 use super::host_port::HostPort;
 use super::icmp;
 use super::limits;
@@ -58,8 +59,8 @@ pub struct Clients {
     by_port: HashMap<u16, Client>,
     ports: ClientPorts,
     shares: Shares<IpAddr>,
-    /// No client is forgotten before this time, at which the clients are looked at again.
-    expire_at: Option<Instant>,
+    /// When the idle ones are looked for.
+    expiry: Expiry,
     buffer: Vec<u8>,
     /// Datagrams of clients that a guest has refused.
     refused: Told,
@@ -187,21 +188,15 @@ impl Clients {
 
     /// The time at which `on_deadline` has something to do.
     pub fn deadline(&self) -> Option<Instant> {
-        self.expire_at
+        self.expiry.deadline()
     }
 
     /// Forgets idle clients.
     pub fn on_deadline(&mut self, now: Instant) {
-        if self.expire_at.is_none_or(|at| at > now) {
-            return;
-        }
-        let idle = |client: &Client| now.saturating_duration_since(client.used) >= limits::UDP_IDLE;
-        let idle = self.by_port.iter().filter(|(_, client)| idle(client));
-        for port in idle.map(|(&port, _)| port).collect::<Vec<_>>() {
+        let entries = self.by_port.iter().map(|(&port, client)| (port, client.used));
+        for port in self.expiry.due(now, limits::UDP_IDLE, entries) {
             self.remove(port, now);
         }
-        let used = self.by_port.values().map(|client| client.used).min();
-        self.expire_at = used.map(|used| used + limits::UDP_IDLE);
     }
 
     /// The port of the gateway at which the guest sees a client.
@@ -235,7 +230,7 @@ impl Clients {
         self.by_port.insert(port, client);
         self.forwards[index].ports.insert((address, local), port);
         self.shares.add(source_of(address.ip()));
-        self.expire_at.get_or_insert(now + limits::UDP_IDLE);
+        self.expiry.on_begun(now, limits::UDP_IDLE);
         Some(port)
     }
 
@@ -258,11 +253,11 @@ impl Clients {
     /// Forgets the client that is idle longest: of this source if it has its share, else of the source that
     /// has most of them if there is no room.
     fn make_room(&mut self, source: IpAddr, now: Instant) {
-        let of_whom = if self.shares.of(&source) >= limits::UDP_CLIENTS_PER_SOURCE_MAX {
-            source
-        } else if self.by_port.len() >= limits::UDP_CLIENTS_MAX {
-            self.shares.most().copied().unwrap_or(source)
-        } else {
+        let is_full = self.by_port.len() >= limits::UDP_CLIENTS_MAX;
+        let Some(of_whom) = self
+            .shares
+            .who_gives_way(source, limits::UDP_CLIENTS_PER_SOURCE_MAX, is_full)
+        else {
             return;
         };
         let theirs = self.by_port.iter();

@@ -28,6 +28,7 @@ mod dns_streams;
 mod door;
 mod endpoint;
 mod event_loop;
+mod expiry;
 mod forwards;
 mod fragments;
 mod gauges;

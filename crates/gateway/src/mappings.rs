@@ -8,6 +8,7 @@
 //!
 //! `udp` calls this file for what goes out; `clients` has the other direction, and `resting` the ports.
 
+use super::expiry::Expiry;
 use super::icmp;
 use super::limits;
 use super::nat::{Destinations, Way};
@@ -107,8 +108,8 @@ pub struct Mappings {
     shares: Shares<Ipv4Addr>,
     ports: HostPorts,
     next_id: u64,
-    /// No mapping expires before this time, at which the mappings are looked at again.
-    expire_at: Option<Instant>,
+    /// When the idle ones are looked for.
+    expiry: Expiry,
     buffer: Vec<u8>,
 }
 
@@ -211,21 +212,15 @@ impl Mappings {
 
     /// The time at which `on_deadline` has something to do.
     pub fn deadline(&self) -> Option<Instant> {
-        self.expire_at
+        self.expiry.deadline()
     }
 
     /// Forgets idle mappings.
     pub fn on_deadline(&mut self, now: Instant) {
-        if self.expire_at.is_none_or(|at| at > now) {
-            return;
-        }
-        let idle = |mapping: &Mapping| now.saturating_duration_since(mapping.used) >= limits::UDP_IDLE;
-        let idle = self.by_id.iter().filter(|(_, mapping)| idle(mapping));
-        for id in idle.map(|(&id, _)| id).collect::<Vec<_>>() {
+        let entries = self.by_id.iter().map(|(&id, mapping)| (id, mapping.used));
+        for id in self.expiry.due(now, limits::UDP_IDLE, entries) {
             self.remove(id, now);
         }
-        let used = self.by_id.values().map(|mapping| mapping.used).min();
-        self.expire_at = used.map(|used| used + limits::UDP_IDLE);
     }
 
     fn open(&mut self, now: Instant, registry: &Registry, datagram: &Datagram<'_>) -> Option<u64> {
@@ -254,18 +249,18 @@ impl Mappings {
         self.by_id.insert(id, mapping);
         self.by_guest.insert(guest, id);
         self.shares.add(*guest.ip());
-        self.expire_at.get_or_insert(now + limits::UDP_IDLE);
+        self.expiry.on_begun(now, limits::UDP_IDLE);
         Some(id)
     }
 
     /// Ends the mapping that is idle longest: of this guest if it has its share, else of the guest that has
     /// most of them if there is no room.
     fn make_room(&mut self, guest: Ipv4Addr, now: Instant) {
-        let of_whom = if self.shares.of(&guest) >= limits::UDP_MAPPINGS_PER_GUEST_MAX {
-            guest
-        } else if self.by_id.len() >= limits::UDP_MAPPINGS_MAX {
-            self.shares.most().copied().unwrap_or(guest)
-        } else {
+        let is_full = self.by_id.len() >= limits::UDP_MAPPINGS_MAX;
+        let Some(of_whom) = self
+            .shares
+            .who_gives_way(guest, limits::UDP_MAPPINGS_PER_GUEST_MAX, is_full)
+        else {
             return;
         };
         let theirs = self

@@ -4,6 +4,7 @@
 //! under an identifier of the kernel's choice. Each identifier of a guest and each destination has a socket
 //! of its own, and only that destination's answers pass. Pings to the gateway itself are answered by `icmp`.
 
+use super::expiry::Expiry;
 use super::icmp;
 use super::limits;
 use super::mappings::{DATAGRAM_LEN_MAX, Fate};
@@ -47,8 +48,8 @@ pub struct Pings {
     by_ends: HashMap<Ends, u64>,
     shares: Shares<Ipv4Addr>,
     next_id: u64,
-    /// No ping expires before this time, at which they are looked at again.
-    expire_at: Option<Instant>,
+    /// When the idle ones are looked for.
+    expiry: Expiry,
     /// Whether the operator was told that this host does not let us ping.
     is_told: bool,
     buffer: Vec<u8>,
@@ -138,21 +139,15 @@ impl Pings {
 
     /// The time at which `on_deadline` has something to do.
     pub fn deadline(&self) -> Option<Instant> {
-        self.expire_at
+        self.expiry.deadline()
     }
 
     /// Forgets idle pings.
     pub fn on_deadline(&mut self, now: Instant) {
-        if self.expire_at.is_none_or(|at| at > now) {
-            return;
-        }
-        let idle = |ping: &Ping| now.saturating_duration_since(ping.used) >= limits::PING_IDLE;
-        let idle = self.by_id.iter().filter(|(_, ping)| idle(ping));
-        for id in idle.map(|(&id, _)| id).collect::<Vec<_>>() {
+        let entries = self.by_id.iter().map(|(&id, ping)| (id, ping.used));
+        for id in self.expiry.due(now, limits::PING_IDLE, entries) {
             self.remove(id);
         }
-        let used = self.by_id.values().map(|ping| ping.used).min();
-        self.expire_at = used.map(|used| used + limits::PING_IDLE);
     }
 
     fn open(&mut self, now: Instant, registry: &Registry, ends: Ends) -> io::Result<u64> {
@@ -174,7 +169,7 @@ impl Pings {
         );
         self.by_ends.insert(ends, id);
         self.shares.add(ends.guest);
-        self.expire_at.get_or_insert(now + limits::PING_IDLE);
+        self.expiry.on_begun(now, limits::PING_IDLE);
         Ok(id)
     }
 
@@ -193,11 +188,11 @@ impl Pings {
     /// Ends the ping that is idle longest: of this guest if it has its share, else of the guest that has most
     /// of them if there is no room.
     fn make_room(&mut self, guest: Ipv4Addr) {
-        let of_whom = if self.shares.of(&guest) >= limits::PINGS_PER_GUEST_MAX {
-            guest
-        } else if self.by_id.len() >= limits::PINGS_MAX {
-            self.shares.most().copied().unwrap_or(guest)
-        } else {
+        let is_full = self.by_id.len() >= limits::PINGS_MAX;
+        let Some(of_whom) = self
+            .shares
+            .who_gives_way(guest, limits::PINGS_PER_GUEST_MAX, is_full)
+        else {
             return;
         };
         let theirs = self.by_id.iter().filter(|(_, ping)| ping.ends.guest == of_whom);

@@ -28,6 +28,21 @@ impl<K: Eq + Hash> Shares<K> {
         most.map(|(holder, _)| holder)
     }
 
+    /// Who gives something up for one more of this holder: the holder itself if it has its share, else the
+    /// holder that has most of them if there is no room for anybody. `None`: nobody has to.
+    pub fn who_gives_way(&self, holder: K, share: usize, is_full: bool) -> Option<K>
+    where
+        K: Copy,
+    {
+        if self.of(&holder) >= share {
+            Some(holder)
+        } else if is_full {
+            Some(self.most().copied().unwrap_or(holder))
+        } else {
+            None
+        }
+    }
+
     /// Counts one more for a holder.
     pub fn add(&mut self, holder: K) {
         *self.0.entry(holder).or_default() += 1;
@@ -67,6 +82,19 @@ mod tests {
         assert_eq!((shares.of(&"a"), shares.of(&"b")), (1, 0));
         shares.remove(&"a");
         assert!(shares.0.is_empty());
+    }
+
+    #[test]
+    fn a_holder_of_its_share_gives_way_itself_and_else_who_has_most_if_there_is_no_room() {
+        let mut shares = Shares::default();
+        for holder in ["a", "b", "b", "b"] {
+            shares.add(holder);
+        }
+        assert_eq!(shares.who_gives_way("b", 3, true), Some("b"));
+        assert_eq!(shares.who_gives_way("b", 3, false), Some("b"));
+        assert_eq!(shares.who_gives_way("a", 4, true), Some("b"));
+        assert_eq!(shares.who_gives_way("a", 4, false), None);
+        assert_eq!(Shares::default().who_gives_way("a", 1, true), Some("a"));
     }
 
     #[test]
