@@ -30,6 +30,8 @@ const ORDERS: &[(&str, &[&str])] = &[
             "plan/float",
             "plan/instruction",
             "plan/course",
+            "plan/ahead",
+            "plan/gather",
             "plan/quiet",
             "plan/simplify",
             "plan/words",

@@ -15,7 +15,7 @@ use std::cell::{Cell, OnceCell};
 use crate::{
     Ram,
     decode::{decode, is_compressed},
-    jit::{self, CODE_MAX, Found, OPS_MAX, Present, Translations, follows, is_loop, next_slot},
+    jit::{self, CODE_MAX, Found, Present, Translations, gather},
     mmu::{CodeWrite, Mmu},
     op::{Code, Op},
     ram::{CODE, PAGE},
@@ -357,8 +357,8 @@ impl CodePages {
         translations.map_or(Found::Never, |translations| translations.find(place.0, slot))
     }
 
-    /// Makes machine code of what begins at `pc`, at a slot of a place. `sp` is the guest's stack pointer.
-    /// `None`: no code can be made of it.
+    /// Makes machine code of what begins at `pc`, at a slot of a place. `registers` are the guest's integer
+    /// registers. `None`: no code can be made of it.
     pub fn make(
         &mut self,
         arena: &Arena,
@@ -366,9 +366,10 @@ impl CodePages {
         ram: &Ram,
         (pc, place): (u64, CodePlace),
         slot: usize,
-        sp: u64,
+        registers: &[u64; 32],
     ) -> Option<jit::Code> {
-        let ops = self.superblock(arena, ram, place, slot);
+        let ops = self.superblock(arena, ram, place, slot, registers);
+        let sp = registers[2];
         let translations = self.translations.as_mut()?;
         if ops.is_empty() {
             translations.give_up(place.0, slot);
@@ -387,28 +388,29 @@ impl CodePages {
 
     /// The ops from a slot on that are worth translating together, in the order of execution, with their
     /// slots.
-    fn superblock(&self, arena: &Arena, ram: &Ram, place: CodePlace, head: usize) -> Vec<(usize, Op)> {
-        let mut ops: Vec<(usize, Op)> = Vec::with_capacity(OPS_MAX);
+    fn superblock(
+        &self,
+        arena: &Arena,
+        ram: &Ram,
+        place: CodePlace,
+        head: usize,
+        registers: &[u64; 32],
+    ) -> Vec<(usize, Op)> {
         let Some(translations) = &self.translations else {
-            return ops;
+            return Vec::new();
         };
-        let mut slot = head;
-        while ops.len() < OPS_MAX && slot < SLOTS {
+        let op_of = |slot: usize| {
+            if slot >= SLOTS {
+                return None;
+            }
             if arena.slots(place)[slot].code.get() == Code::Decode {
                 self.decode(arena, ram, place, slot);
             }
-            let op = arena.slots(place)[slot].get();
-            if !follows(op) {
-                break;
-            }
-            ops.push((slot, op));
-            let taken = |target| translations.is_awaited(place.0, target);
-            let Some(next) = next_slot(slot, op, taken).filter(|_| !is_loop(&ops)) else {
-                break;
-            };
-            slot = next;
-        }
-        ops
+            Some(arena.slots(place)[slot].get())
+        };
+        gather(head, registers, op_of, |target| {
+            translations.is_awaited(place.0, target)
+        })
     }
 }
 

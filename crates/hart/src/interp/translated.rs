@@ -11,12 +11,15 @@ use crate::{
     Step,
     csr::{number, status},
     fpu::Flags,
-    jit::{self, Found, NOTHING, OPS_MAX, Resume, STATUS_CLEAN, Translations},
+    jit::{self, Found, NOTHING, Resume, STATUS_CLEAN, Translations},
     op::{BlockKind, Code, Op},
     privilege::Privilege,
     profile::{Part, Place, Why},
     tlb::CodePlace,
 };
+
+/// With fewer steps left than this, generated code is not entered.
+const STEPS_MIN: u64 = 64;
 
 /// How far generated code came.
 pub(super) struct Ran {
@@ -36,8 +39,8 @@ impl Core<'_> {
         if self.meter.is_some() {
             self.meter_interpreted(left);
         }
-        // A superblock counts all its steps before it begins.
-        if left < OPS_MAX as u64 && !self.caches.translates_all || slot >= SLOTS {
+        // A superblock counts all its steps before it begins, and hardly any has more than these.
+        if left < STEPS_MIN && !self.caches.translates_all || slot >= SLOTS {
             self.blame(Why::Tail);
             return None;
         }
@@ -114,7 +117,7 @@ impl Core<'_> {
         let began = self.meter.as_ref().map(Meter::clock);
         let Caches { mmu, code, .. } = &mut *self.caches;
         let page = (self.page_pc, self.place);
-        let code = code.make(self.arena, mmu, self.ram, page, slot, self.x[2]);
+        let code = code.make(self.arena, mmu, self.ram, page, slot, &self.x.guest());
         if let (Some(meter), Some(began)) = (&mut self.meter, began) {
             meter.translated(began);
         }

@@ -1,8 +1,9 @@
 //! The translator: machine code for the superblocks that run often. Unsafe code may stand here, as in two
 //! other places of the repository (docs/style.md, U1).
 //!
-//! A *superblock* is up to [`OPS_MAX`] *ops*, decoded instructions of one page, in the order in which they
-//! are mostly executed. The interpreter gathers them when their first op was reached [`HOT`] times.
+//! A *superblock* is up to [`OPS_MAX`](plan::OPS_MAX) *ops*, decoded instructions of one page, in the order
+//! in which they are mostly executed. The interpreter gathers them when their first op was reached [`HOT`]
+//! times.
 //!
 //! The translator holds no guest state: between two calls of [`run()`] everything is in the registers' array,
 //! RAM and the TLB, exactly as the interpreter has it, and to drop any translation at any moment is
@@ -46,7 +47,7 @@ mod workspace;
 
 pub use frames::CALLS_MAX;
 pub use memory::CODE_MAX;
-pub use plan::{OPS_MAX, ends, follows, is_loop, next_slot};
+pub use plan::{ends, gather};
 pub use run::{Engine, run};
 pub use support::{NoTranslation, can_translate};
 pub use translations::{Code, Found, HOT, Present, Translations};

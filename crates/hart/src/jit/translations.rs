@@ -31,7 +31,7 @@ const LIKELY: u8 = HOT / 4;
 const HOPELESS: u8 = u8::MAX;
 /// The least memory for code: there is room in it for the shared code and for any superblock, even for a loop
 /// with two passes.
-const CODE_MIN: usize = 128 << 10;
+const CODE_MIN: usize = 256 << 10;
 /// How often a page's translations may be dropped before it is not translated any more.
 const DROPS_MAX: u8 = 32;
 

@@ -49,7 +49,10 @@ const REGISTERS: usize = SINK as usize + 1;
 const WORDS: usize = u8::MAX as usize + 1;
 
 /// Words behind the named fields.
-const REST: usize = WORDS - REGISTERS - NAMED - STREAMS_MAX - HOST_FLAGS / size_of::<u64>();
+const REST: usize = WORDS - REGISTERS - NAMED - STREAMS_MAX - KEPT - HOST_FLAGS / size_of::<u64>();
+
+/// How many distances the workspace keeps that lookups for several accesses have found.
+pub const KEPT: usize = 4;
 
 /// Fields of one word.
 const NAMED: usize = 30;
@@ -136,6 +139,9 @@ pub struct Workspace {
     pub float_seen: u64,
     /// Of a loop with streams: for each what to add to its addresses to get host addresses.
     pub distances: [u64; STREAMS_MAX],
+    /// What to add to guest addresses to get host addresses, as lookups for several accesses have found it. A
+    /// superblock keeps here what it has no register for.
+    pub kept: [u64; KEPT],
     /// The guest's floating-point flags for each value of the host's, which are the lowest bits of MXCSR. It
     /// never changes.
     pub float_flags: [u8; HOST_FLAGS],
@@ -181,9 +187,17 @@ impl Workspace {
             float_status: STATUS_CLEAN,
             float_seen: 0,
             distances: [0; STREAMS_MAX],
+            kept: [0; KEPT],
             float_flags: FLAGS,
             rest: [0; REST],
         }
+    }
+}
+
+impl Workspace {
+    /// The integer registers x0 to x31.
+    pub fn guest(&self) -> [u64; 32] {
+        std::array::from_fn(|register| self.registers[register])
     }
 }
 

@@ -14,6 +14,8 @@ use super::{
 const WALKERS: [u32; 4] = [8, 9, 10, 18];
 const COUNTER: u32 = 5;
 const OTHERS: [u32; 7] = [11, 12, 13, 6, 7, 28, 29];
+/// Counts the turns of an inner loop.
+const INNER_COUNTER: u32 = 30;
 /// Holds a node of a chain while its walker goes on.
 const COPY: u32 = 14;
 /// Strides: of bytes, of words, of rows.
@@ -128,6 +130,9 @@ fn a_loop(words: &mut Vec<u32>, random: &mut Random, computes: Computes) {
             some(words, random, head, (walker, walkers), computes);
             continue;
         }
+        if random.below(3) == 0 {
+            an_inner_loop(words, random, head, (walker, walkers), computes);
+        }
         let part = random.pick(&[stride, stride, stride, stride / 2, 0, 3 * stride]);
         words.push(add(walker, walker, part));
         some(words, random, head, (walker, walkers), computes);
@@ -136,6 +141,28 @@ fn a_loop(words: &mut Vec<u32>, random: &mut Random, computes: Computes) {
         }
     }
     words.push(branch(1, COUNTER, 0, (head as i32 - words.len() as i32) * 4));
+}
+
+/// A loop inside another one, mostly of few turns, in which a walker goes on.
+fn an_inner_loop(
+    words: &mut Vec<u32>,
+    random: &mut Random,
+    head: usize,
+    (walker, walkers): (u32, &[u32]),
+    computes: Computes,
+) {
+    words.push(add(INNER_COUNTER, 0, random.pick(&[1, 2, 3, 3, 4, 40])));
+    let inner = words.len();
+    some(words, random, head, (walker, walkers), computes);
+    words.push(add(walker, walker, random.pick(&[0, 4, 8, 8, -8, 100])));
+    some(words, random, head, (walker, walkers), computes);
+    words.push(add(INNER_COUNTER, INNER_COUNTER, -1));
+    words.push(branch(
+        1,
+        INNER_COUNTER,
+        0,
+        (inner as i32 - words.len() as i32) * 4,
+    ));
 }
 
 /// To the next node: at once, from a copy of the pointer with something done to the node left behind, or two
@@ -204,6 +231,8 @@ fn something(words: &mut Vec<u32>, random: &mut Random, head: usize, walker: u32
             high << 25 | one << 20 | walker << 15 | width << 12 | low << 7 | 0x23 | float
         }
         9 => add(one, other, random.below(64) as i32 - 32),
+        // Accesses through the walker may share a lookup all the same.
+        12 if random.below(2) == 0 => add(walker, walker, random.pick(&[4, 8, 8, 16])),
         // Another walker's, or one that is computed.
         10 => random.pick(&WALKERS) << 20 | walker << 15 | one << 7 | 0x33,
         // AMOs, LR and SC, of words and doublewords; CBO.ZERO.

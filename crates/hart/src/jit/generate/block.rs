@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use super::{
     cold::{At, Back, Cold, Exposed, PutOff},
-    known::{Held, Known, Use},
+    known::{Held, Known, Lookups, Use},
     stubs::Stubs,
 };
 use crate::{
@@ -73,7 +73,7 @@ pub(super) struct Pass {
     /// Does this pass do without lookups for the streams, because their pages are known as long as its turns
     /// last?
     pub fast: bool,
-    /// What is known whenever a turn begins, but for the shared lookup. The end of a turn must see to it that
+    /// What is known whenever a turn begins, but for shared lookups. The end of a turn must see to it that
     /// it is true again.
     pub entry: Known,
     /// The place in the code where a turn begins.
@@ -89,8 +89,8 @@ pub(super) struct Pass {
 pub(super) struct Skip {
     /// The number of the later op.
     pub to: usize,
-    /// The lookup that is shared, by the place in the code where it was made.
-    pub shared: Option<usize>,
+    /// The lookups that serve several accesses.
+    pub shared: Lookups,
     /// The registers that hold sign-extended words. None is lazy: the cold code extends them.
     pub words: Set,
     /// What may be done with the floating-point registers.
@@ -147,10 +147,10 @@ impl<'a> Block<'a> {
         }
     }
 
-    /// Begins a pass: a turn begins here, with this known but for the shared lookup.
+    /// Begins a pass: a turn begins here, with this known but for shared lookups.
     pub fn begin_pass(&mut self, fast: bool, entry: Known) {
         let entry = Known {
-            shared: None,
+            shared: Lookups::default(),
             ..entry
         };
         self.current = self.passes.len();

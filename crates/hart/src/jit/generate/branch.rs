@@ -34,17 +34,10 @@ impl Block<'_> {
     /// it.
     pub(super) fn branch(&mut self, condition: Condition, at: At, o: Op) {
         self.compare(o);
-        let taken = at.slot as i64 + i64::from(o.imm);
-        let next_slot = (at.slot + o.halves()) as i64;
         let completed = at.index + 1;
-        // If the superblock goes on where the branch leads to, the way out is to the op after the branch.
-        let next = self.plan.ops.get(completed);
-        let follows = next.is_some_and(|&(next, _)| next as i64 == taken) && taken != next_slot;
-        let (condition, slot) = if follows {
-            (condition.not(), next_slot)
-        } else {
-            (condition, taken)
-        };
+        // Whoever calls this has chosen by the op's code, so no guest reaches the panic.
+        let (slot, taken) = self.plan.way_out(at.index).expect("a branch");
+        let condition = if taken { condition } else { condition.not() };
         debug_assert!(slot != self.plan.head(), "only the last op leads to the first");
         let later = self.plan.op_at(completed, slot);
         if later.is_none() && self.is_beside(slot) {
@@ -56,7 +49,7 @@ impl Block<'_> {
             let known = self.known;
             self.pass_mut().skips.push(Skip {
                 to,
-                shared: known.shared.map(|shared| shared.made),
+                shared: known.shared,
                 words: known.words.known,
                 float: known.float,
                 held: known.held,
@@ -95,7 +88,7 @@ impl Block<'_> {
             .filter(|skip| skip.to == index)
         {
             self.known.float = self.known.float.min(skip.float);
-            self.known.shared = self.known.shared.filter(|known| Some(known.made) == skip.shared);
+            self.known.shared.agree(&skip.shared);
             words &= skip.words;
             others.push(skip.held);
         }

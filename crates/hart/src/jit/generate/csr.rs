@@ -8,7 +8,7 @@ use super::{
     block::Block,
     cold::At,
     host::{WORKSPACE, field, held},
-    known::Use,
+    known::{Lookups, Use},
 };
 use crate::{
     csr::{self, DIRTY_TO_SD, STATUS_BITS, STATUS_GRAVE, status},
@@ -176,7 +176,7 @@ impl Block<'_> {
             self.interpret_at(jump, at);
         }
         // If the interpreter has done it, address space and floating-point unit may be in another state.
-        self.known.shared = None;
+        self.known.shared = Lookups::default();
         self.known.float = None;
     }
 

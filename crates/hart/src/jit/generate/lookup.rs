@@ -4,7 +4,7 @@
 //! A lookup takes the entry of the access's first byte and compares its tag with the page of the last byte,
 //! so it succeeds only if both are in one page. It finds a distance: what to add to a guest address in that
 //! page to get its host address. Accesses through one register that lie close together share a lookup, whose
-//! distance stays in [`SHARED`].
+//! distance stays in [`SHARED`] or, if that serves others, in the workspace.
 //!
 //! In a loop that follows a chain of pointers, each turn waits for the load of the last one and then for its
 //! lookup. The nodes are mostly equally far from their host addresses, many in one page or in one of the
@@ -15,7 +15,7 @@ use super::{
     block::Block,
     cold::{At, Cold, Lookup},
     host::{SHARED, TLB, TLB_MASK, TLB_SECOND, field},
-    known::Shared,
+    known::{Distance, Shared},
 };
 use crate::{
     jit::{
@@ -55,6 +55,15 @@ pub(super) fn stream_distance(stream: usize) -> Memory {
     }
 }
 
+/// The place of a distance that the workspace keeps for a lookup that serves several accesses.
+fn kept_distance(number: usize) -> Memory {
+    let first = field!(kept);
+    Memory {
+        displacement: first.displacement + number as i32 * 8,
+        ..first
+    }
+}
+
 impl Block<'_> {
     /// Finds the memory of a load or store through `rs1`. After the code of the access, [`Block::reached`]
     /// must be called.
@@ -62,7 +71,7 @@ impl Block<'_> {
         // Whoever calls this has chosen by the op's code, so no guest reaches the panic.
         let extent = Extent::of(o).expect("a load or a store");
         let base = self.value(o.rs1, RCX);
-        let (distance, lookup) = match self.known_distance(o, extent) {
+        let (distance, lookup) = match self.known_distance(o) {
             Some(distance) => (distance, None),
             None => {
                 let (distance, lookup, serves) = self.look_up_access(at, o, base, extent);
@@ -76,12 +85,18 @@ impl Block<'_> {
     }
 
     /// The register that holds the distance for an access whose page is known.
-    fn known_distance(&mut self, o: Op, extent: Extent) -> Option<Register> {
+    fn known_distance(&mut self, o: Op) -> Option<Register> {
         if self.find_stream(o) {
             return Some(RDX);
         }
-        let shared = self.known.shared?.group;
-        (shared.base == o.rs1 && shared.extent.covers(extent)).then_some(SHARED)
+        match self.known.shared.serving(o)? {
+            Distance::Register => Some(SHARED),
+            Distance::Kept(number) => {
+                self.e
+                    .mov(Size::Quad, RDX, Operand::Memory(kept_distance(number)));
+                Some(RDX)
+            }
+        }
     }
 
     /// If the op is an access of a stream whose page is known, rdx becomes the distance; else nothing is
@@ -112,24 +127,31 @@ impl Block<'_> {
             None
         };
         if let Some(group) = group {
-            let lookup = self.look_up_group(base, group, chain);
-            (SHARED, lookup, Serves::Group)
-        } else if chain && self.known.shared.is_none() {
+            let (distance, lookup) = self.look_up_group(at, base, group, chain);
+            (distance, lookup, Serves::Group)
+        } else if chain && self.known.shared.leave_register() {
             (SHARED, self.confirm(base, extent), Serves::One)
         } else {
             (RDX, self.look_up(base, extent, PAGE_BITS, RDX), Serves::One)
         }
     }
 
-    fn look_up_group(&mut self, base: Register, group: Group, chain: bool) -> Lookup {
-        let lookup = if chain {
-            self.confirm(base, group.extent)
-        } else {
-            self.look_up(base, group.extent, PAGE_BITS, SHARED)
+    /// Makes the lookup for a group. Returns the register that holds the distance for its first access.
+    fn look_up_group(&mut self, at: At, base: Register, group: Group, chain: bool) -> (Register, Lookup) {
+        let shared = self.known.shared;
+        let place = shared.place(|group| self.plan.is_used_from(at.index, group));
+        let (found, lookup) = match place {
+            Distance::Register if chain => (SHARED, self.confirm(base, group.extent)),
+            Distance::Register => (SHARED, self.look_up(base, group.extent, PAGE_BITS, SHARED)),
+            Distance::Kept(number) => {
+                let lookup = self.look_up(base, group.extent, PAGE_BITS, RDX);
+                self.e.store(kept_distance(number), RDX);
+                (RDX, lookup)
+            }
         };
         let made = self.e.here();
-        self.known.shared = Some(Shared { group, made });
-        lookup
+        self.known.shared.add(Shared { group, made }, place);
+        (found, lookup)
     }
 
     /// Looks up what `base` points to, in a chain of pointers: [`SHARED`] mostly holds the distance already,

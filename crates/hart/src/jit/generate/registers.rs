@@ -121,9 +121,7 @@ impl Block<'_> {
 
     /// The register has another value now, of which nothing is known.
     pub(super) fn forget(&mut self, guest: u8) {
-        if self.known.shared.is_some_and(|shared| shared.group.base == guest) {
-            self.known.shared = None;
-        }
+        self.known.shared.forget(guest);
         self.known.words.forget(guest);
     }
 }

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     jit::{
         emit::*,
-        plan::{Course, Plan, Set, ends, native},
+        plan::{Course, Plan, Set, adds, ends, native},
     },
     op::{Code, Op},
 };
@@ -249,7 +249,12 @@ impl Block<'_> {
             return;
         }
         let words = self.before(o);
+        let moved = adds(o).map(|_| self.known.shared.after(o));
         self.native_op(at, o);
+        if let Some(moved) = moved {
+            // Lookups through the register go on serving what lies where it was before.
+            self.known.shared = moved;
+        }
         self.after(o, words);
     }
 

@@ -2,13 +2,12 @@
 //! first.
 //!
 //! The ops of a superblock are given in the order of execution, each with its *slot*: the number of its first
-//! halfword in its page. Slots only grow from one op to the next, as only jumps and branches forward are
-//! followed.
+//! halfword in its page. Slots grow from one op to the next, as only jumps and branches forward are followed,
+//! but for short loops inside the superblock: their ops are there once for each turn (`unroll`).
 //!
-//! The interpreter asks [`next_slot`] and [`is_loop`] when it gathers a superblock (`interp/code.rs`), the
-//! other files of the plan ask [`is_loop`] and [`op_at`]. All three answers are facts: the generator leads
-//! jumps to the op that [`op_at`] names. Only `taken` in [`next_slot`] is a guess, and a wrong guess costs
-//! speed alone.
+//! The other files of the plan ask [`is_loop`], [`way_out`] and [`op_at`], whose answers are facts: the
+//! generator leads jumps to the op that [`op_at`] names. `gather` asks [`next_slot`], whose `taken` is a
+//! guess, and a wrong guess costs speed alone.
 
 use super::instruction::{ends, is_branch};
 use crate::op::{Code, Op};
@@ -16,7 +15,7 @@ use crate::op::{Code, Op};
 /// Slots of a page, one for each halfword.
 pub const SLOTS: usize = 2048;
 /// Ops of a superblock at most.
-pub const OPS_MAX: usize = 64;
+pub const OPS_MAX: usize = 128;
 
 /// Does the last op lead back to the first? Then the superblock is a loop, and what the ops do once is a
 /// *turn* of it.
@@ -42,13 +41,23 @@ pub fn next_slot(slot: usize, op: Op, taken: impl Fn(usize) -> bool) -> Option<u
     }
 }
 
-/// The number in the superblock of the op at a slot; `None` if there is no op at the slot, or if the op's
-/// number is below `first`.
+/// The number in the superblock of the first op at a slot whose number is not below `first`; `None` if there
+/// is none.
 pub fn op_at(ops: &[(usize, Op)], first: usize, slot: i64) -> Option<usize> {
     let slot = usize::try_from(slot).ok()?;
-    let rest = ops.get(first..)?;
-    let index = rest.binary_search_by_key(&slot, |&(slot, _)| slot).ok()?;
+    let index = ops.get(first..)?.iter().position(|&(other, _)| other == slot)?;
     Some(first + index)
+}
+
+/// The slot to which a branch, the op with this number, leads when control does not go on with the next op of
+/// the superblock, and whether that is what the branch does when it is taken. `None` if it is no branch.
+pub fn way_out(ops: &[(usize, Op)], index: usize) -> Option<(i64, bool)> {
+    let &(slot, op) = ops.get(index).filter(|&&(_, op)| is_branch(op))?;
+    let taken = slot as i64 + i64::from(op.imm);
+    let after = (slot + op.halves()) as i64;
+    let next = ops.get(index + 1).map(|&(next, _)| next as i64);
+    let follows = next == Some(taken) && taken != after;
+    Some(if follows { (after, false) } else { (taken, true) })
 }
 
 #[cfg(test)]
@@ -96,11 +105,27 @@ mod tests {
     }
 
     #[test]
+    fn the_way_out_of_a_branch_is_where_the_superblock_does_not_go_on() {
+        let ops = |next| [(100, op(Code::Beq, 20)), (next, op(Code::Nop, 0))];
+        assert_eq!(way_out(&ops(102), 0), Some((120, true)));
+        assert_eq!(way_out(&ops(120), 0), Some((102, false)));
+        assert_eq!(way_out(&ops(120)[..1], 0), Some((120, true)));
+        assert_eq!(way_out(&ops(102), 1), None);
+        assert_eq!(
+            way_out(&[(100, op(Code::Beq, 2)), (102, op(Code::Nop, 0))], 0),
+            Some((102, true))
+        );
+    }
+
+    #[test]
     fn an_op_is_found_by_its_slot_among_the_later_ones_only() {
         let ops = [100, 101, 103].map(|slot| (slot, op(Code::Nop, 0)));
         assert_eq!(op_at(&ops, 0, 103), Some(2));
         assert_eq!(op_at(&ops, 1, 100), None);
         assert_eq!(op_at(&ops, 0, 102), None);
+        // Of a loop's turns, the next one.
+        let turns = [100, 101, 100, 101].map(|slot| (slot, op(Code::Nop, 0)));
+        assert_eq!(op_at(&turns, 1, 100), Some(2));
         assert_eq!(op_at(&ops, 0, -1), None);
     }
 }

@@ -63,6 +63,15 @@ impl Extent {
         }
     }
 
+    /// The same bytes, as seen from a register that is greater by so many bytes.
+    pub fn moved(self, by: i32) -> Extent {
+        Extent {
+            low: self.low - by,
+            high: self.high - by,
+            ..self
+        }
+    }
+
     /// The number of bytes.
     pub fn span(self) -> i32 {
         self.high - self.low
@@ -85,5 +94,6 @@ mod tests {
         assert!(!load.covers(store));
         assert!(load.and(store).covers(store) && load.and(store).covers(load));
         assert_eq!((load.and(store).low, load.and(store).span()), (16, 8));
+        assert_eq!((load.moved(24).low, load.moved(24).high), (-8, 0));
     }
 }

@@ -42,6 +42,11 @@ pub fn is_branch(op: Op) -> bool {
     matches!(op.code, Beq | Bne | Blt | Bge | Bltu | Bgeu)
 }
 
+/// The constant that an op adds to the register that it writes; `None` if it does anything else.
+pub fn adds(op: Op) -> Option<i32> {
+    (op.code == Code::Addi && op.rs1 == op.rd).then_some(op.imm)
+}
+
 /// The integer registers that a native op may read.
 pub fn reads(op: Op) -> [Option<u8>; 2] {
     use Code::*;

@@ -2,8 +2,8 @@
 //!
 //! An *op* is one decoded instruction ([`Op`](crate::op::Op)). A *superblock* is up to [`OPS_MAX`] ops of one
 //! page, in the order in which they are mostly executed; it is entered at its first op alone. The interpreter
-//! gathers the ops (`CodePages::superblock` in `interp/code.rs`): it asks [`follows`], [`next_slot`] and
-//! [`is_loop`] of this room where to stop. The generator (`generate`) makes a [`Plan`] of them and then code.
+//! has the ops gathered ([`gather()`], which `interp/code.rs` calls). The generator (`generate`) makes a
+//! [`Plan`] of them and then code.
 //!
 //! Some ops that one meets here are no instructions. The code of a slot is `Decode` while its bytes are not
 //! decoded, `Loose` if its instruction straddles two pages or lies outside RAM and so is fetched anew each
@@ -30,15 +30,18 @@
 //!
 //! Map, from the bottom up: `csr` and `float` take CSR and floating-point instructions apart; `instruction`
 //! says what single ops read, write and do to control; `course` says where a superblock ends and whether it
-//! is a loop; `quiet` finds comparisons around which flags are saved and restored; `simplify` replaces ops by
-//! shorter ones; `words` tells which values are sign-extended words;
-//! `seats` and `vectors` choose the guest registers that live in host registers; `extent`, `sharing` and
-//! `streams` say which accesses share lookups in the TLB; `superblock` has the [`Plan`].
+//! is a loop; `ahead` foresees how many turns a short loop makes, and `gather` chooses the ops; `quiet` finds
+//! comparisons around which flags are saved and restored; `simplify` replaces ops by shorter ones; `words`
+//! tells which values are sign-extended words; `seats` and `vectors` choose the guest registers that live in
+//! host registers; `extent`, `sharing` and `streams` say which accesses share lookups in the TLB;
+//! `superblock` has the [`Plan`].
 
+mod ahead;
 mod course;
 pub mod csr;
 mod extent;
 mod float;
+mod gather;
 mod instruction;
 mod quiet;
 mod seats;
@@ -49,15 +52,18 @@ mod superblock;
 mod vectors;
 mod words;
 
-pub use course::{OPS_MAX, SLOTS, is_loop, next_slot};
+pub use course::{OPS_MAX, SLOTS};
 pub use extent::Extent;
 pub use float::compares;
-pub use instruction::{ends, follows, native};
+pub use gather::gather;
+pub use instruction::{adds, ends, native};
 pub use seats::{PINNED, SEATS, Seats};
 pub use sharing::Group;
 #[cfg(test)]
 pub use streams::OPS_PER_STREAM;
 pub use streams::{STREAMS_MAX, Stream};
+#[cfg(test)]
+pub use superblock::OPS_PER_LAZY;
 pub use superblock::{Course, Plan};
 pub use vectors::VECTORS;
 pub use words::{Set, Words, bit, makes_word};

@@ -7,7 +7,7 @@
 use super::{
     course::is_loop,
     extent::{Extent, SPAN_MAX},
-    instruction::{is_branch, native, writes},
+    instruction::{adds, is_branch, native, writes},
 };
 use crate::op::{Code, Op};
 
@@ -17,10 +17,43 @@ const SP: u8 = 2;
 /// Accesses of a superblock that one lookup serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// The guest register through which all of them go.
+    /// The guest register through which all of them go. Constants may be added to it on the way.
     pub base: u8,
-    /// What all of them reach.
+    /// What all of them reach, as seen from the register as it is.
     pub extent: Extent,
+}
+
+impl Group {
+    /// What remains of the group after an op: `None` if the op makes the register point elsewhere.
+    pub fn after(self, op: Op) -> Option<Group> {
+        if writes(op) != Some(self.base) {
+            return Some(self);
+        }
+        let extent = self.extent.moved(adds(op)?);
+        Some(Group { extent, ..self })
+    }
+
+    /// Does the group serve this op, a load or a store?
+    pub fn serves(self, op: Op) -> bool {
+        self.base == op.rs1 && Extent::of(op).is_some_and(|extent| self.extent.covers(extent))
+    }
+}
+
+/// Does a group serve one of these ops, if nothing is looked up anew?
+pub fn is_used(mut group: Group, ops: &[(usize, Op)]) -> bool {
+    for &(_, op) in ops {
+        if !native(op) {
+            return false;
+        }
+        if group.serves(op) {
+            return true;
+        }
+        let Some(after) = group.after(op) else {
+            return false;
+        };
+        group = after;
+    }
+    false
 }
 
 /// The accesses that the lookup for the first of these ops can serve; `None` if it would serve that op alone.
@@ -29,13 +62,15 @@ pub fn group(ops: &[(usize, Op)]) -> Option<Group> {
     let mut extent = Extent::of(first)?;
     let base = first.rs1;
     let (mut count, mut branched) = (0, false);
+    // What was added to the register since the first op.
+    let mut moved = 0;
     for &(_, op) in ops {
         if !native(op) {
             break;
         }
         branched |= is_branch(op);
         if let Some(more) = Extent::of(op).filter(|_| op.rs1 == base) {
-            let both = extent.and(more);
+            let both = extent.and(more.moved(-moved));
             // A page that is only read must not be looked up for a store that may not come.
             if both.span() > SPAN_MAX || (more.stores && branched && !extent.stores) {
                 break;
@@ -44,7 +79,8 @@ pub fn group(ops: &[(usize, Op)]) -> Option<Group> {
             count += 1;
         }
         if writes(op) == Some(base) {
-            break;
+            let Some(added) = adds(op) else { break };
+            moved += added;
         }
     }
     (count > 1).then_some(Group { base, extent })
@@ -145,6 +181,32 @@ mod tests {
         // The second one is too far away, and the third goes through another value of the register.
         assert_eq!(group(&block(&[load(10, 8, 0), load(11, 8, 1024)])), None);
         assert_eq!(group(&block(&[load(8, 8, 0), load(11, 8, 8)])), None);
+    }
+
+    #[test]
+    fn a_group_goes_on_when_a_constant_is_added_to_its_register() {
+        let add = Op::new(Code::Addi, 8, 8, 0, 16);
+        let found = group(&block(&[load(10, 8, 0), add, store(8, -8)])).unwrap();
+        assert_eq!((found.extent.low, found.extent.high), (0, 16));
+        let moved = found.after(add).unwrap();
+        assert_eq!((moved.extent.low, moved.extent.high), (-16, 0));
+        assert!(moved.serves(store(8, -8)) && !found.serves(store(8, -8)));
+        // The register becomes another one's value and more.
+        let elsewhere = Op::new(Code::Addi, 8, 9, 0, 16);
+        assert_eq!(group(&block(&[load(10, 8, 0), elsewhere, store(8, -8)])), None);
+        assert_eq!(found.after(elsewhere), None);
+    }
+
+    #[test]
+    fn a_group_is_used_as_long_as_its_register_is_the_same_but_for_constants() {
+        let add = Op::new(Code::Addi, 8, 8, 0, 16);
+        let found = group(&block(&[load(10, 8, 0), load(11, 8, 8)])).unwrap();
+        let is_used = |ops: &[Op]| is_used(found, &block(ops));
+        assert!(is_used(&[add, load(11, 9, 0), load(11, 8, -8)]));
+        assert!(!is_used(&[add, load(11, 8, 0)]));
+        assert!(!is_used(&[load(8, 9, 0), load(11, 8, 0)]));
+        assert!(!is_used(&[Op::new(Code::Ecall, 0, 0, 0, 0), load(11, 8, 0)]));
+        assert!(!is_used(&[]));
     }
 
     #[test]

@@ -13,8 +13,8 @@
 use std::borrow::Cow;
 
 use super::{
-    course::op_at,
-    instruction::{is_branch, reads, writes},
+    course::{op_at, way_out},
+    instruction::{reads, writes},
 };
 use crate::op::{Code, Op};
 
@@ -37,9 +37,11 @@ pub fn simplify(ops: &[(usize, Op)]) -> Cow<'_, [(usize, Op)]> {
 /// For each op, whether a branch of the superblock may lead to it.
 fn joins(ops: &[(usize, Op)]) -> Vec<bool> {
     let mut joins = vec![false; ops.len()];
-    for &(slot, op) in ops.iter().filter(|&&(_, op)| is_branch(op)) {
-        if let Some(index) = op_at(ops, 0, slot as i64 + i64::from(op.imm)) {
-            joins[index] = true;
+    for index in 0..ops.len() {
+        if let Some((slot, _)) = way_out(ops, index)
+            && let Some(to) = op_at(ops, index + 1, slot)
+        {
+            joins[to] = true;
         }
     }
     joins

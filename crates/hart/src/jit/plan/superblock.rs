@@ -10,7 +10,7 @@
 use std::borrow::Cow;
 
 use super::{
-    course::{is_loop, op_at},
+    course::{is_loop, op_at, way_out},
     instruction::ends,
     quiet,
     seats::{Seats, seats},
@@ -25,7 +25,7 @@ use crate::op::Op;
 /// How many ops a turn of a loop may have for each register that is lazy at the turn's end, if the loop is to
 /// be in the code twice for these registers' sake. A longer turn gains too little for the time that it takes
 /// to translate it twice.
-const OPS_PER_LAZY: usize = 8;
+pub const OPS_PER_LAZY: usize = 8;
 
 /// Where control goes after the last op of a superblock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,10 +96,16 @@ impl<'a> Plan<'a> {
         (!ends(op)).then_some((slot + op.halves()) as i64)
     }
 
-    /// The number in the superblock of the op at a slot; `None` if there is no op at the slot, or if the op's
-    /// number is below `first`.
+    /// The number in the superblock of the first op at a slot whose number is not below `first`; `None` if
+    /// there is none.
     pub fn op_at(&self, first: usize, slot: i64) -> Option<usize> {
         op_at(&self.ops, first, slot)
+    }
+
+    /// The slot to which a branch, the op with this number, leads when control does not go on with the next
+    /// op, and whether that is what the branch does when it is taken. `None` if it is no branch.
+    pub fn way_out(&self, index: usize) -> Option<(i64, bool)> {
+        way_out(&self.ops, index)
     }
 
     /// The streams of a loop; none if it is no loop or has none.
@@ -120,6 +126,11 @@ impl<'a> Plan<'a> {
     pub fn group(&self, index: usize) -> Option<Group> {
         let (before, ops) = self.ops.split_at(index);
         sharing::group(ops).filter(|&group| !sharing::straddles(before, group, self.sp))
+    }
+
+    /// Does a group serve an access from the op with this number on, if nothing is looked up anew?
+    pub fn is_used_from(&self, index: usize, group: Group) -> bool {
+        sharing::is_used(group, &self.ops[index..])
     }
 
     /// Does the op with this number write to `fflags` what was read there before the comparison that precedes

@@ -1,10 +1,10 @@
 //! Checks that superblocks are made, found and dropped, and that the least memory has room for any of them.
 
 use super::{
-    super::plan::{self, OPS_MAX, is_loop},
+    super::plan::{self, OPS_MAX},
     *,
 };
-use crate::op::Code;
+use crate::{decode::decode, op::Code};
 
 const NOWHERE: Present<'_> = Present {
     known: &|_| None,
@@ -63,16 +63,21 @@ fn the_least_memory_has_room_for_a_loop_that_is_there_twice() {
     let mut walking: Vec<_> = (0..length - 5).map(long).collect();
     walking.extend([5, 6, 28, 29].map(|base| Op::new(Code::Ld, 9, base, 0, 0)));
     let walking = looped(walking);
-    assert!(is_loop(&walking) && plan::Plan::new(&walking, 0).streams().len() == plan::STREAMS_MAX);
-    // A loop that is as long as any, with as many lazy registers as there may be, each of which every way out
-    // extends.
+    assert!(plan::Plan::new(&walking, 0).streams().len() == plan::STREAMS_MAX);
+    // A loop with as many lazy registers as there may be, each of which every way out extends, that is as
+    // long as one may be to have them carried.
     let mut adding: Vec<_> = [2, 8, 10, 11, 12, 13, 14, 15]
         .map(|lazy| Op::new(Code::Addw, lazy, lazy, lazy, 0))
         .to_vec();
-    adding.extend((0..OPS_MAX - 9).map(long));
+    adding.extend((0..8 * plan::OPS_PER_LAZY - 9).map(long));
     let adding = looped(adding);
-    assert!(adding.len() == OPS_MAX);
-    for ops in [walking, adding] {
+    // A loop that is as long as any, of conversions to integers without sign from alternating precisions,
+    // whose vector registers every way out stores.
+    let convert =
+        |index: usize| decode(0xc035_9553 ^ (index as u32 % 13) << 15 ^ (index as u32 / 13 % 2) << 25);
+    let floating = looped((0..OPS_MAX - 1).map(convert).collect());
+    assert!(floating.len() == OPS_MAX && floating[20].1.code == Code::Float);
+    for ops in [walking, adding, floating] {
         let Some(mut translations) = Translations::new(1, 1, 0) else {
             return; // This host cannot run generated code.
         };
