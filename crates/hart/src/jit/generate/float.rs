@@ -306,14 +306,22 @@ impl Block<'_> {
     /// the interpreter.
     fn classify(&mut self, single: bool, o: Op) {
         let a = self.fetch(o.rs1, single, SCRATCH[0]);
-        self.e.vex(compare(single), a, 0, Operand::Register(a));
-        self.decline_if(Condition::Parity);
+        // No comparison of the host's, as that calls a signalling NaN invalid, and this does not.
         self.take_bits(a, single);
         let size = size_of(single);
         let (sign, exponent) = if single { (31, 24) } else { (63, 53) };
+        // rcx becomes the number without its sign, shifted left, which is greatest of NaNs.
+        self.e.lea(size, RCX, Memory::indexed(RAX, RAX, 0, 0));
+        let infinity = if single {
+            0xff00_0000
+        } else {
+            0xffe0_0000_0000_0000_u64
+        };
+        self.e.load_immediate(RDX, infinity as i64);
+        self.e.alu(Alu::Cmp, size, RCX, Operand::Register(RDX));
+        self.decline_if(Condition::Above);
         let e = &mut self.e;
-        // rcx becomes the number without its sign, shifted left; rdx 0 or, of a negative number, 7.
-        e.lea(size, RCX, Memory::indexed(RAX, RAX, 0, 0));
+        // rdx becomes 0 or, of a negative number, 7.
         e.mov(size, RDX, Operand::Register(RAX));
         e.shift(Shift::Arithmetic, size, RDX, sign);
         e.alu_immediate(Alu::And, Size::Double, Operand::Register(RDX), 7);
