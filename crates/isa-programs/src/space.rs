@@ -55,7 +55,8 @@ pub struct Space {
     pub stub: u64,
     /// Pages of addresses to load from and store to.
     pub windows: Vec<u64>,
-    /// Those of the windows that lead to what PMP lets S- and U-mode at least read, or nowhere.
+    /// Those of the windows that lead to what PMP lets S- and U-mode at least read, that are not mapped, or,
+    /// without page tables, where nothing answers.
     pub managed: Vec<u64>,
     /// Leaf entries that the program may change: virtual address, and physical address of the entry.
     pub leaves: Vec<(u64, u64)>,

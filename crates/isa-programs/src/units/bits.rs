@@ -131,14 +131,15 @@ impl Builder<'_> {
         let address = if !self.setting.physical {
             window.wrapping_add(offset)
         } else if self.random.percent(3) {
-            // Both draw equally often, so that the golden hashes stay what they are.
-            if kind == ZERO {
-                NOWHERE + offset
-            } else {
-                DATA + offset
-            }
+            NOWHERE + offset
         } else {
             DATA + self.random.below(DATA_PAGES) * PAGE + offset
+        };
+        // All kinds draw equally often, so that the golden hashes stay what they are.
+        let address = if kind != ZERO && address == NOWHERE + offset {
+            DATA + offset
+        } else {
+            address
         };
         let base = self.scratch();
         self.code.unit(36);
