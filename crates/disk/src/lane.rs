@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -96,6 +96,8 @@ pub(super) enum Job {
     },
     /// The order to look whether the storage has another size than before.
     Measure,
+    /// The order to look whether the storage is as large as the guest knows it.
+    Compare,
 }
 
 /// One disk with its queue.
@@ -107,8 +109,7 @@ pub(super) struct Lane {
     work: Condvar,
     sender: Sender<Completion>,
     waker: Waker,
-    /// Sectors of the storage as they were told last.
-    sectors: AtomicU64,
+    sizes: Mutex<Sizes>,
     /// Whether a thread is to look at the size, or does.
     measuring: AtomicBool,
     /// Whether the lock of any disk is lost: then nothing more may begin at any of them.
@@ -118,8 +119,8 @@ pub(super) struct Lane {
 #[derive(Debug, Default)]
 struct Queue {
     jobs: VecDeque<Job>,
-    /// Requests that met trouble, each with the time of its next attempt.
-    waiting: Vec<(Instant, DiskRequest)>,
+    /// Jobs that met trouble, each with the time of its next attempt: requests, and one comparison at most.
+    waiting: Vec<(Instant, Job)>,
     /// Whether a thread is taking the lock; requests that were queued behind that job must wait for it.
     locking: bool,
     /// Jobs in the hands of threads.
@@ -127,6 +128,19 @@ struct Queue {
     /// Whether the lane is closed, so that nothing new is begun.
     closed: bool,
     illness: Illness,
+}
+
+/// Sizes of the disk in sectors.
+#[derive(Debug)]
+struct Sizes {
+    /// Size that the guest knows, as far as this lane has heard of it; 0: it has heard of none.
+    guest: u64,
+    /// Size of the storage as it was told last.
+    told: u64,
+    /// Whether a comparison is queued or waits for its next attempt.
+    queued: bool,
+    /// Whether the last comparison has found the storage too small.
+    short: bool,
 }
 
 /// What people have been told about the disk's state.
@@ -149,7 +163,12 @@ impl Lane {
     ) -> Lane {
         Lane {
             index,
-            sectors: AtomicU64::new(disk.config().sectors),
+            sizes: Mutex::new(Sizes {
+                guest: 0,
+                told: disk.config().sectors,
+                queued: false,
+                short: false,
+            }),
             measuring: AtomicBool::new(false),
             disk,
             queue: Mutex::default(),
@@ -183,6 +202,19 @@ impl Lane {
     pub fn measure(&self) {
         if !self.measuring.swap(true, Ordering::SeqCst) {
             self.push(Job::Measure);
+        }
+    }
+
+    /// Notes that the guest knows the disk with so many sectors, and has a thread look whether it has them.
+    pub fn expect(&self, sectors: u64) {
+        let mut sizes = guard(&self.sizes);
+        if sectors <= sizes.guest {
+            return;
+        }
+        sizes.guest = sectors;
+        sizes.told = sectors;
+        if !std::mem::replace(&mut sizes.queued, true) {
+            self.push(Job::Compare);
         }
     }
 
@@ -223,6 +255,7 @@ impl Lane {
                     self.look_at_size();
                     self.measuring.store(false, Ordering::SeqCst);
                 }
+                Job::Compare => self.compare_sizes(),
             }
             // The queue goes on only after the words are out, so that "writer" comes before what was queued
             // behind it.
@@ -249,11 +282,8 @@ impl Lane {
             let now = Instant::now();
             if let Some(index) = queue.waiting.iter().position(|(at, _)| *at <= now) {
                 queue.serving += 1;
-                let (_, request) = queue.waiting.swap_remove(index);
-                return Some(Job::Request {
-                    request,
-                    waited: true,
-                });
+                let (_, job) = queue.waiting.swap_remove(index);
+                return Some(job);
             }
             if let Some(job) = queue.jobs.pop_front() {
                 queue.serving += 1;
@@ -278,11 +308,10 @@ impl Lane {
             Outcome::Failed(ailment) => (DiskStatus::Failed, Vec::new(), Some(ailment)),
             Outcome::Wait(ailment) => {
                 self.fall_ill(ailment, !waited);
-                let at = Instant::now() + DISK_RETRY;
-                guard(&self.queue).waiting.push((at, request));
-                // Another thread must watch the clock while this one does something else.
-                self.work.notify_one();
-                return;
+                return self.try_later(Job::Request {
+                    request,
+                    waited: true,
+                });
             }
             Outcome::Stand(ailment) => return self.fall_ill(ailment, !waited),
             Outcome::Fenced(error) => return self.fence(error),
@@ -337,7 +366,7 @@ impl Lane {
     fn look_at_size(&self) {
         // If the storage cannot be looked at, the next request says what is wrong with it.
         let Ok(sectors) = self.disk.measure() else { return };
-        let before = self.sectors.swap(sectors, Ordering::SeqCst);
+        let before = std::mem::replace(&mut guard(&self.sizes).told, sectors);
         if sectors != before {
             self.tell(Completion::Size(Size {
                 disk: self.index,
@@ -346,6 +375,45 @@ impl Lane {
                 before,
             }));
         }
+    }
+
+    /// Looks whether the storage is as large as the guest knows it. A backup that opens a copy of its own may
+    /// have a smaller one, and people must hear of that before the guest needs what is missing.
+    fn compare_sizes(&self) {
+        // Whoever hears of a larger size while this thread looks has the size looked at once more.
+        guard(&self.sizes).queued = false;
+        let measured = self.disk.measure();
+        let mut sizes = guard(&self.sizes);
+        // If the storage cannot be looked at, the next request says what is wrong with it.
+        let ailment = match measured {
+            Ok(has) if has < sizes.guest => {
+                sizes.told = has;
+                Some(policy::short_ailment(&self.disk, has, sizes.guest))
+            }
+            _ => None,
+        };
+        let short = ailment.is_some() || (measured.is_err() && sizes.short);
+        let was_short = std::mem::replace(&mut sizes.short, short);
+        let again = short && !std::mem::replace(&mut sizes.queued, true);
+        drop(sizes);
+        if let Some(ailment) = ailment {
+            self.fall_ill(ailment, !was_short);
+        }
+        if was_short && !short {
+            self.get_well();
+        }
+        if again {
+            self.try_later(Job::Compare);
+        }
+    }
+
+    /// Queues a job that met trouble for its next attempt.
+    fn try_later(&self, job: Job) {
+        guard(&self.queue)
+            .waiting
+            .push((Instant::now() + DISK_RETRY, job));
+        // Another thread must watch the clock while this one does something else.
+        self.work.notify_one();
     }
 
     /// Waits for the time of the next attempt; whether the lane is closed.

@@ -58,8 +58,8 @@ pub enum DiskError {
     },
     /// The machine of the other replica has a larger disk.
     #[error(
-        "the disk {path} has {has} sectors and the guest expects {expects}; give both hosts the same disk, \
-         or enlarge this one"
+        "the disk {path} has {has} sectors on this host and the guest expects {expects}; give both hosts the \
+         same file, or a copy of the primary's as it is now"
     )]
     Smaller {
         /// Path of the disk.

@@ -41,14 +41,18 @@ pub struct Ailment {
 
 /// Does a request. Blocks for as long as the storage does.
 pub fn carry_out(disk: &Disk, operation: &DiskOperation) -> Outcome {
-    // The guest may know of a size that the other side has seen and this one has not looked at yet.
-    let place = range(disk, operation).or_else(|| {
-        disk.measure().ok()?;
-        range(disk, operation)
-    });
-    let Some((offset, length)) = place else {
+    let Some((offset, length)) = range(operation) else {
         return Outcome::Answer(DiskStatus::Failed, Vec::new());
     };
+    if offset + length > disk.backend.capacity() {
+        // The guest may know of a size that the other side has seen and this one has not looked at yet.
+        if let Err(error) = disk.measure() {
+            return failed(disk, "measured", &error, disk.access == Access::Pair);
+        }
+        if offset + length > disk.backend.capacity() {
+            return behind_the_end(disk);
+        }
+    }
     if matches!(operation, DiskOperation::Read { .. }) {
         let mut data = vec![0; length as usize];
         return match with_reopening(disk, || disk.backend.read(offset, &mut data)) {
@@ -150,6 +154,45 @@ fn failed(disk: &Disk, verb: &str, error: &io::Error, waits: bool) -> Outcome {
     Outcome::Wait(Ailment { what, sentence })
 }
 
+/// The outcome of a request that does not lie within the storage. The device lets the guest reach no further
+/// than the size that the guest knows; so the storage of this side is smaller than that of the other side
+/// was.
+fn behind_the_end(disk: &Disk) -> Outcome {
+    if disk.access == Access::Solo {
+        return Outcome::Answer(DiskStatus::Failed, Vec::new());
+    }
+    let has = disk.backend.capacity();
+    let what = format!("has {has} bytes, and the guest asks for what is behind them");
+    let sentence = format!(
+        "the disk {} {what}; the guest waits, and it is tried again each second; {}",
+        disk.path.display(),
+        short_advice(disk)
+    );
+    Outcome::Wait(Ailment { what, sentence })
+}
+
+/// The ailment of a disk whose storage has fewer sectors than the guest knows.
+pub fn short_ailment(disk: &Disk, has: u64, guest: u64) -> Ailment {
+    let (has, guest) = (has.saturating_mul(SECTOR_LEN), guest.saturating_mul(SECTOR_LEN));
+    let what = format!("has {has} bytes on this host, and the guest knows it with {guest}");
+    let sentence = format!(
+        "the disk {} {what}: after a takeover the guest would wait for what is missing; {}",
+        disk.path.display(),
+        short_advice(disk)
+    );
+    Ailment { what, sentence }
+}
+
+/// What an operator can do about storage that is smaller than the guest knows it. A file is never enlarged
+/// here: what the primary's has behind the end are not zeroes.
+fn short_advice(disk: &Disk) -> &'static str {
+    if disk.read_only {
+        "copy the primary's file over this one (`cp`, which writes into the file that is open)"
+    } else {
+        "look why this host does not see the whole file"
+    }
+}
+
 /// The ailment of a lock that may be well later.
 pub fn lock_ailment(disk: &Disk, error: &LockError) -> Ailment {
     let what = error::chain(error);
@@ -180,9 +223,8 @@ fn takeover_advice(disk: &Disk) -> Option<String> {
     })
 }
 
-/// Where a request begins and how long it is, in bytes; `None`: it is no request for this disk. The device
-/// checks ranges against the capacity that the guest was told; this disk may be another one.
-fn range(disk: &Disk, operation: &DiskOperation) -> Option<(u64, u64)> {
+/// Where a request begins and how long it is, in bytes; `None`: it is no request for a disk of any size.
+fn range(operation: &DiskOperation) -> Option<(u64, u64)> {
     let (sector, length) = match operation {
         DiskOperation::Read { bytes, .. } if *bytes > DISK_REQUEST_LEN_MAX => return None,
         DiskOperation::Read { sector, bytes } => (*sector, u64::from(*bytes)),
@@ -193,8 +235,8 @@ fn range(disk: &Disk, operation: &DiskOperation) -> Option<(u64, u64)> {
         }
     };
     let offset = sector.checked_mul(SECTOR_LEN)?;
-    let end = offset.checked_add(length)?;
-    (end <= disk.backend.capacity()).then_some((offset, length))
+    offset.checked_add(length)?;
+    Some((offset, length))
 }
 
 fn is_full(error: &io::Error) -> bool {

@@ -92,6 +92,15 @@ impl DiskPool {
         }
     }
 
+    /// Tells that the guest knows a disk with so many sectors; a smaller number than before is ignored, and
+    /// so is the number of a disk that is not there. Storage that has fewer is a [`Completion::Trouble`]
+    /// until it has them.
+    pub fn expect(&self, disk: u8, sectors: u64) {
+        if let Some((lane, _)) = self.lanes.get(usize::from(disk)) {
+            lane.expect(sectors);
+        }
+    }
+
     /// The next completion, if there is one.
     pub fn completion(&self) -> Option<Completion> {
         self.completions.try_recv().ok()

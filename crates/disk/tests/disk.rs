@@ -443,13 +443,80 @@ fn a_disk_that_grows_or_shrinks_is_told_once_and_the_new_sectors_can_be_used() {
         data: vec![7; 512].into(),
     };
     assert_eq!(pool.run(write(255)).0, DiskStatus::Ok, "a sector that is new");
-    assert_eq!(pool.run(write(256)).0, DiskStatus::Failed, "behind the end");
     resize(32 << 10);
     pool.pool.measure();
     assert_eq!(told(&pool), (0, 256, 64));
-    // A request looks by itself before it fails, for it may come from a guest that knows a newer size.
+    // A request looks by itself before it waits, for it may come from a guest that knows a newer size.
     resize(256 << 10);
     assert_eq!(pool.run(write(511)).0, DiskStatus::Ok);
     pool.pool.measure();
     assert_eq!(told(&pool), (0, 64, 512));
+}
+
+/// Gives a file another length.
+fn resize(path: &Path, bytes: u64) {
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.set_len(bytes).unwrap();
+}
+
+#[test]
+fn a_copy_that_is_smaller_than_the_guest_knows_the_disk_is_told_until_it_is_as_large() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = make_disk(dir.path(), "disk", 64 << 10);
+    let disk = Disk::open_raw(&path, Access::Pair, true, "serial").unwrap();
+    let pool = Pool::new(vec![disk]);
+    pool.pool.expect(0, 128);
+    pool.pool.expect(7, 128);
+    pool.pool.expect(0, 256);
+    let Completion::Trouble(trouble) = pool.completion() else {
+        panic!("nothing was told");
+    };
+    assert!(trouble.what.contains("65536 bytes"), "{}", trouble.what);
+    assert!(trouble.what.contains("131072"), "{}", trouble.what);
+    assert!(
+        trouble.sentence.contains("copy the primary's file"),
+        "{}",
+        trouble.sentence
+    );
+    resize(&path, 128 << 10);
+    assert!(matches!(pool.completion(), Completion::Recovered { disk: 0, .. }));
+}
+
+#[test]
+fn a_request_behind_the_end_of_a_smaller_copy_waits_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = make_disk(dir.path(), "disk", 64 << 10);
+    let disk = Disk::open_raw(&path, Access::Pair, true, "serial").unwrap();
+    let mut pool = Pool::new(vec![disk]);
+    pool.submit(DiskOperation::Read {
+        sector: 200,
+        bytes: 512,
+    });
+    let Completion::Trouble(trouble) = pool.completion() else {
+        panic!("nothing was told");
+    };
+    assert!(
+        trouble.sentence.contains("the guest waits"),
+        "{}",
+        trouble.sentence
+    );
+    resize(&path, 128 << 10);
+    assert_eq!(pool.answer(), (0, DiskStatus::Ok));
+    assert!(matches!(pool.completion(), Completion::Recovered { .. }));
+}
+
+#[test]
+fn a_survivor_finds_what_was_added_before_it_opened_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = make_disk(dir.path(), "disk", 128 << 10);
+    let disk = Disk::open_raw(&path, Access::Pair, false, "serial").unwrap();
+    let pool = Pool::new(vec![disk]);
+    // The primary opened the disk when it was half as large, and died before it looked again.
+    pool.pool.expect(0, 128);
+    pool.pool.become_writer(&holder("a", 2, 1), true);
+    let Completion::Size(size) = pool.completion() else {
+        panic!("the guest is not told");
+    };
+    assert_eq!((size.before, size.sectors), (128, 256));
+    assert!(matches!(pool.completion(), Completion::Writer));
 }

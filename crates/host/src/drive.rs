@@ -59,6 +59,7 @@ pub fn drive<G: Guest>(node: Node<Witness<G>>, world: World) -> Result<Outcome, 
         ready: Vec::new(),
         panics_told: 0,
         panics_answered: 0,
+        sizes_heard: 0,
     };
     driver.world.register(&poller)?;
     // From here on this thread does without what a guest thread does not need: before the guest's first step,
@@ -80,6 +81,8 @@ struct Driver<G: Guest> {
     panics_told: u64,
     /// How many of the guest's panics were answered as the operator wants.
     panics_answered: u64,
+    /// How many sizes of disks the guest was told of which the disks here have heard.
+    sizes_heard: u64,
 }
 
 impl<G: Guest> Driver<G> {
@@ -94,6 +97,7 @@ impl<G: Guest> Driver<G> {
             }
             let at_once = self.world.has_message();
             next = self.node.slice(clock::now(), &poller.look(at_once));
+            self.look_at_sizes();
             if self.look_at_panics() {
                 // The guest has an input now, whatever it waited for.
                 next = Next::Busy;
@@ -213,6 +217,20 @@ impl<G: Guest> Driver<G> {
                 .handle(clock::now(), Event::Input(Input::Control(control)));
         }
         stands
+    }
+
+    /// Tells a backup's own disks which sizes the guest knows by now: nobody else would say, before a
+    /// takeover, that a file here is smaller. A live side has measured what it tells.
+    fn look_at_sizes(&mut self) {
+        let witness = self.node.guest();
+        if witness.sizes_told() == std::mem::replace(&mut self.sizes_heard, witness.sizes_told()) {
+            return;
+        }
+        if !self.world.live {
+            for (disk, sectors) in witness.sizes() {
+                self.world.disks.expect(disk, sectors);
+            }
+        }
     }
 
     /// Carries out all actions of the node, and those that follow from the events which these cause.

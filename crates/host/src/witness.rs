@@ -1,10 +1,12 @@
-//! `Witness`: a guest and what can be seen of its life from outside: whether its kernel has panicked, and
-//! whether its plug was pulled. The drive loop asks it.
+//! `Witness`: a guest and what can be seen of its life from outside: whether its kernel has panicked, whether
+//! its plug was pulled, and which disks were enlarged. The drive loop asks it.
 //!
 //! It stands around the guest of each replica and passes every call on. It looks at what the guest writes to
 //! its console when the guest runs, not when that is shown; so a backup has seen what its primary has seen,
 //! and a survivor knows of a panic that happened just before its peer died. It must never change anything:
 //! what is done about a panic enters the guest as an input, through the log, like all else.
+
+use std::collections::BTreeMap;
 
 use machine::{Control, Cut, DiskRequest, Effect, Input, Step, Stop};
 use replica::Guest;
@@ -23,6 +25,10 @@ pub struct Witness<G> {
     guest: G,
     panic: PanicWatch,
     unplugged: bool,
+    /// The sectors that the guest was last told of disks, by the numbers of those whose size was told.
+    sizes: BTreeMap<u8, u64>,
+    /// How often the guest was told a size.
+    sizes_told: u64,
 }
 
 /// What the console has said of a panic.
@@ -45,7 +51,20 @@ impl<G: Guest> Witness<G> {
             guest,
             panic: PanicWatch::default(),
             unplugged: false,
+            sizes: BTreeMap::new(),
+            sizes_told: 0,
         }
+    }
+
+    /// The sectors that the guest was last told of disks, by their numbers.
+    pub fn sizes(&self) -> impl Iterator<Item = (u8, u64)> {
+        self.sizes.iter().map(|(disk, sectors)| (*disk, *sectors))
+    }
+
+    /// How often the guest was told the size of a disk.
+    #[must_use]
+    pub fn sizes_told(&self) -> u64 {
+        self.sizes_told
     }
 
     /// How many panics of its kernel the guest has written to its console.
@@ -116,6 +135,10 @@ impl<G: Guest> Guest for Witness<G> {
         match input {
             Input::Control(Control::PowerOff) => self.unplugged = true,
             Input::Control(Control::Reset) => self.panic.said = None,
+            Input::DiskSize { disk, sectors } => {
+                self.sizes.insert(*disk, *sectors);
+                self.sizes_told += 1;
+            }
             _ => {}
         }
         self.guest.inject(input);

@@ -7,7 +7,7 @@ mod flags;
 
 use flags::{O_DIRECT, O_DSYNC, open_flags};
 
-use crate::replica::{Replica, ask};
+use crate::replica::{COPY, Replica, ask};
 use crate::site::Site;
 
 #[test]
@@ -53,6 +53,8 @@ fn a_disk_that_grows_is_told_to_both_guests_of_a_pair_and_found_by_the_survivor(
     assert_eq!(told("primary"), Some(256));
     let last = ask(&mut cable, b"e-again").unwrap();
     primary.kill();
+    // The survivor looks when it has taken over, and tells only what its guest does not know yet.
+    resize(256 << 10);
     let mut cable = site.gateway.accept();
     // From its announcement on the survivor listens.
     cable.announcement().unwrap();
@@ -68,6 +70,48 @@ fn a_disk_that_grows_is_told_to_both_guests_of_a_pair_and_found_by_the_survivor(
     while told("backup").is_none() {
         ask(&mut cable, b"e-hello").unwrap();
     }
+    assert_eq!(told("backup"), Some(512));
     cable.send(b"o").unwrap();
     assert_eq!(backup.says("ended"), "Some(Off(Off))");
+}
+
+#[test]
+fn a_backup_says_that_its_copy_of_a_disk_is_smaller_as_soon_as_the_primarys_has_grown() {
+    let site = Site::new();
+    let copy = |name: &str| {
+        let path = site.dir.path().join(name);
+        std::fs::write(&path, vec![0; 64 << 10]).unwrap();
+        path
+    };
+    let (ours, theirs) = (copy("primary.iso"), copy("backup.iso"));
+    let start = |role, peer, path: &std::path::Path| {
+        Replica::start_with(role, site.dir.path(), peer, false, &[(COPY, path)])
+    };
+    let mut backup = start("backup", None, &theirs);
+    let address = backup.says("listening");
+    let _primary = start("primary", Some(&address), &ours);
+    let mut cable = site.gateway.accept();
+    assert_eq!(backup.says("paired"), "1");
+    let mut tells = |name: &str| loop {
+        let events = site.events("backup").into_iter();
+        let mut sentences = events.filter(|event| event["event"] == name);
+        if let Some(event) = sentences.next() {
+            break event;
+        }
+        ask(&mut cable, b"e-hello").unwrap();
+    };
+    let grow = |path: &std::path::Path| {
+        let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+        file.set_len(128 << 10).unwrap();
+    };
+    grow(&ours);
+    let trouble = tells("disk-trouble");
+    let sentence = trouble["sentence"].as_str().unwrap();
+    assert!(sentence.contains(theirs.to_str().unwrap()), "{sentence}");
+    assert!(
+        sentence.contains("after a takeover the guest would wait"),
+        "{sentence}"
+    );
+    grow(&theirs);
+    tells("disk-well");
 }

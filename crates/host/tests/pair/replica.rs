@@ -37,6 +37,8 @@ pub const NAME: &str = "LOCKSTEP_TEST_NAME";
 pub const ARBITER: &str = "LOCKSTEP_TEST_ARBITER";
 /// Another disk than that of the site.
 pub const DISK: &str = "LOCKSTEP_TEST_DISK";
+/// Another disk than that of the site, which the guest may only read.
+pub const COPY: &str = "LOCKSTEP_TEST_COPY";
 
 /// The body of a child; among the tests it does nothing.
 #[test]
@@ -56,6 +58,10 @@ fn child_that_is_a_replica() {
     }
     if let Some(disk) = std::env::var_os(DISK) {
         spec.disks[0].path = disk.into();
+    }
+    if let Some(disk) = std::env::var_os(COPY) {
+        spec.disks[0].path = disk.into();
+        spec.disks[0].read_only = true;
     }
     let pair = PairSpec {
         address: std::env::var(PEER)
