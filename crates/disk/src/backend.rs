@@ -44,6 +44,12 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     /// Whether every finished write is durable by itself. Then nothing is lost when a flush fails, and
     /// another flush may be tried.
     fn settles(&self) -> bool;
+    /// Looks whether the name leads to the storage that is open, and changes nothing. `placed`: as in
+    /// [`Backend::reopen`].
+    ///
+    /// # Errors
+    /// As the storage gives them, or the name leads to other storage.
+    fn look_for(&self, placed: bool) -> io::Result<()>;
     /// Opens the storage anew by its name, so that nothing is read that was remembered from before. `placed`:
     /// the disk's lock shows that the name leads to where it did before, so that a file system may have been
     /// mounted anew.

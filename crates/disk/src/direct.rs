@@ -10,7 +10,7 @@
 //! (`lock`).
 
 use std::cell::RefCell;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -74,6 +74,18 @@ pub struct Identity {
     pub inode: u64,
     /// Number of the device that a device node leads to; 0 for a file.
     pub node: u64,
+}
+
+impl Identity {
+    /// The identity of the file that has this metadata.
+    #[must_use]
+    pub fn of(meta: &Metadata) -> Identity {
+        Identity {
+            device: meta.dev(),
+            inode: meta.ino(),
+            node: meta.rdev(),
+        }
+    }
 }
 
 impl Opened {
@@ -181,11 +193,7 @@ fn opened(path: &Path, read_only: bool, flags: OFlags, way: Way) -> io::Result<O
     if meta.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
     }
-    let identity = Identity {
-        device: meta.dev(),
-        inode: meta.ino(),
-        node: meta.rdev(),
-    };
+    let identity = Identity::of(&meta);
     // A block device has no length in its metadata, but an end.
     let capacity = file.seek(SeekFrom::End(0))?;
     Ok(Opened {

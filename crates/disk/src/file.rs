@@ -13,7 +13,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
 use super::backend::{Backend, SECTOR_LEN};
-use super::direct::{self, Access, Opened, Way};
+use super::direct::{self, Access, Identity, Opened, Way};
 use crate::limits::ZEROES_LEN;
 
 /// A raw disk.
@@ -54,17 +54,23 @@ impl RawDisk {
         Arc::clone(&self.opened.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Uses `opened` from now on, if it is the same file. `placed`: the lock beside it shows that it is in
-    /// the right directory, though that directory may be mounted anew and its file system have another
-    /// number.
-    fn replace(&self, opened: Opened, placed: bool) -> io::Result<()> {
-        let (now, before) = (opened.identity, self.opened().identity);
+    /// Checks that a file with the identity `now` is the one that is open. `placed`: the lock beside it shows
+    /// that it is in the right directory, though that directory may be mounted anew and its file system have
+    /// another number.
+    fn compare(&self, now: Identity, placed: bool) -> io::Result<()> {
+        let before = self.opened().identity;
         let moved = now.device != before.device && !placed;
         if moved || (now.inode, now.node) != (before.inode, before.node) {
             return Err(io::Error::other(
                 "it is another one than when this side started; mount the right one again",
             ));
         }
+        Ok(())
+    }
+
+    /// Uses `opened` from now on, if it is the same file; `placed` as in [`RawDisk::compare`].
+    fn replace(&self, opened: Opened, placed: bool) -> io::Result<()> {
+        self.compare(opened.identity, placed)?;
         let capacity = self.capacity();
         if opened.capacity < capacity {
             return Err(io::Error::other(format!(
@@ -189,6 +195,10 @@ impl Backend for RawDisk {
 
     fn settles(&self) -> bool {
         self.opened().settles() && !self.unsettled.load(Ordering::SeqCst)
+    }
+
+    fn look_for(&self, placed: bool) -> io::Result<()> {
+        self.compare(Identity::of(&std::fs::metadata(&self.path)?), placed)
     }
 
     fn reopen(&self, placed: bool) -> io::Result<()> {

@@ -333,20 +333,28 @@ impl Lane {
     }
 
     /// Takes the lock, however long the storage is away, and opens the disk anew if it had another writer.
+    /// That the path leads to the right file is looked at before the lock is taken, and once more behind it.
     fn become_writer(&self, holder: &Holder, takeover: bool, left: &AtomicUsize) {
         self.disk.set_alone();
         let disk = &self.disk;
         let mut waited = false;
         loop {
-            let ready = match disk.lock(holder) {
-                Ok(()) if takeover => disk
-                    .reopen()
-                    .map_err(|error| policy::reopen_ailment(disk, &error)),
-                Ok(()) => Ok(()),
-                Err(error) if error.is_passing() => Err(policy::lock_ailment(disk, &error)),
-                Err(error) => return self.fence(error),
+            let reopen_ailment = |error| policy::reopen_ailment(disk, &error);
+            let found = match takeover {
+                true => disk.look_for().map_err(reopen_ailment),
+                false => Ok(()),
             };
-            let Err(ailment) = ready else { break };
+            let ready = found.and_then(|()| match disk.lock(holder) {
+                Ok(()) if takeover => disk.reopen().map_err(reopen_ailment).map(|()| None),
+                Ok(()) => Ok(None),
+                Err(error) if error.is_passing() => Err(policy::lock_ailment(disk, &error)),
+                Err(error) => Ok(Some(error)),
+            });
+            let ailment = match ready {
+                Ok(None) => break,
+                Ok(Some(error)) => return self.fence(error),
+                Err(ailment) => ailment,
+            };
             self.fall_ill(ailment, !std::mem::replace(&mut waited, true));
             if self.pause() {
                 return;

@@ -263,6 +263,24 @@ impl Disk {
         }
     }
 
+    /// Looks whether the path leads to the file that this side has open, before anything is changed beside
+    /// it: under a mount that is gone there may be an older copy, and a lock that was left there would
+    /// outlast this process's way to it. Nobody locks a read-only disk, so it is not looked for.
+    fn look_for(&self) -> io::Result<()> {
+        if self.read_only {
+            return Ok(());
+        }
+        let placed = match self.lock.get() {
+            Some(_) => self.is_placed(),
+            // The primary's lock is where it was when this side was shown it.
+            None => {
+                let proven = guard(&self.proven).clone();
+                proven.is_some() && lock::holder(&self.path).is_ok_and(|found| found == proven)
+            }
+        };
+        self.backend.look_for(placed)
+    }
+
     /// Opens the file anew, so that nothing is read that this host remembers. The file must be the same one:
     /// under a mount that is gone there may be an older copy.
     fn reopen(&self) -> io::Result<()> {

@@ -92,6 +92,8 @@ fn a_takeover_waits_while_the_path_leads_to_another_file_than_at_the_start() {
     };
     let told = "it is another one than when this side started; mount the right one again";
     assert!(sentence.contains(told), "{sentence}");
+    let left = || fs::read_dir(&mount).unwrap().count();
+    assert_eq!(left(), 1, "no lock is left beside the wrong file");
 
     fs::rename(away.join("disk"), &path).unwrap();
     assert!(matches!(pool.completion(), Completion::Recovered { .. }));

@@ -89,6 +89,9 @@ impl Backend for Scripted {
     fn settles(&self) -> bool {
         self.0.0.lock().unwrap().settles
     }
+    fn look_for(&self, _: bool) -> io::Result<()> {
+        Ok(())
+    }
     fn reopen(&self, _: bool) -> io::Result<()> {
         Ok(())
     }
