@@ -37,6 +37,9 @@ pub const CONSOLE_INPUT_LEN: usize = 1 << 10;
 /// Chunks of console input, of at most [`CONSOLE_INPUT_LEN`] bytes each, that wait for the guest. Past this
 /// the reader waits, and so does the typist. They die with their host, hence few.
 pub const CONSOLE_INPUT_CHUNKS: usize = 8;
+/// Chunks that are taken from a console with the escape key beside [`CONSOLE_INPUT_CHUNKS`], so that a key is
+/// found behind a paste that the guest does not take: 4 MiB of a paste. Past this the typist waits.
+pub const CONSOLE_AHEAD_CHUNKS: usize = 4096;
 const _: () = assert!(CONSOLE_INPUT_LEN <= replica::limits::TYPED_BYTES_MAX);
 
 /// A live side looks so often whether its disks have become larger.

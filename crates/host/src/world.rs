@@ -11,7 +11,7 @@ use machine::{Control, Input};
 use replica::{Action, Epoch, Event, Halt, Shown, Span, Time};
 
 use crate::cables::Cables;
-use crate::console::{Consoles, Typed};
+use crate::console::{Consoles, Typed, Want};
 use crate::limits::DISK_LOOK_EVERY;
 use crate::log_file::LogFile;
 use crate::net::Announcer;
@@ -288,14 +288,14 @@ impl World {
         Ok(Order::GoOn)
     }
 
-    /// How much is taken from the consoles of a guest that has so much room. An answer to a question is not
-    /// for the guest, so it need not wait for the guest's room.
+    /// What is taken from the consoles of a guest that has so much room. An answer to a question is not for
+    /// the guest, so it need not wait for the guest's room.
     #[must_use]
-    pub fn typing_room(&self, room: usize) -> usize {
+    pub fn wants_typed(&self, room: usize) -> Want {
         if self.operator.has_asked() {
-            usize::MAX
+            Want::Answer
         } else {
-            room
+            Want::Next { room }
         }
     }
 

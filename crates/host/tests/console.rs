@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
-use host::console::{Console, ConsoleSpec, Typed};
+use host::console::{Console, ConsoleSpec, Typed, Want};
 use os::wake::Waker;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -15,9 +15,12 @@ use socket2::{Domain, SockAddr, Socket, Type};
 /// Set in a child that may not open more files for a while, which would disturb the other tests.
 const STARVED: &str = "LOCKSTEP_TEST_STARVED";
 
+/// What a guest wants that has room for everything.
+const ALL: Want = Want::Next { room: usize::MAX };
+
 fn typed(console: &mut Console, waker: &Waker) -> Typed {
     loop {
-        if let Some(typed) = console.typed(usize::MAX) {
+        if let Some(typed) = console.typed(ALL) {
             return typed;
         }
         let mut fds = [rustix::event::PollFd::new(waker, rustix::event::PollFlags::IN)];
@@ -34,7 +37,7 @@ fn a_file_has_every_byte_when_the_console_is_closed() {
     for n in 0..1000 {
         console.write(format!("line {n}\n").as_bytes());
     }
-    assert_eq!(console.typed(usize::MAX), None);
+    assert_eq!(console.typed(ALL), None);
     drop(console);
     assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 1000);
 }

@@ -3,7 +3,7 @@
 //!
 //! Nothing here decides what typing means; a console takes from whoever types only what there is room for.
 
-use super::{Console, Typed};
+use super::{Console, Typed, Want};
 
 /// What whoever types at a backup's console is told, once.
 const IDLE: &[u8] =
@@ -24,16 +24,16 @@ impl Consoles {
         self.all.push(console);
     }
 
-    /// Was something typed that a guest with so many bytes of room takes?
-    pub fn has_typed(&mut self, room: usize) -> bool {
-        self.all.iter_mut().any(|console| console.has_typed(room))
+    /// Was something typed at any console that [`Consoles::typed`] would give?
+    pub fn has_typed(&mut self, want: Want) -> bool {
+        self.all.iter_mut().any(|console| console.has_typed(want))
     }
 
-    /// Takes out what was typed next at any console, with the console's port, if it is no more than `room`
-    /// bytes; `None`: nothing at present.
-    pub fn typed(&mut self, room: usize) -> Option<(u8, Typed)> {
+    /// Takes out what is wanted from any console that has it ([`Console::typed`]), with the console's port;
+    /// `None`: nothing at present.
+    pub fn typed(&mut self, want: Want) -> Option<(u8, Typed)> {
         let mut consoles = (0..).zip(&mut self.all);
-        consoles.find_map(|(port, console)| Some((port, console.typed(room)?)))
+        consoles.find_map(|(port, console)| Some((port, console.typed(want)?)))
     }
 
     /// Takes what the guest has written to a port. Never waits; bytes for a port without a console go

@@ -8,6 +8,7 @@
 
 mod all;
 mod keys;
+mod pending;
 pub mod socket;
 pub mod terminal;
 mod typed;
@@ -25,7 +26,9 @@ use os::wake::Waker;
 use report::amount;
 
 pub use all::Consoles;
-pub use typed::{ConsoleError, Typed};
+use pending::Pending;
+
+pub use typed::{ConsoleError, Typed, Want};
 
 /// Where the operator wants the guest's serial line to lead.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,8 +50,8 @@ pub enum ConsoleSpec {
 pub struct Console {
     /// What was typed, from the thread that reads; `None`: nothing can be typed here.
     typed: Option<Receiver<Typed>>,
-    /// What was taken from `typed` and finds no room in the guest yet.
-    held: Option<Typed>,
+    /// What was taken from `typed` and not from here yet.
+    pending: Pending,
     /// Takes the guest's output to whoever reads it; `None`: nobody does.
     output: Option<Outlet>,
     /// Puts the terminal back into its old mode when it is dropped.
@@ -65,7 +68,7 @@ impl Console {
     pub fn open(spec: &ConsoleSpec, waker: &Waker) -> Result<Console, ConsoleError> {
         let mut console = Console {
             typed: None,
-            held: None,
+            pending: Pending::new(false),
             output: None,
             _terminal: None,
             _socket: None,
@@ -77,6 +80,7 @@ impl Console {
                 let (sender, typed) = sync_channel(CONSOLE_INPUT_CHUNKS);
                 terminal::read_stdin(sender, waker.clone(), console._terminal.is_some());
                 console.typed = Some(typed);
+                console.pending = Pending::new(console._terminal.is_some());
                 console.output = Some(outlet(Box::new(io::stdout())));
             }
             ConsoleSpec::File(path) => {
@@ -94,6 +98,7 @@ impl Console {
                 let (socket, client) = socket::listen(path, sender, waker.clone(), keys)?;
                 console._socket = Some(socket);
                 console.typed = Some(typed);
+                console.pending = Pending::new(keys);
                 console.output = Some(outlet(Box::new(client)));
             }
         }
@@ -107,22 +112,31 @@ impl Console {
         }
     }
 
-    /// Was something typed that [`Console::typed`] would give to a guest with so much room?
-    pub fn has_typed(&mut self, room: usize) -> bool {
-        if self.held.is_none() {
-            self.held = self.typed.as_ref().and_then(|typed| typed.try_recv().ok());
-        }
-        self.held.as_ref().is_some_and(|typed| typed.len() <= room)
+    /// Was something typed that [`Console::typed`] would give?
+    pub fn has_typed(&mut self, want: Want) -> bool {
+        self.fill();
+        self.pending.has(want)
     }
 
-    /// Takes out what was typed next, if it is no more than `room` bytes; `None`: nothing at present. What is
-    /// not taken out holds the thread that reads, and so whoever types, as soon as
-    /// [`CONSOLE_INPUT_CHUNKS`] wait.
-    pub fn typed(&mut self, room: usize) -> Option<Typed> {
-        if self.has_typed(room) {
-            self.held.take()
-        } else {
-            None
+    /// Takes out what is wanted; `None`: nothing at present. A Ctrl-A x comes before everything that was
+    /// typed earlier, and a Ctrl-A b before what the guest has no room for, which is dropped then. What is
+    /// not taken out holds the thread that reads, and so whoever types, as soon as there is too much of it
+    /// ([`CONSOLE_INPUT_CHUNKS`], [`crate::limits::CONSOLE_AHEAD_CHUNKS`]).
+    pub fn typed(&mut self, want: Want) -> Option<Typed> {
+        self.fill();
+        let (typed, dropped) = self.pending.take(want)?;
+        if dropped > 0 {
+            self.write(overtaken(dropped).as_bytes());
+        }
+        Some(typed)
+    }
+
+    /// Takes over what the thread that reads has brought, as far as there is room for it here.
+    fn fill(&mut self) {
+        while self.pending.has_room()
+            && let Some(typed) = self.typed.as_ref().and_then(|typed| typed.try_recv().ok())
+        {
+            self.pending.push(typed);
         }
     }
 
@@ -155,6 +169,15 @@ fn outlet(sink: Box<dyn Write + Send>) -> Outlet {
         CONSOLE_BACKLOG_MAX,
         notice,
         sink,
+    )
+}
+
+/// The line that tells whoever types that a break has overtaken so many bytes.
+fn overtaken(count: u64) -> String {
+    let number = amount::grouped(count);
+    format!(
+        "\r\n[lockstep: {number} bytes that were typed before the break had not reached the guest and are \
+         dropped]\r\n"
     )
 }
 

@@ -15,6 +15,18 @@ pub enum Typed {
     Quit,
 }
 
+/// What is to be taken from a console.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// What was typed next, if a guest with so many bytes of room takes it whole.
+    Next {
+        /// Bytes for which the guest has room.
+        room: usize,
+    },
+    /// The answer to the question that followed a Ctrl-A x: what was typed behind that key.
+    Answer,
+}
+
 impl Typed {
     /// How many bytes of room it takes at the guest.
     #[must_use]

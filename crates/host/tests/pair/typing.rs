@@ -108,3 +108,57 @@ fn whoever_types_at_a_backup_is_told_that_it_leads_nowhere() {
     let told = String::from_utf8_lossy(&told[..length]);
     assert!(told.contains("this is the backup"), "{told}");
 }
+
+/// A guest that takes nothing of what is typed: it jumps to itself.
+const HUNG: [u8; 4] = [0x6f, 0, 0, 0];
+
+/// More than the guest, the recorder and the queues between them hold.
+fn long_paste(then: &[u8]) -> Vec<u8> {
+    [&vec![b'y'; 300 << 10], then].concat()
+}
+
+#[test]
+fn the_quit_key_is_heard_behind_a_paste_that_a_hung_guest_does_not_take() {
+    let site = site();
+    std::fs::write(site.dir.path().join("firmware"), HUNG).unwrap();
+    let mut alone = start_with(&site, "run", None, "keys");
+    let mut client = connect(&site, "run");
+    client.write_all(&long_paste(b"\x01x")).unwrap();
+    assert_eq!(alone.says("ended"), "Some(Off(Off))");
+}
+
+#[test]
+fn the_answer_to_the_quit_key_is_typed_behind_it_and_not_a_letter_of_the_paste_before_it() {
+    let site = site();
+    std::fs::write(site.dir.path().join("firmware"), HUNG).unwrap();
+    let mut backup = start_with(&site, "backup", None, "keys");
+    let address = backup.says("listening");
+    let mut primary = start_with(&site, "primary", Some(&address), "keys");
+    let _cable = site.gateway.accept();
+    let mut client = connect(&site, "primary");
+    client.write_all(&long_paste(b"\x01xn\x01xy")).unwrap();
+    assert_eq!(primary.says("ended"), "Some(Off(Off))");
+    assert_eq!(backup.says("ended"), "Some(Off(Off))");
+    let events = site.events("primary").into_iter();
+    let stops = events.filter(|event| event["event"] == "stop");
+    let courses: Vec<_> = stops
+        .map(|event| event["course"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(courses, ["ask-back", "go-on", "ask-back", "power-off"]);
+}
+
+#[test]
+fn a_break_is_heard_behind_a_paste_and_whoever_types_is_told_what_it_has_overtaken() {
+    let site = site();
+    std::fs::write(site.dir.path().join("firmware"), HUNG).unwrap();
+    let _alone = start_with(&site, "run", None, "keys");
+    let mut client = connect(&site, "run");
+    client.write_all(&long_paste(b"\x01bh")).unwrap();
+    let mut told = String::new();
+    while !told.contains("that were typed before the break") {
+        let mut some = [0; 200];
+        let length = client.read(&mut some).unwrap();
+        assert_ne!(length, 0, "{told}");
+        told += &String::from_utf8_lossy(&some[..length]);
+    }
+}
