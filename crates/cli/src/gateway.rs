@@ -65,6 +65,7 @@ fn show(ready: &GatewayReady) {
         serde_json::json!({
             "listen": ready.listen.to_string(),
             "forwards": ready.forwards.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "guests": ready.guests.iter().map(ToString::to_string).collect::<Vec<_>>(),
         })
     );
 }
@@ -72,15 +73,17 @@ fn show(ready: &GatewayReady) {
 /// Says in sentences where it listens, and where each forward leads.
 fn tell_people(ready: &GatewayReady, forwards: &[Forward]) {
     say!("lockstep: VMs connect to {}", ready.listen);
-    for (forward, address) in forwards.iter().zip(&ready.forwards) {
+    for ((forward, address), leads_to) in forwards.iter().zip(&ready.forwards).zip(&ready.guests) {
+        let ip = leads_to.ip();
         let protocol = match forward.protocol {
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",
         };
-        let guest = match forward.guest {
-            Target::First => "the first guest".to_owned(),
-            Target::Address(address) => format!("the guest at {address}"),
-            Target::Mac(mac) => format!("the guest whose Ethernet address is {mac}"),
+        let guest = match &forward.guest {
+            Target::First => format!("the first guest, {ip}"),
+            Target::Address(_) => format!("the guest at {ip}"),
+            Target::Vm(name) => format!("the VM {name}, {ip}"),
+            Target::Mac(mac) => format!("the guest whose Ethernet address is {mac}, {ip}"),
         };
         say!(
             "lockstep: {protocol} {address} leads to port {} of {guest}",

@@ -44,8 +44,8 @@ struct Client {
 #[derive(Debug)]
 struct ForwardSocket {
     socket: UdpSocket,
-    /// Address of the socket, for messages.
-    address: SocketAddr,
+    /// The forward as messages name it.
+    name: String,
     guest: SocketAddrV4,
     /// The clients' ports of the gateway.
     ports: HashMap<Place, u16>,
@@ -83,7 +83,7 @@ impl Clients {
         local_address::keep(&port.socket);
         self.forwards.push(ForwardSocket {
             socket: port.socket,
-            address: port.address,
+            name: port.name,
             guest: port.guest,
             ports: HashMap::new(),
         });
@@ -171,7 +171,7 @@ impl Clients {
             tracing::warn!(
                 "datagrams of the forward {} are lost: nothing listens in the guest at {guest}; start the \
                  service, and let it listen on all addresses{untold}",
-                forward.address
+                forward.name
             );
         }
     }
@@ -214,7 +214,7 @@ impl Clients {
         self.make_room(source_of(address.ip()), now);
         let Some(port) = self.free_port(now, self.forwards[index].guest, is_taken) else {
             if let Some(untold) = self.without_port.one_more(now) {
-                let forward = self.forwards[index].address;
+                let forward = &self.forwards[index].name;
                 tracing::warn!(
                     "the forward {forward} has too many new clients, so that a datagram was dropped{untold}"
                 );

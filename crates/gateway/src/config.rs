@@ -111,9 +111,9 @@ impl GatewayConfig {
             dns: host(3),
             first_lease: host(15),
         };
-        let targets = self.forwards.iter().filter_map(|forward| match forward.guest {
-            Target::Address(address) => Some(address),
-            Target::First | Target::Mac(_) => None,
+        let targets = self.forwards.iter().filter_map(|forward| match &forward.guest {
+            Target::Address(address) => Some(*address),
+            Target::First | Target::Vm(_) | Target::Mac(_) => None,
         });
         for address in self
             .fixed_leases
@@ -142,7 +142,7 @@ impl GatewayConfig {
         let mut kept = self.fixed_leases.clone();
         let mut next = addresses.first_lease.to_bits() + 1;
         for forward in &self.forwards {
-            let Target::Mac(Mac(mac)) = forward.guest else {
+            let Some(Mac(mac)) = forward.guest.mac() else {
                 continue;
             };
             if kept.iter().any(|&(other, _)| other == mac) {
@@ -166,15 +166,15 @@ impl GatewayConfig {
 
     /// The address to which a forward leads.
     pub(super) fn address_of(&self, forward: &Forward, addresses: &Addresses) -> Ipv4Addr {
-        match forward.guest {
-            Target::First => addresses.first_lease,
-            Target::Address(address) => address,
-            Target::Mac(Mac(mac)) => {
-                let kept = self.kept_leases(addresses);
-                let own = kept.iter().find(|&&(other, _)| other == mac);
-                own.map_or(addresses.first_lease, |&(_, address)| address)
-            }
+        if let Target::Address(address) = forward.guest {
+            return address;
         }
+        let kept = self.kept_leases(addresses);
+        let own = forward
+            .guest
+            .mac()
+            .and_then(|Mac(mac)| kept.iter().find(|&&(other, _)| other == mac));
+        own.map_or(addresses.first_lease, |&(_, address)| address)
     }
 
     /// The files, ports and sockets that a gateway needs after its start; the sandbox takes away the rest.
@@ -277,18 +277,20 @@ pub enum Protocol {
 }
 
 /// The guest to which a forward leads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// The guest with the first lease.
     First,
     /// The guest with this address.
     Address(Ipv4Addr),
+    /// The guest of the VM with this name, for which the gateway keeps an address.
+    Vm(String),
     /// The guest with this Ethernet address, for which the gateway keeps an address.
     Mac(Mac),
 }
 
 /// One host port that leads to a guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forward {
     /// TCP or UDP.
     pub protocol: Protocol,
@@ -355,7 +357,16 @@ impl Target {
         } else {
             // A number with dots is a mistyped address rather than a name.
             let is_name = text.bytes().all(is_of_a_name) && text.bytes().any(|b| b.is_ascii_alphabetic());
-            is_name.then(|| Target::Mac(Mac::of_vm(text, 0)))
+            is_name.then(|| Target::Vm(text.to_owned()))
+        }
+    }
+
+    /// The Ethernet address by which the guest is known, if it is known by one.
+    fn mac(&self) -> Option<Mac> {
+        match self {
+            Target::First | Target::Address(_) => None,
+            Target::Vm(name) => Some(Mac::of_vm(name, 0)),
+            Target::Mac(mac) => Some(*mac),
         }
     }
 }
@@ -367,6 +378,8 @@ pub struct GatewayReady {
     pub listen: GuestListen,
     /// Addresses of the forwards, in the order of the configuration, with the ports that were chosen.
     pub forwards: Vec<SocketAddr>,
+    /// Where each of these forwards leads: the guest's address and port.
+    pub guests: Vec<SocketAddrV4>,
     /// Counts of how much of everything is in use.
     #[cfg(feature = "parts")]
     pub gauges: Arc<Gauges>,
@@ -476,7 +489,7 @@ mod tests {
             let by_name = forward(&format!("0.0.0.0:80-{name}:8080"));
             assert_eq!(
                 (by_name.guest, by_name.guest_port),
-                (Target::Mac(Mac::of_vm(name, 0)), 8080)
+                (Target::Vm(name.to_owned()), 8080)
             );
         }
         assert_eq!(forward("tcp::8080-80"), forward("8080-:80"));

@@ -104,6 +104,11 @@ impl EventLoop {
         };
         let ready = GatewayReady {
             forwards: this.listen_forwards(config, addresses)?,
+            guests: config
+                .forwards
+                .iter()
+                .map(|forward| SocketAddrV4::new(config.address_of(forward, &addresses), forward.guest_port))
+                .collect(),
             listen: this.listener.address().map_err(GatewayError::Poll)?,
             #[cfg(feature = "parts")]
             gauges: Arc::clone(&this.gauges),

@@ -142,7 +142,7 @@ impl Forwards {
         self.forwards.push(Listening {
             listener: port.socket,
             guest: port.guest,
-            name: format!("{}-{}", port.address, port.guest),
+            name: port.name,
             away_since: Some(now),
             told: None,
             unserved: 0,

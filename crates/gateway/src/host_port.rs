@@ -3,7 +3,7 @@
 //! `forwards` and `udp` open their ports here when the gateway starts, before anybody is served; what comes
 //! through a port afterwards is theirs. A port that cannot be had ends the gateway's start.
 
-use super::config::{Forward, GatewayError};
+use super::config::{Forward, GatewayError, Target};
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
 use std::io;
@@ -16,6 +16,9 @@ pub struct HostPort<S> {
     pub address: SocketAddr,
     /// The guest's address and port to which the forward leads.
     pub guest: SocketAddrV4,
+    /// The forward as messages name it: as it was given, with the port that was chosen and the guest's
+    /// address.
+    pub name: String,
 }
 
 impl<S: Source> HostPort<S> {
@@ -39,10 +42,45 @@ impl<S: Source> HostPort<S> {
         registry
             .register(&mut socket, token, Interest::READABLE)
             .map_err(GatewayError::Poll)?;
+        let address = address(&socket).map_err(fail)?;
+        let guest = SocketAddrV4::new(guest, forward.guest_port);
         Ok(Self {
-            address: address(&socket).map_err(fail)?,
-            guest: SocketAddrV4::new(guest, forward.guest_port),
+            name: name(address, &forward.guest, guest),
+            address,
+            guest,
             socket,
         })
+    }
+}
+
+/// The name of a forward from `address` to the `target` that has the address and port `guest`.
+fn name(address: SocketAddr, target: &Target, guest: SocketAddrV4) -> String {
+    let (ip, port) = (guest.ip(), guest.port());
+    match target {
+        Target::First | Target::Address(_) => format!("{address}-{guest}"),
+        Target::Vm(vm) => format!("{address}-{vm}:{port} ({ip})"),
+        Target::Mac(mac) => format!("{address}-{mac}:{port} ({ip})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forward_is_named_as_it_was_given_and_with_its_address() {
+        for (given, named) in [
+            ("0.0.0.0:80-:8080", "0.0.0.0:80-10.0.2.16:8080"),
+            ("80-10.0.2.16:8080", "127.0.0.1:80-10.0.2.16:8080"),
+            ("80-web:8080", "127.0.0.1:80-web:8080 (10.0.2.16)"),
+            (
+                "80-52:54:00:4c:53:01:8080",
+                "127.0.0.1:80-52:54:00:4c:53:01:8080 (10.0.2.16)",
+            ),
+        ] {
+            let forward: Forward = given.parse().unwrap();
+            let guest = SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, 16), forward.guest_port);
+            assert_eq!(name(forward.listen, &forward.guest, guest), named);
+        }
     }
 }
