@@ -629,11 +629,22 @@ fn damaged_logs_are_told_apart() {
         &complaint(&replay(&path).each_ref().map(String::as_str)),
         &["not a Lockstep log"],
     );
-    let path = file(directory.path(), "empty", "");
-    assert_contains(
-        &complaint(&replay(&path).each_ref().map(String::as_str)),
-        &["nothing was recorded"],
-    );
+    // A file without a whole header is no log, to any command.
+    for (name, content) in [("empty", &bytes[..0]), ("begun", &bytes[..20])] {
+        let path = file(directory.path(), name, content);
+        let replay = replay(&path);
+        for arguments in [
+            &replay.each_ref().map(String::as_str)[..],
+            &["log", "dump", &path],
+            &["log", "dump", "--json", &path],
+            &["log", "stat", &path],
+            &["log", "stat", "--json", &path],
+            &["log", "diff", &path, &log],
+            &["log", "diff", &log, &path],
+        ] {
+            assert_contains(&complaint(arguments), &[name, "nothing was recorded"]);
+        }
+    }
 
     // The machine is that of the log; what is given of it must be the same.
     let with = |more: &[&str]| {

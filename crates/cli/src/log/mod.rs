@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use machine::Input;
 use replica::{End, Entry, EntryKind, Header, ImageId, LogReader};
 
@@ -41,6 +41,7 @@ struct Entries {
 }
 
 impl Entries {
+    /// Opens a log and reads its header, without which a file is no log.
     fn open(path: &Path) -> Result<Entries> {
         let file = File::open(path).with_context(|| format!("cannot read the log {}", path.display()))?;
         let mut entries = Entries {
@@ -51,7 +52,10 @@ impl Entries {
             frame: Vec::new().into_iter(),
         };
         let name = entries.name();
-        while !entries.complete && entries.reader.header().with_context(|| name.clone())?.is_none() {
+        while entries.reader.header().with_context(|| name.clone())?.is_none() {
+            if entries.complete {
+                bail!("the log {name} ends within its header; nothing was recorded");
+            }
             entries.feed()?;
         }
         Ok(entries)
@@ -124,12 +128,7 @@ fn dump_json(path: &Path) -> Result<()> {
 pub fn header_of(path: &Path) -> Result<Header> {
     let mut entries = Entries::open(path)?;
     let header = entries.reader.header()?.cloned();
-    header.with_context(|| {
-        format!(
-            "the log {} ends within its header; nothing was recorded",
-            path.display()
-        )
-    })
+    header.with_context(|| format!("the log {} has no header", path.display()))
 }
 
 /// The way in which a log ends, as the rest of the sentence "the log ...".
