@@ -67,7 +67,7 @@ fn live(
 ) -> Result<ExitCode> {
     begin(spec, json)?;
     greet(spec, "switches it off");
-    let mut build = host::build::watched(engine, watching.watch()?);
+    let mut build = host::build::watched(engine, spec.images(), watching.watch()?);
     let outcome = host::run(spec, log, &mut build);
     // Nothing writes to the map any more, and its file is complete.
     drop(build);
@@ -92,7 +92,7 @@ pub fn primary(args: &PairArgs) -> Result<ExitCode> {
     let outcome = host::primary(
         &vm,
         &pair,
-        &mut host::build::machine(spec::engine(&args.vm)),
+        &mut host::build::machine(spec::engine(&args.vm), vm.images()),
         &mut tell,
     );
     finish_half(outcome, args.json)
@@ -111,7 +111,7 @@ pub fn backup(args: &PairArgs) -> Result<ExitCode> {
     let outcome = host::backup(
         &vm,
         &pair,
-        &mut host::build::machine(spec::engine(&args.vm)),
+        &mut host::build::machine(spec::engine(&args.vm), vm.images()),
         &mut tell,
     );
     finish_half(outcome, args.json)

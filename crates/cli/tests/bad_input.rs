@@ -341,7 +341,9 @@ fn a_kernel_that_is_none_is_refused_with_what_to_give() {
     let boot = |name: &str, content: &[u8]| {
         let kernel = file(directory.path(), name, content);
         let run = ["run", "--bios", &firmware, "--kernel", &kernel];
-        complaint(&[&run[..], &["--serial", "none"]].concat())
+        let sentence = complaint(&[&run[..], &["--serial", "none"]].concat());
+        assert_contains(&sentence, &[&kernel]);
+        sentence
     };
     let begun = |start: &[u8]| [start, &[0; 4096]].concat();
     assert_contains(
@@ -353,6 +355,27 @@ fn a_kernel_that_is_none_is_refused_with_what_to_give() {
     assert_contains(&boot("initrd", &begun(b"070701")), &["initramfs", "initrd"]);
     assert_contains(&boot("notes", b"the kernel is elsewhere"), &["a text"]);
     assert_contains(&boot("nothing", b""), &["is empty", "nothing"]);
+}
+
+#[test]
+fn every_image_that_is_of_no_use_is_named_by_its_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let firmware = power_off(directory.path());
+    let text = file(directory.path(), "notes.txt", "the firmware is elsewhere");
+    let sentence = complaint(&["run", "--serial", "none", "--firmware", &text]);
+    assert_contains(&sentence, &["the firmware", &text, "is a text"]);
+    let initrd = file(directory.path(), "initrd.img", vec![1; 8 << 20]);
+    let run = [
+        "run",
+        "--serial",
+        "none",
+        "--firmware",
+        &firmware,
+        "--memory",
+        "4M",
+    ];
+    let sentence = complaint(&[&run[..], &["--kernel", &firmware, "--initrd", &initrd]].concat());
+    assert_contains(&sentence, &["the initrd", &initrd, "give the guest more memory"]);
 }
 
 #[test]

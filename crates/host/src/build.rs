@@ -12,24 +12,28 @@ use hart::{Engine, Interpreter};
 pub use hart::{InterpreterOptions, NoTranslation, Translate, can_translate};
 use machine::{Config, Machine};
 
+use crate::spec::Images;
 use os::sandbox::privileges::lock_ram;
 use os::sys::clock;
 
 /// A builder of machines, for `run`, `replay`, `primary` and `backup`.
 ///
-/// The sentence of an error says what is wrong with the configuration.
-pub fn machine(engine: InterpreterOptions) -> impl FnMut(&Config) -> Result<Machine, String> {
-    watched(engine, Watch::default())
+/// The sentence of an error says what is wrong with the configuration, or with which of the files of
+/// `images`.
+pub fn machine(engine: InterpreterOptions, images: Images) -> impl FnMut(&Config) -> Result<Machine, String> {
+    watched(engine, images, Watch::default())
 }
 
 /// A builder of a machine whose engine is watched. If it builds a second one, that is not watched.
 pub fn watched(
     engine: InterpreterOptions,
+    images: Images,
     mut watch: Watch,
 ) -> impl FnMut(&Config) -> Result<Machine, String> {
     move |config| {
         let engine = watched_engine(engine, std::mem::take(&mut watch));
-        let machine = Machine::new(config.clone(), engine).map_err(|error| os::error::chain(&error))?;
+        let machine = Machine::new(config.clone(), engine)
+            .map_err(|error| error.sentence(&|image| images.called(image)))?;
         lock_ram(machine.ram());
         Ok(machine)
     }

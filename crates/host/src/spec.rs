@@ -117,6 +117,34 @@ pub struct VmSpec {
     pub sandbox: bool,
 }
 
+/// The files from which the images of a machine are read, for messages; `None`: there is no such image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Images {
+    /// File of the firmware.
+    pub firmware: Option<PathBuf>,
+    /// File of the kernel.
+    pub kernel: Option<PathBuf>,
+    /// File of the initramfs.
+    pub initrd: Option<PathBuf>,
+}
+
+impl Images {
+    /// How an image is called in a sentence: by its kind, and by its file if it has one.
+    #[must_use]
+    pub fn called(&self, image: &str) -> String {
+        let path = match image {
+            "firmware" => &self.firmware,
+            "kernel" => &self.kernel,
+            "initrd" => &self.initrd,
+            _ => &None,
+        };
+        path.as_ref().map_or_else(
+            || format!("the {image}"),
+            |path| format!("the {image} {}", path.display()),
+        )
+    }
+}
+
 /// The ports of the guest's network devices, quiet, and what wakes the guest thread for them.
 #[derive(Debug)]
 pub struct Ports {
@@ -190,24 +218,41 @@ impl VmSpec {
     /// # Errors
     /// An image cannot be read, or there is nothing to boot.
     pub fn boot(&self) -> Result<Boot, SetupError> {
-        let firmware = match &self.firmware {
-            FirmwareSpec::File(path) => Some(path.clone()),
+        let Images {
+            firmware,
+            kernel,
+            initrd,
+        } = self.images();
+        match self.firmware {
+            FirmwareSpec::File(_) => {}
             _ if self.kernel.is_none() => return Err(SetupError::NothingToBoot),
-            FirmwareSpec::None => None,
-            FirmwareSpec::Distribution => {
-                let found = FIRMWARE_PATHS
-                    .iter()
-                    .map(PathBuf::from)
-                    .find(|path| path.exists());
-                Some(found.ok_or(SetupError::NoFirmware)?)
-            }
-        };
+            FirmwareSpec::Distribution if firmware.is_none() => return Err(SetupError::NoFirmware),
+            FirmwareSpec::Distribution | FirmwareSpec::None => {}
+        }
         Ok(Boot {
             firmware: read_image("firmware", firmware.as_deref())?,
-            kernel: read_image("kernel", self.kernel.as_deref())?,
-            initrd: read_image("initrd", self.initrd.as_deref())?,
+            kernel: read_image("kernel", kernel.as_deref())?,
+            initrd: read_image("initrd", initrd.as_deref())?,
             command_line: self.append.clone(),
         })
+    }
+
+    /// The files of the images.
+    #[must_use]
+    pub fn images(&self) -> Images {
+        let firmware = match &self.firmware {
+            FirmwareSpec::File(path) => Some(path.clone()),
+            FirmwareSpec::None => None,
+            FirmwareSpec::Distribution => FIRMWARE_PATHS
+                .iter()
+                .map(PathBuf::from)
+                .find(|path| path.exists()),
+        };
+        Images {
+            firmware,
+            kernel: self.kernel.clone(),
+            initrd: self.initrd.clone(),
+        }
     }
 
     /// The configuration of the machine, with fresh seeds.

@@ -45,7 +45,7 @@ pub fn run(args: &ReplayArgs) -> Result<()> {
             &spec,
             &args.log,
             options,
-            &mut host::build::watched(engine, watch),
+            &mut host::build::watched(engine, spec.images(), watch),
             &mut seen,
         )?,
     };

@@ -81,7 +81,7 @@ fn a_machine_with_a_firmware_of_four_instructions_switches_itself_off() {
     let outcome = host::run(
         &spec,
         None,
-        &mut host::build::machine(host::build::InterpreterOptions::default()),
+        &mut host::build::machine(host::build::InterpreterOptions::default(), spec.images()),
     )
     .unwrap();
     assert_eq!(outcome.halt, Some(replica::Halt::Off(machine::PowerState::Off)));

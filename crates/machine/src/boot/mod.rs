@@ -103,68 +103,66 @@ pub enum BootError {
     Fdt(String),
 }
 
-impl fmt::Display for BootError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl BootError {
+    /// The sentence for people. `called` says what they call an image ("kernel", "initrd", "firmware" or
+    /// "device tree"): whoever has read it from a file can name that file.
+    #[must_use]
+    pub fn sentence(&self, called: &dyn Fn(&'static str) -> String) -> String {
         match self {
-            BootError::Harts(harts) => write!(f, "{harts} harts asked for; give 1 to {HARTS_MAX}"),
+            BootError::Foreign { image, found } => format!("{} is {found}", called(image)),
+            BootError::Damaged { image, format } => format!(
+                "{} is {format}, and damaged or incomplete; fetch it again",
+                called(image)
+            ),
+            BootError::OutsideRam { what, address } => format!(
+                "{} wants to lie at {address:#x}, where no RAM is; RAM begins at {BASE:#x} and is as large \
+                 as `--memory` says (of Linux give the Image, not vmlinux)",
+                called(what)
+            ),
+            BootError::Overlap { first, second, at } => format!(
+                "{} and {} both want the memory at {at:#x}; a kernel that is linked to {BASE:#x} runs \
+                 without a firmware, with `--firmware none`",
+                called(first),
+                called(second)
+            ),
+            BootError::KernelOffset(offset) => format!(
+                "{} wants to be loaded at offset {offset:#x}; only multiples of 2 MiB work",
+                called("kernel")
+            ),
+            BootError::TooLarge { what, needs, room } => format!(
+                "{} needs {needs} bytes and there is room for {room}; give the guest more memory",
+                called(what)
+            ),
+            BootError::Harts(harts) => format!("{harts} harts asked for; give 1 to {HARTS_MAX}"),
             BootError::Memory(bytes) => {
-                write!(
-                    f,
-                    "{bytes} bytes of memory asked for; give a multiple of 2 MiB, at most 16 GiB"
-                )
+                format!("{bytes} bytes of memory asked for; give a multiple of 2 MiB, at most 16 GiB")
             }
             BootError::Devices(count) => {
-                write!(
-                    f,
-                    "{count} virtio devices asked for; the board has {VIRTIO_SLOTS} slots"
-                )
+                format!("{count} virtio devices asked for; the board has {VIRTIO_SLOTS} slots")
             }
-            BootError::HostMemory(why) => write!(f, "the host has no room for the guest's memory: {why}"),
+            BootError::HostMemory(why) => format!("the host has no room for the guest's memory: {why}"),
             BootError::NothingToBoot => {
-                f.write_str("nothing to boot; give `--kernel FILE` or `--firmware FILE`")
+                "nothing to boot; give `--kernel FILE` or `--firmware FILE`".to_owned()
             }
-            BootError::Foreign { image, found } => write!(f, "the {image} is {found}"),
-            BootError::Damaged { image, format } => {
-                write!(
-                    f,
-                    "the {image} is {format}, and damaged or incomplete; fetch it again"
-                )
-            }
-            BootError::OutsideRam { what, address } => write!(
-                f,
-                "the {what} wants to lie at {address:#x}, where no RAM is; RAM begins at {BASE:#x} and is as \
-                 large as `--memory` says (of Linux give the Image, not vmlinux)"
-            ),
-            BootError::Overlap { first, second, at } => write!(
-                f,
-                "the {first} and the {second} both want the memory at {at:#x}; a kernel that is linked to \
-                 {BASE:#x} runs without a firmware, with `--firmware none`"
-            ),
-            BootError::Entry(entry) => write!(
-                f,
+            BootError::Entry(entry) => format!(
                 "the first instruction would be at {entry:#x}, which is odd or outside RAM; link the program \
                  to RAM, which begins at {BASE:#x}"
             ),
-            BootError::KernelOffset(offset) => write!(
-                f,
-                "the kernel wants to be loaded at offset {offset:#x}; only multiples of 2 MiB work"
-            ),
-            BootError::TooLarge { what, needs, room } => write!(
-                f,
-                "the {what} needs {needs} bytes and there is room for {room}; give the guest more memory"
-            ),
             BootError::CommandLineLength(length) => {
-                write!(
-                    f,
-                    "the kernel command line has {length} bytes; Linux takes {COMMAND_LINE_MAX}"
-                )
+                format!("the kernel command line has {length} bytes; Linux takes {COMMAND_LINE_MAX}")
             }
-            BootError::CommandLineZero => f.write_str("the kernel command line contains a zero byte"),
+            BootError::CommandLineZero => "the kernel command line contains a zero byte".to_owned(),
             BootError::SerialLength(serial) => {
-                write!(f, "the disk serial number {serial:?} is longer than 20 bytes")
+                format!("the disk serial number {serial:?} is longer than 20 bytes")
             }
-            BootError::Fdt(why) => write!(f, "the device tree cannot be written: {why}"),
+            BootError::Fdt(why) => format!("the device tree cannot be written: {why}"),
         }
+    }
+}
+
+impl fmt::Display for BootError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence(&|image| format!("the {image}")))
     }
 }
 
