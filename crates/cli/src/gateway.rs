@@ -8,12 +8,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Result;
-use gateway::{self, Forward, GatewayConfig, GatewayReady, GuestListen, Protocol, Resolvers, Target};
+use gateway::{
+    self, Forward, GatewayConfig, GatewayError, GatewayReady, GuestListen, Protocol, Resolvers, Target,
+};
 use host::net::Endpoint;
 use link::KeyFile;
 
 use crate::args::GatewayArgs;
-use crate::values;
+use crate::{usage, values};
 
 /// The port of DNS.
 const DNS_PORT: u16 = 53;
@@ -21,7 +23,7 @@ const DNS_PORT: u16 = 53;
 /// Serves until the process is ended.
 pub fn run(args: &GatewayArgs) -> Result<()> {
     args.sandbox.begin()?;
-    let listen = match values::endpoint(&args.listen)? {
+    let listen = match values::endpoint(&args.listen).map_err(usage::mark)? {
         Endpoint::Tcp(address) => GuestListen::Tcp(address),
         Endpoint::Unix(path) => GuestListen::Unix(path),
     };
@@ -54,8 +56,14 @@ pub fn run(args: &GatewayArgs) -> Result<()> {
         } else {
             show(&ready);
         }
-    })?;
-    Ok(())
+    })
+    .map_err(|error| match error {
+        GatewayError::NoKey
+        | GatewayError::TooManyKeys
+        | GatewayError::Network { .. }
+        | GatewayError::GuestAddress { .. } => usage::mark(error),
+        _ => error.into(),
+    })
 }
 
 /// Prints one line of JSON, so that a program that asked for port 0 learns the ports.

@@ -1,7 +1,7 @@
 //! The `lockstep` program: reads the command line, calls `host`, `gateway` or `image`, and prints.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the other side has taken the VM over. Nothing below this
-//! crate reads arguments or the environment.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage (`usage`), 3 the other side has taken the VM over. Nothing
+//! below this crate reads arguments or the environment.
 
 /// Writes a line to the standard error. Waits for no reader: a VM neither stands nor ends because nobody
 /// reads.
@@ -30,6 +30,7 @@ mod profile;
 mod replay;
 mod screen;
 mod spec;
+mod usage;
 mod values;
 mod version;
 mod vm;
@@ -100,7 +101,7 @@ fn main() -> ExitCode {
             if !is_broken_pipe(&error) {
                 tell!("lockstep: {error:#}");
             }
-            ExitCode::FAILURE
+            ExitCode::from(if error.is::<usage::Usage>() { 2 } else { 1 })
         }
     };
     os::stderr::finish();

@@ -1,5 +1,5 @@
 //! What single settings may be: sizes, addresses, names, ranges. Flags are checked with these functions when
-//! the command line is read (exit code 2), the settings of `VM.toml` when the file is, and `spec` uses what
+//! the command line is read, the settings of `VM.toml` when the file is, and `spec` uses what
 //! they give.
 //!
 //! Each refusal is a sentence that says what to write instead. Nothing here opens a file; only [`resolve`]
@@ -19,6 +19,8 @@ use machine::config::HARTS_MAX;
 use replica::VmName;
 use replica::limits::{TIMEOUT_MAX, TIMEOUT_MIN};
 use report::amount;
+
+use crate::usage::Unresolved;
 
 /// RAM comes in this unit: a large page of the guest.
 const MEMORY_UNIT: u64 = 2 << 20;
@@ -279,11 +281,10 @@ pub fn resolve(text: &str) -> Result<SocketAddr> {
         // What the standard library puts before the resolver's own words says nothing more.
         let why = error.strip_prefix("failed to lookup address information: ");
         let why = why.unwrap_or(&error);
-        anyhow::anyhow!("the name `{host}` cannot be resolved ({why}); {hint}")
+        Unresolved(format!("the name `{host}` cannot be resolved ({why}); {hint}"))
     })?;
-    addresses
-        .next()
-        .with_context(|| format!("the name `{host}` has no address; {hint}"))
+    let none = || Unresolved(format!("the name `{host}` has no address; {hint}"));
+    Ok(addresses.next().ok_or_else(none)?)
 }
 
 /// Where a gateway is: a socket's path, with a slash in it or `unix:` before it, or `HOST:PORT`.

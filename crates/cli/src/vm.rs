@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use host::build::InterpreterOptions;
 use host::console::ConsoleSpec;
-use host::{Outcome, PairSpec, Pairing, RunError, VmSpec};
+use host::{FirmwareSpec, Outcome, PairSpec, Pairing, RunError, SetupError, VmSpec};
 use link::LinkError;
 use report::Figures;
 use serde::Serialize;
@@ -20,7 +20,7 @@ use serde::Serialize;
 use crate::args::{EventsArgs, PairArgs, ProfileArgs, RecordArgs, RunArgs, SandboxArgs, VmArgs};
 use crate::profile::Watching;
 use crate::vm_file::VmFile;
-use crate::{output, spec};
+use crate::{output, spec, usage};
 
 /// Time between two sentences about a backup that does not answer.
 const CALLING_EVERY: Duration = Duration::from_secs(5);
@@ -51,9 +51,12 @@ fn alone(
     profile: &ProfileArgs,
 ) -> Result<(VmSpec, Watching)> {
     sandbox.begin()?;
-    let mut spec = spec::vm(&load(vm)?)?;
+    let mut spec = spec::vm(&load(vm)?).map_err(usage::mark)?;
     spec::tell(&mut spec, events);
     spec.sandbox = !sandbox.no_sandbox;
+    if spec.kernel.is_none() && !matches!(spec.firmware, FirmwareSpec::File(_)) {
+        return Err(usage::mark(SetupError::NothingToBoot));
+    }
     Ok((spec, Watching::new(profile)?))
 }
 
@@ -121,7 +124,7 @@ pub fn backup(args: &PairArgs) -> Result<ExitCode> {
 fn half(args: &PairArgs) -> Result<(VmSpec, PairSpec)> {
     args.sandbox.begin_half()?;
     let file = load(&args.vm)?.with_pair_flags(args);
-    let (mut vm, pair) = spec::pair(&file, args)?;
+    let (mut vm, pair) = spec::pair(&file, args).map_err(usage::mark)?;
     vm.sandbox = !args.sandbox.no_sandbox;
     begin(&vm, args.json)?;
     Ok((vm, pair))

@@ -5,13 +5,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
 use serde::Deserialize;
 use toml::{Table, Value};
 
 use crate::args::{PairArgs, PanicPolicy, VmArgs};
-use crate::values;
+use crate::{usage, values};
 
 /// The word that stands for no firmware; a file of that name is `./none`. So it is with QEMU's `-bios`.
 pub const FIRMWARE_NONE: &str = "none";
@@ -182,7 +182,10 @@ impl VmFile {
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut file = match parse(&text) {
             Ok(file) => file,
-            Err((line, sentence)) => bail!("{} line {line}: {sentence}", path.display()),
+            Err((line, sentence)) => {
+                let path = path.display();
+                return Err(usage::mark(anyhow!("{path} line {line}: {sentence}")));
+            }
         };
         let base = path.parent().unwrap_or(Path::new("."));
         let is_word = |path: &&mut PathBuf| {

@@ -1,4 +1,5 @@
-//! Every bad input gets one clear sentence and exit code 1 (2 for wrong usage), and loses nothing.
+//! Every bad input gets one clear sentence and exit code 1, or 2 if a flag or a setting of `VM.toml` is
+//! wrong, and loses nothing.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -12,9 +13,18 @@ fn lockstep(arguments: &[&str]) -> Output {
 
 /// Runs a command that must fail, and returns its sentence.
 fn complaint(arguments: &[&str]) -> String {
+    complaint_with(1, arguments)
+}
+
+/// Runs a command whose flags or whose `VM.toml` are wrong, and returns its sentence.
+fn usage(arguments: &[&str]) -> String {
+    complaint_with(2, arguments)
+}
+
+fn complaint_with(code: i32, arguments: &[&str]) -> String {
     let output = lockstep(arguments);
     let text = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert_eq!(output.status.code(), Some(code), "{text}");
     let last = text.lines().last().unwrap_or_default();
     let is_error = |line: &&str| line.starts_with("lockstep: ") && !line.starts_with("lockstep: warning: ");
     assert_eq!(text.lines().filter(is_error).count(), 1, "one sentence: {text}");
@@ -93,7 +103,7 @@ fn a_missing_file_is_named() {
 
 #[test]
 fn nothing_to_boot_says_what_to_give() {
-    assert_contains(&complaint(&["run"]), &["nothing to boot", "--kernel"]);
+    assert_contains(&usage(&["run"]), &["nothing to boot", "--kernel"]);
 }
 
 #[test]
@@ -105,24 +115,33 @@ fn a_bad_vm_file_is_answered_with_line_and_key() {
         "name = \"a\"\n\nmemry = \"1G\"\n",
     );
     assert_contains(
-        &complaint(&["run", &unknown]),
+        &usage(&["run", &unknown]),
         &["unknown.toml line 3", "`memry`", "`memory`"],
     );
     let broken = file(directory.path(), "broken.toml", "name = \"a\"\nharts = = 2\n");
-    assert_contains(&complaint(&["run", &broken]), &["broken.toml line 2"]);
+    assert_contains(&usage(&["run", &broken]), &["broken.toml line 2"]);
     let wrong = file(directory.path(), "wrong.toml", "harts = \"two\"\n");
-    let sentence = complaint(&["run", &wrong]);
+    let sentence = usage(&["run", &wrong]);
     assert_contains(&sentence, &["wrong.toml line 1: `harts` is a number, such as 2"]);
     let range = file(
         directory.path(),
         "range.toml",
         "name = \"a\"\nmemory = \"100G\"\n",
     );
-    let sentence = complaint(&["run", &range]);
-    assert_contains(
-        &sentence,
-        &["range.toml line 2: `memory`: 100 GiB", "up to 16 GiB"],
+    for command in ["run", "primary", "backup"] {
+        let sentence = usage(&[command, &range]);
+        assert_contains(
+            &sentence,
+            &["range.toml line 2: `memory`: 100 GiB", "up to 16 GiB"],
+        );
+    }
+    // What only the whole file shows to be wrong is wrong usage, too.
+    let keyless = file(
+        directory.path(),
+        "keyless.toml",
+        "net = \"gateway=127.0.0.1:7700\"\n",
     );
+    assert_contains(&usage(&["run", &keyless]), &["no key for the gateway"]);
 }
 
 #[test]
@@ -212,14 +231,11 @@ fn a_name_that_has_no_address_is_named() {
         &["the name `no.such.host.invalid` cannot be resolved", "spelling"],
     );
     // What looks like an address is never taken for a socket's path.
-    for net in ["gateway=127.0.0.1", "gateway=no.such.host.invalid:7700,insecure"] {
-        let sentence = complaint(&["run", "--firmware", &firmware, "--net", net]);
-        assert!(
-            sentence.contains("has no port") || sentence.contains("cannot be resolved"),
-            "{sentence}"
-        );
-    }
-    let sentence = complaint(&["gateway", "--insecure", "--listen", "127.0.0.1"]);
+    let net = |net| ["run", "--firmware", &firmware, "--net", net];
+    let sentence = complaint(&net("gateway=no.such.host.invalid:7700,insecure"));
+    assert_contains(&sentence, &["cannot be resolved"]);
+    assert_contains(&usage(&net("gateway=127.0.0.1")), &["has no port"]);
+    let sentence = usage(&["gateway", "--insecure", "--listen", "127.0.0.1"]);
     assert_contains(&sentence, &["`127.0.0.1` has no port"]);
 }
 
@@ -227,7 +243,7 @@ fn a_name_that_has_no_address_is_named() {
 fn all_settings_that_a_pair_lacks_are_told_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let firmware = power_off(directory.path());
-    let sentence = complaint(&["primary", "--firmware", &firmware]);
+    let sentence = usage(&["primary", "--firmware", &firmware]);
     let all = [
         "a pair needs three more settings",
         "backup (HOST:PORT",
@@ -235,7 +251,7 @@ fn all_settings_that_a_pair_lacks_are_told_at_once() {
         "openssl rand -hex 32",
     ];
     assert_contains(&sentence, &all);
-    let sentence = complaint(&["backup", "--backup", "127.0.0.1:0", "--insecure"]);
+    let sentence = usage(&["backup", "--backup", "127.0.0.1:0", "--insecure"]);
     assert_contains(&sentence, &["two more settings", "kernel", "firmware", "arbiter"]);
 }
 
@@ -410,7 +426,7 @@ fn a_port_in_use_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let sentence = complaint(&["gateway", "--listen", &address]);
+    let sentence = usage(&["gateway", "--listen", &address]);
     assert_contains(&sentence, &["--key FILE", "--insecure"]);
     let sentence = complaint(&["gateway", "--insecure", "--listen", &address]);
     assert_contains(&sentence, &[&address, "in use"]);
@@ -474,12 +490,14 @@ fn a_missing_or_malformed_key_says_how_to_make_one() {
         "127.0.0.1:1",
         "--arbiter",
     ];
-    let with = |more: &[&str]| complaint(&[&first[..], &[arbiter.as_str()], more].concat());
-    assert_contains(&with(&[]), &["one more setting", "key (", "openssl rand -hex 32"]);
+    let with = |more: &[&'static str]| [&first[..], &[arbiter.as_str()], more].concat();
+    let sentence = usage(&with(&[]));
+    assert_contains(&sentence, &["one more setting", "key (", "openssl rand -hex 32"]);
     let short = file(directory.path(), "short", "1234");
-    assert_contains(&with(&["--key", &short]), &["short"]);
-    assert_contains(&with(&["--key", "/nowhere/key"]), &["/nowhere/key"]);
-    assert_contains(&with(&["--key", &short, "--insecure"]), &["exclude"]);
+    let short_key = [with(&["--key"]), vec![&short]].concat();
+    assert_contains(&complaint(&short_key), &["short"]);
+    assert_contains(&complaint(&with(&["--key", "/nowhere/key"])), &["/nowhere/key"]);
+    assert_contains(&usage(&[&short_key[..], &["--insecure"]].concat()), &["exclude"]);
 }
 
 #[test]

@@ -18,14 +18,14 @@ use report::amount;
 use crate::args::ReplayArgs;
 use crate::profile::Watching;
 use crate::vm_file::VmFile;
-use crate::{log, spec, vm};
+use crate::{log, spec, usage, vm};
 
 mod originals;
 
 /// Replays a log to its end, or to `--until`.
 pub fn run(args: &ReplayArgs) -> Result<()> {
     let file = vm::load(&args.vm)?;
-    let mut spec = spec::vm(&file)?;
+    let mut spec = spec::vm(&file).map_err(usage::mark)?;
     let header = log::header_of(&args.log)?;
     fits(&file, &spec, &header)?;
     originals::find(&header, &mut spec)?;
