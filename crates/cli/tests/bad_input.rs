@@ -734,7 +734,13 @@ fn a_disk_that_is_missing_odd_or_in_use_is_refused_and_left_alone() {
     let run = |disk: &str| complaint(&["run", "--firmware", &firmware, "--serial", "none", "--disk", disk]);
     assert_contains(&run("/nowhere/disk.raw"), &["/nowhere/disk.raw"]);
     let odd = file(directory.path(), "odd.raw", [7; 1000]);
-    assert_contains(&run(&odd), &["odd.raw", "512"]);
+    assert_contains(&run(&odd), &["odd.raw", "512", "truncate -s 1024"]);
+    let empty = file(directory.path(), "empty.raw", "");
+    assert_contains(&run(&empty), &["empty.raw is empty", "truncate -s 4G"]);
+    // A device cannot be resized with `truncate`.
+    let sentence = run("/dev/null");
+    assert_contains(&sentence, &["/dev/null is a device without sectors", "attach"]);
+    assert!(!sentence.contains("truncate"), "{sentence}");
     assert_eq!(std::fs::read(&odd).unwrap(), [7; 1000]);
 
     let spin = file(directory.path(), "spin.bin", 0x0000_006f_u32.to_le_bytes());

@@ -45,10 +45,26 @@ pub enum DiskError {
         /// Error that the operating system gave.
         source: io::Error,
     },
+    /// The file has no byte.
+    #[error("the disk {path} is empty; give it a size, for instance with `truncate -s 4G {path}`")]
+    Empty {
+        /// Path of the disk.
+        path: PathBuf,
+    },
+    /// The device has no sectors.
+    #[error(
+        "the disk {path} is a device without sectors; attach or insert what it shall hold (`lsblk` shows the \
+         size of block devices), or give another disk"
+    )]
+    EmptyDevice {
+        /// Path of the disk.
+        path: PathBuf,
+    },
     /// The disk's size is not a whole number of sectors.
     #[error(
-        "the disk {path} has {bytes} bytes, which is no whole number of {SECTOR_LEN}-byte sectors above 0; \
-         resize it with `truncate`"
+        "the disk {path} has {bytes} bytes, which is no whole number of {SECTOR_LEN}-byte sectors; resize it \
+         with `truncate -s {larger} {path}`",
+        larger = bytes.next_multiple_of(SECTOR_LEN)
     )]
     Size {
         /// Path of the disk.
@@ -116,7 +132,7 @@ impl Disk {
     /// Opens a raw disk. Nothing is locked and nothing may be written yet.
     ///
     /// # Errors
-    /// The file is not there, or not a whole number of sectors.
+    /// The file is not there, is empty, or is not a whole number of sectors.
     pub fn open_raw(path: &Path, access: Access, read_only: bool, serial: &str) -> Result<Disk, DiskError> {
         let open = |source| DiskError::Open {
             path: path.into(),
@@ -134,7 +150,7 @@ impl Disk {
     /// A disk on any backend; `path` names the lock and stands in the error messages.
     ///
     /// # Errors
-    /// The backend is not a whole number of sectors.
+    /// The backend is empty or not a whole number of sectors.
     pub fn new(
         path: PathBuf,
         backend: Box<dyn Backend>,
@@ -143,7 +159,15 @@ impl Disk {
         serial: &str,
     ) -> Result<Disk, DiskError> {
         let bytes = backend.capacity();
-        if bytes == 0 || !bytes.is_multiple_of(SECTOR_LEN) {
+        if bytes == 0 {
+            let is_file = std::fs::metadata(&path).is_ok_and(|meta| meta.is_file());
+            return Err(if is_file {
+                DiskError::Empty { path }
+            } else {
+                DiskError::EmptyDevice { path }
+            });
+        }
+        if !bytes.is_multiple_of(SECTOR_LEN) {
             return Err(DiskError::Size { path, bytes });
         }
         Ok(Disk {

@@ -147,7 +147,8 @@ fn unusable_disks_are_said_to_be_so() {
     assert!(words(&dir.path().join("none")).contains("cannot open the disk"));
     assert!(words(dir.path()).contains("cannot open the disk"));
     assert!(words(&make_disk(dir.path(), "odd", 1000)).contains("has 1000 bytes, which is no whole number"));
-    assert!(words(&make_disk(dir.path(), "empty", 0)).contains("has 0 bytes"));
+    assert!(words(&make_disk(dir.path(), "empty", 0)).contains("is empty; give it a size"));
+    assert!(words(Path::new("/dev/null")).contains("a device without sectors"));
     let small = Disk::open_raw(&make_disk(dir.path(), "small", 1024), Access::Solo, false, "").unwrap();
     let mut guest = small.config();
     small.check(&guest).unwrap();
