@@ -105,29 +105,30 @@ fn a_claim_does_not_obey_the_threshold() {
 fn plic_registers_read_as_written_but_for_bits_that_are_not_there() {
     let mut rig = Rig::new();
     let mut plic = Plic::new(1);
-    for source in [0, 1, 63, 64, 1023] {
+    for source in [0, 1, 63, 64, 95, 96, 1023] {
         assert_eq!(rig.read_word(&mut plic, 4 * source), 0, "after reset");
         rig.write_word(&mut plic, 4 * source, u32::MAX);
-        let exists = (1..64).contains(&source);
+        let exists = (1..=95).contains(&source);
         assert_eq!(
             rig.read_word(&mut plic, 4 * source),
             if exists { 7 } else { 0 },
             "{source}"
         );
     }
-    for (offset, exists) in [(0, !1), (4, u32::MAX), (8, 0)] {
+    for (offset, exists) in [(0, !1), (4, u32::MAX), (8, u32::MAX), (12, 0)] {
         assert_eq!(rig.read_word(&mut plic, plic::ENABLE + offset), 0, "after reset");
         rig.write_word(&mut plic, plic::ENABLE + offset, u32::MAX);
         assert_eq!(rig.read_word(&mut plic, plic::ENABLE + offset), exists);
     }
-    for read_only in [plic::PENDING, plic::PENDING + 4] {
+    for read_only in [plic::PENDING, plic::PENDING + 4, plic::PENDING + 8] {
         rig.write_word(&mut plic, read_only, u32::MAX);
         assert_eq!(rig.read_word(&mut plic, read_only), 0);
     }
     assert_eq!(rig.read_word(&mut plic, plic::THRESHOLD_S0), 0, "after reset");
     plic.reset();
-    assert_eq!(rig.read_word(&mut plic, 4), 0);
-    assert_eq!(rig.read_word(&mut plic, plic::ENABLE), 0);
+    for register in [4, 4 * 95, plic::ENABLE, plic::ENABLE + 8] {
+        assert_eq!(rig.read_word(&mut plic, register), 0, "after another reset");
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The platform-level interrupt controller: 63 sources, two contexts (M and S) per hart, priorities 0 to 7.
+//! The platform-level interrupt controller: 95 sources, two contexts (M and S) per hart, priorities 0 to 7.
 //!
 //! The PLIC stands between the devices' lines and the external interrupts of the harts. The board has it
 //! sample the lines after each access and each input, and asks it for the lines of a hart when that hart
@@ -19,11 +19,14 @@ use crate::{
     narrow::{index, low8, low32, with_half},
 };
 
-/// The highest source number; `riscv,ndev` in the device tree.
-pub const SOURCES: u64 = 63;
+/// The highest source number; `riscv,ndev` in the device tree, as on QEMU's board.
+pub const SOURCES: u64 = 95;
+/// Numbers of sources: [`SOURCES`], and 0, which means "none".
+const NUMBERS: usize = 96;
 /// Contexts of the largest board: M and S of each hart, in this order.
 const CONTEXTS_MAX: usize = 2 * HARTS_MAX;
-/// Bits of the sources that exist: source 0 means "none".
+/// Bits of the sources that exist among the first 64: source 0 means "none". Only these have a line that can
+/// be high ([`crate::irq::IrqLines`]); the sources above them have registers, and never a request.
 const SOURCE_MASK: u64 = !1;
 /// The highest priority that a source or a threshold can have.
 const PRIORITY_MAX: u64 = 7;
@@ -32,7 +35,7 @@ const PRIORITY_MAX: u64 = 7;
 const PRIORITY: u64 = 0;
 /// Offset of the pending bits, 32 sources to a word; the priorities end here.
 const PENDING: u64 = 0x1000;
-/// Offset of the second word of the pending bits.
+/// Offset of the second word of the pending bits; the bits of the third are always 0.
 const PENDING_HIGH: u64 = PENDING + 4;
 /// Offset of the enable bits, 32 sources to a word, context by context.
 const ENABLE: u64 = 0x2000;
@@ -48,6 +51,8 @@ const CONTEXT_STRIDE: u64 = 0x1000;
 struct Target {
     /// Bit n: source n may interrupt this context.
     enabled: u64,
+    /// Bit n: source 64 + n may interrupt this context.
+    enabled_high: u32,
     /// Only sources of a higher priority interrupt this context.
     threshold: u8,
 }
@@ -58,7 +63,7 @@ pub struct Plic {
     /// How many contexts the board has; registers of others read as zero.
     contexts: usize,
     /// The priority of each source; a source of priority 0 never interrupts.
-    priority: [u8; 64],
+    priority: [u8; NUMBERS],
     /// Bit n: source n has a request that nobody has claimed.
     pending: u64,
     /// Bit n: source n is claimed and its gateway closed.
@@ -76,6 +81,8 @@ enum Register {
     /// The enable bits of this context, which need not exist, for 32 sources from the source of this number
     /// on.
     Enable(usize, u32),
+    /// The enable bits of this context, which need not exist, for the sources from 64 on.
+    EnableHigh(usize),
     /// The threshold of this context, which need not exist.
     Threshold(usize),
     /// Claim (load) and completion (store) by this context, which need not exist.
@@ -98,6 +105,7 @@ impl Register {
                 match (offset - ENABLE) % ENABLE_STRIDE {
                     0 => Register::Enable(context, 0),
                     4 => Register::Enable(context, 32),
+                    8 => Register::EnableHigh(context),
                     _ => Register::Reserved,
                 }
             }
@@ -120,7 +128,7 @@ impl Plic {
     pub fn new(harts: usize) -> Plic {
         Plic {
             contexts: 2 * harts.min(HARTS_MAX),
-            priority: [0; 64],
+            priority: [0; NUMBERS],
             pending: 0,
             claimed: 0,
             targets: [Target::default(); CONTEXTS_MAX],
@@ -172,10 +180,10 @@ impl Plic {
     }
 
     /// PLIC 1.0.0, "Interrupt Completion": a completion for a source that is not enabled for the context is
-    /// ignored; who has claimed it is not checked.
+    /// ignored; who has claimed it is not checked. A source without a line is never claimed.
     fn complete(&mut self, context: usize, source: u64, levels: u64) {
         let enabled = self.target(context).map_or(0, |target| target.enabled);
-        if source <= SOURCES && enabled >> source & 1 != 0 {
+        if source < u64::from(u64::BITS) && enabled >> source & 1 != 0 {
             self.claimed &= !(1 << source);
             self.sample(levels);
         }
@@ -201,6 +209,9 @@ impl Device for Plic {
             Register::Enable(context, shift) => self
                 .target(context)
                 .map_or(0, |target| u64::from(low32(target.enabled >> shift))),
+            Register::EnableHigh(context) => self
+                .target(context)
+                .map_or(0, |target| u64::from(target.enabled_high)),
             Register::Threshold(context) => self
                 .target(context)
                 .map_or(0, |target| u64::from(target.threshold)),
@@ -222,6 +233,11 @@ impl Device for Plic {
             Register::Enable(context, shift) => {
                 if let Some(target) = self.target_mut(context) {
                     target.enabled = with_half(target.enabled, shift, value) & SOURCE_MASK;
+                }
+            }
+            Register::EnableHigh(context) => {
+                if let Some(target) = self.target_mut(context) {
+                    target.enabled_high = low32(value);
                 }
             }
             Register::Threshold(context) => {
@@ -266,6 +282,7 @@ impl Visit for Plic {
         v.u64("claimed", claimed);
         for target in targets.iter_mut().take(*contexts) {
             v.u64("enabled", &mut target.enabled);
+            v.u32("enabled_high", &mut target.enabled_high);
             v.u8("threshold", &mut target.threshold);
         }
         if (*pending | *claimed) & !SOURCE_MASK != 0 {
