@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use host::build::InterpreterOptions;
 use host::console::ConsoleSpec;
+use host::run::Build;
 use host::{FirmwareSpec, Outcome, PairSpec, Pairing, RunError, SetupError, VmSpec};
 use link::LinkError;
+use machine::Machine;
 use report::Figures;
 use serde::Serialize;
 
@@ -84,44 +86,34 @@ fn live(
 
 /// Runs the live half of a pair.
 pub fn primary(args: &PairArgs) -> Result<ExitCode> {
-    let (vm, pair) = half(args)?;
-    let mut calls = Calls::new(&pair);
-    let mut tell = |pairing: &Pairing<'_>| {
-        calls.show(pairing);
-        if matches!(pairing, Pairing::Paired { .. }) {
-            greet(&vm, "asks whether to switch it off");
-        }
-    };
-    let outcome = host::primary(
-        &vm,
-        &pair,
-        &mut host::build::machine(spec::engine(&args.vm), vm.images()),
-        &mut tell,
-    );
-    finish_half(outcome, args.json)
+    run_half(args, host::primary, "asks whether to switch it off")
 }
 
 /// Runs the copy that takes over.
 pub fn backup(args: &PairArgs) -> Result<ExitCode> {
-    let (vm, pair) = half(args)?;
+    run_half(args, host::backup, "ends this backup")
+}
+
+/// What `host` does with one half of a pair.
+type Half =
+    fn(&VmSpec, &PairSpec, Build<'_, Machine>, &mut dyn FnMut(&Pairing<'_>)) -> Result<Outcome, RunError>;
+
+/// Runs one half of a pair to its end.
+fn run_half(args: &PairArgs, run: Half, what_quit_does: &str) -> Result<ExitCode> {
+    let (vm, pair) = begin_half(args)?;
     let mut calls = Calls::new(&pair);
     let mut tell = |pairing: &Pairing<'_>| {
         calls.show(pairing);
         if matches!(pairing, Pairing::Paired { .. }) {
-            greet(&vm, "ends this backup");
+            greet(&vm, what_quit_does);
         }
     };
-    let outcome = host::backup(
-        &vm,
-        &pair,
-        &mut host::build::machine(spec::engine(&args.vm), vm.images()),
-        &mut tell,
-    );
-    finish_half(outcome, args.json)
+    let mut build = host::build::machine(spec::engine(&args.vm), vm.images());
+    finish_half(run(&vm, &pair, &mut build, &mut tell), args.json)
 }
 
 /// Begins one half of a pair.
-fn half(args: &PairArgs) -> Result<(VmSpec, PairSpec)> {
+fn begin_half(args: &PairArgs) -> Result<(VmSpec, PairSpec)> {
     args.sandbox.begin_half()?;
     let file = load(&args.vm)?.with_pair_flags(args);
     let (mut vm, pair) = spec::pair(&file, args).map_err(usage::mark)?;
