@@ -1,0 +1,24 @@
+//! What an operator does and reads, with real processes: signals, keys, closed and full pipes, sentences and
+//! events.
+//!
+//! `site` starts the processes and `guests` has what runs in them; the other files are the tests, by subject.
+
+mod ends;
+mod guests;
+mod site;
+mod tellings;
+mod terminals;
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use report::{Course, Ender, HaltCode, Happening, Line, RoleWord, SuspicionWord};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::process::Signal;
+
+use guests::{PANIC, addi, lui, sw, writer};
+use site::{Replica, Site};

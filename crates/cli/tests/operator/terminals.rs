@@ -1,0 +1,90 @@
+//! What a person at a terminal reads and types.
+
+use super::*;
+
+#[test]
+fn whoever_sits_at_the_console_is_told_how_to_leave_it() {
+    let site = Site::new();
+    let (mut terminal, end) = pseudo_terminal();
+    let mut alone = Replica::start(site.lockstep("run").stdin(end));
+    let line = alone.says("console");
+    let expected = "lockstep: this is the console of vm; Ctrl-A x switches it off, Ctrl-A h helps";
+    assert_eq!(line, expected);
+    // The terminal is the guest's, Ctrl-A and all, when the guest answers.
+    terminal.write_all(b"a").unwrap();
+    alone.shows(b'a');
+    terminal.write_all(b"\x01x").unwrap();
+    assert!(alone.ends_well().contains("pulled the guest's plug"));
+}
+
+#[test]
+fn a_vm_whose_terminal_is_gone_lives_on_and_can_still_be_left_to_its_backup() {
+    let site = Site::new();
+    let (mut backup, address) = site.backup();
+    let (terminal, end) = pseudo_terminal();
+    let mut command = site.half("primary", &address);
+    command.stdin(end.try_clone().unwrap());
+    command.stdout(end.try_clone().unwrap()).stderr(end);
+    let mut primary = Replica::start(&mut command);
+    // The command holds the terminal open, too.
+    drop(command);
+    backup.says("paired with");
+    let mut shown = BufReader::new(terminal).lines();
+    assert!(shown.any(|line| line.unwrap().contains("paired with")));
+    drop(shown);
+    primary.signal(Signal::HUP);
+    primary.signal(Signal::TERM);
+    primary.ends_well();
+    assert_eq!(site.code("primary"), HaltCode::Left);
+    backup.says("this side is live");
+    backup.echoes(b'b');
+}
+
+#[test]
+fn switching_off_both_sides_from_a_terminal_needs_a_yes() {
+    let site = Site::new();
+    let (mut backup, address) = site.backup();
+    let (mut terminal, end) = pseudo_terminal();
+    let mut primary = Replica::start(site.half("primary", &address).stdin(end));
+    primary.says("paired with");
+    terminal.write_all(b"\x01x").unwrap();
+    primary.says("switch the VM off on both sides? y/n");
+    terminal.write_all(b"n").unwrap();
+    primary.says("the VM goes on");
+    terminal.write_all(b"c").unwrap();
+    primary.shows(b'c');
+    terminal.write_all(b"\x01x").unwrap();
+    primary.says("switch the VM off on both sides? y/n");
+    terminal.write_all(b"y").unwrap();
+    primary.says("pulling the guest's plug, on both sides");
+    primary.ends_well();
+    backup.ends_well();
+    assert_eq!(
+        (site.code("primary"), site.code("backup")),
+        (HaltCode::Off, HaltCode::Off)
+    );
+    let courses: Vec<Course> = site
+        .events("primary")
+        .into_iter()
+        .filter_map(|it| match it {
+            Happening::Stop { course, .. } => Some(course),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        courses,
+        [Course::AskBack, Course::GoOn, Course::AskBack, Course::PowerOff]
+    );
+}
+
+/// A terminal: the side of its user, and the side of a program.
+fn pseudo_terminal() -> (File, OwnedFd) {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&user).unwrap();
+    unlockpt(&user).unwrap();
+    let name = ptsname(&user, Vec::new()).unwrap();
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let program = rustix::fs::open(name, flags, Mode::empty()).unwrap();
+    (user.into(), program)
+}
