@@ -1,7 +1,8 @@
 //! What the demo leaves behind, shows and says, with a real guest: its processes end with it, and its report
 //! can be read on any terminal.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -97,6 +98,30 @@ fn a_demo_that_is_stopped_leaves_nothing_behind_unless_it_is_told_to() {
         assert!(!children.iter().any(|&pid| runs(pid)));
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), left);
     }
+}
+
+#[test]
+fn what_the_demo_keeps_is_for_its_owner_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut demo = Demo::start(&["--keep"], directory.path());
+    demo.says("the guest boots");
+    let kept = std::fs::read_dir(directory.path())
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
+    let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&kept.path()), 0o700);
+    assert_eq!(mode(&kept.path().join("key")), 0o600);
+    kill_process(Pid::from_child(&demo.child), Signal::INT).unwrap();
+    demo.child.wait().unwrap();
+    let mut rest = String::new();
+    demo.errors.read_to_string(&mut rest).unwrap();
+    let said = demo.said.clone() + &rest;
+    assert!(
+        !said.contains("warning"),
+        "its own processes find nothing wrong: {said}"
+    );
 }
 
 #[test]

@@ -3,9 +3,9 @@
 //! It is removed at the end, unless it is to be kept. A demo that was killed leaves its directory behind; the
 //! next demo removes it. Whose demo still runs is told by a lock, which goes with the process.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -26,7 +26,9 @@ impl Directory {
     /// Makes the directory with a new key in it. `keep`: it is not removed at the end.
     pub fn make(keep: bool) -> Result<Directory> {
         sweep(&std::env::temp_dir());
-        let mut directory = tempfile::Builder::new().prefix(PREFIX).tempdir()?;
+        let owner_alone = Permissions::from_mode(0o700);
+        let mut builder = tempfile::Builder::new();
+        let mut directory = builder.prefix(PREFIX).permissions(owner_alone).tempdir()?;
         directory.disable_cleanup(keep);
         let lock = lock(directory.path()).context("cannot lock the demo's directory")?;
         write_key(&directory.path().join("key"))?;
