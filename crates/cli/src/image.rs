@@ -3,12 +3,15 @@
 //! What an image is made of is the business of the crate `image`.
 
 use std::io::IsTerminal;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use image::{
     Appliance, ApplianceOptions, DebianImage, DebianOptions, Progress, Undone, Unit, build_appliance,
     build_debian,
 };
+use replica::Span;
+use report::amount;
 
 use crate::args::ImageCommand;
 use crate::values;
@@ -118,32 +121,37 @@ fn print(files: &[(&str, String)], json: bool) {
     }
 }
 
+/// How long a stage must have gone on before its rate is told: before, that is a guess.
+const RATE_KNOWN_AFTER: Duration = Duration::from_secs(1);
+
 /// Progress on standard error: one line that is rewritten on a terminal, a line per stage elsewhere.
 #[derive(Default)]
 struct Shown {
-    stage: Option<image::Stage>,
+    /// The stage that is under way, and since when.
+    stage: Option<(image::Stage, Instant)>,
 }
 
 impl Shown {
     fn progress(&mut self, progress: Progress) {
         let is_terminal = std::io::stderr().is_terminal();
-        let is_new = self.stage.replace(progress.stage) != Some(progress.stage);
-        if is_terminal {
-            if is_new {
-                self.newline();
+        let since = match self.stage {
+            Some((stage, since)) if stage == progress.stage => since,
+            _ => {
+                let now = Instant::now();
+                self.stage = Some((progress.stage, now));
+                if !is_terminal {
+                    tell!("image: {}", progress.stage);
+                }
+                now
             }
+        };
+        if is_terminal {
             os::stderr::write_text(format_args!(
                 "\r\x1b[Kimage: {}{}",
                 progress.stage,
-                counts(&progress)
+                counts(&progress, since.elapsed())
             ));
-        } else if is_new {
-            tell!("image: {}", progress.stage);
         }
-    }
-
-    fn newline(&self) {
-        os::stderr::write_text(format_args!("\r"));
     }
 
     fn end(&self) {
@@ -153,14 +161,64 @@ impl Shown {
     }
 }
 
-fn counts(progress: &Progress) -> String {
-    let scale = match progress.unit {
+/// How far a stage is after it has gone on for so long, how fast it goes, and how long the rest takes at that
+/// rate: ` 58/116 MiB, 9 MiB/s, 6.4 s left`.
+fn counts(progress: &Progress, lasted: Duration) -> String {
+    let (scale, unit) = match progress.unit {
         Unit::Packages => (1, ""),
         Unit::Bytes => (1 << 20, " MiB"),
     };
-    match (progress.done, progress.total) {
+    let Progress { done, total, .. } = *progress;
+    let mut text = match (done, total) {
         (0, 0) => String::new(),
-        (done, 0) => format!(" {}{}", done / scale.0, scale.1),
-        (done, total) => format!(" {}/{}{}", done / scale.0, total / scale.0, scale.1),
+        (done, 0) => format!(" {}{unit}", done / scale),
+        (done, total) => format!(" {}/{}{unit}", done / scale, total / scale),
+    };
+    if lasted < RATE_KNOWN_AFTER || done == 0 {
+        return text;
+    }
+    if progress.unit == Unit::Bytes {
+        let per_second = u128::from(done) * 1000 / lasted.as_millis();
+        text += &format!(", {} MiB/s", per_second / u128::from(scale));
+    }
+    if let Some(rest) = total.checked_sub(done).filter(|&rest| rest > 0) {
+        let ms = u128::from(rest) * lasted.as_millis() / u128::from(done);
+        let left = Span::from_ms(u64::try_from(ms).unwrap_or(u64::MAX / 1_000_000));
+        text += &format!(", {} left", amount::lasted(left));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(unit: Unit, done: u64, total: u64, lasted_ms: u64) -> String {
+        let stage = image::Stage::Unpack;
+        let progress = Progress {
+            stage,
+            done,
+            total,
+            unit,
+        };
+        counts(&progress, Duration::from_millis(lasted_ms))
+    }
+
+    #[test]
+    fn progress_says_how_fast_it_goes_and_how_long_the_rest_takes() {
+        assert_eq!(told(Unit::Bytes, 0, 116 << 20, 5000), " 0/116 MiB");
+        assert_eq!(told(Unit::Bytes, 58 << 20, 116 << 20, 900), " 58/116 MiB");
+        assert_eq!(
+            told(Unit::Bytes, 58 << 20, 116 << 20, 6400),
+            " 58/116 MiB, 9 MiB/s, 6.4 s left"
+        );
+        assert_eq!(
+            told(Unit::Bytes, 116 << 20, 116 << 20, 10_000),
+            " 116/116 MiB, 11 MiB/s"
+        );
+        assert_eq!(told(Unit::Packages, 50, 200, 40_000), " 50/200, 2 min 0 s left");
+        assert_eq!(told(Unit::Packages, 0, 0, 40_000), "");
+        // However little is done of however much.
+        assert!(told(Unit::Bytes, 1, u64::MAX, u64::MAX).ends_with(" left"));
     }
 }
