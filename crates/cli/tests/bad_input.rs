@@ -282,6 +282,41 @@ fn a_kernel_without_a_root_file_system_is_warned_of() {
 }
 
 #[test]
+fn a_tap_that_leads_nowhere_is_warned_of() {
+    // Where namespaces or `ip` are not to be had there is nothing to test with.
+    let in_namespace = |command: &str| {
+        Command::new("unshare")
+            .args(["-rn", "sh", "-c", command])
+            .output()
+    };
+    if !in_namespace("ip tuntap add lk0 mode tap").is_ok_and(|output| output.status.success()) {
+        eprintln!("no network namespace: nothing tested");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let firmware = power_off(directory.path());
+    let program = env!("CARGO_BIN_EXE_lockstep");
+    let run = format!("exec {program} run --firmware {firmware} --serial none --net tap=tap9");
+    let warned = |before: &str| {
+        let output = in_namespace(&format!("{before} {run}")).unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        let warning = said.lines().find(|line| line.contains("warning: "));
+        warning.map(str::to_owned)
+    };
+    assert_contains(
+        &warned("").unwrap(),
+        &[
+            "there was no tap interface tap9",
+            "`ip link set tap9 up master BRIDGE`",
+        ],
+    );
+    let down = "ip tuntap add tap9 mode tap;";
+    assert_contains(&warned(down).unwrap(), &["tap9 is down", "`ip link set tap9 up`"]);
+    assert_eq!(warned(&format!("{down} ip link set tap9 up;")), None);
+}
+
+#[test]
 fn commands_of_other_systems_are_answered_with_what_there_is_instead() {
     let output = lockstep(&["status"]);
     let text = String::from_utf8(output.stderr).unwrap();
@@ -725,6 +760,27 @@ fn damaged_logs_are_told_apart() {
 
     let other = file(directory.path(), "other.bin", [0x13, 0, 0, 0, 0x6f, 0, 0, 0]);
     assert_contains(&complaint(&["replay", &log, "--firmware", &other]), &["firmware"]);
+}
+
+#[test]
+fn a_replay_finds_the_images_of_its_log_by_what_they_hold() {
+    let directory = tempfile::tempdir().unwrap();
+    let firmware = power_off(directory.path());
+    let log = directory.path().join("log").display().to_string();
+    let record = lockstep(&["record", "--firmware", &firmware, "--serial", "none", "-o", &log]);
+    assert_eq!(record.status.code(), Some(0), "{record:?}");
+    // Its name says nothing, and another file has the same length.
+    let images = directory.path().join("lockstep/some-image");
+    std::fs::create_dir_all(&images).unwrap();
+    let length = std::fs::metadata(&firmware).unwrap().len() as usize;
+    std::fs::write(images.join("a"), vec![0; length]).unwrap();
+    std::fs::rename(&firmware, images.join("b")).unwrap();
+    let replay = Command::new(env!("CARGO_BIN_EXE_lockstep"))
+        .args(["replay", &log])
+        .env("XDG_CACHE_HOME", directory.path())
+        .output()
+        .unwrap();
+    assert_eq!(replay.status.code(), Some(0), "{replay:?}");
 }
 
 #[test]

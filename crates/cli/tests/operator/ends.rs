@@ -31,6 +31,21 @@ fn a_primary_told_to_end_leaves_the_vm_to_its_backup_and_says_so() {
 }
 
 #[test]
+fn a_primary_that_has_lost_the_vm_to_its_backup_ends_with_3_and_says_that_nothing_is_wrong() {
+    let site = Site::new();
+    let (mut primary, mut backup) = site.pair();
+    primary.signal(Signal::STOP);
+    backup.says("this side is live, epoch 2");
+    primary.signal(Signal::CONT);
+    let (status, said) = primary.ends();
+    assert_eq!(status.code(), Some(3), "{said}");
+    assert_eq!(site.code("primary"), HaltCode::Lost);
+    backup.echoes(b'b');
+    backup.types(b"o");
+    backup.ends_well();
+}
+
+#[test]
 fn a_backup_told_to_end_leaves_and_both_say_that_the_vm_has_none_now() {
     let site = Site::new();
     let (mut primary, mut backup) = site.pair();

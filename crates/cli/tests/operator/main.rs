@@ -15,6 +15,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use report::{Course, Ender, HaltCode, Happening, Line, RoleWord, SuspicionWord};
 use rustix::fs::{CWD, FileType, Mode, OFlags};

@@ -18,6 +18,42 @@ fn whoever_sits_at_the_console_is_told_how_to_leave_it() {
 }
 
 #[test]
+fn a_gateway_tells_people_in_sentences_and_programs_in_json_where_it_listens() {
+    let gateway = |forms: &[&str]| {
+        let mut gateway = Command::new(env!("CARGO_BIN_EXE_lockstep"));
+        gateway.args(["gateway", "--insecure", "--listen", "127.0.0.1:0"]);
+        gateway.args(["--forward", "tcp:127.0.0.1:0-:80"]).args(forms);
+        gateway.stdin(Stdio::null()).stderr(Stdio::piped());
+        gateway
+    };
+    for (forms, is_terminal) in [(&[][..], true), (&["--json"][..], true), (&[][..], false)] {
+        let (terminal, end) = pseudo_terminal();
+        let mut command = gateway(forms);
+        let stdout: Stdio = if is_terminal { end.into() } else { Stdio::piped() };
+        let mut replica = Replica::start(command.stdout(stdout));
+        drop(command);
+        let mut lines: Box<dyn BufRead> = match replica.child.stdout.take() {
+            Some(pipe) => Box::new(BufReader::new(pipe)),
+            None => Box::new(BufReader::new(terminal)),
+        };
+        let mut next = || {
+            let mut line = String::new();
+            lines.read_line(&mut line).unwrap();
+            line.trim_end().to_owned()
+        };
+        let first = next();
+        if is_terminal && forms.is_empty() {
+            let address = first.strip_prefix("lockstep: VMs connect to 127.0.0.1:");
+            assert!(address.is_some_and(|port| port.parse::<u16>().is_ok()), "{first}");
+            assert!(next().ends_with(" leads to port 80 of the first guest"));
+        } else {
+            let object: serde_json::Value = serde_json::from_str(&first).expect(&first);
+            assert_eq!(object["forwards"].as_array().unwrap().len(), 1);
+        }
+    }
+}
+
+#[test]
 fn a_vm_whose_terminal_is_gone_lives_on_and_can_still_be_left_to_its_backup() {
     let site = Site::new();
     let (mut backup, address) = site.backup();
