@@ -140,14 +140,15 @@ mod tests {
 
     #[test]
     fn a_mapping_lives_for_five_minutes_after_each_datagram_and_then_its_port_rests() {
+        const IDLE: Duration = Duration::from_secs(5 * 60);
         let mut scene = Scene::new();
         let (socket, place) = server();
         assert_eq!(scene.send(GUEST, place), Fate::Sent);
         let first = port_seen_by(&socket);
-        scene.wait(limits::UDP_IDLE - MOMENT);
+        scene.wait(IDLE - MOMENT);
         scene.send(GUEST, place);
         assert_eq!(port_seen_by(&socket), first);
-        scene.wait(limits::UDP_IDLE - MOMENT);
+        scene.wait(IDLE - MOMENT);
         assert_eq!(scene.udp.mappings.counts(), [1, 0]);
         scene.wait(MOMENT);
         assert_eq!(scene.udp.mappings.counts(), [0, 1]);
