@@ -93,17 +93,23 @@ pub fn appliance(options: &ApplianceOptions) -> Result<Appliance> {
 
 /// Says which packages would have been installed with more than is in the appliance, and the way out.
 fn tell_undone(undone: &[Undone], packages: &[String]) {
+    for sentence in sentences_of(undone, packages) {
+        tell!("image: {sentence}");
+    }
+}
+
+fn sentences_of(undone: &[Undone], packages: &[String]) -> Vec<String> {
     if undone.is_empty() {
-        return;
+        return Vec::new();
     }
-    tell!("image: an appliance does not run the installation scripts of packages; not done was:");
-    for Undone { package, what } in undone {
-        tell!("image:   {package}: {what}");
-    }
+    let start = "an appliance does not run the installation scripts of packages; not done was:".to_owned();
+    let each = undone
+        .iter()
+        .map(|Undone { package, what }| format!("  {package}: {what}"));
     let wanted: String = packages.iter().map(|name| format!(" --package {name}")).collect();
-    tell!(
-        "image: if the service needs that, `lockstep image debian{wanted}` makes a guest that has run them"
-    );
+    let way_out =
+        format!("if the service needs that, `lockstep image debian{wanted}` makes a guest that has run them");
+    [start].into_iter().chain(each).chain([way_out]).collect()
 }
 
 /// Prints the files under the words of `VM.toml`, so that the lines can be pasted into one.
@@ -202,6 +208,19 @@ mod tests {
             unit,
         };
         counts(&progress, Duration::from_millis(lasted_ms))
+    }
+
+    #[test]
+    fn what_an_appliance_leaves_undone_is_told_with_the_way_out() {
+        assert_eq!(sentences_of(&[], &["nginx-light".into()]), Vec::<String>::new());
+        let undone = Undone {
+            package: "mariadb-server".into(),
+            what: "runs mariadb-install-db".into(),
+        };
+        let told = sentences_of(&[undone], &["mariadb-server".into(), "nginx-light".into()]);
+        assert_eq!(told[1], "  mariadb-server: runs mariadb-install-db");
+        let way_out = "`lockstep image debian --package mariadb-server --package nginx-light`";
+        assert!(told[2].contains(way_out), "{told:?}");
     }
 
     #[test]
