@@ -174,3 +174,27 @@ pub enum Course {
     /// This process ends at once.
     Quit,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_suspicion_has_a_word_and_a_clause_of_its_own() {
+        let all = [
+            (Suspicion::LinkLost, "link-lost"),
+            (Suspicion::Silence, "silence"),
+            (Suspicion::LinkSilence, "link-silence"),
+            (Suspicion::Diverged, "diverged"),
+            (Suspicion::Slow, "slow"),
+            (Suspicion::Garbage, "garbage"),
+            (Suspicion::Left, "left"),
+        ];
+        let words = all.map(|(suspicion, _)| SuspicionWord::from(suspicion));
+        for (word, (_, expected)) in words.iter().zip(all) {
+            assert_eq!(serde_json::to_value(word).unwrap(), expected);
+        }
+        let clauses: std::collections::BTreeSet<&str> = words.iter().map(|word| word.as_clause()).collect();
+        assert_eq!(clauses.len(), all.len(), "{clauses:?}");
+    }
+}
