@@ -9,7 +9,7 @@
 
 use super::{
     ahead::Ahead,
-    course::{OPS_MAX, is_loop, next_slot, op_at},
+    course::{OPS_MAX, is_loop, next_slot},
     instruction::{follows, is_branch},
 };
 use crate::op::Op;
@@ -28,7 +28,7 @@ pub fn gather(
     let mut ops: Vec<(usize, Op)> = Vec::with_capacity(DIFFERENT_MAX);
     let mut ahead = Ahead::new(registers);
     let (mut slot, mut unrolled) = (head, 0);
-    while ops.len() < DIFFERENT_MAX + unrolled
+    while ops.len() < OPS_MAX.min(DIFFERENT_MAX + unrolled)
         && let Some(op) = op_of(slot).filter(|&op| follows(op))
     {
         ops.push((slot, op));
@@ -54,9 +54,8 @@ pub fn gather(
 fn next_turn(ops: &[(usize, Op)], ahead: &Ahead) -> Option<(usize, usize)> {
     let &(slot, op) = ops.last().filter(|&&(_, op)| is_branch(op) && op.imm < 0)?;
     let target = slot as i64 + i64::from(op.imm);
-    let begins = (1..ops.len())
-        .rev()
-        .find(|&begins| op_at(ops, begins, target) == Some(begins))?;
+    // The turn that ends here, if there are several.
+    let begins = ops.iter().rposition(|&(slot, _)| slot as i64 == target)?;
     let turn = ops.len() - begins;
     let fits = ops.len() + turn <= OPS_MAX;
     (fits && ahead.takes(op)?).then_some((target as usize, turn))
@@ -134,5 +133,9 @@ mod tests {
     #[test]
     fn there_are_never_more_ops_than_a_superblock_may_have() {
         assert_eq!(gathered(&[NOP; 100], &turns(0)).len(), DIFFERENT_MAX);
+        let mut ops = vec![NOP, STEP, back(1)];
+        ops.resize(100, NOP);
+        assert_eq!(gathered(&ops, &turns(5)).len(), DIFFERENT_MAX + 4 * 2);
+        assert_eq!(gathered(&ops, &turns(1000)).len(), OPS_MAX);
     }
 }
