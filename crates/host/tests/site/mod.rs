@@ -129,7 +129,8 @@ impl Cable {
 }
 
 /// Is this frame the broadcast (a reverse ARP request) with which a replica that goes live tells where the
-/// guest is?
+/// guest is? An answer of the toy may have the same type by chance, as its state stands there, but it begins
+/// with what it answers.
 fn is_announcement(frame: &[u8]) -> bool {
-    frame.get(12..14) == Some(&[0x80, 0x35])
+    frame.starts_with(&[0xff; 6]) && frame.get(12..14) == Some(&[0x80, 0x35])
 }
