@@ -32,6 +32,15 @@ fn it_is_version_1_with_32_bits_of_features() {
 #[test]
 fn registers_of_version_2_are_not_there() {
     let mut rig = Rig::new(blk::make_legacy);
+    // A queue that a device of version 2 would find ready.
+    rig.write(register::QUEUE_SIZE, 8);
+    for (area, offset) in [
+        (register::QUEUE_DESCRIPTORS_LOW, 0),
+        (register::QUEUE_DRIVER_LOW, 0x1000),
+        (register::QUEUE_DEVICE_LOW, 0x2000),
+    ] {
+        rig.write(area, (BASE + offset) as u32);
+    }
     for offset in [0x44, 0x80, 0x84, 0x90, 0x94, 0xa0, 0xa4, 0xfc] {
         rig.write(offset, 1);
         assert_eq!(rig.read(offset), 0, "{offset:#x}");
