@@ -35,10 +35,7 @@ pub use pool::DiskPool;
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
     /// There is no such file, or no permission to open it.
-    #[error(
-        "cannot open the disk {path}; make one with `truncate -s 4G {path}`, or check the path and its \
-         permissions"
-    )]
+    #[error("cannot open the disk {path}; {}", way_out(path, source))]
     Open {
         /// Path of the disk.
         path: PathBuf,
@@ -105,6 +102,20 @@ pub enum DiskError {
     /// Somebody else writes to the disk.
     #[error(transparent)]
     Lock(#[from] LockError),
+}
+
+/// What to do about a disk that cannot be opened.
+fn way_out(path: &Path, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            format!(
+                "make one with `truncate -s 4G {}`, or check the path",
+                path.display()
+            )
+        }
+        io::ErrorKind::IsADirectory => "give a file or a block device".into(),
+        _ => "check its permissions".into(),
+    }
 }
 
 /// One disk of the guest: where its sectors are, and whether this process may change them.

@@ -144,8 +144,10 @@ fn unusable_disks_are_said_to_be_so() {
             .unwrap_err()
             .to_string()
     };
-    assert!(words(&dir.path().join("none")).contains("cannot open the disk"));
-    assert!(words(dir.path()).contains("cannot open the disk"));
+    let missing = dir.path().join("none");
+    let make = format!("make one with `truncate -s 4G {}`", missing.display());
+    assert!(words(&missing).contains(&make));
+    assert!(words(dir.path()).ends_with("; give a file or a block device"));
     assert!(words(&make_disk(dir.path(), "odd", 1000)).contains("has 1000 bytes, which is no whole number"));
     assert!(words(&make_disk(dir.path(), "empty", 0)).contains("is empty; give it a size"));
     assert!(words(Path::new("/dev/null")).contains("a device without sectors"));

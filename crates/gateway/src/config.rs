@@ -305,7 +305,7 @@ pub struct Forward {
 /// A port forward that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is not a port forward: write [tcp:|udp:][ADDRESS:]PORT-[GUEST]:PORT, for example \
+    "`{0}` is not a port forward: write [tcp:|udp:][ADDRESS:]PORT-[GUEST]:PORT, for example \
      127.0.0.1:2222-:22; GUEST is the VM's name, or its IPv4 or Ethernet address"
 )]
 pub struct ForwardError(String);
@@ -415,9 +415,7 @@ impl fmt::Debug for GatewayStop {
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
     /// An address is taken, or is not one of this host.
-    #[error(
-        "cannot listen on {address} for {purpose}; choose another address, or stop the program that uses it"
-    )]
+    #[error("cannot listen on {address} for {purpose}; {}", way_out(source))]
     Listen {
         /// The address that was asked for.
         address: String,
@@ -465,6 +463,16 @@ pub enum GatewayError {
     /// The sandbox would take away something that the gateway needs.
     #[error(transparent)]
     OutOfReach(#[from] os::sandbox::OutOfReach),
+}
+
+/// What to do about an address at which nobody can listen.
+fn way_out(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "choose another address, or stop the program that uses it",
+        io::ErrorKind::AddrNotAvailable => "give an address of this host, or 0.0.0.0 for all of them",
+        io::ErrorKind::NotFound => "make the socket's directory first",
+        _ => "choose another address",
+    }
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub struct Destination {
 /// A destination that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is not a destination: write ADDRESS[/PREFIX][:PORT], for example 127.0.0.1:5432 or 10.0.0.0/8"
+    "`{0}` is not a destination: write ADDRESS[/PREFIX][:PORT], for example 127.0.0.1:5432 or 10.0.0.0/8"
 )]
 pub struct DestinationError(String);
 

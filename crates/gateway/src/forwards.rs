@@ -269,7 +269,7 @@ impl Forwards {
         let unserved = std::mem::take(&mut forward.unserved);
         if forward.told.take().is_some() {
             tracing::warn!(
-                "clients of the forward {} are served again; {unserved} were reset",
+                "clients of the forward {} are served again; reset meanwhile: {unserved}",
                 forward.name
             );
         }

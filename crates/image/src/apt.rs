@@ -203,7 +203,7 @@ impl Apt {
         command
             .args(["-qq", "-y", "-o", &empty, "--print-uris", "install"])
             .args(packages);
-        let printed = tools::run(&mut command, "choosing packages")?;
+        let printed = tools::run(&mut command, "choosing packages").map_err(ImageError::of_choosing)?;
         let debs: Vec<Deb> = printed.lines().filter_map(parse_uri_line).collect();
         if debs.is_empty() {
             return Err(ImageError::package(

@@ -43,6 +43,15 @@ pub enum ImageError {
         /// What the kernel says of the emulator.
         reason: String,
     },
+    /// Debian has no package of that name.
+    #[error(
+        "there is no package `{name}` for riscv64 in Debian 13; check its name, for example with \
+         `apt-cache search`"
+    )]
+    NoPackage {
+        /// The name that was asked for.
+        name: String,
+    },
     /// A program of the host ended with an error.
     #[error("{action} failed: `{program}` ended with {status}{}", tail_sentence(.tail))]
     Tool {
@@ -100,6 +109,21 @@ impl ImageError {
         }
     }
 
+    /// The error as it is, or the sentence for what apt says of a package that does not exist.
+    pub(super) fn of_choosing(self) -> Self {
+        let Self::Tool { tail, .. } = &self else {
+            return self;
+        };
+        let unknown = |line: &str| {
+            line.strip_prefix("E: Unable to locate package ")
+                .map(str::to_owned)
+        };
+        match tail.lines().find_map(unknown) {
+            Some(name) => Self::NoPackage { name },
+            None => self,
+        }
+    }
+
     pub(super) fn package(package: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Package {
             package: package.into(),
@@ -130,6 +154,26 @@ mod tests {
         assert!(
             text.contains("`mke2fs`, `tar`") && text.contains("apt-get install e2fsprogs tar"),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn a_package_that_does_not_exist_is_named_in_a_sentence() {
+        let error = |tail: &str| ImageError::Tool {
+            action: "choosing packages".into(),
+            program: "apt-get".into(),
+            status: "exit status: 100".into(),
+            tail: tail.into(),
+        };
+        let unknown = error("E: Unable to locate package nosuch").of_choosing();
+        assert!(
+            unknown.to_string().starts_with("there is no package `nosuch`"),
+            "{unknown}"
+        );
+        let other = error("E: Unable to correct problems").of_choosing();
+        assert!(
+            other.to_string().starts_with("choosing packages failed: "),
+            "{other}"
         );
     }
 

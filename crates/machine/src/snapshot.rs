@@ -68,23 +68,24 @@ pub enum RestoreError {
 impl fmt::Display for RestoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RestoreError::Read(error) => write!(f, "the snapshot cannot be read: {error}"),
-            RestoreError::NotASnapshot => f.write_str("this is not a Lockstep snapshot"),
+            // What the system or `Boot` says is the error's source, and is told behind it.
+            RestoreError::Read(_) => f.write_str("it cannot be read to its end"),
+            RestoreError::NotASnapshot => f.write_str("it is no snapshot of Lockstep"),
             RestoreError::Version(version) => {
                 write!(
                     f,
-                    "the snapshot has version {version}; this program reads version {VERSION}"
+                    "it has version {version}, and this program reads version {VERSION}"
                 )
             }
-            RestoreError::OtherConfig => f.write_str(
-                "the snapshot belongs to a machine with another configuration or other boot images",
-            ),
-            RestoreError::Checksum => f.write_str("the snapshot is damaged: its checksum is wrong"),
-            RestoreError::Field { component, reason } => {
-                write!(f, "the snapshot is not of a machine: {component}: {reason}")
+            RestoreError::OtherConfig => {
+                f.write_str("it belongs to a machine with another configuration or other boot images")
             }
-            RestoreError::Page(page) => write!(f, "the snapshot is damaged: page {page}"),
-            RestoreError::Boot(error) => write!(f, "the machine cannot be built: {error}"),
+            RestoreError::Checksum => f.write_str("it is damaged: its checksum is wrong"),
+            RestoreError::Field { component, reason } => {
+                write!(f, "it is not of a machine: {component}: {reason}")
+            }
+            RestoreError::Page(page) => write!(f, "it is damaged: page {page}"),
+            RestoreError::Boot(_) => f.write_str("its machine cannot be built"),
         }
     }
 }

@@ -148,7 +148,7 @@ fn another_vm_is_refused_by_name() {
     let [one, _] = refused(hello(Side::Primary), other);
     assert_eq!(
         one.to_string(),
-        "the other side is of the VM \"web\", this side of \"db\""
+        "the other side is of the VM `web`, this side of `db`; give both the same name"
     );
 }
 

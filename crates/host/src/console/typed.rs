@@ -56,7 +56,7 @@ pub enum ConsoleError {
         source: io::Error,
     },
     /// The socket cannot be made.
-    #[error("cannot listen for the console's clients on {path}; remove it if no other VM uses it")]
+    #[error("cannot listen for the console's clients on {path}; {}", way_out(source))]
     Socket {
         /// The path of the socket.
         path: PathBuf,
@@ -66,4 +66,13 @@ pub enum ConsoleError {
     /// The terminal cannot be put into raw mode.
     #[error("cannot set up the terminal for the console; use `--serial FILE`")]
     Terminal(#[source] io::Error),
+}
+
+/// What to do about a socket on which nobody can listen. Another VM may use it; one that a VM has left behind
+/// is replaced, and is no error.
+fn way_out(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "remove it if no other VM uses it, or choose another",
+        _ => "check the directory and its permissions",
+    }
 }

@@ -94,7 +94,7 @@ pub enum Failure {
         theirs: u64,
     },
     /// The other side is of another VM.
-    #[error("the other side is of the VM \"{theirs}\", this side of \"{ours}\"")]
+    #[error("the other side is of the VM `{theirs}`, this side of `{ours}`; give both the same name")]
     Vm {
         /// Name of the other side's VM.
         theirs: String,
@@ -102,13 +102,13 @@ pub enum Failure {
         ours: String,
     },
     /// Both sides are configured as the same half of a pair.
-    #[error("both sides want to be the {0}")]
+    #[error("both sides want to be the {0}; start one of them as the other half")]
     SameSide(Side),
     /// Both greetings name the same process: the link leads back, or a random number generator is broken.
     #[error("the link leads back to this very process")]
     Myself,
     /// The two sides are configured as different machines.
-    #[error("the two sides are not the same machine: {0}")]
+    #[error("the two sides are not the same machine: {0}; both need the same")]
     Machine(#[from] Mismatch),
     /// A timeout that is out of range, or a decision for another timeout than the longer of the two.
     #[error(
