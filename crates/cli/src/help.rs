@@ -1,7 +1,10 @@
-//! What the help says beside the flags: headings, examples, what ends a VM, and exit codes. `args` puts these
-//! texts where they belong, and the manual pages get them from there.
+//! What the help and the manual pages say beside the flags: examples, what ends a command, exit codes, files,
+//! related pages. The words stand in help.txt, by page and section. `args` puts [`short`] behind `-h` and
+//! [`long`] behind `--help`; `manual` prints all [`sections`].
 //!
-//! Examples are commands as they are typed; a line has to fit a terminal of 80 columns.
+//! In help.txt `= PAGE` begins a page and `== TITLE` a section. Its text is paragraphs, items
+//! (`- WORD: TEXT`) and lines that stay as they are, after four spaces. Examples are commands as they are
+//! typed, with at most 71 columns, so that they fit the manual page, which is indented, on a terminal of 80.
 
 /// Headings under which flags stand in the help.
 pub const MACHINE: &str = "Machine";
@@ -11,96 +14,107 @@ pub const OUTPUT: &str = "Output";
 pub const RIGHTS: &str = "Rights";
 pub const DIAGNOSIS: &str = "Diagnosis";
 
-/// What ends `run` and `record`.
-pub const ALONE_ENDS: &str = "\
-What ends it: the guest's own power-off; Ctrl-A x on its terminal, which pulls its plug; SIGTERM or SIGINT. \
-SIGHUP does nothing. The guest cannot be asked to switch off, as its board has no power button: the first \
-signal says so, the second pulls the plug.
+/// All pages.
+const PAGES: &str = include_str!("help.txt");
 
-Exit codes: 0 the guest is off; 1 failed, or the guest reported a failure, or it panicked and was stopped; 2 \
-wrong usage.";
+/// A piece of a section's text.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Block {
+    /// A paragraph.
+    Paragraph(String),
+    /// A word or several, and what is said of them.
+    Item(String, String),
+    /// A line that stays as it is.
+    Line(String),
+}
 
-pub const RUN_EXAMPLES: &str = "\
-Examples:
-  lockstep image appliance > vm.toml && lockstep run vm.toml
-  lockstep run --kernel Image --initrd initrd.img --append console=ttyS0
-  lockstep run vm.toml --memory 2G --harts 4 --disk data.raw";
+/// The sections of the page of this name, such as `lockstep-run`, each with its title.
+pub fn sections(page: &str) -> Vec<(&'static str, Vec<Block>)> {
+    // Both halves of a pair end alike.
+    let page = page.replace("lockstep-backup", "lockstep-primary");
+    let pages = || PAGES.split("\n= ").map(|text| text.trim_start_matches("= "));
+    let is_it = |text: &&str| text.lines().next() == Some(page.as_str());
+    let text = pages().find(is_it).or_else(|| pages().last());
+    let parts = text.unwrap_or_default().split("\n== ").skip(1);
+    parts
+        .filter_map(|part| part.split_once('\n'))
+        .map(|(title, text)| (title, blocks(text)))
+        .collect()
+}
 
-pub const RECORD_EXAMPLES: &str = "\
-Examples:
-  lockstep record vm.toml -o boot.log
-  lockstep replay boot.log";
+fn blocks(text: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut is_open = false;
+    for line in text.lines() {
+        let item = line.strip_prefix("- ").and_then(|line| line.split_once(": "));
+        match (line.strip_prefix("    "), item, blocks.last_mut()) {
+            (Some(line), ..) => blocks.push(Block::Line(line.into())),
+            (None, Some((word, text)), _) => blocks.push(Block::Item(word.into(), text.into())),
+            _ if line.is_empty() => {}
+            (.., Some(Block::Paragraph(text) | Block::Item(_, text))) if is_open => {
+                *text += &format!(" {line}");
+            }
+            _ => blocks.push(Block::Paragraph(line.into())),
+        }
+        is_open = !line.is_empty();
+    }
+    blocks
+}
 
-pub const REPLAY_EXAMPLES: &str = "\
-The log says what machine it is of; only images that are not in the cache of `lockstep image` must be given. \
-Memory, harts, command line, disks and networks may be given, and must then be those of the log. Name, \
-`--on-panic` and `--serial` (other than none) mean nothing to a replay.
+/// The end of `-h`: the examples, if there are any.
+pub fn short(page: &str) -> String {
+    part(page, "EXAMPLES", "Examples:")
+}
 
-Examples:
-  lockstep replay boot.log
-  lockstep replay boot.log vm.toml --until 1000000 --save middle.snapshot
-  lockstep replay boot.log vm.toml --from middle.snapshot
+/// The end of `--help`: examples, what ends the command, and exit codes.
+pub fn long(page: &str) -> String {
+    let ends = part(page, "WHAT ENDS IT", "What ends it:");
+    let codes = part(page, "EXIT STATUS", "Exit codes:");
+    let parts = [short(page), ends, codes];
+    let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    parts.join("\n\n")
+}
 
-Exit codes: 0 all outputs and digests are equal, 1 something differs or cannot be read.";
+/// A section as a part of the help; empty if there is none.
+fn part(page: &str, wanted: &str, heading: &str) -> String {
+    let is_wanted = |(title, _): &(&str, Vec<Block>)| *title == wanted;
+    let section = sections(page).into_iter().find(is_wanted);
+    section.map_or(String::new(), |(_, blocks)| {
+        heading.to_owned() + &blocks.iter().map(said).collect::<String>()
+    })
+}
 
-/// What ends one half of a pair.
-pub const PAIR_ENDS: &str = "\
-What ends it: the guest's own power-off, on both sides; or SIGTERM, SIGINT or Ctrl-A x on its terminal. \
-SIGHUP does nothing.
-  primary: leaves the VM to the backup, which goes on with it. Ctrl-A x asks whether to switch the VM off on \
-both sides.
-  backup: leaves; the VM goes on without a backup.
-  alone after a failure of the other side: says that the guest cannot be asked to switch off, as its board \
-has no power button; a second signal, or Ctrl-A x, pulls the plug.
+/// A piece as lines of the help, which wraps them.
+fn said(block: &Block) -> String {
+    match block {
+        Block::Paragraph(text) => format!("\n{text}"),
+        Block::Item(word, text) => format!("\n  {word}: {text}"),
+        Block::Line(line) => format!("\n  {line}"),
+    }
+}
 
-Exit codes: 0 the guest is off, or this side has left; 1 failed; 2 wrong usage; 3 the other side has taken \
-the VM over, and this side has ended as it should.";
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-pub const PAIR_EXAMPLES: &str = "\
-Examples:
-  (umask 077; openssl rand -hex 32 > shop.key)  # once, for both hosts
-  lockstep backup shop.toml                     # on the second host
-  lockstep primary shop.toml                    # on the first";
+    #[test]
+    fn a_section_is_paragraphs_items_and_lines() {
+        let text = "one\ntwo\n\nthree\n- word: is\nsaid\n- other: too\n    a line";
+        let expected = [
+            Block::Paragraph("one two".into()),
+            Block::Paragraph("three".into()),
+            Block::Item("word".into(), "is said".into()),
+            Block::Item("other".into(), "too".into()),
+            Block::Line("a line".into()),
+        ];
+        assert_eq!(blocks(text), expected);
+    }
 
-pub const GATEWAY_EXAMPLES: &str = "\
-Examples:
-  lockstep gateway --key shop.key --forward 0.0.0.0:6379-:6379
-  lockstep gateway --listen ./net.sock --forward 8080-:80 --forward udp:5353-:53
-  lockstep gateway --key shop.key --deny 10.0.0.0/8 --allow 10.0.0.0/8:53
-
-What ends it: SIGTERM or SIGINT. Connections of clients end with it; VMs go on and connect again to the next \
-one.";
-
-pub const DEMO_EXAMPLES: &str = "\
-Examples:
-  lockstep demo
-  lockstep demo --kill stall --harts 2 --clients 8 --seconds 30
-
-Exit codes: 0 nothing was lost, 1 something was lost, wrong or reset, 130 stopped by Ctrl-C.";
-
-pub const APPLIANCE_EXAMPLES: &str = "\
-It prints the lines of VM.toml that name the files. The guest goes off when the service ends. The \
-installation scripts of packages are not run; what that leaves undone is told (docs/recipes).
-
-Examples:
-  lockstep image appliance > vm.toml
-  lockstep image appliance --package nginx-light --run \"nginx -g 'daemon off;'\"";
-
-pub const DEBIAN_EXAMPLES: &str = "\
-It prints the lines of VM.toml that name the files. The disk in the cache is the original: copy it to where \
-both hosts reach it, and name the copy.
-
-Examples:
-  lockstep image debian > vm.toml
-  lockstep image debian --package mariadb-server --size 8G";
-
-pub const LOG_EXAMPLES: &str = "\
-Examples:
-  lockstep log stat boot.log
-  lockstep log dump boot.log | less
-  lockstep log diff one.log other.log";
-
-/// Two parts of a help text.
-pub fn both(first: &str, second: &str) -> String {
-    format!("{first}\n\n{second}")
+    #[test]
+    fn a_page_without_words_of_its_own_has_the_usual_exit_codes() {
+        let titles = |page: &str| -> Vec<&str> { sections(page).iter().map(|(title, _)| *title).collect() };
+        assert_eq!(titles("lockstep-version"), ["EXIT STATUS", "SEE ALSO"]);
+        assert_eq!(titles("lockstep-backup"), titles("lockstep-primary"));
+        assert!(long("lockstep-demo").ends_with("\n  130: stopped by Ctrl-C"));
+    }
 }

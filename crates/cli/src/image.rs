@@ -14,7 +14,6 @@ use replica::Span;
 use report::amount;
 
 use crate::args::ImageCommand;
-use crate::values;
 
 /// Runs one of the image commands.
 pub fn run(command: ImageCommand) -> Result<()> {
@@ -56,7 +55,7 @@ pub fn run(command: ImageCommand) -> Result<()> {
         } => {
             let options = DebianOptions {
                 packages: package,
-                disk_bytes: values::size(&size)?,
+                disk_bytes: size,
                 rebuild,
                 ..DebianOptions::default()
             };

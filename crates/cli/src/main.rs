@@ -42,7 +42,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 
 use args::{Cli, Command};
 
@@ -54,32 +54,19 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 /// Commands that people look for and that a manager of many VMs would have, which there is none of yet.
-const COMMANDS_OF_AN_AGENT: [&str; 14] = [
-    "status",
-    "ps",
-    "list",
-    "top",
-    "start",
-    "stop",
-    "protect",
-    "unprotect",
-    "suspend",
-    "resume",
-    "failover",
-    "move",
-    "migrate",
-    "drain",
-];
+const COMMANDS_OF_AN_AGENT: &str = "status ps list top start stop protect unprotect suspend resume failover \
+                                    move migrate drain";
 
 /// Reads the command line; ends the process where that is the answer.
 fn arguments() -> Cli {
-    let error = match Cli::try_parse() {
+    let matches = args::with_words(Cli::command(), "lockstep").try_get_matches();
+    let error = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => return cli,
         Err(error) => error,
     };
     if error.kind() == ErrorKind::InvalidSubcommand
         && let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand)
-        && COMMANDS_OF_AN_AGENT.contains(&word.as_str())
+        && COMMANDS_OF_AN_AGENT.split(' ').any(|known| known == word)
     {
         tell!(
             "lockstep: this version has no `{word}`, since nothing manages all VMs of a host: each VM is the \

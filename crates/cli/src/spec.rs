@@ -14,7 +14,7 @@ use machine::Transport;
 use replica::{Span, limits::DIGEST_EVERY_DEFAULT};
 use report::OnPanic;
 
-use crate::args::{Engine, EventsArgs, PairArgs, PanicPolicy, VmArgs};
+use crate::args::{Engine, EngineArgs, EventsArgs, PairArgs, PanicPolicy};
 use crate::values::{self, Plug};
 use crate::vm_file::{FIRMWARE_DEFAULT, FIRMWARE_NONE, VmFile};
 
@@ -80,11 +80,11 @@ pub fn pair(file: &VmFile, args: &PairArgs) -> Result<(VmSpec, PairSpec)> {
 }
 
 /// How to execute; says so where it is slower than it could be.
-pub fn engine(vm: &VmArgs) -> InterpreterOptions {
-    let translate = match vm.engine {
+pub fn engine(args: &EngineArgs) -> InterpreterOptions {
+    let translate = match args.engine {
         Engine::Interpreter => Translate::Never,
         // What drops caches at random is there to find mistakes.
-        Engine::Translator if vm.zeal.is_some() => Translate::Always,
+        Engine::Translator if args.zeal.is_some() => Translate::Always,
         Engine::Translator => Translate::Hot,
     };
     if translate != Translate::Never
@@ -93,7 +93,7 @@ pub fn engine(vm: &VmArgs) -> InterpreterOptions {
         tell!("lockstep: {why}; every instruction is interpreted, which is several times slower");
     }
     InterpreterOptions {
-        zeal: vm.zeal,
+        zeal: args.zeal,
         translate,
         ..InterpreterOptions::default()
     }

@@ -193,6 +193,12 @@ pub fn subnet(text: &str) -> Result<(Ipv4Addr, u8)> {
     read().with_context(|| format!("`{text}` is no subnet; give for example 10.0.2.0/24"))
 }
 
+/// The address of a resolver.
+pub fn resolver(text: &str) -> Result<IpAddr> {
+    let read = text.parse().ok();
+    read.with_context(|| format!("`{text}` is no address; give a number, for example 192.0.2.53"))
+}
+
 /// A disk: its path, with options behind it.
 pub fn disk(text: &str) -> Result<DiskSpec> {
     let mut parts = text.split(',');

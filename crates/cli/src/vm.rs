@@ -30,7 +30,7 @@ const CALLING_EVERY: Duration = Duration::from_secs(5);
 /// Runs a machine alone.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let (vm, watching) = alone(&args.vm, &args.sandbox, &args.events, &args.profile)?;
-    live(&vm, spec::engine(&args.vm), None, &watching, args.json)
+    live(&vm, spec::engine(&args.engine), None, &watching, args.result.json)
 }
 
 /// Runs a machine alone and writes its log.
@@ -38,10 +38,10 @@ pub fn record(args: &RecordArgs) -> Result<ExitCode> {
     let (vm, watching) = alone(&args.vm, &args.sandbox, &args.events, &args.profile)?;
     live(
         &vm,
-        spec::engine(&args.vm),
+        spec::engine(&args.engine),
         Some(&args.output),
         &watching,
-        args.json,
+        args.result.json,
     )
 }
 
@@ -108,8 +108,8 @@ fn run_half(args: &PairArgs, run: Half, what_quit_does: &str) -> Result<ExitCode
             greet(&vm, what_quit_does);
         }
     };
-    let mut build = host::build::machine(spec::engine(&args.vm), vm.images());
-    finish_half(run(&vm, &pair, &mut build, &mut tell), args.json)
+    let mut build = host::build::machine(spec::engine(&args.engine), vm.images());
+    finish_half(run(&vm, &pair, &mut build, &mut tell), args.result.json)
 }
 
 /// Begins one half of a pair.
@@ -118,7 +118,7 @@ fn begin_half(args: &PairArgs) -> Result<(VmSpec, PairSpec)> {
     let file = load(&args.vm)?.with_pair_flags(args);
     let (mut vm, pair) = spec::pair(&file, args).map_err(usage::mark)?;
     vm.sandbox = !args.sandbox.no_sandbox;
-    begin(&vm, args.json)?;
+    begin(&vm, args.result.json)?;
     Ok((vm, pair))
 }
 

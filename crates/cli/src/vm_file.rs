@@ -56,7 +56,7 @@ enum Form {
 /// Every setting of the file.
 const SETTINGS: [(&str, Form); 19] = [
     ("name", Form::Text("shop")),
-    ("kernel", Form::Text("vmlinux")),
+    ("kernel", Form::Text("Image")),
     ("initrd", Form::Text("initrd.img")),
     ("append", Form::Text("root=/dev/vda rw console=ttyS0")),
     ("firmware", Form::Text("fw_dynamic.bin")),
@@ -283,6 +283,23 @@ mod tests {
         assert!(refusal("backup = \"10.0.0.2\"").starts_with("1: `backup`: `10.0.0.2` has no port"));
         assert!(refusal("timeout_ms = 50").starts_with("1: `timeout_ms`: `50` is not from 100 to"));
         assert!(refusal("on_panic = \"cry\"").ends_with("use keep, stop or reset"));
+    }
+
+    #[test]
+    fn the_manual_has_every_setting() {
+        let sections = crate::help::sections("lockstep-run");
+        let (_, blocks) = sections.iter().find(|(title, _)| *title == "VM.TOML").unwrap();
+        let lines = blocks.iter().filter_map(|block| match block {
+            crate::help::Block::Line(line) => Some(line.as_str()),
+            _ => None,
+        });
+        let text = lines.collect::<Vec<_>>().join("\n");
+        let file: Table = text.parse().unwrap();
+        assert!(parse(&text).is_ok(), "{text}");
+        for (name, _) in SETTINGS {
+            assert!(file.contains_key(name), "{name}");
+        }
+        assert_eq!(file.len(), SETTINGS.len());
     }
 
     #[test]

@@ -102,6 +102,40 @@ fn a_missing_file_is_named() {
 }
 
 #[test]
+fn where_nobody_can_listen_the_way_out_is_that_of_the_cause() {
+    let directory = tempfile::tempdir().unwrap();
+    let firmware = power_off(directory.path());
+    let serial = |path: &str| complaint(&["run", "--firmware", &firmware, "--serial", path]);
+    assert_contains(&serial("unix:/nowhere/console"), &["check the directory"]);
+    let taken = file(directory.path(), "taken", "");
+    assert_contains(
+        &serial(&format!("unix:{taken}")),
+        &["remove it if no other VM uses it"],
+    );
+    let sentence = complaint(&["gateway", "--listen", "/nowhere/net.sock"]);
+    assert_contains(&sentence, &["make the socket's directory"]);
+    let sentence = complaint(&["gateway", "--insecure", "--listen", "192.0.2.1:0"]);
+    assert_contains(&sentence, &["an address of this host"]);
+}
+
+#[test]
+fn a_snapshot_that_is_none_is_refused_without_saying_it_twice() {
+    let directory = tempfile::tempdir().unwrap();
+    let firmware = power_off(directory.path());
+    let log = directory.path().join("log").display().to_string();
+    let record = ["record", "--firmware", &firmware, "--serial", "none", "-o", &log];
+    assert_eq!(lockstep(&record).status.code(), Some(0));
+    let empty = file(directory.path(), "empty", "");
+    let sentence = complaint(&["replay", &log, "--firmware", &firmware, "--from", &empty]);
+    assert_contains(
+        &sentence,
+        &["cannot use the snapshot", "cannot be read to its end"],
+    );
+    let (_, cause) = sentence.split_once("to its end: ").unwrap();
+    assert!(!cause.contains(": "), "{sentence}");
+}
+
+#[test]
 fn nothing_to_boot_says_what_to_give() {
     assert_contains(&usage(&["run"]), &["nothing to boot", "--kernel"]);
 }
@@ -185,9 +219,16 @@ fn values_out_of_range_are_refused() {
         ("--deny", "10.0.0.0/33", "is not a destination"),
         ("--subnet", "10.0.2.0", "is no subnet"),
         ("--guest-away-s", "0", "`0` is not from 1 to 86,400 s"),
+        ("--dns", "nohost", "`nohost` is no address; give a number"),
     ] {
         assert_contains(&refused(&["gateway", flag, value]), &[flag, part]);
     }
+    assert_contains(
+        &refused(&["image", "debian", "--size", "3X"]),
+        &["--size", "unknown unit `X`"],
+    );
+    // Without a command there would be a guest that runs nothing.
+    assert_contains(&refused(&["image", "appliance", "--run", ""]), &["--run"]);
     // The demo's flags are checked before it starts anything.
     for (flag, value, range) in [
         ("--timeout-ms", "50", "100 to 60,000"),

@@ -29,12 +29,12 @@ pub fn run(args: &ReplayArgs) -> Result<()> {
     let header = log::header_of(&args.log)?;
     fits(&file, &spec, &header)?;
     originals::find(&header, &mut spec)?;
-    let is_shown = !args.json && spec.serial != ConsoleSpec::None;
+    let is_shown = !args.result.json && spec.serial != ConsoleSpec::None;
     let mut options = ReplayOptions::default();
     options.until = args.until.map_or(options.until, Step);
     options.slice = args.slice.unwrap_or(options.slice);
     let watching = Watching::new(&args.profile)?;
-    let (engine, watch) = (spec::engine(&args.vm), watching.watch()?);
+    let (engine, watch) = (spec::engine(&args.engine), watching.watch()?);
     let mut seen = |effect| show(effect, is_shown);
     let (replayed, mut machine) = match &args.from {
         Some(path) => {
@@ -52,7 +52,7 @@ pub fn run(args: &ReplayArgs) -> Result<()> {
     if let Some(path) = &args.save {
         save(&mut machine, path)?;
     }
-    report(&replayed, &mut machine, args.json, watching.finish()?);
+    report(&replayed, &mut machine, args.result.json, watching.finish()?);
     Ok(())
 }
 
@@ -134,6 +134,8 @@ fn report(replayed: &Replayed, machine: &mut Machine, json: bool, profile: Optio
         }
         say!("{figures}");
     } else {
-        tell!("lockstep: replayed to step {at}: {digests} digests and {outputs} outputs equal; {ending}");
+        tell!(
+            "lockstep: replayed to step {at}; equal digests: {digests}, equal outputs: {outputs}; {ending}"
+        );
     }
 }

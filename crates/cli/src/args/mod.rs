@@ -1,0 +1,420 @@
+//! The command line: what every command takes. Its words are those of QEMU, virsh and systemctl where they
+//! exist; `VM.toml` has the same words as the flags. Nothing here opens a file or decides anything: `spec`
+//! and the commands' own files read these structs.
+//!
+//! Of a comment's first paragraph `-h` is made, which a user reads in half a minute: a line or two of 80
+//! columns for each flag. The whole comment is in `--help` and the manual pages.
+
+mod machine;
+mod process;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Arg, Args, Parser, Subcommand, ValueEnum};
+use gateway::{Destination, Forward};
+
+pub use machine::{Engine, EngineArgs, PanicPolicy, VmArgs};
+pub use process::{EventsArgs, ProfileArgs, SandboxArgs};
+
+use crate::help::{self, DIAGNOSIS, OUTPUT, PAIR};
+use crate::values;
+
+/// Fault-tolerant virtual machines that run anywhere
+///
+/// A guest runs on one host, and an exact copy of it, milliseconds behind, on another. When the first host
+/// dies, the copy takes over: the clients' TCP connections stay open, and nothing that was acknowledged is
+/// lost.
+#[derive(Parser)]
+#[command(name = "lockstep", version = crate::version::WITH_COMMIT, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the other side has the VM.\n\
+                  Start with `lockstep demo`. `lockstep COMMAND --help` has all flags, `-h` the \
+                  usual ones."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The command and all below it, with what `help` says behind their flags.
+pub fn with_words(command: clap::Command, page: &str) -> clap::Command {
+    let names = command.get_subcommands().map(|sub| sub.get_name().to_owned());
+    let command = names
+        .collect::<Vec<_>>()
+        .into_iter()
+        .fold(command, |command, name| {
+            command.mut_subcommand(&name, |sub| with_words(sub, &format!("{page}-{name}")))
+        });
+    match page {
+        "lockstep" => command,
+        _ => command
+            .after_help(help::short(page))
+            .after_long_help(help::long(page)),
+    }
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Protect a guest, load it, kill its primary, report what the client saw
+    ///
+    /// The demo builds a small Debian guest with Redis (once, in about a minute), starts a gateway, a backup
+    /// and a primary, lets clients write through the gateway, kills the primary half-way, and checks every
+    /// write that was acknowledged. All its processes are real, and all of them end with the demo.
+    Demo(DemoArgs),
+    /// Run a machine, unprotected
+    ///
+    /// The guest runs in this process, and its console is this terminal unless `--serial` says otherwise.
+    /// When this host dies, so does the guest.
+    Run(RunArgs),
+    /// Run a machine and write its log
+    ///
+    /// As `lockstep run`; and every input of the guest is written to a log with the exact step at which it
+    /// came, so that `lockstep replay` can run the same again.
+    Record(RecordArgs),
+    /// Run a machine again from its log, comparing every output and digest
+    ///
+    /// The log says what machine it is of; only images that are not in the cache of `lockstep image` must be
+    /// given. Memory, harts, command line, disks and networks may be given, and must then be those of the
+    /// log. Name, `--on-panic` and `--serial` (other than none) mean nothing to a replay.
+    #[command(mut_args(of_a_replay))]
+    Replay(ReplayArgs),
+    /// Run the live half of a pair
+    ///
+    /// The primary connects to the backup, boots the guest, and sends its log to the backup. An output leaves
+    /// only after the backup has acknowledged everything that led to it. Both hosts have the same `VM.toml`.
+    Primary(PairArgs),
+    /// Run the copy of a VM that takes over when its primary dies
+    ///
+    /// The backup waits for the primary, and then runs the same guest a few milliseconds behind it, with no
+    /// output. When the primary dies, and the arbiter gives the VM to this side, the backup goes live. Both
+    /// hosts have the same `VM.toml`.
+    Backup(PairArgs),
+    /// Connect guests to the network without root; clients' connections outlive the primary
+    ///
+    /// VMs connect here with `--net gateway=`. Their guests reach the network through the sockets of this
+    /// process, and clients reach a guest through a forward. docs/gateway.md says what guests reach, and how
+    /// much each may use.
+    Gateway(GatewayArgs),
+    /// Build a guest image from Debian's packages
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Look inside a log
+    #[command(subcommand)]
+    Log(LogCommand),
+    /// Print a shell's completion script
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages, one for each command, into a directory
+    Man {
+        /// Where to write them; left out: one page with everything is printed
+        directory: Option<PathBuf>,
+    },
+    /// Tell what this program is and what it understands
+    ///
+    /// Two hosts on which the lines are equal can make a pair, and a program can replay the logs of its own
+    /// log format and machine model.
+    Version {
+        /// Print it as one line of JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub vm: VmArgs,
+    #[command(flatten)]
+    pub events: EventsArgs,
+    #[command(flatten)]
+    pub result: ResultArgs,
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    #[command(flatten)]
+    pub profile: ProfileArgs,
+}
+
+/// How the result of a command that runs a guest is told.
+#[derive(Args)]
+#[command(next_help_heading = OUTPUT)]
+pub struct ResultArgs {
+    /// Print the result as one line of JSON
+    ///
+    /// It is printed on standard output; a console on stdio is then on standard error.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct RecordArgs {
+    #[command(flatten)]
+    pub vm: VmArgs,
+    /// Where to write the log
+    #[arg(long, short, value_name = "LOG", help_heading = OUTPUT)]
+    pub output: PathBuf,
+    #[command(flatten)]
+    pub events: EventsArgs,
+    #[command(flatten)]
+    pub result: ResultArgs,
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    #[command(flatten)]
+    pub profile: ProfileArgs,
+}
+
+/// A flag of a machine in the help of `replay`: `-h` has those that name images, since the log has the rest.
+fn of_a_replay(arg: Arg) -> Arg {
+    let of_the_log = [
+        "name", "append", "memory", "harts", "on_panic", "net", "mac", "virtio",
+    ];
+    let is_left_out = arg.is_hide_short_help_set() || of_the_log.contains(&arg.get_id().as_str());
+    arg.hide_short_help(is_left_out)
+}
+
+#[derive(Args)]
+pub struct ReplayArgs {
+    /// The log
+    pub log: PathBuf,
+    #[command(flatten)]
+    pub vm: VmArgs,
+    /// Stop at this step
+    #[arg(long, value_name = "STEP", help_heading = OUTPUT, value_parser = values::value(values::number))]
+    pub until: Option<u64>,
+    /// Write a snapshot where the replay stops
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
+    pub save: Option<PathBuf>,
+    /// Start from this snapshot instead of from the beginning
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
+    pub from: Option<PathBuf>,
+    #[command(flatten)]
+    pub result: ResultArgs,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// Run in slices of this many steps; nothing may change
+    #[arg(long, value_name = "STEPS", help_heading = DIAGNOSIS, hide_short_help = true,
+        value_parser = values::value(values::steps))]
+    pub slice: Option<u64>,
+    #[command(flatten)]
+    pub profile: ProfileArgs,
+}
+
+#[derive(Args)]
+pub struct PairArgs {
+    /// Needed: where the backup listens and the primary connects
+    #[arg(long, value_name = "HOST:PORT", help_heading = PAIR,
+        value_parser = values::text(values::host_port))]
+    pub backup: Option<String>,
+    /// Needed: the pair's key, the same file on both hosts
+    ///
+    /// 64 hex digits, made with `(umask 077; openssl rand -hex 32 > shop.key)`: only its owner may read the
+    /// file. The key encrypts all that the two sides and the gateway say to each other.
+    #[arg(long, value_name = "FILE", help_heading = PAIR)]
+    pub key: Option<PathBuf>,
+    /// Needed: a directory that both hosts share
+    ///
+    /// When one side suspects the other, the single winner is decided there.
+    #[arg(long, value_name = "DIR", help_heading = PAIR)]
+    pub arbiter: Option<PathBuf>,
+    /// Silence in ms after which the other side is suspected [default: 500]
+    ///
+    /// At least 100. A client's pause at a failover is this time and a few milliseconds.
+    #[arg(long, value_name = "MS", help_heading = PAIR,
+        value_parser = values::value(values::timeout_ms))]
+    pub timeout_ms: Option<u64>,
+    /// Use the key though other users can read or change its file
+    #[arg(long, hide_short_help = true, help_heading = PAIR)]
+    pub allow_open_key: bool,
+    /// No encryption, no authentication: for measuring only
+    #[arg(long, hide_short_help = true, help_heading = PAIR)]
+    pub insecure: bool,
+    #[command(flatten)]
+    pub vm: VmArgs,
+    #[command(flatten)]
+    pub events: EventsArgs,
+    #[command(flatten)]
+    pub result: ResultArgs,
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+}
+
+#[derive(Args)]
+pub struct GatewayArgs {
+    /// Where VMs connect: HOST:PORT or the path of a socket
+    ///
+    /// A path has a slash in it, or `unix:` before it.
+    #[arg(long, value_name = "WHERE", default_value = "127.0.0.1:7700")]
+    pub listen: String,
+    /// Take VMs that have this key; may be given several times
+    ///
+    /// The key of a pair, or one of the gateway's own: 64 hex digits, as `openssl rand -hex 32` makes them.
+    #[arg(long, value_name = "FILE")]
+    pub key: Vec<PathBuf>,
+    /// Take VMs without a key over TCP
+    ///
+    /// Anybody who reaches the port can then read what such a VM's guest gets, and answer for it.
+    #[arg(long)]
+    pub insecure: bool,
+    /// Use a key file although other users can read or change it
+    #[arg(long, hide_short_help = true)]
+    pub allow_open_key: bool,
+    /// Forward a port of the host into a guest, as in 8080-:80 or udp:0.0.0.0:53-:53; may be given several
+    /// times
+    ///
+    /// The whole form is [tcp:|udp:][ADDRESS:]PORT-[GUEST]:PORT. ADDRESS is the host's, and loopback if left
+    /// out. GUEST is a VM's name or a guest's address, and may be left out if there is one VM.
+    #[arg(long, value_name = "PORT-:PORT", value_parser = values::value(values::forward))]
+    pub forward: Vec<Forward>,
+    /// Let guests reach this, as in 127.0.0.1:80; may be given several times
+    ///
+    /// ADDRESS[/PREFIX][:PORT] of what is refused without a rule: the host's loopback, which guests reach at
+    /// the gateway's address, 169.254.0.0/16, and the gateway's own ports.
+    #[arg(long, value_name = "DESTINATION", value_parser = values::value(values::destination))]
+    pub allow: Vec<Destination>,
+    /// Refuse this to guests, as in 10.0.0.0/8; may be given several times
+    ///
+    /// ADDRESS[/PREFIX][:PORT]; of several rules the most specific decides.
+    #[arg(long, value_name = "DESTINATION", value_parser = values::value(values::destination))]
+    pub deny: Vec<Destination>,
+    /// Reset a forward's clients once their guest is away for so long
+    ///
+    /// It must be longer than a failover takes.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    #[arg(value_parser = values::value(values::guest_away_s))]
+    pub guest_away_s: u64,
+    /// The guests' subnet
+    #[arg(long, value_name = "SUBNET", default_value = "10.0.2.0/24",
+        value_parser = values::value(values::subnet))]
+    pub subnet: (Ipv4Addr, u8),
+    /// Resolver that answers the guests' questions; may be given several times [default: the host's]
+    #[arg(long, value_name = "ADDRESS", value_parser = values::value(values::resolver))]
+    pub dns: Vec<IpAddr>,
+    /// Print where it listens as one line of JSON, also on a terminal
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
+}
+
+#[derive(Subcommand)]
+pub enum ImageCommand {
+    /// Make a guest of one service that keeps its files in memory: in seconds, without root
+    ///
+    /// An initramfs with Debian's kernel, busybox and Redis, or with packages of your own. It prints the
+    /// lines of `VM.toml` that name the files. The guest goes off when the service ends. The installation
+    /// scripts of packages are not run; what that leaves undone is told (docs/recipes).
+    Appliance {
+        /// Another Debian package to put in; may be given several times
+        #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+        package: Vec<String>,
+        /// Line of shell that starts the service, instead of Redis
+        #[arg(long, value_name = "COMMAND", value_parser = NonEmptyStringValueParser::new())]
+        run: Option<String>,
+        /// Build again even if there is one
+        #[arg(long)]
+        rebuild: bool,
+        /// Print where the files are as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a disk with a full Debian 13 and systemd
+    ///
+    /// It prints the lines of `VM.toml` that name the files. The disk in the cache is the original: copy it
+    /// to where both hosts reach it, and name the copy.
+    Debian {
+        /// Another Debian package to put in; may be given several times
+        #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+        package: Vec<String>,
+        /// Size of the disk
+        #[arg(long, value_name = "SIZE", default_value = "2G", value_parser = values::value(values::size))]
+        size: u64,
+        /// Build again even if there is one
+        #[arg(long)]
+        rebuild: bool,
+        /// Print where the files are as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum LogCommand {
+    /// Print every entry, one per line
+    Dump {
+        /// The log
+        log: PathBuf,
+        /// Print one JSON object per line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print counts, bytes and rates by kind of entry
+    Stat {
+        /// The log
+        log: PathBuf,
+        /// Print as one line of JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Find the first entry in which two logs differ; exit code 1 if there is one
+    Diff {
+        /// One log
+        left: PathBuf,
+        /// Another log
+        right: PathBuf,
+        /// Print as one line of JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What the demo does to the pair.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kill {
+    /// SIGKILL the primary
+    Primary,
+    /// SIGKILL the backup
+    Backup,
+    /// SIGSTOP the primary for three timeouts, then SIGCONT
+    Stall,
+    /// Nothing
+    None,
+}
+
+#[derive(Args)]
+pub struct DemoArgs {
+    /// What to do to the pair
+    #[arg(long, value_name = "WHAT", value_enum, default_value = "primary")]
+    pub kill: Kill,
+    /// How long to load the guest, in seconds, 2 to 86400
+    #[arg(long, value_name = "N", default_value_t = 10,
+        value_parser = values::value(values::demo_seconds))]
+    pub seconds: u64,
+    /// Harts of the guest, 1 to 8
+    #[arg(long, value_name = "N", default_value_t = 1, visible_aliases = ["cpus", "smp"],
+        value_parser = values::value(values::harts))]
+    pub harts: usize,
+    /// Client connections, 1 to 1000
+    #[arg(long, value_name = "N", default_value_t = 1,
+        value_parser = values::value(values::demo_clients))]
+    pub clients: u64,
+    /// Silence in ms after which a side is suspected, at least 100
+    #[arg(long, value_name = "MS", default_value_t = 500, value_parser = values::value(values::timeout_ms))]
+    pub timeout_ms: u64,
+    /// Keep the demo's directory, and tell where it is
+    ///
+    /// It has the events and words of all processes.
+    #[arg(long)]
+    pub keep: bool,
+    /// Print the figures as one line of JSON
+    #[arg(long)]
+    pub json: bool,
+}
