@@ -127,10 +127,11 @@ impl Report {
         }))?)
     }
 
-    /// The page for people, the verdict first.
+    /// The page for people, the verdict first. A picture and a prompt included it has 24 lines, so that the
+    /// verdict stays on the smallest terminal.
     pub fn text(&self, screen: &Screen) -> String {
         let f = &self.figures;
-        let mut text = format!("\n  {}\n\n", self.verdict(screen));
+        let mut text = format!("  {}\n\n", self.verdict(screen));
         if let Some(event) = self.event {
             let pause = Duration::from_secs_f64(f.client_pause_ms / 1e3);
             text += &draw(&self.acks, event, pause, what(self.kill), screen);

@@ -73,7 +73,7 @@ fn show(args: &DemoArgs) -> Result<ExitCode> {
     if args.json {
         say!("{}", report.json(args)?);
     } else {
-        say!("{}", report.text(&Screen::of_stdout()));
+        say!("{}", report.text(&Screen::of_stdout()).trim_end());
     }
     Ok(if report.is_good() {
         ExitCode::SUCCESS
