@@ -270,19 +270,19 @@ pub struct GatewayArgs {
     /// Forward a port of the host into a guest, as in 8080-:80 or udp:0.0.0.0:53-:53; may be given several
     /// times
     ///
-    /// The whole form is [tcp:|udp:][ADDRESS:]PORT-[GUEST]:PORT. ADDRESS is the host's, and loopback if left
-    /// out. GUEST is a VM's name or a guest's address, and may be left out if there is one VM.
+    /// The whole form is `[tcp:|udp:][ADDRESS:]PORT-[GUEST]:PORT`. ADDRESS is the host's, and loopback if
+    /// left out. GUEST is a VM's name or a guest's address, and may be left out if there is one VM.
     #[arg(long, value_name = "PORT-:PORT", value_parser = values::value(values::forward))]
     pub forward: Vec<Forward>,
     /// Let guests reach this, as in 127.0.0.1:80; may be given several times
     ///
-    /// ADDRESS[/PREFIX][:PORT] of what is refused without a rule: the host's loopback, which guests reach at
-    /// the gateway's address, 169.254.0.0/16, and the gateway's own ports.
+    /// `ADDRESS[/PREFIX][:PORT]` of what is refused without a rule: the host's loopback, which guests reach
+    /// at the gateway's address, 169.254.0.0/16, and the gateway's own ports.
     #[arg(long, value_name = "DESTINATION", value_parser = values::value(values::destination))]
     pub allow: Vec<Destination>,
     /// Refuse this to guests, as in 10.0.0.0/8; may be given several times
     ///
-    /// ADDRESS[/PREFIX][:PORT]; of several rules the most specific decides.
+    /// `ADDRESS[/PREFIX][:PORT]`; of several rules the most specific decides.
     #[arg(long, value_name = "DESTINATION", value_parser = values::value(values::destination))]
     pub deny: Vec<Destination>,
     /// Reset a forward's clients once their guest is away for so long
