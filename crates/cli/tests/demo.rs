@@ -143,7 +143,7 @@ fn a_killed_demo_is_cleaned_up_after_by_the_next_one() {
 fn the_report_fits_a_narrow_terminal_without_utf_8_and_begins_with_the_verdict() {
     let directory = tempfile::tempdir().unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_lockstep"))
-        .args(["demo", "--seconds", "3", "--timeout-ms", "1000"])
+        .args(["demo", "--seconds", "3", "--timeout-ms", "5000"])
         .env("TMPDIR", directory.path())
         .envs([("COLUMNS", "60"), ("LC_ALL", "C")])
         .output()

@@ -45,7 +45,7 @@ fn a_gateway_tells_people_in_sentences_and_programs_in_json_where_it_listens() {
         if is_terminal && forms.is_empty() {
             let address = first.strip_prefix("lockstep: VMs connect to 127.0.0.1:");
             assert!(address.is_some_and(|port| port.parse::<u16>().is_ok()), "{first}");
-            assert!(next().ends_with(" leads to port 80 of the first guest"));
+            assert!(next().ends_with(" leads to port 80 of the first guest, 10.0.2.15"));
         } else {
             let object: serde_json::Value = serde_json::from_str(&first).expect(&first);
             assert_eq!(object["forwards"].as_array().unwrap().len(), 1);
