@@ -25,12 +25,12 @@ fn a_waiting_backup_outlives_callers_of_another_vm_and_tells_both_sides_why() {
         let mut caller = Replica::start_with("primary", site.dir.path(), Some(&address), false, &other);
         let words = caller.says("failed");
         assert!(
-            words.contains("is of the VM \"toy\", this side of \"other\""),
+            words.contains("is of the VM `toy`, this side of `other`"),
             "{words}"
         );
         let words = backup.says("refused");
         assert!(
-            words.contains("is of the VM \"other\", this side of \"toy\""),
+            words.contains("is of the VM `other`, this side of `toy`"),
             "{words}"
         );
     }
