@@ -26,7 +26,6 @@ mod image;
 mod log;
 mod manual;
 mod output;
-mod profile;
 mod replay;
 mod screen;
 mod spec;
@@ -36,6 +35,7 @@ mod version;
 mod vm;
 mod vm_file;
 mod warnings;
+mod watching;
 
 use std::io::Write;
 use std::process::ExitCode;

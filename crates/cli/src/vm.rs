@@ -20,8 +20,8 @@ use report::Figures;
 use serde::Serialize;
 
 use crate::args::{EventsArgs, PairArgs, ProfileArgs, RecordArgs, RunArgs, SandboxArgs, VmArgs};
-use crate::profile::Watching;
 use crate::vm_file::VmFile;
+use crate::watching::Watching;
 use crate::{output, spec, usage};
 
 /// Time between two sentences about a backup that does not answer.

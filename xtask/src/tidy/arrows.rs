@@ -18,6 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cable", &["link"]),
     ("gateway", &["cable", "link", "os"]),
     ("report", &["arbiter", "disk", "link", "os", "replica", "machine"]),
+    ("profile", &["report", "hart"]),
     (
         "host",
         &[
@@ -30,7 +31,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "cable", "gateway", "host", "image", "link", "os", "report", "replica", "machine", "hart",
+            "cable", "gateway", "host", "image", "link", "os", "profile", "report", "replica", "machine",
+            "hart",
         ],
     ),
     ("isa-programs", &[]),

@@ -18,6 +18,7 @@ const BUDGETS: &[(&str, usize)] = &[
     ("image", 5_000),
     ("link", 4_000),
     ("os", 2_500),
+    ("profile", 1_000),
     ("report", 2_000),
     ("sim", 7_000),
     ("cli", 4_000),

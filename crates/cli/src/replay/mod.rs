@@ -16,8 +16,8 @@ use replica::Header;
 use report::amount;
 
 use crate::args::ReplayArgs;
-use crate::profile::Watching;
 use crate::vm_file::VmFile;
+use crate::watching::Watching;
 use crate::{log, spec, usage, vm};
 
 mod originals;

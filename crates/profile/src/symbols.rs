@@ -6,6 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
+use hart::Privilege;
+use hart::profile::Place;
 use object::read::elf::ElfFile64;
 use object::{Endianness, Object, ObjectSymbol, SymbolKind};
 
@@ -119,6 +121,30 @@ fn of_text(text: &str) -> Vec<(u64, String)> {
 /// Assemblers and linkers leave marks that name nothing.
 fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.starts_with(['$', '.'])
+}
+
+/// What to call a place: its mode, and its symbol or address.
+#[must_use]
+pub fn name(place: Place, symbols: &Symbols) -> String {
+    let mode = mode_letter(place.privilege);
+    // A name of the kernel's is none of a program's.
+    match symbols
+        .find(place.pc)
+        .filter(|_| place.privilege != Privilege::User)
+    {
+        Some((symbol, offset)) => format!("{mode} {symbol}+{offset:#x}"),
+        None => format!("{mode} {:#x}", place.pc),
+    }
+}
+
+/// The manual's letter for a mode.
+#[must_use]
+pub fn mode_letter(privilege: Privilege) -> char {
+    match privilege {
+        Privilege::User => 'U',
+        Privilege::Supervisor => 'S',
+        Privilege::Machine => 'M',
+    }
 }
 
 #[cfg(test)]

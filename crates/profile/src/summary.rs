@@ -1,107 +1,28 @@
-//! `--profile` and `--perf-map`: who watches a run, and what is told of it at the end.
+//! `Summary`: where a guest's time went, and what executed its steps, for people and for programs.
 //!
-//! The watcher is handed to `host` with the engine; the guest computes the same with it and without.
-
-mod perf_map;
-mod symbols;
+//! `cli` makes a summary when a run that was watched (`--profile`) has ended: of what `hart` counted and
+//! sampled, and of the names in `symbols`. People read it as tables, programs as JSON with more rows. A
+//! summary only tells: it must change nothing of what it was made of.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
-use std::fs::File;
-use std::io::Write;
-use std::path::PathBuf;
-use std::sync::Arc;
 
-use self::perf_map::{PerfMap, mode_letter, name};
-use self::symbols::Symbols;
-use anyhow::{Context, Result};
 use hart::Privilege;
-use hart::profile::{Counts, Place, Profile, Samples, Watch, Why};
+use hart::profile::{Counts, Place, Profile, Samples, Why};
 use report::amount::grouped;
 use serde::Serialize;
 
-use crate::args::ProfileArgs;
+use super::symbols::{Symbols, mode_letter, name};
 
-/// Steps between two samples if no flag says otherwise. The number is a prime, and not near a multiple of a
-/// hart's turn (20,000) or of a chunk of the interpreter's (8,192), so that samples do not keep step with
-/// anything.
-const EVERY_DEFAULT: u64 = 12_373;
 /// Rows of a table that are shown to people, and to programs.
 const TOP_SHOWN: usize = 20;
 const TOP_KEPT: usize = 200;
 const PAGE: u64 = 4096;
 
-/// What the flags ask for.
-pub struct Watching {
-    profile: Option<Arc<Profile>>,
-    symbols: Arc<Symbols>,
-    map: bool,
-    /// The file for the report, if the report does not go to the standard error. It is opened at the start:
-    /// at the end this process may open nothing any more.
-    file: Option<(PathBuf, File)>,
-}
-
-impl Watching {
-    /// Gets ready to watch a run.
-    pub fn new(args: &ProfileArgs) -> Result<Watching> {
-        let every = args.profile_every.unwrap_or(EVERY_DEFAULT);
-        let make = |path: PathBuf| match File::create(&path) {
-            Ok(file) => Ok((path, file)),
-            Err(error) => Err(error).with_context(|| format!("cannot write the profile {}", path.display())),
-        };
-        Ok(Watching {
-            profile: args.profile.as_ref().map(|_| host::build::profile(every)),
-            symbols: Arc::new(Symbols::load(&args.symbols)?),
-            map: args.perf_map,
-            file: args.profile.clone().flatten().map(make).transpose()?,
-        })
-    }
-
-    /// The watch that the engine is given.
-    pub fn watch(&self) -> Result<Watch> {
-        let mut watch = Watch {
-            profile: self.profile.clone(),
-            map: None,
-        };
-        if self.map {
-            let map =
-                PerfMap::of_process(self.symbols.clone()).context("cannot write a map for perf in /tmp")?;
-            tell!(
-                "lockstep: perf finds the names of generated code in {}",
-                map.path().display()
-            );
-            watch.map = Some(Box::new(map));
-        }
-        Ok(watch)
-    }
-
-    /// Tells people what was learned, and returns it for programs.
-    pub fn finish(&self) -> Result<Option<serde_json::Value>> {
-        let Some(profile) = &self.profile else {
-            return Ok(None);
-        };
-        let summary = Summary::new(profile, &self.symbols);
-        match &self.file {
-            Some((path, file)) => (&*file)
-                .write_all(summary.to_string().as_bytes())
-                .with_context(|| format!("cannot write the profile {}", path.display()))?,
-            // If its reader has gone, there is nobody to tell.
-            None => os::stderr::write_text(format_args!("{summary}")),
-        }
-        Ok(Some(serde_json::to_value(&summary)?))
-    }
-}
-
-/// A number with a name.
+/// What a profile tells: its text (`Display`) has the first 20 rows of each table, its JSON (`Serialize`) the
+/// first 200. docs/profiling.md explains the rows.
 #[derive(Debug, Serialize)]
-struct Share {
-    name: String,
-    count: u64,
-}
-
-/// The report of a profile.
-#[derive(Debug, Serialize)]
-struct Summary {
+pub struct Summary {
     steps: u64,
     every: u64,
     samples: u64,
@@ -116,6 +37,13 @@ struct Summary {
     /// Operations that the interpreter did for generated code.
     interpreted_ops: Vec<Share>,
     translator: Translator,
+}
+
+/// A number with a name.
+#[derive(Debug, Serialize)]
+struct Share {
+    name: String,
+    count: u64,
 }
 
 /// What the translator did in the run.
@@ -137,7 +65,9 @@ struct Translator {
 }
 
 impl Summary {
-    fn new(profile: &Profile, symbols: &Symbols) -> Summary {
+    /// What `profile` has gathered so far, with the guest's addresses named by `symbols`.
+    #[must_use]
+    pub fn new(profile: &Profile, symbols: &Symbols) -> Summary {
         let (samples, counts) = (profile.samples(), profile.counts());
         let helped = counts.helped().into_iter();
         Summary {

@@ -10,10 +10,9 @@ use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hart::Privilege;
-use hart::profile::{CodeMap, Part, Place};
+use hart::profile::{CodeMap, Part};
 
-use super::symbols::Symbols;
+use super::symbols::{Symbols, name};
 
 /// The file, and what is in it.
 pub struct PerfMap {
@@ -46,7 +45,7 @@ impl PerfMap {
         })
     }
 
-    /// Where it is.
+    /// Path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -81,8 +80,8 @@ impl CodeMap for PerfMap {
         self.forget(start, end);
         let name = match part {
             Part::Shared(name) => format!("lockstep: {name}"),
-            Part::Hot(place) => self::name(place, &self.symbols),
-            Part::Cold(place) => format!("{} (rare)", self::name(place, &self.symbols)),
+            Part::Hot(place) => name(place, &self.symbols),
+            Part::Cold(place) => format!("{} (rare)", name(place, &self.symbols)),
         };
         self.write(&line(start, end, &name));
         self.known.insert(start, (end, name));
@@ -128,32 +127,11 @@ fn line(start: u64, end: u64, name: &str) -> String {
     format!("{start:x} {:x} {name}\n", end - start)
 }
 
-/// What to call a place: its mode, and its symbol or address.
-#[must_use]
-pub fn name(place: Place, symbols: &Symbols) -> String {
-    let mode = mode_letter(place.privilege);
-    // A name of the kernel's is none of a program's.
-    match symbols
-        .find(place.pc)
-        .filter(|_| place.privilege != Privilege::User)
-    {
-        Some((symbol, offset)) => format!("{mode} {symbol}+{offset:#x}"),
-        None => format!("{mode} {:#x}", place.pc),
-    }
-}
-
-/// The manual's letter for a mode.
-#[must_use]
-pub fn mode_letter(privilege: Privilege) -> char {
-    match privilege {
-        Privilege::User => 'U',
-        Privilege::Supervisor => 'S',
-        Privilege::Machine => 'M',
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use hart::Privilege;
+    use hart::profile::Place;
+
     use super::*;
 
     const PLACE: Place = Place {
