@@ -25,19 +25,20 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rehearsal::{Node, Package, Scripts, Tree, Undone};
+
 use super::SUITE;
 use super::apt::{Apt, Deb};
 use super::assemble;
 use super::boot_files::{self, FIRMWARE, FIRMWARE_PACKAGE, INITRD, KERNEL};
 use super::cache::{Cache, Key};
-use super::cpio::{Node, Tree};
+use super::cpio;
 use super::error::ImageError;
 use super::interpreters;
 use super::mirror::Archive;
 use super::modules::{KernelModules, Module};
 use super::progress::{Progress, Report, Stage, Unit};
-use super::script::{Scripts, Undone};
-use super::system::{self, BASE_PACKAGES, Package};
+use super::system::{self, BASE_PACKAGES};
 use super::tools::{self, APT_GET, DPKG_DEB};
 
 /// The kernel command line that boots an appliance with the fewest instructions.
@@ -319,7 +320,7 @@ fn package(apt: &Apt, deb: &Deb, work: &Path) -> Result<Package, ImageError> {
 
 /// Adds the files with which an appliance starts, and what its user has given.
 fn add_own_files(tree: &mut Tree, options: &ApplianceOptions, scripts: &[Script]) {
-    tree.insert_console();
+    cpio::insert_console(tree);
     tree.insert(
         "dev/null",
         Node::Character {

@@ -9,6 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rehearsal::Owned;
+
 use super::SUITE;
 use super::error::ImageError;
 use super::mirror::Archive;
@@ -58,17 +60,6 @@ pub struct Deb {
     pub file: String,
     /// Size of the file in bytes.
     pub size: u64,
-}
-
-/// A path of a package that is not root's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owned {
-    /// The path, without a leading slash.
-    pub path: String,
-    /// Name of the user.
-    pub user: String,
-    /// Name of the group.
-    pub group: String,
 }
 
 /// apt with directories of its own.

@@ -12,7 +12,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::cpio::{Node, Tree};
+use rehearsal::{Node, Tree};
+
 use super::elf;
 use super::error::ImageError;
 

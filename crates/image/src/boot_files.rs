@@ -8,8 +8,9 @@ use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::GzDecoder;
+use rehearsal::Tree;
 
-use super::cpio::Tree;
+use super::cpio;
 use super::error::ImageError;
 
 /// The package with OpenSBI.
@@ -62,7 +63,7 @@ pub fn write_kernel(boot: &Path, package: &str, output: &Path) -> Result<(), Ima
 pub fn write_initramfs(tree: &Tree, output: &Path) -> Result<(), ImageError> {
     let file = fs::File::create(output).map_err(ImageError::file("create", output))?;
     let mut file = BufWriter::with_capacity(1 << 20, file);
-    tree.write_cpio(&mut file)?;
+    cpio::write(tree, &mut file)?;
     file.flush().map_err(ImageError::file("write", output))
 }
 
@@ -153,7 +154,7 @@ mod tests {
         let mut tree = Tree::default();
         tree.insert_file(name, 0o644, *b"content");
         let mut bytes = Vec::new();
-        tree.write_cpio(&mut bytes).unwrap();
+        cpio::write(&tree, &mut bytes).unwrap();
         // The zeros at the end are not kept.
         bytes.truncate(archive_bytes(&bytes).unwrap());
         bytes

@@ -19,12 +19,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rehearsal::{Node, Tree};
+
 use super::SUITE;
 use super::appliance::{BUSYBOX_PACKAGE, FSYNC_CHECK};
 use super::apt::Apt;
 use super::boot_files::{self, FIRMWARE, FIRMWARE_PACKAGE, INITRD, KERNEL};
 use super::cache::{Cache, Key};
-use super::cpio::{Node, Tree};
+use super::cpio;
 use super::emulation;
 use super::error::ImageError;
 use super::mirror::Archive;
@@ -367,7 +369,7 @@ fn initramfs(modules: Vec<Module>, busybox: Vec<u8>) -> Tree {
     for directory in ["dev", "proc", "root", "sys"] {
         tree.insert_directory(directory);
     }
-    tree.insert_console();
+    cpio::insert_console(&mut tree);
     tree.insert_file("init", 0o755, INIT);
     tree.insert_file("bin/busybox", 0o755, busybox);
     for applet in INIT_APPLETS {

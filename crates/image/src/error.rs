@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rehearsal::Unreadable;
 use thiserror::Error;
 
 /// Why an image could not be made.
@@ -129,6 +130,12 @@ impl ImageError {
             package: package.into(),
             reason: reason.into(),
         }
+    }
+}
+
+impl From<Unreadable> for ImageError {
+    fn from(Unreadable { path, source }: Unreadable) -> Self {
+        Self::file("read", &path)(source)
     }
 }
 

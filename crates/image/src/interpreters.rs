@@ -5,7 +5,7 @@
 //! the packages. Whatever else a script may need must stand in its package's dependencies, and is not looked
 //! for.
 
-use super::cpio::{Node, Tree};
+use rehearsal::{Node, Tree};
 
 /// The interpreters that packages need not depend on, and the packages that bring them.
 const ESSENTIAL: [(&str, &str); 2] = [("bash", "bash"), ("perl", "perl-base")];

@@ -11,7 +11,6 @@
 //! check off, never install anything on the host and never know a mirror's name of its own.
 #![forbid(unsafe_code)]
 
-mod accounts;
 mod appliance;
 mod apt;
 mod assemble;
@@ -26,10 +25,7 @@ mod interpreters;
 mod mirror;
 mod modules;
 mod progress;
-mod script;
 mod system;
-mod sysusers;
-mod tmpfiles;
 mod tools;
 
 pub use appliance::{APPLIANCE_APPEND, Appliance, ApplianceOptions, build_appliance};
@@ -37,7 +33,7 @@ pub use cache::Cache;
 pub use debian::{DEBIAN_APPEND, DebianImage, DebianOptions, build_debian};
 pub use error::ImageError;
 pub use progress::{Progress, Stage, Unit};
-pub use script::Undone;
+pub use rehearsal::Undone;
 
 /// The Debian release that the images are made of.
 const SUITE: &str = "trixie";

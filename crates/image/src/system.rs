@@ -2,25 +2,17 @@
 //! their owners, names of hosts, links.
 //!
 //! `appliance` calls [`settle`] between `assemble`, which brings the files of the packages, and its own
-//! files. Everything comes from what the packages say themselves: base-passwd's lists, sysusers.d,
-//! tmpfiles.d, units and maintainer scripts. What could not be done for a package is returned, never dropped.
+//! files. What the packages ask for is the matter of the crate `rehearsal`; what every system has is added
+//! here, and must never replace a file of a package.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::accounts::Accounts;
-use super::apt::Owned;
-use super::cpio::{Node, Owner, Tree};
+use rehearsal::{Node, Package, Tree, Undone};
+
 use super::error::ImageError;
-use super::script::{Scripts, Undone, rehearse};
-use super::{sysusers, tmpfiles};
 
 /// The packages that every Debian system has, whose files a service counts on: directories, users, locale.
 pub const BASE_PACKAGES: [&str; 3] = ["base-files", "base-passwd", "libc-bin"];
-
-/// Directory of base-passwd's lists.
-const MASTERS: &str = "usr/share/base-passwd";
 
 /// Files that are there even if no package brings them.
 const FALLBACK_FILES: [(&str, &str); 5] = [
@@ -38,97 +30,19 @@ const FALLBACK_FILES: [(&str, &str); 5] = [
 ];
 
 /// The links in /dev that programs open by name, and that nobody else makes without udev.
-pub const DEVICE_LINKS: [(&str, &str); 4] = [
+const DEVICE_LINKS: [(&str, &str); 4] = [
     ("dev/fd", "/proc/self/fd"),
     ("dev/stdin", "/proc/self/fd/0"),
     ("dev/stdout", "/proc/self/fd/1"),
     ("dev/stderr", "/proc/self/fd/2"),
 ];
 
-/// What a package says of itself besides its files.
-#[derive(Clone, Debug, Default)]
-pub struct Package {
-    /// The maintainer scripts.
-    pub scripts: Scripts,
-    /// The paths that are not root's.
-    pub owned: Vec<Owned>,
-}
-
 /// Makes a system of the files in `tree`. `root`: where the packages are unpacked, with the files that did
-/// not go into the tree. Returns what the packages' scripts would do besides.
+/// not go into the tree. Returns what the installation of the packages would do besides.
 pub fn settle(tree: &mut Tree, root: &Path, packages: &[Package]) -> Result<Vec<Undone>, ImageError> {
-    let read = |name: &str| {
-        let path = root.join(MASTERS).join(name);
-        fs::read_to_string(&path).map_err(ImageError::file("read", &path))
-    };
-    let mut accounts = Accounts::of_masters(&read("passwd.master")?, &read("group.master")?);
-    let mut undone = Vec::new();
-    for (name, text) in texts(&root.join("usr/lib/sysusers.d"), "conf")? {
-        let left = sysusers::obey(&text, &mut accounts);
-        undone.extend(declared(&name, &left));
-    }
-    // The first time for the users alone: a script may give a file to a user that a later script makes.
-    for package in packages {
-        let _ = rehearse(&package.scripts, &mut accounts, &mut Tree::default());
-    }
-    give_to_owners(tree, &accounts, packages);
-    for package in packages {
-        undone.extend(rehearse(&package.scripts, &mut accounts, tree));
-    }
-    for (name, text) in texts(&root.join("usr/lib/tmpfiles.d"), "conf")? {
-        let left = tmpfiles::obey(&text, &accounts, tree);
-        undone.extend(declared(&name, &left));
-    }
-    for (_, text) in texts(&root.join("usr/lib/systemd/system"), "service")? {
-        tmpfiles::obey_unit(&text, &accounts, tree);
-    }
-    accounts.write(tree);
+    let undone = rehearsal::rehearse(tree, root, packages)?;
     add_fallbacks(tree);
     Ok(undone)
-}
-
-/// What a file of declarations says that was not obeyed.
-fn declared(file: &str, left: &[String]) -> Option<Undone> {
-    (!left.is_empty()).then(|| Undone {
-        package: file.to_owned(),
-        what: format!("declares {}", left.join("; ")),
-    })
-}
-
-/// Gives the files of packages to those whom the packages name.
-fn give_to_owners(tree: &mut Tree, accounts: &Accounts, packages: &[Package]) {
-    for owned in packages.iter().flat_map(|package| &package.owned) {
-        let numbers = (
-            accounts.user_number(&owned.user),
-            accounts.group_number(&owned.group),
-        );
-        if let (Some(user), Some(group)) = numbers
-            && let Some(path) = tree.resolve(&owned.path)
-            && tree.get(&path).is_some()
-        {
-            tree.set_owner(&path, Owner { user, group });
-        }
-    }
-}
-
-/// The files in `directory` whose names end in `.ending`, sorted by name; none if there is no such directory.
-fn texts(directory: &Path, ending: &str) -> Result<Vec<(String, String)>, ImageError> {
-    let Ok(entries) = fs::read_dir(directory) else {
-        return Ok(Vec::new());
-    };
-    let paths: BTreeSet<PathBuf> = entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|found| found == ending) && path.is_file())
-        .collect();
-    paths
-        .iter()
-        .map(|path| {
-            let data = fs::read(path).map_err(ImageError::file("read", path))?;
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            Ok((name.into_owned(), String::from_utf8_lossy(&data).into_owned()))
-        })
-        .collect()
 }
 
 /// Puts in place what base-files would have brought if it is not there, and what makes names work.
@@ -168,106 +82,31 @@ fn add_fallbacks(tree: &mut Tree) {
 mod tests {
     use super::*;
 
-    /// Packages as they are unpacked, with a web server like nginx among them.
-    fn unpacked() -> (tempfile::TempDir, Tree, Vec<Package>) {
-        let root = tempfile::tempdir().unwrap();
-        let write = |path: &str, text: &str| {
-            let path = root.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        };
-        write(
-            "usr/share/base-passwd/passwd.master",
-            "root:*:0:0:root:/root:/bin/bash\nwww-data:*:33:33:www-data:/var/www:/usr/sbin/nologin\n",
-        );
-        write(
-            "usr/share/base-passwd/group.master",
-            "root:*:0:\nadm:*:4:\nwww-data:*:33:\nnogroup:*:65534:\n",
-        );
-        write(
-            "usr/lib/sysusers.d/cache.conf",
-            "u cache - \"a cache\" /var/cache/web\n",
-        );
-        write(
-            "usr/lib/tmpfiles.d/web.conf",
-            "d /run/web 0755 web adm\nd /run/x 0755 nosuch adm\n",
-        );
-        write(
-            "usr/lib/systemd/system/web.service",
-            "[Service]\nUser=web\nStateDirectory=web\n",
-        );
-        let mut tree = Tree::default();
-        tree.insert("var/log/web", Node::DIRECTORY);
-        tree.insert("etc/web/enabled", Node::DIRECTORY);
-        tree.insert_file("etc/web/available/default", 0o644, *b"");
-        let before = Scripts {
-            package: "a-user-of-web".into(),
-            after: Some("#!/bin/sh\nchown web /etc/web\n".into()),
-            ..Scripts::default()
-        };
-        let web = Scripts {
-            package: "web".into(),
-            after: Some(
-                "#!/bin/sh\nset -e\nif [ \"$1\" = configure ] && [ -z \"$2\" ]; then\n\
-                 adduser --system --no-create-home web\n\
-                 ln -s /etc/web/available/default /etc/web/enabled/default\n\
-                 web-make-cluster\nfi\n"
-                    .into(),
-            ),
-            ..Scripts::default()
-        };
-        let owned = Owned {
-            path: "var/log/web".into(),
-            user: "www-data".into(),
-            group: "adm".into(),
-        };
-        let packages = vec![
-            Package {
-                scripts: before,
-                owned: vec![owned],
-            },
-            Package {
-                scripts: web,
-                owned: Vec::new(),
-            },
-        ];
-        (root, tree, packages)
-    }
-
     #[test]
-    fn a_service_finds_its_users_its_directories_and_its_default_site() {
-        let (root, mut tree, packages) = unpacked();
-        let undone = settle(&mut tree, root.path(), &packages).unwrap();
+    fn a_system_has_names_of_hosts_and_a_directory_for_everybody_and_keeps_what_packages_bring() {
+        let root = tempfile::tempdir().unwrap();
+        let masters = root.path().join("usr/share/base-passwd");
+        std::fs::create_dir_all(&masters).unwrap();
+        for list in ["passwd.master", "group.master"] {
+            std::fs::write(masters.join(list), "").unwrap();
+        }
+        let mut tree = Tree::default();
+        tree.insert_file("etc/nsswitch.conf", 0o644, *b"hosts: files\n");
+        assert_eq!(settle(&mut tree, root.path(), &[]).unwrap(), []);
         let text = |path: &str| match tree.get(path) {
             Some(Node::File { data, .. }) => String::from_utf8(data.clone()).unwrap(),
             other => panic!("{path} is {other:?}"),
         };
-        let passwd = text("etc/passwd");
-        for user in ["root:x:0:0:", "www-data:x:33:33:", "cache:x:", "web:x:"] {
-            assert!(
-                passwd.lines().any(|line| line.starts_with(user)),
-                "{user} is not in {passwd}"
-            );
-        }
-        assert_eq!(tree.owner("var/log/web"), Owner { user: 33, group: 4 });
-        let web = tree.owner("run/web").user;
-        assert_ne!(web, 0);
-        assert_eq!(tree.owner("var/lib/web").user, web);
-        assert_eq!(
-            tree.owner("etc/web").user,
-            web,
-            "given before the user's own package makes it"
-        );
-        assert!(tree.get("etc/web/enabled/default").is_some());
         assert_eq!(tree.get("tmp"), Some(&Node::Directory { mode: 0o1777 }));
         assert!(text("etc/hosts").contains("127.0.0.1 localhost\n"));
-        let told: Vec<String> = undone.iter().map(ToString::to_string).collect();
-        assert_eq!(
-            told,
-            [
-                "web: runs web-make-cluster",
-                "web.conf: declares d /run/x 0755 nosuch adm"
-            ]
-        );
+        assert_eq!(text("etc/nsswitch.conf"), "hosts: files\n");
+    }
+
+    #[test]
+    fn a_list_of_base_passwd_that_is_not_there_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let error = settle(&mut Tree::default(), root.path(), &[]).unwrap_err();
+        let path = root.path().join("usr/share/base-passwd/passwd.master");
+        assert_eq!(error.to_string(), format!("cannot read {}", path.display()));
     }
 }

@@ -27,7 +27,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("toy", &["replica", "machine"]),
     ("sim", &["toy", "replica", "machine", "hart"]),
-    ("image", &[]),
+    ("rehearsal", &[]),
+    ("image", &["rehearsal"]),
     (
         "cli",
         &[

@@ -4,7 +4,7 @@
 //! the guest's accounts and files, and the words themselves, is not known (`None`), and must never be
 //! guessed.
 
-use crate::cpio::Node;
+use crate::tree::Node;
 
 use super::world::{Argument, World};
 
@@ -142,7 +142,7 @@ fn two(left: &str, operator: &str, right: &str) -> Option<bool> {
 mod tests {
     use super::*;
     use crate::accounts::Accounts;
-    use crate::cpio::Tree;
+    use crate::tree::Tree;
 
     #[test]
     fn questions_are_answered_about_the_guest_and_never_guessed() {

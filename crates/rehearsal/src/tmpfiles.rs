@@ -1,14 +1,14 @@
 //! The directories and files that packages declare in `/usr/lib/tmpfiles.d/*.conf`, and those that the units
 //! of systemd declare for their services.
 //!
-//! `appliance` has the files of the unpacked packages obeyed here, when all users are known. Of tmpfiles.d(5)
-//! all lines are obeyed that make something or change its owner and mode; lines that clean or remove have
-//! nothing to do in a new system. Of systemd.exec(5) a unit's `RuntimeDirectory=` and its four siblings are
-//! obeyed, with `User=` and `Group=`: nothing else of a unit may have an effect on an appliance. A line that
-//! cannot be obeyed must be handed back.
+//! `installation` has the files of the unpacked packages obeyed here, when all users are known. Of
+//! tmpfiles.d(5) all lines are obeyed that make something or change its owner and mode; lines that clean or
+//! remove have nothing to do in a new system. Of systemd.exec(5) a unit's `RuntimeDirectory=` and its four
+//! siblings are obeyed, with `User=` and `Group=`: nothing else of a unit may have an effect on an appliance.
+//! A line that cannot be obeyed must be handed back.
 
 use super::accounts::Accounts;
-use super::cpio::{Node, Owner, Tree};
+use super::tree::{Node, Owner, Tree};
 
 /// The directories that systemd makes for a service: the setting, and where the directory then is.
 const UNIT_DIRECTORIES: [(&str, &str); 5] = [

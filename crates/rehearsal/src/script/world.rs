@@ -4,7 +4,7 @@
 //! it as the programs of the same names would. Nothing outside of the guest's tree may be seen or changed.
 
 use crate::accounts::Accounts;
-use crate::cpio::{Node, Tree};
+use crate::tree::{Node, Tree};
 
 /// Number of symbolic links that are followed at the end of a path.
 const LINKS_MAX: usize = 8;

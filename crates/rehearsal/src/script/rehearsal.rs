@@ -11,7 +11,7 @@ use super::forms::{List, Node, Script, Simple, Word, matches};
 use super::syntax;
 use super::world::{Argument, Deed, Outcome, World};
 use super::{account_tools, conditions, file_tools};
-use crate::cpio;
+use crate::tree;
 
 /// Number of commands through which one script is followed.
 const COMMANDS_MAX: usize = 20_000;
@@ -445,7 +445,7 @@ impl Rehearsal<'_, '_> {
         let path = arguments.first().cloned().flatten();
         let node = path.as_deref().and_then(|path| self.world.node(path));
         // debconf's functions are not in an appliance; they only ask and remember.
-        let Some(cpio::Node::File { data, .. }) = node else {
+        let Some(tree::Node::File { data, .. }) = node else {
             return Flow::Next(Some(true));
         };
         match syntax::read(&String::from_utf8_lossy(data)) {

@@ -1,6 +1,6 @@
 //! The maintainer scripts of packages, which an appliance does not run.
 //!
-//! `appliance` hands in the scripts of all packages. What can be known of them beforehand is done to the
+//! `installation` hands in the scripts of all packages. What can be known of them beforehand is done to the
 //! guest's accounts and files: users, directories, owners, links. What cannot is returned by package, so that
 //! whoever makes the image is told. What a script does is judged by its commands alone: no name of a package
 //! may have a meaning here.
@@ -18,7 +18,7 @@ mod world;
 use std::fmt;
 
 use crate::accounts::Accounts;
-use crate::cpio::Tree;
+use crate::tree::Tree;
 use rehearsal::Left;
 use world::{Deed, World};
 
@@ -98,7 +98,7 @@ fn phrase(left: &Left) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpio::{Node, Owner};
+    use crate::tree::{Node, Owner};
 
     /// The beginning of a postinst as debhelper writes it, and what it writes after a package's own part.
     const DEBHELPER: &str = "\

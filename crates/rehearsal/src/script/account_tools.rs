@@ -5,7 +5,7 @@
 //! known here must be left undone as a whole.
 
 use crate::accounts::{NO_GROUP, User};
-use crate::cpio::Node;
+use crate::tree::Node;
 
 use super::world::{Argument, Deed, Outcome, Words, World};
 
@@ -193,7 +193,7 @@ fn number(value: Option<&str>) -> Option<Option<u32>> {
 mod tests {
     use super::*;
     use crate::accounts::Accounts;
-    use crate::cpio::{Owner, Tree};
+    use crate::tree::{Owner, Tree};
 
     const GROUPS: &str = "adm:*:4:\nnogroup:*:65534:\nssl-cert:*:112:\n";
 

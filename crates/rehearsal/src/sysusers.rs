@@ -1,9 +1,9 @@
 //! The users and groups that packages declare in `/usr/lib/sysusers.d/*.conf`.
 //!
-//! `appliance` reads the files of the unpacked packages and has their lines obeyed here, as systemd-sysusers
-//! does when Debian installs a package. The lines are those of sysusers.d(5): `u` a user, `g` a group, `m` a
-//! member of a group; `r`, a range of numbers, has no meaning here. A line that cannot be obeyed must be
-//! handed back, never passed over in silence.
+//! `installation` reads the files of the unpacked packages and has their lines obeyed here, as
+//! systemd-sysusers does when Debian installs a package. The lines are those of sysusers.d(5): `u` a user,
+//! `g` a group, `m` a member of a group; `r`, a range of numbers, has no meaning here. A line that cannot be
+//! obeyed must be handed back, never passed over in silence.
 
 use super::accounts::{Accounts, NO_HOME, User};
 
@@ -91,7 +91,7 @@ fn fields(line: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpio::{Node, Tree};
+    use crate::tree::{Node, Tree};
 
     fn passwd(text: &str) -> String {
         let mut accounts = Accounts::of_masters("", "nogroup:*:65534:\nadm:*:4:\n");

@@ -1,16 +1,16 @@
 //! The users and groups of an appliance: `/etc/passwd`, `/etc/group` and their shadows.
 //!
 //! They begin with Debian's base, as the package base-passwd lists it. `sysusers` and the maintainer scripts
-//! (`script`) add what packages ask for, and `appliance` writes the files into the tree. Whoever asks for no
-//! number gets one that depends on the name alone: so an image is the same whenever it is made, and the files
-//! on a data disk keep their owner when an image gets another package. Nothing here may depend on the users
-//! of this machine.
+//! (`script`) add what packages ask for, and `installation` has the files written into the tree. Whoever asks
+//! for no number gets one that depends on the name alone: so an image is the same whenever it is made, and
+//! the files on a data disk keep their owner when an image gets another package. Nothing here may depend on
+//! the users of this machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use blake2::{Blake2s256, Digest};
 
-use super::cpio::{Owner, Tree};
+use super::tree::{Owner, Tree};
 
 /// The first and the last of the numbers that Debian gives to users and groups of services (Debian Policy
 /// 9.2.2).
@@ -254,7 +254,7 @@ fn free_number(name: &str, taken: impl Fn(u32) -> bool) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpio::Node;
+    use crate::tree::Node;
 
     const PASSWD: &str = "root:*:0:0:root:/root:/bin/bash\n\
                           www-data:*:33:33:www-data:/var/www:/usr/sbin/nologin\n\

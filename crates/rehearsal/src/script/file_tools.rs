@@ -6,7 +6,7 @@
 //! files that are not in the tree is nothing. A command with an option that is not known here must be left
 //! undone.
 
-use crate::cpio::{Node, Owner};
+use crate::tree::{Node, Owner};
 
 use super::world::{Argument, Deed, Outcome, Words, World};
 
@@ -365,7 +365,7 @@ fn alternative(world: &mut World<'_>, words: &Words<'_>) -> Option<()> {
 mod tests {
     use super::*;
     use crate::accounts::Accounts;
-    use crate::cpio::Tree;
+    use crate::tree::Tree;
 
     const PASSWD: &str = "root:*:0:0:root:/root:/bin/sh\nredis:*:150:151::/x:/bin/sh\n";
     const GROUP: &str = "root:*:0:\nadm:*:4:\nredis:*:151:\n";
