@@ -119,7 +119,8 @@ def firmware(machines):
     """Lines for the prompt of U-Boot in M-mode, each of which is answered."""
     _, place = machines.start("run", "--firmware", U_BOOT, "--memory", "256M")
     console = machines.console(place)
-    waited(console, "Hit any key")
+    # The question may have been asked before this end of the console was there.
+    waited(console, "Hit any key|=> ")
     console.type("")
     waited(console, "=> ")
     count = PASTED // 15
