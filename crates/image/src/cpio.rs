@@ -233,14 +233,7 @@ mod tests {
         let mut tree = Tree::default();
         tree.insert_file("usr/bin/tool", 0o755, *b"\x7fELF");
         tree.insert("bin", Node::Symlink("usr/bin".into()));
-        tree.insert(
-            "dev/console",
-            Node::Character {
-                mode: 0o600,
-                major: 5,
-                minor: 1,
-            },
-        );
+        insert_console(&mut tree);
         tree.insert_file("init", 0o755, *b"#!/bin/sh\n");
         tree
     }

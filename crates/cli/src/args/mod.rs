@@ -105,7 +105,7 @@ pub enum Command {
     Log(LogCommand),
     /// Print a shell's completion script
     Completions {
-        /// Which shell
+        /// The shell that will read the completions
         shell: clap_complete::Shell,
     },
     /// Write the manual pages, one for each command, into a directory
@@ -181,7 +181,7 @@ fn of_a_replay(arg: Arg) -> Arg {
 
 #[derive(Args)]
 pub struct ReplayArgs {
-    /// The log
+    /// The log to replay, as `record` writes it
     pub log: PathBuf,
     #[command(flatten)]
     pub vm: VmArgs,
@@ -350,7 +350,7 @@ pub enum ImageCommand {
 pub enum LogCommand {
     /// Print every entry, one per line
     Dump {
-        /// The log
+        /// The log whose entries are printed
         log: PathBuf,
         /// Print one JSON object per line
         #[arg(long)]
@@ -358,7 +358,7 @@ pub enum LogCommand {
     },
     /// Print counts, bytes and rates by kind of entry
     Stat {
-        /// The log
+        /// The log whose entries are counted
         log: PathBuf,
         /// Print as one line of JSON
         #[arg(long)]
@@ -366,9 +366,9 @@ pub enum LogCommand {
     },
     /// Find the first entry in which two logs differ; exit code 1 if there is one
     Diff {
-        /// One log
+        /// The log that is compared
         left: PathBuf,
-        /// Another log
+        /// The log that it is compared with
         right: PathBuf,
         /// Print as one line of JSON
         #[arg(long)]
@@ -385,7 +385,7 @@ pub enum Kill {
     Backup,
     /// SIGSTOP the primary for three timeouts, then SIGCONT
     Stall,
-    /// Nothing
+    /// Nothing is killed
     None,
 }
 

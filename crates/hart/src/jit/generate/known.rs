@@ -72,8 +72,8 @@ pub struct Lookups {
 }
 
 impl Lookups {
-    /// Is there none whose distance is in the host register `SHARED`?
-    pub fn leave_register(&self) -> bool {
+    /// Is the host register `SHARED` free, as no lookup's distance is in it?
+    pub fn register_is_free(&self) -> bool {
         self.register.is_none()
     }
 

@@ -129,7 +129,7 @@ impl Block<'_> {
         if let Some(group) = group {
             let (distance, lookup) = self.look_up_group(at, base, group, chain);
             (distance, lookup, Serves::Group)
-        } else if chain && self.known.shared.leave_register() {
+        } else if chain && self.known.shared.register_is_free() {
             (SHARED, self.confirm(base, extent), Serves::One)
         } else {
             (RDX, self.look_up(base, extent, PAGE_BITS, RDX), Serves::One)
