@@ -206,7 +206,7 @@ impl Lane {
     }
 
     /// Notes that the guest knows the disk with so many sectors, and has a thread look whether it has them.
-    pub fn expect(&self, sectors: u64) {
+    pub fn guest_knows(&self, sectors: u64) {
         let mut sizes = guard(&self.sizes);
         if sectors <= sizes.guest {
             return;

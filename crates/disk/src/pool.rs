@@ -95,9 +95,9 @@ impl DiskPool {
     /// Tells that the guest knows a disk with so many sectors; a smaller number than before is ignored, and
     /// so is the number of a disk that is not there. Storage that has fewer is a [`Completion::Trouble`]
     /// until it has them.
-    pub fn expect(&self, disk: u8, sectors: u64) {
+    pub fn guest_knows(&self, disk: u8, sectors: u64) {
         if let Some((lane, _)) = self.lanes.get(usize::from(disk)) {
-            lane.expect(sectors);
+            lane.guest_knows(sectors);
         }
     }
 

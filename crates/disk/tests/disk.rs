@@ -468,9 +468,9 @@ fn a_copy_that_is_smaller_than_the_guest_knows_the_disk_is_told_until_it_is_as_l
     let path = make_disk(dir.path(), "disk", 64 << 10);
     let disk = Disk::open_raw(&path, Access::Pair, true, "serial").unwrap();
     let pool = Pool::new(vec![disk]);
-    pool.pool.expect(0, 128);
-    pool.pool.expect(7, 128);
-    pool.pool.expect(0, 256);
+    pool.pool.guest_knows(0, 128);
+    pool.pool.guest_knows(7, 128);
+    pool.pool.guest_knows(0, 256);
     let Completion::Trouble(trouble) = pool.completion() else {
         panic!("nothing was told");
     };
@@ -515,7 +515,7 @@ fn a_survivor_finds_what_was_added_before_it_opened_the_disk() {
     let disk = Disk::open_raw(&path, Access::Pair, false, "serial").unwrap();
     let pool = Pool::new(vec![disk]);
     // The primary opened the disk when it was half as large, and died before it looked again.
-    pool.pool.expect(0, 128);
+    pool.pool.guest_knows(0, 128);
     pool.pool.become_writer(&holder("a", 2, 1), true);
     let Completion::Size(size) = pool.completion() else {
         panic!("the guest is not told");

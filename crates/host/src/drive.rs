@@ -228,7 +228,7 @@ impl<G: Guest> Driver<G> {
         }
         if !self.world.live {
             for (disk, sectors) in witness.sizes() {
-                self.world.disks.expect(disk, sectors);
+                self.world.disks.guest_knows(disk, sectors);
             }
         }
     }

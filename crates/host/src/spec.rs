@@ -344,7 +344,7 @@ impl VmSpec {
         let reporter = Reporter::new(self.name.as_str(), self.events.as_deref(), self.figures_every)?;
         let pool = DiskPool::new(disks, &waker).map_err(WorldError::Poll)?;
         for (index, disk) in (0..).zip(&config.disks) {
-            pool.expect(index, disk.sectors);
+            pool.guest_knows(index, disk.sectors);
         }
         let mut world = World::new(self.name.clone(), owner, waker.clone(), pool, reporter);
         world.live = live;
