@@ -26,8 +26,9 @@ fn impatient() -> Gateway {
 
 /// What a client of a forward hears in the end.
 fn outcome(gateway: &Gateway) -> ErrorKind {
-    let mut client = TcpStream::connect(gateway.forward()).unwrap();
-    client.read(&mut [0]).unwrap_err().kind()
+    scene::call(gateway).map_or(ErrorKind::ConnectionReset, |mut client| {
+        client.read(&mut [0]).unwrap_err().kind()
+    })
 }
 
 /// A server on the host's loopback that keeps all its connections and never says anything; its port.
@@ -176,14 +177,13 @@ fn connections_that_clients_have_closed_make_room_for_new_ones() {
     // Those that were closed just now are spared for a moment.
     let gauges = &gateway.ready.gauges;
     while gauges.evicted.get() < 10 {
-        let client = TcpStream::connect(gateway.forward()).unwrap();
-        client.set_nonblocking(true).unwrap();
         let evicted = gauges.evicted.get();
+        let client = scene::call(&gateway);
         // The gateway has looked at the client once it has answered.
         wire.send(&arp(mac(1), FIRST_LEASE, GATEWAY));
         while wire.receive().get(12..14) != Some(&[8, 6]) {}
         if gauges.evicted.get() > evicted {
-            clients.push(client);
+            clients.push(client.unwrap());
         }
     }
     assert_eq!(gauges.connections.get(), 512);

@@ -5,6 +5,7 @@
 //! for has happened.
 #![allow(dead_code, reason = "each test binary uses its own part of the scenes")]
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread::{self, JoinHandle};
 
@@ -35,6 +36,15 @@ pub fn connected(gateway: &Gateway, guest: &mut Guest) -> (SocketHandle, TcpStre
     let client = TcpStream::connect(gateway.forward()).unwrap();
     guest.run_until(|guest| guest.tcp(server).may_send());
     (server, client)
+}
+
+/// A client of the gateway's forward; `None` if the gateway has reset it already. The kernel makes the
+/// connection before the gateway sees it, so a reset may come even before `connect` has returned.
+pub fn call(gateway: &Gateway) -> Option<TcpStream> {
+    match TcpStream::connect(gateway.forward()) {
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => None,
+        client => Some(client.unwrap()),
+    }
 }
 
 /// A TCP server on the host's loopback that accepts nobody yet, and its port.
