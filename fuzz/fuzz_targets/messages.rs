@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use libfuzzer_sys::fuzz_target;
 use machine::Step;
-use replica::{
+use replica::{PeerId, 
     Action, Epoch, Event, Handshake, HandshakeEvent, Header, Hello, ImageId, Node, Options, PairOptions, Seq,
     Side, Span, Time,
     peer::message::{Ack, Heartbeat, Log, Message},
@@ -123,6 +123,7 @@ fn pair(primary: bool, bytes: &[u8]) {
         epoch: Epoch(1),
         owner: 1,
         primary: 1,
+        peer: PeerId(0),
         timeout: Span::from_ms(500),
         run: Options::default(),
     };
@@ -141,9 +142,9 @@ fn pair(primary: bool, bytes: &[u8]) {
         rest = more;
         now = now.after(Span(u64::from(kind) * 50_000));
         let event = if kind >= 250 {
-            Event::Heartbeat(body.to_vec())
+            Event::Heartbeat(PeerId(0), body.to_vec())
         } else {
-            Event::Peer(message(kind, body, now, first))
+            Event::Peer(PeerId(0), message(kind, body, now, first))
         };
         node.handle(now, event);
         let _ = node.slice(now, &cut);
@@ -156,7 +157,7 @@ fn pair(primary: bool, bytes: &[u8]) {
                 // Only a claim that was won lets either of them go live, and the arbiter is silent here.
                 Some(Action::GoLive(_)) => panic!("live without a claim"),
                 Some(Action::Release(effect)) => assert!(primary, "a backup shows {effect:?}"),
-                Some(Action::Send(bytes)) => {
+                Some(Action::Send(_, bytes)) => {
                     if let Ok(Message::Ack(ack)) = Message::decode(&bytes) {
                         assert!(ack.received.0 >= acknowledged);
                         acknowledged = ack.received.0;

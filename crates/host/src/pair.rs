@@ -11,8 +11,8 @@ use std::os::fd::AsFd;
 
 use machine::{Boot, Config};
 use replica::{
-    Claim, Epoch, Guest, Handshake, HandshakeAction, HandshakeEvent, Hello, Node, Options, PairOptions, Side,
-    Start, Verdict,
+    Claim, Epoch, Guest, Handshake, HandshakeAction, HandshakeEvent, Hello, Node, Options, PairOptions,
+    PeerId, Side, Start, Verdict,
 };
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -218,6 +218,7 @@ impl<'a> Half<'a> {
             epoch: formed.start.epoch,
             owner: self.owner,
             primary: formed.primary,
+            peer: PeerId(0),
             timeout: formed.start.timeout,
             run: Options {
                 digest_every: self.spec.digest_every,

@@ -8,7 +8,7 @@
 use std::io;
 
 use machine::{Control, Input};
-use replica::{Action, Epoch, Event, Halt, Shown, Span, Time};
+use replica::{Action, Epoch, Event, Halt, PeerId, Shown, Span, Time};
 
 use crate::cables::Cables;
 use crate::console::{Consoles, Typed, Want};
@@ -30,6 +30,8 @@ use os::{entropy, error};
 use replica::VmName;
 use report::{Course, Happening, OnPanic, Outside, Reporter, Wish};
 
+/// The link to the other half of the pair.
+const PEER: PeerId = PeerId(0);
 /// Tokens of the sources that are not network ports; the ports' tokens follow (`cables`).
 const WAKER: Token = Token(0);
 const LINK: Token = Token(1);
@@ -239,7 +241,7 @@ impl World {
         for _ in 0..BATCH_MAX {
             let Some(link) = &mut self.link else { return Ok(()) };
             match link.receive() {
-                Ok(Some(message)) => handle(Event::Peer(message)),
+                Ok(Some(message)) => handle(Event::Peer(PEER, message)),
                 Ok(None) => break,
                 Err(error) => {
                     self.lose_link(&error, handle);
@@ -257,7 +259,7 @@ impl World {
         for _ in 0..BATCH_MAX {
             let beat = self.link.as_mut().and_then(|link| link.heartbeats().receive());
             let Some(beat) = beat else { return };
-            handle(Event::Heartbeat(beat));
+            handle(Event::Heartbeat(PEER, beat));
         }
     }
 
@@ -347,7 +349,7 @@ impl World {
         let reason = error::chain(error);
         self.drop_link();
         self.reporter.lost_link(reason);
-        handle(Event::LinkLost);
+        handle(Event::LinkLost(PEER));
     }
 
     /// Closes the link and keeps the count of its traffic.
@@ -370,12 +372,12 @@ impl World {
         poller: &Poller,
         handle: &mut dyn FnMut(Event),
     ) -> Result<Order, WorldError> {
-        if self.link_dirty && !matches!(action, Action::Send(_)) {
+        if self.link_dirty && !matches!(action, Action::Send(..)) {
             self.flush_link(poller, handle)?;
         }
         match action {
-            Action::Send(message) => self.send(&message, poller, handle)?,
-            Action::Heartbeat(beat) => {
+            Action::Send(_, message) => self.send(&message, poller, handle)?,
+            Action::Heartbeat(_, beat) => {
                 if let Some(link) = &mut self.link {
                     link.heartbeats().send(&beat);
                 }

@@ -15,7 +15,7 @@ use os::sys::clock;
 use os::wake::Waker;
 use replica::VmName;
 use replica::peer::message::{Log, Message};
-use replica::{Claim, Epoch, Node, Options, PairOptions, Span, Time, Verdict};
+use replica::{Claim, Epoch, Node, Options, PairOptions, PeerId, Span, Time, Verdict};
 use report::Reporter;
 use site::Toy;
 
@@ -57,6 +57,7 @@ fn backup() -> Link {
             epoch: Epoch(1),
             owner: 2,
             primary: 1,
+            peer: PeerId(0),
             timeout: Span::from_ms(5_000),
             run: Options::default(),
         };

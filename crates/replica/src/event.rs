@@ -11,6 +11,10 @@ use crate::time::Time;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Epoch(pub u64);
 
+/// Names a link to another replica for as long as this process lives. The world numbers its links, from 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PeerId(pub u32);
+
 /// A test-and-set at the arbiter: "I, `owner`, am the one for (vm, `epoch`)" (FT 2.3-e). Asking again with
 /// the same owner gives the same answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,12 +56,12 @@ pub struct DiskAnswer {
 /// What the world tells a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Bytes of one message from the peer: whole, in order, and decrypted.
-    Peer(Vec<u8>),
-    /// The link to the peer is gone; nothing more will arrive on it.
-    LinkLost,
-    /// A heartbeat datagram from the peer, of which the node still checks for which pair it is.
-    Heartbeat(Vec<u8>),
+    /// Bytes of one message from this peer: whole, in order, and decrypted.
+    Peer(PeerId, Vec<u8>),
+    /// The link to this peer is gone; nothing more will arrive on it.
+    LinkLost(PeerId),
+    /// A heartbeat datagram from this peer, of which the node still checks for which pair it is.
+    Heartbeat(PeerId, Vec<u8>),
     /// An input for the guest: console bytes, a frame, entropy, or an order of the operator.
     Input(Input),
     /// A disk request is finished.
@@ -108,10 +112,10 @@ impl Shown {
 /// What a node tells the world to do. Carried out in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Send this message to the peer, over the link, now.
-    Send(Parcel),
+    /// Send this message to the peer, over its link, now.
+    Send(PeerId, Parcel),
     /// Send this heartbeat datagram to the peer.
-    Heartbeat(Parcel),
+    Heartbeat(PeerId, Parcel),
     /// Show this to the outside. A change of a disk, the other kind of output, is an [`Action::Disk`].
     Release(Shown),
     /// Draw so many random bytes and bring them as [`Input::Entropy`].

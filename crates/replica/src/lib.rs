@@ -26,7 +26,9 @@ mod roles;
 pub mod time;
 mod vm_name;
 
-pub use event::{Action, Claim, DiskAnswer, Epoch, Event, Halt, Next, RoleName, Shown, Suspicion, Verdict};
+pub use event::{
+    Action, Claim, DiskAnswer, Epoch, Event, Halt, Next, PeerId, RoleName, Shown, Suspicion, Verdict,
+};
 pub use guest::Guest;
 pub use guest::playback::{Playback, PlaybackError, Playing};
 pub use guest::replay::Divergence;

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use machine::Cut;
 
-use crate::event::{Action, Claim, Epoch, Event, Halt, Next, RoleName, Suspicion};
+use crate::event::{Action, Claim, Epoch, Event, Halt, Next, PeerId, RoleName, Suspicion};
 use crate::guest::Guest;
 use crate::guest::replay::Divergence;
 use crate::metrics::Metrics;
@@ -62,6 +62,7 @@ impl<G: Guest> Node<G> {
             epoch: Epoch(0),
             owner: 0,
             primary: 0,
+            peer: PeerId(0),
             timeout: limits::TIMEOUT_DEFAULT,
             run: options,
         };
@@ -281,7 +282,7 @@ impl<G: Guest> Node<G> {
         self.metrics.detection = silence;
         // What is queued for the peer is not sent any more, above all no acknowledgement.
         self.out
-            .retain(|action| !matches!(action, Action::Send(_) | Action::Heartbeat(_)));
+            .retain(|action| !matches!(action, Action::Send(..) | Action::Heartbeat(..)));
         let claim = Claim {
             epoch: Epoch(self.options.epoch.0.saturating_add(1)),
             owner: self.options.owner,

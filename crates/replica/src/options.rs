@@ -1,7 +1,7 @@
 //! How a node runs its guest, and how one half of a pair runs. A world fills these in and gives them to a new
 //! [`crate::Node`]; nothing may change them afterwards.
 
-use crate::event::Epoch;
+use crate::event::{Epoch, PeerId};
 use crate::limits;
 use crate::log::header::Header;
 use crate::time::Span;
@@ -33,6 +33,8 @@ pub struct PairOptions {
     pub owner: u128,
     /// The process that has `epoch` at the arbiter: the primary of this pair, on both sides.
     pub primary: u128,
+    /// The link to the other half of the pair.
+    pub peer: PeerId,
     /// Silence for this long is suspicion. At least 100 ms, default 500 ms; equal on both sides.
     pub timeout: Span,
     /// How the guest runs, as for one that runs alone.

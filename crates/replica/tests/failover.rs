@@ -5,7 +5,7 @@
 mod world;
 
 use machine::{Control, Effect, Input, PowerState};
-use replica::{Event, Guest, Halt, PairOptions, RoleName, Span, Suspicion};
+use replica::{Event, Guest, Halt, PairOptions, PeerId, RoleName, Span, Suspicion};
 use world::{A, B, TIMEOUT, Toy, World};
 
 fn ms(ms: u64) -> Span {
@@ -276,7 +276,7 @@ fn an_answered_heartbeat_is_a_promise_as_an_acknowledgement_is() {
     world.run_for(ms(100));
     world.delay = ms(60_000);
     world.run_for(ms(600));
-    world.deliver(B, Event::LinkLost);
+    world.deliver(B, Event::LinkLost(PeerId(0)));
     world.run_for(ms(400));
     assert_eq!(world.process(B).role(), RoleName::Claiming);
     assert!(world.process(B).asked.is_empty());
@@ -469,7 +469,7 @@ fn a_side_that_has_suspected_says_nothing_more() {
     let mut world = World::pair();
     world.run_for(ms(50));
     world.arbiter_away = true;
-    world.deliver(B, Event::LinkLost);
+    world.deliver(B, Event::LinkLost(PeerId(0)));
     world.run_for(ms(1));
     let sent = world.process(B).sent;
     world.run_for(ms(300));

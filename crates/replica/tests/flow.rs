@@ -7,7 +7,7 @@ mod world;
 
 use machine::{Input, Step};
 use replica::{
-    Action, Entry, EntryKind, Event, Guest, Halt, Node, RoleName, Span, Suspicion, Time, limits,
+    Action, Entry, EntryKind, Event, Guest, Halt, Node, PeerId, RoleName, Span, Suspicion, Time, limits,
     log::codec::Encoder,
     peer::message::{Log, Message},
 };
@@ -85,7 +85,7 @@ fn a_primary_that_ignores_the_window_is_refused() {
             released: 0,
             frame,
         });
-        node.handle(Time(2), Event::Peer(log.encode().to_vec()));
+        node.handle(Time(2), Event::Peer(PeerId(0), log.encode().to_vec()));
         while let Some(action) = node.poll(Time(2)) {
             if let Action::Halt(halt) = action {
                 halted = Some(halt);
@@ -141,6 +141,6 @@ fn a_primary_that_claims_to_have_shown_what_it_never_logged_is_refused() {
         released: u64::MAX,
         frame: replica::Parcel::default(),
     });
-    node.handle(Time(2), Event::Peer(log.encode().to_vec()));
+    node.handle(Time(2), Event::Peer(PeerId(0), log.encode().to_vec()));
     assert!(matches!(node.poll(Time(2)), Some(Action::Halt(Halt::Peer(_)))));
 }

@@ -5,7 +5,7 @@
 mod world;
 
 use machine::{Control, DiskOperation, Effect, Input, PowerState};
-use replica::{Event, Guest, Halt, RoleName, Span, Suspicion, limits::DIGEST_PAGES};
+use replica::{Event, Guest, Halt, PeerId, RoleName, Span, Suspicion, limits::DIGEST_PAGES};
 use world::{A, B, Toy, World, options, same_state};
 
 fn ms(ms: u64) -> Span {
@@ -259,7 +259,7 @@ fn overlapping_requests_run_in_order_and_reads_overtake_held_writes() {
 fn garbage_from_the_backup_makes_the_primary_alone_and_garbage_from_the_primary_halts_the_backup() {
     let mut world = World::pair();
     world.run_for(ms(20));
-    world.deliver(A, Event::Peer(vec![17, 255, 255]));
+    world.deliver(A, Event::Peer(PeerId(0), vec![17, 255, 255]));
     world.until("alone", |world| world.process(A).role() == RoleName::Solo);
     assert_eq!(
         world.process(A).node.metrics().suspicion,
@@ -268,7 +268,7 @@ fn garbage_from_the_backup_makes_the_primary_alone_and_garbage_from_the_primary_
 
     let mut world = World::pair();
     world.run_for(ms(20));
-    world.deliver(B, Event::Peer(b"hello".to_vec()));
+    world.deliver(B, Event::Peer(PeerId(0), b"hello".to_vec()));
     world.until("halt", |world| world.process(B).halted.is_some());
     assert!(matches!(world.process(B).halted, Some(Halt::Peer(_))));
 }

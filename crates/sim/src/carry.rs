@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use machine::{Effect, Input};
 use replica::limits::LEASE_MARGIN_PART;
-use replica::{Action, Claim, Event, Guest, Halt, Next, Span, Suspicion, Time, Verdict};
+use replica::{Action, Claim, Event, Guest, Halt, Next, PeerId, Span, Suspicion, Time, Verdict};
 use toy::hash::mix;
 
 use crate::{
@@ -85,8 +85,8 @@ impl<G: Subject> World<G> {
     fn judge_action(&mut self, side: SideName, action: &Action) -> Result<(), Violation> {
         let checks = &mut self.checks;
         match action {
-            Action::Send(_) | Action::Heartbeat(_) if self.options.deaf => Ok(()),
-            Action::Send(_) | Action::Heartbeat(_) => {
+            Action::Send(..) | Action::Heartbeat(..) if self.options.deaf => Ok(()),
+            Action::Send(..) | Action::Heartbeat(..) => {
                 checks.single.on_say(side, action);
                 checks.single.may_say(side)
             }
@@ -169,18 +169,21 @@ impl<G: Subject> World<G> {
     fn carry_out(&mut self, side: SideName, action: Action) {
         self.trace(Some(side), || trace::action(&action));
         match action {
-            Action::Send(bytes) => {
+            Action::Send(_, bytes) => {
                 let to = side.other();
                 if let Some(at) = self.link.send(&mut self.random, self.now, to, bytes.to_vec()) {
                     self.link_appointment(to, at);
                 }
             }
-            Action::Heartbeat(bytes) if self.no_heartbeats[side.other().index()] <= self.now => {
+            Action::Heartbeat(_, bytes) if self.no_heartbeats[side.other().index()] <= self.now => {
                 for at in self.options.heartbeats.arrivals(&mut self.random, self.now) {
-                    self.schedule(at, What::Deliver(side.other(), Event::Heartbeat(bytes.to_vec())));
+                    self.schedule(
+                        at,
+                        What::Deliver(side.other(), Event::Heartbeat(PeerId(0), bytes.to_vec())),
+                    );
                 }
             }
-            Action::Heartbeat(_) => {}
+            Action::Heartbeat(..) => {}
             Action::Append(bytes) => self.processes[side.index()].file.extend_from_slice(&bytes),
             Action::Release(shown) => self.show(side, shown.into()),
             Action::Entropy { bytes } => self.bring_entropy(side, bytes),
@@ -277,11 +280,11 @@ impl<G: Subject> World<G> {
             after: Some(crate::process::owner(self.options.seed, SideName::A)),
         };
         let events = [
-            Event::LinkLost,
+            Event::LinkLost(PeerId(0)),
             Event::Verdict(claim, Verdict::Won),
             Event::Verdict(claim, Verdict::Unreachable),
-            Event::Peer(vec![16, 1, 2, 3]),
-            Event::Heartbeat(mix(1, 2).to_le_bytes().to_vec()),
+            Event::Peer(PeerId(0), vec![16, 1, 2, 3]),
+            Event::Heartbeat(PeerId(0), mix(1, 2).to_le_bytes().to_vec()),
             Event::Input(Input::Console {
                 port: 0,
                 bytes: vec![1],

@@ -10,7 +10,7 @@ use std::{
 };
 
 use replica::{
-    Action, Epoch, Event, Halt, Header, Next, Node, Options as RunOptions, PairOptions, Span, Time,
+    Action, Epoch, Event, Halt, Header, Next, Node, Options as RunOptions, PairOptions, PeerId, Span, Time,
 };
 
 use crate::{
@@ -132,6 +132,7 @@ impl<G: Subject> Process<G> {
             epoch,
             owner,
             primary: crate::process::owner(options.seed, SideName::A),
+            peer: PeerId(0),
             timeout: options.timeout,
             run: RunOptions {
                 digest_every: Some(options.digest_every),

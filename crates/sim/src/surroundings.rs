@@ -5,7 +5,7 @@
 //! events when it takes a turn.
 
 use machine::Input;
-use replica::{Claim, Event, Span, Time, Verdict};
+use replica::{Claim, Event, PeerId, Span, Time, Verdict};
 
 use crate::{network::Arrival, pair::SideName, schedule::What, subject::Subject, world::World};
 
@@ -30,8 +30,8 @@ impl<G: Subject> World<G> {
             self.deliver(
                 to,
                 match arrival {
-                    Arrival::Message(bytes) => Event::Peer(bytes),
-                    Arrival::Lost => Event::LinkLost,
+                    Arrival::Message(bytes) => Event::Peer(PeerId(0), bytes),
+                    Arrival::Lost => Event::LinkLost(PeerId(0)),
                 },
             );
         }

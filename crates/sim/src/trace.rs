@@ -17,8 +17,8 @@ pub const LEGEND: &str = "\
 /// An action in a few words.
 pub fn action(action: &Action) -> String {
     match action {
-        Action::Send(bytes) => format!("< send {} bytes, {}", bytes.len(), message(bytes)),
-        Action::Heartbeat(_) => "< heartbeat".to_owned(),
+        Action::Send(_, bytes) => format!("< send {} bytes, {}", bytes.len(), message(bytes)),
+        Action::Heartbeat(..) => "< heartbeat".to_owned(),
         Action::Release(shown) => format!("< release {}", self::shown(shown)),
         Action::Entropy { bytes } => format!("< release EntropyWanted {{ bytes: {bytes} }}"),
         Action::Disk(request) => format!("< disk {} {}", request.id, operation(&request.operation)),
@@ -33,9 +33,9 @@ pub fn action(action: &Action) -> String {
 /// An event in a few words.
 pub fn event(event: &Event) -> String {
     match event {
-        Event::Peer(bytes) => format!("> peer {} bytes, {}", bytes.len(), message(bytes)),
-        Event::LinkLost => "> link lost".to_owned(),
-        Event::Heartbeat(_) => "> heartbeat".to_owned(),
+        Event::Peer(_, bytes) => format!("> peer {} bytes, {}", bytes.len(), message(bytes)),
+        Event::LinkLost(_) => "> link lost".to_owned(),
+        Event::Heartbeat(..) => "> heartbeat".to_owned(),
         Event::Input(Input::NetFrame { frame, .. }) => format!("> frame of {} bytes", frame.len()),
         Event::Input(input) => format!("> input {input:?}"),
         Event::DiskDone(answer) => format!("> disk {} done: {:?}", answer.id, answer.status),

@@ -99,6 +99,7 @@ const ORDERS: &[(&str, &[&str])] = &[
             "peer/pulse",
             "peer/lag",
             "peer/pace",
+            "peer/follower",
             "roles/call",
             "roles/table",
             "roles/gate",

@@ -2,12 +2,13 @@
 //!
 //! From below: `message` has the words, `handshake` forms a pair, `channel` sends the log and its
 //! acknowledgements, `detect` suspects, `pulse` sends heartbeats, `lag` and `pace` keep the primary within
-//! reach of its backup. The roles use all of these.
+//! reach of its backup, and `follower` is a backup with all of these, as its primary sees it.
 //!
 //! Nothing here knows a guest or decides what follows from a suspicion: that is the roles' business.
 
 pub mod channel;
 pub mod detect;
+pub mod follower;
 pub mod handshake;
 pub mod lag;
 pub mod message;

@@ -4,13 +4,15 @@
 //! pair it comes, and keeps the time at which the next one is due. It never decides that the peer is dead:
 //! that is [`Detector`](crate::peer::detect::Detector)'s.
 
-use crate::event::{Action, Epoch};
+use crate::event::{Action, Epoch, PeerId};
 use crate::peer::message::{Beat, Heartbeat};
 use crate::time::{Span, Time};
 
 /// The heartbeats of one side.
 #[derive(Debug)]
 pub struct Pulse {
+    /// The link to whom they go.
+    peer: PeerId,
     /// The epoch of the pair.
     epoch: Epoch,
     /// This process, as the peer knows it from the handshake.
@@ -24,10 +26,12 @@ pub struct Pulse {
 }
 
 impl Pulse {
-    /// The heartbeats of the process `owner` in the pair `epoch`: one at once, then one each `interval`.
+    /// The heartbeats to `peer` of the process `owner` in the pair `epoch`: one at once, then one each
+    /// `interval`.
     #[must_use]
-    pub fn new(now: Time, epoch: Epoch, owner: u128, interval: Span) -> Pulse {
+    pub fn new(now: Time, peer: PeerId, epoch: Epoch, owner: u128, interval: Span) -> Pulse {
         Pulse {
+            peer,
             epoch,
             owner,
             interval,
@@ -63,7 +67,7 @@ impl Pulse {
             owner: self.owner,
             beat,
         };
-        Action::Heartbeat(heartbeat.encode())
+        Action::Heartbeat(self.peer, heartbeat.encode())
     }
 
     /// What the other half of this pair says in a datagram; `None` for anything else.

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use machine::{Cut, DiskOperation, PowerState, Step};
 
-use crate::event::{Action, Event, Shown, Suspicion};
+use crate::event::{Action, Event, PeerId, Shown, Suspicion};
 use crate::guest::Guest;
 use crate::guest::clock::Speed;
 use crate::guest::outputs::Outward;
@@ -34,6 +34,8 @@ use crate::{limits, mutation};
 /// The half of a pair that replays and waits.
 #[derive(Debug)]
 pub struct Backup {
+    /// The link to the primary.
+    primary: PeerId,
     /// The failure-detection timeout of the pair; each acknowledgement promises not to claim for so long.
     timeout: Span,
     /// Is the log also written to a file as it comes?
@@ -82,7 +84,14 @@ impl Backup {
         }
         let detector = Detector::new(call.now, options.timeout);
         Backup {
-            pulse: Pulse::new(call.now, options.epoch, options.owner, detector.interval()),
+            primary: options.peer,
+            pulse: Pulse::new(
+                call.now,
+                options.peer,
+                options.epoch,
+                options.owner,
+                detector.interval(),
+            ),
             timeout: options.timeout,
             file: options.run.record.is_some(),
             decoder: Decoder::new(start),
@@ -107,7 +116,7 @@ impl Backup {
     pub fn handle<G: Guest>(&mut self, call: &mut Call<'_>, guest: &G, event: Event) -> Option<Change> {
         self.detector.look(call.now);
         match event {
-            Event::Peer(bytes) => {
+            Event::Peer(peer, bytes) if peer == self.primary => {
                 if let Err(broken) = self.on_peer(call, guest, &bytes) {
                     return Some(Change::Broken(broken));
                 }
@@ -115,15 +124,23 @@ impl Backup {
                     return Some(Change::Suspect(Suspicion::Left));
                 }
             }
-            Event::LinkLost if self.ended => {}
-            Event::LinkLost => return Some(Change::Suspect(Suspicion::LinkLost)),
-            Event::Heartbeat(bytes) => {
+            Event::LinkLost(peer) if peer == self.primary && !self.ended => {
+                return Some(Change::Suspect(Suspicion::LinkLost));
+            }
+            Event::Heartbeat(peer, bytes) if peer == self.primary => {
                 if let Some(Beat::Sent(sent)) = self.pulse.hear(&bytes) {
                     self.on_beat(call, sent);
                 }
             }
             // FT 2-c: inputs enter at the primary.
-            Event::Input(_) | Event::DiskDone(_) | Event::Verdict(..) | Event::Ports(_) | Event::Leave => {}
+            Event::Peer(..)
+            | Event::LinkLost(_)
+            | Event::Heartbeat(..)
+            | Event::Input(_)
+            | Event::DiskDone(_)
+            | Event::Verdict(..)
+            | Event::Ports(_)
+            | Event::Leave => {}
         }
         self.suspect(call.now)
     }
@@ -265,13 +282,13 @@ impl Backup {
         };
         self.told = Some((ack, call.now));
         call.metrics.acks += 1;
-        send(call, Message::Ack(ack));
+        send(call, self.primary, Message::Ack(ack));
     }
 
     /// Acknowledges though a claim is under way, which a correct backup never does: only for
     /// [`crate::mutation::Mutation::AckWhileClaiming`].
     pub fn acknowledge_while_claiming(&mut self, call: &mut Call<'_>, event: Event) {
-        if let Event::Peer(bytes) = event
+        if let Event::Peer(_, bytes) = event
             && let Ok(Message::Log(log)) = Message::decode(&bytes)
             && (log.frame.is_empty() || self.on_frame(call, log.frame).is_ok())
         {
@@ -364,7 +381,7 @@ impl Backup {
             Err(change) => {
                 if let Change::Diverged(divergence) = &change {
                     let (at, part) = (divergence.at, divergence.part.clone());
-                    send(call, Message::Diverged { at, part });
+                    send(call, self.primary, Message::Diverged { at, part });
                 }
                 return Some(change);
             }

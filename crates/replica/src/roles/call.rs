@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use crate::event::Action;
+use crate::event::{Action, PeerId};
 use crate::metrics::Metrics;
 use crate::peer::message::Message;
 use crate::time::Time;
@@ -21,12 +21,12 @@ pub struct Call<'a> {
     pub metrics: &'a mut Metrics,
 }
 
-/// Queues a message to the peer.
-pub fn send(call: &mut Call<'_>, message: Message) {
+/// Queues a message to a peer.
+pub fn send(call: &mut Call<'_>, peer: PeerId, message: Message) {
     let bytes = message.encode();
     call.metrics.messages_sent += 1;
     call.metrics.message_bytes_sent += bytes.len() as u64;
-    call.out.push_back(Action::Send(bytes));
+    call.out.push_back(Action::Send(peer, bytes));
 }
 
 /// The earliest of these times; `None` if there is none.

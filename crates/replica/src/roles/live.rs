@@ -45,9 +45,9 @@ impl Live {
         match event {
             Event::Input(input) => self.recorder.accept(call.metrics, input),
             Event::DiskDone(answer) => self.on_disk_done(call, answer),
-            Event::Peer(_)
-            | Event::LinkLost
-            | Event::Heartbeat(_)
+            Event::Peer(..)
+            | Event::LinkLost(_)
+            | Event::Heartbeat(..)
             | Event::Verdict(..)
             | Event::Ports(_)
             | Event::Leave => {}

@@ -7,22 +7,17 @@
 //! An output leaves only through `Primary::release`, and only while the lease holds. Nothing that the peer
 //! sends makes a primary halt: it suspects such a peer.
 
-use std::collections::VecDeque;
-
 use machine::{Cut, PowerState};
 
-use crate::event::{Action, Event, Suspicion};
+use crate::event::{Action, Event, PeerId, Suspicion};
 use crate::guest::Guest;
 use crate::guest::outputs::Outward;
 use crate::guest::record::Produced;
 use crate::log::entry::Seq;
 use crate::mutation::Mutation;
 use crate::options::PairOptions;
-use crate::peer::channel::Sender;
-use crate::peer::detect::Detector;
-use crate::peer::message::{Beat, Message};
-use crate::peer::pace::Pace;
-use crate::peer::pulse::Pulse;
+use crate::peer::follower::Follower;
+use crate::peer::message::Message;
 use crate::roles::call::{Call, earliest, send};
 use crate::roles::gate::{Gate, Output};
 use crate::roles::live::Live;
@@ -36,47 +31,32 @@ pub struct Primary {
     live: Live,
     /// Outputs that wait for the backup to have their entries.
     gate: Gate,
-    /// The primary's end of the logging channel, with the lease.
-    sender: Sender,
-    detector: Detector,
-    pace: Pace,
+    /// The backups that may claim: an output leaves once all of them have its entry, while all leases run.
+    members: Vec<Follower>,
     /// How many outputs of the guest's life have left; every message tells the backup.
     released: u64,
     /// Bytes of outputs that have left since the last message that told the backup.
     untold: usize,
-    /// This side's heartbeats.
-    pulse: Pulse,
     /// Since when the guest stands because a buffer is full or the backup too far behind; `None`: it runs.
     stands: Option<Time>,
     /// Since when it is about to leave the VM to the backup: the guest stands, and nothing more is shown.
     leaving: Option<Time>,
-    /// How long the last message took from its sending to its acknowledgement.
-    round_trip: Span,
-    /// How long each of the last [`limits::BEATS_REMEMBERED`] heartbeats took to be answered, newest first.
-    /// Unlike messages, heartbeats wait behind no other bytes.
-    beats: VecDeque<Span>,
 }
 
 impl Primary {
     /// A primary whose guest stands at the step where the log begins, and whose backup stands there too.
     pub fn new<G: Guest>(call: &mut Call<'_>, guest: &G, options: &PairOptions) -> Primary {
-        let detector = Detector::new(call.now, options.timeout);
         let mut primary = Primary {
             live: Live::from_start(call, guest, &options.run, true),
             gate: Gate::default(),
-            sender: Sender::new(call.now, options.timeout),
-            pulse: Pulse::new(call.now, options.epoch, options.owner, detector.interval()),
-            detector,
-            pace: Pace::new(call.now),
+            members: vec![Follower::new(call.now, options.peer, options)],
             released: 0,
             untold: 0,
             stands: None,
             leaving: None,
-            round_trip: Span(0),
-            beats: VecDeque::new(),
         };
         // The first sign of life, so that the first acknowledgement brings the first lease.
-        primary.send_keepalive(call);
+        primary.send_keepalives(call);
         primary
     }
 
@@ -92,57 +72,56 @@ impl Primary {
 
     /// Takes an event from the world, and gives the change of role that follows from it.
     pub fn handle(&mut self, call: &mut Call<'_>, event: Event) -> Option<Change> {
-        self.detector.look(call.now);
+        self.look_at_members(call.now);
         match event {
-            Event::Peer(bytes) => {
-                if let Some(change) = self.on_peer(call, &bytes) {
+            Event::Peer(peer, bytes) => {
+                if let Some(change) = self.on_peer(call, peer, &bytes) {
                     return Some(change);
                 }
             }
-            Event::LinkLost => return Some(Change::Suspect(Suspicion::LinkLost)),
-            Event::Heartbeat(bytes) => {
-                if let Some(Beat::Echo(echo)) = self.pulse.hear(&bytes) {
-                    self.detector.on_heartbeat(call.now);
-                    if let Some(echo) = echo
-                        && self.sender.on_beat(echo)
-                    {
-                        self.note_beat(call.now.since(echo));
-                    }
+            Event::LinkLost(peer) if self.members.iter().any(|member| member.id == peer) => {
+                return Some(Change::Suspect(Suspicion::LinkLost));
+            }
+            Event::Heartbeat(peer, bytes) => {
+                for member in self.members.iter_mut().filter(|member| member.id == peer) {
+                    member.on_heartbeat(call.now, &bytes);
                 }
             }
             Event::Input(_) | Event::DiskDone(_) => self.live.handle(call, event),
             Event::Leave if self.leaving.is_none() => {
                 self.leaving = Some(call.now);
                 // The answer to this message will show that there is still a backup to leave the VM to.
-                self.send_keepalive(call);
+                self.send_keepalives(call);
             }
-            Event::Leave => {}
-            Event::Verdict(..) | Event::Ports(_) => {}
+            Event::LinkLost(_) | Event::Leave | Event::Verdict(..) | Event::Ports(_) => {}
         }
         self.suspect(call.now)
     }
 
-    fn on_peer(&mut self, call: &mut Call<'_>, bytes: &[u8]) -> Option<Change> {
+    /// Notes that this replica runs, for whoever watches the members' silence.
+    fn look_at_members(&mut self, now: Time) {
+        for member in &mut self.members {
+            member.detector.look(now);
+        }
+    }
+
+    fn on_peer(&mut self, call: &mut Call<'_>, peer: PeerId, bytes: &[u8]) -> Option<Change> {
+        let step = self.live.recorder.log.step();
+        let member = self.members.iter_mut().find(|member| member.id == peer)?;
         let garbage = Some(Change::Suspect(Suspicion::Garbage));
         match Message::decode(bytes) {
             Ok(Message::Ack(ack)) => {
-                let step = self.live.recorder.log.step();
-                let Ok(told) = self.sender.on_ack(&ack, step) else {
+                if member.on_ack(call.now, &ack, step, call.metrics).is_err() {
                     return garbage;
-                };
-                self.detector.on_message(call.now);
-                self.gate.acknowledge(ack.received);
-                if told.newer {
-                    self.round_trip = call.now.since(ack.echo);
-                    call.metrics.round_trip.add(self.round_trip);
                 }
-                let queued = told.frame.map(|sent| self.queued(call.now.since(sent)));
-                self.pace
-                    .on_executed(call.now, step, &ack, queued, self.round_trip);
-                call.metrics.acks += 1;
-                call.metrics.lag = self.pace.lag();
-                call.metrics.lag_steps = self.pace.lag_steps();
-                call.metrics.speed_permille = self.pace.permille();
+                if let Some(received) = self
+                    .members
+                    .iter()
+                    .map(|member| member.sender.acknowledged())
+                    .min()
+                {
+                    self.gate.acknowledge(received);
+                }
                 // The acknowledgement may have made room for frames that wait.
                 self.send_frames(call);
                 None
@@ -150,24 +129,6 @@ impl Primary {
             Ok(Message::Diverged { .. }) => Some(Change::Suspect(Suspicion::Diverged)),
             _ => garbage,
         }
-    }
-
-    fn note_beat(&mut self, round_trip: Span) {
-        self.beats.truncate(limits::BEATS_REMEMBERED - 1);
-        self.beats.push_front(round_trip);
-    }
-
-    /// How long a frame that `took` so long to be acknowledged has waited behind others in the link: what it
-    /// took longer than two round trips of a heartbeat, because TCP with a small window may keep a frame for
-    /// one round trip by itself. Zero if no heartbeat has been answered, since then nothing is known.
-    fn queued(&self, took: Span) -> Span {
-        let bare = self.beats.iter().min().copied().unwrap_or(took);
-        let queued = Span(took.0.saturating_sub(2 * bare.0));
-        // A shorter wait is TCP's own doing, on a long path with a small window or after a lost packet.
-        if queued < limits::QUEUED_MIN {
-            return Span(0);
-        }
-        queued
     }
 
     /// See [`crate::Node::console_room`]. A primary that leaves takes nothing that it would not log any more.
@@ -184,34 +145,40 @@ impl Primary {
         self.leaving.is_some()
     }
 
-    /// The suspicion, if the backup has been silent or slow for too long.
+    /// The suspicion, if a backup has been silent or slow for too long.
     fn suspect(&self, now: Time) -> Option<Change> {
-        if let Some(why) = self.detector.suspects(now) {
-            return Some(Change::Suspect(why));
-        }
         let stands = self
             .stands
             .is_some_and(|since| now.since(since) >= limits::SLOW_DROP);
-        // A backup that cannot follow protects nothing and holds the guest up, so the primary drops it.
-        (stands || self.pace.is_hopeless(now)).then_some(Change::Suspect(Suspicion::Slow))
+        self.members
+            .iter()
+            .find_map(|member| member.suspects(now))
+            // A backup that cannot follow protects nothing and holds the guest up, so the primary drops it.
+            .or_else(|| stands.then_some(Suspicion::Slow))
+            .map(Change::Suspect)
     }
 
-    /// Time since the backup's last sign of life.
+    /// The longest time since a backup's last sign of life.
     pub fn silence(&self, now: Time) -> Span {
-        self.detector.silence(now)
+        let silences = self.members.iter().map(|member| member.detector.silence(now));
+        silences.max().unwrap_or_default()
     }
 
     /// Runs the guest for a slice, if it may run.
     pub fn slice<G: Guest>(&mut self, call: &mut Call<'_>, cut: &dyn Cut, guest: &mut G) -> Option<Change> {
-        self.detector.look(call.now);
+        self.look_at_members(call.now);
         if let Some(change) = self.suspect(call.now) {
             return Some(change);
         }
         self.live.recorder.look(call.now, call.metrics);
-        self.pace.look(call.now);
+        for member in &mut self.members {
+            member.pace.look(call.now);
+        }
         self.notice_standing(call);
-        if self.leaving.is_none() && self.stands.is_none() && self.pace.rest().is_none() {
-            self.pace.on_slice(call.now);
+        if self.leaving.is_none() && self.stands.is_none() && self.rest().is_none() {
+            for member in &mut self.members {
+                member.pace.on_slice(call.now);
+            }
             for produced in self.live.slice(call, cut, guest) {
                 self.hold(call, produced);
             }
@@ -221,15 +188,26 @@ impl Primary {
         None
     }
 
+    /// Until when the guest must rest, so that the slowest backup can follow; `None`: it may run.
+    fn rest(&self) -> Option<Time> {
+        self.members.iter().filter_map(|member| member.pace.rest()).max()
+    }
+
     /// Leaves the VM to the backup, once it has the whole log and has answered something sent after the order
     /// to leave. No request may be at a disk: a late write would overwrite the backup's newer data.
     fn leave(&mut self, call: &mut Call<'_>, since: Time) -> Option<Change> {
         let late = call.now.since(since) >= limits::LEAVE_PATIENCE;
-        let told = self.flush_due().is_none() && !self.sender.is_unsent() && self.sender.is_quiet();
-        let settled = told && self.live.disks.in_flight() == 0 && self.sender.is_answered_since(since);
+        let has_all = |member: &Follower| {
+            let sender = &member.sender;
+            !sender.is_unsent() && sender.is_quiet() && sender.is_answered_since(since)
+        };
+        let told = self.flush_due().is_none() && self.members.iter().all(has_all);
+        let settled = told && self.live.disks.in_flight() == 0;
         if settled {
             let released = self.released;
-            send(call, Message::HandOver { released });
+            for member in &self.members {
+                send(call, member.id, Message::HandOver { released });
+            }
             if mutation::is(Mutation::LeaveAndStay) {
                 self.leaving = None;
                 return None;
@@ -241,7 +219,7 @@ impl Primary {
 
     /// FT 3.2-c: notes since when a full buffer makes the guest stand, or that it stands no more.
     fn notice_standing(&mut self, call: &mut Call<'_>) {
-        let full = self.sender.is_full() || self.gate.is_full() || self.pace.is_stopped();
+        let full = self.gate.is_full() || self.members.iter().any(Follower::is_full);
         match self.stands {
             None if full => self.stands = Some(call.now),
             Some(since) if !full => {
@@ -277,7 +255,7 @@ impl Primary {
     /// way. If one is, the next acknowledgement is near, and all outputs up to then share a message: messages
     /// are what a pair with a busy guest costs most (docs/decisions/0011-outputs-in-company.md).
     fn flush_due(&self) -> Option<Time> {
-        let hurry = if self.sender.is_quiet() {
+        let hurry = if self.members.iter().all(|member| member.sender.is_quiet()) {
             Span(0)
         } else {
             limits::FLUSH_COMPANY
@@ -294,42 +272,47 @@ impl Primary {
                 if self.live.file {
                     call.out.push_back(Action::Append(frame.bytes.clone()));
                 }
-                self.sender.push(frame);
+                for member in &mut self.members {
+                    member.push(frame.clone());
+                }
             }
         }
         self.send_frames(call);
-        if self.sender.keepalive_due() <= call.now || self.untold >= limits::RELEASED_BYTES_TELL {
-            self.send_keepalive(call);
+        let due = |member: &Follower| member.sender.keepalive_due() <= call.now;
+        if self.untold >= limits::RELEASED_BYTES_TELL || self.members.iter().any(due) {
+            self.send_keepalives(call);
         }
     }
 
     fn send_frames(&mut self, call: &mut Call<'_>) {
-        while let Some(log) = self.sender.next(call.now, self.released) {
-            self.untold = 0;
-            send(call, Message::Log(log));
+        for member in &mut self.members {
+            while let Some(log) = member.next(call.now, self.released) {
+                self.untold = 0;
+                send(call, member.id, log);
+            }
         }
-        call.metrics.buffered_bytes = self.sender.buffered();
+        let buffered = self.members.iter().map(|member| member.sender.buffered());
+        call.metrics.buffered_bytes = buffered.max().unwrap_or_default();
     }
 
-    fn send_keepalive(&mut self, call: &mut Call<'_>) {
-        let log = self.sender.keepalive(call.now, self.released);
+    fn send_keepalives(&mut self, call: &mut Call<'_>) {
         self.untold = 0;
-        send(call, Message::Log(log));
+        for member in &mut self.members {
+            let log = member.keepalive(call.now, self.released);
+            send(call, member.id, log);
+        }
     }
 
-    /// Sends a heartbeat, if due. While acknowledgements come, one in a timeout keeps firewalls open.
+    /// Sends the heartbeats that are due.
     fn beat(&mut self, call: &mut Call<'_>) {
-        if self.pulse.due() > call.now {
-            return;
-        }
-        let interval = self.detector.interval();
-        let rarely = Span(interval.0 * limits::HEARTBEATS_PER_TIMEOUT);
-        if self.detector.link_silence(call.now) >= interval || self.pulse.silence(call.now) >= rarely {
-            let sent = self.sender.beat(call.now);
-            call.out.push_back(self.pulse.send(call.now, Beat::Sent(sent)));
-        } else {
-            self.pulse.skip(call.now, 1);
-        }
+        let now = call.now;
+        call.out
+            .extend(self.members.iter_mut().filter_map(|member| member.beat(now)));
+    }
+
+    /// May this replica release outputs now? Only while no backup can be live.
+    fn has_lease(&self, now: Time) -> bool {
+        self.members.iter().all(|member| member.sender.has_lease(now))
     }
 
     /// Tells the gate the time, so that it knows since when new outputs are held. Call at every poll.
@@ -344,7 +327,7 @@ impl Primary {
         if let Some(since) = self.leaving {
             return self.leave(call, since);
         }
-        while self.sender.has_lease(call.now) {
+        while self.has_lease(call.now) {
             let Some(released) = self.gate.release(call.now) else {
                 break;
             };
@@ -364,25 +347,24 @@ impl Primary {
                 }
             }
         }
-        if self.live.issue_one(call, self.sender.has_lease(call.now)) {
+        if self.live.issue_one(call, self.has_lease(call.now)) {
             return None;
         }
         let state = self.is_over()?;
         // FT 3.3-a: the backup must not go live from a guest that was switched off.
-        send(
-            call,
-            Message::Ended {
-                released: self.released,
-            },
-        );
+        let released = self.released;
+        for member in &self.members {
+            send(call, member.id, Message::Ended { released });
+        }
         Some(Change::Off(state))
     }
 
     /// The guest's power state, if it is off, the backup has that entry, and every output has left.
     fn is_over(&self) -> Option<PowerState> {
         let state = self.live.is_over()?;
-        let known = self.sender.acknowledged() >= self.live.recorder.log.seq();
-        (known && self.gate.is_empty()).then_some(state)
+        let end = self.live.recorder.log.seq();
+        let known = |member: &Follower| member.sender.acknowledged() >= end;
+        (self.members.iter().all(known) && self.gate.is_empty()).then_some(state)
     }
 
     /// The earliest time at which there is something to do; `None`: only when an event comes.
@@ -392,7 +374,7 @@ impl Primary {
         } else {
             self.live.recorder.wake()
         };
-        let wake = match self.pace.rest() {
+        let wake = match self.rest() {
             Some(rest) => wake.map(|wake| wake.max(rest)),
             None => wake,
         };
@@ -400,9 +382,7 @@ impl Primary {
             wake,
             self.flush_due(),
             self.leaving.map(|since| since.after(limits::LEAVE_PATIENCE)),
-            Some(self.sender.keepalive_due()),
-            Some(self.pulse.due()),
-            Some(self.detector.deadline()),
+            self.members.iter().map(Follower::deadline).min(),
         ])
     }
 }

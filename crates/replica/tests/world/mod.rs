@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicBool;
 use machine::{DiskConfig, DiskOperation, DiskRequest, DiskStatus, Effect, Input, NetConfig, Step};
 use replica::{
     Action, Claim, DiskAnswer, Epoch, Event, Guest, Halt, Header, ImageId, Next, Node, Options, PairOptions,
-    RoleName, Span, Time, Verdict,
+    PeerId, RoleName, Span, Time, Verdict,
 };
 
 /// The guest of all tests.
@@ -41,6 +41,7 @@ pub fn options(owner: u128) -> PairOptions {
         epoch: Epoch(7),
         owner,
         primary: 1,
+        peer: PeerId(0),
         timeout: TIMEOUT,
         run: Options {
             digest_every: Some(1000),
@@ -205,11 +206,11 @@ impl World {
         for process in &mut self.processes {
             process
                 .inbox
-                .retain(|(_, event)| !matches!(event, Event::Peer(_)));
+                .retain(|(_, event)| !matches!(event, Event::Peer(..)));
         }
         self.cut_from = [true; 2];
         for side in 0..self.processes.len() {
-            self.deliver(side, Event::LinkLost);
+            self.deliver(side, Event::LinkLost(PeerId(0)));
         }
     }
 
@@ -312,23 +313,23 @@ impl World {
         let (now, other) = (self.now, 1 - side);
         let process = &mut self.processes[side];
         match action {
-            Action::Send(bytes) => {
+            Action::Send(_, bytes) => {
                 process.sent += 1;
                 process.sent_bytes += bytes.len() as u64;
                 if !self.cut_from[side] {
                     let at = now.after(self.delay);
                     self.processes[other]
                         .inbox
-                        .push_back((at, Event::Peer(bytes.to_vec())));
+                        .push_back((at, Event::Peer(PeerId(0), bytes.to_vec())));
                 }
             }
-            Action::Heartbeat(bytes) => {
+            Action::Heartbeat(_, bytes) => {
                 process.heartbeats += 1;
                 if !self.heartbeats_lost {
                     let at = now.after(DELAY);
                     self.processes[other]
                         .inbox
-                        .push_back((at, Event::Heartbeat(bytes.to_vec())));
+                        .push_back((at, Event::Heartbeat(PeerId(0), bytes.to_vec())));
                 }
             }
             Action::Release(shown) => process.shown.push((now, shown.into())),

@@ -67,11 +67,11 @@ impl SinglePrimary {
     /// the lease.
     pub fn on_say(&mut self, side: SideName, action: &Action) {
         let echo = match action {
-            Action::Send(bytes) => match Message::decode(bytes) {
+            Action::Send(_, bytes) => match Message::decode(bytes) {
                 Ok(Message::Ack(ack)) => Some(ack.echo),
                 _ => None,
             },
-            Action::Heartbeat(bytes) => match Heartbeat::decode(bytes).map(|heartbeat| heartbeat.beat) {
+            Action::Heartbeat(_, bytes) => match Heartbeat::decode(bytes).map(|heartbeat| heartbeat.beat) {
                 Ok(Beat::Echo(echo)) => echo,
                 _ => None,
             },

@@ -1,0 +1,158 @@
+//! `Follower`: a replica that follows this one's log, as its owner sees it: the channel to it, its signs of
+//! life, and how fast it follows. A primary has one for each backup.
+//!
+//! It sends frames and heartbeats, takes acknowledgements, and measures. What follows from a suspicion, and
+//! whether an output may leave, is the role's business.
+
+use std::collections::VecDeque;
+
+use machine::Step;
+
+use crate::event::{Action, PeerId, Suspicion};
+use crate::limits;
+use crate::log::codec::Frame;
+use crate::metrics::Metrics;
+use crate::options::PairOptions;
+use crate::peer::channel::{BadAck, Sender};
+use crate::peer::detect::Detector;
+use crate::peer::message::{Ack, Beat, Message};
+use crate::peer::pace::Pace;
+use crate::peer::pulse::Pulse;
+use crate::time::{Span, Time};
+
+/// A replica that follows this one's log.
+#[derive(Debug)]
+pub struct Follower {
+    /// The link to it.
+    pub id: PeerId,
+    /// The owner's end of the logging channel, with the lease.
+    pub sender: Sender,
+    /// Watches over its signs of life.
+    pub detector: Detector,
+    /// How fast the guest may run, so that it can follow.
+    pub pace: Pace,
+    /// This side's heartbeats to it.
+    pulse: Pulse,
+    /// How long the last message took from its sending to its acknowledgement.
+    round_trip: Span,
+    /// How long each of the last [`limits::BEATS_REMEMBERED`] heartbeats took to be answered, newest first.
+    /// Unlike messages, heartbeats wait behind no other bytes.
+    beats: VecDeque<Span>,
+}
+
+impl Follower {
+    /// A follower of which nothing is known yet, at the other end of the link `id`.
+    #[must_use]
+    pub fn new(now: Time, id: PeerId, options: &PairOptions) -> Follower {
+        let detector = Detector::new(now, options.timeout);
+        Follower {
+            id,
+            sender: Sender::new(now, options.timeout),
+            pulse: Pulse::new(now, id, options.epoch, options.owner, detector.interval()),
+            detector,
+            pace: Pace::new(now),
+            round_trip: Span(0),
+            beats: VecDeque::new(),
+        }
+    }
+
+    /// Takes an acknowledgement, while the last entry of the log is at `step`.
+    ///
+    /// # Errors
+    /// No correct backup would send it.
+    pub fn on_ack(&mut self, now: Time, ack: &Ack, step: Step, metrics: &mut Metrics) -> Result<(), BadAck> {
+        let told = self.sender.on_ack(ack, step)?;
+        self.detector.on_message(now);
+        if told.newer {
+            self.round_trip = now.since(ack.echo);
+            metrics.round_trip.add(self.round_trip);
+        }
+        let queued = told.frame.map(|sent| self.queued(now.since(sent)));
+        self.pace.on_executed(now, step, ack, queued, self.round_trip);
+        metrics.acks += 1;
+        metrics.lag = self.pace.lag();
+        metrics.lag_steps = self.pace.lag_steps();
+        metrics.speed_permille = self.pace.permille();
+        Ok(())
+    }
+
+    /// Takes a datagram, which may be a heartbeat.
+    pub fn on_heartbeat(&mut self, now: Time, bytes: &[u8]) {
+        if let Some(Beat::Echo(echo)) = self.pulse.hear(bytes) {
+            self.detector.on_heartbeat(now);
+            if let Some(echo) = echo
+                && self.sender.on_beat(echo)
+            {
+                self.beats.truncate(limits::BEATS_REMEMBERED - 1);
+                self.beats.push_front(now.since(echo));
+            }
+        }
+    }
+
+    /// How long a frame that `took` so long to be acknowledged has waited behind others in the link: what it
+    /// took longer than two round trips of a heartbeat, because TCP with a small window may keep a frame for
+    /// one round trip by itself. Zero if no heartbeat has been answered, since then nothing is known.
+    fn queued(&self, took: Span) -> Span {
+        let bare = self.beats.iter().min().copied().unwrap_or(took);
+        let queued = Span(took.0.saturating_sub(2 * bare.0));
+        // A shorter wait is TCP's own doing, on a long path with a small window or after a lost packet.
+        if queued < limits::QUEUED_MIN {
+            return Span(0);
+        }
+        queued
+    }
+
+    /// The suspicion, if it has been silent or hopelessly slow for too long.
+    #[must_use]
+    pub fn suspects(&self, now: Time) -> Option<Suspicion> {
+        self.detector
+            .suspects(now)
+            .or_else(|| self.pace.is_hopeless(now).then_some(Suspicion::Slow))
+    }
+
+    /// Must the guest stand until it has room, or has caught up (FT 3.2-c)?
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.sender.is_full() || self.pace.is_stopped()
+    }
+
+    /// Queues a frame of the log for it.
+    pub fn push(&mut self, frame: Frame) {
+        self.sender.push(frame);
+    }
+
+    /// The message with the next frame, if it has room for that. `released`: how many outputs have left.
+    pub fn next(&mut self, now: Time, released: u64) -> Option<Message> {
+        self.sender.next(now, released).map(Message::Log)
+    }
+
+    /// A message without a frame: a sign of life, and news of what was released.
+    pub fn keepalive(&mut self, now: Time, released: u64) -> Message {
+        Message::Log(self.sender.keepalive(now, released))
+    }
+
+    /// The heartbeat that is to be sent, if one is due. While acknowledgements come, one in a timeout keeps
+    /// firewalls open.
+    pub fn beat(&mut self, now: Time) -> Option<Action> {
+        if self.pulse.due() > now {
+            return None;
+        }
+        let interval = self.detector.interval();
+        let rarely = Span(interval.0 * limits::HEARTBEATS_PER_TIMEOUT);
+        if self.detector.link_silence(now) >= interval || self.pulse.silence(now) >= rarely {
+            let sent = self.sender.beat(now);
+            return Some(self.pulse.send(now, Beat::Sent(sent)));
+        }
+        self.pulse.skip(now, 1);
+        None
+    }
+
+    /// When there is something to do for this follower, whatever the guest does.
+    #[must_use]
+    pub fn deadline(&self) -> Time {
+        self.sender
+            .keepalive_due()
+            .min(self.pulse.due())
+            .min(self.detector.deadline())
+    }
+}
