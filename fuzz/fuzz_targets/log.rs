@@ -59,7 +59,7 @@ fuzz_target!(|bytes: &[u8]| {
             return;
         };
         // What is read can be written again, and reads the same.
-        let mut encoder = Encoder::resume(&before);
+        let mut encoder = Encoder::resume(before.base());
         for entry in &entries {
             encoder.push(entry);
         }

@@ -98,7 +98,8 @@ fn greet(side: Side, bytes: &[u8]) {
         side,
         owner: 1,
         timeout: Span::from_ms(500),
-        header: header(),
+        header: Some(header()),
+        settings: String::new(),
     };
     let mut handshake = Handshake::new(Time(0), me);
     for (index, piece) in bytes.split(|&byte| byte == 0xff).enumerate() {

@@ -262,7 +262,8 @@ impl<'a> Half<'a> {
             side: self.side,
             owner: self.owner,
             timeout: self.pair.timeout,
-            header: VmSpec::header(&self.config),
+            header: Some(VmSpec::header(&self.config)),
+            settings: String::new(),
         };
         let mut handshake = Handshake::new(clock::now(), hello);
         loop {
@@ -293,7 +294,7 @@ impl<'a> Half<'a> {
                         };
                         handshake.handle(clock::now(), event);
                     }
-                    HandshakeAction::Done { start, primary } => {
+                    HandshakeAction::Done { start, primary, .. } => {
                         // `Done` comes after `Build` was answered with `Built`.
                         let Some((guest, config)) = built.take() else {
                             return Err(RunError::Build("it was not asked for".into()));
@@ -302,6 +303,8 @@ impl<'a> Half<'a> {
                         let formed = Formed { link, start, primary };
                         return Ok((guest, config, formed));
                     }
+                    // A half that knows its VM considers none, and one that boots supplies nobody.
+                    HandshakeAction::Consider(_) | HandshakeAction::Supply { .. } => {}
                     HandshakeAction::Failed(failure) => {
                         let peer = link.peer();
                         return Err(RunError::Handshake { peer, failure });

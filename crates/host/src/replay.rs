@@ -113,11 +113,13 @@ pub fn replay<G: Guest>(
     let mut source = Source::open(log)?;
     let mut reader = LogReader::default();
     let header = source.header(&mut reader)?;
-    if header.program != program() {
+    if header.model != machine::MODEL {
         tracing::warn!(
-            "the log was recorded by {}, this is {}: the guest may differ",
+            "the log was recorded by {} with machine model {}, and {} has model {}: the guest may differ",
             header.program,
-            program()
+            header.model,
+            program(),
+            machine::MODEL
         );
     }
     let config = header.config(spec.boot()?).map_err(ReplayError::Images)?;

@@ -205,8 +205,8 @@ pub enum SetupError {
     OutOfReach(#[from] OutOfReach),
 }
 
-/// The name of this program with all that can change what it computes: two programs compute the same guest
-/// only if their names are equal.
+/// The name of this program with its version and the guest's instruction set, for people. Whether two
+/// programs compute the same guest says [`machine::MODEL`].
 #[must_use]
 pub fn program() -> String {
     format!("lockstep {} {}", env!("CARGO_PKG_VERSION"), hart::isa::string())

@@ -48,6 +48,11 @@ mod narrow;
 mod snapshot;
 mod virtio;
 
+/// The model: a number for the function that a machine computes, with the fields of its state. It becomes
+/// another one when, and only when, the same inputs could give another digest; two machines of different
+/// models are no copies of each other, whatever their releases.
+pub const MODEL: u32 = 1;
+
 pub use boot::BootError;
 pub use clock::Clock;
 pub use config::{Boot, Config, DiskConfig, NetConfig, Transport};

@@ -4,12 +4,9 @@
 
 use machine::{DiskRequest, DiskStatus, Input, PowerState};
 
+pub use crate::log::entry::Epoch;
 use crate::log::parcel::Parcel;
 use crate::time::Time;
-
-/// Number of a VM's pairing, or of the claim that ended it. The arbiter says whose it is (FT 2.3-e).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Epoch(pub u64);
 
 /// Names a link to another replica for as long as this process lives. The world numbers its links, from 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -32,7 +32,7 @@ pub use event::{
 pub use guest::Guest;
 pub use guest::playback::{Playback, PlaybackError, Playing};
 pub use guest::replay::Divergence;
-pub use log::entry::{Digest, Entry, EntryKind, Seq};
+pub use log::entry::{Digest, Entry, EntryKind, Mark, Seq};
 pub use log::header::{Header, ImageId};
 pub use log::logfile::{End, LogError, LogReader};
 pub use log::parcel::Parcel;
@@ -40,6 +40,6 @@ pub use metrics::{Histogram, Metrics};
 pub use node::Node;
 pub use options::{Options, PairOptions};
 pub use peer::handshake::{Failure, Handshake, HandshakeAction, HandshakeEvent};
-pub use peer::message::{Hello, Side, Start};
+pub use peer::message::{Hello, How, Side, Start};
 pub use time::{Span, Time};
 pub use vm_name::{BadName, VM_NAME_LEN_MAX, VmName};

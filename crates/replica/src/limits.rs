@@ -76,6 +76,12 @@ pub const MESSAGE_BYTES_MAX: usize = FRAME_BYTES_MAX + 1024;
 pub const HEADER_BYTES_MAX: usize = 64 << 10;
 /// Longest name or sentence in a message. A longer one is refused.
 pub const TEXT_BYTES_MAX: usize = 4096;
+/// Longest settings of a VM in a greeting, in bytes. Longer ones are refused.
+pub const SETTINGS_BYTES_MAX: usize = 64 << 10;
+/// Most images of a VM that a message may name. A message with more is refused.
+pub const IMAGES_MAX: u64 = 8;
+/// Most wishes for entropy without an answer at a cut. A message with more is refused.
+pub const ENTROPY_WISHES_MAX: u64 = 64;
 /// Most components of a digest. A digest with more is refused.
 pub const DIGEST_PARTS_MAX: u64 = 4096;
 /// Longest name of a digest's component, in bytes. A longer one is refused.

@@ -5,9 +5,10 @@
 
 use machine::{Boot, Config, DiskConfig, NetConfig};
 use replica::{
-    Epoch, Failure, Handshake, HandshakeAction, HandshakeEvent, Header, Hello, Side, Span, Start, Time,
-    limits,
-    peer::message::{Message, PROTOCOL},
+    Epoch, Failure, Handshake, HandshakeAction, HandshakeEvent, Header, Hello, How, ImageId, Seq, Side, Span,
+    Start, Time, limits,
+    log::codec::Base,
+    peer::message::{CutAt, Message, PROTOCOL},
 };
 
 fn config() -> Config {
@@ -45,7 +46,8 @@ fn hello(side: Side) -> Hello {
         side,
         owner: if side == Side::Primary { 11 } else { 22 },
         timeout: limits::TIMEOUT_DEFAULT,
-        header: Header::new(&config, "lockstep 0.1", 0),
+        header: Some(Header::new(&config, "lockstep 0.1", 0)),
+        settings: String::new(),
     }
 }
 
@@ -66,7 +68,33 @@ fn drive(one: Hello, two: Hello, arbiter: Option<Epoch>, build: bool) -> [Outcom
 
 fn drive_with(one: Hello, two: Hello, arbiter: Option<Epoch>, build: bool, proof: Proof) -> [Outcome; 2] {
     let now = Time(0);
-    let mut sides = [Handshake::new(now, one), Handshake::new(now, two)];
+    lead(
+        [Handshake::new(now, one), Handshake::new(now, two)],
+        arbiter,
+        build,
+        proof,
+    )
+}
+
+/// The handshake by which `waiting` becomes an apprentice of the guest that runs as `one`, in epoch 5.
+fn join(one: Hello, waiting: Hello) -> [Outcome; 2] {
+    let now = Time(0);
+    let sides = [
+        Handshake::of_running(now, one, Epoch(5), TOKEN),
+        Handshake::new(now, waiting),
+    ];
+    lead(sides, None, true, |_, _| HandshakeEvent::Proven)
+}
+
+const TOKEN: [u8; 16] = [7; 16];
+
+/// What a host that waits for whichever VM comes has not of this one.
+fn lacks() -> Vec<ImageId> {
+    vec![ImageId::of(b"kernel")]
+}
+
+fn lead(mut sides: [Handshake; 2], arbiter: Option<Epoch>, build: bool, proof: Proof) -> [Outcome; 2] {
+    let now = Time(0);
     let mut outcomes = [Outcome::Open, Outcome::Open];
     for _ in 0..20 {
         for index in 0..2 {
@@ -81,6 +109,17 @@ fn drive_with(one: Hello, two: Hello, arbiter: Option<Epoch>, build: bool, proof
                             arbiter.map_or(HandshakeEvent::ArbiterUnreachable, HandshakeEvent::Granted);
                         sides[index].handle(now, answer);
                     }
+                    HandshakeAction::Consider(theirs) => {
+                        let event = if theirs.settings.is_empty() {
+                            HandshakeEvent::Unfit("this host has no such network".to_owned())
+                        } else {
+                            HandshakeEvent::Fits { lacks: lacks() }
+                        };
+                        sides[index].handle(now, event);
+                    }
+                    HandshakeAction::Supply { token, images } => {
+                        assert_eq!((token, images), (TOKEN, lacks()));
+                    }
                     HandshakeAction::Prove { epoch, owner } => {
                         sides[index].handle(now, proof(epoch, owner));
                     }
@@ -88,8 +127,12 @@ fn drive_with(one: Hello, two: Hello, arbiter: Option<Epoch>, build: bool, proof
                     HandshakeAction::Build(_) => {
                         sides[index].handle(now, HandshakeEvent::BuildFailed("no memory".to_owned()));
                     }
-                    HandshakeAction::Done { start, primary } => {
-                        assert_eq!(primary, 11, "both sides know whose epoch it is");
+                    HandshakeAction::Done {
+                        start,
+                        primary,
+                        backup,
+                    } => {
+                        assert_eq!((primary, backup), (11, 22), "both sides know whose epoch it is");
                         outcomes[index] = Outcome::Done(Box::new(start));
                     }
                     HandshakeAction::Failed(failure) => outcomes[index] = Outcome::Failed(failure),
@@ -119,9 +162,56 @@ fn a_pair_is_formed_with_the_primarys_seeds_and_the_longer_timeout() {
     };
     assert_eq!(start.epoch, Epoch(4));
     assert_eq!(start.timeout, Span::from_ms(800));
-    assert_eq!(start.header, hello(Side::Primary).header);
+    assert_eq!(Some(&start.header), hello(Side::Primary).header.as_ref());
     let built = start.header.config(config().boot).unwrap();
     assert_eq!(built, config());
+}
+
+/// A host that waits for whichever VM comes.
+fn waiting() -> Hello {
+    Hello {
+        vm: String::new(),
+        header: None,
+        ..hello(Side::Backup)
+    }
+}
+
+#[test]
+fn a_host_that_waits_takes_the_machine_of_whichever_running_vm_comes() {
+    // FT 3.1-a, 3.1-c.
+    let running = Hello {
+        settings: "arbiter = \"/shared\"".to_owned(),
+        ..hello(Side::Primary)
+    };
+    let [one, two] = join(running.clone(), waiting());
+    assert_eq!(one, two);
+    let Outcome::Done(start) = one else {
+        panic!("{one:?}")
+    };
+    assert_eq!((start.epoch, start.how), (Epoch(5), How::Clone { token: TOKEN }));
+    assert_eq!(Some(start.header), running.header, "with the seeds");
+}
+
+#[test]
+fn a_host_that_cannot_take_a_vm_says_why() {
+    let [one, two] = join(hello(Side::Primary), waiting()).map(|outcome| match outcome {
+        Outcome::Failed(failure) => failure,
+        other => panic!("{other:?}"),
+    });
+    let why = "this host has no such network";
+    assert_eq!(two, Failure::Unfit(why.to_owned()));
+    assert_eq!(one, Failure::Refused(why.to_owned()));
+}
+
+#[test]
+fn a_vm_that_boots_is_not_taken_by_a_host_that_waits_for_a_running_one() {
+    let boots = Hello {
+        settings: "arbiter = \"/shared\"".to_owned(),
+        ..hello(Side::Primary)
+    };
+    let [one, two] = refused(boots, waiting());
+    assert_eq!(one, Failure::WaitsForRunning);
+    assert!(matches!(two, Failure::Refused(_) | Failure::OutOfTurn), "{two:?}");
 }
 
 #[test]
@@ -173,14 +263,11 @@ fn another_machine_is_refused_with_the_first_difference() {
             "the kernel differs: 6 bytes, SHA-256",
         ),
         (|h| h.features = 1, "CPU feature set"),
-        (
-            |h| h.program = "lockstep 0.2".to_owned(),
-            "the program differs: lockstep 0.2 there, lockstep 0.1 here",
-        ),
+        (|h| h.model = 2, "the machine model differs: 2 there, 1 here"),
     ];
     for (change, text) in changes {
         let mut other = hello(Side::Backup);
-        change(&mut other.header);
+        change(other.header.as_mut().unwrap());
         let [one, two] = refused(hello(Side::Primary), other);
         assert!(one.to_string().contains(text), "{one}");
         assert!(matches!(two, Failure::Machine(_)), "{two}");
@@ -196,6 +283,8 @@ fn an_image_that_changed_since_is_not_used() {
     };
     assert!(
         header
+            .as_ref()
+            .unwrap()
             .config(boot)
             .unwrap_err()
             .to_string()
@@ -305,12 +394,34 @@ fn messages_survive_their_bytes() {
     let start = Start {
         epoch: Epoch(3),
         timeout: Span(9),
-        header: hello(Side::Primary).header,
+        how: How::Clone { token: [7; 16] },
+        header: hello(Side::Primary).header.unwrap(),
+    };
+    let cut = CutAt {
+        base: Base {
+            seq: Seq(70_000),
+            step: machine::Step(1 << 40),
+            mtime: 12_345_678,
+            rate: 4_000_000,
+        },
+        outputs: 900,
+        released: 880,
+        entropy: vec![64, 8],
+    };
+    let waiting = Hello {
+        vm: String::new(),
+        header: None,
+        settings: "disk = [\"a\"]".to_owned(),
+        ..hello(Side::Backup)
     };
     for message in [
         Message::Hello(hello(Side::Backup)),
-        Message::OtherProtocol(77),
-        Message::Welcome,
+        Message::Hello(waiting),
+        Message::OtherProtocol(3),
+        Message::Welcome { lacks: vec![] },
+        Message::Welcome {
+            lacks: vec![ImageId::of(b"kernel"), ImageId::of(b"initrd")],
+        },
         Message::Refuse("no".to_owned()),
         Message::Start(start),
         Message::Ready,
@@ -319,6 +430,17 @@ fn messages_survive_their_bytes() {
             part: "ram".to_owned(),
         },
         Message::Ended { released: 8 },
+        Message::HandOver {
+            released: 9,
+            rejoin: true,
+        },
+        Message::Cut(cut),
+        Message::Following { digests: 2 },
+        Message::Abandon("the link is too slow".to_owned()),
+        Message::Dismiss,
+        Message::Dismissed,
+        Message::Taken(Epoch(8)),
+        Message::Declined("no disk".to_owned()),
     ] {
         let bytes = message.clone().encode();
         assert_eq!(Message::decode(&bytes), Ok(message));
@@ -326,7 +448,7 @@ fn messages_survive_their_bytes() {
             assert!(Message::decode(&bytes[..length]).is_err());
         }
         // Of another protocol only the number is understood.
-        let other = bytes == Message::OtherProtocol(77).encode();
+        let other = bytes == Message::OtherProtocol(3).encode();
         assert!(other || Message::decode(&[&bytes[..], &[0]].concat()).is_err());
     }
 }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use machine::Input;
-use replica::{End, Entry, EntryKind, Header, ImageId, LogReader};
+use replica::{End, Entry, EntryKind, Header, ImageId, LogReader, Mark};
 
 use crate::args::LogCommand;
 use objects::hex;
@@ -47,7 +47,7 @@ impl Entries {
         let mut entries = Entries {
             path: path.into(),
             file,
-            reader: LogReader::default(),
+            reader: LogReader::to_look_at(),
             complete: false,
             frame: Vec::new().into_iter(),
         };
@@ -175,7 +175,23 @@ fn describe(kind: &EntryKind) -> String {
                 .map(|(name, value)| format!("{name}={value:016x}"));
             format!("digest   {}", parts.collect::<Vec<_>>().join(" "))
         }
+        EntryKind::Mark(mark) => describe_mark(mark),
         EntryKind::Off(state) => format!("off      {state:?}"),
+    }
+}
+
+fn describe_mark(mark: &Mark) -> String {
+    match mark {
+        Mark::Guarded { epoch, owner, member } => format!(
+            "guarded  epoch {} owner {owner:032x} member {member:032x}",
+            epoch.0
+        ),
+        Mark::HandedOver { epoch } => format!("handover epoch {}", epoch.0),
+        Mark::Quiesce => "quiesce".into(),
+        Mark::Quiet => "quiet".into(),
+        Mark::Resume => "resume".into(),
+        Mark::Snapshot(name) => format!("snapshot {name:032x}"),
+        Mark::Dismissed { member } => format!("dismissed member {member:032x}"),
     }
 }
 
@@ -186,9 +202,10 @@ fn describe_header(header: &Header) -> String {
         length => format!("{length} bytes, sha256 {}", hex(&image.sha256)),
     };
     let mut text = format!(
-        "# written by {}, features {:#x}, from step {}\n\
+        "# written by {}, model {}, features {:#x}, from step {}\n\
          # memory {} MiB, harts {}, wall clock at step 0 {} ns\n",
         header.program,
+        header.model,
         header.features,
         header.start,
         header.memory >> 20,

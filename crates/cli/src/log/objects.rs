@@ -3,7 +3,7 @@
 //! Whoever reads them gets numbers and words, and must not have to take a sentence apart.
 
 use machine::{Control, DiskStatus, Input, PowerState};
-use replica::{End, Entry, EntryKind, Header, ImageId};
+use replica::{End, Entry, EntryKind, Header, ImageId, Mark};
 use serde_json::{Map, Value, json};
 
 /// The word for a kind of entry.
@@ -20,6 +20,13 @@ pub fn word(kind: &EntryKind) -> &'static str {
         EntryKind::Output { .. } => "output",
         EntryKind::Progress => "progress",
         EntryKind::Digest(_) => "digest",
+        EntryKind::Mark(Mark::Guarded { .. }) => "guarded",
+        EntryKind::Mark(Mark::HandedOver { .. }) => "handover",
+        EntryKind::Mark(Mark::Quiesce) => "quiesce",
+        EntryKind::Mark(Mark::Quiet) => "quiet",
+        EntryKind::Mark(Mark::Resume) => "resume",
+        EntryKind::Mark(Mark::Snapshot(_)) => "snapshot",
+        EntryKind::Mark(Mark::Dismissed { .. }) => "dismissed",
         EntryKind::Off(_) => "off",
     }
 }
@@ -59,8 +66,23 @@ fn fields(kind: &EntryKind) -> Value {
                 .collect();
             json!({"parts": parts})
         }
+        EntryKind::Mark(mark) => mark_fields(mark),
         EntryKind::Off(PowerState::Off) => json!({"state": "off"}),
         EntryKind::Off(PowerState::Failed(code)) => json!({"state": "failed", "code": code}),
+    }
+}
+
+/// The fields of a mark. Processes are named by 32 hexadecimal digits.
+fn mark_fields(mark: &Mark) -> Value {
+    let process = |number: &u128| format!("{number:032x}");
+    match mark {
+        Mark::Guarded { epoch, owner, member } => {
+            json!({"epoch": epoch.0, "owner": process(owner), "member": process(member)})
+        }
+        Mark::HandedOver { epoch } => json!({"epoch": epoch.0}),
+        Mark::Quiesce | Mark::Quiet | Mark::Resume => json!({}),
+        Mark::Snapshot(name) => json!({"name": process(name)}),
+        Mark::Dismissed { member } => json!({"member": process(member)}),
     }
 }
 
@@ -87,6 +109,7 @@ pub fn header(header: &Header) -> Value {
     json!({
         "kind": "header",
         "program": header.program,
+        "model": header.model,
         "features": header.features,
         "start": header.start.0,
         "memory": header.memory,

@@ -57,7 +57,7 @@ fn welcome(listener: &mut Listener) -> Link {
         panic!("no greeting")
     };
     (hello.side, hello.owner) = (Side::Backup, 99);
-    for message in [Message::Hello(hello), Message::Welcome] {
+    for message in [Message::Hello(hello), Message::Welcome { lacks: vec![] }] {
         link.send(&message.encode()).unwrap();
         assert!(link.flush().unwrap());
     }

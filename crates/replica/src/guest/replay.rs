@@ -260,7 +260,7 @@ impl Replayer {
                 }
                 self.off = Some(wanted);
             }
-            EntryKind::Progress | EntryKind::Output { .. } => {}
+            EntryKind::Progress | EntryKind::Output { .. } | EntryKind::Mark(_) => {}
         }
         Ok(())
     }

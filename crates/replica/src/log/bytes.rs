@@ -25,6 +25,9 @@ pub enum Malformed {
     /// Nobody has given a meaning to this tag.
     #[error("there is no kind {0}")]
     Tag(u8),
+    /// This kind is known by its number, and belongs to a part of Lockstep that this program does not have.
+    #[error("kind {0} belongs to a later release; run that release on both sides")]
+    Later(u8),
     /// A text is not UTF-8.
     #[error("a text is not UTF-8")]
     Text,
@@ -133,6 +136,18 @@ impl<'a> Reader<'a> {
         let (head, rest) = self.0.split_first_chunk::<N>().ok_or(Malformed::Short)?;
         self.0 = rest;
         Ok(*head)
+    }
+
+    /// Reads a byte that is 0 for no and 1 for yes.
+    ///
+    /// # Errors
+    /// If no byte is left, or it is another.
+    pub fn truth(&mut self) -> Result<bool, Malformed> {
+        match self.array()? {
+            [0] => Ok(false),
+            [1] => Ok(true),
+            _ => Err(Malformed::TooLarge),
+        }
     }
 
     /// Reads a number as [`Writer::varint`] writes it.

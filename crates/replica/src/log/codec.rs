@@ -16,12 +16,16 @@ use machine::{Control, DiskStatus, Input, PowerState, Step};
 
 use crate::limits;
 use crate::log::bytes::{Malformed, Reader, Writer};
-use crate::log::entry::{Digest, Entry, EntryKind, Seq};
+use crate::log::entry::{Digest, Entry, EntryKind, Epoch, Mark, Seq};
 use crate::log::parcel::Parcel;
 
 /// Version of the log format, in file headers. Version 1 also marked flushes of a disk as outputs, and
 /// version 2 had neither breaks nor sizes of disks, nor said which version of virtio-mmio a machine has.
-pub const VERSION: u32 = 3;
+/// Version 3 had no marks, and named the program in place of the model.
+pub const VERSION: u32 = 4;
+
+/// The oldest version of the format that can still be looked at. Only a log of [`VERSION`] can be replayed.
+pub const VERSION_OLDEST: u32 = 1;
 
 /// Bytes before the body of a frame: length of the body, CRC-32C of all that follows, first number.
 pub const FRAME_HEAD: usize = 4 + 4 + 8;
@@ -40,24 +44,33 @@ const TAG_RESET: u8 = 10;
 const TAG_DIGEST: u8 = 11;
 const TAG_OFF: u8 = 12;
 const TAG_FAILED: u8 = 13;
+const TAG_GUARDED: u8 = 14;
+const TAG_HANDED_OVER: u8 = 15;
+const TAG_QUIESCE: u8 = 16;
+const TAG_QUIET: u8 = 17;
+const TAG_RESUME: u8 = 18;
+const TAG_SNAPSHOT: u8 = 19;
+const TAG_DISMISSED: u8 = 20;
 const TAG_BREAK: u8 = 21;
 const TAG_DISK_SIZE: u8 = 22;
 
 /// The last entry, relative to which the next one is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Base {
+pub struct Base {
     /// The last entry's number.
-    seq: Seq,
+    pub seq: Seq,
     /// The last entry's step.
-    step: Step,
+    pub step: Step,
     /// `mtime` of the last `Clock` entry; 0 before any.
-    mtime: u64,
+    pub mtime: u64,
     /// Rate of the last `Clock` entry; 0 before any.
-    rate: u32,
+    pub rate: u32,
 }
 
 impl Base {
-    const fn new(start: Step) -> Base {
+    /// Before the first entry of a log that starts at `start`.
+    #[must_use]
+    pub const fn new(start: Step) -> Base {
         Base {
             seq: Seq(0),
             step: start,
@@ -118,14 +131,28 @@ impl Encoder {
         }
     }
 
-    /// An encoder that goes on where a decoder stands: a backup that goes live continues the same log.
+    /// An encoder that goes on behind `base`: a backup that goes live continues the same log.
     #[must_use]
-    pub fn resume(decoder: &Decoder) -> Encoder {
+    pub fn resume(base: Base) -> Encoder {
         Encoder {
-            base: decoder.base,
+            base,
             body: Writer::with_room(FRAME_ROOM),
             entries: 0,
         }
+    }
+
+    /// The last entry.
+    #[must_use]
+    pub fn base(&self) -> Base {
+        self.base
+    }
+
+    /// Skips the steps up to `step`, of which no entry tells: somebody reads the log from there on who has
+    /// the guest's state at that step. Panics if a frame is not finished, or if `step` is before the last
+    /// entry.
+    pub fn skip_to(&mut self, step: Step) {
+        assert!(self.entries == 0 && step >= self.base.step, "a log goes forward");
+        self.base.step = step;
     }
 
     /// The step of the last entry.
@@ -172,6 +199,7 @@ impl Encoder {
                     w.raw(&value.to_le_bytes());
                 }
             }
+            EntryKind::Mark(mark) => push_mark(w, delta, mark),
             EntryKind::Off(PowerState::Off) => head(w, TAG_OFF, delta),
             EntryKind::Off(PowerState::Failed(code)) => {
                 head(w, TAG_FAILED, delta);
@@ -213,6 +241,32 @@ fn frame_crc(first: u64, body: &[u8]) -> u32 {
 fn head(w: &mut Writer, tag: u8, delta: u64) {
     w.raw(&[tag]);
     w.varint(delta);
+}
+
+fn push_mark(w: &mut Writer, delta: u64, mark: &Mark) {
+    match mark {
+        Mark::Guarded { epoch, owner, member } => {
+            head(w, TAG_GUARDED, delta);
+            w.varint(epoch.0);
+            w.raw(&owner.to_le_bytes());
+            w.raw(&member.to_le_bytes());
+        }
+        Mark::HandedOver { epoch } => {
+            head(w, TAG_HANDED_OVER, delta);
+            w.varint(epoch.0);
+        }
+        Mark::Quiesce => head(w, TAG_QUIESCE, delta),
+        Mark::Quiet => head(w, TAG_QUIET, delta),
+        Mark::Resume => head(w, TAG_RESUME, delta),
+        Mark::Snapshot(name) => {
+            head(w, TAG_SNAPSHOT, delta);
+            w.raw(&name.to_le_bytes());
+        }
+        Mark::Dismissed { member } => {
+            head(w, TAG_DISMISSED, delta);
+            w.raw(&member.to_le_bytes());
+        }
+    }
 }
 
 fn push_input(w: &mut Writer, base: &mut Base, delta: u64, input: &Input) {
@@ -334,6 +388,18 @@ impl Decoder {
         }
     }
 
+    /// A decoder that goes on behind `base`.
+    #[must_use]
+    pub fn resume(base: Base) -> Decoder {
+        Decoder { base }
+    }
+
+    /// The last entry decoded.
+    #[must_use]
+    pub fn base(&self) -> Base {
+        self.base
+    }
+
     /// The number of the last entry decoded.
     #[must_use]
     pub fn seq(&self) -> Seq {
@@ -404,6 +470,7 @@ impl Decoder {
                 let code = r.varint_at_most(u64::from(u16::MAX))?;
                 EntryKind::Off(PowerState::Failed(u16::try_from(code).unwrap_or(u16::MAX)))
             }
+            TAG_GUARDED..=TAG_DISMISSED => EntryKind::Mark(mark(r, tag)?),
             _ => EntryKind::Input(input(r, tag)?),
         };
         Ok(Entry { at, kind })
@@ -430,6 +497,29 @@ impl Decoder {
         Ok(Input::Clock { mtime, rate })
     }
 }
+
+fn mark(r: &mut Reader<'_>, tag: u8) -> Result<Mark, Malformed> {
+    let process = |r: &mut Reader<'_>| r.array().map(u128::from_le_bytes);
+    Ok(match tag {
+        TAG_GUARDED => Mark::Guarded {
+            epoch: Epoch(r.varint()?),
+            owner: process(r)?,
+            member: process(r)?,
+        },
+        TAG_HANDED_OVER => Mark::HandedOver {
+            epoch: Epoch(r.varint()?),
+        },
+        TAG_QUIESCE => Mark::Quiesce,
+        TAG_QUIET => Mark::Quiet,
+        TAG_RESUME => Mark::Resume,
+        TAG_SNAPSHOT => Mark::Snapshot(process(r)?),
+        TAG_DISMISSED => Mark::Dismissed { member: process(r)? },
+        unknown => return Err(Malformed::Tag(unknown)),
+    })
+}
+
+/// Tags of entries that a later release writes: of disks that each side has for itself.
+const LATER: std::ops::RangeInclusive<u8> = 24..=27;
 
 fn input(r: &mut Reader<'_>, tag: u8) -> Result<Input, Malformed> {
     let bytes = limits::INPUT_BYTES_MAX;
@@ -462,6 +552,7 @@ fn input(r: &mut Reader<'_>, tag: u8) -> Result<Input, Malformed> {
         },
         TAG_POWER_OFF => Input::Control(Control::PowerOff),
         TAG_RESET => Input::Control(Control::Reset),
+        later if LATER.contains(&later) => return Err(Malformed::Later(later)),
         unknown => return Err(Malformed::Tag(unknown)),
     })
 }

@@ -13,6 +13,10 @@ pub struct Digest {
     pub parts: Vec<(String, u64)>,
 }
 
+/// Number of a VM's ownership, which the arbiter grants and every takeover raises (FT 2.3-e).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Epoch(pub u64);
+
 /// Number of an entry in its log, counted from 1; 0 stands for no entry, or for the place before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Seq(pub u64);
@@ -40,8 +44,43 @@ pub enum EntryKind {
     Progress,
     /// The guest's state here, as a digest: a replica that replays must have the same.
     Digest(Digest),
+    /// Something of the pair's life that lies at a step. It changes nothing in the guest.
+    Mark(Mark),
     /// The guest is off from here on, for good; the last entry of a log (FT 3.3-a).
     Off(PowerState),
+}
+
+/// Something of the pair's life that lies at a step on both sides (FT 3.3-a). A replay of a file ignores it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// From here on the owner shows an output only once `member` has acknowledged its entry: whoever has
+    /// received this entry may claim the epoch after `epoch` (docs/protocol.md, "Joining").
+    Guarded {
+        /// The epoch in which the member joins.
+        epoch: Epoch,
+        /// The process that has the epoch.
+        owner: u128,
+        /// The process that may claim from here on.
+        member: u128,
+    },
+    /// The owner has stopped here and leaves the VM to its member.
+    HandedOver {
+        /// The epoch that ends here.
+        epoch: Epoch,
+    },
+    /// From here on no new request goes to a disk.
+    Quiesce,
+    /// No request is at a disk here, on either side.
+    Quiet,
+    /// Requests go to the disks again.
+    Resume,
+    /// A snapshot with this name is taken here.
+    Snapshot(u128),
+    /// `member` may not claim any more.
+    Dismissed {
+        /// The process that is a member no longer.
+        member: u128,
+    },
 }
 
 /// The check of an output: CRC-32C over a tag, the output's numbers and its bytes. It stands in the log, so

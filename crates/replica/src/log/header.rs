@@ -41,13 +41,32 @@ impl ImageId {
             sha256: Sha256::digest(image).into(),
         }
     }
+
+    /// Writes the name as it stands in headers and messages.
+    pub fn write(&self, w: &mut Writer) {
+        w.varint(self.length);
+        w.raw(&self.sha256);
+    }
+
+    /// Reads a name as [`ImageId::write`] writes it.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes, if they are no name.
+    pub fn read(r: &mut Reader<'_>) -> Result<ImageId, Malformed> {
+        Ok(ImageId {
+            length: r.varint()?,
+            sha256: r.array()?,
+        })
+    }
 }
 
 /// What a log begins with: the machine that it is of, and where it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// The program that wrote it, with its version: another program may compute another guest.
+    /// The program that wrote it, with its version, for people.
     pub program: String,
+    /// The model: the function that the machine computes, [`machine::MODEL`] of the program that wrote it.
+    pub model: u32,
     /// Properties of the host CPU that can change results of the guest. Equal on both sides.
     pub features: u64,
     /// The step at which the log starts: 0, from boot.
@@ -94,6 +113,7 @@ impl Header {
     pub fn new(config: &Config, program: &str, features: u64) -> Header {
         Header {
             program: program.to_owned(),
+            model: machine::MODEL,
             features,
             start: Step(0),
             memory: config.memory,
@@ -140,7 +160,8 @@ impl Header {
     pub fn same_shape(&self, ours: &Header) -> Result<(), Mismatch> {
         // All fields stand here, so that whoever adds one must say whether it is a seed.
         let Header {
-            program,
+            program: _,
+            model,
             features,
             start,
             memory,
@@ -155,7 +176,7 @@ impl Header {
             kernel,
             initrd,
         } = self;
-        differ("the program", program, &ours.program)?;
+        differ("the machine model", model, &ours.model)?;
         differ("the host's CPU feature set", features, &ours.features)?;
         differ("the first step", start, &ours.start)?;
         differ("the memory size", Bytes(*memory), Bytes(ours.memory))?;
@@ -197,6 +218,7 @@ impl Header {
     /// Writes the header as it stands in a message and, behind [`MAGIC`], in a file.
     pub fn write(&self, w: &mut Writer) {
         w.bytes(self.program.as_bytes());
+        w.varint(u64::from(self.model));
         w.varint(self.features);
         w.varint(self.start.0);
         w.varint(self.memory);
@@ -216,8 +238,7 @@ impl Header {
         w.varint(self.wall_clock_ns);
         w.bytes(self.command_line.as_bytes());
         for image in [&self.firmware, &self.kernel, &self.initrd] {
-            w.varint(image.length);
-            w.raw(&image.sha256);
+            image.write(w);
         }
     }
 
@@ -226,7 +247,20 @@ impl Header {
     /// # Errors
     /// What is wrong with the bytes, if they are no header.
     pub fn read(r: &mut Reader<'_>) -> Result<Header, Malformed> {
+        Header::read_version(r, codec::VERSION)
+    }
+
+    /// Reads a header as it stands in a file of this version of the format. A file older than version 4 names
+    /// no model (0 here), and one older than version 3 has the modern virtio-mmio only.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes, if they are no header.
+    pub fn read_version(r: &mut Reader<'_>, version: u32) -> Result<Header, Malformed> {
         let program = r.text(limits::TEXT_BYTES_MAX)?;
+        let model = match version {
+            ..4 => 0,
+            _ => u32::try_from(r.varint()?).map_err(|_| Malformed::TooLarge)?,
+        };
         let features = r.varint()?;
         let start = Step(r.varint()?);
         let memory = r.varint()?;
@@ -235,7 +269,7 @@ impl Header {
         for _ in 0..r.varint_at_most(limits::DEVICES_MAX)? {
             disks.push(DiskConfig {
                 sectors: r.varint()?,
-                read_only: truth(r)?,
+                read_only: r.truth()?,
                 serial: r.text(limits::TEXT_BYTES_MAX)?,
             });
         }
@@ -245,28 +279,24 @@ impl Header {
         }
         Ok(Header {
             program,
+            model,
             features,
             start,
             memory,
             harts,
             disks,
             nets,
-            virtio: transport(r)?,
+            virtio: match version {
+                ..3 => Transport::Modern,
+                _ => transport(r)?,
+            },
             rng_seed: r.array()?,
             wall_clock_ns: r.varint()?,
             command_line: r.text(limits::HEADER_BYTES_MAX)?,
-            firmware: image(r)?,
-            kernel: image(r)?,
-            initrd: image(r)?,
+            firmware: ImageId::read(r)?,
+            kernel: ImageId::read(r)?,
+            initrd: ImageId::read(r)?,
         })
-    }
-}
-
-fn truth(r: &mut Reader<'_>) -> Result<bool, Malformed> {
-    match r.array()? {
-        [0] => Ok(false),
-        [1] => Ok(true),
-        _ => Err(Malformed::TooLarge),
     }
 }
 
@@ -276,13 +306,6 @@ fn transport(r: &mut Reader<'_>) -> Result<Transport, Malformed> {
         .into_iter()
         .find(|transport| transport.version() == version)
         .ok_or(Malformed::TooLarge)
-}
-
-fn image(r: &mut Reader<'_>) -> Result<ImageId, Malformed> {
-    Ok(ImageId {
-        length: r.varint()?,
-        sha256: r.array()?,
-    })
 }
 
 impl fmt::Display for ImageId {

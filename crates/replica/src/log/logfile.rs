@@ -92,12 +92,24 @@ pub struct LogReader {
     log: Option<(Header, Decoder)>,
     /// Has an entry said that the guest is off? Then nothing may follow it.
     off: bool,
+    /// Are logs of older versions read too? Nobody replays what comes out, since another guest has lived it.
+    to_look_at: bool,
 }
 
 /// Bytes before the header's body: magic, version, length and CRC-32C of the body.
 const HEAD: usize = 8 + 4 + 4 + 4;
 
 impl LogReader {
+    /// A reader that also reads logs of older versions, from [`codec::VERSION_OLDEST`] on: for whoever looks
+    /// at them. A reader by `default` reads only what this program can replay.
+    #[must_use]
+    pub fn to_look_at() -> LogReader {
+        LogReader {
+            to_look_at: true,
+            ..LogReader::default()
+        }
+    }
+
     /// Takes the next bytes of the file.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.drain(..self.used);
@@ -129,7 +141,12 @@ impl LogReader {
         let mut word = || r.array::<4>().map(u32::from_le_bytes).map_err(LogError::Header);
         let (_, _) = (word()?, word()?);
         let (found, length, crc) = (word()?, word()?, word()?);
-        if found != codec::VERSION {
+        let oldest = if self.to_look_at {
+            codec::VERSION_OLDEST
+        } else {
+            codec::VERSION
+        };
+        if !(oldest..=codec::VERSION).contains(&found) {
             return Err(LogError::Version {
                 found,
                 wanted: codec::VERSION,
@@ -146,7 +163,7 @@ impl LogReader {
             return Err(LogError::HeaderChecksum);
         }
         let mut r = Reader::new(body);
-        let header = Header::read(&mut r).map_err(LogError::Header)?;
+        let header = Header::read_version(&mut r, found).map_err(LogError::Header)?;
         r.end().map_err(LogError::Header)?;
         self.used = HEAD.saturating_add(length);
         let decoder = Decoder::new(header.start);

@@ -11,6 +11,9 @@
 //!    | <------------------------------ Ready                                   |
 //!  Done                                                                      Done
 //! ```
+//! If the guest runs already, the backup becomes an apprentice of it: the primary has its epoch, and sends
+//! what the backup lacks over a second link (`Supply`) before that builds a machine without a state.
+//!
 //! Both sides check the other's greeting by themselves, so that both can say why they do not fit. No side is
 //! ever done before both are known to see the same arbiter and the same disks.
 #![deny(
@@ -25,9 +28,9 @@ use std::collections::VecDeque;
 use crate::event::Epoch;
 use crate::limits;
 use crate::log::bytes::Malformed;
-use crate::log::header::Mismatch;
+use crate::log::header::{Header, ImageId, Mismatch};
 use crate::log::parcel::Parcel;
-use crate::peer::message::{Hello, Message, PROTOCOL, Side, Start};
+use crate::peer::message::{Hello, How, Message, PROTOCOL, Side, Start};
 use crate::time::{Span, Time};
 
 /// What the world tells a handshake.
@@ -37,6 +40,13 @@ pub enum HandshakeEvent {
     Peer(Vec<u8>),
     /// The link to the peer is gone.
     LinkLost,
+    /// [`HandshakeAction::Consider`]: this host can be the backup of that VM, and has not these images of it.
+    Fits {
+        /// The images that the primary must send, by their content.
+        lacks: Vec<ImageId>,
+    },
+    /// [`HandshakeAction::Consider`]: this host cannot; the sentence says why.
+    Unfit(String),
     /// The arbiter's answer to [`HandshakeAction::AskNext`].
     Granted(Epoch),
     /// The arbiter cannot be asked now.
@@ -62,6 +72,16 @@ pub enum HandshakeAction {
         /// The process that claims, which is the primary of the pair.
         owner: u128,
     },
+    /// Backup that waits for whichever VM comes: may this one be backed up here, and what of it is not here?
+    /// Answer with [`HandshakeEvent::Fits`] or [`HandshakeEvent::Unfit`].
+    Consider(Box<Hello>),
+    /// Primary of a guest that runs: open the bulk link, which shows `token`, and send these images over it.
+    Supply {
+        /// What the bulk link must show.
+        token: [u8; 16],
+        /// The images, by their content.
+        images: Vec<ImageId>,
+    },
     /// Look at this side's arbiter and at the locks of its disks: `epoch` must be claimed and locked there,
     /// by `owner`, the primary that calls. Answer with [`HandshakeEvent::Proven`] or
     /// [`HandshakeEvent::NotShared`].
@@ -71,7 +91,8 @@ pub enum HandshakeAction {
         /// The primary's process, which must be the one that has claimed and locked.
         owner: u128,
     },
-    /// Build the machine of this header, and answer with [`HandshakeEvent::Built`].
+    /// Build the machine of this header, without a state if it is to be cloned, and answer with
+    /// [`HandshakeEvent::Built`].
     Build(Start),
     /// The pair is formed: make the node.
     Done {
@@ -79,6 +100,8 @@ pub enum HandshakeAction {
         start: Start,
         /// The primary's process, which has the epoch.
         primary: u128,
+        /// The backup's process.
+        backup: u128,
     },
     /// No pair; close the link.
     Failed(Failure),
@@ -101,6 +124,14 @@ pub enum Failure {
         /// Name of this side's VM.
         ours: String,
     },
+    /// This side boots a VM, and the other waits for one that runs.
+    #[error(
+        "the other side waits for a VM that runs already; start this one with `lockstep run` and protect it"
+    )]
+    WaitsForRunning,
+    /// This side cannot be the backup of the other side's VM; the sentence says why.
+    #[error("{0}")]
+    Unfit(String),
     /// Both sides are configured as the same half of a pair.
     #[error("both sides want to be the {0}; start one of them as the other half")]
     SameSide(Side),
@@ -154,8 +185,10 @@ enum Stage {
     Epoch { timeout: Span },
     /// Primary: the backup's word that it has built its machine.
     Ready(Start),
+    /// Backup that waits for whichever VM comes: whether this host can take it.
+    Fit { theirs: Box<Hello> },
     /// Backup: the primary's decision.
-    Start { timeout: Span },
+    Start { timeout: Span, header: Header },
     /// Backup: whether this side's arbiter and disks are the primary's.
     Proof(Start),
     /// Backup: this side's machine.
@@ -169,6 +202,8 @@ enum Stage {
 pub struct Handshake {
     /// What this side says of itself.
     me: Hello,
+    /// Primary of a guest that runs: its epoch, and the token of the bulk link; `None`: the guest boots.
+    running: Option<(Epoch, [u8; 16])>,
     /// The other side's process; 0 before it has greeted.
     other: u128,
     stage: Stage,
@@ -185,6 +220,7 @@ impl Handshake {
         let hello = Message::Hello(me.clone()).encode();
         let mut handshake = Handshake {
             me,
+            running: None,
             other: 0,
             stage: Stage::Hello,
             deadline: Some(now.after(limits::HANDSHAKE_ANSWER)),
@@ -194,6 +230,16 @@ impl Handshake {
             handshake.fail(Failure::Timeout);
         }
         handshake
+    }
+
+    /// Begins a handshake by which the other side becomes an apprentice of the guest that runs here in
+    /// `epoch`. The bulk link will show `token`.
+    #[must_use]
+    pub fn of_running(now: Time, me: Hello, epoch: Epoch, token: [u8; 16]) -> Handshake {
+        Handshake {
+            running: Some((epoch, token)),
+            ..Handshake::new(now, me)
+        }
     }
 
     /// Takes an event from the world. After the end of the handshake nothing follows from one.
@@ -207,6 +253,8 @@ impl Handshake {
                 Err(why) => Err(Failure::Garbage(why)),
             },
             HandshakeEvent::LinkLost => Err(Failure::LinkLost),
+            HandshakeEvent::Fits { lacks } => self.on_fits(now, lacks),
+            HandshakeEvent::Unfit(why) => Err(Failure::Unfit(why)),
             HandshakeEvent::Granted(epoch) => self.on_granted(now, epoch),
             HandshakeEvent::ArbiterUnreachable => Err(Failure::Arbiter),
             HandshakeEvent::Proven => self.on_proven(),
@@ -243,12 +291,12 @@ impl Handshake {
             (_, Message::Refuse(why)) => return Err(Failure::Refused(why)),
             (_, Message::OtherProtocol(theirs)) => return Err(Failure::Protocol { theirs }),
             (Stage::Hello, Message::Hello(theirs)) => self.on_hello(now, &theirs)?,
-            (Stage::Welcome { timeout }, Message::Welcome) => {
-                let owner = self.me.owner;
-                self.out.push_back(HandshakeAction::AskNext { owner });
-                self.await_stage(Stage::Epoch { timeout }, None);
+            (Stage::Welcome { timeout }, Message::Welcome { lacks }) => {
+                self.on_welcome(now, timeout, lacks)?;
             }
-            (Stage::Start { timeout }, Message::Start(start)) => self.on_start(timeout, start)?,
+            (Stage::Start { timeout, header }, Message::Start(start)) => {
+                self.on_start(timeout, &header, start)?;
+            }
             (Stage::Ready(start), Message::Ready) => self.finish(start),
             _ => return Err(Failure::OutOfTurn),
         }
@@ -260,38 +308,89 @@ impl Handshake {
         if theirs.owner == me.owner {
             return Err(Failure::Myself);
         }
-        if theirs.vm != me.vm {
-            let (theirs, ours) = (theirs.vm.clone(), me.vm.clone());
-            return Err(Failure::Vm { theirs, ours });
-        }
         if theirs.side == me.side {
             return Err(Failure::SameSide(me.side));
         }
         if !timeout_is_sound(theirs.timeout) {
             return Err(Failure::Timeout);
         }
-        theirs.header.same_shape(&me.header)?;
+        if me.side == Side::Backup && me.header.is_none() {
+            let theirs = Box::new(theirs.clone());
+            self.out.push_back(HandshakeAction::Consider(theirs.clone()));
+            self.await_stage(Stage::Fit { theirs }, None);
+            return Ok(());
+        }
+        if theirs.vm != me.vm && !(me.side == Side::Primary && theirs.header.is_none()) {
+            let (theirs, ours) = (theirs.vm.clone(), me.vm.clone());
+            return Err(Failure::Vm { theirs, ours });
+        }
+        match (&theirs.header, &me.header) {
+            (Some(theirs), Some(ours)) => theirs.same_shape(ours)?,
+            (None, _) if self.running.is_some() => {}
+            _ => return Err(Failure::WaitsForRunning),
+        }
         self.other = theirs.owner;
         let timeout = theirs.timeout.max(self.me.timeout);
-        let answer = Some(now.after(limits::HANDSHAKE_ANSWER));
-        match self.me.side {
-            Side::Primary => self.await_stage(Stage::Welcome { timeout }, answer),
-            Side::Backup => {
-                self.send(Message::Welcome);
-                self.await_stage(Stage::Start { timeout }, Some(now.after(limits::HANDSHAKE_BUILD)));
+        match (self.me.side, &self.me.header) {
+            (Side::Backup, Some(header)) => {
+                let header = header.clone();
+                self.welcome(now, timeout, header, Vec::new());
+            }
+            _ => {
+                let answer = Some(now.after(limits::HANDSHAKE_BUILD));
+                self.await_stage(Stage::Welcome { timeout }, answer);
             }
         }
         Ok(())
+    }
+
+    fn on_fits(&mut self, now: Time, lacks: Vec<ImageId>) -> Result<(), Failure> {
+        let Stage::Fit { theirs } = std::mem::replace(&mut self.stage, Stage::Over) else {
+            return Err(Failure::OutOfTurn);
+        };
+        let header = theirs.header.ok_or(Failure::OutOfTurn)?;
+        self.other = theirs.owner;
+        let timeout = theirs.timeout.max(self.me.timeout);
+        self.welcome(now, timeout, header, lacks);
+        Ok(())
+    }
+
+    /// Backup: consents, and waits for the primary's decision about a machine as `header` has it.
+    fn welcome(&mut self, now: Time, timeout: Span, header: Header, lacks: Vec<ImageId>) {
+        self.send(Message::Welcome { lacks });
+        let patience = now.after(limits::HANDSHAKE_BUILD);
+        self.await_stage(Stage::Start { timeout, header }, Some(patience));
+    }
+
+    fn on_welcome(&mut self, now: Time, timeout: Span, lacks: Vec<ImageId>) -> Result<(), Failure> {
+        let Some((epoch, token)) = self.running else {
+            if !lacks.is_empty() {
+                return Err(Failure::OutOfTurn);
+            }
+            let owner = self.me.owner;
+            self.out.push_back(HandshakeAction::AskNext { owner });
+            self.await_stage(Stage::Epoch { timeout }, None);
+            return Ok(());
+        };
+        let images = lacks;
+        self.out.push_back(HandshakeAction::Supply { token, images });
+        self.decide(now, timeout, epoch, How::Clone { token })
     }
 
     fn on_granted(&mut self, now: Time, epoch: Epoch) -> Result<(), Failure> {
         let Stage::Epoch { timeout } = self.stage else {
             return Err(Failure::OutOfTurn);
         };
-        let header = self.me.header.clone();
+        self.decide(now, timeout, epoch, How::Boot)
+    }
+
+    /// Primary: says what the pair is, and waits until the backup's machine is built.
+    fn decide(&mut self, now: Time, timeout: Span, epoch: Epoch, how: How) -> Result<(), Failure> {
+        let header = self.me.header.clone().ok_or(Failure::OutOfTurn)?;
         let start = Start {
             epoch,
             timeout,
+            how,
             header,
         };
         self.send(Message::Start(start.clone()));
@@ -299,9 +398,12 @@ impl Handshake {
         Ok(())
     }
 
-    fn on_start(&mut self, timeout: Span, start: Start) -> Result<(), Failure> {
+    fn on_start(&mut self, timeout: Span, header: &Header, start: Start) -> Result<(), Failure> {
         // The greeting has been checked already, but the decision has a header of its own.
-        start.header.same_shape(&self.me.header)?;
+        start.header.same_shape(header)?;
+        if self.me.header.is_none() && start.how == How::Boot {
+            return Err(Failure::OutOfTurn);
+        }
         if start.timeout != timeout {
             return Err(Failure::Timeout);
         }
@@ -340,11 +442,15 @@ impl Handshake {
     }
 
     fn finish(&mut self, start: Start) {
-        let primary = match self.me.side {
-            Side::Primary => self.me.owner,
-            Side::Backup => self.other,
+        let (primary, backup) = match self.me.side {
+            Side::Primary => (self.me.owner, self.other),
+            Side::Backup => (self.other, self.me.owner),
         };
-        self.out.push_back(HandshakeAction::Done { start, primary });
+        self.out.push_back(HandshakeAction::Done {
+            start,
+            primary,
+            backup,
+        });
         self.await_stage(Stage::Over, None);
     }
 

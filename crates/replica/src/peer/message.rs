@@ -17,8 +17,9 @@ use machine::Step;
 use crate::event::Epoch;
 use crate::limits;
 use crate::log::bytes::{Malformed, Reader, Writer};
+use crate::log::codec::Base;
 use crate::log::entry::Seq;
-use crate::log::header::Header;
+use crate::log::header::{Header, ImageId};
 use crate::log::parcel::Parcel;
 use crate::time::{Span, Time};
 
@@ -43,7 +44,7 @@ impl fmt::Display for Side {
 /// Who a replica is and what it would run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
-    /// Name of the VM.
+    /// Name of the VM; empty for a backup that waits for whichever VM comes.
     pub vm: String,
     /// Which half it wants to be.
     pub side: Side,
@@ -51,8 +52,12 @@ pub struct Hello {
     pub owner: u128,
     /// The failure-detection timeout it is configured with.
     pub timeout: Span,
-    /// The machine. The backup's seeds do not count.
-    pub header: Header,
+    /// The machine. The backup's seeds do not count. `None`: a backup that waits for whichever VM comes, and
+    /// takes its machine over.
+    pub header: Option<Header>,
+    /// How the VM is set up around its machine (disks, networks, arbiter), in the words of VM.toml, for a
+    /// backup that waits for whichever VM comes. Empty: the other side knows by itself.
+    pub settings: String,
 }
 
 /// What the primary decides about the pair that is about to form.
@@ -62,12 +67,43 @@ pub struct Start {
     pub epoch: Epoch,
     /// The timeout of both: the longer of the two.
     pub timeout: Span,
+    /// How the guest's state comes to the backup.
+    pub how: How,
     /// The machine, with the seeds, and the step at which the log starts.
     pub header: Header,
 }
 
-/// Version of the messages and of the log in them. The first tag and this number never change their place.
-pub const PROTOCOL: u64 = 3;
+/// How the guest's state comes to a backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// Both sides boot the same machine, and the log begins at its first step.
+    Boot,
+    /// The guest runs already, and its state is copied over a second link, the bulk link (FT 3.1-a).
+    Clone {
+        /// What the bulk link must show, so that it is known to belong to this link.
+        token: [u8; 16],
+    },
+}
+
+/// Where an apprentice's life begins: the guest was stopped here for a moment, and its log goes on from here
+/// (FT 3.1-b). The guest's state at this step comes over the bulk link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CutAt {
+    /// The last entry before the cut. Its step is the guest's at the cut.
+    pub base: Base,
+    /// How many outputs the guest had produced in its life.
+    pub outputs: u64,
+    /// How many of them have left: fewer, if a gate holds some.
+    pub released: u64,
+    /// The guest's wishes for entropy that had no answer, in order.
+    pub entropy: Vec<u32>,
+}
+
+/// The newest version of the messages, and of the log in them, that this program speaks. The first tag and
+/// the two numbers behind it never change their places.
+pub const PROTOCOL: u64 = 4;
+/// The oldest version that this program speaks. Two sides speak the highest that both do.
+pub const PROTOCOL_OLDEST: u64 = 4;
 
 /// What one replica says to the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,13 +113,18 @@ pub enum Message {
     /// A greeting in another version of the protocol, of which only the version can be understood.
     OtherProtocol(u64),
     /// Backup to primary: we fit.
-    Welcome,
+    Welcome {
+        /// The images of the VM that this side does not have, by their content.
+        lacks: Vec<ImageId>,
+    },
     /// Either: we do not fit; the sentence says why. The link is closed after it.
     Refuse(String),
     /// Primary to backup: build this machine, this is our epoch.
     Start(Start),
     /// Backup to primary: it is built. Log messages follow.
     Ready,
+    /// Primary to apprentice: the guest was cut here. Log messages from here on follow.
+    Cut(CutAt),
     /// Primary to backup: a frame of the log, or none: then it is a sign of life.
     Log(Log),
     /// Backup to primary: received (FT 3.2-b).
@@ -100,11 +141,28 @@ pub enum Message {
         /// How many of the guest's outputs have left, as in [`Log::released`].
         released: u64,
     },
+    /// Apprentice to primary: I have the guest's whole state and replay the log.
+    Following {
+        /// Digests of the log that were equal to this side's.
+        digests: u64,
+    },
+    /// Either, before the apprentice is a member: this comes to nothing; the sentence says why.
+    Abandon(String),
+    /// Primary to member: you are needed no longer; promise not to claim, and halt.
+    Dismiss,
+    /// Member to primary: I promise that I never claim, and halt.
+    Dismissed,
     /// Primary to backup: I have stopped, have no disk request under way and never show more; claim now.
     HandOver {
         /// How many of the guest's outputs have left, as in [`Log::released`].
         released: u64,
+        /// Does the primary want to be the backup of this side? Then it is an heir of the next epoch.
+        rejoin: bool,
     },
+    /// New primary to the one that handed over: I am live, in this epoch.
+    Taken(Epoch),
+    /// Backup to the primary that hands over: I do not take the VM; the sentence says why.
+    Declined(String),
 }
 
 /// A piece of the log on its way.
@@ -140,14 +198,26 @@ const TAG_WELCOME: u8 = 2;
 const TAG_REFUSE: u8 = 3;
 const TAG_START: u8 = 4;
 const TAG_READY: u8 = 5;
+const TAG_CUT: u8 = 6;
 const TAG_LOG: u8 = 16;
 const TAG_ACK: u8 = 17;
 const TAG_DIVERGED: u8 = 18;
 const TAG_ENDED: u8 = 19;
+const TAG_FOLLOWING: u8 = 20;
+const TAG_ABANDON: u8 = 21;
+const TAG_DISMISS: u8 = 22;
+const TAG_DISMISSED: u8 = 23;
 const TAG_HAND_OVER: u8 = 24;
+const TAG_TAKEN: u8 = 25;
+const TAG_DECLINED: u8 = 26;
+/// Messages of a later release: the health of a side's paths (27), and disks that each side has for itself.
+const LATER: [u8; 5] = [27, 40, 41, 42, 43];
 
 const SIDE_PRIMARY: u8 = 0;
 const SIDE_BACKUP: u8 = 1;
+
+const HOW_BOOT: u8 = 0;
+const HOW_CLONE: u8 = 1;
 
 impl Message {
     /// The message's bytes. A frame of the log is not copied: the head goes into the room before it.
@@ -158,6 +228,7 @@ impl Message {
             Message::Hello(hello) => {
                 w.raw(&[TAG_HELLO]);
                 w.varint(PROTOCOL);
+                w.varint(PROTOCOL_OLDEST);
                 w.bytes(hello.vm.as_bytes());
                 w.raw(&[match hello.side {
                     Side::Primary => SIDE_PRIMARY,
@@ -165,13 +236,23 @@ impl Message {
                 }]);
                 w.raw(&hello.owner.to_le_bytes());
                 w.varint(hello.timeout.0);
-                hello.header.write(&mut w);
+                w.raw(&[u8::from(hello.header.is_some())]);
+                if let Some(header) = &hello.header {
+                    header.write(&mut w);
+                }
+                w.bytes(hello.settings.as_bytes());
             }
             Message::OtherProtocol(version) => {
                 w.raw(&[TAG_HELLO]);
                 w.varint(version);
             }
-            Message::Welcome => w.raw(&[TAG_WELCOME]),
+            Message::Welcome { lacks } => {
+                w.raw(&[TAG_WELCOME]);
+                w.varint(u64::try_from(lacks.len()).unwrap_or(u64::MAX));
+                for image in &lacks {
+                    image.write(&mut w);
+                }
+            }
             Message::Refuse(why) => {
                 w.raw(&[TAG_REFUSE]);
                 text(&mut w, &why);
@@ -180,11 +261,17 @@ impl Message {
                 w.raw(&[TAG_START]);
                 w.varint(start.epoch.0);
                 w.varint(start.timeout.0);
-                // How the state comes to the backup: 0 says from boot, and any other number is refused.
-                w.raw(&[0]);
+                match start.how {
+                    How::Boot => w.raw(&[HOW_BOOT]),
+                    How::Clone { token } => {
+                        w.raw(&[HOW_CLONE]);
+                        w.raw(&token);
+                    }
+                }
                 start.header.write(&mut w);
             }
             Message::Ready => w.raw(&[TAG_READY]),
+            Message::Cut(cut) => write_cut(&mut w, &cut),
             Message::Log(log) => {
                 w.raw(&[TAG_LOG]);
                 w.varint(log.sent.0);
@@ -210,9 +297,28 @@ impl Message {
                 w.raw(&[TAG_ENDED]);
                 w.varint(released);
             }
-            Message::HandOver { released } => {
+            Message::HandOver { released, rejoin } => {
                 w.raw(&[TAG_HAND_OVER]);
                 w.varint(released);
+                w.raw(&[u8::from(rejoin)]);
+            }
+            Message::Following { digests } => {
+                w.raw(&[TAG_FOLLOWING]);
+                w.varint(digests);
+            }
+            Message::Abandon(why) => {
+                w.raw(&[TAG_ABANDON]);
+                text(&mut w, &why);
+            }
+            Message::Dismiss => w.raw(&[TAG_DISMISS]),
+            Message::Dismissed => w.raw(&[TAG_DISMISSED]),
+            Message::Taken(epoch) => {
+                w.raw(&[TAG_TAKEN]);
+                w.varint(epoch.0);
+            }
+            Message::Declined(why) => {
+                w.raw(&[TAG_DECLINED]);
+                text(&mut w, &why);
             }
         }
         w.into_parcel()
@@ -230,29 +336,49 @@ impl Message {
         let [tag] = r.array()?;
         let message = match tag {
             TAG_HELLO => {
-                let protocol = r.varint()?;
-                if protocol != PROTOCOL {
-                    return Ok(Message::OtherProtocol(protocol));
+                let newest = r.varint()?;
+                // A program that speaks nothing newer than version 3 says no second number.
+                let oldest = if newest < PROTOCOL_OLDEST {
+                    newest
+                } else {
+                    r.varint().unwrap_or(newest)
+                };
+                if newest < PROTOCOL_OLDEST || oldest > PROTOCOL {
+                    return Ok(Message::OtherProtocol(newest));
                 }
-                Message::Hello(hello(&mut r)?)
+                let hello = hello(&mut r)?;
+                if newest > PROTOCOL {
+                    // A greeting of a newer release may say more, which this one need not know.
+                    return Ok(Message::Hello(hello));
+                }
+                Message::Hello(hello)
             }
-            TAG_WELCOME => Message::Welcome,
+            TAG_WELCOME => {
+                let mut lacks = Vec::new();
+                for _ in 0..r.varint_at_most(limits::IMAGES_MAX)? {
+                    lacks.push(ImageId::read(&mut r)?);
+                }
+                Message::Welcome { lacks }
+            }
             TAG_REFUSE => Message::Refuse(r.text(limits::TEXT_BYTES_MAX)?),
             TAG_START => {
                 let epoch = Epoch(r.varint()?);
                 let timeout = Span(r.varint()?);
-                match r.array()? {
-                    [0] => {}
+                let how = match r.array()? {
+                    [HOW_BOOT] => How::Boot,
+                    [HOW_CLONE] => How::Clone { token: r.array()? },
                     [unknown] => return Err(Malformed::Tag(unknown)),
-                }
+                };
                 let header = Header::read(&mut r)?;
                 Message::Start(Start {
                     epoch,
                     timeout,
+                    how,
                     header,
                 })
             }
             TAG_READY => Message::Ready,
+            TAG_CUT => Message::Cut(read_cut(&mut r)?),
             TAG_LOG => {
                 let sent = Time(r.varint()?);
                 let released = r.varint()?;
@@ -279,7 +405,15 @@ impl Message {
             },
             TAG_HAND_OVER => Message::HandOver {
                 released: r.varint()?,
+                rejoin: r.truth()?,
             },
+            TAG_FOLLOWING => Message::Following { digests: r.varint()? },
+            TAG_ABANDON => Message::Abandon(r.text(limits::TEXT_BYTES_MAX)?),
+            TAG_DISMISS => Message::Dismiss,
+            TAG_DISMISSED => Message::Dismissed,
+            TAG_TAKEN => Message::Taken(Epoch(r.varint()?)),
+            TAG_DECLINED => Message::Declined(r.text(limits::TEXT_BYTES_MAX)?),
+            later if LATER.contains(&later) => return Err(Malformed::Later(later)),
             unknown => return Err(Malformed::Tag(unknown)),
         };
         r.end()?;
@@ -293,7 +427,43 @@ fn hello(r: &mut Reader<'_>) -> Result<Hello, Malformed> {
         side: side(r)?,
         owner: u128::from_le_bytes(r.array()?),
         timeout: Span(r.varint()?),
-        header: Header::read(r)?,
+        header: r.truth()?.then(|| Header::read(r)).transpose()?,
+        settings: r.text(limits::SETTINGS_BYTES_MAX)?,
+    })
+}
+
+fn write_cut(w: &mut Writer, cut: &CutAt) {
+    w.raw(&[TAG_CUT]);
+    w.varint(cut.base.seq.0);
+    w.varint(cut.base.step.0);
+    w.varint(cut.base.mtime);
+    w.varint(u64::from(cut.base.rate));
+    w.varint(cut.outputs);
+    w.varint(cut.released);
+    w.varint(u64::try_from(cut.entropy.len()).unwrap_or(u64::MAX));
+    for bytes in &cut.entropy {
+        w.varint(u64::from(*bytes));
+    }
+}
+
+fn read_cut(r: &mut Reader<'_>) -> Result<CutAt, Malformed> {
+    let small = |r: &mut Reader<'_>| u32::try_from(r.varint()?).map_err(|_| Malformed::TooLarge);
+    let base = Base {
+        seq: Seq(r.varint()?),
+        step: Step(r.varint()?),
+        mtime: r.varint_at_most(limits::MTIME_MAX)?,
+        rate: small(r)?,
+    };
+    let (outputs, released) = (r.varint()?, r.varint()?);
+    let mut entropy = Vec::new();
+    for _ in 0..r.varint_at_most(limits::ENTROPY_WISHES_MAX)? {
+        entropy.push(small(r)?);
+    }
+    Ok(CutAt {
+        base,
+        outputs,
+        released,
+        entropy,
     })
 }
 

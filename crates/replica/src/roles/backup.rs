@@ -166,7 +166,7 @@ impl Backup {
                 self.detector.on_message(call.now);
                 Ok(())
             }
-            Message::HandOver { released } => {
+            Message::HandOver { released, .. } => {
                 self.on_released(released)?;
                 // The primary shows nothing any more, whatever lease it had: no lease is to be waited for.
                 self.promised = None;

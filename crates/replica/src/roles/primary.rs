@@ -206,7 +206,14 @@ impl Primary {
         if settled {
             let released = self.released;
             for member in &self.members {
-                send(call, member.id, Message::HandOver { released });
+                send(
+                    call,
+                    member.id,
+                    Message::HandOver {
+                        released,
+                        rejoin: false,
+                    },
+                );
             }
             if mutation::is(Mutation::LeaveAndStay) {
                 self.leaving = None;

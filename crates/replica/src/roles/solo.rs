@@ -71,7 +71,7 @@ impl Solo {
             Was::Backup(mut backup) => {
                 let file = options.record.is_some();
                 let (base, mtime) = backup.clock(call.now, guest.mtime());
-                let log = Log::new(Encoder::resume(backup.decoder()), file);
+                let log = Log::new(Encoder::resume(backup.decoder().base()), file);
                 let clock = GuestClock::new(base, mtime);
                 let mut recorder = Recorder::new(log, clock, options.digest_every, guest.now());
                 if let Some(state) = backup.off() {

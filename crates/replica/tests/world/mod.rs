@@ -384,6 +384,7 @@ pub fn same_state(world: &mut World) {
 pub fn header() -> Header {
     Header {
         program: "toy 1".to_owned(),
+        model: 1,
         features: 5,
         start: Step(0),
         memory: 64 << 20,
