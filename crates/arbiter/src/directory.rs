@@ -68,7 +68,7 @@ impl DirectoryArbiter {
     }
 
     /// The claim, as [`Arbiter::claim`] describes it, with an error where the arbiter cannot be reached.
-    fn try_claim(&self, vm: &VmName, claim: Claim) -> Result<Answer, ArbiterError> {
+    fn try_claim(&self, vm: &VmName, claim: &Claim) -> Result<Answer, ArbiterError> {
         let path = self.claim_path(vm, claim.epoch);
         if let Some(after) = claim.after {
             self.owned_by(vm, Epoch(claim.epoch.0.saturating_sub(1)), after)?;
@@ -77,28 +77,40 @@ impl DirectoryArbiter {
         // epoch.
         if let Some(last) = self.last_claimed(vm)?
             && last > claim.epoch
-            && self.owner_of(&path)? != Some(claim.owner)
         {
-            return Ok(lost(format!("epoch {} of '{vm}' is claimed already", last.0)));
+            let found = self.written(&path)?;
+            if found.as_ref().is_none_or(|found| found.owner != claim.owner) {
+                let heir = found.is_some_and(|found| found.heirs.contains(&claim.owner));
+                return Ok(lost(
+                    heir,
+                    format!("epoch {} of '{vm}' is claimed already", last.0),
+                ));
+            }
         }
         let io = |source| self.unusable(source);
         let own = self.unique_path("claim");
         let content = format!(
-            "{HEADER}\nvm {vm}\nepoch {}\nowner {:032x}\n",
-            claim.epoch.0, claim.owner
+            "{HEADER}\nvm {vm}\nepoch {}\nowner {:032x}\nheirs{}\n",
+            claim.epoch.0,
+            claim.owner,
+            claim
+                .heirs
+                .iter()
+                .map(|heir| format!(" {heir:032x}"))
+                .collect::<String>(),
         );
         write_durably(&own, content.as_bytes()).map_err(io)?;
         let linked = fs::hard_link(&own, &path);
         let cleaned = fs::remove_file(&own);
         match linked {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match self.owner_of(&path)? {
-                Some(owner) if owner == claim.owner => {}
-                Some(owner) => {
-                    return Ok(lost(format!(
-                        "epoch {} of '{vm}' went to {owner:032x}",
-                        claim.epoch.0
-                    )));
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match self.written(&path)? {
+                Some(found) if found.owner == claim.owner => {}
+                Some(Written { owner, heirs }) => {
+                    return Ok(lost(
+                        heirs.contains(&claim.owner),
+                        format!("epoch {} of '{vm}' went to {owner:032x}", claim.epoch.0),
+                    ));
                 }
                 None => return Err(self.unusable(error)),
             },
@@ -118,15 +130,15 @@ impl DirectoryArbiter {
     /// Does this directory hold the claim of `epoch` by `owner`?
     fn owned_by(&self, vm: &VmName, epoch: Epoch, owner: u128) -> Result<(), ArbiterError> {
         let path = self.claim_path(vm, epoch);
-        let mut found = self.owner_of(&path)?;
+        let mut found = self.written(&path)?;
         if found.is_none() {
             // A network file system may remember that there was no such file, until it sees that the
             // directory has changed.
             self.touch()?;
-            found = self.owner_of(&path)?;
+            found = self.written(&path)?;
         }
         let finding = match found {
-            Some(found) if found == owner => return Ok(()),
+            Some(found) if found.owner == owner => return Ok(()),
             Some(_) => "knows another owner of",
             None => "does not know",
         };
@@ -139,17 +151,21 @@ impl DirectoryArbiter {
         })
     }
 
-    /// The owner of the claim in this file; `None` if there is no file.
-    fn owner_of(&self, path: &Path) -> Result<Option<u128>, ArbiterError> {
+    /// The claim in this file; `None` if there is no file.
+    fn written(&self, path: &Path) -> Result<Option<Written>, ArbiterError> {
         let content = match fs::read_to_string(path) {
             Ok(content) => content,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => String::new(),
             Err(error) => return Err(self.unusable(error)),
         };
+        let hex = |text: &str| u128::from_str_radix(text, 16).ok();
         let owner = content.lines().find_map(|line| line.strip_prefix("owner "));
-        match owner.and_then(|owner| u128::from_str_radix(owner, 16).ok()) {
-            Some(owner) if content.starts_with(HEADER) => Ok(Some(owner)),
+        // A claim of an earlier version has no line with heirs.
+        let heirs = content.lines().find_map(|line| line.strip_prefix("heirs"));
+        let heirs = heirs.unwrap_or_default().split_whitespace().map(hex);
+        match (owner.and_then(hex), heirs.collect()) {
+            (Some(owner), Some(heirs)) if content.starts_with(HEADER) => Ok(Some(Written { owner, heirs })),
             _ => Err(ArbiterError::Damaged { path: path.into() }),
         }
     }
@@ -166,7 +182,7 @@ impl DirectoryArbiter {
 }
 
 impl Arbiter for DirectoryArbiter {
-    fn claim(&mut self, vm: &VmName, claim: Claim) -> Answer {
+    fn claim(&mut self, vm: &VmName, claim: &Claim) -> Answer {
         self.try_claim(vm, claim).unwrap_or_else(|error| Answer {
             verdict: Verdict::Unreachable,
             reason: Some(os::error::chain(&error)),
@@ -182,9 +198,15 @@ impl Arbiter for DirectoryArbiter {
     }
 }
 
-fn lost(reason: String) -> Answer {
+/// What a file with a claim says.
+struct Written {
+    owner: u128,
+    heirs: Vec<u128>,
+}
+
+fn lost(heir: bool, reason: String) -> Answer {
     Answer {
-        verdict: Verdict::Lost,
+        verdict: Verdict::Lost { heir },
         reason: Some(reason),
     }
 }

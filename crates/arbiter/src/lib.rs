@@ -32,7 +32,7 @@ pub trait Arbiter: Send {
     /// "I am the one for (`vm`, `claim.epoch`)." Asking again with the same owner gives the same answer. If
     /// `claim.after` names an owner of the epoch before, and this arbiter does not hold that owner's claim,
     /// the answer is [`Verdict::Unreachable`]: this is another arbiter than that of the pair.
-    fn claim(&mut self, vm: &VmName, claim: Claim) -> Answer;
+    fn claim(&mut self, vm: &VmName, claim: &Claim) -> Answer;
 
     /// The highest epoch of `vm` that anybody has claimed; `None`: nobody has claimed one.
     ///
@@ -114,7 +114,7 @@ impl Asker {
         let (answered, answers) = channel();
         sandbox::spawn(Kind::Arbiter, "arbiter", move || {
             for claim in to_ask {
-                let answer = arbiter.claim(&vm, claim);
+                let answer = arbiter.claim(&vm, &claim);
                 if answered.send((claim, answer)).is_err() {
                     break;
                 }
@@ -131,7 +131,7 @@ impl Asker {
     /// Asks, unless the same question is open already: a retry must not pile up behind a dead server.
     pub fn ask(&mut self, claim: Claim) {
         if !self.open.contains(&claim) {
-            self.open.push(claim);
+            self.open.push(claim.clone());
             // The thread lives as long as this end of the queue.
             let _ = self.questions.send(claim);
         }

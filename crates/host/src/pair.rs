@@ -11,8 +11,8 @@ use std::os::fd::AsFd;
 
 use machine::{Boot, Config};
 use replica::{
-    Claim, Epoch, Guest, Handshake, HandshakeAction, HandshakeEvent, Hello, Node, Options, PairOptions,
-    PeerId, Side, Start, Verdict,
+    Claim, ClaimKind, Epoch, Guest, Handshake, HandshakeAction, HandshakeEvent, Hello, Node, Options,
+    PairOptions, PeerId, Side, Start, Verdict,
 };
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -365,7 +365,14 @@ impl<'a> Half<'a> {
             };
             let epoch = Epoch(last.0 + 1);
             let after = self.epoch.map(|_| owner);
-            let answer = self.arbiter.claim(vm, Claim { epoch, owner, after });
+            let claim = Claim {
+                epoch,
+                owner,
+                after,
+                heirs: Vec::new(),
+                kind: ClaimKind::Start,
+            };
+            let answer = self.arbiter.claim(vm, &claim);
             match answer.verdict {
                 Verdict::Won => {
                     self.epoch = Some(epoch);
@@ -374,13 +381,13 @@ impl<'a> Half<'a> {
                 }
                 // A backup that this process has told of its last epoch may have become live by claiming this
                 // one: then the VM runs there.
-                Verdict::Lost if self.epoch.is_some() => {
+                Verdict::Lost { .. } if self.epoch.is_some() => {
                     let vm = vm.to_string();
                     let epoch = epoch.0;
                     return Err(ArbiterError::Overtaken { vm, epoch }.into());
                 }
                 // Somebody was faster: the loop tries the epoch after that.
-                Verdict::Lost => {}
+                Verdict::Lost { .. } => {}
                 Verdict::Unreachable => {
                     tracing::error!("{}", answer.reason.unwrap_or_default());
                     return Ok(HandshakeEvent::ArbiterUnreachable);

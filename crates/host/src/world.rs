@@ -283,7 +283,7 @@ impl World {
             }
         }
         while let Some((claim, answer)) = self.arbiter.as_mut().and_then(Asker::answer) {
-            self.reporter.hears(clock::now(), claim, &answer);
+            self.reporter.hears(clock::now(), &claim, &answer);
             handle(Event::Verdict(claim, answer.verdict));
         }
         self.cables.on_wake(poller)?;
@@ -391,7 +391,7 @@ impl World {
                 }
             }
             Action::Ask(claim) => {
-                self.reporter.asks(clock::now(), claim);
+                self.reporter.asks(clock::now(), &claim);
                 if let Some(arbiter) = &mut self.arbiter {
                     arbiter.ask(claim);
                 }

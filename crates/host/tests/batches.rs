@@ -23,9 +23,9 @@ use site::Toy;
 struct Nobody;
 
 impl Arbiter for Nobody {
-    fn claim(&mut self, _: &VmName, _: Claim) -> Answer {
+    fn claim(&mut self, _: &VmName, _: &Claim) -> Answer {
         Answer {
-            verdict: Verdict::Lost,
+            verdict: Verdict::Lost { heir: false },
             reason: None,
         }
     }

@@ -25,7 +25,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use os::sandbox::{self, Kind};
 use os::signals::Signals;
 use replica::VmName;
-use replica::{Claim, Epoch, Span};
+use replica::{Claim, ClaimKind, Epoch, Span};
 use site::vm;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -259,8 +259,10 @@ fn try_it(attempt: &str, dir: &Path, made: &Made) -> io::Result<()> {
                 epoch: Epoch(1),
                 owner: 7,
                 after: None,
+                heirs: Vec::new(),
+                kind: ClaimKind::Failover,
             };
-            match arbiter.claim(&name, claim).verdict {
+            match arbiter.claim(&name, &claim).verdict {
                 replica::Verdict::Won => Ok(()),
                 other => Err(io::Error::other(format!("{other:?}"))),
             }

@@ -12,9 +12,23 @@ use crate::time::Time;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PeerId(pub u32);
 
+/// Why an epoch is claimed. No answer depends on it: it stands in the arbiter's record, for people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClaimKind {
+    /// The VM is started, alone or as the primary of a pair.
+    #[default]
+    Start,
+    /// One side of a pair suspects the other and wants to go on alone.
+    Failover,
+    /// An owner whose guest runs on wants a member out of the epoch.
+    Resolve,
+    /// The owner has handed the VM over to the process that claims.
+    HandOver,
+}
+
 /// A test-and-set at the arbiter: "I, `owner`, am the one for (vm, `epoch`)" (FT 2.3-e). Asking again with
 /// the same owner gives the same answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// The epoch that is claimed.
     pub epoch: Epoch,
@@ -24,6 +38,11 @@ pub struct Claim {
     /// pair: it must answer [`Verdict::Unreachable`], whatever it knows of `epoch`. `None`: there is no pair
     /// yet that could be split.
     pub after: Option<u128>,
+    /// The processes that are members of the claimed epoch from its first moment, and so may claim the epoch
+    /// after it. If this claim loses, they count for nothing: those of the record that won do.
+    pub heirs: Vec<u128>,
+    /// Why the epoch is claimed.
+    pub kind: ClaimKind,
 }
 
 /// The arbiter's answer.
@@ -32,7 +51,10 @@ pub enum Verdict {
     /// Nobody was faster: the epoch is this side's.
     Won,
     /// Somebody else has the epoch.
-    Lost,
+    Lost {
+        /// Is the asker one of the [`Claim::heirs`] of the claim that won? Then it is a member of that epoch.
+        heir: bool,
+    },
     /// No answer could be had, or only that of another arbiter; nothing is known.
     Unreachable,
 }

@@ -27,7 +27,8 @@ pub mod time;
 mod vm_name;
 
 pub use event::{
-    Action, Claim, DiskAnswer, Epoch, Event, Halt, Next, PeerId, RoleName, Shown, Suspicion, Verdict,
+    Action, Claim, ClaimKind, DiskAnswer, Epoch, Event, Halt, Next, PeerId, RoleName, Shown, Suspicion,
+    Verdict,
 };
 pub use guest::Guest;
 pub use guest::playback::{Playback, PlaybackError, Playing};

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use machine::Cut;
 
-use crate::event::{Action, Claim, Epoch, Event, Halt, Next, PeerId, RoleName, Suspicion};
+use crate::event::{Action, Claim, ClaimKind, Epoch, Event, Halt, Next, PeerId, RoleName, Suspicion};
 use crate::guest::Guest;
 use crate::guest::replay::Divergence;
 use crate::metrics::Metrics;
@@ -287,6 +287,8 @@ impl<G: Guest> Node<G> {
             epoch: Epoch(self.options.epoch.0.saturating_add(1)),
             owner: self.options.owner,
             after: (!mutation::is(Mutation::ArbiterNotProven)).then_some(self.options.primary),
+            heirs: Vec::new(),
+            kind: ClaimKind::Failover,
         };
         // A backup that the primary has left the VM to need not wait for anybody, however its ports are.
         let isolated = why != Suspicion::Left && self.is_isolated(now);

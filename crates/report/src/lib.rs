@@ -208,7 +208,7 @@ impl Reporter {
     }
 
     /// The arbiter is asked. That is told once for an epoch.
-    pub fn asks(&mut self, now: Time, claim: Claim) {
+    pub fn asks(&mut self, now: Time, claim: &Claim) {
         let epoch = claim.epoch.0;
         match &mut self.waiting {
             Some(waiting) if waiting.epoch == epoch => waiting.asked += 1,
@@ -220,10 +220,10 @@ impl Reporter {
     }
 
     /// The arbiter has answered. That is told if it is another answer than before.
-    pub fn hears(&mut self, now: Time, claim: Claim, answer: &Answer) {
+    pub fn hears(&mut self, now: Time, claim: &Claim, answer: &Answer) {
         let is_news = match (&mut self.waiting, answer.verdict) {
             (Some(waiting), Verdict::Unreachable) => waiting.on_unreachable(now, answer.reason.clone()),
-            (waiting, Verdict::Won | Verdict::Lost) => waiting.take().is_some(),
+            (waiting, Verdict::Won | Verdict::Lost { .. }) => waiting.take().is_some(),
             (None, Verdict::Unreachable) => false,
         };
         if is_news {

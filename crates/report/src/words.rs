@@ -116,7 +116,7 @@ impl From<Verdict> for VerdictWord {
     fn from(verdict: Verdict) -> VerdictWord {
         match verdict {
             Verdict::Won => VerdictWord::Won,
-            Verdict::Lost => VerdictWord::Lost,
+            Verdict::Lost { .. } => VerdictWord::Lost,
             Verdict::Unreachable => VerdictWord::Unreachable,
         }
     }

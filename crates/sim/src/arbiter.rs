@@ -33,14 +33,22 @@ pub struct Fate {
     pub unreachable: bool,
 }
 
+/// The claim that has won an epoch.
+#[derive(Clone, Debug)]
+struct Record {
+    owner: u128,
+    /// Who is a member of the epoch from its first moment.
+    heirs: Vec<u128>,
+}
+
 /// The arbiter, or two of them if the sides do not see the same one.
 #[derive(Debug)]
 pub struct Arbiter {
     options: ArbiterOptions,
-    /// Who has each epoch, as A finds it, and B too unless there are two arbiters.
-    owners: BTreeMap<Epoch, u128>,
-    /// Who has each epoch at the second arbiter, which only B sees.
-    elsewhere: BTreeMap<Epoch, u128>,
+    /// What is written of each epoch, as A finds it, and B too unless there are two arbiters.
+    records: BTreeMap<Epoch, Record>,
+    /// What is written of each epoch at the second arbiter, which only B sees.
+    elsewhere: BTreeMap<Epoch, Record>,
     /// No question gets through before this time.
     away: Time,
 }
@@ -51,7 +59,13 @@ impl Arbiter {
     pub fn new(options: ArbiterOptions, epoch: Epoch, owner: u128) -> Arbiter {
         Arbiter {
             options,
-            owners: BTreeMap::from([(epoch, owner)]),
+            records: BTreeMap::from([(
+                epoch,
+                Record {
+                    owner,
+                    heirs: Vec::new(),
+                },
+            )]),
             elsewhere: BTreeMap::new(),
             away: Time(0),
         }
@@ -90,34 +104,39 @@ impl Arbiter {
 
     /// The question of a side takes effect. If it names another owner of the epoch before than is written
     /// here, it was meant for another arbiter and changes nothing.
-    pub fn take(&mut self, side: SideName, claim: Claim) -> Verdict {
+    pub fn take(&mut self, side: SideName, claim: &Claim) -> Verdict {
         let before = claim.epoch.0.checked_sub(1).map(Epoch);
         let known = before.and_then(|before| self.owner(side, before));
         if claim.after.is_some_and(|after| known != Some(after)) {
             return Verdict::Unreachable;
         }
-        let owners = if self.is_elsewhere(side) {
+        let records = if self.is_elsewhere(side) {
             &mut self.elsewhere
         } else {
-            &mut self.owners
+            &mut self.records
         };
-        let owner = *owners.entry(claim.epoch).or_insert(claim.owner);
-        if owner == claim.owner {
+        let record = records.entry(claim.epoch).or_insert_with(|| Record {
+            owner: claim.owner,
+            heirs: claim.heirs.clone(),
+        });
+        if record.owner == claim.owner {
             Verdict::Won
         } else {
-            Verdict::Lost
+            Verdict::Lost {
+                heir: record.heirs.contains(&claim.owner),
+            }
         }
     }
 
     /// Who has an epoch, as this side finds it.
     #[must_use]
     pub fn owner(&self, side: SideName, epoch: Epoch) -> Option<u128> {
-        let owners = if self.is_elsewhere(side) {
+        let records = if self.is_elsewhere(side) {
             &self.elsewhere
         } else {
-            &self.owners
+            &self.records
         };
-        owners.get(&epoch).copied()
+        records.get(&epoch).map(|record| record.owner)
     }
 
     fn is_elsewhere(&self, side: SideName) -> bool {

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use machine::{Effect, Input};
 use replica::limits::LEASE_MARGIN_PART;
-use replica::{Action, Claim, Event, Guest, Halt, Next, PeerId, Span, Suspicion, Time, Verdict};
+use replica::{Action, Claim, ClaimKind, Event, Guest, Halt, Next, PeerId, Span, Suspicion, Time, Verdict};
 use toy::hash::mix;
 
 use crate::{
@@ -278,10 +278,12 @@ impl<G: Subject> World<G> {
             epoch: replica::Epoch(PAIR.0 + 1),
             owner: process.owner,
             after: Some(crate::process::owner(self.options.seed, SideName::A)),
+            heirs: Vec::new(),
+            kind: ClaimKind::Failover,
         };
         let events = [
             Event::LinkLost(PeerId(0)),
-            Event::Verdict(claim, Verdict::Won),
+            Event::Verdict(claim.clone(), Verdict::Won),
             Event::Verdict(claim, Verdict::Unreachable),
             Event::Peer(PeerId(0), vec![16, 1, 2, 3]),
             Event::Heartbeat(PeerId(0), mix(1, 2).to_le_bytes().to_vec()),

@@ -77,7 +77,7 @@ impl<G: Subject> World<G> {
         answers: Option<Time>,
         unreachable: bool,
     ) {
-        let verdict = self.arbiter.take(side, claim);
+        let verdict = self.arbiter.take(side, &claim);
         self.trace(None, || {
             format!(
                 "= the arbiter hears {side} about epoch {}: {verdict:?}",

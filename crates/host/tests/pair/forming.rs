@@ -8,7 +8,7 @@ use std::path::Path;
 use arbiter::{Arbiter, DirectoryArbiter};
 use link::{Key, Link, Listener, Security};
 use replica::peer::message::Message;
-use replica::{Claim, Epoch, Side, Verdict, VmName};
+use replica::{Claim, ClaimKind, Epoch, Side, Verdict, VmName};
 
 use crate::replica::{ARBITER, DISK, NAME, Replica, ask};
 use crate::site::Site;
@@ -87,8 +87,10 @@ fn a_primary_calls_again_when_the_talk_breaks_off_unless_the_backup_has_gone_liv
         epoch: Epoch(3),
         owner: 99,
         after: None,
+        heirs: Vec::new(),
+        kind: ClaimKind::Failover,
     };
-    assert_eq!(arbiter.claim(&vm, claim).verdict, Verdict::Won);
+    assert_eq!(arbiter.claim(&vm, &claim).verdict, Verdict::Won);
     let _link = welcome(&mut listener);
     let words = primary.says("failed");
     assert!(words.contains("epoch 3 of 'toy' is taken"), "{words}");

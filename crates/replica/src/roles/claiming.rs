@@ -81,8 +81,8 @@ impl Claiming {
 
     /// What the arbiter is asked for.
     #[must_use]
-    pub fn claim(&self) -> Claim {
-        self.claim
+    pub fn claim(&self) -> &Claim {
+        &self.claim
     }
 
     /// See [`crate::Node::console_room`]. What a primary takes here waits for its guest to go on.
@@ -123,7 +123,7 @@ impl Claiming {
         };
         match verdict {
             Verdict::Won => Some(Change::Won),
-            Verdict::Lost => Some(Change::Lost),
+            Verdict::Lost { .. } => Some(Change::Lost),
             Verdict::Unreachable => {
                 self.question = Question::Later(now.after(self.retry));
                 self.retry = Span(self.retry.0 * 2).min(limits::CLAIM_RETRY_MAX);
@@ -163,7 +163,7 @@ impl Claiming {
             self.question = Question::Asked(call.now);
             self.sooner = None;
             call.metrics.claims += 1;
-            call.out.push_back(Action::Ask(self.claim));
+            call.out.push_back(Action::Ask(self.claim.clone()));
         }
         None
     }

@@ -340,13 +340,13 @@ impl World {
             }
             Action::Append(bytes) => process.file.extend_from_slice(&bytes),
             Action::Ask(claim) => {
-                process.asked.push((now, claim));
+                process.asked.push((now, claim.clone()));
                 assert_eq!(
                     claim.after,
                     Some(1),
                     "every claim says who has the epoch before it"
                 );
-                let verdict = self.ask(claim);
+                let verdict = self.ask(&claim);
                 let answer = (now.after(DELAY), Event::Verdict(claim, verdict));
                 self.processes[side].inbox.push_back(answer);
             }
@@ -359,7 +359,7 @@ impl World {
     }
 
     /// A question takes effect at the arbiter, unless nobody reaches it.
-    fn ask(&mut self, claim: Claim) -> Verdict {
+    fn ask(&mut self, claim: &Claim) -> Verdict {
         if self.arbiter_away {
             return Verdict::Unreachable;
         }
@@ -367,7 +367,7 @@ impl World {
         if winner == claim.owner {
             Verdict::Won
         } else {
-            Verdict::Lost
+            Verdict::Lost { heir: false }
         }
     }
 }
