@@ -6,9 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use libfuzzer_sys::fuzz_target;
 use machine::Step;
-use replica::{PeerId, 
-    Action, Epoch, Event, Handshake, HandshakeEvent, Header, Hello, ImageId, Node, Options, PairOptions, Seq,
-    Side, Span, Time,
+use replica::{Action, Epoch, Event, Handshake, HandshakeEvent, Header, Hello, ImageId, Node, Notice, Options, PairOptions, PeerId, Seq, Side, Span, Time,
     peer::message::{Ack, Heartbeat, Log, Message},
 };
 use toy::{Server, Toy};
@@ -31,15 +29,19 @@ fn message(kind: u8, body: &[u8], now: Time, first: u64) -> Vec<u8> {
             buffered: number(24),
             behind: Span(number(32) % 1_000_000),
         })
-        .encode().to_vec(),
+        .encode()
+        .to_vec(),
         3 => Message::Ended {
             released: number(0) % 64,
         }
-        .encode().to_vec(),
+        .encode()
+        .to_vec(),
         4 => Message::HandOver {
+            rejoin: false,
             released: number(0) % 64,
         }
-        .encode().to_vec(),
+        .encode()
+        .to_vec(),
         _ => {
             let crc = crc32c::crc32c_append(crc32c::crc32c(&first.to_le_bytes()), body);
             let mut frame = Vec::new();
@@ -54,7 +56,8 @@ fn message(kind: u8, body: &[u8], now: Time, first: u64) -> Vec<u8> {
                 released: u64::from(kind >> 3),
                 frame: frame.into(),
             })
-            .encode().to_vec()
+            .encode()
+            .to_vec()
         }
     }
 }
@@ -75,6 +78,7 @@ fn header() -> Header {
     };
     Header {
         program: "fuzz".into(),
+        model: 1,
         features: 0,
         start: Step(0),
         memory: 1 << 20,
@@ -126,6 +130,7 @@ fn pair(primary: bool, bytes: &[u8]) {
         primary: 1,
         peer: PeerId(0),
         timeout: Span::from_ms(500),
+        notice: Notice::Unsettled,
         run: Options::default(),
     };
     let toy = Toy::<Server>::boot(1);

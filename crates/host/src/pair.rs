@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 
 use machine::{Boot, Config};
 use replica::{
-    Claim, ClaimKind, Epoch, Guest, Handshake, HandshakeAction, HandshakeEvent, Hello, Node, Options,
+    Claim, ClaimKind, Epoch, Guest, Handshake, HandshakeAction, HandshakeEvent, Hello, Node, Notice, Options,
     PairOptions, PeerId, Side, Start, Verdict,
 };
 use rustix::event::{PollFd, PollFlags, poll};
@@ -220,6 +220,7 @@ impl<'a> Half<'a> {
             primary: formed.primary,
             peer: PeerId(0),
             timeout: formed.start.timeout,
+            notice: Notice::TimeoutOnly,
             run: Options {
                 digest_every: self.spec.digest_every,
                 record: None,

@@ -382,6 +382,8 @@ impl World {
                     link.heartbeats().send(&beat);
                 }
             }
+            // Nobody watches this process: its node is told so by its options, and says nothing of the kind.
+            Action::Notice(..) => {}
             Action::Release(shown) => self.show(shown),
             Action::Entropy { bytes } => handle(Event::Input(entropy::answer(bytes))),
             Action::Disk(request) => self.disks.submit(request),

@@ -135,6 +135,10 @@ pub enum Action {
     Send(PeerId, Parcel),
     /// Send this heartbeat datagram to the peer.
     Heartbeat(PeerId, Parcel),
+    /// Leave this datagram with whoever watches this process, to be sent to the peer as a heartbeat is, once
+    /// the process has ended and never before (docs/protocol.md, "Death notices"). A later one takes its
+    /// place. A world in which nobody watches drops it: then a death is found out by silence.
+    Notice(PeerId, Parcel),
     /// Show this to the outside. A change of a disk, the other kind of output, is an [`Action::Disk`].
     Release(Shown),
     /// Draw so many random bytes and bring them as [`Input::Entropy`].
@@ -220,4 +224,6 @@ pub enum Suspicion {
     Garbage,
     /// The primary said that it leaves the VM to this backup.
     Left,
+    /// The primary's host said that the primary's process has ended.
+    Ended,
 }

@@ -39,7 +39,7 @@ pub use log::logfile::{End, LogError, LogReader};
 pub use log::parcel::Parcel;
 pub use metrics::{Histogram, Metrics};
 pub use node::Node;
-pub use options::{Options, PairOptions};
+pub use options::{Notice, Options, PairOptions};
 pub use peer::handshake::{Failure, Handshake, HandshakeAction, HandshakeEvent};
 pub use peer::message::{Hello, How, Side, Start};
 pub use time::{Span, Time};

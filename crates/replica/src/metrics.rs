@@ -132,6 +132,8 @@ pub struct Metrics {
     pub suspected_at: Option<Time>,
     /// From the peer's last sign of life to the suspicion.
     pub detection: Span,
+    /// When the primary's host said that the primary's process has ended, if this replica believed it.
+    pub peer_ended_at: Option<Time>,
     /// When this replica went live alone, by a claim.
     pub live_at: Option<Time>,
     /// From the suspicion to going live.

@@ -30,6 +30,8 @@ pub enum Mutation {
     BeatWithoutPromise,
     /// A primary says that it leaves, and goes on.
     LeaveAndStay,
+    /// A backup believes a death notice of any process, and of any epoch.
+    NoticeOfAnyone,
     /// FT 3.4-a: overlapping disk requests go to the disk together.
     DiskOverlap,
 }

@@ -12,7 +12,7 @@ use crate::guest::Guest;
 use crate::guest::replay::Divergence;
 use crate::metrics::Metrics;
 use crate::mutation::Mutation;
-use crate::options::{Options, PairOptions};
+use crate::options::{Notice, Options, PairOptions};
 use crate::roles::backup::Backup;
 use crate::roles::call::Call;
 use crate::roles::claiming::{Claiming, Was};
@@ -64,6 +64,7 @@ impl<G: Guest> Node<G> {
             primary: 0,
             peer: PeerId(0),
             timeout: limits::TIMEOUT_DEFAULT,
+            notice: Notice::TimeoutOnly,
             run: options,
         };
         Node::new(guest, now, pair, |call, guest, options| {
@@ -290,8 +291,9 @@ impl<G: Guest> Node<G> {
             heirs: Vec::new(),
             kind: ClaimKind::Failover,
         };
-        // A backup that the primary has left the VM to need not wait for anybody, however its ports are.
-        let isolated = why != Suspicion::Left && self.is_isolated(now);
+        // A backup whose primary has left or ended need not wait for anybody, however its ports are.
+        let alone = matches!(why, Suspicion::Left | Suspicion::Ended);
+        let isolated = !alone && self.is_isolated(now);
         self.metrics.isolated = isolated;
         // A primary whose operator wants it to leave waits too: a backup that is alive shall have the VM.
         let leaving = matches!(&was, Was::Primary(primary) if primary.is_leaving());
@@ -300,7 +302,7 @@ impl<G: Guest> Node<G> {
         } else {
             Span(0)
         };
-        Role::Claiming(Box::new(Claiming::new(now, claim, was, patience, leaving)))
+        Role::Claiming(Box::new(Claiming::new(now, claim, was, why, patience, leaving)))
     }
 
     /// Do this side's network ports lead nowhere, as far as is known? Good news is worth nothing once it is

@@ -37,6 +37,21 @@ pub struct PairOptions {
     pub peer: PeerId,
     /// Silence for this long is suspicion. At least 100 ms, default 500 ms; equal on both sides.
     pub timeout: Span,
+    /// What is said, and believed, of a process of the pair that ends without a word.
+    pub notice: Notice,
     /// How the guest runs, as for one that runs alone.
     pub run: Options,
+}
+
+/// What the host of a process may tell the other side when the process has ended (docs/protocol.md, "Death
+/// notices").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Notice {
+    /// Nothing, and nothing is believed: a process that dies is found out by the timeout, as a host is.
+    #[default]
+    TimeoutOnly,
+    /// That the process has ended, and with it all that its kernel did for it at its disks.
+    Settled,
+    /// That the process has ended. A write that the process had handed to its kernel may still reach a disk.
+    Unsettled,
 }

@@ -5,7 +5,8 @@
 mod world;
 
 use machine::{Control, Effect, Input, PowerState};
-use replica::{Event, Guest, Halt, PairOptions, PeerId, RoleName, Span, Suspicion};
+use replica::peer::message::{Beat, Heartbeat};
+use replica::{Epoch, Event, Guest, Halt, Notice, PairOptions, PeerId, RoleName, Span, Suspicion};
 use world::{A, B, TIMEOUT, Toy, World};
 
 fn ms(ms: u64) -> Span {
@@ -475,4 +476,150 @@ fn a_side_that_has_suspected_says_nothing_more() {
     world.run_for(ms(300));
     assert!(world.process(A).sent > sent, "the primary has not noticed yet");
     assert_eq!(world.process(B).sent, sent);
+}
+
+#[test]
+fn a_process_that_is_known_to_be_dead_has_no_lease() {
+    // The closed link is usually heard first; the notice may overtake it, and comes more than once.
+    for (link_first, expected) in [(true, Suspicion::LinkLost), (false, Suspicion::Ended)] {
+        let mut world = World::watched_pair(Notice::Settled);
+        world.run_for(ms(50));
+        world.frame(A, b"e1");
+        world.run_for(ms(5));
+        world.disk_away = true;
+        world.frame(A, b"w\x03");
+        world.until("the write", |world| !world.process(A).disk_log.is_empty());
+        world.crash(A);
+        world.disk_away = false;
+        let died = world.now;
+        if link_first {
+            world.reset_link();
+        }
+        for _ in 0..3 {
+            world.tell_of_death(A);
+        }
+        world.until("live", |world| world.process(B).live.is_some());
+        assert!(world.now.since(died) < ms(3), "{:?}", world.now.since(died));
+        let metrics = world.process(B).node.metrics();
+        assert_eq!(metrics.suspicion, Some(expected));
+        assert!(metrics.peer_ended_at.is_some());
+        assert_eq!(world.process(B).asked.len(), 1);
+        // FT 3.4-c: nobody has seen the write done.
+        world.until("the write again", |world| !world.process(B).disk_log.is_empty());
+        // Whoever is live does not care for notices any more.
+        world.tell_of_death(A);
+        let shown = world.process(B).frames().len();
+        world.frame(B, b"e2");
+        world.until("an answer", |world| world.process(B).frames().len() > shown);
+        assert_eq!(world.process(B).role(), RoleName::Solo);
+    }
+}
+
+#[test]
+fn a_write_that_may_still_reach_the_disk_is_waited_for_as_long_as_the_lease_lasts() {
+    for writes in [true, false] {
+        let mut world = World::watched_pair(Notice::Unsettled);
+        world.run_for(ms(50));
+        world.disk_away = true;
+        world.frame(A, if writes { b"w\x03" } else { b"r\x03" });
+        world.until("the request", |world| !world.process(A).disk_log.is_empty());
+        world.run_for(ms(2));
+        world.crash(A);
+        let died = world.now;
+        world.reset_link();
+        world.tell_of_death(A);
+        world.disk_away = false;
+        world.until("live", |world| world.process(B).live.is_some());
+        let waited = world.now.since(died);
+        assert_eq!(waited > ms(300), writes, "{waited:?}");
+    }
+}
+
+#[test]
+fn a_notice_of_another_process_or_epoch_or_against_the_operators_wish_is_not_believed() {
+    let ended = |epoch, owner| Heartbeat {
+        epoch: Epoch(epoch),
+        owner,
+        beat: Beat::Ended { settled: true },
+    };
+    let cases = [
+        (Notice::Settled, ended(6, 1)),
+        (Notice::Settled, ended(8, 1)),
+        (Notice::Settled, ended(7, 3)),
+        // Its own process has not ended, whatever anybody says.
+        (Notice::Settled, ended(7, 2)),
+        (Notice::TimeoutOnly, ended(7, 1)),
+    ];
+    for (notice, said) in cases {
+        let mut world = World::watched_pair(notice);
+        world.run_for(ms(50));
+        world.deliver(B, Event::Heartbeat(said.encode().to_vec()));
+        world.run_for(ms(20));
+        assert_eq!(world.process(B).role(), RoleName::Backup, "{said:?}");
+        world.crash(A);
+        let died = world.now;
+        world.reset_link();
+        world.deliver(B, Event::Heartbeat(said.encode().to_vec()));
+        world.until("live", |world| world.process(B).live.is_some());
+        assert!(world.now.since(died) > ms(300), "{said:?}");
+        assert_eq!(world.process(B).node.metrics().peer_ended_at, None);
+    }
+    assert_eq!(World::pair().process(A).notice, None);
+}
+
+#[test]
+fn a_primary_does_not_believe_that_it_has_ended_nor_that_its_backup_has() {
+    let mut world = World::watched_pair(Notice::Settled);
+    world.run_for(ms(50));
+    let own = world.process(A).notice.clone().unwrap();
+    world.deliver(A, Event::Heartbeat(own));
+    let beat = Beat::Ended { settled: true };
+    let (epoch, owner) = (Epoch(7), 2);
+    let of_backup = Heartbeat { epoch, owner, beat };
+    world.deliver(A, Event::Heartbeat(of_backup.encode().to_vec()));
+    world.run_for(ms(50));
+    assert_eq!(world.process(A).role(), RoleName::Primary);
+    assert_eq!(world.process(B).role(), RoleName::Backup);
+}
+
+#[test]
+fn a_side_whose_ports_lead_nowhere_waits_for_nobody_if_the_other_is_dead() {
+    let mut world = World::watched_pair(Notice::Settled);
+    world.run_for(ms(50));
+    world.deliver(B, Event::Ports(false));
+    world.crash(A);
+    let died = world.now;
+    world.reset_link();
+    world.run_for(ms(20));
+    assert!(world.process(B).asked.is_empty());
+    world.tell_of_death(A);
+    world.until("live", |world| world.process(B).live.is_some());
+    assert!(world.now.since(died) < ms(25));
+}
+
+#[test]
+fn a_notice_while_the_arbiter_is_away_makes_no_second_winner_and_loses_nothing() {
+    let mut world = World::watched_pair(Notice::Settled);
+    world.run_for(ms(50));
+    world.arbiter_away = true;
+    world.crash(A);
+    world.reset_link();
+    world.tell_of_death(A);
+    world.run_for(ms(400));
+    assert_eq!(world.process(B).role(), RoleName::Claiming);
+    world.arbiter_away = false;
+    world.tell_of_death(A);
+    world.until("live", |world| world.process(B).live.is_some());
+}
+
+#[test]
+fn a_guest_that_is_off_stays_off_though_its_primarys_end_is_told_of() {
+    let mut world = World::watched_pair(Notice::Settled);
+    world.run_for(ms(50));
+    world.deliver(A, Event::Input(Input::Control(Control::PowerOff)));
+    world.until("the end", |world| world.process(A).halted.is_some());
+    world.tell_of_death(A);
+    world.until("the end", |world| world.process(B).halted.is_some());
+    assert!(matches!(world.process(B).halted, Some(Halt::Off(_))));
+    assert!(world.process(B).live.is_none());
 }

@@ -68,6 +68,8 @@ pub enum SuspicionWord {
     Garbage,
     /// The primary leaves the VM to this side.
     Left,
+    /// The primary's host says that the primary's process has ended.
+    Ended,
 }
 
 impl From<Suspicion> for SuspicionWord {
@@ -80,6 +82,7 @@ impl From<Suspicion> for SuspicionWord {
             Suspicion::Slow => SuspicionWord::Slow,
             Suspicion::Garbage => SuspicionWord::Garbage,
             Suspicion::Left => SuspicionWord::Left,
+            Suspicion::Ended => SuspicionWord::Ended,
         }
     }
 }
@@ -96,6 +99,7 @@ impl SuspicionWord {
             SuspicionWord::Slow => "it could not follow",
             SuspicionWord::Garbage => "it sent what no correct replica sends",
             SuspicionWord::Left => "it leaves the VM to this side",
+            SuspicionWord::Ended => "its host says that the process has ended",
         }
     }
 }
@@ -189,6 +193,7 @@ mod tests {
             (Suspicion::Slow, "slow"),
             (Suspicion::Garbage, "garbage"),
             (Suspicion::Left, "left"),
+            (Suspicion::Ended, "ended"),
         ];
         let words = all.map(|(suspicion, _)| SuspicionWord::from(suspicion));
         for (word, (_, expected)) in words.iter().zip(all) {

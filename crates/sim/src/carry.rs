@@ -90,7 +90,7 @@ impl<G: Subject> World<G> {
                 checks.single.on_say(side, action);
                 checks.single.may_say(side)
             }
-            Action::Append(_) => Ok(()),
+            Action::Append(_) | Action::Notice(..) => Ok(()),
             // Not an output: it comes back only through the log, and a side whose lease is over does no harm.
             Action::Entropy { .. } => Ok(()),
             Action::Release(_) => checks.single.may_show(side, "shows an output"),
@@ -183,7 +183,7 @@ impl<G: Subject> World<G> {
                     );
                 }
             }
-            Action::Heartbeat(..) => {}
+            Action::Heartbeat(..) | Action::Notice(..) => {}
             Action::Append(bytes) => self.processes[side.index()].file.extend_from_slice(&bytes),
             Action::Release(shown) => self.show(side, shown.into()),
             Action::Entropy { bytes } => self.bring_entropy(side, bytes),

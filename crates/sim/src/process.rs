@@ -10,7 +10,8 @@ use std::{
 };
 
 use replica::{
-    Action, Epoch, Event, Halt, Header, Next, Node, Options as RunOptions, PairOptions, PeerId, Span, Time,
+    Action, Epoch, Event, Halt, Header, Next, Node, Notice, Options as RunOptions, PairOptions, PeerId, Span,
+    Time,
 };
 
 use crate::{
@@ -134,6 +135,7 @@ impl<G: Subject> Process<G> {
             primary: crate::process::owner(options.seed, SideName::A),
             peer: PeerId(0),
             timeout: options.timeout,
+            notice: Notice::TimeoutOnly,
             run: RunOptions {
                 digest_every: Some(options.digest_every),
                 record: options.record.then(header),

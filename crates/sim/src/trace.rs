@@ -19,6 +19,7 @@ pub fn action(action: &Action) -> String {
     match action {
         Action::Send(_, bytes) => format!("< send {} bytes, {}", bytes.len(), message(bytes)),
         Action::Heartbeat(..) => "< heartbeat".to_owned(),
+        Action::Notice(..) => "< death notice, to be sent when the process has ended".to_owned(),
         Action::Release(shown) => format!("< release {}", self::shown(shown)),
         Action::Entropy { bytes } => format!("< release EntropyWanted {{ bytes: {bytes} }}"),
         Action::Disk(request) => format!("< disk {} {}", request.id, operation(&request.operation)),

@@ -147,6 +147,13 @@ impl Follower {
         None
     }
 
+    /// The action that leaves a death notice for this follower, see [`Action::Notice`]. `settled`: no request
+    /// can be at a disk any more once this process has ended.
+    #[must_use]
+    pub fn last_word(&self, settled: bool) -> Action {
+        self.pulse.last_word(settled)
+    }
+
     /// When there is something to do for this follower, whatever the guest does.
     #[must_use]
     pub fn deadline(&self) -> Time {

@@ -506,12 +506,19 @@ pub enum Beat {
     /// Of the backup: the newest time of the primary's clock that has reached it, in a heartbeat or in
     /// [`Log::sent`]. Proof that the backup trusted the primary after that time, as [`Ack::echo`] is.
     Echo(Option<Time>),
+    /// Of the primary's host, once the primary's process has ended: the process shows nothing any more.
+    Ended {
+        /// Is no write of the process under way at a disk any more either?
+        settled: bool,
+    },
 }
 
 const HEARTBEAT_MAGIC: [u8; 4] = *b"LSH2";
 const BEAT_SENT: u8 = 0;
 const BEAT_ECHO: u8 = 1;
 const BEAT_NOTHING: u8 = 2;
+const BEAT_ENDED: u8 = 3;
+const BEAT_ENDED_SETTLED: u8 = 4;
 
 impl Heartbeat {
     /// The bytes of the datagram.
@@ -525,6 +532,8 @@ impl Heartbeat {
             Beat::Sent(sent) => (BEAT_SENT, sent),
             Beat::Echo(Some(echo)) => (BEAT_ECHO, echo),
             Beat::Echo(None) => (BEAT_NOTHING, Time(0)),
+            Beat::Ended { settled: false } => (BEAT_ENDED, Time(0)),
+            Beat::Ended { settled: true } => (BEAT_ENDED_SETTLED, Time(0)),
         };
         w.raw(&[kind]);
         w.raw(&time.0.to_le_bytes());
@@ -555,6 +564,8 @@ impl Heartbeat {
             [BEAT_SENT] => Beat::Sent(time),
             [BEAT_ECHO] => Beat::Echo(Some(time)),
             [BEAT_NOTHING] => Beat::Echo(None),
+            [BEAT_ENDED] => Beat::Ended { settled: false },
+            [BEAT_ENDED_SETTLED] => Beat::Ended { settled: true },
             [unknown] => return Err(Malformed::Tag(unknown)),
         };
         r.end()?;

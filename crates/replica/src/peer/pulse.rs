@@ -70,9 +70,28 @@ impl Pulse {
         Action::Heartbeat(self.peer, heartbeat.encode())
     }
 
+    /// The action that leaves a death notice with whoever watches this process. `settled`: the end of the
+    /// process also ends all that its kernel did for it at its disks.
+    #[must_use]
+    pub fn last_word(&self, settled: bool) -> Action {
+        let notice = Heartbeat {
+            epoch: self.epoch,
+            owner: self.owner,
+            beat: Beat::Ended { settled },
+        };
+        Action::Notice(self.peer, notice.encode())
+    }
+
     /// What the other half of this pair says in a datagram; `None` for anything else.
     #[must_use]
     pub fn hear(&self, bytes: &[u8]) -> Option<Beat> {
         Heartbeat::of_peer(bytes, self.epoch, self.owner)
+    }
+
+    /// The heartbeat in this datagram, if it is of this pair's epoch and of the process `owner`.
+    #[must_use]
+    pub fn hear_from(&self, bytes: &[u8], owner: u128) -> Option<Heartbeat> {
+        let heartbeat = Heartbeat::decode(bytes).ok()?;
+        (heartbeat.epoch == self.epoch && heartbeat.owner == owner).then_some(heartbeat)
     }
 }

@@ -20,10 +20,10 @@ use crate::log::codec;
 use crate::log::codec::Decoder;
 use crate::log::parcel::Parcel;
 use crate::mutation::Mutation;
-use crate::options::PairOptions;
+use crate::options::{Notice, PairOptions};
 use crate::peer::detect::Detector;
 use crate::peer::lag::Lag;
-use crate::peer::message::{Ack, Beat, Log, Message};
+use crate::peer::message::{Ack, Beat, Heartbeat, Log, Message};
 use crate::peer::pulse::Pulse;
 use crate::roles::call::{Call, earliest, send};
 use crate::roles::gate;
@@ -72,6 +72,11 @@ pub struct Backup {
     left: bool,
     /// This side's heartbeats: answers to the primary's, and signs of life while it says nothing.
     pulse: Pulse,
+    /// The primary's process, of whose end a death notice must speak; `None`: no notice is believed.
+    watched: Option<u128>,
+    /// Has a death notice come that this side believes? Then this says whether it is certain that no write of
+    /// the dead process is under way at a disk any more. `None`: no notice has come.
+    settled: Option<bool>,
 }
 
 impl Backup {
@@ -109,6 +114,8 @@ impl Backup {
             clock: None,
             ended: false,
             left: false,
+            watched: (options.notice != Notice::TimeoutOnly).then_some(options.primary),
+            settled: None,
         }
     }
 
@@ -130,6 +137,8 @@ impl Backup {
             Event::Heartbeat(peer, bytes) if peer == self.primary => {
                 if let Some(Beat::Sent(sent)) = self.pulse.hear(&bytes) {
                     self.on_beat(call, sent);
+                } else if self.hear_death(call, &bytes) && !self.ended {
+                    return Some(Change::Suspect(Suspicion::Ended));
                 }
             }
             // FT 2-c: inputs enter at the primary.
@@ -209,6 +218,40 @@ impl Backup {
         }
         self.beat(call);
         self.expect(call.now);
+    }
+
+    /// Takes a death notice, here and while a claim is under way. True: the primary's host says, to be
+    /// believed, that the process which is this pair's primary has ended.
+    pub fn hear_death(&mut self, call: &mut Call<'_>, bytes: &[u8]) -> bool {
+        let Some(watched) = self.watched else {
+            return false;
+        };
+        let said = if mutation::is(Mutation::NoticeOfAnyone) {
+            Heartbeat::decode(bytes).ok()
+        } else {
+            // A notice of an earlier epoch, or of another process, says nothing about this primary.
+            self.pulse.hear_from(bytes, watched)
+        };
+        let Some(Beat::Ended { settled }) = said.map(|heartbeat| heartbeat.beat) else {
+            return false;
+        };
+        self.settled = Some(settled);
+        call.metrics.peer_ended_at.get_or_insert(call.now);
+        true
+    }
+
+    /// Is the primary known to be dead, and nothing of it on its way to a disk? Then its lease is worth
+    /// nothing, and the claim need not wait for the lease to end. All log must have been replayed: only then
+    /// the guest knows each write that the primary may have sent.
+    pub fn is_lease_void<G: Guest>(&self, guest: &G) -> bool {
+        let reads = |operation: &DiskOperation| matches!(operation, DiskOperation::Read { .. });
+        self.settled.is_some_and(|settled| {
+            settled
+                || guest
+                    .pending_disk()
+                    .iter()
+                    .all(|request| reads(&request.operation))
+        })
     }
 
     /// Puts this side's own heartbeat off: the answer to the primary's next one is sign of life enough.

@@ -8,7 +8,7 @@
 
 use machine::Cut;
 
-use crate::event::{Action, Claim, Event, Verdict};
+use crate::event::{Action, Claim, Event, Suspicion, Verdict};
 use crate::guest::Guest;
 use crate::guest::replay::Headway;
 use crate::limits;
@@ -53,6 +53,8 @@ pub struct Claiming {
     retry: Span,
     /// Is all received log replayed? The arbiter is not asked before. A primary has none to replay.
     drained: bool,
+    /// Has a death notice of the primary come that was not taken into account yet?
+    death: bool,
 }
 
 impl Claiming {
@@ -60,7 +62,7 @@ impl Claiming {
     /// with ports that lead nowhere, or an operator who wants it to leave, a living peer shall ask first.
     /// `leaving`: the operator does, so that this side waits however well its ports are.
     #[must_use]
-    pub fn new(now: Time, claim: Claim, was: Was, patience: Span, leaving: bool) -> Claiming {
+    pub fn new(now: Time, claim: Claim, was: Was, why: Suspicion, patience: Span, leaving: bool) -> Claiming {
         // The primary's lease must be over before the backup can be live; a primary waits for nobody, since
         // a backup shows nothing before it has won.
         let earliest = match &was {
@@ -76,6 +78,7 @@ impl Claiming {
             sooner: (patience > Span(0) && !leaving).then_some(earliest),
             retry: limits::CLAIM_RETRY_FIRST,
             drained,
+            death: matches!(why, Suspicion::Ended),
         }
     }
 
@@ -110,7 +113,11 @@ impl Claiming {
                     Was::Backup(backup) if mutation::is(Mutation::AckWhileClaiming) => {
                         backup.acknowledge_while_claiming(call, event);
                     }
-                    Was::Backup(_) => {}
+                    Was::Backup(backup) => {
+                        if let Event::Heartbeat(_, bytes) = event {
+                            self.death |= backup.hear_death(call, &bytes);
+                        }
+                    }
                 }
                 None
             }
@@ -152,6 +159,7 @@ impl Claiming {
                 return Some(Change::Off(state));
             }
         }
+        self.look_at_death(call.now, guest);
         let ask = match self.question {
             Question::Later(time) => time <= call.now,
             Question::Asked(since) => call.now.since(since) >= limits::CLAIM_ANSWER,
@@ -168,9 +176,25 @@ impl Claiming {
         None
     }
 
+    /// Puts the question forward if the primary is known to be dead: nobody is left to be patient with. If a
+    /// write of it may still be under way at a disk, the question waits for the end of the lease.
+    fn look_at_death<G: Guest>(&mut self, now: Time, guest: &G) {
+        let Was::Backup(backup) = &self.was else {
+            return;
+        };
+        if !std::mem::take(&mut self.death) {
+            return;
+        }
+        let sooner = self.sooner.take();
+        if let Question::Later(time) = self.question {
+            let void = backup.is_lease_void(guest);
+            self.question = Question::Later(if void { now } else { sooner.unwrap_or(time) });
+        }
+    }
+
     /// The earliest time at which there is something to do.
     pub fn deadline(&self) -> Option<Time> {
-        if !self.drained {
+        if !self.drained || self.death {
             return Some(Time(0));
         }
         Some(match self.question {

@@ -15,7 +15,7 @@ use crate::guest::outputs::Outward;
 use crate::guest::record::Produced;
 use crate::log::entry::Seq;
 use crate::mutation::Mutation;
-use crate::options::PairOptions;
+use crate::options::{Notice, PairOptions};
 use crate::peer::follower::Follower;
 use crate::peer::message::Message;
 use crate::roles::call::{Call, earliest, send};
@@ -55,6 +55,15 @@ impl Primary {
             stands: None,
             leaving: None,
         };
+        let settled = match options.notice {
+            Notice::TimeoutOnly => None,
+            Notice::Settled => Some(true),
+            Notice::Unsettled => Some(false),
+        };
+        if let Some(settled) = settled {
+            let last_words = primary.members.iter().map(|member| member.last_word(settled));
+            call.out.extend(last_words);
+        }
         // The first sign of life, so that the first acknowledgement brings the first lease.
         primary.send_keepalives(call);
         primary

@@ -12,8 +12,8 @@ use std::sync::atomic::AtomicBool;
 
 use machine::{DiskConfig, DiskOperation, DiskRequest, DiskStatus, Effect, Input, NetConfig, Step};
 use replica::{
-    Action, Claim, DiskAnswer, Epoch, Event, Guest, Halt, Header, ImageId, Next, Node, Options, PairOptions,
-    PeerId, RoleName, Span, Time, Verdict,
+    Action, Claim, DiskAnswer, Epoch, Event, Guest, Halt, Header, ImageId, Next, Node, Notice, Options,
+    PairOptions, PeerId, RoleName, Span, Time, Verdict,
 };
 
 /// The guest of all tests.
@@ -43,6 +43,7 @@ pub fn options(owner: u128) -> PairOptions {
         primary: 1,
         peer: PeerId(0),
         timeout: TIMEOUT,
+        notice: Notice::TimeoutOnly,
         run: Options {
             digest_every: Some(1000),
             record: None,
@@ -74,6 +75,8 @@ pub struct Process {
     pub sent_bytes: u64,
     /// How many heartbeats it sent.
     pub heartbeats: u64,
+    /// The death notice that it left with its host.
+    pub notice: Option<Vec<u8>>,
     /// Events that it has not looked at, each with the time of its arrival.
     inbox: VecDeque<(Time, Event)>,
 }
@@ -92,6 +95,7 @@ impl Process {
             sent: 0,
             sent_bytes: 0,
             heartbeats: 0,
+            notice: None,
             inbox: VecDeque::new(),
         }
     }
@@ -167,6 +171,15 @@ impl World {
         World::new(vec![Node::primary(a, BEGIN, one), Node::backup(b, BEGIN, two)])
     }
 
+    /// A pair whose sides leave and believe such notices of their deaths.
+    pub fn watched_pair(notice: Notice) -> World {
+        let options = |owner| PairOptions {
+            notice,
+            ..options(owner)
+        };
+        World::pair_of(Toy::new(), Toy::new(), options(1), options(2))
+    }
+
     /// A guest that runs alone, on side [`A`].
     pub fn solo(options: Options) -> World {
         World::new(vec![Node::solo(Toy::new(), BEGIN, options)])
@@ -199,6 +212,12 @@ impl World {
         self.processes[side].stopped = true;
         self.processes[side].inbox.clear();
         self.at_disk.retain(|(_, from, _)| *from != side);
+    }
+
+    /// The host of a side tells the other side that this side's process has ended: truly, if it has crashed.
+    pub fn tell_of_death(&mut self, of: usize) {
+        let notice = self.processes[of].notice.clone();
+        self.deliver(1 - of, Event::Heartbeat(notice.expect("it left a notice")));
     }
 
     /// The link breaks: what is under way is lost, and both sides are told.
@@ -332,6 +351,7 @@ impl World {
                         .push_back((at, Event::Heartbeat(PeerId(0), bytes.to_vec())));
                 }
             }
+            Action::Notice(_, notice) => process.notice = Some(notice.to_vec()),
             Action::Release(shown) => process.shown.push((now, shown.into())),
             Action::Entropy { bytes } => process.shown.push((now, Effect::EntropyWanted { bytes })),
             Action::Disk(request) => {
