@@ -10,8 +10,8 @@ use machine::Input;
 
 /// What the columns of a trace mean.
 pub const LEGEND: &str = "\
-# time ms     side  role       step        what
-#   side: A was born primary, B backup; - is the world
+# time ms     who   role       step        what
+#   who: A, the first process, was born primary, B backup; - is the world
 #   > event taken   < action handed out   ! fault   = world";
 
 /// An action in a few words.
