@@ -553,13 +553,13 @@ fn a_notice_of_another_process_or_epoch_or_against_the_operators_wish_is_not_bel
     for (notice, said) in cases {
         let mut world = World::watched_pair(notice);
         world.run_for(ms(50));
-        world.deliver(B, Event::Heartbeat(said.encode().to_vec()));
+        world.deliver(B, Event::Heartbeat(PeerId(0), said.encode().to_vec()));
         world.run_for(ms(20));
         assert_eq!(world.process(B).role(), RoleName::Backup, "{said:?}");
         world.crash(A);
         let died = world.now;
         world.reset_link();
-        world.deliver(B, Event::Heartbeat(said.encode().to_vec()));
+        world.deliver(B, Event::Heartbeat(PeerId(0), said.encode().to_vec()));
         world.until("live", |world| world.process(B).live.is_some());
         assert!(world.now.since(died) > ms(300), "{said:?}");
         assert_eq!(world.process(B).node.metrics().peer_ended_at, None);
@@ -572,11 +572,11 @@ fn a_primary_does_not_believe_that_it_has_ended_nor_that_its_backup_has() {
     let mut world = World::watched_pair(Notice::Settled);
     world.run_for(ms(50));
     let own = world.process(A).notice.clone().unwrap();
-    world.deliver(A, Event::Heartbeat(own));
+    world.deliver(A, Event::Heartbeat(PeerId(0), own));
     let beat = Beat::Ended { settled: true };
     let (epoch, owner) = (Epoch(7), 2);
     let of_backup = Heartbeat { epoch, owner, beat };
-    world.deliver(A, Event::Heartbeat(of_backup.encode().to_vec()));
+    world.deliver(A, Event::Heartbeat(PeerId(0), of_backup.encode().to_vec()));
     world.run_for(ms(50));
     assert_eq!(world.process(A).role(), RoleName::Primary);
     assert_eq!(world.process(B).role(), RoleName::Backup);

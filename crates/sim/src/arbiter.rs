@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use replica::{Claim, Epoch, Span, Time, Verdict};
 
-use crate::{pair::SideName, random::Random};
+use crate::{names::ProcessId, random::Random};
 
 /// How the arbiter behaves when it is reachable.
 #[derive(Clone, Debug)]
@@ -104,7 +104,7 @@ impl Arbiter {
 
     /// The question of a side takes effect. If it names another owner of the epoch before than is written
     /// here, it was meant for another arbiter and changes nothing.
-    pub fn take(&mut self, side: SideName, claim: &Claim) -> Verdict {
+    pub fn take(&mut self, side: ProcessId, claim: &Claim) -> Verdict {
         let before = claim.epoch.0.checked_sub(1).map(Epoch);
         let known = before.and_then(|before| self.owner(side, before));
         if claim.after.is_some_and(|after| known != Some(after)) {
@@ -130,7 +130,7 @@ impl Arbiter {
 
     /// Who has an epoch, as this side finds it.
     #[must_use]
-    pub fn owner(&self, side: SideName, epoch: Epoch) -> Option<u128> {
+    pub fn owner(&self, side: ProcessId, epoch: Epoch) -> Option<u128> {
         let records = if self.is_elsewhere(side) {
             &self.elsewhere
         } else {
@@ -139,8 +139,8 @@ impl Arbiter {
         records.get(&epoch).map(|record| record.owner)
     }
 
-    fn is_elsewhere(&self, side: SideName) -> bool {
-        self.options.apart && side == SideName::B
+    fn is_elsewhere(&self, side: ProcessId) -> bool {
+        self.options.apart && side == ProcessId::B
     }
 
     /// No question gets through until this time.

@@ -27,7 +27,7 @@ pub struct Broken {
     pub mutation: Option<Mutation>,
     /// Changes what is different in the world.
     pub change: fn(&mut Options),
-    /// Is the check off that listens to the talk between the sides, so that only what the outside sees
+    /// Is the check off that listens to the talk between the processes, so that only what the outside sees
     /// counts?
     pub deaf: bool,
 }

@@ -13,8 +13,8 @@ use replica::Time;
 
 use crate::{
     layer::{Change, Layer},
+    names::HostId,
     operation::{SECTOR, extent},
-    pair::SideName,
     random::Random,
 };
 
@@ -34,7 +34,8 @@ pub enum Access {
 pub struct CacheOptions {
     /// How the hosts open the files.
     pub access: Access,
-    /// Does a side that goes live open the files again, and so forget the pages that its host read earlier?
+    /// Does a process that goes live open the files again, and so forget the pages that its host read
+    /// earlier?
     pub reopens: bool,
     /// Does a flush reach the drive? If not, the host says all the same that the flush is done.
     pub passes_flushes: bool,
@@ -45,23 +46,23 @@ pub struct CacheOptions {
 
 /// The page cache of one host, as far as it is about the disk.
 #[derive(Clone, Debug, Default)]
-struct Host {
+struct PageCache {
     /// Writes that the drive has not got.
     written: Layer,
     /// What is read without asking the drive, by sector. It is right as long as nobody else writes.
     pages: BTreeMap<usize, Vec<u8>>,
     /// Does the next flush of this host fail?
     flush_fails: bool,
-    /// Is the file closed, or the host dead? What is still on its way to the drive passes the page cache by
-    /// then.
-    is_gone: bool,
+    /// How many processes of the host have the file open. If none has, the host is dead or the file closed,
+    /// and what is still on its way to the drive passes the page cache by.
+    open: usize,
 }
 
 /// Who sent a request, and when.
 #[derive(Clone, Copy, Debug)]
 pub struct Asker {
-    /// The side whose host did the request.
-    pub side: SideName,
+    /// The host that did the request.
+    pub host: HostId,
     /// When the request was sent.
     pub sent: Time,
     /// When it will be answered.
@@ -76,30 +77,33 @@ pub struct Caches {
     medium: Vec<u8>,
     /// The drive's own cache.
     drive: Layer,
-    /// The page caches, by side.
-    hosts: [Host; 2],
+    /// The page caches, by host.
+    hosts: Vec<PageCache>,
     /// Decides what a lost cache has kept; a stream of its own, so that caches change nothing else of a
     /// world.
     random: Random,
 }
 
 impl Caches {
-    /// A disk of zeroes with so many sectors. The host of side B has read some of them in an earlier life.
+    /// A disk of zeroes with so many sectors, which so many hosts reach. Every host but the first has read
+    /// some of the sectors in an earlier life.
     #[must_use]
-    pub fn new(options: CacheOptions, sectors: u64, seed: u64) -> Caches {
+    pub fn new(options: CacheOptions, sectors: u64, hosts: usize, seed: u64) -> Caches {
         let sectors = usize::try_from(sectors).unwrap_or(0);
         let mut random = Random::new(seed ^ 0xcac4e);
-        let read = (0..sectors).filter(|_| random.permille(500));
-        let pages = read.map(|sector| (sector, vec![0; SECTOR])).collect();
-        let backup = Host {
-            pages,
-            ..Host::default()
+        let mut host = |index: usize| {
+            let read = (0..sectors).filter(|_| index > 0 && random.permille(500));
+            PageCache {
+                pages: read.map(|sector| (sector, vec![0; SECTOR])).collect(),
+                ..PageCache::default()
+            }
         };
+        let hosts = (0..hosts).map(&mut host).collect();
         Caches {
             options,
             medium: vec![0; sectors * SECTOR],
             drive: Layer::default(),
-            hosts: [Host::default(), backup],
+            hosts,
             random,
         }
     }
@@ -111,7 +115,7 @@ impl Caches {
         let at = (sector as usize * SECTOR).min(self.medium.len());
         let bytes = bytes.min(whole).min(self.medium.len() - at);
         let data = match operation {
-            DiskOperation::Read { .. } => return Some(self.read(asker.side, at, bytes)),
+            DiskOperation::Read { .. } => return Some(self.read(asker.host, at, bytes)),
             DiskOperation::Flush => return self.flush(asker).then(Vec::new),
             DiskOperation::Write { data, .. } => data[..bytes].to_vec(),
             DiskOperation::Discard { .. } | DiskOperation::WriteZeroes { .. } => vec![0; bytes],
@@ -122,25 +126,25 @@ impl Caches {
             completed: asker.answered,
         };
         self.change(
-            asker.side,
+            asker.host,
             change,
             matches!(operation, DiskOperation::Write { .. }),
         );
         Some(Vec::new())
     }
 
-    fn access(&self, side: SideName) -> Access {
-        if self.hosts[side.index()].is_gone {
+    fn access(&self, host: HostId) -> Access {
+        if self.hosts[host.0].open == 0 {
             Access::Direct
         } else {
             self.options.access
         }
     }
 
-    fn read(&mut self, side: SideName, at: usize, bytes: usize) -> Vec<u8> {
+    fn read(&mut self, host: HostId, at: usize, bytes: usize) -> Vec<u8> {
         let mut data = self.on_drive(at, bytes);
-        if self.access(side) != Access::Direct {
-            let pages = &mut self.hosts[side.index()].pages;
+        if self.access(host) != Access::Direct {
+            let pages = &mut self.hosts[host.0].pages;
             for (sector, below) in (at / SECTOR..).zip(data.chunks_mut(SECTOR)) {
                 let page = pages.entry(sector).or_insert_with(|| below.to_vec());
                 below.copy_from_slice(page);
@@ -149,11 +153,11 @@ impl Caches {
         data
     }
 
-    /// Takes in a change of a side. A synchronous file makes only plain data durable; `writes` says if this
+    /// Takes in a change by a host. A synchronous file makes only plain data durable; `writes` says if this
     /// is such.
-    fn change(&mut self, side: SideName, change: Change, writes: bool) {
-        let access = self.access(side);
-        let host = &mut self.hosts[side.index()];
+    fn change(&mut self, host: HostId, change: Change, writes: bool) {
+        let access = self.access(host);
+        let host = &mut self.hosts[host.0];
         if access != Access::Direct {
             let pages = change.sectors().map(|(sector, data)| (sector, data.to_vec()));
             host.pages.extend(pages);
@@ -175,7 +179,7 @@ impl Caches {
     }
 
     fn flush(&mut self, asker: Asker) -> bool {
-        let host = &mut self.hosts[asker.side.index()];
+        let host = &mut self.hosts[asker.host.0];
         if std::mem::take(&mut host.flush_fails) {
             // As kernels do: the error is told once, what could not be written is forgotten, and the next
             // flush finds nothing to do.
@@ -218,40 +222,46 @@ impl Caches {
         area
     }
 
-    /// A side goes live, and its host may open the disk again.
-    pub fn on_go_live(&mut self, side: SideName) {
+    /// A process of this host opens the file.
+    pub fn open(&mut self, host: HostId) {
+        self.hosts[host.0].open += 1;
+    }
+
+    /// A process of this host goes live, and may open the file again.
+    pub fn on_go_live(&mut self, host: HostId) {
         if self.options.reopens {
-            self.write_back(side);
+            self.write_back(host);
         }
     }
 
-    /// A side's process ends: the page cache of its host survives, and is written back as the file is closed.
-    pub fn close(&mut self, side: SideName) {
-        self.write_back(side);
-        self.hosts[side.index()].is_gone = true;
+    /// A process of this host ends: the page cache survives, and is written back as the file is closed.
+    pub fn close(&mut self, host: HostId) {
+        self.write_back(host);
+        let cache = &mut self.hosts[host.0];
+        cache.open = cache.open.saturating_sub(1);
     }
 
-    fn write_back(&mut self, side: SideName) {
-        let host = &mut self.hosts[side.index()];
+    fn write_back(&mut self, host: HostId) {
+        let host = &mut self.hosts[host.0];
         host.pages.clear();
         for change in host.written.flush(Time(u64::MAX)) {
             self.hand_down(change);
         }
     }
 
-    /// A side's host dies, with its page cache.
-    pub fn host_dies(&mut self, side: SideName) {
-        let host = &mut self.hosts[side.index()];
+    /// A host dies, with its page cache.
+    pub fn host_dies(&mut self, host: HostId) {
+        let host = &mut self.hosts[host.0];
         host.pages.clear();
-        host.is_gone = true;
+        host.open = 0;
         for change in host.written.lose(&mut self.random) {
             self.hand_down(change);
         }
     }
 
-    /// The next flush of a side fails.
-    pub fn fail_flush(&mut self, side: SideName) {
-        self.hosts[side.index()].flush_fails = true;
+    /// The next flush of a host fails.
+    pub fn fail_flush(&mut self, host: HostId) {
+        self.hosts[host.0].flush_fails = true;
     }
 
     /// No flush fails any more.
@@ -268,12 +278,12 @@ impl Caches {
         }
     }
 
-    /// What is on the disk when both sides have closed it.
+    /// What is on the disk when all processes have closed it.
     #[must_use]
     pub fn content(&self) -> Vec<u8> {
         let mut closed = self.clone();
-        for side in SideName::BOTH {
-            closed.close(side);
+        for host in (0..self.hosts.len()).map(HostId) {
+            closed.write_back(host);
         }
         closed.on_drive(0, closed.medium.len())
     }
@@ -282,8 +292,8 @@ impl Caches {
     #[must_use]
     pub fn content_after_power_cut(&self) -> Vec<u8> {
         let mut dead = self.clone();
-        for side in SideName::BOTH {
-            dead.host_dies(side);
+        for host in (0..self.hosts.len()).map(HostId) {
+            dead.host_dies(host);
         }
         dead.power_cut();
         dead.medium
@@ -294,7 +304,8 @@ impl Caches {
 mod tests {
     use super::*;
 
-    const A: SideName = SideName::A;
+    const A: HostId = HostId(0);
+    const B: HostId = HostId(1);
 
     fn caches(access: Access) -> Caches {
         let options = CacheOptions {
@@ -303,12 +314,15 @@ mod tests {
             passes_flushes: true,
             drive_forgets: false,
         };
-        Caches::new(options, 4, 1)
+        let mut caches = Caches::new(options, 4, 2, 1);
+        caches.open(A);
+        caches.open(B);
+        caches
     }
 
-    fn at(side: SideName, sent: u64) -> Asker {
+    fn at(host: HostId, sent: u64) -> Asker {
         Asker {
-            side,
+            host,
             sent: Time(sent),
             answered: Time(sent + 10),
         }
@@ -322,12 +336,12 @@ mod tests {
         caches.perform(asker, &operation, usize::MAX);
     }
 
-    fn read(caches: &mut Caches, side: SideName) -> Vec<u8> {
+    fn read(caches: &mut Caches, host: HostId) -> Vec<u8> {
         let operation = DiskOperation::Read {
             sector: 0,
             bytes: 4 * SECTOR as u32,
         };
-        let data = caches.perform(at(side, 1000), &operation, usize::MAX);
+        let data = caches.perform(at(host, 1000), &operation, usize::MAX);
         data.unwrap_or_default().chunks(SECTOR).map(|s| s[0]).collect()
     }
 
@@ -350,9 +364,9 @@ mod tests {
                 let mut caches = caches(access);
                 caches.random = Random::new(seed);
                 write(&mut caches, at(A, 0), 7);
-                caches.on_go_live(SideName::B);
+                caches.on_go_live(B);
                 caches.host_dies(A);
-                read(&mut caches, SideName::B) != [7; 4]
+                read(&mut caches, B) != [7; 4]
             };
             assert_eq!((0..20).any(loses), lost, "{access:?}");
         }
@@ -363,8 +377,25 @@ mod tests {
         let mut caches = caches(Access::Buffered);
         write(&mut caches, at(A, 0), 7);
         caches.close(A);
-        caches.on_go_live(SideName::B);
-        assert_eq!(read(&mut caches, SideName::B), [7; 4]);
+        caches.on_go_live(B);
+        assert_eq!(read(&mut caches, B), [7; 4]);
+    }
+
+    #[test]
+    fn the_page_cache_serves_a_host_until_its_last_process_has_closed_the_file() {
+        let mut caches = caches(Access::Buffered);
+        caches.open(A);
+        caches.close(A);
+        write(&mut caches, at(A, 0), 7);
+        assert_ne!(read(&mut caches, B), [7; 4], "the write is in a page cache");
+        caches.close(A);
+        write(&mut caches, at(A, 20), 8);
+        caches.on_go_live(B);
+        assert_eq!(
+            read(&mut caches, B),
+            [8; 4],
+            "the write has passed the page cache by"
+        );
     }
 
     #[test]
@@ -388,9 +419,9 @@ mod tests {
             ..at(A, 0)
         };
         write(&mut caches, late, 1);
-        write(&mut caches, at(SideName::B, 20), 2);
-        assert!(flush(&mut caches, at(SideName::B, 40)));
-        assert_eq!(read(&mut caches, SideName::B), [2; 4]);
+        write(&mut caches, at(B, 20), 2);
+        assert!(flush(&mut caches, at(B, 40)));
+        assert_eq!(read(&mut caches, B), [2; 4]);
         caches.power_cut();
         assert_eq!(on_medium(&caches), [2; 4]);
     }
@@ -426,8 +457,8 @@ mod tests {
     fn pages_of_an_earlier_life_are_read_until_the_file_is_opened_again() {
         let mut caches = caches(Access::Synchronous);
         write(&mut caches, at(A, 0), 7);
-        assert_ne!(caches.clone().read(SideName::B, 0, 4 * SECTOR), [7; 4 * SECTOR]);
-        caches.on_go_live(SideName::B);
-        assert_eq!(read(&mut caches, SideName::B), [7; 4]);
+        assert_ne!(caches.clone().read(B, 0, 4 * SECTOR), [7; 4 * SECTOR]);
+        caches.on_go_live(B);
+        assert_eq!(read(&mut caches, B), [7; 4]);
     }
 }

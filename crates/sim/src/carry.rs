@@ -8,15 +8,17 @@ use std::sync::atomic::AtomicBool;
 
 use machine::{Effect, Input};
 use replica::limits::LEASE_MARGIN_PART;
-use replica::{Action, Claim, ClaimKind, Event, Guest, Halt, Next, PeerId, Span, Suspicion, Time, Verdict};
+use replica::{
+    Action, Claim, ClaimKind, Epoch, Event, Guest, Halt, Next, PeerId, Span, Suspicion, Time, Verdict,
+};
 use toy::hash::mix;
 
 use crate::{
     checker::{Check, Violation, ensure},
     faults::{Fault, Trigger},
+    names::ProcessId,
     operation::changes,
-    pair::{PAIR, SideName},
-    process::Life,
+    process::{Life, Process},
     schedule::What,
     subject::{Subject, hash_of, unstamp},
     trace,
@@ -29,12 +31,12 @@ const ACTIONS_MAX: usize = 100_000;
 impl<G: Subject> World<G> {
     /// Carries out what the node wants, until it wants nothing more. False if the process is not running
     /// afterwards.
-    pub(crate) fn carry_all(&mut self, side: SideName) -> bool {
-        if let Some(action) = self.processes[side.index()].in_hand.take() {
-            self.carry_out(side, action);
+    pub(crate) fn carry_all(&mut self, who: ProcessId) -> bool {
+        if let Some(action) = self.processes[who].in_hand.take() {
+            self.carry_out(who, action);
         }
         for _ in 0..ACTIONS_MAX {
-            let process = &mut self.processes[side.index()];
+            let process = &mut self.processes[who];
             if !process.is_running() || self.violation.is_some() {
                 return false;
             }
@@ -44,173 +46,179 @@ impl<G: Subject> World<G> {
             };
             process.actions += 1;
             let number = process.actions;
-            let verdict = self.judge_action(side, &action);
+            let verdict = self.judge_action(who, &action);
             self.judge(verdict);
-            match self.triggered(side, Trigger::Action(number)) {
-                Some(Fault::Crash(_, death)) => self.crash(side, death),
+            match self.triggered(who, Trigger::Action(number)) {
+                Some(Fault::Crash(_, death)) => self.crash(who, death),
                 Some(Fault::Stall(_, span)) => {
-                    self.trace(Some(side), || {
+                    self.trace(Some(who), || {
                         format!("! stands still, in its hand {}", trace::action(&action))
                     });
-                    self.processes[side.index()].in_hand = Some(action);
-                    self.stall(side, span);
+                    self.processes[who].in_hand = Some(action);
+                    self.stall(who, span);
                 }
-                _ => self.carry_out_and_perhaps_die(side, action),
+                _ => self.carry_out_and_perhaps_die(who, action),
             }
         }
         self.judge(Err(Violation::new(
             Check::Sanity,
-            format!("{side} has no end of actions"),
+            format!("{who} has no end of actions"),
         )));
         false
     }
 
-    fn carry_out_and_perhaps_die(&mut self, side: SideName, action: Action) {
+    fn carry_out_and_perhaps_die(&mut self, who: ProcessId, action: Action) {
         let deed = matches!(
             action,
             Action::Release(_) | Action::Entropy { .. } | Action::Disk(_)
         );
-        self.carry_out(side, action);
+        self.carry_out(who, action);
         if deed {
-            let process = &mut self.processes[side.index()];
+            let process = &mut self.processes[who];
             process.deeds += 1;
             let number = process.deeds;
-            if let Some(Fault::Crash(_, death)) = self.triggered(side, Trigger::Deed(number)) {
-                self.crash(side, death);
+            if let Some(Fault::Crash(_, death)) = self.triggered(who, Trigger::Deed(number)) {
+                self.crash(who, death);
             }
         }
     }
 
     /// May the node do this, now?
-    fn judge_action(&mut self, side: SideName, action: &Action) -> Result<(), Violation> {
+    fn judge_action(&mut self, who: ProcessId, action: &Action) -> Result<(), Violation> {
         let checks = &mut self.checks;
         match action {
             Action::Send(..) | Action::Heartbeat(..) if self.options.deaf => Ok(()),
             Action::Send(..) | Action::Heartbeat(..) => {
-                checks.single.on_say(side, action);
-                checks.single.may_say(side)
+                checks.single.on_say(who, action);
+                checks.single.may_say(who)
             }
             Action::Append(_) | Action::Notice(..) => Ok(()),
-            // Not an output: it comes back only through the log, and a side whose lease is over does no harm.
+            // Not an output: it comes back only through the log, and a process whose lease is over does no
+            // harm.
             Action::Entropy { .. } => Ok(()),
-            Action::Release(_) => checks.single.may_show(side, "shows an output"),
+            Action::Release(_) => checks.single.may_show(who, "shows an output"),
             Action::Disk(request) => {
                 if changes(&request.operation) {
-                    checks.single.may_show(side, "writes to the disk")?;
+                    checks.single.may_show(who, "writes to the disk")?;
                 }
-                let tape = self.processes[side.index()].tape.borrow();
-                checks.disk.on_issue(side, request, &tape)
+                let tape = self.processes[who].tape.borrow();
+                checks.disk.on_issue(who, request, &tape)
             }
             Action::Ask(claim) => {
-                let told = self.role_suspects_left(side);
+                let told = self.role_suspects_left(who);
                 let lease = Span(self.options.timeout.0 - self.options.timeout.0 / LEASE_MARGIN_PART);
-                let primary = self.processes[SideName::A.index()].clock;
+                let primary = self.processes[self.checks.single.owner()].clock;
                 let checks = &mut self.checks;
-                if side == SideName::B && !self.options.deaf && !told {
+                if who != checks.single.owner() && !self.options.deaf && !told {
                     let over = |echo: Time| primary.when(echo.after(lease));
-                    checks.single.may_ask(self.now, over)?;
+                    checks.single.may_ask(who, self.now, over)?;
                 }
-                checks.single.on_ask(side);
-                let owner = self.processes[side.index()].owner;
-                ensure(
-                    claim.owner == owner && claim.epoch.0 == PAIR.0 + 1,
-                    Check::SinglePrimary,
-                    || format!("{side} asks for {claim:?}"),
-                )
+                checks.single.on_ask(who, claim.epoch)?;
+                let owner = self.processes[who].owner;
+                ensure(claim.owner == owner, Check::SinglePrimary, || {
+                    format!("{who} asks for {claim:?}")
+                })
             }
             Action::GoLive(epoch) => {
-                let owned = self.arbiter.owner(side, *epoch) == Some(self.processes[side.index()].owner);
-                checks.single.on_go_live(side, *epoch, PAIR, owned)
+                let owned = self.arbiter.owner(who, *epoch) == Some(self.processes[who].owner);
+                checks.single.on_go_live(who, *epoch, owned)
             }
-            Action::Halt(halt) => self.judge_halt(side, halt),
+            Action::Halt(halt) => self.judge_halt(who, halt),
         }
     }
 
-    /// Does the node of a side ask for the VM because the other side has left it?
-    fn role_suspects_left(&self, side: SideName) -> bool {
-        let node = self.processes[side.index()].node.as_ref();
+    /// Does the node of a process ask for the VM because its peer has left it?
+    fn role_suspects_left(&self, who: ProcessId) -> bool {
+        let node = self.processes[who].node.as_ref();
         node.is_some_and(|node| node.metrics().suspicion == Some(Suspicion::Left))
     }
 
-    fn judge_halt(&self, side: SideName, halt: &Halt) -> Result<(), Violation> {
+    fn judge_halt(&self, who: ProcessId, halt: &Halt) -> Result<(), Violation> {
         match halt {
             Halt::Off(_) => {
-                let tape = self.processes[side.index()].tape.borrow();
+                let tape = self.processes[who].tape.borrow();
                 let is_off = tape
                     .effects
                     .iter()
                     .rev()
                     .any(|at| matches!(at.what, Effect::PoweredOff(_)));
                 ensure(is_off, Check::Halt, || {
-                    format!("{side} halts as off though its guest is not")
+                    format!("{who} halts as off though its guest is not")
                 })
             }
             Halt::Lost(epoch) => {
-                let owner = self.arbiter.owner(side, *epoch);
-                let other = owner.is_some_and(|owner| owner != self.processes[side.index()].owner);
+                let owner = self.arbiter.owner(who, *epoch);
+                let other = owner.is_some_and(|owner| owner != self.processes[who].owner);
                 ensure(other, Check::Halt, || {
-                    format!("{side} halts for epoch {}, which nobody else has", epoch.0)
+                    format!("{who} halts for epoch {}, which nobody else has", epoch.0)
                 })
             }
             Halt::Diverged { at, part } => {
-                let what = format!("{side} says it diverged at step {at} in {part}");
+                let what = format!("{who} says it diverged at step {at} in {part}");
                 Err(Violation::new(Check::Lockstep, what))
             }
-            Halt::Left => ensure(self.processes[side.index()].told_to_leave, Check::Halt, || {
-                format!("{side} leaves though nobody wanted it to")
+            Halt::Left => ensure(self.processes[who].told_to_leave, Check::Halt, || {
+                format!("{who} leaves though nobody wanted it to")
             }),
             Halt::Peer(why) => Err(Violation::new(
                 Check::Sanity,
-                format!("{side} halts over its peer: {why}"),
+                format!("{who} halts over its peer: {why}"),
             )),
         }
     }
 
-    fn carry_out(&mut self, side: SideName, action: Action) {
-        self.trace(Some(side), || trace::action(&action));
+    fn carry_out(&mut self, who: ProcessId, action: Action) {
+        self.trace(Some(who), || trace::action(&action));
         match action {
             Action::Send(_, bytes) => {
-                let to = side.other();
-                if let Some(at) = self.link.send(&mut self.random, self.now, to, bytes.to_vec()) {
-                    self.link_appointment(to, at);
+                if let Some((link, to)) = self.peer(who)
+                    && let Some(at) =
+                        self.network
+                            .send(&mut self.random, self.now, (link, to), bytes.to_vec())
+                {
+                    self.link_appointment(link, to, at);
                 }
             }
-            Action::Heartbeat(_, bytes) if self.no_heartbeats[side.other().index()] <= self.now => {
-                for at in self.options.heartbeats.arrivals(&mut self.random, self.now) {
-                    self.schedule(
-                        at,
-                        What::Deliver(side.other(), Event::Heartbeat(PeerId(0), bytes.to_vec())),
-                    );
-                }
-            }
-            Action::Heartbeat(..) | Action::Notice(..) => {}
-            Action::Append(bytes) => self.processes[side.index()].file.extend_from_slice(&bytes),
-            Action::Release(shown) => self.show(side, shown.into()),
-            Action::Entropy { bytes } => self.bring_entropy(side, bytes),
+            Action::Heartbeat(_, bytes) => self.send_heartbeat(who, &bytes),
+            Action::Notice(..) => {}
+            Action::Append(bytes) => self.processes[who].file.extend_from_slice(&bytes),
+            Action::Release(shown) => self.show(who, shown.into()),
+            Action::Entropy { bytes } => self.bring_entropy(who, bytes),
             Action::Disk(request) => {
-                let epoch = self.processes[side.index()].epoch;
+                let Process { epoch, host, .. } = self.processes[who];
                 let at = self
                     .storage
-                    .issue(&mut self.random, self.now, side, epoch, request);
+                    .issue(&mut self.random, self.now, (who, host), epoch, request);
                 self.storage_appointment(at);
             }
-            Action::Ask(claim) => self.ask(side, claim),
+            Action::Ask(claim) => self.ask(who, claim),
             Action::GoLive(epoch) => {
-                self.processes[side.index()].epoch = epoch;
-                self.attached = side;
-                self.storage.caches().on_go_live(side);
+                self.processes[who].epoch = epoch;
+                self.attached = who;
+                let host = self.processes[who].host;
+                self.storage.caches().on_go_live(host);
                 let at = self.storage.raise(&mut self.random, self.now, epoch);
                 self.storage_appointment(at);
             }
-            Action::Halt(halt) => self.halt(side, halt),
+            Action::Halt(halt) => self.halt(who, halt),
         }
     }
 
-    fn ask(&mut self, side: SideName, claim: Claim) {
+    fn send_heartbeat(&mut self, who: ProcessId, bytes: &[u8]) {
+        if let Some((_, to)) = self.peer(who)
+            && self.processes[to].no_heartbeats <= self.now
+        {
+            for at in self.options.heartbeats.arrivals(&mut self.random, self.now) {
+                self.schedule(at, What::Deliver(to, Event::Heartbeat(PeerId(0), bytes.to_vec())));
+            }
+        }
+    }
+
+    fn ask(&mut self, who: ProcessId, claim: Claim) {
         let fate = self.arbiter.ask(&mut self.random, self.now);
         if let Some(at) = fate.takes {
             let question = What::Arbiter {
-                side,
+                who,
                 claim,
                 answers: fate.answers,
                 unreachable: fate.unreachable,
@@ -219,25 +227,25 @@ impl<G: Subject> World<G> {
         } else if let Some(at) = fate.answers {
             self.schedule(
                 at,
-                What::Deliver(side, Event::Verdict(claim, Verdict::Unreachable)),
+                What::Deliver(who, Event::Verdict(claim, Verdict::Unreachable)),
             );
         }
     }
 
-    fn bring_entropy(&mut self, side: SideName, bytes: u32) {
+    fn bring_entropy(&mut self, who: ProcessId, bytes: u32) {
         let bytes = (0..bytes).map(|_| self.random.draw() as u8).collect();
         let at = self
             .now
             .after(self.random.span(Span::from_us(1), Span::from_ms(1)));
-        self.schedule(at, What::Deliver(side, Event::Input(Input::Entropy { bytes })));
+        self.schedule(at, What::Deliver(who, Event::Input(Input::Entropy { bytes })));
     }
 
     /// An output becomes visible.
-    fn show(&mut self, side: SideName, mut effect: Effect) {
+    fn show(&mut self, who: ProcessId, mut effect: Effect) {
         let number = unstamp(&mut effect);
         let is_off = matches!(effect, Effect::PoweredOff(_));
         let (number, own) = {
-            let tape = self.processes[side.index()].tape.borrow();
+            let tape = self.processes[who].tape.borrow();
             // A power-off has no room for a stamp. It is the guest's last output, so its number is the last
             // one.
             let number = number.unwrap_or(tape.shown.len() as u64);
@@ -252,9 +260,9 @@ impl<G: Subject> World<G> {
         let result = self
             .checks
             .outputs
-            .on_release(side, number, hash_of(&effect), own, is_off);
+            .on_release(who, number, hash_of(&effect), own, is_off);
         self.judge(result);
-        if self.ports_lost[side.index()] > self.now {
+        if self.host_of(who).ports_lost > self.now {
             return;
         }
         if let Some((seq, content)) = G::reply(&effect) {
@@ -265,19 +273,21 @@ impl<G: Subject> World<G> {
     }
 
     /// A process ends itself. Its node must do nothing more from here on, whatever events it is given.
-    fn halt(&mut self, side: SideName, halt: Halt) {
-        let under_way = self.link.under_way(side.other());
-        self.close_link(side.other(), under_way, Some(Span::from_us(100)));
-        self.close_link(side, 0, None);
-        let process = &mut self.processes[side.index()];
+    fn halt(&mut self, who: ProcessId, halt: Halt) {
+        for link in self.network.links_of(who) {
+            let other = self.network.other_end(link, who);
+            let under_way = self.network.under_way(link, other);
+            self.close_link(link, other, under_way, Some(Span::from_us(100)));
+            self.close_link(link, who, 0, None);
+        }
+        let process = &mut self.processes[who];
         process.life = Life::Halted(halt);
         process.inbox.clear();
-        self.storage.caches().close(side);
-        let process = &mut self.processes[side.index()];
+        self.storage.caches().close(process.host);
         let claim = Claim {
-            epoch: replica::Epoch(PAIR.0 + 1),
+            epoch: Epoch(process.epoch.0 + 1),
             owner: process.owner,
-            after: Some(crate::process::owner(self.options.seed, SideName::A)),
+            after: Some(process.primary),
             heirs: Vec::new(),
             kind: ClaimKind::Failover,
         };
@@ -306,7 +316,7 @@ impl<G: Subject> World<G> {
         }
         dead &= node.guest().now() == step;
         self.judge(ensure(dead, Check::Halt, || {
-            format!("{side} does something after it halted")
+            format!("{who} does something after it halted")
         }));
     }
 }

@@ -1,7 +1,7 @@
 //! The client: the user of the guest, who sees only what the guest answers.
 //!
 //! The client makes one request at a time, waits, asks again as TCP would, thinks, and makes the next one. It
-//! is a checker too: it never accepts two different answers to one question. It must not know which side
+//! is a checker too: it never accepts two different answers to one question. It must not know which process
 //! serves it.
 
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! The course of a world: it takes what comes next off the schedule and has it happen.
 //!
 //! Time passes here and nowhere else: `now` jumps to the next thing on the schedule. What then happens stands
-//! in `turns` and `carry` (the two processes), `surroundings` (what lies around them) and `mishap` (what goes
+//! in `turns` and `carry` (the processes), `surroundings` (what lies around them) and `mishap` (what goes
 //! wrong). A world stands still for good once a rule is broken.
 
 use replica::{Span, Time};
@@ -47,19 +47,19 @@ impl<G: Subject> World<G> {
         self.now = at;
         self.events += 1;
         match what {
-            What::Turn(side, ticket) if self.process(side).ticket == ticket => self.turn(side, true),
-            What::Act(side, ticket) if self.process(side).ticket == ticket => self.act(side),
+            What::Turn(who, ticket) if self.process(who).ticket == ticket => self.turn(who, true),
+            What::Act(who, ticket) if self.process(who).ticket == ticket => self.act(who),
             What::Turn(..) | What::Act(..) => {}
-            What::Resume(side) => self.resume(side),
-            What::Link(side) => self.on_link(side),
+            What::Resume(who) => self.resume(who),
+            What::Link(link, to) => self.on_link(link, to),
             What::Storage => self.on_storage(),
             What::Arbiter {
-                side,
+                who,
                 claim,
                 answers,
                 unreachable,
-            } => self.on_arbiter(side, claim, answers, unreachable),
-            What::Deliver(side, event) => self.deliver(side, event),
+            } => self.on_arbiter(who, claim, answers, unreachable),
+            What::Deliver(who, event) => self.deliver(who, event),
             What::ToGuest(input) => self.on_frame_to_guest(input),
             What::ToClient(seq, content) => {
                 let result = self.client.on_reply(self.now, seq, content);
@@ -68,7 +68,7 @@ impl<G: Subject> World<G> {
             }
             What::Client => self.on_client(),
             What::Typing => self.on_typing(),
-            What::Ports(side) => self.on_ports(side),
+            What::Ports(who) => self.on_ports(who),
             What::Fault(fault) if !self.healed => self.strike(&fault),
             What::Fault(_) => {}
         }

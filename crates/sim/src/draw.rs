@@ -11,8 +11,9 @@ use toy::hash::mix;
 use crate::{
     cache::{Access, CacheOptions},
     faults::{Armed, Death, Fault, Trigger},
+    host::Drift,
+    names::ProcessId,
     options::{Options, ms, us},
-    pair::SideName,
     random::Random,
 };
 
@@ -40,13 +41,15 @@ impl Options {
         options.arbiter.latency = (random.span(us(50), us(300)), random.span(us(300), ms(100)));
         options.heartbeats.latency = (us(20), random.span(us(30), ms(50)));
         options.frames.latency = (us(20), random.span(us(30), ms(10)));
-        for side in 0..2 {
+        for host in &mut options.hosts {
             if on(random) {
-                options.offset[side] = random.span(ms(1), ms(10_000_000));
-                options.drift_ppm[side] = random.between(0, 20_000) as i64 - 10_000;
+                host.clock = Drift {
+                    offset: random.span(ms(1), ms(10_000_000)),
+                    ppm: random.between(0, 20_000) as i64 - 10_000,
+                };
             }
             if on(random) {
-                options.speed[side] = random.between(5, 200);
+                host.speed = random.between(5, 200);
             }
         }
         if on(random) {
@@ -101,20 +104,20 @@ impl Options {
                 continue;
             }
             for _ in 0..random.between(1, most) {
-                let side = random.pick(&SideName::BOTH);
+                let who = random.pick(&ProcessId::PAIR);
                 let span = random.span(ms(1), long);
                 let fault = match kind {
-                    0 => Fault::Crash(side, random.pick(&[Death::Process, Death::Host])),
-                    1 => Fault::Stall(side, span),
-                    2 => Fault::Cut(side, span),
-                    3 => Fault::CutBoth(span),
+                    0 => Fault::Crash(who, random.pick(&[Death::Process, Death::Host])),
+                    1 => Fault::Stall(who, span),
+                    2 => Fault::Cut(who, span),
+                    3 => Fault::CutAll(span),
                     4 => Fault::Reset,
                     5 => Fault::HeartbeatsLost(span),
                     6 => Fault::ArbiterAway(Span(2 * span.0)),
                     7 => Fault::DiskAway(span),
-                    8 => Fault::LinkStuck(side, span),
-                    9 => Fault::PortsLost(side, span),
-                    _ => Fault::Slow(side, random.between(20, 900)),
+                    8 => Fault::LinkStuck(who, span),
+                    9 => Fault::PortsLost(who, span),
+                    _ => Fault::Slow(who, random.between(20, 900)),
                 };
                 self.arm_or_time(random, fault, at);
             }
@@ -127,11 +130,11 @@ impl Options {
         }
         if random.permille(80) {
             self.timed
-                .push((at(random), Fault::Leave(random.pick(&SideName::BOTH))));
+                .push((at(random), Fault::Leave(random.pick(&ProcessId::PAIR))));
         }
         if random.permille(30) {
-            let side = random.pick(&SideName::BOTH);
-            self.timed.push((at(random), Fault::Crash(side, Death::Host)));
+            let who = random.pick(&ProcessId::PAIR);
+            self.timed.push((at(random), Fault::Crash(who, Death::Host)));
         }
         self.timed.sort_by_key(|(at, _)| *at);
     }
@@ -144,7 +147,7 @@ impl Options {
         self.timed.sort_by_key(|(at, _)| *at);
     }
 
-    /// Ties a crash or a stall to a doing of its side in half of the cases; all other faults get a time.
+    /// Ties a crash or a stall to a doing of its process in half of the cases; all other faults get a time.
     fn arm_or_time(&mut self, random: &mut Random, fault: Fault, at: impl Fn(&mut Random) -> Time) {
         let tied = random.permille(500);
         let number = random.span(Span(1), Span(2000)).0;
@@ -154,10 +157,10 @@ impl Options {
             _ => Trigger::Deed(number / 4 + 1),
         };
         match fault {
-            Fault::Crash(side, _) if tied => self.armed.push(Armed { side, trigger, fault }),
-            Fault::Stall(side, _) if tied => {
+            Fault::Crash(who, _) if tied => self.armed.push(Armed { who, trigger, fault }),
+            Fault::Stall(who, _) if tied => {
                 self.armed.push(Armed {
-                    side,
+                    who,
                     trigger: Trigger::Action(number),
                     fault,
                 });
@@ -185,7 +188,7 @@ fn cache_faults(seed: u64, end: Span) -> Vec<(Time, Fault)> {
     let mut faults = Vec::new();
     if random.permille(300) {
         for _ in 0..random.between(1, 3) {
-            let fault = Fault::FlushFails(random.pick(&SideName::BOTH));
+            let fault = Fault::FlushFails(random.pick(&ProcessId::PAIR));
             faults.push((Time(random.below(end.0)), fault));
         }
     }

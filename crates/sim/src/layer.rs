@@ -72,7 +72,7 @@ impl Layer {
     }
 
     /// Takes out what was completed by `until`, in order, and with it what lies under that: an earlier change
-    /// of the same place, by a side that died before it heard of its completion, must not show again.
+    /// of the same place, by a process that died before it heard of its completion, must not show again.
     pub fn flush(&mut self, until: Time) -> Vec<Change> {
         let mut down = VecDeque::new();
         let mut stays = VecDeque::new();

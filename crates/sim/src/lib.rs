@@ -4,10 +4,10 @@
 //! watched by checkers that trust nobody. A seed and a commit replay exactly (docs/testing.md). So nothing
 //! here may read a clock, start a thread or depend on the order of a hashed container.
 //!
-//! Map, from below: `pair`, `faults`, `operation` and `random` are words that all use. `network`, `storage`
-//! (with `cache` and `layer`), `arbiter` and `client` are what the nodes talk to; `toy_server` and `bare` are
-//! the guests, watched through `subject`; `checker` judges. `options` say how a world behaves, and `draw`
-//! draws them from a seed. `world` holds a world and its `schedule`; `turns` and `carry` are how the two
+//! Map, from below: `names`, `faults`, `host`, `operation` and `random` are words that all use. `network`,
+//! `storage` (with `cache` and `layer`), `arbiter` and `client` are what the nodes talk to; `toy_server` and
+//! `bare` are the guests, watched through `subject`; `checker` judges. `options` say how a world behaves, and
+//! `draw` draws them from a seed. `world` holds a world and its `schedule`; `turns` and `carry` are how
 //! processes live in it, `surroundings` how the rest acts, `mishap` how faults happen; `course` lets time
 //! pass. `run` is a whole life: unsafe at first, then healed; `sweep` and `broken` run many.
 #![forbid(unsafe_code)]
@@ -23,12 +23,13 @@ pub mod client;
 mod course;
 mod draw;
 pub mod faults;
+pub mod host;
 mod layer;
 mod mishap;
+pub mod names;
 pub mod network;
 pub mod operation;
 pub mod options;
-pub mod pair;
 pub mod process;
 pub mod random;
 pub mod run;
@@ -43,8 +44,8 @@ mod turns;
 pub mod world;
 
 pub use checker::{Check, Violation};
+pub use names::{HostId, ProcessId};
 pub use options::Options;
-pub use pair::SideName;
 pub use run::Outcome;
 pub use toy_server::Toy;
 pub use world::World;

@@ -10,7 +10,7 @@ use sim::{Options, Outcome, Toy, Violation, run, subject::Subject, sweep};
 const HELP: &str = "\
 sim toy|machine N [FIRST]       N seeds of the toy guest, or of the real machine
 sim seed toy|machine SEED       one seed with a line per action
-sim sweep toy|machine [SEED]    kills either side at every entry and every action of a calm run
+sim sweep toy|machine [SEED]    kills each process at every entry and every action of a calm run
 sim broken                      deliberately broken variants: each must be caught (needs --features mutations)
 sim broken WORD N               how many of N seeds catch the variants with this word in their name
 ";
@@ -75,7 +75,7 @@ impl Totals {
         self.outputs += outcome.outputs;
         self.repeated += outcome.repeated;
         self.replies += outcome.replies;
-        self.failovers += u64::from(outcome.live.is_some());
+        self.failovers += outcome.failovers;
         self.doomed += u64::from(!outcome.survived && outcome.violation.is_none());
     }
 }
@@ -108,7 +108,7 @@ fn seeds<G: Subject<Config = u64>>(guest: &str, count: u64, first: u64) -> bool 
         doomed,
     } = totals;
     println!(
-        "{failovers} failovers, {doomed} lost both sides, {replies} replies, \
+        "{failovers} failovers, {doomed} lost the guest, {replies} replies, \
          {outputs} outputs ({repeated} repeated), \
          {} virtual seconds in {seconds:.1} s, {:.0} seeds/s",
         virtual_ms / 1000,

@@ -23,7 +23,7 @@ pub fn apply(content: &mut [u8], operation: &DiskOperation, whole: usize) -> Vec
     Vec::new()
 }
 
-/// Does an operation change what is on the disk? A flush only makes that durable, so no side needs to be kept
+/// Does an operation change what is on the disk? A flush only makes that durable, so nobody needs to be kept
 /// from it.
 #[must_use]
 pub fn changes(operation: &DiskOperation) -> bool {

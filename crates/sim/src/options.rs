@@ -12,6 +12,8 @@ use crate::{
     arbiter::ArbiterOptions,
     cache::{Access, CacheOptions},
     faults::{Armed, Fault, show},
+    host::{Drift, HostOptions},
+    names::HostId,
     network::{DatagramOptions, LinkOptions},
     storage::StorageOptions,
 };
@@ -21,17 +23,15 @@ use crate::{
 pub struct Options {
     /// The seed from which all draws of the world come.
     pub seed: u64,
-    /// The failure-detection timeout of both sides.
+    /// The failure-detection timeout of all processes.
     pub timeout: Span,
     /// Steps between two digests in the log.
     pub digest_every: u64,
-    /// By side: how fast the guest runs, in steps a microsecond.
-    pub speed: [u64; 2],
-    /// By side: how far its clock is ahead in the beginning.
-    pub offset: [Span; 2],
-    /// By side: how much faster than true time its clock runs, in millionths.
-    pub drift_ppm: [i64; 2],
-    /// How the link behaves when it is well.
+    /// How each host is made.
+    pub hosts: Vec<HostOptions>,
+    /// The hosts on which the two processes of the first pair run.
+    pub homes: [HostId; 2],
+    /// How links behave when they are well.
     pub link: LinkOptions,
     /// How heartbeats fare.
     pub heartbeats: DatagramOptions,
@@ -45,11 +45,11 @@ pub struct Options {
     pub patience: Span,
     /// How long the client thinks before its next request.
     pub think: Span,
-    /// Do both sides write a log file?
+    /// Do all processes write a log file?
     pub record: bool,
     /// How often somebody types at the console; `None`: never.
     pub typing: Option<Span>,
-    /// How many of a thousand inputs also reach the side that has not the guest's address.
+    /// How many of a thousand inputs also reach the processes that have not the guest's address.
     pub stray_permille: u64,
     /// How many of a thousand slices the host interrupts at random.
     pub cut_permille: u64,
@@ -61,11 +61,11 @@ pub struct Options {
     pub power_off: bool,
     /// Faults that happen at a time, in order.
     pub timed: Vec<(Time, Fault)>,
-    /// Faults that are tied to what a side does.
+    /// Faults that are tied to what a process does.
     pub armed: Vec<Armed>,
     /// Do tied faults also happen in the healed world? A sweep kills at every point up to the end.
     pub armed_for_ever: bool,
-    /// Is the check off that listens to the talk between the sides, so that only what the outside sees
+    /// Is the check off that listens to the talk between processes, so that only what the outside sees
     /// counts?
     pub deaf: bool,
 }
@@ -93,9 +93,17 @@ impl Options {
             seed,
             timeout: ms(100),
             digest_every: 200_000,
-            speed: [100, 100],
-            offset: [Span(0), Span(0)],
-            drift_ppm: [0, 0],
+            hosts: vec![
+                HostOptions {
+                    speed: 100,
+                    clock: Drift {
+                        offset: Span(0),
+                        ppm: 0,
+                    },
+                };
+                2
+            ],
+            homes: [HostId(0), HostId(1)],
             link: LinkOptions {
                 latency: (us(50), us(100)),
                 bytes_per_ms: 100_000,
@@ -135,6 +143,19 @@ impl Options {
     }
 }
 
+impl Options {
+    /// One line for each fault.
+    fn write_faults(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, fault) in &self.timed {
+            writeln!(f, "  at {}: {fault}", show(Span(at.0)))?;
+        }
+        for armed in &self.armed {
+            writeln!(f, "  at {}'s {:?}: {}", armed.who, armed.trigger, armed.fault)?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
@@ -144,10 +165,12 @@ impl fmt::Display for Options {
             show(self.timeout),
             show(self.unsafe_for)
         )?;
+        let speeds: Vec<u64> = self.hosts.iter().map(|host| host.speed).collect();
+        let drifts: Vec<i64> = self.hosts.iter().map(|host| host.clock.ppm).collect();
         writeln!(
             f,
-            "  speed {:?} steps/us, clocks {:?} ppm, digest every {} steps",
-            self.speed, self.drift_ppm, self.digest_every
+            "  speed {speeds:?} steps/us, clocks {drifts:?} ppm, digest every {} steps",
+            self.digest_every
         )?;
         let (low, high) = self.link.latency;
         writeln!(
@@ -198,12 +221,6 @@ impl fmt::Display for Options {
             self.replies,
             if self.power_off { "off" } else { "quiet" }
         )?;
-        for (at, fault) in &self.timed {
-            writeln!(f, "  at {}: {fault}", show(Span(at.0)))?;
-        }
-        for armed in &self.armed {
-            writeln!(f, "  at {}'s {:?}: {}", armed.side, armed.trigger, armed.fault)?;
-        }
-        Ok(())
+        self.write_faults(f)
     }
 }

@@ -1,11 +1,13 @@
 //! A replica's process: a node, its clock, what waits for it, and whether it lives.
 //!
-//! Each side of a world has one, and it keeps what must outlive the node: the tape of the guest, the log
-//! file, the cause of death. It decides nothing; `turns.rs` and `carry.rs` move it.
+//! A process keeps what must outlive its node: the tape of the guest, the log file, the cause of death. It
+//! stays in the world when it has ended, so that a name always means the same one. It decides nothing;
+//! `turns.rs` and `carry.rs` move it.
 
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
+    ops::{Index, IndexMut},
     rc::Rc,
 };
 
@@ -15,8 +17,10 @@ use replica::{
 };
 
 use crate::{
+    host::{Drift, HostOptions},
+    names::{HostId, ProcessId},
+    network::LinkId,
     options::Options,
-    pair::SideName,
     subject::{Subject, Tape, Watched},
 };
 
@@ -45,49 +49,26 @@ pub enum Phase {
     Runs,
 }
 
-/// A clock that is ahead and runs a little too fast or too slow.
-#[derive(Clone, Copy, Debug)]
-pub struct Drift {
-    /// How far the clock is ahead at true time 0, in nanoseconds.
-    offset: u64,
-    /// How much faster than true time it runs, in millionths.
-    ppm: i64,
-}
-
-impl Drift {
-    /// What the clock shows at a true time.
-    #[must_use]
-    pub fn shows(self, now: Time) -> Time {
-        let drift = i128::from(now.0) * i128::from(self.ppm) / 1_000_000;
-        let local = i128::from(now.0) + i128::from(self.offset) + drift;
-        Time(u64::try_from(local).unwrap_or(0))
-    }
-
-    /// The first true time at which the clock shows `local` or more.
-    #[must_use]
-    pub fn when(self, local: Time) -> Time {
-        let since = i128::from(local.0.saturating_sub(self.offset));
-        let mut time =
-            Time(u64::try_from(since * 1_000_000 / (1_000_000 + i128::from(self.ppm))).unwrap_or(0));
-        while self.shows(time) < local {
-            time.0 += 1;
-        }
-        time
-    }
-}
-
 /// A replica's process.
 #[derive(Debug)]
 pub struct Process<G: Subject> {
     /// The node; `None` once the process has crashed.
     pub node: Option<Node<Watched<G>>>,
+    /// The host that the process runs on.
+    pub host: HostId,
+    /// The process whose log it was born to replay; `None`: it was born to write one.
+    pub follows: Option<ProcessId>,
+    /// The link on which its node speaks; `None`: nobody was ever connected with it.
+    pub link: Option<LinkId>,
+    /// The time until which heartbeats towards the process get lost.
+    pub no_heartbeats: Time,
     /// Whether the process lives.
     pub life: Life,
     /// What the process is in the middle of.
     pub phase: Phase,
     /// Events that the process has not looked at.
     pub inbox: VecDeque<Event>,
-    /// The clock that the process reads.
+    /// The clock that the process reads, which is its host's.
     pub clock: Drift,
     /// What the guest was given and did. The tape outlives the node.
     pub tape: Rc<RefCell<Tape>>,
@@ -113,27 +94,41 @@ pub struct Process<G: Subject> {
     pub epoch: Epoch,
     /// The number by which the arbiter knows the process.
     pub owner: u128,
-    /// Has the operator wanted the process to leave the VM to the other side?
+    /// The number by which the arbiter knows the primary of the pair that it was born into.
+    pub primary: u128,
+    /// Has the operator wanted the process to leave the VM to its peer?
     pub told_to_leave: bool,
 }
 
+/// How a process comes into the world.
+#[derive(Clone, Copy, Debug)]
+pub struct Birth {
+    /// The name of the process.
+    pub who: ProcessId,
+    /// The host that it runs on, for its whole life.
+    pub host: HostId,
+    /// The epoch that it is born into.
+    pub epoch: Epoch,
+    /// The process whose log it replays, which has the epoch; `None`: it is itself the one that has.
+    pub follows: Option<ProcessId>,
+}
+
 impl<G: Subject> Process<G> {
-    /// A process right after the handshake.
-    pub fn new(options: &Options, config: &G::Config, side: SideName, epoch: Epoch) -> Process<G> {
-        let index = side.index();
+    /// A process right after the handshake, at true time `now`.
+    pub fn new(options: &Options, config: &G::Config, birth: Birth, now: Time) -> Process<G> {
+        let HostOptions { speed, clock } = options.hosts[birth.host.0];
         let fuel = Rc::new(Cell::new(u64::MAX));
         let watched = Watched::new(G::boot(config), Rc::clone(&fuel));
         let tape = watched.tape();
-        let clock = Drift {
-            offset: options.offset[index].0,
-            ppm: options.drift_ppm[index],
-        };
-        let owner = owner(options.seed, side);
+        let owner = owner(options.seed, birth.who);
+        let primary = birth
+            .follows
+            .map_or(owner, |primary| crate::process::owner(options.seed, primary));
         let pair = PairOptions {
-            epoch,
-            owner,
-            primary: crate::process::owner(options.seed, SideName::A),
             peer: PeerId(0),
+            epoch: birth.epoch,
+            owner,
+            primary,
             timeout: options.timeout,
             notice: Notice::TimeoutOnly,
             run: RunOptions {
@@ -141,20 +136,24 @@ impl<G: Subject> Process<G> {
                 record: options.record.then(header),
             },
         };
-        let now = clock.shows(Time(0));
-        let node = match side {
-            SideName::A => Node::primary(watched, now, pair),
-            SideName::B => Node::backup(watched, now, pair),
+        let local = clock.shows(now);
+        let node = match birth.follows {
+            None => Node::primary(watched, local, pair),
+            Some(_) => Node::backup(watched, local, pair),
         };
         Process {
             node: Some(node),
+            host: birth.host,
+            follows: birth.follows,
+            link: None,
+            no_heartbeats: Time(0),
             life: Life::Running,
             phase: Phase::Waits,
             inbox: VecDeque::new(),
             clock,
             tape,
             fuel,
-            speed: options.speed[index],
+            speed,
             next: Next::Busy,
             ticket: 0,
             turn_at: None,
@@ -162,8 +161,9 @@ impl<G: Subject> Process<G> {
             file: Vec::new(),
             actions: 0,
             deeds: 0,
-            epoch,
+            epoch: birth.epoch,
             owner,
+            primary,
             told_to_leave: false,
         }
     }
@@ -188,10 +188,57 @@ impl<G: Subject> Process<G> {
     }
 }
 
-/// The number by which the arbiter knows the process of a side, in the world of a seed.
+/// All processes that were ever started in a world, by name.
+#[derive(Debug)]
+pub struct Processes<G: Subject>(Vec<Process<G>>);
+
+impl<G: Subject> Default for Processes<G> {
+    fn default() -> Processes<G> {
+        Processes(Vec::new())
+    }
+}
+
+impl<G: Subject> Processes<G> {
+    /// The names of all processes, in the order of their births.
+    pub fn names(&self) -> impl Iterator<Item = ProcessId> + use<G> {
+        (0..self.0.len()).map(ProcessId::nth)
+    }
+
+    /// The name of the next process that is born.
+    #[must_use]
+    pub fn next(&self) -> ProcessId {
+        ProcessId::nth(self.0.len())
+    }
+
+    /// Adds the process with the name [`Processes::next`].
+    pub fn push(&mut self, process: Process<G>) {
+        self.0.push(process);
+    }
+
+    /// All processes, in the order of their births.
+    pub fn iter(&self) -> impl Iterator<Item = &Process<G>> {
+        self.0.iter()
+    }
+}
+
+impl<G: Subject> Index<ProcessId> for Processes<G> {
+    type Output = Process<G>;
+
+    fn index(&self, who: ProcessId) -> &Process<G> {
+        &self.0[who.index()]
+    }
+}
+
+impl<G: Subject> IndexMut<ProcessId> for Processes<G> {
+    fn index_mut(&mut self, who: ProcessId) -> &mut Process<G> {
+        &mut self.0[who.index()]
+    }
+}
+
+/// The number by which the arbiter knows a process, in the world of a seed.
 #[must_use]
-pub fn owner(seed: u64, side: SideName) -> u128 {
-    u128::from(toy::hash::mix(seed, side.index() as u64)) | 1 << 100
+pub fn owner(seed: u64, who: ProcessId) -> u128 {
+    u128::from(toy::hash::mix(seed, who.index() as u64)) | 1 << 100
 }
 
 /// The header of both log files. The guests take their state from the seed, whatever the header says.
@@ -207,21 +254,4 @@ fn header() -> Header {
         boot: machine::Boot::default(),
     };
     Header::new(&config, "sim", 0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_deadline_is_reached_when_the_clock_shows_it_and_not_before() {
-        for ppm in [-10_000, 0, 777, 10_000] {
-            let clock = Drift { offset: 12_345, ppm };
-            for local in [0, 12_346, 999_999_999, 123_456_789_012] {
-                let when = clock.when(Time(local));
-                assert!(clock.shows(when) >= Time(local));
-                assert!(when == Time(0) || clock.shows(Time(when.0 - 1)) < Time(local));
-            }
-        }
-    }
 }

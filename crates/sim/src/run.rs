@@ -2,16 +2,16 @@
 //! accounts are checked.
 //!
 //! The command line, sweeps, broken variants and tests all live worlds through this file. Nothing may be
-//! demanded of a world whose guest is lost (both sides dead, or the one that the arbiter chose); only safety
-//! counts there.
+//! demanded of a world whose guest is lost (all processes dead, or the one that the arbiter chose); only
+//! safety counts there.
 
 use replica::{Epoch, Guest, Halt, Span, Time};
 
 use crate::{
     checker::{Check, Violation, disk, ensure, logfile, oracle},
+    names::ProcessId,
     options::Options,
-    pair::{PAIR, SideName},
-    process::Life,
+    process::{Life, Process},
     subject::Subject,
     world::{Tracer, World},
 };
@@ -37,14 +37,16 @@ pub struct Outcome {
     pub outputs: u64,
     /// How many outputs were seen more than once.
     pub repeated: u64,
-    /// The side that went live after a claim.
-    pub live: Option<SideName>,
+    /// The process that went live last after a claim; `None`: none did.
+    pub live: Option<ProcessId>,
+    /// How often a process went live after a claim.
+    pub failovers: u64,
     /// Did the guest survive, or end by its own will?
     pub survived: bool,
-    /// By side: how many actions its node handed out.
-    pub actions: [u64; 2],
-    /// By side: how many inputs and effects its guest had.
-    pub entries: [u64; 2],
+    /// By process: how many actions its node handed out.
+    pub actions: Vec<u64>,
+    /// By process: how many inputs and effects its guest had.
+    pub entries: Vec<u64>,
 }
 
 /// Lives the whole life of a world.
@@ -76,7 +78,7 @@ impl<G: Subject> World<G> {
     /// How the world ended.
     #[must_use]
     pub fn outcome(&self, survived: bool) -> Outcome {
-        let [a, b] = &self.processes;
+        let processes = || self.processes.iter();
         Outcome {
             violation: self.violation.clone(),
             ended: self.now,
@@ -85,26 +87,33 @@ impl<G: Subject> World<G> {
             outputs: self.checks.outputs.seen().len() as u64,
             repeated: self.checks.outputs.repeated(),
             live: self.checks.single.live(),
+            failovers: self.checks.single.failovers(),
             survived,
-            actions: [a.actions, b.actions],
-            entries: [a.tape.borrow().len() as u64, b.tape.borrow().len() as u64],
+            actions: processes().map(|process| process.actions).collect(),
+            entries: processes()
+                .map(|process| process.tape.borrow().len() as u64)
+                .collect(),
         }
     }
 
-    /// Is nobody left who could go on? Then both sides are dead, or the one that the arbiter chose is.
+    /// Is nobody left who could go on? Then all processes are dead, or the one that the arbiter chose is.
     fn is_doomed(&self) -> bool {
-        let may_go_on = |side: &SideName| {
-            let process = self.process(*side);
-            let heir = self.arbiter.owner(*side, Epoch(PAIR.0 + 1));
-            process.is_alive() && heir.is_none_or(|heir| heir == process.owner)
+        let may_go_on = |who: ProcessId| {
+            let process = self.process(who);
+            let next = self.arbiter.owner(who, Epoch(process.epoch.0 + 1));
+            process.is_alive() && next.is_none_or(|next| next == process.owner)
         };
-        !SideName::BOTH.iter().any(may_go_on)
+        !self.processes.names().any(may_go_on)
     }
 
-    /// Is the guest off, as far as the outside or a side that has halted knows?
+    fn is_anybody_alive(&self) -> bool {
+        self.processes.iter().any(Process::is_alive)
+    }
+
+    /// Is the guest off, as far as the outside or a process that has halted knows?
     pub(crate) fn is_off(&self) -> bool {
-        let off = |side: &SideName| matches!(self.process(*side).life, Life::Halted(Halt::Off(_)));
-        self.checks.outputs.is_off() || SideName::BOTH.iter().any(off)
+        let off = |process: &Process<G>| matches!(process.life, Life::Halted(Halt::Off(_)));
+        self.checks.outputs.is_off() || self.processes.iter().any(off)
     }
 
     /// Demands that the client gets its answers and that the guest ends as it is asked to. False: the guest
@@ -119,8 +128,8 @@ impl<G: Subject> World<G> {
             return false;
         }
         if !self.is_off() && self.is_doomed() {
-            // A side that is left must go on doing no harm; dead ones can do none.
-            if SideName::BOTH.iter().any(|side| self.process(*side).is_alive()) {
+            // A process that is left must go on doing no harm; dead ones can do none.
+            if self.is_anybody_alive() {
                 self.run_for(AFTERMATH);
             }
             return false;
@@ -148,13 +157,11 @@ impl<G: Subject> World<G> {
 
     fn wait_for_off(&mut self) -> bool {
         let limit = self.now.after(RECOVERY);
-        self.run_while(limit, |world| {
-            SideName::BOTH.iter().any(|side| world.process(*side).is_alive())
-        });
-        for side in SideName::BOTH {
-            let (alive, role) = (self.process(side).is_alive(), self.role(side));
+        self.run_while(limit, World::is_anybody_alive);
+        for who in self.processes.names() {
+            let (alive, role) = (self.process(who).is_alive(), self.role(who));
             self.judge(ensure(!alive, Check::Liveness, || {
-                format!("{side} is still there as {role:?} though the guest is to be off")
+                format!("{who} is still there as {role:?} though the guest is to be off")
             }));
         }
         self.judge(ensure(self.is_off(), Check::Liveness, || {
@@ -181,16 +188,21 @@ impl<G: Subject> World<G> {
         true
     }
 
-    /// The side on which the guest has lived to its end.
-    pub(crate) fn survivor(&self) -> SideName {
-        self.checks
-            .single
-            .live()
-            .unwrap_or(match self.process(SideName::A).life {
-                // A backup may learn from the log that the guest is off, and then need not go live.
-                Life::Crashed | Life::Halted(Halt::Left) => SideName::B,
-                _ => SideName::A,
-            })
+    /// The process on which the guest has lived to its end.
+    pub(crate) fn survivor(&self) -> ProcessId {
+        let owner = self.checks.single.owner();
+        match self.process(owner).life {
+            // A backup may learn from the log that the guest is off, and then need not go live.
+            Life::Crashed | Life::Halted(Halt::Left) => {
+                let epoch = self.process(owner).epoch;
+                let is_backup = |who: &ProcessId| {
+                    let process = self.process(*who);
+                    process.follows == Some(owner) && process.epoch == epoch
+                };
+                self.processes.names().find(is_backup).unwrap_or(owner)
+            }
+            _ => owner,
+        }
     }
 
     fn settle_accounts(&mut self) -> Result<(), Violation> {

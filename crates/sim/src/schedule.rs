@@ -9,26 +9,26 @@ use std::{cmp::Ordering, cmp::Reverse, collections::BinaryHeap};
 use machine::Input;
 use replica::{Claim, Event, Time};
 
-use crate::{faults::Fault, pair::SideName};
+use crate::{faults::Fault, names::ProcessId, network::LinkId};
 
 /// Something that will happen.
 #[derive(Clone, Debug)]
 pub(crate) enum What {
     /// A process looks at its events and runs its guest. The number must be the process's present ticket.
-    Turn(SideName, u64),
+    Turn(ProcessId, u64),
     /// The slice of a process is over, and it does what its node wants. The number must be its present
     /// ticket.
-    Act(SideName, u64),
+    Act(ProcessId, u64),
     /// A process that stood still goes on.
-    Resume(SideName),
-    /// Messages may have arrived for this side over the link.
-    Link(SideName),
+    Resume(ProcessId),
+    /// Messages may have arrived for this process over the link.
+    Link(LinkId, ProcessId),
     /// Requests may take effect at the disk.
     Storage,
-    /// The question of a side reaches the arbiter.
+    /// The question of a process reaches the arbiter.
     Arbiter {
         /// Who asks.
-        side: SideName,
+        who: ProcessId,
         /// What is asked.
         claim: Claim,
         /// When the asker gets an answer; `None`: never.
@@ -37,7 +37,7 @@ pub(crate) enum What {
         unreachable: bool,
     },
     /// An event comes for a process.
-    Deliver(SideName, Event),
+    Deliver(ProcessId, Event),
     /// A frame of the client, or typed bytes, for whoever has the guest's address.
     ToGuest(Input),
     /// A frame of the guest for the client: the number of the request that it answers, and its content.
@@ -46,8 +46,8 @@ pub(crate) enum What {
     Client,
     /// Somebody types at the console.
     Typing,
-    /// A side's host looks whether its network ports lead somewhere.
-    Ports(SideName),
+    /// A process's host looks whether its network ports lead somewhere.
+    Ports(ProcessId),
     /// Something goes wrong.
     Fault(Fault),
 }
@@ -105,10 +105,10 @@ impl Schedule {
         self.heap.pop().map(|Reverse(next)| (next.at, next.what))
     }
 
-    /// When the next thing that is known by now arrives for the process of a side.
-    pub fn next_arrival(&self, side: SideName) -> Option<Time> {
+    /// When the next thing that is known by now arrives for a process.
+    pub fn next_arrival(&self, who: ProcessId) -> Option<Time> {
         let arrives = |Reverse(next): &Reverse<Scheduled>| match next.what {
-            What::Deliver(to, _) | What::Link(to) if to == side => Some(next.at),
+            What::Deliver(to, _) | What::Link(_, to) if to == who => Some(next.at),
             _ => None,
         };
         self.heap.iter().filter_map(arrives).min()

@@ -1,9 +1,9 @@
 //! The shared disk: requests that are under way for a while, take effect at one moment, and are answered
 //! later.
 //!
-//! Both sides reach it, through caches that can be lost (`cache.rs`). The disk keeps the epoch of its writer
+//! All hosts reach it, through caches that can be lost (`cache.rs`). The disk keeps the epoch of its writer
 //! and must never carry out a write of an older one, which a primary that stood still may have in its hand.
-//! Requests that a side had under way when it crashed may still take effect, or not, or a few sectors of
+//! Requests that a process had under way when it crashed may still take effect, or not, or a few sectors of
 //! them.
 
 use machine::{DiskRequest, DiskStatus};
@@ -11,8 +11,8 @@ use replica::{DiskAnswer, Epoch, Span, Time};
 
 use crate::{
     cache::{Asker, CacheOptions, Caches},
+    names::{HostId, ProcessId},
     operation::{SECTOR, changes},
-    pair::SideName,
     random::Random,
 };
 
@@ -33,9 +33,11 @@ pub struct StorageOptions {
 /// A request on its way.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// The side that sent the request.
-    pub from: SideName,
-    /// The epoch under which that side sent it.
+    /// The process that sent the request.
+    pub from: ProcessId,
+    /// The host of that process.
+    host: HostId,
+    /// The epoch under which the process sent it.
     pub epoch: Epoch,
     /// What the guest asked for.
     pub request: DiskRequest,
@@ -54,7 +56,7 @@ pub struct Taken {
     pub request: Request,
     /// The answer to the request.
     pub answer: DiskAnswer,
-    /// When the answer reaches the side that asked.
+    /// When the answer reaches the process that asked.
     pub answers: Time,
     /// Was the request refused for its epoch?
     pub refused: bool,
@@ -65,23 +67,24 @@ pub struct Taken {
 pub struct Storage {
     options: StorageOptions,
     caches: Caches,
-    /// The epoch of the side that may write.
+    /// The epoch of the process that may write.
     writer: Epoch,
     /// Requests that have not taken effect.
     under_way: Vec<Request>,
     /// Nothing takes effect before this time.
     away: Time,
-    /// The epoch of a side that is to become the writer, and when. What that side sends takes effect no
-    /// earlier.
+    /// The epoch of a process that is to become the writer, and when. What that process sends takes effect
+    /// no earlier.
     raising: Option<(Epoch, Time)>,
 }
 
 impl Storage {
-    /// A disk of zeroes that `writer` may write. `seed` decides what caches have kept when they are lost.
+    /// A disk of zeroes that so many hosts reach and that `writer` may write. `seed` decides what caches have
+    /// kept when they are lost.
     #[must_use]
-    pub fn new(options: StorageOptions, sectors: u64, writer: Epoch, seed: u64) -> Storage {
+    pub fn new(options: StorageOptions, sectors: u64, hosts: usize, writer: Epoch, seed: u64) -> Storage {
         Storage {
-            caches: Caches::new(options.caches, sectors, seed),
+            caches: Caches::new(options.caches, sectors, hosts, seed),
             options,
             writer,
             under_way: Vec::new(),
@@ -90,12 +93,12 @@ impl Storage {
         }
     }
 
-    /// A side sends a request; the answer is when to call [`Storage::take`].
+    /// A process on a host sends a request; the answer is when to call [`Storage::take`].
     pub fn issue(
         &mut self,
         random: &mut Random,
         now: Time,
-        from: SideName,
+        (from, host): (ProcessId, HostId),
         epoch: Epoch,
         request: DiskRequest,
     ) -> Time {
@@ -108,6 +111,7 @@ impl Storage {
         }
         self.under_way.push(Request {
             from,
+            host,
             epoch,
             request,
             torn: None,
@@ -117,7 +121,8 @@ impl Storage {
         takes
     }
 
-    /// The side that went live in `epoch` becomes the writer; the answer is when to call [`Storage::take`].
+    /// The process that went live in `epoch` becomes the writer; the answer is when to call
+    /// [`Storage::take`].
     pub fn raise(&mut self, random: &mut Random, now: Time, epoch: Epoch) -> Time {
         let (low, high) = self.options.latency;
         let at = now.after(random.span(low, high)).max(self.away);
@@ -161,7 +166,7 @@ impl Storage {
                 .torn
                 .map_or(usize::MAX, |sectors| sectors as usize * SECTOR);
             let asker = Asker {
-                side: request.from,
+                host: request.host,
                 sent: request.sent,
                 answered: answers,
             };
@@ -194,9 +199,9 @@ impl Storage {
         self.caches.power_cut();
     }
 
-    /// A side has crashed: what it had under way is lost, or takes effect in part, or as if nothing had
+    /// A process has crashed: what it had under way is lost, or takes effect in part, or as if nothing had
     /// happened.
-    pub fn crash(&mut self, random: &mut Random, from: SideName) {
+    pub fn crash(&mut self, random: &mut Random, from: ProcessId) {
         self.under_way.retain_mut(|request| {
             if request.from != from {
                 return true;
@@ -237,7 +242,7 @@ impl Storage {
         self.caches.mend();
     }
 
-    /// What is on the disk when both sides have closed it.
+    /// What is on the disk when all processes have closed it.
     #[must_use]
     pub fn content(&self) -> Vec<u8> {
         self.caches.content()

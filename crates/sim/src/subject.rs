@@ -3,7 +3,7 @@
 //! The watcher stands between the node and the guest and must be invisible to both. It writes down what the
 //! guest was given and what it did (`Tape`), numbers the guest's outputs by appending a stamp to their bytes,
 //! and stops the guest after a drawn number of steps, as an interrupted host would. The tape outlives the
-//! node: the checkers compare the tapes of both sides, and the oracle replays one.
+//! node: the checkers compare the tapes of processes, and the oracle replays one.
 
 use std::{
     cell::{Cell, RefCell},
@@ -18,7 +18,7 @@ use toy::hash::{mix, mix_bytes};
 
 /// A guest that the simulator can run.
 pub trait Subject: Guest + Sized {
-    /// What the guest is made from; equal on both sides.
+    /// What the guest is made from; equal for all processes.
     type Config: Clone;
     /// The guest at step 0.
     fn boot(config: &Self::Config) -> Self;

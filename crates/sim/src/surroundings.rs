@@ -1,4 +1,4 @@
-//! What lies around the two processes, as it acts: link, disk, arbiter, client, keyboard, network ports.
+//! What lies around the processes, as it acts: links, disk, arbiter, client, keyboard, network ports.
 //!
 //! Each of them has its next appointment on the schedule; `course.rs` comes here when that is due, and what
 //! they have for a process is delivered to it as an event. Nothing here may call a node: a process looks at
@@ -7,26 +7,28 @@
 use machine::Input;
 use replica::{Claim, Event, PeerId, Span, Time, Verdict};
 
-use crate::{network::Arrival, pair::SideName, schedule::What, subject::Subject, world::World};
+use crate::{
+    names::ProcessId,
+    network::{Arrival, LinkId},
+    schedule::What,
+    subject::Subject,
+    world::World,
+};
 
 impl<G: Subject> World<G> {
     /// The link is to be looked at for what arrives at `to`, at `at` the latest.
-    pub(crate) fn link_appointment(&mut self, to: SideName, at: Time) {
-        let due = &mut self.link_due[to.index()];
-        if due.is_none_or(|due| due > at) {
-            *due = Some(at);
-            self.schedule(at, What::Link(to));
+    pub(crate) fn link_appointment(&mut self, link: LinkId, to: ProcessId, at: Time) {
+        if self.network.appoint(link, to, at) {
+            self.schedule(at, What::Link(link, to));
         }
     }
 
-    /// Delivers what has arrived at a side over the link.
-    pub(crate) fn on_link(&mut self, to: SideName) {
-        if self.link_due[to.index()].is_none_or(|due| due > self.now) {
-            return;
-        }
-        self.link_due[to.index()] = None;
-        let (arrived, next) = self.link.arrive(self.now, to);
-        for arrival in arrived {
+    /// Delivers what has arrived at a process over a link.
+    pub(crate) fn on_link(&mut self, link: LinkId, to: ProcessId) {
+        let (arrived, next) = self.network.arrive(self.now, link, to);
+        // A node speaks on one link and hears on no other.
+        let heard = self.processes[to].link == Some(link);
+        for arrival in arrived.into_iter().filter(|_| heard) {
             self.deliver(
                 to,
                 match arrival {
@@ -36,7 +38,7 @@ impl<G: Subject> World<G> {
             );
         }
         if let Some(next) = next {
-            self.link_appointment(to, next);
+            self.link_appointment(link, to, next);
         }
     }
 
@@ -55,32 +57,32 @@ impl<G: Subject> World<G> {
         }
         self.storage_due = None;
         for taken in self.storage.take(&mut self.random, self.now) {
-            let (side, id) = (taken.request.from, taken.answer.id);
+            let (who, id) = (taken.request.from, taken.answer.id);
             if taken.refused {
                 self.trace(None, || {
-                    format!("= the disk refuses {side}'s request {id}: its epoch is over")
+                    format!("= the disk refuses {who}'s request {id}: its epoch is over")
                 });
             }
-            self.schedule(taken.answers, What::Deliver(side, Event::DiskDone(taken.answer)));
+            self.schedule(taken.answers, What::Deliver(who, Event::DiskDone(taken.answer)));
         }
         if let Some(next) = self.storage.next() {
             self.storage_appointment(next);
         }
     }
 
-    /// The question of a side takes effect at the arbiter. It is answered at `answers`, with the news that
+    /// The question of a process takes effect at the arbiter. It is answered at `answers`, with the news that
     /// nobody could be reached if `unreachable`.
     pub(crate) fn on_arbiter(
         &mut self,
-        side: SideName,
+        who: ProcessId,
         claim: Claim,
         answers: Option<Time>,
         unreachable: bool,
     ) {
-        let verdict = self.arbiter.take(side, &claim);
+        let verdict = self.arbiter.take(who, &claim);
         self.trace(None, || {
             format!(
-                "= the arbiter hears {side} about epoch {}: {verdict:?}",
+                "= the arbiter hears {who} about epoch {}: {verdict:?}",
                 claim.epoch.0
             )
         });
@@ -90,7 +92,7 @@ impl<G: Subject> World<G> {
             verdict
         };
         if let Some(at) = answers {
-            self.schedule(at, What::Deliver(side, Event::Verdict(claim, verdict)));
+            self.schedule(at, What::Deliver(who, Event::Verdict(claim, verdict)));
         }
     }
 
@@ -115,29 +117,33 @@ impl<G: Subject> World<G> {
         self.client_appointment();
     }
 
-    /// Tells a side, five times in a timeout, that its network ports lead somewhere. Of ports that lead
-    /// nowhere a side is told now and then; otherwise it only hears nothing.
-    pub(crate) fn on_ports(&mut self, side: SideName) {
-        if !self.process(side).is_alive() {
+    /// Tells a process, five times in a timeout, that its network ports lead somewhere. Of ports that lead
+    /// nowhere a process is told now and then; otherwise it only hears nothing.
+    pub(crate) fn on_ports(&mut self, who: ProcessId) {
+        if !self.process(who).is_alive() {
             return;
         }
         let every = Span(self.options.timeout.0 / 5);
-        if self.ports_lost[side.index()] <= self.now {
-            self.deliver(side, Event::Ports(true));
+        if self.host_of(who).ports_lost <= self.now {
+            self.deliver(who, Event::Ports(true));
         } else if self.random.permille(300) {
-            self.deliver(side, Event::Ports(false));
+            self.deliver(who, Event::Ports(false));
         }
-        self.schedule(self.now.after(every), What::Ports(side));
+        self.schedule(self.now.after(every), What::Ports(who));
     }
 
-    /// A frame, or something typed, reaches the side that has the guest's address, and now and then the other
-    /// one too.
+    /// A frame, or something typed, reaches the process that has the guest's address, and now and then all
+    /// others too.
     pub(crate) fn on_frame_to_guest(&mut self, input: Input) {
-        if self.ports_lost[self.attached.index()] > self.now && !matches!(input, Input::Console { .. }) {
+        let ports_lost = self.host_of(self.attached).ports_lost;
+        if ports_lost > self.now && !matches!(input, Input::Console { .. }) {
             return;
         }
         if self.random.permille(self.options.stray_permille) {
-            self.deliver(self.attached.other(), Event::Input(input.clone()));
+            let attached = self.attached;
+            for other in self.processes.names().filter(|who| *who != attached) {
+                self.deliver(other, Event::Input(input.clone()));
+            }
         }
         self.deliver(self.attached, Event::Input(input));
     }

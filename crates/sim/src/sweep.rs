@@ -1,15 +1,15 @@
-//! The kill sweep: one calm run, and then the same run again for every point at which a side can die.
+//! The kill sweep: one calm run, and then the same run again for every point at which a process can die.
 //!
-//! A point is an action (the side dies instead of carrying it out) or an entry (the side dies right after
-//! something went into its guest or came out, before anything of it is visible). Whatever the point, the
-//! client must get its answers and nothing may be lost or contradicted. A sweep draws nothing: its worlds are
-//! those of a calm run with one death each.
+//! A point is an action (the process dies instead of carrying it out) or an entry (the process dies right
+//! after something went into its guest or came out, before anything of it is visible). Whatever the point,
+//! the client must get its answers and nothing may be lost or contradicted. A sweep draws nothing: its worlds
+//! are those of a calm run with one death each.
 
 use crate::{
     checker::Violation,
     faults::{Armed, Death, Fault, Trigger},
+    names::ProcessId,
     options::Options,
-    pair::SideName,
     run::{Outcome, run},
     subject::Subject,
 };
@@ -19,7 +19,7 @@ use crate::{
 pub struct Swept {
     /// How many worlds were run.
     pub runs: u64,
-    /// In how many of them a side went live after a claim.
+    /// In how many of them a process went live after a claim.
     pub failovers: u64,
     /// How many outputs were seen twice, over all worlds.
     pub repeated: u64,
@@ -27,23 +27,24 @@ pub struct Swept {
     pub violations: Vec<(Options, Violation)>,
 }
 
-/// The worlds of a sweep over the calm run of `options`: every `stride`-th point of either side, each with
+/// The worlds of a sweep over the calm run of `options`: every `stride`-th point of each process, each with
 /// either death.
 pub fn points<G: Subject>(options: &Options, config: &G::Config, stride: u64) -> Vec<Options> {
     let calm: Outcome = run::<G>(options.clone(), config.clone(), None);
     let mut worlds = Vec::new();
-    for side in SideName::BOTH {
-        let actions = (1..=calm.actions[side.index()]).map(Trigger::Action);
-        let entries = (1..=calm.entries[side.index()]).map(Trigger::Entry);
+    for (index, (actions, entries)) in calm.actions.iter().zip(&calm.entries).enumerate() {
+        let who = ProcessId::nth(index);
+        let actions = (1..=*actions).map(Trigger::Action);
+        let entries = (1..=*entries).map(Trigger::Entry);
         for (index, trigger) in actions.chain(entries).enumerate() {
             if !(index as u64).is_multiple_of(stride) {
                 continue;
             }
             for death in [Death::Process, Death::Host] {
                 let armed = vec![Armed {
-                    side,
+                    who,
                     trigger,
-                    fault: Fault::Crash(side, death),
+                    fault: Fault::Crash(who, death),
                 }];
                 worlds.push(Options {
                     armed,

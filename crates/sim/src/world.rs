@@ -1,4 +1,5 @@
-//! The world as data: two processes, what lies between and around them, and the schedule of what will happen.
+//! The world as data: processes on hosts, what lies between and around them, and the schedule of what will
+//! happen.
 //!
 //! `run.rs` makes a world of options and has it live; `course.rs` has the things on the schedule happen. A
 //! process takes turns as the host's loop does (`turns.rs`): it looks at its events, runs its guest for a
@@ -6,7 +7,7 @@
 //! judged by the checkers. Everything that takes time or can go wrong is drawn from one stream of random
 //! numbers, and nothing else may enter a world: no clock, no thread, no container with random order.
 
-use replica::{Guest, RoleName, Time};
+use replica::{Epoch, Guest, RoleName, Time};
 
 use crate::{
     arbiter::Arbiter,
@@ -16,10 +17,11 @@ use crate::{
     },
     client::Client,
     faults::Armed,
-    network::Link,
+    host::Host,
+    names::{FIRST, HostId, ProcessId},
+    network::{LinkId, Network},
     options::Options,
-    pair::{PAIR, SideName},
-    process::Process,
+    process::{self, Birth, Process, Processes},
     random::Random,
     schedule::{Schedule, What},
     storage::Storage,
@@ -34,9 +36,9 @@ pub type Tracer = Box<dyn FnMut(&str)>;
 pub(crate) struct Checks {
     /// What the outside sees is one uninterrupted run.
     pub outputs: Outputs,
-    /// At most one side is live.
+    /// At most one process is live.
     pub single: SinglePrimary,
-    /// Both guests live the same life.
+    /// All guests live the same life.
     pub lockstep: Lockstep,
     /// Disk requests go out once, and never two together that overlap.
     pub disk: Disk,
@@ -48,35 +50,31 @@ pub(crate) struct Checks {
 pub struct World<G: Subject> {
     /// How the world behaves and what goes wrong in it. Healing the world changes them.
     pub options: Options,
-    /// What both guests are booted from.
+    /// What all guests are booted from.
     pub(crate) config: G::Config,
     /// Where all draws come from, those of the caches apart.
     pub(crate) random: Random,
-    /// The true time; the clocks of the sides differ from it.
+    /// The true time; the clocks of the processes differ from it.
     pub(crate) now: Time,
     /// What will happen.
     pub(crate) schedule: Schedule,
-    /// The processes of the sides A and B.
-    pub(crate) processes: [Process<G>; 2],
-    /// The connection between the sides, which carries the log and its acknowledgements.
-    pub(crate) link: Link,
-    /// By side: when the schedule looks for messages that have arrived there over the link.
-    pub(crate) link_due: [Option<Time>; 2],
+    /// The hosts on which processes run, dead ones too.
+    pub(crate) hosts: Vec<Host>,
+    /// The processes that were ever started.
+    pub(crate) processes: Processes<G>,
+    /// The links between processes, which carry logs and their acknowledgements.
+    pub(crate) network: Network,
     /// When the schedule looks for requests that take effect at the disk.
     pub(crate) storage_due: Option<Time>,
-    /// The disk that both sides share, with the caches of their hosts.
+    /// The disk that all processes share, with the caches of their hosts.
     pub(crate) storage: Storage,
-    /// Who decides which side may go live.
+    /// Who decides which process may go live.
     pub(crate) arbiter: Arbiter,
     /// The user of the guest.
     pub(crate) client: Client,
-    /// The side that has the guest's address on the network: it gets the client's frames.
-    pub(crate) attached: SideName,
-    /// By side: the time until which heartbeats towards it get lost.
-    pub(crate) no_heartbeats: [Time; 2],
-    /// By side: the time until which its network ports lead nowhere.
-    pub(crate) ports_lost: [Time; 2],
-    /// Faults that wait for what a side does.
+    /// The process that has the guest's address on the network: it gets the client's frames.
+    pub(crate) attached: ProcessId,
+    /// Faults that wait for what a process does.
     pub(crate) armed: Vec<Armed>,
     /// Is the time over in which anything may go wrong?
     pub(crate) healed: bool,
@@ -85,8 +83,8 @@ pub struct World<G: Subject> {
     /// The first rule that was broken; the world ends with it.
     pub(crate) violation: Option<Violation>,
     tracer: Option<Tracer>,
-    /// A time, and the number of turns that were taken since then without a pause: a side that spins is found
-    /// by it.
+    /// A time, and the number of turns that were taken since then without a pause: a process that spins is
+    /// found by it.
     pub(crate) turns: (Time, u64),
     /// How many things have happened.
     pub(crate) events: u64,
@@ -95,22 +93,27 @@ pub struct World<G: Subject> {
 impl<G: Subject> World<G> {
     /// The world of these options, right after the handshake.
     pub fn new(options: Options, config: G::Config, tracer: Option<Tracer>) -> World<G> {
-        let processes = SideName::BOTH.map(|side| Process::new(&options, &config, side, PAIR));
+        let hosts = vec![Host::default(); options.hosts.len()];
+        let first = process::owner(options.seed, ProcessId::A);
         let mut world = World {
             config,
             random: Random::new(options.seed ^ 0x5eed),
             now: Time(0),
             schedule: Schedule::default(),
-            link: Link::new(options.link.clone()),
-            link_due: [None; 2],
+            network: Network::default(),
             storage_due: None,
-            storage: Storage::new(options.storage.clone(), G::SECTORS, PAIR, options.seed),
-            arbiter: Arbiter::new(options.arbiter.clone(), PAIR, processes[0].owner),
+            storage: Storage::new(
+                options.storage.clone(),
+                G::SECTORS,
+                hosts.len(),
+                FIRST,
+                options.seed,
+            ),
+            arbiter: Arbiter::new(options.arbiter.clone(), FIRST, first),
             client: Client::new(options.patience, options.think),
-            processes,
-            attached: SideName::A,
-            no_heartbeats: [Time(0); 2],
-            ports_lost: [Time(0); 2],
+            hosts,
+            processes: Processes::default(),
+            attached: ProcessId::A,
             armed: options.armed.clone(),
             healed: false,
             checks: Checks::default(),
@@ -120,10 +123,9 @@ impl<G: Subject> World<G> {
             events: 0,
             options,
         };
-        for side in SideName::BOTH {
-            world.turn_at(side, Time(0));
-            world.schedule(Time(0), What::Ports(side));
-        }
+        let [one, other] = world.options.homes;
+        let primary = world.start(one, FIRST, None);
+        world.start(other, FIRST, Some(primary));
         for (at, fault) in world.options.timed.clone() {
             world.schedule(at, What::Fault(fault));
         }
@@ -134,16 +136,56 @@ impl<G: Subject> World<G> {
         world
     }
 
+    /// Starts a process on a host, right after the handshake. `follows` is the process that has the epoch,
+    /// and whose log the new one replays; `None`: the new process has the epoch.
+    ///
+    /// # Panics
+    /// If the host is dead.
+    fn start(&mut self, host: HostId, epoch: Epoch, follows: Option<ProcessId>) -> ProcessId {
+        assert!(self.hosts[host.0].is_up, "{host} is dead");
+        let who = self.processes.next();
+        let birth = Birth {
+            who,
+            host,
+            epoch,
+            follows,
+        };
+        let process = Process::new(&self.options, &self.config, birth, self.now);
+        self.processes.push(process);
+        self.storage.caches().open(host);
+        self.checks.single.on_join(who, epoch);
+        if let Some(primary) = follows {
+            let link = self.network.connect(self.options.link.clone(), [primary, who]);
+            self.processes[primary].link = Some(link);
+            self.processes[who].link = Some(link);
+        }
+        self.turn_at(who, self.now);
+        self.schedule(self.now, What::Ports(who));
+        who
+    }
+
+    /// The link on which the node of a process speaks, and the process at its other end; `None`: nobody was
+    /// ever connected with it.
+    pub(crate) fn peer(&self, who: ProcessId) -> Option<(LinkId, ProcessId)> {
+        let link = self.process(who).link?;
+        Some((link, self.network.other_end(link, who)))
+    }
+
+    /// The host that a process runs on.
+    pub(crate) fn host_of(&self, who: ProcessId) -> &Host {
+        &self.hosts[self.process(who).host.0]
+    }
+
     /// The true time.
     #[must_use]
     pub fn now(&self) -> Time {
         self.now
     }
 
-    /// The process of a side.
+    /// A process, by its name.
     #[must_use]
-    pub fn process(&self, side: SideName) -> &Process<G> {
-        &self.processes[side.index()]
+    pub fn process(&self, who: ProcessId) -> &Process<G> {
+        &self.processes[who]
     }
 
     /// The user of the guest.
@@ -152,10 +194,10 @@ impl<G: Subject> World<G> {
         &self.client
     }
 
-    /// What the node of a side says that it is; `None`: its process has died.
+    /// What the node of a process says that it is; `None`: its process has died.
     #[must_use]
-    pub fn role(&self, side: SideName) -> Option<RoleName> {
-        Some(self.process(side).node.as_ref()?.metrics().role)
+    pub fn role(&self, who: ProcessId) -> Option<RoleName> {
+        Some(self.process(who).node.as_ref()?.metrics().role)
     }
 
     /// The first rule that was broken.
@@ -181,14 +223,14 @@ impl<G: Subject> World<G> {
         }
     }
 
-    /// Adds a line to the trace. `side` is whose line it is; `None`: the world's.
-    pub(crate) fn trace(&mut self, side: Option<SideName>, what: impl FnOnce() -> String) {
+    /// Adds a line to the trace. `who` is whose line it is; `None`: the world's.
+    pub(crate) fn trace(&mut self, who: Option<ProcessId>, what: impl FnOnce() -> String) {
         if self.tracer.is_none() {
             return;
         }
         let ms = format!("{}.{:06}", self.now.0 / 1_000_000, self.now.0 % 1_000_000);
-        let name = side.map_or("-".to_owned(), |side| side.to_string());
-        let node = side.and_then(|side| self.process(side).node.as_ref());
+        let name = who.map_or("-".to_owned(), |who| who.to_string());
+        let node = who.and_then(|who| self.process(who).node.as_ref());
         let role = node.map_or(String::new(), |node| format!("{:?}", node.metrics().role));
         let step = node.map_or(String::new(), |node| node.guest().now().to_string());
         let line = format!("{ms:>13}  {name:<4}  {role:<9} {step:>11}  {}", what());

@@ -39,8 +39,8 @@ fn the_drawn_worlds_are_not_all_calm() {
         .map(|seed| run::run::<Toy>(Options::draw(seed), seed, None))
         .collect();
     let count = |what: fn(&run::Outcome) -> bool| outcomes.iter().filter(|outcome| what(outcome)).count();
-    assert!(count(|outcome| outcome.live == Some(sim::SideName::A)) > 20);
-    assert!(count(|outcome| outcome.live == Some(sim::SideName::B)) > 20);
+    assert!(count(|outcome| outcome.live == Some(sim::ProcessId::A)) > 20);
+    assert!(count(|outcome| outcome.live == Some(sim::ProcessId::B)) > 20);
     assert!(count(|outcome| outcome.live.is_none()) > 20);
     assert!(count(|outcome| outcome.repeated > 0) > 10);
     assert!(count(|outcome| outcome.survived) > 150);

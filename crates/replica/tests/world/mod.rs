@@ -217,7 +217,10 @@ impl World {
     /// The host of a side tells the other side that this side's process has ended: truly, if it has crashed.
     pub fn tell_of_death(&mut self, of: usize) {
         let notice = self.processes[of].notice.clone();
-        self.deliver(1 - of, Event::Heartbeat(notice.expect("it left a notice")));
+        self.deliver(
+            1 - of,
+            Event::Heartbeat(PeerId(0), notice.expect("it left a notice")),
+        );
     }
 
     /// The link breaks: what is under way is lost, and both sides are told.

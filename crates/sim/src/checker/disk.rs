@@ -12,46 +12,46 @@ use replica::DiskAnswer;
 
 use crate::{
     checker::{Check, Violation, ensure},
+    names::ProcessId,
     operation::{SECTOR, apply, extent},
-    pair::SideName,
     subject::{At, Tape},
 };
 
 /// The requests that are at the disk.
 #[derive(Debug, Default)]
 pub struct Disk {
-    /// By side: its requests without an answer, by number.
-    in_flight: [BTreeMap<u64, DiskRequest>; 2],
+    /// By process: its requests without an answer, by number.
+    in_flight: BTreeMap<ProcessId, BTreeMap<u64, DiskRequest>>,
 }
 
 impl Disk {
-    /// `side` hands out a request.
+    /// `who` hands out a request.
     ///
     /// # Errors
     /// If its guest did not submit it, has had its answer, or it overlaps one that is under way.
-    pub fn on_issue(&mut self, side: SideName, request: &DiskRequest, tape: &Tape) -> Result<(), Violation> {
+    pub fn on_issue(&mut self, who: ProcessId, request: &DiskRequest, tape: &Tape) -> Result<(), Violation> {
         let id = request.id;
         let submitted = tape.effects.iter().rev().find_map(|at| match &at.what {
             Effect::Disk(submitted) if submitted.id == id => Some(submitted),
             _ => None,
         });
         ensure(submitted == Some(request), Check::Disk, || {
-            format!("{side} sends disk request {id} that its guest did not submit like this")
+            format!("{who} sends disk request {id} that its guest did not submit like this")
         })?;
         let answered = |input: &Input| matches!(input, Input::DiskDone { id: done, .. } if *done == id);
         ensure(
             !tape.inputs.iter().rev().any(|at| answered(&at.what)),
             Check::Disk,
-            || format!("{side} sends disk request {id} again though its guest has had the answer"),
+            || format!("{who} sends disk request {id} again though its guest has had the answer"),
         )?;
-        let in_flight = &mut self.in_flight[side.index()];
+        let in_flight = self.in_flight.entry(who).or_default();
         for earlier in in_flight.values() {
             ensure(
                 !overlap(&earlier.operation, &request.operation),
                 Check::Disk,
                 || {
                     format!(
-                        "{side} sends disk request {id} while {}, which it overlaps, is under way",
+                        "{who} sends disk request {id} while {}, which it overlaps, is under way",
                         earlier.id
                     )
                 },
@@ -59,13 +59,15 @@ impl Disk {
         }
         let twice = in_flight.insert(id, request.clone()).is_some();
         ensure(!twice, Check::Disk, || {
-            format!("{side} sends disk request {id} twice")
+            format!("{who} sends disk request {id} twice")
         })
     }
 
-    /// `side` hears the answer.
-    pub fn on_answer(&mut self, side: SideName, answer: &DiskAnswer) {
-        self.in_flight[side.index()].remove(&answer.id);
+    /// `who` hears the answer.
+    pub fn on_answer(&mut self, who: ProcessId, answer: &DiskAnswer) {
+        if let Some(in_flight) = self.in_flight.get_mut(&who) {
+            in_flight.remove(&answer.id);
+        }
     }
 }
 

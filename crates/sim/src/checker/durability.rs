@@ -13,8 +13,8 @@ use toy::hash::mix_bytes;
 
 use crate::{
     checker::{Check, Violation, ensure},
+    names::ProcessId,
     operation::{SECTOR, extent},
-    pair::SideName,
     subject::Tape,
 };
 
@@ -100,8 +100,8 @@ enum Pending {
 /// Follows the life of a guest.
 #[derive(Debug, Default)]
 pub struct Durability {
-    /// The side whose tape is followed; `None` before the first time.
-    of: Option<SideName>,
+    /// The process whose tape is followed; `None` before the first time.
+    of: Option<ProcessId>,
     /// How many inputs of the tape were looked at.
     inputs: usize,
     /// How many effects of the tape were looked at.
@@ -115,15 +115,15 @@ pub struct Durability {
 }
 
 impl Durability {
-    /// Looks at what has happened to the guest since the last call. `side` is where the guest lives; if that
-    /// has changed, its life is followed from its beginning again, by the tape of that side.
+    /// Looks at what has happened to the guest since the last call. `who` is where the guest lives; if that
+    /// has changed, its life is followed from its beginning again, by the tape of that process.
     ///
     /// # Errors
     /// If the guest has read what is older than a completed write.
-    pub fn follow(&mut self, side: SideName, tape: &Tape) -> Result<(), Violation> {
-        if self.of != Some(side) {
+    pub fn follow(&mut self, who: ProcessId, tape: &Tape) -> Result<(), Violation> {
+        if self.of != Some(who) {
             *self = Durability {
-                of: Some(side),
+                of: Some(who),
                 ..Durability::default()
             };
         }

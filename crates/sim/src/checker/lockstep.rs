@@ -1,16 +1,26 @@
-//! At equal points of the log both guests are equal: every input, every effect, every fingerprint (FT 2-a).
+//! At equal points of the log all guests are equal: every input, every effect, every fingerprint (FT 2-a).
 //!
-//! The backup's tape must be a beginning of the primary's for as long as the backup replays. The world calls
-//! this whenever either guest has run; a side that is live has no life to be compared with any more.
+//! The tape of a process that replays must be a beginning of the tape of the process whose log it replays,
+//! for as long as it replays. The world calls this whenever a guest has run; a process that is live has no
+//! life to be compared with any more.
+
+use std::collections::BTreeMap;
 
 use crate::{
     checker::{Check, Violation, ensure},
+    names::ProcessId,
     subject::{At, Tape},
 };
 
-/// How much of the two tapes is compared.
+/// How much of the tapes is compared.
 #[derive(Debug, Default)]
 pub struct Lockstep {
+    /// By process that replays: how much of its tape is known to be equal.
+    compared: BTreeMap<ProcessId, Compared>,
+}
+
+#[derive(Debug, Default)]
+struct Compared {
     /// How many inputs were compared.
     inputs: usize,
     /// How many effects were compared.
@@ -18,19 +28,15 @@ pub struct Lockstep {
 }
 
 impl Lockstep {
-    /// Compares what the backup has done since the last call.
+    /// Compares what `who` has replayed since the last call, as its tape `ours` says, with the life that it
+    /// replays.
     ///
     /// # Errors
     /// At the first difference.
-    pub fn compare(&mut self, primary: &Tape, backup: &Tape) -> Result<(), Violation> {
-        same("input", &mut self.inputs, &primary.inputs, &backup.inputs)?;
-        same("effect", &mut self.effects, &primary.effects, &backup.effects)
-    }
-
-    /// How many inputs and effects were compared.
-    #[must_use]
-    pub fn compared(&self) -> usize {
-        self.inputs + self.effects
+    pub fn compare(&mut self, who: ProcessId, ours: &Tape, theirs: &Tape) -> Result<(), Violation> {
+        let compared = self.compared.entry(who).or_default();
+        same("input", &mut compared.inputs, &theirs.inputs, &ours.inputs)?;
+        same("effect", &mut compared.effects, &theirs.effects, &ours.effects)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The log file: what a survivor appended, replayed from its bytes alone, is the guest's life (decisions D5).
 //!
-//! Checked in the end of a world whose sides write log files. Across a failover the file goes on where the
-//! channel ended, so this also shows that the states of the two codecs were joined rightly. It must use
+//! Checked in the end of a world whose processes write log files. Across a failover the file goes on where
+//! the channel ended, so this also shows that the states of the two codecs were joined rightly. It must use
 //! nothing but the bytes.
 
 use std::{cell::Cell, rc::Rc, sync::atomic::AtomicBool};

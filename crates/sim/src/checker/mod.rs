@@ -25,7 +25,7 @@ pub struct Violation {
 pub enum Check {
     /// What the outside sees is one uninterrupted run: no contradiction, no loss, no gap.
     Output,
-    /// At most one side shows effects, and it owns the epoch at the arbiter.
+    /// At most one process shows effects, and it owns the epoch at the arbiter.
     SinglePrimary,
     /// At equal points of the log both guests are equal.
     Lockstep,
@@ -33,13 +33,13 @@ pub enum Check {
     Disk,
     /// What was completed is what is read, and what was flushed stays, whatever dies.
     Durability,
-    /// A side that stopped does nothing any more.
+    /// A process that stopped does nothing any more.
     Halt,
     /// A reference run with the survivor's inputs shows what the outside saw, and so does its log file.
     Oracle,
     /// In a healed world the client gets its answers.
     Liveness,
-    /// No side halts for a reason that cannot be, and none spins.
+    /// No process halts for a reason that cannot be, and none spins.
     Sanity,
 }
 

@@ -1,13 +1,15 @@
 //! What the outside sees is one uninterrupted run (FT 2.2-a).
 //!
-//! The outputs of both sides are merged into one sequence, and only what one uninterrupted run could have
-//! shown is accepted. A side that goes live may show again what its predecessor perhaps did not (FT 2.2-e);
-//! it may never skip an output, never show another one under the same number, and never go back once it goes
-//! forward.
+//! The outputs of all processes are merged into one sequence, and only what one uninterrupted run could have
+//! shown is accepted, however many processes show it one after another. A process that goes live may show
+//! again what its predecessor perhaps did not (FT 2.2-e); it may never skip an output, never show another one
+//! under the same number, and never go back once it goes forward.
+
+use std::collections::BTreeMap;
 
 use crate::{
     checker::{Check, Violation, ensure},
-    pair::SideName,
+    names::ProcessId,
 };
 
 /// The sequence seen so far.
@@ -15,8 +17,9 @@ use crate::{
 pub struct Outputs {
     /// A hash of each output; output number n is at place n - 1.
     seen: Vec<u64>,
-    /// By side: the number of the output that it must show next; `None`: it has shown nothing yet.
-    next: [Option<u64>; 2],
+    /// By process: the number of the output that it must show next. A process that has shown nothing yet is
+    /// not there.
+    next: BTreeMap<ProcessId, u64>,
     /// The number of the output that is the power-off; `None`: the guest was not seen to switch itself off.
     off: Option<u64>,
     /// How many outputs were shown more than once.
@@ -24,14 +27,14 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// `side` shows output `number` of its guest's life. `own` is the hash of what its guest produced under
+    /// `who` shows output `number` of its guest's life. `own` is the hash of what its guest produced under
     /// that number.
     ///
     /// # Errors
     /// If one uninterrupted run cannot have shown this.
     pub fn on_release(
         &mut self,
-        side: SideName,
+        who: ProcessId,
         number: u64,
         hash: u64,
         own: Option<u64>,
@@ -39,18 +42,17 @@ impl Outputs {
     ) -> Result<(), Violation> {
         let count = self.seen.len() as u64;
         ensure(own == Some(hash), Check::Output, || {
-            format!("{side} shows output {number} with a content that its guest did not give it")
+            format!("{who} shows output {number} with a content that its guest did not give it")
         })?;
-        let next = self.next[side.index()];
+        let next = self.next.insert(who, number + 1);
         ensure(next.is_none_or(|next| next == number), Check::Output, || {
-            format!("{side} shows output {number} where {} is next", next.unwrap_or(0))
+            format!("{who} shows output {number} where {} is next", next.unwrap_or(0))
         })?;
-        self.next[side.index()] = Some(number + 1);
         ensure(number <= count + 1, Check::Output, || {
-            format!("loss: {side} shows output {number}, but only {count} were ever seen")
+            format!("loss: {who} shows output {number}, but only {count} were ever seen")
         })?;
         ensure(self.off.is_none_or(|off| number <= off), Check::Output, || {
-            format!("{side} shows output {number} though the guest was switched off before")
+            format!("{who} shows output {number} though the guest was switched off before")
         })?;
         if number == count + 1 {
             self.seen.push(hash);
@@ -58,7 +60,7 @@ impl Outputs {
             self.repeated += 1;
             let before = self.seen[number as usize - 1];
             ensure(before == hash, Check::Output, || {
-                format!("contradiction: {side} shows another output {number} than was seen before")
+                format!("contradiction: {who} shows another output {number} than was seen before")
             })?;
         }
         if is_off {

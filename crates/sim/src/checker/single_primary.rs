@@ -1,8 +1,10 @@
-//! At most one side is live (FT 2-h): who may show effects, and who may not.
+//! At most one process is live (FT 2-h): who may show effects, and who may not.
 //!
 //! An action is judged at the moment at which the node hands it out. An action that a stalled process carries
 //! out later is a matter of the other checks: a late frame is a duplicate, a late write meets the disk's
-//! epoch. This check must never ask a node for its role: it knows the sides by what they do.
+//! epoch. This check must never ask a node for its role: it knows the processes by what they do.
+
+use std::collections::BTreeMap;
 
 use replica::{
     Action, Epoch, Time,
@@ -11,61 +13,99 @@ use replica::{
 
 use crate::{
     checker::{Check, Violation, ensure},
-    pair::SideName,
+    names::{FIRST, ProcessId},
 };
 
-/// What the sides are, by what they did.
+/// A process's part in the epochs, by what it did.
 #[derive(Debug, Default)]
-pub struct SinglePrimary {
-    /// The side that went live after a claim, and its epoch.
-    live: Option<(SideName, Epoch)>,
-    /// By side: has it asked the arbiter, and so given up its part in the pair?
-    asked: [bool; 2],
-    /// The newest time of the primary's clock that the backup has echoed: the primary's lease counts from it.
+struct Part {
+    /// The epoch of the pair of which it is one half, or was the last time.
+    paired: Epoch,
+    /// The epoch in which it is: that of its pair, or a later one in which it is live.
+    epoch: Epoch,
+    /// The newest epoch that it has asked the arbiter for, and so given up its part in the one before;
+    /// `None`: it has asked for none.
+    asked: Option<Epoch>,
+    /// The newest time of its primary's clock that it has echoed: that primary's lease counts from it.
     echoed: Option<Time>,
 }
 
+/// What the processes are, by what they did.
+#[derive(Debug)]
+pub struct SinglePrimary {
+    /// Who has been live in each epoch. In the first one that is A, by the handshake of the pair; in a later
+    /// one the process that went live after a claim.
+    owners: BTreeMap<Epoch, ProcessId>,
+    /// The part of each process that has joined an epoch.
+    parts: BTreeMap<ProcessId, Part>,
+}
+
+impl Default for SinglePrimary {
+    fn default() -> SinglePrimary {
+        SinglePrimary {
+            owners: BTreeMap::from([(FIRST, ProcessId::A)]),
+            parts: BTreeMap::new(),
+        }
+    }
+}
+
 impl SinglePrimary {
-    /// `side` goes live in `epoch`; `owned` says if that epoch is its own at the arbiter, `pair` is the epoch
-    /// of the pair.
+    /// `who` is one half of a pair in `epoch` from now on: the backup, or the process that has the epoch.
+    pub fn on_join(&mut self, who: ProcessId, epoch: Epoch) {
+        let part = self.parts.entry(who).or_default();
+        part.paired = epoch;
+        part.epoch = epoch;
+        part.echoed = None;
+    }
+
+    /// `who` goes live in `epoch`; `owned` says if that epoch is its own at the arbiter.
     ///
     /// # Errors
-    /// If the side has no right to go live.
-    pub fn on_go_live(
-        &mut self,
-        side: SideName,
-        epoch: Epoch,
-        pair: Epoch,
-        owned: bool,
-    ) -> Result<(), Violation> {
+    /// If the process has no right to go live.
+    pub fn on_go_live(&mut self, who: ProcessId, epoch: Epoch, owned: bool) -> Result<(), Violation> {
         ensure(owned, Check::SinglePrimary, || {
             format!(
-                "{side} goes live in epoch {} that the arbiter did not give to it",
+                "{who} goes live in epoch {} that the arbiter did not give to it",
                 epoch.0
             )
         })?;
-        ensure(epoch > pair, Check::SinglePrimary, || {
-            format!("{side} goes live in epoch {}, that of the pair", epoch.0)
+        let (newest, owner) = self.newest();
+        ensure(epoch > newest, Check::SinglePrimary, || {
+            format!(
+                "{who} goes live in epoch {}, {owner} did in {}",
+                epoch.0, newest.0
+            )
         })?;
-        if let Some((other, theirs)) = self.live {
-            let what = format!(
-                "{side} goes live in epoch {}, {other} did in {}",
-                epoch.0, theirs.0
-            );
-            return Err(Violation::new(Check::SinglePrimary, what));
-        }
-        self.live = Some((side, epoch));
+        let part = self.parts.entry(who).or_default();
+        let before = std::mem::replace(&mut part.epoch, epoch);
+        ensure(epoch.0 == before.0 + 1, Check::SinglePrimary, || {
+            format!(
+                "{who} goes live in epoch {} though it was part of epoch {}",
+                epoch.0, before.0
+            )
+        })?;
+        self.owners.insert(epoch, who);
         Ok(())
     }
 
-    /// `side` asks the arbiter.
-    pub fn on_ask(&mut self, side: SideName) {
-        self.asked[side.index()] = true;
+    /// `who` asks the arbiter for `epoch`.
+    ///
+    /// # Errors
+    /// If that is not the epoch after the one that it is part of.
+    pub fn on_ask(&mut self, who: ProcessId, epoch: Epoch) -> Result<(), Violation> {
+        let part = self.parts.entry(who).or_default();
+        part.asked = part.asked.max(Some(epoch));
+        ensure(epoch.0 == part.epoch.0 + 1, Check::SinglePrimary, || {
+            format!(
+                "{who} asks for epoch {} as a part of epoch {}",
+                epoch.0, part.epoch.0
+            )
+        })
     }
 
-    /// `side` says this to its peer. With an acknowledgement or an answer to a heartbeat the backup renews
-    /// the lease.
-    pub fn on_say(&mut self, side: SideName, action: &Action) {
+    /// `who` says this to its peer. With an acknowledgement or an answer to a heartbeat a backup renews
+    /// the lease of the process that has the epoch.
+    pub fn on_say(&mut self, who: ProcessId, action: &Action) {
         let echo = match action {
             Action::Send(_, bytes) => match Message::decode(bytes) {
                 Ok(Message::Ack(ack)) => Some(ack.echo),
@@ -77,55 +117,86 @@ impl SinglePrimary {
             },
             _ => None,
         };
-        if side == SideName::B {
-            self.echoed = self.echoed.max(echo);
-        }
+        let part = self.parts.entry(who).or_default();
+        part.echoed = part.echoed.max(echo);
     }
 
-    /// The backup asks the arbiter. `over` tells when a lease that counts from a time of the primary's clock
-    /// is over.
+    /// `who`, a backup, asks the arbiter. `over` tells when a lease that counts from a time of the clock of
+    /// the process that has the epoch is over.
     ///
     /// # Errors
-    /// If the primary may still show something.
-    pub fn may_ask(&self, now: Time, over: impl FnOnce(Time) -> Time) -> Result<(), Violation> {
-        let lease = self.echoed.map(over);
+    /// If the process that has the epoch may still show something.
+    pub fn may_ask(
+        &self,
+        who: ProcessId,
+        now: Time,
+        over: impl FnOnce(Time) -> Time,
+    ) -> Result<(), Violation> {
+        let lease = self.parts.get(&who).and_then(|part| part.echoed).map(over);
         ensure(lease.is_none_or(|over| over <= now), Check::SinglePrimary, || {
             format!(
-                "B asks {} us before the primary's lease is over",
+                "{who} asks {} us before the primary's lease is over",
                 lease.map_or(0, |over| over.since(now).0 / 1000)
             )
         })
     }
 
-    /// `side` hands out something that the world can see.
+    /// `who` hands out something that the world can see.
     ///
     /// # Errors
-    /// If this side is not the one that may show effects.
-    pub fn may_show(&self, side: SideName, what: &str) -> Result<(), Violation> {
-        let entitled = match self.live {
-            Some((live, _)) => live == side,
-            None => side == SideName::A && !self.asked[side.index()],
-        };
-        ensure(entitled, Check::SinglePrimary, || match self.live {
-            Some((live, _)) => format!("{side} {what} though {live} is live"),
-            None => format!("{side} {what} though it is not live"),
+    /// If this process is not the one that may show effects: the one that has the newest epoch in which
+    /// anybody has been live, as long as it has not asked for the next one.
+    pub fn may_show(&self, who: ProcessId, what: &str) -> Result<(), Violation> {
+        let (newest, owner) = self.newest();
+        let asked = self.parts.get(&who).and_then(|part| part.asked);
+        let entitled = owner == who && asked.is_none_or(|asked| asked <= newest);
+        ensure(entitled, Check::SinglePrimary, || {
+            if owner == who || newest == FIRST {
+                format!("{who} {what} though it is not live")
+            } else {
+                format!("{who} {what} though {owner} is live")
+            }
         })
     }
 
-    /// `side` says something to its peer.
+    /// `who` says something to its peer.
     ///
     /// # Errors
-    /// If this side has asked the arbiter: from then on whatever it says, an acknowledgement above all, is a
-    /// lie. An acknowledgement would renew the lease of the primary that the claim declares dead (FT 2-h).
-    pub fn may_say(&self, side: SideName) -> Result<(), Violation> {
-        ensure(!self.asked[side.index()], Check::SinglePrimary, || {
-            format!("{side} speaks to its peer after it asked the arbiter")
+    /// If this process has asked the arbiter for the epoch after the one of the pair: from then on whatever
+    /// it says there, an acknowledgement above all, is a lie. An acknowledgement would renew the lease of the
+    /// primary that the claim declares dead (FT 2-h).
+    pub fn may_say(&self, who: ProcessId) -> Result<(), Violation> {
+        let silent = self
+            .parts
+            .get(&who)
+            .is_some_and(|part| part.asked > Some(part.paired));
+        ensure(!silent, Check::SinglePrimary, || {
+            format!("{who} speaks to its peer after it asked the arbiter")
         })
     }
 
-    /// The side that went live after a claim.
+    /// The newest epoch in which anybody has been live, and who that was.
+    fn newest(&self) -> (Epoch, ProcessId) {
+        let newest = self.owners.last_key_value();
+        newest.map_or((FIRST, ProcessId::A), |(epoch, who)| (*epoch, *who))
+    }
+
+    /// The process that has the newest epoch in which anybody has been live: the guest lives there.
     #[must_use]
-    pub fn live(&self) -> Option<SideName> {
-        self.live.map(|(side, _)| side)
+    pub fn owner(&self) -> ProcessId {
+        self.newest().1
+    }
+
+    /// The process that went live last after a claim; `None`: nobody ever did.
+    #[must_use]
+    pub fn live(&self) -> Option<ProcessId> {
+        let (epoch, who) = self.newest();
+        (epoch > FIRST).then_some(who)
+    }
+
+    /// How often a process went live after a claim.
+    #[must_use]
+    pub fn failovers(&self) -> u64 {
+        self.owners.len() as u64 - 1
     }
 }
