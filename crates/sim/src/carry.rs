@@ -96,11 +96,12 @@ impl<G: Subject> World<G> {
             // Not an output: it comes back only through the log, and a process whose lease is over does no
             // harm.
             Action::Entropy { .. } => Ok(()),
-            Action::Release(_) => checks.single.may_show(who, "shows an output"),
+            Action::Release(_) => self.judge_effect(who, "shows an output"),
             Action::Disk(request) => {
                 if changes(&request.operation) {
-                    checks.single.may_show(who, "writes to the disk")?;
+                    self.judge_effect(who, "writes to the disk")?;
                 }
+                let checks = &mut self.checks;
                 let tape = self.processes[who].tape.borrow();
                 checks.disk.on_issue(who, request, &tape)
             }
@@ -125,6 +126,14 @@ impl<G: Subject> World<G> {
             }
             Action::Halt(halt) => self.judge_halt(who, halt),
         }
+    }
+
+    /// May a process do what the outside can see?
+    fn judge_effect(&self, who: ProcessId, what: &str) -> Result<(), Violation> {
+        let process = self.process(who);
+        let next = self.arbiter.owner(who, Epoch(process.epoch.0 + 1));
+        let superseded = next.is_some_and(|next| next != process.owner);
+        self.checks.single.may_show(who, superseded, what)
     }
 
     /// Does the node of a process ask for the VM because its peer has left it?
@@ -244,24 +253,25 @@ impl<G: Subject> World<G> {
     fn show(&mut self, who: ProcessId, mut effect: Effect) {
         let number = unstamp(&mut effect);
         let is_off = matches!(effect, Effect::PoweredOff(_));
-        let (number, own) = {
+        let (number, own, made_at) = {
             let tape = self.processes[who].tape.borrow();
             // A power-off has no room for a stamp. It is the guest's last output, so its number is the last
             // one.
             let number = number.unwrap_or(tape.shown.len() as u64);
-            (
-                number,
-                number
-                    .checked_sub(1)
-                    .and_then(|index| tape.shown.get(index as usize))
-                    .copied(),
-            )
+            let index = usize::try_from(number).unwrap_or(0).wrapping_sub(1);
+            let own = tape.shown.get(index).copied();
+            (number, own, tape.shown_at.get(index).copied())
         };
         let result = self
             .checks
             .outputs
             .on_release(who, number, hash_of(&effect), own, is_off);
         self.judge(result);
+        if let Some(ticks) = made_at {
+            let fastest = self.fastest_clock();
+            let result = self.checks.time.on_show(who, number, ticks, fastest);
+            self.judge(result);
+        }
         if self.host_of(who).ports_lost > self.now {
             return;
         }

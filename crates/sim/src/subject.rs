@@ -56,6 +56,8 @@ pub struct Tape {
     /// A hash of each output that leaves through [`replica::Action::Release`]; output number n is at place n
     /// - 1.
     pub shown: Vec<u64>,
+    /// The guest's time, in ticks of 100 ns, at which it produced each of these outputs.
+    pub shown_at: Vec<u64>,
 }
 
 impl Tape {
@@ -176,6 +178,7 @@ impl<G: Subject> Guest for Watched<G> {
         });
         if is_shown(&effect) {
             tape.shown.push(hash_of(&effect));
+            tape.shown_at.push(self.inner.mtime());
             stamp(&mut effect, tape.shown.len() as u64);
         }
         drop(tape);

@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 use replica::{Event, Guest, Next, RoleName, Span, Time};
 
 use crate::{
-    checker::{Check, ensure},
+    checker::{Check, ensure, memory},
     faults::{Fault, Trigger},
     names::ProcessId,
     process::{Life, Phase},
@@ -66,9 +66,11 @@ impl<G: Subject> World<G> {
         let begin = node.guest().now();
         process.next = node.slice(process.clock.shows(self.now), &AtomicBool::new(false));
         let steps = node.guest().now().since(begin);
+        let result = memory::check(who, node.metrics());
         process.phase = Phase::Runs;
         process.ticket += 1;
         let (at, ticket) = (self.now.after(process.cost(steps)), process.ticket);
+        self.judge(result);
         self.compare();
         self.follow();
         let entries = self.process(who).tape.borrow().len() as u64;

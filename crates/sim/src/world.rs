@@ -7,17 +7,17 @@
 //! judged by the checkers. Everything that takes time or can go wrong is drawn from one stream of random
 //! numbers, and nothing else may enter a world: no clock, no thread, no container with random order.
 
-use replica::{Epoch, Guest, RoleName, Time};
+use replica::{Epoch, Guest, RoleName, Span, Time};
 
 use crate::{
     arbiter::Arbiter,
     checker::{
-        Violation, disk::Disk, durability::Durability, lockstep::Lockstep, output::Outputs,
+        Violation, clock::GuestTime, disk::Disk, durability::Durability, lockstep::Lockstep, output::Outputs,
         single_primary::SinglePrimary,
     },
     client::Client,
     faults::Armed,
-    host::Host,
+    host::{Drift, Host},
     names::{FIRST, HostId, ProcessId},
     network::{LinkId, Network},
     options::Options,
@@ -42,6 +42,8 @@ pub(crate) struct Checks {
     pub lockstep: Lockstep,
     /// Disk requests go out once, and never two together that overlap.
     pub disk: Disk,
+    /// Guest time goes forward, and not too far.
+    pub time: GuestTime,
     /// What the guest was told is on the disk stays there.
     pub durability: Durability,
 }
@@ -169,6 +171,18 @@ impl<G: Subject> World<G> {
     pub(crate) fn peer(&self, who: ProcessId) -> Option<(LinkId, ProcessId)> {
         let link = self.process(who).link?;
         Some((link, self.network.other_end(link, who)))
+    }
+
+    /// What the fastest of all clocks shows now, if it began with 0.
+    pub(crate) fn fastest_clock(&self) -> Time {
+        let clocks = self.options.hosts.iter().map(|host| Drift {
+            offset: Span(0),
+            ppm: host.clock.ppm.max(0),
+        });
+        clocks
+            .map(|clock| clock.shows(self.now))
+            .max()
+            .unwrap_or(self.now)
     }
 
     /// The host that a process runs on.

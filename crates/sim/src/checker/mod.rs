@@ -3,10 +3,12 @@
 //! The world shows each of them every action (`carry.rs`), the guests' tapes (`subject.rs`), or what is left
 //! in the end (`run.rs`). None may trust a node's word, and none may change a world.
 
+pub mod clock;
 pub mod disk;
 pub mod durability;
 pub mod lockstep;
 pub mod logfile;
+pub mod memory;
 pub mod oracle;
 pub mod output;
 pub mod single_primary;
@@ -33,6 +35,10 @@ pub enum Check {
     Disk,
     /// What was completed is what is read, and what was flushed stays, whatever dies.
     Durability,
+    /// Guest time never goes back, and never gets ahead of the clocks that it follows.
+    Clock,
+    /// No buffer of a replica grows beyond its limit.
+    Memory,
     /// A process that stopped does nothing any more.
     Halt,
     /// A reference run with the survivor's inputs shows what the outside saw, and so does its log file.

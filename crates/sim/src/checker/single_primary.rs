@@ -141,15 +141,20 @@ impl SinglePrimary {
         })
     }
 
-    /// `who` hands out something that the world can see.
+    /// `who` hands out something that the world can see. `superseded` says if the arbiter has given the epoch
+    /// after its own to another process.
     ///
     /// # Errors
     /// If this process is not the one that may show effects: the one that has the newest epoch in which
-    /// anybody has been live, as long as it has not asked for the next one.
-    pub fn may_show(&self, who: ProcessId, what: &str) -> Result<(), Violation> {
+    /// anybody has been live, as long as it has not asked for the next one and nobody else has that. Nobody
+    /// is given the next epoch before the lease in this one is over.
+    pub fn may_show(&self, who: ProcessId, superseded: bool, what: &str) -> Result<(), Violation> {
         let (newest, owner) = self.newest();
         let asked = self.parts.get(&who).and_then(|part| part.asked);
         let entitled = owner == who && asked.is_none_or(|asked| asked <= newest);
+        ensure(!entitled || !superseded, Check::SinglePrimary, || {
+            format!("{who} {what} though another process has the next epoch")
+        })?;
         ensure(entitled, Check::SinglePrimary, || {
             if owner == who || newest == FIRST {
                 format!("{who} {what} though it is not live")
