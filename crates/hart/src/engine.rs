@@ -22,8 +22,8 @@ pub enum Reason {
     /// The machine must look before the next instruction: the bus asked for attention, or the hart moved
     /// its own timer (`stimecmp`, or anything that can change when a timer interrupt is due).
     Attention,
-    /// The host asked for a stop through [`Cut`]. Never visible to the guest: it may run on exactly
-    /// here.
+    /// The host asked for a stop through [`Cut`], or the pages that RAM keeps as they were have nearly used
+    /// up their pool ([`Ram::steps_allowed`]). Never visible to the guest: it may run on exactly here.
     Cut,
 }
 

@@ -3,9 +3,10 @@
 //! The machine calls [`Engine::run`] with a [`Hart`] and the [`Environment`] that it runs in, and gets back
 //! after so many steps. What happens in between, file by file, from below:
 //!
-//! - `step` is the guest's only clock. `state` is the one list of fields that save, restore, digest and diff
-//!   share. `ram` is guest memory, one of the places where unsafe code may stand (docs/style.md, U1). `bus`
-//!   is the seam to the devices, `engine` the seam between the machine and whatever executes instructions.
+//! - `limits` has every named maximum. `step` is the guest's only clock. `state` is the one list of fields
+//!   that save, restore, digest and diff share. `ram` is guest memory, one of the places where unsafe code
+//!   may stand (docs/style.md, U1). `bus` is the seam to the devices, `engine` the seam between the machine
+//!   and whatever executes instructions.
 //! - `hart` is the state of one hart, with `privilege`, `csr` and `pmp`; `trap` is what an exception or
 //!   interrupt does to it.
 //! - `decode` makes an `op` of an instruction's bits. `fpu` computes what floating-point instructions do.
@@ -33,6 +34,7 @@ mod hart;
 mod interp;
 pub mod isa;
 mod jit;
+pub mod limits;
 mod mmu;
 mod op;
 mod page_tables;

@@ -11,29 +11,43 @@
 //! permissions for pages that are not plain any more before they use any after [`Ram::generation`] has
 //! changed, and those for a page when they themselves set a flag on it.
 //!
+//! So every write to a page that is not dirty goes through [`Ram::mark_dirty`] before it happens, whoever
+//! makes it. That is where pages can be kept as they were ([`Ram::freeze`], `frozen`), and why that costs
+//! nothing where pages are written again and again.
+//!
 //! # Safety argument
 //! `base..base+size` is mapped read-write from `new` until `drop` and nobody else holds a reference into
 //! it across calls: every method that hands out a slice borrows `self`. Every raw access is preceded by a
 //! range check against `size` in the same function. Offsets need no alignment: accesses are unaligned
 //! reads and writes. `Ram` is `Send` (one owner at a time) and not `Sync`.
 
+mod frozen;
+mod page;
+mod page_set;
+
 use std::io;
+
+use crate::limits::{FROZEN_RESERVE, STEP_PAGES_MAX};
+use frozen::Frozen;
+pub use frozen::{OutOfHostMemory, Pool};
+pub use page::{PAGE, PAGE_BITS};
+pub use page_set::PageSet;
 
 /// Physical address of the first byte of RAM on the QEMU `virt` board.
 pub const BASE: u64 = 0x8000_0000;
-/// How many bits of an address choose a byte in a page.
-pub const PAGE_BITS: u32 = 12;
-/// How many bytes a page has.
-pub const PAGE: usize = 1 << PAGE_BITS;
 /// Largest RAM, in bytes: 16 GiB.
 pub const SIZE_MAX: u64 = 16 << 30;
 
-/// The page was written since it was last found to be clean ([`Ram::take_dirty`], [`Ram::settle`]).
+/// The page was written since it was last found to be clean ([`Ram::begin_round`], [`Ram::settle`]).
+/// It is the lowest bit: `PageSet::take_lowest` relies on that.
 pub const DIRTY: u8 = 1;
 /// An engine has derived something from the page's instructions.
 pub const CODE: u8 = 2;
 /// An engine has derived something from the page's page-table entries.
 pub const WALKED: u8 = 4;
+
+/// Of one page in so many may be dirty for the list of dirty pages to be quicker than a look at all flags.
+const SPARSE: usize = 64;
 
 /// The range is not wholly in RAM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +68,8 @@ pub struct Ram {
     stale: Vec<u32>,
     /// See [`Ram::generation`].
     generation: u64,
+    /// Pages as they were at the last [`Ram::freeze`]; `None`: nothing is frozen.
+    frozen: Option<Box<Frozen>>,
 }
 
 // SAFETY: the mapping belongs to this value alone and is not tied to a thread.
@@ -112,16 +128,21 @@ unsafe fn advise(base: *mut libc::c_void, length: usize) {
 /// A table that is all zero, allocated by the host as it is touched, in large pages.
 pub(crate) fn large_table<T: Clone>(zero: T, length: usize) -> Vec<T> {
     let mut table = vec![zero; length];
-    let range = table.as_mut_ptr_range();
+    advise_large(&mut table);
+    table
+}
+
+/// Asks the host for large pages in memory that is about to be touched for the first time.
+fn advise_large<T>(memory: &mut [T]) {
+    let range = memory.as_mut_ptr_range();
     let (begin, end) = (
         (range.start as usize).next_multiple_of(PAGE),
         range.end as usize / PAGE * PAGE,
     );
     if begin < end {
-        // SAFETY: these pages are inside the vector's allocation.
+        // SAFETY: these pages are inside the slice, which is borrowed mutably.
         unsafe { advise(begin as *mut libc::c_void, end - begin) };
     }
-    table
 }
 
 impl Ram {
@@ -152,6 +173,7 @@ impl Ram {
             dirty: Vec::new(),
             stale: Vec::new(),
             generation: 0,
+            frozen: None,
         })
     }
 
@@ -284,23 +306,123 @@ impl Ram {
         self.flags[page] &= !flag;
     }
 
-    /// Notes that the page is about to be written.
+    /// Notes that the page is about to be written. What is frozen of it is kept.
     #[inline]
     pub fn mark_dirty(&mut self, page: usize) {
         if self.flags[page] & DIRTY == 0 {
+            if self.frozen.is_some() {
+                self.keep(page);
+            }
             self.flags[page] |= DIRTY;
             self.dirty.push(page as u32);
         }
     }
 
-    /// The pages written since the last call, in the order of their first write, without those that
-    /// [`Ram::settle`] has found clean in between; starts a new round.
-    pub fn take_dirty(&mut self) -> Vec<u32> {
-        for &page in &self.dirty {
-            self.flags[page as usize] &= !DIRTY;
+    /// The page, which is not dirty, is about to be written: if it is frozen, it is kept.
+    #[cold]
+    #[inline(never)]
+    fn keep(&mut self, page: usize) {
+        if let Some(mut frozen) = self.frozen.take() {
+            frozen.keep(page, self.page(page));
+            self.frozen = Some(frozen);
         }
+    }
+
+    /// Replaces the content of a page that is known to whoever counts pages: it does not become dirty.
+    /// Engines learn of it as of [`Ram::write`].
+    ///
+    /// # Panics
+    /// If RAM has no such page, or the content is not exactly a page.
+    pub fn place(&mut self, page: usize, content: &[u8]) {
+        if self.flags[page] & DIRTY == 0 {
+            self.keep(page);
+        }
+        if self.flags[page] & (CODE | WALKED) != 0 {
+            self.stale.push(page as u32);
+        }
+        self.bytes_mut()[page * PAGE..(page + 1) * PAGE].copy_from_slice(content);
+    }
+
+    /// How many pages are dirty.
+    #[must_use]
+    pub fn dirty(&self) -> usize {
+        self.dirty.len()
+    }
+
+    /// Begins a new round: adds to `written` the pages that are dirty, which are clean from now on. To be
+    /// called between two runs.
+    pub fn begin_round(&mut self, written: &mut PageSet) {
+        if self.dirty.len() > self.flags.len() / SPARSE {
+            written.take_lowest(&mut self.flags);
+        } else {
+            for &page in &self.dirty {
+                self.flags[page as usize] &= !DIRTY;
+                written.insert(page as usize);
+            }
+        }
+        self.dirty.clear();
         self.generation += 1;
-        std::mem::take(&mut self.dirty)
+    }
+
+    /// From now on the pages of `owed` are kept as they are now: a page that is about to be written is copied
+    /// into the pool first. What was frozen before is dropped. To be called between two runs.
+    ///
+    /// # Panics
+    /// If a page is dirty, since it could be written without notice: [`Ram::begin_round`] comes first.
+    pub fn freeze(&mut self, owed: PageSet, pool: Pool) {
+        assert!(self.dirty.is_empty(), "a round begins before pages are frozen");
+        let mut frozen = Frozen::new(owed, pool);
+        advise_large(frozen.untouched());
+        self.frozen = Some(Box::new(frozen));
+    }
+
+    /// Drops what is frozen.
+    pub fn thaw(&mut self) {
+        self.frozen = None;
+    }
+
+    /// The frozen pages that are in place, since nobody has written them. Whoever has copied one takes it out
+    /// of the set. `None`: nothing is frozen.
+    pub fn owed(&mut self) -> Option<&mut PageSet> {
+        Some(&mut self.frozen.as_mut()?.owed)
+    }
+
+    /// Takes at most `max` of the frozen pages that were written since, as they were, and shows each to
+    /// `each`.
+    pub fn take_kept(&mut self, max: usize, each: impl FnMut(u32, &[u8])) {
+        if let Some(frozen) = &mut self.frozen {
+            frozen.take_kept(max, each);
+        }
+    }
+
+    /// How many frozen pages are left: those in place and those that were written since.
+    #[must_use]
+    pub fn frozen(&self) -> usize {
+        let frozen = self.frozen.as_ref();
+        frozen.map_or(0, |frozen| frozen.owed.count() + frozen.kept())
+    }
+
+    /// How many more frozen pages may be written before the pool overflows; `usize::MAX`: any number, as
+    /// nothing is kept.
+    #[must_use]
+    pub fn frozen_room(&self) -> usize {
+        self.frozen.as_ref().map_or(usize::MAX, |frozen| frozen.room())
+    }
+
+    /// Has more been written than the pool had room for? Then nothing is frozen any more but for this.
+    #[must_use]
+    pub fn has_overflowed(&self) -> bool {
+        self.frozen.as_ref().is_some_and(|frozen| frozen.has_overflowed())
+    }
+
+    /// How many steps a hart may do before this is asked again, so that no step but one that has a device
+    /// write can make the pool overflow; 0: none before pages were taken ([`FROZEN_RESERVE`]).
+    #[must_use]
+    pub fn steps_allowed(&self) -> u64 {
+        match self.frozen_room() {
+            usize::MAX => u64::MAX,
+            room => (room.saturating_sub(FROZEN_RESERVE) / STEP_PAGES_MAX) as u64,
+        }
     }
 
     /// Shows every dirty page to `is_written`, in the order of their first write: those that are not are
@@ -354,6 +476,13 @@ impl Ram {
 mod tests {
     use super::*;
 
+    /// The pages written since the last round.
+    fn round(ram: &mut Ram) -> Vec<usize> {
+        let mut written = PageSet::new(ram.pages());
+        ram.begin_round(&mut written);
+        (0..ram.pages()).filter(|&page| written.contains(page)).collect()
+    }
+
     #[test]
     fn write_reaches_read_and_marks_pages_dirty_once() {
         let mut ram = Ram::new(4 * PAGE as u64).unwrap();
@@ -362,8 +491,9 @@ mod tests {
         ram.read(BASE + 4094, &mut back).unwrap();
         assert_eq!(back, [1, 2, 3, 4]);
         ram.write(BASE, &[9]).unwrap();
-        assert_eq!(ram.take_dirty(), [0, 1]);
-        assert!(ram.take_dirty().is_empty());
+        assert_eq!(ram.dirty(), 2);
+        assert_eq!(round(&mut ram), [0, 1]);
+        assert!(round(&mut ram).is_empty());
     }
 
     #[test]
@@ -397,7 +527,7 @@ mod tests {
         assert_ne!(ram.generation(), before);
         assert_eq!([ram.is_plain(0), ram.is_plain(1)], [false, true]);
         ram.mark_dirty(0);
-        assert_eq!(ram.take_dirty(), [1, 0]);
+        assert_eq!(round(&mut ram), [0, 1]);
     }
 
     #[test]
@@ -406,8 +536,72 @@ mod tests {
         ram.mark_dirty(0);
         assert!(ram.is_plain(0));
         let before = ram.generation();
-        ram.take_dirty();
+        round(&mut ram);
         assert!(!ram.is_plain(0));
         assert_ne!(ram.generation(), before);
+    }
+
+    #[test]
+    fn a_round_has_all_that_was_written_whether_it_was_little_or_much() {
+        for written in [1, 2, 3, 700, 1000] {
+            let mut ram = Ram::new(1000 * PAGE as u64).unwrap();
+            let pages: Vec<usize> = (0..written).map(|page| page * 1000 / written).collect();
+            for &page in &pages {
+                ram.mark_dirty(page);
+                ram.set_flag(page, WALKED);
+            }
+            assert_eq!(round(&mut ram), pages);
+            assert!(pages.iter().all(|&page| ram.flags(page) == WALKED));
+            assert_eq!(ram.dirty(), 0);
+        }
+    }
+
+    fn kept(ram: &mut Ram) -> Vec<(u32, u8)> {
+        let mut kept = Vec::new();
+        ram.take_kept(usize::MAX, |page, content| kept.push((page, content[0])));
+        kept
+    }
+
+    #[test]
+    fn what_is_frozen_stays_as_it_was_whoever_writes() {
+        let mut ram = Ram::new(8 * PAGE as u64).unwrap();
+        for page in 0..4 {
+            ram.write(BASE + page * PAGE as u64, &[page as u8 + 1]).unwrap();
+        }
+        let mut owed = PageSet::new(8);
+        ram.begin_round(&mut owed);
+        owed.remove(2);
+        ram.freeze(owed, Pool::new(4).unwrap());
+        assert_eq!(ram.frozen(), 3);
+        // A device writes across two pages, a hart to one twice, and one is placed. Page 2 is not owed.
+        ram.write(BASE + 2 * PAGE as u64 - 1, &[9, 9]).unwrap();
+        for value in [8, 9] {
+            ram.mark_dirty(3);
+            ram.store_u8(3 * PAGE, value);
+        }
+        ram.place(0, &[7; PAGE]);
+        assert_eq!((ram.frozen(), ram.frozen_room()), (3, 1));
+        assert_eq!(ram.owed().map(|owed| owed.count()), Some(0));
+        assert_eq!(kept(&mut ram), [(0, 1), (3, 4), (1, 2)]);
+        ram.thaw();
+        assert_eq!((ram.frozen(), ram.frozen_room()), (0, usize::MAX));
+        assert_eq!([ram.load_u8(0), ram.load_u8(3 * PAGE)], [7, 9]);
+    }
+
+    #[test]
+    fn a_step_is_allowed_only_while_its_pages_have_room() {
+        let pages = FROZEN_RESERVE + 2 * STEP_PAGES_MAX;
+        let mut ram = Ram::new((pages * PAGE) as u64).unwrap();
+        assert_eq!(ram.steps_allowed(), u64::MAX);
+        let mut owed = PageSet::new(pages);
+        (0..pages).for_each(|page| assert!(owed.insert(page)));
+        ram.freeze(owed, Pool::new(pages - 1).unwrap());
+        assert_eq!(ram.steps_allowed(), 1);
+        (0..STEP_PAGES_MAX).for_each(|page| ram.mark_dirty(page));
+        assert_eq!(ram.steps_allowed(), 0);
+        assert!(!ram.has_overflowed());
+        (0..pages).for_each(|page| ram.mark_dirty(page));
+        assert!(ram.has_overflowed());
+        assert_eq!((ram.frozen(), ram.steps_allowed()), (0, u64::MAX));
     }
 }

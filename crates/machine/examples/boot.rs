@@ -261,7 +261,7 @@ impl Host {
                     }
                 }
                 Stop::Reached if until.0 == options.steps => return Ok(String::from("step reached")),
-                Stop::Reached | Stop::Cut => {}
+                Stop::Reached | Stop::Cut | Stop::Full => {}
                 Stop::Waiting { wake_at } => {
                     let ticks = wake_at.map_or(100_000, |at| at.saturating_sub(self.ticks()).min(100_000));
                     if let Ok(bytes) = keys.recv_timeout(Duration::from_nanos(100 * ticks)) {

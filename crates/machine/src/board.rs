@@ -188,6 +188,15 @@ impl Board {
         })
     }
 
+    /// How many random bytes the entropy device has asked for that no input has brought; `None`: it has not
+    /// asked.
+    pub fn pending_entropy(&self) -> Option<u32> {
+        self.slots.iter().find_map(|slot| match slot {
+            Slot::Entropy(entropy) => entropy.wanted(),
+            _ => None,
+        })
+    }
+
     /// What the clock will show when `mtime`, which M-mode can set, reaches `timer`; `None`: it has reached
     /// it already, or never will.
     #[must_use]

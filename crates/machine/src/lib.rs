@@ -6,7 +6,8 @@
 //! Map: [`Machine`] is the surface, and what goes through it ([`Config`], [`Input`], [`Effect`], [`Digest`])
 //! stands beside it; `board` is the address map; `device` is what a device is and `devices` and `virtio` are
 //! those of the board; `boot` loads firmware and kernel; `snapshot`, `digest` and `diff` look at all state
-//! through the one field list of each component.
+//! through the one field list of each component; `pages` knows what is known about each page of RAM, which
+//! digests and clones (`machine/memory`) need.
 //!
 //! Invariant: no panic is reachable from the guest, from an input or from the bytes of a snapshot.
 
@@ -31,6 +32,7 @@
     )
 )]
 
+mod batch;
 mod board;
 mod boot;
 pub mod clock;
@@ -43,8 +45,10 @@ mod digest;
 mod effect;
 mod input;
 mod irq;
+pub mod limits;
 mod machine;
 mod narrow;
+mod pages;
 mod snapshot;
 mod virtio;
 
@@ -53,14 +57,19 @@ mod virtio;
 /// models are no copies of each other, whatever their releases.
 pub const MODEL: u32 = 1;
 
+pub use batch::{Batch, PageContent};
 pub use boot::BootError;
 pub use clock::Clock;
 pub use config::{Boot, Config, DiskConfig, NetConfig, Transport};
 pub use digest::{Digest, Part};
 pub use effect::{Data, DiskOperation, DiskRequest, Effect, PowerState};
-pub use hart::{Cut, Step};
+pub use hart::{
+    Cut, Step,
+    ram::{OutOfHostMemory, OutOfRam, PAGE},
+};
 pub use input::{Control, DiskStatus, Input};
 pub use machine::{Machine, Stop};
+pub use pages::{Ahead, Copied};
 pub use snapshot::RestoreError;
 
 /// The machine's parts one by one, for the tests of a single device, for the fuzzer and for this crate's

@@ -17,16 +17,20 @@
 //! `run` or `inject` returns; everything that depends on what may yet be injected at that step (whose turn is
 //! next, taking an interrupt) is decided only when an instruction follows.
 
-use hart::{Cut, Engine, Hart, Ram, Reason, Step, Visit, Visitor, ram::OutOfRam, state::component};
+mod build;
+mod memory;
+
+use hart::{Cut, Engine, Hart, Ram, Reason, Step, Visit, Visitor, state::component};
 
 use crate::{
     Config, Control, Digest, DiskRequest, Effect, Input, Part, PowerState,
     board::Board,
-    boot::{self, BootError, Layout},
+    boot::Layout,
     config::HARTS_MAX,
     devices::syscon::PowerRequest,
-    digest::{self, Digester, Pages},
+    digest::{self, Digester},
     narrow::{index, wide},
+    pages::Pages,
 };
 
 /// How many steps a turn has when there are several harts.
@@ -49,6 +53,10 @@ pub enum Stop {
     Off(PowerState),
     /// The host asked for a stop through [`Cut`]. The guest may run on exactly here.
     Cut,
+    /// The pages that are kept as they were at [`Machine::freeze`] have nearly used up their pool. The guest
+    /// does not move before some were taken ([`Machine::copy_owed`]) or the clone has ended
+    /// ([`Machine::thaw`]); then it may run on exactly here.
+    Full,
 }
 
 /// Whether the machine is on.
@@ -66,8 +74,9 @@ pub struct Machine {
     config: Config,
     /// The digest of `config`, which costs a walk over the images.
     config_digest: Digest,
-    /// What a reset puts into RAM and registers.
-    layout: Layout,
+    /// What a reset puts into RAM and registers; `None`: the images have not come yet
+    /// ([`Machine::provide`]), and the machine has no state that could run.
+    layout: Option<Layout>,
     /// What executes. It holds no guest state.
     engine: Box<dyn Engine>,
     ram: Ram,
@@ -87,41 +96,6 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// The machine at step 0: images loaded, all harts at the firmware's entry.
-    ///
-    /// # Errors
-    /// If the configuration makes no machine, or the host has no memory for the guest's.
-    pub fn new(config: Config, engine: Box<dyn Engine>) -> Result<Machine, BootError> {
-        let mut machine = Machine::blank(config, engine)?;
-        machine.load_images();
-        Ok(machine)
-    }
-
-    /// The machine with nothing in its RAM, to be filled by [`Machine::write_page`] and
-    /// [`Machine::restore_state`].
-    ///
-    /// # Errors
-    /// As [`Machine::new`].
-    pub(crate) fn blank(config: Config, engine: Box<dyn Engine>) -> Result<Machine, BootError> {
-        boot::validate(&config)?;
-        let layout = boot::firmware::layout(&config)?;
-        let ram = Ram::new(config.memory).map_err(|error| BootError::HostMemory(error.to_string()))?;
-        Ok(Machine {
-            engine,
-            pages: Pages::new(ram.pages()),
-            ram,
-            harts: start(&config, &layout),
-            board: Board::new(&config),
-            now: Step(0),
-            turn: 0,
-            left: QUANTUM,
-            power: Power::On,
-            config_digest: config.digest(),
-            config,
-            layout,
-        })
-    }
-
     /// Runs until the step `until` is reached, or something else comes first.
     ///
     /// If `cut` is wanted, the run ends soon; as long as `cut` is wanted, the guest does not move.
@@ -143,6 +117,9 @@ impl Machine {
             };
             if cut.is_wanted() {
                 return Stop::Cut;
+            }
+            if self.ram.steps_allowed() == 0 {
+                return Stop::Full;
             }
             self.slice(turn, until, cut);
         }
@@ -175,6 +152,13 @@ impl Machine {
     #[must_use]
     pub fn has_effects(&self) -> bool {
         !self.board.shared.effects.is_empty()
+    }
+
+    /// How many random bytes each wish for entropy that no input has answered is for, in the order of the
+    /// wishes: whoever brings them has to know after the machine was restored.
+    #[must_use]
+    pub fn pending_entropy(&self) -> Vec<u32> {
+        self.board.pending_entropy().into_iter().collect()
     }
 
     /// Disk requests that no input has answered, disk by disk in the order of submission: a replica that goes
@@ -244,12 +228,6 @@ impl Machine {
         digest::total(&self.parts())
     }
 
-    /// How many pages the last digest had to look at.
-    #[must_use]
-    pub fn pages_hashed(&self) -> u64 {
-        wide(self.pages.hashed())
-    }
-
     /// The digest of each component, to name the one in which two machines differ.
     pub fn parts(&mut self) -> Vec<Part> {
         let mut digester = Digester::default();
@@ -260,36 +238,6 @@ impl Machine {
             digest: self.pages.digest(&mut self.ram),
         });
         parts
-    }
-
-    /// The content of the page of RAM with this number; `None`: RAM has no such page.
-    #[must_use]
-    pub fn read_page(&self, page: u32) -> Option<&[u8]> {
-        let page = index(u64::from(page));
-        (page < self.ram.pages()).then(|| self.ram.page(page))
-    }
-
-    /// Replaces the content of the page of RAM with this number.
-    ///
-    /// # Errors
-    /// If RAM has no such page, or the content is not exactly a page.
-    pub fn write_page(&mut self, page: u32, bytes: &[u8]) -> Result<(), OutOfRam> {
-        if bytes.len() != hart::ram::PAGE {
-            return Err(OutOfRam);
-        }
-        self.ram
-            .write(hart::ram::BASE + u64::from(page) * wide(hart::ram::PAGE), bytes)
-    }
-
-    /// The numbers of the pages that are not all zero.
-    pub(crate) fn used_pages(&mut self) -> Vec<u32> {
-        self.pages.used(&mut self.ram)
-    }
-
-    /// The numbers of the pages written since the last call, each once.
-    #[cfg(feature = "parts")]
-    pub fn take_dirty_pages(&mut self) -> Vec<u32> {
-        self.pages.take_round(&mut self.ram)
     }
 
     /// The first hart from the present turn on that can execute something.
@@ -391,56 +339,6 @@ impl Machine {
         self.board.shared.effects.push_back(Effect::PoweredOff(state));
         self.power = Power::Off(state);
     }
-
-    /// Resets the machine as QEMU's `virt` is reset: images are loaded again, the rest of RAM stays as it is,
-    /// `mtime` begins anew; the clock behind it and the steps go on.
-    fn reset(&mut self) {
-        self.board.reset(self.now);
-        self.harts = start(&self.config, &self.layout);
-        self.turn = 0;
-        self.left = QUANTUM;
-        self.clear_rooms();
-        self.load_images();
-    }
-
-    fn load_images(&mut self) {
-        for piece in &self.layout.images {
-            let written = self.ram.write(piece.address, piece.bytes());
-            debug_assert!(written.is_ok(), "the layout lies inside RAM");
-        }
-    }
-
-    /// Makes the zeroed data of ELF files zero again, which it is when the machine is new.
-    fn clear_rooms(&mut self) {
-        const ZEROS: [u8; hart::ram::PAGE] = [0; hart::ram::PAGE];
-        for piece in self.layout.images.iter().filter(|piece| piece.is_cleared) {
-            let mut at = piece.address + wide(piece.bytes().len());
-            let end = piece.address + piece.size;
-            while at < end {
-                let length = (end - at).min(wide(hart::ram::PAGE) - at % wide(hart::ram::PAGE));
-                let zeros = ZEROS.get(..index(length)).unwrap_or_default();
-                let written = self.ram.write(at, zeros);
-                debug_assert!(written.is_ok(), "the layout lies inside RAM");
-                at += length;
-            }
-        }
-    }
-}
-
-/// The first argument register, x10.
-const A0: usize = 10;
-
-/// All harts at the firmware's first instruction, with the arguments that QEMU's reset ROM would pass.
-fn start(config: &Config, layout: &Layout) -> Vec<Hart> {
-    let hart = |id| {
-        let mut hart = Hart::new(id, layout.entry);
-        let arguments = [wide(id), layout.fdt, layout.info];
-        for (register, argument) in hart.x.iter_mut().skip(A0).zip(arguments) {
-            *register = argument;
-        }
-        hart
-    };
-    (0..config.harts).map(hart).collect()
 }
 
 /// How digests and differences name the harts.

@@ -20,8 +20,9 @@ use hart::{Engine, Visit, Visitor, ram::PAGE};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
-    Config, Digest, Machine,
+    Config, Digest, Machine, PageContent,
     boot::BootError,
+    limits::STATE_BYTES_MAX,
     narrow::{index, low16, wide},
 };
 
@@ -33,9 +34,6 @@ const STATE_MAGIC: [u8; 6] = *b"LSTATE";
 const SNAPSHOT_MAGIC: [u8; 6] = *b"LSSNAP";
 /// Bytes of a digest at the end of either.
 const DIGEST_BYTES: usize = 16;
-/// Bytes of the longest state. Eight virtio devices with everything in flight are below that, as each disk
-/// has at most 34 MiB of data and 2 MiB of buffers' places.
-const STATE_MAX: u64 = 512 << 20;
 /// The page number after the last page.
 const END: u32 = u32::MAX;
 
@@ -63,6 +61,8 @@ pub enum RestoreError {
     Page(u32),
     /// The configuration makes no machine.
     Boot(BootError),
+    /// The machine lacks its images, which the first reset would load.
+    NoImages,
 }
 
 impl fmt::Display for RestoreError {
@@ -86,6 +86,7 @@ impl fmt::Display for RestoreError {
             }
             RestoreError::Page(page) => write!(f, "it is damaged: page {page}"),
             RestoreError::Boot(_) => f.write_str("its machine cannot be built"),
+            RestoreError::NoImages => f.write_str("its machine has not got its firmware and kernel yet"),
         }
     }
 }
@@ -125,9 +126,12 @@ impl Machine {
     /// Replaces everything but RAM.
     ///
     /// # Errors
-    /// If the bytes are not a state of a machine with this configuration. The machine is then in no
-    /// particular state: drop it.
+    /// If the bytes are not a state of a machine with this configuration, or the machine lacks its images.
+    /// The machine is then in no particular state: drop it.
     pub fn restore_state(&mut self, bytes: &[u8]) -> Result<(), RestoreError> {
+        if !self.has_images() {
+            return Err(RestoreError::NoImages);
+        }
         let (body, digest) = bytes
             .split_last_chunk::<DIGEST_BYTES>()
             .ok_or(RestoreError::NotASnapshot)?;
@@ -199,7 +203,7 @@ impl Machine {
         }
         check_version(u16::from_le_bytes(from.chunk()?))?;
         let length = u64::from_le_bytes(from.chunk()?);
-        if length > STATE_MAX {
+        if length > STATE_BYTES_MAX {
             return Err(RestoreError::Checksum);
         }
         let mut state = Vec::new(); // Grows as bytes come: the length may be a lie.
@@ -224,7 +228,7 @@ impl Machine {
                 }
             };
             machine
-                .write_page(page, content)
+                .place(page, PageContent::Bytes(content))
                 .map_err(|_| RestoreError::Page(page))?;
         }
         let digest = from.hasher.digest128();

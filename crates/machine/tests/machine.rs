@@ -6,7 +6,7 @@ mod rig;
 use std::sync::atomic::Ordering;
 
 use machine::{
-    Control, Effect, Input, Machine, PowerState, RestoreError, Step, Stop,
+    Batch, Control, Effect, Input, Machine, PAGE, PageContent, PowerState, RestoreError, Step, Stop,
     parts::{QUANTUM, diff},
 };
 use rig::{
@@ -111,7 +111,9 @@ fn looking_changes_nothing() {
         other.parts();
         other.save_state();
         other.forget();
-        other.take_dirty_pages();
+        other.begin_round();
+        other.copy_owed(&mut Batch::new(PAGE), 50);
+        other.hash_some(5);
     }
     host.run(&mut other, STEPS);
     assert_eq!(one.parts(), other.parts());
@@ -414,9 +416,10 @@ fn a_difference_is_named() {
     });
     let mut page = right.read_page(17).unwrap().to_vec();
     page[0] = 1;
-    right.write_page(17, &page).unwrap();
-    assert!(right.write_page(1024, &page).is_err());
-    assert!(right.write_page(u32::MAX, &page).is_err());
+    right.place(17, PageContent::Bytes(&page)).unwrap();
+    assert!(right.place(17, PageContent::Bytes(&page[1..])).is_err());
+    assert!(right.place(1024, PageContent::Bytes(&page)).is_err());
+    assert!(right.place(u32::MAX, PageContent::Zero).is_err());
     assert!(right.read_page(u32::MAX).is_none());
     let names: Vec<String> = diff(&mut left, &mut right, 9)
         .into_iter()

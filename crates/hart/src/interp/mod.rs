@@ -5,8 +5,9 @@
 //! spaces; then `execute` (in `int`) executes instructions until something happens after which interrupts or
 //! address spaces must be looked at again: a CSR write, a trap, a return from one, an access to the bus. That
 //! is a function of guest state alone. A stretch also ends with the *chunk*, a number of steps after which
-//! the host is asked whether it wants a cut; that must change nothing. The budget is checked before the
-//! interrupt is taken, so a run always ends between an instruction and what follows it, whatever that is.
+//! the host is asked whether it wants a cut, and RAM for how many steps it has room; that must change
+//! nothing. The budget is checked before the interrupt is taken, so a run always ends between an instruction
+//! and what follows it, whatever that is.
 //!
 //! The files below: `int` is the dispatch loop; `mem`, `atomic`, `float`, `blocks` and `system` do what is
 //! rarer; `arithmetic` computes; `code` keeps decoded code; `translated` enters generated code and works for
@@ -304,6 +305,8 @@ impl Core<'_> {
         loop {
             if self.now >= end {
                 return Reason::Budget;
+            } else if self.now > self.start && self.ram.steps_allowed() == 0 {
+                return Reason::Cut;
             }
             self.hart.waiting = false;
             let pending = self.hart.pending(self.bus, self.now);
@@ -338,12 +341,11 @@ impl Core<'_> {
         }
     }
 
-    /// How many steps the next chunk has at most.
-    fn chunk(&mut self) -> u64 {
-        match &mut self.caches.zeal {
-            Some(zeal) => 1 + zeal.state % (16 * zeal.loose),
-            None => CHUNK,
-        }
+    /// How many steps the next chunk has at most: so few that what they write of a frozen RAM can be kept.
+    fn chunk(&self) -> u64 {
+        let zeal = self.caches.zeal.as_ref();
+        let chunk = zeal.map_or(CHUNK, Zeal::chunk);
+        chunk.min(self.ram.steps_allowed().max(1))
     }
 
     /// Writes an integer register; writes to `x0` have no effect.
@@ -373,10 +375,10 @@ impl Core<'_> {
         }
     }
 
-    /// Deals with what an access to the bus may have done.
+    /// Deals with what an access to the bus may have done: DMA may even have made the chunk too long for RAM.
     fn after_bus(&mut self) {
         self.check = true;
-        self.attention |= self.bus.attention();
+        self.attention |= self.bus.attention() || self.ram.steps_allowed() < self.left;
         self.drop_stale();
     }
 

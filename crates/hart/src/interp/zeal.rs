@@ -25,6 +25,11 @@ impl Zeal {
         }
     }
 
+    /// How many steps the next chunk has.
+    pub fn chunk(&self) -> u64 {
+        1 + self.state % (16 * self.loose)
+    }
+
     /// True once in `count` times, at random.
     pub fn one_in(&mut self, count: u64) -> bool {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);

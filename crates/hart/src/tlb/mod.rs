@@ -338,6 +338,7 @@ fn page(entry: Entry, ram: u64) -> usize {
 mod tests {
     use super::*;
     use crate::privilege::Privilege;
+    use crate::ram::PageSet;
 
     const SPACE: Space = Space::paged(0x1234, 3, Privilege::User, 0);
 
@@ -398,7 +399,7 @@ mod tests {
         assert!(tlb.load(set, 0x5000, 1).is_some());
         assert_eq!(tlb.store(set, 0x5000, 1), None);
         assert_eq!(tlb.store(set, 0x6000, 1), Some(0x2000));
-        ram.take_dirty();
+        ram.begin_round(&mut PageSet::new(ram.pages()));
         tlb.select(SPACE, &ram);
         assert_eq!(tlb.store(set, 0x6000, 1), None);
     }

@@ -92,6 +92,11 @@ impl Function for Entropy {
 }
 
 impl VirtioMmio<Entropy> {
+    /// How many bytes were asked for and not yet received; `None`: there is no such wish.
+    pub fn wanted(&self) -> Option<u32> {
+        Some(self.function.wanted).filter(|wanted| *wanted > 0)
+    }
+
     /// Random bytes have come ([`crate::Input::Entropy`]). They are ignored if none are wanted or none came;
     /// more than wanted are cut, and fewer are passed on, as the driver must expect (VIRTIO 5.4.6.1).
     pub fn receive(&mut self, bytes: &[u8], reach: &mut Reach<'_>) {

@@ -93,6 +93,11 @@ impl Asm {
         self.words.push(rs2 << 20 | rs1 << 15 | rd << 7 | 0x33);
     }
 
+    pub fn sub(&mut self, rd: u32, rs1: u32, rs2: u32) {
+        self.words
+            .push(0x20 << 25 | rs2 << 20 | rs1 << 15 | rd << 7 | 0x33);
+    }
+
     pub fn ld(&mut self, rd: u32, rs1: u32, imm: i32) {
         self.i(0x03, rd, 3, rs1, imm);
     }

@@ -131,6 +131,31 @@ pub fn counting(harts: u32) -> Vec<u8> {
     asm.finish()
 }
 
+/// Bytes between two stores of [`sweeping`]: not a page, so that all parts of pages are written in time.
+const STRIDE: i32 = 0x7f8;
+
+/// Each hart stores an ever growing number from the third MiB of RAM on, in big steps, as far as 28 MiB, and
+/// begins anew: nearly every store goes to a page that was not written lately.
+pub fn sweeping() -> Vec<u8> {
+    let mut asm = Asm::default();
+    asm.slli(A5, A0, 3);
+    asm.label("sweep");
+    address(&mut asm, S0, SHARED + 0x10_0000);
+    asm.add(S0, S0, A5);
+    asm.li(T1, 26 << 20);
+    asm.add(S1, S0, T1);
+    asm.label("store");
+    asm.addi(A4, A4, 1);
+    asm.sd(A4, S0, 0);
+    asm.addi(S0, S0, STRIDE);
+    asm.srli(T0, S1, 11);
+    asm.srli(T1, S0, 11);
+    asm.sub(T0, T0, T1);
+    asm.bnez(T0, "store");
+    asm.j("sweep");
+    asm.finish()
+}
+
 /// Each hart spins and is interrupted by its timer every 100 ticks, which its handler counts and, when the
 /// count of hart 0 reaches `last`, hart 0 does what `then` says.
 pub fn interrupted(last: u32, then: impl FnOnce(&mut Asm)) -> Vec<u8> {
@@ -345,7 +370,7 @@ impl Host {
                     assert!(mtime > machine.mtime());
                     machine.inject(Input::Clock { mtime, rate: RATE });
                 }
-                Stop::Off(_) | Stop::Cut => return,
+                Stop::Off(_) | Stop::Cut | Stop::Full => return,
             }
         }
     }

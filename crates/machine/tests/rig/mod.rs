@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses its own part")]
 
 pub mod asm;
+pub mod cloner;
 pub mod guest;
 
 use hart::{Ram, Width};

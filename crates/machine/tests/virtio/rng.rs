@@ -27,6 +27,11 @@ pub fn give(rig: &mut Rig, bytes: &[u8]) {
 /// How many bytes the device waits for, if it waits for any.
 fn wanted(rig: &mut Rig) -> Option<u64> {
     let wanted = state::number(&mut rig.slot, "wanted");
+    let Slot::Entropy(entropy) = &rig.slot else {
+        unreachable!()
+    };
+    // Whoever takes the machine over is told so.
+    assert_eq!(u64::from(entropy.wanted().unwrap_or(0)), wanted);
     (wanted > 0).then_some(wanted)
 }
 

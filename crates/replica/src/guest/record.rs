@@ -470,7 +470,7 @@ impl<G: Guest> Run<'_, G> {
             match why {
                 Stop::Reached if self.guest.now() < until => {}
                 Stop::Effects if !hurry && self.guest.now() < until => {}
-                Stop::Reached | Stop::Effects | Stop::Cut => return Activity::Runs,
+                Stop::Reached | Stop::Effects | Stop::Cut | Stop::Full => return Activity::Runs,
                 Stop::Waiting { wake_at } => return Activity::Waits(wake_at),
                 Stop::Off(state) => {
                     if digest.is_some() {

@@ -214,7 +214,7 @@ impl Replayer {
                 }
                 Ok(false)
             }
-            Stop::Cut => Ok(true),
+            Stop::Cut | Stop::Full => Ok(true),
             _ if here >= at => Ok(false),
             Stop::Waiting { .. } => Err(diverged(here, "the guest waits where it ran")),
             Stop::Off(_) => Err(diverged(here, "the guest is off where it ran")),
