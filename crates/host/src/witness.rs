@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use machine::{Control, Cut, DiskRequest, Effect, Input, Step, Stop};
+use machine::{Ahead, Batch, Control, Copied, Cut, DiskRequest, Effect, Input, PageContent, Step, Stop};
 use replica::Guest;
 use replica::log::entry::Digest;
 
@@ -174,6 +174,52 @@ impl<G: Guest> Guest for Witness<G> {
 
     fn pending_disk(&self) -> Vec<DiskRequest> {
         self.guest.pending_disk()
+    }
+
+    const PAGE: usize = G::PAGE;
+
+    fn pages(&self) -> u32 {
+        self.guest.pages()
+    }
+
+    fn begin_round(&mut self) -> u32 {
+        self.guest.begin_round()
+    }
+
+    fn owed(&self) -> u32 {
+        self.guest.owed()
+    }
+
+    fn copy_owed(&mut self, batch: &mut Batch, max: u32) -> Copied {
+        self.guest.copy_owed(batch, max)
+    }
+
+    fn freeze(&mut self, room: u32) -> Result<Vec<u8>, String> {
+        self.guest.freeze(room)
+    }
+
+    fn frozen_room(&self) -> u32 {
+        self.guest.frozen_room()
+    }
+
+    fn thaw(&mut self) {
+        self.guest.thaw();
+    }
+
+    fn place(&mut self, page: u32, content: PageContent<'_>) -> Result<(), String> {
+        self.guest.place(page, content)
+    }
+
+    fn adopt(&mut self, state: &[u8]) -> Result<(), String> {
+        self.guest.adopt(state)
+    }
+
+    fn pending_entropy(&self) -> Vec<u32> {
+        self.guest.pending_entropy()
+    }
+
+    fn hash_some(&mut self, budget: u32) -> Ahead {
+        self.guest.hash_some(budget)
     }
 }
 

@@ -383,7 +383,12 @@ impl World {
                 }
             }
             // Nobody watches this process: its node is told so by its options, and says nothing of the kind.
-            Action::Notice(..) => {}
+            Action::Notice(..)
+            | Action::Check(..)
+            | Action::Supply { .. }
+            | Action::Bulk(..)
+            | Action::HangUp(_)
+            | Action::Tell(_) => {}
             Action::Release(shown) => self.show(shown),
             Action::Entropy { bytes } => handle(Event::Input(entropy::answer(bytes))),
             Action::Disk(request) => self.disks.submit(request),

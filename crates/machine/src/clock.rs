@@ -32,6 +32,19 @@ impl Clock {
         };
     }
 
+    /// The step of the last `Clock` input, what `mtime` was there, and the rate from there on: all that the
+    /// clock is, for whoever saves it.
+    #[must_use]
+    pub fn base(&self) -> (Step, u64, u32) {
+        (self.step, self.mtime, self.rate)
+    }
+
+    /// The clock of which [`Clock::base`] gave this.
+    #[must_use]
+    pub fn from_base(step: Step, mtime: u64, rate: u32) -> Clock {
+        Clock { mtime, step, rate }
+    }
+
     /// `mtime` at `now`, in ticks.
     #[must_use]
     pub fn at(&self, now: Step) -> u64 {

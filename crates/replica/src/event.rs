@@ -2,10 +2,12 @@
 //!
 //! A world makes events for its [`crate::Node`] and carries out its actions. Nothing here decides anything.
 
-use machine::{DiskRequest, DiskStatus, Input, PowerState};
+use machine::{Batch, DiskRequest, DiskStatus, Input, PowerState};
 
 pub use crate::log::entry::Epoch;
+use crate::log::header::ImageId;
 use crate::log::parcel::Parcel;
+use crate::peer::message::Hello;
 use crate::time::Time;
 
 /// Names a link to another replica for as long as this process lives. The world numbers its links, from 0.
@@ -93,6 +95,56 @@ pub enum Event {
     Ports(bool),
     /// The operator wants this primary to leave the VM to its backup. In any other role it means nothing.
     Leave,
+    /// A link to a process is made that shall become this VM's backup while the guest runs (FT 3.1-c). A
+    /// replica that cannot take it now says why with [`Action::Tell`] and hangs up.
+    Joined(Box<Joined>),
+    /// Something came over the bulk link from this peer, whole and in order: for an apprentice only.
+    Bulk(PeerId, Bulk),
+    /// The bulk link to this peer takes so many bytes now. It is said once the bulk link is open, and each
+    /// time it has room again.
+    BulkRoom {
+        /// To whom the bulk link goes.
+        peer: PeerId,
+        /// Bytes that may be handed over, before they are compressed.
+        bytes: u64,
+        /// Bytes a second that went over the bulk link lately; `None`: not measured yet.
+        rate: Option<u64>,
+    },
+    /// The arbiter's answer to [`Action::Check`].
+    Checked(Epoch, Checked),
+}
+
+/// A link on which a process may become the backup of the guest that runs here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// The link.
+    pub peer: PeerId,
+    /// How this side greets: its VM, its machine, and the settings around it.
+    pub me: Hello,
+    /// A random number by which the other side recognises the bulk link.
+    pub token: [u8; 16],
+}
+
+/// A piece of a clone on the bulk link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bulk {
+    /// Pages of the guest's memory.
+    Pages(Batch),
+    /// The state at the cut of everything but memory.
+    State(Vec<u8>),
+    /// That was all: with this the apprentice has the guest's whole state at the cut.
+    Sealed,
+}
+
+/// What the arbiter says when a live replica asks whether its epoch is still its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// The epoch is the asker's, and nobody has claimed a later one.
+    Yours,
+    /// Somebody has claimed a later epoch, so the asker must show nothing more.
+    Superseded,
+    /// No answer could be had.
+    Unreachable,
 }
 
 /// What the guest shows to people and machines outside: every output but a change of a disk.
@@ -152,11 +204,57 @@ pub enum Action {
     Append(Parcel),
     /// Ask the arbiter; answer with [`Event::Verdict`].
     Ask(Claim),
+    /// Ask the arbiter whether this process, `owner`, still has the epoch, and nobody a later one; answer with
+    /// [`Event::Checked`].
+    Check(Epoch, u128),
+    /// Open the bulk link to this peer, which shows `token`, and send these images over it first. Answer with
+    /// [`Event::BulkRoom`] once it is open, or with [`Event::LinkLost`] if it cannot be opened or breaks.
+    Supply {
+        /// To whom the bulk link goes.
+        peer: PeerId,
+        /// What it shows.
+        token: [u8; 16],
+        /// The images, by their content.
+        images: Vec<ImageId>,
+    },
+    /// Send this over the bulk link to the peer.
+    Bulk(PeerId, Bulk),
+    /// Close the links to this peer, once what was sent has left. No event of it means anything any more.
+    HangUp(PeerId),
+    /// Tell whoever looks after the VM. Nothing depends on it.
+    Tell(News),
     /// This replica is alone and live from here on: become the writer of the disks under this epoch, then
     /// announce the guest's addresses (FT 2.3-c). Disk requests follow.
     GoLive(Epoch),
     /// Stop for good: run nothing, release nothing, send nothing. The process ends.
     Halt(Halt),
+}
+
+/// What becomes of a VM's protection, for whoever looks after the VM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// A process on its way to be the backup has come so far.
+    Cloning(PeerId, Phase),
+    /// A process will not become the backup; the sentence says why. The guest has not noticed.
+    Abandoned(PeerId, String),
+    /// The VM is protected from here on: the process may claim the next epoch.
+    Guarded(PeerId),
+}
+
+/// How far a process is on its way to be the backup.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// It is called, looks whether it can be the backup, and gets the images that it lacks.
+    #[default]
+    Connecting,
+    /// The guest's memory is copied while the guest runs.
+    Copying,
+    /// The guest was cut, and what it has not overwritten since is copied.
+    Sealing,
+    /// It has the whole state, and replays the log faster than the guest writes it.
+    CatchingUp,
+    /// It has caught up, and the arbiter is asked whether the epoch is still the owner's.
+    Arming,
 }
 
 /// Why a replica stopped.
@@ -177,6 +275,8 @@ pub enum Halt {
     Peer(String),
     /// This primary has left the VM to its backup, as the operator wanted.
     Left,
+    /// This apprentice has not become a member; the sentence says why. The VM is none the worse.
+    Abandoned(String),
 }
 
 /// When a node wants to be called again.
@@ -200,6 +300,8 @@ pub enum RoleName {
     Primary,
     /// Replays the log and keeps outputs until the primary's have left.
     Backup,
+    /// Gets the state of a guest that runs elsewhere, and replays its log. It may not claim.
+    Apprentice,
     /// Has suspected its peer and asks the arbiter. Shows nothing to the world.
     Claiming,
     /// Has stopped for good.

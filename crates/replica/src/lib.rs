@@ -13,6 +13,7 @@
 //! only through `Primary::release`. Invariant: a replica becomes live only by winning a claim.
 #![forbid(unsafe_code)]
 
+pub mod clone;
 pub mod event;
 pub mod guest;
 pub mod limits;
@@ -27,8 +28,8 @@ pub mod time;
 mod vm_name;
 
 pub use event::{
-    Action, Claim, ClaimKind, DiskAnswer, Epoch, Event, Halt, Next, PeerId, RoleName, Shown, Suspicion,
-    Verdict,
+    Action, Bulk, Checked, Claim, ClaimKind, DiskAnswer, Epoch, Event, Halt, Joined, News, Next, PeerId,
+    Phase, RoleName, Shown, Suspicion, Verdict,
 };
 pub use guest::Guest;
 pub use guest::playback::{Playback, PlaybackError, Playing};
@@ -41,6 +42,6 @@ pub use metrics::{Histogram, Metrics};
 pub use node::Node;
 pub use options::{Notice, Options, PairOptions};
 pub use peer::handshake::{Failure, Handshake, HandshakeAction, HandshakeEvent};
-pub use peer::message::{Hello, How, Side, Start};
+pub use peer::message::{CutAt, Hello, How, Side, Start};
 pub use time::{Span, Time};
 pub use vm_name::{BadName, VM_NAME_LEN_MAX, VmName};

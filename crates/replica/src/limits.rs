@@ -138,6 +138,53 @@ pub const SLOW_DROP: Span = Span::from_ms(10_000);
 /// Most samples of (step, time) from which lag is computed; beyond it, new log counts as older than it is.
 pub const LAG_SAMPLES_MAX: usize = 4096;
 
+/// Pages that the owner of a guest that runs copies in one slice, for a clone: a tenth of the slice's time.
+pub const COPY_PAGES: u32 = 180;
+/// Pages copied at a time while the guest has nothing to do or has to wait for the clone.
+pub const COPY_PAGES_IDLE: u32 = 2048;
+/// Most rounds of a clone in which pages are copied before the cut.
+pub const ROUNDS_MAX: u32 = 4;
+/// A round that leaves more than this share of what was owed before it, in thousandths, is the last.
+pub const ROUND_SHRINKS_PERMILLE: u64 = 700;
+/// The cut comes once the bulk link sends all that is owed in this time.
+pub const CUT_OWED: Span = Span::from_ms(1_000);
+/// Most bytes of disk requests in the state at the cut; with more the cut waits for them, but no longer than
+/// [`CUT_PATIENCE`].
+pub const CUT_DISK_BYTES: usize = 8 << 20;
+/// Longest wait for disk requests before the cut.
+pub const CUT_PATIENCE: Span = Span::from_ms(100);
+/// Most bytes of pages that are kept as they were at the cut while the guest runs on.
+pub const FROZEN_BYTES_MAX: usize = 256 << 20;
+/// Pages of that room which ordinary steps leave free, for what a device writes at once: with less the guest
+/// stands, and its inputs wait.
+pub const FROZEN_RESERVE: u32 = machine::limits::FROZEN_RESERVE as u32;
+/// Most log that an apprentice holds while the state is on its way to it, in bytes and [`ENTRY_COST`]s.
+pub const APPRENTICE_COST_MAX: u64 = 512 << 20;
+/// Longest time without room on the bulk link while something is to be sent over it.
+pub const BULK_PATIENCE: Span = Span::from_ms(15_000);
+/// Longest time from the end of the state to the word that the apprentice follows.
+pub const FOLLOWING_PATIENCE: Span = Span::from_ms(120_000);
+/// Longest time for which the log for an apprentice may wait for room there.
+pub const LOG_PATIENCE: Span = Span::from_ms(5_000);
+/// Lag at which an apprentice may become a member.
+pub const LAG_ARM: Span = Span::from_ms(250);
+/// Digests since the cut that must have been equal before an apprentice may become a member.
+pub const DIGESTS_ARM: u64 = 2;
+/// Wait before an arbiter that could not say whether the epoch is still the owner's is asked again.
+pub const CHECK_RETRY: Span = Span::from_ms(1_000);
+/// A question whether the epoch is still the owner's without an answer for so long counts as unanswered.
+pub const CHECK_ANSWER: Span = Span::from_ms(5_000);
+/// How often it is looked at whether an apprentice comes closer.
+pub const CATCH_UP_EVERY: Span = Span::from_ms(5_000);
+/// Thousandths by which the guest is slowed down each time it does not.
+pub const CATCH_UP_PERMILLE_LESS: u32 = 100;
+/// Slowest pace for the sake of an apprentice, in thousandths.
+pub const CATCH_UP_PERMILLE_MIN: u32 = 500;
+/// An apprentice that does not come closer at the slowest pace for so long is given up.
+pub const CATCH_UP_PATIENCE: Span = Span::from_ms(30_000);
+/// Pages hashed ahead of a digest in one slice.
+pub const HASH_PAGES: u32 = 250;
+
 /// First wait before an unreachable arbiter is asked again.
 pub const CLAIM_RETRY_FIRST: Span = Span::from_ms(50);
 /// Longest wait before an unreachable arbiter is asked again; each wait is twice the one before.
@@ -160,4 +207,6 @@ const _: () = assert!(TYPED_PIECE_BYTES <= TYPED_BYTES_MAX && TYPED_PIECE_BYTES 
 const _: () = assert!(KEPT_BYTES_MAX > 2 * HELD_BYTES_MAX + RELEASED_BYTES_TELL);
 const _: () = assert!(LAG_TARGET.0 < LAG_MAX.0);
 const _: () = assert!(TIMEOUT_MIN.0 <= TIMEOUT_DEFAULT.0 && TIMEOUT_DEFAULT.0 <= TIMEOUT_MAX.0);
+const _: () = assert!(APPRENTICE_COST_MAX > BUFFER_COST_MAX && LAG_ARM.0 < LAG_MAX.0);
+const _: () = assert!(CATCH_UP_PERMILLE_MIN.is_multiple_of(CATCH_UP_PERMILLE_LESS));
 const _: () = assert!(LEASE_MARGIN_PART > 1 && KEEPALIVES_PER_TIMEOUT > 2);

@@ -3,7 +3,7 @@
 
 use machine::Step;
 
-use crate::event::{Epoch, RoleName, Suspicion};
+use crate::event::{Epoch, Phase, RoleName, Suspicion};
 use crate::time::{Span, Time};
 
 /// Parts into which a histogram divides each power of two.
@@ -67,6 +67,34 @@ impl Histogram {
     }
 }
 
+/// What a clone has counted and measured, on the owner's side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CloneFigures {
+    /// How far it is.
+    pub phase: Phase,
+    /// When it began.
+    pub began: Time,
+    /// From its beginning to the entry that made the apprentice a member; zero before.
+    pub took: Span,
+    /// Rounds in which pages were copied before the cut.
+    pub rounds: u32,
+    /// Pages that were sent, each as often as it was.
+    pub pages: u64,
+    /// Bytes of the pages that were sent and are not zero.
+    pub bytes: u64,
+    /// Bytes of the state at the cut, without memory.
+    pub state_bytes: u64,
+    /// Pages that are owed now.
+    pub owed: u32,
+    /// For how long the guest stood at the cut.
+    pub cut: Span,
+    /// Digests that were put into the log for the apprentice to compare.
+    pub digests: u64,
+    /// The share of its time in which the guest may run while the apprentice catches up, in thousandths; 0
+    /// before that.
+    pub permille: u32,
+}
+
 /// What a node has counted and measured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metrics {
@@ -122,6 +150,11 @@ pub struct Metrics {
     pub inputs_dropped: u64,
     /// Disk requests at the disk now.
     pub disk_in_flight: u64,
+
+    /// Pages of the guest's memory that have come over the bulk link (apprentice).
+    pub pages_placed: u64,
+    /// The clone that is under way, or the last one that was; `None`: there was none.
+    pub clone: Option<CloneFigures>,
 
     /// Digests recorded (recording sides) or compared (replaying sides).
     pub digests: u64,

@@ -32,6 +32,21 @@ pub enum Mutation {
     LeaveAndStay,
     /// A backup believes a death notice of any process, and of any epoch.
     NoticeOfAnyone,
+    /// A page that is owed is overwritten after the cut without being kept.
+    PageNotKept,
+    /// A page that was written between two rounds is not owed for it.
+    PageForgotten,
+    /// An apprentice becomes a member as soon as it has the state, however far it is behind and whatever the
+    /// arbiter says.
+    GuardAtSealed,
+    /// An apprentice that is no member claims when it suspects the owner.
+    ApprenticeClaims,
+    /// The log from the cut on goes to an apprentice without the wishes for entropy that were open at the cut.
+    EntropyNotTaken,
+    /// The outputs of an apprentice's guest are counted from 0 instead of from the cut.
+    OutputsRestart,
+    /// An owner shows outputs as before though the log says that there is a member.
+    GuardedNotHeld,
     /// FT 3.4-a: overlapping disk requests go to the disk together.
     DiskOverlap,
 }

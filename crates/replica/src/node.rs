@@ -7,12 +7,13 @@ use std::collections::VecDeque;
 
 use machine::Cut;
 
-use crate::event::{Action, Claim, ClaimKind, Epoch, Event, Halt, Next, PeerId, RoleName, Suspicion};
+use crate::event::{Action, Claim, ClaimKind, Epoch, Event, Halt, News, Next, PeerId, RoleName, Suspicion};
 use crate::guest::Guest;
 use crate::guest::replay::Divergence;
 use crate::metrics::Metrics;
 use crate::mutation::Mutation;
 use crate::options::{Notice, Options, PairOptions};
+use crate::roles::apprentice::Apprentice;
 use crate::roles::backup::Backup;
 use crate::roles::call::Call;
 use crate::roles::claiming::{Claiming, Was};
@@ -79,6 +80,21 @@ impl<G: Guest> Node<G> {
         })
     }
 
+    /// The node of a process that has an epoch and runs its guest alone, from the step where it stands. It can
+    /// get a backup at any time ([`Event::Joined`]).
+    pub fn owner(guest: G, now: Time, options: PairOptions) -> Node<G> {
+        Node::new(guest, now, options, |call, guest, options| {
+            Role::Solo(Box::new(Solo::new(call, guest, &options.run)))
+        })
+    }
+
+    /// The node of an apprentice, after the handshake: its guest has no state yet.
+    pub fn apprentice(guest: G, now: Time, options: PairOptions) -> Node<G> {
+        Node::new(guest, now, options, |call, guest, options| {
+            Role::Apprentice(Box::new(Apprentice::new(call, guest, options)))
+        })
+    }
+
     /// The node of a backup, after the handshake: it replays the log.
     pub fn backup(guest: G, now: Time, options: PairOptions) -> Node<G> {
         Node::new(guest, now, options, |call, guest, options| {
@@ -129,11 +145,9 @@ impl<G: Guest> Node<G> {
             metrics: &mut self.metrics,
         };
         let change = match &mut self.role {
-            Role::Solo(solo) => {
-                solo.handle(&mut call, event);
-                None
-            }
+            Role::Solo(solo) => solo.handle(&mut call, &mut self.guest, event, &self.options),
             Role::Primary(primary) => primary.handle(&mut call, event),
+            Role::Apprentice(apprentice) => apprentice.handle(&mut call, &mut self.guest, event),
             Role::Backup(backup) => backup.handle(&mut call, &self.guest, event),
             Role::Claiming(claiming) => claiming.handle(&mut call, event),
             Role::Halted => None,
@@ -151,7 +165,8 @@ impl<G: Guest> Node<G> {
             metrics: &mut self.metrics,
         };
         let change = match &mut self.role {
-            Role::Solo(solo) => solo.slice(&mut call, cut, guest),
+            Role::Solo(solo) => solo.slice(&mut call, cut, guest, &self.options),
+            Role::Apprentice(apprentice) => apprentice.slice(&mut call, cut, guest),
             Role::Primary(primary) => primary.slice(&mut call, cut, guest),
             Role::Backup(backup) => backup.slice(&mut call, cut, guest),
             Role::Claiming(claiming) => claiming.slice(&mut call, cut, guest),
@@ -192,6 +207,7 @@ impl<G: Guest> Node<G> {
         match &self.role {
             Role::Solo(solo) => solo.deadline(),
             Role::Primary(primary) => primary.deadline(),
+            Role::Apprentice(apprentice) => apprentice.deadline(),
             Role::Backup(backup) => backup.deadline(),
             Role::Claiming(claiming) => claiming.deadline(),
             Role::Halted => None,
@@ -206,7 +222,7 @@ impl<G: Guest> Node<G> {
             Role::Solo(solo) => solo.console_room(),
             Role::Primary(primary) => primary.console_room(),
             Role::Claiming(claiming) => claiming.console_room(),
-            Role::Backup(_) | Role::Halted => usize::MAX,
+            Role::Apprentice(_) | Role::Backup(_) | Role::Halted => usize::MAX,
         }
     }
 
@@ -250,8 +266,34 @@ impl<G: Guest> Node<G> {
                 let silence = backup.silence(now);
                 self.suspect(now, why, silence, Was::Backup(backup))
             }
+            (Role::Solo(solo), Change::Guarded) => {
+                let (live, source) = solo.into_parts();
+                let Some(source) = source else {
+                    return Role::Halted;
+                };
+                let (member, figures) = source.into_member(now);
+                self.metrics.clone = Some(figures);
+                // It has another peer now, which is trusted.
+                self.metrics.suspicion = None;
+                self.out.push_back(Action::Tell(News::Guarded(member.id)));
+                let mut call = Call {
+                    now,
+                    out: &mut self.out,
+                    metrics: &mut self.metrics,
+                };
+                Role::Primary(Box::new(Primary::with_member(
+                    &mut call,
+                    live,
+                    member,
+                    &self.options,
+                )))
+            }
+            (Role::Apprentice(apprentice), Change::Guarded) => Role::Backup(apprentice.into_backup()),
             (Role::Claiming(claiming), Change::Won) => {
                 let epoch = claiming.claim().epoch;
+                // From here on this process is the one to whom the arbiter has given the VM.
+                self.options.epoch = epoch;
+                self.options.primary = self.options.owner;
                 self.metrics.epoch = epoch;
                 self.metrics.live_at = Some(now);
                 self.metrics.go_live = now.since(self.metrics.suspected_at.unwrap_or(now));
@@ -319,7 +361,8 @@ impl<G: Guest> Node<G> {
             Change::Diverged(Divergence { at, part }) => Halt::Diverged { at, part },
             Change::Broken(how) => Halt::Peer(how),
             Change::Left => Halt::Left,
-            Change::Lost | Change::Won | Change::Suspect(_) => match role {
+            Change::Abandoned(why) => Halt::Abandoned(why),
+            Change::Lost | Change::Won | Change::Guarded | Change::Suspect(_) => match role {
                 Role::Claiming(claiming) => Halt::Lost(claiming.claim().epoch),
                 _ => Halt::Lost(self.options.epoch),
             },

@@ -144,7 +144,7 @@ fn a_cut_between_two_live_halves_leaves_exactly_one() {
     // FT 2-h, 2.3-e, FAQ: both suspect, both ask, one halts.
     let mut world = World::pair();
     world.run_for(ms(50));
-    world.cut_from = [true; 2];
+    world.cut_from = vec![true; 2];
     world.heartbeats_lost = true;
     world.run_for(ms(1500));
     let live: Vec<_> = world.processes.iter().map(|side| side.live.is_some()).collect();
@@ -237,7 +237,7 @@ fn lost_heartbeats_alone_are_no_failure_and_live_ones_do_not_hide_one_for_ever()
     assert!(world.process(A).heartbeats >= 4);
     world.heartbeats_lost = false;
     world.run_for(ms(300));
-    world.cut_from = [true; 2];
+    world.cut_from = vec![true; 2];
     world.run_for(ms(9_000));
     assert_eq!(world.process(B).role(), RoleName::Backup, "a link may be slow");
     world.until("suspicion", |world| {

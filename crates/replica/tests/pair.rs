@@ -104,7 +104,7 @@ fn a_flush_waits_for_no_acknowledgement_and_the_write_before_it_does() {
     // FT 4.1-a: a flush shows nothing; it is about writes that are completed, not about one that is held.
     let mut world = World::pair();
     world.run_for(ms(20));
-    world.cut_from = [true; 2];
+    world.cut_from = vec![true; 2];
     world.frame(A, b"w1");
     world.frame(A, b"f");
     world.run_for(ms(20));

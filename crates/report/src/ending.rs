@@ -28,6 +28,8 @@ pub enum HaltCode {
     Diverged,
     /// The other side broke the protocol.
     Peer,
+    /// This process was to become a backup and has not. The VM is none the worse.
+    Abandoned,
     /// The operator had this side leave: a primary to its backup, or a backup.
     Left,
     /// The operator did not wait for an orderly end.
@@ -55,7 +57,8 @@ impl HaltCode {
         match self {
             HaltCode::Off | HaltCode::Left | HaltCode::Quit => 0,
             HaltCode::Lost => 3,
-            HaltCode::Failed
+            HaltCode::Abandoned
+            | HaltCode::Failed
             | HaltCode::Panicked
             | HaltCode::Diverged
             | HaltCode::Peer
@@ -159,6 +162,13 @@ impl Ending {
                 guest_code: Some(*code),
                 ..new(HaltCode::Failed, &last.off_sentence(Some(*code)))
             },
+            Some(Halt::Abandoned(why)) => new(
+                HaltCode::Abandoned,
+                &format!(
+                    "this side has not become the backup: {why}; the VM goes on at {}",
+                    last.peer
+                ),
+            ),
             Some(Halt::Left) => new(HaltCode::Left, &format!("the VM goes on at {}", last.peer)),
             Some(Halt::Lost(epoch)) => Ending {
                 epoch: Some(epoch.0),
@@ -197,7 +207,7 @@ impl Last<'_> {
     fn off_sentence(&self, code: Option<u16>) -> String {
         let on_both = match self.role {
             RoleName::Primary | RoleName::Backup => ", on both sides",
-            RoleName::Solo | RoleName::Claiming | RoleName::Halted => "",
+            RoleName::Solo | RoleName::Apprentice | RoleName::Claiming | RoleName::Halted => "",
         };
         let who = match (self.by, code) {
             (_, Some(code)) => format!("the guest reported a failure with code {code} and is off{on_both}"),

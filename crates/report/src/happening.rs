@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::amount;
 use super::ending::Ending;
 use super::figures::{Figures, ms};
-use super::words::{Course, OnPanic, RoleWord, SuspicionWord, VerdictWord, Wish};
+use super::words::{Course, OnPanic, PhaseWord, RoleWord, SuspicionWord, VerdictWord, Wish};
 use disk::Trouble;
 
 /// Bytes of a disk's sector.
@@ -95,6 +95,35 @@ pub enum Happening {
         peer: String,
         /// Why the backup counts as gone.
         why: SuspicionWord,
+    },
+    /// A process is on its way to be the VM's backup, and has come so far.
+    Cloning {
+        /// Address of the process.
+        peer: String,
+        /// How far it has come.
+        phase: PhaseWord,
+    },
+    /// A process that was on its way to be the backup will not become it. The guest has not noticed.
+    CloneFailed {
+        /// Address of the process.
+        peer: String,
+        /// Why, as a clause.
+        why: String,
+    },
+    /// The VM has a backup from here on.
+    Protected {
+        /// Address of the backup.
+        peer: String,
+        /// The epoch of the pair.
+        epoch: u64,
+        /// Milliseconds from the beginning of the clone.
+        took_ms: f64,
+        /// Microseconds for which the guest stood at the cut.
+        cut_us: f64,
+        /// Pages of memory that were sent, each as often as it was.
+        pages: u64,
+        /// Bytes of those that were not zero, and of the rest of the state.
+        bytes: u64,
     },
     /// This process is the writer of the disks.
     DiskWriter,
@@ -260,6 +289,23 @@ impl Happening {
                 "the backup {peer} is gone ({}); the VM goes on here without a backup",
                 why.as_clause()
             ),
+            Happening::CloneFailed { peer, why } => {
+                format!("{peer} has not become the backup: {why}; the guest has not noticed")
+            }
+            Happening::Protected {
+                peer,
+                epoch,
+                took_ms,
+                cut_us,
+                bytes,
+                ..
+            } => format!(
+                "the VM has a backup at {peer}, epoch {epoch}, after {:.1} s ({} MiB copied, the guest stood {:.1} \
+                 ms)",
+                took_ms / 1e3,
+                bytes >> 20,
+                cut_us / 1e3
+            ),
             Happening::DiskTrouble { sentence, .. } => sentence.clone(),
             Happening::DiskWell { path, lasted_ms, .. } => format!(
                 "the disk {path} is well again after {:.1} s; the guest's requests are done",
@@ -275,6 +321,7 @@ impl Happening {
             Happening::GuestPanic { line, course, .. } => panic_sentence(line, *course),
             Happening::Halt(ending) => ending.sentence.clone(),
             Happening::Role { .. }
+            | Happening::Cloning { .. }
             | Happening::Claim { .. }
             | Happening::GoLive { .. }
             | Happening::DiskWriter
@@ -358,6 +405,7 @@ mod tests {
     fn samples() -> Vec<Happening> {
         let mut all = replica_samples();
         all.extend(disk_samples());
+        all.extend(clone_samples());
         all
     }
 
@@ -456,6 +504,27 @@ mod tests {
         ]
     }
 
+    fn clone_samples() -> [Happening; 3] {
+        [
+            Happening::Cloning {
+                peer: "10.0.0.3:7800".into(),
+                phase: PhaseWord::CatchingUp,
+            },
+            Happening::CloneFailed {
+                peer: "10.0.0.3:7800".into(),
+                why: "the link to it broke".into(),
+            },
+            Happening::Protected {
+                peer: "10.0.0.3:7800".into(),
+                epoch: 8,
+                took_ms: 4200.0,
+                cut_us: 1800.0,
+                pages: 70_000,
+                bytes: 210_000_000,
+            },
+        ]
+    }
+
     /// The place of an event's kind among all kinds. Whoever adds a kind adds it here, and then to the
     /// samples.
     fn kind(happening: &Happening) -> usize {
@@ -477,6 +546,9 @@ mod tests {
             Happening::Halt(_) => 14,
             Happening::Figures(_) => 15,
             Happening::DiskSize { .. } => 16,
+            Happening::Cloning { .. } => 17,
+            Happening::CloneFailed { .. } => 18,
+            Happening::Protected { .. } => 19,
         }
     }
 
@@ -484,8 +556,8 @@ mod tests {
     fn there_is_a_sample_of_every_kind_of_event() {
         let mut kinds: Vec<usize> = samples().iter().map(kind).collect();
         kinds.sort_unstable();
-        assert_eq!(kinds, (0..17).collect::<Vec<_>>());
-        assert_eq!(DOCUMENT.matches("\n### ").count(), 17, "each has a section");
+        assert_eq!(kinds, (0..20).collect::<Vec<_>>());
+        assert_eq!(DOCUMENT.matches("\n### ").count(), 20, "each has a section");
     }
 
     #[test]
@@ -534,6 +606,8 @@ mod tests {
             "the disk /shared/shop.raw gives an error; the guest waits",
             "the disk /shared/shop.raw is well again after 2.5 s; the guest's requests are done",
             "the disk /shared/shop.raw has grown from 2 GiB to 4 GiB; the guest is told its new size",
+            "10.0.0.3:7800 has not become the backup: the link to it broke; the guest has not noticed",
+            "the VM has a backup at 10.0.0.3:7800, epoch 8, after 4.2 s (200 MiB copied, the guest stood 1.8 ms)",
         ];
         assert_eq!(sentences, expected);
     }

@@ -26,12 +26,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use machine::Step;
-use replica::{Claim, Metrics, RoleName, Span, Time, Verdict};
+use replica::{Claim, Metrics, News, RoleName, Span, Time, Verdict};
 
 pub use ending::{Ending, HaltCode, Last};
 pub use figures::{Delays, Figures, Outside, resident_bytes};
 pub use happening::{Happening, Line};
-pub use words::{Course, Ender, OnPanic, RoleWord, SuspicionWord, VerdictWord, Wish};
+pub use words::{Course, Ender, OnPanic, PhaseWord, RoleWord, SuspicionWord, VerdictWord, Wish};
 
 use crate::limits::{EVENTS_BACKLOG_MAX, EVENTS_LEN_MAX};
 use arbiter::Answer;
@@ -199,6 +199,34 @@ impl Reporter {
             reason: reason.filter(|_| why == SuspicionWord::LinkLost),
             after_ms: ms(metrics.detection),
         });
+    }
+
+    /// Tells of the VM's protection. `address`: where the process is that is, or will be, the backup.
+    pub fn hears_news(&mut self, news: &News, address: &str, metrics: &Metrics) {
+        let peer = address.to_owned();
+        let happening = match news {
+            News::Cloning(_, phase) => Happening::Cloning {
+                peer,
+                phase: (*phase).into(),
+            },
+            News::Abandoned(_, why) => Happening::CloneFailed {
+                peer,
+                why: why.clone(),
+            },
+            News::Guarded(_) => {
+                self.peer.clone_from(&peer);
+                let clone = metrics.clone.unwrap_or_default();
+                Happening::Protected {
+                    peer,
+                    epoch: metrics.epoch.0,
+                    took_ms: ms(clone.took),
+                    cut_us: clone.cut.0 as f64 / 1e3,
+                    pages: clone.pages,
+                    bytes: clone.bytes + clone.state_bytes,
+                }
+            }
+        };
+        self.happened(happening);
     }
 
     /// Tells that the link is gone, and keeps the reason for the suspicion that follows.

@@ -1,10 +1,10 @@
-//! The words of the stable format: how roles, suspicions, verdicts and wishes are called in events and
+//! The words of the stable format: how roles, phases, suspicions, verdicts and wishes are called in events and
 //! figures.
 //!
 //! `replica` has types of the same kind, which are not serialised themselves: a name there may change, a word
 //! here never, since other programs read it (docs/events.md).
 
-use replica::{RoleName, Suspicion, Verdict};
+use replica::{Phase, RoleName, Suspicion, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// What a replica is: the word for a [`RoleName`].
@@ -16,6 +16,8 @@ pub enum RoleWord {
     Solo,
     /// Live, with a backup.
     Primary,
+    /// Gets the state of a guest that runs elsewhere, to become its backup.
+    Apprentice,
     /// Replays the log of a primary, and waits.
     Backup,
     /// Has suspected its peer and asks the arbiter.
@@ -29,6 +31,7 @@ impl From<RoleName> for RoleWord {
         match role {
             RoleName::Solo => RoleWord::Solo,
             RoleName::Primary => RoleWord::Primary,
+            RoleName::Apprentice => RoleWord::Apprentice,
             RoleName::Backup => RoleWord::Backup,
             RoleName::Claiming => RoleWord::Claiming,
             RoleName::Halted => RoleWord::Halted,
@@ -43,9 +46,36 @@ impl RoleWord {
         match self {
             RoleWord::Solo => "survivor",
             RoleWord::Primary => "primary",
+            RoleWord::Apprentice => "backup-to-be",
             RoleWord::Backup => "backup",
             RoleWord::Claiming => "claimant",
             RoleWord::Halted => "halted side",
+        }
+    }
+}
+
+/// How far a process is on its way to be the backup: the word for a [`Phase`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PhaseWord {
+    /// It is called, and gets the images that it lacks.
+    #[default]
+    Connecting,
+    /// The guest's memory is copied.
+    Copying,
+    /// It replays the log, and is still behind.
+    CatchingUp,
+    /// It has caught up, and the arbiter is asked.
+    Arming,
+}
+
+impl From<Phase> for PhaseWord {
+    fn from(phase: Phase) -> PhaseWord {
+        match phase {
+            Phase::Connecting => PhaseWord::Connecting,
+            Phase::Copying | Phase::Sealing => PhaseWord::Copying,
+            Phase::CatchingUp => PhaseWord::CatchingUp,
+            Phase::Arming => PhaseWord::Arming,
         }
     }
 }

@@ -92,7 +92,13 @@ impl<G: Subject> World<G> {
                 checks.single.on_say(who, action);
                 checks.single.may_say(who)
             }
-            Action::Append(_) | Action::Notice(..) => Ok(()),
+            Action::Append(_)
+            | Action::Notice(..)
+            | Action::Check(..)
+            | Action::Supply { .. }
+            | Action::Bulk(..)
+            | Action::HangUp(_)
+            | Action::Tell(_) => Ok(()),
             // Not an output: it comes back only through the log, and a process whose lease is over does no
             // harm.
             Action::Entropy { .. } => Ok(()),
@@ -166,7 +172,7 @@ impl<G: Subject> World<G> {
                 let what = format!("{who} says it diverged at step {at} in {part}");
                 Err(Violation::new(Check::Lockstep, what))
             }
-            Halt::Left => ensure(self.processes[who].told_to_leave, Check::Halt, || {
+            Halt::Abandoned(_) | Halt::Left => ensure(self.processes[who].told_to_leave, Check::Halt, || {
                 format!("{who} leaves though nobody wanted it to")
             }),
             Halt::Peer(why) => Err(Violation::new(
@@ -189,7 +195,13 @@ impl<G: Subject> World<G> {
                 }
             }
             Action::Heartbeat(_, bytes) => self.send_heartbeat(who, &bytes),
-            Action::Notice(..) => {}
+            // Nobody joins a guest that runs here, so there are no clones.
+            Action::Notice(..)
+            | Action::Check(..)
+            | Action::Supply { .. }
+            | Action::Bulk(..)
+            | Action::HangUp(_)
+            | Action::Tell(_) => {}
             Action::Append(bytes) => self.processes[who].file.extend_from_slice(&bytes),
             Action::Release(shown) => self.show(who, shown.into()),
             Action::Entropy { bytes } => self.bring_entropy(who, bytes),

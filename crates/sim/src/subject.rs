@@ -11,7 +11,7 @@ use std::{
 };
 
 use machine::Stop;
-use machine::{Cut, DiskRequest, Effect, Input, PowerState, Step};
+use machine::{Ahead, Batch, Copied, Cut, DiskRequest, Effect, Input, PageContent, PowerState, Step};
 use replica::{Digest, Guest, guest::outputs::Outputs};
 
 use toy::hash::{mix, mix_bytes};
@@ -207,5 +207,51 @@ impl<G: Subject> Guest for Watched<G> {
 
     fn pending_disk(&self) -> Vec<DiskRequest> {
         self.inner.pending_disk()
+    }
+
+    const PAGE: usize = G::PAGE;
+
+    fn pages(&self) -> u32 {
+        self.inner.pages()
+    }
+
+    fn begin_round(&mut self) -> u32 {
+        self.inner.begin_round()
+    }
+
+    fn owed(&self) -> u32 {
+        self.inner.owed()
+    }
+
+    fn copy_owed(&mut self, batch: &mut Batch, max: u32) -> Copied {
+        self.inner.copy_owed(batch, max)
+    }
+
+    fn freeze(&mut self, room: u32) -> Result<Vec<u8>, String> {
+        self.inner.freeze(room)
+    }
+
+    fn frozen_room(&self) -> u32 {
+        self.inner.frozen_room()
+    }
+
+    fn thaw(&mut self) {
+        self.inner.thaw();
+    }
+
+    fn place(&mut self, page: u32, content: PageContent<'_>) -> Result<(), String> {
+        self.inner.place(page, content)
+    }
+
+    fn adopt(&mut self, state: &[u8]) -> Result<(), String> {
+        self.inner.adopt(state)
+    }
+
+    fn pending_entropy(&self) -> Vec<u32> {
+        self.inner.pending_entropy()
+    }
+
+    fn hash_some(&mut self, budget: u32) -> Ahead {
+        self.inner.hash_some(budget)
     }
 }

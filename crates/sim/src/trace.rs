@@ -4,7 +4,7 @@
 //! fills the first ones. These words must never change a world: nothing here is called when nobody reads a
 //! trace.
 
-use replica::{Action, Event, Halt, Shown};
+use replica::{Action, Bulk, Event, Halt, Shown};
 
 use machine::Input;
 
@@ -20,6 +20,11 @@ pub fn action(action: &Action) -> String {
         Action::Send(_, bytes) => format!("< send {} bytes, {}", bytes.len(), message(bytes)),
         Action::Heartbeat(..) => "< heartbeat".to_owned(),
         Action::Notice(..) => "< death notice, to be sent when the process has ended".to_owned(),
+        Action::Check(epoch, _) => format!("< ask whether epoch {} is still this process's", epoch.0),
+        Action::Supply { images, .. } => format!("< open the bulk link, {} images", images.len()),
+        Action::Bulk(_, bulk) => format!("< bulk {}", self::bulk(bulk)),
+        Action::HangUp(_) => "< hang up".to_owned(),
+        Action::Tell(news) => format!("< tell {news:?}"),
         Action::Release(shown) => format!("< release {}", self::shown(shown)),
         Action::Entropy { bytes } => format!("< release EntropyWanted {{ bytes: {bytes} }}"),
         Action::Disk(request) => format!("< disk {} {}", request.id, operation(&request.operation)),
@@ -35,6 +40,10 @@ pub fn action(action: &Action) -> String {
 pub fn event(event: &Event) -> String {
     match event {
         Event::Peer(_, bytes) => format!("> peer {} bytes, {}", bytes.len(), message(bytes)),
+        Event::Joined(_) => "> joined".to_owned(),
+        Event::Bulk(_, bulk) => format!("> bulk {}", self::bulk(bulk)),
+        Event::BulkRoom { bytes, .. } => format!("> bulk room {bytes}"),
+        Event::Checked(epoch, checked) => format!("> epoch {} is {checked:?}", epoch.0),
         Event::LinkLost(_) => "> link lost".to_owned(),
         Event::Heartbeat(..) => "> heartbeat".to_owned(),
         Event::Input(Input::NetFrame { frame, .. }) => format!("> frame of {} bytes", frame.len()),
@@ -73,5 +82,13 @@ fn message(bytes: &[u8]) -> String {
         Ok(Message::Ack(ack)) => format!("ack of {}, executed {}", ack.received.0, ack.executed),
         Ok(other) => format!("{other:?}"),
         Err(why) => format!("damaged: {why}"),
+    }
+}
+
+fn bulk(bulk: &Bulk) -> String {
+    match bulk {
+        Bulk::Pages(batch) => format!("{} pages", batch.len()),
+        Bulk::State(state) => format!("{} bytes of state", state.len()),
+        Bulk::Sealed => "sealed".to_owned(),
     }
 }

@@ -8,8 +8,16 @@
 use std::collections::VecDeque;
 
 use machine::Stop;
-use machine::{Clock, Cut, DiskOperation, DiskRequest, Effect, Input, PowerState, Step};
+use machine::{
+    Ahead, Batch, Clock, Copied, Cut, DiskOperation, DiskRequest, Effect, Input, PageContent, PowerState,
+    Step,
+};
+use replica::log::bytes::{Malformed, Reader, Writer};
 use replica::{Digest, Guest};
+
+use crate::hash::mix;
+use crate::memory::{self, Memory};
+use crate::state;
 
 /// What runs on a board.
 pub trait Program {
@@ -25,6 +33,15 @@ pub trait Program {
     fn pages_hashed(&self) -> u64 {
         0
     }
+    /// Writes the program's state, for a clone.
+    fn save(&self, w: &mut Writer);
+    /// Takes over the state that [`Program::save`] wrote.
+    ///
+    /// # Errors
+    /// The bytes are no state of this program.
+    fn load(&mut self, r: &mut Reader<'_>) -> Result<(), Malformed>;
+    /// Wishes for entropy that have no answer, in order.
+    fn pending_entropy(&self) -> Vec<u32>;
 }
 
 /// The hardware of a toy.
@@ -34,6 +51,8 @@ pub struct Board {
     pub now: Step,
     /// `mtime` as a function of the step.
     pub clock: Clock,
+    /// Pages into which a little is written whenever something happens.
+    pub memory: Memory,
     effects: VecDeque<Effect>,
     /// Disk requests without an answer, in order of submission.
     pending: Vec<DiskRequest>,
@@ -68,8 +87,17 @@ impl Board {
         self.off.is_some()
     }
 
+    /// Takes over what a clone brings beside clock and memory.
+    pub fn take_over(&mut self, submitted: u64, off: Option<PowerState>, pending: Vec<DiskRequest>) {
+        self.next_id = submitted;
+        self.off = off;
+        self.pending = pending;
+        self.effects.clear();
+    }
+
     /// Has something happen on the outside.
     pub fn show(&mut self, effect: Effect) {
+        self.memory.stir(mix(self.now.0, self.next_id));
         self.effects.push_back(effect);
     }
 
@@ -126,6 +154,7 @@ impl<P: Program> Guest for Toy<P> {
 
     fn inject(&mut self, input: &Input) {
         if !self.board.is_off() {
+            self.board.memory.stir(mix(self.board.now.0, self.board.mtime()));
             self.program.on_input(&mut self.board, input);
             if let Input::Clock { mtime, rate } = input {
                 self.board.clock.set(self.board.now, *mtime, *rate);
@@ -146,7 +175,11 @@ impl<P: Program> Guest for Toy<P> {
     }
 
     fn digest(&mut self) -> Digest {
-        self.program.digest(&self.board)
+        let mut digest = self.program.digest(&self.board);
+        if let Some((_, value)) = digest.parts.first_mut() {
+            *value = mix(*value, self.board.memory.hash());
+        }
+        digest
     }
 
     fn console_room(&self, _: u8) -> usize {
@@ -159,6 +192,63 @@ impl<P: Program> Guest for Toy<P> {
 
     fn pending_disk(&self) -> Vec<DiskRequest> {
         self.board.pending.clone()
+    }
+
+    const PAGE: usize = memory::PAGE;
+
+    fn pages(&self) -> u32 {
+        memory::PAGES
+    }
+
+    fn begin_round(&mut self) -> u32 {
+        self.board.memory.begin_round()
+    }
+
+    fn owed(&self) -> u32 {
+        self.board.memory.owed()
+    }
+
+    fn copy_owed(&mut self, batch: &mut Batch, max: u32) -> Copied {
+        self.board.memory.copy_owed(batch, max)
+    }
+
+    fn freeze(&mut self, room: u32) -> Result<Vec<u8>, String> {
+        let mut w = Writer::default();
+        state::write_board(&mut w, &self.board);
+        self.program.save(&mut w);
+        self.board.memory.freeze(room);
+        Ok(w.into_parcel().to_vec())
+    }
+
+    fn frozen_room(&self) -> u32 {
+        self.board.memory.room()
+    }
+
+    fn thaw(&mut self) {
+        self.board.memory.thaw();
+    }
+
+    fn place(&mut self, page: u32, content: PageContent<'_>) -> Result<(), String> {
+        self.board.memory.place(page, content)
+    }
+
+    fn adopt(&mut self, state: &[u8]) -> Result<(), String> {
+        let mut r = Reader::new(state);
+        let read = state::read_board(&mut r, &mut self.board)
+            .and_then(|()| self.program.load(&mut r))
+            .and_then(|()| r.end());
+        read.map_err(|why| why.to_string())
+    }
+
+    fn pending_entropy(&self) -> Vec<u32> {
+        self.program.pending_entropy()
+    }
+
+    fn hash_some(&mut self, _: u32) -> Ahead {
+        Ahead {
+            left: 0,
+            is_over: true,
+        }
     }
 }
 

@@ -21,9 +21,11 @@ use std::collections::{BTreeMap, VecDeque};
 use machine::Stop;
 use machine::{Control, Cut, DiskOperation, Effect, Input, Step};
 use replica::Digest;
+use replica::log::bytes::{Malformed, Reader, Writer};
 
 use crate::board::{Board, Program, Toy};
 use crate::hash::mix;
+use crate::state::{ITEMS_MAX, read_bytes, read_option, write_option};
 
 /// Ticks of `mtime` between two ticks of the timer: 10 ms.
 pub const PERIOD: u64 = 100_000;
@@ -72,6 +74,8 @@ pub struct Commands {
     broken_at: Option<u64>,
     /// What each digest is said to have cost.
     pages_hashed: u64,
+    /// Wishes for random bytes that have no answer.
+    wishes: u64,
 }
 
 impl Default for Commands {
@@ -89,6 +93,7 @@ impl Default for Commands {
             spins: false,
             broken_at: None,
             pages_hashed: 0,
+            wishes: 0,
         }
     }
 }
@@ -179,7 +184,10 @@ impl Commands {
                 let bytes = vec![b'0' + (self.state % 10) as u8];
                 board.show(Effect::ConsoleWrite { port: 0, bytes });
             }
-            Some(b'n') => board.show(Effect::EntropyWanted { bytes: 8 }),
+            Some(b'n') => {
+                self.wishes += 1;
+                board.show(Effect::EntropyWanted { bytes: 8 });
+            }
             Some(b'o') => board.power_off(),
             _ => {}
         }
@@ -241,7 +249,11 @@ impl Program for Commands {
                 let frame = frame.clone();
                 self.jobs.push_back(Job { cost, frame });
             }
-            Input::Console { bytes, .. } | Input::Entropy { bytes } => self.stir_bytes(bytes),
+            Input::Console { bytes, .. } => self.stir_bytes(bytes),
+            Input::Entropy { bytes } => {
+                self.wishes = self.wishes.saturating_sub(1);
+                self.stir_bytes(bytes);
+            }
             Input::DiskDone { id, data, .. } => {
                 board.complete(*id);
                 self.stir(*id);
@@ -251,7 +263,10 @@ impl Program for Commands {
                 }
             }
             Input::Control(Control::PowerOff) => board.power_off(),
-            Input::Control(Control::Reset) => self.state = 0,
+            Input::Control(Control::Reset) => {
+                self.state = 0;
+                self.wishes = 0;
+            }
         }
     }
 
@@ -276,6 +291,63 @@ impl Program for Commands {
         }
         self.step(board);
         None
+    }
+
+    fn save(&self, w: &mut Writer) {
+        for number in [
+            self.state,
+            self.timer,
+            self.ticks,
+            self.answered,
+            self.writes,
+            self.pages_hashed,
+        ] {
+            w.varint(number);
+        }
+        w.raw(&[u8::from(self.answers), u8::from(self.spins)]);
+        write_option(w, self.broken_at);
+        w.varint(self.jobs.len() as u64);
+        for job in &self.jobs {
+            w.varint(job.cost);
+            w.bytes(&job.frame);
+        }
+        for map in [&self.asked, &self.written] {
+            w.varint(map.len() as u64);
+            for (key, value) in map {
+                w.varint(*key);
+                w.bytes(value);
+            }
+        }
+        w.varint(self.wishes);
+    }
+
+    fn load(&mut self, r: &mut Reader<'_>) -> Result<(), Malformed> {
+        self.state = r.varint()?;
+        self.timer = r.varint()?;
+        self.ticks = r.varint()?;
+        self.answered = r.varint()?;
+        self.writes = r.varint()?;
+        self.pages_hashed = r.varint()?;
+        self.answers = r.truth()?;
+        self.spins = r.truth()?;
+        self.broken_at = read_option(r)?;
+        self.jobs.clear();
+        for _ in 0..r.varint_at_most(ITEMS_MAX)? {
+            let (cost, frame) = (r.varint()?, read_bytes(r)?);
+            self.jobs.push_back(Job { cost, frame });
+        }
+        for map in [&mut self.asked, &mut self.written] {
+            map.clear();
+            for _ in 0..r.varint_at_most(ITEMS_MAX)? {
+                map.insert(r.varint()?, read_bytes(r)?);
+            }
+        }
+        self.wishes = r.varint()?;
+        Ok(())
+    }
+
+    fn pending_entropy(&self) -> Vec<u32> {
+        (0..self.wishes).map(|_| 8).collect()
     }
 
     fn digest(&self, board: &Board) -> Digest {

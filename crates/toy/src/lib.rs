@@ -14,7 +14,9 @@
 pub mod board;
 pub mod commands;
 pub mod hash;
+pub mod memory;
 pub mod server;
+mod state;
 
 pub use board::{Board, Program, Toy};
 pub use commands::Commands;

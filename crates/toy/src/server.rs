@@ -11,9 +11,11 @@ use std::collections::VecDeque;
 use machine::Stop;
 use machine::{Control, Cut, DiskOperation, DiskRequest, DiskStatus, Effect, Input, Step};
 use replica::Digest;
+use replica::log::bytes::{Malformed, Reader, Writer};
 
 use crate::board::{Board, Program, Toy};
 use crate::hash::{mix, mix_bytes};
+use crate::state::{ITEMS_MAX, read_bytes, read_option, write_option};
 
 /// The longest computation, in steps.
 const WORK_MAX: u64 = 300_000;
@@ -349,6 +351,66 @@ impl Program for Server {
             self.perform(board);
         }
         None
+    }
+
+    fn save(&self, w: &mut Writer) {
+        w.varint(self.hash);
+        w.varint(self.tasks.len() as u64);
+        for task in &self.tasks {
+            let (kind, number) = match *task {
+                Task::Print => (0, 0),
+                Task::Disk => (1, 0),
+                Task::Flush => (2, 0),
+                Task::ReadAll => (3, 0),
+                Task::Sync => (4, 0),
+                Task::Entropy => (5, 0),
+                Task::Sleep(ticks) => (6, ticks),
+                Task::Reply(seq) => (7, seq),
+                Task::Repeat(seq) => (8, seq),
+                Task::PowerOff => (9, 0),
+            };
+            w.raw(&[kind]);
+            w.varint(number);
+        }
+        w.varint(self.work);
+        write_option(w, self.timer);
+        w.varint(self.tick);
+        w.varint(self.answered);
+        w.bytes(&self.last_reply);
+        w.raw(&[u8::from(self.entropy_wanted)]);
+    }
+
+    fn load(&mut self, r: &mut Reader<'_>) -> Result<(), Malformed> {
+        self.hash = r.varint()?;
+        self.tasks.clear();
+        for _ in 0..r.varint_at_most(ITEMS_MAX)? {
+            let [kind] = r.array()?;
+            let number = r.varint()?;
+            self.tasks.push_back(match kind {
+                0 => Task::Print,
+                1 => Task::Disk,
+                2 => Task::Flush,
+                3 => Task::ReadAll,
+                4 => Task::Sync,
+                5 => Task::Entropy,
+                6 => Task::Sleep(number),
+                7 => Task::Reply(number),
+                8 => Task::Repeat(number),
+                9 => Task::PowerOff,
+                unknown => return Err(Malformed::Tag(unknown)),
+            });
+        }
+        self.work = r.varint()?;
+        self.timer = read_option(r)?;
+        self.tick = r.varint()?;
+        self.answered = r.varint()?;
+        self.last_reply = read_bytes(r)?;
+        self.entropy_wanted = r.truth()?;
+        Ok(())
+    }
+
+    fn pending_entropy(&self) -> Vec<u32> {
+        self.entropy_wanted.then_some(8).into_iter().collect()
     }
 
     fn digest(&self, board: &Board) -> Digest {

@@ -2,7 +2,7 @@
 //!
 //! Everything here only passes calls on, and must not change what the machine computes.
 
-use machine::{Cut, DiskRequest, Effect, Input, Machine, Step, Stop};
+use machine::{Ahead, Batch, Copied, Cut, DiskRequest, Effect, Input, Machine, PageContent, Step, Stop};
 
 use crate::guest::Guest;
 use crate::log::entry::Digest;
@@ -49,6 +49,55 @@ impl Guest for Machine {
 
     fn pending_disk(&self) -> Vec<DiskRequest> {
         Machine::pending_disk(self)
+    }
+
+    const PAGE: usize = machine::PAGE;
+
+    fn pages(&self) -> u32 {
+        Machine::pages(self)
+    }
+
+    fn begin_round(&mut self) -> u32 {
+        Machine::begin_round(self)
+    }
+
+    fn owed(&self) -> u32 {
+        Machine::owed(self)
+    }
+
+    fn copy_owed(&mut self, batch: &mut Batch, max: u32) -> Copied {
+        Machine::copy_owed(self, batch, max)
+    }
+
+    fn freeze(&mut self, room: u32) -> Result<Vec<u8>, String> {
+        Machine::freeze(self, room).map_err(|_| {
+            "this host has no memory for the pages that the guest overwrites meanwhile".to_owned()
+        })
+    }
+
+    fn frozen_room(&self) -> u32 {
+        Machine::frozen_room(self)
+    }
+
+    fn thaw(&mut self) {
+        Machine::thaw(self);
+    }
+
+    fn place(&mut self, page: u32, content: PageContent<'_>) -> Result<(), String> {
+        Machine::place(self, page, content)
+            .map_err(|_| format!("it sent page {page}, which the guest has not"))
+    }
+
+    fn adopt(&mut self, state: &[u8]) -> Result<(), String> {
+        Machine::restore_state(self, state).map_err(|why| why.to_string())
+    }
+
+    fn pending_entropy(&self) -> Vec<u32> {
+        Machine::pending_entropy(self)
+    }
+
+    fn hash_some(&mut self, budget: u32) -> Ahead {
+        Machine::hash_some(self, budget)
     }
 }
 

@@ -55,6 +55,8 @@ struct Slot {
     optional: bool,
     /// How many bytes a good answer has.
     reads: usize,
+    /// How many bytes it writes.
+    writes: usize,
     state: State,
 }
 
@@ -81,6 +83,10 @@ impl Slot {
             changes: changes(&request.operation),
             optional: matches!(request.operation, DiskOperation::Read { .. }),
             reads: usize::try_from(reads).unwrap_or(usize::MAX),
+            writes: match &request.operation {
+                DiskOperation::Write { data, .. } => data.len(),
+                _ => 0,
+            },
             state: state(request),
         }
     }
@@ -197,6 +203,15 @@ impl Disks {
     /// Takes out an answer that needed no disk.
     pub fn take_refused(&mut self) -> Option<Input> {
         self.refused.pop_front()
+    }
+
+    /// Bytes of data of all requests that are not done: what they write and what they read.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.slots
+            .iter()
+            .map(|slot| slot.reads.saturating_add(slot.writes))
+            .sum()
     }
 
     /// How many requests are at a disk.

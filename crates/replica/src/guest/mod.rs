@@ -16,7 +16,7 @@ pub mod record;
 pub mod replay;
 
 use crate::log::entry::Digest;
-use machine::{Cut, Effect, Input, Step, Stop};
+use machine::{Ahead, Batch, Copied, Cut, Effect, Input, PageContent, Step, Stop};
 
 /// A deterministic computer: state is a function of the configuration and of the inputs at their steps.
 pub trait Guest {
@@ -40,4 +40,41 @@ pub trait Guest {
     fn pages_hashed(&self) -> u64;
     /// The disk requests submitted and not completed, in order of submission (FT 3.4-c).
     fn pending_disk(&self) -> Vec<machine::DiskRequest>;
+
+    /// Bytes of a page of memory.
+    const PAGE: usize;
+    /// How many pages of memory there are.
+    fn pages(&self) -> u32;
+    /// Begins a round of a clone, between two runs: what was written since the last round is owed again. The
+    /// first call begins the clone. Gives how many pages are owed.
+    fn begin_round(&mut self) -> u32;
+    /// How many pages are owed: neither copied since they were last written, nor never written.
+    fn owed(&self) -> u32;
+    /// Copies at most `max` owed pages to the end of `batch`.
+    fn copy_owed(&mut self, batch: &mut Batch, max: u32) -> Copied;
+    /// The cut: gives the state of everything but memory. From here on the pages that are owed are kept as they
+    /// are now, in at most `room` pages more.
+    ///
+    /// # Errors
+    /// The host has no memory for that; nothing has changed.
+    fn freeze(&mut self, room: u32) -> Result<Vec<u8>, String>;
+    /// How many more pages may be kept; `u32::MAX`: none need be. Below
+    /// [`crate::limits::FROZEN_RESERVE`] the guest must not run or get an input.
+    fn frozen_room(&self) -> u32;
+    /// Ends the clone, in whatever phase it is.
+    fn thaw(&mut self);
+    /// Writes a page as it came from another replica.
+    ///
+    /// # Errors
+    /// There is no such page.
+    fn place(&mut self, page: u32, content: PageContent<'_>) -> Result<(), String>;
+    /// Takes over the state of everything but memory, as [`Guest::freeze`] gave it.
+    ///
+    /// # Errors
+    /// The bytes are no state of this guest.
+    fn adopt(&mut self, state: &[u8]) -> Result<(), String>;
+    /// The guest's wishes for entropy that have no answer, in order.
+    fn pending_entropy(&self) -> Vec<u32>;
+    /// Hashes up to `budget` pages ahead of the next digest, so that this takes no pause.
+    fn hash_some(&mut self, budget: u32) -> Ahead;
 }

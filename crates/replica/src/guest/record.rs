@@ -12,8 +12,8 @@ use crate::guest::Guest;
 use crate::guest::clock::{GuestClock, Speed, next_multiple};
 use crate::guest::outputs::{Outputs, Outward};
 use crate::limits;
-use crate::log::codec::{Encoder, Frame};
-use crate::log::entry::{Entry, EntryKind, Seq, check};
+use crate::log::codec::{Base, Encoder, Frame};
+use crate::log::entry::{Entry, EntryKind, Mark, Seq, check};
 use crate::log::header::Header;
 use crate::metrics::Metrics;
 use crate::options::Options;
@@ -58,6 +58,21 @@ impl Log {
             self.encoder.finish();
             self.oldest = None;
         }
+    }
+
+    /// Begins to keep the log at `step`, for somebody who has the guest's state there; nothing is to do if it
+    /// is kept already and covers the guest's life up to `step`.
+    pub fn begin(&mut self, step: Step) {
+        if !self.wanted {
+            self.encoder.skip_to(step);
+            self.wanted = true;
+        }
+    }
+
+    /// The last entry.
+    #[must_use]
+    pub fn base(&self) -> Base {
+        self.encoder.base()
     }
 
     /// The number of the last entry.
@@ -310,6 +325,26 @@ impl Recorder {
         );
     }
 
+    /// Puts a mark into the log at the guest's present step, between two slices. It is in a hurry.
+    pub fn put<G: Guest>(&mut self, now: Time, guest: &G, metrics: &mut Metrics, mark: Mark) {
+        let (at, kind) = (guest.now(), EntryKind::Mark(mark));
+        self.log.append(now, metrics, &Entry { at, kind });
+        self.log.urgent = true;
+    }
+
+    /// Puts a digest into the log at the guest's present step, between two slices.
+    pub fn put_digest<G: Guest>(&mut self, now: Time, guest: &mut G, metrics: &mut Metrics) {
+        metrics.digests += 1;
+        let (at, kind) = (guest.now(), EntryKind::Digest(guest.digest()));
+        self.log.append(now, metrics, &Entry { at, kind });
+    }
+
+    /// Does the guest wait for an input or the time?
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        !matches!(self.activity, Activity::Runs)
+    }
+
     /// Takes the time, which is the end of the last slice and so gives the guest's speed. Call at the start
     /// of each slice of the role, before anything else takes time.
     pub fn look(&mut self, now: Time, metrics: &mut Metrics) {
@@ -342,7 +377,7 @@ impl Recorder {
         }
         for _ in 0..limits::INJECT_PER_SLICE {
             // Inputs stop once they have filled a frame: the buffers that frames go to are bounded.
-            if !self.log.closed.is_empty() {
+            if !self.log.closed.is_empty() || !takes_input(run.guest) {
                 break;
             }
             let Some(input) = self.inbox.pop_front() else {
@@ -370,6 +405,7 @@ impl Recorder {
     /// is held back: a line that loses nothing may be slow, as with a terminal that stops its sender.
     fn type_in<G: Guest>(&mut self, run: &mut Run<'_, G>) {
         while self.log.closed.is_empty()
+            && takes_input(run.guest)
             && let Some(piece) = self.typed.front()
             && console_room_for(&*run.guest, piece)
             && let Some(piece) = self.typed.pop_front()
@@ -386,6 +422,11 @@ fn console_room_for<G: Guest>(guest: &G, piece: &Input) -> bool {
         Input::Console { port, bytes } => guest.console_room(*port) >= bytes.len(),
         _ => true,
     }
+}
+
+/// May the guest get an input? Not while a clone has hardly room for the pages that the input overwrites.
+fn takes_input<G: Guest>(guest: &G) -> bool {
+    guest.frozen_room() >= limits::FROZEN_RESERVE
 }
 
 /// What an input counts in the inbox.

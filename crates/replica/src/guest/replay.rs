@@ -78,6 +78,17 @@ pub struct Replayer {
 }
 
 impl Replayer {
+    /// A replayer that begins in the middle of a guest's life, after `outputs` outputs, with these wishes for
+    /// entropy unanswered.
+    #[must_use]
+    pub fn from_cut(outputs: u64, entropy: &[u32]) -> Replayer {
+        Replayer {
+            outputs,
+            entropy: entropy.iter().copied().collect(),
+            ..Replayer::default()
+        }
+    }
+
     /// Adds the entries of a frame, in order, which together count `cost` in the backup's buffer.
     pub fn push(&mut self, entries: Vec<Entry>, cost: u64) {
         self.cost += cost;
@@ -214,6 +225,7 @@ impl Replayer {
                 }
                 Ok(false)
             }
+            // No clone is made of a guest that replays, so nothing is ever full.
             Stop::Cut | Stop::Full => Ok(true),
             _ if here >= at => Ok(false),
             Stop::Waiting { .. } => Err(diverged(here, "the guest waits where it ran")),

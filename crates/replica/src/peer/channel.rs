@@ -69,8 +69,10 @@ pub struct Sender {
     in_flight: VecDeque<InFlight>,
     /// What the frames of `in_flight` count together.
     in_flight_cost: u64,
+    /// How much log the backup holds at most.
+    window: u64,
     /// What the backup had in its buffer when it last said so. A frame is sent only if it, `in_flight_cost`
-    /// and this together stay within [`limits::BUFFER_COST_MAX`].
+    /// and this together stay within `window`.
     peer_buffered: u64,
     /// The last entry that was sent.
     sent: Seq,
@@ -97,6 +99,7 @@ impl Sender {
             queue_cost: 0,
             in_flight: VecDeque::new(),
             in_flight_cost: 0,
+            window: limits::BUFFER_COST_MAX,
             peer_buffered: 0,
             sent: Seq(0),
             acknowledged: Seq(0),
@@ -105,6 +108,16 @@ impl Sender {
             echo: None,
             acknowledged_echo: None,
         }
+    }
+
+    /// The log of this channel goes on behind the entry `last`, which the other side has otherwise.
+    pub fn begin(&mut self, last: Seq) {
+        self.sent = last;
+    }
+
+    /// Sets how much log the other side holds, in bytes and [`limits::ENTRY_COST`]s.
+    pub fn set_window(&mut self, window: u64) {
+        self.window = window;
     }
 
     /// Queues a frame, which is sent when the backup has room for it.
@@ -116,7 +129,7 @@ impl Sender {
     /// The next frame, if the backup has room for it (FT 3.2-c). `released`: how many outputs have left.
     pub fn next(&mut self, now: Time, released: u64) -> Option<Log> {
         let cost = self.queue.front()?.cost();
-        if cost + self.in_flight_cost + self.peer_buffered > limits::BUFFER_COST_MAX {
+        if cost + self.in_flight_cost + self.peer_buffered > self.window {
             return None;
         }
         let frame = self.queue.pop_front()?;
@@ -183,7 +196,7 @@ impl Sender {
             return Err(BadAck::Executed);
         }
         self.acknowledged = ack.received;
-        self.peer_buffered = ack.buffered.min(limits::BUFFER_COST_MAX);
+        self.peer_buffered = ack.buffered.min(self.window);
         let mut frame = None;
         while let Some(front) = self.in_flight.front()
             && front.last <= ack.received

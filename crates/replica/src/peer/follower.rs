@@ -18,6 +18,7 @@ use crate::peer::detect::Detector;
 use crate::peer::message::{Ack, Beat, Message};
 use crate::peer::pace::Pace;
 use crate::peer::pulse::Pulse;
+use crate::roles::call::{Call, send};
 use crate::time::{Span, Time};
 
 /// A replica that follows this one's log.
@@ -54,6 +55,20 @@ impl Follower {
             round_trip: Span(0),
             beats: VecDeque::new(),
         }
+    }
+
+    /// An apprentice: it holds more log, since it cannot replay any before it has the guest's state.
+    #[must_use]
+    pub fn apprentice(now: Time, id: PeerId, options: &PairOptions) -> Follower {
+        let mut follower = Follower::new(now, id, options);
+        follower.sender.set_window(limits::APPRENTICE_COST_MAX);
+        follower
+    }
+
+    /// The apprentice is a member from here on.
+    pub fn become_member(&mut self, now: Time) {
+        self.sender.set_window(limits::BUFFER_COST_MAX);
+        self.pace = Pace::new(now);
     }
 
     /// Takes an acknowledgement, while the last entry of the log is at `step`.
@@ -121,30 +136,42 @@ impl Follower {
         self.sender.push(frame);
     }
 
-    /// The message with the next frame, if it has room for that. `released`: how many outputs have left.
-    pub fn next(&mut self, now: Time, released: u64) -> Option<Message> {
-        self.sender.next(now, released).map(Message::Log)
+    /// Sends the frames for which it has room. `released`: how many outputs have left. True: there was one.
+    pub fn send_frames(&mut self, call: &mut Call<'_>, released: u64) -> bool {
+        let mut any = false;
+        while let Some(log) = self.sender.next(call.now, released) {
+            any = true;
+            send(call, self.id, Message::Log(log));
+        }
+        any
     }
 
-    /// A message without a frame: a sign of life, and news of what was released.
-    pub fn keepalive(&mut self, now: Time, released: u64) -> Message {
-        Message::Log(self.sender.keepalive(now, released))
+    /// Sends a message without a frame: a sign of life, and news of what was released.
+    pub fn send_keepalive(&mut self, call: &mut Call<'_>, released: u64) {
+        let log = self.sender.keepalive(call.now, released);
+        send(call, self.id, Message::Log(log));
     }
 
-    /// The heartbeat that is to be sent, if one is due. While acknowledgements come, one in a timeout keeps
-    /// firewalls open.
-    pub fn beat(&mut self, now: Time) -> Option<Action> {
+    /// Is a sign of life due over the link?
+    #[must_use]
+    pub fn wants_keepalive(&self, now: Time) -> bool {
+        self.sender.keepalive_due() <= now
+    }
+
+    /// Sends a heartbeat, if one is due. While acknowledgements come, one in a timeout keeps firewalls open.
+    pub fn beat(&mut self, call: &mut Call<'_>) {
+        let now = call.now;
         if self.pulse.due() > now {
-            return None;
+            return;
         }
         let interval = self.detector.interval();
         let rarely = Span(interval.0 * limits::HEARTBEATS_PER_TIMEOUT);
         if self.detector.link_silence(now) >= interval || self.pulse.silence(now) >= rarely {
             let sent = self.sender.beat(now);
-            return Some(self.pulse.send(now, Beat::Sent(sent)));
+            call.out.push_back(self.pulse.send(now, Beat::Sent(sent)));
+        } else {
+            self.pulse.skip(now, 1);
         }
-        self.pulse.skip(now, 1);
-        None
     }
 
     /// The action that leaves a death notice for this follower, see [`Action::Notice`]. `settled`: no request

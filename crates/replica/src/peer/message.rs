@@ -14,11 +14,10 @@ use std::fmt;
 
 use machine::Step;
 
-use crate::event::Epoch;
 use crate::limits;
 use crate::log::bytes::{Malformed, Reader, Writer};
 use crate::log::codec::Base;
-use crate::log::entry::Seq;
+use crate::log::entry::{Epoch, Seq};
 use crate::log::header::{Header, ImageId};
 use crate::log::parcel::Parcel;
 use crate::time::{Span, Time};

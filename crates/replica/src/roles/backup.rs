@@ -11,19 +11,20 @@ use std::collections::VecDeque;
 
 use machine::{Cut, DiskOperation, PowerState, Step};
 
-use crate::event::{Action, Event, PeerId, Shown, Suspicion};
+use crate::event::{Action, Epoch, Event, PeerId, Shown, Suspicion};
 use crate::guest::Guest;
 use crate::guest::clock::Speed;
 use crate::guest::outputs::Outward;
 use crate::guest::replay::{Headway, Replayed, Replayer};
 use crate::log::codec;
 use crate::log::codec::Decoder;
+use crate::log::entry::{EntryKind, Mark, Seq};
 use crate::log::parcel::Parcel;
 use crate::mutation::Mutation;
 use crate::options::{Notice, PairOptions};
 use crate::peer::detect::Detector;
 use crate::peer::lag::Lag;
-use crate::peer::message::{Ack, Beat, Heartbeat, Log, Message};
+use crate::peer::message::{Ack, Beat, CutAt, Heartbeat, Log, Message};
 use crate::peer::pulse::Pulse;
 use crate::roles::call::{Call, earliest, send};
 use crate::roles::gate;
@@ -36,6 +37,17 @@ use crate::{limits, mutation};
 pub struct Backup {
     /// The link to the primary.
     primary: PeerId,
+    /// This process, as the log names a member.
+    process: u128,
+    /// The epoch of the pair, and the process that has it.
+    epoch: (Epoch, u128),
+    /// The last entry before this replica's part of the log, and how many outputs the guest had produced by
+    /// then; `None`: an apprentice that has not heard of the cut.
+    start: Option<(Seq, u64)>,
+    /// Most log that waits here to be replayed, in bytes and [`limits::ENTRY_COST`]s.
+    buffer_max: u64,
+    /// Has the log said that this process is a member? A pair that boots begins with one.
+    guarded: bool,
     /// The failure-detection timeout of the pair; each acknowledgement promises not to claim for so long.
     timeout: Span,
     /// Is the log also written to a file as it comes?
@@ -90,6 +102,11 @@ impl Backup {
         let detector = Detector::new(call.now, options.timeout);
         Backup {
             primary: options.peer,
+            process: options.owner,
+            epoch: (options.epoch, options.primary),
+            start: Some((Seq(0), 0)),
+            buffer_max: limits::BUFFER_COST_MAX,
+            guarded: true,
             pulse: Pulse::new(
                 call.now,
                 options.peer,
@@ -117,6 +134,54 @@ impl Backup {
             watched: (options.notice != Notice::TimeoutOnly).then_some(options.primary),
             settled: None,
         }
+    }
+
+    /// What becomes a backup once an apprentice has the guest's state and the log has made it a member.
+    pub fn unborn<G: Guest>(call: &mut Call<'_>, guest: &G, options: &PairOptions) -> Backup {
+        Backup {
+            start: None,
+            buffer_max: limits::APPRENTICE_COST_MAX,
+            guarded: false,
+            ..Backup::new(call, guest, options)
+        }
+    }
+
+    /// The log begins here, behind the cut.
+    pub fn begin(&mut self, cut: &CutAt) {
+        let outputs = if mutation::is(Mutation::OutputsRestart) {
+            0
+        } else {
+            cut.outputs
+        };
+        let entropy = if mutation::is(Mutation::EntropyNotTaken) {
+            &[]
+        } else {
+            &cut.entropy[..]
+        };
+        self.decoder = Decoder::resume(cut.base);
+        self.replayer = Replayer::from_cut(outputs, entropy);
+        self.start = Some((cut.base.seq, cut.outputs));
+        self.released = cut.released;
+    }
+
+    /// Has the log said that this process is a member?
+    pub fn is_guarded(&self) -> bool {
+        self.guarded
+    }
+
+    /// Has the primary said that the guest is off?
+    pub fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Outputs of the guest's life that were equal to those of the log.
+    pub fn outputs(&self) -> u64 {
+        self.replayer.outputs()
+    }
+
+    /// Digests that were equal to those of the log.
+    pub fn digests(&self) -> u64 {
+        self.replayer.digests()
     }
 
     /// Takes an event from the world, and gives the change of role that follows from it.
@@ -149,7 +214,11 @@ impl Backup {
             | Event::DiskDone(_)
             | Event::Verdict(..)
             | Event::Ports(_)
-            | Event::Leave => {}
+            | Event::Leave
+            | Event::Joined(_)
+            | Event::Bulk(..)
+            | Event::BulkRoom { .. }
+            | Event::Checked(..) => {}
         }
         self.suspect(call.now)
     }
@@ -164,6 +233,19 @@ impl Backup {
 
     fn on_peer<G: Guest>(&mut self, call: &mut Call<'_>, guest: &G, bytes: &[u8]) -> Result<(), String> {
         let message = Message::decode(bytes).map_err(|why| format!("a message is damaged: {why}"))?;
+        self.on_message(call, guest, message)
+    }
+
+    /// Takes a message of the primary.
+    ///
+    /// # Errors
+    /// No correct primary would send it; the sentence says why.
+    pub fn on_message<G: Guest>(
+        &mut self,
+        call: &mut Call<'_>,
+        guest: &G,
+        message: Message,
+    ) -> Result<(), String> {
         if self.ended {
             return Err("it goes on after the end".to_owned());
         }
@@ -193,7 +275,9 @@ impl Backup {
         if !log.frame.is_empty() {
             self.on_frame(call, log.frame)?;
         }
-        self.on_released(log.released)?;
+        if self.start.is_some() {
+            self.on_released(log.released)?;
+        }
         self.sent = Some(log.sent);
         self.echo = self.echo.max(self.sent);
         self.detector.on_message(call.now);
@@ -271,15 +355,21 @@ impl Backup {
             Ok(_) => return Err("a frame has another length than it says".to_owned()),
             Err(why) => return Err(why.to_string()),
         }
+        if self.start.is_none() {
+            return Err("it sends log before the cut".to_owned());
+        }
         let mtime = self.decoder.mtime();
         let entries = self.decoder.frame(&frame).map_err(|why| why.to_string())?;
         let count = entries.len() as u64;
         let cost = codec::cost(frame.len(), count);
-        if self.replayer.buffered() + cost > limits::BUFFER_COST_MAX {
+        if self.replayer.buffered() + cost > self.buffer_max {
             return Err("it sends more than this side has room for".to_owned());
         }
         if self.decoder.mtime() != mtime {
             self.clock = Some((call.now, self.decoder.mtime()));
+        }
+        for entry in &entries {
+            self.on_mark(&entry.kind)?;
         }
         call.metrics.entries += count;
         call.metrics.log_bytes += frame.len() as u64;
@@ -291,13 +381,30 @@ impl Backup {
         Ok(())
     }
 
+    /// Takes what an entry that has just come says of the pair. It counts from its receipt: the primary shows
+    /// nothing after it that this side has not acknowledged.
+    fn on_mark(&mut self, kind: &EntryKind) -> Result<(), String> {
+        let EntryKind::Mark(Mark::Guarded { epoch, owner, member }) = kind else {
+            return Ok(());
+        };
+        if *member != self.process {
+            return Ok(());
+        }
+        if (*epoch, *owner) != self.epoch || self.guarded {
+            return Err("its log makes this side a member of another pair".to_owned());
+        }
+        self.guarded = true;
+        Ok(())
+    }
+
     /// The first `released` outputs of the guest's life have left: none of them need be kept any more.
     fn on_released(&mut self, released: u64) -> Result<(), String> {
         if released < self.released {
             return Err("it takes outputs back".to_owned());
         }
         // Each output has an entry, and the primary sends that entry before the output leaves.
-        if released > self.decoder.seq().0 {
+        let (first, outputs) = self.start.unwrap_or_default();
+        if released.saturating_sub(outputs) > self.decoder.seq().0 - first.0 {
             return Err("it has shown outputs without entries".to_owned());
         }
         self.released = released;
@@ -311,7 +418,7 @@ impl Backup {
     }
 
     /// Sends an acknowledgement, unless nothing has come from the primary yet.
-    fn acknowledge(&mut self, call: &mut Call<'_>, executed: Step) {
+    pub fn acknowledge(&mut self, call: &mut Call<'_>, executed: Step) {
         let Some(echo) = self.echo else {
             return;
         };
@@ -412,12 +519,8 @@ impl Backup {
 
     /// Runs the guest by the log for one slice, and sends the heartbeat and the acknowledgement that are due.
     pub fn slice<G: Guest>(&mut self, call: &mut Call<'_>, cut: &dyn Cut, guest: &mut G) -> Option<Change> {
-        self.detector.look(call.now);
-        if let Some(change) = self.suspect(call.now) {
+        if let Some(change) = self.wait(call) {
             return Some(change);
-        }
-        if self.pulse.due() <= call.now {
-            self.beat(call);
         }
         let progress = match self.replay(call, cut, guest, self.ended) {
             Ok(progress) => progress,
@@ -438,6 +541,23 @@ impl Backup {
             }
             _ => None,
         }
+    }
+
+    /// Keeps the pair alive in a slice in which there is nothing to replay.
+    pub fn wait(&mut self, call: &mut Call<'_>) -> Option<Change> {
+        self.detector.look(call.now);
+        if let Some(change) = self.suspect(call.now) {
+            return Some(change);
+        }
+        if self.pulse.due() <= call.now {
+            self.beat(call);
+        }
+        None
+    }
+
+    /// When there is something to do for the pair, whatever the guest does.
+    pub fn watch(&self) -> Time {
+        self.pulse.due().min(self.detector.deadline())
     }
 
     /// Sends an acknowledgement that no message asked for, so that the primary does not stand or slow down
@@ -499,6 +619,6 @@ impl Backup {
         } else {
             Some(Time(0))
         };
-        earliest([run, Some(self.pulse.due()), Some(self.detector.deadline())])
+        earliest([run, Some(self.watch())])
     }
 }

@@ -5,7 +5,7 @@
 
 use machine::{Cut, PowerState};
 
-use crate::event::{Action, DiskAnswer, Event};
+use crate::event::{Action, DiskAnswer, Event, Joined, News};
 use crate::guest::Guest;
 use crate::guest::disks::Disks;
 use crate::guest::outputs::{Outputs, Outward};
@@ -22,6 +22,8 @@ pub struct Live {
     pub disks: Disks,
     /// Is the log written to a file?
     pub file: bool,
+    /// How many outputs of the guest's life have left.
+    pub released: u64,
 }
 
 impl Live {
@@ -36,6 +38,7 @@ impl Live {
             recorder: Recorder::from_start(call.now, guest, options, has_peer || file),
             disks: Disks::default(),
             file,
+            released: 0,
         }
     }
 
@@ -50,7 +53,11 @@ impl Live {
             | Event::Heartbeat(..)
             | Event::Verdict(..)
             | Event::Ports(_)
-            | Event::Leave => {}
+            | Event::Leave
+            | Event::Joined(_)
+            | Event::Bulk(..)
+            | Event::BulkRoom { .. }
+            | Event::Checked(..) => {}
         }
     }
 
@@ -74,11 +81,14 @@ impl Live {
     pub fn emit(&mut self, call: &mut Call<'_>, outward: Outward) {
         match outward {
             Outward::Shown(shown) => {
+                self.released += 1;
                 call.metrics.outputs_released += 1;
                 call.out.push_back(Action::Release(shown));
             }
             Outward::Disk(request) => {
-                call.metrics.outputs_released += u64::from(Outputs.is_change(&request));
+                let is_output = u64::from(Outputs.is_change(&request));
+                self.released += is_output;
+                call.metrics.outputs_released += is_output;
                 self.disks.submit(request);
             }
             Outward::Entropy { bytes } => call.out.push_back(Action::Entropy { bytes }),
@@ -114,4 +124,11 @@ impl Live {
             _ => None,
         }
     }
+}
+
+/// Answers a link on which a process would become the backup, where that cannot be: says why and hangs up.
+pub fn refuse(call: &mut Call<'_>, joined: &Joined, why: &str) {
+    call.out.push_back(Action::HangUp(joined.peer));
+    call.out
+        .push_back(Action::Tell(News::Abandoned(joined.peer, why.to_owned())));
 }

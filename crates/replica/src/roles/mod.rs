@@ -2,7 +2,8 @@
 //! it. `Node` holds one role and passes each event and each slice on to it.
 //!
 //! From below: `call` is what every handler is given, `table` says how a role changes, `gate` holds outputs,
-//! `live` keeps a guest that runs live. `primary` and `backup` are the halves of a pair, `claiming` is what
+//! `live` keeps a guest that runs live. `primary` and `backup` are the halves of a pair, `apprentice` is what
+//! becomes a backup of a guest that runs, `claiming` is what
 //! either becomes when it suspects the other, and `solo` is what is left of a pair in the end.
 //!
 //! What the guest gives out passes these stations; each has a type that knows no more than it must:
@@ -22,6 +23,7 @@
 //!
 //! No role ever changes itself: its handlers return a [`Change`](table::Change), and `Node` carries it out.
 
+pub mod apprentice;
 pub mod backup;
 pub mod call;
 pub mod claiming;
@@ -31,6 +33,7 @@ pub mod primary;
 pub mod solo;
 pub mod table;
 
+use apprentice::Apprentice;
 use backup::Backup;
 use claiming::Claiming;
 use primary::Primary;
@@ -47,6 +50,8 @@ pub enum Role {
     Primary(Box<Primary>),
     /// Replays the log and keeps outputs until the primary's have left.
     Backup(Box<Backup>),
+    /// Gets the state of a guest that runs elsewhere, and replays its log. It may not claim.
+    Apprentice(Box<Apprentice>),
     /// Has suspected its peer and asks the arbiter. Shows nothing to the world, says nothing to the peer.
     Claiming(Box<Claiming>),
     /// Has stopped for good.
@@ -60,6 +65,7 @@ impl Role {
         match self {
             Role::Solo(_) => RoleName::Solo,
             Role::Primary(_) => RoleName::Primary,
+            Role::Apprentice(_) => RoleName::Apprentice,
             Role::Backup(_) => RoleName::Backup,
             Role::Claiming(_) => RoleName::Claiming,
             Role::Halted => RoleName::Halted,

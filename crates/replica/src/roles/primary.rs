@@ -20,7 +20,7 @@ use crate::peer::follower::Follower;
 use crate::peer::message::Message;
 use crate::roles::call::{Call, earliest, send};
 use crate::roles::gate::{Gate, Output};
-use crate::roles::live::Live;
+use crate::roles::live::{Live, refuse};
 use crate::roles::table::Change;
 use crate::time::{Span, Time};
 use crate::{limits, mutation};
@@ -33,8 +33,6 @@ pub struct Primary {
     gate: Gate,
     /// The backups that may claim: an output leaves once all of them have its entry, while all leases run.
     members: Vec<Follower>,
-    /// How many outputs of the guest's life have left; every message tells the backup.
-    released: u64,
     /// Bytes of outputs that have left since the last message that told the backup.
     untold: usize,
     /// Since when the guest stands because a buffer is full or the backup too far behind; `None`: it runs.
@@ -46,11 +44,18 @@ pub struct Primary {
 impl Primary {
     /// A primary whose guest stands at the step where the log begins, and whose backup stands there too.
     pub fn new<G: Guest>(call: &mut Call<'_>, guest: &G, options: &PairOptions) -> Primary {
+        let live = Live::from_start(call, guest, &options.run, true);
+        let member = Follower::new(call.now, options.peer, options);
+        Primary::with_member(call, live, member, options)
+    }
+
+    /// A primary whose guest runs on, and whose apprentice has just become a member: every output that the
+    /// guest has produced so far has left, and each one from here on is held (FT 2.2-c).
+    pub fn with_member(call: &mut Call<'_>, live: Live, member: Follower, options: &PairOptions) -> Primary {
         let mut primary = Primary {
-            live: Live::from_start(call, guest, &options.run, true),
+            live,
             gate: Gate::default(),
-            members: vec![Follower::new(call.now, options.peer, options)],
-            released: 0,
+            members: vec![member],
             untold: 0,
             stands: None,
             leaving: None,
@@ -64,7 +69,7 @@ impl Primary {
             let last_words = primary.members.iter().map(|member| member.last_word(settled));
             call.out.extend(last_words);
         }
-        // The first sign of life, so that the first acknowledgement brings the first lease.
+        // A sign of life, so that the first acknowledgement brings the first lease.
         primary.send_keepalives(call);
         primary
     }
@@ -102,7 +107,14 @@ impl Primary {
                 // The answer to this message will show that there is still a backup to leave the VM to.
                 self.send_keepalives(call);
             }
-            Event::LinkLost(_) | Event::Leave | Event::Verdict(..) | Event::Ports(_) => {}
+            Event::Joined(joined) => refuse(call, &joined, "it has a backup already"),
+            Event::LinkLost(_)
+            | Event::Leave
+            | Event::Verdict(..)
+            | Event::Ports(_)
+            | Event::Bulk(..)
+            | Event::BulkRoom { .. }
+            | Event::Checked(..) => {}
         }
         self.suspect(call.now)
     }
@@ -135,6 +147,8 @@ impl Primary {
                 self.send_frames(call);
                 None
             }
+            // It was sent before the entry came that made this backup a member.
+            Ok(Message::Following { .. }) => None,
             Ok(Message::Diverged { .. }) => Some(Change::Suspect(Suspicion::Diverged)),
             _ => garbage,
         }
@@ -213,7 +227,7 @@ impl Primary {
         let told = self.flush_due().is_none() && self.members.iter().all(has_all);
         let settled = told && self.live.disks.in_flight() == 0;
         if settled {
-            let released = self.released;
+            let released = self.live.released;
             for member in &self.members {
                 send(
                     call,
@@ -294,17 +308,16 @@ impl Primary {
             }
         }
         self.send_frames(call);
-        let due = |member: &Follower| member.sender.keepalive_due() <= call.now;
-        if self.untold >= limits::RELEASED_BYTES_TELL || self.members.iter().any(due) {
+        let due = self.members.iter().any(|member| member.wants_keepalive(call.now));
+        if due || self.untold >= limits::RELEASED_BYTES_TELL {
             self.send_keepalives(call);
         }
     }
 
     fn send_frames(&mut self, call: &mut Call<'_>) {
         for member in &mut self.members {
-            while let Some(log) = member.next(call.now, self.released) {
+            if member.send_frames(call, self.live.released) {
                 self.untold = 0;
-                send(call, member.id, log);
             }
         }
         let buffered = self.members.iter().map(|member| member.sender.buffered());
@@ -314,16 +327,15 @@ impl Primary {
     fn send_keepalives(&mut self, call: &mut Call<'_>) {
         self.untold = 0;
         for member in &mut self.members {
-            let log = member.keepalive(call.now, self.released);
-            send(call, member.id, log);
+            member.send_keepalive(call, self.live.released);
         }
     }
 
     /// Sends the heartbeats that are due.
     fn beat(&mut self, call: &mut Call<'_>) {
-        let now = call.now;
-        call.out
-            .extend(self.members.iter_mut().filter_map(|member| member.beat(now)));
+        for member in &mut self.members {
+            member.beat(call);
+        }
     }
 
     /// May this replica release outputs now? Only while no backup can be live.
@@ -347,9 +359,9 @@ impl Primary {
             let Some(released) = self.gate.release(call.now) else {
                 break;
             };
-            self.released += 1;
+            self.live.released += 1;
             self.untold += released.bytes;
-            call.metrics.outputs_released = self.released;
+            call.metrics.outputs_released = self.live.released;
             call.metrics.output_delay.add(released.delay);
             self.count_held(call);
             match released.output {
@@ -368,7 +380,7 @@ impl Primary {
         }
         let state = self.is_over()?;
         // FT 3.3-a: the backup must not go live from a guest that was switched off.
-        let released = self.released;
+        let released = self.live.released;
         for member in &self.members {
             send(call, member.id, Message::Ended { released });
         }

@@ -27,6 +27,10 @@ pub enum Change {
     Broken(String),
     /// The operator wanted the primary to leave the VM to its backup, and it has.
     Left,
+    /// The log says that the apprentice is a member from here on.
+    Guarded,
+    /// The apprentice will not become a member; the sentence says why.
+    Abandoned(String),
 }
 
 /// [`Change`] without its details, for the table.
@@ -46,6 +50,10 @@ pub enum Cause {
     Broken,
     /// This primary has left: [`Change::Left`].
     Left,
+    /// The apprentice is a member: [`Change::Guarded`].
+    Guarded,
+    /// The apprentice will not become a member: [`Change::Abandoned`].
+    Abandoned,
 }
 
 impl Change {
@@ -60,6 +68,8 @@ impl Change {
             Change::Diverged(_) => Cause::Diverged,
             Change::Broken(_) => Cause::Broken,
             Change::Left => Cause::Left,
+            Change::Guarded => Cause::Guarded,
+            Change::Abandoned(_) => Cause::Abandoned,
         }
     }
 }
@@ -79,10 +89,19 @@ pub fn next(from: RoleName, cause: Cause) -> Option<RoleName> {
         }
         // Only a replica that replays can part from the log, or hear nonsense from a primary. A primary that
         // hears nonsense suspects its backup: it has the guest and must not die of its peer.
-        (RoleName::Backup | RoleName::Claiming, Cause::Diverged) => Some(RoleName::Halted),
-        (RoleName::Backup, Cause::Broken) => Some(RoleName::Halted),
+        (RoleName::Apprentice | RoleName::Backup | RoleName::Claiming, Cause::Diverged) => {
+            Some(RoleName::Halted)
+        }
+        (RoleName::Apprentice | RoleName::Backup, Cause::Broken) => Some(RoleName::Halted),
         // A primary that leaves shows nothing more and has said so to the backup, which claims.
         (RoleName::Primary, Cause::Left) => Some(RoleName::Halted),
+        // FT 3.1-b: owner and apprentice are a pair from the same entry of the log on.
+        (RoleName::Solo, Cause::Guarded) => Some(RoleName::Primary),
+        (RoleName::Apprentice, Cause::Guarded) => Some(RoleName::Backup),
+        // An apprentice that is no member yet never claims, whatever becomes of the owner.
+        (RoleName::Apprentice, Cause::Abandoned) => Some(RoleName::Halted),
+        // An owner that was alone learns that it has been superseded before it takes a member.
+        (RoleName::Solo, Cause::Lost) => Some(RoleName::Halted),
         _ => None,
     }
 }
@@ -91,14 +110,15 @@ pub fn next(from: RoleName, cause: Cause) -> Option<RoleName> {
 mod tests {
     use super::*;
 
-    const ROLES: [RoleName; 5] = [
+    const ROLES: [RoleName; 6] = [
         RoleName::Solo,
         RoleName::Primary,
+        RoleName::Apprentice,
         RoleName::Backup,
         RoleName::Claiming,
         RoleName::Halted,
     ];
-    const CAUSES: [Cause; 7] = [
+    const CAUSES: [Cause; 9] = [
         Cause::Suspect,
         Cause::Won,
         Cause::Lost,
@@ -106,6 +126,8 @@ mod tests {
         Cause::Diverged,
         Cause::Broken,
         Cause::Left,
+        Cause::Guarded,
+        Cause::Abandoned,
     ];
 
     fn table() -> String {

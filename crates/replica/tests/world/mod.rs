@@ -1,9 +1,9 @@
-//! A world for one node or two, in which a test says when what happens.
+//! A world for a few nodes, in which a test says when what happens.
 //!
 //! The words are those of the simulator's world (`crates/sim`): the sides A and B, a process on each, a link,
 //! heartbeats, an arbiter and a disk that may be away. What `sim` cannot do is what this world is for:
 //! nothing is drawn, so a message takes exactly [`World::delay`] and a process gets exactly [`World::slices`]
-//! slices a tick; and each action is kept for the test to look at. It must never draw anything, nor judge:
+//! slices a tick; a process that joins a guest which runs shakes hands here; and each action is kept for the test to look at. It must never draw anything, nor judge:
 //! the tests do that.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
@@ -12,8 +12,9 @@ use std::sync::atomic::AtomicBool;
 
 use machine::{DiskConfig, DiskOperation, DiskRequest, DiskStatus, Effect, Input, NetConfig, Step};
 use replica::{
-    Action, Claim, DiskAnswer, Epoch, Event, Guest, Halt, Header, ImageId, Next, Node, Notice, Options,
-    PairOptions, PeerId, RoleName, Span, Time, Verdict,
+    Action, Checked, Claim, DiskAnswer, Epoch, Event, Guest, Halt, Handshake, HandshakeAction,
+    HandshakeEvent, Header, Hello, ImageId, Joined, News, Next, Node, Notice, Options, PairOptions, PeerId,
+    RoleName, Side, Span, Time, Verdict,
 };
 
 /// The guest of all tests.
@@ -51,6 +52,11 @@ pub fn options(owner: u128) -> PairOptions {
     }
 }
 
+/// The random number of a process that joins: that of [`A`] is 1, and so on.
+pub fn process(number: usize) -> u128 {
+    number as u128 + 1
+}
+
 /// A replica's process: its node, and what the world knows of it.
 pub struct Process {
     /// The node; a process that has halted or crashed keeps it, so that a test can look at its end.
@@ -77,6 +83,10 @@ pub struct Process {
     pub heartbeats: u64,
     /// The death notice that it left with its host.
     pub notice: Option<Vec<u8>>,
+    /// What it told of the VM's protection.
+    pub news: Vec<News>,
+    /// The pieces of clones that it sent over bulk links.
+    pub bulk_sent: u64,
     /// Events that it has not looked at, each with the time of its arrival.
     inbox: VecDeque<(Time, Event)>,
 }
@@ -96,6 +106,8 @@ impl Process {
             sent_bytes: 0,
             heartbeats: 0,
             notice: None,
+            news: Vec::new(),
+            bulk_sent: 0,
             inbox: VecDeque::new(),
         }
     }
@@ -115,14 +127,30 @@ impl Process {
     }
 }
 
-/// One process or two, and what lies between and around them.
+/// A process that becomes an apprentice: it has no node before the handshake is over.
+struct Joiner {
+    /// Its side of the handshake.
+    handshake: Handshake,
+    /// What has come for it, with the time of its arrival.
+    inbox: VecDeque<(Time, Vec<u8>)>,
+}
+
+/// Processes, and what lies between and around them.
 pub struct World {
     /// The time, which both processes' clocks show.
     pub now: Time,
-    /// The processes of the sides [`A`] and [`B`].
+    /// The processes of the sides [`A`] and [`B`], and those that joined later.
     pub processes: Vec<Process>,
+    /// The process that is about to join, which will be the next one.
+    joiner: Option<Joiner>,
+    /// For each end of a link, a process and its name for it, the other end.
+    wires: BTreeMap<(usize, PeerId), (usize, PeerId)>,
+    /// Bytes that each bulk link takes at a time.
+    pub bulk_room: u64,
+    /// Are bulk links cut? Nothing arrives, and no room comes back.
+    pub bulk_cut: bool,
     /// Is the link cut for what this side sends? Nobody notices but by silence.
-    pub cut_from: [bool; 2],
+    pub cut_from: Vec<bool>,
     /// How long messages are under way. Heartbeats always take [`DELAY`].
     pub delay: Span,
     /// Are all heartbeats lost?
@@ -138,7 +166,7 @@ pub struct World {
     /// This side crashes after carrying out so many more actions.
     pub crashes_after: Option<(usize, u64)>,
     /// Slices that each side's guest gets per tick.
-    pub slices: [u32; 2],
+    pub slices: Vec<u32>,
     /// Requests under way: when each is answered, whose it is, and the request.
     at_disk: VecDeque<(Time, usize, DiskRequest)>,
 }
@@ -148,7 +176,11 @@ impl World {
         World {
             now: BEGIN,
             processes: nodes.into_iter().map(Process::new).collect(),
-            cut_from: [false; 2],
+            joiner: None,
+            wires: BTreeMap::from([((A, PeerId(0)), (B, PeerId(0))), ((B, PeerId(0)), (A, PeerId(0)))]),
+            bulk_room: 1 << 20,
+            bulk_cut: false,
+            cut_from: vec![false; 8],
             delay: DELAY,
             heartbeats_lost: false,
             arbiter: BTreeMap::new(),
@@ -156,7 +188,7 @@ impl World {
             disk: BTreeMap::new(),
             disk_away: false,
             crashes_after: None,
-            slices: [1; 2],
+            slices: vec![1; 8],
             at_disk: VecDeque::new(),
         }
     }
@@ -178,6 +210,95 @@ impl World {
             ..options(owner)
         };
         World::pair_of(Toy::new(), Toy::new(), options(1), options(2))
+    }
+
+    /// A VM that runs alone in epoch 7, on side [`A`], and may get a backup.
+    pub fn owner() -> World {
+        let mut world = World::new(vec![Node::owner(Toy::new(), BEGIN, options(1))]);
+        world.arbiter.insert(7, 1);
+        world.wires.clear();
+        world
+    }
+
+    /// A link is made between the owner of the VM and a process that has just started; its number among the
+    /// processes, which it is once it has shaken hands.
+    pub fn join(&mut self, owner: usize) -> usize {
+        let newcomer = self.processes.len();
+        let link = PeerId(100 + newcomer as u32);
+        self.wires.insert((owner, link), (newcomer, PeerId(0)));
+        self.wires.insert((newcomer, PeerId(0)), (owner, link));
+        let me = |side, owner| Hello {
+            vm: "db".to_owned(),
+            side,
+            owner,
+            timeout: TIMEOUT,
+            header: Some(header()),
+            settings: String::new(),
+        };
+        let handshake = Handshake::new(self.now, me(Side::Backup, process(newcomer)));
+        self.joiner = Some(Joiner {
+            handshake,
+            inbox: VecDeque::new(),
+        });
+        let joined = Joined {
+            peer: link,
+            me: me(Side::Primary, process(owner)),
+            token: [7; 16],
+        };
+        self.deliver(owner, Event::Joined(Box::new(joined)));
+        newcomer
+    }
+
+    /// Lets the process that is about to join go on with its handshake.
+    fn tick_joiner(&mut self) {
+        let (now, newcomer) = (self.now, self.processes.len());
+        let Some(mut joiner) = self.joiner.take() else {
+            return;
+        };
+        while let Some((_, bytes)) = joiner.inbox.pop_front_if(|(time, _)| *time <= now) {
+            joiner.handshake.handle(now, HandshakeEvent::Peer(bytes));
+        }
+        while let Some(action) = joiner.handshake.poll() {
+            match action {
+                HandshakeAction::Send(bytes) => self.send(newcomer, PeerId(0), &bytes),
+                HandshakeAction::Prove { .. } => joiner.handshake.handle(now, HandshakeEvent::Proven),
+                HandshakeAction::Build(_) => joiner.handshake.handle(now, HandshakeEvent::Built),
+                HandshakeAction::Done { start, primary, .. } => {
+                    let options = PairOptions {
+                        epoch: start.epoch,
+                        primary,
+                        ..options(process(newcomer))
+                    };
+                    let mut node = Process::new(Node::apprentice(Toy::new(), now, options));
+                    node.inbox = joiner
+                        .inbox
+                        .drain(..)
+                        .map(|(time, bytes)| (time, Event::Peer(PeerId(0), bytes)))
+                        .collect();
+                    self.processes.push(node);
+                    return;
+                }
+                HandshakeAction::Failed(failure) => panic!("{failure}"),
+                other => panic!("{other:?}"),
+            }
+        }
+        self.joiner = Some(joiner);
+    }
+
+    /// Sends bytes over a link.
+    fn send(&mut self, from: usize, link: PeerId, bytes: &[u8]) {
+        let at = self.now.after(self.delay);
+        let Some(&(to, name)) = self.wires.get(&(from, link)) else {
+            return;
+        };
+        if self.cut_from[from] {
+            return;
+        }
+        if let Some(process) = self.processes.get_mut(to) {
+            process.inbox.push_back((at, Event::Peer(name, bytes.to_vec())));
+        } else if let Some(joiner) = &mut self.joiner {
+            joiner.inbox.push_back((at, bytes.to_vec()));
+        }
     }
 
     /// A guest that runs alone, on side [`A`].
@@ -225,13 +346,13 @@ impl World {
 
     /// The link breaks: what is under way is lost, and both sides are told.
     pub fn reset_link(&mut self) {
-        for process in &mut self.processes {
+        for process in self.processes.iter_mut().take(2) {
             process
                 .inbox
                 .retain(|(_, event)| !matches!(event, Event::Peer(..)));
         }
-        self.cut_from = [true; 2];
-        for side in 0..self.processes.len() {
+        self.cut_from[..2].fill(true);
+        for side in 0..2 {
             self.deliver(side, Event::LinkLost(PeerId(0)));
         }
     }
@@ -257,6 +378,7 @@ impl World {
     fn tick(&mut self) {
         self.now = self.now.after(TICK);
         self.answer_disks();
+        self.tick_joiner();
         for side in 0..self.processes.len() {
             while !self.processes[side].stopped
                 && let Some(event) = self.next_event(side)
@@ -332,27 +454,57 @@ impl World {
     }
 
     fn carry_out(&mut self, side: usize, action: Action) {
-        let (now, other) = (self.now, 1 - side);
+        let now = self.now;
         let process = &mut self.processes[side];
         match action {
-            Action::Send(_, bytes) => {
+            Action::Send(link, bytes) => {
                 process.sent += 1;
                 process.sent_bytes += bytes.len() as u64;
-                if !self.cut_from[side] {
-                    let at = now.after(self.delay);
-                    self.processes[other]
+                self.send(side, link, &bytes);
+            }
+            Action::Heartbeat(link, bytes) => {
+                process.heartbeats += 1;
+                let at = now.after(DELAY);
+                if let Some(&(to, name)) = self.wires.get(&(side, link))
+                    && !self.heartbeats_lost
+                    && let Some(process) = self.processes.get_mut(to)
+                {
+                    process
                         .inbox
-                        .push_back((at, Event::Peer(PeerId(0), bytes.to_vec())));
+                        .push_back((at, Event::Heartbeat(name, bytes.to_vec())));
                 }
             }
-            Action::Heartbeat(_, bytes) => {
-                process.heartbeats += 1;
-                if !self.heartbeats_lost {
-                    let at = now.after(DELAY);
-                    self.processes[other]
-                        .inbox
-                        .push_back((at, Event::Heartbeat(PeerId(0), bytes.to_vec())));
+            Action::Supply { peer, .. } => self.bulk_has_room(side, peer),
+            Action::Bulk(peer, bulk) => {
+                process.bulk_sent += 1;
+                let at = now.after(self.delay);
+                if let Some(&(to, name)) = self.wires.get(&(side, peer))
+                    && !self.bulk_cut
+                    && let Some(process) = self.processes.get_mut(to)
+                {
+                    process.inbox.push_back((at, Event::Bulk(name, bulk)));
+                    self.bulk_has_room(side, peer);
                 }
+            }
+            Action::HangUp(peer) => {
+                if let Some(other) = self.wires.remove(&(side, peer)) {
+                    self.wires.remove(&other);
+                    if other.0 < self.processes.len() {
+                        self.deliver(other.0, Event::LinkLost(other.1));
+                    }
+                }
+            }
+            Action::Tell(news) => process.news.push(news),
+            Action::Check(epoch, owner) => {
+                let last = self.arbiter.last_key_value();
+                let checked = match last {
+                    _ if self.arbiter_away => Checked::Unreachable,
+                    Some((last, is)) if (*last, *is) == (epoch.0, owner) => Checked::Yours,
+                    _ => Checked::Superseded,
+                };
+                process
+                    .inbox
+                    .push_back((now.after(DELAY), Event::Checked(epoch, checked)));
             }
             Action::Notice(_, notice) => process.notice = Some(notice.to_vec()),
             Action::Release(shown) => process.shown.push((now, shown.into())),
@@ -364,9 +516,10 @@ impl World {
             Action::Append(bytes) => process.file.extend_from_slice(&bytes),
             Action::Ask(claim) => {
                 process.asked.push((now, claim.clone()));
+                let before = self.arbiter.get(&(claim.epoch.0 - 1)).copied();
                 assert_eq!(
                     claim.after,
-                    Some(1),
+                    before.or(Some(1)),
                     "every claim says who has the epoch before it"
                 );
                 let verdict = self.ask(&claim);
@@ -379,6 +532,17 @@ impl World {
                 process.stopped = true;
             }
         }
+    }
+
+    /// The bulk link from this side takes as much as ever, a moment later.
+    fn bulk_has_room(&mut self, side: usize, peer: PeerId) {
+        let event = Event::BulkRoom {
+            peer,
+            bytes: self.bulk_room,
+            rate: None,
+        };
+        let at = self.now.after(self.delay);
+        self.processes[side].inbox.push_back((at, event));
     }
 
     /// A question takes effect at the arbiter, unless nobody reaches it.

@@ -19,6 +19,7 @@ const SLICE_BYTES_MAX: u64 = limits::FRAME_BYTES_MAX as u64;
 /// If one holds more than it may.
 pub fn check(who: ProcessId, metrics: &Metrics) -> Result<(), Violation> {
     let (held, log) = match metrics.role {
+        RoleName::Apprentice => (limits::KEPT_BYTES_MAX as u64, limits::APPRENTICE_COST_MAX),
         RoleName::Backup => (limits::KEPT_BYTES_MAX as u64, limits::BUFFER_COST_MAX),
         RoleName::Primary => (
             limits::HELD_BYTES_MAX as u64,

@@ -1,0 +1,233 @@
+//! A VM that runs gets a backup, loses its primary, and gets another backup.
+//!
+//! FT 3.1-a to -c and 2.3-f: nobody outside notices a clone, whatever fails in it, and an output is held from
+//! the very entry on that makes the copy a member.
+
+mod world;
+
+use replica::{Event, Halt, News, Phase, RoleName, Span};
+use world::{A, DELAY, World, same_state};
+
+fn ms(ms: u64) -> Span {
+    Span::from_ms(ms)
+}
+
+/// How many answers the guest has given with this one, as it says itself.
+fn count(answer: &[u8]) -> u64 {
+    answer.last_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+/// A VM that has run for a while, with something in its memory.
+fn running() -> World {
+    let mut world = World::owner();
+    for number in 0..50 {
+        world.frame(A, &[b'e', number]);
+        world.frame(A, &[b'w', number % 12]);
+        world.run_for(ms(1));
+    }
+    world
+}
+
+/// A VM that runs, and the process that has just become its backup.
+fn protected(world: &mut World, owner: usize) -> usize {
+    let copy = world.join(owner);
+    world.until("protected", |world| {
+        world.process(owner).role() == RoleName::Primary
+            && world
+                .processes
+                .get(copy)
+                .is_some_and(|copy| copy.role() == RoleName::Backup)
+    });
+    copy
+}
+
+#[test]
+fn a_guest_that_runs_gets_a_backup_and_survives_its_primary() {
+    // FT 3.1-a, 3.1-b, 3.1-c.
+    let mut world = running();
+    let copy = protected(&mut world, A);
+    assert_eq!(copy, 1);
+    let phases: Vec<News> = world.process(A).news.clone();
+    assert!(matches!(
+        phases.first(),
+        Some(News::Cloning(_, Phase::Connecting))
+    ));
+    assert!(matches!(phases.last(), Some(News::Guarded(_))), "{phases:?}");
+    for number in 0..20 {
+        world.frame(A, &[b'e', number]);
+        world.run_for(ms(1));
+    }
+    world.run_for(ms(20));
+    same_state(&mut world);
+    let shown = world.process(A).frames().len();
+    assert_eq!(shown, 70);
+    world.crash(A);
+    world.until("live", |world| world.process(copy).role() == RoleName::Solo);
+    world.frame(copy, b"e9");
+    // The copy goes on where the primary was.
+    world.until("the answer", |world| {
+        world
+            .process(copy)
+            .frames()
+            .last()
+            .is_some_and(|answer| count(answer) == 71)
+    });
+}
+
+#[test]
+fn it_is_protected_again_as_often_as_hosts_last() {
+    // FT 2.3-f, 3.1-e.
+    let mut world = running();
+    let mut owner = A;
+    for life in 0..5 {
+        let copy = protected(&mut world, owner);
+        for number in 0..10 {
+            world.frame(owner, &[b'e', number]);
+            world.frame(owner, &[b'n', 0]);
+            world.run_for(ms(1));
+        }
+        world.crash(owner);
+        world.until("live", |world| world.process(copy).role() == RoleName::Solo);
+        assert_eq!(world.process(copy).live.map(|epoch| epoch.0), Some(8 + life));
+        owner = copy;
+    }
+    world.frame(owner, b"e9");
+    world.until("the answer", |world| {
+        world
+            .process(owner)
+            .frames()
+            .last()
+            .is_some_and(|answer| count(answer) == 50 + 5 * 10 + 1)
+    });
+}
+
+#[test]
+fn outputs_wait_for_the_backup_from_the_entry_on_that_makes_it_one() {
+    // FT 2.2-c: and not before.
+    let mut world = running();
+    let copy = world.join(A);
+    world.delay = ms(2);
+    let mut last = 0;
+    for number in 0..250 {
+        world.frame(A, &[b'e', number]);
+        world.run_for(ms(1));
+        if world.process(A).role() == RoleName::Solo {
+            assert_eq!(
+                world.process(A).node.metrics().outputs_held,
+                0,
+                "nobody is waited for"
+            );
+            last = number;
+        }
+    }
+    assert!((5..240).contains(&last), "{last}");
+    world.until("all has left", |world| world.process(A).frames().len() == 300);
+    let delay = &world.process(A).node.metrics().output_delay;
+    assert!(delay.count > 5 && delay.percentile(1) >= ms(3), "{delay:?}");
+    assert_eq!(world.process(copy).role(), RoleName::Backup);
+}
+
+#[test]
+fn an_apprentice_that_dies_at_any_moment_costs_the_guest_nothing() {
+    for after in 0..40 {
+        let mut world = running();
+        let copy = world.join(A);
+        world.until("it begins", |world| world.processes.len() > copy);
+        world.run_for(Span::from_us(300 * after));
+        if world.process(A).role() != RoleName::Solo {
+            break;
+        }
+        world.crash(copy);
+        let shown = world.process(A).frames().len();
+        world.frame(A, b"e0");
+        world.until("an answer", |world| world.process(A).frames().len() > shown);
+        world.until("it is given up", |world| {
+            matches!(world.process(A).news.last(), Some(News::Abandoned(..)))
+        });
+        assert_eq!(world.process(A).role(), RoleName::Solo);
+        // And it can be tried again.
+        protected(&mut world, A);
+    }
+}
+
+#[test]
+fn an_apprentice_whose_owner_dies_ends_and_never_claims() {
+    for after in 0..40 {
+        let mut world = running();
+        let copy = world.join(A);
+        world.until("it begins", |world| world.processes.len() > copy);
+        world.run_for(Span::from_us(300 * after));
+        if world.process(copy).role() != RoleName::Apprentice {
+            assert!(after > 2);
+            break;
+        }
+        world.crash(A);
+        world.until("it ends", |world| world.process(copy).stopped);
+        assert!(matches!(world.process(copy).halted, Some(Halt::Abandoned(_))));
+        assert!(world.process(copy).asked.is_empty());
+    }
+}
+
+#[test]
+fn a_clone_that_gets_no_room_is_given_up_and_the_guest_runs_on() {
+    let mut world = running();
+    world.bulk_cut = true;
+    world.bulk_room = 200;
+    let copy = world.join(A);
+    world.until("it begins", |world| world.processes.len() > copy);
+    for _ in 0..20 {
+        world.run_for(ms(1_000));
+    }
+    assert!(matches!(
+        world.process(A).news.last(),
+        Some(News::Abandoned(_, why)) if why == "the bulk link to it takes nothing"
+    ));
+    assert!(matches!(world.process(copy).halted, Some(Halt::Abandoned(_))));
+}
+
+#[test]
+fn without_the_arbiter_nobody_becomes_a_member_and_with_it_goes_on() {
+    let mut world = running();
+    world.arbiter_away = true;
+    let copy = world.join(A);
+    world.run_for(ms(3_000));
+    assert_eq!(world.process(copy).role(), RoleName::Apprentice);
+    assert_eq!(
+        world.process(A).news.last(),
+        Some(&News::Cloning(replica::PeerId(101), Phase::Arming))
+    );
+    world.arbiter_away = false;
+    world.until("protected", |world| {
+        world.process(copy).role() == RoleName::Backup
+    });
+}
+
+#[test]
+fn an_owner_that_was_superseded_halts_instead_of_taking_a_member() {
+    let mut world = running();
+    world.arbiter.insert(8, 77);
+    let copy = world.join(A);
+    world.until("it ends", |world| world.process(A).stopped);
+    assert!(matches!(world.process(A).halted, Some(Halt::Lost(_))));
+    world.until("so does the apprentice", |world| world.process(copy).stopped);
+    assert!(matches!(world.process(copy).halted, Some(Halt::Abandoned(_))));
+}
+
+#[test]
+fn a_vm_without_an_epoch_and_one_with_a_backup_take_nobody() {
+    let mut world = World::pair();
+    world.run_for(ms(10));
+    world.join(A);
+    world.run_for(ms(10));
+    assert!(matches!(
+        world.process(A).news.last(),
+        Some(News::Abandoned(_, why)) if why == "it has a backup already"
+    ));
+    world.deliver(A, Event::LinkLost(replica::PeerId(102)));
+    world.run_for(DELAY);
+    assert_eq!(
+        world.process(A).role(),
+        RoleName::Primary,
+        "another link is nobody's business"
+    );
+}
