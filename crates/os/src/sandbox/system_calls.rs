@@ -37,6 +37,10 @@ pub enum Kind {
     Console,
     /// The thread that plugs the guest's cable into its gateway.
     Cable,
+    /// A thread that packs or unpacks what travels over a bulk link, or reads it.
+    Bulk,
+    /// The thread that calls a peer for a bulk link and then sends over it.
+    Caller,
     /// The one thread of a gateway.
     Gateway,
 }
@@ -177,7 +181,7 @@ fn of_thread(kind: Kind, sockets: Sockets) -> Built<BpfProgram> {
         }
         Kind::Disk | Kind::Arbiter => &[FILES, NAMES, older::FILES, older::NAMES],
         Kind::Log => &[FILES, older::FILES],
-        Kind::Cable => &[STREAMS, older::STREAMS],
+        Kind::Cable | Kind::Bulk | Kind::Caller => &[STREAMS, older::STREAMS],
     };
     for list in lists {
         always(&mut rules, list);
@@ -199,10 +203,16 @@ fn of_thread(kind: Kind, sockets: Sockets) -> Built<BpfProgram> {
     } else {
         no_new_code(&mut rules)?;
     }
+    connections(&mut rules, kind, sockets)?;
+    refusing(rules)
+}
+
+/// Allows the new connections that threads of this kind make or take.
+fn connections(rules: &mut Rules, kind: Kind, sockets: Sockets) -> Built<()> {
     match kind {
         Kind::Guest | Kind::Cable => {
             if sockets.tcp || sockets.unix {
-                always(&mut rules, &[libc::SYS_connect]);
+                always(rules, &[libc::SYS_connect]);
             }
             let families = [
                 (sockets.tcp, libc::AF_INET),
@@ -210,28 +220,31 @@ fn of_thread(kind: Kind, sockets: Sockets) -> Built<BpfProgram> {
                 (sockets.unix, libc::AF_UNIX),
             ];
             for (_, family) in families.into_iter().filter(|(wanted, _)| *wanted) {
-                socket(&mut rules, family, libc::SOCK_STREAM)?;
+                socket(rules, family, libc::SOCK_STREAM)?;
             }
             if sockets.taps && kind == Kind::Guest {
-                socket(&mut rules, libc::AF_INET, libc::SOCK_DGRAM)?;
+                socket(rules, libc::AF_INET, libc::SOCK_DGRAM)?;
             }
         }
         Kind::Gateway => {
-            always(
-                &mut rules,
-                &[libc::SYS_connect, libc::SYS_bind, libc::SYS_accept4],
-            );
+            always(rules, &[libc::SYS_connect, libc::SYS_bind, libc::SYS_accept4]);
             for family in [libc::AF_INET, libc::AF_INET6] {
                 for kind in [libc::SOCK_STREAM, libc::SOCK_DGRAM] {
-                    socket(&mut rules, family, kind)?;
+                    socket(rules, family, kind)?;
                 }
             }
-            pings_and_answers(&mut rules)?;
+            pings_and_answers(rules)?;
         }
-        Kind::Console => always(&mut rules, &[libc::SYS_accept4]),
-        Kind::Disk | Kind::Log | Kind::Arbiter => {}
+        Kind::Caller => {
+            always(rules, &[libc::SYS_connect]);
+            for family in [libc::AF_INET, libc::AF_INET6] {
+                socket(rules, family, libc::SOCK_STREAM)?;
+            }
+        }
+        Kind::Console => always(rules, &[libc::SYS_accept4]),
+        Kind::Disk | Kind::Log | Kind::Arbiter | Kind::Bulk => {}
     }
-    refusing(rules)
+    Ok(())
 }
 
 /// Allows these calls, whatever their arguments.
@@ -371,13 +384,15 @@ fn filter(rules: Rules, others: SeccompAction, these: SeccompAction) -> Built<Bp
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 7] = [
+    const KINDS: [Kind; 9] = [
         Kind::Guest,
         Kind::Disk,
         Kind::Log,
         Kind::Arbiter,
         Kind::Console,
         Kind::Cable,
+        Kind::Bulk,
+        Kind::Caller,
         Kind::Gateway,
     ];
 
