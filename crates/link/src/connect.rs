@@ -1,22 +1,27 @@
 //! Calling the peer: the primary calls until the backup answers.
 //!
-//! The host's pair calls [`connect`] once for each life of its link. Nothing here decides what a silent
-//! backup means: when patience is over, the error is handed up.
+//! The host's pair calls [`connect`] once for each life of its link, and the thread of a bulk link's sender
+//! calls `connect_bulk`, whose every wait can be ended. Nothing here decides what a silent backup means:
+//! when patience is over, the error is handed up.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::BorrowedFd;
 use std::thread;
 use std::time::Duration;
 
 use replica::{Span, Time};
-use rustix::event::{PollFd, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-use super::heartbeat::Party;
+use super::bulk::connection::Connection;
+use super::bulk::token::Token;
 use super::key::Security;
-use super::noise::NoiseHandshake;
+use super::noise::{Made, NoiseHandshake};
+use super::talk::End;
 use super::{Link, LinkError};
-use crate::limits::{CONNECT_RETRY, CONNECT_RETRY_MAX, CONNECT_TIMEOUT};
+use crate::limits::{BULK_CALL_PATIENCE, CONNECT_RETRY, CONNECT_RETRY_MAX, CONNECT_TIMEOUT};
 use os::sys::clock;
 
 /// One failed attempt to reach the peer, for a progress line.
@@ -44,8 +49,9 @@ pub fn connect(
     let mut pauses = Pauses::new(patience);
     for number in 1.. {
         let failed = match TcpStream::connect_timeout(&peer, CONNECT_TIMEOUT) {
-            Ok(stream) => match call(stream, security) {
-                Ok(link) => return Ok(link),
+            Ok(stream) => match shake_hands(stream, End::CallsForMain, security, None) {
+                Ok(Made::Main(link)) => return Ok(*link),
+                Ok(Made::Bulk(_)) => return Err(LinkError::Stranger { peer }),
                 Err(error) if error.is_final() => return Err(error),
                 // Strangers may hold all places of the listener, or the backup may just be starting.
                 Err(error) => io::Error::other(error),
@@ -70,28 +76,113 @@ pub fn connect(
     Err(LinkError::Stopped)
 }
 
-/// The whole handshake of a caller. Blocks until it is done, for a limited time.
-fn call(stream: TcpStream, security: &Security) -> Result<Link, LinkError> {
-    let mut handshake = NoiseHandshake::new(stream, Party::Initiator, security)?;
+/// Calls `peer`, where the main link of this token leads, for the bulk link, until it answers or
+/// [`BULK_CALL_PATIENCE`] is over. Whenever `stop` becomes readable, the search ends.
+///
+/// # Errors
+/// Nobody answers, the one that answers has another key, mode or version or does not expect the token, or
+/// `stop` became readable.
+pub(crate) fn connect_bulk(
+    peer: SocketAddr,
+    security: &Security,
+    token: Token,
+    stop: BorrowedFd<'_>,
+) -> Result<Connection, LinkError> {
+    let mut pauses = Pauses::new(BULK_CALL_PATIENCE);
+    loop {
+        let made = reach(peer, stop)
+            .and_then(|stream| shake_hands(stream, End::CallsForBulk(token), security, Some(stop)));
+        let error = match made {
+            Ok(Made::Bulk(connection)) => return Ok(connection),
+            Ok(Made::Main(_)) => LinkError::Stranger { peer },
+            Err(error) => error,
+        };
+        let pause = pauses.next();
+        if error.is_final() || pause.0 == 0 {
+            return Err(error);
+        }
+        tracing::debug!("the bulk link is not there yet: {}", os::error::chain(&error));
+        wait(&[], Some(stop), pause).map_err(|source| LinkError::Io { peer, source })??;
+    }
+}
+
+/// A TCP connection to `peer`, which takes [`CONNECT_TIMEOUT`] at most.
+fn reach(peer: SocketAddr, stop: BorrowedFd<'_>) -> Result<TcpStream, LinkError> {
+    let unreachable = |source| LinkError::Unreachable { peer, source };
+    let (stream, under_way) = begin_to_connect(peer).map_err(unreachable)?;
+    if under_way {
+        let fds = [PollFd::new(&stream, PollFlags::OUT)];
+        let patience = Span(u64::try_from(CONNECT_TIMEOUT.as_nanos()).unwrap_or(u64::MAX));
+        if !wait(&fds, Some(stop), patience).map_err(unreachable)?? {
+            return Err(unreachable(io::ErrorKind::TimedOut.into()));
+        }
+        if let Some(error) = stream.take_error().map_err(unreachable)? {
+            return Err(unreachable(error));
+        }
+    }
+    Ok(stream)
+}
+
+/// A socket that is being connected; whether it is still under way.
+fn begin_to_connect(peer: SocketAddr) -> io::Result<(TcpStream, bool)> {
+    let family = match peer {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    let under_way = match rustix::net::connect(&socket, &peer) {
+        Ok(()) => false,
+        Err(Errno::INPROGRESS | Errno::INTR) => true,
+        Err(error) => return Err(error.into()),
+    };
+    Ok((TcpStream::from(socket), under_way))
+}
+
+/// The whole handshake of a caller. Blocks until it is done, for a limited time, or until `stop` is readable.
+fn shake_hands(
+    stream: TcpStream,
+    end: End,
+    security: &Security,
+    stop: Option<BorrowedFd<'_>>,
+) -> Result<Made, LinkError> {
+    let mut handshake = NoiseHandshake::new(stream, end, security)?;
     loop {
         if handshake.advance()? {
-            return handshake.into_link();
+            return handshake.finish();
         }
         let left = handshake.deadline().since(clock::now());
         if left.0 == 0 {
             return Err(handshake.silence());
         }
-        let mut fds = [PollFd::new(&handshake, handshake.wants())];
-        match poll(&mut fds, Some(&clock::timespec(left.0))) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => {
-                return Err(LinkError::Io {
-                    peer: handshake.peer(),
-                    source: error.into(),
-                });
-            }
-        }
+        let peer = handshake.peer();
+        let fds = [PollFd::new(&handshake, handshake.wants())];
+        wait(&fds, stop, left).map_err(|source| LinkError::Io { peer, source })??;
     }
+}
+
+/// Waits until one of `fds` is ready (`true`), the time is over (`false`), or `stop` is readable (the inner
+/// error).
+fn wait(
+    fds: &[PollFd<'_>],
+    stop: Option<BorrowedFd<'_>>,
+    patience: Span,
+) -> io::Result<Result<bool, LinkError>> {
+    let mut fds = fds.to_vec();
+    if let Some(stop) = &stop {
+        fds.push(PollFd::new(stop, PollFlags::IN));
+    }
+    let ready = match poll(&mut fds, Some(&clock::timespec(patience.0))) {
+        Ok(ready) => ready > 0,
+        Err(Errno::INTR) => true,
+        Err(error) => return Err(error.into()),
+    };
+    let stopped = stop.is_some() && fds.last().is_some_and(|fd| !fd.revents().is_empty());
+    Ok(if stopped {
+        Err(LinkError::Stopped)
+    } else {
+        Ok(ready)
+    })
 }
 
 /// Pauses between attempts, each longer than the one before, until patience is over.
@@ -124,13 +215,16 @@ impl Pauses {
 
     /// Sleeps for the next pause; `false`: patience is over.
     pub fn pause(&mut self) -> bool {
-        let left = self.left();
-        if left.0 == 0 {
-            return false;
-        }
-        thread::sleep(Duration::from_nanos(self.next.min(left).0));
+        let pause = self.next();
+        thread::sleep(Duration::from_nanos(pause.0));
+        pause.0 > 0
+    }
+
+    /// Length of the next pause, for a caller that waits for more than time; 0: patience is over.
+    fn next(&mut self) -> Span {
+        let pause = self.next.min(self.left());
         self.next = Span(self.next.0 * 2).min(CONNECT_RETRY_MAX);
-        true
+        pause
     }
 }
 

@@ -91,6 +91,34 @@ pub enum LinkError {
         /// Address of the peer.
         peer: SocketAddr,
     },
+    /// The peer does not expect this bulk link.
+    #[error(
+        "{peer} does not expect this bulk link: its token is unknown there or was used before; form the pair \
+         again"
+    )]
+    Uninvited {
+        /// Address of the peer.
+        peer: SocketAddr,
+    },
+    /// A caller that has the key shows a token that this side does not expect.
+    #[error(
+        "{peer} has called for a bulk link that nobody expects: its token is unknown here or was used before"
+    )]
+    Intruder {
+        /// Address of the caller.
+        peer: SocketAddr,
+    },
+    /// The peer's bulk link carries what a later release sends.
+    #[error(
+        "{peer} sends records of kind {kind} on its bulk link, which this release does not know; install \
+         the same release on both hosts"
+    )]
+    UnknownRecord {
+        /// Address of the peer.
+        peer: SocketAddr,
+        /// Number of the kind.
+        kind: u8,
+    },
     /// The peer sent what no correct peer sends.
     #[error("{peer} sent a damaged message: {what}")]
     Garbage {
@@ -111,6 +139,14 @@ pub enum LinkError {
 }
 
 impl LinkError {
+    /// The error of a link to `peer` on which the kernel has given this error.
+    pub(crate) fn from_io(peer: SocketAddr, source: io::Error) -> LinkError {
+        match source.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => LinkError::Closed { peer },
+            _ => LinkError::Io { peer, source },
+        }
+    }
+
     /// Whether trying again does not help until somebody has changed something.
     #[must_use]
     pub fn is_final(&self) -> bool {
@@ -119,6 +155,8 @@ impl LinkError {
             LinkError::WrongKey { .. }
                 | LinkError::Mode { .. }
                 | LinkError::Version { .. }
+                | LinkError::Uninvited { .. }
+                | LinkError::UnknownRecord { .. }
                 | LinkError::Stopped
         )
     }

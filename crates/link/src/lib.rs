@@ -8,27 +8,32 @@
 //! What the messages say is `replica`'s business. Nothing here decides who is primary, and no byte of a peer
 //! without the key is believed.
 //!
-//! `noise` is the handshake, `listen` and `connect` are the two ways to a link, `heartbeat` is what travels
-//! beside it, and `key` is the secret.
+//! `talk` and `noise` are the handshake, `listen` and `connect` are the two ways to a link, `heartbeat` is
+//! what travels beside it, `bulk` is a second connection for what is large and can wait, and `key` is the
+//! secret.
 #![forbid(unsafe_code)]
 
+pub mod bulk;
 pub mod connect;
 pub mod error;
+mod greeting;
 pub mod heartbeat;
 pub mod key;
 pub mod limits;
 pub mod listen;
-pub mod noise;
+mod noise;
+mod talk;
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 
+pub use bulk::token::{Token, Tokens};
 pub use connect::{Attempt, connect};
 pub use error::LinkError;
 pub use heartbeat::Heartbeats;
 pub use key::{Key, KeyError, KeyFile, Security};
-pub use listen::{Arrival, Listener};
+pub use listen::{Arrival, Incoming, Listener};
 
 use replica::Span;
 use rustix::net::sockopt;
@@ -48,6 +53,16 @@ const LENGTH_LEN: usize = 4;
 enum Cipher {
     Plain,
     Noise(Box<snow::TransportState>),
+}
+
+impl Cipher {
+    /// Is this the peer's next record, and is it empty?
+    fn opens_empty(&mut self, record: &[u8]) -> bool {
+        match self {
+            Cipher::Plain => false,
+            Cipher::Noise(noise) => noise.read_message(record, &mut []) == Ok(0),
+        }
+    }
 }
 
 /// A link after its Noise handshake.
@@ -262,15 +277,7 @@ impl Link {
     }
 
     fn io(&self, source: io::Error) -> LinkError {
-        match source.kind() {
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
-                LinkError::Closed { peer: self.peer }
-            }
-            _ => LinkError::Io {
-                peer: self.peer,
-                source,
-            },
-        }
+        LinkError::from_io(self.peer, source)
     }
 
     fn garbage(&self, what: &'static str) -> LinkError {
@@ -377,4 +384,13 @@ fn seal_record(
     // A record is at most RECORD_LEN_MAX long, by the size of `content`.
     out[start - 2..start].copy_from_slice(&(length as u16).to_le_bytes());
     Ok(())
+}
+
+/// Parts of the crate that only a fuzzer looks at by themselves (docs/style.md N7).
+#[cfg(feature = "parts")]
+pub mod parts {
+    pub use crate::bulk::codec::{Encoder, decode};
+    pub use crate::bulk::order::Order;
+    pub use crate::bulk::refusal::Refusal;
+    pub use crate::bulk::seal::Opener;
 }

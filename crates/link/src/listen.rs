@@ -1,5 +1,8 @@
 //! Where a backup waits for its primary, among whoever else calls.
 //!
+//! A caller that has the key gets a main link, or, if it shows a token that was handed out on a main link,
+//! the bulk link that belongs to it.
+//!
 //! One loop serves all callers and never waits for a single one of them. A caller has little to give before
 //! it has shown that it has the key: a place among [`HANDSHAKES_MAX`], for [`HANDSHAKE_TIMEOUT`]. When all
 //! places are taken, the oldest caller of the source that has the most places is dropped; a caller that has
@@ -15,9 +18,11 @@ use replica::Time;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-use super::heartbeat::Party;
+use super::bulk::connection::Connection;
+use super::bulk::token::Tokens;
 use super::key::Security;
-use super::noise::NoiseHandshake;
+use super::noise::{Made, NoiseHandshake};
+use super::talk::End;
 use super::{Link, LinkError};
 use crate::limits::{CALLERS_PER_TURN, HANDSHAKES_MAX, REFUSALS_TOLD_MAX, REFUSALS_WITHIN, SHORTAGE_PAUSE};
 use os::sys::clock;
@@ -34,12 +39,23 @@ pub enum Arrival<'a> {
     Untold(u64),
 }
 
+/// A caller that was let in.
+#[derive(Debug)]
+pub enum Incoming {
+    /// A primary, or another side that has the key: a main link.
+    Main(Box<Link>),
+    /// A caller that has the key and has shown an expected token: a bulk link.
+    Bulk(Connection),
+}
+
 /// Where a backup waits for its primary.
 #[derive(Debug)]
 pub struct Listener {
     listener: TcpListener,
     address: SocketAddr,
     security: Security,
+    /// Tokens of the bulk links that may come.
+    tokens: Tokens,
     /// Handshakes with all callers, in the order of their arrival.
     callers: Vec<NoiseHandshake>,
     refusals: Refusals,
@@ -64,6 +80,7 @@ impl Listener {
             listener,
             address,
             security,
+            tokens: Tokens::default(),
             callers: Vec::new(),
             refusals: Refusals::default(),
             short_until: None,
@@ -76,7 +93,15 @@ impl Listener {
         self.address
     }
 
-    /// Blocks until a peer with the same key has called. Strangers are shown to `progress` and dropped. The
+    /// The set of tokens, each of which admits one bulk link. It is empty at first. Another thread may add to
+    /// it while this one listens.
+    #[must_use]
+    pub fn tokens(&self) -> Tokens {
+        self.tokens.clone()
+    }
+
+    /// Blocks until a peer with the same key has called for a main link. Others are shown to `progress` and
+    /// dropped, also a bulk link, which has no business here before the main link to which it belongs. The
     /// wait ends when `stop` becomes readable.
     ///
     /// # Errors
@@ -87,17 +112,37 @@ impl Listener {
         progress: &mut dyn FnMut(&Arrival<'_>),
     ) -> Result<Link, LinkError> {
         loop {
-            if let Some(link) = self.advance(progress) {
-                return Ok(link);
+            match self.next(stop, progress)? {
+                Incoming::Main(link) => return Ok(*link),
+                Incoming::Bulk(bulk) => {
+                    let peer = bulk.peer();
+                    self.refusals.tell(&LinkError::Intruder { peer }, progress);
+                }
+            }
+        }
+    }
+
+    /// Blocks until a peer with the same key has called for a main link, or for a bulk link whose token is
+    /// expected. Strangers are shown to `progress` and dropped. The wait ends when `stop` becomes readable.
+    ///
+    /// # Errors
+    /// The listener broke, or `stop` became readable.
+    pub fn next(
+        &mut self,
+        stop: Option<BorrowedFd<'_>>,
+        progress: &mut dyn FnMut(&Arrival<'_>),
+    ) -> Result<Incoming, LinkError> {
+        loop {
+            if let Some(incoming) = self.advance(progress) {
+                return Ok(incoming);
             }
             self.take_callers(progress)?;
             self.wait(stop).map_err(|source| self.broken(source))??;
         }
     }
 
-    /// Goes on with every caller as far as possible without waiting; gives the first that turns out to be the
-    /// peer.
-    fn advance(&mut self, progress: &mut dyn FnMut(&Arrival<'_>)) -> Option<Link> {
+    /// Goes on with every caller as far as possible without waiting; gives the first that is let in.
+    fn advance(&mut self, progress: &mut dyn FnMut(&Arrival<'_>)) -> Option<Incoming> {
         let mut index = 0;
         while let Some(caller) = self.callers.get_mut(index) {
             let result = match caller.advance() {
@@ -110,8 +155,9 @@ impl Listener {
                 Err(error) => Err(error),
             };
             let caller = self.callers.remove(index);
-            match result.and_then(|()| caller.into_link()) {
-                Ok(link) => return Some(link),
+            match result.and_then(|()| caller.finish()) {
+                Ok(Made::Main(link)) => return Some(Incoming::Main(link)),
+                Ok(Made::Bulk(connection)) => return Some(Incoming::Bulk(connection)),
                 Err(error) => self.refusals.tell(&error, progress),
             }
         }
@@ -147,7 +193,7 @@ impl Listener {
         if self.callers.len() >= HANDSHAKES_MAX {
             self.make_room(progress);
         }
-        let mut caller = match NoiseHandshake::new(stream, Party::Responder, &self.security) {
+        let mut caller = match NoiseHandshake::new(stream, End::Listens(self.tokens()), &self.security) {
             Ok(caller) => caller,
             Err(error) => return self.refusals.tell(&error, progress),
         };
