@@ -79,18 +79,20 @@ pub const BULK_CALL_PATIENCE: Span = Span::from_ms(10_000);
 /// What the records cost, in bytes, that were handed to the sender of a bulk link and that the kernel has not
 /// taken yet. A record for which there is no room is given back.
 pub const BULK_ON_THE_WAY_MAX: usize = 32 << 20;
-/// Whoever found no room is called when so many bytes are on the way or fewer.
-pub const BULK_ROOM_AGAIN: usize = BULK_ON_THE_WAY_MAX / 2;
+/// Whoever found no room is called when so many bytes are on the way or fewer. The room is then that of
+/// [`BULK_BUFFERS_MAX`] long records, whose buffers are used again: more room at once would have the guest
+/// thread take new memory from the kernel, which costs it more than copying a page.
+pub const BULK_ROOM_AGAIN: usize = BULK_ON_THE_WAY_MAX - (4 << 20);
 /// Threads that compress and encrypt for one bulk link.
 pub const BULK_PACKERS: usize = 2;
-/// Used buffers that each end of a bulk link keeps to be used again.
+/// Used buffers that each end of a bulk link keeps to be used again, of each kind.
 pub const BULK_BUFFERS_MAX: usize = 16;
 /// What the records cost, in bytes, that have come over a bulk link and that the guest thread has not taken.
 /// Past this the thread of the receiver holds one more record in hand and reads nothing: the kernels of both
 /// sides keep the sender waiting.
 pub const BULK_RECEIVED_MAX: usize = 32 << 20;
 /// A receiver that found no room reads again when so many bytes wait for the guest thread or fewer.
-pub const BULK_READ_AGAIN: usize = BULK_RECEIVED_MAX / 2;
+pub const BULK_READ_AGAIN: usize = BULK_RECEIVED_MAX - (4 << 20);
 /// Time of sending over which the rate of a bulk link is measured.
 pub const BULK_RATE_WITHIN: Span = Span::from_ms(100);
 // A record costs its content and at most 8 bytes for each number, and a few hundred bytes.

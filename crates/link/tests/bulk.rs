@@ -465,7 +465,7 @@ fn a_guest_thread_that_takes_nothing_stops_the_sender_at_the_bounds_and_not_for_
     assert_eq!(receiver.link.waiting(), BULK_RECEIVED_MAX);
     assert_eq!(sender.link.on_the_way(), BULK_ON_THE_WAY_MAX);
     assert!(!sender.link.has_room(1));
-    // The thread does not read again before half of what waits is taken.
+    // The thread does not read again before a part of what waits is taken.
     for _ in 0..(BULK_RECEIVED_MAX - BULK_READ_AGAIN) / record.cost() {
         assert!(receiver.next().unwrap() == record);
         sent -= 1;

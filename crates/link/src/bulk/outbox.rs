@@ -60,6 +60,8 @@ pub struct Job {
     pub record: Record,
     /// Whether its content is to be compressed.
     pub compress: bool,
+    /// An empty buffer for the record's bytes on the wire.
+    pub wire: Vec<u8>,
 }
 
 /// A record that is packed.
@@ -92,6 +94,8 @@ pub struct Outbox {
     end_wanted: bool,
     /// Buffers of contents, to be used again.
     buffers: Vec<Vec<u8>>,
+    /// Buffers of bytes on the wire, to be used again.
+    wires: Vec<Vec<u8>>,
     /// How far the link has come.
     pub phase: Phase,
     /// Whether the guest thread has given the link up.
@@ -117,6 +121,7 @@ impl Default for Outbox {
             room_wanted: false,
             end_wanted: false,
             buffers: Vec::new(),
+            wires: Vec::new(),
             phase: Phase::default(),
             is_given_up: false,
             error: None,
@@ -179,6 +184,7 @@ impl Outbox {
             number,
             record,
             compress,
+            wire: self.wires.pop().unwrap_or_default(),
         })
     }
 
@@ -196,9 +202,10 @@ impl Outbox {
         ready
     }
 
-    /// The writer has written a whole record of this cost. `true`: the guest thread has to be called.
-    pub fn written(&mut self, cost: usize) -> bool {
-        self.on_the_way -= cost;
+    /// The writer has written this whole record. `true`: the guest thread has to be called.
+    pub fn written(&mut self, ready: Ready) -> bool {
+        self.on_the_way -= ready.cost;
+        keep(&mut self.wires, ready.wire);
         self.figures.records += 1;
         let room = self.room_wanted && self.on_the_way <= BULK_ROOM_AGAIN;
         self.room_wanted &= !room;
@@ -213,11 +220,8 @@ impl Outbox {
     }
 
     /// Keeps a buffer to be used again.
-    pub fn put_buffer(&mut self, mut buffer: Vec<u8>) {
-        if buffer.capacity() > 0 && self.buffers.len() < BULK_BUFFERS_MAX {
-            buffer.clear();
-            self.buffers.push(buffer);
-        }
+    pub fn put_buffer(&mut self, buffer: Vec<u8>) {
+        keep(&mut self.buffers, buffer);
     }
 
     /// The link is over, and what is on the way is dropped.
@@ -227,6 +231,15 @@ impl Outbox {
         self.waiting.clear();
         self.ready.clear();
         self.buffers.clear();
+        self.wires.clear();
+    }
+}
+
+/// Keeps a buffer to be used again, if few are kept.
+fn keep(buffers: &mut Vec<Vec<u8>>, mut buffer: Vec<u8>) {
+    if buffer.capacity() > 0 && buffers.len() < BULK_BUFFERS_MAX {
+        buffer.clear();
+        buffers.push(buffer);
     }
 }
 
@@ -273,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn who_found_no_room_is_called_once_when_half_of_it_is_free_and_who_asked_when_all_is() {
+    fn who_found_no_room_is_called_once_when_some_is_free_again_and_who_asked_when_all_is() {
         let mut outbox = Outbox::default();
         let count = BULK_ON_THE_WAY_MAX / COST;
         for _ in 0..count {
@@ -285,15 +298,15 @@ mod tests {
             let job = outbox.take().unwrap();
             outbox.put_packed(job.number, ready(COST));
             let ready = outbox.take_ready().unwrap();
-            if outbox.written(ready.cost) {
+            if outbox.written(ready) {
                 calls.push(written);
             }
         }
-        assert_eq!(calls, [count / 2, count]);
+        assert_eq!(calls, [count - BULK_ROOM_AGAIN / COST, count]);
         assert!(outbox.is_drained());
         // Whoever has not asked is not called.
         outbox.push(record(COST)).unwrap();
-        assert!(!outbox.written(COST));
+        assert!(!outbox.written(ready(COST)));
     }
 
     #[test]

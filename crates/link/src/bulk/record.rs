@@ -149,6 +149,10 @@ impl Pages {
         assert_eq!(content.len(), self.page_len, "the size of a page");
         let has_content = Some(content) != ZEROS.get(..content.len());
         if has_content {
+            if self.content.capacity() == 0 {
+                // All at once, since growing copies what is there.
+                self.content.reserve_exact(BULK_CONTENTS_MAX * self.page_len);
+            }
             self.content.extend_from_slice(content);
         }
         self.entries.push(Entry { page, has_content });

@@ -104,8 +104,8 @@ impl Sender {
         self.shared.lock().room()
     }
 
-    /// Whether a record of this cost may be handed over. If not, the waker is called when at most half of the
-    /// queue is on the way, or the link is over.
+    /// Whether a record of this cost may be handed over. If not, the waker is called when there is room for
+    /// many records again (`BULK_ROOM_AGAIN`), or the link is over.
     #[must_use]
     pub fn has_room(&self, cost: usize) -> bool {
         self.shared.lock().has_room(cost)
@@ -200,11 +200,11 @@ impl Shared {
     fn pack(&self) {
         let mut encoder = Encoder::default();
         let mut body = Vec::new();
-        while let Some((job, keys)) = self.next_job() {
+        while let Some((mut job, keys)) = self.next_job() {
             let cost = job.record.cost();
             body.clear();
             let compressed = encoder.encode(&job.record, job.compress, &mut body);
-            let mut wire = Vec::new();
+            let mut wire = std::mem::take(&mut job.wire);
             let sealed = seal::seal(keys, job.number, &body, &mut wire);
             if !self.packed(job, compressed, body.len(), sealed.map(|()| Ready { wire, cost })) {
                 return;
@@ -290,7 +290,7 @@ impl Shared {
                     set_pace(&connection, pace);
                 }
                 if let Some(done) = current.take_if(|ready| written == ready.wire.len()) {
-                    if outbox.written(done.cost) {
+                    if outbox.written(done) {
                         self.guest.wake();
                     }
                     written = 0;
