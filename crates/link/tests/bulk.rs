@@ -641,3 +641,54 @@ fn the_kernel_paces_the_link_and_the_rate_is_measured() {
     // A host that is busy makes it slower, and nothing makes it faster.
     assert!(rate < 2 * PACE, "{rate} bytes a second");
 }
+
+/// Name of a variable that is set in a child process, which enters the sandbox.
+const CHILD: &str = "LOCKSTEP_TEST_BULK_SANDBOX";
+
+#[test]
+fn a_bulk_link_comes_about_and_carries_records_inside_the_sandbox() {
+    if std::env::var_os(CHILD).is_some() {
+        return send_and_receive_in_the_sandbox();
+    }
+    let name = "a_bulk_link_comes_about_and_carries_records_inside_the_sandbox";
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name])
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let words = String::from_utf8_lossy(&child.stdout);
+    let errors = String::from_utf8_lossy(&child.stderr);
+    assert!(
+        child.status.success() && words.contains("1 passed"),
+        "{words}{errors}"
+    );
+}
+
+fn send_and_receive_in_the_sandbox() {
+    let mut listener = Listener::bind("127.0.0.1:0".parse().unwrap(), key(1)).unwrap();
+    let address = listener.address();
+    let mut needs = os::sandbox::Needs::of_any_process();
+    needs.files.connect_to([address.port()]);
+    let _held = needs.enter().unwrap();
+    assert!(listener.tokens().expect(token(1)));
+    let sender = End::call(address, &key(1), token(1));
+    sender.link.set_pace(Some(1 << 30));
+    use std::os::fd::AsFd;
+    // A sender that cannot call wakes this thread before anybody comes.
+    let connection = match listener.next(Some(sender.waker.as_fd()), &mut |_| {}) {
+        Ok(Incoming::Bulk(connection)) => connection,
+        other => panic!("{other:?}, {:?}", sender.link.take_error()),
+    };
+    let mut receiver = End::of(connection, SHAPE);
+    let sending = thread::spawn(move || {
+        for _ in 0..300 {
+            sender.send(state(250_000));
+        }
+        sender.until_drained();
+    });
+    for _ in 0..300 {
+        assert!(receiver.next().unwrap() == state(250_000));
+    }
+    sending.join().unwrap();
+    assert!(matches!(receiver.next(), Err(LinkError::Closed { .. })));
+}
