@@ -79,7 +79,25 @@ fn arguments() -> Cli {
     error.exit()
 }
 
+/// The whole program, where it is a primary's watcher: it reads no command line and opens nothing.
+fn watch() -> ExitCode {
+    match os::watcher::watch() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tell!("lockstep: {error}; `lockstep primary` starts its watcher itself");
+            os::stderr::finish();
+            ExitCode::from(2)
+        }
+    }
+}
+
 fn main() -> ExitCode {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == spec::WATCHER)
+    {
+        return watch();
+    }
     let cli = arguments();
     warnings::show();
     let code = match run(cli.command) {

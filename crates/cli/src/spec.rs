@@ -18,6 +18,8 @@ use crate::args::{Engine, EngineArgs, EventsArgs, PairArgs, PanicPolicy};
 use crate::values::{self, Plug};
 use crate::vm_file::{FIRMWARE_DEFAULT, FIRMWARE_NONE, VmFile};
 
+/// The word by which a primary starts this program as its watcher. No command for people has it.
+pub const WATCHER: &str = "watcher";
 /// Name of a VM whose file and flags do not say.
 const NAME_DEFAULT: &str = "vm";
 /// RAM in bytes of a machine whose file and flags do not say.
@@ -75,6 +77,9 @@ pub fn pair(file: &VmFile, args: &PairArgs) -> Result<(VmSpec, PairSpec)> {
             arbiter: file.arbiter.clone().unwrap_or_default(),
             timeout: Span::from_ms(file.timeout_ms.unwrap_or(TIMEOUT_MS_DEFAULT)),
             patience: PATIENCE,
+            timeout_only: file.timeout_only,
+            // This very program, also where its file was replaced by another release since.
+            watcher: vec!["/proc/self/exe".into(), WATCHER.into()],
         },
     ))
 }

@@ -41,6 +41,7 @@ pub struct VmFile {
     pub insecure: bool,
     pub arbiter: Option<PathBuf>,
     pub timeout_ms: Option<u64>,
+    pub timeout_only: bool,
 }
 
 /// What a setting of the file is written as, with an example.
@@ -54,7 +55,7 @@ enum Form {
 }
 
 /// Every setting of the file.
-const SETTINGS: [(&str, Form); 19] = [
+const SETTINGS: [(&str, Form); 20] = [
     ("name", Form::Text("shop")),
     ("kernel", Form::Text("Image")),
     ("initrd", Form::Text("initrd.img")),
@@ -74,6 +75,7 @@ const SETTINGS: [(&str, Form); 19] = [
     ("insecure", Form::YesNo),
     ("arbiter", Form::Text("/shared/arbiter")),
     ("timeout_ms", Form::Number(500)),
+    ("timeout_only", Form::YesNo),
 ];
 
 impl Form {
@@ -242,6 +244,7 @@ impl VmFile {
         override_with(&mut self.timeout_ms, &pair.timeout_ms);
         self.allow_open_key |= pair.allow_open_key;
         self.insecure |= pair.insecure;
+        self.timeout_only |= pair.timeout_only;
         self
     }
 }

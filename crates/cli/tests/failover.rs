@@ -38,7 +38,13 @@ fn demo(arguments: &[&str]) -> serde_json::Value {
 #[test]
 fn clients_survive_sigkill_of_the_primary() {
     // FT 2.3-b, 2.2-a
-    demo(&[]);
+    let told = demo(&[]);
+    assert_eq!(told["death_told"], true, "{told}");
+    // What the survivor waits for before its claim is the word of the dead process' host, or the lease.
+    let waited = |figures: &serde_json::Value| figures["lease_ms"].as_f64().unwrap();
+    let timeout_only = demo(&["--timeout-only"]);
+    assert_eq!(timeout_only["death_told"], false, "{timeout_only}");
+    assert!(waited(&timeout_only) > waited(&told), "{told} {timeout_only}");
 }
 
 #[test]

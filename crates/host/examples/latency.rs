@@ -167,6 +167,8 @@ fn replica_process(role: &str) {
         arbiter: dir.join("arbiter"),
         timeout: Span::from_ms(10_000),
         patience: Span::from_ms(10_000),
+        timeout_only: false,
+        watcher: Vec::new(),
     };
     let spins = std::env::var_os("SPINS").is_some();
     let mut build = |_: &machine::Config| Ok(Toy::new().that_answers().that_spins(spins));

@@ -22,11 +22,11 @@
 
 use std::collections::VecDeque;
 
-use replica::{Event, Guest, Halt, Next, Node, RoleName, Span};
+use replica::{Event, Guest, Halt, Next, Node, RoleName, Span, Time};
 
 use crate::log_file::LogFile;
 use crate::witness::Witness;
-use crate::world::{Order, World, until};
+use crate::world::{Order, World};
 use crate::world_error::WorldError;
 use machine::{Control, Input};
 use os::limits::BATCH_MAX;
@@ -280,6 +280,10 @@ impl<G: Guest> Driver<G> {
         if ended.is_ok() && !matches!(halt, Some(Halt::Lost(_))) {
             self.world.say_farewell();
         }
+        if halt.is_some() {
+            // The other side has heard how this one ends, or is live itself.
+            self.world.watch.dismiss();
+        }
         // What the guest said last stands before what is said of its end.
         self.world.consoles.finish();
         let outside = self.world.outside();
@@ -290,4 +294,9 @@ impl<G: Guest> Driver<G> {
         reporter.end(ending);
         ended.map(|_| Outcome { halt, code, figures })
     }
+}
+
+/// How long to wait from `now` until the earliest of these times; `None`: until something comes.
+fn until(now: Time, times: [Option<Time>; 2]) -> Option<Span> {
+    times.into_iter().flatten().min().map(|time| time.since(now))
 }

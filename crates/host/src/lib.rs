@@ -7,7 +7,8 @@
 //! Map, from the node outwards: `drive` is the loop, `world` does what a node's actions say. The five things
 //! outside are the crates `link`, `disk` and `arbiter` and the modules `net` and `console`. The crate
 //! `report` tells of what happens; `witness` sees panics of the guest. `needs` is what the sandbox leaves to
-//! a VM, and `operator` is what signals and Ctrl-A x mean. `run`, `pair` and `replay` are the commands: each
+//! a VM, `operator` is what signals and Ctrl-A x mean, and `watch` has a
+//! backup told of this process's end. `run`, `pair` and `replay` are the commands: each
 //! opens what `spec` asks for and starts the loop, or replays without one.
 #![forbid(unsafe_code)]
 
@@ -24,6 +25,7 @@ pub mod pair;
 pub mod replay;
 pub mod run;
 pub mod spec;
+pub mod watch;
 pub mod witness;
 pub mod world;
 pub mod world_error;

@@ -21,13 +21,14 @@ use crate::drive::{Outcome, drive};
 use crate::limits::CLAIMS_MAX;
 use crate::run::{Build, RunError, lock_all};
 use crate::spec::{PairSpec, Ports, VmSpec};
+use crate::watch::Watch;
 use crate::witness::Witness;
 use crate::world::World;
 use crate::world_error::WorldError;
 use arbiter::{Arbiter, ArbiterError, Asker, DirectoryArbiter};
 use disk::{Access, Disk, Holder};
 use link::connect::Pauses;
-use link::{Arrival, Link, LinkError, Listener, connect};
+use link::{Arrival, Attempt, Link, LinkError, Listener, connect_from};
 use os::entropy;
 use os::error::chain;
 use os::limits::LAST_WORDS_PATIENCE;
@@ -70,7 +71,9 @@ pub fn primary<G: Guest>(
     build: Build<'_, G>,
     tell: &mut dyn FnMut(&Pairing<'_>),
 ) -> Result<Outcome, RunError> {
-    let mut half = Half::open(spec, pair, Side::Primary)?;
+    // The watcher gets none of what is opened after this.
+    let watch = Watch::start(pair.watcher(), pair.address);
+    let mut half = Half::open(spec, pair, Side::Primary, watch)?;
     let security = pair.security().map_err(crate::spec::SetupError::from)?;
     let _entered = spec.enter_sandbox(Some(pair))?;
     let mut pauses = Pauses::new(pair.patience);
@@ -78,13 +81,15 @@ pub fn primary<G: Guest>(
     let mut built = Some((build(&half.config).map_err(RunError::Build)?, half.config.clone()));
     let (guest, config, formed) = loop {
         let signals = &mut half.signals;
-        let link = connect(pair.address, &security, pauses.left(), &mut |attempt| {
+        let mut progress = |attempt: &Attempt<'_>| {
             tell(&Pairing::Calling {
                 attempt: attempt.number,
                 error: attempt.error,
             });
             signals.take() == 0
-        })?;
+        };
+        let datagrams = half.watch.datagrams();
+        let link = connect_from(pair.address, &security, datagrams, pauses.left(), &mut progress)?;
         match half.shake_hands(link, &mut built, build) {
             // The backup may have been stopped just then, and another one may listen there soon: call again.
             Err(error) if error.is_broken_off() => {
@@ -123,7 +128,7 @@ pub fn backup<G: Guest>(
     build: Build<'_, G>,
     tell: &mut dyn FnMut(&Pairing<'_>),
 ) -> Result<Outcome, RunError> {
-    let mut half = Half::open(spec, pair, Side::Backup)?;
+    let mut half = Half::open(spec, pair, Side::Backup, Watch::default())?;
     let security = pair.security().map_err(crate::spec::SetupError::from)?;
     let mut listener = Listener::bind(pair.address, security)?;
     // The sandbox is entered before the first stranger can call.
@@ -172,6 +177,10 @@ struct Half<'a> {
     disks: Vec<Disk>,
     ports: Ports,
     config: Config,
+    /// Who tells the other side of this process's end.
+    watch: Watch,
+    /// What is told of it, and believed of the other side's.
+    notice: Notice,
 }
 
 /// A pair that the handshake has formed.
@@ -184,7 +193,7 @@ struct Formed {
 
 impl<'a> Half<'a> {
     /// Opens everything that takes rights which the sandbox will take away; starts no thread.
-    fn open(spec: &'a VmSpec, pair: &'a PairSpec, side: Side) -> Result<Half<'a>, RunError> {
+    fn open(spec: &'a VmSpec, pair: &'a PairSpec, side: Side, watch: Watch) -> Result<Half<'a>, RunError> {
         let signals = Signals::catch().map_err(WorldError::Poll)?;
         let arbiter = DirectoryArbiter::open(&pair.arbiter)?;
         let boot = spec.boot()?;
@@ -197,6 +206,8 @@ impl<'a> Half<'a> {
         }
         let ports = spec.open_ports()?;
         let config = spec.config(boot.clone(), &disks);
+        let can_tell = side == Side::Backup || watch.is_there();
+        let notice = spec.notice(pair, can_tell);
         Ok(Half {
             spec,
             pair,
@@ -209,6 +220,8 @@ impl<'a> Half<'a> {
             disks,
             ports,
             config,
+            watch,
+            notice,
         })
     }
 
@@ -220,7 +233,7 @@ impl<'a> Half<'a> {
             primary: formed.primary,
             peer: PeerId(0),
             timeout: formed.start.timeout,
-            notice: Notice::TimeoutOnly,
+            notice: self.notice,
             run: Options {
                 digest_every: self.spec.digest_every,
                 record: None,
@@ -246,6 +259,7 @@ impl<'a> Half<'a> {
         world.arbiter = Some(asker);
         world.reporter.introduce(link.peer(), &self.pair.arbiter);
         world.cables.look_for(self.pair.timeout);
+        world.watch = self.watch;
         world.link = Some(link);
         Ok(world)
     }

@@ -4,15 +4,17 @@
 //! The order of opening is the caller's. Nothing here locks a disk, and no thread is started before
 //! `enter_sandbox`.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use machine::{Boot, Config, NetConfig, Transport};
-use replica::{Header, Span};
+use replica::{Header, Notice, Span};
 
 use crate::console::{Console, ConsoleError, ConsoleSpec};
 use crate::net::{NetError, Port, PortSpec};
+use crate::watch::settles_with_its_writer;
 use crate::world::World;
 use crate::world_error::WorldError;
 use cable::mac::Mac;
@@ -77,6 +79,11 @@ pub struct PairSpec {
     pub timeout: Span,
     /// The primary calls the backup for at most this long.
     pub patience: Span,
+    /// Is a process that dies found out by the timeout alone, as a host is? Then no notice of a death is
+    /// left, and none believed.
+    pub timeout_only: bool,
+    /// The program that watches a primary's process, with its arguments (`os::watcher`); empty: nobody does.
+    pub watcher: Vec<OsString>,
 }
 
 /// A VM as the operator asked for it.
@@ -300,6 +307,18 @@ impl VmSpec {
         self.disks.iter().enumerate().map(open).collect()
     }
 
+    /// What may be told of this process once it has ended, if there is somebody who can tell; and whether
+    /// this side believes what is told of the other side's.
+    #[must_use]
+    pub fn notice(&self, pair: &PairSpec, can_tell: bool) -> Notice {
+        let settles = |disk: &DiskSpec| disk.read_only || settles_with_its_writer(&disk.path);
+        match can_tell && !pair.timeout_only {
+            false => Notice::TimeoutOnly,
+            true if self.disks.iter().all(settles) => Notice::Settled,
+            true => Notice::Unsettled,
+        }
+    }
+
     /// Opens the network devices' ports, which takes rights that are given up soon; starts no thread.
     ///
     /// # Errors
@@ -374,6 +393,12 @@ impl VmSpec {
 }
 
 impl PairSpec {
+    /// The program that is to watch a primary's process; empty: nobody shall.
+    #[must_use]
+    pub fn watcher(&self) -> &[OsString] {
+        if self.timeout_only { &[] } else { &self.watcher }
+    }
+
     /// How the link is protected.
     ///
     /// # Errors

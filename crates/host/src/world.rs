@@ -8,7 +8,7 @@
 use std::io;
 
 use machine::{Control, Input};
-use replica::{Action, Epoch, Event, Halt, PeerId, Shown, Span, Time};
+use replica::{Action, Epoch, Event, Halt, PeerId, Shown, Time, VmName};
 
 use crate::cables::Cables;
 use crate::console::{Consoles, Typed, Want};
@@ -16,18 +16,17 @@ use crate::limits::DISK_LOOK_EVERY;
 use crate::log_file::LogFile;
 use crate::net::Announcer;
 use crate::operator::Operator;
+use crate::watch::Watch;
 use crate::world_error::WorldError;
 use arbiter::Asker;
 use disk::{Completion, DiskPool, Holder};
-use link::{Link, LinkError, Traffic};
-use os::limits::BATCH_MAX;
-use os::limits::LAST_WORDS_PATIENCE;
+use link::{Heartbeats, Link, LinkError, Traffic};
+use os::limits::{BATCH_MAX, LAST_WORDS_PATIENCE};
 use os::poll::{Interest, Poller, Token};
 use os::signals::Signals;
 use os::sys::clock;
 use os::wake::Waker;
 use os::{entropy, error};
-use replica::VmName;
 use report::{Course, Happening, OnPanic, Outside, Reporter, Wish};
 
 /// The link to the other half of the pair.
@@ -37,6 +36,7 @@ const WAKER: Token = Token(0);
 const LINK: Token = Token(1);
 const HEARTBEATS: Token = Token(2);
 const SIGNALS: Token = Token(3);
+const WATCHER: Token = Token(4);
 
 /// Everything around a node. What a command does not need stays empty.
 #[derive(Debug)]
@@ -79,8 +79,12 @@ pub struct World {
     operator: Operator,
     /// What is done about a guest whose kernel has panicked.
     pub on_panic: OnPanic,
-    /// When the disks' sizes are looked at next.
+    /// When the disks' sizes are looked at.
     sizes_due: Time,
+    /// Who tells the other side when this process has ended.
+    pub watch: Watch,
+    /// A backup's heartbeats after its link is gone: the notice that the primary has died comes among them.
+    left: Option<Heartbeats>,
 }
 
 /// What the loop is to do next.
@@ -119,6 +123,8 @@ impl World {
             operator: Operator::default(),
             on_panic: OnPanic::default(),
             sizes_due: clock::now().after(DISK_LOOK_EVERY),
+            watch: Watch::default(),
+            left: None,
         }
     }
 
@@ -131,6 +137,7 @@ impl World {
         if let Some(signals) = &self.signals {
             poller.add(signals, SIGNALS, Interest::Read)?;
         }
+        self.watch.register(poller, WATCHER, &mut self.reporter)?;
         if let Some(link) = &self.link {
             poller.add(link, LINK, Interest::Read)?;
             poller.add(&link.heartbeats_fd(), HEARTBEATS, Interest::Read)?;
@@ -210,6 +217,7 @@ impl World {
             LINK => self.read_link(poller, handle)?,
             HEARTBEATS => self.read_heartbeats(handle),
             WAKER => return self.on_wake(poller, handle),
+            WATCHER => self.watch.hear(poller, WATCHER, &mut self.reporter)?,
             SIGNALS => {
                 for _ in 0..self.signals.as_mut().map_or(0, Signals::take) {
                     let course = self.operator.wants_the_end(Wish::Signal, self.reporter.role());
@@ -257,7 +265,8 @@ impl World {
 
     fn read_heartbeats(&mut self, handle: &mut dyn FnMut(Event)) {
         for _ in 0..BATCH_MAX {
-            let beat = self.link.as_mut().and_then(|link| link.heartbeats().receive());
+            let source = self.link.as_mut().map(Link::heartbeats).or(self.left.as_mut());
+            let beat = source.and_then(Heartbeats::receive);
             let Some(beat) = beat else { return };
             handle(Event::Heartbeat(PEER, beat));
         }
@@ -347,17 +356,17 @@ impl World {
     /// Closes a link that has failed, and tells the node and the operator.
     fn lose_link(&mut self, error: &LinkError, handle: &mut dyn FnMut(Event)) {
         let reason = error::chain(error);
-        self.drop_link();
+        self.left = self.drop_link().filter(|_| !self.live).map(Heartbeats::from);
         self.reporter.lost_link(reason);
         handle(Event::LinkLost(PEER));
     }
 
-    /// Closes the link and keeps the count of its traffic.
-    fn drop_link(&mut self) {
+    /// Takes the link away and keeps the count of its traffic.
+    fn drop_link(&mut self) -> Option<Link> {
         self.past = self.traffic();
-        self.link = None;
         self.link_stuck = false;
         self.link_dirty = false;
+        self.link.take()
     }
 
     /// Does one action. Actions take effect in the order of the calls. Messages in a row are collected and
@@ -378,13 +387,12 @@ impl World {
         match action {
             Action::Send(_, message) => self.send(&message, poller, handle)?,
             Action::Heartbeat(_, beat) => {
-                if let Some(link) = &mut self.link {
-                    link.heartbeats().send(&beat);
-                }
+                self.link
+                    .iter_mut()
+                    .for_each(|link| link.heartbeats().send(&beat));
             }
-            // Nobody watches this process: its node is told so by its options, and says nothing of the kind.
-            Action::Notice(..)
-            | Action::Check(..)
+            Action::Notice(_, notice) => self.watch.leave(&notice, self.link.as_mut()),
+            Action::Check(..)
             | Action::Supply { .. }
             | Action::Bulk(..)
             | Action::HangUp(_)
@@ -448,7 +456,9 @@ impl World {
             self.announcer.begin(clock::now());
         }
         // A replica that is live alone has nothing more to say to its old peer, and nothing to hear from it.
-        self.drop_link();
+        drop(self.drop_link());
+        self.left = None;
+        self.watch.dismiss();
         Ok(())
     }
 
@@ -494,10 +504,4 @@ impl World {
             tracing::debug!("the peer did not hear the last words: {}", error::chain(&error));
         }
     }
-}
-
-/// How long to wait from `now` until the earliest of these times; `None`: until something comes.
-#[must_use]
-pub fn until(now: Time, times: [Option<Time>; 2]) -> Option<Span> {
-    times.into_iter().flatten().min().map(|time| time.since(now))
 }

@@ -131,6 +131,8 @@ fn spec(dir: &Path) -> (VmSpec, PairSpec) {
         arbiter: dir.join("arbiter"),
         timeout: Span::from_ms(1_000),
         patience: Span::from_ms(1_000),
+        timeout_only: false,
+        watcher: Vec::new(),
     };
     (spec, pair)
 }

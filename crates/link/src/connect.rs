@@ -5,7 +5,7 @@
 //! when patience is over, the error is handed up.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::BorrowedFd;
 use std::thread;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::bulk::connection::Connection;
 use super::bulk::token::Token;
+use super::heartbeat::Heartbeats;
 use super::key::Security;
 use super::noise::{Made, NoiseHandshake};
 use super::talk::End;
@@ -35,21 +36,48 @@ pub struct Attempt<'a> {
     pub error: &'a io::Error,
 }
 
-/// Calls `peer` until it answers or `patience` is over. `progress` is told of each failed attempt; the search
-/// ends when it says `false`.
+/// As [`connect_from`], with a socket for heartbeats that is made for this link.
 ///
 /// # Errors
-/// Nobody answers, or the one that answers has another key, another mode or another version.
+/// As [`connect_from`].
 pub fn connect(
     peer: SocketAddr,
     security: &Security,
     patience: Span,
     progress: &mut dyn FnMut(&Attempt<'_>) -> bool,
 ) -> Result<Link, LinkError> {
+    connect_from(peer, security, None, patience, progress)
+}
+
+/// A socket for the heartbeats of links to `peer`, for [`connect_from`].
+///
+/// # Errors
+/// The host gives no more sockets.
+pub fn datagrams_to(peer: SocketAddr) -> io::Result<UdpSocket> {
+    let anywhere: IpAddr = match peer {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    UdpSocket::bind(SocketAddr::new(anywhere, 0))
+}
+
+/// Calls `peer` until it answers or `patience` is over. The heartbeats go through `datagrams` if there is
+/// such a socket, of which somebody else may have a copy: both then speak from one port to one peer.
+/// `progress` is told of each failed attempt; the search ends when it says `false`.
+///
+/// # Errors
+/// Nobody answers, or the one that answers has another key, another mode or another version.
+pub fn connect_from(
+    peer: SocketAddr,
+    security: &Security,
+    datagrams: Option<&UdpSocket>,
+    patience: Span,
+    progress: &mut dyn FnMut(&Attempt<'_>) -> bool,
+) -> Result<Link, LinkError> {
     let mut pauses = Pauses::new(patience);
     for number in 1.. {
         let failed = match TcpStream::connect_timeout(&peer, CONNECT_TIMEOUT) {
-            Ok(stream) => match shake_hands(stream, End::CallsForMain, security, None) {
+            Ok(stream) => match shake_hands(stream, End::CallsForMain, security, datagrams, None) {
                 Ok(Made::Main(link)) => return Ok(*link),
                 Ok(Made::Bulk(_)) => return Err(LinkError::Stranger { peer }),
                 Err(error) if error.is_final() => return Err(error),
@@ -76,6 +104,13 @@ pub fn connect(
     Err(LinkError::Stopped)
 }
 
+/// Closes a link that the peer has closed, and leaves its heartbeats: the peer's last one may still come.
+impl From<Link> for Heartbeats {
+    fn from(link: Link) -> Heartbeats {
+        link.heartbeats
+    }
+}
+
 /// Calls `peer`, where the main link of this token leads, for the bulk link, until it answers or
 /// [`BULK_CALL_PATIENCE`] is over. Whenever `stop` becomes readable, the search ends.
 ///
@@ -91,7 +126,7 @@ pub(crate) fn connect_bulk(
     let mut pauses = Pauses::new(BULK_CALL_PATIENCE);
     loop {
         let made = reach(peer, stop)
-            .and_then(|stream| shake_hands(stream, End::CallsForBulk(token), security, Some(stop)));
+            .and_then(|stream| shake_hands(stream, End::CallsForBulk(token), security, None, Some(stop)));
         let error = match made {
             Ok(Made::Bulk(connection)) => return Ok(connection),
             Ok(Made::Main(_)) => LinkError::Stranger { peer },
@@ -144,9 +179,13 @@ fn shake_hands(
     stream: TcpStream,
     end: End,
     security: &Security,
+    datagrams: Option<&UdpSocket>,
     stop: Option<BorrowedFd<'_>>,
 ) -> Result<Made, LinkError> {
     let mut handshake = NoiseHandshake::new(stream, end, security)?;
+    let peer = handshake.peer();
+    let copy = datagrams.map(UdpSocket::try_clone).transpose();
+    handshake.use_datagrams(copy.map_err(|source| LinkError::Io { peer, source })?);
     loop {
         if handshake.advance()? {
             return handshake.finish();

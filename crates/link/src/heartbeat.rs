@@ -13,6 +13,8 @@ use crate::limits::HEARTBEAT_LEN_MAX;
 
 const MAGIC: [u8; 4] = *b"LSHB";
 const HEADER_LEN: usize = MAGIC.len() + 8;
+/// Counter of the datagram that is sent after this end's process has ended: none has a higher one.
+const LAST: u64 = u64::MAX;
 
 /// One end of the heartbeat channel.
 #[derive(Debug)]
@@ -73,12 +75,24 @@ impl Heartbeats {
             payload.len()
         );
         self.sent += 1;
-        let counter = self.sent.to_le_bytes();
-        let code = authenticate(&self.send_key, &[&counter, payload]);
-        let datagram = [&MAGIC[..], &counter, payload, &code].concat();
+        let datagram = self.seal(self.sent, payload);
         if let Err(error) = self.socket.send(&datagram) {
             tracing::debug!("heartbeat not sent: {error}");
         }
+    }
+
+    /// The last datagram of this session, for somebody else to send through this socket once this process has
+    /// ended: after it the other end believes no heartbeat of the session any more, and it says nothing in
+    /// any other session.
+    #[must_use]
+    pub fn seal_last(&self, payload: &[u8]) -> Vec<u8> {
+        self.seal(LAST, payload)
+    }
+
+    fn seal(&self, counter: u64, payload: &[u8]) -> Vec<u8> {
+        let counter = counter.to_le_bytes();
+        let code = authenticate(&self.send_key, &[&counter, payload]);
+        [&MAGIC[..], &counter, payload, &code].concat()
     }
 
     /// The next genuine heartbeat that has arrived, if any.
@@ -176,6 +190,43 @@ mod tests {
         ];
         right.socket.send(&echo.concat()).unwrap();
         assert_eq!((left.receive(), left.ignored), (None, 1));
+    }
+
+    #[test]
+    fn the_last_datagram_is_believed_once_and_nothing_after_it() {
+        let security = Security::Key(Key::new([3; 32]));
+        let (mut left, mut right) = pair(&security, &security, b"session");
+        left.send(b"one");
+        assert_eq!(right.receive().unwrap(), b"one");
+        // Sealed early, and sent by another holder of the socket.
+        let last = left.seal_last(b"ended");
+        left.send(b"two");
+        assert_eq!(right.receive().unwrap(), b"two");
+        let watcher = left.socket.try_clone().unwrap();
+        watcher.send(&last).unwrap();
+        watcher.send(&last).unwrap();
+        assert_eq!(right.receive().unwrap(), b"ended");
+        left.send(b"three");
+        assert_eq!((right.receive(), right.ignored), (None, 2));
+    }
+
+    #[test]
+    fn the_last_datagram_of_another_session_or_key_is_ignored() {
+        let security = Security::Key(Key::new([3; 32]));
+        for (other, session) in [
+            (security.clone(), &b"an earlier session"[..]),
+            (Security::Key(Key::new([4; 32])), &b"session"[..]),
+            (Security::Insecure, &b"session"[..]),
+        ] {
+            let (left, mut right) = pair(&other, &security, b"session");
+            let (former, _) = pair(&other, &other, session);
+            let derived = Heartbeats {
+                send_key: derive(&other, b"heartbeat from initiator", session),
+                ..former
+            };
+            left.socket.send(&derived.seal_last(b"ended")).unwrap();
+            assert_eq!((right.receive(), right.ignored), (None, 1));
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 
 pub use bulk::token::{Token, Tokens};
-pub use connect::{Attempt, connect};
+pub use connect::{Attempt, connect, connect_from, datagrams_to};
 pub use error::LinkError;
 pub use heartbeat::Heartbeats;
 pub use key::{Key, KeyError, KeyFile, Security};

@@ -6,7 +6,7 @@
 //! of it.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use replica::Time;
@@ -57,6 +57,11 @@ impl NoiseHandshake {
             arrived: Vec::new(),
             deadline: clock::now().after(HANDSHAKE_TIMEOUT),
         })
+    }
+
+    /// Has the heartbeats of a main link go through this socket instead of one that is made for it.
+    pub fn use_datagrams(&mut self, datagrams: Option<UdpSocket>) {
+        self.talk.datagrams = datagrams;
     }
 
     /// Address of the other end.

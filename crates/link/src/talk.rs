@@ -120,6 +120,8 @@ pub struct Talk {
     stage: Stage,
     /// Bytes that are to be written.
     pub(super) outgoing: Vec<u8>,
+    /// The socket that heartbeats will go through; `None`: one is made when it is needed.
+    pub(super) datagrams: Option<UdpSocket>,
 }
 
 impl Talk {
@@ -136,6 +138,7 @@ impl Talk {
             security: security.clone(),
             stage: Stage::Greeting { ours },
             outgoing: ours.to_vec(),
+            datagrams: None,
         })
     }
 
@@ -402,12 +405,14 @@ impl Talk {
 
     /// The responder's heartbeats use the number of its TCP port if it is free, so that one firewall rule
     /// does for both; the number is told to the peer in any case.
-    fn udp_socket(&self) -> Result<(UdpSocket, u16), LinkError> {
+    fn udp_socket(&mut self) -> Result<(UdpSocket, u16), LinkError> {
+        let given = self.datagrams.take();
         let bind = || {
             let local = self.local;
-            let own = match self.end.party() {
-                Party::Responder => UdpSocket::bind(local).ok(),
-                Party::Initiator => None,
+            let own = match (given, self.end.party()) {
+                (Some(given), _) => Some(given),
+                (None, Party::Responder) => UdpSocket::bind(local).ok(),
+                (None, Party::Initiator) => None,
             };
             let socket = match own {
                 Some(socket) => socket,

@@ -2,9 +2,9 @@
 //!
 //! Map: `poll`, `wake` and `signals` are how a thread waits; `outlet`, `stderr`, `bounded_file` and
 //! `terminal` are how something is said without waiting for whoever reads it; `sandbox` is what a process
-//! gives up, and starts its threads; `parent` ends a process with the one that started it; `entropy`,
-//! `error`, `identity` and `sys` are small. Nothing here knows what a replica, a disk or a gateway is, and
-//! only `sys` may hold unsafe code.
+//! gives up, and starts its threads; `parent` ends a process with the one that started it; `watcher` tells
+//! somebody else of a process's end; `entropy`, `error`, `identity` and `sys` are small. Nothing here knows
+//! what a replica, a disk or a gateway is, and only `sys` may hold unsafe code.
 #![deny(unsafe_code)]
 
 pub mod bounded_file;
@@ -21,3 +21,4 @@ pub mod stderr;
 pub mod sys;
 pub mod terminal;
 pub mod wake;
+pub mod watcher;

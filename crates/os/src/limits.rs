@@ -29,3 +29,16 @@ pub const STDERR_BACKLOG_MAX: usize = 256 << 10;
 /// Longest time that the end of a process waits for those who hear its last words: the peer, a console,
 /// standard error, the file of events.
 pub const LAST_WORDS_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Longest datagram that can be left with a watcher.
+pub const NOTICE_LEN_MAX: usize = 2048;
+/// Pauses before each attempt of a watcher to send its datagram: one may be lost, and an outage be short. The
+/// watcher ends after the last one.
+pub const NOTICE_PAUSES: [Duration; 6] = [
+    Duration::ZERO,
+    Duration::from_millis(1),
+    Duration::from_millis(4),
+    Duration::from_millis(15),
+    Duration::from_millis(60),
+    Duration::from_millis(120),
+];

@@ -78,6 +78,23 @@ pub enum Happening {
         /// What stands in the way, if that is known.
         reason: Option<String>,
     },
+    /// A process of its own will tell the backup at once when this process has ended.
+    Watched {
+        /// Number of that process.
+        watcher: u32,
+    },
+    /// Nobody tells the backup any more when this process has ended.
+    Unwatched {
+        /// What became of whoever did, or why nobody could.
+        reason: String,
+    },
+    /// The host of a dead primary says that its process has ended: its lease need not be waited for.
+    PeerEnded {
+        /// Address of the primary.
+        peer: String,
+        /// Milliseconds since the suspicion; 0 if this is the suspicion.
+        after_ms: f64,
+    },
     /// This side is alone and live: outputs leave from here on.
     GoLive {
         /// The epoch under which this side is live.
@@ -281,6 +298,8 @@ impl Happening {
                 VerdictWord::Lost => format!("the arbiter has given epoch {epoch} to the other side"),
                 VerdictWord::Unreachable => return None,
             },
+            Happening::PeerEnded { peer, .. } => ended_sentence(peer),
+            Happening::Unwatched { reason } => unwatched_sentence(reason),
             Happening::GoLive { epoch, was, after_ms } if *was == RoleWord::Backup => format!(
                 "this side is live, epoch {epoch}, {after_ms:.0} ms after the primary's last sign of life; \
                  the VM has no backup now"
@@ -323,6 +342,7 @@ impl Happening {
             Happening::Role { .. }
             | Happening::Cloning { .. }
             | Happening::Claim { .. }
+            | Happening::Watched { .. }
             | Happening::GoLive { .. }
             | Happening::DiskWriter
             | Happening::LinkLost { .. }
@@ -355,6 +375,19 @@ fn size_sentence(path: &str, before: u64, sectors: u64) -> String {
     format!(
         "the disk {path} has shrunk from {was} to {is}, and the guest is not told: reads behind the end fail \
          or wait; make the disk as large again with `truncate`"
+    )
+}
+
+/// The sentence that the host of the primary at `peer` says that the primary's process has ended.
+fn ended_sentence(peer: &str) -> String {
+    format!("the primary's host says that the process has ended ({peer}): it shows nothing any more")
+}
+
+/// The sentence that nobody watches this process any more, or yet.
+fn unwatched_sentence(reason: &str) -> String {
+    format!(
+        "nobody tells the backup any more if this process dies ({reason}); a client's pause would then be \
+         the timeout, as when this host dies"
     )
 }
 
@@ -406,7 +439,22 @@ mod tests {
         let mut all = replica_samples();
         all.extend(disk_samples());
         all.extend(clone_samples());
+        all.extend(watcher_samples());
         all
+    }
+
+    /// Those of watchers and deaths.
+    fn watcher_samples() -> Vec<Happening> {
+        vec![
+            Happening::Watched { watcher: 4712 },
+            Happening::Unwatched {
+                reason: "its watcher has ended: signal: 9 (SIGKILL)".into(),
+            },
+            Happening::PeerEnded {
+                peer: "10.0.0.1:40000".into(),
+                after_ms: 0.5,
+            },
+        ]
     }
 
     /// Those of a replica and its operator.
@@ -549,6 +597,9 @@ mod tests {
             Happening::Cloning { .. } => 17,
             Happening::CloneFailed { .. } => 18,
             Happening::Protected { .. } => 19,
+            Happening::Watched { .. } => 20,
+            Happening::Unwatched { .. } => 21,
+            Happening::PeerEnded { .. } => 22,
         }
     }
 
@@ -556,8 +607,8 @@ mod tests {
     fn there_is_a_sample_of_every_kind_of_event() {
         let mut kinds: Vec<usize> = samples().iter().map(kind).collect();
         kinds.sort_unstable();
-        assert_eq!(kinds, (0..20).collect::<Vec<_>>());
-        assert_eq!(DOCUMENT.matches("\n### ").count(), 20, "each has a section");
+        assert_eq!(kinds, (0..23).collect::<Vec<_>>());
+        assert_eq!(DOCUMENT.matches("\n### ").count(), 23, "each has a section");
     }
 
     #[test]
@@ -608,6 +659,9 @@ mod tests {
             "the disk /shared/shop.raw has grown from 2 GiB to 4 GiB; the guest is told its new size",
             "10.0.0.3:7800 has not become the backup: the link to it broke; the guest has not noticed",
             "the VM has a backup at 10.0.0.3:7800, epoch 8, after 4.2 s (200 MiB copied, the guest stood 1.8 ms)",
+            "nobody tells the backup any more if this process dies (its watcher has ended: signal: 9 \
+             (SIGKILL)); a client's pause would then be the timeout, as when this host dies",
+            "the primary's host says that the process has ended (10.0.0.1:40000): it shows nothing any more",
         ];
         assert_eq!(sentences, expected);
     }

@@ -68,6 +68,8 @@ pub struct Reporter {
     console: String,
     /// How the link to the peer ended, until the suspicion that follows is told.
     link_lost: Option<String>,
+    /// Was it told that the primary's host says that the primary's process has ended?
+    peer_ended: bool,
     /// The question to the arbiter that has no decision yet; `None`: nothing is asked.
     waiting: Option<Waiting>,
 }
@@ -117,6 +119,7 @@ impl Reporter {
             arbiter: "of no pair".into(),
             console: "none".into(),
             link_lost: None,
+            peer_ended: false,
             waiting: None,
         })
     }
@@ -157,6 +160,7 @@ impl Reporter {
     pub fn look_at_role(&mut self, metrics: &Metrics) {
         let before = self.role.replace(metrics.role);
         if before == Some(metrics.role) {
+            self.look_at_death(metrics);
             return;
         }
         self.happened(Happening::Role {
@@ -182,6 +186,17 @@ impl Reporter {
                 }
             }
             _ => {}
+        }
+        self.look_at_death(metrics);
+    }
+
+    /// Tells, once, that the primary's host says that its process has ended.
+    fn look_at_death(&mut self, metrics: &Metrics) {
+        let Some(at) = metrics.peer_ended_at else { return };
+        if !std::mem::replace(&mut self.peer_ended, true) {
+            let peer = self.peer.clone();
+            let after_ms = ms(at.since(metrics.suspected_at.unwrap_or(at)));
+            self.happened(Happening::PeerEnded { peer, after_ms });
         }
     }
 

@@ -225,10 +225,17 @@ pub struct PairArgs {
     pub arbiter: Option<PathBuf>,
     /// Silence in ms after which the other side is suspected [default: 500]
     ///
-    /// At least 100. A client's pause at a failover is this time and a few milliseconds.
+    /// At least 100. A client's pause is this time and a few milliseconds when the primary's host dies or is
+    /// cut off. When only the primary's process dies, its host tells the backup at once.
     #[arg(long, value_name = "MS", help_heading = PAIR,
         value_parser = values::value(values::timeout_ms))]
     pub timeout_ms: Option<u64>,
+    /// Have a process that dies be found out by the timeout alone
+    ///
+    /// The primary then starts no process that watches it and tells the backup of its end, and the backup
+    /// believes none. Either side's word is enough.
+    #[arg(long, hide_short_help = true, help_heading = PAIR)]
+    pub timeout_only: bool,
     /// Use the key though other users can read or change its file
     #[arg(long, hide_short_help = true, help_heading = PAIR)]
     pub allow_open_key: bool,
@@ -409,6 +416,9 @@ pub struct DemoArgs {
     /// Silence in ms after which a side is suspected, at least 100
     #[arg(long, value_name = "MS", default_value_t = 500, value_parser = values::value(values::timeout_ms))]
     pub timeout_ms: u64,
+    /// Have the killed process be found out by the timeout alone, as a dead host is
+    #[arg(long)]
+    pub timeout_only: bool,
     /// Keep the demo's directory, and tell where it is
     ///
     /// It has the events and words of all processes.

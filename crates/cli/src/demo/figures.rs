@@ -42,8 +42,11 @@ pub struct Figures {
     pub detection_ms: f64,
     /// Time from the suspicion to being live.
     pub go_live_ms: f64,
-    /// The first part of it: the log is replayed to its end, and the old primary's lease is waited for.
+    /// The first part of it: the log is replayed to its end, and what comes first is waited for, the word of
+    /// the old primary's host that its process has ended, or the end of its lease.
     pub lease_ms: f64,
+    /// Whether the old primary's host said so.
+    pub death_told: bool,
     /// The rest of it: the arbiter is asked, and the guest shown.
     pub claim_ms: f64,
     pub lag_ms_p50: f64,
@@ -122,6 +125,7 @@ impl Report {
                 "harts": args.harts,
                 "clients": args.clients,
                 "timeout_ms": args.timeout_ms,
+                "timeout_only": args.timeout_only,
             },
             "seen": self.figures,
         }))?)
@@ -155,7 +159,11 @@ impl Report {
             );
             line("  found out after", format!("{:.1} ms", f.detection_ms));
             if self.kill != Kill::Backup {
-                line("  lease of the old primary", format!("{:.1} ms", f.lease_ms));
+                let waited_for = match f.death_told {
+                    true => "  told of its death after",
+                    false => "  lease of the old primary",
+                };
+                line(waited_for, format!("{:.1} ms", f.lease_ms));
             }
             line("  claimed and live", format!("{:.1} ms", f.claim_ms));
         }
@@ -247,6 +255,8 @@ impl Figures {
             .find(is_claim);
         self.lease_ms = claim.map_or(0.0, |claim| (claim.time_ns - event_ns) as f64 / 1e6 - suspected);
         self.claim_ms = self.go_live_ms - self.lease_ms;
+        let is_told = |line: &Line| matches!(line.happening, Happening::PeerEnded { .. });
+        self.death_told = survivor.iter().any(is_told);
     }
 }
 

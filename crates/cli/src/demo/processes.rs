@@ -317,6 +317,7 @@ fn arguments(
         ("--figures-every", Some(FIGURES_EVERY_MS.into())),
     ]
     .into_iter()
+    .chain(args.timeout_only.then_some(("--timeout-only", None)))
     .flat_map(|(word, value)| std::iter::once(word.to_owned()).chain(value))
     .collect()
 }

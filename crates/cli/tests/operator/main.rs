@@ -3,6 +3,7 @@
 //!
 //! `site` starts the processes and `guests` has what runs in them; the other files are the tests, by subject.
 
+mod deaths;
 mod ends;
 mod guests;
 mod site;

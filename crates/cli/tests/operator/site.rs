@@ -127,9 +127,15 @@ impl Site {
     }
 
     pub fn silent_half(&self, role: &str, address: &str) -> Command {
+        // The timeout is long because the tests run beside others; a takeover from a primary that stands
+        // still takes this long.
+        self.half_within(role, address, "3000")
+    }
+
+    /// The command of one half of a pair with this timeout.
+    pub fn half_within(&self, role: &str, address: &str, timeout_ms: &str) -> Command {
         let mut half = self.lockstep(role);
-        // The timeout is long because the tests run beside others; a takeover after a death takes this long.
-        half.args(["--timeout-ms", "3000", "--backup", address, "--key"]);
+        half.args(["--timeout-ms", timeout_ms, "--backup", address, "--key"]);
         half.arg(self.path("key"))
             .arg("--arbiter")
             .arg(self.path("arbiter"));

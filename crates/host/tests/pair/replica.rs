@@ -76,6 +76,8 @@ fn child_that_is_a_replica() {
         // Long, because the tests run beside others; a takeover takes this long (the lease of the primary).
         timeout: Span::from_ms(3_000),
         patience: Span::from_ms(60_000),
+        timeout_only: false,
+        watcher: Vec::new(),
     };
     if let Some(socket) = std::env::var_os(ECHOES) {
         let path = dir.join(format!("{role}.socket"));

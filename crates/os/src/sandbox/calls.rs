@@ -100,6 +100,9 @@ pub const STREAMS: &[c_long] = &[
     libc::SYS_epoll_pwait2,
 ];
 
+/// Asking whether a process that this one started before it entered the sandbox, its watcher, has ended.
+pub const CHILDREN: &[c_long] = &[libc::SYS_wait4, libc::SYS_waitid];
+
 /// Calls that only the start of a process makes: listening, waking, catching signals, and entering the
 /// sandbox with the process and its threads.
 pub const START: &[c_long] = &[

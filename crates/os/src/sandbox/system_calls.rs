@@ -20,7 +20,7 @@ use seccompiler::{
     apply_filter,
 };
 
-use super::calls::{ALWAYS, FILES, NAMES, NEVER, START, STREAMS, older};
+use super::calls::{ALWAYS, CHILDREN, FILES, NAMES, NEVER, START, STREAMS, older};
 
 /// What a thread is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub enum Kind {
     Caller,
     /// The one thread of a gateway.
     Gateway,
+    /// The one thread of a watcher (`crate::watcher`), which sends what it was given and does nothing else.
+    Watcher,
 }
 
 /// Which sockets a process may make after its start.
@@ -139,7 +141,7 @@ fn never() -> Built<BpfProgram> {
 
 fn of_process(sockets: Sockets) -> Built<BpfProgram> {
     let mut rules = Rules::new();
-    let lists = [ALWAYS, FILES, NAMES, STREAMS, START];
+    let lists = [ALWAYS, CHILDREN, FILES, NAMES, STREAMS, START];
     let older = [
         older::ALWAYS,
         older::FILES,
@@ -182,6 +184,7 @@ fn of_thread(kind: Kind, sockets: Sockets) -> Built<BpfProgram> {
         Kind::Disk | Kind::Arbiter => &[FILES, NAMES, older::FILES, older::NAMES],
         Kind::Log => &[FILES, older::FILES],
         Kind::Cable | Kind::Bulk | Kind::Caller => &[STREAMS, older::STREAMS],
+        Kind::Watcher => &[&[libc::SYS_recvfrom]],
     };
     for list in lists {
         always(&mut rules, list);
@@ -192,12 +195,12 @@ fn of_thread(kind: Kind, sockets: Sockets) -> Built<BpfProgram> {
         _ => requests(&mut rules, &[REQUESTS])?,
     }
     if kind == Kind::Guest {
-        // The engine maps the memory of its code when it is first run, and this thread starts those that plug
-        // in cables.
+        // The engine maps the memory of its code when it is first run; threads to plug in cables start here.
         always(
             &mut rules,
             &[libc::SYS_mmap, libc::SYS_mprotect, libc::SYS_seccomp],
         );
+        always(&mut rules, CHILDREN);
         threads(&mut rules)?;
         sandboxing(&mut rules)?;
     } else {
@@ -242,7 +245,7 @@ fn connections(rules: &mut Rules, kind: Kind, sockets: Sockets) -> Built<()> {
             }
         }
         Kind::Console => always(rules, &[libc::SYS_accept4]),
-        Kind::Disk | Kind::Log | Kind::Arbiter | Kind::Bulk => {}
+        Kind::Disk | Kind::Log | Kind::Arbiter | Kind::Bulk | Kind::Watcher => {}
     }
     Ok(())
 }
@@ -384,7 +387,7 @@ fn filter(rules: Rules, others: SeccompAction, these: SeccompAction) -> Built<Bp
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 9] = [
+    const KINDS: [Kind; 10] = [
         Kind::Guest,
         Kind::Disk,
         Kind::Log,
@@ -394,6 +397,7 @@ mod tests {
         Kind::Bulk,
         Kind::Caller,
         Kind::Gateway,
+        Kind::Watcher,
     ];
 
     #[test]
