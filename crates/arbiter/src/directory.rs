@@ -1,52 +1,60 @@
-//! `DirectoryArbiter`: an arbiter that is a directory on storage both hosts share. `link(2)` is its
-//! test-and-set.
+//! `DirectoryCells`: cells as the files of a directory on storage that both hosts share. `link(2)` is what
+//! writes a cell once.
 //!
-//! A claim is written to a file of its own and made durable; then it is linked to the name of the epoch,
-//! which succeeds for exactly one claimant, on local file systems and on NFS. NFS may lose the answer of a
-//! link that was made, so who gets "exists" looks whether the file there is its own.
+//! A value is written to a file of its own and made durable; then that file is linked to the cell's name,
+//! which succeeds for exactly one process, on local file systems and on NFS. The answer of the link is not
+//! believed, since a network file system may lose the answer of a link that was made, or report a link that
+//! was not: what counts is what the cell's file then holds.
 //!
-//! A path can lead to different directories on two hosts, or to an empty one where a mount is missing. So a
-//! claim that ends a pair names the owner of the epoch before, and only a directory that holds that owner's
-//! claim answers it. Claims must never be changed or removed: only so does it not matter how much earlier
-//! than the link they are read.
+//! A process that is killed leaves a file of its own behind, whose name begins with a dot. It is nobody's
+//! claim, and is removed after a week.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use replica::{Claim, Epoch, Verdict};
+use replica::{Epoch, VmName};
 
-use crate::{Answer, Arbiter, ArbiterError};
-use replica::VmName;
-
-/// First line of every claim.
-const HEADER: &str = "lockstep claim 1";
+use crate::ArbiterError;
+use crate::cells::{Cell, Cells, Created};
+use crate::limits::{CELL_LEN_MAX, CLAIM_AGE_MIN, CLAIMS_KEPT};
+use crate::record::Process;
+use crate::test_and_set::TestAndSet;
 
 /// An arbiter in a shared directory.
+pub type DirectoryArbiter = TestAndSet<DirectoryCells>;
+
+/// What the names of files begin with that a process uses for itself alone. No VM's name begins with a dot.
+const OWN_FILES: [&str; 2] = [".cell.", ".probe."];
+
+/// Cells in a shared directory.
 #[derive(Debug)]
-pub struct DirectoryArbiter {
+pub struct DirectoryCells {
     directory: PathBuf,
 }
 
 impl DirectoryArbiter {
+    /// Uses `directory` for claims of `process`, after having written a file there to see that it can.
+    ///
+    /// # Errors
+    /// The directory does not exist or cannot be written.
+    pub fn open(directory: &Path, process: Process) -> Result<DirectoryArbiter, ArbiterError> {
+        Ok(TestAndSet::over(DirectoryCells::open(directory)?, process))
+    }
+}
+
+impl DirectoryCells {
     /// Uses `directory`, after having written a file there to see that it can.
     ///
     /// # Errors
     /// The directory does not exist or cannot be written.
-    pub fn open(directory: &Path) -> Result<DirectoryArbiter, ArbiterError> {
-        let arbiter = DirectoryArbiter {
+    pub fn open(directory: &Path) -> Result<DirectoryCells, ArbiterError> {
+        let mut cells = DirectoryCells {
             directory: directory.into(),
         };
-        arbiter.touch()?;
-        Ok(arbiter)
-    }
-
-    /// Makes a file in the directory and removes it: so the directory can be written, and what a network file
-    /// system remembers of it is out of date.
-    fn touch(&self) -> Result<(), ArbiterError> {
-        let probe = self.unique_path("probe");
-        let result = write_durably(&probe, b"probe\n").and_then(|()| fs::remove_file(&probe));
-        result.map_err(|source| self.unusable(source))
+        cells.refresh()?;
+        Ok(cells)
     }
 
     fn unusable(&self, source: io::Error) -> ArbiterError {
@@ -56,158 +64,139 @@ impl DirectoryArbiter {
         }
     }
 
-    fn claim_path(&self, vm: &VmName, epoch: Epoch) -> PathBuf {
-        // The epoch has digits of fixed length, so that a listing is in the order of epochs.
-        self.directory.join(format!("{vm}.{:020}.claim", epoch.0))
+    /// The file of a cell. Epochs have digits of fixed length, so that a listing is in their order.
+    fn path(&self, vm: &VmName, cell: Cell) -> PathBuf {
+        self.directory.join(match cell {
+            Cell::Id => format!("{vm}.id"),
+            Cell::Claim(epoch) => format!("{vm}.{:020}.claim", epoch.0),
+            Cell::End(epoch) => format!("{vm}.{:020}.end", epoch.0),
+        })
     }
 
-    /// A path that no other process on any host uses. Its name begins with a dot, which no VM's name does.
-    fn unique_path(&self, purpose: &str) -> PathBuf {
+    /// A path that no other process on any host uses.
+    fn own_path(&self, start: &str) -> PathBuf {
         self.directory
-            .join(format!(".{purpose}.{:032x}", os::entropy::random_u128()))
+            .join(format!("{start}{:032x}", os::entropy::random_u128()))
     }
 
-    /// The claim, as [`Arbiter::claim`] describes it, with an error where the arbiter cannot be reached.
-    fn try_claim(&self, vm: &VmName, claim: &Claim) -> Result<Answer, ArbiterError> {
-        let path = self.claim_path(vm, claim.epoch);
-        if let Some(after) = claim.after {
-            self.owned_by(vm, Epoch(claim.epoch.0.saturating_sub(1)), after)?;
+    /// What the file of a cell holds; `None`: there is none.
+    fn content(&self, path: &Path) -> Result<Option<Vec<u8>>, ArbiterError> {
+        let mut bytes = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(CELL_LEN_MAX + 1).read_to_end(&mut bytes));
+        match read {
+            Ok(_) if bytes.len() as u64 > CELL_LEN_MAX => Err(ArbiterError::Damaged { path: path.into() }),
+            Ok(_) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.unusable(error)),
         }
-        // A claim for an epoch that others have gone beyond comes too late, even if nobody has claimed that
-        // epoch.
-        if let Some(last) = self.last_claimed(vm)?
-            && last > claim.epoch
-        {
-            let found = self.written(&path)?;
-            if found.as_ref().is_none_or(|found| found.owner != claim.owner) {
-                let heir = found.is_some_and(|found| found.heirs.contains(&claim.owner));
-                return Ok(lost(
-                    heir,
-                    format!("epoch {} of '{vm}' is claimed already", last.0),
-                ));
+    }
+
+    /// The names of the directory's files. What other programs called otherwise than in UTF-8 is passed over.
+    fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.directory)? {
+            names.extend(entry?.file_name().into_string());
+        }
+        Ok(names)
+    }
+
+    /// As [`Cells::collect`].
+    fn try_collect(&self, vm: &VmName) -> io::Result<()> {
+        let names = self.names()?;
+        let mut epochs: Vec<Epoch> = names.iter().filter_map(|name| epoch_in(name, vm)).collect();
+        epochs.sort_unstable();
+        let Some((&newest, older)) = epochs.split_last() else {
+            return Ok(());
+        };
+        // Both times are the server's, so no host's clock can make a claim look old.
+        let now = modified(&self.path(vm, Cell::Claim(newest)))?;
+        let is_old = |time: SystemTime| now.duration_since(time).is_ok_and(|age| age > CLAIM_AGE_MIN);
+        let enough = older.len().saturating_sub(CLAIMS_KEPT - 1);
+        for &epoch in &older[..enough] {
+            let claim = self.path(vm, Cell::Claim(epoch));
+            if is_old(modified(&claim)?) {
+                fs::remove_file(claim)?;
+                remove_if_there(&self.path(vm, Cell::End(epoch)))?;
             }
         }
-        let io = |source| self.unusable(source);
-        let own = self.unique_path("claim");
-        let content = format!(
-            "{HEADER}\nvm {vm}\nepoch {}\nowner {:032x}\nheirs{}\n",
-            claim.epoch.0,
-            claim.owner,
-            claim
-                .heirs
-                .iter()
-                .map(|heir| format!(" {heir:032x}"))
-                .collect::<String>(),
-        );
-        write_durably(&own, content.as_bytes()).map_err(io)?;
-        let linked = fs::hard_link(&own, &path);
-        let cleaned = fs::remove_file(&own);
-        match linked {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match self.written(&path)? {
-                Some(found) if found.owner == claim.owner => {}
-                Some(Written { owner, heirs }) => {
-                    return Ok(lost(
-                        heirs.contains(&claim.owner),
-                        format!("epoch {} of '{vm}' went to {owner:032x}", claim.epoch.0),
-                    ));
-                }
-                None => return Err(self.unusable(error)),
-            },
-            Err(error) => return Err(self.unusable(error)),
+        let is_own = |name: &&String| OWN_FILES.iter().any(|start| name.starts_with(start));
+        for name in names.iter().filter(is_own) {
+            let path = self.directory.join(name);
+            // The process that it is of may remove it at this moment.
+            if modified(&path).is_ok_and(is_old) {
+                remove_if_there(&path)?;
+            }
         }
-        cleaned.map_err(io)?;
-        // The name is durable only after this, and only a durable claim is won.
-        File::open(&self.directory)
-            .and_then(|directory| directory.sync_all())
-            .map_err(io)?;
-        Ok(Answer {
-            verdict: Verdict::Won,
-            reason: None,
-        })
-    }
-
-    /// Does this directory hold the claim of `epoch` by `owner`?
-    fn owned_by(&self, vm: &VmName, epoch: Epoch, owner: u128) -> Result<(), ArbiterError> {
-        let path = self.claim_path(vm, epoch);
-        let mut found = self.written(&path)?;
-        if found.is_none() {
-            // A network file system may remember that there was no such file, until it sees that the
-            // directory has changed.
-            self.touch()?;
-            found = self.written(&path)?;
-        }
-        let finding = match found {
-            Some(found) if found.owner == owner => return Ok(()),
-            Some(_) => "knows another owner of",
-            None => "does not know",
-        };
-        Err(ArbiterError::NotShared {
-            path: self.directory.clone(),
-            host: os::identity::host_name(),
-            finding,
-            vm: vm.to_string(),
-            epoch: epoch.0,
-        })
-    }
-
-    /// The claim in this file; `None` if there is no file.
-    fn written(&self, path: &Path) -> Result<Option<Written>, ArbiterError> {
-        let content = match fs::read_to_string(path) {
-            Ok(content) => content,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => String::new(),
-            Err(error) => return Err(self.unusable(error)),
-        };
-        let hex = |text: &str| u128::from_str_radix(text, 16).ok();
-        let owner = content.lines().find_map(|line| line.strip_prefix("owner "));
-        // A claim of an earlier version has no line with heirs.
-        let heirs = content.lines().find_map(|line| line.strip_prefix("heirs"));
-        let heirs = heirs.unwrap_or_default().split_whitespace().map(hex);
-        match (owner.and_then(hex), heirs.collect()) {
-            (Some(owner), Some(heirs)) if content.starts_with(HEADER) => Ok(Some(Written { owner, heirs })),
-            _ => Err(ArbiterError::Damaged { path: path.into() }),
-        }
-    }
-
-    /// The highest epoch of which there is a claim of `vm`.
-    fn last_claimed(&self, vm: &VmName) -> Result<Option<Epoch>, ArbiterError> {
-        let mut last = None;
-        for entry in fs::read_dir(&self.directory).map_err(|e| self.unusable(e))? {
-            let name = entry.map_err(|e| self.unusable(e))?.file_name();
-            last = last.max(name.to_str().and_then(|name| epoch_in(name, vm)));
-        }
-        Ok(last)
+        Ok(())
     }
 }
 
-impl Arbiter for DirectoryArbiter {
-    fn claim(&mut self, vm: &VmName, claim: &Claim) -> Answer {
-        self.try_claim(vm, claim).unwrap_or_else(|error| Answer {
-            verdict: Verdict::Unreachable,
-            reason: Some(os::error::chain(&error)),
-        })
+impl Cells for DirectoryCells {
+    fn create(&mut self, vm: &VmName, cell: Cell, value: &[u8]) -> Result<Created, ArbiterError> {
+        let path = self.path(vm, cell);
+        let own = self.own_path(OWN_FILES[0]);
+        write_durably(&own, value).map_err(|source| self.unusable(source))?;
+        let linked = fs::hard_link(&own, &path);
+        // A file that stays behind does no harm.
+        let _ = fs::remove_file(&own);
+        if let Err(error) = &linked
+            && error.kind() != io::ErrorKind::AlreadyExists
+        {
+            // The link may have been made all the same; whoever asks again will see.
+            return Err(self.unusable(io::Error::new(error.kind(), error.to_string())));
+        }
+        let Some(found) = self.content(&path)? else {
+            return Err(match linked {
+                Ok(()) => ArbiterError::Vanished { path },
+                Err(error) => self.unusable(error),
+            });
+        };
+        // The name is durable only after this, whoever has made it, and only what is durable may be told.
+        File::open(&self.directory)
+            .and_then(|directory| directory.sync_all())
+            .map_err(|source| self.unusable(source))?;
+        if found == value {
+            Ok(Created::Now)
+        } else {
+            Ok(Created::Before(found))
+        }
+    }
+
+    fn read(&mut self, vm: &VmName, cell: Cell) -> Result<Option<Vec<u8>>, ArbiterError> {
+        self.content(&self.path(vm, cell))
     }
 
     fn last(&mut self, vm: &VmName) -> Result<Option<Epoch>, ArbiterError> {
-        self.last_claimed(vm)
+        let names = self.names().map_err(|source| self.unusable(source))?;
+        Ok(names.iter().filter_map(|name| epoch_in(name, vm)).max())
     }
 
-    fn check(&mut self, vm: &VmName, epoch: Epoch, owner: u128) -> Result<(), ArbiterError> {
-        self.owned_by(vm, epoch, owner)
+    /// Makes a file in the directory and removes it: so the directory can be written, and what a network file
+    /// system remembers of it is out of date.
+    fn refresh(&mut self) -> Result<(), ArbiterError> {
+        let probe = self.own_path(OWN_FILES[1]);
+        let result = write_durably(&probe, b"probe\n").and_then(|()| fs::remove_file(&probe));
+        result.map_err(|source| self.unusable(source))
     }
-}
 
-/// What a file with a claim says.
-struct Written {
-    owner: u128,
-    heirs: Vec<u128>,
-}
+    fn collect(&mut self, vm: &VmName) {
+        if let Err(error) = self.try_collect(vm) {
+            tracing::debug!("old claims in {} stay: {error}", self.directory.display());
+        }
+    }
 
-fn lost(heir: bool, reason: String) -> Answer {
-    Answer {
-        verdict: Verdict::Lost { heir },
-        reason: Some(reason),
+    fn place(&self) -> String {
+        format!("the arbiter directory {}", self.directory.display())
+    }
+
+    fn flag(&self) -> String {
+        format!("--arbiter {}", self.directory.display())
+    }
+
+    fn damaged(&self, vm: &VmName, cell: Cell) -> ArbiterError {
+        ArbiterError::Damaged {
+            path: self.path(vm, cell),
+        }
     }
 }
 
@@ -217,6 +206,17 @@ fn epoch_in(name: &str, vm: &VmName) -> Option<Epoch> {
     let digits = rest.strip_suffix(".claim")?;
     // A VM named "a.1" must not be seen as claims of "a".
     (digits.len() == 20).then(|| digits.parse().ok().map(Epoch))?
+}
+
+fn modified(path: &Path) -> io::Result<SystemTime> {
+    fs::metadata(path)?.modified()
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }
 
 /// Writes a new file, which is on its disk when this returns.

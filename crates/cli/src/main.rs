@@ -1,7 +1,8 @@
 //! The `lockstep` program: reads the command line, calls `host`, `gateway` or `image`, and prints.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage (`usage`), 3 the other side has taken the VM over. Nothing
-//! below this crate reads arguments or the environment.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage (`usage`), 3 the other side has taken the VM over, 4 refused
+//! (`release`, and starts of a VM that runs already). Nothing below this crate reads arguments or the
+//! environment.
 
 /// Writes a line to the standard error. Waits for no reader: a VM neither stands nor ends because nobody
 /// reads.
@@ -26,6 +27,7 @@ mod image;
 mod log;
 mod manual;
 mod output;
+mod release;
 mod replay;
 mod screen;
 mod spec;
@@ -91,6 +93,19 @@ fn watch() -> ExitCode {
     }
 }
 
+/// The exit code of a command that has failed with this error.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let is_refusal = error.is::<release::Refused>()
+        || error
+            .downcast_ref::<host::RunError>()
+            .is_some_and(host::RunError::is_refusal);
+    match (error.is::<usage::Usage>(), is_refusal) {
+        (true, _) => 2,
+        (_, true) => 4,
+        _ => 1,
+    }
+}
+
 fn main() -> ExitCode {
     if std::env::args_os()
         .nth(1)
@@ -106,7 +121,7 @@ fn main() -> ExitCode {
             if !is_broken_pipe(&error) {
                 tell!("lockstep: {error:#}");
             }
-            ExitCode::from(if error.is::<usage::Usage>() { 2 } else { 1 })
+            ExitCode::from(exit_code(&error))
         }
     };
     os::stderr::finish();
@@ -132,6 +147,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Replay(args) => replay::run(&args)?,
         Command::Primary(args) => return vm::primary(&args),
         Command::Backup(args) => return vm::backup(&args),
+        Command::Release(args) => release::run(&args)?,
         Command::Gateway(args) => gateway::run(&args)?,
         Command::Image(command) => image::run(command)?,
         Command::Log(command) => return log::run(&command),

@@ -2,13 +2,15 @@
 //!
 //! Each word is checked here, with a sentence that says what to write instead; no file is opened.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use host::build::{InterpreterOptions, Translate};
 use host::console::ConsoleSpec;
 use host::net::{Endpoint, PortSpec};
-use host::{FirmwareSpec, NetSpec, PairSpec, VmSpec};
+use host::{Alone, FirmwareSpec, NetSpec, PairSpec, VmSpec};
 use link::KeyFile;
 use machine::Transport;
 use replica::{Span, limits::DIGEST_EVERY_DEFAULT};
@@ -26,6 +28,8 @@ const NAME_DEFAULT: &str = "vm";
 const MEMORY_DEFAULT: u64 = 512 << 20;
 /// Silence in milliseconds after which the other side is suspected, if nothing else is said.
 const TIMEOUT_MS_DEFAULT: u64 = 500;
+/// So long a start waits at least, if an owner of the VM was killed, for a backup that may go on with it.
+const TAKEOVER_PATIENCE: Duration = Duration::from_secs(10);
 /// Time for which a primary calls its backup.
 const PATIENCE: Span = Span::from_ms(60_000);
 
@@ -57,8 +61,40 @@ pub fn vm(file: &VmFile) -> Result<VmSpec> {
         events: None,
         figures_every: None,
         on_panic: file.on_panic.map_or_else(OnPanic::default, OnPanic::from),
+        alone: Alone::Unchecked,
+        local: None,
         sandbox: false,
     })
+}
+
+/// The machine of a file that runs alone. What keeps it from being started twice is its arbiter, or else its
+/// name, if it has one of its own.
+pub fn alone(file: &VmFile) -> Result<VmSpec> {
+    let mut vm = vm(file)?;
+    let timeout = Duration::from_millis(file.timeout_ms.unwrap_or(TIMEOUT_MS_DEFAULT));
+    vm.alone = match (&file.arbiter, &file.name) {
+        (Some(directory), _) => Alone::Arbiter {
+            directory: directory.clone(),
+            patience: TAKEOVER_PATIENCE.max(timeout * 4),
+        },
+        (None, Some(_)) => Alone::Locally,
+        (None, None) => Alone::Unchecked,
+    };
+    vm.local = Some(local_directory());
+    Ok(vm)
+}
+
+/// This user's directory for what processes of this host tell each other, which is empty after a boot: in
+/// XDG_RUNTIME_DIR if that is this user's. A process that has become another user has its old one's.
+fn local_directory() -> PathBuf {
+    let user = rustix::process::geteuid().as_raw();
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let runtime = runtime.filter(|path| path.metadata().is_ok_and(|data| data.uid() == user));
+    match runtime {
+        Some(path) => path.join("lockstep"),
+        None if user == 0 => "/run/lockstep".into(),
+        None => format!("/tmp/lockstep-{user}").into(),
+    }
 }
 
 /// The machine of a file, its pair, and what a watching program reads.
@@ -66,6 +102,7 @@ pub fn pair(file: &VmFile, args: &PairArgs) -> Result<(VmSpec, PairSpec)> {
     complain_of_missing(file)?;
     let mut vm = vm(file)?;
     tell(&mut vm, &args.events);
+    vm.local = Some(local_directory());
     if file.key.is_some() && file.insecure {
         bail!("`key` and `insecure` exclude each other; leave one of them out");
     }

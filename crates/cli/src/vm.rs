@@ -19,7 +19,7 @@ use machine::Machine;
 use report::Figures;
 use serde::Serialize;
 
-use crate::args::{EventsArgs, PairArgs, ProfileArgs, RecordArgs, RunArgs, SandboxArgs, VmArgs};
+use crate::args::{EventsArgs, PairArgs, ProfileArgs, RecordArgs, RunArgs, SandboxArgs, StartArgs, VmArgs};
 use crate::vm_file::VmFile;
 use crate::watching::Watching;
 use crate::{output, spec, usage};
@@ -29,13 +29,13 @@ const CALLING_EVERY: Duration = Duration::from_secs(5);
 
 /// Runs a machine alone.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
-    let (vm, watching) = alone(&args.vm, &args.sandbox, &args.events, &args.profile)?;
+    let (vm, watching) = alone(&args.vm, &args.start, &args.sandbox, &args.events, &args.profile)?;
     live(&vm, spec::engine(&args.engine), None, &watching, args.result.json)
 }
 
 /// Runs a machine alone and writes its log.
 pub fn record(args: &RecordArgs) -> Result<ExitCode> {
-    let (vm, watching) = alone(&args.vm, &args.sandbox, &args.events, &args.profile)?;
+    let (vm, watching) = alone(&args.vm, &args.start, &args.sandbox, &args.events, &args.profile)?;
     live(
         &vm,
         spec::engine(&args.engine),
@@ -48,12 +48,13 @@ pub fn record(args: &RecordArgs) -> Result<ExitCode> {
 /// Begins a process with a machine alone.
 fn alone(
     vm: &VmArgs,
+    start: &StartArgs,
     sandbox: &SandboxArgs,
     events: &EventsArgs,
     profile: &ProfileArgs,
 ) -> Result<(VmSpec, Watching)> {
     sandbox.begin()?;
-    let mut spec = spec::vm(&load(vm)?).map_err(usage::mark)?;
+    let mut spec = spec::alone(&load(vm)?.with_start_flags(start)).map_err(usage::mark)?;
     spec::tell(&mut spec, events);
     spec.sandbox = !sandbox.no_sandbox;
     if spec.kernel.is_none() && !matches!(spec.firmware, FirmwareSpec::File(_)) {

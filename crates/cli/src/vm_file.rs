@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use crate::args::{PairArgs, PanicPolicy, VmArgs};
+use crate::args::{PairArgs, PanicPolicy, StartArgs, VmArgs};
 use crate::{usage, values};
 
 /// The word that stands for no firmware; a file of that name is `./none`. So it is with QEMU's `-bios`.
@@ -233,6 +233,12 @@ impl VmFile {
         if !vm.disk.is_empty() {
             self.disk.clone_from(&vm.disk);
         }
+        self
+    }
+
+    /// The file with the flags of a start over it.
+    pub fn with_start_flags(mut self, start: &StartArgs) -> VmFile {
+        override_with(&mut self.arbiter, &start.arbiter);
         self
     }
 

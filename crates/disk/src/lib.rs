@@ -17,6 +17,7 @@ pub mod lock;
 mod policy;
 pub mod pool;
 
+use replica::Epoch;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -275,13 +276,22 @@ impl Disk {
     /// # Errors
     /// Another process is the writer and keeps the right to be.
     pub fn lock(&self, holder: &Holder) -> Result<(), LockError> {
+        self.lock_after(holder, Epoch(0))
+    }
+
+    /// As [`Disk::lock`], for a VM whose arbiter says that its epochs up to `ended` are over: who has locked
+    /// the disk in one of them, on whatever host, does not use it any more.
+    ///
+    /// # Errors
+    /// As those of [`Disk::lock`].
+    pub fn lock_after(&self, holder: &Holder, ended: Epoch) -> Result<(), LockError> {
         if self.read_only {
             return Ok(());
         }
         if let Some(lock) = self.lock.get() {
             return lock.renew(holder);
         }
-        let lock = DiskLock::acquire(&self.path, holder)?;
+        let lock = DiskLock::acquire(&self.path, holder, ended)?;
         // Only one thread at a time makes a disk's process its writer (lane.rs).
         let _ = self.lock.set(lock);
         Ok(())

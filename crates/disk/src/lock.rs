@@ -1,8 +1,9 @@
 //! The lock of a disk: the file `DISK.lock` beside it says who writes, for which VM and epoch.
 //!
-//! There are three rules. A live writer keeps others out. A dead writer on this host (its `flock` is gone) is
-//! replaced. A replica that has won a later epoch of the same VM replaces an earlier one, alive or not (FT
-//! 2.3-e): the old one sees before its next write that the file is not its own any more, and does not write.
+//! There are four rules. A live writer keeps others out. A dead writer on this host (its `flock` is gone) is
+//! replaced, and so is one, wherever it was, of whose epoch the arbiter says that it is over. A replica that
+//! has won a later epoch of the same VM replaces an earlier one, alive or not (FT 2.3-e): the old one sees
+//! before its next write that the file is not its own any more, and does not write.
 //!
 //! Between that look and the write there is a gap, and NFS may show the old file for some seconds more. Only
 //! a disk server that refuses old epochs itself closes the gap; a directory allows nothing better.
@@ -151,13 +152,13 @@ impl Content {
 }
 
 impl DiskLock {
-    /// Makes `holder` the writer of `disk`.
+    /// Makes `holder` the writer of `disk`. The VM's epochs up to `ended` are over: 0 is none of them.
     ///
     /// # Errors
     /// Another process is the writer.
-    pub fn acquire(disk: &Path, holder: &Holder) -> Result<DiskLock, LockError> {
+    pub fn acquire(disk: &Path, holder: &Holder, ended: Epoch) -> Result<DiskLock, LockError> {
         let path = lock_path(disk);
-        let held = take(disk, &path, holder, holder)?;
+        let held = take(disk, &path, (holder, ended), holder)?;
         Ok(DiskLock {
             disk: disk.into(),
             path,
@@ -177,7 +178,7 @@ impl DiskLock {
 
     /// Takes the lock again, with the rights that it gives already.
     fn retake(&self, held: &mut Held, holder: &Holder) -> Result<(), LockError> {
-        let mut new = take(&self.disk, &self.path, &held.holder, holder)?;
+        let mut new = take(&self.disk, &self.path, (&held.holder, Epoch(0)), holder)?;
         new.unbroken = held.unbroken && new.replaced.as_ref() == Some(&held.holder);
         *held = new;
         Ok(())
@@ -271,8 +272,9 @@ fn lock_path(disk: &Path) -> PathBuf {
     path.into()
 }
 
-/// Puts the lock of `holder` beside the disk. `rights`: the holder as which it may replace another's lock.
-fn take(disk: &Path, path: &Path, rights: &Holder, holder: &Holder) -> Result<Held, LockError> {
+/// Puts the lock of `holder` beside the disk. `rights`: the holder as which it may replace another's lock,
+/// and the last epoch of its VM that is over.
+fn take(disk: &Path, path: &Path, rights: (&Holder, Epoch), holder: &Holder) -> Result<Held, LockError> {
     let io = |source| LockError::Io {
         path: path.into(),
         source,
@@ -325,8 +327,17 @@ fn take(disk: &Path, path: &Path, rights: &Holder, holder: &Holder) -> Result<He
     Err(io(io::ErrorKind::ResourceBusy.into()))
 }
 
-fn may_replace(disk: &Path, old: &Content, new: &Holder, dead: bool) -> Result<(), LockError> {
+fn may_replace(
+    disk: &Path,
+    old: &Content,
+    (new, ended): (&Holder, Epoch),
+    dead: bool,
+) -> Result<(), LockError> {
     let same_vm = old.vm == new.vm.as_str();
+    // Epoch 0 is that of a VM whose arbiter, if it has one, knows nothing of this writer.
+    if same_vm && (1..=ended.0).contains(&old.epoch) {
+        return Ok(());
+    }
     if same_vm && old.owner == new.owner && old.epoch <= new.epoch.0 {
         return Ok(());
     }

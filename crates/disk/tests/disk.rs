@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use disk::{Access, Completion, Disk, DiskError, DiskLock, LockError};
 use machine::{DiskOperation, DiskStatus};
-use replica::DiskAnswer;
+use replica::{DiskAnswer, Epoch};
 use support::{Pool, holder, make_disk};
 
 #[test]
@@ -170,25 +170,56 @@ fn unusable_disks_are_said_to_be_so() {
 fn a_second_writer_is_refused_and_told_who_is_the_first() {
     let dir = tempfile::tempdir().unwrap();
     let path = make_disk(dir.path(), "disk", 4096);
-    let first = DiskLock::acquire(&path, &holder("a", 3, 1)).unwrap();
+    let first = DiskLock::acquire(&path, &holder("a", 3, 1), Epoch(0)).unwrap();
     for second in [
         holder("b", 0, 2),
         holder("b", 9, 2),
         holder("a", 0, 2),
         holder("a", 3, 2),
     ] {
-        let error = DiskLock::acquire(&path, &second).unwrap_err().to_string();
+        let error = DiskLock::acquire(&path, &second, Epoch(0))
+            .unwrap_err()
+            .to_string();
         let who = format!("is in use by VM 'a' epoch 3 (pid {} on host ", std::process::id());
         assert!(error.contains(&who), "{error}");
     }
     first.confirm().unwrap();
     drop(first);
-    DiskLock::acquire(&path, &holder("b", 0, 2)).unwrap();
+    DiskLock::acquire(&path, &holder("b", 0, 2), Epoch(0)).unwrap();
     let left: Vec<_> = fs::read_dir(dir.path())
         .unwrap()
         .map(|e| e.unwrap().file_name())
         .collect();
     assert_eq!(left, ["disk"], "nothing stays behind");
+}
+
+#[test]
+fn a_writer_on_another_host_is_replaced_once_the_arbiter_says_that_its_epoch_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = make_disk(dir.path(), "disk", 4096);
+    let lock = dir.path().join("disk.lock");
+    let left_by = |vm: &str, epoch: u64| {
+        let text = format!(
+            "lockstep disk lock 1\nvm {vm}\nepoch {epoch}\nowner {:032x}\npid 1\nhost far-away\nboot x\n",
+            7
+        );
+        fs::write(&lock, text).unwrap();
+    };
+    // A start begins with epoch 0, which supersedes nobody by itself.
+    let start = holder("a", 0, 1);
+    for (vm, epoch, ended, is_replaced) in [
+        ("a", 3, 0, false),
+        ("a", 3, 2, false),
+        ("a", 3, 3, true),
+        ("a", 2, 3, true),
+        ("b", 3, 3, false),
+        // A VM that runs without its arbiter is not known to it.
+        ("a", 0, 3, false),
+    ] {
+        left_by(vm, epoch);
+        let taken = DiskLock::acquire(&path, &start, Epoch(ended));
+        assert_eq!(taken.is_ok(), is_replaced, "{vm} {epoch} {ended}: {taken:?}");
+    }
 }
 
 #[test]
@@ -253,7 +284,7 @@ fn a_later_epoch_supersedes_a_live_writer_which_then_writes_no_more() {
 fn an_earlier_epoch_cannot_take_it_back() {
     let dir = tempfile::tempdir().unwrap();
     let path = make_disk(dir.path(), "disk", 4096);
-    let _new = DiskLock::acquire(&path, &holder("a", 4, 2)).unwrap();
+    let _new = DiskLock::acquire(&path, &holder("a", 4, 2), Epoch(0)).unwrap();
     let pool = Pool::new(vec![Disk::open_raw(&path, Access::Solo, false, "").unwrap()]);
     pool.pool.become_writer(&holder("a", 3, 1), true);
     assert!(matches!(
@@ -282,7 +313,7 @@ fn a_write_without_a_lock_is_refused() {
 fn a_lock_that_was_removed_by_hand_is_taken_again() {
     let dir = tempfile::tempdir().unwrap();
     let path = make_disk(dir.path(), "disk", 4096);
-    let lock = DiskLock::acquire(&path, &holder("a", 1, 1)).unwrap();
+    let lock = DiskLock::acquire(&path, &holder("a", 1, 1), Epoch(0)).unwrap();
     fs::remove_file(dir.path().join("disk.lock")).unwrap();
     lock.confirm().unwrap();
     assert!(dir.path().join("disk.lock").exists());
@@ -295,8 +326,8 @@ fn a_primary_started_again_does_not_take_the_disk_from_the_backup_that_has_taken
     let dir = tempfile::tempdir().unwrap();
     let path = make_disk(dir.path(), "disk", 4096);
     // The old primary, started again before the timeout, finds the lock of a dead process of its own host.
-    let again = DiskLock::acquire(&path, &holder("a", 0, 3)).unwrap();
-    let live = DiskLock::acquire(&path, &holder("a", 6, 2)).unwrap();
+    let again = DiskLock::acquire(&path, &holder("a", 0, 3), Epoch(0)).unwrap();
+    let live = DiskLock::acquire(&path, &holder("a", 6, 2), Epoch(0)).unwrap();
     // Whatever epoch it claims now, that is not the epoch that follows from what it had.
     let error = again.renew(&holder("a", 7, 3)).unwrap_err();
     assert!(matches!(error, LockError::InUse { epoch: 6, .. }), "{error}");
@@ -316,8 +347,8 @@ fn disk_holder(path: &Path) -> String {
 fn the_lock_shows_that_it_is_where_it_was_until_it_was_missing() {
     let dir = tempfile::tempdir().unwrap();
     let path = make_disk(dir.path(), "disk", 4096);
-    std::mem::forget(DiskLock::acquire(&path, &holder("a", 3, 1)).unwrap());
-    let lock = DiskLock::acquire(&path, &holder("a", 4, 2)).unwrap();
+    std::mem::forget(DiskLock::acquire(&path, &holder("a", 3, 1), Epoch(0)).unwrap());
+    let lock = DiskLock::acquire(&path, &holder("a", 4, 2), Epoch(0)).unwrap();
     assert_eq!(lock.replaced(), Some(&holder("a", 3, 1)));
     lock.renew(&holder("a", 5, 2)).unwrap();
     assert!(lock.is_in_place());
@@ -333,7 +364,7 @@ fn a_foreign_lock_file_is_not_touched() {
     let dir = tempfile::tempdir().unwrap();
     let path = make_disk(dir.path(), "disk", 4096);
     fs::write(dir.path().join("disk.lock"), "something else").unwrap();
-    let error = DiskLock::acquire(&path, &holder("a", 1, 1))
+    let error = DiskLock::acquire(&path, &holder("a", 1, 1), Epoch(0))
         .unwrap_err()
         .to_string();
     assert!(error.contains("is no lock of Lockstep"), "{error}");
@@ -348,11 +379,11 @@ fn a_live_writer_on_another_host_is_not_replaced_though_its_flock_cannot_be_seen
         9
     );
     fs::write(dir.path().join("disk.lock"), text).unwrap();
-    let error = DiskLock::acquire(&path, &holder("a", 1, 1))
+    let error = DiskLock::acquire(&path, &holder("a", 1, 1), Epoch(0))
         .unwrap_err()
         .to_string();
     assert!(error.contains("(pid 77 on host elsewhere)"), "{error}");
-    DiskLock::acquire(&path, &holder("a", 2, 1)).unwrap();
+    DiskLock::acquire(&path, &holder("a", 2, 1), Epoch(0)).unwrap();
 }
 
 /// Name of a variable, set in a child process that shall lock this disk and then stand still.
@@ -363,7 +394,7 @@ fn child_that_locks() {
     let Some(path) = std::env::var_os(CHILD) else {
         return;
     };
-    let _lock = DiskLock::acquire(Path::new(&path), &holder("a", 5, 1)).unwrap();
+    let _lock = DiskLock::acquire(Path::new(&path), &holder("a", 5, 1), Epoch(0)).unwrap();
     println!("locked");
     // Stands still until it is killed or its parent is gone.
     let _ = std::io::stdin().read_line(&mut String::new());
@@ -387,14 +418,14 @@ fn the_lock_of_a_killed_process_is_taken_over() {
     let dir = tempfile::tempdir().unwrap();
     let path = make_disk(dir.path(), "disk", 4096);
     let mut child = locking_child(&path);
-    let error = DiskLock::acquire(&path, &holder("b", 0, 2))
+    let error = DiskLock::acquire(&path, &holder("b", 0, 2), Epoch(0))
         .unwrap_err()
         .to_string();
     assert!(error.contains(&format!("(pid {} ", child.id())), "{error}");
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(dir.path().join("disk.lock").exists());
-    let lock = DiskLock::acquire(&path, &holder("b", 0, 2)).unwrap();
+    let lock = DiskLock::acquire(&path, &holder("b", 0, 2), Epoch(0)).unwrap();
     lock.confirm().unwrap();
 }
 
@@ -413,7 +444,7 @@ fn of_many_who_find_a_dead_writer_one_takes_over() {
                     let (start, path) = (&start, &path);
                     scope.spawn(move || {
                         start.wait();
-                        DiskLock::acquire(path, &holder("b", 0, 10 + owner))
+                        DiskLock::acquire(path, &holder("b", 0, 10 + owner), Epoch(0))
                     })
                 })
                 .collect();

@@ -271,6 +271,7 @@ impl<G: Guest> Driver<G> {
         };
         // What this side was until now, before it tells that it has halted.
         let last = self.world.reporter.last(clock::now(), guest.now(), by);
+        let role = last.role;
         let (halt, ending) = match &ended {
             Ok(Order::Halt(halt)) => (Some(halt.clone()), Ending::of_node(Some(halt), &last)),
             Ok(Order::GoOn | Order::Quit) => (None, Ending::of_node(None, &last)),
@@ -292,6 +293,12 @@ impl<G: Guest> Driver<G> {
         reporter.happened(Happening::Figures(Box::new(figures.clone())));
         let code = ending.code;
         reporter.end(ending);
+        let (owned, asker) = (self.world.owned, self.world.arbiter.take());
+        // The disks are closed with the world, before another process may have the VM.
+        drop(self);
+        if let (Some(owned), Some(asker)) = (owned, asker) {
+            owned.end(asker, halt.as_ref(), role);
+        }
         ended.map(|_| Outcome { halt, code, figures })
     }
 }

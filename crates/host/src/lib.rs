@@ -7,9 +7,9 @@
 //! Map, from the node outwards: `drive` is the loop, `world` does what a node's actions say. The five things
 //! outside are the crates `link`, `disk` and `arbiter` and the modules `net` and `console`. The crate
 //! `report` tells of what happens; `witness` sees panics of the guest. `needs` is what the sandbox leaves to
-//! a VM, `operator` is what signals and Ctrl-A x mean, and `watch` has a
-//! backup told of this process's end. `run`, `pair` and `replay` are the commands: each
-//! opens what `spec` asks for and starts the loop, or replays without one.
+//! a VM, `operator` is what signals and Ctrl-A x mean, and `watch` has a backup told of this process's end.
+//! `run`, `pair` and `replay` are the commands: each opens what `spec` asks for (`ownership`: unless the VM may
+//! run elsewhere) and starts the loop, or replays without one.
 #![forbid(unsafe_code)]
 
 pub mod build;
@@ -21,6 +21,8 @@ pub mod log_file;
 pub mod needs;
 pub mod net;
 pub mod operator;
+pub mod owned;
+pub mod ownership;
 pub mod pair;
 pub mod replay;
 pub mod run;
@@ -34,6 +36,6 @@ pub use drive::{Outcome, drive};
 pub use pair::{Pairing, backup, primary};
 pub use replay::{ReplayError, ReplayOptions, Replayed, replay};
 pub use run::{RunError, run};
-pub use spec::{DiskSpec, FirmwareSpec, NetSpec, PairSpec, SetupError, VmSpec};
+pub use spec::{Alone, DiskSpec, FirmwareSpec, NetSpec, PairSpec, SetupError, VmSpec};
 pub use world::World;
 pub use world_error::WorldError;

@@ -15,9 +15,6 @@ pub const LOG_WRITE_WITHIN: Duration = Duration::from_millis(10);
 pub const LOG_READ_LEN: usize = 1 << 20;
 /// Steps of a replay between two looks at the operator's signals.
 pub const REPLAY_SLICE_STEPS: u64 = 20_000_000;
-/// Epochs tried at the start of a pair, one after the other, while others claim them. After so many the
-/// arbiter counts as unreachable.
-pub const CLAIMS_MAX: u32 = 100;
 
 /// Bytes waiting for a console's reader, beside as many that are being written. Past this the guest's output
 /// is dropped, and a line in the console tells where and how much.

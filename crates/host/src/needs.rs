@@ -9,7 +9,7 @@ use os::sandbox::files::directory_of;
 
 use crate::console::ConsoleSpec;
 use crate::net::{Endpoint, PortSpec};
-use crate::spec::{PairSpec, VmSpec};
+use crate::spec::{Alone, PairSpec, VmSpec};
 
 impl VmSpec {
     /// What this VM needs; with `pair`, what one half of that pair needs.
@@ -42,8 +42,15 @@ impl VmSpec {
         }
         if let Some(pair) = pair {
             needs.files.connect_to([pair.address.port()]);
-            needs.files.replace(&pair.arbiter);
-            needs.surely("the arbiter directory", &pair.arbiter, true);
+        }
+        let arbiter = match (pair, &self.alone) {
+            (Some(pair), _) => Some(&pair.arbiter),
+            (None, Alone::Arbiter { directory, .. }) => Some(directory),
+            (None, Alone::Locally | Alone::Unchecked) => None,
+        };
+        if let Some(arbiter) = arbiter {
+            needs.files.replace(arbiter);
+            needs.surely("the arbiter directory", arbiter, true);
         }
         needs
     }

@@ -8,6 +8,7 @@
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use machine::{Boot, Config};
 use replica::{
@@ -18,17 +19,18 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use crate::drive::{Outcome, drive};
-use crate::limits::CLAIMS_MAX;
+use crate::owned::Owned;
+use crate::ownership::Ownership;
 use crate::run::{Build, RunError, lock_all};
 use crate::spec::{PairSpec, Ports, VmSpec};
 use crate::watch::Watch;
 use crate::witness::Witness;
 use crate::world::World;
 use crate::world_error::WorldError;
-use arbiter::{Arbiter, ArbiterError, Asker, DirectoryArbiter};
+use arbiter::{Arbiter, ArbiterError, Asker, SignOfLife};
 use disk::{Access, Disk, Holder};
 use link::connect::Pauses;
-use link::{Arrival, Attempt, Link, LinkError, Listener, connect_from};
+use link::{Arrival, Attempt, Link, LinkError, Listener, Security, connect_from};
 use os::entropy;
 use os::error::chain;
 use os::limits::LAST_WORDS_PATIENCE;
@@ -76,32 +78,13 @@ pub fn primary<G: Guest>(
     let mut half = Half::open(spec, pair, Side::Primary, watch)?;
     let security = pair.security().map_err(crate::spec::SetupError::from)?;
     let _entered = spec.enter_sandbox(Some(pair))?;
-    let mut pauses = Pauses::new(pair.patience);
-    // The machine is built once, however many calls it takes, and before a backup begins to wait for the log.
-    let mut built = Some((build(&half.config).map_err(RunError::Build)?, half.config.clone()));
-    let (guest, config, formed) = loop {
-        let signals = &mut half.signals;
-        let mut progress = |attempt: &Attempt<'_>| {
-            tell(&Pairing::Calling {
-                attempt: attempt.number,
-                error: attempt.error,
-            });
-            signals.take() == 0
-        };
-        let datagrams = half.watch.datagrams();
-        let link = connect_from(pair.address, &security, datagrams, pauses.left(), &mut progress)?;
-        match half.shake_hands(link, &mut built, build) {
-            // The backup may have been stopped just then, and another one may listen there soon: call again.
-            Err(error) if error.is_broken_off() => {
-                tell(&Pairing::Calling {
-                    attempt: 1,
-                    error: &std::io::Error::other(chain(&error)),
-                });
-                if !pauses.pause() {
-                    return Err(error);
-                }
+    let (guest, config, formed) = match half.call(&security, build, tell) {
+        Ok(formed) => formed,
+        Err(error) => {
+            if let Some(epoch) = half.epoch {
+                half.ownership.give_up(spec, epoch);
             }
-            other => break other?,
+            return Err(error);
         }
     };
     tell(&Pairing::Paired {
@@ -110,7 +93,7 @@ pub fn primary<G: Guest>(
     });
     let options = half.options(&formed);
     let epoch = formed.start.epoch;
-    let mut world = half.world(&config, formed.link, true)?;
+    let (mut world, _sign) = half.world(&config, formed, true)?;
     world.epoch = epoch;
     Ok(drive(
         Node::primary(Witness::new(guest), clock::now(), options),
@@ -156,7 +139,7 @@ pub fn backup<G: Guest>(
             epoch: formed.start.epoch,
         });
         let options = half.options(&formed);
-        let world = half.world(&config, formed.link, false)?;
+        let (world, _sign) = half.world(&config, formed, false)?;
         let node = Node::backup(Witness::new(guest), clock::now(), options);
         return Ok(drive(node, world)?);
     }
@@ -172,7 +155,7 @@ struct Half<'a> {
     /// Primary: the epoch that this process has won for an earlier call; `None`: none yet. A backup has none.
     epoch: Option<Epoch>,
     signals: Signals,
-    arbiter: DirectoryArbiter,
+    ownership: Ownership,
     boot: Boot,
     disks: Vec<Disk>,
     ports: Ports,
@@ -195,14 +178,20 @@ impl<'a> Half<'a> {
     /// Opens everything that takes rights which the sandbox will take away; starts no thread.
     fn open(spec: &'a VmSpec, pair: &'a PairSpec, side: Side, watch: Watch) -> Result<Half<'a>, RunError> {
         let signals = Signals::catch().map_err(WorldError::Poll)?;
-        let arbiter = DirectoryArbiter::open(&pair.arbiter)?;
+        let owner = entropy::random_u128();
+        let mut ownership = Ownership::open(spec, &pair.arbiter, owner)?;
+        let ended = match side {
+            // The wait is for nothing where this process claims the next epoch only when a new backup has
+            // called.
+            Side::Primary => ownership.clear(spec, Duration::ZERO)?,
+            Side::Backup => Epoch(0),
+        };
         let boot = spec.boot()?;
         let disks = spec.open_disks(Access::Pair)?;
-        let owner = entropy::random_u128();
         if side == Side::Primary {
             // A VM that runs somewhere is not started again: neither its disks nor its next epoch, which
             // its two halves may need soon, are taken away from it. Epoch 0 supersedes nobody.
-            lock_all(spec, &disks, Epoch(0), owner)?;
+            lock_all(spec, &disks, (Epoch(0), ended), owner)?;
         }
         let ports = spec.open_ports()?;
         let config = spec.config(boot.clone(), &disks);
@@ -215,7 +204,7 @@ impl<'a> Half<'a> {
             owner,
             epoch: None,
             signals,
-            arbiter,
+            ownership,
             boot,
             disks,
             ports,
@@ -223,6 +212,45 @@ impl<'a> Half<'a> {
             watch,
             notice,
         })
+    }
+
+    /// Calls the backup until there is a pair.
+    fn call<G: Guest>(
+        &mut self,
+        security: &Security,
+        build: Build<'_, G>,
+        tell: &mut dyn FnMut(&Pairing<'_>),
+    ) -> Result<(G, Config, Formed), RunError> {
+        let mut pauses = Pauses::new(self.pair.patience);
+        // The machine is built once, however many calls it takes, and before a backup begins to wait for the
+        // log.
+        let mut built = Some((build(&self.config).map_err(RunError::Build)?, self.config.clone()));
+        loop {
+            let signals = &mut self.signals;
+            let mut progress = |attempt: &Attempt<'_>| {
+                tell(&Pairing::Calling {
+                    attempt: attempt.number,
+                    error: attempt.error,
+                });
+                signals.take() == 0
+            };
+            let (address, left) = (self.pair.address, pauses.left());
+            let link = connect_from(address, security, self.watch.datagrams(), left, &mut progress)?;
+            match self.shake_hands(link, &mut built, build) {
+                // The backup may have been stopped just then, and another one may listen there soon: call
+                // again.
+                Err(error) if error.is_broken_off() => {
+                    tell(&Pairing::Calling {
+                        attempt: 1,
+                        error: &std::io::Error::other(chain(&error)),
+                    });
+                    if !pauses.pause() {
+                        return Err(error);
+                    }
+                }
+                other => return other,
+            }
+        }
     }
 
     /// How the node of this half runs.
@@ -241,8 +269,14 @@ impl<'a> Half<'a> {
         }
     }
 
-    /// The world around the node, with link and arbiter.
-    fn world(self, config: &Config, link: Link, live: bool) -> Result<World, RunError> {
+    /// The world around the node, with link and arbiter, and the sign that this process lives.
+    fn world(
+        self,
+        config: &Config,
+        formed: Formed,
+        live: bool,
+    ) -> Result<(World, Option<SignOfLife>), RunError> {
+        let link = formed.link;
         let mut world = self.spec.world(
             self.owner,
             config,
@@ -251,17 +285,18 @@ impl<'a> Half<'a> {
             live,
             Some(self.signals),
         )?;
-        let asker = Asker::new(
-            Box::new(self.arbiter),
-            self.spec.name.clone(),
-            world.waker.clone(),
-        );
+        let (arbiter, sign) = self.ownership.part();
+        let asker = Asker::new(Box::new(arbiter), self.spec.name.clone(), world.waker.clone());
         world.arbiter = Some(asker);
         world.reporter.introduce(link.peer(), &self.pair.arbiter);
         world.cables.look_for(self.pair.timeout);
         world.watch = self.watch;
         world.link = Some(link);
-        Ok(world)
+        world.owned = Some(Owned {
+            epoch: formed.start.epoch,
+            owner: formed.primary,
+        });
+        Ok((world, sign))
     }
 
     /// Leads the handshake on a fresh link, until there is a pair and a machine on this side. `built` holds
@@ -363,60 +398,57 @@ impl<'a> Half<'a> {
         Ok(())
     }
 
-    /// Claims the first epoch that nobody has, and locks the disks under it. A primary that has won an epoch
-    /// for an earlier call claims exactly the next one.
+    /// Claims the epoch after the last one, which must be closed, and locks the disks under it. A primary
+    /// that has won an epoch for an earlier call claims exactly the next one.
     fn claim_next(&mut self, owner: u128) -> Result<HandshakeEvent, RunError> {
         let vm = &self.spec.name;
-        for _ in 0..CLAIMS_MAX {
-            let last = match self
-                .epoch
-                .map_or_else(|| self.arbiter.last(vm), |epoch| Ok(Some(epoch)))
-            {
-                Ok(last) => last.unwrap_or_default(),
+        let Some(last) = self.epoch else {
+            return match self.ownership.begin(self.spec) {
+                Ok(epoch) => self.granted(epoch),
+                Err(error) if error.is_refusal() => Err(error.into()),
                 Err(error) => {
                     tracing::error!("{}", chain(&error));
-                    return Ok(HandshakeEvent::ArbiterUnreachable);
+                    Ok(HandshakeEvent::ArbiterUnreachable)
                 }
             };
-            let epoch = Epoch(last.0 + 1);
-            let after = self.epoch.map(|_| owner);
-            let claim = Claim {
-                epoch,
-                owner,
-                after,
-                heirs: Vec::new(),
-                kind: ClaimKind::Start,
-            };
-            let answer = self.arbiter.claim(vm, &claim);
-            match answer.verdict {
-                Verdict::Won => {
-                    self.epoch = Some(epoch);
-                    lock_all(self.spec, &self.disks, epoch, owner)?;
-                    return Ok(HandshakeEvent::Granted(epoch));
-                }
-                // A backup that this process has told of its last epoch may have become live by claiming this
-                // one: then the VM runs there.
-                Verdict::Lost { .. } if self.epoch.is_some() => {
-                    let vm = vm.to_string();
-                    let epoch = epoch.0;
-                    return Err(ArbiterError::Overtaken { vm, epoch }.into());
-                }
-                // Somebody was faster: the loop tries the epoch after that.
-                Verdict::Lost { .. } => {}
-                Verdict::Unreachable => {
-                    tracing::error!("{}", answer.reason.unwrap_or_default());
-                    return Ok(HandshakeEvent::ArbiterUnreachable);
-                }
+        };
+        let epoch = Epoch(last.0 + 1);
+        let claim = Claim {
+            epoch,
+            owner,
+            after: Some(owner),
+            heirs: Vec::new(),
+            kind: ClaimKind::Start,
+        };
+        let answer = self.ownership.arbiter().claim(vm, &claim);
+        match answer.verdict {
+            Verdict::Won => self.granted(epoch),
+            // A backup that this process has told of its last epoch may have become live by claiming this
+            // one: then the VM runs there.
+            Verdict::Lost { .. } => {
+                let vm = vm.to_string();
+                let epoch = epoch.0;
+                Err(ArbiterError::Overtaken { vm, epoch }.into())
+            }
+            Verdict::Unreachable => {
+                tracing::error!("{}", answer.reason.unwrap_or_default());
+                Ok(HandshakeEvent::ArbiterUnreachable)
             }
         }
-        Ok(HandshakeEvent::ArbiterUnreachable)
+    }
+
+    /// Locks the disks under an epoch that this process has won.
+    fn granted(&mut self, epoch: Epoch) -> Result<HandshakeEvent, RunError> {
+        self.epoch = Some(epoch);
+        lock_all(self.spec, &self.disks, (epoch, Epoch(0)), self.owner)?;
+        Ok(HandshakeEvent::Granted(epoch))
     }
 
     /// Are the arbiter and the disks here those on which the primary, `owner`, has claimed and locked
     /// `epoch`? If they only had the same path, both sides could go live.
     fn prove(&mut self, epoch: Epoch, owner: u128) -> HandshakeEvent {
         let vm = self.spec.name.clone();
-        if let Err(error) = self.arbiter.check(&vm, epoch, owner) {
+        if let Err(error) = self.ownership.arbiter().check(&vm, epoch, owner) {
             return HandshakeEvent::NotShared(chain(&error));
         }
         let writer = Holder { vm, epoch, owner };

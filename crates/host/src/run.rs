@@ -10,10 +10,13 @@ use replica::{Epoch, Guest, Node, Options};
 
 use crate::drive::{Outcome, drive};
 use crate::log_file::LogFile;
-use crate::spec::{SetupError, VmSpec};
+use crate::owned::Owned;
+use crate::ownership::{Ownership, lock_locally};
+use crate::spec::{Alone, SetupError, VmSpec};
 use crate::witness::Witness;
+use crate::world::World;
 use crate::world_error::WorldError;
-use arbiter::ArbiterError;
+use arbiter::{ArbiterError, Asker, LocalError, LocalLock};
 use disk::{Access, Disk, Holder, LockError};
 use link::LinkError;
 use os::entropy;
@@ -32,6 +35,9 @@ pub enum RunError {
     /// A disk belongs to another VM or process.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// The VM runs on this host already.
+    #[error(transparent)]
+    Local(#[from] LocalError),
     /// There is no link to the peer.
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -52,6 +58,16 @@ pub enum RunError {
 }
 
 impl RunError {
+    /// Was a start refused because another process has the VM or its disk, so that nothing was changed?
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            RunError::Arbiter(error) => error.is_refusal(),
+            RunError::Local(LocalError::Runs { .. }) | RunError::Lock(LockError::InUse { .. }) => true,
+            _ => false,
+        }
+    }
+
     /// Did the talk with the peer only break off, without a reason that another attempt would meet again?
     pub(crate) fn is_broken_off(&self) -> bool {
         let failure = match self {
@@ -71,10 +87,12 @@ pub type Build<'a, G> = &'a mut dyn FnMut(&Config) -> Result<G, String>;
 /// The VM cannot be set up, or cannot go on.
 pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> Result<Outcome, RunError> {
     let owner = entropy::random_u128();
+    // Before a signal is only noted: whoever does not want to wait for a backup's claim ends this process.
+    let (mut ownership, ended, _lock) = reserve(spec, owner)?;
     let signals = Signals::catch().map_err(WorldError::Poll)?;
     let boot = spec.boot()?;
     let disks = spec.open_disks(Access::Solo)?;
-    lock_all(spec, &disks, Epoch(0), owner)?;
+    lock_all(spec, &disks, (Epoch(0), ended), owner)?;
     let ports = spec.open_ports()?;
     let log = log
         .map(|path| LogFile::make(path).map_err(WorldError::Log))
@@ -82,7 +100,38 @@ pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> 
     let _entered = spec.enter_sandbox(None)?;
     let config = spec.config(boot, &disks);
     let guest = build(&config).map_err(RunError::Build)?;
-    let mut world = spec.world(owner, &config, disks, ports, true, Some(signals))?;
+    let epoch = match &mut ownership {
+        Some(ownership) => Some(ownership.begin(spec)?),
+        None => None,
+    };
+    let set_up = || -> Result<World, RunError> {
+        if let Some(epoch) = epoch {
+            lock_all(spec, &disks, (epoch, Epoch(0)), owner)?;
+        }
+        Ok(spec.world(owner, &config, disks, ports, true, Some(signals))?)
+    };
+    let mut world = match (set_up(), &mut ownership, epoch) {
+        (Ok(world), ..) => world,
+        (Err(error), Some(ownership), Some(epoch)) => {
+            ownership.give_up(spec, epoch);
+            return Err(error);
+        }
+        (Err(error), ..) => return Err(error),
+    };
+    // The sign of life is kept until the end of this function, when nothing is live any more.
+    let (arbiter, _sign) = match ownership.map(Ownership::part) {
+        Some((arbiter, sign)) => (Some(arbiter), sign),
+        None => (None, None),
+    };
+    if let (Some(epoch), Some(arbiter)) = (epoch, arbiter) {
+        world.epoch = epoch;
+        world.owned = Some(Owned { epoch, owner });
+        world.arbiter = Some(Asker::new(
+            Box::new(arbiter),
+            spec.name.clone(),
+            world.waker.clone(),
+        ));
+    }
     let mut options = Options {
         digest_every: spec.digest_every,
         record: None,
@@ -97,12 +146,34 @@ pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> 
     )?)
 }
 
-/// Makes this process the writer of all disks under `epoch`.
-pub(crate) fn lock_all(spec: &VmSpec, disks: &[Disk], epoch: Epoch, owner: u128) -> Result<(), LockError> {
+/// What [`reserve`] gives.
+type Reserved = (Option<Ownership>, Epoch, Option<LocalLock>);
+
+/// Sees to it that the VM is not started twice: by its arbiter, whose last epoch, which is over, is the
+/// second of the answers; or by a lock, which is to be kept to the end.
+fn reserve(spec: &VmSpec, owner: u128) -> Result<Reserved, RunError> {
+    Ok(match &spec.alone {
+        Alone::Arbiter { directory, patience } => {
+            let mut ownership = Ownership::open(spec, directory, owner)?;
+            let ended = ownership.clear(spec, *patience)?;
+            (Some(ownership), ended, None)
+        }
+        Alone::Locally => (None, Epoch(0), lock_locally(spec)?),
+        Alone::Unchecked => (None, Epoch(0), None),
+    })
+}
+
+/// Makes this process the writer of all disks under `epoch`. The VM's epochs up to `ended` are over.
+pub(crate) fn lock_all(
+    spec: &VmSpec,
+    disks: &[Disk],
+    (epoch, ended): (Epoch, Epoch),
+    owner: u128,
+) -> Result<(), LockError> {
     let holder = Holder {
         vm: spec.name.clone(),
         epoch,
         owner,
     };
-    disks.iter().try_for_each(|disk| disk.lock(&holder))
+    disks.iter().try_for_each(|disk| disk.lock_after(&holder, ended))
 }

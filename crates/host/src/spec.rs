@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use machine::{Boot, Config, NetConfig, Transport};
 use replica::{Header, Notice, Span};
@@ -66,6 +67,22 @@ pub struct NetSpec {
     pub port: PortSpec,
 }
 
+/// What keeps a VM that runs alone from being started twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Alone {
+    /// Its record at this arbiter.
+    Arbiter {
+        /// The arbiter: a directory that all hosts share which may run the VM.
+        directory: PathBuf,
+        /// An owner was killed, and a backup of it may be about to go on: so long a start waits for that.
+        patience: Duration,
+    },
+    /// A lock of this host.
+    Locally,
+    /// Nothing: its name is one that many VMs may have.
+    Unchecked,
+}
+
 /// How the two halves of a pair find and trust each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PairSpec {
@@ -119,6 +136,11 @@ pub struct VmSpec {
     pub figures_every: Option<Span>,
     /// What is done about a guest whose kernel has panicked.
     pub on_panic: OnPanic,
+    /// What keeps this VM from being started twice when it runs alone. A pair has its own arbiter.
+    pub alone: Alone,
+    /// This host's directory for signs of life and locks of this user's VMs ([`arbiter::LocalDirectory`]);
+    /// `None`: this process has neither.
+    pub local: Option<PathBuf>,
     /// Does the process give up, before the guest's first step, what it does not need (`os::sandbox`)? Only
     /// where nothing else runs in this process.
     pub sandbox: bool,

@@ -16,6 +16,7 @@ use crate::limits::DISK_LOOK_EVERY;
 use crate::log_file::LogFile;
 use crate::net::Announcer;
 use crate::operator::Operator;
+use crate::owned::Owned;
 use crate::watch::Watch;
 use crate::world_error::WorldError;
 use arbiter::Asker;
@@ -55,7 +56,7 @@ pub struct World {
     pub cables: Cables,
     /// The guest's consoles.
     pub consoles: Consoles,
-    /// Decides who of a pair may go live; `None`: this VM runs alone.
+    /// Decides who of a pair may go live, and is told the end; `None`: this VM asks no arbiter.
     pub arbiter: Option<Asker>,
     /// The file of a recording; `None`: nothing is recorded.
     pub log: Option<LogFile>,
@@ -67,6 +68,8 @@ pub struct World {
     pub live: bool,
     /// The epoch by which a replica that is live from its start shows the guest; 0: the VM runs alone.
     pub epoch: Epoch,
+    /// The epoch of the VM at its arbiter; `None`: nobody has claimed one.
+    pub owned: Option<Owned>,
     /// When the guest's addresses are announced after a takeover.
     announcer: Announcer,
     /// Has the link bytes that the kernel did not take? Then the poller also waits until it takes some.
@@ -116,6 +119,7 @@ impl World {
             reporter,
             live: true,
             epoch: Epoch(0),
+            owned: None,
             announcer: Announcer::default(),
             link_stuck: false,
             link_dirty: false,
@@ -451,6 +455,7 @@ impl World {
             owner: self.owner,
         };
         self.disks.become_writer(&holder, takeover);
+        self.owned = Some(holder.into());
         if takeover {
             self.cables.go_live(epoch, poller)?;
             self.announcer.begin(clock::now());

@@ -6,7 +6,7 @@ mod site;
 
 use std::thread;
 
-use arbiter::{Answer, Arbiter, ArbiterError, Asker};
+use arbiter::{Answer, Arbiter, ArbiterError, Asker, Closing, Record};
 use disk::DiskPool;
 use host::witness::Witness;
 use host::{World, drive};
@@ -30,8 +30,16 @@ impl Arbiter for Nobody {
         }
     }
 
-    fn last(&mut self, _: &VmName) -> Result<Option<Epoch>, ArbiterError> {
+    fn last(&mut self, _: &VmName) -> Result<Option<Record>, ArbiterError> {
         Ok(None)
+    }
+
+    fn close(&mut self, _: &VmName, _: Epoch, _: u128, _: &Closing) -> Result<(), ArbiterError> {
+        Ok(())
+    }
+
+    fn flag(&self) -> String {
+        String::new()
     }
 
     fn check(&mut self, _: &VmName, _: Epoch, _: u128) -> Result<(), ArbiterError> {

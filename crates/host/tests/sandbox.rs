@@ -16,7 +16,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use arbiter::{Arbiter, DirectoryArbiter};
+use arbiter::{Arbiter, DirectoryArbiter, Process};
 use disk::{Access, Disk, Holder};
 use gateway::{GatewayConfig, GuestListen};
 use host::net::{Endpoint, PortSpec};
@@ -256,7 +256,8 @@ fn try_it(attempt: &str, dir: &Path, made: &Made) -> io::Result<()> {
         ("the", "locks of a takeover") => takeover(&vm),
         ("the", "arbiter's answer") => {
             let name = VmName::new("toy").unwrap();
-            let mut arbiter = DirectoryArbiter::open(&dir.join("arbiter")).map_err(io::Error::other)?;
+            let mut arbiter = DirectoryArbiter::open(&dir.join("arbiter"), Process::here(None))
+                .map_err(io::Error::other)?;
             let claim = Claim {
                 epoch: Epoch(1),
                 owner: 7,

@@ -8,6 +8,7 @@
 #![deny(unsafe_code)]
 
 pub mod bounded_file;
+pub mod date;
 pub mod entropy;
 pub mod error;
 pub mod identity;

@@ -32,8 +32,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "cable", "gateway", "host", "image", "link", "os", "profile", "report", "replica", "machine",
-            "hart",
+            "arbiter", "cable", "gateway", "host", "image", "link", "os", "profile", "report", "replica",
+            "machine", "hart",
         ],
     ),
     ("isa-programs", &[]),

@@ -29,7 +29,7 @@ use crate::values;
 #[derive(Parser)]
 #[command(name = "lockstep", version = crate::version::WITH_COMMIT, max_term_width = 100)]
 #[command(
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the other side has the VM.\n\
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the other side has the VM, 4 refused.\n\
                   Start with `lockstep demo`. `lockstep COMMAND --help` has all flags, `-h` the \
                   usual ones."
 )]
@@ -91,6 +91,13 @@ pub enum Command {
     /// output. When the primary dies, and the arbiter gives the VM to this side, the backup goes live. Both
     /// hosts have the same `VM.toml`.
     Backup(PairArgs),
+    /// Say that a VM surely runs no more, so that it can be started again
+    ///
+    /// A VM with an arbiter has a record there of the process that runs it, which that process closes at its
+    /// end. A start on the same host sees that the process was killed, or that the host was started anew. Of
+    /// another host nothing can be known, so a person must say that the VM runs there no more. If that is not
+    /// so, two copies of the VM run afterwards.
+    Release(ReleaseArgs),
     /// Connect guests to the network without root; clients' connections outlive the primary
     ///
     /// VMs connect here with `--net gateway=`. Their guests reach the network through the sockets of this
@@ -129,6 +136,8 @@ pub struct RunArgs {
     #[command(flatten)]
     pub vm: VmArgs,
     #[command(flatten)]
+    pub start: StartArgs,
+    #[command(flatten)]
     pub events: EventsArgs,
     #[command(flatten)]
     pub result: ResultArgs,
@@ -151,6 +160,33 @@ pub struct ResultArgs {
     pub json: bool,
 }
 
+/// What keeps a VM that runs alone from being started twice.
+#[derive(Args)]
+pub struct StartArgs {
+    /// A directory that all hosts share which may run the VM: it keeps the VM from being started twice
+    ///
+    /// Whoever runs the VM has a record there. Without an arbiter, a lock of this host keeps a VM that has a
+    /// name of its own from being started twice on this host.
+    #[arg(long, value_name = "DIR", help_heading = PAIR)]
+    pub arbiter: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct ReleaseArgs {
+    /// Name of the VM
+    #[arg(value_parser = values::value(values::name))]
+    pub name: replica::VmName,
+    /// The epoch to close, which the refused start has named
+    #[arg(long, value_name = "N", value_parser = values::value(values::number))]
+    pub epoch: u64,
+    /// The directory with the VM's record
+    #[arg(long, value_name = "DIR")]
+    pub arbiter: PathBuf,
+    /// Do not ask for the VM's name; needed without a terminal
+    #[arg(long)]
+    pub yes: bool,
+}
+
 #[derive(Args)]
 pub struct RecordArgs {
     #[command(flatten)]
@@ -158,6 +194,8 @@ pub struct RecordArgs {
     /// Where to write the log
     #[arg(long, short, value_name = "LOG", help_heading = OUTPUT)]
     pub output: PathBuf,
+    #[command(flatten)]
+    pub start: StartArgs,
     #[command(flatten)]
     pub events: EventsArgs,
     #[command(flatten)]

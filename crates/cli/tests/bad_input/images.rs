@@ -135,7 +135,8 @@ fn without_firmware_flat_code_is_entered_also_when_compressed() {
 fn a_disk_that_is_missing_odd_or_in_use_is_refused_and_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let firmware = power_off(directory.path());
-    let run = |disk: &str| complaint(&["run", "--firmware", &firmware, "--serial", "none", "--disk", disk]);
+    let first = ["run", "--firmware", &firmware, "--serial", "none", "--disk"];
+    let run = |disk: &str| complaint(&[&first[..], &[disk]].concat());
     assert_contains(&run("/nowhere/disk.raw"), &["/nowhere/disk.raw"]);
     let odd = file(directory.path(), "odd.raw", [7; 1000]);
     assert_contains(&run(&odd), &["odd.raw", "512", "truncate -s 1024"]);
@@ -159,7 +160,8 @@ fn a_disk_that_is_missing_odd_or_in_use_is_refused_and_left_alone() {
         assert_eq!(owner.try_wait().unwrap(), None, "it has ended");
         std::thread::yield_now();
     }
-    assert_contains(&run(&disk), &["disk.raw", "in use", &owner.id().to_string()]);
+    let refusal = complaint_with(4, &[&first[..], &[&disk]].concat());
+    assert_contains(&refusal, &["disk.raw", "in use", &owner.id().to_string()]);
     owner.kill().unwrap();
     owner.wait().unwrap();
     // The lock of a dead owner keeps nobody out.

@@ -1,5 +1,5 @@
 //! Every bad input gets one clear sentence and exit code 1, or 2 if a flag or a setting of `VM.toml` is
-//! wrong, and loses nothing.
+//! wrong, or 4 if a disk is in use, and loses nothing.
 //!
 //! Here is what all of them use; the tests are in the other files, by subject.
 

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use arbiter::{Arbiter, DirectoryArbiter};
+use arbiter::{Arbiter, DirectoryArbiter, Process};
 use link::{Key, Link, Listener, Security};
 use replica::peer::message::Message;
 use replica::{Claim, ClaimKind, Epoch, Side, Verdict, VmName};
@@ -82,7 +82,7 @@ fn a_primary_calls_again_when_the_talk_breaks_off_unless_the_backup_has_gone_liv
     }
     // It does so, and the VM runs there now.
     let vm = VmName::new("toy").unwrap();
-    let mut arbiter = DirectoryArbiter::open(&site.dir.path().join("arbiter")).unwrap();
+    let mut arbiter = DirectoryArbiter::open(&site.dir.path().join("arbiter"), Process::here(None)).unwrap();
     let claim = Claim {
         epoch: Epoch(3),
         owner: 99,
@@ -140,9 +140,12 @@ fn a_running_vm_is_not_started_a_second_time() {
     let site = Site::new();
     let (_primary, _backup, mut cable) = site.pair(false);
     assert_eq!(ask(&mut cable, b"e-hello"), Some(1));
-    for role in ["run", "primary"] {
+    for (role, why) in [
+        ("run", "is in use by VM 'toy' epoch 1 (pid "),
+        ("primary", "toy runs as epoch 1 on host "),
+    ] {
         let mut second = site.start(role, Some("127.0.0.1:1"), false);
         let words = second.says("failed");
-        assert!(words.contains("is in use by VM 'toy' epoch 1 (pid "), "{words}");
+        assert!(words.contains(why), "{words}");
     }
 }

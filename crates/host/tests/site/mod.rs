@@ -12,7 +12,7 @@ use std::path::Path;
 
 use host::console::ConsoleSpec;
 use host::net::{Endpoint, PortSpec};
-use host::{DiskSpec, FirmwareSpec, NetSpec, VmSpec};
+use host::{Alone, DiskSpec, FirmwareSpec, NetSpec, VmSpec};
 use replica::VmName;
 
 /// The guest of all replicas.
@@ -72,6 +72,8 @@ pub fn vm(dir: &Path, who: &str) -> VmSpec {
         events: Some(dir.join(format!("{who}.events"))),
         figures_every: None,
         on_panic: report::OnPanic::default(),
+        alone: Alone::Unchecked,
+        local: Some(dir.join("local")),
         sandbox: true,
     }
 }

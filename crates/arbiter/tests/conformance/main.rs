@@ -1,0 +1,552 @@
+//! The examination of an arbiter: what it must do whatever keeps its cells. A new kind of place implements
+//! `Place` in a file of its own, names itself in `suite!` at the end of this file, and adds tests of what can
+//! go wrong with it alone, as `directory` does.
+//!
+//! Where a test needs processes that race or die, they are real: this program, started again as `claimant`.
+
+mod claimant;
+mod directory;
+
+use std::sync::{Arc, Barrier};
+use std::thread;
+
+use arbiter::start::{self, Found};
+use arbiter::{Arbiter, Cell, Cells, Closing, Created, Process, TestAndSet};
+use arbiter::{ArbiterError, Asker};
+use claimant::Claimant;
+use os::wake::Waker;
+use replica::{Claim, ClaimKind, Epoch, Verdict, VmName};
+
+/// What a test must be able to do with a place that is examined.
+trait Place {
+    /// Its cells.
+    type Cells: Cells + 'static;
+
+    /// A new place, in which nobody has claimed anything.
+    fn new() -> Self;
+
+    /// The place as one more process sees it.
+    fn cells(&self) -> Self::Cells;
+
+    /// The word by which a claimant in another process finds the place: see `claimant::open`.
+    fn address(&self) -> String;
+
+    /// Takes the place away until `come_back`.
+    fn go_away(&self);
+
+    /// Gives the place back, with everything in it.
+    fn come_back(&self);
+}
+
+const LOST: Verdict = Verdict::Lost { heir: false };
+
+fn vm() -> VmName {
+    VmName::new("web").unwrap()
+}
+
+fn arbiter<P: Place>(place: &P) -> TestAndSet<P::Cells> {
+    TestAndSet::over(place.cells(), Process::here(None))
+}
+
+fn claim(epoch: u64, owner: u128) -> Claim {
+    Claim {
+        epoch: Epoch(epoch),
+        owner,
+        after: None,
+        heirs: Vec::new(),
+        kind: ClaimKind::Failover,
+    }
+}
+
+fn claim_after(epoch: u64, owner: u128, after: u128) -> Claim {
+    Claim {
+        after: Some(after),
+        ..claim(epoch, owner)
+    }
+}
+
+/// Claims as `owner`, and expects this verdict. Gives the reason.
+fn expect(arbiter: &mut dyn Arbiter, claim: &Claim, verdict: Verdict) -> String {
+    let answer = arbiter.claim(&vm(), claim);
+    let reason = answer.reason.unwrap_or_default();
+    assert_eq!(answer.verdict, verdict, "{claim:?}: {reason}");
+    reason
+}
+
+/// The last epoch and its owner.
+fn last(arbiter: &mut dyn Arbiter) -> Option<(u64, u128)> {
+    let record = arbiter.last(&vm()).unwrap()?;
+    Some((record.epoch.0, record.owner))
+}
+
+fn of_many_processes_exactly_one_wins_each_epoch<P: Place>() {
+    let place = P::new();
+    let (processes, epochs) = (6, 40);
+    let mut racers: Vec<Claimant> = (1..=processes)
+        .map(|owner| Claimant::start(&place.address(), owner, 0, epochs))
+        .collect();
+    let mut won: Vec<u64> = racers.iter_mut().flat_map(Claimant::wins).collect();
+    won.sort_unstable();
+    assert_eq!(won, (0..epochs).collect::<Vec<_>>());
+    assert_eq!(
+        last(&mut arbiter(&place)).map(|(epoch, _)| epoch),
+        Some(epochs - 1)
+    );
+}
+
+fn of_many_threads_exactly_one_wins_each_epoch<P: Place>() {
+    let place = P::new();
+    let (owners, epochs) = (8, 40);
+    let start = Arc::new(Barrier::new(owners));
+    let threads: Vec<_> = (0..owners as u128)
+        .map(|owner| {
+            let start = Arc::clone(&start);
+            let mut arbiter = arbiter(&place);
+            thread::spawn(move || {
+                let mut won = Vec::new();
+                for epoch in 0..epochs {
+                    start.wait();
+                    let answer = arbiter.claim(&vm(), &claim(epoch, owner));
+                    assert_ne!(answer.verdict, Verdict::Unreachable, "{:?}", answer.reason);
+                    if answer.verdict == Verdict::Won {
+                        won.push(epoch);
+                    }
+                }
+                won
+            })
+        })
+        .collect();
+    let mut won: Vec<u64> = threads.into_iter().flat_map(|t| t.join().unwrap()).collect();
+    won.sort_unstable();
+    assert_eq!(won, (0..epochs).collect::<Vec<_>>());
+}
+
+fn of_many_starts_exactly_one_wins_and_the_others_are_told_who<P: Place>() {
+    let place = P::new();
+    for round in 0..10 {
+        let start = Arc::new(Barrier::new(6));
+        let threads: Vec<_> = (1..=6)
+            .map(|owner| {
+                let (start, mut arbiter) = (Arc::clone(&start), arbiter(&place));
+                thread::spawn(move || {
+                    start.wait();
+                    (owner, start::begin(&mut arbiter, &vm(), owner))
+                })
+            })
+            .collect();
+        let results: Vec<_> = threads.into_iter().map(|t| t.join().unwrap()).collect();
+        let winners: Vec<_> = results
+            .iter()
+            .filter_map(|(owner, result)| Some((*owner, result.as_ref().ok()?)))
+            .collect();
+        let [(owner, epoch)] = winners[..] else {
+            panic!("{results:?}");
+        };
+        assert_eq!(*epoch, Epoch(round + 1));
+        for (_, result) in &results {
+            if let Err(error) = result {
+                assert!(error.is_refusal(), "{error}");
+            }
+        }
+        arbiter(&place)
+            .close(&vm(), *epoch, owner, &Closing::Stopped)
+            .unwrap();
+    }
+}
+
+fn an_answer_that_was_lost_is_given_again<P: Place>() {
+    let place = P::new();
+    for _ in 0..3 {
+        // Each time as a process that knows nothing of the earlier answers.
+        expect(&mut arbiter(&place), &claim(4, 1), Verdict::Won);
+        let reason = expect(&mut arbiter(&place), &claim(4, 2), LOST);
+        assert!(reason.contains("epoch 4 of 'web' went to"), "{reason}");
+    }
+}
+
+/// Cells whose answer to a write gets lost: the write has taken effect, or not, by turns.
+#[derive(Debug)]
+struct Lossy<C: Cells>(C, bool);
+
+impl<C: Cells> Cells for Lossy<C> {
+    fn create(&mut self, vm: &VmName, cell: Cell, value: &[u8]) -> Result<Created, ArbiterError> {
+        self.1 = !self.1;
+        if self.1 {
+            self.0.create(vm, cell, value)?;
+        }
+        Err(ArbiterError::Unreachable("the answer was lost".into()))
+    }
+
+    fn read(&mut self, vm: &VmName, cell: Cell) -> Result<Option<Vec<u8>>, ArbiterError> {
+        self.0.read(vm, cell)
+    }
+
+    fn last(&mut self, vm: &VmName) -> Result<Option<Epoch>, ArbiterError> {
+        self.0.last(vm)
+    }
+
+    fn refresh(&mut self) -> Result<(), ArbiterError> {
+        self.0.refresh()
+    }
+
+    fn collect(&mut self, vm: &VmName) {
+        self.0.collect(vm);
+    }
+
+    fn place(&self) -> String {
+        self.0.place()
+    }
+
+    fn flag(&self) -> String {
+        self.0.flag()
+    }
+
+    fn damaged(&self, vm: &VmName, cell: Cell) -> ArbiterError {
+        self.0.damaged(vm, cell)
+    }
+}
+
+fn a_claim_whose_answer_is_lost_is_unreachable_and_decided_once<P: Place>() {
+    let place = P::new();
+    expect(&mut arbiter(&place), &claim(1, 9), Verdict::Won);
+    for (before, epoch) in [(false, 2), (true, 3)] {
+        let mut lossy = TestAndSet::over(Lossy(place.cells(), before), Process::here(None));
+        let reason = expect(&mut lossy, &claim(epoch, 1), Verdict::Unreachable);
+        assert!(reason.contains("the answer was lost"), "{reason}");
+    }
+    // The question for epoch 2 took effect, that for epoch 3 did not.
+    expect(&mut arbiter(&place), &claim(2, 2), LOST);
+    expect(&mut arbiter(&place), &claim(2, 1), Verdict::Won);
+    expect(&mut arbiter(&place), &claim(3, 2), Verdict::Won);
+    expect(&mut arbiter(&place), &claim(3, 1), LOST);
+}
+
+fn a_claimant_may_be_killed_at_any_moment<P: Place>() {
+    let place = P::new();
+    let mut first = 0;
+    for round in 0..60_u64 {
+        let owner = 1_000 + u128::from(round);
+        let victim = Claimant::start(&place.address(), owner, first, first + 1_000_000);
+        // It dies somewhere in its second or a later claim, at another moment each time.
+        let (won, asked) = victim.killed_while_asking(first + 1, round * 40);
+        let mut arbiter = arbiter(&place);
+        for epoch in won {
+            arbiter.check(&vm(), Epoch(epoch), owner).unwrap();
+        }
+        // Whether its last question took effect is decided, and is the same for everybody.
+        let other = arbiter.claim(&vm(), &claim(asked, 1)).verdict;
+        let again = arbiter.claim(&vm(), &claim(asked, owner)).verdict;
+        let decided = [(Verdict::Won, LOST), (LOST, Verdict::Won)];
+        assert!(decided.contains(&(other, again)), "{other:?} {again:?}");
+        assert_eq!(last(&mut arbiter).map(|(epoch, _)| epoch), Some(asked));
+        first = asked + 1;
+    }
+}
+
+/// Cells on a host that remembers an old listing.
+#[derive(Debug)]
+struct Stale<C: Cells>(Lossy<C>, Option<Epoch>);
+
+impl<C: Cells> Cells for Stale<C> {
+    fn create(&mut self, vm: &VmName, cell: Cell, value: &[u8]) -> Result<Created, ArbiterError> {
+        self.0.0.create(vm, cell, value)
+    }
+
+    fn read(&mut self, vm: &VmName, cell: Cell) -> Result<Option<Vec<u8>>, ArbiterError> {
+        self.0.read(vm, cell)
+    }
+
+    fn last(&mut self, _: &VmName) -> Result<Option<Epoch>, ArbiterError> {
+        Ok(self.1)
+    }
+
+    fn refresh(&mut self) -> Result<(), ArbiterError> {
+        Ok(())
+    }
+
+    fn collect(&mut self, vm: &VmName) {
+        self.0.collect(vm);
+    }
+
+    fn place(&self) -> String {
+        self.0.place()
+    }
+
+    fn flag(&self) -> String {
+        self.0.flag()
+    }
+
+    fn damaged(&self, vm: &VmName, cell: Cell) -> ArbiterError {
+        self.0.damaged(vm, cell)
+    }
+}
+
+fn a_stale_listing_lets_nobody_win_what_is_taken<P: Place>() {
+    let place = P::new();
+    let mut true_one = arbiter(&place);
+    for epoch in 1..=5 {
+        expect(&mut true_one, &claim(epoch, 1), Verdict::Won);
+    }
+    for known in [None, Some(Epoch(1)), Some(Epoch(4))] {
+        let cells = Stale(Lossy(place.cells(), false), known);
+        let mut stale = TestAndSet::over(cells, Process::here(None));
+        expect(&mut stale, &claim(5, 2), LOST);
+        let next = known.map_or(1, |epoch| epoch.0 + 1);
+        expect(&mut stale, &claim(next, 2), LOST);
+        // A start finds an open record that is long over, or none; it never wins a taken epoch.
+        assert!(start::begin(&mut stale, &vm(), 2).is_err());
+    }
+    assert_eq!(last(&mut true_one), Some((5, 1)));
+}
+
+fn who_loses_is_told_whether_the_winner_has_named_it_an_heir<P: Place>() {
+    let place = P::new();
+    let mut arbiter = arbiter(&place);
+    let with = |owner, heirs: &[u128]| Claim {
+        heirs: heirs.into(),
+        ..claim(4, owner)
+    };
+    expect(&mut arbiter, &with(1, &[2, 3]), Verdict::Won);
+    for heir in [2, 3] {
+        expect(&mut arbiter, &claim(4, heir), Verdict::Lost { heir: true });
+    }
+    // Whom a loser would have named counts for nothing.
+    expect(&mut arbiter, &with(4, &[5]), LOST);
+    expect(&mut arbiter, &claim(4, 5), LOST);
+    // An heir that asks late, when the epoch after that is taken, is a member of the epoch it asked for.
+    expect(&mut arbiter, &claim(5, 1), Verdict::Won);
+    expect(&mut arbiter, &claim(4, 2), Verdict::Lost { heir: true });
+    expect(&mut arbiter, &claim(5, 2), LOST);
+    assert_eq!(arbiter.last(&vm()).unwrap().unwrap().heirs, []);
+}
+
+fn an_epoch_that_was_passed_by_is_lost_though_nobody_claimed_it<P: Place>() {
+    let place = P::new();
+    let mut arbiter = arbiter(&place);
+    expect(&mut arbiter, &claim(3, 1), Verdict::Won);
+    expect(&mut arbiter, &claim(7, 2), Verdict::Won);
+    expect(&mut arbiter, &claim(5, 3), LOST);
+    // The same owner, the same answer.
+    expect(&mut arbiter, &claim(3, 1), Verdict::Won);
+}
+
+fn vms_do_not_see_each_others_epochs<P: Place>() {
+    let place = P::new();
+    let mut arbiter = arbiter(&place);
+    let other = VmName::new("web.00000000000000000009").unwrap();
+    assert_eq!(arbiter.claim(&other, &claim(9, 1)).verdict, Verdict::Won);
+    assert_eq!(arbiter.last(&vm()).unwrap(), None);
+    expect(&mut arbiter, &claim(1, 2), Verdict::Won);
+    assert_eq!(last(&mut arbiter), Some((1, 2)));
+    assert_eq!(
+        arbiter.last(&other).unwrap().map(|record| record.epoch),
+        Some(Epoch(9))
+    );
+}
+
+fn a_record_says_which_process_has_claimed_what_and_of_which_vm<P: Place>() {
+    let place = P::new();
+    let mut arbiter = arbiter(&place);
+    for (epoch, kind) in [
+        (1, ClaimKind::Start),
+        (2, ClaimKind::Failover),
+        (3, ClaimKind::Resolve),
+        (4, ClaimKind::HandOver),
+    ] {
+        let claim = Claim {
+            kind,
+            heirs: vec![7],
+            ..claim(epoch, 1)
+        };
+        expect(&mut arbiter, &claim, Verdict::Won);
+        let record = arbiter.last(&vm()).unwrap().unwrap();
+        let origin = record.origin.clone().unwrap();
+        assert_eq!(
+            (record.owner, record.heirs.as_slice(), &record.closed),
+            (1, &[7][..], &None)
+        );
+        assert_eq!((origin.kind, origin.process), (kind, Process::here(None)));
+        let words = record.whereabouts();
+        let pid = format!("(pid {}, since 20", std::process::id());
+        assert!(
+            words.contains(&pid) && words.contains(&os::identity::host_name()),
+            "{words}"
+        );
+    }
+    // The VM keeps its identity, and another one has its own.
+    let id = |vm: &VmName| {
+        self::arbiter(&place)
+            .last(vm)
+            .unwrap()
+            .unwrap()
+            .origin
+            .unwrap()
+            .id
+    };
+    let other = VmName::new("shop").unwrap();
+    let before = id(&vm());
+    assert_eq!(arbiter.claim(&other, &claim(1, 1)).verdict, Verdict::Won);
+    expect(&mut arbiter, &claim(5, 2), Verdict::Won);
+    assert_eq!(id(&vm()), before);
+    assert_ne!(id(&other), before);
+}
+
+fn a_closed_epoch_says_why_and_lets_the_vm_be_started<P: Place>() {
+    let place = P::new();
+    let mut arbiter = arbiter(&place);
+    assert_eq!(
+        start::look(&mut arbiter, &vm(), 1).unwrap(),
+        Found::Free(Epoch(0))
+    );
+    assert_eq!(start::begin(&mut arbiter, &vm(), 1).unwrap(), Epoch(1));
+    // Nobody else starts it meanwhile, and the sentence says what to do.
+    let refused = start::begin(&mut arbiter, &vm(), 2).unwrap_err();
+    assert!(refused.is_refusal());
+    let (refused, host) = (refused.to_string(), os::identity::host_name());
+    let begins = format!(
+        "web runs as epoch 1 on host {host} (pid {}, since ",
+        std::process::id()
+    );
+    assert!(refused.starts_with(&begins), "{refused}");
+    let ends = format!(
+        "; stop it there, or, if that host is surely off, `lockstep release web --epoch 1 {}`",
+        arbiter.flag()
+    );
+    assert!(refused.ends_with(&ends), "{refused}");
+    // Only its owner closes it, and the first reason counts.
+    let stranger = arbiter
+        .close(&vm(), Epoch(1), 2, &Closing::Off)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        stranger.contains("knows no epoch 1 of 'web' that this process owns"),
+        "{stranger}"
+    );
+    assert!(arbiter.close(&vm(), Epoch(2), 1, &Closing::Off).is_err());
+    let released = Closing::Released {
+        by: "ada on a".into(),
+    };
+    arbiter.close(&vm(), Epoch(1), 1, &released).unwrap();
+    arbiter.close(&vm(), Epoch(1), 1, &Closing::Off).unwrap();
+    let closed = arbiter.last(&vm()).unwrap().unwrap().closed.unwrap();
+    assert_eq!(closed, released);
+    assert_eq!(closed.sentence(), "released by ada on a");
+    assert_eq!(start::begin(&mut arbiter, &vm(), 2).unwrap(), Epoch(2));
+    assert_eq!(arbiter.last(&vm()).unwrap().unwrap().closed, None);
+}
+
+fn a_member_of_a_closed_epoch_may_claim_the_next_unless_a_start_was_faster<P: Place>() {
+    let place = P::new();
+    let mut arbiter = arbiter(&place);
+    expect(&mut arbiter, &claim(1, 1), Verdict::Won);
+    arbiter.close(&vm(), Epoch(1), 1, &Closing::Stopped).unwrap();
+    expect(&mut arbiter, &claim_after(2, 2, 1), Verdict::Won);
+    arbiter.close(&vm(), Epoch(2), 2, &Closing::Off).unwrap();
+    assert_eq!(start::begin(&mut arbiter, &vm(), 3).unwrap(), Epoch(3));
+    expect(&mut arbiter, &claim_after(3, 4, 2), LOST);
+}
+
+fn a_place_that_went_away_is_unreachable_until_it_is_back<P: Place>() {
+    let place = P::new();
+    let mut arbiter = arbiter(&place);
+    expect(&mut arbiter, &claim(1, 1), Verdict::Won);
+    place.go_away();
+    let reason = expect(&mut arbiter, &claim(2, 1), Verdict::Unreachable);
+    assert!(!reason.is_empty());
+    assert!(
+        arbiter.last(&vm()).is_err(),
+        "nobody may take it for a VM that never ran"
+    );
+    assert!(arbiter.check(&vm(), Epoch(1), 1).is_err());
+    assert!(arbiter.close(&vm(), Epoch(1), 1, &Closing::Off).is_err());
+    let error = start::begin(&mut arbiter, &vm(), 2).unwrap_err();
+    assert!(!error.is_refusal(), "{error}");
+    place.come_back();
+    arbiter.check(&vm(), Epoch(1), 1).unwrap();
+    expect(&mut arbiter, &claim(2, 1), Verdict::Won);
+}
+
+fn a_claim_that_ends_a_pair_is_decided_only_where_the_pair_was_made<P: Place>() {
+    // FT 2.3-e: the same name on two hosts, two places.
+    let (here, there) = (P::new(), P::new());
+    let (mut ours, mut other) = (arbiter(&here), arbiter(&there));
+    expect(&mut ours, &claim(7, 1), Verdict::Won);
+    ours.check(&vm(), Epoch(7), 1).unwrap();
+
+    let why = other.check(&vm(), Epoch(7), 1).unwrap_err().to_string();
+    assert!(why.contains("does not know epoch 7 of 'web'"), "{why}");
+    assert!(why.contains("both sides must see the same"), "{why}");
+    for _ in 0..2 {
+        let reason = expect(&mut other, &claim_after(8, 2, 1), Verdict::Unreachable);
+        assert!(reason.contains("does not know epoch 7"), "{reason}");
+    }
+    assert_eq!(other.last(&vm()).unwrap(), None, "nothing was claimed there");
+
+    // A place in which somebody else has that epoch, and the next one too, is no better.
+    expect(&mut other, &claim(7, 9), Verdict::Won);
+    expect(&mut other, &claim(8, 9), Verdict::Won);
+    let reason = expect(&mut other, &claim_after(8, 2, 1), Verdict::Unreachable);
+    assert!(reason.contains("knows another owner of epoch 7"), "{reason}");
+
+    expect(&mut ours, &claim_after(8, 2, 1), Verdict::Won);
+    expect(&mut ours, &claim_after(8, 1, 1), LOST);
+    expect(&mut ours, &claim_after(8, 2, 1), Verdict::Won);
+}
+
+fn an_asker_answers_each_question_once_and_writes_the_end_down<P: Place>() {
+    let place = P::new();
+    let waker = Waker::new().unwrap();
+    let mut asker = Asker::new(Box::new(arbiter(&place)), vm(), waker.clone());
+    for epoch in 0..3 {
+        asker.ask(claim(epoch, 1));
+        let (asked, answer) = loop {
+            if let Some(answer) = asker.answer() {
+                break answer;
+            }
+            let mut fds = [rustix::event::PollFd::new(&waker, rustix::event::PollFlags::IN)];
+            rustix::event::poll(&mut fds, None).unwrap();
+            waker.clear();
+        };
+        assert_eq!((asked, answer.verdict), (claim(epoch, 1), Verdict::Won));
+    }
+    let patience = std::time::Duration::from_secs(600);
+    asker.close(Epoch(2), 1, Closing::Off, patience).unwrap();
+    let closed = arbiter(&place).last(&vm()).unwrap().unwrap().closed;
+    assert_eq!(closed, Some(Closing::Off));
+}
+
+/// The whole suite for one kind of place, as tests of the module in which it stands.
+macro_rules! suite {
+    ($place:ty) => {
+        suite!($place:
+            of_many_processes_exactly_one_wins_each_epoch,
+            of_many_threads_exactly_one_wins_each_epoch,
+            of_many_starts_exactly_one_wins_and_the_others_are_told_who,
+            an_answer_that_was_lost_is_given_again,
+            a_claim_whose_answer_is_lost_is_unreachable_and_decided_once,
+            a_claimant_may_be_killed_at_any_moment,
+            a_stale_listing_lets_nobody_win_what_is_taken,
+            who_loses_is_told_whether_the_winner_has_named_it_an_heir,
+            an_epoch_that_was_passed_by_is_lost_though_nobody_claimed_it,
+            vms_do_not_see_each_others_epochs,
+            a_record_says_which_process_has_claimed_what_and_of_which_vm,
+            a_closed_epoch_says_why_and_lets_the_vm_be_started,
+            a_member_of_a_closed_epoch_may_claim_the_next_unless_a_start_was_faster,
+            a_place_that_went_away_is_unreachable_until_it_is_back,
+            a_claim_that_ends_a_pair_is_decided_only_where_the_pair_was_made,
+            an_asker_answers_each_question_once_and_writes_the_end_down,
+        );
+    };
+    ($place:ty: $($test:ident),* $(,)?) => {
+        $(
+            #[test]
+            fn $test() {
+                super::$test::<$place>();
+            }
+        )*
+    };
+}
+
+mod in_a_directory {
+    suite!(super::directory::Directory);
+}
