@@ -81,11 +81,11 @@ impl LocalDirectory {
         Ok(LocalDirectory(path.into()))
     }
 
-    /// Makes the sign that the process of `owner` lives.
+    /// Makes the sign that the process of `owner` lives, which claims at `arbiter`.
     ///
     /// # Errors
     /// The directory cannot be written, or its file system has no locks.
-    pub fn sign(&self, vm: &VmName, owner: u128) -> Result<SignOfLife, LocalError> {
+    pub fn sign(&self, vm: &VmName, owner: u128, arbiter: &str) -> Result<SignOfLife, LocalError> {
         let failed = |source| LocalError::Directory {
             path: self.0.clone(),
             source,
@@ -94,7 +94,7 @@ impl LocalDirectory {
         let make = || -> io::Result<File> {
             let own = self.0.join(format!(".{owner:032x}"));
             let mut file = OpenOptions::new().write(true).create_new(true).open(&own)?;
-            writeln!(file, "{owner:032x}")?;
+            write!(file, "{owner:032x}\n{arbiter}\n")?;
             file.lock()?;
             // Whoever sees the name sees it locked.
             fs::rename(&own, &path)?;
@@ -104,25 +104,23 @@ impl LocalDirectory {
         Ok(SignOfLife { path, _held: held })
     }
 
-    /// Removes the signs of processes of this VM that have ended. Call it only when no record is open, or
-    /// none that one of these processes may own: without its sign it could not be closed without asking any
-    /// more.
-    pub fn sweep(&self, vm: &VmName) {
+    /// Removes the signs of processes of this VM that claimed at `arbiter` and have ended. Call it only when
+    /// no record there is open, or none that one of these processes may own: without its sign it could not be
+    /// closed without asking any more.
+    pub fn sweep(&self, vm: &VmName, arbiter: &str) {
         let Ok(entries) = fs::read_dir(&self.0) else {
             return;
         };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let owner = name.to_str().and_then(|name| {
-                name.strip_prefix(vm.as_str())?
-                    .strip_prefix('.')?
-                    .strip_suffix(".alive")
-            });
-            // A VM named "a.1" must not be seen as a sign of "a".
-            if owner.is_some_and(|owner| owner.len() == 32)
-                && File::open(entry.path()).is_ok_and(|file| file.try_lock_shared().is_ok())
-            {
-                let _ = fs::remove_file(entry.path());
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let name = path.file_name().and_then(|name| name.to_str());
+            let owner = name.and_then(|name| name.strip_prefix(vm.as_str())?.strip_prefix('.'));
+            let Some(owner) = owner.and_then(|owner| owner.strip_suffix(".alive")) else {
+                continue;
+            };
+            // A sign of the VM "a.1" is none of "a", and does not hold "1." before the number.
+            let is_ours = fs::read_to_string(&path).is_ok_and(|text| text == format!("{owner}\n{arbiter}\n"));
+            if is_ours && File::open(&path).is_ok_and(|file| file.try_lock_shared().is_ok()) {
+                let _ = fs::remove_file(&path);
             }
         }
     }
@@ -199,10 +197,12 @@ mod tests {
     fn signs_of_the_dead_are_swept_and_those_of_the_living_and_of_others_stay() {
         let dir = tempfile::tempdir().unwrap();
         let local = LocalDirectory::open(dir.path()).unwrap();
-        let alive = local.sign(&vm("web"), 1).unwrap();
-        drop(local.sign(&vm("web"), 2).unwrap());
-        drop(local.sign(&vm("web.1"), 3).unwrap());
-        local.sweep(&vm("web"));
+        let alive = local.sign(&vm("web"), 1, "x").unwrap();
+        drop(local.sign(&vm("web"), 2, "x").unwrap());
+        drop(local.sign(&vm("web.1"), 3, "x").unwrap());
+        // A VM of this name at another arbiter is another VM.
+        drop(local.sign(&vm("web"), 4, "y").unwrap());
+        local.sweep(&vm("web"), "x");
         let mut left: Vec<_> = fs::read_dir(dir.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -210,11 +210,15 @@ mod tests {
         left.sort();
         assert_eq!(
             left,
-            [format!("web.{:032x}.alive", 1), format!("web.1.{:032x}.alive", 3)]
+            [
+                format!("web.{:032x}.alive", 1),
+                format!("web.{:032x}.alive", 4),
+                format!("web.1.{:032x}.alive", 3)
+            ]
         );
         assert_eq!(
-            fs::read_to_string(alive.path()).unwrap().trim(),
-            format!("{:032x}", 1)
+            fs::read_to_string(alive.path()).unwrap(),
+            format!("{:032x}\nx\n", 1)
         );
     }
 

@@ -305,8 +305,8 @@ fn is_abandoned(sign: &Path, owner: u128) -> bool {
         return false;
     };
     let mut text = String::new();
-    let read = (&file).take(64).read_to_string(&mut text);
-    read.is_ok() && hex(text.trim()) == Some(owner) && file.try_lock_shared().is_ok()
+    let read = (&file).take(32).read_to_string(&mut text);
+    read.is_ok() && hex(&text) == Some(owner) && file.try_lock_shared().is_ok()
 }
 
 /// A new identity for a VM: a UUID of random bits (RFC 9562 section 5.4).

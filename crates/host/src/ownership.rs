@@ -24,6 +24,8 @@ use os::error::chain;
 pub struct Ownership {
     arbiter: DirectoryArbiter,
     local: Option<LocalDirectory>,
+    /// The arbiter's directory, as signs of life name it.
+    at: String,
     /// Kept for as long as this process may be live; `None`: this host has no place for it.
     sign: Option<SignOfLife>,
     owner: u128,
@@ -36,9 +38,11 @@ impl Ownership {
     /// The directory cannot be written.
     pub fn open(spec: &VmSpec, directory: &Path, owner: u128) -> Result<Ownership, ArbiterError> {
         let local = local(spec);
+        let at = directory.canonicalize().unwrap_or_else(|_| directory.into());
+        let at = at.display().to_string();
         let sign = local
             .as_ref()
-            .and_then(|local| match local.sign(&spec.name, owner) {
+            .and_then(|local| match local.sign(&spec.name, owner, &at) {
                 Ok(sign) => Some(sign),
                 Err(error) => {
                     tracing::warn!(
@@ -52,6 +56,7 @@ impl Ownership {
         Ok(Ownership {
             arbiter: DirectoryArbiter::open(directory, process)?,
             local,
+            at,
             sign,
             owner,
         })
@@ -80,7 +85,7 @@ impl Ownership {
         let ended = start::clear(&mut self.arbiter, vm, self.owner)?;
         // No record is open now, or one of this very process.
         if let Some(local) = &self.local {
-            local.sweep(vm);
+            local.sweep(vm, &self.at);
         }
         Ok(ended)
     }

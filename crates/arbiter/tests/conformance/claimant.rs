@@ -36,7 +36,7 @@ fn process() {
     };
     let owner: u128 = owner.parse().unwrap();
     let local = (!sign.is_empty()).then(|| LocalDirectory::open(sign.as_ref()).unwrap());
-    let sign = local.map(|local| local.sign(&vm(), owner).unwrap());
+    let sign = local.map(|local| local.sign(&vm(), owner, address).unwrap());
     let process = Process::here(sign.as_ref().map(arbiter::SignOfLife::path));
     let mut arbiter = open(address, process);
     if std::env::var_os(WRITES_NOTHING).is_some() {

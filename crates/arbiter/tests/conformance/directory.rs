@@ -292,7 +292,9 @@ fn a_process_that_was_killed_on_this_host_is_seen_to_be_gone_and_one_that_lives_
     let mut owner = Claimant::start_by(program(), &place.address(), 3, (3, 4), &sign);
     assert_eq!(owner.wins(), [3]);
     owner.kill();
-    LocalDirectory::open(&local).unwrap().sweep(&vm());
+    LocalDirectory::open(&local)
+        .unwrap()
+        .sweep(&vm(), &place.address());
     assert!(start::begin(&mut arbiter, &vm(), 4).unwrap_err().is_refusal());
 }
 
