@@ -119,23 +119,23 @@ impl Claimant {
         }
     }
 
-    /// Kills the process once it asks for `epoch`, after so many turns of a loop. Gives the epochs that it
-    /// has said it has won, and the last one that it has asked for.
-    pub fn killed_while_asking(mut self, epoch: u64, turns: u64) -> (Vec<u64>, u64) {
+    /// Kills the process after `wait`, which is called once the process asks for `epoch`. Gives the epochs that
+    /// it has said it has won, and the last one that it has asked for.
+    pub fn killed_while_asking(mut self, epoch: u64, wait: impl FnOnce()) -> (Vec<u64>, u64) {
         let (mut won, mut asked) = (Vec::new(), 0);
-        let mut is_killed = false;
+        let mut wait = Some(wait);
         while let Some((word, number)) = self.says() {
             match word.as_str() {
                 "asks" => asked = number,
                 "won" => won.push(number),
                 _ => panic!("{word} {number}"),
             }
-            if !is_killed && word == "asks" && number >= epoch {
-                for _ in 0..turns {
-                    std::hint::spin_loop();
-                }
+            if word == "asks"
+                && number >= epoch
+                && let Some(wait) = wait.take()
+            {
+                wait();
                 self.kill();
-                is_killed = true;
             }
         }
         (won, asked)

@@ -228,7 +228,21 @@ fn a_claimant_may_be_killed_at_any_moment<P: Place>() {
         let owner = 1_000 + u128::from(round);
         let victim = Claimant::start(&place.address(), owner, first, first + 1_000_000);
         // It dies somewhere in its second or a later claim, at another moment each time.
-        let (won, asked) = victim.killed_while_asking(first + 1, round * 40);
+        let (won, asked) = victim.killed_while_asking(first + 1, || {
+            if round % 2 == 0 {
+                for _ in 0..round * 1_500 {
+                    std::hint::spin_loop();
+                }
+            } else {
+                // Every other time once its claim is written, before it can have said so.
+                let mut cells = place.cells();
+                while cells
+                    .read(&vm(), Cell::Claim(Epoch(first + 1)))
+                    .unwrap()
+                    .is_none()
+                {}
+            }
+        });
         let mut arbiter = arbiter(&place);
         for epoch in won {
             arbiter.check(&vm(), Epoch(epoch), owner).unwrap();
