@@ -119,8 +119,8 @@ impl Claimant {
         }
     }
 
-    /// Kills the process after `wait`, which is called once the process asks for `epoch`. Gives the epochs that
-    /// it has said it has won, and the last one that it has asked for.
+    /// Kills the process after `wait`, which is called once the process asks for `epoch`. Gives the epochs
+    /// that it has said it has won, and the last one that it has asked for.
     pub fn killed_while_asking(mut self, epoch: u64, wait: impl FnOnce()) -> (Vec<u64>, u64) {
         let (mut won, mut asked) = (Vec::new(), 0);
         let mut wait = Some(wait);
