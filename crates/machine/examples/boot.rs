@@ -5,14 +5,18 @@
 //! `--virtual` lets time pass with the steps alone, so that every run is the same; `--until` ends the run
 //! when the console shows TEXT; `--steps` ends it at a step; `--every N` prints a digest every N steps;
 //! `--zeal SEED` cuts a virtual run into random slices, drops caches at random and replaces the machine by
-//! its snapshot every hundred million steps, which must not change a digest; `--engine interpreter`
-//! translates nothing, `always` everything.
+//! its snapshot every hundred million steps, which must not change a digest; `--clone SEED` clones the
+//! machine of a virtual run all the time and replaces it by clones, which must not either;
+//! `--engine interpreter` translates nothing, `always` everything.
 
 #![allow(
     clippy::disallowed_types,
     clippy::disallowed_methods,
     reason = "an example is a host: it has files, threads and a clock"
 )]
+
+#[path = "../tests/rig/cloner.rs"]
+mod cloner;
 
 use std::{
     error::Error,
@@ -21,7 +25,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use hart::{Interpreter, InterpreterOptions, Translate};
+use cloner::Cloner;
+use hart::{Engine, Interpreter, InterpreterOptions, Translate};
 use machine::{
     Boot, Config, DiskConfig, DiskOperation, DiskStatus, Effect, Input, Machine, RestoreError, Step, Stop,
     clock::TICKS_PER_SECOND,
@@ -46,6 +51,8 @@ struct Options {
     every: u64,
     /// The seed with which caches are dropped and the run is cut at random.
     zeal: Option<u64>,
+    /// The seed with which the machine is cloned at random.
+    clones: Option<u64>,
     translate: Translate,
     /// The disk's content. Writes stay in memory.
     disk: Vec<u8>,
@@ -62,6 +69,7 @@ fn options() -> Result<Options, Box<dyn Error>> {
         steps: u64::MAX,
         every: u64::MAX,
         zeal: None,
+        clones: None,
         translate: Translate::Hot,
         disk: Vec::new(),
     };
@@ -77,6 +85,7 @@ fn options() -> Result<Options, Box<dyn Error>> {
             "--every" => options.every = value()?.parse()?,
             "--disk" => options.disk = std::fs::read(value()?)?,
             "--zeal" => options.zeal = Some(value()?.parse()?),
+            "--clone" => options.clones = Some(value()?.parse()?),
             "--engine" => {
                 options.translate = match value()?.as_str() {
                     "interpreter" => Translate::Never,
@@ -132,7 +141,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         },
     };
     let machine = Machine::new(config, engine(&options))?;
-    let random = options.zeal.unwrap_or(0) * 2 + 1;
+    let random = options.zeal.or(options.clones).unwrap_or(0) * 2 + 1;
     let next_snapshot = Step(100_000_000);
     let mut host = Host {
         random,
@@ -142,6 +151,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         start: Instant::now(),
         seen: String::new(),
         next_digest: options.every,
+        cloner: options.clones.map(|seed| Cloner::new(seed, false)),
     };
     let why = if options.is_virtual {
         host.run_virtual(&options)?
@@ -152,7 +162,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn engine(options: &Options) -> Box<Interpreter> {
+fn engine(options: &Options) -> Box<dyn Engine> {
     Box::new(Interpreter::new(InterpreterOptions {
         zeal: options.zeal,
         translate: options.translate,
@@ -168,6 +178,7 @@ struct Host {
     random: u64,
     next_snapshot: Step,
     disk: Vec<u8>,
+    cloner: Option<Cloner>,
 }
 
 /// In virtual time a step takes 10 ns.
@@ -182,7 +193,8 @@ impl Host {
         });
         loop {
             let until = Step(options.steps.min(self.next_digest));
-            let slice = options.zeal.map_or(until, |_| self.disturb(options).min(until));
+            let disturbed = options.zeal.or(options.clones);
+            let slice = disturbed.map_or(until, |_| self.disturb(options).min(until));
             match self.machine.run(slice, &cut) {
                 Stop::Effects => {
                     if let Some(why) = self.effects(options)? {
@@ -190,6 +202,7 @@ impl Host {
                     }
                 }
                 Stop::Reached if slice < until => {}
+                Stop::Full => {}
                 Stop::Reached => {
                     if self.machine.now().0 >= options.steps {
                         return Ok(String::from("step reached"));
@@ -214,6 +227,17 @@ impl Host {
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
         let now = self.machine.now();
+        if let Some(cloner) = &mut self.cloner
+            && let Some(clone) = cloner.disturb(&mut self.machine, 200, &|| engine(options))
+        {
+            eprintln!("clone {} of step {} at {now}", cloner.clones, clone.now());
+            if clone.now() == now {
+                self.machine = clone;
+            }
+        }
+        if options.zeal.is_none() {
+            return self.slice_end();
+        }
         if self.random.is_multiple_of(64) {
             self.machine.forget();
         }
@@ -237,7 +261,13 @@ impl Host {
             }
             eprintln!("snapshot of {} MiB at {now}", bytes.len() >> 20);
         }
-        now.after(1 + (self.random >> 8) % (1 << (self.random % 22)))
+        self.slice_end()
+    }
+
+    /// Where a slice of random length ends.
+    fn slice_end(&self) -> Step {
+        let longest = 1 << (self.random % 22);
+        self.machine.now().after(1 + (self.random >> 8) % longest)
     }
 
     fn run_real(&mut self, options: &Options) -> Result<String, Box<dyn Error>> {

@@ -6,6 +6,8 @@
 
 #[path = "rig/bare.rs"]
 mod bare;
+#[path = "rig/cloner.rs"]
+mod cloner;
 
 use bare::How;
 use hart::Translate;
@@ -59,6 +61,7 @@ fn dropped_caches_and_slices_change_nothing() {
                 zeal: seed,
                 slices: seed,
                 translate,
+                ..How::default()
             };
             assert_eq!(different(some, how), [], "{translate:?}");
         }
@@ -70,8 +73,23 @@ fn stops_after_every_few_steps_change_nothing() {
     for (seed, some) in golden().chunks(40).enumerate() {
         for translate in ENGINES {
             let how = How {
-                zeal: None,
                 slices: Some(seed as u64),
+                translate,
+                ..How::default()
+            };
+            assert_eq!(different(some, how), [], "{translate:?}");
+        }
+    }
+}
+
+#[test]
+fn clones_change_nothing_and_may_take_the_place_of_their_machine() {
+    for (seed, some) in golden().chunks(74).enumerate() {
+        for translate in ENGINES {
+            let how = How {
+                zeal: (seed % 2 == 1).then_some(seed as u64 | 7),
+                slices: Some(seed as u64),
+                clones: Some(seed as u64),
                 translate,
             };
             assert_eq!(different(some, how), [], "{translate:?}");

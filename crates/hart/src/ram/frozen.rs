@@ -5,13 +5,21 @@
 //! in place. Before the first write to an owed page, `Ram` has it *kept*: copied into the pool. Nothing here
 //! decides which pages are owed, or in which order they are copied.
 
-use std::mem::MaybeUninit;
+use std::{fmt, mem::MaybeUninit};
 
 use super::{page::PAGE, page_set::PageSet};
 
 /// The host has no memory for a pool of this size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutOfHostMemory;
+
+impl fmt::Display for OutOfHostMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the host has no memory to keep overwritten pages of the guest in; give less for them")
+    }
+}
+
+impl std::error::Error for OutOfHostMemory {}
 
 /// Memory for pages that are kept. It never grows beyond what it was made for, and the host allocates it as
 /// it is used.

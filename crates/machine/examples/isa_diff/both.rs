@@ -78,7 +78,8 @@ impl Verbose {
 fn how(options: &Options) -> bare::How {
     bare::How {
         zeal: options.zeal,
-        slices: options.zeal,
+        slices: options.zeal.or(options.clones),
+        clones: options.clones,
         translate: Translate::Always,
     }
 }

@@ -1,6 +1,7 @@
 //! Compares our hart with QEMU's: random programs of everything that it implements, run by both.
 //!
-//! `isa_diff [--instructions N] [--seed S] [--qemu PROGRAM] [--zeal S]`: N instructions, then a summary.
+//! `isa_diff [--instructions N] [--seed S] [--qemu PROGRAM] [--zeal S] [--clone S]`: N instructions, then a
+//! summary. With `--clone` our machine is cloned all the time, and replaced by clones, which changes nothing.
 //! `isa_diff --only SEED [--locks]`: explains one program.
 //! `isa_diff --linux KERNEL INITRD FIRMWARE`: boots Linux, and compares what its programs print (guest.sh).
 //! `isa_diff --golden N`: prints QEMU's hashes of the N programs of tests/isa.rs.
@@ -16,6 +17,8 @@
 #[path = "../../tests/rig/bare.rs"]
 mod bare;
 mod both;
+#[path = "../../tests/rig/cloner.rs"]
+mod cloner;
 mod guest;
 mod qemu;
 mod report;
@@ -40,6 +43,8 @@ pub struct Options {
     qemu: String,
     /// The seed with which our hart drops caches at random and is stopped at random.
     zeal: Option<u64>,
+    /// The seed with which our machine is cloned at random.
+    clones: Option<u64>,
     /// The seed of the one program to explain.
     only: Option<u64>,
     /// Whether that program may lock PMP entries.
@@ -58,6 +63,7 @@ fn options() -> Result<Options, Box<dyn Error>> {
         seed: 1,
         qemu: String::from("qemu-system-riscv64"),
         zeal: None,
+        clones: None,
         only: None,
         locks: false,
         golden: 0,
@@ -72,6 +78,7 @@ fn options() -> Result<Options, Box<dyn Error>> {
             "--seed" => options.seed = number(&value()?)?,
             "--qemu" => options.qemu = value()?,
             "--zeal" => options.zeal = Some(number(&value()?)?),
+            "--clone" => options.clones = Some(number(&value()?)?),
             "--only" => options.only = Some(number(&value()?)?),
             "--locks" => options.locks = true,
             "--linux" => {
