@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use os::sandbox::{self, Kind};
 use os::wake::Waker;
-use replica::{Claim, Epoch, VmName};
+use replica::{Checked, Claim, Epoch, VmName};
 
 use crate::record::Closing;
 use crate::{Answer, Arbiter, ArbiterError};
@@ -14,6 +14,8 @@ use crate::{Answer, Arbiter, ArbiterError};
 /// What the thread is to do.
 enum Question {
     Claim(Claim),
+    /// Does `owner` still have this epoch, and nobody a later one?
+    Check(Epoch, u128),
     /// The owner of an epoch has ended.
     Close(Epoch, u128, Closing, Sender<Result<(), ArbiterError>>),
 }
@@ -23,6 +25,7 @@ enum Question {
 pub struct Asker {
     questions: Sender<Question>,
     answers: Receiver<(Claim, Answer)>,
+    checked: Receiver<(Epoch, Checked)>,
     /// The questions that were asked and are not answered yet.
     open: Vec<Claim>,
 }
@@ -33,12 +36,22 @@ impl Asker {
     pub fn new(mut arbiter: Box<dyn Arbiter>, vm: VmName, waker: Waker) -> Asker {
         let (questions, to_ask) = channel::<Question>();
         let (answered, answers) = channel();
+        let (checks, checked) = channel();
         sandbox::spawn(Kind::Arbiter, "arbiter", move || {
             for question in to_ask {
                 match question {
                     Question::Claim(claim) => {
                         let answer = arbiter.claim(&vm, &claim);
                         if answered.send((claim, answer)).is_err() {
+                            break;
+                        }
+                        waker.wake();
+                    }
+                    Question::Check(epoch, owner) => {
+                        if checks
+                            .send((epoch, check(&mut *arbiter, &vm, epoch, owner)))
+                            .is_err()
+                        {
                             break;
                         }
                         waker.wake();
@@ -53,6 +66,7 @@ impl Asker {
         Asker {
             questions,
             answers,
+            checked,
             open: Vec::new(),
         }
     }
@@ -73,6 +87,18 @@ impl Asker {
         Some((claim, answer))
     }
 
+    /// Asks whether `owner` still has this epoch, and nobody a later one.
+    pub fn check(&self, epoch: Epoch, owner: u128) {
+        // The thread lives as long as this end of the queue.
+        let _ = self.questions.send(Question::Check(epoch, owner));
+    }
+
+    /// Takes out the next answer to such a question; `None`: there is none at present.
+    #[must_use]
+    pub fn checked(&self) -> Option<(Epoch, Checked)> {
+        self.checked.try_recv().ok()
+    }
+
     /// Has the end of the epoch that `owner` has written down, and waits for that at most for `patience`.
     ///
     /// # Errors
@@ -90,5 +116,19 @@ impl Asker {
         closed
             .recv_timeout(patience)
             .unwrap_or(Err(ArbiterError::Silent { epoch: epoch.0 }))
+    }
+}
+
+/// What the arbiter says of an epoch that `owner` has claimed.
+fn check(arbiter: &mut dyn Arbiter, vm: &VmName, epoch: Epoch, owner: u128) -> Checked {
+    match arbiter.last(vm) {
+        Ok(Some(last)) if (last.epoch, last.owner) == (epoch, owner) => Checked::Yours,
+        Ok(Some(last)) if last.epoch > epoch => Checked::Superseded,
+        // An arbiter that does not know the owner's own claim is another one, or has lost it.
+        Ok(_) => Checked::Unreachable,
+        Err(error) => {
+            tracing::warn!("{}", os::error::chain(&error));
+            Checked::Unreachable
+        }
     }
 }

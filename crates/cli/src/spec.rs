@@ -10,10 +10,10 @@ use anyhow::{Result, bail};
 use host::build::{InterpreterOptions, Translate};
 use host::console::ConsoleSpec;
 use host::net::{Endpoint, PortSpec};
-use host::{Alone, FirmwareSpec, NetSpec, PairSpec, VmSpec};
+use host::{Alone, AttendSpec, FirmwareSpec, NetSpec, PairSpec, ProtectSpec, VmSpec};
 use link::KeyFile;
 use machine::Transport;
-use replica::{Span, limits::DIGEST_EVERY_DEFAULT};
+use replica::{Hello, Span, limits::DIGEST_EVERY_DEFAULT};
 use report::OnPanic;
 
 use crate::args::{Engine, EngineArgs, EventsArgs, PairArgs, PanicPolicy};
@@ -63,6 +63,7 @@ pub fn vm(file: &VmFile) -> Result<VmSpec> {
         on_panic: file.on_panic.map_or_else(OnPanic::default, OnPanic::from),
         alone: Alone::Unchecked,
         local: None,
+        protect: None,
         sandbox: false,
     })
 }
@@ -81,7 +82,75 @@ pub fn alone(file: &VmFile) -> Result<VmSpec> {
         (None, None) => Alone::Unchecked,
     };
     vm.local = Some(local_directory());
+    if file.key.is_some() && file.insecure {
+        bail!("`key` and `insecure` exclude each other; leave one of them out");
+    }
+    vm.protect = protect(file);
     Ok(vm)
+}
+
+/// What a VM needs to get a backup while it runs, if the file has an arbiter and a key.
+fn protect(file: &VmFile) -> Option<ProtectSpec> {
+    let may = file.arbiter.is_some() && (file.key.is_some() || file.insecure);
+    may.then(|| ProtectSpec {
+        key: file.key.as_deref().map(|path| key_file(path, file)),
+        timeout: Span::from_ms(file.timeout_ms.unwrap_or(TIMEOUT_MS_DEFAULT)),
+        settings: file.settings(),
+        timeout_only: file.timeout_only,
+        watcher: watcher(),
+    })
+}
+
+/// The program that watches a live process, with its arguments.
+fn watcher() -> Vec<std::ffi::OsString> {
+    vec!["/proc/self/exe".into(), WATCHER.into()]
+}
+
+/// A host that waits for whichever VM comes.
+pub fn attend(listen: &str, file: &VmFile, images: PathBuf) -> Result<AttendSpec> {
+    if file.key.is_none() && !file.insecure {
+        bail!("a host that waits for VMs needs `--key`, the key that it shares with the hosts of those VMs");
+    }
+    Ok(AttendSpec {
+        address: values::resolve(listen)?,
+        key: file.key.as_deref().map(|path| key_file(path, file)),
+        timeout: Span::from_ms(file.timeout_ms.unwrap_or(TIMEOUT_MS_DEFAULT)),
+        images,
+    })
+}
+
+/// The VM that has come to a waiting host, whose own settings are in `ours`.
+pub fn of_visitor(hello: &Hello, ours: &VmFile, events: &EventsArgs) -> Result<(VmSpec, PairSpec)> {
+    let header = hello.header.as_ref();
+    let header = header.ok_or_else(|| anyhow::anyhow!("it does not say what machine it has"))?;
+    let mut file = VmFile::of_settings(&hello.settings)?;
+    file.name = Some(hello.vm.clone());
+    file.harts = usize::try_from(header.harts).ok();
+    file.key.clone_from(&ours.key);
+    file.allow_open_key = ours.allow_open_key;
+    file.insecure = ours.insecure;
+    file.timeout_only |= ours.timeout_only;
+    file.serial.clone_from(&ours.serial);
+    file.on_panic = ours.on_panic;
+    let mut vm = vm(&file)?;
+    vm.memory = header.memory;
+    vm.append.clone_from(&header.command_line);
+    tell(&mut vm, events);
+    vm.local = Some(local_directory());
+    vm.protect = protect(&file);
+    let Some(arbiter) = file.arbiter.clone() else {
+        bail!("it names no arbiter");
+    };
+    let pair = PairSpec {
+        address: std::net::SocketAddr::from(([0, 0, 0, 0], 0)),
+        key: file.key.as_deref().map(|path| key_file(path, &file)),
+        arbiter,
+        timeout: hello.timeout,
+        patience: PATIENCE,
+        timeout_only: file.timeout_only,
+        watcher: watcher(),
+    };
+    Ok((vm, pair))
 }
 
 /// This user's directory for what processes of this host tell each other, which is empty after a boot: in
@@ -106,6 +175,7 @@ pub fn pair(file: &VmFile, args: &PairArgs) -> Result<(VmSpec, PairSpec)> {
     if file.key.is_some() && file.insecure {
         bail!("`key` and `insecure` exclude each other; leave one of them out");
     }
+    vm.protect = protect(file);
     Ok((
         vm,
         PairSpec {
@@ -116,7 +186,7 @@ pub fn pair(file: &VmFile, args: &PairArgs) -> Result<(VmSpec, PairSpec)> {
             patience: PATIENCE,
             timeout_only: file.timeout_only,
             // This very program, also where its file was replaced by another release since.
-            watcher: vec!["/proc/self/exe".into(), WATCHER.into()],
+            watcher: watcher(),
         },
     ))
 }

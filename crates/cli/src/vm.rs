@@ -16,10 +16,13 @@ use host::run::Build;
 use host::{FirmwareSpec, Outcome, PairSpec, Pairing, RunError, SetupError, VmSpec};
 use link::LinkError;
 use machine::Machine;
+use replica::Hello;
 use report::Figures;
 use serde::Serialize;
 
-use crate::args::{EventsArgs, PairArgs, ProfileArgs, RecordArgs, RunArgs, SandboxArgs, StartArgs, VmArgs};
+use crate::args::{
+    BackupArgs, EventsArgs, PairArgs, ProfileArgs, RecordArgs, RunArgs, SandboxArgs, StartArgs, VmArgs,
+};
 use crate::vm_file::VmFile;
 use crate::watching::Watching;
 use crate::{output, spec, usage};
@@ -91,8 +94,43 @@ pub fn primary(args: &PairArgs) -> Result<ExitCode> {
 }
 
 /// Runs the copy that takes over.
-pub fn backup(args: &PairArgs) -> Result<ExitCode> {
-    run_half(args, host::backup, "ends this backup")
+pub fn backup(args: &BackupArgs) -> Result<ExitCode> {
+    match &args.listen {
+        None => run_half(&args.pair, host::backup, "ends this backup"),
+        Some(listen) => attend(listen, &args.pair),
+    }
+}
+
+/// Waits for whichever running VM comes, and runs the copy of it.
+fn attend(listen: &str, args: &PairArgs) -> Result<ExitCode> {
+    if let Some(file) = &args.vm.file {
+        return Err(usage::mark(anyhow::anyhow!(
+            "with `--listen` the VM brings its own settings; leave {} out",
+            file.display()
+        )));
+    }
+    args.sandbox.begin_half()?;
+    let ours = load(&args.vm)?.with_pair_flags(args);
+    let images = image::Cache::of_user()?.root().join("images");
+    std::fs::create_dir_all(&images)?;
+    let waits = spec::attend(listen, &ours, images).map_err(usage::mark)?;
+    if args.result.json && spec::vm(&ours)?.serial == ConsoleSpec::Stdio {
+        output::divert()?;
+    }
+    let mut consider = |hello: &Hello| {
+        let (mut vm, pair) =
+            spec::of_visitor(hello, &ours, &args.events).map_err(|error| format!("{error:#}"))?;
+        vm.sandbox = !args.sandbox.no_sandbox;
+        Ok((vm, pair))
+    };
+    let mut calls = Calls::waiting(waits.address);
+    let mut tell = |pairing: &Pairing<'_>| {
+        calls.show(pairing);
+        os::stderr::write_early();
+    };
+    let mut build = host::build::blank(spec::engine(&args.engine));
+    let outcome = host::attend(&waits, &mut consider, &mut build, &mut tell);
+    finish_half(outcome, args.result.json)
 }
 
 /// What `host` does with one half of a pair.
@@ -178,6 +216,16 @@ impl Calls {
         Calls {
             backup: pair.address,
             patience: Duration::from_nanos(pair.patience.0),
+            began: Instant::now(),
+            told: None,
+        }
+    }
+
+    /// As told by a host that waits for whichever VM comes.
+    fn waiting(address: SocketAddr) -> Calls {
+        Calls {
+            backup: address,
+            patience: Duration::ZERO,
             began: Instant::now(),
             told: None,
         }

@@ -239,7 +239,45 @@ impl VmFile {
     /// The file with the flags of a start over it.
     pub fn with_start_flags(mut self, start: &StartArgs) -> VmFile {
         override_with(&mut self.arbiter, &start.arbiter);
+        override_with(&mut self.key, &start.key);
         self
+    }
+
+    /// What another host must know to hold the VM's backup, beside the machine: as the text of such a file,
+    /// with whole paths, since a path here is looked for there.
+    pub fn settings(&self) -> String {
+        let whole = |path: &str| {
+            let whole = std::path::absolute(path).unwrap_or_else(|_| path.into());
+            Value::from(whole.to_string_lossy().into_owned())
+        };
+        let texts = [
+            ("net", self.net.clone().map(Value::from)),
+            ("mac", self.mac.clone().map(Value::from)),
+            ("virtio", self.virtio.clone().map(Value::from)),
+            (
+                "arbiter",
+                self.arbiter.as_ref().map(|path| whole(&path.to_string_lossy())),
+            ),
+            (
+                "timeout_ms",
+                self.timeout_ms
+                    .and_then(|ms| i64::try_from(ms).ok())
+                    .map(Value::from),
+            ),
+            ("timeout_only", self.timeout_only.then_some(Value::from(true))),
+        ];
+        let mut table: Table = texts
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+            .collect();
+        let disks: Vec<Value> = self.disk.iter().map(|disk| whole(disk)).collect();
+        table.insert("disk".to_owned(), Value::from(disks));
+        table.to_string()
+    }
+
+    /// The settings of a VM that another host has sent, see [`VmFile::settings`].
+    pub fn of_settings(text: &str) -> Result<VmFile> {
+        parse(text).map_err(|(_, sentence)| anyhow!("the settings of the VM make no sense here: {sentence}"))
     }
 
     /// The file with the flags of a pair over it.

@@ -24,6 +24,17 @@ pub fn machine(engine: InterpreterOptions, images: Images) -> impl FnMut(&Config
     watched(engine, images, Watch::default())
 }
 
+/// A builder of machines without a state, for a guest that runs elsewhere.
+pub fn blank(engine: InterpreterOptions) -> impl FnMut(&Config) -> Result<Machine, String> {
+    move |config| {
+        let engine = watched_engine(engine, Watch::default());
+        let machine = Machine::blank(config.clone(), engine)
+            .map_err(|error| error.sentence(&|image| format!("the {image}")))?;
+        lock_ram(machine.ram());
+        Ok(machine)
+    }
+}
+
 /// A builder of a machine whose engine is watched. If it builds a second one, that is not watched.
 pub fn watched(
     engine: InterpreterOptions,

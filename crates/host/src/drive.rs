@@ -121,7 +121,10 @@ impl<G: Guest> Driver<G> {
             Next::At(time) => until(now, [time, self.world.deadline()]),
         };
         self.ready.clear();
-        let has_peer = matches!(self.node.role(), RoleName::Primary | RoleName::Backup);
+        let has_peer = matches!(
+            self.node.role(),
+            RoleName::Primary | RoleName::Apprentice | RoleName::Backup
+        );
         self.ready.extend(poller.wait(timeout, has_peer)?);
         for token in self.world.unread() {
             if !self.ready.contains(&token) {
@@ -248,6 +251,12 @@ impl<G: Guest> Driver<G> {
             let events = &mut self.events;
             self.world.settle(poller, &mut |event| events.push_back(event))?;
             self.world.reporter.look_at_role(self.node.metrics());
+            for (news, address) in std::mem::take(&mut self.world.news) {
+                let address = address.unwrap_or_else(|| "the other side".to_owned());
+                let metrics = self.node.metrics();
+                self.world.reporter.hears_news(&news, &address, metrics);
+                self.world.on_news(&news);
+            }
             let Some(event) = self.events.pop_front() else {
                 return Ok(Order::GoOn);
             };

@@ -12,10 +12,12 @@
 //! run elsewhere) and starts the loop, or replays without one.
 #![forbid(unsafe_code)]
 
+pub mod attend;
 pub mod build;
 pub mod cables;
 pub mod console;
 pub mod drive;
+pub mod intake;
 pub mod limits;
 pub mod log_file;
 pub mod needs;
@@ -24,6 +26,7 @@ pub mod operator;
 pub mod owned;
 pub mod ownership;
 pub mod pair;
+pub mod protection;
 pub mod replay;
 pub mod run;
 pub mod spec;
@@ -32,10 +35,11 @@ pub mod witness;
 pub mod world;
 pub mod world_error;
 
+pub use attend::{AttendSpec, attend};
 pub use drive::{Outcome, drive};
 pub use pair::{Pairing, backup, primary};
 pub use replay::{ReplayError, ReplayOptions, Replayed, replay};
 pub use run::{RunError, run};
-pub use spec::{Alone, DiskSpec, FirmwareSpec, NetSpec, PairSpec, SetupError, VmSpec};
+pub use spec::{Alone, DiskSpec, FirmwareSpec, NetSpec, PairSpec, ProtectSpec, SetupError, VmSpec};
 pub use world::World;
 pub use world_error::WorldError;

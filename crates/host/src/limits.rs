@@ -82,3 +82,10 @@ pub const ANNOUNCE_ROUNDS: u32 = 5;
 pub const ANNOUNCE_FIRST_MS: u64 = 50;
 /// Each further pause is this much longer than the one before: 50, 150, 250, 350 ms.
 pub const ANNOUNCE_STEP_MS: u64 = 100;
+
+/// Longest time for which a host is called that is to take a VM's backup.
+pub const PROTECT_PATIENCE: Span = Span::from_ms(10_000);
+/// The node is told of room on the bulk link when there is so much, in bytes.
+pub const BULK_ROOM_TOLD: usize = 4 << 20;
+/// Pieces of a clone that an apprentice takes from its bulk link at a time.
+pub const BULK_BATCH_MAX: usize = 64;

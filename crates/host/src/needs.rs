@@ -36,11 +36,15 @@ impl VmSpec {
             ConsoleSpec::File(path) => needs.files.replace_like(path),
             ConsoleSpec::Socket(path) | ConsoleSpec::Keys(path) => needs.files.socket(path),
         }
-        needs.files.connect_to([]);
-        for net in &self.nets {
-            port(&mut needs, &net.port);
+        if self.protect.is_none() {
+            needs.files.connect_to([]);
         }
-        if let Some(pair) = pair {
+        for net in &self.nets {
+            port(&mut needs, &net.port, self.protect.is_none());
+        }
+        if let Some(pair) = pair
+            && self.protect.is_none()
+        {
             needs.files.connect_to([pair.address.port()]);
         }
         let arbiter = match (pair, &self.alone) {
@@ -56,14 +60,17 @@ impl VmSpec {
     }
 }
 
-/// Adds what a network port needs.
-fn port(needs: &mut Needs, port: &PortSpec) {
+/// Adds what a network port needs. `few`: may the process call few TCP ports, so that each must be named? A VM
+/// that can be protected calls whatever host its operator names.
+fn port(needs: &mut Needs, port: &PortSpec, few: bool) {
     match port {
         PortSpec::None => {}
         PortSpec::Tap(_) => needs.sockets.taps = true,
         PortSpec::Gateway { endpoint, .. } => match endpoint {
             Endpoint::Tcp(address) => {
-                needs.files.connect_to([address.port()]);
+                if few {
+                    needs.files.connect_to([address.port()]);
+                }
                 needs.sockets.tcp = true;
             }
             Endpoint::Unix(_) => needs.sockets.unix = true,

@@ -21,8 +21,8 @@ use rustix::io::Errno;
 use crate::drive::{Outcome, drive};
 use crate::owned::Owned;
 use crate::ownership::Ownership;
-use crate::run::{Build, RunError, lock_all};
-use crate::spec::{PairSpec, Ports, VmSpec};
+use crate::run::{Build, RunError, lock_all, protect_with, watch};
+use crate::spec::{PairSpec, Ports, SetupError, VmSpec};
 use crate::watch::Watch;
 use crate::witness::Witness;
 use crate::world::World;
@@ -36,6 +36,7 @@ use os::error::chain;
 use os::limits::LAST_WORDS_PATIENCE;
 use os::signals::Signals;
 use os::sys::clock;
+use os::wake::Waker;
 
 /// How the pair comes about, step by step, for whoever tells the operator.
 #[derive(Debug)]
@@ -111,7 +112,7 @@ pub fn backup<G: Guest>(
     build: Build<'_, G>,
     tell: &mut dyn FnMut(&Pairing<'_>),
 ) -> Result<Outcome, RunError> {
-    let mut half = Half::open(spec, pair, Side::Backup, Watch::default())?;
+    let mut half = Half::open(spec, pair, Side::Backup, watch(spec.protect.as_ref()))?;
     let security = pair.security().map_err(crate::spec::SetupError::from)?;
     let mut listener = Listener::bind(pair.address, security)?;
     // The sandbox is entered before the first stranger can call.
@@ -146,7 +147,7 @@ pub fn backup<G: Guest>(
 }
 
 /// What a half of a pair has opened before it has met the other half.
-struct Half<'a> {
+pub(crate) struct Half<'a> {
     spec: &'a VmSpec,
     pair: &'a PairSpec,
     side: Side,
@@ -167,14 +168,56 @@ struct Half<'a> {
 }
 
 /// A pair that the handshake has formed.
-struct Formed {
-    link: Link,
-    start: Start,
+pub(crate) struct Formed {
+    /// The link to the other half.
+    pub link: Link,
+    /// What the primary has decided about the pair.
+    pub start: Start,
     /// The process that has the epoch: the primary of the pair.
-    primary: u128,
+    pub primary: u128,
 }
 
 impl<'a> Half<'a> {
+    /// What the backup of a guest that runs elsewhere opens, which has no image of it yet.
+    pub(crate) fn of_running(
+        spec: &'a VmSpec,
+        pair: &'a PairSpec,
+        signals: Signals,
+        owner: u128,
+        watch: Watch,
+    ) -> Result<Half<'a>, RunError> {
+        let ownership = Ownership::open(spec, &pair.arbiter, owner)?;
+        let disks = spec.open_disks(Access::Pair)?;
+        let ports = spec.open_ports()?;
+        let boot = Boot::default();
+        let config = spec.config(boot.clone(), &disks);
+        Ok(Half {
+            spec,
+            pair,
+            side: Side::Backup,
+            owner,
+            epoch: None,
+            signals,
+            ownership,
+            boot,
+            disks,
+            ports,
+            config,
+            watch,
+            notice: spec.notice(pair.timeout_only, true),
+        })
+    }
+
+    /// What wakes the guest thread.
+    pub(crate) fn waker(&self) -> &Waker {
+        self.ports.waker()
+    }
+
+    /// The signals by which the operator asks for the end.
+    pub(crate) fn signals(&self) -> &Signals {
+        &self.signals
+    }
+
     /// Opens everything that takes rights which the sandbox will take away; starts no thread.
     fn open(spec: &'a VmSpec, pair: &'a PairSpec, side: Side, watch: Watch) -> Result<Half<'a>, RunError> {
         let signals = Signals::catch().map_err(WorldError::Poll)?;
@@ -196,7 +239,7 @@ impl<'a> Half<'a> {
         let ports = spec.open_ports()?;
         let config = spec.config(boot.clone(), &disks);
         let can_tell = side == Side::Backup || watch.is_there();
-        let notice = spec.notice(pair, can_tell);
+        let notice = spec.notice(pair.timeout_only, can_tell);
         Ok(Half {
             spec,
             pair,
@@ -254,7 +297,7 @@ impl<'a> Half<'a> {
     }
 
     /// How the node of this half runs.
-    fn options(&self, formed: &Formed) -> PairOptions {
+    pub(crate) fn options(&self, formed: &Formed) -> PairOptions {
         PairOptions {
             epoch: formed.start.epoch,
             owner: self.owner,
@@ -270,7 +313,7 @@ impl<'a> Half<'a> {
     }
 
     /// The world around the node, with link and arbiter, and the sign that this process lives.
-    fn world(
+    pub(crate) fn world(
         self,
         config: &Config,
         formed: Formed,
@@ -290,6 +333,11 @@ impl<'a> Half<'a> {
         world.arbiter = Some(asker);
         world.reporter.introduce(link.peer(), &self.pair.arbiter);
         world.cables.look_for(self.pair.timeout);
+        if let Some(protect) = &self.spec.protect {
+            let security = self.pair.security().map_err(SetupError::from)?;
+            let protection = protect_with(self.spec, protect, security, self.owner, config, &self.watch)?;
+            world.protection = Some(protection);
+        }
         world.watch = self.watch;
         world.link = Some(link);
         world.owned = Some(Owned {
@@ -361,41 +409,8 @@ impl<'a> Half<'a> {
                     }
                 }
             }
-            self.next_message(&mut link, &mut handshake)?;
+            next_message(&mut link, &mut handshake, &self.signals)?;
         }
-    }
-
-    /// Waits for a message, the end of the handshake's patience, or the operator.
-    fn next_message(&mut self, link: &mut Link, handshake: &mut Handshake) -> Result<(), RunError> {
-        match link.receive() {
-            Ok(Some(message)) => {
-                handshake.handle(clock::now(), HandshakeEvent::Peer(message));
-                return Ok(());
-            }
-            Ok(None) => {}
-            Err(error) => {
-                tracing::debug!("{}", chain(&error));
-                handshake.handle(clock::now(), HandshakeEvent::LinkLost);
-                return Ok(());
-            }
-        }
-        let timeout = handshake
-            .deadline()
-            .map(|at| clock::timespec(at.since(clock::now()).0));
-        let mut fds = [
-            PollFd::new(&*link, PollFlags::IN),
-            PollFd::new(&self.signals, PollFlags::IN),
-        ];
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(WorldError::Poll(error.into()).into()),
-        }
-        let stopped = !fds[1].revents().is_empty();
-        if stopped {
-            return Err(LinkError::Stopped.into());
-        }
-        handshake.wake(clock::now());
-        Ok(())
     }
 
     /// Claims the epoch after the last one, which must be closed, and locks the disks under it. A primary
@@ -446,7 +461,7 @@ impl<'a> Half<'a> {
 
     /// Are the arbiter and the disks here those on which the primary, `owner`, has claimed and locked
     /// `epoch`? If they only had the same path, both sides could go live.
-    fn prove(&mut self, epoch: Epoch, owner: u128) -> HandshakeEvent {
+    pub(crate) fn prove(&mut self, epoch: Epoch, owner: u128) -> HandshakeEvent {
         let vm = self.spec.name.clone();
         if let Err(error) = self.ownership.arbiter().check(&vm, epoch, owner) {
             return HandshakeEvent::NotShared(chain(&error));
@@ -458,15 +473,58 @@ impl<'a> Half<'a> {
         }
     }
 
-    /// Builds the backup's machine from the primary's header, after a look whether the disks here fit it.
-    fn build_backup<G: Guest>(&self, start: &Start, build: Build<'_, G>) -> Result<(G, Config), String> {
+    /// Looks whether the disks here fit the guest.
+    pub(crate) fn check_disks(&self, start: &Start) -> Result<(), String> {
         for (disk, guest) in self.disks.iter().zip(&start.header.disks) {
             disk.check(guest).map_err(|error| error.to_string())?;
         }
+        Ok(())
+    }
+
+    /// Builds the backup's machine from the primary's header, after a look whether the disks here fit it.
+    fn build_backup<G: Guest>(&self, start: &Start, build: Build<'_, G>) -> Result<(G, Config), String> {
+        self.check_disks(start)?;
         let config = start
             .header
             .config(self.boot.clone())
             .map_err(|error| error.to_string())?;
         Ok((build(&config)?, config))
     }
+}
+
+/// Waits for a message, the end of the handshake's patience, or the operator.
+pub(crate) fn next_message(
+    link: &mut Link,
+    handshake: &mut Handshake,
+    signals: &Signals,
+) -> Result<(), RunError> {
+    match link.receive() {
+        Ok(Some(message)) => {
+            handshake.handle(clock::now(), HandshakeEvent::Peer(message));
+            return Ok(());
+        }
+        Ok(None) => {}
+        Err(error) => {
+            tracing::debug!("{}", chain(&error));
+            handshake.handle(clock::now(), HandshakeEvent::LinkLost);
+            return Ok(());
+        }
+    }
+    let timeout = handshake
+        .deadline()
+        .map(|at| clock::timespec(at.since(clock::now()).0));
+    let mut fds = [
+        PollFd::new(&*link, PollFlags::IN),
+        PollFd::new(signals, PollFlags::IN),
+    ];
+    match poll(&mut fds, timeout.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(error) => return Err(WorldError::Poll(error.into()).into()),
+    }
+    let stopped = !fds[1].revents().is_empty();
+    if stopped {
+        return Err(LinkError::Stopped.into());
+    }
+    handshake.wake(clock::now());
+    Ok(())
 }

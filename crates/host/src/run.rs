@@ -3,22 +3,25 @@
 //!
 //! No thread may start before the sandbox is entered, and no guest before its disks are locked.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use machine::Config;
-use replica::{Epoch, Guest, Node, Options};
+use replica::{Epoch, Guest, Hello, Node, Options, PairOptions, PeerId, Side};
 
 use crate::drive::{Outcome, drive};
 use crate::log_file::LogFile;
 use crate::owned::Owned;
 use crate::ownership::{Ownership, lock_locally};
-use crate::spec::{Alone, SetupError, VmSpec};
+use crate::protection::Protection;
+use crate::spec::{Alone, ProtectSpec, SetupError, VmSpec};
+use crate::watch::Watch;
 use crate::witness::Witness;
 use crate::world::World;
 use crate::world_error::WorldError;
 use arbiter::{ArbiterError, Asker, LocalError, LocalLock};
 use disk::{Access, Disk, Holder, LockError};
-use link::LinkError;
+use link::{LinkError, Security};
 use os::entropy;
 use os::signals::Signals;
 use os::sys::clock;
@@ -88,6 +91,8 @@ pub type Build<'a, G> = &'a mut dyn FnMut(&Config) -> Result<G, String>;
 pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> Result<Outcome, RunError> {
     let owner = entropy::random_u128();
     // Before a signal is only noted: whoever does not want to wait for a backup's claim ends this process.
+    // The watcher gets none of what is opened after this.
+    let watch = watch(spec.protect.as_ref());
     let (mut ownership, ended, _lock) = reserve(spec, owner)?;
     let signals = Signals::catch().map_err(WorldError::Poll)?;
     let boot = spec.boot()?;
@@ -97,6 +102,9 @@ pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> 
     let log = log
         .map(|path| LogFile::make(path).map_err(WorldError::Log))
         .transpose()?;
+    let protection = spec.protect.as_ref().filter(|_| ownership.is_some());
+    let security = protection.map(ProtectSpec::security).transpose();
+    let security = security.map_err(SetupError::from)?;
     let _entered = spec.enter_sandbox(None)?;
     let config = spec.config(boot, &disks);
     let guest = build(&config).map_err(RunError::Build)?;
@@ -123,6 +131,16 @@ pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> 
         Some((arbiter, sign)) => (Some(arbiter), sign),
         None => (None, None),
     };
+    let notice = spec.notice(
+        protection.is_none_or(|protection| protection.timeout_only),
+        watch.is_there(),
+    );
+    let mut timeout = replica::limits::TIMEOUT_DEFAULT;
+    if let (Some(protect), Some(security)) = (protection, security) {
+        timeout = protect.timeout;
+        world.protection = Some(protect_with(spec, protect, security, owner, &config, &watch)?);
+    }
+    world.watch = watch;
     if let (Some(epoch), Some(arbiter)) = (epoch, arbiter) {
         world.epoch = epoch;
         world.owned = Some(Owned { epoch, owner });
@@ -140,10 +158,61 @@ pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> 
         world.log = Some(log.start().map_err(WorldError::Log)?);
         options.record = Some(VmSpec::header(&config));
     }
-    Ok(drive(
-        Node::solo(Witness::new(guest), clock::now(), options),
-        world,
-    )?)
+    let guest = Witness::new(guest);
+    let node = match epoch {
+        None => Node::solo(guest, clock::now(), options),
+        Some(epoch) => {
+            let options = PairOptions {
+                epoch,
+                owner,
+                primary: owner,
+                peer: PeerId(0),
+                timeout,
+                notice,
+                run: options,
+            };
+            Node::owner(guest, clock::now(), options)
+        }
+    };
+    Ok(drive(node, world)?)
+}
+
+/// The watcher of a process that may get a backup later.
+pub(crate) fn watch(protect: Option<&ProtectSpec>) -> Watch {
+    let anybody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    protect.map_or_else(Watch::default, |protect| Watch::start(protect.watcher(), anybody))
+}
+
+/// What lets the VM of this process get a backup while it runs.
+pub(crate) fn protect_with(
+    spec: &VmSpec,
+    protect: &ProtectSpec,
+    security: Security,
+    owner: u128,
+    config: &Config,
+    watch: &Watch,
+) -> Result<Protection, WorldError> {
+    let anybody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    let datagrams = match watch.datagrams() {
+        Some(datagrams) => datagrams.try_clone(),
+        None => link::datagrams_to(anybody),
+    };
+    let me = Hello {
+        vm: spec.name.as_str().to_owned(),
+        side: Side::Primary,
+        owner,
+        timeout: protect.timeout,
+        header: Some(VmSpec::header(config)),
+        settings: protect.settings.clone(),
+    };
+    let boot = config.boot.clone();
+    Ok(Protection::new(
+        me,
+        security,
+        boot,
+        datagrams.map_err(WorldError::Poll)?,
+        0,
+    ))
 }
 
 /// What [`reserve`] gives.

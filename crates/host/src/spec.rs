@@ -103,6 +103,45 @@ pub struct PairSpec {
     pub watcher: Vec<OsString>,
 }
 
+/// What a VM needs to get a backup while it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProtectSpec {
+    /// File with the key that both hosts share; `None`: neither encrypted nor authenticated.
+    pub key: Option<KeyFile>,
+    /// The failure-detection timeout of the pair.
+    pub timeout: Span,
+    /// How the VM is set up around its machine, for the host that takes the backup (`Hello::settings`).
+    pub settings: String,
+    /// As [`PairSpec::timeout_only`].
+    pub timeout_only: bool,
+    /// As [`PairSpec::watcher`].
+    pub watcher: Vec<OsString>,
+}
+
+impl ProtectSpec {
+    /// How links are protected.
+    ///
+    /// # Errors
+    /// The key file is of no use.
+    pub fn security(&self) -> Result<Security, KeyError> {
+        security(self.key.as_ref())
+    }
+
+    /// The program that watches this process, with its arguments; empty: nobody does.
+    #[must_use]
+    pub fn watcher(&self) -> &[OsString] {
+        if self.timeout_only { &[] } else { &self.watcher }
+    }
+}
+
+/// How links are protected with this key, or without one.
+fn security(key: Option<&KeyFile>) -> Result<Security, KeyError> {
+    match key {
+        Some(file) => Ok(Security::Key(file.load()?)),
+        None => Ok(Security::Insecure),
+    }
+}
+
 /// A VM as the operator asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VmSpec {
@@ -141,6 +180,8 @@ pub struct VmSpec {
     /// This host's directory for signs of life and locks of this user's VMs ([`arbiter::LocalDirectory`]);
     /// `None`: this process has neither.
     pub local: Option<PathBuf>,
+    /// What the VM needs to get a backup while it runs; `None`: it cannot get one.
+    pub protect: Option<ProtectSpec>,
     /// Does the process give up, before the guest's first step, what it does not need (`os::sandbox`)? Only
     /// where nothing else runs in this process.
     pub sandbox: bool,
@@ -179,6 +220,14 @@ impl Images {
 pub struct Ports {
     waker: Waker,
     ports: Vec<Port>,
+}
+
+impl Ports {
+    /// What wakes the guest thread.
+    #[must_use]
+    pub fn waker(&self) -> &Waker {
+        &self.waker
+    }
 }
 
 /// Why a VM cannot be set up.
@@ -332,9 +381,9 @@ impl VmSpec {
     /// What may be told of this process once it has ended, if there is somebody who can tell; and whether
     /// this side believes what is told of the other side's.
     #[must_use]
-    pub fn notice(&self, pair: &PairSpec, can_tell: bool) -> Notice {
+    pub fn notice(&self, timeout_only: bool, can_tell: bool) -> Notice {
         let settles = |disk: &DiskSpec| disk.read_only || settles_with_its_writer(&disk.path);
-        match can_tell && !pair.timeout_only {
+        match can_tell && !timeout_only {
             false => Notice::TimeoutOnly,
             true if self.disks.iter().all(settles) => Notice::Settled,
             true => Notice::Unsettled,
@@ -360,6 +409,22 @@ impl VmSpec {
     pub fn enter_sandbox(&self, pair: Option<&PairSpec>) -> Result<Option<Entered>, SetupError> {
         let entered = if self.sandbox {
             Some(self.needs(pair).enter()?)
+        } else {
+            None
+        };
+        os::stderr::open();
+        Ok(entered)
+    }
+
+    /// As [`VmSpec::enter_sandbox`], for the backup of a VM that runs elsewhere: it keeps images in `images`.
+    ///
+    /// # Errors
+    /// As [`VmSpec::enter_sandbox`].
+    pub fn enter_sandbox_beside(&self, images: &Path) -> Result<Option<Entered>, SetupError> {
+        let entered = if self.sandbox {
+            let mut needs = self.needs(None);
+            needs.files.replace(images);
+            Some(needs.enter()?)
         } else {
             None
         };
@@ -426,10 +491,7 @@ impl PairSpec {
     /// # Errors
     /// The key file is of no use.
     pub fn security(&self) -> Result<Security, KeyError> {
-        match &self.key {
-            Some(file) => Ok(Security::Key(file.load()?)),
-            None => Ok(Security::Insecure),
-        }
+        security(self.key.as_ref())
     }
 }
 

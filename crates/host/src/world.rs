@@ -6,17 +6,20 @@
 //! whose queue alone makes the guest wait when it is full.
 
 use std::io;
+use std::net::SocketAddr;
 
 use machine::{Control, Input};
-use replica::{Action, Epoch, Event, Halt, PeerId, Shown, Time, VmName};
+use replica::{Action, Bulk, Epoch, Event, Halt, ImageId, News, PeerId, RoleName, Shown, Time, VmName};
 
 use crate::cables::Cables;
 use crate::console::{Consoles, Typed, Want};
-use crate::limits::DISK_LOOK_EVERY;
+use crate::intake::Intake;
+use crate::limits::{BULK_BATCH_MAX, DISK_LOOK_EVERY};
 use crate::log_file::LogFile;
 use crate::net::Announcer;
 use crate::operator::Operator;
 use crate::owned::Owned;
+use crate::protection::{Called, Protection};
 use crate::watch::Watch;
 use crate::world_error::WorldError;
 use arbiter::Asker;
@@ -30,8 +33,6 @@ use os::wake::Waker;
 use os::{entropy, error};
 use report::{Course, Happening, OnPanic, Outside, Reporter, Wish};
 
-/// The link to the other half of the pair.
-const PEER: PeerId = PeerId(0);
 /// Tokens of the sources that are not network ports; the ports' tokens follow (`cables`).
 const WAKER: Token = Token(0);
 const LINK: Token = Token(1);
@@ -50,6 +51,14 @@ pub struct World {
     pub waker: Waker,
     /// The connection to the peer; `None`: the VM runs alone, or the connection is gone.
     pub link: Option<Link>,
+    /// The name of that connection.
+    peer: PeerId,
+    /// What lets a live VM get a backup; `None`: it cannot.
+    pub protection: Option<Protection>,
+    /// What an apprentice gets over the bulk link; `None`: this process is none.
+    pub intake: Option<Intake>,
+    /// Has all of the guest's state come over the bulk link?
+    is_fed: bool,
     /// The guest's disks.
     pub disks: DiskPool,
     /// The guest's network devices.
@@ -84,6 +93,8 @@ pub struct World {
     pub on_panic: OnPanic,
     /// When the disks' sizes are looked at.
     sizes_due: Time,
+    /// News of the VM's protection that were not told yet, each with the address of the other side.
+    pub news: Vec<(News, Option<String>)>,
     /// Who tells the other side when this process has ended.
     pub watch: Watch,
     /// A backup's heartbeats after its link is gone: the notice that the primary has died comes among them.
@@ -110,6 +121,10 @@ impl World {
             owner,
             waker,
             link: None,
+            peer: PeerId(0),
+            protection: None,
+            intake: None,
+            is_fed: false,
             disks,
             cables: Cables::default(),
             consoles: Consoles::default(),
@@ -127,6 +142,7 @@ impl World {
             operator: Operator::default(),
             on_panic: OnPanic::default(),
             sizes_due: clock::now().after(DISK_LOOK_EVERY),
+            news: Vec::new(),
             watch: Watch::default(),
             left: None,
         }
@@ -246,17 +262,19 @@ impl World {
     /// although the kernel does not call.
     pub fn unread(&self) -> impl Iterator<Item = Token> {
         let link = self.has_message().then_some(LINK);
-        link.into_iter().chain(self.cables.unread())
+        let bulk = self.intake.as_ref().is_some_and(Intake::has_record);
+        let bulk = bulk.then_some(WAKER);
+        link.into_iter().chain(bulk).chain(self.cables.unread())
     }
 
     fn read_link(&mut self, poller: &Poller, handle: &mut dyn FnMut(Event)) -> Result<(), WorldError> {
         for _ in 0..BATCH_MAX {
             let Some(link) = &mut self.link else { return Ok(()) };
             match link.receive() {
-                Ok(Some(message)) => handle(Event::Peer(PEER, message)),
+                Ok(Some(message)) => handle(Event::Peer(self.peer, message)),
                 Ok(None) => break,
                 Err(error) => {
-                    self.lose_link(&error, handle);
+                    self.lose_link(&error, poller, handle);
                     return Ok(());
                 }
             }
@@ -272,7 +290,7 @@ impl World {
             let source = self.link.as_mut().map(Link::heartbeats).or(self.left.as_mut());
             let beat = source.and_then(Heartbeats::receive);
             let Some(beat) = beat else { return };
-            handle(Event::Heartbeat(PEER, beat));
+            handle(Event::Heartbeat(self.peer, beat));
         }
     }
 
@@ -299,8 +317,90 @@ impl World {
             self.reporter.hears(clock::now(), &claim, &answer);
             handle(Event::Verdict(claim, answer.verdict));
         }
+        while let Some((epoch, checked)) = self.arbiter.as_ref().and_then(Asker::checked) {
+            handle(Event::Checked(epoch, checked));
+        }
+        self.look_at_protection(poller, handle)?;
+        self.take_in(handle);
         self.cables.on_wake(poller)?;
         Ok(Order::GoOn)
+    }
+
+    /// Has the host at `to` called, so that it becomes this VM's backup. What becomes of it is told as it
+    /// happens.
+    ///
+    /// # Errors
+    /// That makes no sense now; the sentence says why.
+    pub fn protect(&mut self, to: SocketAddr) -> Result<(), String> {
+        let Some(protection) = &mut self.protection else {
+            return Err("the VM has no arbiter or no key; both are needed for a backup (VM.toml)".to_owned());
+        };
+        if !self.live {
+            return Err("this process is not the live one; ask the one that is".to_owned());
+        }
+        if let Some(link) = &self.link {
+            return Err(format!(
+                "{} is its backup already, or is about to be",
+                link.peer()
+            ));
+        }
+        protection.call(to, &self.waker)
+    }
+
+    /// Fetches the link that a call has made, and does what is due for the bulk link.
+    fn look_at_protection(&mut self, poller: &Poller, handle: &mut dyn FnMut(Event)) -> io::Result<()> {
+        let Some(protection) = &mut self.protection else {
+            return Ok(());
+        };
+        match protection.called() {
+            None => {}
+            Some(Called::Failed { to, error }) => {
+                self.reporter.happened(Happening::CloneFailed {
+                    peer: to.to_string(),
+                    why: error::chain(&error),
+                });
+            }
+            Some(Called::Made(made)) => {
+                let (link, joined) = *made;
+                poller.add(&link, LINK, Interest::Read)?;
+                poller.add(&link.heartbeats_fd(), HEARTBEATS, Interest::Read)?;
+                self.peer = joined.peer;
+                self.link = Some(link);
+                handle(Event::Joined(Box::new(joined)));
+                return Ok(());
+            }
+        }
+        if let Some(error) = protection.broken() {
+            protection.end_bulk();
+            self.reporter.lost_link(error::chain(&error));
+            handle(Event::LinkLost(self.peer));
+        } else if let Some((bytes, rate)) = protection.room() {
+            let peer = self.peer;
+            handle(Event::BulkRoom { peer, bytes, rate });
+        }
+        Ok(())
+    }
+
+    /// Hands the node what has come over the bulk link, a batch of it.
+    fn take_in(&mut self, handle: &mut dyn FnMut(Event)) {
+        for _ in 0..BULK_BATCH_MAX {
+            let Some(intake) = &mut self.intake else { return };
+            match intake.take() {
+                Ok(Some(bulk)) => {
+                    self.is_fed |= bulk == Bulk::Sealed;
+                    handle(Event::Bulk(self.peer, bulk));
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    self.intake = None;
+                    // After the whole state has come, the owner closes the bulk link.
+                    if self.reporter.role() == RoleName::Apprentice && !self.is_fed {
+                        self.reporter.lost_link(error::chain(&error));
+                        handle(Event::LinkLost(self.peer));
+                    }
+                }
+            }
+        }
     }
 
     /// What is taken from the consoles of a guest that has so much room. An answer to a question is not for
@@ -358,15 +458,25 @@ impl World {
     }
 
     /// Closes a link that has failed, and tells the node and the operator.
-    fn lose_link(&mut self, error: &LinkError, handle: &mut dyn FnMut(Event)) {
+    fn lose_link(&mut self, error: &LinkError, poller: &Poller, handle: &mut dyn FnMut(Event)) {
         let reason = error::chain(error);
-        self.left = self.drop_link().filter(|_| !self.live).map(Heartbeats::from);
+        self.left = self
+            .drop_link(poller)
+            .filter(|_| !self.live)
+            .map(Heartbeats::from);
         self.reporter.lost_link(reason);
-        handle(Event::LinkLost(PEER));
+        handle(Event::LinkLost(self.peer));
     }
 
     /// Takes the link away and keeps the count of its traffic.
-    fn drop_link(&mut self) -> Option<Link> {
+    fn drop_link(&mut self, poller: &Poller) -> Option<Link> {
+        if self.live
+            && let Some(link) = &self.link
+        {
+            // The watcher, and the next link, have the same socket behind descriptors of their own.
+            let removed = poller.remove(&link.heartbeats_fd());
+            removed.unwrap_or_else(|error| tracing::debug!("heartbeats were not waited for: {error}"));
+        }
         self.past = self.traffic();
         self.link_stuck = false;
         self.link_dirty = false;
@@ -396,11 +506,26 @@ impl World {
                     .for_each(|link| link.heartbeats().send(&beat));
             }
             Action::Notice(_, notice) => self.watch.leave(&notice, self.link.as_mut()),
-            Action::Check(..)
-            | Action::Supply { .. }
-            | Action::Bulk(..)
-            | Action::HangUp(_)
-            | Action::Tell(_) => {}
+            Action::Check(epoch, owner) => {
+                if let Some(arbiter) = &self.arbiter {
+                    arbiter.check(epoch, owner);
+                }
+            }
+            Action::Supply { token, images, .. } => self.supply(token, &images, handle),
+            Action::Bulk(_, bulk) => {
+                if let Some(protection) = &mut self.protection {
+                    protection.send(bulk);
+                    if let Some((bytes, rate)) = protection.room() {
+                        let peer = self.peer;
+                        handle(Event::BulkRoom { peer, bytes, rate });
+                    }
+                }
+            }
+            Action::HangUp(peer) => self.hang_up(peer, poller),
+            Action::Tell(news) => {
+                let address = self.link.as_ref().map(Link::peer);
+                self.news.push((news, address.map(|address| address.to_string())));
+            }
             Action::Release(shown) => self.show(shown),
             Action::Entropy { bytes } => handle(Event::Input(entropy::answer(bytes))),
             Action::Disk(request) => self.disks.submit(request),
@@ -424,6 +549,37 @@ impl World {
         Ok(Order::GoOn)
     }
 
+    /// Opens the bulk link to where the main link leads.
+    fn supply(&mut self, token: [u8; 16], images: &[ImageId], handle: &mut dyn FnMut(Event)) {
+        let (Some(protection), Some(link)) = (&mut self.protection, &self.link) else {
+            return;
+        };
+        if let Err(error) = protection.supply(link.peer(), token, images, &self.waker) {
+            self.reporter
+                .lost_link(format!("no bulk link can be opened: {error}"));
+            handle(Event::LinkLost(self.peer));
+        }
+    }
+
+    /// The bulk link has done its work once the process is a member.
+    pub fn on_news(&mut self, news: &News) {
+        if let (News::Guarded(_), Some(protection)) = (news, &mut self.protection) {
+            protection.end_bulk();
+        }
+    }
+
+    /// Closes the links to a process that will not be the backup, once the last words to it have left.
+    fn hang_up(&mut self, peer: PeerId, poller: &Poller) {
+        if peer != self.peer {
+            return;
+        }
+        self.say_farewell();
+        drop(self.drop_link(poller));
+        if let Some(protection) = &mut self.protection {
+            protection.end_bulk();
+        }
+    }
+
     fn send(&mut self, message: &[u8], poller: &Poller, handle: &mut dyn FnMut(Event)) -> io::Result<()> {
         if !self.link_dirty {
             // What was shown before this message was written must have left before it.
@@ -432,7 +588,7 @@ impl World {
         let Some(link) = &mut self.link else { return Ok(()) };
         match link.send(message) {
             Ok(()) => self.link_dirty = true,
-            Err(error) => self.lose_link(&error, handle),
+            Err(error) => self.lose_link(&error, poller, handle),
         }
         Ok(())
     }
@@ -461,9 +617,11 @@ impl World {
             self.announcer.begin(clock::now());
         }
         // A replica that is live alone has nothing more to say to its old peer, and nothing to hear from it.
-        drop(self.drop_link());
+        drop(self.drop_link(poller));
         self.left = None;
-        self.watch.dismiss();
+        if self.protection.is_none() {
+            self.watch.dismiss();
+        }
         Ok(())
     }
 
@@ -486,7 +644,7 @@ impl World {
         let stuck = match link.flush() {
             Ok(all) => !all,
             Err(error) => {
-                self.lose_link(&error, handle);
+                self.lose_link(&error, poller, handle);
                 return Ok(());
             }
         };

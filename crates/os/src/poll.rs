@@ -118,6 +118,15 @@ impl Poller {
         )?)
     }
 
+    /// Waits for a source no longer. Needed before a source is closed of which another descriptor stays open:
+    /// the kernel goes on waiting for what is behind both.
+    ///
+    /// # Errors
+    /// The source was not added.
+    pub fn remove(&self, source: &impl AsFd) -> io::Result<()> {
+        Ok(epoll::delete(&self.epoll, source)?)
+    }
+
     /// Changes which readiness of a source is waited for.
     ///
     /// # Errors

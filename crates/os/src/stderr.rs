@@ -41,6 +41,16 @@ pub fn open() {
     }
 }
 
+/// Writes the lines that were said so far while the outlet is not open, and waits until the reader has them:
+/// for a process that waits for others before its sandbox is entered, and serves nobody yet.
+pub fn write_early() {
+    if let Some(early) = &mut *EARLY.lock().unwrap_or_else(PoisonError::into_inner) {
+        // A reader that is gone wants no lines.
+        let _ = io::stderr().write_all(early);
+        early.clear();
+    }
+}
+
 /// Says something; a line ends with a line feed. Never waits for the reader.
 pub fn write(text: &[u8]) {
     if let Some(early) = &mut *EARLY.lock().unwrap_or_else(PoisonError::into_inner) {

@@ -90,7 +90,10 @@ pub enum Command {
     /// The backup waits for the primary, and then runs the same guest a few milliseconds behind it, with no
     /// output. When the primary dies, and the arbiter gives the VM to this side, the backup goes live. Both
     /// hosts have the same `VM.toml`.
-    Backup(PairArgs),
+    ///
+    /// With `--listen` it waits for whichever VM comes: one that runs already, which `lockstep protect` sends
+    /// here with all that this host lacks of it. It needs no `VM.toml` then.
+    Backup(BackupArgs),
     /// Say that a VM surely runs no more, so that it can be started again
     ///
     /// A VM with an arbiter has a record there of the process that runs it, which that process closes at its
@@ -169,6 +172,25 @@ pub struct StartArgs {
     /// name of its own from being started twice on this host.
     #[arg(long, value_name = "DIR", help_heading = PAIR)]
     pub arbiter: Option<PathBuf>,
+    /// The key that this host shares with those that may hold the VM's backup
+    ///
+    /// With an arbiter and a key the VM can be protected while it runs: `lockstep protect`. The file has 64 hex
+    /// digits, made with `(umask 077; openssl rand -hex 32 > shop.key)`.
+    #[arg(long, value_name = "FILE", help_heading = PAIR)]
+    pub key: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct BackupArgs {
+    /// Wait here for whichever running VM comes, instead of for the one of VM.toml
+    ///
+    /// The VM says by which paths its disks and its arbiter are reached, and which network it has: they must
+    /// lead to the same things here. What this host lacks of its images travels. Needs `--key`.
+    #[arg(long, value_name = "HOST:PORT", help_heading = PAIR,
+        value_parser = values::text(values::host_port))]
+    pub listen: Option<String>,
+    #[command(flatten)]
+    pub pair: PairArgs,
 }
 
 #[derive(Args)]

@@ -195,11 +195,15 @@ fn of_thread(kind: Kind, sockets: Sockets) -> Built<BpfProgram> {
         _ => requests(&mut rules, &[REQUESTS])?,
     }
     if kind == Kind::Guest {
-        // The engine maps the memory of its code when it is first run; threads to plug in cables start here.
-        always(
-            &mut rules,
-            &[libc::SYS_mmap, libc::SYS_mprotect, libc::SYS_seccomp],
-        );
+        // The engine maps the memory of its code when it is first run. Threads to plug in cables and to send a
+        // clone start here, with what wakes them.
+        let starts = [
+            libc::SYS_mmap,
+            libc::SYS_mprotect,
+            libc::SYS_seccomp,
+            libc::SYS_eventfd2,
+        ];
+        always(&mut rules, &starts);
         always(&mut rules, CHILDREN);
         threads(&mut rules)?;
         sandboxing(&mut rules)?;

@@ -596,6 +596,6 @@ fn abandoned(why: &str) -> End {
 /// Tells the apprentice, and whoever looks after the VM, that a clone comes to nothing.
 pub fn give_up(call: &mut Call<'_>, peer: PeerId, why: String) {
     send(call, peer, Message::Abandon(why.clone()));
-    call.out.push_back(Action::HangUp(peer));
     call.out.push_back(Action::Tell(News::Abandoned(peer, why)));
+    call.out.push_back(Action::HangUp(peer));
 }

@@ -128,7 +128,7 @@ impl Live {
 
 /// Answers a link on which a process would become the backup, where that cannot be: says why and hangs up.
 pub fn refuse(call: &mut Call<'_>, joined: &Joined, why: &str) {
-    call.out.push_back(Action::HangUp(joined.peer));
     call.out
         .push_back(Action::Tell(News::Abandoned(joined.peer, why.to_owned())));
+    call.out.push_back(Action::HangUp(joined.peer));
 }

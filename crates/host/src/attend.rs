@@ -1,0 +1,388 @@
+//! `attend`: a host that waits for whichever running VM comes, and becomes its backup (FT 3.1-c). The program
+//! calls it for `lockstep backup --listen`; it answers, gathers the images that this host lacks, builds a
+//! machine without a state, and has `drive` run an apprentice.
+//!
+//! Which disks, networks and arbiter the VM has is told by the VM, whose host has the key. So the sandbox can be
+//! entered only once a VM has come; until then nothing is listened to but callers who must show the key. No
+//! machine is built on disks or an arbiter that the VM's host may not see.
+
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use machine::{Boot, Config};
+use replica::{
+    Guest, Handshake, HandshakeAction, HandshakeEvent, Header, Hello, How, ImageId, Node, Side, Span, Start,
+};
+use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::drive::{Outcome, drive};
+use crate::intake::Intake;
+use crate::pair::{Formed, Half, Pairing, next_message};
+use crate::run::{Build, RunError, watch};
+use crate::spec::{FIRMWARE_PATHS, PairSpec, SetupError, VmSpec};
+use crate::witness::Witness;
+use crate::world_error::WorldError;
+use link::bulk::Connection;
+use link::{Arrival, Incoming, KeyFile, Link, LinkError, Listener, Security, Token};
+use os::entropy;
+use os::error::chain;
+use os::limits::LAST_WORDS_PATIENCE;
+use os::sandbox::Entered;
+use os::signals::Signals;
+use os::sys::clock;
+
+/// A host that waits for a VM, as its operator asked for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttendSpec {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// File with the key that both hosts share; `None`: neither encrypted nor authenticated.
+    pub key: Option<KeyFile>,
+    /// The failure-detection timeout of this side; the pair has the longer one of both.
+    pub timeout: Span,
+    /// Directory in which images are kept by their content.
+    pub images: PathBuf,
+}
+
+/// Makes the settings that a VM brings into what this host opens; the sentence of an error says what does not
+/// fit.
+pub type Consider<'a> = &'a mut dyn FnMut(&Hello) -> Result<(VmSpec, PairSpec), String>;
+
+/// Waits for a VM that runs, becomes its backup, and if its primary fails goes live.
+///
+/// # Errors
+/// Nobody can call, or the guest cannot go on.
+pub fn attend<G: Guest>(
+    attend: &AttendSpec,
+    consider: Consider<'_>,
+    build: Build<'_, G>,
+    tell: &mut dyn FnMut(&Pairing<'_>),
+) -> Result<Outcome, RunError> {
+    let signals = Signals::catch().map_err(WorldError::Poll)?;
+    let security = match &attend.key {
+        Some(file) => Security::Key(file.load().map_err(SetupError::from)?),
+        None => Security::Insecure,
+    };
+    let mut listener = Listener::bind(attend.address, security)?;
+    tell(&Pairing::Listening(listener.address()));
+    loop {
+        let link = listener.accept(Some(signals.as_fd()), &mut |arrival| show(arrival, tell))?;
+        let peer = link.peer();
+        let mut visit = Visit {
+            attend,
+            listener: &mut listener,
+            signals: &signals,
+            owner: entropy::random_u128(),
+            lacks: Vec::new(),
+        };
+        match visit.receive(link, consider, build, tell) {
+            // The caller fits not, or was stopped just then. It has heard why; this side goes on waiting.
+            Err(error @ RunError::Handshake { .. }) => tell(&Pairing::Refused(&error)),
+            other => {
+                tracing::debug!("the visit of {peer} is over");
+                return other;
+            }
+        }
+    }
+}
+
+fn show(arrival: &Arrival<'_>, tell: &mut dyn FnMut(&Pairing<'_>)) {
+    match arrival {
+        Arrival::Refused(error) => tell(&Pairing::Refused(*error)),
+        Arrival::Untold(count) => tell(&Pairing::RefusedMore(*count)),
+    }
+}
+
+/// A caller, from its greeting to the end of its VM.
+struct Visit<'a> {
+    attend: &'a AttendSpec,
+    listener: &'a mut Listener,
+    signals: &'a Signals,
+    /// This process, as it greets this caller.
+    owner: u128,
+    /// The images that this host does not have.
+    lacks: Vec<ImageId>,
+}
+
+/// What this side has made ready for the caller's guest.
+struct Ready<G> {
+    guest: G,
+    config: Config,
+    intake: Intake,
+    /// Keeps the sandbox's rules in force.
+    _entered: Option<Entered>,
+}
+
+impl Visit<'_> {
+    /// Leads the handshake, and runs what comes of it.
+    fn receive<G: Guest>(
+        &mut self,
+        mut link: Link,
+        consider: Consider<'_>,
+        build: Build<'_, G>,
+        tell: &mut dyn FnMut(&Pairing<'_>),
+    ) -> Result<Outcome, RunError> {
+        let me = Hello {
+            vm: String::new(),
+            side: Side::Backup,
+            owner: self.owner,
+            timeout: self.attend.timeout,
+            header: None,
+            settings: String::new(),
+        };
+        let mut handshake = Handshake::new(clock::now(), me);
+        let mut theirs = None;
+        // The caller's greeting comes first, and with it what this host is to open.
+        while theirs.is_none() {
+            while let Some(action) = handshake.poll() {
+                match action {
+                    HandshakeAction::Send(message) => say(&mut link, &mut handshake, &message),
+                    HandshakeAction::Consider(hello) => match consider(&hello) {
+                        Ok(specs) => theirs = Some((specs, hello)),
+                        Err(why) => handshake.handle(clock::now(), HandshakeEvent::Unfit(why)),
+                    },
+                    HandshakeAction::Failed(failure) => {
+                        let peer = link.peer();
+                        return Err(RunError::Handshake { peer, failure });
+                    }
+                    _ => {}
+                }
+            }
+            if theirs.is_none() {
+                next_message(&mut link, &mut handshake, self.signals)?;
+            }
+        }
+        let Some(((spec, pair), hello)) = theirs else {
+            return Err(LinkError::Stopped.into());
+        };
+        self.lacks = hello
+            .header
+            .as_ref()
+            .map_or_else(Vec::new, |header| self.missing(header));
+        let watch = watch(spec.protect.as_ref());
+        let signals = Signals::catch().map_err(WorldError::Poll)?;
+        let mut half = match Half::of_running(&spec, &pair, signals, self.owner, watch) {
+            Ok(half) => half,
+            Err(error) => {
+                handshake.handle(clock::now(), HandshakeEvent::Unfit(chain(&error)));
+                return self.fail(link, handshake);
+            }
+        };
+        let lacks = self.lacks.clone();
+        handshake.handle(clock::now(), HandshakeEvent::Fits { lacks });
+        let (ready, formed) = self.form(link, &mut handshake, &mut half, &spec, build)?;
+        tell(&Pairing::Paired {
+            peer: formed.link.peer(),
+            epoch: formed.start.epoch,
+        });
+        let options = half.options(&formed);
+        let (mut world, _sign) = half.world(&ready.config, formed, false)?;
+        world.intake = Some(ready.intake);
+        let node = Node::apprentice(Witness::new(ready.guest), clock::now(), options);
+        Ok(drive(node, world)?)
+    }
+
+    /// Says the handshake's last words, and gives the reason for which there is no pair.
+    fn fail(&self, mut link: Link, mut handshake: Handshake) -> Result<Outcome, RunError> {
+        while let Some(action) = handshake.poll() {
+            match action {
+                HandshakeAction::Send(message) => say(&mut link, &mut handshake, &message),
+                HandshakeAction::Failed(failure) => {
+                    let peer = link.peer();
+                    return Err(RunError::Handshake { peer, failure });
+                }
+                _ => {}
+            }
+        }
+        Err(LinkError::Stopped.into())
+    }
+
+    /// Leads the handshake to its end, and makes ready what the guest needs.
+    fn form<G: Guest>(
+        &mut self,
+        mut link: Link,
+        handshake: &mut Handshake,
+        half: &mut Half<'_>,
+        spec: &VmSpec,
+        build: Build<'_, G>,
+    ) -> Result<(Ready<G>, Formed), RunError> {
+        let mut ready = None;
+        loop {
+            while let Some(action) = handshake.poll() {
+                match action {
+                    HandshakeAction::Send(message) => say(&mut link, handshake, &message),
+                    HandshakeAction::Prove { epoch, owner } => {
+                        let event = half.prove(epoch, owner);
+                        handshake.handle(clock::now(), event);
+                    }
+                    HandshakeAction::Build(start) => {
+                        let event = match self.make_ready(&start, half, spec, build) {
+                            Ok(made) => {
+                                ready = Some(made);
+                                HandshakeEvent::Built
+                            }
+                            Err(why) => HandshakeEvent::BuildFailed(why),
+                        };
+                        handshake.handle(clock::now(), event);
+                    }
+                    HandshakeAction::Done { start, primary, .. } => {
+                        // `Done` comes after `Build` was answered with `Built`.
+                        let Some(ready) = ready.take() else {
+                            return Err(RunError::Build("it was not asked for".into()));
+                        };
+                        link.outlast(start.timeout).map_err(WorldError::Poll)?;
+                        let formed = Formed { link, start, primary };
+                        return Ok((ready, formed));
+                    }
+                    HandshakeAction::Failed(failure) => {
+                        let peer = link.peer();
+                        return Err(RunError::Handshake { peer, failure });
+                    }
+                    HandshakeAction::AskNext { .. }
+                    | HandshakeAction::Consider(_)
+                    | HandshakeAction::Supply { .. } => {}
+                }
+            }
+            next_message(&mut link, handshake, half.signals())?;
+        }
+    }
+
+    /// Takes the bulk link, enters the sandbox, gets the images, and builds the machine without a state.
+    fn make_ready<G: Guest>(
+        &mut self,
+        start: &Start,
+        half: &Half<'_>,
+        spec: &VmSpec,
+        build: Build<'_, G>,
+    ) -> Result<Ready<G>, String> {
+        let How::Clone { token } = start.how else {
+            return Err("a VM that boots is not taken here".to_owned());
+        };
+        half.check_disks(start)?;
+        let connection = self.bulk_link(Token::new(token))?;
+        let here: Vec<Arc<[u8]>> = [start.header.firmware, start.header.kernel, start.header.initrd]
+            .iter()
+            .map(|image| self.local(image).unwrap_or_default())
+            .collect();
+        let entered = spec
+            .enter_sandbox_beside(&self.attend.images)
+            .map_err(|error| chain(&error))?;
+        let pages = u32::try_from(start.header.memory / machine::PAGE as u64).unwrap_or(u32::MAX);
+        let waker = half.waker().clone();
+        let mut intake = Intake::new(connection, pages, waker).map_err(|error| error.to_string())?;
+        self.await_images(&mut intake, half)?;
+        let image = |index: usize, name: &ImageId| {
+            let came = self.lacks.contains(name).then(|| intake.image(name)).flatten();
+            came.or_else(|| here.get(index).cloned()).unwrap_or_default()
+        };
+        let boot = Boot {
+            firmware: image(0, &start.header.firmware),
+            kernel: image(1, &start.header.kernel),
+            initrd: image(2, &start.header.initrd),
+            command_line: start.header.command_line.clone(),
+        };
+        self.keep(&intake);
+        let config = start.header.config(boot).map_err(|error| error.to_string())?;
+        Ok(Ready {
+            guest: build(&config)?,
+            config,
+            intake,
+            _entered: entered,
+        })
+    }
+
+    /// The bulk link of this token, which the caller opens now.
+    fn bulk_link(&mut self, token: Token) -> Result<Connection, String> {
+        let tokens = self.listener.tokens();
+        if !tokens.expect(token) {
+            return Err("too many bulk links are expected here".to_owned());
+        }
+        let next = self.listener.next(Some(self.signals.as_fd()), &mut |_| {});
+        tokens.forget(&token);
+        match next {
+            Ok(Incoming::Bulk(connection)) => Ok(connection),
+            Ok(Incoming::Main(_)) => Err("another caller came in between; try again".to_owned()),
+            Err(error) => Err(chain(&error)),
+        }
+    }
+
+    /// Waits until every image has come that this host lacks.
+    fn await_images(&self, intake: &mut Intake, half: &Half<'_>) -> Result<(), String> {
+        loop {
+            match intake.take() {
+                Ok(None) => {}
+                Ok(Some(_)) => return Err("the clone began before the images had come".to_owned()),
+                Err(error) => return Err(chain(&error)),
+            }
+            if self.lacks.iter().all(|image| intake.image(image).is_some()) {
+                return Ok(());
+            }
+            if intake.has_record() {
+                continue;
+            }
+            let mut fds = [
+                PollFd::new(half.waker(), PollFlags::IN),
+                PollFd::new(half.signals(), PollFlags::IN),
+            ];
+            let timeout = clock::timespec(replica::limits::HANDSHAKE_BUILD.0);
+            let ready = poll(&mut fds, Some(&timeout)).unwrap_or(0);
+            if ready == 0 {
+                return Err("the images did not come".to_owned());
+            }
+            if !fds[1].revents().is_empty() {
+                return Err("it was stopped".to_owned());
+            }
+            half.waker().clear();
+        }
+    }
+
+    /// The images of this machine that are not on this host.
+    fn missing(&self, header: &Header) -> Vec<ImageId> {
+        let mut lacks: Vec<ImageId> = [header.firmware, header.kernel, header.initrd]
+            .into_iter()
+            .filter(|image| image.length > 0 && self.local(image).is_none())
+            .collect();
+        lacks.dedup();
+        lacks
+    }
+
+    /// The image of this name, if this host has it: kept from an earlier VM, or its distribution's.
+    fn local(&self, image: &ImageId) -> Option<Arc<[u8]>> {
+        let kept = self.attend.images.join(file_name(image));
+        let known = FIRMWARE_PATHS.iter().map(PathBuf::from);
+        std::iter::once(kept).chain(known).find_map(|path| {
+            let fits = std::fs::metadata(&path).is_ok_and(|file| file.len() == image.length);
+            let bytes = fits.then(|| std::fs::read(&path).ok()).flatten()?;
+            (ImageId::of(&bytes) == *image).then(|| bytes.into())
+        })
+    }
+
+    /// Keeps the images that have come, for the next VM that has them. Without room for them they travel again.
+    fn keep(&self, intake: &Intake) {
+        for image in &self.lacks {
+            let Some(bytes) = intake.image(image) else {
+                continue;
+            };
+            let path = self.attend.images.join(file_name(image));
+            let part = path.with_extension("part");
+            let kept = std::fs::write(&part, &bytes).and_then(|()| std::fs::rename(&part, &path));
+            if let Err(error) = kept {
+                tracing::debug!("{} is not kept: {error}", path.display());
+            }
+        }
+    }
+}
+
+/// The name of the file in which an image is kept.
+fn file_name(image: &ImageId) -> String {
+    image.sha256.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn say(link: &mut Link, handshake: &mut Handshake, message: &[u8]) {
+    let sent = link.send(message).and_then(|()| link.drain(LAST_WORDS_PATIENCE));
+    if sent.is_err() {
+        handshake.handle(clock::now(), HandshakeEvent::LinkLost);
+    }
+}

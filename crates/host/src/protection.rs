@@ -1,0 +1,243 @@
+//! `Protection`: how a live VM gets a backup while it runs (FT 3.1-c). It calls the host that is to take the
+//! backup, and then sends over the bulk link what the node gives it. `World` asks it in every round.
+//!
+//! Calling may take long, so a thread calls and the guest thread fetches the link. Nothing here decides
+//! anything about the clone: that is the node's business (`replica::clone`).
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+
+use link::bulk::{Pages, Phase, Piece, Record, Sender};
+use link::{Link, LinkError, Security, Token, connect_from};
+use machine::{Boot, PageContent};
+use os::sandbox::{self, Kind};
+use os::wake::Waker;
+use replica::{Bulk, Hello, ImageId, Joined, PeerId};
+
+use crate::limits::{BULK_ROOM_TOLD, PROTECT_PATIENCE};
+
+/// Zeroes for a page of which a batch has no bytes.
+static ZEROES: [u8; machine::PAGE] = [0; machine::PAGE];
+
+/// What a live VM needs to get a backup.
+#[derive(Debug)]
+pub struct Protection {
+    /// How this side greets the process that is to be the backup.
+    me: Hello,
+    security: Security,
+    /// The images, of which the other host may lack some.
+    boot: Boot,
+    /// The socket for the heartbeats of the links that are made. With a watcher it is the watcher's.
+    datagrams: UdpSocket,
+    /// The call that is under way.
+    call: Option<Call>,
+    /// How many links were made so far; they are numbered by it.
+    links: u32,
+    bulk: Option<Outgoing>,
+}
+
+/// A call under way.
+#[derive(Debug)]
+struct Call {
+    to: SocketAddr,
+    answer: Receiver<Result<Link, LinkError>>,
+}
+
+/// The bulk link of a clone.
+#[derive(Debug)]
+struct Outgoing {
+    sender: Sender,
+    /// What had no room yet, oldest first. The node is told of room only when nothing is left here.
+    unsent: VecDeque<Record>,
+}
+
+/// What became of a call.
+#[derive(Debug)]
+pub enum Called {
+    /// The link is made.
+    Made(Box<(Link, Joined)>),
+    /// It came to nothing.
+    Failed {
+        /// Whom it was to reach.
+        to: SocketAddr,
+        /// Why it did not.
+        error: LinkError,
+    },
+}
+
+impl Protection {
+    /// What lets a VM that greets as `me` and was booted from `boot` be protected. The numbers of its links
+    /// begin behind `links`.
+    #[must_use]
+    pub fn new(me: Hello, security: Security, boot: Boot, datagrams: UdpSocket, links: u32) -> Protection {
+        Protection {
+            me,
+            security,
+            boot,
+            datagrams,
+            call: None,
+            links,
+            bulk: None,
+        }
+    }
+
+    /// Begins to call the host at `to`.
+    ///
+    /// # Errors
+    /// A call is under way, or this host gives no more threads; the sentence says which.
+    pub fn call(&mut self, to: SocketAddr, waker: &Waker) -> Result<(), String> {
+        if let Some(call) = &self.call {
+            return Err(format!("{} is being called already", call.to));
+        }
+        let datagrams = self.datagrams.try_clone().map_err(|error| error.to_string())?;
+        let (security, waker) = (self.security.clone(), waker.clone());
+        let (answered, answer) = channel();
+        let thread = sandbox::try_spawn(Kind::Caller, "protect", move || {
+            let link = connect_from(to, &security, Some(&datagrams), PROTECT_PATIENCE, &mut |_| true);
+            // Whoever asked may be gone.
+            let _ = answered.send(link);
+            waker.wake();
+        });
+        thread.map_err(|error| format!("this host gives no more threads ({error})"))?;
+        self.call = Some(Call { to, answer });
+        Ok(())
+    }
+
+    /// Is a host being called?
+    #[must_use]
+    pub fn is_calling(&self) -> bool {
+        self.call.is_some()
+    }
+
+    /// What became of the call, once.
+    pub fn called(&mut self) -> Option<Called> {
+        let call = self.call.as_ref()?;
+        let result = match call.answer.try_recv() {
+            Ok(result) => result,
+            Err(TryRecvError::Empty) => return None,
+            Err(TryRecvError::Disconnected) => Err(LinkError::Stopped),
+        };
+        let to = call.to;
+        self.call = None;
+        let drawn = result.and_then(|link| match Token::draw() {
+            Ok(token) => Ok((link, token)),
+            Err(source) => Err(LinkError::Io { peer: to, source }),
+        });
+        Some(match drawn {
+            Ok((link, token)) => {
+                self.links += 1;
+                let joined = Joined {
+                    peer: PeerId(self.links),
+                    me: self.me.clone(),
+                    token: *token.bytes(),
+                };
+                Called::Made(Box::new((link, joined)))
+            }
+            Err(error) => Called::Failed { to, error },
+        })
+    }
+
+    /// Opens the bulk link to the host at `peer`, and sends it these images first.
+    ///
+    /// # Errors
+    /// This host gives no more threads or descriptors.
+    pub fn supply(
+        &mut self,
+        peer: SocketAddr,
+        token: [u8; 16],
+        images: &[ImageId],
+        waker: &Waker,
+    ) -> io::Result<()> {
+        let token = Token::new(token);
+        let sender = Sender::call(peer, &self.security, token, None, waker.clone())?;
+        let mut unsent = VecDeque::new();
+        for image in images {
+            let ours = [&self.boot.firmware, &self.boot.kernel, &self.boot.initrd];
+            // A name that is none of ours is nothing that this side could send.
+            if let Some(bytes) = ours.into_iter().find(|bytes| ImageId::of(bytes) == *image) {
+                unsent.extend(Piece::cut(bytes).map(|piece| Record::Image {
+                    image: image.sha256,
+                    piece,
+                }));
+            }
+        }
+        self.bulk = Some(Outgoing { sender, unsent });
+        Ok(())
+    }
+
+    /// Sends a piece of the clone over the bulk link. What is lost with a broken link is not missed.
+    pub fn send(&mut self, bulk: Bulk) {
+        let Some(outgoing) = &mut self.bulk else { return };
+        match bulk {
+            Bulk::Pages(batch) => {
+                let mut pages = Pages::new(0, machine::PAGE, outgoing.sender.buffer());
+                for (page, content) in batch.pages() {
+                    pages.push(
+                        page,
+                        match content {
+                            PageContent::Zero => &ZEROES,
+                            PageContent::Bytes(bytes) => bytes,
+                        },
+                    );
+                    if pages.is_full() {
+                        let next = Pages::new(0, machine::PAGE, outgoing.sender.buffer());
+                        outgoing
+                            .unsent
+                            .push_back(Record::Pages(std::mem::replace(&mut pages, next)));
+                    }
+                }
+                if !pages.is_empty() {
+                    outgoing.unsent.push_back(Record::Pages(pages));
+                }
+            }
+            Bulk::State(state) => outgoing.unsent.extend(Piece::cut(&state).map(Record::State)),
+            Bulk::Sealed => outgoing.unsent.push_back(Record::Sealed),
+        }
+        outgoing.flush();
+    }
+
+    /// Bytes that the bulk link takes now, and bytes a second that it sends; `None`: it takes nothing now.
+    pub fn room(&mut self) -> Option<(u64, Option<u64>)> {
+        let outgoing = self.bulk.as_mut()?;
+        outgoing.flush();
+        let open = outgoing.sender.phase() == Phase::Open && outgoing.unsent.is_empty();
+        let room = outgoing.sender.room();
+        // With little room the sender calls when there is much again.
+        if !open || (room < BULK_ROOM_TOLD && !outgoing.sender.has_room(BULK_ROOM_TOLD)) {
+            return None;
+        }
+        Some((room as u64, outgoing.sender.figures().rate))
+    }
+
+    /// Why the bulk link is over, once.
+    pub fn broken(&mut self) -> Option<LinkError> {
+        self.bulk.as_ref()?.sender.take_error()
+    }
+
+    /// Ends the bulk link: the clone has come to its end, or to nothing.
+    pub fn end_bulk(&mut self) {
+        self.bulk = None;
+    }
+
+    /// Is all that was sent over the bulk link with the kernel?
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.bulk
+            .as_ref()
+            .is_none_or(|outgoing| outgoing.unsent.is_empty() && outgoing.sender.is_drained())
+    }
+}
+
+impl Outgoing {
+    /// Hands over what there is room for.
+    fn flush(&mut self) {
+        while let Some(record) = self.unsent.pop_front() {
+            if let Err(record) = self.sender.send(record) {
+                self.unsent.push_front(record);
+                return;
+            }
+        }
+    }
+}
