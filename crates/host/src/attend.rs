@@ -2,9 +2,9 @@
 //! calls it for `lockstep backup --listen`; it answers, gathers the images that this host lacks, builds a
 //! machine without a state, and has `drive` run an apprentice.
 //!
-//! Which disks, networks and arbiter the VM has is told by the VM, whose host has the key. So the sandbox can be
-//! entered only once a VM has come; until then nothing is listened to but callers who must show the key. No
-//! machine is built on disks or an arbiter that the VM's host may not see.
+//! Which disks, networks and arbiter the VM has is told by the VM, whose host has the key. So the sandbox can
+//! be entered only once a VM has come; until then nothing is listened to but callers who must show the key.
+//! No machine is built on disks or an arbiter that the VM's host may not see.
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -359,7 +359,8 @@ impl Visit<'_> {
         })
     }
 
-    /// Keeps the images that have come, for the next VM that has them. Without room for them they travel again.
+    /// Keeps the images that have come, for the next VM that has them. Without room for them they travel
+    /// again.
     fn keep(&self, intake: &Intake) {
         for image in &self.lacks {
             let Some(bytes) = intake.image(image) else {

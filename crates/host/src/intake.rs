@@ -1,5 +1,6 @@
 //! `Intake`: the apprentice's end of a bulk link. It makes of its records what the node takes: pages, the
-//! whole state, the word that that was all. Before there is a node, it gathers the images that this host lacks.
+//! whole state, the word that that was all. Before there is a node, it gathers the images that this host
+//! lacks.
 //!
 //! Who sends what, and when, is checked by the node; that images are what their names say is checked here.
 

@@ -8,8 +8,8 @@
 //! outside are the crates `link`, `disk` and `arbiter` and the modules `net` and `console`. The crate
 //! `report` tells of what happens; `witness` sees panics of the guest. `needs` is what the sandbox leaves to
 //! a VM, `operator` is what signals and Ctrl-A x mean, and `watch` has a backup told of this process's end.
-//! `run`, `pair` and `replay` are the commands: each opens what `spec` asks for (`ownership`: unless the VM may
-//! run elsewhere) and starts the loop, or replays without one.
+//! `run`, `pair` and `replay` are the commands: each opens what `spec` asks for (`ownership`: unless the VM
+//! may run elsewhere) and starts the loop, or replays without one.
 #![forbid(unsafe_code)]
 
 pub mod attend;

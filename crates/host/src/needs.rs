@@ -60,8 +60,8 @@ impl VmSpec {
     }
 }
 
-/// Adds what a network port needs. `few`: may the process call few TCP ports, so that each must be named? A VM
-/// that can be protected calls whatever host its operator names.
+/// Adds what a network port needs. `few`: may the process call few TCP ports, so that each must be named? A
+/// VM that can be protected calls whatever host its operator names.
 fn port(needs: &mut Needs, port: &PortSpec, few: bool) {
     match port {
         PortSpec::None => {}

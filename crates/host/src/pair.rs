@@ -6,7 +6,8 @@
 //! stranger is listened to before the sandbox is entered, and no machine is built on disks that the other
 //! side may not see.
 
-use std::net::SocketAddr;
+mod meeting;
+
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -15,8 +16,9 @@ use replica::{
     Claim, ClaimKind, Epoch, Guest, Handshake, HandshakeAction, HandshakeEvent, Hello, Node, Notice, Options,
     PairOptions, PeerId, Side, Start, Verdict,
 };
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
+
+pub use meeting::Pairing;
+pub(crate) use meeting::next_message;
 
 use crate::drive::{Outcome, drive};
 use crate::owned::Owned;
@@ -30,38 +32,13 @@ use crate::world_error::WorldError;
 use arbiter::{Arbiter, ArbiterError, Asker, SignOfLife};
 use disk::{Access, Disk, Holder};
 use link::connect::Pauses;
-use link::{Arrival, Attempt, Link, LinkError, Listener, Security, connect_from};
+use link::{Arrival, Attempt, Link, Listener, Security, connect_from};
 use os::entropy;
 use os::error::chain;
 use os::limits::LAST_WORDS_PATIENCE;
 use os::signals::Signals;
 use os::sys::clock;
 use os::wake::Waker;
-
-/// How the pair comes about, step by step, for whoever tells the operator.
-#[derive(Debug)]
-pub enum Pairing<'a> {
-    /// The backup listens here.
-    Listening(SocketAddr),
-    /// The primary calls, and this call has come to nothing.
-    Calling {
-        /// Number of the call, from 1.
-        attempt: u32,
-        /// Why this call has failed.
-        error: &'a std::io::Error,
-    },
-    /// Somebody called who is not the peer, or is not fit to be it.
-    Refused(&'a (dyn std::error::Error + 'static)),
-    /// So many more callers were refused, too many to name each.
-    RefusedMore(u64),
-    /// The pair exists.
-    Paired {
-        /// Address of the other half.
-        peer: SocketAddr,
-        /// The epoch that the arbiter has granted to the pair.
-        epoch: Epoch,
-    },
-}
 
 /// Runs a VM as the primary of a pair: calls the backup, runs the guest, and if the backup fails runs it
 /// alone.
@@ -490,41 +467,4 @@ impl<'a> Half<'a> {
             .map_err(|error| error.to_string())?;
         Ok((build(&config)?, config))
     }
-}
-
-/// Waits for a message, the end of the handshake's patience, or the operator.
-pub(crate) fn next_message(
-    link: &mut Link,
-    handshake: &mut Handshake,
-    signals: &Signals,
-) -> Result<(), RunError> {
-    match link.receive() {
-        Ok(Some(message)) => {
-            handshake.handle(clock::now(), HandshakeEvent::Peer(message));
-            return Ok(());
-        }
-        Ok(None) => {}
-        Err(error) => {
-            tracing::debug!("{}", chain(&error));
-            handshake.handle(clock::now(), HandshakeEvent::LinkLost);
-            return Ok(());
-        }
-    }
-    let timeout = handshake
-        .deadline()
-        .map(|at| clock::timespec(at.since(clock::now()).0));
-    let mut fds = [
-        PollFd::new(&*link, PollFlags::IN),
-        PollFd::new(signals, PollFlags::IN),
-    ];
-    match poll(&mut fds, timeout.as_ref()) {
-        Ok(_) | Err(Errno::INTR) => {}
-        Err(error) => return Err(WorldError::Poll(error.into()).into()),
-    }
-    let stopped = !fds[1].revents().is_empty();
-    if stopped {
-        return Err(LinkError::Stopped.into());
-    }
-    handshake.wake(clock::now());
-    Ok(())
 }

@@ -11,7 +11,6 @@ use replica::{Epoch, Guest, Hello, Node, Options, PairOptions, PeerId, Side};
 
 use crate::drive::{Outcome, drive};
 use crate::log_file::LogFile;
-use crate::owned::Owned;
 use crate::ownership::{Ownership, lock_locally};
 use crate::protection::Protection;
 use crate::spec::{Alone, ProtectSpec, SetupError, VmSpec};
@@ -19,7 +18,7 @@ use crate::watch::Watch;
 use crate::witness::Witness;
 use crate::world::World;
 use crate::world_error::WorldError;
-use arbiter::{ArbiterError, Asker, LocalError, LocalLock};
+use arbiter::{ArbiterError, LocalError, LocalLock};
 use disk::{Access, Disk, Holder, LockError};
 use link::{LinkError, Security};
 use os::entropy;
@@ -142,13 +141,7 @@ pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> 
     }
     world.watch = watch;
     if let (Some(epoch), Some(arbiter)) = (epoch, arbiter) {
-        world.epoch = epoch;
-        world.owned = Some(Owned { epoch, owner });
-        world.arbiter = Some(Asker::new(
-            Box::new(arbiter),
-            spec.name.clone(),
-            world.waker.clone(),
-        ));
+        world.own(epoch, Box::new(arbiter));
     }
     let mut options = Options {
         digest_every: spec.digest_every,
@@ -159,22 +152,19 @@ pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> 
         options.record = Some(VmSpec::header(&config));
     }
     let guest = Witness::new(guest);
-    let node = match epoch {
-        None => Node::solo(guest, clock::now(), options),
-        Some(epoch) => {
-            let options = PairOptions {
-                epoch,
-                owner,
-                primary: owner,
-                peer: PeerId(0),
-                timeout,
-                notice,
-                run: options,
-            };
-            Node::owner(guest, clock::now(), options)
-        }
+    let Some(epoch) = epoch else {
+        return Ok(drive(Node::solo(guest, clock::now(), options), world)?);
     };
-    Ok(drive(node, world)?)
+    let options = PairOptions {
+        epoch,
+        owner,
+        primary: owner,
+        peer: PeerId(0),
+        timeout,
+        notice,
+        run: options,
+    };
+    Ok(drive(Node::owner(guest, clock::now(), options), world)?)
 }
 
 /// The watcher of a process that may get a backup later.

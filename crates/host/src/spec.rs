@@ -4,8 +4,8 @@
 //! The order of opening is the caller's. Nothing here locks a disk, and no thread is started before
 //! `enter_sandbox`.
 
-use std::ffi::OsString;
-use std::net::SocketAddr;
+mod pair;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +14,15 @@ use machine::{Boot, Config, NetConfig, Transport};
 use replica::{Header, Notice, Span};
 
 use crate::console::{Console, ConsoleError, ConsoleSpec};
+pub use pair::{PairSpec, ProtectSpec};
+
 use crate::net::{NetError, Port, PortSpec};
 use crate::watch::settles_with_its_writer;
 use crate::world::World;
 use crate::world_error::WorldError;
 use cable::mac::Mac;
 use disk::{Access, Disk, DiskError, DiskPool};
-use link::{KeyError, KeyFile, Security};
+use link::KeyError;
 use os::sandbox::{Entered, OutOfReach};
 use os::signals::Signals;
 use os::wake::Waker;
@@ -81,65 +83,6 @@ pub enum Alone {
     Locally,
     /// Nothing: its name is one that many VMs may have.
     Unchecked,
-}
-
-/// How the two halves of a pair find and trust each other.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PairSpec {
-    /// Primary: the backup's address. Backup: where to listen.
-    pub address: SocketAddr,
-    /// File with the shared key; `None`: neither encrypted nor authenticated.
-    pub key: Option<KeyFile>,
-    /// The arbiter: a directory that both hosts share.
-    pub arbiter: PathBuf,
-    /// The failure-detection timeout: the peer's silence for this long is suspicion.
-    pub timeout: Span,
-    /// The primary calls the backup for at most this long.
-    pub patience: Span,
-    /// Is a process that dies found out by the timeout alone, as a host is? Then no notice of a death is
-    /// left, and none believed.
-    pub timeout_only: bool,
-    /// The program that watches a primary's process, with its arguments (`os::watcher`); empty: nobody does.
-    pub watcher: Vec<OsString>,
-}
-
-/// What a VM needs to get a backup while it runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProtectSpec {
-    /// File with the key that both hosts share; `None`: neither encrypted nor authenticated.
-    pub key: Option<KeyFile>,
-    /// The failure-detection timeout of the pair.
-    pub timeout: Span,
-    /// How the VM is set up around its machine, for the host that takes the backup (`Hello::settings`).
-    pub settings: String,
-    /// As [`PairSpec::timeout_only`].
-    pub timeout_only: bool,
-    /// As [`PairSpec::watcher`].
-    pub watcher: Vec<OsString>,
-}
-
-impl ProtectSpec {
-    /// How links are protected.
-    ///
-    /// # Errors
-    /// The key file is of no use.
-    pub fn security(&self) -> Result<Security, KeyError> {
-        security(self.key.as_ref())
-    }
-
-    /// The program that watches this process, with its arguments; empty: nobody does.
-    #[must_use]
-    pub fn watcher(&self) -> &[OsString] {
-        if self.timeout_only { &[] } else { &self.watcher }
-    }
-}
-
-/// How links are protected with this key, or without one.
-fn security(key: Option<&KeyFile>) -> Result<Security, KeyError> {
-    match key {
-        Some(file) => Ok(Security::Key(file.load()?)),
-        None => Ok(Security::Insecure),
-    }
 }
 
 /// A VM as the operator asked for it.
@@ -476,22 +419,6 @@ impl VmSpec {
     /// The address of a network device, or one that both hosts make from the same name.
     fn mac(&self, index: u64, net: &NetSpec) -> [u8; 6] {
         net.mac.unwrap_or_else(|| Mac::of_vm(self.name.as_str(), index).0)
-    }
-}
-
-impl PairSpec {
-    /// The program that is to watch a primary's process; empty: nobody shall.
-    #[must_use]
-    pub fn watcher(&self) -> &[OsString] {
-        if self.timeout_only { &[] } else { &self.watcher }
-    }
-
-    /// How the link is protected.
-    ///
-    /// # Errors
-    /// The key file is of no use.
-    pub fn security(&self) -> Result<Security, KeyError> {
-        security(self.key.as_ref())
     }
 }
 

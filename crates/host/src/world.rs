@@ -5,21 +5,23 @@
 //! threads behind a queue: disks, the arbiter, consoles, connecting to a gateway, and the log of a recording,
 //! whose queue alone makes the guest wait when it is full.
 
-use std::io;
-use std::net::SocketAddr;
+mod asked;
+mod joining;
 
-use machine::{Control, Input};
-use replica::{Action, Bulk, Epoch, Event, Halt, ImageId, News, PeerId, RoleName, Shown, Time, VmName};
+use std::io;
+
+use machine::Input;
+use replica::{Action, Epoch, Event, Halt, News, PeerId, Shown, Time, VmName};
 
 use crate::cables::Cables;
-use crate::console::{Consoles, Typed, Want};
+use crate::console::Consoles;
 use crate::intake::Intake;
-use crate::limits::{BULK_BATCH_MAX, DISK_LOOK_EVERY};
+use crate::limits::DISK_LOOK_EVERY;
 use crate::log_file::LogFile;
 use crate::net::Announcer;
 use crate::operator::Operator;
 use crate::owned::Owned;
-use crate::protection::{Called, Protection};
+use crate::protection::Protection;
 use crate::watch::Watch;
 use crate::world_error::WorldError;
 use arbiter::Asker;
@@ -31,7 +33,7 @@ use os::signals::Signals;
 use os::sys::clock;
 use os::wake::Waker;
 use os::{entropy, error};
-use report::{Course, Happening, OnPanic, Outside, Reporter, Wish};
+use report::{Happening, OnPanic, Outside, Reporter, Wish};
 
 /// Tokens of the sources that are not network ports; the ports' tokens follow (`cables`).
 const WAKER: Token = Token(0);
@@ -326,137 +328,6 @@ impl World {
         Ok(Order::GoOn)
     }
 
-    /// Has the host at `to` called, so that it becomes this VM's backup. What becomes of it is told as it
-    /// happens.
-    ///
-    /// # Errors
-    /// That makes no sense now; the sentence says why.
-    pub fn protect(&mut self, to: SocketAddr) -> Result<(), String> {
-        let Some(protection) = &mut self.protection else {
-            return Err("the VM has no arbiter or no key; both are needed for a backup (VM.toml)".to_owned());
-        };
-        if !self.live {
-            return Err("this process is not the live one; ask the one that is".to_owned());
-        }
-        if let Some(link) = &self.link {
-            return Err(format!(
-                "{} is its backup already, or is about to be",
-                link.peer()
-            ));
-        }
-        protection.call(to, &self.waker)
-    }
-
-    /// Fetches the link that a call has made, and does what is due for the bulk link.
-    fn look_at_protection(&mut self, poller: &Poller, handle: &mut dyn FnMut(Event)) -> io::Result<()> {
-        let Some(protection) = &mut self.protection else {
-            return Ok(());
-        };
-        match protection.called() {
-            None => {}
-            Some(Called::Failed { to, error }) => {
-                self.reporter.happened(Happening::CloneFailed {
-                    peer: to.to_string(),
-                    why: error::chain(&error),
-                });
-            }
-            Some(Called::Made(made)) => {
-                let (link, joined) = *made;
-                poller.add(&link, LINK, Interest::Read)?;
-                poller.add(&link.heartbeats_fd(), HEARTBEATS, Interest::Read)?;
-                self.peer = joined.peer;
-                self.link = Some(link);
-                handle(Event::Joined(Box::new(joined)));
-                return Ok(());
-            }
-        }
-        if let Some(error) = protection.broken() {
-            protection.end_bulk();
-            self.reporter.lost_link(error::chain(&error));
-            handle(Event::LinkLost(self.peer));
-        } else if let Some((bytes, rate)) = protection.room() {
-            let peer = self.peer;
-            handle(Event::BulkRoom { peer, bytes, rate });
-        }
-        Ok(())
-    }
-
-    /// Hands the node what has come over the bulk link, a batch of it.
-    fn take_in(&mut self, handle: &mut dyn FnMut(Event)) {
-        for _ in 0..BULK_BATCH_MAX {
-            let Some(intake) = &mut self.intake else { return };
-            match intake.take() {
-                Ok(Some(bulk)) => {
-                    self.is_fed |= bulk == Bulk::Sealed;
-                    handle(Event::Bulk(self.peer, bulk));
-                }
-                Ok(None) => return,
-                Err(error) => {
-                    self.intake = None;
-                    // After the whole state has come, the owner closes the bulk link.
-                    if self.reporter.role() == RoleName::Apprentice && !self.is_fed {
-                        self.reporter.lost_link(error::chain(&error));
-                        handle(Event::LinkLost(self.peer));
-                    }
-                }
-            }
-        }
-    }
-
-    /// What is taken from the consoles of a guest that has so much room. An answer to a question is not for
-    /// the guest, so it need not wait for the guest's room.
-    #[must_use]
-    pub fn wants_typed(&self, room: usize) -> Want {
-        if self.operator.has_asked() {
-            Want::Answer
-        } else {
-            Want::Next { room }
-        }
-    }
-
-    /// Does what was typed at a console asks for.
-    pub fn on_typed(&mut self, port: u8, typed: Typed, handle: &mut dyn FnMut(Event)) -> Order {
-        let role = self.reporter.role();
-        match typed {
-            Typed::Quit => {
-                let course = self.operator.wants_the_end(Wish::Console, role);
-                self.take_course(Wish::Console, course, handle)
-            }
-            Typed::Bytes(bytes) if self.operator.has_asked() => {
-                // The first key is the answer; what was typed along with it is dropped.
-                let key = bytes.first().copied().unwrap_or_default();
-                let course = self.operator.answers(key, role);
-                self.take_course(Wish::Console, course, handle)
-            }
-            // A backup's guest gets its inputs from the log alone: what is typed here is dropped.
-            _ if !self.live => {
-                self.consoles.tell_idle(port);
-                Order::GoOn
-            }
-            Typed::Bytes(bytes) => {
-                handle(Event::Input(Input::Console { port, bytes }));
-                Order::GoOn
-            }
-            Typed::Break => {
-                handle(Event::Input(Input::Break { port }));
-                Order::GoOn
-            }
-        }
-    }
-
-    /// Says what follows from the operator's wish, and does it.
-    fn take_course(&mut self, by: Wish, course: Course, handle: &mut dyn FnMut(Event)) -> Order {
-        let role = self.reporter.role().into();
-        self.reporter.happened(Happening::Stop { by, role, course });
-        match course {
-            Course::Explain | Course::AskBack | Course::GoOn => {}
-            Course::Leave => handle(Event::Leave),
-            Course::PowerOff => handle(Event::Input(Input::Control(Control::PowerOff))),
-            Course::Quit => return Order::Quit,
-        }
-        Order::GoOn
-    }
-
     /// Closes a link that has failed, and tells the node and the operator.
     fn lose_link(&mut self, error: &LinkError, poller: &Poller, handle: &mut dyn FnMut(Event)) {
         let reason = error::chain(error);
@@ -506,26 +377,11 @@ impl World {
                     .for_each(|link| link.heartbeats().send(&beat));
             }
             Action::Notice(_, notice) => self.watch.leave(&notice, self.link.as_mut()),
-            Action::Check(epoch, owner) => {
-                if let Some(arbiter) = &self.arbiter {
-                    arbiter.check(epoch, owner);
-                }
-            }
-            Action::Supply { token, images, .. } => self.supply(token, &images, handle),
-            Action::Bulk(_, bulk) => {
-                if let Some(protection) = &mut self.protection {
-                    protection.send(bulk);
-                    if let Some((bytes, rate)) = protection.room() {
-                        let peer = self.peer;
-                        handle(Event::BulkRoom { peer, bytes, rate });
-                    }
-                }
-            }
-            Action::HangUp(peer) => self.hang_up(peer, poller),
-            Action::Tell(news) => {
-                let address = self.link.as_ref().map(Link::peer);
-                self.news.push((news, address.map(|address| address.to_string())));
-            }
+            Action::Check(..)
+            | Action::Supply { .. }
+            | Action::Bulk(..)
+            | Action::HangUp(_)
+            | Action::Tell(_) => self.carry_out_for_clone(action, poller, handle),
             Action::Release(shown) => self.show(shown),
             Action::Entropy { bytes } => handle(Event::Input(entropy::answer(bytes))),
             Action::Disk(request) => self.disks.submit(request),
@@ -547,37 +403,6 @@ impl World {
             }
         }
         Ok(Order::GoOn)
-    }
-
-    /// Opens the bulk link to where the main link leads.
-    fn supply(&mut self, token: [u8; 16], images: &[ImageId], handle: &mut dyn FnMut(Event)) {
-        let (Some(protection), Some(link)) = (&mut self.protection, &self.link) else {
-            return;
-        };
-        if let Err(error) = protection.supply(link.peer(), token, images, &self.waker) {
-            self.reporter
-                .lost_link(format!("no bulk link can be opened: {error}"));
-            handle(Event::LinkLost(self.peer));
-        }
-    }
-
-    /// The bulk link has done its work once the process is a member.
-    pub fn on_news(&mut self, news: &News) {
-        if let (News::Guarded(_), Some(protection)) = (news, &mut self.protection) {
-            protection.end_bulk();
-        }
-    }
-
-    /// Closes the links to a process that will not be the backup, once the last words to it have left.
-    fn hang_up(&mut self, peer: PeerId, poller: &Poller) {
-        if peer != self.peer {
-            return;
-        }
-        self.say_farewell();
-        drop(self.drop_link(poller));
-        if let Some(protection) = &mut self.protection {
-            protection.end_bulk();
-        }
     }
 
     fn send(&mut self, message: &[u8], poller: &Poller, handle: &mut dyn FnMut(Event)) -> io::Result<()> {

@@ -204,8 +204,8 @@ pub enum Action {
     Append(Parcel),
     /// Ask the arbiter; answer with [`Event::Verdict`].
     Ask(Claim),
-    /// Ask the arbiter whether this process, `owner`, still has the epoch, and nobody a later one; answer with
-    /// [`Event::Checked`].
+    /// Ask the arbiter whether this process, `owner`, still has the epoch, and nobody a later one; answer
+    /// with [`Event::Checked`].
     Check(Epoch, u128),
     /// Open the bulk link to this peer, which shows `token`, and send these images over it first. Answer with
     /// [`Event::BulkRoom`] once it is open, or with [`Event::LinkLost`] if it cannot be opened or breaks.

@@ -80,8 +80,8 @@ impl<G: Guest> Node<G> {
         })
     }
 
-    /// The node of a process that has an epoch and runs its guest alone, from the step where it stands. It can
-    /// get a backup at any time ([`Event::Joined`]).
+    /// The node of a process that has an epoch and runs its guest alone, from the step where it stands. It
+    /// can get a backup at any time ([`Event::Joined`]).
     pub fn owner(guest: G, now: Time, options: PairOptions) -> Node<G> {
         Node::new(guest, now, options, |call, guest, options| {
             Role::Solo(Box::new(Solo::new(call, guest, &options.run)))

@@ -174,8 +174,8 @@ pub struct StartArgs {
     pub arbiter: Option<PathBuf>,
     /// The key that this host shares with those that may hold the VM's backup
     ///
-    /// With an arbiter and a key the VM can be protected while it runs: `lockstep protect`. The file has 64 hex
-    /// digits, made with `(umask 077; openssl rand -hex 32 > shop.key)`.
+    /// With an arbiter and a key the VM can be protected while it runs: `lockstep protect`. The file has 64
+    /// hex digits, made with `(umask 077; openssl rand -hex 32 > shop.key)`.
     #[arg(long, value_name = "FILE", help_heading = PAIR)]
     pub key: Option<PathBuf>,
 }

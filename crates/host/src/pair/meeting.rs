@@ -1,0 +1,76 @@
+//! How two processes that want to be a pair meet: what is told of it, and the wait for the other's words.
+
+use std::net::SocketAddr;
+
+use replica::{Epoch, Handshake, HandshakeEvent};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+use crate::run::RunError;
+use crate::world_error::WorldError;
+use link::{Link, LinkError};
+use os::error::chain;
+use os::signals::Signals;
+use os::sys::clock;
+
+/// How the pair comes about, step by step, for whoever tells the operator.
+#[derive(Debug)]
+pub enum Pairing<'a> {
+    /// The backup listens here.
+    Listening(SocketAddr),
+    /// The primary calls, and this call has come to nothing.
+    Calling {
+        /// Number of the call, from 1.
+        attempt: u32,
+        /// Why this call has failed.
+        error: &'a std::io::Error,
+    },
+    /// Somebody called who is not the peer, or is not fit to be it.
+    Refused(&'a (dyn std::error::Error + 'static)),
+    /// So many more callers were refused, too many to name each.
+    RefusedMore(u64),
+    /// The pair exists.
+    Paired {
+        /// Address of the other half.
+        peer: SocketAddr,
+        /// The epoch that the arbiter has granted to the pair.
+        epoch: Epoch,
+    },
+}
+
+/// Waits for a message, the end of the handshake's patience, or the operator.
+pub(crate) fn next_message(
+    link: &mut Link,
+    handshake: &mut Handshake,
+    signals: &Signals,
+) -> Result<(), RunError> {
+    match link.receive() {
+        Ok(Some(message)) => {
+            handshake.handle(clock::now(), HandshakeEvent::Peer(message));
+            return Ok(());
+        }
+        Ok(None) => {}
+        Err(error) => {
+            tracing::debug!("{}", chain(&error));
+            handshake.handle(clock::now(), HandshakeEvent::LinkLost);
+            return Ok(());
+        }
+    }
+    let timeout = handshake
+        .deadline()
+        .map(|at| clock::timespec(at.since(clock::now()).0));
+    let mut fds = [
+        PollFd::new(&*link, PollFlags::IN),
+        PollFd::new(signals, PollFlags::IN),
+    ];
+    match poll(&mut fds, timeout.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(error) => return Err(WorldError::Poll(error.into()).into()),
+    }
+    let stopped = !fds[1].revents().is_empty();
+    if stopped {
+        return Err(LinkError::Stopped.into());
+    }
+    handshake.wake(clock::now());
+    Ok(())
+}
