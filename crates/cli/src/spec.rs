@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use console::ConsoleSpec;
 use host::build::{InterpreterOptions, Translate};
-use host::console::ConsoleSpec;
 use host::net::{Endpoint, PortSpec};
 use host::{Alone, AttendSpec, FirmwareSpec, NetSpec, PairSpec, ProtectSpec, VmSpec};
 use link::KeyFile;

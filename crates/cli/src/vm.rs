@@ -10,8 +10,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use console::ConsoleSpec;
 use host::build::InterpreterOptions;
-use host::console::ConsoleSpec;
 use host::run::Build;
 use host::{FirmwareSpec, Outcome, PairSpec, Pairing, RunError, SetupError, VmSpec};
 use link::LinkError;

@@ -15,7 +15,6 @@
 pub mod attend;
 pub mod build;
 pub mod cables;
-pub mod console;
 pub mod drive;
 pub mod intake;
 pub mod limits;

@@ -107,36 +107,27 @@ pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> 
     let _entered = spec.enter_sandbox(None)?;
     let config = spec.config(boot, &disks);
     let guest = build(&config).map_err(RunError::Build)?;
-    let epoch = match &mut ownership {
-        Some(ownership) => Some(ownership.begin(spec)?),
-        None => None,
-    };
+    let epoch = ownership.as_mut().map(|ownership| ownership.begin(spec));
+    let epoch = epoch.transpose()?;
     let set_up = || -> Result<World, RunError> {
         if let Some(epoch) = epoch {
             lock_all(spec, &disks, (epoch, Epoch(0)), owner)?;
         }
         Ok(spec.world(owner, &config, disks, ports, true, Some(signals))?)
     };
-    let mut world = match (set_up(), &mut ownership, epoch) {
-        (Ok(world), ..) => world,
-        (Err(error), Some(ownership), Some(epoch)) => {
+    let mut world = set_up().inspect_err(|_| {
+        if let (Some(ownership), Some(epoch)) = (&mut ownership, epoch) {
             ownership.give_up(spec, epoch);
-            return Err(error);
         }
-        (Err(error), ..) => return Err(error),
-    };
+    })?;
     // The sign of life is kept until the end of this function, when nothing is live any more.
     let (arbiter, _sign) = match ownership.map(Ownership::part) {
         Some((arbiter, sign)) => (Some(arbiter), sign),
         None => (None, None),
     };
-    let notice = spec.notice(
-        protection.is_none_or(|protection| protection.timeout_only),
-        watch.is_there(),
-    );
-    let mut timeout = replica::limits::TIMEOUT_DEFAULT;
+    let timeout_only = protection.is_none_or(|protect| protect.timeout_only);
+    let notice = spec.notice(timeout_only, watch.is_there());
     if let (Some(protect), Some(security)) = (protection, security) {
-        timeout = protect.timeout;
         world.protection = Some(protect_with(spec, protect, security, owner, &config, &watch)?);
     }
     world.watch = watch;
@@ -160,7 +151,7 @@ pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> 
         owner,
         primary: owner,
         peer: PeerId(0),
-        timeout,
+        timeout: protection.map_or(replica::limits::TIMEOUT_DEFAULT, |protect| protect.timeout),
         notice,
         run: options,
     };

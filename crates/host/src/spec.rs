@@ -13,7 +13,7 @@ use std::time::Duration;
 use machine::{Boot, Config, NetConfig, Transport};
 use replica::{Header, Notice, Span};
 
-use crate::console::{Console, ConsoleError, ConsoleSpec};
+use console::{Console, ConsoleError, ConsoleSpec};
 pub use pair::{PairSpec, ProtectSpec};
 
 use crate::net::{NetError, Port, PortSpec};

@@ -14,7 +14,6 @@ use machine::Input;
 use replica::{Action, Epoch, Event, Halt, News, PeerId, Shown, Time, VmName};
 
 use crate::cables::Cables;
-use crate::console::Consoles;
 use crate::intake::Intake;
 use crate::limits::DISK_LOOK_EVERY;
 use crate::log_file::LogFile;
@@ -25,6 +24,7 @@ use crate::protection::Protection;
 use crate::watch::Watch;
 use crate::world_error::WorldError;
 use arbiter::Asker;
+use console::Consoles;
 use disk::{Completion, DiskPool, Holder};
 use link::{Heartbeats, Link, LinkError, Traffic};
 use os::limits::{BATCH_MAX, LAST_WORDS_PATIENCE};

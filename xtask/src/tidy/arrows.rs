@@ -18,11 +18,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cable", &["link"]),
     ("gateway", &["cable", "link", "os"]),
     ("report", &["arbiter", "disk", "link", "os", "replica", "machine"]),
+    ("console", &["report", "os", "replica"]),
     ("profile", &["report", "hart"]),
     (
         "host",
         &[
-            "arbiter", "cable", "disk", "link", "os", "report", "replica", "machine", "hart",
+            "arbiter", "cable", "console", "disk", "link", "os", "report", "replica", "machine", "hart",
         ],
     ),
     ("toy", &["replica", "machine"]),
@@ -32,8 +33,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "arbiter", "cable", "gateway", "host", "image", "link", "os", "profile", "report", "replica",
-            "machine", "hart",
+            "arbiter", "cable", "console", "gateway", "host", "image", "link", "os", "profile", "report",
+            "replica", "machine", "hart",
         ],
     ),
     ("isa-programs", &[]),

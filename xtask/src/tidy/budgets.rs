@@ -13,6 +13,7 @@ const BUDGETS: &[(&str, usize)] = &[
     ("arbiter", 1_000),
     ("disk", 4_000),
     ("cable", 1_000),
+    ("console", 1_500),
     ("gateway", 7_000),
     ("host", 5_000),
     ("image", 3_000),

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use host::console::ConsoleSpec;
+use console::ConsoleSpec;
 use host::{ReplayOptions, Replayed, VmSpec};
 use machine::{Effect, Machine, Step};
 use replica::Header;

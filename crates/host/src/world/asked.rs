@@ -4,7 +4,7 @@ use machine::{Control, Input};
 use replica::Event;
 
 use super::{Order, World};
-use crate::console::{Typed, Want};
+use console::{Typed, Want};
 use report::{Course, Happening, Wish};
 
 impl World {

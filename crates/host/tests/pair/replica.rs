@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use host::console::ConsoleSpec;
+use console::ConsoleSpec;
 use host::run::Build;
 use host::{PairSpec, Pairing, VmSpec};
 use link::KeyFile;

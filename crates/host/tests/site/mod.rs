@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-use host::console::ConsoleSpec;
+use console::ConsoleSpec;
 use host::net::{Endpoint, PortSpec};
 use host::{Alone, DiskSpec, FirmwareSpec, NetSpec, VmSpec};
 use replica::VmName;

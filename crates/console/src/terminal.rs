@@ -7,9 +7,9 @@
 use std::io::{self, Read, Write};
 use std::sync::mpsc::SyncSender;
 
-use super::keys::{HELP, Key, Keys};
-use super::typed::Typed;
+use crate::keys::{HELP, Key, Keys};
 use crate::limits::CONSOLE_INPUT_LEN;
+use crate::typed::Typed;
 use os::sandbox::{self, Kind};
 use os::wake::Waker;
 

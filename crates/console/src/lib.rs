@@ -5,9 +5,11 @@
 //! guest's output is buffered; what finds no room past a bound is dropped, and a line tells where. A file is
 //! bounded too, and a file or socket that is made here is its owner's alone: whoever writes to a console is
 //! as good as logged in.
+#![forbid(unsafe_code)]
 
 mod all;
 mod keys;
+pub mod limits;
 mod pending;
 pub mod socket;
 pub mod terminal;

@@ -3,7 +3,7 @@
 //!
 //! Nothing here decides what typing means; a console takes from whoever types only what there is room for.
 
-use super::{Console, Typed, Want};
+use crate::{Console, Typed, Want};
 
 /// What whoever types at a backup's console is told, once.
 const IDLE: &[u8] =

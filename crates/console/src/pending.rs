@@ -7,8 +7,8 @@
 
 use std::collections::VecDeque;
 
-use super::typed::{Typed, Want};
 use crate::limits::CONSOLE_AHEAD_CHUNKS;
+use crate::typed::{Typed, Want};
 
 /// What was typed and not taken yet.
 #[derive(Debug)]

@@ -14,9 +14,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{Mode, fchmod};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
 
-use super::keys::{HELP, Key, Keys};
-use super::typed::{ConsoleError, Typed};
+use crate::keys::{HELP, Key, Keys};
 use crate::limits::{CONSOLE_INPUT_LEN, CONSOLE_PATIENCE, CONSOLE_RETRY};
+use crate::typed::{ConsoleError, Typed};
 use os::sandbox::{self, Kind};
 use os::wake::Waker;
 

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
-use host::console::{Console, ConsoleSpec, Typed, Want};
+use console::{Console, ConsoleSpec, Typed, Want};
 use os::wake::Waker;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, SockAddr, Socket, Type};

@@ -3,7 +3,7 @@
 //!
 //! What comes from a program, a file or a pipe never passes through here: it reaches the guest as it is.
 
-use super::typed::Typed;
+use crate::typed::Typed;
 
 const ESCAPE: u8 = 0x01;
 /// What Ctrl-A h says.
