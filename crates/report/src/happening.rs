@@ -193,6 +193,11 @@ pub enum Happening {
         /// What is done about it.
         course: Course,
     },
+    /// The operator pressed the guest's reset button.
+    Reset {
+        /// By which way the operator asked.
+        by: Wish,
+    },
     /// The guest's kernel has written to its console that it has panicked.
     GuestPanic {
         /// The line that the kernel wrote.
@@ -337,6 +342,7 @@ impl Happening {
                 ..
             } => size_sentence(path, *before, *sectors),
             Happening::Stop { by, role, course } => stop_sentence(*by, *role, *course)?.to_owned(),
+            Happening::Reset { .. } => "the guest's reset button is pressed, as told".into(),
             Happening::GuestPanic { line, course, .. } => panic_sentence(line, *course),
             Happening::Halt(ending) => ending.sentence.clone(),
             Happening::Role { .. }
@@ -512,6 +518,7 @@ mod tests {
                 course: OnPanic::Stop,
             },
             Happening::LinesLost { lines: 7 },
+            Happening::Reset { by: Wish::Control },
             Happening::Halt(Ending {
                 code: HaltCode::Diverged,
                 sentence: "this side parted from the log".into(),
@@ -600,6 +607,7 @@ mod tests {
             Happening::Watched { .. } => 20,
             Happening::Unwatched { .. } => 21,
             Happening::PeerEnded { .. } => 22,
+            Happening::Reset { .. } => 23,
         }
     }
 
@@ -607,8 +615,8 @@ mod tests {
     fn there_is_a_sample_of_every_kind_of_event() {
         let mut kinds: Vec<usize> = samples().iter().map(kind).collect();
         kinds.sort_unstable();
-        assert_eq!(kinds, (0..23).collect::<Vec<_>>());
-        assert_eq!(DOCUMENT.matches("\n### ").count(), 23, "each has a section");
+        assert_eq!(kinds, (0..24).collect::<Vec<_>>());
+        assert_eq!(DOCUMENT.matches("\n### ").count(), 24, "each has a section");
     }
 
     #[test]
@@ -653,6 +661,7 @@ mod tests {
              switch it off from inside, or stop it again to pull the plug",
             "the guest's kernel has panicked: Kernel panic - not syncing: no init found; \
              the guest is switched off as soon as the kernel has said why",
+            "the guest's reset button is pressed, as told",
             "this side parted from the log",
             "the disk /shared/shop.raw gives an error; the guest waits",
             "the disk /shared/shop.raw is well again after 2.5 s; the guest's requests are done",

@@ -10,7 +10,7 @@
 //!
 //! Map, from below: `words` are the words of the stable format, `figures` and `ending` what they say of
 //! numbers and of the end, `happening` all events, `waiting` when to say that the arbiter does not answer,
-//! `amount` numbers as people read them.
+//! `protection` how the VM's protection stands by all this, `amount` numbers as people read them.
 #![forbid(unsafe_code)]
 
 pub mod amount;
@@ -18,9 +18,11 @@ mod ending;
 mod figures;
 mod happening;
 pub mod limits;
+mod protection;
 mod waiting;
 mod words;
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -31,6 +33,7 @@ use replica::{Claim, Metrics, News, RoleName, Span, Time, Verdict};
 pub use ending::{Ending, HaltCode, Last};
 pub use figures::{Delays, Figures, Outside, resident_bytes};
 pub use happening::{Happening, Line};
+pub use protection::{FlagWord, Guarding, GuestWord, Protection, Reason, StateWord, copied};
 pub use words::{Course, Ender, OnPanic, PhaseWord, RoleWord, SuspicionWord, VerdictWord, Wish};
 
 use crate::limits::{EVENTS_BACKLOG_MAX, EVENTS_LEN_MAX};
@@ -72,6 +75,19 @@ pub struct Reporter {
     peer_ended: bool,
     /// The question to the arbiter that has no decision yet; `None`: nothing is asked.
     waiting: Option<Waiting>,
+    /// How the VM's protection has gone until now.
+    guarding: Guarding,
+    /// Gets every line of events too, also where no file is written; `None`: nobody does.
+    tap: Option<Tap>,
+}
+
+/// Whoever gets every line of events beside the file; called on the guest thread, so it must not wait.
+struct Tap(Box<dyn Fn(&[u8]) + Send>);
+
+impl fmt::Debug for Tap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tap")
+    }
 }
 
 /// The file for events cannot be written.
@@ -121,7 +137,33 @@ impl Reporter {
             link_lost: None,
             peer_ended: false,
             waiting: None,
+            guarding: Guarding::default(),
+            tap: None,
         })
+    }
+
+    /// Gives every further line of events to `tap` too, each with its line feed. `tap` is called on the guest
+    /// thread, so it must not wait.
+    pub fn also_to(&mut self, tap: Box<dyn Fn(&[u8]) + Send>) {
+        self.tap = Some(Tap(tap));
+    }
+
+    /// How the VM's protection has gone until now.
+    #[must_use]
+    pub fn guarding(&self) -> &Guarding {
+        &self.guarding
+    }
+
+    /// Where the arbiter of the pair is; `None`: there never was a pair.
+    #[must_use]
+    pub fn arbiter(&self) -> Option<&str> {
+        self.peer().map(|_| &*self.arbiter)
+    }
+
+    /// Address of the other half of the pair; `None`: there never was one.
+    #[must_use]
+    pub fn peer(&self) -> Option<&str> {
+        self.peer.parse::<SocketAddr>().is_ok().then_some(&*self.peer)
     }
 
     /// Names the other half of a pair, and the arbiter between the two.
@@ -146,8 +188,17 @@ impl Reporter {
     /// Tells programs of a happening, and nobody else.
     fn write(&mut self, happening: &Happening) {
         tracing::debug!(?happening);
-        let Some(events) = &self.events else { return };
-        events.push(&line_of(&self.vm, happening.clone()));
+        self.guarding.hear(happening, clock::wall_ns());
+        if self.events.is_none() && self.tap.is_none() {
+            return;
+        }
+        let line = line_of(&self.vm, happening.clone());
+        if let Some(events) = &self.events {
+            events.push(&line);
+        }
+        if let Some(Tap(tap)) = &self.tap {
+            tap(&line);
+        }
     }
 
     /// The role that was told last; solo before any.
@@ -311,6 +362,23 @@ impl Reporter {
             reason: waiting.reason.clone(),
         };
         self.happened(happening);
+    }
+
+    /// The figures of this replica now, beside those that are told: `before` is when those before them were
+    /// made, and the link's traffic then.
+    #[must_use]
+    pub fn figures_aside(
+        &self,
+        now: Time,
+        metrics: &Metrics,
+        outside: Outside,
+        before: Option<(Time, Traffic)>,
+    ) -> Figures {
+        let before = before.unwrap_or((self.started, Traffic::default()));
+        Figures {
+            event_lines_lost: self.events.as_ref().map_or(0, Outlet::lost),
+            ..Figures::new(now, self.started, metrics, outside, before)
+        }
     }
 
     /// The figures of this replica now.

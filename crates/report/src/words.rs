@@ -69,6 +69,34 @@ pub enum PhaseWord {
     Arming,
 }
 
+impl PhaseWord {
+    /// The word as it stands in the format.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PhaseWord::Connecting => "connecting",
+            PhaseWord::Copying => "copying",
+            PhaseWord::CatchingUp => "catching-up",
+            PhaseWord::Arming => "arming",
+        }
+    }
+
+    /// What happens with the process at `peer`, as a sentence.
+    #[must_use]
+    pub fn sentence(self, peer: &str) -> String {
+        match self {
+            PhaseWord::Connecting => format!("{peer} is called, and looks whether it can be the backup"),
+            PhaseWord::Copying => format!("the guest's memory is copied to {peer} while the guest runs"),
+            PhaseWord::CatchingUp => {
+                format!("{peer} has the guest's memory, and replays what has happened since")
+            }
+            PhaseWord::Arming => {
+                format!("{peer} has caught up, and the arbiter is asked whether the VM is ours")
+            }
+        }
+    }
+}
+
 impl From<Phase> for PhaseWord {
     fn from(phase: Phase) -> PhaseWord {
         match phase {
@@ -189,6 +217,8 @@ pub enum Wish {
     Signal,
     /// Ctrl-A x on the console.
     Console,
+    /// A request over the control socket, such as that of `lockstep stop`.
+    Control,
 }
 
 /// What is done about the operator's wish for the end.
