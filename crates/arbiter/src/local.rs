@@ -81,6 +81,12 @@ impl LocalDirectory {
         Ok(LocalDirectory(path.into()))
     }
 
+    /// Where the directory is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Makes the sign that the process of `owner` lives, which claims at `arbiter`.
     ///
     /// # Errors

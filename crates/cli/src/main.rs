@@ -1,7 +1,8 @@
 //! The `lockstep` program: reads the command line, calls `host`, `gateway` or `image`, and prints.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage (`usage`), 3 the other side has taken the VM over, 4 refused
-//! (`release`, and starts of a VM that runs already). Nothing below this crate reads arguments or the
+//! Exit codes: 0 done, 1 failed, 2 wrong usage (`usage`), 3 the other side has taken the VM over, or a status
+//! is not as wanted, 4 refused (`vm_verbs`, `release`, and starts of a VM that runs already), 5 no process of
+//! the VM answers, 124 the time is over. Nothing below this crate reads arguments or the
 //! environment.
 
 /// Writes a line to the standard error. Waits for no reader: a VM neither stands nor ends because nobody
@@ -36,6 +37,7 @@ mod values;
 mod version;
 mod vm;
 mod vm_file;
+mod vm_verbs;
 mod warnings;
 mod watching;
 
@@ -45,6 +47,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches};
+use control::VerbError;
 
 use args::{Cli, Command};
 
@@ -56,8 +59,8 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 /// Commands that people look for and that a manager of many VMs would have, which there is none of yet.
-const COMMANDS_OF_AN_AGENT: &str = "status ps list top start stop protect unprotect suspend resume failover \
-                                    move migrate drain";
+const COMMANDS_OF_AN_AGENT: &str = "ps list top start protect unprotect suspend resume failover move migrate \
+                                    drain";
 
 /// Reads the command line; ends the process where that is the answer.
 fn arguments() -> Cli {
@@ -72,8 +75,8 @@ fn arguments() -> Cli {
     {
         tell!(
             "lockstep: this version has no `{word}`, since nothing manages all VMs of a host: each VM is the \
-             process that `run`, `primary` or `backup` started, tells what happens on its standard error and \
-             in `--events FILE`, and ends as its `--help` says"
+             process that `run`, `primary` or `backup` started; `lockstep status` lists them, and `stop`, \
+             `reset` and `events` are the other commands for VMs that run"
         );
         os::stderr::finish();
         std::process::exit(2);
@@ -95,14 +98,13 @@ fn watch() -> ExitCode {
 
 /// The exit code of a command that has failed with this error.
 fn exit_code(error: &anyhow::Error) -> u8 {
-    let is_refusal = error.is::<release::Refused>()
-        || error
-            .downcast_ref::<host::RunError>()
-            .is_some_and(host::RunError::is_refusal);
+    let is_refusal = error
+        .downcast_ref::<host::RunError>()
+        .is_some_and(host::RunError::is_refusal);
     match (error.is::<usage::Usage>(), is_refusal) {
         (true, _) => 2,
         (_, true) => 4,
-        _ => 1,
+        _ => error.downcast_ref().map_or(1, VerbError::exit_code),
     }
 }
 
@@ -147,6 +149,10 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Replay(args) => replay::run(&args)?,
         Command::Primary(args) => return vm::primary(&args),
         Command::Backup(args) => return vm::backup(&args),
+        Command::Status(args) => return vm_verbs::status(&args),
+        Command::Stop(args) => return vm_verbs::stop(&args),
+        Command::Reset(args) => vm_verbs::reset(&args)?,
+        Command::Events(args) => vm_verbs::events(&args)?,
         Command::Release(args) => release::run(&args)?,
         Command::Gateway(args) => gateway::run(&args)?,
         Command::Image(command) => image::run(command)?,

@@ -4,20 +4,17 @@
 //! It closes nothing that can be seen to be wrong: an epoch that is not the last one, or whose process lives
 //! on this host.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 
 use anyhow::{Result, anyhow};
 use arbiter::{Arbiter, Closing, DirectoryArbiter, Process};
+use control::VerbError;
 use os::identity;
 use replica::Epoch;
 
 use crate::args::ReleaseArgs;
 use crate::usage;
-
-/// A command that a check has refused, so that nothing was changed.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Refused(String);
+use crate::vm_verbs;
 
 /// Closes the record.
 pub fn run(args: &ReleaseArgs) -> Result<()> {
@@ -38,7 +35,7 @@ pub fn run(args: &ReleaseArgs) -> Result<()> {
             None => format!("which runs {}", last.whereabouts()),
         };
         let last = last.epoch.0;
-        return Err(Refused(format!(
+        return Err(VerbError::Refused(format!(
             "epoch {epoch} is not the last one of {vm}, that is epoch {last}, {state}; nothing was changed"
         ))
         .into());
@@ -48,32 +45,20 @@ pub fn run(args: &ReleaseArgs) -> Result<()> {
         return Ok(());
     }
     if last.lives_here() {
-        return Err(Refused(format!(
+        return Err(VerbError::Refused(format!(
             "{vm} runs as epoch {epoch} {}, and that process lives; stop it instead, nothing was changed",
             last.whereabouts()
         ))
         .into());
     }
-    if !args.yes && !is_confirmed(args, &last.whereabouts())? {
-        return Err(Refused(format!("that is not the name {vm}; nothing was changed")).into());
-    }
+    let warning = format!(
+        "{vm} runs as epoch {epoch} {}.\nIf that is still so, two copies of it will run. If it surely \
+         runs no more",
+        last.whereabouts()
+    );
+    vm_verbs::confirm("release", vm, args.yes, &warning)?;
     let by = format!("{} on {}", identity::user_name(), identity::host_name());
     arbiter.close(vm, last.epoch, last.owner, &Closing::Released { by })?;
     say!("epoch {epoch} of {vm} is released; it can be started again");
     Ok(())
-}
-
-/// Has the person at the terminal type the VM's name.
-fn is_confirmed(args: &ReleaseArgs, whereabouts: &str) -> Result<bool> {
-    let (vm, epoch) = (&args.name, args.epoch);
-    let mut terminal = std::io::stderr().lock();
-    write!(
-        terminal,
-        "{vm} runs as epoch {epoch} {whereabouts}.\nIf that is still so, two copies of it will run. If it \
-         surely runs no more, type its name: "
-    )?;
-    terminal.flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(answer.trim() == vm.as_str())
 }

@@ -64,6 +64,7 @@ pub fn vm(file: &VmFile) -> Result<VmSpec> {
         alone: Alone::Unchecked,
         local: None,
         protect: None,
+        control: file.name.is_some(),
         sandbox: false,
     })
 }
@@ -155,7 +156,7 @@ pub fn of_visitor(hello: &Hello, ours: &VmFile, events: &EventsArgs) -> Result<(
 
 /// This user's directory for what processes of this host tell each other, which is empty after a boot: in
 /// XDG_RUNTIME_DIR if that is this user's. A process that has become another user has its old one's.
-fn local_directory() -> PathBuf {
+pub fn local_directory() -> PathBuf {
     let user = rustix::process::geteuid().as_raw();
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let runtime = runtime.filter(|path| path.metadata().is_ok_and(|data| data.uid() == user));

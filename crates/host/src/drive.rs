@@ -8,6 +8,7 @@
 //!   log:           write(2) to the file of a recording                          (log_file.rs)
 //!   arbiter:       link(2) in the directory -> queue, waker                      (arbiter/lib.rs)
 //!   consoles:      read terminal -> queue, waker                                (console/)
+//!   control:       talk to the callers of `lockstep status` <-> queues, waker    (control/server.rs)
 //!   outlets:       write(2) to consoles, standard error, events <- buffers      (os/outlet.rs)
 //!   gateway:       connect, only while the cable is out or mute -> queue, waker  (net/plug.rs, dial.rs)
 //! ```
@@ -24,6 +25,7 @@ use std::collections::VecDeque;
 
 use replica::{Event, Guest, Halt, Next, Node, RoleName, Span, Time};
 
+use crate::control_answers;
 use crate::log_file::LogFile;
 use crate::witness::Witness;
 use crate::world::{Order, World};
@@ -149,6 +151,10 @@ impl<G: Guest> Driver<G> {
         if order != Order::GoOn {
             return Ok(order);
         }
+        let order = self.answer_callers(poller)?;
+        if order != Order::GoOn {
+            return Ok(order);
+        }
         let now = clock::now();
         let node = &mut self.node;
         self.world
@@ -178,6 +184,20 @@ impl<G: Guest> Driver<G> {
                 .on_typed(port, typed, &mut |event| node.handle(clock::now(), event));
             if order != Order::GoOn {
                 return Ok(order);
+            }
+            let order = self.carry_out(poller)?;
+            if order != Order::GoOn {
+                return Ok(order);
+            }
+        }
+        Ok(Order::GoOn)
+    }
+
+    /// Answers the callers of the control socket, and does what follows.
+    fn answer_callers(&mut self, poller: &Poller) -> Result<Order, WorldError> {
+        for _ in 0..BATCH_MAX {
+            if !control_answers::answer_next(&mut self.world, &mut self.node) {
+                break;
             }
             let order = self.carry_out(poller)?;
             if order != Order::GoOn {

@@ -8,13 +8,16 @@
 //! outside are the crates `link`, `disk` and `arbiter` and the modules `net` and `console`. The crate
 //! `report` tells of what happens; `witness` sees panics of the guest. `needs` is what the sandbox leaves to
 //! a VM, `operator` is what signals and Ctrl-A x mean, and `watch` has a backup told of this process's end.
-//! `run`, `pair` and `replay` are the commands: each opens what `spec` asks for (`ownership`: unless the VM
-//! may run elsewhere) and starts the loop, or replays without one.
+//! `control_socket` is where `lockstep status` and its like call, `control_answers` what they hear. `run`,
+//! `pair` and `replay` are the commands: each opens what `spec` asks for (`ownership`: unless the VM may run
+//! elsewhere) and starts the loop, or replays without one.
 #![forbid(unsafe_code)]
 
 pub mod attend;
 pub mod build;
 pub mod cables;
+pub mod control_answers;
+pub mod control_socket;
 pub mod drive;
 pub mod intake;
 pub mod limits;

@@ -59,6 +59,12 @@ impl Operator {
         }
     }
 
+    /// The guest's plug is pulled, on a request that left no doubt.
+    pub fn pulls_the_plug(&mut self) {
+        self.question = false;
+        self.plug_pulled = true;
+    }
+
     /// Was the operator asked back, so that the next key is the answer?
     #[must_use]
     pub fn has_asked(&self) -> bool {

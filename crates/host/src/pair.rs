@@ -56,6 +56,8 @@ pub fn primary<G: Guest>(
     let mut half = Half::open(spec, pair, Side::Primary, watch)?;
     let security = pair.security().map_err(crate::spec::SetupError::from)?;
     let _entered = spec.enter_sandbox(Some(pair))?;
+    half.ports
+        .answer_callers(spec, &format!("it calls the backup {}", pair.address));
     let (guest, config, formed) = match half.call(&security, build, tell) {
         Ok(formed) => formed,
         Err(error) => {
@@ -94,6 +96,10 @@ pub fn backup<G: Guest>(
     let mut listener = Listener::bind(pair.address, security)?;
     // The sandbox is entered before the first stranger can call.
     let _entered = spec.enter_sandbox(Some(pair))?;
+    half.ports.answer_callers(
+        spec,
+        &format!("it waits for the primary on {}", listener.address()),
+    );
     tell(&Pairing::Listening(listener.address()));
     loop {
         let link = listener.accept(Some(half.signals.as_fd()), &mut |arrival| match arrival {

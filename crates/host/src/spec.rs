@@ -16,11 +16,13 @@ use replica::{Header, Notice, Span};
 use console::{Console, ConsoleError, ConsoleSpec};
 pub use pair::{PairSpec, ProtectSpec};
 
+use crate::control_socket::{self, ControlSocket};
 use crate::net::{NetError, Port, PortSpec};
 use crate::watch::settles_with_its_writer;
 use crate::world::World;
 use crate::world_error::WorldError;
 use cable::mac::Mac;
+use control::Place;
 use disk::{Access, Disk, DiskError, DiskPool};
 use link::KeyError;
 use os::sandbox::{Entered, OutOfReach};
@@ -125,6 +127,9 @@ pub struct VmSpec {
     pub local: Option<PathBuf>,
     /// What the VM needs to get a backup while it runs; `None`: it cannot get one.
     pub protect: Option<ProtectSpec>,
+    /// Does `lockstep status` reach this process, through a socket in `local`? Only a VM that the user has
+    /// given a name can be asked for by its name.
+    pub control: bool,
     /// Does the process give up, before the guest's first step, what it does not need (`os::sandbox`)? Only
     /// where nothing else runs in this process.
     pub sandbox: bool,
@@ -158,11 +163,29 @@ impl Images {
     }
 }
 
-/// The ports of the guest's network devices, quiet, and what wakes the guest thread for them.
+/// The ports of the guest's network devices, quiet, what wakes the guest thread for them, and the socket for
+/// the callers of `lockstep status`.
 #[derive(Debug)]
 pub struct Ports {
     waker: Waker,
     ports: Vec<Port>,
+    /// The socket of which nobody takes calls yet; `None`: there is none, or somebody does.
+    place: Option<Place>,
+    control: Option<ControlSocket>,
+}
+
+impl Ports {
+    /// Has the callers of `lockstep status` answered that this process runs no guest yet, for this `reason`,
+    /// if they are not answered already. Starts a thread, so the sandbox must be entered.
+    pub fn answer_callers(&mut self, spec: &VmSpec, reason: &str) {
+        if let Some(place) = self.place.take() {
+            let arbiter = match &spec.alone {
+                Alone::Arbiter { directory, .. } => Some(directory.display().to_string()),
+                Alone::Locally | Alone::Unchecked => None,
+            };
+            self.control = ControlSocket::start(place, &self.waker, arbiter, reason);
+        }
+    }
 }
 
 impl Ports {
@@ -341,7 +364,13 @@ impl VmSpec {
         let waker = Waker::new().map_err(WorldError::Poll)?;
         let open = |net: &NetSpec| Ok(Port::open(&net.port, &waker)?);
         let ports = self.nets.iter().map(open).collect::<Result<_, SetupError>>()?;
-        Ok(Ports { waker, ports })
+        let local = self.local.as_deref().filter(|_| self.control);
+        Ok(Ports {
+            waker,
+            ports,
+            place: local.and_then(|directory| control_socket::place(directory, &self.name)),
+            control: None,
+        })
     }
 
     /// Gives up what this VM will not need, if it was asked for; see [`os::sandbox::Needs::enter`]. No thread
@@ -385,11 +414,17 @@ impl VmSpec {
         owner: u128,
         config: &Config,
         disks: Vec<Disk>,
-        ports: Ports,
+        mut ports: Ports,
         live: bool,
         signals: Option<Signals>,
     ) -> Result<World, SetupError> {
-        let Ports { waker, ports } = ports;
+        ports.answer_callers(self, "it is about to begin");
+        let Ports {
+            waker,
+            ports,
+            control,
+            ..
+        } = ports;
         let reporter = Reporter::new(self.name.as_str(), self.events.as_deref(), self.figures_every)?;
         let pool = DiskPool::new(disks, &waker).map_err(WorldError::Poll)?;
         for (index, disk) in (0..).zip(&config.disks) {
@@ -413,6 +448,10 @@ impl VmSpec {
             world.cables.add(device.mac, port);
         }
         world.consoles.push(Console::open(&self.serial, &waker)?);
+        if let Some(control) = control {
+            control.begins(&mut world.reporter);
+            world.control = Some(control);
+        }
         Ok(world)
     }
 

@@ -14,6 +14,7 @@ use machine::Input;
 use replica::{Action, Epoch, Event, Halt, News, PeerId, Shown, Time, VmName};
 
 use crate::cables::Cables;
+use crate::control_socket::ControlSocket;
 use crate::intake::Intake;
 use crate::limits::DISK_LOOK_EVERY;
 use crate::log_file::LogFile;
@@ -101,6 +102,9 @@ pub struct World {
     pub watch: Watch,
     /// A backup's heartbeats after its link is gone: the notice that the primary has died comes among them.
     left: Option<Heartbeats>,
+    /// The callers of `lockstep status` and its like; `None`: nobody can call. Dropped last: callers see then
+    /// that all is over.
+    pub control: Option<ControlSocket>,
 }
 
 /// What the loop is to do next.
@@ -147,6 +151,7 @@ impl World {
             news: Vec::new(),
             watch: Watch::default(),
             left: None,
+            control: None,
         }
     }
 

@@ -19,11 +19,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("gateway", &["cable", "link", "os"]),
     ("report", &["arbiter", "disk", "link", "os", "replica", "machine"]),
     ("console", &["report", "os", "replica"]),
+    ("control", &["os", "replica", "report"]),
     ("profile", &["report", "hart"]),
     (
         "host",
         &[
-            "arbiter", "cable", "console", "disk", "link", "os", "report", "replica", "machine", "hart",
+            "arbiter", "cable", "console", "control", "disk", "link", "os", "report", "replica", "machine",
+            "hart",
         ],
     ),
     ("toy", &["replica", "machine"]),
@@ -33,8 +35,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "arbiter", "cable", "console", "gateway", "host", "image", "link", "os", "profile", "report",
-            "replica", "machine", "hart",
+            "arbiter", "cable", "console", "control", "gateway", "host", "image", "link", "os", "profile",
+            "report", "replica", "machine", "hart",
         ],
     ),
     ("isa-programs", &[]),

@@ -7,6 +7,7 @@
 
 mod machine;
 mod process;
+mod verbs;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use gateway::{Destination, Forward};
 
 pub use machine::{Engine, EngineArgs, PanicPolicy, VmArgs};
 pub use process::{EventsArgs, ProfileArgs, SandboxArgs};
+pub use verbs::{EventsOfArgs, ResetArgs, StatusArgs, StopArgs};
 
 use crate::help::{self, DIAGNOSIS, OUTPUT, PAIR};
 use crate::values;
@@ -29,7 +31,8 @@ use crate::values;
 #[derive(Parser)]
 #[command(name = "lockstep", version = crate::version::WITH_COMMIT, max_term_width = 100)]
 #[command(
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the other side has the VM, 4 refused.\n\
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the other side has the VM, 4 refused, \
+                  5 no such VM here.\n\
                   Start with `lockstep demo`. `lockstep COMMAND --help` has all flags, `-h` the \
                   usual ones."
 )]
@@ -94,6 +97,25 @@ pub enum Command {
     /// With `--listen` it waits for whichever VM comes: one that runs already, which `lockstep protect` sends
     /// here with all that this host lacks of it. It needs no `VM.toml` then.
     Backup(BackupArgs),
+    /// Tell how the VMs are that run here
+    ///
+    /// Every process that runs a VM with a name of its own is asked: whether the VM is protected, and if not,
+    /// why. Other users' VMs, and VMs of other hosts, are not seen.
+    Status(StatusArgs),
+    /// Switch a VM off
+    ///
+    /// The guest cannot be asked, as its board has no power button: this is refused without `--hard`, which
+    /// pulls the plug.
+    Stop(StopArgs),
+    /// Press a VM's reset button
+    ///
+    /// The guest boots anew, on both sides of a pair, and loses what it has not written to its disks.
+    Reset(ResetArgs),
+    /// Print what has happened to a VM, one JSON object a line
+    ///
+    /// The lines are those of `--events`: docs/events.md explains them. The process keeps the last few
+    /// hundred, whether it writes a file or not.
+    Events(EventsOfArgs),
     /// Say that a VM surely runs no more, so that it can be started again
     ///
     /// A VM with an arbiter has a record there of the process that runs it, which that process closes at its

@@ -61,4 +61,10 @@ impl World {
         }
         Order::GoOn
     }
+
+    /// Pulls the guest's plug, as a caller of the control socket wants.
+    pub fn pull_plug(&mut self, handle: &mut dyn FnMut(Event)) {
+        self.operator.pulls_the_plug();
+        self.take_course(Wish::Control, Course::PowerOff, handle);
+    }
 }

@@ -74,6 +74,7 @@ pub fn vm(dir: &Path, who: &str) -> VmSpec {
         on_panic: report::OnPanic::default(),
         alone: Alone::Unchecked,
         local: Some(dir.join("local")),
+        control: false,
         protect: None,
         sandbox: true,
     }

@@ -35,6 +35,8 @@ pub enum Kind {
     Arbiter,
     /// A thread that reads or writes a console.
     Console,
+    /// The thread that talks to the callers of a control socket.
+    Control,
     /// The thread that plugs the guest's cable into its gateway.
     Cable,
     /// A thread that packs or unpacks what travels over a bulk link, or reads it.
@@ -183,7 +185,7 @@ fn of_thread(kind: Kind, sockets: Sockets) -> Built<BpfProgram> {
         }
         Kind::Disk | Kind::Arbiter => &[FILES, NAMES, older::FILES, older::NAMES],
         Kind::Log => &[FILES, older::FILES],
-        Kind::Cable | Kind::Bulk | Kind::Caller => &[STREAMS, older::STREAMS],
+        Kind::Cable | Kind::Bulk | Kind::Caller | Kind::Control => &[STREAMS, older::STREAMS],
         Kind::Watcher => &[&[libc::SYS_recvfrom]],
     };
     for list in lists {
@@ -248,7 +250,7 @@ fn connections(rules: &mut Rules, kind: Kind, sockets: Sockets) -> Built<()> {
                 socket(rules, family, libc::SOCK_STREAM)?;
             }
         }
-        Kind::Console => always(rules, &[libc::SYS_accept4]),
+        Kind::Console | Kind::Control => always(rules, &[libc::SYS_accept4]),
         Kind::Disk | Kind::Log | Kind::Arbiter | Kind::Bulk | Kind::Watcher => {}
     }
     Ok(())
@@ -391,12 +393,13 @@ fn filter(rules: Rules, others: SeccompAction, these: SeccompAction) -> Built<Bp
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 10] = [
+    const KINDS: [Kind; 11] = [
         Kind::Guest,
         Kind::Disk,
         Kind::Log,
         Kind::Arbiter,
         Kind::Console,
+        Kind::Control,
         Kind::Cable,
         Kind::Bulk,
         Kind::Caller,

@@ -1,0 +1,57 @@
+//! What the commands take that ask and tell running VMs: `status`, `stop`, `reset`, `events`. `vm_verbs` does
+//! them. Nothing here looks for a VM.
+
+use std::time::Duration;
+
+use clap::Args;
+use replica::VmName;
+
+use crate::values;
+
+#[derive(Args)]
+pub struct StatusArgs {
+    /// Name of the VM; left out: all VMs of this user on this host
+    #[arg(value_parser = values::value(values::name))]
+    pub name: Option<VmName>,
+    /// Print one line of JSON for each process
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct StopArgs {
+    /// Name of the VM
+    #[arg(value_parser = values::value(values::name))]
+    pub name: VmName,
+    /// Pull the guest's plug, on both sides of a pair
+    ///
+    /// The guest does not notice, and loses what it has not written to its disks.
+    #[arg(long)]
+    pub hard: bool,
+    /// Do not ask for the VM's name; needed without a terminal
+    #[arg(long)]
+    pub yes: bool,
+    /// Wait at most so long until the VM is off, such as 90s or 10m; what was begun goes on
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = values::value(values::patience))]
+    pub timeout: Duration,
+}
+
+#[derive(Args)]
+pub struct ResetArgs {
+    /// Name of the VM
+    #[arg(value_parser = values::value(values::name))]
+    pub name: VmName,
+    /// Do not ask for the VM's name; needed without a terminal
+    #[arg(long)]
+    pub yes: bool,
+}
+
+#[derive(Args)]
+pub struct EventsOfArgs {
+    /// Name of the VM
+    #[arg(value_parser = values::value(values::name))]
+    pub name: VmName,
+    /// Go on with what happens from now on, until the VM's process ends
+    #[arg(long, short)]
+    pub follow: bool,
+}

@@ -1,0 +1,105 @@
+//! `status`, `stop`, `reset`, `events`: the commands that ask and tell VMs that run on this host, through the
+//! control socket of each VM's process (crate `control`).
+//!
+//! Nothing here knows what a VM is made of, and nothing but the process itself is asked: what is printed is
+//! what the process has said just now.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use control::VerbError;
+use replica::VmName;
+
+use crate::args::{EventsOfArgs, ResetArgs, StatusArgs, StopArgs};
+use crate::screen::Screen;
+use crate::{spec, usage};
+
+/// So long a process may take for an answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Exit code: not all is as it is wanted.
+const NOT_AS_WANTED: u8 = 3;
+/// Exit code: the time is over, and what was begun goes on.
+const TIME_IS_OVER: u8 = 124;
+
+/// Has the person at the terminal type the VM's name, unless that is not wanted (`yes`). `warning`: what is
+/// to be known before.
+pub fn confirm(command: &str, vm: &VmName, yes: bool, warning: &str) -> Result<()> {
+    if yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        let sentence = anyhow!("`{command}` needs `--yes` without a terminal");
+        return Err(usage::mark(sentence));
+    }
+    let mut terminal = std::io::stderr().lock();
+    write!(terminal, "{warning}, type its name: ")?;
+    terminal.flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    if answer.trim() != vm.as_str() {
+        return Err(VerbError::Refused(format!("that is not the name {vm}; nothing was changed")).into());
+    }
+    Ok(())
+}
+
+/// Prints how a VM is, or all.
+pub fn status(args: &StatusArgs) -> Result<ExitCode> {
+    let name = args.name.as_ref();
+    let found = control::find(&spec::local_directory(), name.map(VmName::as_str));
+    let all = control::statuses(&found, PATIENCE)?;
+    let utf8 = Screen::of_stdout().utf8;
+    match (name, args.json) {
+        (Some(name), _) if all.is_empty() => return Err(VerbError::NoAnswer(name.clone()).into()),
+        (None, false) if all.is_empty() => {
+            tell!("lockstep: no VM with a name of its own runs here as this user")
+        }
+        (_, true) => all.iter().try_for_each(|status| {
+            say!("{}", serde_json::to_string(status)?);
+            anyhow::Ok(())
+        })?,
+        (Some(_), false) => all
+            .iter()
+            .for_each(|status| say!("{}", control::detail(status, utf8).trim_end())),
+        (None, false) => say!("{}", control::list(&all, utf8).trim_end()),
+    }
+    let is_well = all.iter().all(control::Status::is_as_wanted);
+    Ok(ExitCode::from(if is_well { 0 } else { NOT_AS_WANTED }))
+}
+
+/// Switches a VM off.
+pub fn stop(args: &StopArgs) -> Result<ExitCode> {
+    let vm = &args.name;
+    let process = control::process(&spec::local_directory(), vm)?;
+    if args.hard {
+        let warning = format!("{vm} is switched off without being asked.\nTo pull its plug");
+        confirm("stop --hard", vm, args.yes, &warning)?;
+    }
+    if control::stop(&process, args.hard, args.timeout)? {
+        say!("{vm} is off");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let seconds = args.timeout.as_secs();
+    tell!("lockstep: {vm} is not off after {seconds} s, and is still being switched off");
+    Ok(ExitCode::from(TIME_IS_OVER))
+}
+
+/// Presses a VM's reset button.
+pub fn reset(args: &ResetArgs) -> Result<()> {
+    let vm = &args.name;
+    let process = control::process(&spec::local_directory(), vm)?;
+    let warning = format!("{vm} boots anew without being asked.\nTo reset it");
+    confirm("reset", vm, args.yes, &warning)?;
+    control::reset(&process)?;
+    say!("{vm} is reset");
+    Ok(())
+}
+
+/// Prints what has happened in a VM's process, and what happens.
+pub fn events(args: &EventsOfArgs) -> Result<()> {
+    let process = control::process(&spec::local_directory(), &args.name)?;
+    Ok(control::events(&process, args.follow, &mut |line| {
+        say!("{line}")
+    })?)
+}

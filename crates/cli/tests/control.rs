@@ -1,0 +1,562 @@
+//! Running VMs that are asked and told by `lockstep status`, `stop`, `reset` and `events`, and by callers of
+//! their control sockets who mean no good.
+//!
+//! The processes are real and in their sandbox; each test has a runtime directory of its own.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// A firmware that waits for ever: `j .`
+const WAITS: [u32; 1] = [0x0000_006f];
+
+/// A runtime directory, and the files of VMs that wait for ever.
+struct Site(tempfile::TempDir);
+
+impl Site {
+    fn new() -> Site {
+        let site = Site(tempfile::tempdir().unwrap());
+        std::fs::create_dir(site.path("arbiter")).unwrap();
+        std::fs::create_dir(site.path("run")).unwrap();
+        let bytes: Vec<u8> = WAITS.iter().flat_map(|word| word.to_le_bytes()).collect();
+        std::fs::write(site.path("waits"), bytes).unwrap();
+        let key = site.path("key");
+        std::fs::write(&key, "11".repeat(32)).unwrap();
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+        site
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// `lockstep` with these words; a word in braces is a path of the site.
+    fn lockstep(&self, words: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lockstep"));
+        for word in words.split_whitespace() {
+            match word.strip_prefix('{').and_then(|word| word.strip_suffix('}')) {
+                Some(name) => command.arg(self.path(name)),
+                None => command.arg(word),
+            };
+        }
+        command
+            .env("XDG_RUNTIME_DIR", self.path("run"))
+            .env("LC_ALL", "C")
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// A process that runs a VM; `words` say more of it than that it waits for ever.
+    fn starts(&self, words: &str) -> Running {
+        let flags = "--memory 16M --serial none --firmware {waits}";
+        let (role, rest) = words.split_once(' ').unwrap();
+        let mut child = self.lockstep(&format!("{role} {flags} {rest}")).spawn().unwrap();
+        let errors = BufReader::new(child.stderr.take().unwrap());
+        Running { child, errors }
+    }
+
+    /// A VM that runs alone, once it runs.
+    fn runs(&self, name: &str) -> Running {
+        let running = self.starts(&format!("run --name {name}"));
+        while self
+            .status(name)
+            .is_none_or(|status| status["guest"] != "running")
+        {
+            std::thread::yield_now();
+        }
+        running
+    }
+
+    /// The two halves of a pair of the VM web, primary first, once they are a pair.
+    fn pair(&self) -> (Running, Running) {
+        let half = |role: &str, address: &str| {
+            self.starts(&format!(
+                "{role} --name web --arbiter {{arbiter}} --key {{key}} --timeout-ms 1000 --backup {address}"
+            ))
+        };
+        let mut backup = half("backup", "127.0.0.1:0");
+        let listens = backup.says("waiting for the primary on ");
+        let waiting = self.status("web").unwrap();
+        assert_eq!(waiting["protection"]["state"], "starting");
+        let sentence = waiting["protection"]["reasons"][0]["sentence"].as_str().unwrap();
+        assert!(
+            sentence.starts_with("it waits for the primary on 127.0.0.1:"),
+            "{sentence}"
+        );
+        let mut primary = half("primary", listens.rsplit(' ').next().unwrap());
+        primary.says("paired with");
+        backup.says("paired with");
+        (primary, backup)
+    }
+
+    fn ends(&self, words: &str) -> Ended {
+        Ended(self.lockstep(words).output().unwrap())
+    }
+
+    /// What the processes of a VM say in JSON.
+    fn statuses(&self, name: &str) -> Vec<Value> {
+        let output = self.lockstep(&format!("status {name} --json")).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// What the only process of a VM says; `None`: there is none.
+    fn status(&self, name: &str) -> Option<Value> {
+        self.statuses(name).pop()
+    }
+
+    /// The control sockets, by the names of their VMs.
+    fn sockets(&self) -> Vec<(String, PathBuf)> {
+        let files = std::fs::read_dir(self.path("run/lockstep")).unwrap();
+        let paths = files.map(|file| file.unwrap().path());
+        let mut sockets: Vec<_> = paths
+            .filter(|path| path.extension().is_some_and(|ending| ending == "control"))
+            .map(|path| {
+                let name = path.file_stem().unwrap().to_str().unwrap();
+                (name.rsplit_once('.').unwrap().0.to_owned(), path)
+            })
+            .collect();
+        sockets.sort();
+        sockets
+    }
+
+    /// A connection to the control socket of a VM.
+    fn calls(&self, name: &str) -> Caller {
+        let sockets = self.sockets();
+        let (_, path) = sockets.iter().find(|(vm, _)| vm == name).unwrap();
+        Caller(BufReader::new(UnixStream::connect(path).unwrap()))
+    }
+}
+
+/// A process that runs a VM.
+struct Running {
+    child: Child,
+    errors: BufReader<ChildStderr>,
+}
+
+impl Running {
+    /// The next line that has these words in it.
+    fn says(&mut self, words: &str) -> String {
+        loop {
+            let mut line = String::new();
+            let length = self.errors.read_line(&mut line).unwrap();
+            assert_ne!(length, 0, "it never said `{words}`");
+            if line.contains(words) {
+                return line.trim_end().to_owned();
+            }
+        }
+    }
+
+    fn gets(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn dies(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A process that has ended.
+struct Ended(Output);
+
+impl Ended {
+    /// Checks the exit code, and gives what was said on both outputs.
+    fn with(&self, code: i32) -> String {
+        let text = [&self.0.stdout[..], &self.0.stderr].concat();
+        let text = String::from_utf8(text).unwrap();
+        assert_eq!(self.0.status.code(), Some(code), "{text}");
+        text
+    }
+}
+
+/// A connection to a control socket.
+struct Caller(BufReader<UnixStream>);
+
+impl Caller {
+    fn sends(&mut self, text: &[u8]) {
+        // The other side may have hung up: then the answer says why.
+        let _ = self.0.get_mut().write_all(text);
+    }
+
+    /// The next line; `None`: the other side has hung up.
+    fn hears(&mut self) -> Option<Value> {
+        let mut line = String::new();
+        match self.0.read_line(&mut line) {
+            Ok(0) => None,
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
+            other => {
+                other.unwrap();
+                Some(serde_json::from_str(&line).unwrap())
+            }
+        }
+    }
+
+    fn asks(&mut self, request: &str) -> Value {
+        self.sends(format!("{request}\n").as_bytes());
+        self.hears().unwrap()
+    }
+}
+
+#[test]
+fn all_vms_are_listed_each_with_its_state_and_why_and_the_dead_are_swept() {
+    let site = Site::new();
+    assert!(
+        site.ends("status")
+            .with(0)
+            .contains("no VM with a name of its own runs here")
+    );
+    let web = site.runs("web");
+    let shop = site.runs("shop.2");
+    let text = site.ends("status").with(0);
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(
+        lines[0].starts_with("VM      ROLE   GUEST    PROTECTION     PEER"),
+        "{text}"
+    );
+    assert!(
+        lines[1].starts_with("shop.2  alone  running  o unprotected  -"),
+        "{text}"
+    );
+    assert!(lines[2].contains("started to run alone"), "{text}");
+    assert!(
+        lines[3].starts_with("web     alone  running  o unprotected  -"),
+        "{text}"
+    );
+    assert_eq!(lines.len(), 5, "{text}");
+    let text = site.ends("status web").with(0);
+    let first = format!("o web: unprotected, alone here (pid {})", web.child.id());
+    assert!(
+        text.starts_with(&first) && text.contains("\n     Guest  running here for "),
+        "{text}"
+    );
+
+    // A VM without a name cannot be asked for.
+    let nameless = site.starts("run --events {events}");
+    while !std::fs::read_to_string(site.path("events")).is_ok_and(|text| text.contains("\"role\"")) {
+        std::thread::yield_now();
+    }
+    assert_eq!(site.sockets().len(), 2);
+    nameless.dies();
+
+    shop.dies();
+    assert_eq!(site.sockets().len(), 2, "who is killed leaves its socket behind");
+    assert!(!site.ends("status").with(0).contains("shop.2"));
+    assert_eq!(site.sockets().len(), 1);
+    for words in [
+        "status shop.2",
+        "stop shop.2 --hard --yes",
+        "reset shop.2 --yes",
+        "events shop.2",
+    ] {
+        let text = site.ends(words).with(5);
+        assert!(
+            text.contains("no process of a VM called shop.2 answers on this host"),
+            "{text}"
+        );
+    }
+    // A start sweeps too.
+    web.dies();
+    let _web = site.runs("web");
+    assert_eq!(site.sockets().len(), 1);
+}
+
+#[test]
+fn programs_read_the_status_as_json() {
+    let site = Site::new();
+    let web = site.runs("web");
+    let status = site.status("web").unwrap();
+    assert_eq!(status["api"], "v1");
+    assert_eq!(status["name"], "web");
+    assert_eq!(status["pid"], web.child.id());
+    assert_eq!(status["host"], os::identity::host_name());
+    assert_eq!(
+        (&status["guest"], &status["role"]),
+        (&"running".into(), &"solo".into())
+    );
+    let protection = &status["protection"];
+    assert_eq!(protection["state"], "unprotected");
+    assert_eq!(protection["reasons"][0]["code"], "user");
+    assert!(protection["since_wall_ns"].as_u64().unwrap() > 0);
+    assert!(status["figures"]["step"].as_u64().unwrap() > 0);
+    assert!(status["observed"]["age_ms"].as_u64().unwrap() <= 50);
+    // Everything that stands there is documented.
+    let document = include_str!("../../../docs/control.md");
+    for key in status
+        .as_object()
+        .unwrap()
+        .keys()
+        .chain(protection.as_object().unwrap().keys())
+    {
+        assert!(document.contains(&format!("`{key}`")), "{key}");
+    }
+}
+
+#[test]
+fn a_pair_is_protected_until_its_backup_dies_and_says_why_it_is_not() {
+    let site = Site::new();
+    let (primary, backup) = site.pair();
+    let both = site.statuses("web");
+    let mut roles: Vec<&str> = both
+        .iter()
+        .map(|status| status["role"].as_str().unwrap())
+        .collect();
+    roles.sort_unstable();
+    assert_eq!(roles, ["backup", "primary"]);
+    for status in &both {
+        assert_eq!(status["protection"]["state"], "protected");
+        assert_eq!(status["epoch"], 1);
+        assert_eq!(status["arbiter"], site.path("arbiter").display().to_string());
+        assert!(status["peer"].as_str().unwrap().starts_with("127.0.0.1:"));
+    }
+    let text = site.ends("status").with(0);
+    assert!(
+        text.contains("web  primary  running  * protected  127.0.0.1:"),
+        "{text}"
+    );
+    backup.dies();
+    while site.status("web").unwrap()["protection"]["state"] != "needs-backup" {
+        std::thread::yield_now();
+    }
+    let text = site.ends("status web").with(3);
+    assert!(
+        text.starts_with("! web: needs-backup, alone here (pid "),
+        "{text}"
+    );
+    assert!(
+        text.contains("is gone (the link is closed); the VM goes on here without a backup"),
+        "{text}"
+    );
+    // The plug of the survivor.
+    assert_eq!(site.ends("stop web --hard --yes").with(0), "web is off\n");
+    drop(primary);
+}
+
+#[test]
+fn orders_to_a_pair_reach_its_live_half_and_hold_for_both() {
+    let site = Site::new();
+    let (mut primary, mut backup) = site.pair();
+    assert_eq!(site.ends("reset web --yes").with(0), "web is reset\n");
+    primary.says("the guest's reset button is pressed, as told");
+    assert_eq!(site.ends("stop web --hard --yes").with(0), "web is off\n");
+    backup.says("plug, on both sides");
+    assert!(primary.child.wait().unwrap().success() && backup.child.wait().unwrap().success());
+}
+
+#[test]
+fn a_guest_is_stopped_by_its_plug_alone_and_reset_and_both_only_with_consent() {
+    let site = Site::new();
+    let mut web = site.runs("web");
+    let text = site.ends("stop web").with(4);
+    assert!(text.contains("since its board has no power button"), "{text}");
+    assert!(
+        text.contains("`lockstep stop web --hard`; nothing was changed"),
+        "{text}"
+    );
+    for command in ["stop --hard", "reset"] {
+        let text = site.ends(&format!("{command} web")).with(2);
+        assert!(
+            text.contains(&format!("`{command}` needs `--yes` without a terminal")),
+            "{text}"
+        );
+    }
+    let before = site.status("web").unwrap()["figures"]["step"].as_u64().unwrap();
+    assert_eq!(site.ends("reset web --yes").with(0), "web is reset\n");
+    web.says("the guest's reset button is pressed, as told");
+    assert!(before > 0);
+    // Once `stop` has said so, the VM can be started again.
+    assert_eq!(site.ends("stop web --hard --yes").with(0), "web is off\n");
+    let again = site.runs("web");
+    assert!(web.child.wait().unwrap().success());
+    drop(again);
+}
+
+#[test]
+fn events_are_given_to_the_last_as_they_happen() {
+    let site = Site::new();
+    let _web = site.runs("web");
+    let mut follower = site.lockstep("events web --follow").spawn().unwrap();
+    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+    let mut next = || -> Option<Value> { Some(serde_json::from_str(&lines.next()?.unwrap()).unwrap()) };
+    assert_eq!(next().unwrap()["event"], "role");
+    site.ends("reset web --yes").with(0);
+    let reset = next().unwrap();
+    assert_eq!(
+        (&reset["event"], &reset["by"]),
+        (&"reset".into(), &"control".into())
+    );
+    let text = site.ends("events web").with(0);
+    assert_eq!(text.lines().count(), 2, "without --follow it ends: {text}");
+    site.ends("stop web --hard --yes").with(0);
+    let rest: Vec<Value> = std::iter::from_fn(next).collect();
+    let names: Vec<&str> = rest.iter().map(|line| line["event"].as_str().unwrap()).collect();
+    assert_eq!(names.first(), Some(&"stop"));
+    assert_eq!(names.last(), Some(&"halt"), "{names:?}");
+    assert!(follower.wait().unwrap().success());
+}
+
+#[test]
+fn a_request_that_comes_again_is_not_done_twice() {
+    let site = Site::new();
+    let _web = site.runs("web");
+    let request = r#"{"id":"5eed","do":"reset"}"#;
+    let first = site.calls("web").asks(request);
+    assert_eq!(first["answer"], "begun");
+    let mut caller = site.calls("web");
+    assert_eq!(caller.asks(request), first, "also on another connection");
+    assert_eq!(caller.asks(request), first);
+    let other = caller.asks(r#"{"id":"5eed","do":"stop","hard":true}"#);
+    assert_eq!(other["answer"], "failed");
+    let events = site.ends("events web").with(0);
+    assert_eq!(events.matches("\"reset\"").count(), 1, "{events}");
+}
+
+#[test]
+fn whoever_sends_garbage_is_told_so_and_sent_away() {
+    let site = Site::new();
+    let _web = site.runs("web");
+    let long = [b'x'; 64 << 10];
+    let nested = format!("{}\n", "[".repeat(4000));
+    for garbage in [
+        &b"hello\n"[..],
+        b"{}\n",
+        b"{\"id\":\"1\",\"do\":\"explode\"}\n",
+        b"{\"id\":\"+1\",\"do\":\"status\"}\n",
+        b"{\"id\":1,\"do\":\"status\"}\n",
+        b"\xff\xfe\0\n",
+        nested.as_bytes(),
+        &long,
+    ] {
+        let mut caller = site.calls("web");
+        caller.sends(garbage);
+        let answer = caller.hears();
+        // Of a long line the rest may be on its way when the connection is closed, and the answer is lost.
+        if let Some(answer) = &answer {
+            assert_eq!(answer["answer"], "failed", "{answer}");
+        } else {
+            assert_eq!(garbage.len(), long.len());
+        }
+        assert_eq!(caller.hears(), None);
+    }
+    assert_eq!(site.status("web").unwrap()["guest"], "running");
+}
+
+#[test]
+fn no_number_of_callers_keeps_anybody_from_asking() {
+    let site = Site::new();
+    let web = site.runs("web");
+    // Some say nothing, some half of something, some ask and never read.
+    let (_, path) = &site.sockets()[0];
+    let mut callers = Vec::new();
+    for number in 0..2000 {
+        let Ok(mut caller) = UnixStream::connect(path) else {
+            continue;
+        };
+        let _ = match number % 3 {
+            0 => Ok(()),
+            1 => caller.write_all(b"{\"id\":\"1\","),
+            _ => {
+                caller.set_nonblocking(true).unwrap();
+                let status = b"{\"id\":\"1\",\"do\":\"status\"}\n".repeat(100);
+                caller.write_all(&status)
+            }
+        };
+        callers.push(caller);
+        if number % 500 == 499 {
+            assert_eq!(site.status("web").unwrap()["guest"], "running");
+        }
+    }
+    let descriptors = std::fs::read_dir(format!("/proc/{}/fd", web.child.id()))
+        .unwrap()
+        .count();
+    assert!(descriptors < 100, "{descriptors}");
+    assert_eq!(site.status("web").unwrap()["guest"], "running");
+}
+
+#[test]
+fn a_follower_that_never_reads_holds_nobody_up() {
+    let site = Site::new();
+    let _web = site.runs("web");
+    let mut followers: Vec<Caller> = (0..17).map(|_| site.calls("web")).collect();
+    let mut refused = 0;
+    for follower in &mut followers {
+        let answer = follower.asks(r#"{"id":"1","do":"events","follow":true}"#);
+        refused += usize::from(answer["answer"] == "refused");
+    }
+    assert_eq!(refused, 1, "sixteen may follow");
+    // Each reset is a line of events; these are more than any socket holds.
+    let mut caller = site.calls("web");
+    for number in 0..5000 {
+        let answer = caller.asks(&format!(r#"{{"id":"{number:x}","do":"reset"}}"#));
+        assert_eq!(answer["answer"], "begun");
+    }
+    // Who reads late is told how much was lost, and gets the rest.
+    let lost = std::iter::from_fn(|| followers[0].hears()).find(|line| line["event"] == "lines-lost");
+    assert!(lost.unwrap()["lines"].as_u64().unwrap() > 0);
+    assert_eq!(site.status("web").unwrap()["guest"], "running");
+}
+
+#[test]
+fn a_process_that_is_stopped_is_unknown_and_comes_back() {
+    let site = Site::new();
+    let web = site.runs("web");
+    web.gets(rustix::process::Signal::STOP);
+    let text = site.ends("status web").with(3);
+    assert!(text.starts_with("? web: unknown\n"), "{text}");
+    assert!(
+        text.contains("does not answer, and may be stopped or very busy"),
+        "{text}"
+    );
+    web.gets(rustix::process::Signal::CONT);
+    assert_eq!(site.status("web").unwrap()["guest"], "running");
+}
+
+#[test]
+fn only_the_user_of_a_vm_may_ask_it() {
+    let site = Site::new();
+    let _web = site.runs("web");
+    let mode = |path: &PathBuf| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&site.sockets()[0].1), 0o600);
+    assert_eq!(mode(&site.path("run/lockstep")), 0o700);
+}
+
+#[test]
+fn without_home_and_runtime_directory_vms_are_found_in_this_users_own() {
+    let site = Site::new();
+    let name = format!("control-test-{}", std::process::id());
+    let bare = |words: &str| {
+        let mut command = site.lockstep(words);
+        command.env_remove("XDG_RUNTIME_DIR").env_remove("HOME");
+        command
+    };
+    let words = format!("run --name {name} --memory 16M --serial none --firmware {{waits}}");
+    let mut child = bare(&words).spawn().unwrap();
+    let errors = BufReader::new(child.stderr.take().unwrap());
+    let mut running = Running { child, errors };
+    let is_there = || bare(&format!("status {name}")).output().unwrap().status.success();
+    while !is_there() {
+        assert_eq!(running.child.try_wait().unwrap(), None);
+    }
+    let ended = bare(&format!("stop {name} --hard --yes")).output().unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+    let mut said = String::new();
+    running.errors.read_to_string(&mut said).unwrap();
+    assert!(!said.contains("warning"), "{said}");
+    assert!(running.child.wait().unwrap().success());
+}

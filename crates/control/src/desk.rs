@@ -1,0 +1,128 @@
+//! `Desk`: what stands between the guest's thread and the thread that talks to callers: requests on their way
+//! to the one, answers on their way back, and the last lines of events. Neither holds its lock for longer
+//! than it takes to put something there or to take it away.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use os::wake::Waker;
+use report::Reason;
+
+use crate::lines::Lines;
+use crate::protocol::{Answer, Request, RequestId};
+
+/// Names a caller for as long as the process lives.
+pub type CallerId = u64;
+
+/// What stands between the guest's thread and the server's.
+#[derive(Debug)]
+pub struct Desk {
+    pub vm: String,
+    pub lines: Lines,
+    queue: Mutex<Queue>,
+    /// Calls the guest's thread.
+    guest: Waker,
+    /// Calls the server's thread.
+    pub server: Waker,
+    /// Signalled when the callers have all events.
+    told: Condvar,
+}
+
+#[derive(Debug)]
+struct Queue {
+    /// Requests for the guest's thread; each caller has one at most.
+    asked: VecDeque<(CallerId, Request)>,
+    /// Its answers.
+    answered: VecDeque<(CallerId, RequestId, Answer)>,
+    course: Course,
+}
+
+/// How far the process is.
+#[derive(Clone, Debug)]
+pub enum Course {
+    /// It runs no guest yet, for this reason: the server answers alone.
+    Before(Reason),
+    /// The guest's thread answers.
+    Runs,
+    /// The guest has ended here, and so will the process: the server answers alone.
+    Ending,
+    /// The same, and the callers have all events.
+    Ended,
+}
+
+impl Desk {
+    /// A desk for a process of this VM that is so far; `guest` and `server` call the two threads.
+    pub fn new(vm: String, course: Course, guest: Waker, server: Waker) -> Desk {
+        Desk {
+            vm,
+            lines: Lines::default(),
+            queue: Mutex::new(Queue {
+                asked: VecDeque::new(),
+                answered: VecDeque::new(),
+                course,
+            }),
+            guest,
+            server,
+            told: Condvar::new(),
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // A panic aborts the process, so nobody ever sees a poisoned lock.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How far the process is.
+    pub fn course(&self) -> Course {
+        self.queue().course.clone()
+    }
+
+    /// The process is so far from here on.
+    pub fn enter(&self, course: Course) {
+        self.queue().course = course;
+        self.server.wake();
+    }
+
+    /// The next request for the guest's thread.
+    pub fn asked(&self) -> Option<(CallerId, Request)> {
+        self.queue().asked.pop_front()
+    }
+
+    /// Leaves an answer for a caller.
+    pub fn answer(&self, caller: CallerId, id: RequestId, answer: Answer) {
+        self.queue().answered.push_back((caller, id, answer));
+        self.server.wake();
+    }
+
+    /// Waits until the callers have all events, at most for `patience`.
+    pub fn finish(&self, patience: Duration) {
+        let is_open = |queue: &mut Queue| !matches!(queue.course, Course::Ended);
+        drop(self.told.wait_timeout_while(self.queue(), patience, is_open));
+    }
+
+    /// Gives a request to the guest's thread.
+    pub fn ask(&self, caller: CallerId, request: Request) {
+        self.queue().asked.push_back((caller, request));
+        self.guest.wake();
+    }
+
+    /// Takes back what the guest's thread has not answered and never will, from this caller.
+    pub fn forget(&self, caller: CallerId) {
+        self.queue().asked.retain(|(asker, _)| *asker != caller);
+    }
+
+    /// The next answer of the guest's thread.
+    pub fn answered(&self) -> Option<(CallerId, RequestId, Answer)> {
+        self.queue().answered.pop_front()
+    }
+
+    /// All callers have all events, and the guest has ended.
+    pub fn is_told(&self) {
+        let mut queue = self.queue();
+        if matches!(queue.course, Course::Ending) {
+            queue.course = Course::Ended;
+            self.told.notify_all();
+        }
+    }
+}

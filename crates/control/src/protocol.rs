@@ -1,0 +1,202 @@
+//! What is said over a control socket: a caller sends a [`Request`] as one line of JSON, and the VM answers
+//! with one line, a [`Response`]. Only the events that were asked for follow as further lines.
+//!
+//! Callers are of the VM's own user, but what they send is checked all the same: a line has a bound
+//! (`limits`), and what cannot be read is answered with a sentence.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::status::Status;
+
+/// The number by which a caller names a request, drawn at random: a request that comes again with the same
+/// number is answered as before and not done twice. In JSON it is text of up to 32 hexadecimal digits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestId(pub u128);
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl Serialize for RequestId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for RequestId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RequestId, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match u128::from_str_radix(&text, 16) {
+            Ok(id) if is_hex && text.len() <= 32 => Ok(RequestId(id)),
+            _ => Err(serde::de::Error::custom(
+                "`id` is not text of 1 to 32 hexadecimal digits",
+            )),
+        }
+    }
+}
+
+/// What a caller wants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// The caller's number for it.
+    pub id: RequestId,
+    /// What is to be done.
+    #[serde(flatten)]
+    pub verb: Verb,
+}
+
+/// What is to be done. In a line the variant's name is the field `do`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum Verb {
+    /// Say how the VM is.
+    Status,
+    /// Ask the guest to switch off; `hard`: pull its plug.
+    Stop {
+        /// Whether the plug is pulled instead.
+        #[serde(default)]
+        hard: bool,
+    },
+    /// Press the guest's reset button.
+    Reset,
+    /// Give the last lines of events.
+    Events {
+        /// Whether the connection stays open, and further lines follow as they come.
+        #[serde(default)]
+        follow: bool,
+        /// Lines before the one of this number are left out; lines are counted from 0 in each process.
+        #[serde(default)]
+        after: u64,
+    },
+}
+
+impl Verb {
+    /// Does it change anything? Only such a request is remembered.
+    #[must_use]
+    pub fn changes(&self) -> bool {
+        match self {
+            Verb::Status | Verb::Events { .. } => false,
+            Verb::Stop { .. } | Verb::Reset => true,
+        }
+    }
+}
+
+/// The VM's answer to a request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Response {
+    /// The caller's number for the request; 0 where the request could not be read.
+    pub id: RequestId,
+    /// What became of it.
+    #[serde(flatten)]
+    pub answer: Answer,
+}
+
+/// What became of a request. In a line the variant's name is the field `answer`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "kebab-case")]
+pub enum Answer {
+    /// How the VM is.
+    Status {
+        /// All that is known.
+        status: Box<Status>,
+    },
+    /// What was asked for is under way, or done.
+    Begun {
+        /// The number of the next line of events: what comes of the request stands there or behind.
+        events: u64,
+    },
+    /// Lines of events follow, one a line, as in the file of `--events`.
+    Events {
+        /// The number of the first of them.
+        first: u64,
+    },
+    /// A check has refused it, and nothing was changed.
+    Refused {
+        /// Why, in a word for programs.
+        code: String,
+        /// Why, and what to do, in a sentence.
+        sentence: String,
+    },
+    /// It could not be read, or not be done.
+    Failed {
+        /// Why, in a sentence.
+        sentence: String,
+    },
+}
+
+impl Answer {
+    /// A refusal.
+    #[must_use]
+    pub fn refused(code: &str, sentence: impl Into<String>) -> Answer {
+        Answer::Refused {
+            code: code.into(),
+            sentence: sentence.into(),
+        }
+    }
+
+    /// A failure.
+    #[must_use]
+    pub fn failed(sentence: impl Into<String>) -> Answer {
+        Answer::Failed {
+            sentence: sentence.into(),
+        }
+    }
+}
+
+/// Something to say as one line of JSON.
+pub fn line(what: &impl Serialize) -> Vec<u8> {
+    // Everything that is said is made of words, numbers and texts: there is nothing that JSON could not say.
+    let mut line = serde_json::to_vec(what).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_as_they_are_documented() {
+        let document = include_str!("../../../docs/control.md");
+        let id = RequestId(0x5eed);
+        for verb in [
+            Verb::Status,
+            Verb::Stop { hard: true },
+            Verb::Reset,
+            Verb::Events {
+                follow: true,
+                after: 12,
+            },
+        ] {
+            let text = String::from_utf8(line(&Request {
+                id,
+                verb: verb.clone(),
+            }))
+            .unwrap();
+            assert_eq!(
+                serde_json::from_str::<Request>(&text).unwrap(),
+                Request { id, verb }
+            );
+            assert!(document.contains(text.trim_end()), "{text}");
+        }
+        let short: Request = serde_json::from_str(r#"{"id":"1","do":"events"}"#).unwrap();
+        let expected = Verb::Events {
+            follow: false,
+            after: 0,
+        };
+        assert_eq!(short.verb, expected);
+    }
+
+    #[test]
+    fn a_number_that_is_none_is_refused() {
+        for id in ["", "xyz", "+1", "-1", "0x1", &"1".repeat(33)] {
+            let text = format!(r#"{{"id":"{id}","do":"status"}}"#);
+            assert!(serde_json::from_str::<Request>(&text).is_err(), "{id}");
+        }
+    }
+}

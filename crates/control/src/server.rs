@@ -1,0 +1,443 @@
+//! `Server`: the one thread that talks to all callers of a control socket. Nothing here waits for a single
+//! caller: all sockets are non-blocking, and one `poll` waits for them together.
+//!
+//! A caller has one request at a time. What is sent behind it stays with the kernel until that one is
+//! answered, so a caller that only sends, or never reads, costs what one connection costs. When there are too
+//! many, the one that has been idle for longest gives way, so that a new caller always has its turn.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use report::{Reason, StateWord};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{SocketFlags, accept_with};
+
+use crate::desk::{CallerId, Course, Desk};
+use crate::limits::{
+    ACCEPTS_MAX, CALLERS_MAX, DEAF_FOR, FOLLOWERS_MAX, LOOK_EVERY, OUTPUT_LEN, PATIENCE, READ_LEN,
+    REQUEST_LEN_MAX, STATUS_AGE_MAX, STATUS_PATIENCE,
+};
+use crate::place::Place;
+use crate::protocol::{Answer, Request, RequestId, Response, Verb, line};
+use crate::status::Status;
+
+/// The server of a control socket.
+pub struct Server {
+    listener: UnixListener,
+    desk: Arc<Desk>,
+    callers: Vec<Caller>,
+    /// The number of the next caller.
+    next: CallerId,
+    /// No caller is accepted before this time; `None`: they are.
+    deaf_until: Option<Instant>,
+    /// The last status, and when it was made.
+    status: Option<(Instant, Box<Status>)>,
+}
+
+/// A caller that is connected.
+struct Caller {
+    id: CallerId,
+    stream: UnixStream,
+    /// What was read of its next request.
+    input: Vec<u8>,
+    /// What it has not taken yet.
+    output: Vec<u8>,
+    phase: Phase,
+    /// When it was last heard, or took something.
+    heard: Instant,
+}
+
+/// What a caller is about.
+enum Phase {
+    /// Nothing was asked, or not wholly.
+    Idle,
+    /// The guest's thread has its request, of this number, since this time.
+    Waits {
+        id: RequestId,
+        since: Instant,
+        is_status: bool,
+    },
+    /// It gets events from this number on, to the end or as they come.
+    Reads { next: u64, follow: bool },
+    /// It is sent away once it has taken what it was told.
+    Leaves,
+    /// It is gone.
+    Gone,
+}
+
+impl Server {
+    pub fn new(place: Place, desk: Arc<Desk>) -> Server {
+        Server {
+            listener: place.listener,
+            desk,
+            callers: Vec::new(),
+            next: 0,
+            deaf_until: None,
+            status: None,
+        }
+    }
+
+    /// Serves callers until the process ends.
+    pub fn run(&mut self) {
+        loop {
+            let ready = match self.wait() {
+                Ok(ready) => ready,
+                Err(error) => {
+                    tracing::warn!("`lockstep status` and its like do not reach this VM any more: {error}");
+                    return;
+                }
+            };
+            // What came meanwhile stands in the queues before it calls, so it is seen now or at the next
+            // call.
+            self.desk.server.clear();
+            while let Some((caller, id, answer)) = self.desk.answered() {
+                self.pass_on(caller, id, answer);
+            }
+            let now = Instant::now();
+            for (at, flags) in ready.into_iter().enumerate() {
+                self.serve(at, flags, now);
+            }
+            self.feed(now);
+            self.callers.retain(|caller| !matches!(caller.phase, Phase::Gone));
+            if self.deaf_until.is_none_or(|until| until <= now) {
+                self.deaf_until = None;
+                self.accept(now);
+            }
+        }
+    }
+
+    /// Waits until something comes; gives what the kernel says of each caller.
+    fn wait(&self) -> io::Result<Vec<PollFlags>> {
+        let listens = match self.deaf_until {
+            None => PollFlags::IN,
+            Some(_) => PollFlags::empty(),
+        };
+        let mut fds = vec![
+            PollFd::new(&self.desk.server, PollFlags::IN),
+            PollFd::new(&self.listener, listens),
+        ];
+        fds.extend(self.callers.iter().map(|caller| {
+            let mut wanted = PollFlags::empty();
+            wanted.set(PollFlags::IN, caller.is_listened_to());
+            wanted.set(PollFlags::OUT, !caller.output.is_empty());
+            PollFd::new(&caller.stream, wanted)
+        }));
+        let timeout = match (self.deaf_until, self.callers.is_empty()) {
+            (Some(_), _) => Some(DEAF_FOR),
+            (None, false) => Some(LOOK_EVERY),
+            (None, true) => None,
+        };
+        let timeout = timeout.map(|span: Duration| os::sys::clock::timespec(span.as_nanos() as u64));
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(fds.iter().skip(2).map(PollFd::revents).collect())
+    }
+
+    /// Takes new callers.
+    fn accept(&mut self, now: Instant) {
+        for _ in 0..ACCEPTS_MAX {
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let stream = match accept_with(&self.listener, flags) {
+                Ok(stream) => UnixStream::from(stream),
+                Err(rustix::io::Errno::WOULDBLOCK) => return,
+                Err(_) => {
+                    self.deaf_until = Some(now + DEAF_FOR);
+                    return;
+                }
+            };
+            if self.callers.len() >= CALLERS_MAX && !self.send_an_idle_one_away() {
+                continue;
+            }
+            self.callers.push(Caller {
+                id: self.next,
+                stream,
+                input: Vec::new(),
+                output: Vec::new(),
+                phase: Phase::Idle,
+                heard: now,
+            });
+            self.next += 1;
+        }
+    }
+
+    /// Sends the caller away that has been idle for longest; false: all are served just now.
+    fn send_an_idle_one_away(&mut self) -> bool {
+        let idle = |(_, caller): &(usize, &Caller)| {
+            !matches!(caller.phase, Phase::Waits { .. } | Phase::Reads { .. })
+        };
+        let all = self.callers.iter().enumerate();
+        let longest = all.filter(idle).min_by_key(|(_, caller)| caller.heard);
+        let longest = longest.map(|(at, _)| at);
+        longest.map(|at| self.callers.swap_remove(at)).is_some()
+    }
+
+    /// Does what one caller is ready for, and looks whether it is too slow.
+    fn serve(&mut self, at: usize, flags: PollFlags, now: Instant) {
+        let Some(caller) = self.callers.get_mut(at) else {
+            return;
+        };
+        if flags.intersects(PollFlags::ERR | PollFlags::NVAL)
+            // Who has only shut its own direction still reads; who has closed does not.
+            || flags.contains(PollFlags::HUP) && !flags.contains(PollFlags::IN)
+        {
+            caller.phase = Phase::Gone;
+        }
+        if flags.contains(PollFlags::OUT) {
+            caller.write(now);
+        }
+        if flags.contains(PollFlags::IN) && caller.is_listened_to() {
+            caller.read(now);
+        }
+        while self.callers.get(at).is_some_and(Caller::is_listened_to) && self.take_request(at, now) {}
+        let Some(caller) = self.callers.get_mut(at) else {
+            return;
+        };
+        let owes =
+            !caller.output.is_empty() || !caller.input.is_empty() && matches!(caller.phase, Phase::Idle);
+        if owes && now.duration_since(caller.heard) > PATIENCE {
+            caller.phase = Phase::Gone;
+        }
+        if let Phase::Waits {
+            id,
+            since,
+            is_status: true,
+        } = caller.phase
+            && now.duration_since(since) > STATUS_PATIENCE
+        {
+            self.desk.forget(caller.id);
+            let answer = Answer::failed("the VM's own thread has not answered for 2 s");
+            caller.answer(id, answer);
+        }
+        if matches!(caller.phase, Phase::Gone) {
+            let id = caller.id;
+            self.desk.forget(id);
+        }
+    }
+
+    /// Takes the next request of an idle caller; false: it is not there wholly.
+    fn take_request(&mut self, at: usize, now: Instant) -> bool {
+        let course = self.desk.course();
+        let recent = self.recent_status(now);
+        let follows = |caller: &&Caller| matches!(caller.phase, Phase::Reads { .. });
+        let followers = self.callers.iter().filter(follows).count();
+        let Some(caller) = self.callers.get_mut(at) else {
+            return false;
+        };
+        let Some(end) = caller.input.iter().position(|&byte| byte == b'\n') else {
+            if caller.input.len() > REQUEST_LEN_MAX {
+                caller.refuse(format!(
+                    "a request is one line of at most {REQUEST_LEN_MAX} bytes"
+                ));
+            }
+            return false;
+        };
+        let request = caller.input.get(..end).unwrap_or_default();
+        let request = serde_json::from_slice::<Request>(request);
+        caller.input.drain(..=end);
+        let Request { id, verb } = match request {
+            Ok(request) => request,
+            Err(error) => {
+                caller.refuse(format!(
+                    "this is no request: {error}; docs/control.md has all of them"
+                ));
+                return false;
+            }
+        };
+        let answer = match (&course, &verb) {
+            (_, Verb::Events { .. }) if followers >= FOLLOWERS_MAX => Answer::refused(
+                "busy",
+                format!("{FOLLOWERS_MAX} callers follow the events already"),
+            ),
+            (_, &Verb::Events { follow, after }) => {
+                let next = self.desk.lines.first(after);
+                caller.say(id, Answer::Events { first: next });
+                caller.phase = match caller.phase {
+                    Phase::Gone => Phase::Gone,
+                    _ => Phase::Reads { next, follow },
+                };
+                return true;
+            }
+            (Course::Before(reason), Verb::Status) => status_only(&self.desk.vm, StateWord::Starting, reason),
+            (Course::Before(reason), _) => {
+                let sentence = format!("no guest runs here yet: {}; nothing was changed", reason.sentence);
+                Answer::refused(&reason.code, sentence)
+            }
+            (Course::Ending | Course::Ended, Verb::Status) => {
+                let reason = Reason::new("off", "the guest has ended here, and so does its process");
+                status_only(&self.desk.vm, StateWord::Off, &reason)
+            }
+            (Course::Ending | Course::Ended, _) => {
+                Answer::refused("off", "the guest has ended here already; nothing was changed")
+            }
+            (Course::Runs, Verb::Status) => match recent {
+                Some(answer) => answer,
+                None => return self.ask(at, Request { id, verb }, now),
+            },
+            (Course::Runs, _) => return self.ask(at, Request { id, verb }, now),
+        };
+        caller.answer(id, answer);
+        true
+    }
+
+    /// Gives a caller's request to the guest's thread.
+    fn ask(&mut self, at: usize, request: Request, now: Instant) -> bool {
+        let Some(caller) = self.callers.get_mut(at) else {
+            return false;
+        };
+        caller.phase = Phase::Waits {
+            id: request.id,
+            since: now,
+            is_status: request.verb == Verb::Status,
+        };
+        self.desk.ask(caller.id, request);
+        true
+    }
+
+    /// The last status, if it is young enough.
+    fn recent_status(&self, now: Instant) -> Option<Answer> {
+        let (made, status) = self.status.as_ref()?;
+        let age = now.duration_since(*made);
+        (age <= STATUS_AGE_MAX).then(|| {
+            let mut status = status.clone();
+            status.observed.age_ms = age.as_millis() as u64;
+            Answer::Status { status }
+        })
+    }
+
+    /// Passes an answer of the guest's thread on.
+    fn pass_on(&mut self, caller: CallerId, id: RequestId, answer: Answer) {
+        match &answer {
+            Answer::Status { status } => self.status = Some((Instant::now(), status.clone())),
+            // What it says may have changed.
+            _ => self.status = None,
+        }
+        let found = self.callers.iter_mut().find(|other| other.id == caller);
+        // The caller may have gone, or may have heard that nobody answers.
+        if let Some(caller) = found
+            && matches!(caller.phase, Phase::Waits { id: asked, .. } if asked == id)
+        {
+            caller.answer(id, answer);
+        }
+    }
+
+    /// Gives events to those who read them, and says so once all have had the last ones.
+    fn feed(&mut self, now: Instant) {
+        let is_over = matches!(self.desk.course(), Course::Ending);
+        let mut all = true;
+        for caller in &mut self.callers {
+            while let Phase::Reads { next, follow } = caller.phase
+                && caller.output.is_empty()
+            {
+                let (lost, after) = self.desk.lines.copy(next, OUTPUT_LEN, &mut caller.output);
+                if lost > 0 {
+                    let told = format!("{{\"event\":\"lines-lost\",\"lines\":{lost}}}\n");
+                    caller.output.splice(0..0, told.into_bytes());
+                }
+                caller.phase = match (after == next && lost == 0, follow) {
+                    (true, false) => Phase::Leaves,
+                    _ => Phase::Reads { next: after, follow },
+                };
+                if caller.output.is_empty() {
+                    break;
+                }
+                caller.write(now);
+            }
+            if matches!(caller.phase, Phase::Leaves) && caller.output.is_empty() {
+                caller.phase = Phase::Gone;
+            }
+            all &= caller.output.is_empty();
+        }
+        if is_over && all {
+            self.desk.is_told();
+        }
+    }
+}
+
+/// The answer of a process that runs no guest.
+fn status_only(vm: &str, state: StateWord, reason: &Reason) -> Answer {
+    let status = Status::only(vm, std::process::id(), state, reason.clone());
+    Answer::Status {
+        status: Box::new(status),
+    }
+}
+
+impl Caller {
+    /// May it send a request? Then what it sends has a bound: of what comes before a request, all is taken.
+    fn is_listened_to(&self) -> bool {
+        matches!(self.phase, Phase::Idle) && self.output.is_empty()
+    }
+
+    /// Reads what has come, as far as it may be one request.
+    fn read(&mut self, now: Instant) {
+        let mut buffer = [0; READ_LEN];
+        match self.stream.read(&mut buffer) {
+            Ok(0) => {
+                self.phase = match self.output.is_empty() {
+                    true => Phase::Gone,
+                    false => Phase::Leaves,
+                };
+            }
+            Ok(length) => {
+                // A request that is begun and not ended has its patience from its first byte on.
+                if self.input.is_empty() {
+                    self.heard = now;
+                }
+                self.input
+                    .extend_from_slice(buffer.get(..length).unwrap_or_default());
+            }
+            Err(error) if is_transient(&error) => {}
+            Err(_) => self.phase = Phase::Gone,
+        }
+    }
+
+    /// Writes what the caller takes now.
+    fn write(&mut self, now: Instant) {
+        while !self.output.is_empty() {
+            match self.stream.write(&self.output) {
+                Ok(written @ 1..) => {
+                    self.output.drain(..written);
+                    self.heard = now;
+                }
+                Err(error) if is_transient(&error) => return,
+                Ok(0) | Err(_) => {
+                    self.phase = Phase::Gone;
+                    self.output.clear();
+                }
+            }
+        }
+    }
+
+    /// Says something, and leaves the rest of it for later if the caller does not take it now.
+    fn say(&mut self, id: RequestId, answer: Answer) {
+        let now = Instant::now();
+        if self.output.is_empty() {
+            self.heard = now;
+        }
+        self.output.extend(line(&Response { id, answer }));
+        self.write(now);
+    }
+
+    /// Answers its request; it may send the next one.
+    fn answer(&mut self, id: RequestId, answer: Answer) {
+        self.phase = Phase::Idle;
+        self.say(id, answer);
+    }
+
+    /// Answers what could not be read, and sends the caller away.
+    fn refuse(&mut self, sentence: String) {
+        self.input.clear();
+        self.phase = Phase::Leaves;
+        self.say(RequestId::default(), Answer::failed(sentence));
+    }
+}
+
+fn is_transient(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}

@@ -1,0 +1,117 @@
+//! `Status`: what a process says of its VM. The guest's thread makes it, `lockstep status` prints it as text
+//! or as this very JSON object. Fields may be added; none changes its meaning (docs/control.md).
+
+use replica::Metrics;
+use report::{Figures, GuestWord, PhaseWord, Protection, Reason, RoleWord, StateWord, copied};
+use serde::{Deserialize, Serialize};
+
+/// The version of the format, in the field `api`.
+pub const API: &str = "v1";
+
+/// What a process says of its VM.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The version of this format: `v1`.
+    pub api: String,
+    /// Name of the VM.
+    pub name: String,
+    /// Number of the process; 0 if it is not known.
+    pub pid: u32,
+    /// Name of the process's host.
+    pub host: String,
+    /// What the guest does.
+    pub guest: GuestWord,
+    /// What the process is to the VM; null before it is anything.
+    pub role: Option<RoleWord>,
+    /// How the VM's protection stands.
+    pub protection: Protection,
+    /// The epoch of the VM at its arbiter; 0 without one.
+    pub epoch: u64,
+    /// Address of the other half of the pair; null: there never was one.
+    pub peer: Option<String>,
+    /// The arbiter's directory; null: the VM has none.
+    pub arbiter: Option<String>,
+    /// The clone that is under way; null: there is none.
+    pub clone: Option<Cloning>,
+    /// Counts and measurements, as in `--events`; null before there is a guest.
+    pub figures: Option<Box<Figures>>,
+    /// When this was seen.
+    pub observed: Observed,
+}
+
+/// A clone that is under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cloning {
+    /// How far it is.
+    pub phase: PhaseWord,
+    /// Bytes of memory that were copied, each as often as it was.
+    pub copied_bytes: u64,
+    /// Those and the bytes that are still to be copied, as far as is known: more are written meanwhile.
+    pub total_bytes: u64,
+}
+
+/// When a status was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observed {
+    /// Nanoseconds since 1970.
+    pub wall_ns: u64,
+    /// How old it was when it was sent, in milliseconds.
+    pub age_ms: u64,
+}
+
+impl Status {
+    /// The status of a process that runs no guest yet, or of which nothing more is known.
+    #[must_use]
+    pub fn only(name: &str, pid: u32, state: StateWord, reason: Reason) -> Status {
+        let guest = match state {
+            StateWord::Unknown => GuestWord::Unknown,
+            StateWord::Off => GuestWord::Off,
+            _ => GuestWord::Waiting,
+        };
+        Status {
+            api: API.into(),
+            name: name.into(),
+            pid,
+            host: os::identity::host_name(),
+            guest,
+            role: None,
+            protection: Protection::only(state, reason),
+            epoch: 0,
+            peer: None,
+            arbiter: None,
+            clone: None,
+            figures: None,
+            observed: Observed {
+                wall_ns: os::sys::clock::wall_ns(),
+                age_ms: 0,
+            },
+        }
+    }
+
+    /// Is it this process that shows the guest to the world?
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        matches!(self.role, Some(RoleWord::Solo | RoleWord::Primary))
+    }
+
+    /// Is all as it should be with the VM's protection, as far as somebody has asked for it?
+    #[must_use]
+    pub fn is_as_wanted(&self) -> bool {
+        use StateWord::{Off, Protected, Unprotected};
+        matches!(self.protection.state, Protected | Unprotected | Off)
+    }
+}
+
+impl Cloning {
+    /// The clone of which a node tells; `None`: none is under way in this `phase`.
+    #[must_use]
+    pub fn of(phase: Option<PhaseWord>, metrics: &Metrics) -> Option<Cloning> {
+        let (phase, clone) = (phase?, metrics.clone?);
+        let (copied_bytes, total_bytes) = copied(clone.pages, clone.owed.into());
+        Some(Cloning {
+            phase,
+            copied_bytes,
+            total_bytes,
+        })
+    }
+}

@@ -1,0 +1,158 @@
+//! A status as people read it: a line for each process, or a page for one. Nothing here is for programs,
+//! which read JSON; the words may change.
+
+use std::time::Duration;
+
+use replica::Span;
+use report::{RoleWord, StateWord, amount};
+
+use crate::status::Status;
+
+/// The sign before a state; `utf8`: may it be another than ASCII's?
+fn sign(state: StateWord, utf8: bool) -> &'static str {
+    match (state, utf8) {
+        (StateWord::Protected, true) => "●",
+        (StateWord::Protected, false) => "*",
+        (StateWord::Starting, true) => "◐",
+        (StateWord::Starting, false) => ">",
+        (StateWord::NeedsBackup, true) => "▲",
+        (StateWord::NeedsBackup, false) => "!",
+        (StateWord::Unprotected, true) => "○",
+        (StateWord::Unprotected, false) => "o",
+        (StateWord::Off, true) => "■",
+        (StateWord::Off, false) => "-",
+        (StateWord::Standing, true) => "✖",
+        (StateWord::Standing, false) => "x",
+        (StateWord::Unknown, _) => "?",
+    }
+}
+
+/// What a process is to its VM, in a word.
+fn role(role: Option<RoleWord>) -> &'static str {
+    match role {
+        Some(RoleWord::Solo) => "alone",
+        Some(RoleWord::Primary) => "primary",
+        Some(RoleWord::Apprentice) => "backup-to-be",
+        Some(RoleWord::Backup) => "backup",
+        Some(RoleWord::Claiming) => "claimant",
+        Some(RoleWord::Halted) => "halted",
+        None => "-",
+    }
+}
+
+/// For how long something has been, up to `now`; both in nanoseconds since 1970.
+fn since(wall_ns: u64, now_ns: u64) -> String {
+    match wall_ns {
+        0 => "-".into(),
+        _ => amount::lasted(Span(now_ns.saturating_sub(wall_ns))),
+    }
+}
+
+/// A table with a line for each process, and its reasons below it.
+#[must_use]
+pub fn list(all: &[Status], utf8: bool) -> String {
+    let head = ["VM", "ROLE", "GUEST", "PROTECTION", "PEER", "LAG", "PID", "SINCE"];
+    let row = |status: &Status| {
+        let state = status.protection.state;
+        let lag = status.figures.as_ref().filter(|_| state == StateWord::Protected);
+        [
+            status.name.clone(),
+            role(status.role).into(),
+            status.guest.as_str().into(),
+            format!("{} {}", sign(state, utf8), state.as_str()),
+            status.peer.clone().unwrap_or_else(|| "-".into()),
+            lag.map_or("-".into(), |figures| format!("{:.1} ms", figures.lag_ms)),
+            match status.pid {
+                0 => "-".into(),
+                pid => pid.to_string(),
+            },
+            since(status.protection.since_wall_ns, status.observed.wall_ns),
+        ]
+    };
+    let rows: Vec<[String; 8]> = all.iter().map(row).collect();
+    let mut widths = head.map(str::len);
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let laid = |cells: &[String]| {
+        let cells = cells.iter().zip(widths);
+        let line: Vec<String> = cells.map(|(cell, width)| format!("{cell:width$}")).collect();
+        line.join("  ").trim_end().to_owned() + "\n"
+    };
+    let mut text = laid(&head.map(str::to_owned));
+    for (row, status) in rows.iter().zip(all) {
+        text += &laid(row);
+        for reason in &status.protection.reasons {
+            text += &format!("      {}\n", reason.sentence);
+        }
+    }
+    text
+}
+
+/// All that people want to know of one process.
+#[must_use]
+pub fn detail(status: &Status, utf8: bool) -> String {
+    let state = status.protection.state;
+    let mut text = format!("{} {}: {}", sign(state, utf8), status.name, state.as_str());
+    if status.pid != 0 {
+        text += &format!(", {} here (pid {})", role(status.role), status.pid);
+    }
+    if let Some(peer) = &status.peer
+        && state == StateWord::Protected
+    {
+        let other = match status.role {
+            Some(RoleWord::Backup) => "primary",
+            _ => "backup",
+        };
+        text += &format!(", {other} {peer}");
+    }
+    if status.epoch != 0 {
+        text += &format!(", epoch {}", status.epoch);
+    }
+    text += "\n";
+    for reason in &status.protection.reasons {
+        text += &format!("      {}\n", reason.sentence);
+    }
+    let mut line = |title: &str, words: String| text += &format!("{title:>10}  {words}\n");
+    let Some(f) = &status.figures else {
+        line("Guest", status.guest.as_str().into());
+        return text;
+    };
+    line(
+        "Guest",
+        format!(
+            "{} here for {}, {} M steps/s, process {}",
+            status.guest.as_str(),
+            amount::lasted(Span(Duration::from_secs_f64(f.up_s.max(0.0)).as_nanos() as u64)),
+            amount::grouped(f.steps_per_second / 1_000_000),
+            amount::bytes(f.resident_bytes >> 20 << 20)
+        ),
+    );
+    if state == StateWord::Protected {
+        line(
+            "Log",
+            format!(
+                "{:.1} ms behind, {:.2} Mbit/s, round trip {:.0} us (p99 {:.0} us), {} digests equal",
+                f.lag_ms,
+                f.log_mbit_s,
+                f.round_trip.p50_us,
+                f.round_trip.p99_us,
+                amount::grouped(f.digests)
+            ),
+        );
+        line(
+            "Outputs",
+            format!(
+                "delay {:.0} us (p99 {:.0} us), {} held",
+                f.output_delay.p50_us, f.output_delay.p99_us, f.outputs_held
+            ),
+        );
+    }
+    if let Some(arbiter) = &status.arbiter {
+        line("Arbiter", arbiter.clone());
+    }
+    line("Seen", format!("{} ms ago", status.observed.age_ms));
+    text
+}

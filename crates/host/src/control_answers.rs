@@ -1,0 +1,108 @@
+//! What the guest thread answers to the callers of its control socket: `drive` has the next request answered
+//! in each of its rounds. An answer is made of what `world` and the node know just now.
+//!
+//! Nothing here waits, and what a request does to the guest is an input like any other, so it is in the log.
+
+use machine::{Control, Input};
+use replica::{Event, Guest, Node, RoleName};
+
+use crate::witness::Witness;
+use crate::world::World;
+use control::{Answer, Asked, Cloning, Status, Verb};
+use os::sys::clock;
+use report::{Happening, Reason, StateWord, Wish};
+
+/// Answers the next request; false: there is none.
+pub fn answer_next<G: Guest>(world: &mut World, node: &mut Node<Witness<G>>) -> bool {
+    let Some(asked) = world
+        .control
+        .as_mut()
+        .and_then(|socket| socket.control().request())
+    else {
+        return false;
+    };
+    let answer = match asked.verb {
+        Verb::Status => status(world, node),
+        _ => change(world, node, &asked),
+    };
+    if let Some(socket) = &mut world.control {
+        socket.control().answer(asked, answer);
+    }
+    true
+}
+
+/// Does what a request asks for, if that can be done now.
+fn change<G: Guest>(world: &mut World, node: &mut Node<Witness<G>>, asked: &Asked) -> Answer {
+    let name = world.vm.to_string();
+    let events = world
+        .control
+        .as_mut()
+        .map_or(0, |socket| socket.control().next_line());
+    match world.reporter.role() {
+        RoleName::Solo | RoleName::Primary => {}
+        RoleName::Claiming => {
+            let sentence =
+                "the arbiter has not yet said whether the VM goes on here; try again, nothing was changed";
+            return Answer::refused("undecided", sentence);
+        }
+        RoleName::Backup | RoleName::Apprentice | RoleName::Halted => {
+            let other = world.reporter.peer().unwrap_or("the other side");
+            let sentence = format!(
+                "{name} does not run in this process but at {other}: give the order there; nothing was \
+                 changed"
+            );
+            return Answer::refused("not-live", sentence);
+        }
+    }
+    match asked.verb {
+        Verb::Stop { hard: false } => {
+            let sentence = format!(
+                "the guest cannot be asked to switch off, since its board has no power button: switch it off \
+                 from inside, or pull its plug with `lockstep stop {name} --hard`; nothing was changed"
+            );
+            return Answer::refused("no-power-button", sentence);
+        }
+        Verb::Stop { hard: true } => world.pull_plug(&mut |event| node.handle(clock::now(), event)),
+        Verb::Reset => {
+            world.reporter.happened(Happening::Reset { by: Wish::Control });
+            let reset = Input::Control(Control::Reset);
+            node.handle(clock::now(), Event::Input(reset));
+        }
+        Verb::Status | Verb::Events { .. } => {}
+    }
+    Answer::Begun { events }
+}
+
+/// How the VM is.
+fn status<G: Guest>(world: &mut World, node: &Node<Witness<G>>) -> Answer {
+    let (now, outside, metrics) = (clock::now(), world.outside(), node.metrics());
+    let before = world
+        .control
+        .as_mut()
+        .and_then(|socket| socket.measured(now, outside.traffic));
+    let reporter = &world.reporter;
+    let figures = reporter.figures_aside(now, metrics, outside, before);
+    let guarding = reporter.guarding();
+    let protection = guarding.protection(metrics);
+    let alone = world
+        .control
+        .as_ref()
+        .and_then(|socket| socket.arbiter().map(str::to_owned));
+    let mut status = Status::only(
+        world.vm.as_str(),
+        std::process::id(),
+        StateWord::Unknown,
+        Reason::new("", ""),
+    );
+    status.guest = guarding.guest();
+    status.role = Some(metrics.role.into());
+    status.clone = Cloning::of(protection.phase, metrics);
+    status.protection = protection;
+    status.epoch = world.owned.map_or(metrics.epoch.0, |owned| owned.epoch.0);
+    status.peer = reporter.peer().map(str::to_owned);
+    status.arbiter = reporter.arbiter().map(str::to_owned).or(alone);
+    status.figures = Some(Box::new(figures));
+    Answer::Status {
+        status: Box::new(status),
+    }
+}
