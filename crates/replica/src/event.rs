@@ -112,6 +112,8 @@ pub enum Event {
     },
     /// The arbiter's answer to [`Action::Check`].
     Checked(Epoch, Checked),
+    /// The operator wants no backup any more. A replica that has none, and gets none, takes no notice.
+    Unprotect,
 }
 
 /// A link on which a process may become the backup of the guest that runs here.
@@ -239,6 +241,11 @@ pub enum News {
     Abandoned(PeerId, String),
     /// The VM is protected from here on: the process may claim the next epoch.
     Guarded(PeerId),
+    /// The backup is dismissed, as the operator wanted: it has promised not to claim, or the arbiter has given
+    /// the next epoch to this side.
+    Dismissed(PeerId),
+    /// The backup does not answer, and the arbiter neither: the VM keeps its backup for now.
+    NotDismissed(PeerId),
 }
 
 /// How far a process is on its way to be the backup.
@@ -277,6 +284,8 @@ pub enum Halt {
     Left,
     /// This apprentice has not become a member; the sentence says why. The VM is none the worse.
     Abandoned(String),
+    /// This backup was dismissed: its VM's operator wants it no longer, and it has promised not to claim.
+    Dismissed,
 }
 
 /// When a node wants to be called again.

@@ -45,6 +45,8 @@ pub enum Mutation {
     EntropyNotTaken,
     /// The outputs of an apprentice's guest are counted from 0 instead of from the cut.
     OutputsRestart,
+    /// A backup that has promised never to claim claims all the same.
+    DismissedClaims,
     /// An owner shows outputs as before though the log says that there is a member.
     GuardedNotHeld,
     /// FT 3.4-a: overlapping disk requests go to the disk together.

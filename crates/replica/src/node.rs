@@ -167,7 +167,7 @@ impl<G: Guest> Node<G> {
         let change = match &mut self.role {
             Role::Solo(solo) => solo.slice(&mut call, cut, guest, &self.options),
             Role::Apprentice(apprentice) => apprentice.slice(&mut call, cut, guest),
-            Role::Primary(primary) => primary.slice(&mut call, cut, guest),
+            Role::Primary(primary) => primary.slice(&mut call, cut, guest, &self.options),
             Role::Backup(backup) => backup.slice(&mut call, cut, guest),
             Role::Claiming(claiming) => claiming.slice(&mut call, cut, guest),
             Role::Halted => None,
@@ -206,7 +206,7 @@ impl<G: Guest> Node<G> {
     pub fn deadline(&self) -> Option<Time> {
         match &self.role {
             Role::Solo(solo) => solo.deadline(),
-            Role::Primary(primary) => primary.deadline(),
+            Role::Primary(primary) => primary.deadline(self.options.timeout),
             Role::Apprentice(apprentice) => apprentice.deadline(),
             Role::Backup(backup) => backup.deadline(),
             Role::Claiming(claiming) => claiming.deadline(),
@@ -288,16 +288,25 @@ impl<G: Guest> Node<G> {
                     &self.options,
                 )))
             }
+            (Role::Primary(primary), change @ (Change::Alone | Change::Won)) => {
+                if change == Change::Won {
+                    self.own(Epoch(self.options.epoch.0.saturating_add(1)));
+                }
+                self.out.push_back(Action::Tell(News::Dismissed(primary.peer())));
+                self.out.push_back(Action::HangUp(primary.peer()));
+                let mut call = Call {
+                    now,
+                    out: &mut self.out,
+                    metrics: &mut self.metrics,
+                };
+                Role::Solo(Box::new(Solo::from_primary(&mut call, *primary)))
+            }
             (Role::Apprentice(apprentice), Change::Guarded) => Role::Backup(apprentice.into_backup()),
             (Role::Claiming(claiming), Change::Won) => {
                 let epoch = claiming.claim().epoch;
-                // From here on this process is the one to whom the arbiter has given the VM.
-                self.options.epoch = epoch;
-                self.options.primary = self.options.owner;
-                self.metrics.epoch = epoch;
+                self.own(epoch);
                 self.metrics.live_at = Some(now);
                 self.metrics.go_live = now.since(self.metrics.suspected_at.unwrap_or(now));
-                self.out.push_back(Action::GoLive(epoch));
                 let mut call = Call {
                     now,
                     out: &mut self.out,
@@ -315,6 +324,14 @@ impl<G: Guest> Node<G> {
                 Role::Halted
             }
         }
+    }
+
+    /// The arbiter has given the VM to this process, in this epoch.
+    fn own(&mut self, epoch: Epoch) {
+        self.options.epoch = epoch;
+        self.options.primary = self.options.owner;
+        self.metrics.epoch = epoch;
+        self.out.push_back(Action::GoLive(epoch));
     }
 
     /// What becomes of a half that suspects the other. From here on it neither sends nor acknowledges, for
@@ -362,7 +379,8 @@ impl<G: Guest> Node<G> {
             Change::Broken(how) => Halt::Peer(how),
             Change::Left => Halt::Left,
             Change::Abandoned(why) => Halt::Abandoned(why),
-            Change::Lost | Change::Won | Change::Guarded | Change::Suspect(_) => match role {
+            Change::Dismissed => Halt::Dismissed,
+            Change::Lost | Change::Won | Change::Alone | Change::Guarded | Change::Suspect(_) => match role {
                 Role::Claiming(claiming) => Halt::Lost(claiming.claim().epoch),
                 _ => Halt::Lost(self.options.epoch),
             },

@@ -231,3 +231,97 @@ fn a_vm_without_an_epoch_and_one_with_a_backup_take_nobody() {
         "another link is nobody's business"
     );
 }
+
+/// The operator of a protected VM wants its backup no longer; frames keep coming.
+fn unprotect(world: &mut World) {
+    world.deliver(A, Event::Unprotect);
+    for number in 0..5 {
+        world.frame(A, &[b'e', number]);
+    }
+}
+
+/// The VM has shown all that came for it, and gets another backup that can take over.
+fn goes_on_and_is_protected_again(world: &mut World, epoch: u64) {
+    world.until("all has left", |world| world.process(A).frames().len() == 55);
+    let copy = protected(world, A);
+    world.crash(A);
+    world.until("live", |world| world.process(copy).role() == RoleName::Solo);
+    assert_eq!(world.process(copy).live.map(|epoch| epoch.0), Some(epoch));
+}
+
+#[test]
+fn a_backup_that_is_dismissed_ends_and_the_guest_runs_on() {
+    let mut world = running();
+    let copy = protected(&mut world, A);
+    unprotect(&mut world);
+    world.until("alone", |world| world.process(A).role() == RoleName::Solo);
+    world.until("it ends", |world| world.process(copy).stopped);
+    assert_eq!(world.process(copy).halted, Some(Halt::Dismissed));
+    assert!(world.process(A).asked.is_empty(), "its promise is enough");
+    assert!(matches!(world.process(A).news.last(), Some(News::Dismissed(_))));
+    goes_on_and_is_protected_again(&mut world, 8);
+}
+
+#[test]
+fn a_dismissed_backup_never_claims_whatever_becomes_of_its_promise() {
+    let mut world = running();
+    let copy = protected(&mut world, A);
+    world.cut_from[copy] = true;
+    unprotect(&mut world);
+    world.until("it ends", |world| world.process(copy).stopped);
+    assert_eq!(world.process(copy).halted, Some(Halt::Dismissed));
+    world.until("the arbiter decides", |world| {
+        world.process(A).role() == RoleName::Solo
+    });
+    assert!(world.process(copy).asked.is_empty());
+}
+
+#[test]
+fn a_silent_backup_is_excluded_at_the_arbiter_while_the_guest_runs_on() {
+    let mut world = running();
+    let copy = protected(&mut world, A);
+    world.cut_from[A] = true;
+    world.cut_from[copy] = true;
+    unprotect(&mut world);
+    world.until("alone", |world| world.process(A).role() == RoleName::Solo);
+    assert_eq!(world.arbiter.get(&8), Some(&1));
+    world.until("it ends", |world| world.process(copy).stopped);
+    assert!(matches!(world.process(copy).halted, Some(Halt::Lost(_))));
+    world.cut_from[A] = false;
+    goes_on_and_is_protected_again(&mut world, 9);
+}
+
+#[test]
+fn without_the_arbiter_a_silent_backup_stays_and_its_late_promise_counts() {
+    let mut world = running();
+    let copy = protected(&mut world, A);
+    world.arbiter_away = true;
+    // It hears, but its answers do not come back: only an acknowledgement could be its promise.
+    world.delay = ms(1_200);
+    world.deliver(A, Event::Unprotect);
+    world.until("it is told", |world| {
+        world
+            .process(A)
+            .news
+            .iter()
+            .any(|news| matches!(news, News::NotDismissed(_)))
+    });
+    assert_ne!(world.process(A).role(), RoleName::Solo, "nobody has excluded it");
+    world.until("it ends", |world| world.process(copy).stopped);
+    world.delay = DELAY;
+    world.arbiter_away = false;
+    world.until("alone", |world| world.process(A).role() == RoleName::Solo);
+}
+
+#[test]
+fn a_process_on_its_way_is_sent_away_and_a_vm_alone_takes_no_notice() {
+    let mut world = running();
+    world.deliver(A, Event::Unprotect);
+    world.run_for(ms(5));
+    assert!(world.process(A).news.is_empty());
+    let copy = world.join(A);
+    world.until("it begins", |world| world.processes.len() > copy);
+    world.deliver(A, Event::Unprotect);
+    world.until("it ends", |world| world.process(copy).stopped);
+    assert!(matches!(world.process(copy).halted, Some(Halt::Abandoned(_))));
+}

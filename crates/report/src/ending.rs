@@ -30,6 +30,8 @@ pub enum HaltCode {
     Peer,
     /// This process was to become a backup and has not. The VM is none the worse.
     Abandoned,
+    /// The primary has dismissed this backup, as its operator wanted.
+    Dismissed,
     /// The operator had this side leave: a primary to its backup, or a backup.
     Left,
     /// The operator did not wait for an orderly end.
@@ -55,7 +57,7 @@ impl HaltCode {
     #[must_use]
     pub fn exit_code(self) -> u8 {
         match self {
-            HaltCode::Off | HaltCode::Left | HaltCode::Quit => 0,
+            HaltCode::Off | HaltCode::Left | HaltCode::Dismissed | HaltCode::Quit => 0,
             HaltCode::Lost => 3,
             HaltCode::Abandoned
             | HaltCode::Failed
@@ -168,6 +170,10 @@ impl Ending {
                     "this side has not become the backup: {why}; the VM goes on at {}",
                     last.peer
                 ),
+            ),
+            Some(Halt::Dismissed) => new(
+                HaltCode::Dismissed,
+                &format!("{} has dismissed this backup; the VM goes on there", last.peer),
             ),
             Some(Halt::Left) => new(HaltCode::Left, &format!("the VM goes on at {}", last.peer)),
             Some(Halt::Lost(epoch)) => Ending {

@@ -127,6 +127,16 @@ pub enum Happening {
         /// Why, as a clause.
         why: String,
     },
+    /// The VM has no backup any more, as its operator wanted: the backup cannot take over from here on.
+    Dismissed {
+        /// The address of the backup.
+        peer: String,
+    },
+    /// The backup was to be dismissed, but neither it nor the arbiter answers: the VM keeps it for now.
+    NotDismissed {
+        /// The address of the backup.
+        peer: String,
+    },
     /// The VM has a backup from here on.
     Protected {
         /// Address of the backup.
@@ -316,6 +326,13 @@ impl Happening {
             Happening::CloneFailed { peer, why } => {
                 format!("{peer} has not become the backup: {why}; the guest has not noticed")
             }
+            Happening::Dismissed { peer } => {
+                format!("the backup {peer} is dismissed; the VM goes on here without a backup")
+            }
+            Happening::NotDismissed { peer } => format!(
+                "the backup {peer} is not dismissed yet: neither it nor the arbiter answers; the VM keeps it until \
+                 one of them does"
+            ),
             Happening::Protected {
                 peer,
                 epoch,
@@ -559,8 +576,14 @@ mod tests {
         ]
     }
 
-    fn clone_samples() -> [Happening; 3] {
+    fn clone_samples() -> [Happening; 5] {
         [
+            Happening::Dismissed {
+                peer: "10.0.0.3:7800".into(),
+            },
+            Happening::NotDismissed {
+                peer: "10.0.0.3:7800".into(),
+            },
             Happening::Cloning {
                 peer: "10.0.0.3:7800".into(),
                 phase: PhaseWord::CatchingUp,
@@ -608,6 +631,8 @@ mod tests {
             Happening::Unwatched { .. } => 21,
             Happening::PeerEnded { .. } => 22,
             Happening::Reset { .. } => 23,
+            Happening::Dismissed { .. } => 24,
+            Happening::NotDismissed { .. } => 25,
         }
     }
 
@@ -615,8 +640,8 @@ mod tests {
     fn there_is_a_sample_of_every_kind_of_event() {
         let mut kinds: Vec<usize> = samples().iter().map(kind).collect();
         kinds.sort_unstable();
-        assert_eq!(kinds, (0..24).collect::<Vec<_>>());
-        assert_eq!(DOCUMENT.matches("\n### ").count(), 24, "each has a section");
+        assert_eq!(kinds, (0..26).collect::<Vec<_>>());
+        assert_eq!(DOCUMENT.matches("\n### ").count(), 26, "each has a section");
     }
 
     #[test]
@@ -666,6 +691,9 @@ mod tests {
             "the disk /shared/shop.raw gives an error; the guest waits",
             "the disk /shared/shop.raw is well again after 2.5 s; the guest's requests are done",
             "the disk /shared/shop.raw has grown from 2 GiB to 4 GiB; the guest is told its new size",
+            "the backup 10.0.0.3:7800 is dismissed; the VM goes on here without a backup",
+            "the backup 10.0.0.3:7800 is not dismissed yet: neither it nor the arbiter answers; the VM keeps it until \
+             one of them does",
             "10.0.0.3:7800 has not become the backup: the link to it broke; the guest has not noticed",
             "the VM has a backup at 10.0.0.3:7800, epoch 8, after 4.2 s (200 MiB copied, the guest stood 1.8 ms)",
             "nobody tells the backup any more if this process dies (its watcher has ended: signal: 9 \

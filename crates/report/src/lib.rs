@@ -228,6 +228,8 @@ impl Reporter {
         match (before, metrics.role) {
             (Some(RoleName::Primary), RoleName::Claiming) => self.suspect(RoleWord::Primary, why, metrics),
             (_, RoleName::Claiming) => self.suspect(RoleWord::Backup, why, metrics),
+            // Its backup was dismissed, which the news tells.
+            (Some(RoleName::Primary), RoleName::Solo) => {}
             (_, RoleName::Solo) => {
                 self.waiting = None;
                 let (was, after_ms) = (self.was, ms(metrics.detection) + ms(metrics.go_live));
@@ -279,6 +281,8 @@ impl Reporter {
                 peer,
                 why: why.clone(),
             },
+            News::Dismissed(_) => Happening::Dismissed { peer },
+            News::NotDismissed(_) => Happening::NotDismissed { peer },
             News::Guarded(_) => {
                 self.peer.clone_from(&peer);
                 let clone = metrics.clone.unwrap_or_default();

@@ -162,6 +162,8 @@ pub struct Guarding {
     suspected: Option<(String, String)>,
     /// Why the VM has no backup any more; `None`: it has one, or never had.
     lost: Option<Reason>,
+    /// The backup that was dismissed last; `None`: none was since the last backup.
+    dismissed: Option<String>,
     /// The process on its way to be the backup, and how far it is; `None`: there is none.
     coming: Option<(String, PhaseWord)>,
     /// The last process that has not become the backup, and why; `None`: there was none since the last
@@ -218,11 +220,18 @@ impl Guarding {
                 self.lost = Some(Reason::new("took-over", sentence));
             }
             Happening::Cloning { peer, phase } => self.coming = Some((peer.clone(), *phase)),
+            Happening::Dismissed { peer } => {
+                (self.lost, self.failed) = (None, None);
+                self.dismissed = Some(peer.clone());
+            }
             Happening::CloneFailed { peer, why } => {
                 self.coming = None;
                 self.failed = Some((peer.clone(), why.clone()));
             }
-            Happening::Protected { .. } => (self.coming, self.failed, self.lost) = (None, None, None),
+            Happening::Protected { .. } => {
+                (self.coming, self.failed, self.lost) = (None, None, None);
+                self.dismissed = None;
+            }
             Happening::Waiting { .. } => self.waiting = happening.sentence(),
             Happening::Verdict { verdict, .. } if *verdict != VerdictWord::Unreachable => self.waiting = None,
             Happening::DiskTrouble { disk, sentence, .. } => {
@@ -327,10 +336,16 @@ impl Guarding {
                     "this process gets the guest's state, to become its backup",
                 ),
             }),
-            StateWord::Unprotected => reasons.push(Reason::new(
-                "user",
-                "the VM was started to run alone; if this host dies, so does the guest",
-            )),
+            StateWord::Unprotected => reasons.push(match &self.dismissed {
+                Some(peer) => Reason::new(
+                    "dismissed",
+                    format!("its backup {peer} was dismissed; if this host dies, so does the guest"),
+                ),
+                None => Reason::new(
+                    "user",
+                    "the VM was started to run alone; if this host dies, so does the guest",
+                ),
+            }),
             StateWord::NeedsBackup => {
                 reasons.extend(self.lost.clone());
                 if let Some((peer, why)) = &self.failed {

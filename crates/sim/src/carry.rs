@@ -172,9 +172,11 @@ impl<G: Subject> World<G> {
                 let what = format!("{who} says it diverged at step {at} in {part}");
                 Err(Violation::new(Check::Lockstep, what))
             }
-            Halt::Abandoned(_) | Halt::Left => ensure(self.processes[who].told_to_leave, Check::Halt, || {
-                format!("{who} leaves though nobody wanted it to")
-            }),
+            Halt::Abandoned(_) | Halt::Left | Halt::Dismissed => {
+                ensure(self.processes[who].told_to_leave, Check::Halt, || {
+                    format!("{who} leaves though nobody wanted it to")
+                })
+            }
             Halt::Peer(why) => Err(Violation::new(
                 Check::Sanity,
                 format!("{who} halts over its peer: {why}"),

@@ -52,6 +52,7 @@ pub fn event(event: &Event) -> String {
         Event::Verdict(claim, verdict) => format!("> verdict on epoch {}: {verdict:?}", claim.epoch.0),
         Event::Ports(well) => format!("> ports lead somewhere: {well}"),
         Event::Leave => "> leave".to_owned(),
+        Event::Unprotect => "> unprotect".to_owned(),
     }
 }
 

@@ -80,6 +80,8 @@ pub struct Backup {
     clock: Option<(Time, u64)>,
     /// Has the primary said `Ended`: the guest is off and its outputs have left? Then it may be silent.
     ended: bool,
+    /// Has the primary said `Dismiss`: this side has promised never to claim?
+    dismissed: bool,
     /// Has the primary said `HandOver`: it has stopped and leaves the VM to this side?
     left: bool,
     /// This side's heartbeats: answers to the primary's, and signs of life while it says nothing.
@@ -130,6 +132,7 @@ impl Backup {
             told: None,
             clock: None,
             ended: false,
+            dismissed: false,
             left: false,
             watched: (options.notice != Notice::TimeoutOnly).then_some(options.primary),
             settled: None,
@@ -192,6 +195,9 @@ impl Backup {
                 if let Err(broken) = self.on_peer(call, guest, &bytes) {
                     return Some(Change::Broken(broken));
                 }
+                if self.dismissed && !mutation::is(Mutation::DismissedClaims) {
+                    return Some(Change::Dismissed);
+                }
                 if self.left {
                     return Some(Change::Suspect(Suspicion::Left));
                 }
@@ -218,7 +224,8 @@ impl Backup {
             | Event::Joined(_)
             | Event::Bulk(..)
             | Event::BulkRoom { .. }
-            | Event::Checked(..) => {}
+            | Event::Checked(..)
+            | Event::Unprotect => {}
         }
         self.suspect(call.now)
     }
@@ -255,6 +262,12 @@ impl Backup {
                 self.on_released(released)?;
                 self.ended = true;
                 self.detector.on_message(call.now);
+                Ok(())
+            }
+            Message::Dismiss => {
+                // From here on this side never claims, whatever it hears or does not hear.
+                self.dismissed = true;
+                send(call, self.primary, Message::Dismissed);
                 Ok(())
             }
             Message::HandOver { released, .. } => {

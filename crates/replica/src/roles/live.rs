@@ -57,7 +57,8 @@ impl Live {
             | Event::Joined(_)
             | Event::Bulk(..)
             | Event::BulkRoom { .. }
-            | Event::Checked(..) => {}
+            | Event::Checked(..)
+            | Event::Unprotect => {}
         }
     }
 

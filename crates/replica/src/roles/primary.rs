@@ -9,7 +9,7 @@
 
 use machine::{Cut, PowerState};
 
-use crate::event::{Action, Event, PeerId, Suspicion};
+use crate::event::{Action, Claim, ClaimKind, Epoch, Event, News, PeerId, Suspicion, Verdict};
 use crate::guest::Guest;
 use crate::guest::outputs::Outward;
 use crate::guest::record::Produced;
@@ -25,6 +25,20 @@ use crate::roles::table::Change;
 use crate::time::{Span, Time};
 use crate::{limits, mutation};
 
+/// The backup is being dismissed, as the operator wants.
+#[derive(Debug)]
+struct Dismissal {
+    /// When the operator asked for it.
+    since: Time,
+    /// What the arbiter was asked, since the backup did not answer; `None`: it was not asked yet.
+    asked: Option<Claim>,
+    /// When the arbiter, which could not be reached, is asked again. Until it has answered, it may have given
+    /// the next epoch to this side, and the backup could not take over.
+    retry: Option<Time>,
+    /// The operator has heard that neither the backup nor the arbiter answers.
+    told: bool,
+}
+
 /// The half of a pair that the world sees.
 #[derive(Debug)]
 pub struct Primary {
@@ -37,6 +51,8 @@ pub struct Primary {
     untold: usize,
     /// Since when the guest stands because a buffer is full or the backup too far behind; `None`: it runs.
     stands: Option<Time>,
+    /// The dismissal of the backup that is under way; `None`: none is.
+    dismissal: Option<Dismissal>,
     /// Since when it is about to leave the VM to the backup: the guest stands, and nothing more is shown.
     leaving: Option<Time>,
 }
@@ -58,6 +74,7 @@ impl Primary {
             members: vec![member],
             untold: 0,
             stands: None,
+            dismissal: None,
             leaving: None,
         };
         let settled = match options.notice {
@@ -107,10 +124,15 @@ impl Primary {
                 // The answer to this message will show that there is still a backup to leave the VM to.
                 self.send_keepalives(call);
             }
+            Event::Unprotect => self.dismiss(call),
+            Event::Verdict(claim, verdict) => {
+                if let Some(change) = self.on_verdict(call.now, &claim, &verdict) {
+                    return Some(change);
+                }
+            }
             Event::Joined(joined) => refuse(call, &joined, "it has a backup already"),
             Event::LinkLost(_)
             | Event::Leave
-            | Event::Verdict(..)
             | Event::Ports(_)
             | Event::Bulk(..)
             | Event::BulkRoom { .. }
@@ -147,6 +169,8 @@ impl Primary {
                 self.send_frames(call);
                 None
             }
+            // It has promised never to claim. It says so when it was asked, however late.
+            Ok(Message::Dismissed) => Some(Change::Alone),
             // It was sent before the entry came that made this backup a member.
             Ok(Message::Following { .. }) => None,
             Ok(Message::Diverged { .. }) => Some(Change::Suspect(Suspicion::Diverged)),
@@ -168,11 +192,94 @@ impl Primary {
         self.leaving.is_some()
     }
 
+    /// Asks the backup to promise that it never claims, unless it has just been asked.
+    fn dismiss(&mut self, call: &mut Call<'_>) {
+        let open = self.dismissal.as_ref().is_some_and(|dismissal| !dismissal.told);
+        if open || self.is_leaving() {
+            return;
+        }
+        let before = self.dismissal.take();
+        self.dismissal = Some(Dismissal {
+            since: call.now,
+            asked: before.as_ref().and_then(|before| before.asked.clone()),
+            retry: before.and_then(|before| before.retry),
+            told: false,
+        });
+        for member in &self.members {
+            send(call, member.id, Message::Dismiss);
+        }
+    }
+
+    /// The arbiter's answer, which counts however late it comes.
+    fn on_verdict(&mut self, now: Time, claim: &Claim, verdict: &Verdict) -> Option<Change> {
+        let dismissal = self.dismissal.as_mut()?;
+        if dismissal.asked.as_ref() != Some(claim) {
+            return None;
+        }
+        match verdict {
+            Verdict::Won => Some(Change::Won),
+            Verdict::Lost { .. } => Some(Change::Lost),
+            Verdict::Unreachable => {
+                dismissal.retry = Some(now.after(limits::CLAIM_RETRY_MAX));
+                None
+            }
+        }
+    }
+
+    /// A backup that does not answer its dismissal for a timeout is excluded at the arbiter, while the guest runs
+    /// on under the rules of a pair: this side asks for the next epoch. The operator hears when neither answers.
+    fn look_at_dismissal(&mut self, call: &mut Call<'_>, options: &PairOptions) {
+        let (Some(dismissal), Some(member)) = (&mut self.dismissal, self.members.first()) else {
+            return;
+        };
+        let waited = call.now.since(dismissal.since);
+        if waited >= options.timeout && dismissal.asked.is_none() {
+            dismissal.asked = Some(Claim {
+                epoch: Epoch(options.epoch.0.saturating_add(1)),
+                owner: options.owner,
+                after: Some(options.primary),
+                heirs: Vec::new(),
+                kind: ClaimKind::Resolve,
+            });
+            dismissal.retry = Some(call.now);
+        }
+        if let (Some(claim), Some(at)) = (&dismissal.asked, dismissal.retry)
+            && call.now >= at
+        {
+            dismissal.retry = None;
+            call.metrics.claims += 1;
+            call.out.push_back(Action::Ask(claim.clone()));
+        }
+        if waited >= Span(options.timeout.0 * limits::DISMISS_TIMEOUTS) && !dismissal.told {
+            dismissal.told = true;
+            call.out.push_back(Action::Tell(News::NotDismissed(member.id)));
+        }
+    }
+
+    /// When a dismissal that is under way must be looked at again.
+    fn dismissal_due(&self, timeout: Span) -> Option<Time> {
+        let dismissal = self.dismissal.as_ref()?;
+        let ask = dismissal.asked.is_none().then(|| dismissal.since.after(timeout));
+        let give_up =
+            (!dismissal.told).then(|| dismissal.since.after(Span(timeout.0 * limits::DISMISS_TIMEOUTS)));
+        earliest([ask, give_up, dismissal.retry])
+    }
+
+    /// The link to the backup.
+    #[must_use]
+    pub fn peer(&self) -> PeerId {
+        self.members.first().map(|member| member.id).unwrap_or_default()
+    }
+
     /// The suspicion, if a backup has been silent or slow for too long.
     fn suspect(&self, now: Time) -> Option<Change> {
         let stands = self
             .stands
             .is_some_and(|since| now.since(since) >= limits::SLOW_DROP);
+        if self.dismissal.as_ref().is_some_and(|dismissal| !dismissal.told) {
+            // The arbiter is about to exclude it, and the guest need not stand for that.
+            return None;
+        }
         self.members
             .iter()
             .find_map(|member| member.suspects(now))
@@ -188,8 +295,15 @@ impl Primary {
     }
 
     /// Runs the guest for a slice, if it may run.
-    pub fn slice<G: Guest>(&mut self, call: &mut Call<'_>, cut: &dyn Cut, guest: &mut G) -> Option<Change> {
+    pub fn slice<G: Guest>(
+        &mut self,
+        call: &mut Call<'_>,
+        cut: &dyn Cut,
+        guest: &mut G,
+        options: &PairOptions,
+    ) -> Option<Change> {
         self.look_at_members(call.now);
+        self.look_at_dismissal(call, options);
         if let Some(change) = self.suspect(call.now) {
             return Some(change);
         }
@@ -396,7 +510,7 @@ impl Primary {
     }
 
     /// The earliest time at which there is something to do; `None`: only when an event comes.
-    pub fn deadline(&self) -> Option<Time> {
+    pub fn deadline(&self, timeout: Span) -> Option<Time> {
         let wake = if self.stands.is_some() || self.leaving.is_some() {
             None
         } else {
@@ -409,6 +523,7 @@ impl Primary {
         earliest([
             wake,
             self.flush_due(),
+            self.dismissal_due(timeout),
             self.leaving.map(|since| since.after(limits::LEAVE_PATIENCE)),
             self.members.iter().map(Follower::deadline).min(),
         ])

@@ -25,6 +25,7 @@ use crate::roles::call::{Call, earliest};
 use crate::roles::claiming::{Claiming, Was};
 use crate::roles::gate::Output;
 use crate::roles::live::{Live, refuse};
+use crate::roles::primary::Primary;
 use crate::roles::table::Change;
 use crate::time::Time;
 
@@ -45,6 +46,30 @@ impl Solo {
         }
     }
 
+    /// A primary that nobody else can follow any more shows what it held, in order, and goes on alone.
+    pub fn from_primary(call: &mut Call<'_>, primary: Primary) -> Solo {
+        // FT 2.3-a: nobody reads the log from here on, unless it also goes to a file.
+        let (mut live, mut gate) = primary.into_parts();
+        live.recorder.log.set_wanted(live.file);
+        let mut solo = Solo { live, clone: None };
+
+        while let Some(released) = gate.force(call.now) {
+            call.metrics.output_delay.add(released.delay);
+            match released.output {
+                Output::Change(id) => {
+                    solo.live.released += 1;
+                    call.metrics.outputs_released += 1;
+                    solo.live.disks.release(id);
+                }
+                Output::Shown(shown) => solo.live.emit(call, Outward::Shown(shown)),
+            }
+        }
+        call.metrics.outputs_held = 0;
+        call.metrics.held_bytes = 0;
+        solo.live.issue(call);
+        solo
+    }
+
     /// After a claim was won: shows what was held or kept back, in order, and goes on.
     pub fn from_claim<G: Guest>(
         call: &mut Call<'_>,
@@ -53,27 +78,7 @@ impl Solo {
         claiming: Claiming,
     ) -> Solo {
         match claiming.was {
-            Was::Primary(primary) => {
-                // FT 2.3-a: nobody reads the log from here on, unless it also goes to a file.
-                let (mut live, mut gate) = primary.into_parts();
-                live.recorder.log.set_wanted(live.file);
-                let mut solo = Solo { live, clone: None };
-                while let Some(released) = gate.force(call.now) {
-                    call.metrics.output_delay.add(released.delay);
-                    match released.output {
-                        Output::Change(id) => {
-                            solo.live.released += 1;
-                            call.metrics.outputs_released += 1;
-                            solo.live.disks.release(id);
-                        }
-                        Output::Shown(shown) => solo.live.emit(call, Outward::Shown(shown)),
-                    }
-                }
-                call.metrics.outputs_held = 0;
-                call.metrics.held_bytes = 0;
-                solo.live.issue(call);
-                solo
-            }
+            Was::Primary(primary) => Solo::from_primary(call, *primary),
             Was::Backup(mut backup) => {
                 let file = options.record.is_some();
                 let (base, mtime) = backup.clock(call.now, guest.mtime());
@@ -144,7 +149,9 @@ impl Solo {
             return None;
         }
         let mut end = None;
-        if let Some(source) = &mut self.clone {
+        if event == Event::Unprotect {
+            end = Some(End::Abandoned("the VM's operator wants no backup".to_owned()));
+        } else if let Some(source) = &mut self.clone {
             end = source.handle(call, &event, self.live.recorder.log.step()).err();
         }
         // A replica that is alone has no open claim, and nobody to leave the VM to.

@@ -3,7 +3,8 @@
 //! A handler of a role gives a [`Change`], `Node` asks here what becomes of the role, and panics if the table
 //! has no such change. docs/protocol.md shows the table as this file's test writes it.
 //!
-//! Nothing here acts on a change, and `Claiming` is the only role from which one leads to `Solo`.
+//! Nothing here acts on a change. Two roles lead to `Solo`: `Claiming`, and a `Primary` whose backup can never
+//! claim.
 
 use machine::PowerState;
 
@@ -31,6 +32,10 @@ pub enum Change {
     Guarded,
     /// The apprentice will not become a member; the sentence says why.
     Abandoned(String),
+    /// The backup has promised never to claim, as its primary's operator wants.
+    Dismissed,
+    /// The only backup has promised never to claim.
+    Alone,
 }
 
 /// [`Change`] without its details, for the table.
@@ -54,6 +59,10 @@ pub enum Cause {
     Guarded,
     /// The apprentice will not become a member: [`Change::Abandoned`].
     Abandoned,
+    /// The backup was dismissed: [`Change::Dismissed`].
+    Dismissed,
+    /// The primary has no backup any more: [`Change::Alone`].
+    Alone,
 }
 
 impl Change {
@@ -70,6 +79,8 @@ impl Change {
             Change::Left => Cause::Left,
             Change::Guarded => Cause::Guarded,
             Change::Abandoned(_) => Cause::Abandoned,
+            Change::Dismissed => Cause::Dismissed,
+            Change::Alone => Cause::Alone,
         }
     }
 }
@@ -100,6 +111,11 @@ pub fn next(from: RoleName, cause: Cause) -> Option<RoleName> {
         (RoleName::Apprentice, Cause::Guarded) => Some(RoleName::Backup),
         // An apprentice that is no member yet never claims, whatever becomes of the owner.
         (RoleName::Apprentice, Cause::Abandoned) => Some(RoleName::Halted),
+        // Nobody else may claim: the backup has promised so, or the arbiter has given the primary the epoch
+        // after the pair's while the guest ran.
+        (RoleName::Primary, Cause::Alone | Cause::Won) => Some(RoleName::Solo),
+        (RoleName::Primary, Cause::Lost) => Some(RoleName::Halted),
+        (RoleName::Backup, Cause::Dismissed) => Some(RoleName::Halted),
         // An owner that was alone learns that it has been superseded before it takes a member.
         (RoleName::Solo, Cause::Lost) => Some(RoleName::Halted),
         _ => None,
@@ -118,7 +134,7 @@ mod tests {
         RoleName::Claiming,
         RoleName::Halted,
     ];
-    const CAUSES: [Cause; 9] = [
+    const CAUSES: [Cause; 11] = [
         Cause::Suspect,
         Cause::Won,
         Cause::Lost,
@@ -128,6 +144,8 @@ mod tests {
         Cause::Left,
         Cause::Guarded,
         Cause::Abandoned,
+        Cause::Dismissed,
+        Cause::Alone,
     ];
 
     fn table() -> String {
@@ -162,7 +180,9 @@ mod tests {
         for from in ROLES {
             for cause in CAUSES {
                 if next(from, cause) == Some(RoleName::Solo) {
-                    assert_eq!((from, cause), (RoleName::Claiming, Cause::Won));
+                    // A primary is live already, and stays so when nobody else can be.
+                    let is_live = from == RoleName::Primary && matches!(cause, Cause::Won | Cause::Alone);
+                    assert!(is_live || (from, cause) == (RoleName::Claiming, Cause::Won));
                 }
             }
         }
