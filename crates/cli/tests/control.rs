@@ -528,9 +528,18 @@ fn a_process_that_is_stopped_is_unknown_and_comes_back() {
 }
 
 #[test]
-fn only_the_user_of_a_vm_may_ask_it() {
+fn only_the_user_of_a_vm_may_ask_it_and_who_is_asked_is_in_the_sandbox() {
     let site = Site::new();
-    let _web = site.runs("web");
+    let web = site.runs("web");
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", web.child.id())).unwrap();
+    let threads: Vec<String> = tasks
+        .map(|task| std::fs::read_to_string(task.unwrap().path().join("status")).unwrap())
+        .collect();
+    let control = threads
+        .iter()
+        .find(|status| status.starts_with("Name:\tcontrol\n"));
+    let has = |words: &str| control.unwrap().contains(words);
+    assert!(has("\nSeccomp:\t2\n") && has("\nNoNewPrivs:\t1\n"), "{control:?}");
     let mode = |path: &PathBuf| path.metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&site.sockets()[0].1), 0o600);
     assert_eq!(mode(&site.path("run/lockstep")), 0o700);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use os::limits::LAST_WORDS_PATIENCE;
 use os::sandbox::{self, Kind};
 use os::wake::Waker;
-use report::Reason;
+use report::{Listener, Reason};
 
 use crate::desk::{CallerId, Course, Desk};
 use crate::limits::ANSWERS_MAX;
@@ -61,7 +61,7 @@ impl Control {
 
     /// What keeps a line of events for callers, and gives it to those who follow.
     #[must_use]
-    pub fn tap(&self) -> Box<dyn Fn(&[u8]) + Send> {
+    pub fn tap(&self) -> Listener {
         let desk = Arc::clone(&self.desk);
         Box::new(move |line| {
             desk.lines.push(line);

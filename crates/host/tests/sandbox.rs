@@ -165,6 +165,7 @@ fn child_that_tries() {
         "log" => Kind::Log,
         "arbiter" => Kind::Arbiter,
         "console" => Kind::Console,
+        "control" => Kind::Control,
         "cable" => Kind::Cable,
         _ => Kind::Gateway,
     };
@@ -307,7 +308,9 @@ fn takeover(vm: &Path) -> io::Result<()> {
     }
 }
 
-const THREADS: [&str; 7] = ["guest", "disk", "log", "arbiter", "console", "cable", "gateway"];
+const THREADS: [&str; 8] = [
+    "guest", "disk", "log", "arbiter", "console", "control", "cable", "gateway",
+];
 
 #[test]
 fn what_only_an_attacker_asks_for_ends_the_process() {
@@ -406,7 +409,7 @@ fn a_replica_calls_its_gateway_and_nobody_else() {
         site.is_refused(&format!("{thread} a call to another port by its first data"));
         site.is_refused(&format!("{thread} a datagram socket"));
     }
-    for thread in ["disk", "log", "arbiter", "console"] {
+    for thread in ["disk", "log", "arbiter", "console", "control"] {
         site.is_refused(&format!("{thread} a stream socket"));
     }
     for attempt in [
@@ -421,7 +424,7 @@ fn a_replica_calls_its_gateway_and_nobody_else() {
 #[test]
 fn a_replica_sends_to_whom_it_is_connected_and_to_nobody_else() {
     let site = Site::new();
-    for thread in ["guest", "disk", "log", "arbiter", "console", "cable"] {
+    for thread in ["guest", "disk", "log", "arbiter", "console", "control", "cable"] {
         site.succeeds(&format!("{thread} a datagram to its peer"));
         site.is_refused(&format!("{thread} a datagram to a stranger"));
         // A message's address is where no filter can look.
@@ -443,6 +446,19 @@ fn what_a_takeover_needs_is_still_there() {
         "gateway reading /etc/resolv.conf",
     ] {
         site.succeeds(attempt);
+    }
+}
+
+#[test]
+fn the_thread_that_talks_to_callers_has_no_file_at_all() {
+    let site = Site::new();
+    for attempt in [
+        "the disk again",
+        "the locks of a takeover",
+        "the rotation of events",
+        "reading /proc/self/statm",
+    ] {
+        site.is_refused(&format!("control {attempt}"));
     }
 }
 

@@ -81,8 +81,11 @@ pub struct Reporter {
     tap: Option<Tap>,
 }
 
-/// Whoever gets every line of events beside the file; called on the guest thread, so it must not wait.
-struct Tap(Box<dyn Fn(&[u8]) + Send>);
+/// Gets every line of events, each with its line feed, on the guest thread: it must not wait.
+pub type Listener = Box<dyn Fn(&[u8]) + Send>;
+
+/// Whoever gets every line of events beside the file.
+struct Tap(Listener);
 
 impl fmt::Debug for Tap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -142,10 +145,9 @@ impl Reporter {
         })
     }
 
-    /// Gives every further line of events to `tap` too, each with its line feed. `tap` is called on the guest
-    /// thread, so it must not wait.
-    pub fn also_to(&mut self, tap: Box<dyn Fn(&[u8]) + Send>) {
-        self.tap = Some(Tap(tap));
+    /// Gives every further line of events to `listener` too.
+    pub fn also_to(&mut self, listener: Listener) {
+        self.tap = Some(Tap(listener));
     }
 
     /// How the VM's protection has gone until now.

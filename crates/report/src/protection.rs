@@ -366,3 +366,204 @@ pub fn copied(pages: u64, owed: u64) -> (u64, u64) {
     let bytes = |pages: u64| pages.saturating_mul(PAGE as u64);
     (bytes(pages), bytes(pages.saturating_add(owed)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Course, HaltCode, OnPanic, SuspicionWord};
+
+    /// A role, as the reporter tells it.
+    fn role(role: RoleWord) -> Happening {
+        Happening::Role {
+            role,
+            epoch: 1,
+            suspicion: None,
+            detection_ms: 0.0,
+            go_live_ms: 0.0,
+        }
+    }
+
+    fn suspected(whom: RoleWord) -> Happening {
+        Happening::Suspected {
+            whom,
+            peer: "10.0.0.2:7800".into(),
+            why: SuspicionWord::Silence,
+            reason: None,
+            after_ms: 500.0,
+        }
+    }
+
+    fn alone() -> Happening {
+        Happening::Alone {
+            epoch: 2,
+            peer: "10.0.0.2:7800".into(),
+            why: SuspicionWord::Silence,
+        }
+    }
+
+    fn cloning(phase: PhaseWord) -> Happening {
+        let peer = "10.0.0.3:7800".into();
+        Happening::Cloning { peer, phase }
+    }
+
+    fn failed() -> Happening {
+        Happening::CloneFailed {
+            peer: "10.0.0.3:7800".into(),
+            why: "the link to it broke".into(),
+        }
+    }
+
+    fn protected() -> Happening {
+        Happening::Protected {
+            peer: "10.0.0.3:7800".into(),
+            epoch: 2,
+            took_ms: 1.0,
+            cut_us: 1.0,
+            pages: 1,
+            bytes: 1,
+        }
+    }
+
+    /// What is told after these happenings, the last of them at 1 ns after 1970 for each that was before.
+    fn after(happenings: &[Happening]) -> Protection {
+        let mut guarding = Guarding::default();
+        for (happening, wall_ns) in happenings.iter().zip(1..) {
+            guarding.hear(happening, wall_ns);
+        }
+        guarding.protection(&Metrics::default())
+    }
+
+    fn codes(told: &Protection) -> Vec<&str> {
+        told.reasons.iter().map(|reason| reason.code.as_str()).collect()
+    }
+
+    #[test]
+    fn every_state_but_protected_says_why() {
+        use RoleWord::{Apprentice, Backup, Claiming, Halted, Primary, Solo};
+        let claiming = [role(Primary), role(Claiming), suspected(Backup)];
+        let lost = [&claiming[..], &[role(Solo), alone()]].concat();
+        let takeover = [role(Backup), role(Claiming), suspected(Primary), role(Solo)];
+        let went_live = Happening::GoLive {
+            epoch: 2,
+            was: Backup,
+            after_ms: 500.0,
+        };
+        let comes = [&lost[..], &[cloning(PhaseWord::Copying)]].concat();
+        let cases = [
+            (vec![role(Solo)], StateWord::Unprotected, vec!["user"]),
+            (vec![role(Primary)], StateWord::Protected, vec![]),
+            (vec![role(Backup)], StateWord::Protected, vec![]),
+            (vec![role(Apprentice)], StateWord::Starting, vec!["copying"]),
+            (claiming.to_vec(), StateWord::Standing, vec!["suspected"]),
+            (lost.clone(), StateWord::NeedsBackup, vec!["backup-lost"]),
+            (
+                [&takeover[..], &[went_live]].concat(),
+                StateWord::NeedsBackup,
+                vec!["took-over"],
+            ),
+            (comes.clone(), StateWord::Starting, vec!["copying"]),
+            (
+                [&comes[..], &[failed()]].concat(),
+                StateWord::NeedsBackup,
+                vec!["backup-lost", "clone-failed"],
+            ),
+            (
+                [&comes[..], &[protected(), role(Primary)]].concat(),
+                StateWord::Protected,
+                vec![],
+            ),
+            (vec![role(Primary), role(Halted)], StateWord::Off, vec!["off"]),
+        ];
+        for (happenings, state, expected) in cases {
+            let told = after(&happenings);
+            assert_eq!((told.state, codes(&told)), (state, expected), "{happenings:?}");
+            assert!(
+                told.reasons.iter().all(|reason| reason.sentence.len() > 20),
+                "{told:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_vm_that_was_started_alone_needs_a_backup_once_one_was_wanted() {
+        let told = after(&[role(RoleWord::Solo), cloning(PhaseWord::Arming), failed()]);
+        assert_eq!(told.state, StateWord::NeedsBackup);
+        assert_eq!(
+            told.reasons[0].sentence,
+            "10.0.0.3:7800 has not become the backup: the link to it broke"
+        );
+        assert_eq!(told.phase, None);
+    }
+
+    #[test]
+    fn a_state_is_as_old_as_its_last_change() {
+        let stop = Happening::Stop {
+            by: crate::Wish::Signal,
+            role: RoleWord::Solo,
+            course: Course::Explain,
+        };
+        let since = |happenings: &[Happening]| after(happenings).since_wall_ns;
+        assert_eq!(since(&[role(RoleWord::Solo), stop.clone(), stop.clone()]), 1);
+        assert_eq!(
+            since(&[role(RoleWord::Solo), stop.clone(), role(RoleWord::Primary), stop]),
+            3
+        );
+    }
+
+    #[test]
+    fn what_is_not_as_it_should_be_is_a_flag_with_a_sentence_until_it_is_over() {
+        let mut guarding = Guarding::default();
+        let mut metrics = Metrics {
+            speed_permille: 1000,
+            ..Metrics::default()
+        };
+        let trouble = Happening::DiskTrouble {
+            disk: 0,
+            path: "a".into(),
+            what: "b".into(),
+            sentence: "the disk a is ill".into(),
+            since_ns: 0,
+        };
+        let panic = Happening::GuestPanic {
+            line: "Kernel panic".into(),
+            step: 1,
+            course: OnPanic::Keep,
+        };
+        for happening in [role(RoleWord::Primary), trouble, panic] {
+            guarding.hear(&happening, 1);
+        }
+        (metrics.lag, metrics.speed_permille) = (replica::Span::from_ms(300), 700);
+        let told = guarding.protection(&metrics);
+        use FlagWord::{Behind, DiskTrouble, Panicked, Throttled};
+        assert_eq!(told.flags, [Behind, Throttled, DiskTrouble, Panicked]);
+        assert_eq!(codes(&told), ["behind", "throttled", "disk-away", "panicked"]);
+        assert_eq!(
+            (told.state, guarding.guest()),
+            (StateWord::Protected, GuestWord::Panicked)
+        );
+        let well = Happening::DiskWell {
+            disk: 0,
+            path: "a".into(),
+            lasted_ms: 1.0,
+        };
+        for happening in [
+            well,
+            Happening::Reset {
+                by: crate::Wish::Control,
+            },
+        ] {
+            guarding.hear(&happening, 2);
+        }
+        (metrics.lag, metrics.speed_permille) = (replica::Span(0), 1000);
+        assert_eq!(guarding.protection(&metrics).flags, []);
+        let ending = crate::Ending {
+            code: HaltCode::Off,
+            sentence: "the guest is off".into(),
+            ..crate::Ending::default()
+        };
+        guarding.hear(&Happening::Halt(ending), 3);
+        let told = guarding.protection(&metrics);
+        assert_eq!((told.state, guarding.guest()), (StateWord::Off, GuestWord::Off));
+        assert_eq!(told.reasons[0].sentence, "the guest is off");
+    }
+}

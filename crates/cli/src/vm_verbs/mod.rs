@@ -53,7 +53,7 @@ pub fn status(args: &StatusArgs) -> Result<ExitCode> {
     match (name, args.json) {
         (Some(name), _) if all.is_empty() => return Err(VerbError::NoAnswer(name.clone()).into()),
         (None, false) if all.is_empty() => {
-            tell!("lockstep: no VM with a name of its own runs here as this user")
+            tell!("lockstep: no VM with a name of its own runs here as this user");
         }
         (_, true) => all.iter().try_for_each(|status| {
             say!("{}", serde_json::to_string(status)?);
@@ -100,6 +100,6 @@ pub fn reset(args: &ResetArgs) -> Result<()> {
 pub fn events(args: &EventsOfArgs) -> Result<()> {
     let process = control::process(&spec::local_directory(), &args.name)?;
     Ok(control::events(&process, args.follow, &mut |line| {
-        say!("{line}")
+        say!("{line}");
     })?)
 }
