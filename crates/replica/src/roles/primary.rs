@@ -169,8 +169,13 @@ impl Primary {
                 self.send_frames(call);
                 None
             }
-            // It has promised never to claim. It says so when it was asked, however late.
-            Ok(Message::Dismissed) => Some(Change::Alone),
+            // It has promised never to claim. Once the arbiter was asked, its verdict is waited for all the same:
+            // it may have closed the epoch in which this side would go on.
+            Ok(Message::Dismissed) => match &self.dismissal {
+                Some(dismissal) if dismissal.asked.is_none() => Some(Change::Alone),
+                Some(_) => None,
+                None => garbage,
+            },
             // It was sent before the entry came that made this backup a member.
             Ok(Message::Following { .. }) => None,
             Ok(Message::Diverged { .. }) => Some(Change::Suspect(Suspicion::Diverged)),
