@@ -1,5 +1,6 @@
 //! How a node runs its guest, and how one half of a pair runs. A world fills these in and gives them to a new
-//! [`crate::Node`]; nothing may change them afterwards.
+//! [`crate::Node`]. Afterwards only the node changes them, and only `epoch` and `primary`, when it has won a
+//! claim.
 
 use crate::event::{Epoch, PeerId};
 use crate::limits;
@@ -31,9 +32,10 @@ pub struct PairOptions {
     pub epoch: Epoch,
     /// This process, as the arbiter knows it: a random number drawn at its start.
     pub owner: u128,
-    /// The process that has `epoch` at the arbiter: the primary of this pair, on both sides.
+    /// The process that has `epoch` at the arbiter: the primary of this pair, on both sides, or this process
+    /// if its guest runs alone.
     pub primary: u128,
-    /// The link to the other half of the pair.
+    /// The link to the other half of the pair. It means nothing for an owner whose guest runs alone.
     pub peer: PeerId,
     /// Silence for this long is suspicion. At least 100 ms, default 500 ms; equal on both sides.
     pub timeout: Span,

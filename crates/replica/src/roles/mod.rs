@@ -2,9 +2,9 @@
 //! it. `Node` holds one role and passes each event and each slice on to it.
 //!
 //! From below: `call` is what every handler is given, `table` says how a role changes, `gate` holds outputs,
-//! `live` keeps a guest that runs live. `primary` and `backup` are the halves of a pair, `apprentice` is what
-//! becomes a backup of a guest that runs, `claiming` is what
-//! either becomes when it suspects the other, and `solo` is what is left of a pair in the end.
+//! `live` keeps a guest that runs live. `primary` and `backup` are the halves of a pair, `apprentice` is on
+//! its way to be the backup of a guest that runs, `claiming` is what either half becomes when it suspects the
+//! other, and `solo` runs a guest alone.
 //!
 //! What the guest gives out passes these stations; each has a type that knows no more than it must:
 //!
