@@ -7,8 +7,11 @@ mod world;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use machine::{Effect, Input, PowerState};
-use replica::{Event, Guest, Halt, Next, Node, Options, Span, Time};
-use world::{A, Toy, World};
+use replica::peer::message::Message;
+use replica::{
+    Action, Event, Guest, Halt, Hello, Joined, Next, Node, Options, PairOptions, PeerId, Side, Span, Time,
+};
+use world::{A, Toy, World, options};
 
 #[test]
 fn outputs_leave_at_once_and_nothing_is_logged() {
@@ -80,4 +83,33 @@ fn a_flood_is_dropped_and_counted_not_stored() {
     assert!(world.process(A).node.metrics().inputs_dropped > 4_000);
     world.run_for(Span::from_ms(100));
     assert!(world.process(A).node.guest().now().0 > 0);
+}
+
+#[test]
+fn an_owner_greets_an_apprentice_with_the_timeout_by_which_it_counts_its_lease() {
+    // The pair before had a backup with a longer timeout than this VM is configured with.
+    let (now, timeout) = (Time(1_000), Span::from_ms(2_000));
+    let options = PairOptions {
+        timeout,
+        ..options(1)
+    };
+    let mut node = Node::owner(Toy::new(), now, options);
+    let joined = Joined {
+        peer: PeerId(5),
+        me: Hello {
+            vm: "db".to_owned(),
+            side: Side::Primary,
+            owner: 1,
+            timeout: Span::from_ms(500),
+            header: None,
+            settings: String::new(),
+        },
+        token: [7; 16],
+    };
+    node.handle(now, Event::Joined(Box::new(joined)));
+    let said = std::iter::from_fn(|| node.poll(now)).find_map(|action| match action {
+        Action::Send(_, message) => Message::decode(&message).ok(),
+        _ => None,
+    });
+    assert!(matches!(said, Some(Message::Hello(hello)) if hello.timeout == timeout));
 }

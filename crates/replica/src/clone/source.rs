@@ -93,7 +93,11 @@ pub struct Source {
 impl Source {
     /// Greets the process at the other end of a fresh link.
     pub fn new(call: &mut Call<'_>, joined: Joined, options: &PairOptions) -> Source {
-        let Joined { peer, me, token } = joined;
+        let Joined { peer, mut me, token } = joined;
+        // The pair has the longer timeout of both sides. This side's must be the one by which its node counts
+        // the lease, which may be longer than the configured one after an earlier pair: else the lease would
+        // outlast the promise in an acknowledgement.
+        me.timeout = options.timeout;
         call.out
             .push_back(Action::Tell(News::Cloning(peer, Phase::Connecting)));
         let handshake = Handshake::of_running(call.now, me, options.epoch, token);
