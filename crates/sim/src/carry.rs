@@ -114,14 +114,18 @@ impl<G: Subject> World<G> {
             Action::Ask(claim) => {
                 let told = self.role_suspects_left(who);
                 let lease = Span(self.options.timeout.0 - self.options.timeout.0 / LEASE_MARGIN_PART);
-                let primary = self.processes[self.checks.single.owner()].clock;
+                let process = &self.processes[who];
+                let (owner, follows) = (process.owner, process.follows);
                 let checks = &mut self.checks;
-                if who != checks.single.owner() && !self.options.deaf && !told {
-                    let over = |echo: Time| primary.when(echo.after(lease));
+                if let Some(primary) = follows
+                    && !self.options.deaf
+                    && !told
+                {
+                    let clock = self.processes[primary].clock;
+                    let over = |echo: Time| clock.when(echo.after(lease));
                     checks.single.may_ask(who, self.now, over)?;
                 }
                 checks.single.on_ask(who, claim.epoch)?;
-                let owner = self.processes[who].owner;
                 ensure(claim.owner == owner, Check::SinglePrimary, || {
                     format!("{who} asks for {claim:?}")
                 })

@@ -93,7 +93,9 @@ impl Client {
         self.replies.insert(seq, content);
         if self.waiting && seq == self.seq {
             self.waiting = false;
-            self.due = (!self.leaving).then(|| now.after(self.think));
+            // A client that has stopped is not due any more, whatever comes.
+            let goes_on = self.due.is_some() && self.payload != PAYLOAD_OFF;
+            self.due = goes_on.then(|| now.after(self.think));
         }
         Ok(())
     }

@@ -68,6 +68,7 @@ impl<G: Subject> World<G> {
             }
             What::Client => self.on_client(),
             What::Typing => self.on_typing(),
+            What::Keeper => self.on_keeper(),
             What::Ports(who) => self.on_ports(who),
             What::Fault(fault) if !self.healed => self.strike(&fault),
             What::Fault(_) => {}

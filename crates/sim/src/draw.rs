@@ -12,7 +12,7 @@ use crate::{
     cache::{Access, CacheOptions},
     faults::{Armed, Death, Fault, Trigger},
     host::Drift,
-    names::ProcessId,
+    names::{HostId, ProcessId},
     options::{Options, ms, us},
     random::Random,
 };
@@ -70,6 +70,33 @@ impl Options {
         // These are drawn apart, so that all else of a seed stays what it was.
         options.arbiter.apart = Random::new(seed ^ 0xa9a7).permille(100);
         options.draw_cache_faults();
+        options
+    }
+
+    /// A world of the same seed in which hosts and processes go on dying, dead hosts return, and the guest is
+    /// protected again as long as there is a host for it.
+    #[must_use]
+    pub fn draw_life(seed: u64) -> Options {
+        let random = &mut Random::new(mix(seed, 0x11fe));
+        let mut options = Options::draw(seed);
+        options.keeper = Some(random.span(us(500), ms(20)));
+        for _ in 0..random.below(3) {
+            let host = random.pick(&options.hosts);
+            options.hosts.push(host);
+        }
+        options.unsafe_for = Span(options.unsafe_for.0 + random.span(ms(500), ms(4_000)).0);
+        let end = options.unsafe_for.0;
+        for process in 0..random.between(2, 8) {
+            let death = random.pick(&[Death::Process, Death::Host]);
+            let fault = Fault::Crash(ProcessId::nth(process as usize), death);
+            options.arm_or_time(random, fault, |random| Time(random.below(end)));
+        }
+        for _ in 0..random.below(12) {
+            let host = HostId(random.below(options.hosts.len() as u64) as usize);
+            let at = Time(random.below(end));
+            options.timed.push((at, Fault::Return(host)));
+        }
+        options.timed.sort_by_key(|(at, _)| *at);
         options
     }
 

@@ -8,7 +8,7 @@ use std::fmt;
 use machine::Control;
 use replica::Span;
 
-use crate::names::ProcessId;
+use crate::names::{HostId, ProcessId};
 
 /// How a process dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +50,35 @@ pub enum Fault {
     Operator(Control),
     /// The next flush of this process's host fails, and the host forgets what it could not write.
     FlushFails(ProcessId),
+    /// A host that died is there again, with no process on it and nothing in its page cache.
+    Return(HostId),
     /// All hosts and the drive lose their power: the end of the guest.
     PowerCut,
+}
+
+impl Fault {
+    /// The process to which the fault happens; `None`: it happens to no single one.
+    #[must_use]
+    pub fn process(&self) -> Option<ProcessId> {
+        match *self {
+            Fault::Crash(who, _)
+            | Fault::Stall(who, _)
+            | Fault::Cut(who, _)
+            | Fault::LinkStuck(who, _)
+            | Fault::PortsLost(who, _)
+            | Fault::Leave(who)
+            | Fault::Slow(who, _)
+            | Fault::FlushFails(who) => Some(who),
+            Fault::CutAll(_)
+            | Fault::Reset
+            | Fault::HeartbeatsLost(_)
+            | Fault::ArbiterAway(_)
+            | Fault::DiskAway(_)
+            | Fault::Operator(_)
+            | Fault::Return(_)
+            | Fault::PowerCut => None,
+        }
+    }
 }
 
 /// The doing of a process to which a fault is tied that has no time.
@@ -96,6 +123,7 @@ impl fmt::Display for Fault {
             Fault::Slow(who, permille) => write!(f, "{who} runs at {permille} thousandths"),
             Fault::Operator(control) => write!(f, "operator: {control:?}"),
             Fault::FlushFails(who) => write!(f, "{who}'s next flush fails"),
+            Fault::Return(host) => write!(f, "{host} returns"),
             Fault::PowerCut => write!(f, "power cut: hosts and drive"),
         }
     }

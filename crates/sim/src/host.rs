@@ -50,6 +50,8 @@ pub struct HostOptions {
 pub struct Host {
     /// Can processes run there? If not, the host has died and has not returned.
     pub is_up: bool,
+    /// How often the host has died.
+    pub deaths: u64,
     /// The time until which the host's network ports lead nowhere.
     pub ports_lost: Time,
 }
@@ -59,6 +61,7 @@ impl Default for Host {
     fn default() -> Host {
         Host {
             is_up: true,
+            deaths: 0,
             ports_lost: Time(0),
         }
     }

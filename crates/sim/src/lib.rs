@@ -24,6 +24,7 @@ mod course;
 mod draw;
 pub mod faults;
 pub mod host;
+mod keeper;
 mod layer;
 mod mishap;
 pub mod names;

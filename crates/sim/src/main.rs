@@ -2,7 +2,9 @@
 //!
 //! Only this file of the crate has a clock, arguments and an exit code; the worlds know none of them.
 
-use std::{io::Write, process::ExitCode, sync::atomic::AtomicU64, sync::atomic::Ordering, time::Instant};
+use std::{
+    io::Write, ops::Range, process::ExitCode, sync::atomic::AtomicU64, sync::atomic::Ordering, time::Instant,
+};
 
 use machine::Machine;
 use sim::{Options, Outcome, Toy, Violation, run, subject::Subject, sweep};
@@ -10,6 +12,8 @@ use sim::{Options, Outcome, Toy, Violation, run, subject::Subject, sweep};
 const HELP: &str = "\
 sim toy|machine N [FIRST]       N seeds of the toy guest, or of the real machine
 sim seed toy|machine SEED       one seed with a line per action
+sim life toy|machine N [FIRST]  N seeds of worlds in which the guest is protected again after each failover
+sim life-seed toy|machine SEED  one of those, with a line per action
 sim sweep toy|machine [SEED]    kills each process at every entry and every action of a calm run
 sim broken                      deliberately broken variants: each must be caught (needs --features mutations)
 sim broken WORD N               how many of N seeds catch the variants with this word in their name
@@ -28,18 +32,17 @@ fn main() -> ExitCode {
     }));
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let number = |word: &str| word.replace('_', "").parse::<u64>().ok();
     let done = match words.as_slice() {
-        ["toy", count] => number(count).map(|count| seeds::<Toy>("toy", count, 0)),
-        ["toy", count, first] => number(count)
-            .zip(number(first))
-            .map(|(count, first)| seeds::<Toy>("toy", count, first)),
-        ["machine", count] => number(count).map(|count| seeds::<Machine>("machine", count, 0)),
-        ["machine", count, first] => number(count)
-            .zip(number(first))
-            .map(|(count, first)| seeds::<Machine>("machine", count, first)),
-        ["seed", "toy", seed] => number(seed).map(one::<Toy>),
-        ["seed", "machine", seed] => number(seed).map(one::<Machine>),
+        ["toy", range @ ..] => numbers(range).map(|range| seeds::<Toy>(&PAIRS, "toy", range)),
+        ["machine", range @ ..] => numbers(range).map(|range| seeds::<Machine>(&PAIRS, "machine", range)),
+        ["life", "toy", range @ ..] => numbers(range).map(|range| seeds::<Toy>(&LIVES, "toy", range)),
+        ["life", "machine", range @ ..] => {
+            numbers(range).map(|range| seeds::<Machine>(&LIVES, "machine", range))
+        }
+        ["seed", "toy", seed] => number(seed).map(|seed| one::<Toy>(&PAIRS, seed)),
+        ["seed", "machine", seed] => number(seed).map(|seed| one::<Machine>(&PAIRS, seed)),
+        ["life-seed", "toy", seed] => number(seed).map(|seed| one::<Toy>(&LIVES, seed)),
+        ["life-seed", "machine", seed] => number(seed).map(|seed| one::<Machine>(&LIVES, seed)),
         ["sweep", "toy"] => Some(sweeps::<Toy>("toy", 0)),
         ["sweep", "toy", seed] => number(seed).map(|seed| sweeps::<Toy>("toy", seed)),
         ["sweep", "machine"] => Some(sweeps::<Machine>("machine", 0)),
@@ -57,6 +60,38 @@ fn main() -> ExitCode {
         }
     }
 }
+
+fn number(word: &str) -> Option<u64> {
+    word.replace('_', "").parse().ok()
+}
+
+/// The seeds that `N [FIRST]` means.
+fn numbers(words: &[&str]) -> Option<Range<u64>> {
+    let (count, first) = match words {
+        [count] => (number(count)?, 0),
+        [count, first] => (number(count)?, number(first)?),
+        _ => return None,
+    };
+    Some(first..first.checked_add(count)?)
+}
+
+/// A kind of worlds: how a seed is drawn, and the command that replays one.
+struct Kind {
+    draw: fn(u64) -> Options,
+    replay: &'static str,
+}
+
+/// Worlds with one pair.
+const PAIRS: Kind = Kind {
+    draw: Options::draw,
+    replay: "seed",
+};
+
+/// Worlds with a keeper.
+const LIVES: Kind = Kind {
+    draw: Options::draw_life,
+    replay: "life-seed",
+};
 
 /// What the worlds of all seeds came to.
 #[derive(Default)]
@@ -80,18 +115,22 @@ impl Totals {
     }
 }
 
-fn seeds<G: Subject<Config = u64>>(guest: &str, count: u64, first: u64) -> bool {
+fn seeds<G: Subject<Config = u64>>(kind: &Kind, guest: &str, range: Range<u64>) -> bool {
+    let count = range.end - range.start;
     let (began, mut told) = (Instant::now(), Instant::now());
     let (mut totals, mut violations) = (Totals::default(), 0);
-    for (index, seed) in (first..first + count).enumerate() {
+    for (index, seed) in range.enumerate() {
         SEED.store(seed, Ordering::Relaxed);
-        let options = Options::draw(seed);
+        let options = (kind.draw)(seed);
         let outcome = run::run::<G>(options.clone(), seed, None);
         totals.add(&outcome);
         if let Some(violation) = &outcome.violation {
             violations += 1;
             report(&options, violation);
-            println!("replay: cargo run --release -p sim -- seed {guest} {seed}");
+            println!(
+                "replay: cargo run --release -p sim -- {} {guest} {seed}",
+                kind.replay
+            );
         }
         if told.elapsed().as_secs() >= 10 {
             told = Instant::now();
@@ -122,9 +161,9 @@ fn report(options: &Options, violation: &Violation) {
     println!("\nVIOLATION {:?}: {}\n{options}", violation.check, violation.what);
 }
 
-fn one<G: Subject<Config = u64>>(seed: u64) -> bool {
+fn one<G: Subject<Config = u64>>(kind: &Kind, seed: u64) -> bool {
     SEED.store(seed, Ordering::Relaxed);
-    let options = Options::draw(seed);
+    let options = (kind.draw)(seed);
     let mut out = std::io::BufWriter::new(std::io::stdout());
     let _ = writeln!(out, "{options}{}", sim::trace::LEGEND);
     let tracer = move |line: &str| {

@@ -42,7 +42,9 @@ impl<G: Subject> World<G> {
                     self.kill(*victim);
                 }
                 self.storage.caches().host_dies(host);
-                self.hosts[host.0].is_up = false;
+                let host = &mut self.hosts[host.0];
+                host.is_up = false;
+                host.deaths += 1;
                 for victim in victims {
                     self.lose_links(victim, death);
                 }
@@ -112,6 +114,10 @@ impl<G: Subject> World<G> {
 
     /// Something goes wrong now.
     pub fn strike(&mut self, fault: &Fault) {
+        // Nothing can happen to a process that was not started.
+        if fault.process().is_some_and(|who| who >= self.processes.next()) {
+            return;
+        }
         self.trace(None, || format!("! {fault}"));
         match *fault {
             Fault::Crash(who, death) => self.crash(who, death),
@@ -153,6 +159,7 @@ impl<G: Subject> World<G> {
                 self.storage.caches().fail_flush(host);
             }
             // For a guest that is off `run.rs` looks in the end at what a power cut would leave.
+            Fault::Return(host) => self.hosts[host.0].is_up = true,
             Fault::PowerCut if self.is_off() => {}
             Fault::PowerCut => {
                 for who in self.processes.names() {

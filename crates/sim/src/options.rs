@@ -47,6 +47,8 @@ pub struct Options {
     pub think: Span,
     /// Do all processes write a log file?
     pub record: bool,
+    /// How often somebody looks whether the guest could be protected again; `None`: never.
+    pub keeper: Option<Span>,
     /// How often somebody types at the console; `None`: never.
     pub typing: Option<Span>,
     /// How many of a thousand inputs also reach the processes that have not the guest's address.
@@ -129,6 +131,7 @@ impl Options {
             patience: ms(200),
             think: ms(2),
             record: true,
+            keeper: None,
             typing: None,
             stray_permille: 0,
             cut_permille: 0,

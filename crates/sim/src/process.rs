@@ -56,7 +56,8 @@ pub struct Process<G: Subject> {
     pub node: Option<Node<Watched<G>>>,
     /// The host that the process runs on.
     pub host: HostId,
-    /// The process whose log it was born to replay; `None`: it was born to write one.
+    /// The process whose log it replays, or did as long as it was a backup; `None`: it is not a backup of the
+    /// pair that it joined last.
     pub follows: Option<ProcessId>,
     /// The link on which its node speaks; `None`: nobody was ever connected with it.
     pub link: Option<LinkId>,
@@ -86,6 +87,8 @@ pub struct Process<G: Subject> {
     pub in_hand: Option<Action>,
     /// What the process appended to its log file.
     pub file: Vec<u8>,
+    /// Does the process write a log file?
+    pub records: bool,
     /// How many actions the node has handed out.
     pub actions: u64,
     /// How many releases and disk requests were carried out.
@@ -94,78 +97,92 @@ pub struct Process<G: Subject> {
     pub epoch: Epoch,
     /// The number by which the arbiter knows the process.
     pub owner: u128,
-    /// The number by which the arbiter knows the primary of the pair that it was born into.
+    /// The number by which the arbiter knows the primary of the pair that it joined last.
     pub primary: u128,
     /// Has the operator wanted the process to leave the VM to its peer?
     pub told_to_leave: bool,
 }
 
-/// How a process comes into the world.
-#[derive(Clone, Copy, Debug)]
-pub struct Birth {
-    /// The name of the process.
-    pub who: ProcessId,
-    /// The host that it runs on, for its whole life.
-    pub host: HostId,
-    /// The epoch that it is born into.
+/// One half of a pair, right after the handshake.
+#[derive(Debug)]
+pub struct Half<G> {
+    /// The guest, at the step from which the pair lives.
+    pub guest: G,
+    /// The life of the guest up to there.
+    pub tape: Tape,
+    /// The epoch of the pair.
     pub epoch: Epoch,
-    /// The process whose log it replays, which has the epoch; `None`: it is itself the one that has.
+    /// The process whose log this half replays, which has the epoch; `None`: it is this half that has it.
     pub follows: Option<ProcessId>,
 }
 
 impl<G: Subject> Process<G> {
     /// A process right after the handshake, at true time `now`.
-    pub fn new(options: &Options, config: &G::Config, birth: Birth, now: Time) -> Process<G> {
-        let HostOptions { speed, clock } = options.hosts[birth.host.0];
-        let fuel = Rc::new(Cell::new(u64::MAX));
-        let watched = Watched::new(G::boot(config), Rc::clone(&fuel));
-        let tape = watched.tape();
-        let owner = owner(options.seed, birth.who);
-        let primary = birth
-            .follows
-            .map_or(owner, |primary| crate::process::owner(options.seed, primary));
-        let pair = PairOptions {
-            peer: PeerId(0),
-            epoch: birth.epoch,
-            owner,
-            primary,
-            timeout: options.timeout,
-            notice: Notice::TimeoutOnly,
-            run: RunOptions {
-                digest_every: Some(options.digest_every),
-                record: options.record.then(header),
-            },
-        };
-        let local = clock.shows(now);
-        let node = match birth.follows {
-            None => Node::primary(watched, local, pair),
-            Some(_) => Node::backup(watched, local, pair),
-        };
-        Process {
-            node: Some(node),
-            host: birth.host,
-            follows: birth.follows,
+    pub fn new(options: &Options, who: ProcessId, host: HostId, half: Half<G>, now: Time) -> Process<G> {
+        let HostOptions { speed, clock } = options.hosts[host.0];
+        let owner = owner(options.seed, who);
+        let mut process = Process {
+            node: None,
+            host,
+            follows: None,
             link: None,
             no_heartbeats: Time(0),
             life: Life::Running,
             phase: Phase::Waits,
             inbox: VecDeque::new(),
             clock,
-            tape,
-            fuel,
+            tape: Rc::default(),
+            fuel: Rc::new(Cell::new(u64::MAX)),
             speed,
             next: Next::Busy,
             ticket: 0,
             turn_at: None,
             in_hand: None,
             file: Vec::new(),
+            records: false,
             actions: 0,
             deeds: 0,
-            epoch: birth.epoch,
+            epoch: half.epoch,
             owner,
-            primary,
+            primary: owner,
             told_to_leave: false,
-        }
+        };
+        process.join(options, half, now);
+        process
+    }
+
+    /// Makes the process one half of a pair, right after the handshake.
+    pub fn join(&mut self, options: &Options, half: Half<G>, now: Time) {
+        self.follows = half.follows;
+        self.primary = half
+            .follows
+            .map_or(self.owner, |primary| owner(options.seed, primary));
+        // A log file begins with the life of its guest.
+        self.records = options.record && half.tape.is_empty();
+        self.file.clear();
+        let pair = PairOptions {
+            peer: PeerId(0),
+            epoch: half.epoch,
+            owner: self.owner,
+            primary: self.primary,
+            timeout: options.timeout,
+            notice: Notice::TimeoutOnly,
+            run: RunOptions {
+                digest_every: Some(options.digest_every),
+                record: self.records.then(header),
+            },
+        };
+        let watched = Watched::new(half.guest, Rc::clone(&self.fuel), half.tape);
+        self.tape = watched.tape();
+        let local = self.clock.shows(now);
+        self.node = Some(match half.follows {
+            None => Node::primary(watched, local, pair),
+            Some(_) => Node::backup(watched, local, pair),
+        });
+        self.next = Next::Busy;
+        let is_of_former_peer =
+            |event: &Event| matches!(event, Event::Peer(..) | Event::LinkLost(_) | Event::Heartbeat(..));
+        self.inbox.retain(|event| !is_of_former_peer(event));
     }
 
     /// Does the process run?

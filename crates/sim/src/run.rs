@@ -106,7 +106,7 @@ impl<G: Subject> World<G> {
         !self.processes.names().any(may_go_on)
     }
 
-    fn is_anybody_alive(&self) -> bool {
+    pub(crate) fn is_anybody_alive(&self) -> bool {
         self.processes.iter().any(Process::is_alive)
     }
 
@@ -142,6 +142,9 @@ impl<G: Subject> World<G> {
                     RECOVERY.0 / 1_000_000
                 )
             }));
+            if self.options.keeper.is_some() {
+                self.wait_for_protection();
+            }
             if self.options.power_off {
                 self.client.leave();
             } else {
@@ -153,6 +156,20 @@ impl<G: Subject> World<G> {
         } else {
             self.wait_for_quiet()
         }
+    }
+
+    /// Demands that a guest with a keeper is protected again, if there is a host for its backup.
+    fn wait_for_protection(&mut self) {
+        let limit = self.now.after(RECOVERY);
+        let may_wait = |world: &World<G>| world.has_shelter() && !world.is_doomed() && !world.is_off();
+        self.run_while(limit, |world| may_wait(world) && !world.is_protected());
+        let waits = may_wait(self) && !self.is_protected();
+        self.judge(ensure(!waits, Check::Liveness, || {
+            format!(
+                "the guest is not protected {} ms after the client had its answers",
+                RECOVERY.0 / 1_000_000
+            )
+        }));
     }
 
     fn wait_for_off(&mut self) -> bool {
@@ -216,9 +233,9 @@ impl<G: Subject> World<G> {
         // The last output of a guest that is off is the news of that. Nobody needs to show it: the guest is
         // gone.
         let is_off = matches!(process.life, Life::Halted(Halt::Off(_)));
-        let shown = oracle::run::<G>(&self.config, &tape, guest.now(), guest.fingerprint())?;
+        let (_, shown) = oracle::run::<G>(&self.config, &tape, guest.now(), guest.fingerprint())?;
         oracle::compare(&shown, seen, is_off)?;
-        if self.options.record {
+        if process.records {
             logfile::check::<G>(&self.config, &process.file, &shown, is_off)?;
         }
         let content = self.storage.content();

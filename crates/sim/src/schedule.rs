@@ -46,6 +46,8 @@ pub(crate) enum What {
     Client,
     /// Somebody types at the console.
     Typing,
+    /// The keeper looks whether the guest could be protected again.
+    Keeper,
     /// A process's host looks whether its network ports lead somewhere.
     Ports(ProcessId),
     /// Something goes wrong.

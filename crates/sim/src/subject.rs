@@ -46,7 +46,8 @@ pub struct At<T> {
     pub what: T,
 }
 
-/// All that ever went into a guest and came out of it.
+/// All that ever went into a guest and came out of it. A copy of a guest goes on with a copy of its tape, so
+/// a tape always tells a whole life, whichever processes lived it.
 #[derive(Clone, Debug, Default)]
 pub struct Tape {
     /// The inputs, in their order.
@@ -124,11 +125,11 @@ pub struct Watched<G> {
 }
 
 impl<G: Subject> Watched<G> {
-    /// Puts a guest under observation.
-    pub fn new(inner: G, fuel: Rc<Cell<u64>>) -> Watched<G> {
+    /// Puts a guest under observation. `tape` is its life so far: nothing, for a guest at step 0.
+    pub fn new(inner: G, fuel: Rc<Cell<u64>>, tape: Tape) -> Watched<G> {
         Watched {
             inner,
-            tape: Rc::default(),
+            tape: Rc::new(RefCell::new(tape)),
             fuel,
         }
     }

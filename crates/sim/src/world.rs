@@ -7,7 +7,7 @@
 //! judged by the checkers. Everything that takes time or can go wrong is drawn from one stream of random
 //! numbers, and nothing else may enter a world: no clock, no thread, no container with random order.
 
-use replica::{Epoch, Guest, RoleName, Span, Time};
+use replica::{Guest, RoleName, Span, Time};
 
 use crate::{
     arbiter::Arbiter,
@@ -21,11 +21,11 @@ use crate::{
     names::{FIRST, HostId, ProcessId},
     network::{LinkId, Network},
     options::Options,
-    process::{self, Birth, Process, Processes},
+    process::{self, Half, Process, Processes},
     random::Random,
     schedule::{Schedule, What},
     storage::Storage,
-    subject::Subject,
+    subject::{Subject, Tape},
 };
 
 /// What takes the lines of a trace, one for each thing that happens.
@@ -126,33 +126,38 @@ impl<G: Subject> World<G> {
             options,
         };
         let [one, other] = world.options.homes;
-        let primary = world.start(one, FIRST, None);
-        world.start(other, FIRST, Some(primary));
+        let from_power_on = |world: &World<G>, follows| Half {
+            guest: G::boot(&world.config),
+            tape: Tape::default(),
+            epoch: FIRST,
+            follows,
+        };
+        let half = from_power_on(&world, None);
+        let primary = world.start(one, half);
+        let half = from_power_on(&world, Some(primary));
+        world.start(other, half);
         for (at, fault) in world.options.timed.clone() {
             world.schedule(at, What::Fault(fault));
         }
         world.client_appointment();
+        if let Some(every) = world.options.keeper {
+            world.schedule(Time(0).after(every), What::Keeper);
+        }
         if let Some(every) = world.options.typing {
             world.schedule(Time(0).after(every), What::Typing);
         }
         world
     }
 
-    /// Starts a process on a host, right after the handshake. `follows` is the process that has the epoch,
-    /// and whose log the new one replays; `None`: the new process has the epoch.
+    /// Starts a process on a host as one half of a pair, right after the handshake.
     ///
     /// # Panics
     /// If the host is dead.
-    fn start(&mut self, host: HostId, epoch: Epoch, follows: Option<ProcessId>) -> ProcessId {
+    pub(crate) fn start(&mut self, host: HostId, half: Half<G>) -> ProcessId {
         assert!(self.hosts[host.0].is_up, "{host} is dead");
         let who = self.processes.next();
-        let birth = Birth {
-            who,
-            host,
-            epoch,
-            follows,
-        };
-        let process = Process::new(&self.options, &self.config, birth, self.now);
+        let (epoch, follows) = (half.epoch, half.follows);
+        let process = Process::new(&self.options, who, host, half, self.now);
         self.processes.push(process);
         self.storage.caches().open(host);
         self.checks.single.on_join(who, epoch);
@@ -200,6 +205,19 @@ impl<G: Subject> World<G> {
     #[must_use]
     pub fn process(&self, who: ProcessId) -> &Process<G> {
         &self.processes[who]
+    }
+
+    /// The process where the guest lives: the one that has the newest epoch in which anybody has been live.
+    #[must_use]
+    pub fn owner(&self) -> ProcessId {
+        self.checks.single.owner()
+    }
+
+    /// Would the guest survive the death of the process where it lives? Then that has a backup, which lives.
+    #[must_use]
+    pub fn is_protected(&self) -> bool {
+        let backup = self.peer(self.owner()).map(|(_, backup)| self.role(backup));
+        self.role(self.owner()) == Some(RoleName::Primary) && backup == Some(Some(RoleName::Backup))
     }
 
     /// The user of the guest.

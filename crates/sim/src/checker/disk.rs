@@ -38,12 +38,18 @@ impl Disk {
         ensure(submitted == Some(request), Check::Disk, || {
             format!("{who} sends disk request {id} that its guest did not submit like this")
         })?;
-        let answered = |input: &Input| matches!(input, Input::DiskDone { id: done, .. } if *done == id);
-        ensure(
-            !tape.inputs.iter().rev().any(|at| answered(&at.what)),
-            Check::Disk,
-            || format!("{who} sends disk request {id} again though its guest has had the answer"),
-        )?;
+        // A guest that is off takes no answer, and at the step at which it went off one may come after that.
+        let off = tape
+            .effects
+            .last()
+            .filter(|at| matches!(at.what, Effect::PoweredOff(_)));
+        let had_answer = tape.inputs.iter().rev().any(|at| {
+            let answers = matches!(at.what, Input::DiskDone { id: done, .. } if done == id);
+            answers && off.is_none_or(|off| at.step < off.step)
+        });
+        ensure(!had_answer, Check::Disk, || {
+            format!("{who} sends disk request {id} again though its guest has had the answer")
+        })?;
         let in_flight = self.in_flight.entry(who).or_default();
         for earlier in in_flight.values() {
             ensure(

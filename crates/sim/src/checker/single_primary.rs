@@ -121,11 +121,11 @@ impl SinglePrimary {
         part.echoed = part.echoed.max(echo);
     }
 
-    /// `who`, a backup, asks the arbiter. `over` tells when a lease that counts from a time of the clock of
-    /// the process that has the epoch is over.
+    /// `who`, a backup, asks the arbiter. `over` tells when a lease that counts from a time of its primary's
+    /// clock is over.
     ///
     /// # Errors
-    /// If the process that has the epoch may still show something.
+    /// If its primary may still show something.
     pub fn may_ask(
         &self,
         who: ProcessId,
@@ -203,5 +203,86 @@ impl SinglePrimary {
     #[must_use]
     pub fn failovers(&self) -> u64 {
         self.owners.len() as u64 - 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: ProcessId = ProcessId::A;
+    const B: ProcessId = ProcessId::B;
+    const C: ProcessId = ProcessId::nth(2);
+
+    /// A died, B went live in epoch 2 and has C as its backup there.
+    fn second_life() -> SinglePrimary {
+        let mut single = SinglePrimary::default();
+        single.on_join(A, FIRST);
+        single.on_join(B, FIRST);
+        assert_eq!(single.on_ask(B, Epoch(2)), Ok(()));
+        assert_eq!(single.on_go_live(B, Epoch(2), true), Ok(()));
+        single.on_join(B, Epoch(2));
+        single.on_join(C, Epoch(2));
+        single
+    }
+
+    #[test]
+    fn in_each_life_one_process_shows_what_there_is() {
+        let mut single = second_life();
+        assert_eq!(
+            (single.owner(), single.live(), single.failovers()),
+            (B, Some(B), 1)
+        );
+        assert_eq!(single.may_show(B, false, "shows"), Ok(()));
+        for other in [A, C] {
+            assert!(single.may_show(other, false, "shows").is_err(), "{other}");
+        }
+        assert_eq!(single.on_ask(C, Epoch(3)), Ok(()));
+        assert_eq!(single.on_go_live(C, Epoch(3), true), Ok(()));
+        assert_eq!(single.may_show(C, false, "shows"), Ok(()));
+        assert!(single.may_show(B, false, "shows").is_err());
+        assert_eq!((single.owner(), single.failovers()), (C, 2));
+    }
+
+    #[test]
+    fn a_process_shows_nothing_once_it_asks_or_the_next_epoch_is_taken() {
+        let mut single = second_life();
+        assert!(single.may_show(B, true, "shows").is_err());
+        assert_eq!(single.on_ask(B, Epoch(3)), Ok(()));
+        assert!(single.may_show(B, false, "shows").is_err());
+    }
+
+    #[test]
+    fn a_process_speaks_again_to_the_backup_that_it_has_in_its_new_epoch() {
+        let mut single = SinglePrimary::default();
+        single.on_join(B, FIRST);
+        assert_eq!(single.on_ask(B, Epoch(2)), Ok(()));
+        assert!(single.may_say(B).is_err());
+        let mut single = second_life();
+        assert_eq!(single.may_say(B), Ok(()));
+        assert_eq!(single.on_ask(C, Epoch(3)), Ok(()));
+        assert!(single.may_say(C).is_err());
+    }
+
+    #[test]
+    fn nobody_takes_an_epoch_that_is_not_the_next_one() {
+        let mut single = second_life();
+        assert!(single.on_ask(C, Epoch(4)).is_err());
+        assert!(single.on_go_live(C, Epoch(4), true).is_err());
+        let mut single = second_life();
+        let late = single.on_go_live(A, Epoch(2), true).unwrap_err();
+        assert!(late.what.contains("B did in 2"), "{late:?}");
+        assert!(single.on_go_live(C, Epoch(3), false).is_err());
+    }
+
+    #[test]
+    fn a_lease_is_that_of_the_pair_that_a_process_is_in() {
+        let mut single = second_life();
+        let over = |echo: Time| echo;
+        single.parts.entry(C).or_default().echoed = Some(Time(100));
+        assert!(single.may_ask(C, Time(99), over).is_err());
+        assert_eq!(single.may_ask(C, Time(100), over), Ok(()));
+        single.on_join(C, Epoch(2));
+        assert_eq!(single.may_ask(C, Time(0), over), Ok(()));
     }
 }
