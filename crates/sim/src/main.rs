@@ -15,6 +15,7 @@ sim seed toy|machine SEED       one seed with a line per action
 sim life toy|machine N [FIRST]  N seeds of worlds in which the guest is protected again after each failover
 sim life-seed toy|machine SEED  one of those, with a line per action
 sim sweep toy|machine [SEED]    kills each process at every entry and every action of a calm run
+sim sweep life [SEED]           the same for a run with two failovers, with the toy guest
 sim broken                      deliberately broken variants: each must be caught (needs --features mutations)
 sim broken WORD N               how many of N seeds catch the variants with this word in their name
 ";
@@ -43,10 +44,14 @@ fn main() -> ExitCode {
         ["seed", "machine", seed] => number(seed).map(|seed| one::<Machine>(&PAIRS, seed)),
         ["life-seed", "toy", seed] => number(seed).map(|seed| one::<Toy>(&LIVES, seed)),
         ["life-seed", "machine", seed] => number(seed).map(|seed| one::<Machine>(&LIVES, seed)),
-        ["sweep", "toy"] => Some(sweeps::<Toy>("toy", 0)),
-        ["sweep", "toy", seed] => number(seed).map(|seed| sweeps::<Toy>("toy", seed)),
-        ["sweep", "machine"] => Some(sweeps::<Machine>("machine", 0)),
-        ["sweep", "machine", seed] => number(seed).map(|seed| sweeps::<Machine>("machine", seed)),
+        ["sweep", "toy"] => Some(sweeps::<Toy>("toy", &Options::calm(0))),
+        ["sweep", "toy", seed] => number(seed).map(|seed| sweeps::<Toy>("toy", &Options::calm(seed))),
+        ["sweep", "life"] => Some(sweeps::<Toy>("life", &Options::calm_life(0))),
+        ["sweep", "life", seed] => number(seed).map(|seed| sweeps::<Toy>("life", &Options::calm_life(seed))),
+        ["sweep", "machine"] => Some(sweeps::<Machine>("machine", &Options::calm(0))),
+        ["sweep", "machine", seed] => {
+            number(seed).map(|seed| sweeps::<Machine>("machine", &Options::calm(seed)))
+        }
         ["broken"] => broken(),
         ["broken", word, count] => number(count).and_then(|count| broken_counts(word, count)),
         _ => None,
@@ -178,9 +183,9 @@ fn one<G: Subject<Config = u64>>(kind: &Kind, seed: u64) -> bool {
     outcome.violation.is_none()
 }
 
-fn sweeps<G: Subject<Config = u64>>(guest: &str, seed: u64) -> bool {
+fn sweeps<G: Subject<Config = u64>>(name: &str, calm: &Options) -> bool {
     let (began, mut told, mut index) = (Instant::now(), Instant::now(), 0);
-    let swept = sweep::sweep::<G>(&Options::calm(seed), &seed, 1, |_, count| {
+    let swept = sweep::sweep::<G>(calm, &calm.seed, 1, |_, count| {
         index += 1;
         if told.elapsed().as_secs() >= 10 {
             told = Instant::now();
@@ -191,7 +196,7 @@ fn sweeps<G: Subject<Config = u64>>(guest: &str, seed: u64) -> bool {
         report(options, violation);
     }
     println!(
-        "{guest}: {} failovers, {} outputs repeated, {:.1} s",
+        "{name}: {} failovers, {} outputs repeated, {:.1} s",
         swept.failovers,
         swept.repeated,
         began.elapsed().as_secs_f64()

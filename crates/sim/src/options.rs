@@ -11,9 +11,9 @@ use replica::{Span, Time};
 use crate::{
     arbiter::ArbiterOptions,
     cache::{Access, CacheOptions},
-    faults::{Armed, Fault, show},
+    faults::{Armed, Death, Fault, show},
     host::{Drift, HostOptions},
-    names::HostId,
+    names::{HostId, ProcessId},
     network::{DatagramOptions, LinkOptions},
     storage::StorageOptions,
 };
@@ -147,6 +147,26 @@ impl Options {
 }
 
 impl Options {
+    /// A world of three hosts in which nothing goes wrong but that two of them die one after the other, each
+    /// when the guest has been protected again, and return.
+    #[must_use]
+    pub fn calm_life(seed: u64) -> Options {
+        let calm = Options::calm(seed);
+        let at = |ms: u64| Time(Span::from_ms(ms).0);
+        Options {
+            hosts: vec![calm.hosts[0]; 3],
+            keeper: Some(ms(1)),
+            unsafe_for: ms(700),
+            timed: vec![
+                (at(100), Fault::Crash(ProcessId::A, Death::Host)),
+                (at(300), Fault::Return(calm.homes[0])),
+                (at(350), Fault::Crash(ProcessId::B, Death::Host)),
+                (at(600), Fault::Return(calm.homes[1])),
+            ],
+            ..calm
+        }
+    }
+
     /// One line for each fault.
     fn write_faults(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, fault) in &self.timed {

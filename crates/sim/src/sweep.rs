@@ -3,7 +3,8 @@
 //! A point is an action (the process dies instead of carrying it out) or an entry (the process dies right
 //! after something went into its guest or came out, before anything of it is visible). Whatever the point,
 //! the client must get its answers and nothing may be lost or contradicted. A sweep draws nothing: its worlds
-//! are those of a calm run with one death each.
+//! are those of a calm run with one death more each. A run may have several lives; then every process is
+//! killed that was started in it.
 
 use crate::{
     checker::Violation,
@@ -19,7 +20,7 @@ use crate::{
 pub struct Swept {
     /// How many worlds were run.
     pub runs: u64,
-    /// In how many of them a process went live after a claim.
+    /// How often a process went live after a claim, over all worlds.
     pub failovers: u64,
     /// How many outputs were seen twice, over all worlds.
     pub repeated: u64,
@@ -71,7 +72,7 @@ pub fn sweep<G: Subject>(
         watch(&world, count);
         let outcome = run::<G>(world.clone(), config.clone(), None);
         swept.runs += 1;
-        swept.failovers += u64::from(outcome.live.is_some());
+        swept.failovers += outcome.failovers;
         swept.repeated += outcome.repeated;
         if let Some(violation) = outcome.violation {
             swept.violations.push((world, violation));

@@ -3,13 +3,33 @@
 //! The whole one is `cargo run --release -p sim -- sweep toy`: it kills either side at every point of a calm
 //! run, these at a few of them.
 
-use sim::{Options, Toy, sweep};
+use sim::{Options, Toy, run, sweep};
 
 #[test]
 fn either_side_may_die_at_any_point_of_a_run() {
     let swept = sweep::sweep::<Toy>(&Options::calm(3), &3, 7, |_, _| {});
     assert!(swept.runs > 100, "{} runs", swept.runs);
     assert!(swept.failovers > swept.runs / 2, "{} failovers", swept.failovers);
+    let first = swept.violations.first();
+    assert!(first.is_none(), "{first:?}");
+}
+
+#[test]
+fn each_process_may_die_at_any_point_of_a_run_with_two_failovers() {
+    let calm = run::run::<Toy>(Options::calm_life(3), 3, None);
+    assert_eq!((calm.violation, calm.failovers), (None, 2));
+    assert_eq!(
+        calm.actions.len(),
+        4,
+        "A and B, and a new one after each failover"
+    );
+    let swept = sweep::sweep::<Toy>(&Options::calm_life(3), &3, 29, |_, _| {});
+    assert!(
+        swept.failovers > swept.runs,
+        "{} in {}",
+        swept.failovers,
+        swept.runs
+    );
     let first = swept.violations.first();
     assert!(first.is_none(), "{first:?}");
 }
