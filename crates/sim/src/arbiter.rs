@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use replica::{Claim, Epoch, Span, Time, Verdict};
+use replica::{Checked, Claim, Epoch, Span, Time, Verdict};
 
 use crate::{names::ProcessId, random::Random};
 
@@ -125,6 +125,18 @@ impl Arbiter {
             Verdict::Lost {
                 heir: record.heirs.contains(&claim.owner),
             }
+        }
+    }
+
+    /// A side that runs a guest asks whether `epoch` is still `owner`'s. An arbiter that has never heard of
+    /// the epoch says nothing.
+    #[must_use]
+    pub fn check(&self, side: ProcessId, epoch: Epoch, owner: u128) -> Checked {
+        let later = self.owner(side, Epoch(epoch.0 + 1)).is_some();
+        match self.owner(side, epoch) {
+            None => Checked::Unreachable,
+            Some(is) if is == owner && !later => Checked::Yours,
+            Some(_) => Checked::Superseded,
         }
     }
 

@@ -17,6 +17,7 @@ use crate::{
     checker::{Check, Violation, ensure},
     faults::{Fault, Trigger},
     names::ProcessId,
+    network::Arrival,
     operation::changes,
     process::{Life, Process},
     schedule::What,
@@ -85,38 +86,51 @@ impl<G: Subject> World<G> {
 
     /// May the node do this, now?
     fn judge_action(&mut self, who: ProcessId, action: &Action) -> Result<(), Violation> {
-        let checks = &mut self.checks;
         match action {
-            Action::Send(..) | Action::Heartbeat(..) if self.options.deaf => Ok(()),
-            Action::Send(..) | Action::Heartbeat(..) => {
-                checks.single.on_say(who, action);
-                checks.single.may_say(who)
+            Action::Send(peer, bytes) => {
+                self.tell_guard(who, *peer, bytes);
+                self.judge_word(who, action)
             }
+            Action::Heartbeat(..) => self.judge_word(who, action),
+            Action::Bulk(peer, bulk) => self.judge_bulk(who, *peer, bulk),
             Action::Append(_)
             | Action::Notice(..)
             | Action::Check(..)
             | Action::Supply { .. }
-            | Action::Bulk(..)
             | Action::HangUp(_)
             | Action::Tell(_) => Ok(()),
             // Not an output: it comes back only through the log, and a process whose lease is over does no
             // harm.
             Action::Entropy { .. } => Ok(()),
-            Action::Release(_) => self.judge_effect(who, "shows an output"),
+            Action::Release(shown) => {
+                self.judge_effect(who, "shows an output")?;
+                let tape = self.processes[who].tape.borrow();
+                self.checks
+                    .guard
+                    .may_show(who, &Effect::from(shown.clone()), &tape)
+            }
             Action::Disk(request) => {
                 if changes(&request.operation) {
                     self.judge_effect(who, "writes to the disk")?;
                 }
                 let checks = &mut self.checks;
                 let tape = self.processes[who].tape.borrow();
+                if changes(&request.operation) {
+                    checks
+                        .guard
+                        .may_show(who, &Effect::Disk(request.clone()), &tape)?;
+                }
                 checks.disk.on_issue(who, request, &tape)
             }
             Action::Ask(claim) => {
                 let told = self.role_suspects_left(who);
                 let lease = Span(self.options.timeout.0 - self.options.timeout.0 / LEASE_MARGIN_PART);
                 let process = &self.processes[who];
-                let (owner, follows) = (process.owner, process.follows);
+                let (owner, joined, follows) = (process.owner, process.joined, process.follows);
                 let checks = &mut self.checks;
+                if joined {
+                    checks.guard.may_ask(who)?;
+                }
                 if let Some(primary) = follows
                     && !self.options.deaf
                     && !told
@@ -132,10 +146,29 @@ impl<G: Subject> World<G> {
             }
             Action::GoLive(epoch) => {
                 let owned = self.arbiter.owner(who, *epoch) == Some(self.processes[who].owner);
+                let checks = &mut self.checks;
+                checks.guard.on_go_live(who);
                 checks.single.on_go_live(who, *epoch, owned)
             }
             Action::Halt(halt) => self.judge_halt(who, halt),
         }
+    }
+
+    /// A message goes from an owner to a process that joins its guest: the checker reads it.
+    fn tell_guard(&mut self, who: ProcessId, peer: PeerId, bytes: &[u8]) {
+        if let Some((_, to)) = self.peer(who, peer) {
+            let tape = self.processes[who].tape.borrow();
+            self.checks.guard.on_send(who, to, bytes, &tape);
+        }
+    }
+
+    /// May a process say this to a peer?
+    fn judge_word(&mut self, who: ProcessId, action: &Action) -> Result<(), Violation> {
+        if self.options.deaf {
+            return Ok(());
+        }
+        self.checks.single.on_say(who, action);
+        self.checks.single.may_say(who)
     }
 
     /// May a process do what the outside can see?
@@ -176,11 +209,15 @@ impl<G: Subject> World<G> {
                 let what = format!("{who} says it diverged at step {at} in {part}");
                 Err(Violation::new(Check::Lockstep, what))
             }
-            Halt::Abandoned(_) | Halt::Left | Halt::Dismissed => {
-                ensure(self.processes[who].told_to_leave, Check::Halt, || {
-                    format!("{who} leaves though nobody wanted it to")
+            Halt::Abandoned(why) => {
+                let may = self.processes[who].joined && self.checks.guard.may_ask(who).is_err();
+                ensure(may, Check::Halt, || {
+                    format!("{who} gives itself up though it is a member: {why}")
                 })
             }
+            Halt::Left | Halt::Dismissed => ensure(self.processes[who].told_to_leave, Check::Halt, || {
+                format!("{who} leaves though nobody wanted it to")
+            }),
             Halt::Peer(why) => Err(Violation::new(
                 Check::Sanity,
                 format!("{who} halts over its peer: {why}"),
@@ -191,23 +228,15 @@ impl<G: Subject> World<G> {
     fn carry_out(&mut self, who: ProcessId, action: Action) {
         self.trace(Some(who), || trace::action(&action));
         match action {
-            Action::Send(_, bytes) => {
-                if let Some((link, to)) = self.peer(who)
-                    && let Some(at) =
-                        self.network
-                            .send(&mut self.random, self.now, (link, to), bytes.to_vec())
-                {
-                    self.link_appointment(link, to, at);
-                }
-            }
-            Action::Heartbeat(_, bytes) => self.send_heartbeat(who, &bytes),
-            // Nobody joins a guest that runs here, so there are no clones.
-            Action::Notice(..)
-            | Action::Check(..)
-            | Action::Supply { .. }
-            | Action::Bulk(..)
-            | Action::HangUp(_)
-            | Action::Tell(_) => {}
+            Action::Send(peer, bytes) => self.send(who, peer, bytes.to_vec()),
+            Action::Heartbeat(peer, bytes) => self.send_heartbeat(who, peer, &bytes),
+            // Nobody watches a process here.
+            Action::Notice(..) => {}
+            Action::Check(epoch, _) => self.check(who, epoch),
+            Action::Supply { peer, .. } => self.open_bulk(who, peer),
+            Action::Bulk(peer, bulk) => self.send_bulk(who, peer, bulk),
+            Action::HangUp(peer) => self.hang_up(who, peer),
+            Action::Tell(news) => self.on_news(who, &news),
             Action::Append(bytes) => self.processes[who].file.extend_from_slice(&bytes),
             Action::Release(shown) => self.show(who, shown.into()),
             Action::Entropy { bytes } => self.bring_entropy(who, bytes),
@@ -221,6 +250,7 @@ impl<G: Subject> World<G> {
             Action::Ask(claim) => self.ask(who, claim),
             Action::GoLive(epoch) => {
                 self.processes[who].epoch = epoch;
+                self.processes[who].follows = None;
                 self.attached = who;
                 let host = self.processes[who].host;
                 self.storage.caches().on_go_live(host);
@@ -231,12 +261,23 @@ impl<G: Subject> World<G> {
         }
     }
 
-    fn send_heartbeat(&mut self, who: ProcessId, bytes: &[u8]) {
-        if let Some((_, to)) = self.peer(who)
+    /// A message goes on its way to a peer.
+    pub(crate) fn send(&mut self, who: ProcessId, peer: PeerId, bytes: Vec<u8>) {
+        let message = Arrival::Message(bytes);
+        if let Some((link, to)) = self.peer(who, peer)
+            && let Some(at) = self.network.send(&mut self.random, self.now, (link, to), message)
+        {
+            self.link_appointment(link, to, at);
+        }
+    }
+
+    fn send_heartbeat(&mut self, who: ProcessId, peer: PeerId, bytes: &[u8]) {
+        if let Some((link, to)) = self.peer(who, peer)
             && self.processes[to].no_heartbeats <= self.now
+            && let Some(from) = self.processes[to].peer_on(link)
         {
             for at in self.options.heartbeats.arrivals(&mut self.random, self.now) {
-                self.schedule(at, What::Deliver(to, Event::Heartbeat(PeerId(0), bytes.to_vec())));
+                self.schedule(at, What::Deliver(to, Event::Heartbeat(from, bytes.to_vec())));
             }
         }
     }

@@ -59,6 +59,14 @@ impl<G: Subject> World<G> {
                 answers,
                 unreachable,
             } => self.on_arbiter(who, claim, answers, unreachable),
+            What::Check {
+                who,
+                epoch,
+                answers,
+                unreachable,
+            } => self.on_check(who, epoch, answers, unreachable),
+            What::Handshake(who, event) => self.on_handshake(who, event),
+            What::Keeper => self.on_keeper(),
             What::Deliver(who, event) => self.deliver(who, event),
             What::ToGuest(input) => self.on_frame_to_guest(input),
             What::ToClient(seq, content) => {
@@ -68,7 +76,6 @@ impl<G: Subject> World<G> {
             }
             What::Client => self.on_client(),
             What::Typing => self.on_typing(),
-            What::Keeper => self.on_keeper(),
             What::Ports(who) => self.on_ports(who),
             What::Fault(fault) if !self.healed => self.strike(&fault),
             What::Fault(_) => {}

@@ -5,14 +5,16 @@
 //! taken away: each seed would be another world. What is new is drawn apart, from a stream of its own.
 
 use machine::Control;
-use replica::{Span, Time};
+use replica::{Phase, Span, Time};
 use toy::hash::mix;
 
 use crate::{
     cache::{Access, CacheOptions},
-    faults::{Armed, Death, Fault, Trigger},
+    faults::{Armed, Death, Fault, InClone, Part, Trigger},
     host::Drift,
+    keeper::KeeperOptions,
     names::{HostId, ProcessId},
+    network::LinkOptions,
     options::{Options, ms, us},
     random::Random,
 };
@@ -70,34 +72,75 @@ impl Options {
         // These are drawn apart, so that all else of a seed stays what it was.
         options.arbiter.apart = Random::new(seed ^ 0xa9a7).permille(100);
         options.draw_cache_faults();
+        if Random::new(mix(seed, 0x11fe)).permille(LIVES_PERMILLE) {
+            options.draw_lives();
+        }
         options
     }
 
-    /// A world of the same seed in which hosts and processes go on dying, dead hosts return, and the guest is
-    /// protected again as long as there is a host for it.
+    /// A world of a seed in which the guest is protected again after each failover, whatever else happens.
     #[must_use]
     pub fn draw_life(seed: u64) -> Options {
-        let random = &mut Random::new(mix(seed, 0x11fe));
         let mut options = Options::draw(seed);
-        options.keeper = Some(random.span(us(500), ms(20)));
-        for _ in 0..random.below(3) {
-            let host = random.pick(&options.hosts);
-            options.hosts.push(host);
+        if options.keeper.is_none() {
+            options.draw_lives();
         }
-        options.unsafe_for = Span(options.unsafe_for.0 + random.span(ms(500), ms(4_000)).0);
-        let end = options.unsafe_for.0;
-        for process in 0..random.between(2, 8) {
-            let death = random.pick(&[Death::Process, Death::Host]);
-            let fault = Fault::Crash(ProcessId::nth(process as usize), death);
-            options.arm_or_time(random, fault, |random| Time(random.below(end)));
-        }
-        for _ in 0..random.below(12) {
-            let host = HostId(random.below(options.hosts.len() as u64) as usize);
-            let at = Time(random.below(end));
-            options.timed.push((at, Fault::Return(host)));
-        }
-        options.timed.sort_by_key(|(at, _)| *at);
         options
+    }
+
+    /// Draws a keeper, more hosts, and what goes wrong in later lives of the guest and in its clones.
+    fn draw_lives(&mut self) {
+        let random = &mut Random::new(mix(self.seed, 0x11fe5));
+        let slow = random.permille(300);
+        self.keeper = Some(KeeperOptions {
+            every: random.span(us(200), ms(20)),
+            pause: random.span(us(200), ms(50)),
+            bulk: LinkOptions {
+                latency: (random.span(us(10), us(300)), random.span(us(300), ms(10))),
+                bytes_per_ms: if slow {
+                    random.span(Span(20), Span(2_000)).0
+                } else {
+                    100_000
+                },
+            },
+            room: random.span(Span(64), Span(64 << 10)).0,
+        });
+        for _ in 0..random.between(1, 4) {
+            let mut host = random.pick(&self.hosts);
+            if random.permille(400) {
+                host.clock.ppm = random.between(0, 20_000) as i64 - 10_000;
+            }
+            self.hosts.push(host);
+        }
+        let begin = self.unsafe_for.0;
+        self.unsafe_for = Span(begin + random.span(ms(300), ms(4_000)).0);
+        let end = self.unsafe_for.0;
+        for number in 0..random.between(1, 6) {
+            let death = random.pick(&[Death::Process, Death::Host]);
+            let who = ProcessId::nth(number as usize);
+            let part = random.pick(&[Part::Owner, Part::Newest]);
+            if random.permille(400) {
+                self.arm_or_time(random, Fault::Crash(who, death), |random| Time(random.below(end)));
+            } else {
+                let at = Time(random.below(end));
+                self.timed.push((at, part.gets(Fault::Crash(who, death))));
+            }
+        }
+        for _ in 0..random.below(8) {
+            let host = HostId(random.below(self.hosts.len() as u64) as usize);
+            self.timed.push((Time(random.below(end)), Fault::Return(host)));
+        }
+        let long = Span(3 * self.timeout.0);
+        for _ in 0..random.below(6) {
+            let fault = clone_fault(random, long);
+            self.in_clone.push(InClone {
+                clone: random.between(1, 5),
+                phase: random.pick(&PHASES),
+                after: random.span(Span(1), ms(20)),
+                fault,
+            });
+        }
+        self.timed.sort_by_key(|(at, _)| *at);
     }
 
     /// Draws the faults of processes, links, arbiter and disk.
@@ -194,6 +237,38 @@ impl Options {
             }
             fault => self.timed.push((at(random), fault)),
         }
+    }
+}
+
+/// Of how many of a thousand seeds the guest is protected again after a failover.
+const LIVES_PERMILLE: u64 = 250;
+
+/// The phases of a clone.
+const PHASES: [Phase; 5] = [
+    Phase::Connecting,
+    Phase::Copying,
+    Phase::Sealing,
+    Phase::CatchingUp,
+    Phase::Arming,
+];
+
+/// Something that goes wrong in a clone; nothing of it lasts much longer than `long`.
+fn clone_fault(random: &mut Random, long: Span) -> Fault {
+    // Whom a fault of a part names does not matter.
+    let who = ProcessId::A;
+    let part = random.pick(&[Part::Owner, Part::Newest]);
+    let span = random.span(us(100), long);
+    match random.below(11) {
+        0 | 1 => part.gets(Fault::Crash(who, random.pick(&[Death::Process, Death::Host]))),
+        2 => part.gets(Fault::Stall(who, span)),
+        3 => part.gets(Fault::Cut(who, span)),
+        4 => part.gets(Fault::LinkStuck(who, span)),
+        5 => Fault::Reset,
+        6 => Fault::BulkReset,
+        7 => Fault::BulkCut(span),
+        8 => Fault::ArbiterAway(Span(2 * span.0)),
+        9 => Part::Newest.gets(Fault::Slow(who, random.between(100, 900))),
+        _ => Fault::Operator(random.pick(&[Control::PowerOff, Control::Reset, Control::Reset])),
     }
 }
 

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use machine::Control;
-use replica::Span;
+use replica::{Phase, Span};
 
 use crate::names::{HostId, ProcessId};
 
@@ -17,6 +17,28 @@ pub enum Death {
     Process,
     /// The host dies with all its processes: nothing comes from it any more, and its page cache is lost.
     Host,
+}
+
+/// A part that one process or another plays, when a fault strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The process where the guest lives.
+    Owner,
+    /// The process that was started last: the backup, or what is on its way to be one.
+    Newest,
+}
+
+/// A fault that strikes in a clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InClone {
+    /// In which clone of the world, from 1.
+    pub clone: u64,
+    /// After the owner has told that the clone is so far.
+    pub phase: Phase,
+    /// So long after that.
+    pub after: Span,
+    /// What goes wrong.
+    pub fault: Fault,
 }
 
 /// Something that goes wrong.
@@ -50,14 +72,20 @@ pub enum Fault {
     Operator(Control),
     /// The next flush of this process's host fails, and the host forgets what it could not write.
     FlushFails(ProcessId),
-    /// A host that died is there again, with no process on it and nothing in its page cache.
-    Return(HostId),
     /// All hosts and the drive lose their power: the end of the guest.
     PowerCut,
+    /// The fault happens to the process that plays this part then, whatever process the fault itself names.
+    Part(Part, Box<Fault>),
+    /// Nothing arrives over any bulk link for a while.
+    BulkCut(Span),
+    /// All bulk links break, and no other.
+    BulkReset,
+    /// A host that died is there again, with no process on it and nothing in its page cache.
+    Return(HostId),
 }
 
 impl Fault {
-    /// The process to which the fault happens; `None`: it happens to no single one.
+    /// The process to which the fault happens; `None`: it happens to no single one, or that is seen later.
     #[must_use]
     pub fn process(&self) -> Option<ProcessId> {
         match *self {
@@ -75,9 +103,36 @@ impl Fault {
             | Fault::ArbiterAway(_)
             | Fault::DiskAway(_)
             | Fault::Operator(_)
-            | Fault::Return(_)
-            | Fault::PowerCut => None,
+            | Fault::PowerCut
+            | Fault::Part(..)
+            | Fault::BulkCut(_)
+            | Fault::BulkReset
+            | Fault::Return(_) => None,
         }
+    }
+
+    /// The same fault, happening to this process if it happens to one.
+    #[must_use]
+    pub fn of(&self, who: ProcessId) -> Fault {
+        match *self {
+            Fault::Crash(_, death) => Fault::Crash(who, death),
+            Fault::Stall(_, span) => Fault::Stall(who, span),
+            Fault::Cut(_, span) => Fault::Cut(who, span),
+            Fault::LinkStuck(_, span) => Fault::LinkStuck(who, span),
+            Fault::PortsLost(_, span) => Fault::PortsLost(who, span),
+            Fault::Leave(_) => Fault::Leave(who),
+            Fault::Slow(_, permille) => Fault::Slow(who, permille),
+            Fault::FlushFails(_) => Fault::FlushFails(who),
+            ref other => other.clone(),
+        }
+    }
+}
+
+impl Part {
+    /// The fault, happening to whoever plays this part when it strikes.
+    #[must_use]
+    pub fn gets(self, fault: Fault) -> Fault {
+        Fault::Part(self, Box::new(fault))
     }
 }
 
@@ -123,8 +178,11 @@ impl fmt::Display for Fault {
             Fault::Slow(who, permille) => write!(f, "{who} runs at {permille} thousandths"),
             Fault::Operator(control) => write!(f, "operator: {control:?}"),
             Fault::FlushFails(who) => write!(f, "{who}'s next flush fails"),
-            Fault::Return(host) => write!(f, "{host} returns"),
             Fault::PowerCut => write!(f, "power cut: hosts and drive"),
+            Fault::Part(part, fault) => write!(f, "{part:?} in place of: {fault}"),
+            Fault::BulkCut(span) => write!(f, "bulk links cut for {}", show(*span)),
+            Fault::BulkReset => write!(f, "bulk links reset"),
+            Fault::Return(host) => write!(f, "{host} returns"),
         }
     }
 }

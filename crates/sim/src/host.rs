@@ -52,6 +52,8 @@ pub struct Host {
     pub is_up: bool,
     /// How often the host has died.
     pub deaths: u64,
+    /// How often a clone to the host came to nothing.
+    pub failures: u64,
     /// The time until which the host's network ports lead nowhere.
     pub ports_lost: Time,
 }
@@ -62,6 +64,7 @@ impl Default for Host {
         Host {
             is_up: true,
             deaths: 0,
+            failures: 0,
             ports_lost: Time(0),
         }
     }

@@ -8,8 +8,9 @@
 //! `storage` (with `cache` and `layer`), `arbiter` and `client` are what the nodes talk to; `toy_server` and
 //! `bare` are the guests, watched through `subject`; `checker` judges. `options` say how a world behaves, and
 //! `draw` draws them from a seed. `world` holds a world and its `schedule`; `turns` and `carry` are how
-//! processes live in it, `surroundings` how the rest acts, `mishap` how faults happen; `course` lets time
-//! pass. `run` is a whole life: unsafe at first, then healed; `sweep` and `broken` run many.
+//! processes live in it, `joining` how one becomes the backup of a guest that runs, for which `protecting`
+//! sees, `surroundings` how the rest acts, `mishap` how faults happen; `course` lets time pass. `run` is a
+//! whole life: unsafe at first, then healed; `sweep` and `broken` run many.
 #![forbid(unsafe_code)]
 
 pub mod arbiter;
@@ -24,7 +25,8 @@ mod course;
 mod draw;
 pub mod faults;
 pub mod host;
-mod keeper;
+mod joining;
+pub mod keeper;
 mod layer;
 mod mishap;
 pub mod names;
@@ -32,6 +34,7 @@ pub mod network;
 pub mod operation;
 pub mod options;
 pub mod process;
+mod protecting;
 pub mod random;
 pub mod run;
 mod schedule;

@@ -12,10 +12,10 @@ use sim::{Options, Outcome, Toy, Violation, run, subject::Subject, sweep};
 const HELP: &str = "\
 sim toy|machine N [FIRST]       N seeds of the toy guest, or of the real machine
 sim seed toy|machine SEED       one seed with a line per action
-sim life toy|machine N [FIRST]  N seeds of worlds in which the guest is protected again after each failover
+sim life toy|machine N [FIRST]  N seeds, in all of which the guest is protected again after each failover
 sim life-seed toy|machine SEED  one of those, with a line per action
 sim sweep toy|machine [SEED]    kills each process at every entry and every action of a calm run
-sim sweep life [SEED]           the same for a run with two failovers, with the toy guest
+sim sweep life [SEED]           the same for a run with three failovers, with the toy guest
 sim broken                      deliberately broken variants: each must be caught (needs --features mutations)
 sim broken WORD N               how many of N seeds catch the variants with this word in their name
 ";
@@ -34,14 +34,14 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
-        ["toy", range @ ..] => numbers(range).map(|range| seeds::<Toy>(&PAIRS, "toy", range)),
-        ["machine", range @ ..] => numbers(range).map(|range| seeds::<Machine>(&PAIRS, "machine", range)),
+        ["toy", range @ ..] => numbers(range).map(|range| seeds::<Toy>(&ALL, "toy", range)),
+        ["machine", range @ ..] => numbers(range).map(|range| seeds::<Machine>(&ALL, "machine", range)),
         ["life", "toy", range @ ..] => numbers(range).map(|range| seeds::<Toy>(&LIVES, "toy", range)),
         ["life", "machine", range @ ..] => {
             numbers(range).map(|range| seeds::<Machine>(&LIVES, "machine", range))
         }
-        ["seed", "toy", seed] => number(seed).map(|seed| one::<Toy>(&PAIRS, seed)),
-        ["seed", "machine", seed] => number(seed).map(|seed| one::<Machine>(&PAIRS, seed)),
+        ["seed", "toy", seed] => number(seed).map(|seed| one::<Toy>(&ALL, seed)),
+        ["seed", "machine", seed] => number(seed).map(|seed| one::<Machine>(&ALL, seed)),
         ["life-seed", "toy", seed] => number(seed).map(|seed| one::<Toy>(&LIVES, seed)),
         ["life-seed", "machine", seed] => number(seed).map(|seed| one::<Machine>(&LIVES, seed)),
         ["sweep", "toy"] => Some(sweeps::<Toy>("toy", &Options::calm(0))),
@@ -86,13 +86,13 @@ struct Kind {
     replay: &'static str,
 }
 
-/// Worlds with one pair.
-const PAIRS: Kind = Kind {
+/// All worlds.
+const ALL: Kind = Kind {
     draw: Options::draw,
     replay: "seed",
 };
 
-/// Worlds with a keeper.
+/// Worlds in which the guest is protected again after a failover.
 const LIVES: Kind = Kind {
     draw: Options::draw_life,
     replay: "life-seed",
@@ -106,6 +106,8 @@ struct Totals {
     repeated: u64,
     replies: u64,
     failovers: u64,
+    clones: u64,
+    guarded: u64,
     doomed: u64,
 }
 
@@ -116,6 +118,8 @@ impl Totals {
         self.repeated += outcome.repeated;
         self.replies += outcome.replies;
         self.failovers += outcome.failovers;
+        self.clones += outcome.clones;
+        self.guarded += outcome.guarded;
         self.doomed += u64::from(!outcome.survived && outcome.violation.is_none());
     }
 }
@@ -149,10 +153,13 @@ fn seeds<G: Subject<Config = u64>>(kind: &Kind, guest: &str, range: Range<u64>) 
         repeated,
         replies,
         failovers,
+        clones,
+        guarded,
         doomed,
     } = totals;
     println!(
-        "{failovers} failovers, {doomed} lost the guest, {replies} replies, \
+        "{failovers} failovers, {clones} clones ({guarded} became members), \
+         {doomed} lost the guest, {replies} replies, \
          {outputs} outputs ({repeated} repeated), \
          {} virtual seconds in {seconds:.1} s, {:.0} seeds/s",
         virtual_ms / 1000,

@@ -8,7 +8,7 @@ use machine::{Control, Input};
 use replica::{Event, Span, Time};
 
 use crate::{
-    faults::{Armed, Death, Fault, Trigger},
+    faults::{Armed, Death, Fault, Part, Trigger},
     names::ProcessId,
     network::LinkId,
     process::Life,
@@ -57,6 +57,7 @@ impl<G: Subject> World<G> {
         let process = &mut self.processes[who];
         process.life = Life::Crashed;
         process.node = None;
+        process.greeting = None;
         process.inbox.clear();
         process.in_hand = None;
         self.storage.crash(&mut self.random, who);
@@ -120,6 +121,13 @@ impl<G: Subject> World<G> {
         }
         self.trace(None, || format!("! {fault}"));
         match *fault {
+            Fault::Part(part, ref fault) => {
+                let who = self.part(part);
+                self.strike(&fault.of(who));
+            }
+            Fault::BulkCut(span) => self.cut_bulk(span),
+            Fault::BulkReset => self.reset_bulk(),
+            Fault::Return(host) => self.hosts[host.0].is_up = true,
             Fault::Crash(who, death) => self.crash(who, death),
             Fault::Stall(who, span) => self.stall(who, span),
             Fault::Cut(who, span) => self.cut(who, span),
@@ -159,7 +167,6 @@ impl<G: Subject> World<G> {
                 self.storage.caches().fail_flush(host);
             }
             // For a guest that is off `run.rs` looks in the end at what a power cut would leave.
-            Fault::Return(host) => self.hosts[host.0].is_up = true,
             Fault::PowerCut if self.is_off() => {}
             Fault::PowerCut => {
                 for who in self.processes.names() {
@@ -177,6 +184,40 @@ impl<G: Subject> World<G> {
         *lost = until.max(*lost);
         let tries_again = self.random.span(Span(0), TCP_RESENDS);
         self.cut_links(who, until.after(tries_again));
+    }
+
+    /// The process that plays a part at present.
+    fn part(&self, part: Part) -> ProcessId {
+        match part {
+            Part::Owner => self.checks.single.owner(),
+            Part::Newest => self.processes.last(),
+        }
+    }
+
+    fn bulk_links(&self) -> Vec<(LinkId, ProcessId)> {
+        let of = |who: ProcessId| {
+            self.process(who)
+                .wires
+                .iter()
+                .filter_map(move |wire| Some((wire.bulk?, who)))
+        };
+        self.processes.names().flat_map(of).collect()
+    }
+
+    /// Nothing arrives over any bulk link for a while.
+    fn cut_bulk(&mut self, span: Span) {
+        for (link, to) in self.bulk_links() {
+            self.network.cut(self.now.after(span), link, to);
+        }
+    }
+
+    /// All bulk links break.
+    fn reset_bulk(&mut self) {
+        for (link, to) in self.bulk_links() {
+            let kept = self.random.below(self.network.under_way(link, to) + 1);
+            let after = self.random.span(Span(1), Span(2 * self.options.timeout.0));
+            self.close_link(link, to, kept, Some(after));
+        }
     }
 
     fn cut_links(&mut self, to: ProcessId, until: Time) {

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use replica::{Span, Time};
+use replica::{Bulk, Span, Time};
 
 use crate::{names::ProcessId, random::Random};
 
@@ -17,8 +17,32 @@ use crate::{names::ProcessId, random::Random};
 pub enum Arrival {
     /// A message.
     Message(Vec<u8>),
+    /// A piece of a clone, over a bulk link.
+    Bulk(Bulk),
     /// The news that the link is lost and nothing more will come.
     Lost,
+}
+
+impl Arrival {
+    /// How many bytes it has on the wire, beside what every message has.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Arrival::Message(bytes) => bytes.len() as u64,
+            Arrival::Bulk(bulk) => bulk_bytes(bulk),
+            Arrival::Lost => 0,
+        }
+    }
+}
+
+/// What a piece of a clone counts on a bulk link, in bytes.
+#[must_use]
+pub fn bulk_bytes(bulk: &Bulk) -> u64 {
+    match bulk {
+        Bulk::Pages(batch) => batch.content().len() as u64,
+        Bulk::State(state) => state.len() as u64,
+        Bulk::Sealed => 0,
+    }
 }
 
 /// How a link behaves when it is well.
@@ -107,7 +131,7 @@ impl Network {
         random: &mut Random,
         now: Time,
         (link, to): (LinkId, ProcessId),
-        message: Vec<u8>,
+        message: Arrival,
     ) -> Option<Time> {
         let LinkOptions {
             latency: (low, high),
@@ -117,11 +141,11 @@ impl Network {
         if direction.closed {
             return None;
         }
-        let bytes = message.len() as u64 + 60;
+        let bytes = message.bytes() + 60;
         let wire = Span(bytes * 1_000_000 / bytes_per_ms);
         direction.busy = direction.busy.max(now).after(wire);
         let ready = direction.busy.after(random.span(low, high));
-        Some(direction.push(ready, Arrival::Message(message)))
+        Some(direction.push(ready, message))
     }
 
     /// Somebody shall look for what has arrived at `to`, at `at` the latest. False if that is agreed already.
@@ -234,7 +258,7 @@ mod tests {
     /// Sends a message of this one byte to B at `now`.
     fn send(network: &mut Network, now: u64, link: LinkId, byte: u8) {
         let mut random = Random::new(1);
-        let ready = network.send(&mut random, Time(now), (link, B), vec![byte]);
+        let ready = network.send(&mut random, Time(now), (link, B), Arrival::Message(vec![byte]));
         if let Some(ready) = ready {
             network.appoint(link, B, ready);
         }

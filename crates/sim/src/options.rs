@@ -11,8 +11,9 @@ use replica::{Span, Time};
 use crate::{
     arbiter::ArbiterOptions,
     cache::{Access, CacheOptions},
-    faults::{Armed, Death, Fault, show},
+    faults::{Armed, Death, Fault, InClone, show},
     host::{Drift, HostOptions},
+    keeper::KeeperOptions,
     names::{HostId, ProcessId},
     network::{DatagramOptions, LinkOptions},
     storage::StorageOptions,
@@ -47,8 +48,8 @@ pub struct Options {
     pub think: Span,
     /// Do all processes write a log file?
     pub record: bool,
-    /// How often somebody looks whether the guest could be protected again; `None`: never.
-    pub keeper: Option<Span>,
+    /// How the guest is protected again after a failover; `None`: it is not.
+    pub keeper: Option<KeeperOptions>,
     /// How often somebody types at the console; `None`: never.
     pub typing: Option<Span>,
     /// How many of a thousand inputs also reach the processes that have not the guest's address.
@@ -65,6 +66,8 @@ pub struct Options {
     pub timed: Vec<(Time, Fault)>,
     /// Faults that are tied to what a process does.
     pub armed: Vec<Armed>,
+    /// Faults that are tied to the course of a clone.
+    pub in_clone: Vec<InClone>,
     /// Do tied faults also happen in the healed world? A sweep kills at every point up to the end.
     pub armed_for_ever: bool,
     /// Is the check off that listens to the talk between processes, so that only what the outside sees
@@ -140,6 +143,7 @@ impl Options {
             power_off: true,
             timed: Vec::new(),
             armed: Vec::new(),
+            in_clone: Vec::new(),
             armed_for_ever: false,
             deaf: false,
         }
@@ -147,21 +151,25 @@ impl Options {
 }
 
 impl Options {
-    /// A world of three hosts in which nothing goes wrong but that two of them die one after the other, each
+    /// A world of three hosts in which nothing goes wrong but that three hosts die one after the other, each
     /// when the guest has been protected again, and return.
     #[must_use]
     pub fn calm_life(seed: u64) -> Options {
         let calm = Options::calm(seed);
         let at = |ms: u64| Time(Span::from_ms(ms).0);
+        let dies = |number| Fault::Crash(ProcessId::nth(number), Death::Host);
+        let [first, second] = calm.homes;
         Options {
             hosts: vec![calm.hosts[0]; 3],
-            keeper: Some(ms(1)),
-            unsafe_for: ms(700),
+            keeper: Some(KeeperOptions::default()),
+            unsafe_for: ms(950),
             timed: vec![
-                (at(100), Fault::Crash(ProcessId::A, Death::Host)),
-                (at(300), Fault::Return(calm.homes[0])),
-                (at(350), Fault::Crash(ProcessId::B, Death::Host)),
-                (at(600), Fault::Return(calm.homes[1])),
+                (at(100), dies(0)),
+                (at(300), Fault::Return(first)),
+                (at(350), dies(1)),
+                (at(550), Fault::Return(second)),
+                (at(600), dies(2)),
+                (at(800), Fault::Return(HostId(2))),
             ],
             ..calm
         }
@@ -174,6 +182,15 @@ impl Options {
         }
         for armed in &self.armed {
             writeln!(f, "  at {}'s {:?}: {}", armed.who, armed.trigger, armed.fault)?;
+        }
+        for InClone {
+            clone,
+            phase,
+            after,
+            fault,
+        } in &self.in_clone
+        {
+            writeln!(f, "  in clone {clone}, {} after {phase:?}: {fault}", show(*after))?;
         }
         Ok(())
     }
@@ -244,6 +261,9 @@ impl fmt::Display for Options {
             self.replies,
             if self.power_off { "off" } else { "quiet" }
         )?;
+        if let Some(keeper) = &self.keeper {
+            writeln!(f, "{keeper}")?;
+        }
         self.write_faults(f)
     }
 }

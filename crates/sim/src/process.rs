@@ -12,8 +12,8 @@ use std::{
 };
 
 use replica::{
-    Action, Epoch, Event, Halt, Header, Next, Node, Notice, Options as RunOptions, PairOptions, PeerId, Span,
-    Time,
+    Action, Epoch, Event, Halt, Handshake, Header, Hello, Next, Node, Notice, Options as RunOptions,
+    PairOptions, PeerId, Side, Span, Start, Time,
 };
 
 use crate::{
@@ -49,18 +49,37 @@ pub enum Phase {
     Runs,
 }
 
+/// A process's end of its links to another process: the main link, and the bulk link if there is one.
+#[derive(Clone, Debug)]
+pub struct Wire {
+    /// The main link, which carries the log and its acknowledgements.
+    pub link: LinkId,
+    /// The bulk link, over which a clone goes.
+    pub bulk: Option<LinkId>,
+    /// Bytes that the process handed to the bulk link and that have not arrived.
+    pub in_flight: u64,
+    /// Has all of the clone been handed to the bulk link, or arrived? Then that link means nothing any more.
+    pub is_sealed: bool,
+    /// Has the process hung up?
+    pub is_over: bool,
+}
+
 /// A replica's process.
 #[derive(Debug)]
 pub struct Process<G: Subject> {
-    /// The node; `None` once the process has crashed.
+    /// The node; `None` before the end of the handshake of a process that joins, and once the process has
+    /// crashed.
     pub node: Option<Node<Watched<G>>>,
+    /// The handshake of a process that joins a guest that runs; `None`: it is over, or there was none.
+    pub greeting: Option<Handshake>,
     /// The host that the process runs on.
     pub host: HostId,
-    /// The process whose log it replays, or did as long as it was a backup; `None`: it is not a backup of the
-    /// pair that it joined last.
+    /// The process whose log it replays; `None`: it was born to write one, or has gone live.
     pub follows: Option<ProcessId>,
-    /// The link on which its node speaks; `None`: nobody was ever connected with it.
-    pub link: Option<LinkId>,
+    /// Did it join the guest while that ran?
+    pub joined: bool,
+    /// Its links to other processes. The node knows each by its place here, as a [`PeerId`].
+    pub wires: Vec<Wire>,
     /// The time until which heartbeats towards the process get lost.
     pub no_heartbeats: Time,
     /// Whether the process lives.
@@ -87,8 +106,6 @@ pub struct Process<G: Subject> {
     pub in_hand: Option<Action>,
     /// What the process appended to its log file.
     pub file: Vec<u8>,
-    /// Does the process write a log file?
-    pub records: bool,
     /// How many actions the node has handed out.
     pub actions: u64,
     /// How many releases and disk requests were carried out.
@@ -97,35 +114,46 @@ pub struct Process<G: Subject> {
     pub epoch: Epoch,
     /// The number by which the arbiter knows the process.
     pub owner: u128,
-    /// The number by which the arbiter knows the primary of the pair that it joined last.
+    /// The number by which the arbiter knows the primary of the pair that it was born into.
     pub primary: u128,
     /// Has the operator wanted the process to leave the VM to its peer?
     pub told_to_leave: bool,
 }
 
-/// One half of a pair, right after the handshake.
-#[derive(Debug)]
-pub struct Half<G> {
-    /// The guest, at the step from which the pair lives.
-    pub guest: G,
-    /// The life of the guest up to there.
-    pub tape: Tape,
-    /// The epoch of the pair.
+/// Most bytes of the state at a cut, without memory, of any guest of the simulator.
+pub const STATE_MAX: u64 = 1 << 20;
+
+/// How a process comes into the world.
+#[derive(Clone, Copy, Debug)]
+pub struct Birth {
+    /// The name of the process.
+    pub who: ProcessId,
+    /// The host that it runs on, for its whole life.
+    pub host: HostId,
+    /// The epoch that it is born into.
     pub epoch: Epoch,
-    /// The process whose log this half replays, which has the epoch; `None`: it is this half that has it.
+    /// The process whose log it replays, which has the epoch; `None`: it is itself the one that has.
     pub follows: Option<ProcessId>,
+    /// Does it join the guest while that runs?
+    pub joins: bool,
 }
 
 impl<G: Subject> Process<G> {
-    /// A process right after the handshake, at true time `now`.
-    pub fn new(options: &Options, who: ProcessId, host: HostId, half: Half<G>, now: Time) -> Process<G> {
-        let HostOptions { speed, clock } = options.hosts[host.0];
-        let owner = owner(options.seed, who);
-        let mut process = Process {
+    /// A process without a node.
+    #[must_use]
+    pub fn new(options: &Options, birth: Birth) -> Process<G> {
+        let HostOptions { speed, clock } = options.hosts[birth.host.0];
+        let owner = owner(options.seed, birth.who);
+        let primary = birth
+            .follows
+            .map_or(owner, |primary| crate::process::owner(options.seed, primary));
+        Process {
             node: None,
-            host,
-            follows: None,
-            link: None,
+            greeting: None,
+            host: birth.host,
+            follows: birth.follows,
+            joined: birth.joins,
+            wires: Vec::new(),
             no_heartbeats: Time(0),
             life: Life::Running,
             phase: Phase::Waits,
@@ -139,50 +167,98 @@ impl<G: Subject> Process<G> {
             turn_at: None,
             in_hand: None,
             file: Vec::new(),
-            records: false,
             actions: 0,
             deeds: 0,
-            epoch: half.epoch,
+            epoch: birth.epoch,
             owner,
-            primary: owner,
+            primary,
             told_to_leave: false,
-        };
-        process.join(options, half, now);
-        process
+        }
     }
 
-    /// Makes the process one half of a pair, right after the handshake.
-    pub fn join(&mut self, options: &Options, half: Half<G>, now: Time) {
-        self.follows = half.follows;
-        self.primary = half
-            .follows
-            .map_or(self.owner, |primary| owner(options.seed, primary));
-        // A log file begins with the life of its guest.
-        self.records = options.record && half.tape.is_empty();
-        self.file.clear();
-        let pair = PairOptions {
+    /// The process becomes a half of a pair that boots, right after the handshake, at true time `now`.
+    pub fn boot(&mut self, options: &Options, config: &G::Config, now: Time) {
+        let watched = Watched::new(G::boot(config), Rc::clone(&self.fuel));
+        self.tape = watched.tape();
+        let pair = self.pair(options, options.record.then(header));
+        let local = self.clock.shows(now);
+        self.node = Some(match self.follows {
+            None => Node::primary(watched, local, pair),
+            Some(_) => Node::backup(watched, local, pair),
+        });
+    }
+
+    /// The process greets the owner of a guest that runs, at true time `now`, to become its backup.
+    pub fn greet(&mut self, options: &Options, now: Time) {
+        let me = Hello {
+            vm: String::new(),
+            side: Side::Backup,
+            owner: self.owner,
+            timeout: options.timeout,
+            header: None,
+            settings: String::new(),
+        };
+        self.greeting = Some(Handshake::new(self.clock.shows(now), me));
+    }
+
+    /// The handshake is over, and the process becomes an apprentice of the guest with the tape `origin`, from
+    /// cut number `cut` of that tape on. It writes no log file, since that would begin in the middle.
+    pub fn become_apprentice(
+        &mut self,
+        options: &Options,
+        config: &G::Config,
+        now: Time,
+        start: &Start,
+        (origin, cut): (Rc<RefCell<Tape>>, usize),
+    ) {
+        self.greeting = None;
+        self.epoch = start.epoch;
+        let watched = Watched::new(G::blank(config), Rc::clone(&self.fuel)).of(origin, cut);
+        self.tape = watched.tape();
+        let pair = self.pair(options, None);
+        self.node = Some(Node::apprentice(watched, self.clock.shows(now), pair));
+    }
+
+    fn pair(&self, options: &Options, record: Option<Header>) -> PairOptions {
+        PairOptions {
             peer: PeerId(0),
-            epoch: half.epoch,
+            epoch: self.epoch,
             owner: self.owner,
             primary: self.primary,
             timeout: options.timeout,
             notice: Notice::TimeoutOnly,
             run: RunOptions {
                 digest_every: Some(options.digest_every),
-                record: self.records.then(header),
+                record,
             },
-        };
-        let watched = Watched::new(half.guest, Rc::clone(&self.fuel), half.tape);
-        self.tape = watched.tape();
-        let local = self.clock.shows(now);
-        self.node = Some(match half.follows {
-            None => Node::primary(watched, local, pair),
-            Some(_) => Node::backup(watched, local, pair),
+        }
+    }
+
+    /// The process is connected with another one; the answer is its node's name for that.
+    pub fn connect(&mut self, link: LinkId) -> PeerId {
+        self.wires.push(Wire {
+            link,
+            bulk: None,
+            in_flight: 0,
+            is_sealed: false,
+            is_over: false,
         });
-        self.next = Next::Busy;
-        let is_of_former_peer =
-            |event: &Event| matches!(event, Event::Peer(..) | Event::LinkLost(_) | Event::Heartbeat(..));
-        self.inbox.retain(|event| !is_of_former_peer(event));
+        PeerId(self.wires.len() as u32 - 1)
+    }
+
+    /// The links to a peer, unless the process has hung up.
+    #[must_use]
+    pub fn wire(&self, peer: PeerId) -> Option<&Wire> {
+        let wire = self.wires.get(peer.0 as usize)?;
+        (!wire.is_over).then_some(wire)
+    }
+
+    /// The name of the peer to which one of the process's links leads.
+    #[must_use]
+    pub fn peer_on(&self, link: LinkId) -> Option<PeerId> {
+        let leads = |wire: &Wire| !wire.is_over && (wire.link == link || wire.bulk == Some(link));
+        let index = self.wires.iter().position(leads)?;
+        Some(PeerId(index as u32))
     }
 
     /// Does the process run?
@@ -232,6 +308,12 @@ impl<G: Subject> Processes<G> {
         self.0.push(process);
     }
 
+    /// The process that was started last.
+    #[must_use]
+    pub fn last(&self) -> ProcessId {
+        ProcessId::nth(self.0.len().saturating_sub(1))
+    }
+
     /// All processes, in the order of their births.
     pub fn iter(&self) -> impl Iterator<Item = &Process<G>> {
         self.0.iter()
@@ -258,8 +340,10 @@ pub fn owner(seed: u64, who: ProcessId) -> u128 {
     u128::from(toy::hash::mix(seed, who.index() as u64)) | 1 << 100
 }
 
-/// The header of both log files. The guests take their state from the seed, whatever the header says.
-fn header() -> Header {
+/// The header of all log files, and of the machine that a process which joins is told of. The guests take
+/// their state from the seed, whatever the header says.
+#[must_use]
+pub fn header() -> Header {
     let config = machine::Config {
         memory: 2 << 20,
         harts: 1,

@@ -19,6 +19,8 @@ use crate::{
 /// A healed world has recovered after this time. The longest honest recovery is a backup that is too slow and
 /// dropped after ten seconds, and then an arbiter whose answer got lost.
 pub const RECOVERY: Span = Span::from_ms(40_000);
+/// In a healed world a guest is protected again after this time, if there is a host for its backup.
+pub const PROTECTION: Span = Span::from_ms(60_000);
 /// How long a healed world that must not go on is watched.
 const AFTERMATH: Span = Span::from_ms(3_000);
 
@@ -41,6 +43,10 @@ pub struct Outcome {
     pub live: Option<ProcessId>,
     /// How often a process went live after a claim.
     pub failovers: u64,
+    /// How many processes were started to join the guest while it ran.
+    pub clones: u64,
+    /// How many of them the log made members.
+    pub guarded: u64,
     /// Did the guest survive, or end by its own will?
     pub survived: bool,
     /// By process: how many actions its node handed out.
@@ -88,10 +94,12 @@ impl<G: Subject> World<G> {
             repeated: self.checks.outputs.repeated(),
             live: self.checks.single.live(),
             failovers: self.checks.single.failovers(),
+            clones: self.keeper.clones,
+            guarded: self.checks.guard.guarded(),
             survived,
             actions: processes().map(|process| process.actions).collect(),
             entries: processes()
-                .map(|process| process.tape.borrow().len() as u64)
+                .map(|process| process.tape.borrow().own_len() as u64)
                 .collect(),
         }
     }
@@ -101,7 +109,9 @@ impl<G: Subject> World<G> {
         let may_go_on = |who: ProcessId| {
             let process = self.process(who);
             let next = self.arbiter.owner(who, Epoch(process.epoch.0 + 1));
-            process.is_alive() && next.is_none_or(|next| next == process.owner)
+            // Without a node it has nothing to go on with.
+            let lives = process.is_alive() && process.node.is_some();
+            lives && next.is_none_or(|next| next == process.owner)
         };
         !self.processes.names().any(may_go_on)
     }
@@ -160,23 +170,29 @@ impl<G: Subject> World<G> {
 
     /// Demands that a guest with a keeper is protected again, if there is a host for its backup.
     fn wait_for_protection(&mut self) {
-        let limit = self.now.after(RECOVERY);
-        let may_wait = |world: &World<G>| world.has_shelter() && !world.is_doomed() && !world.is_off();
-        self.run_while(limit, |world| may_wait(world) && !world.is_protected());
-        let waits = may_wait(self) && !self.is_protected();
-        self.judge(ensure(!waits, Check::Liveness, || {
-            format!(
-                "the guest is not protected {} ms after the client had its answers",
-                RECOVERY.0 / 1_000_000
-            )
-        }));
+        let limit = self.now.after(PROTECTION);
+        let waits = |world: &World<G>| !world.is_protected() && !world.is_doomed() && !world.is_off();
+        self.run_while(limit, |world| waits(world) && world.has_shelter());
+        let unprotected = waits(self) && self.has_shelter();
+        self.judge(ensure(
+            !unprotected || self.violation.is_some(),
+            Check::Liveness,
+            || {
+                format!(
+                    "the guest is not protected {} ms after the client had its answers",
+                    PROTECTION.0 / 1_000_000
+                )
+            },
+        ));
     }
 
     fn wait_for_off(&mut self) -> bool {
         let limit = self.now.after(RECOVERY);
-        self.run_while(limit, World::is_anybody_alive);
+        // A process that waits for the word of an owner which has died has two minutes of patience.
+        let is_there = |process: &Process<G>| process.is_alive() && process.greeting.is_none();
+        self.run_while(limit, |world| world.processes.iter().any(is_there));
         for who in self.processes.names() {
-            let (alive, role) = (self.process(who).is_alive(), self.role(who));
+            let (alive, role) = (is_there(self.process(who)), self.role(who));
             self.judge(ensure(!alive, Check::Liveness, || {
                 format!("{who} is still there as {role:?} though the guest is to be off")
             }));
@@ -214,9 +230,10 @@ impl<G: Subject> World<G> {
                 let epoch = self.process(owner).epoch;
                 let is_backup = |who: &ProcessId| {
                     let process = self.process(*who);
-                    process.follows == Some(owner) && process.epoch == epoch
+                    let is_off = matches!(process.life, Life::Halted(Halt::Off(_)));
+                    process.follows == Some(owner) && process.epoch == epoch && (is_off || !process.joined)
                 };
-                self.processes.names().find(is_backup).unwrap_or(owner)
+                self.processes.names().filter(is_backup).last().unwrap_or(owner)
             }
             _ => owner,
         }
@@ -233,9 +250,10 @@ impl<G: Subject> World<G> {
         // The last output of a guest that is off is the news of that. Nobody needs to show it: the guest is
         // gone.
         let is_off = matches!(process.life, Life::Halted(Halt::Off(_)));
-        let (_, shown) = oracle::run::<G>(&self.config, &tape, guest.now(), guest.fingerprint())?;
+        let shown = oracle::run::<G>(&self.config, &tape, guest.now(), guest.fingerprint())?;
         oracle::compare(&shown, seen, is_off)?;
-        if process.records {
+        // The file of a process that joined the guest would begin in the middle.
+        if self.options.record && !process.joined {
             logfile::check::<G>(&self.config, &process.file, &shown, is_off)?;
         }
         let content = self.storage.content();

@@ -7,7 +7,7 @@
 use std::{cmp::Ordering, cmp::Reverse, collections::BinaryHeap};
 
 use machine::Input;
-use replica::{Claim, Event, Time};
+use replica::{Claim, Epoch, Event, HandshakeEvent, Time};
 
 use crate::{faults::Fault, names::ProcessId, network::LinkId};
 
@@ -36,6 +36,21 @@ pub(crate) enum What {
         /// Is the answer that nobody could be reached, though the question took effect?
         unreachable: bool,
     },
+    /// The question of a process, whether the epoch is still its own, reaches the arbiter.
+    Check {
+        /// Who asks.
+        who: ProcessId,
+        /// The epoch that is asked about.
+        epoch: Epoch,
+        /// When the asker gets an answer; `None`: never.
+        answers: Option<Time>,
+        /// Is the answer that nobody could be reached?
+        unreachable: bool,
+    },
+    /// Something that a process waits for in its handshake is done on its host.
+    Handshake(ProcessId, HandshakeEvent),
+    /// The keeper looks after the guest.
+    Keeper,
     /// An event comes for a process.
     Deliver(ProcessId, Event),
     /// A frame of the client, or typed bytes, for whoever has the guest's address.
@@ -46,8 +61,6 @@ pub(crate) enum What {
     Client,
     /// Somebody types at the console.
     Typing,
-    /// The keeper looks whether the guest could be protected again.
-    Keeper,
     /// A process's host looks whether its network ports lead somewhere.
     Ports(ProcessId),
     /// Something goes wrong.

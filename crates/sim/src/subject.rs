@@ -33,6 +33,15 @@ pub trait Subject: Guest + Sized {
     const REMEMBERS: bool;
     /// How many sectors the guest's disk 0 has.
     const SECTORS: u64;
+    /// A guest without a state of its own, which takes one over.
+    fn blank(config: &Self::Config) -> Self {
+        Self::boot(config)
+    }
+    /// A number that stands for as much of the guest's state as can be had without changing the guest, its
+    /// memory too if that is small.
+    fn whole(&self) -> u64 {
+        self.fingerprint()
+    }
 }
 
 /// Something that went into a guest or came out of it.
@@ -46,8 +55,21 @@ pub struct At<T> {
     pub what: T,
 }
 
-/// All that ever went into a guest and came out of it. A copy of a guest goes on with a copy of its tape, so
-/// a tape always tells a whole life, whichever processes lived it.
+/// A guest's life up to a cut, at which another replica takes the guest's state over.
+#[derive(Clone, Copy, Debug)]
+pub struct CutMark {
+    /// How many inputs there had been.
+    inputs: usize,
+    /// How many effects there had been.
+    effects: usize,
+    /// How many outputs had been numbered.
+    shown: usize,
+    /// The guest's state at the cut, see [`Subject::whole`].
+    whole: u64,
+}
+
+/// All that ever went into a guest and came out of it. The tape of a replica that took a guest's state over
+/// begins with a copy of that guest's tape up to the cut: so every tape is that of a whole life.
 #[derive(Clone, Debug, Default)]
 pub struct Tape {
     /// The inputs, in their order.
@@ -59,9 +81,30 @@ pub struct Tape {
     pub shown: Vec<u64>,
     /// The guest's time, in ticks of 100 ns, at which it produced each of these outputs.
     pub shown_at: Vec<u64>,
+    /// The cuts at which other replicas were to take the guest's state over, in their order.
+    pub cuts: Vec<CutMark>,
+    /// How many inputs and effects were copied from another tape.
+    pub copied: usize,
+    /// What is wrong with the state that the guest has taken over; `None`: nothing, or it has taken none.
+    pub wrong: Option<String>,
 }
 
 impl Tape {
+    /// How many inputs and effects this replica's own guest had.
+    #[must_use]
+    pub fn own_len(&self) -> usize {
+        self.len() - self.copied
+    }
+
+    /// Begins the tape as a copy of another one, up to a cut.
+    fn copy(&mut self, theirs: &Tape, cut: CutMark) {
+        self.inputs = theirs.inputs[..cut.inputs].to_vec();
+        self.effects = theirs.effects[..cut.effects].to_vec();
+        self.shown = theirs.shown[..cut.shown].to_vec();
+        self.shown_at = theirs.shown_at[..cut.shown].to_vec();
+        self.copied = self.len();
+    }
+
     /// How many inputs and effects there were.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -122,15 +165,44 @@ pub struct Watched<G> {
     tape: Rc<RefCell<Tape>>,
     /// Steps until the host interrupts the guest; the process sets them.
     fuel: Rc<Cell<u64>>,
+    /// The tape of the guest whose state this one is to take over, and which of the cuts on it that will be.
+    origin: Option<(Rc<RefCell<Tape>>, usize)>,
 }
 
 impl<G: Subject> Watched<G> {
-    /// Puts a guest under observation. `tape` is its life so far: nothing, for a guest at step 0.
-    pub fn new(inner: G, fuel: Rc<Cell<u64>>, tape: Tape) -> Watched<G> {
+    /// Puts a guest under observation.
+    pub fn new(inner: G, fuel: Rc<Cell<u64>>) -> Watched<G> {
         Watched {
             inner,
-            tape: Rc::new(RefCell::new(tape)),
+            tape: Rc::default(),
             fuel,
+            origin: None,
+        }
+    }
+
+    /// Has the guest take over the state of the one with the tape `origin`, at cut number `cut` of that tape,
+    /// from 0.
+    #[must_use]
+    pub fn of(self, origin: Rc<RefCell<Tape>>, cut: usize) -> Watched<G> {
+        Watched {
+            origin: Some((origin, cut)),
+            ..self
+        }
+    }
+
+    /// The guest has taken a state over: its tape begins there, and the state must be that at the cut.
+    fn take_over(&mut self) {
+        let Some((origin, cut)) = &self.origin else {
+            return;
+        };
+        let (theirs, mut ours) = (origin.borrow(), self.tape.borrow_mut());
+        match theirs.cuts.get(*cut) {
+            None => ours.wrong = Some("there was no cut".to_owned()),
+            Some(cut) => {
+                ours.copy(&theirs, *cut);
+                let is_same = self.inner.whole() == cut.whole;
+                ours.wrong = (!is_same).then(|| format!("it is not that of the cut, at step {}", self.now()));
+            }
         }
     }
 
@@ -229,6 +301,15 @@ impl<G: Subject> Guest for Watched<G> {
     }
 
     fn freeze(&mut self, room: u32) -> Result<Vec<u8>, String> {
+        let mut tape = self.tape.borrow_mut();
+        let cut = CutMark {
+            inputs: tape.inputs.len(),
+            effects: tape.effects.len(),
+            shown: tape.shown.len(),
+            whole: self.inner.whole(),
+        };
+        tape.cuts.push(cut);
+        drop(tape);
         self.inner.freeze(room)
     }
 
@@ -245,7 +326,9 @@ impl<G: Subject> Guest for Watched<G> {
     }
 
     fn adopt(&mut self, state: &[u8]) -> Result<(), String> {
-        self.inner.adopt(state)
+        self.inner.adopt(state)?;
+        self.take_over();
+        Ok(())
     }
 
     fn pending_entropy(&self) -> Vec<u32> {

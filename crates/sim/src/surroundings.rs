@@ -5,7 +5,7 @@
 //! events when it takes a turn.
 
 use machine::Input;
-use replica::{Claim, Event, PeerId, Span, Time, Verdict};
+use replica::{Checked, Claim, Epoch, Event, Span, Time, Verdict};
 
 use crate::{
     names::ProcessId,
@@ -26,16 +26,17 @@ impl<G: Subject> World<G> {
     /// Delivers what has arrived at a process over a link.
     pub(crate) fn on_link(&mut self, link: LinkId, to: ProcessId) {
         let (arrived, next) = self.network.arrive(self.now, link, to);
-        // A node speaks on one link and hears on no other.
-        let heard = self.processes[to].link == Some(link);
-        for arrival in arrived.into_iter().filter(|_| heard) {
-            self.deliver(
-                to,
-                match arrival {
-                    Arrival::Message(bytes) => Event::Peer(PeerId(0), bytes),
-                    Arrival::Lost => Event::LinkLost(PeerId(0)),
-                },
-            );
+        for arrival in arrived {
+            // A process that has hung up hears nothing more.
+            let Some(peer) = self.process(to).peer_on(link) else {
+                continue;
+            };
+            match arrival {
+                Arrival::Message(bytes) => self.deliver(to, Event::Peer(peer, bytes)),
+                Arrival::Bulk(bulk) => self.on_bulk(link, (to, peer), bulk),
+                Arrival::Lost if self.is_sealed(to, peer, link) => {}
+                Arrival::Lost => self.deliver(to, Event::LinkLost(peer)),
+            }
         }
         if let Some(next) = next {
             self.link_appointment(link, to, next);
@@ -93,6 +94,32 @@ impl<G: Subject> World<G> {
         };
         if let Some(at) = answers {
             self.schedule(at, What::Deliver(who, Event::Verdict(claim, verdict)));
+        }
+    }
+
+    /// The question of a process, whether the epoch is still its own, reaches the arbiter, and the answer
+    /// goes on its way.
+    pub(crate) fn on_check(
+        &mut self,
+        who: ProcessId,
+        epoch: Epoch,
+        answers: Option<Time>,
+        unreachable: bool,
+    ) {
+        let checked = self.arbiter.check(who, epoch, self.process(who).owner);
+        self.trace(None, || {
+            format!(
+                "= the arbiter is asked by {who} about epoch {}: {checked:?}",
+                epoch.0
+            )
+        });
+        let checked = if unreachable {
+            Checked::Unreachable
+        } else {
+            checked
+        };
+        if let Some(at) = answers {
+            self.schedule(at, What::Deliver(who, Event::Checked(epoch, checked)));
         }
     }
 

@@ -4,7 +4,8 @@
 //! translates and must never change what the server does.
 
 use machine::{Effect, Input};
-use toy::{Server, server};
+use replica::Guest;
+use toy::{Server, hash::mix, server};
 
 use crate::subject::Subject;
 
@@ -18,6 +19,17 @@ impl Subject for Toy {
 
     fn boot(seed: &u64) -> Toy {
         Toy::boot(*seed)
+    }
+
+    /// A server of another seed, so that whatever a clone leaves as it is shows.
+    fn blank(seed: &u64) -> Toy {
+        Toy::boot(!*seed)
+    }
+
+    fn whole(&self) -> u64 {
+        let digest = self.clone().digest();
+        let parts = digest.parts.iter();
+        parts.fold(self.fingerprint(), |sum, (_, part)| mix(sum, *part))
     }
 
     fn fingerprint(&self) -> u64 {

@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 use replica::{Event, Guest, Next, RoleName, Span, Time};
 
 use crate::{
-    checker::{Check, ensure, memory},
+    checker::{Check, Violation, ensure, memory},
     faults::{Fault, Trigger},
     names::ProcessId,
     process::{Life, Phase},
@@ -43,10 +43,17 @@ impl<G: Subject> World<G> {
         if !self.process(who).is_running() || self.spins(who) {
             return;
         }
+        if self.process(who).greeting.is_some() {
+            self.greeting_turn(who);
+            return;
+        }
         self.processes[who].turn_at = None;
         let eager = self.random.permille(500);
         while look && let Some(event) = self.processes[who].inbox.pop_front() {
             self.trace(Some(who), || trace::event(&event));
+            if let Event::Peer(..) = event {
+                self.checks.guard.on_receive(who);
+            }
             let process = &mut self.processes[who];
             let local = process.clock.shows(self.now);
             if let Some(node) = &mut process.node {
@@ -56,6 +63,7 @@ impl<G: Subject> World<G> {
                 return;
             }
         }
+        self.look_at_state(who);
         self.compare();
         let fuel = self.fuel(who);
         let process = &mut self.processes[who];
@@ -73,7 +81,7 @@ impl<G: Subject> World<G> {
         self.judge(result);
         self.compare();
         self.follow();
-        let entries = self.process(who).tape.borrow().len() as u64;
+        let entries = self.process(who).tape.borrow().own_len() as u64;
         if let Some(Fault::Crash(_, death)) = self.triggered(who, Trigger::Entry(entries)) {
             self.crash(who, death);
             return;
@@ -106,13 +114,26 @@ impl<G: Subject> World<G> {
         spins
     }
 
+    /// Judges the state that a guest has taken over, once it has.
+    fn look_at_state(&mut self, who: ProcessId) {
+        let wrong = self.process(who).tape.borrow().wrong.clone();
+        if let Some(wrong) = wrong {
+            let what = format!("{who} takes over a state of its guest, and {wrong}");
+            self.judge(Err(Violation::new(Check::Lockstep, what)));
+        }
+    }
+
     /// Has the checker compare the lives of all guests that replay with those that they replay.
     pub(crate) fn compare(&mut self) {
         for who in self.processes.names() {
             let Some(primary) = self.process(who).follows else {
                 continue;
             };
-            let replays = matches!(self.role(who), Some(RoleName::Backup | RoleName::Claiming));
+            let role = self.role(who);
+            let replays = matches!(
+                role,
+                Some(RoleName::Apprentice | RoleName::Backup | RoleName::Claiming)
+            );
             if replays && self.checks.single.owner() != who {
                 let ours = self.processes[who].tape.borrow();
                 let theirs = self.processes[primary].tape.borrow();

@@ -7,25 +7,26 @@
 //! judged by the checkers. Everything that takes time or can go wrong is drawn from one stream of random
 //! numbers, and nothing else may enter a world: no clock, no thread, no container with random order.
 
-use replica::{Guest, RoleName, Span, Time};
+use replica::{Epoch, Guest, PeerId, RoleName, Span, Time};
 
 use crate::{
     arbiter::Arbiter,
     checker::{
-        Violation, clock::GuestTime, disk::Disk, durability::Durability, lockstep::Lockstep, output::Outputs,
-        single_primary::SinglePrimary,
+        Violation, clock::GuestTime, disk::Disk, durability::Durability, guard::Guard, lockstep::Lockstep,
+        output::Outputs, single_primary::SinglePrimary,
     },
     client::Client,
     faults::Armed,
     host::{Drift, Host},
+    keeper::Keeper,
     names::{FIRST, HostId, ProcessId},
     network::{LinkId, Network},
     options::Options,
-    process::{self, Half, Process, Processes},
+    process::{self, Birth, Process, Processes},
     random::Random,
     schedule::{Schedule, What},
     storage::Storage,
-    subject::{Subject, Tape},
+    subject::Subject,
 };
 
 /// What takes the lines of a trace, one for each thing that happens.
@@ -38,6 +39,8 @@ pub(crate) struct Checks {
     pub outputs: Outputs,
     /// At most one process is live.
     pub single: SinglePrimary,
+    /// Who may claim, and which outputs wait for whom.
+    pub guard: Guard,
     /// All guests live the same life.
     pub lockstep: Lockstep,
     /// Disk requests go out once, and never two together that overlap.
@@ -76,6 +79,8 @@ pub struct World<G: Subject> {
     pub(crate) client: Client,
     /// The process that has the guest's address on the network: it gets the client's frames.
     pub(crate) attached: ProcessId,
+    /// Who looks after the guest's protection.
+    pub(crate) keeper: Keeper,
     /// Faults that wait for what a process does.
     pub(crate) armed: Vec<Armed>,
     /// Is the time over in which anything may go wrong?
@@ -116,6 +121,7 @@ impl<G: Subject> World<G> {
             hosts,
             processes: Processes::default(),
             attached: ProcessId::A,
+            keeper: Keeper::default(),
             armed: options.armed.clone(),
             healed: false,
             checks: Checks::default(),
@@ -126,55 +132,74 @@ impl<G: Subject> World<G> {
             options,
         };
         let [one, other] = world.options.homes;
-        let from_power_on = |world: &World<G>, follows| Half {
-            guest: G::boot(&world.config),
-            tape: Tape::default(),
-            epoch: FIRST,
-            follows,
-        };
-        let half = from_power_on(&world, None);
-        let primary = world.start(one, half);
-        let half = from_power_on(&world, Some(primary));
-        world.start(other, half);
+        let primary = world.start(one, FIRST, None);
+        world.start(other, FIRST, Some(primary));
         for (at, fault) in world.options.timed.clone() {
             world.schedule(at, What::Fault(fault));
         }
         world.client_appointment();
-        if let Some(every) = world.options.keeper {
-            world.schedule(Time(0).after(every), What::Keeper);
-        }
         if let Some(every) = world.options.typing {
             world.schedule(Time(0).after(every), What::Typing);
+        }
+        if let Some(keeper) = &world.options.keeper {
+            let first = Time(0).after(keeper.every);
+            world.schedule(first, What::Keeper);
         }
         world
     }
 
-    /// Starts a process on a host as one half of a pair, right after the handshake.
-    ///
-    /// # Panics
-    /// If the host is dead.
-    pub(crate) fn start(&mut self, host: HostId, half: Half<G>) -> ProcessId {
-        assert!(self.hosts[host.0].is_up, "{host} is dead");
-        let who = self.processes.next();
-        let (epoch, follows) = (half.epoch, half.follows);
-        let process = Process::new(&self.options, who, host, half, self.now);
-        self.processes.push(process);
-        self.storage.caches().open(host);
-        self.checks.single.on_join(who, epoch);
+    /// Starts a process of the first pair on a host, right after the handshake. `follows` is the process that
+    /// has the epoch, and whose log the new one replays; `None`: the new process has the epoch.
+    fn start(&mut self, host: HostId, epoch: Epoch, follows: Option<ProcessId>) -> ProcessId {
+        let who = self.add(host, epoch, follows, false);
+        let (options, config, now) = (&self.options, &self.config, self.now);
+        self.processes[who].boot(options, config, now);
         if let Some(primary) = follows {
-            let link = self.network.connect(self.options.link.clone(), [primary, who]);
-            self.processes[primary].link = Some(link);
-            self.processes[who].link = Some(link);
+            self.connect(primary, who);
         }
         self.turn_at(who, self.now);
         self.schedule(self.now, What::Ports(who));
         who
     }
 
-    /// The link on which the node of a process speaks, and the process at its other end; `None`: nobody was
-    /// ever connected with it.
-    pub(crate) fn peer(&self, who: ProcessId) -> Option<(LinkId, ProcessId)> {
-        let link = self.process(who).link?;
+    /// Adds a process without a node.
+    ///
+    /// # Panics
+    /// If the host is dead.
+    pub(crate) fn add(
+        &mut self,
+        host: HostId,
+        epoch: Epoch,
+        follows: Option<ProcessId>,
+        joins: bool,
+    ) -> ProcessId {
+        assert!(self.hosts[host.0].is_up, "{host} is dead");
+        let who = self.processes.next();
+        let birth = Birth {
+            who,
+            host,
+            epoch,
+            follows,
+            joins,
+        };
+        self.processes.push(Process::new(&self.options, birth));
+        self.storage.caches().open(host);
+        self.checks.single.on_join(who, epoch);
+        who
+    }
+
+    /// Joins two processes with a link; the answer is the first one's name for the other.
+    pub(crate) fn connect(&mut self, one: ProcessId, other: ProcessId) -> PeerId {
+        let link = self.network.connect(self.options.link.clone(), [one, other]);
+        let peer = self.processes[one].connect(link);
+        self.processes[other].connect(link);
+        peer
+    }
+
+    /// The main link of a process to a peer of its node, and the process at its other end; `None`: there is
+    /// no such peer any more.
+    pub(crate) fn peer(&self, who: ProcessId, peer: PeerId) -> Option<(LinkId, ProcessId)> {
+        let link = self.process(who).wire(peer)?.link;
         Some((link, self.network.other_end(link, who)))
     }
 
@@ -205,19 +230,6 @@ impl<G: Subject> World<G> {
     #[must_use]
     pub fn process(&self, who: ProcessId) -> &Process<G> {
         &self.processes[who]
-    }
-
-    /// The process where the guest lives: the one that has the newest epoch in which anybody has been live.
-    #[must_use]
-    pub fn owner(&self) -> ProcessId {
-        self.checks.single.owner()
-    }
-
-    /// Would the guest survive the death of the process where it lives? Then that has a backup, which lives.
-    #[must_use]
-    pub fn is_protected(&self) -> bool {
-        let backup = self.peer(self.owner()).map(|(_, backup)| self.role(backup));
-        self.role(self.owner()) == Some(RoleName::Primary) && backup == Some(Some(RoleName::Backup))
     }
 
     /// The user of the guest.

@@ -1,15 +1,15 @@
 //! A guest that is protected again after each failover, on another host, as often as hosts last.
 //!
-//! The keeper forms pairs anew (`crates/sim/src/keeper.rs`); here hosts and processes die in turn. The
-//! checkers watch over all lives: the outside sees one uninterrupted run. `sim life toy N` runs more of the
-//! drawn ones.
+//! The keeper has processes join the guest while it runs (`crates/sim/src/protecting.rs`); here hosts and
+//! processes die in turn. The checkers watch over all lives: the outside sees one uninterrupted run.
+//! `sim life toy N` runs more of the drawn ones.
 
-use machine::Machine;
 use replica::{Epoch, RoleName, Span};
 use sim::{
     HostId, Options, ProcessId, Toy, World,
     cache::Access,
     faults::{Death, Fault},
+    keeper::KeeperOptions,
     process::Life,
     run::{self, RECOVERY},
     subject::Subject,
@@ -23,7 +23,7 @@ fn ms(ms: u64) -> Span {
 fn kept(seed: u64, hosts: usize) -> Options {
     let mut options = Options::calm(seed);
     options.hosts = vec![options.hosts[0]; hosts];
-    options.keeper = Some(ms(1));
+    options.keeper = Some(KeeperOptions::default());
     // What a test does is all that goes wrong: the rest of the life begins healed.
     options.unsafe_for = ms(0);
     options
@@ -134,19 +134,4 @@ fn two_hundred_drawn_lives_keep_all_rules() {
         longest = longest.max(outcome.failovers);
     }
     assert!(longest >= 5, "no life has more than {longest} failovers");
-}
-
-#[test]
-fn the_real_machine_lives_through_three_failovers() {
-    let mut world = world::<Machine>(1, 3);
-    for _ in 0..3 {
-        until_protected(&mut world);
-        let host = world.process(world.owner()).host;
-        fail_over(&mut world, Death::Host);
-        world.strike(&Fault::Return(host));
-    }
-    until_protected(&mut world);
-    let survived = world.live();
-    let outcome = world.outcome(survived);
-    assert_eq!((outcome.violation, outcome.failovers, survived), (None, 3, true));
 }

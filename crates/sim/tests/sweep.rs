@@ -15,17 +15,17 @@ fn either_side_may_die_at_any_point_of_a_run() {
 }
 
 #[test]
-fn each_process_may_die_at_any_point_of_a_run_with_two_failovers() {
+fn each_process_may_die_at_any_point_of_a_run_with_three_failovers() {
     let calm = run::run::<Toy>(Options::calm_life(3), 3, None);
-    assert_eq!((calm.violation, calm.failovers), (None, 2));
+    assert_eq!((calm.violation, calm.failovers), (None, 3));
     assert_eq!(
         calm.actions.len(),
-        4,
+        5,
         "A and B, and a new one after each failover"
     );
-    let swept = sweep::sweep::<Toy>(&Options::calm_life(3), &3, 29, |_, _| {});
+    let swept = sweep::sweep::<Toy>(&Options::calm_life(3), &3, 61, |_, _| {});
     assert!(
-        swept.failovers > swept.runs,
+        swept.failovers > 2 * swept.runs,
         "{} in {}",
         swept.failovers,
         swept.runs

@@ -11,7 +11,7 @@ use replica::{End, LogReader, Playback, Playing};
 
 use crate::{
     checker::{Check, Violation, ensure},
-    subject::{Subject, Tape, Watched},
+    subject::{Subject, Watched},
 };
 
 /// Steps replayed at a time: odd, so that the stops are elsewhere than in the life.
@@ -35,7 +35,7 @@ pub fn check<G: Subject>(
         "the log file has no header".to_owned()
     })?;
     // The guest is watched again, because the outputs in the log are stamped.
-    let guest = Watched::new(G::boot(config), Rc::new(Cell::new(u64::MAX)), Tape::default());
+    let guest = Watched::new(G::boot(config), Rc::new(Cell::new(u64::MAX)));
     let tape = guest.tape();
     let mut playback = Playback::new(guest, reader, Step::NEVER);
     playback.push(&[]);

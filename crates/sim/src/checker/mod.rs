@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod disk;
 pub mod durability;
+pub mod guard;
 pub mod lockstep;
 pub mod logfile;
 pub mod memory;
@@ -29,6 +30,8 @@ pub enum Check {
     Output,
     /// At most one process shows effects, and it owns the epoch at the arbiter.
     SinglePrimary,
+    /// An output waits for every process that may claim, and no other process claims.
+    Guard,
     /// At equal points of the log both guests are equal.
     Lockstep,
     /// The disk is what the guest's requests, in their order, make of it.

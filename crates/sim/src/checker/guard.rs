@@ -1,0 +1,182 @@
+//! Who may claim, and which outputs wait for whom, when a process becomes a member of a guest that runs.
+//!
+//! The log says from which entry on a process is a member (`Guarded`). Whoever has received that entry may
+//! claim the next epoch, and nobody else that joined; and every output that the owner shows after it must be
+//! known to the member by then. The check reads the owner's messages as they are sent, and notes of each when
+//! it is looked at on the other side. It must not ask a node how far it has come.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use machine::Effect;
+use replica::{
+    EntryKind, Mark,
+    log::{codec::Decoder, entry::check},
+    peer::message::Message,
+};
+
+use crate::{
+    checker::{Check, Violation, ensure},
+    names::ProcessId,
+    subject::{Tape, hash_of, is_shown},
+};
+
+/// What a message of an owner tells its reader.
+#[derive(Debug, Default)]
+struct Told {
+    /// Does it say that the reader is a member?
+    guards: bool,
+    /// The checks of the outputs whose entries are in it.
+    outputs: Vec<u32>,
+}
+
+/// How far the guest had come when the owner sent the entry that makes a process a member.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    /// How many outputs had been numbered.
+    shown: usize,
+    /// How many effects there had been.
+    effects: usize,
+}
+
+/// A process that joined a guest while that ran.
+#[derive(Debug)]
+struct Clone {
+    owner: ProcessId,
+    /// Reads the owner's log from the cut on; `None`: the owner has not told of the cut.
+    decoder: Option<Decoder>,
+    /// What the messages say that are under way, oldest first.
+    under_way: VecDeque<Told>,
+    /// When the owner sent the entry that makes the process a member; `None`: it has not.
+    guarded: Option<Moment>,
+    /// Has the process received that entry?
+    is_member: bool,
+    /// The checks of the outputs whose entries the process has received.
+    has: BTreeSet<u32>,
+    /// Does the owner not count on it any more, since it went on alone in a later epoch?
+    is_over: bool,
+}
+
+/// The processes that joined a guest while that ran.
+#[derive(Debug, Default)]
+pub struct Guard {
+    clones: BTreeMap<ProcessId, Clone>,
+    /// How many of them the log has made members.
+    guarded: u64,
+}
+
+impl Guard {
+    /// `who` is about to join the guest of `owner`.
+    pub fn on_join(&mut self, who: ProcessId, owner: ProcessId) {
+        self.clones.insert(
+            who,
+            Clone {
+                owner,
+                decoder: None,
+                under_way: VecDeque::new(),
+                guarded: None,
+                is_member: false,
+                has: BTreeSet::new(),
+                is_over: false,
+            },
+        );
+    }
+
+    /// How many processes the log has made members.
+    #[must_use]
+    pub fn guarded(&self) -> u64 {
+        self.guarded
+    }
+
+    /// `owner`, with this tape, sends a message to `who`.
+    pub fn on_send(&mut self, owner: ProcessId, who: ProcessId, bytes: &[u8], tape: &Tape) {
+        let Some(clone) = self.clones.get_mut(&who).filter(|clone| clone.owner == owner) else {
+            return;
+        };
+        let mut told = Told::default();
+        match Message::decode(bytes) {
+            Ok(Message::Cut(cut)) => clone.decoder = Some(Decoder::resume(cut.base)),
+            Ok(Message::Log(log)) if !log.frame.is_empty() => {
+                let entries = clone.decoder.as_mut().map(|decoder| decoder.frame(&log.frame));
+                for entry in entries.and_then(Result::ok).unwrap_or_default() {
+                    match entry.kind {
+                        EntryKind::Output { check } => told.outputs.push(check),
+                        EntryKind::Mark(Mark::Guarded { .. }) => told.guards = true,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+        if told.guards && clone.guarded.is_none() {
+            self.guarded += 1;
+            clone.guarded = Some(Moment {
+                shown: tape.shown.len(),
+                effects: tape.effects.len(),
+            });
+        }
+        clone.under_way.push_back(told);
+    }
+
+    /// `who` looks at the next message that has come for it.
+    pub fn on_receive(&mut self, who: ProcessId) {
+        if let Some(clone) = self.clones.get_mut(&who)
+            && let Some(told) = clone.under_way.pop_front()
+        {
+            clone.is_member |= told.guards;
+            clone.has.extend(told.outputs);
+        }
+    }
+
+    /// `who` goes live in an epoch of its own, which has no members yet.
+    pub fn on_go_live(&mut self, who: ProcessId) {
+        for clone in self.clones.values_mut().filter(|clone| clone.owner == who) {
+            clone.is_over = true;
+        }
+    }
+
+    /// `who`, which has joined a guest while that ran, asks for the next epoch.
+    ///
+    /// # Errors
+    /// If it has not received the entry that makes it a member.
+    pub fn may_ask(&self, who: ProcessId) -> Result<(), Violation> {
+        let is_member = self.clones.get(&who).is_some_and(|clone| clone.is_member);
+        ensure(is_member, Check::Guard, || {
+            format!("{who} claims though it is no member")
+        })
+    }
+
+    /// `who`, whose guest has this tape, shows an output, stamped as the guest's node has it, or has a disk
+    /// changed.
+    ///
+    /// # Errors
+    /// If a member of this moment has not received the output's entry.
+    pub fn may_show(&self, who: ProcessId, effect: &Effect, tape: &Tape) -> Result<(), Violation> {
+        let counts = |clone: &&Clone| clone.owner == who && !clone.is_over;
+        for (member, clone) in &self.clones {
+            if let Some(moment) = Some(clone).filter(counts).and_then(|clone| clone.guarded) {
+                let waits = is_later(effect, moment, tape) && !clone.has.contains(&check(effect));
+                ensure(!waits, Check::Guard, || {
+                    format!("{who} shows an output whose entry {member}, a member, has not received")
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Did the guest produce this effect after that moment?
+fn is_later(effect: &Effect, moment: Moment, tape: &Tape) -> bool {
+    if is_shown(effect) {
+        let mut bare = effect.clone();
+        let number = crate::subject::unstamp(&mut bare);
+        let hash = hash_of(&bare);
+        // A power-off has no stamp; it is the last output.
+        number.map_or(
+            tape.shown.last() == Some(&hash) && tape.shown.len() > moment.shown,
+            |number| number > moment.shown as u64,
+        )
+    } else {
+        let later = tape.effects.iter().skip(moment.effects);
+        later.into_iter().any(|at| at.what == *effect)
+    }
+}

@@ -1,0 +1,114 @@
+//! What the keeper does in a world: it has a guest that runs alone protected again, as often as hosts last.
+//!
+//! It does what an agent does: it looks now and then, starts a process on another host and connects it with
+//! the owner of the guest (`joining.rs`), and tries again elsewhere when the owner says that this came to
+//! nothing. It must never touch a node or a guest.
+
+use replica::{Guest, News, PeerId, RoleName};
+
+use crate::{
+    faults::InClone,
+    keeper::{Attempt, choose},
+    names::ProcessId,
+    process::Phase,
+    schedule::What,
+    subject::Subject,
+    world::World,
+};
+
+impl<G: Subject> World<G> {
+    /// The keeper looks, has the guest protected if it is alone, and looks again later.
+    pub(crate) fn on_keeper(&mut self) {
+        let Some(keeper) = &self.options.keeper else {
+            return;
+        };
+        if !self.is_anybody_alive() || self.is_off() {
+            return;
+        }
+        self.schedule(self.now.after(keeper.every), What::Keeper);
+        let owner = self.owner();
+        // An owner tells when a clone comes to nothing, unless it dies or loses the guest.
+        self.keeper.attempt.take_if(|attempt| attempt.owner != owner);
+        if self.keeper.attempt.is_none()
+            && self.keeper.not_before <= self.now
+            && self.is_alone()
+            && let Some(host) = choose(&self.hosts, self.process(owner).host)
+        {
+            let newcomer = self.join(host, owner);
+            self.keeper.clones += 1;
+            self.keeper.attempt = Some(Attempt { owner, newcomer });
+        }
+    }
+
+    /// The process where the guest lives.
+    #[must_use]
+    pub fn owner(&self) -> ProcessId {
+        self.checks.single.owner()
+    }
+
+    /// Does the guest run alone, and can it be copied?
+    fn is_alone(&self) -> bool {
+        let process = self.process(self.owner());
+        let can_be_copied = process.node.as_ref().is_some_and(|node| node.guest().pages() > 0);
+        // In the middle of a slice a process has not told yet that it went live.
+        let has_told = process.is_running() && process.phase == Phase::Waits && process.in_hand.is_none();
+        has_told && self.role(self.owner()) == Some(RoleName::Solo) && can_be_copied
+    }
+
+    /// Is there a host for a backup of the guest, if that can be copied?
+    pub(crate) fn has_shelter(&self) -> bool {
+        let process = self.process(self.owner());
+        let can_be_copied = process.node.as_ref().is_some_and(|node| node.guest().pages() > 0);
+        can_be_copied && choose(&self.hosts, process.host).is_some()
+    }
+
+    /// Has the guest a backup that may go on where it lives now?
+    #[must_use]
+    pub fn is_protected(&self) -> bool {
+        let owner = self.owner();
+        let epoch = self.process(owner).epoch;
+        let follows = |who: ProcessId| {
+            let process = self.process(who);
+            let is_backup = process.is_alive() && self.role(who) == Some(RoleName::Backup);
+            is_backup && process.follows == Some(owner) && process.epoch == epoch
+        };
+        self.role(owner) == Some(RoleName::Primary) && self.processes.names().any(follows)
+    }
+
+    /// A process tells what becomes of a clone.
+    pub(crate) fn on_news(&mut self, who: ProcessId, news: &News) {
+        match news {
+            News::Cloning(_, phase) => {
+                let clone = self.keeper.clones;
+                let due = |fault: &&InClone| fault.clone == clone && fault.phase == *phase;
+                let faults: Vec<_> = self.options.in_clone.iter().filter(due).cloned().collect();
+                for fault in faults {
+                    self.schedule(self.now.after(fault.after), What::Fault(fault.fault));
+                }
+            }
+            News::Guarded(peer) => self.end_attempt(who, *peer),
+            News::Abandoned(peer, _) => {
+                if let Some(newcomer) = self.at_end(who, *peer) {
+                    let host = self.process(newcomer).host;
+                    self.hosts[host.0].failures += 1;
+                }
+                if let Some(keeper) = &self.options.keeper {
+                    self.keeper.not_before = self.now.after(keeper.pause);
+                }
+                self.end_attempt(who, *peer);
+            }
+        }
+    }
+
+    fn end_attempt(&mut self, owner: ProcessId, peer: PeerId) {
+        let newcomer = self.at_end(owner, peer);
+        let is_it = |attempt: &mut Attempt| attempt.owner == owner && Some(attempt.newcomer) == newcomer;
+        self.keeper.attempt.take_if(is_it);
+    }
+
+    /// The process to which a peer's name leads or led.
+    fn at_end(&self, who: ProcessId, peer: PeerId) -> Option<ProcessId> {
+        let wire = self.process(who).wires.get(peer.0 as usize)?;
+        Some(self.network.other_end(wire.link, who))
+    }
+}
