@@ -39,9 +39,10 @@ pub enum Mutation {
     /// An apprentice becomes a member as soon as it has the state, however far it is behind and whatever the
     /// arbiter says.
     GuardAtSealed,
-    /// An apprentice that is no member claims when it suspects the owner.
+    /// An apprentice that is no member claims when it suspects the owner, as a member does.
     ApprenticeClaims,
-    /// The log from the cut on goes to an apprentice without the wishes for entropy that were open at the cut.
+    /// The log from the cut on goes to an apprentice without the wishes for entropy that were open at the
+    /// cut.
     EntropyNotTaken,
     /// The outputs of an apprentice's guest are counted from 0 instead of from the cut.
     OutputsRestart,
@@ -49,6 +50,13 @@ pub enum Mutation {
     DismissedClaims,
     /// An owner shows outputs as before though the log says that there is a member.
     GuardedNotHeld,
+    /// An owner holds outputs only from the member's first acknowledgement on, not from the entry on that
+    /// makes it a member.
+    HeldFromAck,
+    /// The guest's clock begins anew at the cut.
+    ClockNotTaken,
+    /// A clone takes over the guest without its pending disk requests.
+    DiskNotTaken,
     /// FT 3.4-a: overlapping disk requests go to the disk together.
     DiskOverlap,
 }

@@ -266,6 +266,12 @@ impl<G: Guest> Node<G> {
                 let silence = backup.silence(now);
                 self.suspect(now, why, silence, Was::Backup(backup))
             }
+            (Role::Apprentice(apprentice), Change::Suspect(why)) => {
+                // Only a broken variant comes here.
+                let backup = apprentice.into_backup();
+                let silence = backup.silence(now);
+                self.suspect(now, why, silence, Was::Backup(backup))
+            }
             (Role::Solo(solo), Change::Guarded) => {
                 let (live, source) = solo.into_parts();
                 let Some(source) = source else {

@@ -25,6 +25,8 @@ pub struct Broken {
     pub rule: &'static str,
     /// What is broken in the protocol; `None`: the world is what is broken.
     pub mutation: Option<Mutation>,
+    /// The worlds in which the variant is hunted.
+    pub draw: fn(u64) -> Options,
     /// Changes what is different in the world.
     pub change: fn(&mut Options),
     /// Is the check off that listens to the talk between the processes, so that only what the outside sees
@@ -37,8 +39,17 @@ const fn variant(name: &'static str, rule: &'static str, mutation: Mutation) -> 
         name,
         rule,
         mutation: Some(mutation),
+        draw: Options::draw,
         change: |_| {},
         deaf: false,
+    }
+}
+
+/// A variant that only shows where processes join a guest that runs.
+const fn clone(name: &'static str, rule: &'static str, mutation: Mutation) -> Broken {
+    Broken {
+        draw: Options::draw_life,
+        ..variant(name, rule, mutation)
     }
 }
 
@@ -47,13 +58,14 @@ const fn world(name: &'static str, rule: &'static str, change: fn(&mut Options))
         name,
         rule,
         mutation: None,
+        draw: Options::draw,
         change,
         deaf: false,
     }
 }
 
 /// All variants.
-pub const VARIANTS: [Broken; 18] = [
+pub const VARIANTS: [Broken; 28] = [
     variant(
         "output released before the ack",
         "FT 2.2-c",
@@ -102,6 +114,40 @@ pub const VARIANTS: [Broken; 18] = [
         "FT 3.4-a",
         Mutation::DiskOverlap,
     ),
+    clone("page overwritten and not kept", "FT 3.1-a", Mutation::PageNotKept),
+    clone("page of a round forgotten", "FT 3.1-a", Mutation::PageForgotten),
+    clone(
+        "member as soon as it has the state",
+        "FT 3.1-b",
+        Mutation::GuardAtSealed,
+    ),
+    clone("apprentice claims", "FT 2.3-e", Mutation::ApprenticeClaims),
+    clone(
+        "pending entropy not taken over",
+        "FT 3.1-a",
+        Mutation::EntropyNotTaken,
+    ),
+    clone(
+        "pending disk request not taken over",
+        "FT 3.4-c",
+        Mutation::DiskNotTaken,
+    ),
+    clone(
+        "clock of the cut not taken over",
+        "FT 3.1-a",
+        Mutation::ClockNotTaken,
+    ),
+    clone("numbers of outputs restart", "FT 2.2-e", Mutation::OutputsRestart),
+    clone(
+        "outputs not held for a new member",
+        "FT 2.2-c",
+        Mutation::GuardedNotHeld,
+    ),
+    clone(
+        "outputs held from the first ack only",
+        "FT 2.2-c",
+        Mutation::HeldFromAck,
+    ),
     world("disk does not refuse old epochs", "FT 4.1-a", |options| {
         options.storage.fenced = false;
     }),
@@ -135,7 +181,7 @@ impl Broken {
     /// The world of a seed with the rule broken.
     #[must_use]
     pub fn world(&self, seed: u64) -> Options {
-        let mut options = Options::draw(seed);
+        let mut options = (self.draw)(seed);
         (self.change)(&mut options);
         options.deaf = self.deaf;
         // A log file that goes on where it cannot is a panic, not a violation.

@@ -239,7 +239,11 @@ impl<G: Subject> World<G> {
             Action::Tell(news) => self.on_news(who, &news),
             Action::Append(bytes) => self.processes[who].file.extend_from_slice(&bytes),
             Action::Release(shown) => self.show(who, shown.into()),
-            Action::Entropy { bytes } => self.bring_entropy(who, bytes),
+            Action::Entropy { bytes } => {
+                let process = &mut self.processes[who];
+                process.wishes = process.wishes.saturating_sub(1);
+                self.bring_entropy(who, bytes);
+            }
             Action::Disk(request) => {
                 let Process { epoch, host, .. } = self.processes[who];
                 let at = self
@@ -250,7 +254,10 @@ impl<G: Subject> World<G> {
             Action::Ask(claim) => self.ask(who, claim),
             Action::GoLive(epoch) => {
                 self.processes[who].epoch = epoch;
-                self.processes[who].follows = None;
+                let process = &mut self.processes[who];
+                if let (Some(_), Some(node)) = (process.follows.take(), &process.node) {
+                    process.wishes = node.guest().pending_entropy().len();
+                }
                 self.attached = who;
                 let host = self.processes[who].host;
                 self.storage.caches().on_go_live(host);
@@ -304,7 +311,7 @@ impl<G: Subject> World<G> {
         let bytes = (0..bytes).map(|_| self.random.draw() as u8).collect();
         let at = self
             .now
-            .after(self.random.span(Span::from_us(1), Span::from_ms(1)));
+            .after(self.random.span(Span::from_us(1), self.options.entropy));
         self.schedule(at, What::Deliver(who, Event::Input(Input::Entropy { bytes })));
     }
 

@@ -112,6 +112,9 @@ impl Options {
             }
             self.hosts.push(host);
         }
+        if random.permille(300) {
+            self.entropy = ms(2_000);
+        }
         let begin = self.unsafe_for.0;
         self.unsafe_for = Span(begin + random.span(ms(300), ms(4_000)).0);
         let end = self.unsafe_for.0;

@@ -46,6 +46,8 @@ pub struct Options {
     pub patience: Span,
     /// How long the client thinks before its next request.
     pub think: Span,
+    /// Longest time in which a host draws random bytes.
+    pub entropy: Span,
     /// Do all processes write a log file?
     pub record: bool,
     /// How the guest is protected again after a failover; `None`: it is not.
@@ -133,6 +135,7 @@ impl Options {
             },
             patience: ms(200),
             think: ms(2),
+            entropy: ms(1),
             record: true,
             keeper: None,
             typing: None,

@@ -116,6 +116,9 @@ pub struct Process<G: Subject> {
     pub owner: u128,
     /// The number by which the arbiter knows the primary of the pair that it was born into.
     pub primary: u128,
+    /// How many wishes of its guest for entropy it must still make its own, since it went live in place of
+    /// the process that it followed.
+    pub wishes: usize,
     /// Has the operator wanted the process to leave the VM to its peer?
     pub told_to_leave: bool,
 }
@@ -172,6 +175,7 @@ impl<G: Subject> Process<G> {
             epoch: birth.epoch,
             owner,
             primary,
+            wishes: 0,
             told_to_leave: false,
         }
     }

@@ -12,7 +12,7 @@ use crate::{
     names::ProcessId,
     options::Options,
     process::{Life, Process},
-    subject::Subject,
+    subject::{Subject, Watched},
     world::{Tracer, World},
 };
 
@@ -209,14 +209,12 @@ impl<G: Subject> World<G> {
         let quiet = self.run_while(limit, |world| {
             let process = world.process(world.survivor());
             let held = process.tape.borrow().shown.len() != world.checks.outputs.seen().len();
-            let pending = process
-                .node
-                .as_ref()
-                .is_some_and(|node| !node.guest().pending_disk().is_empty());
-            held || pending
+            let waits =
+                |guest: &Watched<G>| !guest.pending_disk().is_empty() || !guest.pending_entropy().is_empty();
+            held || process.node.as_ref().is_some_and(|node| waits(node.guest()))
         });
         self.judge(ensure(quiet || self.violation.is_some(), Check::Liveness, || {
-            "an output is held, or a disk request pending, for ever".to_owned()
+            "an output is held, or a disk request or a wish for entropy pending, for ever".to_owned()
         }));
         true
     }

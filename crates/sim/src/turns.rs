@@ -64,6 +64,10 @@ impl<G: Subject> World<G> {
             }
         }
         self.look_at_state(who);
+        let wishes = self.process(who).wishes;
+        self.judge(ensure(wishes == 0, Check::Liveness, || {
+            format!("{who} went live and does not ask for the random bytes that its guest waits for")
+        }));
         self.compare();
         let fuel = self.fuel(who);
         let process = &mut self.processes[who];

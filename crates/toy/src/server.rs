@@ -72,6 +72,8 @@ pub struct Server {
     last_reply: Vec<u8>,
     /// Has it asked for random bytes that have not come yet?
     entropy_wanted: bool,
+    /// How often it has asked for random bytes and not got them. Nothing that it does depends on it.
+    wishes: u32,
 }
 
 impl Toy<Server> {
@@ -89,6 +91,7 @@ impl Toy<Server> {
                 answered: 0,
                 last_reply: Vec::new(),
                 entropy_wanted: false,
+                wishes: 0,
             },
         }
     }
@@ -224,6 +227,7 @@ impl Server {
             Task::Sync => {}
             Task::Entropy => {
                 self.entropy_wanted = true;
+                self.wishes += 1;
                 board.show(Effect::EntropyWanted { bytes: 8 });
             }
             Task::Sleep(ticks) if self.timer.is_none() => {
@@ -317,6 +321,7 @@ impl Program for Server {
                 }
             }
             Input::Entropy { bytes } => {
+                self.wishes = self.wishes.saturating_sub(1);
                 if std::mem::take(&mut self.entropy_wanted) {
                     self.hash = mix_bytes(self.hash, bytes);
                 }
@@ -324,6 +329,8 @@ impl Program for Server {
             Input::Control(Control::PowerOff) => board.power_off(),
             Input::Control(Control::Reset) => {
                 self.tasks.clear();
+                // A device that was reset waits for nothing.
+                self.wishes = 0;
                 self.timer = None;
                 self.work = 100;
                 self.tasks.push_back(Task::Print);
@@ -378,6 +385,7 @@ impl Program for Server {
         w.varint(self.answered);
         w.bytes(&self.last_reply);
         w.raw(&[u8::from(self.entropy_wanted)]);
+        w.varint(u64::from(self.wishes));
     }
 
     fn load(&mut self, r: &mut Reader<'_>) -> Result<(), Malformed> {
@@ -406,11 +414,12 @@ impl Program for Server {
         self.answered = r.varint()?;
         self.last_reply = read_bytes(r)?;
         self.entropy_wanted = r.truth()?;
+        self.wishes = u32::try_from(r.varint_at_most(ITEMS_MAX)?).map_err(|_| Malformed::TooLarge)?;
         Ok(())
     }
 
     fn pending_entropy(&self) -> Vec<u32> {
-        self.entropy_wanted.then_some(8).into_iter().collect()
+        vec![8; self.wishes as usize]
     }
 
     fn digest(&self, board: &Board) -> Digest {

@@ -5,6 +5,7 @@
 
 use machine::{Clock, DiskOperation, DiskRequest, PowerState, Step};
 use replica::log::bytes::{Malformed, Reader, Writer};
+use replica::mutation::{self, Mutation};
 
 use crate::board::Board;
 
@@ -70,6 +71,9 @@ pub fn read_board(r: &mut Reader<'_>, board: &mut Board) -> Result<(), Malformed
     let mut pending = Vec::new();
     for _ in 0..r.varint_at_most(ITEMS_MAX)? {
         pending.push(read_request(r)?);
+    }
+    if mutation::is(Mutation::DiskNotTaken) {
+        pending.clear();
     }
     board.take_over(submitted, off, pending);
     Ok(())

@@ -161,7 +161,11 @@ impl Backup {
         } else {
             &cut.entropy[..]
         };
-        self.decoder = Decoder::resume(cut.base);
+        let mut base = cut.base;
+        if mutation::is(Mutation::ClockNotTaken) {
+            base.mtime = 0;
+        }
+        self.decoder = Decoder::resume(base);
         self.replayer = Replayer::from_cut(outputs, entropy);
         self.start = Some((cut.base.seq, cut.outputs));
         self.released = cut.released;

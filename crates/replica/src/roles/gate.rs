@@ -104,6 +104,12 @@ impl Gate {
         })
     }
 
+    /// Has the backup acknowledged nothing yet?
+    #[must_use]
+    pub fn knows_nothing(&self) -> bool {
+        self.acknowledged == Seq(0)
+    }
+
     /// Are [`limits::HELD_BYTES_MAX`] bytes held? Then the guest must not produce more (FT 3.2-c).
     #[must_use]
     pub fn is_full(&self) -> bool {

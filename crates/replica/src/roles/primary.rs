@@ -384,7 +384,9 @@ impl Primary {
     /// (FT 2.2-c), the guest does not (FT 2.2-d).
     fn hold(&mut self, call: &mut Call<'_>, produced: Produced) {
         let Produced { outward, entry } = produced;
-        let is_output = entry != Seq(0);
+        let shows_at_once = mutation::is(Mutation::GuardedNotHeld)
+            || (mutation::is(Mutation::HeldFromAck) && self.gate.knows_nothing());
+        let is_output = entry != Seq(0) && !shows_at_once;
         let bytes = outward.bytes();
         let output = match outward {
             Outward::Shown(shown) if is_output => Output::Shown(shown),

@@ -10,6 +10,8 @@ use machine::PowerState;
 
 use crate::event::{RoleName, Suspicion};
 use crate::guest::replay::Divergence;
+use crate::mutation;
+use crate::mutation::Mutation;
 
 /// Why a role changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +111,9 @@ pub fn next(from: RoleName, cause: Cause) -> Option<RoleName> {
         // FT 3.1-b: owner and apprentice are a pair from the same entry of the log on.
         (RoleName::Solo, Cause::Guarded) => Some(RoleName::Primary),
         (RoleName::Apprentice, Cause::Guarded) => Some(RoleName::Backup),
+        (RoleName::Apprentice, Cause::Suspect) if mutation::is(Mutation::ApprenticeClaims) => {
+            Some(RoleName::Claiming)
+        }
         // An apprentice that is no member yet never claims, whatever becomes of the owner.
         (RoleName::Apprentice, Cause::Abandoned) => Some(RoleName::Halted),
         // Nobody else may claim: the backup has promised so, or the arbiter has given the primary the epoch
