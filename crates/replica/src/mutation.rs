@@ -55,6 +55,8 @@ pub enum Mutation {
     HeldFromAck,
     /// The guest's clock begins anew at the cut.
     ClockNotTaken,
+    /// The guest stands while its memory is copied.
+    StandsWhileCopied,
     /// A clone takes over the guest without its pending disk requests.
     DiskNotTaken,
     /// FT 3.4-a: overlapping disk requests go to the disk together.

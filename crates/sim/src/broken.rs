@@ -64,8 +64,18 @@ const fn world(name: &'static str, rule: &'static str, change: fn(&mut Options))
     }
 }
 
+/// A calm world with several lives, in which copying the guest takes a while.
+fn slowly_copied(seed: u64) -> Options {
+    let mut options = Options::calm_life(seed);
+    if let Some(keeper) = &mut options.keeper {
+        keeper.bulk.bytes_per_ms = 100;
+        keeper.room = 64;
+    }
+    options
+}
+
 /// All variants.
-pub const VARIANTS: [Broken; 28] = [
+pub const VARIANTS: [Broken; 29] = [
     variant(
         "output released before the ack",
         "FT 2.2-c",
@@ -148,6 +158,14 @@ pub const VARIANTS: [Broken; 28] = [
         "FT 2.2-c",
         Mutation::HeldFromAck,
     ),
+    Broken {
+        draw: slowly_copied,
+        ..variant(
+            "guest stands while it is copied",
+            "FT 3.1-a",
+            Mutation::StandsWhileCopied,
+        )
+    },
     world("disk does not refuse old epochs", "FT 4.1-a", |options| {
         options.storage.fenced = false;
     }),

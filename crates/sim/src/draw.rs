@@ -36,6 +36,7 @@ impl Options {
             replies: random.between(1, 5),
             record: random.permille(500),
             power_off: random.permille(700),
+            calm: false,
             ..Options::calm(seed)
         };
         options.link.latency = (random.span(us(10), us(300)), random.span(us(300), ms(10)));

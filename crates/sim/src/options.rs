@@ -72,6 +72,8 @@ pub struct Options {
     pub in_clone: Vec<InClone>,
     /// Do tied faults also happen in the healed world? A sweep kills at every point up to the end.
     pub armed_for_ever: bool,
+    /// Must a clone not stop the guest? In a world in which anything may go wrong much else does.
+    pub calm: bool,
     /// Is the check off that listens to the talk between processes, so that only what the outside sees
     /// counts?
     pub deaf: bool,
@@ -148,6 +150,7 @@ impl Options {
             armed: Vec::new(),
             in_clone: Vec::new(),
             armed_for_ever: false,
+            calm: true,
             deaf: false,
         }
     }

@@ -8,6 +8,7 @@
 
 use std::sync::atomic::AtomicBool;
 
+use machine::Input;
 use replica::{Event, Guest, Next, RoleName, Span, Time};
 
 use crate::{
@@ -54,6 +55,10 @@ impl<G: Subject> World<G> {
             if let Event::Peer(..) = event {
                 self.checks.guard.on_receive(who);
             }
+            if matches!(event, Event::Input(Input::NetFrame { .. }) | Event::DiskDone(_)) {
+                let tape = self.processes[who].tape.borrow();
+                self.checks.still.on_input(who, self.now, &tape);
+            }
             let process = &mut self.processes[who];
             let local = process.clock.shows(self.now);
             if let Some(node) = &mut process.node {
@@ -79,6 +84,15 @@ impl<G: Subject> World<G> {
         process.next = node.slice(process.clock.shows(self.now), &AtomicBool::new(false));
         let steps = node.guest().now().since(begin);
         let result = memory::check(who, node.metrics());
+        if self.options.calm {
+            let metrics = node.metrics();
+            let cloned = metrics.role == RoleName::Solo && metrics.clone.is_some();
+            let tape = process.tape.borrow();
+            let still = self.checks.still.check(who, self.now, cloned, &tape);
+            drop(tape);
+            self.judge(still);
+        }
+        let process = &mut self.processes[who];
         process.phase = Phase::Runs;
         process.ticket += 1;
         let (at, ticket) = (self.now.after(process.cost(steps)), process.ticket);

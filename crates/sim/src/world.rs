@@ -13,7 +13,7 @@ use crate::{
     arbiter::Arbiter,
     checker::{
         Violation, clock::GuestTime, disk::Disk, durability::Durability, guard::Guard, lockstep::Lockstep,
-        output::Outputs, single_primary::SinglePrimary,
+        output::Outputs, single_primary::SinglePrimary, still::Still,
     },
     client::Client,
     faults::Armed,
@@ -41,6 +41,8 @@ pub(crate) struct Checks {
     pub single: SinglePrimary,
     /// Who may claim, and which outputs wait for whom.
     pub guard: Guard,
+    /// A clone does not stop the guest.
+    pub still: Still,
     /// All guests live the same life.
     pub lockstep: Lockstep,
     /// Disk requests go out once, and never two together that overlap.

@@ -135,3 +135,18 @@ fn two_hundred_drawn_lives_keep_all_rules() {
     }
     assert!(longest >= 5, "no life has more than {longest} failovers");
 }
+
+#[test]
+fn a_guest_that_is_copied_slowly_does_not_stand() {
+    // FT 3.1-a: a page takes more than a millisecond to be sent.
+    for seed in 0..5 {
+        let mut options = Options::calm_life(seed);
+        if let Some(keeper) = &mut options.keeper {
+            keeper.bulk.bytes_per_ms = 100;
+            keeper.room = 64;
+        }
+        let outcome = run::run::<Toy>(options, seed, None);
+        assert_eq!(outcome.violation, None, "seed {seed}");
+        assert!(outcome.guarded >= 1, "{outcome:?}");
+    }
+}

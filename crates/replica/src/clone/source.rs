@@ -265,7 +265,15 @@ impl Source {
     /// Must the guest stand, because there is hardly room left for pages as they were at the cut?
     #[must_use]
     pub fn holds<G: Guest>(&self, guest: &G) -> bool {
+        if mutation::is(Mutation::StandsWhileCopied) && self.copies() {
+            return true;
+        }
         matches!(self.stage, Stage::Sealing) && guest.frozen_room() < limits::FROZEN_RESERVE
+    }
+
+    /// Are pages copied now?
+    fn copies(&self) -> bool {
+        matches!(self.stage, Stage::Rounds { .. } | Stage::Sealing)
     }
 
     /// Until when the guest must rest, so that the apprentice catches up; `None`: it may run.

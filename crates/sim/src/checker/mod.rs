@@ -13,6 +13,7 @@ pub mod memory;
 pub mod oracle;
 pub mod output;
 pub mod single_primary;
+pub mod still;
 
 /// A rule that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub enum Check {
     Clock,
     /// No buffer of a replica grows beyond its limit.
     Memory,
+    /// A clone does not stop the guest.
+    Still,
     /// A process that stopped does nothing any more.
     Halt,
     /// A reference run with the survivor's inputs shows what the outside saw, and so does its log file.
