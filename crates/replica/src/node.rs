@@ -332,8 +332,8 @@ impl<G: Guest> Node<G> {
         }
     }
 
-    /// The arbiter has given the VM to this process, in this epoch. It can get a backup as any owner can (FT
-    /// 2.3-f, 3.1-e).
+    /// The arbiter has given the VM to this process, in this epoch. From here on it can get a backup as any
+    /// owner can (FT 2.3-f, 3.1-e).
     fn own(&mut self, epoch: Epoch) {
         self.options.epoch = epoch;
         self.options.primary = self.options.owner;
