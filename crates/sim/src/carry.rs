@@ -185,7 +185,7 @@ impl<G: Subject> World<G> {
         node.is_some_and(|node| node.metrics().suspicion == Some(Suspicion::Left))
     }
 
-    fn judge_halt(&self, who: ProcessId, halt: &Halt) -> Result<(), Violation> {
+    fn judge_halt(&mut self, who: ProcessId, halt: &Halt) -> Result<(), Violation> {
         match halt {
             Halt::Off(_) => {
                 let tape = self.processes[who].tape.borrow();
@@ -215,7 +215,15 @@ impl<G: Subject> World<G> {
                     format!("{who} gives itself up though it is a member: {why}")
                 })
             }
-            Halt::Left | Halt::Dismissed => ensure(self.processes[who].told_to_leave, Check::Halt, || {
+            Halt::Dismissed => {
+                self.checks.guard.on_dismissed(who);
+                let owner = self.processes[who].follows;
+                let told = owner.is_some_and(|owner| self.processes[owner].told_to_dismiss);
+                ensure(told, Check::Halt, || {
+                    format!("{who} is dismissed though nobody wanted it to be")
+                })
+            }
+            Halt::Left => ensure(self.processes[who].told_to_leave, Check::Halt, || {
                 format!("{who} leaves though nobody wanted it to")
             }),
             Halt::Peer(why) => Err(Violation::new(

@@ -144,7 +144,17 @@ impl Options {
                 fault,
             });
         }
+        self.draw_dismissals(ProcessId::A, end);
         self.timed.sort_by_key(|(at, _)| *at);
+    }
+
+    /// Draws when the operator dismisses the guest's backup, wherever it lives then.
+    fn draw_dismissals(&mut self, anyone: ProcessId, end: u64) {
+        let mut random = Random::new(mix(self.seed, 0xd15_3155));
+        for _ in 0..random.below(4) {
+            let at = Time(random.below(end));
+            self.timed.push((at, Part::Owner.gets(Fault::Unprotect(anyone))));
+        }
     }
 
     /// Draws the faults of processes, links, arbiter and disk.

@@ -62,6 +62,8 @@ pub enum Fault {
     PortsLost(ProcessId, Span),
     /// The operator wants this process to leave the VM to its peer.
     Leave(ProcessId),
+    /// The operator wants no backup for the guest that runs in this process.
+    Unprotect(ProcessId),
     /// Nobody reaches the arbiter for a while.
     ArbiterAway(Span),
     /// Nobody reaches the disk for a while.
@@ -95,6 +97,7 @@ impl Fault {
             | Fault::LinkStuck(who, _)
             | Fault::PortsLost(who, _)
             | Fault::Leave(who)
+            | Fault::Unprotect(who)
             | Fault::Slow(who, _)
             | Fault::FlushFails(who) => Some(who),
             Fault::CutAll(_)
@@ -121,6 +124,7 @@ impl Fault {
             Fault::LinkStuck(_, span) => Fault::LinkStuck(who, span),
             Fault::PortsLost(_, span) => Fault::PortsLost(who, span),
             Fault::Leave(_) => Fault::Leave(who),
+            Fault::Unprotect(_) => Fault::Unprotect(who),
             Fault::Slow(_, permille) => Fault::Slow(who, permille),
             Fault::FlushFails(_) => Fault::FlushFails(who),
             ref other => other.clone(),
@@ -171,6 +175,7 @@ impl fmt::Display for Fault {
             Fault::LinkStuck(who, span) => write!(f, "link towards {who} stuck for {}", show(*span)),
             Fault::PortsLost(who, span) => write!(f, "{who}'s ports lead nowhere for {}", show(*span)),
             Fault::Leave(who) => write!(f, "operator: {who} shall leave"),
+            Fault::Unprotect(who) => write!(f, "operator: {who} shall dismiss its backup"),
             Fault::Reset => write!(f, "link reset"),
             Fault::HeartbeatsLost(span) => write!(f, "heartbeats lost for {}", show(*span)),
             Fault::ArbiterAway(span) => write!(f, "arbiter away for {}", show(*span)),

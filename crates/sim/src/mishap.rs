@@ -151,6 +151,10 @@ impl<G: Subject> World<G> {
                 self.processes[who].told_to_leave = true;
                 self.deliver(who, Event::Leave);
             }
+            Fault::Unprotect(who) => {
+                self.processes[who].told_to_dismiss = true;
+                self.deliver(who, Event::Unprotect);
+            }
             Fault::ArbiterAway(span) => self.arbiter.leave(self.now.after(span)),
             Fault::DiskAway(span) => self.storage.leave(self.now.after(span)),
             Fault::Slow(who, permille) => {

@@ -121,6 +121,8 @@ pub struct Process<G: Subject> {
     pub wishes: usize,
     /// Has the operator wanted the process to leave the VM to its peer?
     pub told_to_leave: bool,
+    /// Has the operator told it to dismiss its backup?
+    pub told_to_dismiss: bool,
 }
 
 /// Most bytes of the state at a cut, without memory, of any guest of the simulator.
@@ -177,6 +179,7 @@ impl<G: Subject> Process<G> {
             primary,
             wishes: 0,
             told_to_leave: false,
+            told_to_dismiss: false,
         }
     }
 

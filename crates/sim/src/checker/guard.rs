@@ -52,7 +52,7 @@ struct Clone {
     is_member: bool,
     /// The checks of the outputs whose entries the process has received.
     has: BTreeSet<u32>,
-    /// Does the owner not count on it any more, since it went on alone in a later epoch?
+    /// Does the owner not count on it any more, since it went on alone in a later epoch, or has dismissed it?
     is_over: bool,
 }
 
@@ -131,6 +131,14 @@ impl Guard {
     pub fn on_go_live(&mut self, who: ProcessId) {
         for clone in self.clones.values_mut().filter(|clone| clone.owner == who) {
             clone.is_over = true;
+        }
+    }
+
+    /// `who` has promised never to claim.
+    pub fn on_dismissed(&mut self, who: ProcessId) {
+        if let Some(clone) = self.clones.get_mut(&who) {
+            clone.is_over = true;
+            clone.is_member = false;
         }
     }
 
