@@ -5,6 +5,7 @@
 
 mod world;
 
+use replica::peer::message::{Log, Message};
 use replica::{Event, Halt, News, Phase, RoleName, Span};
 use world::{A, DELAY, World, same_state};
 
@@ -183,6 +184,33 @@ fn a_clone_that_gets_no_room_is_given_up_and_the_guest_runs_on() {
         Some(News::Abandoned(_, why)) if why == "the bulk link to it takes nothing"
     ));
     assert!(matches!(world.process(copy).halted, Some(Halt::Abandoned(_))));
+}
+
+#[test]
+fn an_apprentice_may_hear_of_an_output_before_it_has_its_entry() {
+    let mut world = running();
+    let copy = world.join(A);
+    world.until("the cut", |world| {
+        let cut = News::Cloning(replica::PeerId(101), Phase::CatchingUp);
+        world.process(A).news.contains(&cut)
+    });
+    let shown = world.process(A).frames().len();
+    world.frame(A, b"e0");
+    world.until("an answer", |world| world.process(A).frames().len() > shown);
+    let sent = world.now;
+    let (released, frame) = (
+        world.process(A).node.metrics().outputs_released,
+        Default::default(),
+    );
+    let sign_of_life = Message::Log(Log {
+        sent,
+        released,
+        frame,
+    });
+    let bytes = sign_of_life.encode().to_vec();
+    world.deliver(copy, Event::Peer(replica::PeerId(0), bytes));
+    world.run_for(world::TICK);
+    assert_eq!(world.process(copy).halted, None);
 }
 
 #[test]
