@@ -187,6 +187,40 @@ fn a_clone_that_gets_no_room_is_given_up_and_the_guest_runs_on() {
 }
 
 #[test]
+fn a_guest_that_is_off_takes_no_backup_though_its_disk_has_not_answered() {
+    for joins_before in [true, false] {
+        let mut world = running();
+        world.disk_away = true;
+        world.frame(A, b"w1");
+        world.run_for(ms(1));
+        let begin = |world: &mut World| {
+            let copy = world.join(A);
+            world.until("it begins", |world| world.processes.len() > copy);
+        };
+        if joins_before {
+            begin(&mut world);
+        }
+        world.frame(A, b"o");
+        world.run_for(ms(5));
+        assert_eq!(
+            world.process(A).role(),
+            RoleName::Solo,
+            "a request is left to be finished"
+        );
+        if !joins_before {
+            world.join(A);
+            world.run_for(ms(5));
+        }
+        assert!(matches!(
+            world.process(A).news.last(),
+            Some(News::Abandoned(_, why)) if why == "its guest is off"
+        ));
+        world.disk_away = false;
+        world.until("it ends", |world| world.process(A).stopped);
+    }
+}
+
+#[test]
 fn an_apprentice_may_hear_of_an_output_before_it_has_its_entry() {
     let mut world = running();
     let copy = world.join(A);

@@ -118,6 +118,11 @@ impl Live {
         while self.issue_one(call, true) {}
     }
 
+    /// Is the guest off, whatever is left to be done for it?
+    pub fn is_off(&self) -> bool {
+        matches!(self.recorder.activity(), Activity::Off(_))
+    }
+
     /// The guest's power state, if it is off and no request is left that must be finished.
     pub fn is_over(&self) -> Option<PowerState> {
         match self.recorder.activity() {

@@ -170,7 +170,7 @@ impl Solo {
             );
         } else if self.clone.is_some() {
             refuse(call, &joined, "another host is on its way to be its backup");
-        } else if self.live.is_over().is_some() {
+        } else if self.live.is_off() {
             refuse(call, &joined, "its guest is off");
         } else {
             self.clone = Some(Source::new(call, joined, options));
@@ -225,10 +225,11 @@ impl Solo {
         if let Some(source) = &mut self.clone {
             source.after_slice(call);
         }
+        // A guest that is off is nothing to protect, even if requests are left to be finished.
+        if self.live.is_off() {
+            self.end_clone(call, guest, End::Abandoned("its guest is off".to_owned()));
+        }
         if let Some(state) = over {
-            if self.clone.is_some() {
-                self.end_clone(call, guest, End::Abandoned("its guest is off".to_owned()));
-            }
             return Some(Change::Off(state));
         }
         self.guard(call, guest, options)
