@@ -142,6 +142,8 @@ pub const LAG_SAMPLES_MAX: usize = 4096;
 pub const COPY_PAGES: u32 = 180;
 /// Pages copied at a time while the guest has nothing to do or has to wait for the clone.
 pub const COPY_PAGES_IDLE: u32 = 2048;
+/// Longest time in which an apprentice that lacks no image of the VM must have shaken hands.
+pub const GREETING_PATIENCE: Span = Span::from_ms(20_000);
 /// Most rounds of a clone in which pages are copied before the cut.
 pub const ROUNDS_MAX: u32 = 4;
 /// A round that leaves more than this share of what was owed before it, in thousandths, is the last.

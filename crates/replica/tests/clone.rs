@@ -187,6 +187,23 @@ fn a_clone_that_gets_no_room_is_given_up_and_the_guest_runs_on() {
 }
 
 #[test]
+fn a_process_that_dies_before_it_has_shaken_hands_makes_room_for_another_one() {
+    let mut world = running();
+    world.join(A);
+    // It has greeted, and nothing more.
+    world.run_for(world::TICK);
+    world.lose_joiner();
+    for _ in 0..25 {
+        world.run_for(ms(1_000));
+    }
+    assert!(matches!(
+        world.process(A).news.last(),
+        Some(News::Abandoned(_, why)) if why == "it does not answer"
+    ));
+    protected(&mut world, A);
+}
+
+#[test]
 fn a_guest_that_is_off_takes_no_backup_though_its_disk_has_not_answered() {
     for joins_before in [true, false] {
         let mut world = running();

@@ -70,6 +70,8 @@ pub struct Source {
     stage: Stage,
     /// When the present stage began.
     since: Time,
+    /// Does the apprentice get images of the VM from this side?
+    supplies_images: bool,
     /// Bytes that the bulk link takes now.
     room: u64,
     /// Since when something waits for room on the bulk link; `None`: nothing does.
@@ -106,6 +108,7 @@ impl Source {
             member: 0,
             stage: Stage::Greeting(handshake),
             since: call.now,
+            supplies_images: false,
             room: 0,
             blocked: None,
             rate: None,
@@ -213,6 +216,7 @@ impl Source {
             match action {
                 HandshakeAction::Send(message) => call.out.push_back(Action::Send(peer, message)),
                 HandshakeAction::Supply { token, images } => {
+                    self.supplies_images = !images.is_empty();
                     call.out.push_back(Action::Supply { peer, token, images })
                 }
                 HandshakeAction::Done { backup, .. } => {
@@ -398,6 +402,9 @@ impl Source {
 
     /// Ends a clone that waits too long for the other side.
     fn check_patience(&mut self, now: Time) -> Result<(), End> {
+        if self.greeting_until().is_some_and(|until| until <= now) {
+            return Err(abandoned("it does not answer"));
+        }
         if let Some(why) = self.follower.detector.suspects(now)
             && !matches!(self.stage, Stage::Greeting(_))
         {
@@ -426,6 +433,14 @@ impl Source {
             return Err(abandoned("it has the whole state and does not follow"));
         }
         Ok(())
+    }
+
+    /// When the patience with an apprentice ends that is greeted and lacks no image: it has little to do, and
+    /// as long as it is waited for nobody else can become the backup. `None`: it is not greeted any more, or
+    /// has much to load.
+    fn greeting_until(&self) -> Option<Time> {
+        let waits = matches!(self.stage, Stage::Greeting(_)) && !self.supplies_images;
+        waits.then(|| self.since.after(limits::GREETING_PATIENCE))
     }
 
     /// Copies owed pages to the bulk link, as many as it has room for.
@@ -564,7 +579,7 @@ impl Source {
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
         let work = match &self.stage {
-            Stage::Greeting(handshake) => return handshake.deadline(),
+            Stage::Greeting(handshake) => return earliest([handshake.deadline(), self.greeting_until()]),
             Stage::Rounds { .. } | Stage::Sealing if self.room > 0 => Some(Time(0)),
             Stage::Rounds { .. } | Stage::Sealing => {
                 self.blocked.map(|since| since.after(limits::BULK_PATIENCE))

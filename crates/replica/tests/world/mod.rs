@@ -249,6 +249,11 @@ impl World {
         newcomer
     }
 
+    /// The process that is about to join dies, and nobody is told.
+    pub fn lose_joiner(&mut self) {
+        self.joiner = None;
+    }
+
     /// Lets the process that is about to join go on with its handshake.
     fn tick_joiner(&mut self) {
         let (now, newcomer) = (self.now, self.processes.len());
