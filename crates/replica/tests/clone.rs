@@ -265,6 +265,23 @@ fn an_apprentice_may_hear_of_an_output_before_it_has_its_entry() {
 }
 
 #[test]
+fn an_owner_does_not_spin_while_the_bulk_link_has_no_room_for_a_page() {
+    let mut world = running();
+    world.bulk_room = 10;
+    world.join(A);
+    world.until("it is copied", |world| {
+        let copying = News::Cloning(replica::PeerId(101), Phase::Copying);
+        world.process(A).news.last() == Some(&copying)
+    });
+    world.run_for(ms(2));
+    let deadline = world.process(A).node.deadline();
+    assert!(
+        deadline.is_some_and(|deadline| deadline > world.now),
+        "{deadline:?}"
+    );
+}
+
+#[test]
 fn without_the_arbiter_nobody_becomes_a_member_and_with_it_goes_on() {
     let mut world = running();
     world.arbiter_away = true;

@@ -580,7 +580,7 @@ impl Source {
     pub fn deadline(&self) -> Option<Time> {
         let work = match &self.stage {
             Stage::Greeting(handshake) => return earliest([handshake.deadline(), self.greeting_until()]),
-            Stage::Rounds { .. } | Stage::Sealing if self.room > 0 => Some(Time(0)),
+            Stage::Rounds { .. } | Stage::Sealing if self.blocked.is_none() => Some(Time(0)),
             Stage::Rounds { .. } | Stage::Sealing => {
                 self.blocked.map(|since| since.after(limits::BULK_PATIENCE))
             }
