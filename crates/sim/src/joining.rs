@@ -206,7 +206,9 @@ impl<G: Subject> World<G> {
             return;
         };
         let (low, high) = keeper.bulk.latency;
-        let (room, rate) = (keeper.room, keeper.bulk.bytes_per_ms.saturating_mul(1000));
+        // A bulk link that never has room for a page is none.
+        let room = keeper.room.max(G::PAGE as u64);
+        let rate = keeper.bulk.bytes_per_ms.saturating_mul(1000);
         let at = self.now.after(self.random.span(low, high));
         let Some(wire) = self.process(who).wire(peer) else {
             return;
@@ -228,7 +230,7 @@ impl<G: Subject> World<G> {
         // of room may come on top of it.
         let pages = matches!(bulk, Bulk::Pages(_));
         let bytes = wire.in_flight + bulk_bytes(bulk);
-        let limit = 2 * keeper.room;
+        let limit = 2 * keeper.room.max(G::PAGE as u64);
         ensure(
             !pages || bytes <= limit + process::STATE_MAX,
             Check::Memory,
