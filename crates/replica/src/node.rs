@@ -389,7 +389,7 @@ impl<G: Guest> Node<G> {
             Change::Dismissed => Halt::Dismissed,
             Change::Lost | Change::Won | Change::Alone | Change::Guarded | Change::Suspect(_) => match role {
                 Role::Claiming(claiming) => Halt::Lost(claiming.claim().epoch),
-                _ => Halt::Lost(self.options.epoch),
+                _ => Halt::Lost(Epoch(self.options.epoch.0.saturating_add(1))),
             },
         };
         self.out.push_back(Action::Halt(halt));

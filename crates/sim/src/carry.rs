@@ -139,7 +139,7 @@ impl<G: Subject> World<G> {
                     let over = |echo: Time| clock.when(echo.after(lease));
                     checks.single.may_ask(who, self.now, over)?;
                 }
-                checks.single.on_ask(who, claim.epoch)?;
+                checks.single.on_ask(who, claim.epoch, claim.kind)?;
                 ensure(claim.owner == owner, Check::SinglePrimary, || {
                     format!("{who} asks for {claim:?}")
                 })

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use replica::{
-    Action, Epoch, Time,
+    Action, ClaimKind, Epoch, Time,
     peer::message::{Beat, Heartbeat, Message},
 };
 
@@ -88,13 +88,16 @@ impl SinglePrimary {
         Ok(())
     }
 
-    /// `who` asks the arbiter for `epoch`.
+    /// `who` asks the arbiter for `epoch`. A primary that wants a silent backup excluded (`Resolve`) stays what it
+    /// is, under the rules of a pair, until the arbiter has answered.
     ///
     /// # Errors
     /// If that is not the epoch after the one that it is part of.
-    pub fn on_ask(&mut self, who: ProcessId, epoch: Epoch) -> Result<(), Violation> {
+    pub fn on_ask(&mut self, who: ProcessId, epoch: Epoch, kind: ClaimKind) -> Result<(), Violation> {
         let part = self.parts.entry(who).or_default();
-        part.asked = part.asked.max(Some(epoch));
+        if kind != ClaimKind::Resolve {
+            part.asked = part.asked.max(Some(epoch));
+        }
         ensure(epoch.0 == part.epoch.0 + 1, Check::SinglePrimary, || {
             format!(
                 "{who} asks for epoch {} as a part of epoch {}",
@@ -219,7 +222,7 @@ mod tests {
         let mut single = SinglePrimary::default();
         single.on_join(A, FIRST);
         single.on_join(B, FIRST);
-        assert_eq!(single.on_ask(B, Epoch(2)), Ok(()));
+        assert_eq!(single.on_ask(B, Epoch(2), ClaimKind::Failover), Ok(()));
         assert_eq!(single.on_go_live(B, Epoch(2), true), Ok(()));
         single.on_join(B, Epoch(2));
         single.on_join(C, Epoch(2));
@@ -237,7 +240,7 @@ mod tests {
         for other in [A, C] {
             assert!(single.may_show(other, false, "shows").is_err(), "{other}");
         }
-        assert_eq!(single.on_ask(C, Epoch(3)), Ok(()));
+        assert_eq!(single.on_ask(C, Epoch(3), ClaimKind::Failover), Ok(()));
         assert_eq!(single.on_go_live(C, Epoch(3), true), Ok(()));
         assert_eq!(single.may_show(C, false, "shows"), Ok(()));
         assert!(single.may_show(B, false, "shows").is_err());
@@ -248,7 +251,7 @@ mod tests {
     fn a_process_shows_nothing_once_it_asks_or_the_next_epoch_is_taken() {
         let mut single = second_life();
         assert!(single.may_show(B, true, "shows").is_err());
-        assert_eq!(single.on_ask(B, Epoch(3)), Ok(()));
+        assert_eq!(single.on_ask(B, Epoch(3), ClaimKind::Failover), Ok(()));
         assert!(single.may_show(B, false, "shows").is_err());
     }
 
@@ -256,18 +259,18 @@ mod tests {
     fn a_process_speaks_again_to_the_backup_that_it_has_in_its_new_epoch() {
         let mut single = SinglePrimary::default();
         single.on_join(B, FIRST);
-        assert_eq!(single.on_ask(B, Epoch(2)), Ok(()));
+        assert_eq!(single.on_ask(B, Epoch(2), ClaimKind::Failover), Ok(()));
         assert!(single.may_say(B).is_err());
         let mut single = second_life();
         assert_eq!(single.may_say(B), Ok(()));
-        assert_eq!(single.on_ask(C, Epoch(3)), Ok(()));
+        assert_eq!(single.on_ask(C, Epoch(3), ClaimKind::Failover), Ok(()));
         assert!(single.may_say(C).is_err());
     }
 
     #[test]
     fn nobody_takes_an_epoch_that_is_not_the_next_one() {
         let mut single = second_life();
-        assert!(single.on_ask(C, Epoch(4)).is_err());
+        assert!(single.on_ask(C, Epoch(4), ClaimKind::Failover).is_err());
         assert!(single.on_go_live(C, Epoch(4), true).is_err());
         let mut single = second_life();
         let late = single.on_go_live(A, Epoch(2), true).unwrap_err();
