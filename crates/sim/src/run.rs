@@ -229,7 +229,9 @@ impl<G: Subject> World<G> {
                 let is_backup = |who: &ProcessId| {
                     let process = self.process(*who);
                     let is_off = matches!(process.life, Life::Halted(Halt::Off(_)));
-                    process.follows == Some(owner) && process.epoch == epoch && (is_off || !process.joined)
+                    let is_dismissed = process.life == Life::Halted(Halt::Dismissed);
+                    let may_know = (is_off || !process.joined) && !is_dismissed;
+                    process.follows == Some(owner) && process.epoch == epoch && may_know
                 };
                 self.processes.names().filter(is_backup).last().unwrap_or(owner)
             }

@@ -13,6 +13,7 @@ use machine::{
     Step,
 };
 use replica::log::bytes::{Malformed, Reader, Writer};
+use replica::mutation::{self, Mutation};
 use replica::{Digest, Guest};
 
 use crate::hash::mix;
@@ -214,7 +215,7 @@ impl<P: Program> Guest for Toy<P> {
 
     fn freeze(&mut self, room: u32) -> Result<Vec<u8>, String> {
         let mut w = Writer::default();
-        state::write_board(&mut w, &self.board);
+        write_board(&mut w, &self.board);
         self.program.save(&mut w);
         self.board.memory.freeze(room);
         Ok(w.into_parcel().to_vec())
@@ -234,7 +235,7 @@ impl<P: Program> Guest for Toy<P> {
 
     fn adopt(&mut self, state: &[u8]) -> Result<(), String> {
         let mut r = Reader::new(state);
-        let read = state::read_board(&mut r, &mut self.board)
+        let read = read_board(&mut r, &mut self.board)
             .and_then(|()| self.program.load(&mut r))
             .and_then(|()| r.end());
         read.map_err(|why| why.to_string())
@@ -250,6 +251,43 @@ impl<P: Program> Guest for Toy<P> {
             is_over: true,
         }
     }
+}
+
+/// Writes everything of a board but its memory, and effects, of which there are none at a cut.
+fn write_board(w: &mut Writer, board: &Board) {
+    w.varint(board.now.0);
+    let (step, mtime, rate) = board.clock.base();
+    w.varint(step.0);
+    w.varint(mtime);
+    w.varint(u64::from(rate));
+    w.varint(board.submitted());
+    w.raw(&[u8::from(board.is_off())]);
+    w.varint(board.pending().len() as u64);
+    for request in board.pending() {
+        state::write_request(w, request);
+    }
+}
+
+/// Reads what [`write_board`] wrote into a board, whose memory stays.
+///
+/// # Errors
+/// The bytes are no board.
+fn read_board(r: &mut Reader<'_>, board: &mut Board) -> Result<(), Malformed> {
+    board.now = Step(r.varint()?);
+    let step = Step(r.varint()?);
+    let mtime = r.varint()?;
+    board.clock = Clock::from_base(step, mtime, state::read_small(r)?);
+    let submitted = r.varint()?;
+    let off = r.truth()?.then_some(PowerState::Off);
+    let mut pending = Vec::new();
+    for _ in 0..r.varint_at_most(state::ITEMS_MAX)? {
+        pending.push(state::read_request(r)?);
+    }
+    if mutation::is(Mutation::DiskNotTaken) {
+        pending.clear();
+    }
+    board.take_over(submitted, off, pending);
+    Ok(())
 }
 
 #[cfg(test)]

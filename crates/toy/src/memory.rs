@@ -1,8 +1,9 @@
 //! `Memory`: the toy's pages, small and few, with what a clone needs of them.
 //!
-//! The board writes a little into them whenever something happens; no program reads them, but the digest does,
-//! so that a page which a clone loses or doubles is found out. Rounds, the cut and the kept copies are those of
-//! `machine::Machine`, in as few lines as show what is meant (`hart/src/ram`, `machine/src/machine/memory`).
+//! The board writes a little into them whenever something happens; no program reads them, but the digest
+//! does, so that a page which a clone loses or doubles is found out. Rounds, the cut and the kept copies are
+//! those of `machine::Machine`, in as few lines as show what is meant (`hart/src/ram`,
+//! `machine/src/machine/memory`).
 
 use std::collections::BTreeMap;
 

@@ -1,13 +1,11 @@
-//! The toy's state as bytes: what a clone takes over of a board and its program beside the memory.
+//! The parts of a toy's state as bytes: numbers, runs of bytes, requests to a disk.
 //!
-//! Encoding stands beside decoding. Bytes that are no state are refused; nothing here may panic, since the
-//! bytes come from another process.
+//! A clone takes over a toy's state as bytes: `board.rs` and the programs write and read their own state with
+//! the functions here. Encoding stands beside decoding. Bytes that are no state are refused; nothing here may
+//! panic, since the bytes come from another process.
 
-use machine::{Clock, DiskOperation, DiskRequest, PowerState, Step};
+use machine::{DiskOperation, DiskRequest};
 use replica::log::bytes::{Malformed, Reader, Writer};
-use replica::mutation::{self, Mutation};
-
-use crate::board::Board;
 
 /// Longest run of bytes in a state: a write of a few sectors.
 const BYTES_MAX: usize = 64 << 10;
@@ -38,48 +36,16 @@ pub fn read_bytes(r: &mut Reader<'_>) -> Result<Vec<u8>, Malformed> {
     Ok(r.bytes(BYTES_MAX)?.to_vec())
 }
 
-fn small(r: &mut Reader<'_>) -> Result<u32, Malformed> {
+/// Reads a number of at most 32 bits.
+///
+/// # Errors
+/// The bytes are no such number.
+pub fn read_small(r: &mut Reader<'_>) -> Result<u32, Malformed> {
     u32::try_from(r.varint()?).map_err(|_| Malformed::TooLarge)
 }
 
-/// Writes everything of a board but its memory, and effects, of which there are none at a cut.
-pub fn write_board(w: &mut Writer, board: &Board) {
-    w.varint(board.now.0);
-    let (step, mtime, rate) = board.clock.base();
-    w.varint(step.0);
-    w.varint(mtime);
-    w.varint(u64::from(rate));
-    w.varint(board.submitted());
-    w.raw(&[u8::from(board.is_off())]);
-    w.varint(board.pending().len() as u64);
-    for request in board.pending() {
-        write_request(w, request);
-    }
-}
-
-/// Reads what [`write_board`] wrote into a board, whose memory stays.
-///
-/// # Errors
-/// The bytes are no board.
-pub fn read_board(r: &mut Reader<'_>, board: &mut Board) -> Result<(), Malformed> {
-    board.now = Step(r.varint()?);
-    let step = Step(r.varint()?);
-    let mtime = r.varint()?;
-    board.clock = Clock::from_base(step, mtime, small(r)?);
-    let submitted = r.varint()?;
-    let off = r.truth()?.then_some(PowerState::Off);
-    let mut pending = Vec::new();
-    for _ in 0..r.varint_at_most(ITEMS_MAX)? {
-        pending.push(read_request(r)?);
-    }
-    if mutation::is(Mutation::DiskNotTaken) {
-        pending.clear();
-    }
-    board.take_over(submitted, off, pending);
-    Ok(())
-}
-
-fn write_request(w: &mut Writer, request: &DiskRequest) {
+/// Writes a request to a disk.
+pub fn write_request(w: &mut Writer, request: &DiskRequest) {
     w.raw(&[request.disk]);
     w.varint(request.id);
     match &request.operation {
@@ -112,13 +78,17 @@ fn write_request(w: &mut Writer, request: &DiskRequest) {
     }
 }
 
-fn read_request(r: &mut Reader<'_>) -> Result<DiskRequest, Malformed> {
+/// Reads a request to a disk.
+///
+/// # Errors
+/// The bytes are no such request.
+pub fn read_request(r: &mut Reader<'_>) -> Result<DiskRequest, Malformed> {
     let [disk] = r.array()?;
     let id = r.varint()?;
     let operation = match r.array()? {
         [0] => DiskOperation::Read {
             sector: r.varint()?,
-            bytes: small(r)?,
+            bytes: read_small(r)?,
         },
         [1] => DiskOperation::Write {
             sector: r.varint()?,
@@ -127,11 +97,11 @@ fn read_request(r: &mut Reader<'_>) -> Result<DiskRequest, Malformed> {
         [2] => DiskOperation::Flush,
         [3] => DiskOperation::Discard {
             sector: r.varint()?,
-            sectors: small(r)?,
+            sectors: read_small(r)?,
         },
         [4] => DiskOperation::WriteZeroes {
             sector: r.varint()?,
-            sectors: small(r)?,
+            sectors: read_small(r)?,
             unmap: r.truth()?,
         },
         [unknown] => return Err(Malformed::Tag(unknown)),
