@@ -7,7 +7,7 @@ use machine::{Boot, Config, DiskConfig, NetConfig};
 use replica::{
     Epoch, Failure, Handshake, HandshakeAction, HandshakeEvent, Header, Hello, How, ImageId, Seq, Side, Span,
     Start, Time, limits,
-    log::codec::Base,
+    log::entry_bytes::Base,
     peer::message::{CutAt, Message, PROTOCOL},
 };
 

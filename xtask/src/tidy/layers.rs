@@ -78,6 +78,7 @@ const ORDERS: &[(&str, &[&str])] = &[
             "log/parcel",
             "log/bytes",
             "log/entry",
+            "log/entry_bytes",
             "log/codec",
             "log/header",
             "log/logfile",

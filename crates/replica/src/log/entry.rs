@@ -1,8 +1,8 @@
 //! `Entry`: what can be in a log. File, channel and replay share these.
 //!
 //! A log is a list of entries, each at a step, and steps never fall. Together with the header it determines
-//! the whole life of the guest. Only `record.rs` makes entries; only `codec.rs` knows their bytes. Nothing
-//! that the guest could do differently the next time may stay out of them.
+//! the whole life of the guest. Only `record.rs` makes entries; only `entry_bytes.rs` knows their bytes.
+//! Nothing that the guest could do differently the next time may stay out of them.
 
 use machine::{DiskOperation, DiskRequest, Effect, Input, PowerState, Step};
 

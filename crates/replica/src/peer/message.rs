@@ -16,8 +16,8 @@ use machine::Step;
 
 use crate::limits;
 use crate::log::bytes::{Malformed, Reader, Writer};
-use crate::log::codec::Base;
 use crate::log::entry::{Epoch, Seq};
+use crate::log::entry_bytes::Base;
 use crate::log::header::{Header, ImageId};
 use crate::log::parcel::Parcel;
 use crate::time::{Span, Time};
