@@ -42,6 +42,6 @@ pub use metrics::{Histogram, Metrics};
 pub use node::Node;
 pub use options::{Notice, Options, PairOptions};
 pub use peer::handshake::{Failure, Handshake, HandshakeAction, HandshakeEvent};
-pub use peer::message::{CutAt, Hello, How, Side, Start};
+pub use peer::joining::{CutAt, Hello, How, Side, Start};
 pub use time::{Span, Time};
 pub use vm_name::{BadName, VM_NAME_LEN_MAX, VmName};

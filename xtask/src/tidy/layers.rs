@@ -82,6 +82,8 @@ const ORDERS: &[(&str, &[&str])] = &[
             "log/codec",
             "log/header",
             "log/logfile",
+            "peer/heartbeat",
+            "peer/joining",
             "peer/message",
             "event",
             "metrics",

@@ -19,7 +19,8 @@ use crate::mutation::Mutation;
 use crate::options::PairOptions;
 use crate::peer::follower::Follower;
 use crate::peer::handshake::{Handshake, HandshakeAction, HandshakeEvent};
-use crate::peer::message::{CutAt, Message};
+use crate::peer::joining::CutAt;
+use crate::peer::message::Message;
 use crate::roles::call::{Call, earliest, send};
 use crate::time::Time;
 use crate::{limits, mutation};
@@ -28,7 +29,7 @@ use crate::{limits, mutation};
 #[derive(Debug)]
 enum Stage {
     /// It is greeted, and builds a machine without a state.
-    Greeting(Handshake),
+    Greeting(Box<Handshake>),
     /// Pages are copied while the guest runs. `owed`: how many were, when this round began; `None`: no round
     /// has begun.
     Rounds { owed: Option<u32> },
@@ -106,7 +107,7 @@ impl Source {
         let mut source = Source {
             follower: Follower::apprentice(call.now, peer, options),
             member: 0,
-            stage: Stage::Greeting(handshake),
+            stage: Stage::Greeting(Box::new(handshake)),
             since: call.now,
             supplies_images: false,
             room: 0,
@@ -217,7 +218,7 @@ impl Source {
                 HandshakeAction::Send(message) => call.out.push_back(Action::Send(peer, message)),
                 HandshakeAction::Supply { token, images } => {
                     self.supplies_images = !images.is_empty();
-                    call.out.push_back(Action::Supply { peer, token, images })
+                    call.out.push_back(Action::Supply { peer, token, images });
                 }
                 HandshakeAction::Done { backup, .. } => {
                     self.member = backup;

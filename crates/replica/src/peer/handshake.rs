@@ -30,7 +30,8 @@ use crate::limits;
 use crate::log::bytes::Malformed;
 use crate::log::header::{Header, ImageId, Mismatch};
 use crate::log::parcel::Parcel;
-use crate::peer::message::{Hello, How, Message, PROTOCOL, Side, Start};
+use crate::peer::joining::{Hello, How, PROTOCOL, Side, Start};
+use crate::peer::message::Message;
 use crate::time::{Span, Time};
 
 /// What the world tells a handshake.

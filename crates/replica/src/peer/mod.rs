@@ -1,6 +1,7 @@
 //! The other replica: what is said to it, how a pair begins, and what its words and its silence mean.
 //!
-//! From below: `message` has the words, `handshake` forms a pair, `channel` sends the log and its
+//! From below: `joining` has the words with which a replica joins another, `message` all words,
+//! `heartbeat` the datagrams beside them, `handshake` forms a pair, `channel` sends the log and its
 //! acknowledgements, `detect` suspects, `pulse` sends heartbeats, `lag` and `pace` keep the primary within
 //! reach of its backup, and `follower` is a backup with all of these, as its primary sees it.
 //!
@@ -10,6 +11,8 @@ pub mod channel;
 pub mod detect;
 pub mod follower;
 pub mod handshake;
+pub mod heartbeat;
+pub mod joining;
 pub mod lag;
 pub mod message;
 pub mod pace;

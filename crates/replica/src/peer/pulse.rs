@@ -5,7 +5,7 @@
 //! that is [`Detector`](crate::peer::detect::Detector)'s.
 
 use crate::event::{Action, Epoch, PeerId};
-use crate::peer::message::{Beat, Heartbeat};
+use crate::peer::heartbeat::{Beat, Heartbeat};
 use crate::time::{Span, Time};
 
 /// The heartbeats of one side.
