@@ -15,12 +15,12 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
+use super::agreement::End;
 use super::bulk::connection::Connection;
 use super::bulk::token::Token;
 use super::heartbeat::Heartbeats;
 use super::key::Security;
 use super::noise::{Made, NoiseHandshake};
-use super::talk::End;
 use super::{Link, LinkError};
 use crate::limits::{BULK_CALL_PATIENCE, CONNECT_RETRY, CONNECT_RETRY_MAX, CONNECT_TIMEOUT};
 use os::sys::clock;

@@ -8,11 +8,12 @@
 //! What the messages say is `replica`'s business. Nothing here decides who is primary, and no byte of a peer
 //! without the key is believed.
 //!
-//! `talk` and `noise` are the handshake, `listen` and `connect` are the two ways to a link, `heartbeat` is
-//! what travels beside it, `bulk` is a second connection for what is large and can wait, and `key` is the
-//! secret.
+//! `talk` and `noise` are the handshake, `agreement` is what they begin with and end with, `listen` and
+//! `connect` are the two ways to a link, `heartbeat` is what travels beside it, `bulk` is a second connection
+//! for what is large and can wait, and `key` is the secret.
 #![forbid(unsafe_code)]
 
+mod agreement;
 pub mod bulk;
 pub mod connect;
 pub mod error;

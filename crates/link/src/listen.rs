@@ -18,11 +18,11 @@ use replica::Time;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
+use super::agreement::End;
 use super::bulk::connection::Connection;
 use super::bulk::token::Tokens;
 use super::key::Security;
 use super::noise::{Made, NoiseHandshake};
-use super::talk::End;
 use super::{Link, LinkError};
 use crate::limits::{CALLERS_PER_TURN, HANDSHAKES_MAX, REFUSALS_TOLD_MAX, REFUSALS_WITHIN, SHORTAGE_PAUSE};
 use os::sys::clock;

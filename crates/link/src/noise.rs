@@ -12,10 +12,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use replica::Time;
 use rustix::event::PollFlags;
 
+use super::agreement::{Agreement, End};
 use super::bulk::connection::Connection;
 use super::heartbeat::Heartbeats;
 use super::key::Security;
-use super::talk::{Agreement, End, PART_LEN_MAX, Talk};
+use super::talk::{PART_LEN_MAX, Talk};
 use super::{Link, LinkError};
 use crate::limits::HANDSHAKE_TIMEOUT;
 use os::sys::clock;

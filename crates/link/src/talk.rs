@@ -17,8 +17,9 @@ use std::sync::Arc;
 
 use snow::{Builder, HandshakeState, TransportState};
 
+use super::agreement::{Agreement, End};
 use super::bulk::seal::{Keys, open_word, seal_word};
-use super::bulk::token::{Token, Tokens};
+use super::bulk::token::Token;
 use super::greeting::{self, GREETING_HEAD_LEN, GREETING_LEN, PORT_LEN, PURPOSE_LEN_MAX, Purpose};
 use super::heartbeat::Party;
 use super::key::Security;
@@ -36,27 +37,6 @@ const NOISE_LEN_MAX: usize = 128;
 /// Longest part of the handshake that is read at once.
 pub const PART_LEN_MAX: usize = 1 + NOISE_HEADER_LEN + NOISE_LEN_MAX;
 const _: () = assert!(32 + PURPOSE_LEN_MAX + super::RECORD_TAG_LEN <= NOISE_LEN_MAX);
-
-/// Which end of a handshake this one is, and what it wants or grants.
-#[derive(Clone, Debug)]
-pub enum End {
-    /// The end that has called because it wants a main link.
-    CallsForMain,
-    /// The end that has called because it wants the bulk link of this token.
-    CallsForBulk(Token),
-    /// The end that listens: it grants a main link to whoever has the key, and a bulk link to whoever also
-    /// shows one of these tokens.
-    Listens(Tokens),
-}
-
-impl End {
-    pub(super) fn party(&self) -> Party {
-        match self {
-            End::CallsForMain | End::CallsForBulk(_) => Party::Initiator,
-            End::Listens(_) => Party::Responder,
-        }
-    }
-}
 
 /// Which part of the other end's the handshake waits for.
 #[derive(Debug)]
@@ -92,20 +72,6 @@ enum Wanted {
     Main(UdpSocket),
     /// A bulk link: its token.
     Bulk(Token),
-}
-
-/// What both ends know after the handshake.
-#[derive(Debug)]
-pub enum Agreement {
-    /// The link is a main link.
-    Main {
-        cipher: Cipher,
-        session: Vec<u8>,
-        peer_port: u16,
-        socket: UdpSocket,
-    },
-    /// The link is the bulk link of this token.
-    Bulk { keys: Keys, token: Token },
 }
 
 /// What one end of a handshake says, and waits to hear.
