@@ -283,24 +283,12 @@ impl Happening {
     pub fn sentence(&self) -> Option<String> {
         Some(match self {
             Happening::Suspected {
-                peer,
-                why: SuspicionWord::Left,
-                ..
-            } => format!("the primary {peer} leaves the VM to this side; the arbiter is asked for it"),
-            Happening::Suspected {
                 whom,
                 peer,
                 why,
                 reason,
                 after_ms,
-            } => {
-                let why = reason.as_deref().unwrap_or(why.as_clause());
-                format!(
-                    "the {} {peer} is suspected {after_ms:.0} ms after its last sign of life: {why}; \
-                     the arbiter is asked who goes on",
-                    whom.as_str()
-                )
-            }
+            } => suspected_sentence(*whom, peer, *why, reason.as_deref(), *after_ms),
             Happening::Waiting {
                 place,
                 asked,
@@ -308,11 +296,7 @@ impl Happening {
                 reason,
                 ..
             } => waiting_sentence(place, *asked, *waited_ms, reason.as_deref()),
-            Happening::Verdict { epoch, verdict, .. } => match verdict {
-                VerdictWord::Won => format!("the arbiter gives epoch {epoch} to this side"),
-                VerdictWord::Lost => format!("the arbiter has given epoch {epoch} to the other side"),
-                VerdictWord::Unreachable => return None,
-            },
+            Happening::Verdict { epoch, verdict, .. } => verdict_sentence(*epoch, *verdict)?,
             Happening::PeerEnded { peer, .. } => ended_sentence(peer),
             Happening::Unwatched { reason } => unwatched_sentence(reason),
             Happening::GoLive { epoch, was, after_ms } if *was == RoleWord::Backup => format!(
@@ -340,13 +324,7 @@ impl Happening {
                 cut_us,
                 bytes,
                 ..
-            } => format!(
-                "the VM has a backup at {peer}, epoch {epoch}, after {:.1} s ({} MiB copied, the guest stood {:.1} \
-                 ms)",
-                took_ms / 1e3,
-                bytes >> 20,
-                cut_us / 1e3
-            ),
+            } => protected_sentence(peer, *epoch, *took_ms, *cut_us, *bytes),
             Happening::DiskTrouble { sentence, .. } => sentence.clone(),
             Happening::DiskWell { path, lasted_ms, .. } => format!(
                 "the disk {path} is well again after {:.1} s; the guest's requests are done",
@@ -373,6 +351,43 @@ impl Happening {
             | Happening::Figures(_) => return None,
         })
     }
+}
+
+/// The sentence that `whom`, at `peer`, is suspected, or leaves. `reason`: what this side knows more exactly
+/// than `why` says.
+fn suspected_sentence(
+    whom: RoleWord,
+    peer: &str,
+    why: SuspicionWord,
+    reason: Option<&str>,
+    after_ms: f64,
+) -> String {
+    if why == SuspicionWord::Left {
+        return format!("the primary {peer} leaves the VM to this side; the arbiter is asked for it");
+    }
+    let (whom, why) = (whom.as_str(), reason.unwrap_or(why.as_clause()));
+    format!(
+        "the {whom} {peer} is suspected {after_ms:.0} ms after its last sign of life: {why}; \
+         the arbiter is asked who goes on"
+    )
+}
+
+/// The sentence of an arbiter's verdict; `None`: [`Happening::Waiting`] says that the arbiter is not reached.
+fn verdict_sentence(epoch: u64, verdict: VerdictWord) -> Option<String> {
+    match verdict {
+        VerdictWord::Won => Some(format!("the arbiter gives epoch {epoch} to this side")),
+        VerdictWord::Lost => Some(format!("the arbiter has given epoch {epoch} to the other side")),
+        VerdictWord::Unreachable => None,
+    }
+}
+
+/// The sentence that the VM has a backup again, for which so many bytes were copied and the guest was cut.
+fn protected_sentence(peer: &str, epoch: u64, took_ms: f64, cut_us: f64, bytes: u64) -> String {
+    let (took_s, copied_mib, cut_ms) = (took_ms / 1e3, bytes >> 20, cut_us / 1e3);
+    format!(
+        "the VM has a backup at {peer}, epoch {epoch}, after {took_s:.1} s ({copied_mib} MiB copied, \
+         the guest stood {cut_ms:.1} ms)"
+    )
 }
 
 /// What is said of a guest whose kernel has written this `line` when it panicked.
@@ -695,7 +710,8 @@ mod tests {
             "the backup 10.0.0.3:7800 is not dismissed yet: neither it nor the arbiter answers; the VM keeps it until \
              one of them does",
             "10.0.0.3:7800 has not become the backup: the link to it broke; the guest has not noticed",
-            "the VM has a backup at 10.0.0.3:7800, epoch 8, after 4.2 s (200 MiB copied, the guest stood 1.8 ms)",
+            "the VM has a backup at 10.0.0.3:7800, epoch 8, after 4.2 s (200 MiB copied, \
+             the guest stood 1.8 ms)",
             "nobody tells the backup any more if this process dies (its watcher has ended: signal: 9 \
              (SIGKILL)); a client's pause would then be the timeout, as when this host dies",
             "the primary's host says that the process has ended (10.0.0.1:40000): it shows nothing any more",

@@ -1,5 +1,5 @@
-//! The words of the stable format: how roles, phases, suspicions, verdicts and wishes are called in events and
-//! figures.
+//! The words of the stable format: how roles, phases, suspicions, verdicts and wishes are called in events
+//! and figures.
 //!
 //! `replica` has types of the same kind, which are not serialised themselves: a name there may change, a word
 //! here never, since other programs read it (docs/events.md).
