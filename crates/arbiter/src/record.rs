@@ -178,24 +178,16 @@ impl Record {
             // Writing to a text cannot fail.
             let _ = write!(text, " {heir:032x}");
         }
-        if let Some(Origin {
-            id,
-            kind,
-            process,
-            nonce,
-            time,
-        }) = &self.origin
-        {
+        if let Some(origin) = &self.origin {
+            let (id, kind, process) = (&origin.id, word(origin.kind), &origin.process);
+            let (nonce, time) = (origin.nonce, origin.time);
             let sign = process.sign.as_deref().and_then(Path::to_str).unwrap_or_default();
             let (machine, boot, pid) = (&process.machine, &process.boot, process.pid);
-            let (started, host, kind) = (process.started, &process.host, word(*kind));
+            let (started, host) = (process.started, &process.host);
             let _ = write!(
                 text,
-                "\nid {id}\nkind {kind}\nmachine {machine}\nboot {boot}\npid {pid}\n"
-            );
-            let _ = write!(
-                text,
-                "started {started}\nhost {host}\nsign {sign}\nnonce {nonce:032x}\ntime {time}\n"
+                "\nid {id}\nkind {kind}\nmachine {machine}\nboot {boot}\npid {pid}\nstarted {started}\n\
+                 host {host}\nsign {sign}\nnonce {nonce:032x}\ntime {time}\n"
             );
         }
         text
@@ -227,12 +219,8 @@ impl Record {
     pub fn whereabouts(&self) -> String {
         match &self.origin {
             Some(Origin { process, time, .. }) => {
-                format!(
-                    "on host {} (pid {}, since {})",
-                    process.host,
-                    process.pid,
-                    date::utc(*time)
-                )
+                let (host, pid, since) = (&process.host, process.pid, date::utc(*time));
+                format!("on host {host} (pid {pid}, since {since})")
             }
             None => {
                 "on a host that its claim does not name, as an earlier version of Lockstep made it".into()
@@ -307,18 +295,6 @@ fn is_abandoned(sign: &Path, owner: u128) -> bool {
     let mut text = String::new();
     let read = (&file).take(32).read_to_string(&mut text);
     read.is_ok() && hex(&text) == Some(owner) && file.try_lock_shared().is_ok()
-}
-
-/// A new identity for a VM: a UUID of random bits (RFC 9562 section 5.4).
-pub(crate) fn new_id() -> String {
-    let bits = os::entropy::random_u128();
-    let bits = bits & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
-    let text = format!("{bits:032x}");
-    let (a, rest) = text.split_at(8);
-    let (b, rest) = rest.split_at(4);
-    let (c, rest) = rest.split_at(4);
-    let (d, e) = rest.split_at(4);
-    format!("{a}-{b}-{c}-{d}-{e}")
 }
 
 /// The bytes of a VM's identity.
@@ -402,7 +378,7 @@ mod tests {
         Record::of(
             &vm(),
             &claim,
-            &new_id(),
+            &os::entropy::uuid(),
             &Process::here(Some(Path::new("/run/a b/sign"))),
         )
     }
@@ -524,13 +500,8 @@ mod tests {
     }
 
     #[test]
-    fn an_identity_is_a_random_uuid() {
-        let (one, other) = (new_id(), new_id());
-        assert_ne!(one, other);
-        let parts: Vec<usize> = one.split('-').map(str::len).collect();
-        assert_eq!(parts, [8, 4, 4, 4, 12]);
-        assert_eq!(&one[14..15], "4");
-        assert!("89ab".contains(&one[19..20]), "{one}");
-        assert_eq!(parse_id(id_text(&vm(), &one).as_bytes(), &vm()), Some(one));
+    fn an_identity_is_read_as_it_was_written() {
+        let id = os::entropy::uuid();
+        assert_eq!(parse_id(id_text(&vm(), &id).as_bytes(), &vm()), Some(id));
     }
 }

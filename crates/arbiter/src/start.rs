@@ -58,16 +58,14 @@ pub fn clear(arbiter: &mut dyn Arbiter, vm: &VmName, owner: u128) -> Result<Epoc
 pub fn begin(arbiter: &mut dyn Arbiter, vm: &VmName, owner: u128) -> Result<Epoch, ArbiterError> {
     for _ in 0..STARTS_MAX {
         let epoch = Epoch(clear(arbiter, vm, owner)?.0 + 1);
-        let answer = arbiter.claim(
-            vm,
-            &Claim {
-                epoch,
-                owner,
-                after: None,
-                heirs: Vec::new(),
-                kind: ClaimKind::Start,
-            },
-        );
+        let claim = Claim {
+            epoch,
+            owner,
+            after: None,
+            heirs: Vec::new(),
+            kind: ClaimKind::Start,
+        };
+        let answer = arbiter.claim(vm, &claim);
         match answer.verdict {
             Verdict::Won => return Ok(epoch),
             // Somebody was faster: the next look says who, unless it has ended already.

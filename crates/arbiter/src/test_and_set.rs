@@ -13,7 +13,7 @@ use replica::{Claim, Epoch, Verdict, VmName};
 
 use crate::cells::{Cell, Cells, Created};
 use crate::limits::HEIRS_MAX;
-use crate::record::{Closing, Process, Record, id_text, new_id, parse_id};
+use crate::record::{Closing, Process, Record, id_text, parse_id};
 use crate::{Answer, Arbiter, ArbiterError};
 
 /// An arbiter that keeps its records in `C`.
@@ -77,7 +77,7 @@ impl<C: Cells> TestAndSet<C> {
         let bytes = match self.cells.read(vm, Cell::Id)? {
             Some(bytes) => bytes,
             None => {
-                let text = id_text(vm, &new_id());
+                let text = id_text(vm, &os::entropy::uuid());
                 match self.cells.create(vm, Cell::Id, text.as_bytes())? {
                     Created::Now => text.into_bytes(),
                     Created::Before(bytes) => bytes,
@@ -112,13 +112,11 @@ impl<C: Cells> TestAndSet<C> {
     /// The claim of an epoch, without its end; `None`: there is none.
     fn claimed(&mut self, vm: &VmName, epoch: Epoch) -> Result<Option<Record>, ArbiterError> {
         let cell = Cell::Claim(epoch);
-        match self.cells.read(vm, cell)? {
-            None => Ok(None),
-            Some(bytes) => match Record::parse(&bytes, vm, epoch) {
-                Some(record) => Ok(Some(record)),
-                None => Err(self.cells.damaged(vm, cell)),
-            },
-        }
+        let Some(bytes) = self.cells.read(vm, cell)? else {
+            return Ok(None);
+        };
+        let record = Record::parse(&bytes, vm, epoch);
+        record.map(Some).ok_or_else(|| self.cells.damaged(vm, cell))
     }
 }
 

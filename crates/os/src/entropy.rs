@@ -23,8 +23,36 @@ pub fn random_u128() -> u128 {
     u128::from_le_bytes(bytes)
 }
 
+/// A new UUID of random bits (RFC 9562 section 5.4), in lower case.
+#[must_use]
+pub fn uuid() -> String {
+    let bits = random_u128();
+    let bits = bits & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
+    let text = format!("{bits:032x}");
+    let (a, rest) = text.split_at(8);
+    let (b, rest) = rest.split_at(4);
+    let (c, rest) = rest.split_at(4);
+    let (d, e) = rest.split_at(4);
+    format!("{a}-{b}-{c}-{d}-{e}")
+}
+
 /// Fills `bytes` with random bytes.
 pub fn fill(bytes: &mut [u8]) {
     // This fails only on kernels without getrandom(2) and without /dev/urandom, where nothing here can run.
     assert!(getrandom::fill(bytes).is_ok(), "the host gives no random numbers");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_is_random_and_says_of_which_version_and_variant_it_is() {
+        let (one, other) = (uuid(), uuid());
+        assert_ne!(one, other);
+        let parts: Vec<usize> = one.split('-').map(str::len).collect();
+        assert_eq!(parts, [8, 4, 4, 4, 12]);
+        assert_eq!(&one[14..15], "4");
+        assert!("89ab".contains(&one[19..20]), "{one}");
+    }
 }
