@@ -197,8 +197,8 @@ fn of_thread(kind: Kind, sockets: Sockets) -> Built<BpfProgram> {
         _ => requests(&mut rules, &[REQUESTS])?,
     }
     if kind == Kind::Guest {
-        // The engine maps the memory of its code when it is first run. Threads to plug in cables and to send a
-        // clone start here, with what wakes them.
+        // The engine maps the memory of its code when it is first run. Threads to plug in cables and to send
+        // a clone start here, with what wakes them.
         let starts = [
             libc::SYS_mmap,
             libc::SYS_mprotect,
