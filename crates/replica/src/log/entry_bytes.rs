@@ -4,12 +4,6 @@
 //! and rates are written as differences to the entry before, so both directions go through a [`Base`], the
 //! last entry, and move it on. Whatever is read is only claimed to be an entry: every length is checked
 //! before it is used, and nothing that is read causes a panic (E2 of docs/style.md).
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::as_conversions
-)]
 
 use machine::{Control, DiskStatus, Input, PowerState, Step};
 

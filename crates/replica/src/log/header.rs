@@ -3,12 +3,6 @@
 //! It is all of the machine's initial state but the images, which are named by length and SHA-256. It has two
 //! parts: the *shape*, which both sides of a pair must have by themselves, and the *seeds*, which the primary
 //! chooses and the backup takes over. No machine is built from a header of another shape.
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::as_conversions
-)]
 
 use std::fmt;
 

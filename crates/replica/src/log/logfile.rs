@@ -3,12 +3,6 @@
 //!
 //! A file whose last frame is cut off is a recording whose program died: it ends, cleanly, before that frame.
 //! Anything else that does not fit is corruption, told with its offset; its entries never come out.
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::as_conversions
-)]
 
 use machine::Step;
 

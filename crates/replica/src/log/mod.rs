@@ -5,6 +5,12 @@
 //! of, `logfile` reads a whole file. Recorder, replayer, channel and handshake use them.
 //!
 //! Nothing here knows a guest or a peer, and nothing panics, whatever bytes it is given to decode.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::as_conversions
+)]
 
 pub mod bytes;
 pub mod codec;

@@ -3,12 +3,6 @@
 //! The log is encoded straight into the parcel that goes to the link or into the file: the frame's head and
 //! then the message's are written before the entries when these are complete. The kernel's network buffers do
 //! the same (`skb_push`). A parcel never knows what its bytes mean.
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::as_conversions
-)]
 
 use std::fmt;
 use std::ops::Deref;
