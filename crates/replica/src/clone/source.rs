@@ -11,7 +11,7 @@ use machine::{Batch, Copied};
 use crate::clone::catch_up::CatchUp;
 use crate::event::{Action, Bulk, Checked, Epoch, Event, Joined, News, PeerId, Phase, Suspicion};
 use crate::guest::Guest;
-use crate::guest::record::Log;
+use crate::guest::framing::Log;
 use crate::log::codec::Frame;
 use crate::log::entry::Mark;
 use crate::metrics::CloneFigures;

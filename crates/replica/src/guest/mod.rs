@@ -1,15 +1,16 @@
 //! `Guest`: what the protocol needs of a machine, and how a guest lives by its log.
 //!
 //! `Machine` implements the trait (`computer`), and so does the simulator's toy. `record` injects what comes
-//! from the world and appends it to the log, `replay` injects what stands in a log and `playback` a whole
-//! file of it; nobody else may inject. `clock` is the guest's time of day, `outputs` tells which effects
-//! others can see, `disks` the order of requests. The roles use all of these.
+//! from the world and appends it to the log, which `framing` makes frames of, `replay` injects what stands in
+//! a log and `playback` a whole file of it; nobody else may inject. `clock` is the guest's time of day,
+//! `outputs` tells which effects others can see, `disks` the order of requests. The roles use all of these.
 //!
 //! Nothing here knows a peer, or decides whether an output may leave.
 
 pub mod clock;
 mod computer;
 pub mod disks;
+pub mod framing;
 pub mod outputs;
 pub mod playback;
 pub mod record;
@@ -52,8 +53,8 @@ pub trait Guest {
     fn owed(&self) -> u32;
     /// Copies at most `max` owed pages to the end of `batch`.
     fn copy_owed(&mut self, batch: &mut Batch, max: u32) -> Copied;
-    /// The cut: gives the state of everything but memory. From here on the pages that are owed are kept as they
-    /// are now, in at most `room` pages more.
+    /// The cut: gives the state of everything but memory. From here on the pages that are owed are kept as
+    /// they are now, in at most `room` pages more.
     ///
     /// # Errors
     /// The host has no memory for that; nothing has changed.

@@ -14,131 +14,12 @@ use crate::guest::outputs::{Outputs, Outward};
 use crate::limits;
 use crate::log::codec::{Encoder, Frame};
 use crate::log::entry::{Entry, EntryKind, Mark, Seq, check};
-use crate::log::entry_bytes::Base;
 use crate::log::header::Header;
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::time::{Span, Time};
 
-/// The log of a live guest, on its way into frames.
-#[derive(Debug)]
-pub struct Log {
-    /// Makes frames of entries. It has the number of the last entry and the frame that is not finished yet.
-    encoder: Encoder,
-    /// Does anybody want the log? A guest that runs alone without a file has none.
-    wanted: bool,
-    /// Finished frames that no flush has handed out yet.
-    closed: VecDeque<Frame>,
-    /// Since when something waits for a flush: an entry, or steps that the log does not cover.
-    oldest: Option<Time>,
-    /// Does an output wait for its entry? Then the log must go at once, or soon in company (FT 3.5-c).
-    urgent: bool,
-    /// Does a console's output wait for its entry? Then the log must go soon, even if the guest is idle.
-    soon: bool,
-}
-
-impl Log {
-    /// A log that starts where `encoder` stands.
-    #[must_use]
-    pub fn new(encoder: Encoder, wanted: bool) -> Log {
-        Log {
-            encoder,
-            wanted,
-            closed: VecDeque::new(),
-            oldest: None,
-            urgent: false,
-            soon: false,
-        }
-    }
-
-    /// Says whether anybody reads the log from now on. If nobody does, what was not handed out is dropped.
-    pub fn set_wanted(&mut self, wanted: bool) {
-        self.wanted = wanted;
-        if !wanted {
-            self.closed.clear();
-            self.encoder.finish();
-            self.oldest = None;
-        }
-    }
-
-    /// Begins to keep the log at `step`, for somebody who has the guest's state there; nothing is to do if it
-    /// is kept already and covers the guest's life up to `step`.
-    pub fn begin(&mut self, step: Step) {
-        if !self.wanted {
-            self.encoder.skip_to(step);
-            self.wanted = true;
-        }
-    }
-
-    /// The last entry.
-    #[must_use]
-    pub fn base(&self) -> Base {
-        self.encoder.base()
-    }
-
-    /// The number of the last entry.
-    #[must_use]
-    pub fn seq(&self) -> Seq {
-        self.encoder.seq()
-    }
-
-    /// The step of the last entry.
-    #[must_use]
-    pub fn step(&self) -> Step {
-        self.encoder.step()
-    }
-
-    /// Appends an entry and gives its number; 0 if nobody wants the log.
-    fn append(&mut self, now: Time, metrics: &mut Metrics, entry: &Entry) -> Seq {
-        if !self.wanted {
-            return Seq(0);
-        }
-        metrics.entries += 1;
-        self.oldest.get_or_insert(now);
-        let seq = self.encoder.push(entry);
-        if self.encoder.bytes() >= limits::FRAME_BYTES_CLOSE {
-            self.closed.extend(self.encoder.finish());
-        }
-        seq
-    }
-
-    /// When the log should be flushed, if entries may wait for `patience`, and those of outputs in a hurry
-    /// for `hurry`. `None`: there is nothing to flush.
-    #[must_use]
-    pub fn due(&self, patience: Span, hurry: Span) -> Option<Time> {
-        let patience = if !self.closed.is_empty() {
-            Span(0)
-        } else if self.urgent {
-            patience.min(hurry)
-        } else if self.soon {
-            patience.min(limits::FLUSH_EVERY)
-        } else {
-            patience
-        };
-        Some(self.oldest?.after(patience))
-    }
-
-    /// Hands out everything as frames, and has the log cover the steps up to `at`.
-    fn flush(&mut self, now: Time, metrics: &mut Metrics, at: Step) -> VecDeque<Frame> {
-        if self.wanted && at > self.encoder.step() {
-            self.append(
-                now,
-                metrics,
-                &Entry {
-                    at,
-                    kind: EntryKind::Progress,
-                },
-            );
-        }
-        self.closed.extend(self.encoder.finish());
-        self.oldest = None;
-        self.urgent = false;
-        self.soon = false;
-        let frames = std::mem::take(&mut self.closed);
-        metrics.log_bytes += frames.iter().map(|frame| frame.bytes.len() as u64).sum::<u64>();
-        frames
-    }
-}
+pub use crate::guest::framing::Log;
 
 /// An effect of the guest, and the entry that marks it if it is an output.
 #[derive(Debug, PartialEq, Eq)]
@@ -330,7 +211,7 @@ impl Recorder {
     pub fn put<G: Guest>(&mut self, now: Time, guest: &G, metrics: &mut Metrics, mark: Mark) {
         let (at, kind) = (guest.now(), EntryKind::Mark(mark));
         self.log.append(now, metrics, &Entry { at, kind });
-        self.log.urgent = true;
+        self.log.hurry();
     }
 
     /// Puts a digest into the log at the guest's present step, between two slices.
@@ -378,7 +259,7 @@ impl Recorder {
         }
         for _ in 0..limits::INJECT_PER_SLICE {
             // Inputs stop once they have filled a frame: the buffers that frames go to are bounded.
-            if !self.log.closed.is_empty() || !takes_input(run.guest) {
+            if self.log.has_frame() || !takes_input(run.guest) {
                 break;
             }
             let Some(input) = self.inbox.pop_front() else {
@@ -397,15 +278,14 @@ impl Recorder {
         if self.activity == Activity::Runs {
             self.speed.ran(now, ran.since(begin));
         }
-        if self.log.wanted && ran > self.log.step() {
-            self.log.oldest.get_or_insert(now);
-        }
+        self.log.on_ran(now, ran);
         metrics.step = ran;
     }
+
     /// Injects console input for as long as the guest has room for it. The rest waits, and whoever types it
     /// is held back: a line that loses nothing may be slow, as with a terminal that stops its sender.
     fn type_in<G: Guest>(&mut self, run: &mut Run<'_, G>) {
-        while self.log.closed.is_empty()
+        while !self.log.has_frame()
             && takes_input(run.guest)
             && let Some(piece) = self.typed.front()
             && console_room_for(&*run.guest, piece)
@@ -483,8 +363,12 @@ impl<G: Guest> Run<'_, G> {
                 entry,
             });
         }
-        log.urgent |= hurry;
-        log.soon |= marked;
+        if hurry {
+            log.hurry();
+        }
+        if marked {
+            log.go_soon();
+        }
         hurry || flush
     }
 
@@ -519,7 +403,7 @@ impl<G: Guest> Run<'_, G> {
                         self.digest(log);
                     }
                     self.append(log, EntryKind::Off(state));
-                    log.urgent = true;
+                    log.hurry();
                     return Activity::Off(state);
                 }
             }
@@ -527,7 +411,7 @@ impl<G: Guest> Run<'_, G> {
     }
 
     fn digest(&mut self, log: &mut Log) {
-        if log.wanted {
+        if log.is_wanted() {
             self.metrics.digests += 1;
             let digest = self.guest.digest();
             self.append(log, EntryKind::Digest(digest));
