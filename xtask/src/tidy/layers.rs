@@ -109,6 +109,7 @@ const ORDERS: &[(&str, &[&str])] = &[
             "roles/gate",
             "clone/catch_up",
             "clone/source",
+            "clone/source/slices",
             "roles/live",
             "roles/primary",
             "roles/backup",

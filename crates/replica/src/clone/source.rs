@@ -2,16 +2,14 @@
 //! it is greeted, gets the pages of memory in rounds, then the state at one step, the cut, and the log from
 //! there on. Once it follows closely enough, the log says that it is a member (docs/protocol.md, "Joining").
 //!
-//! Whoever runs the guest has at most one source, tells it of every event and every slice, and gives it the
-//! frames of the log. A source never holds an output and never changes the guest; the cut takes a moment in
-//! which the guest does not run, and a full pool of kept pages makes it wait.
-
-use machine::{Batch, Copied};
+//! Here is what the other side and the arbiter say; `source/slices` has what is done in each slice of the
+//! guest. Whoever runs the guest has at most one source, tells it of every event and every slice, and gives
+//! it the frames of the log. A source never holds an output and never changes the guest; the cut takes a
+//! moment in which the guest does not run, and a full pool of kept pages makes it wait.
 
 use crate::clone::catch_up::CatchUp;
-use crate::event::{Action, Bulk, Checked, Epoch, Event, Joined, News, PeerId, Phase, Suspicion};
+use crate::event::{Action, Checked, Epoch, Event, Joined, News, PeerId, Phase};
 use crate::guest::Guest;
-use crate::guest::framing::Log;
 use crate::log::codec::Frame;
 use crate::log::entry::Mark;
 use crate::metrics::CloneFigures;
@@ -19,11 +17,12 @@ use crate::mutation::Mutation;
 use crate::options::PairOptions;
 use crate::peer::follower::Follower;
 use crate::peer::handshake::{Handshake, HandshakeAction, HandshakeEvent};
-use crate::peer::joining::CutAt;
 use crate::peer::message::Message;
-use crate::roles::call::{Call, earliest, send};
+use crate::roles::call::{Call, send};
 use crate::time::Time;
 use crate::{limits, mutation};
+
+mod slices;
 
 /// What is done for the apprentice at present.
 #[derive(Debug)]
@@ -226,7 +225,8 @@ impl Source {
                     self.enter(call, Stage::Rounds { owed: None }, Phase::Copying);
                 }
                 HandshakeAction::Failed(failure) => return Err(End::Abandoned(failure.to_string())),
-                // Only a side that boots asks the arbiter here, and only a backup proves, considers and builds.
+                // Only a side that boots asks the arbiter here, and only a backup proves, considers and
+                // builds.
                 HandshakeAction::AskNext { .. }
                 | HandshakeAction::Prove { .. }
                 | HandshakeAction::Consider(_)
@@ -300,8 +300,8 @@ impl Source {
         }
     }
 
-    /// Does the apprentice follow so closely that the next entry may make it a member? `settled`: every output
-    /// of before the cut has left.
+    /// Does the apprentice follow so closely that the next entry may make it a member? `settled`: every
+    /// output of before the cut has left.
     #[must_use]
     pub fn is_ready(&self, settled: bool) -> bool {
         if mutation::is(Mutation::GuardAtSealed) && matches!(self.stage, Stage::Following { .. }) {
@@ -339,264 +339,6 @@ impl Source {
     #[must_use]
     pub fn figures(&self) -> CloneFigures {
         self.figures
-    }
-}
-
-/// What is done before and after each slice.
-impl Source {
-    /// Does what is due before a slice: copies pages, cuts, hashes. `waits`: the guest has nothing to run.
-    /// `log` is that of the guest. At the cut nothing in it may wait for a flush.
-    ///
-    /// # Errors
-    /// The clone comes to its end.
-    pub fn before_slice<G: Guest>(
-        &mut self,
-        call: &mut Call<'_>,
-        guest: &mut G,
-        log: &mut Log,
-        owner: &Owner,
-    ) -> Result<(), End> {
-        let now = call.now;
-        self.follower.detector.look(now);
-        if let Some(at) = self.cut_at.take() {
-            self.figures.cut = now.since(at);
-        }
-        self.released = owner.released;
-        self.check_patience(now)?;
-        let budget = if owner.waits || self.holds(guest) {
-            limits::COPY_PAGES_IDLE
-        } else {
-            limits::COPY_PAGES
-        };
-        match &mut self.stage {
-            Stage::Greeting(handshake) => {
-                handshake.wake(now);
-                self.shake_hands(call)?;
-            }
-            Stage::Rounds { owed } => {
-                if owed.is_none() {
-                    *owed = Some(guest.begin_round());
-                    self.figures.rounds = 1;
-                }
-                if self.copy(call, guest, budget)? == Copied::Over {
-                    self.on_round_over(now, guest);
-                }
-            }
-            Stage::Cutting(until) => {
-                if *until <= now || owner.disk_bytes <= limits::CUT_DISK_BYTES {
-                    self.cut(call, guest, log, owner)?;
-                }
-            }
-            Stage::Sealing => {
-                if self.copy(call, guest, budget)? == Copied::Over {
-                    call.out.push_back(Action::Bulk(self.peer(), Bulk::Sealed));
-                    self.wants_digest = true;
-                    self.enter(call, Stage::Following { catch_up: None }, Phase::CatchingUp);
-                }
-            }
-            Stage::Following { .. } => self.follow(call, owner)?,
-        }
-        self.figures.owed = guest.owed();
-        call.metrics.clone = Some(self.figures);
-        Ok(())
-    }
-
-    /// Ends a clone that waits too long for the other side.
-    fn check_patience(&mut self, now: Time) -> Result<(), End> {
-        if self.greeting_until().is_some_and(|until| until <= now) {
-            return Err(abandoned("it does not answer"));
-        }
-        if let Some(why) = self.follower.detector.suspects(now)
-            && !matches!(self.stage, Stage::Greeting(_))
-        {
-            return Err(abandoned(match why {
-                Suspicion::LinkSilence => "nothing comes over its link",
-                _ => "it does not answer",
-            }));
-        }
-        if self
-            .blocked
-            .is_some_and(|since| now.since(since) >= limits::BULK_PATIENCE)
-        {
-            return Err(abandoned("the bulk link to it takes nothing"));
-        }
-        if self.follower.sender.is_full() {
-            return Err(abandoned("the guest logs more than may wait for it"));
-        }
-        if !self.follower.sender.is_unsent() {
-            self.crowded = None;
-        } else if now.since(*self.crowded.get_or_insert(now)) >= limits::LOG_PATIENCE {
-            return Err(abandoned("the guest logs faster than it takes the log"));
-        }
-        if let Stage::Following { catch_up: None } = self.stage
-            && now.since(self.since) >= limits::FOLLOWING_PATIENCE
-        {
-            return Err(abandoned("it has the whole state and does not follow"));
-        }
-        Ok(())
-    }
-
-    /// When the patience with an apprentice ends that is greeted and lacks no image: it has little to do, and
-    /// as long as it is waited for nobody else can become the backup. `None`: it is not greeted any more, or
-    /// has much to load.
-    fn greeting_until(&self) -> Option<Time> {
-        let waits = matches!(self.stage, Stage::Greeting(_)) && !self.supplies_images;
-        waits.then(|| self.since.after(limits::GREETING_PATIENCE))
-    }
-
-    /// Copies owed pages to the bulk link, as many as it has room for.
-    fn copy<G: Guest>(&mut self, call: &mut Call<'_>, guest: &mut G, budget: u32) -> Result<Copied, End> {
-        let fit = u32::try_from(self.room / G::PAGE as u64).unwrap_or(u32::MAX);
-        let max = budget.min(fit);
-        if max == 0 {
-            self.blocked.get_or_insert(call.now);
-            return Ok(Copied::More);
-        }
-        let mut batch = Batch::new(G::PAGE);
-        let copied = guest.copy_owed(&mut batch, max);
-        if copied == Copied::Overflowed {
-            return Err(abandoned(
-                "the guest has overwritten more than may be kept for it",
-            ));
-        }
-        if !batch.is_empty() {
-            let bytes = batch.content().len() as u64;
-            self.room = self.room.saturating_sub(bytes);
-            self.figures.pages += batch.len() as u64;
-            self.figures.bytes += bytes;
-            call.out.push_back(Action::Bulk(self.peer(), Bulk::Pages(batch)));
-        }
-        Ok(copied)
-    }
-
-    /// A round is over: another one, or the cut.
-    fn on_round_over<G: Guest>(&mut self, now: Time, guest: &mut G) {
-        let Stage::Rounds { owed: Some(before) } = self.stage else {
-            return;
-        };
-        let owed = guest.begin_round();
-        let bytes = u64::from(owed) * G::PAGE as u64;
-        let soon = self
-            .rate
-            .is_some_and(|rate| bytes <= rate.saturating_mul(limits::CUT_OWED.0) / 1_000_000_000);
-        let shrinks = u64::from(owed) * 1000 <= u64::from(before) * limits::ROUND_SHRINKS_PERMILLE;
-        let sent_twice = self.figures.pages >= 2 * u64::from(guest.pages());
-        if soon || !shrinks || sent_twice || self.figures.rounds >= limits::ROUNDS_MAX {
-            self.stage = Stage::Cutting(now.after(limits::CUT_PATIENCE));
-        } else {
-            self.stage = Stage::Rounds { owed: Some(owed) };
-            self.figures.rounds += 1;
-        }
-    }
-
-    /// The cut: from this step on the apprentice has the log, and what it does not have of the state is kept.
-    fn cut<G: Guest>(
-        &mut self,
-        call: &mut Call<'_>,
-        guest: &mut G,
-        log: &mut Log,
-        owner: &Owner,
-    ) -> Result<(), End> {
-        let room = u32::try_from(limits::FROZEN_BYTES_MAX / G::PAGE).unwrap_or(u32::MAX);
-        let room = room.max(2 * limits::FROZEN_RESERVE);
-        let state = guest.freeze(room).map_err(End::Abandoned)?;
-        log.begin(guest.now());
-        let cut = CutAt {
-            base: log.base(),
-            outputs: owner.outputs,
-            released: owner.released,
-            entropy: guest.pending_entropy(),
-        };
-        // What the channel says of entries counts from here.
-        self.follower.sender.begin(cut.base.seq);
-        send(call, self.peer(), Message::Cut(cut));
-        let bytes = state.len() as u64;
-        self.figures.state_bytes = bytes;
-        self.room = self.room.saturating_sub(bytes);
-        call.out.push_back(Action::Bulk(self.peer(), Bulk::State(state)));
-        self.cut_at = Some(call.now);
-        self.enter(call, Stage::Sealing, Phase::Sealing);
-        Ok(())
-    }
-
-    /// Looks how closely the apprentice follows, and asks the arbiter once that is close enough.
-    fn follow(&mut self, call: &mut Call<'_>, owner: &Owner) -> Result<(), End> {
-        let (now, lag) = (call.now, self.follower.pace.lag_steps());
-        if let Stage::Following {
-            catch_up: Some(catch_up),
-        } = &mut self.stage
-        {
-            catch_up.look(now);
-            catch_up.on_lag(now, lag);
-            self.figures.permille = catch_up.permille();
-            if catch_up.is_hopeless(now) {
-                return Err(abandoned("it replays too slowly to catch up with this guest"));
-            }
-        }
-        if !self.is_close() {
-            return Ok(());
-        }
-        self.tell(call, Phase::Arming);
-        let ask = match self.question {
-            Question::Later(time) => time <= now,
-            Question::Asked(since) => now.since(since) >= limits::CHECK_ANSWER,
-            Question::Yours => false,
-        };
-        if ask {
-            self.question = Question::Asked(now);
-            call.out.push_back(Action::Check(owner.epoch, owner.process));
-        }
-        Ok(())
-    }
-
-    /// Is a digest to be taken in the log now? `guest` hashes ahead until that costs no pause. True once.
-    pub fn takes_digest<G: Guest>(&mut self, guest: &mut G) -> bool {
-        if !self.wants_digest {
-            return false;
-        }
-        let ahead = guest.hash_some(limits::HASH_PAGES);
-        if !ahead.is_over && u64::from(ahead.left) > limits::DIGEST_PAGES {
-            return false;
-        }
-        self.wants_digest = false;
-        self.figures.digests += 1;
-        true
-    }
-
-    /// Sends the frames for which the apprentice has room, and the signs of life that are due.
-    pub fn after_slice(&mut self, call: &mut Call<'_>) {
-        if matches!(self.stage, Stage::Greeting(_)) {
-            return;
-        }
-        let released = self.released;
-        let sent = self.follower.send_frames(call, released);
-        if !sent && self.follower.wants_keepalive(call.now) {
-            self.follower.send_keepalive(call, released);
-        }
-        self.follower.beat(call);
-    }
-
-    /// When there is something to do for the clone, whatever the guest does; `None`: when an event comes.
-    #[must_use]
-    pub fn deadline(&self) -> Option<Time> {
-        let work = match &self.stage {
-            Stage::Greeting(handshake) => return earliest([handshake.deadline(), self.greeting_until()]),
-            Stage::Rounds { .. } | Stage::Sealing if self.blocked.is_none() => Some(Time(0)),
-            Stage::Rounds { .. } | Stage::Sealing => {
-                self.blocked.map(|since| since.after(limits::BULK_PATIENCE))
-            }
-            Stage::Cutting(_) => Some(Time(0)),
-            Stage::Following { catch_up: None } => Some(self.since.after(limits::FOLLOWING_PATIENCE)),
-            Stage::Following { catch_up: Some(_) } => match self.question {
-                Question::Later(time) if self.is_close() => Some(time),
-                Question::Asked(since) => Some(since.after(limits::CHECK_ANSWER)),
-                Question::Yours if self.is_close() => Some(Time(0)),
-                Question::Later(_) | Question::Yours => None,
-            },
-        };
-        let digest = self.wants_digest.then_some(Time(0));
-        let cut = self.cut_at.map(|_| Time(0));
-        earliest([work, digest, cut, Some(self.follower.deadline())])
     }
 }
 
