@@ -113,6 +113,7 @@ const ORDERS: &[(&str, &[&str])] = &[
             "roles/live",
             "roles/primary",
             "roles/backup",
+            "roles/backup/slices",
             "roles/apprentice",
             "roles/claiming",
             "roles/solo",
