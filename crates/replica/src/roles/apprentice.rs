@@ -1,8 +1,9 @@
-//! `Apprentice`: the role of a process that gets the state of a guest which runs elsewhere, and then replays its
-//! log, until an entry of that log makes it a member of the pair (FT 3.1-b).
+//! `Apprentice`: the role of a process that gets the state of a guest which runs elsewhere, and then replays
+//! its log, until an entry of that log makes it a member of the pair (FT 3.1-b).
 //!
-//! It holds what will be a backup. Pages and state come over the bulk link; from the cut on the log comes over
-//! the main link, is acknowledged and waits. Once the state is whole it is adopted, and the log is replayed.
+//! It holds what will be a backup. Pages and state come over the bulk link; from the cut on the log comes
+//! over the main link, is acknowledged and waits. Once the state is whole it is adopted, and the log is
+//! replayed.
 //!
 //! An apprentice never claims: its owner shows outputs that this side may not have. Whatever goes wrong, it
 //! ends, and the VM is none the worse.

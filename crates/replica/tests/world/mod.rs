@@ -3,8 +3,8 @@
 //! The words are those of the simulator's world (`crates/sim`): the sides A and B, a process on each, a link,
 //! heartbeats, an arbiter and a disk that may be away. What `sim` cannot do is what this world is for:
 //! nothing is drawn, so a message takes exactly [`World::delay`] and a process gets exactly [`World::slices`]
-//! slices a tick; a process that joins a guest which runs shakes hands here; and each action is kept for the test to look at. It must never draw anything, nor judge:
-//! the tests do that.
+//! slices a tick; a process that joins a guest which runs shakes hands here; and each action is kept for the
+//! test to look at. It must never draw anything, nor judge: the tests do that.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::collections::{BTreeMap, VecDeque};
