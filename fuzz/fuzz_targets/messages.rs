@@ -6,7 +6,9 @@ use std::sync::atomic::AtomicBool;
 
 use libfuzzer_sys::fuzz_target;
 use machine::Step;
-use replica::{Action, Epoch, Event, Handshake, HandshakeEvent, Header, Hello, ImageId, Node, Notice, Options, PairOptions, PeerId, Seq, Side, Span, Time,
+use replica::{
+    Action, Epoch, Event, Handshake, HandshakeEvent, Header, Hello, ImageId, Node, Notice, Options,
+    PairOptions, PeerId, Seq, Side, Span, Time,
     peer::message::{Ack, Heartbeat, Log, Message},
 };
 use toy::{Server, Toy};
