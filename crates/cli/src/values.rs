@@ -8,7 +8,6 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use cable::mac::Mac;
@@ -35,8 +34,6 @@ const DEMO_SECONDS: RangeInclusive<u64> = 2..=86_400;
 const DEMO_CLIENTS: RangeInclusive<u64> = 1..=1_000;
 /// Seconds for which a gateway can let clients wait for a guest that is away: up to a day.
 const GUEST_AWAY_S: RangeInclusive<u64> = 1..=86_400;
-/// Seconds for which a command can wait for what it has begun: up to a day.
-const PATIENCE_S: RangeInclusive<u64> = 1..=86_400;
 /// The longest name of a network interface that Linux takes, in bytes (IFNAMSIZ without its end).
 const INTERFACE_NAME_LEN_MAX: usize = 15;
 /// Pauses between two figures, in milliseconds. Writing them more often would be most of what a replica does.
@@ -145,25 +142,6 @@ pub fn demo_clients(text: &str) -> Result<u64> {
 /// Seconds after which the clients of a guest that is away are reset.
 pub fn guest_away_s(text: &str) -> Result<u64> {
     within(text, GUEST_AWAY_S, " s")
-}
-
-/// A length of time such as `90s`, `10m` or `1h`; a number alone is seconds.
-pub fn patience(text: &str) -> Result<Duration> {
-    let digits = text.trim_end_matches(|sign: char| sign.is_ascii_alphabetic());
-    let unit = match &text[digits.len()..] {
-        "" | "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => 0,
-    };
-    match digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(unit))
-    {
-        Some(seconds) if PATIENCE_S.contains(&seconds) => Ok(Duration::from_secs(seconds)),
-        _ => bail!("`{text}` is no time from 1 s to a day; use for example 90s or 10m"),
-    }
 }
 
 /// A number of steps, a step, or a seed.

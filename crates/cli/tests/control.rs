@@ -388,6 +388,40 @@ fn a_guest_is_stopped_by_its_plug_alone_and_reset_and_both_only_with_consent() {
 }
 
 #[test]
+fn a_backup_of_a_vm_that_cannot_have_one_is_refused_with_what_is_missing() {
+    let site = Site::new();
+    let web = site.runs("web");
+    let text = site.ends("status web").with(0);
+    assert!(
+        text.contains("`lockstep protect web --to HOST:PORT` makes a backup"),
+        "{text}"
+    );
+    let text = site.ends("protect web --to 127.0.0.1:1").with(4);
+    assert!(
+        text.contains("a VM without an arbiter can have no backup"),
+        "{text}"
+    );
+    assert!(
+        text.contains("`arbiter =` in VM.toml, or `--arbiter DIR`; nothing was changed"),
+        "{text}"
+    );
+    assert!(
+        site.ends("protect web --to nowhere")
+            .with(2)
+            .contains("has no port")
+    );
+    assert!(site.ends("protect web").with(2).contains("--to <HOST:PORT>"));
+    site.ends("protect shop --to 127.0.0.1:1").with(5);
+    web.dies();
+    let _pair = site.pair();
+    let text = site.ends("protect web --to 127.0.0.1:1").with(0);
+    assert!(
+        text.starts_with("web is protected already, by 127.0.0.1:"),
+        "{text}"
+    );
+}
+
+#[test]
 fn events_are_given_to_the_last_as_they_happen() {
     let site = Site::new();
     let _web = site.runs("web");
@@ -517,6 +551,9 @@ fn a_process_that_is_stopped_is_unknown_and_comes_back() {
     let site = Site::new();
     let web = site.runs("web");
     web.gets(rustix::process::Signal::STOP);
+    // All of its threads stand once the kernel says that it is stopped.
+    let pid = rustix::process::Pid::from_child(&web.child);
+    rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::UNTRACED).unwrap();
     let text = site.ends("status web").with(3);
     assert!(text.starts_with("? web: unknown\n"), "{text}");
     assert!(

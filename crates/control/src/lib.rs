@@ -8,7 +8,7 @@
 //! Map, from below: `limits`; `status` and `protocol` are what is said; `lines` keeps the last events;
 //! `place` is the socket's file. The VM's end: `desk` stands between its two threads, `server` is the one
 //! that talks to callers, `control` what the guest's thread has of it. The other end: `client` calls, `verbs`
-//! are the orders that can be given, and `text` is a status as people read it.
+//! are the orders that can be given, `text` is a status as people read it, and `progress` a clone on its way.
 #![forbid(unsafe_code)]
 
 mod client;
@@ -17,6 +17,7 @@ mod desk;
 pub mod limits;
 mod lines;
 mod place;
+mod progress;
 mod protocol;
 mod server;
 mod status;
@@ -29,4 +30,4 @@ pub use place::Place;
 pub use protocol::{Answer, Request, RequestId, Response, Verb};
 pub use status::{Cloning, Observed, Status};
 pub use text::{detail, list};
-pub use verbs::{VerbError, events, process, reset, stop};
+pub use verbs::{Protecting, VerbError, events, patience, process, protect, reset, stop};

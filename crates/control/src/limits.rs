@@ -1,6 +1,7 @@
 //! Every bound of the crate, with what happens when it is reached. All files of the crate take theirs from
 //! here; nothing may grow without one (L1 of docs/style.md).
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Callers that are connected at one time. One more has the caller that has been idle for longest sent away.
@@ -39,6 +40,8 @@ pub const LINES_MAX: usize = 512;
 pub const LINES_LEN_MAX: usize = 512 << 10;
 /// Bytes of an answer that a caller takes from a VM.
 pub const ANSWER_LEN_MAX: usize = 1 << 20;
+/// Seconds for which a program can wait for what it has begun: up to a day.
+pub const PATIENCE_S: RangeInclusive<u64> = 1..=86_400;
 /// Processes that a program asks at one time.
 pub const CALLS_MAX: usize = 64;
 /// Control sockets of one user on one host that are looked at.

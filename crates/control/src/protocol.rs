@@ -5,6 +5,7 @@
 //! (`limits`), and what cannot be read is answered with a sentence.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -64,6 +65,11 @@ pub enum Verb {
     },
     /// Press the guest's reset button.
     Reset,
+    /// Make a process that waits for this VM the backup of the running guest.
+    Protect {
+        /// Where that process waits.
+        to: SocketAddr,
+    },
     /// Give the last lines of events.
     Events {
         /// Whether the connection stays open, and further lines follow as they come.
@@ -81,7 +87,7 @@ impl Verb {
     pub fn changes(&self) -> bool {
         match self {
             Verb::Status | Verb::Events { .. } => false,
-            Verb::Stop { .. } | Verb::Reset => true,
+            Verb::Stop { .. } | Verb::Reset | Verb::Protect { .. } => true,
         }
     }
 }
@@ -168,6 +174,9 @@ mod tests {
             Verb::Status,
             Verb::Stop { hard: true },
             Verb::Reset,
+            Verb::Protect {
+                to: "10.0.0.3:7800".parse().unwrap(),
+            },
             Verb::Events {
                 follow: true,
                 after: 12,

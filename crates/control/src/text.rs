@@ -84,11 +84,17 @@ pub fn list(all: &[Status], utf8: bool) -> String {
     let mut text = laid(&head.map(str::to_owned));
     for (row, status) in rows.iter().zip(all) {
         text += &laid(row);
-        for reason in &status.protection.reasons {
-            text += &format!("      {}\n", reason.sentence);
-        }
+        text += &why(status);
     }
     text
+}
+
+/// The reasons of a status, each on a line.
+fn why(status: &Status) -> String {
+    let reasons = status.protection.reasons.iter();
+    reasons
+        .map(|reason| format!("      {}\n", reason.sentence))
+        .collect()
 }
 
 /// All that people want to know of one process.
@@ -112,8 +118,11 @@ pub fn detail(status: &Status, utf8: bool) -> String {
         text += &format!(", epoch {}", status.epoch);
     }
     text += "\n";
-    for reason in &status.protection.reasons {
-        text += &format!("      {}\n", reason.sentence);
+    text += &why(status);
+    let needs = matches!(state, StateWord::NeedsBackup | StateWord::Unprotected);
+    if needs && status.is_live() {
+        let name = &status.name;
+        text += &format!("      `lockstep protect {name} --to HOST:PORT` makes a backup\n");
     }
     let mut line = |title: &str, words: String| text += &format!("{title:>10}  {words}\n");
     let Some(f) = &status.figures else {

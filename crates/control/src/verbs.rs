@@ -1,16 +1,22 @@
 //! The orders that can be given to a running VM, as a program gives them: to the process that shows the guest
 //! to the world, and until what was ordered is done. Nothing here prints, or asks whether it is meant.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use replica::VmName;
+use report::{Happening, Line, StateWord};
 
 use crate::client::{CallError, Found, find};
+use crate::limits::PATIENCE_S;
+use crate::progress::Progress;
 use crate::protocol::{Answer, Verb};
 
 /// So long a process may take for an answer.
 pub const PATIENCE: Duration = Duration::from_secs(3);
+/// Time between two lines about a clone on its way.
+const DRAW_EVERY: Duration = Duration::from_millis(200);
 
 /// Why an order came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +97,117 @@ pub fn stop(process: &Found, hard: bool, patience: Duration) -> Result<bool, Ver
 /// It is refused, or there is no answer.
 pub fn reset(process: &Found) -> Result<(), VerbError> {
     order(process, &Verb::Reset).map(drop)
+}
+
+/// What became of the wish for a backup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Protecting {
+    /// The VM has a backup already, at this address.
+    Already(String),
+    /// The process there is called, and nobody waits for what comes of it.
+    Begun,
+    /// The VM is protected; the sentence says by whom, and after which time.
+    Done(String),
+    /// The time is over, and the VM goes on being protected.
+    TimeIsOver,
+    /// Nobody wants to wait any more, and the VM goes on being protected.
+    Stopped,
+}
+
+impl Protecting {
+    /// The exit code of a program that has seen it: 124 the time is over, 130 stopped, 0 anything else.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Protecting::Already(_) | Protecting::Begun | Protecting::Done(_) => 0,
+            Protecting::TimeIsOver => 124,
+            Protecting::Stopped => 130,
+        }
+    }
+
+    /// What to tell the person who wanted it for `vm`.
+    #[must_use]
+    pub fn sentence(&self, vm: &VmName) -> String {
+        match self {
+            Protecting::Already(peer) => format!("{vm} is protected already, by {peer}"),
+            Protecting::Done(sentence) => format!("{vm}: {sentence}"),
+            Protecting::Begun | Protecting::TimeIsOver | Protecting::Stopped => {
+                format!("{vm} goes on being protected; `lockstep status {vm}` shows how far it is")
+            }
+        }
+    }
+}
+
+/// A length of time to wait, such as `90s`, `10m` or `1h`; a number alone is seconds.
+///
+/// # Errors
+/// It is none, or none from a second to a day: the sentence says what to write.
+pub fn patience(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|sign: char| sign.is_ascii_alphabetic());
+    let unit = match text.strip_prefix(digits).unwrap_or_default() {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => 0,
+    };
+    let number = digits.parse::<u64>().ok();
+    let seconds = number.and_then(|number| number.checked_mul(unit));
+    seconds
+        .filter(|seconds| PATIENCE_S.contains(seconds))
+        .map(Duration::from_secs)
+        .ok_or_else(|| format!("`{text}` is no time from 1 s to a day; use for example 90s or 10m"))
+}
+
+/// Has the process at `to` made the backup of the running guest. Waits for that for at most `patience`
+/// (`None`: not at all), and gives a line about it to `watch` a few times a second (empty: no news), which
+/// answers whether to go on waiting.
+///
+/// # Errors
+/// It is refused, it comes to nothing, or there is no answer.
+pub fn protect(
+    process: &Found,
+    to: SocketAddr,
+    patience: Option<Duration>,
+    watch: &mut dyn FnMut(&str) -> bool,
+) -> Result<Protecting, VerbError> {
+    if let Some(status) = process.status(PATIENCE)?
+        && status.protection.state == StateWord::Protected
+        && status.is_live()
+    {
+        return Ok(Protecting::Already(status.peer.unwrap_or_default()));
+    }
+    let after = order(process, &Verb::Protect { to })?;
+    let Some(patience) = patience else {
+        return Ok(Protecting::Begun);
+    };
+    let mut events = process.call(PATIENCE)?;
+    begun(events.ask(&Verb::Events { follow: true, after }, PATIENCE)?)?;
+    let began = Instant::now();
+    let (mut progress, mut drawn) = (Progress::new(began), began);
+    while began.elapsed() < patience {
+        let line = events.line(Instant::now() + DRAW_EVERY)?;
+        let line = line.and_then(|line| serde_json::from_slice::<Line>(&line).ok());
+        match line.map(|line| line.happening) {
+            Some(done @ Happening::Protected { .. }) => {
+                return Ok(Protecting::Done(done.sentence().unwrap_or_default()));
+            }
+            Some(failed @ Happening::CloneFailed { .. }) => {
+                return Err(VerbError::Failed(failed.sentence().unwrap_or_default()));
+            }
+            _ => {}
+        }
+        let mut text = String::new();
+        if drawn.elapsed() >= DRAW_EVERY
+            && let Some(status) = process.status(PATIENCE)?
+        {
+            drawn = Instant::now();
+            text = progress.line(&status, drawn);
+        }
+        if !watch(&text) {
+            return Ok(Protecting::Stopped);
+        }
+    }
+    Ok(Protecting::TimeIsOver)
 }
 
 /// Gives the last lines of events to `each`, and with `follow` those to come, until the process ends.

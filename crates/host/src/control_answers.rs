@@ -3,6 +3,8 @@
 //!
 //! Nothing here waits, and what a request does to the guest is an input like any other, so it is in the log.
 
+use std::net::SocketAddr;
+
 use machine::{Control, Input};
 use replica::{Event, Guest, Node, RoleName};
 
@@ -68,9 +70,30 @@ fn change<G: Guest>(world: &mut World, node: &mut Node<Witness<G>>, asked: &Aske
             let reset = Input::Control(Control::Reset);
             node.handle(clock::now(), Event::Input(reset));
         }
+        Verb::Protect { to } => {
+            if let Err(refusal) = protect(world, to) {
+                return refusal;
+            }
+        }
         Verb::Status | Verb::Events { .. } => {}
     }
     Answer::Begun { events }
+}
+
+/// Has the backup at `to` called, or says what stands in the way.
+fn protect(world: &mut World, to: SocketAddr) -> Result<(), Answer> {
+    if world.reporter.role() == RoleName::Primary {
+        let peer = world.reporter.peer().unwrap_or_default();
+        let sentence = format!("the VM has a backup already, at {peer}; nothing was changed");
+        return Err(Answer::refused("protected", sentence));
+    }
+    if world.arbiter.is_none() {
+        let sentence = "a VM without an arbiter can have no backup, since both could go live: start it with \
+                        `arbiter =` in VM.toml, or `--arbiter DIR`; nothing was changed";
+        return Err(Answer::refused("no-arbiter", sentence));
+    }
+    let refused = |sentence: String| Answer::refused("cannot-protect", sentence);
+    world.protect(to).map_err(refused)
 }
 
 /// How the VM is.

@@ -18,7 +18,7 @@ use gateway::{Destination, Forward};
 
 pub use machine::{Engine, EngineArgs, PanicPolicy, VmArgs};
 pub use process::{EventsArgs, ProfileArgs, SandboxArgs};
-pub use verbs::{EventsOfArgs, ResetArgs, StatusArgs, StopArgs};
+pub use verbs::{EventsOfArgs, ProtectArgs, ResetArgs, StatusArgs, StopArgs};
 
 use crate::help::{self, DIAGNOSIS, OUTPUT, PAIR};
 use crate::values;
@@ -102,6 +102,11 @@ pub enum Command {
     /// Every process that runs a VM with a name of its own is asked: whether the VM is protected, and if not,
     /// why. Other users' VMs, and VMs of other hosts, are not seen.
     Status(StatusArgs),
+    /// Make a backup of a VM while it runs
+    ///
+    /// The VM needs an arbiter and the pair's key, and a process that waits for it on another host. The guest
+    /// runs on while its memory is copied there. Ctrl-C ends the waiting, not the copying.
+    Protect(ProtectArgs),
     /// Switch a VM off
     ///
     /// The guest cannot be asked, as its board has no power button: this is refused without `--hard`, which

@@ -1,5 +1,5 @@
-//! What the commands take that ask and tell running VMs: `status`, `stop`, `reset`, `events`. `vm_verbs` does
-//! them. Nothing here looks for a VM.
+//! What the commands take that ask and tell running VMs: `status`, `protect`, `stop`, `reset`,
+//! `events`. `vm_verbs` does them. Nothing here looks for a VM.
 
 use std::time::Duration;
 
@@ -19,6 +19,22 @@ pub struct StatusArgs {
 }
 
 #[derive(Args)]
+pub struct ProtectArgs {
+    /// Name of the VM
+    #[arg(value_parser = values::value(values::name))]
+    pub name: VmName,
+    /// Where the process waits that is to be the backup
+    #[arg(long, value_name = "HOST:PORT")]
+    pub to: String,
+    /// Do not wait until the VM is protected
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Wait at most so long, such as 90s or 10m; what was begun goes on
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = control::patience)]
+    pub timeout: Duration,
+}
+
+#[derive(Args)]
 pub struct StopArgs {
     /// Name of the VM
     #[arg(value_parser = values::value(values::name))]
@@ -32,7 +48,7 @@ pub struct StopArgs {
     #[arg(long)]
     pub yes: bool,
     /// Wait at most so long until the VM is off, such as 90s or 10m; what was begun goes on
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = values::value(values::patience))]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = control::patience)]
     pub timeout: Duration,
 }
 

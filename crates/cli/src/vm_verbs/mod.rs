@@ -1,5 +1,5 @@
-//! `status`, `stop`, `reset`, `events`: the commands that ask and tell VMs that run on this host, through the
-//! control socket of each VM's process (crate `control`).
+//! `status`, `protect`, `stop`, `reset`, `events`: the commands that ask and tell VMs that run on this host,
+//! through the control socket of each VM's process (crate `control`).
 //!
 //! Nothing here knows what a VM is made of, and nothing but the process itself is asked: what is printed is
 //! what the process has said just now.
@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use control::VerbError;
+use os::signals::Signals;
 use replica::VmName;
 
-use crate::args::{EventsOfArgs, ResetArgs, StatusArgs, StopArgs};
+use crate::args::{EventsOfArgs, ProtectArgs, ResetArgs, StatusArgs, StopArgs};
 use crate::screen::Screen;
-use crate::{spec, usage};
+use crate::{spec, usage, values};
 
 /// So long a process may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -66,6 +67,33 @@ pub fn status(args: &StatusArgs) -> Result<ExitCode> {
     }
     let is_well = all.iter().all(control::Status::is_as_wanted);
     Ok(ExitCode::from(if is_well { 0 } else { NOT_AS_WANTED }))
+}
+
+/// Makes a backup of a VM that runs.
+pub fn protect(args: &ProtectArgs) -> Result<ExitCode> {
+    let vm = &args.name;
+    let to = values::resolve(&args.to).map_err(usage::mark)?;
+    let process = control::process(&spec::local_directory(), vm)?;
+    let mut signals = Signals::catch()?;
+    let is_terminal = std::io::stderr().is_terminal();
+    let mut watch = |line: &str| {
+        if is_terminal && !line.is_empty() {
+            os::stderr::write_text(format_args!("\r\x1b[K{vm}: {line}"));
+        }
+        signals.take() == 0
+    };
+    let patience = (!args.no_wait).then_some(args.timeout);
+    let protecting = control::protect(&process, to, patience, &mut watch);
+    if is_terminal && patience.is_some() {
+        os::stderr::write_text(format_args!("\r\x1b[K"));
+    }
+    let protecting = protecting?;
+    let sentence = protecting.sentence(vm);
+    match protecting.exit_code() {
+        0 => say!("{sentence}"),
+        _ => tell!("lockstep: {sentence}"),
+    }
+    Ok(ExitCode::from(protecting.exit_code()))
 }
 
 /// Switches a VM off.
