@@ -48,10 +48,8 @@ impl Asker {
                         waker.wake();
                     }
                     Question::Check(epoch, owner) => {
-                        if checks
-                            .send((epoch, check(&mut *arbiter, &vm, epoch, owner)))
-                            .is_err()
-                        {
+                        let checked = check(&mut *arbiter, &vm, epoch, owner);
+                        if checks.send((epoch, checked)).is_err() {
                             break;
                         }
                         waker.wake();

@@ -241,8 +241,8 @@ pub enum News {
     Abandoned(PeerId, String),
     /// The VM is protected from here on: the process may claim the next epoch.
     Guarded(PeerId),
-    /// The backup is dismissed, as the operator wanted: it has promised not to claim, or the arbiter has given
-    /// the next epoch to this side.
+    /// The backup is dismissed, as the operator wanted: it has promised not to claim, or the arbiter has
+    /// given the next epoch to this side.
     Dismissed(PeerId),
     /// The backup does not answer, and the arbiter neither: the VM keeps its backup for now.
     NotDismissed(PeerId),

@@ -187,8 +187,8 @@ pub const CATCH_UP_PATIENCE: Span = Span::from_ms(30_000);
 /// Pages hashed ahead of a digest in one slice.
 pub const HASH_PAGES: u32 = 250;
 
-/// A primary whose backup does not answer its dismissal asks the arbiter after one timeout; after so many, the
-/// operator hears that neither has answered.
+/// A primary whose backup does not answer its dismissal asks the arbiter after one timeout; after so many,
+/// the operator hears that neither has answered.
 pub const DISMISS_TIMEOUTS: u64 = 2;
 
 /// First wait before an unreachable arbiter is asked again.

@@ -295,17 +295,7 @@ impl<G: Guest> Node<G> {
                 )))
             }
             (Role::Primary(primary), change @ (Change::Alone | Change::Won)) => {
-                if change == Change::Won {
-                    self.own(Epoch(self.options.epoch.0.saturating_add(1)));
-                }
-                self.out.push_back(Action::Tell(News::Dismissed(primary.peer())));
-                self.out.push_back(Action::HangUp(primary.peer()));
-                let mut call = Call {
-                    now,
-                    out: &mut self.out,
-                    metrics: &mut self.metrics,
-                };
-                Role::Solo(Box::new(Solo::from_primary(&mut call, *primary)))
+                self.without_backup(now, *primary, &change)
             }
             (Role::Apprentice(apprentice), Change::Guarded) => Role::Backup(apprentice.into_backup()),
             (Role::Claiming(claiming), Change::Won) => {
@@ -330,6 +320,22 @@ impl<G: Guest> Node<G> {
                 Role::Halted
             }
         }
+    }
+
+    /// What becomes of a primary whose backup can never claim. `change`: by its own promise, or by the
+    /// arbiter's verdict.
+    fn without_backup(&mut self, now: Time, primary: Primary, change: &Change) -> Role {
+        if *change == Change::Won {
+            self.own(Epoch(self.options.epoch.0.saturating_add(1)));
+        }
+        self.out.push_back(Action::Tell(News::Dismissed(primary.peer())));
+        self.out.push_back(Action::HangUp(primary.peer()));
+        let mut call = Call {
+            now,
+            out: &mut self.out,
+            metrics: &mut self.metrics,
+        };
+        Role::Solo(Box::new(Solo::from_primary(&mut call, primary)))
     }
 
     /// The arbiter has given the VM to this process, in this epoch. From here on it can get a backup as any

@@ -313,10 +313,7 @@ impl Happening {
             Happening::Dismissed { peer } => {
                 format!("the backup {peer} is dismissed; the VM goes on here without a backup")
             }
-            Happening::NotDismissed { peer } => format!(
-                "the backup {peer} is not dismissed yet: neither it nor the arbiter answers; the VM keeps it until \
-                 one of them does"
-            ),
+            Happening::NotDismissed { peer } => not_dismissed_sentence(peer),
             Happening::Protected {
                 peer,
                 epoch,
@@ -413,6 +410,13 @@ fn size_sentence(path: &str, before: u64, sectors: u64) -> String {
     format!(
         "the disk {path} has shrunk from {was} to {is}, and the guest is not told: reads behind the end fail \
          or wait; make the disk as large again with `truncate`"
+    )
+}
+
+fn not_dismissed_sentence(peer: &str) -> String {
+    format!(
+        "the backup {peer} is not dismissed yet: neither it nor the arbiter answers; the VM keeps it until \
+         one of them does"
     )
 }
 
@@ -707,8 +711,8 @@ mod tests {
             "the disk /shared/shop.raw is well again after 2.5 s; the guest's requests are done",
             "the disk /shared/shop.raw has grown from 2 GiB to 4 GiB; the guest is told its new size",
             "the backup 10.0.0.3:7800 is dismissed; the VM goes on here without a backup",
-            "the backup 10.0.0.3:7800 is not dismissed yet: neither it nor the arbiter answers; the VM keeps it until \
-             one of them does",
+            "the backup 10.0.0.3:7800 is not dismissed yet: neither it nor the arbiter answers; the VM keeps \
+             it until one of them does",
             "10.0.0.3:7800 has not become the backup: the link to it broke; the guest has not noticed",
             "the VM has a backup at 10.0.0.3:7800, epoch 8, after 4.2 s (200 MiB copied, \
              the guest stood 1.8 ms)",

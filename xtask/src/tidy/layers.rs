@@ -106,6 +106,7 @@ const ORDERS: &[(&str, &[&str])] = &[
             "roles/call",
             "peer/follower",
             "roles/table",
+            "roles/dismissal",
             "roles/gate",
             "clone/catch_up",
             "clone/source",

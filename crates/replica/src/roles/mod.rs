@@ -27,6 +27,7 @@ pub mod apprentice;
 pub mod backup;
 pub mod call;
 pub mod claiming;
+pub mod dismissal;
 pub mod gate;
 pub mod live;
 pub mod primary;

@@ -9,7 +9,7 @@
 
 use machine::{Cut, PowerState};
 
-use crate::event::{Action, Claim, ClaimKind, Epoch, Event, News, PeerId, Suspicion, Verdict};
+use crate::event::{Action, Event, PeerId, Suspicion};
 use crate::guest::Guest;
 use crate::guest::outputs::Outward;
 use crate::guest::record::Produced;
@@ -19,25 +19,12 @@ use crate::options::{Notice, PairOptions};
 use crate::peer::follower::Follower;
 use crate::peer::message::Message;
 use crate::roles::call::{Call, earliest, send};
+use crate::roles::dismissal::Dismissal;
 use crate::roles::gate::{Gate, Output};
 use crate::roles::live::{Live, refuse};
 use crate::roles::table::Change;
 use crate::time::{Span, Time};
 use crate::{limits, mutation};
-
-/// The backup is being dismissed, as the operator wants.
-#[derive(Debug)]
-struct Dismissal {
-    /// When the operator asked for it.
-    since: Time,
-    /// What the arbiter was asked, since the backup did not answer; `None`: it was not asked yet.
-    asked: Option<Claim>,
-    /// When the arbiter, which could not be reached, is asked again. Until it has answered, it may have given
-    /// the next epoch to this side, and the backup could not take over.
-    retry: Option<Time>,
-    /// The operator has heard that neither the backup nor the arbiter answers.
-    told: bool,
-}
 
 /// The half of a pair that the world sees.
 #[derive(Debug)]
@@ -126,7 +113,9 @@ impl Primary {
             }
             Event::Unprotect => self.dismiss(call),
             Event::Verdict(claim, verdict) => {
-                if let Some(change) = self.on_verdict(call.now, &claim, &verdict) {
+                if let Some(dismissal) = &mut self.dismissal
+                    && let Some(change) = dismissal.on_verdict(call.now, &claim, &verdict)
+                {
                     return Some(change);
                 }
             }
@@ -169,11 +158,9 @@ impl Primary {
                 self.send_frames(call);
                 None
             }
-            // It has promised never to claim. Once the arbiter was asked, its verdict is waited for all the same:
-            // it may have closed the epoch in which this side would go on.
+            // It has promised never to claim.
             Ok(Message::Dismissed) => match &self.dismissal {
-                Some(dismissal) if dismissal.asked.is_none() => Some(Change::Alone),
-                Some(_) => None,
+                Some(dismissal) => dismissal.takes_promise().then_some(Change::Alone),
                 None => garbage,
             },
             // It was sent before the entry came that made this backup a member.
@@ -199,75 +186,13 @@ impl Primary {
 
     /// Asks the backup to promise that it never claims, unless it has just been asked.
     fn dismiss(&mut self, call: &mut Call<'_>) {
-        let open = self.dismissal.as_ref().is_some_and(|dismissal| !dismissal.told);
-        if open || self.is_leaving() {
+        if self.dismissal.as_ref().is_some_and(Dismissal::is_fresh) || self.is_leaving() {
             return;
         }
-        let before = self.dismissal.take();
-        self.dismissal = Some(Dismissal {
-            since: call.now,
-            asked: before.as_ref().and_then(|before| before.asked.clone()),
-            retry: before.and_then(|before| before.retry),
-            told: false,
-        });
+        self.dismissal = Some(Dismissal::new(call.now, self.dismissal.take()));
         for member in &self.members {
             send(call, member.id, Message::Dismiss);
         }
-    }
-
-    /// The arbiter's answer, which counts however late it comes.
-    fn on_verdict(&mut self, now: Time, claim: &Claim, verdict: &Verdict) -> Option<Change> {
-        let dismissal = self.dismissal.as_mut()?;
-        if dismissal.asked.as_ref() != Some(claim) {
-            return None;
-        }
-        match verdict {
-            Verdict::Won => Some(Change::Won),
-            Verdict::Lost { .. } => Some(Change::Lost),
-            Verdict::Unreachable => {
-                dismissal.retry = Some(now.after(limits::CLAIM_RETRY_MAX));
-                None
-            }
-        }
-    }
-
-    /// A backup that does not answer its dismissal for a timeout is excluded at the arbiter, while the guest runs
-    /// on under the rules of a pair: this side asks for the next epoch. The operator hears when neither answers.
-    fn look_at_dismissal(&mut self, call: &mut Call<'_>, options: &PairOptions) {
-        let (Some(dismissal), Some(member)) = (&mut self.dismissal, self.members.first()) else {
-            return;
-        };
-        let waited = call.now.since(dismissal.since);
-        if waited >= options.timeout && dismissal.asked.is_none() {
-            dismissal.asked = Some(Claim {
-                epoch: Epoch(options.epoch.0.saturating_add(1)),
-                owner: options.owner,
-                after: Some(options.primary),
-                heirs: Vec::new(),
-                kind: ClaimKind::Resolve,
-            });
-            dismissal.retry = Some(call.now);
-        }
-        if let (Some(claim), Some(at)) = (&dismissal.asked, dismissal.retry)
-            && call.now >= at
-        {
-            dismissal.retry = None;
-            call.metrics.claims += 1;
-            call.out.push_back(Action::Ask(claim.clone()));
-        }
-        if waited >= Span(options.timeout.0 * limits::DISMISS_TIMEOUTS) && !dismissal.told {
-            dismissal.told = true;
-            call.out.push_back(Action::Tell(News::NotDismissed(member.id)));
-        }
-    }
-
-    /// When a dismissal that is under way must be looked at again.
-    fn dismissal_due(&self, timeout: Span) -> Option<Time> {
-        let dismissal = self.dismissal.as_ref()?;
-        let ask = dismissal.asked.is_none().then(|| dismissal.since.after(timeout));
-        let give_up =
-            (!dismissal.told).then(|| dismissal.since.after(Span(timeout.0 * limits::DISMISS_TIMEOUTS)));
-        earliest([ask, give_up, dismissal.retry])
     }
 
     /// The link to the backup.
@@ -281,7 +206,7 @@ impl Primary {
         let stands = self
             .stands
             .is_some_and(|since| now.since(since) >= limits::SLOW_DROP);
-        if self.dismissal.as_ref().is_some_and(|dismissal| !dismissal.told) {
+        if self.dismissal.as_ref().is_some_and(Dismissal::is_fresh) {
             // The arbiter is about to exclude it, and the guest need not stand for that.
             return None;
         }
@@ -308,7 +233,10 @@ impl Primary {
         options: &PairOptions,
     ) -> Option<Change> {
         self.look_at_members(call.now);
-        self.look_at_dismissal(call, options);
+        let backup = self.peer();
+        if let Some(dismissal) = &mut self.dismissal {
+            dismissal.look(call, options, backup);
+        }
         if let Some(change) = self.suspect(call.now) {
             return Some(change);
         }
@@ -530,7 +458,9 @@ impl Primary {
         earliest([
             wake,
             self.flush_due(),
-            self.dismissal_due(timeout),
+            self.dismissal
+                .as_ref()
+                .and_then(|dismissal| dismissal.deadline(timeout)),
             self.leaving.map(|since| since.after(limits::LEAVE_PATIENCE)),
             self.members.iter().map(Follower::deadline).min(),
         ])

@@ -3,8 +3,8 @@
 //! A handler of a role gives a [`Change`], `Node` asks here what becomes of the role, and panics if the table
 //! has no such change. docs/protocol.md shows the table as this file's test writes it.
 //!
-//! Nothing here acts on a change. Two roles lead to `Solo`: `Claiming`, and a `Primary` whose backup can never
-//! claim.
+//! Nothing here acts on a change. Two roles lead to `Solo`: `Claiming`, and a `Primary` whose backup can
+//! never claim.
 
 use machine::PowerState;
 

@@ -88,8 +88,8 @@ impl SinglePrimary {
         Ok(())
     }
 
-    /// `who` asks the arbiter for `epoch`. A primary that wants a silent backup excluded (`Resolve`) stays what it
-    /// is, under the rules of a pair, until the arbiter has answered.
+    /// `who` asks the arbiter for `epoch`. A primary that wants a silent backup excluded (`Resolve`) stays
+    /// what it is, under the rules of a pair, until the arbiter has answered.
     ///
     /// # Errors
     /// If that is not the epoch after the one that it is part of.

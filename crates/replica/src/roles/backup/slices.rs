@@ -162,4 +162,9 @@ impl Backup {
         };
         earliest([run, Some(self.watch())])
     }
+
+    /// When the last `Clock` entry came, and its `mtime`; `now` and `shown` if none has come.
+    pub fn clock(&self, now: Time, shown: u64) -> (Time, u64) {
+        self.clock.unwrap_or((now, shown))
+    }
 }
