@@ -349,6 +349,31 @@ fn a_pair_is_protected_until_its_backup_dies_and_says_why_it_is_not() {
 }
 
 #[test]
+fn a_backup_is_dismissed_with_consent_and_the_guest_runs_on() {
+    let site = Site::new();
+    let (mut primary, mut backup) = site.pair();
+    let text = site.ends("unprotect web").with(2);
+    assert!(
+        text.contains("`unprotect` needs `--yes` without a terminal"),
+        "{text}"
+    );
+    let text = site.ends("unprotect web --yes").with(0);
+    assert!(text.starts_with("web: the backup 127.0.0.1:"), "{text}");
+    assert!(
+        text.contains("is dismissed; the VM goes on here without a backup"),
+        "{text}"
+    );
+    primary.says("is dismissed");
+    backup.says("has dismissed this backup; the VM goes on there");
+    assert!(backup.child.wait().unwrap().success());
+    let status = site.status("web").unwrap();
+    assert_eq!(status["protection"]["state"], "unprotected");
+    assert_eq!(status["protection"]["reasons"][0]["code"], "dismissed");
+    assert_eq!(site.ends("unprotect web --yes").with(0), "web has no backup\n");
+    assert_eq!(site.ends("stop web --hard --yes").with(0), "web is off\n");
+}
+
+#[test]
 fn orders_to_a_pair_reach_its_live_half_and_hold_for_both() {
     let site = Site::new();
     let (mut primary, mut backup) = site.pair();

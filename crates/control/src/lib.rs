@@ -30,4 +30,4 @@ pub use place::Place;
 pub use protocol::{Answer, Request, RequestId, Response, Verb};
 pub use status::{Cloning, Observed, Status};
 pub use text::{detail, list};
-pub use verbs::{Protecting, VerbError, events, patience, process, protect, reset, stop};
+pub use verbs::{Protecting, VerbError, events, patience, process, protect, reset, stop, unprotect};

@@ -70,6 +70,8 @@ pub enum Verb {
         /// Where that process waits.
         to: SocketAddr,
     },
+    /// Dismiss the backup, or send away the process that is to be it: the guest runs on without.
+    Unprotect,
     /// Give the last lines of events.
     Events {
         /// Whether the connection stays open, and further lines follow as they come.
@@ -87,7 +89,7 @@ impl Verb {
     pub fn changes(&self) -> bool {
         match self {
             Verb::Status | Verb::Events { .. } => false,
-            Verb::Stop { .. } | Verb::Reset | Verb::Protect { .. } => true,
+            Verb::Stop { .. } | Verb::Reset | Verb::Protect { .. } | Verb::Unprotect => true,
         }
     }
 }
@@ -177,6 +179,7 @@ mod tests {
             Verb::Protect {
                 to: "10.0.0.3:7800".parse().unwrap(),
             },
+            Verb::Unprotect,
             Verb::Events {
                 follow: true,
                 after: 12,

@@ -210,6 +210,42 @@ pub fn protect(
     Ok(Protecting::TimeIsOver)
 }
 
+/// Has the backup of a running VM dismissed, or the process sent away that is to be it; gives a sentence of
+/// what was done.
+///
+/// # Errors
+/// It is refused, it does not come about, or there is no answer.
+pub fn unprotect(process: &Found, vm: &VmName) -> Result<String, VerbError> {
+    if let Some(status) = process.status(PATIENCE)?
+        && matches!(
+            status.protection.state,
+            StateWord::Unprotected | StateWord::NeedsBackup
+        )
+    {
+        return Ok(format!("{vm} has no backup"));
+    }
+    let after = order(process, &Verb::Unprotect)?;
+    let mut events = process.call(PATIENCE)?;
+    begun(events.ask(&Verb::Events { follow: true, after }, PATIENCE)?)?;
+    loop {
+        let line = events.line(Instant::now() + PATIENCE)?;
+        let line = line.and_then(|line| serde_json::from_slice::<Line>(&line).ok());
+        let Some(Line { happening, .. }) = line else {
+            continue;
+        };
+        let sentence = happening.sentence().unwrap_or_default();
+        match happening {
+            Happening::Dismissed { .. } | Happening::CloneFailed { .. } => {
+                return Ok(format!("{vm}: {sentence}"));
+            }
+            // It is live under other rules now, and needs nobody's promise.
+            Happening::Alone { .. } => return Ok(format!("{vm}: {sentence}")),
+            Happening::NotDismissed { .. } => return Err(VerbError::Failed(sentence)),
+            _ => {}
+        }
+    }
+}
+
 /// Gives the last lines of events to `each`, and with `follow` those to come, until the process ends.
 ///
 /// # Errors

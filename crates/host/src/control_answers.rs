@@ -75,6 +75,7 @@ fn change<G: Guest>(world: &mut World, node: &mut Node<Witness<G>>, asked: &Aske
                 return refusal;
             }
         }
+        Verb::Unprotect => node.handle(clock::now(), Event::Unprotect),
         Verb::Status | Verb::Events { .. } => {}
     }
     Answer::Begun { events }

@@ -20,7 +20,7 @@ use gateway::{Destination, Forward};
 pub use demo::{DemoArgs, Kill};
 pub use machine::{Engine, EngineArgs, PanicPolicy, VmArgs};
 pub use process::{EventsArgs, ProfileArgs, SandboxArgs};
-pub use verbs::{EventsOfArgs, ProtectArgs, ResetArgs, StatusArgs, StopArgs};
+pub use verbs::{EventsOfArgs, ProtectArgs, ResetArgs, StatusArgs, StopArgs, UnprotectArgs};
 
 use crate::help::{self, DIAGNOSIS, OUTPUT, PAIR};
 use crate::values;
@@ -109,6 +109,11 @@ pub enum Command {
     /// The VM needs an arbiter and the pair's key, and a process that waits for it on another host. The guest
     /// runs on while its memory is copied there. Ctrl-C ends the waiting, not the copying.
     Protect(ProtectArgs),
+    /// Dismiss the backup of a VM while it runs
+    ///
+    /// The guest runs on alone, and its clients do not notice. A backup that does not answer is excluded at
+    /// the arbiter.
+    Unprotect(UnprotectArgs),
     /// Switch a VM off
     ///
     /// The guest cannot be asked, as its board has no power button: this is refused without `--hard`, which

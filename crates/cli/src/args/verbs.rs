@@ -1,4 +1,4 @@
-//! What the commands take that ask and tell running VMs: `status`, `protect`, `stop`, `reset`,
+//! What the commands take that ask and tell running VMs: `status`, `protect`, `unprotect`, `stop`, `reset`,
 //! `events`. `vm_verbs` does them. Nothing here looks for a VM.
 
 use std::time::Duration;
@@ -32,6 +32,16 @@ pub struct ProtectArgs {
     /// Wait at most so long, such as 90s or 10m; what was begun goes on
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = control::patience)]
     pub timeout: Duration,
+}
+
+#[derive(Args)]
+pub struct UnprotectArgs {
+    /// Name of the VM
+    #[arg(value_parser = values::value(values::name))]
+    pub name: VmName,
+    /// Do not ask for the VM's name; needed without a terminal
+    #[arg(long)]
+    pub yes: bool,
 }
 
 #[derive(Args)]

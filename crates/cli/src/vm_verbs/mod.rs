@@ -1,4 +1,4 @@
-//! `status`, `protect`, `stop`, `reset`, `events`: the commands that ask and tell VMs that run on this host,
+//! `status`, `protect`, `unprotect`, `stop`, `reset`, `events`: the commands that ask and tell VMs that run on this host,
 //! through the control socket of each VM's process (crate `control`).
 //!
 //! Nothing here knows what a VM is made of, and nothing but the process itself is asked: what is printed is
@@ -13,7 +13,7 @@ use control::VerbError;
 use os::signals::Signals;
 use replica::VmName;
 
-use crate::args::{EventsOfArgs, ProtectArgs, ResetArgs, StatusArgs, StopArgs};
+use crate::args::{EventsOfArgs, ProtectArgs, ResetArgs, StatusArgs, StopArgs, UnprotectArgs};
 use crate::screen::Screen;
 use crate::{spec, usage, values};
 
@@ -94,6 +94,17 @@ pub fn protect(args: &ProtectArgs) -> Result<ExitCode> {
         _ => tell!("lockstep: {sentence}"),
     }
     Ok(ExitCode::from(protecting.exit_code()))
+}
+
+/// Dismisses the backup of a VM that runs.
+pub fn unprotect(args: &UnprotectArgs) -> Result<()> {
+    let vm = &args.name;
+    let process = control::process(&spec::local_directory(), vm)?;
+    let warning =
+        format!("{vm} has no backup then: if this host dies, so does its guest.\nTo dismiss its backup");
+    confirm("unprotect", vm, args.yes, &warning)?;
+    say!("{}", control::unprotect(&process, vm)?);
+    Ok(())
 }
 
 /// Switches a VM off.
