@@ -267,7 +267,7 @@ impl Visit<'_> {
             .map(|image| self.local(image).unwrap_or_default())
             .collect();
         let entered = spec
-            .enter_sandbox_beside(&self.attend.images)
+            .enter_sandbox_beside(half.pair(), &self.attend.images)
             .map_err(|error| chain(&error))?;
         let pages = u32::try_from(start.header.memory / machine::PAGE as u64).unwrap_or(u32::MAX);
         let waker = half.waker().clone();

@@ -191,6 +191,11 @@ impl<'a> Half<'a> {
         })
     }
 
+    /// How this half and the other one find each other.
+    pub(crate) fn pair(&self) -> &PairSpec {
+        self.pair
+    }
+
     /// What wakes the guest thread.
     pub(crate) fn waker(&self) -> &Waker {
         self.ports.waker()

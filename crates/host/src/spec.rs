@@ -392,9 +392,13 @@ impl VmSpec {
     ///
     /// # Errors
     /// As [`VmSpec::enter_sandbox`].
-    pub fn enter_sandbox_beside(&self, images: &Path) -> Result<Option<Entered>, SetupError> {
+    pub fn enter_sandbox_beside(
+        &self,
+        pair: &PairSpec,
+        images: &Path,
+    ) -> Result<Option<Entered>, SetupError> {
         let entered = if self.sandbox {
-            let mut needs = self.needs(None);
+            let mut needs = self.needs(Some(pair));
             needs.files.replace(images);
             Some(needs.enter()?)
         } else {

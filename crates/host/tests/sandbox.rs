@@ -5,12 +5,14 @@
 //! one thing. The attempts must have no effect on the machine that runs the tests, even if the sandbox
 //! failed.
 
+#[path = "sandbox/made.rs"]
+mod made;
 #[path = "sandbox/raw.rs"]
 mod raw;
 mod site;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -21,6 +23,7 @@ use disk::{Access, Disk, Holder};
 use gateway::{GatewayConfig, GuestListen};
 use host::net::{Endpoint, PortSpec};
 use host::{PairSpec, VmSpec};
+use made::Made;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use os::sandbox::{self, Kind};
 use os::signals::Signals;
@@ -28,29 +31,6 @@ use replica::VmName;
 use replica::{Claim, ClaimKind, Epoch, Span};
 use site::vm;
 use socket2::{Domain, Protocol, Socket, Type};
-
-/// Sockets that are made before the sandbox is entered.
-struct Made {
-    /// Somebody who listens, on TCP.
-    other: SocketAddr,
-    /// For datagrams; connected to nobody.
-    loose: UdpSocket,
-    /// For datagrams; connected.
-    heartbeats: UdpSocket,
-}
-
-impl Made {
-    fn new(other: SocketAddr) -> io::Result<Made> {
-        let loose = UdpSocket::bind("127.0.0.1:0")?;
-        let heartbeats = UdpSocket::bind("127.0.0.1:0")?;
-        heartbeats.connect(loose.local_addr()?)?;
-        Ok(Made {
-            other,
-            loose,
-            heartbeats,
-        })
-    }
-}
 
 /// Set in a child: what it is to try, and where its files are.
 const ATTEMPT: &str = "LOCKSTEP_TEST_ATTEMPT";
@@ -74,6 +54,7 @@ impl Site {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("vm")).unwrap();
         std::fs::create_dir(dir.path().join("arbiter")).unwrap();
+        std::fs::create_dir(dir.path().join("images")).unwrap();
         std::fs::write(dir.path().join("vm/disk"), [0; 4096]).unwrap();
         std::fs::write(dir.path().join("outside"), "secret").unwrap();
         let somebody = UnixListener::bind(dir.path().join("vm/somebody")).unwrap();
@@ -153,6 +134,11 @@ fn child_that_tries() {
             let listen = GuestListen::Unix(dir.join("vm/socket"));
             GatewayConfig::new(listen).needs().enter()
         }
+        "beside" => {
+            let (spec, pair) = spec(&dir);
+            let entered = spec.enter_sandbox_beside(&pair, &dir.join("images"));
+            Ok(entered.unwrap().unwrap())
+        }
         _ => {
             let (spec, pair) = spec(&dir);
             spec.needs(Some(&pair)).enter()
@@ -163,7 +149,7 @@ fn child_that_tries() {
         "guest" => Kind::Guest,
         "disk" => Kind::Disk,
         "log" => Kind::Log,
-        "arbiter" => Kind::Arbiter,
+        "arbiter" | "beside" => Kind::Arbiter,
         "console" => Kind::Console,
         "control" => Kind::Control,
         "cable" => Kind::Cable,
@@ -447,6 +433,26 @@ fn what_a_takeover_needs_is_still_there() {
     ] {
         site.succeeds(attempt);
     }
+}
+
+/// The VM has brought its arbiter, whose directory is nowhere near its disk.
+#[test]
+fn the_backup_of_a_vm_that_ran_elsewhere_can_claim() {
+    let site = Site::new();
+    site.succeeds("beside the arbiter's answer");
+    site.is_refused("beside reading DIR/outside");
+}
+
+#[test]
+fn an_arbiter_that_a_takeover_could_not_use_is_refused_before_there_is_a_backup() {
+    let site = Site::new();
+    let (spec, mut pair) = spec(site.0.path());
+    pair.arbiter = site.0.path().join("nowhere");
+    let images = site.0.path().join("images");
+    let thread =
+        std::thread::spawn(move || os::error::chain(&spec.enter_sandbox_beside(&pair, &images).unwrap_err()));
+    let sentence = thread.join().unwrap();
+    assert!(sentence.contains("the arbiter directory"), "{sentence}");
 }
 
 #[test]
