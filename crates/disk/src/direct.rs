@@ -25,9 +25,10 @@ use crate::limits::{BOUNCE_ALIGN_MAX, BOUNCE_LEN};
 /// Who else uses a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Nobody: a VM that runs alone. The host's page cache helps, and a flush writes it back.
+    /// Nobody, ever: a VM that runs alone and cannot get a backup. The host's page cache helps, and a flush
+    /// writes it back.
     Solo,
-    /// The other half of the pair, once this host is dead.
+    /// The other half of the pair, or of one that may be formed while the guest runs, once this host is dead.
     Pair,
 }
 

@@ -349,8 +349,9 @@ impl Disk {
         })
     }
 
-    /// Notes that no other replica can take over from here on.
-    fn set_alone(&self) {
+    /// Notes that no other replica can take over from here on, as a backup could from a primary that is
+    /// killed: so nobody is advised to kill this one.
+    pub fn set_alone(&self) {
         self.alone.store(true, Ordering::SeqCst);
     }
 

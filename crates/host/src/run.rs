@@ -95,13 +95,13 @@ pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> 
     let (mut ownership, ended, _lock) = reserve(spec, owner)?;
     let signals = Signals::catch().map_err(WorldError::Poll)?;
     let boot = spec.boot()?;
-    let disks = spec.open_disks(Access::Solo)?;
+    let protection = spec.protect.as_ref().filter(|_| ownership.is_some());
+    let disks = open_disks(spec, protection)?;
     lock_all(spec, &disks, (Epoch(0), ended), owner)?;
     let ports = spec.open_ports()?;
     let log = log
         .map(|path| LogFile::make(path).map_err(WorldError::Log))
         .transpose()?;
-    let protection = spec.protect.as_ref().filter(|_| ownership.is_some());
     let security = protection.map(ProtectSpec::security).transpose();
     let security = security.map_err(SetupError::from)?;
     let _entered = spec.enter_sandbox(None)?;
@@ -156,6 +156,18 @@ pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> 
         run: options,
     };
     Ok(drive(Node::owner(guest, clock::now(), options), world)?)
+}
+
+/// Opens the disks of a VM that runs alone. One that can get a backup uses them from the start as a pair
+/// does: what its guest was told is written must be there for the other host, and a file stays as it was
+/// opened.
+fn open_disks(spec: &VmSpec, protection: Option<&ProtectSpec>) -> Result<Vec<Disk>, SetupError> {
+    if protection.is_none() {
+        return spec.open_disks(Access::Solo);
+    }
+    let disks = spec.open_disks(Access::Pair)?;
+    disks.iter().for_each(Disk::set_alone);
+    Ok(disks)
 }
 
 /// The watcher of a process that may get a backup later.

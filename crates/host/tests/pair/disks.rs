@@ -11,7 +11,7 @@ use crate::replica::{COPY, Replica, ask};
 use crate::site::Site;
 
 #[test]
-fn both_halves_of_a_pair_have_its_disk_open_past_the_page_cache_and_a_vm_alone_has_not() {
+fn whoever_has_or_can_get_another_half_has_its_disk_open_past_the_page_cache() {
     let site = Site::new();
     let path = site.dir.path().join("disk");
     let past_the_cache = |replica: &Replica| {
@@ -29,6 +29,12 @@ fn both_halves_of_a_pair_have_its_disk_open_past_the_page_cache_and_a_vm_alone_h
     let mut cable = site.gateway.accept();
     assert_eq!(ask(&mut cable, b"e-hello"), Some(1));
     assert!(!past_the_cache(&alone));
+    drop(alone);
+    // What is written before the backup is there must be there for its host too.
+    let owner = site.start("owner", None, false);
+    let mut cable = site.gateway.accept();
+    assert_eq!(ask(&mut cable, b"e-hello"), Some(1));
+    assert!(past_the_cache(&owner));
 }
 
 #[test]

@@ -7,20 +7,22 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use console::ConsoleSpec;
 use host::run::Build;
-use host::{PairSpec, Pairing, VmSpec};
+use host::{Alone, AttendSpec, PairSpec, Pairing, ProtectSpec, VmSpec};
 use link::KeyFile;
 use machine::{Config, Machine};
-use replica::{Guest, Span, VmName};
+use replica::{Guest, Hello, Span, VmName};
 use report::Line;
 use serde::de::DeserializeOwned;
 
 use crate::guest;
 use crate::site::{Cable, Site, Toy, vm};
 
-/// Which replica a child is to be: `run`, `record`, `primary` or `backup`. Without it a child is not one.
+/// Which replica a child is to be: `run`, `record`, `primary` or `backup`; or `owner`, which runs alone and
+/// can get a backup, or `host`, which waits for such a VM. Without it a child is not one.
 const ROLE: &str = "LOCKSTEP_TEST_ROLE";
 /// The directory of a child's site.
 const DIR: &str = "LOCKSTEP_TEST_DIR";
@@ -92,6 +94,19 @@ fn child_that_is_a_replica() {
         };
         return be(&role, &spec, &pair, &dir, &mut build);
     }
+    if role == "owner" {
+        spec.alone = Alone::Arbiter {
+            directory: pair.arbiter.clone(),
+            patience: Duration::ZERO,
+        };
+        spec.protect = Some(ProtectSpec {
+            key: pair.key.clone(),
+            timeout: pair.timeout,
+            settings: String::new(),
+            timeout_only: true,
+            watcher: Vec::new(),
+        });
+    }
     let mut build = |_: &Config| Ok(Toy::new().that_answers().that_spins(spins));
     be(&role, &spec, &pair, &dir, &mut build);
 }
@@ -105,9 +120,19 @@ fn be<G: Guest>(role: &str, spec: &VmSpec, pair: &PairSpec, dir: &Path, build: B
         Pairing::Calling { .. } | Pairing::RefusedMore(_) => {}
     };
     let result = match role {
-        "run" => host::run(spec, None, build),
+        "run" | "owner" => host::run(spec, None, build),
         "record" => host::run(spec, Some(&dir.join("log")), build),
         "primary" => host::primary(spec, pair, build, &mut progress),
+        "host" => {
+            let attend = AttendSpec {
+                address: pair.address,
+                key: pair.key.clone(),
+                timeout: pair.timeout,
+                images: dir.to_owned(),
+            };
+            let mut consider = |_: &Hello| Ok((spec.clone(), pair.clone()));
+            host::attend(&attend, &mut consider, build, &mut progress)
+        }
         _ => host::backup(spec, pair, build, &mut progress),
     };
     match result {
