@@ -21,7 +21,7 @@ use crate::drive::{Outcome, drive};
 use crate::intake::Intake;
 use crate::pair::{Formed, Half, Pairing, next_message};
 use crate::run::{Build, RunError, watch};
-use crate::spec::{FIRMWARE_PATHS, PairSpec, SetupError, VmSpec};
+use crate::spec::{FEATURES, FIRMWARE_PATHS, PairSpec, SetupError, VmSpec};
 use crate::witness::Witness;
 use crate::world_error::WorldError;
 use link::bulk::Connection;
@@ -139,7 +139,7 @@ impl Visit<'_> {
             while let Some(action) = handshake.poll() {
                 match action {
                     HandshakeAction::Send(message) => say(&mut link, &mut handshake, &message),
-                    HandshakeAction::Consider(hello) => match consider(&hello) {
+                    HandshakeAction::Consider(hello) => match considered(&hello, consider) {
                         Ok(specs) => theirs = Some((specs, hello)),
                         Err(why) => handshake.handle(clock::now(), HandshakeEvent::Unfit(why)),
                     },
@@ -374,6 +374,16 @@ impl Visit<'_> {
             }
         }
     }
+}
+
+/// What the caller's settings are here, if this program computes its machine.
+fn considered(hello: &Hello, consider: Consider<'_>) -> Result<(VmSpec, PairSpec), String> {
+    if let Some(header) = &hello.header {
+        header.computed_here(FEATURES).map_err(|mismatch| {
+            format!("this host computes another machine: {mismatch}; install the same release on both hosts")
+        })?;
+    }
+    consider(hello)
 }
 
 /// The name of the file in which an image is kept.

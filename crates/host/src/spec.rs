@@ -51,6 +51,10 @@ pub enum FirmwareSpec {
     File(PathBuf),
 }
 
+/// Properties of this host's CPU that change results (`Header::features`). There are none: floating point is
+/// computed with IEEE operations only.
+pub const FEATURES: u64 = 0;
+
 /// A disk as the operator asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskSpec {
@@ -324,8 +328,7 @@ impl VmSpec {
     /// The header that names this machine.
     #[must_use]
     pub fn header(config: &Config) -> Header {
-        // No property of a CPU changes results: floating point is computed with IEEE operations only.
-        Header::new(config, &program(), 0)
+        Header::new(config, &program(), FEATURES)
     }
 
     /// Opens the disks, for a VM alone or for one half of a pair; nothing is locked yet.

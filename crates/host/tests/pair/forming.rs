@@ -6,12 +6,14 @@
 use std::path::Path;
 
 use arbiter::{Arbiter, DirectoryArbiter, Process};
+use host::VmSpec;
 use link::{Key, Link, Listener, Security};
+use machine::Boot;
 use replica::peer::message::Message;
-use replica::{Claim, ClaimKind, Epoch, Side, Verdict, VmName};
+use replica::{Claim, ClaimKind, Epoch, Header, Hello, Side, Span, Verdict, VmName};
 
 use crate::replica::{ARBITER, DISK, NAME, Replica, ask};
-use crate::site::Site;
+use crate::site::{Site, vm};
 
 #[test]
 fn a_waiting_backup_outlives_callers_of_another_vm_and_tells_both_sides_why() {
@@ -41,6 +43,54 @@ fn a_waiting_backup_outlives_callers_of_another_vm_and_tells_both_sides_why() {
     assert_eq!(ask(&mut cable, b"e-hello"), Some(1));
 }
 
+/// The owner of a VM that runs is this test: calls the host at `address`, and greets it.
+fn call_as_owner(site: &Site, address: &str, header: &Header) -> Link {
+    let key = Key::load(&site.dir.path().join("key")).unwrap();
+    let address = address.parse().unwrap();
+    let patience = Span::from_ms(10_000);
+    let mut link = link::connect(address, &Security::Key(key), patience, &mut |_| true).unwrap();
+    let hello = Hello {
+        vm: "toy".to_owned(),
+        side: Side::Primary,
+        owner: 99,
+        timeout: Span::from_ms(3_000),
+        header: Some(header.clone()),
+        settings: String::new(),
+    };
+    send(&mut link, Message::Hello(hello));
+    assert!(matches!(next(&mut link), Message::Hello(_)));
+    link
+}
+
+#[test]
+fn a_waiting_host_refuses_a_machine_that_its_program_does_not_compute() {
+    let site = Site::new();
+    let mut host = site.start("host", None, false);
+    let address = host.says("listening");
+    let config = vm(site.dir.path(), "owner").config(Boot::default(), &[]);
+    let ours = VmSpec::header(&config);
+    let (mut newer, mut elsewhere) = (ours.clone(), ours);
+    newer.model += 1;
+    elsewhere.features += 1;
+    for (header, why) in [(newer, "the machine model"), (elsewhere, "CPU feature set")] {
+        let mut link = call_as_owner(&site, &address, &header);
+        let Message::Refuse(reason) = next(&mut link) else {
+            panic!("it was not refused")
+        };
+        for words in [reason, host.says("refused")] {
+            assert!(
+                words.contains(why) && words.contains("the same release"),
+                "{words}"
+            );
+        }
+    }
+}
+
+fn send(link: &mut Link, message: Message) {
+    link.send(&message.encode()).unwrap();
+    assert!(link.flush().unwrap());
+}
+
 fn next(link: &mut Link) -> Message {
     loop {
         match link.receive().unwrap() {
@@ -58,8 +108,7 @@ fn welcome(listener: &mut Listener) -> Link {
     };
     (hello.side, hello.owner) = (Side::Backup, 99);
     for message in [Message::Hello(hello), Message::Welcome { lacks: vec![] }] {
-        link.send(&message.encode()).unwrap();
-        assert!(link.flush().unwrap());
+        send(&mut link, message);
     }
     link
 }

@@ -147,6 +147,16 @@ impl Header {
         })
     }
 
+    /// Does this program compute the machine of this header, on a host with these CPU `features`? For a side
+    /// that has no header of its own; others ask [`Header::same_shape`].
+    ///
+    /// # Errors
+    /// The property that differs.
+    pub fn computed_here(&self, features: u64) -> Result<(), Mismatch> {
+        differ("the machine model", self.model, machine::MODEL)?;
+        differ("the host's CPU feature set", self.features, features)
+    }
+
     /// Is `ours` the same machine but for the seeds, computed in the same way?
     ///
     /// # Errors
