@@ -19,6 +19,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::drive::{Outcome, drive};
 use crate::intake::Intake;
+use crate::limits::BULK_LINK_PATIENCE;
 use crate::pair::{Formed, Half, Pairing, next_message};
 use crate::run::{Build, RunError, watch};
 use crate::spec::{FEATURES, FIRMWARE_PATHS, PairSpec, SetupError, VmSpec};
@@ -299,11 +300,15 @@ impl Visit<'_> {
         if !tokens.expect(token) {
             return Err("too many bulk links are expected here".to_owned());
         }
-        let next = self.listener.next(Some(self.signals.as_fd()), &mut |_| {});
+        // The owner may be gone by now, and then nobody else might call for a long time.
+        let until = clock::now().after(BULK_LINK_PATIENCE);
+        let stop = Some(self.signals.as_fd());
+        let next = self.listener.next_until(until, stop, &mut |_| {});
         tokens.forget(&token);
         match next {
-            Ok(Incoming::Bulk(connection)) => Ok(connection),
-            Ok(Incoming::Main(_)) => Err("another caller came in between; try again".to_owned()),
+            Ok(Some(Incoming::Bulk(connection))) => Ok(connection),
+            Ok(None) => Err("the bulk link did not come".to_owned()),
+            Ok(Some(Incoming::Main(_))) => Err("another caller came in between; try again".to_owned()),
             Err(error) => Err(chain(&error)),
         }
     }

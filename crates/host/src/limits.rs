@@ -66,6 +66,10 @@ pub const ANNOUNCE_STEP_MS: u64 = 100;
 
 /// Longest time for which a host is called that is to take a VM's backup.
 pub const PROTECT_PATIENCE: Span = Span::from_ms(10_000);
+/// Longest time for which a host that waits for VMs waits for the bulk link of the one that has come, which
+/// its owner calls for no longer. Then there is no pair, and other VMs may come.
+pub const BULK_LINK_PATIENCE: Span = Span::from_ms(10_000);
+const _: () = assert!(BULK_LINK_PATIENCE.0 >= link::limits::BULK_CALL_PATIENCE.0);
 /// The node is told of room on the bulk link when there is so much, in bytes.
 pub const BULK_ROOM_TOLD: usize = 4 << 20;
 /// Pieces of a clone that an apprentice takes from its bulk link at a time.

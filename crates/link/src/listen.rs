@@ -133,12 +133,43 @@ impl Listener {
         progress: &mut dyn FnMut(&Arrival<'_>),
     ) -> Result<Incoming, LinkError> {
         loop {
-            if let Some(incoming) = self.advance(progress) {
+            if let Some(incoming) = self.turn(None, stop, progress)? {
                 return Ok(incoming);
             }
-            self.take_callers(progress)?;
-            self.wait(stop).map_err(|source| self.broken(source))??;
         }
+    }
+
+    /// As [`Listener::next`], but waits no longer than `until`. `None`: nobody was let in until then.
+    ///
+    /// # Errors
+    /// As [`Listener::next`].
+    pub fn next_until(
+        &mut self,
+        until: Time,
+        stop: Option<BorrowedFd<'_>>,
+        progress: &mut dyn FnMut(&Arrival<'_>),
+    ) -> Result<Option<Incoming>, LinkError> {
+        while clock::now() < until {
+            if let Some(incoming) = self.turn(Some(until), stop, progress)? {
+                return Ok(Some(incoming));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Goes on with all callers, and gives one that is let in; without one, waits for more to do.
+    fn turn(
+        &mut self,
+        until: Option<Time>,
+        stop: Option<BorrowedFd<'_>>,
+        progress: &mut dyn FnMut(&Arrival<'_>),
+    ) -> Result<Option<Incoming>, LinkError> {
+        if let Some(incoming) = self.advance(progress) {
+            return Ok(Some(incoming));
+        }
+        self.take_callers(progress)?;
+        self.wait(until, stop).map_err(|source| self.broken(source))??;
+        Ok(None)
     }
 
     /// Goes on with every caller as far as possible without waiting; gives the first that is let in.
@@ -224,9 +255,9 @@ impl Listener {
         }
     }
 
-    /// Blocks until a caller comes or says something, a handshake's time is over, or `stop` is readable (the
-    /// inner error).
-    fn wait(&self, stop: Option<BorrowedFd<'_>>) -> io::Result<Result<(), LinkError>> {
+    /// Blocks until a caller comes or says something, a handshake's time is over, it is `until`, or `stop` is
+    /// readable (the inner error).
+    fn wait(&self, until: Option<Time>, stop: Option<BorrowedFd<'_>>) -> io::Result<Result<(), LinkError>> {
         let calls = match self.short_until {
             Some(_) => PollFlags::empty(),
             None => PollFlags::IN,
@@ -246,6 +277,7 @@ impl Listener {
             .iter()
             .map(NoiseHandshake::deadline)
             .chain(self.short_until)
+            .chain(until)
             .map(|time| time.since(now).0)
             .min();
         match poll(&mut fds, timeout.map(clock::timespec).as_ref()) {
@@ -388,7 +420,7 @@ mod tests {
         taken.unwrap();
         assert!(listener.callers.is_empty());
         while listener.callers.is_empty() {
-            listener.wait(None).unwrap().unwrap();
+            listener.wait(None, None).unwrap().unwrap();
             listener.take_callers(&mut |_| {}).unwrap();
         }
     }

@@ -6,11 +6,12 @@
 use std::path::Path;
 
 use arbiter::{Arbiter, DirectoryArbiter, Process};
+use disk::{Access, Holder};
 use host::VmSpec;
 use link::{Key, Link, Listener, Security};
 use machine::Boot;
 use replica::peer::message::Message;
-use replica::{Claim, ClaimKind, Epoch, Header, Hello, Side, Span, Verdict, VmName};
+use replica::{Claim, ClaimKind, Epoch, Header, Hello, How, Side, Span, Start, Verdict, VmName};
 
 use crate::replica::{ARBITER, DISK, NAME, Replica, ask};
 use crate::site::{Site, vm};
@@ -84,6 +85,41 @@ fn a_waiting_host_refuses_a_machine_that_its_program_does_not_compute() {
             );
         }
     }
+}
+
+#[test]
+fn a_waiting_host_is_there_for_others_when_an_owner_dies_before_its_bulk_link_comes() {
+    let site = Site::new();
+    let mut host = site.start("host", None, false);
+    let address = host.says("listening");
+    let spec = vm(site.dir.path(), "owner");
+    let disks = spec.open_disks(Access::Pair).unwrap();
+    let header = VmSpec::header(&spec.config(Boot::default(), &disks));
+    let mut arbiter = DirectoryArbiter::open(&site.dir.path().join("arbiter"), Process::here(None)).unwrap();
+    let (vm, epoch, owner) = (VmName::new("toy").unwrap(), Epoch(1), 99);
+    let claim = Claim {
+        epoch,
+        owner,
+        after: None,
+        heirs: Vec::new(),
+        kind: ClaimKind::Start,
+    };
+    assert_eq!(arbiter.claim(&vm, &claim).verdict, Verdict::Won);
+    disks[0].lock(&Holder { vm, epoch, owner }).unwrap();
+    let mut link = call_as_owner(&site, &address, &header);
+    assert!(matches!(next(&mut link), Message::Welcome { .. }));
+    let start = Start {
+        epoch,
+        timeout: Span::from_ms(3_000),
+        how: How::Clone { token: [7; 16] },
+        header: header.clone(),
+    };
+    send(&mut link, Message::Start(start));
+    drop(link);
+    let words = host.says("refused");
+    assert!(words.contains("the bulk link did not come"), "{words}");
+    let mut link = call_as_owner(&site, &address, &header);
+    assert!(matches!(next(&mut link), Message::Welcome { .. }));
 }
 
 fn send(link: &mut Link, message: Message) {
