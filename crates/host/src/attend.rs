@@ -77,10 +77,13 @@ pub fn attend<G: Guest>(
             signals: &signals,
             owner: entropy::random_u128(),
             lacks: Vec::new(),
+            confined: false,
         };
-        match visit.receive(link, consider, build, tell) {
-            // The caller fits not, or was stopped just then. It has heard why; this side goes on waiting.
-            Err(error @ RunError::Handshake { .. }) => tell(&Pairing::Refused(&error)),
+        let came = visit.receive(link, consider, build, tell);
+        match came {
+            // The caller fits not, or was stopped just then. It has heard why; this side goes on waiting,
+            // unless it is in the sandbox, where it could open no other VM's disks.
+            Err(error @ RunError::Handshake { .. }) if !visit.confined => tell(&Pairing::Refused(&error)),
             other => {
                 tracing::debug!("the visit of {peer} is over");
                 return other;
@@ -105,6 +108,8 @@ struct Visit<'a> {
     owner: u128,
     /// The images that this host does not have.
     lacks: Vec<ImageId>,
+    /// Has the process given up everything that this caller's VM does not need?
+    confined: bool,
 }
 
 /// What this side has made ready for the caller's guest.
@@ -267,6 +272,7 @@ impl Visit<'_> {
             .iter()
             .map(|image| self.local(image).unwrap_or_default())
             .collect();
+        self.confined = spec.sandbox;
         let entered = spec
             .enter_sandbox_beside(half.pair(), &self.attend.images)
             .map_err(|error| chain(&error))?;

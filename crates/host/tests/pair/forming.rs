@@ -6,10 +6,12 @@
 use std::path::Path;
 
 use arbiter::{Arbiter, DirectoryArbiter, Process};
-use disk::{Access, Holder};
+use disk::{Access, Disk, Holder};
 use host::VmSpec;
-use link::{Key, Link, Listener, Security};
+use link::bulk::{Phase, Sender};
+use link::{Key, Link, Listener, Security, Token};
 use machine::Boot;
+use os::wake::Waker;
 use replica::peer::message::Message;
 use replica::{Claim, ClaimKind, Epoch, Header, Hello, How, Side, Span, Start, Verdict, VmName};
 
@@ -92,11 +94,55 @@ fn a_waiting_host_is_there_for_others_when_an_owner_dies_before_its_bulk_link_co
     let site = Site::new();
     let mut host = site.start("host", None, false);
     let address = host.says("listening");
+    let (header, _disks) = own(&site, Boot::default());
+    let mut link = call_as_owner(&site, &address, &header);
+    assert!(matches!(next(&mut link), Message::Welcome { .. }));
+    send(&mut link, start(&header));
+    drop(link);
+    let words = host.says("refused");
+    assert!(words.contains("the bulk link did not come"), "{words}");
+    let mut link = call_as_owner(&site, &address, &header);
+    assert!(matches!(next(&mut link), Message::Welcome { .. }));
+}
+
+#[test]
+fn a_waiting_host_ends_when_the_images_do_not_come_since_it_is_in_the_sandbox_of_that_vm() {
+    let site = Site::new();
+    let mut host = site.start("host", None, false);
+    let address = host.says("listening");
+    let firmware = b"what the host has not".as_slice().into();
+    let (header, _disks) = own(
+        &site,
+        Boot {
+            firmware,
+            ..Boot::default()
+        },
+    );
+    let mut link = call_as_owner(&site, &address, &header);
+    assert!(matches!(next(&mut link), Message::Welcome { lacks } if lacks == [header.firmware]));
+    send(&mut link, start(&header));
+    let key = Security::Key(Key::load(&site.dir.path().join("key")).unwrap());
+    let waker = Waker::new().unwrap();
+    let bulk = Sender::call(address.parse().unwrap(), &key, Token::new(TOKEN), None, waker).unwrap();
+    while bulk.phase() != Phase::Open {
+        std::thread::yield_now();
+    }
+    drop(bulk);
+    assert!(matches!(next(&mut link), Message::Refuse(_)));
+    let words = host.says("failed");
+    assert!(words.contains("closed the link"), "{words}");
+}
+
+/// What the bulk link of a test shows.
+const TOKEN: [u8; 16] = [7; 16];
+
+/// The process of the tests owns the VM in epoch 1: the machine, booted from `boot`, and the locked disks.
+fn own(site: &Site, boot: Boot) -> (Header, Vec<Disk>) {
     let spec = vm(site.dir.path(), "owner");
     let disks = spec.open_disks(Access::Pair).unwrap();
-    let header = VmSpec::header(&spec.config(Boot::default(), &disks));
+    let header = VmSpec::header(&spec.config(boot, &disks));
     let mut arbiter = DirectoryArbiter::open(&site.dir.path().join("arbiter"), Process::here(None)).unwrap();
-    let (vm, epoch, owner) = (VmName::new("toy").unwrap(), Epoch(1), 99);
+    let (vm, epoch, owner) = (spec.name, Epoch(1), 99);
     let claim = Claim {
         epoch,
         owner,
@@ -106,20 +152,17 @@ fn a_waiting_host_is_there_for_others_when_an_owner_dies_before_its_bulk_link_co
     };
     assert_eq!(arbiter.claim(&vm, &claim).verdict, Verdict::Won);
     disks[0].lock(&Holder { vm, epoch, owner }).unwrap();
-    let mut link = call_as_owner(&site, &address, &header);
-    assert!(matches!(next(&mut link), Message::Welcome { .. }));
-    let start = Start {
-        epoch,
+    (header, disks)
+}
+
+/// The owner's decision.
+fn start(header: &Header) -> Message {
+    Message::Start(Start {
+        epoch: Epoch(1),
         timeout: Span::from_ms(3_000),
-        how: How::Clone { token: [7; 16] },
+        how: How::Clone { token: TOKEN },
         header: header.clone(),
-    };
-    send(&mut link, Message::Start(start));
-    drop(link);
-    let words = host.says("refused");
-    assert!(words.contains("the bulk link did not come"), "{words}");
-    let mut link = call_as_owner(&site, &address, &header);
-    assert!(matches!(next(&mut link), Message::Welcome { .. }));
+    })
 }
 
 fn send(link: &mut Link, message: Message) {
