@@ -54,11 +54,10 @@ pub fn primary<G: Guest>(
     // The watcher gets none of what is opened after this.
     let watch = Watch::start(pair.watcher(), pair.address);
     let mut half = Half::open(spec, pair, Side::Primary, watch)?;
-    let security = pair.security().map_err(crate::spec::SetupError::from)?;
     let _entered = spec.enter_sandbox(Some(pair))?;
     half.ports
         .answer_callers(spec, &format!("it calls the backup {}", pair.address));
-    let (guest, config, formed) = match half.call(&security, build, tell) {
+    let (guest, config, formed) = match half.call(build, tell) {
         Ok(formed) => formed,
         Err(error) => {
             if let Some(epoch) = half.epoch {
@@ -92,8 +91,7 @@ pub fn backup<G: Guest>(
     tell: &mut dyn FnMut(&Pairing<'_>),
 ) -> Result<Outcome, RunError> {
     let mut half = Half::open(spec, pair, Side::Backup, watch(spec.protect.as_ref()))?;
-    let security = pair.security().map_err(crate::spec::SetupError::from)?;
-    let mut listener = Listener::bind(pair.address, security)?;
+    let mut listener = Listener::bind(pair.address, half.security.clone())?;
     // The sandbox is entered before the first stranger can call.
     let _entered = spec.enter_sandbox(Some(pair))?;
     half.ports.answer_callers(
@@ -134,6 +132,8 @@ pub(crate) struct Half<'a> {
     spec: &'a VmSpec,
     pair: &'a PairSpec,
     side: Side,
+    /// The key of the links, which the sandbox keeps out of reach later.
+    security: Security,
     /// This process: the random number by which arbiter, locks and peer know it.
     owner: u128,
     /// Primary: the epoch that this process has won for an earlier call; `None`: none yet. A backup has none.
@@ -169,6 +169,7 @@ impl<'a> Half<'a> {
         owner: u128,
         watch: Watch,
     ) -> Result<Half<'a>, RunError> {
+        let security = pair.security().map_err(SetupError::from)?;
         let ownership = Ownership::open(spec, &pair.arbiter, owner)?;
         let disks = spec.open_disks(Access::Pair)?;
         let ports = spec.open_ports()?;
@@ -178,6 +179,7 @@ impl<'a> Half<'a> {
             spec,
             pair,
             side: Side::Backup,
+            security,
             owner,
             epoch: None,
             signals,
@@ -209,6 +211,7 @@ impl<'a> Half<'a> {
     /// Opens everything that takes rights which the sandbox will take away; starts no thread.
     fn open(spec: &'a VmSpec, pair: &'a PairSpec, side: Side, watch: Watch) -> Result<Half<'a>, RunError> {
         let signals = Signals::catch().map_err(WorldError::Poll)?;
+        let security = pair.security().map_err(SetupError::from)?;
         let owner = entropy::random_u128();
         let mut ownership = Ownership::open(spec, &pair.arbiter, owner)?;
         let ended = match side {
@@ -232,6 +235,7 @@ impl<'a> Half<'a> {
             spec,
             pair,
             side,
+            security,
             owner,
             epoch: None,
             signals,
@@ -248,7 +252,6 @@ impl<'a> Half<'a> {
     /// Calls the backup until there is a pair.
     fn call<G: Guest>(
         &mut self,
-        security: &Security,
         build: Build<'_, G>,
         tell: &mut dyn FnMut(&Pairing<'_>),
     ) -> Result<(G, Config, Formed), RunError> {
@@ -266,7 +269,13 @@ impl<'a> Half<'a> {
                 signals.take() == 0
             };
             let (address, left) = (self.pair.address, pauses.left());
-            let link = connect_from(address, security, self.watch.datagrams(), left, &mut progress)?;
+            let link = connect_from(
+                address,
+                &self.security,
+                self.watch.datagrams(),
+                left,
+                &mut progress,
+            )?;
             match self.shake_hands(link, &mut built, build) {
                 // The backup may have been stopped just then, and another one may listen there soon: call
                 // again.
@@ -322,8 +331,8 @@ impl<'a> Half<'a> {
         world.reporter.introduce(link.peer(), &self.pair.arbiter);
         world.cables.look_for(self.pair.timeout);
         if let Some(protect) = &self.spec.protect {
-            let security = self.pair.security().map_err(SetupError::from)?;
-            let protection = protect_with(self.spec, protect, security, self.owner, config, &self.watch)?;
+            let protection =
+                protect_with(self.spec, protect, self.security, self.owner, config, &self.watch)?;
             world.protection = Some(protection);
         }
         world.watch = self.watch;

@@ -200,7 +200,7 @@ pub struct ResultArgs {
 /// What keeps a VM that runs alone from being started twice.
 #[derive(Args)]
 pub struct StartArgs {
-    /// A directory that all hosts share which may run the VM: it keeps the VM from being started twice
+    /// A directory on all hosts that keeps the VM from being started twice
     ///
     /// Whoever runs the VM has a record there. Without an arbiter, a lock of this host keeps a VM that has a
     /// name of its own from being started twice on this host.
