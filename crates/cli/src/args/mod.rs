@@ -200,13 +200,13 @@ pub struct ResultArgs {
 /// What keeps a VM that runs alone from being started twice.
 #[derive(Args)]
 pub struct StartArgs {
-    /// A directory on all hosts that keeps the VM from being started twice
+    /// A shared directory: the VM is not started twice
     ///
-    /// Whoever runs the VM has a record there. Without an arbiter, a lock of this host keeps a VM that has a
+    /// All hosts that may run the VM share it, and whoever runs the VM has a record there. Without an arbiter, a lock of this host keeps a VM that has a
     /// name of its own from being started twice on this host.
     #[arg(long, value_name = "DIR", help_heading = PAIR)]
     pub arbiter: Option<PathBuf>,
-    /// The key that this host shares with those that may hold the VM's backup
+    /// Key shared with the hosts that may hold a backup
     ///
     /// With an arbiter and a key the VM can be protected while it runs: `lockstep protect`. The file has 64
     /// hex digits, made with `(umask 077; openssl rand -hex 32 > shop.key)`.
