@@ -36,8 +36,12 @@ impl VmSpec {
             ConsoleSpec::File(path) => needs.files.replace_like(path),
             ConsoleSpec::Socket(path) | ConsoleSpec::Keys(path) => needs.files.socket(path),
         }
+        // A VM that can be protected calls the host that takes its backup, by threads of the guest thread,
+        // which have its rights at most.
         if self.protect.is_none() {
             needs.files.connect_to([]);
+        } else {
+            needs.sockets.tcp = true;
         }
         for net in &self.nets {
             port(&mut needs, &net.port, self.protect.is_none());

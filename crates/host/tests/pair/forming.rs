@@ -7,7 +7,7 @@ use std::path::Path;
 
 use arbiter::{Arbiter, DirectoryArbiter, Process};
 use disk::{Access, Disk, Holder};
-use host::VmSpec;
+use host::{ProtectSpec, VmSpec};
 use link::bulk::{Phase, Sender};
 use link::{Key, Link, Listener, Security, Token};
 use machine::Boot;
@@ -63,6 +63,22 @@ fn call_as_owner(site: &Site, address: &str, header: &Header) -> Link {
     send(&mut link, Message::Hello(hello));
     assert!(matches!(next(&mut link), Message::Hello(_)));
     link
+}
+
+#[test]
+fn a_vm_that_can_get_a_backup_may_call_its_host_though_it_has_no_gateway() {
+    let site = Site::new();
+    let mut spec = vm(site.dir.path(), "owner");
+    spec.nets.clear();
+    assert!(!spec.needs(None).sockets.tcp);
+    spec.protect = Some(ProtectSpec {
+        key: None,
+        timeout: Span::from_ms(3_000),
+        settings: String::new(),
+        timeout_only: true,
+        watcher: Vec::new(),
+    });
+    assert!(spec.needs(None).sockets.tcp);
 }
 
 #[test]

@@ -52,7 +52,7 @@ pub enum Kind {
 /// Which sockets a process may make after its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sockets {
-    /// Whether it makes TCP sockets, to a gateway.
+    /// Whether it makes TCP sockets, to a gateway or to a host that is to take a backup.
     pub tcp: bool,
     /// Whether it makes Unix sockets, to a gateway.
     pub unix: bool,
