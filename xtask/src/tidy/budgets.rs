@@ -14,7 +14,7 @@ const BUDGETS: &[(&str, usize)] = &[
     ("disk", 4_000),
     ("cable", 1_000),
     ("console", 1_500),
-    ("control", 1_500),
+    ("control", 1_600),
     ("gateway", 7_000),
     ("host", 5_000),
     ("image", 3_000),

@@ -202,8 +202,9 @@ pub struct ResultArgs {
 pub struct StartArgs {
     /// A shared directory: the VM is not started twice
     ///
-    /// All hosts that may run the VM share it, and whoever runs the VM has a record there. Without an arbiter, a lock of this host keeps a VM that has a
-    /// name of its own from being started twice on this host.
+    /// All hosts that may run the VM share it, and whoever runs the VM has a record there. Without an
+    /// arbiter, a lock of this host keeps a VM that has a name of its own from being started twice on
+    /// this host.
     #[arg(long, value_name = "DIR", help_heading = PAIR)]
     pub arbiter: Option<PathBuf>,
     /// Key shared with the hosts that may hold a backup
