@@ -158,7 +158,7 @@ fn the_report_fits_a_narrow_terminal_without_utf_8_and_begins_with_the_verdict()
     for part in [
         "SIGKILL to the primary",
         "found out after",
-        "lease of the old primary",
+        "told of its death after",
         "claimed and live",
     ] {
         assert!(report.contains(part), "{part} in {report}");

@@ -169,8 +169,8 @@ impl<'a> Half<'a> {
         owner: u128,
         watch: Watch,
     ) -> Result<Half<'a>, RunError> {
-        let security = pair.security().map_err(SetupError::from)?;
         let ownership = Ownership::open(spec, &pair.arbiter, owner)?;
+        let security = pair.security().map_err(SetupError::from)?;
         let disks = spec.open_disks(Access::Pair)?;
         let ports = spec.open_ports()?;
         let boot = Boot::default();
@@ -211,7 +211,6 @@ impl<'a> Half<'a> {
     /// Opens everything that takes rights which the sandbox will take away; starts no thread.
     fn open(spec: &'a VmSpec, pair: &'a PairSpec, side: Side, watch: Watch) -> Result<Half<'a>, RunError> {
         let signals = Signals::catch().map_err(WorldError::Poll)?;
-        let security = pair.security().map_err(SetupError::from)?;
         let owner = entropy::random_u128();
         let mut ownership = Ownership::open(spec, &pair.arbiter, owner)?;
         let ended = match side {
@@ -228,6 +227,7 @@ impl<'a> Half<'a> {
             lock_all(spec, &disks, (Epoch(0), ended), owner)?;
         }
         let ports = spec.open_ports()?;
+        let security = pair.security().map_err(SetupError::from)?;
         let config = spec.config(boot.clone(), &disks);
         let can_tell = side == Side::Backup || watch.is_there();
         let notice = spec.notice(pair.timeout_only, can_tell);
