@@ -45,7 +45,7 @@ pub enum Copied {
     Overflowed,
 }
 
-/// How much a digest would have to do, after [`Pages::hash_some`].
+/// How much a digest would have to do, after [`Machine::hash_some`](crate::Machine::hash_some).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ahead {
     /// How many pages a digest would hash now, at most, the scrub not counted.
