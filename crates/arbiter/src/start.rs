@@ -57,7 +57,7 @@ pub fn clear(arbiter: &mut dyn Arbiter, vm: &VmName, owner: u128) -> Result<Epoc
 /// As those of [`look`].
 pub fn begin(arbiter: &mut dyn Arbiter, vm: &VmName, owner: u128) -> Result<Epoch, ArbiterError> {
     for _ in 0..STARTS_MAX {
-        let epoch = Epoch(clear(arbiter, vm, owner)?.0 + 1);
+        let epoch = clear(arbiter, vm, owner)?.next();
         let claim = Claim {
             epoch,
             owner,

@@ -30,4 +30,6 @@ pub use place::Place;
 pub use protocol::{Answer, Request, RequestId, Response, Verb};
 pub use status::{Cloning, Observed, Status};
 pub use text::{detail, list};
-pub use verbs::{Protecting, VerbError, events, patience, process, protect, reset, stop, unprotect};
+pub use verbs::{
+    PATIENCE, Protecting, VerbError, events, patience, process, protect, reset, stop, unprotect,
+};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use replica::VmName;
 use report::{Happening, Line, StateWord};
 
-use crate::client::{CallError, Found, find};
+use crate::client::{CallError, Caller, Found, find};
 use crate::limits::PATIENCE_S;
 use crate::progress::Progress;
 use crate::protocol::{Answer, Verb};
@@ -78,6 +78,21 @@ fn begun(answer: Answer) -> Result<u64, VerbError> {
         Answer::Failed { sentence } => Err(VerbError::Failed(sentence)),
         Answer::Status { .. } => Err(VerbError::Failed("it answers another question".into())),
     }
+}
+
+/// Gives an order, and follows the events that tell what comes of it.
+fn order_and_follow(process: &Found, verb: &Verb) -> Result<Caller, VerbError> {
+    let after = order(process, verb)?;
+    let mut events = process.call(PATIENCE)?;
+    begun(events.ask(&Verb::Events { follow: true, after }, PATIENCE)?)?;
+    Ok(events)
+}
+
+/// What the next event says, if one that can be read comes until then.
+fn happening(events: &mut Caller, until: Instant) -> Result<Option<Happening>, VerbError> {
+    let line = events.line(until)?;
+    let line = line.and_then(|line| serde_json::from_slice::<Line>(&line).ok());
+    Ok(line.map(|line| line.happening))
 }
 
 /// Asks the guest to switch off, or with `hard` pulls its plug, and waits until its process has ended; false:
@@ -176,18 +191,15 @@ pub fn protect(
     {
         return Ok(Protecting::Already(status.peer.unwrap_or_default()));
     }
-    let after = order(process, &Verb::Protect { to })?;
+    let verb = Verb::Protect { to };
     let Some(patience) = patience else {
-        return Ok(Protecting::Begun);
+        return order(process, &verb).map(|_| Protecting::Begun);
     };
-    let mut events = process.call(PATIENCE)?;
-    begun(events.ask(&Verb::Events { follow: true, after }, PATIENCE)?)?;
+    let mut events = order_and_follow(process, &verb)?;
     let began = Instant::now();
     let (mut progress, mut drawn) = (Progress::new(began), began);
     while began.elapsed() < patience {
-        let line = events.line(Instant::now() + DRAW_EVERY)?;
-        let line = line.and_then(|line| serde_json::from_slice::<Line>(&line).ok());
-        match line.map(|line| line.happening) {
+        match happening(&mut events, Instant::now() + DRAW_EVERY)? {
             Some(done @ Happening::Protected { .. }) => {
                 return Ok(Protecting::Done(done.sentence().unwrap_or_default()));
             }
@@ -224,22 +236,17 @@ pub fn unprotect(process: &Found, vm: &VmName) -> Result<String, VerbError> {
     {
         return Ok(format!("{vm} has no backup"));
     }
-    let after = order(process, &Verb::Unprotect)?;
-    let mut events = process.call(PATIENCE)?;
-    begun(events.ask(&Verb::Events { follow: true, after }, PATIENCE)?)?;
+    let mut events = order_and_follow(process, &Verb::Unprotect)?;
     loop {
-        let line = events.line(Instant::now() + PATIENCE)?;
-        let line = line.and_then(|line| serde_json::from_slice::<Line>(&line).ok());
-        let Some(Line { happening, .. }) = line else {
+        let Some(happening) = happening(&mut events, Instant::now() + PATIENCE)? else {
             continue;
         };
         let sentence = happening.sentence().unwrap_or_default();
         match happening {
-            Happening::Dismissed { .. } | Happening::CloneFailed { .. } => {
+            // Alone: the backup was given up for another reason meanwhile.
+            Happening::Dismissed { .. } | Happening::CloneFailed { .. } | Happening::Alone { .. } => {
                 return Ok(format!("{vm}: {sentence}"));
             }
-            // It is live under other rules now, and needs nobody's promise.
-            Happening::Alone { .. } => return Ok(format!("{vm}: {sentence}")),
             Happening::NotDismissed { .. } => return Err(VerbError::Failed(sentence)),
             _ => {}
         }

@@ -424,7 +424,7 @@ impl<'a> Half<'a> {
                 }
             };
         };
-        let epoch = Epoch(last.0 + 1);
+        let epoch = last.next();
         let claim = Claim {
             epoch,
             owner,

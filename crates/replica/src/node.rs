@@ -326,7 +326,7 @@ impl<G: Guest> Node<G> {
     /// arbiter's verdict.
     fn without_backup(&mut self, now: Time, primary: Primary, change: &Change) -> Role {
         if *change == Change::Won {
-            self.own(Epoch(self.options.epoch.0.saturating_add(1)));
+            self.own(self.options.epoch.next());
         }
         self.out.push_back(Action::Tell(News::Dismissed(primary.peer())));
         self.out.push_back(Action::HangUp(primary.peer()));
@@ -357,7 +357,7 @@ impl<G: Guest> Node<G> {
         self.out
             .retain(|action| !matches!(action, Action::Send(..) | Action::Heartbeat(..)));
         let claim = Claim {
-            epoch: Epoch(self.options.epoch.0.saturating_add(1)),
+            epoch: self.options.epoch.next(),
             owner: self.options.owner,
             after: (!mutation::is(Mutation::ArbiterNotProven)).then_some(self.options.primary),
             heirs: Vec::new(),
@@ -395,7 +395,7 @@ impl<G: Guest> Node<G> {
             Change::Dismissed => Halt::Dismissed,
             Change::Lost | Change::Won | Change::Alone | Change::Guarded | Change::Suspect(_) => match role {
                 Role::Claiming(claiming) => Halt::Lost(claiming.claim().epoch),
-                _ => Halt::Lost(Epoch(self.options.epoch.0.saturating_add(1))),
+                _ => Halt::Lost(self.options.epoch.next()),
             },
         };
         self.out.push_back(Action::Halt(halt));

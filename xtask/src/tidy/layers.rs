@@ -102,6 +102,7 @@ const ORDERS: &[(&str, &[&str])] = &[
             "peer/detect",
             "peer/pulse",
             "peer/lag",
+            "peer/rest",
             "peer/pace",
             "roles/call",
             "peer/follower",

@@ -6,10 +6,9 @@
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use control::VerbError;
+use control::{PATIENCE, VerbError};
 use os::signals::Signals;
 use replica::VmName;
 
@@ -17,8 +16,6 @@ use crate::args::{EventsOfArgs, ProtectArgs, ResetArgs, StatusArgs, StopArgs, Un
 use crate::screen::Screen;
 use crate::{spec, usage, values};
 
-/// So long a process may take for an answer.
-const PATIENCE: Duration = Duration::from_secs(3);
 /// Exit code: not all is as it is wanted.
 const NOT_AS_WANTED: u8 = 3;
 /// Exit code: the time is over, and what was begun goes on.

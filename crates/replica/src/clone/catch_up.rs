@@ -5,7 +5,8 @@
 //! whether the guest must rest. What the guest computes never depends on it.
 
 use crate::limits;
-use crate::time::{Span, Time};
+use crate::peer::rest::Rest;
+use crate::time::Time;
 
 /// The share of its time in which the guest may run, while an apprentice catches up.
 #[derive(Debug)]
@@ -16,10 +17,8 @@ pub struct CatchUp {
     looked: (Time, u64),
     /// Since when the guest runs as slowly as it may and the lag does not shrink; `None`: it shrinks.
     hopeless: Option<Time>,
-    /// When the last slice began; `None`: its end has been seen.
-    slice: Option<Time>,
-    /// Until when the guest rests; `None`: it may run.
-    rest: Option<Time>,
+    /// How long the guest rests after each slice.
+    rest: Rest,
 }
 
 impl CatchUp {
@@ -30,8 +29,7 @@ impl CatchUp {
             permille: 1000,
             looked: (now, lag),
             hopeless: None,
-            slice: None,
-            rest: None,
+            rest: Rest::default(),
         }
     }
 
@@ -61,22 +59,18 @@ impl CatchUp {
 
     /// Notes that a slice begins now.
     pub fn on_slice(&mut self, now: Time) {
-        self.slice = Some(now);
+        self.rest.on_slice(now);
     }
 
     /// Takes the time, the end of the last slice: its length says how long the guest rests after it.
     pub fn look(&mut self, now: Time) {
-        if let Some(began) = self.slice.take().filter(|_| self.permille < 1000) {
-            let whole = now.since(began).0.saturating_mul(1000) / u64::from(self.permille);
-            self.rest = Some(began.after(Span(whole)));
-        }
-        self.rest = self.rest.filter(|&until| now < until);
+        self.rest.look(now, self.permille);
     }
 
     /// Until when the guest must rest; `None`: it may run.
     #[must_use]
     pub fn rest(&self) -> Option<Time> {
-        self.rest
+        self.rest.until()
     }
 
     /// The share of its time in which the guest may run, in thousandths.
@@ -89,6 +83,7 @@ impl CatchUp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Span;
 
     /// A guest of 1,000 steps a millisecond at full speed, and an apprentice of `speed`: how long it takes
     /// until the lag of `behind` steps is gone, or `None` if it is given up.

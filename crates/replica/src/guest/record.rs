@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::time::{Span, Time};
 
-pub use crate::guest::framing::Log;
+use crate::guest::framing::Log;
 
 /// An effect of the guest, and the entry that marks it if it is an output.
 #[derive(Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use machine::Step;
 
 use crate::limits;
 use crate::peer::message::Ack;
+use crate::peer::rest::Rest;
 use crate::time::{Span, Time};
 
 /// Smallest factor of a change, in thousandths: a backup that was held up for 10 ms catches up by itself.
@@ -37,10 +38,8 @@ pub struct Pace {
     then: (Step, Step),
     /// Must the primary stand until the lag is down to [`limits::LAG_TARGET`]?
     stopped: bool,
-    /// When the last slice began; `None`: its end has been seen.
-    slice: Option<Time>,
-    /// Until when the guest must rest; `None`: it may run.
-    rest: Option<Time>,
+    /// How long the guest rests after each slice.
+    rest: Rest,
     /// Since when the backup is too slow even for the slowest pace; `None`: it is not, or has recovered.
     hopeless: Option<Time>,
 }
@@ -57,8 +56,7 @@ impl Pace {
             reconsidered: now,
             then: (Step(0), Step(0)),
             stopped: false,
-            slice: None,
-            rest: None,
+            rest: Rest::default(),
             hopeless: None,
         }
     }
@@ -118,22 +116,18 @@ impl Pace {
 
     /// Notes that a slice begins now.
     pub fn on_slice(&mut self, now: Time) {
-        self.slice = Some(now);
+        self.rest.on_slice(now);
     }
 
     /// Takes the time, the end of the last slice: its length says how long the guest rests after it.
     pub fn look(&mut self, now: Time) {
-        if let Some(began) = self.slice.take().filter(|_| self.permille < 1000) {
-            let whole = now.since(began).0.saturating_mul(1000) / u64::from(self.permille);
-            self.rest = Some(began.after(Span(whole)));
-        }
-        self.rest = self.rest.filter(|&until| now < until);
+        self.rest.look(now, self.permille);
     }
 
     /// Until when the guest must rest, to run at the present pace; `None`: it may run.
     #[must_use]
     pub fn rest(&self) -> Option<Time> {
-        self.rest
+        self.rest.until()
     }
 
     /// Must the guest stand until the backup has caught up?

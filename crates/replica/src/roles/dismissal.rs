@@ -3,7 +3,7 @@
 //! The backup is asked to promise that it never claims; if it does not answer, the arbiter is asked to
 //! exclude it. Until one of them has answered, the primary keeps all rules of a pair.
 
-use crate::event::{Action, Claim, ClaimKind, Epoch, News, PeerId, Verdict};
+use crate::event::{Action, Claim, ClaimKind, News, PeerId, Verdict};
 use crate::limits;
 use crate::options::PairOptions;
 use crate::roles::call::{Call, earliest};
@@ -71,7 +71,7 @@ impl Dismissal {
         let waited = call.now.since(self.since);
         if waited >= options.timeout && self.asked.is_none() {
             self.asked = Some(Claim {
-                epoch: Epoch(options.epoch.0.saturating_add(1)),
+                epoch: options.epoch.next(),
                 owner: options.owner,
                 after: Some(options.primary),
                 heirs: Vec::new(),
