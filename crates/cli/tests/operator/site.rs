@@ -158,9 +158,14 @@ impl Site {
         (primary, backup)
     }
 
+    /// The events that have reached this half's file.
+    ///
+    /// A thread of the half's own takes them there, so all of them are there only after its end: a sentence on
+    /// standard error may be read before the line of the same happening, or before the end of that line.
     pub fn events(&self, role: &str) -> Vec<Happening> {
         let text = std::fs::read_to_string(self.path(role)).unwrap();
-        let lines = text.lines().map(serde_json::from_str::<Line>);
+        let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        let lines = whole.map(serde_json::from_str::<Line>);
         lines.map(|line| line.unwrap().happening).collect()
     }
 
