@@ -95,6 +95,9 @@ pub enum Event {
     Ports(bool),
     /// The operator wants this primary to leave the VM to its backup. In any other role it means nothing.
     Leave,
+    /// The operator wants this primary and its backup to change roles (FT 3.3-c). In any other role it means
+    /// nothing.
+    HandOver,
     /// A link to a process is made that shall become this VM's backup while the guest runs (FT 3.1-c). A
     /// replica that cannot take it now says why with [`Action::Tell`] and hangs up.
     Joined(Box<Joined>),
@@ -225,9 +228,13 @@ pub enum Action {
     HangUp(PeerId),
     /// Tell whoever looks after the VM. Nothing depends on it.
     Tell(News),
-    /// This replica is alone and live from here on: become the writer of the disks under this epoch, then
+    /// This replica is live from here on: become the writer of the disks under this epoch, then
     /// announce the guest's addresses (FT 2.3-c). Disk requests follow.
     GoLive(Epoch),
+    /// This replica was live and is the backup of this peer from here on: leave the guest's network ports and
+    /// consoles to the other side, and be no writer of the disks any more. No request of this process is at a
+    /// disk.
+    StandBy(PeerId),
     /// Stop for good: run nothing, release nothing, send nothing. The process ends.
     Halt(Halt),
 }
@@ -244,6 +251,10 @@ pub enum News {
     /// The backup is dismissed, as the operator wanted: it has promised not to claim, or the arbiter has
     /// given the next epoch to this side.
     Dismissed(PeerId),
+    /// The other side is live from here on, and this one is its backup, as the operator wanted.
+    HandedOver(PeerId),
+    /// The VM stays here, though the operator wanted it to be handed over; the sentence says why.
+    NotHandedOver(String),
     /// The backup does not answer, and the arbiter neither: the VM keeps its backup for now.
     NotDismissed(PeerId),
 }
@@ -313,6 +324,9 @@ pub enum RoleName {
     Apprentice,
     /// Has suspected its peer and asks the arbiter. Shows nothing to the world.
     Claiming,
+    /// Was the primary, has handed the VM over to its backup, and waits to hear that this is live. Shows
+    /// nothing to the world.
+    Handing,
     /// Has stopped for good.
     Halted,
 }

@@ -36,6 +36,9 @@ pub const QUEUED_MIN: Span = Span::from_ms(200);
 pub const BEATS_REMEMBERED: usize = 3;
 /// Longest wait of a primary that leaves, for the requests that are at its disks and for room at the backup.
 pub const LEAVE_PATIENCE: Span = Span::from_ms(5_000);
+/// How long a primary that is to hand the VM over waits until no request is at a disk, the backup is close
+/// and the arbiter answers (FT 3.3-d). The guest runs meanwhile. Then the primary stays what it is.
+pub const HAND_OVER_PATIENCE: Span = Span::from_ms(2_000);
 /// The timeout, divided by this, is how much sooner than the timeout a lease ends: clocks may differ.
 pub const LEASE_MARGIN_PART: u64 = 8;
 /// Before the first message of a new peer, silence may last this many timeouts: the peer still starts.

@@ -32,6 +32,14 @@ pub enum Mutation {
     LeaveAndStay,
     /// A backup believes a death notice of any process, and of any epoch.
     NoticeOfAnyone,
+    /// A primary hands over though a request of it is at a disk.
+    HandedOverUnquiet,
+    /// A primary that has handed over does not keep the outputs that have not left.
+    HeldNotKept,
+    /// A process that has lost an epoch of which it is an heir gives up.
+    HeirGivesUp,
+    /// A process that has lost an epoch claims the next one though it is no heir.
+    EverybodyIsHeir,
     /// A page that is owed is overwritten after the cut without being kept.
     PageNotKept,
     /// A page that was written between two rounds is not owed for it.

@@ -17,6 +17,7 @@ use crate::roles::apprentice::Apprentice;
 use crate::roles::backup::Backup;
 use crate::roles::call::Call;
 use crate::roles::claiming::{Claiming, Was};
+use crate::roles::handing::Handing;
 use crate::roles::primary::Primary;
 use crate::roles::solo::Solo;
 use crate::roles::table::Change;
@@ -63,6 +64,7 @@ impl<G: Guest> Node<G> {
             epoch: Epoch(0),
             owner: 0,
             primary: 0,
+            backup: 0,
             peer: PeerId(0),
             timeout: limits::TIMEOUT_DEFAULT,
             notice: Notice::TimeoutOnly,
@@ -146,10 +148,11 @@ impl<G: Guest> Node<G> {
         };
         let change = match &mut self.role {
             Role::Solo(solo) => solo.handle(&mut call, &mut self.guest, event, &self.options),
-            Role::Primary(primary) => primary.handle(&mut call, event),
+            Role::Primary(primary) => primary.handle(&mut call, event, &self.options),
             Role::Apprentice(apprentice) => apprentice.handle(&mut call, &mut self.guest, event),
             Role::Backup(backup) => backup.handle(&mut call, &self.guest, event),
             Role::Claiming(claiming) => claiming.handle(&mut call, event),
+            Role::Handing(handing) => handing.handle(&mut call, event),
             Role::Halted => None,
         };
         self.change(now, change);
@@ -170,6 +173,7 @@ impl<G: Guest> Node<G> {
             Role::Primary(primary) => primary.slice(&mut call, cut, guest, &self.options),
             Role::Backup(backup) => backup.slice(&mut call, cut, guest),
             Role::Claiming(claiming) => claiming.slice(&mut call, cut, guest),
+            Role::Handing(handing) => handing.slice(&mut call),
             Role::Halted => None,
         };
         self.change(now, change);
@@ -210,6 +214,7 @@ impl<G: Guest> Node<G> {
             Role::Apprentice(apprentice) => apprentice.deadline(),
             Role::Backup(backup) => backup.deadline(),
             Role::Claiming(claiming) => claiming.deadline(),
+            Role::Handing(handing) => Some(handing.deadline()),
             Role::Halted => None,
         }
     }
@@ -222,6 +227,7 @@ impl<G: Guest> Node<G> {
             Role::Solo(solo) => solo.console_room(),
             Role::Primary(primary) => primary.console_room(),
             Role::Claiming(claiming) => claiming.console_room(),
+            Role::Handing(handing) => handing.console_room(),
             Role::Apprentice(_) | Role::Backup(_) | Role::Halted => usize::MAX,
         }
     }
@@ -266,6 +272,12 @@ impl<G: Guest> Node<G> {
                 let silence = backup.silence(now);
                 self.suspect(now, why, silence, Was::Backup(backup))
             }
+            (Role::Primary(primary), Change::HandingOver) => Role::Handing(Box::new(Handing::new(primary))),
+            (Role::Handing(handing), Change::Suspect(why)) => {
+                let silence = handing.silence(now);
+                self.suspect(now, why, silence, Was::Primary(handing.into_primary()))
+            }
+            (Role::Handing(handing), Change::Taken(epoch)) => self.become_backup(now, *handing, epoch),
             (Role::Apprentice(apprentice), Change::Suspect(why)) => {
                 // Only a broken variant comes here.
                 let backup = apprentice.into_backup();
@@ -298,28 +310,70 @@ impl<G: Guest> Node<G> {
                 self.without_backup(now, *primary, &change)
             }
             (Role::Apprentice(apprentice), Change::Guarded) => Role::Backup(apprentice.into_backup()),
-            (Role::Claiming(claiming), Change::Won) => {
-                let epoch = claiming.claim().epoch;
-                self.own(epoch);
-                self.metrics.live_at = Some(now);
-                self.metrics.go_live = now.since(self.metrics.suspected_at.unwrap_or(now));
-                let mut call = Call {
-                    now,
-                    out: &mut self.out,
-                    metrics: &mut self.metrics,
-                };
-                Role::Solo(Box::new(Solo::from_claim(
-                    &mut call,
-                    &self.guest,
-                    &self.options.run,
-                    *claiming,
-                )))
+            (Role::Claiming(claiming), change @ (Change::Won | Change::WonWithHeir)) => {
+                self.go_live(now, *claiming, &change)
             }
             (role, change) => {
                 self.halt(&role, change);
                 Role::Halted
             }
         }
+    }
+
+    /// What becomes of a side that has won its claim: it goes on alone, or with an heir as its backup.
+    fn go_live(&mut self, now: Time, claiming: Claiming, change: &Change) -> Role {
+        let epoch = claiming.claim().epoch;
+        let old = self.options.primary;
+        if *change == Change::WonWithHeir {
+            // It goes live once the heir has answered it: until then the heir may have claimed the next epoch.
+            self.have(epoch);
+        } else {
+            self.own(epoch);
+        }
+        self.metrics.live_at = Some(now);
+        self.metrics.go_live = now.since(self.metrics.suspected_at.unwrap_or(now));
+        let mut call = Call {
+            now,
+            out: &mut self.out,
+            metrics: &mut self.metrics,
+        };
+        match claiming.was {
+            Was::Backup(backup) if *change == Change::WonWithHeir => {
+                // The other side did nothing wrong, and is trusted again.
+                call.metrics.suspicion = None;
+                self.options.backup = old;
+                Role::Primary(Box::new(Primary::from_claim(
+                    &mut call,
+                    &self.guest,
+                    &self.options,
+                    backup,
+                )))
+            }
+            _ => Role::Solo(Box::new(Solo::from_claim(
+                &mut call,
+                &self.guest,
+                &self.options.run,
+                claiming,
+            ))),
+        }
+    }
+
+    /// What becomes of a primary whose backup went on in its place, in this epoch.
+    fn become_backup(&mut self, now: Time, handing: Handing, epoch: Epoch) -> Role {
+        let peer = handing.peer();
+        self.options.epoch = epoch;
+        self.options.primary = handing.backup();
+        self.options.peer = peer;
+        self.metrics.epoch = epoch;
+        let (cut, held) = handing.into_backup(&self.guest);
+        self.out.push_back(Action::StandBy(peer));
+        self.out.push_back(Action::Tell(News::HandedOver(peer)));
+        Role::Backup(Box::new(Backup::from_handing(
+            now,
+            &self.options,
+            &cut,
+            held.into_iter(),
+        )))
     }
 
     /// What becomes of a primary whose backup can never claim. `change`: by its own promise, or by the
@@ -341,10 +395,15 @@ impl<G: Guest> Node<G> {
     /// The arbiter has given the VM to this process, in this epoch. From here on it can get a backup as any
     /// owner can (FT 2.3-f, 3.1-e).
     fn own(&mut self, epoch: Epoch) {
+        self.have(epoch);
+        self.out.push_back(Action::GoLive(epoch));
+    }
+
+    /// The same, for a process that does not show anything yet.
+    fn have(&mut self, epoch: Epoch) {
         self.options.epoch = epoch;
         self.options.primary = self.options.owner;
         self.metrics.epoch = epoch;
-        self.out.push_back(Action::GoLive(epoch));
     }
 
     /// What becomes of a half that suspects the other. From here on it neither sends nor acknowledges, for
@@ -356,12 +415,24 @@ impl<G: Guest> Node<G> {
         // What is queued for the peer is not sent any more, above all no acknowledgement.
         self.out
             .retain(|action| !matches!(action, Action::Send(..) | Action::Heartbeat(..)));
+        let (other, heirs) = match &was {
+            Was::Primary(primary) => (primary.backup(), Vec::new()),
+            // A primary that has handed the VM over is a member of the epoch in which this side is live.
+            Was::Backup(backup) if backup.is_heir_wanted() => {
+                (self.options.primary, vec![self.options.primary])
+            }
+            Was::Backup(_) => (self.options.primary, Vec::new()),
+        };
         let claim = Claim {
             epoch: self.options.epoch.next(),
             owner: self.options.owner,
             after: (!mutation::is(Mutation::ArbiterNotProven)).then_some(self.options.primary),
-            heirs: Vec::new(),
-            kind: ClaimKind::Failover,
+            kind: if heirs.is_empty() {
+                ClaimKind::Failover
+            } else {
+                ClaimKind::HandOver
+            },
+            heirs,
         };
         // A backup whose primary has left or ended need not wait for anybody, however its ports are.
         let alone = matches!(why, Suspicion::Left | Suspicion::Ended);
@@ -374,6 +445,7 @@ impl<G: Guest> Node<G> {
         } else {
             Span(0)
         };
+        let was = (was, other);
         Role::Claiming(Box::new(Claiming::new(now, claim, was, why, patience, leaving)))
     }
 
@@ -393,7 +465,14 @@ impl<G: Guest> Node<G> {
             Change::Left => Halt::Left,
             Change::Abandoned(why) => Halt::Abandoned(why),
             Change::Dismissed => Halt::Dismissed,
-            Change::Lost | Change::Won | Change::Alone | Change::Guarded | Change::Suspect(_) => match role {
+            Change::Lost
+            | Change::Won
+            | Change::WonWithHeir
+            | Change::Alone
+            | Change::HandingOver
+            | Change::Taken(_)
+            | Change::Guarded
+            | Change::Suspect(_) => match role {
                 Role::Claiming(claiming) => Halt::Lost(claiming.claim().epoch),
                 _ => Halt::Lost(self.options.epoch.next()),
             },

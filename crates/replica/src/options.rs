@@ -35,6 +35,8 @@ pub struct PairOptions {
     /// The process that has `epoch` at the arbiter: the primary of this pair, on both sides, or this process
     /// if its guest runs alone.
     pub primary: u128,
+    /// The backup's process; 0 for an owner whose guest runs alone.
+    pub backup: u128,
     /// The link to the other half of the pair. It means nothing for an owner whose guest runs alone.
     pub peer: PeerId,
     /// Silence for this long is suspicion. At least 100 ms, default 500 ms; equal on both sides.

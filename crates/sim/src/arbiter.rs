@@ -151,6 +151,17 @@ impl Arbiter {
         records.get(&epoch).map(|record| record.owner)
     }
 
+    /// Who is a member of an epoch from its first moment, as this side finds it.
+    #[must_use]
+    pub fn heirs(&self, side: ProcessId, epoch: Epoch) -> &[u128] {
+        let records = if self.is_elsewhere(side) {
+            &self.elsewhere
+        } else {
+            &self.records
+        };
+        records.get(&epoch).map_or(&[], |record| &record.heirs)
+    }
+
     fn is_elsewhere(&self, side: ProcessId) -> bool {
         self.options.apart && side == ProcessId::B
     }

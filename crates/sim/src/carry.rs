@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use machine::{Effect, Input};
 use replica::limits::LEASE_MARGIN_PART;
+use replica::peer::message::Message;
 use replica::{
     Action, Claim, ClaimKind, Epoch, Event, Guest, Halt, Next, PeerId, Span, Suspicion, Time, Verdict,
 };
@@ -88,6 +89,11 @@ impl<G: Subject> World<G> {
     fn judge_action(&mut self, who: ProcessId, action: &Action) -> Result<(), Violation> {
         match action {
             Action::Send(peer, bytes) => {
+                if let Ok(Message::Taken(epoch)) = Message::decode(bytes)
+                    && self.arbiter.owner(who, epoch) == Some(self.processes[who].owner)
+                {
+                    self.take_over_from_heir(who, epoch);
+                }
                 self.tell_guard(who, *peer, bytes);
                 self.judge_word(who, action)
             }
@@ -98,6 +104,7 @@ impl<G: Subject> World<G> {
             | Action::Check(..)
             | Action::Supply { .. }
             | Action::HangUp(_)
+            | Action::StandBy(_)
             | Action::Tell(_) => Ok(()),
             // Not an output: it comes back only through the log, and a process whose lease is over does no
             // harm.
@@ -127,6 +134,10 @@ impl<G: Subject> World<G> {
                 let lease = Span(self.options.timeout.0 - self.options.timeout.0 / LEASE_MARGIN_PART);
                 let process = &self.processes[who];
                 let (owner, joined, follows) = (process.owner, process.joined, process.follows);
+                let before = Epoch(claim.epoch.0 - 1);
+                if self.arbiter.heirs(who, before).contains(&owner) {
+                    self.checks.single.on_heir(who, before);
+                }
                 let checks = &mut self.checks;
                 if joined {
                     checks.guard.may_ask(who)?;
@@ -147,7 +158,9 @@ impl<G: Subject> World<G> {
             Action::GoLive(epoch) => {
                 let owned = self.arbiter.owner(who, *epoch) == Some(self.processes[who].owner);
                 let checks = &mut self.checks;
-                checks.guard.on_go_live(who);
+                if self.arbiter.heirs(who, *epoch).is_empty() {
+                    checks.guard.on_go_live(who);
+                }
                 checks.single.on_go_live(who, *epoch, owned)
             }
             Action::Halt(halt) => self.judge_halt(who, halt),
@@ -203,6 +216,13 @@ impl<G: Subject> World<G> {
                 let other = owner.is_some_and(|owner| owner != self.processes[who].owner);
                 ensure(other, Check::Halt, || {
                     format!("{who} halts for epoch {}, which nobody else has", epoch.0)
+                })?;
+                let is_heir = self
+                    .arbiter
+                    .heirs(who, *epoch)
+                    .contains(&self.processes[who].owner);
+                ensure(!is_heir, Check::Halt, || {
+                    format!("{who} halts though it is a member of epoch {}", epoch.0)
                 })
             }
             Halt::Diverged { at, part } => {
@@ -272,7 +292,31 @@ impl<G: Subject> World<G> {
                 let at = self.storage.raise(&mut self.random, self.now, epoch);
                 self.storage_appointment(at);
             }
+            Action::StandBy(peer) => self.stand_by(who, peer),
             Action::Halt(halt) => self.halt(who, halt),
+        }
+    }
+
+    /// A process that has handed its guest over follows the process that has it now.
+    fn stand_by(&mut self, who: ProcessId, peer: PeerId) {
+        let owner = self.peer(who, peer).map(|(_, owner)| owner);
+        let process = &mut self.processes[who];
+        process.follows = owner;
+        if let Some(node) = &process.node {
+            process.epoch = node.metrics().epoch;
+        }
+        self.checks.single.on_join(who, process.epoch);
+        self.checks.outputs.on_stand_by(who);
+    }
+
+    /// A process has the guest in this epoch, and the one that handed it over is a member there.
+    fn take_over_from_heir(&mut self, who: ProcessId, epoch: Epoch) {
+        let process = &mut self.processes[who];
+        if let (Some(heir), Some(node)) = (process.follows.take(), &process.node) {
+            process.wishes = node.guest().pending_entropy().len();
+            self.checks.single.on_join(who, epoch);
+            self.checks.guard.on_go_live(who);
+            self.checks.guard.on_heir(heir, who, &process.tape.borrow());
         }
     }
 

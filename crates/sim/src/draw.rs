@@ -145,6 +145,7 @@ impl Options {
             });
         }
         self.draw_dismissals(ProcessId::A, end);
+        self.draw_hand_overs(ProcessId::A, end);
         self.timed.sort_by_key(|(at, _)| *at);
     }
 
@@ -154,6 +155,31 @@ impl Options {
         for _ in 0..random.below(4) {
             let at = Time(random.below(end));
             self.timed.push((at, Part::Owner.gets(Fault::Unprotect(anyone))));
+        }
+    }
+
+    /// Draws when the operator has the two sides change their roles, and what goes wrong just then.
+    fn draw_hand_overs(&mut self, anyone: ProcessId, end: u64) {
+        let mut random = Random::new(mix(self.seed, 0x4a4d_07e4));
+        let long = Span(2 * self.timeout.0);
+        for _ in 0..random.below(6) {
+            let at = Time(random.below(end));
+            self.timed.push((at, Part::Owner.gets(Fault::HandOver(anyone))));
+            if random.permille(500) {
+                let within = random.pick(&[us(300), ms(3), ms(30)]);
+                let soon = at.after(random.span(Span(1), within));
+                let part = random.pick(&[Part::Owner, Part::Newest]);
+                let fault = match random.below(8) {
+                    0 | 1 => part.gets(Fault::Crash(anyone, random.pick(&[Death::Process, Death::Host]))),
+                    2 => part.gets(Fault::Stall(anyone, long)),
+                    3 => part.gets(Fault::Cut(anyone, long)),
+                    4 => Fault::Reset,
+                    5 => Fault::ArbiterAway(long),
+                    6 => Fault::DiskAway(long),
+                    _ => part.gets(Fault::Unprotect(anyone)),
+                };
+                self.timed.push((soon, fault));
+            }
         }
     }
 

@@ -64,6 +64,8 @@ pub enum Fault {
     Leave(ProcessId),
     /// The operator wants no backup for the guest that runs in this process.
     Unprotect(ProcessId),
+    /// The operator wants this process and its backup to change their roles.
+    HandOver(ProcessId),
     /// Nobody reaches the arbiter for a while.
     ArbiterAway(Span),
     /// Nobody reaches the disk for a while.
@@ -98,6 +100,7 @@ impl Fault {
             | Fault::PortsLost(who, _)
             | Fault::Leave(who)
             | Fault::Unprotect(who)
+            | Fault::HandOver(who)
             | Fault::Slow(who, _)
             | Fault::FlushFails(who) => Some(who),
             Fault::CutAll(_)
@@ -125,6 +128,7 @@ impl Fault {
             Fault::PortsLost(_, span) => Fault::PortsLost(who, span),
             Fault::Leave(_) => Fault::Leave(who),
             Fault::Unprotect(_) => Fault::Unprotect(who),
+            Fault::HandOver(_) => Fault::HandOver(who),
             Fault::Slow(_, permille) => Fault::Slow(who, permille),
             Fault::FlushFails(_) => Fault::FlushFails(who),
             ref other => other.clone(),
@@ -176,6 +180,7 @@ impl fmt::Display for Fault {
             Fault::PortsLost(who, span) => write!(f, "{who}'s ports lead nowhere for {}", show(*span)),
             Fault::Leave(who) => write!(f, "operator: {who} shall leave"),
             Fault::Unprotect(who) => write!(f, "operator: {who} shall dismiss its backup"),
+            Fault::HandOver(who) => write!(f, "operator: {who} shall change roles with its backup"),
             Fault::Reset => write!(f, "link reset"),
             Fault::HeartbeatsLost(span) => write!(f, "heartbeats lost for {}", show(*span)),
             Fault::ArbiterAway(span) => write!(f, "arbiter away for {}", show(*span)),

@@ -155,6 +155,7 @@ impl<G: Subject> World<G> {
                 self.processes[who].told_to_dismiss = true;
                 self.deliver(who, Event::Unprotect);
             }
+            Fault::HandOver(who) => self.deliver(who, Event::HandOver),
             Fault::ArbiterAway(span) => self.arbiter.leave(self.now.after(span)),
             Fault::DiskAway(span) => self.storage.leave(self.now.after(span)),
             Fault::Slow(who, permille) => {

@@ -116,6 +116,8 @@ pub struct Process<G: Subject> {
     pub owner: u128,
     /// The number by which the arbiter knows the primary of the pair that it was born into.
     pub primary: u128,
+    /// The number by which the arbiter knows the backup of the pair that it was born into; 0: it has none.
+    pub backup: u128,
     /// How many wishes of its guest for entropy it must still make its own, since it went live in place of
     /// the process that it followed.
     pub wishes: usize,
@@ -177,6 +179,11 @@ impl<G: Subject> Process<G> {
             epoch: birth.epoch,
             owner,
             primary,
+            backup: if birth.follows.is_none() {
+                crate::process::owner(options.seed, ProcessId::B)
+            } else {
+                0
+            },
             wishes: 0,
             told_to_leave: false,
             told_to_dismiss: false,
@@ -232,6 +239,7 @@ impl<G: Subject> Process<G> {
             epoch: self.epoch,
             owner: self.owner,
             primary: self.primary,
+            backup: self.backup,
             timeout: options.timeout,
             notice: Notice::TimeoutOnly,
             run: RunOptions {

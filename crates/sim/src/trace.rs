@@ -31,6 +31,7 @@ pub fn action(action: &Action) -> String {
         Action::Append(bytes) => format!("< append {} bytes", bytes.len()),
         Action::Ask(claim) => format!("< ask for epoch {}", claim.epoch.0),
         Action::GoLive(epoch) => format!("< go live in epoch {}", epoch.0),
+        Action::StandBy(_) => "< stand by".to_owned(),
         Action::Halt(Halt::Off(state)) => format!("< halt, guest is off: {state:?}"),
         Action::Halt(why) => format!("< halt: {why:?}"),
     }
@@ -52,6 +53,7 @@ pub fn event(event: &Event) -> String {
         Event::Verdict(claim, verdict) => format!("> verdict on epoch {}: {verdict:?}", claim.epoch.0),
         Event::Ports(well) => format!("> ports lead somewhere: {well}"),
         Event::Leave => "> leave".to_owned(),
+        Event::HandOver => "> hand over".to_owned(),
         Event::Unprotect => "> unprotect".to_owned(),
     }
 }

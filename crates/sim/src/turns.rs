@@ -52,8 +52,8 @@ impl<G: Subject> World<G> {
         let eager = self.random.permille(500);
         while look && let Some(event) = self.processes[who].inbox.pop_front() {
             self.trace(Some(who), || trace::event(&event));
-            if let Event::Peer(..) = event {
-                self.checks.guard.on_receive(who);
+            if let Event::Peer(_, bytes) = &event {
+                self.checks.guard.on_receive(who, bytes);
             }
             if matches!(event, Event::Input(Input::NetFrame { .. }) | Event::DiskDone(_)) {
                 let tape = self.processes[who].tape.borrow();

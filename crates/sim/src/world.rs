@@ -158,6 +158,7 @@ impl<G: Subject> World<G> {
         self.processes[who].boot(options, config, now);
         if let Some(primary) = follows {
             self.connect(primary, who);
+            self.checks.guard.on_boot(who, primary);
         }
         self.turn_at(who, self.now);
         self.schedule(self.now, What::Ports(who));

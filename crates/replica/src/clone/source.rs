@@ -45,8 +45,8 @@ enum Stage {
 enum Question {
     /// It is to be asked, but not before this time.
     Later(Time),
-    /// It was asked at this time.
-    Asked(Time),
+    /// It was asked at this time, of this epoch.
+    Asked(Time, Epoch),
     /// The epoch is this process's.
     Yours,
 }
@@ -65,8 +65,6 @@ pub enum End {
 pub struct Source {
     /// The apprentice, as this side sees it.
     follower: Follower,
-    /// The apprentice's process; 0 before it has greeted.
-    member: u128,
     stage: Stage,
     /// When the present stage began.
     since: Time,
@@ -105,7 +103,6 @@ impl Source {
         let handshake = Handshake::of_running(call.now, me, options.epoch, token);
         let mut source = Source {
             follower: Follower::apprentice(call.now, peer, options),
-            member: 0,
             stage: Stage::Greeting(Box::new(handshake)),
             since: call.now,
             supplies_images: false,
@@ -155,17 +152,20 @@ impl Source {
                 }
                 Ok(())
             }
-            Event::Checked(_, answer) if matches!(self.question, Question::Asked(_)) => match answer {
-                Checked::Yours => {
-                    self.question = Question::Yours;
-                    Ok(())
+            // An answer about an earlier epoch belongs to a question of an earlier clone.
+            Event::Checked(epoch, answer) if matches!(self.question, Question::Asked(_, asked) if asked == *epoch) => {
+                match answer {
+                    Checked::Yours => {
+                        self.question = Question::Yours;
+                        Ok(())
+                    }
+                    Checked::Superseded => Err(End::Superseded),
+                    Checked::Unreachable => {
+                        self.question = Question::Later(call.now.after(limits::CHECK_RETRY));
+                        Ok(())
+                    }
                 }
-                Checked::Superseded => Err(End::Superseded),
-                Checked::Unreachable => {
-                    self.question = Question::Later(call.now.after(limits::CHECK_RETRY));
-                    Ok(())
-                }
-            },
+            }
             _ => Ok(()),
         }
     }
@@ -220,7 +220,7 @@ impl Source {
                     call.out.push_back(Action::Supply { peer, token, images });
                 }
                 HandshakeAction::Done { backup, .. } => {
-                    self.member = backup;
+                    self.follower.process = backup;
                     self.follower.detector.on_message(call.now);
                     self.enter(call, Stage::Rounds { owed: None }, Phase::Copying);
                 }
@@ -323,7 +323,7 @@ impl Source {
         Mark::Guarded {
             epoch,
             owner,
-            member: self.member,
+            member: self.follower.process,
         }
     }
 

@@ -111,6 +111,8 @@ pub struct Disks {
     slots: VecDeque<Slot>,
     /// Answers to requests that are too long to be done: they were made here, without a disk.
     refused: VecDeque<Input>,
+    /// Does no request go to a disk for now? Those that are there go on.
+    held_back: bool,
     /// May [`Disks::next`] find a request? False from when it has found none until a request is submitted,
     /// released or answered, so that a node that polls often does not search the list each time.
     stirred: bool,
@@ -149,9 +151,16 @@ impl Disks {
         self.stirred = true;
     }
 
+    /// Says whether requests are kept from the disks until further notice, so that soon none is there (FT
+    /// 3.3-d). The guest may run on; it gets its answers later.
+    pub fn hold_back(&mut self, held_back: bool) {
+        self.held_back = held_back;
+        self.stirred = true;
+    }
+
     /// The next request that may go to its disk. `writes`: may one go that changes a disk?
     pub fn next(&mut self, writes: bool) -> Option<DiskRequest> {
-        if !self.stirred {
+        if !self.stirred || self.held_back {
             return None;
         }
         let may_go = |(index, slot): &(usize, &Slot)| {
@@ -312,6 +321,21 @@ mod tests {
         assert_eq!(disks.next(false), None, "the lease is over");
         assert_eq!(ids(&mut disks), [0]);
         disks.done(answer(0, 0));
+        assert_eq!(ids(&mut disks), [2]);
+    }
+
+    #[test]
+    fn requests_that_are_held_back_wait_while_those_at_the_disks_end() {
+        // FT 3.3-d.
+        let mut disks = Disks::default();
+        disks.submit(write(1, 0, 1));
+        assert_eq!(ids(&mut disks), [1]);
+        disks.hold_back(true);
+        disks.submit(read(2, 8, 1));
+        assert_eq!((ids(&mut disks), disks.in_flight()), (vec![], 1));
+        assert!(disks.done(answer(1, 0)).is_some());
+        assert_eq!((ids(&mut disks), disks.in_flight()), (vec![], 0));
+        disks.hold_back(false);
         assert_eq!(ids(&mut disks), [2]);
     }
 

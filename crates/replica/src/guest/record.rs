@@ -193,8 +193,9 @@ impl Recorder {
         self.log.flush(now, metrics, guest.now())
     }
 
-    /// Appends the entry of an output that the guest produced before this recorder took it over.
-    pub fn mark<G: Guest>(&mut self, now: Time, guest: &G, metrics: &mut Metrics, output: &Effect) {
+    /// Appends the entry of an output that the guest produced before this recorder took it over, and gives its
+    /// number.
+    pub fn mark<G: Guest>(&mut self, now: Time, guest: &G, metrics: &mut Metrics, output: &Effect) -> Seq {
         let kind = EntryKind::Output { check: check(output) };
         metrics.outputs += 1;
         self.log.append(
@@ -204,7 +205,7 @@ impl Recorder {
                 at: guest.now(),
                 kind,
             },
-        );
+        )
     }
 
     /// Puts a mark into the log at the guest's present step, between two slices. It is in a hurry.

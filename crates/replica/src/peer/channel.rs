@@ -115,6 +115,12 @@ impl Sender {
         self.sent = last;
     }
 
+    /// The log of this channel goes on behind the entry `last`, which the other side is known to have.
+    pub fn begin_behind(&mut self, last: Seq) {
+        self.sent = last;
+        self.acknowledged = last;
+    }
+
     /// Sets how much log the other side holds, in bytes and [`limits::ENTRY_COST`]s.
     pub fn set_window(&mut self, window: u64) {
         self.window = window;

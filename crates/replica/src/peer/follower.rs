@@ -27,6 +27,8 @@ use crate::time::{Span, Time};
 pub struct Follower {
     /// The link to it.
     pub id: PeerId,
+    /// Its process, by which the arbiter knows it; 0 for an apprentice that has not greeted.
+    pub process: u128,
     /// The owner's end of the logging channel, with the lease.
     pub sender: Sender,
     /// Watches over its signs of life.
@@ -49,6 +51,7 @@ impl Follower {
         let detector = Detector::new(now, options.timeout);
         Follower {
             id,
+            process: options.backup,
             sender: Sender::new(now, options.timeout),
             pulse: Pulse::new(now, id, options.epoch, options.owner, detector.interval()),
             detector,
@@ -62,6 +65,7 @@ impl Follower {
     #[must_use]
     pub fn apprentice(now: Time, id: PeerId, options: &PairOptions) -> Follower {
         let mut follower = Follower::new(now, id, options);
+        follower.process = 0;
         follower.sender.set_window(limits::APPRENTICE_COST_MAX);
         follower
     }

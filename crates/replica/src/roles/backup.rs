@@ -86,8 +86,9 @@ pub struct Backup {
     ended: bool,
     /// Has the primary said `Dismiss`: this side has promised never to claim?
     dismissed: bool,
-    /// Has the primary said `HandOver`: it has stopped and leaves the VM to this side?
-    left: bool,
+    /// Has the primary said `HandOver`: it has stopped and leaves the VM to this side? Then this says whether
+    /// it wants to be the backup of this side.
+    left: Option<bool>,
     /// This side's heartbeats: answers to the primary's, and signs of life while it says nothing.
     pulse: Pulse,
     /// The primary's process, of whose end a death notice must speak; `None`: no notice is believed.
@@ -105,7 +106,32 @@ impl Backup {
             start = header.start;
             call.out.push_back(Action::Append(header.to_file()));
         }
-        let detector = Detector::new(call.now, options.timeout);
+        Backup::at(call.now, start, options)
+    }
+
+    /// A primary that has handed the VM over and is the backup from here on. The guest's log, also that in a
+    /// file, goes on behind `cut`. `held`: the outputs that have not left, each with its number.
+    pub fn from_handing(
+        now: Time,
+        options: &PairOptions,
+        cut: &CutAt,
+        held: impl Iterator<Item = (u64, Shown)>,
+    ) -> Backup {
+        let mut backup = Backup::at(now, cut.base.step, options);
+        backup.begin(cut);
+        if !mutation::is(Mutation::HeldNotKept) {
+            backup.kept = held.collect();
+        }
+        backup.kept_bytes = backup
+            .kept
+            .iter()
+            .map(|(_, shown)| gate::cost(shown.bytes()))
+            .sum();
+        backup
+    }
+
+    fn at(now: Time, start: Step, options: &PairOptions) -> Backup {
+        let detector = Detector::new(now, options.timeout);
         Backup {
             primary: options.peer,
             process: options.owner,
@@ -114,7 +140,7 @@ impl Backup {
             buffer_max: limits::BUFFER_COST_MAX,
             guarded: true,
             pulse: Pulse::new(
-                call.now,
+                now,
                 options.peer,
                 options.epoch,
                 options.owner,
@@ -137,7 +163,7 @@ impl Backup {
             clock: None,
             ended: false,
             dismissed: false,
-            left: false,
+            left: None,
             watched: (options.notice != Notice::TimeoutOnly).then_some(options.primary),
             settled: None,
         }
@@ -185,6 +211,11 @@ impl Backup {
         self.ended
     }
 
+    /// Has the primary handed the VM over to this side, and wants to be its backup?
+    pub fn is_heir_wanted(&self) -> bool {
+        self.left == Some(true)
+    }
+
     /// Outputs of the guest's life that were equal to those of the log.
     pub fn outputs(&self) -> u64 {
         self.replayer.outputs()
@@ -206,7 +237,7 @@ impl Backup {
                 if self.dismissed && !mutation::is(Mutation::DismissedClaims) {
                     return Some(Change::Dismissed);
                 }
-                if self.left {
+                if self.left.is_some() {
                     return Some(Change::Suspect(Suspicion::Left));
                 }
             }
@@ -229,6 +260,7 @@ impl Backup {
             | Event::Verdict(..)
             | Event::Ports(_)
             | Event::Leave
+            | Event::HandOver
             | Event::Joined(_)
             | Event::Bulk(..)
             | Event::BulkRoom { .. }
@@ -278,11 +310,11 @@ impl Backup {
                 send(call, self.primary, Message::Dismissed);
                 Ok(())
             }
-            Message::HandOver { released, .. } => {
+            Message::HandOver { released, rejoin } => {
                 self.on_released(released)?;
                 // The primary shows nothing any more, whatever lease it had: no lease is to be waited for.
                 self.promised = None;
-                self.left = true;
+                self.left = Some(rejoin);
                 Ok(())
             }
             _ => Err("it sent a message that only a backup sends".to_owned()),
@@ -313,7 +345,7 @@ impl Backup {
     /// Answers a heartbeat at once. That renews the primary's lease, and promises what an acknowledgement
     /// does.
     fn on_beat(&mut self, call: &mut Call<'_>, sent: Time) {
-        if self.ended || self.left || self.echo.is_some_and(|echo| sent <= echo) {
+        if self.ended || self.left.is_some() || self.echo.is_some_and(|echo| sent <= echo) {
             return;
         }
         self.echo = Some(sent);

@@ -8,7 +8,7 @@
 
 use machine::Cut;
 
-use crate::event::{Action, Claim, Event, Suspicion, Verdict};
+use crate::event::{Action, Claim, ClaimKind, Event, Suspicion, Verdict};
 use crate::guest::Guest;
 use crate::guest::replay::Headway;
 use crate::limits;
@@ -43,8 +43,11 @@ enum Question {
 pub struct Claiming {
     /// What it was; it goes on from there if it wins.
     pub was: Was,
-    /// What the arbiter is asked for: the epoch after that of the pair.
+    /// What the arbiter is asked for: the epoch after that of the pair, or if the other side has won that and
+    /// this side is a member of it, the one after.
     claim: Claim,
+    /// The other side's process.
+    other: u128,
     question: Question,
     /// When it could ask without its patience; it asks then if its network ports turn out to lead somewhere.
     /// `None`: it has no patience to cut short, is about to leave, or has asked.
@@ -60,9 +63,16 @@ pub struct Claiming {
 impl Claiming {
     /// What a replica becomes that suspects its peer. It asks the arbiter later than it could by `patience`:
     /// with ports that lead nowhere, or an operator who wants it to leave, a living peer shall ask first.
-    /// `leaving`: the operator does, so that this side waits however well its ports are.
+    /// `other`: the peer's process. `leaving`: the operator does, so that this side waits however well its ports are.
     #[must_use]
-    pub fn new(now: Time, claim: Claim, was: Was, why: Suspicion, patience: Span, leaving: bool) -> Claiming {
+    pub fn new(
+        now: Time,
+        claim: Claim,
+        (was, other): (Was, u128),
+        why: Suspicion,
+        patience: Span,
+        leaving: bool,
+    ) -> Claiming {
         // The primary's lease must be over before the backup can be live; a primary waits for nobody, since
         // a backup shows nothing before it has won.
         let earliest = match &was {
@@ -74,6 +84,7 @@ impl Claiming {
         Claiming {
             was,
             claim,
+            other,
             question: Question::Later(earliest.after(patience)),
             sooner: (patience > Span(0) && !leaving).then_some(earliest),
             retry: limits::CLAIM_RETRY_FIRST,
@@ -129,7 +140,22 @@ impl Claiming {
             return None;
         };
         match verdict {
-            Verdict::Won => Some(Change::Won),
+            Verdict::Won if self.claim.heirs.is_empty() => Some(Change::Won),
+            Verdict::Won => Some(Change::WonWithHeir),
+            Verdict::Lost { heir } if self.is_member_of_next(heir) => {
+                // The other side was faster, and this side is a member of its epoch: it may claim the one
+                // after. The other side shows nothing in its epoch before this side has answered it there.
+                self.claim = Claim {
+                    epoch: self.claim.epoch.next(),
+                    after: Some(self.other),
+                    heirs: Vec::new(),
+                    kind: ClaimKind::Failover,
+                    ..self.claim.clone()
+                };
+                self.question = Question::Later(now);
+                self.retry = limits::CLAIM_RETRY_FIRST;
+                None
+            }
             Verdict::Lost { .. } => Some(Change::Lost),
             Verdict::Unreachable => {
                 self.question = Question::Later(now.after(self.retry));
@@ -137,6 +163,11 @@ impl Claiming {
                 None
             }
         }
+    }
+
+    /// Is this side a member of the epoch that it has just lost? `heir`: the arbiter's record says so.
+    fn is_member_of_next(&self, heir: bool) -> bool {
+        (heir && !mutation::is(Mutation::HeirGivesUp)) || mutation::is(Mutation::EverybodyIsHeir)
     }
 
     /// Replays what is left of the log, then asks the arbiter when it is time.

@@ -34,6 +34,8 @@ struct Held {
     since: Option<Time>,
     /// What it counts in `Gate::bytes`, see [`cost`].
     bytes: usize,
+    /// How many outputs of the guest have left with it: itself, and those before it that are not held here.
+    count: u64,
     output: Output,
 }
 
@@ -56,17 +58,25 @@ pub struct Released {
     pub delay: Span,
     /// What it counted in the gate's buffer, see [`cost`].
     pub bytes: usize,
+    /// How many outputs of the guest have left with it.
+    pub count: u64,
 }
 
 impl Gate {
     /// Holds an output of `bytes` bytes that `entry` marks. The next [`Gate::look`] says since when.
     pub fn hold(&mut self, entry: Seq, output: Output, bytes: usize) {
+        self.hold_last_of(1, entry, output, bytes);
+    }
+
+    /// Holds the last one of `count` outputs, as [`Gate::hold`] does; the others before it need not be held.
+    pub fn hold_last_of(&mut self, count: u64, entry: Seq, output: Output, bytes: usize) {
         let bytes = cost(bytes);
         self.bytes += bytes;
         self.held.push_back(Held {
             entry,
             since: None,
             bytes,
+            count,
             output,
         });
     }
@@ -94,13 +104,18 @@ impl Gate {
     /// Takes out the oldest output, acknowledged or not: for a replica that has won a claim and is alone.
     pub fn force(&mut self, now: Time) -> Option<Released> {
         let Held {
-            since, bytes, output, ..
+            since,
+            bytes,
+            count,
+            output,
+            ..
         } = self.held.pop_front()?;
         self.bytes -= bytes;
         Some(Released {
             output,
             delay: now.since(since.unwrap_or(now)),
             bytes,
+            count,
         })
     }
 
@@ -114,6 +129,12 @@ impl Gate {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.bytes >= limits::HELD_BYTES_MAX
+    }
+
+    /// How many outputs of the guest have not left, those that need not be held among them.
+    #[must_use]
+    pub fn outputs(&self) -> u64 {
+        self.held.iter().map(|held| held.count).sum()
     }
 
     /// How many outputs are held.

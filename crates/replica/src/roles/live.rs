@@ -7,10 +7,16 @@ use machine::{Cut, PowerState};
 
 use crate::event::{Action, DiskAnswer, Event, Joined, News};
 use crate::guest::Guest;
+use crate::guest::clock::GuestClock;
 use crate::guest::disks::Disks;
+use crate::guest::framing::Log;
 use crate::guest::outputs::{Outputs, Outward};
 use crate::guest::record::{Activity, Produced, Recorder};
+use crate::log::codec::Encoder;
+use crate::mutation;
+use crate::mutation::Mutation;
 use crate::options::Options;
+use crate::roles::backup::Backup;
 use crate::roles::call::Call;
 
 /// What runs a live guest: its recorder and its requests to disks.
@@ -42,6 +48,46 @@ impl Live {
         }
     }
 
+    /// What runs on a backup's guest once the backup has won its claim, with no request at a disk. The log
+    /// goes on where the primary's ended. `wanted`: somebody reads it.
+    pub fn from_backup<G: Guest>(
+        call: &mut Call<'_>,
+        guest: &G,
+        options: &Options,
+        backup: &Backup,
+        wanted: bool,
+    ) -> Live {
+        let file = options.record.is_some();
+        let (base, mtime) = backup.clock(call.now, guest.mtime());
+        let log = Log::new(Encoder::resume(backup.decoder().base()), wanted || file);
+        let clock = GuestClock::new(base, mtime);
+        let mut recorder = Recorder::new(log, clock, options.digest_every, guest.now());
+        if let Some(state) = backup.off() {
+            recorder.set_off(state);
+        }
+        Live {
+            recorder,
+            disks: Disks::default(),
+            file,
+            released: backup.outputs(),
+        }
+    }
+
+    /// FT 2.3-c: does again what the guest has begun and the primary may not have ended: the wishes for
+    /// random bytes, and the requests to disks.
+    pub fn take_up<G: Guest>(&mut self, call: &mut Call<'_>, guest: &G, entropy: Vec<u32>) {
+        for bytes in entropy {
+            self.emit(call, Outward::Entropy { bytes });
+        }
+        // FT 3.4-c: whether these requests were done is unknown, and doing them again does no harm.
+        for request in guest.pending_disk() {
+            if !mutation::is(Mutation::NoReissue) {
+                self.disks.submit(request);
+            }
+        }
+        self.take_refused(call);
+    }
+
     /// Takes an event that is for the guest: an input, or the answer of a disk. No other event means anything
     /// to a live guest, whatever it means to the role.
     pub fn handle(&mut self, call: &mut Call<'_>, event: Event) {
@@ -54,6 +100,7 @@ impl Live {
             | Event::Verdict(..)
             | Event::Ports(_)
             | Event::Leave
+            | Event::HandOver
             | Event::Joined(_)
             | Event::Bulk(..)
             | Event::BulkRoom { .. }

@@ -4,7 +4,7 @@
 //! From below: `call` is what every handler is given, `table` says how a role changes, `gate` holds outputs,
 //! `live` keeps a guest that runs live. `primary` and `backup` are the halves of a pair, `apprentice` is on
 //! its way to be the backup of a guest that runs, `claiming` is what either half becomes when it suspects the
-//! other, and `solo` runs a guest alone.
+//! other, `handing` is a primary that changes roles with its backup, and `solo` runs a guest alone.
 //!
 //! What the guest gives out passes these stations; each has a type that knows no more than it must:
 //!
@@ -29,6 +29,7 @@ pub mod call;
 pub mod claiming;
 pub mod dismissal;
 pub mod gate;
+pub mod handing;
 pub mod live;
 pub mod primary;
 pub mod solo;
@@ -37,6 +38,7 @@ pub mod table;
 use apprentice::Apprentice;
 use backup::Backup;
 use claiming::Claiming;
+use handing::Handing;
 use primary::Primary;
 use solo::Solo;
 
@@ -55,6 +57,8 @@ pub enum Role {
     Apprentice(Box<Apprentice>),
     /// Has suspected its peer and asks the arbiter. Shows nothing to the world, says nothing to the peer.
     Claiming(Box<Claiming>),
+    /// Was the primary, and waits until the backup is live in its place. Shows nothing.
+    Handing(Box<Handing>),
     /// Has stopped for good.
     Halted,
 }
@@ -69,6 +73,7 @@ impl Role {
             Role::Apprentice(_) => RoleName::Apprentice,
             Role::Backup(_) => RoleName::Backup,
             Role::Claiming(_) => RoleName::Claiming,
+            Role::Handing(_) => RoleName::Handing,
             Role::Halted => RoleName::Halted,
         }
     }

@@ -9,7 +9,7 @@
 
 use machine::{Cut, PowerState};
 
-use crate::event::{Action, Event, PeerId, Suspicion};
+use crate::event::{Action, Epoch, Event, PeerId, Suspicion};
 use crate::guest::Guest;
 use crate::guest::outputs::Outward;
 use crate::guest::record::Produced;
@@ -18,6 +18,7 @@ use crate::mutation::Mutation;
 use crate::options::{Notice, PairOptions};
 use crate::peer::follower::Follower;
 use crate::peer::message::Message;
+use crate::roles::backup::Backup;
 use crate::roles::call::{Call, earliest, send};
 use crate::roles::dismissal::Dismissal;
 use crate::roles::gate::{Gate, Output};
@@ -25,6 +26,10 @@ use crate::roles::live::{Live, refuse};
 use crate::roles::table::Change;
 use crate::time::{Span, Time};
 use crate::{limits, mutation};
+
+mod giving;
+
+use giving::Giving;
 
 /// The half of a pair that the world sees.
 #[derive(Debug)]
@@ -40,8 +45,10 @@ pub struct Primary {
     stands: Option<Time>,
     /// The dismissal of the backup that is under way; `None`: none is.
     dismissal: Option<Dismissal>,
-    /// Since when it is about to leave the VM to the backup: the guest stands, and nothing more is shown.
-    leaving: Option<Time>,
+    /// The epoch in which it goes live once it has a lease; `None`: it is live.
+    unborn: Option<Epoch>,
+    /// How far it is on its way to give the VM to the backup; `None`: nobody wants that.
+    giving: Option<Giving>,
 }
 
 impl Primary {
@@ -62,7 +69,8 @@ impl Primary {
             untold: 0,
             stands: None,
             dismissal: None,
-            leaving: None,
+            unborn: None,
+            giving: None,
         };
         let settled = match options.notice {
             Notice::TimeoutOnly => None,
@@ -78,8 +86,56 @@ impl Primary {
         primary
     }
 
+    /// A backup that has won the epoch after the old primary had handed the VM over to it. That process is a
+    /// member from the start, and has all that the guest has done so far. This one goes live with its first
+    /// lease and no sooner, since that process may claim from now on: then what may not have left yet leaves.
+    pub fn from_claim<G: Guest>(
+        call: &mut Call<'_>,
+        guest: &G,
+        options: &PairOptions,
+        mut backup: Box<Backup>,
+    ) -> Primary {
+        let mut live = Live::from_backup(call, guest, &options.run, &backup, true);
+        live.released = backup.left();
+        let end = live.recorder.log.seq();
+        let mut member = Follower::new(call.now, options.peer, options);
+        member.sender.begin_behind(end);
+        send(call, options.peer, Message::Taken(options.epoch));
+        let mut primary = Primary::with_member(call, live, member, options);
+        primary.gate.acknowledge(end);
+        primary.unborn = Some(options.epoch);
+        primary.live.disks.hold_back(true);
+        primary.take_over(call, guest, &mut backup);
+        primary
+    }
+
+    /// FT 2.3-c, 2.2-a: holds what the old primary has not shown, and does again what it has begun.
+    fn take_over<G: Guest>(&mut self, call: &mut Call<'_>, guest: &G, backup: &mut Backup) {
+        let end = self.live.recorder.log.seq();
+        let (outputs, mut before) = (backup.outputs(), self.live.released);
+        let mut kept = backup.take_kept().peekable();
+        while let Some((number, shown)) = kept.next() {
+            // Changes of disks are not kept, and have their place in the order all the same.
+            let upto = if kept.peek().is_some() { number } else { outputs };
+            let (count, bytes) = (upto.saturating_sub(before), shown.bytes());
+            self.gate.hold_last_of(count, end, Output::Shown(shown), bytes);
+            before = upto;
+        }
+        let (loose, entropy) = backup.take_loose_ends();
+        for effect in loose {
+            // The guest produced it at its last step, and its entry was not received: it gets one now.
+            let entry = self.live.recorder.mark(call.now, guest, call.metrics, &effect);
+            if let outward @ Outward::Shown(_) = Outward::from(effect) {
+                self.hold(call, Produced { outward, entry });
+            }
+        }
+        self.count_held(call);
+        self.live.take_up(call, guest, entropy);
+    }
+
     /// What goes on alone after a claim is won: the live guest's keeper, and the outputs that were held.
-    pub fn into_parts(self) -> (Live, Gate) {
+    pub fn into_parts(mut self) -> (Live, Gate) {
+        self.live.disks.hold_back(false);
         (self.live, self.gate)
     }
 
@@ -89,7 +145,7 @@ impl Primary {
     }
 
     /// Takes an event from the world, and gives the change of role that follows from it.
-    pub fn handle(&mut self, call: &mut Call<'_>, event: Event) -> Option<Change> {
+    pub fn handle(&mut self, call: &mut Call<'_>, event: Event, options: &PairOptions) -> Option<Change> {
         self.look_at_members(call.now);
         match event {
             Event::Peer(peer, bytes) => {
@@ -106,10 +162,13 @@ impl Primary {
                 }
             }
             Event::Input(_) | Event::DiskDone(_) => self.live.handle(call, event),
-            Event::Leave if self.leaving.is_none() => {
-                self.leaving = Some(call.now);
-                // The answer to this message will show that there is still a backup to leave the VM to.
-                self.send_keepalives(call);
+            Event::Leave => self.begin_to_leave(call),
+            Event::HandOver => self.begin_to_hand_over(call, options),
+            // An answer about an earlier epoch belongs to an earlier question.
+            Event::Checked(epoch, answer) if epoch == options.epoch => {
+                if let Some(change) = self.on_checked(call, answer) {
+                    return Some(change);
+                }
             }
             Event::Unprotect => self.dismiss(call),
             Event::Verdict(claim, verdict) => {
@@ -121,7 +180,6 @@ impl Primary {
             }
             Event::Joined(joined) => refuse(call, &joined, "it has a backup already"),
             Event::LinkLost(_)
-            | Event::Leave
             | Event::Ports(_)
             | Event::Bulk(..)
             | Event::BulkRoom { .. }
@@ -131,7 +189,7 @@ impl Primary {
     }
 
     /// Notes that this replica runs, for whoever watches the members' silence.
-    fn look_at_members(&mut self, now: Time) {
+    pub fn look_at_members(&mut self, now: Time) {
         for member in &mut self.members {
             member.detector.look(now);
         }
@@ -170,24 +228,23 @@ impl Primary {
         }
     }
 
-    /// See [`crate::Node::console_room`]. A primary that leaves takes nothing that it would not log any more.
+    /// See [`crate::Node::console_room`]. A primary that gives the VM away takes nothing that it would not log
+    /// any more.
     pub fn console_room(&self) -> usize {
-        if self.is_leaving() {
+        if self.giving.is_some() {
             0
         } else {
             self.live.recorder.console_room()
         }
     }
 
-    /// Is this primary about to leave the VM to the backup?
-    pub fn is_leaving(&self) -> bool {
-        self.leaving.is_some()
-    }
-
     /// Asks the backup to promise that it never claims, unless it has just been asked.
     fn dismiss(&mut self, call: &mut Call<'_>) {
-        if self.dismissal.as_ref().is_some_and(Dismissal::is_fresh) || self.is_leaving() {
+        if self.dismissal.as_ref().is_some_and(Dismissal::is_fresh) || self.has_stopped() {
             return;
+        }
+        if self.giving.is_some() {
+            self.stay(call, "its backup is dismissed");
         }
         self.dismissal = Some(Dismissal::new(call.now, self.dismissal.take()));
         for member in &self.members {
@@ -201,8 +258,24 @@ impl Primary {
         self.members.first().map(|member| member.id).unwrap_or_default()
     }
 
+    /// The backup's process.
+    #[must_use]
+    pub fn backup(&self) -> u128 {
+        self.members
+            .first()
+            .map(|member| member.process)
+            .unwrap_or_default()
+    }
+
+    /// When a backup's silence must be looked at again.
+    #[must_use]
+    pub fn watch(&self) -> Time {
+        let deadlines = self.members.iter().map(|member| member.detector.deadline());
+        deadlines.min().unwrap_or_default()
+    }
+
     /// The suspicion, if a backup has been silent or slow for too long.
-    fn suspect(&self, now: Time) -> Option<Change> {
+    pub fn suspect(&self, now: Time) -> Option<Change> {
         let stands = self
             .stands
             .is_some_and(|since| now.since(since) >= limits::SLOW_DROP);
@@ -245,7 +318,10 @@ impl Primary {
             member.pace.look(call.now);
         }
         self.notice_standing(call);
-        if self.leaving.is_none() && self.stands.is_none() && self.rest().is_none() {
+        if let Some(change) = self.hand_over(call, guest, options) {
+            return Some(change);
+        }
+        if !self.has_stopped() && self.stands.is_none() && self.rest().is_none() {
             for member in &mut self.members {
                 member.pace.on_slice(call.now);
             }
@@ -261,37 +337,6 @@ impl Primary {
     /// Until when the guest must rest, so that the slowest backup can follow; `None`: it may run.
     fn rest(&self) -> Option<Time> {
         self.members.iter().filter_map(|member| member.pace.rest()).max()
-    }
-
-    /// Leaves the VM to the backup, once it has the whole log and has answered something sent after the order
-    /// to leave. No request may be at a disk: a late write would overwrite the backup's newer data.
-    fn leave(&mut self, call: &mut Call<'_>, since: Time) -> Option<Change> {
-        let late = call.now.since(since) >= limits::LEAVE_PATIENCE;
-        let has_all = |member: &Follower| {
-            let sender = &member.sender;
-            !sender.is_unsent() && sender.is_quiet() && sender.is_answered_since(since)
-        };
-        let told = self.flush_due().is_none() && self.members.iter().all(has_all);
-        let settled = told && self.live.disks.in_flight() == 0;
-        if settled {
-            let released = self.live.released;
-            for member in &self.members {
-                send(
-                    call,
-                    member.id,
-                    Message::HandOver {
-                        released,
-                        rejoin: false,
-                    },
-                );
-            }
-            if mutation::is(Mutation::LeaveAndStay) {
-                self.leaving = None;
-                return None;
-            }
-        }
-        // A primary whose patience is over ends without a word, which for the backup is its death.
-        (settled || late).then_some(Change::Left)
     }
 
     /// FT 3.2-c: notes since when a full buffer makes the guest stand, or that it stands no more.
@@ -344,8 +389,8 @@ impl Primary {
 
     /// Queues the frames that are due, sends what the backup has room for, and a sign of life if it is time.
     fn flush<G: Guest>(&mut self, call: &mut Call<'_>, guest: &G) {
-        let leaving = self.leaving.is_some();
-        if self.flush_due().is_some_and(|due| leaving || due <= call.now) {
+        let stopped = self.has_stopped();
+        if self.flush_due().is_some_and(|due| stopped || due <= call.now) {
             let frames = self.live.recorder.flush(call.now, guest, call.metrics);
             for frame in frames {
                 if self.live.file {
@@ -401,14 +446,22 @@ impl Primary {
     /// disk request that may go. Gives the change of role of a primary that has left, or whose guest is off
     /// and has nothing more to let go.
     pub fn release(&mut self, call: &mut Call<'_>) -> Option<Change> {
-        if let Some(since) = self.leaving {
+        if let Some(Giving::Leaving(since)) = self.giving {
             return self.leave(call, since);
+        }
+        if let Some(epoch) = self.unborn {
+            if self.has_lease(call.now) {
+                self.unborn = None;
+                self.live.disks.hold_back(false);
+                call.out.push_back(Action::GoLive(epoch));
+            }
+            return None;
         }
         while self.has_lease(call.now) {
             let Some(released) = self.gate.release(call.now) else {
                 break;
             };
-            self.live.released += 1;
+            self.live.released += released.count;
             self.untold += released.bytes;
             call.metrics.outputs_released = self.live.released;
             call.metrics.output_delay.add(released.delay);
@@ -446,7 +499,7 @@ impl Primary {
 
     /// The earliest time at which there is something to do; `None`: only when an event comes.
     pub fn deadline(&self, timeout: Span) -> Option<Time> {
-        let wake = if self.stands.is_some() || self.leaving.is_some() {
+        let wake = if self.stands.is_some() || self.has_stopped() {
             None
         } else {
             self.live.recorder.wake()
@@ -461,7 +514,7 @@ impl Primary {
             self.dismissal
                 .as_ref()
                 .and_then(|dismissal| dismissal.deadline(timeout)),
-            self.leaving.map(|since| since.after(limits::LEAVE_PATIENCE)),
+            self.giving_deadline(),
             self.members.iter().map(Follower::deadline).min(),
         ])
     }

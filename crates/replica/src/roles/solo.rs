@@ -11,13 +11,8 @@ use machine::Cut;
 use crate::clone::source::{self, End, Owner, Source};
 use crate::event::{Action, Epoch, Event, Joined};
 use crate::guest::Guest;
-use crate::guest::clock::GuestClock;
-use crate::guest::disks::Disks;
-use crate::guest::framing::Log;
 use crate::guest::outputs::Outward;
-use crate::guest::record::Recorder;
 use crate::limits;
-use crate::log::codec::Encoder;
 use crate::mutation;
 use crate::mutation::Mutation;
 use crate::options::{Options, PairOptions};
@@ -56,6 +51,10 @@ impl Solo {
 
         while let Some(released) = gate.force(call.now) {
             call.metrics.output_delay.add(released.delay);
+            // With a shown output those before it leave that need not be held; `emit` counts only itself.
+            let before = released.count - 1;
+            solo.live.released += before;
+            call.metrics.outputs_released += before;
             match released.output {
                 Output::Change(id) => {
                     solo.live.released += 1;
@@ -81,23 +80,8 @@ impl Solo {
         match claiming.was {
             Was::Primary(primary) => Solo::from_primary(call, *primary),
             Was::Backup(mut backup) => {
-                let file = options.record.is_some();
-                let (base, mtime) = backup.clock(call.now, guest.mtime());
-                let log = Log::new(Encoder::resume(backup.decoder().base()), file);
-                let clock = GuestClock::new(base, mtime);
-                let mut recorder = Recorder::new(log, clock, options.digest_every, guest.now());
-                if let Some(state) = backup.off() {
-                    recorder.set_off(state);
-                }
-                let mut solo = Solo {
-                    live: Live {
-                        recorder,
-                        disks: Disks::default(),
-                        file,
-                        released: 0,
-                    },
-                    clone: None,
-                };
+                let live = Live::from_backup(call, guest, options, &backup, false);
+                let mut solo = Solo { live, clone: None };
                 let outputs = backup.outputs();
                 let loose = solo.take_over(call, guest, &mut backup);
                 // What was kept is shown again, and every other output before it has left.
@@ -110,7 +94,7 @@ impl Solo {
     /// FT 2.3-c, 2.2-a: does again what the dead primary may not have done, in the guest's order.
     /// Gives how many outputs had no entry yet.
     fn take_over<G: Guest>(&mut self, call: &mut Call<'_>, guest: &G, backup: &mut Backup) -> u64 {
-        for shown in backup.take_kept() {
+        for (_, shown) in backup.take_kept() {
             if !mutation::is(Mutation::KeptNotShown) {
                 self.live.emit(call, Outward::Shown(shown));
             }
@@ -124,15 +108,7 @@ impl Solo {
                 self.live.emit(call, shown);
             }
         }
-        for bytes in entropy {
-            self.live.emit(call, Outward::Entropy { bytes });
-        }
-        // FT 3.4-c: whether these requests were done is unknown, and doing them again does no harm.
-        for request in guest.pending_disk() {
-            if !mutation::is(Mutation::NoReissue) {
-                self.live.disks.submit(request);
-            }
-        }
+        self.live.take_up(call, guest, entropy);
         self.live.issue(call);
         loose
     }

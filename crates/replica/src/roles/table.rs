@@ -4,11 +4,11 @@
 //! has no such change. docs/protocol.md shows the table as this file's test writes it.
 //!
 //! Nothing here acts on a change. Two roles lead to `Solo`: `Claiming`, and a `Primary` whose backup can
-//! never claim.
+//! never claim. `Claiming` also leads to `Primary`, if the claim was won with an heir.
 
 use machine::PowerState;
 
-use crate::event::{RoleName, Suspicion};
+use crate::event::{Epoch, RoleName, Suspicion};
 use crate::guest::replay::Divergence;
 use crate::mutation;
 use crate::mutation::Mutation;
@@ -20,6 +20,8 @@ pub enum Change {
     Suspect(Suspicion),
     /// The arbiter gave the epoch to this replica, which has replayed all that it received.
     Won,
+    /// The same, and the process that has handed the VM over is a member of the epoch from the start.
+    WonWithHeir,
     /// The arbiter gave the epoch to the other side.
     Lost,
     /// The guest is off, and nothing that it asked for is left to do.
@@ -38,6 +40,10 @@ pub enum Change {
     Dismissed,
     /// The only backup has promised never to claim.
     Alone,
+    /// The primary has stopped and said so to its backup, which is to go on in its place.
+    HandingOver,
+    /// The backup went on in this primary's place, in this epoch.
+    Taken(Epoch),
 }
 
 /// [`Change`] without its details, for the table.
@@ -47,6 +53,8 @@ pub enum Cause {
     Suspect,
     /// The claim was won: [`Change::Won`].
     Won,
+    /// The claim was won with an heir: [`Change::WonWithHeir`].
+    WonWithHeir,
     /// The claim was lost: [`Change::Lost`].
     Lost,
     /// The guest is off: [`Change::Off`].
@@ -65,6 +73,10 @@ pub enum Cause {
     Dismissed,
     /// The primary has no backup any more: [`Change::Alone`].
     Alone,
+    /// The primary has stopped for its backup: [`Change::HandingOver`].
+    HandingOver,
+    /// The backup is live in the primary's place: [`Change::Taken`].
+    Taken,
 }
 
 impl Change {
@@ -74,6 +86,7 @@ impl Change {
         match self {
             Change::Suspect(_) => Cause::Suspect,
             Change::Won => Cause::Won,
+            Change::WonWithHeir => Cause::WonWithHeir,
             Change::Lost => Cause::Lost,
             Change::Off(_) => Cause::Off,
             Change::Diverged(_) => Cause::Diverged,
@@ -83,6 +96,8 @@ impl Change {
             Change::Abandoned(_) => Cause::Abandoned,
             Change::Dismissed => Cause::Dismissed,
             Change::Alone => Cause::Alone,
+            Change::HandingOver => Cause::HandingOver,
+            Change::Taken(_) => Cause::Taken,
         }
     }
 }
@@ -92,9 +107,15 @@ impl Change {
 pub fn next(from: RoleName, cause: Cause) -> Option<RoleName> {
     match (from, cause) {
         // FT 2.3-e, 2-h: either side asks before it goes on alone.
-        (RoleName::Primary | RoleName::Backup, Cause::Suspect) => Some(RoleName::Claiming),
+        (RoleName::Primary | RoleName::Backup | RoleName::Handing, Cause::Suspect) => {
+            Some(RoleName::Claiming)
+        }
         // FT 2.3-a, FT 2.3-b: whoever has won goes on alone.
         (RoleName::Claiming, Cause::Won) => Some(RoleName::Solo),
+        // FT 3.3-c: the two sides change their roles, and the VM has a backup all the time.
+        (RoleName::Primary, Cause::HandingOver) => Some(RoleName::Handing),
+        (RoleName::Claiming, Cause::WonWithHeir) => Some(RoleName::Primary),
+        (RoleName::Handing, Cause::Taken) => Some(RoleName::Backup),
         (RoleName::Claiming, Cause::Lost) => Some(RoleName::Halted),
         // FT 3.3-a: a guest that is off ends its replica, in every role.
         (RoleName::Solo | RoleName::Primary | RoleName::Backup | RoleName::Claiming, Cause::Off) => {
@@ -131,17 +152,19 @@ pub fn next(from: RoleName, cause: Cause) -> Option<RoleName> {
 mod tests {
     use super::*;
 
-    const ROLES: [RoleName; 6] = [
+    const ROLES: [RoleName; 7] = [
         RoleName::Solo,
         RoleName::Primary,
         RoleName::Apprentice,
         RoleName::Backup,
         RoleName::Claiming,
+        RoleName::Handing,
         RoleName::Halted,
     ];
-    const CAUSES: [Cause; 11] = [
+    const CAUSES: [Cause; 14] = [
         Cause::Suspect,
         Cause::Won,
+        Cause::WonWithHeir,
         Cause::Lost,
         Cause::Off,
         Cause::Diverged,
@@ -151,6 +174,8 @@ mod tests {
         Cause::Abandoned,
         Cause::Dismissed,
         Cause::Alone,
+        Cause::HandingOver,
+        Cause::Taken,
     ];
 
     fn table() -> String {
@@ -184,11 +209,16 @@ mod tests {
         // FT 2.3-e, FT 2-h.
         for from in ROLES {
             for cause in CAUSES {
-                if next(from, cause) == Some(RoleName::Solo) {
-                    // A primary is live already, and stays so when nobody else can be.
-                    let is_live = from == RoleName::Primary && matches!(cause, Cause::Won | Cause::Alone);
-                    assert!(is_live || (from, cause) == (RoleName::Claiming, Cause::Won));
+                if !matches!(next(from, cause), Some(RoleName::Solo | RoleName::Primary)) {
+                    continue;
                 }
+                // An owner is live already. It stays so when nobody else can be, or when it gets a member.
+                let is_live = matches!(
+                    (from, cause),
+                    (RoleName::Primary, Cause::Won | Cause::Alone) | (RoleName::Solo, Cause::Guarded)
+                );
+                let has_won = from == RoleName::Claiming && matches!(cause, Cause::Won | Cause::WonWithHeir);
+                assert!(is_live || has_won, "{from:?} {cause:?}");
             }
         }
     }

@@ -1,13 +1,13 @@
-//! Who may claim, and which outputs wait for whom, when a process becomes a member of a guest that runs.
+//! Who may claim, and which outputs wait for whom: the members of a guest.
 //!
-//! The log says from which entry on a process is a member (`Guarded`). Whoever has received that entry may
-//! claim the next epoch, and nobody else that joined; and every output that the owner shows after it must be
-//! known to the member by then. The check reads the owner's messages as they are sent, and notes of each when
+//! A process is a member from the guest's first step, or because it has handed the guest over, or because the
+//! log says so (`Guarded`). Whoever has received that entry may claim the next epoch, and nobody else that
+//! joined; and every output that the owner shows after it must be known to the member by then. The check reads the owner's messages as they are sent, and notes of each when
 //! it is looked at on the other side. It must not ask a node how far it has come.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use machine::Effect;
+use machine::{Effect, Step};
 use replica::{
     EntryKind, Mark,
     log::{codec::Decoder, entry::check},
@@ -38,11 +38,11 @@ struct Moment {
     effects: usize,
 }
 
-/// A process that joined a guest while that ran.
+/// A process that follows a guest.
 #[derive(Debug)]
-struct Clone {
+struct Follower {
     owner: ProcessId,
-    /// Reads the owner's log from the cut on; `None`: the owner has not told of the cut.
+    /// Reads the owner's log; `None`: the owner has not told of the cut at which it begins.
     decoder: Option<Decoder>,
     /// What the messages say that are under way, oldest first.
     under_way: VecDeque<Told>,
@@ -56,10 +56,10 @@ struct Clone {
     is_over: bool,
 }
 
-/// The processes that joined a guest while that ran.
+/// The processes that follow a guest.
 #[derive(Debug, Default)]
 pub struct Guard {
-    clones: BTreeMap<ProcessId, Clone>,
+    followers: BTreeMap<ProcessId, Follower>,
     /// How many of them the log has made members.
     guarded: u64,
 }
@@ -67,18 +67,25 @@ pub struct Guard {
 impl Guard {
     /// `who` is about to join the guest of `owner`.
     pub fn on_join(&mut self, who: ProcessId, owner: ProcessId) {
-        self.clones.insert(
-            who,
-            Clone {
-                owner,
-                decoder: None,
-                under_way: VecDeque::new(),
-                guarded: None,
-                is_member: false,
-                has: BTreeSet::new(),
-                is_over: false,
-            },
-        );
+        self.followers.insert(who, Follower::new(owner, None, None));
+    }
+
+    /// `who` is a member of the guest of `owner` from that guest's first step on.
+    pub fn on_boot(&mut self, who: ProcessId, owner: ProcessId) {
+        let beginning = Moment { shown: 0, effects: 0 };
+        let decoder = Some(Decoder::new(Step(0)));
+        self.followers
+            .insert(who, Follower::new(owner, decoder, Some(beginning)));
+    }
+
+    /// `who` has handed its guest over to `owner`, whose tape this is, and is a member from that step on.
+    pub fn on_heir(&mut self, who: ProcessId, owner: ProcessId, tape: &Tape) {
+        let decoder = self
+            .followers
+            .get(&owner)
+            .and_then(|follower| follower.decoder.clone());
+        self.followers
+            .insert(who, Follower::new(owner, decoder, Some(Moment::of(tape))));
     }
 
     /// How many processes the log has made members.
@@ -89,7 +96,8 @@ impl Guard {
 
     /// `owner`, with this tape, sends a message to `who`.
     pub fn on_send(&mut self, owner: ProcessId, who: ProcessId, bytes: &[u8], tape: &Tape) {
-        let Some(clone) = self.clones.get_mut(&who).filter(|clone| clone.owner == owner) else {
+        let of_owner = |follower: &&mut Follower| follower.owner == owner;
+        let Some(clone) = self.followers.get_mut(&who).filter(of_owner) else {
             return;
         };
         let mut told = Told::default();
@@ -105,21 +113,20 @@ impl Guard {
                     }
                 }
             }
+            Ok(message) if is_of_follower(&message) => return,
             _ => {}
         }
         if told.guards && clone.guarded.is_none() {
             self.guarded += 1;
-            clone.guarded = Some(Moment {
-                shown: tape.shown.len(),
-                effects: tape.effects.len(),
-            });
+            clone.guarded = Some(Moment::of(tape));
         }
         clone.under_way.push_back(told);
     }
 
     /// `who` looks at the next message that has come for it.
-    pub fn on_receive(&mut self, who: ProcessId) {
-        if let Some(clone) = self.clones.get_mut(&who)
+    pub fn on_receive(&mut self, who: ProcessId, bytes: &[u8]) {
+        if let Some(clone) = self.followers.get_mut(&who)
+            && !Message::decode(bytes).is_ok_and(|message| is_of_follower(&message))
             && let Some(told) = clone.under_way.pop_front()
         {
             clone.is_member |= told.guards;
@@ -129,14 +136,14 @@ impl Guard {
 
     /// `who` goes live in an epoch of its own, which has no members yet.
     pub fn on_go_live(&mut self, who: ProcessId) {
-        for clone in self.clones.values_mut().filter(|clone| clone.owner == who) {
-            clone.is_over = true;
+        for follower in self.followers.values_mut() {
+            follower.is_over |= follower.owner == who;
         }
     }
 
     /// `who` has promised never to claim.
     pub fn on_dismissed(&mut self, who: ProcessId) {
-        if let Some(clone) = self.clones.get_mut(&who) {
+        if let Some(clone) = self.followers.get_mut(&who) {
             clone.is_over = true;
             clone.is_member = false;
         }
@@ -147,7 +154,7 @@ impl Guard {
     /// # Errors
     /// If it has not received the entry that makes it a member.
     pub fn may_ask(&self, who: ProcessId) -> Result<(), Violation> {
-        let is_member = self.clones.get(&who).is_some_and(|clone| clone.is_member);
+        let is_member = self.followers.get(&who).is_some_and(|clone| clone.is_member);
         ensure(is_member, Check::Guard, || {
             format!("{who} claims though it is no member")
         })
@@ -159,8 +166,8 @@ impl Guard {
     /// # Errors
     /// If a member of this moment has not received the output's entry.
     pub fn may_show(&self, who: ProcessId, effect: &Effect, tape: &Tape) -> Result<(), Violation> {
-        let counts = |clone: &&Clone| clone.owner == who && !clone.is_over;
-        for (member, clone) in &self.clones {
+        let counts = |follower: &&Follower| follower.owner == who && !follower.is_over;
+        for (member, clone) in &self.followers {
             if let Some(moment) = Some(clone).filter(counts).and_then(|clone| clone.guarded) {
                 let waits = is_later(effect, moment, tape) && !clone.has.contains(&check(effect));
                 ensure(!waits, Check::Guard, || {
@@ -169,6 +176,39 @@ impl Guard {
             }
         }
         Ok(())
+    }
+}
+
+/// Is this a message of a follower to its owner?
+fn is_of_follower(message: &Message) -> bool {
+    matches!(
+        message,
+        Message::Ack(_) | Message::Following { .. } | Message::Diverged { .. } | Message::Dismissed
+    )
+}
+
+impl Moment {
+    /// The present moment in the life of the guest with this tape.
+    fn of(tape: &Tape) -> Moment {
+        Moment {
+            shown: tape.shown.len(),
+            effects: tape.effects.len(),
+        }
+    }
+}
+
+impl Follower {
+    /// A follower of `owner`. `guarded`: since when it is a member, if it is.
+    fn new(owner: ProcessId, decoder: Option<Decoder>, guarded: Option<Moment>) -> Follower {
+        Follower {
+            owner,
+            decoder,
+            under_way: VecDeque::new(),
+            guarded,
+            is_member: guarded.is_some(),
+            has: BTreeSet::new(),
+            is_over: false,
+        }
     }
 }
 

@@ -26,7 +26,7 @@ pub fn check(who: ProcessId, metrics: &Metrics) -> Result<(), Violation> {
             limits::BUFFER_COST_MAX + limits::UNSENT_COST_MAX,
         ),
         // These keep what they had as a primary or a backup, and their metrics stay.
-        RoleName::Solo | RoleName::Claiming | RoleName::Halted => return Ok(()),
+        RoleName::Solo | RoleName::Claiming | RoleName::Handing | RoleName::Halted => return Ok(()),
     };
     let buffers = [
         ("outputs", metrics.held_bytes, held),

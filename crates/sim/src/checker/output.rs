@@ -69,6 +69,11 @@ impl Outputs {
         Ok(())
     }
 
+    /// `who` is not live any more. If it ever is again, it may begin anywhere, as any survivor may.
+    pub fn on_stand_by(&mut self, who: ProcessId) {
+        self.next.remove(&who);
+    }
+
     /// All outputs seen, without repetitions.
     #[must_use]
     pub fn seen(&self) -> &[u64] {

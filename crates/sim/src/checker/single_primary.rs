@@ -58,6 +58,12 @@ impl SinglePrimary {
         part.echoed = None;
     }
 
+    /// `who` is a member of `epoch` by the record of whoever has won it, as it has learned now.
+    pub fn on_heir(&mut self, who: ProcessId, epoch: Epoch) {
+        let part = self.parts.entry(who).or_default();
+        part.epoch = part.epoch.max(epoch);
+    }
+
     /// `who` goes live in `epoch`; `owned` says if that epoch is its own at the arbiter.
     ///
     /// # Errors
@@ -78,7 +84,9 @@ impl SinglePrimary {
         })?;
         let part = self.parts.entry(who).or_default();
         let before = std::mem::replace(&mut part.epoch, epoch);
-        ensure(epoch.0 == before.0 + 1, Check::SinglePrimary, || {
+        // A process that took the guest over from one that is a member still has joined its epoch already.
+        let follows = epoch.0 == before.0 + 1 || (epoch == before && part.paired == epoch);
+        ensure(follows, Check::SinglePrimary, || {
             format!(
                 "{who} goes live in epoch {} though it was part of epoch {}",
                 epoch.0, before.0

@@ -213,11 +213,11 @@ impl Source {
         self.tell(call, Phase::Arming);
         let ask = match self.question {
             Question::Later(time) => time <= now,
-            Question::Asked(since) => now.since(since) >= limits::CHECK_ANSWER,
+            Question::Asked(since, _) => now.since(since) >= limits::CHECK_ANSWER,
             Question::Yours => false,
         };
         if ask {
-            self.question = Question::Asked(now);
+            self.question = Question::Asked(now, owner.epoch);
             call.out.push_back(Action::Check(owner.epoch, owner.process));
         }
         Ok(())
@@ -263,7 +263,7 @@ impl Source {
             Stage::Following { catch_up: None } => Some(self.since.after(limits::FOLLOWING_PATIENCE)),
             Stage::Following { catch_up: Some(_) } => match self.question {
                 Question::Later(time) if self.is_close() => Some(time),
-                Question::Asked(since) => Some(since.after(limits::CHECK_ANSWER)),
+                Question::Asked(since, _) => Some(since.after(limits::CHECK_ANSWER)),
                 Question::Yours if self.is_close() => Some(Time(0)),
                 Question::Later(_) | Question::Yours => None,
             },

@@ -145,10 +145,20 @@ impl Backup {
         nothing.then_some(state)
     }
 
-    /// Takes out the outputs that may not have left, oldest first.
-    pub fn take_kept(&mut self) -> impl Iterator<Item = Shown> + use<> {
+    /// Takes out the outputs that may not have left, oldest first, each with its number in the guest's life.
+    pub fn take_kept(&mut self) -> impl Iterator<Item = (u64, Shown)> + use<> {
         self.kept_bytes = 0;
-        std::mem::take(&mut self.kept).into_iter().map(|(_, shown)| shown)
+        std::mem::take(&mut self.kept).into_iter()
+    }
+
+    /// How many outputs of the guest's life have left: all, if none is kept. A change of a disk that may not
+    /// have left is none of them: the guest knows that it is not done.
+    pub fn left(&self) -> u64 {
+        if self.kept.is_empty() {
+            self.outputs()
+        } else {
+            self.released
+        }
     }
 
     /// The earliest time at which there is something to do; `None`: only when an event comes.
