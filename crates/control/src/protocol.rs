@@ -72,6 +72,8 @@ pub enum Verb {
     },
     /// Dismiss the backup, or send away the process that is to be it: the guest runs on without.
     Unprotect,
+    /// Have the two sides change their roles: the backup is live, and the process asked is its backup.
+    Failover,
     /// Give the last lines of events.
     Events {
         /// Whether the connection stays open, and further lines follow as they come.
@@ -89,7 +91,7 @@ impl Verb {
     pub fn changes(&self) -> bool {
         match self {
             Verb::Status | Verb::Events { .. } => false,
-            Verb::Stop { .. } | Verb::Reset | Verb::Protect { .. } | Verb::Unprotect => true,
+            Verb::Stop { .. } | Verb::Reset | Verb::Protect { .. } | Verb::Unprotect | Verb::Failover => true,
         }
     }
 }
@@ -180,6 +182,7 @@ mod tests {
                 to: "10.0.0.3:7800".parse().unwrap(),
             },
             Verb::Unprotect,
+            Verb::Failover,
             Verb::Events {
                 follow: true,
                 after: 12,

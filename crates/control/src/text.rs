@@ -35,6 +35,7 @@ fn role(role: Option<RoleWord>) -> &'static str {
         Some(RoleWord::Apprentice) => "backup-to-be",
         Some(RoleWord::Backup) => "backup",
         Some(RoleWord::Claiming) => "claimant",
+        Some(RoleWord::Handing) => "handing over",
         Some(RoleWord::Halted) => "halted",
         None => "-",
     }

@@ -253,6 +253,28 @@ pub fn unprotect(process: &Found, vm: &VmName) -> Result<String, VerbError> {
     }
 }
 
+/// Has the process and the VM's backup change their roles; gives a sentence of what was done.
+///
+/// # Errors
+/// It is refused, it does not come about, or there is no answer.
+pub fn failover(process: &Found, vm: &VmName) -> Result<String, VerbError> {
+    let mut events = order_and_follow(process, &Verb::Failover)?;
+    loop {
+        let Some(happening) = happening(&mut events, Instant::now() + PATIENCE)? else {
+            continue;
+        };
+        let sentence = happening.sentence().unwrap_or_default();
+        match happening {
+            Happening::HandedOver { .. } => return Ok(format!("{vm}: {sentence}")),
+            // The two sides could not agree, and the arbiter has decided between them.
+            Happening::NotHandedOver { .. } | Happening::Alone { .. } | Happening::Halt(_) => {
+                return Err(VerbError::Failed(sentence));
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Gives the last lines of events to `each`, and with `follow` those to come, until the process ends.
 ///
 /// # Errors

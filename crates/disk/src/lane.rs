@@ -370,6 +370,11 @@ impl Lane {
         }
     }
 
+    /// Ends that this process is the writer of the disk, in favour of `next`.
+    pub fn stand_by(&self, next: &Holder) {
+        self.disk.stand_by(next);
+    }
+
     /// Tells the size of the storage if it is another one than before.
     fn look_at_size(&self) {
         // If the storage cannot be looked at, the next request says what is wrong with it.

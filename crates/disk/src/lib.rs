@@ -21,7 +21,7 @@ use replica::Epoch;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use machine::DiskConfig;
 
@@ -128,7 +128,7 @@ pub struct Disk {
     read_only: bool,
     serial: String,
     /// The lock, held by the process that writes. A backup has none until it goes live.
-    lock: OnceLock<DiskLock>,
+    lock: Mutex<Option<DiskLock>>,
     /// Whom the disk's lock named when this side was shown that both sides have the same disk; nobody in a
     /// process that was primary from the start.
     proven: Mutex<Option<Holder>>,
@@ -188,7 +188,7 @@ impl Disk {
             access,
             read_only,
             serial: serial.to_owned(),
-            lock: OnceLock::new(),
+            lock: Mutex::default(),
             proven: Mutex::default(),
             flush_lost: Mutex::default(),
             alone: AtomicBool::new(access == Access::Solo),
@@ -288,19 +288,18 @@ impl Disk {
         if self.read_only {
             return Ok(());
         }
-        if let Some(lock) = self.lock.get() {
+        let mut lock = guard(&self.lock);
+        if let Some(lock) = &*lock {
             return lock.renew(holder);
         }
-        let lock = DiskLock::acquire(&self.path, holder, ended)?;
-        // Only one thread at a time makes a disk's process its writer (lane.rs).
-        let _ = self.lock.set(lock);
+        *lock = Some(DiskLock::acquire(&self.path, holder, ended)?);
         Ok(())
     }
 
     /// Checks that this process may still change the disk. Asked before each change, because a primary that
     /// stood still may wake up with a write in its hand after the other side has gone live.
     fn may_write(&self) -> Result<(), LockError> {
-        match self.lock.get() {
+        match &*guard(&self.lock) {
             Some(lock) => lock.confirm(),
             None => Err(LockError::NotHeld {
                 disk: self.path.clone(),
@@ -315,10 +314,11 @@ impl Disk {
         if self.read_only {
             return Ok(());
         }
-        let placed = match self.lock.get() {
-            Some(_) => self.is_placed(),
+        let is_locked = guard(&self.lock).is_some();
+        let placed = match is_locked {
+            true => self.is_placed(),
             // The primary's lock is where it was when this side was shown it.
-            None => {
+            false => {
                 let proven = guard(&self.proven).clone();
                 proven.is_some() && lock::holder(&self.path).is_ok_and(|found| found == proven)
             }
@@ -344,9 +344,19 @@ impl Disk {
     /// place of the lock that this side was shown, or it is the first lock of a primary.
     fn is_placed(&self) -> bool {
         let proven = guard(&self.proven);
-        self.lock.get().is_some_and(|lock| {
+        guard(&self.lock).as_ref().is_some_and(|lock| {
             lock.is_in_place() && (proven.is_none() || lock.replaced() == proven.as_ref())
         })
+    }
+
+    /// Ends that this process is the disk's writer, in favour of `next`, whose lock will stand in the place of
+    /// this one's. No request of this process is at the disk.
+    pub fn stand_by(&self, next: &Holder) {
+        if let Some(lock) = guard(&self.lock).take() {
+            lock.leave();
+        }
+        *guard(&self.proven) = Some(next.clone());
+        self.alone.store(false, Ordering::SeqCst);
     }
 
     /// Notes that no other replica can take over from here on, as a backup could from a primary that is

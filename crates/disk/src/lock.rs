@@ -109,6 +109,8 @@ pub struct DiskLock {
     /// Whom the lock named that was found when this one was taken first.
     replaced: Option<Holder>,
     held: Mutex<Held>,
+    /// Does the lock file stay when this is dropped?
+    left: bool,
 }
 
 #[derive(Debug)]
@@ -164,6 +166,7 @@ impl DiskLock {
             path,
             replaced: held.replaced.clone(),
             held: Mutex::new(held),
+            left: false,
         })
     }
 
@@ -174,6 +177,12 @@ impl DiskLock {
     /// Another process has become the writer.
     pub fn renew(&self, holder: &Holder) -> Result<(), LockError> {
         self.retake(&mut self.held(), holder)
+    }
+
+    /// Gives the lock up and leaves its file where it is: a later epoch of the VM puts its own in that place,
+    /// and sees by it that it has found the same disk.
+    pub fn leave(mut self) {
+        self.left = true;
     }
 
     /// Takes the lock again, with the rights that it gives already.
@@ -228,6 +237,9 @@ impl DiskLock {
 
 impl Drop for DiskLock {
     fn drop(&mut self) {
+        if self.left {
+            return;
+        }
         let ours = self.held().id;
         if file_id(&self.path).is_ok_and(|id| id == Some(ours)) {
             // A lock file that is left behind is taken over by the next writer, so a failure does no harm.

@@ -78,6 +78,13 @@ impl DiskPool {
         }
     }
 
+    /// Ends that this process is the writer of the disks, in favour of `next`. No request may be at a disk.
+    pub fn stand_by(&self, next: &Holder) {
+        for (lane, _) in &self.lanes {
+            lane.stand_by(next);
+        }
+    }
+
     /// Are there no disks?
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -77,6 +77,23 @@ impl Cables {
         Ok(())
     }
 
+    /// Tells all ports that the world does not see this replica any more.
+    ///
+    /// # Errors
+    /// The poller does not let go of a port.
+    pub fn stand_by(&mut self, poller: &Poller) -> io::Result<()> {
+        self.live = false;
+        for cable in &mut self.cables {
+            if let (Some(fd), Some(_)) = (cable.port.fd(), cable.interest.take()) {
+                poller.remove(&fd)?;
+            }
+            cable.port.stand_by();
+            cable.dirty = false;
+            cable.full = false;
+        }
+        Ok(())
+    }
+
     /// A thread has woken the guest thread: perhaps a gateway has been reached. Its port is waited for again,
     /// and the guest's address is announced there.
     ///

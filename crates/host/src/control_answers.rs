@@ -47,7 +47,7 @@ fn change<G: Guest>(world: &mut World, node: &mut Node<Witness<G>>, asked: &Aske
                 "the arbiter has not yet said whether the VM goes on here; try again, nothing was changed";
             return Answer::refused("undecided", sentence);
         }
-        RoleName::Backup | RoleName::Apprentice | RoleName::Halted => {
+        RoleName::Backup | RoleName::Apprentice | RoleName::Handing | RoleName::Halted => {
             let other = world.reporter.peer().unwrap_or("the other side");
             let sentence = format!(
                 "{name} does not run in this process but at {other}: give the order there; nothing was \
@@ -76,6 +76,16 @@ fn change<G: Guest>(world: &mut World, node: &mut Node<Witness<G>>, asked: &Aske
             }
         }
         Verb::Unprotect => node.handle(clock::now(), Event::Unprotect),
+        Verb::Failover => {
+            if world.reporter.role() != RoleName::Primary {
+                let sentence = format!(
+                    "{name} has no backup that could go on with it; `lockstep protect {name} --to HOST:PORT` \
+                     makes one; nothing was changed"
+                );
+                return Answer::refused("no-backup", sentence);
+            }
+            node.handle(clock::now(), Event::HandOver);
+        }
         Verb::Status | Verb::Events { .. } => {}
     }
     Answer::Begun { events }

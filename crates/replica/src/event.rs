@@ -234,7 +234,14 @@ pub enum Action {
     /// This replica was live and is the backup of this peer from here on: leave the guest's network ports and
     /// consoles to the other side, and be no writer of the disks any more. No request of this process is at a
     /// disk.
-    StandBy(PeerId),
+    StandBy {
+        /// The other side.
+        peer: PeerId,
+        /// Its process, as the arbiter knows it.
+        owner: u128,
+        /// The epoch that it has won.
+        epoch: Epoch,
+    },
     /// Stop for good: run nothing, release nothing, send nothing. The process ends.
     Halt(Halt),
 }

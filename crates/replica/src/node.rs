@@ -366,7 +366,8 @@ impl<G: Guest> Node<G> {
         self.options.peer = peer;
         self.metrics.epoch = epoch;
         let (cut, held) = handing.into_backup(&self.guest);
-        self.out.push_back(Action::StandBy(peer));
+        let owner = self.options.primary;
+        self.out.push_back(Action::StandBy { peer, owner, epoch });
         self.out.push_back(Action::Tell(News::HandedOver(peer)));
         Role::Backup(Box::new(Backup::from_handing(
             now,
@@ -381,6 +382,8 @@ impl<G: Guest> Node<G> {
     fn without_backup(&mut self, now: Time, primary: Primary, change: &Change) -> Role {
         if *change == Change::Won {
             self.own(self.options.epoch.next());
+        } else if primary.is_unborn() {
+            self.own(self.options.epoch);
         }
         self.out.push_back(Action::Tell(News::Dismissed(primary.peer())));
         self.out.push_back(Action::HangUp(primary.peer()));

@@ -213,7 +213,11 @@ impl Last<'_> {
     fn off_sentence(&self, code: Option<u16>) -> String {
         let on_both = match self.role {
             RoleName::Primary | RoleName::Backup => ", on both sides",
-            RoleName::Solo | RoleName::Apprentice | RoleName::Claiming | RoleName::Halted => "",
+            RoleName::Solo
+            | RoleName::Apprentice
+            | RoleName::Claiming
+            | RoleName::Handing
+            | RoleName::Halted => "",
         };
         let who = match (self.by, code) {
             (_, Some(code)) => format!("the guest reported a failure with code {code} and is off{on_both}"),

@@ -137,6 +137,27 @@ pub enum Happening {
         /// The address of the backup.
         peer: String,
     },
+    /// This side is live in the place of the other one, which has handed the VM over and is the backup now.
+    Taken {
+        /// The epoch under which this side is live.
+        epoch: u64,
+        /// Address of the other side.
+        peer: String,
+        /// Milliseconds since the other side stopped the guest, as far as this side has noticed.
+        after_ms: f64,
+    },
+    /// The other side is live from here on, and this one is its backup, as the operator wanted.
+    HandedOver {
+        /// Address of the other side.
+        peer: String,
+        /// The epoch under which that is live.
+        epoch: u64,
+    },
+    /// The VM was to be handed over to its backup, and stays here.
+    NotHandedOver {
+        /// Why, as a clause.
+        why: String,
+    },
     /// The VM has a backup from here on.
     Protected {
         /// Address of the backup.
@@ -314,6 +335,20 @@ impl Happening {
                 format!("the backup {peer} is dismissed; the VM goes on here without a backup")
             }
             Happening::NotDismissed { peer } => not_dismissed_sentence(peer),
+            Happening::Taken {
+                epoch,
+                peer,
+                after_ms,
+            } => format!(
+                "this side is live, epoch {epoch}, {after_ms:.0} ms after {peer} handed the VM over; that side \
+                 is its backup now"
+            ),
+            Happening::HandedOver { peer, epoch } => {
+                format!("the VM is live at {peer}, epoch {epoch}; this side is its backup now")
+            }
+            Happening::NotHandedOver { why } => {
+                format!("the VM is not handed over to its backup: {why}; nothing was changed")
+            }
             Happening::Protected {
                 peer,
                 epoch,
@@ -595,8 +630,20 @@ mod tests {
         ]
     }
 
-    fn clone_samples() -> [Happening; 5] {
+    fn clone_samples() -> [Happening; 8] {
         [
+            Happening::Taken {
+                epoch: 9,
+                peer: "10.0.0.2:7800".into(),
+                after_ms: 3.0,
+            },
+            Happening::HandedOver {
+                peer: "10.0.0.3:7800".into(),
+                epoch: 9,
+            },
+            Happening::NotHandedOver {
+                why: "a disk does not answer".into(),
+            },
             Happening::Dismissed {
                 peer: "10.0.0.3:7800".into(),
             },
@@ -652,6 +699,9 @@ mod tests {
             Happening::Reset { .. } => 23,
             Happening::Dismissed { .. } => 24,
             Happening::NotDismissed { .. } => 25,
+            Happening::Taken { .. } => 26,
+            Happening::HandedOver { .. } => 27,
+            Happening::NotHandedOver { .. } => 28,
         }
     }
 
@@ -659,8 +709,8 @@ mod tests {
     fn there_is_a_sample_of_every_kind_of_event() {
         let mut kinds: Vec<usize> = samples().iter().map(kind).collect();
         kinds.sort_unstable();
-        assert_eq!(kinds, (0..26).collect::<Vec<_>>());
-        assert_eq!(DOCUMENT.matches("\n### ").count(), 26, "each has a section");
+        assert_eq!(kinds, (0..29).collect::<Vec<_>>());
+        assert_eq!(DOCUMENT.matches("\n### ").count(), 29, "each has a section");
     }
 
     #[test]

@@ -224,11 +224,23 @@ impl Reporter {
             go_live_ms: ms(metrics.go_live),
         });
         let (epoch, peer) = (metrics.epoch.0, self.peer.clone());
+        if (before, metrics.role) == (Some(RoleName::Claiming), RoleName::Primary) {
+            self.waiting = None;
+            let after_ms = ms(metrics.go_live);
+            self.happened(Happening::Taken {
+                epoch,
+                peer,
+                after_ms,
+            });
+            return;
+        }
         let Some(why) = metrics.suspicion.map(SuspicionWord::from) else {
             return;
         };
         match (before, metrics.role) {
-            (Some(RoleName::Primary), RoleName::Claiming) => self.suspect(RoleWord::Primary, why, metrics),
+            (Some(RoleName::Primary | RoleName::Handing), RoleName::Claiming) => {
+                self.suspect(RoleWord::Primary, why, metrics)
+            }
             (_, RoleName::Claiming) => self.suspect(RoleWord::Backup, why, metrics),
             // Its backup was dismissed, which the news tells.
             (Some(RoleName::Primary), RoleName::Solo) => {}
@@ -285,6 +297,11 @@ impl Reporter {
             },
             News::Dismissed(_) => Happening::Dismissed { peer },
             News::NotDismissed(_) => Happening::NotDismissed { peer },
+            News::HandedOver(_) => Happening::HandedOver {
+                peer,
+                epoch: metrics.epoch.0,
+            },
+            News::NotHandedOver(why) => Happening::NotHandedOver { why: why.clone() },
             News::Guarded(_) => {
                 self.peer.clone_from(&peer);
                 let clone = metrics.clone.unwrap_or_default();

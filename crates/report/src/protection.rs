@@ -253,7 +253,7 @@ impl Guarding {
         match self.role {
             _ if self.ended.is_some() => GuestWord::Off,
             RoleWord::Halted => GuestWord::Off,
-            RoleWord::Claiming => GuestWord::Standing,
+            RoleWord::Claiming | RoleWord::Handing => GuestWord::Standing,
             RoleWord::Apprentice => GuestWord::Waiting,
             _ if self.panic.is_some() => GuestWord::Panicked,
             RoleWord::Solo | RoleWord::Primary | RoleWord::Backup => GuestWord::Running,
@@ -265,7 +265,7 @@ impl Guarding {
         match self.role {
             _ if self.ended.is_some() => StateWord::Off,
             RoleWord::Halted => StateWord::Off,
-            RoleWord::Claiming => StateWord::Standing,
+            RoleWord::Claiming | RoleWord::Handing => StateWord::Standing,
             RoleWord::Primary | RoleWord::Backup => StateWord::Protected,
             RoleWord::Apprentice => StateWord::Starting,
             RoleWord::Solo if self.coming.is_some() => StateWord::Starting,
@@ -323,6 +323,10 @@ impl Guarding {
                 let sentence = self.ended.clone();
                 let sentence = sentence.unwrap_or_else(|| "this process runs the guest no more".into());
                 reasons.push(Reason::new("off", sentence));
+            }
+            StateWord::Standing if self.role == RoleWord::Handing => {
+                let sentence = "this side has handed the VM over to its backup, and waits until that is live";
+                reasons.push(Reason::new("handing-over", sentence));
             }
             StateWord::Standing => {
                 let sentence = self.suspected.as_ref().map(|(_, sentence)| sentence.clone());
@@ -439,7 +443,7 @@ mod tests {
 
     #[test]
     fn every_state_but_protected_says_why() {
-        use RoleWord::{Apprentice, Backup, Claiming, Halted, Primary, Solo};
+        use RoleWord::{Apprentice, Backup, Claiming, Halted, Handing, Primary, Solo};
         let claiming = [role(Primary), role(Claiming), suspected(Backup)];
         let lost = [&claiming[..], &[role(Solo), alone()]].concat();
         let takeover = [role(Backup), role(Claiming), suspected(Primary), role(Solo)];
@@ -455,6 +459,11 @@ mod tests {
             (vec![role(Backup)], StateWord::Protected, vec![]),
             (vec![role(Apprentice)], StateWord::Starting, vec!["copying"]),
             (claiming.to_vec(), StateWord::Standing, vec!["suspected"]),
+            (
+                vec![role(Primary), role(Handing)],
+                StateWord::Standing,
+                vec!["handing-over"],
+            ),
             (lost.clone(), StateWord::NeedsBackup, vec!["backup-lost"]),
             (
                 [&takeover[..], &[went_live]].concat(),

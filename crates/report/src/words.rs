@@ -22,6 +22,8 @@ pub enum RoleWord {
     Backup,
     /// Has suspected its peer and asks the arbiter.
     Claiming,
+    /// Has handed the VM over to its backup, and waits to be the backup itself.
+    Handing,
     /// Has stopped for good.
     Halted,
 }
@@ -34,6 +36,7 @@ impl From<RoleName> for RoleWord {
             RoleName::Apprentice => RoleWord::Apprentice,
             RoleName::Backup => RoleWord::Backup,
             RoleName::Claiming => RoleWord::Claiming,
+            RoleName::Handing => RoleWord::Handing,
             RoleName::Halted => RoleWord::Halted,
         }
     }
@@ -49,6 +52,7 @@ impl RoleWord {
             RoleWord::Apprentice => "backup-to-be",
             RoleWord::Backup => "backup",
             RoleWord::Claiming => "claimant",
+            RoleWord::Handing => "side that hands over",
             RoleWord::Halted => "halted side",
         }
     }

@@ -75,7 +75,7 @@ fn slowly_copied(seed: u64) -> Options {
 }
 
 /// All variants.
-pub const VARIANTS: [Broken; 29] = [
+pub const VARIANTS: [Broken; 33] = [
     variant(
         "output released before the ack",
         "FT 2.2-c",
@@ -158,6 +158,18 @@ pub const VARIANTS: [Broken; 29] = [
         "FT 2.2-c",
         Mutation::HeldFromAck,
     ),
+    clone(
+        "handed over with a request at a disk",
+        "FT 3.3-d",
+        Mutation::HandedOverUnquiet,
+    ),
+    clone(
+        "handed over without the outputs that have not left",
+        "FT 3.3-c",
+        Mutation::HeldNotKept,
+    ),
+    clone("heir that gives up", "FT 3.3-c", Mutation::HeirGivesUp),
+    clone("everybody is an heir", "FT 2.3-e", Mutation::EverybodyIsHeir),
     Broken {
         draw: slowly_copied,
         ..variant(

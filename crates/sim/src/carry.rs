@@ -104,7 +104,7 @@ impl<G: Subject> World<G> {
             | Action::Check(..)
             | Action::Supply { .. }
             | Action::HangUp(_)
-            | Action::StandBy(_)
+            | Action::StandBy { .. }
             | Action::Tell(_) => Ok(()),
             // Not an output: it comes back only through the log, and a process whose lease is over does no
             // harm.
@@ -292,20 +292,18 @@ impl<G: Subject> World<G> {
                 let at = self.storage.raise(&mut self.random, self.now, epoch);
                 self.storage_appointment(at);
             }
-            Action::StandBy(peer) => self.stand_by(who, peer),
+            Action::StandBy { peer, epoch, .. } => self.stand_by(who, peer, epoch),
             Action::Halt(halt) => self.halt(who, halt),
         }
     }
 
     /// A process that has handed its guest over follows the process that has it now.
-    fn stand_by(&mut self, who: ProcessId, peer: PeerId) {
+    fn stand_by(&mut self, who: ProcessId, peer: PeerId, epoch: Epoch) {
         let owner = self.peer(who, peer).map(|(_, owner)| owner);
         let process = &mut self.processes[who];
         process.follows = owner;
-        if let Some(node) = &process.node {
-            process.epoch = node.metrics().epoch;
-        }
-        self.checks.single.on_join(who, process.epoch);
+        process.epoch = epoch;
+        self.checks.single.on_join(who, epoch);
         self.checks.outputs.on_stand_by(who);
     }
 

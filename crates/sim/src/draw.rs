@@ -162,10 +162,10 @@ impl Options {
     fn draw_hand_overs(&mut self, anyone: ProcessId, end: u64) {
         let mut random = Random::new(mix(self.seed, 0x4a4d_07e4));
         let long = Span(2 * self.timeout.0);
-        for _ in 0..random.below(6) {
+        for _ in 0..random.below(16) {
             let at = Time(random.below(end));
             self.timed.push((at, Part::Owner.gets(Fault::HandOver(anyone))));
-            if random.permille(500) {
+            if random.permille(300) {
                 let within = random.pick(&[us(300), ms(3), ms(30)]);
                 let soon = at.after(random.span(Span(1), within));
                 let part = random.pick(&[Part::Owner, Part::Newest]);

@@ -108,6 +108,7 @@ struct Totals {
     failovers: u64,
     clones: u64,
     guarded: u64,
+    hand_overs: u64,
     doomed: u64,
 }
 
@@ -120,6 +121,7 @@ impl Totals {
         self.failovers += outcome.failovers;
         self.clones += outcome.clones;
         self.guarded += outcome.guarded;
+        self.hand_overs += outcome.hand_overs;
         self.doomed += u64::from(!outcome.survived && outcome.violation.is_none());
     }
 }
@@ -155,10 +157,11 @@ fn seeds<G: Subject<Config = u64>>(kind: &Kind, guest: &str, range: Range<u64>) 
         failovers,
         clones,
         guarded,
+        hand_overs,
         doomed,
     } = totals;
     println!(
-        "{failovers} failovers, {clones} clones ({guarded} became members), \
+        "{failovers} failovers, {clones} clones ({guarded} became members), {hand_overs} hand-overs, \
          {doomed} lost the guest, {replies} replies, \
          {outputs} outputs ({repeated} repeated), \
          {} virtual seconds in {seconds:.1} s, {:.0} seeds/s",

@@ -47,6 +47,8 @@ pub struct Outcome {
     pub clones: u64,
     /// How many of them the log made members.
     pub guarded: u64,
+    /// How often two processes changed their roles.
+    pub hand_overs: u64,
     /// Did the guest survive, or end by its own will?
     pub survived: bool,
     /// By process: how many actions its node handed out.
@@ -96,6 +98,7 @@ impl<G: Subject> World<G> {
             failovers: self.checks.single.failovers(),
             clones: self.keeper.clones,
             guarded: self.checks.guard.guarded(),
+            hand_overs: self.keeper.hand_overs,
             survived,
             actions: processes().map(|process| process.actions).collect(),
             entries: processes()
@@ -108,7 +111,12 @@ impl<G: Subject> World<G> {
     fn is_doomed(&self) -> bool {
         let may_go_on = |who: ProcessId| {
             let process = self.process(who);
-            let next = self.arbiter.owner(who, Epoch(process.epoch.0 + 1));
+            let mut epoch = Epoch(process.epoch.0 + 1);
+            // A member of the next epoch may go on by the one after that.
+            while self.arbiter.heirs(who, epoch).contains(&process.owner) {
+                epoch = Epoch(epoch.0 + 1);
+            }
+            let next = self.arbiter.owner(who, epoch);
             // Without a node it has nothing to go on with.
             let lives = process.is_alive() && process.node.is_some();
             lives && next.is_none_or(|next| next == process.owner)

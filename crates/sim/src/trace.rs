@@ -31,7 +31,7 @@ pub fn action(action: &Action) -> String {
         Action::Append(bytes) => format!("< append {} bytes", bytes.len()),
         Action::Ask(claim) => format!("< ask for epoch {}", claim.epoch.0),
         Action::GoLive(epoch) => format!("< go live in epoch {}", epoch.0),
-        Action::StandBy(_) => "< stand by".to_owned(),
+        Action::StandBy { .. } => "< stand by".to_owned(),
         Action::Halt(Halt::Off(state)) => format!("< halt, guest is off: {state:?}"),
         Action::Halt(why) => format!("< halt: {why:?}"),
     }

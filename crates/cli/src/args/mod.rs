@@ -20,7 +20,7 @@ use gateway::{Destination, Forward};
 pub use demo::{DemoArgs, Kill};
 pub use machine::{Engine, EngineArgs, PanicPolicy, VmArgs};
 pub use process::{EventsArgs, ProfileArgs, SandboxArgs};
-pub use verbs::{EventsOfArgs, ProtectArgs, ResetArgs, StatusArgs, StopArgs, UnprotectArgs};
+pub use verbs::{EventsOfArgs, FailoverArgs, ProtectArgs, ResetArgs, StatusArgs, StopArgs, UnprotectArgs};
 
 use crate::help::{self, DIAGNOSIS, OUTPUT, PAIR};
 use crate::values;
@@ -114,6 +114,11 @@ pub enum Command {
     /// The guest runs on alone, and its clients do not notice. A backup that does not answer is excluded at
     /// the arbiter.
     Unprotect(UnprotectArgs),
+    /// Have the two sides of a VM change their roles
+    ///
+    /// The backup goes on with the guest and this host's process is its backup: the VM has a backup all the
+    /// time, nothing is copied, and clients keep their connections. For maintenance of this host, or to try it.
+    Failover(FailoverArgs),
     /// Switch a VM off
     ///
     /// The guest cannot be asked, as its board has no power button: this is refused without `--hard`, which

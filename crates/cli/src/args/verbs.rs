@@ -1,5 +1,5 @@
-//! What the commands take that ask and tell running VMs: `status`, `protect`, `unprotect`, `stop`, `reset`,
-//! `events`. `vm_verbs` does them. Nothing here looks for a VM.
+//! What the commands take that ask and tell running VMs: `status`, `protect`, `unprotect`, `failover`,
+//! `stop`, `reset`, `events`. `vm_verbs` does them. Nothing here looks for a VM.
 
 use std::time::Duration;
 
@@ -42,6 +42,13 @@ pub struct UnprotectArgs {
     /// Do not ask for the VM's name; needed without a terminal
     #[arg(long)]
     pub yes: bool,
+}
+
+#[derive(Args)]
+pub struct FailoverArgs {
+    /// Name of the VM
+    #[arg(value_parser = values::value(values::name))]
+    pub name: VmName,
 }
 
 #[derive(Args)]

@@ -1,4 +1,4 @@
-//! `status`, `protect`, `unprotect`, `stop`, `reset`, `events`: the commands that ask and tell VMs that
+//! `status`, `protect`, `unprotect`, `failover`, `stop`, `reset`, `events`: the commands that ask and tell VMs that
 //! run on this host, through the control socket of each VM's process (crate `control`).
 //!
 //! Nothing here knows what a VM is made of, and nothing but the process itself is asked: what is printed is
@@ -12,7 +12,7 @@ use control::{PATIENCE, VerbError};
 use os::signals::Signals;
 use replica::VmName;
 
-use crate::args::{EventsOfArgs, ProtectArgs, ResetArgs, StatusArgs, StopArgs, UnprotectArgs};
+use crate::args::{EventsOfArgs, FailoverArgs, ProtectArgs, ResetArgs, StatusArgs, StopArgs, UnprotectArgs};
 use crate::screen::Screen;
 use crate::{spec, usage, values};
 
@@ -101,6 +101,14 @@ pub fn unprotect(args: &UnprotectArgs) -> Result<()> {
         format!("{vm} has no backup then: if this host dies, so does its guest.\nTo dismiss its backup");
     confirm("unprotect", vm, args.yes, &warning)?;
     say!("{}", control::unprotect(&process, vm)?);
+    Ok(())
+}
+
+/// Has the two sides of a VM change their roles.
+pub fn failover(args: &FailoverArgs) -> Result<()> {
+    let vm = &args.name;
+    let process = control::process(&spec::local_directory(), vm)?;
+    say!("{}", control::failover(&process, vm)?);
     Ok(())
 }
 

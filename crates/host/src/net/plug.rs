@@ -158,6 +158,19 @@ impl Plug {
         }
     }
 
+    /// This replica does not show the guest any more: the gateway gives the guest's port to the side that does,
+    /// and this side's connection with it ends. Another one only shows whether the way there is well.
+    pub fn stand_by(&mut self) {
+        self.live = None;
+        self.cable = None;
+        self.dialing = None;
+        self.first_try = false;
+        self.kept.clear();
+        self.out = None;
+        self.unread = false;
+        self.probe();
+    }
+
     /// This replica shows the guest from here on. Frames wait until the gateway has been reached or could not
     /// be.
     pub fn go_live(&mut self, epoch: Epoch) {

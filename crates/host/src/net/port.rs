@@ -99,6 +99,14 @@ impl Port {
         }
     }
 
+    /// Tells the port that this replica, which has shown the guest, does not any more. Frames that have not
+    /// left are dropped.
+    pub fn stand_by(&mut self) {
+        if let Port::Gateway(plug) = self {
+            plug.stand_by();
+        }
+    }
+
     /// Does what is due by the clock.
     pub fn on_time(&mut self, now: Time) {
         match self {

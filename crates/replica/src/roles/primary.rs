@@ -258,6 +258,12 @@ impl Primary {
         self.members.first().map(|member| member.id).unwrap_or_default()
     }
 
+    /// Has it taken the VM over from its backup and no lease yet, so that it has not gone live?
+    #[must_use]
+    pub fn is_unborn(&self) -> bool {
+        self.unborn.is_some()
+    }
+
     /// The backup's process.
     #[must_use]
     pub fn backup(&self) -> u128 {
