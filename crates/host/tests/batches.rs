@@ -59,7 +59,7 @@ fn backup() -> Link {
         let arbiter = Asker::new(Box::new(Nobody), vm.clone(), waker.clone());
         let mut world = World::new(vm, 2, waker, disks, reporter);
         world.live = false;
-        world.link = Some(link);
+        world.links.add(PeerId(0), link);
         world.arbiter = Some(arbiter);
         let options = PairOptions {
             epoch: Epoch(1),

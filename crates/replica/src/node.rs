@@ -300,6 +300,12 @@ impl<G: Guest> Node<G> {
             (Role::Apprentice(apprentice), Change::Guarded) => Role::Backup(apprentice.into_backup()),
             (Role::Claiming(claiming), Change::Won) => {
                 let epoch = claiming.claim().epoch;
+                // A replica that is alone has nothing more to say to its old peer, and nothing to hear from it.
+                let peer = match &claiming.was {
+                    Was::Primary(primary) => primary.peer(),
+                    Was::Backup(_) => self.options.peer,
+                };
+                self.out.push_back(Action::Drop(peer));
                 self.own(epoch);
                 self.metrics.live_at = Some(now);
                 self.metrics.go_live = now.since(self.metrics.suspected_at.unwrap_or(now));

@@ -491,7 +491,7 @@ impl World {
                     self.bulk_has_room(side, peer);
                 }
             }
-            Action::HangUp(peer) => {
+            Action::HangUp(peer) | Action::Drop(peer) => {
                 if let Some(other) = self.wires.remove(&(side, peer)) {
                     self.wires.remove(&other);
                     if other.0 < self.processes.len() {
