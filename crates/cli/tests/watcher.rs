@@ -2,15 +2,20 @@
 //! of it. The tests stand where the primary does: they start `lockstep watcher` with the descriptors that it
 //! gets from a primary, and watch another process with it.
 
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::UdpSocket;
+use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    recv, send, sendmsg, socketpair,
+};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 /// A process that is watched, its watcher, and who hears of its end.
@@ -19,22 +24,36 @@ struct Scene {
     watcher: Child,
     control: OwnedFd,
     ear: UdpSocket,
+    /// Hears what is sent through the watcher's second socket.
+    other_ear: UdpSocket,
+}
+
+/// A socket that hears, and one that is connected to it.
+fn line() -> (UdpSocket, UdpSocket) {
+    let ear = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mouth = UdpSocket::bind("127.0.0.1:0").unwrap();
+    mouth.connect(ear.local_addr().unwrap()).unwrap();
+    (ear, mouth)
 }
 
 impl Scene {
     /// `command` is watched.
     fn of(command: &mut Command) -> Scene {
         let watched = command.stdin(Stdio::piped()).spawn().unwrap();
-        let ear = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let mouth = UdpSocket::bind("127.0.0.1:0").unwrap();
-        mouth.connect(ear.local_addr().unwrap()).unwrap();
+        let ((ear, mouth), (other_ear, other_mouth)) = (line(), line());
         let kind = SocketType::SEQPACKET;
         let (control, theirs) = socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut along = SendAncillaryBuffer::new(&mut space);
+        let sockets = [mouth.as_fd(), other_mouth.as_fd()];
+        assert!(along.push(SendAncillaryMessage::ScmRights(&sockets)));
+        let word = [IoSlice::new(b"S")];
+        sendmsg(&control, &word, &mut along, SendFlags::NOSIGNAL).unwrap();
         let process = pidfd_open(Pid::from_child(&watched), PidfdFlags::empty()).unwrap();
         let watcher = Command::new(env!("CARGO_BIN_EXE_lockstep"))
             .arg("watcher")
             .stdin(Stdio::from(theirs))
-            .stdout(Stdio::from(OwnedFd::from(mouth)))
+            .stdout(Stdio::null())
             .stderr(Stdio::from(process))
             .spawn()
             .unwrap();
@@ -43,6 +62,7 @@ impl Scene {
             watcher,
             control,
             ear,
+            other_ear,
         }
     }
 
@@ -51,11 +71,20 @@ impl Scene {
         Scene::of(Command::new("cat").stdout(Stdio::null()))
     }
 
-    /// Leaves a datagram, and waits until the watcher keeps it: by then it has looked at the process, too.
+    /// Leaves a datagram for the first socket, and waits until the watcher keeps it: by then it has looked at
+    /// the process, too.
     fn leave(&self, datagram: &[u8]) {
-        send(&self.control, datagram, SendFlags::NOSIGNAL).unwrap();
+        self.leave_for(0, datagram);
+    }
+
+    fn leave_for(&self, socket: u8, datagram: &[u8]) {
+        self.say(&[&[socket], datagram].concat());
         let (_, length) = recv(&self.control, &mut [0; 8][..], RecvFlags::empty()).unwrap();
         assert_eq!(length, 1);
+    }
+
+    fn say(&self, message: &[u8]) {
+        send(&self.control, message, SendFlags::NOSIGNAL).unwrap();
     }
 
     fn signal(&self, signal: Signal) {
@@ -188,10 +217,50 @@ ctypes.CDLL(None).pthread_exit(None)
 fn a_dismissed_watcher_ends_and_tells_nothing() {
     let mut scene = Scene::new();
     scene.leave(b"ended");
-    send(&scene.control, &[0], SendFlags::NOSIGNAL).unwrap();
+    scene.say(&[255]);
     scene.watcher_ends();
     scene.signal(Signal::KILL);
     scene.watched.wait().unwrap();
+    assert!(scene.is_silent());
+}
+
+#[test]
+fn each_peer_is_told_what_was_left_for_it_last() {
+    let mut scene = Scene::new();
+    scene.leave_for(1, b"to the other, early");
+    scene.leave_for(0, b"to the one");
+    scene.leave_for(1, b"to the other");
+    scene.signal(Signal::KILL);
+    assert_eq!(scene.hears(), b"to the one");
+    let mut datagram = [0; 100];
+    let length = scene.other_ear.recv(&mut datagram).unwrap();
+    assert_eq!(&datagram[..length], b"to the other");
+    scene.watcher_ends();
+}
+
+#[test]
+fn a_peer_whose_notice_is_forgotten_is_told_nothing_and_the_other_is() {
+    let mut scene = Scene::new();
+    scene.leave_for(0, b"to the one");
+    scene.leave_for(1, b"to the other");
+    scene.say(&[0]);
+    scene.signal(Signal::KILL);
+    scene.watcher_ends();
+    assert!(scene.is_silent());
+    let mut datagram = [0; 100];
+    let length = scene.other_ear.recv(&mut datagram).unwrap();
+    assert_eq!(&datagram[..length], b"to the other");
+}
+
+#[test]
+fn a_watcher_that_is_told_to_forget_all_tells_nothing() {
+    let mut scene = Scene::new();
+    scene.leave(b"ended");
+    scene.say(&[0]);
+    // A number that no socket has is nobody's.
+    scene.say(&[9, 9]);
+    scene.signal(Signal::KILL);
+    scene.watcher_ends();
     assert!(scene.is_silent());
 }
 
@@ -237,7 +306,7 @@ fn a_watcher_holds_nothing_of_those_who_started_it_and_may_do_nothing_else() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     open.sort();
-    assert_eq!(open, ["0", "1", "2"]);
+    assert_eq!(open, ["0", "1", "2", "3", "4"], "two of them are its sockets");
     assert_eq!(
         std::fs::read_link(format!("{process}/cwd")).unwrap(),
         std::path::Path::new("/")

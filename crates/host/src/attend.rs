@@ -21,7 +21,7 @@ use crate::drive::{Outcome, drive};
 use crate::intake::Intake;
 use crate::limits::BULK_LINK_PATIENCE;
 use crate::pair::{Formed, Half, Pairing, next_message};
-use crate::run::{Build, RunError, watch};
+use crate::run::{Build, FORMED, RunError, watch};
 use crate::spec::{FEATURES, FIRMWARE_PATHS, PairSpec, SetupError, VmSpec};
 use crate::witness::Witness;
 use crate::world_error::WorldError;
@@ -167,7 +167,7 @@ impl Visit<'_> {
             .header
             .as_ref()
             .map_or_else(Vec::new, |header| self.missing(header));
-        let watch = watch(spec.protect.as_ref());
+        let watch = watch(spec.protect.as_ref(), link.datagrams().ok());
         let signals = Signals::catch().map_err(WorldError::Poll)?;
         let mut half = match Half::of_running(&spec, &pair, signals, self.owner, watch) {
             Ok(half) => half,
@@ -233,13 +233,22 @@ impl Visit<'_> {
                         };
                         handshake.handle(clock::now(), event);
                     }
-                    HandshakeAction::Done { start, primary, .. } => {
+                    HandshakeAction::Done {
+                        start,
+                        primary,
+                        backup,
+                    } => {
                         // `Done` comes after `Build` was answered with `Built`.
                         let Some(ready) = ready.take() else {
                             return Err(RunError::Build("it was not asked for".into()));
                         };
                         link.outlast(start.timeout).map_err(WorldError::Poll)?;
-                        let formed = Formed { link, start, primary };
+                        let formed = Formed {
+                            link,
+                            start,
+                            primary,
+                            backup,
+                        };
                         return Ok((ready, formed));
                     }
                     HandshakeAction::Failed(failure) => {
@@ -278,7 +287,7 @@ impl Visit<'_> {
             .map_err(|error| chain(&error))?;
         let pages = u32::try_from(start.header.memory / machine::PAGE as u64).unwrap_or(u32::MAX);
         let waker = half.waker().clone();
-        let mut intake = Intake::new(connection, pages, waker).map_err(|error| error.to_string())?;
+        let mut intake = Intake::new(FORMED, connection, pages, waker).map_err(|error| error.to_string())?;
         self.await_images(&mut intake, half)?;
         let image = |index: usize, name: &ImageId| {
             let came = self.lacks.contains(name).then(|| intake.image(name)).flatten();

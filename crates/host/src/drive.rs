@@ -97,7 +97,7 @@ impl<G: Guest> Driver<G> {
             if order != Order::GoOn {
                 break;
             }
-            let at_once = self.world.has_message();
+            let at_once = self.world.links.has_message();
             next = self.node.slice(clock::now(), &poller.look(at_once));
             self.look_at_sizes();
             if self.look_at_panics() {
@@ -125,7 +125,7 @@ impl<G: Guest> Driver<G> {
         self.ready.clear();
         let has_peer = matches!(
             self.node.role(),
-            RoleName::Primary | RoleName::Apprentice | RoleName::Backup
+            RoleName::Primary | RoleName::Handing | RoleName::Apprentice | RoleName::Backup
         );
         self.ready.extend(poller.wait(timeout, has_peer)?);
         for token in self.world.unread() {
@@ -308,7 +308,7 @@ impl<G: Guest> Driver<G> {
         };
         self.world.reporter.look_at_role(self.node.metrics());
         if ended.is_ok() && !matches!(halt, Some(Halt::Lost(_))) {
-            self.world.say_farewell();
+            self.world.links.say_farewell();
         }
         if halt.is_some() {
             // The other side has heard how this one ends, or is live itself.

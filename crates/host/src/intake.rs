@@ -12,11 +12,13 @@ use link::LinkError;
 use link::bulk::{Connection, Receiver, Record, Shape};
 use machine::{Batch, PageContent};
 use os::wake::Waker;
-use replica::{Bulk, ImageId};
+use replica::{Bulk, ImageId, PeerId};
 
 /// What comes over the bulk link.
 #[derive(Debug)]
 pub struct Intake {
+    /// From whom the clone comes.
+    pub peer: PeerId,
     receiver: Receiver,
     /// The state, as far as it has come.
     state: Vec<u8>,
@@ -25,16 +27,17 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Receives the clone of a guest with so many pages.
+    /// Receives the clone of a guest with so many pages from this peer.
     ///
     /// # Errors
     /// This host gives no more threads or descriptors.
-    pub fn new(connection: Connection, pages: u32, waker: Waker) -> io::Result<Intake> {
+    pub fn new(peer: PeerId, connection: Connection, pages: u32, waker: Waker) -> io::Result<Intake> {
         let shape = Shape {
             page_len: machine::PAGE,
             pages,
         };
         Ok(Intake {
+            peer,
             receiver: Receiver::new(connection, shape, waker)?,
             state: Vec::new(),
             images: BTreeMap::new(),

@@ -21,6 +21,7 @@ pub mod control_socket;
 pub mod drive;
 pub mod intake;
 pub mod limits;
+pub mod links;
 pub mod log_file;
 pub mod needs;
 pub mod net;

@@ -14,16 +14,17 @@ use std::time::Duration;
 use machine::{Boot, Config};
 use replica::{
     Claim, ClaimKind, Epoch, Guest, Handshake, HandshakeAction, HandshakeEvent, Hello, Node, Notice, Options,
-    PairOptions, PeerId, Side, Start, Verdict,
+    PairOptions, Side, Start, Verdict,
 };
 
 pub use meeting::Pairing;
+use meeting::datagrams_at;
 pub(crate) use meeting::next_message;
 
 use crate::drive::{Outcome, drive};
 use crate::owned::Owned;
 use crate::ownership::Ownership;
-use crate::run::{Build, RunError, lock_all, protect_with, watch};
+use crate::run::{Build, FORMED, RunError, lock_all, protect_with, watch};
 use crate::spec::{PairSpec, Ports, SetupError, VmSpec};
 use crate::watch::Watch;
 use crate::witness::Witness;
@@ -52,7 +53,7 @@ pub fn primary<G: Guest>(
     tell: &mut dyn FnMut(&Pairing<'_>),
 ) -> Result<Outcome, RunError> {
     // The watcher gets none of what is opened after this.
-    let watch = Watch::start(pair.watcher(), pair.address);
+    let watch = Watch::start(pair.watcher(), pair.address, None);
     let mut half = Half::open(spec, pair, Side::Primary, watch)?;
     let _entered = spec.enter_sandbox(Some(pair))?;
     half.ports
@@ -90,8 +91,13 @@ pub fn backup<G: Guest>(
     build: Build<'_, G>,
     tell: &mut dyn FnMut(&Pairing<'_>),
 ) -> Result<Outcome, RunError> {
-    let mut half = Half::open(spec, pair, Side::Backup, watch(spec.protect.as_ref()))?;
+    let datagrams = datagrams_at(pair.address);
+    let copy = datagrams.as_ref().and_then(|socket| socket.try_clone().ok());
+    let mut half = Half::open(spec, pair, Side::Backup, watch(spec.protect.as_ref(), copy))?;
     let mut listener = Listener::bind(pair.address, half.security.clone())?;
+    if let Some(datagrams) = datagrams {
+        listener.use_datagrams(datagrams);
+    }
     // The sandbox is entered before the first stranger can call.
     let _entered = spec.enter_sandbox(Some(pair))?;
     half.ports.answer_callers(
@@ -158,6 +164,8 @@ pub(crate) struct Formed {
     pub start: Start,
     /// The process that has the epoch: the primary of the pair.
     pub primary: u128,
+    /// The backup's process.
+    pub backup: u128,
 }
 
 impl<'a> Half<'a> {
@@ -269,13 +277,7 @@ impl<'a> Half<'a> {
                 signals.take() == 0
             };
             let (address, left) = (self.pair.address, pauses.left());
-            let link = connect_from(
-                address,
-                &self.security,
-                self.watch.datagrams(),
-                left,
-                &mut progress,
-            )?;
+            let link = connect_from(address, &self.security, self.watch.socket(), left, &mut progress)?;
             match self.shake_hands(link, &mut built, build) {
                 // The backup may have been stopped just then, and another one may listen there soon: call
                 // again.
@@ -299,7 +301,8 @@ impl<'a> Half<'a> {
             epoch: formed.start.epoch,
             owner: self.owner,
             primary: formed.primary,
-            peer: PeerId(0),
+            backup: formed.backup,
+            peer: FORMED,
             timeout: formed.start.timeout,
             notice: self.notice,
             run: Options {
@@ -331,12 +334,12 @@ impl<'a> Half<'a> {
         world.reporter.introduce(link.peer(), &self.pair.arbiter);
         world.cables.look_for(self.pair.timeout);
         if let Some(protect) = &self.spec.protect {
-            let protection =
-                protect_with(self.spec, protect, self.security, self.owner, config, &self.watch)?;
+            let protection = protect_with(self.spec, protect, self.security, self.owner, config);
             world.protection = Some(protection);
         }
         world.watch = self.watch;
-        world.link = Some(link);
+        world.watch.meet(FORMED, &link);
+        world.links.add(FORMED, link);
         world.owned = Some(Owned {
             epoch: formed.start.epoch,
             owner: formed.primary,
@@ -389,13 +392,22 @@ impl<'a> Half<'a> {
                         };
                         handshake.handle(clock::now(), event);
                     }
-                    HandshakeAction::Done { start, primary, .. } => {
+                    HandshakeAction::Done {
+                        start,
+                        primary,
+                        backup,
+                    } => {
                         // `Done` comes after `Build` was answered with `Built`.
                         let Some((guest, config)) = built.take() else {
                             return Err(RunError::Build("it was not asked for".into()));
                         };
                         link.outlast(start.timeout).map_err(WorldError::Poll)?;
-                        let formed = Formed { link, start, primary };
+                        let formed = Formed {
+                            link,
+                            start,
+                            primary,
+                            backup,
+                        };
                         return Ok((guest, config, formed));
                     }
                     // A half that knows its VM considers none, and one that boots supplies nobody.

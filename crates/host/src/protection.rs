@@ -14,7 +14,7 @@ use link::{Link, LinkError, Security, Token, connect_from};
 use machine::{Boot, PageContent};
 use os::sandbox::{self, Kind};
 use os::wake::Waker;
-use replica::{Bulk, Hello, ImageId, Joined, PeerId};
+use replica::{Bulk, Event, Hello, ImageId, Joined, PeerId};
 
 use crate::limits::{BULK_ROOM_TOLD, PROTECT_PATIENCE};
 
@@ -29,13 +29,12 @@ pub struct Protection {
     security: Security,
     /// The images, of which the other host may lack some.
     boot: Boot,
-    /// The socket for the heartbeats of the links that are made. With a watcher it is the watcher's.
-    datagrams: UdpSocket,
     /// The call that is under way.
     call: Option<Call>,
     /// How many links were made so far; they are numbered by it.
     links: u32,
-    bulk: Option<Outgoing>,
+    /// The process that a call has reached, until it is the backup or will not be; `None`: there is none.
+    newcomer: Option<Newcomer>,
 }
 
 /// A call under way.
@@ -45,7 +44,17 @@ struct Call {
     answer: Receiver<Result<Link, LinkError>>,
 }
 
-/// The bulk link of a clone.
+/// A process on its way to be the backup.
+#[derive(Debug)]
+struct Newcomer {
+    peer: PeerId,
+    /// Where it was called.
+    address: SocketAddr,
+    /// The bulk link to it; `None`: not opened yet.
+    bulk: Option<Outgoing>,
+}
+
+/// A bulk link.
 #[derive(Debug)]
 struct Outgoing {
     sender: Sender,
@@ -71,27 +80,31 @@ impl Protection {
     /// What lets a VM that greets as `me` and was booted from `boot` be protected. The numbers of its links
     /// begin behind `links`.
     #[must_use]
-    pub fn new(me: Hello, security: Security, boot: Boot, datagrams: UdpSocket, links: u32) -> Protection {
+    pub fn new(me: Hello, security: Security, boot: Boot, links: u32) -> Protection {
         Protection {
             me,
             security,
             boot,
-            datagrams,
             call: None,
             links,
-            bulk: None,
+            newcomer: None,
         }
     }
 
-    /// Begins to call the host at `to`.
+    /// Begins to call the host at `to`. The heartbeats of the link go through `datagrams`, since a thread in the
+    /// sandbox can make no such socket.
     ///
     /// # Errors
-    /// A call is under way, or this host gives no more threads; the sentence says which.
-    pub fn call(&mut self, to: SocketAddr, waker: &Waker) -> Result<(), String> {
+    /// A call or a clone is under way, or this host gives no more threads or descriptors; the sentence says
+    /// which.
+    pub fn call(&mut self, to: SocketAddr, datagrams: &UdpSocket, waker: &Waker) -> Result<(), String> {
         if let Some(call) = &self.call {
             return Err(format!("{} is being called already", call.to));
         }
-        let datagrams = self.datagrams.try_clone().map_err(|error| error.to_string())?;
+        if let Some(Newcomer { address, .. }) = &self.newcomer {
+            return Err(is_backup(*address));
+        }
+        let datagrams = datagrams.try_clone().map_err(|error| error.to_string())?;
         let (security, waker) = (self.security.clone(), waker.clone());
         let (answered, answer) = channel();
         let thread = sandbox::try_spawn(Kind::Caller, "protect", move || {
@@ -128,8 +141,14 @@ impl Protection {
         Some(match drawn {
             Ok((link, token)) => {
                 self.links += 1;
+                let peer = PeerId(self.links);
+                self.newcomer = Some(Newcomer {
+                    peer,
+                    address: to,
+                    bulk: None,
+                });
                 let joined = Joined {
-                    peer: PeerId(self.links),
+                    peer,
                     me: self.me.clone(),
                     token: *token.bytes(),
                 };
@@ -139,19 +158,22 @@ impl Protection {
         })
     }
 
-    /// Opens the bulk link to the host at `peer`, and sends it these images first.
+    /// Opens the bulk link to this peer, and sends it these images first.
     ///
     /// # Errors
     /// This host gives no more threads or descriptors.
     pub fn supply(
         &mut self,
-        peer: SocketAddr,
+        peer: PeerId,
         token: [u8; 16],
         images: &[ImageId],
         waker: &Waker,
     ) -> io::Result<()> {
+        let Some(newcomer) = self.newcomer.as_mut().filter(|newcomer| newcomer.peer == peer) else {
+            return Ok(());
+        };
         let token = Token::new(token);
-        let sender = Sender::call(peer, &self.security, token, None, waker.clone())?;
+        let sender = Sender::call(newcomer.address, &self.security, token, None, waker.clone())?;
         let mut unsent = VecDeque::new();
         for image in images {
             let ours = [&self.boot.firmware, &self.boot.kernel, &self.boot.initrd];
@@ -163,13 +185,17 @@ impl Protection {
                 }));
             }
         }
-        self.bulk = Some(Outgoing { sender, unsent });
+        newcomer.bulk = Some(Outgoing { sender, unsent });
         Ok(())
     }
 
-    /// Sends a piece of the clone over the bulk link. What is lost with a broken link is not missed.
-    pub fn send(&mut self, bulk: Bulk) {
-        let Some(outgoing) = &mut self.bulk else { return };
+    /// Sends a piece of the clone over the bulk link to this peer. What is lost with a broken link is not
+    /// missed.
+    pub fn send(&mut self, peer: PeerId, bulk: Bulk) {
+        let newcomer = self.newcomer.as_mut().filter(|newcomer| newcomer.peer == peer);
+        let Some(outgoing) = newcomer.and_then(|newcomer| newcomer.bulk.as_mut()) else {
+            return;
+        };
         match bulk {
             Bulk::Pages(batch) => {
                 let mut pages = Pages::new(0, machine::PAGE, outgoing.sender.buffer());
@@ -198,9 +224,10 @@ impl Protection {
         outgoing.flush();
     }
 
-    /// Bytes that the bulk link takes now, and bytes a second that it sends; `None`: it takes nothing now.
-    pub fn room(&mut self) -> Option<(u64, Option<u64>)> {
-        let outgoing = self.bulk.as_mut()?;
+    /// What the bulk link takes now, for the node; `None`: it takes nothing now.
+    pub fn room(&mut self) -> Option<Event> {
+        let Newcomer { peer, bulk, .. } = self.newcomer.as_mut()?;
+        let outgoing = bulk.as_mut()?;
         outgoing.flush();
         let open = outgoing.sender.phase() == Phase::Open && outgoing.unsent.is_empty();
         let room = outgoing.sender.room();
@@ -208,26 +235,40 @@ impl Protection {
         if !open || (room < BULK_ROOM_TOLD && !outgoing.sender.has_room(BULK_ROOM_TOLD)) {
             return None;
         }
-        Some((room as u64, outgoing.sender.figures().rate))
+        Some(Event::BulkRoom {
+            peer: *peer,
+            bytes: room as u64,
+            rate: outgoing.sender.figures().rate,
+        })
     }
 
-    /// Why the bulk link is over, once.
-    pub fn broken(&mut self) -> Option<LinkError> {
-        self.bulk.as_ref()?.sender.take_error()
+    /// To whom the bulk link has broken, and why, once.
+    pub fn broken(&mut self) -> Option<(PeerId, LinkError)> {
+        let Newcomer { peer, bulk, .. } = self.newcomer.as_mut()?;
+        let error = bulk.as_ref()?.sender.take_error()?;
+        *bulk = None;
+        Some((*peer, error))
     }
 
-    /// Ends the bulk link: the clone has come to its end, or to nothing.
-    pub fn end_bulk(&mut self) {
-        self.bulk = None;
+    /// The clone to this peer, if there is one, has come to its end or to nothing: its bulk link is closed.
+    pub fn end_clone(&mut self, peer: PeerId) {
+        self.newcomer.take_if(|newcomer| newcomer.peer == peer);
     }
 
     /// Is all that was sent over the bulk link with the kernel?
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.bulk
+        self.newcomer
             .as_ref()
+            .and_then(|newcomer| newcomer.bulk.as_ref())
             .is_none_or(|outgoing| outgoing.unsent.is_empty() && outgoing.sender.is_drained())
     }
+}
+
+/// Why no other process can become the backup.
+#[must_use]
+pub fn is_backup(address: SocketAddr) -> String {
+    format!("{address} is its backup already, or is about to be")
 }
 
 impl Outgoing {

@@ -3,7 +3,7 @@
 //!
 //! No thread may start before the sandbox is entered, and no guest before its disks are locked.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 
 use machine::Config;
@@ -24,6 +24,9 @@ use link::{LinkError, Security};
 use os::entropy;
 use os::signals::Signals;
 use os::sys::clock;
+
+/// The name of the link that a process has before its node, if it has one; later links have higher numbers.
+pub(crate) const FORMED: PeerId = PeerId(0);
 
 /// Why a VM did not run, or not to its end.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +94,7 @@ pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> 
     let owner = entropy::random_u128();
     // Before a signal is only noted: whoever does not want to wait for a backup's claim ends this process.
     // The watcher gets none of what is opened after this.
-    let watch = watch(spec.protect.as_ref());
+    let watch = watch(spec.protect.as_ref(), None);
     let (mut ownership, ended, _lock) = reserve(spec, owner)?;
     let signals = Signals::catch().map_err(WorldError::Poll)?;
     let boot = spec.boot()?;
@@ -128,7 +131,7 @@ pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> 
     let timeout_only = protection.is_none_or(|protect| protect.timeout_only);
     let notice = spec.notice(timeout_only, watch.is_there());
     if let (Some(protect), Some(security)) = (protection, security) {
-        world.protection = Some(protect_with(spec, protect, security, owner, &config, &watch)?);
+        world.protection = Some(protect_with(spec, protect, security, owner, &config));
     }
     world.watch = watch;
     if let (Some(epoch), Some(arbiter)) = (epoch, arbiter) {
@@ -150,7 +153,8 @@ pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> 
         epoch,
         owner,
         primary: owner,
-        peer: PeerId(0),
+        backup: 0,
+        peer: FORMED,
         timeout: protection.map_or(replica::limits::TIMEOUT_DEFAULT, |protect| protect.timeout),
         notice,
         run: options,
@@ -170,10 +174,13 @@ fn open_disks(spec: &VmSpec, protection: Option<&ProtectSpec>) -> Result<Vec<Dis
     Ok(disks)
 }
 
-/// The watcher of a process that may get a backup later.
-pub(crate) fn watch(protect: Option<&ProtectSpec>) -> Watch {
+/// The watcher of a process that may get a backup later. `first`: the socket for the heartbeats of the link that
+/// the process begins with.
+pub(crate) fn watch(protect: Option<&ProtectSpec>, first: Option<UdpSocket>) -> Watch {
     let anybody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-    protect.map_or_else(Watch::default, |protect| Watch::start(protect.watcher(), anybody))
+    protect.map_or_else(Watch::default, |protect| {
+        Watch::start(protect.watcher(), anybody, first)
+    })
 }
 
 /// What lets the VM of this process get a backup while it runs.
@@ -183,13 +190,7 @@ pub(crate) fn protect_with(
     security: Security,
     owner: u128,
     config: &Config,
-    watch: &Watch,
-) -> Result<Protection, WorldError> {
-    let anybody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-    let datagrams = match watch.datagrams() {
-        Some(datagrams) => datagrams.try_clone(),
-        None => link::datagrams_to(anybody),
-    };
+) -> Protection {
     let me = Hello {
         vm: spec.name.as_str().to_owned(),
         side: Side::Primary,
@@ -198,14 +199,7 @@ pub(crate) fn protect_with(
         header: Some(VmSpec::header(config)),
         settings: protect.settings.clone(),
     };
-    let boot = config.boot.clone();
-    Ok(Protection::new(
-        me,
-        security,
-        boot,
-        datagrams.map_err(WorldError::Poll)?,
-        0,
-    ))
+    Protection::new(me, security, config.boot.clone(), FORMED.0)
 }
 
 /// What [`reserve`] gives.

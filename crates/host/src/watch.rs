@@ -1,11 +1,15 @@
-//! `Watch`: who tells the backup of a pair when the primary's process has ended, and what the end of this
-//! process proves about its disks.
+//! `Watch`: who tells a process' backup when the process has ended, the sockets through which that is told, and
+//! what the end of the process proves about its disks.
 //!
-//! `pair` starts the watcher (`os::watcher`) before the sandbox is entered; `World` leaves the node's notice
-//! with it, hears what it says, and dismisses it when there is nothing more to tell. A pair without a watcher
-//! is as safe and slower: the backup then waits for the end of the lease. So nothing here may end a replica.
+//! `pair` and `run` start the watcher (`os::watcher`) before the sandbox is entered; `World` leaves the node's
+//! notices with it, one for each link, hears what it says, and dismisses it when there is nothing more to tell.
+//! A notice must come from where the link's heartbeats come from, so each link that may need one has a socket
+//! of which the watcher has a copy. These sockets are made before the sandbox too: in it no thread may make one.
+//!
+//! A pair without a watcher is as safe and slower: the backup then waits for the end of the lease. So nothing
+//! here may end a replica.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::process::CommandExt;
@@ -15,41 +19,70 @@ use std::process::Command;
 use link::{Link, datagrams_to};
 use os::poll::{Interest, Poller, Token};
 use os::watcher::{Said, Watcher};
+use replica::PeerId;
 use report::{Happening, Reporter};
+use rustix::net::getsockname;
 
-/// The watcher of this process, if it has one.
+use crate::limits::LINKS_MAX;
+
+/// The watcher of this process, if it has one, and the sockets for heartbeats.
 #[derive(Debug, Default)]
 pub struct Watch {
     watcher: Option<Watcher>,
     /// Why there is no watcher though there should be one, until that is told.
     trouble: Option<String>,
-    /// The socket through which both this process and its watcher speak to the backup.
-    datagrams: Option<UdpSocket>,
+    /// The watcher knows each by its place here.
+    mouths: Vec<Mouth>,
+}
+
+/// A socket for the heartbeats of one link at a time, of which the watcher has a copy.
+#[derive(Debug)]
+struct Mouth {
+    socket: UdpSocket,
+    /// Whose link uses the socket; `None`: it is free.
+    peer: Option<PeerId>,
 }
 
 impl Watch {
-    /// Starts `program`, with its arguments, as the watcher of a primary whose backup is there: in the first
-    /// moments of the primary's process. Without a program there is no watcher.
+    /// Makes the sockets for links to hosts with addresses of the kind of `peer`, and starts `program`, with its
+    /// arguments, as the watcher of this process: in the first moments of the process. Without a program there
+    /// is no watcher. `first`: the socket of a link that is there already, or is about to come.
     #[must_use]
-    pub fn start(program: &[OsString], backup: SocketAddr) -> Watch {
+    pub fn start(program: &[OsString], peer: SocketAddr, first: Option<UdpSocket>) -> Watch {
         let mut watch = Watch::default();
-        let Some((name, arguments)) = program.split_first() else {
-            return watch;
-        };
-        match start(name, arguments, backup) {
-            Ok((watcher, datagrams)) => {
-                watch.watcher = Some(watcher);
-                watch.datagrams = Some(datagrams);
+        let made = (usize::from(first.is_some())..LINKS_MAX).map(|_| datagrams_to(peer));
+        let sockets: io::Result<Vec<UdpSocket>> = first.into_iter().map(Ok).chain(made).collect();
+        match sockets {
+            Ok(sockets) => {
+                match start(program, &sockets) {
+                    Ok(watcher) => watch.watcher = watcher,
+                    Err(error) => watch.trouble = Some(format!("no watcher can be started: {error}")),
+                }
+                let mouths = sockets.into_iter().map(|socket| Mouth { socket, peer: None });
+                watch.mouths.extend(mouths);
             }
-            Err(error) => watch.trouble = Some(format!("no watcher can be started: {error}")),
+            Err(error) => watch.trouble = Some(format!("no sockets for a watcher: {error}")),
         }
         watch
     }
 
-    /// The socket for heartbeats of which the watcher has a copy.
+    /// A socket for the heartbeats of one more link; `None`: all are in use, or there are none.
     #[must_use]
-    pub fn datagrams(&self) -> Option<&UdpSocket> {
-        self.datagrams.as_ref()
+    pub fn socket(&self) -> Option<&UdpSocket> {
+        let free = self.mouths.iter().find(|mouth| mouth.peer.is_none())?;
+        Some(&free.socket)
+    }
+
+    /// A link to this peer is there. If its heartbeats go through one of the sockets here, no other link may use
+    /// that one until the peer is forgotten.
+    pub fn meet(&mut self, peer: PeerId, link: &Link) {
+        let Ok(ours) = getsockname(link.heartbeats_fd()) else {
+            return;
+        };
+        let uses = |mouth: &&mut Mouth| getsockname(&mouth.socket).is_ok_and(|address| address == ours);
+        if let Some(mouth) = self.mouths.iter_mut().find(uses) {
+            mouth.peer = Some(peer);
+        }
     }
 
     /// Is there a watcher?
@@ -72,14 +105,34 @@ impl Watch {
         }
     }
 
-    /// Leaves the node's notice with the watcher, sealed for the session of this link.
-    pub fn leave(&mut self, notice: &[u8], link: Option<&mut Link>) {
-        if let (Some(watcher), Some(link)) = (&mut self.watcher, link)
-            && let Err(error) = watcher.leave(&link.heartbeats().seal_last(notice))
+    /// Leaves a notice for this peer with the watcher, sealed for the session of their link.
+    pub fn leave(&mut self, peer: PeerId, sealed: &[u8]) {
+        if let Some(number) = self.number(peer)
+            && let Some(watcher) = &mut self.watcher
+            && let Err(error) = watcher.leave(number, sealed)
         {
             // The watcher has ended, which `hear` tells.
             tracing::debug!("no notice left: {error}");
         }
+    }
+
+    /// There is nothing more to tell this peer, whose link is closed: another one may use its socket.
+    pub fn forget(&mut self, peer: PeerId) {
+        if let Some(number) = self.number(peer)
+            && let Some(watcher) = &mut self.watcher
+            && let Err(error) = watcher.forget(number)
+        {
+            tracing::debug!("no notice forgotten: {error}");
+        }
+        for mouth in self.mouths.iter_mut().filter(|mouth| mouth.peer == Some(peer)) {
+            mouth.peer = None;
+        }
+    }
+
+    /// The number by which the watcher knows the socket of the link to this peer.
+    fn number(&self, peer: PeerId) -> Option<u8> {
+        let index = self.mouths.iter().position(|mouth| mouth.peer == Some(peer))?;
+        u8::try_from(index).ok()
     }
 
     /// Hears what the watcher says.
@@ -116,12 +169,14 @@ impl Watch {
     }
 }
 
-fn start(name: &OsStr, arguments: &[OsString], backup: SocketAddr) -> io::Result<(Watcher, UdpSocket)> {
+fn start(program: &[OsString], sockets: &[UdpSocket]) -> io::Result<Option<Watcher>> {
+    let Some((name, arguments)) = program.split_first() else {
+        return Ok(None);
+    };
     let mut command = Command::new(name);
     // `ps` and `pgrep` show this program by its name, and tell this process from the one it watches.
     command.arg0("lockstep").args(arguments);
-    let datagrams = datagrams_to(backup)?;
-    Ok((Watcher::start(command, &datagrams)?, datagrams))
+    Watcher::start(command, sockets).map(Some)
 }
 
 /// File systems on which a process ends no sooner than its writes do: a thread that writes a file there waits
@@ -161,8 +216,10 @@ mod tests {
     #[test]
     fn a_watcher_that_cannot_be_started_is_none() {
         let backup = ([127, 0, 0, 1], 1).into();
-        assert!(!Watch::start(&[], backup).is_there());
-        let watch = Watch::start(&["/nowhere/at/all".into()], backup);
+        let watch = Watch::start(&[], backup, None);
+        assert!(!watch.is_there() && watch.trouble.is_none());
+        assert_eq!(watch.mouths.len(), LINKS_MAX);
+        let watch = Watch::start(&["/nowhere/at/all".into()], backup, None);
         assert!(!watch.is_there() && watch.trouble.is_some());
     }
 }

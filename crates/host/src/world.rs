@@ -11,12 +11,13 @@ mod joining;
 use std::io;
 
 use machine::Input;
-use replica::{Action, Epoch, Event, Halt, News, PeerId, Shown, Time, VmName};
+use replica::{Action, Epoch, Event, Halt, News, Shown, Time, VmName};
 
 use crate::cables::Cables;
 use crate::control_socket::ControlSocket;
 use crate::intake::Intake;
 use crate::limits::DISK_LOOK_EVERY;
+use crate::links::{Ears, Links};
 use crate::log_file::LogFile;
 use crate::net::Announcer;
 use crate::operator::Operator;
@@ -27,21 +28,17 @@ use crate::world_error::WorldError;
 use arbiter::Asker;
 use console::Consoles;
 use disk::{Completion, DiskPool, Holder};
-use link::{Heartbeats, Link, LinkError, Traffic};
-use os::limits::{BATCH_MAX, LAST_WORDS_PATIENCE};
+use os::entropy;
 use os::poll::{Interest, Poller, Token};
 use os::signals::Signals;
 use os::sys::clock;
 use os::wake::Waker;
-use os::{entropy, error};
 use report::{Happening, OnPanic, Outside, Reporter, Wish};
 
-/// Tokens of the sources that are not network ports; the ports' tokens follow (`cables`).
+/// Tokens of the sources that are neither network ports nor links, whose tokens follow (`cables`, `links`).
 const WAKER: Token = Token(0);
-const LINK: Token = Token(1);
-const HEARTBEATS: Token = Token(2);
-const SIGNALS: Token = Token(3);
-const WATCHER: Token = Token(4);
+const SIGNALS: Token = Token(1);
+const WATCHER: Token = Token(2);
 
 /// Everything around a node. What a command does not need stays empty.
 #[derive(Debug)]
@@ -52,10 +49,8 @@ pub struct World {
     pub owner: u128,
     /// Wakes the guest thread; the threads that work for it have copies.
     pub waker: Waker,
-    /// The connection to the peer; `None`: the VM runs alone, or the connection is gone.
-    pub link: Option<Link>,
-    /// The name of that connection.
-    peer: PeerId,
+    /// The connections to other replicas.
+    pub links: Links,
     /// What lets a live VM get a backup; `None`: it cannot.
     pub protection: Option<Protection>,
     /// What an apprentice gets over the bulk link; `None`: this process is none.
@@ -84,12 +79,6 @@ pub struct World {
     pub owned: Option<Owned>,
     /// When the guest's addresses are announced after a takeover.
     announcer: Announcer,
-    /// Has the link bytes that the kernel did not take? Then the poller also waits until it takes some.
-    link_stuck: bool,
-    /// Were messages queued at the link and not handed to the kernel yet?
-    link_dirty: bool,
-    /// Traffic of links that are gone.
-    past: Traffic,
     /// What the operator has asked for so far.
     operator: Operator,
     /// What is done about a guest whose kernel has panicked.
@@ -98,10 +87,8 @@ pub struct World {
     sizes_due: Time,
     /// News of the VM's protection that were not told yet, each with the address of the other side.
     pub news: Vec<(News, Option<String>)>,
-    /// Who tells the other side when this process has ended.
+    /// Who tells the other sides when this process has ended.
     pub watch: Watch,
-    /// A backup's heartbeats after its link is gone: the notice that the primary has died comes among them.
-    left: Option<Heartbeats>,
     /// The callers of `lockstep status` and its like; `None`: nobody can call. Dropped last: callers see then
     /// that all is over.
     pub control: Option<ControlSocket>,
@@ -126,8 +113,7 @@ impl World {
             vm,
             owner,
             waker,
-            link: None,
-            peer: PeerId(0),
+            links: Links::default(),
             protection: None,
             intake: None,
             is_fed: false,
@@ -142,15 +128,11 @@ impl World {
             epoch: Epoch(0),
             owned: None,
             announcer: Announcer::default(),
-            link_stuck: false,
-            link_dirty: false,
-            past: Traffic::default(),
             operator: Operator::default(),
             on_panic: OnPanic::default(),
             sizes_due: clock::now().after(DISK_LOOK_EVERY),
             news: Vec::new(),
             watch: Watch::default(),
-            left: None,
             control: None,
         }
     }
@@ -165,10 +147,7 @@ impl World {
             poller.add(signals, SIGNALS, Interest::Read)?;
         }
         self.watch.register(poller, WATCHER, &mut self.reporter)?;
-        if let Some(link) = &self.link {
-            poller.add(link, LINK, Interest::Read)?;
-            poller.add(&link.heartbeats_fd(), HEARTBEATS, Interest::Read)?;
-        }
+        self.links.register(poller)?;
         if self.live {
             self.cables.go_live(self.epoch, poller)?;
         } else {
@@ -183,6 +162,7 @@ impl World {
         [
             self.announcer.deadline(),
             self.cables.deadline(),
+            self.links.deadline(),
             self.reporter.deadline(),
             (self.live && !self.disks.is_empty()).then_some(self.sizes_due),
         ]
@@ -191,8 +171,8 @@ impl World {
         .min()
     }
 
-    /// Does what is due by the clock: announcements, what the ports do by themselves, and news of them for
-    /// the node.
+    /// Does what is due by the clock: announcements, what links and ports do by themselves, and news of the
+    /// ports for the node.
     ///
     /// # Errors
     /// A port cannot be waited for.
@@ -204,6 +184,7 @@ impl World {
         if self.announcer.is_due(now) {
             self.cables.announce();
         }
+        self.links.on_time(now);
         self.cables.on_time(now, poller)?;
         if let Some(event) = self.cables.news(now) {
             handle(event);
@@ -211,21 +192,11 @@ impl World {
         Ok(())
     }
 
-    /// Bytes on the wire of all links.
-    #[must_use]
-    pub fn traffic(&self) -> Traffic {
-        let now = self.link.as_ref().map(Link::traffic).unwrap_or_default();
-        Traffic {
-            sent: self.past.sent + now.sent,
-            received: self.past.received + now.received,
-        }
-    }
-
     /// What the world has counted, for the figures.
     #[must_use]
     pub fn outside(&self) -> Outside {
         Outside {
-            traffic: self.traffic(),
+            traffic: self.links.traffic(),
             console_bytes_lost: self.consoles.lost(),
         }
     }
@@ -241,8 +212,17 @@ impl World {
         handle: &mut dyn FnMut(Event),
     ) -> Result<Order, WorldError> {
         match token {
-            LINK => self.read_link(poller, handle)?,
-            HEARTBEATS => self.read_heartbeats(handle),
+            link if Links::owns(link) => {
+                let reporter = &mut self.reporter;
+                self.links.read(
+                    link,
+                    &mut Ears {
+                        poller,
+                        reporter,
+                        handle,
+                    },
+                )?;
+            }
             WAKER => return self.on_wake(poller, handle),
             WATCHER => self.watch.hear(poller, WATCHER, &mut self.reporter)?,
             SIGNALS => {
@@ -258,47 +238,12 @@ impl World {
         Ok(Order::GoOn)
     }
 
-    /// Is a message of the peer in this process already? One read may bring more messages than a batch takes.
-    /// The kernel knows nothing of the rest, so it wakes nobody for it.
-    #[must_use]
-    pub fn has_message(&self) -> bool {
-        self.link.as_ref().is_some_and(Link::has_message)
-    }
-
     /// The sources, the guest's ports among them, that have something in this process's buffers: to be taken
     /// although the kernel does not call.
     pub fn unread(&self) -> impl Iterator<Item = Token> {
-        let link = self.has_message().then_some(LINK);
         let bulk = self.intake.as_ref().is_some_and(Intake::has_record);
         let bulk = bulk.then_some(WAKER);
-        link.into_iter().chain(bulk).chain(self.cables.unread())
-    }
-
-    fn read_link(&mut self, poller: &Poller, handle: &mut dyn FnMut(Event)) -> Result<(), WorldError> {
-        for _ in 0..BATCH_MAX {
-            let Some(link) = &mut self.link else { return Ok(()) };
-            match link.receive() {
-                Ok(Some(message)) => handle(Event::Peer(self.peer, message)),
-                Ok(None) => break,
-                Err(error) => {
-                    self.lose_link(&error, poller, handle);
-                    return Ok(());
-                }
-            }
-        }
-        if self.link_stuck {
-            self.flush_link(poller, handle)?;
-        }
-        Ok(())
-    }
-
-    fn read_heartbeats(&mut self, handle: &mut dyn FnMut(Event)) {
-        for _ in 0..BATCH_MAX {
-            let source = self.link.as_mut().map(Link::heartbeats).or(self.left.as_mut());
-            let beat = source.and_then(Heartbeats::receive);
-            let Some(beat) = beat else { return };
-            handle(Event::Heartbeat(self.peer, beat));
-        }
+        self.links.unread().chain(bulk).chain(self.cables.unread())
     }
 
     fn on_wake(&mut self, poller: &Poller, handle: &mut dyn FnMut(Event)) -> Result<Order, WorldError> {
@@ -333,32 +278,6 @@ impl World {
         Ok(Order::GoOn)
     }
 
-    /// Closes a link that has failed, and tells the node and the operator.
-    fn lose_link(&mut self, error: &LinkError, poller: &Poller, handle: &mut dyn FnMut(Event)) {
-        let reason = error::chain(error);
-        self.left = self
-            .drop_link(poller)
-            .filter(|_| !self.live)
-            .map(Heartbeats::from);
-        self.reporter.lost_link(reason);
-        handle(Event::LinkLost(self.peer));
-    }
-
-    /// Takes the link away and keeps the count of its traffic.
-    fn drop_link(&mut self, poller: &Poller) -> Option<Link> {
-        if self.live
-            && let Some(link) = &self.link
-        {
-            // The watcher, and the next link, have the same socket behind descriptors of their own.
-            let removed = poller.remove(&link.heartbeats_fd());
-            removed.unwrap_or_else(|error| tracing::debug!("heartbeats were not waited for: {error}"));
-        }
-        self.past = self.traffic();
-        self.link_stuck = false;
-        self.link_dirty = false;
-        self.link.take()
-    }
-
     /// Does one action. Actions take effect in the order of the calls. Messages in a row are collected and
     /// written together, because a system call for each costs more than they do; so before the first of them
     /// leaves, what was shown is flushed, and before the next action that is no message, they are.
@@ -371,22 +290,44 @@ impl World {
         poller: &Poller,
         handle: &mut dyn FnMut(Event),
     ) -> Result<Order, WorldError> {
-        if self.link_dirty && !matches!(action, Action::Send(..)) {
-            self.flush_link(poller, handle)?;
+        // What is queued for a peer that is dropped does not leave.
+        if self.links.is_dirty() && !matches!(action, Action::Send(..) | Action::Drop(_)) {
+            self.flush_links(poller, handle)?;
         }
         match action {
-            Action::Send(_, message) => self.send(&message, poller, handle)?,
-            Action::Heartbeat(_, beat) => {
-                self.link
-                    .iter_mut()
-                    .for_each(|link| link.heartbeats().send(&beat));
+            Action::Send(peer, message) => {
+                if !self.links.is_dirty() {
+                    // What was shown before this message was written must have left before it.
+                    self.cables.flush(poller)?;
+                }
+                let reporter = &mut self.reporter;
+                self.links.send(
+                    peer,
+                    &message,
+                    &mut Ears {
+                        poller,
+                        reporter,
+                        handle,
+                    },
+                );
             }
-            Action::Notice(_, notice) => self.watch.leave(&notice, self.link.as_mut()),
-            Action::Check(..)
-            | Action::Supply { .. }
-            | Action::Bulk(..)
-            | Action::HangUp(_)
-            | Action::Tell(_) => self.carry_out_for_clone(action, poller, handle),
+            Action::Heartbeat(peer, beat) => self.links.beat(peer, &beat),
+            Action::Notice(peer, notice) => {
+                if let Some(sealed) = self.links.seal_last(peer, &notice) {
+                    self.watch.leave(peer, &sealed);
+                }
+            }
+            Action::HangUp(peer) => {
+                self.links.hang_up(peer, poller)?;
+                self.part_from(peer);
+            }
+            Action::Drop(peer) => {
+                self.links.close(peer, poller);
+                self.part_from(peer);
+            }
+            Action::Check(..) | Action::Supply { .. } | Action::Bulk(..) | Action::Tell(_) => {
+                self.carry_out_for_clone(action, handle);
+            }
             Action::Release(shown) => self.show(shown),
             Action::Entropy { bytes } => handle(Event::Input(entropy::answer(bytes))),
             Action::Disk(request) => self.disks.submit(request),
@@ -402,25 +343,13 @@ impl World {
                 }
             }
             Action::GoLive(epoch) => self.go_live(epoch, poller)?,
+            Action::StandBy { owner, epoch, .. } => self.stand_by(owner, epoch, poller)?,
             Action::Halt(halt) => {
                 self.settle(poller, handle)?;
                 return Ok(Order::Halt(halt));
             }
         }
         Ok(Order::GoOn)
-    }
-
-    fn send(&mut self, message: &[u8], poller: &Poller, handle: &mut dyn FnMut(Event)) -> io::Result<()> {
-        if !self.link_dirty {
-            // What was shown before this message was written must have left before it.
-            self.cables.flush(poller)?;
-        }
-        let Some(link) = &mut self.link else { return Ok(()) };
-        match link.send(message) {
-            Ok(()) => self.link_dirty = true,
-            Err(error) => self.lose_link(&error, poller, handle),
-        }
-        Ok(())
     }
 
     /// Shows an output to the world; nobody waits until it is seen.
@@ -446,55 +375,40 @@ impl World {
             self.cables.go_live(epoch, poller)?;
             self.announcer.begin(clock::now());
         }
-        // A replica that is live alone has nothing more to say to its old peer, and nothing to hear from it.
-        drop(self.drop_link(poller));
-        self.left = None;
-        if self.protection.is_none() {
-            self.watch.dismiss();
-        }
         Ok(())
+    }
+
+    /// The process `owner` shows the guest from here on, in this epoch, and this one is its backup.
+    fn stand_by(&mut self, owner: u128, epoch: Epoch, poller: &Poller) -> io::Result<()> {
+        self.live = false;
+        let holder = Holder {
+            vm: self.vm.clone(),
+            epoch,
+            owner,
+        };
+        self.disks.stand_by(&holder);
+        self.owned = Some(holder.into());
+        self.cables.stand_by(poller)
     }
 
     /// Hands the kernel everything that is still in this process's buffers, in order. Call when `poll` gave
     /// nothing.
     ///
     /// # Errors
-    /// The poller cannot be told what to wait for. What the link says is an event, not an error.
+    /// The poller cannot be told what to wait for. What a link says is an event, not an error.
     pub fn settle(&mut self, poller: &Poller, handle: &mut dyn FnMut(Event)) -> io::Result<()> {
-        if self.link_dirty {
-            self.flush_link(poller, handle)?;
+        if self.links.is_dirty() {
+            self.flush_links(poller, handle)?;
         }
         self.cables.flush(poller)
     }
 
-    /// Hands the kernel the queued messages. If it does not take all, the poller says when it takes more.
-    fn flush_link(&mut self, poller: &Poller, handle: &mut dyn FnMut(Event)) -> io::Result<()> {
-        self.link_dirty = false;
-        let Some(link) = &mut self.link else { return Ok(()) };
-        let stuck = match link.flush() {
-            Ok(all) => !all,
-            Err(error) => {
-                self.lose_link(&error, poller, handle);
-                return Ok(());
-            }
-        };
-        if stuck != std::mem::replace(&mut self.link_stuck, stuck) {
-            let interest = if stuck {
-                Interest::ReadWrite
-            } else {
-                Interest::Read
-            };
-            poller.modify(link, LINK, interest)?;
-        }
-        Ok(())
-    }
-
-    /// Says the last words to the peer, for instance that the guest is off (FT 3.3-a).
-    pub fn say_farewell(&mut self) {
-        if let Some(link) = &mut self.link
-            && let Err(error) = link.drain(LAST_WORDS_PATIENCE)
-        {
-            tracing::debug!("the peer did not hear the last words: {}", error::chain(&error));
-        }
+    fn flush_links(&mut self, poller: &Poller, handle: &mut dyn FnMut(Event)) -> io::Result<()> {
+        let reporter = &mut self.reporter;
+        self.links.flush(&mut Ears {
+            poller,
+            reporter,
+            handle,
+        })
     }
 }

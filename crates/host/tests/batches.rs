@@ -59,12 +59,13 @@ fn backup() -> Link {
         let arbiter = Asker::new(Box::new(Nobody), vm.clone(), waker.clone());
         let mut world = World::new(vm, 2, waker, disks, reporter);
         world.live = false;
-        world.link = Some(link);
+        world.links.add(PeerId(0), link);
         world.arbiter = Some(arbiter);
         let options = PairOptions {
             epoch: Epoch(1),
             owner: 2,
             primary: 1,
+            backup: 2,
             peer: PeerId(0),
             timeout: Span::from_ms(5_000),
             notice: Notice::TimeoutOnly,

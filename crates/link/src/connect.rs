@@ -62,7 +62,8 @@ pub fn datagrams_to(peer: SocketAddr) -> io::Result<UdpSocket> {
 }
 
 /// Calls `peer` until it answers or `patience` is over. The heartbeats go through `datagrams` if there is
-/// such a socket, of which somebody else may have a copy: both then speak from one port to one peer.
+/// such a socket, of which somebody else may have a copy: both then speak from one port to one peer. No other
+/// link may use it as long as this one is there.
 /// `progress` is told of each failed attempt; the search ends when it says `false`.
 ///
 /// # Errors

@@ -40,8 +40,8 @@ pub enum Party {
 }
 
 impl Heartbeats {
-    /// Speaks with `peer` alone. `session` is the secret or random string that both ends of the link agreed
-    /// on.
+    /// Speaks with `peer` alone, through a socket that no other link uses: a socket has one peer at a time.
+    /// `session` is the secret or random string that both ends of the link agreed on.
     pub(super) fn new(
         socket: UdpSocket,
         peer: SocketAddr,
@@ -87,6 +87,14 @@ impl Heartbeats {
     #[must_use]
     pub fn seal_last(&self, payload: &[u8]) -> Vec<u8> {
         self.seal(LAST, payload)
+    }
+
+    /// Another descriptor of the socket.
+    ///
+    /// # Errors
+    /// The host gives no more descriptors.
+    pub fn datagrams(&self) -> io::Result<UdpSocket> {
+        self.socket.try_clone()
     }
 
     fn seal(&self, counter: u64, payload: &[u8]) -> Vec<u8> {

@@ -26,7 +26,7 @@ mod noise;
 mod talk;
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 
 pub use bulk::token::{Token, Tokens};
@@ -170,6 +170,14 @@ impl Link {
     #[must_use]
     pub fn heartbeats_fd(&self) -> BorrowedFd<'_> {
         self.heartbeats.as_fd()
+    }
+
+    /// Another descriptor of the socket of the heartbeats, for somebody else who is to speak through it.
+    ///
+    /// # Errors
+    /// The host gives no more descriptors.
+    pub fn datagrams(&self) -> io::Result<UdpSocket> {
+        self.heartbeats.datagrams()
     }
 
     /// Bytes on the wire so far, without heartbeats.

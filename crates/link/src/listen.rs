@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use replica::Time;
@@ -56,6 +56,8 @@ pub struct Listener {
     security: Security,
     /// Tokens of the bulk links that may come.
     tokens: Tokens,
+    /// The socket for the heartbeats of the main link that is taken; `None`: one is made for it.
+    datagrams: Option<UdpSocket>,
     /// Handshakes with all callers, in the order of their arrival.
     callers: Vec<NoiseHandshake>,
     refusals: Refusals,
@@ -81,6 +83,7 @@ impl Listener {
             address,
             security,
             tokens: Tokens::default(),
+            datagrams: None,
             callers: Vec::new(),
             refusals: Refusals::default(),
             short_until: None,
@@ -98,6 +101,12 @@ impl Listener {
     #[must_use]
     pub fn tokens(&self) -> Tokens {
         self.tokens.clone()
+    }
+
+    /// Has the heartbeats of a main link go through this socket, of which somebody else may have a copy. Only
+    /// one main link at a time may be kept then.
+    pub fn use_datagrams(&mut self, datagrams: UdpSocket) {
+        self.datagrams = Some(datagrams);
     }
 
     /// Blocks until a peer with the same key has called for a main link. Others are shown to `progress` and
@@ -228,6 +237,8 @@ impl Listener {
             Ok(caller) => caller,
             Err(error) => return self.refusals.tell(&error, progress),
         };
+        let copy = self.datagrams.as_ref().and_then(|socket| socket.try_clone().ok());
+        caller.use_datagrams(copy);
         // The handshake sends its greeting now, and reads what the caller says at its next turn.
         match caller.greet() {
             Ok(()) => self.callers.push(caller),

@@ -30,9 +30,11 @@ pub const STDERR_BACKLOG_MAX: usize = 256 << 10;
 /// standard error, the file of events.
 pub const LAST_WORDS_PATIENCE: Duration = Duration::from_secs(1);
 
+/// Most sockets that a watcher is given when it is started, and so most datagrams that it keeps.
+pub const WATCHED_SOCKETS_MAX: usize = 4;
 /// Longest datagram that can be left with a watcher.
 pub const NOTICE_LEN_MAX: usize = 2048;
-/// Pauses before each attempt of a watcher to send its datagram: one may be lost, and an outage be short. The
+/// Pauses before each attempt of a watcher to send its datagrams: one may be lost, and an outage be short. The
 /// watcher ends after the last one.
 pub const NOTICE_PAUSES: [Duration; 6] = [
     Duration::ZERO,

@@ -40,6 +40,8 @@ pub enum Interest {
     Read,
     /// Bytes to read, or room to write.
     ReadWrite,
+    /// Room to write.
+    Write,
 }
 
 impl Interest {
@@ -48,6 +50,7 @@ impl Interest {
             Interest::Nothing => EventFlags::empty(),
             Interest::Read => EventFlags::IN,
             Interest::ReadWrite => EventFlags::IN | EventFlags::OUT,
+            Interest::Write => EventFlags::OUT,
         }
     }
 }

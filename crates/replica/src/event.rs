@@ -226,6 +226,9 @@ pub enum Action {
     Bulk(PeerId, Bulk),
     /// Close the links to this peer, once what was sent has left. No event of it means anything any more.
     HangUp(PeerId),
+    /// Close the links to this peer at once; what is queued for it is not sent, and no event of it means
+    /// anything any more.
+    Drop(PeerId),
     /// Tell whoever looks after the VM. Nothing depends on it.
     Tell(News),
     /// This replica is live from here on: become the writer of the disks under this epoch, then
@@ -261,9 +264,25 @@ pub enum News {
     /// The other side is live from here on, and this one is its backup, as the operator wanted.
     HandedOver(PeerId),
     /// The VM stays here, though the operator wanted it to be handed over; the sentence says why.
-    NotHandedOver(String),
+    NotHandedOver(PeerId, String),
     /// The backup does not answer, and the arbiter neither: the VM keeps its backup for now.
     NotDismissed(PeerId),
+}
+
+impl News {
+    /// Whom the news are about.
+    #[must_use]
+    pub fn peer(&self) -> PeerId {
+        match self {
+            News::Cloning(peer, _)
+            | News::Abandoned(peer, _)
+            | News::Guarded(peer)
+            | News::Dismissed(peer)
+            | News::NotDismissed(peer)
+            | News::HandedOver(peer)
+            | News::NotHandedOver(peer, _) => *peer,
+        }
+    }
 }
 
 /// How far a process is on its way to be the backup.

@@ -328,6 +328,12 @@ impl<G: Guest> Node<G> {
             // It goes live once the heir has answered it: until then the heir may have claimed the next epoch.
             self.have(epoch);
         } else {
+            // A replica that is alone has nothing more to say to its old peer, and nothing to hear from it.
+            let peer = match &claiming.was {
+                Was::Primary(primary) => primary.peer(),
+                Was::Backup(_) => self.options.peer,
+            };
+            self.out.push_back(Action::Drop(peer));
             self.own(epoch);
         }
         self.metrics.live_at = Some(now);

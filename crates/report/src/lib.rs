@@ -301,7 +301,7 @@ impl Reporter {
                 peer,
                 epoch: metrics.epoch.0,
             },
-            News::NotHandedOver(why) => Happening::NotHandedOver { why: why.clone() },
+            News::NotHandedOver(_, why) => Happening::NotHandedOver { why: why.clone() },
             News::Guarded(_) => {
                 self.peer.clone_from(&peer);
                 let clone = metrics.clone.unwrap_or_default();

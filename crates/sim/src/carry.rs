@@ -105,6 +105,7 @@ impl<G: Subject> World<G> {
             | Action::Supply { .. }
             | Action::HangUp(_)
             | Action::StandBy { .. }
+            | Action::Drop(_)
             | Action::Tell(_) => Ok(()),
             // Not an output: it comes back only through the log, and a process whose lease is over does no
             // harm.
@@ -264,6 +265,7 @@ impl<G: Subject> World<G> {
             Action::Supply { peer, .. } => self.open_bulk(who, peer),
             Action::Bulk(peer, bulk) => self.send_bulk(who, peer, bulk),
             Action::HangUp(peer) => self.hang_up(who, peer),
+            Action::Drop(peer) => self.drop_links(who, peer),
             Action::Tell(news) => self.on_news(who, &news),
             Action::Append(bytes) => self.processes[who].file.extend_from_slice(&bytes),
             Action::Release(shown) => self.show(who, shown.into()),

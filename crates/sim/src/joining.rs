@@ -279,6 +279,16 @@ impl<G: Subject> World<G> {
 
     /// A process closes its links to a peer, once what it sent has left.
     pub(crate) fn hang_up(&mut self, who: ProcessId, peer: PeerId) {
+        self.close_links(who, peer, |_, under_way| under_way);
+    }
+
+    /// A process closes its links to a peer at once: what is under way may be lost.
+    pub(crate) fn drop_links(&mut self, who: ProcessId, peer: PeerId) {
+        self.close_links(who, peer, |world, under_way| world.random.below(under_way + 1));
+    }
+
+    /// A process closes its links to a peer. `kept`: how many of the messages under way arrive.
+    fn close_links(&mut self, who: ProcessId, peer: PeerId, kept: fn(&mut World<G>, u64) -> u64) {
         let Some(wire) = self.processes[who].wires.get_mut(peer.0 as usize) else {
             return;
         };
@@ -286,7 +296,8 @@ impl<G: Subject> World<G> {
         for link in [Some(wire.link), wire.bulk].into_iter().flatten() {
             let other = self.network.other_end(link, who);
             let under_way = self.network.under_way(link, other);
-            self.close_link(link, other, under_way, Some(Span::from_us(100)));
+            let kept = kept(self, under_way);
+            self.close_link(link, other, kept, Some(Span::from_us(100)));
             self.close_link(link, who, 0, None);
         }
     }

@@ -24,6 +24,7 @@ pub fn action(action: &Action) -> String {
         Action::Supply { images, .. } => format!("< open the bulk link, {} images", images.len()),
         Action::Bulk(_, bulk) => format!("< bulk {}", self::bulk(bulk)),
         Action::HangUp(_) => "< hang up".to_owned(),
+        Action::Drop(_) => "< drop the links".to_owned(),
         Action::Tell(news) => format!("< tell {news:?}"),
         Action::Release(shown) => format!("< release {}", self::shown(shown)),
         Action::Entropy { bytes } => format!("< release EntropyWanted {{ bytes: {bytes} }}"),

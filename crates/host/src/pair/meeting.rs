@@ -1,6 +1,6 @@
 //! How two processes that want to be a pair meet: what is told of it, and the wait for the other's words.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 
 use replica::{Epoch, Handshake, HandshakeEvent};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -36,6 +36,14 @@ pub enum Pairing<'a> {
         /// The epoch that the arbiter has granted to the pair.
         epoch: Epoch,
     },
+}
+
+/// The socket for the heartbeats of the link that a backup takes at this address. `None`: the link makes its
+/// own, which comes from where the primary has called, also on a host with several addresses. The watcher knows
+/// nothing of that one.
+pub(super) fn datagrams_at(address: SocketAddr) -> Option<UdpSocket> {
+    let one = !address.ip().is_unspecified() && address.port() != 0;
+    one.then(|| UdpSocket::bind(address).ok()).flatten()
 }
 
 /// Waits for a message, the end of the handshake's patience, or the operator.

@@ -5,15 +5,14 @@ use std::io;
 use std::net::SocketAddr;
 
 use arbiter::{Arbiter, Asker};
-use link::Link;
 use replica::{Action, Bulk, Epoch, Event, ImageId, News, PeerId, RoleName};
 
-use super::{HEARTBEATS, LINK, World};
+use super::World;
 use crate::limits::BULK_BATCH_MAX;
 use crate::owned::Owned;
-use crate::protection::Called;
+use crate::protection::{Called, is_backup};
 use os::error;
-use os::poll::{Interest, Poller};
+use os::poll::Poller;
 use report::Happening;
 
 impl World {
@@ -26,31 +25,22 @@ impl World {
     }
 
     /// Does one action that concerns a clone.
-    pub(super) fn carry_out_for_clone(
-        &mut self,
-        action: Action,
-        poller: &Poller,
-        handle: &mut dyn FnMut(Event),
-    ) {
+    pub(super) fn carry_out_for_clone(&mut self, action: Action, handle: &mut dyn FnMut(Event)) {
         match action {
             Action::Check(epoch, owner) => {
                 if let Some(arbiter) = &self.arbiter {
                     arbiter.check(epoch, owner);
                 }
             }
-            Action::Supply { token, images, .. } => self.supply(token, &images, handle),
-            Action::Bulk(_, bulk) => {
+            Action::Supply { peer, token, images } => self.supply(peer, token, &images, handle),
+            Action::Bulk(peer, bulk) => {
                 if let Some(protection) = &mut self.protection {
-                    protection.send(bulk);
-                    if let Some((bytes, rate)) = protection.room() {
-                        let peer = self.peer;
-                        handle(Event::BulkRoom { peer, bytes, rate });
-                    }
+                    protection.send(peer, bulk);
+                    protection.room().into_iter().for_each(handle);
                 }
             }
-            Action::HangUp(peer) => self.hang_up(peer, poller),
             Action::Tell(news) => {
-                let address = self.link.as_ref().map(Link::peer);
+                let address = self.links.address(news.peer());
                 self.news.push((news, address.map(|address| address.to_string())));
             }
             _ => {}
@@ -69,13 +59,15 @@ impl World {
         if !self.live {
             return Err("this process is not the live one; ask the one that is".to_owned());
         }
-        if let Some(link) = &self.link {
-            return Err(format!(
-                "{} is its backup already, or is about to be",
-                link.peer()
-            ));
+        // That another process is the backup already is the business of `control_answers`; that a process is
+        // about to be it, of `protection`.
+        if self.links.lead_to(to) {
+            return Err(is_backup(to));
         }
-        protection.call(to, &self.waker)
+        let Some(datagrams) = self.watch.socket().filter(|_| !self.links.is_full()) else {
+            return Err("the VM has as many links as it can have".to_owned());
+        };
+        protection.call(to, datagrams, &self.waker)
     }
 
     /// Fetches the link that a call has made, and does what is due for the bulk link.
@@ -97,21 +89,17 @@ impl World {
             }
             Some(Called::Made(made)) => {
                 let (link, joined) = *made;
-                poller.add(&link, LINK, Interest::Read)?;
-                poller.add(&link.heartbeats_fd(), HEARTBEATS, Interest::Read)?;
-                self.peer = joined.peer;
-                self.link = Some(link);
+                self.watch.meet(joined.peer, &link);
+                self.links.join(joined.peer, link, poller)?;
                 handle(Event::Joined(Box::new(joined)));
                 return Ok(());
             }
         }
-        if let Some(error) = protection.broken() {
-            protection.end_bulk();
+        if let Some((peer, error)) = protection.broken() {
             self.reporter.lost_link(error::chain(&error));
-            handle(Event::LinkLost(self.peer));
-        } else if let Some((bytes, rate)) = protection.room() {
-            let peer = self.peer;
-            handle(Event::BulkRoom { peer, bytes, rate });
+            handle(Event::LinkLost(peer));
+        } else {
+            protection.room().into_iter().for_each(handle);
         }
         Ok(())
     }
@@ -123,49 +111,51 @@ impl World {
             match intake.take() {
                 Ok(Some(bulk)) => {
                     self.is_fed |= bulk == Bulk::Sealed;
-                    handle(Event::Bulk(self.peer, bulk));
+                    handle(Event::Bulk(intake.peer, bulk));
                 }
                 Ok(None) => return,
                 Err(error) => {
+                    let peer = intake.peer;
                     self.intake = None;
                     // After the whole state has come, the owner closes the bulk link.
                     if self.reporter.role() == RoleName::Apprentice && !self.is_fed {
                         self.reporter.lost_link(error::chain(&error));
-                        handle(Event::LinkLost(self.peer));
+                        handle(Event::LinkLost(peer));
                     }
                 }
             }
         }
     }
 
-    /// Opens the bulk link to where the main link leads.
-    pub(super) fn supply(&mut self, token: [u8; 16], images: &[ImageId], handle: &mut dyn FnMut(Event)) {
-        let (Some(protection), Some(link)) = (&mut self.protection, &self.link) else {
+    /// Opens the bulk link to where the main link to this peer leads.
+    fn supply(&mut self, peer: PeerId, token: [u8; 16], images: &[ImageId], handle: &mut dyn FnMut(Event)) {
+        let Some(protection) = &mut self.protection else {
             return;
         };
-        if let Err(error) = protection.supply(link.peer(), token, images, &self.waker) {
+        if let Err(error) = protection.supply(peer, token, images, &self.waker) {
             self.reporter
                 .lost_link(format!("no bulk link can be opened: {error}"));
-            handle(Event::LinkLost(self.peer));
+            handle(Event::LinkLost(peer));
         }
     }
 
     /// The bulk link has done its work once the process is a member.
     pub fn on_news(&mut self, news: &News) {
-        if let (News::Guarded(_), Some(protection)) = (news, &mut self.protection) {
-            protection.end_bulk();
+        if let (News::Guarded(peer), Some(protection)) = (news, &mut self.protection) {
+            protection.end_clone(*peer);
         }
     }
 
-    /// Closes the links to a process that will not be the backup, once the last words to it have left.
-    pub(super) fn hang_up(&mut self, peer: PeerId, poller: &Poller) {
-        if peer != self.peer {
-            return;
-        }
-        self.say_farewell();
-        drop(self.drop_link(poller));
+    /// The main link to this peer is closed, and what belongs to the link goes with it: its bulk link in either
+    /// direction, and the notice that was left for the peer.
+    pub(super) fn part_from(&mut self, peer: PeerId) {
         if let Some(protection) = &mut self.protection {
-            protection.end_bulk();
+            protection.end_clone(peer);
+        }
+        self.intake.take_if(|intake| intake.peer == peer);
+        self.watch.forget(peer);
+        if self.links.is_empty() && self.protection.is_none() {
+            self.watch.dismiss();
         }
     }
 }

@@ -42,6 +42,7 @@ pub fn options(owner: u128) -> PairOptions {
         epoch: Epoch(7),
         owner,
         primary: 1,
+        backup: 2,
         peer: PeerId(0),
         timeout: TIMEOUT,
         notice: Notice::TimeoutOnly,
@@ -491,7 +492,7 @@ impl World {
                     self.bulk_has_room(side, peer);
                 }
             }
-            Action::HangUp(peer) => {
+            Action::HangUp(peer) | Action::Drop(peer) => {
                 if let Some(other) = self.wires.remove(&(side, peer)) {
                     self.wires.remove(&other);
                     if other.0 < self.processes.len() {

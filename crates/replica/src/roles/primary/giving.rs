@@ -105,7 +105,7 @@ impl Primary {
             call.out.push_back(Action::Check(options.epoch, options.owner));
             return;
         };
-        let news = News::NotHandedOver(why.to_owned());
+        let news = News::NotHandedOver(self.peer(), why.to_owned());
         call.out.push_back(Action::Tell(news));
     }
 
@@ -126,8 +126,8 @@ impl Primary {
     pub(super) fn stay(&mut self, call: &mut Call<'_>, why: &str) {
         self.giving = None;
         self.live.disks.hold_back(false);
-        call.out
-            .push_back(Action::Tell(News::NotHandedOver(why.to_owned())));
+        let news = News::NotHandedOver(self.peer(), why.to_owned());
+        call.out.push_back(Action::Tell(news));
     }
 
     /// Goes on with a hand-over, before a slice of the guest. Gives the change of role once the backup has
