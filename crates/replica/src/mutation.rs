@@ -32,6 +32,10 @@ pub enum Mutation {
     LeaveAndStay,
     /// A backup believes a death notice of any process, and of any epoch.
     NoticeOfAnyone,
+    /// A backup believes a death notice of its primary's process in another epoch.
+    NoticeOfAnyEpoch,
+    /// A backup takes the lease for void by a notice after which a write may still reach a disk.
+    NoticeIsLeaseEnd,
     /// A page that is owed is overwritten after the cut without being kept.
     PageNotKept,
     /// A page that was written between two rounds is not owed for it.

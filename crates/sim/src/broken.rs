@@ -75,7 +75,7 @@ fn slowly_copied(seed: u64) -> Options {
 }
 
 /// All variants.
-pub const VARIANTS: [Broken; 29] = [
+pub const VARIANTS: [Broken; 33] = [
     variant(
         "output released before the ack",
         "FT 2.2-c",
@@ -118,6 +118,21 @@ pub const VARIANTS: [Broken; 29] = [
         Mutation::BeatWithoutPromise,
     ),
     variant("primary that leaves and stays", "FT 2-h", Mutation::LeaveAndStay),
+    variant(
+        "death notice of any process believed",
+        "0088",
+        Mutation::NoticeOfAnyone,
+    ),
+    variant(
+        "death notice of another epoch believed",
+        "0088",
+        Mutation::NoticeOfAnyEpoch,
+    ),
+    variant(
+        "lease void though a write is under way",
+        "0088",
+        Mutation::NoticeIsLeaseEnd,
+    ),
     variant("kept outputs not shown again", "FT 2.2-a", Mutation::KeptNotShown),
     variant(
         "overlapping disk requests together",
@@ -131,6 +146,7 @@ pub const VARIANTS: [Broken; 29] = [
         "FT 3.1-b",
         Mutation::GuardAtSealed,
     ),
+    clone("dismissed backup claims", "FT 2.3-e", Mutation::DismissedClaims),
     clone("apprentice claims", "FT 2.3-e", Mutation::ApprenticeClaims),
     clone(
         "pending entropy not taken over",

@@ -12,14 +12,15 @@ use std::{
 };
 
 use replica::{
-    Action, Epoch, Event, Halt, Handshake, Header, Hello, Next, Node, Notice, Options as RunOptions,
-    PairOptions, PeerId, Side, Span, Start, Time,
+    Action, Epoch, Event, Halt, Handshake, Header, Hello, Next, Node, Options as RunOptions, PairOptions,
+    PeerId, Side, Span, Start, Time,
 };
 
 use crate::{
     host::{Drift, HostOptions},
     names::{HostId, ProcessId},
     network::LinkId,
+    notices::Left,
     options::Options,
     subject::{Subject, Tape, Watched},
 };
@@ -123,6 +124,10 @@ pub struct Process<G: Subject> {
     pub told_to_leave: bool,
     /// Has the operator told it to dismiss its backup?
     pub told_to_dismiss: bool,
+    /// What its watcher is to say once it has ended.
+    pub notices: Vec<Left>,
+    /// Has its host been told that the process which it follows has ended?
+    pub told_of_end: bool,
 }
 
 /// Most bytes of the state at a cut, without memory, of any guest of the simulator.
@@ -180,6 +185,8 @@ impl<G: Subject> Process<G> {
             wishes: 0,
             told_to_leave: false,
             told_to_dismiss: false,
+            notices: Vec::new(),
+            told_of_end: false,
         }
     }
 
@@ -233,7 +240,7 @@ impl<G: Subject> Process<G> {
             owner: self.owner,
             primary: self.primary,
             timeout: options.timeout,
-            notice: Notice::TimeoutOnly,
+            notice: options.notice,
             run: RunOptions {
                 digest_every: Some(options.digest_every),
                 record,

@@ -333,6 +333,9 @@ impl Backup {
         };
         let said = if mutation::is(Mutation::NoticeOfAnyone) {
             Heartbeat::decode(bytes).ok()
+        } else if mutation::is(Mutation::NoticeOfAnyEpoch) {
+            let said = Heartbeat::decode(bytes).ok();
+            said.filter(|heartbeat| heartbeat.owner == watched)
         } else {
             // A notice of an earlier epoch, or of another process, says nothing about this primary.
             self.pulse.hear_from(bytes, watched)
@@ -352,6 +355,7 @@ impl Backup {
         let reads = |operation: &DiskOperation| matches!(operation, DiskOperation::Read { .. });
         self.settled.is_some_and(|settled| {
             settled
+                || mutation::is(Mutation::NoticeIsLeaseEnd)
                 || guest
                     .pending_disk()
                     .iter()
