@@ -188,7 +188,7 @@ pub const CATCH_UP_PERMILLE_LESS: u32 = 100;
 pub const CATCH_UP_PERMILLE_MIN: u32 = 500;
 /// An apprentice that does not come closer at the slowest pace for so long is given up.
 pub const CATCH_UP_PATIENCE: Span = Span::from_ms(30_000);
-/// When an apprentice is given up that never comes closer: first the guest is slowed down to the slowest pace.
+/// When an apprentice is given up that never comes closer: the guest is slowed to the slowest pace first.
 pub const CATCH_UP_IN_VAIN: Span = Span(
     CATCH_UP_EVERY.0 * ((1000 - CATCH_UP_PERMILLE_MIN) / CATCH_UP_PERMILLE_LESS) as u64 + CATCH_UP_PATIENCE.0,
 );

@@ -6,7 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use replica::mutation::{self, Mutation};
+use replica::{
+    Notice,
+    mutation::{self, Mutation},
+};
 
 use crate::{
     cache::Access,
@@ -74,6 +77,12 @@ fn slowly_copied(seed: u64) -> Options {
     options
 }
 
+/// A variant that takes log in while it claims panics, instead of a violation, when it is told that its
+/// primary is dead: its own log would begin before what it has taken in.
+fn without_notices(options: &mut Options) {
+    options.notice = Notice::TimeoutOnly;
+}
+
 /// All variants.
 pub const VARIANTS: [Broken; 33] = [
     variant(
@@ -82,9 +91,13 @@ pub const VARIANTS: [Broken; 33] = [
         Mutation::ReleaseBeforeAck,
     ),
     variant("go-live without a claim", "FT 2.3-e", Mutation::LiveWithoutClaim),
-    variant("claim before stopping acks", "FT 2-h", Mutation::AckWhileClaiming),
+    Broken {
+        change: without_notices,
+        ..variant("claim before stopping acks", "FT 2-h", Mutation::AckWhileClaiming)
+    },
     Broken {
         deaf: true,
+        change: without_notices,
         ..variant(
             "the same, seen from outside only",
             "FT 2.2-a",

@@ -123,10 +123,7 @@ impl<G: Subject> World<G> {
                 checks.disk.on_issue(who, request, &tape)
             }
             Action::Ask(claim) => {
-                let told = self.role_suspects_left(who)
-                    || self.processes[who]
-                        .follows
-                        .is_some_and(|primary| self.is_lease_void(who, primary));
+                let told = self.role_suspects_left(who) || self.is_lease_void(who);
                 let lease = Span(self.options.timeout.0 - self.options.timeout.0 / LEASE_MARGIN_PART);
                 let process = &self.processes[who];
                 let (owner, joined, follows) = (process.owner, process.joined, process.follows);

@@ -11,7 +11,7 @@ use replica::{Epoch, Event, Notice, PeerId, Span};
 
 use crate::{
     names::ProcessId,
-    network::LinkId,
+    network::Left,
     options::{ms, us},
     process::owner,
     random::Random,
@@ -19,15 +19,6 @@ use crate::{
     subject::Subject,
     world::World,
 };
-
-/// A death notice as its process left it with its watcher.
-#[derive(Clone, Debug)]
-pub struct Left {
-    /// The link to the process that is to hear it.
-    pub link: LinkId,
-    /// The datagram.
-    pub bytes: Vec<u8>,
-}
 
 /// How long after the end of a process its watcher's notice comes, each time that it comes.
 fn fate(random: &mut Random, timeout: Span) -> Vec<Span> {
@@ -114,7 +105,12 @@ impl<G: Subject> World<G> {
         self.trace(Some(to), || {
             format!("= a notice comes of another epoch or process: {notice:?}")
         });
-        self.deliver(to, Event::Heartbeat(PeerId(0), notice.encode().to_vec()));
+        self.tell(to, notice.encode().to_vec());
+    }
+
+    /// A datagram comes for a process that follows another one, as if it came from there.
+    pub fn tell(&mut self, who: ProcessId, datagram: Vec<u8>) {
+        self.deliver(who, Event::Heartbeat(PeerId(0), datagram));
     }
 
     /// Has the next notice come that means nobody here, where processes have watchers.
@@ -125,11 +121,14 @@ impl<G: Subject> World<G> {
         }
     }
 
-    /// Does a process know from its host that `primary`, which it follows, has ended, and is no write of that
-    /// on its way to the disk? Then it need not wait for the end of the lease.
-    pub(crate) fn is_lease_void(&self, who: ProcessId, primary: ProcessId) -> bool {
-        self.process(who).told_of_end
-            && !self.process(primary).is_alive()
-            && self.storage.last_change_of(primary).is_none()
+    /// Was a process told that the one which it follows has ended, and is no write of that on its way to the
+    /// disk? Then it need not wait for the end of the lease.
+    pub(crate) fn is_lease_void(&self, who: ProcessId) -> bool {
+        let process = self.process(who);
+        let is_over = |primary: ProcessId| {
+            let is_settled = self.storage.last_change_of(primary).is_none();
+            !self.process(primary).is_alive() && is_settled
+        };
+        process.told_of_end && process.follows.is_some_and(is_over)
     }
 }

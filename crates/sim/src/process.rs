@@ -19,8 +19,7 @@ use replica::{
 use crate::{
     host::{Drift, HostOptions},
     names::{HostId, ProcessId},
-    network::LinkId,
-    notices::Left,
+    network::{Left, LinkId},
     options::Options,
     subject::{Subject, Tape, Watched},
 };

@@ -66,8 +66,8 @@ impl<G: Subject> World<G> {
         can_be_copied && choose(&self.hosts, process.host).is_some()
     }
 
-    /// After how many clones the guest is protected in a healed world at the latest; `None`: nobody can follow
-    /// it, or it cannot be copied.
+    /// After how many clones the guest is protected in a healed world at the latest; `None`: nobody can
+    /// follow it, or it cannot be copied.
     pub(crate) fn tries_to_protect(&self) -> Option<u64> {
         if !self.has_shelter() {
             return None;

@@ -9,7 +9,11 @@ use std::{cmp::Ordering, cmp::Reverse, collections::BinaryHeap};
 use machine::Input;
 use replica::{Claim, Epoch, Event, HandshakeEvent, Time};
 
-use crate::{faults::Fault, names::ProcessId, network::LinkId, notices::Left};
+use crate::{
+    faults::Fault,
+    names::ProcessId,
+    network::{Left, LinkId},
+};
 
 /// Something that will happen.
 #[derive(Clone, Debug)]

@@ -88,7 +88,7 @@ pub struct Source {
     wants_digest: bool,
     /// Digests since the cut that the apprentice has found equal.
     digests: u64,
-    /// Since when it is close behind and owes the word that a digest was equal; `None`: it is not, or does not.
+    /// Since when it is close behind and owes the word that a digest was equal; `None`: it owes none.
     owes_word: Option<Time>,
     /// How many outputs of the guest's life have left; every message says so.
     released: u64,

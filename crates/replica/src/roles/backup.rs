@@ -333,9 +333,6 @@ impl Backup {
         };
         let said = if mutation::is(Mutation::NoticeOfAnyone) {
             Heartbeat::decode(bytes).ok()
-        } else if mutation::is(Mutation::NoticeOfAnyEpoch) {
-            let said = Heartbeat::decode(bytes).ok();
-            said.filter(|heartbeat| heartbeat.owner == watched)
         } else {
             // A notice of an earlier epoch, or of another process, says nothing about this primary.
             self.pulse.hear_from(bytes, watched)
