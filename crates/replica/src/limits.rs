@@ -165,6 +165,10 @@ pub const FROZEN_BYTES_MAX: usize = 256 << 20;
 pub const FROZEN_RESERVE: u32 = machine::limits::FROZEN_RESERVE as u32;
 /// Most log that an apprentice holds while the state is on its way to it, in bytes and [`ENTRY_COST`]s.
 pub const APPRENTICE_COST_MAX: u64 = 512 << 20;
+/// Longest time for which the guest stands, in all, until [`STANDING_BYTES`] more of its pages have left.
+pub const STANDING_PATIENCE: Span = Span::from_ms(15_000);
+/// Bytes of pages that must leave in that time, since the guest waits for them: 4.5 MB a second.
+pub const STANDING_BYTES: u64 = 64 << 20;
 /// Longest time without room on the bulk link while something is to be sent over it.
 pub const BULK_PATIENCE: Span = Span::from_ms(15_000);
 /// Longest time from the end of the state to the word that the apprentice follows.
@@ -187,6 +191,13 @@ pub const CATCH_UP_PERMILLE_LESS: u32 = 100;
 pub const CATCH_UP_PERMILLE_MIN: u32 = 500;
 /// An apprentice that does not come closer at the slowest pace for so long is given up.
 pub const CATCH_UP_PATIENCE: Span = Span::from_ms(30_000);
+/// When an apprentice is given up that never comes closer: the guest is slowed to the slowest pace first.
+pub const CATCH_UP_IN_VAIN: Span = Span(
+    CATCH_UP_EVERY.0 * ((1000 - CATCH_UP_PERMILLE_MIN) / CATCH_UP_PERMILLE_LESS) as u64 + CATCH_UP_PATIENCE.0,
+);
+/// An apprentice that has not caught up by then is given up, however close it has come. One that comes closer
+/// evenly, by a tenth of what it lacked in each [`CATCH_UP_PATIENCE`], lacks nothing after ten of them.
+pub const CATCH_UP_LONGEST: Span = Span(CATCH_UP_IN_VAIN.0 + 9 * CATCH_UP_PATIENCE.0);
 /// Pages hashed ahead of a digest in one slice.
 pub const HASH_PAGES: u32 = 250;
 

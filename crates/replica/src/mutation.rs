@@ -40,6 +40,10 @@ pub enum Mutation {
     HeirGivesUp,
     /// A process that has lost an epoch claims the next one though it is no heir.
     EverybodyIsHeir,
+    /// A backup believes a death notice of its primary's process in another epoch.
+    NoticeOfAnyEpoch,
+    /// A backup takes the lease for void by a notice after which a write may still reach a disk.
+    NoticeIsLeaseEnd,
     /// A page that is owed is overwritten after the cut without being kept.
     PageNotKept,
     /// A page that was written between two rounds is not owed for it.

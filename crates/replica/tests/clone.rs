@@ -282,6 +282,30 @@ fn an_owner_does_not_spin_while_the_bulk_link_has_no_room_for_a_page() {
 }
 
 #[test]
+fn a_bulk_link_that_takes_a_few_bytes_now_and_then_takes_nothing() {
+    let mut world = running();
+    world.bulk_cut = true;
+    world.bulk_room = 200;
+    let copy = world.join(A);
+    world.until("it begins", |world| world.processes.len() > copy);
+    let given_up = |world: &World| {
+        let last = world.process(A).news.last();
+        matches!(last, Some(News::Abandoned(_, why)) if why == "the bulk link to it takes nothing")
+    };
+    for _ in 0..17 {
+        world.run_for(ms(1_000));
+        let room = Event::BulkRoom {
+            peer: replica::PeerId(101),
+            bytes: 10,
+            rate: None,
+        };
+        world.deliver(A, room);
+    }
+    assert!(given_up(&world), "{:?}", world.process(A).news.last());
+    assert!(matches!(world.process(copy).halted, Some(Halt::Abandoned(_))));
+}
+
+#[test]
 fn without_the_arbiter_nobody_becomes_a_member_and_with_it_goes_on() {
     let mut world = running();
     world.arbiter_away = true;

@@ -6,7 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use replica::mutation::{self, Mutation};
+use replica::{
+    Notice,
+    mutation::{self, Mutation},
+};
 
 use crate::{
     cache::Access,
@@ -74,17 +77,27 @@ fn slowly_copied(seed: u64) -> Options {
     options
 }
 
+/// A variant that takes log in while it claims panics, instead of a violation, when it is told that its
+/// primary is dead: its own log would begin before what it has taken in.
+fn without_notices(options: &mut Options) {
+    options.notice = Notice::TimeoutOnly;
+}
+
 /// All variants.
-pub const VARIANTS: [Broken; 33] = [
+pub const VARIANTS: [Broken; 37] = [
     variant(
         "output released before the ack",
         "FT 2.2-c",
         Mutation::ReleaseBeforeAck,
     ),
     variant("go-live without a claim", "FT 2.3-e", Mutation::LiveWithoutClaim),
-    variant("claim before stopping acks", "FT 2-h", Mutation::AckWhileClaiming),
+    Broken {
+        change: without_notices,
+        ..variant("claim before stopping acks", "FT 2-h", Mutation::AckWhileClaiming)
+    },
     Broken {
         deaf: true,
+        change: without_notices,
         ..variant(
             "the same, seen from outside only",
             "FT 2.2-a",
@@ -118,6 +131,21 @@ pub const VARIANTS: [Broken; 33] = [
         Mutation::BeatWithoutPromise,
     ),
     variant("primary that leaves and stays", "FT 2-h", Mutation::LeaveAndStay),
+    variant(
+        "death notice of any process believed",
+        "0088",
+        Mutation::NoticeOfAnyone,
+    ),
+    variant(
+        "death notice of another epoch believed",
+        "0088",
+        Mutation::NoticeOfAnyEpoch,
+    ),
+    variant(
+        "lease void though a write is under way",
+        "0088",
+        Mutation::NoticeIsLeaseEnd,
+    ),
     variant("kept outputs not shown again", "FT 2.2-a", Mutation::KeptNotShown),
     variant(
         "overlapping disk requests together",
@@ -131,6 +159,7 @@ pub const VARIANTS: [Broken; 33] = [
         "FT 3.1-b",
         Mutation::GuardAtSealed,
     ),
+    clone("dismissed backup claims", "FT 2.3-e", Mutation::DismissedClaims),
     clone("apprentice claims", "FT 2.3-e", Mutation::ApprenticeClaims),
     clone(
         "pending entropy not taken over",

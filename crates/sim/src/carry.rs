@@ -131,7 +131,7 @@ impl<G: Subject> World<G> {
                 checks.disk.on_issue(who, request, &tape)
             }
             Action::Ask(claim) => {
-                let told = self.role_suspects_left(who);
+                let told = self.role_suspects_left(who) || self.is_lease_void(who);
                 let lease = Span(self.options.timeout.0 - self.options.timeout.0 / LEASE_MARGIN_PART);
                 let process = &self.processes[who];
                 let (owner, joined, follows) = (process.owner, process.joined, process.follows);
@@ -259,8 +259,7 @@ impl<G: Subject> World<G> {
         match action {
             Action::Send(peer, bytes) => self.send(who, peer, bytes.to_vec()),
             Action::Heartbeat(peer, bytes) => self.send_heartbeat(who, peer, &bytes),
-            // Nobody watches a process here.
-            Action::Notice(..) => {}
+            Action::Notice(peer, bytes) => self.leave_notice(who, peer, bytes.to_vec()),
             Action::Check(epoch, _) => self.check(who, epoch),
             Action::Supply { peer, .. } => self.open_bulk(who, peer),
             Action::Bulk(peer, bulk) => self.send_bulk(who, peer, bulk),
@@ -402,6 +401,7 @@ impl<G: Subject> World<G> {
 
     /// A process ends itself. Its node must do nothing more from here on, whatever events it is given.
     fn halt(&mut self, who: ProcessId, halt: Halt) {
+        self.on_end(who);
         for link in self.network.links_of(who) {
             let other = self.network.other_end(link, who);
             let under_way = self.network.under_way(link, other);

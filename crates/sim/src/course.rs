@@ -77,6 +77,8 @@ impl<G: Subject> World<G> {
             What::Client => self.on_client(),
             What::Typing => self.on_typing(),
             What::Ports(who) => self.on_ports(who),
+            What::Notice(who, left) => self.on_notice(who, left),
+            What::StrayNotice => self.on_stray_notice(),
             What::Fault(fault) if !self.healed => self.strike(&fault),
             What::Fault(_) => {}
         }

@@ -5,7 +5,7 @@
 //! taken away: each seed would be another world. What is new is drawn apart, from a stream of its own.
 
 use machine::Control;
-use replica::{Phase, Span, Time};
+use replica::{Notice, Phase, Span, Time};
 use toy::hash::mix;
 
 use crate::{
@@ -72,6 +72,8 @@ impl Options {
         options.draw_faults(random);
         // These are drawn apart, so that all else of a seed stays what it was.
         options.arbiter.apart = Random::new(seed ^ 0xa9a7).permille(100);
+        options.notice =
+            Random::new(mix(seed, 0xdead)).pick(&[Notice::TimeoutOnly, Notice::Settled, Notice::Unsettled]);
         options.draw_cache_faults();
         if Random::new(mix(seed, 0x11fe)).permille(LIVES_PERMILLE) {
             options.draw_lives();

@@ -65,6 +65,8 @@ pub struct Attempt {
     pub owner: ProcessId,
     /// The process that was started.
     pub newcomer: ProcessId,
+    /// When that was.
+    pub began: Time,
 }
 
 /// What the keeper remembers.
@@ -86,7 +88,30 @@ pub(crate) fn choose(hosts: &[Host], owner: HostId) -> Option<HostId> {
     let others = (0..hosts.len()).map(HostId).filter(|host| *host != owner);
     others
         .filter(|host| hosts[host.0].is_up)
-        .min_by_key(|host| hosts[host.0].deaths + hosts[host.0].failures)
+        .min_by_key(|host| trouble(&hosts[host.0]))
+}
+
+/// How often a host was troublesome.
+fn trouble(host: &Host) -> u64 {
+    host.deaths + host.failures
+}
+
+/// After how many clones a guest on host `owner` has a backup at the latest, if all goes well on the hosts
+/// `fit` for one and each clone to any other comes to nothing; `None`: no other host is fit.
+///
+/// One clone may be under way from a time when anything went wrong, and come to nothing wherever it goes.
+pub(crate) fn tries(hosts: &[Host], owner: HostId, fit: impl Fn(HostId) -> bool) -> Option<u64> {
+    let others = || {
+        let up = (0..hosts.len()).map(HostId).filter(|host| hosts[host.0].is_up);
+        up.filter(|host| *host != owner)
+    };
+    let fit_trouble = others()
+        .filter(|host| fit(*host))
+        .map(|host| trouble(&hosts[host.0]) + 1)
+        .min()?;
+    // A host is chosen once more than it takes to make it the more troublesome one.
+    let before = others().map(|host| (fit_trouble + 1).saturating_sub(trouble(&hosts[host.0])));
+    Some(2 + before.sum::<u64>())
 }
 
 #[cfg(test)]
@@ -114,6 +139,22 @@ mod tests {
         assert_eq!(choose(&hosts, HostId(3)), Some(HostId(0)));
         hosts[3].failures = 1;
         assert_eq!(choose(&hosts, HostId(0)), Some(HostId(4)));
+    }
+
+    #[test]
+    fn hosts_that_are_not_fit_are_tried_until_they_are_the_more_troublesome_ones() {
+        let mut hosts = [host(true, 0), host(true, 3), host(true, 0), host(false, 0)];
+        let fit = |host: HostId| host == HostId(1);
+        let most = tries(&hosts, HostId(0), fit).unwrap();
+        let mut tried = 1;
+        while let Some(chosen) = choose(&hosts, HostId(0))
+            && !fit(chosen)
+        {
+            hosts[chosen.0].failures += 1;
+            tried += 1;
+        }
+        assert!((4..=most).contains(&tried), "{tried} of {most}");
+        assert_eq!(tries(&hosts, HostId(1), fit), None, "no other host is fit");
     }
 
     #[test]

@@ -31,6 +31,7 @@ mod layer;
 mod mishap;
 pub mod names;
 pub mod network;
+pub mod notices;
 pub mod operation;
 pub mod options;
 pub mod process;

@@ -33,6 +33,7 @@ impl<G: Subject> World<G> {
                 self.kill(who);
                 self.storage.caches().close(host);
                 self.lose_links(who, death);
+                self.on_end(who);
             }
             Death::Host => {
                 let alive =

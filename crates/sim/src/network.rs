@@ -58,6 +58,15 @@ pub struct LinkOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkId(usize);
 
+/// A datagram that a process leaves with its watcher, to be sent when the process has ended.
+#[derive(Clone, Debug)]
+pub struct Left {
+    /// The link to the process that is to hear it.
+    pub link: LinkId,
+    /// What it says.
+    pub bytes: Vec<u8>,
+}
+
 #[derive(Debug)]
 struct Direction {
     /// The process that the direction leads to.

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use replica::{Span, Time};
+use replica::{Notice, Span, Time};
 
 use crate::{
     arbiter::ArbiterOptions,
@@ -74,6 +74,8 @@ pub struct Options {
     pub armed_for_ever: bool,
     /// Must a clone not stop the guest? In a world in which anything may go wrong much else does.
     pub calm: bool,
+    /// What the hosts tell of a process that ends, and its backup believes.
+    pub notice: Notice,
     /// Is the check off that listens to the talk between processes, so that only what the outside sees
     /// counts?
     pub deaf: bool,
@@ -151,6 +153,7 @@ impl Options {
             in_clone: Vec::new(),
             armed_for_ever: false,
             calm: true,
+            notice: Notice::TimeoutOnly,
             deaf: false,
         }
     }
@@ -206,10 +209,11 @@ impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "seed {}: timeout {}, anything goes for {}",
+            "seed {}: timeout {}, anything goes for {}, death notices: {:?}",
             self.seed,
             show(self.timeout),
-            show(self.unsafe_for)
+            show(self.unsafe_for),
+            self.notice
         )?;
         let speeds: Vec<u64> = self.hosts.iter().map(|host| host.speed).collect();
         let drifts: Vec<i64> = self.hosts.iter().map(|host| host.clock.ppm).collect();

@@ -12,14 +12,14 @@ use std::{
 };
 
 use replica::{
-    Action, Epoch, Event, Halt, Handshake, Header, Hello, Next, Node, Notice, Options as RunOptions,
-    PairOptions, PeerId, Side, Span, Start, Time,
+    Action, Epoch, Event, Halt, Handshake, Header, Hello, Next, Node, Options as RunOptions, PairOptions,
+    PeerId, Side, Span, Start, Time,
 };
 
 use crate::{
     host::{Drift, HostOptions},
     names::{HostId, ProcessId},
-    network::LinkId,
+    network::{Left, LinkId},
     options::Options,
     subject::{Subject, Tape, Watched},
 };
@@ -125,6 +125,10 @@ pub struct Process<G: Subject> {
     pub told_to_leave: bool,
     /// Has the operator told it to dismiss its backup?
     pub told_to_dismiss: bool,
+    /// What its watcher is to say once it has ended.
+    pub notices: Vec<Left>,
+    /// Has its host been told that the process which it follows has ended?
+    pub told_of_end: bool,
 }
 
 /// Most bytes of the state at a cut, without memory, of any guest of the simulator.
@@ -187,6 +191,8 @@ impl<G: Subject> Process<G> {
             wishes: 0,
             told_to_leave: false,
             told_to_dismiss: false,
+            notices: Vec::new(),
+            told_of_end: false,
         }
     }
 
@@ -241,7 +247,7 @@ impl<G: Subject> Process<G> {
             primary: self.primary,
             backup: self.backup,
             timeout: options.timeout,
-            notice: Notice::TimeoutOnly,
+            notice: options.notice,
             run: RunOptions {
                 digest_every: Some(options.digest_every),
                 record,

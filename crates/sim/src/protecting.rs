@@ -8,8 +8,8 @@ use replica::{Guest, News, PeerId, RoleName};
 
 use crate::{
     faults::InClone,
-    keeper::{Attempt, choose},
-    names::ProcessId,
+    keeper::{Attempt, choose, tries},
+    names::{HostId, ProcessId},
     process::Phase,
     schedule::What,
     subject::Subject,
@@ -36,7 +36,11 @@ impl<G: Subject> World<G> {
         {
             let newcomer = self.join(host, owner);
             self.keeper.clones += 1;
-            self.keeper.attempt = Some(Attempt { owner, newcomer });
+            self.keeper.attempt = Some(Attempt {
+                owner,
+                newcomer,
+                began: self.now,
+            });
         }
     }
 
@@ -60,6 +64,20 @@ impl<G: Subject> World<G> {
         let process = self.process(self.owner());
         let can_be_copied = process.node.as_ref().is_some_and(|node| node.guest().pages() > 0);
         can_be_copied && choose(&self.hosts, process.host).is_some()
+    }
+
+    /// After how many clones the guest is protected in a healed world at the latest; `None`: nobody can
+    /// follow it, or it cannot be copied.
+    pub(crate) fn tries_to_protect(&self) -> Option<u64> {
+        if !self.has_shelter() {
+            return None;
+        }
+        let owner = self.process(self.owner()).host;
+        let speed = |host: HostId| self.options.hosts[host.0].speed;
+        // At the slowest pace for an apprentice's sake a busy guest runs at half of its speed: a host with
+        // three quarters of it comes closer by a quarter of the time.
+        let fit = |host: HostId| 4 * speed(host) >= 3 * speed(owner);
+        tries(&self.hosts, owner, fit)
     }
 
     /// Has the guest a backup that may go on where it lives now?

@@ -5,7 +5,7 @@
 //! demanded of a world whose guest is lost (all processes dead, or the one that the arbiter chose); only
 //! safety counts there.
 
-use replica::{Epoch, Guest, Halt, Span, Time};
+use replica::{Epoch, Guest, Halt, Span, Time, limits};
 
 use crate::{
     checker::{Check, Violation, disk, ensure, logfile, oracle},
@@ -19,8 +19,12 @@ use crate::{
 /// A healed world has recovered after this time. The longest honest recovery is a backup that is too slow and
 /// dropped after ten seconds, and then an arbiter whose answer got lost.
 pub const RECOVERY: Span = Span::from_ms(40_000);
-/// In a healed world a guest is protected again after this time, if there is a host for its backup.
-pub const PROTECTION: Span = Span::from_ms(60_000);
+/// In a healed world a process that joins the guest has shaken hands and has the whole state after this time,
+/// and has become a member this long after it has caught up.
+pub const COPYING: Span = Span::from_ms(60_000);
+/// In a healed world a clone has made a member or come to nothing after this time. Clocks are slower by a
+/// hundredth at most, which [`COPYING`] has room for.
+pub const CLONING: Span = Span(COPYING.0 + limits::CATCH_UP_LONGEST.0);
 /// How long a healed world that must not go on is watched.
 const AFTERMATH: Span = Span::from_ms(3_000);
 
@@ -176,22 +180,35 @@ impl<G: Subject> World<G> {
         }
     }
 
-    /// Demands that a guest with a keeper is protected again, if there is a host for its backup.
+    /// Demands that each clone ends, and that a guest with a keeper is protected again if there is a host on
+    /// which a backup can follow it.
     fn wait_for_protection(&mut self) {
-        let limit = self.now.after(PROTECTION);
-        let waits = |world: &World<G>| !world.is_protected() && !world.is_doomed() && !world.is_off();
-        self.run_while(limit, |world| waits(world) && world.has_shelter());
-        let unprotected = waits(self) && self.has_shelter();
-        self.judge(ensure(
-            !unprotected || self.violation.is_some(),
-            Check::Liveness,
-            || {
-                format!(
-                    "the guest is not protected {} ms after the client had its answers",
-                    PROTECTION.0 / 1_000_000
-                )
-            },
-        ));
+        let (begin, clones) = (self.now, self.keeper.clones);
+        let tries = self.tries_to_protect();
+        // Where no host is fast enough, only the clones are looked at: one under way, and a whole one.
+        let limit = begin.after(Span(CLONING.0 * tries.unwrap_or(2)));
+        let waits = |world: &World<G>| {
+            let ends = world.is_protected() || world.is_doomed() || world.is_off();
+            !ends && world.has_shelter() && (tries.is_some() || world.keeper.clones < clones + 2)
+        };
+        let is_endless = |world: &World<G>| {
+            let began = world.keeper.attempt.map(|attempt| attempt.began.max(begin));
+            began.is_some_and(|began| world.now.since(began) > CLONING)
+        };
+        self.run_while(limit, |world| waits(world) && !is_endless(world));
+        if self.violation.is_some() || !waits(self) {
+            return;
+        }
+        self.judge(ensure(!is_endless(self), Check::Liveness, || {
+            let ms = CLONING.0 / 1_000_000;
+            format!("a clone has made no member and has not come to nothing after {ms} ms")
+        }));
+        self.judge(ensure(tries.is_none(), Check::Liveness, || {
+            format!(
+                "the guest is not protected {} ms after the client had its answers",
+                self.now.since(begin).0 / 1_000_000
+            )
+        }));
     }
 
     fn wait_for_off(&mut self) -> bool {

@@ -9,7 +9,11 @@ use std::{cmp::Ordering, cmp::Reverse, collections::BinaryHeap};
 use machine::Input;
 use replica::{Claim, Epoch, Event, HandshakeEvent, Time};
 
-use crate::{faults::Fault, names::ProcessId, network::LinkId};
+use crate::{
+    faults::Fault,
+    names::ProcessId,
+    network::{Left, LinkId},
+};
 
 /// Something that will happen.
 #[derive(Clone, Debug)]
@@ -63,6 +67,10 @@ pub(crate) enum What {
     Typing,
     /// A process's host looks whether its network ports lead somewhere.
     Ports(ProcessId),
+    /// The watcher of a process that has ended tells of it.
+    Notice(ProcessId, Left),
+    /// A death notice comes that means nobody here.
+    StrayNotice,
     /// Something goes wrong.
     Fault(Fault),
 }

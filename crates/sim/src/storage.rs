@@ -213,6 +213,17 @@ impl Storage {
         });
     }
 
+    /// When the last of the changes takes effect that a process has under way; `None`: it has none.
+    #[must_use]
+    pub fn last_change_of(&self, from: ProcessId) -> Option<Time> {
+        let of = |request: &&Request| request.from == from && changes(&request.request.operation);
+        self.under_way
+            .iter()
+            .filter(of)
+            .map(|request| request.takes)
+            .max()
+    }
+
     /// Nothing takes effect until this time.
     pub fn leave(&mut self, until: Time) {
         self.away = self.away.max(until);

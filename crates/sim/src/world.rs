@@ -8,6 +8,7 @@
 //! numbers, and nothing else may enter a world: no clock, no thread, no container with random order.
 
 use replica::{Epoch, Guest, PeerId, RoleName, Span, Time};
+use toy::hash::mix;
 
 use crate::{
     arbiter::Arbiter,
@@ -61,6 +62,8 @@ pub struct World<G: Subject> {
     pub(crate) config: G::Config,
     /// Where all draws come from, those of the caches apart.
     pub(crate) random: Random,
+    /// Where the draws of death notices come from, so that a world without them is what it was.
+    pub(crate) omens: Random,
     /// The true time; the clocks of the processes differ from it.
     pub(crate) now: Time,
     /// What will happen.
@@ -107,6 +110,7 @@ impl<G: Subject> World<G> {
         let mut world = World {
             config,
             random: Random::new(options.seed ^ 0x5eed),
+            omens: Random::new(mix(options.seed, 0x0_3e5)),
             now: Time(0),
             schedule: Schedule::default(),
             network: Network::default(),
@@ -140,6 +144,7 @@ impl<G: Subject> World<G> {
             world.schedule(at, What::Fault(fault));
         }
         world.client_appointment();
+        world.stray_notice_appointment();
         if let Some(every) = world.options.typing {
             world.schedule(Time(0).after(every), What::Typing);
         }

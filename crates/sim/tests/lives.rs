@@ -4,7 +4,7 @@
 //! processes die in turn. The checkers watch over all lives: the outside sees one uninterrupted run.
 //! `sim life toy N` runs more of the drawn ones.
 
-use replica::{Epoch, RoleName, Span};
+use replica::{Epoch, RoleName, Span, limits};
 use sim::{
     HostId, Options, ProcessId, Toy, World,
     cache::Access,
@@ -149,4 +149,31 @@ fn a_guest_that_is_copied_slowly_does_not_stand() {
         assert_eq!(outcome.violation, None, "seed {seed}");
         assert!(outcome.guarded >= 1, "{outcome:?}");
     }
+}
+
+#[test]
+fn a_host_that_is_far_too_slow_is_given_up_in_time_for_another_one() {
+    // It may be chosen first, and comes no closer however slowly the guest runs: 55 seconds for nothing.
+    let in_vain = limits::CATCH_UP_IN_VAIN;
+    let mut options = kept(0, 3);
+    options.hosts[0].speed = 1;
+    options.think = Span::from_us(100);
+    options.typing = Some(ms(1));
+    if let Some(keeper) = &mut options.keeper {
+        keeper.room = 103;
+        keeper.bulk.latency = (ms(1), ms(5));
+    }
+    let mut world = World::<Toy>::new(options, 0, None);
+    world.run_for(ms(50));
+    fail_over(&mut world, Death::Process);
+    let begin = world.now();
+    let limit = begin.after(run::CLONING);
+    assert!(world.run_while(limit, |world| !world.is_protected()));
+    let took = world.now().since(begin);
+    let latest = Span(in_vain.0 + ms(2_000).0);
+    assert!((in_vain..latest).contains(&took), "{took:?}");
+    let survived = world.live();
+    let outcome = world.outcome(survived);
+    assert_eq!(outcome.violation, None);
+    assert_eq!((outcome.clones, outcome.guarded), (2, 1));
 }

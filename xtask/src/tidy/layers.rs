@@ -110,6 +110,7 @@ const ORDERS: &[(&str, &[&str])] = &[
             "roles/dismissal",
             "roles/gate",
             "clone/catch_up",
+            "clone/standing",
             "clone/source",
             "clone/source/slices",
             "roles/live",

@@ -3,7 +3,9 @@
 //!
 //! `source` is the owner's side, which lives beside the role that runs the guest; the other side is a role of
 //! its own (roles/apprentice.rs). `catch_up` says how fast the guest may run until the apprentice is close
-//! enough. The VM never depends on a clone: whatever fails here, the guest runs on as before.
+//! enough, and `standing` for how long it may stand until its pages have left. The VM never depends on a
+//! clone: whatever fails here, the guest runs on as before.
 
 pub mod catch_up;
 pub mod source;
+mod standing;

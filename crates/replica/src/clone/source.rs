@@ -8,6 +8,7 @@
 //! moment in which the guest does not run, and a full pool of kept pages makes it wait.
 
 use crate::clone::catch_up::CatchUp;
+use crate::clone::standing::Standing;
 use crate::event::{Action, Checked, Epoch, Event, Joined, News, PeerId, Phase};
 use crate::guest::Guest;
 use crate::log::codec::Frame;
@@ -34,8 +35,8 @@ enum Stage {
     Rounds { owed: Option<u32> },
     /// The cut comes as soon as few disk requests are under way, and no later than at this time.
     Cutting(Time),
-    /// Pages as they were at the cut are copied.
-    Sealing,
+    /// Pages as they were at the cut are copied, and the guest stands while too many are kept.
+    Sealing(Standing),
     /// It has all. `catch_up`: how fast the guest may run; `None`: it has not said yet that it follows.
     Following { catch_up: Option<CatchUp> },
 }
@@ -72,8 +73,9 @@ pub struct Source {
     supplies_images: bool,
     /// Bytes that the bulk link takes now.
     room: u64,
-    /// Since when something waits for room on the bulk link; `None`: nothing does.
-    blocked: Option<Time>,
+    /// Since when a page waits for room on the bulk link, and how much it needs; `None`: none does. Less room
+    /// than that ends no waiting: a link that takes a few bytes now and then takes nothing.
+    blocked: Option<(Time, u64)>,
     /// Bytes a second over the bulk link, if that is known.
     rate: Option<u64>,
     /// Since when frames of the log wait because the apprentice has no room for them; `None`: none do.
@@ -84,6 +86,8 @@ pub struct Source {
     wants_digest: bool,
     /// Digests since the cut that the apprentice has found equal.
     digests: u64,
+    /// Since when it is close behind and owes the word that a digest was equal; `None`: it owes none.
+    owes_word: Option<Time>,
     /// How many outputs of the guest's life have left; every message says so.
     released: u64,
     question: Question,
@@ -113,6 +117,7 @@ impl Source {
             cut_at: None,
             wants_digest: false,
             digests: 0,
+            owes_word: None,
             released: 0,
             question: Question::Later(call.now),
             figures: CloneFigures {
@@ -147,9 +152,7 @@ impl Source {
             Event::BulkRoom { peer, bytes, rate } if *peer == self.peer() => {
                 self.room = *bytes;
                 self.rate = rate.or(self.rate);
-                if self.room > 0 {
-                    self.blocked = None;
-                }
+                self.blocked = self.blocked.filter(|&(_, needs)| self.room < needs);
                 Ok(())
             }
             // An answer about an earlier epoch belongs to a question of an earlier clone.
@@ -201,6 +204,10 @@ impl Source {
         if catch_up.is_none() {
             *catch_up = Some(CatchUp::new(call.now, lag));
             self.since = call.now;
+            self.owes_word = None;
+        }
+        if digests > self.digests {
+            self.owes_word = None;
         }
         self.digests = digests;
         self.wants_digest |= digests < limits::DIGESTS_ARM && digests >= self.figures.digests;
@@ -259,7 +266,7 @@ impl Source {
     /// Is the log sent to the apprentice? Then it is wanted, and [`Source::push`] must get every frame.
     #[must_use]
     pub fn takes_log(&self) -> bool {
-        matches!(self.stage, Stage::Sealing | Stage::Following { .. })
+        matches!(self.stage, Stage::Sealing(_) | Stage::Following { .. })
     }
 
     /// Queues a frame of the log for the apprentice.
@@ -273,12 +280,12 @@ impl Source {
         if mutation::is(Mutation::StandsWhileCopied) && self.copies() {
             return true;
         }
-        matches!(self.stage, Stage::Sealing) && guest.frozen_room() < limits::FROZEN_RESERVE
+        matches!(self.stage, Stage::Sealing(_)) && guest.frozen_room() < limits::FROZEN_RESERVE
     }
 
     /// Are pages copied now?
     fn copies(&self) -> bool {
-        matches!(self.stage, Stage::Rounds { .. } | Stage::Sealing)
+        matches!(self.stage, Stage::Rounds { .. } | Stage::Sealing(_))
     }
 
     /// Until when the guest must rest, so that the apprentice catches up; `None`: it may run.
@@ -314,7 +321,12 @@ impl Source {
     fn is_close(&self) -> bool {
         matches!(self.stage, Stage::Following { catch_up: Some(_) })
             && self.digests >= limits::DIGESTS_ARM
-            && self.follower.pace.lag() <= limits::LAG_ARM
+            && self.lags_little()
+    }
+
+    /// Is it so close behind that it may become a member?
+    fn lags_little(&self) -> bool {
+        self.follower.pace.lag() <= limits::LAG_ARM
     }
 
     /// The entry that makes the apprentice a member of `epoch`, which `owner` has.

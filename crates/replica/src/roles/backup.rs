@@ -384,6 +384,7 @@ impl Backup {
         let reads = |operation: &DiskOperation| matches!(operation, DiskOperation::Read { .. });
         self.settled.is_some_and(|settled| {
             settled
+                || mutation::is(Mutation::NoticeIsLeaseEnd)
                 || guest
                     .pending_disk()
                     .iter()

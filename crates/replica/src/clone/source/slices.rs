@@ -8,6 +8,7 @@
 use machine::{Batch, Copied};
 
 use super::{End, Owner, Question, Source, Stage, abandoned};
+use crate::clone::standing::Standing;
 use crate::event::{Action, Bulk, Phase, Suspicion};
 use crate::guest::Guest;
 use crate::guest::framing::Log;
@@ -37,7 +38,8 @@ impl Source {
         }
         self.released = owner.released;
         self.check_patience(now)?;
-        let budget = if owner.waits || self.holds(guest) {
+        let holds = self.holds(guest);
+        let budget = if owner.waits || holds {
             limits::COPY_PAGES_IDLE
         } else {
             limits::COPY_PAGES
@@ -61,7 +63,13 @@ impl Source {
                     self.cut(call, guest, log, owner)?;
                 }
             }
-            Stage::Sealing => {
+            Stage::Sealing(standing) => {
+                standing.look(now, holds, self.figures.pages * G::PAGE as u64);
+                if standing.is_too_long() {
+                    return Err(abandoned(
+                        "the guest has stood for too long because its pages leave too slowly",
+                    ));
+                }
                 if self.copy(call, guest, budget)? == Copied::Over {
                     call.out.push_back(Action::Bulk(self.peer(), Bulk::Sealed));
                     self.wants_digest = true;
@@ -90,7 +98,7 @@ impl Source {
         }
         if self
             .blocked
-            .is_some_and(|since| now.since(since) >= limits::BULK_PATIENCE)
+            .is_some_and(|(since, _)| now.since(since) >= limits::BULK_PATIENCE)
         {
             return Err(abandoned("the bulk link to it takes nothing"));
         }
@@ -106,6 +114,12 @@ impl Source {
             && now.since(self.since) >= limits::FOLLOWING_PATIENCE
         {
             return Err(abandoned("it has the whole state and does not follow"));
+        }
+        if self
+            .owes_word
+            .is_some_and(|since| now.since(since) >= limits::FOLLOWING_PATIENCE)
+        {
+            return Err(abandoned("it is close behind and does not say that it is well"));
         }
         Ok(())
     }
@@ -123,7 +137,7 @@ impl Source {
         let fit = u32::try_from(self.room / G::PAGE as u64).unwrap_or(u32::MAX);
         let max = budget.min(fit);
         if max == 0 {
-            self.blocked.get_or_insert(call.now);
+            self.blocked.get_or_insert((call.now, G::PAGE as u64));
             return Ok(Copied::More);
         }
         let mut batch = Batch::new(G::PAGE);
@@ -189,24 +203,26 @@ impl Source {
         self.room = self.room.saturating_sub(bytes);
         call.out.push_back(Action::Bulk(self.peer(), Bulk::State(state)));
         self.cut_at = Some(call.now);
-        self.enter(call, Stage::Sealing, Phase::Sealing);
+        self.enter(call, Stage::Sealing(Standing::default()), Phase::Sealing);
         Ok(())
     }
 
     /// Looks how closely the apprentice follows, and asks the arbiter once that is close enough.
     fn follow(&mut self, call: &mut Call<'_>, owner: &Owner) -> Result<(), End> {
-        let (now, lag) = (call.now, self.follower.pace.lag_steps());
+        let (now, lag, lags_little) = (call.now, self.follower.pace.lag_steps(), self.lags_little());
         if let Stage::Following {
             catch_up: Some(catch_up),
         } = &mut self.stage
         {
             catch_up.look(now);
-            catch_up.on_lag(now, lag);
+            catch_up.on_lag(now, lag, lags_little);
             self.figures.permille = catch_up.permille();
             if catch_up.is_hopeless(now) {
                 return Err(abandoned("it replays too slowly to catch up with this guest"));
             }
         }
+        let owes_word = lags_little && !self.wants_digest && self.digests < limits::DIGESTS_ARM;
+        self.owes_word = owes_word.then(|| self.owes_word.unwrap_or(now));
         if !self.is_close() {
             return Ok(());
         }
@@ -255,17 +271,18 @@ impl Source {
     pub fn deadline(&self) -> Option<Time> {
         let work = match &self.stage {
             Stage::Greeting(handshake) => return earliest([handshake.deadline(), self.greeting_until()]),
-            Stage::Rounds { .. } | Stage::Sealing if self.blocked.is_none() => Some(Time(0)),
-            Stage::Rounds { .. } | Stage::Sealing => {
-                self.blocked.map(|since| since.after(limits::BULK_PATIENCE))
+            Stage::Rounds { .. } | Stage::Sealing(_) if self.blocked.is_none() => Some(Time(0)),
+            Stage::Rounds { .. } | Stage::Sealing(_) => {
+                self.blocked.map(|(since, _)| since.after(limits::BULK_PATIENCE))
             }
             Stage::Cutting(_) => Some(Time(0)),
             Stage::Following { catch_up: None } => Some(self.since.after(limits::FOLLOWING_PATIENCE)),
             Stage::Following { catch_up: Some(_) } => match self.question {
-                Question::Later(time) if self.is_close() => Some(time),
+                // It is asked only while the apprentice is close behind: until then nothing is due.
+                _ if !self.is_close() => None,
+                Question::Later(time) => Some(time),
                 Question::Asked(since, _) => Some(since.after(limits::CHECK_ANSWER)),
-                Question::Yours if self.is_close() => Some(Time(0)),
-                Question::Later(_) | Question::Yours => None,
+                Question::Yours => Some(Time(0)),
             },
         };
         let digest = self.wants_digest.then_some(Time(0));
