@@ -293,16 +293,18 @@ impl<G: Subject> World<G> {
                 let at = self.storage.raise(&mut self.random, self.now, epoch);
                 self.storage_appointment(at);
             }
-            Action::StandBy { peer, epoch, .. } => self.stand_by(who, peer, epoch),
+            Action::StandBy { peer, owner, epoch } => self.stand_by(who, peer, (owner, epoch)),
             Action::Halt(halt) => self.halt(who, halt),
         }
     }
 
     /// A process that has handed its guest over follows the process that has it now.
-    fn stand_by(&mut self, who: ProcessId, peer: PeerId, epoch: Epoch) {
+    fn stand_by(&mut self, who: ProcessId, peer: PeerId, (primary, epoch): (u128, Epoch)) {
         let owner = self.peer(who, peer).map(|(_, owner)| owner);
         let process = &mut self.processes[who];
         process.follows = owner;
+        process.primary = primary;
+        process.told_of_end = false;
         process.epoch = epoch;
         self.checks.single.on_join(who, epoch);
         self.checks.outputs.on_stand_by(who);
