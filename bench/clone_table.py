@@ -20,14 +20,15 @@ COLUMNS = [
     ("more MiB", 8, lambda _, clones: f"{most(clones, lambda c: c['during']['memory_more'] / MIB):.0f}"),
     ("requests", 8, lambda guest, clones: share(guest, clones, "requests_per_second")),
     ("us each", 8, lambda guest, clones: share(guest, clones, "processor_us_per_request")),
+    ("guest's", 8, lambda guest, clones: share(guest, clones, "guest_thread_us_per_request")),
 ]
 
 LEGEND = """\
 took, cut, gap, without: median, and most. `gap` is the client's longest between two answers in a clone, and
 `without` that in an equally long window without one; `own`: by how much the client itself was late at most.
 `of limit`: bytes sent, of twice the memory that the guest has touched and what was owed at the cut.
-`more`: memory of the owner beyond before. `requests`, `us each`: throughput and the owner's processor time
-for a request, as shares of those without a clone."""
+`more`: memory of the owner beyond before. `requests`, `us each`, `guest's`: throughput, and the processor time
+for a request of the owner and of its guest thread alone, as shares of those without a clone."""
 
 
 def spread(numbers, digits):

@@ -75,9 +75,11 @@ class Paced:
         """Of a window: the longest time between two answers, the longest that an answer took, and the longest
         by which the client itself was late, all in ms; and how many answers there were."""
         rows = self.answers(begin, end)
-        between = [late[1] - early[1] for early, late in zip(rows, rows[1:], strict=False)]
+        between = [(late[1] - early[1], early[1]) for early, late in zip(rows, rows[1:], strict=False)]
         return {
-            "gap_ms": longest(between),
+            "gap_ms": longest([gap for gap, _ in between]),
+            # For a look into a profile of that moment, by the same clock.
+            "gap_at_s": max(between)[1] if between else None,
             "answer_ms": longest([answered - asked for asked, answered, _ in rows]),
             "own_ms": longest([late for _, _, late in rows]),
             "answers": len(rows),

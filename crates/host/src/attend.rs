@@ -30,7 +30,7 @@ use link::{Arrival, Incoming, KeyFile, Link, LinkError, Listener, Security, Toke
 use os::entropy;
 use os::error::chain;
 use os::limits::LAST_WORDS_PATIENCE;
-use os::sandbox::Entered;
+use os::sandbox::{Entered, ServedLater};
 use os::signals::Signals;
 use os::sys::clock;
 
@@ -130,6 +130,8 @@ impl Visit<'_> {
         build: Build<'_, G>,
         tell: &mut dyn FnMut(&Pairing<'_>),
     ) -> Result<Outcome, RunError> {
+        // Much is to be loaded, hashed and placed, and nobody waits for that as clients wait for their guest.
+        let later = ServedLater::begin();
         let me = Hello {
             vm: String::new(),
             side: Side::Backup,
@@ -167,6 +169,8 @@ impl Visit<'_> {
             .header
             .as_ref()
             .map_or_else(Vec::new, |header| self.missing(header));
+        // A watcher and its like are to be served at once.
+        drop(later);
         let watch = watch(spec.protect.as_ref());
         let signals = Signals::catch().map_err(WorldError::Poll)?;
         let mut half = match Half::of_running(&spec, &pair, signals, self.owner, watch) {
@@ -176,6 +180,7 @@ impl Visit<'_> {
                 return self.fail(link, handshake);
             }
         };
+        let later = ServedLater::begin();
         let lacks = self.lacks.clone();
         handshake.handle(clock::now(), HandshakeEvent::Fits { lacks });
         let (ready, formed) = self.form(link, &mut handshake, &mut half, &spec, build)?;
@@ -186,6 +191,7 @@ impl Visit<'_> {
         let options = half.options(&formed);
         let (mut world, _sign) = half.world(&ready.config, formed, false)?;
         world.intake = Some(ready.intake);
+        world.later = later;
         let node = Node::apprentice(Witness::new(ready.guest), clock::now(), options);
         Ok(drive(node, world)?)
     }

@@ -122,7 +122,11 @@ impl World {
             let Some(intake) = &mut self.intake else { return };
             match intake.take() {
                 Ok(Some(bulk)) => {
-                    self.is_fed |= bulk == Bulk::Sealed;
+                    if bulk == Bulk::Sealed {
+                        // From now on it must keep up with its owner.
+                        self.is_fed = true;
+                        self.later = None;
+                    }
                     handle(Event::Bulk(self.peer, bulk));
                 }
                 Ok(None) => return,

@@ -35,6 +35,9 @@ impl Source {
         if let Some(at) = self.cut_at.take() {
             self.figures.cut = now.since(at);
         }
+        if let Some(since) = self.stands.take() {
+            self.figures.stood.0 += now.since(since).0;
+        }
         self.released = owner.released;
         self.check_patience(now)?;
         let budget = if owner.waits || self.holds(guest) {
@@ -49,7 +52,9 @@ impl Source {
             }
             Stage::Rounds { owed } => {
                 if owed.is_none() {
-                    *owed = Some(guest.begin_round());
+                    let touched = guest.begin_round();
+                    *owed = Some(touched);
+                    self.figures.touched = touched;
                     self.figures.rounds = 1;
                 }
                 if self.copy(call, guest, budget)? == Copied::Over {
@@ -71,6 +76,7 @@ impl Source {
             Stage::Following { .. } => self.follow(call, owner)?,
         }
         self.figures.owed = guest.owed();
+        self.stands = self.holds(guest).then_some(now);
         call.metrics.clone = Some(self.figures);
         Ok(())
     }
@@ -174,6 +180,7 @@ impl Source {
         let room = u32::try_from(limits::FROZEN_BYTES_MAX / G::PAGE).unwrap_or(u32::MAX);
         let room = room.max(2 * limits::FROZEN_RESERVE);
         let state = guest.freeze(room).map_err(End::Abandoned)?;
+        self.figures.owed_at_cut = guest.owed();
         log.begin(guest.now());
         let cut = CutAt {
             base: log.base(),
