@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What it costs a guest that runs to get a backup: how long it stands, what its client sees, what is sent.
 
-bench/clone.py [--memory 1G,4G,8G] [--load idle,redis,dirty] [--repeats N] [--shared] [--json]
+bench/clone.py [--memory 1G,4G,8G] [--load idle,redis,dirty] [--repeats N] [--touch 4G] [--shared] [--json]
 
 For each size and load the appliance runs alone, a client counts in its Redis 1,000 times a second on one
 connection through the gateway (paced.py), and N times over the guest is protected, and the backup dismissed.
@@ -9,7 +9,8 @@ The loads:
 
     idle     the client only
     redis    redis-benchmark, 8 connections with 16 requests on the way on each
-    dirty    a program of the guest that writes nearly all of its memory again and again
+    dirty    a program of the guest that writes nearly all of its memory again and again; with --touch so much
+             of it at most, for a host that has no memory for two such guests
 
 After each clone comes an equally long window without one, which tells what the machine itself does to the
 client. The cut is what the owner's events say; the rest is seen from outside. All is on one host. Owner,
@@ -122,15 +123,16 @@ class Redis:
 class Bench:
     """One guest of one size under one load, which is cloned again and again."""
 
-    def __init__(self, stack, guest, memory, load, program, first):
+    def __init__(self, stack, guest, memory, load, touch, program, first):
         self.memory, self.load, self.stack = memory, load, stack
+        self.touched = min(bytes_of(memory), touch or bytes_of(memory))
         self.site = stack.enter_context(Site([REDIS], "lockstep-clone-", program=program))
         self.directory = self.site.directory
         os.environ["XDG_RUNTIME_DIR"] = str(self.directory)
         pair = [str(word) for word in pair_flags(self.directory)]
         self.key = pair[pair.index("--key") + 1]
         flags = [
-            *vm_flags(guest.image, memory, guest.append),
+            *vm_flags(guest.image, memory, f"{guest.append} bench.touch={self.touched >> 20}"),
             *pair[pair.index("--key") :],
             *["--name", NAME, "--serial", f"unix:{self.directory / 'console'}"],
             *["--events", self.directory / "owner.events"],
@@ -169,7 +171,7 @@ class Bench:
 
     def wait_for_memory(self):
         """Waits until the guest has used nearly all of its memory, and no more for a while."""
-        wanted = bytes_of(self.memory) * 0.8
+        wanted = self.touched * 0.8
         until("the guest uses its memory", lambda: resident(self.owner.pid) >= wanted)
         before = 0
         while resident(self.owner.pid) > before + (1 << 20):
@@ -302,6 +304,7 @@ def main():
     parser.add_argument("--memory", type=words(None), default=["1G", "4G", "8G"])
     parser.add_argument("--load", type=words(LOADS), default=LOADS)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--touch", type=bytes_of)
     parser.add_argument("--shared", action="store_true")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
@@ -315,7 +318,7 @@ def main():
             for load in args.load:
                 say(f"{memory} {load}: ")
                 with contextlib.ExitStack() as stack:
-                    bench = Bench(stack, guest, memory, load, BEFORE or LOCKSTEP, first)
+                    bench = Bench(stack, guest, memory, load, args.touch, BEFORE or LOCKSTEP, first)
                     results.append(bench.measure(args.repeats))
     result = {"comes_first": first, "results": results}
     print(json.dumps(result) if args.json else table(results))

@@ -27,8 +27,8 @@ LEGEND = """\
 took, cut, gap, without: median, and most. `gap` is the client's longest between two answers in a clone, and
 `without` that in an equally long window without one; `own`: by how much the client itself was late at most.
 `of limit`: bytes sent, of twice the memory that the guest has touched and what was owed at the cut.
-`more`: memory of the owner beyond before. `requests`, `us each`, `guest's`: throughput, and the processor time
-for a request of the owner and of its guest thread alone, as shares of those without a clone."""
+    ("more MiB", 8, lambda _, clones: f"{most(clones, lambda one: one['during']['memory_more'] / MIB):.0f}"),
+a request, of the owner and of its guest thread alone, as shares of those without a clone."""
 
 
 def spread(numbers, digits):
@@ -49,11 +49,37 @@ def share_of_limit(clones):
 
 
 def share(guest, clones, key):
+    """What a figure is during a clone, as a share of what it is without, for a table."""
+    return f"{ratio(clones, key):.2f}" if guest["load"] == "redis" else "-"
+
+
+def ratio(clones, key):
     """The median of what a figure is during a clone, as a share of what it is without."""
-    if guest["load"] != "redis":
-        return "-"
     during, without = ([clone[when][key] for clone in clones] for when in ["during", "without"])
-    return f"{statistics.median(during) / statistics.median(without):.2f}"
+    return statistics.median(during) / statistics.median(without)
+
+
+def goals(results):
+    """A line for each goal: in how many clones, or guests, it is reached."""
+    clones = [clone for guest in results for clone in guest["clones"]]
+    redis = [guest["clones"] for guest in results if guest["load"] == "redis"]
+    reached = {
+        "the guest stands less than 10 ms at the cut": [clone["cut_us"] < 10_000 for clone in clones],
+        "no gap of the client over 20 ms": [clone["during"]["gap_ms"] <= 20 for clone in clones],
+        "the same without a clone": [clone["without"]["gap_ms"] <= 20 for clone in clones],
+        "at most 400 MiB more": [clone["during"]["memory_more"] <= 400 * MIB for clone in clones],
+        "80 % of the requests": [ratio(them, "requests_per_second") >= 0.8 for them in redis],
+        "15 % more processor time": [ratio(them, "processor_us_per_request") <= 1.15 for them in redis],
+    }
+    lines = [f"{sum(those)} of {len(those)}: {goal}" for goal, those in reached.items() if those]
+    for load in dict.fromkeys(guest["load"] for guest in results):
+        cuts = [
+            statistics.median(clone["cut_us"] for clone in guest["clones"]) / 1e3
+            for guest in results
+            if guest["load"] == load
+        ]
+        lines.append(f"{max(cuts) - min(cuts):.2f} ms: the median cuts of the sizes differ, {load}")
+    return lines
 
 
 def table(results):
@@ -62,4 +88,4 @@ def table(results):
     for guest in results:
         cells = [f"{show(guest, guest['clones']):>{width}}" for _, width, show in COLUMNS]
         lines.append("  ".join(cells))
-    return "\n".join([*lines, "", LEGEND])
+    return "\n".join([*lines, "", *goals(results), "", LEGEND])

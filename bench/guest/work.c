@@ -376,18 +376,23 @@ static void pingpong(int count)
 	wait(0);
 }
 
-/* Writes nearly all of the memory that is free, every word of it, `rounds` times; 0: for ever. No two pages are alike,
- * and none can be compressed. bench/clone.py has it run while the guest is copied. */
+/* Writes nearly all of the memory that is free, every word of it, `rounds` times; 0: for ever. With `bench.touch=MIB`
+ * on the kernel's command line it is so much at most. No two pages are alike, and none can be compressed. bench/clone.py
+ * has it run while the guest is copied. */
 static void dirty(int rounds)
 {
-	long free_pages = sysconf(_SC_AVPHYS_PAGES), left = 0;
-	char line[256];
-	FILE *meminfo = fopen("/proc/meminfo", "r");
+	long left = 0, most = 0;
+	char line[4096], *word;
+	FILE *meminfo = fopen("/proc/meminfo", "r"), *cmdline = fopen("/proc/cmdline", "r");
 	while (meminfo && fgets(line, sizeof line, meminfo))
 		sscanf(line, "MemAvailable: %ld", &left);
-	size_t bytes = left ? (size_t)left * 1024 : (size_t)free_pages * 4096;
+	if (cmdline && fgets(line, sizeof line, cmdline) && (word = strstr(line, "bench.touch=")))
+		sscanf(word, "bench.touch=%ld", &most);
+	size_t bytes = (size_t)left * 1024;
 	/* Redis and the kernel go on needing some. */
 	bytes = (bytes - bytes / 16 - (16u << 20)) & ~(size_t)4095;
+	if (most && bytes > (size_t)most << 20)
+		bytes = (size_t)most << 20;
 	volatile uint64_t *memory = mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (memory == MAP_FAILED)
 		exit(1);

@@ -255,7 +255,9 @@ impl Outgoing {
     /// Hands over what there is room for: of images only some at once, as they are copied for it.
     fn flush(&mut self) {
         for _ in 0..IMAGE_PIECES_AT_ONCE {
-            let Some((image, whole)) = self.images.front() else { break };
+            let Some((image, whole)) = self.images.front() else {
+                break;
+            };
             let piece = Piece::at(whole, self.sent);
             let (image, sent) = (*image, self.sent + piece.bytes.len());
             let is_whole = sent == whole.len();

@@ -253,7 +253,10 @@ impl ServedLater {
     pub fn begin() -> Option<ServedLater> {
         let before = getpriority_process(None).ok()?;
         let right = u64::from(NICE_ZERO.saturating_sub_signed(before));
-        if getrlimit(Resource::Nice).current.is_some_and(|limit| limit < right) {
+        if getrlimit(Resource::Nice)
+            .current
+            .is_some_and(|limit| limit < right)
+        {
             return None;
         }
         setpriority_process(None, before.max(NICE_OF_BULK)).ok()?;
