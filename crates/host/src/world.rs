@@ -61,7 +61,8 @@ pub struct World {
     pub protection: Option<Protection>,
     /// What an apprentice gets over the bulk link; `None`: this process is none.
     pub intake: Option<Intake>,
-    /// As long as the state is on its way, an apprentice comes after whoever else computes on this host.
+    /// As long as it is an apprentice: it comes after guests and clients on this host, for as long as the state
+    /// is on its way even after everybody.
     pub later: Option<ServedLater>,
     /// Has all of the guest's state come over the bulk link?
     is_fed: bool,

@@ -123,9 +123,11 @@ impl World {
             match intake.take() {
                 Ok(Some(bulk)) => {
                     if bulk == Bulk::Sealed {
-                        // From now on it must keep up with its owner.
+                        // From now on it must come closer to its owner. That one's guest still goes first.
                         self.is_fed = true;
-                        self.later = None;
+                        if let Some(later) = &self.later {
+                            later.as_others();
+                        }
                     }
                     handle(Event::Bulk(self.peer, bulk));
                 }

@@ -122,6 +122,7 @@ pub const START: &[c_long] = &[
     libc::SYS_mlock2,
     libc::SYS_getpriority,
     libc::SYS_setpriority,
+    libc::SYS_sched_setscheduler,
     libc::SYS_getuid,
     libc::SYS_geteuid,
     libc::SYS_getgid,

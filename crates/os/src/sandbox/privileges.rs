@@ -19,6 +19,7 @@ use rustix::thread::{
 };
 
 use crate::limits::{NICE, NICE_OF_BULK};
+use crate::sys::turn;
 
 /// Highest number of a capability that the kernel may know one day; today's last one is the 40th.
 const CAPABILITIES_MAX: u32 = 63;
@@ -228,11 +229,13 @@ pub(super) fn niceness_to_inherit() -> Option<i32> {
 /// `later`, later than the others of its process, for good.
 pub(super) fn serve_new_thread(before: Option<i32>, later: bool) {
     if let Some(before) = before {
+        turn::wait_for_others(false);
         let _ = setpriority_process(None, before);
     }
     if !later {
         return;
     }
+    turn::wait_for_others(true);
     if let Ok(now) = getpriority_process(None) {
         // A thread may always become nicer.
         let _ = setpriority_process(None, now.max(NICE_OF_BULK));
@@ -260,14 +263,22 @@ impl ServedLater {
             return None;
         }
         setpriority_process(None, before.max(NICE_OF_BULK)).ok()?;
+        turn::wait_for_others(true);
         BEFORE.set(Some(before));
         Some(ServedLater { before })
+    }
+
+    /// Has this thread be served as any other from now on: no sooner, if it was before.
+    pub fn as_others(&self) {
+        turn::wait_for_others(false);
+        let _ = setpriority_process(None, self.before.max(0));
     }
 }
 
 impl Drop for ServedLater {
     fn drop(&mut self) {
         BEFORE.set(None);
+        turn::wait_for_others(false);
         if let Err(error) = setpriority_process(None, self.before) {
             tracing::debug!("this thread is not served as before ({error})");
         }

@@ -329,6 +329,11 @@ fn threads(rules: &mut Rules) -> Built<()> {
 fn itself_later_or_sooner(rules: &mut Rules) -> Built<()> {
     let itself = vec![is(0, Dword, libc::PRIO_PROCESS.into())?, is(1, Dword, 0)?];
     rules.insert(libc::SYS_setpriority, vec![SeccompRule::new(itself)?]);
+    for policy in [libc::SCHED_OTHER, libc::SCHED_BATCH] {
+        let itself = vec![is(0, Dword, 0)?, is(1, Dword, policy as u64)?];
+        let rule = SeccompRule::new(itself)?;
+        rules.entry(libc::SYS_sched_setscheduler).or_default().push(rule);
+    }
     Ok(())
 }
 
