@@ -20,7 +20,8 @@ apprentice, gateway and client stand for three hosts and share its processors, s
   (/proc/PID/autogroup, for root only; `--shared` leaves that out).
 - Gateway and client are run as soon as they have something to do (SCHED_FIFO; not with `--shared`): hosts of
   their own would have nothing else to do. All that makes them late then is the owner, or the host.
-- The client tells by how much it was late to ask by itself. That is the host's doing.
+- The client tells by how much it was late to ask by itself. That is the host's doing (one with much else to
+  do holds even such processes back for 40 ms now and then).
 
 Needs Debian's cpio, gcc-riscv64-linux-gnu, libc6-dev-riscv64-cross and redis-tools.
 BEFORE=/path/to/lockstep has another build of the program measured.

@@ -135,7 +135,7 @@ impl Visit<'_> {
         build: Build<'_, G>,
         tell: &mut dyn FnMut(&Pairing<'_>),
     ) -> Result<Outcome, RunError> {
-        // Much is to be loaded, hashed and placed, and nobody waits for that as clients wait for their guest.
+        // Much is to be loaded, hashed and placed, and nobody waits for that as clients for their guest.
         let later = ServedLater::begin();
         let me = Hello {
             vm: String::new(),
@@ -173,8 +173,7 @@ impl Visit<'_> {
         if let Some(header) = &hello.header {
             self.look_for_images(header);
         }
-        // A watcher and its like are to be served at once.
-        drop(later);
+        drop(later); // A watcher is to be served at once.
         let watch = watch(spec.protect.as_ref());
         let signals = Signals::catch().map_err(WorldError::Poll)?;
         let mut half = match Half::of_running(&spec, &pair, signals, self.owner, watch) {
@@ -187,15 +186,15 @@ impl Visit<'_> {
         let later = ServedLater::begin();
         let lacks = self.lacks.clone();
         handshake.handle(clock::now(), HandshakeEvent::Fits { lacks });
-        let (ready, formed) = self.form(link, &mut handshake, &mut half, &spec, build)?;
+        let (mut ready, formed) = self.form(link, &mut handshake, &mut half, &spec, build)?;
         tell(&Pairing::Paired {
             peer: formed.link.peer(),
             epoch: formed.start.epoch,
         });
         let options = half.options(&formed);
         let (mut world, _sign) = half.world(&ready.config, formed, false)?;
+        ready.intake.serve_later(later);
         world.intake = Some(ready.intake);
-        world.later = later;
         let node = Node::apprentice(Witness::new(ready.guest), clock::now(), options);
         Ok(drive(node, world)?)
     }

@@ -99,10 +99,6 @@ impl<G: Guest> Driver<G> {
             }
             let at_once = self.world.has_message();
             next = self.node.slice(clock::now(), &poller.look(at_once));
-            if self.node.role() == RoleName::Backup {
-                // A member must be as quick as its owner.
-                self.world.later = None;
-            }
             self.look_at_sizes();
             if self.look_at_panics() {
                 // The guest has an input now, whatever it waited for.

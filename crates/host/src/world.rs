@@ -30,7 +30,6 @@ use disk::{Completion, DiskPool, Holder};
 use link::{Heartbeats, Link, LinkError, Traffic};
 use os::limits::{BATCH_MAX, LAST_WORDS_PATIENCE};
 use os::poll::{Interest, Poller, Token};
-use os::sandbox::ServedLater;
 use os::signals::Signals;
 use os::sys::clock;
 use os::wake::Waker;
@@ -61,9 +60,6 @@ pub struct World {
     pub protection: Option<Protection>,
     /// What an apprentice gets over the bulk link; `None`: this process is none.
     pub intake: Option<Intake>,
-    /// As long as it is an apprentice: it comes after guests and clients on this host, for as long as the state
-    /// is on its way even after everybody.
-    pub later: Option<ServedLater>,
     /// Has all of the guest's state come over the bulk link?
     is_fed: bool,
     /// The guest's disks.
@@ -134,7 +130,6 @@ impl World {
             peer: PeerId(0),
             protection: None,
             intake: None,
-            later: None,
             is_fed: false,
             disks,
             cables: Cables::default(),

@@ -147,7 +147,7 @@ pub enum Happening {
         took_ms: f64,
         /// Microseconds for which the guest stood at the cut.
         cut_us: f64,
-        /// Milliseconds for which the guest stood after the cut, since hardly more pages could be kept for it.
+        /// Milliseconds for which the guest stood after the cut, since hardly more pages could be kept.
         stood_ms: f64,
         /// Rounds in which pages were copied before the cut.
         rounds: u32,

@@ -122,13 +122,7 @@ impl World {
             let Some(intake) = &mut self.intake else { return };
             match intake.take() {
                 Ok(Some(bulk)) => {
-                    if bulk == Bulk::Sealed {
-                        // From now on it must come closer to its owner. That one's guest still goes first.
-                        self.is_fed = true;
-                        if let Some(later) = &self.later {
-                            later.as_others();
-                        }
-                    }
+                    self.is_fed |= bulk == Bulk::Sealed;
                     handle(Event::Bulk(self.peer, bulk));
                 }
                 Ok(None) => return,

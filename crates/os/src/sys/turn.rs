@@ -1,8 +1,8 @@
 //! When a thread gets its turn on a processor that others want as well.
 //!
 //! # Safety argument
-//! `sched_setscheduler` reads the parameters that it is given, which live during the call, and changes nothing
-//! but how the kernel schedules the calling thread.
+//! `sched_setscheduler` reads the parameters that it is given, which live during the call, and changes
+//! nothing but how the kernel schedules the calling thread.
 #![allow(unsafe_code, reason = "docs/style.md, U1: see the safety argument")]
 
 /// Whether this thread, when it wakes, waits for the end of the turn of whoever is running (`SCHED_BATCH`).
