@@ -89,8 +89,8 @@ def start(stack, command, **options):
     return process
 
 
-def start_gateway(stack, directory, guest_ports, program=LOCKSTEP):
-    """Starts a gateway at `directory`/gateway; {port of the guest: port of this host}.
+def start_gateway(stack, directory, guest_ports, program=LOCKSTEP, processes=None):
+    """Starts a gateway at `directory`/gateway, which is put on the list; {port of the guest: of this host}.
 
     A port of UDP is named `udp:53`.
     """
@@ -99,7 +99,9 @@ def start_gateway(stack, directory, guest_ports, program=LOCKSTEP):
     for inner, outer in ports.items():
         kind, _, number = str(inner).rpartition(":")
         forwards += ["--forward", f"{kind + ':' if kind else ''}127.0.0.1:{outer}-:{number}"]
-    start(stack, [program, "gateway", "--listen", directory / "gateway", *forwards])
+    gateway = start(stack, [program, "gateway", "--listen", directory / "gateway", *forwards])
+    if processes is not None:
+        processes.append(gateway)
     while not (directory / "gateway").exists():
         time.sleep(0.01)
     return ports
@@ -187,7 +189,8 @@ class Site:
         self.program = program
         self.stack, self.stderr = contextlib.ExitStack(), None if loud else subprocess.DEVNULL
         self.directory = pathlib.Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix)))
-        self.ports = start_gateway(self.stack, self.directory, guest_ports, program)
+        self.gateways = []
+        self.ports = start_gateway(self.stack, self.directory, guest_ports, program, self.gateways)
         self.net = ["--net", f"gateway={self.directory / 'gateway'}"]
 
     def __enter__(self):

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -375,6 +376,32 @@ static void pingpong(int count)
 	wait(0);
 }
 
+/* Writes nearly all of the memory that is free, every word of it, `rounds` times; 0: for ever. With `bench.touch=MIB`
+ * on the kernel's command line it is so much at most. No two pages are alike, and none can be compressed. bench/clone.py
+ * has it run while the guest is copied. */
+static void dirty(int rounds)
+{
+	long left = 0, most = 0;
+	char line[4096], *word;
+	FILE *meminfo = fopen("/proc/meminfo", "r"), *cmdline = fopen("/proc/cmdline", "r");
+	while (meminfo && fgets(line, sizeof line, meminfo))
+		sscanf(line, "MemAvailable: %ld", &left);
+	if (cmdline && fgets(line, sizeof line, cmdline) && (word = strstr(line, "bench.touch=")))
+		sscanf(word, "bench.touch=%ld", &most);
+	size_t bytes = (size_t)left * 1024;
+	/* Redis and the kernel go on needing some. */
+	bytes = (bytes - bytes / 16 - (16u << 20)) & ~(size_t)4095;
+	if (most && bytes > (size_t)most << 20)
+		bytes = (size_t)most << 20;
+	volatile uint64_t *memory = mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (memory == MAP_FAILED)
+		exit(1);
+	uint64_t value = 1;
+	for (int round = 0; !rounds || round < rounds; round++)
+		for (size_t word = 0; word < bytes / 8; word++)
+			memory[word] = value = value * 6364136223846793005u + 1442695040888963407u;
+}
+
 static const struct {
 	const char *name;
 	void (*run)(int);
@@ -384,6 +411,7 @@ static const struct {
 	{ "chase", chase, 5000000 },  { "stream", stream, 40 },     { "hash", hash, 60000 },
 	{ "compress", compress, 20 }, { "bodies", bodies, 400000 }, { "calls", calls, 500000 },
 	{ "forks", forks, 600 },      { "execs", execs, 300 },      { "pingpong", pingpong, 40000 },
+	{ "dirty", dirty, 0 },
 };
 
 int main(int argc, char **argv)

@@ -56,8 +56,13 @@ fn alone(
     events: &EventsArgs,
     profile: &ProfileArgs,
 ) -> Result<(VmSpec, Watching)> {
+    os::sandbox::keep_right_to_be_served_soon();
     sandbox.begin()?;
     let mut spec = spec::alone(&load(vm)?.with_start_flags(start)).map_err(usage::mark)?;
+    if spec.protect.is_some() {
+        // It may become one half of a pair while it runs.
+        os::sandbox::ask_to_be_served_soon();
+    }
     spec::tell(&mut spec, events);
     spec.sandbox = !sandbox.no_sandbox;
     if spec.kernel.is_none() && !matches!(spec.firmware, FirmwareSpec::File(_)) {

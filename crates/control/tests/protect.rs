@@ -140,6 +140,10 @@ fn protected() -> Happening {
         epoch: 2,
         took_ms: 4200.0,
         cut_us: 1800.0,
+        stood_ms: 0.0,
+        rounds: 1,
+        touched_pages: 1,
+        owed_pages: 1,
         pages: 1,
         bytes: 1 << 20,
     }

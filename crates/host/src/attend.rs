@@ -6,9 +6,11 @@
 //! be entered only once a VM has come; until then nothing is listened to but callers who must show the key.
 //! No machine is built on disks or an arbiter that the VM's host may not see.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use machine::{Boot, Config};
@@ -19,7 +21,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::drive::{Outcome, drive};
 use crate::intake::Intake;
-use crate::limits::BULK_LINK_PATIENCE;
+use crate::limits::{BULK_LINK_PATIENCE, IMAGE_READ_LEN};
 use crate::pair::{Formed, Half, Pairing, next_message};
 use crate::run::{Build, FORMED, RunError, watch};
 use crate::spec::{FEATURES, FIRMWARE_PATHS, PairSpec, SetupError, VmSpec};
@@ -30,7 +32,7 @@ use link::{Arrival, Incoming, KeyFile, Link, LinkError, Listener, Security, Toke
 use os::entropy;
 use os::error::chain;
 use os::limits::LAST_WORDS_PATIENCE;
-use os::sandbox::Entered;
+use os::sandbox::{Entered, ServedLater};
 use os::signals::Signals;
 use os::sys::clock;
 
@@ -76,6 +78,7 @@ pub fn attend<G: Guest>(
             listener: &mut listener,
             signals: &signals,
             owner: entropy::random_u128(),
+            here: Vec::new(),
             lacks: Vec::new(),
             confined: false,
         };
@@ -106,6 +109,8 @@ struct Visit<'a> {
     signals: &'a Signals,
     /// This process, as it greets this caller.
     owner: u128,
+    /// The images that this host has.
+    here: Vec<(ImageId, Arc<[u8]>)>,
     /// The images that this host does not have.
     lacks: Vec<ImageId>,
     /// Has the process given up everything that this caller's VM does not need?
@@ -130,6 +135,8 @@ impl Visit<'_> {
         build: Build<'_, G>,
         tell: &mut dyn FnMut(&Pairing<'_>),
     ) -> Result<Outcome, RunError> {
+        // Much is to be loaded, hashed and placed, and nobody waits for that as clients for their guest.
+        let later = ServedLater::begin();
         let me = Hello {
             vm: String::new(),
             side: Side::Backup,
@@ -163,10 +170,10 @@ impl Visit<'_> {
         let Some(((spec, pair), hello)) = theirs else {
             return Err(LinkError::Stopped.into());
         };
-        self.lacks = hello
-            .header
-            .as_ref()
-            .map_or_else(Vec::new, |header| self.missing(header));
+        if let Some(header) = &hello.header {
+            self.look_for_images(header);
+        }
+        drop(later); // A watcher is to be served at once.
         let watch = watch(spec.protect.as_ref(), link.datagrams().ok());
         let signals = Signals::catch().map_err(WorldError::Poll)?;
         let mut half = match Half::of_running(&spec, &pair, signals, self.owner, watch) {
@@ -176,15 +183,17 @@ impl Visit<'_> {
                 return self.fail(link, handshake);
             }
         };
+        let later = ServedLater::begin();
         let lacks = self.lacks.clone();
         handshake.handle(clock::now(), HandshakeEvent::Fits { lacks });
-        let (ready, formed) = self.form(link, &mut handshake, &mut half, &spec, build)?;
+        let (mut ready, formed) = self.form(link, &mut handshake, &mut half, &spec, build)?;
         tell(&Pairing::Paired {
             peer: formed.link.peer(),
             epoch: formed.start.epoch,
         });
         let options = half.options(&formed);
         let (mut world, _sign) = half.world(&ready.config, formed, false)?;
+        ready.intake.serve_later(later);
         world.intake = Some(ready.intake);
         let node = Node::apprentice(Witness::new(ready.guest), clock::now(), options);
         Ok(drive(node, world)?)
@@ -277,10 +286,6 @@ impl Visit<'_> {
         };
         half.check_disks(start)?;
         let connection = self.bulk_link(Token::new(token))?;
-        let here: Vec<Arc<[u8]>> = [start.header.firmware, start.header.kernel, start.header.initrd]
-            .iter()
-            .map(|image| self.local(image).unwrap_or_default())
-            .collect();
         self.confined = spec.sandbox;
         let entered = spec
             .enter_sandbox_beside(half.pair(), &self.attend.images)
@@ -289,14 +294,17 @@ impl Visit<'_> {
         let waker = half.waker().clone();
         let mut intake = Intake::new(FORMED, connection, pages, waker).map_err(|error| error.to_string())?;
         self.await_images(&mut intake, half)?;
-        let image = |index: usize, name: &ImageId| {
+        let here = std::mem::take(&mut self.here);
+        let image = |name: &ImageId| {
             let came = self.lacks.contains(name).then(|| intake.image(name)).flatten();
-            came.or_else(|| here.get(index).cloned()).unwrap_or_default()
+            let here = || here.iter().find(|(ours, _)| ours == name);
+            came.or_else(|| here().map(|(_, bytes)| bytes.clone()))
+                .unwrap_or_default()
         };
         let boot = Boot {
-            firmware: image(0, &start.header.firmware),
-            kernel: image(1, &start.header.kernel),
-            initrd: image(2, &start.header.initrd),
+            firmware: image(&start.header.firmware),
+            kernel: image(&start.header.kernel),
+            initrd: image(&start.header.initrd),
             command_line: start.header.command_line.clone(),
         };
         self.keep(&intake);
@@ -358,14 +366,15 @@ impl Visit<'_> {
         }
     }
 
-    /// The images of this machine that are not on this host.
-    fn missing(&self, header: &Header) -> Vec<ImageId> {
-        let mut lacks: Vec<ImageId> = [header.firmware, header.kernel, header.initrd]
-            .into_iter()
-            .filter(|image| image.length > 0 && self.local(image).is_none())
-            .collect();
-        lacks.dedup();
-        lacks
+    /// Looks which images of this machine are on this host.
+    fn look_for_images(&mut self, header: &Header) {
+        for image in [header.firmware, header.kernel, header.initrd] {
+            match self.local(&image) {
+                Some(bytes) => self.here.push((image, bytes)),
+                None if image.length > 0 && !self.lacks.contains(&image) => self.lacks.push(image),
+                None => {}
+            }
+        }
     }
 
     /// The image of this name, if this host has it: kept from an earlier VM, or its distribution's.
@@ -374,7 +383,7 @@ impl Visit<'_> {
         let known = FIRMWARE_PATHS.iter().map(PathBuf::from);
         std::iter::once(kept).chain(known).find_map(|path| {
             let fits = std::fs::metadata(&path).is_ok_and(|file| file.len() == image.length);
-            let bytes = fits.then(|| std::fs::read(&path).ok()).flatten()?;
+            let bytes = fits.then(|| read(&path).ok()).flatten()?;
             (ImageId::of(&bytes) == *image).then(|| bytes.into())
         })
     }
@@ -404,6 +413,16 @@ fn considered(hello: &Hello, consider: Consider<'_>) -> Result<(VmSpec, PairSpec
         })?;
     }
     consider(hello)
+}
+
+/// Reads a file in pieces: a kernel that does not preempt itself lets nobody else have this processor while
+/// it copies one, and the VM's owner may be on the same host.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let mut bytes = Vec::new();
+    bytes.reserve_exact(usize::try_from(file.metadata()?.len()).unwrap_or(0));
+    while file.by_ref().take(IMAGE_READ_LEN).read_to_end(&mut bytes)? > 0 {}
+    Ok(bytes)
 }
 
 /// The name of the file in which an image is kept.

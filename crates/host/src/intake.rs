@@ -11,6 +11,7 @@ use std::sync::Arc;
 use link::LinkError;
 use link::bulk::{Connection, Receiver, Record, Shape};
 use machine::{Batch, PageContent};
+use os::sandbox::ServedLater;
 use os::wake::Waker;
 use replica::{Bulk, ImageId, PeerId};
 
@@ -24,6 +25,9 @@ pub struct Intake {
     state: Vec<u8>,
     /// Images, as far as they have come, by their SHA-256.
     images: BTreeMap<[u8; 32], Vec<u8>>,
+    /// The guest thread comes after guests and clients on this host until the owner closes the link to what
+    /// has become a member, and after everybody as long as the state is on its way; `None`: it may not.
+    later: Option<ServedLater>,
 }
 
 impl Intake {
@@ -41,7 +45,13 @@ impl Intake {
             receiver: Receiver::new(connection, shape, waker)?,
             state: Vec::new(),
             images: BTreeMap::new(),
+            later: None,
         })
+    }
+
+    /// Has this thread, the guest's, be served later for as long as there is something to take in.
+    pub fn serve_later(&mut self, later: Option<ServedLater>) {
+        self.later = later;
     }
 
     /// Is something there to be taken?
@@ -71,7 +81,13 @@ impl Intake {
                         return Ok(Some(Bulk::State(std::mem::take(&mut self.state))));
                     }
                 }
-                Record::Sealed => return Ok(Some(Bulk::Sealed)),
+                Record::Sealed => {
+                    // From now on it must come closer to its owner.
+                    if let Some(later) = &self.later {
+                        later.as_others();
+                    }
+                    return Ok(Some(Bulk::Sealed));
+                }
                 Record::Image { image, piece } => {
                     self.images
                         .entry(image)

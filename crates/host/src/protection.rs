@@ -7,16 +7,17 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
-use link::bulk::{Pages, Phase, Piece, Record, Sender};
+use link::bulk::{Pages, Piece, Record, Sender};
 use link::{Link, LinkError, Security, Token, connect_from};
 use machine::{Boot, PageContent};
 use os::sandbox::{self, Kind};
 use os::wake::Waker;
 use replica::{Bulk, Event, Hello, ImageId, Joined, PeerId};
 
-use crate::limits::{BULK_ROOM_TOLD, PROTECT_PATIENCE};
+use crate::limits::{BULK_ROOM_TOLD, IMAGE_PIECES_AT_ONCE, PROTECT_PATIENCE};
 
 /// Zeroes for a page of which a batch has no bytes.
 static ZEROES: [u8; machine::PAGE] = [0; machine::PAGE];
@@ -58,8 +59,14 @@ struct Newcomer {
 #[derive(Debug)]
 struct Outgoing {
     sender: Sender,
-    /// What had no room yet, oldest first. The node is told of room only when nothing is left here.
+    /// Images that the other host lacks, as far as they are not sent, and how many bytes of the first are.
+    images: VecDeque<([u8; 32], Arc<[u8]>)>,
+    sent: usize,
+    /// What had no room yet, oldest first, behind the images. The node is told of room only when nothing is
+    /// left of both.
     unsent: VecDeque<Record>,
+    /// Calls the guest thread.
+    waker: Waker,
 }
 
 /// What became of a call.
@@ -169,24 +176,33 @@ impl Protection {
         images: &[ImageId],
         waker: &Waker,
     ) -> io::Result<()> {
+        let images = images.iter().filter_map(|image| self.image(image)).collect();
         let Some(newcomer) = self.newcomer.as_mut().filter(|newcomer| newcomer.peer == peer) else {
             return Ok(());
         };
         let token = Token::new(token);
         let sender = Sender::call(newcomer.address, &self.security, token, None, waker.clone())?;
-        let mut unsent = VecDeque::new();
-        for image in images {
-            let ours = [&self.boot.firmware, &self.boot.kernel, &self.boot.initrd];
-            // A name that is none of ours is nothing that this side could send.
-            if let Some(bytes) = ours.into_iter().find(|bytes| ImageId::of(bytes) == *image) {
-                unsent.extend(Piece::cut(bytes).map(|piece| Record::Image {
-                    image: image.sha256,
-                    piece,
-                }));
-            }
-        }
-        newcomer.bulk = Some(Outgoing { sender, unsent });
+        newcomer.bulk = Some(Outgoing {
+            sender,
+            images,
+            sent: 0,
+            unsent: VecDeque::new(),
+            waker: waker.clone(),
+        });
         Ok(())
+    }
+
+    /// The image of this name, by which the greeting calls it; a name that is none of ours is nothing that
+    /// this side could send. Nothing is hashed here: the guest waits meanwhile.
+    fn image(&self, name: &ImageId) -> Option<([u8; 32], Arc<[u8]>)> {
+        let header = self.me.header.as_ref()?;
+        let ours = [
+            (&header.firmware, &self.boot.firmware),
+            (&header.kernel, &self.boot.kernel),
+            (&header.initrd, &self.boot.initrd),
+        ];
+        let (_, bytes) = ours.into_iter().find(|(ours, _)| *ours == name)?;
+        Some((name.sha256, bytes.clone()))
     }
 
     /// Sends a piece of the clone over the bulk link to this peer. What is lost with a broken link is not
@@ -229,16 +245,15 @@ impl Protection {
         let Newcomer { peer, bulk, .. } = self.newcomer.as_mut()?;
         let outgoing = bulk.as_mut()?;
         outgoing.flush();
-        let open = outgoing.sender.phase() == Phase::Open && outgoing.unsent.is_empty();
-        let room = outgoing.sender.room();
-        // With little room the sender calls when there is much again.
-        if !open || (room < BULK_ROOM_TOLD && !outgoing.sender.has_room(BULK_ROOM_TOLD)) {
+        if !outgoing.has_sent() {
             return None;
         }
+        // With little room the sender calls when there is much again.
+        let (room, rate) = outgoing.sender.offer(BULK_ROOM_TOLD)?;
         Some(Event::BulkRoom {
             peer: *peer,
             bytes: room as u64,
-            rate: outgoing.sender.figures().rate,
+            rate,
         })
     }
 
@@ -252,7 +267,10 @@ impl Protection {
 
     /// The clone to this peer, if there is one, has come to its end or to nothing: its bulk link is closed.
     pub fn end_clone(&mut self, peer: PeerId) {
-        self.newcomer.take_if(|newcomer| newcomer.peer == peer);
+        let newcomer = self.newcomer.take_if(|newcomer| newcomer.peer == peer);
+        if let Some(outgoing) = newcomer.and_then(|newcomer| newcomer.bulk) {
+            outgoing.sender.let_go();
+        }
     }
 
     /// Is all that was sent over the bulk link with the kernel?
@@ -261,7 +279,7 @@ impl Protection {
         self.newcomer
             .as_ref()
             .and_then(|newcomer| newcomer.bulk.as_ref())
-            .is_none_or(|outgoing| outgoing.unsent.is_empty() && outgoing.sender.is_drained())
+            .is_none_or(|outgoing| outgoing.has_sent() && outgoing.sender.is_drained())
     }
 }
 
@@ -272,8 +290,33 @@ pub fn is_backup(address: SocketAddr) -> String {
 }
 
 impl Outgoing {
-    /// Hands over what there is room for.
+    /// Is everything handed over?
+    fn has_sent(&self) -> bool {
+        self.images.is_empty() && self.unsent.is_empty()
+    }
+
+    /// Hands over what there is room for: of images only some at once, as they are copied for it.
     fn flush(&mut self) {
+        for _ in 0..IMAGE_PIECES_AT_ONCE {
+            let Some((image, whole)) = self.images.front() else {
+                break;
+            };
+            let piece = Piece::at(whole, self.sent);
+            let (image, sent) = (*image, self.sent + piece.bytes.len());
+            let is_whole = sent == whole.len();
+            if self.sender.send(Record::Image { image, piece }).is_err() {
+                return;
+            }
+            self.sent = sent;
+            if is_whole {
+                self.images.pop_front();
+                self.sent = 0;
+            }
+        }
+        if !self.images.is_empty() {
+            self.waker.wake();
+            return;
+        }
         while let Some(record) = self.unsent.pop_front() {
             if let Err(record) = self.sender.send(record) {
                 self.unsent.push_front(record);

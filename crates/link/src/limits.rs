@@ -85,6 +85,9 @@ pub const BULK_ON_THE_WAY_MAX: usize = 32 << 20;
 pub const BULK_ROOM_AGAIN: usize = BULK_ON_THE_WAY_MAX - (4 << 20);
 /// Threads that compress and encrypt for one bulk link.
 pub const BULK_PACKERS: usize = 2;
+/// How often the guest thread looks whether the other threads of a bulk link let it have what they share,
+/// before it does something else: for longer than they ever keep it while they run.
+pub const BULK_LOOKS: u32 = 200;
 /// Used buffers that each end of a bulk link keeps to be used again, of each kind.
 pub const BULK_BUFFERS_MAX: usize = 16;
 /// What the records cost, in bytes, that have come over a bulk link and that the guest thread has not taken.

@@ -23,6 +23,9 @@ pub const BATCH_MAX: usize = 64;
 /// two processors, a half is then late by 11 ms in one of a hundred wake-ups instead of 25 ms, and leaves the
 /// others a tenth of a processor on which it computes.
 pub const NICE: i32 = -10;
+/// Niceness of a thread that carries a clone: guests, gateways and clients come first. It is a share as well,
+/// a tenth of that of others, so a clone on a busy host ends.
+pub const NICE_OF_BULK: i32 = 10;
 
 /// Bytes of lines for people that may wait for standard error. Past this, lines are dropped and counted.
 pub const STDERR_BACKLOG_MAX: usize = 256 << 10;

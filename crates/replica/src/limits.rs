@@ -143,8 +143,9 @@ pub const LAG_SAMPLES_MAX: usize = 4096;
 
 /// Pages that the owner of a guest that runs copies in one slice, for a clone: a tenth of the slice's time.
 pub const COPY_PAGES: u32 = 180;
-/// Pages copied at a time while the guest has nothing to do or has to wait for the clone.
-pub const COPY_PAGES_IDLE: u32 = 2048;
+/// Pages copied at a time while the guest has nothing to do or has to wait for the clone. What comes for the
+/// guest meanwhile waits for that: about a quarter of a millisecond.
+pub const COPY_PAGES_IDLE: u32 = 512;
 /// Longest time in which an apprentice that lacks no image of the VM must have shaken hands.
 pub const GREETING_PATIENCE: Span = Span::from_ms(20_000);
 /// Most rounds of a clone in which pages are copied before the cut.

@@ -84,10 +84,16 @@ pub struct CloneFigures {
     pub bytes: u64,
     /// Bytes of the state at the cut, without memory.
     pub state_bytes: u64,
+    /// Pages that the guest had ever written when the first round began.
+    pub touched: u32,
+    /// Pages that were owed at the cut.
+    pub owed_at_cut: u32,
     /// Pages that are owed now.
     pub owed: u32,
     /// For how long the guest stood at the cut.
     pub cut: Span,
+    /// For how long the guest stood after the cut, since hardly more pages could be kept for it.
+    pub stood: Span,
     /// Digests that were put into the log for the apprentice to compare.
     pub digests: u64,
     /// The share of its time in which the guest may run while the apprentice catches up, in thousandths; 0

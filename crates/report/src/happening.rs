@@ -168,6 +168,14 @@ pub enum Happening {
         took_ms: f64,
         /// Microseconds for which the guest stood at the cut.
         cut_us: f64,
+        /// Milliseconds for which the guest stood after the cut, since hardly more pages could be kept.
+        stood_ms: f64,
+        /// Rounds in which pages were copied before the cut.
+        rounds: u32,
+        /// Pages of memory that the guest had ever written when the first round began.
+        touched_pages: u32,
+        /// Pages that were owed at the cut.
+        owed_pages: u32,
         /// Pages of memory that were sent, each as often as it was.
         pages: u64,
         /// Bytes of those that were not zero, and of the rest of the state.
@@ -663,6 +671,10 @@ mod tests {
                 epoch: 8,
                 took_ms: 4200.0,
                 cut_us: 1800.0,
+                stood_ms: 12.5,
+                rounds: 2,
+                touched_pages: 60_000,
+                owed_pages: 900,
                 pages: 70_000,
                 bytes: 210_000_000,
             },

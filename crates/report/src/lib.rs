@@ -310,6 +310,10 @@ impl Reporter {
                     epoch: metrics.epoch.0,
                     took_ms: ms(clone.took),
                     cut_us: clone.cut.0 as f64 / 1e3,
+                    stood_ms: ms(clone.stood),
+                    rounds: clone.rounds,
+                    touched_pages: clone.touched,
+                    owed_pages: clone.owed_at_cut,
                     pages: clone.pages,
                     bytes: clone.bytes + clone.state_bytes,
                 }

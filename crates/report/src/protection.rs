@@ -423,6 +423,10 @@ mod tests {
             epoch: 2,
             took_ms: 1.0,
             cut_us: 1.0,
+            stood_ms: 0.0,
+            rounds: 1,
+            touched_pages: 1,
+            owed_pages: 1,
             pages: 1,
             bytes: 1,
         }

@@ -127,7 +127,10 @@ impl<G: Subject> World<G> {
         let process = self.process(who);
         let is_over = |primary: ProcessId| {
             let is_settled = self.storage.last_change_of(primary).is_none();
-            !self.process(primary).is_alive() && is_settled
+            // A primary that has won the next epoch writes what the process which asks knows nothing of, and
+            // that process loses.
+            let has_gone_on = self.process(primary).epoch > process.epoch;
+            !self.process(primary).is_alive() && (is_settled || has_gone_on)
         };
         process.told_of_end && process.follows.is_some_and(is_over)
     }

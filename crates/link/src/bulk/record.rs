@@ -59,15 +59,23 @@ impl std::fmt::Debug for Piece {
 impl Piece {
     /// Cuts something whole into pieces, for what is in memory anyway.
     pub fn cut(whole: &[u8]) -> impl Iterator<Item = Piece> {
-        let length = whole.len() as u64;
-        // `chunks` of nothing gives nothing, and nothing is one empty piece.
-        let empty = whole.is_empty().then_some(&[][..]);
-        let pieces = whole.chunks(BULK_PIECE_LEN_MAX).chain(empty);
-        pieces.enumerate().map(move |(index, bytes)| Piece {
-            length,
-            offset: (index * BULK_PIECE_LEN_MAX) as u64,
-            bytes: bytes.to_vec(),
-        })
+        // Nothing is one empty piece.
+        let starts = (0..whole.len().max(1)).step_by(BULK_PIECE_LEN_MAX);
+        starts.map(|start| Piece::at(whole, start))
+    }
+
+    /// The piece of something whole that begins behind so many bytes.
+    ///
+    /// # Panics
+    /// It has not so many.
+    #[must_use]
+    pub fn at(whole: &[u8], start: usize) -> Piece {
+        let rest = &whole[start..];
+        Piece {
+            length: whole.len() as u64,
+            offset: start as u64,
+            bytes: rest[..rest.len().min(BULK_PIECE_LEN_MAX)].to_vec(),
+        }
     }
 }
 

@@ -12,7 +12,7 @@
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 
 use replica::Span;
@@ -29,7 +29,7 @@ use super::token::Token;
 use crate::LinkError;
 use crate::connect::connect_bulk;
 use crate::key::Security;
-use crate::limits::{BULK_PACKERS, BULK_RATE_WITHIN};
+use crate::limits::{BULK_LOOKS, BULK_PACKERS, BULK_RATE_WITHIN};
 use os::sandbox::{self, Kind};
 use os::sys::{clock, socket};
 use os::wake::Waker;
@@ -101,14 +101,24 @@ impl Sender {
     /// Cost ([`Record::cost`]) of what may still be handed over; 0 when the link is over.
     #[must_use]
     pub fn room(&self) -> usize {
-        self.shared.lock().room()
+        self.shared.look().map_or(0, |outbox| outbox.room())
+    }
+
+    /// Once the peer has admitted the link: its room, and bytes a second that it sends, as far as known.
+    /// `None`: it is not open, or its room is less than `least`, and the waker is called as
+    /// [`Sender::has_room`] says.
+    #[must_use]
+    pub fn offer(&self, least: usize) -> Option<(usize, Option<u64>)> {
+        let mut outbox = self.shared.look()?;
+        let takes = outbox.phase == Phase::Open && outbox.has_room(least);
+        takes.then(|| (outbox.room(), outbox.figures.rate))
     }
 
     /// Whether a record of this cost may be handed over. If not, the waker is called when there is room for
     /// many records again (`BULK_ROOM_AGAIN`), or the link is over.
     #[must_use]
     pub fn has_room(&self, cost: usize) -> bool {
-        self.shared.lock().has_room(cost)
+        self.shared.look().is_some_and(|mut outbox| outbox.has_room(cost))
     }
 
     /// Hands a record over. Never waits.
@@ -117,7 +127,11 @@ impl Sender {
     /// There is no room, and the waker is called as [`Sender::has_room`] says; or the link is over. The
     /// record comes back.
     pub fn send(&self, record: Record) -> Result<(), Record> {
-        self.shared.lock().push(record)?;
+        let Some(mut outbox) = self.shared.look() else {
+            return Err(record);
+        };
+        outbox.push(record)?;
+        drop(outbox);
         self.shared.work.notify_one();
         Ok(())
     }
@@ -126,7 +140,8 @@ impl Sender {
     /// memory of the kernel's.
     #[must_use]
     pub fn buffer(&self) -> Vec<u8> {
-        self.shared.lock().buffer()
+        let outbox = self.shared.look();
+        outbox.map(|mut outbox| outbox.buffer()).unwrap_or_default()
     }
 
     /// Cost of what was handed over and what the kernel has not taken yet.
@@ -162,13 +177,19 @@ impl Sender {
     /// Why the link is over; told once.
     #[must_use]
     pub fn take_error(&self) -> Option<LinkError> {
-        self.shared.lock().error.take()
+        self.shared.look()?.error.take()
     }
 
     /// What was done so far.
     #[must_use]
     pub fn figures(&self) -> Figures {
         self.shared.lock().figures
+    }
+
+    /// Ends the link as dropping it does, without waiting for the end of its threads. They are served later
+    /// than the guest thread, and may be long in coming to it.
+    pub fn let_go(mut self) {
+        self.threads.clear();
     }
 }
 
@@ -187,6 +208,21 @@ impl Drop for Sender {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Outbox> {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The outbox for the guest thread, which does not wait for a thread that is served later than itself
+    /// and was stopped with the outbox in hand. `None`: just that is the case, and the guest thread is called
+    /// at once, to try again.
+    fn look(&self) -> Option<MutexGuard<'_, Outbox>> {
+        for _ in 0..BULK_LOOKS {
+            match self.outbox.try_lock() {
+                Ok(outbox) => return Some(outbox),
+                Err(TryLockError::Poisoned(error)) => return Some(error.into_inner()),
+                Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
+            }
+        }
+        self.guest.wake();
+        None
     }
 
     /// The link is over. Calls whoever waits.

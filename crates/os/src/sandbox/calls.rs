@@ -104,7 +104,7 @@ pub const STREAMS: &[c_long] = &[
 pub const CHILDREN: &[c_long] = &[libc::SYS_wait4, libc::SYS_waitid];
 
 /// Calls that only the start of a process makes: listening, waking, catching signals, and entering the
-/// sandbox with the process and its threads.
+/// sandbox with the process and its threads, each of which is then served as soon as its kind needs.
 pub const START: &[c_long] = &[
     libc::SYS_listen,
     libc::SYS_bind,
@@ -120,6 +120,9 @@ pub const START: &[c_long] = &[
     libc::SYS_timerfd_settime,
     libc::SYS_seccomp,
     libc::SYS_mlock2,
+    libc::SYS_getpriority,
+    libc::SYS_setpriority,
+    libc::SYS_sched_setscheduler,
     libc::SYS_getuid,
     libc::SYS_geteuid,
     libc::SYS_getgid,

@@ -27,7 +27,8 @@ use std::thread::{self, JoinHandle};
 use landlock::RulesetStatus;
 
 pub use files::Files;
-pub use privileges::{User, UserError, ask_to_be_served_soon, ask_to_stay_in_memory, become_user};
+pub use privileges::{ServedLater, User, UserError, ask_to_be_served_soon, ask_to_stay_in_memory};
+pub use privileges::{become_user, keep_right_to_be_served_soon};
 pub use system_calls::{Kind, Sockets};
 
 thread_local! {
@@ -155,8 +156,10 @@ pub fn try_spawn<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
     let sockets = ENTERED.get();
+    let niceness = privileges::niceness_to_inherit();
     thread::Builder::new().name(name.into()).spawn(move || {
         ENTERED.set(sockets);
+        privileges::serve_new_thread(niceness, matches!(kind, Kind::Bulk | Kind::Caller));
         narrow(kind);
         work()
     })

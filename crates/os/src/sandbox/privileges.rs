@@ -6,6 +6,7 @@
 //! ([`give_up_capabilities`], [`forbid_core_files`]). Nothing here may fail a VM that would run without it,
 //! except a user that was named and cannot be had.
 
+use std::cell::Cell;
 use std::ffi::CString;
 
 use nix::unistd::{self, Gid, Uid};
@@ -17,13 +18,21 @@ use rustix::thread::{
     remove_capability_from_bounding_set, set_capabilities, set_keep_capabilities,
 };
 
-use crate::limits::NICE;
+use crate::limits::{NICE, NICE_OF_BULK};
+use crate::sys::turn;
 
 /// Highest number of a capability that the kernel may know one day; today's last one is the 40th.
 const CAPABILITIES_MAX: u32 = 63;
+/// A limit of niceness (`RLIMIT_NICE`) is this less the least niceness that it allows.
+const NICE_ZERO: u32 = 20;
 /// Capabilities that a process keeps when it becomes another user, until it has opened what it needs: ports
 /// below 1024 and taps.
 const OF_THE_START: CapabilitySet = CapabilitySet::NET_ADMIN.union(CapabilitySet::NET_BIND_SERVICE);
+
+thread_local! {
+    /// How nice this thread was before it was served later for a while ([`ServedLater`]); `None`: it is not.
+    static BEFORE: Cell<Option<i32>> = const { Cell::new(None) };
+}
 
 /// The user and group that a process becomes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,6 +205,86 @@ pub fn forbid_core_files() {
     }
 }
 
+/// Keeps the right to be served sooner than others later on, as another user and without capabilities, where
+/// that is allowed now. Call before [`become_user`].
+pub fn keep_right_to_be_served_soon() {
+    let wanted = u64::from(NICE_ZERO.saturating_sub_signed(NICE));
+    let limit = getrlimit(Resource::Nice);
+    if limit.current.is_some_and(|current| current < wanted) {
+        let raised = Rlimit {
+            current: Some(wanted),
+            maximum: limit.maximum.map(|maximum| maximum.max(wanted)),
+        };
+        // Without the right everything goes on as it would without having asked.
+        let _ = setrlimit(Resource::Nice, raised);
+    }
+}
+
+/// How nice a thread is to be that this thread starts: as this one was before it was served later.
+pub(super) fn niceness_to_inherit() -> Option<i32> {
+    BEFORE.get()
+}
+
+/// Has this thread, which has just begun, be served as its starter was before that was served later, and if
+/// `later`, later than the others of its process, for good.
+pub(super) fn serve_new_thread(before: Option<i32>, later: bool) {
+    if let Some(before) = before {
+        turn::wait_for_others(false);
+        let _ = setpriority_process(None, before);
+    }
+    if !later {
+        return;
+    }
+    turn::wait_for_others(true);
+    if let Ok(now) = getpriority_process(None) {
+        // A thread may always become nicer.
+        let _ = setpriority_process(None, now.max(NICE_OF_BULK));
+    }
+}
+
+/// A thread is served later than others as long as it has this. Threads that it starts are not.
+#[derive(Debug)]
+#[must_use = "without it the thread is served as before"]
+pub struct ServedLater {
+    /// How nice the thread was before.
+    before: i32,
+}
+
+impl ServedLater {
+    /// Has this thread be served later; `None`: it has no right to be served as now afterwards, so it stays
+    /// as it is.
+    pub fn begin() -> Option<ServedLater> {
+        let before = getpriority_process(None).ok()?;
+        let right = u64::from(NICE_ZERO.saturating_sub_signed(before));
+        if getrlimit(Resource::Nice)
+            .current
+            .is_some_and(|limit| limit < right)
+        {
+            return None;
+        }
+        setpriority_process(None, before.max(NICE_OF_BULK)).ok()?;
+        turn::wait_for_others(true);
+        BEFORE.set(Some(before));
+        Some(ServedLater { before })
+    }
+
+    /// Has this thread be served as any other from now on: no sooner, if it was before.
+    pub fn as_others(&self) {
+        turn::wait_for_others(false);
+        let _ = setpriority_process(None, self.before.max(0));
+    }
+}
+
+impl Drop for ServedLater {
+    fn drop(&mut self) {
+        BEFORE.set(None);
+        turn::wait_for_others(false);
+        if let Err(error) = setpriority_process(None, self.before) {
+            tracing::debug!("this thread is not served as before ({error})");
+        }
+    }
+}
+
 /// Asks the host to serve this process sooner than others, where that is allowed: a replica that is late to
 /// answer is taken for dead (FT 2.3-d). Call before any thread is started, which inherits it, and before
 /// [`become_user`]: root may ask for more.
@@ -204,6 +293,7 @@ pub fn ask_to_be_served_soon() {
     if getpriority_process(None).is_ok_and(|now| now <= NICE) {
         return;
     }
+    keep_right_to_be_served_soon();
     match setpriority_process(None, NICE) {
         Ok(()) => tracing::debug!("this process is served sooner than others (nice {NICE})"),
         Err(error) => tracing::debug!(

@@ -207,6 +207,7 @@ fn of_thread(kind: Kind, sockets: Sockets) -> Built<BpfProgram> {
         ];
         always(&mut rules, &starts);
         always(&mut rules, CHILDREN);
+        itself_later_or_sooner(&mut rules)?;
         threads(&mut rules)?;
         sandboxing(&mut rules)?;
     } else {
@@ -321,6 +322,18 @@ fn requests(rules: &mut Rules, lists: &[&[c_ulong]]) -> Built<()> {
 fn threads(rules: &mut Rules) -> Built<()> {
     let thread = SeccompCondition::new(0, Qword, MaskedEq(OF_A_THREAD | NOT_OF_A_THREAD), OF_A_THREAD)?;
     rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![thread])?]);
+    Ok(())
+}
+
+/// Allows a thread to say how soon it is served itself (`ServedLater`), within the limit of its process.
+fn itself_later_or_sooner(rules: &mut Rules) -> Built<()> {
+    let itself = vec![is(0, Dword, libc::PRIO_PROCESS.into())?, is(1, Dword, 0)?];
+    rules.insert(libc::SYS_setpriority, vec![SeccompRule::new(itself)?]);
+    for policy in [libc::SCHED_OTHER, libc::SCHED_BATCH] {
+        let itself = vec![is(0, Dword, 0)?, is(1, Dword, policy as u64)?];
+        let rule = SeccompRule::new(itself)?;
+        rules.entry(libc::SYS_sched_setscheduler).or_default().push(rule);
+    }
     Ok(())
 }
 

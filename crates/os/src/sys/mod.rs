@@ -7,3 +7,4 @@ pub mod descriptors;
 pub mod memory;
 pub mod socket;
 pub mod tun;
+pub mod turn;

@@ -82,6 +82,8 @@ pub struct Source {
     crowded: Option<Time>,
     /// When the guest was cut, until the next call of the node shows how long that took.
     cut_at: Option<Time>,
+    /// Since when the guest stands because hardly more pages can be kept; `None`: it does not.
+    stands: Option<Time>,
     /// Is the next digest of the log to be taken as soon as it costs no pause?
     wants_digest: bool,
     /// Digests since the cut that the apprentice has found equal.
@@ -115,6 +117,7 @@ impl Source {
             rate: None,
             crowded: None,
             cut_at: None,
+            stands: None,
             wants_digest: false,
             digests: 0,
             owes_word: None,

@@ -36,6 +36,9 @@ impl Source {
         if let Some(at) = self.cut_at.take() {
             self.figures.cut = now.since(at);
         }
+        if let Some(since) = self.stands.take() {
+            self.figures.stood.0 += now.since(since).0;
+        }
         self.released = owner.released;
         self.check_patience(now)?;
         let holds = self.holds(guest);
@@ -51,7 +54,9 @@ impl Source {
             }
             Stage::Rounds { owed } => {
                 if owed.is_none() {
-                    *owed = Some(guest.begin_round());
+                    let touched = guest.begin_round();
+                    *owed = Some(touched);
+                    self.figures.touched = touched;
                     self.figures.rounds = 1;
                 }
                 if self.copy(call, guest, budget)? == Copied::Over {
@@ -79,6 +84,7 @@ impl Source {
             Stage::Following { .. } => self.follow(call, owner)?,
         }
         self.figures.owed = guest.owed();
+        self.stands = self.holds(guest).then_some(now);
         call.metrics.clone = Some(self.figures);
         Ok(())
     }
@@ -188,6 +194,7 @@ impl Source {
         let room = u32::try_from(limits::FROZEN_BYTES_MAX / G::PAGE).unwrap_or(u32::MAX);
         let room = room.max(2 * limits::FROZEN_RESERVE);
         let state = guest.freeze(room).map_err(End::Abandoned)?;
+        self.figures.owed_at_cut = guest.owed();
         log.begin(guest.now());
         let cut = CutAt {
             base: log.base(),
