@@ -30,6 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("toy", &["replica", "machine"]),
     ("sim", &["toy", "replica", "machine", "hart"]),
+    ("model", &[]),
     ("rehearsal", &[]),
     ("image", &["rehearsal"]),
     (

@@ -10,6 +10,7 @@ const BUDGETS: &[(&str, usize)] = &[
     ("hart", 14_000),
     ("machine", 7_000),
     ("replica", 8_000),
+    ("model", 1_500),
     ("arbiter", 1_000),
     ("disk", 4_000),
     ("cable", 1_000),
