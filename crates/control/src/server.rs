@@ -33,7 +33,7 @@ pub struct Server {
     /// No caller is accepted before this time; `None`: they are.
     deaf_until: Option<Instant>,
     /// The last status, and when it was made.
-    status: Option<(Instant, Box<Status>)>,
+    status: Option<(Instant, u64, Box<Status>)>,
 }
 
 /// A caller that is connected.
@@ -53,10 +53,12 @@ struct Caller {
 enum Phase {
     /// Nothing was asked, or not wholly.
     Idle,
-    /// The guest's thread has its request, of this number, since this time.
+    /// The guest's thread has its request, of this number, since this time, when so many lines of events had
+    /// come.
     Waits {
         id: RequestId,
         since: Instant,
+        lines: u64,
         is_status: bool,
     },
     /// It gets events from this number on, to the end or as they come.
@@ -205,6 +207,7 @@ impl Server {
             id,
             since,
             is_status: true,
+            ..
         } = caller.phase
             && now.duration_since(since) > STATUS_PATIENCE
         {
@@ -291,17 +294,18 @@ impl Server {
         caller.phase = Phase::Waits {
             id: request.id,
             since: now,
+            lines: self.desk.lines.next(),
             is_status: request.verb == Verb::Status,
         };
         self.desk.ask(caller.id, request);
         true
     }
 
-    /// The last status, if it is young enough.
+    /// The last status, if it is young enough and nothing has happened since.
     fn recent_status(&self, now: Instant) -> Option<Answer> {
-        let (made, status) = self.status.as_ref()?;
+        let (made, lines, status) = self.status.as_ref()?;
         let age = now.duration_since(*made);
-        (age <= STATUS_AGE_MAX).then(|| {
+        (age <= STATUS_AGE_MAX && *lines == self.desk.lines.next()).then(|| {
             let mut status = status.clone();
             status.observed.age_ms = age.as_millis() as u64;
             Answer::Status { status }
@@ -310,16 +314,17 @@ impl Server {
 
     /// Passes an answer of the guest's thread on.
     fn pass_on(&mut self, caller: CallerId, id: RequestId, answer: Answer) {
-        match &answer {
-            Answer::Status { status } => self.status = Some((Instant::now(), status.clone())),
-            // What it says may have changed.
-            _ => self.status = None,
-        }
+        // What the last status says may have changed.
+        self.status = None;
         let found = self.callers.iter_mut().find(|other| other.id == caller);
         // The caller may have gone, or may have heard that nobody answers.
         if let Some(caller) = found
-            && matches!(caller.phase, Phase::Waits { id: asked, .. } if asked == id)
+            && let Phase::Waits { id: asked, lines, .. } = caller.phase
+            && asked == id
         {
+            if let Answer::Status { status } = &answer {
+                self.status = Some((Instant::now(), lines, status.clone()));
+            }
             caller.answer(id, answer);
         }
     }
