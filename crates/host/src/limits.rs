@@ -64,10 +64,11 @@ pub const ANNOUNCE_FIRST_MS: u64 = 50;
 /// Each further pause is this much longer than the one before: 50, 150, 250, 350 ms.
 pub const ANNOUNCE_STEP_MS: u64 = 100;
 
-/// Links to other replicas at one time: a member's, and that of a process which is to become one. Another host
-/// is not called before one of them is closed.
+/// Links to other replicas at one time: a member's, and that of a process which is to become one. Another
+/// host is not called before one of them is closed.
 pub const LINKS_MAX: usize = 2;
-const _: () = assert!(LINKS_MAX <= os::limits::WATCHED_SOCKETS_MAX);
+// The link with which a process begins may have a socket of its own.
+const _: () = assert!(LINKS_MAX < os::limits::WATCHED_SOCKETS_MAX);
 /// Longest time for which a host is called that is to take a VM's backup.
 pub const PROTECT_PATIENCE: Span = Span::from_ms(10_000);
 /// Longest time for which a host that waits for VMs waits for the bulk link of the one that has come, which

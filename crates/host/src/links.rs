@@ -25,8 +25,8 @@ use os::poll::{Interest, Poller, Token};
 use os::sys::clock;
 use report::Reporter;
 
-/// Each peer has two tokens from here on, for its messages and for its heartbeats. Those before are of `world`
-/// and `cables`.
+/// Each peer has two tokens from here on, for its messages and for its heartbeats. Those before are of
+/// `world` and `cables`.
 const FIRST: u64 = 1 << 32;
 
 /// All links of a process.
@@ -346,8 +346,8 @@ impl Links {
         }
     }
 
-    /// As [`Links::close`], but what is queued for the peer leaves first, within [`LAST_WORDS_PATIENCE`]. This
-    /// does not wait for it.
+    /// As [`Links::close`], but what is queued for the peer leaves first, within [`LAST_WORDS_PATIENCE`].
+    /// This does not wait for it.
     ///
     /// # Errors
     /// The poller cannot be told what to wait for.

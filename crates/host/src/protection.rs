@@ -98,8 +98,8 @@ impl Protection {
         }
     }
 
-    /// Begins to call the host at `to`. The heartbeats of the link go through `datagrams`, since a thread in the
-    /// sandbox can make no such socket.
+    /// Begins to call the host at `to`. The heartbeats of the link go through `datagrams`, since a thread in
+    /// the sandbox can make no such socket.
     ///
     /// # Errors
     /// A call or a clone is under way, or this host gives no more threads or descriptors; the sentence says

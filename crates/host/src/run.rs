@@ -174,12 +174,12 @@ fn open_disks(spec: &VmSpec, protection: Option<&ProtectSpec>) -> Result<Vec<Dis
     Ok(disks)
 }
 
-/// The watcher of a process that may get a backup later. `first`: the socket for the heartbeats of the link that
-/// the process begins with.
-pub(crate) fn watch(protect: Option<&ProtectSpec>, first: Option<UdpSocket>) -> Watch {
+/// The watcher of a process that may get a backup later. `own`: the socket for the heartbeats of the link
+/// that the process begins with.
+pub(crate) fn watch(protect: Option<&ProtectSpec>, own: Option<UdpSocket>) -> Watch {
     let anybody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     protect.map_or_else(Watch::default, |protect| {
-        Watch::start(protect.watcher(), anybody, first)
+        Watch::start(protect.watcher(), anybody, own)
     })
 }
 

@@ -1,10 +1,10 @@
-//! `Watch`: who tells a process' backup when the process has ended, the sockets through which that is told, and
-//! what the end of the process proves about its disks.
+//! `Watch`: who tells a process' backup when the process has ended, the sockets through which that is told,
+//! and what the end of the process proves about its disks.
 //!
-//! `pair` and `run` start the watcher (`os::watcher`) before the sandbox is entered; `World` leaves the node's
-//! notices with it, one for each link, hears what it says, and dismisses it when there is nothing more to tell.
-//! A notice must come from where the link's heartbeats come from, so each link that may need one has a socket
-//! of which the watcher has a copy. These sockets are made before the sandbox too: in it no thread may make one.
+//! `pair` and `run` start the watcher (`os::watcher`) before the sandbox is entered; `World` leaves the
+//! node's notices with it, one for each link, hears what it says, and dismisses it when there is nothing more
+//! to tell. A notice must come from where the link's heartbeats come from, so each link has a socket of which
+//! the watcher has a copy. These sockets are made before the sandbox too: in it no thread may make one.
 //!
 //! A pair without a watcher is as safe and slower: the backup then waits for the end of the lease. So nothing
 //! here may end a replica.
@@ -31,7 +31,8 @@ pub struct Watch {
     watcher: Option<Watcher>,
     /// Why there is no watcher though there should be one, until that is told.
     trouble: Option<String>,
-    /// The watcher knows each by its place here.
+    /// The sockets, each of which the watcher knows by its place here. The first [`LINKS_MAX`] are for
+    /// whatever links are made; one more is of the link with which the process begins.
     mouths: Vec<Mouth>,
 }
 
@@ -44,14 +45,15 @@ struct Mouth {
 }
 
 impl Watch {
-    /// Makes the sockets for links to hosts with addresses of the kind of `peer`, and starts `program`, with its
-    /// arguments, as the watcher of this process: in the first moments of the process. Without a program there
-    /// is no watcher. `first`: the socket of a link that is there already, or is about to come.
+    /// Makes the sockets for links to hosts with addresses of the kind of `peer`, and starts `program`, with
+    /// its arguments, as the watcher of this process: in the first moments of the process. Without a program
+    /// there is no watcher. `own`: the socket of the link with which the process begins, if that link has a
+    /// socket of its own; no later link gets it, since it speaks from one address of this host.
     #[must_use]
-    pub fn start(program: &[OsString], peer: SocketAddr, first: Option<UdpSocket>) -> Watch {
+    pub fn start(program: &[OsString], peer: SocketAddr, own: Option<UdpSocket>) -> Watch {
         let mut watch = Watch::default();
-        let made = (usize::from(first.is_some())..LINKS_MAX).map(|_| datagrams_to(peer));
-        let sockets: io::Result<Vec<UdpSocket>> = first.into_iter().map(Ok).chain(made).collect();
+        let made = (0..LINKS_MAX).map(|_| datagrams_to(peer));
+        let sockets: io::Result<Vec<UdpSocket>> = made.chain(own.map(Ok)).collect();
         match sockets {
             Ok(sockets) => {
                 match start(program, &sockets) {
@@ -69,12 +71,13 @@ impl Watch {
     /// A socket for the heartbeats of one more link; `None`: all are in use, or there are none.
     #[must_use]
     pub fn socket(&self) -> Option<&UdpSocket> {
-        let free = self.mouths.iter().find(|mouth| mouth.peer.is_none())?;
+        let mut mouths = self.mouths.iter().take(LINKS_MAX);
+        let free = mouths.find(|mouth| mouth.peer.is_none())?;
         Some(&free.socket)
     }
 
-    /// A link to this peer is there. If its heartbeats go through one of the sockets here, no other link may use
-    /// that one until the peer is forgotten.
+    /// A link to this peer is there. If its heartbeats go through one of the sockets here, no other link may
+    /// use that one until the peer is forgotten.
     pub fn meet(&mut self, peer: PeerId, link: &Link) {
         let Ok(ours) = getsockname(link.heartbeats_fd()) else {
             return;
@@ -211,6 +214,21 @@ mod tests {
         for other in ["/proc/self/stat", "/nowhere/at/all"] {
             assert!(!settles_with_its_writer(Path::new(other)), "{other}");
         }
+    }
+
+    #[test]
+    fn the_socket_of_the_first_link_is_for_no_later_one() {
+        let anybody = ([127, 0, 0, 1], 0).into();
+        let own = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = own.local_addr().unwrap();
+        let mut watch = Watch::start(&[], anybody, Some(own));
+        for number in 0..LINKS_MAX {
+            assert_ne!(watch.socket().unwrap().local_addr().unwrap(), address);
+            watch.mouths[number].peer = Some(PeerId(number as u32));
+        }
+        assert!(watch.socket().is_none());
+        watch.forget(PeerId(0));
+        assert!(watch.socket().is_some());
     }
 
     #[test]

@@ -37,8 +37,8 @@ pub const LAST_WORDS_PATIENCE: Duration = Duration::from_secs(1);
 pub const WATCHED_SOCKETS_MAX: usize = 4;
 /// Longest datagram that can be left with a watcher.
 pub const NOTICE_LEN_MAX: usize = 2048;
-/// Pauses before each attempt of a watcher to send its datagrams: one may be lost, and an outage be short. The
-/// watcher ends after the last one.
+/// Pauses before each attempt of a watcher to send its datagrams: one may be lost, and an outage be short.
+/// The watcher ends after the last one.
 pub const NOTICE_PAUSES: [Duration; 6] = [
     Duration::ZERO,
     Duration::from_millis(1),

@@ -39,8 +39,8 @@ pub enum Pairing<'a> {
 }
 
 /// The socket for the heartbeats of the link that a backup takes at this address. `None`: the link makes its
-/// own, which comes from where the primary has called, also on a host with several addresses. The watcher knows
-/// nothing of that one.
+/// own, which comes from where the primary has called, also on a host with several addresses. The watcher
+/// knows nothing of that one.
 pub(super) fn datagrams_at(address: SocketAddr) -> Option<UdpSocket> {
     let one = !address.ip().is_unspecified() && address.port() != 0;
     one.then(|| UdpSocket::bind(address).ok()).flatten()

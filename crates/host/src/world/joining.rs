@@ -146,8 +146,8 @@ impl World {
         }
     }
 
-    /// The main link to this peer is closed, and what belongs to the link goes with it: its bulk link in either
-    /// direction, and the notice that was left for the peer.
+    /// The main link to this peer is closed, and what belongs to the link goes with it: its bulk link in
+    /// either direction, and the notice that was left for the peer.
     pub(super) fn part_from(&mut self, peer: PeerId) {
         if let Some(protection) = &mut self.protection {
             protection.end_clone(peer);
