@@ -11,9 +11,9 @@ mod flawed;
 use std::sync::{Arc, Barrier};
 use std::thread;
 
+use arbiter::Asker;
 use arbiter::start::{self, Found};
 use arbiter::{Arbiter, Cell, Cells, Closing, Process, TestAndSet};
-use arbiter::{ArbiterError, Asker};
 use claimant::Claimant;
 use flawed::{Flaw, Flawed};
 use os::wake::Waker;
