@@ -1,4 +1,4 @@
-//! What is copied while a guest runs is what was in RAM at the cut, and the guest notices nothing.
+//! FT 3.1-a: what is copied while a guest runs is what was in RAM at the cut, and the guest notices nothing.
 //!
 //! `SEED=n SEEDS=m` tests m guests from the n-th on instead of the usual few.
 
