@@ -1,4 +1,5 @@
-//! A machine is cloned while it runs: the clone is what the machine was at the cut, and both go on equally.
+//! FT 3.1-a: a machine is cloned while it runs. The clone is what the machine was at the cut, and both go on
+//! equally.
 
 mod rig;
 
