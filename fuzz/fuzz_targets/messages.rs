@@ -9,7 +9,10 @@ use machine::Step;
 use replica::{
     Action, Epoch, Event, Handshake, HandshakeEvent, Header, Hello, ImageId, Node, Notice, Options,
     PairOptions, PeerId, Seq, Side, Span, Time,
-    peer::message::{Ack, Heartbeat, Log, Message},
+    peer::{
+        heartbeat::Heartbeat,
+        message::{Ack, Log, Message},
+    },
 };
 use toy::{Server, Toy};
 

@@ -34,7 +34,7 @@ pub fn run(json: bool) -> Result<()> {
     let version = Version {
         version: env!("CARGO_PKG_VERSION"),
         commit: env!("LOCKSTEP_COMMIT"),
-        protocol: replica::peer::message::PROTOCOL,
+        protocol: replica::peer::joining::PROTOCOL,
         log_format: replica::log::codec::VERSION,
         machine_model: format!("virt {}", hart::isa::string()),
         translates: host::build::can_translate().is_ok(),

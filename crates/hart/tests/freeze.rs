@@ -1,4 +1,4 @@
-//! What is copied while a guest runs is what was in RAM at the cut, and the guest notices nothing.
+//! FT 3.1-a: what is copied while a guest runs is what was in RAM at the cut, and the guest notices nothing.
 //!
 //! `SEED=n SEEDS=m` tests m guests from the n-th on instead of the usual few.
 
@@ -12,13 +12,14 @@ mod support;
 use std::sync::atomic::AtomicBool;
 
 use hart::{
-    Access, Bus, BusError, Engine, Environment, InterpreterOptions, Lines, Ram, Reason, Step,
+    Access, Bus, BusError, Engine, Environment, Hart, InterpreterOptions, Lines, Ram, Reason, Step,
     Translate::{self, Always, Hot, Never},
+    Visit,
     limits::{FROZEN_RESERVE, STEP_PAGES_MAX},
     ram::{BASE, DIRTY, PAGE, PageSet, Pool},
 };
 use support::{
-    Computer, State, asm,
+    Computer, List, State, asm,
     loops::{prepare_floats, prepare_loops},
     random::{Random, prepare},
 };
@@ -108,6 +109,60 @@ impl Copy {
     }
 }
 
+/// What happens to a guest at steps that its seed draws, whether it is copied or not: the harts take turns, a
+/// device writes, the machine is reset.
+struct Outside {
+    random: Random,
+    /// The step at which something happens next.
+    at: u64,
+    /// The hart whose turn it is not.
+    other: Hart,
+    /// What fills RAM and a hart when the guest begins, and from which seed.
+    prepare: Prepare,
+    seed: u64,
+}
+
+impl Outside {
+    /// Begins the guest. Nothing happens to one of three.
+    fn begin(computer: &mut Computer, prepare: Prepare, seed: u64) -> Outside {
+        let mut outside = Outside {
+            random: Random(seed ^ 0x0075),
+            at: if seed.is_multiple_of(3) { u64::MAX } else { 0 },
+            other: Hart::new(1, BASE),
+            prepare,
+            seed,
+        };
+        outside.reset(computer);
+        outside
+    }
+
+    fn reset(&mut self, computer: &mut Computer) {
+        for id in [1, 0] {
+            computer.hart = Hart::new(id, BASE);
+            (self.prepare)(computer, &mut Random(self.seed));
+            if id == 1 {
+                std::mem::swap(&mut computer.hart, &mut self.other);
+            }
+        }
+    }
+
+    fn happen(&mut self, computer: &mut Computer) {
+        let random = &mut self.random;
+        self.at = computer.now.0 + 50 + random.below(700);
+        match random.below(16) {
+            0 => self.reset(computer),
+            // Up to four pages, from somewhere else in RAM: what was written so may be run, too.
+            1..6 => {
+                let mut bytes = vec![0; 1 + random.below(3 * PAGE as u64) as usize];
+                let place = |random: &mut Random| BASE + random.below(64 * PAGE as u64);
+                computer.ram.read(place(random), &mut bytes).unwrap();
+                computer.ram.write(place(random), &bytes).unwrap();
+            }
+            _ => std::mem::swap(&mut computer.hart, &mut self.other),
+        }
+    }
+}
+
 /// Runs a guest, and copies it meanwhile if so many steps lie at most between two acts of copying. Returns
 /// its state and how many copies were finished.
 fn run(
@@ -118,23 +173,31 @@ fn run(
 ) -> (State, u64, usize) {
     let mut computer = Computer::new(&[], options);
     computer.board.steps_per_tick = 3;
-    prepare(&mut computer, &mut Random(seed));
+    let mut outside = Outside::begin(&mut computer, prepare, seed);
     let mut random = Random(seed ^ 0xc0b1);
     let mut copies = 0;
     let mut copy: Option<Copy> = None;
     while computer.now.0 < steps {
-        let mut until = steps;
+        if computer.now.0 >= outside.at {
+            outside.happen(&mut computer);
+        }
+        let mut until = steps.min(outside.at);
         if let Some(longest) = longest {
-            until = steps.min(computer.now.0 + 1 + random.below(longest));
+            until = until.min(computer.now.0 + 1 + random.below(longest));
             let copying = copy.get_or_insert_with(|| Copy::begin(&mut computer.ram, Random(random.next())));
             if copying.go_on(&mut computer.ram) {
                 copy = None;
                 copies += 1;
             }
-            match random.below(50) {
-                0 => computer.engine.forget(),
+            match random.below(400) {
+                0..8 => computer.engine.forget(),
                 // As a digest finds pages unchanged. What it makes clean is owed again.
-                1 => settle(&mut computer.ram, copy.as_mut()),
+                8..16 => settle(&mut computer.ram, copy.as_mut()),
+                // The copy is given up, wherever it is, and another one begins.
+                16 => {
+                    computer.ram.thaw();
+                    copy = None;
+                }
                 _ => {}
             }
         }
@@ -143,7 +206,11 @@ fn run(
         }
     }
     let now = computer.now.0;
-    (computer.state(), now, copies)
+    let mut state = computer.state();
+    let mut other = List::default();
+    outside.other.visit(&mut other);
+    state.hart.extend(other.values);
+    (state, now, copies)
 }
 
 fn settle(ram: &mut Ram, mut copy: Option<&mut Copy>) {

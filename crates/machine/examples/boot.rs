@@ -243,6 +243,9 @@ impl Host {
         }
         if now >= self.next_snapshot && !self.machine.has_effects() {
             self.next_snapshot = now.after(100_000_000);
+            if let Some(cloner) = &mut self.cloner {
+                cloner.give_up(&mut self.machine);
+            }
             let mut bytes = Vec::new();
             let restored = self
                 .machine

@@ -1,19 +1,49 @@
-//! A machine is cloned while it runs: the clone is what the machine was at the cut, and both go on equally.
+//! FT 3.1-a: a machine is cloned while it runs. The clone is what the machine was at the cut, and both go on
+//! equally.
 
 mod rig;
 
 use hart::{Engine, Interpreter, InterpreterOptions, Translate};
 use machine::{
-    Batch, BootError, Copied, Input, Machine, PAGE, PageContent, RestoreError, Step, Stop,
-    limits::FROZEN_RESERVE,
+    Batch, BootError, Config, Control, Copied, Effect, Input, Machine, PAGE, PageContent, RestoreError, Step,
+    Stop, limits::FROZEN_RESERVE,
 };
 use rig::{
     Random,
     cloner::Cloner,
-    guest::{Host, RATE, config, counting, sweeping},
+    guest::{Host, RATE, config, counting, reading, sweeping},
 };
 
 const STEPS: Step = Step(400_000);
+
+/// A guest, and what happens to it.
+struct Case {
+    config: Config,
+    seed: u64,
+    /// Whether somebody presses its reset button, three times or so.
+    is_reset: bool,
+}
+
+impl Case {
+    fn new(config: Config, seed: u64) -> Case {
+        Case {
+            config,
+            seed,
+            is_reset: false,
+        }
+    }
+
+    fn inputs(&self) -> Vec<(Step, Input)> {
+        let mut inputs = inputs(self.seed);
+        let mut random = Random(self.seed ^ 0xdead);
+        for (_, input) in inputs.iter_mut().filter(|_| self.is_reset).skip(1) {
+            if matches!(input, Input::Console { .. }) && random.below(6) == 0 {
+                *input = Input::Control(Control::Reset);
+            }
+        }
+        inputs
+    }
+}
 
 /// What happens to the guest: the clock, and somebody types.
 fn inputs(seed: u64) -> Vec<(Step, Input)> {
@@ -48,25 +78,25 @@ fn engine(translate: Translate, zeal: Option<u64>) -> Box<dyn Engine> {
 }
 
 /// A guest that is not cloned, at the end.
-fn alone(program: &[u8], harts: usize, memory: u64, seed: u64) -> (Machine, Host) {
-    let mut config = config(harts, program.to_vec());
-    config.memory = memory;
-    let mut machine = Machine::new(config, engine(Translate::Hot, None)).unwrap();
+fn alone(case: &Case) -> (Machine, Host) {
+    let mut machine = Machine::new(case.config.clone(), engine(Translate::Hot, None)).unwrap();
     let mut host = Host::new();
-    host.inputs = inputs(seed);
+    host.inputs = case.inputs();
     host.run(&mut machine, STEPS);
     (machine, host)
 }
 
-/// Runs the guest while it is cloned again and again; each clone runs to the end too. The number of clones.
-fn cloned(program: &[u8], harts: usize, memory: u64, seed: u64, longest: u64) -> (usize, usize) {
-    let (mut expected, out) = alone(program, harts, memory, seed);
+/// Runs the guest while it is cloned again and again, with so many steps at most between two acts of cloning;
+/// each clone runs to the end too. The number of clones, and how often the guest stood.
+fn cloned(case: &Case, longest: u64) -> (usize, usize) {
+    let seed = case.seed;
+    let (mut expected, out) = alone(case);
     let (mut clones, mut stood) = (0, 0);
     for (translate, zeal) in ENGINES {
         let engine = || engine(translate, zeal.then_some(seed | 7));
-        let mut machine = Machine::new(expected.config().clone(), engine()).unwrap();
+        let mut machine = Machine::new(case.config.clone(), engine()).unwrap();
         let mut host = Host::new();
-        host.inputs = inputs(seed);
+        host.inputs = case.inputs();
         let mut random = Random(seed);
         let mut cloner = Cloner::new(seed, true);
         // The inputs that come after the cut, or after now if there is none.
@@ -101,7 +131,8 @@ fn a_machine_that_is_cloned_goes_on_as_one_that_is_not_and_so_does_the_clone() {
     let mut all = 0;
     for (harts, seed) in [(1, 1), (2, 2), (4, 3), (1, 4), (2, 5)] {
         let longest = [800, 3000][seed as usize % 2];
-        all += cloned(&counting(harts as u32), harts, 4 << 20, seed, longest).0;
+        let config = config(harts, counting(harts as u32));
+        all += cloned(&Case::new(config, seed), longest).0;
     }
     assert!(all > 50, "only {all} clones were finished");
 }
@@ -110,10 +141,32 @@ fn a_machine_that_is_cloned_goes_on_as_one_that_is_not_and_so_does_the_clone() {
 fn a_machine_that_writes_everything_stands_when_the_pool_is_full_and_loses_nothing() {
     let (mut all, mut stood) = (0, 0);
     for (harts, seed) in [(1, 11), (2, 12)] {
-        let (clones, stops) = cloned(&sweeping(), harts, 32 << 20, seed, 5000);
+        let mut config = config(harts, sweeping());
+        config.memory = 32 << 20;
+        let (clones, stops) = cloned(&Case::new(config, seed), 5000);
         (all, stood) = (all + clones, stood + stops);
     }
     assert!(all > 10 && stood > 100, "{all} clones, stood {stood} times");
+}
+
+#[test]
+fn a_machine_whose_disk_writes_into_its_memory_and_that_is_reset_is_cloned_as_it_was_at_the_cut() {
+    let (mut clones, mut reads, mut resets) = (0, 0, 0);
+    for (harts, seed) in [(1, 21), (2, 22), (4, 23)] {
+        let mut case = Case::new(reading(harts), seed);
+        case.is_reset = true;
+        let is_reset = |(_, input): &(Step, Input)| *input == Input::Control(Control::Reset);
+        resets += case.inputs().iter().filter(|input| is_reset(input)).count();
+        let (_, host) = alone(&case);
+        let is_read = |(_, effect): &(Step, Effect)| matches!(effect, Effect::Disk(_));
+        reads += host.out.iter().filter(|effect| is_read(effect)).count();
+        clones += cloned(&case, 3000).0;
+    }
+    assert!(
+        reads > 200 && resets > 5,
+        "only {reads} reads and {resets} resets"
+    );
+    assert!(clones > 50, "only {clones} clones were finished");
 }
 
 /// A machine without images that has all pages of `machine`, and the state as of the cut.

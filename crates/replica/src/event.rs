@@ -7,7 +7,7 @@ use machine::{Batch, DiskRequest, DiskStatus, Input, PowerState};
 pub use crate::log::entry::Epoch;
 use crate::log::header::ImageId;
 use crate::log::parcel::Parcel;
-use crate::peer::message::Hello;
+use crate::peer::joining::Hello;
 use crate::time::Time;
 
 /// Names a link to another replica for as long as this process lives. The world numbers its links, from 0.

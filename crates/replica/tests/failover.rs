@@ -5,7 +5,7 @@
 mod world;
 
 use machine::{Control, Effect, Input, PowerState};
-use replica::peer::message::{Beat, Heartbeat};
+use replica::peer::heartbeat::{Beat, Heartbeat};
 use replica::{Epoch, Event, Guest, Halt, Notice, PairOptions, PeerId, RoleName, Span, Suspicion};
 use world::{A, B, TIMEOUT, Toy, World};
 

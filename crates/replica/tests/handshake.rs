@@ -8,7 +8,10 @@ use replica::{
     Epoch, Failure, Handshake, HandshakeAction, HandshakeEvent, Header, Hello, How, ImageId, Seq, Side, Span,
     Start, Time, limits,
     log::entry_bytes::Base,
-    peer::message::{CutAt, Message, PROTOCOL},
+    peer::{
+        joining::{CutAt, PROTOCOL},
+        message::Message,
+    },
 };
 
 fn config() -> Config {

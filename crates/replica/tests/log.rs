@@ -296,7 +296,7 @@ proptest! {
     ) {
         let _ = Decoder::new(Step(0)).frame(&bytes);
         let _ = replica::peer::message::Message::decode(&bytes);
-        let _ = replica::peer::message::Heartbeat::decode(&bytes);
+        let _ = replica::peer::heartbeat::Heartbeat::decode(&bytes);
         let mut reader = LogReader::default();
         reader.push(&bytes);
         let _ = reader.frame();

@@ -6,14 +6,16 @@
 
 mod claimant;
 mod directory;
+mod flawed;
 
 use std::sync::{Arc, Barrier};
 use std::thread;
 
+use arbiter::Asker;
 use arbiter::start::{self, Found};
-use arbiter::{Arbiter, Cell, Cells, Closing, Created, Process, TestAndSet};
-use arbiter::{ArbiterError, Asker};
+use arbiter::{Arbiter, Cell, Cells, Closing, Process, TestAndSet};
 use claimant::Claimant;
+use flawed::{Flaw, Flawed};
 use os::wake::Waker;
 use replica::{Claim, ClaimKind, Epoch, Verdict, VmName};
 
@@ -46,6 +48,12 @@ fn vm() -> VmName {
 
 fn arbiter<P: Place>(place: &P) -> TestAndSet<P::Cells> {
     TestAndSet::over(place.cells(), Process::here(None))
+}
+
+/// The arbiter of a process to which the place seems to have this flaw.
+fn flawed<P: Place>(place: &P, flaw: Flaw) -> TestAndSet<Flawed<P::Cells>> {
+    let cells = place.cells();
+    TestAndSet::over(Flawed { cells, flaw }, Process::here(None))
 }
 
 fn claim(epoch: u64, owner: u128) -> Claim {
@@ -164,53 +172,11 @@ fn an_answer_that_was_lost_is_given_again<P: Place>() {
     }
 }
 
-/// Cells whose answer to a write gets lost: the write has taken effect, or not, by turns.
-#[derive(Debug)]
-struct Lossy<C: Cells>(C, bool);
-
-impl<C: Cells> Cells for Lossy<C> {
-    fn create(&mut self, vm: &VmName, cell: Cell, value: &[u8]) -> Result<Created, ArbiterError> {
-        self.1 = !self.1;
-        if self.1 {
-            self.0.create(vm, cell, value)?;
-        }
-        Err(ArbiterError::Unreachable("the answer was lost".into()))
-    }
-
-    fn read(&mut self, vm: &VmName, cell: Cell) -> Result<Option<Vec<u8>>, ArbiterError> {
-        self.0.read(vm, cell)
-    }
-
-    fn last(&mut self, vm: &VmName) -> Result<Option<Epoch>, ArbiterError> {
-        self.0.last(vm)
-    }
-
-    fn refresh(&mut self) -> Result<(), ArbiterError> {
-        self.0.refresh()
-    }
-
-    fn collect(&mut self, vm: &VmName) {
-        self.0.collect(vm);
-    }
-
-    fn place(&self) -> String {
-        self.0.place()
-    }
-
-    fn flag(&self) -> String {
-        self.0.flag()
-    }
-
-    fn damaged(&self, vm: &VmName, cell: Cell) -> ArbiterError {
-        self.0.damaged(vm, cell)
-    }
-}
-
 fn a_claim_whose_answer_is_lost_is_unreachable_and_decided_once<P: Place>() {
     let place = P::new();
     expect(&mut arbiter(&place), &claim(1, 9), Verdict::Won);
-    for (before, epoch) in [(false, 2), (true, 3)] {
-        let mut lossy = TestAndSet::over(Lossy(place.cells(), before), Process::here(None));
+    for (takes_effect, epoch) in [(true, 2), (false, 3)] {
+        let mut lossy = flawed(&place, Flaw::LostAnswers { takes_effect });
         let reason = expect(&mut lossy, &claim(epoch, 1), Verdict::Unreachable);
         assert!(reason.contains("the answer was lost"), "{reason}");
     }
@@ -257,44 +223,6 @@ fn a_claimant_may_be_killed_at_any_moment<P: Place>() {
     }
 }
 
-/// Cells on a host that remembers an old listing.
-#[derive(Debug)]
-struct Stale<C: Cells>(Lossy<C>, Option<Epoch>);
-
-impl<C: Cells> Cells for Stale<C> {
-    fn create(&mut self, vm: &VmName, cell: Cell, value: &[u8]) -> Result<Created, ArbiterError> {
-        self.0.0.create(vm, cell, value)
-    }
-
-    fn read(&mut self, vm: &VmName, cell: Cell) -> Result<Option<Vec<u8>>, ArbiterError> {
-        self.0.read(vm, cell)
-    }
-
-    fn last(&mut self, _: &VmName) -> Result<Option<Epoch>, ArbiterError> {
-        Ok(self.1)
-    }
-
-    fn refresh(&mut self) -> Result<(), ArbiterError> {
-        Ok(())
-    }
-
-    fn collect(&mut self, vm: &VmName) {
-        self.0.collect(vm);
-    }
-
-    fn place(&self) -> String {
-        self.0.place()
-    }
-
-    fn flag(&self) -> String {
-        self.0.flag()
-    }
-
-    fn damaged(&self, vm: &VmName, cell: Cell) -> ArbiterError {
-        self.0.damaged(vm, cell)
-    }
-}
-
 fn a_stale_listing_lets_nobody_win_what_is_taken<P: Place>() {
     let place = P::new();
     let mut true_one = arbiter(&place);
@@ -302,8 +230,7 @@ fn a_stale_listing_lets_nobody_win_what_is_taken<P: Place>() {
         expect(&mut true_one, &claim(epoch, 1), Verdict::Won);
     }
     for known in [None, Some(Epoch(1)), Some(Epoch(4))] {
-        let cells = Stale(Lossy(place.cells(), false), known);
-        let mut stale = TestAndSet::over(cells, Process::here(None));
+        let mut stale = flawed(&place, Flaw::OldListing(known));
         expect(&mut stale, &claim(5, 2), LOST);
         let next = known.map_or(1, |epoch| epoch.0 + 1);
         expect(&mut stale, &claim(next, 2), LOST);

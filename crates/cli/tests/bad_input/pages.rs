@@ -126,7 +126,7 @@ fn every_command_has_a_manual_page_and_no_page_refers_to_one_that_does_not_exist
 fn the_version_names_commit_protocol_log_format_and_machine_model() {
     let version: serde_json::Value =
         serde_json::from_slice(&lockstep(&["version", "--json"]).stdout).unwrap();
-    assert_eq!(version["protocol"], replica::peer::message::PROTOCOL);
+    assert_eq!(version["protocol"], replica::peer::joining::PROTOCOL);
     assert_eq!(version["log_format"], replica::log::codec::VERSION);
     assert_contains(version["machine_model"].as_str().unwrap(), &["virt rv64imafdc"]);
     let commit = version["commit"].as_str().unwrap();

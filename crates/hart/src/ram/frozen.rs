@@ -1,4 +1,4 @@
-//! `Frozen`: pages as they were at one moment, for a copy that is made while the guest runs on.
+//! `Frozen`: pages as they were at one moment, for a copy that is made while the guest runs on (FT 3.1-a).
 //!
 //! [`Ram`](super::Ram) has one between [`Ram::freeze`](super::Ram::freeze) and
 //! [`Ram::thaw`](super::Ram::thaw). A page is *owed* as long as it is neither copied nor written: it still is

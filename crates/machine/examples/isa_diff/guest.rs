@@ -6,10 +6,10 @@
 
 use std::{error::Error, path::PathBuf, sync::atomic::AtomicBool};
 
-use hart::{Interpreter, InterpreterOptions};
+use hart::{Engine, Interpreter, InterpreterOptions};
 use machine::{Boot, Config, Effect, Input, Machine, Step, Stop};
 
-use crate::{Options, qemu};
+use crate::{Options, cloner::Cloner, qemu};
 
 /// What the guest runs instead of its init. Its image has busybox, and Redis if it is the appliance.
 const SCRIPT: &str = include_str!("guest.sh");
@@ -21,6 +21,9 @@ const MEMORY: u64 = 512 << 20;
 const RATE: u32 = u32::MAX / 10;
 /// The step at which the guest counts as hung.
 const STEPS_MAX: Step = Step(60_000_000_000);
+
+/// How many steps lie at most between two acts of cloning, if that is asked for.
+const SLICE: u64 = 300_007;
 
 /// The files that the guest is made of.
 pub struct Images {
@@ -35,7 +38,7 @@ pub fn compare(options: &Options, images: &Images) -> Result<usize, Box<dyn Erro
     // The kernel unpacks one archive after the other.
     initrd.resize(initrd.len().next_multiple_of(4), 0);
     initrd.extend(archive("isa-diff-init", SCRIPT.as_bytes()));
-    let ours = between_marks(&ours(images, &initrd)?, "ours")?;
+    let ours = between_marks(&ours(options, images, &initrd)?, "ours")?;
     let theirs = between_marks(&theirs(options, images, &initrd)?, "QEMU")?;
     let mut different = ours.len().abs_diff(theirs.len());
     for (ours, theirs) in ours.iter().zip(&theirs).filter(|(ours, theirs)| ours != theirs) {
@@ -46,7 +49,7 @@ pub fn compare(options: &Options, images: &Images) -> Result<usize, Box<dyn Erro
     Ok(different)
 }
 
-fn ours(images: &Images, initrd: &[u8]) -> Result<String, Box<dyn Error>> {
+fn ours(options: &Options, images: &Images, initrd: &[u8]) -> Result<String, Box<dyn Error>> {
     let config = Config {
         memory: MEMORY,
         harts: 1,
@@ -62,12 +65,23 @@ fn ours(images: &Images, initrd: &[u8]) -> Result<String, Box<dyn Error>> {
             command_line: String::from(COMMAND_LINE),
         },
     };
-    let engine = Interpreter::new(InterpreterOptions::default());
-    let mut machine = Machine::new(config, Box::new(engine))?;
+    let engine = || -> Box<dyn Engine> { Box::new(Interpreter::new(InterpreterOptions::default())) };
+    let mut machine = Machine::new(config, engine())?;
+    let mut cloner = options.clones.map(|seed| Cloner::new(seed, false));
     let mut console = Vec::new();
     machine.inject(Input::Clock { mtime: 0, rate: RATE });
     loop {
-        match machine.run(STEPS_MAX, &AtomicBool::new(false)) {
+        let mut until = STEPS_MAX;
+        if let Some(cloner) = &mut cloner {
+            until = until.min(machine.now().after(SLICE));
+            let clone = cloner.disturb(&mut machine, 200, &engine);
+            // One that the guest has not run on since takes its place.
+            machine = clone
+                .filter(|clone| clone.now() == machine.now())
+                .unwrap_or(machine);
+        }
+        match machine.run(until, &AtomicBool::new(false)) {
+            Stop::Reached | Stop::Full if machine.now() < STEPS_MAX => {}
             Stop::Effects => {
                 while let Some(effect) = machine.take_effect() {
                     match effect {
@@ -82,7 +96,10 @@ fn ours(images: &Images, initrd: &[u8]) -> Result<String, Box<dyn Error>> {
                 }
             }
             Stop::Waiting { wake_at: Some(mtime) } => machine.inject(Input::Clock { mtime, rate: RATE }),
-            Stop::Off(_) => return Ok(String::from_utf8_lossy(&console).into_owned()),
+            Stop::Off(_) => {
+                eprintln!("{} clones", cloner.map_or(0, |cloner| cloner.clones));
+                return Ok(String::from_utf8_lossy(&console).into_owned());
+            }
             stop => {
                 let end =
                     String::from_utf8_lossy(&console[console.len().saturating_sub(2000)..]).into_owned();

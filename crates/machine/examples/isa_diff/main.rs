@@ -1,7 +1,8 @@
 //! Compares our hart with QEMU's: random programs of everything that it implements, run by both.
 //!
 //! `isa_diff [--instructions N] [--seed S] [--qemu PROGRAM] [--zeal S] [--clone S]`: N instructions, then a
-//! summary. With `--clone` our machine is cloned all the time, and replaced by clones, which changes nothing.
+//! summary. With `--clone` our machine is cloned all the time, as S draws it (rounds, cuts, thaws), and often
+//! replaced by its clone, which changes nothing.
 //! `isa_diff --only SEED [--locks]`: explains one program.
 //! `isa_diff --linux KERNEL INITRD FIRMWARE`: boots Linux, and compares what its programs print (guest.sh).
 //! `isa_diff --golden N`: prints QEMU's hashes of the N programs of tests/isa.rs.

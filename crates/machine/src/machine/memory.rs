@@ -2,8 +2,8 @@
 //!
 //! # A clone
 //!
-//! The guest runs on while it is copied. *Rounds* come first ([`Machine::begin_round`]): pages are copied
-//! ([`Machine::copy_owed`]), and those that the guest writes again are owed again. At the *cut*
+//! The guest runs on while it is copied (FT 3.1-a). *Rounds* come first ([`Machine::begin_round`]): pages are
+//! copied ([`Machine::copy_owed`]), and those that the guest writes again are owed again. At the *cut*
 //! ([`Machine::freeze`]) the state of everything else is saved, and what is still owed is kept as it is then:
 //! a page that the guest is about to write is copied into a pool of bounded size first. When all of that is
 //! copied too, the other machine has RAM and state as of the cut, and can run on from there.

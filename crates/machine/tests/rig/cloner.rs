@@ -7,12 +7,13 @@
 #![allow(dead_code, reason = "each test program uses its own part")]
 
 use hart::Engine;
-use machine::{Batch, Boot, Copied, Digest, Machine, PAGE, limits::FROZEN_RESERVE};
+use machine::{Batch, Boot, Copied, Machine, PAGE, Part, limits::FROZEN_RESERVE};
 
 /// What the machine was at the cut.
 struct Cut {
     state: Vec<u8>,
-    digest: Digest,
+    /// The digests of its parts.
+    parts: Vec<Part>,
     /// All of RAM, if that is asked for.
     memory: Vec<u8>,
 }
@@ -70,8 +71,7 @@ impl Cloner {
             self.begin(machine, engine());
         }
         if self.below(4 * pace) == 0 {
-            machine.thaw();
-            (self.target, self.cut) = (None, None);
+            self.give_up(machine);
             return None;
         }
         if self.below(4) == 0 {
@@ -89,6 +89,13 @@ impl Cloner {
         let share = u64::from(machine.owed()) / pace + 8;
         let max = 1 + self.below(3 * share) as u32;
         self.copy(machine, max)
+    }
+
+    /// Ends the clone that is under way, if there is one. To be called before another machine takes the place
+    /// of this one: it would know nothing of the clone.
+    pub fn give_up(&mut self, machine: &mut Machine) {
+        machine.thaw();
+        (self.target, self.cut) = (None, None);
     }
 
     fn begin(&mut self, machine: &mut Machine, engine: Box<dyn Engine>) {
@@ -115,7 +122,7 @@ impl Cloner {
         self.cut = Some(Cut {
             state,
             memory,
-            digest: machine.digest(),
+            parts: machine.parts(),
         });
     }
 
@@ -128,9 +135,8 @@ impl Cloner {
             target.place(page, content).expect("both have as many pages");
         }
         if copied == Copied::Overflowed {
-            machine.thaw();
             self.overflows += 1;
-            (self.target, self.cut) = (None, None);
+            self.give_up(machine);
         }
         if copied != Copied::Over {
             return None;
@@ -151,7 +157,7 @@ impl Cloner {
                 "page {page} is not as at the cut"
             );
         }
-        assert_eq!(target.digest(), cut.digest, "the clone at {}", target.now());
+        assert_eq!(target.parts(), cut.parts, "the clone at {}", target.now());
         assert_eq!(target.pages_hashed(), 0, "what was placed is hashed");
         self.clones += 1;
         Some(target)

@@ -5,7 +5,10 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
 use hart::{Interpreter, InterpreterOptions, Translate};
-use machine::{Boot, Config, Effect, Input, Machine, PowerState, Step, Stop};
+use machine::{
+    Boot, Config, DiskConfig, DiskOperation, DiskRequest, DiskStatus, Effect, Input, Machine, PowerState,
+    Step, Stop, limits::FROZEN_RESERVE,
+};
 
 use super::asm::*;
 
@@ -154,6 +157,84 @@ pub fn sweeping() -> Vec<u8> {
     asm.bnez(T0, "store");
     asm.j("sweep");
     asm.finish()
+}
+
+/// The machine of a guest whose disk writes much into RAM. Hart 0 has it read 64 KiB again and again, to
+/// sixteen places in turn that do not begin with a page, counts in shared memory until that is done, and adds
+/// a doubleword of what came to a sum there. The other harts count there too, and write to 64 KiB of their
+/// own each.
+pub fn reading(harts: usize) -> Config {
+    let mut asm = Asm::default();
+    address(&mut asm, S0, SHARED);
+    asm.addi(T2, ZERO, 1);
+    asm.bnez(A0, "other hart");
+    asm.li(S1, 0x1000_1000); // the disk
+    for (register, value) in [(0x70, 0), (0x70, 3), (0x24, 1), (0x20, 1), (0x70, 11), (0x38, 4)] {
+        asm.addi(T0, ZERO, value);
+        asm.sw(T0, S1, register);
+    }
+    // Descriptors, what is available, what is used.
+    for (area, at, register) in [(A2, 0x1000, 0x80), (A0, 0x2000, 0x90), (A1, 0x3000, 0xa0)] {
+        address(&mut asm, area, SHARED + at);
+        asm.sw(area, S1, register);
+    }
+    asm.sw(ZERO, A1, 0);
+    asm.sw(T2, S1, 0x44);
+    asm.addi(T0, ZERO, 15);
+    asm.sw(T0, S1, 0x70);
+    // The request's header, its data, its status.
+    let pieces = [(0x100, 16, 0x1_0001), (0, 0x1_0000, 0x2_0003), (0x200, 1, 2)];
+    for (number, (at, length, next_and_flags)) in (0..).zip(pieces) {
+        asm.addi(T0, S0, at);
+        asm.sd(T0, A2, number * 16);
+        asm.li(T0, length);
+        asm.sw(T0, A2, number * 16 + 8);
+        asm.li(T0, next_and_flags);
+        asm.sw(T0, A2, number * 16 + 12);
+    }
+    asm.label("request");
+    asm.andi(T0, A5, 63);
+    asm.sd(T0, S0, 0x108);
+    asm.andi(T0, A5, 15);
+    asm.slli(T1, T0, 17);
+    asm.slli(T0, T0, 13);
+    asm.sub(T1, T1, T0);
+    address(&mut asm, A4, SHARED + 0x10_0120);
+    asm.add(A4, A4, T1);
+    asm.sd(A4, A2, 16);
+    asm.addi(A5, A5, 1);
+    asm.slli(T0, A5, 16);
+    asm.sw(T0, A0, 0);
+    asm.sw(ZERO, S1, 0x50);
+    asm.label("wait");
+    asm.amoadd_d(ZERO, T2, S0);
+    asm.lw(T0, A1, 0);
+    asm.srli(T0, T0, 16);
+    asm.sub(T0, T0, A5);
+    asm.bnez(T0, "wait");
+    asm.ld(T0, A4, 0x400);
+    asm.ld(T1, S0, 8);
+    asm.add(T0, T0, T1);
+    asm.sd(T0, S0, 8);
+    asm.j("request");
+    asm.label("other hart");
+    asm.slli(A2, A0, 16);
+    asm.add(A2, A2, S0);
+    asm.label("count");
+    asm.amoadd_d(ZERO, T2, S0);
+    asm.andi(T0, A5, 63);
+    asm.slli(T0, T0, 10);
+    asm.add(T0, T0, A2);
+    asm.sd(A5, T0, 0);
+    asm.addi(A5, A5, 1);
+    asm.j("count");
+    let mut config = config(harts, asm.finish());
+    config.disks.push(DiskConfig {
+        sectors: 256,
+        read_only: true,
+        serial: String::from("read"),
+    });
+    config
 }
 
 /// Each hart spins and is interrupted by its timer every 100 ticks, which its handler counts and, when the
@@ -336,8 +417,9 @@ pub fn finish_with(value: u32) -> impl FnOnce(&mut Asm) {
     }
 }
 
-/// A host without surprises: the clock is injected at given steps, and jumps when all harts wait. Returns
-/// what came out, with the step at which it did.
+/// A host without surprises: the clock is injected at given steps, and jumps when all harts wait. Disks
+/// answer after some hundred or thousand steps, as the request's number says. It keeps what came out, with
+/// the step at which it did.
 pub struct Host {
     pub out: Vec<(Step, Effect)>,
     pub cut: AtomicBool,
@@ -359,9 +441,14 @@ impl Host {
             let next = self.inputs.first().map_or(until, |(at, _)| (*at).min(until));
             match machine.run(next, &self.cut) {
                 Stop::Reached if machine.now() >= until => return,
+                // A clone's pool has no room for what an input may write.
+                Stop::Reached if machine.frozen_room() < FROZEN_RESERVE as u32 => return,
                 Stop::Reached => machine.inject(self.inputs.remove(0).1),
                 Stop::Effects => {
                     while let Some(effect) = machine.take_effect() {
+                        if let Effect::Disk(request) = &effect {
+                            self.answer(machine.now(), request);
+                        }
                         self.out.push((machine.now(), effect));
                     }
                 }
@@ -373,6 +460,22 @@ impl Host {
                 Stop::Off(_) | Stop::Cut | Stop::Full => return,
             }
         }
+    }
+
+    fn answer(&mut self, now: Step, request: &DiskRequest) {
+        let DiskOperation::Read { sector, bytes } = request.operation else {
+            panic!("no guest of these tests writes to its disk");
+        };
+        let word = (sector << 32 | request.id).to_le_bytes();
+        let done = Input::DiskDone {
+            disk: request.disk,
+            id: request.id,
+            status: DiskStatus::Ok,
+            data: word.into_iter().cycle().take(bytes as usize).collect(),
+        };
+        let at = now.after(200 + request.id * 797 % 1500);
+        let place = self.inputs.partition_point(|(other, _)| *other <= at);
+        self.inputs.insert(place, (at, done));
     }
 
     pub fn power(&self) -> Option<PowerState> {

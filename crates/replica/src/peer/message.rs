@@ -17,10 +17,8 @@ use crate::log::bytes::{Malformed, Reader, Writer};
 use crate::log::entry::{Epoch, Seq};
 use crate::log::header::ImageId;
 use crate::log::parcel::Parcel;
+use crate::peer::joining::{CutAt, Hello, PROTOCOL, PROTOCOL_OLDEST, Start};
 use crate::time::{Span, Time};
-
-pub use crate::peer::heartbeat::{Beat, Heartbeat};
-pub use crate::peer::joining::{CutAt, Hello, How, PROTOCOL, PROTOCOL_OLDEST, Side, Start};
 
 /// What one replica says to the other.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 
 use replica::{
     Action, ClaimKind, Epoch, Time,
-    peer::message::{Beat, Heartbeat, Message},
+    peer::{
+        heartbeat::{Beat, Heartbeat},
+        message::Message,
+    },
 };
 
 use crate::{
