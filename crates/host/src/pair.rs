@@ -331,9 +331,16 @@ impl<'a> Half<'a> {
         world.reporter.introduce(link.peer(), &self.pair.arbiter);
         world.cables.look_for(self.pair.timeout);
         if let Some(protect) = &self.spec.protect {
-            let protection =
-                protect_with(self.spec, protect, self.security, self.owner, config, &self.watch)?;
-            world.protection = Some(protection);
+            let header = formed.start.header;
+            world.protection = Some(protect_with(
+                self.spec,
+                protect,
+                self.security,
+                self.owner,
+                config,
+                Some(header),
+                &self.watch,
+            )?);
         }
         world.watch = self.watch;
         world.link = Some(link);
