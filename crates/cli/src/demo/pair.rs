@@ -1,194 +1,96 @@
-//! The processes of the demo: gateway, backup and primary, with their directory, their console and their end.
-//!
-//! Each is this very program, started again with a command of its own. None of them outlives the demo,
-//! however the demo ends.
+//! The processes of the demo: gateway, primary and backup, and the one that waits to be the next backup, with
+//! their directory, their console and their end.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use control::{Found, PATIENCE};
 use image::Appliance;
 use report::{Figures, RoleWord};
-use rustix::process::{Pid, Signal, kill_process};
 
 use super::directory::Directory;
 use super::live::{Live, TICK};
+use super::process::Process;
 use super::tail::Tail;
 use crate::args::{DemoArgs, Kill};
+use crate::spec;
 
+/// Name of the demo's VM.
+pub const VM: &str = "demo";
 /// Text that the appliance prints when Redis answers.
 const READY: &str = "lockstep-appliance: ready";
 /// RAM of the demo's guest.
 const MEMORY: &str = "512M";
 /// Milliseconds between two lines of figures that a replica writes.
 const FIGURES_EVERY_MS: &str = "100";
-/// Lines of a dead process's standard error that are shown.
-const LAST_LINES: usize = 5;
 
-/// A process of the demo. It is killed if the demo ends before it.
-pub struct Replica {
-    name: &'static str,
-    child: Child,
-    errors: PathBuf,
-    exited: Receiver<()>,
-    status: Option<ExitStatus>,
+/// One half of the pair, or a process that waits to be one.
+pub struct Half {
+    pub process: Process,
+    /// The file of its events, as far as it was read.
+    events: Tail,
 }
 
-impl Drop for Replica {
-    fn drop(&mut self) {
-        if self.status.is_none() {
-            // The process may have ended just now.
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
-    }
-}
-
-impl Replica {
-    /// Starts this program with `arguments`; `on_line` gets each line of its standard output.
-    fn start(
-        directory: &Path,
-        name: &'static str,
-        arguments: &[String],
-        mut on_line: impl FnMut(String) + Send + 'static,
-    ) -> Result<Replica> {
-        let errors = directory.join(format!("{name}.errors"));
-        let mut child = Command::new(std::env::current_exe().context("cannot find this program's own file")?)
-            .args(arguments)
-            // Whatever ends the demo, SIGKILL included, ends this process.
-            .args(["--ends-with", &std::process::id().to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(File::create(&errors)?)
-            .spawn()
-            .with_context(|| format!("cannot start the {name}"))?;
-        let (sender, exited) = channel::<()>();
-        let output = child.stdout.take().context("no standard output")?;
-        std::thread::spawn(move || {
-            // The channel is closed when the process has closed its output, which is when it has ended.
-            let _sender = sender;
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                on_line(line);
-            }
-        });
-        Ok(Replica {
-            name,
-            child,
-            errors,
-            exited,
-            status: None,
+impl Half {
+    /// Where the process is asked and told, as `lockstep status` and `protect` do.
+    pub fn control(&self) -> Result<Found> {
+        let found = control::find(&spec::local_directory(), Some(VM)).into_iter();
+        let is_this = |found: &Found| {
+            let status = found.status(PATIENCE);
+            matches!(status, Ok(Some(status)) if status.pid == self.process.id())
+        };
+        // Other demos may run beside this one.
+        let found = found.into_iter().find(is_this);
+        found.with_context(|| {
+            let (name, words) = (self.process.name(), self.process.last_words());
+            format!("the {name} does not answer: {words}")
         })
     }
-
-    /// Number of the process.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Sends SIGKILL.
-    pub fn kill(&mut self) -> Result<()> {
-        self.signal(Signal::KILL)?;
-        self.status = Some(self.child.wait()?);
-        Ok(())
-    }
-
-    /// Sends SIGSTOP.
-    pub fn stop(&self) -> Result<()> {
-        self.signal(Signal::STOP)
-    }
-
-    /// Sends SIGCONT.
-    pub fn go_on(&self) -> Result<()> {
-        self.signal(Signal::CONT)
-    }
-
-    fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = i32::try_from(self.child.id())
-            .ok()
-            .and_then(Pid::from_raw)
-            .context("no process id")?;
-        kill_process(pid, signal).with_context(|| format!("cannot signal the {}", self.name))
-    }
-
-    /// Waits for the end of the process; `None` if it has not ended within `patience`.
-    pub fn wait(&mut self, patience: Duration, live: &mut Live) -> Result<Option<ExitStatus>> {
-        let began = Instant::now();
-        while self.status.is_none() {
-            match self.exited.recv_timeout(TICK) {
-                Err(RecvTimeoutError::Timeout) if began.elapsed() >= patience => return Ok(None),
-                Err(RecvTimeoutError::Timeout) => live.tick(|| {
-                    let waited = began.elapsed().as_secs();
-                    format!("waiting for the end of the {}, {waited} s", self.name)
-                })?,
-                Ok(()) | Err(RecvTimeoutError::Disconnected) => self.status = Some(self.child.wait()?),
-            }
-        }
-        Ok(self.status)
-    }
-
-    /// The last lines that the process said.
-    fn last_words(&self) -> String {
-        let text = std::fs::read_to_string(&self.errors).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(LAST_LINES)..].join("; ")
-    }
 }
 
-/// The demo's three processes.
+/// The demo's processes.
 pub struct Pair {
-    pub primary: Replica,
-    pub backup: Replica,
+    /// The process in which the guest is shown.
+    pub primary: Half,
+    pub backup: Half,
+    /// The process that waits to be the next backup, and where it listens.
+    spare: Option<(Half, SocketAddr)>,
+    /// How many backups there were, those included that wait.
+    backups: u32,
     /// Address at which Redis is reached from this host.
     pub redis: SocketAddr,
-    /// Files of the replicas' events.
-    pub primary_events: PathBuf,
-    pub backup_events: PathBuf,
-    killed: Kill,
     ready: Receiver<()>,
-    /// What was read of the two files so far.
-    tails: [Tail; 2],
     // These are dropped last: the gateway, then the files.
-    _gateway: Replica,
+    _gateway: Process,
     directory: Directory,
 }
 
 impl Pair {
-    /// Starts all three processes.
+    /// Starts gateway, backup and primary.
     pub fn start(image: &Appliance, args: &DemoArgs) -> Result<Pair> {
         let directory = Directory::make(args.keep)?;
         let path = directory.path();
         let (gateway, frames, redis) = start_gateway(path)?;
         let port = free_port()?;
-        let replica = |name: &'static str, on_line: Box<dyn FnMut(String) + Send>| {
-            let events = path.join(format!("{name}.events"));
-            let arguments = arguments(name, image, args, path, &frames, port);
-            Ok::<_, anyhow::Error>((Replica::start(path, name, &arguments, on_line)?, events))
-        };
-        let (backup, backup_events) = replica("backup", Box::new(|_| {}))?;
+        let command = |name| of_machine(name, image, args, path, &frames, port);
+        let backup = start_half(path, "backup", command("backup"), args, |_| {})?;
         let (sender, ready) = channel();
-        let (primary, primary_events) = replica(
-            "primary",
-            Box::new(move |line| {
-                if line.contains(READY) {
-                    // Nobody listens any more once the demo has seen the text.
-                    let _ = sender.send(());
-                }
-            }),
-        )?;
+        let primary = start_half(path, "primary", command("primary"), args, move |line| {
+            if line.contains(READY) {
+                // Nobody listens any more once the demo has seen the text.
+                let _ = sender.send(());
+            }
+        })?;
         Ok(Pair {
             primary,
             backup,
+            spare: None,
+            backups: 1,
             redis,
-            primary_events,
-            backup_events,
-            killed: args.kill,
             ready,
-            tails: Default::default(),
             _gateway: gateway,
             directory,
         })
@@ -197,6 +99,15 @@ impl Pair {
     /// The demo's directory.
     pub fn directory(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// The files of the events of all halves that there were.
+    pub fn events(&self) -> Vec<PathBuf> {
+        let later = (2..=self.backups).map(|number| format!("backup-{number}"));
+        let names = ["primary".to_owned(), "backup".to_owned()]
+            .into_iter()
+            .chain(later);
+        names.map(|name| events(self.directory.path(), &name)).collect()
     }
 
     /// Waits for Redis inside the guest.
@@ -211,22 +122,46 @@ impl Pair {
                 Err(RecvTimeoutError::Timeout) => {
                     bail!("the guest did not boot within {} s", patience.as_secs())
                 }
-                Err(RecvTimeoutError::Disconnected) => bail!(
-                    "the primary has ended: {}; the backup says: {}",
-                    self.primary.last_words(),
-                    self.backup.last_words()
-                ),
+                Err(RecvTimeoutError::Disconnected) => bail!("the primary has ended: {}", self.words()),
             }
         }
     }
 
+    /// Starts a process that knows nothing of the VM and waits to be its next backup.
+    pub fn start_spare(&mut self, args: &DemoArgs) -> Result<()> {
+        self.backups += 1;
+        let name = format!("backup-{}", self.backups);
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+        let command = vec!["backup".into(), "--listen".into(), address.to_string()];
+        let half = start_half(self.directory.path(), &name, command, args, |_| {})?;
+        self.spare = Some((half, address));
+        Ok(())
+    }
+
+    /// Puts the waiting process into the place of the backup, and the backup, if the primary is `lost`, into
+    /// the primary's. Gives the half that is lost, and where the process waits.
+    pub fn replace(&mut self, lost: Kill) -> Result<(Half, SocketAddr)> {
+        let (spare, address) = self.spare.take().context("no process waits")?;
+        let backup = std::mem::replace(&mut self.backup, spare);
+        let lost = match lost {
+            Kill::Backup => backup,
+            Kill::Primary | Kill::Stall | Kill::None => std::mem::replace(&mut self.primary, backup),
+        };
+        Ok((lost, address))
+    }
+
+    /// The last words of both halves.
+    pub fn words(&self) -> String {
+        let words = [&self.primary, &self.backup].map(|half| {
+            let process = &half.process;
+            format!("the {} says: {}", process.name(), process.last_words())
+        });
+        words.join("; ")
+    }
+
     /// The newest figures of the side that is live; `None`: there are none yet.
     pub fn figures(&mut self) -> Option<Figures> {
-        let [primary, backup] = &mut self.tails;
-        let newest = [
-            primary.figures(&self.primary_events),
-            backup.figures(&self.backup_events),
-        ];
+        let newest = [self.primary.events.figures(), self.backup.events.figures()];
         let is_live = |figures: &Figures| matches!(figures.role, RoleWord::Primary | RoleWord::Solo);
         let live = newest
             .into_iter()
@@ -236,25 +171,17 @@ impl Pair {
             .map(|(_, figures)| figures.clone())
     }
 
-    /// Waits until the guest's own power-off has ended the replicas that are left. False if one of them ended
-    /// otherwise.
+    /// Waits until the guest's own power-off has ended both halves. False if one of them ended otherwise.
     pub fn wait_for_end(&mut self, patience: Duration, live: &mut Live) -> Result<bool> {
         let deadline = Instant::now() + patience;
         let mut good = true;
-        let left: &mut [&mut Replica] = match self.killed {
-            Kill::Primary | Kill::Stall => &mut [&mut self.backup],
-            Kill::Backup => &mut [&mut self.primary],
-            Kill::None => &mut [&mut self.primary, &mut self.backup],
-        };
-        for replica in left {
-            let status = replica.wait(deadline.saturating_duration_since(Instant::now()), live)?;
+        for half in [&mut self.primary, &mut self.backup] {
+            let process = &mut half.process;
+            let status = process.wait(deadline.saturating_duration_since(Instant::now()), live)?;
             if !status.is_some_and(|status| status.success()) {
                 let how = status.map_or_else(|| "not at all".to_owned(), |status| status.to_string());
-                live.complain(&format!(
-                    "the {} ended badly ({how}): {}",
-                    replica.name,
-                    replica.last_words()
-                ));
+                let words = process.last_words();
+                live.complain(&format!("the {} ended badly ({how}): {words}", process.name()));
                 good = false;
             }
         }
@@ -264,7 +191,7 @@ impl Pair {
 
 /// Starts the gateway; gives it with the address at which replicas reach it and the one at which Redis is
 /// reached. The socket and its directory belong to this user alone, so that network frames need no key.
-fn start_gateway(directory: &Path) -> Result<(Replica, String, SocketAddr)> {
+fn start_gateway(directory: &Path) -> Result<(Process, String, SocketAddr)> {
     let (sender, lines) = channel();
     let arguments = [
         "gateway",
@@ -273,7 +200,7 @@ fn start_gateway(directory: &Path) -> Result<(Replica, String, SocketAddr)> {
         "--forward",
         "127.0.0.1:0-:6379",
     ];
-    let gateway = Replica::start(directory, "gateway", &arguments.map(str::to_owned), move |line| {
+    let gateway = Process::start(directory, "gateway", &arguments.map(str::to_owned), move |line| {
         // Only the first line matters; nobody listens for more.
         let _ = sender.send(line);
     })?;
@@ -289,37 +216,68 @@ fn start_gateway(directory: &Path) -> Result<(Replica, String, SocketAddr)> {
     Ok((gateway, frames.to_owned(), redis.parse()?))
 }
 
-fn arguments(
+/// Starts a process that runs the guest, or is to run it: a command with flags of its own, and those that all
+/// such processes have.
+fn start_half(
+    directory: &Path,
     name: &str,
+    command: Vec<String>,
+    args: &DemoArgs,
+    on_line: impl FnMut(String) + Send + 'static,
+) -> Result<Half> {
+    let file = events(directory, name);
+    let common = [
+        ("--serial", "stdio".into()),
+        ("--key", text(&directory.join("key"))),
+        ("--timeout-ms", args.timeout_ms.to_string()),
+        ("--events", text(&file)),
+        ("--figures-every", FIGURES_EVERY_MS.into()),
+    ];
+    let common = common
+        .into_iter()
+        .flat_map(|(word, value)| [word.to_owned(), value]);
+    let timeout_only = args.timeout_only.then(|| "--timeout-only".to_owned());
+    let arguments: Vec<String> = command.into_iter().chain(common).chain(timeout_only).collect();
+    Ok(Half {
+        process: Process::start(directory, name, &arguments, on_line)?,
+        events: Tail::new(file),
+    })
+}
+
+/// The command of one of the first two halves, with the flags of its machine.
+fn of_machine(
+    command: &str,
     image: &Appliance,
     args: &DemoArgs,
     directory: &Path,
     frames: &str,
     port: u16,
 ) -> Vec<String> {
-    let text = |path: &Path| path.display().to_string();
-    [
-        (name, None),
-        ("--name", Some("demo".into())),
-        ("--kernel", Some(text(&image.kernel))),
-        ("--initrd", Some(text(&image.initrd))),
-        ("--firmware", Some(text(&image.firmware))),
-        ("--append", Some(image.append.clone())),
-        ("--memory", Some(MEMORY.into())),
-        ("--harts", Some(args.harts.to_string())),
-        ("--net", Some(format!("gateway={frames}"))),
-        ("--serial", Some("stdio".into())),
-        ("--backup", Some(format!("127.0.0.1:{port}"))),
-        ("--key", Some(text(&directory.join("key")))),
-        ("--arbiter", Some(text(&directory.join("arbiter")))),
-        ("--timeout-ms", Some(args.timeout_ms.to_string())),
-        ("--events", Some(text(&directory.join(format!("{name}.events"))))),
-        ("--figures-every", Some(FIGURES_EVERY_MS.into())),
-    ]
-    .into_iter()
-    .chain(args.timeout_only.then_some(("--timeout-only", None)))
-    .flat_map(|(word, value)| std::iter::once(word.to_owned()).chain(value))
-    .collect()
+    let flags = [
+        ("--name", VM.into()),
+        ("--kernel", text(&image.kernel)),
+        ("--initrd", text(&image.initrd)),
+        ("--firmware", text(&image.firmware)),
+        ("--append", image.append.clone()),
+        ("--memory", MEMORY.into()),
+        ("--harts", args.harts.to_string()),
+        ("--net", format!("gateway={frames}")),
+        ("--backup", format!("127.0.0.1:{port}")),
+        ("--arbiter", text(&directory.join("arbiter"))),
+    ];
+    let flags = flags
+        .into_iter()
+        .flat_map(|(word, value)| [word.to_owned(), value]);
+    std::iter::once(command.to_owned()).chain(flags).collect()
+}
+
+/// The file of the events of a process of this name.
+fn events(directory: &Path, name: &str) -> PathBuf {
+    directory.join(format!("{name}.events"))
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
 }
 
 /// A port that nobody listens on at this moment.
