@@ -30,6 +30,8 @@ const MEMORY_MAX: u64 = hart::ram::SIZE_MAX;
 const TIMEOUT_MS: RangeInclusive<u64> = TIMEOUT_MIN.0 / 1_000_000..=TIMEOUT_MAX.0 / 1_000_000;
 /// Seconds for which the demo can load its guest.
 const DEMO_SECONDS: RangeInclusive<u64> = 2..=86_400;
+/// How many times the demo can kill.
+const DEMO_KILLS: RangeInclusive<u64> = 1..=1_000;
 /// Client connections that the demo can open.
 const DEMO_CLIENTS: RangeInclusive<u64> = 1..=1_000;
 /// Seconds for which a gateway can let clients wait for a guest that is away: up to a day.
@@ -132,6 +134,11 @@ pub fn figures_every_ms(text: &str) -> Result<u64> {
 /// Seconds for which the demo loads its guest.
 pub fn demo_seconds(text: &str) -> Result<u64> {
     within(text, DEMO_SECONDS, " s")
+}
+
+/// How many times the demo kills.
+pub fn demo_kills(text: &str) -> Result<u64> {
+    within(text, DEMO_KILLS, "")
 }
 
 /// Client connections of the demo.

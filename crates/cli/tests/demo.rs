@@ -88,6 +88,21 @@ fn a_demo_that_is_killed_takes_its_processes_with_it() {
 }
 
 #[test]
+fn a_demo_that_is_killed_takes_the_processes_with_it_that_came_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let flags = ["--kills", "2", "--seconds", "4", "--timeout-ms", "5000"];
+    let mut demo = Demo::start(&flags, directory.path());
+    demo.says("protected again");
+    let children = demo.children();
+    assert!(children.len() >= 3, "gateway and both halves: {children:?}");
+    demo.child.kill().unwrap();
+    demo.child.wait().unwrap();
+    while children.iter().any(|&pid| runs(pid)) {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn a_demo_that_is_stopped_leaves_nothing_behind_unless_it_is_told_to() {
     for (keep, left) in [(&[][..], 0), (&["--keep"][..], 1)] {
         let directory = tempfile::tempdir().unwrap();
@@ -140,6 +155,19 @@ fn a_killed_demo_is_cleaned_up_after_by_the_next_one() {
 }
 
 #[test]
+fn what_a_demo_has_kept_the_next_one_keeps_too() {
+    let directory = tempfile::tempdir().unwrap();
+    for kept in [1, 2] {
+        let mut demo = Demo::start(&["--keep"], directory.path());
+        demo.says("the guest boots");
+        kill_process(Pid::from_child(&demo.child), Signal::INT).unwrap();
+        demo.says("stopped");
+        demo.child.wait().unwrap();
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), kept);
+    }
+}
+
+#[test]
 fn the_report_fits_a_narrow_terminal_without_utf_8_and_begins_with_the_verdict() {
     let directory = tempfile::tempdir().unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_lockstep"))
@@ -160,9 +188,45 @@ fn the_report_fits_a_narrow_terminal_without_utf_8_and_begins_with_the_verdict()
         "found out after",
         "told of its death after",
         "claimed and live",
+        "protected again after",
     ] {
         assert!(report.contains(part), "{part} in {report}");
     }
+}
+
+#[test]
+fn the_report_of_two_kills_shows_each_and_each_time_the_vm_was_protected_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_lockstep"))
+        .args(["demo", "--kills", "2", "--seconds", "4", "--timeout-ms", "5000"])
+        .env("TMPDIR", directory.path())
+        .envs([("COLUMNS", "60"), ("LC_ALL", "C.UTF-8")])
+        .output()
+        .unwrap();
+    let report = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{report}{errors}");
+    assert!(
+        report.starts_with("  PASSED: Nothing was lost in 2 failovers."),
+        "{report}"
+    );
+    assert!(report.lines().count() <= 23, "{report}");
+    assert!(report.lines().all(|line| line.chars().count() < 60), "{report}");
+    let ground = report.lines().find(|line| line.starts_with("  └")).unwrap();
+    let marks: String = ground.chars().filter(|sign| "✗●".contains(*sign)).collect();
+    assert_eq!(marks, "✗●✗●", "{report}");
+    assert_eq!(errors.matches("protected again after").count(), 2, "{errors}");
+}
+
+#[test]
+fn a_demo_that_kills_nobody_cannot_do_so_twice() {
+    let output = Command::new(env!("CARGO_BIN_EXE_lockstep"))
+        .args(["demo", "--kill", "none", "--kills", "2"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("leave `--kills` out"), "{said}");
 }
 
 #[test]

@@ -54,6 +54,32 @@ fn clients_survive_sigkill_of_the_backup() {
 }
 
 #[test]
+fn clients_survive_the_kill_of_one_survivor_after_the_other() {
+    // FT 3.1-c
+    for what in ["primary", "backup"] {
+        let figures = demo(&["--kills", "2", "--clients", "2", "--kill", what]);
+        assert_eq!(figures["failovers"], 2, "{what}: {figures}");
+        assert_eq!(figures["connections_opened"], 2, "{what}: {figures}");
+        for list in [
+            "client_pauses_ms",
+            "unprotected_ms",
+            "clone_cut_us",
+            "clone_bytes",
+        ] {
+            let list = figures[list].as_array().unwrap();
+            assert_eq!(list.len(), 2, "{what}: {figures}");
+            assert!(
+                list.iter().all(|value| value.as_f64().unwrap() > 0.0),
+                "{what}: {figures}"
+            );
+        }
+        let longest = figures["client_pauses_ms"].as_array().unwrap().iter();
+        let longest = longest.map(|value| value.as_f64().unwrap()).fold(0.0, f64::max);
+        assert_eq!(figures["client_pause_ms"], longest, "{what}: {figures}");
+    }
+}
+
+#[test]
 fn a_stalled_primary_halts_when_it_wakes() {
     // FT 2.3-e
     demo(&["--kill", "stall"]);

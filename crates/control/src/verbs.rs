@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use replica::VmName;
-use report::{Happening, Line, StateWord};
+use report::{Happening, Line, RoleWord, StateWord};
 
 use crate::client::{CallError, Caller, Found, find};
 use crate::limits::PATIENCE_S;
@@ -83,16 +83,48 @@ fn begun(answer: Answer) -> Result<u64, VerbError> {
 /// Gives an order, and follows the events that tell what comes of it.
 fn order_and_follow(process: &Found, verb: &Verb) -> Result<Caller, VerbError> {
     let after = order(process, verb)?;
+    follow(process, after)
+}
+
+/// Follows a process's events, from the one of number `after` on.
+fn follow(process: &Found, after: u64) -> Result<Caller, VerbError> {
     let mut events = process.call(PATIENCE)?;
     begun(events.ask(&Verb::Events { follow: true, after }, PATIENCE)?)?;
     Ok(events)
 }
 
+/// The next event, if one that can be read comes until then.
+fn event(events: &mut Caller, until: Instant) -> Result<Option<Line>, VerbError> {
+    let line = events.line(until)?;
+    Ok(line.and_then(|line| serde_json::from_slice(&line).ok()))
+}
+
 /// What the next event says, if one that can be read comes until then.
 fn happening(events: &mut Caller, until: Instant) -> Result<Option<Happening>, VerbError> {
-    let line = events.line(until)?;
-    let line = line.and_then(|line| serde_json::from_slice::<Line>(&line).ok());
-    Ok(line.map(|line| line.happening))
+    Ok(event(events, until)?.map(|line| line.happening))
+}
+
+/// Waits until the process has changed to this role, at `since_ns` of CLOCK_BOOTTIME or later. `watch` is
+/// asked a few times a second whether to go on waiting; false: it does not want to.
+///
+/// # Errors
+/// There is no answer, or the process has ended.
+pub fn await_role(
+    process: &Found,
+    wanted: RoleWord,
+    since_ns: u64,
+    watch: &mut dyn FnMut() -> bool,
+) -> Result<bool, VerbError> {
+    let mut events = follow(process, 0)?;
+    while watch() {
+        if let Some(line) = event(&mut events, Instant::now() + DRAW_EVERY)?
+            && line.time_ns >= since_ns
+            && matches!(line.happening, Happening::Role { role, .. } if role == wanted)
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Asks the guest to switch off, or with `hard` pulls its plug, and waits until its process has ended; false:

@@ -81,5 +81,6 @@ pub const BULK_ROOM_TOLD: usize = 4 << 20;
 pub const IMAGE_READ_LEN: u64 = 1 << 20;
 /// Pieces of an image that are copied to be sent at once, of 256 KiB each: the guest waits for that.
 pub const IMAGE_PIECES_AT_ONCE: u32 = 4;
-/// Pieces of a clone that an apprentice takes from its bulk link at a time.
-pub const BULK_BATCH_MAX: usize = 64;
+/// Pieces of a clone that an apprentice takes from its bulk link at a time. Between two times it gives a sign
+/// of life: on a host that is busy with other things, 16 MiB of pages took more than a second to be placed.
+pub const BULK_BATCH_MAX: usize = 4;

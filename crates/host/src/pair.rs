@@ -334,7 +334,8 @@ impl<'a> Half<'a> {
         world.reporter.introduce(link.peer(), &self.pair.arbiter);
         world.cables.look_for(self.pair.timeout);
         if let Some(protect) = &self.spec.protect {
-            let protection = protect_with(self.spec, protect, self.security, self.owner, config);
+            let header = Some(formed.start.header);
+            let protection = protect_with(self.spec, protect, self.security, self.owner, config, header);
             world.protection = Some(protection);
         }
         world.watch = self.watch;

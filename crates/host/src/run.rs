@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 
 use machine::Config;
-use replica::{Epoch, Guest, Hello, Node, Options, PairOptions, PeerId, Side};
+use replica::{Epoch, Guest, Header, Hello, Node, Options, PairOptions, PeerId, Side};
 
 use crate::drive::{Outcome, drive};
 use crate::log_file::LogFile;
@@ -131,7 +131,8 @@ pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> 
     let timeout_only = protection.is_none_or(|protect| protect.timeout_only);
     let notice = spec.notice(timeout_only, watch.is_there());
     if let (Some(protect), Some(security)) = (protection, security) {
-        world.protection = Some(protect_with(spec, protect, security, owner, &config));
+        let protection = protect_with(spec, protect, security, owner, &config, None);
+        world.protection = Some(protection);
     }
     world.watch = watch;
     if let (Some(epoch), Some(arbiter)) = (epoch, arbiter) {
@@ -183,20 +184,22 @@ pub(crate) fn watch(protect: Option<&ProtectSpec>, own: Option<UdpSocket>) -> Wa
     })
 }
 
-/// What lets the VM of this process get a backup while it runs.
+/// What lets the VM of this process get a backup while it runs. `header`: what names the machine of `config`,
+/// if that is known; to read all images again may take longer than a peer waits.
 pub(crate) fn protect_with(
     spec: &VmSpec,
     protect: &ProtectSpec,
     security: Security,
     owner: u128,
     config: &Config,
+    header: Option<Header>,
 ) -> Protection {
     let me = Hello {
         vm: spec.name.as_str().to_owned(),
         side: Side::Primary,
         owner,
         timeout: protect.timeout,
-        header: Some(VmSpec::header(config)),
+        header: Some(header.unwrap_or_else(|| VmSpec::header(config))),
         settings: protect.settings.clone(),
     };
     Protection::new(me, security, config.boot.clone(), FORMED.0)

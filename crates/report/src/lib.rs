@@ -10,13 +10,15 @@
 //!
 //! Map, from below: `words` are the words of the stable format, `figures` and `ending` what they say of
 //! numbers and of the end, `happening` all events, `waiting` when to say that the arbiter does not answer,
-//! `protection` how the VM's protection stands by all this, `amount` numbers as people read them.
+//! `protection` how the VM's protection stands by all this, `history` the events of a VM's replicas read
+//! back, `amount` numbers as people read them.
 #![forbid(unsafe_code)]
 
 pub mod amount;
 mod ending;
 mod figures;
 mod happening;
+mod history;
 pub mod limits;
 mod protection;
 mod waiting;
@@ -33,6 +35,7 @@ use replica::{Claim, Metrics, News, RoleName, Span, Time, Verdict};
 pub use ending::{Ending, HaltCode, Last};
 pub use figures::{Delays, Figures, Outside, resident_bytes};
 pub use happening::{Happening, Line};
+pub use history::{Failover, History};
 pub use protection::{FlagWord, Guarding, GuestWord, Protection, Reason, StateWord, copied};
 pub use words::{Course, Ender, OnPanic, PhaseWord, RoleWord, SuspicionWord, VerdictWord, Wish};
 

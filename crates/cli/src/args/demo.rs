@@ -22,7 +22,15 @@ pub struct DemoArgs {
     /// What to do to the pair
     #[arg(long, value_name = "WHAT", value_enum, default_value = "primary")]
     pub kill: Kill,
-    /// How long to load the guest, in seconds, 2 to 86400
+    /// How many times, 1 to 1000: after each the VM is protected again
+    ///
+    /// Each time, the last one included, a process that knows nothing of the VM is made its backup while the
+    /// guest runs and the clients write on, as `lockstep backup --listen` and `lockstep protect` do it. The
+    /// kills are spread evenly over the time of the load, which goes on for longer if the copies take longer.
+    #[arg(long, value_name = "N", default_value_t = 1,
+        value_parser = values::value(values::demo_kills))]
+    pub kills: u64,
+    /// How long to load the guest at least, in seconds, 2 to 86400
     #[arg(long, value_name = "N", default_value_t = 10,
         value_parser = values::value(values::demo_seconds))]
     pub seconds: u64,

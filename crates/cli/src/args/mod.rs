@@ -65,8 +65,9 @@ pub enum Command {
     /// Protect a guest, load it, kill its primary, report what the client saw
     ///
     /// The demo builds a small Debian guest with Redis (once, in about a minute), starts a gateway, a backup
-    /// and a primary, lets clients write through the gateway, kills the primary half-way, and checks every
-    /// write that was acknowledged. All its processes are real, and all of them end with the demo.
+    /// and a primary, lets clients write through the gateway, kills the primary, has the survivor protected
+    /// by a fresh process while its guest runs, and checks every write that was acknowledged. All its
+    /// processes are real, and all of them end with the demo.
     Demo(DemoArgs),
     /// Run a machine, unprotected
     ///

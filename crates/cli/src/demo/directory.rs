@@ -1,7 +1,8 @@
 //! The demo's directory: key, arbiter, events, sockets and what the processes say, for this user alone.
 //!
 //! It is removed at the end, unless it is to be kept. A demo that was killed leaves its directory behind; the
-//! next demo removes it. Whose demo still runs is told by a lock, which goes with the process.
+//! next demo removes it. Whose demo still runs is told by a lock, which goes with the process; a directory
+//! that is to be kept has none.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::Write;
@@ -19,7 +20,8 @@ const LOCK: &str = "lock";
 /// The directory of a demo that runs.
 pub struct Directory {
     directory: tempfile::TempDir,
-    _lock: File,
+    /// `None`: the directory is kept.
+    _lock: Option<File>,
 }
 
 impl Directory {
@@ -30,7 +32,8 @@ impl Directory {
         let mut builder = tempfile::Builder::new();
         let mut directory = builder.prefix(PREFIX).permissions(owner_alone).tempdir()?;
         directory.disable_cleanup(keep);
-        let lock = lock(directory.path()).context("cannot lock the demo's directory")?;
+        let lock = (!keep).then(|| lock(directory.path())).transpose();
+        let lock = lock.context("cannot lock the demo's directory")?;
         write_key(&directory.path().join("key"))?;
         std::fs::create_dir(directory.path().join("arbiter"))?;
         Ok(Directory {

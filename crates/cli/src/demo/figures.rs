@@ -3,32 +3,36 @@
 //! It is reckoned from what the clients saw and from the events that the replicas wrote; nothing is asked of
 //! a process that still runs.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
-use report::{HaltCode, Happening, Line, RoleWord, SuspicionWord, amount};
+use report::{History, RoleWord, amount};
 use serde::Serialize;
 
 use super::client::Seen;
-use super::processes::Pair;
-use super::timeline::{draw, pause_ms, percentile};
+use super::failovers::Cost;
+use super::kills::Survived;
+use super::timeline::draw;
 use crate::args::{DemoArgs, Kill};
 use crate::screen::Screen;
 
 /// The load that was put on the guest, and what the clients saw.
 pub struct Loaded {
+    /// When the load began on CLOCK_BOOTTIME, to compare it with the replicas' events.
+    pub began_ns: u64,
+    /// Time for which the clients wrote.
+    pub lasted: Duration,
     pub seen: Vec<Seen>,
-    /// Time at which the signal was sent, since the start of the load.
-    pub event: Option<Duration>,
-    /// The same moment on CLOCK_BOOTTIME, to compare it with the replicas' events.
-    pub event_boottime_ns: Option<u64>,
-    /// Whether the old primary of `--kill stall` halted by itself.
-    pub stalled_halted: Option<bool>,
+    /// The kills that the VM has survived, in the order of their times.
+    pub survived: Vec<Survived>,
 }
 
-/// The figures that `--json` prints.
+/// The figures that `--json` prints. What is the same for each failover is said of the one with the longest
+/// pause of a client; lists have an element for each failover.
 #[derive(Debug, Default, Serialize)]
 pub struct Figures {
     pub writes_acked: u64,
@@ -36,8 +40,13 @@ pub struct Figures {
     pub reads_wrong: u64,
     pub connections_opened: u64,
     pub connections_reset: u64,
-    /// Longest time without an acknowledged write after the signal, of the client that had to wait longest.
+    /// How often a half was killed, or stopped, and the VM went on and was protected again.
+    pub failovers: usize,
+    /// Longest time without an acknowledged write after the first signal, of the client that had to wait
+    /// longest. What a client waited while the guest was copied is counted below.
     pub client_pause_ms: f64,
+    /// The same from each signal to the next.
+    pub client_pauses_ms: Vec<f64>,
     /// Time from the signal to the survivor's suspicion.
     pub detection_ms: f64,
     /// Time from the suspicion to being live.
@@ -49,6 +58,16 @@ pub struct Figures {
     pub death_told: bool,
     /// The rest of it: the arbiter is asked, and the guest shown.
     pub claim_ms: f64,
+    /// Time from the signal until both halves of the new pair knew that they are one.
+    pub unprotected_ms: Vec<f64>,
+    /// Processes that were to be the backup and did not become it.
+    pub clones_failed: u32,
+    /// Time for which the guest stood at the cut of its copy.
+    pub clone_cut_us: Vec<f64>,
+    /// What was copied.
+    pub clone_bytes: Vec<u64>,
+    /// Longest time without an acknowledged write while the guest was copied, of all copies and clients.
+    pub clone_longest_client_gap_ms: f64,
     pub lag_ms_p50: f64,
     pub lag_ms_p99: f64,
     pub log_mbit_s: f64,
@@ -63,15 +82,17 @@ pub struct Report {
     pub figures: Figures,
     /// When the writes of all clients were acknowledged, in ascending order.
     acks: Vec<Duration>,
-    event: Option<Duration>,
+    /// When the VM had no backup.
+    unprotected: Vec<Range<Duration>>,
     kill: Kill,
-    seconds: u64,
+    lasted: Duration,
     ended_well: bool,
 }
 
 impl Report {
-    /// The figures of what the clients saw and of what the replicas wrote.
-    pub fn new(args: &DemoArgs, loaded: &Loaded, pair: &Pair, ended_well: bool) -> Result<Report> {
+    /// The figures of what the clients saw and of what the replicas wrote into files of `events`.
+    pub fn new(args: &DemoArgs, loaded: &Loaded, events: &[PathBuf], ended_well: bool) -> Result<Report> {
+        let history = History::read(events).context("cannot read what the replicas wrote")?;
         let mut figures = Figures {
             connections_opened: loaded.seen.len() as u64,
             ..Figures::default()
@@ -84,26 +105,32 @@ impl Report {
             if let Some(reason) = &seen.reset {
                 tell!("demo: a client lost its connection: {reason}");
             }
-            if let Some(event) = loaded.event {
-                figures.client_pause_ms = figures.client_pause_ms.max(pause_ms(&seen.acks, event));
-            }
         }
-        let primary = events(&pair.primary_events)?;
-        let backup = events(&pair.backup_events)?;
-        figures.of_replicas(&primary, &backup, args.kill, loaded.event_boottime_ns);
+        let survived = &loaded.survived;
+        let nexts = survived.iter().skip(1).map(|next| next.killed);
+        let costs: Vec<Cost> = (survived.iter().zip(nexts.chain([Duration::MAX])))
+            .map(|(survived, next)| Cost::of(survived, next, &history, &loaded.seen))
+            .collect();
+        figures.of_failovers(&costs);
+        figures.clones_failed = survived.iter().map(|survived| survived.clones_failed).sum();
+        figures.of_replicas(&history, loaded.began_ns);
         let mut acks: Vec<Duration> = loaded
             .seen
             .iter()
             .flat_map(|seen| seen.acks.iter().copied())
             .collect();
         acks.sort();
+        let unprotected = survived.iter().zip(&costs).map(|(survived, cost)| {
+            let lasted = Duration::from_secs_f64(cost.failover.protected_ms / 1e3);
+            survived.killed..survived.killed + lasted
+        });
         Ok(Report {
+            unprotected: unprotected.collect(),
             figures,
             acks,
-            event: loaded.event,
             kill: args.kill,
-            seconds: args.seconds,
-            ended_well: ended_well && loaded.stalled_halted != Some(false),
+            lasted: loaded.lasted,
+            ended_well,
         })
     }
 
@@ -121,6 +148,7 @@ impl Report {
             "version": env!("CARGO_PKG_VERSION"),
             "asked": {
                 "kill": kill.as_ref().map(|kill| kill.get_name()),
+                "kills": args.kills,
                 "seconds": args.seconds,
                 "harts": args.harts,
                 "clients": args.clients,
@@ -136,14 +164,14 @@ impl Report {
     pub fn text(&self, screen: &Screen) -> String {
         let f = &self.figures;
         let mut text = format!("  {}\n\n", self.verdict(screen));
-        if let Some(event) = self.event {
-            let pause = Duration::from_secs_f64(f.client_pause_ms / 1e3);
-            text += &draw(&self.acks, event, pause, what(self.kill), screen);
+        if !self.unprotected.is_empty() {
+            text += &draw(&self.acks, &self.unprotected, what(self.kill), screen);
             text.push('\n');
         }
         let mut line = |name: &str, value: String| text.push_str(&format!("  {name:<28}{value}\n"));
         let writes = amount::grouped(f.writes_acked);
-        line("acknowledged writes", format!("{writes} in {} s", self.seconds));
+        let seconds = self.lasted.as_secs_f64();
+        line("acknowledged writes", format!("{writes} in {seconds:.0} s"));
         line(
             "lost / read wrong",
             format!("{} / {}", f.writes_lost, f.reads_wrong),
@@ -166,6 +194,12 @@ impl Report {
                 line(waited_for, format!("{:.1} ms", f.lease_ms));
             }
             line("  claimed and live", format!("{:.1} ms", f.claim_ms));
+            let unprotected = amount::grouped(longest_of(&f.unprotected_ms).round() as u64);
+            let gap = f.clone_longest_client_gap_ms;
+            line(
+                "protected again after",
+                format!("{unprotected} ms (a pause of {gap:.0} ms)"),
+            );
         }
         line(
             "lag of the backup",
@@ -190,11 +224,14 @@ impl Report {
 
     /// Whether nothing was lost, in a sentence.
     fn verdict(&self, screen: &Screen) -> String {
+        let f = &self.figures;
         if self.is_good() {
-            let sentence = "Nothing was lost, no connection was opened twice.";
+            let sentence = match f.failovers {
+                0 | 1 => "Nothing was lost, no connection was opened twice.".to_owned(),
+                count => format!("Nothing was lost in {} failovers.", amount::grouped(count as u64)),
+            };
             return format!("{} {sentence}", screen.green("PASSED:"));
         }
-        let f = &self.figures;
         let all = [
             (f.writes_lost, "writes were lost"),
             (f.reads_wrong, "reads were wrong"),
@@ -211,69 +248,59 @@ impl Report {
 }
 
 impl Figures {
-    /// Adds what the replicas wrote: the primary knows delays, lag and bandwidth; the backup knows what it
-    /// compared; the survivor knows how it went live.
-    fn of_replicas(&mut self, primary: &[Line], backup: &[Line], kill: Kill, event_ns: Option<u64>) {
-        let paired: Vec<&report::Figures> = figures(primary)
-            .filter(|figures| figures.role == RoleWord::Primary)
+    /// Adds what the failovers cost.
+    fn of_failovers(&mut self, costs: &[Cost]) {
+        self.failovers = costs.len();
+        let all = |of: fn(&Cost) -> f64| costs.iter().map(of).collect::<Vec<f64>>();
+        self.client_pauses_ms = all(|cost| cost.pause_ms);
+        self.unprotected_ms = all(|cost| cost.failover.protected_ms);
+        self.clone_cut_us = all(|cost| cost.failover.cut_us);
+        self.clone_bytes = costs.iter().map(|cost| cost.failover.bytes).collect();
+        self.clone_longest_client_gap_ms = longest_of(&all(|cost| cost.clone_gap_ms));
+        let longest = costs.iter().max_by(|a, b| a.pause_ms.total_cmp(&b.pause_ms));
+        let longest = longest.copied().unwrap_or_default();
+        let failover = longest.failover;
+        self.client_pause_ms = longest.pause_ms;
+        self.detection_ms = failover.suspected_ms;
+        self.go_live_ms = failover.live_ms - failover.suspected_ms;
+        self.lease_ms = failover.claimed_ms - failover.suspected_ms;
+        self.claim_ms = failover.live_ms - failover.claimed_ms;
+        self.death_told = failover.death_told;
+    }
+
+    /// Adds what the replicas wrote: primaries know delays, lag and bandwidth, and backups what they
+    /// compared. The boot is not measured.
+    fn of_replicas(&mut self, history: &History, load_began_ns: u64) {
+        let loaded = history.figures(load_began_ns);
+        let paired: Vec<_> = loaded
+            .filter(|(_, figures)| figures.role == RoleWord::Primary)
             .collect();
-        // The boot is not measured: the second half of the time as a pair is the load.
-        let loaded = &paired[paired.len() / 2..];
-        let mut lags: Vec<f64> = loaded.iter().map(|figures| figures.lag_ms).collect();
+        let mut lags: Vec<f64> = paired.iter().map(|(_, figures)| figures.lag_ms).collect();
         lags.sort_by(f64::total_cmp);
         self.lag_ms_p50 = percentile(&lags, 50.0);
         self.lag_ms_p99 = percentile(&lags, 99.0);
-        let rates = loaded.iter().map(|figures| figures.log_mbit_s);
-        self.log_mbit_s = rates.sum::<f64>() / loaded.len().max(1) as f64;
-        if let Some(last) = paired.last() {
-            self.output_delay_us_p50 = last.output_delay.p50_us;
-            self.output_delay_us_p99 = last.output_delay.p99_us;
+        let rates = paired.iter().map(|(_, figures)| figures.log_mbit_s);
+        self.log_mbit_s = rates.sum::<f64>() / paired.len().max(1) as f64;
+        // A primary's delays count from its beginning: its last figures have all of them.
+        let last: BTreeMap<u32, &report::Figures> = paired.into_iter().collect();
+        for delay in last.values().map(|figures| &figures.output_delay) {
+            self.output_delay_us_p50 = self.output_delay_us_p50.max(delay.p50_us);
+            self.output_delay_us_p99 = self.output_delay_us_p99.max(delay.p99_us);
         }
-        let compared =
-            figures(backup).filter(|figures| matches!(figures.role, RoleWord::Backup | RoleWord::Solo));
-        self.digests_compared = compared.map(|figures| figures.digests).max().unwrap_or(0);
-        let diverged = |line: &&Line| match &line.happening {
-            Happening::Suspected { why, .. } => *why == SuspicionWord::Diverged,
-            Happening::Halt(ending) => ending.code == HaltCode::Diverged,
-            _ => false,
-        };
-        self.divergences = backup.iter().filter(diverged).count() as u64;
-        let survivor = if kill == Kill::Backup { primary } else { backup };
-        let Some(event_ns) = event_ns else { return };
-        let time_of = |wanted: RoleWord| {
-            let is = |line: &&Line| matches!(line.happening, Happening::Role { role, .. } if role == wanted);
-            let line = survivor.iter().filter(|line| line.time_ns >= event_ns).find(is)?;
-            Some((line.time_ns - event_ns) as f64 / 1e6)
-        };
-        let suspected = time_of(RoleWord::Claiming).unwrap_or_default();
-        self.detection_ms = suspected;
-        self.go_live_ms = time_of(RoleWord::Solo).map_or(0.0, |live| live - suspected);
-        let is_claim = |line: &&Line| matches!(line.happening, Happening::Claim { .. });
-        let claim = survivor
-            .iter()
-            .filter(|line| line.time_ns >= event_ns)
-            .find(is_claim);
-        self.lease_ms = claim.map_or(0.0, |claim| (claim.time_ns - event_ns) as f64 / 1e6 - suspected);
-        self.claim_ms = self.go_live_ms - self.lease_ms;
-        let is_told = |line: &Line| matches!(line.happening, Happening::PeerEnded { .. });
-        self.death_told = survivor.iter().any(is_told);
+        self.digests_compared = history.digests_compared();
+        self.divergences = history.divergences() as u64;
     }
 }
 
-fn figures(lines: &[Line]) -> impl Iterator<Item = &report::Figures> {
-    lines.iter().filter_map(|line| match &line.happening {
-        Happening::Figures(figures) => Some(&**figures),
-        _ => None,
-    })
+/// The value at `per_cent` of an ascending list; 0 for an empty one.
+fn percentile(sorted: &[f64], per_cent: f64) -> f64 {
+    let index = ((sorted.len() as f64 - 1.0) * per_cent / 100.0).round().max(0.0) as usize;
+    sorted.get(index).copied().unwrap_or(0.0)
 }
 
-/// The lines of a replica's events. The last line of a killed process may be cut off.
-fn events(path: &Path) -> Result<Vec<Line>> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(text
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect())
+/// The longest of these times; 0: there is none.
+fn longest_of(times: &[f64]) -> f64 {
+    times.iter().copied().fold(0.0, f64::max)
 }
 
 fn what(kill: Kill) -> &'static str {

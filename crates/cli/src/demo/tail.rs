@@ -3,13 +3,15 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::PathBuf;
 
 use report::{Figures, Happening, Line};
 
 /// A file of events, as far as it was read.
 #[derive(Default)]
 pub struct Tail {
+    path: PathBuf,
+    /// `None`: there was no such file yet.
     file: Option<File>,
     /// A line that is not complete yet.
     rest: Vec<u8>,
@@ -18,10 +20,18 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// The newest figures in the file at `path`, with the time at which they were written; `None`: none yet.
-    pub fn figures(&mut self, path: &Path) -> Option<&(u64, Figures)> {
+    /// The file at `path`, of which nothing was read.
+    pub fn new(path: PathBuf) -> Tail {
+        Tail {
+            path,
+            ..Tail::default()
+        }
+    }
+
+    /// The newest figures, with the time at which they were written; `None`: none yet.
+    pub fn figures(&mut self) -> Option<&(u64, Figures)> {
         if self.file.is_none() {
-            self.file = File::open(path).ok();
+            self.file = File::open(&self.path).ok();
         }
         let mut bytes = Vec::new();
         // What cannot be read now may be read at the next look.
