@@ -336,7 +336,7 @@ impl<'a> Half<'a> {
             world.protection = Some(protection);
         }
         world.watch = self.watch;
-        world.link = Some(link);
+        world.connect(link);
         world.owned = Some(Owned {
             epoch: formed.start.epoch,
             owner: formed.primary,

@@ -9,6 +9,7 @@ mod asked;
 mod joining;
 
 use std::io;
+use std::net::SocketAddr;
 
 use machine::Input;
 use replica::{Action, Epoch, Event, Halt, News, PeerId, Shown, Time, VmName};
@@ -54,6 +55,9 @@ pub struct World {
     pub waker: Waker,
     /// The connection to the peer; `None`: the VM runs alone, or the connection is gone.
     pub link: Option<Link>,
+    /// Where the last connection leads, for what is told of the peer when the connection is gone; `None`:
+    /// there was none.
+    address: Option<SocketAddr>,
     /// The name of that connection.
     peer: PeerId,
     /// What lets a live VM get a backup; `None`: it cannot.
@@ -127,6 +131,7 @@ impl World {
             owner,
             waker,
             link: None,
+            address: None,
             peer: PeerId(0),
             protection: None,
             intake: None,
@@ -342,21 +347,6 @@ impl World {
             .map(Heartbeats::from);
         self.reporter.lost_link(reason);
         handle(Event::LinkLost(self.peer));
-    }
-
-    /// Takes the link away and keeps the count of its traffic.
-    fn drop_link(&mut self, poller: &Poller) -> Option<Link> {
-        if self.live
-            && let Some(link) = &self.link
-        {
-            // The watcher, and the next link, have the same socket behind descriptors of their own.
-            let removed = poller.remove(&link.heartbeats_fd());
-            removed.unwrap_or_else(|error| tracing::debug!("heartbeats were not waited for: {error}"));
-        }
-        self.past = self.traffic();
-        self.link_stuck = false;
-        self.link_dirty = false;
-        self.link.take()
     }
 
     /// Does one action. Actions take effect in the order of the calls. Messages in a row are collected and

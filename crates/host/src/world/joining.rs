@@ -50,11 +50,32 @@ impl World {
             }
             Action::HangUp(peer) => self.hang_up(peer, poller),
             Action::Tell(news) => {
-                let address = self.link.as_ref().map(Link::peer);
-                self.news.push((news, address.map(|address| address.to_string())));
+                let address = self.address.map(|address| address.to_string());
+                self.news.push((news, address));
             }
             _ => {}
         }
+    }
+
+    /// Has this link to the peer from here on.
+    pub(crate) fn connect(&mut self, link: Link) {
+        self.address = Some(link.peer());
+        self.link = Some(link);
+    }
+
+    /// Takes the link away and keeps the count of its traffic.
+    pub(super) fn drop_link(&mut self, poller: &Poller) -> Option<Link> {
+        if self.live
+            && let Some(link) = &self.link
+        {
+            // The watcher, and the next link, have the same socket behind descriptors of their own.
+            let removed = poller.remove(&link.heartbeats_fd());
+            removed.unwrap_or_else(|error| tracing::debug!("heartbeats were not waited for: {error}"));
+        }
+        self.past = self.traffic();
+        self.link_stuck = false;
+        self.link_dirty = false;
+        self.link.take()
     }
 
     /// Has the host at `to` called, so that it becomes this VM's backup. What becomes of it is told as it
@@ -100,7 +121,7 @@ impl World {
                 poller.add(&link, LINK, Interest::Read)?;
                 poller.add(&link.heartbeats_fd(), HEARTBEATS, Interest::Read)?;
                 self.peer = joined.peer;
-                self.link = Some(link);
+                self.connect(link);
                 handle(Event::Joined(Box::new(joined)));
                 return Ok(());
             }
