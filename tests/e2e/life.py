@@ -148,7 +148,7 @@ def arguments():
     parser.add_argument("--failovers", type=int, help="of `chain` (10; 5 without a mode) and of `twice` (5)")
     parser.add_argument("--guest", choices=GUESTS, help="debian, or appliance without a mode")
     parser.add_argument("--seed", type=int, help="of `kill-clone`; default: drawn, and told")
-    parser.add_argument("--victim", choices=["owner", "apprentice"], help="of `kill-clone`: only this one dies")
+    parser.add_argument("--victim", choices=["owner", "apprentice"], help="of `kill-clone`: who dies")
     parser.add_argument("--timeout-ms", type=int, default=500, help="of failure detection; default: 500")
     parser.add_argument("--keep", type=pathlib.Path, help="keep events, words and records in this directory")
     parser.add_argument("--lockstep", type=pathlib.Path, help="the program to test")

@@ -209,9 +209,11 @@ class Vm:
     def tell(self, *words):
         """A command that must succeed; what it prints."""
         command = [machines.LOCKSTEP, *map(str, words)]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=self.env())
+        options = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
+        done = subprocess.run(command, env=self.env(), **options)
         if done.returncode != 0:
-            raise Failed(f"`lockstep {' '.join(command[1:])}` ends with {done.returncode}: {done.stderr.strip()}")
+            said = done.stderr.strip()
+            raise Failed(f"`lockstep {' '.join(command[1:])}` ends with {done.returncode}: {said}")
         return done.stdout
 
     def statuses(self):
@@ -224,20 +226,31 @@ class Vm:
         """Makes a process that waits the backup of the guest in `owner`, until both know it. A clone may come
         to nothing on a machine that has too much to do: then another process is started. Gives the backup."""
         for _ in range(TRIES):
-            try:
+            # The command may hear nothing for too long while the clone goes on.
+            with contextlib.suppress(Failed):
                 self.tell("protect", NAME, "--to", waiting.address)
-            except Failed:
-                if owner.child.poll() is not None:
-                    raise
-                self.clones_failed += 1
-                waiting = self.waits()
-                continue
-            # The copy hears a message later than its owner that it is the backup.
-            until("the copy is the backup", lambda: waiting.has_been("backup"))
-            states = [one["protection"]["state"] for one in self.statuses() if one["role"] != "apprentice"]
-            if states.count("protected") == 2:
+            until(
+                "the clone is over",
+                lambda: waiting.has_been("backup") or self.came_to_nothing(owner, waiting),
+            )
+            if waiting.has_been("backup"):
+                until("the owner knows its backup", lambda: self.told(owner, "protected", waiting))
                 return waiting
+            self.clones_failed += 1
+            waiting = self.waits()
         raise Failed(f"{TRIES} clones came to nothing")
+
+    @staticmethod
+    def told(owner, kind, copy):
+        """What an owner has told of that kind about a copy."""
+        return [event for event in owner.events(kind) if event["peer"] == copy.address]
+
+    def came_to_nothing(self, owner, copy):
+        """Is the clone over, or was none begun?"""
+        if owner.child.poll() is not None:
+            raise Failed(f"{owner.name} has ended")
+        is_begun = self.told(owner, "cloning", copy)
+        return self.told(owner, "clone-failed", copy) or copy.child.poll() is not None or not is_begun
 
     def records(self):
         """The arbiter's claims, by epoch."""
@@ -254,7 +267,8 @@ class Vm:
         spans = sorted((begin, end, one) for one in self.processes for begin, end in one.live())
         for (_, end, first), (begin, _, second) in zip(spans, spans[1:]):
             if begin < end:
-                raise Failed(f"{first.name} and {second.name} were both live for {(end - begin) / 1e6:.3f} ms")
+                both = (end - begin) / 1e6
+                raise Failed(f"{first.name} and {second.name} were both live for {both:.3f} ms")
         records = self.records()
         if sorted(records) != list(range(1, len(records) + 1)):
             raise Failed(f"the arbiter has the epochs {sorted(records)}")
@@ -281,6 +295,8 @@ class Vm:
                     raise Failed(
                         f"{process.name} (pid {process.pid}) is live in epoch {event['epoch']} of {owner}"
                     )
+            if not re.fullmatch(r"\S+:\d+", event.get("peer", "127.0.0.1:1")):
+                raise Failed(f"{process.name} tells of a peer without its address: {event}")
             words = [event.get(word) for word in ("suspicion", "why", "code")]
             if "diverged" in words:
                 raise Failed(f"{process.name} tells of a divergence: {event}")

@@ -169,7 +169,8 @@ class Pgbench(Client):
         self.process.wait(PATIENCE_S)
         output = (self.directory / "output").read_text()
         if self.process.returncode != 0 or "failed transactions: 0 " not in output:
-            raise Failed(f"pgbench has ended with {self.process.returncode}: {output}{self.errors.read_text()}")
+            said = output + self.errors.read_text()
+            raise Failed(f"pgbench has ended with {self.process.returncode}: {said}")
         (log,) = self.directory.glob("pgbench_log.*")
         lines = [line.split() for line in log.read_text().splitlines()]
         self.answers = [int(words[4]) + int(words[5]) / 1e6 for words in lines]
