@@ -6,58 +6,54 @@
 use replica::{Claim, ClaimKind, Epoch, Verdict, VmName};
 
 use crate::limits::STARTS_MAX;
-use crate::record::{Closing, Record};
-use crate::{Arbiter, ArbiterError};
+use crate::{Arbiter, ArbiterError, Closing, Record};
 
-/// What a look before a start has found.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Found {
-    /// Nobody owns the VM; this is the last epoch that was claimed, 0 if none was.
-    Free(Epoch),
-    /// The owner of this record has surely ended, and has not said so: its process was killed, or its host
-    /// was started anew. A member of its epoch may be about to go on with the VM.
-    Ended(Box<Record>),
-}
+/// What a start does about an owner that has surely ended, before it takes the VM for nobody's.
+pub type Wait<'a> = &'a mut dyn FnMut(&Record);
+type Started = Result<Epoch, ArbiterError>;
 
-/// Looks who owns the VM, before `owner` starts it. Changes nothing.
+/// Looks who owns the VM, before `owner` starts it; the last epoch, which is over (0: none was claimed).
+///
+/// An owner that was killed, or whose host was started anew, has not said that it has ended. `wait` is called
+/// once for each such owner, and gives the members of its epoch time to claim the next one. That one's owner
+/// may have ended too when `wait` returns, and its members get their time as well. Then the record is closed.
 ///
 /// # Errors
-/// Somebody owns it who may live, or the arbiter cannot be reached.
-pub fn look(arbiter: &mut dyn Arbiter, vm: &VmName, owner: u128) -> Result<Found, ArbiterError> {
-    match arbiter.last(vm)? {
-        None => Ok(Found::Free(Epoch(0))),
-        Some(last) if last.closed.is_some() || last.owner == owner => Ok(Found::Free(last.epoch)),
-        Some(last) if last.has_surely_ended() => Ok(Found::Ended(Box::new(last))),
-        Some(last) => Err(ArbiterError::Open {
-            vm: vm.to_string(),
-            epoch: last.epoch.0,
-            whereabouts: last.whereabouts(),
-            flag: arbiter.flag(),
-        }),
-    }
-}
-
-/// As [`look`], and closes a record whose owner has surely ended. The epoch is the last one.
-///
-/// # Errors
-/// As those of [`look`].
-pub fn clear(arbiter: &mut dyn Arbiter, vm: &VmName, owner: u128) -> Result<Epoch, ArbiterError> {
-    match look(arbiter, vm, owner)? {
-        Found::Free(epoch) => Ok(epoch),
-        Found::Ended(last) => {
-            arbiter.close(vm, last.epoch, last.owner, &Closing::Gone)?;
-            Ok(last.epoch)
-        }
-    }
-}
-
-/// Wins an epoch for a start by `owner`: the first after the last one, which must be closed.
-///
-/// # Errors
-/// As those of [`look`].
-pub fn begin(arbiter: &mut dyn Arbiter, vm: &VmName, owner: u128) -> Result<Epoch, ArbiterError> {
+/// Somebody owns the VM who may live, or the arbiter cannot be reached.
+pub fn clear(arbiter: &mut dyn Arbiter, vm: &VmName, owner: u128, wait: Wait<'_>) -> Started {
+    let mut waited = Epoch(0);
     for _ in 0..STARTS_MAX {
-        let epoch = clear(arbiter, vm, owner)?.next();
+        let last = match arbiter.last(vm)? {
+            None => return Ok(Epoch(0)),
+            Some(last) if last.closed.is_some() || last.owner == owner => return Ok(last.epoch),
+            Some(last) => last,
+        };
+        if !last.has_surely_ended() {
+            return Err(ArbiterError::Open {
+                vm: vm.to_string(),
+                epoch: last.epoch.0,
+                whereabouts: last.whereabouts(),
+                flag: arbiter.flag(),
+            });
+        }
+        if waited == last.epoch {
+            arbiter.close(vm, last.epoch, last.owner, &Closing::Gone)?;
+            return Ok(last.epoch);
+        }
+        wait(&last);
+        waited = last.epoch;
+    }
+    Err(over_and_over(vm))
+}
+
+/// Wins an epoch for a start by `owner`: the first after the last one, which must be closed. `wait` as for
+/// [`clear`].
+///
+/// # Errors
+/// As those of [`clear`].
+pub fn begin(arbiter: &mut dyn Arbiter, vm: &VmName, owner: u128, wait: Wait<'_>) -> Started {
+    for _ in 0..STARTS_MAX {
+        let epoch = clear(arbiter, vm, owner, wait)?.next();
         let claim = Claim {
             epoch,
             owner,
@@ -75,7 +71,9 @@ pub fn begin(arbiter: &mut dyn Arbiter, vm: &VmName, owner: u128) -> Result<Epoc
             }
         }
     }
-    Err(ArbiterError::Unreachable(format!(
-        "'{vm}' is started and ended elsewhere, over and over"
-    )))
+    Err(over_and_over(vm))
+}
+
+fn over_and_over(vm: &VmName) -> ArbiterError {
+    ArbiterError::Unreachable(format!("'{vm}' is started and ended elsewhere, over and over"))
 }

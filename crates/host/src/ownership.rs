@@ -12,10 +12,9 @@ use std::time::Duration;
 use replica::Epoch;
 
 use crate::spec::VmSpec;
-use arbiter::start::{self, Found};
 use arbiter::{
-    Arbiter, ArbiterError, Closing, DirectoryArbiter, LocalDirectory, LocalError, LocalLock, Process,
-    SignOfLife,
+    Arbiter, ArbiterError, Closing, DirectoryArbiter, LocalDirectory, LocalError, LocalLock, Process, Record,
+    SignOfLife, start,
 };
 use os::error::chain;
 
@@ -71,18 +70,7 @@ impl Ownership {
     /// The VM may run, or the arbiter cannot be reached.
     pub fn clear(&mut self, spec: &VmSpec, patience: Duration) -> Result<Epoch, ArbiterError> {
         let vm = &spec.name;
-        if !patience.is_zero()
-            && let Found::Ended(last) = start::look(&mut self.arbiter, vm, self.owner)?
-        {
-            tracing::warn!(
-                "{vm} ran as epoch {} {} and ended without saying so; a backup may take it over within {} s",
-                last.epoch.0,
-                last.whereabouts(),
-                patience.as_secs_f32()
-            );
-            std::thread::sleep(patience);
-        }
-        let ended = start::clear(&mut self.arbiter, vm, self.owner)?;
+        let ended = start::clear(&mut self.arbiter, vm, self.owner, &mut wait(spec, patience))?;
         // No record is open now, or one of this very process.
         if let Some(local) = &self.local {
             local.sweep(vm, &self.at);
@@ -90,12 +78,17 @@ impl Ownership {
         Ok(ended)
     }
 
-    /// Wins an epoch for a start.
+    /// Wins an epoch for a start; `patience` as for [`Ownership::clear`].
     ///
     /// # Errors
     /// The VM was started elsewhere meanwhile, or the arbiter cannot be reached.
-    pub fn begin(&mut self, spec: &VmSpec) -> Result<Epoch, ArbiterError> {
-        start::begin(&mut self.arbiter, &spec.name, self.owner)
+    pub fn begin(&mut self, spec: &VmSpec, patience: Duration) -> Result<Epoch, ArbiterError> {
+        start::begin(
+            &mut self.arbiter,
+            &spec.name,
+            self.owner,
+            &mut wait(spec, patience),
+        )
     }
 
     /// Has it written down that this process, which owns `epoch`, ends before its VM has run.
@@ -116,6 +109,22 @@ impl Ownership {
     /// The arbiter for the thread that asks it, and the sign of life, which the caller keeps to the end.
     pub fn part(self) -> (DirectoryArbiter, Option<SignOfLife>) {
         (self.arbiter, self.sign)
+    }
+}
+
+/// What a start does about an owner that has ended: it gives that owner's backup `patience`.
+fn wait(spec: &VmSpec, patience: Duration) -> impl FnMut(&Record) {
+    move |last| {
+        if !patience.is_zero() {
+            tracing::warn!(
+                "{} ran as epoch {} {} and ended without saying so; a backup may take it over within {} s",
+                spec.name,
+                last.epoch.0,
+                last.whereabouts(),
+                patience.as_secs_f32()
+            );
+            std::thread::sleep(patience);
+        }
     }
 }
 

@@ -428,7 +428,7 @@ impl<'a> Half<'a> {
     fn claim_next(&mut self, owner: u128) -> Result<HandshakeEvent, RunError> {
         let vm = &self.spec.name;
         let Some(last) = self.epoch else {
-            return match self.ownership.begin(self.spec) {
+            return match self.ownership.begin(self.spec, Duration::ZERO) {
                 Ok(epoch) => self.granted(epoch),
                 Err(error) if error.is_refusal() => Err(error.into()),
                 Err(error) => {

@@ -110,8 +110,7 @@ pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> 
     let _entered = spec.enter_sandbox(None)?;
     let config = spec.config(boot, &disks);
     let guest = build(&config).map_err(RunError::Build)?;
-    let epoch = ownership.as_mut().map(|ownership| ownership.begin(spec));
-    let epoch = epoch.transpose()?;
+    let epoch = claim(spec, ownership.as_mut())?;
     let set_up = || -> Result<World, RunError> {
         if let Some(epoch) = epoch {
             lock_all(spec, &disks, (epoch, Epoch(0)), owner)?;
@@ -220,6 +219,14 @@ fn reserve(spec: &VmSpec, owner: u128) -> Result<Reserved, RunError> {
         Alone::Locally => (None, Epoch(0), lock_locally(spec)?),
         Alone::Unchecked => (None, Epoch(0), None),
     })
+}
+
+/// Wins an epoch for the VM; `None`: it asks no arbiter.
+fn claim(spec: &VmSpec, ownership: Option<&mut Ownership>) -> Result<Option<Epoch>, RunError> {
+    match (ownership, &spec.alone) {
+        (Some(ownership), Alone::Arbiter { patience, .. }) => Ok(Some(ownership.begin(spec, *patience)?)),
+        _ => Ok(None),
+    }
 }
 
 /// Makes this process the writer of all disks under `epoch`. The VM's epochs up to `ended` are over.

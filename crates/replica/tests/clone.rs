@@ -164,7 +164,10 @@ fn an_apprentice_whose_owner_dies_ends_and_never_claims() {
         }
         world.crash(A);
         world.until("it ends", |world| world.process(copy).stopped);
-        assert!(matches!(world.process(copy).halted, Some(Halt::Abandoned(_))));
+        let Some(Halt::Abandoned(why)) = &world.process(copy).halted else {
+            panic!("{:?}", world.process(copy).halted);
+        };
+        assert_eq!(why, "nothing comes from its primary, nor a heartbeat");
         assert!(world.process(copy).asked.is_empty());
     }
 }

@@ -167,7 +167,7 @@ impl Ending {
             Some(Halt::Abandoned(why)) => new(
                 HaltCode::Abandoned,
                 &format!(
-                    "this side has not become the backup: {why}; the VM goes on at {}",
+                    "this side has not become the backup: {why}; if the VM still runs, it runs at {}",
                     last.peer
                 ),
             ),

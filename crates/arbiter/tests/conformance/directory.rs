@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use arbiter::start::{self, Found};
-use arbiter::{Arbiter, Cells, Closing, DirectoryArbiter, DirectoryCells, LocalDirectory, Process};
+use arbiter::{
+    Arbiter, Cells, Closing, DirectoryArbiter, DirectoryCells, LocalDirectory, Process, Record, start,
+};
 use replica::{Epoch, Verdict, VmName};
 
 use crate::claimant::{Claimant, WRITES_NOTHING};
@@ -193,7 +194,7 @@ fn claims_of_an_earlier_version_are_understood_and_only_a_person_ends_them() {
     expect(&mut arbiter, &claim(7, 1), Verdict::Won);
     expect(&mut arbiter, &claim(7, 2), LOST);
     // But nobody knows where their owner runs, nor whether it has ended.
-    let refused = start::begin(&mut arbiter, &vm(), 2).unwrap_err();
+    let refused = start::begin(&mut arbiter, &vm(), 2, &mut |_| {}).unwrap_err();
     assert!(refused.is_refusal());
     let refused = refused.to_string();
     assert!(
@@ -209,7 +210,10 @@ fn claims_of_an_earlier_version_are_understood_and_only_a_person_ends_them() {
         by: "ada on a".into(),
     };
     arbiter.close(&vm(), Epoch(7), 1, &released).unwrap();
-    assert_eq!(start::begin(&mut arbiter, &vm(), 2).unwrap(), Epoch(8));
+    assert_eq!(
+        start::begin(&mut arbiter, &vm(), 2, &mut |_| {}).unwrap(),
+        Epoch(8)
+    );
 }
 
 #[test]
@@ -225,13 +229,13 @@ fn what_is_no_claim_is_nobodys_and_stays_as_it_is() {
             assert!(reason.contains("is no claim of Lockstep; look at it"), "{reason}");
         }
         assert!(arbiter.last(&vm()).is_err());
-        assert!(start::begin(&mut arbiter, &vm(), 3).is_err());
+        assert!(start::begin(&mut arbiter, &vm(), 3, &mut |_| {}).is_err());
         assert_eq!(fs::read(place.claim_file(2)).unwrap(), content);
     }
     fs::remove_file(place.claim_file(2)).unwrap();
     fs::write(place.file("web.00000000000000000001.end"), "no end").unwrap();
     assert!(
-        start::begin(&mut arbiter, &vm(), 3).is_err(),
+        start::begin(&mut arbiter, &vm(), 3, &mut |_| {}).is_err(),
         "an end must be one to free the VM"
     );
 }
@@ -273,18 +277,21 @@ fn a_process_that_was_killed_on_this_host_is_seen_to_be_gone_and_one_that_lives_
     let mut arbiter = arbiter(&place);
     let record = arbiter.last(&vm()).unwrap().unwrap();
     assert!(record.lives_here() && !record.has_surely_ended());
-    assert!(start::clear(&mut arbiter, &vm(), 2).unwrap_err().is_refusal());
+    assert!(
+        start::clear(&mut arbiter, &vm(), 2, &mut |_| {})
+            .unwrap_err()
+            .is_refusal()
+    );
 
     owner.kill();
     let record = arbiter.last(&vm()).unwrap().unwrap();
     assert!(!record.lives_here() && record.has_surely_ended());
-    // A look changes nothing; a start writes down what it has seen.
-    assert_eq!(
-        start::look(&mut arbiter, &vm(), 2).unwrap(),
-        Found::Ended(Box::new(record))
-    );
-    assert_eq!(arbiter.last(&vm()).unwrap().unwrap().closed, None);
-    assert_eq!(start::begin(&mut arbiter, &vm(), 2).unwrap(), Epoch(2));
+    // Nothing is changed while its backup has time; then the start writes down what it has seen.
+    let mut wait = |last: &Record| {
+        assert_eq!(*last, record);
+        assert!(!place.file("web.00000000000000000001.end").exists());
+    };
+    assert_eq!(start::begin(&mut arbiter, &vm(), 2, &mut wait).unwrap(), Epoch(2));
     let end = fs::read_to_string(place.file("web.00000000000000000001.end")).unwrap();
     assert!(end.contains("\nwhy gone\n"), "{end}");
 
@@ -295,7 +302,38 @@ fn a_process_that_was_killed_on_this_host_is_seen_to_be_gone_and_one_that_lives_
     LocalDirectory::open(&local)
         .unwrap()
         .sweep(&vm(), &place.address());
-    assert!(start::begin(&mut arbiter, &vm(), 4).unwrap_err().is_refusal());
+    assert!(
+        start::begin(&mut arbiter, &vm(), 4, &mut |_| {})
+            .unwrap_err()
+            .is_refusal()
+    );
+}
+
+#[test]
+fn a_start_waits_for_the_backup_of_each_owner_that_has_ended_while_it_waited() {
+    let place = Directory::new();
+    let sign = place.above.path().join("local").display().to_string();
+    let owns_and_is_killed = |owner: u128, epoch: u64| {
+        let program = Command::new(std::env::current_exe().unwrap());
+        let claims = (epoch, epoch + 1);
+        let mut owner = Claimant::start_by(program, &place.address(), owner, claims, &sign);
+        assert_eq!(owner.wins(), [epoch]);
+        owner.kill();
+    };
+    owns_and_is_killed(1, 1);
+    let mut waited = Vec::new();
+    let mut wait = |last: &Record| {
+        waited.push(last.epoch);
+        // A backup takes the VM over, and is killed before its own backup could.
+        if last.epoch == Epoch(1) {
+            owns_and_is_killed(2, 2);
+        }
+    };
+    assert_eq!(
+        start::clear(&mut arbiter(&place), &vm(), 9, &mut wait).unwrap(),
+        Epoch(2)
+    );
+    assert_eq!(waited, [Epoch(1), Epoch(2)]);
 }
 
 #[test]
@@ -313,5 +351,8 @@ fn names_of_vms_and_files_of_others_are_kept_apart() {
     assert_eq!(arbiter.last(&vm()).unwrap(), None);
     let mut cells = place.cells();
     assert_eq!(cells.last(&VmName::new("webx").unwrap()).unwrap(), Some(Epoch(4)));
-    assert_eq!(start::begin(&mut arbiter, &vm(), 1).unwrap(), Epoch(1));
+    assert_eq!(
+        start::begin(&mut arbiter, &vm(), 1, &mut |_| {}).unwrap(),
+        Epoch(1)
+    );
 }

@@ -11,9 +11,8 @@ mod flawed;
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use arbiter::Asker;
-use arbiter::start::{self, Found};
-use arbiter::{Arbiter, Cell, Cells, Closing, Process, TestAndSet};
+use arbiter::{Arbiter, Cell, Cells, Closing, Created, Process, TestAndSet, start};
+use arbiter::{ArbiterError, Asker};
 use claimant::Claimant;
 use flawed::{Flaw, Flawed};
 use os::wake::Waker;
@@ -138,7 +137,7 @@ fn of_many_starts_exactly_one_wins_and_the_others_are_told_who<P: Place>() {
                 let (start, mut arbiter) = (Arc::clone(&start), arbiter(&place));
                 thread::spawn(move || {
                     start.wait();
-                    (owner, start::begin(&mut arbiter, &vm(), owner))
+                    (owner, start::begin(&mut arbiter, &vm(), owner, &mut |_| {}))
                 })
             })
             .collect();
@@ -235,7 +234,7 @@ fn a_stale_listing_lets_nobody_win_what_is_taken<P: Place>() {
         let next = known.map_or(1, |epoch| epoch.0 + 1);
         expect(&mut stale, &claim(next, 2), LOST);
         // A start finds an open record that is long over, or none; it never wins a taken epoch.
-        assert!(start::begin(&mut stale, &vm(), 2).is_err());
+        assert!(start::begin(&mut stale, &vm(), 2, &mut |_| {}).is_err());
     }
     assert_eq!(last(&mut true_one), Some((5, 1)));
 }
@@ -336,12 +335,15 @@ fn a_closed_epoch_says_why_and_lets_the_vm_be_started<P: Place>() {
     let place = P::new();
     let mut arbiter = arbiter(&place);
     assert_eq!(
-        start::look(&mut arbiter, &vm(), 1).unwrap(),
-        Found::Free(Epoch(0))
+        start::clear(&mut arbiter, &vm(), 1, &mut |_| {}).unwrap(),
+        Epoch(0)
     );
-    assert_eq!(start::begin(&mut arbiter, &vm(), 1).unwrap(), Epoch(1));
+    assert_eq!(
+        start::begin(&mut arbiter, &vm(), 1, &mut |_| {}).unwrap(),
+        Epoch(1)
+    );
     // Nobody else starts it meanwhile, and the sentence says what to do.
-    let refused = start::begin(&mut arbiter, &vm(), 2).unwrap_err();
+    let refused = start::begin(&mut arbiter, &vm(), 2, &mut |_| {}).unwrap_err();
     assert!(refused.is_refusal());
     let (refused, host) = (refused.to_string(), os::identity::host_name());
     let begins = format!(
@@ -372,7 +374,10 @@ fn a_closed_epoch_says_why_and_lets_the_vm_be_started<P: Place>() {
     let closed = arbiter.last(&vm()).unwrap().unwrap().closed.unwrap();
     assert_eq!(closed, released);
     assert_eq!(closed.sentence(), "released by ada on a");
-    assert_eq!(start::begin(&mut arbiter, &vm(), 2).unwrap(), Epoch(2));
+    assert_eq!(
+        start::begin(&mut arbiter, &vm(), 2, &mut |_| {}).unwrap(),
+        Epoch(2)
+    );
     assert_eq!(arbiter.last(&vm()).unwrap().unwrap().closed, None);
 }
 
@@ -383,7 +388,10 @@ fn a_member_of_a_closed_epoch_may_claim_the_next_unless_a_start_was_faster<P: Pl
     arbiter.close(&vm(), Epoch(1), 1, &Closing::Stopped).unwrap();
     expect(&mut arbiter, &claim_after(2, 2, 1), Verdict::Won);
     arbiter.close(&vm(), Epoch(2), 2, &Closing::Off).unwrap();
-    assert_eq!(start::begin(&mut arbiter, &vm(), 3).unwrap(), Epoch(3));
+    assert_eq!(
+        start::begin(&mut arbiter, &vm(), 3, &mut |_| {}).unwrap(),
+        Epoch(3)
+    );
     expect(&mut arbiter, &claim_after(3, 4, 2), LOST);
 }
 
@@ -400,7 +408,7 @@ fn a_place_that_went_away_is_unreachable_until_it_is_back<P: Place>() {
     );
     assert!(arbiter.check(&vm(), Epoch(1), 1).is_err());
     assert!(arbiter.close(&vm(), Epoch(1), 1, &Closing::Off).is_err());
-    let error = start::begin(&mut arbiter, &vm(), 2).unwrap_err();
+    let error = start::begin(&mut arbiter, &vm(), 2, &mut |_| {}).unwrap_err();
     assert!(!error.is_refusal(), "{error}");
     place.come_back();
     arbiter.check(&vm(), Epoch(1), 1).unwrap();

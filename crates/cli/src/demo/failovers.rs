@@ -86,6 +86,10 @@ mod tests {
             cut_us: 900.0,
             pages: 5,
             bytes: 20_480,
+            stood_ms: 0.0,
+            rounds: 1,
+            touched_pages: 1,
+            owed_pages: 1,
         };
         let history = History::from(vec![line(25, live), line(700, protected)]);
         let survived = Survived {

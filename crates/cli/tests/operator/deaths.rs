@@ -46,8 +46,8 @@ impl Site {
         }
     }
 
-    /// Did the backup, which has ended, hear that the primary's process had ended? And how long after its last
-    /// sign of life did the backup go live?
+    /// Did the backup, which has ended, hear that the primary's process had ended? And how long after its
+    /// last sign of life did the backup go live?
     fn takeover(&self) -> (bool, f64) {
         let events = self.events("backup");
         let told = |it: &Happening| matches!(it, Happening::PeerEnded { .. });

@@ -6,6 +6,7 @@
 mod deaths;
 mod ends;
 mod guests;
+mod lives;
 mod site;
 mod tellings;
 mod terminals;

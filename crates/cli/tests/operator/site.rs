@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use report::{HaltCode, Happening, Line};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use crate::guests::echo;
 
@@ -68,6 +68,13 @@ impl Replica {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// Stops the process. All of its threads stand when this returns, as the kernel says.
+    pub fn stands_still(&self) {
+        self.signal(Signal::STOP);
+        let pid = Some(Pid::from_child(&self.child));
+        waitpid(pid, WaitOptions::UNTRACED).unwrap();
+    }
+
     /// Waits for the end of the process, and gives all that it said.
     pub fn ends(&mut self) -> (ExitStatus, String) {
         if let Some(mut errors) = self.errors.take() {
@@ -100,6 +107,7 @@ impl Site {
         std::fs::write(site.path("key"), "11".repeat(32)).unwrap();
         std::fs::set_permissions(site.path("key"), PermissionsExt::from_mode(0o600)).unwrap();
         std::fs::create_dir(site.path("arbiter")).unwrap();
+        std::fs::create_dir(site.path("run")).unwrap();
         site
     }
 
@@ -107,15 +115,24 @@ impl Site {
         self.0.path().join(name)
     }
 
-    /// `lockstep`, with its standard streams piped to the test.
-    pub fn lockstep(&self, command: &str) -> Command {
+    /// `lockstep`, with its standard streams piped to the test. What it keeps on this host, it keeps here.
+    pub fn program(&self) -> Command {
         let mut lockstep = Command::new(env!("CARGO_BIN_EXE_lockstep"));
-        lockstep.args([command, "--memory", "16M", "--firmware"]);
-        lockstep.arg(self.path("firmware")).env_remove("RUST_LOG");
         lockstep
+            .env("XDG_RUNTIME_DIR", self.path("run"))
+            .env("XDG_CACHE_HOME", self.path("run"))
+            .env_remove("RUST_LOG")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        lockstep
+    }
+
+    /// A command of `lockstep` that runs this site's machine.
+    pub fn lockstep(&self, command: &str) -> Command {
+        let mut lockstep = self.program();
+        lockstep.args([command, "--memory", "16M", "--firmware"]);
+        lockstep.arg(self.path("firmware"));
         lockstep
     }
 
@@ -160,8 +177,8 @@ impl Site {
 
     /// The events that have reached this half's file.
     ///
-    /// A thread of the half's own takes them there, so all of them are there only after its end: a sentence on
-    /// standard error may be read before the line of the same happening, or before the end of that line.
+    /// A thread of the half's own takes them there, so all of them are there only after its end: a sentence
+    /// on standard error may be read before the line of the same happening, or before the end of that line.
     pub fn events(&self, role: &str) -> Vec<Happening> {
         let text = std::fs::read_to_string(self.path(role)).unwrap();
         let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));

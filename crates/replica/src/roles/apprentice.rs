@@ -10,7 +10,7 @@
 
 use machine::Cut;
 
-use crate::event::{Bulk, Event, PeerId};
+use crate::event::{Bulk, Event, PeerId, Suspicion};
 use crate::guest::Guest;
 use crate::mutation;
 use crate::mutation::Mutation;
@@ -194,8 +194,20 @@ impl Apprentice {
 fn as_apprentice(change: Change) -> Change {
     match change {
         Change::Suspect(why) if !mutation::is(Mutation::ApprenticeClaims) => {
-            Change::Abandoned(format!("its primary is not there any more ({why:?})"))
+            Change::Abandoned(clause(why).to_owned())
         }
         change => change,
+    }
+}
+
+/// Why an apprentice gives up, for its operator.
+fn clause(why: Suspicion) -> &'static str {
+    match why {
+        Suspicion::LinkLost => "the link to its primary is closed",
+        Suspicion::Silence => "nothing comes from its primary, nor a heartbeat",
+        Suspicion::LinkSilence => "nothing comes over the link to its primary, though heartbeats do",
+        Suspicion::Ended => "its primary's host says that the process has ended",
+        Suspicion::Left => "its primary leaves the VM",
+        Suspicion::Diverged | Suspicion::Slow | Suspicion::Garbage => "its primary cannot be relied on",
     }
 }
