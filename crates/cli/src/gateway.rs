@@ -11,8 +11,8 @@ use anyhow::Result;
 use gateway::{
     self, Forward, GatewayConfig, GatewayError, GatewayReady, GuestListen, Protocol, Resolvers, Target,
 };
-use host::net::Endpoint;
 use link::KeyFile;
+use ports::Endpoint;
 
 use crate::args::GatewayArgs;
 use crate::{usage, values};

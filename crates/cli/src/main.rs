@@ -76,7 +76,8 @@ fn arguments() -> Cli {
         tell!(
             "lockstep: this version has no `{word}`, since nothing manages all VMs of a host: each VM is the \
              process that `run`, `primary` or `backup` started; `lockstep status` lists them, and \
-             `protect`, `unprotect`, `failover`, `stop`, `reset` and `events` are the other commands for VMs that run"
+             `protect`, `unprotect`, `failover`, `stop`, `reset` and `events` are the other \
+             commands for VMs that run"
         );
         os::stderr::finish();
         std::process::exit(2);

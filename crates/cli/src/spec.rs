@@ -9,10 +9,10 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use console::ConsoleSpec;
 use host::build::{InterpreterOptions, Translate};
-use host::net::{Endpoint, PortSpec};
 use host::{Alone, AttendSpec, FirmwareSpec, NetSpec, PairSpec, ProtectSpec, VmSpec};
 use link::KeyFile;
 use machine::Transport;
+use ports::{Endpoint, PortSpec};
 use replica::{Hello, Span, limits::DIGEST_EVERY_DEFAULT};
 use report::OnPanic;
 

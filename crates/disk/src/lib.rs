@@ -349,8 +349,8 @@ impl Disk {
         })
     }
 
-    /// Ends that this process is the disk's writer, in favour of `next`, whose lock will stand in the place of
-    /// this one's. No request of this process is at the disk.
+    /// Ends that this process is the disk's writer, in favour of `next`, whose lock will stand in this one's
+    /// place. No request of this process is at the disk.
     pub fn stand_by(&self, next: &Holder) {
         if let Some(lock) = guard(&self.lock).take() {
             lock.leave();

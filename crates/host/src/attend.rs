@@ -251,14 +251,7 @@ impl Visit<'_> {
                         let Some(ready) = ready.take() else {
                             return Err(RunError::Build("it was not asked for".into()));
                         };
-                        link.outlast(start.timeout).map_err(WorldError::Poll)?;
-                        let formed = Formed {
-                            link,
-                            start,
-                            primary,
-                            backup,
-                        };
-                        return Ok((ready, formed));
+                        return Ok((ready, Formed::new(link, start, (primary, backup))?));
                     }
                     HandshakeAction::Failed(failure) => {
                         let peer = link.peer();

@@ -9,10 +9,11 @@ use std::io;
 use machine::Input;
 use replica::{Epoch, Event, Span, Time};
 
-use crate::limits::{PORTS_LOOK_EVERY, PORTS_LOOKS_PER_TIMEOUT};
-use crate::net::{Lead, Port, announce};
+use crate::limits::PORTS_LOOKS_PER_TIMEOUT;
 use os::limits::BATCH_MAX;
 use os::poll::{Interest, Poller, Token};
+use ports::limits::PORTS_LOOK_EVERY;
+use ports::{Lead, Port, announce};
 
 /// The token of the first port; the others follow.
 const PORTS: u64 = 16;
@@ -280,8 +281,8 @@ impl Cables {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::{Endpoint, PortSpec};
     use os::wake::Waker;
+    use ports::{Endpoint, PortSpec};
     use replica::Span;
     use std::io::Write;
     use std::os::unix::net::UnixListener;

@@ -5,8 +5,8 @@
 //! protocol says: that is the node's business, and this crate does what its actions say.
 //!
 //! Map, from the node outwards: `drive` is the loop, `world` does what a node's actions say. The five things
-//! outside are the crates `link`, `disk` and `arbiter` and the modules `net` and `console`. The crate
-//! `report` tells of what happens; `witness` sees panics of the guest. `needs` is what the sandbox leaves to
+//! outside are the crates `link`, `disk`, `arbiter`, `ports` and `console`. The crate `report` tells of what
+//! happens; `witness` sees panics of the guest. `needs` is what the sandbox leaves to
 //! a VM, `operator` is what signals and Ctrl-A x mean, and `watch` has a backup told of this process's end.
 //! `control_socket` is where `lockstep status` and its like call, `control_answers` what they hear. `run`,
 //! `pair` and `replay` are the commands: each opens what `spec` asks for (`ownership`: unless the VM may run
@@ -24,7 +24,6 @@ pub mod limits;
 pub mod links;
 pub mod log_file;
 pub mod needs;
-pub mod net;
 pub mod operator;
 pub mod owned;
 pub mod ownership;

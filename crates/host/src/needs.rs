@@ -7,9 +7,9 @@
 use os::sandbox::Needs;
 use os::sandbox::files::directory_of;
 
-use crate::net::{Endpoint, PortSpec};
 use crate::spec::{Alone, PairSpec, VmSpec};
 use console::ConsoleSpec;
+use ports::{Endpoint, PortSpec};
 
 impl VmSpec {
     /// What this VM needs; with `pair`, what one half of that pair needs.

@@ -19,7 +19,7 @@ use replica::{
 
 pub use meeting::Pairing;
 use meeting::datagrams_at;
-pub(crate) use meeting::next_message;
+pub(crate) use meeting::{Formed, next_message};
 
 use crate::drive::{Outcome, drive};
 use crate::owned::Owned;
@@ -154,18 +154,6 @@ pub(crate) struct Half<'a> {
     watch: Watch,
     /// What is told of it, and believed of the other side's.
     notice: Notice,
-}
-
-/// A pair that the handshake has formed.
-pub(crate) struct Formed {
-    /// The link to the other half.
-    pub link: Link,
-    /// What the primary has decided about the pair.
-    pub start: Start,
-    /// The process that has the epoch: the primary of the pair.
-    pub primary: u128,
-    /// The backup's process.
-    pub backup: u128,
 }
 
 impl<'a> Half<'a> {
@@ -402,14 +390,7 @@ impl<'a> Half<'a> {
                         let Some((guest, config)) = built.take() else {
                             return Err(RunError::Build("it was not asked for".into()));
                         };
-                        link.outlast(start.timeout).map_err(WorldError::Poll)?;
-                        let formed = Formed {
-                            link,
-                            start,
-                            primary,
-                            backup,
-                        };
-                        return Ok((guest, config, formed));
+                        return Ok((guest, config, Formed::new(link, start, (primary, backup))?));
                     }
                     // A half that knows its VM considers none, and one that boots supplies nobody.
                     HandshakeAction::Consider(_) | HandshakeAction::Supply { .. } => {}

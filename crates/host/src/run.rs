@@ -129,10 +129,8 @@ pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> 
     };
     let timeout_only = protection.is_none_or(|protect| protect.timeout_only);
     let notice = spec.notice(timeout_only, watch.is_there());
-    if let (Some(protect), Some(security)) = (protection, security) {
-        let protection = protect_with(spec, protect, security, owner, &config, None);
-        world.protection = Some(protection);
-    }
+    let protect = |(protect, security)| protect_with(spec, protect, security, owner, &config, None);
+    world.protection = protection.zip(security).map(protect);
     world.watch = watch;
     if let (Some(epoch), Some(arbiter)) = (epoch, arbiter) {
         world.own(epoch, Box::new(arbiter));

@@ -17,7 +17,6 @@ use console::{Console, ConsoleError, ConsoleSpec};
 pub use pair::{PairSpec, ProtectSpec};
 
 use crate::control_socket::{self, ControlSocket};
-use crate::net::{NetError, Port, PortSpec};
 use crate::watch::settles_with_its_writer;
 use crate::world::World;
 use crate::world_error::WorldError;
@@ -29,6 +28,7 @@ use os::sandbox::{Entered, OutOfReach};
 use os::signals::Signals;
 use os::wake::Waker;
 use os::{entropy, sys::clock};
+use ports::{NetError, Port, PortSpec};
 use replica::VmName;
 use report::{OnPanic, ReportError, Reporter};
 

@@ -19,7 +19,6 @@ use crate::intake::Intake;
 use crate::limits::DISK_LOOK_EVERY;
 use crate::links::{Ears, Links};
 use crate::log_file::LogFile;
-use crate::net::Announcer;
 use crate::operator::Operator;
 use crate::owned::Owned;
 use crate::protection::Protection;
@@ -33,6 +32,7 @@ use os::poll::{Interest, Poller, Token};
 use os::signals::Signals;
 use os::sys::clock;
 use os::wake::Waker;
+use ports::Announcer;
 use report::{Happening, OnPanic, Outside, Reporter, Wish};
 
 /// Tokens of the sources that are neither network ports nor links, whose tokens follow (`cables`, `links`).

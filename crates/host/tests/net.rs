@@ -6,9 +6,9 @@ mod site;
 
 use std::process::Command;
 
-use host::net::{Endpoint, Lead, NetError, Port, PortSpec, Tap};
 use os::sys::clock;
 use os::wake::Waker;
+use ports::{Endpoint, Lead, NetError, Port, PortSpec, Tap};
 use replica::{Epoch, Time};
 use rustix::event::{PollFd, PollFlags, poll};
 use site::Gateway;

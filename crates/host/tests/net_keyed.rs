@@ -15,11 +15,11 @@ use cable::stream::Word;
 use cable::wire::Wire;
 use gateway::GuestListen;
 use guest::{Gateway, mac};
-use host::limits::{GATEWAY_KEPT_FOR, ITEMS_MAX};
-use host::net::{Endpoint, Lead, NetError, Port, PortSpec, announce};
 use link::{Key, KeyFile};
 use os::sys::clock;
 use os::wake::Waker;
+use ports::limits::{GATEWAY_KEPT_FOR, ITEMS_MAX};
+use ports::{Endpoint, Lead, NetError, Port, PortSpec, announce};
 use replica::{Epoch, Time};
 use rustix::event::{PollFd, PollFlags, poll};
 

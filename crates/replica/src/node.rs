@@ -325,7 +325,7 @@ impl<G: Guest> Node<G> {
         let epoch = claiming.claim().epoch;
         let old = self.options.primary;
         if *change == Change::WonWithHeir {
-            // It goes live once the heir has answered it: until then the heir may have claimed the next epoch.
+            // It goes live once the heir has answered it: until then that may have claimed the next epoch.
             self.have(epoch);
         } else {
             // A replica that is alone has nothing more to say to its old peer, and nothing to hear from it.

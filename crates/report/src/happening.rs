@@ -12,14 +12,11 @@ use std::path::Path;
 use replica::Span;
 use serde::{Deserialize, Serialize};
 
-use super::amount;
 use super::ending::Ending;
 use super::figures::{Figures, ms};
+use super::sentences;
 use super::words::{Course, OnPanic, PhaseWord, RoleWord, SuspicionWord, VerdictWord, Wish};
 use disk::Trouble;
-
-/// Bytes of a disk's sector.
-const SECTOR_LEN: u64 = 512;
 
 /// Something that happened. In a line of the file the variant's name is the field `event`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -317,17 +314,17 @@ impl Happening {
                 why,
                 reason,
                 after_ms,
-            } => suspected_sentence(*whom, peer, *why, reason.as_deref(), *after_ms),
+            } => sentences::suspected(*whom, peer, *why, reason.as_deref(), *after_ms),
             Happening::Waiting {
                 place,
                 asked,
                 waited_ms,
                 reason,
                 ..
-            } => waiting_sentence(place, *asked, *waited_ms, reason.as_deref()),
-            Happening::Verdict { epoch, verdict, .. } => verdict_sentence(*epoch, *verdict)?,
-            Happening::PeerEnded { peer, .. } => ended_sentence(peer),
-            Happening::Unwatched { reason } => unwatched_sentence(reason),
+            } => sentences::waiting(place, *asked, *waited_ms, reason.as_deref()),
+            Happening::Verdict { epoch, verdict, .. } => sentences::verdict(*epoch, *verdict)?,
+            Happening::PeerEnded { peer, .. } => sentences::ended(peer),
+            Happening::Unwatched { reason } => sentences::unwatched(reason),
             Happening::GoLive { epoch, was, after_ms } if *was == RoleWord::Backup => format!(
                 "this side is live, epoch {epoch}, {after_ms:.0} ms after the primary's last sign of life; \
                  the VM has no backup now"
@@ -342,21 +339,14 @@ impl Happening {
             Happening::Dismissed { peer } => {
                 format!("the backup {peer} is dismissed; the VM goes on here without a backup")
             }
-            Happening::NotDismissed { peer } => not_dismissed_sentence(peer),
+            Happening::NotDismissed { peer } => sentences::not_dismissed(peer),
             Happening::Taken {
                 epoch,
                 peer,
                 after_ms,
-            } => format!(
-                "this side is live, epoch {epoch}, {after_ms:.0} ms after {peer} handed the VM over; that side \
-                 is its backup now"
-            ),
-            Happening::HandedOver { peer, epoch } => {
-                format!("the VM is live at {peer}, epoch {epoch}; this side is its backup now")
-            }
-            Happening::NotHandedOver { why } => {
-                format!("the VM is not handed over to its backup: {why}; nothing was changed")
-            }
+            } => sentences::taken(*epoch, peer, *after_ms),
+            Happening::HandedOver { peer, epoch } => sentences::handed_over(peer, *epoch),
+            Happening::NotHandedOver { why } => sentences::not_handed_over(why),
             Happening::Protected {
                 peer,
                 epoch,
@@ -364,7 +354,7 @@ impl Happening {
                 cut_us,
                 bytes,
                 ..
-            } => protected_sentence(peer, *epoch, *took_ms, *cut_us, *bytes),
+            } => sentences::protected(peer, *epoch, *took_ms, *cut_us, *bytes),
             Happening::DiskTrouble { sentence, .. } => sentence.clone(),
             Happening::DiskWell { path, lasted_ms, .. } => format!(
                 "the disk {path} is well again after {:.1} s; the guest's requests are done",
@@ -375,10 +365,10 @@ impl Happening {
                 sectors,
                 before,
                 ..
-            } => size_sentence(path, *before, *sectors),
-            Happening::Stop { by, role, course } => stop_sentence(*by, *role, *course)?.to_owned(),
+            } => sentences::size(path, *before, *sectors),
+            Happening::Stop { by, role, course } => sentences::stop(*by, *role, *course)?.to_owned(),
             Happening::Reset { .. } => "the guest's reset button is pressed, as told".into(),
-            Happening::GuestPanic { line, course, .. } => panic_sentence(line, *course),
+            Happening::GuestPanic { line, course, .. } => sentences::panic(line, *course),
             Happening::Halt(ending) => ending.sentence.clone(),
             Happening::Role { .. }
             | Happening::Cloning { .. }
@@ -391,125 +381,6 @@ impl Happening {
             | Happening::Figures(_) => return None,
         })
     }
-}
-
-/// The sentence that `whom`, at `peer`, is suspected, or leaves. `reason`: what this side knows more exactly
-/// than `why` says.
-fn suspected_sentence(
-    whom: RoleWord,
-    peer: &str,
-    why: SuspicionWord,
-    reason: Option<&str>,
-    after_ms: f64,
-) -> String {
-    if why == SuspicionWord::Left {
-        return format!("the primary {peer} leaves the VM to this side; the arbiter is asked for it");
-    }
-    let (whom, why) = (whom.as_str(), reason.unwrap_or(why.as_clause()));
-    format!(
-        "the {whom} {peer} is suspected {after_ms:.0} ms after its last sign of life: {why}; \
-         the arbiter is asked who goes on"
-    )
-}
-
-/// The sentence of an arbiter's verdict; `None`: [`Happening::Waiting`] says that the arbiter is not reached.
-fn verdict_sentence(epoch: u64, verdict: VerdictWord) -> Option<String> {
-    match verdict {
-        VerdictWord::Won => Some(format!("the arbiter gives epoch {epoch} to this side")),
-        VerdictWord::Lost => Some(format!("the arbiter has given epoch {epoch} to the other side")),
-        VerdictWord::Unreachable => None,
-    }
-}
-
-/// The sentence that the VM has a backup again, for which so many bytes were copied and the guest was cut.
-fn protected_sentence(peer: &str, epoch: u64, took_ms: f64, cut_us: f64, bytes: u64) -> String {
-    let (took_s, copied_mib, cut_ms) = (took_ms / 1e3, bytes >> 20, cut_us / 1e3);
-    format!(
-        "the VM has a backup at {peer}, epoch {epoch}, after {took_s:.1} s ({copied_mib} MiB copied, \
-         the guest stood {cut_ms:.1} ms)"
-    )
-}
-
-/// What is said of a guest whose kernel has written this `line` when it panicked.
-fn panic_sentence(line: &str, course: OnPanic) -> String {
-    let course = match course {
-        OnPanic::Keep => {
-            "the guest stays as it is; `--on-panic stop` would switch it off, `--on-panic reset` would reset \
-             it"
-        }
-        OnPanic::Stop => "the guest is switched off as soon as the kernel has said why",
-        OnPanic::Reset => "the guest is reset as soon as the kernel has said why",
-    };
-    format!("the guest's kernel has panicked: {line}; {course}")
-}
-
-/// The sentence of a disk whose storage has another size than before, both in sectors.
-fn size_sentence(path: &str, before: u64, sectors: u64) -> String {
-    let size = |sectors: u64| amount::bytes(sectors.saturating_mul(SECTOR_LEN));
-    let (was, is) = (size(before), size(sectors));
-    if sectors > before {
-        return format!("the disk {path} has grown from {was} to {is}; the guest is told its new size");
-    }
-    format!(
-        "the disk {path} has shrunk from {was} to {is}, and the guest is not told: reads behind the end fail \
-         or wait; make the disk as large again with `truncate`"
-    )
-}
-
-fn not_dismissed_sentence(peer: &str) -> String {
-    format!(
-        "the backup {peer} is not dismissed yet: neither it nor the arbiter answers; the VM keeps it until \
-         one of them does"
-    )
-}
-
-/// The sentence that the host of the primary at `peer` says that the primary's process has ended.
-fn ended_sentence(peer: &str) -> String {
-    format!("the primary's host says that the process has ended ({peer}): it shows nothing any more")
-}
-
-/// The sentence that nobody watches this process any more, or yet.
-fn unwatched_sentence(reason: &str) -> String {
-    format!(
-        "nobody tells the backup any more if this process dies ({reason}); a client's pause would then be \
-         the timeout, as when this host dies"
-    )
-}
-
-/// What is said of an arbiter that does not answer, perhaps with the `reason` that the last question failed.
-fn waiting_sentence(place: &str, asked: u64, waited_ms: f64, reason: Option<&str>) -> String {
-    let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
-    let times = match asked {
-        1 => "once",
-        _ => &format!("{asked} times"),
-    };
-    let waited_s = waited_ms / 1e3;
-    format!(
-        "the arbiter {place} does not answer; the guest stands (asked {times} in {waited_s:.0} s){reason}"
-    )
-}
-
-/// What is said to an operator who asked for the end; `None`: the end itself says enough.
-fn stop_sentence(by: Wish, role: RoleWord, course: Course) -> Option<&'static str> {
-    Some(match (course, role) {
-        (Course::Explain, RoleWord::Claiming) => {
-            "the arbiter has not yet said whether this side goes on, and the other side may be gone; \
-             stop it again to leave at once: the VM may then run nowhere"
-        }
-        (Course::Explain, _) => {
-            "the guest cannot be asked to switch off, since its board has no power button: \
-             switch it off from inside, or stop it again to pull the plug"
-        }
-        (Course::AskBack, _) => "switch the VM off on both sides? y/n",
-        (Course::GoOn, _) => "the VM goes on",
-        (Course::Leave, _) => "leaving the VM to the backup; stop it again to end without waiting",
-        (Course::PowerOff, RoleWord::Primary) => "pulling the guest's plug, on both sides",
-        (Course::PowerOff, _) => "pulling the guest's plug",
-        // The backup's end has a sentence of its own.
-        (Course::Quit, RoleWord::Backup) => return None,
-        (Course::Quit, _) if by == Wish::Console => "ending at once",
-        (Course::Quit, _) => "ending at once, as told again",
-    })
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ mod happening;
 mod history;
 pub mod limits;
 mod protection;
+mod sentences;
+mod tail;
 mod waiting;
 mod words;
 
@@ -37,6 +39,7 @@ pub use figures::{Delays, Figures, Outside, resident_bytes};
 pub use happening::{Happening, Line};
 pub use history::{Failover, History};
 pub use protection::{FlagWord, Guarding, GuestWord, Protection, Reason, StateWord, copied};
+pub use tail::Tail;
 pub use words::{Course, Ender, OnPanic, PhaseWord, RoleWord, SuspicionWord, VerdictWord, Wish};
 
 use crate::limits::{EVENTS_BACKLOG_MAX, EVENTS_LEN_MAX};

@@ -130,32 +130,7 @@ impl<G: Subject> World<G> {
                 }
                 checks.disk.on_issue(who, request, &tape)
             }
-            Action::Ask(claim) => {
-                let told = self.role_suspects_left(who) || self.is_lease_void(who);
-                let lease = Span(self.options.timeout.0 - self.options.timeout.0 / LEASE_MARGIN_PART);
-                let process = &self.processes[who];
-                let (owner, joined, follows) = (process.owner, process.joined, process.follows);
-                let before = Epoch(claim.epoch.0 - 1);
-                if self.arbiter.heirs(who, before).contains(&owner) {
-                    self.checks.single.on_heir(who, before);
-                }
-                let checks = &mut self.checks;
-                if joined {
-                    checks.guard.may_ask(who)?;
-                }
-                if let Some(primary) = follows
-                    && !self.options.deaf
-                    && !told
-                {
-                    let clock = self.processes[primary].clock;
-                    let over = |echo: Time| clock.when(echo.after(lease));
-                    checks.single.may_ask(who, self.now, over)?;
-                }
-                checks.single.on_ask(who, claim.epoch, claim.kind)?;
-                ensure(claim.owner == owner, Check::SinglePrimary, || {
-                    format!("{who} asks for {claim:?}")
-                })
-            }
+            Action::Ask(claim) => self.judge_claim(who, claim),
             Action::GoLive(epoch) => {
                 let owned = self.arbiter.owner(who, *epoch) == Some(self.processes[who].owner);
                 let checks = &mut self.checks;
@@ -166,6 +141,34 @@ impl<G: Subject> World<G> {
             }
             Action::Halt(halt) => self.judge_halt(who, halt),
         }
+    }
+
+    /// May a process ask the arbiter for this, now?
+    fn judge_claim(&mut self, who: ProcessId, claim: &Claim) -> Result<(), Violation> {
+        let told = self.role_suspects_left(who) || self.is_lease_void(who);
+        let lease = Span(self.options.timeout.0 - self.options.timeout.0 / LEASE_MARGIN_PART);
+        let process = &self.processes[who];
+        let (owner, joined, follows) = (process.owner, process.joined, process.follows);
+        let before = Epoch(claim.epoch.0 - 1);
+        if self.arbiter.heirs(who, before).contains(&owner) {
+            self.checks.single.on_heir(who, before);
+        }
+        let checks = &mut self.checks;
+        if joined {
+            checks.guard.may_ask(who)?;
+        }
+        if let Some(primary) = follows
+            && !self.options.deaf
+            && !told
+        {
+            let clock = self.processes[primary].clock;
+            let over = |echo: Time| clock.when(echo.after(lease));
+            checks.single.may_ask(who, self.now, over)?;
+        }
+        checks.single.on_ask(who, claim.epoch, claim.kind)?;
+        ensure(claim.owner == owner, Check::SinglePrimary, || {
+            format!("{who} asks for {claim:?}")
+        })
     }
 
     /// A message goes from an owner to a process that joins its guest: the checker reads it.

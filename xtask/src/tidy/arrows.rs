@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("arbiter", &["os", "replica"]),
     ("disk", &["os", "replica", "machine"]),
     ("cable", &["link"]),
+    ("ports", &["cable", "link", "os", "replica"]),
     ("gateway", &["cable", "link", "os"]),
     ("report", &["arbiter", "disk", "link", "os", "replica", "machine"]),
     ("console", &["report", "os", "replica"]),
@@ -24,8 +25,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "host",
         &[
-            "arbiter", "cable", "console", "control", "disk", "link", "os", "report", "replica", "machine",
-            "hart",
+            "arbiter", "cable", "console", "control", "disk", "link", "os", "ports", "report", "replica",
+            "machine", "hart",
         ],
     ),
     ("toy", &["replica", "machine"]),
@@ -36,8 +37,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "arbiter", "cable", "console", "control", "gateway", "host", "image", "link", "os", "profile",
-            "report", "replica", "machine", "hart",
+            "arbiter", "cable", "console", "control", "gateway", "host", "image", "link", "os", "ports",
+            "profile", "report", "replica", "machine", "hart",
         ],
     ),
     ("isa-programs", &[]),

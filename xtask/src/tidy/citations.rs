@@ -65,7 +65,7 @@ fn cites(text: &str, id: &str) -> bool {
 }
 
 /// Checks what ARCHITECTURE.md names: paths from the root, and in its walks files without `crates/`, `src`
-/// and `.rs`, such as `host/net/plug`.
+/// and `.rs`, such as `ports/plug`.
 fn paths(root: &Path, map: &File, findings: &mut Vec<Finding>) {
     let mut missing = |line: usize, path: &str| {
         findings.push(Finding {

@@ -20,7 +20,7 @@ use gateway::{Destination, Forward};
 pub use demo::{DemoArgs, Kill};
 pub use machine::{Engine, EngineArgs, PanicPolicy, VmArgs};
 pub use process::{EventsArgs, ProfileArgs, SandboxArgs};
-pub use verbs::{EventsOfArgs, FailoverArgs, ProtectArgs, ResetArgs, StatusArgs, StopArgs, UnprotectArgs};
+pub use verbs::{EventsOfArgs, FailoverArgs, OrderArgs, ProtectArgs, StatusArgs, StopArgs};
 
 use crate::help::{self, DIAGNOSIS, OUTPUT, PAIR};
 use crate::values;
@@ -114,11 +114,11 @@ pub enum Command {
     ///
     /// The guest runs on alone, and its clients do not notice. A backup that does not answer is excluded at
     /// the arbiter.
-    Unprotect(UnprotectArgs),
+    Unprotect(OrderArgs),
     /// Have the two sides of a VM change their roles
     ///
     /// The backup goes on with the guest and this host's process is its backup: the VM has a backup all the
-    /// time, nothing is copied, and clients keep their connections. For maintenance of this host, or to try it.
+    /// time, nothing is copied, and clients keep their connections. For work on this host, or to try it.
     Failover(FailoverArgs),
     /// Switch a VM off
     ///
@@ -128,7 +128,7 @@ pub enum Command {
     /// Press a VM's reset button
     ///
     /// The guest boots anew, on both sides of a pair, and loses what it has not written to its disks.
-    Reset(ResetArgs),
+    Reset(OrderArgs),
     /// Print what has happened to a VM, one JSON object a line
     ///
     /// The lines are those of `--events`: docs/events.md explains them. The process keeps the last few

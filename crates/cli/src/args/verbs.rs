@@ -35,16 +35,6 @@ pub struct ProtectArgs {
 }
 
 #[derive(Args)]
-pub struct UnprotectArgs {
-    /// Name of the VM
-    #[arg(value_parser = values::value(values::name))]
-    pub name: VmName,
-    /// Do not ask for the VM's name; needed without a terminal
-    #[arg(long)]
-    pub yes: bool,
-}
-
-#[derive(Args)]
 pub struct FailoverArgs {
     /// Name of the VM
     #[arg(value_parser = values::value(values::name))]
@@ -70,7 +60,7 @@ pub struct StopArgs {
 }
 
 #[derive(Args)]
-pub struct ResetArgs {
+pub struct OrderArgs {
     /// Name of the VM
     #[arg(value_parser = values::value(values::name))]
     pub name: VmName,

@@ -15,7 +15,6 @@ mod live;
 mod load;
 mod pair;
 mod process;
-mod tail;
 mod timeline;
 
 use std::process::ExitCode;

@@ -9,12 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use control::{Found, PATIENCE};
 use image::Appliance;
-use report::{Figures, RoleWord};
+use report::{Figures, RoleWord, Tail};
 
 use super::directory::Directory;
 use super::live::{Live, TICK};
 use super::process::Process;
-use super::tail::Tail;
 use crate::args::{DemoArgs, Kill};
 use crate::spec;
 

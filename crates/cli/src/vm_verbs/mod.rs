@@ -1,5 +1,5 @@
-//! `status`, `protect`, `unprotect`, `failover`, `stop`, `reset`, `events`: the commands that ask and tell VMs that
-//! run on this host, through the control socket of each VM's process (crate `control`).
+//! `status`, `protect`, `unprotect`, `failover`, `stop`, `reset`, `events`: the commands that ask and tell
+//! VMs that run on this host, through the control socket of each VM's process (crate `control`).
 //!
 //! Nothing here knows what a VM is made of, and nothing but the process itself is asked: what is printed is
 //! what the process has said just now.
@@ -12,7 +12,7 @@ use control::{PATIENCE, VerbError};
 use os::signals::Signals;
 use replica::VmName;
 
-use crate::args::{EventsOfArgs, FailoverArgs, ProtectArgs, ResetArgs, StatusArgs, StopArgs, UnprotectArgs};
+use crate::args::{EventsOfArgs, FailoverArgs, OrderArgs, ProtectArgs, StatusArgs, StopArgs};
 use crate::screen::Screen;
 use crate::{spec, usage, values};
 
@@ -94,7 +94,7 @@ pub fn protect(args: &ProtectArgs) -> Result<ExitCode> {
 }
 
 /// Dismisses the backup of a VM that runs.
-pub fn unprotect(args: &UnprotectArgs) -> Result<()> {
+pub fn unprotect(args: &OrderArgs) -> Result<()> {
     let vm = &args.name;
     let process = control::process(&spec::local_directory(), vm)?;
     let warning =
@@ -130,7 +130,7 @@ pub fn stop(args: &StopArgs) -> Result<ExitCode> {
 }
 
 /// Presses a VM's reset button.
-pub fn reset(args: &ResetArgs) -> Result<()> {
+pub fn reset(args: &OrderArgs) -> Result<()> {
     let vm = &args.name;
     let process = control::process(&spec::local_directory(), vm)?;
     let warning = format!("{vm} boots anew without being asked.\nTo reset it");

@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, UdpSocket};
 
-use replica::{Epoch, Handshake, HandshakeEvent};
+use replica::{Epoch, Handshake, HandshakeEvent, Start};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
@@ -81,4 +81,32 @@ pub(crate) fn next_message(
     }
     handshake.wake(clock::now());
     Ok(())
+}
+
+/// A pair that the handshake has formed.
+pub(crate) struct Formed {
+    /// The link to the other half.
+    pub link: Link,
+    /// What the primary has decided about the pair.
+    pub start: Start,
+    /// The process that has the epoch: the primary of the pair.
+    pub primary: u128,
+    /// The backup's process.
+    pub backup: u128,
+}
+
+impl Formed {
+    /// The pair whose handshake ended so: `primary` and `backup` are the processes of the two sides.
+    ///
+    /// # Errors
+    /// The link takes no settings.
+    pub fn new(link: Link, start: Start, (primary, backup): (u128, u128)) -> Result<Formed, WorldError> {
+        link.outlast(start.timeout).map_err(WorldError::Poll)?;
+        Ok(Formed {
+            link,
+            start,
+            primary,
+            backup,
+        })
+    }
 }

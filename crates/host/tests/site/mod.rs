@@ -11,8 +11,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use console::ConsoleSpec;
-use host::net::{Endpoint, PortSpec};
 use host::{Alone, DiskSpec, FirmwareSpec, NetSpec, VmSpec};
+use ports::{Endpoint, PortSpec};
 use replica::VmName;
 
 /// The guest of all replicas.

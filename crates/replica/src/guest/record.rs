@@ -193,8 +193,8 @@ impl Recorder {
         self.log.flush(now, metrics, guest.now())
     }
 
-    /// Appends the entry of an output that the guest produced before this recorder took it over, and gives its
-    /// number.
+    /// Appends the entry of an output that the guest produced before this recorder took it over, and gives
+    /// its number.
     pub fn mark<G: Guest>(&mut self, now: Time, guest: &G, metrics: &mut Metrics, output: &Effect) -> Seq {
         let kind = EntryKind::Output { check: check(output) };
         metrics.outputs += 1;

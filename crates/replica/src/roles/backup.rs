@@ -3,7 +3,8 @@
 //! `Node` gives it the primary's messages. It acknowledges each frame of the log as soon as it has come (FT
 //! 3.2-b), has the replayer run the guest by it, and keeps those outputs of the replay that may not have left
 //! the primary. When it suspects the primary it becomes `Claiming`. What the primary says is taken in here;
-//! `backup/slices` has what is done in each slice of the guest.
+//! `backup/slices` has what is done in each slice of the guest, `backup/birth`
+//! how a backup begins.
 //!
 //! A backup never shows an output, takes no input but those in the log, and asks no disk (FT 2-c, FT 2-e). It
 //! never breaks the promise in an acknowledgement: not to claim before the primary's lease is over.
@@ -20,11 +21,10 @@ use crate::log::codec;
 use crate::log::codec::Decoder;
 use crate::log::entry::{EntryKind, Mark, Seq};
 use crate::log::parcel::Parcel;
+use crate::mutation;
 use crate::mutation::Mutation;
-use crate::options::{Notice, PairOptions};
 use crate::peer::detect::Detector;
 use crate::peer::heartbeat::{Beat, Heartbeat};
-use crate::peer::joining::CutAt;
 use crate::peer::lag::Lag;
 use crate::peer::message::{Ack, Log, Message};
 use crate::peer::pulse::Pulse;
@@ -32,8 +32,8 @@ use crate::roles::call::{Call, send};
 use crate::roles::gate;
 use crate::roles::table::Change;
 use crate::time::{Span, Time};
-use crate::{limits, mutation};
 
+mod birth;
 mod slices;
 
 /// The half of a pair that replays and waits.
@@ -99,108 +99,6 @@ pub struct Backup {
 }
 
 impl Backup {
-    /// A backup whose guest stands where the log begins. With `run.record` the log goes to a file too.
-    pub fn new<G: Guest>(call: &mut Call<'_>, guest: &G, options: &PairOptions) -> Backup {
-        let mut start = guest.now();
-        if let Some(header) = &options.run.record {
-            start = header.start;
-            call.out.push_back(Action::Append(header.to_file()));
-        }
-        Backup::at(call.now, start, options)
-    }
-
-    /// A primary that has handed the VM over and is the backup from here on. The guest's log, also that in a
-    /// file, goes on behind `cut`. `held`: the outputs that have not left, each with its number.
-    pub fn from_handing(
-        now: Time,
-        options: &PairOptions,
-        cut: &CutAt,
-        held: impl Iterator<Item = (u64, Shown)>,
-    ) -> Backup {
-        let mut backup = Backup::at(now, cut.base.step, options);
-        backup.begin(cut);
-        if !mutation::is(Mutation::HeldNotKept) {
-            backup.kept = held.collect();
-        }
-        backup.kept_bytes = backup
-            .kept
-            .iter()
-            .map(|(_, shown)| gate::cost(shown.bytes()))
-            .sum();
-        backup
-    }
-
-    fn at(now: Time, start: Step, options: &PairOptions) -> Backup {
-        let detector = Detector::new(now, options.timeout);
-        Backup {
-            primary: options.peer,
-            process: options.owner,
-            epoch: (options.epoch, options.primary),
-            start: Some((Seq(0), 0)),
-            buffer_max: limits::BUFFER_COST_MAX,
-            guarded: true,
-            pulse: Pulse::new(
-                now,
-                options.peer,
-                options.epoch,
-                options.owner,
-                detector.interval(),
-            ),
-            timeout: options.timeout,
-            file: options.run.record.is_some(),
-            decoder: Decoder::new(start),
-            replayer: Replayer::default(),
-            speed: Speed::default(),
-            detector,
-            kept: VecDeque::new(),
-            kept_bytes: 0,
-            released: 0,
-            sent: None,
-            echo: None,
-            lag: Lag::default(),
-            promised: None,
-            told: None,
-            clock: None,
-            ended: false,
-            dismissed: false,
-            left: None,
-            watched: (options.notice != Notice::TimeoutOnly).then_some(options.primary),
-            settled: None,
-        }
-    }
-
-    /// What becomes a backup once an apprentice has the guest's state and the log has made it a member.
-    pub fn unborn<G: Guest>(call: &mut Call<'_>, guest: &G, options: &PairOptions) -> Backup {
-        Backup {
-            start: None,
-            buffer_max: limits::APPRENTICE_COST_MAX,
-            guarded: false,
-            ..Backup::new(call, guest, options)
-        }
-    }
-
-    /// The log begins here, behind the cut.
-    pub fn begin(&mut self, cut: &CutAt) {
-        let outputs = if mutation::is(Mutation::OutputsRestart) {
-            0
-        } else {
-            cut.outputs
-        };
-        let entropy = if mutation::is(Mutation::EntropyNotTaken) {
-            &[]
-        } else {
-            &cut.entropy[..]
-        };
-        let mut base = cut.base;
-        if mutation::is(Mutation::ClockNotTaken) {
-            base.mtime = 0;
-        }
-        self.decoder = Decoder::resume(base);
-        self.replayer = Replayer::from_cut(outputs, entropy);
-        self.start = Some((cut.base.seq, cut.outputs));
-        self.released = cut.released;
-    }
-
     /// Has the log said that this process is a member?
     pub fn is_guarded(&self) -> bool {
         self.guarded

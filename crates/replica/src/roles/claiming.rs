@@ -63,7 +63,8 @@ pub struct Claiming {
 impl Claiming {
     /// What a replica becomes that suspects its peer. It asks the arbiter later than it could by `patience`:
     /// with ports that lead nowhere, or an operator who wants it to leave, a living peer shall ask first.
-    /// `other`: the peer's process. `leaving`: the operator does, so that this side waits however well its ports are.
+    /// `other`: the peer's process. `leaving`: the operator does, so that this side waits however well its
+    /// ports are.
     #[must_use]
     pub fn new(
         now: Time,

@@ -18,7 +18,6 @@ use crate::mutation::Mutation;
 use crate::options::{Notice, PairOptions};
 use crate::peer::follower::Follower;
 use crate::peer::message::Message;
-use crate::roles::backup::Backup;
 use crate::roles::call::{Call, earliest, send};
 use crate::roles::dismissal::Dismissal;
 use crate::roles::gate::{Gate, Output};
@@ -28,8 +27,23 @@ use crate::time::{Span, Time};
 use crate::{limits, mutation};
 
 mod giving;
+mod taking;
 
-use giving::Giving;
+/// How far a primary is on its way to give the VM to its backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Giving {
+    /// It leaves: since then the guest stands and nothing more is shown.
+    Leaving(Time),
+    /// It will hand over: since then no request goes to a disk. The guest runs, and all else goes on.
+    Quieting {
+        since: Time,
+        /// Has the arbiter said that the epoch is still this process's? A hand-over in which the backup
+        /// cannot reach the arbiter would have the guest stand.
+        is_checked: bool,
+    },
+    /// It hands over: the guest stands, and the rest of the log is on its way.
+    Stopped,
+}
 
 /// The half of a pair that the world sees.
 #[derive(Debug)]
@@ -84,53 +98,6 @@ impl Primary {
         // A sign of life, so that the first acknowledgement brings the first lease.
         primary.send_keepalives(call);
         primary
-    }
-
-    /// A backup that has won the epoch after the old primary had handed the VM over to it. That process is a
-    /// member from the start, and has all that the guest has done so far. This one goes live with its first
-    /// lease and no sooner, since that process may claim from now on: then what may not have left yet leaves.
-    pub fn from_claim<G: Guest>(
-        call: &mut Call<'_>,
-        guest: &G,
-        options: &PairOptions,
-        mut backup: Box<Backup>,
-    ) -> Primary {
-        let mut live = Live::from_backup(call, guest, &options.run, &backup, true);
-        live.released = backup.left();
-        let end = live.recorder.log.seq();
-        let mut member = Follower::new(call.now, options.peer, options);
-        member.sender.begin_behind(end);
-        send(call, options.peer, Message::Taken(options.epoch));
-        let mut primary = Primary::with_member(call, live, member, options);
-        primary.gate.acknowledge(end);
-        primary.unborn = Some(options.epoch);
-        primary.live.disks.hold_back(true);
-        primary.take_over(call, guest, &mut backup);
-        primary
-    }
-
-    /// FT 2.3-c, 2.2-a: holds what the old primary has not shown, and does again what it has begun.
-    fn take_over<G: Guest>(&mut self, call: &mut Call<'_>, guest: &G, backup: &mut Backup) {
-        let end = self.live.recorder.log.seq();
-        let (outputs, mut before) = (backup.outputs(), self.live.released);
-        let mut kept = backup.take_kept().peekable();
-        while let Some((number, shown)) = kept.next() {
-            // Changes of disks are not kept, and have their place in the order all the same.
-            let upto = if kept.peek().is_some() { number } else { outputs };
-            let (count, bytes) = (upto.saturating_sub(before), shown.bytes());
-            self.gate.hold_last_of(count, end, Output::Shown(shown), bytes);
-            before = upto;
-        }
-        let (loose, entropy) = backup.take_loose_ends();
-        for effect in loose {
-            // The guest produced it at its last step, and its entry was not received: it gets one now.
-            let entry = self.live.recorder.mark(call.now, guest, call.metrics, &effect);
-            if let outward @ Outward::Shown(_) = Outward::from(effect) {
-                self.hold(call, Produced { outward, entry });
-            }
-        }
-        self.count_held(call);
-        self.live.take_up(call, guest, entropy);
     }
 
     /// What goes on alone after a claim is won: the live guest's keeper, and the outputs that were held.
@@ -228,8 +195,8 @@ impl Primary {
         }
     }
 
-    /// See [`crate::Node::console_room`]. A primary that gives the VM away takes nothing that it would not log
-    /// any more.
+    /// See [`crate::Node::console_room`]. A primary that gives the VM away takes nothing that it would not
+    /// log any more.
     pub fn console_room(&self) -> usize {
         if self.giving.is_some() {
             0

@@ -2,8 +2,9 @@
 //!
 //! A process is a member from the guest's first step, or because it has handed the guest over, or because the
 //! log says so (`Guarded`). Whoever has received that entry may claim the next epoch, and nobody else that
-//! joined; and every output that the owner shows after it must be known to the member by then. The check reads the owner's messages as they are sent, and notes of each when
-//! it is looked at on the other side. It must not ask a node how far it has come.
+//! joined; and every output that the owner shows after it must be known to the member by then. The check
+//! reads the owner's messages as they are sent, and notes of each when it is looked at on the other side. It
+//! must not ask a node how far it has come.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -5,7 +5,7 @@
 //! the backup can claim without waiting for a lease. A primary that leaves has its guest stand from the order
 //! on. One that hands over makes everything ready while its guest runs, and stops only then.
 
-use super::Primary;
+use super::{Giving, Primary};
 use crate::event::{Action, Checked, News};
 use crate::guest::Guest;
 use crate::limits;
@@ -18,22 +18,6 @@ use crate::peer::message::Message;
 use crate::roles::call::{Call, send};
 use crate::roles::table::Change;
 use crate::time::Time;
-
-/// How far a primary is on its way to give the VM to its backup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Giving {
-    /// It leaves: since then the guest stands and nothing more is shown.
-    Leaving(Time),
-    /// It will hand over: since then no request goes to a disk. The guest runs, and all else goes on.
-    Quieting {
-        since: Time,
-        /// Has the arbiter said that the epoch is still this process's? A hand-over in which the backup
-        /// cannot reach the arbiter would have the guest stand.
-        is_checked: bool,
-    },
-    /// It hands over: the guest stands, and the rest of the log is on its way.
-    Stopped,
-}
 
 impl Primary {
     /// Is this primary about to leave the VM to the backup?

@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use replica::{Span, Time};
 
-use super::NetError;
-use super::lead::Lead;
+use crate::NetError;
+use crate::lead::Lead;
 use crate::limits::{FRAME_LEN_MAX, PORTS_LOOK_EVERY};
 use os::sys::tun;
 

@@ -1,11 +1,13 @@
-//! The guest's network on this host: how its Ethernet frames leave the VMM and come back. `cables` has a
-//! `port` for each network device: no cable, a `tap`, or a `plug` in a gateway, which `dial` reaches.
+//! The guest's network on this host: how its Ethernet frames leave the VMM and come back. Whoever runs the
+//! guest has a `port` for each network device: no cable, a `tap`, or a `plug` in a gateway, which `dial`
+//! reaches.
 //!
 //! Frames may be lost here, as on any network, but never wait long enough to hold up the guest.
 
 pub mod announce;
 pub mod dial;
 pub mod lead;
+pub mod limits;
 pub mod plug;
 pub mod port;
 pub mod tap;

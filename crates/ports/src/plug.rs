@@ -28,9 +28,9 @@ use std::sync::mpsc::{Receiver, channel};
 use replica::{Epoch, Span, Time};
 use rustix::event::{PollFd, PollFlags, poll};
 
-pub use super::dial::Endpoint;
-use super::dial::{Connection, DialError, Dialer};
-use super::lead::Lead;
+pub use crate::dial::Endpoint;
+use crate::dial::{Connection, DialError, Dialer};
+use crate::lead::Lead;
 use crate::limits::{
     GATEWAY_BACKLOG_MAX, GATEWAY_GONE, GATEWAY_KEPT_FOR, GATEWAY_KEPT_MAX, GATEWAY_SUSPECT,
     GATEWAY_THREAD_PAUSE, PORTS_LOOK_EVERY,
@@ -158,16 +158,13 @@ impl Plug {
         }
     }
 
-    /// This replica does not show the guest any more: the gateway gives the guest's port to the side that does,
-    /// and this side's connection with it ends. Another one only shows whether the way there is well.
+    /// This replica does not show the guest any more: the gateway gives the guest's port to the side that
+    /// does, and this connection ends. Another one only shows whether the way there is well.
     pub fn stand_by(&mut self) {
-        self.live = None;
-        self.cable = None;
-        self.dialing = None;
-        self.first_try = false;
-        self.kept.clear();
-        self.out = None;
-        self.unread = false;
+        let (endpoint, security, waker) = (self.endpoint.clone(), self.security.clone(), self.waker.clone());
+        let ask_every = self.ask_every;
+        *self = Plug::new(endpoint, security, waker);
+        self.ask_every = ask_every;
         self.probe();
     }
 

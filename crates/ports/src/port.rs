@@ -7,12 +7,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use replica::{Epoch, Span, Time};
 
-use super::NetError;
-use super::dial::{DialError, Endpoint};
-use super::lead::Lead;
-use super::plug::Plug;
-use super::tap::Tap;
+use crate::NetError;
+use crate::dial::{DialError, Endpoint};
+use crate::lead::Lead;
 use crate::limits::{ITEMS_MAX, TAP_STALE_MAX};
+use crate::plug::Plug;
+use crate::tap::Tap;
 use link::{KeyFile, Security};
 use os::limits::BATCH_MAX;
 use os::wake::Waker;

@@ -5,10 +5,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 
-use report::{Figures, Happening, Line};
+use crate::{Figures, Happening, Line};
 
 /// A file of events, as far as it was read.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Tail {
     path: PathBuf,
     /// `None`: there was no such file yet.
