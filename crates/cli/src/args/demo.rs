@@ -22,11 +22,12 @@ pub struct DemoArgs {
     /// What to do to the pair
     #[arg(long, value_name = "WHAT", value_enum, default_value = "primary")]
     pub kill: Kill,
-    /// How many times, 1 to 1000: after each the VM is protected again
+    /// How many times to do it, 1 to 1000
     ///
-    /// Each time, the last one included, a process that knows nothing of the VM is made its backup while the
-    /// guest runs and the clients write on, as `lockstep backup --listen` and `lockstep protect` do it. The
-    /// kills are spread evenly over the time of the load, which goes on for longer if the copies take longer.
+    /// After each time, the last one included, a process that knows nothing of the VM is made its backup
+    /// while the guest runs and the clients write on, as `lockstep backup --listen` and `lockstep protect` do
+    /// it. The kills are spread evenly over the time of the load, which goes on for longer if the copies take
+    /// longer.
     #[arg(long, value_name = "N", default_value_t = 1,
         value_parser = values::value(values::demo_kills))]
     pub kills: u64,
