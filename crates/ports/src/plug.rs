@@ -158,13 +158,11 @@ impl Plug {
         }
     }
 
-    /// This replica does not show the guest any more: the gateway gives the guest's port to the side that
-    /// does, and this connection ends. Another one only shows whether the way there is well.
+    /// This replica shows the guest no more, as another one does: its connection for that ends.
     pub fn stand_by(&mut self) {
-        let (endpoint, security, waker) = (self.endpoint.clone(), self.security.clone(), self.waker.clone());
-        let ask_every = self.ask_every;
-        *self = Plug::new(endpoint, security, waker);
-        self.ask_every = ask_every;
+        let every = self.ask_every;
+        *self = Plug::new(self.endpoint.clone(), self.security.clone(), self.waker.clone());
+        self.ask_every = every;
         self.probe();
     }
 

@@ -325,14 +325,10 @@ impl Happening {
             Happening::Verdict { epoch, verdict, .. } => sentences::verdict(*epoch, *verdict)?,
             Happening::PeerEnded { peer, .. } => sentences::ended(peer),
             Happening::Unwatched { reason } => sentences::unwatched(reason),
-            Happening::GoLive { epoch, was, after_ms } if *was == RoleWord::Backup => format!(
-                "this side is live, epoch {epoch}, {after_ms:.0} ms after the primary's last sign of life; \
-                 the VM has no backup now"
-            ),
-            Happening::Alone { peer, why, .. } => format!(
-                "the backup {peer} is gone ({}); the VM goes on here without a backup",
-                why.as_clause()
-            ),
+            Happening::GoLive { epoch, was, after_ms } if *was == RoleWord::Backup => {
+                sentences::live(*epoch, *after_ms)
+            }
+            Happening::Alone { peer, why, .. } => sentences::alone(peer, *why),
             Happening::CloneFailed { peer, why } => {
                 format!("{peer} has not become the backup: {why}; the guest has not noticed")
             }
@@ -356,10 +352,7 @@ impl Happening {
                 ..
             } => sentences::protected(peer, *epoch, *took_ms, *cut_us, *bytes),
             Happening::DiskTrouble { sentence, .. } => sentence.clone(),
-            Happening::DiskWell { path, lasted_ms, .. } => format!(
-                "the disk {path} is well again after {:.1} s; the guest's requests are done",
-                lasted_ms / 1e3
-            ),
+            Happening::DiskWell { path, lasted_ms, .. } => sentences::disk_well(path, *lasted_ms),
             Happening::DiskSize {
                 path,
                 sectors,

@@ -125,10 +125,22 @@ pub fn stop(by: Wish, role: RoleWord, course: Course) -> Option<&'static str> {
     })
 }
 
+pub fn live(epoch: u64, after_ms: f64) -> String {
+    format!(
+        "this side is live, epoch {epoch}, {after_ms:.0} ms after the primary's last sign of life; the VM \
+         has no backup now"
+    )
+}
+
+pub fn alone(peer: &str, why: SuspicionWord) -> String {
+    let why = why.as_clause();
+    format!("the backup {peer} is gone ({why}); the VM goes on here without a backup")
+}
+
 pub fn taken(epoch: u64, peer: &str, after_ms: f64) -> String {
     format!(
-        "this side is live, epoch {epoch}, {after_ms:.0} ms after {peer} handed the VM over; that side is its \
-         backup now"
+        "this side is live, epoch {epoch}, {after_ms:.0} ms after {peer} handed the VM over; that side is \
+         its backup now"
     )
 }
 
@@ -138,4 +150,9 @@ pub fn handed_over(peer: &str, epoch: u64) -> String {
 
 pub fn not_handed_over(why: &str) -> String {
     format!("the VM is not handed over to its backup: {why}; nothing was changed")
+}
+
+pub fn disk_well(path: &str, lasted_ms: f64) -> String {
+    let seconds = lasted_ms / 1e3;
+    format!("the disk {path} is well again after {seconds:.1} s; the guest's requests are done")
 }

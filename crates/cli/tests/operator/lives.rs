@@ -160,6 +160,37 @@ impl Network {
 }
 
 #[test]
+fn the_two_sides_change_their_roles_and_each_can_take_over_from_the_other() {
+    // FT 3.3-c.
+    let site = Site::new();
+    let (mut owner, mut copy) = site.protected();
+    let done = site.tells(&["failover", "web"]);
+    let told = String::from_utf8(done.stdout).unwrap();
+    assert!(done.status.success(), "{told}");
+    assert!(told.contains("web: the VM is live at 127.0.0.1:"), "{told}");
+    copy.says("this side is live, epoch 2");
+    copy.echoes(b'c');
+    let refused = site.tells(&["failover", "web"]);
+    assert_eq!(
+        refused.status.code(),
+        Some(4),
+        "the order is for the side that runs the guest"
+    );
+    copy.signal(Signal::KILL);
+    owner.says("this side is live, epoch 3");
+    owner.echoes(b'd');
+    let refused = site.tells(&["failover", "web"]);
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(4), "{told}");
+    assert!(
+        told.contains("web has no backup that could go on with it"),
+        "{told}"
+    );
+    owner.types(b"o");
+    owner.ends_well();
+}
+
+#[test]
 fn a_vm_that_was_protected_while_it_ran_answers_on_after_sigkill_of_its_primary() {
     // FT 3.1-a, 3.1-c, 2.3-b
     let site = Site::new();

@@ -52,6 +52,13 @@ enum Question {
     Yours,
 }
 
+impl Question {
+    /// Was it asked of this epoch, and not answered?
+    fn is_about(self, epoch: Epoch) -> bool {
+        matches!(self, Question::Asked(_, asked) if asked == epoch)
+    }
+}
+
 /// How a clone ends without a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
@@ -159,19 +166,17 @@ impl Source {
                 Ok(())
             }
             // An answer about an earlier epoch belongs to a question of an earlier clone.
-            Event::Checked(epoch, answer) if matches!(self.question, Question::Asked(_, asked) if asked == *epoch) => {
-                match answer {
-                    Checked::Yours => {
-                        self.question = Question::Yours;
-                        Ok(())
-                    }
-                    Checked::Superseded => Err(End::Superseded),
-                    Checked::Unreachable => {
-                        self.question = Question::Later(call.now.after(limits::CHECK_RETRY));
-                        Ok(())
-                    }
+            Event::Checked(epoch, answer) if self.question.is_about(*epoch) => match answer {
+                Checked::Yours => {
+                    self.question = Question::Yours;
+                    Ok(())
                 }
-            }
+                Checked::Superseded => Err(End::Superseded),
+                Checked::Unreachable => {
+                    self.question = Question::Later(call.now.after(limits::CHECK_RETRY));
+                    Ok(())
+                }
+            },
             _ => Ok(()),
         }
     }

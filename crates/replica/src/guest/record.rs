@@ -222,6 +222,13 @@ impl Recorder {
         self.log.append(now, metrics, &Entry { at, kind });
     }
 
+    /// Is an answer of a disk here that the guest has not got yet?
+    #[must_use]
+    pub fn has_answers(&self) -> bool {
+        let answers = |input: &Input| matches!(input, Input::DiskDone { .. });
+        self.inbox.iter().any(answers)
+    }
+
     /// Does the guest wait for an input or the time?
     #[must_use]
     pub fn waits(&self) -> bool {

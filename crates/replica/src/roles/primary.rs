@@ -291,9 +291,6 @@ impl Primary {
             member.pace.look(call.now);
         }
         self.notice_standing(call);
-        if let Some(change) = self.hand_over(call, guest, options) {
-            return Some(change);
-        }
         if !self.has_stopped() && self.stands.is_none() && self.rest().is_none() {
             for member in &mut self.members {
                 member.pace.on_slice(call.now);
@@ -301,6 +298,10 @@ impl Primary {
             for produced in self.live.slice(call, cut, guest) {
                 self.hold(call, produced);
             }
+        }
+        // What had come for the guest until now is in it, and so in the log.
+        if let Some(change) = self.hand_over(call, guest, options) {
+            return Some(change);
         }
         self.flush(call, guest);
         self.beat(call);

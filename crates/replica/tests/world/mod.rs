@@ -158,6 +158,8 @@ pub struct World {
     pub heartbeats_lost: bool,
     /// Who has each epoch at the arbiter.
     pub arbiter: BTreeMap<u64, u128>,
+    /// The heirs that the winner of each epoch has named.
+    pub heirs: BTreeMap<u64, Vec<u128>>,
     /// Does nobody reach the arbiter?
     pub arbiter_away: bool,
     /// What is on the disk, by sector; a sector that is missing holds zeroes.
@@ -185,6 +187,7 @@ impl World {
             delay: DELAY,
             heartbeats_lost: false,
             arbiter: BTreeMap::new(),
+            heirs: BTreeMap::new(),
             arbiter_away: false,
             disk: BTreeMap::new(),
             disk_away: false,
@@ -533,6 +536,7 @@ impl World {
                 self.processes[side].inbox.push_back(answer);
             }
             Action::GoLive(epoch) => process.live = Some(epoch),
+            Action::StandBy { .. } => process.live = None,
             Action::Halt(halt) => {
                 process.halted = Some(halt);
                 process.stopped = true;
@@ -557,10 +561,13 @@ impl World {
             return Verdict::Unreachable;
         }
         let winner = *self.arbiter.entry(claim.epoch.0).or_insert(claim.owner);
+        let heirs = self.heirs.entry(claim.epoch.0);
+        let heirs = heirs.or_insert_with(|| claim.heirs.clone());
         if winner == claim.owner {
             Verdict::Won
         } else {
-            Verdict::Lost { heir: false }
+            let heir = heirs.contains(&claim.owner);
+            Verdict::Lost { heir }
         }
     }
 }

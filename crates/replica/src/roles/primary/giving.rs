@@ -114,7 +114,7 @@ impl Primary {
         call.out.push_back(Action::Tell(news));
     }
 
-    /// Goes on with a hand-over, before a slice of the guest. Gives the change of role once the backup has
+    /// Goes on with a hand-over, after a slice of the guest. Gives the change of role once the backup has
     /// been told to go on in this primary's place.
     pub(super) fn hand_over<G: Guest>(
         &mut self,
@@ -169,7 +169,9 @@ impl Primary {
             Some("its guest is off")
         } else if !is_checked {
             Some("the arbiter does not answer")
-        } else if self.live.disks.in_flight() > 0 && !mutation::is(Mutation::HandedOverUnquiet) {
+        } else if (self.live.disks.in_flight() > 0 || self.live.recorder.has_answers())
+            && !mutation::is(Mutation::HandedOverUnquiet)
+        {
             Some("a disk does not answer")
         } else if !self.members.iter().all(is_close) {
             Some("the backup is too far behind")
