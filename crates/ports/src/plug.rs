@@ -150,8 +150,7 @@ impl Plug {
         }
     }
 
-    /// For a quiet replica: keeps a connection that only shows whether the way to the gateway is well, if
-    /// there is a key.
+    /// Keeps a connection that only shows whether the way to the gateway is well, if there is a key.
     pub fn probe(&mut self) {
         if self.security != Security::Insecure {
             self.dial();
@@ -166,8 +165,7 @@ impl Plug {
         self.probe();
     }
 
-    /// This replica shows the guest from here on. Frames wait until the gateway has been reached or could not
-    /// be.
+    /// This replica shows the guest from here on. Frames wait for the first try to reach the gateway.
     pub fn go_live(&mut self, epoch: Epoch) {
         self.live = Some(epoch);
         if self.is_answered(clock::now())
@@ -295,8 +293,7 @@ impl Plug {
         }
     }
 
-    /// Keeps a frame for the next connection. While none was ever there, a frame that does not fit is
-    /// dropped.
+    /// Keeps a frame for the next connection; before the first one a frame that does not fit is dropped.
     fn keep(&mut self, frame: &[u8]) {
         let Some(cable) = &mut self.cable else {
             if self.kept.len() + frame.len() <= GATEWAY_BACKLOG_MAX {
