@@ -200,6 +200,10 @@ mod tests {
             cut_us: 900.0,
             pages: 5,
             bytes: 20_480,
+            stood_ms: 0.0,
+            rounds: 1,
+            touched_pages: 1,
+            owed_pages: 1,
         };
         let ended = Happening::PeerEnded {
             peer: "127.0.0.1:2".into(),

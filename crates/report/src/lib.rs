@@ -245,7 +245,7 @@ impl Reporter {
         };
         match (before, metrics.role) {
             (Some(RoleName::Primary | RoleName::Handing), RoleName::Claiming) => {
-                self.suspect(RoleWord::Primary, why, metrics)
+                self.suspect(RoleWord::Primary, why, metrics);
             }
             (_, RoleName::Claiming) => self.suspect(RoleWord::Backup, why, metrics),
             // Its backup was dismissed, which the news tells.

@@ -11,8 +11,7 @@ mod flawed;
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use arbiter::{Arbiter, Cell, Cells, Closing, Created, Process, TestAndSet, start};
-use arbiter::{ArbiterError, Asker};
+use arbiter::{Arbiter, Asker, Cell, Cells, Closing, Process, TestAndSet, start};
 use claimant::Claimant;
 use flawed::{Flaw, Flawed};
 use os::wake::Waker;
