@@ -150,7 +150,8 @@ impl<G: Subject> World<G> {
         let process = &self.processes[who];
         let (owner, joined, follows) = (process.owner, process.joined, process.follows);
         let before = Epoch(claim.epoch.0 - 1);
-        if self.arbiter.heirs(who, before).contains(&owner) {
+        let is_owner = self.arbiter.owner(who, before) == Some(owner);
+        if is_owner || self.arbiter.heirs(who, before).contains(&owner) {
             self.checks.single.on_heir(who, before);
         }
         let checks = &mut self.checks;
@@ -316,11 +317,17 @@ impl<G: Subject> World<G> {
     /// A process has the guest in this epoch, and the one that handed it over is a member there.
     fn take_over_from_heir(&mut self, who: ProcessId, epoch: Epoch) {
         let process = &mut self.processes[who];
-        if let (Some(heir), Some(node)) = (process.follows.take(), &process.node) {
-            process.wishes = node.guest().pending_entropy().len();
-            self.checks.single.on_join(who, epoch);
-            self.checks.guard.on_go_live(who);
-            self.checks.guard.on_heir(heir, who, &process.tape.borrow());
+        let Some(heir) = process.follows.take() else {
+            return;
+        };
+        let wishes = process.node.as_ref().map(|node| node.guest().pending_entropy());
+        process.wishes = wishes.unwrap_or_default().len();
+        self.checks.single.on_join(who, epoch);
+        self.checks.guard.on_go_live(who);
+        // A process that stood still while the heir went on in a later epoch has no member in it.
+        if self.processes[heir].epoch < epoch {
+            let tape = self.processes[who].tape.borrow();
+            self.checks.guard.on_heir(heir, who, &tape);
         }
     }
 
