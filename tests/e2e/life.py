@@ -6,6 +6,7 @@ client.
     tests/e2e/life.py chain                kills the primary ten times in a row
     tests/e2e/life.py kill-clone [N]       kills owner or apprentice at N (200) random moments of a clone
     tests/e2e/life.py twice                starts the VM once more, from other hosts, during failovers
+    tests/e2e/life.py handover [N]         has the two sides change their roles N (200) times
 
 Needs a release build of lockstep; Debian's postgresql-contrib (pgbench), postgresql-client and e2fsprogs for
 the full Debian, which is the guest of all modes that are named (`--guest appliance`: Redis in an initramfs);
@@ -35,7 +36,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from lib import halves, killclone, twice  # noqa: E402
-from lib.lives import GUESTS, Failed, Vm, until  # noqa: E402
+from lib.lives import GUESTS, NAME, Failed, Vm, until  # noqa: E402
 from lib.load import client_of  # noqa: E402
 
 
@@ -98,6 +99,46 @@ def chain(vm, options):
     }
 
 
+def hand_over(vm, options):
+    """Planned failovers back and forth, without a clone between two of them; figures."""
+    owner = vm.run()
+    client = client_of(vm)
+    copy = vm.protect(owner, vm.waits())
+    client.check()
+    lives, pauses = [], []
+    for _ in range(options.moments):
+        began = time.time()
+        vm.tell("failover", NAME)
+        until("both know their roles", lambda: protected_sides(vm) == ["backup", "primary"])
+        pauses.append((began, time.time()))
+        owner, copy = copy, owner
+        client.check()
+    # A member of each epoch is there all the time: the last one takes over.
+    owner.kill()
+    until("go-live", lambda: copy.events("go-live"))
+    client.goes_on()
+    seen = client.finish()
+    for begin, end in pauses:
+        lives.append({"client_pause_ms": client.longest_gap_ms(begin, end)})
+    ordered = sorted(life["client_pause_ms"] for life in lives)
+    return {
+        "hand_overs": len(lives),
+        "p50_ms": ordered[len(ordered) // 2],
+        "p99_ms": ordered[len(ordered) * 99 // 100],
+        "answers": len(client.answers),
+        "seen": seen,
+        "lives": lives,
+        "end": vm.guest.switch_off(vm, copy),
+        **vm.check(),
+    }
+
+
+def protected_sides(vm):
+    """The roles of the processes that say that the VM is protected."""
+    told = [status for status in vm.statuses() if status["protection"]["state"] == "protected"]
+    return sorted(status["role"] for status in told)
+
+
 def summary(result):
     """The figures of a chain in a few lines, for people."""
     lines = [f"{'':<30} {'least':>10} {'median':>10} {'most':>10}"]
@@ -138,13 +179,15 @@ MODES = {
     "chain": lambda make, options: chain(make(options.guest), options),
     "kill-clone": killclone.play,
     "twice": twice.play,
+    "handover": lambda make, options: hand_over(make(options.guest), options),
 }
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("mode", nargs="?", choices=MODES)
-    parser.add_argument("moments", nargs="?", type=int, default=200, metavar="N")
+    counted = "of `kill-clone` and `handover`"
+    parser.add_argument("moments", nargs="?", type=int, default=200, metavar="N", help=counted)
     parser.add_argument("--failovers", type=int, help="of `chain` (10; 5 without a mode) and of `twice` (5)")
     parser.add_argument("--guest", choices=GUESTS, help="debian, or appliance without a mode")
     parser.add_argument("--seed", type=int, help="of `kill-clone`; default: drawn, and told")
@@ -156,7 +199,7 @@ def arguments():
     options = parser.parse_args()
     if options.failovers is None:
         options.failovers = 10 if options.mode == "chain" else 5
-    if options.guest is None and options.mode in (None, "chain"):
+    if options.guest is None and options.mode in (None, "chain", "handover"):
         options.guest = "debian" if options.mode else "appliance"
     told = sys.stderr if options.json else sys.stdout
     options.tell = lambda line: print(line, file=told, flush=True)
