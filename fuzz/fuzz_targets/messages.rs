@@ -133,6 +133,7 @@ fn pair(primary: bool, bytes: &[u8]) {
         epoch: Epoch(1),
         owner: 1,
         primary: 1,
+        backup: 2,
         peer: PeerId(0),
         timeout: Span::from_ms(500),
         notice: Notice::Unsettled,

@@ -261,6 +261,8 @@ pub enum News {
     /// The backup is dismissed, as the operator wanted: it has promised not to claim, or the arbiter has
     /// given the next epoch to this side.
     Dismissed(PeerId),
+    /// The backup could not follow, and is excluded at the arbiter: the VM has none from here on.
+    TooSlow(PeerId),
     /// The other side is live from here on, and this one is its backup, as the operator wanted.
     HandedOver(PeerId),
     /// The VM stays here, though the operator wanted it to be handed over; the sentence says why.
@@ -279,6 +281,7 @@ impl News {
             | News::Guarded(peer)
             | News::Dismissed(peer)
             | News::NotDismissed(peer)
+            | News::TooSlow(peer)
             | News::HandedOver(peer)
             | News::NotHandedOver(peer, _) => *peer,
         }

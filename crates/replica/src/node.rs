@@ -391,7 +391,12 @@ impl<G: Guest> Node<G> {
         } else if primary.is_unborn() {
             self.own(self.options.epoch);
         }
-        self.out.push_back(Action::Tell(News::Dismissed(primary.peer())));
+        let news = if primary.drops_for_slowness() {
+            News::TooSlow(primary.peer())
+        } else {
+            News::Dismissed(primary.peer())
+        };
+        self.out.push_back(Action::Tell(news));
         self.out.push_back(Action::HangUp(primary.peer()));
         let mut call = Call {
             now,

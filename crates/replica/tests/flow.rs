@@ -7,7 +7,8 @@ mod world;
 
 use machine::{Input, Step};
 use replica::{
-    Action, Entry, EntryKind, Event, Guest, Halt, Node, PeerId, RoleName, Span, Suspicion, Time, limits,
+    Action, Entry, EntryKind, Event, Guest, Halt, News, Node, PeerId, RoleName, Span, Suspicion, Time,
+    limits,
     log::codec::Encoder,
     peer::message::{Log, Message},
 };
@@ -106,6 +107,30 @@ fn a_backup_that_never_follows_is_dropped() {
     assert!(world.process(A).node.metrics().lag > ms(1_000));
     world.until("alone", |world| world.process(A).role() == RoleName::Solo);
     assert_eq!(world.process(A).node.metrics().suspicion, Some(Suspicion::Slow));
+}
+
+#[test]
+fn the_guest_does_not_stand_for_an_arbiter_that_is_asked_about_a_slow_backup() {
+    // FT 3.2-e.
+    let mut world = World::pair();
+    world.arbiter_away = true;
+    world.slices[B] = 0;
+    world.run_for(ms(5_000));
+    world.until("the arbiter is asked", |world| !world.process(A).asked.is_empty());
+    world.slices[B] = 1;
+    world.until("the backup has caught up", |world| {
+        world.process(A).node.metrics().lag < ms(50)
+    });
+    let step = world.process(A).node.guest().now();
+    world.run_for(ms(100));
+    assert!(world.process(A).node.guest().now() > step, "it runs on");
+    assert_eq!(world.process(A).role(), RoleName::Primary);
+    world.frame(A, b"e0");
+    world.run_for(ms(20));
+    assert_eq!(world.process(A).frames().len(), 1, "the rules of a pair are kept");
+    world.arbiter_away = false;
+    world.until("alone", |world| world.process(A).role() == RoleName::Solo);
+    assert!(matches!(world.process(A).news.last(), Some(News::TooSlow(_))));
 }
 
 #[test]

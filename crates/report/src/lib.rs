@@ -248,7 +248,7 @@ impl Reporter {
                 self.suspect(RoleWord::Primary, why, metrics);
             }
             (_, RoleName::Claiming) => self.suspect(RoleWord::Backup, why, metrics),
-            // Its backup was dismissed, which the news tells.
+            // Its backup was dismissed or dropped, which the news tells.
             (Some(RoleName::Primary), RoleName::Solo) => {}
             (_, RoleName::Solo) => {
                 self.waiting = None;
@@ -303,6 +303,11 @@ impl Reporter {
             },
             News::Dismissed(_) => Happening::Dismissed { peer },
             News::NotDismissed(_) => Happening::NotDismissed { peer },
+            News::TooSlow(_) => Happening::Alone {
+                epoch: metrics.epoch.0,
+                peer,
+                why: SuspicionWord::Slow,
+            },
             News::HandedOver(_) => Happening::HandedOver {
                 peer,
                 epoch: metrics.epoch.0,

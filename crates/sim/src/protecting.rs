@@ -106,7 +106,7 @@ impl<G: Subject> World<G> {
             }
             News::Guarded(peer) => self.end_attempt(who, *peer),
             News::HandedOver(_) => self.keeper.hand_overs += 1,
-            News::Dismissed(_) | News::NotDismissed(_) | News::NotHandedOver(..) => {}
+            News::Dismissed(_) | News::TooSlow(_) | News::NotDismissed(_) | News::NotHandedOver(..) => {}
             News::Abandoned(peer, _) => {
                 if let Some(newcomer) = self.at_end(who, *peer) {
                     let host = self.process(newcomer).host;

@@ -119,6 +119,7 @@ const ORDERS: &[(&str, &[&str])] = &[
             "roles/apprentice",
             "roles/live",
             "roles/primary",
+            "roles/primary/judging",
             "roles/primary/giving",
             "roles/primary/taking",
             "roles/handing",

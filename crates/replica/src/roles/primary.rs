@@ -27,6 +27,7 @@ use crate::time::{Span, Time};
 use crate::{limits, mutation};
 
 mod giving;
+mod judging;
 mod taking;
 
 /// How far a primary is on its way to give the VM to its backup.
@@ -152,14 +153,7 @@ impl Primary {
             | Event::BulkRoom { .. }
             | Event::Checked(..) => {}
         }
-        self.suspect(call.now)
-    }
-
-    /// Notes that this replica runs, for whoever watches the members' silence.
-    pub fn look_at_members(&mut self, now: Time) {
-        for member in &mut self.members {
-            member.detector.look(now);
-        }
+        self.judge(call)
     }
 
     fn on_peer(&mut self, call: &mut Call<'_>, peer: PeerId, bytes: &[u8]) -> Option<Change> {
@@ -205,20 +199,6 @@ impl Primary {
         }
     }
 
-    /// Asks the backup to promise that it never claims, unless it has just been asked.
-    fn dismiss(&mut self, call: &mut Call<'_>) {
-        if self.dismissal.as_ref().is_some_and(Dismissal::is_fresh) || self.has_stopped() {
-            return;
-        }
-        if self.giving.is_some() {
-            self.stay(call, "its backup is dismissed");
-        }
-        self.dismissal = Some(Dismissal::new(call.now, self.dismissal.take()));
-        for member in &self.members {
-            send(call, member.id, Message::Dismiss);
-        }
-    }
-
     /// The link to the backup.
     #[must_use]
     pub fn peer(&self) -> PeerId {
@@ -240,36 +220,6 @@ impl Primary {
             .unwrap_or_default()
     }
 
-    /// When a backup's silence must be looked at again.
-    #[must_use]
-    pub fn watch(&self) -> Time {
-        let deadlines = self.members.iter().map(|member| member.detector.deadline());
-        deadlines.min().unwrap_or_default()
-    }
-
-    /// The suspicion, if a backup has been silent or slow for too long.
-    pub fn suspect(&self, now: Time) -> Option<Change> {
-        let stands = self
-            .stands
-            .is_some_and(|since| now.since(since) >= limits::SLOW_DROP);
-        if self.dismissal.as_ref().is_some_and(Dismissal::is_fresh) {
-            // The arbiter is about to exclude it, and the guest need not stand for that.
-            return None;
-        }
-        self.members
-            .iter()
-            .find_map(|member| member.suspects(now))
-            // A backup that cannot follow protects nothing and holds the guest up, so the primary drops it.
-            .or_else(|| stands.then_some(Suspicion::Slow))
-            .map(Change::Suspect)
-    }
-
-    /// The longest time since a backup's last sign of life.
-    pub fn silence(&self, now: Time) -> Span {
-        let silences = self.members.iter().map(|member| member.detector.silence(now));
-        silences.max().unwrap_or_default()
-    }
-
     /// Runs the guest for a slice, if it may run.
     pub fn slice<G: Guest>(
         &mut self,
@@ -283,7 +233,7 @@ impl Primary {
         if let Some(dismissal) = &mut self.dismissal {
             dismissal.look(call, options, backup);
         }
-        if let Some(change) = self.suspect(call.now) {
+        if let Some(change) = self.judge(call) {
             return Some(change);
         }
         self.live.recorder.look(call.now, call.metrics);
