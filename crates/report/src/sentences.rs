@@ -25,7 +25,8 @@ pub fn suspected(
     )
 }
 
-/// The sentence of an arbiter's verdict; `None`: [`Happening::Waiting`] says that the arbiter is not reached.
+/// The sentence of an arbiter's verdict; `None`: [`crate::Happening::Waiting`] says that the arbiter is not
+/// reached.
 pub fn verdict(epoch: u64, verdict: VerdictWord) -> Option<String> {
     match verdict {
         VerdictWord::Won => Some(format!("the arbiter gives epoch {epoch} to this side")),

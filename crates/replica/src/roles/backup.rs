@@ -48,7 +48,7 @@ pub struct Backup {
     /// The last entry before this replica's part of the log, and how many outputs the guest had produced by
     /// then; `None`: an apprentice that has not heard of the cut.
     start: Option<(Seq, u64)>,
-    /// Most log that waits here to be replayed, in bytes and [`limits::ENTRY_COST`]s.
+    /// Most log that waits here to be replayed, in bytes and [`crate::limits::ENTRY_COST`]s.
     buffer_max: u64,
     /// Has the log said that this process is a member? A pair that boots begins with one.
     guarded: bool,
@@ -66,7 +66,7 @@ pub struct Backup {
     /// its number in the guest's life (from 1). Disk requests are not among them: the guest itself knows
     /// which of its requests have no answer.
     kept: VecDeque<(u64, Shown)>,
-    /// What `kept` counts by [`gate::cost`]. From [`limits::KEPT_BYTES_MAX`] on the replay stands.
+    /// What `kept` counts by [`gate::cost`]. From [`crate::limits::KEPT_BYTES_MAX`] on the replay stands.
     kept_bytes: usize,
     /// How many outputs of the guest's life have left, as the primary said last. Never falls.
     released: u64,
