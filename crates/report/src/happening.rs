@@ -636,7 +636,8 @@ mod tests {
             "the disk /shared/shop.raw gives an error; the guest waits",
             "the disk /shared/shop.raw is well again after 2.5 s; the guest's requests are done",
             "the disk /shared/shop.raw has grown from 2 GiB to 4 GiB; the guest is told its new size",
-            "this side is live, epoch 9, 3 ms after 10.0.0.2:7800 handed the VM over; that side is its backup now",
+            "this side is live, epoch 9, 3 ms after 10.0.0.2:7800 handed the VM over; that side is \
+                 its backup now",
             "the VM is live at 10.0.0.3:7800, epoch 9; this side is its backup now",
             "the VM is not handed over to its backup: a disk does not answer; nothing was changed",
             "the backup 10.0.0.3:7800 is dismissed; the VM goes on here without a backup",
