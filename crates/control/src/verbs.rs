@@ -104,6 +104,28 @@ fn happening(events: &mut Caller, until: Instant) -> Result<Option<Happening>, V
     Ok(event(events, until)?.map(|line| line.happening))
 }
 
+/// Gives an order, and waits for the event that tells what came of it; gives its sentence. `outcome` says of
+/// an event whether the order was done (true) or failed (false); `None`: it is about something else.
+fn carry_through(
+    process: &Found,
+    vm: &VmName,
+    verb: &Verb,
+    outcome: impl Fn(&Happening) -> Option<bool>,
+) -> Result<String, VerbError> {
+    let mut events = order_and_follow(process, verb)?;
+    loop {
+        let Some(happening) = happening(&mut events, Instant::now() + PATIENCE)? else {
+            continue;
+        };
+        let sentence = happening.sentence().unwrap_or_default();
+        match outcome(&happening) {
+            Some(true) => return Ok(format!("{vm}: {sentence}")),
+            Some(false) => return Err(VerbError::Failed(sentence)),
+            None => {}
+        }
+    }
+}
+
 /// Waits until the process has changed to this role, at `since_ns` of CLOCK_BOOTTIME or later. `watch` is
 /// asked a few times a second whether to go on waiting; false: it does not want to.
 ///
@@ -268,21 +290,12 @@ pub fn unprotect(process: &Found, vm: &VmName) -> Result<String, VerbError> {
     {
         return Ok(format!("{vm} has no backup"));
     }
-    let mut events = order_and_follow(process, &Verb::Unprotect)?;
-    loop {
-        let Some(happening) = happening(&mut events, Instant::now() + PATIENCE)? else {
-            continue;
-        };
-        let sentence = happening.sentence().unwrap_or_default();
-        match happening {
-            // Alone: the backup was given up for another reason meanwhile.
-            Happening::Dismissed { .. } | Happening::CloneFailed { .. } | Happening::Alone { .. } => {
-                return Ok(format!("{vm}: {sentence}"));
-            }
-            Happening::NotDismissed { .. } => return Err(VerbError::Failed(sentence)),
-            _ => {}
-        }
-    }
+    carry_through(process, vm, &Verb::Unprotect, |happening| match happening {
+        // Alone: the backup was given up for another reason meanwhile.
+        Happening::Dismissed { .. } | Happening::CloneFailed { .. } | Happening::Alone { .. } => Some(true),
+        Happening::NotDismissed { .. } => Some(false),
+        _ => None,
+    })
 }
 
 /// Has the process and the VM's backup change their roles; gives a sentence of what was done.
@@ -290,21 +303,12 @@ pub fn unprotect(process: &Found, vm: &VmName) -> Result<String, VerbError> {
 /// # Errors
 /// It is refused, it does not come about, or there is no answer.
 pub fn failover(process: &Found, vm: &VmName) -> Result<String, VerbError> {
-    let mut events = order_and_follow(process, &Verb::Failover)?;
-    loop {
-        let Some(happening) = happening(&mut events, Instant::now() + PATIENCE)? else {
-            continue;
-        };
-        let sentence = happening.sentence().unwrap_or_default();
-        match happening {
-            Happening::HandedOver { .. } => return Ok(format!("{vm}: {sentence}")),
-            // The two sides could not agree, and the arbiter has decided between them.
-            Happening::NotHandedOver { .. } | Happening::Alone { .. } | Happening::Halt(_) => {
-                return Err(VerbError::Failed(sentence));
-            }
-            _ => {}
-        }
-    }
+    carry_through(process, vm, &Verb::Failover, |happening| match happening {
+        Happening::HandedOver { .. } => Some(true),
+        // The two sides could not agree, and the arbiter has decided between them.
+        Happening::NotHandedOver { .. } | Happening::Alone { .. } | Happening::Halt(_) => Some(false),
+        _ => None,
+    })
 }
 
 /// Gives the last lines of events to `each`, and with `follow` those to come, until the process ends.

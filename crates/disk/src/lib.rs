@@ -315,13 +315,12 @@ impl Disk {
             return Ok(());
         }
         let is_locked = guard(&self.lock).is_some();
-        let placed = match is_locked {
-            true => self.is_placed(),
+        let placed = if is_locked {
+            self.is_placed()
+        } else {
             // The primary's lock is where it was when this side was shown it.
-            false => {
-                let proven = guard(&self.proven).clone();
-                proven.is_some() && lock::holder(&self.path).is_ok_and(|found| found == proven)
-            }
+            let proven = guard(&self.proven).clone();
+            proven.is_some() && lock::holder(&self.path).is_ok_and(|found| found == proven)
         };
         self.backend.look_for(placed)
     }

@@ -388,7 +388,7 @@ impl<G: Guest> Node<G> {
     fn without_backup(&mut self, now: Time, primary: Primary, change: &Change) -> Role {
         if *change == Change::Won {
             self.own(self.options.epoch.next());
-        } else if primary.is_unborn() {
+        } else if primary.is_going_live() {
             self.own(self.options.epoch);
         }
         let news = if primary.drops_for_slowness() {

@@ -61,7 +61,7 @@ pub struct Primary {
     /// The dismissal of the backup that is under way; `None`: none is.
     dismissal: Option<Dismissal>,
     /// The epoch in which it goes live once it has a lease; `None`: it is live.
-    unborn: Option<Epoch>,
+    going_live: Option<Epoch>,
     /// How far it is on its way to give the VM to the backup; `None`: nobody wants that.
     giving: Option<Giving>,
 }
@@ -84,7 +84,7 @@ impl Primary {
             untold: 0,
             stands: None,
             dismissal: None,
-            unborn: None,
+            going_live: None,
             giving: None,
         };
         let settled = match options.notice {
@@ -207,8 +207,8 @@ impl Primary {
 
     /// Has it taken the VM over from its backup and no lease yet, so that it has not gone live?
     #[must_use]
-    pub fn is_unborn(&self) -> bool {
-        self.unborn.is_some()
+    pub fn is_going_live(&self) -> bool {
+        self.going_live.is_some()
     }
 
     /// The backup's process.
@@ -373,9 +373,9 @@ impl Primary {
         if let Some(Giving::Leaving(since)) = self.giving {
             return self.leave(call, since);
         }
-        if let Some(epoch) = self.unborn {
+        if let Some(epoch) = self.going_live {
             if self.has_lease(call.now) {
-                self.unborn = None;
+                self.going_live = None;
                 self.live.disks.hold_back(false);
                 call.out.push_back(Action::GoLive(epoch));
             }

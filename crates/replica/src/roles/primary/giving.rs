@@ -72,7 +72,7 @@ impl Primary {
 
     /// The operator wants the two sides to change their roles.
     pub(super) fn begin_to_hand_over(&mut self, call: &mut Call<'_>, options: &PairOptions) {
-        let why = if self.unborn.is_some() {
+        let why = if self.going_live.is_some() {
             "it has just come here"
         } else if self.live.is_off() {
             "its guest is off"

@@ -1,7 +1,7 @@
 //! How a backup goes on as the primary of the process that has handed the VM over to it (FT 3.3-c): that
 //! process is a member from the first moment (docs/protocol.md, "Handing over").
 //!
-//! Nothing leaves here before that member has answered: see [`Primary::is_unborn`].
+//! Nothing leaves here before that member has answered: see [`Primary::is_going_live`].
 
 use super::Primary;
 use crate::guest::Guest;
@@ -33,7 +33,7 @@ impl Primary {
         send(call, options.peer, Message::Taken(options.epoch));
         let mut primary = Primary::with_member(call, live, member, options);
         primary.gate.acknowledge(end);
-        primary.unborn = Some(options.epoch);
+        primary.going_live = Some(options.epoch);
         primary.live.disks.hold_back(true);
         primary.take_over(call, guest, &mut backup);
         primary
