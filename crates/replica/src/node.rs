@@ -147,7 +147,10 @@ impl<G: Guest> Node<G> {
             metrics: &mut self.metrics,
         };
         let change = match &mut self.role {
-            Role::Solo(solo) => solo.handle(&mut call, &mut self.guest, event, &self.options),
+            Role::Solo(solo) => {
+                solo.handle(&mut call, event, &self.options);
+                None
+            }
             Role::Primary(primary) => primary.handle(&mut call, event, &self.options),
             Role::Apprentice(apprentice) => apprentice.handle(&mut call, &mut self.guest, event),
             Role::Backup(backup) => backup.handle(&mut call, &self.guest, event),
@@ -284,27 +287,16 @@ impl<G: Guest> Node<G> {
                 let silence = backup.silence(now);
                 self.suspect(now, why, silence, Was::Backup(backup))
             }
-            (Role::Solo(solo), Change::Guarded) => {
-                let (live, source) = solo.into_parts();
-                let Some(source) = source else {
-                    return Role::Halted;
-                };
-                let (member, figures) = source.into_member(now);
-                self.metrics.clone = Some(figures);
-                // It has another peer now, which is trusted.
-                self.metrics.suspicion = None;
-                self.out.push_back(Action::Tell(News::Guarded(member.id)));
+            (Role::Solo(solo), Change::Guarded) => self.guarded(now, *solo),
+            (Role::Primary(mut primary), Change::WonWithHeir) => {
+                self.own(self.options.epoch.next());
                 let mut call = Call {
                     now,
                     out: &mut self.out,
                     metrics: &mut self.metrics,
                 };
-                Role::Primary(Box::new(Primary::with_member(
-                    &mut call,
-                    live,
-                    member,
-                    &self.options,
-                )))
+                primary.on_epoch_with_heirs(&mut call, &self.guest, &self.options);
+                Role::Primary(primary)
             }
             (Role::Primary(primary), change @ (Change::Alone | Change::Won)) => {
                 self.without_backup(now, *primary, &change)
@@ -320,6 +312,23 @@ impl<G: Guest> Node<G> {
         }
     }
 
+    /// What becomes of an owner that was alone, and whose apprentice is a member from here on.
+    fn guarded(&mut self, now: Time, solo: Solo) -> Role {
+        let mut call = Call {
+            now,
+            out: &mut self.out,
+            metrics: &mut self.metrics,
+        };
+        let mut live = solo.into_live();
+        let Some(member) = live.take_member(&mut call) else {
+            return Role::Halted;
+        };
+        // It has another peer now, which is trusted.
+        call.metrics.suspicion = None;
+        let primary = Primary::with_member(&mut call, live, member, &self.options);
+        Role::Primary(Box::new(primary))
+    }
+
     /// What becomes of a side that has won its claim: it goes on alone, or with an heir as its backup.
     fn go_live(&mut self, now: Time, claiming: Claiming, change: &Change) -> Role {
         let epoch = claiming.claim().epoch;
@@ -329,11 +338,10 @@ impl<G: Guest> Node<G> {
             self.have(epoch);
         } else {
             // A replica that is alone has nothing more to say to its old peer, and nothing to hear from it.
-            let peer = match &claiming.was {
-                Was::Primary(primary) => primary.peer(),
-                Was::Backup(_) => self.options.peer,
-            };
-            self.out.push_back(Action::Drop(peer));
+            match &claiming.was {
+                Was::Primary(primary) => self.out.extend(primary.peers().map(Action::Drop)),
+                Was::Backup(_) => self.out.push_back(Action::Drop(self.options.peer)),
+            }
             self.own(epoch);
         }
         self.metrics.live_at = Some(now);
@@ -426,9 +434,16 @@ impl<G: Guest> Node<G> {
         self.metrics.suspicion = Some(why);
         self.metrics.suspected_at = Some(now);
         self.metrics.detection = silence;
-        // What is queued for the peer is not sent any more, above all no acknowledgement.
-        self.out
-            .retain(|action| !matches!(action, Action::Send(..) | Action::Heartbeat(..)));
+        // What is queued for the peer is not sent any more, above all no acknowledgement. An apprentice has
+        // no part in this.
+        let apprentice = match &was {
+            Was::Primary(primary) => primary.apprentice(),
+            Was::Backup(_) => None,
+        };
+        self.out.retain(|action| match action {
+            Action::Send(peer, _) | Action::Heartbeat(peer, _) => Some(*peer) == apprentice,
+            _ => true,
+        });
         let (other, heirs) = match &was {
             Was::Primary(primary) => (primary.backup(), Vec::new()),
             // A primary that has handed the VM over is a member of the epoch in which this side is live.
@@ -437,6 +452,10 @@ impl<G: Guest> Node<G> {
             }
             Was::Backup(_) => (self.options.primary, Vec::new()),
         };
+        if let Was::Backup(backup) = &was {
+            // The log may have named a later epoch than the handshake.
+            self.options.epoch = backup.epoch();
+        }
         let claim = Claim {
             epoch: self.options.epoch.next(),
             owner: self.options.owner,

@@ -337,14 +337,17 @@ fn an_owner_that_was_superseded_halts_instead_of_taking_a_member() {
 }
 
 #[test]
-fn a_vm_without_an_epoch_and_one_with_a_backup_take_nobody() {
+fn a_vm_without_an_epoch_and_one_whose_backup_goes_take_nobody() {
     let mut world = World::pair();
     world.run_for(ms(10));
+    world.cut_from[1] = true;
+    world.deliver(A, Event::Unprotect);
+    world.run_for(DELAY);
     world.join(A);
     world.run_for(ms(10));
     assert!(matches!(
         world.process(A).news.last(),
-        Some(News::Abandoned(_, why)) if why == "it has a backup already"
+        Some(News::Abandoned(_, why)) if why == "its backup is being dismissed"
     ));
     world.deliver(A, Event::LinkLost(replica::PeerId(102)));
     world.run_for(DELAY);

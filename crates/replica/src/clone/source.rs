@@ -12,7 +12,7 @@ use crate::clone::standing::Standing;
 use crate::event::{Action, Checked, Epoch, Event, Joined, News, PeerId, Phase};
 use crate::guest::Guest;
 use crate::log::codec::Frame;
-use crate::log::entry::Mark;
+use crate::log::entry::{Mark, Seq};
 use crate::metrics::CloneFigures;
 use crate::mutation::Mutation;
 use crate::options::PairOptions;
@@ -99,6 +99,10 @@ pub struct Source {
     owes_word: Option<Time>,
     /// How many outputs of the guest's life have left; every message says so.
     released: u64,
+    /// How many outputs of the guest's life there were at the cut; 0 before it.
+    outputs_at_cut: u64,
+    /// Has the guest a backup besides? Then the figures of the log are that one's.
+    is_beside: bool,
     question: Question,
     figures: CloneFigures,
 }
@@ -129,6 +133,8 @@ impl Source {
             digests: 0,
             owes_word: None,
             released: 0,
+            outputs_at_cut: 0,
+            is_beside: false,
             question: Question::Later(call.now),
             figures: CloneFigures {
                 began: call.now,
@@ -191,6 +197,9 @@ impl Source {
             Ok(Message::Ack(ack)) => {
                 if self.follower.on_ack(call.now, &ack, step, call.metrics).is_err() {
                     return Err(abandoned("it acknowledged what was not sent"));
+                }
+                if !self.is_beside {
+                    self.follower.measure(call.metrics);
                 }
                 self.follower.send_frames(call, self.released);
                 Ok(())
@@ -315,14 +324,21 @@ impl Source {
         }
     }
 
-    /// Does the apprentice follow so closely that the next entry may make it a member? `settled`: every
-    /// output of before the cut has left.
+    /// Does the apprentice follow so closely that the next entry may make it a member? `released`: how many
+    /// outputs of the guest's life have left. All of before the cut must have: the apprentice would not show
+    /// them.
     #[must_use]
-    pub fn is_ready(&self, settled: bool) -> bool {
+    pub fn is_ready(&self, released: u64) -> bool {
         if mutation::is(Mutation::GuardAtSealed) && matches!(self.stage, Stage::Following { .. }) {
             return true;
         }
+        let settled = released >= self.outputs_at_cut || mutation::is(Mutation::GuardedWithHeldOutputs);
         self.is_close() && settled && self.question == Question::Yours
+    }
+
+    /// The owner has won another epoch: the arbiter's answer about the one before is worth nothing.
+    pub fn on_epoch(&mut self, now: Time) {
+        self.question = Question::Later(now);
     }
 
     /// Does it follow closely enough, whatever the arbiter says?
@@ -347,10 +363,10 @@ impl Source {
         }
     }
 
-    /// The member that the apprentice has become, and the figures of how.
+    /// The member that the apprentice has become by the entry `guarded`, and the figures of how.
     #[must_use]
-    pub fn into_member(mut self, now: Time) -> (Follower, CloneFigures) {
-        self.follower.become_member(now);
+    pub fn into_member(mut self, now: Time, guarded: Seq) -> (Follower, CloneFigures) {
+        self.follower.become_member(now, guarded);
         self.figures.took = now.since(self.figures.began);
         (self.follower, self.figures)
     }
@@ -377,6 +393,8 @@ pub struct Owner {
     pub disk_bytes: usize,
     /// Does the guest wait for an input or the time?
     pub waits: bool,
+    /// Has the guest a backup besides?
+    pub is_followed: bool,
 }
 
 fn abandoned(why: &str) -> End {

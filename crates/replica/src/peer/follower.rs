@@ -11,6 +11,7 @@ use machine::Step;
 use crate::event::{Action, PeerId, Suspicion};
 use crate::limits;
 use crate::log::codec::Frame;
+use crate::log::entry::Seq;
 use crate::metrics::Metrics;
 use crate::options::PairOptions;
 use crate::peer::channel::{BadAck, Sender};
@@ -29,6 +30,8 @@ pub struct Follower {
     pub id: PeerId,
     /// Its process, by which the arbiter knows it; 0 for an apprentice that has not greeted.
     pub process: u128,
+    /// The entry that made it a member; 0 for one that was a member from its pair's first moment.
+    pub guarded: Seq,
     /// The owner's end of the logging channel, with the lease.
     pub sender: Sender,
     /// Watches over its signs of life.
@@ -52,6 +55,7 @@ impl Follower {
         Follower {
             id,
             process: options.backup,
+            guarded: Seq(0),
             sender: Sender::new(now, options.timeout),
             pulse: Pulse::new(now, id, options.epoch, options.owner, detector.interval()),
             detector,
@@ -70,8 +74,15 @@ impl Follower {
         follower
     }
 
-    /// The apprentice is a member from here on.
-    pub fn become_member(&mut self, now: Time) {
+    /// Is it known to know that it is a member? Only then it would claim after this process's death.
+    #[must_use]
+    pub fn knows_membership(&self) -> bool {
+        self.sender.acknowledged() >= self.guarded
+    }
+
+    /// The apprentice is a member from the entry `guarded` on.
+    pub fn become_member(&mut self, now: Time, guarded: Seq) {
+        self.guarded = guarded;
         self.sender.set_window(limits::BUFFER_COST_MAX);
         self.pace = Pace::new(now);
     }
@@ -90,10 +101,14 @@ impl Follower {
         let queued = told.frame.map(|sent| self.queued(now.since(sent)));
         self.pace.on_executed(now, step, ack, queued, self.round_trip);
         metrics.acks += 1;
+        Ok(())
+    }
+
+    /// Notes in the figures how closely it follows.
+    pub fn measure(&self, metrics: &mut Metrics) {
         metrics.lag = self.pace.lag();
         metrics.lag_steps = self.pace.lag_steps();
         metrics.speed_permille = self.pace.permille();
-        Ok(())
     }
 
     /// Takes a datagram, which may be a heartbeat.

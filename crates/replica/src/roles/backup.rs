@@ -104,6 +104,11 @@ impl Backup {
         self.guarded
     }
 
+    /// The epoch of which this side is a member, or would be.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch.0
+    }
+
     /// Has the primary said that the guest is off?
     pub fn is_ended(&self) -> bool {
         self.ended
@@ -342,9 +347,12 @@ impl Backup {
         if *member != self.process {
             return Ok(());
         }
-        if (*epoch, *owner) != self.epoch || self.guarded {
+        // The owner may have won another epoch since, with this side for its heir or for its apprentice.
+        let is_news = *epoch > self.epoch.0 || (*epoch == self.epoch.0 && !self.guarded);
+        if *owner != self.epoch.1 || !is_news {
             return Err("its log makes this side a member of another pair".to_owned());
         }
+        self.epoch.0 = *epoch;
         self.guarded = true;
         Ok(())
     }

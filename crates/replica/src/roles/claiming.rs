@@ -15,7 +15,7 @@ use crate::limits;
 use crate::mutation;
 use crate::mutation::Mutation;
 use crate::roles::backup::Backup;
-use crate::roles::call::Call;
+use crate::roles::call::{Call, earliest};
 use crate::roles::primary::Primary;
 use crate::roles::table::Change;
 use crate::time::{Span, Time};
@@ -173,6 +173,9 @@ impl Claiming {
 
     /// Replays what is left of the log, then asks the arbiter when it is time.
     pub fn slice<G: Guest>(&mut self, call: &mut Call<'_>, cut: &dyn Cut, guest: &mut G) -> Option<Change> {
+        if let Was::Primary(primary) = &mut self.was {
+            primary.slice_while_claiming(call, guest);
+        }
         if let Was::Backup(backup) = &mut self.was
             && !self.drained
         {
@@ -230,9 +233,13 @@ impl Claiming {
         if !self.drained || self.death {
             return Some(Time(0));
         }
-        Some(match self.question {
+        let question = match self.question {
             Question::Later(time) => time,
             Question::Asked(since) => since.after(limits::CLAIM_ANSWER),
-        })
+        };
+        match &self.was {
+            Was::Primary(primary) => earliest([Some(question), primary.deadline_while_claiming()]),
+            Was::Backup(_) => Some(question),
+        }
     }
 }

@@ -1,11 +1,15 @@
 //! `Live`: a guest that runs live, with the recorder that runs it and its requests to disks. `Solo` and
 //! `Primary` each have one, and call it for every slice and every answer of a disk.
 //!
-//! It knows no output rule: what is given to `emit` leaves, so a primary gives it nothing that must wait.
+//! A process may be on its way to be the backup (`Source`), beside a backup or without one: `live/cloning`
+//! has what is done for it.
+//!
+//! `Live` knows no output rule: what is given to `emit` leaves, so a primary gives it nothing that must wait.
 
 use machine::{Cut, PowerState};
 
-use crate::event::{Action, DiskAnswer, Event, Joined, News};
+use crate::clone::source::{End, Source};
+use crate::event::{Action, DiskAnswer, Event};
 use crate::guest::Guest;
 use crate::guest::clock::GuestClock;
 use crate::guest::disks::Disks;
@@ -19,6 +23,10 @@ use crate::options::Options;
 use crate::roles::backup::Backup;
 use crate::roles::call::Call;
 
+mod cloning;
+
+pub use cloning::refuse;
+
 /// What runs a live guest: its recorder and its requests to disks.
 #[derive(Debug)]
 pub struct Live {
@@ -30,6 +38,10 @@ pub struct Live {
     pub file: bool,
     /// How many outputs of the guest's life have left.
     pub released: u64,
+    /// The process that is on its way to be the backup; `None`: there is none.
+    clone: Option<Source>,
+    /// Why the clone comes to its end in the next slice; `None`: it goes on.
+    clone_end: Option<End>,
 }
 
 impl Live {
@@ -45,6 +57,8 @@ impl Live {
             disks: Disks::default(),
             file,
             released: 0,
+            clone: None,
+            clone_end: None,
         }
     }
 
@@ -70,6 +84,8 @@ impl Live {
             disks: Disks::default(),
             file,
             released: backup.outputs(),
+            clone: None,
+            clone_end: None,
         }
     }
 
@@ -88,9 +104,10 @@ impl Live {
         self.take_refused(call);
     }
 
-    /// Takes an event that is for the guest: an input, or the answer of a disk. No other event means anything
-    /// to a live guest, whatever it means to the role.
+    /// Takes an event that is for the guest, an input or the answer of a disk, or that concerns the clone. No
+    /// other event means anything to a live guest, whatever it means to the role.
     pub fn handle(&mut self, call: &mut Call<'_>, event: Event) {
+        self.tell_clone(call, &event);
         match event {
             Event::Input(input) => self.recorder.accept(call.metrics, input),
             Event::DiskDone(answer) => self.on_disk_done(call, answer),
@@ -177,11 +194,4 @@ impl Live {
             _ => None,
         }
     }
-}
-
-/// Answers a link on which a process would become the backup, where that cannot be: says why and hangs up.
-pub fn refuse(call: &mut Call<'_>, joined: &Joined, why: &str) {
-    call.out
-        .push_back(Action::Tell(News::Abandoned(joined.peer, why.to_owned())));
-    call.out.push_back(Action::HangUp(joined.peer));
 }

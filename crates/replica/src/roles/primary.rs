@@ -4,6 +4,9 @@
 //! `peer/channel` sends the log, and the gate holds each output until the backup has the output's entry
 //! (FT 2.2-c). When it suspects the backup it becomes `Claiming`.
 //!
+//! It can have two backups for a while, the second of which is to replace the first (`primary/replacing`): all
+//! rules hold for both.
+//!
 //! An output leaves only through `Primary::release`, and only while the lease holds. Nothing that the peer
 //! sends makes a primary halt: it suspects such a peer.
 
@@ -21,13 +24,14 @@ use crate::peer::message::Message;
 use crate::roles::call::{Call, earliest, send};
 use crate::roles::dismissal::Dismissal;
 use crate::roles::gate::{Gate, Output};
-use crate::roles::live::{Live, refuse};
+use crate::roles::live::Live;
 use crate::roles::table::Change;
 use crate::time::{Span, Time};
 use crate::{limits, mutation};
 
 mod giving;
 mod judging;
+mod replacing;
 mod taking;
 
 /// How far a primary is on its way to give the VM to its backup.
@@ -58,7 +62,7 @@ pub struct Primary {
     untold: usize,
     /// Since when the guest stands because a buffer is full or the backup too far behind; `None`: it runs.
     stands: Option<Time>,
-    /// The dismissal of the backup that is under way; `None`: none is.
+    /// The dismissal of backups that is under way; `None`: none is.
     dismissal: Option<Dismissal>,
     /// The epoch in which it goes live once it has a lease; `None`: it is live.
     going_live: Option<Epoch>,
@@ -87,14 +91,8 @@ impl Primary {
             going_live: None,
             giving: None,
         };
-        let settled = match options.notice {
-            Notice::TimeoutOnly => None,
-            Notice::Settled => Some(true),
-            Notice::Unsettled => Some(false),
-        };
-        if let Some(settled) = settled {
-            let last_words = primary.members.iter().map(|member| member.last_word(settled));
-            call.out.extend(last_words);
+        for member in &primary.members {
+            leave_notice(call, member, options.notice);
         }
         // A sign of life, so that the first acknowledgement brings the first lease.
         primary.send_keepalives(call);
@@ -107,24 +105,46 @@ impl Primary {
         (self.live, self.gate)
     }
 
-    /// Queues inputs and answers while the arbiter is asked. The guest stands; the peer is not heard.
+    /// Queues inputs and answers while the arbiter is asked. The guest stands; the backup is not heard. A
+    /// clone under way goes on when the guest does.
     pub fn handle_while_claiming(&mut self, call: &mut Call<'_>, event: Event) {
-        self.live.handle(call, event);
+        match event {
+            Event::Unprotect => self.live.abandon_clone("the VM's operator wants no backup"),
+            event => self.live.handle(call, event),
+        }
+    }
+
+    /// Keeps in touch with the process that is on its way, while the arbiter is asked.
+    pub fn slice_while_claiming<G: Guest>(&mut self, call: &mut Call<'_>, guest: &mut G) {
+        self.live.end_clone(call, guest, true);
+        self.live.serve_apprentice(call);
+    }
+
+    /// When [`Primary::slice_while_claiming`] is due; `None`: no process is on its way.
+    #[must_use]
+    pub fn deadline_while_claiming(&self) -> Option<Time> {
+        self.live.clone_beat()
+    }
+
+    /// The link to the process that is on its way to be a backup; `None`: none is.
+    #[must_use]
+    pub fn apprentice(&self) -> Option<PeerId> {
+        self.live.clone_peer()
     }
 
     /// Takes an event from the world, and gives the change of role that follows from it.
     pub fn handle(&mut self, call: &mut Call<'_>, event: Event, options: &PairOptions) -> Option<Change> {
         self.look_at_members(call.now);
         match event {
-            Event::Peer(peer, bytes) => {
+            Event::Peer(peer, bytes) if self.is_member(peer) => {
                 if let Some(change) = self.on_peer(call, peer, &bytes) {
                     return Some(change);
                 }
             }
-            Event::LinkLost(peer) if self.members.iter().any(|member| member.id == peer) => {
-                return Some(Change::Suspect(Suspicion::LinkLost));
+            Event::LinkLost(peer) if self.is_member(peer) => {
+                return self.doubt(call, peer, Suspicion::LinkLost);
             }
-            Event::Heartbeat(peer, bytes) => {
+            Event::Heartbeat(peer, bytes) if self.is_member(peer) => {
                 for member in self.members.iter_mut().filter(|member| member.id == peer) {
                     member.on_heartbeat(call.now, &bytes);
                 }
@@ -132,11 +152,14 @@ impl Primary {
             Event::Input(_) | Event::DiskDone(_) => self.live.handle(call, event),
             Event::Leave => self.begin_to_leave(call),
             Event::HandOver => self.begin_to_hand_over(call, options),
-            // An answer about an earlier epoch belongs to an earlier question.
-            Event::Checked(epoch, answer) if epoch == options.epoch => {
-                if let Some(change) = self.on_checked(call, answer) {
+            Event::Checked(epoch, answer) => {
+                // An answer about an earlier epoch belongs to an earlier question.
+                if epoch == options.epoch
+                    && let Some(change) = self.on_checked(call, answer)
+                {
                     return Some(change);
                 }
+                self.live.handle(call, event);
             }
             Event::Unprotect => self.dismiss(call),
             Event::Verdict(claim, verdict) => {
@@ -146,12 +169,13 @@ impl Primary {
                     return Some(change);
                 }
             }
-            Event::Joined(joined) => refuse(call, &joined, "it has a backup already"),
-            Event::LinkLost(_)
+            Event::Joined(joined) => self.join(call, *joined, options),
+            Event::Peer(..)
+            | Event::LinkLost(_)
+            | Event::Heartbeat(..)
             | Event::Ports(_)
             | Event::Bulk(..)
-            | Event::BulkRoom { .. }
-            | Event::Checked(..) => {}
+            | Event::BulkRoom { .. } => self.live.handle(call, event),
         }
         self.judge(call)
     }
@@ -159,34 +183,34 @@ impl Primary {
     fn on_peer(&mut self, call: &mut Call<'_>, peer: PeerId, bytes: &[u8]) -> Option<Change> {
         let step = self.live.recorder.log.step();
         let member = self.members.iter_mut().find(|member| member.id == peer)?;
-        let garbage = Some(Change::Suspect(Suspicion::Garbage));
         match Message::decode(bytes) {
             Ok(Message::Ack(ack)) => {
                 if member.on_ack(call.now, &ack, step, call.metrics).is_err() {
-                    return garbage;
+                    return self.doubt(call, peer, Suspicion::Garbage);
                 }
-                if let Some(received) = self
-                    .members
-                    .iter()
-                    .map(|member| member.sender.acknowledged())
-                    .min()
-                {
-                    self.gate.acknowledge(received);
-                }
+                member.measure(call.metrics);
+                self.note_received();
                 // The acknowledgement may have made room for frames that wait.
                 self.send_frames(call);
                 None
             }
-            // It has promised never to claim.
-            Ok(Message::Dismissed) => match &self.dismissal {
-                Some(dismissal) => dismissal.takes_promise().then_some(Change::Alone),
-                None => garbage,
-            },
+            Ok(Message::Dismissed) => self.on_promise(call, peer),
             // It was sent before the entry came that made this backup a member.
             Ok(Message::Following { .. }) => None,
-            Ok(Message::Diverged { .. }) => Some(Change::Suspect(Suspicion::Diverged)),
-            _ => garbage,
+            Ok(Message::Diverged { .. }) => self.doubt(call, peer, Suspicion::Diverged),
+            _ => self.doubt(call, peer, Suspicion::Garbage),
         }
+    }
+
+    /// Tells the gate up to which entry all backups have the log.
+    fn note_received(&mut self) {
+        let received = self.members.iter().map(|member| member.sender.acknowledged());
+        let received = if mutation::is(Mutation::GateOfOne) {
+            received.max()
+        } else {
+            received.min()
+        };
+        self.gate.acknowledge(received.unwrap_or_default());
     }
 
     /// See [`crate::Node::console_room`]. A primary that gives the VM away takes nothing that it would not
@@ -199,10 +223,20 @@ impl Primary {
         }
     }
 
-    /// The link to the backup.
+    /// The link to the backup; of two, to the one that was there first.
     #[must_use]
     pub fn peer(&self) -> PeerId {
         self.members.first().map(|member| member.id).unwrap_or_default()
+    }
+
+    /// The links to all backups.
+    pub fn peers(&self) -> impl Iterator<Item = PeerId> {
+        self.members.iter().map(|member| member.id)
+    }
+
+    /// Is there a backup at the other end of this link?
+    fn is_member(&self, peer: PeerId) -> bool {
+        self.peers().any(|member| member == peer)
     }
 
     /// Has it taken the VM over from its backup and no lease yet, so that it has not gone live?
@@ -229,19 +263,26 @@ impl Primary {
         options: &PairOptions,
     ) -> Option<Change> {
         self.look_at_members(call.now);
-        let backup = self.peer();
-        if let Some(dismissal) = &mut self.dismissal {
-            dismissal.look(call, options, backup);
-        }
+        self.look_at_dismissal(call, options);
         if let Some(change) = self.judge(call) {
             return Some(change);
         }
         self.live.recorder.look(call.now, call.metrics);
+        if self.live.is_log_due_for_cut() {
+            // The log is covered up to the cut, so that the apprentice's can go on behind it.
+            self.hand_out(call, guest);
+        }
+        let held = self.gate.outputs();
+        if let Some(change) = self.live.serve_clone(call, guest, options, held, true) {
+            return Some(change);
+        }
         for member in &mut self.members {
             member.pace.look(call.now);
         }
         self.notice_standing(call);
-        if !self.has_stopped() && self.stands.is_none() && self.rest().is_none() {
+        let stands = self.has_stopped() || self.stands.is_some() || self.live.stands_for_clone(guest);
+        if !stands && self.rest().is_none() {
+            self.live.begin_slice(call.now);
             for member in &mut self.members {
                 member.pace.on_slice(call.now);
             }
@@ -255,6 +296,9 @@ impl Primary {
         }
         self.flush(call, guest);
         self.beat(call);
+        self.live.after_slice(call, guest, true);
+        self.guard(call, guest, options);
+        self.go_on_replacing(call);
         None
     }
 
@@ -315,20 +359,25 @@ impl Primary {
     fn flush<G: Guest>(&mut self, call: &mut Call<'_>, guest: &G) {
         let stopped = self.has_stopped();
         if self.flush_due().is_some_and(|due| stopped || due <= call.now) {
-            let frames = self.live.recorder.flush(call.now, guest, call.metrics);
-            for frame in frames {
-                if self.live.file {
-                    call.out.push_back(Action::Append(frame.bytes.clone()));
-                }
-                for member in &mut self.members {
-                    member.push(frame.clone());
-                }
-            }
+            self.hand_out(call, guest);
         }
         self.send_frames(call);
         let due = self.members.iter().any(|member| member.wants_keepalive(call.now));
         if due || self.untold >= limits::RELEASED_BYTES_TELL {
             self.send_keepalives(call);
+        }
+    }
+
+    /// Queues the log for its file, for the backups, and for the process that is on its way to be one.
+    fn hand_out<G: Guest>(&mut self, call: &mut Call<'_>, guest: &G) {
+        for frame in self.live.recorder.flush(call.now, guest, call.metrics) {
+            self.live.share(&frame);
+            if self.live.file {
+                call.out.push_back(Action::Append(frame.bytes.clone()));
+            }
+            for member in &mut self.members {
+                member.push(frame.clone());
+            }
         }
     }
 
@@ -358,7 +407,12 @@ impl Primary {
 
     /// May this replica release outputs now? Only while no backup can be live.
     fn has_lease(&self, now: Time) -> bool {
-        self.members.iter().all(|member| member.sender.has_lease(now))
+        let mut leases = self.members.iter().map(|member| member.sender.has_lease(now));
+        if mutation::is(Mutation::LeaseOfOne) {
+            leases.any(|has| has)
+        } else {
+            leases.all(|has| has)
+        }
     }
 
     /// Tells the gate the time, so that it knows since when new outputs are held. Call at every poll.
@@ -426,7 +480,7 @@ impl Primary {
         let wake = if self.stands.is_some() || self.has_stopped() {
             None
         } else {
-            self.live.recorder.wake()
+            self.live.wake()
         };
         let wake = match self.rest() {
             Some(rest) => wake.map(|wake| wake.max(rest)),
@@ -435,11 +489,20 @@ impl Primary {
         earliest([
             wake,
             self.flush_due(),
-            self.dismissal
-                .as_ref()
-                .and_then(|dismissal| dismissal.deadline(timeout)),
+            self.dismissal_deadline(timeout),
             self.giving_deadline(),
             self.members.iter().map(Follower::deadline).min(),
+            self.live.clone_deadline(),
         ])
     }
+}
+
+/// Leaves a death notice for a backup with whoever watches this process, if anybody does.
+fn leave_notice(call: &mut Call<'_>, member: &Follower, notice: Notice) {
+    let settled = match notice {
+        Notice::TimeoutOnly => return,
+        Notice::Settled => true,
+        Notice::Unsettled => false,
+    };
+    call.out.push_back(member.last_word(settled));
 }

@@ -20,7 +20,8 @@ pub enum Change {
     Suspect(Suspicion),
     /// The arbiter gave the epoch to this replica, which has replayed all that it received.
     Won,
-    /// The same, and the process that has handed the VM over is a member of the epoch from the start.
+    /// The same, and the process that has handed the VM over, or the backup that is left, is a member of the
+    /// epoch from the start.
     WonWithHeir,
     /// The arbiter gave the epoch to the other side.
     Lost,
@@ -140,6 +141,8 @@ pub fn next(from: RoleName, cause: Cause) -> Option<RoleName> {
         // Nobody else may claim: the backup has promised so, or the arbiter has given the primary the epoch
         // after the pair's while the guest ran.
         (RoleName::Primary, Cause::Alone | Cause::Won) => Some(RoleName::Solo),
+        // A primary has another backup besides the one that it has excluded.
+        (RoleName::Primary, Cause::WonWithHeir) => Some(RoleName::Primary),
         (RoleName::Primary, Cause::Lost) => Some(RoleName::Halted),
         (RoleName::Backup, Cause::Dismissed) => Some(RoleName::Halted),
         // An owner that was alone learns that it has been superseded before it takes a member.
@@ -215,7 +218,8 @@ mod tests {
                 // An owner is live already. It stays so when nobody else can be, or when it gets a member.
                 let is_live = matches!(
                     (from, cause),
-                    (RoleName::Primary, Cause::Won | Cause::Alone) | (RoleName::Solo, Cause::Guarded)
+                    (RoleName::Primary, Cause::Won | Cause::WonWithHeir | Cause::Alone)
+                        | (RoleName::Solo, Cause::Guarded)
                 );
                 let has_won = from == RoleName::Claiming && matches!(cause, Cause::Won | Cause::WonWithHeir);
                 assert!(is_live || has_won, "{from:?} {cause:?}");

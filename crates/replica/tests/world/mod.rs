@@ -287,7 +287,10 @@ impl World {
                     self.processes.push(node);
                     return;
                 }
-                HandshakeAction::Failed(failure) => panic!("{failure}"),
+                HandshakeAction::Failed(failure) => {
+                    println!("process {newcomer} does not join: {failure}");
+                    return;
+                }
                 other => panic!("{other:?}"),
             }
         }

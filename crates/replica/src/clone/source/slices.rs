@@ -40,6 +40,7 @@ impl Source {
             self.figures.stood.0 += now.since(since).0;
         }
         self.released = owner.released;
+        self.is_beside = owner.is_followed;
         self.check_patience(now)?;
         let holds = self.holds(guest);
         let budget = if owner.waits || holds {
@@ -202,6 +203,7 @@ impl Source {
             released: owner.released,
             entropy: guest.pending_entropy(),
         };
+        self.outputs_at_cut = cut.outputs;
         // What the channel says of entries counts from here.
         self.follower.sender.begin(cut.base.seq);
         send(call, self.peer(), Message::Cut(cut));
@@ -271,6 +273,12 @@ impl Source {
             self.follower.send_keepalive(call, released);
         }
         self.follower.beat(call);
+    }
+
+    /// When the next sign of life is due.
+    #[must_use]
+    pub fn beat_due(&self) -> Time {
+        self.follower.deadline()
     }
 
     /// When there is something to do for the clone, whatever the guest does; `None`: when an event comes.

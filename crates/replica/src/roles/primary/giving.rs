@@ -76,6 +76,8 @@ impl Primary {
             "it has just come here"
         } else if self.live.is_off() {
             "its guest is off"
+        } else if self.is_replacing() {
+            "its backup is being replaced"
         } else if self.dismissal.is_some() {
             "its backup is being dismissed"
         } else if self.giving.is_some() {

@@ -5,11 +5,12 @@
 //! unwanted is dismissed while the guest runs.
 
 use super::Primary;
-use crate::event::Suspicion;
+use crate::event::{PeerId, Suspicion};
 use crate::limits;
+use crate::peer::follower::Follower;
 use crate::peer::message::Message;
 use crate::roles::call::{Call, send};
-use crate::roles::dismissal::Dismissal;
+use crate::roles::dismissal::{Dismissal, Reason};
 use crate::roles::table::Change;
 use crate::time::{Span, Time};
 
@@ -21,15 +22,21 @@ impl Primary {
         }
     }
 
-    /// Asks the backup to promise that it never claims, unless it has just been asked.
+    /// The operator wants no backup: the backups are asked to promise that they never claim, unless they have
+    /// just been asked, and a clone under way ends.
     pub(super) fn dismiss(&mut self, call: &mut Call<'_>) {
-        if self.dismissal.as_ref().is_some_and(Dismissal::is_fresh) || self.has_stopped() {
+        self.live.abandon_clone("the VM's operator wants no backup");
+        let is_asked = self.dismissal.as_ref().is_some_and(|dismissal| {
+            dismissal.is_fresh() && self.peers().all(|member| dismissal.concerns(member))
+        });
+        if is_asked || self.has_stopped() {
             return;
         }
         if self.giving.is_some() {
             self.stay(call, "its backup is dismissed");
         }
-        self.dismissal = Some(Dismissal::new(call.now, self.dismissal.take()));
+        let (all, before) = (self.peers().collect(), self.dismissal.take());
+        self.dismissal = Some(Dismissal::new(call.now, all, Reason::Unwanted, before));
         for member in &self.members {
             send(call, member.id, Message::Dismiss);
         }
@@ -42,45 +49,88 @@ impl Primary {
         deadlines.min().unwrap_or_default()
     }
 
-    /// What follows from a suspicion. A backup that cannot follow is excluded at the arbiter while the guest
-    /// runs on (FT 3.2-e): its primary is well, and need not stand until the arbiter has answered.
+    /// Looks whether a backup is to be suspected, and gives the change of role that follows from it.
     pub(super) fn judge(&mut self, call: &mut Call<'_>) -> Option<Change> {
-        match self.suspect(call.now) {
-            Some(Change::Suspect(Suspicion::Slow)) if !self.has_stopped() => {
-                if self.dismissal.is_none() {
-                    call.metrics.suspicion = Some(Suspicion::Slow);
-                    self.dismissal = Some(Dismissal::for_slowness(call.now));
-                    if self.giving.is_some() {
-                        self.stay(call, "the backup is too slow, and dropped");
-                    }
-                }
-                None
-            }
-            change => change,
+        if let Some(dismissal) = &self.dismissal
+            && let Reason::Suspected(why) = dismissal.reason()
+            && why != Suspicion::Slow
+            && self.members.len() == 1
+            && dismissal.takes_promise()
+        {
+            // It was suspected besides another one, which is gone.
+            return Some(Change::Suspect(why));
         }
+        let (peer, why) = self.suspected(call.now)?;
+        self.doubt(call, peer, why)
+    }
+
+    /// What follows from the suspicion of a backup: the arbiter decides. Meanwhile the guest stands, but for
+    /// a backup that cannot follow (FT 3.2-e), or while there is another one: then this primary is well, and
+    /// has it excluded while the guest runs.
+    pub(super) fn doubt(&mut self, call: &mut Call<'_>, peer: PeerId, why: Suspicion) -> Option<Change> {
+        let open = self.dismissal.as_mut().filter(|dismissal| !dismissal.heirs().is_empty());
+        if let Some(dismissal) = open {
+            dismissal.suspect(peer, why);
+            return None;
+        }
+        if self.has_stopped() {
+            return Some(Change::Suspect(why));
+        }
+        let is_slow = why == Suspicion::Slow;
+        if self.members.len() == 1 && !is_slow {
+            return Some(Change::Suspect(why));
+        }
+        match &mut self.dismissal {
+            // The arbiter was asked, or one that is slow is about to go for another reason.
+            Some(dismissal) if is_slow && dismissal.concerns(peer) => {}
+            Some(dismissal) => dismissal.suspect(peer, why),
+            None => {
+                if is_slow {
+                    call.metrics.suspicion = Some(why);
+                }
+                let reason = Reason::Suspected(why);
+                self.dismissal = Some(Dismissal::new(call.now, vec![peer], reason, None));
+                if self.giving.is_some() {
+                    self.stay(call, "the backup is too slow, and dropped");
+                }
+            }
+        }
+        let dismissal = self.dismissal.as_ref()?;
+        let all = self.peers().all(|member| dismissal.concerns(member));
+        // Nobody is left for whose sake the guest could run on.
+        (all && !is_slow && dismissal.takes_promise()).then_some(Change::Suspect(why))
     }
 
     /// Is its backup dropped because that is too slow?
     #[must_use]
     pub fn drops_for_slowness(&self) -> bool {
-        self.dismissal.as_ref().is_some_and(Dismissal::is_for_slowness)
+        let reason = self.dismissal.as_ref().map(Dismissal::reason);
+        reason == Some(Reason::Suspected(Suspicion::Slow))
     }
 
-    /// The suspicion, if a backup has been silent or slow for too long.
+    /// The suspicion, if the backup has been silent or slow for too long.
     pub fn suspect(&self, now: Time) -> Option<Change> {
+        self.suspected(now).map(|(_, why)| Change::Suspect(why))
+    }
+
+    /// The backup that has been silent or slow for too long, if one has.
+    fn suspected(&self, now: Time) -> Option<(PeerId, Suspicion)> {
         let stands = self
             .stands
             .is_some_and(|since| now.since(since) >= limits::SLOW_DROP);
-        if self.dismissal.as_ref().is_some_and(Dismissal::is_fresh) {
-            // The arbiter is about to exclude it, and the guest need not stand for that.
-            return None;
-        }
-        self.members
-            .iter()
-            .find_map(|member| member.suspects(now))
-            // A backup that cannot follow protects nothing and holds the guest up, so the primary drops it.
-            .or_else(|| stands.then_some(Suspicion::Slow))
-            .map(Change::Suspect)
+        // The arbiter is about to exclude such a backup, and the guest need not stand for that.
+        let is_going = |member: &&Follower| {
+            let dismissal = self.dismissal.as_ref();
+            dismissal.is_some_and(|dismissal| dismissal.is_fresh() && dismissal.concerns(member.id))
+        };
+        let mut members = self.members.iter().filter(|member| !is_going(member));
+        // A backup that cannot follow protects nothing and holds the guest up, so the primary drops it.
+        let hinders = |member: &Follower| stands && (member.is_full() || self.gate.is_full());
+        members.find_map(|member| {
+            let why = member.suspects(now);
+            let why = why.or_else(|| hinders(member).then_some(Suspicion::Slow));
+            Some((member.id, why?))
+        })
     }
 
     /// The longest time since a backup's last sign of life.
