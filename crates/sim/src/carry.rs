@@ -95,9 +95,9 @@ impl<G: Subject> World<G> {
                     self.take_over_from_heir(who, epoch);
                 }
                 self.tell_guard(who, *peer, bytes);
-                self.judge_word(who, action)
+                self.judge_word(who, *peer, action)
             }
-            Action::Heartbeat(..) => self.judge_word(who, action),
+            Action::Heartbeat(peer, _) => self.judge_word(who, *peer, action),
             Action::Bulk(peer, bulk) => self.judge_bulk(who, *peer, bulk),
             Action::Append(_)
             | Action::Notice(..)
@@ -134,9 +134,10 @@ impl<G: Subject> World<G> {
             Action::GoLive(epoch) => {
                 let owned = self.arbiter.owner(who, *epoch) == Some(self.processes[who].owner);
                 let checks = &mut self.checks;
-                if self.arbiter.heirs(who, *epoch).is_empty() {
-                    checks.guard.on_go_live(who);
-                }
+                let heirs = self.arbiter.heirs(who, *epoch);
+                let is_heir = |name: &ProcessId| heirs.contains(&self.processes[*name].owner);
+                let heirs: Vec<ProcessId> = self.processes.names().filter(is_heir).collect();
+                checks.guard.on_go_live(who, &heirs);
                 checks.single.on_go_live(who, *epoch, owned)
             }
             Action::Halt(halt) => self.judge_halt(who, halt),
@@ -176,13 +177,29 @@ impl<G: Subject> World<G> {
     fn tell_guard(&mut self, who: ProcessId, peer: PeerId, bytes: &[u8]) {
         if let Some((_, to)) = self.peer(who, peer) {
             let tape = self.processes[who].tape.borrow();
-            self.checks.guard.on_send(who, to, bytes, &tape);
+            let number = self.processes[to].owner;
+            let guards = self.checks.guard.on_send(who, (to, number), bytes, &tape);
+            if let Some(epoch) = guards {
+                self.checks.single.on_member(who, epoch);
+            }
+        }
+    }
+
+    /// A process looks at a message of the process that it follows, which may make it a member of an epoch.
+    pub(crate) fn read_for_guard(&mut self, who: ProcessId, bytes: &[u8]) {
+        if let Some(epoch) = self.checks.guard.on_receive(who, bytes) {
+            self.processes[who].epoch = epoch;
+            self.checks.single.on_heir(who, epoch);
         }
     }
 
     /// May a process say this to a peer?
-    fn judge_word(&mut self, who: ProcessId, action: &Action) -> Result<(), Violation> {
-        if self.options.deaf {
+    fn judge_word(&mut self, who: ProcessId, peer: PeerId, action: &Action) -> Result<(), Violation> {
+        // Whatever an owner says to a process that is no member yet is no part of the pair's talk.
+        let is_apprentice = self.peer(who, peer).is_some_and(|(_, to)| {
+            self.process(to).follows == Some(who) && !self.checks.guard.counts_on(who, to)
+        });
+        if self.options.deaf || is_apprentice {
             return Ok(());
         }
         self.checks.single.on_say(who, action);
@@ -323,7 +340,7 @@ impl<G: Subject> World<G> {
         let wishes = process.node.as_ref().map(|node| node.guest().pending_entropy());
         process.wishes = wishes.unwrap_or_default().len();
         self.checks.single.on_join(who, epoch);
-        self.checks.guard.on_go_live(who);
+        self.checks.guard.on_go_live(who, &[]);
         // A process that stood still while the heir went on in a later epoch has no member in it.
         if self.processes[heir].epoch < epoch {
             let tape = self.processes[who].tape.borrow();

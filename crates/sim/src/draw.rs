@@ -148,6 +148,7 @@ impl Options {
         }
         self.draw_dismissals(ProcessId::A, end);
         self.draw_hand_overs(ProcessId::A, end);
+        self.draw_replacements(ProcessId::A, end);
         self.timed.sort_by_key(|(at, _)| *at);
     }
 
@@ -181,6 +182,36 @@ impl Options {
                     _ => part.gets(Fault::Unprotect(anyone)),
                 };
                 self.timed.push((soon, fault));
+            }
+        }
+    }
+
+    /// Draws when the operator has the guest's backup replaced, and what goes wrong just then.
+    fn draw_replacements(&mut self, anyone: ProcessId, end: u64) {
+        let mut random = Random::new(mix(self.seed, 0x5e91_ace5));
+        let long = Span(2 * self.timeout.0);
+        for _ in 0..random.below(8) {
+            let at = Time(random.below(end));
+            self.timed.push((at, Part::Owner.gets(Fault::Replace(anyone))));
+            if random.permille(500) {
+                let within = random.pick(&[ms(3), ms(30), ms(300)]);
+                let soon = at.after(random.span(Span(1), within));
+                let part = random.pick(&[Part::Owner, Part::Newest, Part::Backup, Part::Backup]);
+                let fault = match random.below(9) {
+                    0 | 1 => part.gets(Fault::Crash(anyone, random.pick(&[Death::Process, Death::Host]))),
+                    2 | 3 => part.gets(Fault::Stall(anyone, long)),
+                    4 => part.gets(Fault::Cut(anyone, long)),
+                    5 => Fault::Reset,
+                    6 => Fault::ArbiterAway(long),
+                    7 => part.gets(Fault::Slow(anyone, random.between(20, 900))),
+                    _ => Part::Owner.gets(Fault::Unprotect(anyone)),
+                };
+                self.timed.push((soon, fault));
+                if random.permille(300) {
+                    let crash = Fault::Crash(anyone, Death::Process);
+                    self.timed
+                        .push((soon.after(random.span(Span(1), long)), Part::Owner.gets(crash)));
+                }
             }
         }
     }

@@ -26,6 +26,8 @@ pub enum Part {
     Owner,
     /// The process that was started last: the backup, or what is on its way to be one.
     Newest,
+    /// The oldest backup of the guest's owner; if that has none, as `Newest`.
+    Backup,
 }
 
 /// A fault that strikes in a clone.
@@ -66,6 +68,8 @@ pub enum Fault {
     Unprotect(ProcessId),
     /// The operator wants this process and its backup to change their roles.
     HandOver(ProcessId),
+    /// The operator wants the backup of the guest that runs in this process replaced by one on another host.
+    Replace(ProcessId),
     /// Nobody reaches the arbiter for a while.
     ArbiterAway(Span),
     /// Nobody reaches the disk for a while.
@@ -101,6 +105,7 @@ impl Fault {
             | Fault::Leave(who)
             | Fault::Unprotect(who)
             | Fault::HandOver(who)
+            | Fault::Replace(who)
             | Fault::Slow(who, _)
             | Fault::FlushFails(who) => Some(who),
             Fault::CutAll(_)
@@ -129,6 +134,7 @@ impl Fault {
             Fault::Leave(_) => Fault::Leave(who),
             Fault::Unprotect(_) => Fault::Unprotect(who),
             Fault::HandOver(_) => Fault::HandOver(who),
+            Fault::Replace(_) => Fault::Replace(who),
             Fault::Slow(_, permille) => Fault::Slow(who, permille),
             Fault::FlushFails(_) => Fault::FlushFails(who),
             ref other => other.clone(),
@@ -181,6 +187,7 @@ impl fmt::Display for Fault {
             Fault::Leave(who) => write!(f, "operator: {who} shall leave"),
             Fault::Unprotect(who) => write!(f, "operator: {who} shall dismiss its backup"),
             Fault::HandOver(who) => write!(f, "operator: {who} shall change roles with its backup"),
+            Fault::Replace(who) => write!(f, "operator: {who} shall get another backup in place of its own"),
             Fault::Reset => write!(f, "link reset"),
             Fault::HeartbeatsLost(span) => write!(f, "heartbeats lost for {}", show(*span)),
             Fault::ArbiterAway(span) => write!(f, "arbiter away for {}", show(*span)),

@@ -58,7 +58,7 @@ impl<G: Subject> World<G> {
             self.trace(Some(who), || trace::event(&event));
             match event {
                 Event::Peer(_, bytes) => {
-                    self.checks.guard.on_receive(who, &bytes);
+                    self.read_for_guard(who, &bytes);
                     self.greet(who, HandshakeEvent::Peer(bytes));
                 }
                 Event::LinkLost(_) => self.greet(who, HandshakeEvent::LinkLost),

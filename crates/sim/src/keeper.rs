@@ -76,6 +76,8 @@ pub struct Keeper {
     pub(crate) attempt: Option<Attempt>,
     /// How many clones were begun.
     pub(crate) clones: u64,
+    /// How often a backup was replaced by another one.
+    pub(crate) replacements: u64,
     /// How often two processes changed their roles.
     pub(crate) hand_overs: u64,
     /// The keeper begins no clone before this time.

@@ -109,6 +109,7 @@ struct Totals {
     clones: u64,
     guarded: u64,
     hand_overs: u64,
+    replacements: u64,
     doomed: u64,
 }
 
@@ -122,6 +123,7 @@ impl Totals {
         self.clones += outcome.clones;
         self.guarded += outcome.guarded;
         self.hand_overs += outcome.hand_overs;
+        self.replacements += outcome.replacements;
         self.doomed += u64::from(!outcome.survived && outcome.violation.is_none());
     }
 }
@@ -158,10 +160,12 @@ fn seeds<G: Subject<Config = u64>>(kind: &Kind, guest: &str, range: Range<u64>) 
         clones,
         guarded,
         hand_overs,
+        replacements,
         doomed,
     } = totals;
     println!(
         "{failovers} failovers, {clones} clones ({guarded} became members), {hand_overs} hand-overs, \
+         {replacements} backups replaced, \
          {doomed} lost the guest, {replies} replies, \
          {outputs} outputs ({repeated} repeated), \
          {} virtual seconds in {seconds:.1} s, {:.0} seeds/s",

@@ -157,6 +157,7 @@ impl<G: Subject> World<G> {
                 self.deliver(who, Event::Unprotect);
             }
             Fault::HandOver(who) => self.deliver(who, Event::HandOver),
+            Fault::Replace(who) => self.replace_backup(who),
             Fault::ArbiterAway(span) => self.arbiter.leave(self.now.after(span)),
             Fault::DiskAway(span) => self.storage.leave(self.now.after(span)),
             Fault::Slow(who, permille) => {
@@ -197,6 +198,14 @@ impl<G: Subject> World<G> {
         match part {
             Part::Owner => self.checks.single.owner(),
             Part::Newest => self.processes.last(),
+            Part::Backup => {
+                let owner = self.checks.single.owner();
+                let follows = |who: &ProcessId| {
+                    self.process(*who).is_alive() && self.checks.guard.counts_on(owner, *who)
+                };
+                let mut followers = self.processes.names().filter(follows);
+                followers.next().unwrap_or(self.processes.last())
+            }
         }
     }
 

@@ -99,7 +99,8 @@ impl<G: Subject> World<G> {
                 settled: self.omens.permille(500),
             },
         };
-        if (notice.epoch, notice.owner) == (epoch, primary) {
+        // A link's notices name the epoch in which the link's pair was formed.
+        if (notice.epoch, notice.owner) == (self.checks.single.paired(to), primary) {
             return;
         }
         self.trace(Some(to), || {

@@ -34,14 +34,43 @@ impl<G: Subject> World<G> {
             && self.is_alone()
             && let Some(host) = choose(&self.hosts, self.process(owner).host)
         {
-            let newcomer = self.join(host, owner);
-            self.keeper.clones += 1;
-            self.keeper.attempt = Some(Attempt {
-                owner,
-                newcomer,
-                began: self.now,
-            });
+            self.begin_clone(host, owner);
         }
+    }
+
+    /// The operator has the backup of the guest that lives in this process replaced, if it has one and none
+    /// is on its way.
+    pub(crate) fn replace_backup(&mut self, owner: ProcessId) {
+        if self.options.keeper.is_none() || self.keeper.attempt.is_some() || owner != self.owner() {
+            return;
+        }
+        let process = self.process(owner);
+        let is_well = process.is_running() && self.role(owner) == Some(RoleName::Primary);
+        let is_there = |who: &ProcessId| self.process(*who).is_alive();
+        let backups: Vec<HostId> = self
+            .processes
+            .names()
+            .filter(|who| is_there(who) && self.process(*who).follows == Some(owner))
+            .map(|who| self.process(who).host)
+            .collect();
+        let host = process.host;
+        let others = (0..self.hosts.len()).map(HostId);
+        let mut free = others.filter(|other| *other != host && !backups.contains(other));
+        if let Some(host) = free.find(|other| self.hosts[other.0].is_up).filter(|_| is_well) {
+            self.processes[owner].told_to_dismiss = true;
+            self.begin_clone(host, owner);
+        }
+    }
+
+    /// A process is started on this host, which is to be the backup of the guest in `owner`.
+    fn begin_clone(&mut self, host: HostId, owner: ProcessId) {
+        let newcomer = self.join(host, owner);
+        self.keeper.clones += 1;
+        self.keeper.attempt = Some(Attempt {
+            owner,
+            newcomer,
+            began: self.now,
+        });
     }
 
     /// The process where the guest lives.
@@ -106,6 +135,9 @@ impl<G: Subject> World<G> {
             }
             News::Guarded(peer) => self.end_attempt(who, *peer),
             News::HandedOver(_) => self.keeper.hand_overs += 1,
+            News::Dismissed(_) if self.role(who) == Some(RoleName::Primary) => {
+                self.keeper.replacements += 1;
+            }
             News::Dismissed(_) | News::TooSlow(_) | News::NotDismissed(_) | News::NotHandedOver(..) => {}
             News::Abandoned(peer, _) => {
                 if let Some(newcomer) = self.at_end(who, *peer) {

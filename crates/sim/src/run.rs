@@ -53,6 +53,8 @@ pub struct Outcome {
     pub guarded: u64,
     /// How often two processes changed their roles.
     pub hand_overs: u64,
+    /// How often a backup was replaced by another one while the guest ran.
+    pub replacements: u64,
     /// Did the guest survive, or end by its own will?
     pub survived: bool,
     /// By process: how many actions its node handed out.
@@ -103,6 +105,7 @@ impl<G: Subject> World<G> {
             clones: self.keeper.clones,
             guarded: self.checks.guard.guarded(),
             hand_overs: self.keeper.hand_overs,
+            replacements: self.keeper.replacements,
             survived,
             actions: processes().map(|process| process.actions).collect(),
             entries: processes()

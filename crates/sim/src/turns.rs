@@ -53,7 +53,7 @@ impl<G: Subject> World<G> {
         while look && let Some(event) = self.processes[who].inbox.pop_front() {
             self.trace(Some(who), || trace::event(&event));
             if let Event::Peer(_, bytes) = &event {
-                self.checks.guard.on_receive(who, bytes);
+                self.read_for_guard(who, bytes);
             }
             if matches!(event, Event::Input(Input::NetFrame { .. }) | Event::DiskDone(_)) {
                 let tape = self.processes[who].tape.borrow();

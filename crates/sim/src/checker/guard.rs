@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use machine::{Effect, Step};
 use replica::{
-    EntryKind, Mark,
+    EntryKind, Epoch, Mark,
     log::{codec::Decoder, entry::check},
     peer::message::Message,
 };
@@ -24,8 +24,8 @@ use crate::{
 /// What a message of an owner tells its reader.
 #[derive(Debug, Default)]
 struct Told {
-    /// Does it say that the reader is a member?
-    guards: bool,
+    /// The epoch of which it says that the reader is a member, if it does.
+    guards: Option<Epoch>,
     /// The checks of the outputs whose entries are in it.
     outputs: Vec<u32>,
 }
@@ -95,11 +95,18 @@ impl Guard {
         self.guarded
     }
 
-    /// `owner`, with this tape, sends a message to `who`.
-    pub fn on_send(&mut self, owner: ProcessId, who: ProcessId, bytes: &[u8], tape: &Tape) {
+    /// `owner`, with this tape, sends a message to `who`, whose random number is `number`. Gives the
+    /// epoch of which the message says that `who` is a member.
+    pub fn on_send(
+        &mut self,
+        owner: ProcessId,
+        (who, number): (ProcessId, u128),
+        bytes: &[u8],
+        tape: &Tape,
+    ) -> Option<Epoch> {
         let of_owner = |follower: &&mut Follower| follower.owner == owner;
         let Some(clone) = self.followers.get_mut(&who).filter(of_owner) else {
-            return;
+            return None;
         };
         let mut told = Told::default();
         match Message::decode(bytes) {
@@ -109,37 +116,52 @@ impl Guard {
                 for entry in entries.and_then(Result::ok).unwrap_or_default() {
                     match entry.kind {
                         EntryKind::Output { check } => told.outputs.push(check),
-                        EntryKind::Mark(Mark::Guarded { .. }) => told.guards = true,
+                        EntryKind::Mark(Mark::Guarded { epoch, member, .. }) if member == number => {
+                            told.guards = Some(epoch);
+                        }
                         _ => {}
                     }
                 }
             }
-            Ok(message) if is_of_follower(&message) => return,
+            Ok(message) if is_of_follower(&message) => return None,
             _ => {}
         }
-        if told.guards && clone.guarded.is_none() {
+        let guards = told.guards;
+        if guards.is_some() && clone.guarded.is_none() {
             self.guarded += 1;
             clone.guarded = Some(Moment::of(tape));
         }
         clone.under_way.push_back(told);
+        guards
     }
 
-    /// `who` looks at the next message that has come for it.
-    pub fn on_receive(&mut self, who: ProcessId, bytes: &[u8]) {
-        if let Some(clone) = self.followers.get_mut(&who)
-            && !Message::decode(bytes).is_ok_and(|message| is_of_follower(&message))
-            && let Some(told) = clone.under_way.pop_front()
-        {
-            clone.is_member |= told.guards;
-            clone.has.extend(told.outputs);
+    /// `who` looks at the next message that has come for it. Gives the epoch of which the message says that
+    /// it is a member.
+    pub fn on_receive(&mut self, who: ProcessId, bytes: &[u8]) -> Option<Epoch> {
+        let clone = self.followers.get_mut(&who)?;
+        if Message::decode(bytes).is_ok_and(|message| is_of_follower(&message)) {
+            return None;
+        }
+        let told = clone.under_way.pop_front()?;
+        clone.is_member |= told.guards.is_some();
+        clone.has.extend(told.outputs);
+        told.guards
+    }
+
+    /// `who` goes live in an epoch of its own, whose members are `heirs`. A process that is on its way to be
+    /// a member is still.
+    pub fn on_go_live(&mut self, who: ProcessId, heirs: &[ProcessId]) {
+        for (name, follower) in &mut self.followers {
+            let leaves = follower.owner == who && follower.guarded.is_some() && !heirs.contains(name);
+            follower.is_over |= leaves;
         }
     }
 
-    /// `who` goes live in an epoch of its own, which has no members yet.
-    pub fn on_go_live(&mut self, who: ProcessId) {
-        for follower in self.followers.values_mut() {
-            follower.is_over |= follower.owner == who;
-        }
+    /// Does `owner` count on `who`, since the log says that this is a member?
+    #[must_use]
+    pub fn counts_on(&self, owner: ProcessId, who: ProcessId) -> bool {
+        let follower = self.followers.get(&who);
+        follower.is_some_and(|follower| follower.owner == owner && follower.guarded.is_some())
     }
 
     /// `who` has promised never to claim.

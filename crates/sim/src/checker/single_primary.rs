@@ -61,7 +61,19 @@ impl SinglePrimary {
         part.echoed = None;
     }
 
-    /// `who` is a member of `epoch` by the record of whoever has won it, as it has learned now.
+    /// The epoch in which the pair was formed of which `who` is one half, or was the last time.
+    #[must_use]
+    pub fn paired(&self, who: ProcessId) -> Epoch {
+        self.parts.get(&who).map_or(FIRST, |part| part.paired)
+    }
+
+    /// `who`, which has `epoch`, has a backup there from now on.
+    pub fn on_member(&mut self, who: ProcessId, epoch: Epoch) {
+        let part = self.parts.entry(who).or_default();
+        part.paired = part.paired.max(epoch);
+    }
+
+    /// `who` is a member of `epoch` by the record of whoever has won it, or by the log, as it has learned now.
     pub fn on_heir(&mut self, who: ProcessId, epoch: Epoch) {
         let part = self.parts.entry(who).or_default();
         part.epoch = part.epoch.max(epoch);
