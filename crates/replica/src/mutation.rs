@@ -67,16 +67,12 @@ pub enum Mutation {
     HeldFromAck,
     /// An apprentice becomes a member while outputs of before its cut are held.
     GuardedWithHeldOutputs,
-    /// An apprentice becomes a member while the arbiter is asked for the next epoch.
-    GuardedWhileAsking,
     /// A backup that is replaced is dismissed before the other one knows that it is a member.
     DismissedTooEarly,
     /// The arbiter's record names an heir that does not know yet that it is a member.
     HeirsUnproven,
     /// An output leaves once one of two backups has its entry.
     GateOfOne,
-    /// An output leaves while the lease of one of two backups runs.
-    LeaseOfOne,
     /// The guest's clock begins anew at the cut.
     ClockNotTaken,
     /// The guest stands while its memory is copied.

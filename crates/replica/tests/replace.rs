@@ -71,9 +71,8 @@ fn a_backup_is_replaced_and_the_vm_has_one_all_the_time() {
     for number in 0..2000 {
         world.frame(A, &[b'e', number as u8]);
         world.run_for(ms(1));
-        let is_backup = |number| {
-            role(&world, number) == Some(RoleName::Backup) && world.process(number).halted.is_none()
-        };
+        let is_backup =
+            |number| role(&world, number) == Some(RoleName::Backup) && world.process(number).halted.is_none();
         assert!(is_backup(1) || is_backup(2), "somebody can go on at any time");
         both |= is_backup(1) && is_backup(2);
         if world.process(1).halted.is_some() {
@@ -89,10 +88,7 @@ fn a_backup_is_replaced_and_the_vm_has_one_all_the_time() {
         [News::Guarded(new), News::Dismissed(old)] if new != old
     ));
     assert_eq!(role(&world, A), Some(RoleName::Primary));
-    assert!(
-        world.process(A).asked.is_empty(),
-        "a promise needs no arbiter"
-    );
+    assert!(world.process(A).asked.is_empty(), "a promise needs no arbiter");
     world.crash(A);
     world.until("live", |world| role(world, 2) == Some(RoleName::Solo));
     assert_eq!(world.process(2).live.map(|epoch| epoch.0), Some(8));
@@ -103,7 +99,9 @@ fn a_backup_is_replaced_and_the_vm_has_one_all_the_time() {
 fn an_old_backup_that_does_not_answer_is_excluded_and_the_new_one_is_heir() {
     let mut world = protected();
     world.join(A);
-    world.until("a second backup", |world| role(world, 2) == Some(RoleName::Backup));
+    world.until("a second backup", |world| {
+        role(world, 2) == Some(RoleName::Backup)
+    });
     // It stands still, and its promise never comes.
     world.processes[1].stopped = true;
     work_until(&mut world, A, "excluded", |world| {
@@ -132,7 +130,9 @@ fn an_old_backup_that_does_not_answer_is_excluded_and_the_new_one_is_heir() {
 fn an_heir_that_has_not_heard_of_the_epoch_claims_the_one_after() {
     let mut world = protected();
     world.join(A);
-    world.until("a second backup", |world| role(world, 2) == Some(RoleName::Backup));
+    world.until("a second backup", |world| {
+        role(world, 2) == Some(RoleName::Backup)
+    });
     world.processes[1].stopped = true;
     // The arbiter's answer is the last thing that this primary learns.
     world.until("asked", |world| !world.process(A).asked.is_empty());
@@ -193,7 +193,9 @@ fn let_clone_go_on(world: &mut World) {
 #[test]
 fn a_clone_goes_on_though_the_backup_that_it_was_to_replace_dies() {
     let mut world = backup_lost_in_clone();
-    work_until(&mut world, A, "alone", |world| role(world, A) == Some(RoleName::Solo));
+    work_until(&mut world, A, "alone", |world| {
+        role(world, A) == Some(RoleName::Solo)
+    });
     assert_eq!(world.process(A).live.map(|epoch| epoch.0), Some(8));
     let_clone_go_on(&mut world);
     work_until(&mut world, A, "protected", |world| {

@@ -84,7 +84,7 @@ fn without_notices(options: &mut Options) {
 }
 
 /// All variants.
-pub const VARIANTS: [Broken; 37] = [
+pub const VARIANTS: [Broken; 41] = [
     variant(
         "output released before the ack",
         "FT 2.2-c",
@@ -199,6 +199,22 @@ pub const VARIANTS: [Broken; 37] = [
     ),
     clone("heir that gives up", "FT 3.3-c", Mutation::HeirGivesUp),
     clone("everybody is an heir", "FT 2.3-e", Mutation::EverybodyIsHeir),
+    clone(
+        "member while outputs of before the cut are held",
+        "FT 2.2-a",
+        Mutation::GuardedWithHeldOutputs,
+    ),
+    clone(
+        "replaced before the other one knows",
+        "FT 3.3-b",
+        Mutation::DismissedTooEarly,
+    ),
+    clone("heir that does not know", "FT 3.3-b", Mutation::HeirsUnproven),
+    clone(
+        "output acknowledged by one of two",
+        "FT 2.2-c",
+        Mutation::GateOfOne,
+    ),
     Broken {
         draw: slowly_copied,
         ..variant(

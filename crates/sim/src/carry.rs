@@ -4,15 +4,12 @@
 //! still with one in its hand and carry it out much later; so an action is judged by what is true when it is
 //! handed out, and must never be judged again when it is carried out.
 
-use std::sync::atomic::AtomicBool;
-
 use machine::{Effect, Input};
 use replica::limits::LEASE_MARGIN_PART;
 use replica::peer::message::Message;
 use replica::{
-    Action, Claim, ClaimKind, Epoch, Event, Guest, Halt, Next, PeerId, Span, Suspicion, Time, Verdict,
+    Action, Claim, ClaimKind, Epoch, Event, Guest, PeerId, RoleName, Span, Suspicion, Time, Verdict,
 };
-use toy::hash::mix;
 
 use crate::{
     checker::{Check, Violation, ensure},
@@ -20,7 +17,7 @@ use crate::{
     names::ProcessId,
     network::Arrival,
     operation::changes,
-    process::{Life, Process},
+    process::Process,
     schedule::What,
     subject::{Subject, hash_of, unstamp},
     trace,
@@ -94,7 +91,7 @@ impl<G: Subject> World<G> {
                 {
                     self.take_over_from_heir(who, epoch);
                 }
-                self.tell_guard(who, *peer, bytes);
+                self.tell_guard(who, *peer, bytes)?;
                 self.judge_word(who, *peer, action)
             }
             Action::Heartbeat(peer, _) => self.judge_word(who, *peer, action),
@@ -155,6 +152,13 @@ impl<G: Subject> World<G> {
         if is_owner || self.arbiter.heirs(who, before).contains(&owner) {
             self.checks.single.on_heir(who, before);
         }
+        if claim.kind == ClaimKind::Resolve {
+            self.processes[who].resolving = Some(claim.epoch);
+            let is_heir = |name: &ProcessId| claim.heirs.contains(&self.processes[*name].owner);
+            for heir in self.processes.names().filter(is_heir) {
+                self.checks.guard.may_ask(heir)?;
+            }
+        }
         let checks = &mut self.checks;
         if joined {
             checks.guard.may_ask(who)?;
@@ -174,19 +178,34 @@ impl<G: Subject> World<G> {
     }
 
     /// A message goes from an owner to a process that joins its guest: the checker reads it.
-    fn tell_guard(&mut self, who: ProcessId, peer: PeerId, bytes: &[u8]) {
+    ///
+    /// # Errors
+    /// If it makes a process a member of an epoch that may be over: that could not go on.
+    fn tell_guard(&mut self, who: ProcessId, peer: PeerId, bytes: &[u8]) -> Result<(), Violation> {
         if let Some((_, to)) = self.peer(who, peer) {
             let tape = self.processes[who].tape.borrow();
             let number = self.processes[to].owner;
             let guards = self.checks.guard.on_send(who, (to, number), bytes, &tape);
             if let Some(epoch) = guards {
                 self.checks.single.on_member(who, epoch);
+                let resolving = self.processes[who].resolving;
+                ensure(resolving <= Some(epoch), Check::Guard, || {
+                    format!(
+                        "{who} has a member in epoch {}, and has asked for the next one",
+                        epoch.0
+                    )
+                })?;
             }
         }
+        Ok(())
     }
 
     /// A process looks at a message of the process that it follows, which may make it a member of an epoch.
     pub(crate) fn read_for_guard(&mut self, who: ProcessId, bytes: &[u8]) {
+        // A node that has halted, of which the world will hear in a moment, reads nothing any more.
+        if self.role(who) == Some(RoleName::Halted) {
+            return;
+        }
         if let Some(epoch) = self.checks.guard.on_receive(who, bytes) {
             self.processes[who].epoch = epoch;
             self.checks.single.on_heir(who, epoch);
@@ -220,61 +239,6 @@ impl<G: Subject> World<G> {
         node.is_some_and(|node| node.metrics().suspicion == Some(Suspicion::Left))
     }
 
-    fn judge_halt(&mut self, who: ProcessId, halt: &Halt) -> Result<(), Violation> {
-        match halt {
-            Halt::Off(_) => {
-                let tape = self.processes[who].tape.borrow();
-                let is_off = tape
-                    .effects
-                    .iter()
-                    .rev()
-                    .any(|at| matches!(at.what, Effect::PoweredOff(_)));
-                ensure(is_off, Check::Halt, || {
-                    format!("{who} halts as off though its guest is not")
-                })
-            }
-            Halt::Lost(epoch) => {
-                let owner = self.arbiter.owner(who, *epoch);
-                let other = owner.is_some_and(|owner| owner != self.processes[who].owner);
-                ensure(other, Check::Halt, || {
-                    format!("{who} halts for epoch {}, which nobody else has", epoch.0)
-                })?;
-                let is_heir = self
-                    .arbiter
-                    .heirs(who, *epoch)
-                    .contains(&self.processes[who].owner);
-                ensure(!is_heir, Check::Halt, || {
-                    format!("{who} halts though it is a member of epoch {}", epoch.0)
-                })
-            }
-            Halt::Diverged { at, part } => {
-                let what = format!("{who} says it diverged at step {at} in {part}");
-                Err(Violation::new(Check::Lockstep, what))
-            }
-            Halt::Abandoned(why) => {
-                let may = self.processes[who].joined && self.checks.guard.may_ask(who).is_err();
-                ensure(may, Check::Halt, || {
-                    format!("{who} gives itself up though it is a member: {why}")
-                })
-            }
-            Halt::Dismissed => {
-                self.checks.guard.on_dismissed(who);
-                let owner = self.processes[who].follows;
-                let told = owner.is_some_and(|owner| self.processes[owner].told_to_dismiss);
-                ensure(told, Check::Halt, || {
-                    format!("{who} is dismissed though nobody wanted it to be")
-                })
-            }
-            Halt::Left => ensure(self.processes[who].told_to_leave, Check::Halt, || {
-                format!("{who} leaves though nobody wanted it to")
-            }),
-            Halt::Peer(why) => Err(Violation::new(
-                Check::Sanity,
-                format!("{who} halts over its peer: {why}"),
-            )),
-        }
-    }
-
     fn carry_out(&mut self, who: ProcessId, action: Action) {
         self.trace(Some(who), || trace::action(&action));
         match action {
@@ -303,8 +267,8 @@ impl<G: Subject> World<G> {
             }
             Action::Ask(claim) => self.ask(who, claim),
             Action::GoLive(epoch) => {
-                self.processes[who].epoch = epoch;
                 let process = &mut self.processes[who];
+                process.epoch = epoch;
                 if let (Some(_), Some(node)) = (process.follows.take(), &process.node) {
                     process.wishes = node.guest().pending_entropy().len();
                 }
@@ -426,54 +390,5 @@ impl<G: Subject> World<G> {
                 self.schedule(at, What::ToClient(seq, content.clone()));
             }
         }
-    }
-
-    /// A process ends itself. Its node must do nothing more from here on, whatever events it is given.
-    fn halt(&mut self, who: ProcessId, halt: Halt) {
-        self.on_end(who);
-        for link in self.network.links_of(who) {
-            let other = self.network.other_end(link, who);
-            let under_way = self.network.under_way(link, other);
-            self.close_link(link, other, under_way, Some(Span::from_us(100)));
-            self.close_link(link, who, 0, None);
-        }
-        let process = &mut self.processes[who];
-        process.life = Life::Halted(halt);
-        process.inbox.clear();
-        self.storage.caches().close(process.host);
-        let claim = Claim {
-            epoch: Epoch(process.epoch.0 + 1),
-            owner: process.owner,
-            after: Some(process.primary),
-            heirs: Vec::new(),
-            kind: ClaimKind::Failover,
-        };
-        let events = [
-            Event::LinkLost(PeerId(0)),
-            Event::Verdict(claim.clone(), Verdict::Won),
-            Event::Verdict(claim, Verdict::Unreachable),
-            Event::Peer(PeerId(0), vec![16, 1, 2, 3]),
-            Event::Heartbeat(PeerId(0), mix(1, 2).to_le_bytes().to_vec()),
-            Event::Input(Input::Console {
-                port: 0,
-                bytes: vec![1],
-            }),
-        ];
-        let local = process.clock.shows(self.now);
-        let Some(node) = &mut process.node else {
-            return;
-        };
-        let step = node.guest().now();
-        let mut dead = true;
-        process.fuel.set(u64::MAX);
-        for (index, event) in events.into_iter().enumerate() {
-            let later = Time(local.0 + index as u64 * self.options.timeout.0);
-            node.handle(later, event);
-            dead &= node.slice(later, &AtomicBool::new(false)) == Next::Ended && node.poll(later).is_none();
-        }
-        dead &= node.guest().now() == step;
-        self.judge(ensure(dead, Check::Halt, || {
-            format!("{who} does something after it halted")
-        }));
     }
 }

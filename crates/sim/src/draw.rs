@@ -214,6 +214,31 @@ impl Options {
                 }
             }
         }
+        // There are two backups for a moment only, just after the arbiter's answer.
+        for _ in 0..random.below(4) {
+            let within = random.pick(&[us(300), ms(3), ms(30)]);
+            let part = random.pick(&[Part::Owner, Part::Newest, Part::Backup, Part::Backup]);
+            let fault = match random.below(4) {
+                0 => part.gets(Fault::Stall(anyone, long)),
+                1 => part.gets(Fault::Cut(anyone, long)),
+                2 => part.gets(Fault::LinkStuck(anyone, long)),
+                _ => part.gets(Fault::Crash(anyone, Death::Process)),
+            };
+            let (clone, after) = (random.between(1, 5), random.span(Span(1), within));
+            let mut at = |after, fault| {
+                self.in_clone.push(InClone {
+                    clone,
+                    phase: Phase::Arming,
+                    after,
+                    fault,
+                });
+            };
+            at(after, fault);
+            if random.permille(300) {
+                let after = Span(after.0 + random.below(long.0));
+                at(after, Fault::ArbiterAway(Span(3 * long.0)));
+            }
+        }
     }
 
     /// Draws the faults of processes, links, arbiter and disk.

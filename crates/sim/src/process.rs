@@ -125,6 +125,11 @@ pub struct Process<G: Subject> {
     pub told_to_leave: bool,
     /// Has the operator told it to dismiss its backup?
     pub told_to_dismiss: bool,
+    /// Has the operator told it to get another backup in place of its own?
+    pub told_to_replace: bool,
+    /// The epoch that it has asked the arbiter for while its guest runs, and has not won yet; `None`: it has
+    /// asked for none.
+    pub resolving: Option<Epoch>,
     /// What its watcher is to say once it has ended.
     pub notices: Vec<Left>,
     /// Has its host been told that the process which it follows has ended?
@@ -191,6 +196,8 @@ impl<G: Subject> Process<G> {
             wishes: 0,
             told_to_leave: false,
             told_to_dismiss: false,
+            told_to_replace: false,
+            resolving: None,
             notices: Vec::new(),
             told_of_end: false,
         }

@@ -57,7 +57,7 @@ impl<G: Subject> World<G> {
         let others = (0..self.hosts.len()).map(HostId);
         let mut free = others.filter(|other| *other != host && !backups.contains(other));
         if let Some(host) = free.find(|other| self.hosts[other.0].is_up).filter(|_| is_well) {
-            self.processes[owner].told_to_dismiss = true;
+            self.processes[owner].told_to_replace = true;
             self.begin_clone(host, owner);
         }
     }

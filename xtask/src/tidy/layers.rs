@@ -129,6 +129,7 @@ const ORDERS: &[(&str, &[&str])] = &[
             "roles/solo",
             "roles/mod",
             "node",
+            "node/changes",
         ],
     ),
 ];

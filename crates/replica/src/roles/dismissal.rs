@@ -1,9 +1,9 @@
 //! How a primary gets rid of a backup while the guest runs: the operator wants none or another one, it is too
 //! slow, or it does not answer and there is another one.
 //!
-//! An unwanted backup is asked to promise that it never claims; if it does not answer, the arbiter is asked to
-//! exclude it. Of one that is too slow (FT 3.2-e) or suspected the arbiter is asked at once. Until one of them
-//! has answered, the primary keeps all rules of its epoch.
+//! An unwanted backup is asked to promise that it never claims; if it does not answer, the arbiter is asked
+//! to exclude it. Of one that is too slow (FT 3.2-e) or suspected the arbiter is asked at once. Until one of
+//! them has answered, the primary keeps all rules of its epoch.
 
 use crate::event::{Action, Claim, ClaimKind, News, PeerId, Suspicion, Verdict};
 use crate::limits;
@@ -148,7 +148,10 @@ impl Dismissal {
         }
         if waited >= patience(options.timeout) && self.is_fresh() {
             self.told = true;
-            let news = self.whom.iter().map(|whom| Action::Tell(News::NotDismissed(*whom)));
+            let news = self
+                .whom
+                .iter()
+                .map(|whom| Action::Tell(News::NotDismissed(*whom)));
             call.out.extend(news);
         }
     }

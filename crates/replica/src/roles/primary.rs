@@ -4,8 +4,8 @@
 //! `peer/channel` sends the log, and the gate holds each output until the backup has the output's entry
 //! (FT 2.2-c). When it suspects the backup it becomes `Claiming`.
 //!
-//! It can have two backups for a while, the second of which is to replace the first (`primary/replacing`): all
-//! rules hold for both.
+//! It can have two backups for a while, the second of which is to replace the first (`primary/replacing`):
+//! all rules hold for both.
 //!
 //! An output leaves only through `Primary::release`, and only while the lease holds. Nothing that the peer
 //! sends makes a primary halt: it suspects such a peer.
@@ -112,24 +112,6 @@ impl Primary {
             Event::Unprotect => self.live.abandon_clone("the VM's operator wants no backup"),
             event => self.live.handle(call, event),
         }
-    }
-
-    /// Keeps in touch with the process that is on its way, while the arbiter is asked.
-    pub fn slice_while_claiming<G: Guest>(&mut self, call: &mut Call<'_>, guest: &mut G) {
-        self.live.end_clone(call, guest, true);
-        self.live.serve_apprentice(call);
-    }
-
-    /// When [`Primary::slice_while_claiming`] is due; `None`: no process is on its way.
-    #[must_use]
-    pub fn deadline_while_claiming(&self) -> Option<Time> {
-        self.live.clone_beat()
-    }
-
-    /// The link to the process that is on its way to be a backup; `None`: none is.
-    #[must_use]
-    pub fn apprentice(&self) -> Option<PeerId> {
-        self.live.clone_peer()
     }
 
     /// Takes an event from the world, and gives the change of role that follows from it.
@@ -263,10 +245,10 @@ impl Primary {
         options: &PairOptions,
     ) -> Option<Change> {
         self.look_at_members(call.now);
-        self.look_at_dismissal(call, options);
         if let Some(change) = self.judge(call) {
             return Some(change);
         }
+        self.look_at_dismissal(call, options);
         self.live.recorder.look(call.now, call.metrics);
         if self.live.is_log_due_for_cut() {
             // The log is covered up to the cut, so that the apprentice's can go on behind it.
@@ -407,12 +389,7 @@ impl Primary {
 
     /// May this replica release outputs now? Only while no backup can be live.
     fn has_lease(&self, now: Time) -> bool {
-        let mut leases = self.members.iter().map(|member| member.sender.has_lease(now));
-        if mutation::is(Mutation::LeaseOfOne) {
-            leases.any(|has| has)
-        } else {
-            leases.all(|has| has)
-        }
+        self.members.iter().all(|member| member.sender.has_lease(now))
     }
 
     /// Tells the gate the time, so that it knows since when new outputs are held. Call at every poll.

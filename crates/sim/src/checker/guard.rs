@@ -96,7 +96,7 @@ impl Guard {
     }
 
     /// `owner`, with this tape, sends a message to `who`, whose random number is `number`. Gives the
-    /// epoch of which the message says that `who` is a member.
+    /// epoch of which the message makes `who` a member.
     pub fn on_send(
         &mut self,
         owner: ProcessId,
@@ -105,9 +105,7 @@ impl Guard {
         tape: &Tape,
     ) -> Option<Epoch> {
         let of_owner = |follower: &&mut Follower| follower.owner == owner;
-        let Some(clone) = self.followers.get_mut(&who).filter(of_owner) else {
-            return None;
-        };
+        let clone = self.followers.get_mut(&who).filter(of_owner)?;
         let mut told = Told::default();
         match Message::decode(bytes) {
             Ok(Message::Cut(cut)) => clone.decoder = Some(Decoder::resume(cut.base)),
@@ -126,8 +124,8 @@ impl Guard {
             Ok(message) if is_of_follower(&message) => return None,
             _ => {}
         }
-        let guards = told.guards;
-        if guards.is_some() && clone.guarded.is_none() {
+        let guards = told.guards.filter(|_| clone.guarded.is_none());
+        if guards.is_some() {
             self.guarded += 1;
             clone.guarded = Some(Moment::of(tape));
         }
@@ -170,6 +168,18 @@ impl Guard {
             clone.is_over = true;
             clone.is_member = false;
         }
+    }
+
+    /// Does the owner that `who` follows not count on it any more, or on another member too, which knows that
+    /// it is one?
+    #[must_use]
+    pub fn is_spare(&self, who: ProcessId) -> bool {
+        let Some(follower) = self.followers.get(&who) else {
+            return true;
+        };
+        let others = self.followers.iter().filter(|(name, _)| **name != who);
+        let mut members = others.filter(|(_, other)| other.is_member && !other.is_over);
+        follower.is_over || members.any(|(_, other)| other.owner == follower.owner)
     }
 
     /// `who`, which has joined a guest while that ran, asks for the next epoch.

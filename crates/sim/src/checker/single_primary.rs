@@ -73,7 +73,8 @@ impl SinglePrimary {
         part.paired = part.paired.max(epoch);
     }
 
-    /// `who` is a member of `epoch` by the record of whoever has won it, or by the log, as it has learned now.
+    /// `who` is a member of `epoch` by the record of whoever has won it, or by the log, as it has learned
+    /// now.
     pub fn on_heir(&mut self, who: ProcessId, epoch: Epoch) {
         let part = self.parts.entry(who).or_default();
         part.epoch = part.epoch.max(epoch);

@@ -179,10 +179,7 @@ impl Live {
 
     /// The member that the apprentice has become by the last entry of the log.
     pub fn take_member(&mut self, call: &mut Call<'_>) -> Option<Follower> {
-        let (member, figures) = self
-            .clone
-            .take()?
-            .into_member(call.now, self.recorder.log.seq());
+        let (member, figures) = self.clone.take()?.into_member(call.now, self.recorder.log.seq());
         call.metrics.clone = Some(figures);
         call.out.push_back(Action::Tell(News::Guarded(member.id)));
         Some(member)

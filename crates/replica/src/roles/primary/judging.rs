@@ -68,7 +68,10 @@ impl Primary {
     /// a backup that cannot follow (FT 3.2-e), or while there is another one: then this primary is well, and
     /// has it excluded while the guest runs.
     pub(super) fn doubt(&mut self, call: &mut Call<'_>, peer: PeerId, why: Suspicion) -> Option<Change> {
-        let open = self.dismissal.as_mut().filter(|dismissal| !dismissal.heirs().is_empty());
+        let open = self
+            .dismissal
+            .as_mut()
+            .filter(|dismissal| !dismissal.heirs().is_empty());
         if let Some(dismissal) = open {
             dismissal.suspect(peer, why);
             return None;

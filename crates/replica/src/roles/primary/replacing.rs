@@ -1,5 +1,5 @@
-//! How a primary gets another backup in the place of the one that it has, with no instant in which it has none
-//! (docs/protocol.md, "Replacing a backup").
+//! How a primary gets another backup in the place of the one that it has, with no instant in which it has
+//! none (docs/protocol.md, "Replacing a backup").
 //!
 //! The new one is cloned beside the old one. From the entry on that makes it a member, every output waits for
 //! both. The old one is dismissed as soon as the new one is known to know that it is a member: before, the VM
@@ -45,8 +45,7 @@ impl Primary {
     /// Makes the apprentice a member besides the backup, once it follows closely enough. Not while the
     /// arbiter is asked: the apprentice would be a member of an epoch that may be over already.
     pub(super) fn guard<G: Guest>(&mut self, call: &mut Call<'_>, guest: &G, options: &PairOptions) {
-        let is_asking = self.dismissal.is_some() && !mutation::is(Mutation::GuardedWhileAsking);
-        if is_asking || self.giving.is_some() {
+        if self.dismissal.is_some() || self.giving.is_some() {
             return;
         }
         if self.live.put_guarded(call, guest, options).is_none() {
@@ -102,9 +101,10 @@ impl Primary {
         let news = match reason {
             Some(Reason::Suspected(Suspicion::Slow)) => News::TooSlow(peer),
             // The new one has not lasted until the old one was dismissed.
-            Some(Reason::Suspected(_)) if is_newest => {
-                News::Abandoned(peer, "it was lost before it had replaced the other one".to_owned())
-            }
+            Some(Reason::Suspected(_)) if is_newest => News::Abandoned(
+                peer,
+                "it was lost before it had replaced the other one".to_owned(),
+            ),
             _ => News::Dismissed(peer),
         };
         call.out.push_back(Action::Tell(news));
@@ -142,6 +142,24 @@ impl Primary {
         }
     }
 
+    /// Keeps in touch with the process that is on its way, while the arbiter is asked.
+    pub fn slice_while_claiming<G: Guest>(&mut self, call: &mut Call<'_>, guest: &mut G) {
+        self.live.end_clone(call, guest, true);
+        self.live.serve_apprentice(call);
+    }
+
+    /// When [`Primary::slice_while_claiming`] is due; `None`: no process is on its way.
+    #[must_use]
+    pub fn deadline_while_claiming(&self) -> Option<Time> {
+        self.live.clone_beat()
+    }
+
+    /// The link to the process that is on its way to be a backup; `None`: none is.
+    #[must_use]
+    pub fn apprentice(&self) -> Option<PeerId> {
+        self.live.clone_peer()
+    }
+
     /// Looks after the dismissal that is under way.
     pub(super) fn look_at_dismissal(&mut self, call: &mut Call<'_>, options: &PairOptions) {
         let heirs = self.heirs();
@@ -154,7 +172,10 @@ impl Primary {
     /// backup.
     fn heirs(&self) -> Option<Vec<u128>> {
         let dismissal = self.dismissal.as_ref()?;
-        let staying = self.members.iter().filter(|member| !dismissal.concerns(member.id));
+        let staying = self
+            .members
+            .iter()
+            .filter(|member| !dismissal.concerns(member.id));
         let knows = |member: &Follower| member.knows_membership() || mutation::is(Mutation::HeirsUnproven);
         staying
             .map(|member| knows(member).then_some(member.process))
