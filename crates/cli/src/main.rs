@@ -76,7 +76,7 @@ fn arguments() -> Cli {
         tell!(
             "lockstep: this version has no `{word}`, since nothing manages all VMs of a host: each VM is the \
              process that `run`, `primary` or `backup` started; `lockstep status` lists them, and \
-             `protect`, `unprotect`, `failover`, `stop`, `reset` and `events` are the other \
+             `protect`, `move-backup`, `unprotect`, `failover`, `stop`, `reset` and `events` are the other \
              commands for VMs that run"
         );
         os::stderr::finish();
@@ -152,6 +152,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Backup(args) => return vm::backup(&args),
         Command::Status(args) => return vm_verbs::status(&args),
         Command::Protect(args) => return vm_verbs::protect(&args),
+        Command::MoveBackup(args) => return vm_verbs::move_backup(&args),
         Command::Unprotect(args) => vm_verbs::unprotect(&args)?,
         Command::Failover(args) => vm_verbs::failover(&args)?,
         Command::Stop(args) => return vm_verbs::stop(&args),

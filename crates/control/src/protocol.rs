@@ -70,6 +70,11 @@ pub enum Verb {
         /// Where that process waits.
         to: SocketAddr,
     },
+    /// Make a process that waits for this VM the backup in place of the one that the VM has.
+    MoveBackup {
+        /// Where that process waits.
+        to: SocketAddr,
+    },
     /// Dismiss the backup, or send away the process that is to be it: the guest runs on without.
     Unprotect,
     /// Have the two sides change their roles: the backup is live, and the process asked is its backup.
@@ -91,7 +96,12 @@ impl Verb {
     pub fn changes(&self) -> bool {
         match self {
             Verb::Status | Verb::Events { .. } => false,
-            Verb::Stop { .. } | Verb::Reset | Verb::Protect { .. } | Verb::Unprotect | Verb::Failover => true,
+            Verb::Stop { .. }
+            | Verb::Reset
+            | Verb::Protect { .. }
+            | Verb::MoveBackup { .. }
+            | Verb::Unprotect
+            | Verb::Failover => true,
         }
     }
 }
@@ -182,6 +192,9 @@ mod tests {
                 to: "10.0.0.3:7800".parse().unwrap(),
             },
             Verb::Unprotect,
+            Verb::MoveBackup {
+                to: "[::1]:7701".parse().unwrap(),
+            },
             Verb::Failover,
             Verb::Events {
                 follow: true,

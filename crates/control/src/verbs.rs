@@ -177,9 +177,9 @@ pub enum Protecting {
     Begun,
     /// The VM is protected; the sentence says by whom, and after which time.
     Done(String),
-    /// The time is over, and the VM goes on being protected.
+    /// The time is over, and the VM goes on being copied.
     TimeIsOver,
-    /// Nobody wants to wait any more, and the VM goes on being protected.
+    /// Nobody wants to wait any more, and the VM goes on being copied.
     Stopped,
 }
 
@@ -201,7 +201,7 @@ impl Protecting {
             Protecting::Already(peer) => format!("{vm} is protected already, by {peer}"),
             Protecting::Done(sentence) => format!("{vm}: {sentence}"),
             Protecting::Begun | Protecting::TimeIsOver | Protecting::Stopped => {
-                format!("{vm} goes on being protected; `lockstep status {vm}` shows how far it is")
+                format!("{vm} goes on being copied; `lockstep status {vm}` shows how far it is")
             }
         }
     }
@@ -245,22 +245,62 @@ pub fn protect(
     {
         return Ok(Protecting::Already(status.peer.unwrap_or_default()));
     }
-    let verb = Verb::Protect { to };
-    let Some(patience) = patience else {
-        return order(process, &verb).map(|_| Protecting::Begun);
+    let outcome = |happening: &Happening| match happening {
+        Happening::Protected { .. } => Some(true),
+        Happening::CloneFailed { .. } => Some(false),
+        _ => None,
     };
-    let mut events = order_and_follow(process, &verb)?;
+    clone_to(process, &Verb::Protect { to }, patience, watch, &outcome)
+}
+
+/// Has the process at `to` made the backup in place of the one that the VM has; it has one all the time.
+/// Waits until the old one has gone, as [`protect`] waits for the new one.
+///
+/// # Errors
+/// It is refused, it comes to nothing, or there is no answer.
+pub fn move_backup(
+    process: &Found,
+    to: SocketAddr,
+    patience: Option<Duration>,
+    watch: &mut dyn FnMut(&str) -> bool,
+) -> Result<Protecting, VerbError> {
+    let outcome = |happening: &Happening| match happening {
+        Happening::Dismissed { .. } => Some(true),
+        Happening::CloneFailed { .. } | Happening::NotDismissed { .. } | Happening::Alone { .. } => {
+            Some(false)
+        }
+        _ => None,
+    };
+    clone_to(process, &Verb::MoveBackup { to }, patience, watch, &outcome)
+}
+
+/// Gives an order that has the guest copied, and waits for what comes of it. `outcome` says of an event
+/// whether the order was done (true) or failed (false); `None`: it is about something else.
+fn clone_to(
+    process: &Found,
+    verb: &Verb,
+    patience: Option<Duration>,
+    watch: &mut dyn FnMut(&str) -> bool,
+    outcome: &dyn Fn(&Happening) -> Option<bool>,
+) -> Result<Protecting, VerbError> {
+    let Some(patience) = patience else {
+        return order(process, verb).map(|_| Protecting::Begun);
+    };
+    let mut events = order_and_follow(process, verb)?;
     let began = Instant::now();
     let (mut progress, mut drawn) = (Progress::new(began), began);
+    let mut protected = String::new();
     while began.elapsed() < patience {
-        match happening(&mut events, Instant::now() + DRAW_EVERY)? {
-            Some(done @ Happening::Protected { .. }) => {
-                return Ok(Protecting::Done(done.sentence().unwrap_or_default()));
+        if let Some(happening) = happening(&mut events, Instant::now() + DRAW_EVERY)? {
+            let sentence = happening.sentence().unwrap_or_default();
+            if matches!(happening, Happening::Protected { .. }) {
+                protected.clone_from(&sentence);
             }
-            Some(failed @ Happening::CloneFailed { .. }) => {
-                return Err(VerbError::Failed(failed.sentence().unwrap_or_default()));
+            match outcome(&happening) {
+                Some(true) => return Ok(Protecting::Done(protected)),
+                Some(false) => return Err(VerbError::Failed(sentence)),
+                None => {}
             }
-            _ => {}
         }
         let mut text = String::new();
         if drawn.elapsed() >= DRAW_EVERY

@@ -75,20 +75,40 @@ fn change<G: Guest>(world: &mut World, node: &mut Node<Witness<G>>, asked: &Aske
                 return refusal;
             }
         }
+        Verb::MoveBackup { to } => {
+            if let Err(refusal) = move_backup(world, to) {
+                return refusal;
+            }
+        }
         Verb::Unprotect => node.handle(clock::now(), Event::Unprotect),
         Verb::Failover => {
             if world.reporter.role() != RoleName::Primary {
-                let sentence = format!(
-                    "{name} has no backup that could go on with it; `lockstep protect {name} --to HOST:PORT` \
-                     makes one; nothing was changed"
-                );
-                return Answer::refused("no-backup", sentence);
+                return no_backup(&name, "that could go on with it");
             }
             node.handle(clock::now(), Event::HandOver);
         }
         Verb::Status | Verb::Events { .. } => {}
     }
     Answer::Begun { events }
+}
+
+/// Has another backup at `to` called, or says what stands in the way.
+fn move_backup(world: &mut World, to: SocketAddr) -> Result<(), Answer> {
+    if world.reporter.role() != RoleName::Primary {
+        return Err(no_backup(world.vm.as_str(), "that could be replaced"));
+    }
+    let refused =
+        |sentence: String| Answer::refused("cannot-move", format!("{sentence}; nothing was changed"));
+    world.protect(to).map_err(refused)
+}
+
+/// Refuses what only a VM with a backup can do.
+fn no_backup(name: &str, what_for: &str) -> Answer {
+    let sentence = format!(
+        "{name} has no backup {what_for}; `lockstep protect {name} --to HOST:PORT` makes one; nothing was \
+         changed"
+    );
+    Answer::refused("no-backup", sentence)
 }
 
 /// Has the backup at `to` called, or says what stands in the way.

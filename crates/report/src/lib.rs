@@ -69,8 +69,10 @@ pub struct Reporter {
     role: Option<RoleName>,
     /// What this side was when it came to suspect the other; `Solo` before any suspicion.
     was: RoleWord,
-    /// Address of the other half of the pair.
+    /// Address of the other half of the pair; of two backups, of the one that came last.
     peer: String,
+    /// Address of the backup that is about to be replaced by `peer`; `None`: there is none.
+    replaced: Option<String>,
     /// Where the arbiter is, for sentences.
     arbiter: String,
     /// Where the guest's console is, in the words of `--serial`.
@@ -141,6 +143,7 @@ impl Reporter {
             role: None,
             was: RoleWord::Solo,
             peer: "without an address".into(),
+            replaced: None,
             arbiter: "of no pair".into(),
             console: "none".into(),
             link_lost: None,
@@ -297,11 +300,21 @@ impl Reporter {
                 peer,
                 phase: (*phase).into(),
             },
-            News::Abandoned(_, why) => Happening::CloneFailed {
-                peer,
-                why: why.clone(),
-            },
-            News::Dismissed(_) => Happening::Dismissed { peer },
+            News::Abandoned(_, why) => {
+                if peer == self.peer
+                    && let Some(replaced) = self.replaced.take()
+                {
+                    self.peer = replaced;
+                }
+                Happening::CloneFailed {
+                    peer,
+                    why: why.clone(),
+                }
+            }
+            News::Dismissed(_) => {
+                self.replaced = None;
+                Happening::Dismissed { peer }
+            }
             News::NotDismissed(_) => Happening::NotDismissed { peer },
             News::TooSlow(_) => Happening::Alone {
                 epoch: metrics.epoch.0,
@@ -314,7 +327,8 @@ impl Reporter {
             },
             News::NotHandedOver(_, why) => Happening::NotHandedOver { why: why.clone() },
             News::Guarded(_) => {
-                self.peer.clone_from(&peer);
+                let before = std::mem::replace(&mut self.peer, peer.clone());
+                self.replaced = (self.role() == RoleName::Primary).then_some(before);
                 let clone = metrics.clone.unwrap_or_default();
                 Happening::Protected {
                     peer,

@@ -110,6 +110,11 @@ pub enum Command {
     /// The VM needs an arbiter and the pair's key, and a process that waits for it on another host. The guest
     /// runs on while its memory is copied there. Ctrl-C ends the waiting, not the copying.
     Protect(ProtectArgs),
+    /// Replace the backup of a VM while it runs
+    ///
+    /// The new one is made beside the old one, which is dismissed when the new one can take over: the VM has
+    /// a backup all the time. Ctrl-C ends the waiting, not the copying.
+    MoveBackup(ProtectArgs),
     /// Dismiss the backup of a VM while it runs
     ///
     /// The guest runs on alone, and its clients do not notice. A backup that does not answer is excluded at

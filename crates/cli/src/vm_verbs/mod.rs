@@ -1,14 +1,16 @@
-//! `status`, `protect`, `unprotect`, `failover`, `stop`, `reset`, `events`: the commands that ask and tell
+//! `status`, `protect`, `move-backup`, `unprotect`, `failover`, `stop`, `reset`, `events`: the commands that ask and tell
 //! VMs that run on this host, through the control socket of each VM's process (crate `control`).
 //!
 //! Nothing here knows what a VM is made of, and nothing but the process itself is asked: what is printed is
 //! what the process has said just now.
 
 use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use control::{PATIENCE, VerbError};
+use control::{Found, PATIENCE, Protecting, VerbError};
 use os::signals::Signals;
 use replica::VmName;
 
@@ -68,6 +70,24 @@ pub fn status(args: &StatusArgs) -> Result<ExitCode> {
 
 /// Makes a backup of a VM that runs.
 pub fn protect(args: &ProtectArgs) -> Result<ExitCode> {
+    wait_for_clone(args, control::protect)
+}
+
+/// Replaces the backup of a VM that runs.
+pub fn move_backup(args: &ProtectArgs) -> Result<ExitCode> {
+    wait_for_clone(args, control::move_backup)
+}
+
+/// Gives an order that has the guest copied, and shows how far it is.
+fn wait_for_clone(
+    args: &ProtectArgs,
+    order: fn(
+        &Found,
+        SocketAddr,
+        Option<Duration>,
+        &mut dyn FnMut(&str) -> bool,
+    ) -> Result<Protecting, VerbError>,
+) -> Result<ExitCode> {
     let vm = &args.name;
     let to = values::resolve(&args.to).map_err(usage::mark)?;
     let process = control::process(&spec::local_directory(), vm)?;
@@ -80,7 +100,7 @@ pub fn protect(args: &ProtectArgs) -> Result<ExitCode> {
         signals.take() == 0
     };
     let patience = (!args.no_wait).then_some(args.timeout);
-    let protecting = control::protect(&process, to, patience, &mut watch);
+    let protecting = order(&process, to, patience, &mut watch);
     if is_terminal && patience.is_some() {
         os::stderr::write_text(format_args!("\r\x1b[K"));
     }

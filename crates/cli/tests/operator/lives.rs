@@ -37,6 +37,11 @@ impl Site {
     /// A process that waits for whichever VM comes, and its address. Commands to the VM's owner do not find
     /// it, as if it ran on another host.
     fn attends(&self) -> (Replica, String) {
+        self.attends_as("copy")
+    }
+
+    /// The same, for a process whose events go to the file of this name.
+    fn attends_as(&self, events: &str) -> (Replica, String) {
         let mut copy = self.program();
         copy.args([
             "backup",
@@ -46,8 +51,8 @@ impl Site {
             TIMEOUT_MS,
             "--key",
         ]);
-        copy.arg(self.path("key")).arg("--events").arg(self.path("copy"));
-        copy.env("XDG_RUNTIME_DIR", self.path("elsewhere"));
+        copy.arg(self.path("key")).arg("--events").arg(self.path(events));
+        copy.env("XDG_RUNTIME_DIR", self.path(&format!("elsewhere-{events}")));
         let mut copy = Replica::start(&mut copy);
         let listens = copy.says("waiting for the primary on");
         let address = listens.rsplit(' ').next().unwrap().to_owned();
@@ -62,13 +67,14 @@ impl Site {
         assert!(done.status.success(), "{told}");
         assert!(told.contains("the VM has a backup at 127.0.0.1:"), "{told}");
         // The copy hears a message later than its owner that it is the backup.
-        while !self.is_backup() {
+        while !self.is_backup("copy") {
             std::thread::yield_now();
         }
         copy
     }
 
-    fn is_backup(&self) -> bool {
+    /// Has the process with this file of events heard that it is the backup?
+    fn is_backup(&self, name: &str) -> bool {
         let backup = |it: &Happening| {
             matches!(
                 it,
@@ -78,7 +84,7 @@ impl Site {
                 }
             )
         };
-        self.path("copy").exists() && self.events("copy").iter().any(backup)
+        self.path(name).exists() && self.events(name).iter().any(backup)
     }
 
     /// An echoing VM and its backup.
@@ -188,6 +194,67 @@ fn the_two_sides_change_their_roles_and_each_can_take_over_from_the_other() {
     );
     owner.types(b"o");
     owner.ends_well();
+}
+
+#[test]
+fn a_backup_is_replaced_by_another_one_which_then_takes_over() {
+    // FT 3.3-b.
+    let site = Site::new();
+    let mut owner = site.owner(&[]);
+    owner.echoes(b'a');
+    let (second, address) = site.attends_as("second");
+    let refused = site.tells(&["move-backup", "web", "--to", &address]);
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(4), "{told}");
+    assert!(
+        told.contains("web has no backup that could be replaced"),
+        "{told}"
+    );
+    let mut copy = site.copy();
+    let (mut owner, mut second) = (owner, second);
+    owner.echoes(b'b');
+    let done = site.tells(&["move-backup", "web", "--to", &address]);
+    let told = String::from_utf8([done.stdout, done.stderr].concat()).unwrap();
+    assert!(done.status.success(), "{told}");
+    assert!(
+        told.contains(&format!("the VM has a backup at {address}")),
+        "{told}"
+    );
+    copy.ends_well();
+    assert_eq!(site.code("copy"), HaltCode::Dismissed);
+    owner.echoes(b'c');
+    owner.signal(Signal::KILL);
+    second.says("this side is live, epoch 2");
+    second.echoes(b'd');
+    second.types(b"o");
+    second.ends_well();
+    let alone = |it: &Happening| matches!(it, Happening::Alone { .. } | Happening::Suspected { .. });
+    assert!(
+        !site.events("owner").iter().any(alone),
+        "it had a backup all the time"
+    );
+}
+
+#[test]
+fn a_backup_that_stands_still_is_replaced_with_the_help_of_the_arbiter() {
+    let site = Site::new();
+    let (mut owner, mut copy) = site.protected();
+    let (mut second, address) = site.attends_as("second");
+    copy.stands_still();
+    let done = site.tells(&["move-backup", "web", "--to", &address]);
+    let told = String::from_utf8([done.stdout, done.stderr].concat()).unwrap();
+    assert!(done.status.success(), "{told}");
+    owner.says("this side is live, epoch 2");
+    owner.echoes(b'c');
+    owner.signal(Signal::KILL);
+    second.says("this side is live, epoch 3");
+    second.echoes(b'd');
+    // The old backup wakes, and has nothing to say any more.
+    copy.signal(Signal::CONT);
+    copy.ends();
+    assert!(!matches!(site.code("copy"), HaltCode::Off));
+    second.types(b"o");
+    second.ends_well();
 }
 
 #[test]

@@ -99,7 +99,6 @@ impl Primary {
         self.members.retain(|member| member.id != peer);
         let reason = self.dismissal.as_ref().map(Dismissal::reason);
         let news = match reason {
-            Some(Reason::Suspected(Suspicion::Slow)) => News::TooSlow(peer),
             // The new one has not lasted until the old one was dismissed.
             Some(Reason::Suspected(_)) if is_newest => News::Abandoned(
                 peer,
