@@ -2,9 +2,9 @@
 //!
 //! `clone [--memory GIB,GIB..] [--hot MIB] [--cuts N]`: the guest touches all of its memory, then writes to
 //! so many MiB of it for ever. Printed are the first round, the copying of a page, N cuts, what the guest
-//! does while pages are kept, and what digests take. What is done at once is told in time of the clock, as the
-//! guest stands meanwhile; pages and steps are told in processor time, which other load on the host disturbs
-//! less. Nothing is sent.
+//! does while pages are kept, and what digests take. What is done at once is told in time of the clock, as
+//! the guest stands meanwhile; pages and steps are told in processor time, which other load on the host
+//! disturbs less. Nothing is sent.
 
 #![allow(
     clippy::disallowed_types,
